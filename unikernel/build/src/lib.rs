@@ -1,0 +1,3 @@
+//! Under construction.
+/// Links the kernel into the app.
+pub fn link_image() {}

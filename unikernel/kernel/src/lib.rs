@@ -1,0 +1,4 @@
+//! The kernel.
+#![no_std]
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! { loop {} }

@@ -1,0 +1,213 @@
+//! The only way to touch the app's memory. A pointer from the app is an *allegation*: it is a
+//! plain number until an accessor here has checked its range, and the access itself survives a
+//! fault (it answers [`Fault`], which the syscall layer turns into `EFAULT`).
+//!
+//! - [`UserPtr<T>`]: one value of a plain ABI type;
+//! - [`UserSlice`]: a run of bytes, with cheap sub-slicing.
+
+use core::marker::PhantomData;
+use core::mem::{MaybeUninit, size_of};
+
+use crate::arch::user_copy;
+
+/// The app named memory that it may not use.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Fault;
+
+/// One past the highest address an app may use: the last page below the non-canonical hole stays
+/// unmapped, so that no `syscall` instruction can end at its edge (SDM Vol. 2, SYSRET).
+pub const USER_END: u64 = 0x7fff_ffff_f000;
+
+/// Types which cross the boundary as bytes.
+///
+/// # Safety
+///
+/// Every bit pattern of the type must be valid (integers, arrays and structs of such).
+pub unsafe trait UserAbi: Copy {
+    /// The all-zero value; start from it so that padding never carries kernel bytes out.
+    fn zeroed() -> Self {
+        // SAFETY: the implementer promises that every bit pattern is valid, zero included.
+        unsafe { MaybeUninit::zeroed().assume_init() }
+    }
+}
+
+/// Marks ABI types as plain: `user_abi!(timespec, iovec)`.
+#[macro_export]
+macro_rules! user_abi {
+    ($($ty:ty),* $(,)?) => {
+        // SAFETY: each type named consists of integers (and raw pointers, which carry no
+        // invariant), so every bit pattern is valid; the author of the line checked that.
+        $(unsafe impl $crate::mem::user::UserAbi for $ty {})*
+    };
+}
+
+user_abi!(u8, u16, u32, u64, usize, i8, i16, i32, i64, isize);
+
+// SAFETY: an array of values for which every bit pattern is valid is valid in every pattern too.
+unsafe impl<T: UserAbi, const N: usize> UserAbi for [T; N] {}
+
+/// True if `[address, address + len)` lies where an app may have memory at all.
+#[inline]
+fn range_is_user(address: u64, len: usize) -> bool {
+    let Some(end) = address.checked_add(len as u64) else { return false };
+    end <= USER_END && !super::layout::overlaps_kernel(address, end)
+}
+
+/// An alleged pointer to one `T` in the app's memory.
+pub struct UserPtr<T>(u64, PhantomData<*mut T>);
+
+impl<T> Clone for UserPtr<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<T> Copy for UserPtr<T> {}
+
+impl<T> UserPtr<T> {
+    /// Takes an address at the app's word.
+    pub const fn new(address: u64) -> Self {
+        Self(address, PhantomData)
+    }
+
+    /// The alleged address.
+    pub const fn address(self) -> u64 {
+        self.0
+    }
+
+    /// True for the null pointer, which many calls take as "absent".
+    pub const fn is_null(self) -> bool {
+        self.0 == 0
+    }
+
+    /// `None` for the null pointer.
+    pub fn non_null(self) -> Option<Self> {
+        (!self.is_null()).then_some(self)
+    }
+
+    /// The pointer to element `index` of an array that starts here.
+    #[must_use]
+    pub const fn element(self, index: usize) -> Self {
+        Self::new(self.0.wrapping_add((index as u64).wrapping_mul(size_of::<T>() as u64)))
+    }
+
+    /// The same address as a pointer to another type.
+    pub const fn cast<U>(self) -> UserPtr<U> {
+        UserPtr::new(self.0)
+    }
+}
+
+impl<T: UserAbi> UserPtr<T> {
+    /// Reads the value.
+    #[inline]
+    pub fn read(self) -> Result<T, Fault> {
+        if !range_is_user(self.0, size_of::<T>()) {
+            return Err(Fault);
+        }
+        let mut value = MaybeUninit::<T>::uninit();
+        // SAFETY: the source range is the app's by the check above and the copy survives a fault
+        // in it; the destination is our own `T`.
+        let left = unsafe { user_copy::from_user(value.as_mut_ptr().cast(), self.0, size_of::<T>()) };
+        // SAFETY: all bytes were written, and `UserAbi` makes every pattern valid.
+        if left == 0 { Ok(unsafe { value.assume_init() }) } else { Err(Fault) }
+    }
+
+    /// Writes the value.
+    #[inline]
+    pub fn write(self, value: T) -> Result<(), Fault> {
+        if !range_is_user(self.0, size_of::<T>()) {
+            return Err(Fault);
+        }
+        // SAFETY: the destination range is the app's by the check above and the copy survives a
+        // fault in it; the source is our own `T`, whose padding is the caller's (`zeroed`).
+        let left = unsafe { user_copy::to_user(self.0, (&raw const value).cast(), size_of::<T>()) };
+        if left == 0 { Ok(()) } else { Err(Fault) }
+    }
+}
+
+/// An alleged run of bytes in the app's memory.
+#[derive(Clone, Copy, Debug)]
+pub struct UserSlice {
+    address: u64,
+    len: usize,
+}
+
+impl UserSlice {
+    /// Takes a range at the app's word; the accessors check it.
+    pub const fn new(address: u64, len: usize) -> Self {
+        Self { address, len }
+    }
+
+    /// The alleged address of the first byte.
+    pub const fn address(&self) -> u64 {
+        self.address
+    }
+
+    /// Length in bytes.
+    pub const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// True if no bytes are named.
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The rest after the first `count` bytes (empty if there are fewer).
+    #[must_use]
+    pub fn skip(self, count: usize) -> Self {
+        let count = count.min(self.len);
+        Self { address: self.address.wrapping_add(count as u64), len: self.len - count }
+    }
+
+    /// At most the first `count` bytes.
+    #[must_use]
+    pub fn truncate(self, count: usize) -> Self {
+        Self { address: self.address, len: self.len.min(count) }
+    }
+
+    /// Fills `buffer` from the start of the range; the range must be at least as long.
+    #[inline]
+    pub fn read(&self, buffer: &mut [u8]) -> Result<(), Fault> {
+        if buffer.len() > self.len || !range_is_user(self.address, buffer.len()) {
+            return Err(Fault);
+        }
+        // SAFETY: the source range is the app's by the check above and the copy survives a fault
+        // in it; the destination is an exclusive kernel slice of that length.
+        let left = unsafe { user_copy::from_user(buffer.as_mut_ptr(), self.address, buffer.len()) };
+        if left == 0 { Ok(()) } else { Err(Fault) }
+    }
+
+    /// Writes `bytes` to the start of the range; the range must be at least as long.
+    #[inline]
+    pub fn write(&self, bytes: &[u8]) -> Result<(), Fault> {
+        if bytes.len() > self.len || !range_is_user(self.address, bytes.len()) {
+            return Err(Fault);
+        }
+        // SAFETY: the destination range is the app's by the check above and the copy survives a
+        // fault in it; the source is a kernel slice of that length.
+        let left = unsafe { user_copy::to_user(self.address, bytes.as_ptr(), bytes.len()) };
+        if left == 0 { Ok(()) } else { Err(Fault) }
+    }
+}
+
+/// Reads a NUL-terminated string of at most `max_len` bytes (without the NUL).
+///
+/// Answers `Ok(None)` when no NUL came within `max_len` bytes.
+pub fn read_c_string(pointer: UserPtr<u8>, max_len: usize) -> Result<Option<alloc::vec::Vec<u8>>, Fault> {
+    let mut bytes = alloc::vec::Vec::new();
+    let mut address = pointer.address();
+    while bytes.len() <= max_len {
+        // Never past the end of a page in one step: the next page may not be the app's.
+        let in_page = 4096 - (address as usize & 4095);
+        let mut chunk = [0u8; 64];
+        let chunk = &mut chunk[..in_page.min(64)];
+        UserSlice::new(address, chunk.len()).read(chunk)?;
+        if let Some(end) = chunk.iter().position(|&byte| byte == 0) {
+            bytes.extend_from_slice(&chunk[..end]);
+            return Ok((bytes.len() <= max_len).then_some(bytes));
+        }
+        bytes.extend_from_slice(chunk);
+        address += chunk.len() as u64;
+    }
+    Ok(None)
+}

@@ -1,0 +1,328 @@
+//! What the firmware's tables say about the machine: processors, interrupt controllers, how to
+//! switch it off, where its devices are. The tables are read once, by [`init`], into a plain
+//! [`Machine`] that everybody can look at.
+//!
+//! The static tables are parsed by the `acpi` crate. AML, the bytecode of the DSDT, is not
+//! interpreted: [`aml`](super::aml) picks the few constant objects that we need out of its bytes.
+//! A machine without ACPI gets [`Machine::default`]: what every PC has.
+
+use core::pin::Pin;
+use core::ptr::NonNull;
+
+use acpi::address::{AddressSpace, GenericAddress};
+use acpi::fadt::Fadt;
+use acpi::madt::{InterruptSourceOverrideEntry, Madt, MadtEntry};
+use acpi::mcfg::Mcfg;
+use acpi::{AcpiError, AcpiHandler, AcpiTables, PhysicalMapping};
+use arrayvec::ArrayVec;
+use spin::Once;
+use x86_64::PhysAddr;
+
+use super::aml::{self, EventDevice};
+use super::interrupts::{Polarity, Trigger};
+use super::io::{IoPort, Mmio};
+use crate::mem;
+
+/// An IO-APIC and the first of its lines in the machine's numbering.
+#[derive(Clone, Copy, Debug)]
+pub struct IoApicInfo {
+    /// Its registers.
+    pub address: PhysAddr,
+    /// Global number of its line 0.
+    pub first_gsi: u32,
+}
+
+/// How a line is wired.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Line {
+    /// Its global number.
+    pub gsi: u32,
+    /// When it is raised.
+    pub trigger: Trigger,
+    /// Which level is raised.
+    pub polarity: Polarity,
+}
+
+/// A virtio device behind registers in memory.
+#[derive(Clone, Copy, Debug)]
+pub struct MmioDevice {
+    /// Its registers.
+    pub address: PhysAddr,
+    /// Bytes of registers.
+    pub len: usize,
+    /// Its interrupt.
+    pub line: Line,
+}
+
+/// PCI configuration space in memory (PCI Express "ECAM").
+#[derive(Clone, Copy, Debug)]
+pub struct Ecam {
+    /// Configuration space of `first_bus`.
+    pub address: PhysAddr,
+    /// The first bus that it shows.
+    pub first_bus: u8,
+    /// The last one.
+    pub last_bus: u8,
+}
+
+/// A fixed ACPI register, in either address space.
+#[derive(Clone, Copy, Debug)]
+pub enum FixedRegister {
+    /// A port.
+    Port(u16),
+    /// Memory.
+    Memory(Mmio),
+}
+
+impl FixedRegister {
+    fn from_generic(address: GenericAddress) -> Option<Self> {
+        match address.address_space {
+            _ if address.address == 0 => None,
+            AddressSpace::SystemIo => u16::try_from(address.address).ok().map(Self::Port),
+            AddressSpace::SystemMemory => {
+                // SAFETY: the firmware names a power-management register; it does no DMA.
+                Some(Self::Memory(unsafe { Mmio::map(PhysAddr::new_truncate(address.address), 4) }))
+            }
+            _ => None,
+        }
+    }
+
+    /// The register `bytes` further on.
+    pub fn offset(self, bytes: u16) -> Self {
+        match self {
+            Self::Port(port) => Self::Port(port + bytes),
+            Self::Memory(_) => self,
+        }
+    }
+
+    /// Reads 16 bits.
+    pub fn read_u16(self) -> u16 {
+        match self {
+            // SAFETY: a power-management register cannot break memory safety.
+            Self::Port(port) => unsafe { IoPort::<u16>::new(port) }.read(),
+            Self::Memory(registers) => registers.read(0),
+        }
+    }
+
+    /// Writes 16 bits.
+    pub fn write_u16(self, value: u16) {
+        match self {
+            // SAFETY: as above.
+            Self::Port(port) => unsafe { IoPort::<u16>::new(port) }.write(value),
+            Self::Memory(registers) => registers.write(0, value),
+        }
+    }
+
+    /// Writes 8 bits.
+    pub fn write_u8(self, value: u8) {
+        match self {
+            // SAFETY: as above.
+            Self::Port(port) => unsafe { IoPort::<u8>::new(port) }.write(value),
+            Self::Memory(registers) => registers.write(0, value),
+        }
+    }
+}
+
+/// The registers of power management.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct PowerRegisters {
+    /// PM1 event blocks: status, and half-way in, enable.
+    pub pm1_event: [Option<FixedRegister>; 2],
+    /// Bytes of an event block.
+    pub pm1_event_bytes: u8,
+    /// PM1 control blocks.
+    pub pm1_control: [Option<FixedRegister>; 2],
+    /// Sleep control of a hardware-reduced machine.
+    pub sleep_control: Option<FixedRegister>,
+    /// Sleep types of the state S5 (off) for the control blocks.
+    pub s5_types: Option<[u8; 2]>,
+    /// What resets the machine, and the value that does.
+    pub reset: Option<(FixedRegister, u8)>,
+    /// Port and value that hand power management over from the firmware.
+    pub enable: Option<(u16, u8)>,
+    /// The line of the system control interrupt.
+    pub sci: Option<Line>,
+    /// The generic event device of a hardware-reduced machine.
+    pub event_device: Option<EventDevice>,
+}
+
+/// What the firmware said.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    /// The APIC ids of the processors that can be used.
+    pub processors: ArrayVec<u32, 256>,
+    /// Interrupt controllers.
+    pub io_apics: ArrayVec<IoApicInfo, 8>,
+    overrides: ArrayVec<(u8, Line), 16>,
+    /// Power management.
+    pub power: PowerRegisters,
+    /// The port of the 3.58 MHz timer.
+    pub pm_timer_port: Option<u16>,
+    /// PCI configuration space.
+    pub ecam: Option<Ecam>,
+    /// Virtio devices that the DSDT lists.
+    pub mmio_devices: ArrayVec<MmioDevice, 32>,
+}
+
+impl Default for Machine {
+    fn default() -> Self {
+        let io_apic = IoApicInfo { address: PhysAddr::new(0xfec0_0000), first_gsi: 0 };
+        Self {
+            processors: ArrayVec::new(),
+            io_apics: core::iter::once(io_apic).collect(),
+            overrides: ArrayVec::new(),
+            power: PowerRegisters::default(),
+            pm_timer_port: None,
+            ecam: None,
+            mmio_devices: ArrayVec::new(),
+        }
+    }
+}
+
+impl Machine {
+    /// Where a line of the ISA bus ended up. Without an override it keeps its number and ISA's
+    /// wiring.
+    pub fn isa_line(&self, irq: u8) -> Line {
+        let same = Line { gsi: u32::from(irq), trigger: Trigger::Edge, polarity: Polarity::High };
+        self.overrides.iter().find(|(source, _)| *source == irq).map_or(same, |(_, line)| *line)
+    }
+}
+
+static MACHINE: Once<Machine> = Once::new();
+
+/// Reads the tables. `rsdp` is where the hypervisor said that they begin; without it, the places
+/// of old are searched.
+pub fn init(rsdp: Option<PhysAddr>) {
+    MACHINE.call_once(|| {
+        read_tables(rsdp).unwrap_or_else(|error| {
+            log::info!("no ACPI tables ({error:?}); assuming a plain PC");
+            Machine::default()
+        })
+    });
+}
+
+/// What [`init`] found.
+///
+/// # Panics
+///
+/// Before [`init`].
+pub fn machine() -> &'static Machine {
+    MACHINE.get().expect("ACPI tables are read first")
+}
+
+/// Shows the tables through the direct map.
+#[derive(Clone)]
+struct Mapper;
+
+impl AcpiHandler for Mapper {
+    unsafe fn map_physical_region<T>(&self, physical: usize, size: usize) -> PhysicalMapping<Self, T> {
+        let address = PhysAddr::new_truncate(physical as u64);
+        let mut shown = mem::phys_to_virt(address);
+        if mem::page_table::lookup(shown + (size as u64).saturating_sub(1)).is_none() {
+            shown = mem::map_mmio(address, size);
+        }
+        let start = NonNull::new(shown.as_mut_ptr()).expect("nothing is mapped at zero");
+        // SAFETY: the caller says that a `T` is there; both mappings last for ever.
+        unsafe { PhysicalMapping::new(physical, start, size, size, Self) }
+    }
+
+    fn unmap_physical_region<T>(_: &PhysicalMapping<Self, T>) {}
+}
+
+fn read_tables(rsdp: Option<PhysAddr>) -> Result<Machine, AcpiError> {
+    let tables = match rsdp {
+        // SAFETY: the hypervisor's start info points to the RSDP; its checksum is verified.
+        Some(rsdp) => unsafe { AcpiTables::from_rsdp(Mapper, rsdp.as_u64() as usize)? },
+        // SAFETY: reads the first MiB, which is RAM or ROM on every PC.
+        None => unsafe { AcpiTables::search_for_rsdp_bios(Mapper)? },
+    };
+    let mut machine = Machine::default();
+    if let Ok(madt) = tables.find_table::<Madt>() {
+        read_madt(&mut machine, madt.get());
+    }
+    if let Ok(mcfg) = tables.find_table::<Mcfg>() {
+        machine.ecam = mcfg.entries().iter().find(|entry| entry.pci_segment_group == 0).map(|entry| Ecam {
+            address: PhysAddr::new_truncate(entry.base_address),
+            first_bus: entry.bus_number_start,
+            last_bus: entry.bus_number_end,
+        });
+    }
+    if let Ok(fadt) = tables.find_table::<Fadt>() {
+        read_fadt(&mut machine, &fadt);
+    }
+    if let Ok(dsdt) = tables.dsdt() {
+        read_dsdt(&mut machine, dsdt.address, dsdt.length as usize);
+    }
+    Ok(machine)
+}
+
+fn read_madt(machine: &mut Machine, madt: Pin<&Madt>) {
+    const ENABLED: u32 = 1;
+    machine.io_apics.clear();
+    for entry in madt.entries() {
+        match entry {
+            MadtEntry::LocalApic(cpu) if cpu.flags & ENABLED != 0 => {
+                let _ = machine.processors.try_push(u32::from(cpu.apic_id));
+            }
+            MadtEntry::LocalX2Apic(cpu) if cpu.flags & ENABLED != 0 => {
+                let _ = machine.processors.try_push(cpu.x2apic_id);
+            }
+            MadtEntry::IoApic(entry) => {
+                let address = PhysAddr::new(u64::from(entry.io_apic_address));
+                let first_gsi = entry.global_system_interrupt_base;
+                let _ = machine.io_apics.try_push(IoApicInfo { address, first_gsi });
+            }
+            MadtEntry::InterruptSourceOverride(entry) => {
+                let _ = machine.overrides.try_push((entry.irq, override_line(entry)));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Reads the MPS INTI flags (ACPI 6.5, table 5.26); "as the bus has it" means ISA's wiring.
+fn override_line(entry: &InterruptSourceOverrideEntry) -> Line {
+    let polarity = if entry.flags & 0b11 == 0b11 { Polarity::Low } else { Polarity::High };
+    let trigger = if entry.flags >> 2 & 0b11 == 0b11 { Trigger::Level } else { Trigger::Edge };
+    Line { gsi: entry.global_system_interrupt, trigger, polarity }
+}
+
+fn read_fadt(machine: &mut Machine, fadt: &Fadt) {
+    let fixed =
+        |address: Result<GenericAddress, AcpiError>| address.ok().and_then(FixedRegister::from_generic);
+    let maybe = |address: Result<Option<GenericAddress>, AcpiError>| {
+        address.ok().flatten().and_then(FixedRegister::from_generic)
+    };
+    let flags = fadt.flags;
+    let sci = machine.isa_line(fadt.sci_interrupt as u8);
+    let power = &mut machine.power;
+    if !flags.system_is_hw_reduced_acpi() {
+        power.pm1_event = [fixed(fadt.pm1a_event_block()), maybe(fadt.pm1b_event_block())];
+        power.pm1_event_bytes = fadt.pm1a_event_block().map_or(0, |block| block.bit_width / 8);
+        power.pm1_control = [fixed(fadt.pm1a_control_block()), maybe(fadt.pm1b_control_block())];
+        power.sci = Some(Line { trigger: Trigger::Level, ..sci });
+        let port = u16::try_from(fadt.smi_cmd_port).unwrap_or(0);
+        power.enable = (port != 0 && fadt.acpi_enable != 0).then_some((port, fadt.acpi_enable));
+        if let Some(FixedRegister::Port(port)) = maybe(fadt.pm_timer_block()) {
+            machine.pm_timer_port = Some(port);
+        }
+    } else {
+        power.sleep_control = maybe(fadt.sleep_control_register());
+    }
+    if flags.supports_system_reset_via_fadt() {
+        power.reset = fixed(fadt.reset_register()).map(|register| (register, fadt.reset_value));
+    }
+}
+
+fn read_dsdt(machine: &mut Machine, address: usize, len: usize) {
+    // SAFETY: the table's checksum was verified over this length, so it is there; it is never
+    // written.
+    let mapping = unsafe { Mapper.map_physical_region::<u8>(address, len) };
+    // SAFETY: as above; the mapping is for ever.
+    let code = unsafe { core::slice::from_raw_parts(mapping.virtual_start().as_ptr(), len) };
+    machine.power.s5_types = aml::s5_sleep_types(code);
+    if machine.power.sleep_control.is_some() {
+        machine.power.event_device = aml::event_device(code);
+    }
+    machine.mmio_devices = aml::virtio_devices(code).collect();
+}

@@ -1,0 +1,147 @@
+//! Timers of known rate, to measure the time-stamp counter by: the ACPI power-management timer, or
+//! channel 2 of the 8254.
+
+use super::acpi;
+use super::io::IoPort;
+use super::time::{self, NS_PER_SECOND};
+
+/// ACPI 6.5, section 4.8.3.3.
+const PM_TIMER_HZ: u64 = 3_579_545;
+/// Some implementations have 32 bits; all have 24.
+const PM_TIMER_BITS: u32 = 24;
+/// 105/88 MHz, the rate of every 8254 in a PC.
+const PIT_HZ: u64 = 1_193_182;
+const PIT_BITS: u32 = 16;
+/// Readings of a pair of counters; the quickest counts.
+const TRIES: usize = 3;
+
+/// A timer of known rate.
+#[derive(Clone, Copy)]
+pub(super) enum Reference {
+    PmTimer(IoPort<u32>),
+    Pit,
+}
+
+/// The reference and the time-stamp counter, read at the same time.
+#[derive(Clone, Copy)]
+pub(super) struct Sample {
+    pub(super) tsc: u64,
+    reference: u64,
+}
+
+/// Steps a second, from steps in `elapsed_ns`.
+pub(super) fn rate(ticks: u64, elapsed_ns: u64) -> u64 {
+    (u128::from(ticks) * u128::from(NS_PER_SECOND) / u128::from(elapsed_ns.max(1))) as u64
+}
+
+impl Reference {
+    /// The best timer that this machine has and that runs.
+    pub(super) fn find() -> Option<Self> {
+        // SAFETY: the FADT names the port; a timer cannot break memory safety.
+        let pm_timer = acpi::machine().pm_timer_port.map(|port| Self::PmTimer(unsafe { IoPort::new(port) }));
+        pm_timer.filter(Self::runs).or_else(|| {
+            start_pit();
+            Some(Self::Pit).filter(Self::runs)
+        })
+    }
+
+    /// A missing timer reads as all ones for ever.
+    fn runs(&self) -> bool {
+        let first = self.read();
+        (0..100).any(|_| self.read() != first)
+    }
+
+    fn hz(self) -> u64 {
+        match self {
+            Self::PmTimer(_) => PM_TIMER_HZ,
+            Self::Pit => PIT_HZ,
+        }
+    }
+
+    fn bits(self) -> u32 {
+        match self {
+            Self::PmTimer(_) => PM_TIMER_BITS,
+            Self::Pit => PIT_BITS,
+        }
+    }
+
+    /// The count, upwards.
+    fn read(&self) -> u64 {
+        match self {
+            Self::PmTimer(port) => u64::from(port.read() & ((1 << PM_TIMER_BITS) - 1)),
+            Self::Pit => u64::from(!read_pit()),
+        }
+    }
+
+    /// Reads both counters; of a few tries, the one in which they lie closest together.
+    pub(super) fn sample(&self) -> Sample {
+        let mut best = (u64::MAX, Sample { tsc: 0, reference: 0 });
+        for _ in 0..TRIES {
+            let before = time::tsc();
+            let reference = self.read();
+            let took = time::tsc() - before;
+            if took < best.0 {
+                best = (took, Sample { tsc: before + took / 2, reference });
+            }
+        }
+        best.1
+    }
+
+    /// Spins for `ns`, which must be less than [`Self::wrap_ns`].
+    pub(super) fn wait(&self, ns: u64) {
+        let ticks = ns * self.hz() / NS_PER_SECOND;
+        let first = self.read();
+        while self.wrapped(self.read().wrapping_sub(first)) < ticks {
+            core::hint::spin_loop();
+        }
+    }
+
+    fn wrapped(&self, ticks: u64) -> u64 {
+        ticks & ((1 << self.bits()) - 1)
+    }
+
+    /// Steps between samples less than [`Self::wrap_ns`] apart.
+    pub(super) fn ticks_between(&self, first: Sample, last: Sample) -> u64 {
+        self.wrapped(last.reference.wrapping_sub(first.reference))
+    }
+
+    /// Steps between samples about `estimate_ns` apart: the estimate tells how often the timer has
+    /// wrapped, the timer tells the rest.
+    pub(super) fn long_ticks_between(&self, first: Sample, last: Sample, estimate_ns: u64) -> u64 {
+        let wrap = 1 << self.bits();
+        let low = self.ticks_between(first, last);
+        let estimate = (u128::from(estimate_ns) * u128::from(self.hz()) / u128::from(NS_PER_SECOND)) as u64;
+        let wraps = (estimate.saturating_sub(low) + wrap / 2) / wrap;
+        wraps * wrap + low
+    }
+
+    pub(super) fn ticks_to_ns(&self, ticks: u64) -> u64 {
+        (u128::from(ticks) * u128::from(NS_PER_SECOND) / u128::from(self.hz())) as u64
+    }
+
+    /// After how long the timer begins again.
+    pub(super) fn wrap_ns(&self) -> u64 {
+        self.ticks_to_ns(1 << self.bits())
+    }
+}
+
+/// The 8254's ports, and the one whose low bits gate its channel 2.
+const fn pit_ports() -> (IoPort<u8>, IoPort<u8>, IoPort<u8>) {
+    // SAFETY: a timer and the loudspeaker's gate cannot break memory safety.
+    unsafe { (IoPort::new(0x42), IoPort::new(0x43), IoPort::new(0x61)) }
+}
+
+/// Lets channel 2 count down from 65,536 again and again (mode 2), with the loudspeaker off.
+fn start_pit() {
+    let (channel, command, gate) = pit_ports();
+    gate.write(gate.read() & !0b10 | 0b01);
+    command.write(0b1011_0100);
+    channel.write(0);
+    channel.write(0);
+}
+
+fn read_pit() -> u16 {
+    let (channel, command, _) = pit_ports();
+    command.write(0b1000_0000);
+    u16::from_le_bytes([channel.read(), channel.read()])
+}

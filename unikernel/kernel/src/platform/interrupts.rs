@@ -1,0 +1,129 @@
+//! Interrupts from outside the processor: vectors, who handles them, and the way from a device's
+//! line or message to a vector.
+//!
+//! A driver calls [`register`] for a vector and then either routes a line to it ([`route_gsi`],
+//! [`route_isa_irq`]) or gives its MSI-X table the [`message`] for it. Handlers run with interrupts
+//! masked, between two instructions of ring 3 or in the idle loop, never inside kernel code; they
+//! acknowledge, set a flag, wake a thread, and return.
+//!
+//! - [`apic`](super::apic): the core's own controller (end of interrupt, timer);
+//! - [`ioapic`](super::ioapic): lines to vectors.
+
+use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+
+use spin::Once;
+
+use super::io::IoPort;
+pub use super::ioapic::{Polarity, Trigger};
+use super::{acpi, apic, ioapic};
+
+/// What an interrupt calls.
+pub type Handler = &'static (dyn Fn() + Sync);
+
+/// An entry of the interrupt table that belongs to a driver.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Vector(u8);
+
+impl Vector {
+    /// The number in the table.
+    pub fn number(self) -> u8 {
+        self.0
+    }
+}
+
+/// The first vector for devices; 0 to 31 are exceptions.
+const FIRST_DEVICE_VECTOR: u8 = 48;
+/// The last vector for devices.
+const LAST_DEVICE_VECTOR: u8 = 223;
+/// The timer's, above all devices: it is served first.
+pub const TIMER_VECTOR: u8 = 224;
+/// What the APIC raises when a cause went away while it was being signalled. Needs no end of
+/// interrupt (SDM Vol. 3, 11.9).
+pub const SPURIOUS_VECTOR: u8 = 255;
+
+const SLOTS: usize = (LAST_DEVICE_VECTOR - FIRST_DEVICE_VECTOR + 1) as usize;
+static HANDLERS: [Once<Handler>; SLOTS] = [const { Once::new() }; SLOTS];
+static TIMER_HANDLER: Once<fn()> = Once::new();
+static NEXT: AtomicU8 = AtomicU8::new(FIRST_DEVICE_VECTOR);
+static TAKEN: AtomicU64 = AtomicU64::new(0);
+
+/// Masks the old controllers and brings up this core's APIC and the IO-APICs.
+pub fn init() {
+    mask_pic();
+    apic::init_this_cpu();
+    ioapic::init(acpi::machine().io_apics.as_slice());
+}
+
+/// Takes a vector for `handler`; `None` when all are taken.
+pub fn register(handler: Handler) -> Option<Vector> {
+    let number = NEXT
+        .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |next| {
+            (next <= LAST_DEVICE_VECTOR).then(|| next + 1)
+        })
+        .ok()?;
+    HANDLERS[usize::from(number - FIRST_DEVICE_VECTOR)].call_once(|| handler);
+    Some(Vector(number))
+}
+
+/// Sets who is told that the timer went off.
+pub fn set_timer_handler(handler: fn()) {
+    TIMER_HANDLER.call_once(|| handler);
+}
+
+/// Handles one interrupt: the processor's entry stubs call this for vectors from 32 on.
+pub fn dispatch(number: u8) {
+    TAKEN.fetch_add(1, Ordering::Relaxed);
+    match number {
+        TIMER_VECTOR => {
+            if super::timer::on_interrupt()
+                && let Some(handler) = TIMER_HANDLER.get()
+            {
+                handler();
+            }
+        }
+        FIRST_DEVICE_VECTOR..=LAST_DEVICE_VECTOR => {
+            if let Some(handler) = HANDLERS[usize::from(number - FIRST_DEVICE_VECTOR)].get() {
+                handler();
+            }
+        }
+        // The masked 8259 still signals spurious interrupts, on 39 and 47; they are not the
+        // APIC's and take no end of interrupt, like the APIC's own spurious vector.
+        _ => return,
+    }
+    apic::end_of_interrupt();
+}
+
+/// Interrupts taken since boot.
+pub fn taken() -> u64 {
+    TAKEN.load(Ordering::Relaxed)
+}
+
+/// Leads a line of the IO-APICs (a "global system interrupt") to `vector` and opens it.
+pub fn route_gsi(gsi: u32, vector: Vector, trigger: Trigger, polarity: Polarity) {
+    ioapic::route(gsi, vector.0, apic::id(), trigger, polarity);
+}
+
+/// Leads a line of the ISA bus to `vector`, as the firmware says that it is wired.
+pub fn route_isa_irq(irq: u8, vector: Vector) {
+    let line = acpi::machine().isa_line(irq);
+    route_gsi(line.gsi, vector, line.trigger, line.polarity);
+}
+
+/// What a device writes, and where, to raise `vector` on this core (SDM Vol. 3, 11.11).
+pub fn message(vector: Vector) -> (u64, u32) {
+    (0xfee0_0000 | u64::from(apic::id() & 0xff) << 12, u32::from(vector.0))
+}
+
+/// The two 8259s: moved off the exceptions' vectors, in case one of them signals a spurious
+/// interrupt, and all lines masked.
+fn mask_pic() {
+    const COMMANDS: [(u16, u16, u8, u8); 2] = [(0x20, 0x21, 32, 4), (0xa0, 0xa1, 40, 2)];
+    for (command, data, first_vector, cascade) in COMMANDS {
+        // SAFETY: an interrupt controller's registers cannot break memory safety.
+        let (command, data) = unsafe { (IoPort::<u8>::new(command), IoPort::<u8>::new(data)) };
+        command.write(0x11);
+        for value in [first_vector, cascade, 0x01, 0xff] {
+            data.write(value);
+        }
+    }
+}

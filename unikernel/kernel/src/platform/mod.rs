@@ -1,0 +1,45 @@
+//! The machine around the processor: its firmware tables, clocks, interrupt controllers, console,
+//! randomness, and the way to switch it off. Nothing here knows the app, a thread or a socket.
+//!
+//! - [`console`], [`logger`]: the serial line and the log on it;
+//! - [`acpi`], [`aml`]: what the firmware says; [`pci`]: devices on the PCI bus;
+//! - [`interrupts`], with [`apic`] and [`ioapic`]: from a device to its handler;
+//! - [`time`], with [`calibrate`], [`pvclock`] and [`rtc`]; [`timer`]: an interrupt at a time;
+//! - [`random`]; [`power`]: off, reboot, exit code, power button;
+//! - [`io`]: the handles for registers that all of them stand on.
+
+pub mod acpi;
+pub mod aml;
+pub mod apic;
+mod calibrate;
+pub mod console;
+pub mod interrupts;
+pub mod io;
+pub mod ioapic;
+pub mod logger;
+pub mod pci;
+pub mod power;
+mod pvclock;
+pub mod random;
+mod rtc;
+pub mod time;
+pub mod timer;
+
+use x86_64::PhysAddr;
+
+/// Sets up the console and the log: before anything that may have something to say. Needs no heap.
+pub fn init_early() {
+    console::init();
+    logger::init();
+}
+
+/// Reads the firmware's tables and brings up interrupts, clocks, the timer and randomness. Needs
+/// the final page tables and the heap; interrupts stay masked. `rsdp` is the hypervisor's word on
+/// where the ACPI tables begin.
+pub fn init(rsdp: Option<PhysAddr>) {
+    acpi::init(rsdp);
+    interrupts::init();
+    time::init();
+    timer::init_this_cpu();
+    random::init();
+}

@@ -1,0 +1,251 @@
+//! The PCI bus: finding functions, reading their capabilities, and MSI-X.
+//!
+//! Configuration space is reached through the ports of PCI's first days where they exist, since
+//! they need no mapping, else through ECAM (PCI Express on `microvm`). Address registers (BARs) are
+//! taken as the firmware set them; they are not sized, because every write to one makes a
+//! hypervisor rearrange its memory map.
+
+use alloc::vec::Vec;
+
+use pci_types::capability::{MsixCapability, PciCapability};
+use pci_types::{CommandRegister, ConfigRegionAccess, EndpointHeader, HeaderType, PciAddress, PciHeader};
+use spin::Once;
+use x86_64::PhysAddr;
+
+use super::acpi::{self, Ecam};
+use super::interrupts::{self, Vector};
+use super::io::{IoPort, Mmio};
+use crate::sync::SpinLock;
+
+const ADDRESS_PORT: u16 = 0xcf8;
+const DATA_PORT: u16 = 0xcfc;
+const ENABLE: u32 = 1 << 31;
+const NO_VENDOR: u16 = 0xffff;
+const BUS_BYTES: u64 = 1 << 20;
+/// Where a bridge keeps the numbers of its buses: primary, secondary, subordinate.
+const BRIDGE_BUSES: u16 = 0x18;
+/// A list of capabilities is not longer, unless it runs in a circle.
+const MAX_CAPABILITIES: usize = 48;
+
+/// The way to configuration space.
+enum Access {
+    /// Address and data are two ports, so two accesses belong together.
+    Ports(SpinLock<()>),
+    /// One mapping a bus, made when the bus is first looked at.
+    Memory(Ecam, SpinLock<Vec<(u8, Mmio)>>),
+}
+
+static ACCESS: Once<Option<Access>> = Once::new();
+
+impl Access {
+    fn find() -> Option<Self> {
+        let (address, _) = ports();
+        address.write(ENABLE);
+        if address.read() == ENABLE {
+            return Some(Self::Ports(SpinLock::new(())));
+        }
+        acpi::machine().ecam.map(|ecam| Self::Memory(ecam, SpinLock::new(Vec::new())))
+    }
+
+    fn bus(&self, bus: u8) -> Option<Mmio> {
+        let Self::Memory(ecam, mapped) = self else { return None };
+        if !(ecam.first_bus..=ecam.last_bus).contains(&bus) {
+            return None;
+        }
+        let mut mapped = mapped.lock();
+        if let Some((_, shown)) = mapped.iter().find(|(number, _)| *number == bus) {
+            return Some(*shown);
+        }
+        let start = ecam.address + u64::from(bus - ecam.first_bus) * BUS_BYTES;
+        // SAFETY: the firmware says that configuration space is there; what it can do to memory
+        // is to enable a device's DMA, which drivers do when the device has only good addresses.
+        let shown = unsafe { Mmio::map(start, BUS_BYTES as usize) };
+        mapped.push((bus, shown));
+        Some(shown)
+    }
+}
+
+const fn ports() -> (IoPort<u32>, IoPort<u32>) {
+    // SAFETY: see `Access::bus` on what configuration space can do.
+    unsafe { (IoPort::new(ADDRESS_PORT), IoPort::new(DATA_PORT)) }
+}
+
+fn port_address(address: PciAddress, offset: u16) -> u32 {
+    let function =
+        u32::from(address.bus()) << 8 | u32::from(address.device()) << 3 | u32::from(address.function());
+    ENABLE | function << 8 | u32::from(offset & 0xfc)
+}
+
+fn memory_offset(address: PciAddress, offset: u16) -> usize {
+    let function = usize::from(address.device()) << 3 | usize::from(address.function());
+    function << 12 | usize::from(offset & 0xffc)
+}
+
+impl ConfigRegionAccess for Access {
+    unsafe fn read(&self, address: PciAddress, offset: u16) -> u32 {
+        match self {
+            Self::Ports(turn) => {
+                let _turn = turn.lock();
+                let (select, data) = ports();
+                select.write(port_address(address, offset));
+                data.read()
+            }
+            Self::Memory(..) => {
+                self.bus(address.bus()).map_or(u32::MAX, |bus| bus.read(memory_offset(address, offset)))
+            }
+        }
+    }
+
+    unsafe fn write(&self, address: PciAddress, offset: u16, value: u32) {
+        match self {
+            Self::Ports(turn) => {
+                let _turn = turn.lock();
+                let (select, data) = ports();
+                select.write(port_address(address, offset));
+                data.write(value);
+            }
+            Self::Memory(..) => {
+                if let Some(bus) = self.bus(address.bus()) {
+                    bus.write(memory_offset(address, offset), value);
+                }
+            }
+        }
+    }
+}
+
+/// A PCI function that is a device.
+pub struct Function {
+    access: &'static Access,
+    header: EndpointHeader,
+    /// Who made it.
+    pub vendor: u16,
+    /// What it is, by the vendor's numbering.
+    pub device: u16,
+}
+
+/// Finds all devices: those on bus 0, and behind bridges that the firmware gave a number.
+pub fn scan() -> Vec<Function> {
+    let mut found = Vec::new();
+    if let Some(access) = ACCESS.call_once(Access::find) {
+        let mut buses = alloc::vec![0];
+        // A bus is visited once, however bridges are numbered.
+        let mut next = 0;
+        while let Some(&bus) = buses.get(next) {
+            scan_bus(access, bus, &mut buses, &mut found);
+            next += 1;
+        }
+    }
+    found
+}
+
+fn scan_bus(access: &'static Access, bus: u8, buses: &mut Vec<u8>, found: &mut Vec<Function>) {
+    for device in 0..32 {
+        let first = PciHeader::new(PciAddress::new(0, bus, device, 0));
+        if first.id(access).0 == NO_VENDOR {
+            continue;
+        }
+        let functions = if first.has_multiple_functions(access) { 8 } else { 1 };
+        for function in 0..functions {
+            scan_function(access, PciAddress::new(0, bus, device, function), buses, found);
+        }
+    }
+}
+
+fn scan_function(
+    access: &'static Access,
+    address: PciAddress,
+    buses: &mut Vec<u8>,
+    found: &mut Vec<Function>,
+) {
+    let (vendor, device) = PciHeader::new(address).id(access);
+    if vendor == NO_VENDOR {
+        return;
+    }
+    match PciHeader::new(address).header_type(access) {
+        HeaderType::Endpoint => {
+            if let Some(header) = EndpointHeader::from_header(PciHeader::new(address), access) {
+                found.push(Function { access, header, vendor, device });
+            }
+        }
+        HeaderType::PciPciBridge => {
+            // SAFETY: a read of a bridge's header has no effect.
+            let secondary = unsafe { access.read(address, BRIDGE_BUSES) }.to_le_bytes()[1];
+            if secondary != 0 && !buses.contains(&secondary) {
+                buses.push(secondary);
+            }
+        }
+        _ => {}
+    }
+}
+
+impl Function {
+    /// Where it sits.
+    pub fn address(&self) -> PciAddress {
+        self.header.header().address()
+    }
+
+    /// Its capabilities.
+    pub fn capabilities(&self) -> impl Iterator<Item = PciCapability> {
+        self.header.capabilities(self.access).take(MAX_CAPABILITIES)
+    }
+
+    /// Reads configuration space at a multiple of 4.
+    pub fn read_config(&self, offset: u16) -> u32 {
+        // SAFETY: only drivers read, and only capabilities, which have no side effects.
+        unsafe { self.access.read(self.address(), offset) }
+    }
+
+    /// The memory address in a BAR; `None` for ports, and for what the firmware left unset.
+    pub fn memory_bar(&self, slot: u8) -> Option<PhysAddr> {
+        const IS_PORTS: u32 = 1;
+        const IS_64_BITS: u32 = 0b100;
+        if slot >= 6 {
+            return None;
+        }
+        let offset = 0x10 + 4 * u16::from(slot);
+        let low = self.read_config(offset);
+        if low & IS_PORTS != 0 {
+            return None;
+        }
+        let high = if low & IS_64_BITS != 0 && slot < 5 { self.read_config(offset + 4) } else { 0 };
+        let address = u64::from(high) << 32 | u64::from(low & !0xf);
+        PhysAddr::try_new(address).ok().filter(|address| !address.is_null())
+    }
+
+    /// Lets the function answer accesses to its memory.
+    pub fn enable_memory(&mut self) {
+        self.header.update_command(self.access, |command| command | CommandRegister::MEMORY_ENABLE);
+    }
+
+    /// Lets the function use memory on its own. Its line interrupt stays off: MSI-X takes its place.
+    pub fn enable_bus_master(&mut self) {
+        self.header.update_command(self.access, |command| {
+            command | CommandRegister::BUS_MASTER_ENABLE | CommandRegister::INTERRUPT_DISABLE
+        });
+    }
+
+    /// Turns MSI-X on with entry 0 leading to `vector`; false if the function has none.
+    pub fn enable_msix(&mut self, vector: Vector) -> bool {
+        let capability = self.capabilities().find_map(|capability| match capability {
+            PciCapability::MsiX(msix) => Some(msix),
+            _ => None,
+        });
+        let Some(mut msix) = capability else { return false };
+        let Some(entry) = self.msix_entry(&msix) else { return false };
+        let (address, data) = interrupts::message(vector);
+        entry.write(0, address as u32);
+        entry.write(4, (address >> 32) as u32);
+        entry.write(8, data);
+        // Vector control: not masked.
+        entry.write(12, 0u32);
+        msix.set_enabled(true, self.access);
+        true
+    }
+
+    fn msix_entry(&self, msix: &MsixCapability) -> Option<Mmio> {
+        let table = self.memory_bar(msix.table_bar())?;
+        // SAFETY: the capability says that the MSI-X table is there. A message written by the
+        // device raises an interrupt; `interrupts::message` gives no other address.
+        Some(unsafe { Mmio::map(table + u64::from(msix.table_offset()), 16) })
+    }
+}

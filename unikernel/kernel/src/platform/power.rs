@@ -1,0 +1,131 @@
+//! Ends of the machine's life: off, again, halted, or with an exit code for the host; and the
+//! power button.
+
+use spin::Once;
+
+use super::acpi::{self, FixedRegister, PowerRegisters};
+use super::interrupts::{self, Vector};
+use super::io::{IoPort, Mmio};
+
+/// QEMU's `isa-debug-exit`, where the runner puts it.
+const DEBUG_EXIT_PORT: u16 = 0xf4;
+/// PM1 control (ACPI 6.5, section 4.8.3.2): sleep type and "go".
+const SLEEP_TYPE_SHIFT: u16 = 10;
+const SLEEP_ENABLE: u16 = 1 << 13;
+/// The same in the sleep control register of a hardware-reduced machine (section 4.8.3.7).
+const REDUCED_TYPE_SHIFT: u8 = 2;
+const REDUCED_ENABLE: u8 = 1 << 5;
+/// PM1 status and enable: the power button; PM1 control: events come as interrupts.
+const POWER_BUTTON: u16 = 1 << 8;
+const SCI_ENABLE: u16 = 1;
+/// The bit of QEMU's event register that means the power button.
+const EVENT_POWER_DOWN: u32 = 1 << 1;
+
+static ON_POWER_BUTTON: Once<fn()> = Once::new();
+static EVENT_REGISTER: Once<Mmio> = Once::new();
+
+/// Switches the machine off; where it cannot be, halts.
+pub fn power_off() -> ! {
+    let power = &acpi::machine().power;
+    if let Some([a, b]) = power.s5_types {
+        if let Some(register) = power.sleep_control {
+            register.write_u8(a << REDUCED_TYPE_SHIFT | REDUCED_ENABLE);
+        }
+        for (register, kind) in power.pm1_control.into_iter().zip([a, b]) {
+            if let Some(register) = register {
+                register.write_u16(u16::from(kind) << SLEEP_TYPE_SHIFT | SLEEP_ENABLE);
+            }
+        }
+    }
+    halt()
+}
+
+/// Starts the machine again, by whichever way exists.
+pub fn reboot() -> ! {
+    if let Some((register, value)) = acpi::machine().power.reset {
+        register.write_u8(value);
+    }
+    // The reset register of PCI chipsets, then the keyboard controller's reset line.
+    for (port, value) in [(0xcf9, 0x06), (0x64, 0xfe)] {
+        // SAFETY: the machine ends here, or the port does nothing.
+        unsafe { IoPort::<u8>::new(port) }.write(value);
+    }
+    halt()
+}
+
+/// Gives `code` to the host through `isa-debug-exit` (QEMU exits with `code * 2 + 1`). Returns if
+/// there is no such device.
+pub fn debug_exit(code: u8) {
+    // SAFETY: the port ends the machine or does nothing.
+    unsafe { IoPort::<u32>::new(DEBUG_EXIT_PORT) }.write(u32::from(code));
+}
+
+/// Stops for good, without burning the host's processor.
+pub fn halt() -> ! {
+    loop {
+        x86_64::instructions::interrupts::disable();
+        x86_64::instructions::hlt();
+    }
+}
+
+/// Calls `on_press`, from the interrupt handler, when the power button is pressed.
+pub fn enable_power_button(on_press: fn()) {
+    ON_POWER_BUTTON.call_once(|| on_press);
+    let power = &acpi::machine().power;
+    if let Some(device) = power.event_device {
+        // SAFETY: the DSDT says that the event register is there; it does no DMA.
+        EVENT_REGISTER.call_once(|| unsafe { Mmio::map(device.register, 4) });
+        if let Some(vector) = interrupts::register(&event_interrupt) {
+            interrupts::route_gsi(device.line.gsi, vector, device.line.trigger, device.line.polarity);
+        }
+    } else if let (Some(line), Some(vector)) = (power.sci, interrupts::register(&sci_interrupt)) {
+        take_over_events(power);
+        route_sci(line, vector);
+    }
+}
+
+fn route_sci(line: acpi::Line, vector: Vector) {
+    interrupts::route_gsi(line.gsi, vector, line.trigger, line.polarity);
+}
+
+/// Asks the firmware for the events, and for the button's alone.
+fn take_over_events(power: &PowerRegisters) {
+    let is_enabled = power.pm1_control[0].is_some_and(|control| control.read_u16() & SCI_ENABLE != 0);
+    if let (false, Some((port, value))) = (is_enabled, power.enable) {
+        // SAFETY: the FADT names this port and value for exactly this.
+        unsafe { IoPort::<u8>::new(port) }.write(value);
+    }
+    for (status, enable) in event_blocks(power) {
+        status.write_u16(POWER_BUTTON);
+        enable.write_u16(POWER_BUTTON);
+    }
+}
+
+/// Status and enable register of each event block.
+fn event_blocks(power: &PowerRegisters) -> impl Iterator<Item = (FixedRegister, FixedRegister)> {
+    let half = u16::from(power.pm1_event_bytes / 2);
+    power.pm1_event.into_iter().flatten().map(move |block| (block, block.offset(half)))
+}
+
+fn sci_interrupt() {
+    for (status, _) in event_blocks(&acpi::machine().power) {
+        if status.read_u16() & POWER_BUTTON != 0 {
+            // Writing a one clears the bit.
+            status.write_u16(POWER_BUTTON);
+            pressed();
+        }
+    }
+}
+
+fn event_interrupt() {
+    let events = EVENT_REGISTER.get().map_or(0, |register| register.read::<u32>(0));
+    if events & EVENT_POWER_DOWN != 0 {
+        pressed();
+    }
+}
+
+fn pressed() {
+    if let Some(on_press) = ON_POWER_BUTTON.get() {
+        on_press();
+    }
+}

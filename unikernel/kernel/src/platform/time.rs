@@ -1,0 +1,252 @@
+//! Clocks. The monotonic one is the time-stamp counter, scaled to nanoseconds since boot; wall time
+//! is an offset to it, from the hypervisor or the battery-backed clock.
+//!
+//! The counter's rate comes from whoever knows it exactly: KVM's paravirtual clock, a processor or
+//! hypervisor leaf. Else it is measured against a timer of known rate for 2 ms, which is good to
+//! about 0.1 %, and improved while the machine runs: the same pair of counters is read again after
+//! 1, 10, 100 ... seconds, when the reading error weighs less and less.
+//!
+//! - [`calibrate`](super::calibrate): the timers of known rate; [`pvclock`](super::pvclock): KVM's
+//!   clock; [`rtc`](super::rtc): the battery-backed one; [`timer`](super::timer): interrupts at a time.
+
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+
+use spin::Once;
+
+use super::calibrate::{self, Reference, Sample};
+use super::{apic, pvclock, rtc};
+use crate::sync::SpinLock;
+
+/// Nanoseconds in a second.
+pub const NS_PER_SECOND: u64 = 1_000_000_000;
+/// How long the first measurement takes.
+const FIRST_MEASUREMENT_NS: u64 = 2_000_000;
+/// When the first measurement is improved upon; each further time, ten times later.
+const FIRST_REFINEMENT_NS: u64 = NS_PER_SECOND;
+/// How far off the first measurement may be, in parts per million.
+const FIRST_ERROR_PPM: u64 = 3_000;
+/// What reading the two counters "at once" can be off by.
+const READING_ERROR_NS: u64 = 5_000;
+
+/// Counter to nanoseconds: `base_ns + (tsc - base_tsc) * scale / 2^32`. Readers never wait for
+/// each other; the rare writer makes `version` odd meanwhile.
+struct Scale {
+    version: AtomicU32,
+    base_tsc: AtomicU64,
+    base_ns: AtomicU64,
+    scale: AtomicU64,
+}
+
+static SCALE: Scale = Scale {
+    version: AtomicU32::new(0),
+    base_tsc: AtomicU64::new(0),
+    base_ns: AtomicU64::new(0),
+    scale: AtomicU64::new(0),
+};
+/// Nanoseconds between 1970 and boot.
+static BOOT_WALL_NS: AtomicU64 = AtomicU64::new(0);
+
+/// How the counter's rate is being improved.
+struct Refinement {
+    reference: Reference,
+    first: Sample,
+    next_ns: u64,
+    error_ppm: u64,
+}
+
+static REFINEMENT: SpinLock<Option<Refinement>> = SpinLock::new(None);
+/// When to look at [`REFINEMENT`] again; a plain load on the way of every timer interrupt.
+static NEXT_REFINEMENT_NS: AtomicU64 = AtomicU64::new(u64::MAX);
+
+/// What [`init`] found out about the local APIC's timer.
+pub(super) struct TimerRates {
+    /// Steps of the timer in a second, with the divider that `apic` sets.
+    pub(super) apic_hz: u64,
+    /// True if the processor compares deadlines with the counter.
+    pub(super) has_tsc_deadline: bool,
+}
+
+static TIMER_RATES: Once<TimerRates> = Once::new();
+
+pub(super) fn timer_rates() -> &'static TimerRates {
+    TIMER_RATES.get().expect("clocks start before timers")
+}
+
+/// The time-stamp counter.
+#[inline]
+pub fn tsc() -> u64 {
+    // SAFETY: every 64-bit processor has the instruction, and ring 0 may always use it.
+    unsafe { core::arch::x86_64::_rdtsc() }
+}
+
+/// Starts the clocks. Needs the ACPI tables and the local APIC.
+pub fn init() {
+    let start_tsc = tsc();
+    let has_tsc_deadline =
+        raw_cpuid::CpuId::new().get_feature_info().is_some_and(|features| features.has_tsc_deadline());
+    let kvm = pvclock::detect();
+    let known_scale = kvm.as_ref().map(pvclock::Clock::scale).or_else(known_rate_scale);
+    let mut apic_hz = 0;
+    if known_scale.is_none() || !has_tsc_deadline {
+        apic_hz = measure(start_tsc, known_scale);
+    }
+    if let Some(scale) = known_scale {
+        SCALE.set(start_tsc, 0, scale);
+    }
+    TIMER_RATES.call_once(|| TimerRates { apic_hz, has_tsc_deadline });
+    let wall_ns = kvm.map(|clock| clock.wall_ns()).or_else(rtc::read_ns);
+    if wall_ns.is_none() {
+        log::warn!("no wall clock: time begins in 1970");
+    }
+    BOOT_WALL_NS.store(wall_ns.unwrap_or(0).saturating_sub(now_ns()), Ordering::Relaxed);
+}
+
+/// Nanoseconds since boot. Never goes back.
+#[inline]
+pub fn now_ns() -> u64 {
+    SCALE.to_ns(tsc())
+}
+
+/// Nanoseconds since 1970.
+#[inline]
+pub fn wall_ns() -> u64 {
+    BOOT_WALL_NS.load(Ordering::Relaxed) + now_ns()
+}
+
+/// Sets the wall clock; the monotonic one is not touched.
+pub fn set_wall_ns(wall_ns: u64) {
+    BOOT_WALL_NS.store(wall_ns.saturating_sub(now_ns()), Ordering::Relaxed);
+}
+
+/// Steps of the counter in a second, as well as it is known.
+pub fn tsc_hz() -> u64 {
+    scale_to_hz(SCALE.scale.load(Ordering::Relaxed))
+}
+
+/// Steps of the counter in `ns`.
+pub(super) fn ns_to_tsc(ns: u64) -> u64 {
+    ((u128::from(ns) << 32) / u128::from(SCALE.scale.load(Ordering::Relaxed).max(1))) as u64
+}
+
+/// The scale for a rate in Hz, and back: the fixed-point quotient is its own inverse.
+fn hz_to_scale(hz: u64) -> u64 {
+    ((u128::from(NS_PER_SECOND) << 32) / u128::from(hz.max(1))) as u64
+}
+
+fn scale_to_hz(scale: u64) -> u64 {
+    hz_to_scale(scale)
+}
+
+/// The exact rate, from the processor (CPUID leaf 0x15) or the hypervisor (0x40000010).
+fn known_rate_scale() -> Option<u64> {
+    let cpuid = raw_cpuid::CpuId::new();
+    let from_processor = cpuid.get_tsc_info().and_then(|info| info.tsc_frequency());
+    let from_hypervisor = || cpuid.get_hypervisor_info()?.tsc_frequency().map(|khz| u64::from(khz) * 1000);
+    from_processor.or_else(from_hypervisor).filter(|&hz| hz > 0).map(hz_to_scale)
+}
+
+/// Measures the counter's rate (unless known) and the APIC timer's; answers the latter.
+fn measure(start_tsc: u64, known_scale: Option<u64>) -> u64 {
+    apic::start_measured_timer(u32::MAX);
+    if let Some(scale) = known_scale {
+        return measure_apic_by_tsc(scale);
+    }
+    let Some(reference) = Reference::find() else {
+        return assume_apic_rate(start_tsc);
+    };
+    let (first, first_apic) = (reference.sample(), apic::timer_count());
+    reference.wait(FIRST_MEASUREMENT_NS);
+    let (last, last_apic) = (reference.sample(), apic::timer_count());
+    let elapsed_ns = reference.ticks_to_ns(reference.ticks_between(first, last)).max(1);
+    let hz = calibrate::rate(last.tsc - first.tsc, elapsed_ns);
+    SCALE.set(start_tsc, 0, hz_to_scale(hz));
+    let refinement =
+        Refinement { reference, first, next_ns: FIRST_REFINEMENT_NS, error_ppm: FIRST_ERROR_PPM };
+    *REFINEMENT.lock() = Some(refinement);
+    NEXT_REFINEMENT_NS.store(FIRST_REFINEMENT_NS, Ordering::Relaxed);
+    calibrate::rate(u64::from(first_apic - last_apic), elapsed_ns)
+}
+
+fn measure_apic_by_tsc(scale: u64) -> u64 {
+    let to_ns = |ticks: u64| ((u128::from(ticks) * u128::from(scale)) >> 32) as u64;
+    let (first, first_count) = (tsc(), apic::timer_count());
+    while to_ns(tsc() - first) < FIRST_MEASUREMENT_NS {
+        core::hint::spin_loop();
+    }
+    let (last, last_count) = (tsc(), apic::timer_count());
+    calibrate::rate(u64::from(first_count - last_count), to_ns(last - first))
+}
+
+/// Without any timer of known rate: every hypervisor runs the APIC's at 1 GHz.
+fn assume_apic_rate(start_tsc: u64) -> u64 {
+    const APIC_HZ: u64 = NS_PER_SECOND / 16;
+    const WAIT_STEPS: u32 = (FIRST_MEASUREMENT_NS * APIC_HZ / NS_PER_SECOND) as u32;
+    log::warn!("no timer of known rate; clocks assume that the APIC runs at 1 GHz");
+    let (first, first_count) = (tsc(), apic::timer_count());
+    while first_count - apic::timer_count() < WAIT_STEPS {
+        core::hint::spin_loop();
+    }
+    SCALE.set(start_tsc, 0, hz_to_scale(calibrate::rate(tsc() - first, FIRST_MEASUREMENT_NS)));
+    APIC_HZ
+}
+
+/// Improves the counter's rate when it is time to. Called with every timer interrupt.
+pub(super) fn refine_if_due(now_ns: u64) {
+    if now_ns >= NEXT_REFINEMENT_NS.load(Ordering::Relaxed)
+        && let Some(refinement) = REFINEMENT.lock().as_mut()
+    {
+        refinement.step(now_ns);
+        NEXT_REFINEMENT_NS.store(refinement.next_ns, Ordering::Relaxed);
+    }
+}
+
+impl Refinement {
+    fn step(&mut self, now_ns: u64) {
+        let last = self.reference.sample();
+        let estimate_ns = SCALE.to_ns(last.tsc).saturating_sub(SCALE.to_ns(self.first.tsc));
+        let error_ns = estimate_ns / 1_000_000 * self.error_ppm;
+        if error_ns > self.reference.wrap_ns() / 4 {
+            // Too long ago to know how often the reference has wrapped: start over.
+            self.first = last;
+            self.next_ns = now_ns + FIRST_REFINEMENT_NS;
+            return;
+        }
+        let elapsed_ns =
+            self.reference.ticks_to_ns(self.reference.long_ticks_between(self.first, last, estimate_ns));
+        let hz = calibrate::rate(last.tsc - self.first.tsc, elapsed_ns.max(1));
+        // The clock stays where it is and goes on at the better rate.
+        SCALE.set(last.tsc, SCALE.to_ns(last.tsc), hz_to_scale(hz));
+        self.error_ppm = (READING_ERROR_NS * 1_000_000).div_ceil(elapsed_ns.max(1));
+        self.next_ns = now_ns + elapsed_ns * 10;
+        log::debug!("time-stamp counter: {hz} Hz, good to {} ppm", self.error_ppm);
+    }
+}
+
+impl Scale {
+    #[inline]
+    fn to_ns(&self, tsc: u64) -> u64 {
+        loop {
+            let version = self.version.load(Ordering::Acquire);
+            let base_tsc = self.base_tsc.load(Ordering::Relaxed);
+            let base_ns = self.base_ns.load(Ordering::Relaxed);
+            let scale = self.scale.load(Ordering::Relaxed);
+            fence(Ordering::Acquire);
+            if version & 1 == 0 && self.version.load(Ordering::Relaxed) == version {
+                // Another core's counter may be a few steps behind the base.
+                let ticks = tsc.saturating_sub(base_tsc);
+                return base_ns + ((u128::from(ticks) * u128::from(scale)) >> 32) as u64;
+            }
+            core::hint::spin_loop();
+        }
+    }
+
+    /// Writers take turns: at boot there is one, later [`REFINEMENT`]'s lock is held.
+    fn set(&self, base_tsc: u64, base_ns: u64, scale: u64) {
+        self.version.fetch_add(1, Ordering::Relaxed);
+        fence(Ordering::Release);
+        self.base_tsc.store(base_tsc, Ordering::Relaxed);
+        self.base_ns.store(base_ns, Ordering::Relaxed);
+        self.scale.store(scale, Ordering::Relaxed);
+        self.version.fetch_add(1, Ordering::Release);
+    }
+}

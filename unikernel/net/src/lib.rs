@@ -1,2 +1,71 @@
-//! Under construction.
+//! The network stack of the unikernel: pure logic around [`smoltcp`], for one machine with at
+//! most one NIC. It knows no kernel, no interrupt and no errno; time, randomness and the device
+//! come in as arguments.
+//!
+//! smoltcp walks its whole socket set for each packet and each deadline. Here each TCP connection
+//! (a *flow*) has a set of its own, and everything that chooses among flows is ours:
+//!
+//! ```text
+//!   NIC ── frame ──> ingress: Ethernet, IP, ports
+//!                      ├─ TCP: flow table (hash) ──> the flow's socket
+//!                      │       listener table (SYN) ──> a new flow
+//!                      │       TIME-WAIT records
+//!                      ├─ UDP: port table ──> queue
+//!                      └─ ARP, NDP, DHCP ──> control interface
+//!   app ── Stack::tcp_send, ... ──> the flow's buffers, flow marked dirty
+//!   flush: dirty flows ── segments framed in the device's own buffers ──> NIC
+//! ```
+//!
+//! [`Stack::poll`] takes in what has arrived, [`Stack::flush`] lets out what is due; between the
+//! two the app runs, so that the acknowledgement of a request travels with the response. Work is
+//! proportional to the packets that come and go: deadlines wait in a heap ([`Stack::poll_at`]),
+//! changes of readiness in a list ([`Stack::take_events`]), and nothing walks all flows.
+//!
+//! One [`Stack`] is one shard: all of its state hangs from one value, and a flow never needs
+//! another. Several can share a machine once the NIC spreads flows over queues by the same hash.
+//!
+//! Limits: IP fragments are dropped, not reassembled; IPv6 is loopback and link-local only;
+//! smoltcp's TCP uses no received SACK and its least retransmission time-out is one second.
+
 #![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+mod config;
+mod control;
+mod counters;
+mod egress;
+mod error;
+mod flow;
+mod id;
+mod ingress;
+mod key;
+mod listener;
+mod neighbor;
+mod phy;
+mod ports;
+mod route;
+mod stack;
+mod tcp;
+mod tcp_in;
+mod timers;
+mod timewait;
+mod udp;
+mod udp_api;
+mod wire;
+
+#[cfg(test)]
+mod tests;
+
+pub use config::{Addressing, Config, Ipv4Config, NetConfig};
+pub use counters::Counters;
+pub use error::*;
+pub use flow::KeepAlive;
+pub use id::{ListenerId, Readiness, SocketId, TcpId, UdpId};
+pub use listener::BindOptions;
+pub use phy::NoDevice;
+pub use stack::Stack;
+pub use smoltcp;

@@ -1,0 +1,105 @@
+//! What the stack is told at its start, and what it learns from DHCP.
+
+use alloc::vec::Vec;
+use core::net::{Ipv4Addr, Ipv6Addr};
+
+use smoltcp::time::Duration;
+use smoltcp::wire::{EthernetAddress, Ipv4Cidr};
+
+/// How the machine gets its IPv4 address.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Addressing {
+    /// Loopback only.
+    None,
+    /// Ask a DHCP server (RFC 2131).
+    Dhcp,
+    /// Use this.
+    Static(Ipv4Config),
+}
+
+/// An IPv4 address with what belongs to it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Ipv4Config {
+    /// The address and its network.
+    pub address: Ipv4Cidr,
+    /// The default router.
+    pub gateway: Option<Ipv4Addr>,
+    /// Name servers.
+    pub dns: Vec<Ipv4Addr>,
+}
+
+/// Bounds and sizes; every table of the stack is bounded by a number here.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The NIC's address.
+    pub mac: EthernetAddress,
+    /// How to get an IPv4 address.
+    pub addressing: Addressing,
+    /// Receive buffer of a TCP connection, in bytes.
+    pub tcp_rx_buffer: usize,
+    /// Send buffer of a TCP connection, in bytes.
+    pub tcp_tx_buffer: usize,
+    /// Connections at most, half-open and lingering ones included.
+    pub max_flows: usize,
+    /// Half-open connections at most.
+    pub max_half_open: usize,
+    /// The largest backlog a listener may ask for (Linux: `somaxconn`).
+    pub max_backlog: usize,
+    /// Closed connections kept with their buffers for the next ones.
+    pub spare_flows: usize,
+    /// Records in TIME-WAIT at most; the oldest goes first.
+    pub time_wait_slots: usize,
+    /// How long a record stays in TIME-WAIT.
+    pub time_wait: Duration,
+    /// How long a half-open connection may take.
+    pub half_open_timeout: Duration,
+    /// How long a connection attempt from here may take.
+    pub connect_timeout: Duration,
+    /// How long unacknowledged data may stay unanswered.
+    pub retransmit_timeout: Duration,
+    /// How long a connection that the app has closed may take to finish (Linux: `tcp_fin_timeout`).
+    pub linger_timeout: Duration,
+    /// How long an acknowledgement waits for data to travel with.
+    pub ack_delay: Duration,
+    /// Neighbours remembered at most.
+    pub max_neighbors: usize,
+    /// Receive queue of a UDP socket, in bytes.
+    pub udp_rx_bytes: usize,
+    /// Packets that may wait in the loopback queue, and frames that may wait for the NIC.
+    pub queue_packets: usize,
+}
+
+impl Config {
+    /// Sizes for a machine with plenty of memory.
+    pub fn new(mac: EthernetAddress, addressing: Addressing) -> Self {
+        Self {
+            mac,
+            addressing,
+            tcp_rx_buffer: 16 * 1024,
+            tcp_tx_buffer: 16 * 1024,
+            max_flows: 4096,
+            max_half_open: 1024,
+            max_backlog: 4096,
+            spare_flows: 64,
+            time_wait_slots: 4096,
+            time_wait: Duration::from_secs(60),
+            half_open_timeout: Duration::from_secs(20),
+            connect_timeout: Duration::from_secs(127),
+            retransmit_timeout: Duration::from_secs(300),
+            linger_timeout: Duration::from_secs(60),
+            ack_delay: Duration::from_millis(10),
+            max_neighbors: 256,
+            udp_rx_bytes: 128 * 1024,
+            queue_packets: 256,
+        }
+    }
+}
+
+/// The addresses in force now.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct NetConfig {
+    /// IPv4, from the command line or from a lease.
+    pub ipv4: Option<Ipv4Config>,
+    /// The link-local IPv6 address.
+    pub ipv6: Option<Ipv6Addr>,
+}

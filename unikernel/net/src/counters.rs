@@ -1,0 +1,98 @@
+//! What happened so far, for `/metrics` and the log. Every packet that is dropped is counted
+//! under the reason it was dropped for.
+
+use core::cell::Cell;
+
+macro_rules! counters {
+    ($($(#[doc = $text:literal])+ $name:ident,)*) => {
+        /// Totals since boot, and the present sizes of the tables.
+        #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+        pub struct Counters {
+            $($(#[doc = $text])+ pub $name: u64,)*
+        }
+
+        impl Counters {
+            /// Every counter with its name and meaning, in a fixed order.
+            pub fn entries(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
+                [$((stringify!($name), concat!($($text),+).trim_ascii(), self.$name),)*].into_iter()
+            }
+        }
+    };
+}
+
+counters! {
+    /// Frames received from the NIC.
+    rx_packets,
+    /// Bytes received from the NIC.
+    rx_bytes,
+    /// Frames given to the NIC.
+    tx_packets,
+    /// Bytes given to the NIC.
+    tx_bytes,
+    /// Dropped: the frame, a header or an option makes no sense.
+    malformed,
+    /// Dropped: a checksum is wrong.
+    bad_checksum,
+    /// Dropped: an IP fragment; nothing is reassembled.
+    fragments,
+    /// Dropped: addressed to another machine, or from an impossible source.
+    not_for_us,
+    /// Dropped: a protocol that nobody here speaks.
+    unknown_protocol,
+    /// Answered with a reset: a segment for no connection and no listener.
+    no_listener,
+    /// Dropped: a connection attempt for a full accept queue.
+    backlog_full,
+    /// Dropped: the bound on connections or half-open connections is reached.
+    no_memory,
+    /// Half-open connections given up.
+    half_open_timeouts,
+    /// Datagrams for a port nobody has bound.
+    udp_no_port,
+    /// Dropped: a datagram for a full receive queue.
+    udp_full,
+    /// Dropped: a packet that waited for a neighbour that never answered or for too long a queue.
+    neighbor_dropped,
+    /// Dropped: the loopback queue or the egress queue was full.
+    queue_full,
+    /// Connections accepted by a listener.
+    accepted,
+    /// Connections begun from here.
+    connects,
+    /// Resets received.
+    resets_received,
+    /// Connections given up because the peer stopped answering.
+    timeouts,
+    /// Segments sent again after a time-out.
+    retransmits,
+    /// Connection records in TIME-WAIT pushed out early.
+    time_wait_evicted,
+    /// Connection records in TIME-WAIT recycled by a new connection.
+    time_wait_recycled,
+    /// Now: connections.
+    active,
+    /// Now: connections in the handshake.
+    half_open,
+    /// Now: records in TIME-WAIT.
+    time_wait,
+}
+
+/// Frames and bytes on their way out. Cells, because a transmit token counts while the stack is
+/// borrowed by the flow that sends.
+#[derive(Default)]
+pub(crate) struct Traffic {
+    packets: Cell<u64>,
+    bytes: Cell<u64>,
+}
+
+impl Traffic {
+    #[inline]
+    pub(crate) fn count(&self, bytes: usize) {
+        self.packets.set(self.packets.get() + 1);
+        self.bytes.set(self.bytes.get() + bytes as u64);
+    }
+
+    pub(crate) fn totals(&self) -> (u64, u64) {
+        (self.packets.get(), self.bytes.get())
+    }
+}

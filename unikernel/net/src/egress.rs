@@ -1,0 +1,259 @@
+//! The way out: [`Stack::flush`] visits the flows that may have something to send, once a batch.
+
+use core::net::IpAddr;
+
+use smoltcp::iface::{Interface, PollResult};
+use smoltcp::phy::Device;
+use smoltcp::socket::tcp::State;
+use smoltcp::time::{Duration, Instant};
+
+use crate::error::SocketError;
+use crate::flow::{Flow, Owner, Path};
+use crate::id::TcpId;
+use crate::neighbor::Answer;
+use crate::phy::Outbound;
+use crate::route::Route;
+use crate::stack::Stack;
+use crate::timers::NEVER;
+use crate::wire;
+
+/// How often loopback may answer itself in one flush; what is left waits for the next.
+const LOOPBACK_ROUNDS: usize = 64;
+
+/// How a visit to a flow ended.
+enum Visit {
+    /// It has sent all it may; it wants to be looked at again then.
+    Done(Instant),
+    /// The device has no room.
+    Blocked,
+}
+
+impl Stack {
+    /// Lets out what is due: control packets, then every flow that may have something to send.
+    /// What finds no room in the device stays for the next call. True if anything was tried.
+    pub fn flush<D: Device + ?Sized>(&mut self, now: Instant, device: &mut D) -> bool {
+        self.now = now;
+        let has_worked = self.has_work() || self.control.next <= now;
+        self.flush_control(device);
+        self.flush_outbox(device);
+        self.flush_flows(device);
+        for _ in 0..LOOPBACK_ROUNDS {
+            if !self.loopback_in() {
+                break;
+            }
+            self.flush_flows(device);
+        }
+        let flows = &self.flows;
+        let is_live = |at, id| flows.get(id).is_some_and(|flow| flow.timer_at == at);
+        self.timers.trim(flows.len(), is_live);
+        has_worked
+    }
+
+    fn flush_control<D: Device + ?Sized>(&mut self, device: &mut D) {
+        if self.control.next > self.now {
+            return;
+        }
+        self.time_wait.expire(self.now);
+        if self.control.egress(self.now, device, &self.traffic) {
+            self.apply_lease();
+        }
+    }
+
+    fn flush_outbox<D: Device + ?Sized>(&mut self, device: &mut D) {
+        use smoltcp::phy::TxToken;
+        while let Some(frame) = self.outbox.pop_front() {
+            let Some(token) = device.transmit(self.now) else {
+                self.outbox.push_front(frame);
+                return;
+            };
+            token.consume(frame.len(), |buffer| buffer.copy_from_slice(&frame));
+            self.traffic.count(frame.len());
+        }
+        for id in core::mem::take(&mut self.udp_blocked) {
+            self.notify_udp(id);
+        }
+    }
+
+    fn flush_flows<D: Device + ?Sized>(&mut self, device: &mut D) {
+        // Visits may mark flows dirty again; those are for the next round.
+        let mut batch = core::mem::take(&mut self.dirty);
+        let mut blocked = 0;
+        for index in 0..batch.len() {
+            let id = batch[index];
+            if !self.flow_out(id, device) {
+                batch[blocked] = id;
+                blocked += 1;
+            }
+        }
+        batch.truncate(blocked);
+        batch.append(&mut self.dirty);
+        self.dirty = batch;
+    }
+
+    /// Visits one flow. False if it must be visited again when the device has room.
+    fn flow_out<D: Device + ?Sized>(&mut self, id: TcpId, device: &mut D) -> bool {
+        let Some(flow) = self.flows.get_mut(id) else { return true };
+        flow.tune_timeout(&self.timeouts);
+        let before = flow.socket().state();
+        let visit = match flow.path {
+            Path::Loopback => {
+                let mut outbound = Outbound::new(&mut self.loopback, None, None);
+                send(flow, &mut self.interfaces.loopback, &mut outbound, self.now)
+            }
+            Path::Link(header) => {
+                let mut outbound = Outbound::new(device, Some(header), Some(&self.traffic));
+                send(flow, &mut self.interfaces.link, &mut outbound, self.now)
+            }
+            Path::Resolving => (Visit::Done(NEVER), false),
+        };
+        let (visit, has_sent) = visit;
+        if core::mem::take(&mut flow.timer_fired) && has_sent && flow.socket().send_queue() > 0 {
+            self.counters.retransmits += 1;
+        }
+        let Visit::Done(next) = visit else { return false };
+        flow.is_dirty = false;
+        self.timers.ensure(id, &mut flow.timer_at, next);
+        let after = flow.socket().state();
+        if after == State::Closed || after == State::TimeWait {
+            self.wind_up(id, before, next);
+        }
+        true
+    }
+
+    /// A flow that was visited is closed, or waits for its peer to be sure.
+    fn wind_up(&mut self, id: TcpId, before: State, next: Instant) {
+        let Some(flow) = self.flows.get_mut(id) else { return };
+        let state = flow.socket().state();
+        if state == State::TimeWait {
+            // The last acknowledgement is out when nothing but the long wait is left.
+            let is_quiet = next > self.now + Duration::from_millis(100);
+            if let (Owner::Orphan, true, Some(last)) = (flow.owner, is_quiet, flow.last) {
+                let key = flow.key;
+                self.counters.time_wait_evicted +=
+                    u64::from(self.time_wait.insert(self.now, &self.seed, key, last));
+                self.drop_flow(id);
+            }
+            return;
+        }
+        // smoltcp closes a socket on its own only when the peer's silence was too long.
+        if before != State::Closed && before != State::TimeWait {
+            self.timed_out(id);
+        }
+        let Some(flow) = self.flows.get(id) else { return };
+        if matches!(flow.owner, Owner::Orphan | Owner::HalfOpen(_)) && flow.is_finished() {
+            self.drop_flow(id);
+        }
+    }
+
+    fn timed_out(&mut self, id: TcpId) {
+        let Some(flow) = self.flows.get_mut(id) else { return };
+        match flow.owner {
+            Owner::HalfOpen(_) => self.counters.half_open_timeouts += 1,
+            _ => self.counters.timeouts += 1,
+        }
+        flow.error = flow.error.or(Some(SocketError::TimedOut));
+        self.notify_tcp(id);
+    }
+
+    /// Finds the way to a peer. None if there is none.
+    pub(crate) fn path_to(&mut self, remote: IpAddr) -> Option<(Path, Option<IpAddr>)> {
+        let mac = self.config.mac;
+        let is_ipv4 = remote.is_ipv4();
+        match self.addresses.route(remote)? {
+            Route::Loopback => Some((Path::Loopback, None)),
+            Route::Multicast(group) => Some((Path::Link(wire::header(group, mac, is_ipv4)), None)),
+            Route::Neighbor(hop) => Some(match self.resolve(hop)? {
+                Some(neighbor) => (Path::Link(wire::header(neighbor, mac, is_ipv4)), None),
+                None => (Path::Resolving, Some(hop)),
+            }),
+        }
+    }
+
+    /// The hardware address of a neighbour, or none yet; outer none if too many are being asked.
+    fn resolve(&mut self, hop: IpAddr) -> Option<Option<smoltcp::wire::EthernetAddress>> {
+        match self.neighbors.lookup(self.now, hop) {
+            Answer::Known(mac) => Some(Some(mac)),
+            Answer::Stale(mac) => {
+                self.ask(hop);
+                Some(Some(mac))
+            }
+            Answer::Ask => {
+                self.ask(hop);
+                Some(None)
+            }
+            Answer::Wait => Some(None),
+            Answer::Full => {
+                self.counters.neighbor_dropped += 1;
+                None
+            }
+        }
+    }
+
+    fn ask(&mut self, hop: IpAddr) {
+        let mac = self.config.mac;
+        let frame = match (hop, self.addresses.source_for(hop)) {
+            (IpAddr::V4(hop), Some(IpAddr::V4(own))) => wire::arp_request(mac, own, hop),
+            (IpAddr::V6(hop), Some(IpAddr::V6(own))) => wire::neighbor_solicit(mac, own, hop),
+            _ => return,
+        };
+        self.push_outbox(frame);
+    }
+
+    /// Asks again for neighbours that have not answered; gives up on those asked often enough.
+    pub(crate) fn retry_neighbors(&mut self) {
+        let mut again = alloc::vec::Vec::new();
+        let given_up = self.neighbors.retry(self.now, |hop| again.push(hop));
+        for hop in again {
+            self.ask(hop);
+        }
+        for released in given_up {
+            self.counters.neighbor_dropped += released.frames.len() as u64;
+            for id in released.flows {
+                self.fail_attempt(id, SocketError::HostUnreachable);
+            }
+        }
+    }
+
+    /// Ends a connection attempt that cannot succeed; leaves any other flow alone.
+    pub(crate) fn fail_attempt(&mut self, id: TcpId, error: SocketError) {
+        if self.flows.get(id).is_some_and(|flow| flow.socket().state() == State::SynSent) {
+            self.fail_flow(id, error);
+        }
+    }
+
+    /// Ends a flow at once, with an error for whoever holds it.
+    pub(crate) fn fail_flow(&mut self, id: TcpId, error: SocketError) {
+        let Some(flow) = self.flows.get_mut(id) else { return };
+        flow.error = flow.error.or(Some(error));
+        flow.socket_mut().abort();
+        self.mark_dirty(id);
+        self.notify_tcp(id);
+    }
+}
+
+/// Lets a flow send until it has nothing more, or the device no more room. Answers also whether
+/// anything was sent.
+#[inline]
+fn send<D: Device + ?Sized>(
+    flow: &mut Flow,
+    interface: &mut Interface,
+    outbound: &mut Outbound<'_, D>,
+    now: Instant,
+) -> (Visit, bool) {
+    let mut has_sent = false;
+    loop {
+        let result = interface.poll_egress(now, outbound, &mut flow.sockets);
+        if outbound.exhausted {
+            return (Visit::Blocked, has_sent);
+        }
+        has_sent |= result == PollResult::SocketStateChanged;
+        let next = interface.poll_at(now, &flow.sockets).unwrap_or(NEVER);
+        if next > now {
+            return (Visit::Done(next), has_sent);
+        }
+        if result == PollResult::None {
+            // It says "now" but sends nothing: let time pass rather than spin.
+            return (Visit::Done(now + Duration::from_millis(10)), has_sent);
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! What can go wrong, one small enum per operation. Nothing here knows an errno.
+
+use core::fmt;
+
+macro_rules! errors {
+    ($($(#[$doc:meta])* $name:ident { $($(#[doc = $text:literal])+ $variant:ident,)* })*) => {
+        $(
+            $(#[$doc])*
+            #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+            pub enum $name {
+                $($(#[doc = $text])+ $variant,)*
+            }
+
+            impl fmt::Display for $name {
+                fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                    f.write_str(match self {
+                        $(Self::$variant => concat!($($text),+).trim_ascii(),)*
+                    })
+                }
+            }
+
+            impl core::error::Error for $name {}
+        )*
+    };
+}
+
+errors! {
+    /// Why a socket failed; kept until somebody takes it, as `SO_ERROR` does.
+    SocketError {
+        /// The peer refused the connection.
+        Refused,
+        /// The peer reset the connection.
+        Reset,
+        /// The peer stopped answering.
+        TimedOut,
+        /// No neighbour or router answers for the address.
+        HostUnreachable,
+        /// The address this connection used is no longer ours.
+        AddressLost,
+    }
+    /// Why an address cannot be bound.
+    BindError {
+        /// Another socket holds the address.
+        InUse,
+        /// The address is not one of ours.
+        NotOurs,
+        /// Every ephemeral port is taken.
+        NoPort,
+        /// The id names no socket.
+        BadId,
+    }
+    /// Why a socket cannot listen.
+    ListenError {
+        /// Another socket listens there.
+        InUse,
+        /// The id names no socket.
+        BadId,
+    }
+    /// Why nothing was accepted.
+    AcceptError {
+        /// No connection waits.
+        WouldBlock,
+        /// The socket does not listen.
+        NotListening,
+        /// The id names no socket.
+        BadId,
+    }
+    /// Why a connection attempt cannot start.
+    ConnectError {
+        /// The address cannot be a peer.
+        Unaddressable,
+        /// There is no route to the address.
+        NoRoute,
+        /// The same pair of addresses is connected already.
+        InUse,
+        /// Every ephemeral port towards the peer is taken.
+        NoPort,
+        /// The bound on connections is reached.
+        NoMemory,
+        /// The id names no socket.
+        BadId,
+    }
+    /// Why nothing was received.
+    RecvError {
+        /// No data waits.
+        WouldBlock,
+        /// The peer has finished, and everything was read.
+        Finished,
+        /// The connection is not established.
+        NotConnected,
+        /// The peer refused the connection.
+        Refused,
+        /// The peer reset the connection.
+        Reset,
+        /// The peer stopped answering.
+        TimedOut,
+        /// No neighbour or router answers for the peer.
+        Unreachable,
+        /// The id names no socket.
+        BadId,
+    }
+    /// Why nothing was sent.
+    SendError {
+        /// There is no room.
+        WouldBlock,
+        /// The sending direction is closed.
+        Closed,
+        /// The connection is not established.
+        NotConnected,
+        /// No destination was given, and the socket has no peer.
+        NoDestination,
+        /// The datagram does not fit a packet.
+        TooLong,
+        /// There is no route to the destination.
+        NoRoute,
+        /// Broadcast was not allowed on this socket.
+        Broadcast,
+        /// The peer refused the connection.
+        Refused,
+        /// The peer reset the connection.
+        Reset,
+        /// The peer stopped answering.
+        TimedOut,
+        /// No neighbour or router answers for the peer.
+        Unreachable,
+        /// The id names no socket.
+        BadId,
+    }
+    /// Why a connection cannot be shut down or asked about.
+    StateError {
+        /// The connection is not established.
+        NotConnected,
+        /// The id names no socket.
+        BadId,
+    }
+}
+
+impl From<SocketError> for RecvError {
+    fn from(error: SocketError) -> Self {
+        match error {
+            SocketError::Refused => Self::Refused,
+            SocketError::Reset | SocketError::AddressLost => Self::Reset,
+            SocketError::TimedOut => Self::TimedOut,
+            SocketError::HostUnreachable => Self::Unreachable,
+        }
+    }
+}
+
+impl From<SocketError> for SendError {
+    fn from(error: SocketError) -> Self {
+        match error {
+            SocketError::Refused => Self::Refused,
+            SocketError::Reset | SocketError::AddressLost => Self::Reset,
+            SocketError::TimedOut => Self::TimedOut,
+            SocketError::HostUnreachable => Self::Unreachable,
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! Names for sockets: small ids with a generation, so that a stale one is refused instead of
+//! reaching somebody else's connection; and the readiness bits of a socket.
+
+use slotmap::{Key, new_key_type};
+
+new_key_type! {
+    /// One TCP connection.
+    pub struct TcpId;
+    /// A bound TCP address, listening or not.
+    pub struct ListenerId;
+    /// One UDP socket.
+    pub struct UdpId;
+}
+
+macro_rules! slots {
+    ($($id:ident)*) => {
+        $(impl $id {
+            /// A small number, unique among the live ids of this type: an index for side tables.
+            pub fn slot(self) -> usize {
+                // The low half of slotmap's external form is the slot's index.
+                (self.data().as_ffi() & 0xffff_ffff) as usize
+            }
+        })*
+    };
+}
+slots!(TcpId ListenerId UdpId);
+
+/// Any socket, as events name it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum SocketId {
+    /// A TCP connection.
+    Tcp(TcpId),
+    /// A TCP listener.
+    Listener(ListenerId),
+    /// A UDP socket.
+    Udp(UdpId),
+}
+
+bitflags::bitflags! {
+    /// What a socket is ready for; the meaning of each bit is that of poll(2).
+    #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+    pub struct Readiness: u8 {
+        /// Reading, or accepting, would not block.
+        const IN = 1;
+        /// Writing would not block.
+        const OUT = 2;
+        /// The peer has finished sending.
+        const RDHUP = 4;
+        /// Both directions are finished.
+        const HUP = 8;
+        /// An error waits to be taken.
+        const ERR = 16;
+    }
+}

@@ -1,0 +1,350 @@
+//! [`Stack`]: every table in one place, and the calls that make it go.
+//!
+//! Ingress lives in `ingress` (frames, IP, UDP, ARP) and `tcp_in` (segments), egress in `egress`,
+//! the sockets that an app sees in `tcp` and `udp_api`.
+
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
+use smoltcp::iface::{Config as InterfaceConfig, Interface, SocketSet};
+use smoltcp::phy::{ChecksumCapabilities, Device, DeviceCapabilities, RxToken};
+use smoltcp::time::Instant;
+use smoltcp::wire::HardwareAddress;
+
+use crate::config::{Addressing, Config, Ipv4Config, NetConfig};
+use crate::control::{Control, Lease, is_usable};
+use crate::counters::{Counters, Traffic};
+use crate::error::SocketError;
+use crate::flow::{FlowTable, Timeouts};
+use crate::id::{ListenerId, SocketId, TcpId, UdpId};
+use crate::key::Seed;
+use crate::listener::Listeners;
+use crate::neighbor::Neighbors;
+use crate::phy::{Capabilities, Loopback, ip_capabilities, loopback_capabilities};
+use crate::route::Addresses;
+use crate::timers::Timers;
+use crate::timewait::TimeWait;
+use crate::udp::UdpTable;
+
+/// Frames taken from the NIC in one [`Stack::poll`] at most, so that a flood cannot keep the app
+/// from running: one receive ring's worth.
+const RX_BATCH: usize = 256;
+/// Packets taken from the loopback queue in one go at most, for the same reason.
+const LOOPBACK_BATCH: usize = 1024;
+
+/// Where unpredictable numbers come from: a cryptographically secure generator of the kernel's.
+pub(crate) type Random = Box<dyn FnMut() -> u64 + Send>;
+
+/// Which checksums this side must verify, because the device does not.
+#[derive(Clone, Copy)]
+pub(crate) struct Verify {
+    pub(crate) ip: bool,
+    pub(crate) tcp: bool,
+    pub(crate) udp: bool,
+}
+
+/// The two interfaces that flows run over. They have no addresses of their own: the front has
+/// already decided what is for us.
+pub(crate) struct Interfaces {
+    pub(crate) link: Interface,
+    pub(crate) loopback: Interface,
+    link_capabilities: DeviceCapabilities,
+}
+
+impl Interfaces {
+    fn new(link_capabilities: DeviceCapabilities, random: &mut Random, now: Instant) -> Self {
+        let link = ip_interface(&link_capabilities, random(), now);
+        let loopback = ip_interface(&loopback_capabilities(), random(), now);
+        Self { link, loopback, link_capabilities }
+    }
+
+    /// An interface for the birth of one flow. smoltcp draws initial sequence numbers from a
+    /// generator that is seeded once per interface and can be computed from its outputs; a flow
+    /// whose number is the first output of its own random seed tells nothing about the next
+    /// (RFC 6528).
+    pub(crate) fn newborn(&self, is_loopback: bool, random: &mut Random, now: Instant) -> Interface {
+        if is_loopback {
+            ip_interface(&loopback_capabilities(), random(), now)
+        } else {
+            ip_interface(&self.link_capabilities, random(), now)
+        }
+    }
+}
+
+fn ip_interface(capabilities: &DeviceCapabilities, seed: u64, now: Instant) -> Interface {
+    let mut config = InterfaceConfig::new(HardwareAddress::Ip);
+    config.random_seed = seed;
+    let mut interface = Interface::new(config, &mut Capabilities(capabilities.clone()), now);
+    interface.set_any_ip(true);
+    interface
+}
+
+/// The network stack of one machine, or of one core's share of the flows.
+pub struct Stack {
+    pub(crate) config: Config,
+    pub(crate) timeouts: Timeouts,
+    pub(crate) now: Instant,
+    pub(crate) random: Random,
+    pub(crate) seed: Seed,
+    pub(crate) verify: Verify,
+    /// How checksums are written into packets that the stack itself builds for the NIC.
+    pub(crate) checksums: ChecksumCapabilities,
+    pub(crate) ip_mtu: usize,
+    pub(crate) addresses: Addresses,
+
+    // Where packets go in and out.
+    pub(crate) interfaces: Interfaces,
+    pub(crate) control: Control,
+    pub(crate) loopback: Loopback,
+    pub(crate) neighbors: Neighbors,
+    /// Frames of the stack's own, ready for the NIC.
+    pub(crate) outbox: VecDeque<Vec<u8>>,
+    pub(crate) traffic: Traffic,
+    /// A set without sockets: what it is fed is answered with a reset or an unreachable.
+    pub(crate) nobody: SocketSet<'static>,
+
+    // Who talks.
+    pub(crate) flows: FlowTable,
+    pub(crate) listeners: Listeners,
+    pub(crate) half_open: usize,
+    pub(crate) time_wait: TimeWait,
+    pub(crate) udp: UdpTable,
+    /// UDP sockets that found the outbox full.
+    pub(crate) udp_blocked: Vec<UdpId>,
+
+    // What is to be done.
+    pub(crate) timers: Timers,
+    pub(crate) dirty: Vec<TcpId>,
+    pub(crate) events: Vec<SocketId>,
+    pub(crate) counters: Counters,
+}
+
+impl Stack {
+    /// Makes a stack for the NIC that `device` describes, or for loopback alone.
+    ///
+    /// `random` must be cryptographically secure: sequence numbers, ports and hash seeds come
+    /// from it.
+    pub fn new(
+        config: Config,
+        device: Option<DeviceCapabilities>,
+        mut random: Box<dyn FnMut() -> u64 + Send>,
+        now: Instant,
+    ) -> Self {
+        let has_nic = device.is_some();
+        let device = device.unwrap_or_else(|| crate::phy::NoDevice.capabilities());
+        let seed = Seed::new(&mut *random);
+        let mut stack = Self {
+            timeouts: Timeouts {
+                half_open: config.half_open_timeout,
+                connect: config.connect_timeout,
+                retransmit: config.retransmit_timeout,
+                linger: config.linger_timeout,
+            },
+            now,
+            seed,
+            verify: Verify {
+                ip: device.checksum.ipv4.rx(),
+                tcp: device.checksum.tcp.rx(),
+                udp: device.checksum.udp.rx(),
+            },
+            checksums: device.checksum.clone(),
+            ip_mtu: device.ip_mtu(),
+            addresses: Addresses::new(config.mac, has_nic),
+            interfaces: Interfaces::new(ip_capabilities(&device), &mut random, now),
+            control: Control::new(config.mac, device, random(), now),
+            loopback: Loopback::new(config.queue_packets),
+            neighbors: Neighbors::new(config.max_neighbors),
+            outbox: VecDeque::new(),
+            traffic: Traffic::default(),
+            nobody: SocketSet::new(Vec::new()),
+            flows: FlowTable::new(&config),
+            listeners: Listeners::new(config.max_backlog),
+            half_open: 0,
+            time_wait: TimeWait::new(config.time_wait_slots, config.time_wait),
+            udp: UdpTable::new(),
+            udp_blocked: Vec::new(),
+            timers: Timers::default(),
+            dirty: Vec::new(),
+            events: Vec::new(),
+            counters: Counters::default(),
+            random,
+            config,
+        };
+        stack.start(has_nic);
+        stack
+    }
+
+    fn start(&mut self, has_nic: bool) {
+        match &self.config.addressing {
+            Addressing::Static(config) if has_nic && is_usable(config.address) => {
+                let config = config.clone();
+                self.set_ipv4(Some(config));
+            }
+            Addressing::Dhcp if has_nic => {
+                self.set_ipv4(None);
+                self.control.start_dhcp(self.now);
+            }
+            _ => self.set_ipv4(None),
+        }
+    }
+
+    /// Takes in what the device has received and what has fallen due. True if there was anything.
+    pub fn poll<D: Device + ?Sized>(&mut self, now: Instant, device: &mut D) -> bool {
+        self.now = now;
+        let mut received = 0;
+        while received < RX_BATCH {
+            let Some((rx, tx)) = device.receive(now) else { break };
+            rx.consume(|frame| self.frame_in(frame, tx));
+            received += 1;
+        }
+        let looped = self.loopback_in();
+        let fired = self.run_timers();
+        received > 0 || looped || fired
+    }
+
+    /// Handles the packets that were in the loopback queue at the start.
+    pub(crate) fn loopback_in(&mut self) -> bool {
+        let mut handled = 0;
+        while handled < LOOPBACK_BATCH {
+            let Some(packet) = self.loopback.pop() else { break };
+            self.looped_in(&packet);
+            handled += 1;
+        }
+        handled > 0
+    }
+
+    fn run_timers(&mut self) -> bool {
+        let now = self.now;
+        let mut has_fired = self.control.next <= now;
+        while let Some((at, id)) = self.timers.pop_due(now) {
+            let Some(flow) = self.flows.get_mut(id).filter(|flow| flow.timer_at == at) else { continue };
+            flow.timer_at = crate::timers::NEVER;
+            flow.timer_fired = true;
+            self.mark_dirty(id);
+            has_fired = true;
+        }
+        if self.neighbors.next().is_some_and(|at| at <= now) {
+            self.retry_neighbors();
+            has_fired = true;
+        }
+        has_fired
+    }
+
+    /// When [`poll`](Self::poll) or [`flush`](Self::flush) is next wanted without a packet; in
+    /// the past if there is work at once, none if never.
+    pub fn poll_at(&self) -> Option<Instant> {
+        if self.has_work() {
+            return Some(self.now);
+        }
+        let control = (self.control.next < crate::timers::NEVER).then_some(self.control.next);
+        [self.timers.next(), control, self.neighbors.next()].into_iter().flatten().min()
+    }
+
+    /// True if [`flush`](Self::flush) has something to try.
+    pub fn has_work(&self) -> bool {
+        !self.dirty.is_empty() || !self.outbox.is_empty() || !self.loopback.is_empty()
+    }
+
+    /// Moves the sockets whose readiness may have changed since the last call into `events`,
+    /// each once, in the order of their first change.
+    pub fn take_events(&mut self, events: &mut Vec<SocketId>) {
+        for id in self.events.drain(..) {
+            match id {
+                SocketId::Tcp(id) => self.flows.get_mut(id).map(|flow| flow.has_event = false),
+                SocketId::Listener(id) => self.listeners.get_mut(id).map(|listener| listener.has_event = false),
+                SocketId::Udp(id) => self.udp.get_mut(id).map(|socket| socket.has_event = false),
+            };
+            events.push(id);
+        }
+    }
+
+    /// True if [`take_events`](Self::take_events) would give any.
+    pub fn has_events(&self) -> bool {
+        !self.events.is_empty()
+    }
+
+    /// The addresses in force.
+    pub fn config(&self) -> &NetConfig {
+        &self.addresses.net
+    }
+
+    /// Totals since the start.
+    pub fn counters(&self) -> Counters {
+        let (tx_packets, tx_bytes) = self.traffic.totals();
+        Counters {
+            tx_packets,
+            tx_bytes,
+            active: self.flows.len() as u64,
+            half_open: self.half_open as u64,
+            time_wait: self.time_wait.len() as u64,
+            ..self.counters
+        }
+    }
+
+    /// Takes over what the DHCP client has learnt.
+    pub(crate) fn apply_lease(&mut self) {
+        match self.control.lease_change() {
+            Some(Lease::Gained(config)) if is_usable(config.address) => {
+                log::info!("lease of {} via {:?}, dns {:?}", config.address, config.gateway, config.dns);
+                self.set_ipv4(Some(config));
+            }
+            Some(_) => self.set_ipv4(None),
+            None => {}
+        }
+    }
+
+    /// Changes the IPv4 address; connections that used another end.
+    pub(crate) fn set_ipv4(&mut self, config: Option<Ipv4Config>) {
+        if self.addresses.net.ipv4 == config && config.is_some() {
+            return;
+        }
+        self.addresses.net.ipv4 = config;
+        self.control.set_addresses(&self.addresses.net);
+        let addresses = &self.addresses;
+        for id in self.flows.with_address(|address| !addresses.owns(address)) {
+            self.fail_flow(id, SocketError::AddressLost);
+        }
+    }
+
+    /// Puts a flow on the list of those that may have something to send.
+    #[inline]
+    pub(crate) fn mark_dirty(&mut self, id: TcpId) {
+        if let Some(flow) = self.flows.get_mut(id)
+            && !flow.is_dirty
+        {
+            flow.is_dirty = true;
+            self.dirty.push(id);
+        }
+    }
+
+    /// Tells that a flow's readiness may have changed.
+    #[inline]
+    pub(crate) fn notify_tcp(&mut self, id: TcpId) {
+        if let Some(flow) = self.flows.get_mut(id)
+            && flow.is_app()
+            && !flow.has_event
+        {
+            flow.has_event = true;
+            self.events.push(SocketId::Tcp(id));
+        }
+    }
+
+    pub(crate) fn notify_listener(&mut self, id: ListenerId) {
+        if let Some(listener) = self.listeners.get_mut(id)
+            && !listener.has_event
+        {
+            listener.has_event = true;
+            self.events.push(SocketId::Listener(id));
+        }
+    }
+
+    pub(crate) fn notify_udp(&mut self, id: UdpId) {
+        if let Some(socket) = self.udp.get_mut(id)
+            && !socket.has_event
+        {
+            socket.has_event = true;
+            self.events.push(SocketId::Udp(id));
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! TCP segments coming in: to their flow, to a record in TIME-WAIT, to a listener, or to nobody.
+
+use smoltcp::iface::Interface;
+use smoltcp::phy::TxToken;
+use smoltcp::socket::tcp::State;
+use smoltcp::wire::IpListenEndpoint;
+
+use crate::error::SocketError;
+use crate::flow::{Flow, Origin, Owner, Path, View};
+use crate::id::{ListenerId, TcpId};
+use crate::ingress::Link;
+use crate::key::FlowKey;
+use crate::phy::Inbound;
+use crate::stack::Stack;
+use crate::timewait::Final;
+use crate::wire::{self, Segment};
+
+impl Stack {
+    /// Takes in a segment for one of our addresses.
+    #[inline]
+    pub(crate) fn segment_in<T: TxToken>(&mut self, segment: &Segment<'_>, link: Link, token: T) {
+        let key = segment.key();
+        let hash = self.seed.hash(&key);
+        match self.flows.find(hash, &key) {
+            Some(id) => self.flow_in(id, segment, link, token),
+            None => self.stray_in(hash, &key, segment, link, token),
+        }
+    }
+
+    fn flow_in<T: TxToken>(&mut self, id: TcpId, segment: &Segment<'_>, link: Link, token: T) {
+        let Some(flow) = self.flows.get_mut(id) else { return };
+        if let Owner::HalfOpen(listener) = flow.owner
+            && !segment.is_rst()
+            && self.listeners.get(listener).is_none_or(|listener| listener.is_full())
+        {
+            // As Linux: the handshake's last segment is forgotten, and the peer is asked for it
+            // again when our SYN is repeated. By then there may be room.
+            self.counters.backlog_full += 1;
+            return;
+        }
+        if let Link::Nic(header) = link {
+            flow.path = Path::Link(header);
+        }
+        let before = flow.view();
+        let (interface, traffic) = match link {
+            Link::Loopback => (&mut self.interfaces.loopback, None),
+            Link::Nic(_) => (&mut self.interfaces.link, Some(&self.traffic)),
+        };
+        let mut inbound = Inbound::new(segment.packet, token, link.header(), traffic);
+        interface.poll_ingress_single(self.now, &mut inbound, &mut flow.sockets);
+        let after = flow.view();
+        if !flow.is_dirty {
+            flow.is_dirty = true;
+            self.dirty.push(id);
+        }
+        if after != before {
+            self.flow_changed(id, before, after, segment);
+        }
+    }
+
+    /// A segment has changed something that others can see.
+    fn flow_changed(&mut self, id: TcpId, before: View, after: View, segment: &Segment<'_>) {
+        if after.state != before.state {
+            self.state_changed(id, before.state, after.state, segment);
+        }
+        let Some(flow) = self.flows.get_mut(id) else { return };
+        if flow.owner == Owner::Orphan && after.received > before.received {
+            // Nobody will ever read this: the peer should know (RFC 1122 section 4.2.2.13).
+            flow.socket_mut().abort();
+        }
+        self.notify_tcp(id);
+    }
+
+    fn state_changed(&mut self, id: TcpId, before: State, after: State, segment: &Segment<'_>) {
+        let Some(flow) = self.flows.get_mut(id) else { return };
+        match after {
+            // A half-open connection was reset.
+            State::Listen => self.drop_flow(id),
+            State::Closed => {
+                let error = match before {
+                    State::LastAck | State::TimeWait => None,
+                    State::SynSent => Some(SocketError::Refused),
+                    _ => Some(SocketError::Reset),
+                };
+                if segment.is_rst() {
+                    self.counters.resets_received += 1;
+                }
+                flow.error = flow.error.or(error);
+            }
+            State::TimeWait => flow.last = Some(segment.last()),
+            _ if before == State::SynReceived => self.established(id),
+            _ => {}
+        }
+    }
+
+    /// The handshake of a connection to a listener is complete.
+    fn established(&mut self, id: TcpId) {
+        let Some(flow) = self.flows.get_mut(id) else { return };
+        let Owner::HalfOpen(listener_id) = flow.owner else { return };
+        self.half_open -= 1;
+        match self.listeners.get_mut(listener_id) {
+            Some(listener) => {
+                flow.owner = Owner::Queued(listener_id);
+                listener.push(id);
+                self.notify_listener(listener_id);
+            }
+            None => {
+                flow.owner = Owner::Orphan;
+                flow.socket_mut().abort();
+            }
+        }
+    }
+
+    /// A segment for no flow.
+    fn stray_in<T: TxToken>(&mut self, hash: u64, key: &FlowKey, segment: &Segment<'_>, link: Link, token: T) {
+        if let Some(last) = self.time_wait.find(hash, key)
+            && !self.recycle(hash, key, last, segment)
+        {
+            return self.time_wait_in(last, segment, link, token);
+        }
+        let listener = match segment.is_opening() {
+            true => self.listeners.lookup(segment.local.ip(), segment.local.port(), hash),
+            false => None,
+        };
+        match listener {
+            Some(listener) => self.open(listener, segment, link, token),
+            None if segment.is_rst() => self.counters.resets_received += 1,
+            None => {
+                self.counters.no_listener += 1;
+                self.answer_for_nobody(segment.packet, link, token);
+            }
+        }
+    }
+
+    /// Frees a record in TIME-WAIT for a SYN that is certainly new, because it continues the
+    /// sequence (RFC 9293 section 3.10.7.4). True if it did.
+    fn recycle(&mut self, hash: u64, key: &FlowKey, last: Final, segment: &Segment<'_>) -> bool {
+        let is_new = segment.is_opening() && segment.sequence() > last.receive_next;
+        if is_new {
+            self.time_wait.remove(hash, key);
+            self.counters.time_wait_recycled += 1;
+        }
+        is_new
+    }
+
+    /// The peer repeats itself: it has not seen our last acknowledgement. A reset is ignored, so
+    /// that an old one cannot end TIME-WAIT early (RFC 1337).
+    fn time_wait_in<T: TxToken>(&mut self, last: Final, segment: &Segment<'_>, link: Link, token: T) {
+        if segment.is_rst() {
+            return;
+        }
+        let ack = wire::final_ack(segment.local, segment.remote, last, &self.checksums);
+        let header = link.header();
+        let front = header.as_ref().map_or(&[][..], |header| header);
+        token.consume(front.len() + ack.len(), |buffer| {
+            buffer[..front.len()].copy_from_slice(front);
+            buffer[front.len()..].copy_from_slice(&ack);
+        });
+        if header.is_some() {
+            self.traffic.count(front.len() + ack.len());
+        }
+    }
+
+    /// A SYN for a listener begins a flow, if there is room for one.
+    fn open<T: TxToken>(&mut self, listener: ListenerId, segment: &Segment<'_>, link: Link, token: T) {
+        if self.listeners.get(listener).is_none_or(|listener| listener.is_full()) {
+            return self.counters.backlog_full += 1;
+        }
+        if self.half_open >= self.config.max_half_open {
+            return self.counters.no_memory += 1;
+        }
+        let path = match link {
+            Link::Loopback => Path::Loopback,
+            Link::Nic(header) => Path::Link(header),
+        };
+        let owner = Owner::HalfOpen(listener);
+        let origin = Origin { local: segment.local, remote: segment.remote, owner, path };
+        let Some(id) = self.flows.insert(&self.seed, origin) else { return self.counters.no_memory += 1 };
+        self.half_open += 1;
+        let is_loopback = link == Link::Loopback;
+        let mut interface = self.interfaces.newborn(is_loopback, &mut self.random, self.now);
+        let Some(flow) = self.flows.get_mut(id) else { return };
+        let traffic = (!is_loopback).then_some(&self.traffic);
+        let inbound = Inbound::new(segment.packet, token, link.header(), traffic);
+        if conceive(flow, &mut interface, inbound, self.now) {
+            self.mark_dirty(id);
+        } else {
+            self.counters.malformed += 1;
+            self.drop_flow(id);
+        }
+    }
+
+    /// Removes a flow at once, without a word to the peer.
+    pub(crate) fn drop_flow(&mut self, id: TcpId) {
+        if let Some(Owner::HalfOpen(_)) = self.flows.remove(&self.seed, id) {
+            self.half_open -= 1;
+        }
+    }
+}
+
+/// Feeds a new flow the SYN it is for. False if smoltcp did not take it for one.
+fn conceive<T: TxToken>(
+    flow: &mut Flow,
+    interface: &mut Interface,
+    mut inbound: Inbound<'_, T>,
+    now: smoltcp::time::Instant,
+) -> bool {
+    let endpoint = IpListenEndpoint { addr: Some(flow.local.ip().into()), port: flow.local.port() };
+    if flow.socket_mut().listen(endpoint).is_err() {
+        return false;
+    }
+    interface.poll_ingress_single(now, &mut inbound, &mut flow.sockets);
+    flow.socket().state() == State::SynReceived
+}

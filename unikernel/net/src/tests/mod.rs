@@ -1,0 +1,272 @@
+//! Tests over in-memory NICs. A [`Host`] is a stack with a NIC; a [`Net`] is a wire between two,
+//! which can lose, repeat and reorder frames by a seed.
+
+mod churn;
+mod fuzz;
+mod neighbors;
+mod options;
+mod tcp;
+mod transfer;
+mod udp;
+
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::net::{Ipv4Addr, SocketAddr};
+
+use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
+use smoltcp::time::{Duration, Instant};
+use smoltcp::wire::{EthernetAddress, Ipv4Cidr};
+
+use crate::*;
+
+/// A small generator for tests (splitmix64): seeded, so that a failure repeats.
+#[derive(Clone)]
+pub(crate) struct Rng(pub(crate) u64);
+
+impl Rng {
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+}
+
+/// A NIC made of two queues.
+pub(crate) struct Nic {
+    pub(crate) rx: VecDeque<Vec<u8>>,
+    pub(crate) tx: VecDeque<Vec<u8>>,
+    /// Frames the transmit ring holds.
+    pub(crate) tx_room: usize,
+}
+
+impl Default for Nic {
+    fn default() -> Self {
+        Self { rx: VecDeque::new(), tx: VecDeque::new(), tx_room: 4096 }
+    }
+}
+
+pub(crate) struct Rx(Vec<u8>);
+pub(crate) struct Tx<'a>(&'a mut VecDeque<Vec<u8>>);
+
+impl RxToken for Rx {
+    fn consume<R, F: FnOnce(&[u8]) -> R>(self, f: F) -> R {
+        f(&self.0)
+    }
+}
+
+impl TxToken for Tx<'_> {
+    fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
+        let mut frame = vec![0xa5; len];
+        let result = f(&mut frame);
+        self.0.push_back(frame);
+        result
+    }
+}
+
+impl Device for Nic {
+    type RxToken<'a> = Rx;
+    type TxToken<'a> = Tx<'a>;
+
+    fn receive(&mut self, _: Instant) -> Option<(Rx, Tx<'_>)> {
+        Some((Rx(self.rx.pop_front()?), Tx(&mut self.tx)))
+    }
+
+    fn transmit(&mut self, _: Instant) -> Option<Tx<'_>> {
+        (self.tx.len() < self.tx_room).then_some(Tx(&mut self.tx))
+    }
+
+    fn capabilities(&self) -> DeviceCapabilities {
+        let mut capabilities = DeviceCapabilities::default();
+        capabilities.medium = Medium::Ethernet;
+        capabilities.max_transmission_unit = 1514;
+        capabilities
+    }
+}
+
+pub(crate) struct Host {
+    pub(crate) stack: Stack,
+    pub(crate) nic: Nic,
+}
+
+pub(crate) fn mac(last: u8) -> EthernetAddress {
+    EthernetAddress([2, 0, 0, 0, 0, last])
+}
+
+pub(crate) fn ip(last: u8) -> Ipv4Addr {
+    Ipv4Addr::new(10, 0, 2, last)
+}
+
+pub(crate) fn at(last: u8, port: u16) -> SocketAddr {
+    SocketAddr::new(ip(last).into(), port)
+}
+
+pub(crate) fn any(port: u16) -> SocketAddr {
+    SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port)
+}
+
+pub(crate) fn config(last: u8) -> Config {
+    let address = Ipv4Config { address: Ipv4Cidr::new(ip(last), 24), gateway: Some(ip(2)), dns: vec![ip(3)] };
+    Config { tcp_rx_buffer: 8192, tcp_tx_buffer: 8192, ..Config::new(mac(last), Addressing::Static(address)) }
+}
+
+impl Host {
+    pub(crate) fn new(last: u8) -> Self {
+        Self::with(config(last))
+    }
+
+    pub(crate) fn with(config: Config) -> Self {
+        let nic = Nic::default();
+        let mut rng = Rng(u64::from(config.mac.0[5]) << 32);
+        let random = Box::new(move || rng.next());
+        Self { stack: Stack::new(config, Some(nic.capabilities()), random, Instant::ZERO), nic }
+    }
+
+    pub(crate) fn poll(&mut self, now: Instant) {
+        self.stack.poll(now, &mut self.nic);
+    }
+
+    pub(crate) fn flush(&mut self, now: Instant) {
+        self.stack.flush(now, &mut self.nic);
+    }
+
+    pub(crate) fn listen(&mut self, port: u16, backlog: usize) -> ListenerId {
+        let id = self.stack.tcp_bind(any(port), BindOptions::default()).unwrap();
+        self.stack.tcp_listen(id, backlog).unwrap();
+        id
+    }
+
+    pub(crate) fn send(&mut self, id: TcpId, bytes: &[u8]) -> usize {
+        let mut sent = 0;
+        while sent < bytes.len() {
+            let fill = |room: &mut [u8]| {
+                let count = room.len().min(bytes.len() - sent);
+                room[..count].copy_from_slice(&bytes[sent..sent + count]);
+                (count, count)
+            };
+            match self.stack.tcp_send(id, fill) {
+                Ok(count) => sent += count,
+                Err(_) => break,
+            }
+        }
+        sent
+    }
+
+    pub(crate) fn recv(&mut self, id: TcpId) -> Result<Vec<u8>, RecvError> {
+        let mut all = Vec::new();
+        loop {
+            match self.stack.tcp_recv(id, |bytes| (bytes.len(), bytes.to_vec())) {
+                Ok(bytes) => all.extend(bytes),
+                Err(error) if all.is_empty() => return Err(error),
+                Err(_) => return Ok(all),
+            }
+        }
+    }
+
+    pub(crate) fn events(&mut self) -> Vec<SocketId> {
+        let mut events = Vec::new();
+        self.stack.take_events(&mut events);
+        events
+    }
+}
+
+/// Two hosts, `.15` and `.1`, on one wire.
+pub(crate) struct Net {
+    pub(crate) a: Host,
+    pub(crate) b: Host,
+    pub(crate) now: Instant,
+    /// Frames lost, repeated and delayed, in each thousand.
+    pub(crate) trouble: [u64; 3],
+    pub(crate) rng: Rng,
+    late: Vec<(bool, Vec<u8>)>,
+}
+
+impl Net {
+    pub(crate) fn new() -> Self {
+        Self::with(Host::new(15), Host::new(1))
+    }
+
+    pub(crate) fn with(a: Host, b: Host) -> Self {
+        Self { a, b, now: Instant::ZERO, trouble: [0; 3], rng: Rng(7), late: Vec::new() }
+    }
+
+    fn carry(&mut self, is_from_a: bool) {
+        let sent = core::mem::take(if is_from_a { &mut self.a.nic.tx } else { &mut self.b.nic.tx });
+        for frame in sent {
+            let [lost, repeated, delayed] = self.trouble;
+            let draw = self.rng.below(1000);
+            if draw < lost {
+                continue;
+            }
+            if draw < lost + delayed {
+                self.late.push((is_from_a, frame));
+                continue;
+            }
+            let to = if is_from_a { &mut self.b.nic.rx } else { &mut self.a.nic.rx };
+            if draw < lost + delayed + repeated {
+                to.push_back(frame.clone());
+            }
+            to.push_back(frame);
+        }
+    }
+
+    /// One exchange: both sides send what they have, and both take in what came.
+    pub(crate) fn step(&mut self) {
+        for (is_from_a, frame) in core::mem::take(&mut self.late) {
+            let to = if is_from_a { &mut self.b.nic.rx } else { &mut self.a.nic.rx };
+            to.push_back(frame);
+        }
+        self.a.flush(self.now);
+        self.b.flush(self.now);
+        self.carry(true);
+        self.carry(false);
+        self.a.poll(self.now);
+        self.b.poll(self.now);
+    }
+
+    /// Exchanges frames until the wire is silent.
+    pub(crate) fn settle(&mut self) {
+        for _ in 0..200 {
+            self.step();
+            let is_busy = |host: &Host| host.stack.has_work() || !host.nic.rx.is_empty() || !host.nic.tx.is_empty();
+            if !is_busy(&self.a) && !is_busy(&self.b) && self.late.is_empty() {
+                return;
+            }
+        }
+    }
+
+    /// Lets time pass, deadline by deadline.
+    pub(crate) fn advance(&mut self, by: Duration) {
+        let end = self.now + by;
+        for _ in 0..10_000 {
+            self.settle();
+            let next = [self.a.stack.poll_at(), self.b.stack.poll_at()].into_iter().flatten().min();
+            match next {
+                Some(next) if next <= end => self.now = next.max(self.now + Duration::from_micros(1)),
+                _ => break,
+            }
+            self.a.poll(self.now);
+            self.b.poll(self.now);
+        }
+        self.now = end;
+        self.a.poll(self.now);
+        self.b.poll(self.now);
+        self.settle();
+    }
+
+    /// A connection from b to a listener on a.
+    pub(crate) fn connect(&mut self, listener: ListenerId) -> (TcpId, TcpId) {
+        let port = self.a.stack.listener_local(listener).unwrap().port();
+        let client = self.b.stack.tcp_connect(None, at(15, port)).unwrap();
+        self.settle();
+        let server = self.a.stack.tcp_accept(listener).unwrap();
+        (server, client)
+    }
+}

@@ -1,0 +1,157 @@
+//! UDP sockets: a port table and a bounded queue of datagrams each.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use core::net::{IpAddr, SocketAddr};
+
+use hashbrown::HashMap;
+use slotmap::SlotMap;
+
+use crate::error::{BindError, SocketError};
+use crate::id::{Readiness, UdpId};
+use crate::listener::{BindOptions, covers};
+
+/// One received datagram.
+pub(crate) struct Datagram {
+    pub(crate) from: SocketAddr,
+    pub(crate) data: Vec<u8>,
+}
+
+/// What a queued datagram costs beside its bytes.
+const DATAGRAM_OVERHEAD: usize = 64;
+
+pub(crate) struct UdpSocket {
+    pub(crate) local: SocketAddr,
+    options: BindOptions,
+    pub(crate) peer: Option<SocketAddr>,
+    queue: VecDeque<Datagram>,
+    queued_bytes: usize,
+    pub(crate) error: Option<SocketError>,
+    pub(crate) may_broadcast: bool,
+    pub(crate) hop_limit: u8,
+    pub(crate) is_read_shut: bool,
+    pub(crate) has_event: bool,
+}
+
+impl UdpSocket {
+    /// Queues a datagram; false if the queue is full.
+    pub(crate) fn push(&mut self, datagram: Datagram, limit: usize) -> bool {
+        let cost = datagram.data.len() + DATAGRAM_OVERHEAD;
+        if self.queued_bytes + cost > limit.max(cost) {
+            return false;
+        }
+        self.queued_bytes += cost;
+        self.queue.push_back(datagram);
+        true
+    }
+
+    pub(crate) fn peek(&self) -> Option<&Datagram> {
+        self.queue.front()
+    }
+
+    pub(crate) fn pop(&mut self) -> Option<Datagram> {
+        let datagram = self.queue.pop_front()?;
+        self.queued_bytes -= datagram.data.len() + DATAGRAM_OVERHEAD;
+        Some(datagram)
+    }
+
+    pub(crate) fn readiness(&self) -> Readiness {
+        let mut ready = Readiness::empty();
+        if !self.queue.is_empty() {
+            ready |= Readiness::IN;
+        }
+        if self.is_read_shut {
+            ready |= Readiness::IN | Readiness::RDHUP;
+        }
+        if self.error.is_some() {
+            ready |= Readiness::ERR | Readiness::IN;
+        }
+        ready
+    }
+
+    /// How well the socket fits a datagram: none, or more for a closer match.
+    fn rank(&self, to: IpAddr, from: SocketAddr) -> Option<u8> {
+        if !covers(self.local.ip(), self.options.dual_stack, to) && !to.is_multicast() {
+            return None;
+        }
+        match self.peer {
+            Some(peer) if peer == from => Some(2),
+            Some(_) => None,
+            None => Some(u8::from(!self.local.ip().is_unspecified())),
+        }
+    }
+
+    fn conflicts(&self, address: IpAddr, options: &BindOptions) -> bool {
+        let overlaps = covers(self.local.ip(), self.options.dual_stack, address)
+            || covers(address, options.dual_stack, self.local.ip());
+        let shares = (self.options.reuse_port && options.reuse_port)
+            || (self.options.reuse_address && options.reuse_address);
+        overlaps && !shares
+    }
+}
+
+/// Every UDP socket.
+pub(crate) struct UdpTable {
+    sockets: SlotMap<UdpId, UdpSocket>,
+    ports: HashMap<u16, Vec<UdpId>>,
+}
+
+impl UdpTable {
+    pub(crate) fn new() -> Self {
+        Self { sockets: SlotMap::with_key(), ports: HashMap::new() }
+    }
+
+    pub(crate) fn get(&self, id: UdpId) -> Option<&UdpSocket> {
+        self.sockets.get(id)
+    }
+
+    pub(crate) fn get_mut(&mut self, id: UdpId) -> Option<&mut UdpSocket> {
+        self.sockets.get_mut(id)
+    }
+
+    /// True if somebody is bound to `port`.
+    pub(crate) fn is_port_bound(&self, port: u16) -> bool {
+        self.ports.contains_key(&port)
+    }
+
+    /// Binds `local`, whose port must be chosen already.
+    pub(crate) fn bind(&mut self, local: SocketAddr, options: BindOptions) -> Result<UdpId, BindError> {
+        let ids = self.ports.get(&local.port()).map(Vec::as_slice).unwrap_or_default();
+        let mut others = ids.iter().filter_map(|id| self.sockets.get(*id));
+        if others.any(|other| other.conflicts(local.ip(), &options)) {
+            return Err(BindError::InUse);
+        }
+        let id = self.sockets.insert(UdpSocket {
+            local,
+            options,
+            peer: None,
+            queue: VecDeque::new(),
+            queued_bytes: 0,
+            error: None,
+            may_broadcast: false,
+            hop_limit: 64,
+            is_read_shut: false,
+            has_event: false,
+        });
+        self.ports.entry(local.port()).or_default().push(id);
+        Ok(id)
+    }
+
+    pub(crate) fn remove(&mut self, id: UdpId) {
+        let Some(socket) = self.sockets.remove(id) else { return };
+        if let Some(ids) = self.ports.get_mut(&socket.local.port()) {
+            ids.retain(|other| *other != id);
+            if ids.is_empty() {
+                self.ports.remove(&socket.local.port());
+            }
+        }
+    }
+
+    /// The socket that fits a datagram best.
+    pub(crate) fn lookup(&self, to: SocketAddr, from: SocketAddr) -> Option<UdpId> {
+        let ids = self.ports.get(&to.port())?;
+        let rank = |id: &UdpId| self.sockets.get(*id)?.rank(to.ip(), from);
+        let best = ids.iter().filter_map(|id| Some((rank(id)?, *id))).max_by_key(|(rank, _)| *rank);
+        best.map(|(_, id)| id)
+    }
+}

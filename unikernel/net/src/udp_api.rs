@@ -1,0 +1,160 @@
+//! UDP sockets as an app sees them.
+
+use core::net::SocketAddr;
+
+use crate::error::{BindError, ConnectError, RecvError, SendError, SocketError};
+use crate::flow::Path;
+use crate::id::{Readiness, UdpId};
+use crate::listener::BindOptions;
+use crate::phy::{HEADER_LEN, LOOPBACK_MTU};
+use crate::stack::Stack;
+use crate::wire;
+
+impl Stack {
+    /// Binds a socket; port 0 chooses one.
+    pub fn udp_bind(&mut self, local: SocketAddr, options: BindOptions) -> Result<UdpId, BindError> {
+        let ip = local.ip();
+        let is_group = ip.is_multicast() || self.addresses.is_broadcast(ip);
+        if !ip.is_unspecified() && !is_group && !self.addresses.owns(ip) {
+            return Err(BindError::NotOurs);
+        }
+        let local = self.with_udp_port(local).ok_or(BindError::NoPort)?;
+        self.udp.bind(local, options)
+    }
+
+    /// Fixes the peer, or with none frees the socket of it.
+    pub fn udp_connect(&mut self, id: UdpId, peer: Option<SocketAddr>) -> Result<(), ConnectError> {
+        if let Some(peer) = peer {
+            self.addresses.route(peer.ip()).ok_or(ConnectError::NoRoute)?;
+        }
+        let source = peer.and_then(|peer| self.addresses.source_for(peer.ip()));
+        let socket = self.udp.get_mut(id).ok_or(ConnectError::BadId)?;
+        socket.peer = peer;
+        if let Some(source) = source.filter(|_| socket.local.ip().is_unspecified()) {
+            // What was sent to other addresses of ours is no longer for this socket (udp(7)).
+            socket.local.set_ip(source);
+        }
+        Ok(())
+    }
+
+    /// Closes a socket.
+    pub fn udp_close(&mut self, id: UdpId) {
+        self.udp.remove(id);
+    }
+
+    /// Sends `len` bytes, which `fill` writes, to `to` or else to the peer.
+    pub fn udp_send<E: From<SendError>>(
+        &mut self,
+        id: UdpId,
+        to: Option<SocketAddr>,
+        len: usize,
+        fill: impl FnOnce(&mut [u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let socket = self.udp.get_mut(id).ok_or(SendError::BadId)?;
+        if let Some(error) = socket.error.take() {
+            return Err(SendError::from(error).into());
+        }
+        let to = to.or(socket.peer).ok_or(SendError::NoDestination)?;
+        let (bound, hop_limit, may_broadcast) = (socket.local, socket.hop_limit, socket.may_broadcast);
+        if self.addresses.is_broadcast(to.ip()) && !may_broadcast {
+            return Err(SendError::Broadcast.into());
+        }
+        if self.outbox.len() >= self.config.queue_packets {
+            self.udp_blocked.push(id);
+            return Err(SendError::WouldBlock.into());
+        }
+        let source = if bound.ip().is_unspecified() || bound.is_ipv4() != to.is_ipv4() {
+            self.addresses.source_for(to.ip()).ok_or(SendError::NoRoute)?
+        } else {
+            bound.ip()
+        };
+        let (path, hop) = self.path_to(to.ip()).ok_or(SendError::NoRoute)?;
+        self.check_length(len, to, path)?;
+        let from = SocketAddr::new(source, bound.port());
+        let frame = wire::datagram(from, to, (len, hop_limit), &self.checksums, fill)?;
+        match (path, hop) {
+            (Path::Loopback, _) => {
+                let has_room = self.loopback.push(frame[HEADER_LEN..].to_vec());
+                self.counters.queue_full += u64::from(!has_room);
+            }
+            (Path::Link(header), _) => self.send_frame(frame, header),
+            (Path::Resolving, hop) => {
+                let is_parked = hop.is_some_and(|hop| self.neighbors.park_frame(hop, frame));
+                self.counters.neighbor_dropped += u64::from(!is_parked);
+            }
+        }
+        Ok(())
+    }
+
+    fn check_length(&self, len: usize, to: SocketAddr, path: Path) -> Result<(), SendError> {
+        let mtu = if path == Path::Loopback { LOOPBACK_MTU } else { self.ip_mtu };
+        let headers = if to.is_ipv4() { 20 + 8 } else { 40 + 8 };
+        if len + headers > mtu { Err(SendError::TooLong) } else { Ok(()) }
+    }
+
+    /// Takes the oldest datagram: lends its bytes and origin to `take`.
+    pub fn udp_recv<R>(&mut self, id: UdpId, take: impl FnOnce(&[u8], SocketAddr) -> R) -> Result<R, RecvError> {
+        let socket = self.udp.get_mut(id).ok_or(RecvError::BadId)?;
+        if let Some(error) = socket.error.take() {
+            return Err(error.into());
+        }
+        let nothing = if socket.is_read_shut { RecvError::Finished } else { RecvError::WouldBlock };
+        let datagram = socket.pop().ok_or(nothing)?;
+        Ok(take(&datagram.data, datagram.from))
+    }
+
+    /// Lends the oldest datagram to `look` without taking it.
+    pub fn udp_peek<R>(&mut self, id: UdpId, look: impl FnOnce(&[u8], SocketAddr) -> R) -> Result<R, RecvError> {
+        let socket = self.udp.get_mut(id).ok_or(RecvError::BadId)?;
+        if let Some(error) = socket.error.take() {
+            return Err(error.into());
+        }
+        let nothing = if socket.is_read_shut { RecvError::Finished } else { RecvError::WouldBlock };
+        let datagram = socket.peek().ok_or(nothing)?;
+        Ok(look(&datagram.data, datagram.from))
+    }
+
+    /// What a socket is ready for.
+    pub fn udp_readiness(&self, id: UdpId) -> Readiness {
+        let Some(socket) = self.udp.get(id) else { return Readiness::empty() };
+        let has_room = self.outbox.len() < self.config.queue_packets;
+        socket.readiness() | if has_room { Readiness::OUT } else { Readiness::empty() }
+    }
+
+    /// Takes the pending error.
+    pub fn udp_take_error(&mut self, id: UdpId) -> Option<SocketError> {
+        self.udp.get_mut(id)?.error.take()
+    }
+
+    /// The address a socket is bound to.
+    pub fn udp_local(&self, id: UdpId) -> Option<SocketAddr> {
+        self.udp.get(id).map(|socket| socket.local)
+    }
+
+    /// The peer it is connected to.
+    pub fn udp_peer(&self, id: UdpId) -> Option<SocketAddr> {
+        self.udp.get(id)?.peer
+    }
+
+    /// Ends reading: what is queued can still be read.
+    pub fn udp_shutdown_recv(&mut self, id: UdpId) {
+        if let Some(socket) = self.udp.get_mut(id) {
+            socket.is_read_shut = true;
+            self.notify_udp(id);
+        }
+    }
+
+    /// Allows broadcasts (`SO_BROADCAST`).
+    pub fn udp_set_broadcast(&mut self, id: UdpId, is_on: bool) {
+        if let Some(socket) = self.udp.get_mut(id) {
+            socket.may_broadcast = is_on;
+        }
+    }
+
+    /// Sets the time to live of outgoing datagrams; zero means the default.
+    pub fn udp_set_hop_limit(&mut self, id: UdpId, hop_limit: u8) {
+        if let Some(socket) = self.udp.get_mut(id) {
+            socket.hop_limit = if hop_limit == 0 { 64 } else { hop_limit };
+        }
+    }
+}

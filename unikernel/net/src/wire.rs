@@ -1,0 +1,192 @@
+//! Packets read and written by hand: what the front must know of a segment before it reaches its
+//! flow, and the few frames which the stack itself sends.
+
+use alloc::vec;
+use alloc::vec::Vec;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use smoltcp::phy::ChecksumCapabilities;
+use smoltcp::wire::{
+    ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetProtocol, HardwareAddress, Icmpv6Packet,
+    Icmpv6Repr, IpProtocol, IpRepr, NdiscRepr, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber,
+    UDP_HEADER_LEN, UdpPacket, UdpRepr,
+};
+
+use crate::key::FlowKey;
+use crate::phy::{HEADER_LEN, Header};
+use crate::timewait::Final;
+
+/// The Ethernet header of an IP packet.
+pub(crate) fn header(to: EthernetAddress, from: EthernetAddress, is_ipv4: bool) -> Header {
+    typed_header(to, from, if is_ipv4 { EthernetProtocol::Ipv4 } else { EthernetProtocol::Ipv6 })
+}
+
+fn typed_header(to: EthernetAddress, from: EthernetAddress, protocol: EthernetProtocol) -> Header {
+    let mut header = [0; HEADER_LEN];
+    header[..6].copy_from_slice(&to.0);
+    header[6..12].copy_from_slice(&from.0);
+    header[12..].copy_from_slice(&u16::from(protocol).to_be_bytes());
+    header
+}
+
+/// A received TCP segment, as far as the front looks into it.
+pub(crate) struct Segment<'p> {
+    /// The whole IP packet.
+    pub(crate) packet: &'p [u8],
+    pub(crate) local: SocketAddr,
+    pub(crate) remote: SocketAddr,
+    tcp: TcpPacket<&'p [u8]>,
+}
+
+/// Why a packet is dropped.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Bad {
+    Malformed,
+    Checksum,
+}
+
+impl<'p> Segment<'p> {
+    /// Reads the segment that `packet` carries in `payload`.
+    #[inline]
+    pub(crate) fn parse(
+        packet: &'p [u8],
+        payload: &'p [u8],
+        from: IpAddr,
+        to: IpAddr,
+        verify: bool,
+    ) -> Result<Self, Bad> {
+        let tcp = TcpPacket::new_checked(payload).map_err(|_| Bad::Malformed)?;
+        if verify && !tcp.verify_checksum(&from.into(), &to.into()) {
+            return Err(Bad::Checksum);
+        }
+        let has_options = usize::from(tcp.header_len()) > smoltcp::wire::TCP_HEADER_LEN;
+        if tcp.src_port() == 0 || tcp.dst_port() == 0 || (has_options && tcp.options_summary().is_err()) {
+            return Err(Bad::Malformed);
+        }
+        let local = SocketAddr::new(to, tcp.dst_port());
+        let remote = SocketAddr::new(from, tcp.src_port());
+        Ok(Self { packet, local, remote, tcp })
+    }
+
+    #[inline]
+    pub(crate) fn key(&self) -> FlowKey {
+        FlowKey::new(self.local, self.remote)
+    }
+
+    pub(crate) fn is_rst(&self) -> bool {
+        self.tcp.rst()
+    }
+
+    /// True for the first segment of a connection.
+    pub(crate) fn is_opening(&self) -> bool {
+        self.tcp.syn() && !self.tcp.ack() && !self.tcp.rst() && !self.tcp.fin()
+    }
+
+    pub(crate) fn sequence(&self) -> TcpSeqNumber {
+        self.tcp.seq_number()
+    }
+
+    /// The sequence numbers after this segment, which acknowledges all that we sent.
+    pub(crate) fn last(&self) -> Final {
+        Final {
+            send_next: self.tcp.ack_number(),
+            receive_next: self.tcp.seq_number() + self.tcp.segment_len(),
+        }
+    }
+}
+
+/// An IP packet for `payload_len` bytes of `protocol`, with `headroom` bytes in front of it.
+fn ip_packet(
+    (from, to): (IpAddr, IpAddr),
+    protocol: IpProtocol,
+    (payload_len, hop_limit, headroom): (usize, u8, usize),
+    checksums: &ChecksumCapabilities,
+) -> (Vec<u8>, usize) {
+    let ip = IpRepr::new(from.into(), to.into(), protocol, payload_len, hop_limit);
+    let mut packet = vec![0; headroom + ip.buffer_len()];
+    ip.emit(&mut packet[headroom..], checksums);
+    (packet, headroom + ip.header_len())
+}
+
+/// The acknowledgement that a connection in TIME-WAIT answers with, as an IP packet.
+pub(crate) fn final_ack(
+    local: SocketAddr,
+    remote: SocketAddr,
+    last: Final,
+    checksums: &ChecksumCapabilities,
+) -> Vec<u8> {
+    let repr = TcpRepr {
+        src_port: local.port(),
+        dst_port: remote.port(),
+        control: TcpControl::None,
+        seq_number: last.send_next,
+        ack_number: Some(last.receive_next),
+        window_len: 0,
+        window_scale: None,
+        max_seg_size: None,
+        sack_permitted: false,
+        sack_ranges: [None; 3],
+        timestamp: None,
+        payload: &[],
+    };
+    let (from, to) = (local.ip(), remote.ip());
+    let (mut packet, start) = ip_packet((from, to), IpProtocol::Tcp, (repr.buffer_len(), 64, 0), checksums);
+    let mut tcp = TcpPacket::new_unchecked(&mut packet[start..]);
+    repr.emit(&mut tcp, &from.into(), &to.into(), checksums);
+    packet
+}
+
+/// A UDP datagram as a frame with room for the Ethernet header; `fill` writes the payload.
+pub(crate) fn datagram<E>(
+    from: SocketAddr,
+    to: SocketAddr,
+    (len, hop_limit): (usize, u8),
+    checksums: &ChecksumCapabilities,
+    fill: impl FnOnce(&mut [u8]) -> Result<(), E>,
+) -> Result<Vec<u8>, E> {
+    let sizes = (UDP_HEADER_LEN + len, hop_limit, HEADER_LEN);
+    let (mut frame, start) = ip_packet((from.ip(), to.ip()), IpProtocol::Udp, sizes, checksums);
+    fill(&mut frame[start + UDP_HEADER_LEN..])?;
+    let repr = UdpRepr { src_port: from.port(), dst_port: to.port() };
+    let mut udp = UdpPacket::new_unchecked(&mut frame[start..]);
+    repr.emit(&mut udp, &from.ip().into(), &to.ip().into(), len, |_| (), checksums);
+    Ok(frame)
+}
+
+/// The question who has `wanted` (RFC 826), as a frame.
+pub(crate) fn arp_request(mac: EthernetAddress, own: Ipv4Addr, wanted: Ipv4Addr) -> Vec<u8> {
+    let repr = ArpRepr::EthernetIpv4 {
+        operation: ArpOperation::Request,
+        source_hardware_addr: mac,
+        source_protocol_addr: own,
+        target_hardware_addr: EthernetAddress([0; 6]),
+        target_protocol_addr: wanted,
+    };
+    let mut frame = vec![0; HEADER_LEN + repr.buffer_len()];
+    frame[..HEADER_LEN].copy_from_slice(&typed_header(EthernetAddress::BROADCAST, mac, EthernetProtocol::Arp));
+    repr.emit(&mut ArpPacket::new_unchecked(&mut frame[HEADER_LEN..]));
+    frame
+}
+
+/// The same question for IPv6 (RFC 4861 section 4.3), as a frame.
+pub(crate) fn neighbor_solicit(mac: EthernetAddress, own: Ipv6Addr, wanted: Ipv6Addr) -> Vec<u8> {
+    let to = solicited_node(wanted);
+    let repr = Icmpv6Repr::Ndisc(NdiscRepr::NeighborSolicit {
+        target_addr: wanted,
+        lladdr: Some(HardwareAddress::Ethernet(mac).into()),
+    });
+    let checksums = ChecksumCapabilities::default();
+    let sizes = (repr.buffer_len(), 255, HEADER_LEN);
+    let (mut frame, start) = ip_packet((own.into(), to.into()), IpProtocol::Icmpv6, sizes, &checksums);
+    repr.emit(&own, &to, &mut Icmpv6Packet::new_unchecked(&mut frame[start..]), &checksums);
+    let o = to.octets();
+    let group = EthernetAddress([0x33, 0x33, o[12], o[13], o[14], o[15]]);
+    frame[..HEADER_LEN].copy_from_slice(&header(group, mac, false));
+    frame
+}
+
+/// The group that a station with `address` listens to (RFC 4291 section 2.7.1).
+fn solicited_node(address: Ipv6Addr) -> Ipv6Addr {
+    let low = address.segments();
+    Ipv6Addr::new(0xff02, 0, 0, 0, 0, 1, 0xff00 | low[6] & 0xff, low[7])
+}

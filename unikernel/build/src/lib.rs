@@ -1,3 +1,76 @@
-//! Under construction.
-/// Links the kernel into the app.
-pub fn link_image() {}
+//! The host side of the build. An app's build script calls [`link_image`], which compiles the
+//! kernel, makes it one relocatable object whose names cannot clash with the app's, and tells cargo
+//! to link it in under `image.ld`.
+//!
+//! The two halves must not share code, statics, the allocator or the panic handler: each has its
+//! own `core`, and after `objcopy` only the kernel's entry is visible to the linker.
+
+mod tools;
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+use tools::{Tool, run};
+
+/// The kernel's PVH entry, which keeps everything else alive through `--gc-sections`.
+const KERNEL_ENTRY: &str = "_kernel_start32";
+
+/// Compiles the kernel and emits the link arguments that make the app an image.
+///
+/// # Panics
+///
+/// If a tool is missing or fails, with what to do about it; cargo shows the message.
+pub fn link_image() {
+    let crate_dir = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let unikernel_dir = crate_dir.parent().expect("the crate lies in unikernel/build");
+    let out_dir = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR for build scripts"));
+    watch(unikernel_dir);
+
+    let archive = compile_kernel(unikernel_dir, &kernel_target_dir(&out_dir));
+    let linked = out_dir.join("kernel.o");
+    let localised = out_dir.join("kernel-local.o");
+    run(Tool::linker()
+        .args(["-flavor", "gnu", "-r", "--gc-sections", "-u", KERNEL_ENTRY, "-o"])
+        .arg(&linked)
+        .arg(&archive));
+    run(Tool::objcopy()
+        .arg("--prefix-alloc-sections=.kernel")
+        .arg(format!("--keep-global-symbol={KERNEL_ENTRY}"))
+        .arg(&linked)
+        .arg(&localised));
+
+    link_arg(&localised.display().to_string());
+    link_arg(&format!("--undefined={KERNEL_ENTRY}"));
+    link_arg("-T");
+    link_arg(&crate_dir.join("image.ld").display().to_string());
+}
+
+fn link_arg(argument: &str) {
+    println!("cargo:rustc-link-arg-bins={argument}");
+}
+
+/// Rebuilds when the kernel, a crate below it, or the layout changes.
+fn watch(unikernel_dir: &Path) {
+    for part in ["kernel", "mm", "sched", "net", "fs", "cmdline", "build/image.ld"] {
+        println!("cargo:rerun-if-changed={}", unikernel_dir.join(part).display());
+    }
+}
+
+/// One folder for the kernel's artefacts beside the app's, so that all apps share one compilation.
+fn kernel_target_dir(out_dir: &Path) -> PathBuf {
+    // OUT_DIR is <target>/<triple>/<profile>/build/<package>/out.
+    let target_dir = out_dir.ancestors().nth(5).expect("OUT_DIR has cargo's layout");
+    target_dir.join("kernel")
+}
+
+fn compile_kernel(unikernel_dir: &Path, target_dir: &Path) -> PathBuf {
+    const TARGET: &str = "x86_64-unknown-none";
+    let mut cargo = Tool::cargo();
+    cargo
+        .current_dir(unikernel_dir)
+        .args(["build", "--release", "-p", "unikernel-kernel", "--target", TARGET, "--target-dir"])
+        .arg(target_dir)
+        .env("RUSTFLAGS", "-Crelocation-model=static -Cforce-frame-pointers=yes");
+    run(&mut cargo);
+    target_dir.join(TARGET).join("release/libunikernel_kernel.a")
+}

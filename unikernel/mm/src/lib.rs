@@ -1,2 +1,19 @@
-//! Under construction.
+//! Memory-management logic without memory: what the kernel's `mem` room decides, as plain data
+//! structures that are tested on the host.
+//!
+//! - [`region`]: one run of the app's address space, and what may be done with it;
+//! - [`region_map`]: all of them, ordered: `mmap`, `munmap`, `mprotect` as pure operations.
+
 #![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+pub mod region;
+pub mod region_map;
+
+pub use region::{Protection, Region, RegionKind};
+pub use region_map::{RangeError, RegionMap};
+
+/// Bytes in a page.
+pub const PAGE_BYTES: u64 = 4096;

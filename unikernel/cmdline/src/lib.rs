@@ -1,0 +1,24 @@
+//! The boot command line: words for the kernel, then `--`, then the app's arguments.
+//!
+//! ```text
+//! ip=10.0.2.15/24 gw=10.0.2.2 log=net:debug,info env.RUST_LOG=debug -- --port 80 "two words"
+//! ```
+//!
+//! A word that is not known is an error which names it and the nearest known one, because a
+//! silently ignored `ipp=` costs an hour. Double quotes hold words together.
+//!
+//! - [`parse`] makes [`Options`]; [`ParseError`] says what is wrong, for people;
+//! - `words` splits and unquotes; `suggest` finds the nearest known key.
+
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+mod options;
+mod suggest;
+#[cfg(test)]
+mod tests;
+mod words;
+
+pub use options::{Address, ExitAction, MmioDevice, Options, ParseError, parse};

@@ -1,0 +1,208 @@
+//! The words for the kernel, one by one.
+
+use alloc::borrow::ToOwned;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+use core::net::Ipv4Addr;
+use core::str::FromStr;
+
+use crate::suggest::nearest;
+use crate::words;
+
+/// Every key there is; `env.` takes any name behind it.
+const KEYS: &[&str] = &["ip", "gw", "dns", "log", "trace", "exit", "env.", "root", "mount", "virtio_mmio.device"];
+
+/// Where the machine's address comes from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Address {
+    /// Asked from the network.
+    #[default]
+    Dhcp,
+    /// Given, with the length of the network's prefix.
+    Static(Ipv4Addr, u8),
+}
+
+/// What happens when the app has ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum ExitAction {
+    /// The processor stops; the machine stays for whoever wants to look.
+    Halt,
+    /// The machine starts again.
+    Reboot,
+    /// The machine is switched off, after its exit code was offered to the debug-exit port.
+    #[default]
+    PowerOff,
+    /// The exit code is written to QEMU's `isa-debug-exit`; without the device, the processor stops.
+    DebugExit,
+}
+
+/// A virtio device that the hypervisor announces on the command line (`virtio_mmio.device=`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MmioDevice {
+    /// Physical address of its registers.
+    pub base: u64,
+    /// Bytes of them.
+    pub size: u64,
+    /// Interrupt line.
+    pub irq: u32,
+}
+
+/// The command line, understood.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Options {
+    /// `ip=dhcp` or `ip=address/prefix`.
+    pub address: Address,
+    /// `gw=`, the default route of a static address.
+    pub gateway: Option<Ipv4Addr>,
+    /// `dns=`, several separated by commas or given in turn.
+    pub dns_servers: Vec<Ipv4Addr>,
+    /// `log=`, as the logger reads it.
+    pub log: Option<String>,
+    /// `trace=syscalls`.
+    pub traces_syscalls: bool,
+    /// `exit=`.
+    pub exit_action: ExitAction,
+    /// `env.NAME=value`, in order.
+    pub environment: Vec<(String, String)>,
+    /// Devices announced by the hypervisor.
+    pub mmio_devices: Vec<MmioDevice>,
+    /// Everything behind `--`.
+    pub app_arguments: Vec<String>,
+}
+
+/// What is wrong with a command line.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ParseError {
+    /// A double quote was opened and not closed.
+    UnclosedQuote,
+    /// No such word; perhaps the other was meant.
+    UnknownWord(String, Option<&'static str>),
+    /// The word needs a value.
+    MissingValue(String),
+    /// The value does not fit the key; the last part says what would.
+    BadValue(&'static str, String, &'static str),
+    /// The word is known, and its time has not come.
+    NotYet(&'static str),
+}
+
+impl fmt::Display for ParseError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnclosedQuote => write!(f, "a double quote is not closed"),
+            Self::UnknownWord(word, Some(near)) => write!(f, "unknown option `{word}`; did you mean `{near}=`?"),
+            Self::UnknownWord(word, None) => {
+                write!(f, "unknown option `{word}`; the app's own arguments come after `--`")
+            }
+            Self::MissingValue(key) => write!(f, "option `{key}` needs a value: `{key}=...`"),
+            Self::BadValue(key, value, expected) => write!(f, "`{key}={value}`: expected {expected}"),
+            Self::NotYet(key) => write!(f, "`{key}=` is not supported: this kernel has no disk file systems"),
+        }
+    }
+}
+
+/// Parses a whole command line.
+pub fn parse(line: &str) -> Result<Options, ParseError> {
+    let words = words::split(line).map_err(|_| ParseError::UnclosedQuote)?;
+    let mut options = Options::default();
+    let mut words = words.into_iter();
+    for word in words.by_ref() {
+        if word == "--" {
+            break;
+        }
+        options.take(&word)?;
+    }
+    options.app_arguments = words.collect();
+    Ok(options)
+}
+
+impl Options {
+    fn take(&mut self, word: &str) -> Result<(), ParseError> {
+        let (key, value) = match word.split_once('=') {
+            Some((key, value)) => (key, value),
+            None if KEYS.contains(&word) => return Err(ParseError::MissingValue(word.to_owned())),
+            None => return Err(unknown(word, word)),
+        };
+        match key {
+            "ip" => self.address = address(value)?,
+            "gw" => self.gateway = Some(ipv4("gw", value)?),
+            "dns" => {
+                for server in value.split(',') {
+                    self.dns_servers.push(ipv4("dns", server)?);
+                }
+            }
+            "log" => self.log = Some(value.to_owned()),
+            "trace" if value == "syscalls" => self.traces_syscalls = true,
+            "trace" => return Err(ParseError::BadValue("trace", value.to_owned(), "`syscalls`")),
+            "exit" => self.exit_action = exit_action(value)?,
+            "root" => return Err(ParseError::NotYet("root")),
+            "mount" => return Err(ParseError::NotYet("mount")),
+            "virtio_mmio.device" => self.mmio_devices.push(mmio_device(value)?),
+            _ => match key.strip_prefix("env.") {
+                Some(name) if !name.is_empty() => self.environment.push((name.to_owned(), value.to_owned())),
+                _ => return Err(unknown(word, key)),
+            },
+        }
+        Ok(())
+    }
+}
+
+fn unknown(word: &str, key: &str) -> ParseError {
+    ParseError::UnknownWord(word.to_owned(), nearest(key, KEYS))
+}
+
+fn ipv4(key: &'static str, value: &str) -> Result<Ipv4Addr, ParseError> {
+    Ipv4Addr::from_str(value).map_err(|_| ParseError::BadValue(key, value.to_owned(), "an IPv4 address"))
+}
+
+fn address(value: &str) -> Result<Address, ParseError> {
+    if value == "dhcp" {
+        return Ok(Address::Dhcp);
+    }
+    let bad = || ParseError::BadValue("ip", value.to_owned(), "`dhcp` or an address such as `10.0.2.15/24`");
+    let (address, prefix) = value.split_once('/').ok_or_else(bad)?;
+    let prefix = prefix.parse().ok().filter(|prefix| (1..=32).contains(prefix)).ok_or_else(bad)?;
+    Ok(Address::Static(Ipv4Addr::from_str(address).map_err(|_| bad())?, prefix))
+}
+
+fn exit_action(value: &str) -> Result<ExitAction, ParseError> {
+    Ok(match value {
+        "halt" => ExitAction::Halt,
+        "reboot" => ExitAction::Reboot,
+        "poweroff" => ExitAction::PowerOff,
+        "debug-exit" => ExitAction::DebugExit,
+        _ => {
+            let expected = "`halt`, `reboot`, `poweroff` or `debug-exit`";
+            return Err(ParseError::BadValue("exit", value.to_owned(), expected));
+        }
+    })
+}
+
+/// `<size>@<base>:<irq>[:<id>]`, as Linux's virtio_mmio driver takes it.
+fn mmio_device(value: &str) -> Result<MmioDevice, ParseError> {
+    let parse = || {
+        let (size, rest) = value.split_once('@')?;
+        let mut parts = rest.split(':');
+        let (base, irq) = (parts.next()?, parts.next()?);
+        Some(MmioDevice { base: number(base)?, size: size_with_suffix(size)?, irq: irq.parse().ok()? })
+    };
+    parse().ok_or_else(|| {
+        ParseError::BadValue("virtio_mmio.device", value.to_owned(), "`size@base:irq`, such as `512@0xfeb00e00:5`")
+    })
+}
+
+fn number(text: &str) -> Option<u64> {
+    match text.strip_prefix("0x") {
+        Some(digits) => u64::from_str_radix(digits, 16).ok(),
+        None => text.parse().ok(),
+    }
+}
+
+fn size_with_suffix(text: &str) -> Option<u64> {
+    let (digits, shift) = match text.as_bytes().last()? {
+        b'K' | b'k' => (&text[..text.len() - 1], 10),
+        b'M' | b'm' => (&text[..text.len() - 1], 20),
+        _ => (text, 0),
+    };
+    number(digits)?.checked_shl(shift)
+}

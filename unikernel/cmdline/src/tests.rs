@@ -1,0 +1,79 @@
+//! Command lines as users and hypervisors write them.
+
+use alloc::borrow::ToOwned;
+use alloc::string::{String, ToString};
+use alloc::vec;
+use core::net::Ipv4Addr;
+
+use proptest::prelude::*;
+
+use super::*;
+
+#[test]
+fn empty_line_asks_for_dhcp_and_powers_off() {
+    let options = parse("").unwrap();
+    assert_eq!(options, Options::default());
+    assert_eq!((options.address, options.exit_action), (Address::Dhcp, ExitAction::PowerOff));
+}
+
+#[test]
+fn everything_at_once() {
+    let line = "ip=10.0.2.15/24 gw=10.0.2.2 dns=1.1.1.1,8.8.8.8 dns=9.9.9.9 log=net:debug,info \
+                trace=syscalls exit=debug-exit env.A=1 \"env.B=two words\" -- --port 80 \"a b\" \"\" ip=x";
+    let options = parse(line).unwrap();
+    assert_eq!(options.address, Address::Static(Ipv4Addr::new(10, 0, 2, 15), 24));
+    assert_eq!(options.gateway, Some(Ipv4Addr::new(10, 0, 2, 2)));
+    assert_eq!(options.dns_servers.len(), 3);
+    assert_eq!(options.log.as_deref(), Some("net:debug,info"));
+    assert!(options.traces_syscalls);
+    assert_eq!(options.exit_action, ExitAction::DebugExit);
+    assert_eq!(options.environment[1], ("B".to_owned(), "two words".to_owned()));
+    assert_eq!(options.app_arguments, vec!["--port", "80", "a b", "", "ip=x"]);
+}
+
+#[test]
+fn microvm_devices_are_collected() {
+    let options = parse("virtio_mmio.device=512@0xfeb00e00:5 virtio_mmio.device=4K@0xd0000000:6:0").unwrap();
+    let expected = [
+        MmioDevice { base: 0xfeb0_0e00, size: 512, irq: 5 },
+        MmioDevice { base: 0xd000_0000, size: 4096, irq: 6 },
+    ];
+    assert_eq!(options.mmio_devices, expected);
+}
+
+fn message(line: &str) -> String {
+    parse(line).unwrap_err().to_string()
+}
+
+#[test]
+fn unknown_word_names_itself_and_the_nearest() {
+    assert_eq!(message("lgo=debug"), "unknown option `lgo=debug`; did you mean `log=`?");
+    assert_eq!(message("quiet"), "unknown option `quiet`; the app's own arguments come after `--`");
+    assert_eq!(message("ip"), "option `ip` needs a value: `ip=...`");
+}
+
+#[test]
+fn bad_values_say_what_is_expected() {
+    assert!(message("ip=10.0.2.15").contains("10.0.2.15/24"));
+    assert!(message("ip=10.0.2.15/33").contains("expected"));
+    assert!(message("gw=router").contains("an IPv4 address"));
+    assert!(message("exit=never").contains("`halt`"));
+    assert!(message("trace=all").contains("`syscalls`"));
+    assert!(message("root=/dev/vda").contains("not supported"));
+    assert!(message("virtio_mmio.device=512").contains("size@base:irq"));
+    assert!(message("log=\"open").contains("quote"));
+}
+
+proptest! {
+    #[test]
+    fn no_line_panics(line in "\\PC{0,80}") {
+        let _ = parse(&line).map_err(|error| error.to_string());
+    }
+
+    #[test]
+    fn app_arguments_come_through_unchanged(arguments in prop::collection::vec("[a-z =\\-]{0,12}", 0..6)) {
+        let quoted: String = arguments.iter().map(|argument| alloc::format!(" \"{argument}\"")).collect();
+        let options = parse(&alloc::format!("log=info --{quoted}")).unwrap();
+        prop_assert_eq!(options.app_arguments, arguments);
+    }
+}

@@ -1,0 +1,75 @@
+//! One run of the app's address space.
+
+use bitflags::bitflags;
+
+use crate::PAGE_BYTES;
+
+bitflags! {
+    /// What the app may do with a region's bytes; empty for `PROT_NONE`.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+    pub struct Protection: u8 {
+        /// Loads.
+        const READ = 1;
+        /// Stores.
+        const WRITE = 2;
+        /// Instruction fetches.
+        const EXECUTE = 4;
+    }
+}
+
+/// Where a region's bytes come from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RegionKind {
+    /// Zeros at first touch.
+    Anonymous,
+    /// The first stack. Its pages are charged as they are touched, as it is mostly never used.
+    Stack,
+    /// The app's own image, present from the start.
+    Image,
+}
+
+/// A run of pages with the same attributes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Region {
+    /// First byte, page-aligned.
+    pub start: u64,
+    /// One past the last byte, page-aligned.
+    pub end: u64,
+    /// What the app may do.
+    pub protection: Protection,
+    /// Where bytes come from.
+    pub kind: RegionKind,
+    /// True if its pages count against the memory that was promised. A region that was never
+    /// writable can have no pages of its own.
+    pub is_charged: bool,
+}
+
+impl Region {
+    /// Length in pages.
+    pub const fn pages(&self) -> u64 {
+        (self.end - self.start) / PAGE_BYTES
+    }
+
+    /// Pages that count against the memory that was promised.
+    pub const fn charged_pages(&self) -> u64 {
+        if self.is_charged { self.pages() } else { 0 }
+    }
+
+    /// True if `address` lies inside.
+    pub const fn contains(&self, address: u64) -> bool {
+        self.start <= address && address < self.end
+    }
+
+    /// The part of it inside `[start, end)`.
+    pub(crate) fn clip(&self, start: u64, end: u64) -> Self {
+        Self { start: self.start.max(start), end: self.end.min(end), ..*self }
+    }
+
+    /// True if `next` could be the rest of this region.
+    pub(crate) fn is_continued_by(&self, next: &Self) -> bool {
+        self.end == next.start
+            && self.protection == next.protection
+            && self.kind == next.kind
+            && self.is_charged == next.is_charged
+    }
+}

@@ -1,0 +1,142 @@
+//! The map against a model: an array of pages.
+
+use alloc::vec;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::{PAGE_BYTES, RegionKind};
+
+const PAGES: u64 = 64;
+
+fn region(start: u64, end: u64, protection: Protection) -> Region {
+    let is_charged = protection.contains(Protection::WRITE);
+    let (start, end) = (start * PAGE_BYTES, end * PAGE_BYTES);
+    Region { start, end, protection, kind: RegionKind::Anonymous, is_charged }
+}
+
+#[test]
+fn neighbours_with_equal_attributes_join() {
+    let mut map = RegionMap::new();
+    map.insert(region(1, 2, Protection::READ)).unwrap();
+    map.insert(region(3, 4, Protection::READ)).unwrap();
+    map.insert(region(2, 3, Protection::READ)).unwrap();
+    assert_eq!(map.len(), 1);
+    assert!(map.is_covered(PAGE_BYTES, 4 * PAGE_BYTES));
+}
+
+#[test]
+fn insert_over_something_is_refused() {
+    let mut map = RegionMap::new();
+    map.insert(region(1, 5, Protection::READ)).unwrap();
+    assert_eq!(map.insert(region(4, 6, Protection::READ)), Err(RangeError::Overlap));
+}
+
+#[test]
+fn protect_over_a_hole_changes_nothing() {
+    let mut map = RegionMap::new();
+    map.insert(region(1, 2, Protection::READ)).unwrap();
+    let result = map.protect(0, 2 * PAGE_BYTES, Protection::WRITE);
+    assert_eq!(result, Err(RangeError::Hole));
+    assert_eq!(map.find(PAGE_BYTES).unwrap().protection, Protection::READ);
+}
+
+#[test]
+fn find_free_takes_the_highest_aligned_gap() {
+    let mut map = RegionMap::new();
+    map.insert(region(10, 20, Protection::READ)).unwrap();
+    map.insert(region(24, 30, Protection::READ)).unwrap();
+    let find = |pages, align| map.find_free(pages * PAGE_BYTES, align * PAGE_BYTES, 0, 30 * PAGE_BYTES);
+    assert_eq!(find(4, 1), Some(20 * PAGE_BYTES));
+    assert_eq!(find(5, 1), Some(5 * PAGE_BYTES));
+    assert_eq!(find(2, 8), Some(8 * PAGE_BYTES));
+    assert_eq!(find(11, 1), None);
+}
+
+#[derive(Clone, Debug)]
+enum Operation {
+    Insert(u64, u64, u8),
+    Remove(u64, u64),
+    Protect(u64, u64, u8),
+}
+
+fn operations() -> impl Strategy<Value = vec::Vec<Operation>> {
+    let range = (0..PAGES - 1).prop_flat_map(|start| (Just(start), start + 1..PAGES));
+    let one = (0..3, range, 0u8..8).prop_map(|(which, (start, end), bits)| match which {
+        0 => Operation::Insert(start, end, bits),
+        1 => Operation::Remove(start, end),
+        _ => Operation::Protect(start, end, bits),
+    });
+    prop::collection::vec(one, 1..60)
+}
+
+/// Protection and charge of each page.
+type Model = [Option<(Protection, bool)>; PAGES as usize];
+
+fn apply(map: &mut RegionMap, model: &mut Model, operation: &Operation) {
+    match *operation {
+        Operation::Insert(start, end, bits) => {
+            let new = region(start, end, Protection::from_bits_truncate(bits));
+            let pages = &mut model[start as usize..end as usize];
+            let is_free = pages.iter().all(Option::is_none);
+            assert_eq!(map.insert(new).is_ok(), is_free);
+            if is_free {
+                pages.fill(Some((new.protection, new.is_charged)));
+            }
+        }
+        Operation::Remove(start, end) => {
+            let removed: u64 = map.remove(start * PAGE_BYTES, end * PAGE_BYTES).iter().map(Region::pages).sum();
+            let pages = &mut model[start as usize..end as usize];
+            assert_eq!(removed, pages.iter().flatten().count() as u64);
+            pages.fill(None);
+        }
+        Operation::Protect(start, end, bits) => {
+            let protection = Protection::from_bits_truncate(bits);
+            let pages = &mut model[start as usize..end as usize];
+            let (start, end) = (start * PAGE_BYTES, end * PAGE_BYTES);
+            let foretold = map.charge_of_protect(start, end, protection);
+            let result = map.protect(start, end, protection);
+            if pages.iter().any(Option::is_none) {
+                return assert_eq!(result, Err(RangeError::Hole));
+            }
+            let writable = protection.contains(Protection::WRITE);
+            let grows = pages.iter().flatten().filter(|(_, charged)| writable && !charged).count() as u64;
+            assert_eq!((result, foretold), (Ok(grows), grows));
+            for (old, charged) in pages.iter_mut().flatten() {
+                *old = protection;
+                *charged |= writable;
+            }
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn map_behaves_as_an_array_of_pages(operations in operations()) {
+        let (mut map, mut model) = (RegionMap::new(), [None; PAGES as usize]);
+        for operation in &operations {
+            apply(&mut map, &mut model, operation);
+            for (page, expected) in model.iter().enumerate() {
+                let found = map.find(page as u64 * PAGE_BYTES).map(|r| (r.protection, r.is_charged));
+                prop_assert_eq!(found, *expected);
+            }
+            // Disjoint, ordered, and nothing left to join.
+            let all: vec::Vec<_> = map.iter().collect();
+            prop_assert!(all.windows(2).all(|pair| pair[0].end <= pair[1].start));
+            prop_assert!(!all.windows(2).any(|pair| pair[0].is_continued_by(pair[1])));
+        }
+    }
+
+    #[test]
+    fn find_free_answers_free_aligned_space(operations in operations(), len in 1..8u64, align_log2 in 0..4u32) {
+        let (mut map, mut model) = (RegionMap::new(), [None; PAGES as usize]);
+        operations.iter().for_each(|operation| apply(&mut map, &mut model, operation));
+        let align = 1usize << align_log2;
+        let fits = |start: usize| {
+            start + len as usize <= PAGES as usize && model[start..start + len as usize].iter().all(Option::is_none)
+        };
+        let expected = (0..PAGES as usize).rev().find(|&start| start % align == 0 && fits(start));
+        let found = map.find_free(len * PAGE_BYTES, align as u64 * PAGE_BYTES, 0, PAGES * PAGE_BYTES);
+        prop_assert_eq!(found, expected.map(|page| page as u64 * PAGE_BYTES));
+    }
+}

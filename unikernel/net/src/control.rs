@@ -60,7 +60,12 @@ impl Control {
     }
 
     /// Sends what is due. False if the device had no room.
-    pub(crate) fn egress<D: Device + ?Sized>(&mut self, now: Instant, device: &mut D, traffic: &Traffic) -> bool {
+    pub(crate) fn egress<D: Device + ?Sized>(
+        &mut self,
+        now: Instant,
+        device: &mut D,
+        traffic: &Traffic,
+    ) -> bool {
         let mut outbound = Outbound::new(device, None, Some(traffic));
         self.interface.poll_egress(now, &mut outbound, &mut self.sockets);
         let has_room = !outbound.exhausted;

@@ -109,6 +109,7 @@ impl Stack {
         let (visit, has_sent) = visit;
         if core::mem::take(&mut flow.timer_fired) && has_sent && flow.socket().send_queue() > 0 {
             self.counters.retransmits += 1;
+            flow.slow_down();
         }
         let Visit::Done(next) = visit else { return false };
         flow.is_dirty = false;

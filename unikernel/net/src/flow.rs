@@ -112,7 +112,8 @@ pub(crate) struct Spare {
 
 impl Spare {
     fn new(rx_buffer: usize, tx_buffer: usize) -> Self {
-        let socket = Socket::new(SocketBuffer::new(vec![0; rx_buffer]), SocketBuffer::new(vec![0; tx_buffer]));
+        let socket =
+            Socket::new(SocketBuffer::new(vec![0; rx_buffer]), SocketBuffer::new(vec![0; tx_buffer]));
         let mut sockets = SocketSet::new(vec![SocketStorage::EMPTY]);
         let handle = sockets.add(socket);
         Self { sockets, handle }
@@ -182,6 +183,16 @@ impl Flow {
             _ => keep_alive.map(|keep_alive| keep_alive.give_up),
         };
         socket.set_timeout(timeout);
+    }
+
+    /// A time-out has shown that the way is congested: slow down from here on. Until then the send
+    /// buffer alone bounds what is under way; its usual size is that of the initial window which
+    /// RFC 6928 allows, where smoltcp's Reno would begin with 2 KiB.
+    pub(crate) fn slow_down(&mut self) {
+        let socket = self.socket_mut();
+        if socket.congestion_control() == CongestionControl::None {
+            socket.set_congestion_control(CongestionControl::Reno);
+        }
     }
 
     /// What poll(2) would say.
@@ -298,7 +309,7 @@ impl FlowTable {
         let spare = self.spare.pop().unwrap_or_else(|| Spare::new(self.rx_buffer, self.tx_buffer));
         let mut flow = Box::new(Flow::new(spare, origin));
         let socket = flow.socket_mut();
-        socket.set_congestion_control(CongestionControl::Reno);
+        socket.set_congestion_control(CongestionControl::None);
         socket.set_ack_delay(Some(self.ack_delay));
         socket.set_nagle_enabled(true);
         socket.set_keep_alive(None);

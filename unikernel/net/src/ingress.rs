@@ -4,7 +4,7 @@
 use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
 
-use smoltcp::phy::TxToken;
+use smoltcp::phy::{ChecksumCapabilities, TxToken};
 use smoltcp::wire::{
     ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetFrame, EthernetProtocol, Icmpv4DstUnreachable,
     Icmpv4Message, Icmpv4Packet, Icmpv4Repr, Icmpv6Message, Icmpv6Packet, IpProtocol, Ipv4Packet, Ipv6Packet,
@@ -200,7 +200,11 @@ impl Stack {
         if icmp.msg_type() == Icmpv4Message::EchoRequest {
             return self.answer_for_nobody(ip.packet, link, token);
         }
-        let Ok(repr) = Icmpv4Repr::parse(&icmp, &self.checksums) else { return self.counters.malformed += 1 };
+        let checksums = match link {
+            Link::Loopback => ChecksumCapabilities::ignored(),
+            Link::Nic(_) => self.checksums.clone(),
+        };
+        let Ok(repr) = Icmpv4Repr::parse(&icmp, &checksums) else { return self.counters.malformed += 1 };
         if let Icmpv4Repr::DstUnreachable { reason, header, data } = repr
             && let Some(ports) = data.first_chunk::<4>()
         {
@@ -221,7 +225,9 @@ impl Stack {
         reason: Icmpv4DstUnreachable,
     ) {
         let error = match reason {
-            Icmpv4DstUnreachable::PortUnreachable | Icmpv4DstUnreachable::ProtoUnreachable => SocketError::Refused,
+            Icmpv4DstUnreachable::PortUnreachable | Icmpv4DstUnreachable::ProtoUnreachable => {
+                SocketError::Refused
+            }
             Icmpv4DstUnreachable::FragRequired => return,
             _ => SocketError::HostUnreachable,
         };
@@ -234,7 +240,9 @@ impl Stack {
             }
             IpProtocol::Udp => {
                 let Some(id) = self.udp.lookup(local, remote) else { return };
-                let Some(socket) = self.udp.get_mut(id).filter(|socket| socket.peer == Some(remote)) else { return };
+                let Some(socket) = self.udp.get_mut(id).filter(|socket| socket.peer == Some(remote)) else {
+                    return;
+                };
                 socket.error = Some(error);
                 self.notify_udp(id);
             }

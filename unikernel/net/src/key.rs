@@ -1,6 +1,7 @@
 //! The name of a flow: its two addresses and ports, and the seeded hash over them. The seed is
 //! random, so that nobody outside can choose addresses that meet in one bucket.
 
+use core::hash::Hasher;
 use core::net::{IpAddr, SocketAddr};
 
 /// The 4-tuple. IPv4 addresses are kept in their IPv6-mapped form, so that one table serves both.
@@ -25,6 +26,15 @@ impl FlowKey {
             remote: halves(remote.ip()),
             local: halves(local.ip()),
             ports: u32::from(local.port()) << 16 | u32::from(remote.port()),
+        }
+    }
+}
+
+impl FlowKey {
+    /// Gives every bit to a hasher.
+    pub(crate) fn feed(&self, hasher: &mut impl Hasher) {
+        for word in [self.remote[0], self.remote[1], self.local[0], self.local[1], u64::from(self.ports)] {
+            hasher.write_u64(word);
         }
     }
 }

@@ -79,7 +79,8 @@ impl Neighbors {
         if self.pending.len() >= PENDING_NEIGHBORS {
             return Answer::Full;
         }
-        let entry = Entry { mac: None, confirmed: now, asked: now, tries: 1, flows: Vec::new(), frames: Vec::new() };
+        let entry =
+            Entry { mac: None, confirmed: now, asked: now, tries: 1, flows: Vec::new(), frames: Vec::new() };
         self.entries.insert(address, entry);
         self.pending.push(address);
         Answer::Ask
@@ -117,7 +118,14 @@ impl Neighbors {
             }
             return released;
         }
-        let entry = Entry { mac: Some(mac), confirmed: now, asked: now, tries: 0, flows: Vec::new(), frames: Vec::new() };
+        let entry = Entry {
+            mac: Some(mac),
+            confirmed: now,
+            asked: now,
+            tries: 0,
+            flows: Vec::new(),
+            frames: Vec::new(),
+        };
         self.entries.insert(address, entry);
         self.note_known(address);
         Released::default()

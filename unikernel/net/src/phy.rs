@@ -10,7 +10,9 @@
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
-use smoltcp::phy::{ChecksumCapabilities, Checksum, Device, DeviceCapabilities, Medium, PacketMeta, RxToken, TxToken};
+use smoltcp::phy::{
+    Checksum, ChecksumCapabilities, Device, DeviceCapabilities, Medium, PacketMeta, RxToken, TxToken,
+};
 use smoltcp::time::Instant;
 
 use crate::counters::Traffic;
@@ -90,7 +92,12 @@ pub(crate) struct Inbound<'a, T> {
 impl<'a, T> Inbound<'a, T> {
     /// `header` goes in front of an answer, and `traffic` counts it; neither for loopback.
     #[inline]
-    pub(crate) fn new(packet: &'a [u8], token: T, header: Option<Header>, traffic: Option<&'a Traffic>) -> Self {
+    pub(crate) fn new(
+        packet: &'a [u8],
+        token: T,
+        header: Option<Header>,
+        traffic: Option<&'a Traffic>,
+    ) -> Self {
         Self { packet: Some((packet, Framed { token, header, traffic })) }
     }
 }

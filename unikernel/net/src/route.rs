@@ -73,9 +73,7 @@ impl Addresses {
         }
         match destination {
             IpAddr::V4(v4) => self.route_v4(v4, self.net.ipv4.as_ref()?),
-            IpAddr::V6(v6) => {
-                v6.is_unicast_link_local().then_some(Route::Neighbor(destination))
-            }
+            IpAddr::V6(v6) => v6.is_unicast_link_local().then_some(Route::Neighbor(destination)),
         }
     }
 

@@ -18,6 +18,7 @@ use crate::counters::{Counters, Traffic};
 use crate::error::SocketError;
 use crate::flow::{FlowTable, Timeouts};
 use crate::id::{ListenerId, SocketId, TcpId, UdpId};
+use crate::isn::Numbers;
 use crate::key::Seed;
 use crate::listener::Listeners;
 use crate::neighbor::Neighbors;
@@ -59,15 +60,12 @@ impl Interfaces {
         Self { link, loopback, link_capabilities }
     }
 
-    /// An interface for the birth of one flow. smoltcp draws initial sequence numbers from a
-    /// generator that is seeded once per interface and can be computed from its outputs; a flow
-    /// whose number is the first output of its own random seed tells nothing about the next
-    /// (RFC 6528).
-    pub(crate) fn newborn(&self, is_loopback: bool, random: &mut Random, now: Instant) -> Interface {
+    /// An interface for the birth of one flow, which draws its sequence number from `seed`.
+    pub(crate) fn newborn(&self, is_loopback: bool, seed: u64, now: Instant) -> Interface {
         if is_loopback {
-            ip_interface(&loopback_capabilities(), random(), now)
+            ip_interface(&loopback_capabilities(), seed, now)
         } else {
-            ip_interface(&self.link_capabilities, random(), now)
+            ip_interface(&self.link_capabilities, seed, now)
         }
     }
 }
@@ -87,6 +85,7 @@ pub struct Stack {
     pub(crate) now: Instant,
     pub(crate) random: Random,
     pub(crate) seed: Seed,
+    pub(crate) numbers: Numbers,
     pub(crate) verify: Verify,
     /// How checksums are written into packets that the stack itself builds for the NIC.
     pub(crate) checksums: ChecksumCapabilities,
@@ -143,6 +142,7 @@ impl Stack {
             },
             now,
             seed,
+            numbers: Numbers::new(&mut *random),
             verify: Verify {
                 ip: device.checksum.ipv4.rx(),
                 tcp: device.checksum.tcp.rx(),
@@ -252,7 +252,9 @@ impl Stack {
         for id in self.events.drain(..) {
             match id {
                 SocketId::Tcp(id) => self.flows.get_mut(id).map(|flow| flow.has_event = false),
-                SocketId::Listener(id) => self.listeners.get_mut(id).map(|listener| listener.has_event = false),
+                SocketId::Listener(id) => {
+                    self.listeners.get_mut(id).map(|listener| listener.has_event = false)
+                }
                 SocketId::Udp(id) => self.udp.get_mut(id).map(|socket| socket.has_event = false),
             };
             events.push(id);

@@ -4,9 +4,11 @@
 use core::net::SocketAddr;
 
 use smoltcp::socket::tcp::{RecvError as TcpRecvError, State};
-use smoltcp::time::Duration;
+use smoltcp::time::{Duration, Instant};
 
-use crate::error::{AcceptError, BindError, ConnectError, ListenError, RecvError, SendError, SocketError, StateError};
+use crate::error::{
+    AcceptError, BindError, ConnectError, ListenError, RecvError, SendError, SocketError, StateError,
+};
 use crate::flow::{Flow, KeepAlive, Origin, Owner};
 use crate::id::{ListenerId, Readiness, TcpId};
 use crate::listener::BindOptions;
@@ -69,7 +71,13 @@ impl Stack {
 /// Connecting and closing.
 impl Stack {
     /// Begins a connection. Its outcome shows as readiness to write, or as an error.
-    pub fn tcp_connect(&mut self, local: Option<SocketAddr>, remote: SocketAddr) -> Result<TcpId, ConnectError> {
+    pub fn tcp_connect(
+        &mut self,
+        now: Instant,
+        local: Option<SocketAddr>,
+        remote: SocketAddr,
+    ) -> Result<TcpId, ConnectError> {
+        self.now = now;
         let remote = reachable(remote)?;
         if self.addresses.is_broadcast(remote.ip()) {
             return Err(ConnectError::Unaddressable);
@@ -79,8 +87,9 @@ impl Stack {
         let origin = Origin { local, remote, owner: Owner::App, path };
         let id = self.flows.insert(&self.seed, origin).ok_or(ConnectError::NoMemory)?;
         let is_loopback = path == crate::flow::Path::Loopback;
-        let mut interface = self.interfaces.newborn(is_loopback, &mut self.random, self.now);
         let flow = self.flows.get_mut(id).ok_or(ConnectError::NoMemory)?;
+        let seed = self.numbers.seed(self.now, &flow.key, (self.random)());
+        let mut interface = self.interfaces.newborn(is_loopback, seed, self.now);
         if flow.socket_mut().connect(interface.context(), remote, local).is_err() {
             self.drop_flow(id);
             return Err(ConnectError::Unaddressable);
@@ -93,7 +102,11 @@ impl Stack {
         Ok(id)
     }
 
-    fn local_for(&mut self, local: Option<SocketAddr>, remote: SocketAddr) -> Result<SocketAddr, ConnectError> {
+    fn local_for(
+        &mut self,
+        local: Option<SocketAddr>,
+        remote: SocketAddr,
+    ) -> Result<SocketAddr, ConnectError> {
         let source = || self.addresses.source_for(remote.ip()).ok_or(ConnectError::NoRoute);
         let address = match local {
             Some(local) if !local.ip().is_unspecified() => local.ip(),
@@ -196,7 +209,11 @@ impl Stack {
     /// Lends free room to `fill`, which says how much it filled. There may be more room behind
     /// the end of the buffer: call again until [`SendError::WouldBlock`].
     #[inline]
-    pub fn tcp_send<R>(&mut self, id: TcpId, fill: impl FnOnce(&mut [u8]) -> (usize, R)) -> Result<R, SendError> {
+    pub fn tcp_send<R>(
+        &mut self,
+        id: TcpId,
+        fill: impl FnOnce(&mut [u8]) -> (usize, R),
+    ) -> Result<R, SendError> {
         let flow = self.flows.app_mut(id).ok_or(SendError::BadId)?;
         if !flow.socket().can_send() {
             return Err(no_room(flow));

@@ -112,7 +112,14 @@ impl Stack {
     }
 
     /// A segment for no flow.
-    fn stray_in<T: TxToken>(&mut self, hash: u64, key: &FlowKey, segment: &Segment<'_>, link: Link, token: T) {
+    fn stray_in<T: TxToken>(
+        &mut self,
+        hash: u64,
+        key: &FlowKey,
+        segment: &Segment<'_>,
+        link: Link,
+        token: T,
+    ) {
         if let Some(last) = self.time_wait.find(hash, key)
             && !self.recycle(hash, key, last, segment)
         {
@@ -143,10 +150,15 @@ impl Stack {
         is_new
     }
 
-    /// The peer repeats itself: it has not seen our last acknowledgement. A reset is ignored, so
-    /// that an old one cannot end TIME-WAIT early (RFC 1337).
+    /// The peer repeats itself: it has not seen our last acknowledgement. Or it resets, which ends
+    /// TIME-WAIT if it is exactly in sequence (RFC 5961): so a peer answers our acknowledgement
+    /// when it wants to connect anew and its SYN did not show that it is new.
     fn time_wait_in<T: TxToken>(&mut self, last: Final, segment: &Segment<'_>, link: Link, token: T) {
         if segment.is_rst() {
+            if segment.sequence() == last.receive_next {
+                let key = segment.key();
+                self.time_wait.remove(self.seed.hash(&key), &key);
+            }
             return;
         }
         let ack = wire::final_ack(segment.local, segment.remote, last, &self.checksums);
@@ -178,8 +190,9 @@ impl Stack {
         let Some(id) = self.flows.insert(&self.seed, origin) else { return self.counters.no_memory += 1 };
         self.half_open += 1;
         let is_loopback = link == Link::Loopback;
-        let mut interface = self.interfaces.newborn(is_loopback, &mut self.random, self.now);
         let Some(flow) = self.flows.get_mut(id) else { return };
+        let seed = self.numbers.seed(self.now, &flow.key, (self.random)());
+        let mut interface = self.interfaces.newborn(is_loopback, seed, self.now);
         let traffic = (!is_loopback).then_some(&self.traffic);
         let inbound = Inbound::new(segment.packet, token, link.header(), traffic);
         if conceive(flow, &mut interface, inbound, self.now) {

@@ -93,7 +93,11 @@ impl Stack {
     }
 
     /// Takes the oldest datagram: lends its bytes and origin to `take`.
-    pub fn udp_recv<R>(&mut self, id: UdpId, take: impl FnOnce(&[u8], SocketAddr) -> R) -> Result<R, RecvError> {
+    pub fn udp_recv<R>(
+        &mut self,
+        id: UdpId,
+        take: impl FnOnce(&[u8], SocketAddr) -> R,
+    ) -> Result<R, RecvError> {
         let socket = self.udp.get_mut(id).ok_or(RecvError::BadId)?;
         if let Some(error) = socket.error.take() {
             return Err(error.into());
@@ -104,7 +108,11 @@ impl Stack {
     }
 
     /// Lends the oldest datagram to `look` without taking it.
-    pub fn udp_peek<R>(&mut self, id: UdpId, look: impl FnOnce(&[u8], SocketAddr) -> R) -> Result<R, RecvError> {
+    pub fn udp_peek<R>(
+        &mut self,
+        id: UdpId,
+        look: impl FnOnce(&[u8], SocketAddr) -> R,
+    ) -> Result<R, RecvError> {
         let socket = self.udp.get_mut(id).ok_or(RecvError::BadId)?;
         if let Some(error) = socket.error.take() {
             return Err(error.into());

@@ -8,8 +8,8 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire::{
     ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetProtocol, HardwareAddress, Icmpv6Packet,
-    Icmpv6Repr, IpProtocol, IpRepr, NdiscRepr, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber,
-    UDP_HEADER_LEN, UdpPacket, UdpRepr,
+    Icmpv6Repr, IpProtocol, IpRepr, NdiscRepr, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber, UDP_HEADER_LEN,
+    UdpPacket, UdpRepr,
 };
 
 use crate::key::FlowKey;
@@ -163,7 +163,11 @@ pub(crate) fn arp_request(mac: EthernetAddress, own: Ipv4Addr, wanted: Ipv4Addr)
         target_protocol_addr: wanted,
     };
     let mut frame = vec![0; HEADER_LEN + repr.buffer_len()];
-    frame[..HEADER_LEN].copy_from_slice(&typed_header(EthernetAddress::BROADCAST, mac, EthernetProtocol::Arp));
+    frame[..HEADER_LEN].copy_from_slice(&typed_header(
+        EthernetAddress::BROADCAST,
+        mac,
+        EthernetProtocol::Arp,
+    ));
     repr.emit(&mut ArpPacket::new_unchecked(&mut frame[HEADER_LEN..]));
     frame
 }

@@ -104,7 +104,8 @@ fn random_bytes_are_dropped() {
 #[test]
 fn damaged_conversations_neither_panic_nor_leak() {
     for seed in 0..12 {
-        let mut net = Net::with(Host::with(Config { max_flows: 32, max_half_open: 16, ..config(15) }), Host::new(1));
+        let mut net =
+            Net::with(Host::with(Config { max_flows: 32, max_half_open: 16, ..config(15) }), Host::new(1));
         net.rng = Rng(seed);
         let mut rng = Rng(seed ^ 0xabcd);
         let listener = net.a.listen(8080, 8);
@@ -145,9 +146,15 @@ fn damaged_conversations_neither_panic_nor_leak() {
 }
 
 /// A random act on either side.
-fn churn(net: &mut Net, rng: &mut Rng, listener: ListenerId, open: &mut Vec<TcpId>, accepted: &mut Vec<TcpId>) {
+fn churn(
+    net: &mut Net,
+    rng: &mut Rng,
+    listener: ListenerId,
+    open: &mut Vec<TcpId>,
+    accepted: &mut Vec<TcpId>,
+) {
     match rng.below(8) {
-        0 => open.extend(net.b.stack.tcp_connect(None, at(15, 8080))),
+        0 => open.extend(net.b.stack.tcp_connect(net.now, None, at(15, 8080))),
         1 => accepted.extend(net.a.stack.tcp_accept(listener)),
         2 if !open.is_empty() => {
             let id = open.swap_remove(rng.below(open.len() as u64) as usize);

@@ -235,7 +235,8 @@ impl Net {
     pub(crate) fn settle(&mut self) {
         for _ in 0..200 {
             self.step();
-            let is_busy = |host: &Host| host.stack.has_work() || !host.nic.rx.is_empty() || !host.nic.tx.is_empty();
+            let is_busy =
+                |host: &Host| host.stack.has_work() || !host.nic.rx.is_empty() || !host.nic.tx.is_empty();
             if !is_busy(&self.a) && !is_busy(&self.b) && self.late.is_empty() {
                 return;
             }
@@ -264,7 +265,7 @@ impl Net {
     /// A connection from b to a listener on a.
     pub(crate) fn connect(&mut self, listener: ListenerId) -> (TcpId, TcpId) {
         let port = self.a.stack.listener_local(listener).unwrap().port();
-        let client = self.b.stack.tcp_connect(None, at(15, port)).unwrap();
+        let client = self.b.stack.tcp_connect(self.now, None, at(15, port)).unwrap();
         self.settle();
         let server = self.a.stack.tcp_accept(listener).unwrap();
         (server, client)

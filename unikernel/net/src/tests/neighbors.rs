@@ -100,7 +100,14 @@ fn dhcp_server(frame: &[u8], lease: Ipv4Addr) -> Option<Vec<u8>> {
     header.emit(&mut Ipv4Packet::new_unchecked(&mut answer[14..]), &checksums);
     let emit = |payload: &mut [u8]| repr.emit(&mut DhcpPacket::new_unchecked(payload)).unwrap();
     let (from, to) = (ip(2).into(), Ipv4Addr::BROADCAST.into());
-    udp.emit(&mut UdpPacket::new_unchecked(&mut answer[34..]), &from, &to, repr.buffer_len(), emit, &checksums);
+    udp.emit(
+        &mut UdpPacket::new_unchecked(&mut answer[34..]),
+        &from,
+        &to,
+        repr.buffer_len(),
+        emit,
+        &checksums,
+    );
     Some(answer)
 }
 

@@ -44,7 +44,7 @@ fn reuse_port_shares_connections() {
         id
     });
     for _ in 0..40 {
-        net.b.stack.tcp_connect(None, at(15, 80)).unwrap();
+        net.b.stack.tcp_connect(net.now, None, at(15, 80)).unwrap();
     }
     net.settle();
     let counts = listeners.map(|id| core::iter::from_fn(|| net.a.stack.tcp_accept(id).ok()).count());
@@ -71,7 +71,7 @@ fn specific_listener_goes_before_any() {
     let exact = net.a.stack.tcp_bind(at(15, 80), reuse).unwrap();
     net.a.stack.tcp_listen(wide, 4).unwrap();
     net.a.stack.tcp_listen(exact, 4).unwrap();
-    net.b.stack.tcp_connect(None, at(15, 80)).unwrap();
+    net.b.stack.tcp_connect(net.now, None, at(15, 80)).unwrap();
     net.settle();
     assert!(net.a.stack.tcp_accept(exact).is_ok());
     assert_eq!(net.a.stack.tcp_accept(wide), Err(AcceptError::WouldBlock));
@@ -81,7 +81,7 @@ fn specific_listener_goes_before_any() {
 fn v4_listener_does_not_hear_v6() {
     let mut host = Host::new(15);
     host.listen(80, 4);
-    let client = host.stack.tcp_connect(None, addr("[::1]:80")).unwrap();
+    let client = host.stack.tcp_connect(Instant::ZERO, None, addr("[::1]:80")).unwrap();
     host.flush(Instant::ZERO);
     assert_eq!(host.stack.tcp_take_error(client), Some(SocketError::Refused));
 }
@@ -89,7 +89,7 @@ fn v4_listener_does_not_hear_v6() {
 #[test]
 fn unusable_peers_are_refused_at_once() {
     let mut host = Host::new(15);
-    let mut connect = |to: &str| host.stack.tcp_connect(None, addr(to)).unwrap_err();
+    let mut connect = |to: &str| host.stack.tcp_connect(Instant::ZERO, None, addr(to)).unwrap_err();
     assert_eq!(connect("10.0.2.1:0"), ConnectError::Unaddressable);
     assert_eq!(connect("224.0.0.1:80"), ConnectError::Unaddressable);
     assert_eq!(connect("255.255.255.255:80"), ConnectError::Unaddressable);

@@ -95,7 +95,7 @@ fn data_for_a_closed_connection_resets() {
 #[test]
 fn connect_without_listener_is_refused() {
     let mut net = Net::new();
-    let client = net.b.stack.tcp_connect(None, at(15, 9)).unwrap();
+    let client = net.b.stack.tcp_connect(net.now, None, at(15, 9)).unwrap();
     net.settle();
     assert_eq!(net.b.stack.tcp_take_error(client), Some(SocketError::Refused));
     assert!(net.b.stack.tcp_readiness(client).contains(Readiness::HUP));
@@ -108,7 +108,7 @@ fn connect_without_listener_is_refused() {
 #[test]
 fn connect_without_neighbor_is_unreachable() {
     let mut net = Net::new();
-    let client = net.b.stack.tcp_connect(None, at(77, 80)).unwrap();
+    let client = net.b.stack.tcp_connect(net.now, None, at(77, 80)).unwrap();
     net.advance(Duration::from_secs(2));
     assert!(net.b.stack.tcp_is_connecting(client));
     net.advance(Duration::from_secs(2));
@@ -119,7 +119,8 @@ fn connect_without_neighbor_is_unreachable() {
 fn backlog_full_drops_and_the_peer_tries_again() {
     let mut net = Net::new();
     let listener = net.a.listen(8080, 2);
-    let clients: Vec<_> = (0..3).map(|_| net.b.stack.tcp_connect(None, at(15, 8080)).unwrap()).collect();
+    let clients: Vec<_> =
+        (0..3).map(|_| net.b.stack.tcp_connect(net.now, None, at(15, 8080)).unwrap()).collect();
     net.settle();
     assert!(net.a.stack.counters().backlog_full > 0);
     for _ in 0..2 {
@@ -136,7 +137,7 @@ fn half_open_flows_are_bounded_and_time_out() {
     let mut net = Net::with(Host::with(Config { max_half_open: 8, ..config(15) }), Host::new(1));
     net.a.listen(8080, 128);
     for _ in 0..20 {
-        net.b.stack.tcp_connect(None, at(15, 8080)).unwrap();
+        net.b.stack.tcp_connect(net.now, None, at(15, 8080)).unwrap();
     }
     // The peer's answers never arrive: only what b sends is carried.
     for _ in 0..4 {
@@ -164,7 +165,7 @@ fn half_open_flows_are_bounded_and_time_out() {
 fn reset_of_a_half_open_flow_frees_it() {
     let mut net = Net::new();
     net.a.listen(8080, 16);
-    let client = net.b.stack.tcp_connect(None, at(15, 8080)).unwrap();
+    let client = net.b.stack.tcp_connect(net.now, None, at(15, 8080)).unwrap();
     while net.a.stack.counters().half_open == 0 {
         net.b.flush(net.now);
         net.carry(false);
@@ -186,7 +187,7 @@ fn reset_of_a_half_open_flow_frees_it() {
 fn listener_closed_resets_those_who_wait() {
     let mut net = Net::new();
     let listener = net.a.listen(8080, 16);
-    let client = net.b.stack.tcp_connect(None, at(15, 8080)).unwrap();
+    let client = net.b.stack.tcp_connect(net.now, None, at(15, 8080)).unwrap();
     net.settle();
     net.a.stack.listener_close(listener);
     net.settle();
@@ -260,7 +261,7 @@ fn shutdown_send_lets_the_answer_through() {
     assert_eq!(net.a.recv(server), Err(RecvError::Finished));
     net.a.send(server, b"answer");
     net.a.stack.tcp_close(server);
-    net.settle();
+    net.advance(Duration::from_millis(20));
     assert_eq!(net.b.recv(client).unwrap(), b"answer");
     assert_eq!(net.b.recv(client), Err(RecvError::Finished));
     assert!(net.b.stack.tcp_readiness(client).contains(Readiness::HUP));
@@ -294,26 +295,51 @@ fn time_wait_answers_a_repeated_fin() {
 fn time_wait_is_recycled_by_a_new_connection() {
     let mut net = Net::new();
     let listener = net.a.listen(8080, 16);
-    let mut recycled = 0;
-    for _ in 0..40 {
-        let local = any(50_000);
-        let Ok(client) = net.b.stack.tcp_connect(Some(local), at(15, 8080)) else { break };
+    for round in 0..20 {
+        let client = net.b.stack.tcp_connect(net.now, Some(any(50_000)), at(15, 8080)).unwrap();
         net.settle();
-        // A SYN with a lower number than the last connection's is not proof enough; random
-        // numbers make that one case in two, and the peer tries again.
-        let Ok(server) = net.a.stack.tcp_accept(listener) else {
-            net.b.stack.tcp_abort(client);
-            net.settle();
-            continue;
-        };
+        let server = net.a.stack.tcp_accept(listener).unwrap();
         net.a.stack.tcp_close(server);
         net.settle();
         net.b.stack.tcp_close(client);
         net.settle();
         assert_eq!(net.a.stack.counters().active, 0);
-        recycled = net.a.stack.counters().time_wait_recycled;
+        assert_eq!(net.a.stack.counters().time_wait_recycled, round);
+        net.now += Duration::from_millis(1);
     }
-    assert!(recycled >= 5, "only {recycled}");
+}
+
+#[test]
+fn time_wait_yields_to_a_peer_that_insists() {
+    let mut net = Net::new();
+    let listener = net.a.listen(8080, 16);
+    let client = net.b.stack.tcp_connect(net.now, Some(any(50_000)), at(15, 8080)).unwrap();
+    net.settle();
+    let server = net.a.stack.tcp_accept(listener).unwrap();
+    net.a.stack.tcp_close(server);
+    net.settle();
+    net.b.stack.tcp_close(client);
+    net.settle();
+    // Another machine with b's addresses: its numbers are lower in one case of two; try seeds
+    // until one is.
+    for seed in 0..64 {
+        net.b = Host::new(1);
+        net.b.stack.numbers = crate::isn::Numbers::new(&mut || seed);
+        let client = net.b.stack.tcp_connect(net.now, Some(any(50_000)), at(15, 8080)).unwrap();
+        net.settle();
+        let is_at_once = net.b.stack.tcp_is_connected(client);
+        net.advance(Duration::from_secs(2));
+        assert!(net.b.stack.tcp_is_connected(client));
+        let server = net.a.stack.tcp_accept(listener).unwrap();
+        net.a.stack.tcp_close(server);
+        net.settle();
+        net.b.stack.tcp_close(client);
+        net.settle();
+        if !is_at_once {
+            return;
+        }
+    }
+    panic!("every sequence number was higher than the one before");
 }
 
 #[test]
@@ -323,7 +349,7 @@ fn loopback_connects_without_a_nic() {
         let any: SocketAddr = "[::]:8080".parse().unwrap();
         let listener = host.stack.tcp_bind(any, BindOptions::default()).unwrap();
         host.stack.tcp_listen(listener, 4).unwrap();
-        let client = host.stack.tcp_connect(None, address.parse().unwrap()).unwrap();
+        let client = host.stack.tcp_connect(Instant::ZERO, None, address.parse().unwrap()).unwrap();
         host.flush(Instant::ZERO);
         let server = host.stack.tcp_accept(listener).expect(address);
         assert!(host.stack.tcp_is_connected(client));
@@ -379,33 +405,32 @@ fn lost_address_ends_connections() {
 }
 
 #[test]
-fn sequence_numbers_of_flows_are_unrelated() {
-    let mut net = Net::new();
-    net.a.listen(8080, 64);
-    let mut numbers = Vec::new();
-    for _ in 0..32 {
-        net.b.stack.tcp_connect(None, at(15, 8080)).unwrap();
-        for _ in 0..4 {
-            net.step();
-        }
-    }
-    // The numbers are smoltcp's: read them off a fresh SYN|ACK per flow.
+fn sequence_numbers_follow_clock_and_secret() {
+    // Read off the SYN|ACK, which is the one place where smoltcp shows them.
+    let number = |host: &mut Host, port: u16, now: Instant| {
+        host.nic.rx.push_back(super::fuzz::syn(port, 80, 1000));
+        host.poll(now);
+        host.flush(now);
+        let frame = host.nic.tx.pop_back().unwrap();
+        host.nic.rx.push_back(super::fuzz::segment(port, 80, 4, 1001, 0, &[], &[]));
+        host.poll(now);
+        assert_eq!(host.stack.counters().active, 0);
+        u32::from_be_bytes(frame[38..42].try_into().unwrap())
+    };
     let mut host = Host::new(15);
     host.listen(80, 64);
-    for port in 0..32 {
-        host.nic.rx.push_back(super::fuzz::syn(4000 + port, 80, 1000));
-        host.poll(Instant::ZERO);
-        host.flush(Instant::ZERO);
-        let frame = host.nic.tx.pop_back().unwrap();
-        numbers.push(u32::from_be_bytes(frame[38..42].try_into().unwrap()));
+    let first: Vec<u32> = (0..64).map(|port| number(&mut host, 4000 + port, Instant::ZERO)).collect();
+    let second = Instant::from_secs(1);
+    for (port, before) in first.iter().enumerate() {
+        let after = number(&mut host, 4000 + port as u16, second);
+        assert_eq!(after.wrapping_sub(*before), 16_000_000, "the same pair: only the clock has moved");
     }
-    // A seeded generator shared by the flows would give the same steps in another stack with the
-    // same seed but flows in between; ours draws a seed per flow, so no number repeats and the
-    // high bits are spread.
-    let mut sorted = numbers.clone();
-    sorted.sort_unstable();
-    sorted.dedup();
-    assert_eq!(sorted.len(), 32);
-    let high: usize = numbers.iter().filter(|number| **number >> 31 == 1).count();
-    assert!((6..=26).contains(&high), "{high} of 32");
+    let high = first.iter().filter(|number| **number >> 31 == 1).count();
+    assert!((16..=48).contains(&high), "different pairs: unrelated, but {high} of 64");
+    let mut other = Host::new(16);
+    let Addressing::Static(address) = config(15).addressing else { unreachable!("config is static") };
+    other.stack.set_ipv4(Some(address));
+    other.stack.config.mac = mac(15);
+    other.listen(80, 64);
+    assert_ne!(number(&mut other, 4000, Instant::ZERO), first[0], "another secret");
 }

@@ -7,7 +7,7 @@ use super::*;
 /// Sends `total` bytes from a to b and checks each; answers the time it took.
 fn transfer(net: &mut Net, total: usize, chunk: usize) -> Duration {
     let listener = net.a.listen(8080, 4);
-    let client = net.b.stack.tcp_connect(None, at(15, 8080)).unwrap();
+    let client = net.b.stack.tcp_connect(net.now, None, at(15, 8080)).unwrap();
     let mut server = None;
     let (mut sent, mut received) = (0, 0);
     let byte = |index: usize| (index % 251) as u8;
@@ -86,7 +86,7 @@ proptest! {
         let listener = net.a.listen(8080, 4096);
         let mut pairs = std::collections::HashMap::new();
         for port in ports {
-            if let Ok(client) = net.b.stack.tcp_connect(Some(any(port)), at(15, 8080)) {
+            if let Ok(client) = net.b.stack.tcp_connect(net.now, Some(any(port)), at(15, 8080)) {
                 pairs.insert(port, client);
             }
         }

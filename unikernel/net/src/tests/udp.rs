@@ -83,7 +83,10 @@ fn limits_of_a_datagram() {
     net.b.stack.udp_set_broadcast(id, true);
     assert_eq!(send(&mut net.b, id, Some(at(255, 1)), b"x"), Ok(()));
     assert_eq!(send(&mut net.b, id, Some("8.8.8.8:53".parse().unwrap()), b"x"), Ok(()), "by the gateway");
-    assert_eq!(send(&mut net.b, id, Some("[2001:db8::1]:53".parse().unwrap()), b"x"), Err(SendError::NoRoute));
+    assert_eq!(
+        send(&mut net.b, id, Some("[2001:db8::1]:53".parse().unwrap()), b"x"),
+        Err(SendError::NoRoute)
+    );
 }
 
 #[test]

@@ -3,12 +3,16 @@
 use alloc::vec::Vec;
 
 /// Words further away than this are no suggestion.
-const MAX_DISTANCE: usize = 3;
+const MAX_DISTANCE: usize = 2;
 
 /// The word of `known` with the least edit distance to `word`, if one is near.
 pub(crate) fn nearest(word: &str, known: &[&'static str]) -> Option<&'static str> {
-    let (distance, best) = known.iter().map(|&candidate| (distance(word, candidate), candidate)).min()?;
-    (distance <= MAX_DISTANCE && distance < best.len()).then_some(best)
+    known
+        .iter()
+        .map(|&candidate| (distance(word, candidate), candidate))
+        .filter(|&(distance, candidate)| distance <= MAX_DISTANCE && distance < candidate.len())
+        .min()
+        .map(|(_, candidate)| candidate)
 }
 
 /// Levenshtein's distance, a row at a time.

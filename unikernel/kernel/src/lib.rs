@@ -1,4 +1,116 @@
-//! The kernel.
+//! The kernel: everything that runs in ring 0. It is linked into one image with the app it serves,
+//! shares its address space, and is divided from it by the page tables' user bit and the `syscall`
+//! instruction.
+//!
+//! The rooms, from the machine upwards:
+//!
+//! - [`arch`]: the processor; [`platform`]: clocks, interrupts, ACPI, console, randomness;
+//! - [`drivers`]: virtio; [`mem`]: frames, page tables, the app's regions;
+//! - [`task`]: threads, sleeping, signals; [`net`], [`fs`], [`file`]: what descriptors lead to;
+//! - [`syscall`]: the door; [`debug`]: reports and traces.
+//!
+//! Two rules hold everywhere. The kernel runs with interrupts masked (see [`arch`]), and it touches
+//! the app's memory only through [`mem::user`]. Policies that need no hardware live in the pure
+//! crates beside this one, where they are tested on the host.
+
 #![no_std]
+
+extern crate alloc;
+
+pub mod arch;
+mod boot_info;
+pub mod debug;
+pub mod drivers;
+pub mod file;
+pub mod fs;
+pub mod mem;
+pub mod net;
+pub mod platform;
+pub mod sync;
+pub mod syscall;
+pub mod task;
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use boot_info::BootInfo;
+use platform::acpi::MmioDevice;
+use unikernel_cmdline::Options;
+use x86_64::PhysAddr;
+
+/// Exit code when the machine or the command line does not let the app start.
+const CANNOT_BOOT: u8 = 125;
+
+/// The kernel's first Rust code, on the boot stack, with the boot page tables.
+extern "C" fn kernel_main(start_info: u32) -> ! {
+    platform::init_early();
+    // SAFETY: the boot stub passes what the loader left in `ebx`.
+    let info = unsafe { BootInfo::read(start_info) }.expect("a PVH start info");
+    mem::init(&info);
+    arch::cpu::init_this_cpu();
+    arch::cpu::enable_features();
+    arch::syscall::init();
+
+    let command_line = info.command_line();
+    let options = match unikernel_cmdline::parse(&command_line) {
+        Ok(options) => options,
+        Err(error) => cannot_boot(format_args!("bad command line: {error}")),
+    };
+    set_log_levels(&options);
+    platform::init(info.rsdp);
+    platform::interrupts::set_timer_handler(task::timer::interrupt);
+    task::process::process().set_exit_action(options.exit_action);
+    fs::init(info.initrd.map(boot_info::Range::bytes));
+    net::init(&options, find_devices(&options).nics);
+    debug::init(&options);
+    start_app(&options);
+    platform::power::enable_power_button(power_button);
+    log::debug!("up after {} µs", platform::time::now_ns() / 1000);
+    task::scheduler::start()
+}
+
+fn find_devices(options: &Options) -> drivers::Devices {
+    let listed: Vec<MmioDevice> = options
+        .mmio_devices
+        .iter()
+        .map(|device| MmioDevice::listed(PhysAddr::new_truncate(device.base), device.size as usize, device.irq))
+        .collect();
+    drivers::probe(&listed, net::interrupt)
+}
+
+fn set_log_levels(options: &Options) {
+    let Some(text) = &options.log else { return };
+    match platform::logger::Levels::parse(text) {
+        Ok(levels) => platform::logger::set_levels(levels),
+        Err(error) => cannot_boot(format_args!("bad command line: `log={text}`: {error:?}")),
+    }
+}
+
+/// The power button asks the app to end, as an init system would.
+fn power_button() {
+    use task::signal::{SignalInfo, send_to_process};
+    send_to_process(SignalInfo::from_kernel(linux_raw_sys::general::SIGTERM));
+}
+
+fn start_app(options: &Options) {
+    let name = String::from("app");
+    let arguments: Vec<&[u8]> =
+        core::iter::once(name.as_bytes()).chain(options.app_arguments.iter().map(String::as_bytes)).collect();
+    let environment: Vec<String> =
+        options.environment.iter().map(|(name, value)| alloc::format!("{name}={value}")).collect();
+    let environment: Vec<&[u8]> = environment.iter().map(String::as_bytes).collect();
+    if let Err(error) = task::exec::start(&arguments, &environment) {
+        cannot_boot(format_args!("cannot start the app: {error:?}"));
+    }
+}
+
+/// Says why there is nothing to run, and ends with a code of its own.
+fn cannot_boot(reason: core::fmt::Arguments<'_>) -> ! {
+    log::error!("{reason}");
+    task::process::end_machine(unikernel_cmdline::ExitAction::PowerOff, CANNOT_BOOT)
+}
+
 #[panic_handler]
-fn panic(_: &core::panic::PanicInfo<'_>) -> ! { loop {} }
+fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
+    debug::panic(info)
+}

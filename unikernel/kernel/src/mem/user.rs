@@ -23,7 +23,7 @@ pub const USER_END: u64 = 0x7fff_ffff_f000;
 /// # Safety
 ///
 /// Every bit pattern of the type must be valid (integers, arrays and structs of such).
-pub unsafe trait UserAbi: Copy {
+pub unsafe trait UserAbi: Sized {
     /// The all-zero value; start from it so that padding never carries kernel bytes out.
     fn zeroed() -> Self {
         // SAFETY: the implementer promises that every bit pattern is valid, zero included.

@@ -54,6 +54,15 @@ pub struct MmioDevice {
     pub line: Line,
 }
 
+impl MmioDevice {
+    /// A device that the command line lists. Its line is edge-triggered, as ISA lines are, which
+    /// is how QEMU's microvm and Firecracker wire virtio devices that no table describes.
+    pub fn listed(address: PhysAddr, len: usize, gsi: u32) -> Self {
+        let line = Line { gsi, trigger: Trigger::Edge, polarity: Polarity::High };
+        Self { address, len, line }
+    }
+}
+
 /// PCI configuration space in memory (PCI Express "ECAM").
 #[derive(Clone, Copy, Debug)]
 pub struct Ecam {

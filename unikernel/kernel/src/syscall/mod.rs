@@ -9,12 +9,46 @@
 //! the result. Past a handler there are no raw user pointers.
 
 pub mod errno;
+pub mod futex;
+pub mod identity;
+pub mod memory;
+pub mod signal;
 mod table;
+pub mod thread;
+pub mod time;
 
 pub use errno::{Errno, SysResult};
 pub use table::{ArgKind, Entry, Support, TABLE, dispatch};
 
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use crate::arch::trap::TrapFrame;
+use crate::debug::trace;
 use crate::mem::user::{UserPtr, UserSlice};
+
+/// System calls since boot.
+static CALLS: AtomicU64 = AtomicU64::new(0);
+
+/// System calls since boot.
+pub fn calls() -> u64 {
+    CALLS.load(Ordering::Relaxed)
+}
+
+/// Runs the call that the app's registers name. Answers the value for `rax`, or `None` for the one
+/// call that replaces all registers.
+#[inline]
+pub fn enter(number: u64, args: &[u64; 6], frame: &mut TrapFrame) -> Option<u64> {
+    CALLS.store(CALLS.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    if number as u32 == linux_raw_sys::general::__NR_rt_sigreturn {
+        signal::sys_rt_sigreturn(frame);
+        return None;
+    }
+    let result = if trace::is_on() { trace::call(number, args) } else { dispatch(number, args) };
+    Some(match result {
+        Ok(value) => value as u64,
+        Err(error) => error.to_rax(),
+    })
+}
 
 /// How a register becomes a handler's argument. Linux truncates: an `int` is the low 32 bits.
 pub trait FromRegister {

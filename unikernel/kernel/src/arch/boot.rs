@@ -1,0 +1,95 @@
+//! From the hypervisor to Rust. PVH (Xen's "direct boot" ABI) enters in 32-bit protected mode with
+//! paging off, flat segments and the physical address of the start info in `ebx`. This stub builds
+//! just enough page tables to reach 64-bit mode: the first GiB, mapped twice (where it is, because
+//! the image runs there, and at the direct map, because the memory manager will look there).
+//! `mem::page_table` replaces them with the exact ones.
+
+use core::arch::global_asm;
+
+/// Size of the stack used until the first thread runs.
+const BOOT_STACK_BYTES: usize = 64 * 1024;
+
+global_asm!(
+    r#"
+    // XEN_ELFNOTE_PHYS32_ENTRY: what makes this ELF bootable by QEMU, Firecracker and others.
+    .section .note.Xen, "a", @note
+    .balign 4
+    .long 4
+    .long 4
+    .long 18
+    .asciz "Xen"
+    .long _kernel_start32
+
+    .section .text.boot, "ax", @progbits
+    .code32
+    .global _kernel_start32
+    .type _kernel_start32, @function
+_kernel_start32:
+    cld
+    movl $boot_stack_top, %esp
+    movl %ebx, %ebp
+
+    // One page directory of 512 pages of 2 MiB (present, writable, large).
+    movl $boot_pd, %edi
+    movl $0x83, %eax
+    movl $512, %ecx
+1:  movl %eax, (%edi)
+    movl $0, 4(%edi)
+    addl $0x200000, %eax
+    addl $8, %edi
+    decl %ecx
+    jnz 1b
+    movl $boot_pd + 3, boot_pdpt
+    movl $boot_pdpt + 3, boot_pml4
+    movl $boot_pdpt + 3, boot_pml4 + 256 * 8
+
+    movl $boot_pml4, %eax
+    movl %eax, %cr3
+    movl %cr4, %eax
+    orl $0x20, %eax             // PAE
+    movl %eax, %cr4
+    movl $0xc0000080, %ecx      // EFER
+    rdmsr
+    orl $0x900, %eax            // LME, NXE
+    wrmsr
+    movl %cr0, %eax
+    andl $0xfffffffb, %eax      // not EM
+    orl $0x80010023, %eax       // PG, WP, NE, MP, PE
+    movl %eax, %cr0
+    lgdt boot_gdt_pointer
+    ljmp $8, $boot_start64
+
+    .code64
+boot_start64:
+    xorl %eax, %eax
+    movl %eax, %ds
+    movl %eax, %es
+    movl %eax, %ss
+    movl %eax, %fs
+    movl %eax, %gs
+    movl %ebp, %edi
+    xorl %ebp, %ebp             // ends the chain of frame pointers
+    call {main}
+    ud2
+
+    .section .rodata.boot, "a", @progbits
+    .balign 8
+boot_gdt:
+    .quad 0
+    .quad 0x00209b0000000000    // 64-bit code, ring 0
+boot_gdt_pointer:
+    .word 15
+    .long boot_gdt
+
+    .section .bss.boot, "aw", @nobits
+    .balign 4096
+boot_pml4: .skip 4096
+boot_pdpt: .skip 4096
+boot_pd:   .skip 4096
+boot_stack: .skip {stack}
+boot_stack_top:
+    "#,
+    main = sym crate::kernel_main,
+    stack = const BOOT_STACK_BYTES,
+    options(att_syntax)
+);

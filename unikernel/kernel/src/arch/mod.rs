@@ -1,0 +1,24 @@
+//! The processor: everything that is x86-64 and nothing that is a policy.
+//!
+//! - [`boot`]: from the hypervisor's 32-bit entry to `kernel_main`;
+//! - [`cpu`]: the per-CPU block behind GS, and which features are on;
+//! - [`descriptor`]: GDT, TSS, IDT;
+//! - [`trap`]: exceptions and interrupts; [`syscall`]: the `syscall` instruction;
+//! - [`exit`]: the last steps before ring 3, common to both;
+//! - [`switch`]: kernel stacks and the switch between them; [`fpu`]: the app's vector state;
+//! - [`user_copy`]: the copy that survives a fault.
+//!
+//! **Interrupts.** The kernel runs with IF clear, always: `syscall` clears it (SFMASK), interrupt
+//! gates clear it, and it is set only by the return to ring 3 and by the idle loop's `sti; hlt`.
+//! So kernel code is never interrupted, and locks need not mask anything. The price is that long
+//! work in the kernel delays interrupts; the rooms above keep their steps short.
+
+pub mod boot;
+pub mod cpu;
+pub mod descriptor;
+pub mod exit;
+pub mod fpu;
+pub mod switch;
+pub mod syscall;
+pub mod trap;
+pub mod user_copy;

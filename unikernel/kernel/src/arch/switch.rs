@@ -1,0 +1,101 @@
+//! Kernel stacks and the switch between them. A thread that does not run is a stack whose top
+//! holds its callee-saved registers and where it goes on.
+
+use core::arch::global_asm;
+
+use x86_64::VirtAddr;
+
+use super::trap::TrapFrame;
+use crate::mem::kernel_map::{self, STACK_BYTES};
+use crate::mem::page_table::OutOfFrames;
+
+unsafe extern "C" {
+    /// Saves the caller's registers and stack pointer to `*save`, and goes on where the stack
+    /// `next` was left.
+    pub fn switch_stacks(save: *mut u64, next: u64);
+    fn first_return();
+}
+
+global_asm!(
+    r#"
+    .section .text.switch_stacks, "ax", @progbits
+    .global switch_stacks, first_return
+switch_stacks:
+    pushq %rbx; pushq %rbp; pushq %r12; pushq %r13; pushq %r14; pushq %r15
+    movq %rsp, (%rdi)
+    movq %rsi, %rsp
+    popq %r15; popq %r14; popq %r13; popq %r12; popq %rbp; popq %rbx
+    ret
+
+    // Where a new thread comes out of its first switch: its trap frame lies on the stack.
+first_return:
+    call {arrived}
+    movq %rsp, %rdi
+    call {to_user}
+    jmp trap_return
+    "#,
+    arrived = sym crate::task::scheduler::after_switch,
+    to_user = sym first_exit,
+    options(att_syntax)
+);
+
+extern "C" fn first_exit(frame: &mut TrapFrame) {
+    super::exit::to_user(frame);
+}
+
+/// A kernel stack with a guard page below it.
+pub struct KernelStack {
+    top: VirtAddr,
+}
+
+impl KernelStack {
+    /// Maps a stack.
+    pub fn new() -> Result<Self, OutOfFrames> {
+        Ok(Self { top: kernel_map::alloc_stack()? })
+    }
+
+    /// One past its highest byte.
+    pub fn top(&self) -> u64 {
+        self.top.as_u64()
+    }
+
+    /// Where the trap frame of the last entry from ring 3 lies: at the very top.
+    pub fn user_frame(&self) -> *mut TrapFrame {
+        (self.top() - core::mem::size_of::<TrapFrame>() as u64) as *mut TrapFrame
+    }
+
+    /// Leaves `word` at the top and answers the 16-byte aligned address just below which a stack
+    /// may start, so that the first thing above the frames is the word.
+    pub fn top_with_word(&self, word: u64) -> u64 {
+        let top = self.top() - 16;
+        // SAFETY: the stack is mapped and nobody uses it yet.
+        unsafe { (top as *mut u64).write(word) };
+        top
+    }
+
+    /// Prepares a stack that goes to ring 3 with `frame` at the first switch to it, and answers
+    /// the stack pointer for that switch.
+    pub fn prepare(&self, frame: &TrapFrame) -> u64 {
+        /// Six callee-saved registers and the return address.
+        const SWITCH_WORDS: u64 = 7;
+        const _: () = assert!(core::mem::size_of::<TrapFrame>() + 56 < STACK_BYTES);
+        let user_frame = self.user_frame();
+        let stack = user_frame as u64 - SWITCH_WORDS * 8;
+        // SAFETY: the stack is mapped, large enough by the assertion above, and nobody uses it.
+        unsafe {
+            user_frame.write(*frame);
+            let words = stack as *mut u64;
+            for register in 0..6 {
+                words.add(register).write(0);
+            }
+            words.add(6).write(first_return as *const () as u64);
+        }
+        stack
+    }
+}
+
+impl Drop for KernelStack {
+    fn drop(&mut self) {
+        kernel_map::free_stack(self.top);
+    }
+}

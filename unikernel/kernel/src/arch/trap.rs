@@ -1,0 +1,209 @@
+//! Exceptions and interrupts: the entry stubs and what each vector means.
+
+use core::arch::global_asm;
+
+use x86_64::registers::control::Cr2;
+
+use super::exit;
+use super::user_copy;
+use crate::mem::fault::{self, Access};
+use crate::task::signal::{self, Cause};
+
+/// The registers of the interrupted code, as the stubs push them. For a `syscall`, `vector` is
+/// [`SYSCALL_VECTOR`] and `error_code` keeps the call's number while `rax` takes its result.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+#[expect(missing_docs, reason = "the fields are the registers they are named after")]
+pub struct TrapFrame {
+    pub r15: u64,
+    pub r14: u64,
+    pub r13: u64,
+    pub r12: u64,
+    pub rbp: u64,
+    pub rbx: u64,
+    pub r11: u64,
+    pub r10: u64,
+    pub r9: u64,
+    pub r8: u64,
+    pub rax: u64,
+    pub rcx: u64,
+    pub rdx: u64,
+    pub rsi: u64,
+    pub rdi: u64,
+    pub vector: u64,
+    pub error_code: u64,
+    pub rip: u64,
+    pub cs: u64,
+    pub rflags: u64,
+    pub rsp: u64,
+    pub ss: u64,
+}
+
+/// The pseudo-vector of the `syscall` instruction.
+pub const SYSCALL_VECTOR: u64 = 256;
+
+const DIVIDE_ERROR: u64 = 0;
+const DEBUG: u64 = 1;
+const NMI: u64 = 2;
+const BREAKPOINT: u64 = 3;
+const OVERFLOW: u64 = 4;
+const INVALID_OPCODE: u64 = 6;
+const PAGE_FAULT: u64 = 14;
+const X87_ERROR: u64 = 16;
+const ALIGNMENT_CHECK: u64 = 17;
+const SIMD_ERROR: u64 = 19;
+const FIRST_INTERRUPT: u64 = 32;
+
+impl TrapFrame {
+    /// True if the app was interrupted, false if the kernel was.
+    pub fn is_from_user(&self) -> bool {
+        self.cs & 3 == 3
+    }
+
+    /// True if the frame was made by the `syscall` instruction.
+    pub fn is_syscall(&self) -> bool {
+        self.vector == SYSCALL_VECTOR
+    }
+}
+
+global_asm!(
+    r#"
+    .macro SAVE_REGISTERS
+    pushq %rdi; pushq %rsi; pushq %rdx; pushq %rcx; pushq %rax
+    pushq %r8;  pushq %r9;  pushq %r10; pushq %r11
+    pushq %rbx; pushq %rbp; pushq %r12; pushq %r13; pushq %r14; pushq %r15
+    .endm
+    .macro RESTORE_REGISTERS
+    popq %r15; popq %r14; popq %r13; popq %r12; popq %rbp; popq %rbx
+    popq %r11; popq %r10; popq %r9;  popq %r8
+    popq %rax; popq %rcx; popq %rdx; popq %rsi; popq %rdi
+    .endm
+
+    .section .text.trap_entry, "ax", @progbits
+    .global trap_entry_common
+trap_entry_common:
+    testb $3, 24(%rsp)          // the interrupted code's ring, in its CS
+    jz 1f
+    swapgs
+1:  SAVE_REGISTERS
+    pushq $2                    // AC, DF, NT and TF of the app mean nothing here
+    popfq
+    xorl %ebp, %ebp
+    movq %rsp, %rdi
+    call {handler}
+    .global trap_return
+trap_return:
+    testb $3, 144(%rsp)
+    jz 2f
+    RESTORE_REGISTERS
+    swapgs
+    addq $16, %rsp
+    iretq
+2:  RESTORE_REGISTERS
+    addq $16, %rsp
+    iretq
+
+    // NMI, double fault and machine check may come while GS is still the app's, whatever CS
+    // says, and the app may have set its GS base to anything. So the base is not guessed but
+    // loaded, from the word at the top of the interrupt stack, and put back afterwards.
+trap_entry_paranoid:
+    SAVE_REGISTERS
+    pushq $2
+    popfq
+    movl $0xc0000101, %ecx      // GS base
+    rdmsr
+    shlq $32, %rdx
+    orq %rdx, %rax
+    movq %rax, %r12
+    movq {frame_bytes}(%rsp), %rax
+    movq %rax, %rdx
+    shrq $32, %rdx
+    wrmsr
+    xorl %ebp, %ebp
+    movq %rsp, %rdi
+    call {fatal}
+    movl $0xc0000101, %ecx
+    movq %r12, %rax
+    movq %r12, %rdx
+    shrq $32, %rdx
+    wrmsr
+    RESTORE_REGISTERS
+    addq $16, %rsp
+    iretq
+    "#,
+    handler = sym trap_handler,
+    fatal = sym paranoid_handler,
+    frame_bytes = const core::mem::size_of::<TrapFrame>(),
+    options(att_syntax)
+);
+
+/// Every exception and interrupt but the three below comes here.
+extern "C" fn trap_handler(frame: &mut TrapFrame) {
+    if frame.vector >= FIRST_INTERRUPT {
+        crate::platform::interrupts::dispatch(frame.vector as u8);
+    } else if frame.vector == PAGE_FAULT {
+        page_fault(frame);
+    } else {
+        exception(frame);
+    }
+    if frame.is_from_user() {
+        exit::to_user(frame);
+    }
+}
+
+/// NMI is counted and ignored; a double fault or machine check is the end.
+extern "C" fn paranoid_handler(frame: &mut TrapFrame) {
+    if frame.vector != NMI {
+        panic!(
+            "exception {} in ring {} at {:#x}, stack {:#x}",
+            frame.vector,
+            frame.cs & 3,
+            frame.rip,
+            frame.rsp
+        );
+    }
+}
+
+fn page_fault(frame: &mut TrapFrame) {
+    let address = Cr2::read_raw();
+    let landing = user_copy::landing(frame.rip);
+    // The kernel touches user pages in one place only; anything else is its own fault.
+    if !frame.is_from_user() && landing.is_none() {
+        kernel_fault(frame, address);
+    }
+    let Err(failure) = fault::handle(address, Access::from_error_code(frame.error_code)) else { return };
+    match landing {
+        Some(landing) if !frame.is_from_user() => frame.rip = landing,
+        _ => signal::force(frame, Cause::page_fault(address, failure, frame.error_code)),
+    }
+}
+
+fn exception(frame: &mut TrapFrame) {
+    if !frame.is_from_user() {
+        match user_copy::landing(frame.rip) {
+            // A non-canonical address raises #GP rather than #PF.
+            Some(landing) => frame.rip = landing,
+            None => kernel_fault(frame, 0),
+        }
+        return;
+    }
+    let cause = match frame.vector {
+        DIVIDE_ERROR => Cause::DIVIDE,
+        DEBUG | BREAKPOINT => Cause::TRAP,
+        OVERFLOW => Cause::GENERAL_PROTECTION,
+        INVALID_OPCODE => Cause::illegal_instruction(frame.rip),
+        X87_ERROR | SIMD_ERROR => Cause::FLOATING_POINT,
+        ALIGNMENT_CHECK => Cause::ALIGNMENT,
+        _ => Cause::GENERAL_PROTECTION,
+    };
+    signal::force(frame, cause.with_trap(frame.vector, frame.error_code));
+}
+
+/// The kernel broke its own rules: report and stop.
+fn kernel_fault(frame: &TrapFrame, address: u64) -> ! {
+    crate::debug::set_fault_frame(frame);
+    panic!(
+        "kernel exception {} (error {:#x}, address {address:#x}) at {:#x}",
+        frame.vector, frame.error_code, frame.rip
+    );
+}

@@ -1,0 +1,126 @@
+//! The copy between kernel and app that survives a fault. It is the only code in ring 0 that
+//! touches user pages; `mem::user` checks ranges before it calls here.
+//!
+//! The exception table of this kernel has one line: a fault inside `user_copy_loop` continues at
+//! `user_copy_landing`, which answers how many bytes were left.
+//!
+//! Two loops, because no single one serves: `rep movsb` is fastest on silicon with ERMS, and is
+//! interpreted byte by byte under TCG, where eight-byte moves are several times faster.
+
+use core::arch::{asm, global_asm};
+
+use super::cpu;
+
+unsafe extern "C" {
+    fn user_copy_loop(destination: u64, source: u64, len: usize) -> usize;
+    fn user_copy_string(destination: u64, source: u64, len: usize) -> usize;
+    static user_copy_begin: u8;
+    static user_copy_landing: u8;
+}
+
+global_asm!(
+    r#"
+    .section .text.user_copy, "ax", @progbits
+    .global user_copy_begin, user_copy_loop, user_copy_string, user_copy_landing
+    // rdi: destination, rsi: source, rdx: bytes left throughout.
+user_copy_begin:
+user_copy_loop:
+    subq $32, %rdx
+    jb 2f
+1:  movq (%rsi), %rax
+    movq 8(%rsi), %rcx
+    movq 16(%rsi), %r8
+    movq 24(%rsi), %r9
+    movq %rax, (%rdi)
+    movq %rcx, 8(%rdi)
+    movq %r8, 16(%rdi)
+    movq %r9, 24(%rdi)
+    addq $32, %rsi
+    addq $32, %rdi
+    subq $32, %rdx
+    jae 1b
+2:  addq $32, %rdx
+    subq $8, %rdx
+    jb 4f
+3:  movq (%rsi), %rax
+    movq %rax, (%rdi)
+    addq $8, %rsi
+    addq $8, %rdi
+    subq $8, %rdx
+    jae 3b
+4:  addq $8, %rdx
+    jz 6f
+5:  movb (%rsi), %al
+    movb %al, (%rdi)
+    incq %rsi
+    incq %rdi
+    decq %rdx
+    jnz 5b
+6:  xorl %eax, %eax
+    ret
+user_copy_string:
+    movq %rdx, %rcx
+    rep movsb
+    xorl %eax, %eax
+    ret
+user_copy_landing:
+    movl $1, %eax
+    ret
+    "#,
+    options(att_syntax)
+);
+
+/// Where a fault at `rip` continues, if it is one that this module expects.
+pub fn landing(rip: u64) -> Option<u64> {
+    let (begin, landing) = ((&raw const user_copy_begin) as u64, (&raw const user_copy_landing) as u64);
+    (begin..landing).contains(&rip).then_some(landing)
+}
+
+/// Copies `len` bytes out of the app. Answers 0, or nonzero if a byte could not be read.
+///
+/// # Safety
+///
+/// `[source, source + len)` must not overlap kernel memory; `destination` must be valid for
+/// writes of `len` bytes.
+#[inline]
+pub unsafe fn from_user(destination: *mut u8, source: u64, len: usize) -> usize {
+    // SAFETY: the caller's obligations are `copy`'s.
+    unsafe { copy(destination as u64, source, len) }
+}
+
+/// Copies `len` bytes to the app. Answers 0, or nonzero if a byte could not be written.
+///
+/// # Safety
+///
+/// `[destination, destination + len)` must not overlap kernel memory; `source` must be valid for
+/// reads of `len` bytes.
+#[inline]
+pub unsafe fn to_user(destination: u64, source: *const u8, len: usize) -> usize {
+    // SAFETY: the caller's obligations are `copy`'s.
+    unsafe { copy(destination, source as u64, len) }
+}
+
+/// # Safety
+///
+/// One side is user memory, which may fault; the other is valid kernel memory.
+#[inline]
+unsafe fn copy(destination: u64, source: u64, len: usize) -> usize {
+    let open = cpu::has_smap();
+    if open {
+        // SAFETY: the CPU has SMAP; AC is cleared again below, on success and on a fault alike.
+        unsafe { asm!("stac", options(nostack)) };
+    }
+    // SAFETY: by the caller; a fault on the user side lands at `user_copy_landing`.
+    let left = unsafe {
+        if cpu::has_fast_string() {
+            user_copy_string(destination, source, len)
+        } else {
+            user_copy_loop(destination, source, len)
+        }
+    };
+    if open {
+        // SAFETY: as above.
+        unsafe { asm!("clac", options(nostack)) };
+    }
+    left
+}

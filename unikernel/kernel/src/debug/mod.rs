@@ -1,0 +1,125 @@
+//! What the kernel says when something went wrong, and what it can be asked to say all along.
+//!
+//! - [`symbols`]: names for addresses, from a table that the build puts into the image;
+//! - [`backtrace`]: who called whom, for the kernel and for the app;
+//! - [`trace`]: system calls as `strace` prints them (`trace=syscalls`).
+
+pub mod backtrace;
+pub mod symbols;
+pub mod trace;
+mod trace_args;
+
+use core::fmt::Write;
+use core::panic::PanicInfo;
+use core::sync::atomic::{AtomicBool, Ordering};
+
+use spin::Once;
+
+use crate::arch::trap::TrapFrame;
+use crate::platform::{console, power};
+use crate::task::signal::{self, Cause};
+
+/// Exit code of a kernel panic, as Rust programs have it.
+const PANIC_CODE: u8 = 101;
+
+/// The registers of a kernel fault, so that the panic it leads to shows the right stack.
+static FAULT_FRAME: Once<TrapFrame> = Once::new();
+
+/// Turns on what the command line asks for.
+pub fn init(options: &unikernel_cmdline::Options) {
+    trace::turn_on(options.traces_syscalls);
+}
+
+/// Keeps the registers of a kernel fault for the panic report.
+pub fn set_fault_frame(frame: &TrapFrame) {
+    FAULT_FRAME.call_once(|| *frame);
+}
+
+/// Writes to the console past its lock.
+struct Emergency;
+
+impl Write for Emergency {
+    fn write_str(&mut self, text: &str) -> core::fmt::Result {
+        console::write_in_panic(text.as_bytes());
+        Ok(())
+    }
+}
+
+/// The kernel's panic: a report, and the end of the machine.
+pub fn panic(info: &PanicInfo<'_>) -> ! {
+    static IS_PANICKING: AtomicBool = AtomicBool::new(false);
+    let mut out = Emergency;
+    if IS_PANICKING.swap(true, Ordering::SeqCst) {
+        let _ = writeln!(out, "panic while panicking");
+    } else {
+        let _ = writeln!(out, "\nKERNEL PANIC: {}", info.message());
+        if let Some(location) = info.location() {
+            let _ = writeln!(out, "  at {location}");
+        }
+        let _ = match FAULT_FRAME.get() {
+            Some(frame) => {
+                let _ = write_registers(&mut out, frame);
+                backtrace::write_kernel(&mut out, frame.rip, frame.rbp)
+            }
+            None => backtrace::write_here(&mut out),
+        };
+        let _ = writeln!(out, "this is a bug in the kernel, whatever the app did");
+    }
+    power::debug_exit(PANIC_CODE);
+    power::halt()
+}
+
+/// Reports a fault of the app: signal, address, registers, backtrace.
+pub fn report_crash(frame: &TrapFrame, cause: &Cause) {
+    let mut out = console::Writer;
+    let info = &cause.info;
+    let _ = writeln!(out, "\nthe app was killed by {} ({})", signal::name(info.signal), describe(cause));
+    let _ = write_registers(&mut out, frame);
+    let _ = backtrace::write_user(&mut out, frame);
+}
+
+/// What the processor or the app did, for people.
+fn describe(cause: &Cause) -> Description<'_> {
+    Description(cause)
+}
+
+struct Description<'a>(&'a Cause);
+
+impl core::fmt::Display for Description<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let Cause { info, trap, error_code } = self.0;
+        match trap {
+            0 if info.code <= 0 => write!(f, "sent by the app itself"),
+            0 => write!(f, "divide error"),
+            1 | 3 => write!(f, "breakpoint or single step"),
+            6 => write!(f, "illegal instruction"),
+            13 => write!(f, "general protection fault, error {error_code:#x}"),
+            14 => {
+                let access = match error_code {
+                    code if code & 16 != 0 => "executing",
+                    code if code & 2 != 0 => "writing",
+                    _ => "reading",
+                };
+                write!(f, "{access} address {:#x}", info.detail)
+            }
+            trap => write!(f, "exception {trap}, error {error_code:#x}"),
+        }
+    }
+}
+
+fn write_registers(out: &mut impl Write, frame: &TrapFrame) -> core::fmt::Result {
+    let rows = [
+        [("rip", frame.rip), ("rsp", frame.rsp), ("rbp", frame.rbp), ("flg", frame.rflags)],
+        [("rax", frame.rax), ("rbx", frame.rbx), ("rcx", frame.rcx), ("rdx", frame.rdx)],
+        [("rsi", frame.rsi), ("rdi", frame.rdi), (" r8", frame.r8), (" r9", frame.r9)],
+        [("r10", frame.r10), ("r11", frame.r11), ("r12", frame.r12), ("r13", frame.r13)],
+        [("r14", frame.r14), ("r15", frame.r15), (" cs", frame.cs), (" ss", frame.ss)],
+    ];
+    for row in rows {
+        for (name, value) in row {
+            write!(out, "  {name} {value:016x}")?;
+        }
+        writeln!(out)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,47 @@
+//! Memory: who has which frame, and what is mapped where.
+//!
+//! - [`layout`]: the map of the one address space, and the image's own sections;
+//! - [`frames`]: physical frames; [`heap`]: the kernel's `alloc`, in front of them;
+//! - [`page_table`]: the one set of page tables; [`kernel_map`]: stacks, MMIO and DMA memory;
+//! - [`space`]: the app's regions (`mmap` and friends); [`fault`]: demand paging;
+//! - [`user`]: checked access to the app's memory.
+
+pub mod fault;
+pub mod frames;
+pub mod heap;
+pub mod kernel_map;
+pub mod layout;
+pub mod page_table;
+pub mod space;
+pub mod user;
+
+pub use kernel_map::{dma_alloc, dma_free, map_mmio};
+pub use layout::{DIRECT_MAP_BASE, PAGE_BYTES, phys_to_virt, virt_to_phys};
+
+use x86_64::PhysAddr;
+
+use crate::boot_info::BootInfo;
+
+/// What the boot page tables show.
+const BOOT_MAP_END: u64 = 1 << 30;
+
+/// Takes over the machine's memory: frames, the kernel's heap, the final page tables.
+///
+/// # Panics
+///
+/// If there is too little memory for the page tables.
+pub fn init(info: &BootInfo) {
+    // Only what the boot tables map can be touched before the final ones are in force.
+    info.for_each_free(|start, end| add(start, end.min(BOOT_MAP_END)));
+    let end = info.tables_end.min(page_table::DIRECT_MAP_BYTES);
+    page_table::init(PhysAddr::new(end)).expect("memory for the page tables");
+    info.for_each_free(|start, end| add(start.max(BOOT_MAP_END), end.min(page_table::DIRECT_MAP_BYTES)));
+}
+
+fn add(start: u64, end: u64) {
+    if start < end {
+        // SAFETY: `for_each_free` names RAM that is neither image nor initrd nor the loader's,
+        // page-aligned, each run once (`init` cuts it in two disjoint parts), and mapped.
+        unsafe { frames::add(PhysAddr::new(start), PhysAddr::new(end)) };
+    }
+}

@@ -1,0 +1,216 @@
+//! The one set of page tables. The app's half is changed by `space` and `fault` under the space
+//! lock, the kernel's by `kernel_map` under its own. The kernel's image lies in the app's half, but
+//! nothing changes its mapping after [`init`].
+
+use x86_64::registers::control::{Cr3, Cr3Flags};
+use x86_64::structures::paging::page_table::PageTableEntry;
+use x86_64::structures::paging::{PageTable, PageTableFlags as Flags, PhysFrame};
+use x86_64::{PhysAddr, VirtAddr};
+
+use super::frames;
+use super::layout::{self, DIRECT_MAP_BASE, LARGE_PAGE_BYTES, PAGE_BYTES, phys_to_virt};
+
+/// No frame could be had for a table or page.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct OutOfFrames;
+
+/// Supervisor data: the direct map, stacks.
+pub const KERNEL_DATA: Flags = Flags::PRESENT.union(Flags::WRITABLE).union(Flags::NO_EXECUTE).union(Flags::GLOBAL);
+const TABLE: Flags = Flags::PRESENT.union(Flags::WRITABLE).union(Flags::USER_ACCESSIBLE);
+
+/// What is mapped at an address.
+#[derive(Clone, Copy, Debug)]
+pub struct Mapping {
+    /// First byte of the page or large page.
+    pub frame: PhysAddr,
+    /// Its permissions.
+    pub flags: Flags,
+    /// Its size in bytes.
+    pub bytes: u64,
+}
+
+fn root() -> &'static mut PageTable {
+    table(Cr3::read().0.start_address())
+}
+
+fn table(frame: PhysAddr) -> &'static mut PageTable {
+    // SAFETY: page-table frames come from `frames` (or the boot tables) and are never freed while
+    // they are linked; the direct map shows them. Callers hold the lock of their half, so no two
+    // references to one table are used at a time.
+    unsafe { &mut *phys_to_virt(frame).as_mut_ptr() }
+}
+
+/// The table below `entry`, made if it is missing.
+fn descend(entry: &mut PageTableEntry) -> Result<&'static mut PageTable, OutOfFrames> {
+    if entry.is_unused() {
+        let frame = frames::alloc_zeroed().ok_or(OutOfFrames)?;
+        entry.set_addr(frame, TABLE);
+    }
+    Ok(table(entry.addr()))
+}
+
+/// The entry for `virt` in its page directory.
+fn directory_entry(virt: VirtAddr) -> Result<&'static mut PageTableEntry, OutOfFrames> {
+    let pointers = descend(&mut root()[virt.p4_index()])?;
+    let directory = descend(&mut pointers[virt.p3_index()])?;
+    Ok(&mut directory[virt.p2_index()])
+}
+
+/// Maps one small page. What was mapped there before is forgotten.
+pub fn map(virt: VirtAddr, frame: PhysAddr, flags: Flags) -> Result<(), OutOfFrames> {
+    let entry = directory_entry(virt)?;
+    split(virt, entry)?;
+    descend(entry)?[virt.p1_index()].set_addr(frame, flags);
+    x86_64::instructions::tlb::flush(virt);
+    Ok(())
+}
+
+/// Maps one large page where no table is; false if small pages are there already.
+pub fn map_large(virt: VirtAddr, frame: PhysAddr, flags: Flags) -> Result<bool, OutOfFrames> {
+    let entry = directory_entry(virt)?;
+    if !entry.is_unused() {
+        return Ok(false);
+    }
+    entry.set_addr(frame, flags | Flags::HUGE_PAGE);
+    Ok(true)
+}
+
+/// True if the 2 MiB around `virt` have neither pages nor a table.
+pub fn is_directory_slot_empty(virt: VirtAddr) -> bool {
+    let pointers = &root()[virt.p4_index()];
+    if pointers.is_unused() {
+        return true;
+    }
+    let directory = &table(pointers.addr())[virt.p3_index()];
+    directory.is_unused() || table(directory.addr())[virt.p2_index()].is_unused()
+}
+
+/// Turns a large page into 512 small ones.
+fn split(virt: VirtAddr, entry: &mut PageTableEntry) -> Result<(), OutOfFrames> {
+    if !entry.flags().contains(Flags::HUGE_PAGE) {
+        return Ok(());
+    }
+    let (first, flags) = (entry.addr(), entry.flags() - Flags::HUGE_PAGE);
+    let frame = frames::alloc_zeroed().ok_or(OutOfFrames)?;
+    for (index, small) in table(frame).iter_mut().enumerate() {
+        small.set_addr(first + (index * PAGE_BYTES) as u64, flags);
+    }
+    entry.set_addr(frame, TABLE);
+    x86_64::instructions::tlb::flush(virt);
+    Ok(())
+}
+
+/// Finds what is mapped at `virt`.
+pub fn lookup(virt: VirtAddr) -> Option<Mapping> {
+    let mut entry = &root()[virt.p4_index()];
+    for (index, bytes) in [(virt.p3_index(), 1 << 30), (virt.p2_index(), LARGE_PAGE_BYTES), (virt.p1_index(), 4096)] {
+        if entry.is_unused() {
+            return None;
+        }
+        entry = &table(entry.addr())[index];
+        if bytes == 4096 || entry.flags().contains(Flags::HUGE_PAGE) {
+            return (!entry.is_unused()).then(|| Mapping { frame: entry.addr(), flags: entry.flags(), bytes });
+        }
+    }
+    None
+}
+
+/// Calls `visit` with each small page's address and entry in `[start, end)`, splitting large pages
+/// that reach over its edges; a large page inside is visited once, with its size. Absent pages are
+/// skipped a table at a time, so sparse ranges are cheap.
+pub fn for_each_mapped(
+    start: u64,
+    end: u64,
+    mut visit: impl FnMut(VirtAddr, &mut PageTableEntry, u64),
+) -> Result<(), OutOfFrames> {
+    let mut at = start;
+    while at < end {
+        let virt = VirtAddr::new(at);
+        let Some(step) = missing_span(virt) else {
+            let entry = directory_entry(virt)?;
+            if entry.flags().contains(Flags::HUGE_PAGE) {
+                if at.is_multiple_of(LARGE_PAGE_BYTES) && end - at >= LARGE_PAGE_BYTES {
+                    visit(virt, entry, LARGE_PAGE_BYTES);
+                    x86_64::instructions::tlb::flush(virt);
+                    at += LARGE_PAGE_BYTES;
+                    continue;
+                }
+                split(virt, entry)?;
+            }
+            let small = &mut table(entry.addr())[virt.p1_index()];
+            if !small.is_unused() {
+                visit(virt, small, PAGE_BYTES as u64);
+                x86_64::instructions::tlb::flush(virt);
+            }
+            at += PAGE_BYTES as u64;
+            continue;
+        };
+        at = (at & !(step - 1)).saturating_add(step);
+    }
+    Ok(())
+}
+
+/// The size of the empty span around `virt` if a level above the pages is missing.
+fn missing_span(virt: VirtAddr) -> Option<u64> {
+    let pointers = &root()[virt.p4_index()];
+    if pointers.is_unused() {
+        return Some(1 << 39);
+    }
+    let directories = &table(pointers.addr())[virt.p3_index()];
+    if directories.is_unused() {
+        return Some(1 << 30);
+    }
+    table(directories.addr())[virt.p2_index()].is_unused().then_some(LARGE_PAGE_BYTES)
+}
+
+/// Builds the final tables and switches to them: the direct map up to `ram_end`, the kernel's
+/// image with exact permissions, nothing else. The app's pages are added by `space`.
+pub fn init(ram_end: PhysAddr) -> Result<(), OutOfFrames> {
+    let new_root = frames::alloc_zeroed().ok_or(OutOfFrames)?;
+    let has_gib_pages = raw_cpuid::CpuId::new()
+        .get_extended_processor_and_feature_identifiers()
+        .is_some_and(|features| features.has_1gib_pages());
+    let new = table(new_root);
+    direct_map(&mut new[256], ram_end, has_gib_pages)?;
+    map_kernel_image(descend(&mut new[0])?)?;
+    // SAFETY: the new tables map the running code, its stack (in the image's bss), its data and
+    // the direct map, all as before or stricter where nothing relies on more.
+    unsafe { Cr3::write(PhysFrame::containing_address(new_root), Cr3Flags::empty()) };
+    Ok(())
+}
+
+fn direct_map(slot: &mut PageTableEntry, ram_end: PhysAddr, has_gib_pages: bool) -> Result<(), OutOfFrames> {
+    let pointers = descend(slot)?;
+    for gib in 0..ram_end.as_u64().div_ceil(1 << 30) {
+        let start = PhysAddr::new(gib << 30);
+        let entry = &mut pointers[gib as usize];
+        if has_gib_pages {
+            entry.set_addr(start, KERNEL_DATA | Flags::HUGE_PAGE);
+            continue;
+        }
+        let directory = descend(entry)?;
+        for (index, large) in directory.iter_mut().enumerate() {
+            large.set_addr(start + index as u64 * LARGE_PAGE_BYTES, KERNEL_DATA | Flags::HUGE_PAGE);
+        }
+    }
+    Ok(())
+}
+
+fn map_kernel_image(pointers: &mut PageTable) -> Result<(), OutOfFrames> {
+    let text = layout::kernel_text_start()..layout::kernel_text_end();
+    let mut at = layout::page_down(layout::kernel_start());
+    while at < layout::kernel_end() {
+        let virt = VirtAddr::new(at);
+        let mut flags = Flags::PRESENT | Flags::GLOBAL;
+        flags.set(Flags::NO_EXECUTE, !text.contains(&at));
+        flags.set(Flags::WRITABLE, layout::is_kernel_writable(at));
+        let directory = descend(&mut pointers[virt.p3_index()])?;
+        descend(&mut directory[virt.p2_index()])?[virt.p1_index()].set_addr(PhysAddr::new(at), flags);
+        at += PAGE_BYTES as u64;
+    }
+    Ok(())
+}
+
+/// How much of physical memory the direct map can show: one root entry's worth.
+pub const DIRECT_MAP_BYTES: u64 = 1 << 39;
+const _: () = assert!(layout::STACKS_BASE - DIRECT_MAP_BASE >= DIRECT_MAP_BYTES);

@@ -1,0 +1,486 @@
+//! The app's address space: which ranges it may use, and the pages behind them.
+//!
+//! `mmap` only promises; pages come at the first touch ([`bring_in`]). There is no overcommit: what
+//! is promised as writable is charged against RAM, and a promise that could not be kept is refused
+//! with an error while the app can still handle it.
+
+use unikernel_mm::{PAGE_BYTES, RangeError, RegionMap};
+pub use unikernel_mm::{Protection, Region, RegionKind};
+use x86_64::structures::paging::PageTableFlags as Flags;
+use x86_64::{PhysAddr, VirtAddr};
+
+use super::fault::{Access, Failure};
+use super::layout::{self, LARGE_PAGE_BYTES, page_up};
+use super::page_table::{self, OutOfFrames};
+use super::user::USER_END;
+use super::{frames, heap};
+use crate::platform::random;
+use crate::sync::SpinLock;
+
+/// The lowest address that `mmap` gives or accepts (Linux: `vm.mmap_min_addr`).
+pub const LOWEST: u64 = 0x1_0000;
+/// Bytes that the first stack may grow to.
+const STACK_BYTES: u64 = crate::syscall::identity::STACK_LIMIT_BYTES;
+/// Distance between the stack's end and the first mapping, at least.
+const STACK_GAP_BYTES: u64 = 1 << 20;
+/// Bits of randomness, in pages, in the place of stack and mappings.
+const PLACEMENT_BITS: u32 = 18;
+/// Regions from this size on are placed so that large pages fit.
+const LARGE_REGION_BYTES: u64 = 2 * LARGE_PAGE_BYTES;
+/// The break may grow up to here, far below the mappings.
+const BREAK_END: u64 = 1 << 40;
+/// Small pages brought in with one fault, if they are in the region and absent.
+const FAULT_AROUND_PAGES: u64 = 4;
+
+/// Why a change of the address space is refused.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SpaceError {
+    /// The range is not page-aligned, empty, or outside of what an app may use.
+    BadRange,
+    /// The range is taken (`MAP_FIXED_NOREPLACE`).
+    Taken,
+    /// Some of the range is not mapped.
+    NotMapped,
+    /// There is no memory, or no room, for the promise.
+    OutOfMemory,
+}
+
+impl From<OutOfFrames> for SpaceError {
+    fn from(_: OutOfFrames) -> Self {
+        Self::OutOfMemory
+    }
+}
+
+impl From<RangeError> for SpaceError {
+    fn from(error: RangeError) -> Self {
+        match error {
+            RangeError::Overlap => Self::Taken,
+            RangeError::Hole => Self::NotMapped,
+        }
+    }
+}
+
+/// Where a mapping goes.
+#[derive(Clone, Copy, Debug)]
+pub enum Placement {
+    /// Anywhere; the address is a hint.
+    Anywhere(u64),
+    /// Exactly there, replacing what is there.
+    Fixed(u64),
+    /// Exactly there, if it is free.
+    FixedNoReplace(u64),
+}
+
+struct Space {
+    regions: RegionMap,
+    /// Pages promised as writable.
+    charged_pages: u64,
+    /// Small pages that are present.
+    resident_pages: u64,
+    break_start: u64,
+    break_end: u64,
+    /// Mappings are given below here.
+    mappings_end: u64,
+}
+
+static SPACE: SpinLock<Space> = SpinLock::new(Space {
+    regions: RegionMap::new(),
+    charged_pages: 0,
+    resident_pages: 0,
+    break_start: 0,
+    break_end: 0,
+    mappings_end: USER_END,
+});
+
+/// The page-table flags for a protection; `None` for no access at all.
+fn flags_of(protection: Protection) -> Option<Flags> {
+    if protection.is_empty() {
+        return None;
+    }
+    let mut flags = Flags::PRESENT | Flags::USER_ACCESSIBLE;
+    flags.set(Flags::WRITABLE, protection.contains(Protection::WRITE));
+    flags.set(Flags::NO_EXECUTE, !protection.contains(Protection::EXECUTE));
+    Some(flags)
+}
+
+/// Checks that `[start, start + len)` is page-aligned at its start and usable, and rounds its
+/// length up. Answers the end.
+fn check_range(start: u64, len: u64) -> Result<u64, SpaceError> {
+    let len = page_up(len);
+    let end = start.checked_add(len).ok_or(SpaceError::BadRange)?;
+    let is_good = start.is_multiple_of(PAGE_BYTES) && len != 0 && end <= USER_END;
+    if is_good { Ok(end) } else { Err(SpaceError::BadRange) }
+}
+
+impl Space {
+    /// Refuses a promise that RAM could not keep.
+    fn check_charge(&self, pages: u64) -> Result<(), SpaceError> {
+        let limit = (frames::total_pages() - frames::reserve_pages()) as u64;
+        if self.charged_pages.saturating_add(pages) > limit { Err(SpaceError::OutOfMemory) } else { Ok(()) }
+    }
+
+    fn place(&self, placement: Placement, len: u64) -> Result<u64, SpaceError> {
+        match placement {
+            Placement::Fixed(start) => Ok(start),
+            Placement::FixedNoReplace(start) if self.regions.is_free(start, start + len) => Ok(start),
+            Placement::FixedNoReplace(_) => Err(SpaceError::Taken),
+            Placement::Anywhere(hint) => {
+                let hint = layout::page_down(hint);
+                let is_usable = hint >= LOWEST
+                    && check_range(hint, len).is_ok_and(|end| !layout::overlaps_kernel(hint, end))
+                    && self.regions.is_free(hint, hint + len);
+                if is_usable { Ok(hint) } else { self.find_free(len).ok_or(SpaceError::OutOfMemory) }
+            }
+        }
+    }
+
+    fn find_free(&self, len: u64) -> Option<u64> {
+        // Mappings never come near the break or the image.
+        let find = |align| self.regions.find_free(len, align, BREAK_END, self.mappings_end);
+        let aligned = if len >= LARGE_REGION_BYTES { find(LARGE_PAGE_BYTES) } else { None };
+        aligned.or_else(|| find(PAGE_BYTES))
+    }
+
+    fn map(&mut self, placement: Placement, len: u64, protection: Protection) -> Result<u64, SpaceError> {
+        let len = page_up(len);
+        if len == 0 || len > USER_END {
+            return Err(SpaceError::OutOfMemory);
+        }
+        if let Placement::Fixed(start) | Placement::FixedNoReplace(start) = placement {
+            let end = check_range(start, len)?;
+            if start < LOWEST || layout::overlaps_kernel(start, end) {
+                return Err(SpaceError::BadRange);
+            }
+        }
+        let is_charged = protection.contains(Protection::WRITE);
+        self.check_charge(if is_charged { len / PAGE_BYTES } else { 0 })?;
+        let start = self.place(placement, len)?;
+        if matches!(placement, Placement::Fixed(_)) {
+            self.unmap(start, start + len)?;
+        }
+        let region = Region { start, end: start + len, protection, kind: RegionKind::Anonymous, is_charged };
+        self.regions.insert(region)?;
+        self.charged_pages += region.charged_pages();
+        Ok(start)
+    }
+
+    fn unmap(&mut self, start: u64, end: u64) -> Result<(), SpaceError> {
+        self.free_pages(start, end)?;
+        for removed in self.regions.remove(start, end) {
+            self.charged_pages -= removed.charged_pages();
+        }
+        Ok(())
+    }
+
+    /// Gives the pages in a range back; the regions stay.
+    fn free_pages(&mut self, start: u64, end: u64) -> Result<(), SpaceError> {
+        let mut freed = 0;
+        page_table::for_each_mapped(start, end, |_, entry, bytes| {
+            let (frame, pages) = (entry.addr(), (bytes / PAGE_BYTES) as usize);
+            entry.set_unused();
+            // SAFETY: the page was the app's alone, and its entry is gone; `for_each_mapped`
+            // flushes the translation before this core returns to the app.
+            unsafe { frames::free_block_or_frame(frame, pages) };
+            freed += pages as u64;
+        })?;
+        self.resident_pages -= freed;
+        Ok(())
+    }
+
+    fn protect(&mut self, start: u64, end: u64, protection: Protection) -> Result<(), SpaceError> {
+        if !self.regions.is_covered(start, end) {
+            return Err(SpaceError::NotMapped);
+        }
+        self.check_charge(self.regions.charge_of_protect(start, end, protection))?;
+        // First what can fail, a page table for splitting a large page; then the books.
+        let flags = flags_of(protection);
+        page_table::for_each_mapped(start, end, |_, entry, bytes| {
+            let large = if bytes == LARGE_PAGE_BYTES { Flags::HUGE_PAGE } else { Flags::empty() };
+            // Without access the page stays, as its content must, but not for ring 3.
+            let flags = flags.unwrap_or(Flags::PRESENT | Flags::NO_EXECUTE);
+            entry.set_addr(entry.addr(), flags | large);
+        })?;
+        self.charged_pages += self.regions.protect(start, end, protection)?;
+        Ok(())
+    }
+
+    fn bring_in(&mut self, address: u64, access: Access) -> Result<(), Failure> {
+        let region = *self.regions.find(address).ok_or(Failure::NotMapped)?;
+        let needed = match access {
+            Access { is_execute: true, .. } => Protection::EXECUTE,
+            Access { is_write: true, .. } => Protection::WRITE,
+            _ => Protection::READ,
+        };
+        let is_allowed = region.protection.contains(needed)
+            || needed == Protection::READ && !region.protection.is_empty();
+        let flags = flags_of(region.protection).filter(|_| is_allowed).ok_or(Failure::NotAllowed)?;
+        if self.bring_in_large(address, &region, flags).map_err(|_| Failure::OutOfMemory)? {
+            return Ok(());
+        }
+        self.bring_in_small(address, &region, flags)
+    }
+
+    /// Maps a large page if it fits the region and memory is plentiful.
+    fn bring_in_large(&mut self, address: u64, region: &Region, flags: Flags) -> Result<bool, OutOfFrames> {
+        const PAGES: usize = (LARGE_PAGE_BYTES / PAGE_BYTES) as usize;
+        let start = address & !(LARGE_PAGE_BYTES - 1);
+        let fits = region.kind == RegionKind::Anonymous
+            && start >= region.start
+            && start + LARGE_PAGE_BYTES <= region.end
+            && region.end - region.start >= LARGE_REGION_BYTES;
+        // A sparse region must not eat memory that others were promised.
+        let is_plenty = frames::free_pages() > frames::total_pages() / 2;
+        if !fits || !is_plenty || !page_table::is_directory_slot_empty(VirtAddr::new(start)) {
+            return Ok(false);
+        }
+        let Some(block) = frames::alloc_block(PAGES) else { return Ok(false) };
+        frames::zero(block, PAGES);
+        let is_mapped = page_table::map_large(VirtAddr::new(start), block, flags)?;
+        self.resident_pages += PAGES as u64;
+        Ok(is_mapped)
+    }
+
+    /// Maps the page at `address` and a few after it.
+    fn bring_in_small(&mut self, address: u64, region: &Region, flags: Flags) -> Result<(), Failure> {
+        let first = layout::page_down(address);
+        let end = region.end.min(first + FAULT_AROUND_PAGES * PAGE_BYTES);
+        for page in (first..end).step_by(PAGE_BYTES as usize) {
+            let virt = VirtAddr::new(page);
+            if page_table::lookup(virt).is_some() {
+                // The first page is there if another thread was faster, or if the processor
+                // remembered its absence.
+                x86_64::instructions::tlb::flush(virt);
+                continue;
+            }
+            let frame = match take_app_frame() {
+                Some(frame) => frame,
+                None if page == first => return Err(Failure::OutOfMemory),
+                None => break,
+            };
+            page_table::map(virt, frame, flags).map_err(|_| Failure::OutOfMemory)?;
+            self.resident_pages += 1;
+        }
+        Ok(())
+    }
+}
+
+/// A zeroed frame for the app, if the kernel's reserve is not touched by it.
+fn take_app_frame() -> Option<PhysAddr> {
+    if !frames::can_app_take(1) {
+        heap::trim();
+    }
+    if frames::can_app_take(1) { frames::alloc_zeroed() } else { None }
+}
+
+/// Makes an access possible, if the region around the address allows it.
+pub(super) fn bring_in(address: u64, access: Access) -> Result<(), Failure> {
+    SPACE.lock().bring_in(address, access)
+}
+
+/// Maps `len` bytes of zeros; answers where.
+pub fn map(placement: Placement, len: u64, protection: Protection) -> Result<u64, SpaceError> {
+    SPACE.lock().map(placement, len, protection)
+}
+
+/// Unmaps what is mapped in a range.
+pub fn unmap(start: u64, len: u64) -> Result<(), SpaceError> {
+    let end = check_range(start, len)?;
+    SPACE.lock().unmap(start, end)
+}
+
+/// Changes what may be done with a range.
+pub fn protect(start: u64, len: u64, protection: Protection) -> Result<(), SpaceError> {
+    let end = check_range(start, len)?;
+    SPACE.lock().protect(start, end, protection)
+}
+
+/// Forgets the content of a range: the next touch finds zeros (`MADV_DONTNEED`).
+pub fn discard(start: u64, len: u64) -> Result<(), SpaceError> {
+    let end = check_range(start, len)?;
+    let mut space = SPACE.lock();
+    if !space.regions.is_covered(start, end) {
+        return Err(SpaceError::NotMapped);
+    }
+    // The image's pages hold more than zeros and could not be brought back.
+    let pieces: alloc::vec::Vec<Region> = space.regions.overlapping(start, end).collect();
+    for piece in pieces.iter().filter(|piece| piece.kind != RegionKind::Image) {
+        space.free_pages(piece.start, piece.end)?;
+    }
+    Ok(())
+}
+
+/// Checks that a range is mapped, for calls that need no more.
+pub fn check_mapped(start: u64, len: u64) -> Result<(), SpaceError> {
+    let end = check_range(start, len)?;
+    if SPACE.lock().regions.is_covered(start, end) { Ok(()) } else { Err(SpaceError::NotMapped) }
+}
+
+/// How `remap` may move a mapping.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Move {
+    /// Not at all.
+    No,
+    /// Anywhere.
+    Anywhere,
+    /// To this address, replacing what is there.
+    To(u64),
+}
+
+/// Changes the length and perhaps the place of a mapping (mremap(2)); answers where it is.
+pub fn remap(start: u64, old_len: u64, new_len: u64, how: Move) -> Result<u64, SpaceError> {
+    let old_end = check_range(start, old_len)?;
+    let new_len = page_up(new_len);
+    if new_len == 0 {
+        return Err(SpaceError::BadRange);
+    }
+    let mut space = SPACE.lock();
+    let region = *space.regions.find(start).ok_or(SpaceError::NotMapped)?;
+    if region.end < old_end {
+        return Err(SpaceError::NotMapped);
+    }
+    let old_len = old_end - start;
+    if how == Move::No || how == Move::Anywhere {
+        if new_len <= old_len {
+            if new_len < old_len {
+                space.unmap(start + new_len, old_end)?;
+            }
+            return Ok(start);
+        }
+        if space.grow_in_place(&region, old_end, new_len - old_len).is_ok() {
+            return Ok(start);
+        }
+    }
+    match how {
+        Move::No => Err(SpaceError::OutOfMemory),
+        Move::Anywhere => space.move_pages(start, old_len, new_len, Placement::Anywhere(0), region.protection),
+        Move::To(to) => {
+            let to_end = check_range(to, new_len)?;
+            if to < old_end && start < to_end {
+                return Err(SpaceError::BadRange);
+            }
+            space.move_pages(start, old_len, new_len, Placement::Fixed(to), region.protection)
+        }
+    }
+}
+
+impl Space {
+    fn grow_in_place(&mut self, region: &Region, end: u64, by: u64) -> Result<(), SpaceError> {
+        let new_end = check_range(end, by)?;
+        if region.end != end || !self.regions.is_free(end, new_end) || layout::overlaps_kernel(end, new_end) {
+            return Err(SpaceError::Taken);
+        }
+        let added = Region { start: end, end: new_end, ..*region };
+        self.check_charge(added.charged_pages())?;
+        self.regions.insert(added)?;
+        self.charged_pages += added.charged_pages();
+        Ok(())
+    }
+
+    fn move_pages(
+        &mut self,
+        from: u64,
+        old_len: u64,
+        new_len: u64,
+        placement: Placement,
+        protection: Protection,
+    ) -> Result<u64, SpaceError> {
+        let to = self.map(placement, new_len, protection)?;
+        let kept = old_len.min(new_len);
+        let mut outcome = Ok(());
+        // Pages move by their entries; a large page is split by asking for its small ones.
+        for at in (0..kept).step_by(PAGE_BYTES as usize) {
+            let mut taken = None;
+            page_table::for_each_mapped(from + at, from + at + PAGE_BYTES, |_, entry, _| {
+                taken = Some((entry.addr(), entry.flags()));
+                entry.set_unused();
+            })?;
+            if let Some((frame, flags)) = taken
+                && page_table::map(VirtAddr::new(to + at), frame, flags).is_err()
+            {
+                // SAFETY: the frame was unmapped above and nothing else knows it.
+                unsafe { frames::free(frame) };
+                self.resident_pages -= 1;
+                outcome = Err(SpaceError::OutOfMemory);
+            }
+        }
+        self.unmap(from, from + old_len)?;
+        outcome.map(|()| to)
+    }
+}
+
+/// Moves the break (brk(2)); answers where it is then.
+pub fn set_break(wanted: u64) -> u64 {
+    let mut space = SPACE.lock();
+    let (start, old) = (space.break_start, space.break_end);
+    if wanted < start || wanted > BREAK_END {
+        return old;
+    }
+    let (old_page, new_page) = (page_up(old), page_up(wanted));
+    let changed = if new_page > old_page {
+        let protection = Protection::READ | Protection::WRITE;
+        space.map(Placement::FixedNoReplace(old_page), new_page - old_page, protection).is_ok()
+    } else {
+        new_page == old_page || space.unmap(new_page, old_page).is_ok()
+    };
+    if changed {
+        space.break_end = wanted;
+    }
+    space.break_end
+}
+
+/// Opens part of the image, which is in memory already, to the app.
+pub fn adopt_image(start: u64, end: u64, protection: Protection) -> Result<(), SpaceError> {
+    let mut space = SPACE.lock();
+    let is_charged = protection.contains(Protection::WRITE);
+    space.regions.insert(Region { start, end, protection, kind: RegionKind::Image, is_charged })?;
+    let flags = flags_of(protection).ok_or(SpaceError::BadRange)?;
+    for page in (start..end).step_by(PAGE_BYTES as usize) {
+        page_table::map(VirtAddr::new(page), PhysAddr::new(page), flags)?;
+    }
+    space.resident_pages += (end - start) / PAGE_BYTES;
+    space.charged_pages += if is_charged { (end - start) / PAGE_BYTES } else { 0 };
+    space.break_start = layout::image_end().next_multiple_of(LARGE_PAGE_BYTES);
+    space.break_end = space.break_start;
+    Ok(())
+}
+
+/// Makes the first stack; answers its top. Stack and mappings start at places that an attacker
+/// cannot foretell.
+pub fn map_first_stack() -> Result<u64, SpaceError> {
+    let shift = |bits: u32| (random::next_u64() & ((1 << bits) - 1)) * PAGE_BYTES;
+    let top = USER_END - shift(PLACEMENT_BITS) - PAGE_BYTES;
+    let protection = Protection::READ | Protection::WRITE;
+    let mut space = SPACE.lock();
+    space.regions.insert(Region {
+        start: top - STACK_BYTES,
+        end: top,
+        protection,
+        kind: RegionKind::Stack,
+        is_charged: false,
+    })?;
+    space.mappings_end = top - STACK_BYTES - STACK_GAP_BYTES - shift(PLACEMENT_BITS);
+    Ok(top)
+}
+
+/// Sizes in pages, for `/proc` and metrics.
+#[derive(Clone, Copy, Debug)]
+pub struct Usage {
+    /// Present.
+    pub resident_pages: u64,
+    /// Promised as writable.
+    pub charged_pages: u64,
+    /// Mapped.
+    pub mapped_pages: u64,
+}
+
+/// How much the app uses.
+pub fn usage() -> Usage {
+    let space = SPACE.lock();
+    let mapped_pages = space.regions.iter().map(Region::pages).sum();
+    Usage { resident_pages: space.resident_pages, charged_pages: space.charged_pages, mapped_pages }
+}
+
+/// A copy of all regions, lowest first.
+pub fn regions() -> alloc::vec::Vec<Region> {
+    SPACE.lock().regions.iter().copied().collect()
+}

@@ -1,0 +1,108 @@
+//! futex(2): the arguments, decoded; the queues are `task::futex`.
+
+use linux_raw_sys::general::*;
+
+use super::time::{self, ClockBase};
+use super::{Errno, SysResult};
+use crate::mem::user::UserPtr;
+use crate::task::futex::{self, FutexError};
+
+impl From<FutexError> for Errno {
+    fn from(error: FutexError) -> Self {
+        match error {
+            FutexError::ValueChanged => Self::EAGAIN,
+            FutexError::Fault => Self::EFAULT,
+            FutexError::TimedOut => Self::ETIMEDOUT,
+            FutexError::Interrupted => Self::RESTART,
+        }
+    }
+}
+
+/// futex(2). The fourth argument is a time-out or a second count, by operation.
+pub fn sys_futex(address: u64, operation: u32, value: u32, fourth: u64, address2: u64, value3: u32) -> SysResult {
+    // One process: private and shared futexes are the same thing.
+    let command = operation & !(FUTEX_PRIVATE_FLAG | FUTEX_CLOCK_REALTIME);
+    let is_realtime = operation & FUTEX_CLOCK_REALTIME != 0;
+    if !address.is_multiple_of(4) {
+        return Err(Errno::EINVAL);
+    }
+    match command {
+        FUTEX_WAIT => wait(address, value, u32::MAX, fourth, ClockBase::Relative),
+        FUTEX_WAIT_BITSET if value3 == 0 => Err(Errno::EINVAL),
+        FUTEX_WAIT_BITSET => {
+            let base = if is_realtime { ClockBase::AbsoluteWall } else { ClockBase::AbsoluteMonotonic };
+            wait(address, value, value3, fourth, base)
+        }
+        FUTEX_WAKE => wake(address, value, u32::MAX),
+        FUTEX_WAKE_BITSET if value3 == 0 => Err(Errno::EINVAL),
+        FUTEX_WAKE_BITSET => wake(address, value, value3),
+        FUTEX_REQUEUE | FUTEX_CMP_REQUEUE => {
+            let expected = (command == FUTEX_CMP_REQUEUE).then_some(value3);
+            requeue(address, address2, value, fourth as u32, expected)
+        }
+        FUTEX_WAKE_OP => wake_op(address, address2, value, fourth as u32, value3),
+        _ => Err(Errno::ENOSYS),
+    }
+}
+
+fn wait(address: u64, expected: u32, bits: u32, timeout: u64, base: ClockBase) -> SysResult {
+    let deadline_ns = time::read_deadline(UserPtr::new(timeout), base)?;
+    futex::wait(address, expected, bits, deadline_ns)?;
+    Ok(0)
+}
+
+/// The count is an `int`; Linux wakes one even for zero and for negative numbers.
+fn count_of(value: u32) -> usize {
+    if value as i32 <= 0 { 1 } else { value as usize }
+}
+
+fn wake(address: u64, count: u32, bits: u32) -> SysResult {
+    Ok(futex::wake(address, count_of(count), bits))
+}
+
+fn requeue(from: u64, to: u64, wake_count: u32, move_count: u32, expected: Option<u32>) -> SysResult {
+    if (wake_count | move_count) >> 31 != 0 || !to.is_multiple_of(4) {
+        return Err(Errno::EINVAL);
+    }
+    if let Some(expected) = expected
+        && UserPtr::<u32>::new(from).read()? != expected
+    {
+        return Err(Errno::EAGAIN);
+    }
+    let (woken, moved) = futex::requeue(from, to, wake_count as usize, move_count as usize);
+    // FUTEX_REQUEUE counts the woken only, FUTEX_CMP_REQUEUE both.
+    Ok(if expected.is_some() { woken + moved } else { woken })
+}
+
+/// FUTEX_WAKE_OP: changes the second word, wakes waiters of the first, and of the second if its
+/// old value compares. The kernel is not preempted, so on one core read and write are one step.
+fn wake_op(address: u64, address2: u64, count: u32, count2: u32, encoded: u32) -> SysResult {
+    let sign_extend_12 = |bits: u32| ((bits << 20) as i32 >> 20) as u32;
+    let (operation, comparison) = (encoded >> 28 & 0xf, encoded >> 24 & 0xf);
+    let (mut operand, compared) = (sign_extend_12(encoded >> 12), sign_extend_12(encoded));
+    if operation & FUTEX_OP_OPARG_SHIFT != 0 {
+        operand = 1 << (operand & 31);
+    }
+    let word = UserPtr::<u32>::new(address2);
+    let old = word.read()?;
+    word.write(match operation & 7 {
+        FUTEX_OP_SET => operand,
+        FUTEX_OP_ADD => old.wrapping_add(operand),
+        FUTEX_OP_OR => old | operand,
+        FUTEX_OP_ANDN => old & !operand,
+        FUTEX_OP_XOR => old ^ operand,
+        _ => return Err(Errno::ENOSYS),
+    })?;
+    let (old, compared) = (old as i32, compared as i32);
+    let holds = match comparison {
+        FUTEX_OP_CMP_EQ => old == compared,
+        FUTEX_OP_CMP_NE => old != compared,
+        FUTEX_OP_CMP_LT => old < compared,
+        FUTEX_OP_CMP_LE => old <= compared,
+        FUTEX_OP_CMP_GT => old > compared,
+        FUTEX_OP_CMP_GE => old >= compared,
+        _ => return Err(Errno::ENOSYS),
+    };
+    let woken = futex::wake(address, count_of(count), u32::MAX);
+    Ok(if holds { woken + futex::wake(address2, count_of(count2), u32::MAX) } else { woken })
+}

@@ -1,0 +1,201 @@
+//! Who and where the app is: ids, names, limits, usage, randomness (getpid(2), uname(2),
+//! prlimit(2), getrandom(2)). The app is root, alone, and init.
+
+use linux_raw_sys::general::*;
+use linux_raw_sys::prctl::*;
+use linux_raw_sys::system::{new_utsname, sysinfo};
+
+use super::time::to_timespec;
+use super::{Errno, SysResult};
+use crate::mem::frames;
+use crate::mem::user::{UserAbi, UserPtr, UserSlice};
+use crate::platform::{random, time};
+use crate::task::process::{PROCESS_ID, process};
+use crate::task::{current, scheduler};
+use crate::user_abi;
+
+user_abi!(new_utsname, sysinfo, rlimit64, rusage);
+
+/// What `uname -r` shows: programs parse it to guess features, so it names the Linux version
+/// whose calls the table follows.
+const RELEASE: &str = "6.1.0-unikernel";
+/// Soft and hard limit on open files.
+pub const MAX_OPEN_FILES: u64 = 1_048_576;
+/// Bytes that the first stack may grow to.
+pub const STACK_LIMIT_BYTES: u64 = 8 << 20;
+
+/// getpid(2).
+pub fn sys_getpid() -> SysResult {
+    Ok(PROCESS_ID as usize)
+}
+
+/// getppid(2) and others that answer 0: init has no parent, and the app is root.
+pub fn sys_zero() -> SysResult {
+    Ok(0)
+}
+
+/// getpgid(2) and getsid(2): the app is its own group and session.
+pub fn sys_getpgid(pid: i32) -> SysResult {
+    if pid == 0 || pid == PROCESS_ID { Ok(PROCESS_ID as usize) } else { Err(Errno::ESRCH) }
+}
+
+/// uname(2).
+pub fn sys_uname(name: UserPtr<new_utsname>) -> SysResult {
+    let mut names = new_utsname::zeroed();
+    let set = |field: &mut [core::ffi::c_char], text: &str| {
+        for (to, from) in field.iter_mut().zip(text.bytes()) {
+            *to = from as core::ffi::c_char;
+        }
+    };
+    set(&mut names.sysname, "Linux");
+    set(&mut names.nodename, "unikernel");
+    set(&mut names.release, RELEASE);
+    set(&mut names.version, concat!("unikernel ", env!("CARGO_PKG_VERSION")));
+    set(&mut names.machine, "x86_64");
+    set(&mut names.domainname, "(none)");
+    name.write(names)?;
+    Ok(0)
+}
+
+/// sysinfo(2).
+pub fn sys_sysinfo(info: UserPtr<sysinfo>) -> SysResult {
+    let mut answer = sysinfo::zeroed();
+    answer.uptime = to_timespec(time::now_ns()).tv_sec;
+    answer.totalram = frames::total_pages() as u64;
+    answer.freeram = frames::free_pages() as u64;
+    answer.procs = process().thread_count() as u16;
+    answer.mem_unit = 4096;
+    info.write(answer)?;
+    Ok(0)
+}
+
+/// getrandom(2). The generator is seeded before the app starts, so no flag makes a difference.
+pub fn sys_getrandom(buffer: u64, len: usize, flags: u32) -> SysResult {
+    if flags & !(GRND_NONBLOCK | GRND_RANDOM | GRND_INSECURE) != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let mut left = UserSlice::new(buffer, len);
+    let mut chunk = [0; 256];
+    while !left.is_empty() {
+        let bytes = &mut chunk[..left.len().min(256)];
+        random::fill(bytes);
+        if left.write(bytes).is_err() {
+            let done = len - left.len();
+            return if done == 0 { Err(Errno::EFAULT) } else { Ok(done) };
+        }
+        left = left.skip(bytes.len());
+    }
+    Ok(len)
+}
+
+/// prlimit64(2). Limits are fixed; setting one to what it is, or lower, is accepted as done.
+pub fn sys_prlimit64(pid: i32, resource: u32, new: UserPtr<rlimit64>, old: UserPtr<rlimit64>) -> SysResult {
+    if pid != 0 && pid != PROCESS_ID {
+        return Err(Errno::ESRCH);
+    }
+    let limit = limit_of(resource)?;
+    if let Some(new) = new.non_null() {
+        let new = new.read()?;
+        if new.rlim_cur > new.rlim_max {
+            return Err(Errno::EINVAL);
+        }
+        if new.rlim_max > limit.rlim_max {
+            return Err(Errno::EPERM);
+        }
+    }
+    if let Some(old) = old.non_null() {
+        old.write(limit)?;
+    }
+    Ok(0)
+}
+
+fn limit_of(resource: u32) -> Result<rlimit64, Errno> {
+    const UNLIMITED: u64 = u64::MAX;
+    let (current, maximum) = match resource {
+        RLIMIT_NOFILE => (MAX_OPEN_FILES, MAX_OPEN_FILES),
+        RLIMIT_STACK => (STACK_LIMIT_BYTES, STACK_LIMIT_BYTES),
+        RLIMIT_CORE => (0, 0),
+        RLIMIT_NPROC => {
+            (crate::task::process::MAX_THREADS as u64, crate::task::process::MAX_THREADS as u64)
+        }
+        resource if resource < 16 => (UNLIMITED, UNLIMITED),
+        _ => return Err(Errno::EINVAL),
+    };
+    Ok(rlimit64 { rlim_cur: current, rlim_max: maximum })
+}
+
+/// getrlimit(2).
+pub fn sys_getrlimit(resource: u32, old: UserPtr<rlimit64>) -> SysResult {
+    old.write(limit_of(resource)?)?;
+    Ok(0)
+}
+
+/// setrlimit(2).
+pub fn sys_setrlimit(resource: u32, new: UserPtr<rlimit64>) -> SysResult {
+    sys_prlimit64(0, resource, UserPtr::new(new.non_null().ok_or(Errno::EFAULT)?.address()), UserPtr::new(0))
+}
+
+/// getrusage(2): processor time; the other fields are not counted.
+pub fn sys_getrusage(who: i32, usage: UserPtr<rusage>) -> SysResult {
+    let nanoseconds = match who {
+        RUSAGE_SELF => process().cpu_time_ns(),
+        RUSAGE_THREAD => scheduler::cpu_time_ns(&current()),
+        RUSAGE_CHILDREN => 0,
+        _ => return Err(Errno::EINVAL),
+    };
+    let time = to_timespec(nanoseconds);
+    let mut answer = rusage::zeroed();
+    answer.ru_utime.tv_sec = time.tv_sec;
+    answer.ru_utime.tv_usec = time.tv_nsec / 1000;
+    usage.write(answer)?;
+    Ok(0)
+}
+
+const RUSAGE_SELF: i32 = linux_raw_sys::general::RUSAGE_SELF as i32;
+const RUSAGE_THREAD: i32 = linux_raw_sys::general::RUSAGE_THREAD as i32;
+const RUSAGE_CHILDREN: i32 = linux_raw_sys::general::RUSAGE_CHILDREN;
+
+/// prctl(2): the thread's name and the questions that libraries ask.
+pub fn sys_prctl(option: u32, argument: u64) -> SysResult {
+    match option {
+        PR_SET_NAME => {
+            let name = crate::mem::user::UserPtr::<u8>::new(argument);
+            let mut bytes = [0; 16];
+            for (index, byte) in bytes.iter_mut().take(15).enumerate() {
+                *byte = name.element(index).read()?;
+                if *byte == 0 {
+                    break;
+                }
+            }
+            *current().name.lock() = bytes;
+            Ok(0)
+        }
+        PR_GET_NAME => {
+            let name = *current().name.lock();
+            UserPtr::new(argument).write(name)?;
+            Ok(0)
+        }
+        PR_GET_DUMPABLE | PR_SET_DUMPABLE | PR_SET_PDEATHSIG | PR_GET_NO_NEW_PRIVS | PR_SET_NO_NEW_PRIVS => Ok(0),
+        // Naming anonymous regions is a courtesy to /proc/self/maps.
+        PR_SET_VMA => Ok(0),
+        _ => Err(Errno::EINVAL),
+    }
+}
+
+/// arch_prctl(2): the TLS pointer.
+pub fn sys_arch_prctl(code: u32, argument: u64) -> SysResult {
+    const ARCH_SET_FS: u32 = 0x1002;
+    const ARCH_GET_FS: u32 = 0x1003;
+    match code {
+        ARCH_SET_FS if argument >= crate::mem::user::USER_END => Err(Errno::EPERM),
+        ARCH_SET_FS => {
+            crate::task::thread::write_fs_base(argument);
+            Ok(0)
+        }
+        ARCH_GET_FS => {
+            UserPtr::new(argument).write(crate::task::thread::read_fs_base())?;
+            Ok(0)
+        }
+        _ => Err(Errno::EINVAL),
+    }
+}

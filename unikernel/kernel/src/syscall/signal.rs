@@ -1,0 +1,227 @@
+//! Signals (rt_sigaction(2), rt_sigprocmask(2), sigaltstack(2), kill(2), tgkill(2)).
+
+use alloc::sync::Arc;
+
+use linux_raw_sys::general::*;
+
+use super::time::{self, ClockBase};
+use super::{Errno, SysResult};
+use crate::mem::user::UserPtr;
+use crate::task::process::{PROCESS_ID, process};
+use crate::task::signal::{
+    self, AlternateStack, IGNORE, MAX_SIGNAL, SigAction, SignalInfo, SignalSet, UNBLOCKABLE, set_of,
+};
+use crate::task::signal_frame::{self, StackT};
+use crate::task::wait::WaitError;
+use crate::task::{WaitQueue, current};
+
+/// Bytes of a signal set in the raw calls.
+const SET_BYTES: usize = size_of::<SignalSet>();
+
+fn check_signal(signal: u32) -> Result<u32, Errno> {
+    if (1..=MAX_SIGNAL).contains(&signal) { Ok(signal) } else { Err(Errno::EINVAL) }
+}
+
+/// rt_sigaction(2).
+pub fn sys_rt_sigaction(signal: u32, new: UserPtr<SigAction>, old: UserPtr<SigAction>, size: usize) -> SysResult {
+    check_signal(signal)?;
+    if size != SET_BYTES {
+        return Err(Errno::EINVAL);
+    }
+    let new = new.non_null().map(UserPtr::read).transpose()?;
+    if new.is_some() && set_of(signal) & UNBLOCKABLE != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let before = {
+        let mut dispositions = process().dispositions.lock();
+        let action = dispositions.get_mut(signal);
+        let before = *action;
+        if let Some(new) = new {
+            *action = SigAction { mask: new.mask & !UNBLOCKABLE, ..new };
+        }
+        before
+    };
+    if new.is_some_and(|new| new.handler == IGNORE) {
+        process().threads().iter().for_each(|thread| thread.signals.lock().forget(signal));
+    }
+    if let Some(old) = old.non_null() {
+        old.write(before)?;
+    }
+    Ok(0)
+}
+
+/// rt_sigprocmask(2).
+pub fn sys_rt_sigprocmask(how: u32, new: UserPtr<SignalSet>, old: UserPtr<SignalSet>, size: usize) -> SysResult {
+    if size != SET_BYTES {
+        return Err(Errno::EINVAL);
+    }
+    let before = current().signals.lock().mask;
+    if let Some(new) = new.non_null() {
+        let new = new.read()? & !UNBLOCKABLE;
+        set_mask(match how {
+            SIG_BLOCK => before | new,
+            SIG_UNBLOCK => before & !new,
+            SIG_SETMASK => new,
+            _ => return Err(Errno::EINVAL),
+        });
+    }
+    if let Some(old) = old.non_null() {
+        old.write(before)?;
+    }
+    Ok(0)
+}
+
+/// Sets the calling thread's mask; what it unblocks is delivered on the way out.
+fn set_mask(mask: SignalSet) {
+    current().signals.lock().mask = mask & !UNBLOCKABLE;
+    signal::look_again();
+}
+
+/// Runs a call under a temporary mask (`ppoll`, `epoll_pwait`, `sigsuspend`). The old mask comes
+/// back after the signal that ended the call was delivered.
+pub fn with_mask(mask: Option<SignalSet>, call: impl FnOnce() -> SysResult) -> SysResult {
+    let Some(mask) = mask else { return call() };
+    let before = current().signals.lock().mask;
+    set_mask(mask);
+    let result = call();
+    if result == Err(Errno::EINTR) || result == Err(Errno::RESTART) {
+        current().signals.lock().saved_mask = Some(before);
+        signal::look_again();
+        return Err(Errno::EINTR);
+    }
+    set_mask(before);
+    result
+}
+
+/// Reads the optional mask argument of those calls.
+pub fn read_mask(pointer: UserPtr<SignalSet>, size: usize) -> Result<Option<SignalSet>, Errno> {
+    let Some(pointer) = pointer.non_null() else { return Ok(None) };
+    if size != SET_BYTES {
+        return Err(Errno::EINVAL);
+    }
+    Ok(Some(pointer.read()?))
+}
+
+/// rt_sigpending(2).
+pub fn sys_rt_sigpending(set: UserPtr<SignalSet>, size: usize) -> SysResult {
+    if size > SET_BYTES {
+        return Err(Errno::EINVAL);
+    }
+    let pending = {
+        let me = current();
+        let signals = me.signals.lock();
+        signals.pending_set() & signals.mask
+    };
+    set.write(pending)?;
+    Ok(0)
+}
+
+/// rt_sigsuspend(2).
+pub fn sys_rt_sigsuspend(mask: UserPtr<SignalSet>, size: usize) -> SysResult {
+    let mask = read_mask(mask, size)?.ok_or(Errno::EFAULT)?;
+    with_mask(Some(mask), sys_pause)
+}
+
+/// pause(2).
+pub fn sys_pause() -> SysResult {
+    let _ = WaitQueue::new().wait_until(None, || None::<()>);
+    Err(Errno::EINTR)
+}
+
+/// rt_sigtimedwait(2).
+pub fn sys_rt_sigtimedwait(
+    set: UserPtr<SignalSet>,
+    info: UserPtr<[u64; 16]>,
+    timeout: UserPtr<__kernel_timespec>,
+    size: usize,
+) -> SysResult {
+    let set = read_mask(set, size)?.ok_or(Errno::EFAULT)? & !UNBLOCKABLE;
+    let deadline_ns = time::read_deadline(timeout, ClockBase::Relative)?;
+    let me = Arc::clone(&current());
+    me.signals.lock().awaited = set;
+    let outcome = WaitQueue::new().wait_until(deadline_ns, || me.signals.lock().take(set));
+    me.signals.lock().awaited = 0;
+    let taken = match outcome {
+        Ok(taken) => taken,
+        Err(WaitError::TimedOut) => return Err(Errno::EAGAIN),
+        Err(WaitError::Interrupted) => return Err(Errno::EINTR),
+    };
+    if let Some(info) = info.non_null() {
+        let mut words = [0; 16];
+        words[0] = u64::from(taken.signal);
+        words[1] = u64::from(taken.code as u32);
+        words[2] = taken.detail;
+        words[3] = taken.value;
+        info.write(words)?;
+    }
+    Ok(taken.signal as usize)
+}
+
+/// rt_sigreturn(2): the frame's registers replace all, so there is no result.
+pub fn sys_rt_sigreturn(frame: &mut crate::arch::trap::TrapFrame) {
+    if signal_frame::pop(frame).is_err() {
+        signal::force(frame, signal::Cause::GENERAL_PROTECTION);
+    }
+    signal::look_again();
+}
+
+/// sigaltstack(2).
+pub fn sys_sigaltstack(new: UserPtr<StackT>, old: UserPtr<StackT>) -> SysResult {
+    let me = current();
+    // SAFETY: the running thread's own frame; see `sys_clone`.
+    let stack_pointer = unsafe { (*me.user_frame()).rsp };
+    let new = new.non_null().map(UserPtr::read).transpose()?;
+    let before = me.signals.lock().alternate_stack;
+    if let Some(new) = new {
+        if before.contains(stack_pointer) && !before.is_auto_disarm {
+            return Err(Errno::EPERM);
+        }
+        me.signals.lock().alternate_stack = decode_stack(new)?;
+    }
+    if let Some(old) = old.non_null() {
+        old.write(signal_frame::describe(&before, stack_pointer))?;
+    }
+    Ok(0)
+}
+
+fn decode_stack(new: StackT) -> Result<AlternateStack, Errno> {
+    if new.flags & !(SS_DISABLE | SS_ONSTACK | SS_AUTODISARM) != 0 {
+        return Err(Errno::EINVAL);
+    }
+    if new.flags & SS_DISABLE != 0 {
+        return Ok(AlternateStack::default());
+    }
+    if new.size < u64::from(MINSIGSTKSZ) {
+        return Err(Errno::ENOMEM);
+    }
+    Ok(AlternateStack { base: new.base, size: new.size, is_auto_disarm: new.flags & SS_AUTODISARM != 0 })
+}
+
+/// kill(2): the only process is the app itself (or its group).
+pub fn sys_kill(pid: i32, signal: u32) -> SysResult {
+    if ![PROCESS_ID, 0, -1, -PROCESS_ID].contains(&pid) {
+        return Err(Errno::ESRCH);
+    }
+    if signal != 0 {
+        signal::send_to_process(SignalInfo::from_app(check_signal(signal)?, SI_USER as i32));
+    }
+    Ok(0)
+}
+
+/// tkill(2).
+pub fn sys_tkill(id: i32, signal: u32) -> SysResult {
+    sys_tgkill(PROCESS_ID, id, signal)
+}
+
+/// tgkill(2).
+pub fn sys_tgkill(pid: i32, id: i32, signal: u32) -> SysResult {
+    if pid <= 0 || id <= 0 || signal > MAX_SIGNAL {
+        return Err(Errno::EINVAL);
+    }
+    let thread = process().thread(id).filter(|_| pid == PROCESS_ID).ok_or(Errno::ESRCH)?;
+    if signal != 0 {
+        signal::send(&thread, SignalInfo::from_app(signal, SI_TKILL));
+    }
+    Ok(0)
+}
+

@@ -1,0 +1,195 @@
+//! Threads: creation, end, identity, yielding (clone(2), gettid(2), sched_yield(2)).
+
+use alloc::sync::Arc;
+
+use linux_raw_sys::general::*;
+
+use super::{Errno, SysResult};
+use crate::arch::trap::TrapFrame;
+use crate::mem::user::{UserPtr, UserSlice};
+use crate::task::process::{self, MAX_THREADS, process};
+use crate::task::thread::{self, OutOfMemory, Thread};
+use crate::task::{current, scheduler};
+use crate::user_abi;
+
+user_abi!(clone_args);
+
+impl From<OutOfMemory> for Errno {
+    fn from(_: OutOfMemory) -> Self {
+        Self::ENOMEM
+    }
+}
+
+/// What every thread of this process shares; anything less would be a process of its own.
+const THREAD_FLAGS: u64 = (CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD) as u64;
+/// Further flags that are understood. `CLONE_DETACHED` has no effect on Linux either.
+const OPTIONAL_FLAGS: u64 =
+    (CLONE_SETTLS | CLONE_PARENT_SETTID | CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID | CLONE_SYSVSEM | CLONE_DETACHED)
+        as u64;
+
+/// A decoded `clone`.
+struct Request {
+    flags: u64,
+    stack: u64,
+    parent_tid: UserPtr<i32>,
+    child_tid: UserPtr<i32>,
+    tls: u64,
+}
+
+/// clone(2), in the x86-64 argument order.
+pub fn sys_clone(flags: u64, stack: u64, parent_tid: UserPtr<i32>, child_tid: UserPtr<i32>, tls: u64) -> SysResult {
+    // The low byte is the signal for the parent of a process, which a thread has not.
+    spawn(&Request { flags: flags & !u64::from(CSIGNAL), stack, parent_tid, child_tid, tls })
+}
+
+/// clone3(2).
+pub fn sys_clone3(args: UserPtr<clone_args>, size: usize) -> SysResult {
+    /// Size of the structure's first version.
+    const FIRST_VERSION_BYTES: usize = 64;
+    if size < FIRST_VERSION_BYTES {
+        return Err(Errno::EINVAL);
+    }
+    if size > size_of::<clone_args>() {
+        return Err(Errno::E2BIG);
+    }
+    let mut bytes = [0; size_of::<clone_args>()];
+    UserSlice::new(args.address(), size).read(&mut bytes[..size])?;
+    let word = |index: usize| u64::from_le_bytes(bytes[index * 8..][..8].try_into().expect("eight bytes"));
+    let [flags, _, child_tid, parent_tid, _, stack, stack_size, tls] = core::array::from_fn(word);
+    spawn(&Request {
+        flags,
+        stack: stack.wrapping_add(stack_size),
+        parent_tid: UserPtr::new(parent_tid),
+        child_tid: UserPtr::new(child_tid),
+        tls,
+    })
+}
+
+fn spawn(request: &Request) -> SysResult {
+    let has = |flag: u32| request.flags & u64::from(flag) != 0;
+    if request.flags & THREAD_FLAGS != THREAD_FLAGS {
+        return no_processes();
+    }
+    if request.flags & !(THREAD_FLAGS | OPTIONAL_FLAGS) != 0 {
+        return Err(Errno::EINVAL);
+    }
+    if process().thread_count() >= MAX_THREADS {
+        return Err(Errno::EAGAIN);
+    }
+    // SAFETY: the frame of the running thread lies at the top of its own kernel stack, written by
+    // the `syscall` entry that led here; nobody writes it meanwhile.
+    let mut frame: TrapFrame = unsafe { current().user_frame().read() };
+    frame.rax = 0;
+    if request.stack != 0 {
+        frame.rsp = request.stack;
+    }
+    let fs_base = if has(CLONE_SETTLS) { request.tls } else { thread::read_fs_base() };
+    let id = process().allocate_id();
+    let child = Thread::new(id, &frame, fs_base, true)?;
+    child.signals.lock().mask = current().signals.lock().mask;
+    *child.name.lock() = *current().name.lock();
+    if has(CLONE_PARENT_SETTID) {
+        request.parent_tid.write(id)?;
+    }
+    if has(CLONE_CHILD_SETTID) {
+        request.child_tid.write(id)?;
+    }
+    if has(CLONE_CHILD_CLEARTID) {
+        child.clear_child_tid.store(request.child_tid.address(), core::sync::atomic::Ordering::Relaxed);
+    }
+    process().start_thread(Arc::clone(&child));
+    Ok(id as usize)
+}
+
+/// An appliance is one process: said once, clearly, because the app's next step is often a puzzle.
+fn no_processes() -> SysResult {
+    static SAID: core::sync::atomic::AtomicBool = core::sync::atomic::AtomicBool::new(false);
+    if !SAID.swap(true, core::sync::atomic::Ordering::Relaxed) {
+        log::warn!("the app tried to start a process (fork or exec): an appliance has exactly one");
+    }
+    Err(Errno::ENOSYS)
+}
+
+/// fork(2), vfork(2), execve(2): refused.
+pub fn sys_fork() -> SysResult {
+    no_processes()
+}
+
+/// wait4(2): there are no children.
+pub fn sys_wait4() -> SysResult {
+    Err(Errno::ECHILD)
+}
+
+/// _exit(2) of one thread.
+pub fn sys_exit(code: i32) -> SysResult {
+    process::exit_thread(code & 0xff)
+}
+
+/// exit_group(2).
+pub fn sys_exit_group(code: i32) -> SysResult {
+    process::exit_process(code & 0xff)
+}
+
+/// gettid(2).
+pub fn sys_gettid() -> SysResult {
+    Ok(current().id as usize)
+}
+
+/// set_tid_address(2).
+pub fn sys_set_tid_address(address: u64) -> SysResult {
+    current().clear_child_tid.store(address, core::sync::atomic::Ordering::Relaxed);
+    sys_gettid()
+}
+
+/// set_robust_list(2).
+pub fn sys_set_robust_list(head: u64, size: usize) -> SysResult {
+    if size != size_of::<robust_list_head>() {
+        return Err(Errno::EINVAL);
+    }
+    current().robust_list.store(head, core::sync::atomic::Ordering::Relaxed);
+    Ok(0)
+}
+
+/// get_robust_list(2).
+pub fn sys_get_robust_list(id: i32, head: UserPtr<u64>, size: UserPtr<usize>) -> SysResult {
+    let thread = if id == 0 { Arc::clone(&current()) } else { process().thread(id).ok_or(Errno::ESRCH)? };
+    size.write(size_of::<robust_list_head>())?;
+    head.write(thread.robust_list.load(core::sync::atomic::Ordering::Relaxed))?;
+    Ok(0)
+}
+
+/// sched_yield(2).
+pub fn sys_sched_yield() -> SysResult {
+    scheduler::yield_now();
+    Ok(0)
+}
+
+/// sched_getaffinity(2): one core. Answers the bytes of the mask, as the raw call does.
+pub fn sys_sched_getaffinity(id: i32, size: usize, mask: u64) -> SysResult {
+    if id != 0 && process().thread(id).is_none() {
+        return Err(Errno::ESRCH);
+    }
+    if size < 8 || !size.is_multiple_of(8) {
+        return Err(Errno::EINVAL);
+    }
+    UserPtr::<u64>::new(mask).write(1)?;
+    Ok(8)
+}
+
+/// sched_setaffinity(2): a mask is good if it has the one core there is.
+pub fn sys_sched_setaffinity(id: i32, size: usize, mask: u64) -> SysResult {
+    if id != 0 && process().thread(id).is_none() {
+        return Err(Errno::ESRCH);
+    }
+    let mut first = [0];
+    UserSlice::new(mask, size.min(1)).read(&mut first[..size.min(1)])?;
+    if first[0] & 1 == 0 { Err(Errno::EINVAL) } else { Ok(0) }
+}
+
+/// getcpu(2).
+pub fn sys_getcpu(cpu: UserPtr<u32>, node: UserPtr<u32>) -> SysResult {
+    for word in [cpu, node].into_iter().filter_map(UserPtr::non_null) {
+        word.write(0)?;
+    }
+    Ok(0)
+}

@@ -1,0 +1,148 @@
+//! Clocks and sleeping (clock_gettime(2), clock_nanosleep(2)).
+
+use linux_raw_sys::general::*;
+
+use super::{Errno, SysResult};
+use crate::mem::user::UserPtr;
+use crate::platform::time;
+use crate::task::WaitQueue;
+use crate::task::current;
+use crate::task::wait::WaitError;
+use crate::user_abi;
+
+user_abi!(__kernel_timespec, __kernel_old_timeval);
+
+const NANOS_PER_SECOND: u64 = 1_000_000_000;
+/// What the clocks resolve, in nanoseconds.
+const RESOLUTION_NS: i64 = 1;
+
+/// What a time argument counts from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ClockBase {
+    /// From now.
+    Relative,
+    /// From boot.
+    AbsoluteMonotonic,
+    /// From 1970.
+    AbsoluteWall,
+}
+
+/// Nanoseconds in a `timespec`; `EINVAL` if it is not normalised or negative.
+pub fn timespec_ns(time: __kernel_timespec) -> Result<u64, Errno> {
+    let (seconds, nanos) = (u64::try_from(time.tv_sec), u64::try_from(time.tv_nsec));
+    match (seconds, nanos) {
+        (Ok(seconds), Ok(nanos)) if nanos < NANOS_PER_SECOND => {
+            Ok(seconds.saturating_mul(NANOS_PER_SECOND).saturating_add(nanos))
+        }
+        _ => Err(Errno::EINVAL),
+    }
+}
+
+/// The `timespec` for some nanoseconds.
+pub fn to_timespec(nanoseconds: u64) -> __kernel_timespec {
+    __kernel_timespec {
+        tv_sec: (nanoseconds / NANOS_PER_SECOND) as i64,
+        tv_nsec: (nanoseconds % NANOS_PER_SECOND) as i64,
+    }
+}
+
+/// Reads an optional time argument as a deadline in nanoseconds since boot.
+pub fn read_deadline(pointer: UserPtr<__kernel_timespec>, base: ClockBase) -> Result<Option<u64>, Errno> {
+    let Some(pointer) = pointer.non_null() else { return Ok(None) };
+    Ok(Some(deadline_ns(timespec_ns(pointer.read()?)?, base)))
+}
+
+/// A time on some clock as a deadline in nanoseconds since boot.
+pub fn deadline_ns(nanoseconds: u64, base: ClockBase) -> u64 {
+    match base {
+        ClockBase::Relative => time::now_ns().saturating_add(nanoseconds),
+        ClockBase::AbsoluteMonotonic => nanoseconds,
+        ClockBase::AbsoluteWall => {
+            let until = nanoseconds.saturating_sub(time::wall_ns());
+            time::now_ns().saturating_add(until)
+        }
+    }
+}
+
+/// What a clock shows, in nanoseconds.
+pub fn clock_ns(clock: u32) -> Result<u64, Errno> {
+    match clock {
+        CLOCK_REALTIME | CLOCK_REALTIME_COARSE | CLOCK_TAI | CLOCK_REALTIME_ALARM => Ok(time::wall_ns()),
+        CLOCK_MONOTONIC | CLOCK_MONOTONIC_RAW | CLOCK_MONOTONIC_COARSE | CLOCK_BOOTTIME | CLOCK_BOOTTIME_ALARM => {
+            Ok(time::now_ns())
+        }
+        CLOCK_PROCESS_CPUTIME_ID => Ok(crate::task::process::process().cpu_time_ns()),
+        CLOCK_THREAD_CPUTIME_ID => Ok(crate::task::scheduler::cpu_time_ns(&current())),
+        _ => Err(Errno::EINVAL),
+    }
+}
+
+/// clock_gettime(2).
+pub fn sys_clock_gettime(clock: u32, time: UserPtr<__kernel_timespec>) -> SysResult {
+    time.write(to_timespec(clock_ns(clock)?))?;
+    Ok(0)
+}
+
+/// clock_getres(2).
+pub fn sys_clock_getres(clock: u32, resolution: UserPtr<__kernel_timespec>) -> SysResult {
+    clock_ns(clock)?;
+    if let Some(resolution) = resolution.non_null() {
+        resolution.write(__kernel_timespec { tv_sec: 0, tv_nsec: RESOLUTION_NS })?;
+    }
+    Ok(0)
+}
+
+/// gettimeofday(2). The time zone is always UTC.
+pub fn sys_gettimeofday(time: UserPtr<__kernel_old_timeval>, zone: UserPtr<[i32; 2]>) -> SysResult {
+    let now = to_timespec(time::wall_ns());
+    if let Some(time) = time.non_null() {
+        time.write(__kernel_old_timeval { tv_sec: now.tv_sec, tv_usec: now.tv_nsec / 1000 })?;
+    }
+    if let Some(zone) = zone.non_null() {
+        zone.write([0; 2])?;
+    }
+    Ok(0)
+}
+
+/// time(2).
+pub fn sys_time(seconds: UserPtr<i64>) -> SysResult {
+    let now = to_timespec(time::wall_ns()).tv_sec;
+    if let Some(seconds) = seconds.non_null() {
+        seconds.write(now)?;
+    }
+    Ok(now as usize)
+}
+
+/// nanosleep(2).
+pub fn sys_nanosleep(request: UserPtr<__kernel_timespec>, remaining: UserPtr<__kernel_timespec>) -> SysResult {
+    sys_clock_nanosleep(CLOCK_MONOTONIC, 0, request, remaining)
+}
+
+/// clock_nanosleep(2).
+pub fn sys_clock_nanosleep(
+    clock: u32,
+    flags: u32,
+    request: UserPtr<__kernel_timespec>,
+    remaining: UserPtr<__kernel_timespec>,
+) -> SysResult {
+    let base = match (flags & TIMER_ABSTIME != 0, clock) {
+        (_, CLOCK_THREAD_CPUTIME_ID) => return Err(Errno::EINVAL),
+        (false, _) => ClockBase::Relative,
+        (true, CLOCK_REALTIME) => ClockBase::AbsoluteWall,
+        (true, _) => ClockBase::AbsoluteMonotonic,
+    };
+    clock_ns(clock)?;
+    let deadline_ns = deadline_ns(timespec_ns(request.read()?)?, base);
+    // A queue that nobody wakes: only the deadline or a signal ends this.
+    match WaitQueue::new().wait_until(Some(deadline_ns), || None::<()>) {
+        Err(WaitError::Interrupted) if base == ClockBase::Relative => {
+            if let Some(remaining) = remaining.non_null() {
+                remaining.write(to_timespec(deadline_ns.saturating_sub(time::now_ns())))?;
+            }
+            // Sleeping again for the whole time would be wrong, so it does not restart.
+            Err(Errno::EINTR)
+        }
+        Err(WaitError::Interrupted) => Err(Errno::RESTART),
+        _ => Ok(0),
+    }
+}

@@ -1,0 +1,182 @@
+//! How the app starts: as `execve` would start it, except that its image is in memory already,
+//! because it is one with the kernel's.
+//!
+//! The stack at entry is the System V ABI's (3.4.1): argument count, argument pointers, null,
+//! environment pointers, null, auxiliary vector; the strings above.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use linux_raw_sys::auxvec::*;
+use linux_raw_sys::elf_uapi::{elf64_hdr, elf64_phdr};
+use linux_raw_sys::elf_uapi::{PF_W, PF_X, PT_LOAD};
+
+use super::process::process;
+use super::thread::{OutOfMemory, Thread};
+use crate::arch::descriptor::{USER_CODE, USER_DATA};
+use crate::arch::trap::TrapFrame;
+use crate::mem::layout::{self, PAGE_BYTES, page_down, page_up};
+use crate::mem::space::{self, Protection, SpaceError};
+use crate::mem::user::{Fault, UserSlice};
+use crate::platform::random;
+
+/// Linux's `USER_HZ`, which `times` and `/proc` count in.
+const CLOCK_TICKS_PER_SECOND: u64 = 100;
+
+/// Why the app could not be started.
+#[derive(Debug)]
+pub enum ExecError {
+    /// Memory is too small for the image's page tables, stack or first thread.
+    OutOfMemory,
+    /// Arguments and environment do not fit the stack.
+    ArgumentsTooLong,
+}
+
+impl From<SpaceError> for ExecError {
+    fn from(_: SpaceError) -> Self {
+        Self::OutOfMemory
+    }
+}
+
+impl From<OutOfMemory> for ExecError {
+    fn from(_: OutOfMemory) -> Self {
+        Self::OutOfMemory
+    }
+}
+
+impl From<Fault> for ExecError {
+    fn from(_: Fault) -> Self {
+        Self::ArgumentsTooLong
+    }
+}
+
+fn elf_header() -> &'static elf64_hdr {
+    // SAFETY: `image.ld` puts the ELF header at the image's first byte, the loader put it into
+    // memory, and the app's half is not yet running.
+    unsafe { &*(layout::image_start() as *const elf64_hdr) }
+}
+
+fn program_headers() -> &'static [elf64_phdr] {
+    let header = elf_header();
+    let first = (layout::image_start() + header.e_phoff) as *const elf64_phdr;
+    // SAFETY: the program headers follow the ELF header in the first segment (`image.ld`), as
+    // many as the header says; the linker wrote both.
+    unsafe { core::slice::from_raw_parts(first, usize::from(header.e_phnum)) }
+}
+
+/// Opens the app's half of the image to ring 3, each segment with its own permissions.
+fn map_image() -> Result<(), SpaceError> {
+    for segment in program_headers() {
+        if segment.p_type != PT_LOAD || segment.p_vaddr >= layout::kernel_start() {
+            continue;
+        }
+        let mut protection = Protection::READ;
+        protection.set(Protection::WRITE, segment.p_flags & PF_W != 0);
+        protection.set(Protection::EXECUTE, segment.p_flags & PF_X != 0);
+        let (start, end) = (page_down(segment.p_vaddr), page_up(segment.p_vaddr + segment.p_memsz));
+        space::adopt_image(start, end, protection)?;
+    }
+    Ok(())
+}
+
+/// Makes the app's first thread and lets it run.
+pub fn start(arguments: &[&[u8]], environment: &[&[u8]]) -> Result<(), ExecError> {
+    map_image()?;
+    let stack_top = space::map_first_stack()?;
+    let stack_pointer = StackBuilder { at: stack_top }.build(arguments, environment)?;
+    let frame = TrapFrame {
+        rip: elf_header().e_entry,
+        cs: u64::from(USER_CODE.0),
+        // IF, and the bit that is always one.
+        rflags: 0x202,
+        rsp: stack_pointer,
+        ss: u64::from(USER_DATA.0),
+        ..TrapFrame::default()
+    };
+    let thread = Thread::new(process().allocate_id(), &frame, 0, false)?;
+    set_name(&thread, arguments.first().copied().unwrap_or(b"app"));
+    process().start_thread(thread);
+    Ok(())
+}
+
+fn set_name(thread: &Arc<Thread>, path: &[u8]) {
+    let file = path.rsplit(|&byte| byte == b'/').next().unwrap_or(path);
+    let len = file.len().min(15);
+    thread.name.lock()[..len].copy_from_slice(&file[..len]);
+}
+
+/// Writes the first stack from its top downwards.
+struct StackBuilder {
+    at: u64,
+}
+
+impl StackBuilder {
+    fn push_bytes(&mut self, bytes: &[u8]) -> Result<u64, Fault> {
+        self.at -= bytes.len() as u64;
+        UserSlice::new(self.at, bytes.len()).write(bytes)?;
+        Ok(self.at)
+    }
+
+    fn push_strings(&mut self, strings: &[&[u8]]) -> Result<Vec<u64>, Fault> {
+        let mut addresses = Vec::with_capacity(strings.len());
+        for string in strings {
+            self.push_bytes(&[0])?;
+            addresses.push(self.push_bytes(string)?);
+        }
+        Ok(addresses)
+    }
+
+    fn build(mut self, arguments: &[&[u8]], environment: &[&[u8]]) -> Result<u64, ExecError> {
+        let name = arguments.first().copied().unwrap_or(b"app");
+        self.push_bytes(&[0])?;
+        let name = self.push_bytes(name)?;
+        self.push_bytes(b"x86_64\0")?;
+        let platform = self.at;
+        let environment = self.push_strings(environment)?;
+        let arguments = self.push_strings(arguments)?;
+        let mut seed = [0; 16];
+        random::fill(&mut seed);
+        let random = self.push_bytes(&seed)?;
+
+        let mut words = Vec::new();
+        words.push(arguments.len() as u64);
+        words.extend(&arguments);
+        words.push(0);
+        words.extend(&environment);
+        words.push(0);
+        for (key, value) in auxiliary_vector(name, platform, random) {
+            words.extend([u64::from(key), value]);
+        }
+        self.at = (self.at - words.len() as u64 * 8) & !15;
+        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        UserSlice::new(self.at, bytes.len()).write(&bytes)?;
+        Ok(self.at)
+    }
+}
+
+/// What getauxval(3) answers. There is no `AT_SYSINFO_EHDR`: this kernel has no vDSO yet, and
+/// libraries fall back to the system calls.
+fn auxiliary_vector(name: u64, platform: u64, random: u64) -> [(u32, u64); 18] {
+    let header = elf_header();
+    let features = raw_cpuid::native_cpuid::cpuid_count(1, 0).edx;
+    [
+        (AT_PHDR, layout::image_start() + header.e_phoff),
+        (AT_PHENT, u64::from(header.e_phentsize)),
+        (AT_PHNUM, u64::from(header.e_phnum)),
+        (AT_PAGESZ, PAGE_BYTES as u64),
+        (AT_BASE, 0),
+        (AT_FLAGS, 0),
+        (AT_ENTRY, header.e_entry),
+        (AT_UID, 0),
+        (AT_EUID, 0),
+        (AT_GID, 0),
+        (AT_EGID, 0),
+        (AT_SECURE, 0),
+        (AT_CLKTCK, CLOCK_TICKS_PER_SECOND),
+        (AT_HWCAP, u64::from(features)),
+        (AT_PLATFORM, platform),
+        (AT_RANDOM, random),
+        (AT_EXECFN, name),
+        (AT_NULL, 0),
+    ]
+}

@@ -1,0 +1,52 @@
+//! The app's threads, and how they run, sleep and end.
+//!
+//! - [`thread`]: one thread: a kernel stack, saved registers, its signal state;
+//! - [`scheduler`]: which thread runs, blocking and waking, the idle loop;
+//! - [`wait`]: sleeping until a condition holds; [`timer`]: waking at a time;
+//! - [`futex`]: the wait queues behind the app's own locks;
+//! - [`signal`] and [`signal_frame`]: faults and signals, to a handler or to the end;
+//! - [`process`]: what all threads share; [`exec`]: how the app starts.
+
+pub mod exec;
+pub mod futex;
+pub mod process;
+pub mod scheduler;
+pub mod signal;
+pub mod signal_frame;
+pub mod thread;
+pub mod timer;
+pub mod wait;
+
+use alloc::sync::Arc;
+use core::marker::PhantomData;
+use core::mem::ManuallyDrop;
+use core::ops::Deref;
+
+use thread::Thread;
+pub use wait::WaitQueue;
+
+/// The running thread. It stays alive while its own code runs, so this borrows it without
+/// counting; not `Send`, since on another core it would name another thread.
+pub struct CurrentThread(ManuallyDrop<Arc<Thread>>, PhantomData<*const ()>);
+
+impl Deref for CurrentThread {
+    type Target = Arc<Thread>;
+    #[inline]
+    fn deref(&self) -> &Arc<Thread> {
+        &self.0
+    }
+}
+
+/// The running thread.
+///
+/// # Panics
+///
+/// Before the first thread runs (debug builds).
+#[inline]
+pub fn current() -> CurrentThread {
+    let thread = crate::arch::cpu::this_cpu().current_thread();
+    debug_assert!(!thread.is_null(), "no thread runs yet");
+    // SAFETY: the pointer came from `Arc::as_ptr` of the running thread, which the scheduler keeps
+    // alive; `ManuallyDrop` keeps the count as it was.
+    CurrentThread(ManuallyDrop::new(unsafe { Arc::from_raw(thread) }), PhantomData)
+}

@@ -1,0 +1,136 @@
+//! What all threads of the app share, and how the app ends. There is exactly one process.
+
+use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+
+use super::signal::Dispositions;
+use super::thread::{Thread, ThreadId};
+use super::{current, futex, scheduler};
+use crate::mem::user::UserPtr;
+use unikernel_cmdline::ExitAction;
+
+use crate::platform::power;
+use crate::sync::SpinLock;
+
+/// The app's process id. It is what Linux gives the only process of a machine.
+pub const PROCESS_ID: i32 = 1;
+/// More threads than this are refused with `EAGAIN` (Linux: `kernel.threads-max`).
+pub const MAX_THREADS: usize = 32_768;
+
+/// What the threads share.
+pub struct Process {
+    threads: SpinLock<BTreeMap<ThreadId, Arc<Thread>>>,
+    next_id: AtomicI32,
+    /// Signal handlers.
+    pub dispositions: SpinLock<Dispositions>,
+    exit_action: SpinLock<ExitAction>,
+    /// Processor time of threads that have ended.
+    departed_time_ns: AtomicU64,
+}
+
+static PROCESS: Process = Process {
+    threads: SpinLock::new(BTreeMap::new()),
+    next_id: AtomicI32::new(PROCESS_ID),
+    dispositions: SpinLock::new(Dispositions::new()),
+    exit_action: SpinLock::new(ExitAction::PowerOff),
+    departed_time_ns: AtomicU64::new(0),
+};
+
+/// The app.
+pub fn process() -> &'static Process {
+    &PROCESS
+}
+
+impl Process {
+    /// An id for a new thread.
+    pub fn allocate_id(&self) -> ThreadId {
+        self.next_id.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Adds a thread and lets it run.
+    pub fn start_thread(&self, thread: Arc<Thread>) {
+        self.threads.lock().insert(thread.id, Arc::clone(&thread));
+        scheduler::enqueue(thread);
+    }
+
+    /// Finds a thread by id.
+    pub fn thread(&self, id: ThreadId) -> Option<Arc<Thread>> {
+        self.threads.lock().get(&id).cloned()
+    }
+
+    /// All threads, oldest first.
+    pub fn threads(&self) -> Vec<Arc<Thread>> {
+        self.threads.lock().values().cloned().collect()
+    }
+
+    /// How many threads there are.
+    pub fn thread_count(&self) -> usize {
+        self.threads.lock().len()
+    }
+
+    /// Nanoseconds that all threads together ran, the ended ones included.
+    pub fn cpu_time_ns(&self) -> u64 {
+        let running: u64 = self.threads().iter().map(scheduler::cpu_time_ns).sum();
+        self.departed_time_ns.load(Ordering::Relaxed) + running
+    }
+
+    /// Sets what happens when the app ends (`exit=`).
+    pub fn set_exit_action(&self, action: ExitAction) {
+        *self.exit_action.lock() = action;
+    }
+}
+
+/// Ends the calling thread (`exit`); the last one ends the app with `code`.
+pub fn exit_thread(code: i32) -> ! {
+    let me = Arc::clone(&current());
+    futex::release_robust_list(&me);
+    let clear = me.clear_child_tid.load(Ordering::Relaxed);
+    if clear != 0 {
+        // A joiner sleeps on this word. If the app has unmapped it, nobody can be waiting there.
+        let _ = UserPtr::<u32>::new(clear).write(0);
+        futex::wake(clear, 1, u32::MAX);
+    }
+    PROCESS.departed_time_ns.fetch_add(scheduler::cpu_time_ns(&me), Ordering::Relaxed);
+    let is_last = {
+        let mut threads = PROCESS.threads.lock();
+        threads.remove(&me.id);
+        threads.is_empty()
+    };
+    if is_last {
+        exit_process(code);
+    }
+    drop(me);
+    scheduler::exit_current()
+}
+
+/// Ends the app (`exit_group`): the machine has nothing left to do.
+pub fn exit_process(code: i32) -> ! {
+    // What the app wrote last should reach its peers: the segments are in the send buffers.
+    crate::net::shut_down();
+    log::info!("the app exited with code {code}");
+    let action = *PROCESS.exit_action.lock();
+    end_machine(action, code as u8)
+}
+
+/// Ends the machine as configured. Where the debug-exit port exists, writing to it is the end.
+pub fn end_machine(action: ExitAction, code: u8) -> ! {
+    match action {
+        ExitAction::Halt => power::halt(),
+        ExitAction::Reboot => power::reboot(),
+        ExitAction::PowerOff => {
+            power::debug_exit(code);
+            power::power_off()
+        }
+        ExitAction::DebugExit => {
+            power::debug_exit(code);
+            power::halt()
+        }
+    }
+}
+
+/// Ends the app because of a signal; the code is the one a shell would show.
+pub fn exit_by_signal(signal: u32) -> ! {
+    exit_process(128 + signal as i32)
+}

@@ -1,0 +1,372 @@
+//! Signals: what is pending, what is blocked, what the app wants done, and what is done when it
+//! wants nothing. Frames on the app's stack are made by `signal_frame`.
+
+use alloc::collections::VecDeque;
+use alloc::sync::Arc;
+
+use linux_raw_sys::general::*;
+
+use super::process::{self, process};
+use super::thread::Thread;
+use super::{current, scheduler, signal_frame};
+use crate::arch::cpu::{exit_work, this_cpu};
+use crate::arch::trap::TrapFrame;
+use crate::mem::fault::Failure;
+use crate::user_abi;
+
+/// A set of signals; bit `n - 1` is signal `n`.
+pub type SignalSet = u64;
+
+/// Highest signal number.
+pub const MAX_SIGNAL: u32 = 64;
+
+/// The set with one signal.
+pub const fn set_of(signal: u32) -> SignalSet {
+    1 << (signal - 1)
+}
+
+/// Signals that cannot be caught, blocked or ignored.
+pub const UNBLOCKABLE: SignalSet = set_of(SIGKILL) | set_of(SIGSTOP);
+/// Signals that a fault raises: they are taken before any other.
+const SYNCHRONOUS: SignalSet =
+    set_of(SIGSEGV) | set_of(SIGBUS) | set_of(SIGILL) | set_of(SIGTRAP) | set_of(SIGFPE) | set_of(SIGSYS);
+/// Signals whose default is to do nothing (signal(7)); stopping has no meaning for an appliance.
+const DEFAULT_IGNORED: SignalSet = set_of(SIGCHLD)
+    | set_of(SIGCONT)
+    | set_of(SIGURG)
+    | set_of(SIGWINCH)
+    | set_of(SIGSTOP)
+    | set_of(SIGTSTP)
+    | set_of(SIGTTIN)
+    | set_of(SIGTTOU);
+/// Queued real-time and thread-directed signals per thread, beyond which they merge.
+const MAX_QUEUED: usize = 64;
+
+/// What `rt_sigaction` sets for one signal: the kernel's `struct sigaction`.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct SigAction {
+    /// `SIG_DFL`, `SIG_IGN` or the handler's address.
+    pub handler: u64,
+    /// `SA_*`.
+    pub flags: u64,
+    /// Where the handler returns to: a stub that calls `rt_sigreturn`.
+    pub restorer: u64,
+    /// Signals blocked while the handler runs.
+    pub mask: SignalSet,
+}
+user_abi!(SigAction);
+
+/// `SIG_DFL`.
+pub const DEFAULT: u64 = 0;
+/// `SIG_IGN`.
+pub const IGNORE: u64 = 1;
+
+/// The handlers of all signals.
+pub struct Dispositions([SigAction; MAX_SIGNAL as usize]);
+
+impl Dispositions {
+    /// All default.
+    pub const fn new() -> Self {
+        Self([SigAction { handler: DEFAULT, flags: 0, restorer: 0, mask: 0 }; MAX_SIGNAL as usize])
+    }
+
+    /// What is set for `signal` (1 to 64).
+    pub fn get_mut(&mut self, signal: u32) -> &mut SigAction {
+        &mut self.0[signal as usize - 1]
+    }
+
+    fn is_ignored(&self, signal: u32) -> bool {
+        let handler = self.0[signal as usize - 1].handler;
+        handler == IGNORE || handler == DEFAULT && DEFAULT_IGNORED & set_of(signal) != 0
+    }
+}
+
+/// What a handler is told besides the number.
+#[derive(Clone, Copy, Debug)]
+pub struct SignalInfo {
+    /// The signal.
+    pub signal: u32,
+    /// `si_code`.
+    pub code: i32,
+    /// `si_addr` of a fault, or sender's pid and uid packed as `siginfo` has them.
+    pub detail: u64,
+    /// `si_value` of `rt_sigqueueinfo`.
+    pub value: u64,
+}
+
+impl SignalInfo {
+    /// A signal sent by the app to itself.
+    pub fn from_app(signal: u32, code: i32) -> Self {
+        Self { signal, code, detail: process::PROCESS_ID as u64, value: 0 }
+    }
+
+    /// A signal sent by the kernel (`SI_KERNEL`), as the power button's.
+    pub fn from_kernel(signal: u32) -> Self {
+        Self { signal, code: SI_KERNEL as i32, detail: 0, value: 0 }
+    }
+}
+
+/// The alternate signal stack (`sigaltstack`).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AlternateStack {
+    /// Lowest address.
+    pub base: u64,
+    /// Bytes; 0 when there is none.
+    pub size: u64,
+    /// True with `SS_AUTODISARM`.
+    pub is_auto_disarm: bool,
+}
+
+impl AlternateStack {
+    /// True if `stack_pointer` is on it.
+    pub fn contains(&self, stack_pointer: u64) -> bool {
+        self.size != 0 && stack_pointer.wrapping_sub(self.base) <= self.size
+    }
+}
+
+/// One thread's signal state.
+#[derive(Default)]
+pub struct ThreadSignals {
+    /// Blocked signals.
+    pub mask: SignalSet,
+    /// The mask to go back to after the next delivery (`sigsuspend`, `ppoll`, `epoll_pwait`).
+    pub saved_mask: Option<SignalSet>,
+    /// Signals `sigtimedwait` looks for: they end its sleep although they are blocked.
+    pub awaited: SignalSet,
+    pending: VecDeque<SignalInfo>,
+    /// The alternate stack.
+    pub alternate_stack: AlternateStack,
+}
+
+impl ThreadSignals {
+    /// True if a signal should interrupt a sleep.
+    pub fn has_deliverable(&self) -> bool {
+        let open = !self.mask | UNBLOCKABLE | self.awaited;
+        self.pending.iter().any(|info| open & set_of(info.signal) != 0)
+    }
+
+    /// The set of pending signals.
+    pub fn pending_set(&self) -> SignalSet {
+        self.pending.iter().fold(0, |set, info| set | set_of(info.signal))
+    }
+
+    /// Takes the first pending signal of `wanted`, faults before others.
+    pub fn take(&mut self, wanted: SignalSet) -> Option<SignalInfo> {
+        let find = |set: SignalSet| self.pending.iter().position(|info| set & set_of(info.signal) != 0);
+        let index = find(wanted & SYNCHRONOUS).or_else(|| find(wanted))?;
+        self.pending.remove(index)
+    }
+
+    fn push(&mut self, info: SignalInfo) {
+        // Standard signals do not queue (signal(7)); real-time ones do, up to a bound.
+        let is_standard = info.signal < SIGRTMIN;
+        let is_pending = self.pending_set() & set_of(info.signal) != 0;
+        if !(is_standard && is_pending) && self.pending.len() < MAX_QUEUED {
+            self.pending.push_back(info);
+        }
+    }
+
+    /// Drops what is pending of a signal that is now ignored.
+    pub fn forget(&mut self, signal: u32) {
+        self.pending.retain(|info| info.signal != signal);
+    }
+}
+
+/// Sends a signal to one thread.
+pub fn send(thread: &Arc<Thread>, info: SignalInfo) {
+    let is_blocked = {
+        let signals = thread.signals.lock();
+        (signals.mask & !UNBLOCKABLE | signals.awaited) & set_of(info.signal) != 0
+    };
+    // A blocked signal is kept even if it is ignored: the disposition may change before it is
+    // unblocked, and `sigtimedwait` may fetch it.
+    if !is_blocked && process().dispositions.lock().is_ignored(info.signal) {
+        return;
+    }
+    let wants_in = {
+        let mut signals = thread.signals.lock();
+        signals.push(info);
+        signals.has_deliverable()
+    };
+    if wants_in {
+        scheduler::interrupt(thread);
+        this_cpu().request(exit_work::SIGNAL);
+    }
+}
+
+/// Sends a signal to the app: to a thread that does not block it, the oldest first.
+pub fn send_to_process(info: SignalInfo) {
+    let threads = process().threads();
+    let takes = |thread: &&Arc<Thread>| {
+        let signals = thread.signals.lock();
+        signals.mask & set_of(info.signal) == 0 || signals.awaited & set_of(info.signal) != 0
+    };
+    if let Some(thread) = threads.iter().find(takes).or(threads.first()) {
+        send(thread, info);
+    }
+}
+
+/// Makes the way out look for signals again: the calling thread's mask changed.
+pub fn look_again() {
+    this_cpu().request(exit_work::SIGNAL);
+}
+
+/// Why the processor stopped the app, as signal, code and address.
+#[derive(Clone, Copy, Debug)]
+pub struct Cause {
+    /// What a handler is told.
+    pub info: SignalInfo,
+    /// The exception's vector.
+    pub trap: u64,
+    /// Its error code.
+    pub error_code: u64,
+}
+
+impl Cause {
+    const fn new(signal: u32, code: u32, address: u64) -> Self {
+        let info = SignalInfo { signal, code: code as i32, detail: address, value: 0 };
+        Self { info, trap: 0, error_code: 0 }
+    }
+
+    /// Division by zero, or a quotient that does not fit.
+    pub const DIVIDE: Self = Self::new(SIGFPE, FPE_INTDIV, 0);
+    /// An unmasked floating-point exception.
+    pub const FLOATING_POINT: Self = Self::new(SIGFPE, FPE_FLTINV, 0);
+    /// A breakpoint or single step.
+    pub const TRAP: Self = Self::new(SIGTRAP, TRAP_BRKPT, 0);
+    /// A privileged instruction, a bad segment, a non-canonical address. Linux knows no address.
+    pub const GENERAL_PROTECTION: Self = Self::new(SIGSEGV, SI_KERNEL, 0);
+    /// An unaligned access with AC set.
+    pub const ALIGNMENT: Self = Self::new(SIGBUS, BUS_ADRALN, 0);
+
+    /// No such instruction.
+    pub const fn illegal_instruction(address: u64) -> Self {
+        Self::new(SIGILL, ILL_ILLOPN, address)
+    }
+
+    /// An access that the app's regions do not allow, or that memory was short for.
+    pub const fn page_fault(address: u64, failure: Failure, error_code: u64) -> Self {
+        let mut cause = match failure {
+            Failure::NotMapped => Self::new(SIGSEGV, SEGV_MAPERR, address),
+            Failure::NotAllowed => Self::new(SIGSEGV, SEGV_ACCERR, address),
+            Failure::OutOfMemory => Self::new(SIGBUS, BUS_ADRERR, address),
+        };
+        cause.trap = 14;
+        // Whether the page exists is told for the app's own half only, as Linux does.
+        cause.error_code = if address >> 63 == 1 { error_code | 1 } else { error_code };
+        cause
+    }
+
+    /// The cause with the processor's own words.
+    pub const fn with_trap(mut self, trap: u64, error_code: u64) -> Self {
+        self.trap = trap;
+        self.error_code = error_code;
+        self
+    }
+}
+
+/// Delivers a fault's signal to the running thread at once: to its handler, or, if there is none
+/// or it is blocked, to the end of the app.
+pub fn force(frame: &mut TrapFrame, cause: Cause) {
+    let signal = cause.info.signal;
+    let mask = current().signals.lock().mask;
+    let action = *process().dispositions.lock().get_mut(signal);
+    if action.handler == DEFAULT || action.handler == IGNORE || mask & set_of(signal) != 0 {
+        die(frame, cause);
+    }
+    run_handler(frame, cause, action);
+}
+
+/// On the way to ring 3: delivers what is pending, and settles a call that a signal cut short.
+pub fn deliver_pending(frame: &mut TrapFrame) {
+    loop {
+        let taken = {
+            let me = current();
+            let mut signals = me.signals.lock();
+            let open = !signals.mask | UNBLOCKABLE;
+            signals.take(open)
+        };
+        let Some(info) = taken else { break };
+        let action = {
+            let mut dispositions = process().dispositions.lock();
+            if dispositions.is_ignored(info.signal) {
+                continue;
+            }
+            *dispositions.get_mut(info.signal)
+        };
+        let cause = Cause { info, trap: 0, error_code: 0 };
+        if action.handler == DEFAULT {
+            die(frame, cause);
+        }
+        settle_interrupted_call(frame, action.flags & u64::from(SA_RESTART) != 0);
+        run_handler(frame, cause, action);
+        return;
+    }
+    // No handler ran: the call goes on as if nothing had happened.
+    settle_interrupted_call(frame, true);
+    let me = current();
+    let mut signals = me.signals.lock();
+    if let Some(mask) = signals.saved_mask.take() {
+        signals.mask = mask;
+    }
+}
+
+/// A call that answered `RESTART` is repeated, or answers `EINTR`.
+fn settle_interrupted_call(frame: &mut TrapFrame, restart: bool) {
+    use crate::syscall::Errno;
+    /// Bytes of the `syscall` instruction.
+    const SYSCALL_BYTES: u64 = 2;
+    if !frame.is_syscall() || frame.rax != Errno::RESTART.to_rax() {
+        return;
+    }
+    if restart {
+        frame.rax = frame.error_code;
+        frame.rip -= SYSCALL_BYTES;
+    } else {
+        frame.rax = Errno::EINTR.to_rax();
+    }
+}
+
+fn run_handler(frame: &mut TrapFrame, cause: Cause, action: SigAction) {
+    let signal = cause.info.signal;
+    if signal_frame::push(frame, &cause, &action).is_err() {
+        // No stack for the handler: Linux forces SIGSEGV, whose handler has no stack either.
+        let fault = Cause { info: SignalInfo { signal: SIGSEGV, ..cause.info }, ..cause };
+        die(frame, fault);
+    }
+    let mut dispositions = process().dispositions.lock();
+    if action.flags & u64::from(SA_RESETHAND) != 0 {
+        dispositions.get_mut(signal).handler = DEFAULT;
+    }
+    drop(dispositions);
+    let me = current();
+    let mut signals = me.signals.lock();
+    signals.mask |= action.mask;
+    if action.flags & u64::from(SA_NODEFER) == 0 {
+        signals.mask |= set_of(signal);
+    }
+    signals.mask &= !UNBLOCKABLE;
+}
+
+/// Ends the app because of a signal, with a report when it is a fault.
+fn die(frame: &TrapFrame, cause: Cause) -> ! {
+    let signal = cause.info.signal;
+    if SYNCHRONOUS & set_of(signal) != 0 || signal == SIGABRT {
+        crate::debug::report_crash(frame, &cause);
+    } else {
+        log::warn!("the app was ended by {}", name(signal));
+    }
+    process::exit_by_signal(signal)
+}
+
+/// The name of a signal.
+pub fn name(signal: u32) -> &'static str {
+    const NAMES: [&str; 32] = [
+        "signal 0", "SIGHUP", "SIGINT", "SIGQUIT", "SIGILL", "SIGTRAP", "SIGABRT", "SIGBUS", "SIGFPE", "SIGKILL",
+        "SIGUSR1", "SIGSEGV", "SIGUSR2", "SIGPIPE", "SIGALRM", "SIGTERM", "SIGSTKFLT", "SIGCHLD", "SIGCONT", "SIGSTOP",
+        "SIGTSTP", "SIGTTIN", "SIGTTOU", "SIGURG", "SIGXCPU", "SIGXFSZ", "SIGVTALRM", "SIGPROF", "SIGWINCH", "SIGIO",
+        "SIGPWR", "SIGSYS",
+    ];
+    NAMES.get(signal as usize).copied().unwrap_or("a real-time signal")
+}

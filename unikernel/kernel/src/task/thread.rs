@@ -1,0 +1,217 @@
+//! One thread of the app.
+
+use alloc::sync::Arc;
+use core::cell::{Cell, UnsafeCell};
+use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+
+use x86_64::VirtAddr;
+use x86_64::instructions::segmentation::{FS, Segment64};
+use x86_64::registers::model_specific::{FsBase, KernelGsBase};
+
+use super::signal::ThreadSignals;
+use crate::arch::cpu;
+use crate::arch::fpu::FpuState;
+use crate::arch::switch::KernelStack;
+use crate::arch::trap::TrapFrame;
+use crate::sync::SpinLock;
+
+/// Linux thread id; the first thread's is 1, as an init process has.
+pub type ThreadId = i32;
+
+/// Where a thread stands between running and sleeping. The steps are compare-and-swap, so a waker
+/// on another core and the sleeper agree on who was first.
+#[repr(u8)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum State {
+    /// Running, or on the run queue.
+    Runnable,
+    /// About to sleep, or asleep: a waker must put it on the run queue.
+    Blocked,
+    /// Never runs again.
+    Dead,
+}
+
+/// Why a blocked thread was woken.
+#[repr(u8)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum WakeReason {
+    /// By whoever made its condition true.
+    Woken,
+    /// Its deadline passed.
+    TimedOut,
+    /// A signal is there for it.
+    Interrupted,
+}
+
+/// There was no memory for a thread's stack or registers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct OutOfMemory;
+
+/// One thread: a kernel stack, saved registers, and what Linux keeps per thread.
+pub struct Thread {
+    /// Its id; `gettid`.
+    pub id: ThreadId,
+    stack: KernelStack,
+    state: AtomicU8,
+    wake_reason: AtomicU8,
+    /// Address to clear and wake when the thread ends (`set_tid_address`, `CLONE_CHILD_CLEARTID`).
+    pub clear_child_tid: AtomicU64,
+    /// Head of the list of held robust futexes (`set_robust_list`).
+    pub robust_list: AtomicU64,
+    /// Signal mask, pending signals, alternate stack.
+    pub signals: SpinLock<ThreadSignals>,
+    /// Name for `prctl(PR_GET_NAME)` and reports.
+    pub name: SpinLock<[u8; 16]>,
+    /// Nanoseconds on a core, up to the last switch.
+    pub cpu_time_ns: AtomicU64,
+    saved: Saved,
+}
+
+/// Registers of a thread that does not run. Touched only by the core that runs or switches the
+/// thread.
+struct Saved {
+    stack_pointer: UnsafeCell<u64>,
+    fpu: UnsafeCell<FpuState>,
+    fs_base: Cell<u64>,
+    gs_base: Cell<u64>,
+}
+
+// SAFETY: `Saved` is reached only through methods that the running thread calls on itself, or the
+// scheduler on the two threads of a switch, which no other core can run at that time. All other
+// fields are atomics or behind locks.
+unsafe impl Sync for Thread {}
+// SAFETY: as above; a thread has no tie to the core that made it.
+unsafe impl Send for Thread {}
+
+impl Thread {
+    /// Makes a thread which enters ring 3 with `frame`, with the vector registers of a new program
+    /// or a copy of the calling thread's.
+    pub fn new(id: ThreadId, frame: &TrapFrame, fs_base: u64, copy_fpu: bool) -> Result<Arc<Self>, OutOfMemory> {
+        let mut fpu = FpuState::new().ok_or(OutOfMemory)?;
+        if copy_fpu {
+            fpu.save();
+        }
+        let stack = KernelStack::new().map_err(|_| OutOfMemory)?;
+        let stack_pointer = stack.prepare(frame);
+        Ok(Arc::new(Self {
+            id,
+            stack,
+            state: AtomicU8::new(State::Runnable as u8),
+            wake_reason: AtomicU8::new(WakeReason::Woken as u8),
+            clear_child_tid: AtomicU64::new(0),
+            robust_list: AtomicU64::new(0),
+            signals: SpinLock::new(ThreadSignals::default()),
+            name: SpinLock::new([0; 16]),
+            cpu_time_ns: AtomicU64::new(0),
+            saved: Saved {
+                stack_pointer: UnsafeCell::new(stack_pointer),
+                fpu: UnsafeCell::new(fpu),
+                fs_base: Cell::new(fs_base),
+                gs_base: Cell::new(0),
+            },
+        }))
+    }
+
+    /// Top of its kernel stack.
+    pub fn kernel_stack_top(&self) -> u64 {
+        self.stack.top()
+    }
+
+    /// Its registers at the last entry from ring 3, for the thread itself.
+    pub fn user_frame(&self) -> *mut TrapFrame {
+        self.stack.user_frame()
+    }
+
+    /// Where the switch saves and finds the stack pointer.
+    pub(super) fn stack_pointer(&self) -> *mut u64 {
+        self.saved.stack_pointer.get()
+    }
+
+    /// Puts the app's registers that ring 0 does not use aside.
+    pub(super) fn save_user_registers(&self) {
+        // SAFETY: called by the switch for the thread that runs here; see `Saved`.
+        unsafe { (*self.saved.fpu.get()).save() };
+        self.saved.fs_base.set(read_fs_base());
+        self.saved.gs_base.set(KernelGsBase::read().as_u64());
+    }
+
+    /// Loads the app's registers that ring 0 does not use.
+    pub(super) fn load_user_registers(&self) {
+        // SAFETY: called by the switch for the thread that runs here next; see `Saved`.
+        unsafe { (*self.saved.fpu.get()).restore() };
+        write_fs_base(self.saved.fs_base.get());
+        // While the kernel runs, the app's GS base waits in the other MSR.
+        KernelGsBase::write(VirtAddr::new_truncate(self.saved.gs_base.get()));
+    }
+
+    /// Runs `work` on the saved vector state of the calling thread, with the registers stored
+    /// there before and loaded from there after.
+    pub fn with_own_fpu<R>(&self, work: impl FnOnce(&mut FpuState) -> R) -> R {
+        // SAFETY: the caller is this thread, so nobody else touches the area; see `Saved`.
+        let fpu = unsafe { &mut *self.saved.fpu.get() };
+        fpu.save();
+        let result = work(fpu);
+        fpu.restore();
+        result
+    }
+
+    /// Announces that the thread will sleep. From here on, a wake-up is not lost.
+    pub fn begin_block(&self) {
+        self.state.store(State::Blocked as u8, Ordering::SeqCst);
+    }
+
+    /// Takes the announcement back. True if a waker came first and has queued the thread.
+    pub(super) fn end_block(&self) -> bool {
+        self.state.swap(State::Runnable as u8, Ordering::SeqCst) == State::Runnable as u8
+    }
+
+    /// Takes the announcement back: the condition holds already.
+    pub fn cancel_block(&self) {
+        super::scheduler::cancel_block(self);
+    }
+
+    /// True if the caller made the thread runnable and must queue it.
+    pub(super) fn try_wake(&self, reason: WakeReason) -> bool {
+        let woken = self
+            .state
+            .compare_exchange(State::Blocked as u8, State::Runnable as u8, Ordering::SeqCst, Ordering::SeqCst)
+            .is_ok();
+        if woken {
+            self.wake_reason.store(reason as u8, Ordering::Relaxed);
+        }
+        woken
+    }
+
+    /// Why the last sleep ended.
+    pub(super) fn wake_reason(&self) -> WakeReason {
+        match self.wake_reason.load(Ordering::Relaxed) {
+            reason if reason == WakeReason::TimedOut as u8 => WakeReason::TimedOut,
+            reason if reason == WakeReason::Interrupted as u8 => WakeReason::Interrupted,
+            _ => WakeReason::Woken,
+        }
+    }
+
+    /// Marks the end: the thread is never queued again.
+    pub(super) fn mark_dead(&self) {
+        self.state.store(State::Dead as u8, Ordering::SeqCst);
+    }
+
+    /// True after [`Self::mark_dead`].
+    pub fn is_dead(&self) -> bool {
+        self.state.load(Ordering::SeqCst) == State::Dead as u8
+    }
+}
+
+/// The app's FS base, which holds its TLS pointer.
+pub fn read_fs_base() -> u64 {
+    if cpu::has_fsgsbase() {
+        FS::read_base().as_u64()
+    } else {
+        FsBase::read().as_u64()
+    }
+}
+
+/// Sets the app's FS base (sign-extended from 48 bits, as the register does).
+pub fn write_fs_base(base: u64) {
+    FsBase::write(VirtAddr::new_truncate(base));
+}

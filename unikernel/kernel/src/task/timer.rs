@@ -1,0 +1,108 @@
+//! Waking at a time. A timer is a deadline and what to do then; the hardware is set to the
+//! earliest deadline and never earlier, so an idle machine has no tick.
+
+use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use super::scheduler;
+use super::thread::Thread;
+use crate::arch::cpu::{exit_work, this_cpu};
+use crate::platform::{self, time};
+use crate::sync::SpinLock;
+
+/// Something that wants to know when its time has come.
+pub trait TimerTarget: Send + Sync {
+    /// Called once after the deadline, from an interrupt or the idle loop: must be short.
+    fn expired(&self);
+}
+
+enum Action {
+    Wake(Arc<Thread>),
+    Call(Arc<dyn TimerTarget>),
+}
+
+/// Deadlines in nanoseconds since boot; the second part keeps equal ones apart.
+type Key = (u64, u64);
+
+struct Timers {
+    queue: BTreeMap<Key, Action>,
+    next_sequence: u64,
+}
+
+static TIMERS: SpinLock<Timers> = SpinLock::new(Timers { queue: BTreeMap::new(), next_sequence: 0 });
+/// What the hardware is set to; `u64::MAX` when it is not.
+static ARMED_NS: AtomicU64 = AtomicU64::new(u64::MAX);
+
+/// A timer that is cancelled when this is dropped.
+#[must_use = "dropping a timer cancels it"]
+pub struct Timer(Key);
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        TIMERS.lock().queue.remove(&self.0);
+    }
+}
+
+/// Wakes `thread` at `deadline_ns`.
+pub(super) fn wake_at(deadline_ns: u64, thread: Arc<Thread>) -> Timer {
+    add(deadline_ns, Action::Wake(thread))
+}
+
+/// Calls `target` at `deadline_ns`.
+pub fn call_at(deadline_ns: u64, target: Arc<dyn TimerTarget>) -> Timer {
+    add(deadline_ns, Action::Call(target))
+}
+
+fn add(deadline_ns: u64, action: Action) -> Timer {
+    let key = {
+        let mut timers = TIMERS.lock();
+        timers.next_sequence += 1;
+        let key = (deadline_ns, timers.next_sequence);
+        timers.queue.insert(key, action);
+        key
+    };
+    interrupt_by(deadline_ns);
+    Timer(key)
+}
+
+/// Makes sure that a timer interrupt comes at `deadline_ns` at the latest. It is only a hint that
+/// there may be work: what is due is found by looking.
+#[inline]
+pub fn interrupt_by(deadline_ns: u64) {
+    if deadline_ns < ARMED_NS.load(Ordering::Relaxed) {
+        ARMED_NS.store(deadline_ns, Ordering::Relaxed);
+        platform::timer::arm(deadline_ns);
+    }
+}
+
+/// The timer interrupt.
+pub fn interrupt() {
+    ARMED_NS.store(u64::MAX, Ordering::Relaxed);
+    this_cpu().request(exit_work::NETWORK);
+    run_expired();
+    scheduler::slice_check();
+}
+
+/// Runs what is due and sets the hardware to the next deadline.
+pub fn run_expired() {
+    let now_ns = time::now_ns();
+    loop {
+        let due = {
+            let mut timers = TIMERS.lock();
+            match timers.queue.first_entry() {
+                Some(first) if first.key().0 <= now_ns => first.remove(),
+                Some(first) => {
+                    let deadline_ns = first.key().0;
+                    drop(timers);
+                    return interrupt_by(deadline_ns);
+                }
+                None => return,
+            }
+        };
+        match due {
+            Action::Wake(thread) => scheduler::time_out(&thread),
+            Action::Call(target) => target.expired(),
+        }
+    }
+}

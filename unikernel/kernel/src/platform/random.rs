@@ -8,6 +8,7 @@
 
 use chacha20::ChaCha20Rng;
 use chacha20::rand_core::{Rng, SeedableRng};
+use spin::Once;
 
 use super::time;
 use crate::sync::SpinLock;
@@ -37,6 +38,8 @@ static POOL: SpinLock<Pool> = SpinLock::new(Pool {
     has_strong_source: false,
 });
 
+static DEVICE_SOURCE: Once<fn(&mut [u8]) -> usize> = Once::new();
+
 /// Gathers the first entropy. Call after the clocks were started.
 pub fn init() {
     let mut pool = POOL.lock();
@@ -56,6 +59,12 @@ pub fn init() {
     }
     pool.absorb(&(time::tsc() ^ time::wall_ns().rotate_left(32)).to_le_bytes());
     pool.reseed();
+}
+
+/// Sets who is asked for more entropy with every reseeding: a function that copies what its device
+/// has ready and answers how many bytes.
+pub fn set_device_source(source: fn(&mut [u8]) -> usize) {
+    DEVICE_SOURCE.call_once(|| source);
 }
 
 /// Mixes in what a device says is random.
@@ -112,6 +121,11 @@ impl Pool {
         self.has_strong_source |= is_strong;
         self.absorb(&seed);
         self.absorb(&time::tsc().to_le_bytes());
+        if let Some(source) = DEVICE_SOURCE.get() {
+            let mut bytes = [0; 2 * KEY_BYTES];
+            let len = source(&mut bytes);
+            self.absorb(&bytes[..len]);
+        }
         self.reseed_at_ns = time::now_ns() + RESEED_NS;
     }
 

@@ -1,0 +1,46 @@
+//! Devices. [`probe`] looks at the PCI bus and at the devices in memory that the firmware or the
+//! command line lists, and starts the drivers that it has.
+//!
+//! - [`virtio`]: transports, queues, and the drivers for network and entropy devices.
+
+pub mod virtio;
+
+use alloc::vec::Vec;
+
+use crate::platform::acpi::{self, MmioDevice};
+use crate::platform::pci;
+use virtio::VirtioDevice;
+use virtio::net::Nic;
+
+/// What [`probe`] found.
+#[derive(Default)]
+pub struct Devices {
+    /// Network devices, ready for use.
+    pub nics: Vec<Nic>,
+}
+
+/// Finds and starts all devices. `listed` are virtio devices that the command line names, for
+/// machines without ACPI; `on_network` is called from the interrupt handler when a network device
+/// has something to say.
+pub fn probe(listed: &[MmioDevice], on_network: fn()) -> Devices {
+    let from_pci = pci::scan().into_iter().filter_map(virtio::open_pci);
+    let from_memory = acpi::machine().mmio_devices.iter().chain(listed).filter_map(virtio::open_mmio);
+    let mut devices = Devices::default();
+    for device in from_pci.chain(from_memory) {
+        devices.start(device, on_network);
+    }
+    devices
+}
+
+impl Devices {
+    fn start(&mut self, device: VirtioDevice, on_network: fn()) {
+        let place = device.place.clone();
+        let outcome = match device.kind {
+            virtio::Kind::Network => Nic::start(device, on_network).map(|nic| self.nics.push(nic)),
+            virtio::Kind::Entropy => virtio::rng::start(device),
+        };
+        if let Err(error) = outcome {
+            log::warn!("{place}: not used: {error}");
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! Virtio through registers in memory (specification, section 4.2), as `microvm` and Firecracker
+//! have it. The registers are driven by `virtio-drivers`' transport, which knows the legacy version
+//! too (QEMU's default); the interrupt is ours.
+
+use alloc::boxed::Box;
+use core::ptr::NonNull;
+
+use virtio_drivers::transport::mmio::{MmioTransport, VirtIOHeader};
+use x86_64::PhysAddr;
+
+use super::StartError;
+use crate::platform::acpi::{Line, MmioDevice};
+use crate::platform::interrupts::{self, Polarity, Trigger};
+use crate::platform::io::Mmio;
+
+const INTERRUPT_STATUS: usize = 0x60;
+const INTERRUPT_ACKNOWLEDGE: usize = 0x64;
+/// Registers without the device's own configuration.
+const MIN_BYTES: usize = 0x100;
+const DEVICE_ID: usize = 0x08;
+
+/// A virtio device in memory.
+pub struct MmioLink {
+    pub(super) transport: MmioTransport<'static>,
+    registers: Mmio,
+    line: Line,
+}
+
+impl MmioLink {
+    /// Opens the device; `None` if the place is empty or holds something else.
+    pub fn open(device: &MmioDevice) -> Option<Self> {
+        if device.len < MIN_BYTES {
+            return None;
+        }
+        // SAFETY: firmware or the command line says that a virtio device is there. It uses memory
+        // only as queues tell it to, and the drivers put only DMA memory of their own into queues.
+        let registers = unsafe { Mmio::map(device.address, device.len) };
+        // An empty slot has the device id 0.
+        if registers.read::<u32>(DEVICE_ID) == 0 {
+            return None;
+        }
+        let header = NonNull::new(registers.as_ptr().cast::<VirtIOHeader>())?;
+        // SAFETY: the registers are mapped for ever; the handle kept here touches only the
+        // interrupt registers, which the transport leaves to us.
+        let transport = unsafe { MmioTransport::new(header, device.len) }.ok()?;
+        Some(Self { transport, registers, line: device.line })
+    }
+
+    /// Routes the device's line to a handler that acknowledges and calls `on_interrupt`.
+    pub fn connect_interrupt(&mut self, on_interrupt: fn()) -> Result<(), StartError> {
+        let registers = self.registers;
+        let handler = Box::leak(Box::new(move || {
+            // Acknowledged before anybody looks at the queues: what comes after the look raises
+            // the line anew.
+            let status = registers.read::<u32>(INTERRUPT_STATUS);
+            registers.write(INTERRUPT_ACKNOWLEDGE, status);
+            on_interrupt();
+        }));
+        let vector = interrupts::register(handler).ok_or(StartError::NoInterrupt)?;
+        interrupts::route_gsi(self.line.gsi, vector, self.line.trigger, self.line.polarity);
+        Ok(())
+    }
+}
+
+/// Reads the value of a `virtio_mmio.device=` word, `<size>@<address>:<irq>[:<id>]`, which QEMU and
+/// Firecracker add to the command line of a machine without ACPI (Linux,
+/// `drivers/virtio/virtio_mmio.c`).
+pub fn parse_device(word: &str) -> Option<MmioDevice> {
+    let (size, rest) = word.split_once('@')?;
+    let mut fields = rest.split(':');
+    let address = PhysAddr::try_new(number(fields.next()?)?).ok()?;
+    let gsi = u32::try_from(number(fields.next()?)?).ok()?;
+    let len = usize::try_from(number(size)?).ok()?;
+    // Pulses on Firecracker, levels on QEMU; an edge is part of both.
+    Some(MmioDevice { address, len, line: Line { gsi, trigger: Trigger::Edge, polarity: Polarity::High } })
+}
+
+/// A number as Linux's `memparse` reads it: decimal or `0x` hexadecimal, with an optional K, M or G.
+fn number(text: &str) -> Option<u64> {
+    let (digits, shift) = match text.as_bytes().last()? {
+        b'K' | b'k' => (&text[..text.len() - 1], 10),
+        b'M' | b'm' => (&text[..text.len() - 1], 20),
+        b'G' | b'g' => (&text[..text.len() - 1], 30),
+        _ => (text, 0),
+    };
+    let value = match digits.strip_prefix("0x") {
+        Some(hexadecimal) => u64::from_str_radix(hexadecimal, 16),
+        None => digits.parse(),
+    };
+    value.ok()?.checked_shl(shift)
+}

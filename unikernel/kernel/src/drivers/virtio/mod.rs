@@ -1,0 +1,100 @@
+//! Virtio devices (Virtual I/O Device specification 1.2), modern and transitional.
+//!
+//! - [`transport`]: how a device is reached, over [`pci`] or [`mmio`], as one type;
+//! - [`ring`]: our queue, for devices with fixed buffers; [`hal`]: the memory behind the queues of
+//!   the `virtio-drivers` crate, for the others;
+//! - [`net`], with [`phy`] and [`checksum`]; [`rng`]: the drivers.
+//!
+//! A device is not trusted with memory safety: what it writes (indices, lengths, contents) is
+//! checked or clamped before use. It is trusted not to write where it was not told to.
+
+pub mod checksum;
+pub mod hal;
+pub mod mmio;
+pub mod net;
+pub mod pci;
+pub mod phy;
+pub mod ring;
+pub mod rng;
+pub mod transport;
+
+use alloc::format;
+use alloc::string::String;
+use core::fmt;
+
+use virtio_drivers::transport::{DeviceType, Transport};
+
+use crate::platform::acpi::MmioDevice;
+use crate::platform::pci::Function;
+use mmio::MmioLink;
+use pci::PciLink;
+use transport::Link;
+
+/// What a device is, of the kinds that have drivers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// A network card.
+    Network,
+    /// A source of random numbers.
+    Entropy,
+}
+
+impl Kind {
+    fn of(link: &Link) -> Option<Self> {
+        match link.device_type() {
+            DeviceType::Network => Some(Self::Network),
+            DeviceType::EntropySource => Some(Self::Entropy),
+            _ => None,
+        }
+    }
+}
+
+/// A device that was found but not started.
+pub struct VirtioDevice {
+    /// What it is.
+    pub kind: Kind,
+    /// The way to it.
+    pub link: Link,
+    /// Where it sits, for messages.
+    pub place: String,
+}
+
+/// Why a device cannot be used.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum StartError {
+    /// It has no interrupt that we can take.
+    NoInterrupt,
+    /// It refused the features that we asked for.
+    FeaturesRefused,
+    /// It is so old that it wants packets and their headers apart.
+    NoAnyLayout,
+    /// It has no queue with this number, or one that is too small.
+    BadQueue(u16),
+    /// Its configuration space cannot be read.
+    BadConfiguration,
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoInterrupt => write!(f, "it has no interrupt that can be used"),
+            Self::FeaturesRefused => write!(f, "it refuses the features asked for"),
+            Self::NoAnyLayout => write!(f, "it is a legacy device without VIRTIO_F_ANY_LAYOUT"),
+            Self::BadQueue(queue) => write!(f, "its queue {queue} is missing or too small"),
+            Self::BadConfiguration => write!(f, "its configuration space is too small"),
+        }
+    }
+}
+
+/// Opens a PCI function, if it is a virtio device that we drive.
+pub fn open_pci(function: Function) -> Option<VirtioDevice> {
+    let place = format!("virtio at PCI {}", function.address());
+    let link = Link::Pci(PciLink::open(function)?);
+    Some(VirtioDevice { kind: Kind::of(&link)?, link, place })
+}
+
+/// Opens a device in memory, if it is one that we drive.
+pub fn open_mmio(device: &MmioDevice) -> Option<VirtioDevice> {
+    let link = Link::Mmio(MmioLink::open(device)?);
+    Some(VirtioDevice { kind: Kind::of(&link)?, link, place: format!("virtio at {:#x}", device.address) })
+}

@@ -128,6 +128,11 @@ pub(super) fn ns_to_tsc(ns: u64) -> u64 {
     ((u128::from(ns) << 32) / u128::from(SCALE.scale.load(Ordering::Relaxed).max(1))) as u64
 }
 
+#[inline]
+fn ticks_to_ns(ticks: u64, scale: u64) -> u64 {
+    ((u128::from(ticks) * u128::from(scale)) >> 32) as u64
+}
+
 /// The scale for a rate in Hz, and back: the fixed-point quotient is its own inverse.
 fn hz_to_scale(hz: u64) -> u64 {
     ((u128::from(NS_PER_SECOND) << 32) / u128::from(hz.max(1))) as u64
@@ -168,7 +173,7 @@ fn measure(start_tsc: u64, known_scale: Option<u64>) -> u64 {
 }
 
 fn measure_apic_by_tsc(scale: u64) -> u64 {
-    let to_ns = |ticks: u64| ((u128::from(ticks) * u128::from(scale)) >> 32) as u64;
+    let to_ns = |ticks: u64| ticks_to_ns(ticks, scale);
     let (first, first_count) = (tsc(), apic::timer_count());
     while to_ns(tsc() - first) < FIRST_MEASUREMENT_NS {
         core::hint::spin_loop();
@@ -203,7 +208,8 @@ pub(super) fn refine_if_due(now_ns: u64) {
 impl Refinement {
     fn step(&mut self, now_ns: u64) {
         let last = self.reference.sample();
-        let estimate_ns = SCALE.to_ns(last.tsc).saturating_sub(SCALE.to_ns(self.first.tsc));
+        let ticks = last.tsc - self.first.tsc;
+        let estimate_ns = ticks_to_ns(ticks, SCALE.scale.load(Ordering::Relaxed));
         let error_ns = estimate_ns / 1_000_000 * self.error_ppm;
         if error_ns > self.reference.wrap_ns() / 4 {
             // Too long ago to know how often the reference has wrapped: start over.
@@ -213,7 +219,7 @@ impl Refinement {
         }
         let elapsed_ns =
             self.reference.ticks_to_ns(self.reference.long_ticks_between(self.first, last, estimate_ns));
-        let hz = calibrate::rate(last.tsc - self.first.tsc, elapsed_ns.max(1));
+        let hz = calibrate::rate(ticks, elapsed_ns.max(1));
         // The clock stays where it is and goes on at the better rate.
         SCALE.set(last.tsc, SCALE.to_ns(last.tsc), hz_to_scale(hz));
         self.error_ppm = (READING_ERROR_NS * 1_000_000).div_ceil(elapsed_ns.max(1));
@@ -234,7 +240,7 @@ impl Scale {
             if version & 1 == 0 && self.version.load(Ordering::Relaxed) == version {
                 // Another core's counter may be a few steps behind the base.
                 let ticks = tsc.saturating_sub(base_tsc);
-                return base_ns + ((u128::from(ticks) * u128::from(scale)) >> 32) as u64;
+                return base_ns + ticks_to_ns(ticks, scale);
             }
             core::hint::spin_loop();
         }

@@ -5,9 +5,11 @@
 //! The two halves must not share code, statics, the allocator or the panic handler: each has its
 //! own `core`, and after `objcopy` only the kernel's entry is visible to the linker.
 
+mod relax;
+mod symbols;
 mod tools;
 
-use std::env;
+use std::{env, fs};
 use std::path::{Path, PathBuf};
 
 use tools::{Tool, run};
@@ -15,12 +17,19 @@ use tools::{Tool, run};
 /// The kernel's PVH entry, which keeps everything else alive through `--gc-sections`.
 const KERNEL_ENTRY: &str = "_kernel_start32";
 
+/// How the linker wrapper (`lld` beside this crate's manifest) asks for the last step.
+const EMBED_VARIABLE: &str = "UNIKERNEL_EMBED_SYMBOLS";
+
 /// Compiles the kernel and emits the link arguments that make the app an image.
 ///
 /// # Panics
 ///
 /// If a tool is missing or fails, with what to do about it; cargo shows the message.
 pub fn link_image() {
+    // The linker wrapper calls the same program again, after the link.
+    if let Some(image) = env::var_os(EMBED_VARIABLE) {
+        return symbols::embed(Path::new(&image)).expect("the linked image can be read and written");
+    }
     let crate_dir = Path::new(env!("CARGO_MANIFEST_DIR"));
     let unikernel_dir = crate_dir.parent().expect("the crate lies in unikernel/build");
     let out_dir = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR for build scripts"));
@@ -38,7 +47,12 @@ pub fn link_image() {
         .arg(format!("--keep-global-symbol={KERNEL_ENTRY}"))
         .arg(&linked)
         .arg(&localised));
+    let mut object = fs::read(&localised).expect("objcopy wrote the object");
+    relax::allow_relaxation(&mut object);
+    fs::write(&localised, object).expect("the build folder is writable");
 
+    let this_program = env::current_exe().expect("a build script knows its own path");
+    link_arg(&format!("--unikernel-image-tool={}", this_program.display()));
     link_arg(&localised.display().to_string());
     link_arg(&format!("--undefined={KERNEL_ENTRY}"));
     link_arg("-T");

@@ -44,6 +44,7 @@ const CANNOT_BOOT: u8 = 125;
 /// The kernel's first Rust code, on the boot stack, with the boot page tables.
 extern "C" fn kernel_main(start_info: u32) -> ! {
     platform::init_early();
+    mem::layout::init();
     // SAFETY: the boot stub passes what the loader left in `ebx`.
     let info = unsafe { BootInfo::read(start_info) }.expect("a PVH start info");
     mem::init(&info);

@@ -1,12 +1,23 @@
 //! Names for addresses. After the link, the build crate writes a table of both halves' functions
 //! into the last, read-only segment of the image (`unikernel/build/src/symbols.rs`).
 //!
-//! The table: the count of functions, as a 64-bit word; their addresses, ascending, 32 bits each;
+//! The table: the count of functions and the table's bytes, as 64-bit words; addresses, ascending, 32 bits each;
 //! where each name ends in the text, 32 bits each; the text. A count of zero is an image whose
 //! build did not add the table, and everything works without names.
 
 unsafe extern "C" {
     static __kernel_symbols_start: u64;
+}
+
+/// Bytes of the table, for whoever has to keep it.
+pub fn table_bytes() -> u64 {
+    // SAFETY: the second word is there in every image (`image.ld`); volatile as below.
+    unsafe { (&raw const __kernel_symbols_start).add(1).read_volatile() }
+}
+
+/// Where the table begins.
+pub fn table_start() -> u64 {
+    (&raw const __kernel_symbols_start) as u64
 }
 
 /// A function, and how far into it an address lies.
@@ -22,7 +33,7 @@ fn words(skip: usize, count: usize) -> &'static [u32] {
     let base = (&raw const __kernel_symbols_start).cast::<u32>();
     // SAFETY: the segment begins with a 64-bit count, followed by what the count says; the build
     // wrote both, and the segment is read-only.
-    unsafe { core::slice::from_raw_parts(base.add(2 + skip), count) }
+    unsafe { core::slice::from_raw_parts(base.add(4 + skip), count) }
 }
 
 /// The function around `address`, if the image has a table and the address lies in code.

@@ -11,7 +11,11 @@
 //!  0xffff_d000_0000_0000 ..                  device registers, uncached
 //! ```
 
+use core::sync::atomic::{AtomicU64, Ordering};
+
 use x86_64::{PhysAddr, VirtAddr};
+
+use crate::debug::symbols;
 
 /// Bytes in a small page.
 pub const PAGE_BYTES: usize = 4096;
@@ -26,9 +30,7 @@ pub const MMIO_BASE: u64 = 0xffff_d000_0000_0000;
 
 unsafe extern "C" {
     static __image_start: u8;
-    static __image_end: u8;
     static __kernel_start: u8;
-    static __kernel_end: u8;
     static __kernel_text_start: u8;
     static __kernel_text_end: u8;
     static __kernel_data_start: u8;
@@ -48,12 +50,8 @@ macro_rules! section_address {
 section_address! {
     /// First byte of the image: its ELF header.
     image_start = __image_start;
-    /// One past the image.
-    image_end = __image_end;
     /// First byte of the kernel's half.
     kernel_start = __kernel_start;
-    /// One past the kernel's half.
-    kernel_end = __kernel_end;
     /// First byte of the kernel's code.
     kernel_text_start = __kernel_text_start;
     /// One past the kernel's code.
@@ -62,6 +60,21 @@ section_address! {
     kernel_data_start = __kernel_data_start;
     /// One past the kernel's writable data; the symbols follow it.
     kernel_bss_end = __kernel_bss_end;
+}
+
+/// One past the image; set by [`init`], since the build adds the symbols after the link.
+static IMAGE_END: AtomicU64 = AtomicU64::new(0);
+
+/// Measures the image. Call before anything else here is used.
+pub fn init() {
+    let end = symbols::table_start() + symbols::table_bytes().max(1);
+    IMAGE_END.store(page_up(end), Ordering::Relaxed);
+}
+
+/// One past the image, and so past the kernel's half: its last segment holds the symbols.
+#[inline]
+pub fn image_end() -> u64 {
+    IMAGE_END.load(Ordering::Relaxed)
 }
 
 /// Where the direct map shows a physical address.
@@ -80,7 +93,7 @@ pub fn virt_to_phys(address: VirtAddr) -> PhysAddr {
 /// True if `[start, end)` touches the kernel's half of the image.
 #[inline]
 pub fn overlaps_kernel(start: u64, end: u64) -> bool {
-    start < kernel_end() && end > kernel_start()
+    start < image_end() && end > kernel_start()
 }
 
 /// True if `address` is in the kernel's writable data.

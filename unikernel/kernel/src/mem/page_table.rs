@@ -199,7 +199,7 @@ fn direct_map(slot: &mut PageTableEntry, ram_end: PhysAddr, has_gib_pages: bool)
 fn map_kernel_image(pointers: &mut PageTable) -> Result<(), OutOfFrames> {
     let text = layout::kernel_text_start()..layout::kernel_text_end();
     let mut at = layout::page_down(layout::kernel_start());
-    while at < layout::kernel_end() {
+    while at < layout::image_end() {
         let virt = VirtAddr::new(at);
         let mut flags = Flags::PRESENT | Flags::GLOBAL;
         flags.set(Flags::NO_EXECUTE, !text.contains(&at));

@@ -11,6 +11,8 @@ use linux_raw_sys::auxvec::*;
 use linux_raw_sys::elf_uapi::{elf64_hdr, elf64_phdr};
 use linux_raw_sys::elf_uapi::{PF_W, PF_X, PT_LOAD};
 
+use x86_64::{PhysAddr, VirtAddr};
+
 use super::process::process;
 use super::thread::{OutOfMemory, Thread};
 use crate::arch::descriptor::{USER_CODE, USER_DATA};
@@ -50,15 +52,20 @@ impl From<Fault> for ExecError {
     }
 }
 
+/// The image's first bytes through the direct map: at their own address they are the app's.
+fn image_bytes(offset: u64) -> VirtAddr {
+    layout::phys_to_virt(PhysAddr::new(layout::image_start() + offset))
+}
+
 fn elf_header() -> &'static elf64_hdr {
-    // SAFETY: `image.ld` puts the ELF header at the image's first byte, the loader put it into
-    // memory, and the app's half is not yet running.
-    unsafe { &*(layout::image_start() as *const elf64_hdr) }
+    // SAFETY: `image.ld` puts the ELF header at the image's first byte, and the loader put it into
+    // memory, in a segment that the app cannot write.
+    unsafe { &*image_bytes(0).as_ptr() }
 }
 
 fn program_headers() -> &'static [elf64_phdr] {
     let header = elf_header();
-    let first = (layout::image_start() + header.e_phoff) as *const elf64_phdr;
+    let first: *const elf64_phdr = image_bytes(header.e_phoff).as_ptr();
     // SAFETY: the program headers follow the ELF header in the first segment (`image.ld`), as
     // many as the header says; the linker wrote both.
     unsafe { core::slice::from_raw_parts(first, usize::from(header.e_phnum)) }

@@ -6,11 +6,10 @@ use alloc::boxed::Box;
 use core::ptr::NonNull;
 
 use virtio_drivers::transport::mmio::{MmioTransport, VirtIOHeader};
-use x86_64::PhysAddr;
 
 use super::StartError;
 use crate::platform::acpi::{Line, MmioDevice};
-use crate::platform::interrupts::{self, Polarity, Trigger};
+use crate::platform::interrupts;
 use crate::platform::io::Mmio;
 
 const INTERRUPT_STATUS: usize = 0x60;
@@ -60,32 +59,4 @@ impl MmioLink {
         interrupts::route_gsi(self.line.gsi, vector, self.line.trigger, self.line.polarity);
         Ok(())
     }
-}
-
-/// Reads the value of a `virtio_mmio.device=` word, `<size>@<address>:<irq>[:<id>]`, which QEMU and
-/// Firecracker add to the command line of a machine without ACPI (Linux,
-/// `drivers/virtio/virtio_mmio.c`).
-pub fn parse_device(word: &str) -> Option<MmioDevice> {
-    let (size, rest) = word.split_once('@')?;
-    let mut fields = rest.split(':');
-    let address = PhysAddr::try_new(number(fields.next()?)?).ok()?;
-    let gsi = u32::try_from(number(fields.next()?)?).ok()?;
-    let len = usize::try_from(number(size)?).ok()?;
-    // Pulses on Firecracker, levels on QEMU; an edge is part of both.
-    Some(MmioDevice { address, len, line: Line { gsi, trigger: Trigger::Edge, polarity: Polarity::High } })
-}
-
-/// A number as Linux's `memparse` reads it: decimal or `0x` hexadecimal, with an optional K, M or G.
-fn number(text: &str) -> Option<u64> {
-    let (digits, shift) = match text.as_bytes().last()? {
-        b'K' | b'k' => (&text[..text.len() - 1], 10),
-        b'M' | b'm' => (&text[..text.len() - 1], 20),
-        b'G' | b'g' => (&text[..text.len() - 1], 30),
-        _ => (text, 0),
-    };
-    let value = match digits.strip_prefix("0x") {
-        Some(hexadecimal) => u64::from_str_radix(hexadecimal, 16),
-        None => digits.parse(),
-    };
-    value.ok()?.checked_shl(shift)
 }

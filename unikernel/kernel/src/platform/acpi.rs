@@ -63,14 +63,6 @@ impl MmioDevice {
     }
 }
 
-impl MmioDevice {
-    /// A device that the command line lists (`virtio_mmio.device=`). Its line pulses on
-    /// Firecracker and is held on QEMU; an edge is part of both.
-    pub fn listed(address: PhysAddr, len: usize, gsi: u32) -> Self {
-        Self { address, len, line: Line { gsi, trigger: Trigger::Edge, polarity: Polarity::High } }
-    }
-}
-
 /// PCI configuration space in memory (PCI Express "ECAM").
 #[derive(Clone, Copy, Debug)]
 pub struct Ecam {

@@ -1,0 +1,229 @@
+//! epoll(7): an instance holds a [`Watch`] on each file of interest. Watches whose files may be
+//! ready stand on a ready list, and waiting looks at those only: idle connections cost nothing.
+//!
+//! Level-triggered watches go back to the end of the list after each report, as in Linux; the next
+//! wait drops them if their files are no longer ready.
+
+use alloc::sync::{Arc, Weak};
+use core::sync::atomic::Ordering;
+
+use hashbrown::HashMap;
+use linux_raw_sys::general::*;
+
+use super::poll_source::{PollSource, ReadyList, Watch, WatchKey};
+use super::{File, Metadata, OpenFile, Readiness};
+use crate::mem::user::UserPtr;
+use crate::net;
+use crate::sync::SpinLock;
+use crate::syscall::{Errno, SysResult};
+use crate::task::wait::WaitError;
+use crate::user_abi;
+
+user_abi!(epoll_event);
+
+/// Bits of a watch that stay when a one-shot watch is spent.
+const PRIVATE_BITS: u32 = EPOLLET | EPOLLONESHOT | EPOLLEXCLUSIVE | EPOLLWAKEUP;
+/// What may stand beside `EPOLLEXCLUSIVE` (epoll_ctl(2)).
+const EXCLUSIVE_COMPANIONS: u32 =
+    EPOLLIN | EPOLLOUT | EPOLLERR | EPOLLHUP | EPOLLWAKEUP | EPOLLET | EPOLLEXCLUSIVE;
+
+/// One epoll instance.
+pub struct Epoll {
+    watches: SpinLock<HashMap<WatchKey, Arc<Watch>>>,
+    ready: Arc<ReadyList>,
+    myself: Weak<Self>,
+}
+
+/// What is watched for: the events and flags, and the app's word.
+#[derive(Clone, Copy, Debug)]
+pub struct Interest {
+    /// `EPOLLIN` and so on, `EPOLLET`, `EPOLLONESHOT`, `EPOLLEXCLUSIVE`.
+    pub bits: u32,
+    /// Handed back with each event.
+    pub data: u64,
+}
+
+fn key_of(descriptor: i32, opened: &Arc<OpenFile>) -> WatchKey {
+    (descriptor, Arc::as_ptr(opened).addr())
+}
+
+impl Epoll {
+    /// Makes an instance that watches nothing.
+    pub fn new() -> Arc<Self> {
+        Arc::new_cyclic(|myself| Self {
+            watches: SpinLock::default(),
+            ready: Arc::default(),
+            myself: Weak::clone(myself),
+        })
+    }
+
+    /// `EPOLL_CTL_ADD`.
+    pub fn add(&self, descriptor: i32, opened: &Arc<OpenFile>, interest: Interest) -> Result<(), Errno> {
+        let source = opened.file.poll_source().ok_or(Errno::EPERM)?;
+        let nested = opened.downcast::<Self>();
+        if interest.bits & EPOLLEXCLUSIVE != 0
+            && (nested.is_some() || interest.bits & !EXCLUSIVE_COMPANIONS != 0)
+        {
+            return Err(Errno::EINVAL);
+        }
+        if let Some(nested) = nested {
+            self.check_nesting(nested)?;
+        }
+        let mut watches = self.watches.lock();
+        let hashbrown::hash_map::Entry::Vacant(entry) = watches.entry(key_of(descriptor, opened)) else {
+            return Err(Errno::EEXIST);
+        };
+        let bits = interest.bits | EPOLLERR | EPOLLHUP;
+        let watch = Watch::new(
+            Arc::clone(&opened.file),
+            key_of(descriptor, opened),
+            (bits, interest.data),
+            Arc::clone(&self.ready),
+            Weak::clone(&self.myself),
+        );
+        entry.insert(Arc::clone(&watch));
+        self.ready.reserve(watches.len());
+        source.attach(Arc::clone(&watch));
+        Watch::notify(&watch, watch.file.readiness());
+        Ok(())
+    }
+
+    /// An instance may watch another one that watches none: deeper chains could form loops.
+    fn check_nesting(&self, nested: &Self) -> Result<(), Errno> {
+        if core::ptr::eq(self, nested) {
+            return Err(Errno::EINVAL);
+        }
+        let holds_epoll = |watch: &Arc<Watch>| {
+            let any: &dyn core::any::Any = &*watch.file;
+            any.is::<Self>()
+        };
+        let is_deep = nested.watches.lock().values().any(holds_epoll) || !self.ready.source.is_unwatched();
+        if is_deep { Err(Errno::ELOOP) } else { Ok(()) }
+    }
+
+    /// `EPOLL_CTL_MOD`.
+    pub fn modify(&self, descriptor: i32, opened: &Arc<OpenFile>, interest: Interest) -> Result<(), Errno> {
+        let watches = self.watches.lock();
+        let watch = watches.get(&key_of(descriptor, opened)).ok_or(Errno::ENOENT)?;
+        if (watch.bits.load(Ordering::Relaxed) | interest.bits) & EPOLLEXCLUSIVE != 0 {
+            return Err(Errno::EINVAL);
+        }
+        watch.data.store(interest.data, Ordering::Relaxed);
+        watch.bits.store(interest.bits | EPOLLERR | EPOLLHUP, Ordering::Relaxed);
+        Watch::notify(watch, watch.file.readiness());
+        Ok(())
+    }
+
+    /// `EPOLL_CTL_DEL`.
+    pub fn remove(&self, descriptor: i32, opened: &Arc<OpenFile>) -> Result<(), Errno> {
+        let watch = self.watches.lock().remove(&key_of(descriptor, opened)).ok_or(Errno::ENOENT)?;
+        retire(&watch);
+        Ok(())
+    }
+
+    /// Drops the watch on a file that was closed.
+    pub(super) fn forget(&self, watch: &Arc<Watch>) {
+        watch.bits.store(0, Ordering::Relaxed);
+        self.watches.lock().remove(&watch.key);
+    }
+
+    /// Waits until there are events, at most until the deadline, and writes up to `max` of them to
+    /// the app. Answers how many.
+    pub fn wait(&self, events: UserPtr<epoll_event>, max: usize, deadline_ns: Option<u64>) -> SysResult {
+        // The app has done what it could do: what it sent leaves in one batch, and what has come
+        // in meanwhile is looked at before anything sleeps.
+        net::flush();
+        let mut count = self.collect(events, max)?;
+        if count == 0 {
+            net::poll();
+            count = self.collect(events, max)?;
+        }
+        if count == 0 && deadline_ns != Some(0) {
+            count = self.sleep(events, max, deadline_ns)?;
+        }
+        Ok(count)
+    }
+
+    fn sleep(&self, events: UserPtr<epoll_event>, max: usize, deadline_ns: Option<u64>) -> SysResult {
+        let collected = self.ready.source.wait(deadline_ns, || match self.collect(events, max) {
+            Ok(0) => None,
+            outcome => Some(outcome),
+        });
+        match collected {
+            Ok(outcome) => outcome,
+            Err(WaitError::TimedOut) => Ok(0),
+            Err(WaitError::Interrupted) => Err(Errno::EINTR),
+        }
+    }
+
+    /// Looks once at each watch on the ready list, and writes those that have events.
+    fn collect(&self, events: UserPtr<epoll_event>, max: usize) -> SysResult {
+        let mut count = 0;
+        for _ in 0..self.ready.len() {
+            if count == max {
+                break;
+            }
+            let Some(watch) = self.ready.pop() else { break };
+            let found = watch.wanted(watch.file.readiness());
+            if found == 0 {
+                continue;
+            }
+            let event = epoll_event { events: found, data: watch.data.load(Ordering::Relaxed) };
+            if events.element(count).write(event).is_err() {
+                self.ready.push(&watch);
+                return if count == 0 { Err(Errno::EFAULT) } else { Ok(count) };
+            }
+            count += 1;
+            self.after_report(&watch);
+        }
+        Ok(count)
+    }
+
+    fn after_report(&self, watch: &Arc<Watch>) {
+        let bits = watch.bits.load(Ordering::Relaxed);
+        if bits & EPOLLONESHOT != 0 {
+            watch.bits.store(bits & PRIVATE_BITS, Ordering::Relaxed);
+        } else if bits & EPOLLET == 0 {
+            self.ready.push(watch);
+        }
+    }
+}
+
+/// Ends a watch that is no longer in its table.
+fn retire(watch: &Arc<Watch>) {
+    watch.bits.store(0, Ordering::Relaxed);
+    if let Some(source) = watch.file.poll_source() {
+        source.detach(watch);
+    }
+}
+
+impl File for Epoll {
+    fn readiness(&self) -> Readiness {
+        for _ in 0..self.ready.len() {
+            let Some(watch) = self.ready.pop() else { break };
+            if watch.wanted(watch.file.readiness()) != 0 {
+                self.ready.push(&watch);
+                return Readiness::READABLE;
+            }
+        }
+        Readiness::empty()
+    }
+
+    fn poll_source(&self) -> Option<&PollSource> {
+        Some(&self.ready.source)
+    }
+
+    fn metadata(&self) -> Metadata {
+        Metadata::anonymous(0, 0)
+    }
+
+    fn close(&self) {
+        let watches = core::mem::take(&mut *self.watches.lock());
+        watches.values().for_each(retire);
+        self.ready.clear();
+    }
+
+    fn name(&self) -> alloc::string::String {
+        "anon_inode:[eventpoll]".into()
+    }
+}

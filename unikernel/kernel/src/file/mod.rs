@@ -1,0 +1,209 @@
+//! What the app's descriptors lead to.
+//!
+//! - [`File`]: what every kind of file can do, with refusals as defaults;
+//! - [`OpenFile`]: a file as opened, with status flags and an offset; [`table`]: descriptors;
+//! - [`PollSource`]: how a file tells sleeping threads and epoll that something changed;
+//! - [`epoll`], [`poll_set`]: waiting for many files; [`pipe`], [`eventfd`], [`timerfd`],
+//!   [`console`]: files that live in memory alone.
+//!
+//! Sockets are in `net`, files with a name in `fs`. The room stands directly behind the system
+//! calls and answers with their error numbers.
+
+pub mod console;
+pub mod epoll;
+pub mod eventfd;
+mod open_file;
+pub mod pipe;
+pub mod poll_set;
+mod poll_source;
+pub mod table;
+pub mod timerfd;
+
+use alloc::sync::Arc;
+use core::any::Any;
+
+use bitflags::bitflags;
+use linux_raw_sys::general as raw;
+
+pub use open_file::{FileFlags, OpenFile};
+pub use poll_source::PollSource;
+pub use table::{get, install};
+
+use crate::mem::user::UserSlice;
+use crate::syscall::{Errno, SysResult};
+use crate::task::signal::{self, SignalInfo};
+
+bitflags! {
+    /// What a file is ready for; the bits are epoll's (and poll's) own.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    pub struct Readiness: u32 {
+        /// Reading would not block.
+        const IN = raw::EPOLLIN;
+        /// Something out of the ordinary, such as urgent data.
+        const PRI = raw::EPOLLPRI;
+        /// Writing would not block.
+        const OUT = raw::EPOLLOUT;
+        /// An error is pending; always reported.
+        const ERR = raw::EPOLLERR;
+        /// Both directions are closed; always reported.
+        const HUP = raw::EPOLLHUP;
+        /// The same as `IN`.
+        const RDNORM = raw::EPOLLRDNORM;
+        /// The same as `OUT`.
+        const WRNORM = raw::EPOLLWRNORM;
+        /// The peer will send no more.
+        const RDHUP = raw::EPOLLRDHUP;
+    }
+}
+
+impl Readiness {
+    /// Ready to read, under both names.
+    pub const READABLE: Self = Self::IN.union(Self::RDNORM);
+    /// Ready to write, under both names.
+    pub const WRITABLE: Self = Self::OUT.union(Self::WRNORM);
+    /// Reported whether asked for or not.
+    pub const ALWAYS: Self = Self::ERR.union(Self::HUP);
+}
+
+/// Whether a call may sleep.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum WaitMode {
+    /// Until there is something to do.
+    MayBlock,
+    /// `O_NONBLOCK`, `MSG_DONTWAIT`: answer `EAGAIN` instead.
+    NonBlocking,
+}
+
+/// What `stat` tells.
+#[derive(Clone, Copy, Debug)]
+pub struct Metadata {
+    /// Which filesystem.
+    pub device: u64,
+    /// Which file of it.
+    pub inode: u64,
+    /// Type (`S_IFMT`) and permissions.
+    pub mode: u32,
+    /// Names.
+    pub links: u32,
+    /// Bytes.
+    pub size: u64,
+    /// Which device it is, for device nodes.
+    pub special_device: u64,
+    /// Last change, in nanoseconds since 1970.
+    pub modified_ns: u64,
+}
+
+impl Metadata {
+    /// For files without a name: a type, read and write for the owner.
+    pub const fn anonymous(file_type: u32, inode: u64) -> Self {
+        let mode = file_type | 0o600;
+        Self { device: 0, inode, mode, links: 1, size: 0, special_device: 0, modified_ns: 0 }
+    }
+}
+
+/// One kind of file. Every default is the refusal that Linux gives.
+///
+/// Reads and writes copy straight from and to the app's memory. They may do so while they hold
+/// their own lock: a page fault there takes only the locks of `mem`.
+pub trait File: Any + Send + Sync {
+    /// Reads from a stream. At its end the answer is 0.
+    fn read(&self, _into: UserSlice, _mode: WaitMode) -> SysResult {
+        Err(Errno::EINVAL)
+    }
+
+    /// Writes to a stream; may take less than all.
+    fn write(&self, _from: UserSlice, _mode: WaitMode) -> SysResult {
+        Err(Errno::EINVAL)
+    }
+
+    /// Reads into several buffers. For files that know packets, all of them are one packet.
+    fn read_vectored(&self, into: &[UserSlice], mode: WaitMode) -> SysResult {
+        each_buffer(into, mode, |buffer, mode| self.read(buffer, mode))
+    }
+
+    /// Writes from several buffers; see [`Self::read_vectored`].
+    fn write_vectored(&self, from: &[UserSlice], mode: WaitMode) -> SysResult {
+        each_buffer(from, mode, |buffer, mode| self.write(buffer, mode))
+    }
+
+    /// True if the file has an offset: then `read_at` and `write_at` serve `read` and `write` too.
+    fn is_seekable(&self) -> bool {
+        false
+    }
+
+    /// Reads at a place.
+    fn read_at(&self, _offset: u64, _into: UserSlice) -> SysResult {
+        Err(Errno::ESPIPE)
+    }
+
+    /// Writes at a place.
+    fn write_at(&self, _offset: u64, _from: UserSlice) -> SysResult {
+        Err(Errno::ESPIPE)
+    }
+
+    /// What it is ready for now. Files that never block are always ready for both.
+    fn readiness(&self) -> Readiness {
+        Readiness::READABLE | Readiness::WRITABLE
+    }
+
+    /// Who to tell when the readiness changes. `None` makes `epoll_ctl` answer `EPERM`.
+    fn poll_source(&self) -> Option<&PollSource> {
+        None
+    }
+
+    /// What `fstat` tells.
+    fn metadata(&self) -> Metadata;
+
+    /// Device controls, but for `FIONBIO` and `FIOCLEX`, which are done before.
+    fn ioctl(&self, _request: u32, _argument: u64) -> SysResult {
+        Err(Errno::ENOTTY)
+    }
+
+    /// Copies the content from `offset` on into a fresh mapping; the rest of it stays zero.
+    fn map_content(&self, _into: UserSlice, _offset: u64) -> Result<(), Errno> {
+        Err(Errno::ENODEV)
+    }
+
+    /// The last descriptor is gone. Called once; other threads may still be inside a call.
+    fn close(&self) {}
+
+    /// What `/proc/self/fd` shows.
+    fn name(&self) -> alloc::string::String;
+}
+
+/// Runs a transfer over several buffers, as `readv` does over a stream: it blocks for the first
+/// bytes only, and ends at the first short count.
+fn each_buffer(
+    buffers: &[UserSlice],
+    mode: WaitMode,
+    mut transfer: impl FnMut(UserSlice, WaitMode) -> SysResult,
+) -> SysResult {
+    let (mut total, mut mode) = (0, mode);
+    for buffer in buffers.iter().filter(|buffer| !buffer.is_empty()) {
+        match transfer(*buffer, mode) {
+            Ok(count) => {
+                total += count;
+                if count < buffer.len() {
+                    break;
+                }
+            }
+            Err(error) if total == 0 => return Err(error),
+            Err(_) => break,
+        }
+        mode = WaitMode::NonBlocking;
+    }
+    Ok(total)
+}
+
+/// The peer does not read any more: raises `SIGPIPE` in the calling thread (which most apps
+/// ignore) and names the error to answer.
+pub fn broken_pipe() -> Errno {
+    let info = SignalInfo::from_app(raw::SIGPIPE, raw::SI_USER as i32);
+    signal::send(&crate::task::current(), info);
+    Errno::EPIPE
+}
+
+/// A file as a newly opened one.
+pub fn open(file: Arc<dyn File>, flags: FileFlags) -> Arc<OpenFile> {
+    Arc::new(OpenFile::new(file, flags))
+}

@@ -1,0 +1,184 @@
+//! A file as opened: what `dup` shares and `open` does not.
+
+use alloc::sync::Arc;
+use core::any::Any;
+use core::sync::atomic::{AtomicU32, Ordering};
+
+use bitflags::bitflags;
+use linux_raw_sys::general as raw;
+
+use super::{File, WaitMode};
+use crate::mem::user::UserSlice;
+use crate::sync::SpinLock;
+use crate::syscall::{Errno, SysResult};
+
+bitflags! {
+    /// Access mode and status flags (open(2)); the bits are Linux's own.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    pub struct FileFlags: u32 {
+        /// Without this and `READ_WRITE`: read only.
+        const WRITE_ONLY = raw::O_WRONLY;
+        /// Both directions.
+        const READ_WRITE = raw::O_RDWR;
+        /// Writes go to the end.
+        const APPEND = raw::O_APPEND;
+        /// Calls answer `EAGAIN` rather than sleep.
+        const NONBLOCK = raw::O_NONBLOCK;
+        /// The descriptor only names the file.
+        const PATH = raw::O_PATH;
+        /// Opened as a directory.
+        const DIRECTORY = raw::O_DIRECTORY;
+        /// Large-file support, which is always there.
+        const LARGEFILE = raw::O_LARGEFILE;
+    }
+}
+
+impl FileFlags {
+    /// Flags that `fcntl(F_SETFL)` changes.
+    pub const CHANGEABLE: Self = Self::APPEND.union(Self::NONBLOCK);
+
+    fn can_read(self) -> bool {
+        !self.intersects(Self::WRITE_ONLY.union(Self::PATH))
+    }
+
+    fn can_write(self) -> bool {
+        self.intersects(Self::WRITE_ONLY.union(Self::READ_WRITE)) && !self.contains(Self::PATH)
+    }
+}
+
+/// An open file description. When the last descriptor and the last call in progress let go of
+/// it, the file is told to close.
+pub struct OpenFile {
+    /// What was opened.
+    pub file: Arc<dyn File>,
+    flags: AtomicU32,
+    offset: SpinLock<u64>,
+}
+
+impl OpenFile {
+    /// Opens `file`.
+    pub fn new(file: Arc<dyn File>, flags: FileFlags) -> Self {
+        Self { file, flags: AtomicU32::new(flags.bits()), offset: SpinLock::new(0) }
+    }
+
+    /// The file, if it is a `T`: how socket calls find their sockets.
+    #[inline]
+    pub fn downcast<T: File>(&self) -> Option<&T> {
+        let any: &dyn Any = &*self.file;
+        any.downcast_ref()
+    }
+
+    /// Access mode and status flags.
+    #[inline]
+    pub fn flags(&self) -> FileFlags {
+        FileFlags::from_bits_retain(self.flags.load(Ordering::Relaxed))
+    }
+
+    /// Replaces the flags in `mask`.
+    pub fn set_flags(&self, mask: FileFlags, value: FileFlags) {
+        let changed = self.flags().difference(mask).union(value.intersection(mask));
+        self.flags.store(changed.bits(), Ordering::Relaxed);
+    }
+
+    /// Whether calls on it may sleep.
+    #[inline]
+    pub fn wait_mode(&self) -> WaitMode {
+        if self.flags().contains(FileFlags::NONBLOCK) { WaitMode::NonBlocking } else { WaitMode::MayBlock }
+    }
+
+    fn check_read(&self) -> Result<(), Errno> {
+        if self.flags().can_read() { Ok(()) } else { Err(Errno::EBADF) }
+    }
+
+    fn check_write(&self) -> Result<(), Errno> {
+        if self.flags().can_write() { Ok(()) } else { Err(Errno::EBADF) }
+    }
+
+    /// read(2).
+    #[inline]
+    pub fn read(&self, into: UserSlice) -> SysResult {
+        self.check_read()?;
+        if !self.file.is_seekable() {
+            return self.file.read(into, self.wait_mode());
+        }
+        let mut offset = self.offset.lock();
+        let count = self.file.read_at(*offset, into)?;
+        *offset += count as u64;
+        Ok(count)
+    }
+
+    /// write(2).
+    #[inline]
+    pub fn write(&self, from: UserSlice) -> SysResult {
+        self.check_write()?;
+        if !self.file.is_seekable() {
+            return self.file.write(from, self.wait_mode());
+        }
+        let mut offset = self.offset.lock();
+        if self.flags().contains(FileFlags::APPEND) {
+            *offset = self.file.metadata().size;
+        }
+        let count = self.file.write_at(*offset, from)?;
+        *offset += count as u64;
+        Ok(count)
+    }
+
+    /// readv(2).
+    pub fn read_vectored(&self, into: &[UserSlice]) -> SysResult {
+        if self.file.is_seekable() {
+            return super::each_buffer(into, WaitMode::MayBlock, |buffer, _| self.read(buffer));
+        }
+        self.check_read()?;
+        self.file.read_vectored(into, self.wait_mode())
+    }
+
+    /// writev(2).
+    pub fn write_vectored(&self, from: &[UserSlice]) -> SysResult {
+        if self.file.is_seekable() {
+            return super::each_buffer(from, WaitMode::MayBlock, |buffer, _| self.write(buffer));
+        }
+        self.check_write()?;
+        self.file.write_vectored(from, self.wait_mode())
+    }
+
+    /// pread(2).
+    pub fn read_at(&self, offset: u64, into: UserSlice) -> SysResult {
+        self.check_read()?;
+        self.file.read_at(offset, into)
+    }
+
+    /// pwrite(2).
+    pub fn write_at(&self, offset: u64, from: UserSlice) -> SysResult {
+        self.check_write()?;
+        self.file.write_at(offset, from)
+    }
+
+    /// Moves the offset to what `place` makes of the present one and the file's size.
+    pub fn seek(&self, place: impl FnOnce(u64, u64) -> Option<u64>) -> SysResult {
+        if !self.file.is_seekable() {
+            return Err(Errno::ESPIPE);
+        }
+        let mut offset = self.offset.lock();
+        let wanted = place(*offset, self.file.metadata().size).ok_or(Errno::EINVAL)?;
+        *offset = wanted;
+        Ok(wanted as usize)
+    }
+
+    /// Runs `step` with the offset, for directories, whose offset is a position in the listing.
+    pub fn with_offset<T>(&self, step: impl FnOnce(&mut u64) -> T) -> T {
+        step(&mut self.offset.lock())
+    }
+}
+
+impl Drop for OpenFile {
+    fn drop(&mut self) {
+        if let Some(source) = self.file.poll_source() {
+            for watch in source.detach_all(core::ptr::from_ref(self).addr()) {
+                if let Some(epoll) = watch.epoll.upgrade() {
+                    epoll.forget(&watch);
+                }
+            }
+        }
+        self.file.close();
+    }
+}

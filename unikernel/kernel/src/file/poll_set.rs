@@ -1,0 +1,77 @@
+//! poll(2) and select(2): one look at every file named, and a sleep until one of them changes. A
+//! call that must sleep puts a [`Watch`] on each file for as long as it lasts.
+
+use alloc::sync::{Arc, Weak};
+use alloc::vec::Vec;
+
+use super::poll_source::{ReadyList, Watch};
+use super::{OpenFile, Readiness};
+use crate::net;
+use crate::task::wait::WaitError;
+
+/// One file to wait for.
+pub struct PollEntry {
+    /// The file; `None` if the entry is to be passed over.
+    pub opened: Option<Arc<OpenFile>>,
+    /// What is waited for; errors and hang-ups are always.
+    pub wanted: Readiness,
+    /// What was found.
+    pub found: Readiness,
+}
+
+impl PollEntry {
+    /// An entry that has found nothing yet.
+    pub fn new(opened: Option<Arc<OpenFile>>, wanted: Readiness) -> Self {
+        Self { opened, wanted: wanted | Readiness::ALWAYS, found: Readiness::empty() }
+    }
+
+    fn look(&mut self) -> bool {
+        let ready = self.opened.as_ref().map_or(Readiness::empty(), |opened| opened.file.readiness());
+        self.found = ready & self.wanted;
+        !self.found.is_empty()
+    }
+}
+
+fn look_at_all(entries: &mut [PollEntry]) -> Option<usize> {
+    let count = entries.iter_mut().map(PollEntry::look).filter(|&is_ready| is_ready).count();
+    (count > 0).then_some(count)
+}
+
+/// Waits until an entry finds something. Answers how many did.
+///
+/// A deadline of 0 means one look only.
+pub fn wait(entries: &mut [PollEntry], deadline_ns: Option<u64>) -> Result<usize, WaitError> {
+    net::flush();
+    if let Some(count) = look_at_all(entries) {
+        return Ok(count);
+    }
+    net::poll();
+    if deadline_ns == Some(0) {
+        return look_at_all(entries).ok_or(WaitError::TimedOut);
+    }
+    let ready = Arc::new(ReadyList::default());
+    let watches = attach(entries, &ready);
+    let outcome = ready.source.wait(deadline_ns, || look_at_all(entries));
+    for watch in &watches {
+        if let Some(source) = watch.file.poll_source() {
+            source.detach(watch);
+        }
+    }
+    ready.clear();
+    outcome
+}
+
+fn attach(entries: &[PollEntry], ready: &Arc<ReadyList>) -> Vec<Arc<Watch>> {
+    ready.reserve(entries.len());
+    let mut watches = Vec::new();
+    for (index, entry) in entries.iter().enumerate() {
+        let Some(opened) = &entry.opened else { continue };
+        let Some(source) = opened.file.poll_source() else { continue };
+        let key = (index as i32, 0);
+        let file = Arc::clone(&opened.file);
+        let watch = Watch::new(file, key, (entry.wanted.bits(), 0), Arc::clone(ready), Weak::new());
+        source.attach(Arc::clone(&watch));
+        watches.push(watch);
+    }
+    watches
+}

@@ -1,0 +1,222 @@
+//! How a file tells that its readiness changed: to threads asleep in a blocking call, and to
+//! epoll instances and `poll` calls, which keep a [`Watch`] on it each.
+//!
+//! The cost of an event is the number of watches that want it, usually one: the watch goes onto
+//! its owner's ready list, unless it is there already, and a thread that waits there is woken.
+//! Nothing is allocated: a ready list has room for all its watches.
+//!
+//! Lock order: an owner's interest table, then a source's watches, then a ready list, then the
+//! wait queues. A file may notify with its own lock held, and is never asked for its readiness
+//! with one of these locks held but the interest table's.
+
+use alloc::collections::VecDeque;
+use alloc::sync::{Arc, Weak};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+
+use linux_raw_sys::general::{EPOLLET, EPOLLEXCLUSIVE, EPOLLONESHOT};
+use smallvec::SmallVec;
+
+use super::{File, Readiness, WaitMode};
+use crate::sync::SpinLock;
+use crate::syscall::Errno;
+use crate::task::WaitQueue;
+use crate::task::wait::WaitError;
+
+/// Bits of a watch that are not events.
+const INPUT_BITS: u32 = EPOLLET | EPOLLONESHOT | EPOLLEXCLUSIVE;
+
+/// Where a file's waiters gather. One per file that can block.
+#[derive(Default)]
+pub struct PollSource {
+    threads: WaitQueue,
+    watches: SpinLock<SmallVec<[Arc<Watch>; 1]>>,
+}
+
+impl PollSource {
+    /// Makes a source that nobody waits for.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Tells everybody that the file is now ready for `news`. Call it after the change is visible
+    /// to [`File::readiness`]. Bits that are not news may be left out, but edge-triggered watches
+    /// depend on each arrival of data being told, even if there was data before.
+    #[inline]
+    pub fn notify(&self, news: Readiness) {
+        self.threads.wake_all();
+        let mut has_exclusive_woken = false;
+        for watch in self.watches.lock().iter() {
+            let is_exclusive = watch.bits.load(Ordering::Relaxed) & EPOLLEXCLUSIVE != 0;
+            if is_exclusive && has_exclusive_woken {
+                continue;
+            }
+            has_exclusive_woken |= Watch::notify(watch, news) && is_exclusive;
+        }
+    }
+
+    /// Runs `attempt` until it answers something else than `EAGAIN`; sleeps in between until the
+    /// next notification, if `mode` allows that. A signal ends it with [`Errno::RESTART`], the
+    /// deadline with `EAGAIN`.
+    pub fn block_on<T>(
+        &self,
+        mode: WaitMode,
+        deadline_ns: Option<u64>,
+        mut attempt: impl FnMut() -> Result<T, Errno>,
+    ) -> Result<T, Errno> {
+        let first = attempt();
+        if mode == WaitMode::NonBlocking || !matches!(first, Err(Errno::EAGAIN)) {
+            return first;
+        }
+        self.wait(deadline_ns, || match attempt() {
+            Err(Errno::EAGAIN) => None,
+            outcome => Some(outcome),
+        })?
+    }
+
+    /// Sleeps until `condition` answers `Some`, looking after each notification.
+    pub fn wait<T>(
+        &self,
+        deadline_ns: Option<u64>,
+        condition: impl FnMut() -> Option<T>,
+    ) -> Result<T, WaitError> {
+        self.threads.wait_until(deadline_ns, condition)
+    }
+
+    /// Adds a watch.
+    pub(super) fn attach(&self, watch: Arc<Watch>) {
+        self.watches.lock().push(watch);
+    }
+
+    /// Takes a watch back.
+    pub(super) fn detach(&self, watch: &Arc<Watch>) {
+        self.watches.lock().retain(|attached| !Arc::ptr_eq(attached, watch));
+    }
+
+    /// Takes back the watches on an open file that is being closed.
+    pub(super) fn detach_all(&self, open_file: usize) -> SmallVec<[Arc<Watch>; 1]> {
+        let mut detached = SmallVec::new();
+        self.watches.lock().retain(|watch| {
+            let stays = watch.key.1 != open_file;
+            if !stays {
+                detached.push(Arc::clone(watch));
+            }
+            stays
+        });
+        detached
+    }
+}
+
+/// Watches whose files may be ready, and the threads that wait for one.
+#[derive(Default)]
+pub(super) struct ReadyList {
+    queue: SpinLock<VecDeque<Arc<Watch>>>,
+    /// Threads in `epoll_wait`, and watches on the epoll instance itself.
+    pub(super) source: PollSource,
+}
+
+impl ReadyList {
+    /// Makes room for `count` watches, so that notifications need no memory.
+    pub(super) fn reserve(&self, count: usize) {
+        let mut queue = self.queue.lock();
+        let queued = queue.len();
+        queue.reserve(count.saturating_sub(queued));
+    }
+
+    /// Puts a watch at the end, if it is not on the list.
+    pub(super) fn push(&self, watch: &Arc<Watch>) -> bool {
+        let is_new = !watch.is_queued.swap(true, Ordering::Relaxed);
+        if is_new {
+            self.queue.lock().push_back(Arc::clone(watch));
+        }
+        is_new
+    }
+
+    /// Takes the first watch.
+    pub(super) fn pop(&self) -> Option<Arc<Watch>> {
+        let watch = self.queue.lock().pop_front()?;
+        watch.is_queued.store(false, Ordering::Relaxed);
+        Some(watch)
+    }
+
+    /// How many watches are on it.
+    pub(super) fn len(&self) -> usize {
+        self.queue.lock().len()
+    }
+
+    /// Forgets all watches, which ends their references back to this list.
+    pub(super) fn clear(&self) {
+        let queue = core::mem::take(&mut *self.queue.lock());
+        drop(queue);
+    }
+
+    /// Wakes one thread that waits for the list, and tells who watches it.
+    #[inline]
+    pub(super) fn wake(&self) {
+        self.source.notify_one(Readiness::READABLE);
+    }
+}
+
+impl PollSource {
+    /// True if no epoll instance or `poll` call watches.
+    pub(super) fn is_unwatched(&self) -> bool {
+        self.watches.lock().is_empty()
+    }
+
+    /// As [`Self::notify`], for a source whose threads share the work.
+    fn notify_one(&self, news: Readiness) {
+        self.threads.wake_one();
+        for watch in self.watches.lock().iter() {
+            Watch::notify(watch, news);
+        }
+    }
+}
+
+/// How an owner tells its watches apart: by descriptor (or index) and open file. Linux needs both,
+/// as a number can be reused while the old file lives on under another number.
+pub(super) type WatchKey = (i32, usize);
+
+/// One owner's interest in one file.
+pub(super) struct Watch {
+    /// The file, which the watch does not keep open, but in memory.
+    pub(super) file: Arc<dyn File>,
+    /// What the owner knows it by.
+    pub(super) key: WatchKey,
+    /// The app's word, handed back with each event.
+    pub(super) data: AtomicU64,
+    /// The wanted events and `EPOLLET`, `EPOLLONESHOT`, `EPOLLEXCLUSIVE`; 0 while a one-shot watch
+    /// is spent, and after its removal.
+    pub(super) bits: AtomicU32,
+    /// The epoll instance to tell when the file is closed.
+    pub(super) epoll: Weak<super::epoll::Epoll>,
+    is_queued: AtomicBool,
+    ready: Arc<ReadyList>,
+}
+
+impl Watch {
+    pub(super) fn new(
+        file: Arc<dyn File>,
+        key: WatchKey,
+        (bits, data): (u32, u64),
+        ready: Arc<ReadyList>,
+        epoll: Weak<super::epoll::Epoll>,
+    ) -> Arc<Self> {
+        let (bits, data) = (AtomicU32::new(bits), AtomicU64::new(data));
+        Arc::new(Self { file, key, data, bits, epoll, is_queued: AtomicBool::new(false), ready })
+    }
+
+    /// The events that this watch wants, of those in `ready`.
+    #[inline]
+    pub(super) fn wanted(&self, ready: Readiness) -> u32 {
+        ready.bits() & (self.bits.load(Ordering::Relaxed) & !INPUT_BITS)
+    }
+
+    /// Queues the watch if it wants the news. True if a thread may have been woken for it.
+    #[inline]
+    pub(super) fn notify(this: &Arc<Self>, news: Readiness) -> bool {
+        let is_new = this.wanted(news) != 0 && this.ready.push(this);
+        if is_new {
+            this.ready.wake();
+        }
+        is_new
+    }
+}

@@ -1,0 +1,154 @@
+//! timerfd_create(2): a timer whose expirations are read as a count.
+
+use alloc::sync::{Arc, Weak};
+
+use super::{File, Metadata, PollSource, Readiness, WaitMode};
+use crate::mem::user::{UserPtr, UserSlice};
+use crate::platform::time;
+use crate::sync::SpinLock;
+use crate::syscall::time::{ClockBase, deadline_ns};
+use crate::syscall::{Errno, SysResult};
+use crate::task::timer::{self, Timer, TimerTarget};
+
+/// Bytes of the count.
+const COUNT_BYTES: usize = 8;
+
+/// When a timer expires.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Setting {
+    /// The next expiration: for [`TimerFd::set`] on the clock that its base says, and for answers
+    /// from now; 0 disarms.
+    pub first_ns: u64,
+    /// The time between expirations; 0 for only one.
+    pub interval_ns: u64,
+}
+
+#[derive(Default)]
+struct State {
+    /// The next expiration in nanoseconds since boot; `None` while disarmed.
+    next_ns: Option<u64>,
+    interval_ns: u64,
+    /// Expirations that nobody has read.
+    count: u64,
+    timer: Option<Timer>,
+}
+
+/// A timer.
+pub struct TimerFd {
+    state: SpinLock<State>,
+    source: PollSource,
+    myself: Weak<Self>,
+    /// Which clock absolute times are on.
+    pub absolute_base: ClockBase,
+}
+
+impl TimerFd {
+    /// Makes a disarmed timer.
+    pub fn new(absolute_base: ClockBase) -> Arc<Self> {
+        Arc::new_cyclic(|myself| Self {
+            state: SpinLock::default(),
+            source: PollSource::new(),
+            myself: Weak::clone(myself),
+            absolute_base,
+        })
+    }
+
+    /// Arms or disarms; answers what was set before.
+    pub fn set(&self, setting: Setting, base: ClockBase) -> Setting {
+        let mut state = self.state.lock();
+        let before = state.remaining();
+        state.next_ns = (setting.first_ns != 0).then(|| deadline_ns(setting.first_ns, base));
+        state.interval_ns = setting.interval_ns;
+        state.count = 0;
+        let timer = self.start(&state);
+        let old = core::mem::replace(&mut state.timer, timer);
+        drop(state);
+        drop(old);
+        before
+    }
+
+    /// What is set.
+    pub fn setting(&self) -> Setting {
+        self.state.lock().remaining()
+    }
+
+    fn start(&self, state: &State) -> Option<Timer> {
+        let myself = self.myself.upgrade()?;
+        state.next_ns.map(|next_ns| timer::call_at(next_ns, myself))
+    }
+
+    fn take_count(&self) -> Result<u64, Errno> {
+        match core::mem::take(&mut self.state.lock().count) {
+            0 => Err(Errno::EAGAIN),
+            count => Ok(count),
+        }
+    }
+}
+
+impl State {
+    fn remaining(&self) -> Setting {
+        let first_ns = self.next_ns.map_or(0, |next_ns| next_ns.saturating_sub(time::now_ns()).max(1));
+        Setting { first_ns, interval_ns: self.interval_ns }
+    }
+
+    /// Counts the expirations up to now.
+    fn advance(&mut self, now_ns: u64) {
+        let Some(next_ns) = self.next_ns.filter(|&next_ns| next_ns <= now_ns) else { return };
+        if self.interval_ns == 0 {
+            self.count += 1;
+            self.next_ns = None;
+        } else {
+            let passed = (now_ns - next_ns) / self.interval_ns + 1;
+            self.count += passed;
+            self.next_ns = Some(next_ns.saturating_add(passed.saturating_mul(self.interval_ns)));
+        }
+    }
+}
+
+impl TimerTarget for TimerFd {
+    fn expired(&self) {
+        let mut state = self.state.lock();
+        state.advance(time::now_ns());
+        let timer = self.start(&state);
+        let old = core::mem::replace(&mut state.timer, timer);
+        let has_count = state.count > 0;
+        drop(state);
+        drop(old);
+        if has_count {
+            self.source.notify(Readiness::READABLE);
+        }
+    }
+}
+
+impl File for TimerFd {
+    fn read(&self, into: UserSlice, mode: WaitMode) -> SysResult {
+        if into.len() < COUNT_BYTES {
+            return Err(Errno::EINVAL);
+        }
+        let count = self.source.block_on(mode, None, || self.take_count())?;
+        UserPtr::new(into.address()).write(count)?;
+        Ok(COUNT_BYTES)
+    }
+
+    fn readiness(&self) -> Readiness {
+        if self.state.lock().count > 0 { Readiness::READABLE } else { Readiness::empty() }
+    }
+
+    fn poll_source(&self) -> Option<&PollSource> {
+        Some(&self.source)
+    }
+
+    fn metadata(&self) -> Metadata {
+        Metadata::anonymous(0, 0)
+    }
+
+    fn close(&self) {
+        // The running timer holds a reference; without it the file can be freed.
+        let timer = self.state.lock().timer.take();
+        drop(timer);
+    }
+
+    fn name(&self) -> alloc::string::String {
+        "anon_inode:[timerfd]".into()
+    }
+}

@@ -65,6 +65,8 @@ pub struct Config {
     pub max_neighbors: usize,
     /// Receive queue of a UDP socket, in bytes.
     pub udp_rx_bytes: usize,
+    /// Says whether there is memory for so many bytes more; asked before each new connection.
+    pub has_memory: fn(bytes: usize) -> bool,
     /// Packets that may wait in the loopback queue, and frames that may wait for the NIC.
     pub queue_packets: usize,
 }
@@ -90,6 +92,7 @@ impl Config {
             ack_delay: Duration::from_millis(10),
             max_neighbors: 256,
             udp_rx_bytes: 128 * 1024,
+            has_memory: |_| true,
             queue_packets: 256,
         }
     }

@@ -33,6 +33,7 @@ impl Stack {
     /// What finds no room in the device stays for the next call. True if anything was tried.
     pub fn flush<D: Device + ?Sized>(&mut self, now: Instant, device: &mut D) -> bool {
         self.now = now;
+        self.blocked = (0, 0);
         let has_worked = self.has_work() || self.control.next <= now;
         self.flush_control(device);
         self.flush_outbox(device);
@@ -46,6 +47,7 @@ impl Stack {
         let flows = &self.flows;
         let is_live = |at, id| flows.get(id).is_some_and(|flow| flow.timer_at == at);
         self.timers.trim(flows.len(), is_live);
+        self.blocked.1 = self.outbox.len();
         has_worked
     }
 
@@ -86,6 +88,7 @@ impl Stack {
             }
         }
         batch.truncate(blocked);
+        self.blocked.0 = blocked;
         batch.append(&mut self.dirty);
         self.dirty = batch;
     }

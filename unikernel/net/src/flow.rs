@@ -236,6 +236,9 @@ fn state_readiness(state: State) -> Readiness {
     }
 }
 
+/// What a flow takes beside its buffers, rounded up.
+const FLOW_BYTES: usize = 1024;
+
 /// Every flow, by id and by 4-tuple.
 pub(crate) struct FlowTable {
     flows: SlotMap<TcpId, Box<Flow>>,
@@ -246,6 +249,7 @@ pub(crate) struct FlowTable {
     rx_buffer: usize,
     tx_buffer: usize,
     ack_delay: Duration,
+    has_memory: fn(usize) -> bool,
 }
 
 impl FlowTable {
@@ -259,6 +263,7 @@ impl FlowTable {
             rx_buffer: config.tcp_rx_buffer,
             tx_buffer: config.tcp_tx_buffer,
             ack_delay: config.ack_delay,
+            has_memory: config.has_memory,
         }
     }
 
@@ -293,9 +298,10 @@ impl FlowTable {
         self.get_mut(id).filter(|flow| flow.is_app())
     }
 
-    /// Adds a flow; none if the bound is reached.
+    /// Adds a flow; none if the bound is reached or memory is short.
     pub(crate) fn insert(&mut self, seed: &Seed, origin: Origin) -> Option<TcpId> {
-        if self.flows.len() >= self.limit {
+        let needs = self.rx_buffer + self.tx_buffer + FLOW_BYTES;
+        if self.flows.len() >= self.limit || (self.spare.is_empty() && !(self.has_memory)(needs)) {
             return None;
         }
         let flow = self.fresh(origin);
@@ -330,6 +336,11 @@ impl FlowTable {
             self.spare.push(Spare { sockets: flow.sockets, handle: flow.handle });
         }
         Some(owner)
+    }
+
+    /// Ids of the flows that the app holds.
+    pub(crate) fn of_app(&self) -> Vec<TcpId> {
+        self.flows.iter().filter(|(_, flow)| flow.is_app()).map(|(id, _)| id).collect()
     }
 
     /// Ids of the flows that use a local address which `is_lost`.

@@ -1,7 +1,7 @@
 //! Names for sockets: small ids with a generation, so that a stale one is refused instead of
 //! reaching somebody else's connection; and the readiness bits of a socket.
 
-use slotmap::{Key, new_key_type};
+use slotmap::{Key, KeyData, new_key_type};
 
 new_key_type! {
     /// One TCP connection.
@@ -15,6 +15,16 @@ new_key_type! {
 macro_rules! slots {
     ($($id:ident)*) => {
         $(impl $id {
+            /// The id as a number that is never zero, to keep in an atomic.
+            pub fn to_bits(self) -> u64 {
+                self.data().as_ffi()
+            }
+
+            /// The id that [`to_bits`](Self::to_bits) gave; any other number names no socket.
+            pub fn from_bits(bits: u64) -> Self {
+                KeyData::from_ffi(bits).into()
+            }
+
             /// A small number, unique among the live ids of this type: an index for side tables.
             pub fn slot(self) -> usize {
                 // The low half of slotmap's external form is the slot's index.

@@ -115,6 +115,8 @@ pub struct Stack {
     // What is to be done.
     pub(crate) timers: Timers,
     pub(crate) dirty: Vec<TcpId>,
+    /// How many flows in `dirty` and frames in `outbox` found the device full.
+    pub(crate) blocked: (usize, usize),
     pub(crate) events: Vec<SocketId>,
     pub(crate) counters: Counters,
 }
@@ -166,6 +168,7 @@ impl Stack {
             udp_blocked: Vec::new(),
             timers: Timers::default(),
             dirty: Vec::new(),
+            blocked: (0, 0),
             events: Vec::new(),
             counters: Counters::default(),
             random,
@@ -241,9 +244,11 @@ impl Stack {
         [self.timers.next(), control, self.neighbors.next()].into_iter().flatten().min()
     }
 
-    /// True if [`flush`](Self::flush) has something to try.
+    /// True if [`flush`](Self::flush) has something to try. What only waits for room in the device
+    /// does not count: the device says when it has some.
     pub fn has_work(&self) -> bool {
-        !self.dirty.is_empty() || !self.outbox.is_empty() || !self.loopback.is_empty()
+        let (flows, frames) = self.blocked;
+        self.dirty.len() > flows || self.outbox.len() > frames || !self.loopback.is_empty()
     }
 
     /// Moves the sockets whose readiness may have changed since the last call into `events`,

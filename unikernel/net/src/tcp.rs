@@ -140,6 +140,13 @@ impl Stack {
         }
     }
 
+    /// Closes every connection that the app holds, because the app has ended.
+    pub fn tcp_close_all(&mut self) {
+        for id in self.flows.of_app() {
+            self.tcp_close(id);
+        }
+    }
+
     /// Leaves a flow to the stack, to finish in order or with a reset.
     fn orphan(&mut self, id: TcpId, is_abort: bool) {
         let Some(flow) = self.flows.get_mut(id) else { return };

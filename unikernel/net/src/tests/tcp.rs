@@ -374,8 +374,9 @@ fn full_device_keeps_the_flow_dirty() {
     let (server, client) = net.connect(listener);
     net.a.nic.tx_room = 0;
     net.a.send(server, b"patience");
-    net.a.flush(net.now);
     assert!(net.a.stack.has_work());
+    net.a.flush(net.now);
+    assert!(!net.a.stack.has_work(), "only the device can help");
     net.a.nic.tx_room = 16;
     net.settle();
     assert_eq!(net.b.recv(client).unwrap(), b"patience");

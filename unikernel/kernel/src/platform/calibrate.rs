@@ -27,6 +27,15 @@ pub(super) enum Reference {
 pub(super) struct Sample {
     pub(super) tsc: u64,
     reference: u64,
+    /// How far apart in time the two readings may lie.
+    took_tsc: u64,
+}
+
+impl Sample {
+    /// Steps of the counter that a span between two samples may be off by.
+    pub(super) fn error_tsc(self, last: Self) -> u64 {
+        (self.took_tsc + last.took_tsc) / 2
+    }
 }
 
 /// Steps a second, from steps in `elapsed_ns`.
@@ -75,16 +84,26 @@ impl Reference {
 
     /// Reads both counters; of a few tries, the one in which they lie closest together.
     pub(super) fn sample(&self) -> Sample {
-        let mut best = (u64::MAX, Sample { tsc: 0, reference: 0 });
-        for _ in 0..TRIES {
-            let before = time::tsc();
-            let reference = self.read();
-            let took = time::tsc() - before;
-            if took < best.0 {
-                best = (took, Sample { tsc: before + took / 2, reference });
+        let mut best = self.sample_once();
+        for _ in 1..TRIES {
+            let another = self.sample_once();
+            if another.took_tsc < best.took_tsc {
+                best = another;
             }
         }
-        best.1
+        best
+    }
+
+    fn sample_once(&self) -> Sample {
+        let before = time::tsc();
+        let reference = self.read();
+        let took_tsc = time::tsc() - before;
+        Sample { tsc: before + took_tsc / 2, reference, took_tsc }
+    }
+
+    /// Nanoseconds of one step, rounded up: what a reading cannot tell.
+    pub(super) fn step_ns(self) -> u64 {
+        NS_PER_SECOND.div_ceil(self.hz())
     }
 
     /// Spins for `ns`, which must be less than [`Self::wrap_ns`].

@@ -2,9 +2,9 @@
 //! is an offset to it, from the hypervisor or the battery-backed clock.
 //!
 //! The counter's rate comes from whoever knows it exactly: KVM's paravirtual clock, a processor or
-//! hypervisor leaf. Else it is measured against a timer of known rate for 2 ms, which is good to
-//! about 0.1 %, and improved while the machine runs: the same pair of counters is read again after
-//! 1, 10, 100 ... seconds, when the reading error weighs less and less.
+//! hypervisor leaf. Else it is measured against a timer of known rate for half a millisecond, which
+//! is good to about 0.3 %, and improved while the machine runs: the same pair of counters is read
+//! again after 20 ms, 200 ms, 2 s ..., when the error of reading weighs less and less.
 //!
 //! - [`calibrate`](super::calibrate): the timers of known rate; [`pvclock`](super::pvclock): KVM's
 //!   clock; [`rtc`](super::rtc): the battery-backed one; [`timer`](super::timer): interrupts at a time.
@@ -19,14 +19,18 @@ use crate::sync::SpinLock;
 
 /// Nanoseconds in a second.
 pub const NS_PER_SECOND: u64 = 1_000_000_000;
-/// How long the first measurement takes.
-const FIRST_MEASUREMENT_NS: u64 = 2_000_000;
+/// How long the first measurement takes, and how often it is tried again if the host took the
+/// processor away in between.
+const FIRST_MEASUREMENT_NS: u64 = 500_000;
+const FIRST_TRIES: usize = 8;
+/// What the first measurement may be off by.
+const FIRST_ERROR_PPM: u64 = 10_000;
 /// When the first measurement is improved upon; each further time, ten times later.
-const FIRST_REFINEMENT_NS: u64 = NS_PER_SECOND;
-/// How far off the first measurement may be, in parts per million.
-const FIRST_ERROR_PPM: u64 = 3_000;
-/// What reading the two counters "at once" can be off by.
-const READING_ERROR_NS: u64 = 5_000;
+const FIRST_REFINEMENT_NS: u64 = 20_000_000;
+/// The rate of the APIC's timer, after the divider, under every hypervisor: 1 GHz / 16. A measured
+/// rate this close (in parts per thousand) to it is it.
+const HYPERVISOR_APIC_HZ: u64 = NS_PER_SECOND / 16;
+const APIC_TOLERANCE_PER_MILLE: u64 = 20;
 
 /// Counter to nanoseconds: `base_ns + (tsc - base_tsc) * scale / 2^32`. Readers never wait for
 /// each other; the rare writer makes `version` odd meanwhile.
@@ -159,17 +163,32 @@ fn measure(start_tsc: u64, known_scale: Option<u64>) -> u64 {
     let Some(reference) = Reference::find() else {
         return assume_apic_rate(start_tsc);
     };
-    let (first, first_apic) = (reference.sample(), apic::timer_count());
-    reference.wait(FIRST_MEASUREMENT_NS);
-    let (last, last_apic) = (reference.sample(), apic::timer_count());
-    let elapsed_ns = reference.ticks_to_ns(reference.ticks_between(first, last)).max(1);
-    let hz = calibrate::rate(last.tsc - first.tsc, elapsed_ns);
-    SCALE.set(start_tsc, 0, hz_to_scale(hz));
-    let refinement =
-        Refinement { reference, first, next_ns: FIRST_REFINEMENT_NS, error_ppm: FIRST_ERROR_PPM };
+    let mut refinement = Refinement { reference, first: reference.sample(), next_ns: 0, error_ppm: u64::MAX };
+    let mut apic_hz = 0;
+    for _ in 0..FIRST_TRIES {
+        refinement.first = reference.sample();
+        let first_count = apic::timer_count();
+        reference.wait(FIRST_MEASUREMENT_NS);
+        let elapsed_ns = refinement.measure(start_tsc, 0, FIRST_MEASUREMENT_NS);
+        apic_hz = calibrate::rate(u64::from(first_count - apic::timer_count()), elapsed_ns);
+        // An odd rate of the APIC may mean that the host took the processor away for so long that
+        // the reference began again.
+        if refinement.error_ppm <= FIRST_ERROR_PPM && is_hypervisor_rate(apic_hz) {
+            break;
+        }
+    }
+    refinement.next_ns = FIRST_REFINEMENT_NS;
     *REFINEMENT.lock() = Some(refinement);
     NEXT_REFINEMENT_NS.store(FIRST_REFINEMENT_NS, Ordering::Relaxed);
-    calibrate::rate(u64::from(first_apic - last_apic), elapsed_ns)
+    plausible_apic_rate(apic_hz)
+}
+
+fn is_hypervisor_rate(apic_hz: u64) -> bool {
+    apic_hz.abs_diff(HYPERVISOR_APIC_HZ) * 1000 <= HYPERVISOR_APIC_HZ * APIC_TOLERANCE_PER_MILLE
+}
+
+fn plausible_apic_rate(measured_hz: u64) -> u64 {
+    if is_hypervisor_rate(measured_hz) { HYPERVISOR_APIC_HZ } else { measured_hz }
 }
 
 fn measure_apic_by_tsc(scale: u64) -> u64 {
@@ -179,20 +198,19 @@ fn measure_apic_by_tsc(scale: u64) -> u64 {
         core::hint::spin_loop();
     }
     let (last, last_count) = (tsc(), apic::timer_count());
-    calibrate::rate(u64::from(first_count - last_count), to_ns(last - first))
+    plausible_apic_rate(calibrate::rate(u64::from(first_count - last_count), to_ns(last - first)))
 }
 
 /// Without any timer of known rate: every hypervisor runs the APIC's at 1 GHz.
 fn assume_apic_rate(start_tsc: u64) -> u64 {
-    const APIC_HZ: u64 = NS_PER_SECOND / 16;
-    const WAIT_STEPS: u32 = (FIRST_MEASUREMENT_NS * APIC_HZ / NS_PER_SECOND) as u32;
+    const WAIT_STEPS: u32 = (FIRST_MEASUREMENT_NS * HYPERVISOR_APIC_HZ / NS_PER_SECOND) as u32;
     log::warn!("no timer of known rate; clocks assume that the APIC runs at 1 GHz");
     let (first, first_count) = (tsc(), apic::timer_count());
     while first_count - apic::timer_count() < WAIT_STEPS {
         core::hint::spin_loop();
     }
     SCALE.set(start_tsc, 0, hz_to_scale(calibrate::rate(tsc() - first, FIRST_MEASUREMENT_NS)));
-    APIC_HZ
+    HYPERVISOR_APIC_HZ
 }
 
 /// Improves the counter's rate when it is time to. Called with every timer interrupt.
@@ -207,24 +225,34 @@ pub(super) fn refine_if_due(now_ns: u64) {
 
 impl Refinement {
     fn step(&mut self, now_ns: u64) {
-        let last = self.reference.sample();
-        let ticks = last.tsc - self.first.tsc;
+        let ticks = tsc() - self.first.tsc;
         let estimate_ns = ticks_to_ns(ticks, SCALE.scale.load(Ordering::Relaxed));
-        let error_ns = estimate_ns / 1_000_000 * self.error_ppm;
-        if error_ns > self.reference.wrap_ns() / 4 {
+        if estimate_ns / 1_000_000 * self.error_ppm > self.reference.wrap_ns() / 4 {
             // Too long ago to know how often the reference has wrapped: start over.
-            self.first = last;
+            self.first = self.reference.sample();
             self.next_ns = now_ns + FIRST_REFINEMENT_NS;
             return;
         }
-        let elapsed_ns =
-            self.reference.ticks_to_ns(self.reference.long_ticks_between(self.first, last, estimate_ns));
-        let hz = calibrate::rate(ticks, elapsed_ns.max(1));
         // The clock stays where it is and goes on at the better rate.
-        SCALE.set(last.tsc, SCALE.to_ns(last.tsc), hz_to_scale(hz));
-        self.error_ppm = (READING_ERROR_NS * 1_000_000).div_ceil(elapsed_ns.max(1));
+        let base_tsc = tsc();
+        let elapsed_ns = self.measure(base_tsc, SCALE.to_ns(base_tsc), estimate_ns);
         self.next_ns = now_ns + elapsed_ns * 10;
-        log::debug!("time-stamp counter: {hz} Hz, good to {} ppm", self.error_ppm);
+        log::debug!("time-stamp counter: {} Hz, good to {} ppm", tsc_hz(), self.error_ppm);
+    }
+
+    /// Measures the rate from the first sample, about `estimate_ns` ago, to now, and sets the
+    /// scale from `base` on. Answers the time since the first sample.
+    fn measure(&mut self, base_tsc: u64, base_ns: u64, estimate_ns: u64) -> u64 {
+        let last = self.reference.sample();
+        let ticks = last.tsc - self.first.tsc;
+        let steps = self.reference.long_ticks_between(self.first, last, estimate_ns);
+        let elapsed_ns = self.reference.ticks_to_ns(steps).max(1);
+        let hz = calibrate::rate(ticks, elapsed_ns);
+        SCALE.set(base_tsc, base_ns, hz_to_scale(hz));
+        let error_ns =
+            ticks_to_ns(self.first.error_tsc(last), hz_to_scale(hz)) + 2 * self.reference.step_ns();
+        self.error_ppm = (error_ns * 1_000_000).div_ceil(elapsed_ns);
+        elapsed_ns
     }
 }
 

@@ -8,8 +8,8 @@ use super::time::{self, NS_PER_SECOND};
 
 /// Nothing is armed.
 const NEVER: u64 = u64::MAX;
-/// Longer waits are cut into pieces, so that an APIC rate that was measured 0.1 % wrong makes a
-/// long wait at most 2 ms late.
+/// Longer waits are cut into pieces, so that an APIC rate that was measured 0.3 % wrong makes a
+/// long wait at most 6 ms late.
 const LONGEST_WAIT_NS: u64 = 2 * NS_PER_SECOND;
 /// Shorter ones would be over before the return to ring 3.
 const SHORTEST_WAIT_NS: u64 = 1_000;
@@ -31,7 +31,9 @@ fn mode() -> TimerMode {
 /// deadline in the past means at once.
 pub fn arm(deadline_ns: u64) {
     if ARMED_NS.swap(deadline_ns, Ordering::Relaxed) != deadline_ns {
-        program(deadline_ns, time::now_ns());
+        let now_ns = time::now_ns();
+        time::refine_if_due(now_ns);
+        program(deadline_ns, now_ns);
     }
 }
 

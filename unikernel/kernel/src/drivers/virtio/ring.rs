@@ -285,8 +285,11 @@ unsafe impl Send for Buffers {}
 
 impl Buffers {
     fn allocate(count: usize, bytes_each: usize) -> Self {
-        let (physical, shown) = mem::dma_alloc((count * bytes_each).div_ceil(PAGE_BYTES));
-        Self { physical, base: shown.as_mut_ptr(), count, bytes_each }
+        let pages = (count * bytes_each).div_ceil(PAGE_BYTES);
+        // Not zeroed, which would take a millisecond of the boot: only what the device or the
+        // driver wrote is ever looked at.
+        let physical = mem::frames::alloc_block(pages).expect("memory for device buffers");
+        Self { physical, base: mem::phys_to_virt(physical).as_mut_ptr(), count, bytes_each }
     }
 
     fn physical(&self, buffer: u16) -> PhysAddr {

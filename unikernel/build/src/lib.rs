@@ -5,6 +5,7 @@
 //! The two halves must not share code, statics, the allocator or the panic handler: each has its
 //! own `core`, and after `objcopy` only the kernel's entry is visible to the linker.
 
+pub mod image_check;
 mod relax;
 mod symbols;
 mod tools;

@@ -1,0 +1,145 @@
+//! What must hold for every image, read from the linked file itself: exact permissions, no page
+//! shared between kernel and app, a way in for Linux and one for hypervisors.
+
+use std::fmt;
+
+use object::LittleEndian;
+use object::elf::{FileHeader64, PF_W, PF_X, PT_GNU_STACK, PT_LOAD, PT_NOTE, ProgramHeader64};
+use object::read::elf::{FileHeader, ProgramHeader, Sym};
+
+const ENDIAN: LittleEndian = LittleEndian;
+const PAGE_BYTES: u64 = 4096;
+/// `XEN_ELFNOTE_PHYS32_ENTRY`: where a hypervisor enters.
+const PVH_ENTRY_NOTE: u32 = 18;
+
+/// Something that must not be in an image.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Not an ELF file of our kind at all.
+    NotAnImage(String),
+    /// A segment at this address can be written and executed.
+    WritableAndExecutable(u64),
+    /// The stack may be executed.
+    ExecutableStack,
+    /// Two segments meet in the page at this address, of which one is the kernel's.
+    SharedPage(u64),
+    /// No PVH note leads into the kernel.
+    NoPvhEntry,
+    /// Linux would not enter in the app's code.
+    EntryNotInApp(u64),
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotAnImage(why) => write!(f, "not an image: {why}"),
+            Self::WritableAndExecutable(at) => write!(f, "the segment at {at:#x} is writable and executable"),
+            Self::ExecutableStack => write!(f, "the stack is executable"),
+            Self::SharedPage(at) => write!(f, "kernel and app share the page at {at:#x}"),
+            Self::NoPvhEntry => write!(f, "no PVH note leads into the kernel's code"),
+            Self::EntryNotInApp(at) => write!(f, "the entry {at:#x} is not in the app's code"),
+        }
+    }
+}
+
+type Segment = ProgramHeader64<LittleEndian>;
+
+/// Checks an image; answers everything that is wrong with it.
+pub fn check(file: &[u8]) -> Vec<Fault> {
+    match Image::read(file) {
+        Ok(image) => image.faults(),
+        Err(why) => vec![Fault::NotAnImage(why)],
+    }
+}
+
+struct Image<'a> {
+    file: &'a [u8],
+    segments: &'a [Segment],
+    entry: u64,
+    /// Where the kernel's half begins.
+    kernel_start: u64,
+}
+
+impl<'a> Image<'a> {
+    fn read(file: &'a [u8]) -> Result<Self, String> {
+        let text = |error: object::Error| error.to_string();
+        let header = FileHeader64::<LittleEndian>::parse(file).map_err(text)?;
+        let segments = header.program_headers(ENDIAN, file).map_err(text)?;
+        let sections = header.sections(ENDIAN, file).map_err(text)?;
+        let symbols = sections.symbols(ENDIAN, file, object::elf::SHT_SYMTAB).map_err(text)?;
+        let is_start =
+            |symbol: &&object::elf::Sym64<LittleEndian>| symbol.name(ENDIAN, symbols.strings()) == Ok(b"__kernel_start");
+        let kernel_start = symbols.iter().find(is_start).ok_or("it has no kernel in it")?.st_value(ENDIAN);
+        Ok(Self { file, segments, entry: header.e_entry(ENDIAN), kernel_start })
+    }
+
+    fn loaded(&self) -> impl Iterator<Item = &'a Segment> {
+        self.segments.iter().filter(|segment| segment.p_type(ENDIAN) == PT_LOAD)
+    }
+
+    /// True if `address` lies in an executable segment of the kernel's half, or the app's.
+    fn is_code(&self, address: u64, of_kernel: bool) -> bool {
+        self.loaded().any(|segment| {
+            let start = segment.p_vaddr(ENDIAN);
+            segment.p_flags(ENDIAN) & PF_X != 0
+                && (start..start + segment.p_memsz(ENDIAN)).contains(&address)
+                && (start >= self.kernel_start) == of_kernel
+        })
+    }
+
+    fn faults(&self) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        for segment in self.loaded() {
+            if segment.p_flags(ENDIAN) & (PF_W | PF_X) == PF_W | PF_X {
+                faults.push(Fault::WritableAndExecutable(segment.p_vaddr(ENDIAN)));
+            }
+        }
+        let stack = self.segments.iter().find(|segment| segment.p_type(ENDIAN) == PT_GNU_STACK);
+        if stack.is_none_or(|stack| stack.p_flags(ENDIAN) & PF_X != 0) {
+            faults.push(Fault::ExecutableStack);
+        }
+        faults.extend(self.shared_pages());
+        if !self.pvh_entry().is_some_and(|entry| self.is_code(entry, true)) {
+            faults.push(Fault::NoPvhEntry);
+        }
+        if !self.is_code(self.entry, false) {
+            faults.push(Fault::EntryNotInApp(self.entry));
+        }
+        faults
+    }
+
+    /// Pages in which a kernel segment meets any other one: permissions go by page.
+    fn shared_pages(&self) -> Vec<Fault> {
+        let pages = |segment: &Segment| {
+            let (start, bytes) = (segment.p_vaddr(ENDIAN), segment.p_memsz(ENDIAN));
+            (start / PAGE_BYTES, (start + bytes).div_ceil(PAGE_BYTES))
+        };
+        let segments: Vec<_> = self.loaded().collect();
+        let mut faults = Vec::new();
+        for (index, first) in segments.iter().enumerate() {
+            for second in &segments[index + 1..] {
+                let has_kernel = [first, second].iter().any(|s| s.p_vaddr(ENDIAN) >= self.kernel_start);
+                let ((a_start, a_end), (b_start, b_end)) = (pages(first), pages(second));
+                if has_kernel && a_start < b_end && b_start < a_end {
+                    faults.push(Fault::SharedPage(a_start.max(b_start) * PAGE_BYTES));
+                }
+            }
+        }
+        faults
+    }
+
+    fn pvh_entry(&self) -> Option<u64> {
+        self.segments.iter().filter(|segment| segment.p_type(ENDIAN) == PT_NOTE).find_map(|segment| {
+            let mut notes = segment.notes(ENDIAN, self.file).ok()??;
+            while let Ok(Some(note)) = notes.next() {
+                if note.n_type(ENDIAN) == PVH_ENTRY_NOTE && note.name() == b"Xen" {
+                    return Some(u64::from(u32::from_le_bytes(note.desc().try_into().ok()?)));
+                }
+            }
+            None
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,118 @@
+//! A small image made byte by byte, whole and with each fault.
+
+use super::*;
+
+const KERNEL_START: u64 = 0x40_0000;
+
+#[derive(Clone, Copy)]
+struct Part {
+    kind: u32,
+    flags: u32,
+    address: u64,
+    memory_bytes: u64,
+    content: &'static [u8],
+}
+
+/// Note header, name, and the 32-bit entry `0x401000`.
+const NOTE: &[u8] = b"\x04\0\0\0\x04\0\0\0\x12\0\0\0Xen\0\0\x10\x40\0";
+
+fn good_parts() -> Vec<Part> {
+    let load = |flags, address| Part { kind: PT_LOAD, flags, address, memory_bytes: 0x800, content: b"" };
+    vec![
+        load(5, 0x20_0000),
+        load(6, 0x20_1000),
+        load(5, 0x40_1000),
+        load(6, 0x40_2000),
+        Part { kind: PT_GNU_STACK, flags: 6, address: 0, memory_bytes: 0, content: b"" },
+        Part { kind: PT_NOTE, flags: 4, address: KERNEL_START, memory_bytes: 20, content: NOTE },
+    ]
+}
+
+/// Assembles an ELF file: header, program headers, notes, one symbol, section headers.
+fn assemble(parts: &[Part], entry: u64) -> Vec<u8> {
+    let mut file = vec![0; 64 + 56 * parts.len()];
+    for (index, part) in parts.iter().enumerate() {
+        let offset = file.len() as u64;
+        file.extend_from_slice(part.content);
+        let size = part.content.len() as u64;
+        let words = [offset, part.address, part.address, size, part.memory_bytes, 4];
+        let at = 64 + 56 * index;
+        file[at..at + 4].copy_from_slice(&part.kind.to_le_bytes());
+        file[at + 4..at + 8].copy_from_slice(&part.flags.to_le_bytes());
+        for (word, value) in words.iter().enumerate() {
+            file[at + 8 + 8 * word..][..8].copy_from_slice(&value.to_le_bytes());
+        }
+    }
+    let strings = file.len();
+    file.extend_from_slice(b"\0__kernel_start\0");
+    file.resize(file.len().next_multiple_of(8), 0);
+    let symbols = file.len();
+    file.extend_from_slice(&[0; 24]);
+    file.extend_from_slice(&1u32.to_le_bytes());
+    file.extend_from_slice(&[0x10, 0, 0xf1, 0xff]);
+    file.extend_from_slice(&KERNEL_START.to_le_bytes());
+    file.extend_from_slice(&[0; 8]);
+    let sections = file.len();
+    file.extend_from_slice(&[0; 64]);
+    let mut section = |kind: u32, offset: usize, size: usize, link: u32, entry_size: u64| {
+        let mut header = [0u8; 64];
+        header[4..8].copy_from_slice(&kind.to_le_bytes());
+        header[24..32].copy_from_slice(&(offset as u64).to_le_bytes());
+        header[32..40].copy_from_slice(&(size as u64).to_le_bytes());
+        header[40..44].copy_from_slice(&link.to_le_bytes());
+        header[56..64].copy_from_slice(&entry_size.to_le_bytes());
+        file.extend_from_slice(&header);
+    };
+    section(object::elf::SHT_SYMTAB, symbols, 48, 2, 24);
+    section(object::elf::SHT_STRTAB, strings, 16, 0, 0);
+    file[..16].copy_from_slice(b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0");
+    for (at, value) in [(16, 2u16), (18, 62), (52, 64), (54, 56), (56, parts.len() as u16), (58, 64), (60, 3), (62, 2)] {
+        file[at..at + 2].copy_from_slice(&value.to_le_bytes());
+    }
+    for (at, value) in [(24, entry), (32, 64), (40, sections as u64)] {
+        file[at..at + 8].copy_from_slice(&value.to_le_bytes());
+    }
+    file
+}
+
+const APP_ENTRY: u64 = 0x20_0010;
+
+fn faults_after(change: impl FnOnce(&mut Vec<Part>)) -> Vec<Fault> {
+    let mut parts = good_parts();
+    change(&mut parts);
+    check(&assemble(&parts, APP_ENTRY))
+}
+
+#[test]
+fn good_image_has_no_faults() {
+    assert_eq!(faults_after(|_| {}), []);
+}
+
+#[test]
+fn writable_code_is_found() {
+    assert_eq!(faults_after(|parts| parts[2].flags = 7), [Fault::WritableAndExecutable(0x40_1000)]);
+}
+
+#[test]
+fn executable_stack_is_found() {
+    assert_eq!(faults_after(|parts| parts[4].flags = 7), [Fault::ExecutableStack]);
+    assert_eq!(faults_after(|parts| drop(parts.remove(4))), [Fault::ExecutableStack]);
+}
+
+#[test]
+fn page_with_both_halves_is_found() {
+    let shared = faults_after(|parts| parts[1].memory_bytes = 0x40_1001 - 0x20_1000);
+    assert_eq!(shared, [Fault::SharedPage(0x40_1000)]);
+}
+
+#[test]
+fn missing_entries_are_found() {
+    assert_eq!(faults_after(|parts| drop(parts.pop())), [Fault::NoPvhEntry]);
+    assert_eq!(check(&assemble(&good_parts(), 0x40_1000)), [Fault::EntryNotInApp(0x40_1000)]);
+}
+
+#[test]
+fn other_files_are_no_images() {
+    assert!(matches!(check(b"#!/bin/sh\n")[..], [Fault::NotAnImage(_)]));
+    assert!(matches!(check(&[])[..], [Fault::NotAnImage(_)]));
+}

@@ -1,9 +1,11 @@
-//! Timers of known rate, to measure the time-stamp counter by: the ACPI power-management timer, or
-//! channel 2 of the 8254.
+//! Timers of known rate, to measure the time-stamp counter by: the ACPI power-management timer,
+//! channel 2 of the 8254, or, where there is neither, the APIC's own at the rate that every
+//! hypervisor gives it.
 
 use super::acpi;
+use super::apic;
 use super::io::IoPort;
-use super::time::{self, NS_PER_SECOND};
+use super::time::{self, HYPERVISOR_APIC_HZ, NS_PER_SECOND};
 
 /// ACPI 6.5, section 4.8.3.3.
 const PM_TIMER_HZ: u64 = 3_579_545;
@@ -20,6 +22,8 @@ const TRIES: usize = 3;
 pub(super) enum Reference {
     PmTimer(IoPort<u32>),
     Pit,
+    /// Runs down while it is being measured; afterwards it is the timer.
+    Apic,
 }
 
 /// The reference and the time-stamp counter, read at the same time.
@@ -45,13 +49,23 @@ pub(super) fn rate(ticks: u64, elapsed_ns: u64) -> u64 {
 
 impl Reference {
     /// The best timer that this machine has and that runs.
-    pub(super) fn find() -> Option<Self> {
+    pub(super) fn find() -> Self {
         // SAFETY: the FADT names the port; a timer cannot break memory safety.
         let pm_timer = acpi::machine().pm_timer_port.map(|port| Self::PmTimer(unsafe { IoPort::new(port) }));
-        pm_timer.filter(Self::runs).or_else(|| {
-            start_pit();
-            Some(Self::Pit).filter(Self::runs)
-        })
+        if let Some(pm_timer) = pm_timer.filter(Self::runs) {
+            return pm_timer;
+        }
+        start_pit();
+        if Self::Pit.runs() {
+            return Self::Pit;
+        }
+        log::warn!("no timer of known rate; clocks assume that the APIC runs at 1 GHz");
+        Self::Apic
+    }
+
+    /// True if the timer will be there for more measurements.
+    pub(super) fn can_go_on(self) -> bool {
+        !matches!(self, Self::Apic)
     }
 
     /// A missing timer reads as all ones for ever.
@@ -64,6 +78,7 @@ impl Reference {
         match self {
             Self::PmTimer(_) => PM_TIMER_HZ,
             Self::Pit => PIT_HZ,
+            Self::Apic => HYPERVISOR_APIC_HZ,
         }
     }
 
@@ -71,6 +86,7 @@ impl Reference {
         match self {
             Self::PmTimer(_) => PM_TIMER_BITS,
             Self::Pit => PIT_BITS,
+            Self::Apic => u32::BITS,
         }
     }
 
@@ -79,6 +95,7 @@ impl Reference {
         match self {
             Self::PmTimer(port) => u64::from(port.read() & ((1 << PM_TIMER_BITS) - 1)),
             Self::Pit => u64::from(!read_pit()),
+            Self::Apic => u64::from(!apic::timer_count()),
         }
     }
 

@@ -23,13 +23,15 @@ pub const NS_PER_SECOND: u64 = 1_000_000_000;
 /// processor away in between.
 const FIRST_MEASUREMENT_NS: u64 = 500_000;
 const FIRST_TRIES: usize = 8;
+/// How long the measurement takes that cannot be improved upon.
+const ONLY_MEASUREMENT_NS: u64 = 10_000_000;
 /// What the first measurement may be off by.
 const FIRST_ERROR_PPM: u64 = 10_000;
 /// When the first measurement is improved upon; each further time, ten times later.
 const FIRST_REFINEMENT_NS: u64 = 20_000_000;
 /// The rate of the APIC's timer, after the divider, under every hypervisor: 1 GHz / 16. A measured
 /// rate this close (in parts per thousand) to it is it.
-const HYPERVISOR_APIC_HZ: u64 = NS_PER_SECOND / 16;
+pub(super) const HYPERVISOR_APIC_HZ: u64 = NS_PER_SECOND / 16;
 const APIC_TOLERANCE_PER_MILLE: u64 = 20;
 
 /// Counter to nanoseconds: `base_ns + (tsc - base_tsc) * scale / 2^32`. Readers never wait for
@@ -160,16 +162,15 @@ fn measure(start_tsc: u64, known_scale: Option<u64>) -> u64 {
     if let Some(scale) = known_scale {
         return measure_apic_by_tsc(scale);
     }
-    let Some(reference) = Reference::find() else {
-        return assume_apic_rate(start_tsc);
-    };
+    let reference = Reference::find();
+    let span_ns = if reference.can_go_on() { FIRST_MEASUREMENT_NS } else { ONLY_MEASUREMENT_NS };
     let mut refinement = Refinement { reference, first: reference.sample(), next_ns: 0, error_ppm: u64::MAX };
     let mut apic_hz = 0;
     for _ in 0..FIRST_TRIES {
         refinement.first = reference.sample();
         let first_count = apic::timer_count();
-        reference.wait(FIRST_MEASUREMENT_NS);
-        let elapsed_ns = refinement.measure(start_tsc, 0, FIRST_MEASUREMENT_NS);
+        reference.wait(span_ns);
+        let elapsed_ns = refinement.measure(start_tsc, 0, span_ns);
         apic_hz = calibrate::rate(u64::from(first_count - apic::timer_count()), elapsed_ns);
         // An odd rate of the APIC may mean that the host took the processor away for so long that
         // the reference began again.
@@ -177,9 +178,11 @@ fn measure(start_tsc: u64, known_scale: Option<u64>) -> u64 {
             break;
         }
     }
-    refinement.next_ns = FIRST_REFINEMENT_NS;
-    *REFINEMENT.lock() = Some(refinement);
-    NEXT_REFINEMENT_NS.store(FIRST_REFINEMENT_NS, Ordering::Relaxed);
+    if reference.can_go_on() {
+        refinement.next_ns = FIRST_REFINEMENT_NS;
+        *REFINEMENT.lock() = Some(refinement);
+        NEXT_REFINEMENT_NS.store(FIRST_REFINEMENT_NS, Ordering::Relaxed);
+    }
     plausible_apic_rate(apic_hz)
 }
 
@@ -199,18 +202,6 @@ fn measure_apic_by_tsc(scale: u64) -> u64 {
     }
     let (last, last_count) = (tsc(), apic::timer_count());
     plausible_apic_rate(calibrate::rate(u64::from(first_count - last_count), to_ns(last - first)))
-}
-
-/// Without any timer of known rate: every hypervisor runs the APIC's at 1 GHz.
-fn assume_apic_rate(start_tsc: u64) -> u64 {
-    const WAIT_STEPS: u32 = (FIRST_MEASUREMENT_NS * HYPERVISOR_APIC_HZ / NS_PER_SECOND) as u32;
-    log::warn!("no timer of known rate; clocks assume that the APIC runs at 1 GHz");
-    let (first, first_count) = (tsc(), apic::timer_count());
-    while first_count - apic::timer_count() < WAIT_STEPS {
-        core::hint::spin_loop();
-    }
-    SCALE.set(start_tsc, 0, hz_to_scale(calibrate::rate(tsc() - first, FIRST_MEASUREMENT_NS)));
-    HYPERVISOR_APIC_HZ
 }
 
 /// Improves the counter's rate when it is time to. Called with every timer interrupt.

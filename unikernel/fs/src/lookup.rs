@@ -1,0 +1,105 @@
+//! From a path to a node (path_resolution(7)).
+
+use arrayvec::ArrayVec;
+
+use crate::MAX_NAME_BYTES;
+use crate::tree::{Directory, Node, NodeId, Tree};
+
+/// Symbolic links followed on one path, as in Linux (`MAXSYMLINKS`).
+const MAX_LINKS: usize = 40;
+
+/// Whether a symbolic link at the end of the path is followed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LastLink {
+    /// As `stat` does.
+    Follow,
+    /// As `lstat` does, unless the path ends with a slash.
+    Keep,
+}
+
+/// Why a path leads nowhere.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LookupError {
+    /// A name is not there, or the path is empty.
+    NotFound,
+    /// Something in the middle of the path is not a directory.
+    NotADirectory,
+    /// More symbolic links than anybody needs: a loop.
+    TooManyLinks,
+    /// A name is longer than a name can be.
+    NameTooLong,
+}
+
+/// What is left to walk: the given path, and the targets of the links on the way to it.
+type Pending<'p> = ArrayVec<&'p [u8], { MAX_LINKS + 1 }>;
+
+impl<'a, S> Tree<'a, S> {
+    /// Walks `path` from the directory `base`, or from the root if it is absolute.
+    pub fn lookup(&self, base: NodeId, path: &[u8], last: LastLink) -> Result<NodeId, LookupError> {
+        if path.is_empty() {
+            return Err(LookupError::NotFound);
+        }
+        let must_follow = last == LastLink::Follow || path.ends_with(b"/");
+        let mut pending = Pending::new();
+        pending.push(path);
+        let mut links = 0;
+        let mut at = if path.starts_with(b"/") { NodeId::ROOT } else { base };
+        while let Some(name) = next_name(&mut pending) {
+            let next = self.step(self.as_directory(at)?, at, name)?;
+            let is_last = pending.iter().all(|rest| rest.iter().all(|&byte| byte == b'/'));
+            match self.node(next) {
+                Node::Symlink(target) if must_follow || !is_last => {
+                    links += 1;
+                    if links > MAX_LINKS {
+                        return Err(LookupError::TooManyLinks);
+                    }
+                    if target.is_empty() {
+                        return Err(LookupError::NotFound);
+                    }
+                    if target.starts_with(b"/") {
+                        at = NodeId::ROOT;
+                    }
+                    pending.push(target);
+                }
+                _ => at = next,
+            }
+        }
+        if path.ends_with(b"/") {
+            self.as_directory(at)?;
+        }
+        Ok(at)
+    }
+
+    fn step(&self, directory: &Directory<'a>, at: NodeId, name: &[u8]) -> Result<NodeId, LookupError> {
+        match name {
+            b"." => Ok(at),
+            b".." => Ok(directory.parent()),
+            _ if name.len() > MAX_NAME_BYTES => Err(LookupError::NameTooLong),
+            _ => directory.get(name).ok_or(LookupError::NotFound),
+        }
+    }
+
+    fn as_directory(&self, id: NodeId) -> Result<&Directory<'a>, LookupError> {
+        match self.node(id) {
+            Node::Directory(directory) => Ok(directory),
+            _ => Err(LookupError::NotADirectory),
+        }
+    }
+}
+
+/// Takes the next name off what is left to walk.
+fn next_name<'p>(pending: &mut Pending<'p>) -> Option<&'p [u8]> {
+    while let Some(rest) = pending.last_mut() {
+        let start = rest.iter().position(|&byte| byte != b'/');
+        let Some(start) = start else {
+            pending.pop();
+            continue;
+        };
+        let named = &rest[start..];
+        let end = named.iter().position(|&byte| byte == b'/').unwrap_or(named.len());
+        let (name, after) = named.split_at(end);
+        *rest = after;
+        return Some(name);
+    }
+    None
+}

@@ -204,7 +204,7 @@ static MACHINE: Once<Machine> = Once::new();
 pub fn init(rsdp: Option<PhysAddr>) {
     MACHINE.call_once(|| {
         read_tables(rsdp).unwrap_or_else(|error| {
-            log::info!("no ACPI tables ({error:?}); assuming a plain PC");
+            log::debug!("no ACPI tables ({error:?}); assuming a plain PC");
             Machine::default()
         })
     });

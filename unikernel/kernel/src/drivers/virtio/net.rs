@@ -136,7 +136,7 @@ impl Nic {
         };
         nic.link.finish_init();
         nic.rx.ring.notify(&mut nic.link);
-        log::info!("{}: network, {features:?}, MTU {mtu}", device.place);
+        log::debug!("{}: network, {features:?}, MTU {mtu}", device.place);
         Ok(nic)
     }
 

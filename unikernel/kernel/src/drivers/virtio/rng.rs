@@ -51,7 +51,7 @@ pub fn start(device: VirtioDevice) -> Result<(), StartError> {
     device_state.request();
     *DEVICE.lock() = Some(device_state);
     random::set_device_source(collect);
-    log::info!("{}: entropy", device.place);
+    log::debug!("{}: entropy", device.place);
     if !random::has_strong_source() {
         wait_for_first_answer();
     }

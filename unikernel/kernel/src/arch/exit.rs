@@ -24,7 +24,7 @@ pub fn to_user(frame: &mut TrapFrame) {
 #[cold]
 fn slow_work(work: u32, frame: &mut TrapFrame) {
     if work & exit_work::NETWORK != 0 {
-        crate::net::poll();
+        crate::net::tick();
     }
     if work & exit_work::RESCHEDULE != 0 {
         scheduler::preempt();

@@ -7,7 +7,7 @@ use linux_raw_sys::general::*;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Errno, FromRegister, SysResult};
-use super::{futex, identity, memory, signal, thread, time};
+use super::{futex, identity, memory, message, signal, socket, sockopt, thread, time};
 
 /// How the tracer prints an argument.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -142,6 +142,26 @@ syscalls! {
     __NR_nanosleep: nanosleep(request: Timespec, remain: Ptr) => time::sys_nanosleep, Full, "";
     __NR_gettimeofday: gettimeofday(tv: Ptr, tz: Ptr) => time::sys_gettimeofday, Full, "";
     __NR_time: time(tloc: Ptr) => time::sys_time, Full, "";
+
+    // Sockets
+    __NR_socket: socket(domain: Int, type_: Int, protocol: Int) => socket::sys_socket, Partial, "TCP and UDP over IPv4 and IPv6";
+    __NR_socketpair: socketpair(domain: Int, type_: Int, protocol: Int, sv: Ptr) => socket::sys_socketpair, Partial, "streams of AF_UNIX";
+    __NR_bind: bind(fd: Fd, addr: SockAddr, addrlen: Size) => socket::sys_bind, Full, "";
+    __NR_listen: listen(fd: Fd, backlog: Int) => socket::sys_listen, Full, "";
+    __NR_accept: accept(fd: Fd, addr: Ptr, addrlen: Ptr) => socket::sys_accept, Full, "";
+    __NR_accept4: accept4(fd: Fd, addr: Ptr, addrlen: Ptr, flags: Flags) => socket::sys_accept4, Full, "";
+    __NR_connect: connect(fd: Fd, addr: SockAddr, addrlen: Size) => socket::sys_connect, Full, "";
+    __NR_shutdown: shutdown(fd: Fd, how: Int) => socket::sys_shutdown, Full, "";
+    __NR_getsockname: getsockname(fd: Fd, addr: Ptr, addrlen: Ptr) => socket::sys_getsockname, Full, "";
+    __NR_getpeername: getpeername(fd: Fd, addr: Ptr, addrlen: Ptr) => socket::sys_getpeername, Full, "";
+    __NR_sendto: sendto(fd: Fd, buf: InBuf, len: Size, flags: Flags, dest_addr: SockAddr, addrlen: Size) => message::sys_sendto, Partial, "no urgent data";
+    __NR_recvfrom: recvfrom(fd: Fd, buf: OutBuf, len: Size, flags: Flags, src_addr: Ptr, addrlen: Ptr) => message::sys_recvfrom, Partial, "no urgent data and no error queue";
+    __NR_sendmsg: sendmsg(fd: Fd, msg: Ptr, flags: Flags) => message::sys_sendmsg, Partial, "no control messages";
+    __NR_recvmsg: recvmsg(fd: Fd, msg: Ptr, flags: Flags) => message::sys_recvmsg, Partial, "no control messages";
+    __NR_sendmmsg: sendmmsg(fd: Fd, msgvec: Ptr, vlen: Int, flags: Flags) => message::sys_sendmmsg, Partial, "no control messages";
+    __NR_recvmmsg: recvmmsg(fd: Fd, msgvec: Ptr, vlen: Int, flags: Flags, timeout: Timespec) => message::sys_recvmmsg, Partial, "no control messages";
+    __NR_setsockopt: setsockopt(fd: Fd, level: Int, optname: Int, optval: Ptr, optlen: Size) => sockopt::sys_setsockopt, Partial, "buffer sizes are wishes; no multicast membership";
+    __NR_getsockopt: getsockopt(fd: Fd, level: Int, optname: Int, optval: Ptr, optlen: Ptr) => sockopt::sys_getsockopt, Partial, "no TCP_INFO";
 
     // Identity and limits
     __NR_getpid: getpid() => identity::sys_getpid, Full, "";

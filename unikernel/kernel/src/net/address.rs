@@ -1,0 +1,147 @@
+//! `sockaddr` between the app and us (ip(7), ipv6(7), unix(7)).
+//!
+//! Inside, an IPv4 address is an IPv4 address. An IPv6 socket sees it in its mapped form
+//! (RFC 4291 section 2.5.5.2).
+
+use core::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+use linux_raw_sys::net::{AF_INET, AF_INET6, AF_UNIX, AF_UNSPEC, sockaddr_in};
+
+use crate::mem::user::{UserPtr, UserSlice};
+use crate::syscall::Errno;
+
+/// Bytes of a `sockaddr_in`.
+const V4_BYTES: usize = size_of::<sockaddr_in>();
+/// Bytes of a `sockaddr_in6` with its scope.
+const V6_BYTES: usize = 28;
+/// The same as older programs give it (`SIN6_LEN_RFC2133`).
+const V6_LEAST_BYTES: usize = 24;
+/// More than any address has; longer ones are refused, as Linux does (`sockaddr_storage`).
+const LARGEST_BYTES: usize = 128;
+
+/// The protocol family of a socket.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Family {
+    /// `AF_INET`.
+    V4,
+    /// `AF_INET6`.
+    V6,
+    /// `AF_UNIX`.
+    Unix,
+}
+
+impl Family {
+    /// Linux's number.
+    pub fn number(self) -> u32 {
+        match self {
+            Self::V4 => AF_INET,
+            Self::V6 => AF_INET6,
+            Self::Unix => AF_UNIX,
+        }
+    }
+
+    /// The address that stands for "any" in this family.
+    pub fn unspecified(self) -> SocketAddr {
+        match self {
+            Self::V6 => (Ipv6Addr::UNSPECIFIED, 0).into(),
+            _ => (core::net::Ipv4Addr::UNSPECIFIED, 0).into(),
+        }
+    }
+}
+
+/// What the app gave.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Given {
+    /// An internet address.
+    Internet(SocketAddr),
+    /// `AF_UNSPEC`, which takes a connection of a datagram socket back.
+    Unspecified,
+}
+
+impl Given {
+    /// Reads an address for a socket of `family`.
+    pub fn read(address: u64, len: u32, family: Family) -> Result<Self, Errno> {
+        let len = len as usize;
+        if !(2..=LARGEST_BYTES).contains(&len) {
+            return Err(Errno::EINVAL);
+        }
+        let mut bytes = [0; LARGEST_BYTES];
+        let bytes = &mut bytes[..len];
+        UserSlice::new(address, len).read(bytes)?;
+        let given = u32::from(u16::from_ne_bytes([bytes[0], bytes[1]]));
+        match (given, family) {
+            (AF_UNSPEC, _) => Ok(Self::Unspecified),
+            (AF_INET, Family::V4) if len >= V4_BYTES => Ok(Self::Internet(parse_v4(bytes))),
+            (AF_INET6, Family::V6) if len >= V6_LEAST_BYTES => Ok(Self::Internet(parse_v6(bytes))),
+            (AF_INET, Family::V4) | (AF_INET6, Family::V6) => Err(Errno::EINVAL),
+            _ => Err(Errno::EAFNOSUPPORT),
+        }
+    }
+
+    /// The internet address.
+    pub fn internet(self) -> Result<SocketAddr, Errno> {
+        match self {
+            Self::Internet(address) => Ok(address),
+            Self::Unspecified => Err(Errno::EAFNOSUPPORT),
+        }
+    }
+}
+
+fn parse_v4(bytes: &[u8]) -> SocketAddr {
+    let port = u16::from_be_bytes([bytes[2], bytes[3]]);
+    SocketAddr::new([bytes[4], bytes[5], bytes[6], bytes[7]].into(), port)
+}
+
+fn parse_v6(bytes: &[u8]) -> SocketAddr {
+    let port = u16::from_be_bytes([bytes[2], bytes[3]]);
+    let mut octets = [0; 16];
+    octets.copy_from_slice(&bytes[8..24]);
+    SocketAddr::new(Ipv6Addr::from(octets).to_canonical(), port)
+}
+
+/// An address as bytes for a socket of `family`, and how many of them count.
+fn encode(address: SocketAddr, family: Family) -> ([u8; V6_BYTES], usize) {
+    let mut bytes = [0; V6_BYTES];
+    bytes[..2].copy_from_slice(&(family.number() as u16).to_ne_bytes());
+    bytes[2..4].copy_from_slice(&address.port().to_be_bytes());
+    match (address.ip(), family) {
+        (IpAddr::V4(v4), Family::V4) => {
+            bytes[4..8].copy_from_slice(&v4.octets());
+            (bytes, V4_BYTES)
+        }
+        (IpAddr::V4(v4), _) => {
+            bytes[8..24].copy_from_slice(&v4.to_ipv6_mapped().octets());
+            (bytes, V6_BYTES)
+        }
+        (IpAddr::V6(v6), _) => {
+            bytes[8..24].copy_from_slice(&v6.octets());
+            (bytes, V6_BYTES)
+        }
+    }
+}
+
+/// Writes an address as `getsockname` does: cut to the room given, with its true length. Both
+/// pointers may be null where the call allows that.
+pub fn write(address: SocketAddr, family: Family, place: u64, len: UserPtr<u32>) -> Result<(), Errno> {
+    let (bytes, count) = encode(address, family);
+    write_bytes(&bytes[..count], place, len)
+}
+
+/// Writes the nameless address of a `socketpair` end.
+pub fn write_unnamed(place: u64, len: UserPtr<u32>) -> Result<(), Errno> {
+    write_bytes(&(AF_UNIX as u16).to_ne_bytes(), place, len)
+}
+
+fn write_bytes(bytes: &[u8], place: u64, len: UserPtr<u32>) -> Result<(), Errno> {
+    if place == 0 || len.is_null() {
+        return Ok(());
+    }
+    let room = len.read()?;
+    if room > i32::MAX as u32 {
+        return Err(Errno::EINVAL);
+    }
+    let shown = &bytes[..bytes.len().min(room as usize)];
+    UserSlice::new(place, shown.len()).write(shown)?;
+    len.write(bytes.len() as u32)?;
+    Ok(())
+}

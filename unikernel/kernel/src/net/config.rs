@@ -1,0 +1,58 @@
+//! The stack's sizes for this machine. A connection costs its two buffers, so they follow the
+//! memory; the number of connections is what a third of it can hold.
+
+use unikernel_cmdline::{Address, Options};
+use unikernel_net::smoltcp::wire::{EthernetAddress, Ipv4Cidr};
+use unikernel_net::{Addressing, Config, Ipv4Config};
+
+use crate::mem::frames;
+
+const MIB: usize = 1 << 20;
+const PAGE_BYTES: usize = 4096;
+/// What a connection takes beside its buffers, in the stack and for its descriptor.
+const FLOW_BYTES: usize = 2048;
+/// Connections are refused rather than taking the last pages.
+const LAST_PAGES: usize = 32;
+
+/// Receive and send buffer of a connection. A machine of 16 MiB is to hold 256 connections; one
+/// with plenty should not be held up by the round trips of a long way.
+fn buffers(ram: usize) -> (usize, usize) {
+    match ram / MIB {
+        0..32 => (4096, 8192),
+        32..192 => (8192, 16384),
+        192..1000 => (16384, 32768),
+        _ => (65536, 65536),
+    }
+}
+
+/// The configuration of the stack.
+pub(super) fn for_machine(options: &Options, mac: [u8; 6]) -> Config {
+    let ram = frames::total_pages() * PAGE_BYTES;
+    let (tcp_rx_buffer, tcp_tx_buffer) = buffers(ram);
+    let flow_bytes = tcp_rx_buffer + tcp_tx_buffer + FLOW_BYTES;
+    Config {
+        tcp_rx_buffer,
+        tcp_tx_buffer,
+        max_flows: ram / 3 / flow_bytes,
+        max_half_open: (ram / 4 / flow_bytes).min(1024),
+        spare_flows: (ram / 32 / flow_bytes).min(64),
+        time_wait_slots: (ram / 64 / 128).min(16384),
+        has_memory,
+        ..Config::new(EthernetAddress(mac), addressing(options))
+    }
+}
+
+fn addressing(options: &Options) -> Addressing {
+    match options.address {
+        Address::Dhcp => Addressing::Dhcp,
+        Address::Static(address, prefix) => Addressing::Static(Ipv4Config {
+            address: Ipv4Cidr::new(address, prefix),
+            gateway: options.gateway,
+            dns: options.dns_servers.clone(),
+        }),
+    }
+}
+
+fn has_memory(bytes: usize) -> bool {
+    frames::free_pages() > bytes.div_ceil(PAGE_BYTES) + LAST_PAGES
+}

@@ -1,0 +1,221 @@
+//! UDP sockets (udp(7)).
+
+use core::net::SocketAddr;
+
+use unikernel_net::{RecvError, SendError, Stack, UdpId};
+
+use super::address::Given;
+use super::options::SocketOptions;
+use super::routes::to_file;
+use super::socket::{MessageFlags, Received, Shutdown, Socket, Wait};
+use crate::file::Readiness;
+use crate::mem::user::{Fault, UserSlice};
+use crate::sync::SpinLock;
+use crate::syscall::{Errno, SysResult};
+
+/// A UDP socket: a port, once it has one.
+pub struct Datagram {
+    port: SpinLock<Port>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Port {
+    id: Option<UdpId>,
+    is_send_shut: bool,
+}
+
+/// Why a datagram was not sent: the stack refuses, or the app's memory cannot be read.
+struct NotSent(Errno);
+
+impl From<SendError> for NotSent {
+    fn from(error: SendError) -> Self {
+        Self(error.into())
+    }
+}
+
+impl From<Fault> for NotSent {
+    fn from(fault: Fault) -> Self {
+        Self(fault.into())
+    }
+}
+
+impl Datagram {
+    /// Makes a socket that is not bound.
+    pub fn new() -> Self {
+        Self { port: SpinLock::default() }
+    }
+
+    fn id(&self) -> Option<UdpId> {
+        self.port.lock().id
+    }
+
+    pub(super) fn bind(&self, socket: &Socket, address: SocketAddr) -> Result<(), Errno> {
+        let mut port = self.port.lock();
+        if port.id.is_some() {
+            return Err(Errno::EINVAL);
+        }
+        port.id = Some(do_bind(socket, address)?);
+        Ok(())
+    }
+
+    /// The port, chosen now if there is none (udp(7): "auto-binds").
+    fn id_or_bind(&self, socket: &Socket) -> Result<UdpId, Errno> {
+        let mut port = self.port.lock();
+        if let Some(id) = port.id {
+            return Ok(id);
+        }
+        let id = do_bind(socket, socket.family.unspecified())?;
+        port.id = Some(id);
+        Ok(id)
+    }
+
+    pub(super) fn connect(&self, socket: &Socket, to: Given) -> Result<(), Errno> {
+        let id = self.id_or_bind(socket)?;
+        let peer = match to {
+            Given::Internet(address) => Some(address),
+            Given::Unspecified => None,
+        };
+        Ok(super::lock().stack.udp_connect(id, peer)?)
+    }
+
+    pub(super) fn shutdown(&self, how: Shutdown) -> Result<(), Errno> {
+        // Both directions of an unconnected socket are shut all the same, but the call fails.
+        let mut port = self.port.lock();
+        port.is_send_shut |= how.ends_sending();
+        let id = port.id.ok_or(Errno::ENOTCONN)?;
+        let mut net = super::lock();
+        if how.ends_receiving() {
+            net.stack.udp_shutdown_recv(id);
+            net.dispatch();
+        }
+        if net.stack.udp_peer(id).is_some() { Ok(()) } else { Err(Errno::ENOTCONN) }
+    }
+
+    pub(super) fn local(&self, socket: &Socket) -> SocketAddr {
+        let local = self.id().and_then(|id| super::lock().stack.udp_local(id));
+        local.unwrap_or_else(|| socket.family.unspecified())
+    }
+
+    pub(super) fn peer(&self) -> Result<SocketAddr, Errno> {
+        let id = self.id().ok_or(Errno::ENOTCONN)?;
+        super::lock().stack.udp_peer(id).ok_or(Errno::ENOTCONN)
+    }
+
+    pub(super) fn take_error(&self) -> Option<Errno> {
+        let id = self.id()?;
+        super::lock().stack.udp_take_error(id).map(Errno::from)
+    }
+
+    /// Brings the socket in line with options that were changed.
+    pub(super) fn apply(&self, options: &SocketOptions) {
+        if let Some(id) = self.id() {
+            options.apply_to_port(&mut super::lock().stack, id);
+        }
+    }
+
+    pub(super) fn receive(
+        &self,
+        socket: &Socket,
+        into: &[UserSlice],
+        flags: MessageFlags,
+        wait: Wait,
+    ) -> Result<Received, Errno> {
+        let id = self.id_or_bind(socket)?;
+        socket.block_on(wait, || {
+            let mut net = super::lock();
+            let copy = |data: &[u8], from: SocketAddr| {
+                let len = scatter(data, into)?;
+                Ok(Received { len, full_len: data.len(), from: Some(from) })
+            };
+            let received = match flags.contains(MessageFlags::PEEK) {
+                true => net.stack.udp_peek(id, copy),
+                false => net.stack.udp_recv(id, copy),
+            };
+            match received {
+                Ok(outcome) => outcome,
+                Err(RecvError::Finished) => Ok(Received { len: 0, full_len: 0, from: None }),
+                Err(error) => Err(error.into()),
+            }
+        })
+    }
+
+    pub(super) fn send(
+        &self,
+        socket: &Socket,
+        from: &[UserSlice],
+        to: Option<SocketAddr>,
+        wait: Wait,
+    ) -> SysResult {
+        if self.port.lock().is_send_shut {
+            return Err(Errno::EPIPE);
+        }
+        let id = self.id_or_bind(socket)?;
+        let len: usize = from.iter().map(UserSlice::len).sum();
+        if len > u16::MAX.into() {
+            return Err(Errno::EMSGSIZE);
+        }
+        socket.block_on(wait, || {
+            let gather = |room: &mut [u8]| gather(from, room).map_err(NotSent::from);
+            let outcome = super::lock().stack.udp_send(id, to, len, gather);
+            outcome.map(|()| len).map_err(|NotSent(error)| error)
+        })
+    }
+
+    pub(super) fn readiness(&self) -> Readiness {
+        match self.id() {
+            Some(id) => to_file(super::lock().stack.udp_readiness(id)),
+            None => Readiness::WRITABLE,
+        }
+    }
+
+    pub(super) fn queues(&self) -> (usize, usize) {
+        let peek = |id| super::lock().stack.udp_peek(id, |data, _| data.len()).unwrap_or(0);
+        (self.id().map_or(0, peek), 0)
+    }
+
+    pub(super) fn close(&self) {
+        let port = core::mem::take(&mut *self.port.lock());
+        if let Some(id) = port.id {
+            let mut net = super::lock();
+            net.routes.set_udp(id, None);
+            net.stack.udp_close(id);
+        }
+    }
+}
+
+fn do_bind(socket: &Socket, address: SocketAddr) -> Result<UdpId, Errno> {
+    let options = *socket.options.lock();
+    let mut net = super::lock();
+    let id = net.stack.udp_bind(address, options.bind_options(socket.family))?;
+    options.apply_to_port(&mut net.stack, id);
+    net.routes.set_udp(id, socket.arc());
+    Ok(id)
+}
+
+/// Copies a datagram into the app's buffers, as much as fits.
+fn scatter(data: &[u8], into: &[UserSlice]) -> Result<usize, Errno> {
+    let mut left = data;
+    for buffer in into {
+        let (here, rest) = left.split_at(left.len().min(buffer.len()));
+        buffer.write(here)?;
+        left = rest;
+    }
+    Ok(data.len() - left.len())
+}
+
+/// Copies the app's buffers, one after the other, into a datagram of their length.
+fn gather(from: &[UserSlice], mut room: &mut [u8]) -> Result<(), Fault> {
+    for buffer in from {
+        let (here, rest) = room.split_at_mut(buffer.len());
+        buffer.read(here)?;
+        room = rest;
+    }
+    Ok(())
+}
+
+impl SocketOptions {
+    fn apply_to_port(&self, stack: &mut Stack, id: UdpId) {
+        stack.udp_set_broadcast(id, self.may_broadcast);
+        stack.udp_set_hop_limit(id, self.hop_limit);
+    }
+}

@@ -1,0 +1,123 @@
+//! What `setsockopt` sets (socket(7), tcp(7), ip(7), ipv6(7)), kept per socket so that it can be
+//! asked for, and applied when there is something to apply it to.
+
+use unikernel_net::KeepAlive;
+use unikernel_net::smoltcp::time::Duration;
+
+use crate::platform::time;
+
+/// What closing does with what was not sent yet (`SO_LINGER`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Linger {
+    /// It is sent in the background.
+    #[default]
+    Background,
+    /// It is thrown away and the connection reset (on, with a time of 0).
+    Abort,
+}
+
+/// Probing of silent connections (`SO_KEEPALIVE`, `TCP_KEEPIDLE`, ...); seconds and a count.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct KeepAliveOptions {
+    /// Whether to probe.
+    pub is_on: bool,
+    /// Silence before the first probe.
+    pub idle_seconds: u32,
+    /// Time between probes.
+    pub interval_seconds: u32,
+    /// Probes without an answer before the connection counts as dead.
+    pub probes: u32,
+}
+
+/// All options of a socket.
+#[derive(Clone, Copy, Debug)]
+pub struct SocketOptions {
+    /// `SO_REUSEADDR`.
+    pub reuses_address: bool,
+    /// `SO_REUSEPORT`.
+    pub reuses_port: bool,
+    /// `IPV6_V6ONLY`.
+    pub is_v6_only: bool,
+    /// `SO_BROADCAST`.
+    pub may_broadcast: bool,
+    /// `TCP_NODELAY`.
+    pub has_no_delay: bool,
+    /// `SO_LINGER`.
+    pub linger: Linger,
+    /// `SO_LINGER` as the app set it, to be told when it asks.
+    pub linger_seconds: Option<u32>,
+    /// `SO_RCVTIMEO`.
+    pub receive_timeout_ns: Option<u64>,
+    /// `SO_SNDTIMEO`.
+    pub send_timeout_ns: Option<u64>,
+    /// `SO_KEEPALIVE` and its times.
+    pub keep_alive: KeepAliveOptions,
+    /// `TCP_USER_TIMEOUT`, 0 for the default.
+    pub user_timeout_ms: u32,
+    /// `IP_TTL`, `IPV6_UNICAST_HOPS`; 0 for the default.
+    pub hop_limit: u8,
+}
+
+impl Default for SocketOptions {
+    /// Linux's defaults.
+    fn default() -> Self {
+        let keep_alive =
+            KeepAliveOptions { is_on: false, idle_seconds: 7200, interval_seconds: 75, probes: 9 };
+        Self {
+            reuses_address: false,
+            reuses_port: false,
+            is_v6_only: false,
+            may_broadcast: false,
+            has_no_delay: false,
+            linger: Linger::default(),
+            linger_seconds: None,
+            receive_timeout_ns: None,
+            send_timeout_ns: None,
+            keep_alive,
+            user_timeout_ms: 0,
+            hop_limit: 0,
+        }
+    }
+}
+
+impl SocketOptions {
+    /// What an accepted connection takes over from its listener: all, as in Linux.
+    pub fn inherited(&self) -> Self {
+        *self
+    }
+
+    /// Keep-alive in the stack's terms: it probes at one rate, so the times between probes only
+    /// count towards giving up.
+    pub(super) fn keep_alive(&self) -> Option<KeepAlive> {
+        let options = self.keep_alive;
+        let seconds = |seconds: u32| Duration::from_secs(seconds.into());
+        options.is_on.then(|| KeepAlive {
+            idle: seconds(options.idle_seconds),
+            give_up: seconds(options.idle_seconds)
+                + seconds(options.interval_seconds.saturating_mul(options.probes)),
+        })
+    }
+
+    /// When a receiving call that starts now must end.
+    pub(super) fn deadline_for_receiving(&self) -> Option<u64> {
+        self.receive_timeout_ns.map(|timeout_ns| time::now_ns().saturating_add(timeout_ns))
+    }
+
+    /// When a sending call that starts now must end.
+    pub(super) fn deadline_for_sending(&self) -> Option<u64> {
+        self.send_timeout_ns.map(|timeout_ns| time::now_ns().saturating_add(timeout_ns))
+    }
+}
+
+impl super::socket::Socket {
+    /// Changes options, and brings what is already there in line with them.
+    pub fn set_options(&self, change: impl FnOnce(&mut SocketOptions)) {
+        let mut options = self.options.lock();
+        change(&mut options);
+        match &self.kind {
+            super::socket::Kind::Stream(stream) => stream.apply(&options),
+            super::socket::Kind::Datagram(datagram) => datagram.apply(&options),
+            super::socket::Kind::Pair(_) => {}
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! From the stack's ids to the sockets that wait. Ids carry small slot numbers, so this is three
+//! arrays.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use unikernel_net::{ListenerId, Readiness as NetReadiness, SocketId, Stack, TcpId, UdpId};
+
+use super::socket::Socket;
+use crate::file::Readiness;
+
+/// Who waits for what.
+#[derive(Default)]
+pub(super) struct Routes {
+    tcp: Vec<Option<Arc<Socket>>>,
+    listeners: Vec<Option<Arc<Socket>>>,
+    udp: Vec<Option<Arc<Socket>>>,
+}
+
+fn put(table: &mut Vec<Option<Arc<Socket>>>, slot: usize, socket: Option<Arc<Socket>>) {
+    if slot >= table.len() {
+        table.resize_with(slot + 1, || None);
+    }
+    table[slot] = socket;
+}
+
+impl Routes {
+    /// Sends the events of a connection to `socket`, or to nobody.
+    pub(super) fn set_tcp(&mut self, id: TcpId, socket: Option<Arc<Socket>>) {
+        put(&mut self.tcp, id.slot(), socket);
+    }
+
+    /// Sends the events of a listener to `socket`, or to nobody.
+    pub(super) fn set_listener(&mut self, id: ListenerId, socket: Option<Arc<Socket>>) {
+        put(&mut self.listeners, id.slot(), socket);
+    }
+
+    /// Sends the events of a UDP socket to `socket`, or to nobody.
+    pub(super) fn set_udp(&mut self, id: UdpId, socket: Option<Arc<Socket>>) {
+        put(&mut self.udp, id.slot(), socket);
+    }
+
+    /// Wakes who waits for `id`, with all that it is ready for.
+    #[inline]
+    pub(super) fn notify(&self, stack: &Stack, id: SocketId) {
+        let (table, slot, ready) = match id {
+            SocketId::Tcp(id) => (&self.tcp, id.slot(), stack.tcp_readiness(id)),
+            SocketId::Listener(id) => (&self.listeners, id.slot(), stack.listener_readiness(id)),
+            SocketId::Udp(id) => (&self.udp, id.slot(), stack.udp_readiness(id)),
+        };
+        if let Some(Some(socket)) = table.get(slot) {
+            socket.source.notify(to_file(ready));
+        }
+    }
+}
+
+/// The stack's bits as a file's.
+#[inline]
+pub(super) fn to_file(ready: NetReadiness) -> Readiness {
+    let mut bits = Readiness::empty();
+    bits.set(Readiness::READABLE, ready.contains(NetReadiness::IN));
+    bits.set(Readiness::WRITABLE, ready.contains(NetReadiness::OUT));
+    bits.set(Readiness::RDHUP, ready.contains(NetReadiness::RDHUP));
+    bits.set(Readiness::HUP, ready.contains(NetReadiness::HUP));
+    bits.set(Readiness::ERR, ready.contains(NetReadiness::ERR));
+    bits
+}

@@ -1,0 +1,327 @@
+//! The file behind a socket's descriptor. What differs between the kinds is in [`stream`],
+//! [`datagram`] and [`pair`]; here is what they share, and the choice among them.
+//!
+//! [`stream`]: super::stream
+//! [`datagram`]: super::datagram
+//! [`pair`]: super::pair
+
+use alloc::string::String;
+use alloc::sync::{Arc, Weak};
+use core::net::SocketAddr;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use bitflags::bitflags;
+use linux_raw_sys::general::S_IFSOCK;
+use linux_raw_sys::ioctl::FIONREAD;
+use linux_raw_sys::net;
+
+use super::address::{Family, Given};
+use super::datagram::Datagram;
+use super::options::SocketOptions;
+use super::pair::Pair;
+use super::stream::Stream;
+use crate::file::{File, Metadata, PollSource, Readiness, WaitMode, broken_pipe};
+use crate::mem::user::{UserPtr, UserSlice};
+use crate::platform::time;
+use crate::sync::SpinLock;
+use crate::syscall::{Errno, SysResult};
+
+/// `SIOCOUTQ`, which is `TIOCOUTQ` under another name (tcp(7)).
+const SIOCOUTQ: u32 = linux_raw_sys::ioctl::TIOCOUTQ;
+
+bitflags! {
+    /// Flags of the send and receive calls; the bits are Linux's.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    pub struct MessageFlags: u32 {
+        /// Do not sleep.
+        const DONT_WAIT = net::MSG_DONTWAIT;
+        /// Look without taking.
+        const PEEK = net::MSG_PEEK;
+        /// Answer a datagram's true length.
+        const TRUNCATE = net::MSG_TRUNC;
+        /// Fill the whole buffer.
+        const WAIT_ALL = net::MSG_WAITALL;
+        /// No `SIGPIPE`.
+        const NO_SIGNAL = net::MSG_NOSIGNAL;
+        /// More follows: a hint that is not needed, since sending waits for the batch anyway.
+        const MORE = net::MSG_MORE;
+        /// No descriptors are ever received, so there is nothing to mark.
+        const CLOSE_ON_EXEC = net::MSG_CMSG_CLOEXEC;
+        /// The way to the neighbour is known to be good: a hint.
+        const CONFIRM = net::MSG_CONFIRM;
+        /// There is one network only, and no other way to go.
+        const DONT_ROUTE = net::MSG_DONTROUTE;
+        /// Marks the end of a record, which streams and datagrams do not have.
+        const END_OF_RECORD = net::MSG_EOR;
+    }
+}
+
+/// What a receive call got.
+#[derive(Clone, Copy, Debug)]
+pub struct Received {
+    /// Bytes copied.
+    pub len: usize,
+    /// Bytes that there were: more for a datagram that was cut.
+    pub full_len: usize,
+    /// Who sent them; connected streams do not say.
+    pub from: Option<SocketAddr>,
+}
+
+/// Which direction a shutdown ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Shutdown {
+    /// No more reading.
+    Receive,
+    /// No more writing.
+    Send,
+    /// Neither.
+    Both,
+}
+
+impl Shutdown {
+    /// Reading ends.
+    pub fn ends_receiving(self) -> bool {
+        self != Self::Send
+    }
+
+    /// Writing ends.
+    pub fn ends_sending(self) -> bool {
+        self != Self::Receive
+    }
+}
+
+/// The kinds of socket.
+pub enum Kind {
+    /// TCP.
+    Stream(Stream),
+    /// UDP.
+    Datagram(Datagram),
+    /// One end of a `socketpair`.
+    Pair(Pair),
+}
+
+/// A socket.
+pub struct Socket {
+    /// The protocol family it was made for.
+    pub family: Family,
+    /// What it is.
+    pub kind: Kind,
+    /// What `setsockopt` set.
+    pub options: SpinLock<SocketOptions>,
+    pub(super) source: PollSource,
+    inode: u64,
+    me: Weak<Self>,
+}
+
+impl Socket {
+    /// Makes a socket around its kind.
+    pub fn new(family: Family, kind: Kind, options: SocketOptions) -> Arc<Self> {
+        static NEXT_INODE: AtomicU64 = AtomicU64::new(1);
+        Arc::new_cyclic(|me| Self {
+            family,
+            kind,
+            options: SpinLock::new(options),
+            source: PollSource::new(),
+            inode: NEXT_INODE.fetch_add(1, Ordering::Relaxed),
+            me: Weak::clone(me),
+        })
+    }
+
+    /// The counted reference to itself.
+    pub(super) fn arc(&self) -> Option<Arc<Self>> {
+        self.me.upgrade()
+    }
+
+    /// bind(2).
+    pub fn bind(&self, address: SocketAddr) -> Result<(), Errno> {
+        match &self.kind {
+            Kind::Stream(stream) => stream.bind(self, address),
+            Kind::Datagram(datagram) => datagram.bind(self, address),
+            Kind::Pair(_) => Err(Errno::EINVAL),
+        }
+    }
+
+    /// listen(2).
+    pub fn listen(&self, backlog: usize) -> Result<(), Errno> {
+        match &self.kind {
+            Kind::Stream(stream) => stream.listen(self, backlog),
+            Kind::Datagram(_) | Kind::Pair(_) => Err(Errno::EOPNOTSUPP),
+        }
+    }
+
+    /// accept(2): the new socket and its peer.
+    pub fn accept(&self, mode: WaitMode) -> Result<(Arc<Self>, SocketAddr), Errno> {
+        match &self.kind {
+            Kind::Stream(stream) => stream.accept(self, mode),
+            Kind::Datagram(_) | Kind::Pair(_) => Err(Errno::EOPNOTSUPP),
+        }
+    }
+
+    /// connect(2).
+    pub fn connect(&self, address: Given, mode: WaitMode) -> Result<(), Errno> {
+        match &self.kind {
+            Kind::Stream(stream) => stream.connect(self, address.internet()?, mode),
+            Kind::Datagram(datagram) => datagram.connect(self, address),
+            Kind::Pair(_) => Err(Errno::EISCONN),
+        }
+    }
+
+    /// shutdown(2).
+    pub fn shutdown(&self, how: Shutdown) -> Result<(), Errno> {
+        match &self.kind {
+            Kind::Stream(stream) => stream.shutdown(how),
+            Kind::Datagram(datagram) => datagram.shutdown(how),
+            Kind::Pair(pair) => pair.shutdown(how),
+        }
+    }
+
+    /// Our address; none for a nameless socket.
+    pub fn local(&self) -> Result<Option<SocketAddr>, Errno> {
+        match &self.kind {
+            Kind::Stream(stream) => Ok(Some(stream.local(self))),
+            Kind::Datagram(datagram) => Ok(Some(datagram.local(self))),
+            Kind::Pair(_) => Ok(None),
+        }
+    }
+
+    /// The peer's address; none for a nameless socket.
+    pub fn peer(&self) -> Result<Option<SocketAddr>, Errno> {
+        match &self.kind {
+            Kind::Stream(stream) => stream.peer().map(Some),
+            Kind::Datagram(datagram) => datagram.peer().map(Some),
+            Kind::Pair(_) => Ok(None),
+        }
+    }
+
+    /// The error that waits, which is then forgotten (`SO_ERROR`).
+    pub fn take_error(&self) -> Option<Errno> {
+        match &self.kind {
+            Kind::Stream(stream) => stream.take_error(),
+            Kind::Datagram(datagram) => datagram.take_error(),
+            Kind::Pair(_) => None,
+        }
+    }
+
+    /// recv(2) and its relatives.
+    pub fn receive(
+        &self,
+        into: &[UserSlice],
+        flags: MessageFlags,
+        mode: WaitMode,
+    ) -> Result<Received, Errno> {
+        let deadline_ns = self.deadline(|options| options.receive_timeout_ns);
+        match &self.kind {
+            Kind::Stream(stream) => stream.receive(self, into, flags, (mode, deadline_ns)),
+            Kind::Datagram(datagram) => datagram.receive(self, into, flags, (mode, deadline_ns)),
+            Kind::Pair(pair) => pair.receive(self, into, flags, (mode, deadline_ns)),
+        }
+    }
+
+    /// send(2) and its relatives.
+    pub fn send(
+        &self,
+        from: &[UserSlice],
+        to: Option<SocketAddr>,
+        flags: MessageFlags,
+        mode: WaitMode,
+    ) -> SysResult {
+        let deadline_ns = self.deadline(|options| options.send_timeout_ns);
+        let result = match &self.kind {
+            Kind::Stream(stream) => stream.send(self, from, (mode, deadline_ns)),
+            Kind::Datagram(datagram) => datagram.send(self, from, to, (mode, deadline_ns)),
+            Kind::Pair(pair) => pair.send(self, from, (mode, deadline_ns)),
+        };
+        match result {
+            Err(Errno::EPIPE) if !flags.contains(MessageFlags::NO_SIGNAL) => Err(broken_pipe()),
+            result => result,
+        }
+    }
+
+    fn deadline(&self, timeout: impl FnOnce(&SocketOptions) -> Option<u64>) -> Option<u64> {
+        let timeout_ns = timeout(&self.options.lock())?;
+        Some(time::now_ns().saturating_add(timeout_ns))
+    }
+
+    /// Runs `attempt` until it answers something else than `EAGAIN`, as the wait allows. Before
+    /// it sleeps, what was written leaves and what has come in meanwhile is looked at.
+    #[inline]
+    pub(super) fn block_on<T>(
+        &self,
+        (mode, deadline_ns): Wait,
+        mut attempt: impl FnMut() -> Result<T, Errno>,
+    ) -> Result<T, Errno> {
+        let first = attempt();
+        if mode == WaitMode::NonBlocking || !matches!(first, Err(Errno::EAGAIN)) {
+            return first;
+        }
+        super::flush();
+        super::poll();
+        self.source.block_on(mode, deadline_ns, attempt)
+    }
+}
+
+/// Whether to sleep and until when.
+pub(super) type Wait = (WaitMode, Option<u64>);
+
+impl File for Socket {
+    #[inline]
+    fn read(&self, into: UserSlice, mode: WaitMode) -> SysResult {
+        Ok(self.receive(&[into], MessageFlags::empty(), mode)?.len)
+    }
+
+    #[inline]
+    fn write(&self, from: UserSlice, mode: WaitMode) -> SysResult {
+        self.send(&[from], None, MessageFlags::empty(), mode)
+    }
+
+    fn read_vectored(&self, into: &[UserSlice], mode: WaitMode) -> SysResult {
+        Ok(self.receive(into, MessageFlags::empty(), mode)?.len)
+    }
+
+    fn write_vectored(&self, from: &[UserSlice], mode: WaitMode) -> SysResult {
+        self.send(from, None, MessageFlags::empty(), mode)
+    }
+
+    fn readiness(&self) -> Readiness {
+        match &self.kind {
+            Kind::Stream(stream) => stream.readiness(),
+            Kind::Datagram(datagram) => datagram.readiness(),
+            Kind::Pair(pair) => pair.readiness(),
+        }
+    }
+
+    fn poll_source(&self) -> Option<&PollSource> {
+        Some(&self.source)
+    }
+
+    fn metadata(&self) -> Metadata {
+        Metadata::anonymous(S_IFSOCK, self.inode)
+    }
+
+    fn ioctl(&self, request: u32, argument: u64) -> SysResult {
+        let (receive_queue, send_queue) = match &self.kind {
+            Kind::Stream(stream) => stream.queues()?,
+            Kind::Datagram(datagram) => datagram.queues(),
+            Kind::Pair(pair) => pair.queues(),
+        };
+        let count = match request {
+            FIONREAD => receive_queue,
+            SIOCOUTQ => send_queue,
+            _ => return Err(Errno::ENOTTY),
+        };
+        UserPtr::new(argument).write(count as i32)?;
+        Ok(0)
+    }
+
+    fn close(&self) {
+        match &self.kind {
+            Kind::Stream(stream) => stream.close(self),
+            Kind::Datagram(datagram) => datagram.close(),
+            Kind::Pair(pair) => pair.close(),
+        }
+    }
+
+    fn name(&self) -> String {
+        alloc::format!("socket:[{}]", self.inode)
+    }
+}

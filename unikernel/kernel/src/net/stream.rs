@@ -1,0 +1,440 @@
+//! TCP sockets (tcp(7)).
+
+use alloc::sync::Arc;
+use core::net::SocketAddr;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use unikernel_net::smoltcp::time::Duration;
+use unikernel_net::{BindOptions, ListenerId, RecvError, SendError, Stack, TcpId};
+
+use super::address::Family;
+use super::options::{Linger, SocketOptions};
+use super::routes::to_file;
+use super::socket::{Kind, MessageFlags, Received, Shutdown, Socket, Wait};
+use crate::file::{Readiness, WaitMode};
+use crate::mem::user::{Fault, UserSlice};
+use crate::sync::SpinLock;
+use crate::syscall::{Errno, SysResult};
+
+/// What a TCP socket is just now.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Role {
+    /// Nothing yet.
+    Fresh,
+    /// Bound to an address.
+    Bound(ListenerId),
+    /// Listening.
+    Listener(ListenerId),
+    /// A connection, or an attempt at one, and the binding it was made from.
+    Flow(TcpId, Option<ListenerId>),
+    /// Closed by the last descriptor.
+    Closed,
+}
+
+/// How far a connection is.
+enum Progress {
+    Connecting,
+    Connected,
+    Over,
+}
+
+fn flow_progress(id: TcpId) -> Progress {
+    let net = super::lock();
+    if net.stack.tcp_is_connecting(id) {
+        Progress::Connecting
+    } else if net.stack.tcp_is_connected(id) {
+        Progress::Connected
+    } else {
+        Progress::Over
+    }
+}
+
+/// A TCP socket.
+pub struct Stream {
+    role: SpinLock<Role>,
+    /// The id of the flow, or 0: what sending and receiving need, without the lock.
+    flow: AtomicU64,
+}
+
+impl Stream {
+    /// Makes a socket that is not bound.
+    pub fn new() -> Self {
+        Self { role: SpinLock::new(Role::Fresh), flow: AtomicU64::new(0) }
+    }
+
+    fn connected(id: TcpId) -> Self {
+        Self { role: SpinLock::new(Role::Flow(id, None)), flow: AtomicU64::new(id.to_bits()) }
+    }
+
+    #[inline]
+    fn flow(&self) -> Option<TcpId> {
+        let bits = self.flow.load(Ordering::Relaxed);
+        (bits != 0).then(|| TcpId::from_bits(bits))
+    }
+
+    fn become_flow(&self, role: &mut Role, id: TcpId, bound: Option<ListenerId>) {
+        *role = Role::Flow(id, bound);
+        self.flow.store(id.to_bits(), Ordering::Relaxed);
+    }
+
+    pub(super) fn bind(&self, socket: &Socket, address: SocketAddr) -> Result<(), Errno> {
+        let mut role = self.role.lock();
+        if *role != Role::Fresh {
+            return Err(Errno::EINVAL);
+        }
+        *role = Role::Bound(do_bind(socket, address)?);
+        Ok(())
+    }
+
+    pub(super) fn listen(&self, socket: &Socket, backlog: usize) -> Result<(), Errno> {
+        let mut role = self.role.lock();
+        let id = match *role {
+            Role::Bound(id) | Role::Listener(id) => id,
+            Role::Fresh => do_bind(socket, socket.family.unspecified())?,
+            _ => return Err(Errno::EINVAL),
+        };
+        *role = Role::Bound(id);
+        let mut net = super::lock();
+        net.stack.tcp_listen(id, backlog)?;
+        net.routes.set_listener(id, socket.arc());
+        *role = Role::Listener(id);
+        Ok(())
+    }
+
+    pub(super) fn accept(&self, socket: &Socket, mode: WaitMode) -> Result<(Arc<Socket>, SocketAddr), Errno> {
+        let Role::Listener(id) = *self.role.lock() else { return Err(Errno::EINVAL) };
+        let options = *socket.options.lock();
+        let wait = (mode, options.deadline_for_receiving());
+        socket.block_on(wait, || {
+            let mut net = super::lock();
+            let flow = net.stack.tcp_accept(id)?;
+            let accepted =
+                Socket::new(socket.family, Kind::Stream(Self::connected(flow)), options.inherited());
+            options.apply(&mut net.stack, flow);
+            let peer = net.stack.tcp_peer(flow).ok_or(Errno::ECONNABORTED)?;
+            net.routes.set_tcp(flow, Some(Arc::clone(&accepted)));
+            Ok((accepted, peer))
+        })
+    }
+
+    pub(super) fn connect(&self, socket: &Socket, to: SocketAddr, mode: WaitMode) -> Result<(), Errno> {
+        let is_new = self.begin_connect(socket, to)?;
+        if mode == WaitMode::NonBlocking && !is_new {
+            return Err(Errno::EALREADY);
+        }
+        let wait = (mode, socket.options.lock().deadline_for_sending());
+        match socket.block_on(wait, || self.connect_outcome()) {
+            Err(Errno::EAGAIN) => Err(Errno::EINPROGRESS),
+            outcome => outcome,
+        }
+    }
+
+    /// Starts an attempt to connect, unless one is under way. True if it did.
+    fn begin_connect(&self, socket: &Socket, to: SocketAddr) -> Result<bool, Errno> {
+        let mut role = self.role.lock();
+        let bound = match *role {
+            Role::Fresh => None,
+            Role::Bound(id) => Some(id),
+            Role::Flow(id, bound) => match flow_progress(id) {
+                Progress::Connecting => return Ok(false),
+                Progress::Connected => return Err(Errno::EISCONN),
+                Progress::Over => {
+                    self.leave_flow(id)?;
+                    bound
+                }
+            },
+            Role::Listener(_) => return Err(Errno::EISCONN),
+            Role::Closed => return Err(Errno::EBADF),
+        };
+        let options = *socket.options.lock();
+        let mut net = super::lock();
+        let local = bound.and_then(|id| net.stack.listener_local(id));
+        let id = net.stack.tcp_connect(super::now(), local.map(|local| as_source(local, to)), to)?;
+        options.apply(&mut net.stack, id);
+        net.routes.set_tcp(id, socket.arc());
+        self.become_flow(&mut role, id, bound);
+        drop(net);
+        super::flush();
+        Ok(true)
+    }
+
+    /// What became of an attempt to connect; `EAGAIN` while it goes on.
+    fn connect_outcome(&self) -> Result<(), Errno> {
+        let mut role = self.role.lock();
+        let Role::Flow(id, bound) = *role else { return Err(Errno::ECONNABORTED) };
+        match flow_progress(id) {
+            Progress::Connecting => Err(Errno::EAGAIN),
+            Progress::Connected => Ok(()),
+            Progress::Over => {
+                *role = bound.map_or(Role::Fresh, Role::Bound);
+                self.leave_flow(id).and(Err(Errno::ECONNABORTED))
+            }
+        }
+    }
+
+    /// Gives up a connection that is over; answers why it is, if that was not told yet.
+    fn leave_flow(&self, id: TcpId) -> Result<(), Errno> {
+        self.flow.store(0, Ordering::Relaxed);
+        let mut net = super::lock();
+        let error = net.stack.tcp_take_error(id);
+        net.stack.tcp_close(id);
+        net.routes.set_tcp(id, None);
+        error.map_or(Ok(()), |error| Err(error.into()))
+    }
+
+    pub(super) fn shutdown(&self, how: Shutdown) -> Result<(), Errno> {
+        let role = *self.role.lock();
+        let mut net = super::lock();
+        match role {
+            Role::Flow(id, _) => {
+                if how.ends_receiving() {
+                    net.stack.tcp_shutdown_recv(id)?;
+                }
+                if how.ends_sending() {
+                    net.stack.tcp_shutdown_send(id)?;
+                }
+                net.dispatch();
+                Ok(())
+            }
+            _ => Err(Errno::ENOTCONN),
+        }
+    }
+
+    pub(super) fn local(&self, socket: &Socket) -> SocketAddr {
+        let role = *self.role.lock();
+        let net = super::lock();
+        let local = match role {
+            Role::Bound(id) | Role::Listener(id) => net.stack.listener_local(id),
+            Role::Flow(id, _) => net.stack.tcp_local(id),
+            Role::Fresh | Role::Closed => None,
+        };
+        local.unwrap_or_else(|| socket.family.unspecified())
+    }
+
+    pub(super) fn peer(&self) -> Result<SocketAddr, Errno> {
+        let id = self.flow().ok_or(Errno::ENOTCONN)?;
+        let net = super::lock();
+        if net.stack.tcp_is_connected(id) {
+            net.stack.tcp_peer(id).ok_or(Errno::ENOTCONN)
+        } else {
+            Err(Errno::ENOTCONN)
+        }
+    }
+
+    pub(super) fn take_error(&self) -> Option<Errno> {
+        let id = self.flow()?;
+        super::lock().stack.tcp_take_error(id).map(Errno::from)
+    }
+
+    /// True after `listen`.
+    pub fn is_listening(&self) -> bool {
+        matches!(*self.role.lock(), Role::Listener(_))
+    }
+
+    /// Brings a live connection in line with options that were changed.
+    pub(super) fn apply(&self, options: &SocketOptions) {
+        if let Some(id) = self.flow() {
+            options.apply(&mut super::lock().stack, id);
+        }
+    }
+
+    #[inline]
+    pub(super) fn receive(
+        &self,
+        socket: &Socket,
+        into: &[UserSlice],
+        flags: MessageFlags,
+        wait: Wait,
+    ) -> Result<Received, Errno> {
+        let id = self.flow().ok_or(Errno::ENOTCONN)?;
+        let wanted: usize = into.iter().map(UserSlice::len).sum();
+        let mut done = 0;
+        let outcome = socket.block_on(wait, || {
+            let count = match flags.contains(MessageFlags::PEEK) {
+                false => take(&mut super::lock().stack, id, into, done)?,
+                true => peek(&mut super::lock().stack, id, into)?,
+            };
+            done += count;
+            let goes_on = flags.contains(MessageFlags::WAIT_ALL) && count > 0 && done < wanted;
+            if goes_on && !flags.contains(MessageFlags::PEEK) { Err(Errno::EAGAIN) } else { Ok(()) }
+        });
+        match outcome {
+            Err(error) if done == 0 => Err(error),
+            _ => Ok(Received { len: done, full_len: done, from: None }),
+        }
+    }
+
+    #[inline]
+    pub(super) fn send(&self, socket: &Socket, from: &[UserSlice], wait: Wait) -> SysResult {
+        let id = self.flow().ok_or(Errno::EPIPE)?;
+        let wanted: usize = from.iter().map(UserSlice::len).sum();
+        let mut done = 0;
+        let outcome = socket.block_on(wait, || {
+            done += put(&mut super::lock().stack, id, from, done)?;
+            if done < wanted { Err(Errno::EAGAIN) } else { Ok(()) }
+        });
+        match outcome {
+            Err(error) if done == 0 => Err(error),
+            _ => Ok(done),
+        }
+    }
+
+    #[inline]
+    pub(super) fn readiness(&self) -> Readiness {
+        if let Some(id) = self.flow() {
+            return to_file(super::lock().stack.tcp_readiness(id));
+        }
+        match *self.role.lock() {
+            Role::Listener(id) => to_file(super::lock().stack.listener_readiness(id)),
+            // A socket that was never connected is closed in both directions (tcp_poll).
+            _ => Readiness::WRITABLE | Readiness::HUP,
+        }
+    }
+
+    pub(super) fn queues(&self) -> Result<(usize, usize), Errno> {
+        if self.is_listening() {
+            return Err(Errno::EINVAL);
+        }
+        let Some(id) = self.flow() else { return Ok((0, 0)) };
+        let net = super::lock();
+        Ok((net.stack.tcp_recv_queue(id), net.stack.tcp_send_queue(id)))
+    }
+
+    pub(super) fn close(&self, socket: &Socket) {
+        let role = core::mem::replace(&mut *self.role.lock(), Role::Closed);
+        self.flow.store(0, Ordering::Relaxed);
+        let linger = socket.options.lock().linger;
+        let mut net = super::lock();
+        let bound = match role {
+            Role::Bound(id) | Role::Listener(id) => Some(id),
+            Role::Flow(id, bound) => {
+                net.routes.set_tcp(id, None);
+                match linger {
+                    Linger::Abort => net.stack.tcp_abort(id),
+                    Linger::Background => net.stack.tcp_close(id),
+                }
+                bound
+            }
+            Role::Fresh | Role::Closed => None,
+        };
+        if let Some(id) = bound {
+            net.routes.set_listener(id, None);
+            net.stack.listener_close(id);
+        }
+    }
+}
+
+fn do_bind(socket: &Socket, address: SocketAddr) -> Result<ListenerId, Errno> {
+    let options = socket.options.lock().bind_options(socket.family);
+    Ok(super::lock().stack.tcp_bind(address, options)?)
+}
+
+/// A bound address as the source of a connection: "any" of IPv6 serves IPv4 too.
+fn as_source(local: SocketAddr, to: SocketAddr) -> SocketAddr {
+    if local.ip().is_unspecified() && local.is_ipv4() != to.is_ipv4() {
+        let family = if to.is_ipv4() { Family::V4 } else { Family::V6 };
+        return SocketAddr::new(family.unspecified().ip(), local.port());
+    }
+    local
+}
+
+/// The buffers after the first `done` bytes of them.
+fn rest(buffers: &[UserSlice], done: usize) -> impl Iterator<Item = UserSlice> {
+    let mut skip = done;
+    buffers.iter().filter_map(move |buffer| {
+        let here = skip.min(buffer.len());
+        skip -= here;
+        Some(buffer.skip(here)).filter(|buffer| !buffer.is_empty())
+    })
+}
+
+/// Moves received bytes into the app's buffers, past the first `done` bytes of them.
+#[inline]
+fn take(stack: &mut Stack, id: TcpId, into: &[UserSlice], done: usize) -> Result<usize, Errno> {
+    let mut total = 0;
+    for mut buffer in rest(into, done) {
+        while !buffer.is_empty() && (total == 0 || stack.tcp_recv_queue(id) > 0) {
+            let moved = stack.tcp_recv(id, |bytes| {
+                let count = bytes.len().min(buffer.len());
+                match buffer.write(&bytes[..count]) {
+                    Ok(()) => (count, Ok(count)),
+                    Err(fault) => (0, Err(fault)),
+                }
+            });
+            match moved {
+                Ok(Ok(count)) => {
+                    total += count;
+                    buffer = buffer.skip(count);
+                }
+                Ok(Err(Fault)) => return if total > 0 { Ok(total) } else { Err(Errno::EFAULT) },
+                Err(_) if total > 0 => return Ok(total),
+                Err(RecvError::Finished) => return Ok(0),
+                // Still connecting: what will come may be waited for.
+                Err(RecvError::NotConnected) => return Err(Errno::EAGAIN),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+    Ok(total)
+}
+
+/// Copies received bytes into the app's buffers and leaves them where they are.
+fn peek(stack: &mut Stack, id: TcpId, into: &[UserSlice]) -> Result<usize, Errno> {
+    let Some(buffer) = rest(into, 0).next() else { return Ok(0) };
+    let looked = stack.tcp_peek(id, |bytes| {
+        let count = bytes.len().min(buffer.len());
+        buffer.write(&bytes[..count]).map(|()| count)
+    });
+    match looked {
+        Ok(count) => Ok(count?),
+        Err(RecvError::Finished) => Ok(0),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Moves the app's bytes past the first `done` into the send buffer, as far as there is room.
+#[inline]
+fn put(stack: &mut Stack, id: TcpId, from: &[UserSlice], done: usize) -> Result<usize, Errno> {
+    let mut total = 0;
+    for mut buffer in rest(from, done) {
+        while !buffer.is_empty() {
+            let moved = stack.tcp_send(id, |room| {
+                let count = room.len().min(buffer.len());
+                match buffer.read(&mut room[..count]) {
+                    Ok(()) => (count, Ok(count)),
+                    Err(fault) => (0, Err(fault)),
+                }
+            });
+            match moved {
+                Ok(Ok(count)) => {
+                    total += count;
+                    buffer = buffer.skip(count);
+                }
+                Ok(Err(Fault)) => return if total > 0 { Ok(total) } else { Err(Errno::EFAULT) },
+                Err(_) if total > 0 => return Ok(total),
+                Err(SendError::NotConnected) => return Err(Errno::EAGAIN),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+    Ok(total)
+}
+
+impl SocketOptions {
+    /// Sets a connection up as these options ask.
+    pub(super) fn apply(&self, stack: &mut Stack, id: TcpId) {
+        stack.tcp_set_nodelay(id, self.has_no_delay);
+        stack.tcp_set_keep_alive(id, self.keep_alive());
+        stack.tcp_set_hop_limit(id, self.hop_limit);
+        let timeout = (self.user_timeout_ms > 0).then(|| Duration::from_millis(self.user_timeout_ms.into()));
+        stack.tcp_set_user_timeout(id, timeout);
+    }
+
+    pub(super) fn bind_options(&self, family: Family) -> BindOptions {
+        BindOptions {
+            reuse_address: self.reuses_address,
+            reuse_port: self.reuses_port,
+            dual_stack: family == Family::V6 && !self.is_v6_only,
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! Sending and receiving (send(2), recv(2), sendmsg(2), recvmmsg(2), ...).
+
+use linux_raw_sys::general::__kernel_timespec;
+use linux_raw_sys::net::{MSG_TRUNC, mmsghdr, msghdr};
+use smallvec::SmallVec;
+
+use super::socket::SocketRef;
+use super::time::{ClockBase, read_deadline};
+use super::{Errno, SysResult};
+use crate::file::WaitMode;
+use crate::mem::user::{UserPtr, UserSlice};
+use crate::net::address::{self, Given};
+use crate::net::socket::{MessageFlags, Received};
+use crate::platform::time;
+use crate::user_abi;
+
+user_abi!(msghdr, mmsghdr);
+
+/// Buffers in one call at most (`UIO_MAXIOV`).
+const MAX_BUFFERS: usize = 1024;
+/// `recvmmsg`: sleep for the first message only.
+const MSG_WAITFORONE: u32 = 0x1_0000;
+
+/// The app's list of buffers; most have one or two.
+type Buffers = SmallVec<[UserSlice; 4]>;
+
+fn read_flags(bits: u32) -> Result<MessageFlags, Errno> {
+    MessageFlags::from_bits(bits).ok_or(Errno::EOPNOTSUPP)
+}
+
+/// How a call with these flags may wait.
+fn mode_of(socket: &SocketRef, flags: MessageFlags) -> WaitMode {
+    if flags.contains(MessageFlags::DONT_WAIT) { WaitMode::NonBlocking } else { socket.wait_mode() }
+}
+
+fn read_buffers(header: &msghdr) -> Result<Buffers, Errno> {
+    if header.msg_iovlen > MAX_BUFFERS {
+        return Err(Errno::EMSGSIZE);
+    }
+    let list = UserPtr::<[u64; 2]>::new(header.msg_iov.addr() as u64);
+    let buffer = |index| {
+        let [base, len] = list.element(index).read()?;
+        Ok(UserSlice::new(base, usize::try_from(len).map_err(|_| Errno::EINVAL)?))
+    };
+    (0..header.msg_iovlen).map(buffer).collect()
+}
+
+/// sendto(2).
+pub fn sys_sendto(descriptor: i32, buffer: u64, len: usize, flags: u32, to: u64, to_len: u32) -> SysResult {
+    let socket = SocketRef::get(descriptor)?;
+    let flags = read_flags(flags)?;
+    let to = if to == 0 { None } else { Some(Given::read(to, to_len, socket.family)?.internet()?) };
+    socket.send(&[UserSlice::new(buffer, len)], to, flags, mode_of(&socket, flags))
+}
+
+/// recvfrom(2).
+pub fn sys_recvfrom(
+    descriptor: i32,
+    buffer: u64,
+    len: usize,
+    flags: u32,
+    from: u64,
+    from_len: UserPtr<u32>,
+) -> SysResult {
+    let socket = SocketRef::get(descriptor)?;
+    let flags = read_flags(flags)?;
+    let received = socket.receive(&[UserSlice::new(buffer, len)], flags, mode_of(&socket, flags))?;
+    match received.from {
+        Some(sender) => address::write(sender, socket.family, from, from_len)?,
+        None if from != 0 && !from_len.is_null() => from_len.write(0)?,
+        None => {}
+    }
+    Ok(count_of(received, flags))
+}
+
+fn count_of(received: Received, flags: MessageFlags) -> usize {
+    if flags.contains(MessageFlags::TRUNCATE) { received.full_len } else { received.len }
+}
+
+/// sendmsg(2). Control messages are refused: there is nothing that they could carry.
+pub fn sys_sendmsg(descriptor: i32, message: UserPtr<msghdr>, flags: u32) -> SysResult {
+    let socket = SocketRef::get(descriptor)?;
+    send_one(&socket, &message.read()?, read_flags(flags)?)
+}
+
+fn send_one(socket: &SocketRef, header: &msghdr, flags: MessageFlags) -> SysResult {
+    if header.msg_controllen != 0 {
+        return Err(Errno::EOPNOTSUPP);
+    }
+    let buffers = read_buffers(header)?;
+    let to = match header.msg_name.addr() as u64 {
+        0 => None,
+        name => Some(Given::read(name, header.msg_namelen as u32, socket.family)?.internet()?),
+    };
+    socket.send(&buffers, to, flags, mode_of(socket, flags))
+}
+
+/// recvmsg(2).
+pub fn sys_recvmsg(descriptor: i32, message: UserPtr<msghdr>, flags: u32) -> SysResult {
+    let socket = SocketRef::get(descriptor)?;
+    let flags = read_flags(flags)?;
+    receive_one(&socket, message, flags, mode_of(&socket, flags))
+}
+
+fn receive_one(
+    socket: &SocketRef,
+    message: UserPtr<msghdr>,
+    flags: MessageFlags,
+    mode: WaitMode,
+) -> SysResult {
+    let mut header = message.read()?;
+    let buffers = read_buffers(&header)?;
+    let received = socket.receive(&buffers, flags, mode)?;
+    let name = header.msg_name.addr() as u64;
+    let name_len = UserPtr::<u32>::new(message.address() + core::mem::offset_of!(msghdr, msg_namelen) as u64);
+    if let Some(sender) = received.from {
+        address::write(sender, socket.family, name, name_len)?;
+        header.msg_namelen = name_len.read()? as i32;
+    } else {
+        header.msg_namelen = 0;
+    }
+    header.msg_controllen = 0;
+    header.msg_flags = if received.full_len > received.len { MSG_TRUNC } else { 0 };
+    message.write(header)?;
+    Ok(count_of(received, flags))
+}
+
+/// sendmmsg(2).
+pub fn sys_sendmmsg(descriptor: i32, messages: UserPtr<mmsghdr>, count: u32, flags: u32) -> SysResult {
+    let socket = SocketRef::get(descriptor)?;
+    let flags = read_flags(flags)?;
+    each_message(messages, count, |message| send_one(&socket, &message.cast::<msghdr>().read()?, flags))
+}
+
+/// recvmmsg(2). The time-out is looked at between messages, as in Linux.
+pub fn sys_recvmmsg(
+    descriptor: i32,
+    messages: UserPtr<mmsghdr>,
+    count: u32,
+    flags: u32,
+    timeout: UserPtr<__kernel_timespec>,
+) -> SysResult {
+    let socket = SocketRef::get(descriptor)?;
+    let waits_for_one = flags & MSG_WAITFORONE != 0;
+    let flags = read_flags(flags & !MSG_WAITFORONE)?;
+    let deadline_ns = read_deadline(timeout, ClockBase::Relative)?;
+    let mut mode = mode_of(&socket, flags);
+    let mut is_first = true;
+    each_message(messages, count, |message| {
+        if !is_first && deadline_ns.is_some_and(|deadline_ns| time::now_ns() >= deadline_ns) {
+            return Err(Errno::EAGAIN);
+        }
+        is_first = false;
+        let received = receive_one(&socket, message.cast(), flags, mode);
+        if waits_for_one {
+            mode = WaitMode::NonBlocking;
+        }
+        received
+    })
+}
+
+/// Runs `step` for each message until it fails, and notes how long each was. An error counts only
+/// if it comes first.
+fn each_message(
+    messages: UserPtr<mmsghdr>,
+    count: u32,
+    mut step: impl FnMut(UserPtr<mmsghdr>) -> SysResult,
+) -> SysResult {
+    let count = (count as usize).min(MAX_BUFFERS);
+    for index in 0..count {
+        let message = messages.element(index);
+        match step(message) {
+            Ok(len) => {
+                let offset = core::mem::offset_of!(mmsghdr, msg_len) as u64;
+                UserPtr::new(message.address() + offset).write(len as u32)?;
+            }
+            Err(error) if index == 0 => return Err(error),
+            Err(_) => return Ok(index),
+        }
+    }
+    Ok(count)
+}

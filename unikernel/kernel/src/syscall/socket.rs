@@ -1,0 +1,194 @@
+//! Sockets: making, naming, connecting, ending (socket(2), bind(2), listen(2), accept(2), ...).
+
+use alloc::sync::Arc;
+
+use linux_raw_sys::general::{O_CLOEXEC, O_NONBLOCK};
+use linux_raw_sys::net::*;
+
+use super::{Errno, SysResult};
+use crate::file::table::OnExec;
+use crate::file::{self, File, FileFlags, OpenFile, WaitMode};
+use crate::mem::user::UserPtr;
+use crate::net::address::{self, Family, Given};
+use crate::net::datagram::Datagram;
+use crate::net::options::SocketOptions;
+use crate::net::pair;
+use crate::net::socket::{Kind, Shutdown, Socket};
+use crate::net::stream::Stream;
+
+/// `SOCK_NONBLOCK` and `SOCK_CLOEXEC` are the flags of `open` (socket(2)).
+const SOCK_FLAGS: u32 = O_NONBLOCK | O_CLOEXEC;
+
+/// The open file behind a descriptor, which must be a socket.
+pub(super) struct SocketRef(Arc<OpenFile>);
+
+impl SocketRef {
+    pub(super) fn get(descriptor: i32) -> Result<Self, Errno> {
+        let opened = file::get(descriptor)?;
+        opened.downcast::<Socket>().ok_or(Errno::ENOTSOCK)?;
+        Ok(Self(opened))
+    }
+
+    /// Whether calls on the descriptor may sleep.
+    pub(super) fn wait_mode(&self) -> WaitMode {
+        if self.0.flags().contains(FileFlags::NONBLOCK) { WaitMode::NonBlocking } else { WaitMode::MayBlock }
+    }
+}
+
+impl core::ops::Deref for SocketRef {
+    type Target = Socket;
+    fn deref(&self) -> &Socket {
+        self.0.downcast().expect("checked by `get`")
+    }
+}
+
+/// Gives a socket a descriptor, with the flags of `socket` and `accept4`.
+fn install(socket: Arc<Socket>, flags: u32) -> SysResult {
+    let mut status = FileFlags::READ_WRITE;
+    status.set(FileFlags::NONBLOCK, flags & O_NONBLOCK != 0);
+    let on_exec = if flags & O_CLOEXEC != 0 { OnExec::Close } else { OnExec::Keep };
+    let socket: Arc<dyn File> = socket;
+    file::install(file::open(socket, status), on_exec)
+}
+
+/// socket(2).
+pub fn sys_socket(domain: u32, kind: u32, protocol: u32) -> SysResult {
+    let family = match domain {
+        AF_INET => Family::V4,
+        AF_INET6 => Family::V6,
+        _ => return Err(Errno::EAFNOSUPPORT),
+    };
+    let flags = kind & SOCK_FLAGS;
+    let kind = match (kind & !SOCK_FLAGS, protocol) {
+        (SOCK_STREAM, 0) => Kind::Stream(Stream::new()),
+        (SOCK_STREAM, tcp) if tcp == IPPROTO_TCP as u32 => Kind::Stream(Stream::new()),
+        (SOCK_DGRAM, 0) => Kind::Datagram(Datagram::new()),
+        (SOCK_DGRAM, udp) if udp == IPPROTO_UDP as u32 => Kind::Datagram(Datagram::new()),
+        (SOCK_STREAM | SOCK_DGRAM, _) => return Err(Errno::EPROTONOSUPPORT),
+        (SOCK_RAW | SOCK_RDM | SOCK_SEQPACKET, _) => return Err(Errno::ESOCKTNOSUPPORT),
+        _ => return Err(Errno::EINVAL),
+    };
+    install(Socket::new(family, kind, SocketOptions::default()), flags)
+}
+
+/// socketpair(2), for streams of `AF_UNIX`.
+pub fn sys_socketpair(domain: u32, kind: u32, protocol: u32, descriptors: UserPtr<[i32; 2]>) -> SysResult {
+    if domain != AF_UNIX {
+        return Err(if matches!(domain, AF_INET | AF_INET6) {
+            Errno::EOPNOTSUPP
+        } else {
+            Errno::EAFNOSUPPORT
+        });
+    }
+    if kind & !SOCK_FLAGS != SOCK_STREAM {
+        return Err(Errno::ESOCKTNOSUPPORT);
+    }
+    if protocol != 0 {
+        return Err(Errno::EPROTONOSUPPORT);
+    }
+    let (first, second) = pair::ends();
+    let [first, second] =
+        [first, second].map(|end| Socket::new(Family::Unix, Kind::Pair(end), SocketOptions::default()));
+    for (one, other) in [(&first, &second), (&second, &first)] {
+        if let Kind::Pair(end) = &one.kind {
+            end.introduce(other);
+        }
+    }
+    let first = install(first, kind)? as i32;
+    let both = install(second, kind).and_then(|second| {
+        descriptors.write([first, second as i32]).map_err(|fault| {
+            // The descriptor was made a moment ago; if it is gone, there is nothing to undo.
+            let _ = file::table::close(second as i32);
+            fault.into()
+        })
+    });
+    if let Err(error) = both {
+        let _ = file::table::close(first);
+        return Err(error);
+    }
+    Ok(0)
+}
+
+/// bind(2).
+pub fn sys_bind(descriptor: i32, address: u64, len: u32) -> SysResult {
+    let socket = SocketRef::get(descriptor)?;
+    let address = Given::read(address, len, socket.family)?.internet()?;
+    socket.bind(address)?;
+    Ok(0)
+}
+
+/// listen(2). A negative backlog is a large one, as in Linux.
+pub fn sys_listen(descriptor: i32, backlog: i32) -> SysResult {
+    SocketRef::get(descriptor)?.listen(backlog as u32 as usize)?;
+    Ok(0)
+}
+
+/// accept(2).
+pub fn sys_accept(descriptor: i32, address: u64, len: UserPtr<u32>) -> SysResult {
+    sys_accept4(descriptor, address, len, 0)
+}
+
+/// accept4(2).
+pub fn sys_accept4(descriptor: i32, address: u64, len: UserPtr<u32>, flags: u32) -> SysResult {
+    if flags & !SOCK_FLAGS != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let socket = SocketRef::get(descriptor)?;
+    let (accepted, peer) = socket.accept(socket.wait_mode())?;
+    let family = accepted.family;
+    let descriptor = install(accepted, flags)?;
+    if let Err(error) = address::write(peer, family, address, len) {
+        // Nobody has seen the descriptor yet.
+        let _ = file::table::close(descriptor as i32);
+        return Err(error);
+    }
+    Ok(descriptor)
+}
+
+/// connect(2).
+pub fn sys_connect(descriptor: i32, address: u64, len: u32) -> SysResult {
+    let socket = SocketRef::get(descriptor)?;
+    let address = Given::read(address, len, socket.family)?;
+    socket.connect(address, socket.wait_mode())?;
+    Ok(0)
+}
+
+/// shutdown(2).
+pub fn sys_shutdown(descriptor: i32, how: u32) -> SysResult {
+    let how = match how {
+        SHUT_RD => Shutdown::Receive,
+        SHUT_WR => Shutdown::Send,
+        SHUT_RDWR => Shutdown::Both,
+        _ => return Err(Errno::EINVAL),
+    };
+    SocketRef::get(descriptor)?.shutdown(how)?;
+    Ok(0)
+}
+
+/// getsockname(2).
+pub fn sys_getsockname(descriptor: i32, place: u64, len: UserPtr<u32>) -> SysResult {
+    let socket = SocketRef::get(descriptor)?;
+    write_name(&socket, socket.local()?, place, len)
+}
+
+/// getpeername(2).
+pub fn sys_getpeername(descriptor: i32, place: u64, len: UserPtr<u32>) -> SysResult {
+    let socket = SocketRef::get(descriptor)?;
+    write_name(&socket, socket.peer()?, place, len)
+}
+
+fn write_name(
+    socket: &Socket,
+    name: Option<core::net::SocketAddr>,
+    place: u64,
+    len: UserPtr<u32>,
+) -> SysResult {
+    if place == 0 || len.is_null() {
+        return Err(Errno::EFAULT);
+    }
+    match name {
+        Some(name) => address::write(name, socket.family, place, len)?,
+        None => address::write_unnamed(place, len)?,
+    }
+    Ok(0)
+}

@@ -1,0 +1,345 @@
+//! Socket options (getsockopt(2), setsockopt(2)). An unknown one is `ENOPROTOOPT`, so that a
+//! program can tell; a known one that has no meaning here is accepted.
+
+use linux_raw_sys::general::__kernel_old_timeval;
+use linux_raw_sys::net::*;
+
+use super::socket::SocketRef;
+use super::{Errno, SysResult};
+use crate::mem::user::{UserAbi, UserPtr, UserSlice};
+use crate::net::address::Family;
+use crate::net::options::{Linger, SocketOptions};
+use crate::net::socket::{Kind, Socket};
+use crate::user_abi;
+
+user_abi!(linger);
+
+const SOL_TCP: u32 = IPPROTO_TCP as u32;
+const SOL_IPV6: u32 = IPPROTO_IPV6 as u32;
+const SOL_UDP: u32 = IPPROTO_UDP as u32;
+/// Time to live when nothing was set (ip(7)).
+const DEFAULT_HOPS: i32 = 64;
+/// Longest time that `TCP_KEEPIDLE` and `TCP_KEEPINTVL` take (tcp(7)).
+const MAX_KEEP_SECONDS: i32 = 32767;
+/// Most probes that `TCP_KEEPCNT` takes.
+const MAX_KEEP_PROBES: i32 = 127;
+/// The congestion control that `TCP_CONGESTION` names.
+const CONGESTION_CONTROL: &[u8; 16] = b"reno\0\0\0\0\0\0\0\0\0\0\0\0";
+
+/// setsockopt(2).
+pub fn sys_setsockopt(descriptor: i32, level: u32, name: u32, value: u64, len: u32) -> SysResult {
+    let socket = SocketRef::get(descriptor)?;
+    let value = Value { address: value, len: len as usize };
+    match level {
+        SOL_SOCKET => set_socket(&socket, name, value)?,
+        SOL_TCP => set_tcp(&socket, name, value)?,
+        SOL_IP => set_ip(&socket, name, value)?,
+        SOL_IPV6 => set_ipv6(&socket, name, value)?,
+        _ => return Err(Errno::ENOPROTOOPT),
+    }
+    Ok(0)
+}
+
+/// getsockopt(2).
+pub fn sys_getsockopt(descriptor: i32, level: u32, name: u32, place: u64, len: UserPtr<u32>) -> SysResult {
+    let socket = SocketRef::get(descriptor)?;
+    let place = Place { address: place, len };
+    match level {
+        SOL_SOCKET => get_socket(&socket, name, place),
+        SOL_TCP => get_tcp(&socket, name, place),
+        SOL_IP => get_ip(&socket, name, place),
+        SOL_IPV6 => get_ipv6(&socket, name, place),
+        SOL_UDP => Err(Errno::ENOPROTOOPT),
+        _ => Err(Errno::EOPNOTSUPP),
+    }
+}
+
+/// An option's value in the app's memory.
+#[derive(Clone, Copy)]
+struct Value {
+    address: u64,
+    len: usize,
+}
+
+impl Value {
+    fn read<T: UserAbi>(self) -> Result<T, Errno> {
+        if self.len < size_of::<T>() {
+            return Err(Errno::EINVAL);
+        }
+        Ok(UserPtr::new(self.address).read()?)
+    }
+
+    fn int(self) -> Result<i32, Errno> {
+        self.read()
+    }
+
+    fn is_on(self) -> Result<bool, Errno> {
+        Ok(self.int()? != 0)
+    }
+
+    /// A time-out; zero means none.
+    fn timeout_ns(self) -> Result<Option<u64>, Errno> {
+        let time: __kernel_old_timeval = self.read()?;
+        let micros =
+            u64::try_from(time.tv_usec).ok().filter(|&micros| micros < 1_000_000).ok_or(Errno::EDOM)?;
+        let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+        let nanoseconds = seconds.saturating_mul(1_000_000_000).saturating_add(micros * 1000);
+        Ok((nanoseconds > 0).then_some(nanoseconds))
+    }
+}
+
+/// Where `getsockopt` wants the value.
+#[derive(Clone, Copy)]
+struct Place {
+    address: u64,
+    len: UserPtr<u32>,
+}
+
+impl Place {
+    fn write(self, bytes: &[u8]) -> SysResult {
+        let room = i32::try_from(self.len.read()?).map_err(|_| Errno::EINVAL)? as usize;
+        let bytes = &bytes[..bytes.len().min(room)];
+        UserSlice::new(self.address, bytes.len()).write(bytes)?;
+        self.len.write(bytes.len() as u32)?;
+        Ok(0)
+    }
+
+    fn int(self, value: i32) -> SysResult {
+        self.write(&value.to_ne_bytes())
+    }
+
+    fn flag(self, is_on: bool) -> SysResult {
+        self.int(is_on.into())
+    }
+
+    fn timeout(self, timeout_ns: Option<u64>) -> SysResult {
+        let micros = timeout_ns.unwrap_or(0) / 1000;
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&((micros / 1_000_000) as i64).to_ne_bytes());
+        bytes[8..].copy_from_slice(&((micros % 1_000_000) as i64).to_ne_bytes());
+        self.write(&bytes)
+    }
+}
+
+fn set_socket(socket: &Socket, name: u32, value: Value) -> Result<(), Errno> {
+    let set = |field: fn(&mut SocketOptions) -> &mut bool| {
+        let is_on = value.is_on()?;
+        socket.set_options(|options| *field(options) = is_on);
+        Ok(())
+    };
+    match name {
+        SO_REUSEADDR => set(|options| &mut options.reuses_address),
+        SO_REUSEPORT => set(|options| &mut options.reuses_port),
+        SO_BROADCAST => set(|options| &mut options.may_broadcast),
+        SO_KEEPALIVE => set(|options| &mut options.keep_alive.is_on),
+        SO_LINGER => set_linger(socket, value.read()?),
+        SO_RCVTIMEO | SO_RCVTIMEO_NEW => {
+            let timeout_ns = value.timeout_ns()?;
+            socket.set_options(|options| options.receive_timeout_ns = timeout_ns);
+            Ok(())
+        }
+        SO_SNDTIMEO | SO_SNDTIMEO_NEW => {
+            let timeout_ns = value.timeout_ns()?;
+            socket.set_options(|options| options.send_timeout_ns = timeout_ns);
+            Ok(())
+        }
+        // Buffers have the size that the machine's memory allows; these are wishes (socket(7)).
+        SO_RCVBUF | SO_SNDBUF | SO_RCVBUFFORCE | SO_SNDBUFFORCE | SO_RCVLOWAT | SO_PRIORITY
+        | SO_BUSY_POLL | SO_INCOMING_CPU => value.int().map(drop),
+        // Urgent data stays in the stream, and there is one route only.
+        SO_OOBINLINE | SO_DONTROUTE => value.int().map(drop),
+        SO_TYPE | SO_ERROR | SO_ACCEPTCONN | SO_PROTOCOL | SO_DOMAIN => Err(Errno::ENOPROTOOPT),
+        _ => Err(Errno::ENOPROTOOPT),
+    }
+}
+
+fn set_linger(socket: &Socket, linger: linger) -> Result<(), Errno> {
+    let is_on = linger.l_onoff != 0;
+    socket.set_options(|options| {
+        options.linger_seconds = is_on.then_some(linger.l_linger.max(0) as u32);
+        options.linger = if is_on && linger.l_linger == 0 { Linger::Abort } else { Linger::Background };
+    });
+    Ok(())
+}
+
+fn get_socket(socket: &Socket, name: u32, place: Place) -> SysResult {
+    let options = *socket.options.lock();
+    match name {
+        SO_REUSEADDR => place.flag(options.reuses_address),
+        SO_REUSEPORT => place.flag(options.reuses_port),
+        SO_BROADCAST => place.flag(options.may_broadcast),
+        SO_KEEPALIVE => place.flag(options.keep_alive.is_on),
+        SO_ERROR => place.int(socket.take_error().map_or(0, Errno::number)),
+        SO_TYPE => place.int(kind_number(socket) as i32),
+        SO_DOMAIN => place.int(socket.family.number() as i32),
+        SO_PROTOCOL => place.int(protocol_number(socket) as i32),
+        SO_ACCEPTCONN => place.flag(is_listening(socket)),
+        SO_LINGER => {
+            let seconds = options.linger_seconds;
+            let mut bytes = [0; 8];
+            bytes[..4].copy_from_slice(&i32::from(seconds.is_some()).to_ne_bytes());
+            bytes[4..].copy_from_slice(&seconds.unwrap_or(0).to_ne_bytes());
+            place.write(&bytes)
+        }
+        SO_RCVTIMEO | SO_RCVTIMEO_NEW => place.timeout(options.receive_timeout_ns),
+        SO_SNDTIMEO | SO_SNDTIMEO_NEW => place.timeout(options.send_timeout_ns),
+        SO_RCVBUF => place.int(crate::net::buffer_sizes().0 as i32),
+        SO_SNDBUF => place.int(crate::net::buffer_sizes().1 as i32),
+        SO_RCVLOWAT | SO_SNDLOWAT => place.int(1),
+        SO_OOBINLINE | SO_DONTROUTE | SO_PRIORITY | SO_BUSY_POLL | SO_INCOMING_CPU => place.int(0),
+        _ => Err(Errno::ENOPROTOOPT),
+    }
+}
+
+fn kind_number(socket: &Socket) -> u32 {
+    match socket.kind {
+        Kind::Stream(_) | Kind::Pair(_) => SOCK_STREAM,
+        Kind::Datagram(_) => SOCK_DGRAM,
+    }
+}
+
+fn protocol_number(socket: &Socket) -> u32 {
+    match socket.kind {
+        Kind::Stream(_) => SOL_TCP,
+        Kind::Datagram(_) => SOL_UDP,
+        Kind::Pair(_) => 0,
+    }
+}
+
+fn is_listening(socket: &Socket) -> bool {
+    matches!(&socket.kind, Kind::Stream(stream) if stream.is_listening())
+}
+
+fn require_tcp(socket: &Socket) -> Result<(), Errno> {
+    if matches!(socket.kind, Kind::Stream(_)) { Ok(()) } else { Err(Errno::EOPNOTSUPP) }
+}
+
+fn set_tcp(socket: &Socket, name: u32, value: Value) -> Result<(), Errno> {
+    require_tcp(socket)?;
+    let within = |max: i32| {
+        value
+            .int()
+            .and_then(|value| if (1..=max).contains(&value) { Ok(value as u32) } else { Err(Errno::EINVAL) })
+    };
+    match name {
+        TCP_NODELAY => {
+            let is_on = value.is_on()?;
+            socket.set_options(|options| options.has_no_delay = is_on);
+        }
+        TCP_KEEPIDLE => {
+            let seconds = within(MAX_KEEP_SECONDS)?;
+            socket.set_options(|options| options.keep_alive.idle_seconds = seconds);
+        }
+        TCP_KEEPINTVL => {
+            let seconds = within(MAX_KEEP_SECONDS)?;
+            socket.set_options(|options| options.keep_alive.interval_seconds = seconds);
+        }
+        TCP_KEEPCNT => {
+            let probes = within(MAX_KEEP_PROBES)?;
+            socket.set_options(|options| options.keep_alive.probes = probes);
+        }
+        TCP_USER_TIMEOUT => {
+            let milliseconds = u32::try_from(value.int()?).map_err(|_| Errno::EINVAL)?;
+            socket.set_options(|options| options.user_timeout_ms = milliseconds);
+        }
+        // Segments leave together at the end of the batch, and acknowledgements with them.
+        TCP_CORK | TCP_QUICKACK | TCP_DEFER_ACCEPT | TCP_SYNCNT | TCP_LINGER2 | TCP_WINDOW_CLAMP => {
+            drop(value.int()?)
+        }
+        _ => return Err(Errno::ENOPROTOOPT),
+    }
+    Ok(())
+}
+
+fn get_tcp(socket: &Socket, name: u32, place: Place) -> SysResult {
+    require_tcp(socket)?;
+    let options = *socket.options.lock();
+    match name {
+        TCP_NODELAY => place.flag(options.has_no_delay),
+        TCP_KEEPIDLE => place.int(options.keep_alive.idle_seconds as i32),
+        TCP_KEEPINTVL => place.int(options.keep_alive.interval_seconds as i32),
+        TCP_KEEPCNT => place.int(options.keep_alive.probes as i32),
+        TCP_USER_TIMEOUT => place.int(options.user_timeout_ms as i32),
+        TCP_CORK | TCP_QUICKACK | TCP_DEFER_ACCEPT => place.int(0),
+        TCP_MAXSEG => place.int(TCP_MSS_DEFAULT as i32),
+        TCP_CONGESTION => place.write(CONGESTION_CONTROL),
+        _ => Err(Errno::ENOPROTOOPT),
+    }
+}
+
+/// A time to live: -1 asks for the default.
+fn read_hops(value: Value) -> Result<u8, Errno> {
+    match value.int()? {
+        -1 => Ok(0),
+        hops @ 1..=255 => Ok(hops as u8),
+        _ => Err(Errno::EINVAL),
+    }
+}
+
+fn hops_of(socket: &Socket) -> i32 {
+    match socket.options.lock().hop_limit {
+        0 => DEFAULT_HOPS,
+        hops => hops.into(),
+    }
+}
+
+fn set_ip(socket: &Socket, name: u32, value: Value) -> Result<(), Errno> {
+    match name {
+        IP_TTL => {
+            let hops = read_hops(value)?;
+            socket.set_options(|options| options.hop_limit = hops);
+            Ok(())
+        }
+        // Nobody on the way looks at these, or they ask for what is the case anyway.
+        IP_TOS
+        | IP_MTU_DISCOVER
+        | IP_RECVERR
+        | IP_BIND_ADDRESS_NO_PORT
+        | IP_MULTICAST_TTL
+        | IP_MULTICAST_LOOP => Ok(()),
+        _ => Err(Errno::ENOPROTOOPT),
+    }
+}
+
+fn get_ip(socket: &Socket, name: u32, place: Place) -> SysResult {
+    match name {
+        IP_TTL => place.int(hops_of(socket)),
+        IP_TOS | IP_RECVERR => place.int(0),
+        IP_MTU_DISCOVER => place.int(IP_PMTUDISC_WANT as i32),
+        IP_MULTICAST_TTL | IP_MULTICAST_LOOP => place.int(1),
+        _ => Err(Errno::ENOPROTOOPT),
+    }
+}
+
+fn set_ipv6(socket: &Socket, name: u32, value: Value) -> Result<(), Errno> {
+    if socket.family != Family::V6 {
+        return Err(Errno::ENOPROTOOPT);
+    }
+    match name {
+        IPV6_V6ONLY => {
+            let is_on = value.is_on()?;
+            socket.set_options(|options| options.is_v6_only = is_on);
+            Ok(())
+        }
+        IPV6_UNICAST_HOPS => {
+            let hops = read_hops(value)?;
+            socket.set_options(|options| options.hop_limit = hops);
+            Ok(())
+        }
+        IPV6_TCLASS | IPV6_RECVERR | IPV6_MTU_DISCOVER | IPV6_MULTICAST_HOPS | IPV6_MULTICAST_LOOP => Ok(()),
+        _ => Err(Errno::ENOPROTOOPT),
+    }
+}
+
+fn get_ipv6(socket: &Socket, name: u32, place: Place) -> SysResult {
+    if socket.family != Family::V6 {
+        return Err(Errno::ENOPROTOOPT);
+    }
+    match name {
+        IPV6_V6ONLY => place.flag(socket.options.lock().is_v6_only),
+        IPV6_UNICAST_HOPS => place.int(hops_of(socket)),
+        IPV6_TCLASS | IPV6_RECVERR => place.int(0),
+        IPV6_MULTICAST_HOPS | IPV6_MULTICAST_LOOP => place.int(1),
+        _ => Err(Errno::ENOPROTOOPT),
+    }
+}

@@ -14,6 +14,7 @@ use crate::sync::SpinLock;
 use crate::syscall::{Errno, SysResult};
 
 /// A UDP socket: a port, once it has one.
+#[derive(Default)]
 pub struct Datagram {
     port: SpinLock<Port>,
 }
@@ -40,11 +41,6 @@ impl From<Fault> for NotSent {
 }
 
 impl Datagram {
-    /// Makes a socket that is not bound.
-    pub fn new() -> Self {
-        Self { port: SpinLock::default() }
-    }
-
     fn id(&self) -> Option<UdpId> {
         self.port.lock().id
     }

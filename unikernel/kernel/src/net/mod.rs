@@ -21,6 +21,7 @@ pub mod pair;
 mod routes;
 pub mod socket;
 pub mod stream;
+mod transfer;
 
 use alloc::boxed::Box;
 use alloc::string::String;

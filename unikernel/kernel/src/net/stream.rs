@@ -5,21 +5,23 @@ use core::net::SocketAddr;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use unikernel_net::smoltcp::time::Duration;
-use unikernel_net::{BindOptions, ListenerId, RecvError, SendError, Stack, TcpId};
+use unikernel_net::{BindOptions, ListenerId, Stack, TcpId};
 
 use super::address::Family;
 use super::options::{Linger, SocketOptions};
 use super::routes::to_file;
 use super::socket::{Kind, MessageFlags, Received, Shutdown, Socket, Wait};
+use super::transfer::{peek, put, take};
 use crate::file::{Readiness, WaitMode};
-use crate::mem::user::{Fault, UserSlice};
+use crate::mem::user::UserSlice;
 use crate::sync::SpinLock;
 use crate::syscall::{Errno, SysResult};
 
 /// What a TCP socket is just now.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 enum Role {
     /// Nothing yet.
+    #[default]
     Fresh,
     /// Bound to an address.
     Bound(ListenerId),
@@ -49,7 +51,8 @@ fn flow_progress(id: TcpId) -> Progress {
     }
 }
 
-/// A TCP socket.
+/// A TCP socket. The default is one that is not bound.
+#[derive(Default)]
 pub struct Stream {
     role: SpinLock<Role>,
     /// The id of the flow, or 0: what sending and receiving need, without the lock.
@@ -57,11 +60,6 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// Makes a socket that is not bound.
-    pub fn new() -> Self {
-        Self { role: SpinLock::new(Role::Fresh), flow: AtomicU64::new(0) }
-    }
-
     fn connected(id: TcpId) -> Self {
         Self { role: SpinLock::new(Role::Flow(id, None)), flow: AtomicU64::new(id.to_bits()) }
     }
@@ -336,88 +334,6 @@ fn as_source(local: SocketAddr, to: SocketAddr) -> SocketAddr {
         return SocketAddr::new(family.unspecified().ip(), local.port());
     }
     local
-}
-
-/// The buffers after the first `done` bytes of them.
-fn rest(buffers: &[UserSlice], done: usize) -> impl Iterator<Item = UserSlice> {
-    let mut skip = done;
-    buffers.iter().filter_map(move |buffer| {
-        let here = skip.min(buffer.len());
-        skip -= here;
-        Some(buffer.skip(here)).filter(|buffer| !buffer.is_empty())
-    })
-}
-
-/// Moves received bytes into the app's buffers, past the first `done` bytes of them.
-#[inline]
-fn take(stack: &mut Stack, id: TcpId, into: &[UserSlice], done: usize) -> Result<usize, Errno> {
-    let mut total = 0;
-    for mut buffer in rest(into, done) {
-        while !buffer.is_empty() && (total == 0 || stack.tcp_recv_queue(id) > 0) {
-            let moved = stack.tcp_recv(id, |bytes| {
-                let count = bytes.len().min(buffer.len());
-                match buffer.write(&bytes[..count]) {
-                    Ok(()) => (count, Ok(count)),
-                    Err(fault) => (0, Err(fault)),
-                }
-            });
-            match moved {
-                Ok(Ok(count)) => {
-                    total += count;
-                    buffer = buffer.skip(count);
-                }
-                Ok(Err(Fault)) => return if total > 0 { Ok(total) } else { Err(Errno::EFAULT) },
-                Err(_) if total > 0 => return Ok(total),
-                Err(RecvError::Finished) => return Ok(0),
-                // Still connecting: what will come may be waited for.
-                Err(RecvError::NotConnected) => return Err(Errno::EAGAIN),
-                Err(error) => return Err(error.into()),
-            }
-        }
-    }
-    Ok(total)
-}
-
-/// Copies received bytes into the app's buffers and leaves them where they are.
-fn peek(stack: &mut Stack, id: TcpId, into: &[UserSlice]) -> Result<usize, Errno> {
-    let Some(buffer) = rest(into, 0).next() else { return Ok(0) };
-    let looked = stack.tcp_peek(id, |bytes| {
-        let count = bytes.len().min(buffer.len());
-        buffer.write(&bytes[..count]).map(|()| count)
-    });
-    match looked {
-        Ok(count) => Ok(count?),
-        Err(RecvError::Finished) => Ok(0),
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// Moves the app's bytes past the first `done` into the send buffer, as far as there is room.
-#[inline]
-fn put(stack: &mut Stack, id: TcpId, from: &[UserSlice], done: usize) -> Result<usize, Errno> {
-    let mut total = 0;
-    for mut buffer in rest(from, done) {
-        while !buffer.is_empty() {
-            let moved = stack.tcp_send(id, |room| {
-                let count = room.len().min(buffer.len());
-                match buffer.read(&mut room[..count]) {
-                    Ok(()) => (count, Ok(count)),
-                    Err(fault) => (0, Err(fault)),
-                }
-            });
-            match moved {
-                Ok(Ok(count)) => {
-                    total += count;
-                    buffer = buffer.skip(count);
-                }
-                Ok(Err(Fault)) => return if total > 0 { Ok(total) } else { Err(Errno::EFAULT) },
-                Err(_) if total > 0 => return Ok(total),
-                Err(SendError::NotConnected) => return Err(Errno::EAGAIN),
-                Err(error) => return Err(error.into()),
-            }
-        }
-    }
-    Ok(total)
 }
 
 impl SocketOptions {

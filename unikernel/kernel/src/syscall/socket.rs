@@ -60,10 +60,10 @@ pub fn sys_socket(domain: u32, kind: u32, protocol: u32) -> SysResult {
     };
     let flags = kind & SOCK_FLAGS;
     let kind = match (kind & !SOCK_FLAGS, protocol) {
-        (SOCK_STREAM, 0) => Kind::Stream(Stream::new()),
-        (SOCK_STREAM, tcp) if tcp == IPPROTO_TCP as u32 => Kind::Stream(Stream::new()),
-        (SOCK_DGRAM, 0) => Kind::Datagram(Datagram::new()),
-        (SOCK_DGRAM, udp) if udp == IPPROTO_UDP as u32 => Kind::Datagram(Datagram::new()),
+        (SOCK_STREAM, 0) => Kind::Stream(Stream::default()),
+        (SOCK_STREAM, tcp) if tcp == IPPROTO_TCP as u32 => Kind::Stream(Stream::default()),
+        (SOCK_DGRAM, 0) => Kind::Datagram(Datagram::default()),
+        (SOCK_DGRAM, udp) if udp == IPPROTO_UDP as u32 => Kind::Datagram(Datagram::default()),
         (SOCK_STREAM | SOCK_DGRAM, _) => return Err(Errno::EPROTONOSUPPORT),
         (SOCK_RAW | SOCK_RDM | SOCK_SEQPACKET, _) => return Err(Errno::ESOCKTNOSUPPORT),
         _ => return Err(Errno::EINVAL),

@@ -244,7 +244,7 @@ fn set_tcp(socket: &Socket, name: u32, value: Value) -> Result<(), Errno> {
         }
         // Segments leave together at the end of the batch, and acknowledgements with them.
         TCP_CORK | TCP_QUICKACK | TCP_DEFER_ACCEPT | TCP_SYNCNT | TCP_LINGER2 | TCP_WINDOW_CLAMP => {
-            drop(value.int()?)
+            value.int()?;
         }
         _ => return Err(Errno::ENOPROTOOPT),
     }

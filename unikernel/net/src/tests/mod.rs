@@ -6,6 +6,7 @@ mod fuzz;
 mod neighbors;
 mod options;
 mod tcp;
+mod times;
 mod transfer;
 mod udp;
 

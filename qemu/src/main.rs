@@ -1,2 +1,42 @@
-//! Under construction.
-fn main() {}
+//! The host side: builds appliances, boots them under QEMU, tests and measures them.
+//!
+//! - [`cli`]: the command line; [`project`]: where things are, and building them;
+//! - [`machine`]: QEMU's arguments; [`vm`]: one guest from start to end, cleaned up whatever happens;
+//! - [`run`]: `make run`; [`guest_tests`] and [`http_tests`]: `make test`; [`bench`]: `make bench`;
+//! - [`cpio`]: folders as initrd archives.
+
+#![forbid(unsafe_code)]
+
+mod bench;
+mod cli;
+mod cpio;
+mod guest_tests;
+mod http;
+mod http_tests;
+mod machine;
+mod project;
+mod run;
+mod vm;
+
+use std::process::ExitCode;
+
+use cli::Command;
+
+fn main() -> ExitCode {
+    let outcome = cli::parse().and_then(|command| match command {
+        Command::Help => {
+            print!("{}", cli::HELP);
+            Ok(0)
+        }
+        Command::Run(options) => run::run(&options),
+        Command::Test(options) => guest_tests::run(&options),
+        Command::Bench(options) => bench::run(&options),
+    });
+    match outcome {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! The command line of the runner.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail};
+use lexopt::prelude::*;
+
+use crate::machine::{Accelerator, Kind};
+
+/// What `--help` prints.
+pub(crate) const HELP: &str = "\
+usage: qemu <command> [options]
+
+  run APP      build an appliance and boot it; ends with the app's exit code
+  test [NAME]  run the guest tests (all, or those whose name contains NAME)
+  bench        measure against a Linux guest that runs the same ELF
+
+options of run:
+  --machine q35|microvm|pc   what to boot on (q35)
+  --memory MIB               memory of the guest (256)
+  --port HOST[:GUEST]        forward a TCP port (8080:8080)
+  --no-net                   no network device
+  --initrd PATH              a cpio archive, or a folder to pack into one
+  --append WORDS             words for the kernel's command line
+  --accel auto|tcg|kvm       how the guest is executed (auto)
+  --time-out SECONDS         end the guest after this time
+  --gdb                      wait for a debugger on port 1234
+  --verbose                  show QEMU's command line
+  -- ARGS                    arguments for the app
+
+options of bench:
+  --apps http,http-mio       which appliances (http,http-mio,http-axum)
+  --connections 1,64         how many connections (1,16,64,256)
+  --rounds N                 rounds, of which the median counts (3)
+  --seconds N                length of one measurement (3)
+  --skip NAME,...            leave out: boot, memory, burst, sequential, idle
+";
+
+/// What to do.
+pub(crate) enum Command {
+    Help,
+    Run(RunOptions),
+    Test(TestOptions),
+    Bench(BenchOptions),
+}
+
+/// How to boot one appliance.
+#[derive(Clone, Debug)]
+pub(crate) struct RunOptions {
+    pub(crate) app: String,
+    pub(crate) machine: Kind,
+    pub(crate) memory_mib: u64,
+    /// Host and guest port; `None` without a network.
+    pub(crate) ports: Option<(u16, u16)>,
+    pub(crate) initrd: Option<PathBuf>,
+    pub(crate) append: String,
+    pub(crate) accelerator: Accelerator,
+    pub(crate) time_out: Option<Duration>,
+    pub(crate) waits_for_gdb: bool,
+    pub(crate) is_verbose: bool,
+    pub(crate) app_arguments: Vec<String>,
+}
+
+/// Which guest tests to run.
+#[derive(Debug, Default)]
+pub(crate) struct TestOptions {
+    pub(crate) filter: Option<String>,
+}
+
+/// What to measure.
+#[derive(Clone, Debug)]
+pub(crate) struct BenchOptions {
+    pub(crate) apps: Vec<String>,
+    pub(crate) connections: Vec<u32>,
+    pub(crate) rounds: usize,
+    pub(crate) seconds: u64,
+    pub(crate) skip: Vec<String>,
+}
+
+/// Reads the process's arguments.
+pub(crate) fn parse() -> Result<Command> {
+    let mut parser = lexopt::Parser::from_env();
+    match parser.next()? {
+        None | Some(Long("help") | Short('h')) => Ok(Command::Help),
+        Some(Value(command)) => match command.to_str() {
+            Some("run") => parse_run(&mut parser).map(Command::Run),
+            Some("test") => parse_test(&mut parser).map(Command::Test),
+            Some("bench") => parse_bench(&mut parser).map(Command::Bench),
+            Some("help") => Ok(Command::Help),
+            _ => bail!("no command `{}`: there are run, test and bench", command.to_string_lossy()),
+        },
+        Some(other) => Err(unexpected(&other)),
+    }
+}
+
+fn unexpected(argument: &lexopt::Arg<'_>) -> anyhow::Error {
+    let shown = match argument {
+        Short(letter) => format!("-{letter}"),
+        Long(name) => format!("--{name}"),
+        Value(value) => value.to_string_lossy().into_owned(),
+    };
+    anyhow!("unknown option `{shown}`: `cargo run -p qemu -- --help` lists what there is")
+}
+
+fn parse_run(parser: &mut lexopt::Parser) -> Result<RunOptions> {
+    let mut options = RunOptions {
+        app: String::new(),
+        machine: Kind::Q35,
+        memory_mib: 256,
+        ports: Some((8080, 8080)),
+        initrd: None,
+        append: String::new(),
+        accelerator: Accelerator::Auto,
+        time_out: None,
+        waits_for_gdb: false,
+        is_verbose: false,
+        app_arguments: Vec::new(),
+    };
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Value(app) if options.app.is_empty() => options.app = app.string()?,
+            // lexopt hands out what follows `--` as plain values.
+            Value(argument) => options.app_arguments.push(argument.string()?),
+            Long("machine") => options.machine = value(parser, "machine")?,
+            Long("memory") => options.memory_mib = memory(&parser.value()?.string()?)?,
+            Long("port") => options.ports = Some(ports(&parser.value()?.string()?)?),
+            Long("no-net") => options.ports = None,
+            Long("initrd") => options.initrd = Some(parser.value()?.into()),
+            Long("append") => options.append = parser.value()?.string()?,
+            Long("accel") => options.accelerator = value(parser, "accel")?,
+            Long("time-out") => options.time_out = Some(Duration::from_secs(value(parser, "time-out")?)),
+            Long("gdb") => options.waits_for_gdb = true,
+            Long("verbose") => options.is_verbose = true,
+            other => return Err(unexpected(&other)),
+        }
+    }
+    if options.app.is_empty() {
+        bail!("which app? For example: `make run APP=hello`");
+    }
+    Ok(options)
+}
+
+fn value<T: FromStr>(parser: &mut lexopt::Parser, name: &str) -> Result<T>
+where
+    T::Err: std::fmt::Display,
+{
+    let text = parser.value()?.string()?;
+    text.parse().map_err(|error| anyhow!("--{name} {text}: {error}"))
+}
+
+/// A size in MiB, with an optional M or G.
+fn memory(text: &str) -> Result<u64> {
+    let (digits, factor) = match text.strip_suffix(['G', 'g']) {
+        Some(digits) => (digits, 1024),
+        None => (text.strip_suffix(['M', 'm']).unwrap_or(text), 1),
+    };
+    let number: u64 = digits.parse().with_context(|| format!("--memory {text}: a number of MiB, such as 256"))?;
+    Ok(number * factor)
+}
+
+fn ports(text: &str) -> Result<(u16, u16)> {
+    let (host, guest) = text.split_once(':').unwrap_or((text, "8080"));
+    let parse = |port: &str| port.parse().with_context(|| format!("--port {text}: HOST or HOST:GUEST"));
+    Ok((parse(host)?, parse(guest)?))
+}
+
+fn parse_test(parser: &mut lexopt::Parser) -> Result<TestOptions> {
+    let mut options = TestOptions::default();
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Value(filter) => options.filter = Some(filter.string()?),
+            other => return Err(unexpected(&other)),
+        }
+    }
+    Ok(options)
+}
+
+fn parse_bench(parser: &mut lexopt::Parser) -> Result<BenchOptions> {
+    let list = |text: String| text.split(',').map(str::to_owned).collect::<Vec<_>>();
+    let mut options = BenchOptions {
+        apps: list("http,http-mio,http-axum".into()),
+        connections: vec![1, 16, 64, 256],
+        rounds: 3,
+        seconds: 3,
+        skip: Vec::new(),
+    };
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("apps") => options.apps = list(parser.value()?.string()?),
+            Long("connections") => {
+                let text = parser.value()?.string()?;
+                let numbers: Result<_, _> = text.split(',').map(str::parse).collect();
+                options.connections = numbers.with_context(|| format!("--connections {text}"))?;
+            }
+            Long("rounds") => options.rounds = value(parser, "rounds")?,
+            Long("seconds") => options.seconds = value(parser, "seconds")?,
+            Long("skip") => options.skip = list(parser.value()?.string()?),
+            other => return Err(unexpected(&other)),
+        }
+    }
+    Ok(options)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_takes_units() {
+        assert_eq!(memory("16").unwrap(), 16);
+        assert_eq!(memory("64M").unwrap(), 64);
+        assert_eq!(memory("2G").unwrap(), 2048);
+        assert!(memory("much").is_err());
+    }
+
+    #[test]
+    fn ports_default_to_the_apps_own() {
+        assert_eq!(ports("9000").unwrap(), (9000, 8080));
+        assert_eq!(ports("9000:80").unwrap(), (9000, 80));
+        assert!(ports("70000").is_err());
+    }
+}

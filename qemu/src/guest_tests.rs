@@ -1,0 +1,223 @@
+//! `test`: small programs that first pass on Linux, then booted; the exit code is the verdict.
+//!
+//! `apps/guest-tests/tests.toml` lists them. A test that fails leaves its console in
+//! `target/guest-tests/`.
+
+use std::process::Command;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde::Deserialize;
+
+use crate::cli::TestOptions;
+use crate::machine::{Kind, Machine, Net};
+use crate::vm::{self, Console, Vm};
+use crate::{http_tests, project, run};
+
+/// Guests at once: one a core of a small machine.
+const WORKERS: usize = 2;
+const DEFAULT_SECONDS: u64 = 60;
+
+/// `tests.toml`.
+#[derive(Deserialize)]
+struct Manifest {
+    test: Vec<GuestTest>,
+}
+
+/// One program and what is expected of it.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct GuestTest {
+    /// The binary of package `guest-tests`, or of an app.
+    name: String,
+    #[serde(default)]
+    args: Vec<String>,
+    /// The exit code, 128 + signal for a death by signal.
+    #[serde(default)]
+    exit: u8,
+    /// What the guest's console must show.
+    #[serde(default)]
+    console: Vec<String>,
+    /// False for attacks and for what only the kernel does.
+    #[serde(default = "yes")]
+    linux: bool,
+    #[serde(default = "common_machines")]
+    machines: Vec<String>,
+    #[serde(default)]
+    append: String,
+    /// A folder below `apps/guest-tests`.
+    initrd: Option<String>,
+    #[serde(default)]
+    network: bool,
+    #[serde(default = "default_memory")]
+    memory_mib: u64,
+    #[serde(default = "default_seconds")]
+    seconds: u64,
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn common_machines() -> Vec<String> {
+    vec!["microvm".into(), "q35".into()]
+}
+
+fn default_memory() -> u64 {
+    256
+}
+
+fn default_seconds() -> u64 {
+    DEFAULT_SECONDS
+}
+
+/// One run of one test.
+struct Job<'a> {
+    test: &'a GuestTest,
+    /// `None` for Linux.
+    machine: Option<Kind>,
+}
+
+/// Runs all tests whose names contain the filter; answers the process's exit code.
+pub(crate) fn run(options: &TestOptions) -> Result<u8> {
+    let path = project::root().join("apps/guest-tests/tests.toml");
+    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let manifest: Manifest = toml::from_str(&text).with_context(|| format!("in {}", path.display()))?;
+    let is_chosen = |name: &str| options.filter.as_ref().is_none_or(|filter| name.contains(filter.as_str()));
+    for package in ["guest-tests", "hello", "http", "http-mio", "http-axum"] {
+        project::build(package)?;
+    }
+    let mut jobs = Vec::new();
+    for test in manifest.test.iter().filter(|test| is_chosen(&test.name)) {
+        jobs.extend(test.linux.then_some(Job { test, machine: None }));
+        for machine in &test.machines {
+            jobs.push(Job { test, machine: Some(machine.parse()?) });
+        }
+    }
+    let (mut passed, mut failed) = run_jobs(&jobs)?;
+    for (name, check) in http_tests::all() {
+        if is_chosen(&name) {
+            let is_good = report(&name, Instant::now(), check());
+            passed += usize::from(is_good);
+            failed += usize::from(!is_good);
+        }
+    }
+    println!("{passed} passed, {failed} failed");
+    ensure!(passed + failed > 0, "no test has this name");
+    Ok(u8::from(failed > 0))
+}
+
+/// Runs jobs on a few workers; answers how many passed and failed.
+fn run_jobs(jobs: &[Job<'_>]) -> Result<(usize, usize)> {
+    project::work_dir("guest-tests")?;
+    let (next, failed) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let printing = Mutex::new(());
+    thread::scope(|scope| {
+        for _ in 0..WORKERS {
+            scope.spawn(|| {
+                while let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let started = Instant::now();
+                    let outcome = job.run();
+                    let _guard = printing.lock();
+                    if !report(&job.title(), started, outcome) {
+                        failed.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+            });
+        }
+    });
+    let failed = failed.into_inner();
+    Ok((jobs.len() - failed, failed))
+}
+
+/// Prints a line; true if the test passed.
+fn report(title: &str, started: Instant, outcome: Result<()>) -> bool {
+    let seconds = started.elapsed().as_secs_f32();
+    match &outcome {
+        Ok(()) => println!("ok      {title} ({seconds:.1} s)"),
+        Err(error) => println!("FAILED  {title} ({seconds:.1} s): {error:#}"),
+    }
+    outcome.is_ok()
+}
+
+impl Job<'_> {
+    fn title(&self) -> String {
+        let arguments = self.test.args.join(" ");
+        let place = self.machine.map_or("linux".to_owned(), |kind| kind.to_string());
+        format!("{} {arguments} [{place}]", self.test.name).replace("  ", " ")
+    }
+
+    fn run(&self) -> Result<()> {
+        match self.machine {
+            None => self.run_on_linux(),
+            Some(kind) => self.boot(kind),
+        }
+    }
+
+    fn run_on_linux(&self) -> Result<()> {
+        use std::os::unix::process::ExitStatusExt;
+        let output = Command::new("timeout")
+            .arg(self.test.seconds.to_string())
+            .arg(project::image(&self.test.name))
+            .args(&self.test.args)
+            .output()
+            .context("cannot run it")?;
+        let signal_code = output.status.signal().map(|signal| 128 + signal);
+        let code = output.status.code().or(signal_code);
+        if code != Some(i32::from(self.test.exit)) {
+            let text = String::from_utf8_lossy(&output.stderr).into_owned();
+            bail!("ended with {code:?} instead of {}: {}", self.test.exit, vm::last_lines(&text, 4));
+        }
+        Ok(())
+    }
+
+    fn boot(&self, kind: Kind) -> Result<()> {
+        let test = self.test;
+        let mut machine = Machine::new(kind, &project::image(&test.name));
+        machine.memory_mib = test.memory_mib;
+        machine.append = test.append.clone();
+        if !test.args.is_empty() {
+            machine.append = format!("{} -- {}", test.append, test.args.join(" "));
+        }
+        if let Some(folder) = &test.initrd {
+            let folder = project::root().join("apps/guest-tests").join(folder);
+            machine.initrd = Some(run::initrd_file(&folder, &format!("{}-{kind}", test.name))?);
+        }
+        if test.network {
+            machine.net = Net::User(free_port()?, 8080);
+        }
+        let mut guest = Vm::start(&machine, Console::Recorded)?;
+        let ending = guest.wait(Some(Duration::from_secs(test.seconds)))?;
+        let console = guest.console();
+        let outcome = match ending {
+            Some(ending) => test.judge(ending.code, &console),
+            None => Err(anyhow::anyhow!("not over after {} s", test.seconds)),
+        };
+        if outcome.is_err() {
+            let title = self.title().replace([' ', '/'], "_");
+            let path = project::work_dir("guest-tests")?.join(format!("{title}.log"));
+            vm::save_console(&path, &console)?;
+            return outcome.with_context(|| format!("console in {}", path.display()));
+        }
+        outcome
+    }
+}
+
+impl GuestTest {
+    fn judge(&self, code: Option<u8>, console: &str) -> Result<()> {
+        ensure!(!console.contains("KERNEL PANIC"), "the kernel panicked");
+        ensure!(code == Some(self.exit), "ended with {code:?} instead of {}", self.exit);
+        for expected in &self.console {
+            ensure!(console.contains(expected.as_str()), "the console does not show {expected:?}");
+        }
+        Ok(())
+    }
+}
+
+/// A port of this host that nobody uses.
+pub(crate) fn free_port() -> Result<u16> {
+    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}

@@ -1,0 +1,91 @@
+//! Just enough of an HTTP client: connect, send bytes, read one response.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+/// How long a peer may be silent.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A response.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Response {
+    pub(crate) status: u16,
+    pub(crate) body: String,
+}
+
+/// A client's end of a connection.
+pub(crate) struct Client {
+    stream: BufReader<TcpStream>,
+}
+
+impl Client {
+    /// Connects.
+    pub(crate) fn connect(address: SocketAddr) -> Result<Self> {
+        let stream = TcpStream::connect_timeout(&address, PATIENCE).context("cannot connect")?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        stream.set_nodelay(true)?;
+        Ok(Self { stream: BufReader::new(stream) })
+    }
+
+    /// Sends bytes as they are.
+    pub(crate) fn send(&mut self, bytes: &[u8]) -> Result<()> {
+        self.stream.get_mut().write_all(bytes).context("cannot send")
+    }
+
+    /// Asks for a path and reads the answer.
+    pub(crate) fn get(&mut self, path: &str) -> Result<Response> {
+        self.send(format!("GET {path} HTTP/1.1\r\nHost: appliance\r\n\r\n").as_bytes())?;
+        self.response()
+    }
+
+    /// Reads one response with its body.
+    pub(crate) fn response(&mut self) -> Result<Response> {
+        let mut line = String::new();
+        self.stream.read_line(&mut line).context("no response")?;
+        let status = line.split(' ').nth(1).and_then(|code| code.parse().ok());
+        let status = status.with_context(|| format!("not a status line: {line:?}"))?;
+        let mut length = 0;
+        loop {
+            line.clear();
+            ensure!(self.stream.read_line(&mut line)? != 0, "the head was cut short");
+            if line.trim().is_empty() {
+                break;
+            }
+            if let Some((name, value)) = line.split_once(':')
+                && name.eq_ignore_ascii_case("content-length")
+            {
+                length = value.trim().parse().context("a length that is no number")?;
+            }
+        }
+        let mut body = vec![0; length];
+        self.stream.read_exact(&mut body).context("the body was cut short")?;
+        Ok(Response { status, body: String::from_utf8_lossy(&body).into_owned() })
+    }
+
+    /// True if the peer has ended the connection.
+    pub(crate) fn is_closed_by_peer(&mut self) -> bool {
+        let mut rest = Vec::new();
+        // A reset is an end too.
+        self.stream.read_to_end(&mut rest).is_ok_and(|_| true) || rest.is_empty()
+    }
+}
+
+/// One request on a connection of its own.
+pub(crate) fn get(address: SocketAddr, path: &str) -> Result<Response> {
+    Client::connect(address)?.get(path)
+}
+
+/// True if the address answers `GET /` with success right now.
+pub(crate) fn answers(address: SocketAddr) -> bool {
+    let probe = || -> Result<bool> {
+        let stream = TcpStream::connect_timeout(&address, Duration::from_millis(200))?;
+        stream.set_read_timeout(Some(Duration::from_millis(500)))?;
+        let mut client = Client { stream: BufReader::new(stream) };
+        Ok(client.get("/")?.status == 200)
+    };
+    probe().unwrap_or(false)
+}

@@ -1,0 +1,207 @@
+//! Tests from the network's side: clients, good and bad, against the booted servers.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::guest_tests::free_port;
+use crate::http::{self, Client};
+use crate::machine::{Kind, Machine, Net};
+use crate::project;
+use crate::run::initrd_file;
+use crate::vm::{Console, Vm};
+
+/// A name and what it does.
+type NamedTest = (String, Box<dyn Fn() -> Result<()>>);
+
+const SERVERS: [&str; 3] = ["http", "http-mio", "http-axum"];
+const BOOT_TIME_OUT: Duration = Duration::from_secs(30);
+
+/// All of them.
+pub(crate) fn all() -> Vec<NamedTest> {
+    let mut tests: Vec<NamedTest> = Vec::new();
+    for server in SERVERS {
+        for kind in [Kind::Q35, Kind::Microvm] {
+            tests.push((format!("{server}_serves [{kind}]"), Box::new(move || serves(server, kind))));
+        }
+    }
+    tests.push(("http_serves [pc]".into(), Box::new(|| serves("http", Kind::Pc))));
+    tests.push(("http_static_files".into(), Box::new(static_files)));
+    tests.push(("http_many_connections_one_after_another".into(), Box::new(sequential_connections)));
+    tests.push(("http_small_memory".into(), Box::new(small_memory)));
+    tests.push(("boot_unknown_option".into(), Box::new(unknown_option)));
+    tests.push(("boot_absurd_memory".into(), Box::new(absurd_memory)));
+    tests
+}
+
+/// A booted server.
+struct Server {
+    guest: Vm,
+    address: SocketAddr,
+}
+
+impl Server {
+    fn boot(app: &str, kind: Kind, memory_mib: u64) -> Result<Self> {
+        let mut machine = Machine::new(kind, &project::image(app));
+        let port = free_port()?;
+        machine.net = Net::User(port, 8080);
+        machine.memory_mib = memory_mib;
+        let files = project::root().join("apps").join(app).join("initrd");
+        if files.is_dir() {
+            machine.initrd = Some(initrd_file(&files, &format!("{app}-{kind}"))?);
+        }
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        let guest = Vm::start(&machine, Console::Recorded)?;
+        guest.wait_until(BOOT_TIME_OUT, || http::answers(address))?;
+        Ok(Self { guest, address })
+    }
+
+    /// After whatever was done to it: it still answers, and nothing has panicked.
+    fn check_alive(&self) -> Result<()> {
+        let response = http::get(self.address, "/").context("it does not answer any more")?;
+        ensure!(response.body == "Hello, World!", "it answers {response:?}");
+        ensure!(!self.guest.console().contains("KERNEL PANIC"), "the kernel panicked");
+        Ok(())
+    }
+}
+
+/// Routes, keep-alive, pipelining, garbage, half-open and abandoned connections, a burst.
+fn serves(app: &str, kind: Kind) -> Result<()> {
+    let server = Server::boot(app, kind, 128)?;
+    let mut client = Client::connect(server.address)?;
+    for _ in 0..3 {
+        ensure!(client.get("/")?.body == "Hello, World!");
+        ensure!(client.get("/json")?.body == r#"{"message":"Hello, World!"}"#);
+        ensure!(client.get("/nothing")?.status == 404);
+    }
+    pipelining(server.address)?;
+    garbage(server.address)?;
+    abandoned(server.address)?;
+    burst(server.address, 200)?;
+    server.check_alive()
+}
+
+fn pipelining(address: SocketAddr) -> Result<()> {
+    const REQUESTS: usize = 20;
+    let mut client = Client::connect(address)?;
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n".repeat(REQUESTS).as_bytes())?;
+    for index in 0..REQUESTS {
+        let response = client.response().with_context(|| format!("pipelined response {index}"))?;
+        ensure!(response.body == "Hello, World!");
+    }
+    Ok(())
+}
+
+fn garbage(address: SocketAddr) -> Result<()> {
+    let long_head = format!("GET / HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(100_000));
+    let bad: [&[u8]; 5] = [b"\0\0\0\0\r\n\r\n", b"GET\r\n\r\n", b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", long_head.as_bytes()];
+    for bytes in bad {
+        let mut client = Client::connect(address)?;
+        // The server may hang up before all is sent.
+        let _ = client.send(bytes);
+        let status = client.response().map(|response| response.status);
+        ensure!(!matches!(status, Ok(200)), "garbage was served: {:?}", String::from_utf8_lossy(&bytes[..bytes.len().min(20)]));
+    }
+    Ok(())
+}
+
+/// Connections that say nothing, half a request, or vanish before the answer.
+fn abandoned(address: SocketAddr) -> Result<()> {
+    let _silent: Vec<Client> = (0..20).map(|_| Client::connect(address)).collect::<Result<_>>()?;
+    for _ in 0..20 {
+        Client::connect(address)?.send(b"GET / HTT")?;
+        Client::connect(address)?.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")?;
+    }
+    ensure!(http::get(address, "/")?.status == 200, "others were not served meanwhile");
+    Ok(())
+}
+
+/// Many connections at once, each served.
+fn burst(address: SocketAddr, count: usize) -> Result<()> {
+    let mut clients: Vec<Client> = (0..count).map(|_| Client::connect(address)).collect::<Result<_>>()?;
+    for client in &mut clients {
+        client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")?;
+    }
+    for client in &mut clients {
+        ensure!(client.response()?.status == 200);
+    }
+    Ok(())
+}
+
+fn static_files() -> Result<()> {
+    let server = Server::boot("http", Kind::Microvm, 64)?;
+    let page = http::get(server.address, "/static/index.html")?;
+    let expected = std::fs::read_to_string(project::root().join("apps/http/initrd/www/index.html"))?;
+    ensure!(page.status == 200 && page.body == expected, "the page is not the file: {page:?}");
+    for path in ["/static/../secret", "/static/%2e%2e/secret", "/static/none.html", "/static//etc/hosts"] {
+        let status = http::get(server.address, path)?.status;
+        ensure!(status == 404 || status == 400, "{path} answered {status}");
+    }
+    server.check_alive()
+}
+
+/// The kernel's counter for used memory, in bytes.
+fn used_memory(address: SocketAddr) -> Result<i64> {
+    let metrics = http::get(address, "/metrics")?.body;
+    let line = metrics.lines().find(|line| line.starts_with("unikernel_memory_free_bytes "));
+    let value = line.and_then(|line| line.split(' ').nth(1)?.parse::<i64>().ok());
+    value.map(|free| -free).context("/metrics does not tell the free memory")
+}
+
+/// Connect, request, close, many times: no failure, and no memory is lost.
+fn sequential_connections() -> Result<()> {
+    const WARM_UP: usize = 300;
+    const CONNECTIONS: usize = 3000;
+    /// Caches may still settle.
+    const ALLOWED_GROWTH: i64 = 256 * 1024;
+    let server = Server::boot("http", Kind::Microvm, 64)?;
+    let request_some = |count: usize| -> Result<()> {
+        for index in 0..count {
+            let response = http::get(server.address, "/").with_context(|| format!("connection {index}"))?;
+            ensure!(response.status == 200);
+        }
+        Ok(())
+    };
+    request_some(WARM_UP)?;
+    let before = used_memory(server.address)?;
+    request_some(CONNECTIONS)?;
+    let growth = used_memory(server.address)? - before;
+    ensure!(growth <= ALLOWED_GROWTH, "memory grew by {growth} bytes");
+    server.check_alive()
+}
+
+/// Boots in 16 MiB and serves 256 connections.
+fn small_memory() -> Result<()> {
+    let server = Server::boot("http", Kind::Microvm, 16)?;
+    burst(server.address, 256)?;
+    server.check_alive()
+}
+
+/// Boots the hello image; answers exit code and console.
+fn boot_hello(memory_mib: u64, append: &str) -> Result<(Option<u8>, String)> {
+    let mut machine = Machine::new(Kind::Microvm, &project::image("hello"));
+    machine.memory_mib = memory_mib;
+    machine.append = append.to_owned();
+    let mut guest = Vm::start(&machine, Console::Recorded)?;
+    let ending = guest.wait(Some(BOOT_TIME_OUT))?.context("it did not end")?;
+    Ok((ending.code, ending.console))
+}
+
+fn unknown_option() -> Result<()> {
+    let (code, console) = boot_hello(64, "lgo=debug")?;
+    ensure!(code == Some(125), "ended with {code:?}");
+    ensure!(console.contains("unknown option `lgo=debug`; did you mean `log=`?"), "it says: {console}");
+    Ok(())
+}
+
+/// Too little memory is told, not suffered; much is fine.
+fn absurd_memory() -> Result<()> {
+    for memory_mib in [5, 6, 8] {
+        let (code, console) = boot_hello(memory_mib, "")?;
+        ensure!(code.is_some(), "{memory_mib} MiB ended without a word: {console}");
+    }
+    let (code, _) = boot_hello(6000, "")?;
+    ensure!(code == Some(0), "6000 MiB ended with {code:?}");
+    Ok(())
+}

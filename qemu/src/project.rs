@@ -1,0 +1,71 @@
+//! Where things are in the working copy, and building them.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+/// The target that every image is built for.
+const TARGET: &str = "x86_64-unknown-linux-musl";
+
+/// The workspace's folder.
+pub(crate) fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("qemu/ lies in the workspace").to_owned()
+}
+
+/// Cargo's target folder.
+pub(crate) fn target_dir() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+}
+
+/// A folder for what the runner writes.
+pub(crate) fn work_dir(name: &str) -> Result<PathBuf> {
+    let dir = target_dir().join(name);
+    std::fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
+    Ok(dir)
+}
+
+/// The names of the appliances.
+pub(crate) fn apps() -> Vec<String> {
+    let entries = std::fs::read_dir(root().join("apps")).into_iter().flatten().flatten();
+    let mut names: Vec<String> = entries
+        .filter(|entry| entry.path().join("Cargo.toml").exists())
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .filter(|name| name != "guest-tests")
+        .collect();
+    names.sort();
+    names
+}
+
+/// The one ELF of an app or guest test.
+pub(crate) fn image(name: &str) -> PathBuf {
+    target_dir().join(TARGET).join("release").join(name)
+}
+
+/// Builds a package; answers nothing, the images lie where [`image`] says.
+pub(crate) fn build(package: &str) -> Result<()> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = Command::new(cargo)
+        .current_dir(root())
+        .args(["build", "--release", "--quiet", "-p", package])
+        .status()
+        .context("cannot run cargo")?;
+    if !status.success() {
+        bail!("`cargo build --release -p {package}` failed; its messages are above");
+    }
+    Ok(())
+}
+
+/// Builds an app and answers its image.
+pub(crate) fn build_app(name: &str) -> Result<PathBuf> {
+    let known = apps();
+    if !known.iter().any(|app| app == name) {
+        bail!("there is no app `{name}`: apps/ has {}", known.join(", "));
+    }
+    build(name)?;
+    let path = image(name);
+    if !path.exists() {
+        bail!("the build made no image at {}", path.display());
+    }
+    Ok(path)
+}

@@ -1,0 +1,131 @@
+//! `run`: boots one appliance for a person.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use crate::cli::RunOptions;
+use crate::cpio::Archive;
+use crate::machine::{Machine, Net, QEMU};
+use crate::vm::{Console, Vm, end_on_interrupt};
+use crate::{http, project};
+
+/// Exit code of the runner when it was interrupted, as shells have it.
+const INTERRUPTED: u8 = 130;
+/// Exit code when the guest did not end in time (timeout(1)).
+const TIMED_OUT: u8 = 124;
+
+/// Builds, boots, and waits; answers the app's exit code.
+pub(crate) fn run(options: &RunOptions) -> Result<u8> {
+    let kernel = project::build_app(&options.app)?;
+    let machine = machine(options, &kernel)?;
+    if options.is_verbose {
+        eprintln!("{QEMU} {}", machine.arguments().join(" "));
+    }
+    if let Net::User(port, _) = machine.net {
+        check_port(port)?;
+    }
+    if options.waits_for_gdb {
+        eprintln!("waiting for gdb: `make gdb APP={}` in another terminal", options.app);
+    }
+    let mut vm = Vm::start(&machine, Console::Shared)?;
+    let was_interrupted = end_on_interrupt(&vm)?;
+    if let Net::User(port, _) = machine.net {
+        announce_readiness(port, vm.started());
+    }
+    let ending = vm.wait(options.time_out)?;
+    if was_interrupted.load(Ordering::SeqCst) {
+        eprintln!("interrupted: the guest is ended");
+        return Ok(INTERRUPTED);
+    }
+    match ending {
+        Some(ending) => match ending.code {
+            Some(code) => Ok(code),
+            None => bail!("QEMU ended without the app's exit code; its last words are above"),
+        },
+        None => {
+            eprintln!("time is over: the guest is ended");
+            Ok(TIMED_OUT)
+        }
+    }
+}
+
+fn machine(options: &RunOptions, kernel: &Path) -> Result<Machine> {
+    let mut machine = Machine::new(options.machine, kernel);
+    machine.accelerator = options.accelerator;
+    machine.memory_mib = options.memory_mib;
+    machine.append = command_line(&options.append, &options.app_arguments);
+    machine.net = options.ports.map_or(Net::None, |(host, guest)| Net::User(host, guest));
+    let default_initrd = project::root().join("apps").join(&options.app).join("initrd");
+    let initrd = options.initrd.clone().or_else(|| default_initrd.is_dir().then_some(default_initrd));
+    machine.initrd = initrd.map(|path| initrd_file(&path, &options.app)).transpose()?;
+    if options.waits_for_gdb {
+        machine.extra = ["-s", "-S"].map(str::to_owned).to_vec();
+    }
+    Ok(machine)
+}
+
+/// Kernel words, `--`, app arguments, with quotes where words have spaces.
+fn command_line(words: &str, arguments: &[String]) -> String {
+    let mut line = words.to_owned();
+    if !arguments.is_empty() {
+        line.push_str(" --");
+        for argument in arguments {
+            line.push_str(&format!(" \"{argument}\""));
+        }
+    }
+    line.trim().to_owned()
+}
+
+/// An archive as it is, or a folder packed into one.
+pub(crate) fn initrd_file(path: &Path, name: &str) -> Result<PathBuf> {
+    if !path.exists() {
+        bail!("there is no initrd at {}", path.display());
+    }
+    if path.is_file() {
+        return Ok(path.to_owned());
+    }
+    let mut archive = Archive::default();
+    archive.add_folder(path, "")?;
+    let packed = project::work_dir("initrd")?.join(format!("{name}.cpio"));
+    std::fs::write(&packed, archive.finish()).with_context(|| format!("cannot write {}", packed.display()))?;
+    Ok(packed)
+}
+
+/// A taken port would show only as a QEMU error; say what to do instead.
+fn check_port(port: u16) -> Result<()> {
+    match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+        Ok(_) => Ok(()),
+        Err(error) => bail!("port {port} of this host is taken ({error}): choose another, as in `make run PORT={}`", port.wrapping_add(1)),
+    }
+}
+
+/// Tells, once, when the appliance answers. Programs without a server never do, and need not.
+fn announce_readiness(port: u16, started: std::time::Instant) {
+    thread::spawn(move || {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        for _ in 0..600 {
+            if http::answers(address) {
+                let time = started.elapsed().as_millis();
+                eprintln!("ready after {time} ms: http://{address}/ (Ctrl-C ends it)");
+                return;
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn app_arguments_are_quoted_behind_two_dashes() {
+        assert_eq!(command_line("log=debug", &[]), "log=debug");
+        assert_eq!(command_line("", &["a b".into(), "c".into()]), "-- \"a b\" \"c\"");
+    }
+}

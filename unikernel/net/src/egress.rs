@@ -20,6 +20,9 @@ use crate::wire;
 /// How often loopback may answer itself in one flush; what is left waits for the next.
 const LOOPBACK_ROUNDS: usize = 64;
 
+/// smoltcp's least retransmission time-out (`RTTE_MIN_RTO`).
+const LEAST_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// How a visit to a flow ended.
 enum Visit {
     /// It has sent all it may; it wants to be looked at again then.
@@ -245,12 +248,20 @@ fn send<D: Device + ?Sized>(
     now: Instant,
 ) -> (Visit, bool) {
     let mut has_sent = false;
+    let is_single = flow.fits_segment(flow.socket().send_queue());
     loop {
         let result = interface.poll_egress(now, outbound, &mut flow.sockets);
         if outbound.exhausted {
             return (Visit::Blocked, has_sent);
         }
         has_sent |= result == PollResult::SocketStateChanged;
+        flow.is_unsent &= !has_sent;
+        if has_sent && is_single && flow.socket().state() == State::Established {
+            // The usual response: it was all there was, and it carried the acknowledgement. What
+            // falls due next cannot do so within a second, the least retransmission time-out; then
+            // the flow is asked. If the peer's window was too small for it, the peer speaks next.
+            return (Visit::Done(now + LEAST_TIMEOUT), has_sent);
+        }
         let next = interface.poll_at(now, &flow.sockets).unwrap_or(NEVER);
         if next > now {
             return (Visit::Done(next), has_sent);

@@ -70,6 +70,11 @@ pub(crate) struct Flow {
     pub(crate) remote: SocketAddr,
     pub(crate) owner: Owner,
     pub(crate) path: Path,
+    /// The largest payload of a segment to the peer, at most.
+    pub(crate) mss: usize,
+    /// All that the send buffer holds was put there since it was last empty, and nothing of it
+    /// was sent.
+    pub(crate) is_unsent: bool,
     /// In the list of flows that may have something to send.
     pub(crate) is_dirty: bool,
     /// In the list of events.
@@ -130,6 +135,8 @@ impl Flow {
             remote: origin.remote,
             owner: origin.owner,
             path: origin.path,
+            mss: 0,
+            is_unsent: false,
             is_dirty: false,
             has_event: false,
             timer_at: NEVER,
@@ -183,6 +190,12 @@ impl Flow {
             _ => keep_alive.map(|keep_alive| keep_alive.give_up),
         };
         socket.set_timeout(timeout);
+    }
+
+    /// True if one segment takes all that there is to send.
+    #[inline]
+    pub(crate) fn fits_segment(&self, queued: usize) -> bool {
+        self.is_unsent && queued <= self.mss
     }
 
     /// A time-out has shown that the way is congested: slow down from here on. Until then the send

@@ -21,11 +21,21 @@ pub(crate) enum Route {
 /// The addresses of this machine.
 pub(crate) struct Addresses {
     pub(crate) net: NetConfig,
+    /// Our IPv4 address and the broadcast address of its network, read with each packet.
+    own_v4: Option<Ipv4Addr>,
+    broadcast_v4: Option<Ipv4Addr>,
 }
 
 impl Addresses {
     pub(crate) fn new(mac: EthernetAddress, has_nic: bool) -> Self {
-        Self { net: NetConfig { ipv4: None, ipv6: has_nic.then(|| link_local(mac)) } }
+        let net = NetConfig { ipv4: None, ipv6: has_nic.then(|| link_local(mac)) };
+        Self { net, own_v4: None, broadcast_v4: None }
+    }
+
+    pub(crate) fn set_ipv4(&mut self, config: Option<Ipv4Config>) {
+        self.own_v4 = config.as_ref().map(|config| config.address.address());
+        self.broadcast_v4 = config.as_ref().and_then(|config| config.address.broadcast());
+        self.net.ipv4 = config;
     }
 
     /// True for an address that is ours, loopback included.
@@ -39,17 +49,14 @@ impl Addresses {
 
     #[inline]
     pub(crate) fn is_own_v4(&self, address: Ipv4Addr) -> bool {
-        self.net.ipv4.as_ref().is_some_and(|config| config.address.address() == address)
+        self.own_v4 == Some(address)
     }
 
     /// True for the limited broadcast address and that of our network.
+    #[inline]
     pub(crate) fn is_broadcast(&self, address: IpAddr) -> bool {
         let IpAddr::V4(v4) = address else { return false };
-        v4.is_broadcast() || self.subnet_broadcast() == Some(v4)
-    }
-
-    fn subnet_broadcast(&self) -> Option<Ipv4Addr> {
-        self.net.ipv4.as_ref()?.address.broadcast()
+        v4.is_broadcast() || self.broadcast_v4 == Some(v4)
     }
 
     /// True for a source that no packet from the NIC can have (RFC 1122 section 3.2.1.3).

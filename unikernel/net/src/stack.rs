@@ -207,7 +207,11 @@ impl Stack {
     }
 
     /// Handles the packets that were in the loopback queue at the start.
+    #[inline]
     pub(crate) fn loopback_in(&mut self) -> bool {
+        if self.loopback.is_empty() {
+            return false;
+        }
         let mut handled = 0;
         while handled < LOOPBACK_BATCH {
             let Some(packet) = self.loopback.pop() else { break };
@@ -306,7 +310,7 @@ impl Stack {
         if self.addresses.net.ipv4 == config && config.is_some() {
             return;
         }
-        self.addresses.net.ipv4 = config;
+        self.addresses.set_ipv4(config);
         self.control.set_addresses(&self.addresses.net);
         let addresses = &self.addresses;
         for id in self.flows.with_address(|address| !addresses.owns(address)) {

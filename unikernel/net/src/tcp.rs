@@ -225,7 +225,10 @@ impl Stack {
         if !flow.socket().can_send() {
             return Err(no_room(flow));
         }
-        let result = flow.socket_mut().send(fill).map_err(|_| SendError::Closed)?;
+        let socket = flow.socket_mut();
+        let was_empty = socket.send_queue() == 0;
+        let result = socket.send(fill).map_err(|_| SendError::Closed)?;
+        flow.is_unsent |= was_empty;
         if !flow.is_dirty {
             flow.is_dirty = true;
             self.dirty.push(id);

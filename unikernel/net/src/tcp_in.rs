@@ -15,6 +15,9 @@ use crate::stack::Stack;
 use crate::timewait::Final;
 use crate::wire::{self, Segment};
 
+/// The longest IP and TCP headers of ours.
+const HEADERS: usize = 60;
+
 impl Stack {
     /// Takes in a segment for one of our addresses.
     #[inline]
@@ -191,6 +194,7 @@ impl Stack {
         self.half_open += 1;
         let is_loopback = link == Link::Loopback;
         let Some(flow) = self.flows.get_mut(id) else { return };
+        flow.mss = segment.mss().min(self.ip_mtu - HEADERS);
         let seed = self.numbers.seed(self.now, &flow.key, (self.random)());
         let mut interface = self.interfaces.newborn(is_loopback, seed, self.now);
         let traffic = (!is_loopback).then_some(&self.traffic);

@@ -82,6 +82,13 @@ impl<'p> Segment<'p> {
         self.tcp.syn() && !self.tcp.ack() && !self.tcp.rst() && !self.tcp.fin()
     }
 
+    /// The payload that the peer takes in one segment, for the first segment of a connection.
+    pub(crate) fn mss(&self) -> usize {
+        // 536 is for a peer that names none (RFC 9293 section 3.7.1).
+        let named = self.tcp.options_summary().ok().and_then(|options| options.max_segment_size);
+        named.filter(|mss| *mss != 0).unwrap_or(536).into()
+    }
+
     pub(crate) fn sequence(&self) -> TcpSeqNumber {
         self.tcp.seq_number()
     }

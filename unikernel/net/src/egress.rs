@@ -147,7 +147,9 @@ impl Stack {
             self.timed_out(id);
         }
         let Some(flow) = self.flows.get(id) else { return };
-        if matches!(flow.owner, Owner::Orphan | Owner::HalfOpen(_)) && flow.is_finished() {
+        // A reset cannot be sent to a peer that was never found.
+        let is_finished = flow.is_finished() || flow.path == Path::Resolving;
+        if matches!(flow.owner, Owner::Orphan | Owner::HalfOpen(_)) && is_finished {
             self.drop_flow(id);
         }
     }

@@ -17,6 +17,10 @@ use crate::mem::user::UserSlice;
 use crate::sync::SpinLock;
 use crate::syscall::{Errno, SysResult};
 
+/// A shorter queue than one receive batch would turn connections away while the app has no chance
+/// to accept any; POSIX lets a longer one than asked for be kept (listen(3p)).
+const LEAST_BACKLOG: usize = 512;
+
 /// What a TCP socket is just now.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 enum Role {
@@ -93,7 +97,7 @@ impl Stream {
         };
         *role = Role::Bound(id);
         let mut net = super::lock();
-        net.stack.tcp_listen(id, backlog)?;
+        net.stack.tcp_listen(id, backlog.max(LEAST_BACKLOG))?;
         net.routes.set_listener(id, socket.arc());
         *role = Role::Listener(id);
         Ok(())

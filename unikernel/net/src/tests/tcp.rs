@@ -111,8 +111,13 @@ fn connect_without_neighbor_is_unreachable() {
     let client = net.b.stack.tcp_connect(net.now, None, at(77, 80)).unwrap();
     net.advance(Duration::from_secs(2));
     assert!(net.b.stack.tcp_is_connecting(client));
+    let hasty = net.b.stack.tcp_connect(net.now, None, at(78, 80)).unwrap();
+    net.b.stack.tcp_close(hasty);
     net.advance(Duration::from_secs(2));
     assert_eq!(net.b.stack.tcp_take_error(client), Some(SocketError::HostUnreachable));
+    net.b.stack.tcp_close(client);
+    net.settle();
+    assert_eq!(net.b.stack.counters().active, 0);
 }
 
 #[test]

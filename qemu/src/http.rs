@@ -65,13 +65,6 @@ impl Client {
         self.stream.read_exact(&mut body).context("the body was cut short")?;
         Ok(Response { status, body: String::from_utf8_lossy(&body).into_owned() })
     }
-
-    /// True if the peer has ended the connection.
-    pub(crate) fn is_closed_by_peer(&mut self) -> bool {
-        let mut rest = Vec::new();
-        // A reset is an end too.
-        self.stream.read_to_end(&mut rest).is_ok_and(|_| true) || rest.is_empty()
-    }
 }
 
 /// One request on a connection of its own.

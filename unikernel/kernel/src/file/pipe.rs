@@ -9,7 +9,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use linux_raw_sys::general::S_IFIFO;
 use linux_raw_sys::ioctl::FIONREAD;
 
-use super::{File, Metadata, PollSource, Readiness, WaitMode, broken_pipe};
+use super::{File, Metadata, OpenFile, PollSource, Readiness, WaitMode, broken_pipe};
 use crate::mem::user::{Fault, UserPtr, UserSlice};
 use crate::sync::SpinLock;
 use crate::syscall::{Errno, SysResult};
@@ -88,6 +88,11 @@ pub fn pair() -> (Arc<ReadEnd>, Arc<WriteEnd>) {
         inode: NEXT_INODE.fetch_add(1, Ordering::Relaxed),
     });
     (Arc::new(ReadEnd(Arc::clone(&pipe))), Arc::new(WriteEnd(pipe)))
+}
+
+/// True if an open file is an end of a pipe.
+pub fn is_pipe(opened: &OpenFile) -> bool {
+    opened.downcast::<ReadEnd>().is_some() || opened.downcast::<WriteEnd>().is_some()
 }
 
 impl Pipe {

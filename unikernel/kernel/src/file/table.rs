@@ -9,7 +9,7 @@ use crate::sync::SpinLock;
 use crate::syscall::Errno;
 
 /// Descriptors that an app may have (`RLIMIT_NOFILE`). The table grows as they are used.
-pub const MAX_DESCRIPTORS: usize = 1 << 20;
+pub const MAX_DESCRIPTORS: usize = crate::syscall::identity::MAX_OPEN_FILES as usize;
 
 /// What becomes of a descriptor at `execve`. No program is ever started here, but the app may ask.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

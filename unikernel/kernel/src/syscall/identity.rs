@@ -18,7 +18,7 @@ user_abi!(new_utsname, sysinfo, rlimit64, rusage);
 
 /// What `uname -r` shows: programs parse it to guess features, so it names the Linux version
 /// whose calls the table follows.
-const RELEASE: &str = "6.1.0-unikernel";
+pub const RELEASE: &str = "6.1.0-unikernel";
 /// Soft and hard limit on open files.
 pub const MAX_OPEN_FILES: u64 = 1_048_576;
 /// Bytes that the first stack may grow to.

@@ -8,14 +8,21 @@
 //! validate flags, take references to files and memory, call the room that does the work, convert
 //! the result. Past a handler there are no raw user pointers.
 
+pub mod descriptor;
+pub mod epoll;
 pub mod errno;
+pub mod event;
 pub mod futex;
 pub mod identity;
+pub mod io;
 pub mod memory;
 pub mod message;
+pub mod path;
+pub mod polling;
 pub mod signal;
 pub mod socket;
 pub mod sockopt;
+pub mod stat;
 mod table;
 pub mod thread;
 pub mod time;

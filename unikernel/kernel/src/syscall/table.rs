@@ -7,7 +7,7 @@ use linux_raw_sys::general::*;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Errno, FromRegister, SysResult};
-use super::{futex, identity, memory, message, signal, socket, sockopt, thread, time};
+use super::{descriptor, epoll, event, futex, identity, io, memory, message, path, polling, signal, socket, sockopt, stat, thread, time};
 
 /// How the tracer prints an argument.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -78,8 +78,9 @@ macro_rules! syscalls {
             // The register's upper half does not count: Linux compares `eax`.
             match number as u32 {
                 $($number => {
-                    #[expect(unused_mut, unused_variables, reason = "calls without arguments")]
                     let mut registers = args.iter().copied();
+                    // A call without arguments takes none.
+                    let _ = registers.by_ref();
                     $(let $arg = FromRegister::from_register(registers.next().unwrap_or(0));)*
                     $handler($($arg),*)
                 })*
@@ -162,6 +163,98 @@ syscalls! {
     __NR_recvmmsg: recvmmsg(fd: Fd, msgvec: Ptr, vlen: Int, flags: Flags, timeout: Timespec) => message::sys_recvmmsg, Partial, "no control messages";
     __NR_setsockopt: setsockopt(fd: Fd, level: Int, optname: Int, optval: Ptr, optlen: Size) => sockopt::sys_setsockopt, Partial, "buffer sizes are wishes; no multicast membership";
     __NR_getsockopt: getsockopt(fd: Fd, level: Int, optname: Int, optval: Ptr, optlen: Ptr) => sockopt::sys_getsockopt, Partial, "no TCP_INFO";
+
+    // Bytes in and out
+    __NR_read: read(fd: Fd, buf: OutBuf, count: Size) => io::sys_read, Full, "";
+    __NR_write: write(fd: Fd, buf: InBuf, count: Size) => io::sys_write, Full, "";
+    __NR_readv: readv(fd: Fd, iov: Ptr, iovcnt: Size) => io::sys_readv, Full, "";
+    __NR_writev: writev(fd: Fd, iov: Ptr, iovcnt: Size) => io::sys_writev, Full, "";
+    __NR_pread64: pread64(fd: Fd, buf: OutBuf, count: Size, offset: Int) => io::sys_pread64, Full, "";
+    __NR_pwrite64: pwrite64(fd: Fd, buf: InBuf, count: Size, offset: Int) => io::sys_pwrite64, Full, "";
+    __NR_preadv: preadv(fd: Fd, iov: Ptr, iovcnt: Size, offset: Int) => io::sys_preadv, Full, "";
+    __NR_pwritev: pwritev(fd: Fd, iov: Ptr, iovcnt: Size, offset: Int) => io::sys_pwritev, Full, "";
+    __NR_lseek: lseek(fd: Fd, offset: Int, whence: Int) => io::sys_lseek, Full, "";
+
+    // Descriptors
+    __NR_close: close(fd: Fd) => descriptor::sys_close, Full, "";
+    __NR_close_range: close_range(first: Size, last: Size, flags: Flags) => descriptor::sys_close_range, Full, "";
+    __NR_dup: dup(oldfd: Fd) => descriptor::sys_dup, Full, "";
+    __NR_dup2: dup2(oldfd: Fd, newfd: Fd) => descriptor::sys_dup2, Full, "";
+    __NR_dup3: dup3(oldfd: Fd, newfd: Fd, flags: Flags) => descriptor::sys_dup3, Full, "";
+    __NR_fcntl: fcntl(fd: Fd, cmd: Int, arg: Int) => descriptor::sys_fcntl, Partial, "duplicates, flags, pipe sizes; locks always succeed";
+    __NR_flock: flock(fd: Fd, operation: Flags) => descriptor::sys_flock, Partial, "always succeeds: there is one process";
+    __NR_ioctl: ioctl(fd: Fd, request: Flags, argp: Ptr) => descriptor::sys_ioctl, Partial, "FIONBIO, FIOCLEX, FIONREAD; on the console TCGETS and TIOCGWINSZ";
+    __NR_fsync: fsync(fd: Fd) => descriptor::sys_fsync, Full, "";
+    __NR_fdatasync: fdatasync(fd: Fd) => descriptor::sys_fsync, Full, "";
+
+    // Waiting for files
+    __NR_poll: poll(fds: Ptr, nfds: Size, timeout: Int) => polling::sys_poll, Full, "";
+    __NR_ppoll: ppoll(fds: Ptr, nfds: Size, timeout: Timespec, sigmask: Ptr, size: Size) => polling::sys_ppoll, Partial, "the time left is not written back";
+    __NR_select: select(nfds: Int, readfds: Ptr, writefds: Ptr, exceptfds: Ptr, timeout: Ptr) => polling::sys_select, Partial, "the time left is not written back";
+    __NR_pselect6: pselect6(nfds: Int, readfds: Ptr, writefds: Ptr, exceptfds: Ptr, timeout: Timespec, sigmask: Ptr) => polling::sys_pselect6, Partial, "the time left is not written back";
+    __NR_epoll_create: epoll_create(size: Int) => epoll::sys_epoll_create, Full, "";
+    __NR_epoll_create1: epoll_create1(flags: Flags) => epoll::sys_epoll_create1, Full, "";
+    __NR_epoll_ctl: epoll_ctl(epfd: Fd, op: Int, fd: Fd, event: Ptr) => epoll::sys_epoll_ctl, Partial, "an instance may watch instances, but no deeper";
+    __NR_epoll_wait: epoll_wait(epfd: Fd, events: Ptr, maxevents: Int, timeout: Int) => epoll::sys_epoll_wait, Full, "";
+    __NR_epoll_pwait: epoll_pwait(epfd: Fd, events: Ptr, maxevents: Int, timeout: Int, sigmask: Ptr, size: Size) => epoll::sys_epoll_pwait, Full, "";
+    __NR_epoll_pwait2: epoll_pwait2(epfd: Fd, events: Ptr, maxevents: Int, timeout: Timespec, sigmask: Ptr, size: Size) => epoll::sys_epoll_pwait2, Full, "";
+
+    // Files that are made, not opened
+    __NR_pipe: pipe(pipefd: Ptr) => event::sys_pipe, Full, "";
+    __NR_pipe2: pipe2(pipefd: Ptr, flags: Flags) => event::sys_pipe2, Partial, "no O_DIRECT";
+    __NR_eventfd: eventfd(initval: Int) => event::sys_eventfd, Full, "";
+    __NR_eventfd2: eventfd2(initval: Int, flags: Flags) => event::sys_eventfd2, Full, "";
+    __NR_timerfd_create: timerfd_create(clockid: Clock, flags: Flags) => event::sys_timerfd_create, Full, "";
+    __NR_timerfd_settime: timerfd_settime(fd: Fd, flags: Flags, new_value: Ptr, old_value: Ptr) => event::sys_timerfd_settime, Partial, "TFD_TIMER_CANCEL_ON_SET has no effect";
+    __NR_timerfd_gettime: timerfd_gettime(fd: Fd, curr_value: Ptr) => event::sys_timerfd_gettime, Full, "";
+
+    // Paths
+    __NR_open: open(pathname: Str, flags: Flags) => path::sys_open, Partial, "the tree is read only";
+    __NR_creat: creat(pathname: Str) => path::sys_creat, Partial, "the tree is read only";
+    __NR_openat: openat(dirfd: Fd, pathname: Str, flags: Flags) => path::sys_openat, Partial, "the tree is read only";
+    __NR_openat2: openat2(dirfd: Fd, pathname: Str, how: Ptr, size: Size) => path::sys_openat2, Partial, "the tree is read only; no RESOLVE flags";
+    __NR_access: access(pathname: Str, mode: Flags) => path::sys_access, Full, "";
+    __NR_faccessat: faccessat(dirfd: Fd, pathname: Str, mode: Flags) => path::sys_faccessat, Full, "";
+    __NR_faccessat2: faccessat2(dirfd: Fd, pathname: Str, mode: Flags, flags: Flags) => path::sys_faccessat2, Full, "";
+    __NR_readlink: readlink(pathname: Str, buf: OutBuf, bufsiz: Size) => path::sys_readlink, Full, "";
+    __NR_readlinkat: readlinkat(dirfd: Fd, pathname: Str, buf: OutBuf, bufsiz: Size) => path::sys_readlinkat, Full, "";
+    __NR_getcwd: getcwd(buf: OutBuf, size: Size) => path::sys_getcwd, Full, "";
+    __NR_chdir: chdir(path: Str) => path::sys_chdir, Full, "";
+    __NR_fchdir: fchdir(fd: Fd) => path::sys_fchdir, Full, "";
+    __NR_umask: umask(mask: Flags) => path::sys_umask, Full, "";
+    __NR_mkdir: mkdir(pathname: Str) => path::sys_make, Partial, "the tree is read only";
+    __NR_mkdirat: mkdirat(dirfd: Fd, pathname: Str) => path::sys_make_at, Partial, "the tree is read only";
+    __NR_mknod: mknod(pathname: Str) => path::sys_make, Partial, "the tree is read only";
+    __NR_mknodat: mknodat(dirfd: Fd, pathname: Str) => path::sys_make_at, Partial, "the tree is read only";
+    __NR_symlink: symlink(target: Ptr, linkpath: Str) => path::sys_make_second, Partial, "the tree is read only";
+    __NR_symlinkat: symlinkat(target: Ptr, newdirfd: Fd, linkpath: Str) => path::sys_symlinkat, Partial, "the tree is read only";
+    __NR_link: link(oldpath: Ptr, newpath: Str) => path::sys_make_second, Partial, "the tree is read only";
+    __NR_unlink: unlink(pathname: Str) => path::sys_change, Partial, "the tree is read only";
+    __NR_unlinkat: unlinkat(dirfd: Fd, pathname: Str) => path::sys_change_at, Partial, "the tree is read only";
+    __NR_rmdir: rmdir(pathname: Str) => path::sys_change, Partial, "the tree is read only";
+    __NR_rename: rename(oldpath: Str) => path::sys_change, Partial, "the tree is read only";
+    __NR_renameat: renameat(olddirfd: Fd, oldpath: Str) => path::sys_change_at, Partial, "the tree is read only";
+    __NR_renameat2: renameat2(olddirfd: Fd, oldpath: Str) => path::sys_change_at, Partial, "the tree is read only";
+    __NR_chmod: chmod(pathname: Str) => path::sys_change, Partial, "the tree is read only";
+    __NR_chown: chown(pathname: Str) => path::sys_change, Partial, "the tree is read only";
+    __NR_lchown: lchown(pathname: Str) => path::sys_change, Partial, "the tree is read only";
+    __NR_truncate: truncate(path: Str) => path::sys_change, Partial, "the tree is read only";
+    __NR_fchmodat: fchmodat(dirfd: Fd, pathname: Str) => path::sys_change_at, Partial, "the tree is read only";
+    __NR_fchownat: fchownat(dirfd: Fd, pathname: Str) => path::sys_change_at, Partial, "the tree is read only";
+    __NR_fchmod: fchmod(fd: Fd) => path::sys_change_opened, Partial, "the tree is read only";
+    __NR_fchown: fchown(fd: Fd) => path::sys_change_opened, Partial, "the tree is read only";
+    __NR_ftruncate: ftruncate(fd: Fd) => path::sys_resize, Partial, "the tree is read only";
+    __NR_fallocate: fallocate(fd: Fd) => path::sys_resize, Partial, "the tree is read only";
+
+    // What files are
+    __NR_stat: stat(pathname: Str, statbuf: Ptr) => stat::sys_stat, Full, "";
+    __NR_lstat: lstat(pathname: Str, statbuf: Ptr) => stat::sys_lstat, Full, "";
+    __NR_fstat: fstat(fd: Fd, statbuf: Ptr) => stat::sys_fstat, Full, "";
+    __NR_newfstatat: newfstatat(dirfd: Fd, pathname: Str, statbuf: Ptr, flags: Flags) => stat::sys_newfstatat, Full, "";
+    __NR_statx: statx(dirfd: Fd, pathname: Str, flags: Flags, mask: Flags, statxbuf: Ptr) => stat::sys_statx, Partial, "no birth time and no attributes";
+    __NR_statfs: statfs(path: Str, buf: Ptr) => stat::sys_statfs, Full, "";
+    __NR_fstatfs: fstatfs(fd: Fd, buf: Ptr) => stat::sys_fstatfs, Full, "";
+    __NR_getdents64: getdents64(fd: Fd, dirp: Ptr, count: Size) => stat::sys_getdents64, Full, "";
 
     // Identity and limits
     __NR_getpid: getpid() => identity::sys_getpid, Full, "";

@@ -1,0 +1,123 @@
+//! Character devices that need no hardware (null(4), full(4), random(4)).
+
+use alloc::string::String;
+
+use unikernel_fs::NodeId;
+
+use super::node;
+use crate::file::console::CONSOLE_DEVICE;
+use crate::file::{File, Metadata, WaitMode};
+use crate::mem::user::UserSlice;
+use crate::platform::random;
+use crate::syscall::{Errno, SysResult};
+
+/// Bytes handed out at a time.
+const CHUNK_BYTES: usize = 512;
+
+/// Which device.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Device {
+    /// Takes everything, has nothing.
+    Null,
+    /// Takes everything, has zeros.
+    Zero,
+    /// Never has room, has zeros.
+    Full,
+    /// The kernel's generator of random numbers, which never blocks.
+    Random,
+    /// The same under its other name.
+    URandom,
+    /// The serial console.
+    Console,
+}
+
+/// Where they are.
+pub const NODES: &[(&str, Device)] = &[
+    ("/dev/null", Device::Null),
+    ("/dev/zero", Device::Zero),
+    ("/dev/full", Device::Full),
+    ("/dev/random", Device::Random),
+    ("/dev/urandom", Device::URandom),
+    ("/dev/console", Device::Console),
+    ("/dev/tty", Device::Console),
+    ("/dev/stdin", Device::Console),
+    ("/dev/stdout", Device::Console),
+    ("/dev/stderr", Device::Console),
+];
+
+impl Device {
+    /// Its number, as Linux gives it (major 1, but for the console).
+    pub const fn number(self) -> u64 {
+        const MEMORY_MAJOR: u64 = 1 << 8;
+        match self {
+            Self::Null => MEMORY_MAJOR | 3,
+            Self::Zero => MEMORY_MAJOR | 5,
+            Self::Full => MEMORY_MAJOR | 7,
+            Self::Random => MEMORY_MAJOR | 8,
+            Self::URandom => MEMORY_MAJOR | 9,
+            Self::Console => CONSOLE_DEVICE,
+        }
+    }
+}
+
+/// A device as an open file.
+pub(super) struct DeviceFile {
+    pub(super) device: Device,
+    pub(super) id: NodeId,
+}
+
+/// Fills the app's buffer piece by piece; a fault after the first bytes makes a short count.
+fn produce(into: UserSlice, fill: impl Fn(&mut [u8])) -> SysResult {
+    let mut chunk = [0; CHUNK_BYTES];
+    let mut done = 0;
+    while done < into.len() {
+        let rest = into.skip(done);
+        let chunk = &mut chunk[..rest.len().min(CHUNK_BYTES)];
+        fill(chunk);
+        match rest.write(chunk) {
+            Ok(()) => done += chunk.len(),
+            Err(_) if done > 0 => break,
+            Err(fault) => return Err(fault.into()),
+        }
+    }
+    Ok(done)
+}
+
+impl File for DeviceFile {
+    fn read(&self, into: UserSlice, _mode: WaitMode) -> SysResult {
+        match self.device {
+            Device::Zero | Device::Full => produce(into, |_| {}),
+            Device::Random | Device::URandom => produce(into, random::fill),
+            Device::Null | Device::Console => Ok(0),
+        }
+    }
+
+    fn write(&self, from: UserSlice, _mode: WaitMode) -> SysResult {
+        match self.device {
+            Device::Full if !from.is_empty() => Err(Errno::ENOSPC),
+            _ => Ok(from.len()),
+        }
+    }
+
+    fn read_at(&self, _offset: u64, into: UserSlice) -> SysResult {
+        self.read(into, WaitMode::MayBlock)
+    }
+
+    fn write_at(&self, _offset: u64, from: UserSlice) -> SysResult {
+        self.write(from, WaitMode::MayBlock)
+    }
+
+    fn metadata(&self) -> Metadata {
+        node::metadata(self.id)
+    }
+
+    fn map_content(&self, _into: UserSlice, _offset: u64) -> Result<(), Errno> {
+        // Fresh memory is zero already.
+        if self.device == Device::Zero { Ok(()) } else { Err(Errno::ENODEV) }
+    }
+
+    fn name(&self) -> String {
+        let node = NODES.iter().find(|(_, device)| *device == self.device);
+        node.map_or_else(String::new, |(path, _)| String::from(*path))
+    }
+}

@@ -1,0 +1,123 @@
+//! Descriptors themselves (close(2), dup(2), fcntl(2), ioctl(2)).
+
+use linux_raw_sys::general::*;
+use linux_raw_sys::ioctl::{FIOCLEX, FIONBIO, FIONCLEX};
+
+use super::{Errno, SysResult};
+use crate::file::table::{self, OnExec};
+use crate::file::{self, FileFlags, pipe};
+use crate::mem::user::UserPtr;
+
+/// close_range(2), which `linux-raw-sys` does not know yet.
+const CLOSE_RANGE_UNSHARE: u32 = 1 << 1;
+const CLOSE_RANGE_CLOEXEC: u32 = 1 << 2;
+
+/// The close-on-exec choice in a word of `O_*` flags (`EFD_CLOEXEC` and relatives are the same bit).
+pub fn on_exec_of(flags: u32) -> OnExec {
+    if flags & O_CLOEXEC != 0 { OnExec::Close } else { OnExec::Keep }
+}
+
+/// close(2).
+pub fn sys_close(fd: i32) -> SysResult {
+    table::close(fd)?;
+    Ok(0)
+}
+
+/// close_range(2).
+pub fn sys_close_range(first: u32, last: u32, flags: u32) -> SysResult {
+    if first > last || flags & !(CLOSE_RANGE_UNSHARE | CLOSE_RANGE_CLOEXEC) != 0 {
+        return Err(Errno::EINVAL);
+    }
+    for descriptor in table::in_use(first as usize, last as usize) {
+        // Another thread may have closed it since; then there is nothing to do.
+        let _ = if flags & CLOSE_RANGE_CLOEXEC != 0 {
+            table::set_on_exec(descriptor, OnExec::Close)
+        } else {
+            table::close(descriptor)
+        };
+    }
+    Ok(0)
+}
+
+/// dup(2).
+pub fn sys_dup(fd: i32) -> SysResult {
+    table::install(file::get(fd)?, OnExec::Keep)
+}
+
+/// dup2(2).
+pub fn sys_dup2(fd: i32, to: i32) -> SysResult {
+    let opened = file::get(fd)?;
+    if fd == to { Ok(fd as usize) } else { table::replace(to, opened, OnExec::Keep) }
+}
+
+/// dup3(2).
+pub fn sys_dup3(fd: i32, to: i32, flags: u32) -> SysResult {
+    if flags & !O_CLOEXEC != 0 || fd == to {
+        return Err(Errno::EINVAL);
+    }
+    table::replace(to, file::get(fd)?, on_exec_of(flags))
+}
+
+/// fcntl(2).
+pub fn sys_fcntl(fd: i32, command: u32, argument: u64) -> SysResult {
+    let opened = file::get(fd)?;
+    match command {
+        F_DUPFD | F_DUPFD_CLOEXEC => {
+            let lowest = argument as u32 as usize;
+            let on_exec = if command == F_DUPFD { OnExec::Keep } else { OnExec::Close };
+            if lowest >= table::MAX_DESCRIPTORS {
+                return Err(Errno::EINVAL);
+            }
+            table::install_from(lowest, opened, on_exec)
+        }
+        F_GETFD => Ok(if table::on_exec(fd)? == OnExec::Close { FD_CLOEXEC as usize } else { 0 }),
+        F_SETFD => {
+            let on_exec = if argument as u32 & FD_CLOEXEC != 0 { OnExec::Close } else { OnExec::Keep };
+            table::set_on_exec(fd, on_exec)?;
+            Ok(0)
+        }
+        F_GETFL => Ok(opened.flags().bits() as usize),
+        F_SETFL => {
+            opened.set_flags(FileFlags::CHANGEABLE, FileFlags::from_bits_truncate(argument as u32));
+            Ok(0)
+        }
+        F_GETPIPE_SZ if pipe::is_pipe(&opened) => Ok(pipe::CAPACITY_BYTES),
+        F_SETPIPE_SZ if pipe::is_pipe(&opened) && argument as usize <= pipe::CAPACITY_BYTES => {
+            Ok(pipe::CAPACITY_BYTES)
+        }
+        F_SETPIPE_SZ if pipe::is_pipe(&opened) => Err(Errno::EPERM),
+        F_SETLK | F_SETLKW | F_OFD_SETLK | F_OFD_SETLKW => Ok(0),
+        _ => Err(Errno::EINVAL),
+    }
+}
+
+/// flock(2): there is no other process to lock out.
+pub fn sys_flock(fd: i32, operation: u32) -> SysResult {
+    file::get(fd)?;
+    match operation & !LOCK_NB {
+        LOCK_SH | LOCK_EX | LOCK_UN => Ok(0),
+        _ => Err(Errno::EINVAL),
+    }
+}
+
+/// fsync(2), fdatasync(2): what is in memory alone has nowhere to go to.
+pub fn sys_fsync(fd: i32) -> SysResult {
+    let opened = file::get(fd)?;
+    if opened.file.is_seekable() { Ok(0) } else { Err(Errno::EINVAL) }
+}
+
+/// ioctl(2).
+pub fn sys_ioctl(fd: i32, request: u32, argument: u64) -> SysResult {
+    let opened = file::get(fd)?;
+    match request {
+        FIONBIO => {
+            let is_on = UserPtr::<i32>::new(argument).read()? != 0;
+            let value = if is_on { FileFlags::NONBLOCK } else { FileFlags::empty() };
+            opened.set_flags(FileFlags::NONBLOCK, value);
+        }
+        FIOCLEX => table::set_on_exec(fd, OnExec::Close)?,
+        FIONCLEX => table::set_on_exec(fd, OnExec::Keep)?,
+        _ => return opened.file.ioctl(request, argument),
+    }
+    Ok(0)
+}

@@ -1,0 +1,129 @@
+//! Bytes in and out of open files (read(2), write(2), readv(2), pread(2), lseek(2)).
+
+use linux_raw_sys::general::{SEEK_CUR, SEEK_DATA, SEEK_END, SEEK_HOLE, SEEK_SET};
+use smallvec::SmallVec;
+
+use super::{Errno, SysResult};
+use crate::file;
+use crate::mem::user::{UserPtr, UserSlice};
+
+/// One call moves so many bytes at most (Linux: `MAX_RW_COUNT`).
+const MAX_TRANSFER_BYTES: usize = 0x7fff_f000;
+/// Buffers in one call at most (`UIO_MAXIOV`).
+const MAX_BUFFERS: usize = 1024;
+
+/// An `iovec` as two words: the address, the length.
+pub type RawBuffer = [u64; 2];
+
+/// The buffers of a vectored call.
+pub type Buffers = SmallVec<[UserSlice; 8]>;
+
+fn buffer(address: u64, len: usize) -> UserSlice {
+    UserSlice::new(address, len.min(MAX_TRANSFER_BYTES))
+}
+
+/// Reads an array of `iovec`. All together are cut to what one call moves.
+pub fn read_buffers(array: UserPtr<RawBuffer>, count: usize) -> Result<Buffers, Errno> {
+    if count > MAX_BUFFERS {
+        return Err(Errno::EINVAL);
+    }
+    let mut left = MAX_TRANSFER_BYTES;
+    let mut buffers = Buffers::new();
+    for index in 0..count {
+        let [address, len] = array.element(index).read()?;
+        if len > isize::MAX as u64 {
+            return Err(Errno::EINVAL);
+        }
+        let buffer = UserSlice::new(address, len as usize).truncate(left);
+        left -= buffer.len();
+        buffers.push(buffer);
+    }
+    Ok(buffers)
+}
+
+/// read(2).
+pub fn sys_read(fd: i32, address: u64, len: usize) -> SysResult {
+    file::get(fd)?.read(buffer(address, len))
+}
+
+/// write(2).
+pub fn sys_write(fd: i32, address: u64, len: usize) -> SysResult {
+    file::get(fd)?.write(buffer(address, len))
+}
+
+/// readv(2).
+pub fn sys_readv(fd: i32, array: UserPtr<RawBuffer>, count: usize) -> SysResult {
+    let opened = file::get(fd)?;
+    opened.read_vectored(&read_buffers(array, count)?)
+}
+
+/// writev(2).
+pub fn sys_writev(fd: i32, array: UserPtr<RawBuffer>, count: usize) -> SysResult {
+    let opened = file::get(fd)?;
+    opened.write_vectored(&read_buffers(array, count)?)
+}
+
+fn place(offset: i64) -> Result<u64, Errno> {
+    u64::try_from(offset).map_err(|_| Errno::EINVAL)
+}
+
+/// pread64(2).
+pub fn sys_pread64(fd: i32, address: u64, len: usize, offset: i64) -> SysResult {
+    let offset = place(offset)?;
+    file::get(fd)?.read_at(offset, buffer(address, len))
+}
+
+/// pwrite64(2).
+pub fn sys_pwrite64(fd: i32, address: u64, len: usize, offset: i64) -> SysResult {
+    let offset = place(offset)?;
+    file::get(fd)?.write_at(offset, buffer(address, len))
+}
+
+/// preadv(2). The offset's upper half is for machines with smaller registers.
+pub fn sys_preadv(fd: i32, array: UserPtr<RawBuffer>, count: usize, offset: i64) -> SysResult {
+    let offset = place(offset)?;
+    let opened = file::get(fd)?;
+    at_each(&read_buffers(array, count)?, offset, |offset, buffer| opened.read_at(offset, buffer))
+}
+
+/// pwritev(2).
+pub fn sys_pwritev(fd: i32, array: UserPtr<RawBuffer>, count: usize, offset: i64) -> SysResult {
+    let offset = place(offset)?;
+    let opened = file::get(fd)?;
+    at_each(&read_buffers(array, count)?, offset, |offset, buffer| opened.write_at(offset, buffer))
+}
+
+fn at_each(
+    buffers: &[UserSlice],
+    offset: u64,
+    mut transfer: impl FnMut(u64, UserSlice) -> SysResult,
+) -> SysResult {
+    let mut total = 0;
+    for buffer in buffers {
+        match transfer(offset.saturating_add(total as u64), *buffer) {
+            Ok(count) if count < buffer.len() => return Ok(total + count),
+            Ok(count) => total += count,
+            Err(error) if total == 0 => return Err(error),
+            Err(_) => break,
+        }
+    }
+    Ok(total)
+}
+
+/// lseek(2). No file here has holes: data is everywhere up to the end.
+pub fn sys_lseek(fd: i32, offset: i64, whence: u32) -> SysResult {
+    let opened = file::get(fd)?;
+    match whence {
+        SEEK_SET => opened.seek(|_, _| u64::try_from(offset).ok()),
+        SEEK_CUR => opened.seek(|at, _| at.checked_add_signed(offset).filter(|&to| to <= i64::MAX as u64)),
+        SEEK_END => {
+            opened.seek(|_, size| size.checked_add_signed(offset).filter(|&to| to <= i64::MAX as u64))
+        }
+        SEEK_DATA | SEEK_HOLE => {
+            let size = opened.file.metadata().size;
+            let offset = u64::try_from(offset).ok().filter(|&offset| offset < size).ok_or(Errno::ENXIO)?;
+            opened.seek(|_, size| Some(if whence == SEEK_DATA { offset } else { size }))
+        }
+        _ => Err(Errno::EINVAL),
+    }
+}

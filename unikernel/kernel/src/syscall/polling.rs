@@ -1,0 +1,199 @@
+//! Waiting for several files at once, the old way (poll(2), select(2)).
+
+use alloc::vec;
+use alloc::vec::Vec;
+
+use linux_raw_sys::general::*;
+use smallvec::SmallVec;
+
+use super::signal::{read_mask, with_mask};
+use super::time::{self, ClockBase};
+use super::{Errno, SysResult};
+use crate::file::poll_set::{self, PollEntry};
+use crate::file::{self, Readiness};
+use crate::mem::user::{UserPtr, UserSlice};
+use crate::platform;
+use crate::task::signal::SignalSet;
+use crate::task::wait::WaitError;
+use crate::user_abi;
+
+user_abi!(pollfd);
+
+const NANOS_PER_MILLI: u64 = 1_000_000;
+const BITS_PER_WORD: usize = 64;
+
+/// The deadline for a time-out in milliseconds, negative for none. 0 stands for one look only.
+pub fn deadline_of_millis(timeout_ms: i32) -> Option<u64> {
+    match u64::try_from(timeout_ms) {
+        Err(_) => None,
+        Ok(0) => Some(0),
+        Ok(millis) => Some(platform::time::now_ns().saturating_add(millis * NANOS_PER_MILLI)),
+    }
+}
+
+/// The deadline for an optional relative `timespec`, in the same way.
+pub fn deadline_of_timespec(timeout: UserPtr<__kernel_timespec>) -> Result<Option<u64>, Errno> {
+    let Some(timeout) = timeout.non_null() else { return Ok(None) };
+    match time::timespec_ns(timeout.read()?)? {
+        0 => Ok(Some(0)),
+        span_ns => Ok(Some(time::deadline_ns(span_ns, ClockBase::Relative))),
+    }
+}
+
+/// poll(2).
+pub fn sys_poll(fds: UserPtr<pollfd>, count: usize, timeout_ms: i32) -> SysResult {
+    poll(fds, count, deadline_of_millis(timeout_ms))
+}
+
+/// ppoll(2).
+pub fn sys_ppoll(
+    fds: UserPtr<pollfd>,
+    count: usize,
+    timeout: UserPtr<__kernel_timespec>,
+    mask: UserPtr<SignalSet>,
+    mask_size: usize,
+) -> SysResult {
+    let deadline_ns = deadline_of_timespec(timeout)?;
+    with_mask(read_mask(mask, mask_size)?, || poll(fds, count, deadline_ns))
+}
+
+fn poll(fds: UserPtr<pollfd>, count: usize, deadline_ns: Option<u64>) -> SysResult {
+    if count > file::table::MAX_DESCRIPTORS {
+        return Err(Errno::EINVAL);
+    }
+    let mut raw: SmallVec<[pollfd; 8]> = SmallVec::new();
+    let mut entries: SmallVec<[PollEntry; 8]> = SmallVec::new();
+    let mut invalid = 0;
+    for index in 0..count {
+        let mut entry = fds.element(index).read()?;
+        entry.revents = 0;
+        let opened = if entry.fd < 0 { None } else { file::get(entry.fd).ok() };
+        if entry.fd >= 0 && opened.is_none() {
+            entry.revents = POLLNVAL as i16;
+            invalid += 1;
+        }
+        let wanted = Readiness::from_bits_truncate(u32::from(entry.events as u16));
+        entries.push(PollEntry::new(opened, wanted));
+        raw.push(entry);
+    }
+    // A bad descriptor is an event, so there is nothing to wait for.
+    let ready = wait(&mut entries, if invalid > 0 { Some(0) } else { deadline_ns })?;
+    for (index, (raw, entry)) in raw.iter_mut().zip(&entries).enumerate() {
+        raw.revents |= entry.found.bits() as i16;
+        fds.element(index).write(*raw)?;
+    }
+    Ok(ready + invalid)
+}
+
+/// Waits; nothing found by the deadline is 0, a signal ends the call for good.
+fn wait(entries: &mut [PollEntry], deadline_ns: Option<u64>) -> SysResult {
+    match poll_set::wait(entries, deadline_ns) {
+        Ok(count) => Ok(count),
+        Err(WaitError::TimedOut) => Ok(0),
+        Err(WaitError::Interrupted) => Err(Errno::EINTR),
+    }
+}
+
+/// What `select` asks of a descriptor in each of its sets, and what answers it (select(2),
+/// "Correspondence between select() and poll() notifications").
+const SET_MEANINGS: [(Readiness, Readiness); 3] = [
+    (Readiness::READABLE, Readiness::READABLE.union(Readiness::ALWAYS)),
+    (Readiness::WRITABLE, Readiness::WRITABLE.union(Readiness::ERR)),
+    (Readiness::PRI, Readiness::PRI),
+];
+
+/// One bit a descriptor.
+type FdSet = Vec<u64>;
+
+fn has(set: &FdSet, descriptor: usize) -> bool {
+    set[descriptor / BITS_PER_WORD] >> (descriptor % BITS_PER_WORD) & 1 != 0
+}
+
+fn read_set(pointer: UserPtr<u64>, words: usize) -> Result<FdSet, Errno> {
+    let mut set = vec![0; words];
+    if let Some(pointer) = pointer.non_null() {
+        for (index, word) in set.iter_mut().enumerate() {
+            *word = pointer.element(index).read()?;
+        }
+    }
+    Ok(set)
+}
+
+/// select(2).
+pub fn sys_select(
+    count: i32,
+    read: UserPtr<u64>,
+    write: UserPtr<u64>,
+    except: UserPtr<u64>,
+    timeout: UserPtr<__kernel_old_timeval>,
+) -> SysResult {
+    let deadline_ns = match timeout.non_null() {
+        None => None,
+        Some(timeout) => {
+            let timeout = timeout.read()?;
+            // Linux takes more than a million microseconds, and carries them over.
+            let (seconds, micros) = (u64::try_from(timeout.tv_sec), u64::try_from(timeout.tv_usec));
+            let (Ok(seconds), Ok(micros)) = (seconds, micros) else { return Err(Errno::EINVAL) };
+            match seconds.saturating_mul(1_000_000).saturating_add(micros).saturating_mul(1000) {
+                0 => Some(0),
+                span_ns => Some(time::deadline_ns(span_ns, ClockBase::Relative)),
+            }
+        }
+    };
+    select(count, [read, write, except], deadline_ns)
+}
+
+/// pselect6(2). The sixth argument points to the mask and its size.
+pub fn sys_pselect6(
+    count: i32,
+    read: UserPtr<u64>,
+    write: UserPtr<u64>,
+    except: UserPtr<u64>,
+    timeout: UserPtr<__kernel_timespec>,
+    mask: UserPtr<[u64; 2]>,
+) -> SysResult {
+    let deadline_ns = deadline_of_timespec(timeout)?;
+    let mask = match mask.non_null() {
+        None => None,
+        Some(mask) => {
+            let [address, size] = mask.read()?;
+            read_mask(UserPtr::new(address), size as usize)?
+        }
+    };
+    with_mask(mask, || select(count, [read, write, except], deadline_ns))
+}
+
+fn select(count: i32, pointers: [UserPtr<u64>; 3], deadline_ns: Option<u64>) -> SysResult {
+    let count = usize::try_from(count).map_err(|_| Errno::EINVAL)?.min(file::table::MAX_DESCRIPTORS);
+    let words = count.div_ceil(BITS_PER_WORD);
+    let mut sets = [FdSet::new(), FdSet::new(), FdSet::new()];
+    for (set, pointer) in sets.iter_mut().zip(pointers) {
+        *set = read_set(pointer, words)?;
+    }
+    let mut descriptors = Vec::new();
+    let mut entries = Vec::new();
+    for descriptor in 0..count {
+        let wanted = sets.iter().zip(SET_MEANINGS).filter(|(set, _)| has(set, descriptor));
+        let wanted = wanted.fold(Readiness::empty(), |wanted, (_, (asked, _))| wanted | asked);
+        if !wanted.is_empty() {
+            descriptors.push(descriptor);
+            entries.push(PollEntry::new(Some(file::get(descriptor as i32)?), wanted));
+        }
+    }
+    wait(&mut entries, deadline_ns)?;
+    let mut total = 0;
+    for ((set, pointer), (_, answers)) in sets.iter().zip(pointers).zip(SET_MEANINGS) {
+        let mut found = vec![0_u64; words];
+        for (&descriptor, entry) in descriptors.iter().zip(&entries) {
+            if has(set, descriptor) && entry.found.intersects(answers) {
+                found[descriptor / BITS_PER_WORD] |= 1 << (descriptor % BITS_PER_WORD);
+                total += 1;
+            }
+        }
+        if let Some(pointer) = pointer.non_null() {
+            let bytes: Vec<u8> = found.iter().flat_map(|word| word.to_le_bytes()).collect();
+            UserSlice::new(pointer.address(), bytes.len()).write(&bytes)?;
+        }
+    }
+    Ok(total)
+}

@@ -1,0 +1,188 @@
+//! What files are (stat(2), statx(2), statfs(2)), and what is in directories (getdents64(2)).
+
+use alloc::vec::Vec;
+
+use linux_raw_sys::general::*;
+
+use super::path::{Named, resolve};
+use super::{Errno, SysResult};
+use crate::file::{self, Metadata};
+use crate::fs;
+use crate::fs::node::{self, NameOnly};
+use crate::mem::user::{UserAbi, UserPtr, UserSlice};
+use crate::user_abi;
+
+user_abi!(stat, statx, statfs);
+
+const NANOS_PER_SECOND: u64 = 1_000_000_000;
+/// What a program should read at once.
+const PREFERRED_BYTES: u32 = 4096;
+/// `st_blocks` counts these, whatever the filesystem does.
+const BLOCK_BYTES: u64 = 512;
+/// Bytes of a directory entry before its name (getdents64(2)).
+const ENTRY_HEADER_BYTES: usize = 19;
+/// A listing is handed out in pieces of this size at most.
+const MAX_LISTING_BYTES: usize = 32_768;
+
+/// stat(2).
+pub fn sys_stat(path: UserPtr<u8>, answer: UserPtr<stat>) -> SysResult {
+    sys_newfstatat(AT_FDCWD, path, answer, 0)
+}
+
+/// lstat(2).
+pub fn sys_lstat(path: UserPtr<u8>, answer: UserPtr<stat>) -> SysResult {
+    sys_newfstatat(AT_FDCWD, path, answer, AT_SYMLINK_NOFOLLOW)
+}
+
+/// fstat(2).
+pub fn sys_fstat(fd: i32, answer: UserPtr<stat>) -> SysResult {
+    answer.write(to_stat(&file::get(fd)?.file.metadata()))?;
+    Ok(0)
+}
+
+/// newfstatat(2).
+pub fn sys_newfstatat(directory: i32, path: UserPtr<u8>, answer: UserPtr<stat>, flags: u32) -> SysResult {
+    if flags & !(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH | AT_NO_AUTOMOUNT) != 0 {
+        return Err(Errno::EINVAL);
+    }
+    answer.write(to_stat(&metadata(directory, path, flags)?))?;
+    Ok(0)
+}
+
+/// statx(2). It tells the basic facts, whatever is asked for.
+pub fn sys_statx(
+    directory: i32,
+    path: UserPtr<u8>,
+    flags: u32,
+    mask: u32,
+    answer: UserPtr<statx>,
+) -> SysResult {
+    const SYNC_FLAGS: u32 = AT_STATX_FORCE_SYNC | AT_STATX_DONT_SYNC;
+    if flags & !(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH | AT_NO_AUTOMOUNT | SYNC_FLAGS) != 0
+        || mask & STATX__RESERVED != 0
+    {
+        return Err(Errno::EINVAL);
+    }
+    answer.write(to_statx(&metadata(directory, path, flags)?))?;
+    Ok(0)
+}
+
+fn metadata(directory: i32, path: UserPtr<u8>, flags: u32) -> Result<Metadata, Errno> {
+    Ok(match resolve(directory, path, flags)? {
+        Named::Node(id) => node::metadata(id),
+        Named::Opened(opened) => opened.file.metadata(),
+    })
+}
+
+fn to_stat(metadata: &Metadata) -> stat {
+    let (seconds, nanos) = (metadata.modified_ns / NANOS_PER_SECOND, metadata.modified_ns % NANOS_PER_SECOND);
+    stat {
+        st_dev: metadata.device,
+        st_ino: metadata.inode,
+        st_nlink: u64::from(metadata.links),
+        st_mode: metadata.mode,
+        st_rdev: metadata.special_device,
+        st_size: metadata.size as i64,
+        st_blksize: i64::from(PREFERRED_BYTES),
+        st_blocks: metadata.size.div_ceil(BLOCK_BYTES) as i64,
+        st_atime: seconds,
+        st_atime_nsec: nanos,
+        st_mtime: seconds,
+        st_mtime_nsec: nanos,
+        st_ctime: seconds,
+        st_ctime_nsec: nanos,
+        ..stat::zeroed()
+    }
+}
+
+/// The major and minor parts of a device number, as far as the numbers here go.
+const fn device_parts(number: u64) -> (u32, u32) {
+    ((number >> 8) as u32, (number & 0xff) as u32)
+}
+
+fn to_statx(metadata: &Metadata) -> statx {
+    let time = statx_timestamp {
+        tv_sec: (metadata.modified_ns / NANOS_PER_SECOND) as i64,
+        tv_nsec: (metadata.modified_ns % NANOS_PER_SECOND) as u32,
+        __reserved: 0,
+    };
+    let (stx_dev_major, stx_dev_minor) = device_parts(metadata.device);
+    let (stx_rdev_major, stx_rdev_minor) = device_parts(metadata.special_device);
+    statx {
+        stx_mask: STATX_BASIC_STATS,
+        stx_blksize: PREFERRED_BYTES,
+        stx_nlink: metadata.links,
+        stx_mode: metadata.mode as u16,
+        stx_ino: metadata.inode,
+        stx_size: metadata.size,
+        stx_blocks: metadata.size.div_ceil(BLOCK_BYTES),
+        stx_atime: time,
+        stx_ctime: time,
+        stx_mtime: time,
+        stx_dev_major,
+        stx_dev_minor,
+        stx_rdev_major,
+        stx_rdev_minor,
+        ..statx::zeroed()
+    }
+}
+
+/// statfs(2).
+pub fn sys_statfs(path: UserPtr<u8>, answer: UserPtr<statfs>) -> SysResult {
+    resolve(AT_FDCWD, path, 0)?;
+    write_statfs(answer)
+}
+
+/// fstatfs(2).
+pub fn sys_fstatfs(fd: i32, answer: UserPtr<statfs>) -> SysResult {
+    file::get(fd)?;
+    write_statfs(answer)
+}
+
+/// One filesystem: in memory, full, not to be written.
+fn write_statfs(answer: UserPtr<statfs>) -> SysResult {
+    /// `ST_RDONLY` (statfs(2)).
+    const READ_ONLY: i64 = 1;
+    answer.write(statfs {
+        f_type: i64::from(RAMFS_MAGIC),
+        f_bsize: i64::from(PREFERRED_BYTES),
+        f_frsize: i64::from(PREFERRED_BYTES),
+        f_files: fs::tree().len() as i64,
+        f_namelen: unikernel_fs::MAX_NAME_BYTES as i64,
+        f_flags: READ_ONLY,
+        ..statfs::zeroed()
+    })?;
+    Ok(0)
+}
+
+/// getdents64(2). The offset counts the entries that were handed out.
+pub fn sys_getdents64(fd: i32, buffer: u64, size: usize) -> SysResult {
+    let opened = file::get(fd)?;
+    let directory = opened.downcast::<NameOnly>().ok_or(Errno::ENOTDIR)?;
+    let size = size.min(MAX_LISTING_BYTES);
+    opened.with_offset(|offset| {
+        let mut entries = fs::tree().list(directory.id, *offset as usize).ok_or(Errno::ENOTDIR)?.peekable();
+        let is_at_end = entries.peek().is_none();
+        let (mut listing, mut position) = (Vec::new(), *offset);
+        for entry in entries {
+            let len = (ENTRY_HEADER_BYTES + entry.name.len() + 1).next_multiple_of(8);
+            if listing.len() + len > size {
+                break;
+            }
+            position += 1;
+            let end = listing.len() + len;
+            listing.extend_from_slice(&entry.id.inode().to_le_bytes());
+            listing.extend_from_slice(&position.to_le_bytes());
+            listing.extend_from_slice(&(len as u16).to_le_bytes());
+            listing.push(node::entry_type(entry.id));
+            listing.extend_from_slice(entry.name);
+            listing.resize(end, 0);
+        }
+        if listing.is_empty() && !is_at_end {
+            return Err(Errno::EINVAL);
+        }
+        UserSlice::new(buffer, size).write(&listing)?;
+        *offset = position;
+        Ok(listing.len())
+    })
+}

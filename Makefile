@@ -1,0 +1,53 @@
+# The front door. Each target is a line or two; the work is done by cargo.
+
+APP     ?= http
+MACHINE ?= q35
+PORT    ?= 8080
+MEMORY  ?= 256
+APPEND  ?=
+ARGS    ?=
+QEMU_RUN = cargo run --quiet --release -p qemu --
+BENCH    = $(if $(QUICK),--rounds 1 --seconds 1 --apps http --skip memory$(comma)sequential)
+comma   := ,
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test bench debug gdb lint doc clean host-test images
+
+help: ## list the targets
+	@echo 'targets (with APP=http MACHINE=q35|microvm|pc PORT=8080 MEMORY=256 APPEND="log=debug" ARGS="..."):'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-8s %s\n", $$1, $$2 }'
+
+setup: ## install what is missing: QEMU, wrk, the Rust targets
+	@sh qemu/setup.sh
+
+run: setup ## build APP, boot it, forward PORT; Ctrl-C ends it
+	@$(QEMU_RUN) run $(APP) --machine $(MACHINE) --memory $(MEMORY) --port $(PORT) --append "$(APPEND)" -- $(ARGS)
+
+test: setup lint host-test images ## lints, host tests, guest tests on Linux and booted
+	@$(QEMU_RUN) test $(TEST)
+
+host-test: setup
+	cargo test --quiet
+
+images: setup
+	cargo build --quiet --release
+	@cargo run --quiet --release -p unikernel-build --bin check-image -- $(addprefix $${CARGO_TARGET_DIR:-target}/x86_64-unknown-linux-musl/release/,hello http http-mio http-axum)
+
+bench: setup ## measure against a Linux guest with the same ELF (QUICK=1 for a short run)
+	@$(QEMU_RUN) bench $(BENCH)
+
+debug: setup ## boot APP under gdb, with symbols of both halves, stopped at main
+	@sh qemu/debug.sh $(APP) $(MACHINE) "$(APPEND)" $(ARGS)
+
+lint: setup ## format and lints
+	cargo fmt --check
+	cargo clippy --quiet --all-targets -- -D warnings
+	cargo clippy --quiet -p unikernel-kernel --target x86_64-unknown-none -- -D warnings
+	@cargo run --quiet --release -p unikernel-build --bin syscall-reference -- --check
+
+doc: setup ## API documentation and the generated pages
+	cargo run --quiet --release -p unikernel-build --bin syscall-reference
+	cargo doc --no-deps
+
+clean: ## remove everything that was built
+	cargo clean

@@ -3,7 +3,7 @@
 //! [`Machine`] that everybody can look at.
 //!
 //! The static tables are parsed by the `acpi` crate. AML, the bytecode of the DSDT, is not
-//! interpreted: [`aml`](super::aml) picks the few constant objects that we need out of its bytes.
+//! interpreted: [`unikernel_machine::aml`] picks the few constant objects that we need out of its bytes.
 //! A machine without ACPI gets [`Machine::default`]: what every PC has.
 
 use core::pin::Pin;
@@ -11,17 +11,20 @@ use core::ptr::NonNull;
 
 use acpi::address::{AddressSpace, GenericAddress};
 use acpi::fadt::Fadt;
-use acpi::madt::{InterruptSourceOverrideEntry, Madt, MadtEntry};
+use acpi::madt::{Madt, MadtEntry};
 use acpi::mcfg::Mcfg;
 use acpi::{AcpiError, AcpiHandler, AcpiTables, PhysicalMapping};
 use arrayvec::ArrayVec;
 use spin::Once;
+use unikernel_machine::aml::{self, EventDevice};
+use unikernel_machine::line::{Line, Trigger};
 use x86_64::PhysAddr;
 
-use super::aml::{self, EventDevice};
-use super::interrupts::{Polarity, Trigger};
 use super::io::{IoPort, Mmio};
 use crate::mem;
+
+/// More than any machine has: QEMU's `microvm` has slots for 24.
+const MAX_MMIO_DEVICES: usize = 32;
 
 /// An IO-APIC and the first of its lines in the machine's numbering.
 #[derive(Clone, Copy, Debug)]
@@ -30,17 +33,6 @@ pub struct IoApicInfo {
     pub address: PhysAddr,
     /// Global number of its line 0.
     pub first_gsi: u32,
-}
-
-/// How a line is wired.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Line {
-    /// Its global number.
-    pub gsi: u32,
-    /// When it is raised.
-    pub trigger: Trigger,
-    /// Which level is raised.
-    pub polarity: Polarity,
 }
 
 /// A virtio device behind registers in memory.
@@ -58,8 +50,7 @@ impl MmioDevice {
     /// A device that the command line lists. Its line is edge-triggered, as ISA lines are, which
     /// is how QEMU's microvm and Firecracker wire virtio devices that no table describes.
     pub fn listed(address: PhysAddr, len: usize, gsi: u32) -> Self {
-        let line = Line { gsi, trigger: Trigger::Edge, polarity: Polarity::High };
-        Self { address, len, line }
+        Self { address, len, line: Line { gsi, ..Line::isa(0) } }
     }
 }
 
@@ -170,7 +161,7 @@ pub struct Machine {
     /// PCI configuration space.
     pub ecam: Option<Ecam>,
     /// Virtio devices that the DSDT lists.
-    pub mmio_devices: ArrayVec<MmioDevice, 32>,
+    pub mmio_devices: ArrayVec<MmioDevice, MAX_MMIO_DEVICES>,
 }
 
 impl Default for Machine {
@@ -192,8 +183,7 @@ impl Machine {
     /// Where a line of the ISA bus ended up. Without an override it keeps its number and ISA's
     /// wiring.
     pub fn isa_line(&self, irq: u8) -> Line {
-        let same = Line { gsi: u32::from(irq), trigger: Trigger::Edge, polarity: Polarity::High };
-        self.overrides.iter().find(|(source, _)| *source == irq).map_or(same, |(_, line)| *line)
+        self.overrides.iter().find(|(source, _)| *source == irq).map_or(Line::isa(irq), |(_, line)| *line)
     }
 }
 
@@ -282,18 +272,12 @@ fn read_madt(machine: &mut Machine, madt: Pin<&Madt>) {
                 let _ = machine.io_apics.try_push(IoApicInfo { address, first_gsi });
             }
             MadtEntry::InterruptSourceOverride(entry) => {
-                let _ = machine.overrides.try_push((entry.irq, override_line(entry)));
+                let line = Line::from_mps_flags(entry.global_system_interrupt, entry.flags);
+                let _ = machine.overrides.try_push((entry.irq, line));
             }
             _ => {}
         }
     }
-}
-
-/// Reads the MPS INTI flags (ACPI 6.5, table 5.26); "as the bus has it" means ISA's wiring.
-fn override_line(entry: &InterruptSourceOverrideEntry) -> Line {
-    let polarity = if entry.flags & 0b11 == 0b11 { Polarity::Low } else { Polarity::High };
-    let trigger = if entry.flags >> 2 & 0b11 == 0b11 { Trigger::Level } else { Trigger::Edge };
-    Line { gsi: entry.global_system_interrupt, trigger, polarity }
 }
 
 fn read_fadt(machine: &mut Machine, fadt: &Fadt) {
@@ -333,5 +317,12 @@ fn read_dsdt(machine: &mut Machine, address: usize, len: usize) {
     if machine.power.sleep_control.is_some() {
         machine.power.event_device = aml::event_device(code);
     }
-    machine.mmio_devices = aml::virtio_devices(code).collect();
+    machine.mmio_devices = aml::virtio_devices(code)
+        .map(|device| MmioDevice {
+            address: PhysAddr::new(device.address),
+            len: device.len as usize,
+            line: device.line,
+        })
+        .take(MAX_MMIO_DEVICES)
+        .collect();
 }

@@ -2,18 +2,17 @@
 //! channel 2 of the 8254, or, where there is neither, the APIC's own at the rate that every
 //! hypervisor gives it.
 
+use unikernel_machine::calibration::Timer;
+
 use super::acpi;
 use super::apic;
 use super::io::IoPort;
-use super::time::{self, HYPERVISOR_APIC_HZ, NS_PER_SECOND};
+use super::time::{self, HYPERVISOR_APIC_HZ};
 
-/// ACPI 6.5, section 4.8.3.3.
-const PM_TIMER_HZ: u64 = 3_579_545;
-/// Some implementations have 32 bits; all have 24.
-const PM_TIMER_BITS: u32 = 24;
-/// 105/88 MHz, the rate of every 8254 in a PC.
-const PIT_HZ: u64 = 1_193_182;
-const PIT_BITS: u32 = 16;
+/// ACPI 6.5, section 4.8.3.3. Some implementations have 32 bits; all have 24.
+const PM_TIMER: Timer = Timer { hz: 3_579_545, bits: 24 };
+/// The 8254 in every PC: 105/88 MHz.
+const PIT: Timer = Timer { hz: 1_193_182, bits: 16 };
 /// Readings of a pair of counters; the quickest counts.
 const TRIES: usize = 3;
 
@@ -40,11 +39,6 @@ impl Sample {
     pub(super) fn error_tsc(self, last: Self) -> u64 {
         (self.took_tsc + last.took_tsc) / 2
     }
-}
-
-/// Steps a second, from steps in `elapsed_ns`.
-pub(super) fn rate(ticks: u64, elapsed_ns: u64) -> u64 {
-    (u128::from(ticks) * u128::from(NS_PER_SECOND) / u128::from(elapsed_ns.max(1))) as u64
 }
 
 impl Reference {
@@ -74,26 +68,19 @@ impl Reference {
         (0..100).any(|_| self.read() != first)
     }
 
-    fn hz(self) -> u64 {
+    /// Its rate.
+    pub(super) fn timer(self) -> Timer {
         match self {
-            Self::PmTimer(_) => PM_TIMER_HZ,
-            Self::Pit => PIT_HZ,
-            Self::Apic => HYPERVISOR_APIC_HZ,
-        }
-    }
-
-    fn bits(self) -> u32 {
-        match self {
-            Self::PmTimer(_) => PM_TIMER_BITS,
-            Self::Pit => PIT_BITS,
-            Self::Apic => u32::BITS,
+            Self::PmTimer(_) => PM_TIMER,
+            Self::Pit => PIT,
+            Self::Apic => Timer { hz: HYPERVISOR_APIC_HZ, bits: u32::BITS },
         }
     }
 
     /// The count, upwards.
     fn read(&self) -> u64 {
         match self {
-            Self::PmTimer(port) => u64::from(port.read() & ((1 << PM_TIMER_BITS) - 1)),
+            Self::PmTimer(port) => PM_TIMER.wrapped(u64::from(port.read())),
             Self::Pit => u64::from(!read_pit()),
             Self::Apic => u64::from(!apic::timer_count()),
         }
@@ -118,46 +105,19 @@ impl Reference {
         Sample { tsc: before + took_tsc / 2, reference, took_tsc }
     }
 
-    /// Nanoseconds of one step, rounded up: what a reading cannot tell.
-    pub(super) fn step_ns(self) -> u64 {
-        NS_PER_SECOND.div_ceil(self.hz())
-    }
-
-    /// Spins for `ns`, which must be less than [`Self::wrap_ns`].
+    /// Spins for `ns`, which must be less than the timer's wrap.
     pub(super) fn wait(&self, ns: u64) {
-        let ticks = ns * self.hz() / NS_PER_SECOND;
+        let timer = self.timer();
         let first = self.read();
-        while self.wrapped(self.read().wrapping_sub(first)) < ticks {
+        while timer.wrapped(self.read().wrapping_sub(first)) < timer.ns_to_ticks(ns) {
             core::hint::spin_loop();
         }
     }
 
-    fn wrapped(&self, ticks: u64) -> u64 {
-        ticks & ((1 << self.bits()) - 1)
-    }
-
-    /// Steps between samples less than [`Self::wrap_ns`] apart.
-    pub(super) fn ticks_between(&self, first: Sample, last: Sample) -> u64 {
-        self.wrapped(last.reference.wrapping_sub(first.reference))
-    }
-
-    /// Steps between samples about `estimate_ns` apart: the estimate tells how often the timer has
-    /// wrapped, the timer tells the rest.
-    pub(super) fn long_ticks_between(&self, first: Sample, last: Sample, estimate_ns: u64) -> u64 {
-        let wrap = 1 << self.bits();
-        let low = self.ticks_between(first, last);
-        let estimate = (u128::from(estimate_ns) * u128::from(self.hz()) / u128::from(NS_PER_SECOND)) as u64;
-        let wraps = (estimate.saturating_sub(low) + wrap / 2) / wrap;
-        wraps * wrap + low
-    }
-
-    pub(super) fn ticks_to_ns(&self, ticks: u64) -> u64 {
-        (u128::from(ticks) * u128::from(NS_PER_SECOND) / u128::from(self.hz())) as u64
-    }
-
-    /// After how long the timer begins again.
-    pub(super) fn wrap_ns(&self) -> u64 {
-        self.ticks_to_ns(1 << self.bits())
+    /// Nanoseconds between samples about `estimate_ns` apart.
+    pub(super) fn ns_between(&self, first: Sample, last: Sample, estimate_ns: u64) -> u64 {
+        let ticks = self.timer().ticks_between(first.reference, last.reference, estimate_ns);
+        self.timer().ticks_to_ns(ticks).max(1)
     }
 }
 

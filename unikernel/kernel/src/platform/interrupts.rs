@@ -1,7 +1,7 @@
 //! Interrupts from outside the processor: vectors, who handles them, and the way from a device's
 //! line or message to a vector.
 //!
-//! A driver calls [`register`] for a vector and then either routes a line to it ([`route_gsi`],
+//! A driver calls [`register`] for a vector and then either routes a line to it ([`route`],
 //! [`route_isa_irq`]) or gives its MSI-X table the [`message`] for it. Handlers run with interrupts
 //! masked, between two instructions of ring 3 or in the idle loop, never inside kernel code; they
 //! acknowledge, set a flag, wake a thread, and return.
@@ -12,9 +12,9 @@
 use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use spin::Once;
+use unikernel_machine::line::Line;
 
 use super::io::IoPort;
-pub use super::ioapic::{Polarity, Trigger};
 use super::{acpi, apic, ioapic};
 
 /// What an interrupt calls.
@@ -98,15 +98,14 @@ pub fn taken() -> u64 {
     TAKEN.load(Ordering::Relaxed)
 }
 
-/// Leads a line of the IO-APICs (a "global system interrupt") to `vector` and opens it.
-pub fn route_gsi(gsi: u32, vector: Vector, trigger: Trigger, polarity: Polarity) {
-    ioapic::route(gsi, vector.0, apic::id(), trigger, polarity);
+/// Leads a line of the IO-APICs to `vector` and opens it.
+pub fn route(line: Line, vector: Vector) {
+    ioapic::route(line, vector.0, apic::id());
 }
 
 /// Leads a line of the ISA bus to `vector`, as the firmware says that it is wired.
 pub fn route_isa_irq(irq: u8, vector: Vector) {
-    let line = acpi::machine().isa_line(irq);
-    route_gsi(line.gsi, vector, line.trigger, line.polarity);
+    route(acpi::machine().isa_line(irq), vector);
 }
 
 /// What a device writes, and where, to raise `vector` on this core (SDM Vol. 3, 11.11).

@@ -3,28 +3,11 @@
 use alloc::vec::Vec;
 
 use spin::Once;
+use unikernel_machine::line::{Line, Polarity, Trigger};
 
 use super::acpi::IoApicInfo;
 use super::io::Mmio;
 use crate::sync::SpinLock;
-
-/// When a line counts as raised.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Trigger {
-    /// When it changes.
-    Edge,
-    /// As long as it is held.
-    Level,
-}
-
-/// Which level of a line is the raised one.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Polarity {
-    /// The high one.
-    High,
-    /// The low one.
-    Low,
-}
 
 const SELECT: usize = 0x00;
 const WINDOW: usize = 0x10;
@@ -49,21 +32,21 @@ pub fn init(found: &[IoApicInfo]) {
     IO_APICS.call_once(|| found.iter().map(IoApic::new).collect());
 }
 
-/// Leads line `gsi` to `vector` on the core `apic_id` and opens it.
-pub fn route(gsi: u32, vector: u8, apic_id: u32, trigger: Trigger, polarity: Polarity) {
-    let owner = IO_APICS.get().and_then(|all| all.iter().find(|one| one.has(gsi)));
+/// Leads `line` to `vector` on the core `apic_id` and opens it.
+pub fn route(line: Line, vector: u8, apic_id: u32) {
+    let owner = IO_APICS.get().and_then(|all| all.iter().find(|one| one.has(line.gsi)));
     let Some(owner) = owner else {
-        log::warn!("no IO-APIC has line {gsi}; its interrupts will not come");
+        log::warn!("no IO-APIC has line {}; its interrupts will not come", line.gsi);
         return;
     };
     let mut low = u32::from(vector);
-    if trigger == Trigger::Level {
+    if line.trigger == Trigger::Level {
         low |= LEVEL;
     }
-    if polarity == Polarity::Low {
+    if line.polarity == Polarity::Low {
         low |= ACTIVE_LOW;
     }
-    owner.set_entry(gsi - owner.first_gsi, low, apic_id);
+    owner.set_entry(line.gsi - owner.first_gsi, low, apic_id);
 }
 
 impl IoApic {

@@ -1,84 +1,19 @@
 //! The `log` backend: lines on the serial console, with the time since boot, the level and the
-//! room that speaks. Levels are set at boot, for everything and for single rooms:
-//! `log=net:debug,info` shows the network's debug lines and everybody's information.
+//! room that speaks. Which lines are shown is set at boot (`log=`).
 
 use core::fmt::Write;
 
-use arrayvec::{ArrayString, ArrayVec};
-use log::{LevelFilter, Metadata, Record};
+use arrayvec::ArrayString;
+use log::{Metadata, Record};
 use spin::Once;
+use unikernel_machine::levels::DEFAULT_LEVEL;
+pub use unikernel_machine::levels::Levels;
 
 use super::{console, time};
 
-/// The level until the command line was read.
-const DEFAULT_LEVEL: LevelFilter = LevelFilter::Info;
-/// More rooms than this in one `log=` are an error.
-const MAX_ROOMS: usize = 16;
 /// A line longer than this is cut; it is formatted on the kernel's stack, in one piece, so that
 /// lines of several cores never mix.
 const LINE_BYTES: usize = 512;
-
-/// Why a `log=` word was not understood.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum ParseLevelsError<'a> {
-    /// This is not a level (`off`, `error`, `warn`, `info`, `debug`, `trace`).
-    UnknownLevel(&'a str),
-    /// More than 16 rooms are named.
-    TooManyRooms,
-}
-
-#[derive(Clone)]
-struct RoomLevel {
-    room: ArrayString<24>,
-    level: LevelFilter,
-}
-
-/// Which lines are shown.
-#[derive(Clone)]
-pub struct Levels {
-    default: LevelFilter,
-    rooms: ArrayVec<RoomLevel, MAX_ROOMS>,
-}
-
-impl Levels {
-    /// Reads `[room:]level` words separated by commas.
-    pub fn parse(text: &str) -> Result<Self, ParseLevelsError<'_>> {
-        let mut levels = Self { default: DEFAULT_LEVEL, rooms: ArrayVec::new() };
-        for word in text.split(',').filter(|word| !word.is_empty()) {
-            let (room, level) =
-                word.rsplit_once(':').map_or((None, word), |(room, level)| (Some(room), level));
-            let level = level.parse().map_err(|_| ParseLevelsError::UnknownLevel(level))?;
-            match room {
-                None => levels.default = level,
-                Some(room) => levels.push_room(room, level)?,
-            }
-        }
-        Ok(levels)
-    }
-
-    fn push_room(&mut self, room: &str, level: LevelFilter) -> Result<(), ParseLevelsError<'static>> {
-        let room = ArrayString::from(room).map_err(|_| ParseLevelsError::TooManyRooms)?;
-        self.rooms.try_push(RoomLevel { room, level }).map_err(|_| ParseLevelsError::TooManyRooms)
-    }
-
-    /// The level for a module path such as `unikernel_kernel::net::nic`.
-    fn level_of(&self, path: &str) -> LevelFilter {
-        self.rooms
-            .iter()
-            .find(|entry| is_in_room(path, &entry.room))
-            .map_or(self.default, |entry| entry.level)
-    }
-
-    fn most_verbose(&self) -> LevelFilter {
-        self.rooms.iter().map(|entry| entry.level).fold(self.default, Ord::max)
-    }
-}
-
-/// True if a part of the path is `room`, or its crate is the pure one behind it
-/// (`unikernel_net` for `net`).
-fn is_in_room(path: &str, room: &str) -> bool {
-    path.split("::").any(|part| part == room || part.strip_prefix("unikernel_") == Some(room))
-}
 
 struct Logger;
 

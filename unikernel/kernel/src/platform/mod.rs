@@ -1,15 +1,15 @@
 //! The machine around the processor: its firmware tables, clocks, interrupt controllers, console,
-//! randomness, and the way to switch it off. Nothing here knows the app, a thread or a socket.
+//! randomness, and the way to switch it off. Nothing here knows the app, a thread or a socket. What can
+//! be decided without touching a register is decided in the crate `unikernel-machine`.
 //!
 //! - [`console`], [`logger`]: the serial line and the log on it;
-//! - [`acpi`], [`aml`]: what the firmware says; [`pci`]: devices on the PCI bus;
+//! - [`acpi`]: what the firmware says; [`pci`]: devices on the PCI bus;
 //! - [`interrupts`], with [`apic`] and [`ioapic`]: from a device to its handler;
 //! - [`time`], with [`calibrate`], [`pvclock`] and [`rtc`]; [`timer`]: an interrupt at a time;
 //! - [`random`]; [`power`]: off, reboot, exit code, power button;
 //! - [`io`]: the handles for registers that all of them stand on.
 
 pub mod acpi;
-pub mod aml;
 pub mod apic;
 mod calibrate;
 pub mod console;

@@ -2,9 +2,10 @@
 //! power button.
 
 use spin::Once;
+use x86_64::PhysAddr;
 
 use super::acpi::{self, FixedRegister, PowerRegisters};
-use super::interrupts::{self, Vector};
+use super::interrupts;
 use super::io::{IoPort, Mmio};
 
 /// QEMU's `isa-debug-exit`, where the runner puts it.
@@ -74,18 +75,14 @@ pub fn enable_power_button(on_press: fn()) {
     let power = &acpi::machine().power;
     if let Some(device) = power.event_device {
         // SAFETY: the DSDT says that the event register is there; it does no DMA.
-        EVENT_REGISTER.call_once(|| unsafe { Mmio::map(device.register, 4) });
+        EVENT_REGISTER.call_once(|| unsafe { Mmio::map(PhysAddr::new_truncate(device.register), 4) });
         if let Some(vector) = interrupts::register(&event_interrupt) {
-            interrupts::route_gsi(device.line.gsi, vector, device.line.trigger, device.line.polarity);
+            interrupts::route(device.line, vector);
         }
     } else if let (Some(line), Some(vector)) = (power.sci, interrupts::register(&sci_interrupt)) {
         take_over_events(power);
-        route_sci(line, vector);
+        interrupts::route(line, vector);
     }
-}
-
-fn route_sci(line: acpi::Line, vector: Vector) {
-    interrupts::route_gsi(line.gsi, vector, line.trigger, line.polarity);
 }
 
 /// Asks the firmware for the events, and for the button's alone.

@@ -5,6 +5,7 @@
 use core::sync::atomic::{Ordering, fence};
 
 use raw_cpuid::{CpuId, Hypervisor};
+use unikernel_machine::calibration::Scale;
 use x86_64::PhysAddr;
 use x86_64::registers::model_specific::Msr;
 
@@ -109,17 +110,17 @@ unsafe fn read_stable<T: Copy>(source: *const T, version: fn(&T) -> u32) -> T {
 }
 
 impl Clock {
-    /// Nanoseconds a step of the counter, times 2^32.
-    pub(super) fn scale(&self) -> u64 {
+    /// The counter's scale.
+    pub(super) fn scale(&self) -> Scale {
         let multiplier = u64::from(self.system.multiplier);
         let shift = u32::from(self.system.shift.unsigned_abs());
-        if self.system.shift < 0 { multiplier >> shift } else { multiplier << shift }
+        Scale(if self.system.shift < 0 { multiplier >> shift } else { multiplier << shift })
     }
 
     /// Nanoseconds between 1970 and now.
     pub(super) fn wall_ns(&self) -> u64 {
         let at_zero = u64::from(self.wall.seconds) * NS_PER_SECOND + u64::from(self.wall.nanoseconds);
-        let ticks = u128::from(time::tsc().saturating_sub(self.system.tsc));
-        at_zero + self.system.ns + ((ticks * u128::from(self.scale())) >> 32) as u64
+        let ticks = time::tsc().saturating_sub(self.system.tsc);
+        at_zero + self.system.ns + self.scale().ticks_to_ns(ticks)
     }
 }

@@ -12,13 +12,13 @@
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
 use spin::Once;
+pub use unikernel_machine::calibration::NS_PER_SECOND;
+use unikernel_machine::calibration::{self, Scale};
 
-use super::calibrate::{self, Reference, Sample};
+use super::calibrate::{Reference, Sample};
 use super::{apic, pvclock, rtc};
 use crate::sync::SpinLock;
 
-/// Nanoseconds in a second.
-pub const NS_PER_SECOND: u64 = 1_000_000_000;
 /// How long the first measurement takes, and how often it is tried again if the host took the
 /// processor away in between.
 const FIRST_MEASUREMENT_NS: u64 = 500_000;
@@ -34,16 +34,16 @@ const FIRST_REFINEMENT_NS: u64 = 20_000_000;
 pub(super) const HYPERVISOR_APIC_HZ: u64 = NS_PER_SECOND / 16;
 const APIC_TOLERANCE_PER_MILLE: u64 = 20;
 
-/// Counter to nanoseconds: `base_ns + (tsc - base_tsc) * scale / 2^32`. Readers never wait for
-/// each other; the rare writer makes `version` odd meanwhile.
-struct Scale {
+/// Counter to nanoseconds: `base_ns` plus the scaled steps since `base_tsc`. Readers never wait
+/// for each other; the rare writer makes `version` odd meanwhile.
+struct Clock {
     version: AtomicU32,
     base_tsc: AtomicU64,
     base_ns: AtomicU64,
     scale: AtomicU64,
 }
 
-static SCALE: Scale = Scale {
+static CLOCK: Clock = Clock {
     version: AtomicU32::new(0),
     base_tsc: AtomicU64::new(0),
     base_ns: AtomicU64::new(0),
@@ -97,7 +97,7 @@ pub fn init() {
         apic_hz = measure(start_tsc, known_scale);
     }
     if let Some(scale) = known_scale {
-        SCALE.set(start_tsc, 0, scale);
+        CLOCK.set(start_tsc, 0, scale);
     }
     TIMER_RATES.call_once(|| TimerRates { apic_hz, has_tsc_deadline });
     let wall_ns = kvm.map(|clock| clock.wall_ns()).or_else(rtc::read_ns);
@@ -110,7 +110,7 @@ pub fn init() {
 /// Nanoseconds since boot. Never goes back.
 #[inline]
 pub fn now_ns() -> u64 {
-    SCALE.to_ns(tsc())
+    CLOCK.to_ns(tsc())
 }
 
 /// Nanoseconds since 1970.
@@ -126,38 +126,24 @@ pub fn set_wall_ns(wall_ns: u64) {
 
 /// Steps of the counter in a second, as well as it is known.
 pub fn tsc_hz() -> u64 {
-    scale_to_hz(SCALE.scale.load(Ordering::Relaxed))
+    CLOCK.scale().hz()
 }
 
 /// Steps of the counter in `ns`.
 pub(super) fn ns_to_tsc(ns: u64) -> u64 {
-    ((u128::from(ns) << 32) / u128::from(SCALE.scale.load(Ordering::Relaxed).max(1))) as u64
-}
-
-#[inline]
-fn ticks_to_ns(ticks: u64, scale: u64) -> u64 {
-    ((u128::from(ticks) * u128::from(scale)) >> 32) as u64
-}
-
-/// The scale for a rate in Hz, and back: the fixed-point quotient is its own inverse.
-fn hz_to_scale(hz: u64) -> u64 {
-    ((u128::from(NS_PER_SECOND) << 32) / u128::from(hz.max(1))) as u64
-}
-
-fn scale_to_hz(scale: u64) -> u64 {
-    hz_to_scale(scale)
+    CLOCK.scale().ns_to_ticks(ns)
 }
 
 /// The exact rate, from the processor (CPUID leaf 0x15) or the hypervisor (0x40000010).
-fn known_rate_scale() -> Option<u64> {
+fn known_rate_scale() -> Option<Scale> {
     let cpuid = raw_cpuid::CpuId::new();
     let from_processor = cpuid.get_tsc_info().and_then(|info| info.tsc_frequency());
     let from_hypervisor = || cpuid.get_hypervisor_info()?.tsc_frequency().map(|khz| u64::from(khz) * 1000);
-    from_processor.or_else(from_hypervisor).filter(|&hz| hz > 0).map(hz_to_scale)
+    from_processor.or_else(from_hypervisor).filter(|&hz| hz > 0).map(Scale::from_hz)
 }
 
 /// Measures the counter's rate (unless known) and the APIC timer's; answers the latter.
-fn measure(start_tsc: u64, known_scale: Option<u64>) -> u64 {
+fn measure(start_tsc: u64, known_scale: Option<Scale>) -> u64 {
     apic::start_measured_timer(u32::MAX);
     if let Some(scale) = known_scale {
         return measure_apic_by_tsc(scale);
@@ -171,7 +157,7 @@ fn measure(start_tsc: u64, known_scale: Option<u64>) -> u64 {
         let first_count = apic::timer_count();
         reference.wait(span_ns);
         let elapsed_ns = refinement.measure(start_tsc, 0, span_ns);
-        apic_hz = calibrate::rate(u64::from(first_count - apic::timer_count()), elapsed_ns);
+        apic_hz = calibration::rate(u64::from(first_count - apic::timer_count()), elapsed_ns);
         // An odd rate of the APIC may mean that the host took the processor away for so long that
         // the reference began again.
         if refinement.error_ppm <= FIRST_ERROR_PPM && is_hypervisor_rate(apic_hz) {
@@ -194,14 +180,16 @@ fn plausible_apic_rate(measured_hz: u64) -> u64 {
     if is_hypervisor_rate(measured_hz) { HYPERVISOR_APIC_HZ } else { measured_hz }
 }
 
-fn measure_apic_by_tsc(scale: u64) -> u64 {
-    let to_ns = |ticks: u64| ticks_to_ns(ticks, scale);
+fn measure_apic_by_tsc(scale: Scale) -> u64 {
     let (first, first_count) = (tsc(), apic::timer_count());
-    while to_ns(tsc() - first) < FIRST_MEASUREMENT_NS {
+    while scale.ticks_to_ns(tsc() - first) < FIRST_MEASUREMENT_NS {
         core::hint::spin_loop();
     }
     let (last, last_count) = (tsc(), apic::timer_count());
-    plausible_apic_rate(calibrate::rate(u64::from(first_count - last_count), to_ns(last - first)))
+    plausible_apic_rate(calibration::rate(
+        u64::from(first_count - last_count),
+        scale.ticks_to_ns(last - first),
+    ))
 }
 
 /// Improves the counter's rate when it is time to. Called with every timer interrupt.
@@ -217,8 +205,8 @@ pub(super) fn refine_if_due(now_ns: u64) {
 impl Refinement {
     fn step(&mut self, now_ns: u64) {
         let ticks = tsc() - self.first.tsc;
-        let estimate_ns = ticks_to_ns(ticks, SCALE.scale.load(Ordering::Relaxed));
-        if estimate_ns / 1_000_000 * self.error_ppm > self.reference.wrap_ns() / 4 {
+        let estimate_ns = CLOCK.scale().ticks_to_ns(ticks);
+        if estimate_ns / 1_000_000 * self.error_ppm > self.reference.timer().wrap_ns() / 4 {
             // Too long ago to know how often the reference has wrapped: start over.
             self.first = self.reference.sample();
             self.next_ns = now_ns + FIRST_REFINEMENT_NS;
@@ -226,7 +214,7 @@ impl Refinement {
         }
         // The clock stays where it is and goes on at the better rate.
         let base_tsc = tsc();
-        let elapsed_ns = self.measure(base_tsc, SCALE.to_ns(base_tsc), estimate_ns);
+        let elapsed_ns = self.measure(base_tsc, CLOCK.to_ns(base_tsc), estimate_ns);
         self.next_ns = now_ns + elapsed_ns * 10;
         log::debug!("time-stamp counter: {} Hz, good to {} ppm", tsc_hz(), self.error_ppm);
     }
@@ -236,42 +224,45 @@ impl Refinement {
     fn measure(&mut self, base_tsc: u64, base_ns: u64, estimate_ns: u64) -> u64 {
         let last = self.reference.sample();
         let ticks = last.tsc - self.first.tsc;
-        let steps = self.reference.long_ticks_between(self.first, last, estimate_ns);
-        let elapsed_ns = self.reference.ticks_to_ns(steps).max(1);
-        let hz = calibrate::rate(ticks, elapsed_ns);
-        SCALE.set(base_tsc, base_ns, hz_to_scale(hz));
-        let error_ns =
-            ticks_to_ns(self.first.error_tsc(last), hz_to_scale(hz)) + 2 * self.reference.step_ns();
+        let elapsed_ns = self.reference.ns_between(self.first, last, estimate_ns);
+        let scale = Scale::from_span(ticks, elapsed_ns);
+        CLOCK.set(base_tsc, base_ns, scale);
+        let error_ns = scale.ticks_to_ns(self.first.error_tsc(last)) + 2 * self.reference.timer().step_ns();
         self.error_ppm = (error_ns * 1_000_000).div_ceil(elapsed_ns);
         elapsed_ns
     }
 }
 
-impl Scale {
+impl Clock {
     #[inline]
     fn to_ns(&self, tsc: u64) -> u64 {
         loop {
             let version = self.version.load(Ordering::Acquire);
             let base_tsc = self.base_tsc.load(Ordering::Relaxed);
             let base_ns = self.base_ns.load(Ordering::Relaxed);
-            let scale = self.scale.load(Ordering::Relaxed);
+            let scale = self.scale();
             fence(Ordering::Acquire);
             if version & 1 == 0 && self.version.load(Ordering::Relaxed) == version {
                 // Another core's counter may be a few steps behind the base.
                 let ticks = tsc.saturating_sub(base_tsc);
-                return base_ns + ticks_to_ns(ticks, scale);
+                return base_ns + scale.ticks_to_ns(ticks);
             }
             core::hint::spin_loop();
         }
     }
 
+    #[inline]
+    fn scale(&self) -> Scale {
+        Scale(self.scale.load(Ordering::Relaxed))
+    }
+
     /// Writers take turns: at boot there is one, later [`REFINEMENT`]'s lock is held.
-    fn set(&self, base_tsc: u64, base_ns: u64, scale: u64) {
+    fn set(&self, base_tsc: u64, base_ns: u64, scale: Scale) {
         self.version.fetch_add(1, Ordering::Relaxed);
         fence(Ordering::Release);
         self.base_tsc.store(base_tsc, Ordering::Relaxed);
         self.base_ns.store(base_ns, Ordering::Relaxed);
-        self.scale.store(scale, Ordering::Relaxed);
+        self.scale.store(scale.0, Ordering::Relaxed);
         self.version.fetch_add(1, Ordering::Release);
     }
 }

@@ -5,10 +5,11 @@
 use alloc::boxed::Box;
 use core::ptr::NonNull;
 
+use unikernel_machine::line::Line;
 use virtio_drivers::transport::mmio::{MmioTransport, VirtIOHeader};
 
 use super::StartError;
-use crate::platform::acpi::{Line, MmioDevice};
+use crate::platform::acpi::MmioDevice;
 use crate::platform::interrupts;
 use crate::platform::io::Mmio;
 
@@ -56,7 +57,7 @@ impl MmioLink {
             on_interrupt();
         }));
         let vector = interrupts::register(handler).ok_or(StartError::NoInterrupt)?;
-        interrupts::route_gsi(self.line.gsi, vector, self.line.trigger, self.line.polarity);
+        interrupts::route(self.line, vector);
         Ok(())
     }
 }

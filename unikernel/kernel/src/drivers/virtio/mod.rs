@@ -1,14 +1,13 @@
 //! Virtio devices (Virtual I/O Device specification 1.2), modern and transitional.
 //!
 //! - [`transport`]: how a device is reached, over [`pci`] or [`mmio`], as one type;
-//! - [`ring`]: our queue, for devices with fixed buffers; [`hal`]: the memory behind the queues of
+//! - [`ring`]: our queue, for devices with fixed buffers (over [`unikernel_machine::ring`]); [`hal`]: the memory behind the queues of
 //!   the `virtio-drivers` crate, for the others;
-//! - [`net`], with [`phy`] and [`checksum`]; [`rng`]: the drivers.
+//! - [`net`], with [`phy`]; [`rng`]: the drivers.
 //!
 //! A device is not trusted with memory safety: what it writes (indices, lengths, contents) is
 //! checked or clamped before use. It is trusted not to write where it was not told to.
 
-pub mod checksum;
 pub mod hal;
 pub mod mmio;
 pub mod net;

@@ -7,8 +7,8 @@
 
 use smoltcp::phy::{Checksum, ChecksumCapabilities, Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::time::Instant;
+use unikernel_machine::checksum;
 
-use super::checksum;
 use super::net::{HEADER_BYTES, Nic, Receiver, Sender};
 use super::ring::Completion;
 
@@ -75,7 +75,7 @@ impl Receiver {
             let completion = self.ring.take()?;
             if self.is_acceptable(completion) {
                 self.frames += 1;
-                self.bytes += (completion.len - self.header_bytes) as u64;
+                self.bytes += u64::from(completion.len) - self.header_bytes as u64;
                 return Some(Incoming { receiver: self, completion });
             }
             self.dropped += 1;
@@ -86,7 +86,7 @@ impl Receiver {
     #[inline]
     fn is_acceptable(&mut self, completion: Completion) -> bool {
         let (header_bytes, verifies) = (self.header_bytes, self.verifies_checksums);
-        let bytes = &self.ring.buffer(completion.buffer)[..completion.len];
+        let bytes = &self.ring.buffer(completion.buffer)[..completion.len as usize];
         if bytes.len() < header_bytes + ETHERNET_HEADER_BYTES {
             return false;
         }
@@ -106,7 +106,7 @@ impl RxToken for Incoming<'_> {
     #[inline]
     fn consume<R, F: FnOnce(&[u8]) -> R>(self, f: F) -> R {
         let header_bytes = self.receiver.header_bytes;
-        f(&self.receiver.ring.buffer(self.completion.buffer)[header_bytes..self.completion.len])
+        f(&self.receiver.ring.buffer(self.completion.buffer)[header_bytes..self.completion.len as usize])
     }
 }
 

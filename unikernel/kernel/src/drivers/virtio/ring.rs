@@ -1,27 +1,8 @@
-//! A split virtqueue (specification, section 2.7) for devices with fixed buffers: descriptor `i`
-//! names buffer `i` for ever, so that posting a buffer is one store into the available ring and
-//! taking one back is one load from the used ring. `virtio-drivers`' `VirtQueue` serves every
-//! shape of request and pays for it with about a hundred instructions and two full fences a packet
-//! (it links, copies and unlinks descriptors each time); here it is about fifteen and one fence a
-//! batch.
-//!
-//! **Notifications.** The device may say that it need not be notified (`used.flags`), we may say
-//! the same of its interrupts (`avail.flags`). Both sides write, then look at the other's word;
-//! each needs a full fence in between, or both may see the old state and wait for each other:
-//!
-//! ```text
-//!   driver                          device
-//!   ------                          ------
-//!   avail.idx = new                 used.flags = 0 (wants notifications)
-//!   full fence                      full fence
-//!   used.flags says no? done        avail.idx unchanged? sleep
-//! ```
-//!
-//! VIRTIO_F_EVENT_IDX is not negotiated.
+//! A virtqueue with its buffers: the memory under [`unikernel_machine::ring`], which has the logic
+//! and says why it is not `virtio-drivers`' queue.
 
-use core::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering, fence};
-
-use alloc::boxed::Box;
+pub use unikernel_machine::ring::{Completion, Direction};
+use unikernel_machine::ring::{Layout, Shared};
 use virtio_drivers::transport::Transport;
 use x86_64::{PhysAddr, VirtAddr};
 
@@ -29,71 +10,14 @@ use super::StartError;
 use super::transport::Link;
 use crate::mem::{self, PAGE_BYTES};
 
-/// Descriptor flag: the device writes the buffer.
-const WRITE: u16 = 2;
-/// `avail.flags`: no interrupts, please. `used.flags`: no notifications, please.
-const NO_CALL: u16 = 1;
 /// A ring with less is no use to anybody.
 const MIN_SIZE: u16 = 2;
 
-/// Who writes a ring's buffers.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Direction {
-    /// The device: incoming.
-    ToDriver,
-    /// The driver: outgoing.
-    ToDevice,
-}
-
-/// Section 2.7.5.
-#[repr(C)]
-struct Descriptor {
-    address: AtomicU64,
-    len: AtomicU32,
-    flags: AtomicU16,
-    next: AtomicU16,
-}
-
-/// An element of the used ring (section 2.7.8).
-#[repr(C)]
-struct Used {
-    id: AtomicU32,
-    len: AtomicU32,
-}
-
-/// The parts that are shared with the device. They are atomics because it writes at any time.
-struct Shared {
-    descriptors: &'static [Descriptor],
-    avail_flags: &'static AtomicU16,
-    avail_index: &'static AtomicU16,
-    avail: &'static [AtomicU16],
-    used_flags: &'static AtomicU16,
-    used_index: &'static AtomicU16,
-    used: &'static [Used],
-}
-
 /// A queue and its buffers.
 pub struct Ring {
-    shared: Shared,
+    ring: unikernel_machine::ring::Ring,
     buffers: Buffers,
     queue: u16,
-    mask: u16,
-    /// Available index: where the next buffer goes, and up to where the device was told to look.
-    next_avail: u16,
-    notified_avail: u16,
-    next_used: u16,
-    /// Which buffers the device has. It may claim to give back others.
-    is_posted: Box<[bool]>,
-    bad_completions: u64,
-}
-
-/// A buffer that the device gave back.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Completion {
-    /// Which one.
-    pub buffer: u16,
-    /// How many bytes the device says that it wrote, at most the buffer's size.
-    pub len: usize,
 }
 
 impl Ring {
@@ -111,30 +35,15 @@ impl Ring {
             return Err(StartError::BadQueue(queue));
         }
         let size = 1 << size.ilog2();
-        let shared = Shared::allocate(link, queue, size);
         let buffers = Buffers::allocate(usize::from(size), buffer_bytes);
-        for (index, descriptor) in shared.descriptors.iter().enumerate() {
-            descriptor.address.store(buffers.physical(index as u16).as_u64(), Ordering::Relaxed);
-            descriptor.len.store(buffer_bytes as u32, Ordering::Relaxed);
-            let flags = if direction == Direction::ToDriver { WRITE } else { 0 };
-            descriptor.flags.store(flags, Ordering::Relaxed);
-        }
-        Ok(Self {
-            shared,
-            buffers,
-            queue,
-            mask: size - 1,
-            next_avail: 0,
-            notified_avail: 0,
-            next_used: 0,
-            is_posted: alloc::vec![false; usize::from(size)].into_boxed_slice(),
-            bad_completions: 0,
-        })
+        let shared = allocate(link, queue, size);
+        let ring = unikernel_machine::ring::Ring::new(shared, direction, |buffer| buffers.physical(buffer));
+        Ok(Self { ring, buffers, queue })
     }
 
     /// How many buffers there are.
     pub fn size(&self) -> u16 {
-        self.mask + 1
+        self.ring.size()
     }
 
     /// Bytes in each.
@@ -149,117 +58,87 @@ impl Ring {
     /// If the device has it, or there is no such buffer.
     #[inline]
     pub fn buffer(&mut self, buffer: u16) -> &mut [u8] {
-        assert!(!self.is_posted[usize::from(buffer)], "the device has this buffer");
+        assert!(!self.ring.is_posted(buffer), "the device has this buffer");
         self.buffers.bytes(buffer)
     }
 
-    /// Gives a buffer to the device, to write it or, up to `len`, to read it. The device may see
-    /// it at once, and does after [`Self::notify`].
+    /// Gives a buffer to the device, to read or write its first `len` bytes, which it may see at
+    /// once, and does after [`Self::notify`].
     ///
     /// # Panics
     ///
-    /// If the device has it already, or there is no such buffer.
+    /// If the device has it already, there is no such buffer, or it is shorter.
     #[inline]
     pub fn post(&mut self, buffer: u16, len: usize) {
-        let is_posted = &mut self.is_posted[usize::from(buffer)];
-        assert!(!*is_posted, "the device has this buffer");
-        *is_posted = true;
-        debug_assert!(len <= self.buffers.bytes_each);
-        self.shared.descriptors[usize::from(buffer)].len.store(len as u32, Ordering::Relaxed);
-        self.shared.avail[usize::from(self.next_avail & self.mask)].store(buffer, Ordering::Relaxed);
-        self.next_avail = self.next_avail.wrapping_add(1);
-        // After the entry and the buffer's contents.
-        self.shared.avail_index.store(self.next_avail, Ordering::Release);
+        assert!(len <= self.buffers.bytes_each, "longer than the buffer");
+        self.ring.post(buffer, len as u32);
     }
 
     /// Tells the device about the buffers posted since the last time, if it wants to be told.
     /// True if that took a notification.
     #[inline]
     pub fn notify(&mut self, link: &mut Link) -> bool {
-        if self.notified_avail == self.next_avail {
-            return false;
+        let has_to = self.ring.announce();
+        if has_to {
+            link.notify(self.queue);
         }
-        self.notified_avail = self.next_avail;
-        // See the drawing above: a full fence, not just an order of stores.
-        fence(Ordering::SeqCst);
-        if self.shared.used_flags.load(Ordering::Relaxed) & NO_CALL != 0 {
-            return false;
-        }
-        link.notify(self.queue);
-        true
+        has_to
     }
 
     /// True if the device has given back a buffer that [`Self::take`] did not yet answer.
     #[inline]
     pub fn has_completions(&self) -> bool {
-        self.shared.used_index.load(Ordering::Acquire) != self.next_used
+        self.ring.has_completions()
     }
 
-    /// Takes back a buffer.
+    /// Takes back a buffer, and the bytes that the device says it wrote, which are at most all of
+    /// it.
     #[inline]
     pub fn take(&mut self) -> Option<Completion> {
-        while self.has_completions() {
-            let used = &self.shared.used[usize::from(self.next_used & self.mask)];
-            self.next_used = self.next_used.wrapping_add(1);
-            let (id, len) = (used.id.load(Ordering::Relaxed), used.len.load(Ordering::Relaxed));
-            // The device may write nonsense; only a buffer that it has can come back.
-            let Some(is_posted) = self.is_posted.get_mut(id as usize).filter(|posted| **posted) else {
-                self.bad_completions += 1;
-                continue;
-            };
-            *is_posted = false;
-            return Some(Completion { buffer: id as u16, len: (len as usize).min(self.buffers.bytes_each) });
-        }
-        None
+        let completion = self.ring.take()?;
+        Some(Completion { len: completion.len.min(self.buffers.bytes_each as u32), ..completion })
     }
 
     /// Asks for no interrupts. A hint: one may still come.
     #[inline]
     pub fn disable_interrupts(&mut self) {
-        self.shared.avail_flags.store(NO_CALL, Ordering::Relaxed);
+        self.ring.disable_interrupts();
     }
 
     /// Asks for interrupts, and looks once more. If it answers true there is work that may not
     /// raise one: do it before sleeping.
     #[inline]
+    #[must_use]
     pub fn enable_interrupts(&mut self) -> bool {
-        self.shared.avail_flags.store(0, Ordering::Relaxed);
-        fence(Ordering::SeqCst);
-        self.has_completions()
+        self.ring.enable_interrupts()
     }
 
     /// Nonsense that the device wrote into the used ring.
     pub fn bad_completions(&self) -> u64 {
-        self.bad_completions
+        self.ring.bad_completions()
     }
 }
 
-impl Shared {
-    /// Allocates the rings in the layout that a legacy device wants (section 2.7.2), which suits a
-    /// modern one too, and tells the device where they are. They stay for ever.
-    fn allocate(link: &mut Link, queue: u16, size: u16) -> Self {
-        let entries = usize::from(size);
-        let avail_at = entries * size_of::<Descriptor>();
-        // Flags, index, the ring, and a word for an event index that is not used.
-        let used_at = (avail_at + size_of::<u16>() * (3 + entries)).next_multiple_of(PAGE_BYTES);
-        let bytes = used_at + 2 * size_of::<u16>() + entries * size_of::<Used>() + size_of::<u16>();
-        let (physical, shown) = mem::dma_alloc(bytes.div_ceil(PAGE_BYTES));
-        let address = |at: usize| physical.as_u64() + at as u64;
-        link.queue_set(queue, u32::from(size), address(0), address(avail_at), address(used_at));
-        let part = |at: usize| shown + at as u64;
-        // SAFETY: all parts lie within the block just allocated, zeroed, aligned to a page and
-        // never freed, and they do not overlap; any bytes are valid atomics. Nobody but the
-        // device, whose accesses atomics allow for, has another reference.
-        unsafe {
-            Self {
-                descriptors: slice_at(part(0), entries),
-                avail_flags: &*part(avail_at).as_ptr(),
-                avail_index: &*part(avail_at + 2).as_ptr(),
-                avail: slice_at(part(avail_at + 4), entries),
-                used_flags: &*part(used_at).as_ptr(),
-                used_index: &*part(used_at + 2).as_ptr(),
-                used: slice_at(part(used_at + 4), entries),
-            }
+/// Allocates a ring's shared memory, for ever, and tells the device where it is.
+fn allocate(link: &mut Link, queue: u16, size: u16) -> Shared {
+    let layout = Layout::new(size);
+    let (physical, shown) = mem::dma_alloc(layout.size_bytes.div_ceil(PAGE_BYTES));
+    let address = |at: usize| physical.as_u64() + at as u64;
+    link.queue_set(queue, u32::from(size), address(0), address(layout.avail), address(layout.used));
+    let part = |at: usize| shown + at as u64;
+    let entries = usize::from(size);
+    // SAFETY: all parts lie within the block just allocated, zeroed, aligned to a page and never
+    // freed, and they do not overlap (`Layout`); any bytes are valid atomics. Nobody but the
+    // device, whose accesses atomics allow for, has another reference.
+    unsafe {
+        Shared {
+            descriptors: slice_at(part(0), entries),
+            avail_flags: &*part(layout.avail).as_ptr(),
+            avail_index: &*part(layout.avail + 2).as_ptr(),
+            avail: slice_at(part(layout.avail + 4), entries),
+            used_flags: &*part(layout.used).as_ptr(),
+            used_index: &*part(layout.used + 2).as_ptr(),
+            used: slice_at(part(layout.used + 4), entries),
         }
     }
 }
@@ -292,13 +171,13 @@ impl Buffers {
         Self { physical, base: mem::phys_to_virt(physical).as_mut_ptr(), count, bytes_each }
     }
 
-    fn physical(&self, buffer: u16) -> PhysAddr {
-        self.physical + (usize::from(buffer) * self.bytes_each) as u64
+    fn physical(&self, buffer: u16) -> u64 {
+        self.physical.as_u64() + (usize::from(buffer) * self.bytes_each) as u64
     }
 
     #[inline]
     fn bytes(&mut self, buffer: u16) -> &mut [u8] {
-        assert!(usize::from(buffer) < self.count);
+        assert!(usize::from(buffer) < self.count, "no such buffer");
         // SAFETY: the buffer lies within the block, by the check; buffers do not overlap, and the
         // result borrows all of them. `Ring` asks only for buffers that the device has given
         // back. One that writes to a buffer afterwards can change bytes under our eyes, but no

@@ -2,10 +2,7 @@
 //! hypervisor's DSDT says about the things here is always a constant, so a look at the encoding
 //! (ACPI 6.5, sections 20.2 and 6.4) is enough. What does not look as expected is ignored.
 
-use x86_64::PhysAddr;
-
-use super::acpi::{Line, MmioDevice};
-use super::interrupts::{Polarity, Trigger};
+use crate::line::{Line, Polarity, Trigger};
 
 /// Opcodes of small integers.
 const ZERO: u8 = 0x00;
@@ -24,10 +21,21 @@ const EXTENDED_INTERRUPT: u8 = 0x89;
 
 /// The generic event device of a hardware-reduced machine (ACPI 6.5, section 5.6.9), as QEMU lays
 /// it out: a register whose bits say what happened.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct EventDevice {
-    /// The register; reading it clears it.
-    pub register: PhysAddr,
+    /// The register's physical address; reading it clears it.
+    pub register: u64,
+    /// Its interrupt.
+    pub line: Line,
+}
+
+/// A virtio device behind registers in memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct VirtioDevice {
+    /// Its registers' physical address.
+    pub address: u64,
+    /// Bytes of registers.
+    pub len: u32,
     /// Its interrupt.
     pub line: Line,
 }
@@ -44,12 +52,12 @@ pub fn s5_sleep_types(code: &[u8]) -> Option<[u8; 2]> {
 }
 
 /// The virtio devices: `Device`s whose hardware id is `LNRO0005`, with their registers and line.
-pub fn virtio_devices(code: &[u8]) -> impl Iterator<Item = MmioDevice> {
+pub fn virtio_devices(code: &[u8]) -> impl Iterator<Item = VirtioDevice> {
     devices(code, b"LNRO0005").filter_map(|body| {
         let memory = after(body, &MEMORY32_FIXED)?;
-        Some(MmioDevice {
-            address: PhysAddr::new(u64::from(dword(memory.get(1..)?)?)),
-            len: dword(memory.get(5..)?)? as usize,
+        Some(VirtioDevice {
+            address: u64::from(dword(memory.get(1..)?)?),
+            len: dword(memory.get(5..)?)?,
             line: interrupt(body)?,
         })
     })
@@ -59,7 +67,7 @@ pub fn virtio_devices(code: &[u8]) -> impl Iterator<Item = MmioDevice> {
 pub fn event_device(code: &[u8]) -> Option<EventDevice> {
     let body = devices(code, b"ACPI0013").next()?;
     let (register, _) = integer(after(body, EVENT_REGION)?)?;
-    Some(EventDevice { register: PhysAddr::new_truncate(register), line: interrupt(body)? })
+    Some(EventDevice { register, line: interrupt(body)? })
 }
 
 /// What follows each occurrence of the hardware id, up to the next device.
@@ -112,3 +120,6 @@ fn find(code: &[u8], pattern: &[u8]) -> Option<usize> {
 fn after<'a>(code: &'a [u8], pattern: &[u8]) -> Option<&'a [u8]> {
     find(code, pattern).map(|at| &code[at + pattern.len()..])
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,78 @@
+extern crate std;
+
+use proptest::prelude::*;
+use std::vec::Vec;
+
+use super::*;
+
+/// The DSDT that QEMU 7.2 makes for `-M microvm` with one `virtio-net-device`.
+fn microvm() -> Vec<u8> {
+    let text = concat!(
+        "104e155f53425f5b822e46574346085f4849440d51454d553030303200085f5354410a0b085f435253110d0a",
+        "0a470110051005010c79005b8232434f4d31085f4849440c41d00501085f55494401085f5354410a0f085f43",
+        "525311100a0d4701f803f803000822100079005b82255254435f085f4849440c41d00b00085f43525311100a",
+        "0d470170007000010822000179005b824c064745445f085f4849440d414350493030313300085f5549440d47",
+        "454400085f435253110e0a0b89060003010900000079005b8045524547000c0000a0fe0a045b810b45524547",
+        "434553454c20141d5f45565409704553454c60a010937b600a02000a0286505752420a805b82195057524208",
+        "5f4849440d504e503043304300085f554944005b82420456523233085f4849440d4c4e524f3030303500085f",
+        "5549440a17085f43434101085f435253111a0a1786090001002eb0fe0002000089060001012f000000790010",
+        "105c00085f53355f1207040a05000000",
+    );
+    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
+}
+
+#[test]
+fn microvm_dsdt_sleep_types_are_found() {
+    assert_eq!(s5_sleep_types(&microvm()), Some([5, 0]));
+}
+
+#[test]
+fn q35_package_with_bare_zeros_is_read() {
+    // Name (_S5, Package (4) { Zero, Zero, Zero, Zero }), as q35 and pc have it.
+    assert_eq!(s5_sleep_types(b"\x08_S5_\x12\x06\x04\0\0\0\0"), Some([0, 0]));
+}
+
+#[test]
+fn package_with_long_length_is_read() {
+    assert_eq!(s5_sleep_types(b"\x08_S5_\x12\x48\x00\x04\x0a\x07\x0a\x06\0\0"), Some([7, 6]));
+}
+
+#[test]
+fn microvm_dsdt_virtio_device_is_found_with_its_line() {
+    let line = Line { gsi: 47, trigger: Trigger::Level, polarity: Polarity::High };
+    let found: Vec<_> = virtio_devices(&microvm()).collect();
+    assert_eq!(found, [VirtioDevice { address: 0xfeb0_2e00, len: 512, line }]);
+}
+
+#[test]
+fn microvm_dsdt_event_device_is_found() {
+    let device = event_device(&microvm()).unwrap();
+    let line = Line { gsi: 9, trigger: Trigger::Edge, polarity: Polarity::High };
+    assert_eq!(device, EventDevice { register: 0xfea0_0000, line });
+}
+
+#[test]
+fn device_without_interrupt_is_ignored() {
+    let mut code = microvm();
+    let hardware_id = find(&code, b"LNRO0005").unwrap();
+    let interrupt = hardware_id + find(&code[hardware_id..], &[0x89, 6, 0]).unwrap();
+    code[interrupt] = 0x88;
+    assert_eq!(virtio_devices(&code).count(), 0);
+}
+
+proptest! {
+    /// Whatever the firmware says, looking at it does not panic.
+    #[test]
+    fn cut_and_changed_tables_do_no_harm(cut in 0usize..400, at in 0usize..368, byte: u8) {
+        let mut code = microvm();
+        code[at] = byte;
+        code.truncate(cut);
+        let _ = (s5_sleep_types(&code), event_device(&code));
+        prop_assert!(virtio_devices(&code).count() <= 1);
+    }
+
+    #[test]
+    fn noise_does_no_harm(code: Vec<u8>) {
+        let _ = (s5_sleep_types(&code), event_device(&code), virtio_devices(&code).count());
+    }
+}

@@ -193,6 +193,10 @@ fn enter(thread: &Arc<Thread>) {
         timer::interrupt_by(now_ns + SLICE_NS);
     }
     this_cpu().set_current(thread, thread.kernel_stack_top());
+    // Whoever sent a signal asked for its delivery on the way out, and was itself the next to go.
+    if thread.signals.lock().has_deliverable() {
+        this_cpu().request(exit_work::SIGNAL);
+    }
 }
 
 /// Leaves the running thread, which is blocked, queued or dead, for the next one that can run.
@@ -270,5 +274,7 @@ fn halt(start_ns: u64) {
     cpu::wait_for_interrupt();
     let woken_ns = time::now_ns();
     IDLE_NS.fetch_add(woken_ns - halted_ns, Ordering::Relaxed);
+    // The core slept, not the thread whose stack it slept on.
+    SWITCHED_AT_NS.fetch_add(woken_ns - halted_ns, Ordering::Relaxed);
     SPIN.lock().record(woken_ns - start_ns, false);
 }

@@ -26,7 +26,7 @@ const FIRST_TRIES: usize = 8;
 /// How long the measurement takes that cannot be improved upon.
 const ONLY_MEASUREMENT_NS: u64 = 10_000_000;
 /// What the first measurement may be off by.
-const FIRST_ERROR_PPM: u64 = 10_000;
+const FIRST_ERROR_PPM: u64 = 20_000;
 /// When the first measurement is improved upon; each further time, ten times later.
 const FIRST_REFINEMENT_NS: u64 = 20_000_000;
 /// The rate of the APIC's timer, after the divider, under every hypervisor: 1 GHz / 16. A measured

@@ -1,2 +1,44 @@
-//! Under construction.
+//! What an appliance depends on: the ring-3 side.
+//!
+//! A `std` program needs nothing from here; it depends on this crate so that the build links the
+//! kernel in. A `no_std` program finds the machine behind these modules:
+//!
+//! - [`net`]: TCP and UDP; [`poll`]: waiting for many sockets; [`fs`]: files;
+//! - [`io`]: the console, over [`embedded_io`]; [`time`], [`thread`], [`env`], [`process`];
+//! - [`entry!`]: makes a function the program's start, with a heap and a panic handler.
+//!
+//! All of it speaks the Linux x86-64 system-call ABI and nothing else, so the same program runs as a
+//! Linux process. `unsafe` is in `sys`, where the `syscall` instruction is, and in the code that
+//! [`entry!`] leaves in the program.
+//!
+//! ```ignore
+//! #![no_std]
+//! #![no_main]
+//!
+//! unikernel::entry!(main);
+//!
+//! fn main() -> i32 {
+//!     unikernel::println!("Hello from ring 3!");
+//!     0
+//! }
+//! ```
+
 #![no_std]
+
+pub mod env;
+mod error;
+pub mod fs;
+pub mod io;
+pub mod logger;
+pub mod net;
+pub mod poll;
+pub mod process;
+#[doc(hidden)]
+pub mod start;
+mod sys;
+pub mod thread;
+pub mod time;
+
+pub use embedded_io;
+pub use error::Error;
+pub use log;

@@ -1,0 +1,209 @@
+//! One client: bytes in, whole requests found, answers out.
+
+use alloc::vec::Vec;
+
+use unikernel::Error;
+use unikernel::embedded_io::{Read, Write};
+use unikernel::net::TcpStream;
+use unikernel::poll::Event;
+
+use crate::files::Files;
+use crate::metrics::Metrics;
+use crate::request::{self, Parsed};
+use crate::response;
+
+/// Room for request heads; longer ones are refused. It bounds what a slow client can hold.
+const HEAD_BYTES: usize = 2048;
+/// Answers beyond this wait until the client has taken some: a client that sends requests and reads
+/// nothing must not fill the memory.
+const MAX_PENDING_BYTES: usize = 64 * 1024;
+
+/// Where a connection stands after an event.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Progress {
+    /// It waits for more.
+    Waiting,
+    /// It is over.
+    Finished,
+}
+
+/// A client's socket, and what could not be dealt with at once. Both buffers are empty, and take no
+/// memory, while the client is quiet or quick.
+pub(crate) struct Connection {
+    stream: TcpStream,
+    /// The beginning of a request whose rest is still to come.
+    partial: Vec<u8>,
+    /// Answers that the socket had no room for.
+    pending: Vec<u8>,
+    ends_after_send: bool,
+    idle_sweeps: u8,
+}
+
+impl Connection {
+    pub(crate) const fn new(stream: TcpStream) -> Self {
+        Self { stream, partial: Vec::new(), pending: Vec::new(), ends_after_send: false, idle_sweeps: 0 }
+    }
+
+    pub(crate) fn stream(&self) -> &TcpStream {
+        &self.stream
+    }
+
+    /// True if the client has to read before anything else happens.
+    pub(crate) fn is_blocked(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
+    /// True at the second sweep without an event in between.
+    pub(crate) fn is_stale(&mut self) -> bool {
+        self.idle_sweeps += 1;
+        self.idle_sweeps > 1
+    }
+
+    /// Does what can be done without waiting.
+    pub(crate) fn advance(&mut self, event: Event, files: &Files, metrics: &mut Metrics) -> Progress {
+        self.idle_sweeps = 0;
+        if self.is_blocked() {
+            if !event.is_writable() || !self.send_pending() {
+                return Progress::Finished;
+            }
+            if self.is_blocked() {
+                return Progress::Waiting;
+            }
+            if self.ends_after_send {
+                return Progress::Finished;
+            }
+        }
+        match self.receive(files, metrics) {
+            Ok(()) if self.ends_after_send && !self.is_blocked() => Progress::Finished,
+            Ok(()) | Err(Error::WOULD_BLOCK | Error::INTERRUPTED) => Progress::Waiting,
+            Err(_) => Progress::Finished,
+        }
+    }
+
+    /// Reads once: level-triggered polling comes back if there is more.
+    fn receive(&mut self, files: &Files, metrics: &mut Metrics) -> Result<(), Error> {
+        let mut buffer = [0; HEAD_BYTES];
+        let kept = self.partial.len();
+        buffer[..kept].copy_from_slice(&self.partial);
+        self.partial.clear();
+        let count = match self.stream.read(&mut buffer[kept..]) {
+            Ok(count) => count,
+            Err(error) => {
+                self.partial.extend_from_slice(&buffer[..kept]);
+                return Err(error);
+            }
+        };
+        if count == 0 {
+            self.ends_after_send = true;
+            return Ok(());
+        }
+        let mut rest = &buffer[..kept + count];
+        let mut out = Outbox::new(&mut self.stream, &mut self.pending);
+        while !rest.is_empty() && !self.ends_after_send {
+            match request::parse(rest) {
+                Parsed::Request(request) => {
+                    metrics.requests += 1;
+                    response::answer(&request, files, metrics, &mut out);
+                    self.ends_after_send = request.wants_close || out.is_overfull();
+                    rest = &rest[request.len..];
+                }
+                Parsed::Partial if rest.len() < HEAD_BYTES => break,
+                Parsed::Partial => self.ends_after_send = out.refuse(response::HEAD_TOO_LARGE, metrics),
+                Parsed::Broken(answer) => self.ends_after_send = out.refuse(answer, metrics),
+            }
+        }
+        let outcome = out.flush();
+        if !self.ends_after_send {
+            self.partial.extend_from_slice(rest);
+        }
+        if self.partial.is_empty() {
+            self.partial = Vec::new();
+        }
+        outcome
+    }
+
+    /// Sends what waits; false if the client is gone.
+    fn send_pending(&mut self) -> bool {
+        match self.stream.write(&self.pending) {
+            Ok(count) => {
+                self.pending.drain(..count);
+                if self.pending.is_empty() {
+                    self.pending = Vec::new();
+                }
+                true
+            }
+            Err(Error::WOULD_BLOCK | Error::INTERRUPTED) => true,
+            Err(_) => false,
+        }
+    }
+}
+
+/// Gathers the answers to one batch of requests, so that they leave with one call.
+pub(crate) struct Outbox<'a> {
+    stream: &'a mut TcpStream,
+    pending: &'a mut Vec<u8>,
+    buffer: [u8; HEAD_BYTES],
+    filled: usize,
+    error: Option<Error>,
+}
+
+impl<'a> Outbox<'a> {
+    fn new(stream: &'a mut TcpStream, pending: &'a mut Vec<u8>) -> Self {
+        Self { stream, pending, buffer: [0; HEAD_BYTES], filled: 0, error: None }
+    }
+
+    /// Adds bytes to what is sent.
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
+        if let Some(room) = self.buffer.get_mut(self.filled..self.filled + bytes.len()) {
+            room.copy_from_slice(bytes);
+            self.filled += bytes.len();
+            return;
+        }
+        self.send_buffer();
+        if bytes.len() <= HEAD_BYTES {
+            self.buffer[..bytes.len()].copy_from_slice(bytes);
+            self.filled = bytes.len();
+        } else {
+            self.error = self.error.or(send(self.stream, self.pending, bytes).err());
+        }
+    }
+
+    /// Adds the last answer of a connection that cannot go on. Always true, for the caller's flag.
+    fn refuse(&mut self, answer: &[u8], metrics: &mut Metrics) -> bool {
+        metrics.bad_requests += 1;
+        self.push(answer);
+        true
+    }
+
+    /// True if the client does not read what it asked for.
+    fn is_overfull(&self) -> bool {
+        self.pending.len() > MAX_PENDING_BYTES
+    }
+
+    fn send_buffer(&mut self) {
+        let filled = core::mem::take(&mut self.filled);
+        self.error = self.error.or(send(self.stream, self.pending, &self.buffer[..filled]).err());
+    }
+
+    fn flush(mut self) -> Result<(), Error> {
+        if self.filled > 0 {
+            self.send_buffer();
+        }
+        self.error.map_or(Ok(()), Err)
+    }
+}
+
+/// Sends bytes behind what waits already; keeps what the socket has no room for.
+fn send(stream: &mut TcpStream, pending: &mut Vec<u8>, bytes: &[u8]) -> Result<(), Error> {
+    let mut rest = bytes;
+    while !rest.is_empty() && pending.is_empty() {
+        match stream.write(rest) {
+            Ok(count) => rest = &rest[count..],
+            Err(Error::INTERRUPTED) => {}
+            Err(Error::WOULD_BLOCK) => break,
+            Err(error) => return Err(error),
+        }
+    }
+    pending.extend_from_slice(rest);
+    Ok(())
+}

@@ -1,0 +1,161 @@
+//! TCP and UDP sockets. Blocking unless told otherwise; streams are [`embedded_io`] readers and
+//! writers.
+
+use core::net::SocketAddr;
+
+use embedded_io::{ErrorType, Read, Write};
+use linux_raw_sys::net::{IPPROTO_TCP, SO_REUSEADDR, SOL_SOCKET, TCP_NODELAY};
+
+use crate::Error;
+use crate::poll::Pollable;
+use crate::sys::{self, Fd, SocketKind};
+
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 4096;
+
+/// A socket that waits for connections.
+#[derive(Debug)]
+pub struct TcpListener(Fd);
+
+impl TcpListener {
+    /// Listens on an address.
+    pub fn bind(address: SocketAddr) -> Result<Self, Error> {
+        let fd = sys::socket(&address, SocketKind::Stream)?;
+        sys::set_option(&fd, SOL_SOCKET, SO_REUSEADDR, 1)?;
+        sys::bind(&fd, address)?;
+        sys::listen(&fd, BACKLOG)?;
+        Ok(Self(fd))
+    }
+
+    /// Takes a connection and its peer's address; waits for one if the listener may wait.
+    pub fn accept(&self) -> Result<(TcpStream, SocketAddr), Error> {
+        sys::accept(&self.0, false).map(|(fd, peer)| (TcpStream(fd), peer))
+    }
+
+    /// Takes a connection whose own calls will not wait.
+    pub fn accept_nonblocking(&self) -> Result<(TcpStream, SocketAddr), Error> {
+        sys::accept(&self.0, true).map(|(fd, peer)| (TcpStream(fd), peer))
+    }
+
+    /// Chooses whether [`Self::accept`] may wait.
+    pub fn set_nonblocking(&self, nonblocking: bool) -> Result<(), Error> {
+        sys::set_nonblocking(&self.0, nonblocking)
+    }
+
+    /// The address it listens on.
+    pub fn local_address(&self) -> Result<SocketAddr, Error> {
+        sys::local_address(&self.0)
+    }
+}
+
+impl Pollable for TcpListener {
+    fn descriptor(&self) -> i32 {
+        self.0.number()
+    }
+}
+
+/// Which direction of a connection ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Shutdown {
+    /// Nothing more will be read.
+    Read,
+    /// Nothing more will be written.
+    Write,
+    /// Both.
+    Both,
+}
+
+/// A connection.
+#[derive(Debug)]
+pub struct TcpStream(Fd);
+
+impl TcpStream {
+    /// Connects to an address.
+    pub fn connect(address: SocketAddr) -> Result<Self, Error> {
+        let fd = sys::socket(&address, SocketKind::Stream)?;
+        sys::connect(&fd, address)?;
+        Ok(Self(fd))
+    }
+
+    /// Sends small writes at once (`TCP_NODELAY`).
+    pub fn set_nodelay(&self, nodelay: bool) -> Result<(), Error> {
+        sys::set_option(&self.0, IPPROTO_TCP as u32, TCP_NODELAY, i32::from(nodelay))
+    }
+
+    /// Chooses whether calls may wait.
+    pub fn set_nonblocking(&self, nonblocking: bool) -> Result<(), Error> {
+        sys::set_nonblocking(&self.0, nonblocking)
+    }
+
+    /// Ends one direction or both.
+    pub fn shutdown(&self, how: Shutdown) -> Result<(), Error> {
+        sys::shutdown(&self.0, how as u32)
+    }
+}
+
+impl Pollable for TcpStream {
+    fn descriptor(&self) -> i32 {
+        self.0.number()
+    }
+}
+
+impl ErrorType for TcpStream {
+    type Error = Error;
+}
+
+impl Read for TcpStream {
+    #[inline]
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Error> {
+        sys::read(self.0.number(), buffer)
+    }
+}
+
+impl Write for TcpStream {
+    #[inline]
+    fn write(&mut self, bytes: &[u8]) -> Result<usize, Error> {
+        sys::send(&self.0, bytes)
+    }
+
+    fn flush(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+/// A datagram socket.
+#[derive(Debug)]
+pub struct UdpSocket(Fd);
+
+impl UdpSocket {
+    /// Binds to an address.
+    pub fn bind(address: SocketAddr) -> Result<Self, Error> {
+        let fd = sys::socket(&address, SocketKind::Datagram)?;
+        sys::bind(&fd, address)?;
+        Ok(Self(fd))
+    }
+
+    /// Sends one datagram.
+    pub fn send_to(&self, bytes: &[u8], address: SocketAddr) -> Result<usize, Error> {
+        sys::send_to(&self.0, bytes, address)
+    }
+
+    /// Receives one datagram; answers its length and sender.
+    pub fn receive_from(&self, buffer: &mut [u8]) -> Result<(usize, SocketAddr), Error> {
+        sys::receive_from(&self.0, buffer)
+    }
+
+    /// Chooses whether calls may wait.
+    pub fn set_nonblocking(&self, nonblocking: bool) -> Result<(), Error> {
+        sys::set_nonblocking(&self.0, nonblocking)
+    }
+
+    /// The address it is bound to.
+    pub fn local_address(&self) -> Result<SocketAddr, Error> {
+        sys::local_address(&self.0)
+    }
+}
+
+impl Pollable for UdpSocket {
+    fn descriptor(&self) -> i32 {
+        self.0.number()
+    }
+}

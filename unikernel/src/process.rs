@@ -1,0 +1,17 @@
+//! The end of the program, and randomness.
+
+use crate::{Error, sys};
+
+/// Ends the program, and with it the appliance.
+pub fn exit(code: i32) -> ! {
+    sys::exit(code)
+}
+
+/// Fills a buffer with random bytes fit for keys.
+pub fn random(buffer: &mut [u8]) -> Result<(), Error> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        filled += sys::random(&mut buffer[filled..])?;
+    }
+    Ok(())
+}

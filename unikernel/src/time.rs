@@ -1,0 +1,38 @@
+//! Clocks.
+
+use core::ops::Sub;
+use core::time::Duration;
+
+use linux_raw_sys::general::{CLOCK_MONOTONIC, CLOCK_REALTIME};
+
+use crate::sys;
+
+/// A point on the clock that never goes back.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Instant(u64);
+
+impl Instant {
+    /// Now.
+    pub fn now() -> Self {
+        Self(sys::clock_ns(CLOCK_MONOTONIC))
+    }
+
+    /// How long ago it was.
+    pub fn elapsed(&self) -> Duration {
+        Self::now() - *self
+    }
+}
+
+impl Sub for Instant {
+    type Output = Duration;
+
+    /// The time between; zero if `earlier` is later.
+    fn sub(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// The wall clock, since 1970.
+pub fn since_epoch() -> Duration {
+    Duration::from_nanos(sys::clock_ns(CLOCK_REALTIME))
+}

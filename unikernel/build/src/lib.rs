@@ -18,6 +18,9 @@ use tools::{Tool, run};
 /// The kernel's PVH entry, which keeps everything else alive through `--gc-sections`.
 const KERNEL_ENTRY: &str = "_kernel_start32";
 
+/// The image has a fixed place, and its backtraces follow frame pointers.
+const KERNEL_FLAGS: &str = "-Crelocation-model=static -Cforce-frame-pointers=yes";
+
 /// How the linker wrapper (`lld` beside this crate's manifest) asks for the last step.
 const EMBED_VARIABLE: &str = "UNIKERNEL_EMBED_SYMBOLS";
 
@@ -64,10 +67,15 @@ fn link_arg(argument: &str) {
     println!("cargo:rustc-link-arg-bins={argument}");
 }
 
-/// Rebuilds when the kernel, a crate below it, or the layout changes.
+/// Rebuilds when the kernel, a crate below it, their dependencies, or the layout changes.
 fn watch(unikernel_dir: &Path) {
-    for part in ["kernel", "mm", "sched", "net", "fs", "cmdline", "build/image.ld"] {
-        println!("cargo:rerun-if-changed={}", unikernel_dir.join(part).display());
+    let entries = fs::read_dir(unikernel_dir).expect("the crate lies in unikernel/build");
+    let folders = entries.flatten().map(|entry| entry.path()).filter(|path| path.join("Cargo.toml").is_file());
+    // The build crate's own sources are cargo's concern.
+    let sources = folders.filter(|folder| !folder.ends_with("build"));
+    let single = ["build/image.ld", "build/lld", "../Cargo.toml", "../Cargo.lock"].map(|file| unikernel_dir.join(file));
+    for path in sources.chain(single) {
+        println!("cargo:rerun-if-changed={}", path.display());
     }
 }
 
@@ -85,7 +93,7 @@ fn compile_kernel(unikernel_dir: &Path, target_dir: &Path) -> PathBuf {
         .current_dir(unikernel_dir)
         .args(["build", "--release", "-p", "unikernel-kernel", "--target", TARGET, "--target-dir"])
         .arg(target_dir)
-        .env("RUSTFLAGS", "-Crelocation-model=static -Cforce-frame-pointers=yes");
+        .env("RUSTFLAGS", KERNEL_FLAGS);
     run(&mut cargo);
     target_dir.join(TARGET).join("release/libunikernel_kernel.a")
 }

@@ -1,12 +1,16 @@
-//! File trees without a disk: what the initrd holds, and what the kernel adds to it.
+//! What stands behind an app's descriptors, as far as it needs no device and no clock.
+//!
+//! File trees, which hold what the initrd holds and what the kernel adds to it:
 //!
 //! - [`cpio`]: reads an archive as a sequence of entries, trusting none of its numbers;
 //! - [`Tree`]: directories, files, links and the kernel's special nodes, built from archives and
-//!   single additions, then only read;
-//! - path lookup and directory listing are methods of the tree.
+//!   single additions, then only read; path lookup and directory listing are methods of it.
+//!   File contents stay where the archive has them. What special nodes mean is the kernel's.
 //!
-//! File contents stay where the archive has them. A tree does not know what its special nodes
-//! mean: the kernel picks the type.
+//! Open files:
+//!
+//! - [`DescriptorTable`]: numbers for them; [`Ring`]: a pipe's bytes;
+//! - [`terminal`]: a console's input; [`Expirations`]: a timer's count.
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -14,11 +18,18 @@
 extern crate alloc;
 
 pub mod cpio;
+mod descriptors;
+mod expiration;
 mod lookup;
+mod ring;
+pub mod terminal;
 mod tree;
 
 pub use cpio::ArchiveError;
+pub use descriptors::{DescriptorTable, TableFull};
+pub use expiration::Expirations;
 pub use lookup::{LastLink, LookupError};
+pub use ring::Ring;
 pub use tree::{AddError, Attributes, Directory, Entry, Node, NodeId, Tree};
 
 /// The longest name in a directory (`NAME_MAX`).

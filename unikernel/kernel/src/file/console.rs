@@ -1,17 +1,15 @@
 //! The serial console as a terminal: the app's standard streams, and `/dev/tty`.
 //!
-//! Input is edited by line, as a Linux terminal in canonical mode does it: what is typed is echoed,
-//! backspace erases, Ctrl-D ends a line without a line end, Ctrl-C sends `SIGINT`. Output is
-//! handed to the UART in large pieces.
+//! Input is edited by line (`unikernel_fs::terminal`); Ctrl-C sends `SIGINT`. Output is handed to the
+//! UART in large pieces.
 
-use alloc::collections::VecDeque;
 use alloc::string::String;
 use alloc::sync::Arc;
 
-use arrayvec::ArrayVec;
 use linux_raw_sys::general::*;
 use linux_raw_sys::ioctl::{FIONREAD, TCGETS, TIOCGWINSZ};
 use spin::Once;
+use unikernel_fs::terminal::{DELETE, END_OF_INPUT, INTERRUPT, LineEditor, Typed};
 
 use super::table::{self, OnExec};
 use super::{File, FileFlags, Metadata, PollSource, Readiness, WaitMode};
@@ -26,32 +24,12 @@ user_abi!(termios, winsize);
 
 /// Output is copied from the app in pieces of this size.
 const CHUNK_BYTES: usize = 512;
-/// The longest line; more is not taken (termios(3): 4096).
-const MAX_LINE_BYTES: usize = 4096;
-/// Completed lines kept for an app that does not read; more input is dropped.
-const MAX_INPUT_BYTES: usize = 65_536;
 /// Major 5, minor 1: `/dev/console`.
 pub const CONSOLE_DEVICE: u64 = 5 << 8 | 1;
 
-const INTERRUPT: u8 = 3;
-const END_OF_INPUT: u8 = 4;
-const BACKSPACE: u8 = 8;
-const DELETE: u8 = 0x7f;
-
-/// What was typed.
-#[derive(Default)]
-struct Input {
-    /// Complete lines.
-    lines: VecDeque<u8>,
-    /// The line being edited.
-    edited: ArrayVec<u8, MAX_LINE_BYTES>,
-    /// Ctrl-D at the start of a line: the next read answers 0.
-    is_at_end: bool,
-}
-
 /// The console.
 pub struct Console {
-    input: SpinLock<Input>,
+    input: SpinLock<LineEditor>,
     source: PollSource,
 }
 
@@ -92,70 +70,24 @@ fn on_input() {
 
 impl Console {
     fn typed(&self, byte: u8) {
-        if byte == INTERRUPT {
-            echo(b"^C\n");
-            self.input.lock().edited.clear();
-            return signal::send_to_process(SignalInfo::from_kernel(SIGINT));
-        }
-        if self.input.lock().edit(byte) {
-            self.source.notify(Readiness::READABLE);
+        let typed = self.input.lock().key(byte, console::write);
+        match typed {
+            Typed::Edited => {}
+            Typed::Completed => self.source.notify(Readiness::READABLE),
+            Typed::Interrupted => signal::send_to_process(SignalInfo::from_kernel(SIGINT)),
         }
     }
 
+    /// Reads one line at most.
     fn try_read(&self, into: UserSlice) -> SysResult {
         let mut input = self.input.lock();
-        if input.lines.is_empty() {
-            return if core::mem::take(&mut input.is_at_end) { Ok(0) } else { Err(Errno::EAGAIN) };
-        }
-        // A read answers one line at most.
-        let line =
-            input.lines.iter().position(|&byte| byte == b'\n').map_or(input.lines.len(), |end| end + 1);
-        let count = line.min(into.len());
-        let (head, tail) = input.lines.as_slices();
-        let head = &head[..count.min(head.len())];
+        let [head, tail] = input.content(into.len()).ok_or(Errno::EAGAIN)?;
         into.write(head)?;
-        into.skip(head.len()).write(&tail[..count - head.len()])?;
-        input.lines.drain(..count);
+        into.skip(head.len()).write(tail)?;
+        let count = head.len() + tail.len();
+        input.consume(count);
         Ok(count)
     }
-}
-
-impl Input {
-    /// Edits the line. True if something can be read now.
-    fn edit(&mut self, byte: u8) -> bool {
-        match byte {
-            BACKSPACE | DELETE => {
-                if self.edited.pop().is_some() {
-                    echo(b"\x08 \x08");
-                }
-            }
-            END_OF_INPUT if self.edited.is_empty() => self.is_at_end = true,
-            END_OF_INPUT => self.complete(),
-            b'\r' | b'\n' => {
-                echo(b"\n");
-                // The line end always finds room, as typing leaves one byte free.
-                self.edited.push(b'\n');
-                self.complete();
-            }
-            _ if self.edited.remaining_capacity() > 1 => {
-                echo(&[byte]);
-                self.edited.push(byte);
-            }
-            _ => {}
-        }
-        self.is_at_end || !self.lines.is_empty()
-    }
-
-    fn complete(&mut self) {
-        if self.lines.len() + self.edited.len() <= MAX_INPUT_BYTES {
-            self.lines.extend(&self.edited);
-        }
-        self.edited.clear();
-    }
-}
-
-fn echo(bytes: &[u8]) {
-    console::write(bytes);
 }
 
 /// The settings that this console has and cannot change.
@@ -202,7 +134,7 @@ impl File for Console {
     fn readiness(&self) -> Readiness {
         let input = self.input.lock();
         let mut ready = Readiness::WRITABLE;
-        ready.set(Readiness::READABLE, input.is_at_end || !input.lines.is_empty());
+        ready.set(Readiness::READABLE, input.has_line());
         ready
     }
 
@@ -222,7 +154,7 @@ impl File for Console {
                 let size = winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
                 UserPtr::new(argument).write(size)?;
             }
-            FIONREAD => UserPtr::new(argument).write(self.input.lock().lines.len() as i32)?,
+            FIONREAD => UserPtr::new(argument).write(self.input.lock().len() as i32)?,
             _ => return Err(Errno::ENOTTY),
         }
         Ok(0)

@@ -141,6 +141,11 @@ impl Epoll {
         if count == 0 && deadline_ns != Some(0) {
             count = self.sleep(events, max, deadline_ns)?;
         }
+        // What is still on the list is for the next thread that waits: a watch on it does not wake
+        // anybody again.
+        if count > 0 && self.ready.len() > 0 {
+            self.ready.wake();
+        }
         Ok(count)
     }
 

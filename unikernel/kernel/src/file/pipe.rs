@@ -3,14 +3,14 @@
 use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use linux_raw_sys::general::S_IFIFO;
 use linux_raw_sys::ioctl::FIONREAD;
+use unikernel_fs::Ring;
 
 use super::{File, Metadata, OpenFile, PollSource, Readiness, WaitMode, broken_pipe};
-use crate::mem::user::{Fault, UserPtr, UserSlice};
+use crate::mem::user::{UserPtr, UserSlice};
 use crate::sync::SpinLock;
 use crate::syscall::{Errno, SysResult};
 
@@ -19,49 +19,8 @@ pub const CAPACITY_BYTES: usize = 65_536;
 /// A write of so much at most is not mixed with others' (`PIPE_BUF`).
 const ATOMIC_BYTES: usize = 4096;
 
-/// Bytes on their way. The storage comes with the first write.
-#[derive(Default)]
-struct Ring {
-    bytes: Vec<u8>,
-    first: usize,
-    len: usize,
-}
-
-impl Ring {
-    const fn free(&self) -> usize {
-        CAPACITY_BYTES - self.len
-    }
-
-    fn pop(&mut self, into: UserSlice) -> Result<usize, Fault> {
-        let count = into.len().min(self.len);
-        let (head, tail) = self.run(self.first, count);
-        into.write(&self.bytes[head.clone()])?;
-        into.skip(head.len()).write(&self.bytes[tail])?;
-        self.first = (self.first + count) % CAPACITY_BYTES;
-        self.len -= count;
-        Ok(count)
-    }
-
-    fn push(&mut self, from: UserSlice) -> Result<usize, Fault> {
-        self.bytes.resize(CAPACITY_BYTES, 0);
-        let count = from.len().min(self.free());
-        let (head, tail) = self.run((self.first + self.len) % CAPACITY_BYTES, count);
-        from.read(&mut self.bytes[head.clone()])?;
-        from.skip(head.len()).read(&mut self.bytes[tail])?;
-        self.len += count;
-        Ok(count)
-    }
-
-    /// The at most two runs of `count` bytes from `start` on.
-    fn run(&self, start: usize, count: usize) -> (core::ops::Range<usize>, core::ops::Range<usize>) {
-        let head = count.min(CAPACITY_BYTES - start);
-        (start..start + head, 0..count - head)
-    }
-}
-
-#[derive(Default)]
 struct State {
-    ring: Ring,
+    ring: Ring<CAPACITY_BYTES>,
     has_reader: bool,
     has_writer: bool,
 }
@@ -82,7 +41,7 @@ pub struct WriteEnd(Arc<Pipe>);
 pub fn pair() -> (Arc<ReadEnd>, Arc<WriteEnd>) {
     static NEXT_INODE: AtomicU64 = AtomicU64::new(1);
     let pipe = Arc::new(Pipe {
-        state: SpinLock::new(State { ring: Ring::default(), has_reader: true, has_writer: true }),
+        state: SpinLock::new(State { ring: Ring::new(), has_reader: true, has_writer: true }),
         reader: PollSource::new(),
         writer: PollSource::new(),
         inode: NEXT_INODE.fetch_add(1, Ordering::Relaxed),
@@ -108,17 +67,22 @@ impl Pipe {
         if request != FIONREAD {
             return Err(Errno::ENOTTY);
         }
-        let len = self.state.lock().ring.len;
+        let len = self.state.lock().ring.len();
         UserPtr::new(argument).write(len as i32)?;
         Ok(0)
     }
 
     fn try_read(&self, into: UserSlice) -> SysResult {
         let mut state = self.state.lock();
-        if state.ring.len == 0 {
+        if state.ring.is_empty() {
             return if state.has_writer { Err(Errno::EAGAIN) } else { Ok(0) };
         }
-        Ok(state.ring.pop(into)?)
+        let [head, tail] = state.ring.content(into.len());
+        into.write(head)?;
+        into.skip(head.len()).write(tail)?;
+        let count = head.len() + tail.len();
+        state.ring.consume(count);
+        Ok(count)
     }
 
     fn try_write(&self, from: UserSlice) -> SysResult {
@@ -127,7 +91,15 @@ impl Pipe {
             return Err(Errno::EPIPE);
         }
         let least = if from.len() <= ATOMIC_BYTES { from.len() } else { 1 };
-        if state.ring.free() < least { Err(Errno::EAGAIN) } else { Ok(state.ring.push(from)?) }
+        if state.ring.free() < least {
+            return Err(Errno::EAGAIN);
+        }
+        let [head, tail] = state.ring.room(from.len());
+        from.read(head)?;
+        from.skip(head.len()).read(tail)?;
+        let count = head.len() + tail.len();
+        state.ring.commit(count);
+        Ok(count)
     }
 }
 
@@ -144,7 +116,7 @@ impl File for ReadEnd {
     fn readiness(&self) -> Readiness {
         let state = self.0.state.lock();
         let mut ready = Readiness::empty();
-        ready.set(Readiness::READABLE, state.ring.len > 0);
+        ready.set(Readiness::READABLE, !state.ring.is_empty());
         ready.set(Readiness::HUP, !state.has_writer);
         ready
     }

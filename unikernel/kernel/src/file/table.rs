@@ -1,8 +1,9 @@
-//! The app's descriptors: numbers for open files, the lowest free one first (POSIX), found in
-//! constant time.
+//! The app's descriptors: one table, whose logic is `unikernel_fs::DescriptorTable`.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+
+use unikernel_fs::{DescriptorTable, TableFull};
 
 use super::OpenFile;
 use crate::sync::SpinLock;
@@ -25,72 +26,19 @@ struct Slot {
     on_exec: OnExec,
 }
 
-struct Table {
-    slots: Vec<Option<Slot>>,
-    /// One bit a descriptor: taken or free. 64 descriptors are passed at a look.
-    taken: Vec<u64>,
-    /// No descriptor below this one is free.
-    lowest_free: usize,
-}
+static TABLE: SpinLock<DescriptorTable<Slot>> = SpinLock::new(DescriptorTable::new(MAX_DESCRIPTORS));
 
-static TABLE: SpinLock<Table> = SpinLock::new(Table { slots: Vec::new(), taken: Vec::new(), lowest_free: 0 });
-
-impl Table {
-    /// The lowest free descriptor, not below `lowest`.
-    fn find_free(&self, lowest: usize) -> usize {
-        let first_word = lowest / 64;
-        for (index, &taken) in self.taken.iter().enumerate().skip(first_word) {
-            let below = if index == first_word { (1 << (lowest % 64)) - 1 } else { 0 };
-            let free = !(taken | below);
-            if free != 0 {
-                return index * 64 + free.trailing_zeros() as usize;
-            }
-        }
-        lowest.max(self.taken.len() * 64)
-    }
-
-    fn put(&mut self, descriptor: usize, slot: Slot) -> Option<Slot> {
-        if descriptor >= self.slots.len() {
-            self.slots.resize_with(descriptor + 1, || None);
-            self.taken.resize(self.slots.len().div_ceil(64), 0);
-        }
-        self.taken[descriptor / 64] |= 1 << (descriptor % 64);
-        self.slots[descriptor].replace(slot)
-    }
-
-    fn add(&mut self, lowest: usize, slot: Slot) -> Result<usize, Errno> {
-        let descriptor = self.find_free(lowest.max(self.lowest_free));
-        if descriptor >= MAX_DESCRIPTORS {
-            return Err(Errno::EMFILE);
-        }
-        if lowest <= self.lowest_free {
-            self.lowest_free = descriptor + 1;
-        }
-        self.put(descriptor, slot);
-        Ok(descriptor)
-    }
-
-    fn take(&mut self, descriptor: usize) -> Option<Slot> {
-        let slot = self.slots.get_mut(descriptor)?.take()?;
-        self.taken[descriptor / 64] &= !(1 << (descriptor % 64));
-        self.lowest_free = self.lowest_free.min(descriptor);
-        Some(slot)
-    }
-
-    fn slot(&mut self, descriptor: i32) -> Result<&mut Slot, Errno> {
-        let slot = usize::try_from(descriptor).ok().and_then(|index| self.slots.get_mut(index)?.as_mut());
-        slot.ok_or(Errno::EBADF)
-    }
+fn index(descriptor: i32) -> Result<usize, Errno> {
+    usize::try_from(descriptor).map_err(|_| Errno::EBADF)
 }
 
 /// The open file behind a descriptor.
 #[inline]
 pub fn get(descriptor: i32) -> Result<Arc<OpenFile>, Errno> {
+    // A negative number becomes one that is too high.
     let table = TABLE.lock();
-    match table.slots.get(descriptor as u32 as usize) {
-        Some(Some(slot)) => Ok(Arc::clone(&slot.file)),
-        _ => Err(Errno::EBADF),
-    }
+    let slot = table.get(descriptor as u32 as usize).ok_or(Errno::EBADF)?;
+    Ok(Arc::clone(&slot.file))
 }
 
 /// Gives an open file the lowest free descriptor.
@@ -100,14 +48,13 @@ pub fn install(file: Arc<OpenFile>, on_exec: OnExec) -> Result<usize, Errno> {
 
 /// Gives an open file the lowest free descriptor that is not below `lowest`.
 pub fn install_from(lowest: usize, file: Arc<OpenFile>, on_exec: OnExec) -> Result<usize, Errno> {
-    TABLE.lock().add(lowest, Slot { file, on_exec })
+    TABLE.lock().add(lowest, Slot { file, on_exec }).map_err(|TableFull| Errno::EMFILE)
 }
 
 /// Gives an open file this descriptor, closing what had it.
 pub fn replace(descriptor: i32, file: Arc<OpenFile>, on_exec: OnExec) -> Result<usize, Errno> {
-    let index =
-        usize::try_from(descriptor).ok().filter(|&index| index < MAX_DESCRIPTORS).ok_or(Errno::EBADF)?;
-    let before = TABLE.lock().put(index, Slot { file, on_exec });
+    let index = index(descriptor)?;
+    let before = TABLE.lock().replace(index, Slot { file, on_exec }).map_err(|TableFull| Errno::EBADF)?;
     // Closing may take other locks, so it waits until the table's is released.
     drop(before);
     Ok(index)
@@ -115,32 +62,30 @@ pub fn replace(descriptor: i32, file: Arc<OpenFile>, on_exec: OnExec) -> Result<
 
 /// Frees a descriptor.
 pub fn close(descriptor: i32) -> Result<(), Errno> {
-    let index = usize::try_from(descriptor).map_err(|_| Errno::EBADF)?;
-    let slot = TABLE.lock().take(index);
+    let slot = TABLE.lock().remove(index(descriptor)?);
     slot.map(drop).ok_or(Errno::EBADF)
 }
 
 /// What is to become of a descriptor at `execve`.
 pub fn on_exec(descriptor: i32) -> Result<OnExec, Errno> {
-    TABLE.lock().slot(descriptor).map(|slot| slot.on_exec)
+    let table = TABLE.lock();
+    table.get(index(descriptor)?).map(|slot| slot.on_exec).ok_or(Errno::EBADF)
 }
 
 /// Sets what is to become of a descriptor at `execve`.
 pub fn set_on_exec(descriptor: i32, on_exec: OnExec) -> Result<(), Errno> {
-    TABLE.lock().slot(descriptor).map(|slot| slot.on_exec = on_exec)
+    let mut table = TABLE.lock();
+    let slot = table.get_mut(index(descriptor)?).ok_or(Errno::EBADF)?;
+    slot.on_exec = on_exec;
+    Ok(())
 }
 
 /// The descriptors in use between two bounds, both included.
 pub fn in_use(first: usize, last: usize) -> Vec<i32> {
-    let table = TABLE.lock();
-    let last = last.min(table.slots.len().saturating_sub(1));
-    (first..=last)
-        .filter(|&index| table.slots.get(index).is_some_and(Option::is_some))
-        .map(|index| index as i32)
-        .collect()
+    TABLE.lock().in_use(first, last).map(|descriptor| descriptor as i32).collect()
 }
 
 /// How many descriptors are in use.
 pub fn count() -> usize {
-    TABLE.lock().taken.iter().map(|word| word.count_ones() as usize).sum()
+    TABLE.lock().len()
 }

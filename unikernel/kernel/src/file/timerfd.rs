@@ -2,6 +2,8 @@
 
 use alloc::sync::{Arc, Weak};
 
+use unikernel_fs::Expirations;
+
 use super::{File, Metadata, PollSource, Readiness, WaitMode};
 use crate::mem::user::{UserPtr, UserSlice};
 use crate::platform::time;
@@ -25,11 +27,8 @@ pub struct Setting {
 
 #[derive(Default)]
 struct State {
-    /// The next expiration in nanoseconds since boot; `None` while disarmed.
-    next_ns: Option<u64>,
-    interval_ns: u64,
-    /// Expirations that nobody has read.
-    count: u64,
+    /// On the clock since boot.
+    expirations: Expirations,
     timer: Option<Timer>,
 }
 
@@ -57,9 +56,8 @@ impl TimerFd {
     pub fn set(&self, setting: Setting, base: ClockBase) -> Setting {
         let mut state = self.state.lock();
         let before = state.remaining();
-        state.next_ns = (setting.first_ns != 0).then(|| deadline_ns(setting.first_ns, base));
-        state.interval_ns = setting.interval_ns;
-        state.count = 0;
+        let next_ns = (setting.first_ns != 0).then(|| deadline_ns(setting.first_ns, base));
+        state.expirations.set(next_ns, setting.interval_ns);
         let timer = self.start(&state);
         let old = core::mem::replace(&mut state.timer, timer);
         drop(state);
@@ -74,44 +72,28 @@ impl TimerFd {
 
     fn start(&self, state: &State) -> Option<Timer> {
         let myself = self.myself.upgrade()?;
-        state.next_ns.map(|next_ns| timer::call_at(next_ns, myself))
+        state.expirations.next_ns().map(|next_ns| timer::call_at(next_ns, myself))
     }
 
     fn take_count(&self) -> Result<u64, Errno> {
-        match core::mem::take(&mut self.state.lock().count) {
-            0 => Err(Errno::EAGAIN),
-            count => Ok(count),
-        }
+        self.state.lock().expirations.take().ok_or(Errno::EAGAIN)
     }
 }
 
 impl State {
     fn remaining(&self) -> Setting {
-        let first_ns = self.next_ns.map_or(0, |next_ns| next_ns.saturating_sub(time::now_ns()).max(1));
-        Setting { first_ns, interval_ns: self.interval_ns }
-    }
-
-    /// Counts the expirations up to now.
-    fn advance(&mut self, now_ns: u64) {
-        let Some(next_ns) = self.next_ns.filter(|&next_ns| next_ns <= now_ns) else { return };
-        if self.interval_ns == 0 {
-            self.count += 1;
-            self.next_ns = None;
-        } else {
-            let passed = (now_ns - next_ns) / self.interval_ns + 1;
-            self.count += passed;
-            self.next_ns = Some(next_ns.saturating_add(passed.saturating_mul(self.interval_ns)));
-        }
+        let first_ns = self.expirations.remaining_ns(time::now_ns());
+        Setting { first_ns, interval_ns: self.expirations.interval_ns() }
     }
 }
 
 impl TimerTarget for TimerFd {
     fn expired(&self) {
         let mut state = self.state.lock();
-        state.advance(time::now_ns());
+        state.expirations.advance(time::now_ns());
         let timer = self.start(&state);
         let old = core::mem::replace(&mut state.timer, timer);
-        let has_count = state.count > 0;
+        let has_count = state.expirations.count() > 0;
         drop(state);
         drop(old);
         if has_count {
@@ -131,7 +113,7 @@ impl File for TimerFd {
     }
 
     fn readiness(&self) -> Readiness {
-        if self.state.lock().count > 0 { Readiness::READABLE } else { Readiness::empty() }
+        if self.state.lock().expirations.count() > 0 { Readiness::READABLE } else { Readiness::empty() }
     }
 
     fn poll_source(&self) -> Option<&PollSource> {

@@ -20,8 +20,11 @@ use crate::task::scheduler;
 const NANOS_PER_TICK: u64 = 10_000_000;
 const NANOS_PER_SECOND: u64 = 1_000_000_000;
 
-/// Paths and what makes their texts.
-pub const TEXTS: &[(&str, fn() -> String)] = &[
+/// A path and what makes its text.
+type Text = (&'static str, fn() -> String);
+
+/// All texts.
+pub const TEXTS: &[Text] = &[
     ("/proc/unikernel/metrics", metrics::render),
     ("/proc/self/cmdline", || ARGUMENTS.lock().clone()),
     ("/proc/self/comm", || "app\n".into()),

@@ -17,13 +17,14 @@
 //!   used.flags says no? done        avail.idx unchanged? sleep
 //! ```
 //!
+//! The fence is the caller's, because an emulator may need more than the instruction.
 //! VIRTIO_F_EVENT_IDX is not used.
 //!
 //! The device is not trusted: whatever it writes, a buffer is never given out twice, and no index
 //! or length leaves its bounds.
 
 use alloc::boxed::Box;
-use core::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering, fence};
+use core::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering};
 
 /// Descriptor flag: the device writes the buffer.
 const WRITE: u16 = 2;
@@ -183,16 +184,16 @@ impl Ring {
     }
 
     /// True if buffers were posted since the last time and the device wants to be notified of
-    /// them, which the caller must then do.
+    /// them, which the caller must then do. `full_fence` orders stores before loads.
     #[inline]
     #[must_use]
-    pub fn announce(&mut self) -> bool {
+    pub fn announce(&mut self, full_fence: impl FnOnce()) -> bool {
         if self.announced == self.next_avail {
             return false;
         }
         self.announced = self.next_avail;
-        // See the drawing above: a full fence, not just an order of stores.
-        fence(Ordering::SeqCst);
+        // See the drawing above.
+        full_fence();
         self.shared.used_flags.load(Ordering::Relaxed) & NO_CALL == 0
     }
 
@@ -227,12 +228,12 @@ impl Ring {
     }
 
     /// Asks for interrupts, and looks once more. If it answers true there is work that may not
-    /// raise one: do it before sleeping.
+    /// raise one: do it before sleeping. `full_fence` orders stores before loads.
     #[inline]
     #[must_use]
-    pub fn enable_interrupts(&mut self) -> bool {
+    pub fn enable_interrupts(&mut self, full_fence: impl FnOnce()) -> bool {
         self.shared.avail_flags.store(0, Ordering::Relaxed);
-        fence(Ordering::SeqCst);
+        full_fence();
         self.has_completions()
     }
 

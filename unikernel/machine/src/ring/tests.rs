@@ -9,6 +9,10 @@ fn leak<T: Default>(count: usize) -> &'static [T] {
     Vec::leak((0..count).map(|_| T::default()).collect())
 }
 
+fn full_fence() {
+    core::sync::atomic::fence(Ordering::SeqCst);
+}
+
 fn leak_one() -> &'static AtomicU16 {
     &leak(1)[0]
 }
@@ -92,14 +96,14 @@ fn completed_buffer_comes_back_once() {
 #[test]
 fn batch_is_announced_once_and_not_to_a_device_that_looks_anyway() {
     let (mut ring, device) = ring(8, Direction::ToDevice);
-    assert!(!ring.announce(), "nothing to announce");
+    assert!(!ring.announce(full_fence), "nothing to announce");
     ring.post(0, 60);
     ring.post(1, 60);
-    assert!(ring.announce());
-    assert!(!ring.announce(), "announced already");
+    assert!(ring.announce(full_fence));
+    assert!(!ring.announce(full_fence), "announced already");
     device.used_flags.store(NO_CALL, Ordering::Relaxed);
     ring.post(2, 60);
-    assert!(!ring.announce());
+    assert!(!ring.announce(full_fence));
 }
 
 #[test]
@@ -108,10 +112,10 @@ fn interrupts_are_asked_for_and_work_is_not_missed() {
     ring.post(0, 60);
     ring.disable_interrupts();
     assert_eq!(device.avail_flags.load(Ordering::Relaxed), NO_CALL);
-    assert!(!ring.enable_interrupts());
+    assert!(!ring.enable_interrupts(full_fence));
     assert_eq!(device.avail_flags.load(Ordering::Relaxed), 0);
     device.complete(0, 1);
-    assert!(ring.enable_interrupts(), "it came between the look and the sleep");
+    assert!(ring.enable_interrupts(full_fence), "it came between the look and the sleep");
 }
 
 #[test]
@@ -160,7 +164,7 @@ proptest! {
         device.used_index.store(65_500, Ordering::Relaxed);
         for batch in batches {
             (0..batch).for_each(|buffer| ring.post(buffer, 2048));
-            prop_assert!(ring.announce());
+            prop_assert!(ring.announce(full_fence));
             while let Some(buffer) = device.receive() {
                 device.complete(u32::from(buffer), u32::from(buffer) + 1);
             }
@@ -182,7 +186,7 @@ proptest! {
                 Step::Post(buffer) if !posted[usize::from(buffer)] => {
                     ring.post(buffer, 64);
                     posted[usize::from(buffer)] = true;
-                    let _ = ring.announce();
+                    let _ = ring.announce(full_fence);
                 }
                 Step::Post(_) => {}
                 Step::Serve => {

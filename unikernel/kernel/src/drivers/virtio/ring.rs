@@ -1,7 +1,9 @@
 //! A virtqueue with its buffers: the memory under [`unikernel_machine::ring`], which has the logic
 //! and says why it is not `virtio-drivers`' queue.
 
+use core::sync::atomic::{Ordering, fence};
 pub use unikernel_machine::ring::{Completion, Direction};
+
 use unikernel_machine::ring::{Layout, Shared};
 use virtio_drivers::transport::Transport;
 use x86_64::{PhysAddr, VirtAddr};
@@ -9,6 +11,7 @@ use x86_64::{PhysAddr, VirtAddr};
 use super::StartError;
 use super::transport::Link;
 use crate::mem::{self, PAGE_BYTES};
+use crate::platform::time;
 
 /// A ring with less is no use to anybody.
 const MIN_SIZE: u16 = 2;
@@ -78,7 +81,7 @@ impl Ring {
     /// True if that took a notification.
     #[inline]
     pub fn notify(&mut self, link: &mut Link) -> bool {
-        let has_to = self.ring.announce();
+        let has_to = self.ring.announce(full_fence);
         if has_to {
             link.notify(self.queue);
         }
@@ -110,13 +113,23 @@ impl Ring {
     #[inline]
     #[must_use]
     pub fn enable_interrupts(&mut self) -> bool {
-        self.ring.enable_interrupts()
+        self.ring.enable_interrupts(full_fence)
     }
 
     /// Nonsense that the device wrote into the used ring.
     pub fn bad_completions(&self) -> u64 {
         self.ring.bad_completions()
     }
+}
+
+/// Orders stores before loads, as a device on another core sees them. QEMU before 8.1 leaves the
+/// guest's fences out when it emulates exactly one processor, although its devices run on another
+/// of the host's; notifications got lost. Reading the time-stamp counter makes it take a lock,
+/// which is a fence, for 10 ns; on silicon it costs a few.
+#[inline]
+fn full_fence() {
+    fence(Ordering::SeqCst);
+    time::tsc();
 }
 
 /// Allocates a ring's shared memory, for ever, and tells the device where it is.

@@ -97,6 +97,7 @@ fn start_app(options: &Options) {
     let name = String::from("app");
     let arguments: Vec<&[u8]> =
         core::iter::once(name.as_bytes()).chain(options.app_arguments.iter().map(String::as_bytes)).collect();
+    fs::proc::set_arguments(&arguments);
     let environment: Vec<String> =
         options.environment.iter().map(|(name, value)| alloc::format!("{name}={value}")).collect();
     let environment: Vec<&[u8]> = environment.iter().map(String::as_bytes).collect();

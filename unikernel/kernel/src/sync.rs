@@ -7,10 +7,11 @@
 //! Lock order, outermost first:
 //!
 //! - `task::process` (one app, its threads, signal handlers)
-//! - `mem::space` (regions and page tables of the app)
-//! - `file` tables, then one open file, then epoll interest, then its ready list
+//! - `file` table, then one open file, then the watches of an epoll instance
 //! - `net` stack, then the NIC
+//! - one pipe, counter or timer, then the watches on a file, then a ready list
 //! - wait queues, futex buckets
+//! - `mem::space` (regions and page tables of the app): any copy from or to the app may page-fault
 //! - run queue, timers
 //! - frames, heap classes
 //! - console

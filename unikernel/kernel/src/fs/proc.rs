@@ -57,7 +57,7 @@ pub const LINKS: &[(&str, &str)] =
 static ARGUMENTS: SpinLock<String> = SpinLock::new(String::new());
 
 /// Sets what `/proc/self/cmdline` shows.
-pub fn set_arguments<'a>(arguments: impl Iterator<Item = &'a [u8]>) {
+pub fn set_arguments(arguments: &[&[u8]]) {
     let mut text = String::new();
     for argument in arguments {
         text.push_str(&String::from_utf8_lossy(argument));

@@ -2,7 +2,9 @@
 //! power button.
 
 use spin::Once;
-use x86_64::PhysAddr;
+use x86_64::instructions::tables;
+use x86_64::structures::DescriptorTablePointer;
+use x86_64::{PhysAddr, VirtAddr};
 
 use super::acpi::{self, FixedRegister, PowerRegisters};
 use super::interrupts;
@@ -38,6 +40,7 @@ pub fn power_off() -> ! {
             }
         }
     }
+    log::warn!("this machine cannot be switched off; it is halted");
     halt()
 }
 
@@ -51,7 +54,18 @@ pub fn reboot() -> ! {
         // SAFETY: the machine ends here, or the port does nothing.
         unsafe { IoPort::<u8>::new(port) }.write(value);
     }
-    halt()
+    triple_fault()
+}
+
+/// The last way to a reset: an exception without a table of handlers, which every processor and
+/// hypervisor answers by starting over.
+fn triple_fault() -> ! {
+    let nothing = DescriptorTablePointer { limit: 0, base: VirtAddr::zero() };
+    // SAFETY: nothing of this machine's state is used any more.
+    unsafe {
+        tables::lidt(&nothing);
+        core::arch::asm!("ud2", options(noreturn));
+    }
 }
 
 /// Gives `code` to the host through `isa-debug-exit` (QEMU exits with `code * 2 + 1`). Returns if

@@ -9,6 +9,7 @@ use x86_64::{PhysAddr, VirtAddr};
 use super::acpi::{self, FixedRegister, PowerRegisters};
 use super::interrupts;
 use super::io::{IoPort, Mmio};
+use super::time;
 
 /// QEMU's `isa-debug-exit`, where the runner puts it.
 const DEBUG_EXIT_PORT: u16 = 0xf4;
@@ -23,6 +24,9 @@ const POWER_BUTTON: u16 = 1 << 8;
 const SCI_ENABLE: u16 = 1;
 /// The bit of QEMU's event register that means the power button.
 const EVENT_POWER_DOWN: u32 = 1 << 1;
+
+/// How long switching off may take.
+const PATIENCE_NS: u64 = 100_000_000;
 
 static ON_POWER_BUTTON: Once<fn()> = Once::new();
 static EVENT_REGISTER: Once<Mmio> = Once::new();
@@ -39,6 +43,11 @@ pub fn power_off() -> ! {
                 register.write_u16(u16::from(kind) << SLEEP_TYPE_SHIFT | SLEEP_ENABLE);
             }
         }
+    }
+    // A hypervisor takes a moment to notice.
+    let deadline_ns = time::now_ns() + PATIENCE_NS;
+    while time::now_ns() < deadline_ns {
+        core::hint::spin_loop();
     }
     log::warn!("this machine cannot be switched off; it is halted");
     halt()

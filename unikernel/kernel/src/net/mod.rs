@@ -42,7 +42,7 @@ use crate::task::timer;
 use routes::Routes;
 
 /// How long an app may compute before the network is looked after again.
-const TICK_NS: u64 = 1_000_000;
+const TICK_NS: u64 = 2_000_000;
 /// How long the machine stays to see its last connections closed.
 const GOODBYE_NS: u64 = 100_000_000;
 

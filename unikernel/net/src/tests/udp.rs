@@ -35,6 +35,16 @@ fn closed_port_is_reported_to_a_connected_socket() {
     let client = net.b.stack.udp_bind(any(0), BindOptions::default()).unwrap();
     net.b.stack.udp_connect(client, Some(at(15, 9))).unwrap();
     send(&mut net.b, client, None, b"anyone?").unwrap();
+    while net.a.stack.counters().udp_no_port == 0 {
+        net.a.flush(net.now);
+        net.carry(true);
+        net.b.poll(net.now);
+        net.b.flush(net.now);
+        net.carry(false);
+        net.a.poll(net.now);
+    }
+    let answer = net.a.nic.tx.back().unwrap();
+    assert_eq!(answer[34..36], [3, 3], "destination unreachable, port unreachable");
     net.settle();
     assert_eq!(net.a.stack.counters().udp_no_port, 1);
     assert!(net.b.stack.udp_readiness(client).contains(Readiness::ERR));

@@ -67,8 +67,9 @@ impl<'a> Image<'a> {
         let segments = header.program_headers(ENDIAN, file).map_err(text)?;
         let sections = header.sections(ENDIAN, file).map_err(text)?;
         let symbols = sections.symbols(ENDIAN, file, object::elf::SHT_SYMTAB).map_err(text)?;
-        let is_start =
-            |symbol: &&object::elf::Sym64<LittleEndian>| symbol.name(ENDIAN, symbols.strings()) == Ok(b"__kernel_start");
+        let is_start = |symbol: &&object::elf::Sym64<LittleEndian>| {
+            symbol.name(ENDIAN, symbols.strings()) == Ok(b"__kernel_start")
+        };
         let kernel_start = symbols.iter().find(is_start).ok_or("it has no kernel in it")?.st_value(ENDIAN);
         Ok(Self { file, segments, entry: header.e_entry(ENDIAN), kernel_start })
     }

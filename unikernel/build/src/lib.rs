@@ -10,8 +10,8 @@ mod relax;
 mod symbols;
 mod tools;
 
-use std::{env, fs};
 use std::path::{Path, PathBuf};
+use std::{env, fs};
 
 use tools::{Tool, run};
 
@@ -70,10 +70,12 @@ fn link_arg(argument: &str) {
 /// Rebuilds when the kernel, a crate below it, their dependencies, or the layout changes.
 fn watch(unikernel_dir: &Path) {
     let entries = fs::read_dir(unikernel_dir).expect("the crate lies in unikernel/build");
-    let folders = entries.flatten().map(|entry| entry.path()).filter(|path| path.join("Cargo.toml").is_file());
+    let folders =
+        entries.flatten().map(|entry| entry.path()).filter(|path| path.join("Cargo.toml").is_file());
     // The build crate's own sources are cargo's concern.
     let sources = folders.filter(|folder| !folder.ends_with("build"));
-    let single = ["build/image.ld", "build/lld", "../Cargo.toml", "../Cargo.lock"].map(|file| unikernel_dir.join(file));
+    let single = ["build/image.ld", "build/lld", "../Cargo.toml", "../Cargo.lock"]
+        .map(|file| unikernel_dir.join(file));
     for path in sources.chain(single) {
         println!("cargo:rerun-if-changed={}", path.display());
     }

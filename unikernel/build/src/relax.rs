@@ -7,9 +7,11 @@
 //! for this target. Both types mean the same, so they are exchanged here, and the calls become
 //! direct ones.
 
-use object::elf::{FileHeader64, R_X86_64_GOTPCREL, R_X86_64_GOTPCRELX, R_X86_64_REX_GOTPCRELX, Rela64, SHT_RELA};
-use object::read::elf::{FileHeader, Rela, SectionHeader};
 use object::LittleEndian;
+use object::elf::{
+    FileHeader64, R_X86_64_GOTPCREL, R_X86_64_GOTPCRELX, R_X86_64_REX_GOTPCRELX, Rela64, SHT_RELA,
+};
+use object::read::elf::{FileHeader, Rela, SectionHeader};
 
 type Header = FileHeader64<LittleEndian>;
 
@@ -53,7 +55,9 @@ fn relaxable_type(code: &[u8], offset: usize) -> u32 {
     match code[..offset] {
         [.., 0xff, 0x15 | 0x25] => R_X86_64_GOTPCRELX,
         [.., 0x48..=0x4f, 0x8b, _] => R_X86_64_REX_GOTPCRELX,
-        [.., a, b, c] => panic!("the kernel uses the offset table with an unknown instruction {a:02x} {b:02x} {c:02x}"),
+        [.., a, b, c] => {
+            panic!("the kernel uses the offset table with an unknown instruction {a:02x} {b:02x} {c:02x}")
+        }
         _ => panic!("a relocation at the start of its section"),
     }
 }

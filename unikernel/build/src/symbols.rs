@@ -1,93 +1,112 @@
 //! Puts function names into the linked image, for the kernel's backtraces. It runs as the last step
 //! of the link, when all addresses are known.
 //!
-//! The table goes to the end of the file and becomes the content of the image's last segment, which
-//! `image.ld` leaves almost empty: nothing else has to move. Its format is read by
-//! `unikernel/kernel/src/debug/symbols.rs`: count and bytes in all as 64-bit words, addresses and name
-//! ends as 32-bit words, the names.
+//! The table (`unikernel_report::symbols`) goes to the end of the file and becomes the content of
+//! the image's last segment, which `image.ld` leaves almost empty: nothing else has to move.
 
 use std::fs;
 use std::io;
 use std::path::Path;
 
 use object::LittleEndian;
-use object::elf::{FileHeader64, PT_LOAD, STT_FUNC, STT_NOTYPE};
-use object::read::elf::{FileHeader, ProgramHeader, SectionHeader, Sym};
+use object::elf::{
+    FileHeader64, PT_LOAD, ProgramHeader64, SHF_EXECINSTR, STT_FUNC, STT_NOTYPE, SectionHeader64,
+};
+use object::read::elf::{FileHeader, ProgramHeader, SectionHeader, SectionTable, Sym};
+use unikernel_report::symbols::{Function, encode};
 
 type Header = FileHeader64<LittleEndian>;
+type Sections<'a> = SectionTable<'a, Header>;
 const ENDIAN: LittleEndian = LittleEndian;
 const PAGE_BYTES: usize = 4096;
 /// The symbol of `image.ld` at the start of the segment to fill.
-const TABLE_SYMBOL: &[u8] = b"__kernel_symbols_start";
+pub(crate) const TABLE_SYMBOL: &[u8] = b"__kernel_symbols_start";
 /// Longer names are cut: generics can take kilobytes.
 const MAX_NAME_BYTES: usize = 120;
-/// `p_filesz` and `p_memsz` in a 64-bit program header, and `p_offset`.
-const OFFSET_FIELD: usize = 8;
-const SIZE_FIELDS: [usize; 2] = [32, 40];
 
-/// Count and size.
-const HEADER_BYTES: usize = 16;
-
-/// A function's place and name; an empty name ends a run of code.
-type Function = (u32, String);
+/// Where `p_offset`, `p_filesz` and `p_memsz` lie in a 64-bit program header.
+const SEGMENT_FIELDS: [usize; 3] = [8, 32, 40];
+/// Where `sh_offset` and `sh_size` lie in a 64-bit section header.
+const SECTION_FIELDS: [usize; 2] = [24, 32];
 
 /// Adds the table to the image at `path`. A file without the table's symbol is no image of ours
 /// (a test, a host program) and stays as it is.
 pub(crate) fn embed(path: &Path) -> io::Result<()> {
-    let mut file = fs::read(path)?;
-    let Some(plan) = plan(&file) else { return Ok(()) };
-    file.resize(file.len().next_multiple_of(PAGE_BYTES), 0);
-    let offset = file.len();
-    file.extend_from_slice(&plan.table);
-    let mut set = |at: usize, value: usize| file[at..at + 8].copy_from_slice(&(value as u64).to_le_bytes());
-    set(plan.program_header + OFFSET_FIELD, offset);
-    for field in SIZE_FIELDS {
-        set(plan.program_header + field, plan.table.len());
+    match with_table(fs::read(path)?) {
+        Some(file) => fs::write(path, file),
+        None => Ok(()),
     }
-    fs::write(path, file)
+}
+
+/// The file with its table, if it has a place for one.
+fn with_table(mut file: Vec<u8>) -> Option<Vec<u8>> {
+    let Plan { table, segment, section } = plan(&file)?;
+    file.resize(file.len().next_multiple_of(PAGE_BYTES), 0);
+    let (offset, size) = (file.len() as u64, table.len() as u64);
+    file.extend_from_slice(&table);
+    let mut set = |at: usize, value: u64| file[at..at + 8].copy_from_slice(&value.to_le_bytes());
+    for (field, value) in SEGMENT_FIELDS.iter().zip([offset, size, size]) {
+        set(segment + field, value);
+    }
+    for (field, value) in SECTION_FIELDS.iter().zip([offset, size]) {
+        set(section + field, value);
+    }
+    Some(file)
 }
 
 struct Plan {
     table: Vec<u8>,
     /// Where the segment's program header lies in the file.
-    program_header: usize,
+    segment: usize,
+    /// Where the section's header lies, which debuggers compare with the segment's.
+    section: usize,
 }
 
 fn plan(file: &[u8]) -> Option<Plan> {
     let header = Header::parse(file).ok()?;
     let sections = header.sections(ENDIAN, file).ok()?;
     let symbols = sections.symbols(ENDIAN, file, object::elf::SHT_SYMTAB).ok()?;
-    let mut functions: Vec<Function> = Vec::new();
+    let mut functions = Vec::new();
     let mut table_address = None;
     for symbol in symbols.iter() {
         let name = symbol.name(ENDIAN, symbols.strings()).unwrap_or_default();
         if name == TABLE_SYMBOL {
             table_address = Some(symbol.st_value(ENDIAN));
-        }
-        let section = sections.section(object::SectionIndex(symbol.st_shndx(ENDIAN).into()));
-        let is_code = section.is_ok_and(|section| section.sh_flags(ENDIAN) & u64::from(object::elf::SHF_EXECINSTR) != 0);
-        if is_code && matches!(symbol.st_type(), STT_FUNC | STT_NOTYPE) && !name.is_empty() && !name.starts_with(b".L") {
+        } else if is_function(symbol, name, &sections) {
             functions.push((symbol.st_value(ENDIAN) as u32, demangle(name)));
         }
     }
-    for section in sections.iter().filter(|section| section.sh_flags(ENDIAN) & u64::from(object::elf::SHF_EXECINSTR) != 0) {
-        functions.push(((section.sh_addr(ENDIAN) + section.sh_size(ENDIAN)) as u32, String::new()));
-    }
-    functions.sort();
-    functions.dedup_by_key(|(address, _)| *address);
-    let program_header = segment_at(file, table_address?)?;
-    Some(Plan { table: encode(&functions), program_header })
+    functions.extend(sections.iter().filter(|section| is_code(section)).map(end_of_code));
+    let segments = header.program_headers(ENDIAN, file).ok()?;
+    let is_table = |segment: &ProgramHeader64<LittleEndian>| {
+        segment.p_type(ENDIAN) == PT_LOAD && Some(segment.p_vaddr(ENDIAN)) == table_address
+    };
+    let segment = segments.iter().position(is_table)?;
+    let section = sections.iter().position(|section| Some(section.sh_addr(ENDIAN)) == table_address)?;
+    Some(Plan {
+        table: encode(functions),
+        segment: header.e_phoff(ENDIAN) as usize + segment * size_of::<ProgramHeader64<LittleEndian>>(),
+        section: header.e_shoff(ENDIAN) as usize + section * size_of::<SectionHeader64<LittleEndian>>(),
+    })
 }
 
-/// The file position of the program header of the segment that begins at `address`.
-fn segment_at(file: &[u8], address: u64) -> Option<usize> {
-    let header = Header::parse(file).ok()?;
-    let segments = header.program_headers(ENDIAN, file).ok()?;
-    let is_it = |segment: &&object::elf::ProgramHeader64<LittleEndian>| {
-        segment.p_type(ENDIAN) == PT_LOAD && segment.p_vaddr(ENDIAN) == address
-    };
-    let index = segments.iter().position(|segment| is_it(&segment))?;
-    Some(header.e_phoff(ENDIAN) as usize + index * usize::from(header.e_phentsize(ENDIAN)))
+fn is_code(section: &SectionHeader64<LittleEndian>) -> bool {
+    section.sh_flags(ENDIAN) & u64::from(SHF_EXECINSTR) != 0
+}
+
+fn end_of_code(section: &SectionHeader64<LittleEndian>) -> Function {
+    ((section.sh_addr(ENDIAN) + section.sh_size(ENDIAN)) as u32, String::new())
+}
+
+/// True for functions, those written in assembly included, and false for the labels in them.
+fn is_function(symbol: &object::elf::Sym64<LittleEndian>, name: &[u8], sections: &Sections<'_>) -> bool {
+    let section = sections.section(object::SectionIndex(symbol.st_shndx(ENDIAN).into()));
+    // A symbol at the end of the code is no part of it.
+    let is_in = |section| is_code(section) && (symbol.st_value(ENDIAN) as u32) < end_of_code(section).0;
+    matches!(symbol.st_type(), STT_FUNC | STT_NOTYPE)
+        && !name.is_empty()
+        && !name.starts_with(b".L")
+        && section.is_ok_and(is_in)
 }
 
 fn demangle(name: &[u8]) -> String {
@@ -101,17 +120,29 @@ fn demangle(name: &[u8]) -> String {
     text
 }
 
-fn encode(functions: &[Function]) -> Vec<u8> {
-    let names: usize = functions.iter().map(|(_, name)| name.len()).sum();
-    let bytes = HEADER_BYTES + functions.len() * 8 + names;
-    let mut table = (functions.len() as u64).to_le_bytes().to_vec();
-    table.extend((bytes as u64).to_le_bytes());
-    table.extend(functions.iter().flat_map(|(address, _)| address.to_le_bytes()));
-    let mut end = 0;
-    for (_, name) in functions {
-        end += name.len() as u32;
-        table.extend(end.to_le_bytes());
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_demangled_without_hashes() {
+        assert_eq!(demangle(b"_ZN5crash4main17h0f4ca7d97ba4975cE"), "crash::main");
+        assert_eq!(demangle(b"_RNvCsfLfy6EI15iL_7___rustc10rust_panic"), "__rustc::rust_panic");
+        assert_eq!(demangle(b"memcpy"), "memcpy");
     }
-    table.extend(functions.iter().flat_map(|(_, name)| name.bytes()));
-    table
+
+    #[test]
+    fn long_names_are_cut_between_characters() {
+        let name = format!("x{}", "é".repeat(100));
+        let text = demangle(name.as_bytes());
+        assert_eq!(text, format!("x{}...", "é".repeat(59)));
+    }
+
+    #[test]
+    fn file_without_place_for_a_table_is_left_alone() {
+        assert_eq!(with_table(b"#!/bin/sh\n".to_vec()), None);
+        // This test is itself a linked program, and no image.
+        let program = std::env::current_exe().and_then(fs::read).expect("the test can read itself");
+        assert_eq!(with_table(program), None);
+    }
 }

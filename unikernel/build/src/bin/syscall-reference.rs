@@ -15,7 +15,8 @@ listed is logged once and answers `ENOSYS`.
 
 fn main() -> ExitCode {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let table = fs::read_to_string(root.join("unikernel/kernel/src/syscall/table.rs")).expect("the table is there");
+    let table =
+        fs::read_to_string(root.join("unikernel/kernel/src/syscall/table.rs")).expect("the table is there");
     let page_path = root.join("docs/syscalls.md");
     let page = render(&table);
     if !std::env::args().any(|argument| argument == "--check") {
@@ -36,7 +37,8 @@ fn render(table: &str) -> String {
     for line in table.lines().map(str::trim) {
         if let Some(family) = line.strip_prefix("// ").filter(|_| !page.is_empty()) {
             if family.len() < 40 && !family.ends_with('.') {
-                let _ = write!(page, "\n## {family}\n\n| call | support | what is missing |\n|---|---|---|\n");
+                let _ =
+                    write!(page, "\n## {family}\n\n| call | support | what is missing |\n|---|---|---|\n");
             }
         } else if let Some((name, support, missing)) = parse(line) {
             let _ = writeln!(page, "| `{name}` | {} | {missing} |", support.to_lowercase());
@@ -54,7 +56,8 @@ fn parse(line: &str) -> Option<(String, &str, &str)> {
     let (_, rest) = rest.split_once(": ")?;
     let (signature, rest) = rest.split_once(" => ")?;
     let (name, arguments) = signature.trim_end_matches(')').split_once('(')?;
-    let names: Vec<&str> = arguments.split(", ").map(|argument| argument.split(':').next().unwrap_or("")).collect();
+    let names: Vec<&str> =
+        arguments.split(", ").map(|argument| argument.split(':').next().unwrap_or("")).collect();
     let mut parts = rest.splitn(3, ", ");
     let (_, support, missing) = (parts.next()?, parts.next()?, parts.next()?);
     Some((format!("{name}({})", names.join(", ")), support, missing.trim_end_matches(';').trim_matches('"')))

@@ -66,7 +66,9 @@ fn assemble(parts: &[Part], entry: u64) -> Vec<u8> {
     section(object::elf::SHT_SYMTAB, symbols, 48, 2, 24);
     section(object::elf::SHT_STRTAB, strings, 16, 0, 0);
     file[..16].copy_from_slice(b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0");
-    for (at, value) in [(16, 2u16), (18, 62), (52, 64), (54, 56), (56, parts.len() as u16), (58, 64), (60, 3), (62, 2)] {
+    for (at, value) in
+        [(16, 2u16), (18, 62), (52, 64), (54, 56), (56, parts.len() as u16), (58, 64), (60, 3), (62, 2)]
+    {
         file[at..at + 2].copy_from_slice(&value.to_le_bytes());
     }
     for (at, value) in [(24, entry), (32, 64), (40, sections as u64)] {
@@ -96,7 +98,7 @@ fn writable_code_is_found() {
 #[test]
 fn executable_stack_is_found() {
     assert_eq!(faults_after(|parts| parts[4].flags = 7), [Fault::ExecutableStack]);
-    assert_eq!(faults_after(|parts| drop(parts.remove(4))), [Fault::ExecutableStack]);
+    assert_eq!(faults_after(|parts| _ = parts.remove(4)), [Fault::ExecutableStack]);
 }
 
 #[test]
@@ -107,7 +109,7 @@ fn page_with_both_halves_is_found() {
 
 #[test]
 fn missing_entries_are_found() {
-    assert_eq!(faults_after(|parts| drop(parts.pop())), [Fault::NoPvhEntry]);
+    assert_eq!(faults_after(|parts| parts.truncate(5)), [Fault::NoPvhEntry]);
     assert_eq!(check(&assemble(&good_parts(), 0x40_1000)), [Fault::EntryNotInApp(0x40_1000)]);
 }
 

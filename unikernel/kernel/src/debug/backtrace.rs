@@ -1,77 +1,136 @@
-//! Who called whom, by the chain of frame pointers: each frame holds the caller's frame pointer
-//! and, above it, the return address. The kernel and the app are compiled with frame pointers;
-//! code that is not (parts of the prebuilt standard library) shortens the trace, never breaks it.
+//! Who called whom, in the kernel and in the app. The walk itself is `unikernel_report::stack`; here
+//! is what it may read: the kernel's own code and stacks, and, through the checked accessors,
+//! whatever the app can read.
 
 use core::arch::asm;
 use core::fmt::{Result, Write};
 
+use unikernel_report::stack::{self, Frame, View};
+
 use super::symbols;
 use crate::arch::trap::TrapFrame;
-use crate::mem::layout::{self, STACKS_BASE};
+use crate::mem::layout::{self, MMIO_BASE, STACKS_BASE};
+use crate::mem::page_table;
 use crate::mem::user::UserPtr;
 
-/// Deeper stacks are cut.
-const MAX_FRAMES: usize = 48;
+/// Innermost frames that are written.
+const FIRST_FRAMES: usize = 32;
+/// Outermost frames that are written of a deeper stack, as of one that overflowed.
+const LAST_FRAMES: usize = 12;
 
-fn write_line(out: &mut impl Write, index: usize, address: u64) -> Result {
-    // A return address belongs to the call before it, which may be a function's last instruction.
-    let looked_up = if index == 0 { address } else { address.saturating_sub(1) };
-    match symbols::find(looked_up) {
-        Some(symbol) => writeln!(out, "  {index:2}: {address:#014x} {}+{:#x}", symbol.name, symbol.offset),
-        None => writeln!(out, "  {index:2}: {address:#014x}"),
+impl TrapFrame {
+    fn innermost(&self) -> Frame {
+        Frame { instruction: self.rip, stack: self.rsp, frame_pointer: self.rbp }
     }
-}
-
-/// Writes frames from `address` and `frame_pointer` on; `read` fetches the pair at an address.
-fn write_chain(
-    out: &mut impl Write,
-    address: u64,
-    mut frame_pointer: u64,
-    read: impl Fn(u64) -> Option<[u64; 2]>,
-) -> Result {
-    write_line(out, 0, address)?;
-    for index in 1..MAX_FRAMES {
-        let Some([caller_frame, return_address]) = read(frame_pointer) else { break };
-        if return_address == 0 {
-            break;
-        }
-        write_line(out, index, return_address)?;
-        // Stacks grow down, so callers lie above; anything else is not a chain.
-        if caller_frame <= frame_pointer {
-            break;
-        }
-        frame_pointer = caller_frame;
-    }
-    Ok(())
-}
-
-/// Writes the kernel's stack from a fault's registers.
-pub fn write_kernel(out: &mut impl Write, address: u64, frame_pointer: u64) -> Result {
-    writeln!(out, "kernel backtrace:")?;
-    write_chain(out, address, frame_pointer, read_kernel)
-}
-
-/// Writes the kernel's stack from here.
-pub fn write_here(out: &mut impl Write) -> Result {
-    let (address, frame_pointer): (u64, u64);
-    // SAFETY: reads two registers.
-    unsafe { asm!("lea {}, [rip]", "mov {}, rbp", out(reg) address, out(reg) frame_pointer, options(nomem, nostack)) };
-    write_kernel(out, address, frame_pointer)
-}
-
-fn read_kernel(frame_pointer: u64) -> Option<[u64; 2]> {
-    let on_boot_stack = layout::is_kernel_writable(frame_pointer) && layout::is_kernel_writable(frame_pointer + 15);
-    let on_thread_stack = (STACKS_BASE..layout::MMIO_BASE).contains(&frame_pointer)
-        && crate::mem::page_table::lookup(x86_64::VirtAddr::new_truncate(frame_pointer + 15)).is_some();
-    if !frame_pointer.is_multiple_of(8) || !(on_boot_stack || on_thread_stack) {
-        return None;
-    }
-    // SAFETY: the two words lie in the kernel's data or on a mapped kernel stack.
-    Some(unsafe { (frame_pointer as *const [u64; 2]).read() })
 }
 
 /// Writes the app's stack.
 pub fn write_user(out: &mut impl Write, frame: &TrapFrame) -> Result {
     writeln!(out, "backtrace:")?;
-    write_chain(out, frame.rip, frame.rbp, |at| UserPtr::<[u64; 2]>::new(at).read().ok())
+    write_frames(out, &App, frame.innermost())
+}
+
+/// Writes the kernel's stack from a fault's registers.
+pub fn write_kernel(out: &mut impl Write, frame: &TrapFrame) -> Result {
+    writeln!(out, "kernel backtrace:")?;
+    write_frames(out, &Kernel, frame.innermost())
+}
+
+/// Writes the kernel's stack from here.
+pub fn write_here(out: &mut impl Write) -> Result {
+    let (instruction, stack, frame_pointer): (u64, u64, u64);
+    // SAFETY: reads three registers.
+    unsafe {
+        asm!(
+            "lea {}, [rip]", "mov {}, rsp", "mov {}, rbp",
+            out(reg) instruction, out(reg) stack, out(reg) frame_pointer,
+            options(nomem, nostack),
+        );
+    }
+    writeln!(out, "kernel backtrace:")?;
+    write_frames(out, &Kernel, Frame { instruction, stack, frame_pointer })
+}
+
+/// Writes all frames of a short stack, and both ends of a long one.
+fn write_frames(out: &mut impl Write, view: &impl View, innermost: Frame) -> Result {
+    let mut count = 0;
+    let mut result = Ok(());
+    let mut outermost = [0; LAST_FRAMES];
+    stack::walk(view, innermost, |frame| {
+        if count < FIRST_FRAMES {
+            result = result.and_then(|()| write_frame(out, count, frame.instruction));
+        }
+        outermost[count % LAST_FRAMES] = frame.instruction;
+        count += 1;
+    });
+    result?;
+    let last = count.saturating_sub(LAST_FRAMES).max(FIRST_FRAMES);
+    if last > FIRST_FRAMES && last < count {
+        writeln!(out, "      ... {} frames ...", last - FIRST_FRAMES)?;
+    }
+    (last..count).try_for_each(|index| write_frame(out, index, outermost[index % LAST_FRAMES]))
+}
+
+fn write_frame(out: &mut impl Write, index: usize, address: u64) -> Result {
+    // A return address belongs to the call before it, which may be a function's last instruction.
+    let looked_up = if index == 0 { address } else { address.saturating_sub(1) };
+    match symbols::find(looked_up) {
+        Some(symbol) => writeln!(out, "  {index:2}: {address:#014x} {}+{:#x}", symbol.name, address - symbol.start),
+        None => writeln!(out, "  {index:2}: {address:#014x}"),
+    }
+}
+
+fn function_start(address: u64) -> Option<u64> {
+    symbols::find(address).map(|symbol| symbol.start)
+}
+
+struct App;
+
+impl View for App {
+    fn word(&self, address: u64) -> Option<u64> {
+        UserPtr::<u64>::new(address).read().ok()
+    }
+
+    fn code<const N: usize>(&self, address: u64) -> Option<[u8; N]> {
+        // Data that looks like code must not look like a caller.
+        let is_code = |at: u64| !layout::overlaps_kernel(at, at + 1) && symbols::find(at).is_some();
+        let last = address.checked_add(N.saturating_sub(1) as u64)?;
+        if !is_code(address) || !is_code(last) {
+            return None;
+        }
+        UserPtr::<[u8; N]>::new(address).read().ok()
+    }
+
+    fn function_start(&self, address: u64) -> Option<u64> {
+        function_start(address)
+    }
+}
+
+struct Kernel;
+
+impl View for Kernel {
+    fn word(&self, address: u64) -> Option<u64> {
+        let last = address.checked_add(7)?;
+        let on_boot_stack = layout::is_kernel_writable(address) && layout::is_kernel_writable(last);
+        let on_thread_stack = (STACKS_BASE..MMIO_BASE).contains(&address)
+            && page_table::lookup(x86_64::VirtAddr::new_truncate(address)).is_some();
+        if !address.is_multiple_of(8) || !(on_boot_stack || on_thread_stack) {
+            return None;
+        }
+        // SAFETY: the aligned word lies in the kernel's data or on a mapped kernel stack.
+        Some(unsafe { (address as *const u64).read() })
+    }
+
+    fn code<const N: usize>(&self, address: u64) -> Option<[u8; N]> {
+        let end = address.checked_add(N as u64)?;
+        if address < layout::kernel_text_start() || end > layout::kernel_text_end() {
+            return None;
+        }
+        // SAFETY: the bytes lie in the kernel's code, which is mapped and never written.
+        Some(unsafe { (address as *const [u8; N]).read() })
+    }
+
+    fn function_start(&self, address: u64) -> Option<u64> {
+        function_start(address)
+    }
 }

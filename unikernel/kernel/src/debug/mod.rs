@@ -59,7 +59,7 @@ pub fn panic(info: &PanicInfo<'_>) -> ! {
         let _ = match FAULT_FRAME.get() {
             Some(frame) => {
                 let _ = write_registers(&mut out, frame);
-                backtrace::write_kernel(&mut out, frame.rip, frame.rbp)
+                backtrace::write_kernel(&mut out, frame)
             }
             None => backtrace::write_here(&mut out),
         };

@@ -1,0 +1,207 @@
+//! epoll(7) over pipes: level and edge, one-shot, removal by closing, nesting, sleeping threads.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
+use rustix::io::{Errno, dup, read, write};
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::time::Timespec;
+
+fn main() {
+    let tests: &[(&str, fn())] = &[
+        ("level-triggered", level),
+        ("edge-triggered and one-shot", edge_and_oneshot),
+        ("edge-triggered writer", edge_writer),
+        ("many ready files take turns", turns),
+        ("closing removes, unless a duplicate lives", close_and_dup),
+        ("refusals", refusals),
+        ("nesting", nesting),
+        ("time-out", time_out),
+        ("sleeping threads", sleepers),
+        ("a sleeper gets what another thread left", left_over),
+    ];
+    for (name, test) in tests {
+        println!("{name}");
+        test();
+    }
+}
+
+const IN: EventFlags = EventFlags::IN;
+const OUT: EventFlags = EventFlags::OUT;
+
+fn create() -> OwnedFd {
+    epoll::create(CreateFlags::CLOEXEC).unwrap()
+}
+
+fn pipe() -> (OwnedFd, OwnedFd) {
+    pipe_with(PipeFlags::NONBLOCK | PipeFlags::CLOEXEC).unwrap()
+}
+
+fn add(epoll: &OwnedFd, file: &OwnedFd, data: u64, flags: EventFlags) -> Result<(), Errno> {
+    epoll::add(epoll, file, EventData::new_u64(data), flags)
+}
+
+fn modify(epoll: &OwnedFd, file: &OwnedFd, data: u64, flags: EventFlags) -> Result<(), Errno> {
+    epoll::modify(epoll, file, EventData::new_u64(data), flags)
+}
+
+fn wait(epoll: impl AsFd, max: usize, timeout_ms: i64) -> Vec<(EventFlags, u64)> {
+    let timeout = Timespec { tv_sec: timeout_ms / 1000, tv_nsec: timeout_ms % 1000 * 1_000_000 };
+    let mut events = vec![Event { flags: EventFlags::empty(), data: EventData::new_u64(0) }; max];
+    let count = epoll::wait(epoll, &mut events[..], Some(&timeout)).unwrap();
+    events[..count].iter().map(|event| ({ event.flags }, { event.data }.u64())).collect()
+}
+
+fn read_all(file: &OwnedFd) -> Vec<u8> {
+    let mut bytes = vec![0; 65_536];
+    let mut all = Vec::new();
+    while let Ok(count @ 1..) = read(file, &mut bytes[..]) {
+        all.extend_from_slice(&bytes[..count]);
+    }
+    all
+}
+
+fn level() {
+    let (epoll, (reader, writer)) = (create(), pipe());
+    add(&epoll, &reader, 7, IN).unwrap();
+    assert_eq!(add(&epoll, &reader, 7, IN), Err(Errno::EXIST));
+    assert_eq!(wait(&epoll, 4, 0), []);
+    write(&writer, b"ab").unwrap();
+    assert_eq!(wait(&epoll, 4, 1000), [(IN, 7)]);
+    assert_eq!(wait(&epoll, 4, 0), [(IN, 7)]);
+    assert_eq!(read_all(&reader), b"ab");
+    assert_eq!(wait(&epoll, 4, 0), []);
+    modify(&epoll, &reader, 9, IN).unwrap();
+    write(&writer, b"x").unwrap();
+    assert_eq!(wait(&epoll, 4, 0), [(IN, 9)]);
+    drop(writer);
+    assert_eq!(wait(&epoll, 4, 0), [(IN | EventFlags::HUP, 9)]);
+    epoll::delete(&epoll, &reader).unwrap();
+    assert_eq!(epoll::delete(&epoll, &reader), Err(Errno::NOENT));
+    assert_eq!(modify(&epoll, &reader, 0, IN), Err(Errno::NOENT));
+    assert_eq!(wait(&epoll, 4, 0), []);
+}
+
+fn edge_and_oneshot() {
+    let (epoll, (reader, writer)) = (create(), pipe());
+    add(&epoll, &reader, 1, IN | EventFlags::ET).unwrap();
+    write(&writer, b"a").unwrap();
+    assert_eq!(wait(&epoll, 4, 0), [(IN, 1)]);
+    assert_eq!(wait(&epoll, 4, 0), []);
+    // Each arrival is an edge, though the first byte is still there.
+    write(&writer, b"b").unwrap();
+    assert_eq!(wait(&epoll, 4, 0), [(IN, 1)]);
+    modify(&epoll, &reader, 2, IN | EventFlags::ONESHOT).unwrap();
+    assert_eq!(wait(&epoll, 4, 0), [(IN, 2)]);
+    write(&writer, b"c").unwrap();
+    assert_eq!(wait(&epoll, 4, 0), []);
+    modify(&epoll, &reader, 3, IN | EventFlags::ONESHOT).unwrap();
+    assert_eq!(wait(&epoll, 4, 0), [(IN, 3)]);
+}
+
+fn edge_writer() {
+    let (epoll, (reader, writer)) = (create(), pipe());
+    add(&epoll, &writer, 5, OUT | EventFlags::ET).unwrap();
+    assert_eq!(wait(&epoll, 4, 0), [(OUT, 5)]);
+    while write(&writer, &[0; 65_536]).is_ok() {}
+    assert_eq!(wait(&epoll, 4, 0), []);
+    read_all(&reader);
+    assert_eq!(wait(&epoll, 4, 0), [(OUT, 5)]);
+    drop(reader);
+    assert!(matches!(wait(&epoll, 4, 0)[..], [(flags, 5)] if flags.contains(EventFlags::ERR)));
+}
+
+fn turns() {
+    let epoll = create();
+    let pipes: Vec<_> = (0..8).map(|_| pipe()).collect();
+    for (index, (reader, writer)) in pipes.iter().enumerate() {
+        add(&epoll, reader, index as u64, IN).unwrap();
+        write(writer, b"x").unwrap();
+    }
+    let mut seen: Vec<u64> = (0..4).flat_map(|_| wait(&epoll, 2, 0)).map(|(_, data)| data).collect();
+    seen.sort_unstable();
+    assert!(seen.into_iter().eq(0..8));
+    drop(pipes);
+    assert_eq!(wait(&epoll, 8, 0), []);
+}
+
+fn close_and_dup() {
+    let (epoll, (reader, writer)) = (create(), pipe());
+    let duplicate = dup(&reader).unwrap();
+    add(&epoll, &reader, 1, IN).unwrap();
+    add(&epoll, &duplicate, 2, IN).unwrap();
+    write(&writer, b"a").unwrap();
+    assert_eq!(wait(&epoll, 4, 0).len(), 2);
+    // The open file lives on, and with it what was added under the closed number.
+    drop(reader);
+    assert_eq!(wait(&epoll, 4, 0).len(), 2);
+    drop(duplicate);
+    assert_eq!(wait(&epoll, 4, 0), []);
+}
+
+fn refusals() {
+    let (epoll, (reader, _writer)) = (create(), pipe());
+    let null: OwnedFd = std::fs::File::open("/dev/null").unwrap().into();
+    assert_eq!(add(&epoll, &epoll, 0, IN), Err(Errno::INVAL));
+    assert_eq!(add(&epoll, &null, 0, IN), Err(Errno::PERM));
+    assert_eq!(add(&reader, &epoll, 0, IN), Err(Errno::INVAL));
+    let exclusive = EventFlags::EXCLUSIVE;
+    assert_eq!(add(&epoll, &reader, 0, IN | exclusive | EventFlags::ONESHOT), Err(Errno::INVAL));
+    add(&epoll, &reader, 0, IN | exclusive).unwrap();
+    assert_eq!(modify(&epoll, &reader, 0, IN), Err(Errno::INVAL));
+    let mut none: [Event; 0] = [];
+    assert_eq!(epoll::wait(&epoll, &mut none[..], None), Err(Errno::INVAL));
+}
+
+fn nesting() {
+    let (outer, inner, (reader, writer)) = (create(), create(), pipe());
+    add(&outer, &inner, 3, IN).unwrap();
+    add(&inner, &reader, 4, IN).unwrap();
+    assert_eq!(wait(&outer, 1, 0), []);
+    write(&writer, b"x").unwrap();
+    assert_eq!(wait(&outer, 1, 1000), [(IN, 3)]);
+    assert_eq!(wait(&inner, 1, 0), [(IN, 4)]);
+    read_all(&reader);
+    assert_eq!(wait(&outer, 1, 0), []);
+    assert_eq!(add(&inner, &outer, 0, IN), Err(Errno::LOOP));
+}
+
+fn time_out() {
+    let (epoll, (reader, _writer)) = (create(), pipe());
+    add(&epoll, &reader, 1, IN).unwrap();
+    let begin = Instant::now();
+    assert_eq!(wait(&epoll, 1, 30), []);
+    assert!(begin.elapsed() >= Duration::from_millis(30), "{:?}", begin.elapsed());
+}
+
+fn sleepers() {
+    let (epoll, (first, first_writer), (second, second_writer)) = (create(), pipe(), pipe());
+    add(&epoll, &first, 1, IN | EventFlags::ET).unwrap();
+    add(&epoll, &second, 2, IN | EventFlags::ET).unwrap();
+    let mut woken = thread::scope(|scope| {
+        let sleepers = [(); 2].map(|()| scope.spawn(|| wait(&epoll, 1, 5000)));
+        thread::sleep(Duration::from_millis(20));
+        write(&first_writer, b"x").unwrap();
+        write(&second_writer, b"x").unwrap();
+        sleepers.map(|sleeper| sleeper.join().unwrap()[0].1)
+    });
+    woken.sort_unstable();
+    assert_eq!(woken, [1, 2]);
+}
+
+fn left_over() {
+    let (epoll, (first, first_writer), (second, second_writer)) = (create(), pipe(), pipe());
+    add(&epoll, &first, 1, IN).unwrap();
+    add(&epoll, &second, 2, IN).unwrap();
+    thread::scope(|scope| {
+        let sleeper = scope.spawn(|| wait(&epoll, 4, 5000));
+        thread::sleep(Duration::from_millis(20));
+        write(&first_writer, b"x").unwrap();
+        write(&second_writer, b"x").unwrap();
+        // This thread takes one event and does not come back for the other.
+        assert_eq!(wait(&epoll, 1, 5000).len(), 1);
+        assert!(!sleeper.join().unwrap().is_empty());
+    });
+}

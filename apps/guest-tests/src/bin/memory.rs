@@ -1,0 +1,176 @@
+//! Memory as the app manages it: mapping, protecting, moving, giving back, running out.
+
+use std::ptr;
+
+use guest_tests::{check, check_eq, errno};
+
+const PAGE: usize = 4096;
+const READ_WRITE: i32 = libc::PROT_READ | libc::PROT_WRITE;
+
+fn main() {
+    fresh_memory_is_zero();
+    sparse_mapping_costs_what_is_touched();
+    discarded_memory_is_zero_again();
+    protection_holds_in_parts();
+    moved_memory_keeps_its_content();
+    fixed_mappings_replace();
+    break_grows_and_shrinks();
+    too_much_is_an_error();
+    nonsense_is_refused();
+    memory_comes_back();
+    stack_grows(0);
+}
+
+fn map(len: usize, protection: i32) -> *mut u8 {
+    // SAFETY: a fresh private mapping.
+    let at = unsafe { libc::mmap(ptr::null_mut(), len, protection, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0) };
+    check!(at != libc::MAP_FAILED);
+    at.cast()
+}
+
+fn unmap(at: *mut u8, len: usize) {
+    // SAFETY: the tests unmap what they mapped.
+    check_eq!(unsafe { libc::munmap(at.cast(), len) }, 0);
+}
+
+fn fresh_memory_is_zero() {
+    let len = 3 * 1024 * 1024 + PAGE;
+    let at = map(len, READ_WRITE);
+    // SAFETY: mapped above, with this length.
+    let bytes = unsafe { std::slice::from_raw_parts_mut(at, len) };
+    check!(bytes.iter().all(|&byte| byte == 0));
+    bytes.fill(0xa5);
+    check!(bytes.iter().all(|&byte| byte == 0xa5));
+    unmap(at, len);
+}
+
+fn sparse_mapping_costs_what_is_touched() {
+    let len = 64 << 20;
+    let at = map(len, READ_WRITE);
+    for offset in (0..len).step_by(8 << 20) {
+        // SAFETY: inside the mapping.
+        unsafe { at.add(offset).write_volatile(1) };
+    }
+    unmap(at, len);
+}
+
+fn discarded_memory_is_zero_again() {
+    let at = map(4 * PAGE, READ_WRITE);
+    // SAFETY: inside the mapping.
+    unsafe {
+        at.write_bytes(1, 4 * PAGE);
+        check_eq!(libc::madvise(at.add(PAGE).cast(), 2 * PAGE, libc::MADV_DONTNEED), 0);
+        check_eq!((*at, *at.add(PAGE), *at.add(3 * PAGE - 1), *at.add(3 * PAGE)), (1, 0, 0, 1));
+    }
+    unmap(at, 4 * PAGE);
+}
+
+fn protection_holds_in_parts() {
+    let at = map(3 * PAGE, READ_WRITE);
+    // SAFETY: inside the mapping, and written only where it may be.
+    unsafe {
+        at.write_bytes(7, 3 * PAGE);
+        check_eq!(libc::mprotect(at.add(PAGE).cast(), PAGE, libc::PROT_READ), 0);
+        check_eq!(*at.add(PAGE), 7);
+        at.write(8);
+        at.add(2 * PAGE).write(9);
+        check_eq!(libc::mprotect(at.add(PAGE).cast(), PAGE, libc::PROT_NONE), 0);
+        // The kernel must not write there for the app either.
+        check_eq!(libc::syscall(libc::SYS_getrandom, at.add(PAGE), 16, 0), -1);
+        check_eq!(errno(), libc::EFAULT);
+        check_eq!(libc::mprotect(at.add(PAGE).cast(), PAGE, READ_WRITE), 0);
+        check_eq!(*at.add(PAGE), 7);
+    }
+    unmap(at, 3 * PAGE);
+}
+
+fn moved_memory_keeps_its_content() {
+    let at = map(2 * PAGE, READ_WRITE);
+    let wall = map(PAGE, READ_WRITE);
+    // SAFETY: inside the mapping; afterwards only the new place is used.
+    unsafe {
+        at.write(1);
+        at.add(2 * PAGE - 1).write(2);
+        let moved = libc::mremap(at.cast(), 2 * PAGE, 512 * PAGE, libc::MREMAP_MAYMOVE).cast::<u8>();
+        check!(moved != libc::MAP_FAILED.cast());
+        check_eq!((*moved, *moved.add(2 * PAGE - 1), *moved.add(511 * PAGE)), (1, 2, 0));
+        let shrunk = libc::mremap(moved.cast(), 512 * PAGE, PAGE, 0);
+        check_eq!(shrunk.cast(), moved);
+        unmap(moved, PAGE);
+    }
+    unmap(wall, PAGE);
+}
+
+fn fixed_mappings_replace() {
+    let at = map(3 * PAGE, READ_WRITE);
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+    // SAFETY: replaces a page of our own mapping.
+    unsafe {
+        at.write_bytes(5, 3 * PAGE);
+        let middle = libc::mmap(at.add(PAGE).cast(), PAGE, READ_WRITE, flags | libc::MAP_FIXED, -1, 0);
+        check_eq!(middle.cast(), at.add(PAGE));
+        check_eq!((*at, *at.add(PAGE), *at.add(2 * PAGE)), (5, 0, 5));
+        let refused = libc::mmap(at.cast(), PAGE, READ_WRITE, flags | libc::MAP_FIXED_NOREPLACE, -1, 0);
+        check!(refused == libc::MAP_FAILED && errno() == libc::EEXIST);
+    }
+    unmap(at, 3 * PAGE);
+}
+
+fn break_grows_and_shrinks() {
+    // SAFETY: the break is used by nobody: musl's malloc maps its memory.
+    unsafe {
+        let start = libc::syscall(libc::SYS_brk, 0);
+        check_eq!(libc::syscall(libc::SYS_brk, start + 100_000), start + 100_000);
+        let byte = (start + 99_999) as *mut u8;
+        check_eq!(*byte, 0);
+        byte.write(1);
+        check_eq!(libc::syscall(libc::SYS_brk, start), start);
+        check_eq!(libc::syscall(libc::SYS_brk, start + 100_000), start + 100_000);
+        check_eq!(*byte, 0);
+        check_eq!(libc::syscall(libc::SYS_brk, start), start);
+    }
+}
+
+fn too_much_is_an_error() {
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+    // SAFETY: asks for more than there is, and touches nothing.
+    let at = unsafe { libc::mmap(ptr::null_mut(), 1 << 46, READ_WRITE, flags, -1, 0) };
+    check!(at == libc::MAP_FAILED && errno() == libc::ENOMEM);
+    check!(Vec::<u8>::new().try_reserve_exact(1 << 46).is_err());
+}
+
+fn nonsense_is_refused() {
+    let at = map(PAGE, READ_WRITE);
+    // SAFETY: all of these are refused.
+    unsafe {
+        check!(libc::mmap(ptr::null_mut(), 0, READ_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0) == libc::MAP_FAILED);
+        check_eq!(errno(), libc::EINVAL);
+        check!(libc::munmap(at.add(1).cast(), PAGE) == -1 && errno() == libc::EINVAL);
+        check!(libc::mprotect(at.add(1).cast(), PAGE, READ_WRITE) == -1 && errno() == libc::EINVAL);
+        check!(libc::madvise(at.cast(), PAGE, 9999) == -1 && errno() == libc::EINVAL);
+        check!(libc::mmap(ptr::null_mut(), PAGE, READ_WRITE, libc::MAP_PRIVATE, 9999, 0) == libc::MAP_FAILED);
+        check_eq!(errno(), libc::EBADF);
+    }
+    unmap(at, PAGE);
+}
+
+/// Maps and unmaps more, in all, than the machine has.
+fn memory_comes_back() {
+    for _ in 0..40 {
+        let len = 16 << 20;
+        let at = map(len, READ_WRITE);
+        for offset in (0..len).step_by(PAGE) {
+            // SAFETY: inside the mapping.
+            unsafe { at.add(offset).write_volatile(1) };
+        }
+        unmap(at, len);
+    }
+}
+
+/// About four MiB of stack, a frame at a time.
+#[inline(never)]
+fn stack_grows(depth: usize) -> u8 {
+    let frame = [depth as u8; 4096];
+    let frame = std::hint::black_box(&frame);
+    if depth < 1000 { frame[depth % 4096].wrapping_add(stack_grows(depth + 1)) } else { frame[0] }
+}

@@ -1,0 +1,202 @@
+//! Signals: handlers, masks, the alternate stack, faults that are caught.
+
+use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
+use std::time::Duration;
+use std::{mem, ptr, thread};
+
+use guest_tests::{check, check_eq, errno};
+
+static LAST: AtomicI32 = AtomicI32::new(0);
+static COUNT: AtomicUsize = AtomicUsize::new(0);
+static ADDRESS: AtomicUsize = AtomicUsize::new(0);
+
+fn main() {
+    handler_runs_and_returns();
+    blocked_signal_waits();
+    handler_runs_on_the_alternate_stack();
+    fault_is_caught_and_repaired();
+    fault_tells_its_address();
+    registers_survive_a_handler();
+    sleep_is_interrupted();
+    signal_reaches_one_thread();
+    ignored_signal_does_nothing();
+}
+
+extern "C" fn note(signal: i32) {
+    LAST.store(signal, Ordering::SeqCst);
+    COUNT.fetch_add(1, Ordering::SeqCst);
+}
+
+type Handler = extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::c_void);
+
+fn handle(signal: i32, handler: usize, flags: i32) {
+    // SAFETY: the action is whole; handlers only touch atomics or what their test gives them.
+    unsafe {
+        let mut action: libc::sigaction = mem::zeroed();
+        action.sa_sigaction = handler;
+        action.sa_flags = flags;
+        check_eq!(libc::sigaction(signal, &action, ptr::null_mut()), 0);
+    }
+}
+
+fn raise(signal: i32) {
+    // SAFETY: sends a signal to this thread.
+    check_eq!(unsafe { libc::raise(signal) }, 0);
+}
+
+fn mask(how: i32, signal: i32) {
+    // SAFETY: the set is whole.
+    unsafe {
+        let mut set: libc::sigset_t = mem::zeroed();
+        libc::sigaddset(&mut set, signal);
+        check_eq!(libc::pthread_sigmask(how, &set, ptr::null_mut()), 0);
+    }
+}
+
+fn handler_runs_and_returns() {
+    handle(libc::SIGUSR1, note as *const () as usize, 0);
+    for round in 1..=100 {
+        raise(libc::SIGUSR1);
+        check_eq!(COUNT.load(Ordering::SeqCst), round);
+    }
+    check_eq!(LAST.load(Ordering::SeqCst), libc::SIGUSR1);
+}
+
+fn blocked_signal_waits() {
+    let before = COUNT.load(Ordering::SeqCst);
+    mask(libc::SIG_BLOCK, libc::SIGUSR1);
+    raise(libc::SIGUSR1);
+    raise(libc::SIGUSR1);
+    check_eq!(COUNT.load(Ordering::SeqCst), before);
+    mask(libc::SIG_UNBLOCK, libc::SIGUSR1);
+    check_eq!(COUNT.load(Ordering::SeqCst), before + 1);
+}
+
+extern "C" fn note_stack(_: i32, _: *mut libc::siginfo_t, _: *mut libc::c_void) {
+    let local = 0u8;
+    ADDRESS.store((&raw const local).addr(), Ordering::SeqCst);
+}
+
+fn handler_runs_on_the_alternate_stack() {
+    let stack = vec![0u8; 64 * 1024].leak();
+    let range = stack.as_ptr_range();
+    let alternate = libc::stack_t { ss_sp: stack.as_mut_ptr().cast(), ss_flags: 0, ss_size: stack.len() };
+    // SAFETY: the stack lives for ever.
+    check_eq!(unsafe { libc::sigaltstack(&alternate, ptr::null_mut()) }, 0);
+    handle(libc::SIGUSR2, note_stack as *const () as usize, libc::SA_SIGINFO | libc::SA_ONSTACK);
+    raise(libc::SIGUSR2);
+    let seen = ADDRESS.load(Ordering::SeqCst);
+    check!(range.start.addr() <= seen && seen < range.end.addr());
+}
+
+/// Opens the page that was touched, so that the access succeeds the second time.
+extern "C" fn repair(_: i32, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
+    // SAFETY: the kernel passes a whole `siginfo_t`; the page is the test's.
+    unsafe {
+        let address = (*info).si_addr().addr();
+        ADDRESS.store(address, Ordering::SeqCst);
+        libc::mprotect((address & !4095) as *mut _, 4096, libc::PROT_READ | libc::PROT_WRITE);
+    }
+}
+
+fn fault_is_caught_and_repaired() {
+    handle(libc::SIGSEGV, repair as *const () as usize, libc::SA_SIGINFO | libc::SA_ONSTACK);
+    // SAFETY: the page is ours; the handler opens it.
+    unsafe {
+        let page = libc::mmap(ptr::null_mut(), 4096, libc::PROT_NONE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0);
+        let byte = page.cast::<u8>().add(123);
+        byte.write_volatile(9);
+        check_eq!(byte.read_volatile(), 9);
+        check_eq!(ADDRESS.load(Ordering::SeqCst), byte.addr());
+    }
+}
+
+/// Steps over the two-byte instruction that faulted.
+extern "C" fn skip(_: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
+    // SAFETY: the kernel passes whole structures; changing `rip` is what the test is about.
+    unsafe {
+        ADDRESS.store((*info).si_addr().addr(), Ordering::SeqCst);
+        let registers = &mut (*context.cast::<libc::ucontext_t>()).uc_mcontext.gregs;
+        registers[libc::REG_RIP as usize] += 2;
+    }
+}
+
+fn fault_tells_its_address() {
+    handle(libc::SIGILL, skip as *const () as usize, libc::SA_SIGINFO);
+    // SAFETY: `ud2` has two bytes, which the handler steps over.
+    unsafe { std::arch::asm!("ud2") };
+    check!(ADDRESS.load(Ordering::SeqCst) != 0);
+    let handler: Handler = skip;
+    handle(libc::SIGFPE, handler as *const () as usize, libc::SA_SIGINFO);
+    // SAFETY: `div ecx` has two bytes; the registers are declared.
+    unsafe { std::arch::asm!("div ecx", inout("eax") 1 => _, inout("edx") 0 => _, in("ecx") 0) };
+}
+
+extern "C" fn trash_registers(_: i32) {
+    // SAFETY: the registers are declared.
+    unsafe {
+        std::arch::asm!(
+            "mov r8, -1", "mov r9, -1", "pxor xmm0, xmm0", "pxor xmm7, xmm7", "std", "cld",
+            out("r8") _, out("r9") _, out("xmm0") _, out("xmm7") _,
+        );
+    }
+}
+
+fn registers_survive_a_handler() {
+    handle(libc::SIGUSR1, trash_registers as *const () as usize, 0);
+    let (mut r8, mut xmm7) = (0x1234_5678u64, 2.5f64);
+    // SAFETY: a plain system call; musl is not involved, so nothing else changes the registers.
+    unsafe {
+        std::arch::asm!(
+            "syscall",
+            inlateout("rax") libc::SYS_tkill => _,
+            in("rdi") libc::syscall(libc::SYS_gettid),
+            in("rsi") libc::SIGUSR1,
+            inout("r8") r8,
+            inout("xmm7") xmm7,
+            lateout("rcx") _, lateout("r11") _,
+        );
+    }
+    check_eq!((r8, xmm7), (0x1234_5678, 2.5));
+    handle(libc::SIGUSR1, note as *const () as usize, 0);
+}
+
+fn sleep_is_interrupted() {
+    // SAFETY: the thread to signal is this one, which lives on.
+    let me = unsafe { libc::pthread_self() } as usize;
+    let sender = thread::spawn(move || {
+        thread::sleep(Duration::from_millis(30));
+        // SAFETY: the main thread lives.
+        unsafe { libc::pthread_kill(me as libc::pthread_t, libc::SIGUSR1) };
+    });
+    let wanted = libc::timespec { tv_sec: 20, tv_nsec: 0 };
+    let mut left = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: whole structures.
+    check_eq!(unsafe { libc::nanosleep(&wanted, &mut left) }, -1);
+    check_eq!(errno(), libc::EINTR);
+    check!(left.tv_sec >= 10 && left.tv_sec < 20);
+    sender.join().unwrap();
+}
+
+fn signal_reaches_one_thread() {
+    let before = COUNT.load(Ordering::SeqCst);
+    let waiter = thread::spawn(|| thread::sleep(Duration::from_millis(60)));
+    thread::sleep(Duration::from_millis(10));
+    let id = {
+        use std::os::unix::thread::JoinHandleExt;
+        waiter.as_pthread_t()
+    };
+    // SAFETY: the thread has not been joined.
+    check_eq!(unsafe { libc::pthread_kill(id, libc::SIGUSR1) }, 0);
+    waiter.join().unwrap();
+    check_eq!(COUNT.load(Ordering::SeqCst), before + 1);
+}
+
+fn ignored_signal_does_nothing() {
+    handle(libc::SIGUSR1, libc::SIG_IGN, 0);
+    raise(libc::SIGUSR1);
+    raise(libc::SIGCHLD);
+    // SAFETY: no pointers.
+    check!(unsafe { libc::kill(1_000_000, 0) } == -1 && errno() == libc::ESRCH);
+    check!(unsafe { libc::kill(libc::getpid(), 999) } == -1 && errno() == libc::EINVAL);
+}

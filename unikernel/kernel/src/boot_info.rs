@@ -3,8 +3,8 @@
 use alloc::string::String;
 
 use arrayvec::ArrayVec;
-use pvh::start_info::MemmapType;
 use pvh::start_info::reader::{IdentityMap, StartInfoReader};
+use pvh::start_info::{MemmapType, ModlistEntry, StartInfo};
 use x86_64::PhysAddr;
 
 use crate::mem::layout;
@@ -50,6 +50,21 @@ impl Range {
     }
 }
 
+/// The first module, which is the initrd. Read without the `pvh` crate's help, because the firmware
+/// of QEMU's `microvm` puts the list where its alignment is not given.
+///
+/// # Safety
+///
+/// `info` must be a loader's, with valid physical addresses, identity-mapped.
+unsafe fn first_module(info: &StartInfo) -> Option<Range> {
+    if info.nr_modules == 0 || info.modlist_paddr == 0 {
+        return None;
+    }
+    // SAFETY: by the caller; the list has at least one entry, and any bytes are a valid one.
+    let module = unsafe { (info.modlist_paddr as *const ModlistEntry).read_unaligned() };
+    Some(Range { start: module.paddr, end: module.paddr.saturating_add(module.size) })
+}
+
 impl BootInfo {
     /// Reads the start info at a physical address.
     ///
@@ -60,7 +75,8 @@ impl BootInfo {
     pub unsafe fn read(address: u32) -> Result<Self, NoStartInfo> {
         // SAFETY: by the caller; the PVH ABI promises valid physical addresses, and loaders put
         // these structures below 1 GiB.
-        let info = unsafe { StartInfoReader::<IdentityMap>::from_paddr_identity(address) }.ok_or(NoStartInfo)?;
+        let info =
+            unsafe { StartInfoReader::<IdentityMap>::from_paddr_identity(address) }.ok_or(NoStartInfo)?;
         let mut ram = ArrayVec::new();
         let mut tables_end = 0;
         for entry in info.memmap() {
@@ -72,10 +88,8 @@ impl BootInfo {
             }
             tables_end = tables_end.max(range.end);
         }
-        let initrd = info.modlist().next().map(|module| {
-            let module = module.raw();
-            Range { start: module.paddr, end: module.paddr.saturating_add(module.size) }
-        });
+        // SAFETY: by the caller, as above.
+        let initrd = unsafe { first_module(info.raw()) };
         let mut command_line = ArrayVec::new();
         let text = info.cmdline().map_or(&[][..], core::ffi::CStr::to_bytes);
         command_line.extend(text.iter().copied().take(MAX_COMMAND_LINE_BYTES));

@@ -8,6 +8,7 @@
 //! silently ignored `ipp=` costs an hour. Double quotes hold words together.
 //!
 //! - [`parse`] makes [`Options`]; [`ParseError`] says what is wrong, for people;
+//! - [`MmioDevice`]: what hypervisors append on their own account;
 //! - `words` splits and unquotes; `suggest` finds the nearest known key.
 
 #![no_std]
@@ -15,10 +16,12 @@
 
 extern crate alloc;
 
+mod mmio;
 mod options;
 mod suggest;
 #[cfg(test)]
 mod tests;
 mod words;
 
-pub use options::{Address, ExitAction, MmioDevice, Options, ParseError, parse};
+pub use mmio::MmioDevice;
+pub use options::{Address, ExitAction, Options, ParseError, parse};

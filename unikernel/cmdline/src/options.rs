@@ -7,11 +7,12 @@ use core::fmt;
 use core::net::Ipv4Addr;
 use core::str::FromStr;
 
+use crate::mmio::{self, MmioDevice};
 use crate::suggest::nearest;
 use crate::words;
 
 /// Every key there is; `env.` takes any name behind it.
-const KEYS: &[&str] = &["ip", "gw", "dns", "log", "trace", "exit", "env.", "root", "mount", "virtio_mmio.device"];
+const KEYS: &[&str] = &["ip", "gw", "dns", "log", "trace", "exit", "env.", "root", "mount", mmio::KEY];
 
 /// Where the machine's address comes from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -35,17 +36,6 @@ pub enum ExitAction {
     PowerOff,
     /// The exit code is written to QEMU's `isa-debug-exit`; without the device, the processor stops.
     DebugExit,
-}
-
-/// A virtio device that the hypervisor announces on the command line (`virtio_mmio.device=`).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct MmioDevice {
-    /// Physical address of its registers.
-    pub base: u64,
-    /// Bytes of them.
-    pub size: u64,
-    /// Interrupt line.
-    pub irq: u32,
 }
 
 /// The command line, understood.
@@ -82,6 +72,8 @@ pub enum ParseError {
     MissingValue(String),
     /// The value does not fit the key; the last part says what would.
     BadValue(&'static str, String, &'static str),
+    /// The word goes with `ip=address/prefix`, not with DHCP.
+    NeedsStaticAddress(&'static str),
     /// The word is known, and its time has not come.
     NotYet(&'static str),
 }
@@ -90,12 +82,20 @@ impl fmt::Display for ParseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::UnclosedQuote => write!(f, "a double quote is not closed"),
-            Self::UnknownWord(word, Some(near)) => write!(f, "unknown option `{word}`; did you mean `{near}=`?"),
+            Self::UnknownWord(word, Some("env.")) => {
+                write!(f, "unknown option `{word}`; did you mean `env.NAME=`?")
+            }
+            Self::UnknownWord(word, Some(near)) => {
+                write!(f, "unknown option `{word}`; did you mean `{near}=`?")
+            }
             Self::UnknownWord(word, None) => {
                 write!(f, "unknown option `{word}`; the app's own arguments come after `--`")
             }
             Self::MissingValue(key) => write!(f, "option `{key}` needs a value: `{key}=...`"),
             Self::BadValue(key, value, expected) => write!(f, "`{key}={value}`: expected {expected}"),
+            Self::NeedsStaticAddress(key) => {
+                write!(f, "`{key}=` goes with a static address, `ip=10.0.2.15/24`; DHCP brings its own")
+            }
             Self::NotYet(key) => write!(f, "`{key}=` is not supported: this kernel has no disk file systems"),
         }
     }
@@ -113,6 +113,8 @@ pub fn parse(line: &str) -> Result<Options, ParseError> {
         options.take(&word)?;
     }
     options.app_arguments = words.collect();
+    options.mmio_devices.extend(MmioDevice::take_appended(&mut options.app_arguments));
+    options.check_address()?;
     Ok(options)
 }
 
@@ -137,13 +139,22 @@ impl Options {
             "exit" => self.exit_action = exit_action(value)?,
             "root" => return Err(ParseError::NotYet("root")),
             "mount" => return Err(ParseError::NotYet("mount")),
-            "virtio_mmio.device" => self.mmio_devices.push(mmio_device(value)?),
+            mmio::KEY => self.mmio_devices.push(mmio_device(value)?),
             _ => match key.strip_prefix("env.") {
                 Some(name) if !name.is_empty() => self.environment.push((name.to_owned(), value.to_owned())),
                 _ => return Err(unknown(word, key)),
             },
         }
         Ok(())
+    }
+
+    /// What DHCP tells is not to be told again: one of the two would have no effect.
+    fn check_address(&self) -> Result<(), ParseError> {
+        match (self.address, self.gateway, &self.dns_servers[..]) {
+            (Address::Dhcp, Some(_), _) => Err(ParseError::NeedsStaticAddress("gw")),
+            (Address::Dhcp, None, [_, ..]) => Err(ParseError::NeedsStaticAddress("dns")),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -178,31 +189,8 @@ fn exit_action(value: &str) -> Result<ExitAction, ParseError> {
     })
 }
 
-/// `<size>@<base>:<irq>[:<id>]`, as Linux's virtio_mmio driver takes it.
 fn mmio_device(value: &str) -> Result<MmioDevice, ParseError> {
-    let parse = || {
-        let (size, rest) = value.split_once('@')?;
-        let mut parts = rest.split(':');
-        let (base, irq) = (parts.next()?, parts.next()?);
-        Some(MmioDevice { base: number(base)?, size: size_with_suffix(size)?, irq: irq.parse().ok()? })
-    };
-    parse().ok_or_else(|| {
-        ParseError::BadValue("virtio_mmio.device", value.to_owned(), "`size@base:irq`, such as `512@0xfeb00e00:5`")
+    MmioDevice::parse(value).ok_or_else(|| {
+        ParseError::BadValue(mmio::KEY, value.to_owned(), "`size@base:irq`, such as `512@0xfeb00e00:5`")
     })
-}
-
-fn number(text: &str) -> Option<u64> {
-    match text.strip_prefix("0x") {
-        Some(digits) => u64::from_str_radix(digits, 16).ok(),
-        None => text.parse().ok(),
-    }
-}
-
-fn size_with_suffix(text: &str) -> Option<u64> {
-    let (digits, shift) = match text.as_bytes().last()? {
-        b'K' | b'k' => (&text[..text.len() - 1], 10),
-        b'M' | b'm' => (&text[..text.len() - 1], 20),
-        _ => (text, 0),
-    };
-    number(digits)?.checked_shl(shift)
 }

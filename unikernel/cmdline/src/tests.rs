@@ -32,13 +32,30 @@ fn everything_at_once() {
 }
 
 #[test]
-fn microvm_devices_are_collected() {
-    let options = parse("virtio_mmio.device=512@0xfeb00e00:5 virtio_mmio.device=4K@0xd0000000:6:0").unwrap();
+fn devices_are_collected_wherever_the_hypervisor_puts_them() {
     let expected = [
         MmioDevice { base: 0xfeb0_0e00, size: 512, irq: 5 },
         MmioDevice { base: 0xd000_0000, size: 4096, irq: 6 },
     ];
-    assert_eq!(options.mmio_devices, expected);
+    let devices = "virtio_mmio.device=512@0xfeb00e00:5 virtio_mmio.device=4K@0xd0000000:6:0";
+    // Without arguments for the app, as QEMU's microvm appends them, and split over both.
+    for line in [
+        devices.to_owned(),
+        alloc::format!("log=info -- a b=1 {devices}"),
+        devices.replacen(' ', " -- a b=1 ", 1),
+    ] {
+        let options = parse(&line).unwrap();
+        assert_eq!(options.mmio_devices, expected, "{line}");
+        let arguments = if line.contains("--") { &["a", "b=1"][..] } else { &[] };
+        assert_eq!(options.app_arguments, arguments, "{line}");
+    }
+}
+
+#[test]
+fn app_keeps_what_only_resembles_a_device() {
+    let options = parse("-- virtio_mmio.device=512@0xfeb00e00:5 x virtio_mmio.device=none").unwrap();
+    assert_eq!(options.mmio_devices, []);
+    assert_eq!(options.app_arguments.len(), 3);
 }
 
 fn message(line: &str) -> String {
@@ -49,6 +66,7 @@ fn message(line: &str) -> String {
 fn unknown_word_names_itself_and_the_nearest() {
     assert_eq!(message("lgo=debug"), "unknown option `lgo=debug`; did you mean `log=`?");
     assert_eq!(message("quiet"), "unknown option `quiet`; the app's own arguments come after `--`");
+    assert_eq!(message("env=A"), "unknown option `env=A`; did you mean `env.NAME=`?");
     assert_eq!(message("ip"), "option `ip` needs a value: `ip=...`");
 }
 
@@ -61,6 +79,8 @@ fn bad_values_say_what_is_expected() {
     assert!(message("trace=all").contains("`syscalls`"));
     assert!(message("root=/dev/vda").contains("not supported"));
     assert!(message("virtio_mmio.device=512").contains("size@base:irq"));
+    assert!(message("gw=10.0.2.2").contains("static address"));
+    assert!(message("dns=10.0.2.3 ip=dhcp").contains("static address"));
     assert!(message("log=\"open").contains("quote"));
 }
 

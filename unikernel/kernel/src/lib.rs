@@ -83,7 +83,7 @@ fn set_log_levels(options: &Options) {
     let Some(text) = &options.log else { return };
     match platform::logger::Levels::parse(text) {
         Ok(levels) => platform::logger::set_levels(levels),
-        Err(error) => cannot_boot(format_args!("bad command line: `log={text}`: {error:?}")),
+        Err(error) => cannot_boot(format_args!("bad command line: `log={text}`: {error}")),
     }
 }
 

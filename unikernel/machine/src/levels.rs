@@ -1,6 +1,8 @@
 //! Which lines of the log are shown: a level for everything and levels for single rooms of the
 //! kernel. `net:debug,info` shows the network's debug lines and everybody's information.
 
+use core::fmt;
+
 use arrayvec::{ArrayString, ArrayVec};
 use log::LevelFilter;
 
@@ -15,6 +17,17 @@ pub enum ParseLevelsError<'a> {
     UnknownLevel(&'a str),
     /// More than 16 rooms are named, or one by a name longer than any room's.
     TooManyRooms,
+}
+
+impl fmt::Display for ParseLevelsError<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnknownLevel(word) => {
+                write!(f, "`{word}` is no level: expected `off`, `error`, `warn`, `info`, `debug` or `trace`")
+            }
+            Self::TooManyRooms => write!(f, "too many rooms, or too long a name of one"),
+        }
+    }
 }
 
 #[derive(Clone)]

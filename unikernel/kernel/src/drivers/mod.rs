@@ -24,7 +24,10 @@ pub struct Devices {
 /// has something to say.
 pub fn probe(listed: &[MmioDevice], on_network: fn()) -> Devices {
     let from_pci = pci::scan().into_iter().filter_map(virtio::open_pci);
-    let from_memory = acpi::machine().mmio_devices.iter().chain(listed).filter_map(virtio::open_mmio);
+    let described = &acpi::machine().mmio_devices;
+    // A hypervisor that has tables may list the same devices once more.
+    let is_new = |device: &&MmioDevice| described.iter().all(|known| known.address != device.address);
+    let from_memory = described.iter().chain(listed.iter().filter(is_new)).filter_map(virtio::open_mmio);
     let mut devices = Devices::default();
     for device in from_pci.chain(from_memory) {
         devices.start(device, on_network);

@@ -8,7 +8,7 @@ pub mod virtio;
 use alloc::vec::Vec;
 
 use crate::platform::acpi::{self, MmioDevice};
-use crate::platform::pci;
+use crate::platform::{pci, random};
 use virtio::VirtioDevice;
 use virtio::net::Nic;
 
@@ -31,6 +31,11 @@ pub fn probe(listed: &[MmioDevice], on_network: fn()) -> Devices {
     let mut devices = Devices::default();
     for device in from_pci.chain(from_memory) {
         devices.start(device, on_network);
+    }
+    if !random::has_strong_source() {
+        log::warn!(
+            "neither the processor nor a device gives entropy: random numbers can be guessed (add virtio-rng)"
+        );
     }
     devices
 }

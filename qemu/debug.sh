@@ -4,10 +4,10 @@ set -eu
 app=$1 machine=$2 append=$3
 shift 3
 command -v gdb >/dev/null || { echo "debug: there is no gdb: apt-get install gdb" >&2; exit 1; }
-cargo build --quiet --release -p "$app"
+cargo build --quiet --release --manifest-path "apps/$app/Cargo.toml"
 image=${CARGO_TARGET_DIR:-target}/x86_64-unknown-linux-musl/release/$app
 log=${CARGO_TARGET_DIR:-target}/debug-console.log
-cargo run --quiet --release -p qemu -- run "$app" --machine "$machine" --append "$append" --no-net --accel tcg --gdb -- "$@" \
+cargo run --quiet --release -p qemu -- run "$app" --machine "$machine" --append "$append" --net none --accel tcg --gdb -- "$@" \
     >"$log" 2>&1 </dev/null &
 guest=$!
 trap 'kill $guest 2>/dev/null || true' EXIT INT TERM

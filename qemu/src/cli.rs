@@ -8,6 +8,29 @@ use anyhow::{Context, Result, anyhow, bail};
 use lexopt::prelude::*;
 
 use crate::machine::{Accelerator, Kind};
+use crate::project::nearest;
+
+/// The commands and every option, for hints at what a mistyped word may have meant.
+const COMMANDS: [&str; 4] = ["run", "test", "bench", "help"];
+const OPTIONS: [&str; 17] = [
+    "--help",
+    "--machine",
+    "--memory",
+    "--smp",
+    "--port",
+    "--net",
+    "--initrd",
+    "--append",
+    "--accel",
+    "--time-out",
+    "--gdb",
+    "--verbose",
+    "--apps",
+    "--connections",
+    "--rounds",
+    "--seconds",
+    "--skip",
+];
 
 /// What `--help` prints.
 pub(crate) const HELP: &str = "\
@@ -20,8 +43,9 @@ usage: qemu <command> [options]
 options of run:
   --machine q35|microvm|pc   what to boot on (q35)
   --memory MIB               memory of the guest (256)
+  --smp N                    processors of the guest (1)
   --port HOST[:GUEST]        forward a TCP port (8080:8080)
-  --no-net                   no network device
+  --net user|none|tap=NAME   what the network device is connected to (user)
   --initrd PATH              a cpio archive, or a folder to pack into one
   --append WORDS             words for the kernel's command line
   --accel auto|tcg|kvm       how the guest is executed (auto)
@@ -52,8 +76,10 @@ pub(crate) struct RunOptions {
     pub(crate) app: String,
     pub(crate) machine: Kind,
     pub(crate) memory_mib: u64,
-    /// Host and guest port; `None` without a network.
-    pub(crate) ports: Option<(u16, u16)>,
+    pub(crate) cpus: u32,
+    /// Host and guest port.
+    pub(crate) ports: (u16, u16),
+    pub(crate) network: Network,
     pub(crate) initrd: Option<PathBuf>,
     pub(crate) append: String,
     pub(crate) accelerator: Accelerator,
@@ -61,6 +87,30 @@ pub(crate) struct RunOptions {
     pub(crate) waits_for_gdb: bool,
     pub(crate) is_verbose: bool,
     pub(crate) app_arguments: Vec<String>,
+}
+
+/// What the guest's network device is connected to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Network {
+    /// A forwarded port.
+    User,
+    /// There is no device.
+    None,
+    /// A tap device that exists.
+    Tap(String),
+}
+
+impl FromStr for Network {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match (text, text.strip_prefix("tap=")) {
+            ("user", _) => Ok(Self::User),
+            ("none", _) => Ok(Self::None),
+            (_, Some(name)) if !name.is_empty() => Ok(Self::Tap(name.to_owned())),
+            _ => bail!("no such network; there are user, none and tap=NAME"),
+        }
+    }
 }
 
 /// Which guest tests to run.
@@ -89,7 +139,10 @@ pub(crate) fn parse() -> Result<Command> {
             Some("test") => parse_test(&mut parser).map(Command::Test),
             Some("bench") => parse_bench(&mut parser).map(Command::Bench),
             Some("help") => Ok(Command::Help),
-            _ => bail!("no command `{}`: there are run, test and bench", command.to_string_lossy()),
+            _ => {
+                let command = command.to_string_lossy();
+                bail!("no command `{command}`{}: there are run, test and bench", hint(&command, COMMANDS))
+            }
         },
         Some(other) => Err(unexpected(&other)),
     }
@@ -101,7 +154,15 @@ fn unexpected(argument: &lexopt::Arg<'_>) -> anyhow::Error {
         Long(name) => format!("--{name}"),
         Value(value) => value.to_string_lossy().into_owned(),
     };
-    anyhow!("unknown option `{shown}`: `cargo run -p qemu -- --help` lists what there is")
+    anyhow!(
+        "unknown option `{shown}`{}: `cargo run -p qemu -- --help` lists what there is",
+        hint(&shown, OPTIONS)
+    )
+}
+
+/// What a word may have been meant to be.
+fn hint<const N: usize>(word: &str, known: [&str; N]) -> String {
+    nearest(word, known).map(|near| format!("; did you mean `{near}`?")).unwrap_or_default()
 }
 
 fn parse_run(parser: &mut lexopt::Parser) -> Result<RunOptions> {
@@ -109,7 +170,9 @@ fn parse_run(parser: &mut lexopt::Parser) -> Result<RunOptions> {
         app: String::new(),
         machine: Kind::Q35,
         memory_mib: 256,
-        ports: Some((8080, 8080)),
+        cpus: 1,
+        ports: (8080, 8080),
+        network: Network::User,
         initrd: None,
         append: String::new(),
         accelerator: Accelerator::Auto,
@@ -125,8 +188,9 @@ fn parse_run(parser: &mut lexopt::Parser) -> Result<RunOptions> {
             Value(argument) => options.app_arguments.push(argument.string()?),
             Long("machine") => options.machine = value(parser, "machine")?,
             Long("memory") => options.memory_mib = memory(&parser.value()?.string()?)?,
-            Long("port") => options.ports = Some(ports(&parser.value()?.string()?)?),
-            Long("no-net") => options.ports = None,
+            Long("smp") => options.cpus = cpus(value(parser, "smp")?)?,
+            Long("port") => options.ports = ports(&parser.value()?.string()?)?,
+            Long("net") => options.network = value(parser, "net")?,
             Long("initrd") => options.initrd = Some(parser.value()?.into()),
             Long("append") => options.append = parser.value()?.string()?,
             Long("accel") => options.accelerator = value(parser, "accel")?,
@@ -156,8 +220,16 @@ fn memory(text: &str) -> Result<u64> {
         Some(digits) => (digits, 1024),
         None => (text.strip_suffix(['M', 'm']).unwrap_or(text), 1),
     };
-    let number: u64 = digits.parse().with_context(|| format!("--memory {text}: a number of MiB, such as 256"))?;
+    let number: u64 =
+        digits.parse().with_context(|| format!("--memory {text}: a number of MiB, such as 256"))?;
     Ok(number * factor)
+}
+
+fn cpus(count: u32) -> Result<u32> {
+    if count == 0 {
+        bail!("--smp 0: a guest has one processor at least");
+    }
+    Ok(count)
 }
 
 fn ports(text: &str) -> Result<(u16, u16)> {
@@ -220,5 +292,18 @@ mod tests {
         assert_eq!(ports("9000").unwrap(), (9000, 8080));
         assert_eq!(ports("9000:80").unwrap(), (9000, 80));
         assert!(ports("70000").is_err());
+    }
+
+    #[test]
+    fn networks_are_user_none_or_a_named_tap() {
+        assert_eq!("tap=tap7".parse::<Network>().unwrap(), Network::Tap("tap7".into()));
+        assert_eq!("none".parse::<Network>().unwrap(), Network::None);
+        assert!("tap=".parse::<Network>().is_err());
+    }
+
+    #[test]
+    fn mistyped_options_get_a_hint() {
+        assert_eq!(hint("--memroy", OPTIONS), "; did you mean `--memory`?");
+        assert_eq!(hint("--xyzzy", OPTIONS), "");
     }
 }

@@ -43,8 +43,9 @@ impl Archive {
 
     /// Adds what is in a folder, in the order of names, so that equal folders make equal archives.
     pub(crate) fn add_folder(&mut self, folder: &Path, prefix: &str) -> Result<()> {
-        let mut entries: Vec<_> =
-            fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?.collect::<Result<_, _>>()?;
+        let mut entries: Vec<_> = fs::read_dir(folder)
+            .with_context(|| format!("cannot read {}", folder.display()))?
+            .collect::<Result<_, _>>()?;
         entries.sort_by_key(fs::DirEntry::file_name);
         for entry in entries {
             let (path, name) = (entry.path(), format!("{prefix}{}", entry.file_name().to_string_lossy()));
@@ -55,7 +56,10 @@ impl Archive {
                     self.add(&name, mode, modified, &[]);
                     self.add_folder(&path, &format!("{name}/"))?;
                 }
-                S_IFLNK => self.add(&name, mode, modified, fs::read_link(&path)?.to_string_lossy().as_bytes()),
+                S_IFLNK => {
+                    let target = fs::read_link(&path)?;
+                    self.add(&name, mode, modified, target.to_string_lossy().as_bytes());
+                }
                 _ => self.add(&name, mode, modified, &fs::read(&path)?),
             }
         }

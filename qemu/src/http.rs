@@ -74,9 +74,14 @@ pub(crate) fn get(address: SocketAddr, path: &str) -> Result<Response> {
 
 /// True if the address answers `GET /` with success right now.
 pub(crate) fn answers(address: SocketAddr) -> bool {
+    /// Short, since a segment that came before the guest was ready is lost, and only the next attempt
+    /// sends another. A server that is ready connects within this, even when interpreted.
+    const CONNECT_PATIENCE: Duration = Duration::from_millis(10);
+    /// Behind QEMU's own network the connection stands before the guest has heard of it.
+    const ANSWER_PATIENCE: Duration = Duration::from_millis(100);
     let probe = || -> Result<bool> {
-        let stream = TcpStream::connect_timeout(&address, Duration::from_millis(200))?;
-        stream.set_read_timeout(Some(Duration::from_millis(500)))?;
+        let stream = TcpStream::connect_timeout(&address, CONNECT_PATIENCE)?;
+        stream.set_read_timeout(Some(ANSWER_PATIENCE))?;
         let mut client = Client { stream: BufReader::new(stream) };
         Ok(client.get("/")?.status == 200)
     };

@@ -95,13 +95,23 @@ fn pipelining(address: SocketAddr) -> Result<()> {
 
 fn garbage(address: SocketAddr) -> Result<()> {
     let long_head = format!("GET / HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(100_000));
-    let bad: [&[u8]; 5] = [b"\0\0\0\0\r\n\r\n", b"GET\r\n\r\n", b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", long_head.as_bytes()];
+    let bad: [&[u8]; 5] = [
+        b"\0\0\0\0\r\n\r\n",
+        b"GET\r\n\r\n",
+        b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        long_head.as_bytes(),
+    ];
     for bytes in bad {
         let mut client = Client::connect(address)?;
         // The server may hang up before all is sent.
         let _ = client.send(bytes);
         let status = client.response().map(|response| response.status);
-        ensure!(!matches!(status, Ok(200)), "garbage was served: {:?}", String::from_utf8_lossy(&bytes[..bytes.len().min(20)]));
+        ensure!(
+            !matches!(status, Ok(200)),
+            "garbage was served: {:?}",
+            String::from_utf8_lossy(&bytes[..bytes.len().min(20)])
+        );
     }
     Ok(())
 }

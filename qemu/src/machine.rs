@@ -78,7 +78,8 @@ impl Accelerator {
             Self::Kvm => true,
             Self::Auto => {
                 let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-                let has_extension = cpuinfo.split_ascii_whitespace().any(|word| word == "vmx" || word == "svm");
+                let has_extension =
+                    cpuinfo.split_ascii_whitespace().any(|word| word == "vmx" || word == "svm");
                 has_extension && std::fs::OpenOptions::new().read(true).write(true).open("/dev/kvm").is_ok()
             }
         }
@@ -92,8 +93,22 @@ pub(crate) enum Net {
     None,
     /// QEMU's own network, with a forwarded TCP port (host, guest).
     User(u16, u16),
+    /// The same, and on the same wire a UDP socket of the host (QEMU's port, ours) that carries raw
+    /// Ethernet frames in both directions: how tests put onto the wire what no host stack would send.
+    UserAndFrames { ports: (u16, u16), wire: (u16, u16) },
     /// A tap device.
     Tap(String),
+}
+
+/// Which generation of virtio the network device speaks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Nic {
+    /// QEMU's own choice: transitional on PCI, legacy on MMIO.
+    Usual,
+    /// Virtio 1.x and nothing else.
+    Modern,
+    /// The interface from before virtio 1.0 and nothing else.
+    Legacy,
 }
 
 /// A machine to boot.
@@ -102,10 +117,12 @@ pub(crate) struct Machine {
     pub(crate) kind: Kind,
     pub(crate) accelerator: Accelerator,
     pub(crate) memory_mib: u64,
+    pub(crate) cpus: u32,
     pub(crate) kernel: PathBuf,
     pub(crate) append: String,
     pub(crate) initrd: Option<PathBuf>,
     pub(crate) net: Net,
+    pub(crate) nic: Nic,
     /// Further arguments.
     pub(crate) extra: Vec<String>,
 }
@@ -117,10 +134,12 @@ impl Machine {
             kind,
             accelerator: Accelerator::Auto,
             memory_mib: 256,
+            cpus: 1,
             kernel: kernel.to_owned(),
             append: String::new(),
             initrd: None,
             net: Net::None,
+            nic: Nic::Usual,
             extra: Vec::new(),
         }
     }
@@ -132,14 +151,16 @@ impl Machine {
         match self.kind {
             Kind::Q35 => add(&["-M", "q35"]),
             Kind::Pc => add(&["-M", "pc"]),
-            Kind::Microvm => add(&["-M", "microvm,rtc=on,pit=off,pic=off,isa-serial=on"]),
+            Kind::Microvm => add(&["-M", "microvm,rtc=on,isa-serial=on"]),
         }
+        let cpus = self.cpus.to_string();
         if self.accelerator.uses_kvm() {
-            add(&["-accel", "kvm", "-cpu", "host", "-smp", "1"]);
+            add(&["-accel", "kvm", "-cpu", "host", "-smp", &cpus]);
         } else {
             // With exactly one possible vCPU, QEMU 7.2 leaves the guest's memory barriers out and
             // virtio notifications get lost (fixed in 8.1); a second, absent one avoids that.
-            add(&["-accel", "tcg", "-cpu", "max", "-smp", "1,maxcpus=2"]);
+            let cpus = if self.cpus == 1 { "1,maxcpus=2" } else { &cpus };
+            add(&["-accel", "tcg", "-cpu", "max", "-smp", cpus]);
         }
         add(&["-m", &format!("{}M", self.memory_mib), "-kernel", &self.kernel.to_string_lossy()]);
         add(&["-append", &self.append]);
@@ -154,17 +175,47 @@ impl Machine {
     }
 
     fn net_arguments(&self) -> Vec<String> {
-        let backend = match &self.net {
+        let user =
+            |(host, guest): (u16, u16), id| format!("user,id={id},hostfwd=tcp:127.0.0.1:{host}-:{guest}");
+        let backends = match &self.net {
             Net::None => return Vec::new(),
-            Net::User(host, guest) => format!("user,id=net0,hostfwd=tcp:127.0.0.1:{host}-:{guest}"),
-            Net::Tap(name) => format!("tap,id=net0,ifname={name},script=no,downscript=no"),
+            Net::User(host, guest) => vec![user((*host, *guest), "net0")],
+            Net::Tap(name) => vec![format!("tap,id=net0,ifname={name},script=no,downscript=no")],
+            Net::UserAndFrames { ports, wire: (qemu, ours) } => vec![
+                user(*ports, "user0"),
+                format!("socket,id=wire0,udp=127.0.0.1:{ours},localaddr=127.0.0.1:{qemu}"),
+                "hubport,id=hub0,hubid=0,netdev=user0".into(),
+                "hubport,id=hub1,hubid=0,netdev=wire0".into(),
+                "hubport,id=net0,hubid=0".into(),
+            ],
         };
+        let mut arguments: Vec<String> =
+            backends.into_iter().flat_map(|backend| ["-netdev".to_owned(), backend]).collect();
+        arguments.extend(self.nic_arguments().map(str::to_owned));
+        arguments
+    }
+
+    fn nic_arguments(&self) -> impl Iterator<Item = &'static str> {
         // The iPXE ROM would cost 0.1 to 0.4 s of boot.
-        let device = match self.kind {
-            Kind::Microvm => "virtio-net-device,netdev=net0",
-            Kind::Q35 | Kind::Pc => "virtio-net-pci,netdev=net0,romfile=",
+        let (global, device) = match (self.kind, self.nic) {
+            (Kind::Microvm, Nic::Modern) => {
+                (Some("virtio-mmio.force-legacy=false"), "virtio-net-device,netdev=net0")
+            }
+            (Kind::Microvm, _) => (None, "virtio-net-device,netdev=net0"),
+            (_, Nic::Usual) => (None, "virtio-net-pci,netdev=net0,romfile="),
+            (_, Nic::Modern) => (None, "virtio-net-pci-non-transitional,netdev=net0,romfile="),
+            (_, Nic::Legacy) => {
+                (None, "virtio-net-pci,disable-legacy=off,disable-modern=on,netdev=net0,romfile=")
+            }
         };
-        ["-netdev", &backend, "-device", device].map(str::to_owned).to_vec()
+        let global = global.into_iter().flat_map(|global| ["-global", global]);
+        global.chain(["-device", device])
+    }
+
+    /// A source of randomness for the guest, as a further device.
+    pub(crate) fn add_rng(&mut self) {
+        let device = if self.kind == Kind::Microvm { "virtio-rng-device" } else { "virtio-rng-pci" };
+        self.extra.extend(["-device".to_owned(), device.to_owned()]);
     }
 }
 

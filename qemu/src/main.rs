@@ -13,6 +13,7 @@ mod cpio;
 mod guest_tests;
 mod http;
 mod http_tests;
+mod interrupt;
 mod machine;
 mod project;
 mod run;
@@ -23,7 +24,7 @@ use std::process::ExitCode;
 use cli::Command;
 
 fn main() -> ExitCode {
-    let outcome = cli::parse().and_then(|command| match command {
+    let outcome = interrupt::install().and_then(|()| cli::parse()).and_then(|command| match command {
         Command::Help => {
             print!("{}", cli::HELP);
             Ok(0)

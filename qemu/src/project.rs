@@ -42,25 +42,35 @@ pub(crate) fn image(name: &str) -> PathBuf {
     target_dir().join(TARGET).join("release").join(name)
 }
 
-/// Builds a package; answers nothing, the images lie where [`image`] says.
+/// Builds the package in `apps/`; answers nothing, the images lie where [`image`] says.
 pub(crate) fn build(package: &str) -> Result<()> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    // By its folder: `-p http` could also mean the crate of that name, on which axum stands.
+    let manifest = format!("apps/{package}/Cargo.toml");
     let status = Command::new(cargo)
         .current_dir(root())
-        .args(["build", "--release", "--quiet", "-p", package])
+        .args(["build", "--release", "--quiet", "--manifest-path", &manifest])
         .status()
         .context("cannot run cargo")?;
     if !status.success() {
-        bail!("`cargo build --release -p {package}` failed; its messages are above");
+        bail!("`cargo build --release --manifest-path {manifest}` failed; its messages are above");
     }
     Ok(())
+}
+
+/// The known word that a mistyped one is close to, if any is.
+pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let scored = known.into_iter().map(|known| (strsim::osa_distance(word, known), known));
+    scored.min().filter(|(distance, known)| *distance <= 2.max(known.len() / 3)).map(|(_, known)| known)
 }
 
 /// Builds an app and answers its image.
 pub(crate) fn build_app(name: &str) -> Result<PathBuf> {
     let known = apps();
     if !known.iter().any(|app| app == name) {
-        bail!("there is no app `{name}`: apps/ has {}", known.join(", "));
+        let hint = nearest(name, known.iter().map(String::as_str));
+        let hint = hint.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+        bail!("there is no app `{name}`{hint} apps/ has {}", known.join(", "));
     }
     build(name)?;
     let path = image(name);
@@ -68,4 +78,22 @@ pub(crate) fn build_app(name: &str) -> Result<PathBuf> {
         bail!("the build made no image at {}", path.display());
     }
     Ok(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nearest_finds_a_typing_error_and_nothing_far() {
+        assert_eq!(nearest("http-moi", ["hello", "http", "http-mio"]), Some("http-mio"));
+        assert_eq!(nearest("helo", ["hello", "http"]), Some("hello"));
+        assert_eq!(nearest("database", ["hello", "http"]), None);
+    }
+
+    #[test]
+    fn apps_are_found_without_the_guest_tests() {
+        let apps = apps();
+        assert!(apps.contains(&"hello".to_owned()) && !apps.contains(&"guest-tests".to_owned()));
+    }
 }

@@ -2,20 +2,20 @@
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use crate::cli::RunOptions;
+use crate::cli::{Network, RunOptions};
 use crate::cpio::Archive;
 use crate::machine::{Machine, Net, QEMU};
-use crate::vm::{Console, Vm, end_on_interrupt};
+use crate::vm::{Console, Vm};
 use crate::{http, project};
 
-/// Exit code of the runner when it was interrupted, as shells have it.
-const INTERRUPTED: u8 = 130;
+/// How long, and how often, `run` looks whether a server answers.
+const READINESS_PATIENCE: Duration = Duration::from_secs(60);
+const READINESS_INTERVAL: Duration = Duration::from_millis(10);
 /// Exit code when the guest did not end in time (timeout(1)).
 const TIMED_OUT: u8 = 124;
 
@@ -33,19 +33,16 @@ pub(crate) fn run(options: &RunOptions) -> Result<u8> {
         eprintln!("waiting for gdb: `make gdb APP={}` in another terminal", options.app);
     }
     let mut vm = Vm::start(&machine, Console::Shared)?;
-    let was_interrupted = end_on_interrupt(&vm)?;
     if let Net::User(port, _) = machine.net {
         announce_readiness(port, vm.started());
     }
     let ending = vm.wait(options.time_out)?;
-    if was_interrupted.load(Ordering::SeqCst) {
-        eprintln!("interrupted: the guest is ended");
-        return Ok(INTERRUPTED);
-    }
     match ending {
         Some(ending) => match ending.code {
             Some(code) => Ok(code),
-            None => bail!("QEMU ended without the app's exit code; its last words are above"),
+            None => bail!(
+                "the guest ended without an exit code: it was powered off or reset; its last words are above"
+            ),
         },
         None => {
             eprintln!("time is over: the guest is ended");
@@ -58,13 +55,20 @@ fn machine(options: &RunOptions, kernel: &Path) -> Result<Machine> {
     let mut machine = Machine::new(options.machine, kernel);
     machine.accelerator = options.accelerator;
     machine.memory_mib = options.memory_mib;
+    machine.cpus = options.cpus;
     machine.append = command_line(&options.append, &options.app_arguments);
-    machine.net = options.ports.map_or(Net::None, |(host, guest)| Net::User(host, guest));
-    let default_initrd = project::root().join("apps").join(&options.app).join("initrd");
-    let initrd = options.initrd.clone().or_else(|| default_initrd.is_dir().then_some(default_initrd));
-    machine.initrd = initrd.map(|path| initrd_file(&path, &options.app)).transpose()?;
+    machine.net = match &options.network {
+        Network::User => Net::User(options.ports.0, options.ports.1),
+        Network::None => Net::None,
+        Network::Tap(name) => Net::Tap(name.clone()),
+    };
+    machine.initrd = match &options.initrd {
+        Some(path) => Some(initrd_file(path, &options.app)?),
+        None => app_files(&options.app, &options.app)?,
+    };
+    machine.add_rng();
     if options.waits_for_gdb {
-        machine.extra = ["-s", "-S"].map(str::to_owned).to_vec();
+        machine.extra.extend(["-s", "-S"].map(str::to_owned));
     }
     Ok(machine)
 }
@@ -81,6 +85,12 @@ fn command_line(words: &str, arguments: &[String]) -> String {
     line.trim().to_owned()
 }
 
+/// The files that an app brings in its `initrd` folder, packed into an archive called `archive`.
+pub(crate) fn app_files(app: &str, archive: &str) -> Result<Option<PathBuf>> {
+    let folder = project::root().join("apps").join(app).join("initrd");
+    folder.is_dir().then(|| initrd_file(&folder, archive)).transpose()
+}
+
 /// An archive as it is, or a folder packed into one.
 pub(crate) fn initrd_file(path: &Path, name: &str) -> Result<PathBuf> {
     if !path.exists() {
@@ -92,7 +102,8 @@ pub(crate) fn initrd_file(path: &Path, name: &str) -> Result<PathBuf> {
     let mut archive = Archive::default();
     archive.add_folder(path, "")?;
     let packed = project::work_dir("initrd")?.join(format!("{name}.cpio"));
-    std::fs::write(&packed, archive.finish()).with_context(|| format!("cannot write {}", packed.display()))?;
+    std::fs::write(&packed, archive.finish())
+        .with_context(|| format!("cannot write {}", packed.display()))?;
     Ok(packed)
 }
 
@@ -100,7 +111,10 @@ pub(crate) fn initrd_file(path: &Path, name: &str) -> Result<PathBuf> {
 fn check_port(port: u16) -> Result<()> {
     match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
         Ok(_) => Ok(()),
-        Err(error) => bail!("port {port} of this host is taken ({error}): choose another, as in `make run PORT={}`", port.wrapping_add(1)),
+        Err(error) => bail!(
+            "port {port} of this host is taken ({error}): choose another, as in `make run PORT={}`",
+            port.wrapping_add(1)
+        ),
     }
 }
 
@@ -108,13 +122,13 @@ fn check_port(port: u16) -> Result<()> {
 fn announce_readiness(port: u16, started: std::time::Instant) {
     thread::spawn(move || {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        for _ in 0..600 {
+        while started.elapsed() < READINESS_PATIENCE {
             if http::answers(address) {
                 let time = started.elapsed().as_millis();
                 eprintln!("ready after {time} ms: http://{address}/ (Ctrl-C ends it)");
                 return;
             }
-            thread::sleep(Duration::from_millis(50));
+            thread::sleep(READINESS_INTERVAL);
         }
     });
 }

@@ -1,20 +1,22 @@
 //! One guest: its QEMU process, its console, its end. Whatever happens to the runner, the process
-//! does not outlive it.
+//! does not outlive it: [`Vm`] kills it when dropped, [`crate::interrupt`] on signals.
 
-use std::fs::File;
 use std::io::{Read, Write};
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use crate::interrupt;
 use crate::machine::{Machine, QEMU};
 
 /// How often a waiting runner looks.
 const LOOK_INTERVAL: Duration = Duration::from_millis(2);
+/// How much of the console goes into a message.
+const LAST_LINES: usize = 20;
 /// The kernel's line with the full exit code; the debug-exit port has seven bits only.
 const EXIT_LINE: &str = "the app exited with code ";
 
@@ -27,11 +29,16 @@ pub(crate) enum Console {
     Recorded,
 }
 
+/// Bytes that a thread collects while others look.
+type Record = Arc<Mutex<Vec<u8>>>;
+
 /// A running guest.
 pub(crate) struct Vm {
     child: Arc<Mutex<Child>>,
-    console: Arc<Mutex<Vec<u8>>>,
-    reader: Option<JoinHandle<()>>,
+    console: Record,
+    /// What QEMU itself says.
+    errors: Record,
+    readers: Vec<JoinHandle<()>>,
     started: Instant,
 }
 
@@ -47,40 +54,52 @@ pub(crate) struct Ending {
 impl Vm {
     /// Starts a machine.
     pub(crate) fn start(machine: &Machine, console: Console) -> Result<Self> {
-        Self::start_in(None, machine, console)
-    }
-
-    /// Starts a machine in a network namespace.
-    pub(crate) fn start_in(namespace: Option<&str>, machine: &Machine, console: Console) -> Result<Self> {
-        if !machine.kernel.exists() {
-            bail!("there is no image at {}: build it with `cargo build --release`", machine.kernel.display());
+        let image = &machine.kernel;
+        if !image.exists() {
+            bail!("there is no image at {}: build it with `cargo build --release`", image.display());
         }
-        let mut command = match namespace {
-            Some(name) => {
-                let mut command = Command::new("ip");
-                command.args(["netns", "exec", name, QEMU]);
-                command
-            }
-            None => Command::new(QEMU),
-        };
-        let input = if console == Console::Shared { Stdio::inherit() } else { Stdio::null() };
-        let stderr = if console == Console::Shared { Stdio::inherit() } else { Stdio::piped() };
-        command.args(machine.arguments()).stdin(input).stdout(Stdio::piped()).stderr(stderr);
-        let mut child = match command.spawn() {
+        let mut command = Command::new(QEMU);
+        // QEMU never sees the terminal: it would put it into raw mode and, when killed, leave it so.
+        let input = if console == Console::Shared { Stdio::piped() } else { Stdio::null() };
+        command.args(machine.arguments()).process_group(0);
+        command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let started = Instant::now();
+        let child = interrupt::guarded(|| match command.spawn() {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 bail!("{QEMU} is not installed: run `make setup`, or `apt-get install qemu-system-x86`")
             }
-            outcome => outcome.context("cannot start QEMU")?,
+            outcome => outcome.context("cannot start QEMU"),
+        })?;
+        let mut vm = Self {
+            child,
+            console: Record::default(),
+            errors: Record::default(),
+            readers: Vec::new(),
+            started,
         };
-        let record = Arc::new(Mutex::new(Vec::new()));
-        let output = child.stdout.take().context("QEMU's output is piped")?;
-        let errors = child.stderr.take();
-        let reader = {
-            let record = Arc::clone(&record);
-            thread::spawn(move || copy_console(output, errors, &record, console))
+        vm.connect(console)?;
+        Ok(vm)
+    }
+
+    /// Starts the threads that carry the guest's input and output.
+    fn connect(&mut self, console: Console) -> Result<()> {
+        let (input, output, errors) = {
+            let mut child = self.lock_child();
+            let input = child.stdin.take();
+            let output = child.stdout.take().context("QEMU's output is piped")?;
+            (input, output, child.stderr.take().context("QEMU's errors are piped")?)
         };
-        let child = Arc::new(Mutex::new(child));
-        Ok(Self { child, console: record, reader: Some(reader), started: Instant::now() })
+        let is_shared = console == Console::Shared;
+        let (record, error_record) = (Arc::clone(&self.console), Arc::clone(&self.errors));
+        self.readers = vec![
+            thread::spawn(move || collect(output, &record, is_shared.then(std::io::stdout))),
+            thread::spawn(move || collect(errors, &error_record, is_shared.then(std::io::stderr))),
+        ];
+        if let Some(input) = input.filter(|_| may_read_terminal()) {
+            // Not joined: it sleeps in a read that only the user can end.
+            thread::spawn(move || forward_input(input));
+        }
+        Ok(())
     }
 
     /// When QEMU was started.
@@ -93,18 +112,13 @@ impl Vm {
         self.lock_child().id()
     }
 
-    /// A handle for ending the guest from elsewhere, such as a Ctrl-C handler.
-    pub(crate) fn process(&self) -> Arc<Mutex<Child>> {
-        Arc::clone(&self.child)
-    }
-
-    fn lock_child(&self) -> std::sync::MutexGuard<'_, Child> {
-        self.child.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    fn lock_child(&self) -> MutexGuard<'_, Child> {
+        self.child.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What the console shows so far.
     pub(crate) fn console(&self) -> String {
-        String::from_utf8_lossy(&self.console.lock().unwrap_or_else(std::sync::PoisonError::into_inner)).into_owned()
+        text_of(&self.console)
     }
 
     /// The exit status, if QEMU has ended.
@@ -117,11 +131,11 @@ impl Vm {
         let deadline = time_out.map(|time_out| Instant::now() + time_out);
         loop {
             if let Some(status) = self.try_wait()? {
-                if let Some(reader) = self.reader.take() {
+                for reader in self.readers.drain(..) {
                     let _ = reader.join();
                 }
-                let console = self.console();
-                return Ok(Some(Ending { code: app_code(status, &console), console }));
+                let (console, errors) = (self.console(), text_of(&self.errors));
+                return Ok(Some(Ending { code: app_code(status, &console, &errors)?, console }));
             }
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 return Ok(None);
@@ -131,18 +145,33 @@ impl Vm {
     }
 
     /// Waits until `is_ready` says so. Fails when the guest dies or the time is over.
-    pub(crate) fn wait_until(&self, time_out: Duration, mut is_ready: impl FnMut() -> bool) -> Result<Duration> {
+    pub(crate) fn wait_until(
+        &self,
+        time_out: Duration,
+        mut is_ready: impl FnMut() -> bool,
+    ) -> Result<Duration> {
         while !is_ready() {
             if let Some(status) = self.try_wait()? {
-                bail!("the guest died ({status}); its last words:\n{}", last_lines(&self.console(), 20));
+                bail!(
+                    "the guest died ({status}); its last words:\n{}{}",
+                    self.last_words(),
+                    text_of(&self.errors)
+                );
             }
             if self.started.elapsed() > time_out {
-                let console = last_lines(&self.console(), 20);
-                bail!("not ready after {} s; the console's last lines:\n{console}", time_out.as_secs());
+                bail!(
+                    "not ready after {} s; the console's last lines:\n{}",
+                    time_out.as_secs(),
+                    self.last_words()
+                );
             }
             thread::sleep(LOOK_INTERVAL);
         }
         Ok(self.started.elapsed())
+    }
+
+    fn last_words(&self) -> String {
+        last_lines(&self.console(), LAST_LINES)
     }
 
     /// Ends the guest.
@@ -159,46 +188,59 @@ impl Drop for Vm {
     }
 }
 
-/// Copies the guest's output until it ends.
-fn copy_console(
-    mut output: impl Read,
-    errors: Option<impl Read + Send + 'static>,
-    record: &Arc<Mutex<Vec<u8>>>,
-    console: Console,
-) {
-    let errors_reader = errors.map(|mut errors| {
-        let record = Arc::clone(record);
-        thread::spawn(move || {
-            let mut text = Vec::new();
-            let _ = errors.read_to_end(&mut text);
-            if let Ok(mut record) = record.lock() {
-                record.extend_from_slice(&text);
-            }
-        })
-    });
+fn text_of(record: &Record) -> String {
+    String::from_utf8_lossy(&record.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
+}
+
+/// Copies what comes until it ends.
+fn collect(mut from: impl Read, record: &Record, mut echo: Option<impl Write>) {
     let mut chunk = [0; 4096];
-    while let Ok(count @ 1..) = output.read(&mut chunk) {
-        if console == Console::Shared {
-            let mut out = std::io::stdout().lock();
-            let _ = out.write_all(&chunk[..count]).and_then(|()| out.flush());
+    while let Ok(count @ 1..) = from.read(&mut chunk) {
+        if let Some(echo) = &mut echo {
+            let _ = echo.write_all(&chunk[..count]).and_then(|()| echo.flush());
         }
-        if let Ok(mut record) = record.lock() {
-            record.extend_from_slice(&chunk[..count]);
-        }
-    }
-    if let Some(reader) = errors_reader {
-        let _ = reader.join();
+        record.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(&chunk[..count]);
     }
 }
 
-/// The app's exit code: from the kernel's line, or from `isa-debug-exit`, which makes QEMU end with
-/// twice the code plus one.
-fn app_code(status: ExitStatus, console: &str) -> Option<u8> {
-    let told = console.rfind(EXIT_LINE).and_then(|at| {
+/// A background job that reads its terminal would be stopped (SIGTTIN).
+fn may_read_terminal() -> bool {
+    match nix::unistd::tcgetpgrp(std::io::stdin()) {
+        Ok(foreground) => foreground == nix::unistd::getpgrp(),
+        // Not a terminal.
+        Err(_) => true,
+    }
+}
+
+/// Copies the runner's input to the guest, as it comes.
+fn forward_input(mut guest: ChildStdin) {
+    let mut input = std::io::stdin();
+    let mut chunk = [0; 4096];
+    while let Ok(count @ 1..) = input.read(&mut chunk) {
+        if guest.write_all(&chunk[..count]).is_err() {
+            return;
+        }
+    }
+}
+
+/// The app's exit code. `isa-debug-exit` makes QEMU end with twice the code plus one, of which a
+/// process's status keeps eight bits; the kernel's line has the whole code.
+fn app_code(status: ExitStatus, console: &str, errors: &str) -> Result<Option<u8>> {
+    // An app's 0 and QEMU's own failure are the same status; QEMU explains itself.
+    let complaint = errors.lines().find(|line| line.starts_with(QEMU) && !line.contains("warning"));
+    if let (Some(1), Some(complaint)) = (status.code(), complaint) {
+        bail!("QEMU failed: {complaint}");
+    }
+    let told: Option<u8> = console.rfind(EXIT_LINE).and_then(|at| {
         let digits = &console[at + EXIT_LINE.len()..];
         digits.split(|character: char| !character.is_ascii_digit()).next()?.parse().ok()
     });
-    told.or_else(|| status.code().filter(|code| code & 1 == 1).map(|code| (code >> 1) as u8))
+    let from_port = status.code().filter(|code| code & 1 == 1).map(|code| (code >> 1) as u8);
+    Ok(match (told, from_port) {
+        // The app may print anything; the port is believed about the bits that it has.
+        (Some(told), Some(port)) if told & 0x7f != port => Some(port),
+        (told, port) => told.or(port),
+    })
 }
 
 /// The last `count` lines of a text.
@@ -207,22 +249,44 @@ pub(crate) fn last_lines(text: &str, count: usize) -> String {
     lines[lines.len().saturating_sub(count)..].join("\n")
 }
 
-/// Ends the guest when the runner is asked to end. Answers a flag that tells it happened.
-pub(crate) fn end_on_interrupt(vm: &Vm) -> Result<Arc<AtomicBool>> {
-    let (process, flag) = (vm.process(), Arc::new(AtomicBool::new(false)));
-    let was_interrupted = Arc::clone(&flag);
-    ctrlc::set_handler(move || {
-        was_interrupted.store(true, Ordering::SeqCst);
-        if let Ok(mut child) = process.lock() {
-            let _ = child.kill();
-        }
-    })?;
-    Ok(flag)
-}
-
 /// Keeps a console for later reading.
 pub(crate) fn save_console(path: &std::path::Path, console: &str) -> Result<()> {
-    File::create(path)
-        .and_then(|mut file| file.write_all(console.as_bytes()))
-        .with_context(|| format!("cannot write {}", path.display()))
+    std::fs::write(path, console).with_context(|| format!("cannot write {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+
+    use super::*;
+
+    fn code(status: i32, console: &str, errors: &str) -> Option<u8> {
+        app_code(ExitStatus::from_raw(status << 8), console, errors).unwrap()
+    }
+
+    #[test]
+    fn exit_code_comes_from_the_port() {
+        assert_eq!(code(7 * 2 + 1, "", ""), Some(7));
+        assert_eq!(code(0, "", ""), None);
+    }
+
+    #[test]
+    fn exit_code_above_127_comes_from_the_console() {
+        let status = (139 * 2 + 1) & 0xff;
+        assert_eq!(code(status, "INFO the app exited with code 139\n", ""), Some(139));
+        assert_eq!(code(status, "the app exited with code 3\n", ""), Some(11));
+    }
+
+    #[test]
+    fn failure_of_qemu_is_no_exit_code() {
+        let status = ExitStatus::from_raw(1 << 8);
+        assert!(app_code(status, "", "qemu-system-x86_64: no such device").is_err());
+        assert_eq!(code(1, "", "qemu-system-x86_64: warning: TCG lacks a feature"), Some(0));
+    }
+
+    #[test]
+    fn last_lines_are_the_last() {
+        assert_eq!(last_lines("a\nb\nc\n", 2), "b\nc");
+        assert_eq!(last_lines("", 2), "");
+    }
 }

@@ -42,7 +42,8 @@ pub(super) fn prepare() -> Result<()> {
 
 /// The package that the meta package stands for at present.
 fn kernel_package() -> Result<String> {
-    let output = Command::new("apt-cache").args(["depends", META_PACKAGE]).output().context("cannot run apt-cache")?;
+    let output =
+        Command::new("apt-cache").args(["depends", META_PACKAGE]).output().context("cannot run apt-cache")?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let line = text.lines().find_map(|line| line.trim().strip_prefix("Depends: linux-image-"));
     let Some(version) = line else {

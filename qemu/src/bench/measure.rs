@@ -82,7 +82,13 @@ impl Guest {
         Self::boot_within(system, app, kind, memory_mib, BOOT_TIME_OUT)
     }
 
-    fn boot_within(system: System, app: &str, kind: Kind, memory_mib: u64, patience: Duration) -> Result<Self> {
+    fn boot_within(
+        system: System,
+        app: &str,
+        kind: Kind,
+        memory_mib: u64,
+        patience: Duration,
+    ) -> Result<Self> {
         let mut machine = match system {
             System::Unikernel => our_machine(app, kind)?,
             System::Linux => {
@@ -117,10 +123,15 @@ impl Guest {
 
     /// Processor time that QEMU has used (proc(5), `/proc/PID/stat`).
     fn host_seconds(&self) -> Result<f64> {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.vm.pid())).context("QEMU is gone")?;
+        let stat =
+            std::fs::read_to_string(format!("/proc/{}/stat", self.vm.pid())).context("QEMU is gone")?;
         let fields = stat.rsplit(')').next().unwrap_or_default();
-        let ticks: f64 =
-            fields.split_ascii_whitespace().skip(11).take(2).filter_map(|field| field.parse::<f64>().ok()).sum();
+        let ticks: f64 = fields
+            .split_ascii_whitespace()
+            .skip(11)
+            .take(2)
+            .filter_map(|field| field.parse::<f64>().ok())
+            .sum();
         Ok(ticks / TICKS_PER_SECOND)
     }
 }
@@ -174,7 +185,9 @@ pub(super) fn sequential() -> Result<Sequential> {
     const WARM_UP: usize = 2_000;
     let _guest = Guest::boot(System::Unikernel, "http", Kind::Q35, 64)?;
     let run = |count: usize| {
-        (0..count).filter(|_| !http::get(guest_address(), "/").is_ok_and(|answer| answer.status == 200)).count()
+        (0..count)
+            .filter(|_| !http::get(guest_address(), "/").is_ok_and(|answer| answer.status == 200))
+            .count()
     };
     let early_failures = run(WARM_UP);
     let free_before = free_memory()?;

@@ -62,8 +62,9 @@ pub(crate) fn run(options: &BenchOptions) -> Result<u8> {
             project::build_app(app)?;
         }
         linux::prepare()?;
-        return network::run_inside();
+        network::enter()?;
     }
+    network::set_up()?;
     let is_wanted = |name: &str| !options.skip.iter().any(|skipped| skipped == name);
     let mut results = Results {
         loads: loads(options)?,
@@ -109,7 +110,9 @@ fn loads(options: &BenchOptions) -> Result<Vec<LoadResult>> {
             }
         }
         for (index, &connections) in options.connections.iter().enumerate() {
-            let median = |rounds: &[Vec<Load>]| Load::median(rounds.iter().map(|round| round[index].clone()).collect());
+            let median = |rounds: &[Vec<Load>]| {
+                Load::median(rounds.iter().map(|round| round[index].clone()).collect())
+            };
             let [ours, linux] = rounds.each_ref().map(|rounds| median(rounds));
             results.push(LoadResult { app: app.clone(), connections, ours, linux });
         }

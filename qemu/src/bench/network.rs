@@ -2,6 +2,7 @@
 //! else. The whole benchmark runs inside, so no packet can go elsewhere.
 
 use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
@@ -25,37 +26,31 @@ pub(super) fn is_inside() -> bool {
     std::env::var_os(VARIABLE).is_some()
 }
 
-/// Deletes the namespace, and with it the device, at the end.
-struct Namespace(String);
-
-impl Drop for Namespace {
-    fn drop(&mut self) {
-        let _ = Command::new("ip").args(["netns", "delete", &self.0]).status();
+/// Replaces this process by one that does the same inside a new namespace, which vanishes with it.
+pub(super) fn enter() -> Result<()> {
+    let this_program = std::env::current_exe().context("cannot find this program")?;
+    let mut command = Command::new("unshare");
+    if !nix::unistd::geteuid().is_root() {
+        command.args(["--user", "--map-root-user"]);
     }
+    let error =
+        command.arg("--net").arg(this_program).args(std::env::args_os().skip(1)).env(VARIABLE, "1").exec();
+    Err(error).context("cannot run `unshare` (package util-linux)")
 }
 
-/// Makes the namespace and runs this program again inside; answers its exit code.
-pub(super) fn run_inside() -> Result<u8> {
-    let namespace = Namespace(format!("unikernel-bench-{}", std::process::id()));
-    ip(&["netns", "add", &namespace.0]).context("the benchmark needs root for its network namespace")?;
-    let inside = |words: &[&str]| ip(&[&["-n", &namespace.0], words].concat());
-    inside(&["link", "set", "lo", "up"])?;
-    inside(&["tuntap", "add", "dev", TAP, "mode", "tap"])?;
-    inside(&["addr", "add", "10.0.2.1/24", "dev", TAP])?;
-    inside(&["link", "set", TAP, "up"])?;
+/// Makes the tap device and gives the host its address.
+pub(super) fn set_up() -> Result<()> {
+    ip(&["link", "set", "lo", "up"])?;
+    ip(&["tuntap", "add", "dev", TAP, "mode", "tap"])
+        .context("the benchmark needs /dev/net/tun, and root or user namespaces")?;
+    ip(&["addr", "add", "10.0.2.1/24", "dev", TAP])?;
+    ip(&["link", "set", TAP, "up"])?;
     // A permanent neighbour: else the host's own ARP back-off would be measured as boot time.
     let address = std::net::Ipv4Addr::from(GUEST.0).to_string();
-    inside(&["neigh", "add", &address, "lladdr", GUEST_MAC, "dev", TAP, "nud", "permanent"])?;
-    let this_program = std::env::current_exe().context("cannot find this program")?;
-    // An interrupt reaches the child too, which then ends its guest; the guard cleans up here.
-    ctrlc::set_handler(|| {})?;
-    let status = Command::new("ip")
-        .args(["netns", "exec", &namespace.0])
-        .arg(this_program)
-        .args(std::env::args_os().skip(1))
-        .env(VARIABLE, &namespace.0)
-        .status()?;
-    status.code().map(|code| code as u8).context("the benchmark was interrupted")
+    ip(&["neigh", "add", &address, "lladdr", GUEST_MAC, "dev", TAP, "nud", "permanent"])?;
+    // 20,000 connections one after another leave as many ports in TIME_WAIT on the host's side.
+    std::fs::write("/proc/sys/net/ipv4/ip_local_port_range", "1024 65535")
+        .context("cannot widen the range of ports")
 }
 
 fn ip(words: &[&str]) -> Result<()> {

@@ -58,11 +58,17 @@ fn marks(results: &Results) -> Vec<Mark> {
         marks.push(Mark::at_least(what, wanted, ratio(result)));
         if result.connections >= 64 {
             let measured = result.linux.p99_us() as f64 / result.ours.p99_us().max(1) as f64;
-            let what = format!("{}, {} connections: Linux's p99 against ours", result.app, result.connections);
+            let what =
+                format!("{}, {} connections: Linux's p99 against ours", result.app, result.connections);
             marks.push(Mark::at_least(what, 3.0, measured));
         }
         let errors = result.ours.errors as f64;
-        marks.push(Mark::at_most(&format!("{}, {} connections: errors", result.app, result.connections), 0.0, errors, ""));
+        marks.push(Mark::at_most(
+            &format!("{}, {} connections: errors", result.app, result.connections),
+            0.0,
+            errors,
+            "",
+        ));
     }
     for boot in &results.boots {
         let wanted = if boot.machine == "microvm" { 20.0 } else { 12.0 };
@@ -71,7 +77,12 @@ fn marks(results: &Results) -> Vec<Mark> {
     }
     let of_ours = |system: &System| *system == System::Unikernel;
     for (_, memory_mib) in results.memory.iter().filter(|(system, _)| of_ours(system)) {
-        marks.push(Mark::at_most("memory to boot and serve 256 connections", 16.0, *memory_mib as f64, " MiB"));
+        marks.push(Mark::at_most(
+            "memory to boot and serve 256 connections",
+            16.0,
+            *memory_mib as f64,
+            " MiB",
+        ));
     }
     if let Some((_, errors)) = results.burst {
         marks.push(Mark::at_most("errors in a burst of 1,000 connections", 0.0, errors as f64, ""));
@@ -144,13 +155,17 @@ fn other_table(page: &mut String, results: &Results) {
         let what = format!("start of QEMU to first response, {}", boot.machine);
         let _ = writeln!(page, "| {what} | {:.0} ms | {:.0} ms |", boot.ours_ms, boot.linux_ms);
     }
-    let by_system = |values: &[(System, f64)], system| values.iter().find(|(s, _)| *s == system).map(|(_, value)| *value);
-    let memory: Vec<(System, f64)> = results.memory.iter().map(|(system, mib)| (*system, *mib as f64)).collect();
+    let by_system =
+        |values: &[(System, f64)], system| values.iter().find(|(s, _)| *s == system).map(|(_, value)| *value);
+    let memory: Vec<(System, f64)> =
+        results.memory.iter().map(|(system, mib)| (*system, *mib as f64)).collect();
     for (what, values, unit) in [
         ("memory to boot and serve 256 connections", &memory, "MiB"),
         ("idle, share of a host core", &results.idle_percent, "%"),
     ] {
-        if let (Some(ours), Some(linux)) = (by_system(values, System::Unikernel), by_system(values, System::Linux)) {
+        if let (Some(ours), Some(linux)) =
+            (by_system(values, System::Unikernel), by_system(values, System::Linux))
+        {
             let _ = writeln!(page, "| {what} | {ours:.1} {unit} | {linux:.1} {unit} |");
         }
     }

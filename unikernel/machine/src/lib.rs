@@ -2,7 +2,7 @@
 //! `platform` and `drivers` read the registers and memory; what the bytes mean is decided here,
 //! where it can be tested on the host, with hostile input too.
 //!
-//! - [`aml`]: the few constants that matter in the firmware's bytecode; [`line`]: how an interrupt
+//! - [`aml`]: the few constants that matter in the firmware's bytecode; [`mod@line`]: how an interrupt
 //!   line is wired;
 //! - [`calendar`]: the battery-backed clock's date; [`calibration`]: counters of known rate;
 //! - [`ring`]: the split virtqueue; [`checksum`]: what a network card's checksum offload needs;

@@ -5,7 +5,7 @@
 //! - [`console`], [`logger`]: the serial line and the log on it;
 //! - [`acpi`]: what the firmware says; [`pci`]: devices on the PCI bus;
 //! - [`interrupts`], with [`apic`] and [`ioapic`]: from a device to its handler;
-//! - [`time`], with [`calibrate`], [`pvclock`] and [`rtc`]; [`timer`]: an interrupt at a time;
+//! - [`time`], with `calibrate`, `pvclock` and `rtc`; [`timer`]: an interrupt at a time;
 //! - [`random`]; [`power`]: off, reboot, exit code, power button;
 //! - [`io`]: the handles for registers that all of them stand on.
 

@@ -6,8 +6,8 @@
 //! is good to about 0.3 %, and improved while the machine runs: the same pair of counters is read
 //! again after 20 ms, 200 ms, 2 s ..., when the error of reading weighs less and less.
 //!
-//! - [`calibrate`](super::calibrate): the timers of known rate; [`pvclock`](super::pvclock): KVM's
-//!   clock; [`rtc`](super::rtc): the battery-backed one; [`timer`](super::timer): interrupts at a time.
+//! - `calibrate`: the timers of known rate; `pvclock`: KVM's
+//!   clock; `rtc`: the battery-backed one; [`timer`](super::timer): interrupts at a time.
 
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 

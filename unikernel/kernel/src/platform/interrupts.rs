@@ -6,8 +6,8 @@
 //! masked, between two instructions of ring 3 or in the idle loop, never inside kernel code; they
 //! acknowledge, set a flag, wake a thread, and return.
 //!
-//! - [`apic`](super::apic): the core's own controller (end of interrupt, timer);
-//! - [`ioapic`](super::ioapic): lines to vectors.
+//! - [`apic`]: the core's own controller (end of interrupt, timer);
+//! - [`ioapic`]: lines to vectors.
 
 use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 

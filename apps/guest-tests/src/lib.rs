@@ -15,10 +15,13 @@ macro_rules! check {
 #[macro_export]
 macro_rules! check_eq {
     ($left:expr, $right:expr) => {
-        let (left, right) = (&$left, &$right);
-        if left != right {
-            eprintln!("{}:{}: {} is {left:?}, not {right:?}", file!(), line!(), stringify!($left));
-            std::process::exit(1);
+        match (&$left, &$right) {
+            (left, right) => {
+                if left != right {
+                    eprintln!("{}:{}: {} is {left:?}, not {right:?}", file!(), line!(), stringify!($left));
+                    std::process::exit(1);
+                }
+            }
         }
     };
 }

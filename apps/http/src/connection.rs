@@ -33,15 +33,16 @@ pub(crate) struct Connection {
     stream: TcpStream,
     /// The beginning of a request whose rest is still to come.
     partial: Vec<u8>,
-    /// Answers that the socket had no room for.
+    /// Answers that the socket had no room for, and how much of them has been sent since.
     pending: Vec<u8>,
+    sent: usize,
     ends_after_send: bool,
     idle_sweeps: u8,
 }
 
 impl Connection {
     pub(crate) const fn new(stream: TcpStream) -> Self {
-        Self { stream, partial: Vec::new(), pending: Vec::new(), ends_after_send: false, idle_sweeps: 0 }
+        Self { stream, partial: Vec::new(), pending: Vec::new(), sent: 0, ends_after_send: false, idle_sweeps: 0 }
     }
 
     pub(crate) fn stream(&self) -> &TcpStream {
@@ -124,11 +125,11 @@ impl Connection {
 
     /// Sends what waits; false if the client is gone.
     fn send_pending(&mut self) -> bool {
-        match self.stream.write(&self.pending) {
+        match self.stream.write(&self.pending[self.sent..]) {
             Ok(count) => {
-                self.pending.drain(..count);
-                if self.pending.is_empty() {
-                    self.pending = Vec::new();
+                self.sent += count;
+                if self.sent == self.pending.len() {
+                    (self.pending, self.sent) = (Vec::new(), 0);
                 }
                 true
             }

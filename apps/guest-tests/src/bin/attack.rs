@@ -59,7 +59,7 @@ fn write_and_execute() {
 
 /// Runs one instruction.
 macro_rules! instruction {
-    ($($text:literal),* $(, in($register:literal) $value:expr)*) => {
+    ($($text:literal),* $(, in($register:tt) $value:expr)*) => {
         // SAFETY: none: the instruction must end this process.
         unsafe { asm!($($text),* $(, in($register) $value)*, clobber_abi("C")) }
     };

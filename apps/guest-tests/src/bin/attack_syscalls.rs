@@ -18,6 +18,9 @@ const WILD: [u64; 10] = [
     0x7fff_ffff,
 ];
 
+/// Beyond every limit, so nothing real is written to, replaced or closed.
+const NO_DESCRIPTOR: u64 = 1 << 24;
+
 /// Calls that end the program, end its thread, or wait for ever, by their nature; and those that could
 /// take the test's own stack or code away.
 const SKIPPED: [i64; 24] = [
@@ -69,8 +72,7 @@ fn main() {
     for number in (0..470).filter(|number| !SKIPPED.contains(number) && !WAITING.contains(number)) {
         for position in 0..6 {
             for wild in WILD {
-                // Descriptor 99 does not exist, so nothing real is written to or closed.
-                let mut args = [99, 0, 0, 0, 0, 0];
+                let mut args = [NO_DESCRIPTOR, 0, 0, 0, 0, 0];
                 args[position] = wild;
                 if number == libc::SYS_close && args[0] <= stdout + 1 {
                     continue;

@@ -118,7 +118,7 @@ fn epoll_is_level_triggered() {
     check_eq!(wait(epoll, 0), vec![(libc::EPOLLOUT, 2)]);
     close(writer);
     check_eq!(wait(epoll, 0), vec![(libc::EPOLLHUP, 1)]);
-    [reader, epoll].map(close);
+    [reader, epoll].into_iter().for_each(close);
 }
 
 fn epoll_is_edge_triggered() {
@@ -129,7 +129,7 @@ fn epoll_is_edge_triggered() {
     check_eq!(wait(epoll, 0).len(), 0);
     write_byte(writer);
     check_eq!(wait(epoll, 100).len(), 1);
-    [reader, writer, epoll].map(close);
+    [reader, writer, epoll].into_iter().for_each(close);
 }
 
 fn epoll_one_shot_fires_once() {
@@ -142,7 +142,7 @@ fn epoll_one_shot_fires_once() {
     let mut event = libc::epoll_event { events: (libc::EPOLLIN | libc::EPOLLONESHOT) as u32, u64: 5 };
     good!(libc::epoll_ctl(epoll, libc::EPOLL_CTL_MOD, reader, &mut event));
     check_eq!(wait(epoll, 0), vec![(libc::EPOLLIN, 5)]);
-    [reader, writer, epoll].map(close);
+    [reader, writer, epoll].into_iter().for_each(close);
 }
 
 fn epoll_times_out() {
@@ -167,7 +167,7 @@ fn epoll_refuses_nonsense() {
     check_eq!(control(libc::EPOLL_CTL_ADD, reader), 0);
     check_eq!(control(libc::EPOLL_CTL_ADD, reader), libc::EEXIST);
     check_eq!(control(42, reader), libc::EINVAL);
-    [reader, writer, epoll].map(close);
+    [reader, writer, epoll].into_iter().for_each(close);
 }
 
 fn timerfd_fires() {
@@ -182,7 +182,7 @@ fn timerfd_fires() {
     let mut fired = 0u64;
     check_eq!(good!(libc::read(fd, (&raw mut fired).cast(), 8)), 8);
     check!(fired >= 3);
-    [fd, epoll].map(close);
+    [fd, epoll].into_iter().for_each(close);
 }
 
 fn poll_reports() {
@@ -199,7 +199,7 @@ fn poll_reports() {
     check_eq!(poll(0), [0, libc::POLLNVAL, 0]);
     write_byte(writer);
     check_eq!(poll(-1), [libc::POLLIN, libc::POLLNVAL, 0]);
-    [reader, writer].map(close);
+    [reader, writer].into_iter().for_each(close);
 }
 
 fn closing_leaves_the_set() {
@@ -208,5 +208,5 @@ fn closing_leaves_the_set() {
     write_byte(writer);
     close(reader);
     check_eq!(wait(epoll, 0).len(), 0);
-    [writer, epoll].map(close);
+    [writer, epoll].into_iter().for_each(close);
 }

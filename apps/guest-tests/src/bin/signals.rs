@@ -187,7 +187,7 @@ fn signal_reaches_one_thread() {
         waiter.as_pthread_t()
     };
     // SAFETY: the thread has not been joined.
-    check_eq!(unsafe { libc::pthread_kill(id, libc::SIGUSR1) }, 0);
+    check_eq!(unsafe { libc::pthread_kill(id as libc::pthread_t, libc::SIGUSR1) }, 0);
     waiter.join().unwrap();
     check_eq!(COUNT.load(Ordering::SeqCst), before + 1);
 }

@@ -73,7 +73,7 @@ fn condvar_hands_over() {
     check_eq!(*pair.0.lock().unwrap(), 1000);
     let guard = pair.0.lock().unwrap();
     let started = Instant::now();
-    let (_, outcome) = pair.1.wait_timeout(guard, Duration::from_millis(30)).unwrap();
+    let (_guard, outcome) = pair.1.wait_timeout(guard, Duration::from_millis(30)).unwrap();
     check!(outcome.timed_out() && started.elapsed() >= Duration::from_millis(30));
 }
 

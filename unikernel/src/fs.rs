@@ -14,7 +14,10 @@ const MAX_PATH_BYTES: usize = 1024;
 /// Runs `call` with a path as a C string.
 fn with_path<T>(path: &str, call: impl FnOnce(&CStr) -> Result<T, Error>) -> Result<T, Error> {
     let mut buffer = [0; MAX_PATH_BYTES];
-    let room = buffer.get_mut(..path.len()).filter(|room| room.len() < MAX_PATH_BYTES).ok_or(Error::NAME_TOO_LONG)?;
+    let room = buffer
+        .get_mut(..path.len())
+        .filter(|room| room.len() < MAX_PATH_BYTES)
+        .ok_or(Error::NAME_TOO_LONG)?;
     room.copy_from_slice(path.as_bytes());
     let path = CStr::from_bytes_with_nul(&buffer[..=path.len()]).map_err(|_| Error::INVALID)?;
     call(path)

@@ -62,8 +62,13 @@ impl Poller {
 
     /// Waits until something is ready, at most for `timeout` (rounded up to milliseconds). Fills
     /// `events`, which is used again from call to call.
-    pub fn wait<const N: usize>(&self, events: &mut Events<N>, timeout: Option<Duration>) -> Result<(), Error> {
-        let timeout_ms = timeout.map_or(-1, |timeout| timeout.as_micros().div_ceil(1000).min(i32::MAX as u128) as i32);
+    pub fn wait<const N: usize>(
+        &self,
+        events: &mut Events<N>,
+        timeout: Option<Duration>,
+    ) -> Result<(), Error> {
+        let timeout_ms =
+            timeout.map_or(-1, |timeout| timeout.as_micros().div_ceil(1000).min(i32::MAX as u128) as i32);
         events.len = 0;
         events.len = sys::epoll_wait(&self.0, &mut events.buffer, timeout_ms)?;
         Ok(())

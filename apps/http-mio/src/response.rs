@@ -24,7 +24,8 @@ pub(crate) const HEAD_TOO_LARGE: &[u8] =
 
 /// The head of a response, up to and with the empty line, for `HEAD` requests.
 pub(crate) fn head_of(response: &[u8]) -> &[u8] {
-    let end = response.windows(4).position(|window| window == b"\r\n\r\n").map_or(response.len(), |at| at + 4);
+    let end =
+        response.windows(4).position(|window| window == b"\r\n\r\n").map_or(response.len(), |at| at + 4);
     &response[..end]
 }
 

@@ -42,7 +42,14 @@ pub(crate) struct Connection {
 
 impl Connection {
     pub(crate) const fn new(stream: TcpStream) -> Self {
-        Self { stream, partial: Vec::new(), pending: Vec::new(), sent: 0, ends_after_send: false, idle_sweeps: 0 }
+        Self {
+            stream,
+            partial: Vec::new(),
+            pending: Vec::new(),
+            sent: 0,
+            ends_after_send: false,
+            idle_sweeps: 0,
+        }
     }
 
     pub(crate) fn stream(&self) -> &TcpStream {

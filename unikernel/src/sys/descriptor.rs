@@ -78,7 +78,13 @@ pub(crate) fn epoll_create() -> Result<Fd, Error> {
 }
 
 /// epoll_ctl(2).
-pub(crate) fn epoll_control(epoll: &Fd, operation: u32, fd: i32, events: u32, data: u64) -> Result<(), Error> {
+pub(crate) fn epoll_control(
+    epoll: &Fd,
+    operation: u32,
+    fd: i32,
+    events: u32,
+    data: u64,
+) -> Result<(), Error> {
     let event = epoll_event { events, data };
     // SAFETY: the kernel reads one `epoll_event`.
     unsafe { call!(__NR_epoll_ctl, epoll.number(), operation, fd, &raw const event) }.map(drop)

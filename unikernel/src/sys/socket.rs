@@ -98,7 +98,8 @@ pub(crate) fn accept(fd: &Fd, nonblocking: bool) -> Result<(Fd, SocketAddr), Err
     let mut raw = RawAddress::empty();
     let flags = if nonblocking { SOCK_CLOEXEC | SOCK_NONBLOCK } else { SOCK_CLOEXEC };
     // SAFETY: the kernel writes at most `len` bytes of address, and the length.
-    let number = unsafe { call!(__NR_accept4, fd.number(), raw.bytes.as_mut_ptr(), &raw mut raw.len, flags) }?;
+    let number =
+        unsafe { call!(__NR_accept4, fd.number(), raw.bytes.as_mut_ptr(), &raw mut raw.len, flags) }?;
     let fd = Fd::new(number);
     Ok((fd, raw.decode()?))
 }
@@ -107,7 +108,17 @@ pub(crate) fn accept(fd: &Fd, nonblocking: bool) -> Result<(Fd, SocketAddr), Err
 pub(crate) fn send_to(fd: &Fd, bytes: &[u8], address: SocketAddr) -> Result<usize, Error> {
     let raw = RawAddress::new(address);
     // SAFETY: the kernel reads the slice and the address.
-    unsafe { call!(__NR_sendto, fd.number(), bytes.as_ptr(), bytes.len(), MSG_NOSIGNAL, raw.bytes.as_ptr(), raw.len) }
+    unsafe {
+        call!(
+            __NR_sendto,
+            fd.number(),
+            bytes.as_ptr(),
+            bytes.len(),
+            MSG_NOSIGNAL,
+            raw.bytes.as_ptr(),
+            raw.len
+        )
+    }
 }
 
 /// send(2) without `SIGPIPE`.
@@ -137,7 +148,8 @@ pub(crate) fn shutdown(fd: &Fd, how: u32) -> Result<(), Error> {
 /// setsockopt(2) with an `int`.
 pub(crate) fn set_option(fd: &Fd, level: u32, option: u32, value: i32) -> Result<(), Error> {
     // SAFETY: the kernel reads one `int`.
-    unsafe { call!(__NR_setsockopt, fd.number(), level, option, &raw const value, size_of::<i32>()) }.map(drop)
+    unsafe { call!(__NR_setsockopt, fd.number(), level, option, &raw const value, size_of::<i32>()) }
+        .map(drop)
 }
 
 /// fcntl(2): sets or clears `O_NONBLOCK`.

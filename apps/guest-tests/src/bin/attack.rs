@@ -134,7 +134,15 @@ fn main() {
         "ud2" => instruction!("ud2"),
         "sysenter" => instruction!("sysenter"),
         "far-jump" => instruction!("push 8", "lea rax, [rip]", "push rax", "retfq"),
-        "iret" => instruction!("push 0x10", "push rsp", "push 0x3002", "push 8", "lea rax, [rip]", "push rax", "iretq"),
+        "iret" => instruction!(
+            "push 0x10",
+            "push rsp",
+            "push 0x3002",
+            "push 8",
+            "lea rax, [rip]",
+            "push rax",
+            "iretq"
+        ),
         "trap-flag" => instruction!("pushfq", "or dword ptr [rsp], 0x100", "popfq", "nop"),
         "divide" => instruction!("div ecx", in("ecx") 0, in("eax") 1, in("edx") 0),
         // These must do no harm at all.
@@ -144,7 +152,16 @@ fn main() {
         }
         "alignment-flag" => {
             // The kernel must not take AC for its own; glibc-free code may not survive it, so clear it.
-            instruction!("pushfq", "or dword ptr [rsp], 0x40000", "popfq", "mov eax, 39", "syscall", "pushfq", "and dword ptr [rsp], ~0x40000", "popfq");
+            instruction!(
+                "pushfq",
+                "or dword ptr [rsp], 0x40000",
+                "popfq",
+                "mov eax, 39",
+                "syscall",
+                "pushfq",
+                "and dword ptr [rsp], ~0x40000",
+                "popfq"
+            );
             harmless();
         }
         "direction-flag" => {

@@ -111,7 +111,9 @@ fn known_answers() {
         check_eq!(raw_syscall(libc::SYS_openat, [99, bad, 0, 0, 0, 0]), EFAULT);
         check_eq!(raw_syscall(libc::SYS_nanosleep, [bad, 0, 0, 0, 0, 0]), EFAULT);
     }
-    for number in [libc::SYS_read, libc::SYS_write, libc::SYS_fstat, libc::SYS_close, libc::SYS_dup, libc::SYS_listen] {
+    for number in
+        [libc::SYS_read, libc::SYS_write, libc::SYS_fstat, libc::SYS_close, libc::SYS_dup, libc::SYS_listen]
+    {
         check_eq!(raw_syscall(number, [99, kernel, 1, 0, 0, 0]), EBADF);
     }
     check_eq!(raw_syscall(libc::SYS_pipe2, [(&raw mut ends) as u64, u64::MAX, 0, 0, 0, 0]), EINVAL);

@@ -23,7 +23,9 @@ fn main() {
 
 fn map(len: usize, protection: i32) -> *mut u8 {
     // SAFETY: a fresh private mapping.
-    let at = unsafe { libc::mmap(ptr::null_mut(), len, protection, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0) };
+    let at = unsafe {
+        libc::mmap(ptr::null_mut(), len, protection, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0)
+    };
     check!(at != libc::MAP_FAILED);
     at.cast()
 }
@@ -143,11 +145,16 @@ fn nonsense_is_refused() {
     let at = map(PAGE, READ_WRITE);
     // SAFETY: all of these are refused.
     unsafe {
-        check!(libc::mmap(ptr::null_mut(), 0, READ_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0) == libc::MAP_FAILED);
+        check!(
+            libc::mmap(ptr::null_mut(), 0, READ_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0)
+                == libc::MAP_FAILED
+        );
         check_eq!(errno(), libc::EINVAL);
         check!(libc::munmap(at.add(1).cast(), PAGE) == -1 && errno() == libc::EINVAL);
         // The library would round the address down, so past it.
-        check!(libc::syscall(libc::SYS_mprotect, at.add(1), PAGE, READ_WRITE) == -1 && errno() == libc::EINVAL);
+        check!(
+            libc::syscall(libc::SYS_mprotect, at.add(1), PAGE, READ_WRITE) == -1 && errno() == libc::EINVAL
+        );
         check!(libc::madvise(at.cast(), PAGE, 9999) == -1 && errno() == libc::EINVAL);
         check!(libc::mmap(ptr::null_mut(), PAGE, READ_WRITE, libc::MAP_PRIVATE, 9999, 0) == libc::MAP_FAILED);
         check_eq!(errno(), libc::EBADF);

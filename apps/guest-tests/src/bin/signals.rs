@@ -103,7 +103,14 @@ fn fault_is_caught_and_repaired() {
     handle(libc::SIGSEGV, repair as *const () as usize, libc::SA_SIGINFO | libc::SA_ONSTACK);
     // SAFETY: the page is ours; the handler opens it.
     unsafe {
-        let page = libc::mmap(ptr::null_mut(), 4096, libc::PROT_NONE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0);
+        let page = libc::mmap(
+            ptr::null_mut(),
+            4096,
+            libc::PROT_NONE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+            -1,
+            0,
+        );
         let byte = page.cast::<u8>().add(123);
         byte.write_volatile(9);
         check_eq!(byte.read_volatile(), 9);

@@ -19,7 +19,8 @@ unsafe extern "C" {
 /// (the kernel is not interrupted), DF (string instructions run upwards), AC (SMAP stays on), TF
 /// and NT.
 pub fn init() {
-    Star::write(USER_CODE, USER_DATA, KERNEL_CODE, KERNEL_DATA).expect("the GDT has the order that STAR wants");
+    Star::write(USER_CODE, USER_DATA, KERNEL_CODE, KERNEL_DATA)
+        .expect("the GDT has the order that STAR wants");
     LStar::write(VirtAddr::new(syscall_entry as *const () as u64));
     SFMask::write(
         RFlags::INTERRUPT_FLAG
@@ -82,6 +83,7 @@ extern "C" fn syscall_handler(frame: &mut TrapFrame) -> u32 {
     exit::to_user(frame);
     // `sysret` with a non-canonical RCX faults in ring 0 with the app's stack (Intel); TF would
     // trap in the wrong place. Both are rare, so they take the slow way.
-    let can_sysret = frame.rip < crate::mem::user::USER_END && frame.is_syscall() && frame.rflags & (1 << 8) == 0;
+    let can_sysret =
+        frame.rip < crate::mem::user::USER_END && frame.is_syscall() && frame.rflags & (1 << 8) == 0;
     u32::from(!can_sysret)
 }

@@ -15,7 +15,8 @@ use super::layout::{self, DIRECT_MAP_BASE, LARGE_PAGE_BYTES, PAGE_BYTES, phys_to
 pub struct OutOfFrames;
 
 /// Supervisor data: the direct map, stacks.
-pub const KERNEL_DATA: Flags = Flags::PRESENT.union(Flags::WRITABLE).union(Flags::NO_EXECUTE).union(Flags::GLOBAL);
+pub const KERNEL_DATA: Flags =
+    Flags::PRESENT.union(Flags::WRITABLE).union(Flags::NO_EXECUTE).union(Flags::GLOBAL);
 const TABLE: Flags = Flags::PRESENT.union(Flags::WRITABLE).union(Flags::USER_ACCESSIBLE);
 
 /// What is mapped at an address.
@@ -103,13 +104,19 @@ fn split(virt: VirtAddr, entry: &mut PageTableEntry) -> Result<(), OutOfFrames> 
 /// Finds what is mapped at `virt`.
 pub fn lookup(virt: VirtAddr) -> Option<Mapping> {
     let mut entry = &root()[virt.p4_index()];
-    for (index, bytes) in [(virt.p3_index(), 1 << 30), (virt.p2_index(), LARGE_PAGE_BYTES), (virt.p1_index(), 4096)] {
+    for (index, bytes) in
+        [(virt.p3_index(), 1 << 30), (virt.p2_index(), LARGE_PAGE_BYTES), (virt.p1_index(), 4096)]
+    {
         if entry.is_unused() {
             return None;
         }
         entry = &table(entry.addr())[index];
         if bytes == 4096 || entry.flags().contains(Flags::HUGE_PAGE) {
-            return (!entry.is_unused()).then(|| Mapping { frame: entry.addr(), flags: entry.flags(), bytes });
+            return (!entry.is_unused()).then(|| Mapping {
+                frame: entry.addr(),
+                flags: entry.flags(),
+                bytes,
+            });
         }
     }
     None

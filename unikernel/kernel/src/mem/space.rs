@@ -211,8 +211,8 @@ impl Space {
             Access { is_write: true, .. } => Protection::WRITE,
             _ => Protection::READ,
         };
-        let is_allowed = region.protection.contains(needed)
-            || needed == Protection::READ && !region.protection.is_empty();
+        let is_allowed =
+            region.protection.contains(needed) || needed == Protection::READ && !region.protection.is_empty();
         let flags = flags_of(region.protection).filter(|_| is_allowed).ok_or(Failure::NotAllowed)?;
         if self.bring_in_large(address, &region, flags).map_err(|_| Failure::OutOfMemory)? {
             return Ok(());
@@ -352,7 +352,9 @@ pub fn remap(start: u64, old_len: u64, new_len: u64, how: Move) -> Result<u64, S
     }
     match how {
         Move::No => Err(SpaceError::OutOfMemory),
-        Move::Anywhere => space.move_pages(start, old_len, new_len, Placement::Anywhere(0), region.protection),
+        Move::Anywhere => {
+            space.move_pages(start, old_len, new_len, Placement::Anywhere(0), region.protection)
+        }
         Move::To(to) => {
             let to_end = check_range(to, new_len)?;
             if to < old_end && start < to_end {

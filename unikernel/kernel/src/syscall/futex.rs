@@ -19,7 +19,14 @@ impl From<FutexError> for Errno {
 }
 
 /// futex(2). The fourth argument is a time-out or a second count, by operation.
-pub fn sys_futex(address: u64, operation: u32, value: u32, fourth: u64, address2: u64, value3: u32) -> SysResult {
+pub fn sys_futex(
+    address: u64,
+    operation: u32,
+    value: u32,
+    fourth: u64,
+    address2: u64,
+    value3: u32,
+) -> SysResult {
     // One process: private and shared futexes are the same thing.
     let command = operation & !(FUTEX_PRIVATE_FLAG | FUTEX_CLOCK_REALTIME);
     let is_realtime = operation & FUTEX_CLOCK_REALTIME != 0;

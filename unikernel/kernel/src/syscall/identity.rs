@@ -115,9 +115,7 @@ fn limit_of(resource: u32) -> Result<rlimit64, Errno> {
         RLIMIT_NOFILE => (MAX_OPEN_FILES, MAX_OPEN_FILES),
         RLIMIT_STACK => (STACK_LIMIT_BYTES, STACK_LIMIT_BYTES),
         RLIMIT_CORE => (0, 0),
-        RLIMIT_NPROC => {
-            (crate::task::process::MAX_THREADS as u64, crate::task::process::MAX_THREADS as u64)
-        }
+        RLIMIT_NPROC => (crate::task::process::MAX_THREADS as u64, crate::task::process::MAX_THREADS as u64),
         resource if resource < 16 => (UNLIMITED, UNLIMITED),
         _ => return Err(Errno::EINVAL),
     };
@@ -175,7 +173,9 @@ pub fn sys_prctl(option: u32, argument: u64) -> SysResult {
             UserPtr::new(argument).write(name)?;
             Ok(0)
         }
-        PR_GET_DUMPABLE | PR_SET_DUMPABLE | PR_SET_PDEATHSIG | PR_GET_NO_NEW_PRIVS | PR_SET_NO_NEW_PRIVS => Ok(0),
+        PR_GET_DUMPABLE | PR_SET_DUMPABLE | PR_SET_PDEATHSIG | PR_GET_NO_NEW_PRIVS | PR_SET_NO_NEW_PRIVS => {
+            Ok(0)
+        }
         // Naming anonymous regions is a courtesy to /proc/self/maps.
         PR_SET_VMA => Ok(0),
         _ => Err(Errno::EINVAL),

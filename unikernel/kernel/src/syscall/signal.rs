@@ -23,7 +23,12 @@ fn check_signal(signal: u32) -> Result<u32, Errno> {
 }
 
 /// rt_sigaction(2).
-pub fn sys_rt_sigaction(signal: u32, new: UserPtr<SigAction>, old: UserPtr<SigAction>, size: usize) -> SysResult {
+pub fn sys_rt_sigaction(
+    signal: u32,
+    new: UserPtr<SigAction>,
+    old: UserPtr<SigAction>,
+    size: usize,
+) -> SysResult {
     check_signal(signal)?;
     if size != SET_BYTES {
         return Err(Errno::EINVAL);
@@ -51,7 +56,12 @@ pub fn sys_rt_sigaction(signal: u32, new: UserPtr<SigAction>, old: UserPtr<SigAc
 }
 
 /// rt_sigprocmask(2).
-pub fn sys_rt_sigprocmask(how: u32, new: UserPtr<SignalSet>, old: UserPtr<SignalSet>, size: usize) -> SysResult {
+pub fn sys_rt_sigprocmask(
+    how: u32,
+    new: UserPtr<SignalSet>,
+    old: UserPtr<SignalSet>,
+    size: usize,
+) -> SysResult {
     if size != SET_BYTES {
         return Err(Errno::EINVAL);
     }
@@ -224,4 +234,3 @@ pub fn sys_tgkill(pid: i32, id: i32, signal: u32) -> SysResult {
     }
     Ok(0)
 }
-

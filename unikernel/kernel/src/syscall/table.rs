@@ -7,7 +7,10 @@ use linux_raw_sys::general::*;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Errno, FromRegister, SysResult};
-use super::{descriptor, epoll, event, futex, identity, io, memory, message, path, polling, signal, socket, sockopt, stat, thread, time};
+use super::{
+    descriptor, epoll, event, futex, identity, io, memory, message, path, polling, signal, socket, sockopt,
+    stat, thread, time,
+};
 
 /// How the tracer prints an argument.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -283,9 +286,11 @@ fn unknown(number: u64) -> SysResult {
     static SAID: [AtomicU64; 8] = [const { AtomicU64::new(0) }; 8];
     let number = number as u32;
     let bit = 1 << (number % 64);
-    let is_new = SAID.get(number as usize / 64).is_none_or(|word| word.fetch_or(bit, Ordering::Relaxed) & bit == 0);
+    let is_new =
+        SAID.get(number as usize / 64).is_none_or(|word| word.fetch_or(bit, Ordering::Relaxed) & bit == 0);
     if is_new {
-        log::warn!("system call {number} is not there: answering ENOSYS");
+        let name = unikernel_report::calls::name(number).unwrap_or("unknown to Linux, too");
+        log::warn!("system call {number} ({name}) is not there: answering ENOSYS");
     }
     Err(Errno::ENOSYS)
 }

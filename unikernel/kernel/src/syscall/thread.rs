@@ -23,9 +23,12 @@ impl From<OutOfMemory> for Errno {
 /// What every thread of this process shares; anything less would be a process of its own.
 const THREAD_FLAGS: u64 = (CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD) as u64;
 /// Further flags that are understood. `CLONE_DETACHED` has no effect on Linux either.
-const OPTIONAL_FLAGS: u64 =
-    (CLONE_SETTLS | CLONE_PARENT_SETTID | CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID | CLONE_SYSVSEM | CLONE_DETACHED)
-        as u64;
+const OPTIONAL_FLAGS: u64 = (CLONE_SETTLS
+    | CLONE_PARENT_SETTID
+    | CLONE_CHILD_SETTID
+    | CLONE_CHILD_CLEARTID
+    | CLONE_SYSVSEM
+    | CLONE_DETACHED) as u64;
 
 /// A decoded `clone`.
 struct Request {
@@ -37,7 +40,13 @@ struct Request {
 }
 
 /// clone(2), in the x86-64 argument order.
-pub fn sys_clone(flags: u64, stack: u64, parent_tid: UserPtr<i32>, child_tid: UserPtr<i32>, tls: u64) -> SysResult {
+pub fn sys_clone(
+    flags: u64,
+    stack: u64,
+    parent_tid: UserPtr<i32>,
+    child_tid: UserPtr<i32>,
+    tls: u64,
+) -> SysResult {
     // The low byte is the signal for the parent of a process, which a thread has not.
     spawn(&Request { flags: flags & !u64::from(CSIGNAL), stack, parent_tid, child_tid, tls })
 }

@@ -68,9 +68,11 @@ pub fn deadline_ns(nanoseconds: u64, base: ClockBase) -> u64 {
 pub fn clock_ns(clock: u32) -> Result<u64, Errno> {
     match clock {
         CLOCK_REALTIME | CLOCK_REALTIME_COARSE | CLOCK_TAI | CLOCK_REALTIME_ALARM => Ok(time::wall_ns()),
-        CLOCK_MONOTONIC | CLOCK_MONOTONIC_RAW | CLOCK_MONOTONIC_COARSE | CLOCK_BOOTTIME | CLOCK_BOOTTIME_ALARM => {
-            Ok(time::now_ns())
-        }
+        CLOCK_MONOTONIC
+        | CLOCK_MONOTONIC_RAW
+        | CLOCK_MONOTONIC_COARSE
+        | CLOCK_BOOTTIME
+        | CLOCK_BOOTTIME_ALARM => Ok(time::now_ns()),
         CLOCK_PROCESS_CPUTIME_ID => Ok(crate::task::process::process().cpu_time_ns()),
         CLOCK_THREAD_CPUTIME_ID => Ok(crate::task::scheduler::cpu_time_ns(&current())),
         _ => Err(Errno::EINVAL),
@@ -114,7 +116,10 @@ pub fn sys_time(seconds: UserPtr<i64>) -> SysResult {
 }
 
 /// nanosleep(2).
-pub fn sys_nanosleep(request: UserPtr<__kernel_timespec>, remaining: UserPtr<__kernel_timespec>) -> SysResult {
+pub fn sys_nanosleep(
+    request: UserPtr<__kernel_timespec>,
+    remaining: UserPtr<__kernel_timespec>,
+) -> SysResult {
     sys_clock_nanosleep(CLOCK_MONOTONIC, 0, request, remaining)
 }
 

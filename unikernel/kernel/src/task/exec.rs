@@ -8,8 +8,8 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use linux_raw_sys::auxvec::*;
-use linux_raw_sys::elf_uapi::{elf64_hdr, elf64_phdr};
 use linux_raw_sys::elf_uapi::{PF_W, PF_X, PT_LOAD};
+use linux_raw_sys::elf_uapi::{elf64_hdr, elf64_phdr};
 
 use x86_64::{PhysAddr, VirtAddr};
 

@@ -21,7 +21,8 @@ struct Waiter {
     thread: Arc<Thread>,
 }
 
-static QUEUES: [SpinLock<VecDeque<Arc<Waiter>>>; BUCKETS] = [const { SpinLock::new(VecDeque::new()) }; BUCKETS];
+static QUEUES: [SpinLock<VecDeque<Arc<Waiter>>>; BUCKETS] =
+    [const { SpinLock::new(VecDeque::new()) }; BUCKETS];
 
 fn queue(address: u64) -> &'static SpinLock<VecDeque<Arc<Waiter>>> {
     // Futexes are words; neighbours should not share a queue.

@@ -14,6 +14,7 @@ use super::wait::WaitError;
 use super::{current, timer};
 use crate::arch::cpu::{self, exit_work, this_cpu};
 use crate::arch::switch::switch_stacks;
+use crate::debug::trace;
 use crate::net;
 use crate::platform::time;
 use crate::sync::{SpinLock, assert_may_sleep};
@@ -106,6 +107,9 @@ pub(super) fn block(deadline_ns: Option<u64>) -> Result<(), WaitError> {
     if me.signals.lock().has_deliverable() {
         me.cancel_block();
         return Err(WaitError::Interrupted);
+    }
+    if trace::is_on() {
+        trace::before_sleep();
     }
     let timer = deadline_ns.map(|deadline_ns| timer::wake_at(deadline_ns, Arc::clone(&me)));
     run_next();

@@ -86,7 +86,12 @@ unsafe impl Send for Thread {}
 impl Thread {
     /// Makes a thread which enters ring 3 with `frame`, with the vector registers of a new program
     /// or a copy of the calling thread's.
-    pub fn new(id: ThreadId, frame: &TrapFrame, fs_base: u64, copy_fpu: bool) -> Result<Arc<Self>, OutOfMemory> {
+    pub fn new(
+        id: ThreadId,
+        frame: &TrapFrame,
+        fs_base: u64,
+        copy_fpu: bool,
+    ) -> Result<Arc<Self>, OutOfMemory> {
         let mut fpu = FpuState::new().ok_or(OutOfMemory)?;
         if copy_fpu {
             fpu.save();
@@ -204,11 +209,7 @@ impl Thread {
 
 /// The app's FS base, which holds its TLS pointer.
 pub fn read_fs_base() -> u64 {
-    if cpu::has_fsgsbase() {
-        FS::read_base().as_u64()
-    } else {
-        FsBase::read().as_u64()
-    }
+    if cpu::has_fsgsbase() { FS::read_base().as_u64() } else { FsBase::read().as_u64() }
 }
 
 /// Sets the app's FS base (sign-extended from 48 bits, as the register does).

@@ -85,7 +85,8 @@ fn apply(map: &mut RegionMap, model: &mut Model, operation: &Operation) {
             }
         }
         Operation::Remove(start, end) => {
-            let removed: u64 = map.remove(start * PAGE_BYTES, end * PAGE_BYTES).iter().map(Region::pages).sum();
+            let removed: u64 =
+                map.remove(start * PAGE_BYTES, end * PAGE_BYTES).iter().map(Region::pages).sum();
             let pages = &mut model[start as usize..end as usize];
             assert_eq!(removed, pages.iter().flatten().count() as u64);
             pages.fill(None);

@@ -122,7 +122,8 @@ const LIMIT: Meaning = one_of(names!(
     RLIMIT_CPU RLIMIT_FSIZE RLIMIT_DATA RLIMIT_STACK RLIMIT_CORE RLIMIT_RSS RLIMIT_NPROC RLIMIT_NOFILE RLIMIT_MEMLOCK RLIMIT_AS
 ));
 const PROCESS_CONTROL: Meaning = one_of(names!(PR_SET_NAME PR_GET_NAME PR_SET_DUMPABLE PR_SET_VMA));
-const READINESS: Meaning = any_of(names!(
+const POLL_EVENTS: Meaning = any_of(names!(POLLIN POLLPRI POLLOUT POLLERR POLLHUP POLLNVAL POLLRDHUP));
+const EPOLL_EVENTS: Meaning = any_of(names!(
     EPOLLIN EPOLLPRI EPOLLOUT EPOLLERR EPOLLHUP EPOLLRDHUP EPOLLEXCLUSIVE EPOLLWAKEUP EPOLLONESHOT EPOLLET
 ));
 
@@ -184,9 +185,14 @@ pub fn write_socket_option(out: &mut impl Write, level: u32, option: u32) -> Res
     }
 }
 
-/// Writes the events of `epoll` and `poll`, whose bits are the same.
-pub fn write_readiness(out: &mut impl Write, events: u32) -> Result {
-    READINESS.write(out, events)
+/// Writes the events of `epoll_ctl` and `epoll_wait`.
+pub fn write_epoll_events(out: &mut impl Write, events: u32) -> Result {
+    EPOLL_EVENTS.write(out, events)
+}
+
+/// Writes the events of `poll`.
+pub fn write_poll_events(out: &mut impl Write, events: u16) -> Result {
+    POLL_EVENTS.write(out, u32::from(events))
 }
 
 impl Meaning {

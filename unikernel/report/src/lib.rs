@@ -4,13 +4,15 @@
 //!
 //! - [`symbols`]: the table of function names in an image, made by the build and read by the kernel;
 //! - [`stack`]: who called whom, from a thread's registers and stack;
-//! - [`calls`] and [`flags`]: the names of system calls and of the bits and choices in their arguments.
+//! - [`calls`] and [`flags`]: the names of system calls and of the bits and choices in their arguments;
+//! - [`address`]: socket addresses.
 
 #![no_std]
 #![forbid(unsafe_code)]
 
 extern crate alloc;
 
+pub mod address;
 pub mod calls;
 pub mod flags;
 pub mod stack;

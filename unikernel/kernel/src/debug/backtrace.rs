@@ -75,7 +75,9 @@ fn write_frame(out: &mut impl Write, index: usize, address: u64) -> Result {
     // A return address belongs to the call before it, which may be a function's last instruction.
     let looked_up = if index == 0 { address } else { address.saturating_sub(1) };
     match symbols::find(looked_up) {
-        Some(symbol) => writeln!(out, "  {index:2}: {address:#014x} {}+{:#x}", symbol.name, address - symbol.start),
+        Some(symbol) => {
+            writeln!(out, "  {index:2}: {address:#014x} {}+{:#x}", symbol.name, address - symbol.start)
+        }
         None => writeln!(out, "  {index:2}: {address:#014x}"),
     }
 }

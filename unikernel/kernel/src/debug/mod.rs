@@ -8,6 +8,7 @@ pub mod backtrace;
 pub mod symbols;
 pub mod trace;
 mod trace_args;
+mod trace_structs;
 
 use core::fmt::Write;
 use core::panic::PanicInfo;

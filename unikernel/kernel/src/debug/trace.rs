@@ -1,17 +1,34 @@
-//! `trace=syscalls`: each call in one line, as `strace` prints it: name, decoded arguments, result,
-//! time spent. Everything comes from the dispatcher's table, so a new call is traced as soon as it
-//! has a line there.
+//! `trace=syscalls`: each call in one line, as `strace` prints it: thread, name, decoded arguments,
+//! result, time spent. Everything comes from the dispatcher's table, so a new call is traced as
+//! soon as it has a line there.
+//!
+//! A call that sleeps is shown when it begins to (`<unfinished ...>`) and again when it is done
+//! (`<... accept4 resumed>`): where a program hangs is what one wants to know most.
 
 use core::fmt::Write;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use alloc::string::String;
+use alloc::vec::Vec;
+
+use unikernel_report::calls;
 
 use super::trace_args;
 use crate::platform::{console, time};
+use crate::sync::SpinLock;
 use crate::syscall::{SysResult, TABLE, dispatch};
+use crate::task;
 
 static IS_ON: AtomicBool = AtomicBool::new(false);
+
+/// A call that has begun.
+struct Pending {
+    thread: i32,
+    line: String,
+    has_slept: bool,
+}
+
+static PENDING: SpinLock<Vec<Pending>> = SpinLock::new(Vec::new());
 
 /// Turns the tracer on.
 pub fn turn_on(on: bool) {
@@ -26,47 +43,67 @@ pub fn is_on() -> bool {
 
 /// Runs a call and prints it.
 pub fn call(number: u64, args: &[u64; 6]) -> SysResult {
-    let Some(entry) = TABLE.iter().find(|entry| entry.number == number as u32) else {
-        let result = dispatch(number, args);
-        print(&alloc::format!("syscall_{number}(...)"), &result, 0);
-        return result;
+    let entry = TABLE.iter().find(|entry| entry.number == number as u32);
+    let name = entry.map(|entry| entry.name).or_else(|| calls::name(number as u32)).unwrap_or("syscall");
+    let mut line = alloc::format!("{name}(");
+    let _ = match entry {
+        Some(entry) => trace_args::write_inputs(&mut line, entry, args),
+        None => write!(line, "number {number}, {args:x?}"),
     };
-    let mut line = String::new();
-    let _ = write!(line, "{}(", entry.name);
-    let _ = trace_args::write_inputs(&mut line, entry, args);
     // A call that does not come back must show all the same.
-    if entry.name.starts_with("exit") {
-        print_text(&alloc::format!("{line}) = ?\n"));
+    if name.starts_with("exit") {
+        print(&alloc::format!("{line}) = ?"));
+        return dispatch(number, args);
     }
+    begin(line);
     let begin_ns = time::now_ns();
     let result = dispatch(number, args);
     let spent_ns = time::now_ns() - begin_ns;
-    let _ = trace_args::write_outputs(&mut line, entry, args, &result);
-    line.push(')');
-    print(&line, &result, spent_ns);
+    let mut line = end(name);
+    let _ = entry.map(|entry| trace_args::write_outputs(&mut line, entry, args, &result));
+    let _ = write_result(&mut line, &result, spent_ns);
+    print(&line);
     result
 }
 
-fn print(call: &str, result: &SysResult, spent_ns: u64) {
-    let id = crate::task::current().id;
-    let time = Seconds(spent_ns);
-    let text = match result {
-        Ok(value) if *value > 0xffff_ffff => alloc::format!("[{id}] {call} = {value:#x} <{time}>\n"),
-        Ok(value) => alloc::format!("[{id}] {call} = {value} <{time}>\n"),
-        Err(error) => alloc::format!("[{id}] {call} = -1 {} <{time}>\n", error.name()),
+/// Shows the call of the current thread, which is about to sleep in it.
+pub fn before_sleep() {
+    let thread = task::current().id;
+    let mut all = PENDING.lock();
+    let Some(pending) = all.iter_mut().find(|pending| pending.thread == thread && !pending.has_slept) else {
+        return;
     };
-    print_text(&text);
+    pending.has_slept = true;
+    let line = alloc::format!("{} <unfinished ...>", pending.line);
+    drop(all);
+    print(&line);
 }
 
-fn print_text(text: &str) {
-    console::write(text.as_bytes());
+fn begin(line: String) {
+    PENDING.lock().push(Pending { thread: task::current().id, line, has_slept: false });
 }
 
-/// Nanoseconds, printed in seconds with six decimals as `strace -T` does.
-struct Seconds(u64);
-
-impl core::fmt::Display for Seconds {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(f, "{}.{:06}", self.0 / 1_000_000_000, self.0 / 1000 % 1_000_000)
+/// The text that the call's line goes on from.
+fn end(name: &str) -> String {
+    let thread = task::current().id;
+    let mut all = PENDING.lock();
+    let index = all.iter().position(|pending| pending.thread == thread);
+    match index.map(|index| all.swap_remove(index)) {
+        Some(Pending { line, has_slept: false, .. }) => line,
+        _ => alloc::format!("<... {name} resumed>"),
     }
+}
+
+fn write_result(line: &mut String, result: &SysResult, spent_ns: u64) -> core::fmt::Result {
+    match result {
+        Ok(value) if *value > 0xffff_ffff => write!(line, ") = {value:#x}")?,
+        Ok(value) => write!(line, ") = {value}")?,
+        Err(error) => write!(line, ") = -1 {}", error.name())?,
+    }
+    // In seconds with six decimals, as `strace -T` does.
+    write!(line, " <{}.{:06}>", spent_ns / 1_000_000_000, spent_ns / 1000 % 1_000_000)
+}
+
+fn print(text: &str) {
+    console::write(alloc::format!("[{}] {text}\n", task::current().id).as_bytes());
 }

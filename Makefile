@@ -41,7 +41,7 @@ debug: setup ## boot APP under gdb, with symbols of both halves, stopped at main
 
 lint: setup ## format and lints
 	cargo fmt --check
-	cargo clippy --quiet --all-targets -- -D warnings
+	cargo clippy --quiet --lib --bins --tests --examples -- -D warnings
 	cargo clippy --quiet -p unikernel-kernel --target x86_64-unknown-none -- -D warnings
 	@cargo run --quiet --release -p unikernel-build --bin syscall-reference -- --check
 

@@ -33,50 +33,18 @@ pub fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
     sys::exit(101)
 }
 
-/// Memory from the kernel, for the heap.
-struct Mapped;
+/// Memory is taken from the kernel in pieces of at least this size.
+const CHUNK_BYTES: usize = 64 * 1024;
+/// Blocks up to 2^(ORDER - 1) bytes.
+const ORDER: usize = 40;
 
-// SAFETY: `map` answers fresh, zeroed memory that nobody else has, and it is never given back.
-unsafe impl dlmalloc::Allocator for Mapped {
-    fn alloc(&self, bytes: usize) -> (*mut u8, usize, u32) {
-        match sys::map(bytes) {
-            Ok(start) => (start, bytes, 0),
-            Err(_) => (core::ptr::null_mut(), 0, 0),
-        }
-    }
-
-    fn remap(&self, _: *mut u8, _: usize, _: usize, _: bool) -> *mut u8 {
-        core::ptr::null_mut()
-    }
-
-    fn free_part(&self, _: *mut u8, _: usize, _: usize) -> bool {
-        false
-    }
-
-    fn free(&self, _: *mut u8, _: usize) -> bool {
-        false
-    }
-
-    fn can_release_part(&self, _: u32) -> bool {
-        false
-    }
-
-    fn allocates_zeros(&self) -> bool {
-        true
-    }
-
-    fn page_size(&self) -> usize {
-        4096
-    }
-}
-
-/// The heap that [`entry!`](crate::entry) gives a program.
-pub struct Heap(spin::Mutex<dlmalloc::Dlmalloc<Mapped>>);
+/// The heap that [`entry!`](crate::entry) gives a program: it grows as it is used.
+pub struct Heap(spin::Mutex<buddy_system_allocator::Heap<ORDER>>);
 
 impl Heap {
-    /// Makes an empty heap; it grows as it is used.
+    /// Makes an empty heap.
     pub const fn new() -> Self {
-        Self(spin::Mutex::new(dlmalloc::Dlmalloc::new_with_allocator(Mapped)))
+        Self(spin::Mutex::new(buddy_system_allocator::Heap::new()))
     }
 }
 
@@ -89,23 +57,23 @@ impl Default for Heap {
 // SAFETY: each method hands its obligations to the allocator, under a lock.
 unsafe impl GlobalAlloc for Heap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: by the caller.
-        unsafe { self.0.lock().malloc(layout.size(), layout.align()) }
-    }
-
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: by the caller.
-        unsafe { self.0.lock().calloc(layout.size(), layout.align()) }
+        let mut heap = self.0.lock();
+        if let Ok(block) = heap.alloc(layout) {
+            return block.as_ptr();
+        }
+        // Blocks are powers of two, aligned to their size, so half of a chunk always holds one.
+        let bytes = (layout.size().max(layout.align()).next_power_of_two() * 2).max(CHUNK_BYTES);
+        let Ok(start) = sys::map(bytes) else { return core::ptr::null_mut() };
+        // SAFETY: the kernel has just given this range to nobody else, and it stays mapped.
+        unsafe { heap.add_to_heap(start.addr(), start.addr() + bytes) };
+        heap.alloc(layout).map_or(core::ptr::null_mut(), core::ptr::NonNull::as_ptr)
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: by the caller.
-        unsafe { self.0.lock().free(pointer, layout.size(), layout.align()) }
-    }
-
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
-        // SAFETY: by the caller.
-        unsafe { self.0.lock().realloc(pointer, layout.size(), layout.align(), new_size) }
+        if let Some(pointer) = core::ptr::NonNull::new(pointer) {
+            // SAFETY: by the caller, it was allocated here with this layout.
+            unsafe { self.0.lock().dealloc(pointer, layout) };
+        }
     }
 }
 

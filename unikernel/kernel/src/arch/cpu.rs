@@ -55,7 +55,7 @@ pub fn init_this_cpu() {
         user_rsp: Cell::new(0),
         current: Cell::new(ptr::null()),
         exit_work: AtomicU32::new(0),
-        descriptors: Descriptors::new(),
+        descriptors: Descriptors::unloaded(),
     }));
     cpu.this = cpu;
     GsBase::write(VirtAddr::from_ptr(cpu));

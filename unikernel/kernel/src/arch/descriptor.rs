@@ -79,7 +79,7 @@ impl Gate {
 
 impl Descriptors {
     /// Makes the tables; [`Self::load`] puts them to use.
-    pub fn new() -> Self {
+    pub fn unloaded() -> Self {
         Self {
             gdt: UnsafeCell::new(GlobalDescriptorTable::new()),
             tss: UnsafeCell::new(TaskStateSegment::new()),

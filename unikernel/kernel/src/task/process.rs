@@ -33,7 +33,7 @@ pub struct Process {
 static PROCESS: Process = Process {
     threads: SpinLock::new(BTreeMap::new()),
     next_id: AtomicI32::new(PROCESS_ID),
-    dispositions: SpinLock::new(Dispositions::new()),
+    dispositions: SpinLock::new(Dispositions::all_default()),
     exit_action: SpinLock::new(ExitAction::PowerOff),
     departed_time_ns: AtomicU64::new(0),
 };

@@ -67,7 +67,7 @@ pub struct Dispositions([SigAction; MAX_SIGNAL as usize]);
 
 impl Dispositions {
     /// All default.
-    pub const fn new() -> Self {
+    pub const fn all_default() -> Self {
         Self([SigAction { handler: DEFAULT, flags: 0, restorer: 0, mask: 0 }; MAX_SIGNAL as usize])
     }
 

@@ -1,7 +1,5 @@
 //! Requests, parsed where they lie.
 
-use core::mem::MaybeUninit;
-
 use crate::response;
 
 /// More header fields than this are refused.
@@ -41,7 +39,9 @@ pub(crate) enum Parsed<'a> {
 pub(crate) fn parse(bytes: &[u8]) -> Parsed<'_> {
     let mut lines = Lines { bytes, at: 0 };
     let Some(line) = lines.next() else { return Parsed::Partial };
-    let Some((method, path, is_old)) = request_line(line) else { return Parsed::Broken(response::BAD_REQUEST) };
+    let Some((method, path, is_old)) = request_line(line) else {
+        return Parsed::Broken(response::BAD_REQUEST);
+    };
     let mut request = Request { method, path, wants_close: is_old, len: 0 };
     for _ in 0..=MAX_HEADERS {
         let Some(line) = lines.next() else { return Parsed::Partial };
@@ -111,7 +111,8 @@ fn header_field(line: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 fn announces_body(name: &[u8], value: &[u8]) -> bool {
-    name.eq_ignore_ascii_case(b"transfer-encoding") || name.eq_ignore_ascii_case(b"content-length") && value != b"0"
+    name.eq_ignore_ascii_case(b"transfer-encoding")
+        || name.eq_ignore_ascii_case(b"content-length") && value != b"0"
 }
 
 /// What a method or field name is made of (RFC 9110, section 5.6.2).

@@ -45,7 +45,7 @@ fn execute_stack() {
 }
 
 fn execute_heap() {
-    let code = vec![RET; 16];
+    let code = Box::new([RET; 16]);
     jump(code.as_ptr() as u64);
 }
 

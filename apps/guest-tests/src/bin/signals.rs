@@ -205,5 +205,6 @@ fn ignored_signal_does_nothing() {
     raise(libc::SIGCHLD);
     // SAFETY: no pointers.
     check!(unsafe { libc::kill(1_000_000, 0) } == -1 && errno() == libc::ESRCH);
+    // SAFETY: as above.
     check!(unsafe { libc::kill(libc::getpid(), 999) } == -1 && errno() == libc::EINVAL);
 }

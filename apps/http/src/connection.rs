@@ -27,6 +27,19 @@ pub(crate) enum Progress {
     Finished,
 }
 
+/// Room that connections use in turn. It is made once, as zeroing it for each request would cost
+/// more than the request.
+pub(crate) struct Scratch {
+    input: [u8; HEAD_BYTES],
+    output: [u8; HEAD_BYTES],
+}
+
+impl Scratch {
+    pub(crate) const fn new() -> Self {
+        Self { input: [0; HEAD_BYTES], output: [0; HEAD_BYTES] }
+    }
+}
+
 /// A client's socket, and what could not be dealt with at once. Both buffers are empty, and take no
 /// memory, while the client is quiet or quick.
 pub(crate) struct Connection {
@@ -68,7 +81,13 @@ impl Connection {
     }
 
     /// Does what can be done without waiting.
-    pub(crate) fn advance(&mut self, event: Event, files: &Files, metrics: &mut Metrics) -> Progress {
+    pub(crate) fn advance(
+        &mut self,
+        event: Event,
+        files: &Files,
+        metrics: &mut Metrics,
+        scratch: &mut Scratch,
+    ) -> Progress {
         self.idle_sweeps = 0;
         if self.is_blocked() {
             if !event.is_writable() || !self.send_pending() {
@@ -81,7 +100,7 @@ impl Connection {
                 return Progress::Finished;
             }
         }
-        match self.receive(files, metrics) {
+        match self.receive(files, metrics, scratch) {
             Ok(()) if self.ends_after_send && !self.is_blocked() => Progress::Finished,
             Ok(()) | Err(Error::WOULD_BLOCK | Error::INTERRUPTED) => Progress::Waiting,
             Err(_) => Progress::Finished,
@@ -89,8 +108,8 @@ impl Connection {
     }
 
     /// Reads once: level-triggered polling comes back if there is more.
-    fn receive(&mut self, files: &Files, metrics: &mut Metrics) -> Result<(), Error> {
-        let mut buffer = [0; HEAD_BYTES];
+    fn receive(&mut self, files: &Files, metrics: &mut Metrics, scratch: &mut Scratch) -> Result<(), Error> {
+        let Scratch { input: buffer, output } = scratch;
         let kept = self.partial.len();
         buffer[..kept].copy_from_slice(&self.partial);
         self.partial.clear();
@@ -106,7 +125,7 @@ impl Connection {
             return Ok(());
         }
         let mut rest = &buffer[..kept + count];
-        let mut out = Outbox::new(&mut self.stream, &mut self.pending);
+        let mut out = Outbox::new(&mut self.stream, &mut self.pending, output);
         while !rest.is_empty() && !self.ends_after_send {
             match request::parse(rest) {
                 Parsed::Request(request) => {
@@ -150,14 +169,14 @@ impl Connection {
 pub(crate) struct Outbox<'a> {
     stream: &'a mut TcpStream,
     pending: &'a mut Vec<u8>,
-    buffer: [u8; HEAD_BYTES],
+    buffer: &'a mut [u8; HEAD_BYTES],
     filled: usize,
     error: Option<Error>,
 }
 
 impl<'a> Outbox<'a> {
-    fn new(stream: &'a mut TcpStream, pending: &'a mut Vec<u8>) -> Self {
-        Self { stream, pending, buffer: [0; HEAD_BYTES], filled: 0, error: None }
+    fn new(stream: &'a mut TcpStream, pending: &'a mut Vec<u8>, buffer: &'a mut [u8; HEAD_BYTES]) -> Self {
+        Self { stream, pending, buffer, filled: 0, error: None }
     }
 
     /// Adds bytes to what is sent.

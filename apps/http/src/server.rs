@@ -10,7 +10,7 @@ use unikernel::net::TcpListener;
 use unikernel::poll::{Event, Events, Interest, Poller};
 use unikernel::time::Instant;
 
-use crate::connection::{Connection, Progress};
+use crate::connection::{Connection, Progress, Scratch};
 use crate::files::Files;
 use crate::metrics::Metrics;
 
@@ -63,6 +63,7 @@ struct Server {
     connections: Connections,
     files: Files,
     metrics: Metrics,
+    scratch: Scratch,
     last_sweep: Instant,
 }
 
@@ -78,6 +79,7 @@ pub(crate) fn serve(address: SocketAddr) -> Result<(), Error> {
         connections: Connections::default(),
         files: Files::load("/www"),
         metrics: Metrics::default(),
+        scratch: Scratch::new(),
         last_sweep: Instant::now(),
     };
     server.run()
@@ -133,7 +135,7 @@ impl Server {
         // An earlier event of the same batch may have ended it.
         let Some(connection) = self.connections.get_mut(index) else { return };
         let was_blocked = connection.is_blocked();
-        let progress = connection.advance(event, &self.files, &mut self.metrics);
+        let progress = connection.advance(event, &self.files, &mut self.metrics, &mut self.scratch);
         let is_blocked = connection.is_blocked();
         let interest = if is_blocked { Interest::Write } else { Interest::Read };
         let is_over = progress == Progress::Finished

@@ -144,7 +144,7 @@ impl Epoll {
         // What is still on the list is for the next thread that waits: a watch on it does not wake
         // anybody again.
         if count > 0 && self.ready.len() > 0 {
-            self.ready.wake();
+            self.ready.wake_sleeper();
         }
         Ok(count)
     }

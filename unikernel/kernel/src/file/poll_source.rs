@@ -149,6 +149,11 @@ impl ReadyList {
         drop(queue);
     }
 
+    /// Wakes one thread that waits for the list, for what was on it before.
+    pub(super) fn wake_sleeper(&self) {
+        self.source.threads.wake_one();
+    }
+
     /// Wakes one thread that waits for the list, and tells who watches it.
     #[inline]
     pub(super) fn wake(&self) {

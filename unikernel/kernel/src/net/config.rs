@@ -1,5 +1,5 @@
 //! The stack's sizes for this machine. A connection costs its two buffers, so they follow the
-//! memory; the number of connections is what a third of it can hold.
+//! memory; the number of connections is what half of it can hold.
 
 use unikernel_cmdline::{Address, Options};
 use unikernel_net::smoltcp::wire::{EthernetAddress, Ipv4Cidr};
@@ -33,8 +33,8 @@ pub(super) fn for_machine(options: &Options, mac: [u8; 6]) -> Config {
     Config {
         tcp_rx_buffer,
         tcp_tx_buffer,
-        max_flows: ram / 3 / flow_bytes,
-        max_half_open: (ram / 4 / flow_bytes).min(1024),
+        max_flows: ram / 2 / flow_bytes,
+        max_half_open: (ram / 3 / flow_bytes).min(1024),
         spare_flows: (ram / 32 / flow_bytes).min(64),
         time_wait_slots: (ram / 64 / 128).min(16384),
         has_memory,

@@ -7,8 +7,8 @@ use unikernel_net::{RecvError, SendError, Stack, UdpId};
 use super::address::Given;
 use super::options::SocketOptions;
 use super::routes::to_file;
-use super::socket::{MessageFlags, Received, Shutdown, Socket, Wait};
-use crate::file::Readiness;
+use super::socket::{Direction, MessageFlags, Received, Shutdown, Socket};
+use crate::file::{Readiness, WaitMode};
 use crate::mem::user::{Fault, UserSlice};
 use crate::sync::SpinLock;
 use crate::syscall::{Errno, SysResult};
@@ -114,10 +114,10 @@ impl Datagram {
         socket: &Socket,
         into: &[UserSlice],
         flags: MessageFlags,
-        wait: Wait,
+        mode: WaitMode,
     ) -> Result<Received, Errno> {
         let id = self.id_or_bind(socket)?;
-        socket.block_on(wait, || {
+        socket.block_on(mode, Direction::Receive, || {
             let mut net = super::lock();
             let copy = |data: &[u8], from: SocketAddr| {
                 let len = scatter(data, into)?;
@@ -140,7 +140,7 @@ impl Datagram {
         socket: &Socket,
         from: &[UserSlice],
         to: Option<SocketAddr>,
-        wait: Wait,
+        mode: WaitMode,
     ) -> SysResult {
         if self.port.lock().is_send_shut {
             return Err(Errno::EPIPE);
@@ -150,7 +150,7 @@ impl Datagram {
         if len > u16::MAX.into() {
             return Err(Errno::EMSGSIZE);
         }
-        socket.block_on(wait, || {
+        socket.block_on(mode, Direction::Send, || {
             let gather = |room: &mut [u8]| gather(from, room).map_err(NotSent::from);
             let outcome = super::lock().stack.udp_send(id, to, len, gather);
             outcome.map(|()| len).map_err(|NotSent(error)| error)

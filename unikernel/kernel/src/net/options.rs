@@ -4,6 +4,7 @@
 use unikernel_net::KeepAlive;
 use unikernel_net::smoltcp::time::Duration;
 
+use super::socket::Direction;
 use crate::platform::time;
 
 /// What closing does with what was not sent yet (`SO_LINGER`).
@@ -98,14 +99,13 @@ impl SocketOptions {
         })
     }
 
-    /// When a receiving call that starts now must end.
-    pub(super) fn deadline_for_receiving(&self) -> Option<u64> {
-        self.receive_timeout_ns.map(|timeout_ns| time::now_ns().saturating_add(timeout_ns))
-    }
-
-    /// When a sending call that starts now must end.
-    pub(super) fn deadline_for_sending(&self) -> Option<u64> {
-        self.send_timeout_ns.map(|timeout_ns| time::now_ns().saturating_add(timeout_ns))
+    /// When a call that starts now must end.
+    pub(super) fn deadline(&self, direction: Direction) -> Option<u64> {
+        let timeout_ns = match direction {
+            Direction::Receive => self.receive_timeout_ns,
+            Direction::Send => self.send_timeout_ns,
+        };
+        Some(time::now_ns().saturating_add(timeout_ns?))
     }
 }
 

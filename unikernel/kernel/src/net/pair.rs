@@ -6,8 +6,8 @@ use alloc::sync::{Arc, Weak};
 
 use spin::Once;
 
-use super::socket::{MessageFlags, Received, Shutdown, Socket, Wait};
-use crate::file::Readiness;
+use super::socket::{Direction, MessageFlags, Received, Shutdown, Socket};
+use crate::file::{Readiness, WaitMode};
 use crate::mem::user::UserSlice;
 use crate::sync::SpinLock;
 use crate::syscall::{Errno, SysResult};
@@ -60,18 +60,18 @@ impl Pair {
         socket: &Socket,
         into: &[UserSlice],
         flags: MessageFlags,
-        wait: Wait,
+        mode: WaitMode,
     ) -> Result<Received, Errno> {
         let is_peek = flags.contains(MessageFlags::PEEK);
-        let len = socket.block_on(wait, || self.incoming.lock().take(into, is_peek))?;
+        let len = socket.block_on(mode, Direction::Receive, || self.incoming.lock().take(into, is_peek))?;
         if len > 0 && !is_peek {
             self.notify_peer();
         }
         Ok(Received { len, full_len: len, from: None })
     }
 
-    pub(super) fn send(&self, socket: &Socket, from: &[UserSlice], wait: Wait) -> SysResult {
-        let len = socket.block_on(wait, || self.outgoing.lock().put(from))?;
+    pub(super) fn send(&self, socket: &Socket, from: &[UserSlice], mode: WaitMode) -> SysResult {
+        let len = socket.block_on(mode, Direction::Send, || self.outgoing.lock().put(from))?;
         self.notify_peer();
         Ok(len)
     }

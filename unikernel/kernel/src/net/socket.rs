@@ -22,7 +22,6 @@ use super::pair::Pair;
 use super::stream::Stream;
 use crate::file::{File, Metadata, PollSource, Readiness, WaitMode, broken_pipe};
 use crate::mem::user::{UserPtr, UserSlice};
-use crate::platform::time;
 use crate::sync::SpinLock;
 use crate::syscall::{Errno, SysResult};
 
@@ -65,6 +64,15 @@ pub struct Received {
     pub full_len: usize,
     /// Who sent them; connected streams do not say.
     pub from: Option<SocketAddr>,
+}
+
+/// Which of a socket's two time-outs counts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Direction {
+    /// Receiving and accepting.
+    Receive,
+    /// Sending and connecting.
+    Send,
 }
 
 /// Which direction a shutdown ends.
@@ -209,11 +217,10 @@ impl Socket {
         flags: MessageFlags,
         mode: WaitMode,
     ) -> Result<Received, Errno> {
-        let deadline_ns = self.deadline(|options| options.receive_timeout_ns);
         match &self.kind {
-            Kind::Stream(stream) => stream.receive(self, into, flags, (mode, deadline_ns)),
-            Kind::Datagram(datagram) => datagram.receive(self, into, flags, (mode, deadline_ns)),
-            Kind::Pair(pair) => pair.receive(self, into, flags, (mode, deadline_ns)),
+            Kind::Stream(stream) => stream.receive(self, into, flags, mode),
+            Kind::Datagram(datagram) => datagram.receive(self, into, flags, mode),
+            Kind::Pair(pair) => pair.receive(self, into, flags, mode),
         }
     }
 
@@ -225,11 +232,10 @@ impl Socket {
         flags: MessageFlags,
         mode: WaitMode,
     ) -> SysResult {
-        let deadline_ns = self.deadline(|options| options.send_timeout_ns);
         let result = match &self.kind {
-            Kind::Stream(stream) => stream.send(self, from, (mode, deadline_ns)),
-            Kind::Datagram(datagram) => datagram.send(self, from, to, (mode, deadline_ns)),
-            Kind::Pair(pair) => pair.send(self, from, (mode, deadline_ns)),
+            Kind::Stream(stream) => stream.send(self, from, mode),
+            Kind::Datagram(datagram) => datagram.send(self, from, to, mode),
+            Kind::Pair(pair) => pair.send(self, from, mode),
         };
         match result {
             Err(Errno::EPIPE) if !flags.contains(MessageFlags::NO_SIGNAL) => Err(broken_pipe()),
@@ -237,17 +243,14 @@ impl Socket {
         }
     }
 
-    fn deadline(&self, timeout: impl FnOnce(&SocketOptions) -> Option<u64>) -> Option<u64> {
-        let timeout_ns = timeout(&self.options.lock())?;
-        Some(time::now_ns().saturating_add(timeout_ns))
-    }
-
-    /// Runs `attempt` until it answers something else than `EAGAIN`, as the wait allows. Before
-    /// it sleeps, what was written leaves and what has come in meanwhile is looked at.
+    /// Runs `attempt` until it answers something else than `EAGAIN`, if `mode` allows sleeping
+    /// and for as long as the socket's time-out for the direction says. Before it sleeps, what was
+    /// written leaves and what has come in meanwhile is looked at.
     #[inline]
     pub(super) fn block_on<T>(
         &self,
-        (mode, deadline_ns): Wait,
+        mode: WaitMode,
+        direction: Direction,
         mut attempt: impl FnMut() -> Result<T, Errno>,
     ) -> Result<T, Errno> {
         let first = attempt();
@@ -256,12 +259,10 @@ impl Socket {
         }
         super::flush();
         super::poll();
+        let deadline_ns = self.options.lock().deadline(direction);
         self.source.block_on(mode, deadline_ns, attempt)
     }
 }
-
-/// Whether to sleep and until when.
-pub(super) type Wait = (WaitMode, Option<u64>);
 
 impl File for Socket {
     #[inline]

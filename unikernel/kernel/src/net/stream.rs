@@ -10,7 +10,7 @@ use unikernel_net::{BindOptions, ListenerId, Stack, TcpId};
 use super::address::Family;
 use super::options::{Linger, SocketOptions};
 use super::routes::to_file;
-use super::socket::{Kind, MessageFlags, Received, Shutdown, Socket, Wait};
+use super::socket::{Direction, Kind, MessageFlags, Received, Shutdown, Socket};
 use super::transfer::{peek, put, take};
 use crate::file::{Readiness, WaitMode};
 use crate::mem::user::UserSlice;
@@ -106,8 +106,7 @@ impl Stream {
     pub(super) fn accept(&self, socket: &Socket, mode: WaitMode) -> Result<(Arc<Socket>, SocketAddr), Errno> {
         let Role::Listener(id) = *self.role.lock() else { return Err(Errno::EINVAL) };
         let options = *socket.options.lock();
-        let wait = (mode, options.deadline_for_receiving());
-        socket.block_on(wait, || {
+        socket.block_on(mode, Direction::Receive, || {
             let mut net = super::lock();
             let flow = net.stack.tcp_accept(id)?;
             let accepted =
@@ -124,8 +123,7 @@ impl Stream {
         if mode == WaitMode::NonBlocking && !is_new {
             return Err(Errno::EALREADY);
         }
-        let wait = (mode, socket.options.lock().deadline_for_sending());
-        match socket.block_on(wait, || self.connect_outcome()) {
+        match socket.block_on(mode, Direction::Send, || self.connect_outcome()) {
             Err(Errno::EAGAIN) => Err(Errno::EINPROGRESS),
             outcome => outcome,
         }
@@ -246,12 +244,12 @@ impl Stream {
         socket: &Socket,
         into: &[UserSlice],
         flags: MessageFlags,
-        wait: Wait,
+        mode: WaitMode,
     ) -> Result<Received, Errno> {
         let id = self.flow().ok_or(Errno::ENOTCONN)?;
         let wanted: usize = into.iter().map(UserSlice::len).sum();
         let mut done = 0;
-        let outcome = socket.block_on(wait, || {
+        let outcome = socket.block_on(mode, Direction::Receive, || {
             let count = match flags.contains(MessageFlags::PEEK) {
                 false => take(&mut super::lock().stack, id, into, done)?,
                 true => peek(&mut super::lock().stack, id, into)?,
@@ -267,11 +265,11 @@ impl Stream {
     }
 
     #[inline]
-    pub(super) fn send(&self, socket: &Socket, from: &[UserSlice], wait: Wait) -> SysResult {
+    pub(super) fn send(&self, socket: &Socket, from: &[UserSlice], mode: WaitMode) -> SysResult {
         let id = self.flow().ok_or(Errno::EPIPE)?;
         let wanted: usize = from.iter().map(UserSlice::len).sum();
         let mut done = 0;
-        let outcome = socket.block_on(wait, || {
+        let outcome = socket.block_on(mode, Direction::Send, || {
             done += put(&mut super::lock().stack, id, from, done)?;
             if done < wanted { Err(Errno::EAGAIN) } else { Ok(()) }
         });

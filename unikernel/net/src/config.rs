@@ -41,7 +41,7 @@ pub struct Config {
     pub tcp_tx_buffer: usize,
     /// Connections at most, half-open and lingering ones included.
     pub max_flows: usize,
-    /// Half-open connections at most.
+    /// Half-open connections at most; the oldest goes first.
     pub max_half_open: usize,
     /// The largest backlog a listener may ask for (Linux: `somaxconn`).
     pub max_backlog: usize,

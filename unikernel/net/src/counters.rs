@@ -43,10 +43,12 @@ counters! {
     no_listener,
     /// Dropped: a connection attempt for a full accept queue.
     backlog_full,
-    /// Dropped: the bound on connections or half-open connections is reached.
+    /// Dropped: the bound on connections is reached, or memory is short.
     no_memory,
     /// Half-open connections given up.
     half_open_timeouts,
+    /// Half-open connections given up for a newer one.
+    half_open_evicted,
     /// Datagrams for a port nobody has bound.
     udp_no_port,
     /// Dropped: a datagram for a full receive queue.

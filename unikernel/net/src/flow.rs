@@ -93,6 +93,7 @@ pub(crate) struct Flow {
 }
 
 /// What a new flow starts with.
+#[derive(Clone, Copy)]
 pub(crate) struct Origin {
     pub(crate) local: SocketAddr,
     pub(crate) remote: SocketAddr,
@@ -169,6 +170,11 @@ impl Flow {
     #[inline]
     pub(crate) fn is_app(&self) -> bool {
         self.owner == Owner::App
+    }
+
+    /// True while the handshake of a connection to a listener is under way.
+    pub(crate) fn is_half_open(&self) -> bool {
+        matches!(self.owner, Owner::HalfOpen(_))
     }
 
     /// True once the socket has nothing more to say to anybody.

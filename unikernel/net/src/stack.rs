@@ -107,6 +107,8 @@ pub struct Stack {
     pub(crate) flows: FlowTable,
     pub(crate) listeners: Listeners,
     pub(crate) half_open: usize,
+    /// Half-open flows, oldest first; those that are not half-open any more are still in it.
+    pub(crate) handshakes: VecDeque<TcpId>,
     pub(crate) time_wait: TimeWait,
     pub(crate) udp: UdpTable,
     /// UDP sockets that found the outbox full.
@@ -163,6 +165,7 @@ impl Stack {
             flows: FlowTable::new(&config),
             listeners: Listeners::new(config.max_backlog),
             half_open: 0,
+            handshakes: VecDeque::new(),
             time_wait: TimeWait::new(config.time_wait_slots, config.time_wait),
             udp: UdpTable::new(),
             udp_blocked: Vec::new(),

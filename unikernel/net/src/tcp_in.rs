@@ -182,7 +182,7 @@ impl Stack {
             return self.counters.backlog_full += 1;
         }
         if self.half_open >= self.config.max_half_open {
-            return self.counters.no_memory += 1;
+            self.give_up_oldest_handshake();
         }
         let path = match link {
             Link::Loopback => Path::Loopback,
@@ -190,8 +190,13 @@ impl Stack {
         };
         let owner = Owner::HalfOpen(listener);
         let origin = Origin { local: segment.local, remote: segment.remote, owner, path };
-        let Some(id) = self.flows.insert(&self.seed, origin) else { return self.counters.no_memory += 1 };
+        let inserted = self.flows.insert(&self.seed, origin).or_else(|| {
+            self.give_up_oldest_handshake();
+            self.flows.insert(&self.seed, origin)
+        });
+        let Some(id) = inserted else { return self.counters.no_memory += 1 };
         self.half_open += 1;
+        self.note_handshake(id);
         let is_loopback = link == Link::Loopback;
         let Some(flow) = self.flows.get_mut(id) else { return };
         flow.mss = segment.mss().min(self.ip_mtu - HEADERS);
@@ -205,6 +210,26 @@ impl Stack {
             self.counters.malformed += 1;
             self.drop_flow(id);
         }
+    }
+
+    /// Makes room for a new connection at the expense of the half-open one that has waited longest:
+    /// under a flood of forged SYNs, which are never completed, real ones still get through if
+    /// their round trip is shorter than the flood takes to fill the table.
+    fn give_up_oldest_handshake(&mut self) {
+        while let Some(id) = self.handshakes.pop_front() {
+            if self.flows.get(id).is_some_and(Flow::is_half_open) {
+                self.counters.half_open_evicted += 1;
+                return self.drop_flow(id);
+            }
+        }
+    }
+
+    fn note_handshake(&mut self, id: TcpId) {
+        if self.handshakes.len() > 2 * self.config.max_half_open {
+            let flows = &self.flows;
+            self.handshakes.retain(|id| flows.get(*id).is_some_and(Flow::is_half_open));
+        }
+        self.handshakes.push_back(id);
     }
 
     /// Removes a flow at once, without a word to the peer.

@@ -12,7 +12,7 @@ use crate::sys;
 /// # Safety
 ///
 /// `vector` must be the argument vector that the program was started with, `count` long.
-pub unsafe fn run(count: i32, vector: *const *const c_char, main: fn() -> i32) -> ! {
+pub unsafe fn run(count: i32, vector: *const *const c_char, main: extern "C" fn() -> i32) -> ! {
     env::set(count.max(0) as usize, vector);
     crate::logger::init();
     sys::exit(main())
@@ -95,15 +95,14 @@ macro_rules! entry {
         #[link(name = "c")]
         unsafe extern "C" {}
 
-        /// The start code passes its own `main`, which is not used: the program's is known here.
+        /// The start code passes the `main` below.
         // SAFETY: no other function has this name, since no C library is linked in.
         #[unsafe(no_mangle)]
         extern "C" fn __libc_start_main(
-            _main: usize,
+            main: extern "C" fn() -> i32,
             count: i32,
             vector: *const *const core::ffi::c_char,
         ) -> ! {
-            let main: fn() -> i32 = $main;
             // SAFETY: the start code passes what the kernel left on the stack.
             unsafe { $crate::start::run(count, vector, main) }
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use lexopt::prelude::*;
+use serde::Serialize;
 
 use crate::machine::{Accelerator, Kind};
 use crate::project::nearest;
@@ -120,13 +121,37 @@ pub(crate) struct TestOptions {
 }
 
 /// What to measure.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub(crate) struct BenchOptions {
     pub(crate) apps: Vec<String>,
     pub(crate) connections: Vec<u32>,
     pub(crate) rounds: usize,
     pub(crate) seconds: u64,
     pub(crate) skip: Vec<String>,
+}
+
+impl Default for BenchOptions {
+    /// All that the marks ask for.
+    fn default() -> Self {
+        Self {
+            apps: ["http", "http-mio", "http-axum"].map(str::to_owned).to_vec(),
+            connections: vec![1, 16, 64, 256],
+            rounds: 3,
+            seconds: 3,
+            skip: Vec::new(),
+        }
+    }
+}
+
+impl BenchOptions {
+    /// True if nothing that the marks ask for is left out.
+    pub(crate) fn is_complete(&self) -> bool {
+        let all = Self::default();
+        self.skip.is_empty()
+            && self.rounds >= all.rounds
+            && all.apps.iter().all(|app| self.apps.contains(app))
+            && all.connections.iter().all(|connections| self.connections.contains(connections))
+    }
 }
 
 /// Reads the process's arguments.
@@ -251,13 +276,7 @@ fn parse_test(parser: &mut lexopt::Parser) -> Result<TestOptions> {
 
 fn parse_bench(parser: &mut lexopt::Parser) -> Result<BenchOptions> {
     let list = |text: String| text.split(',').map(str::to_owned).collect::<Vec<_>>();
-    let mut options = BenchOptions {
-        apps: list("http,http-mio,http-axum".into()),
-        connections: vec![1, 16, 64, 256],
-        rounds: 3,
-        seconds: 3,
-        skip: Vec::new(),
-    };
+    let mut options = BenchOptions::default();
     while let Some(argument) = parser.next()? {
         match argument {
             Long("apps") => options.apps = list(parser.value()?.string()?),

@@ -72,6 +72,18 @@ pub(crate) fn get(address: SocketAddr, path: &str) -> Result<Response> {
     Client::connect(address)?.get(path)
 }
 
+/// A figure from the kernel's metrics, which `http` serves (`/metrics`, Prometheus text).
+pub(crate) fn metric(address: SocketAddr, name: &str) -> Result<i64> {
+    let metrics = get(address, "/metrics")?.body;
+    let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
+    value.with_context(|| format!("/metrics does not tell {name}"))
+}
+
+/// The guest's own word on its free memory, in bytes.
+pub(crate) fn free_memory(address: SocketAddr) -> Result<i64> {
+    metric(address, "unikernel_memory_free_bytes")
+}
+
 /// True if the address answers `GET /` with success right now.
 pub(crate) fn answers(address: SocketAddr) -> bool {
     /// Short, since a segment that came before the guest was ready is lost, and only the next attempt

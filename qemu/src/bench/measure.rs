@@ -7,21 +7,22 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 
+use super::host::Usage;
+use super::linux;
 use super::network::{TAP, guest_address};
-use super::{linux, wrk};
+use super::wrk::{self, Errors, P50, P99, PERCENTILES};
 use crate::machine::{Kind, Machine, Net};
-use crate::run::initrd_file;
+use crate::run::app_files;
 use crate::vm::{Console, Vm};
 use crate::{http, project};
 
-/// Clock ticks a second in `/proc/PID/stat` (USER_HZ).
-const TICKS_PER_SECOND: f64 = 100.0;
 const BOOT_TIME_OUT: Duration = Duration::from_secs(60);
-/// Memory sizes to try, in MiB.
-const MEMORY_STEPS: [u64; 18] = [4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 48, 64, 80, 96, 128];
+/// Memory for everything but the search for the least.
+pub(super) const USUAL_MEMORY_MIB: u64 = 256;
 
 /// Which system serves.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum System {
     /// Our image.
     Unikernel,
@@ -43,31 +44,49 @@ impl fmt::Display for System {
 pub(crate) struct Load {
     pub(crate) requests_per_second: f64,
     /// At [`wrk::PERCENTILES`].
-    pub(crate) latency_us: [u64; 5],
-    pub(crate) errors: u64,
+    pub(crate) latency_us: [u64; PERCENTILES.len()],
+    pub(crate) errors: Errors,
     /// Host processor time for a request: all of QEMU's.
     pub(crate) host_us_per_request: f64,
+    /// Share of a host core that other programs took meanwhile.
+    pub(crate) strangers: f64,
 }
 
 impl Load {
-    /// Latency at 99 %.
-    pub(crate) fn p99_us(&self) -> u64 {
-        self.latency_us[3]
+    /// Latency at 50 %.
+    pub(crate) fn p50_us(&self) -> u64 {
+        self.latency_us[P50]
     }
 
-    /// The round with the median throughput; errors are summed, since none may hide.
-    pub(crate) fn median(mut rounds: Vec<Self>) -> Self {
-        let errors = rounds.iter().map(|round| round.errors).sum();
-        rounds.sort_by(|a, b| a.requests_per_second.total_cmp(&b.requests_per_second));
-        let middle = rounds.swap_remove(rounds.len() / 2);
-        Self { errors, ..middle }
+    /// Latency at 99 %.
+    pub(crate) fn p99_us(&self) -> u64 {
+        self.latency_us[P99]
+    }
+
+    /// The median of each figure over the rounds; errors are summed, since none may hide. `None`
+    /// without a round.
+    pub(crate) fn median(rounds: &[Self]) -> Option<Self> {
+        let errors = rounds.iter().fold(Errors::default(), |sum, round| sum.plus(round.errors));
+        let of = |figure: &dyn Fn(&Self) -> f64| median(rounds.iter().map(figure).collect());
+        let mut latency_us = [0; PERCENTILES.len()];
+        for (index, latency) in latency_us.iter_mut().enumerate() {
+            *latency = of(&|round| round.latency_us[index] as f64)? as u64;
+        }
+        Some(Self {
+            requests_per_second: of(&|round| round.requests_per_second)?,
+            latency_us,
+            errors,
+            host_us_per_request: of(&|round| round.host_us_per_request)?,
+            strangers: of(&|round| round.strangers)?,
+        })
     }
 }
 
-/// The median of some numbers.
-pub(crate) fn median(mut values: Vec<f64>) -> f64 {
+/// The median of some numbers (the mean of the middle two of an even count).
+pub(crate) fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
+    let upper = *values.get(values.len() / 2)?;
+    Some(if values.len() % 2 == 1 { upper } else { (values[values.len() / 2 - 1] + upper) / 2.0 })
 }
 
 /// A booted guest that answers.
@@ -91,12 +110,7 @@ impl Guest {
     ) -> Result<Self> {
         let mut machine = match system {
             System::Unikernel => our_machine(app, kind)?,
-            System::Linux => {
-                let mut machine = Machine::new(kind, &linux::kernel()?);
-                machine.initrd = Some(linux::initramfs(app)?);
-                machine.append = linux::command_line();
-                machine
-            }
+            System::Linux => linux_machine(app, kind)?,
         };
         machine.memory_mib = memory_mib;
         machine.net = Net::Tap(TAP.into());
@@ -109,64 +123,72 @@ impl Guest {
 
     /// Loads the guest and counts.
     pub(super) fn load(&self, connections: u32, seconds: u64) -> Result<Load> {
-        let before = self.host_seconds()?;
+        let (before, started) = (Usage::now(self.vm.pid())?, Instant::now());
         let report = wrk::run(guest_address(), connections, seconds)?;
-        let spent = self.host_seconds()? - before;
+        let (after, elapsed) = (Usage::now(self.vm.pid())?, started.elapsed());
         ensure!(report.requests > 0, "no request was answered; console:\n{}", self.vm.console());
         Ok(Load {
             requests_per_second: report.requests as f64 * 1e6 / report.duration_us as f64,
             latency_us: report.latency_us,
             errors: report.errors,
-            host_us_per_request: spent * 1e6 / report.requests as f64,
+            host_us_per_request: (after.guest - before.guest) * 1e6 / report.requests as f64,
+            strangers: after.strangers_since(&before) / elapsed.as_secs_f64(),
         })
-    }
-
-    /// Processor time that QEMU has used (proc(5), `/proc/PID/stat`).
-    fn host_seconds(&self) -> Result<f64> {
-        let stat =
-            std::fs::read_to_string(format!("/proc/{}/stat", self.vm.pid())).context("QEMU is gone")?;
-        let fields = stat.rsplit(')').next().unwrap_or_default();
-        let ticks: f64 = fields
-            .split_ascii_whitespace()
-            .skip(11)
-            .take(2)
-            .filter_map(|field| field.parse::<f64>().ok())
-            .sum();
-        Ok(ticks / TICKS_PER_SECOND)
     }
 }
 
 fn our_machine(app: &str, kind: Kind) -> Result<Machine> {
     let mut machine = Machine::new(kind, &project::image(app));
     machine.append = "ip=10.0.2.15/24 log=warn".into();
-    let files = project::root().join("apps").join(app).join("initrd");
-    if files.is_dir() {
-        machine.initrd = Some(initrd_file(&files, app)?);
-    }
+    machine.initrd = app_files(app, app)?;
+    Ok(machine)
+}
+
+fn linux_machine(app: &str, kind: Kind) -> Result<Machine> {
+    let mut machine = Machine::new(kind, &linux::kernel()?);
+    machine.initrd = Some(linux::initramfs(app)?);
+    machine.append = linux::command_line();
     Ok(machine)
 }
 
 /// The least memory, in MiB, with which a guest boots and serves 256 connections without an error.
 pub(super) fn smallest_memory(system: System) -> Result<u64> {
-    let patience = Duration::from_secs(if system == System::Linux { 15 } else { 4 });
-    for memory_mib in MEMORY_STEPS {
-        let attempt = || -> Result<bool> {
-            let guest = Guest::boot_within(system, "http", Kind::Q35, memory_mib, patience)?;
-            Ok(guest.load(256, 1)?.errors == 0)
-        };
-        if attempt().unwrap_or(false) {
-            return Ok(memory_mib);
-        }
-    }
-    anyhow::bail!("{system} did not even run in {} MiB", MEMORY_STEPS[MEMORY_STEPS.len() - 1])
+    let (most, patience) = match system {
+        System::Unikernel => (64, Duration::from_secs(4)),
+        System::Linux => (192, Duration::from_secs(15)),
+    };
+    let serves = |memory_mib: u64| -> Result<()> {
+        let guest = Guest::boot_within(system, "http", Kind::Q35, memory_mib, patience)?;
+        let errors = guest.load(256, 1)?.errors;
+        ensure!(errors.total() == 0, "{errors:?} with {memory_mib} MiB");
+        Ok(())
+    };
+    serves(most).context("not even the most memory sufficed")?;
+    Ok(smallest(1, most, |memory_mib| serves(memory_mib).is_ok()))
 }
 
-/// 1,000 connections opened at once; answers requests served and socket errors.
-pub(super) fn burst() -> Result<(u64, u64)> {
-    let guest = Guest::boot(System::Unikernel, "http", Kind::Q35, 256)?;
+/// The smallest number for which `suffices` is true; it is for `enough` and all between.
+fn smallest(mut least: u64, mut enough: u64, suffices: impl Fn(u64) -> bool) -> u64 {
+    while least < enough {
+        let middle = least.midpoint(enough);
+        if suffices(middle) { enough = middle } else { least = middle + 1 }
+    }
+    enough
+}
+
+/// 1,000 connections opened at once.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Burst {
+    pub(crate) app: String,
+    pub(crate) requests: u64,
+    pub(crate) errors: Errors,
+}
+
+/// Opens 1,000 connections at once and has requests on all of them.
+pub(super) fn burst(app: &str) -> Result<Burst> {
+    let _guest = Guest::boot(System::Unikernel, app, Kind::Q35, USUAL_MEMORY_MIB)?;
     let report = wrk::run(guest_address(), 1000, 3)?;
-    drop(guest);
-    Ok((report.requests, report.errors))
+    Ok(Burst { app: app.to_owned(), requests: report.requests, errors: report.errors })
 }
 
 /// Connections one after another.
@@ -184,34 +206,46 @@ pub(super) fn sequential() -> Result<Sequential> {
     const CONNECTIONS: usize = 20_000;
     const WARM_UP: usize = 2_000;
     let _guest = Guest::boot(System::Unikernel, "http", Kind::Q35, 64)?;
-    let run = |count: usize| {
-        (0..count)
-            .filter(|_| !http::get(guest_address(), "/").is_ok_and(|answer| answer.status == 200))
-            .count()
+    let failures_in = |count: usize| {
+        let is_served = || http::get(guest_address(), "/").is_ok_and(|answer| answer.status == 200);
+        (0..count).filter(|_| !is_served()).count()
     };
-    let early_failures = run(WARM_UP);
-    let free_before = free_memory()?;
+    let early_failures = failures_in(WARM_UP);
+    let free_before = http::free_memory(guest_address())?;
     let started = Instant::now();
-    let failures = early_failures + run(CONNECTIONS);
+    let failures = early_failures + failures_in(CONNECTIONS);
     let per_second = CONNECTIONS as f64 / started.elapsed().as_secs_f64();
-    let memory_change = free_memory()? - free_before;
+    let memory_change = http::free_memory(guest_address())? - free_before;
     Ok(Sequential { connections: CONNECTIONS, failures, per_second, memory_change })
-}
-
-/// The guest's own word on its free memory.
-fn free_memory() -> Result<i64> {
-    let metrics = http::get(guest_address(), "/metrics")?.body;
-    let line = metrics.lines().find_map(|line| line.strip_prefix("unikernel_memory_free_bytes "));
-    line.and_then(|value| value.parse().ok()).context("/metrics does not tell the free memory")
 }
 
 /// Percent of a host core that a guest takes while nobody talks to it.
 pub(super) fn idle_percent(system: System) -> Result<f64> {
-    const SETTLE: Duration = Duration::from_secs(2);
-    const WATCH: Duration = Duration::from_secs(5);
-    let guest = Guest::boot(system, "http", Kind::Q35, 256)?;
+    const SETTLE: Duration = Duration::from_secs(3);
+    const WATCH: Duration = Duration::from_secs(10);
+    let guest = Guest::boot(system, "http", Kind::Q35, USUAL_MEMORY_MIB)?;
     thread::sleep(SETTLE);
-    let before = guest.host_seconds()?;
+    let before = Usage::now(guest.vm.pid())?;
     thread::sleep(WATCH);
-    Ok((guest.host_seconds()? - before) / WATCH.as_secs_f64() * 100.0)
+    let after = Usage::now(guest.vm.pid())?;
+    Ok((after.guest - before.guest) / WATCH.as_secs_f64() * 100.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn median_is_the_middle() {
+        assert_eq!(median(vec![3.0, 1.0, 2.0]), Some(2.0));
+        assert_eq!(median(vec![4.0, 1.0, 2.0, 3.0]), Some(2.5));
+        assert_eq!(median(Vec::new()), None);
+    }
+
+    #[test]
+    fn smallest_finds_the_edge() {
+        for edge in 1..=64 {
+            assert_eq!(smallest(1, 64, |tried| tried >= edge), edge);
+        }
+    }
 }

@@ -2,10 +2,13 @@
 //! turn, several rounds; the result is a ratio.
 //!
 //! - [`network`]: a namespace with a tap device, in which everything runs;
-//! - [`linux`]: the Linux guest; [`wrk`]: the load; [`measure`]: one guest, measured;
-//! - [`report`]: tables, marks and JSON; [`svg`]: pictures.
+//! - [`linux`]: the Linux guest; [`wrk`]: the load; [`host`]: processor time;
+//! - [`measure`]: one guest, measured;
+//! - [`marks`]: what is to be reached; [`report`]: tables and JSON; [`svg`]: pictures.
 
+mod host;
 mod linux;
+mod marks;
 mod measure;
 mod network;
 mod report;
@@ -18,21 +21,51 @@ use serde::Serialize;
 use crate::cli::BenchOptions;
 use crate::machine::Kind;
 use crate::project;
-use measure::{Guest, Load, System};
+use measure::{Burst, Guest, Load, Sequential, System, USUAL_MEMORY_MIB};
 
 /// All that one run of the benchmark found.
 #[derive(Serialize)]
 pub(crate) struct Results {
+    /// What was asked for, for the reader of the JSON.
+    pub(crate) options: BenchOptions,
+    /// Words on the Linux guest's command line.
+    pub(crate) linux_command_line: String,
     /// Each app, each number of connections, both systems.
     pub(crate) loads: Vec<LoadResult>,
     pub(crate) boots: Vec<BootResult>,
-    /// Smallest memory to boot and serve 256 connections, in MiB, by system.
-    pub(crate) memory: Vec<(System, u64)>,
-    /// A burst of 1,000 connections at once: requests served and socket errors.
-    pub(crate) burst: Option<(u64, u64)>,
-    pub(crate) sequential: Option<measure::Sequential>,
+    /// Smallest memory to boot and serve 256 connections, in MiB.
+    pub(crate) memory_mib: Pair<u64>,
+    pub(crate) bursts: Vec<Burst>,
+    pub(crate) sequential: Option<Sequential>,
     /// Percent of a host core that an idle guest takes.
-    pub(crate) idle_percent: Vec<(System, f64)>,
+    pub(crate) idle_percent: Pair<f64>,
+    /// Measurements that failed, and why: none of them may be taken for a success.
+    pub(crate) failures: Vec<String>,
+}
+
+/// A figure of both systems, where it could be measured.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Pair<T> {
+    pub(crate) ours: Option<T>,
+    pub(crate) linux: Option<T>,
+}
+
+impl<T> Default for Pair<T> {
+    fn default() -> Self {
+        Self { ours: None, linux: None }
+    }
+}
+
+impl<T> Pair<T> {
+    /// Asks for the figure of each system, ours first.
+    fn of(mut figure: impl FnMut(System) -> Option<T>) -> Self {
+        Self { ours: figure(System::Unikernel), linux: figure(System::Linux) }
+    }
+
+    /// Both figures, if both were measured.
+    pub(crate) fn both(&self) -> Option<(&T, &T)> {
+        self.ours.as_ref().zip(self.linux.as_ref())
+    }
 }
 
 /// Medians over the rounds.
@@ -40,20 +73,17 @@ pub(crate) struct Results {
 pub(crate) struct LoadResult {
     pub(crate) app: String,
     pub(crate) connections: u32,
-    pub(crate) ours: Load,
-    pub(crate) linux: Load,
+    #[serde(flatten)]
+    pub(crate) load: Pair<Load>,
 }
 
-/// Time from the start of QEMU to the first response.
+/// Milliseconds from the start of QEMU to the first response.
 #[derive(Serialize)]
 pub(crate) struct BootResult {
     pub(crate) machine: String,
-    pub(crate) ours_ms: f64,
-    pub(crate) linux_ms: f64,
+    #[serde(flatten)]
+    pub(crate) ms: Pair<f64>,
 }
-
-/// The two systems, in the order in which they take turns.
-const SYSTEMS: [System; 2] = [System::Unikernel, System::Linux];
 
 /// Runs the benchmark; answers the process's exit code.
 pub(crate) fn run(options: &BenchOptions) -> Result<u8> {
@@ -65,72 +95,117 @@ pub(crate) fn run(options: &BenchOptions) -> Result<u8> {
         network::enter()?;
     }
     network::set_up()?;
-    let is_wanted = |name: &str| !options.skip.iter().any(|skipped| skipped == name);
-    let mut results = Results {
-        loads: loads(options)?,
-        boots: Vec::new(),
-        memory: Vec::new(),
-        burst: None,
-        sequential: None,
-        idle_percent: Vec::new(),
-    };
-    if is_wanted("boot") {
-        results.boots = boots(options.rounds)?;
-    }
-    if is_wanted("memory") {
-        for system in SYSTEMS {
-            results.memory.push((system, measure::smallest_memory(system)?));
-        }
-    }
-    if is_wanted("burst") {
-        results.burst = Some(measure::burst()?);
-    }
-    if is_wanted("sequential") {
-        results.sequential = Some(measure::sequential()?);
-    }
-    if is_wanted("idle") {
-        for system in SYSTEMS {
-            results.idle_percent.push((system, measure::idle_percent(system)?));
-        }
-    }
+    let results = Bench { options, failures: Vec::new() }.run();
     report::write(&results).context("cannot write the report")
 }
 
-fn loads(options: &BenchOptions) -> Result<Vec<LoadResult>> {
-    let mut results = Vec::new();
-    for app in &options.apps {
-        // rounds x connections, for each system.
-        let mut rounds: [Vec<Vec<Load>>; 2] = [Vec::new(), Vec::new()];
-        for round in 0..options.rounds {
-            for (system, rounds) in SYSTEMS.iter().zip(&mut rounds) {
-                eprintln!("{app}: round {} of {}, {system}", round + 1, options.rounds);
-                let guest = Guest::boot(*system, app, Kind::Q35, 256)?;
-                let run = |&connections: &u32| guest.load(connections, options.seconds);
-                rounds.push(options.connections.iter().map(run).collect::<Result<_>>()?);
-            }
-        }
-        for (index, &connections) in options.connections.iter().enumerate() {
-            let median = |rounds: &[Vec<Load>]| {
-                Load::median(rounds.iter().map(|round| round[index].clone()).collect())
-            };
-            let [ours, linux] = rounds.each_ref().map(|rounds| median(rounds));
-            results.push(LoadResult { app: app.clone(), connections, ours, linux });
-        }
-    }
-    Ok(results)
+/// The benchmark at work.
+struct Bench<'a> {
+    options: &'a BenchOptions,
+    failures: Vec<String>,
 }
 
-fn boots(rounds: usize) -> Result<Vec<BootResult>> {
-    let mut results = Vec::new();
-    for kind in [Kind::Microvm, Kind::Q35] {
-        let mut times: [Vec<f64>; 2] = [Vec::new(), Vec::new()];
-        for _ in 0..rounds.max(3) {
-            for (system, times) in SYSTEMS.iter().zip(&mut times) {
-                times.push(Guest::boot(*system, "http", kind, 256)?.boot_time.as_secs_f64() * 1000.0);
+impl Bench<'_> {
+    fn run(mut self) -> Results {
+        let loads = self.loads();
+        let boots = if self.is_wanted("boot") { self.boots() } else { Vec::new() };
+        let memory_mib = self.pair_if_wanted("memory", measure::smallest_memory);
+        let bursts = if self.is_wanted("burst") { self.bursts() } else { Vec::new() };
+        let sequential = if self.is_wanted("sequential") {
+            let outcome = measure::sequential();
+            self.noted("connections one after another", outcome)
+        } else {
+            None
+        };
+        let idle_percent = self.pair_if_wanted("idle", measure::idle_percent);
+        Results {
+            options: self.options.clone(),
+            linux_command_line: linux::command_line(),
+            loads,
+            boots,
+            memory_mib,
+            bursts,
+            sequential,
+            idle_percent,
+            failures: self.failures,
+        }
+    }
+
+    fn is_wanted(&self, name: &str) -> bool {
+        !self.options.skip.iter().any(|skipped| skipped == name)
+    }
+
+    /// The value, or a note of the failure: the rest of the benchmark goes on.
+    fn noted<T>(&mut self, what: &str, outcome: Result<T>) -> Option<T> {
+        outcome
+            .map_err(|error| {
+                eprintln!("FAILED  {what}: {error:#}");
+                self.failures.push(format!("{what}: {error:#}"));
+            })
+            .ok()
+    }
+
+    fn pair_if_wanted<T>(&mut self, name: &str, figure: impl Fn(System) -> Result<T>) -> Pair<T> {
+        if !self.is_wanted(name) {
+            return Pair::default();
+        }
+        Pair::of(|system| {
+            eprintln!("{name}, {system}");
+            self.noted(&format!("{name}, {system}"), figure(system))
+        })
+    }
+
+    fn loads(&mut self) -> Vec<LoadResult> {
+        let apps = &self.options.apps;
+        apps.iter().flat_map(|app| self.loads_of(app)).collect()
+    }
+
+    /// The loads of one app: in each round both systems boot afresh and take all numbers of connections.
+    fn loads_of(&mut self, app: &str) -> Vec<LoadResult> {
+        let options = self.options;
+        let mut samples: Vec<Pair<Vec<Load>>> =
+            options.connections.iter().map(|_| Pair::of(|_| Some(Vec::new()))).collect();
+        for round in 1..=options.rounds {
+            for system in [System::Unikernel, System::Linux] {
+                eprintln!("{app}: round {round} of {}, {system}", options.rounds);
+                let guest = Guest::boot(system, app, Kind::Q35, USUAL_MEMORY_MIB);
+                let Some(guest) = self.noted(&format!("{app} on {system}"), guest) else { continue };
+                for (&connections, samples) in options.connections.iter().zip(&mut samples) {
+                    let load = guest.load(connections, options.seconds);
+                    let what = format!("{app} on {system}, {connections} connections");
+                    let samples =
+                        if system == System::Unikernel { &mut samples.ours } else { &mut samples.linux };
+                    samples.get_or_insert_default().extend(self.noted(&what, load));
+                }
             }
         }
-        let [ours_ms, linux_ms] = times.map(measure::median);
-        results.push(BootResult { machine: kind.to_string(), ours_ms, linux_ms });
+        let medians = samples.iter().map(|samples| Pair {
+            ours: samples.ours.as_deref().and_then(Load::median),
+            linux: samples.linux.as_deref().and_then(Load::median),
+        });
+        let named = options.connections.iter().zip(medians);
+        named.map(|(&connections, load)| LoadResult { app: app.to_owned(), connections, load }).collect()
     }
-    Ok(results)
+
+    fn boots(&mut self) -> Vec<BootResult> {
+        [Kind::Microvm, Kind::Q35].into_iter().map(|kind| self.boots_on(kind)).collect()
+    }
+
+    fn boots_on(&mut self, kind: Kind) -> BootResult {
+        let (mut ours, mut linux) = (Vec::new(), Vec::new());
+        for _ in 0..self.options.rounds.max(3) {
+            for (system, times) in [(System::Unikernel, &mut ours), (System::Linux, &mut linux)] {
+                let guest = Guest::boot(system, "http", kind, USUAL_MEMORY_MIB);
+                let guest = self.noted(&format!("boot of {system} on {kind}"), guest);
+                times.extend(guest.map(|guest| guest.boot_time.as_secs_f64() * 1000.0));
+            }
+        }
+        let ms = Pair { ours: measure::median(ours), linux: measure::median(linux) };
+        BootResult { machine: kind.to_string(), ms }
+    }
+
+    fn bursts(&mut self) -> Vec<Burst> {
+        let apps = &self.options.apps;
+        apps.iter().filter_map(|app| self.noted(&format!("burst on {app}"), measure::burst(app))).collect()
+    }
 }

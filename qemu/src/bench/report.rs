@@ -1,113 +1,116 @@
-//! Tables, marks, JSON, and the page in `docs/`.
+//! Tables and JSON, the page in `docs/`, and the short table in the README.
 
 use std::fmt::Write;
 use std::fs;
+use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
-use super::measure::System;
+use super::marks::{self, Mark};
 use super::{LoadResult, Results, svg};
 use crate::project;
 
-/// A mark and whether it was reached.
-struct Mark {
-    what: String,
-    wanted: String,
-    measured: String,
-    is_reached: bool,
-}
+/// What encloses the README's table.
+const README_BEGIN: &str = "<!-- bench:begin -->\n";
+const README_END: &str = "<!-- bench:end -->";
+/// Other programs' share of a core above which the figures deserve a warning.
+const BUSY: f64 = 0.1;
 
-impl Mark {
-    fn at_least(what: String, wanted: f64, measured: f64) -> Self {
-        let is_reached = measured >= wanted;
-        Self { what, wanted: format!("≥ {wanted}×"), measured: format!("{measured:.1}×"), is_reached }
-    }
-
-    fn at_most(what: &str, wanted: f64, measured: f64, unit: &str) -> Self {
-        let is_reached = measured <= wanted;
-        let measured = format!("{measured:.1}{unit}");
-        Self { what: what.into(), wanted: format!("≤ {wanted}{unit}"), measured, is_reached }
-    }
-}
-
-/// Writes everything; answers 0 if all marks are reached, else 1.
+/// Writes everything; answers 0 if all marks are reached and nothing failed, else 1.
+///
+/// Only a complete run renews the pages that are kept; every run leaves its own in `target/bench`.
 pub(super) fn write(results: &Results) -> Result<u8> {
     let folder = project::work_dir("bench")?;
-    fs::write(folder.join("results.json"), serde_json::to_string_pretty(results)?)?;
-    let marks = marks(results);
+    let marks = marks::all(results);
     let page = page(results, &marks);
     println!("{page}");
-    let docs = project::root().join("docs");
-    fs::write(docs.join("performance.md"), &page)?;
-    if !results.loads.is_empty() {
-        fs::write(docs.join("performance.svg"), svg::draw(&results.loads))?;
+    let json = serde_json::to_string_pretty(results)?;
+    fs::write(folder.join("results.json"), json)?;
+    write_page(&folder, &page, results)?;
+    println!("written: performance.md, performance.svg and results.json in {}", folder.display());
+    if results.options.is_complete() {
+        write_page(&project::root().join("docs"), &page, results)?;
+        renew_readme(&project::root().join("README.md"), results)?;
+        println!("renewed: docs/performance.md, docs/performance.svg, README.md");
+    } else {
+        println!("docs/ is as it was: parts were left out");
     }
-    println!("written: docs/performance.md, docs/performance.svg, {}", folder.join("results.json").display());
-    Ok(u8::from(marks.iter().any(|mark| !mark.is_reached)))
+    let reached = marks.iter().filter(|mark| mark.is_reached).count();
+    println!("{reached} of {} marks reached, {} measurements failed", marks.len(), results.failures.len());
+    Ok(u8::from(reached < marks.len() || !results.failures.is_empty()))
 }
 
-fn ratio(result: &LoadResult) -> f64 {
-    result.ours.requests_per_second / result.linux.requests_per_second
+fn write_page(folder: &Path, page: &str, results: &Results) -> Result<()> {
+    fs::write(folder.join("performance.md"), page)?;
+    fs::write(folder.join("performance.svg"), svg::draw(&results.loads))?;
+    Ok(())
 }
 
-fn marks(results: &Results) -> Vec<Mark> {
-    let mut marks = Vec::new();
-    for result in &results.loads {
-        let wanted = if result.app == "http-axum" || result.connections == 1 { 2.0 } else { 4.0 };
-        let what = format!("{}, {} connections: requests/s against Linux", result.app, result.connections);
-        marks.push(Mark::at_least(what, wanted, ratio(result)));
-        if result.connections >= 64 {
-            let measured = result.linux.p99_us() as f64 / result.ours.p99_us().max(1) as f64;
-            let what =
-                format!("{}, {} connections: Linux's p99 against ours", result.app, result.connections);
-            marks.push(Mark::at_least(what, 3.0, measured));
+fn renew_readme(path: &Path, results: &Results) -> Result<()> {
+    let text = fs::read_to_string(path)?;
+    let begin = text.find(README_BEGIN).context("README.md has no place for the table")? + README_BEGIN.len();
+    let end = begin + text[begin..].find(README_END).context("the README's table has no end")?;
+    fs::write(path, format!("{}{}{}", &text[..begin], short_table(results), &text[end..]))?;
+    Ok(())
+}
+
+/// The README's table: throughput of both, at each number of connections.
+fn short_table(results: &Results) -> String {
+    let mut table = String::from(
+        "Requests per second, ours / the same ELF as only process of a Linux guest (QEMU TCG, one vCPU, one run of `make bench`):\n\n| app |",
+    );
+    for connections in &results.options.connections {
+        let _ = write!(table, " {connections} conn. |");
+    }
+    let _ = write!(table, "\n|---|{}", "---|".repeat(results.options.connections.len()));
+    for app in &results.options.apps {
+        let _ = write!(table, "\n| `{app}` |");
+        for result in results.loads.iter().filter(|result| result.app == *app) {
+            match result.load.both() {
+                Some((ours, linux)) => {
+                    let (ours, linux) = (ours.requests_per_second, linux.requests_per_second);
+                    let _ = write!(table, " {ours:.0} / {linux:.0} = **{:.1}×** |", ours / linux);
+                }
+                None => table.push_str(" – |"),
+            }
         }
-        let errors = result.ours.errors as f64;
-        marks.push(Mark::at_most(
-            &format!("{}, {} connections: errors", result.app, result.connections),
-            0.0,
-            errors,
-            "",
-        ));
     }
+    table.push_str("\n\n");
     for boot in &results.boots {
-        let wanted = if boot.machine == "microvm" { 20.0 } else { 12.0 };
-        let what = format!("boot to first response, {}: Linux's time against ours", boot.machine);
-        marks.push(Mark::at_least(what, wanted, boot.linux_ms / boot.ours_ms));
+        if let Some((ours, linux)) = boot.ms.both() {
+            let _ = writeln!(
+                table,
+                "- Boot to first response on `{}`: {ours:.0} ms (Linux: {linux:.0} ms).",
+                boot.machine
+            );
+        }
     }
-    let of_ours = |system: &System| *system == System::Unikernel;
-    for (_, memory_mib) in results.memory.iter().filter(|(system, _)| of_ours(system)) {
-        marks.push(Mark::at_most(
-            "memory to boot and serve 256 connections",
-            16.0,
-            *memory_mib as f64,
-            " MiB",
-        ));
+    if let Some((ours, linux)) = results.memory_mib.both() {
+        let _ = writeln!(
+            table,
+            "- Least memory to boot and serve 256 connections: {ours} MiB (Linux: {linux} MiB)."
+        );
     }
-    if let Some((_, errors)) = results.burst {
-        marks.push(Mark::at_most("errors in a burst of 1,000 connections", 0.0, errors as f64, ""));
-    }
-    if let Some(sequential) = &results.sequential {
-        let what = "failures in 20,000 connections one after another";
-        marks.push(Mark::at_most(what, 0.0, sequential.failures as f64, ""));
-        let lost_kib = (-sequential.memory_change).max(0) as f64 / 1024.0;
-        marks.push(Mark::at_most("memory lost in them (caches may settle)", 64.0, lost_kib, " KiB"));
-    }
-    for (_, percent) in results.idle_percent.iter().filter(|(system, _)| of_ours(system)) {
-        marks.push(Mark::at_most("idle: share of a host core", 1.0, *percent, " %"));
-    }
-    marks
+    table.push_str(
+        "- Everything else, and which marks are missed: [docs/performance.md](docs/performance.md).\n",
+    );
+    table
 }
 
 fn page(results: &Results, marks: &[Mark]) -> String {
     let mut page = String::from(
         "# Performance\n\n\
          Generated by `make bench`: the same ELF as our image and as the only process of a minimal Linux guest, in the\n\
-         same QEMU (TCG, one vCPU), in turn; medians of the rounds. Figures vary with the machine, ratios less.\n\n",
+         same QEMU (TCG, one vCPU, `q35` where nothing else is said), in turn; medians of the rounds. Figures vary with\n\
+         the machine, ratios less. Host µs: processor time of the whole QEMU process for a request.\n\n",
     );
-    if !results.loads.is_empty() {
-        page.push_str("![requests per second and latency](performance.svg)\n\n");
-    }
+    let _ = writeln!(
+        page,
+        "{} rounds of {} s. Linux: Debian's cloud kernel with `{}`.\n",
+        results.options.rounds, results.options.seconds, results.linux_command_line,
+    );
+    warn_if_busy(&mut page, &results.loads);
+    page.push_str("![requests per second and latency](performance.svg)\n\n");
     load_table(&mut page, &results.loads);
     other_table(&mut page, results);
     page.push_str("## Marks\n\n| what | mark | measured | |\n|---|---|---|---|\n");
@@ -115,35 +118,60 @@ fn page(results: &Results, marks: &[Mark]) -> String {
         let verdict = if mark.is_reached { "reached" } else { "**missed**" };
         let _ = writeln!(page, "| {} | {} | {} | {verdict} |", mark.what, mark.wanted, mark.measured);
     }
+    if !results.failures.is_empty() {
+        page.push_str("\n## Failures\n\n");
+        for failure in &results.failures {
+            let _ = writeln!(page, "- {}", failure.lines().next().unwrap_or_default());
+        }
+    }
     page
 }
 
-fn load_table(page: &mut String, loads: &[LoadResult]) {
-    if loads.is_empty() {
-        return;
-    }
-    page.push_str(
-        "## Load (`wrk -t1`, `GET /`)\n\n\
-         | app | connections | req/s ours | req/s Linux | ratio | p50 µs | p50 Linux | p99 µs | p99 Linux | errors | host µs/req | Linux |\n\
-         |---|---|---|---|---|---|---|---|---|---|---|---|\n",
-    );
-    for result in loads {
-        let (ours, linux) = (&result.ours, &result.linux);
+/// A machine that does other work distorts all but the host's processor time.
+fn warn_if_busy(page: &mut String, loads: &[LoadResult]) {
+    let shares = loads
+        .iter()
+        .flat_map(|result| [&result.load.ours, &result.load.linux])
+        .flatten()
+        .map(|load| load.strangers);
+    let most = shares.fold(0.0, f64::max);
+    if most > BUSY {
+        let percent = most * 100.0;
         let _ = writeln!(
             page,
-            "| {} | {} | {:.0} | {:.0} | **{:.1}×** | {} | {} | {} | {} | {} | {:.0} | {:.0} |",
+            "**The host was not quiet:** other programs took up to {percent:.0} % of a core during a measurement.\n"
+        );
+    }
+}
+
+fn load_table(page: &mut String, loads: &[LoadResult]) {
+    page.push_str(
+        "## Load (`wrk -t1`, `GET /`), ours / Linux\n\n\
+         | app | connections | requests/s | ratio | p50 µs | p99 µs | errors | host µs per request | ratio |\n\
+         |---|---|---|---|---|---|---|---|---|\n",
+    );
+    for result in loads {
+        let Some((ours, linux)) = result.load.both() else {
+            let _ = writeln!(page, "| {} | {} | failed | | | | | | |", result.app, result.connections);
+            continue;
+        };
+        let _ = writeln!(
+            page,
+            "| {} | {} | {:.0} / {:.0} | **{:.1}×** | {} / {} | {} / {} | {} / {} | {:.1} / {:.1} | {:.1}× |",
             result.app,
             result.connections,
             ours.requests_per_second,
             linux.requests_per_second,
-            ratio(result),
-            ours.latency_us[0],
-            linux.latency_us[0],
+            ours.requests_per_second / linux.requests_per_second,
+            ours.p50_us(),
+            linux.p50_us(),
             ours.p99_us(),
             linux.p99_us(),
-            ours.errors,
+            ours.errors.total(),
+            linux.errors.total(),
             ours.host_us_per_request,
             linux.host_us_per_request,
+            linux.host_us_per_request / ours.host_us_per_request,
         );
     }
     page.push('\n');
@@ -151,26 +179,25 @@ fn load_table(page: &mut String, loads: &[LoadResult]) {
 
 fn other_table(page: &mut String, results: &Results) {
     page.push_str("## Boot, memory, idling\n\n| what | ours | Linux |\n|---|---|---|\n");
+    let show = |value: Option<f64>, decimals: usize, unit: &str| {
+        value.map_or("–".to_owned(), |value| format!("{value:.decimals$} {unit}"))
+    };
     for boot in &results.boots {
-        let what = format!("start of QEMU to first response, {}", boot.machine);
-        let _ = writeln!(page, "| {what} | {:.0} ms | {:.0} ms |", boot.ours_ms, boot.linux_ms);
+        let (ours, linux) = (show(boot.ms.ours, 0, "ms"), show(boot.ms.linux, 0, "ms"));
+        let _ = writeln!(page, "| start of QEMU to first response, `{}` | {ours} | {linux} |", boot.machine);
     }
-    let by_system =
-        |values: &[(System, f64)], system| values.iter().find(|(s, _)| *s == system).map(|(_, value)| *value);
-    let memory: Vec<(System, f64)> =
-        results.memory.iter().map(|(system, mib)| (*system, *mib as f64)).collect();
-    for (what, values, unit) in [
-        ("memory to boot and serve 256 connections", &memory, "MiB"),
-        ("idle, share of a host core", &results.idle_percent, "%"),
-    ] {
-        if let (Some(ours), Some(linux)) =
-            (by_system(values, System::Unikernel), by_system(values, System::Linux))
-        {
-            let _ = writeln!(page, "| {what} | {ours:.1} {unit} | {linux:.1} {unit} |");
-        }
-    }
-    if let Some((requests, errors)) = results.burst {
-        let _ = writeln!(page, "| 1,000 connections at once, 3 s | {requests} requests, {errors} errors | |");
+    let mib = |value: Option<u64>| show(value.map(|mib| mib as f64), 0, "MiB");
+    let (ours, linux) = (mib(results.memory_mib.ours), mib(results.memory_mib.linux));
+    let _ = writeln!(page, "| memory to boot and serve 256 connections | {ours} | {linux} |");
+    let (ours, linux) = (show(results.idle_percent.ours, 2, "%"), show(results.idle_percent.linux, 2, "%"));
+    let _ = writeln!(page, "| idle, share of a host core | {ours} | {linux} |");
+    for burst in &results.bursts {
+        let (requests, errors) = (burst.requests, burst.errors.total());
+        let _ = writeln!(
+            page,
+            "| {}: 1,000 connections at once, 3 s | {requests} requests, {errors} errors | |",
+            burst.app
+        );
     }
     if let Some(sequential) = &results.sequential {
         let _ = writeln!(

@@ -4,42 +4,74 @@ use std::net::SocketAddr;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::project;
 
-/// Prints what wrk knows exactly, where its own report rounds.
+/// The percentiles in [`Report::latency_us`].
+pub(crate) const PERCENTILES: [f64; 9] = [10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0, 99.9, 99.99];
+/// Where the median and the 99th percentile are among them.
+pub(crate) const P50: usize = 2;
+pub(crate) const P99: usize = 6;
+
+/// Prints what wrk knows exactly, where its own report rounds. `AT` stands for the percentiles.
 const SCRIPT: &str = r#"
 done = function(summary, latency, requests)
-   local errors = summary.errors.connect + summary.errors.read + summary.errors.write
-                + summary.errors.status + summary.errors.timeout
-   io.write(string.format('{"requests": %d, "duration_us": %d, "errors": %d, "latency_us": [',
-      summary.requests, summary.duration, errors))
-   local at = { 50, 75, 90, 99, 99.9 }
-   for i, p in ipairs(at) do
+   local e = summary.errors
+   io.write(string.format('{"requests": %d, "duration_us": %d,', summary.requests, summary.duration))
+   io.write(string.format('"errors": {"connect": %d, "read": %d, "write": %d, "status": %d, "timeout": %d},',
+      e.connect, e.read, e.write, e.status, e.timeout))
+   io.write('"latency_us": [')
+   for i, p in ipairs({ AT }) do
       io.write(string.format('%s%d', i > 1 and ', ' or '', latency:percentile(p)))
    end
    io.write(']}\n')
 end
 "#;
 
-/// The percentiles in [`Report::latency_us`].
-pub(crate) const PERCENTILES: [&str; 5] = ["50", "75", "90", "99", "99.9"];
-
 /// What one run found.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct Report {
     pub(super) requests: u64,
     pub(super) duration_us: u64,
-    pub(super) errors: u64,
+    pub(super) errors: Errors,
     /// At [`PERCENTILES`].
-    pub(super) latency_us: [u64; 5],
+    pub(super) latency_us: [u64; PERCENTILES.len()],
+}
+
+/// What went wrong, as wrk counts it.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Errors {
+    connect: u64,
+    read: u64,
+    write: u64,
+    status: u64,
+    timeout: u64,
+}
+
+impl Errors {
+    /// All of them.
+    pub(crate) fn total(&self) -> u64 {
+        self.connect + self.read + self.write + self.status + self.timeout
+    }
+
+    /// Both counts together.
+    pub(crate) fn plus(self, other: Self) -> Self {
+        Self {
+            connect: self.connect + other.connect,
+            read: self.read + other.read,
+            write: self.write + other.write,
+            status: self.status + other.status,
+            timeout: self.timeout + other.timeout,
+        }
+    }
 }
 
 /// Loads a server with so many connections for so many seconds, from one thread.
 pub(super) fn run(address: SocketAddr, connections: u32, seconds: u64) -> Result<Report> {
     let script = project::work_dir("bench")?.join("report.lua");
-    std::fs::write(&script, SCRIPT)?;
+    let percentiles = PERCENTILES.map(|percentile| percentile.to_string()).join(", ");
+    std::fs::write(&script, SCRIPT.replace("AT", &percentiles))?;
     let output = Command::new("wrk")
         .args(["-t1", &format!("-c{connections}"), &format!("-d{seconds}s"), "--timeout", "5s", "-s"])
         .arg(&script)

@@ -1,0 +1,106 @@
+//! The marks: what the project promises, and whether this run reached it.
+
+use super::{LoadResult, Results};
+
+/// A mark and whether it was reached.
+pub(super) struct Mark {
+    pub(super) what: String,
+    pub(super) wanted: String,
+    pub(super) measured: String,
+    pub(super) is_reached: bool,
+}
+
+impl Mark {
+    /// A ratio that is to be at least `wanted`.
+    fn ratio(what: String, wanted: f64, measured: Option<f64>) -> Self {
+        Self {
+            what,
+            wanted: format!("≥ {wanted}×"),
+            measured: measured.map_or("not measured".into(), |measured| format!("{measured:.1}×")),
+            is_reached: measured.is_some_and(|measured| measured >= wanted),
+        }
+    }
+
+    /// A figure that is to be at most `wanted`.
+    fn at_most(what: impl Into<String>, wanted: f64, unit: &str, measured: Option<f64>) -> Self {
+        let show = |value: f64| {
+            if value.fract() == 0.0 { format!("{value:.0}{unit}") } else { format!("{value:.2}{unit}") }
+        };
+        Self {
+            what: what.into(),
+            wanted: if wanted == 0.0 { "0".into() } else { format!("≤ {}", show(wanted)) },
+            measured: measured.map_or("not measured".into(), show),
+            is_reached: measured.is_some_and(|measured| measured <= wanted),
+        }
+    }
+}
+
+/// Everything that this run was asked to measure, against the marks.
+pub(super) fn all(results: &Results) -> Vec<Mark> {
+    let is_wanted = |name: &str| !results.options.skip.iter().any(|skipped| skipped == name);
+    let mut marks: Vec<Mark> = results.loads.iter().flat_map(of_load).collect();
+    marks.extend(results.boots.iter().map(|boot| {
+        let wanted = if boot.machine == "microvm" { 20.0 } else { 12.0 };
+        let what = format!("boot to first response, {}: Linux's time against ours", boot.machine);
+        Mark::ratio(what, wanted, boot.ms.both().map(|(ours, linux)| linux / ours))
+    }));
+    if is_wanted("memory") {
+        let measured = results.memory_mib.ours.map(|mib| mib as f64);
+        marks.push(Mark::at_most("memory to boot and serve 256 connections", 16.0, " MiB", measured));
+    }
+    if is_wanted("burst") {
+        marks.extend(results.options.apps.iter().map(|app| {
+            let burst = results.bursts.iter().find(|burst| burst.app == *app);
+            let errors = burst.map(|burst| burst.errors.total() as f64);
+            Mark::at_most(format!("{app}: errors in a burst of 1,000 connections"), 0.0, "", errors)
+        }));
+    }
+    if is_wanted("sequential") {
+        let sequential = results.sequential.as_ref();
+        let failures = sequential.map(|sequential| sequential.failures as f64);
+        marks.push(Mark::at_most("failures in 20,000 connections one after another", 0.0, "", failures));
+        let lost_kib = sequential.map(|sequential| (-sequential.memory_change).max(0) as f64 / 1024.0);
+        marks.push(Mark::at_most("memory lost in them (caches may settle)", 64.0, " KiB", lost_kib));
+    }
+    if is_wanted("idle") {
+        marks.push(Mark::at_most("idle: share of a host core", 1.0, " %", results.idle_percent.ours));
+    }
+    marks
+}
+
+fn of_load(result: &LoadResult) -> Vec<Mark> {
+    let name = match result.connections {
+        1 => format!("{}, 1 connection", result.app),
+        connections => format!("{}, {connections} connections", result.app),
+    };
+    let both = result.load.both();
+    let wanted = if result.app == "http-axum" || result.connections == 1 { 2.0 } else { 4.0 };
+    let measured = both.map(|(ours, linux)| ours.requests_per_second / linux.requests_per_second);
+    let mut marks = vec![Mark::ratio(format!("{name}: requests/s against Linux"), wanted, measured)];
+    if result.connections >= 64 {
+        let measured = both.map(|(ours, linux)| linux.p99_us() as f64 / ours.p99_us().max(1) as f64);
+        marks.push(Mark::ratio(format!("{name}: Linux's p99 against ours"), 3.0, measured));
+    }
+    let errors = result.load.ours.as_ref().map(|load| load.errors.total() as f64);
+    marks.push(Mark::at_most(format!("{name}: errors"), 0.0, "", errors));
+    marks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_not_measured_is_not_reached() {
+        assert!(!Mark::ratio("x".into(), 4.0, None).is_reached);
+        assert!(!Mark::at_most("x", 0.0, "", None).is_reached);
+    }
+
+    #[test]
+    fn marks_are_reached_at_their_edge() {
+        assert!(Mark::ratio("x".into(), 4.0, Some(4.0)).is_reached);
+        assert!(!Mark::ratio("x".into(), 4.0, Some(3.99)).is_reached);
+        assert!(Mark::at_most("x", 16.0, " MiB", Some(16.0)).is_reached);
+        assert!(!Mark::at_most("x", 0.0, "", Some(1.0)).is_reached);
+    }
+}

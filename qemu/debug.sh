@@ -12,4 +12,5 @@ cargo run --quiet --release -p qemu -- run "$app" --machine "$machine" --append 
 guest=$!
 trap 'kill $guest 2>/dev/null || true' EXIT INT TERM
 echo "the guest's console goes to $log"
-gdb -q -x qemu/debug.gdb "$image"
+# The toolchain's wrapper around gdb brings printers for Rust's types.
+"$(command -v rust-gdb || command -v gdb)" -q -x qemu/debug.gdb "$image"

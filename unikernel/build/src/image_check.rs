@@ -1,11 +1,12 @@
 //! What must hold for every image, read from the linked file itself: exact permissions, no page
-//! shared between kernel and app, a way in for Linux and one for hypervisors.
+//! shared between kernel and app, a way in for Linux and one for hypervisors, names for backtraces.
 
 use std::fmt;
 
 use object::LittleEndian;
 use object::elf::{FileHeader64, PF_W, PF_X, PT_GNU_STACK, PT_LOAD, PT_NOTE, ProgramHeader64};
 use object::read::elf::{FileHeader, ProgramHeader, Sym};
+use unikernel_report::symbols::Table;
 
 const ENDIAN: LittleEndian = LittleEndian;
 const PAGE_BYTES: u64 = 4096;
@@ -27,6 +28,8 @@ pub enum Fault {
     NoPvhEntry,
     /// Linux would not enter in the app's code.
     EntryNotInApp(u64),
+    /// Backtraces would be without names.
+    NoNames,
 }
 
 impl fmt::Display for Fault {
@@ -37,6 +40,7 @@ impl fmt::Display for Fault {
             Self::ExecutableStack => write!(f, "the stack is executable"),
             Self::SharedPage(at) => write!(f, "kernel and app share the page at {at:#x}"),
             Self::NoPvhEntry => write!(f, "no PVH note leads into the kernel's code"),
+            Self::NoNames => write!(f, "the last segment does not name the functions of both halves"),
             Self::EntryNotInApp(at) => write!(f, "the entry {at:#x} is not in the app's code"),
         }
     }
@@ -106,6 +110,9 @@ impl<'a> Image<'a> {
         if !self.is_code(self.entry, false) {
             faults.push(Fault::EntryNotInApp(self.entry));
         }
+        if !self.has_names() {
+            faults.push(Fault::NoNames);
+        }
         faults
     }
 
@@ -127,6 +134,14 @@ impl<'a> Image<'a> {
             }
         }
         faults
+    }
+
+    /// True if the table of names knows both ways in.
+    fn has_names(&self) -> bool {
+        let last = self.loaded().max_by_key(|segment| segment.p_vaddr(ENDIAN));
+        let table = last.and_then(|segment| Table::parse(segment.data(ENDIAN, self.file).ok()?));
+        let knows = |address| table.is_some_and(|table| table.find(address).is_some());
+        knows(self.entry) && self.pvh_entry().is_none_or(knows)
     }
 
     fn pvh_entry(&self) -> Option<u64> {

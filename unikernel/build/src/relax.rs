@@ -61,3 +61,25 @@ fn relaxable_type(code: &[u8], offset: usize) -> u32 {
         _ => panic!("a relocation at the start of its section"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_and_loads_get_the_type_that_the_linker_may_relax() {
+        // call and jmp through [rip + ...], and mov r, [rip + ...] with and without the high registers.
+        for code in [&[0x90, 0xff, 0x15][..], &[0x90, 0xff, 0x25]] {
+            assert_eq!(relaxable_type(code, code.len()), R_X86_64_GOTPCRELX, "{code:x?}");
+        }
+        for code in [&[0x48, 0x8b, 0x05][..], &[0x4c, 0x8b, 0x3d]] {
+            assert_eq!(relaxable_type(code, code.len()), R_X86_64_REX_GOTPCRELX, "{code:x?}");
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "unknown instruction 48 03 05")]
+    fn instruction_that_cannot_be_relaxed_stops_the_build() {
+        relaxable_type(&[0x48, 0x03, 0x05], 3);
+    }
+}

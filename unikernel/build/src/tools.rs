@@ -1,6 +1,7 @@
 //! The programs of the Rust toolchain that the build runs, and how their failures are told.
 
 use std::env;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -57,6 +58,10 @@ fn tool_dir() -> PathBuf {
 pub(crate) fn run(command: &mut Command) {
     let output = match command.output() {
         Ok(output) => output,
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let program = command.get_program().display();
+            panic!("the toolchain has no {program}: run `rustup component add llvm-tools`");
+        }
         Err(error) => panic!("cannot run {command:?}: {error}"),
     };
     if output.status.success() {

@@ -1,5 +1,7 @@
 //! A small image made byte by byte, whole and with each fault.
 
+use unikernel_report::symbols::encode;
+
 use super::*;
 
 const KERNEL_START: u64 = 0x40_0000;
@@ -16,6 +18,10 @@ struct Part {
 /// Note header, name, and the 32-bit entry `0x401000`.
 const NOTE: &[u8] = b"\x04\0\0\0\x04\0\0\0\x12\0\0\0Xen\0\0\x10\x40\0";
 
+fn names() -> &'static [u8] {
+    encode(vec![(0x20_0000, "_start".into()), (0x40_1000, "kernel_entry".into())]).leak()
+}
+
 fn good_parts() -> Vec<Part> {
     let load = |flags, address| Part { kind: PT_LOAD, flags, address, memory_bytes: 0x800, content: b"" };
     vec![
@@ -25,6 +31,7 @@ fn good_parts() -> Vec<Part> {
         load(6, 0x40_2000),
         Part { kind: PT_GNU_STACK, flags: 6, address: 0, memory_bytes: 0, content: b"" },
         Part { kind: PT_NOTE, flags: 4, address: KERNEL_START, memory_bytes: 20, content: NOTE },
+        Part { kind: PT_LOAD, flags: 4, address: 0x40_3000, memory_bytes: 0x800, content: names() },
     ]
 }
 
@@ -108,8 +115,15 @@ fn page_with_both_halves_is_found() {
 }
 
 #[test]
+fn missing_names_are_found() {
+    assert_eq!(faults_after(|parts| parts[6].content = &[0; 16]), [Fault::NoNames]);
+    let only_app = encode(vec![(0x20_0000, "_start".into()), (0x20_0800, String::new())]).leak();
+    assert_eq!(faults_after(|parts| parts[6].content = only_app), [Fault::NoNames]);
+}
+
+#[test]
 fn missing_entries_are_found() {
-    assert_eq!(faults_after(|parts| parts.truncate(5)), [Fault::NoPvhEntry]);
+    assert_eq!(faults_after(|parts| _ = parts.remove(5)), [Fault::NoPvhEntry]);
     assert_eq!(check(&assemble(&good_parts(), 0x40_1000)), [Fault::EntryNotInApp(0x40_1000)]);
 }
 

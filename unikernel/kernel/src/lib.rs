@@ -74,7 +74,9 @@ fn find_devices(options: &Options) -> drivers::Devices {
     let listed: Vec<MmioDevice> = options
         .mmio_devices
         .iter()
-        .map(|device| MmioDevice::listed(PhysAddr::new_truncate(device.base), device.size as usize, device.irq))
+        .map(|device| {
+            MmioDevice::listed(PhysAddr::new_truncate(device.base), device.size as usize, device.irq)
+        })
         .collect();
     drivers::probe(&listed, net::interrupt)
 }

@@ -6,7 +6,7 @@ use x86_64::registers::control::Cr2;
 
 use super::exit;
 use super::user_copy;
-use crate::mem::fault::{self, Access};
+use crate::mem::fault::{self, Access, Failure};
 use crate::task::signal::{self, Cause};
 
 /// The registers of the interrupted code, as the stubs push them. For a `syscall`, `vector` is
@@ -53,6 +53,9 @@ const X87_ERROR: u64 = 16;
 const ALIGNMENT_CHECK: u64 = 17;
 const SIMD_ERROR: u64 = 19;
 const FIRST_INTERRUPT: u64 = 32;
+
+/// In a page fault's error code: the access was ring 3's own (SDM Vol. 3, 4.7).
+const ERROR_USER: u64 = 1 << 2;
 
 impl TrapFrame {
     /// True if the app was interrupted, false if the kernel was.
@@ -171,7 +174,12 @@ fn page_fault(frame: &mut TrapFrame) {
     if !frame.is_from_user() && landing.is_none() {
         kernel_fault(frame, address);
     }
-    let Err(failure) = fault::handle(address, Access::from_error_code(frame.error_code)) else { return };
+    // Ring 3 makes the processor itself read memory, as a supervisor: tables on a load of a segment
+    // and, in QEMU 7.2 with SMAP, the stack on `retf` and `iret`. No page could be brought in for that.
+    let is_implicit = frame.is_from_user() && frame.error_code & ERROR_USER == 0;
+    let access = Access::from_error_code(frame.error_code);
+    let outcome = if is_implicit { Err(Failure::NotAllowed) } else { fault::handle(address, access) };
+    let Err(failure) = outcome else { return };
     match landing {
         Some(landing) if !frame.is_from_user() => frame.rip = landing,
         _ => signal::force(frame, Cause::page_fault(address, failure, frame.error_code)),

@@ -1,6 +1,7 @@
 //! Tests from the network's side: clients, good and bad, against the booted servers.
 
 use std::net::SocketAddr;
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -116,12 +117,20 @@ fn garbage(address: SocketAddr) -> Result<()> {
     Ok(())
 }
 
+/// Connects, and gives QEMU a moment: its user network takes one connection at a time from the host
+/// (backlog 1), and what does not fit is tried again by the host after a second.
+fn connect_gently(address: SocketAddr) -> Result<Client> {
+    let client = Client::connect(address)?;
+    thread::sleep(Duration::from_millis(3));
+    Ok(client)
+}
+
 /// Connections that say nothing, half a request, or vanish before the answer.
 fn abandoned(address: SocketAddr) -> Result<()> {
-    let _silent: Vec<Client> = (0..20).map(|_| Client::connect(address)).collect::<Result<_>>()?;
+    let _silent: Vec<Client> = (0..20).map(|_| connect_gently(address)).collect::<Result<_>>()?;
     for _ in 0..20 {
-        Client::connect(address)?.send(b"GET / HTT")?;
-        Client::connect(address)?.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")?;
+        connect_gently(address)?.send(b"GET / HTT")?;
+        connect_gently(address)?.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")?;
     }
     ensure!(http::get(address, "/")?.status == 200, "others were not served meanwhile");
     Ok(())
@@ -129,7 +138,7 @@ fn abandoned(address: SocketAddr) -> Result<()> {
 
 /// Many connections at once, each served.
 fn burst(address: SocketAddr, count: usize) -> Result<()> {
-    let mut clients: Vec<Client> = (0..count).map(|_| Client::connect(address)).collect::<Result<_>>()?;
+    let mut clients: Vec<Client> = (0..count).map(|_| connect_gently(address)).collect::<Result<_>>()?;
     for client in &mut clients {
         client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")?;
     }

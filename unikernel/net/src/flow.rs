@@ -13,6 +13,7 @@ use slotmap::SlotMap;
 use smoltcp::iface::{SocketHandle, SocketSet, SocketStorage};
 use smoltcp::socket::tcp::{CongestionControl, Socket, SocketBuffer, State};
 use smoltcp::time::{Duration, Instant};
+use smoltcp::wire::TcpSeqNumber;
 
 use crate::error::SocketError;
 use crate::id::{ListenerId, Readiness, TcpId};
@@ -86,6 +87,8 @@ pub(crate) struct Flow {
     pub(crate) error: Option<SocketError>,
     /// The app shut down reading.
     pub(crate) is_read_shut: bool,
+    /// What the peer last acknowledged while only our FIN was outstanding.
+    last_ack_of_all_data: Option<TcpSeqNumber>,
     /// The sequence numbers at the end, once the connection is in TIME-WAIT.
     pub(crate) last: Option<Final>,
     pub(crate) keep_alive: Option<KeepAlive>,
@@ -145,6 +148,7 @@ impl Flow {
             error: None,
             is_read_shut: false,
             last: None,
+            last_ack_of_all_data: None,
             keep_alive: None,
             user_timeout: None,
         }
@@ -158,6 +162,21 @@ impl Flow {
     #[inline]
     pub(crate) fn socket_mut(&mut self) -> &mut Socket<'static> {
         self.sockets.get_mut(self.handle)
+    }
+
+    /// True for an acknowledgement that repeats itself while only our FIN is outstanding. smoltcp
+    /// must not see those: at the third it starts a fast retransmission, which sends data only, and
+    /// the timer that would have sent the FIN again is off.
+    #[inline]
+    pub(crate) fn is_repeated_before_fin(&mut self, ack: Option<TcpSeqNumber>) -> bool {
+        let socket = self.socket();
+        let is_closing = matches!(socket.state(), State::FinWait1 | State::Closing | State::LastAck);
+        if !is_closing || ack.is_none() || socket.send_queue() != 0 {
+            return false;
+        }
+        let is_repeated = self.last_ack_of_all_data == ack;
+        self.last_ack_of_all_data = ack;
+        is_repeated
     }
 
     #[inline]

@@ -44,6 +44,9 @@ impl Stack {
         if let Link::Nic(header) = link {
             flow.path = Path::Link(header);
         }
+        if flow.is_repeated_before_fin(segment.pure_ack()) {
+            return;
+        }
         let before = flow.view();
         let (interface, traffic) = match link {
             Link::Loopback => (&mut self.interfaces.loopback, None),

@@ -77,6 +77,11 @@ impl<'p> Segment<'p> {
         self.tcp.rst()
     }
 
+    /// The number that an acknowledgement acknowledges, if the segment is one and nothing else.
+    pub(crate) fn pure_ack(&self) -> Option<TcpSeqNumber> {
+        (self.tcp.ack() && !self.tcp.rst() && self.tcp.segment_len() == 0).then(|| self.tcp.ack_number())
+    }
+
     /// True for the first segment of a connection.
     pub(crate) fn is_opening(&self) -> bool {
         self.tcp.syn() && !self.tcp.ack() && !self.tcp.rst() && !self.tcp.fin()

@@ -69,6 +69,15 @@ fn tiny_transmit_ring_delivers() {
     transfer(&mut net, 50_000, 4000);
 }
 
+/// A lost FIN, and acknowledgements that the wire repeats: the FIN must be sent again.
+#[test]
+fn lost_fin_is_sent_again_despite_repeated_acks() {
+    let mut net = Net::new();
+    net.rng = Rng(315_721_473_598_267_185);
+    net.trouble = [31, 10, 40];
+    transfer(&mut net, 15_493, 898);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 

@@ -47,9 +47,10 @@ fn fresh_memory_is_zero() {
 }
 
 fn sparse_mapping_costs_what_is_touched() {
-    let len = 64 << 20;
+    // Less than the smallest machine has that runs this: more is an error there, not a promise.
+    let len = 32 << 20;
     let at = map(len, READ_WRITE);
-    for offset in (0..len).step_by(8 << 20) {
+    for offset in (0..len).step_by(4 << 20) {
         // SAFETY: inside the mapping.
         unsafe { at.add(offset).write_volatile(1) };
     }

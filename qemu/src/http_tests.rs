@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
+use crate::frame_tests;
 use crate::guest_tests::free_port;
 use crate::http::{self, Client};
-use crate::machine::{Kind, Machine, Net};
+use crate::machine::{Kind, Machine, Net, Nic};
 use crate::project;
 use crate::run::initrd_file;
 use crate::vm::{Console, Vm};
@@ -28,6 +29,11 @@ pub(crate) fn all() -> Vec<NamedTest> {
         }
     }
     tests.push(("http_serves [pc]".into(), Box::new(|| serves("http", Kind::Pc))));
+    for kind in [Kind::Q35, Kind::Microvm] {
+        let name = format!("http_on_a_modern_nic [{kind}]");
+        tests.push((name, Box::new(move || modern_nic(kind))));
+    }
+    tests.push(("http_malformed_frames".into(), Box::new(frame_tests::malformed_frames)));
     tests.push(("http_static_files".into(), Box::new(static_files)));
     tests.push(("http_many_connections_one_after_another".into(), Box::new(sequential_connections)));
     tests.push(("http_small_memory".into(), Box::new(small_memory)));
@@ -37,16 +43,26 @@ pub(crate) fn all() -> Vec<NamedTest> {
 }
 
 /// A booted server.
-struct Server {
+pub(crate) struct Server {
     guest: Vm,
     address: SocketAddr,
 }
 
 impl Server {
     fn boot(app: &str, kind: Kind, memory_mib: u64) -> Result<Self> {
-        let mut machine = Machine::new(kind, &project::image(app));
         let port = free_port()?;
-        machine.net = Net::User(port, 8080);
+        Self::boot_on(app, kind, memory_mib, Net::User(port, 8080), port)
+    }
+
+    /// Boots a server on a network of the caller's, on which `port` of the host leads to it.
+    pub(crate) fn boot_on(app: &str, kind: Kind, memory_mib: u64, net: Net, port: u16) -> Result<Self> {
+        let mut machine = Machine::new(kind, &project::image(app));
+        machine.net = net;
+        Self::start(machine, app, memory_mib, port)
+    }
+
+    fn start(mut machine: Machine, app: &str, memory_mib: u64, port: u16) -> Result<Self> {
+        let kind = machine.kind;
         machine.memory_mib = memory_mib;
         let files = project::root().join("apps").join(app).join("initrd");
         if files.is_dir() {
@@ -58,8 +74,13 @@ impl Server {
         Ok(Self { guest, address })
     }
 
+    /// Asks for a path on a connection of its own.
+    pub(crate) fn get(&self, path: &str) -> Result<http::Response> {
+        http::get(self.address, path)
+    }
+
     /// After whatever was done to it: it still answers, and nothing has panicked.
-    fn check_alive(&self) -> Result<()> {
+    pub(crate) fn check_alive(&self) -> Result<()> {
         let response = http::get(self.address, "/").context("it does not answer any more")?;
         ensure!(response.body == "Hello, World!", "it answers {response:?}");
         ensure!(!self.guest.console().contains("KERNEL PANIC"), "the kernel panicked");
@@ -147,6 +168,17 @@ fn burst(address: SocketAddr, count: usize) -> Result<()> {
         ensure!(client.response()?.status == 200);
     }
     Ok(())
+}
+
+/// A device that speaks virtio 1.x only, where QEMU's usual one is transitional or legacy.
+fn modern_nic(kind: Kind) -> Result<()> {
+    let port = free_port()?;
+    let mut machine = Machine::new(kind, &project::image("http"));
+    machine.net = Net::User(port, 8080);
+    machine.nic = Nic::Modern;
+    let server = Server::start(machine, "http", 64, port)?;
+    burst(server.address, 50)?;
+    server.check_alive()
 }
 
 fn static_files() -> Result<()> {

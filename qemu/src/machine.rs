@@ -107,8 +107,6 @@ pub(crate) enum Nic {
     Usual,
     /// Virtio 1.x and nothing else.
     Modern,
-    /// The interface from before virtio 1.0 and nothing else.
-    Legacy,
 }
 
 /// A machine to boot.
@@ -204,9 +202,6 @@ impl Machine {
             (Kind::Microvm, _) => (None, "virtio-net-device,netdev=net0"),
             (_, Nic::Usual) => (None, "virtio-net-pci,netdev=net0,romfile="),
             (_, Nic::Modern) => (None, "virtio-net-pci-non-transitional,netdev=net0,romfile="),
-            (_, Nic::Legacy) => {
-                (None, "virtio-net-pci,disable-legacy=off,disable-modern=on,netdev=net0,romfile=")
-            }
         };
         let global = global.into_iter().flat_map(|global| ["-global", global]);
         global.chain(["-device", device])

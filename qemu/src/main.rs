@@ -2,7 +2,7 @@
 //!
 //! - [`cli`]: the command line; [`project`]: where things are, and building them;
 //! - [`machine`]: QEMU's arguments; [`vm`]: one guest from start to end, cleaned up whatever happens;
-//! - [`run`]: `make run`; [`guest_tests`] and [`http_tests`]: `make test`; [`bench`]: `make bench`;
+//! - [`run`]: `make run`; [`guest_tests`], [`http_tests`] and [`frame_tests`]: `make test`; [`bench`]: `make bench`;
 //! - [`cpio`]: folders as initrd archives.
 
 #![forbid(unsafe_code)]
@@ -10,6 +10,7 @@
 mod bench;
 mod cli;
 mod cpio;
+mod frame_tests;
 mod guest_tests;
 mod http;
 mod http_tests;

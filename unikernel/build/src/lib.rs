@@ -93,9 +93,9 @@ fn compile_kernel(unikernel_dir: &Path, target_dir: &Path) -> PathBuf {
     let mut cargo = Tool::cargo();
     cargo
         .current_dir(unikernel_dir)
-        .args(["build", "--release", "-p", "unikernel-kernel", "--target", TARGET, "--target-dir"])
+        .args(["build", "--profile", "kernel", "-p", "unikernel-kernel", "--target", TARGET, "--target-dir"])
         .arg(target_dir)
         .env("RUSTFLAGS", KERNEL_FLAGS);
     run(&mut cargo);
-    target_dir.join(TARGET).join("release/libunikernel_kernel.a")
+    target_dir.join(TARGET).join("kernel/libunikernel_kernel.a")
 }

@@ -158,7 +158,9 @@ pub fn enable_features() {
     HAS_SMAP.store(smap, Ordering::Relaxed);
     HAS_FSGSBASE.store(fsgsbase, Ordering::Relaxed);
     let is_tcg = cpuid.get_hypervisor_info().is_some_and(|h| h.identify() == raw_cpuid::Hypervisor::QEMU);
-    HAS_FAST_STRING.store(has(|f| f.has_rep_movsb_stosb()) && !is_tcg, Ordering::Relaxed);
+    let has_fast_string = has(|f| f.has_rep_movsb_stosb()) && !is_tcg;
+    HAS_FAST_STRING.store(has_fast_string, Ordering::Relaxed);
+    super::memory::USES_STRING_INSTRUCTIONS.store(has_fast_string, Ordering::Relaxed);
     super::fpu::init(&cpuid);
 }
 

@@ -6,6 +6,7 @@
 //! - [`trap`]: exceptions and interrupts; [`syscall`]: the `syscall` instruction;
 //! - [`exit`]: the last steps before ring 3, common to both;
 //! - [`switch`]: kernel stacks and the switch between them; [`fpu`]: the app's vector state;
+//! - [`memory`]: `memcpy` and its relatives;
 //! - [`user_copy`]: the copy that survives a fault.
 //!
 //! **Interrupts.** The kernel runs with IF clear, always: `syscall` clears it (SFMASK), interrupt
@@ -18,6 +19,7 @@ pub mod cpu;
 pub mod descriptor;
 pub mod exit;
 pub mod fpu;
+pub mod memory;
 pub mod switch;
 pub mod syscall;
 pub mod trap;

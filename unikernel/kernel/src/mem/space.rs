@@ -4,6 +4,9 @@
 //! is promised as writable is charged against RAM, and a promise that could not be kept is refused
 //! with an error while the app can still handle it.
 
+mod remap;
+
+pub use remap::{Move, remap};
 use unikernel_mm::{PAGE_BYTES, RangeError, RegionMap};
 pub use unikernel_mm::{Protection, Region, RegionKind};
 use x86_64::structures::paging::PageTableFlags as Flags;
@@ -313,101 +316,6 @@ pub fn discard(start: u64, len: u64) -> Result<(), SpaceError> {
 pub fn check_mapped(start: u64, len: u64) -> Result<(), SpaceError> {
     let end = check_range(start, len)?;
     if SPACE.lock().regions.is_covered(start, end) { Ok(()) } else { Err(SpaceError::NotMapped) }
-}
-
-/// How `remap` may move a mapping.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Move {
-    /// Not at all.
-    No,
-    /// Anywhere.
-    Anywhere,
-    /// To this address, replacing what is there.
-    To(u64),
-}
-
-/// Changes the length and perhaps the place of a mapping (mremap(2)); answers where it is.
-pub fn remap(start: u64, old_len: u64, new_len: u64, how: Move) -> Result<u64, SpaceError> {
-    let old_end = check_range(start, old_len)?;
-    let new_len = page_up(new_len);
-    if new_len == 0 {
-        return Err(SpaceError::BadRange);
-    }
-    let mut space = SPACE.lock();
-    let region = *space.regions.find(start).ok_or(SpaceError::NotMapped)?;
-    if region.end < old_end {
-        return Err(SpaceError::NotMapped);
-    }
-    let old_len = old_end - start;
-    if how == Move::No || how == Move::Anywhere {
-        if new_len <= old_len {
-            if new_len < old_len {
-                space.unmap(start + new_len, old_end)?;
-            }
-            return Ok(start);
-        }
-        if space.grow_in_place(&region, old_end, new_len - old_len).is_ok() {
-            return Ok(start);
-        }
-    }
-    match how {
-        Move::No => Err(SpaceError::OutOfMemory),
-        Move::Anywhere => {
-            space.move_pages(start, old_len, new_len, Placement::Anywhere(0), region.protection)
-        }
-        Move::To(to) => {
-            let to_end = check_range(to, new_len)?;
-            if to < old_end && start < to_end {
-                return Err(SpaceError::BadRange);
-            }
-            space.move_pages(start, old_len, new_len, Placement::Fixed(to), region.protection)
-        }
-    }
-}
-
-impl Space {
-    fn grow_in_place(&mut self, region: &Region, end: u64, by: u64) -> Result<(), SpaceError> {
-        let new_end = check_range(end, by)?;
-        if region.end != end || !self.regions.is_free(end, new_end) || layout::overlaps_kernel(end, new_end) {
-            return Err(SpaceError::Taken);
-        }
-        let added = Region { start: end, end: new_end, ..*region };
-        self.check_charge(added.charged_pages())?;
-        self.regions.insert(added)?;
-        self.charged_pages += added.charged_pages();
-        Ok(())
-    }
-
-    fn move_pages(
-        &mut self,
-        from: u64,
-        old_len: u64,
-        new_len: u64,
-        placement: Placement,
-        protection: Protection,
-    ) -> Result<u64, SpaceError> {
-        let to = self.map(placement, new_len, protection)?;
-        let kept = old_len.min(new_len);
-        let mut outcome = Ok(());
-        // Pages move by their entries; a large page is split by asking for its small ones.
-        for at in (0..kept).step_by(PAGE_BYTES as usize) {
-            let mut taken = None;
-            page_table::for_each_mapped(from + at, from + at + PAGE_BYTES, |_, entry, _| {
-                taken = Some((entry.addr(), entry.flags()));
-                entry.set_unused();
-            })?;
-            if let Some((frame, flags)) = taken
-                && page_table::map(VirtAddr::new(to + at), frame, flags).is_err()
-            {
-                // SAFETY: the frame was unmapped above and nothing else knows it.
-                unsafe { frames::free(frame) };
-                self.resident_pages -= 1;
-                outcome = Err(SpaceError::OutOfMemory);
-            }
-        }
-        self.unmap(from, from + old_len)?;
-        outcome.map(|()| to)
-    }
 }
 
 /// Moves the break (brk(2)); answers where it is then.

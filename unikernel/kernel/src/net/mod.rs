@@ -93,6 +93,12 @@ pub fn poll() -> bool {
     lock().poll()
 }
 
+/// True if the card has something for us. Cheap: a look at memory.
+#[inline]
+pub fn has_arrivals() -> bool {
+    lock().nic.as_ref().is_some_and(Nic::has_rx)
+}
+
 /// Sends what is to be sent, with one notification of the device.
 pub fn flush() {
     lock().flush();

@@ -1,16 +1,38 @@
-//! Scheduling policy: who runs next, and how long an idle core looks around before it sleeps. No
-//! clock, no stacks, no locks: the kernel's `task` room brings those.
+//! Scheduling policy: who runs next on which core, how a thread falls asleep and is woken, and how
+//! long an idle core looks around before it halts. No clock, no stacks, no interrupts: the kernel's
+//! `task` room brings those.
 //!
-//! - [`RunQueue`]: round robin;
-//! - [`AdaptiveSpin`]: polling before halting, learned from how waits ended.
+//! - [`RunQueue`]: round robin, one a core; [`Dispatcher`]: all queues together, with placement,
+//!   stealing, and the protocol between a core that halts and one that gives it work;
+//! - [`SleepState`]: one thread between running and sleeping;
+//! - [`CoreSet`]: affinity and idleness; [`AdaptiveSpin`]: polling before halting, learned.
+//!
+//! [`Dispatcher`] and [`SleepState`] are the parts where a wrong order loses a wake-up, so they are
+//! model-checked: `make model` runs the tests in `model.rs` under `loom`, which tries every
+//! interleaving and every reordering that the memory model allows.
 
 #![no_std]
 #![forbid(unsafe_code)]
 
 extern crate alloc;
+#[cfg(any(test, loom))]
+extern crate std;
 
+mod atomic;
+mod core_set;
+mod dispatcher;
+mod placement;
 mod run_queue;
+mod sleep_state;
 mod spin;
 
+#[cfg(all(test, loom))]
+mod model;
+#[cfg(all(test, not(loom)))]
+mod simulation;
+
+pub use core_set::{CoreSet, MAX_CORES};
+pub use dispatcher::{Dispatcher, Machine, Schedulable};
 pub use run_queue::RunQueue;
+pub use sleep_state::SleepState;
 pub use spin::AdaptiveSpin;

@@ -31,9 +31,15 @@ impl<T> RunQueue<T> {
         self.waiting.remove(index)
     }
 
-    /// Takes the thread that would run last, for another core.
-    pub fn steal(&mut self) -> Option<T> {
-        self.waiting.pop_back()
+    /// Takes the thread that would run last of those that `may_go`, for another core.
+    pub fn steal(&mut self, may_go: impl FnMut(&T) -> bool) -> Option<T> {
+        let index = self.waiting.iter().rposition(may_go)?;
+        self.waiting.remove(index)
+    }
+
+    /// Everybody who waits, the next to run first.
+    pub fn iter(&self) -> impl Iterator<Item = &T> {
+        self.waiting.iter()
     }
 
     /// How many wait.
@@ -53,7 +59,7 @@ impl<T> Default for RunQueue<T> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use alloc::vec::Vec;
 
@@ -75,7 +81,8 @@ mod tests {
     fn stolen_thread_is_the_one_that_would_wait_longest() {
         let mut queue = RunQueue::new();
         (0..3).for_each(|thread| queue.enqueue(thread));
-        assert_eq!(queue.steal(), Some(2));
+        assert_eq!(queue.steal(|&thread| thread != 2), Some(1));
+        assert_eq!(queue.steal(|_| true), Some(2));
         assert_eq!(queue.pick_next(), Some(0));
     }
 

@@ -50,7 +50,7 @@ impl Default for AdaptiveSpin {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 

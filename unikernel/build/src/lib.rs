@@ -88,14 +88,23 @@ fn kernel_target_dir(out_dir: &Path) -> PathBuf {
     target_dir.join("kernel")
 }
 
+/// A debug build of an app gets a kernel that checks itself: locks, arithmetic, assertions.
+fn kernel_profile() -> &'static str {
+    match env::var("PROFILE").as_deref() {
+        Ok("debug") => "kernel-checked",
+        _ => "kernel",
+    }
+}
+
 fn compile_kernel(unikernel_dir: &Path, target_dir: &Path) -> PathBuf {
     const TARGET: &str = "x86_64-unknown-none";
+    let profile = kernel_profile();
     let mut cargo = Tool::cargo();
     cargo
         .current_dir(unikernel_dir)
-        .args(["build", "--profile", "kernel", "-p", "unikernel-kernel", "--target", TARGET, "--target-dir"])
+        .args(["build", "--profile", profile, "-p", "unikernel-kernel", "--target", TARGET, "--target-dir"])
         .arg(target_dir)
         .env("RUSTFLAGS", KERNEL_FLAGS);
     run(&mut cargo);
-    target_dir.join(TARGET).join("kernel/libunikernel_kernel.a")
+    target_dir.join(TARGET).join(profile).join("libunikernel_kernel.a")
 }

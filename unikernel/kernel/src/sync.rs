@@ -2,7 +2,11 @@
 //! mask them: an interrupt handler can never interrupt a lock holder on the same core. What a
 //! [`SpinLock`] excludes is the other cores.
 //!
-//! Nothing may sleep while it holds a [`SpinLock`]; `task::scheduler` checks that in debug builds.
+//! A core that waits for a lock still forgets translations when another core asks it to
+//! (`arch::tlb`): the asker may hold the very lock.
+//!
+//! Nothing may sleep while it holds a [`SpinLock`]. Debug builds panic where that happens, and where
+//! locks are taken in an order that contradicts an earlier one (`debug::lock_order`).
 //!
 //! Lock order, outermost first:
 //!
@@ -12,27 +16,42 @@
 //! - one pipe, counter or timer, then the watches on a file, then a ready list
 //! - wait queues, futex buckets
 //! - `mem::space` (regions and page tables of the app): any copy from or to the app may page-fault
-//! - run queue, timers
+//! - a thread's signals
+//! - run queues (one at a time), timers of a core (one at a time)
 //! - frames, heap classes
 //! - console
 
 use core::fmt;
 use core::ops::{Deref, DerefMut};
-use core::sync::atomic::{AtomicUsize, Ordering};
 
-/// How many spin locks are held; sleeping is allowed only at zero.
-///
-/// One counter serves while one core runs the kernel; it moves into the per-CPU block with the
-/// second core.
-static HELD: AtomicUsize = AtomicUsize::new(0);
+use spin::RelaxStrategy;
+use spin::mutex::{SpinMutex, SpinMutexGuard};
+
+use crate::arch::tlb;
+use crate::debug::lock_order::{self, Class, Nesting};
+
+/// What a core does while it waits for a lock.
+struct ServeOthers;
+
+impl RelaxStrategy for ServeOthers {
+    #[inline]
+    fn relax() {
+        core::hint::spin_loop();
+        tlb::serve();
+    }
+}
 
 /// A lock that waits by spinning; the holder must not sleep.
-pub struct SpinLock<T: ?Sized>(spin::mutex::SpinMutex<T>);
+pub struct SpinLock<T: ?Sized> {
+    class: Class,
+    mutex: SpinMutex<T, ServeOthers>,
+}
 
 impl<T> SpinLock<T> {
     /// Makes an unlocked lock around `value`.
+    #[track_caller]
     pub const fn new(value: T) -> Self {
-        Self(spin::mutex::SpinMutex::new(value))
+        Self { class: Class::here(), mutex: SpinMutex::new(value) }
     }
 }
 
@@ -41,65 +60,77 @@ impl<T: ?Sized> SpinLock<T> {
     #[inline]
     #[track_caller]
     pub fn lock(&self) -> SpinLockGuard<'_, T> {
-        if cfg!(debug_assertions) {
-            HELD.fetch_add(1, Ordering::Relaxed);
-        }
-        SpinLockGuard(self.0.lock())
+        self.class.before_wait(Nesting::Never);
+        self.guard(self.mutex.lock())
+    }
+
+    /// Takes a lock while another that was made at the same place may be held. The caller knows why
+    /// such locks are never taken in a circle, and says so.
+    #[inline]
+    #[track_caller]
+    pub fn lock_nested(&self) -> SpinLockGuard<'_, T> {
+        self.class.before_wait(Nesting::Ordered);
+        self.guard(self.mutex.lock())
     }
 
     /// Takes the lock if it is free.
+    #[inline]
     pub fn try_lock(&self) -> Option<SpinLockGuard<'_, T>> {
-        let guard = self.0.try_lock()?;
-        if cfg!(debug_assertions) {
-            HELD.fetch_add(1, Ordering::Relaxed);
-        }
-        Some(SpinLockGuard(guard))
+        self.mutex.try_lock().map(|guard| self.guard(guard))
+    }
+
+    #[inline]
+    fn guard<'a>(&'a self, guard: SpinMutexGuard<'a, T, ServeOthers>) -> SpinLockGuard<'a, T> {
+        self.class.taken();
+        SpinLockGuard { class: &self.class, guard }
     }
 }
 
 impl<T: fmt::Debug + ?Sized> fmt::Debug for SpinLock<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        self.mutex.fmt(f)
     }
 }
 
 impl<T: Default> Default for SpinLock<T> {
+    #[track_caller]
     fn default() -> Self {
         Self::new(T::default())
     }
 }
 
 /// Proof that a [`SpinLock`] is held.
-pub struct SpinLockGuard<'a, T: ?Sized>(spin::mutex::SpinMutexGuard<'a, T>);
+pub struct SpinLockGuard<'a, T: ?Sized> {
+    class: &'a Class,
+    guard: SpinMutexGuard<'a, T, ServeOthers>,
+}
 
 impl<T: ?Sized> Deref for SpinLockGuard<'_, T> {
     type Target = T;
     #[inline]
     fn deref(&self) -> &T {
-        &self.0
+        &self.guard
     }
 }
 
 impl<T: ?Sized> DerefMut for SpinLockGuard<'_, T> {
     #[inline]
     fn deref_mut(&mut self) -> &mut T {
-        &mut self.0
+        &mut self.guard
     }
 }
 
 impl<T: ?Sized> Drop for SpinLockGuard<'_, T> {
     #[inline]
     fn drop(&mut self) {
-        if cfg!(debug_assertions) {
-            HELD.fetch_sub(1, Ordering::Relaxed);
-        }
+        // The lock itself is released just after this, when the inner guard is dropped.
+        self.class.released();
     }
 }
 
 /// Panics if the caller holds a spin lock, with the caller's location.
+#[inline]
 #[track_caller]
 pub fn assert_may_sleep() {
-    if cfg!(debug_assertions) {
-        assert_eq!(HELD.load(Ordering::Relaxed), 0, "sleeping while a spin lock is held");
-    }
+    assert_eq!(lock_order::held_count(), 0, "sleeping while a spin lock is held");
 }

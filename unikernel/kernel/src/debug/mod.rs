@@ -5,6 +5,7 @@
 //! - [`trace`]: system calls as `strace` prints them (`trace=syscalls`).
 
 pub mod backtrace;
+pub mod lock_order;
 pub mod symbols;
 pub mod trace;
 mod trace_args;
@@ -17,7 +18,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use spin::Once;
 
 use crate::arch::trap::TrapFrame;
-use crate::platform::{console, power};
+use crate::platform::{console, interrupts, power};
 use crate::task::signal::{self, Cause};
 
 /// Exit code of a kernel panic, as Rust programs have it.
@@ -50,6 +51,7 @@ impl Write for Emergency {
 pub fn panic(info: &PanicInfo<'_>) -> ! {
     static IS_PANICKING: AtomicBool = AtomicBool::new(false);
     let mut out = Emergency;
+    interrupts::stop_others();
     if IS_PANICKING.swap(true, Ordering::SeqCst) {
         let _ = writeln!(out, "panic while panicking");
     } else {

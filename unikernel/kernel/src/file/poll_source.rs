@@ -124,7 +124,9 @@ impl ReadyList {
 
     /// Puts a watch at the end, if it is not on the list.
     pub(super) fn push(&self, watch: &Arc<Watch>) -> bool {
-        let is_new = !watch.is_queued.swap(true, Ordering::Relaxed);
+        // Exchanges on both sides: if the watch is just being taken off, whoever takes it looks at
+        // the file after this, and sees what the caller has changed.
+        let is_new = !watch.is_queued.swap(true, Ordering::AcqRel);
         if is_new {
             self.queue.lock().push_back(Arc::clone(watch));
         }
@@ -134,7 +136,7 @@ impl ReadyList {
     /// Takes the first watch.
     pub(super) fn pop(&self) -> Option<Arc<Watch>> {
         let watch = self.queue.lock().pop_front()?;
-        watch.is_queued.store(false, Ordering::Relaxed);
+        watch.is_queued.swap(false, Ordering::AcqRel);
         Some(watch)
     }
 
@@ -168,9 +170,12 @@ impl PollSource {
     }
 
     /// As [`Self::notify`], for a source whose threads share the work.
+    ///
+    /// Called while the watches of the file that has changed are held. An epoll instance may watch
+    /// another, but never in a circle (`Epoll::check_nesting`).
     fn notify_one(&self, news: Readiness) {
         self.threads.wake_one();
-        for watch in self.watches.lock().iter() {
+        for watch in self.watches.lock_nested().iter() {
             Watch::notify(watch, news);
         }
     }

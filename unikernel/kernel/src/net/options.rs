@@ -112,8 +112,12 @@ impl SocketOptions {
 impl super::socket::Socket {
     /// Changes options, and brings what is already there in line with them.
     pub fn set_options(&self, change: impl FnOnce(&mut SocketOptions)) {
-        let mut options = self.options.lock();
-        change(&mut options);
+        let options = {
+            let mut options = self.options.lock();
+            change(&mut options);
+            *options
+        };
+        // A bind looks at the options with the port's lock held, so that comes first.
         match &self.kind {
             super::socket::Kind::Stream(stream) => stream.apply(&options),
             super::socket::Kind::Datagram(datagram) => datagram.apply(&options),

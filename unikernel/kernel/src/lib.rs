@@ -43,12 +43,13 @@ const CANNOT_BOOT: u8 = 125;
 
 /// The kernel's first Rust code, on the boot stack, with the boot page tables.
 extern "C" fn kernel_main(start_info: u32) -> ! {
+    arch::cpu::adopt_block(0);
     platform::init_early();
     mem::layout::init();
     // SAFETY: the boot stub passes what the loader left in `ebx`.
     let info = unsafe { BootInfo::read(start_info) }.expect("a PVH start info");
     mem::init(&info);
-    arch::cpu::init_this_cpu();
+    arch::cpu::load_descriptors();
     arch::cpu::enable_features();
     arch::syscall::init();
 
@@ -60,10 +61,13 @@ extern "C" fn kernel_main(start_info: u32) -> ! {
     set_log_levels(&options);
     platform::init(info.rsdp);
     platform::interrupts::set_timer_handler(task::timer::interrupt);
+    platform::interrupts::set_look_handler(task::scheduler::look);
     task::process::process().set_exit_action(options.exit_action);
     fs::init(info.initrd.map(boot_info::Range::bytes));
     net::init(&options, find_devices(&options).nics);
     debug::init(&options);
+    task::scheduler::prepare_core(0);
+    arch::startup::start_others();
     start_app(&options);
     platform::power::enable_power_button(power_button);
     log::debug!("up after {} µs", platform::time::now_ns() / 1000);

@@ -186,6 +186,8 @@ fn sleep_is_interrupted() {
 }
 
 fn signal_reaches_one_thread() {
+    // The last test's signal may still be on its way.
+    thread::sleep(Duration::from_millis(10));
     let before = COUNT.load(Ordering::SeqCst);
     let waiter = thread::spawn(|| thread::sleep(Duration::from_millis(60)));
     thread::sleep(Duration::from_millis(10));

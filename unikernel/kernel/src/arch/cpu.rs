@@ -1,15 +1,15 @@
-//! The per-CPU block, reached through GS while the kernel runs, and the processor features that
-//! decide how the boundary is guarded.
+//! The per-CPU blocks, each reached through GS while the kernel runs on its core, and the processor
+//! features that decide how the boundary is guarded.
 
 use core::arch::asm;
 use core::cell::Cell;
 use core::ptr;
-use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 
-use alloc::boxed::Box;
 use alloc::sync::Arc;
 
 use raw_cpuid::CpuId;
+use unikernel_sched::MAX_CORES;
 use x86_64::VirtAddr;
 use x86_64::registers::control::{Cr0, Cr0Flags, Cr4, Cr4Flags, Efer, EferFlags};
 use x86_64::registers::model_specific::{GsBase, KernelGsBase};
@@ -27,40 +27,49 @@ pub mod exit_work {
     pub const NETWORK: u32 = 4;
 }
 
-/// What one core owns. The offsets of the first four fields are known to the entry stubs.
-#[repr(C)]
+/// What one core owns. The offsets of the first fields are known to the entry stubs.
+#[repr(C, align(64))]
 pub struct Cpu {
     /// Points to this block, so that `gs:0` gives a usable pointer.
-    this: *const Cpu,
+    this: AtomicPtr<Cpu>,
     /// Where `syscall` puts the kernel stack: the top of the current thread's.
     kernel_stack_top: Cell<u64>,
     /// Scratch for the app's stack pointer during `syscall` entry.
     user_rsp: Cell<u64>,
-    current: Cell<*const Thread>,
+    /// Written by the owner; others read it to see who runs here.
+    current: AtomicPtr<Thread>,
+    index: AtomicUsize,
+    apic_id: AtomicU32,
     exit_work: AtomicU32,
     descriptors: Descriptors,
 }
+
+// SAFETY: the cells and the descriptor tables are touched by the owning core only (their methods
+// are reached through `this_cpu`, or before the core runs); all else is atomic.
+unsafe impl Sync for Cpu {}
 
 /// Byte offset of [`Cpu::kernel_stack_top`] for the entry stub.
 pub const KERNEL_STACK_TOP_OFFSET: usize = core::mem::offset_of!(Cpu, kernel_stack_top);
 /// Byte offset of [`Cpu::user_rsp`] for the entry stub.
 pub const USER_RSP_OFFSET: usize = core::mem::offset_of!(Cpu, user_rsp);
 
-/// Makes the per-CPU block of this core and loads its tables. Call once a core, early: page
-/// faults and per-CPU data work from here on.
-pub fn init_this_cpu() {
-    let cpu = Box::leak(Box::new(Cpu {
-        this: ptr::null(),
-        kernel_stack_top: Cell::new(0),
-        user_rsp: Cell::new(0),
-        current: Cell::new(ptr::null()),
-        exit_work: AtomicU32::new(0),
-        descriptors: Descriptors::unloaded(),
-    }));
-    cpu.this = cpu;
+static CPUS: [Cpu; MAX_CORES] = [const { Cpu::new() }; MAX_CORES];
+/// Cores that run: indices below this.
+static ONLINE: AtomicUsize = AtomicUsize::new(1);
+
+/// Makes block `index` the one of the core that runs this. The first thing a core does: locks and
+/// [`this_cpu`] work from here on.
+pub fn adopt_block(index: usize) {
+    let cpu = &CPUS[index];
+    cpu.this.store(ptr::from_ref(cpu).cast_mut(), Ordering::Relaxed);
+    cpu.index.store(index, Ordering::Relaxed);
     GsBase::write(VirtAddr::from_ptr(cpu));
     KernelGsBase::write(VirtAddr::zero());
-    let cpu: &'static Cpu = cpu;
+}
+
+/// Loads this core's descriptor tables: exceptions work from here on.
+pub fn load_descriptors() {
+    let cpu = this_cpu();
     cpu.descriptors.load(VirtAddr::from_ptr(cpu));
     // Loading the segment registers cleared GS's base.
     GsBase::write(VirtAddr::from_ptr(cpu));
@@ -71,7 +80,7 @@ pub fn init_this_cpu() {
 pub fn this_cpu() -> &'static Cpu {
     let this: *const Cpu;
     // SAFETY: in ring 0, GS holds the address of this core's block, whose first word is its own
-    // address (`init_this_cpu`; the entry stubs swap GS before any Rust runs). The block lives
+    // address (`adopt_block`; the entry stubs swap GS before any Rust runs). The block lives
     // for ever.
     unsafe {
         asm!("mov {}, gs:[0]", out(reg) this, options(nostack, readonly, preserves_flags));
@@ -79,33 +88,82 @@ pub fn this_cpu() -> &'static Cpu {
     }
 }
 
+/// The block of core `index`.
+#[inline]
+pub fn cpu(index: usize) -> &'static Cpu {
+    &CPUS[index]
+}
+
+/// How many cores run.
+#[inline]
+pub fn online() -> usize {
+    ONLINE.load(Ordering::Relaxed)
+}
+
+/// Counts a core that has come up; the next index.
+pub fn set_online(count: usize) {
+    ONLINE.store(count, Ordering::SeqCst);
+}
+
 impl Cpu {
+    const fn new() -> Self {
+        Self {
+            this: AtomicPtr::new(ptr::null_mut()),
+            kernel_stack_top: Cell::new(0),
+            user_rsp: Cell::new(0),
+            current: AtomicPtr::new(ptr::null_mut()),
+            index: AtomicUsize::new(0),
+            apic_id: AtomicU32::new(0),
+            exit_work: AtomicU32::new(0),
+            descriptors: Descriptors::unloaded(),
+        }
+    }
+
+    /// Its number: 0 for the core that booted.
+    #[inline]
+    pub fn index(&self) -> usize {
+        self.index.load(Ordering::Relaxed)
+    }
+
+    /// Where interrupts for it are addressed to.
+    pub fn apic_id(&self) -> u32 {
+        self.apic_id.load(Ordering::Relaxed)
+    }
+
+    /// Notes where interrupts for it are addressed to.
+    pub fn set_apic_id(&self, id: u32) {
+        self.apic_id.store(id, Ordering::Relaxed);
+    }
+
     /// The running thread, or null before the first one. The pointee is kept alive by the
     /// reference that the scheduler holds for it while it runs.
+    #[inline]
     pub fn current_thread(&self) -> *const Thread {
-        self.current.get()
+        self.current.load(Ordering::Relaxed)
     }
 
     /// Makes `thread` the running one: its kernel stack takes the next entry from ring 3.
     pub fn set_current(&self, thread: &Arc<Thread>, kernel_stack_top: u64) {
-        self.current.set(Arc::as_ptr(thread));
+        self.current.store(Arc::as_ptr(thread).cast_mut(), Ordering::Relaxed);
         self.kernel_stack_top.set(kernel_stack_top);
         self.descriptors.set_kernel_stack(VirtAddr::new(kernel_stack_top));
     }
 
-    /// Asks for work before the next return to ring 3.
+    /// Asks for work before the next return to ring 3. To be sure that another core does it soon,
+    /// interrupt it afterwards.
+    #[inline]
     pub fn request(&self, bits: u32) {
-        self.exit_work.store(self.exit_work.load(Ordering::Relaxed) | bits, Ordering::Relaxed);
+        self.exit_work.fetch_or(bits, Ordering::SeqCst);
     }
 
     /// Takes all requested work.
     #[inline]
     pub fn take_exit_work(&self) -> u32 {
-        let bits = self.exit_work.load(Ordering::Relaxed);
-        if bits != 0 {
-            self.exit_work.store(0, Ordering::Relaxed);
+        // Most returns find nothing, and a plain load is cheaper than an exchange.
+        match self.exit_work.load(Ordering::Relaxed) {
+            0 => 0,
+            _ => self.exit_work.swap(0, Ordering::SeqCst),
         }
-        bits
     }
 }
 

@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 use core::arch::global_asm;
 use core::cell::UnsafeCell;
 
+use spin::Once;
 use x86_64::instructions::segmentation::{CS, DS, ES, SS, Segment};
 use x86_64::instructions::tables::{lidt, load_tss};
 use x86_64::structures::DescriptorTablePointer;
@@ -36,8 +37,10 @@ const USER_VECTORS: [usize; 2] = [3, 4];
 pub struct Descriptors {
     gdt: UnsafeCell<GlobalDescriptorTable>,
     tss: UnsafeCell<TaskStateSegment>,
-    idt: Box<[Gate; 256]>,
 }
+
+/// The gates are the same for all cores.
+static IDT: Once<[Gate; 256]> = Once::new();
 
 /// An interrupt gate (SDM Vol. 3, 6.14.1).
 #[derive(Clone, Copy)]
@@ -79,11 +82,10 @@ impl Gate {
 
 impl Descriptors {
     /// Makes the tables; [`Self::load`] puts them to use.
-    pub fn unloaded() -> Self {
+    pub const fn unloaded() -> Self {
         Self {
             gdt: UnsafeCell::new(GlobalDescriptorTable::new()),
             tss: UnsafeCell::new(TaskStateSegment::new()),
-            idt: Box::new(core::array::from_fn(Gate::new)),
         }
     }
 
@@ -106,7 +108,7 @@ impl Descriptors {
         let tss_selector = gdt.append(unsafe { Descriptor::tss_segment_unchecked(self.tss.get()) });
         let idt = DescriptorTablePointer {
             limit: (core::mem::size_of::<[Gate; 256]>() - 1) as u16,
-            base: VirtAddr::from_ptr(self.idt.as_ptr()),
+            base: VirtAddr::from_ptr(IDT.call_once(|| core::array::from_fn(Gate::new)).as_ptr()),
         };
         // SAFETY: the tables live for ever, the selectors name entries appended above, and the
         // IDT's gates lead to the stubs in `trap`.

@@ -1,12 +1,13 @@
 //! The processor: everything that is x86-64 and nothing that is a policy.
 //!
 //! - [`boot`]: from the hypervisor's 32-bit entry to `kernel_main`;
-//! - [`cpu`]: the per-CPU block behind GS, and which features are on;
+//! - [`startup`]: the other cores;
+//! - [`cpu`]: the per-CPU blocks behind GS, and which features are on; [`per_core`]: one value each;
 //! - [`descriptor`]: GDT, TSS, IDT;
 //! - [`trap`]: exceptions and interrupts; [`syscall`]: the `syscall` instruction;
 //! - [`exit`]: the last steps before ring 3, common to both;
 //! - [`switch`]: kernel stacks and the switch between them; [`fpu`]: the app's vector state;
-//! - [`memory`]: `memcpy` and its relatives;
+//! - [`memory`]: `memcpy` and its relatives; [`tlb`]: forgetting translations on every core;
 //! - [`user_copy`]: the copy that survives a fault.
 //!
 //! **Interrupts.** The kernel runs with IF clear, always: `syscall` clears it (SFMASK), interrupt
@@ -20,7 +21,10 @@ pub mod descriptor;
 pub mod exit;
 pub mod fpu;
 pub mod memory;
+pub mod per_core;
+pub mod startup;
 pub mod switch;
 pub mod syscall;
+pub mod tlb;
 pub mod trap;
 pub mod user_copy;

@@ -76,22 +76,45 @@ impl KernelStack {
     /// Prepares a stack that goes to ring 3 with `frame` at the first switch to it, and answers
     /// the stack pointer for that switch.
     pub fn prepare(&self, frame: &TrapFrame) -> u64 {
-        /// Six callee-saved registers and the return address.
-        const SWITCH_WORDS: u64 = 7;
-        const _: () = assert!(core::mem::size_of::<TrapFrame>() + 56 < STACK_BYTES);
+        const _: () = assert!(core::mem::size_of::<TrapFrame>() + SWITCH_WORDS * 8 < STACK_BYTES);
         let user_frame = self.user_frame();
-        let stack = user_frame as u64 - SWITCH_WORDS * 8;
         // SAFETY: the stack is mapped, large enough by the assertion above, and nobody uses it.
         unsafe {
             user_frame.write(*frame);
-            let words = stack as *mut u64;
-            for register in 0..6 {
-                words.add(register).write(0);
-            }
-            words.add(6).write(first_return as *const () as u64);
+            leave_at(user_frame as u64, first_return as *const () as u64)
         }
-        stack
     }
+
+    /// Prepares a stack that runs `main` at the first switch to it, and answers the stack pointer
+    /// for that switch.
+    pub fn prepare_kernel(&self, main: extern "C" fn() -> !) -> u64 {
+        // A function expects its return address on a stack that was 16-byte aligned before it.
+        let top = self.top_with_word(0) + 8;
+        // SAFETY: the stack is mapped, large enough, and nobody uses it.
+        unsafe { leave_at(top, main as *const () as u64) }
+    }
+}
+
+/// What [`switch_stacks`] pops: six callee-saved registers and the return address.
+const SWITCH_WORDS: usize = 7;
+
+/// Writes what [`switch_stacks`] pops just below `top`, so that it goes on at `entry` with the stack
+/// at `top`. Answers the stack pointer.
+///
+/// # Safety
+///
+/// [`SWITCH_WORDS`] words below `top` must be mapped and unused.
+unsafe fn leave_at(top: u64, entry: u64) -> u64 {
+    let stack = top - SWITCH_WORDS as u64 * 8;
+    // SAFETY: by the caller.
+    unsafe {
+        let words = stack as *mut u64;
+        for register in 0..SWITCH_WORDS - 1 {
+            words.add(register).write(0);
+        }
+        words.add(SWITCH_WORDS - 1).write(entry);
+    }
+    stack
 }
 
 impl Drop for KernelStack {

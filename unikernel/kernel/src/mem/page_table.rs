@@ -1,6 +1,11 @@
 //! The one set of page tables. The app's half is changed by `space` and `fault` under the space
 //! lock, the kernel's by `kernel_map` under its own. The kernel's image lies in the app's half, but
 //! nothing changes its mapping after [`init`].
+//!
+//! What was absent needs no flush when it appears (SDM Vol. 3, 4.10.4.3). Who takes a page or a
+//! permission away calls [`tlb::flush`](crate::arch::tlb::flush).
+
+use core::ops::ControlFlow;
 
 use x86_64::registers::control::{Cr3, Cr3Flags};
 use x86_64::structures::paging::page_table::PageTableEntry;
@@ -57,12 +62,11 @@ fn directory_entry(virt: VirtAddr) -> Result<&'static mut PageTableEntry, OutOfF
     Ok(&mut directory[virt.p2_index()])
 }
 
-/// Maps one small page. What was mapped there before is forgotten.
+/// Maps one small page where none is.
 pub fn map(virt: VirtAddr, frame: PhysAddr, flags: Flags) -> Result<(), OutOfFrames> {
     let entry = directory_entry(virt)?;
     split(virt, entry)?;
     descend(entry)?[virt.p1_index()].set_addr(frame, flags);
-    x86_64::instructions::tlb::flush(virt);
     Ok(())
 }
 
@@ -96,6 +100,7 @@ fn split(virt: VirtAddr, entry: &mut PageTableEntry) -> Result<(), OutOfFrames> 
     for (index, small) in table(frame).iter_mut().enumerate() {
         small.set_addr(first + (index * PAGE_BYTES) as u64, flags);
     }
+    // The translations stay what they were, so other cores may keep theirs until the caller changes one.
     entry.set_addr(frame, TABLE);
     x86_64::instructions::tlb::flush(virt);
     Ok(())
@@ -122,13 +127,13 @@ pub fn lookup(virt: VirtAddr) -> Option<Mapping> {
     None
 }
 
-/// Calls `visit` with each small page's address and entry in `[start, end)`, splitting large pages
+/// Calls `visit` with each small page's address and entry in `[start, end)` until it breaks, splitting large pages
 /// that reach over its edges; a large page inside is visited once, with its size. Absent pages are
-/// skipped a table at a time, so sparse ranges are cheap.
+/// skipped a table at a time, so sparse ranges are cheap. The caller flushes what it changed.
 pub fn for_each_mapped(
     start: u64,
     end: u64,
-    mut visit: impl FnMut(VirtAddr, &mut PageTableEntry, u64),
+    mut visit: impl FnMut(VirtAddr, &mut PageTableEntry, u64) -> ControlFlow<()>,
 ) -> Result<(), OutOfFrames> {
     let mut at = start;
     while at < end {
@@ -137,17 +142,17 @@ pub fn for_each_mapped(
             let entry = directory_entry(virt)?;
             if entry.flags().contains(Flags::HUGE_PAGE) {
                 if at.is_multiple_of(LARGE_PAGE_BYTES) && end - at >= LARGE_PAGE_BYTES {
-                    visit(virt, entry, LARGE_PAGE_BYTES);
-                    x86_64::instructions::tlb::flush(virt);
+                    if visit(virt, entry, LARGE_PAGE_BYTES).is_break() {
+                        return Ok(());
+                    }
                     at += LARGE_PAGE_BYTES;
                     continue;
                 }
                 split(virt, entry)?;
             }
             let small = &mut table(entry.addr())[virt.p1_index()];
-            if !small.is_unused() {
-                visit(virt, small, PAGE_BYTES as u64);
-                x86_64::instructions::tlb::flush(virt);
+            if !small.is_unused() && visit(virt, small, PAGE_BYTES as u64).is_break() {
+                return Ok(());
             }
             at += PAGE_BYTES as u64;
             continue;

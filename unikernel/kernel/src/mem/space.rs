@@ -4,8 +4,13 @@
 //! is promised as writable is charged against RAM, and a promise that could not be kept is refused
 //! with an error while the app can still handle it.
 
+mod initial;
 mod remap;
 
+use core::ops::ControlFlow;
+
+use arrayvec::ArrayVec;
+pub use initial::{adopt_image, map_first_stack};
 pub use remap::{Move, remap};
 use unikernel_mm::{PAGE_BYTES, RangeError, RegionMap};
 pub use unikernel_mm::{Protection, Region, RegionKind};
@@ -17,23 +22,19 @@ use super::layout::{self, LARGE_PAGE_BYTES, page_up};
 use super::page_table::{self, OutOfFrames};
 use super::user::USER_END;
 use super::{frames, heap};
-use crate::platform::random;
+use crate::arch::tlb;
 use crate::sync::SpinLock;
 
 /// The lowest address that `mmap` gives or accepts (Linux: `vm.mmap_min_addr`).
 pub const LOWEST: u64 = 0x1_0000;
-/// Bytes that the first stack may grow to.
-const STACK_BYTES: u64 = crate::syscall::identity::STACK_LIMIT_BYTES;
-/// Distance between the stack's end and the first mapping, at least.
-const STACK_GAP_BYTES: u64 = 1 << 20;
-/// Bits of randomness, in pages, in the place of stack and mappings.
-const PLACEMENT_BITS: u32 = 18;
 /// Regions from this size on are placed so that large pages fit.
 const LARGE_REGION_BYTES: u64 = 2 * LARGE_PAGE_BYTES;
 /// The break may grow up to here, far below the mappings.
 const BREAK_END: u64 = 1 << 40;
 /// Small pages brought in with one fault, if they are in the region and absent.
 const FAULT_AROUND_PAGES: u64 = 4;
+/// Pages given back with one request to the other cores.
+const BATCH_PAGES: usize = 256;
 
 /// Why a change of the address space is refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -175,19 +176,38 @@ impl Space {
         Ok(())
     }
 
-    /// Gives the pages in a range back; the regions stay.
+    /// Gives the pages in a range back; the regions stay. In batches: every core must have forgotten
+    /// a page before its frame may go to somebody else, and asking them costs an interrupt.
     fn free_pages(&mut self, start: u64, end: u64) -> Result<(), SpaceError> {
-        let mut freed = 0;
-        page_table::for_each_mapped(start, end, |_, entry, bytes| {
-            let (frame, pages) = (entry.addr(), (bytes / PAGE_BYTES) as usize);
-            entry.set_unused();
-            // SAFETY: the page was the app's alone, and its entry is gone; `for_each_mapped`
-            // flushes the translation before this core returns to the app.
-            unsafe { frames::free_block_or_frame(frame, pages) };
-            freed += pages as u64;
-        })?;
-        self.resident_pages -= freed;
+        let mut at = start;
+        while at < end {
+            at = self.free_batch(at, end)?;
+        }
         Ok(())
+    }
+
+    /// Gives up to [`BATCH_PAGES`] pages back, from `start` on. Answers where to go on.
+    fn free_batch(&mut self, start: u64, end: u64) -> Result<u64, SpaceError> {
+        let mut batch = ArrayVec::<(PhysAddr, usize), BATCH_PAGES>::new();
+        let mut next = end;
+        page_table::for_each_mapped(start, end, |virt, entry, bytes| {
+            if batch.is_full() {
+                next = virt.as_u64();
+                return ControlFlow::Break(());
+            }
+            batch.push((entry.addr(), (bytes / PAGE_BYTES) as usize));
+            entry.set_unused();
+            ControlFlow::Continue(())
+        })?;
+        if !batch.is_empty() {
+            tlb::flush(start, next);
+        }
+        for (frame, pages) in batch {
+            // SAFETY: the page was the app's alone, its entry is gone, and no core remembers it.
+            unsafe { frames::free_block_or_frame(frame, pages) };
+            self.resident_pages -= pages as u64;
+        }
+        Ok(next)
     }
 
     fn protect(&mut self, start: u64, end: u64, protection: Protection) -> Result<(), SpaceError> {
@@ -202,7 +222,9 @@ impl Space {
             // Without access the page stays, as its content must, but not for ring 3.
             let flags = flags.unwrap_or(Flags::PRESENT | Flags::NO_EXECUTE);
             entry.set_addr(entry.addr(), flags | large);
+            ControlFlow::Continue(())
         })?;
+        tlb::flush(start, end);
         self.charged_pages += self.regions.protect(start, end, protection)?;
         Ok(())
     }
@@ -336,40 +358,6 @@ pub fn set_break(wanted: u64) -> u64 {
         space.break_end = wanted;
     }
     space.break_end
-}
-
-/// Opens part of the image, which is in memory already, to the app.
-pub fn adopt_image(start: u64, end: u64, protection: Protection) -> Result<(), SpaceError> {
-    let mut space = SPACE.lock();
-    let is_charged = protection.contains(Protection::WRITE);
-    space.regions.insert(Region { start, end, protection, kind: RegionKind::Image, is_charged })?;
-    let flags = flags_of(protection).ok_or(SpaceError::BadRange)?;
-    for page in (start..end).step_by(PAGE_BYTES as usize) {
-        page_table::map(VirtAddr::new(page), PhysAddr::new(page), flags)?;
-    }
-    space.resident_pages += (end - start) / PAGE_BYTES;
-    space.charged_pages += if is_charged { (end - start) / PAGE_BYTES } else { 0 };
-    space.break_start = layout::image_end().next_multiple_of(LARGE_PAGE_BYTES);
-    space.break_end = space.break_start;
-    Ok(())
-}
-
-/// Makes the first stack; answers its top. Stack and mappings start at places that an attacker
-/// cannot foretell.
-pub fn map_first_stack() -> Result<u64, SpaceError> {
-    let shift = |bits: u32| (random::next_u64() & ((1 << bits) - 1)) * PAGE_BYTES;
-    let top = USER_END - shift(PLACEMENT_BITS) - PAGE_BYTES;
-    let protection = Protection::READ | Protection::WRITE;
-    let mut space = SPACE.lock();
-    space.regions.insert(Region {
-        start: top - STACK_BYTES,
-        end: top,
-        protection,
-        kind: RegionKind::Stack,
-        is_charged: false,
-    })?;
-    space.mappings_end = top - STACK_BYTES - STACK_GAP_BYTES - shift(PLACEMENT_BITS);
-    Ok(top)
 }
 
 /// Sizes in pages, for `/proc` and metrics.

@@ -20,6 +20,8 @@ const ID: u32 = 0x20;
 const TASK_PRIORITY: u32 = 0x80;
 const END_OF_INTERRUPT: u32 = 0xb0;
 const SPURIOUS: u32 = 0xf0;
+const COMMAND: u32 = 0x300;
+const COMMAND_DESTINATION: u32 = 0x310;
 const LVT_TIMER: u32 = 0x320;
 const LVT_LINT0: u32 = 0x350;
 const LVT_ERROR: u32 = 0x370;
@@ -29,6 +31,11 @@ const TIMER_DIVIDE: u32 = 0x3e0;
 
 const SOFTWARE_ENABLE: u32 = 1 << 8;
 const MASKED: u32 = 1 << 16;
+/// Bits of an interrupt command (SDM Vol. 3, 11.6.1).
+const COMMAND_INIT: u32 = 0b101 << 8;
+const COMMAND_STARTUP: u32 = 0b110 << 8;
+const COMMAND_ASSERT: u32 = 1 << 14;
+const COMMAND_PENDING: u32 = 1 << 12;
 const MODE_TSC_DEADLINE: u32 = 0b10 << 17;
 /// The divide register's code for 16: 16 ns a step at the 1 GHz that hypervisors use, and a reach
 /// of a minute.
@@ -86,6 +93,46 @@ pub fn id() -> u32 {
 #[inline]
 pub fn end_of_interrupt() {
     write(END_OF_INTERRUPT, 0);
+}
+
+/// Sends an interrupt to the core with APIC id `to`.
+#[inline]
+pub fn send(to: u32, vector: u8) {
+    command(to, COMMAND_ASSERT | u32::from(vector));
+}
+
+/// Resets a core; it waits for [`send_startup`].
+pub fn send_init(to: u32) {
+    command(to, COMMAND_ASSERT | COMMAND_INIT);
+}
+
+/// Starts a core in real mode at the page with number `page`.
+pub fn send_startup(to: u32, page: u8) {
+    command(to, COMMAND_ASSERT | COMMAND_STARTUP | u32::from(page));
+}
+
+#[inline]
+fn command(to: u32, bits: u32) {
+    match ACCESS.get() {
+        Some(Access::Memory(registers)) => {
+            while registers.read::<u32>(COMMAND as usize) & COMMAND_PENDING != 0 {
+                core::hint::spin_loop();
+            }
+            registers.write(COMMAND_DESTINATION as usize, to << 24);
+            registers.write(COMMAND as usize, bits);
+        }
+        Some(Access::Msrs) => {
+            // Writing this MSR does not order earlier stores, which the receiver is to see (SDM
+            // Vol. 3, 11.12.3).
+            core::sync::atomic::fence(core::sync::atomic::Ordering::SeqCst);
+            // SAFETY: the x2APIC is on; the vectors sent are those that `interrupts` handles, and
+            // start-up goes to the trampoline page.
+            unsafe {
+                Msr::new(X2APIC_FIRST_MSR + COMMAND / 16).write(u64::from(to) << 32 | u64::from(bits));
+            }
+        }
+        None => {}
+    }
 }
 
 /// Sets what the timer does when it fires; it does not run yet.

@@ -16,6 +16,7 @@ use unikernel_machine::line::Line;
 
 use super::io::IoPort;
 use super::{acpi, apic, ioapic};
+use crate::arch::{cpu, tlb};
 
 /// What an interrupt calls.
 pub type Handler = &'static (dyn Fn() + Sync);
@@ -37,6 +38,12 @@ const FIRST_DEVICE_VECTOR: u8 = 48;
 const LAST_DEVICE_VECTOR: u8 = 223;
 /// The timer's, above all devices: it is served first.
 pub const TIMER_VECTOR: u8 = 224;
+/// Another core wants this one to look at its queue and its requested work.
+pub const LOOK_VECTOR: u8 = 225;
+/// Another core wants this one to forget translations.
+pub const FLUSH_VECTOR: u8 = 226;
+/// The machine ends: the core stops where it is.
+pub const STOP_VECTOR: u8 = 227;
 /// What the APIC raises when a cause went away while it was being signalled. Needs no end of
 /// interrupt (SDM Vol. 3, 11.9).
 pub const SPURIOUS_VECTOR: u8 = 255;
@@ -44,6 +51,7 @@ pub const SPURIOUS_VECTOR: u8 = 255;
 const SLOTS: usize = (LAST_DEVICE_VECTOR - FIRST_DEVICE_VECTOR + 1) as usize;
 static HANDLERS: [Once<Handler>; SLOTS] = [const { Once::new() }; SLOTS];
 static TIMER_HANDLER: Once<fn()> = Once::new();
+static LOOK_HANDLER: Once<fn()> = Once::new();
 static NEXT: AtomicU8 = AtomicU8::new(FIRST_DEVICE_VECTOR);
 static TAKEN: AtomicU64 = AtomicU64::new(0);
 
@@ -70,6 +78,23 @@ pub fn set_timer_handler(handler: fn()) {
     TIMER_HANDLER.call_once(|| handler);
 }
 
+/// Sets who is told that another core sent [`LOOK_VECTOR`].
+pub fn set_look_handler(handler: fn()) {
+    LOOK_HANDLER.call_once(|| handler);
+}
+
+/// Interrupts core `core`.
+#[inline]
+pub fn send(core: usize, vector: u8) {
+    apic::send(cpu::cpu(core).apic_id(), vector);
+}
+
+/// Stops all other cores for good, as soon as they take interrupts.
+pub fn stop_others() {
+    let here = cpu::this_cpu().index();
+    (0..cpu::online()).filter(|&core| core != here).for_each(|core| send(core, STOP_VECTOR));
+}
+
 /// Handles one interrupt: the processor's entry stubs call this for vectors from 32 on.
 pub fn dispatch(number: u8) {
     TAKEN.fetch_add(1, Ordering::Relaxed);
@@ -86,6 +111,13 @@ pub fn dispatch(number: u8) {
                 handler();
             }
         }
+        LOOK_VECTOR => {
+            if let Some(handler) = LOOK_HANDLER.get() {
+                handler();
+            }
+        }
+        FLUSH_VECTOR => tlb::serve(),
+        STOP_VECTOR => cpu::halt_forever(),
         // The masked 8259 still signals spurious interrupts, on 39 and 47; they are not the
         // APIC's and take no end of interrupt, like the APIC's own spurious vector.
         _ => return,

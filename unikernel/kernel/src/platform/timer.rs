@@ -1,10 +1,12 @@
-//! The one timer interrupt of this core, at a given time. Who wants it for what is the business of
+//! The one timer interrupt of each core, at a given time. Who wants it for what is the business of
 //! `task::timer`.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::apic::{self, TimerMode};
 use super::time::{self, NS_PER_SECOND};
+use crate::arch::per_core::PerCore;
+use crate::per_core;
 
 /// Nothing is armed.
 const NEVER: u64 = u64::MAX;
@@ -14,8 +16,8 @@ const LONGEST_WAIT_NS: u64 = 2 * NS_PER_SECOND;
 /// Shorter ones would be over before the return to ring 3.
 const SHORTEST_WAIT_NS: u64 = 1_000;
 
-/// What this core's timer is set to. It moves into the per-CPU block with the second core.
-static ARMED_NS: AtomicU64 = AtomicU64::new(NEVER);
+/// What the core's timer is set to.
+static ARMED_NS: PerCore<AtomicU64> = per_core!(AtomicU64::new(NEVER));
 
 /// Prepares the timer of this core. Call after the clocks were started.
 pub fn init_this_cpu() {

@@ -7,6 +7,9 @@ use linux_raw_sys::general::*;
 use super::{Errno, SysResult};
 use crate::arch::trap::TrapFrame;
 use crate::mem::user::{UserPtr, UserSlice};
+use unikernel_sched::{CoreSet, Schedulable};
+
+use crate::arch::cpu;
 use crate::task::process::{self, MAX_THREADS, process};
 use crate::task::thread::{self, OutOfMemory, Thread};
 use crate::task::{current, scheduler};
@@ -95,8 +98,10 @@ fn spawn(request: &Request) -> SysResult {
     let fs_base = if has(CLONE_SETTLS) { request.tls } else { thread::read_fs_base() };
     let id = process().allocate_id();
     let child = Thread::new(id, &frame, fs_base, true)?;
-    child.signals.lock().mask = current().signals.lock().mask;
-    *child.name.lock() = *current().name.lock();
+    let mask = current().signals.lock().mask;
+    child.signals.lock().mask = mask;
+    let name = *current().name.lock();
+    *child.name.lock() = name;
     if has(CLONE_PARENT_SETTID) {
         request.parent_tid.write(id)?;
     }
@@ -173,32 +178,42 @@ pub fn sys_sched_yield() -> SysResult {
     Ok(0)
 }
 
-/// sched_getaffinity(2): one core. Answers the bytes of the mask, as the raw call does.
+/// sched_getaffinity(2). Answers the bytes of the mask, as the raw call does.
 pub fn sys_sched_getaffinity(id: i32, size: usize, mask: u64) -> SysResult {
-    if id != 0 && process().thread(id).is_none() {
-        return Err(Errno::ESRCH);
-    }
+    let thread = thread_by_id(id)?;
     if size < 8 || !size.is_multiple_of(8) {
         return Err(Errno::EINVAL);
     }
-    UserPtr::<u64>::new(mask).write(1)?;
+    let allowed = thread.allowed().and(CoreSet::first(cpu::online()));
+    UserPtr::<u64>::new(mask).write(allowed.0)?;
     Ok(8)
 }
 
-/// sched_setaffinity(2): a mask is good if it has the one core there is.
+/// sched_setaffinity(2): a mask is good if it has a core that there is.
 pub fn sys_sched_setaffinity(id: i32, size: usize, mask: u64) -> SysResult {
-    if id != 0 && process().thread(id).is_none() {
-        return Err(Errno::ESRCH);
+    let thread = thread_by_id(id)?;
+    let mut bytes = [0; 8];
+    let len = size.min(bytes.len());
+    UserSlice::new(mask, len).read(&mut bytes[..len])?;
+    let allowed = CoreSet(u64::from_le_bytes(bytes)).and(CoreSet::first(cpu::online()));
+    if allowed.is_empty() {
+        return Err(Errno::EINVAL);
     }
-    let mut first = [0];
-    UserSlice::new(mask, size.min(1)).read(&mut first[..size.min(1)])?;
-    if first[0] & 1 == 0 { Err(Errno::EINVAL) } else { Ok(0) }
+    scheduler::set_allowed(&thread, allowed);
+    Ok(0)
 }
 
-/// getcpu(2).
-pub fn sys_getcpu(cpu: UserPtr<u32>, node: UserPtr<u32>) -> SysResult {
-    for word in [cpu, node].into_iter().filter_map(UserPtr::non_null) {
-        word.write(0)?;
+fn thread_by_id(id: i32) -> Result<Arc<Thread>, Errno> {
+    if id == 0 { Ok(Arc::clone(&current())) } else { process().thread(id).ok_or(Errno::ESRCH) }
+}
+
+/// getcpu(2): all cores are on one node.
+pub fn sys_getcpu(core: UserPtr<u32>, node: UserPtr<u32>) -> SysResult {
+    if let Some(core) = core.non_null() {
+        core.write(cpu::this_cpu().index() as u32)?;
+    }
+    if let Some(node) = node.non_null() {
+        node.write(0)?;
     }
     Ok(0)
 }

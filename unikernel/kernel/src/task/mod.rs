@@ -1,14 +1,17 @@
 //! The app's threads, and how they run, sleep and end.
 //!
 //! - [`thread`]: one thread: a kernel stack, saved registers, its signal state;
-//! - [`scheduler`]: which thread runs, blocking and waking, the idle loop;
+//! - [`scheduler`]: which thread runs, blocking and waking; `cores`: its state for each core;
+//!   `idle`: what a core does when nobody can run;
 //! - [`wait`]: sleeping until a condition holds; [`timer`]: waking at a time;
 //! - [`futex`]: the wait queues behind the app's own locks;
 //! - [`signal`] and [`signal_frame`]: faults and signals, to a handler or to the end;
 //! - [`process`]: what all threads share; [`exec`]: how the app starts.
 
+mod cores;
 pub mod exec;
 pub mod futex;
+mod idle;
 pub mod process;
 pub mod scheduler;
 pub mod signal;

@@ -3,7 +3,7 @@
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 
 use super::signal::Dispositions;
 use super::thread::{Thread, ThreadId};
@@ -11,7 +11,8 @@ use super::{current, futex, scheduler};
 use crate::mem::user::UserPtr;
 use unikernel_cmdline::ExitAction;
 
-use crate::platform::power;
+use crate::arch::cpu;
+use crate::platform::{interrupts, power};
 use crate::sync::SpinLock;
 
 /// The app's process id. It is what Linux gives the only process of a machine.
@@ -107,6 +108,12 @@ pub fn exit_thread(code: i32) -> ! {
 
 /// Ends the app (`exit_group`): the machine has nothing left to do.
 pub fn exit_process(code: i32) -> ! {
+    static IS_ENDING: AtomicBool = AtomicBool::new(false);
+    if IS_ENDING.swap(true, Ordering::SeqCst) {
+        // Another core was first.
+        cpu::halt_forever();
+    }
+    interrupts::stop_others();
     // What the app wrote last should reach its peers: the segments are in the send buffers.
     crate::net::shut_down();
     log::info!("the app exited with code {code}");

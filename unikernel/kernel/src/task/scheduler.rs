@@ -1,70 +1,57 @@
-//! Which thread runs. The policy (who is next, for how long) is `unikernel_sched`; here are the
-//! mechanics: switching stacks, blocking and waking, and what a core does when nobody can run.
+//! Which thread runs. The policy (who is next, where, for how long) is `unikernel_sched`; here are
+//! the mechanics: switching stacks, blocking and waking, affinity. What a core does when nobody can
+//! run is [`idle`](super::idle).
 //!
-//! There is no idle thread: a thread that blocks with nobody else to run waits right where it is,
-//! on its own kernel stack, and goes on without a switch if it is the one that is woken.
+//! A thread that blocks with nobody else to run waits right where it is, on its own kernel stack,
+//! and goes on without a switch if it is the one that is woken. So a woken thread may still be *on a
+//! core*; until that core has left its stack, no other may take it, and whoever wakes it queues it
+//! there.
 
 use alloc::sync::Arc;
-use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::Ordering;
 
-use unikernel_sched::{AdaptiveSpin, RunQueue};
+use unikernel_sched::{CoreSet, Schedulable};
 
+use super::cores::{CORES, Cores, DISPATCHER, Leaving, own};
 use super::thread::{Thread, WakeReason};
 use super::wait::WaitError;
-use super::{current, timer};
+use super::{current, idle, timer};
 use crate::arch::cpu::{self, exit_work, this_cpu};
 use crate::arch::switch::switch_stacks;
 use crate::debug::trace;
-use crate::net;
 use crate::platform::time;
-use crate::sync::{SpinLock, assert_may_sleep};
+use crate::sync::assert_may_sleep;
 
 /// How long a thread runs while others wait, in nanoseconds.
 const SLICE_NS: u64 = 4_000_000;
 
-static RUN_QUEUE: SpinLock<RunQueue<Arc<Thread>>> = SpinLock::new(RunQueue::new());
-/// How often an idle core looks for packets between two looks at the clock.
-const LOOKS_PER_CLOCK: usize = 64;
-
-/// Threads on the run queue, readable without its lock.
-static QUEUED: AtomicUsize = AtomicUsize::new(0);
-/// When the running thread's slice ends.
-static SLICE_END_NS: AtomicU64 = AtomicU64::new(0);
-/// When the running thread began to run.
-static SWITCHED_AT_NS: AtomicU64 = AtomicU64::new(0);
-/// True while this core looks for work or sleeps.
-static IS_IDLE: AtomicBool = AtomicBool::new(false);
-/// A thread that has ended, kept until its stack is no longer in use.
-static DEPARTED: SpinLock<Option<Arc<Thread>>> = SpinLock::new(None);
-static SPIN: SpinLock<AdaptiveSpin> = SpinLock::new(AdaptiveSpin::new());
-/// Context switches since boot.
-static SWITCHES: AtomicU64 = AtomicU64::new(0);
-/// Nanoseconds spent halted since boot.
-static IDLE_NS: AtomicU64 = AtomicU64::new(0);
-
 /// Context switches since boot.
 pub fn switches() -> u64 {
-    SWITCHES.load(Ordering::Relaxed)
+    CORES.iter().map(|core| core.switches.load(Ordering::Relaxed)).sum()
 }
 
-/// Nanoseconds spent halted since boot.
+/// Nanoseconds that the cores have been halted since boot, together.
 pub fn idle_ns() -> u64 {
-    IDLE_NS.load(Ordering::Relaxed)
+    CORES.iter().map(|core| core.idle_ns.load(Ordering::Relaxed)).sum()
 }
 
-/// Nanoseconds that a thread has run, up to now for the running one.
+/// The core that a thread runs on now.
+fn running_on(thread: &Arc<Thread>) -> Option<usize> {
+    let core = thread.core();
+    core::ptr::eq(cpu::cpu(core).current_thread(), Arc::as_ptr(thread)).then_some(core)
+}
+
+/// Nanoseconds that a thread has run, up to now for a running one.
 pub fn cpu_time_ns(thread: &Arc<Thread>) -> u64 {
-    let is_running = core::ptr::eq(this_cpu().current_thread(), Arc::as_ptr(thread));
-    let since_ns = if is_running { time::now_ns() - SWITCHED_AT_NS.load(Ordering::Relaxed) } else { 0 };
+    let since_ns = running_on(thread).map_or(0, |core| {
+        time::now_ns().saturating_sub(CORES.of(core).switched_at_ns.load(Ordering::Relaxed))
+    });
     thread.cpu_time_ns.load(Ordering::Relaxed) + since_ns
 }
 
 /// Queues a thread that can run.
 pub fn enqueue(thread: Arc<Thread>) {
-    RUN_QUEUE.lock().enqueue(thread);
-    QUEUED.fetch_add(1, Ordering::Relaxed);
-    // Somebody waits now, so the running thread's slice counts; an idle core looks by itself.
-    if !IS_IDLE.load(Ordering::Relaxed) {
+    if DISPATCHER.make_ready(&Cores, thread, this_cpu().index()) {
         slice_check();
     }
 }
@@ -79,33 +66,44 @@ pub(super) fn time_out(thread: &Arc<Thread>) {
     wake_for(thread, WakeReason::TimedOut);
 }
 
-/// Wakes a blocked thread because a signal came for it.
+/// A signal came for a thread: it leaves its sleep, or its next steps in ring 3, to look.
 pub(super) fn interrupt(thread: &Arc<Thread>) {
-    wake_for(thread, WakeReason::Interrupted);
+    if wake_for(thread, WakeReason::Interrupted) {
+        return;
+    }
+    if let Some(core) = running_on(thread) {
+        cpu::cpu(core).request(exit_work::SIGNAL);
+        look_at(core);
+    }
+}
+
+/// Makes a core come by the exit work soon, if it is another one.
+fn look_at(core: usize) {
+    if core != this_cpu().index() {
+        unikernel_sched::Machine::interrupt(&Cores, core);
+    }
 }
 
 fn wake_for(thread: &Arc<Thread>, reason: WakeReason) -> bool {
-    let woken = thread.try_wake(reason);
-    if woken {
+    let is_claimed = thread.sleep_state.claim();
+    if is_claimed {
+        thread.set_wake_reason(reason);
         enqueue(Arc::clone(thread));
     }
-    woken
+    is_claimed
 }
 
-/// Takes a thread's announcement to sleep back; see [`Thread::cancel_block`].
+/// Takes the running thread's announcement to sleep back. A waker that was first has queued it, or
+/// is about to, so then it must pass through the queue.
 pub(super) fn cancel_block(thread: &Thread) {
-    if thread.end_block() {
-        let mut queue = RUN_QUEUE.lock();
-        if queue.remove(|queued| core::ptr::eq(Arc::as_ptr(queued), thread)).is_some() {
-            QUEUED.fetch_sub(1, Ordering::Relaxed);
-        }
+    if !thread.sleep_state.cancel_block() {
+        run_next(Leaving::Stopped);
     }
 }
 
 /// Sleeps until somebody calls [`wake`], the deadline passes or a signal comes. The caller has
 /// called [`Thread::begin_block`] and looked at its condition since.
 pub(super) fn block(deadline_ns: Option<u64>) -> Result<(), WaitError> {
-    assert_may_sleep();
     let me = current();
     if me.signals.lock().has_deliverable() {
         me.cancel_block();
@@ -115,37 +113,42 @@ pub(super) fn block(deadline_ns: Option<u64>) -> Result<(), WaitError> {
         trace::before_sleep();
     }
     let timer = deadline_ns.map(|deadline_ns| timer::wake_at(deadline_ns, Arc::clone(&me)));
-    run_next();
+    run_next(Leaving::Stopped);
     drop(timer);
     match me.wake_reason() {
-        WakeReason::Woken => Ok(()),
-        WakeReason::TimedOut => Err(WaitError::TimedOut),
+        // A timer of an earlier sleep may have fired on another core while this one began.
+        WakeReason::TimedOut if deadline_ns.is_some_and(|end_ns| time::now_ns() >= end_ns) => {
+            Err(WaitError::TimedOut)
+        }
         WakeReason::Interrupted => Err(WaitError::Interrupted),
+        WakeReason::Woken | WakeReason::TimedOut => Ok(()),
     }
 }
 
 /// Lets the others run first.
 pub fn yield_now() {
-    if QUEUED.load(Ordering::Relaxed) == 0 {
-        return;
+    if DISPATCHER.waiting(this_cpu().index()) > 0 {
+        run_next(Leaving::Yielding);
     }
-    enqueue(Arc::clone(&current()));
-    run_next();
 }
 
-/// On the way to ring 3: gives way if the slice is over.
+/// On the way to ring 3: gives way if the slice is over, or the thread may not run here any more.
 pub fn preempt() {
-    if time::now_ns() >= SLICE_END_NS.load(Ordering::Relaxed) {
-        yield_now();
+    if !current().allowed().contains(this_cpu().index()) {
+        return run_next(Leaving::Yielding);
+    }
+    let is_over = time::now_ns() >= CORES.slice_end_ns.load(Ordering::Relaxed);
+    if is_over && DISPATCHER.waiting(this_cpu().index()) > 0 {
+        run_next(Leaving::Preempted);
     }
 }
 
-/// If somebody waits: asks for a preemption now or at the end of the slice.
+/// If somebody waits here: asks for a preemption now or at the end of the slice.
 pub(super) fn slice_check() {
-    if QUEUED.load(Ordering::Relaxed) == 0 {
+    if DISPATCHER.waiting(this_cpu().index()) == 0 {
         return;
     }
-    let end_ns = SLICE_END_NS.load(Ordering::Relaxed);
+    let end_ns = CORES.slice_end_ns.load(Ordering::Relaxed);
     if time::now_ns() >= end_ns {
         this_cpu().request(exit_work::RESCHEDULE);
     } else {
@@ -153,137 +156,142 @@ pub(super) fn slice_check() {
     }
 }
 
+/// Another core wants this one to look at its queue; what else it wants is in the exit work.
+pub fn look() {
+    slice_check();
+}
+
+/// Sets where a thread may run. At least one of the cores must be there.
+pub fn set_allowed(thread: &Arc<Thread>, allowed: CoreSet) {
+    thread.placement.allowed.store(allowed.0, Ordering::SeqCst);
+    let core = thread.core();
+    if allowed.contains(core) {
+        return;
+    }
+    if running_on(thread).is_some() {
+        cpu::cpu(core).request(exit_work::RESCHEDULE);
+        look_at(core);
+    } else if let Some(thread) =
+        DISPATCHER.withdraw(&Cores, core, |queued| Arc::ptr_eq(queued, thread) && !queued.is_on_core())
+    {
+        enqueue(thread);
+    }
+}
+
 /// Ends the running thread.
 pub(super) fn exit_current() -> ! {
-    let me = Arc::clone(&current());
-    me.mark_dead();
-    *DEPARTED.lock() = Some(me);
-    run_next();
+    current().sleep_state.mark_dead();
+    run_next(Leaving::Stopped);
     unreachable!("a dead thread was scheduled");
 }
 
-/// Runs the first thread; the boot stack is left for good.
-pub fn start() -> ! {
-    let first = loop {
-        if let Some(thread) = pick() {
-            break thread;
-        }
-    };
-    let mut boot_stack = 0;
-    enter(&first);
-    first.load_user_registers();
-    let next = first.stack_pointer();
-    // While it runs, the scheduler's reference lives in the per-CPU block.
-    core::mem::forget(first);
-    // SAFETY: the thread has never run, so its stack was prepared by `KernelStack::prepare`.
-    unsafe { switch_stacks(&raw mut boot_stack, *next) };
-    unreachable!("the boot stack was resumed");
+/// Makes the idle thread of core `index`, which is this one or not started yet.
+pub fn prepare_core(index: usize) {
+    let idle_thread = Thread::idle(index, idle::main).expect("memory for an idle thread's stack");
+    CORES.of(index).idle_thread.call_once(|| idle_thread);
 }
 
-fn pick() -> Option<Arc<Thread>> {
-    if QUEUED.load(Ordering::Relaxed) == 0 {
-        return None;
-    }
-    let next = RUN_QUEUE.lock().pick_next();
-    if next.is_some() {
-        QUEUED.fetch_sub(1, Ordering::Relaxed);
-    }
-    next
+/// Begins to run threads on this core; the stack is left for good.
+pub fn start() -> ! {
+    let idle_thread = Arc::clone(CORES.idle_thread.get().expect("`prepare_core` was called"));
+    let mut boot_stack = 0;
+    enter(&idle_thread);
+    let next = idle_thread.stack_pointer();
+    // While it runs, the scheduler's reference lives in the per-CPU block.
+    core::mem::forget(idle_thread);
+    // SAFETY: the idle thread has never run, so its stack was prepared by `KernelStack`.
+    unsafe { switch_stacks(&raw mut boot_stack, *next) };
+    unreachable!("the boot stack was resumed");
 }
 
 /// Makes `thread` the running one, but for the stack.
 fn enter(thread: &Arc<Thread>) {
     let now_ns = time::now_ns();
-    SWITCHED_AT_NS.store(now_ns, Ordering::Relaxed);
-    SLICE_END_NS.store(now_ns + SLICE_NS, Ordering::Relaxed);
-    if QUEUED.load(Ordering::Relaxed) > 0 {
+    let here = this_cpu().index();
+    CORES.switched_at_ns.store(now_ns, Ordering::Relaxed);
+    CORES.slice_end_ns.store(now_ns + SLICE_NS, Ordering::Relaxed);
+    if DISPATCHER.waiting(here) > 0 {
         timer::interrupt_by(now_ns + SLICE_NS);
     }
+    thread.set_core(here);
+    thread.placement.is_on_core.store(true, Ordering::Relaxed);
     this_cpu().set_current(thread, thread.kernel_stack_top());
-    // Whoever sent a signal asked for its delivery on the way out, and was itself the next to go.
+    // Whoever sent a signal may have found the thread between sleeping and running.
     if thread.signals.lock().has_deliverable() {
         this_cpu().request(exit_work::SIGNAL);
     }
 }
 
-/// Leaves the running thread, which is blocked, queued or dead, for the next one that can run.
-fn run_next() {
-    let next = loop {
-        if let Some(next) = pick() {
-            break next;
+/// The next thread for this core, or the running one if it can simply go on. Idles until there is one.
+fn choose_next(me: &Arc<Thread>, leaving: Leaving) -> Arc<Thread> {
+    let here = this_cpu().index();
+    let idle_thread = || Arc::clone(CORES.idle_thread.get().expect("every core has one"));
+    loop {
+        match DISPATCHER.take_next(&Cores, here) {
+            Some(next) if next.allowed().contains(here) => return next,
+            // Its affinity changed while it waited. The running thread first leaves its stack.
+            Some(next) if Arc::ptr_eq(&next, me) => {
+                own().left.set((core::ptr::null(), Leaving::Yielding));
+                return idle_thread();
+            }
+            Some(next) => enqueue(next),
+            None if leaving == Leaving::Stopped && !me.sleep_state.is_dead() => idle::wait(),
+            None if leaving != Leaving::Stopped && me.allowed().contains(here) => return Arc::clone(me),
+            None => return idle_thread(),
         }
-        IS_IDLE.store(true, Ordering::Relaxed);
-        idle();
-        IS_IDLE.store(false, Ordering::Relaxed);
-    };
+    }
+}
+
+/// Leaves the running thread, which is blocked, runnable or dead, for the next one that can run.
+#[track_caller]
+pub(super) fn run_next(leaving: Leaving) {
+    assert_may_sleep();
     let me = current();
+    own().left.set((core::ptr::null(), leaving));
+    let next = choose_next(&me, leaving);
     if Arc::ptr_eq(&me, &next) {
+        if me.wake_reason() == WakeReason::Interrupted {
+            this_cpu().request(exit_work::SIGNAL);
+        }
         return;
     }
-    SWITCHES.fetch_add(1, Ordering::Relaxed);
-    me.cpu_time_ns
-        .fetch_add(time::now_ns().saturating_sub(SWITCHED_AT_NS.load(Ordering::Relaxed)), Ordering::Relaxed);
+    let ran_ns = time::now_ns().saturating_sub(CORES.switched_at_ns.load(Ordering::Relaxed));
+    me.cpu_time_ns.fetch_add(ran_ns, Ordering::Relaxed);
+    CORES.switches.fetch_add(1, Ordering::Relaxed);
     let save = me.stack_pointer();
-    if !me.is_dead() {
-        me.save_user_registers();
-    }
+    me.save_user_registers();
     enter(&next);
     next.load_user_registers();
     let load = next.stack_pointer();
-    // `next` becomes the running reference, and the one that was is given up: the process, a
-    // waker or `DEPARTED` holds another.
+    // The reference to the running thread passes to `left`, and `next`'s to the per-CPU block.
+    own().left.set((Arc::as_ptr(&me), own().left.get().1));
     core::mem::forget(next);
-    // SAFETY: the running reference was forgotten above when `me` was switched to.
-    unsafe { Arc::decrement_strong_count(Arc::as_ptr(&me)) };
-    // SAFETY: `load` was saved by this function or prepared by `KernelStack::prepare`, and its
-    // thread is not running, for a running thread is not on the queue. `save` outlives the switch:
-    // the thread is held by the queue, a waker, or `DEPARTED`.
+    // SAFETY: `load` was saved by this function or prepared by `KernelStack`, and its thread is on
+    // no core, for the dispatcher gives out only such threads (or the core's own idle thread).
+    // `save` outlives the switch: `left` holds its thread.
     unsafe { switch_stacks(save, *load) };
     after_switch();
 }
 
 /// The first thing on the new stack: lets go of the thread that was left.
 pub extern "C" fn after_switch() {
-    let departed = DEPARTED.lock().take();
-    drop(departed);
-}
-
-/// Nobody can run: look for packets for a moment, then halt until an interrupt.
-#[cold]
-fn idle() {
-    timer::run_expired();
-    net::flush();
-    let start_ns = time::now_ns();
-    let spin_ns = SPIN.lock().spin_ns();
-    loop {
-        if net::poll() || QUEUED.load(Ordering::Relaxed) > 0 {
-            SPIN.lock().record(time::now_ns() - start_ns, true);
-            return;
-        }
-        if time::now_ns() - start_ns >= spin_ns {
-            break;
-        }
-        // Looks at memory only. No `pause` and few clock reads: an emulator takes locks for both,
-        // which its device thread needs just now, to deliver what is being waited for.
-        let _ = (0..LOOKS_PER_CLOCK).any(|_| net::has_arrivals());
-    }
-    halt(start_ns);
-}
-
-fn halt(start_ns: u64) {
-    // From here on an interrupt announces a packet; one that came before shows in this last look.
-    if !net::prepare_to_sleep() {
-        net::poll();
+    let (left, leaving) = own().left.replace((core::ptr::null(), Leaving::Stopped));
+    if left.is_null() {
         return;
     }
-    let halted_ns = time::now_ns();
-    if let Some(deadline_ns) = net::next_deadline_ns() {
-        timer::interrupt_by(deadline_ns);
+    // SAFETY: `run_next` left the scheduler's counted reference here.
+    let left = unsafe { Arc::from_raw(left) };
+    // From here on another core may run it: its stack pointer and registers are saved.
+    left.placement.is_on_core.store(false, Ordering::Release);
+    let here = this_cpu().index();
+    if left.is_idle_thread() {
+        return;
     }
-    cpu::wait_for_interrupt();
-    let woken_ns = time::now_ns();
-    IDLE_NS.fetch_add(woken_ns - halted_ns, Ordering::Relaxed);
-    // The core slept, not the thread whose stack it slept on.
-    SWITCHED_AT_NS.fetch_add(woken_ns - halted_ns, Ordering::Relaxed);
-    SPIN.lock().record(woken_ns - start_ns, false);
+    match leaving {
+        Leaving::Preempted => DISPATCHER.requeue(&Cores, left, here),
+        Leaving::Yielding => DISPATCHER.requeue_here(&Cores, left, here),
+        Leaving::Stopped => return DISPATCHER.offer(&Cores, here),
+    }
+    // It may wait here, for the slice that has just begun to end.
+    slice_check();
 }

@@ -191,7 +191,6 @@ pub fn send(thread: &Arc<Thread>, info: SignalInfo) {
     };
     if wants_in {
         scheduler::interrupt(thread);
-        this_cpu().request(exit_work::SIGNAL);
     }
 }
 

@@ -2,14 +2,15 @@
 
 use alloc::sync::Arc;
 use core::cell::{Cell, UnsafeCell};
-use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
+use unikernel_sched::{CoreSet, SleepState};
 use x86_64::VirtAddr;
 use x86_64::instructions::segmentation::{FS, Segment64};
 use x86_64::registers::model_specific::{FsBase, KernelGsBase};
 
 use super::signal::ThreadSignals;
-use crate::arch::cpu;
+use crate::arch::cpu::{self, this_cpu};
 use crate::arch::fpu::FpuState;
 use crate::arch::switch::KernelStack;
 use crate::arch::trap::TrapFrame;
@@ -17,19 +18,6 @@ use crate::sync::SpinLock;
 
 /// Linux thread id; the first thread's is 1, as an init process has.
 pub type ThreadId = i32;
-
-/// Where a thread stands between running and sleeping. The steps are compare-and-swap, so a waker
-/// on another core and the sleeper agree on who was first.
-#[repr(u8)]
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum State {
-    /// Running, or on the run queue.
-    Runnable,
-    /// About to sleep, or asleep: a waker must put it on the run queue.
-    Blocked,
-    /// Never runs again.
-    Dead,
-}
 
 /// Why a blocked thread was woken.
 #[repr(u8)]
@@ -52,8 +40,9 @@ pub struct Thread {
     /// Its id; `gettid`.
     pub id: ThreadId,
     stack: KernelStack,
-    state: AtomicU8,
+    pub(super) sleep_state: SleepState,
     wake_reason: AtomicU8,
+    pub(super) placement: Placement,
     /// Address to clear and wake when the thread ends (`set_tid_address`, `CLONE_CHILD_CLEARTID`).
     pub clear_child_tid: AtomicU64,
     /// Head of the list of held robust futexes (`set_robust_list`).
@@ -67,11 +56,20 @@ pub struct Thread {
     saved: Saved,
 }
 
+/// Where a thread runs, ran and may run; see `unikernel_sched::Schedulable`.
+pub(super) struct Placement {
+    pub(super) core: AtomicUsize,
+    pub(super) is_on_core: AtomicBool,
+    /// A `CoreSet`.
+    pub(super) allowed: AtomicU64,
+}
+
 /// Registers of a thread that does not run. Touched only by the core that runs or switches the
 /// thread.
 struct Saved {
     stack_pointer: UnsafeCell<u64>,
-    fpu: UnsafeCell<FpuState>,
+    /// `None` for an idle thread.
+    fpu: Option<UnsafeCell<FpuState>>,
     fs_base: Cell<u64>,
     gs_base: Cell<u64>,
 }
@@ -98,23 +96,51 @@ impl Thread {
         }
         let stack = KernelStack::new().map_err(|_| OutOfMemory)?;
         let stack_pointer = stack.prepare(frame);
-        Ok(Arc::new(Self {
+        let saved = Saved {
+            stack_pointer: UnsafeCell::new(stack_pointer),
+            fpu: Some(UnsafeCell::new(fpu)),
+            fs_base: Cell::new(fs_base),
+            gs_base: Cell::new(0),
+        };
+        Ok(Arc::new(Self::with(id, stack, saved, this_cpu().index(), CoreSet::ALL)))
+    }
+
+    /// Makes the idle thread of a core: it never leaves the kernel, so it has no registers of the
+    /// app to keep.
+    pub(super) fn idle(core: usize, main: extern "C" fn() -> !) -> Result<Arc<Self>, OutOfMemory> {
+        let stack = KernelStack::new().map_err(|_| OutOfMemory)?;
+        let saved = Saved {
+            stack_pointer: UnsafeCell::new(stack.prepare_kernel(main)),
+            fpu: None,
+            fs_base: Cell::new(0),
+            gs_base: Cell::new(0),
+        };
+        Ok(Arc::new(Self::with(0, stack, saved, core, CoreSet::only(core))))
+    }
+
+    fn with(id: ThreadId, stack: KernelStack, saved: Saved, core: usize, allowed: CoreSet) -> Self {
+        Self {
             id,
             stack,
-            state: AtomicU8::new(State::Runnable as u8),
+            sleep_state: SleepState::new(),
             wake_reason: AtomicU8::new(WakeReason::Woken as u8),
+            placement: Placement {
+                core: AtomicUsize::new(core),
+                is_on_core: AtomicBool::new(false),
+                allowed: AtomicU64::new(allowed.0),
+            },
             clear_child_tid: AtomicU64::new(0),
             robust_list: AtomicU64::new(0),
             signals: SpinLock::new(ThreadSignals::default()),
             name: SpinLock::new([0; 16]),
             cpu_time_ns: AtomicU64::new(0),
-            saved: Saved {
-                stack_pointer: UnsafeCell::new(stack_pointer),
-                fpu: UnsafeCell::new(fpu),
-                fs_base: Cell::new(fs_base),
-                gs_base: Cell::new(0),
-            },
-        }))
+            saved,
+        }
+    }
+
+    /// True for a core's idle thread.
+    pub(super) fn is_idle_thread(&self) -> bool {
+        self.saved.fpu.is_none()
     }
 
     /// Top of its kernel stack.
@@ -134,16 +160,18 @@ impl Thread {
 
     /// Puts the app's registers that ring 0 does not use aside.
     pub(super) fn save_user_registers(&self) {
+        let Some(fpu) = &self.saved.fpu else { return };
         // SAFETY: called by the switch for the thread that runs here; see `Saved`.
-        unsafe { (*self.saved.fpu.get()).save() };
+        unsafe { (*fpu.get()).save() };
         self.saved.fs_base.set(read_fs_base());
         self.saved.gs_base.set(KernelGsBase::read().as_u64());
     }
 
     /// Loads the app's registers that ring 0 does not use.
     pub(super) fn load_user_registers(&self) {
+        let Some(fpu) = &self.saved.fpu else { return };
         // SAFETY: called by the switch for the thread that runs here next; see `Saved`.
-        unsafe { (*self.saved.fpu.get()).restore() };
+        unsafe { (*fpu.get()).restore() };
         write_fs_base(self.saved.fs_base.get());
         // While the kernel runs, the app's GS base waits in the other MSR.
         KernelGsBase::write(VirtAddr::new_truncate(self.saved.gs_base.get()));
@@ -152,8 +180,9 @@ impl Thread {
     /// Runs `work` on the saved vector state of the calling thread, with the registers stored
     /// there before and loaded from there after.
     pub fn with_own_fpu<R>(&self, work: impl FnOnce(&mut FpuState) -> R) -> R {
+        let fpu = self.saved.fpu.as_ref().expect("an idle thread is never in ring 3");
         // SAFETY: the caller is this thread, so nobody else touches the area; see `Saved`.
-        let fpu = unsafe { &mut *self.saved.fpu.get() };
+        let fpu = unsafe { &mut *fpu.get() };
         fpu.save();
         let result = work(fpu);
         fpu.restore();
@@ -162,12 +191,7 @@ impl Thread {
 
     /// Announces that the thread will sleep. From here on, a wake-up is not lost.
     pub fn begin_block(&self) {
-        self.state.store(State::Blocked as u8, Ordering::SeqCst);
-    }
-
-    /// Takes the announcement back. True if a waker came first and has queued the thread.
-    pub(super) fn end_block(&self) -> bool {
-        self.state.swap(State::Runnable as u8, Ordering::SeqCst) == State::Runnable as u8
+        self.sleep_state.begin_block();
     }
 
     /// Takes the announcement back: the condition holds already.
@@ -175,16 +199,9 @@ impl Thread {
         super::scheduler::cancel_block(self);
     }
 
-    /// True if the caller made the thread runnable and must queue it.
-    pub(super) fn try_wake(&self, reason: WakeReason) -> bool {
-        let woken = self
-            .state
-            .compare_exchange(State::Blocked as u8, State::Runnable as u8, Ordering::SeqCst, Ordering::SeqCst)
-            .is_ok();
-        if woken {
-            self.wake_reason.store(reason as u8, Ordering::Relaxed);
-        }
-        woken
+    /// Notes why the thread is being woken; for the waker that has claimed it.
+    pub(super) fn set_wake_reason(&self, reason: WakeReason) {
+        self.wake_reason.store(reason as u8, Ordering::Relaxed);
     }
 
     /// Why the last sleep ended.
@@ -194,16 +211,6 @@ impl Thread {
             reason if reason == WakeReason::Interrupted as u8 => WakeReason::Interrupted,
             _ => WakeReason::Woken,
         }
-    }
-
-    /// Marks the end: the thread is never queued again.
-    pub(super) fn mark_dead(&self) {
-        self.state.store(State::Dead as u8, Ordering::SeqCst);
-    }
-
-    /// True after [`Self::mark_dead`].
-    pub fn is_dead(&self) -> bool {
-        self.state.load(Ordering::SeqCst) == State::Dead as u8
     }
 }
 

@@ -1,5 +1,6 @@
-//! Waking at a time. A timer is a deadline and what to do then; the hardware is set to the
-//! earliest deadline and never earlier, so an idle machine has no tick.
+//! Waking at a time. A timer is a deadline and what to do then; it belongs to the core on which it
+//! was set. The hardware is set to the earliest deadline and never earlier, so an idle machine has
+//! no tick.
 
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
@@ -8,6 +9,8 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use super::scheduler;
 use super::thread::Thread;
 use crate::arch::cpu::{exit_work, this_cpu};
+use crate::arch::per_core::PerCore;
+use crate::per_core;
 use crate::platform::{self, time};
 use crate::sync::SpinLock;
 
@@ -30,17 +33,23 @@ struct Timers {
     next_sequence: u64,
 }
 
-static TIMERS: SpinLock<Timers> = SpinLock::new(Timers { queue: BTreeMap::new(), next_sequence: 0 });
-/// What the hardware is set to; `u64::MAX` when it is not.
-static ARMED_NS: AtomicU64 = AtomicU64::new(u64::MAX);
+static TIMERS: PerCore<SpinLock<Timers>> =
+    per_core!(SpinLock::new(Timers { queue: BTreeMap::new(), next_sequence: 0 }));
+/// What the core's hardware is set to; `u64::MAX` when it is not.
+static ARMED_NS: PerCore<AtomicU64> = per_core!(AtomicU64::new(u64::MAX));
 
 /// A timer that is cancelled when this is dropped.
 #[must_use = "dropping a timer cancels it"]
-pub struct Timer(Key);
+pub struct Timer {
+    core: usize,
+    key: Key,
+}
 
 impl Drop for Timer {
     fn drop(&mut self) {
-        TIMERS.lock().queue.remove(&self.0);
+        // The action may hold the last reference to something; it is let go without the lock.
+        let action = TIMERS.of(self.core).lock().queue.remove(&self.key);
+        drop(action);
     }
 }
 
@@ -63,10 +72,10 @@ fn add(deadline_ns: u64, action: Action) -> Timer {
         key
     };
     interrupt_by(deadline_ns);
-    Timer(key)
+    Timer { core: this_cpu().index(), key }
 }
 
-/// Makes sure that a timer interrupt comes at `deadline_ns` at the latest. It is only a hint that
+/// Makes sure that a timer interrupt comes to this core at `deadline_ns` at the latest. It is only a hint that
 /// there may be work: what is due is found by looking.
 #[inline]
 pub fn interrupt_by(deadline_ns: u64) {
@@ -76,7 +85,7 @@ pub fn interrupt_by(deadline_ns: u64) {
     }
 }
 
-/// The timer interrupt.
+/// The timer interrupt of this core.
 pub fn interrupt() {
     ARMED_NS.store(u64::MAX, Ordering::Relaxed);
     this_cpu().request(exit_work::NETWORK);
@@ -84,7 +93,7 @@ pub fn interrupt() {
     scheduler::slice_check();
 }
 
-/// Runs what is due and sets the hardware to the next deadline.
+/// Runs what is due on this core and sets the hardware to the next deadline.
 pub fn run_expired() {
     let now_ns = time::now_ns();
     loop {

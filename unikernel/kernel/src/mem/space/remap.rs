@@ -1,10 +1,13 @@
 //! Mappings that change their length and place (mremap(2)). Pages move by their entries, so nothing is
 //! copied.
 
+use core::ops::ControlFlow;
+
 use unikernel_mm::PAGE_BYTES;
 use x86_64::VirtAddr;
 
 use super::{Placement, Protection, Region, SPACE, Space, SpaceError, check_range};
+use crate::arch::tlb;
 use crate::mem::layout::{self, page_up};
 use crate::mem::{frames, page_table};
 
@@ -88,6 +91,7 @@ impl Space {
             page_table::for_each_mapped(from + at, from + at + PAGE_BYTES, |_, entry, _| {
                 taken = Some((entry.addr(), entry.flags()));
                 entry.set_unused();
+                ControlFlow::Continue(())
             })?;
             if let Some((frame, flags)) = taken
                 && page_table::map(VirtAddr::new(to + at), frame, flags).is_err()
@@ -98,6 +102,7 @@ impl Space {
                 outcome = Err(SpaceError::OutOfMemory);
             }
         }
+        tlb::flush(from, from + kept);
         self.unmap(from, from + old_len)?;
         outcome.map(|()| to)
     }

@@ -1,0 +1,51 @@
+//! What is mapped before the app's first instruction: its half of the image, and its stack.
+
+use unikernel_mm::PAGE_BYTES;
+use x86_64::{PhysAddr, VirtAddr};
+
+use super::{Protection, Region, RegionKind, SPACE, SpaceError, flags_of};
+use crate::mem::layout::{self, LARGE_PAGE_BYTES};
+use crate::mem::page_table;
+use crate::mem::user::USER_END;
+use crate::platform::random;
+
+/// Bytes that the first stack may grow to.
+const STACK_BYTES: u64 = crate::syscall::identity::STACK_LIMIT_BYTES;
+/// Distance between the stack's end and the first mapping, at least.
+const STACK_GAP_BYTES: u64 = 1 << 20;
+/// Bits of randomness, in pages, in the place of stack and mappings.
+const PLACEMENT_BITS: u32 = 18;
+
+/// Opens part of the image, which is in memory already, to the app.
+pub fn adopt_image(start: u64, end: u64, protection: Protection) -> Result<(), SpaceError> {
+    let mut space = SPACE.lock();
+    let is_charged = protection.contains(Protection::WRITE);
+    space.regions.insert(Region { start, end, protection, kind: RegionKind::Image, is_charged })?;
+    let flags = flags_of(protection).ok_or(SpaceError::BadRange)?;
+    for page in (start..end).step_by(PAGE_BYTES as usize) {
+        page_table::map(VirtAddr::new(page), PhysAddr::new(page), flags)?;
+    }
+    space.resident_pages += (end - start) / PAGE_BYTES;
+    space.charged_pages += if is_charged { (end - start) / PAGE_BYTES } else { 0 };
+    space.break_start = layout::image_end().next_multiple_of(LARGE_PAGE_BYTES);
+    space.break_end = space.break_start;
+    Ok(())
+}
+
+/// Makes the first stack; answers its top. Stack and mappings start at places that an attacker
+/// cannot foretell.
+pub fn map_first_stack() -> Result<u64, SpaceError> {
+    let shift = |bits: u32| (random::next_u64() & ((1 << bits) - 1)) * PAGE_BYTES;
+    let top = USER_END - shift(PLACEMENT_BITS) - PAGE_BYTES;
+    let protection = Protection::READ | Protection::WRITE;
+    let mut space = SPACE.lock();
+    space.regions.insert(Region {
+        start: top - STACK_BYTES,
+        end: top,
+        protection,
+        kind: RegionKind::Stack,
+        is_charged: false,
+    })?;
+    space.mappings_end = top - STACK_BYTES - STACK_GAP_BYTES - shift(PLACEMENT_BITS);
+    Ok(top)
+}

@@ -1,0 +1,120 @@
+//! What the scheduler keeps for each core, and the [`Dispatcher`] that they share.
+
+use alloc::sync::Arc;
+use core::cell::Cell;
+use core::ptr;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use spin::Once;
+use unikernel_sched::{AdaptiveSpin, CoreSet, Dispatcher, Machine, RunQueue, Schedulable};
+
+use super::thread::Thread;
+use crate::arch::cpu;
+use crate::arch::per_core::PerCore;
+use crate::per_core;
+use crate::platform::interrupts;
+use crate::sync::SpinLock;
+
+/// One core's part of the scheduler.
+pub(super) struct Core {
+    /// Others reach in to wake and to steal.
+    queue: SpinLock<RunQueue<Arc<Thread>>>,
+    /// Runs when the core has nothing else and the last thread's stack must be left.
+    pub(super) idle_thread: Once<Arc<Thread>>,
+    /// When the running thread's slice ends.
+    pub(super) slice_end_ns: AtomicU64,
+    /// When the running thread began to run.
+    pub(super) switched_at_ns: AtomicU64,
+    /// Context switches since boot.
+    pub(super) switches: AtomicU64,
+    /// Nanoseconds spent halted since boot.
+    pub(super) idle_ns: AtomicU64,
+    own: Own,
+}
+
+/// Touched by the core itself only.
+pub(super) struct Own {
+    /// The thread that was left with the last switch, and whether it wants to go on; a reference
+    /// that [`super::scheduler::after_switch`] takes over.
+    pub(super) left: Cell<(*const Thread, Leaving)>,
+    pub(super) spin: Cell<AdaptiveSpin>,
+}
+
+/// Why a thread leaves its core.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Leaving {
+    /// It sleeps, or is dead.
+    Stopped,
+    /// Its slice is over.
+    Preempted,
+    /// It gives way to others, or may not run on this core any more.
+    Yielding,
+}
+
+// SAFETY: `own` is reached only through `PerCore`'s dereference on the core itself (`Core::own`),
+// which the kernel's masked interrupts keep from being interrupted; all else is atomic or locked.
+unsafe impl Sync for Core {}
+
+impl Core {
+    const fn new() -> Self {
+        Self {
+            queue: SpinLock::new(RunQueue::new()),
+            idle_thread: Once::new(),
+            slice_end_ns: AtomicU64::new(0),
+            switched_at_ns: AtomicU64::new(0),
+            switches: AtomicU64::new(0),
+            idle_ns: AtomicU64::new(0),
+            own: Own {
+                left: Cell::new((ptr::null(), Leaving::Stopped)),
+                spin: Cell::new(AdaptiveSpin::new()),
+            },
+        }
+    }
+}
+
+pub(super) static CORES: PerCore<Core> = per_core!(Core::new());
+pub(super) static DISPATCHER: Dispatcher = Dispatcher::new();
+
+/// The part of this core's state that nobody else touches.
+pub(super) fn own() -> &'static Own {
+    let core: &'static Core = &CORES;
+    &core.own
+}
+
+/// The cores and queues as the dispatcher sees them.
+pub(super) struct Cores;
+
+impl Machine for Cores {
+    type Thread = Arc<Thread>;
+
+    fn cores(&self) -> CoreSet {
+        CoreSet::first(cpu::online())
+    }
+
+    fn with_queue<R>(&self, core: usize, work: impl FnOnce(&mut RunQueue<Arc<Thread>>) -> R) -> R {
+        work(&mut CORES.of(core).queue.lock())
+    }
+
+    fn interrupt(&self, core: usize) {
+        interrupts::send(core, interrupts::LOOK_VECTOR);
+    }
+}
+
+impl Schedulable for Thread {
+    fn core(&self) -> usize {
+        self.placement.core.load(Ordering::Relaxed)
+    }
+
+    fn set_core(&self, core: usize) {
+        self.placement.core.store(core, Ordering::Relaxed);
+    }
+
+    fn is_on_core(&self) -> bool {
+        // Pairs with the release in `after_switch`: whoever sees the stack left sees it whole.
+        self.placement.is_on_core.load(Ordering::Acquire)
+    }
+
+    fn allowed(&self) -> CoreSet {
+        CoreSet(self.placement.allowed.load(Ordering::Relaxed))
+    }
+}

@@ -1,0 +1,77 @@
+//! What a core does when nobody can run: look for packets for a moment, then halt until an
+//! interrupt.
+
+use core::sync::atomic::Ordering;
+
+use super::cores::{CORES, Cores, DISPATCHER, Leaving, own};
+use super::{scheduler, timer};
+use crate::arch::cpu::{self, this_cpu};
+use crate::arch::tlb;
+use crate::net;
+use crate::platform::time;
+
+/// How often an idle core looks for packets between two looks at the clock.
+const LOOKS_PER_CLOCK: usize = 64;
+
+/// An idle thread's whole life. It runs when the core has left a dead thread's stack, or one that
+/// must go on elsewhere, and before the first thread.
+pub(super) extern "C" fn main() -> ! {
+    scheduler::after_switch();
+    loop {
+        scheduler::run_next(Leaving::Stopped);
+    }
+}
+
+/// Waits until there may be a thread to take.
+#[cold]
+pub(super) fn wait() {
+    let here = this_cpu().index();
+    timer::run_expired();
+    net::flush();
+    DISPATCHER.begin_idle(here);
+    tlb::begin_lazy();
+    look_around(here);
+    tlb::end_lazy();
+    DISPATCHER.end_idle(here);
+}
+
+fn look_around(here: usize) {
+    let start_ns = time::now_ns();
+    let mut spin = own().spin.get();
+    loop {
+        if net::poll() || DISPATCHER.waiting(here) > 0 {
+            spin.record(time::now_ns() - start_ns, true);
+            return own().spin.set(spin);
+        }
+        if time::now_ns() - start_ns >= spin.spin_ns() {
+            break;
+        }
+        // Looks at memory only. No `pause` and few clock reads: an emulator takes locks for both,
+        // which its device thread needs just now, to deliver what is being waited for.
+        let _ = (0..LOOKS_PER_CLOCK).any(|_| net::has_arrivals() || DISPATCHER.waiting(here) > 0);
+    }
+    halt(here);
+    spin.record(time::now_ns() - start_ns, false);
+    own().spin.set(spin);
+}
+
+fn halt(here: usize) {
+    // From here on an interrupt announces a packet; one that came before shows in this last look.
+    if !net::prepare_to_sleep() {
+        net::poll();
+        return;
+    }
+    if !DISPATCHER.begin_halt(&Cores, here) {
+        return;
+    }
+    let halted_ns = time::now_ns();
+    if let Some(deadline_ns) = net::next_deadline_ns() {
+        timer::interrupt_by(deadline_ns);
+    }
+    cpu::wait_for_interrupt();
+    DISPATCHER.end_halt(here);
+    let slept_ns = time::now_ns() - halted_ns;
+    CORES.idle_ns.fetch_add(slept_ns, Ordering::Relaxed);
+    // The core slept, not the thread whose stack it slept on.
+    CORES.switched_at_ns.fetch_add(slept_ns, Ordering::Relaxed);
+}

@@ -56,7 +56,7 @@ options of run:
   -- ARGS                    arguments for the app
 
 options of bench:
-  --apps http,http-mio       which appliances (http,http-mio,http-axum)
+  --apps http,http-mio@2     which appliances, on how many processors (all that have marks)
   --connections 1,64         how many connections (1,16,64,256)
   --rounds N                 rounds, of which the median counts (3)
   --seconds N                length of one measurement (3)

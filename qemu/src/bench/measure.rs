@@ -108,11 +108,13 @@ impl Guest {
         memory_mib: u64,
         patience: Duration,
     ) -> Result<Self> {
+        let (app, cpus) = name_and_cpus(app)?;
         let mut machine = match system {
             System::Unikernel => our_machine(app, kind)?,
             System::Linux => linux_machine(app, kind)?,
         };
         machine.memory_mib = memory_mib;
+        machine.cpus = cpus;
         machine.net = Net::Tap(TAP.into());
         let vm = Vm::start(&machine, Console::Recorded)?;
         let boot_time = vm
@@ -134,6 +136,14 @@ impl Guest {
             host_us_per_request: (after.guest - before.guest) * 1e6 / report.requests as f64,
             strangers: after.strangers_since(&before) / elapsed.as_secs_f64(),
         })
+    }
+}
+
+/// An app of the options: its name and, behind an `@`, the processors of its guest.
+pub(super) fn name_and_cpus(app: &str) -> Result<(&str, u32)> {
+    match app.split_once('@') {
+        Some((name, cpus)) => Ok((name, cpus.parse().with_context(|| format!("processors of `{app}`"))?)),
+        None => Ok((app, 1)),
     }
 }
 

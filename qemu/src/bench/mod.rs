@@ -89,7 +89,7 @@ pub(crate) struct BootResult {
 pub(crate) fn run(options: &BenchOptions) -> Result<u8> {
     if !network::is_inside() {
         for app in options.apps.iter().chain([&"http".to_owned()]) {
-            project::build_app(app)?;
+            project::build_app(measure::name_and_cpus(app)?.0)?;
         }
         linux::prepare()?;
         network::enter()?;

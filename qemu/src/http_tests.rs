@@ -247,9 +247,10 @@ fn unknown_option() -> Result<()> {
     Ok(())
 }
 
-/// Too little memory is told, not suffered; much is fine.
+/// Too little memory is told, not suffered; much is fine. (What is smaller than the image itself, which
+/// ends above 5 MiB, is not the kernel's to tell.)
 fn absurd_memory() -> Result<()> {
-    for memory_mib in [5, 6, 8] {
+    for memory_mib in [6, 7, 8] {
         let (code, console) = boot_hello(memory_mib, "")?;
         ensure!(code.is_some(), "{memory_mib} MiB ended without a word: {console}");
     }

@@ -3,13 +3,14 @@
 //! File trees, which hold what the initrd holds and what the kernel adds to it:
 //!
 //! - [`cpio`]: reads an archive as a sequence of entries, trusting none of its numbers;
-//! - [`Tree`]: directories, files, links and the kernel's special nodes, built from archives and
-//!   single additions, then only read; path lookup and directory listing are methods of it.
-//!   File contents stay where the archive has them. What special nodes mean is the kernel's.
+//! - [`Tree`]: directories, files, links and the kernel's special nodes: made, linked, renamed and
+//!   removed as Unix has it; path lookup and directory listing are methods of it. What a file's content
+//!   and a special node are is the kernel's business.
 //!
 //! Open files:
 //!
 //! - [`DescriptorTable`]: numbers for them; [`Ring`]: a pipe's bytes;
+//! - [`RangeLocks`]: who locks which bytes;
 //! - [`terminal`]: a console's input; [`Expirations`]: a timer's count.
 
 #![no_std]
@@ -21,6 +22,7 @@ pub mod cpio;
 mod descriptors;
 mod expiration;
 mod lookup;
+mod range_locks;
 mod ring;
 pub mod terminal;
 mod tree;
@@ -28,9 +30,10 @@ mod tree;
 pub use cpio::ArchiveError;
 pub use descriptors::{DescriptorTable, TableFull};
 pub use expiration::Expirations;
-pub use lookup::{LastLink, LookupError};
+pub use lookup::{LastLink, LookupError, Place};
+pub use range_locks::{HeldLock, LockKind, Owner, RangeLocks};
 pub use ring::Ring;
-pub use tree::{AddError, Attributes, Directory, Entry, Node, NodeId, Tree};
+pub use tree::{AddError, Attributes, Directory, EditError, Entry, Node, NodeId, RenameMode, Tree};
 
 /// The longest name in a directory (`NAME_MAX`).
 pub const MAX_NAME_BYTES: usize = 255;

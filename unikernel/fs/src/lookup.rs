@@ -1,5 +1,7 @@
 //! From a path to a node (path_resolution(7)).
 
+use alloc::vec::Vec;
+
 use arrayvec::ArrayVec;
 
 use crate::MAX_NAME_BYTES;
@@ -30,23 +32,52 @@ pub enum LookupError {
     NameTooLong,
 }
 
+/// Where a path leads: a name in a directory, and what has it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Place {
+    /// The directory that the last name is in.
+    pub parent: NodeId,
+    /// The last name; `.` or `..` if the path ends so, empty if the path is the root.
+    pub name: Vec<u8>,
+    /// What has the name.
+    pub found: Option<NodeId>,
+    /// The path ends with a slash: only a directory will do.
+    pub wants_directory: bool,
+}
+
 /// What is left to walk: the given path, and the targets of the links on the way to it.
 type Pending<'p> = ArrayVec<&'p [u8], { MAX_LINKS + 1 }>;
 
-impl<'a, S> Tree<'a, S> {
-    /// Walks `path` from the directory `base`, or from the root if it is absolute.
+impl<F, S> Tree<F, S> {
+    /// Walks `path` from the directory `base`, or from the root if it is absolute, to a node.
     pub fn lookup(&self, base: NodeId, path: &[u8], last: LastLink) -> Result<NodeId, LookupError> {
+        let place = self.walk(base, path, last)?;
+        let found = place.found.ok_or(LookupError::NotFound)?;
+        if place.wants_directory {
+            self.as_directory(found)?;
+        }
+        Ok(found)
+    }
+
+    /// Walks to the last name of `path`, whether something has it or not.
+    pub fn walk(&self, base: NodeId, path: &[u8], last: LastLink) -> Result<Place, LookupError> {
         if path.is_empty() {
             return Err(LookupError::NotFound);
         }
-        let must_follow = last == LastLink::Follow || path.ends_with(b"/");
+        let wants_directory = path.ends_with(b"/");
+        let must_follow = last == LastLink::Follow || wants_directory;
         let mut pending = Pending::new();
         pending.push(path);
         let mut links = 0;
         let mut at = if path.starts_with(b"/") { NodeId::ROOT } else { base };
+        let mut place = Place { parent: at, name: Vec::new(), found: Some(at), wants_directory };
         while let Some(name) = next_name(&mut pending) {
             let next = self.step(self.as_directory(at)?, at, name)?;
             let is_last = pending.iter().all(|rest| rest.iter().all(|&byte| byte == b'/'));
+            place = Place { parent: at, name: name.to_vec(), found: next, wants_directory };
+            let Some(next) = next else {
+                return if is_last { Ok(place) } else { Err(LookupError::NotFound) };
+            };
             match self.node(next) {
                 Node::Symlink(target) if must_follow || !is_last => {
                     links += 1;
@@ -58,28 +89,27 @@ impl<'a, S> Tree<'a, S> {
                     }
                     if target.starts_with(b"/") {
                         at = NodeId::ROOT;
+                        place = Place { parent: at, name: Vec::new(), found: Some(at), wants_directory };
                     }
                     pending.push(target);
                 }
                 _ => at = next,
             }
         }
-        if path.ends_with(b"/") {
-            self.as_directory(at)?;
-        }
-        Ok(at)
+        Ok(place)
     }
 
-    fn step(&self, directory: &Directory<'a>, at: NodeId, name: &[u8]) -> Result<NodeId, LookupError> {
+    /// One name further; inner `None` if nothing has it.
+    fn step(&self, directory: &Directory, at: NodeId, name: &[u8]) -> Result<Option<NodeId>, LookupError> {
         match name {
-            b"." => Ok(at),
-            b".." => Ok(directory.parent()),
+            b"." => Ok(Some(at)),
+            b".." => Ok(Some(directory.parent())),
             _ if name.len() > MAX_NAME_BYTES => Err(LookupError::NameTooLong),
-            _ => directory.get(name).ok_or(LookupError::NotFound),
+            _ => Ok(directory.get(name)),
         }
     }
 
-    fn as_directory(&self, id: NodeId) -> Result<&Directory<'a>, LookupError> {
+    fn as_directory(&self, id: NodeId) -> Result<&Directory, LookupError> {
         match self.node(id) {
             Node::Directory(directory) => Ok(directory),
             _ => Err(LookupError::NotADirectory),

@@ -1,58 +1,74 @@
-//! The tree itself: nodes in one vector, directories as ordered maps of names to nodes.
+//! The tree of files in memory: nodes in slots, directories as maps of names to nodes.
+//!
+//! A node lives as long as it has a name or somebody has it open ([`Tree::open`]); so a file that was
+//! unlinked stays readable through its descriptors, as Unix has it. What a file's content and a
+//! special node are is the user's business (`F`, `S`).
+//!
+//! - here: nodes, attributes, listings; `edit`: everything that changes names; `archive`: what an
+//!   initrd brings. Walking a path is [`lookup`](crate::lookup).
 
-use alloc::collections::BTreeMap;
-use alloc::vec::Vec;
-
-use crate::MAX_NAME_BYTES;
-use crate::cpio::{ArchiveEntry, ArchiveError, Entries, Problem};
-
+mod archive;
+mod edit;
+#[cfg(test)]
+mod model;
 #[cfg(test)]
 mod tests;
 
-/// `st_mode`: the bits of the type, and the types (inode(7)).
-const TYPE_MASK: u32 = 0o170_000;
-const TYPE_DIRECTORY: u32 = 0o040_000;
-const TYPE_FILE: u32 = 0o100_000;
-const TYPE_SYMLINK: u32 = 0o120_000;
-/// Permissions of directories that no archive mentions.
-const DIRECTORY_PERMISSIONS: u16 = 0o755;
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
 
-/// A node's place in its tree. Ids of different trees are not to be mixed.
+pub use archive::AddError;
+pub use edit::{EditError, RenameMode};
+
+/// Permissions of directories that no archive mentions.
+pub(crate) const DIRECTORY_PERMISSIONS: u16 = 0o755;
+
+/// A node's place in its tree. It names the node as long as that has a name or is open; ids of
+/// different trees are not to be mixed.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct NodeId(u32);
 
 impl NodeId {
     /// The root directory of every tree.
     pub const ROOT: Self = Self(0);
-
-    /// A number that is unique in the tree and never 0, as an inode number must be.
-    pub const fn inode(self) -> u64 {
-        self.0 as u64 + 1
-    }
 }
 
 /// What a node is.
 #[derive(Debug)]
-pub enum Node<'a, S> {
+pub enum Node<F, S> {
     /// Names.
-    Directory(Directory<'a>),
+    Directory(Directory),
     /// Bytes.
-    File(&'a [u8]),
+    File(F),
     /// Another path.
-    Symlink(&'a [u8]),
-    /// Something that the kernel knows: a device, a file made on demand.
+    Symlink(Box<[u8]>),
+    /// Something that the kernel knows: a device, a text made on demand, a socket.
     Special(S),
 }
 
-/// The names in a directory, and its own place.
-#[derive(Debug)]
-pub struct Directory<'a> {
-    entries: BTreeMap<&'a [u8], NodeId>,
-    parent: NodeId,
-    name: &'a [u8],
+/// A name's value in its directory.
+#[derive(Clone, Copy, Debug)]
+struct Link {
+    id: NodeId,
+    /// The entry's place in the listing, never used twice in one directory.
+    cookie: u64,
 }
 
-/// Owner, permissions, time.
+/// The names in a directory, and the directory that it is in.
+#[derive(Debug)]
+pub struct Directory {
+    links: BTreeMap<Box<[u8]>, Link>,
+    /// Names by cookie, so that a listing that is read in pieces neither skips nor repeats an entry
+    /// when others come and go.
+    order: BTreeMap<u64, Box<[u8]>>,
+    next_cookie: u64,
+    parent: NodeId,
+    /// False once the directory itself has been removed: nothing can be made in it.
+    is_linked: bool,
+}
+
+/// Owner, permissions, times (nanoseconds since 1970).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Attributes {
     /// The lower twelve bits of `st_mode`.
@@ -61,26 +77,34 @@ pub struct Attributes {
     pub user: u32,
     /// Group.
     pub group: u32,
-    /// Last change, in seconds since 1970.
-    pub modified_s: u64,
+    /// Last read.
+    pub accessed_ns: u64,
+    /// Last change of the content.
+    pub modified_ns: u64,
+    /// Last change of the node.
+    pub changed_ns: u64,
+    /// When it was made.
+    pub born_ns: u64,
 }
 
 impl Attributes {
     /// Owned by root, of 1970.
     pub const fn with_permissions(permissions: u16) -> Self {
-        Self { permissions, user: 0, group: 0, modified_s: 0 }
+        Self::new(permissions, 0)
     }
-}
 
-/// Why a node cannot be added.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum AddError {
-    /// The path names the root, leads upwards, or has too long a name in it.
-    BadName,
-    /// The path goes through something that is not a directory.
-    NotADirectory,
-    /// There is a directory with that name already.
-    IsADirectory,
+    /// Owned by root, made at `now_ns`.
+    pub const fn new(permissions: u16, now_ns: u64) -> Self {
+        Self {
+            permissions,
+            user: 0,
+            group: 0,
+            accessed_ns: now_ns,
+            modified_ns: now_ns,
+            changed_ns: now_ns,
+            born_ns: now_ns,
+        }
+    }
 }
 
 /// One line of a directory listing.
@@ -90,78 +114,156 @@ pub struct Entry<'t> {
     pub name: &'t [u8],
     /// What it names.
     pub id: NodeId,
+    /// Where the listing goes on after this line.
+    pub next: u64,
 }
 
 #[derive(Debug)]
-struct Slot<'a, S> {
-    node: Node<'a, S>,
+struct Slot<F, S> {
+    node: Node<F, S>,
     attributes: Attributes,
-    /// Names of a node that is not a directory.
-    links: u32,
+    inode: u64,
+    /// Names of the node; a directory has one or, once removed, none.
+    names: u32,
+    /// How often it is open.
+    opens: u32,
 }
 
 /// A tree of files.
 #[derive(Debug)]
-pub struct Tree<'a, S> {
-    slots: Vec<Slot<'a, S>>,
+pub struct Tree<F, S> {
+    slots: Vec<Option<Slot<F, S>>>,
+    free: Vec<NodeId>,
+    next_inode: u64,
 }
 
-impl<'a, S> Tree<'a, S> {
+/// Cookies of `.` and `..`, and of the first name.
+const SELF_COOKIE: u64 = 0;
+const PARENT_COOKIE: u64 = 1;
+const FIRST_COOKIE: u64 = 2;
+
+impl<F, S> Tree<F, S> {
     /// Makes a tree with an empty root.
     pub fn new() -> Self {
-        let mut tree = Self { slots: Vec::new() };
-        tree.push(empty_directory(NodeId::ROOT, b""), Attributes::with_permissions(DIRECTORY_PERMISSIONS));
+        let mut tree = Self { slots: Vec::new(), free: Vec::new(), next_inode: 1 };
+        let root = tree.insert(
+            Node::Directory(Directory::new(NodeId::ROOT)),
+            Attributes::with_permissions(DIRECTORY_PERMISSIONS),
+        );
+        tree.slot_mut(root).names = 1;
         tree
     }
 
     /// How many nodes there are, the root included.
     pub fn len(&self) -> usize {
-        self.slots.len()
+        self.slots.len() - self.free.len()
     }
 
     /// True if there is only the root.
     pub fn is_empty(&self) -> bool {
-        self.slots.len() == 1
+        self.len() == 1
+    }
+
+    fn slot(&self, id: NodeId) -> &Slot<F, S> {
+        self.slots[id.0 as usize].as_ref().expect("the id of a node that lives")
+    }
+
+    fn slot_mut(&mut self, id: NodeId) -> &mut Slot<F, S> {
+        self.slots[id.0 as usize].as_mut().expect("the id of a node that lives")
     }
 
     /// What a node is.
-    pub fn node(&self, id: NodeId) -> &Node<'a, S> {
-        &self.slots[id.0 as usize].node
+    pub fn node(&self, id: NodeId) -> &Node<F, S> {
+        &self.slot(id).node
     }
 
-    /// A node's owner, permissions and time.
+    /// A number that no other node of the tree has or had.
+    pub fn inode(&self, id: NodeId) -> u64 {
+        self.slot(id).inode
+    }
+
+    /// A node's owner, permissions and times.
     pub fn attributes(&self, id: NodeId) -> Attributes {
-        self.slots[id.0 as usize].attributes
+        self.slot(id).attributes
+    }
+
+    /// The same, to be changed.
+    pub fn attributes_mut(&mut self, id: NodeId) -> &mut Attributes {
+        &mut self.slot_mut(id).attributes
     }
 
     /// How many names a node has. A directory has its own, `.`, and the `..` of each directory
     /// in it.
     pub fn links(&self, id: NodeId) -> u32 {
-        match self.node(id) {
-            Node::Directory(directory) => {
-                let is_directory = |id: &&NodeId| matches!(self.node(**id), Node::Directory(_));
-                2 + directory.entries.values().filter(is_directory).count() as u32
+        let slot = self.slot(id);
+        match &slot.node {
+            Node::Directory(directory) if directory.is_linked => {
+                let is_directory = |link: &&Link| matches!(self.node(link.id), Node::Directory(_));
+                2 + directory.links.values().filter(is_directory).count() as u32
             }
-            _ => self.slots[id.0 as usize].links,
+            _ => slot.names,
         }
     }
 
-    /// The listing of a directory from a position on: `.`, `..`, then the names in order. `None`
-    /// if the node is not a directory.
-    pub fn list(&self, id: NodeId, position: usize) -> Option<impl Iterator<Item = Entry<'_>>> {
-        let Node::Directory(directory) = self.node(id) else { return None };
-        let dots = [Entry { name: b".", id }, Entry { name: b"..", id: directory.parent }];
-        let named = directory.entries.iter().map(|(name, id)| Entry { name, id: *id });
-        Some(dots.into_iter().chain(named).skip(position))
+    /// Keeps a node alive until [`Self::close`], whatever becomes of its names.
+    pub fn open(&mut self, id: NodeId) {
+        self.slot_mut(id).opens += 1;
     }
 
-    /// The absolute path of a directory; `None` if the node is not one.
+    /// Undoes one [`Self::open`]. Answers the node if that was the last that kept it alive.
+    #[must_use = "the node may hold what must be dropped elsewhere"]
+    pub fn close(&mut self, id: NodeId) -> Option<Node<F, S>> {
+        self.slot_mut(id).opens -= 1;
+        self.reclaim(id)
+    }
+
+    /// Takes a node out if nothing keeps it alive.
+    fn reclaim(&mut self, id: NodeId) -> Option<Node<F, S>> {
+        let slot = self.slot(id);
+        if slot.names > 0 || slot.opens > 0 {
+            return None;
+        }
+        self.free.push(id);
+        self.slots[id.0 as usize].take().map(|slot| slot.node)
+    }
+
+    /// Puts in a node without a name.
+    fn insert(&mut self, node: Node<F, S>, attributes: Attributes) -> NodeId {
+        let inode = self.next_inode;
+        self.next_inode += 1;
+        let slot = Some(Slot { node, attributes, inode, names: 0, opens: 0 });
+        if let Some(id) = self.free.pop() {
+            self.slots[id.0 as usize] = slot;
+            return id;
+        }
+        self.slots.push(slot);
+        NodeId(self.slots.len() as u32 - 1)
+    }
+
+    /// The listing of a directory from a position on ([`Entry::next`]; it begins at 0): `.`, `..`,
+    /// then the names, oldest first. `None` if the node is not a directory.
+    pub fn list(&self, id: NodeId, position: u64) -> Option<impl Iterator<Item = Entry<'_>>> {
+        let Node::Directory(directory) = self.node(id) else { return None };
+        let dots = [
+            Entry { name: b".", id, next: SELF_COOKIE + 1 },
+            Entry { name: b"..", id: directory.parent, next: PARENT_COOKIE + 1 },
+        ];
+        let named = directory.order.range(position.max(FIRST_COOKIE)..).map(|(&cookie, name)| Entry {
+            name,
+            id: directory.links[name].id,
+            next: cookie + 1,
+        });
+        Some(dots.into_iter().filter(move |dot| dot.next > position).chain(named))
+    }
+
+    /// The absolute path of a directory; `None` if the node is not one, or has been removed.
     pub fn path_of(&self, id: NodeId) -> Option<Vec<u8>> {
-        let mut names = Vec::new();
+        let mut names: Vec<&[u8]> = Vec::new();
         let mut at = id;
         while at != NodeId::ROOT {
             let Node::Directory(directory) = self.node(at) else { return None };
-            names.push(directory.name);
+            let Node::Directory(parent) = self.node(directory.parent) else { return None };
+            names.push(parent.links.iter().find(|(_, link)| link.id == at)?.0);
             at = directory.parent;
         }
         let mut path = Vec::new();
@@ -174,173 +276,50 @@ impl<'a, S> Tree<'a, S> {
         }
         Some(path)
     }
-
-    /// Adds a node under a path, making the directories on the way. What had the name is replaced,
-    /// unless it is a directory.
-    pub fn add(
-        &mut self,
-        path: &'a [u8],
-        node: Node<'a, S>,
-        attributes: Attributes,
-    ) -> Result<NodeId, AddError> {
-        let (parent, name) = self.make_parents(path)?;
-        let id = self.push(node, attributes);
-        if let Err(error) = self.link(parent, name, id) {
-            self.slots.pop();
-            return Err(error);
-        }
-        Ok(id)
-    }
-
-    /// Adds a directory under a path, and those on the way. One that is there gets the attributes.
-    pub fn add_directory(&mut self, path: &'a [u8], attributes: Attributes) -> Result<NodeId, AddError> {
-        let mut at = NodeId::ROOT;
-        for name in names_of(path) {
-            at = self.enter(at, name?)?;
-        }
-        self.slots[at.0 as usize].attributes = attributes;
-        Ok(at)
-    }
-
-    /// Adds all entries of one or several concatenated archives. Later entries replace earlier
-    /// ones, as in Linux. Device nodes, pipes and sockets are passed over.
-    ///
-    /// On an error the tree holds what came before it.
-    pub fn add_archive(&mut self, bytes: &'a [u8]) -> Result<(), ArchiveError> {
-        let mut linked = BTreeMap::new();
-        for entry in Entries::new(bytes) {
-            let entry = entry?;
-            self.add_entry(&entry, &mut linked).map_err(|error| {
-                let problem = match error {
-                    AddError::BadName => Problem::BadName,
-                    AddError::NotADirectory | AddError::IsADirectory => Problem::Conflict,
-                };
-                ArchiveError { offset: entry.offset, problem }
-            })?;
-        }
-        Ok(())
-    }
-
-    fn add_entry(&mut self, entry: &ArchiveEntry<'a>, linked: &mut HardLinks) -> Result<(), AddError> {
-        let attributes = Attributes {
-            permissions: (entry.mode & !TYPE_MASK) as u16,
-            user: entry.user,
-            group: entry.group,
-            modified_s: u64::from(entry.modified_s),
-        };
-        match entry.mode & TYPE_MASK {
-            TYPE_DIRECTORY => drop(self.add_directory(entry.name, attributes)?),
-            TYPE_SYMLINK => drop(self.add(entry.name, Node::Symlink(entry.content), attributes)?),
-            TYPE_FILE if entry.links > 1 => self.add_hard_link(entry, attributes, linked)?,
-            TYPE_FILE => drop(self.add(entry.name, Node::File(entry.content), attributes)?),
-            _ => {}
-        }
-        Ok(())
-    }
-
-    /// Of the names of one file, only the last one in the archive comes with the content.
-    fn add_hard_link(
-        &mut self,
-        entry: &ArchiveEntry<'a>,
-        attributes: Attributes,
-        linked: &mut HardLinks,
-    ) -> Result<(), AddError> {
-        let Some(&id) = linked.get(&entry.identity) else {
-            let id = self.add(entry.name, Node::File(entry.content), attributes)?;
-            linked.insert(entry.identity, id);
-            return Ok(());
-        };
-        let (parent, name) = self.make_parents(entry.name)?;
-        self.link(parent, name, id)?;
-        if !entry.content.is_empty() {
-            self.slots[id.0 as usize].node = Node::File(entry.content);
-        }
-        Ok(())
-    }
-
-    /// The directory that is to hold the last name of `path`, and that name.
-    fn make_parents(&mut self, path: &'a [u8]) -> Result<(NodeId, &'a [u8]), AddError> {
-        let mut names = names_of(path).peekable();
-        let mut at = NodeId::ROOT;
-        while let Some(name) = names.next() {
-            let name = name?;
-            if names.peek().is_none() {
-                return Ok((at, name));
-            }
-            at = self.enter(at, name)?;
-        }
-        Err(AddError::BadName)
-    }
-
-    /// The directory `name` in `parent`, made if need be.
-    fn enter(&mut self, parent: NodeId, name: &'a [u8]) -> Result<NodeId, AddError> {
-        if let Some(&id) = self.directory(parent)?.entries.get(name) {
-            return self.directory(id).map(|_| id);
-        }
-        let attributes = Attributes::with_permissions(DIRECTORY_PERMISSIONS);
-        let id = self.push(empty_directory(parent, name), attributes);
-        self.link(parent, name, id)?;
-        Ok(id)
-    }
-
-    /// Gives a node a name.
-    fn link(&mut self, parent: NodeId, name: &'a [u8], id: NodeId) -> Result<(), AddError> {
-        let before = self.directory(parent)?.entries.get(name).copied();
-        if let Some(before) = before {
-            if matches!(self.node(before), Node::Directory(_)) {
-                return Err(AddError::IsADirectory);
-            }
-            self.slots[before.0 as usize].links -= 1;
-        }
-        self.directory(parent)?.entries.insert(name, id);
-        self.slots[id.0 as usize].links += 1;
-        Ok(())
-    }
-
-    fn directory(&mut self, id: NodeId) -> Result<&mut Directory<'a>, AddError> {
-        match &mut self.slots[id.0 as usize].node {
-            Node::Directory(directory) => Ok(directory),
-            _ => Err(AddError::NotADirectory),
-        }
-    }
-
-    fn push(&mut self, node: Node<'a, S>, attributes: Attributes) -> NodeId {
-        let id = NodeId(self.slots.len() as u32);
-        self.slots.push(Slot { node, attributes, links: 0 });
-        id
-    }
 }
 
-impl<S> Default for Tree<'_, S> {
+impl<F, S> Default for Tree<F, S> {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl Directory<'_> {
+impl Directory {
+    fn new(parent: NodeId) -> Self {
+        Self {
+            links: BTreeMap::new(),
+            order: BTreeMap::new(),
+            next_cookie: FIRST_COOKIE,
+            parent,
+            is_linked: true,
+        }
+    }
+
     /// What a name in it leads to; `.` and `..` are not looked at here.
     pub fn get(&self, name: &[u8]) -> Option<NodeId> {
-        self.entries.get(name).copied()
+        self.links.get(name).map(|link| link.id)
     }
 
     /// The directory that it is in; the root is in itself.
     pub const fn parent(&self) -> NodeId {
         self.parent
     }
-}
 
-/// Files of an archive that have several names, by identity.
-type HardLinks = BTreeMap<(u32, u32, u32), NodeId>;
+    /// Makes a name lead to `id`, in the place of what it led to before.
+    fn set(&mut self, name: &[u8], id: NodeId) {
+        if let Some(link) = self.links.get_mut(name) {
+            link.id = id;
+            return;
+        }
+        let cookie = self.next_cookie;
+        self.next_cookie += 1;
+        self.links.insert(name.into(), Link { id, cookie });
+        self.order.insert(cookie, name.into());
+    }
 
-fn empty_directory<'a, S>(parent: NodeId, name: &'a [u8]) -> Node<'a, S> {
-    Node::Directory(Directory { entries: BTreeMap::new(), parent, name })
-}
-
-/// The names of a path that is to be added: nothing leads upwards.
-fn names_of(path: &[u8]) -> impl Iterator<Item = Result<&[u8], AddError>> {
-    let named = path.split(|&byte| byte == b'/').filter(|name| !name.is_empty() && *name != b".");
-    named.map(|name| {
-        let is_good = name != b".." && name.len() <= MAX_NAME_BYTES && !name.contains(&0);
-        if is_good { Ok(name) } else { Err(AddError::BadName) }
-    })
+    fn remove(&mut self, name: &[u8]) -> Option<NodeId> {
+        let link = self.links.remove(name)?;
+        self.order.remove(&link.cookie);
+        Some(link.id)
+    }
 }

@@ -12,7 +12,7 @@ extern crate alloc;
 pub mod region;
 pub mod region_map;
 
-pub use region::{Protection, Region, RegionKind};
+pub use region::{ObjectPart, Protection, Region, RegionKind};
 pub use region_map::{RangeError, RegionMap};
 
 /// Bytes in a page.

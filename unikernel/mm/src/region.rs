@@ -26,6 +26,44 @@ pub enum RegionKind {
     Stack,
     /// The app's own image, present from the start.
     Image,
+    /// An object that gives pages, such as a file.
+    Object(ObjectPart),
+}
+
+impl RegionKind {
+    /// True if the region's pages are its own, and count against the memory that was promised.
+    pub const fn has_own_pages(self) -> bool {
+        !matches!(self, Self::Object(ObjectPart { is_shared: true, .. }))
+    }
+}
+
+/// Which part of which object a region shows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ObjectPart {
+    /// The object's number.
+    pub object: u32,
+    /// Offset in the object less the address, modulo 2^64: the same for all pieces of a region.
+    pub delta: u64,
+    /// True if the region shows the object's own pages, false if it gets copies of them.
+    pub is_shared: bool,
+}
+
+impl ObjectPart {
+    /// The part that begins at `offset` of the object when shown at `address`.
+    pub const fn new(object: u32, offset: u64, address: u64, is_shared: bool) -> Self {
+        Self { object, delta: offset.wrapping_sub(address), is_shared }
+    }
+
+    /// Where in the object `address` is.
+    pub const fn offset_of(&self, address: u64) -> u64 {
+        address.wrapping_add(self.delta)
+    }
+
+    /// The same part of the object, shown `by` bytes higher (modulo 2^64).
+    #[must_use]
+    pub const fn moved(self, by: u64) -> Self {
+        Self { delta: self.delta.wrapping_sub(by), ..self }
+    }
 }
 
 /// A run of pages with the same attributes.

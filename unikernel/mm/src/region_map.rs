@@ -90,7 +90,8 @@ impl RegionMap {
         }
         let mut newly_charged = 0;
         for piece in self.overlapping(start, end).collect::<Vec<_>>() {
-            let is_charged = piece.is_charged || protection.contains(Protection::WRITE);
+            let is_charged =
+                piece.is_charged || protection.contains(Protection::WRITE) && piece.kind.has_own_pages();
             newly_charged += if is_charged { piece.pages() - piece.charged_pages() } else { 0 };
             self.cut(&piece);
             self.join(Region { protection, is_charged, ..piece });
@@ -103,7 +104,8 @@ impl RegionMap {
         if !protection.contains(Protection::WRITE) {
             return 0;
         }
-        self.overlapping(start, end).map(|piece| piece.pages() - piece.charged_pages()).sum()
+        let own = self.overlapping(start, end).filter(|piece| piece.kind.has_own_pages());
+        own.map(|piece| piece.pages() - piece.charged_pages()).sum()
     }
 
     /// True if every byte of `[start, end)` is mapped.

@@ -3,6 +3,7 @@
 //! - [`File`]: what every kind of file can do, with refusals as defaults;
 //! - [`OpenFile`]: a file as opened, with status flags and an offset; [`table`]: descriptors;
 //! - [`PollSource`]: how a file tells sleeping threads and epoll that something changed;
+//! - [`lock`]: `flock` and byte-range locks;
 //! - [`epoll`], [`poll_set`]: waiting for many files; [`pipe`], [`eventfd`], [`timerfd`],
 //!   [`console`]: files that live in memory alone.
 //!
@@ -12,6 +13,7 @@
 pub mod console;
 pub mod epoll;
 pub mod eventfd;
+pub mod lock;
 mod open_file;
 pub mod pipe;
 pub mod poll_set;
@@ -25,10 +27,13 @@ use core::any::Any;
 use bitflags::bitflags;
 use linux_raw_sys::general as raw;
 
+use lock::FileLocks;
 pub use open_file::{FileFlags, OpenFile};
 pub use poll_source::PollSource;
 pub use table::{get, install};
 
+use crate::fs::memory_file::Content;
+use crate::mem::space::PageSource;
 use crate::mem::user::UserSlice;
 use crate::syscall::{Errno, SysResult};
 use crate::task::signal::{self, SignalInfo};
@@ -85,19 +90,44 @@ pub struct Metadata {
     pub mode: u32,
     /// Names.
     pub links: u32,
+    /// Owner.
+    pub user: u32,
+    /// Group.
+    pub group: u32,
     /// Bytes.
     pub size: u64,
+    /// Bytes of memory that they take.
+    pub occupied_bytes: u64,
     /// Which device it is, for device nodes.
     pub special_device: u64,
-    /// Last change, in nanoseconds since 1970.
+    /// Last read, in nanoseconds since 1970 as all times here.
+    pub accessed_ns: u64,
+    /// Last change of the content.
     pub modified_ns: u64,
+    /// Last change of the node.
+    pub changed_ns: u64,
+    /// When it was made.
+    pub born_ns: u64,
 }
 
 impl Metadata {
     /// For files without a name: a type, read and write for the owner.
     pub const fn anonymous(file_type: u32, inode: u64) -> Self {
-        let mode = file_type | 0o600;
-        Self { device: 0, inode, mode, links: 1, size: 0, special_device: 0, modified_ns: 0 }
+        Self {
+            device: 0,
+            inode,
+            mode: file_type | 0o600,
+            links: 1,
+            user: 0,
+            group: 0,
+            size: 0,
+            occupied_bytes: 0,
+            special_device: 0,
+            accessed_ns: 0,
+            modified_ns: 0,
+            changed_ns: 0,
+            born_ns: 0,
+        }
     }
 }
 
@@ -159,8 +189,27 @@ pub trait File: Any + Send + Sync {
         Err(Errno::ENOTTY)
     }
 
-    /// Copies the content from `offset` on into a fresh mapping; the rest of it stays zero.
-    fn map_content(&self, _into: UserSlice, _offset: u64) -> Result<(), Errno> {
+    /// Writes behind the end (`O_APPEND`); answers where the end is then, and how much was written.
+    fn append(&self, from: UserSlice) -> Result<(u64, usize), Errno> {
+        let end = self.metadata().size;
+        let count = self.write_at(end, from)?;
+        Ok((end + count as u64, count))
+    }
+
+    /// The first place from `offset` on with such content (`SEEK_DATA`, `SEEK_HOLE`). By default all
+    /// of a file is data.
+    fn find_content(&self, offset: u64, wanted: Content) -> Option<u64> {
+        let size = self.metadata().size;
+        (offset < size).then_some(if wanted == Content::Data { offset } else { size })
+    }
+
+    /// The locks on the file, if it can be locked.
+    fn locks(&self) -> Option<&FileLocks> {
+        None
+    }
+
+    /// What a mapping shows.
+    fn page_source(&self) -> Result<Arc<dyn PageSource>, Errno> {
         Err(Errno::ENODEV)
     }
 

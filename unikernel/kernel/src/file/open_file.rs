@@ -37,11 +37,13 @@ impl FileFlags {
     /// Flags that `fcntl(F_SETFL)` changes.
     pub const CHANGEABLE: Self = Self::APPEND.union(Self::NONBLOCK);
 
-    fn can_read(self) -> bool {
+    /// True if the file may be read.
+    pub fn can_read(self) -> bool {
         !self.intersects(Self::WRITE_ONLY.union(Self::PATH))
     }
 
-    fn can_write(self) -> bool {
+    /// True if the file may be written.
+    pub fn can_write(self) -> bool {
         self.intersects(Self::WRITE_ONLY.union(Self::READ_WRITE)) && !self.contains(Self::PATH)
     }
 }
@@ -110,13 +112,21 @@ impl OpenFile {
     /// write(2).
     #[inline]
     pub fn write(&self, from: UserSlice) -> SysResult {
+        self.write_with(from, self.wait_mode())
+    }
+
+    /// write(2), with a say in whether it may sleep.
+    #[inline]
+    pub fn write_with(&self, from: UserSlice, mode: WaitMode) -> SysResult {
         self.check_write()?;
         if !self.file.is_seekable() {
-            return self.file.write(from, self.wait_mode());
+            return self.file.write(from, mode);
         }
         let mut offset = self.offset.lock();
         if self.flags().contains(FileFlags::APPEND) {
-            *offset = self.file.metadata().size;
+            let (end, count) = self.file.append(from)?;
+            *offset = end;
+            return Ok(count);
         }
         let count = self.file.write_at(*offset, from)?;
         *offset += count as u64;
@@ -150,6 +160,10 @@ impl OpenFile {
     /// pwrite(2).
     pub fn write_at(&self, offset: u64, from: UserSlice) -> SysResult {
         self.check_write()?;
+        if self.flags().contains(FileFlags::APPEND) && self.file.is_seekable() {
+            // So Linux has it, against POSIX (pwrite(2), BUGS).
+            return self.file.append(from).map(|(_, count)| count);
+        }
         self.file.write_at(offset, from)
     }
 
@@ -178,6 +192,11 @@ impl Drop for OpenFile {
                     epoll.forget(&watch);
                 }
             }
+        }
+        if let Some(locks) = self.file.locks() {
+            locks.release(core::ptr::from_ref(self).addr() as u64);
+            // Closing any descriptor of a file ends the process's locks on it (fcntl(2)).
+            locks.release(super::lock::PROCESS);
         }
         self.file.close();
     }

@@ -2,11 +2,13 @@
 
 use alloc::string::String;
 
-use unikernel_fs::NodeId;
+use alloc::sync::Arc;
 
-use super::node;
+use super::memory_file::{MAX_FILE_BYTES, MemoryFile};
+use super::{Handle, node};
 use crate::file::console::CONSOLE_DEVICE;
 use crate::file::{File, Metadata, WaitMode};
+use crate::mem::space::PageSource;
 use crate::mem::user::UserSlice;
 use crate::platform::random;
 use crate::syscall::{Errno, SysResult};
@@ -40,9 +42,6 @@ pub const NODES: &[(&str, Device)] = &[
     ("/dev/urandom", Device::URandom),
     ("/dev/console", Device::Console),
     ("/dev/tty", Device::Console),
-    ("/dev/stdin", Device::Console),
-    ("/dev/stdout", Device::Console),
-    ("/dev/stderr", Device::Console),
 ];
 
 impl Device {
@@ -63,7 +62,7 @@ impl Device {
 /// A device as an open file.
 pub(super) struct DeviceFile {
     pub(super) device: Device,
-    pub(super) id: NodeId,
+    pub(super) handle: Handle,
 }
 
 /// Fills the app's buffer piece by piece; a fault after the first bytes makes a short count.
@@ -108,12 +107,17 @@ impl File for DeviceFile {
     }
 
     fn metadata(&self) -> Metadata {
-        node::metadata(self.id)
+        node::metadata(self.handle.id)
     }
 
-    fn map_content(&self, _into: UserSlice, _offset: u64) -> Result<(), Errno> {
-        // Fresh memory is zero already.
-        if self.device == Device::Zero { Ok(()) } else { Err(Errno::ENODEV) }
+    fn page_source(&self) -> Result<Arc<dyn PageSource>, Errno> {
+        // A mapping of zeros is what an empty file of the greatest length shows.
+        if self.device != Device::Zero {
+            return Err(Errno::ENODEV);
+        }
+        let zeros = MemoryFile::empty();
+        zeros.resize(MAX_FILE_BYTES)?;
+        Ok(zeros)
     }
 
     fn name(&self) -> String {

@@ -1,30 +1,38 @@
-//! Files with names: the initrd's tree, and what the kernel adds to it. Nothing of it can be
-//! written yet.
+//! Files with names: one tree in memory (tmpfs semantics), which begins with what the initrd brought
+//! and what the kernel adds to it.
 //!
-//! - [`node`]: a node of the tree as an open file;
+//! - here: the one [`tree`] and the [`Handle`]s that keep its nodes alive; [`init`] fills it;
+//! - [`node`]: a node of the tree as an open file; [`memory_file`]: a file's bytes;
 //! - [`device`]: `/dev`; [`proc`]: `/proc`, texts made when they are opened; [`metrics`]: the
 //!   kernel's counters among them.
 //!
-//! The tree itself, and walking it, is `unikernel_fs`.
+//! The tree itself, and walking it, is `unikernel_fs`. Its lock is held for a step at a time, never
+//! while the app's memory is touched.
 
 pub mod device;
+mod init;
+pub mod memory_file;
 pub mod metrics;
 pub mod node;
 pub mod proc;
 
+use alloc::boxed::Box;
 use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicU32, Ordering};
 
+pub use init::init;
 use spin::Once;
-use unikernel_fs::{Attributes, LastLink, Node, Tree};
+use unikernel_fs::{LastLink, Node, Place, Tree};
 pub use unikernel_fs::{LookupError, NodeId};
 
-use crate::file;
-use crate::net;
-use crate::sync::SpinLock;
+use crate::sync::{SpinLock, SpinLockGuard};
 use device::Device;
+use memory_file::MemoryFile;
 
 /// Nodes that the kernel brings.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub enum Special {
     /// A device.
     Device(Device),
@@ -33,73 +41,110 @@ pub enum Special {
 }
 
 /// The tree of this kernel.
-pub type FileTree = Tree<'static, Special>;
+pub type FileTree = Tree<Arc<MemoryFile>, Special>;
 
-static TREE: Once<FileTree> = Once::new();
-static CURRENT_DIRECTORY: SpinLock<NodeId> = SpinLock::new(NodeId::ROOT);
+static TREE: Once<SpinLock<FileTree>> = Once::new();
+static CURRENT_DIRECTORY: SpinLock<Option<Arc<Handle>>> = SpinLock::new(None);
+/// Permission bits that new files do not get (umask(2)).
+static MASK: AtomicU32 = AtomicU32::new(0o022);
 
-/// Who may do what with a text of the kernel's: everybody may read.
-const TEXT: Attributes = Attributes::with_permissions(0o444);
-const DEVICE: Attributes = Attributes::with_permissions(0o666);
-
-/// For names to reach the loopback address without a name server.
-const HOSTS: &[u8] = b"127.0.0.1\tlocalhost\n::1\tlocalhost\n";
-
-/// Builds the tree and opens the standard streams.
-pub fn init(initrd: Option<&'static [u8]>) {
-    let mut tree = FileTree::new();
-    if let Some(initrd) = initrd
-        && let Err(error) = tree.add_archive(initrd)
-    {
-        log::error!("initrd: {error}; what comes before it can be used");
-    }
-    add_devices(&mut tree);
-    for (path, make) in proc::TEXTS {
-        add(&mut tree, path, Node::Special(Special::Text(*make)), TEXT);
-    }
-    for (path, target) in proc::LINKS {
-        add(&mut tree, path, Node::Symlink(target.as_bytes()), Attributes::with_permissions(0o777));
-    }
-    add_default(&mut tree, "/etc/hosts", Node::File(HOSTS));
-    add_default(&mut tree, "/etc/resolv.conf", Node::Special(Special::Text(net::resolv_conf)));
-    TREE.call_once(|| tree);
-    file::console::open_standard_streams();
-}
-
-fn add_devices(tree: &mut FileTree) {
-    for (path, device) in device::NODES {
-        add(tree, path, Node::Special(Special::Device(*device)), DEVICE);
-    }
-}
-
-fn add(tree: &mut FileTree, path: &'static str, node: Node<'static, Special>, attributes: Attributes) {
-    if let Err(error) = tree.add(path.as_bytes(), node, attributes) {
-        log::warn!("{path} cannot be made, the initrd is in the way: {error:?}");
-    }
-}
-
-/// Adds what an initrd may bring itself.
-fn add_default(tree: &mut FileTree, path: &'static str, node: Node<'static, Special>) {
-    if tree.lookup(NodeId::ROOT, path.as_bytes(), LastLink::Keep).is_err() {
-        add(tree, path, node, TEXT);
-    }
-}
-
-/// The tree.
+/// The tree, for as long as the guard lives.
 ///
 /// # Panics
 ///
 /// Before [`init`].
-pub fn tree() -> &'static FileTree {
-    TREE.get().expect("`init` comes before the app")
+pub fn tree() -> SpinLockGuard<'static, FileTree> {
+    TREE.get().expect("`init` comes before the app").lock()
+}
+
+/// Keeps a node alive, whatever becomes of its names, and remembers the name that led to it.
+pub struct Handle {
+    /// Which node.
+    pub id: NodeId,
+    /// The directory in which it was found, which is kept alive too, and its name there.
+    place: Option<(NodeId, Box<[u8]>)>,
+}
+
+impl Handle {
+    /// Keeps what a walk has found.
+    pub fn of_place(tree: &mut FileTree, place: Place, id: NodeId) -> Self {
+        tree.open(id);
+        tree.open(place.parent);
+        Self { id, place: Some((place.parent, place.name.into())) }
+    }
+
+    /// Keeps a directory, which knows its place itself.
+    pub fn of_directory(tree: &mut FileTree, id: NodeId) -> Self {
+        tree.open(id);
+        Self { id, place: None }
+    }
+
+    /// Takes over a node that has no name ([`Tree::create_unnamed`]).
+    pub fn of_unnamed(id: NodeId) -> Self {
+        Self { id, place: None }
+    }
+
+    /// The path that led here, as far as it still does.
+    pub fn path(&self) -> Vec<u8> {
+        let tree = tree();
+        if let Some(path) = tree.path_of(self.id) {
+            return path;
+        }
+        let Some((parent, name)) = &self.place else { return b"/ (deleted)".to_vec() };
+        let mut path = tree.path_of(*parent).unwrap_or_default();
+        if !path.ends_with(b"/") {
+            path.push(b'/');
+        }
+        path.extend_from_slice(name);
+        if tree.links(self.id) == 0 {
+            path.extend_from_slice(b" (deleted)");
+        }
+        path
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        let mut tree = tree();
+        let node = tree.close(self.id);
+        let parent = self.place.as_ref().and_then(|(parent, _)| tree.close(*parent));
+        drop(tree);
+        // A long file takes a while to go; nobody waits for the tree meanwhile.
+        drop((node, parent));
+    }
+}
+
+/// Walks a path to a node and keeps it.
+pub fn find(base: &Handle, path: &[u8], last: LastLink) -> Result<Handle, LookupError> {
+    let mut tree = tree();
+    let id = tree.lookup(base.id, path, last)?;
+    if matches!(tree.node(id), Node::Directory(_)) {
+        return Ok(Handle::of_directory(&mut tree, id));
+    }
+    let place = tree.walk(base.id, path, last)?;
+    Ok(Handle::of_place(&mut tree, place, id))
 }
 
 /// Where relative paths start.
-pub fn current_directory() -> NodeId {
-    *CURRENT_DIRECTORY.lock()
+pub fn current_directory() -> Arc<Handle> {
+    if let Some(directory) = &*CURRENT_DIRECTORY.lock() {
+        return Arc::clone(directory);
+    }
+    Arc::new(Handle::of_directory(&mut tree(), NodeId::ROOT))
 }
 
 /// Makes relative paths start elsewhere.
-pub fn set_current_directory(directory: NodeId) {
-    *CURRENT_DIRECTORY.lock() = directory;
+pub fn set_current_directory(directory: Arc<Handle>) {
+    let before = CURRENT_DIRECTORY.lock().replace(directory);
+    drop(before);
+}
+
+/// The permissions that a new file gets when `wanted` are asked for.
+pub fn masked(wanted: u32) -> u16 {
+    (wanted & 0o7777 & !MASK.load(Ordering::Relaxed)) as u16
+}
+
+/// Sets the bits that new files do not get; answers those before.
+pub fn set_mask(mask: u32) -> u32 {
+    MASK.swap(mask & 0o777, Ordering::Relaxed)
 }

@@ -6,40 +6,55 @@ use alloc::sync::Arc;
 use linux_raw_sys::general::*;
 use unikernel_fs::{Node, NodeId};
 
-use super::{Special, tree};
+use super::device::DeviceFile;
+use super::memory_file::{Content, MemoryFile};
+use super::{Device, FileTree, Handle, Special, tree};
+use crate::file::lock::FileLocks;
 use crate::file::{File, Metadata, console};
+use crate::mem::space::PageSource;
 use crate::mem::user::UserSlice;
+use crate::platform::time;
 use crate::syscall::{Errno, SysResult};
 
 /// `st_dev` of everything in the tree.
 const DEVICE_NUMBER: u64 = 1;
-const NANOS_PER_SECOND: u64 = 1_000_000_000;
 
 /// What `stat` tells of a node.
-pub fn metadata(id: NodeId) -> Metadata {
-    let attributes = tree().attributes(id);
-    let (file_type, size, special_device) = match tree().node(id) {
-        Node::Directory(_) => (S_IFDIR, 0, 0),
-        Node::File(bytes) => (S_IFREG, bytes.len() as u64, 0),
-        Node::Symlink(target) => (S_IFLNK, target.len() as u64, 0),
-        Node::Special(Special::Device(device)) => (S_IFCHR, 0, device.number()),
+pub fn metadata_in(tree: &FileTree, id: NodeId) -> Metadata {
+    let attributes = tree.attributes(id);
+    let (file_type, size, occupied_bytes, special_device) = match tree.node(id) {
+        Node::Directory(_) => (S_IFDIR, 0, 0, 0),
+        Node::File(content) => (S_IFREG, content.size(), content.occupied_bytes(), 0),
+        Node::Symlink(target) => (S_IFLNK, target.len() as u64, 0, 0),
+        Node::Special(Special::Device(device)) => (S_IFCHR, 0, 0, device.number()),
         // As in Linux's `/proc`: the size shows when it is read.
-        Node::Special(Special::Text(_)) => (S_IFREG, 0, 0),
+        Node::Special(Special::Text(_)) => (S_IFREG, 0, 0, 0),
     };
     Metadata {
         device: DEVICE_NUMBER,
-        inode: id.inode(),
+        inode: tree.inode(id),
         mode: file_type | u32::from(attributes.permissions),
-        links: tree().links(id),
+        links: tree.links(id),
+        user: attributes.user,
+        group: attributes.group,
         size,
+        occupied_bytes,
         special_device,
-        modified_ns: attributes.modified_s * NANOS_PER_SECOND,
+        accessed_ns: attributes.accessed_ns,
+        modified_ns: attributes.modified_ns,
+        changed_ns: attributes.changed_ns,
+        born_ns: attributes.born_ns,
     }
 }
 
+/// The same, for who does not hold the tree.
+pub fn metadata(id: NodeId) -> Metadata {
+    metadata_in(&tree(), id)
+}
+
 /// The type in a directory entry.
-pub fn entry_type(id: NodeId) -> u8 {
-    let entry_type = match tree().node(id) {
+pub fn entry_type(tree: &FileTree, id: NodeId) -> u8 {
+    let entry_type = match tree.node(id) {
         Node::Directory(_) => DT_DIR,
         Node::Symlink(_) => DT_LNK,
         Node::Special(Special::Device(_)) => DT_CHR,
@@ -48,77 +63,144 @@ pub fn entry_type(id: NodeId) -> u8 {
     entry_type as u8
 }
 
-/// A node as a file. Symbolic links can only be named (`O_PATH`), not read.
-pub fn open(id: NodeId) -> Arc<dyn File> {
-    match tree().node(id) {
-        Node::Directory(_) | Node::Symlink(_) => Arc::new(NameOnly { id }),
-        Node::File(bytes) => Arc::new(Content { id, bytes: Bytes::Archive(bytes) }),
-        Node::Special(Special::Text(make)) => Arc::new(Content { id, bytes: Bytes::Made(make()) }),
-        Node::Special(Special::Device(super::Device::Console)) => console::console(),
-        Node::Special(Special::Device(device)) => Arc::new(super::device::DeviceFile { device: *device, id }),
+/// What is behind a node, apart from the tree.
+enum Inside {
+    NameOnly,
+    File(Arc<MemoryFile>),
+    Special(Special),
+}
+
+/// A node as a file.
+pub fn open(handle: Handle) -> Arc<dyn File> {
+    let inside = match tree().node(handle.id) {
+        Node::Directory(_) | Node::Symlink(_) => Inside::NameOnly,
+        Node::File(content) => Inside::File(Arc::clone(content)),
+        Node::Special(special) => Inside::Special(special.clone()),
+    };
+    match inside {
+        Inside::NameOnly => open_name(handle),
+        Inside::File(content) => Arc::new(FileNode { handle, content }),
+        Inside::Special(Special::Text(make)) => Arc::new(Text { handle, text: make() }),
+        Inside::Special(Special::Device(Device::Console)) => console::console(),
+        Inside::Special(Special::Device(device)) => Arc::new(DeviceFile { device, handle }),
     }
 }
 
-enum Bytes {
-    Archive(&'static [u8]),
-    Made(String),
+/// A node of which only the name is wanted (`O_PATH`), and every directory.
+pub fn open_name(handle: Handle) -> Arc<dyn File> {
+    Arc::new(NameOnly { handle: Arc::new(handle) })
 }
 
-/// A file whose bytes do not change while it is open.
-struct Content {
-    id: NodeId,
-    bytes: Bytes,
+fn name_of(handle: &Handle) -> String {
+    String::from_utf8_lossy(&handle.path()).into_owned()
 }
 
-impl Content {
-    fn bytes(&self) -> &[u8] {
-        match &self.bytes {
-            Bytes::Archive(bytes) => bytes,
-            Bytes::Made(text) => text.as_bytes(),
-        }
+/// A regular file.
+pub struct FileNode {
+    handle: Handle,
+    content: Arc<MemoryFile>,
+}
+
+impl FileNode {
+    /// Which node it is.
+    pub fn id(&self) -> NodeId {
+        self.handle.id
     }
 
-    fn from(&self, offset: u64) -> &[u8] {
-        let bytes = self.bytes();
-        &bytes[usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len())..]
+    /// Its bytes.
+    pub fn content(&self) -> &Arc<MemoryFile> {
+        &self.content
+    }
+
+    /// Notes that the content changed now.
+    pub fn note_change(&self) {
+        note_change(self.handle.id);
     }
 }
 
-impl File for Content {
+/// Notes that a file's content changed now.
+pub fn note_change(id: NodeId) {
+    let now_ns = time::wall_ns();
+    let mut tree = tree();
+    let attributes = tree.attributes_mut(id);
+    attributes.modified_ns = now_ns;
+    attributes.changed_ns = now_ns;
+}
+
+impl File for FileNode {
     fn is_seekable(&self) -> bool {
         true
     }
 
     fn read_at(&self, offset: u64, into: UserSlice) -> SysResult {
-        let rest = self.from(offset);
+        self.content.read(offset, into)
+    }
+
+    fn write_at(&self, offset: u64, from: UserSlice) -> SysResult {
+        let count = self.content.write(offset, from)?;
+        self.note_change();
+        Ok(count)
+    }
+
+    fn append(&self, from: UserSlice) -> Result<(u64, usize), Errno> {
+        let outcome = self.content.append(from)?;
+        self.note_change();
+        Ok(outcome)
+    }
+
+    fn find_content(&self, offset: u64, wanted: Content) -> Option<u64> {
+        self.content.find(offset, wanted)
+    }
+
+    fn metadata(&self) -> Metadata {
+        metadata(self.handle.id)
+    }
+
+    fn locks(&self) -> Option<&FileLocks> {
+        Some(self.content.locks())
+    }
+
+    fn page_source(&self) -> Result<Arc<dyn PageSource>, Errno> {
+        Ok(Arc::clone(&self.content) as Arc<dyn PageSource>)
+    }
+
+    fn name(&self) -> String {
+        name_of(&self.handle)
+    }
+}
+
+/// A text that was made when it was opened.
+struct Text {
+    handle: Handle,
+    text: String,
+}
+
+impl File for Text {
+    fn is_seekable(&self) -> bool {
+        true
+    }
+
+    fn read_at(&self, offset: u64, into: UserSlice) -> SysResult {
+        let bytes = self.text.as_bytes();
+        let rest = &bytes[usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len())..];
         let count = rest.len().min(into.len());
         into.write(&rest[..count])?;
         Ok(count)
     }
 
-    fn write_at(&self, _offset: u64, _from: UserSlice) -> SysResult {
-        Err(Errno::EBADF)
-    }
-
     fn metadata(&self) -> Metadata {
-        metadata(self.id)
-    }
-
-    fn map_content(&self, into: UserSlice, offset: u64) -> Result<(), Errno> {
-        let rest = self.from(offset);
-        into.write(&rest[..rest.len().min(into.len())])?;
-        Ok(())
+        metadata(self.handle.id)
     }
 
     fn name(&self) -> String {
-        alloc::format!("inode:[{}]", self.id.inode())
+        name_of(&self.handle)
     }
 }
 
 /// A directory, or anything else as long as only its name is used.
 pub struct NameOnly {
     /// Which node.
-    pub id: NodeId,
+    pub handle: Arc<Handle>,
 }
 
 impl File for NameOnly {
@@ -135,11 +217,10 @@ impl File for NameOnly {
     }
 
     fn metadata(&self) -> Metadata {
-        metadata(self.id)
+        metadata(self.handle.id)
     }
 
     fn name(&self) -> String {
-        let path = tree().path_of(self.id).unwrap_or_default();
-        String::from_utf8_lossy(&path).into_owned()
+        name_of(&self.handle)
     }
 }

@@ -82,6 +82,7 @@ fn maps() -> String {
             RegionKind::Anonymous => "",
             RegionKind::Stack => "[stack]",
             RegionKind::Image => "/app",
+            RegionKind::Object(_) => "/dev/zero",
         };
         line!(
             text,

@@ -1,7 +1,8 @@
 //! Memory: who has which frame, and what is mapped where.
 //!
 //! - [`layout`]: the map of the one address space, and the image's own sections;
-//! - [`frames`]: physical frames; [`heap`]: the kernel's `alloc`, in front of them;
+//! - [`frames`]: physical frames; [`heap`]: the kernel's `alloc`, in front of them; [`shared`]: frames
+//!   with several owners;
 //! - [`page_table`]: the one set of page tables; [`kernel_map`]: stacks, MMIO and DMA memory;
 //! - [`space`]: the app's regions (`mmap` and friends); [`fault`]: demand paging;
 //! - [`user`]: checked access to the app's memory.
@@ -12,6 +13,7 @@ pub mod heap;
 pub mod kernel_map;
 pub mod layout;
 pub mod page_table;
+pub mod shared;
 pub mod space;
 pub mod user;
 

@@ -5,12 +5,17 @@
 //! with an error while the app can still handle it.
 
 mod initial;
+mod object;
 mod remap;
 
+use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::ops::ControlFlow;
 
 use arrayvec::ArrayVec;
 pub use initial::{adopt_image, map_first_stack};
+pub use object::{PageSource, Sharing, map_object};
 pub use remap::{Move, remap};
 use unikernel_mm::{PAGE_BYTES, RangeError, RegionMap};
 pub use unikernel_mm::{Protection, Region, RegionKind};
@@ -20,6 +25,7 @@ use x86_64::{PhysAddr, VirtAddr};
 use super::fault::{Access, Failure};
 use super::layout::{self, LARGE_PAGE_BYTES, page_up};
 use super::page_table::{self, OutOfFrames};
+use super::shared::SharedFrame;
 use super::user::USER_END;
 use super::{frames, heap};
 use crate::arch::tlb;
@@ -33,6 +39,8 @@ const LARGE_REGION_BYTES: u64 = 2 * LARGE_PAGE_BYTES;
 const BREAK_END: u64 = 1 << 40;
 /// Small pages brought in with one fault, if they are in the region and absent.
 const FAULT_AROUND_PAGES: u64 = 4;
+/// Marks the entry of a page that an object owns, too (the bit is the system's to use).
+const SHARED_PAGE: Flags = Flags::BIT_9;
 /// Pages given back with one request to the other cores.
 const BATCH_PAGES: usize = 256;
 
@@ -85,6 +93,10 @@ struct Space {
     break_end: u64,
     /// Mappings are given below here.
     mappings_end: u64,
+    /// Objects that regions show, by number.
+    objects: Vec<Option<Arc<dyn PageSource>>>,
+    /// The shares in the pages of objects that are mapped, by address.
+    shared_pages: BTreeMap<u64, SharedFrame>,
 }
 
 static SPACE: SpinLock<Space> = SpinLock::new(Space {
@@ -94,6 +106,8 @@ static SPACE: SpinLock<Space> = SpinLock::new(Space {
     break_start: 0,
     break_end: 0,
     mappings_end: USER_END,
+    objects: Vec::new(),
+    shared_pages: BTreeMap::new(),
 });
 
 /// The page-table flags for a protection; `None` for no access at all.
@@ -146,6 +160,17 @@ impl Space {
     }
 
     fn map(&mut self, placement: Placement, len: u64, protection: Protection) -> Result<u64, SpaceError> {
+        self.map_kind(placement, len, protection, |_| RegionKind::Anonymous)
+    }
+
+    /// Maps a region of the kind that `kind` makes of its start.
+    fn map_kind(
+        &mut self,
+        placement: Placement,
+        len: u64,
+        protection: Protection,
+        kind: impl FnOnce(u64) -> RegionKind,
+    ) -> Result<u64, SpaceError> {
         let len = page_up(len);
         if len == 0 || len > USER_END {
             return Err(SpaceError::OutOfMemory);
@@ -156,13 +181,14 @@ impl Space {
                 return Err(SpaceError::BadRange);
             }
         }
-        let is_charged = protection.contains(Protection::WRITE);
-        self.check_charge(if is_charged { len / PAGE_BYTES } else { 0 })?;
         let start = self.place(placement, len)?;
+        let kind = kind(start);
+        let is_charged = protection.contains(Protection::WRITE) && kind.has_own_pages();
+        self.check_charge(if is_charged { len / PAGE_BYTES } else { 0 })?;
         if matches!(placement, Placement::Fixed(_)) {
             self.unmap(start, start + len)?;
         }
-        let region = Region { start, end: start + len, protection, kind: RegionKind::Anonymous, is_charged };
+        let region = Region { start, end: start + len, protection, kind, is_charged };
         self.regions.insert(region)?;
         self.charged_pages += region.charged_pages();
         Ok(start)
@@ -170,8 +196,13 @@ impl Space {
 
     fn unmap(&mut self, start: u64, end: u64) -> Result<(), SpaceError> {
         self.free_pages(start, end)?;
+        let mut has_object = false;
         for removed in self.regions.remove(start, end) {
             self.charged_pages -= removed.charged_pages();
+            has_object |= matches!(removed.kind, RegionKind::Object(_));
+        }
+        if has_object {
+            self.forget_unused_objects();
         }
         Ok(())
     }
@@ -189,23 +220,32 @@ impl Space {
     /// Gives up to [`BATCH_PAGES`] pages back, from `start` on. Answers where to go on.
     fn free_batch(&mut self, start: u64, end: u64) -> Result<u64, SpaceError> {
         let mut batch = ArrayVec::<(PhysAddr, usize), BATCH_PAGES>::new();
+        let mut shared = ArrayVec::<u64, BATCH_PAGES>::new();
         let mut next = end;
         page_table::for_each_mapped(start, end, |virt, entry, bytes| {
-            if batch.is_full() {
+            if batch.is_full() || shared.is_full() {
                 next = virt.as_u64();
                 return ControlFlow::Break(());
             }
-            batch.push((entry.addr(), (bytes / PAGE_BYTES) as usize));
+            if entry.flags().contains(SHARED_PAGE) {
+                shared.push(virt.as_u64());
+            } else {
+                batch.push((entry.addr(), (bytes / PAGE_BYTES) as usize));
+            }
             entry.set_unused();
             ControlFlow::Continue(())
         })?;
-        if !batch.is_empty() {
+        if !batch.is_empty() || !shared.is_empty() {
             tlb::flush(start, next);
         }
         for (frame, pages) in batch {
             // SAFETY: the page was the app's alone, its entry is gone, and no core remembers it.
             unsafe { frames::free_block_or_frame(frame, pages) };
             self.resident_pages -= pages as u64;
+        }
+        for page in shared {
+            self.shared_pages.remove(&page);
+            self.resident_pages -= 1;
         }
         Ok(next)
     }
@@ -221,7 +261,7 @@ impl Space {
             let large = if bytes == LARGE_PAGE_BYTES { Flags::HUGE_PAGE } else { Flags::empty() };
             // Without access the page stays, as its content must, but not for ring 3.
             let flags = flags.unwrap_or(Flags::PRESENT | Flags::NO_EXECUTE);
-            entry.set_addr(entry.addr(), flags | large);
+            entry.set_addr(entry.addr(), flags | large | entry.flags() & SHARED_PAGE);
             ControlFlow::Continue(())
         })?;
         tlb::flush(start, end);
@@ -239,6 +279,9 @@ impl Space {
         let is_allowed =
             region.protection.contains(needed) || needed == Protection::READ && !region.protection.is_empty();
         let flags = flags_of(region.protection).filter(|_| is_allowed).ok_or(Failure::NotAllowed)?;
+        if let RegionKind::Object(part) = region.kind {
+            return self.bring_in_object(address, part, flags);
+        }
         if self.bring_in_large(address, &region, flags).map_err(|_| Failure::OutOfMemory)? {
             return Ok(());
         }
@@ -327,7 +370,7 @@ pub fn discard(start: u64, len: u64) -> Result<(), SpaceError> {
         return Err(SpaceError::NotMapped);
     }
     // The image's pages hold more than zeros and could not be brought back.
-    let pieces: alloc::vec::Vec<Region> = space.regions.overlapping(start, end).collect();
+    let pieces: Vec<Region> = space.regions.overlapping(start, end).collect();
     for piece in pieces.iter().filter(|piece| piece.kind != RegionKind::Image) {
         space.free_pages(piece.start, piece.end)?;
     }
@@ -379,6 +422,6 @@ pub fn usage() -> Usage {
 }
 
 /// A copy of all regions, lowest first.
-pub fn regions() -> alloc::vec::Vec<Region> {
+pub fn regions() -> Vec<Region> {
     SPACE.lock().regions.iter().copied().collect()
 }

@@ -124,17 +124,35 @@ impl<T: UserAbi> UserPtr<T> {
     }
 }
 
-/// An alleged run of bytes in the app's memory.
+/// An alleged run of bytes in the app's memory; or a buffer of the kernel's, where it calls a file
+/// on the app's behalf ([`UserSlice::of_kernel`]).
 #[derive(Clone, Copy, Debug)]
 pub struct UserSlice {
     address: u64,
     len: usize,
+    is_kernel: bool,
 }
 
 impl UserSlice {
     /// Takes a range at the app's word; the accessors check it.
     pub const fn new(address: u64, len: usize) -> Self {
-        Self { address, len }
+        Self { address, len, is_kernel: false }
+    }
+
+    /// Names a buffer of the kernel's.
+    ///
+    /// # Safety
+    ///
+    /// The result and its copies must not be used after the buffer's life, and nobody else may use the
+    /// buffer meanwhile.
+    pub unsafe fn of_kernel(buffer: &mut [u8]) -> Self {
+        Self { address: buffer.as_mut_ptr().addr() as u64, len: buffer.len(), is_kernel: true }
+    }
+
+    /// True if `[address, address + len)` may be touched.
+    #[inline]
+    fn is_allowed(&self, len: usize) -> bool {
+        len <= self.len && (self.is_kernel || range_is_user(self.address, len))
     }
 
     /// The alleged address of the first byte.
@@ -156,19 +174,19 @@ impl UserSlice {
     #[must_use]
     pub fn skip(self, count: usize) -> Self {
         let count = count.min(self.len);
-        Self { address: self.address.wrapping_add(count as u64), len: self.len - count }
+        Self { address: self.address.wrapping_add(count as u64), len: self.len - count, ..self }
     }
 
     /// At most the first `count` bytes.
     #[must_use]
     pub fn truncate(self, count: usize) -> Self {
-        Self { address: self.address, len: self.len.min(count) }
+        Self { len: self.len.min(count), ..self }
     }
 
     /// Fills `buffer` from the start of the range; the range must be at least as long.
     #[inline]
     pub fn read(&self, buffer: &mut [u8]) -> Result<(), Fault> {
-        if buffer.len() > self.len || !range_is_user(self.address, buffer.len()) {
+        if !self.is_allowed(buffer.len()) {
             return Err(Fault);
         }
         // SAFETY: the source range is the app's by the check above and the copy survives a fault
@@ -177,10 +195,41 @@ impl UserSlice {
         if left == 0 { Ok(()) } else { Err(Fault) }
     }
 
+    /// Fills `len` bytes at `buffer` from the start of the range, for memory that others may change
+    /// meanwhile.
+    ///
+    /// # Safety
+    ///
+    /// `buffer` must be valid kernel memory for writes of `len` bytes.
+    pub unsafe fn read_raw(&self, buffer: *mut u8, len: usize) -> Result<(), Fault> {
+        if !self.is_allowed(len) {
+            return Err(Fault);
+        }
+        // SAFETY: the source range is the app's by the check above and the copy survives a fault in
+        // it; the destination is valid by the caller.
+        let left = unsafe { user_copy::from_user(buffer, self.address, len) };
+        if left == 0 { Ok(()) } else { Err(Fault) }
+    }
+
+    /// Writes `len` bytes from `bytes` to the start of the range; see [`Self::read_raw`].
+    ///
+    /// # Safety
+    ///
+    /// `bytes` must be valid kernel memory for reads of `len` bytes.
+    pub unsafe fn write_raw(&self, bytes: *const u8, len: usize) -> Result<(), Fault> {
+        if !self.is_allowed(len) {
+            return Err(Fault);
+        }
+        // SAFETY: the destination range is the app's by the check above and the copy survives a fault
+        // in it; the source is valid by the caller.
+        let left = unsafe { user_copy::to_user(self.address, bytes, len) };
+        if left == 0 { Ok(()) } else { Err(Fault) }
+    }
+
     /// Writes `bytes` to the start of the range; the range must be at least as long.
     #[inline]
     pub fn write(&self, bytes: &[u8]) -> Result<(), Fault> {
-        if bytes.len() > self.len || !range_is_user(self.address, bytes.len()) {
+        if !self.is_allowed(bytes.len()) {
             return Err(Fault);
         }
         // SAFETY: the destination range is the app's by the check above and the copy survives a

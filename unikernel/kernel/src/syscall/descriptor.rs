@@ -86,16 +86,9 @@ pub fn sys_fcntl(fd: i32, command: u32, argument: u64) -> SysResult {
             Ok(pipe::CAPACITY_BYTES)
         }
         F_SETPIPE_SZ if pipe::is_pipe(&opened) => Err(Errno::EPERM),
-        F_SETLK | F_SETLKW | F_OFD_SETLK | F_OFD_SETLKW => Ok(0),
-        _ => Err(Errno::EINVAL),
-    }
-}
-
-/// flock(2): there is no other process to lock out.
-pub fn sys_flock(fd: i32, operation: u32) -> SysResult {
-    file::get(fd)?;
-    match operation & !LOCK_NB {
-        LOCK_SH | LOCK_EX | LOCK_UN => Ok(0),
+        F_GETLK | F_SETLK | F_SETLKW | F_OFD_GETLK | F_OFD_SETLK | F_OFD_SETLKW => {
+            super::lock::control(&opened, command, UserPtr::new(argument))
+        }
         _ => Err(Errno::EINVAL),
     }
 }

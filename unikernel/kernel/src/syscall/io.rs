@@ -5,6 +5,7 @@ use smallvec::SmallVec;
 
 use super::{Errno, SysResult};
 use crate::file;
+use crate::fs::memory_file::Content;
 use crate::mem::user::{UserPtr, UserSlice};
 
 /// One call moves so many bytes at most (Linux: `MAX_RW_COUNT`).
@@ -120,9 +121,10 @@ pub fn sys_lseek(fd: i32, offset: i64, whence: u32) -> SysResult {
             opened.seek(|_, size| size.checked_add_signed(offset).filter(|&to| to <= i64::MAX as u64))
         }
         SEEK_DATA | SEEK_HOLE => {
-            let size = opened.file.metadata().size;
-            let offset = u64::try_from(offset).ok().filter(|&offset| offset < size).ok_or(Errno::ENXIO)?;
-            opened.seek(|_, size| Some(if whence == SEEK_DATA { offset } else { size }))
+            let wanted = if whence == SEEK_DATA { Content::Data } else { Content::Hole };
+            let from = u64::try_from(offset).map_err(|_| Errno::ENXIO)?;
+            let found = opened.file.find_content(from, wanted).ok_or(Errno::ENXIO)?;
+            opened.seek(|_, _| Some(found))
         }
         _ => Err(Errno::EINVAL),
     }

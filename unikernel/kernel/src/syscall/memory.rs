@@ -4,8 +4,7 @@ use linux_raw_sys::general::*;
 
 use super::{Errno, SysResult};
 use crate::file;
-use crate::mem::space::{self, Move, Placement, Protection, SpaceError};
-use crate::mem::user::UserSlice;
+use crate::mem::space::{self, Move, Placement, Protection, Sharing, SpaceError};
 
 impl From<SpaceError> for Errno {
     fn from(error: SpaceError) -> Self {
@@ -51,31 +50,32 @@ pub fn sys_mmap(address: u64, len: u64, bits: u32, flags: u32, fd: i32, offset: 
     if flags & MAP_ANONYMOUS != 0 {
         return Ok(space::map(placement, len, protection)? as usize);
     }
-    let is_shared_writable = flags & MAP_TYPE != MAP_PRIVATE && protection.contains(Protection::WRITE);
-    map_file(placement, len, protection, is_shared_writable, fd, offset)
+    let sharing = if flags & MAP_TYPE == MAP_PRIVATE { Sharing::Private } else { Sharing::Shared };
+    map_file(placement, len, protection, sharing, fd, offset)
 }
 
-/// A mapping of a file is a copy of its content at that time: files in this kernel do not change.
 fn map_file(
     placement: Placement,
     len: u64,
     protection: Protection,
-    is_shared_writable: bool,
+    sharing: Sharing,
     fd: i32,
     offset: u64,
 ) -> SysResult {
     let opened = file::get(fd)?;
-    if is_shared_writable {
+    let flags = opened.flags();
+    let writes_through = sharing == Sharing::Shared && protection.contains(Protection::WRITE);
+    if flags.contains(file::FileFlags::PATH) {
+        return Err(Errno::EBADF);
+    }
+    if !flags.can_read() || writes_through && !flags.can_write() {
         return Err(Errno::EACCES);
     }
-    let start = space::map(placement, len, Protection::READ | Protection::WRITE)?;
-    let filled = opened.file.map_content(UserSlice::new(start, len as usize), offset);
-    let outcome = filled.and_then(|()| Ok(space::protect(start, len, protection)?));
-    if let Err(error) = outcome {
-        space::unmap(start, len)?;
-        return Err(error);
+    if offset.checked_add(len).is_none() {
+        return Err(Errno::EOVERFLOW);
     }
-    Ok(start as usize)
+    let source = opened.file.page_source()?;
+    Ok(space::map_object(placement, len, protection, source, offset, sharing)? as usize)
 }
 
 /// munmap(2).

@@ -8,6 +8,8 @@
 //! validate flags, take references to files and memory, call the room that does the work, convert
 //! the result. Past a handler there are no raw user pointers.
 
+pub mod attributes;
+pub mod copy;
 pub mod descriptor;
 pub mod epoll;
 pub mod errno;
@@ -15,8 +17,10 @@ pub mod event;
 pub mod futex;
 pub mod identity;
 pub mod io;
+pub mod lock;
 pub mod memory;
 pub mod message;
+pub mod names;
 pub mod path;
 pub mod polling;
 pub mod signal;

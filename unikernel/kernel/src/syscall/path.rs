@@ -1,18 +1,20 @@
-//! Paths: opening, links, the current directory, and refusing to change what cannot be changed
-//! (open(2), readlink(2), access(2), chdir(2), mkdir(2), unlink(2)).
+//! Paths: resolving and opening them, links, the current directory (open(2), readlink(2), access(2),
+//! chdir(2)). What changes names is in [`names`](super::names).
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use linux_raw_sys::general::*;
-use unikernel_fs::{LastLink, Node};
+use unikernel_fs::{Attributes, EditError, LastLink, Node, Place};
 
 use super::descriptor::on_exec_of;
 use super::{Errno, SysResult};
-use crate::file::{self, FileFlags, OpenFile};
-use crate::fs::node::NameOnly;
-use crate::fs::{self, LookupError, NodeId, Special};
+use crate::file::{self, File, FileFlags, OpenFile};
+use crate::fs::memory_file::MemoryFile;
+use crate::fs::node::{self, NameOnly};
+use crate::fs::{self, FileTree, Handle, LookupError, NodeId, Special};
 use crate::mem::user::{UserPtr, UserSlice, read_c_string};
+use crate::platform::time;
 use crate::user_abi;
 
 user_abi!(open_how);
@@ -50,29 +52,53 @@ impl From<LookupError> for Errno {
     }
 }
 
+impl From<EditError> for Errno {
+    fn from(error: EditError) -> Self {
+        match error {
+            EditError::Exists => Self::EEXIST,
+            EditError::NotFound => Self::ENOENT,
+            EditError::NotADirectory => Self::ENOTDIR,
+            EditError::IsADirectory => Self::EISDIR,
+            EditError::NotEmpty => Self::ENOTEMPTY,
+            EditError::IntoItself => Self::EINVAL,
+        }
+    }
+}
+
 /// Reads a path out of the app's memory.
 pub fn read_path(path: UserPtr<u8>) -> Result<Vec<u8>, Errno> {
     read_c_string(path, MAX_PATH_BYTES)?.ok_or(Errno::ENAMETOOLONG)
 }
 
 /// The node that an open file stands for, if it is one that only names.
-fn node_of(opened: &OpenFile) -> Option<NodeId> {
-    opened.downcast::<NameOnly>().map(|named| named.id)
+fn node_of(opened: &OpenFile) -> Option<Arc<Handle>> {
+    opened.downcast::<NameOnly>().map(|named| Arc::clone(&named.handle))
 }
 
 /// Where a relative path starts (`AT_FDCWD` or a directory's descriptor).
-fn base_of(directory: i32, path: &[u8]) -> Result<NodeId, Errno> {
+pub(super) fn base_of(directory: i32, path: &[u8]) -> Result<Arc<Handle>, Errno> {
     if directory == AT_FDCWD || path.starts_with(b"/") {
         return Ok(fs::current_directory());
     }
     node_of(&*file::get(directory)?).ok_or(Errno::ENOTDIR)
 }
 
+/// The descriptor that a path of `/proc/self/fd` or `/dev` names (proc_pid_fd(5)).
+pub(super) fn descriptor_of(path: &[u8]) -> Option<i32> {
+    const STREAMS: [&[u8]; 3] = [b"/dev/stdin", b"/dev/stdout", b"/dev/stderr"];
+    if let Some(descriptor) = STREAMS.iter().position(|stream| *stream == path) {
+        return Some(descriptor as i32);
+    }
+    const FOLDERS: [&[u8]; 4] = [b"/proc/self/fd/", b"/dev/fd/", b"/proc/1/fd/", b"/proc/thread-self/fd/"];
+    let number = FOLDERS.iter().find_map(|folder| path.strip_prefix(*folder))?;
+    core::str::from_utf8(number).ok()?.parse().ok()
+}
+
 /// What a path and flags of the `*at` calls name: a node of the tree, or with `AT_EMPTY_PATH` a
 /// descriptor.
 pub enum Named {
     /// By path.
-    Node(NodeId),
+    Node(Handle),
     /// By descriptor.
     Opened(Arc<OpenFile>),
 }
@@ -84,31 +110,35 @@ pub fn resolve(directory: i32, path: UserPtr<u8>, flags: u32) -> Result<Named, E
     let path = if is_empty_allowed && path.is_null() { Vec::new() } else { read_path(path)? };
     if path.is_empty() && is_empty_allowed {
         return Ok(match directory {
-            AT_FDCWD => Named::Node(fs::current_directory()),
+            AT_FDCWD => Named::Opened(file::open(
+                node::open_name(fs::find(&fs::current_directory(), b".", LastLink::Follow)?),
+                FileFlags::PATH,
+            )),
             descriptor => Named::Opened(file::get(descriptor)?),
         });
     }
-    let last = if flags & AT_SYMLINK_NOFOLLOW != 0 { LastLink::Keep } else { LastLink::Follow };
-    Ok(Named::Node(fs::tree().lookup(base_of(directory, &path)?, &path, last)?))
+    let follows = flags & AT_SYMLINK_NOFOLLOW == 0;
+    if follows && let Some(descriptor) = descriptor_of(&path) {
+        return Ok(Named::Opened(file::get(descriptor).map_err(|_| Errno::ENOENT)?));
+    }
+    let last = if follows { LastLink::Follow } else { LastLink::Keep };
+    Ok(Named::Node(fs::find(&*base_of(directory, &path)?, &path, last)?))
 }
 
 /// open(2).
-pub fn sys_open(path: UserPtr<u8>, flags: u32) -> SysResult {
-    sys_openat(AT_FDCWD, path, flags)
+pub fn sys_open(path: UserPtr<u8>, flags: u32, mode: u32) -> SysResult {
+    sys_openat(AT_FDCWD, path, flags, mode)
 }
 
 /// creat(2).
-pub fn sys_creat(path: UserPtr<u8>) -> SysResult {
-    sys_openat(AT_FDCWD, path, O_CREAT | O_WRONLY | O_TRUNC)
+pub fn sys_creat(path: UserPtr<u8>, mode: u32) -> SysResult {
+    sys_openat(AT_FDCWD, path, O_CREAT | O_WRONLY | O_TRUNC, mode)
 }
 
 /// openat(2). Unknown flags are ignored, as Linux does.
-pub fn sys_openat(directory: i32, path: UserPtr<u8>, flags: u32) -> SysResult {
-    let flags = flags & OPEN_FLAGS;
-    let path = read_path(path)?;
-    let id = find_to_open(directory, &path, flags)?;
-    let status = FileFlags::from_bits_truncate(flags);
-    file::install(file::open(fs::node::open(id), status), on_exec_of(flags))
+pub fn sys_openat(directory: i32, path: UserPtr<u8>, flags: u32, mode: u32) -> SysResult {
+    let opened = open_path(directory, &read_path(path)?, flags & OPEN_FLAGS, mode)?;
+    file::install(opened, on_exec_of(flags))
 }
 
 /// openat2(2).
@@ -118,31 +148,94 @@ pub fn sys_openat2(directory: i32, path: UserPtr<u8>, how: UserPtr<open_how>, si
     }
     let how = how.read()?;
     // What would restrict the walk is not there, and ignoring it would be a lie.
-    if how.resolve != 0 || how.flags & !u64::from(OPEN_FLAGS) != 0 {
+    let is_mode_wanted = how.flags & u64::from(O_CREAT | O_TMPFILE & !O_DIRECTORY) != 0;
+    if how.flags & !u64::from(OPEN_FLAGS) != 0 || how.mode & !0o7777 != 0 || how.mode != 0 && !is_mode_wanted
+    {
         return Err(Errno::EINVAL);
     }
-    sys_openat(directory, path, how.flags as u32)
+    if how.resolve != 0 {
+        return Err(Errno::EAGAIN);
+    }
+    sys_openat(directory, path, how.flags as u32, how.mode as u32)
 }
 
-fn find_to_open(directory: i32, path: &[u8], flags: u32) -> Result<NodeId, Errno> {
-    let creates = flags & O_CREAT != 0 && flags & O_PATH == 0;
-    let keeps = flags & O_NOFOLLOW != 0 || creates && flags & O_EXCL != 0;
-    let last = if keeps { LastLink::Keep } else { LastLink::Follow };
-    let base = base_of(directory, path)?;
-    let id = match fs::tree().lookup(base, path, last) {
-        Err(LookupError::NotFound) if creates => return Err(refuse_to_create(base, path)),
-        found => found?,
-    };
-    if creates && flags & O_EXCL != 0 {
-        return Err(Errno::EEXIST);
+/// Opens a path, making the file if that is asked for.
+pub fn open_path(directory: i32, path: &[u8], flags: u32, mode: u32) -> Result<Arc<OpenFile>, Errno> {
+    let status = FileFlags::from_bits_truncate(flags);
+    if flags & O_NOFOLLOW == 0
+        && let Some(descriptor) = descriptor_of(path)
+    {
+        return reopen(descriptor, status);
     }
-    check_open(id, flags, creates)?;
-    Ok(id)
+    let base = base_of(directory, path)?;
+    if flags & O_TMPFILE == O_TMPFILE {
+        return open_unnamed(&base, path, status, mode);
+    }
+    let handle = find_to_open(&base, path, flags, mode)?;
+    let file = if flags & O_PATH != 0 { node::open_name(handle) } else { node::open(handle) };
+    if flags & O_TRUNC != 0 && flags & O_PATH == 0 {
+        truncate(&*file, 0)?;
+    }
+    Ok(file::open(file, status))
+}
+
+/// Opens what a descriptor has open once more, with an offset and flags of its own.
+fn reopen(descriptor: i32, status: FileFlags) -> Result<Arc<OpenFile>, Errno> {
+    let opened = file::get(descriptor).map_err(|_| Errno::ENOENT)?;
+    Ok(file::open(Arc::clone(&opened.file), status))
+}
+
+/// `O_TMPFILE`: a file in a directory, without a name there.
+fn open_unnamed(base: &Handle, path: &[u8], status: FileFlags, mode: u32) -> Result<Arc<OpenFile>, Errno> {
+    if !status.can_write() {
+        return Err(Errno::EINVAL);
+    }
+    let directory = fs::find(base, path, LastLink::Follow)?;
+    let mut tree = fs::tree();
+    if !matches!(tree.node(directory.id), Node::Directory(_)) {
+        return Err(Errno::ENOTDIR);
+    }
+    let attributes = Attributes::new(fs::masked(mode), time::wall_ns());
+    let id = tree.create_unnamed(Node::File(MemoryFile::empty()), attributes);
+    drop(tree);
+    Ok(file::open(node::open(Handle::of_unnamed(id)), status))
+}
+
+fn find_to_open(base: &Handle, path: &[u8], flags: u32, mode: u32) -> Result<Handle, Errno> {
+    let creates = flags & O_CREAT != 0 && flags & O_PATH == 0;
+    let is_exclusive = creates && flags & O_EXCL != 0;
+    let last = if flags & O_NOFOLLOW != 0 || is_exclusive { LastLink::Keep } else { LastLink::Follow };
+    let mut tree = fs::tree();
+    let place = tree.walk(base.id, path, last)?;
+    let id = match place.found {
+        Some(_) if is_exclusive => return Err(Errno::EEXIST),
+        Some(id) => id,
+        None if creates => create_file(&mut tree, &place, mode)?,
+        None => return Err(Errno::ENOENT),
+    };
+    let is_directory = matches!(tree.node(id), Node::Directory(_));
+    if place.wants_directory && !is_directory {
+        return Err(Errno::ENOTDIR);
+    }
+    check_open(&tree, id, flags, creates)?;
+    if is_directory {
+        return Ok(Handle::of_directory(&mut tree, id));
+    }
+    Ok(Handle::of_place(&mut tree, place, id))
+}
+
+fn create_file(tree: &mut FileTree, place: &Place, mode: u32) -> Result<NodeId, Errno> {
+    if place.wants_directory {
+        return Err(Errno::EISDIR);
+    }
+    let attributes = Attributes::new(fs::masked(mode), time::wall_ns());
+    let content = MemoryFile::empty();
+    Ok(tree.create(place.parent, &place.name, Node::File(content), attributes)?)
 }
 
 /// Checks that a node can be opened in this way.
-fn check_open(id: NodeId, flags: u32, creates: bool) -> Result<(), Errno> {
-    let is_directory = matches!(fs::tree().node(id), Node::Directory(_));
+fn check_open(tree: &FileTree, id: NodeId, flags: u32, creates: bool) -> Result<(), Errno> {
+    let is_directory = matches!(tree.node(id), Node::Directory(_));
     if flags & O_DIRECTORY != 0 && !is_directory {
         return Err(Errno::ENOTDIR);
     }
@@ -150,74 +243,21 @@ fn check_open(id: NodeId, flags: u32, creates: bool) -> Result<(), Errno> {
         return Ok(());
     }
     let writes = flags & (O_ACCMODE | O_TRUNC) != 0;
-    match fs::tree().node(id) {
-        // O_TMPFILE contains O_DIRECTORY, and comes with write access.
-        Node::Directory(_) if flags & O_TMPFILE == O_TMPFILE => Err(Errno::EROFS),
+    match tree.node(id) {
         Node::Directory(_) if writes || creates => Err(Errno::EISDIR),
         Node::Symlink(_) => Err(Errno::ELOOP),
-        Node::File(_) if writes => Err(Errno::EROFS),
         Node::Special(Special::Text(_)) if writes => Err(Errno::EACCES),
         _ => Ok(()),
     }
 }
 
-/// Why a name cannot be made: its directory is not there, or cannot be written.
-fn refuse_to_create(base: NodeId, path: &[u8]) -> Errno {
-    let end = path.iter().rposition(|&byte| byte != b'/').map_or(0, |last| last + 1);
-    let parent = match path[..end].iter().rposition(|&byte| byte == b'/') {
-        Some(slash) => &path[..=slash],
-        None => b".",
-    };
-    fs::tree().lookup(base, parent, LastLink::Follow).map_or_else(Errno::from, |_| Errno::EROFS)
-}
-
-/// The calls that make a name (mkdir(2), mknod(2)).
-pub fn sys_make(path: UserPtr<u8>) -> SysResult {
-    sys_make_at(AT_FDCWD, path)
-}
-
-/// The calls that make a name below a directory (mkdirat(2), mknodat(2)).
-pub fn sys_make_at(directory: i32, path: UserPtr<u8>) -> SysResult {
-    let path = read_path(path)?;
-    let base = base_of(directory, &path)?;
-    match fs::tree().lookup(base, &path, LastLink::Keep) {
-        Ok(_) => Err(Errno::EEXIST),
-        Err(LookupError::NotFound) => Err(refuse_to_create(base, &path)),
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// symlink(2), and link(2) as far as it matters: the second path is the new one.
-pub fn sys_make_second(_target: u64, path: UserPtr<u8>) -> SysResult {
-    sys_make(path)
-}
-
-/// symlinkat(2).
-pub fn sys_symlinkat(_target: u64, directory: i32, path: UserPtr<u8>) -> SysResult {
-    sys_make_at(directory, path)
-}
-
-/// The calls that change what a path names (unlink(2), rename(2), chmod(2), truncate(2)).
-pub fn sys_change(path: UserPtr<u8>) -> SysResult {
-    sys_change_at(AT_FDCWD, path)
-}
-
-/// The same below a directory (unlinkat(2), renameat(2), fchmodat(2), utimensat(2)).
-pub fn sys_change_at(directory: i32, path: UserPtr<u8>) -> SysResult {
-    resolve(directory, path, AT_SYMLINK_NOFOLLOW)?;
-    Err(Errno::EROFS)
-}
-
-/// The same by descriptor (fchmod(2), fchown(2)).
-pub fn sys_change_opened(fd: i32) -> SysResult {
-    file::get(fd)?;
-    Err(Errno::EROFS)
-}
-
-/// ftruncate(2), fallocate(2): nothing that could be resized is open for writing.
-pub fn sys_resize(fd: i32) -> SysResult {
-    file::get(fd)?;
-    Err(Errno::EINVAL)
+/// Changes a file's length (truncate(2), `O_TRUNC`); devices have none, and do not mind.
+pub(super) fn truncate(file: &dyn File, size: u64) -> Result<(), Errno> {
+    let any: &dyn core::any::Any = file;
+    let Some(regular) = any.downcast_ref::<node::FileNode>() else { return Ok(()) };
+    regular.content().resize(size)?;
+    regular.note_change();
+    Ok(())
 }
 
 /// access(2).
@@ -230,21 +270,19 @@ pub fn sys_faccessat(directory: i32, path: UserPtr<u8>, mode: u32) -> SysResult 
     sys_faccessat2(directory, path, mode, 0)
 }
 
-/// faccessat2(2). The app is root: it may read everything, write devices, and execute what has an
-/// execute bit.
+/// faccessat2(2). The app is root: it may read and write everything, and execute what has an execute
+/// bit.
 pub fn sys_faccessat2(directory: i32, path: UserPtr<u8>, mode: u32, flags: u32) -> SysResult {
     if mode & !(R_OK | W_OK | X_OK) != 0 || flags & !(AT_EACCESS | AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH) != 0 {
         return Err(Errno::EINVAL);
     }
     let metadata = match resolve(directory, path, flags)? {
-        Named::Node(id) => fs::node::metadata(id),
+        Named::Node(handle) => node::metadata(handle.id),
         Named::Opened(opened) => opened.file.metadata(),
     };
-    let file_type = metadata.mode & S_IFMT;
-    if mode & W_OK != 0 && file_type != S_IFCHR {
-        return Err(Errno::EROFS);
-    }
-    if mode & X_OK != 0 && metadata.mode & 0o111 == 0 { Err(Errno::EACCES) } else { Ok(0) }
+    let is_directory = metadata.mode & S_IFMT == S_IFDIR;
+    let may_execute = is_directory || metadata.mode & 0o111 != 0;
+    if mode & X_OK != 0 && !may_execute { Err(Errno::EACCES) } else { Ok(0) }
 }
 
 /// readlink(2).
@@ -256,35 +294,32 @@ pub fn sys_readlink(path: UserPtr<u8>, buffer: u64, size: i32) -> SysResult {
 pub fn sys_readlinkat(directory: i32, path: UserPtr<u8>, buffer: u64, size: i32) -> SysResult {
     let size = usize::try_from(size).ok().filter(|&size| size > 0).ok_or(Errno::EINVAL)?;
     let path = read_path(path)?;
-    let buffer = UserSlice::new(buffer, size);
-    if let Some(descriptor) = path.strip_prefix(b"/proc/self/fd/") {
-        return write_name(buffer, descriptor);
-    }
-    let id = if path.is_empty() {
-        node_of(&*file::get(directory)?).ok_or(Errno::ENOENT)?
-    } else {
-        fs::tree().lookup(base_of(directory, &path)?, &path, LastLink::Keep)?
+    let target = match descriptor_of(&path) {
+        Some(descriptor) => file::get(descriptor).map_err(|_| Errno::ENOENT)?.file.name().into_bytes(),
+        None => link_target(directory, &path)?,
     };
-    let Node::Symlink(target) = fs::tree().node(id) else { return Err(Errno::EINVAL) };
     let count = target.len().min(size);
-    buffer.write(&target[..count])?;
+    UserSlice::new(buffer, size).write(&target[..count])?;
     Ok(count)
 }
 
-/// `/proc/self/fd/N`: what descriptor N leads to.
-fn write_name(buffer: UserSlice, descriptor: &[u8]) -> SysResult {
-    let text = core::str::from_utf8(descriptor).map_err(|_| Errno::ENOENT)?;
-    let descriptor = text.parse().map_err(|_| Errno::ENOENT)?;
-    let opened = file::get(descriptor).map_err(|_| Errno::ENOENT)?;
-    let name = opened.file.name();
-    let count = name.len().min(buffer.len());
-    buffer.write(&name.as_bytes()[..count])?;
-    Ok(count)
+fn link_target(directory: i32, path: &[u8]) -> Result<Vec<u8>, Errno> {
+    let base = match path {
+        [] => node_of(&*file::get(directory)?).ok_or(Errno::ENOENT)?,
+        _ => base_of(directory, path)?,
+    };
+    let tree = fs::tree();
+    let id = if path.is_empty() { base.id } else { tree.lookup(base.id, path, LastLink::Keep)? };
+    match tree.node(id) {
+        Node::Symlink(target) => Ok(target.to_vec()),
+        _ => Err(Errno::EINVAL),
+    }
 }
 
 /// getcwd(2). The raw call answers the length with the NUL.
 pub fn sys_getcwd(buffer: u64, size: usize) -> SysResult {
-    let mut path = fs::tree().path_of(fs::current_directory()).ok_or(Errno::ENOENT)?;
+    let directory = fs::current_directory();
+    let mut path = fs::tree().path_of(directory.id).ok_or(Errno::ENOENT)?;
     path.push(0);
     if path.len() > size {
         return Err(Errno::ERANGE);
@@ -293,18 +328,18 @@ pub fn sys_getcwd(buffer: u64, size: usize) -> SysResult {
     Ok(path.len())
 }
 
-fn enter(id: NodeId) -> SysResult {
-    match fs::tree().node(id) {
-        Node::Directory(_) => fs::set_current_directory(id),
-        _ => return Err(Errno::ENOTDIR),
+fn enter(handle: Arc<Handle>) -> SysResult {
+    if !matches!(fs::tree().node(handle.id), Node::Directory(_)) {
+        return Err(Errno::ENOTDIR);
     }
+    fs::set_current_directory(handle);
     Ok(0)
 }
 
 /// chdir(2).
 pub fn sys_chdir(path: UserPtr<u8>) -> SysResult {
     let path = read_path(path)?;
-    enter(fs::tree().lookup(fs::current_directory(), &path, LastLink::Follow)?)
+    enter(Arc::new(fs::find(&fs::current_directory(), &path, LastLink::Follow)?))
 }
 
 /// fchdir(2).
@@ -312,9 +347,7 @@ pub fn sys_fchdir(fd: i32) -> SysResult {
     enter(node_of(&*file::get(fd)?).ok_or(Errno::ENOTDIR)?)
 }
 
-/// umask(2): kept for the app to read back; nothing is created.
+/// umask(2).
 pub fn sys_umask(mask: u32) -> SysResult {
-    use core::sync::atomic::{AtomicU32, Ordering};
-    static MASK: AtomicU32 = AtomicU32::new(0o022);
-    Ok(MASK.swap(mask & 0o777, Ordering::Relaxed) as usize)
+    Ok(fs::set_mask(mask) as usize)
 }

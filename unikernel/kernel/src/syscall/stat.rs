@@ -10,6 +10,7 @@ use crate::file::{self, Metadata};
 use crate::fs;
 use crate::fs::node::{self, NameOnly};
 use crate::mem::user::{UserAbi, UserPtr, UserSlice};
+use crate::mem::{frames, shared};
 use crate::user_abi;
 
 user_abi!(stat, statx, statfs);
@@ -69,28 +70,36 @@ pub fn sys_statx(
 
 fn metadata(directory: i32, path: UserPtr<u8>, flags: u32) -> Result<Metadata, Errno> {
     Ok(match resolve(directory, path, flags)? {
-        Named::Node(id) => node::metadata(id),
+        Named::Node(handle) => node::metadata(handle.id),
         Named::Opened(opened) => opened.file.metadata(),
     })
 }
 
+/// Seconds and nanoseconds.
+const fn parts(ns: u64) -> (u64, u64) {
+    (ns / NANOS_PER_SECOND, ns % NANOS_PER_SECOND)
+}
+
 fn to_stat(metadata: &Metadata) -> stat {
-    let (seconds, nanos) = (metadata.modified_ns / NANOS_PER_SECOND, metadata.modified_ns % NANOS_PER_SECOND);
+    let (accessed, modified) = (parts(metadata.accessed_ns), parts(metadata.modified_ns));
+    let changed = parts(metadata.changed_ns);
     stat {
         st_dev: metadata.device,
         st_ino: metadata.inode,
         st_nlink: u64::from(metadata.links),
         st_mode: metadata.mode,
+        st_uid: metadata.user,
+        st_gid: metadata.group,
         st_rdev: metadata.special_device,
         st_size: metadata.size as i64,
         st_blksize: i64::from(PREFERRED_BYTES),
-        st_blocks: metadata.size.div_ceil(BLOCK_BYTES) as i64,
-        st_atime: seconds,
-        st_atime_nsec: nanos,
-        st_mtime: seconds,
-        st_mtime_nsec: nanos,
-        st_ctime: seconds,
-        st_ctime_nsec: nanos,
+        st_blocks: metadata.occupied_bytes.div_ceil(BLOCK_BYTES) as i64,
+        st_atime: accessed.0,
+        st_atime_nsec: accessed.1,
+        st_mtime: modified.0,
+        st_mtime_nsec: modified.1,
+        st_ctime: changed.0,
+        st_ctime_nsec: changed.1,
         ..stat::zeroed()
     }
 }
@@ -101,24 +110,26 @@ const fn device_parts(number: u64) -> (u32, u32) {
 }
 
 fn to_statx(metadata: &Metadata) -> statx {
-    let time = statx_timestamp {
-        tv_sec: (metadata.modified_ns / NANOS_PER_SECOND) as i64,
-        tv_nsec: (metadata.modified_ns % NANOS_PER_SECOND) as u32,
-        __reserved: 0,
+    let time = |ns| {
+        let (seconds, nanos) = parts(ns);
+        statx_timestamp { tv_sec: seconds as i64, tv_nsec: nanos as u32, __reserved: 0 }
     };
     let (stx_dev_major, stx_dev_minor) = device_parts(metadata.device);
     let (stx_rdev_major, stx_rdev_minor) = device_parts(metadata.special_device);
     statx {
-        stx_mask: STATX_BASIC_STATS,
+        stx_mask: STATX_BASIC_STATS | STATX_BTIME,
         stx_blksize: PREFERRED_BYTES,
         stx_nlink: metadata.links,
         stx_mode: metadata.mode as u16,
         stx_ino: metadata.inode,
         stx_size: metadata.size,
-        stx_blocks: metadata.size.div_ceil(BLOCK_BYTES),
-        stx_atime: time,
-        stx_ctime: time,
-        stx_mtime: time,
+        stx_uid: metadata.user,
+        stx_gid: metadata.group,
+        stx_blocks: metadata.occupied_bytes.div_ceil(BLOCK_BYTES),
+        stx_atime: time(metadata.accessed_ns),
+        stx_btime: time(metadata.born_ns),
+        stx_ctime: time(metadata.changed_ns),
+        stx_mtime: time(metadata.modified_ns),
         stx_dev_major,
         stx_dev_minor,
         stx_rdev_major,
@@ -139,50 +150,57 @@ pub fn sys_fstatfs(fd: i32, answer: UserPtr<statfs>) -> SysResult {
     write_statfs(answer)
 }
 
-/// One filesystem: in memory, full, not to be written.
+/// One filesystem, in memory: it may take half of that.
 fn write_statfs(answer: UserPtr<statfs>) -> SysResult {
-    /// `ST_RDONLY` (statfs(2)).
-    const READ_ONLY: i64 = 1;
+    let (limit, used) = (shared::limit() as i64, shared::count() as i64);
+    let free = (limit - used).clamp(0, frames::free_pages() as i64);
     answer.write(statfs {
-        f_type: i64::from(RAMFS_MAGIC),
+        f_type: i64::from(TMPFS_MAGIC),
         f_bsize: i64::from(PREFERRED_BYTES),
         f_frsize: i64::from(PREFERRED_BYTES),
-        f_files: fs::tree().len() as i64,
+        f_blocks: limit as _,
+        f_bfree: free as _,
+        f_bavail: free as _,
+        f_files: limit as _,
+        f_ffree: (limit - fs::tree().len() as i64) as _,
         f_namelen: unikernel_fs::MAX_NAME_BYTES as i64,
-        f_flags: READ_ONLY,
         ..statfs::zeroed()
     })?;
     Ok(0)
 }
 
-/// getdents64(2). The offset counts the entries that were handed out.
+/// getdents64(2).
 pub fn sys_getdents64(fd: i32, buffer: u64, size: usize) -> SysResult {
     let opened = file::get(fd)?;
     let directory = opened.downcast::<NameOnly>().ok_or(Errno::ENOTDIR)?;
     let size = size.min(MAX_LISTING_BYTES);
     opened.with_offset(|offset| {
-        let mut entries = fs::tree().list(directory.id, *offset as usize).ok_or(Errno::ENOTDIR)?.peekable();
-        let is_at_end = entries.peek().is_none();
-        let (mut listing, mut position) = (Vec::new(), *offset);
-        for entry in entries {
-            let len = (ENTRY_HEADER_BYTES + entry.name.len() + 1).next_multiple_of(8);
-            if listing.len() + len > size {
-                break;
-            }
-            position += 1;
-            let end = listing.len() + len;
-            listing.extend_from_slice(&entry.id.inode().to_le_bytes());
-            listing.extend_from_slice(&position.to_le_bytes());
-            listing.extend_from_slice(&(len as u16).to_le_bytes());
-            listing.push(node::entry_type(entry.id));
-            listing.extend_from_slice(entry.name);
-            listing.resize(end, 0);
-        }
-        if listing.is_empty() && !is_at_end {
-            return Err(Errno::EINVAL);
-        }
+        let (listing, position) = list(directory, *offset, size)?;
         UserSlice::new(buffer, size).write(&listing)?;
         *offset = position;
         Ok(listing.len())
     })
+}
+
+/// As much of a listing as fits `size` bytes, and where it goes on.
+fn list(directory: &NameOnly, position: u64, size: usize) -> Result<(Vec<u8>, u64), Errno> {
+    let tree = fs::tree();
+    let mut entries = tree.list(directory.handle.id, position).ok_or(Errno::ENOTDIR)?.peekable();
+    let is_at_end = entries.peek().is_none();
+    let (mut listing, mut position) = (Vec::new(), position);
+    for entry in entries {
+        let len = (ENTRY_HEADER_BYTES + entry.name.len() + 1).next_multiple_of(8);
+        if listing.len() + len > size {
+            break;
+        }
+        position = entry.next;
+        let end = listing.len() + len;
+        listing.extend_from_slice(&tree.inode(entry.id).to_le_bytes());
+        listing.extend_from_slice(&position.to_le_bytes());
+        listing.extend_from_slice(&(len as u16).to_le_bytes());
+        listing.push(node::entry_type(&tree, entry.id));
+        listing.extend_from_slice(entry.name);
+        listing.resize(end, 0);
+    }
+    if listing.is_empty() && !is_at_end { Err(Errno::EINVAL) } else { Ok((listing, position)) }
 }

@@ -8,8 +8,8 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Errno, FromRegister, SysResult};
 use super::{
-    descriptor, epoll, event, futex, identity, io, memory, message, path, polling, signal, socket, sockopt,
-    stat, thread, time,
+    attributes, copy, descriptor, epoll, event, futex, identity, io, lock, memory, message, names, path,
+    polling, signal, socket, sockopt, stat, thread, time,
 };
 
 /// How the tracer prints an argument.
@@ -95,7 +95,7 @@ macro_rules! syscalls {
 
 syscalls! {
     // Memory
-    __NR_mmap: mmap(addr: Ptr, length: Size, prot: Flags, flags: Flags, fd: Fd, offset: Size) => memory::sys_mmap, Partial, "a file mapping is a private copy; shared writable file mappings and writable executable memory are refused";
+    __NR_mmap: mmap(addr: Ptr, length: Size, prot: Flags, flags: Flags, fd: Fd, offset: Size) => memory::sys_mmap, Partial, "writable executable memory is refused";
     __NR_munmap: munmap(addr: Ptr, length: Size) => memory::sys_munmap, Full, "";
     __NR_mprotect: mprotect(addr: Ptr, len: Size, prot: Flags) => memory::sys_mprotect, Partial, "memory is never writable and executable at once";
     __NR_mremap: mremap(old_address: Ptr, old_size: Size, new_size: Size, flags: Flags, new_address: Ptr) => memory::sys_mremap, Partial, "no MREMAP_DONTUNMAP";
@@ -176,6 +176,8 @@ syscalls! {
     __NR_pwrite64: pwrite64(fd: Fd, buf: InBuf, count: Size, offset: Int) => io::sys_pwrite64, Full, "";
     __NR_preadv: preadv(fd: Fd, iov: Ptr, iovcnt: Size, offset: Int) => io::sys_preadv, Full, "";
     __NR_pwritev: pwritev(fd: Fd, iov: Ptr, iovcnt: Size, offset: Int) => io::sys_pwritev, Full, "";
+    __NR_sendfile: sendfile(out_fd: Fd, in_fd: Fd, offset: Ptr, count: Size) => copy::sys_sendfile, Full, "";
+    __NR_copy_file_range: copy_file_range(fd_in: Fd, off_in: Ptr, fd_out: Fd, off_out: Ptr, len: Size, flags: Flags) => copy::sys_copy_file_range, Full, "";
     __NR_lseek: lseek(fd: Fd, offset: Int, whence: Int) => io::sys_lseek, Full, "";
 
     // Descriptors
@@ -184,8 +186,8 @@ syscalls! {
     __NR_dup: dup(oldfd: Fd) => descriptor::sys_dup, Full, "";
     __NR_dup2: dup2(oldfd: Fd, newfd: Fd) => descriptor::sys_dup2, Full, "";
     __NR_dup3: dup3(oldfd: Fd, newfd: Fd, flags: Flags) => descriptor::sys_dup3, Full, "";
-    __NR_fcntl: fcntl(fd: Fd, cmd: Int, arg: Int) => descriptor::sys_fcntl, Partial, "duplicates, flags, pipe sizes; locks always succeed";
-    __NR_flock: flock(fd: Fd, operation: Flags) => descriptor::sys_flock, Partial, "always succeeds: there is one process";
+    __NR_fcntl: fcntl(fd: Fd, cmd: Int, arg: Int) => descriptor::sys_fcntl, Partial, "duplicates, flags, pipe sizes, locks; no leases, seals or signals";
+    __NR_flock: flock(fd: Fd, operation: Flags) => lock::sys_flock, Full, "";
     __NR_ioctl: ioctl(fd: Fd, request: Flags, argp: Ptr) => descriptor::sys_ioctl, Partial, "FIONBIO, FIOCLEX, FIONREAD; on the console TCGETS and TIOCGWINSZ";
     __NR_fsync: fsync(fd: Fd) => descriptor::sys_fsync, Full, "";
     __NR_fdatasync: fdatasync(fd: Fd) => descriptor::sys_fsync, Full, "";
@@ -212,10 +214,10 @@ syscalls! {
     __NR_timerfd_gettime: timerfd_gettime(fd: Fd, curr_value: Ptr) => event::sys_timerfd_gettime, Full, "";
 
     // Paths
-    __NR_open: open(pathname: Str, flags: Flags) => path::sys_open, Partial, "the tree is read only";
-    __NR_creat: creat(pathname: Str) => path::sys_creat, Partial, "the tree is read only";
-    __NR_openat: openat(dirfd: Fd, pathname: Str, flags: Flags) => path::sys_openat, Partial, "the tree is read only";
-    __NR_openat2: openat2(dirfd: Fd, pathname: Str, how: Ptr, size: Size) => path::sys_openat2, Partial, "the tree is read only; no RESOLVE flags";
+    __NR_open: open(pathname: Str, flags: Flags, mode: Flags) => path::sys_open, Full, "";
+    __NR_creat: creat(pathname: Str, mode: Flags) => path::sys_creat, Full, "";
+    __NR_openat: openat(dirfd: Fd, pathname: Str, flags: Flags, mode: Flags) => path::sys_openat, Full, "";
+    __NR_openat2: openat2(dirfd: Fd, pathname: Str, how: Ptr, size: Size) => path::sys_openat2, Partial, "no RESOLVE flags: EAGAIN";
     __NR_access: access(pathname: Str, mode: Flags) => path::sys_access, Full, "";
     __NR_faccessat: faccessat(dirfd: Fd, pathname: Str, mode: Flags) => path::sys_faccessat, Full, "";
     __NR_faccessat2: faccessat2(dirfd: Fd, pathname: Str, mode: Flags, flags: Flags) => path::sys_faccessat2, Full, "";
@@ -225,36 +227,44 @@ syscalls! {
     __NR_chdir: chdir(path: Str) => path::sys_chdir, Full, "";
     __NR_fchdir: fchdir(fd: Fd) => path::sys_fchdir, Full, "";
     __NR_umask: umask(mask: Flags) => path::sys_umask, Full, "";
-    __NR_mkdir: mkdir(pathname: Str) => path::sys_make, Partial, "the tree is read only";
-    __NR_mkdirat: mkdirat(dirfd: Fd, pathname: Str) => path::sys_make_at, Partial, "the tree is read only";
-    __NR_mknod: mknod(pathname: Str) => path::sys_make, Partial, "the tree is read only";
-    __NR_mknodat: mknodat(dirfd: Fd, pathname: Str) => path::sys_make_at, Partial, "the tree is read only";
-    __NR_symlink: symlink(target: Ptr, linkpath: Str) => path::sys_make_second, Partial, "the tree is read only";
-    __NR_symlinkat: symlinkat(target: Ptr, newdirfd: Fd, linkpath: Str) => path::sys_symlinkat, Partial, "the tree is read only";
-    __NR_link: link(oldpath: Ptr, newpath: Str) => path::sys_make_second, Partial, "the tree is read only";
-    __NR_unlink: unlink(pathname: Str) => path::sys_change, Partial, "the tree is read only";
-    __NR_unlinkat: unlinkat(dirfd: Fd, pathname: Str) => path::sys_change_at, Partial, "the tree is read only";
-    __NR_rmdir: rmdir(pathname: Str) => path::sys_change, Partial, "the tree is read only";
-    __NR_rename: rename(oldpath: Str) => path::sys_change, Partial, "the tree is read only";
-    __NR_renameat: renameat(olddirfd: Fd, oldpath: Str) => path::sys_change_at, Partial, "the tree is read only";
-    __NR_renameat2: renameat2(olddirfd: Fd, oldpath: Str) => path::sys_change_at, Partial, "the tree is read only";
-    __NR_chmod: chmod(pathname: Str) => path::sys_change, Partial, "the tree is read only";
-    __NR_chown: chown(pathname: Str) => path::sys_change, Partial, "the tree is read only";
-    __NR_lchown: lchown(pathname: Str) => path::sys_change, Partial, "the tree is read only";
-    __NR_truncate: truncate(path: Str) => path::sys_change, Partial, "the tree is read only";
-    __NR_fchmodat: fchmodat(dirfd: Fd, pathname: Str) => path::sys_change_at, Partial, "the tree is read only";
-    __NR_fchownat: fchownat(dirfd: Fd, pathname: Str) => path::sys_change_at, Partial, "the tree is read only";
-    __NR_fchmod: fchmod(fd: Fd) => path::sys_change_opened, Partial, "the tree is read only";
-    __NR_fchown: fchown(fd: Fd) => path::sys_change_opened, Partial, "the tree is read only";
-    __NR_ftruncate: ftruncate(fd: Fd) => path::sys_resize, Partial, "the tree is read only";
-    __NR_fallocate: fallocate(fd: Fd) => path::sys_resize, Partial, "the tree is read only";
+
+    // Names
+    __NR_mkdir: mkdir(pathname: Str, mode: Flags) => names::sys_mkdir, Full, "";
+    __NR_mkdirat: mkdirat(dirfd: Fd, pathname: Str, mode: Flags) => names::sys_mkdirat, Full, "";
+    __NR_mknod: mknod(pathname: Str, mode: Flags) => names::sys_mknod, Partial, "regular files only";
+    __NR_mknodat: mknodat(dirfd: Fd, pathname: Str, mode: Flags) => names::sys_mknodat, Partial, "regular files only";
+    __NR_symlink: symlink(target: Str, linkpath: Str) => names::sys_symlink, Full, "";
+    __NR_symlinkat: symlinkat(target: Str, newdirfd: Fd, linkpath: Str) => names::sys_symlinkat, Full, "";
+    __NR_link: link(oldpath: Str, newpath: Str) => names::sys_link, Full, "";
+    __NR_linkat: linkat(olddirfd: Fd, oldpath: Str, newdirfd: Fd, newpath: Str, flags: Flags) => names::sys_linkat, Full, "";
+    __NR_unlink: unlink(pathname: Str) => names::sys_unlink, Full, "";
+    __NR_unlinkat: unlinkat(dirfd: Fd, pathname: Str, flags: Flags) => names::sys_unlinkat, Full, "";
+    __NR_rmdir: rmdir(pathname: Str) => names::sys_rmdir, Full, "";
+    __NR_rename: rename(oldpath: Str, newpath: Str) => names::sys_rename, Full, "";
+    __NR_renameat: renameat(olddirfd: Fd, oldpath: Str, newdirfd: Fd, newpath: Str) => names::sys_renameat, Full, "";
+    __NR_renameat2: renameat2(olddirfd: Fd, oldpath: Str, newdirfd: Fd, newpath: Str, flags: Flags) => names::sys_renameat2, Partial, "no RENAME_WHITEOUT";
+    __NR_memfd_create: memfd_create(name: Str, flags: Flags) => names::sys_memfd_create, Partial, "no seals and no huge pages";
+
+    // Attributes
+    __NR_chmod: chmod(pathname: Str, mode: Flags) => attributes::sys_chmod, Full, "";
+    __NR_fchmod: fchmod(fd: Fd, mode: Flags) => attributes::sys_fchmod, Full, "";
+    __NR_fchmodat: fchmodat(dirfd: Fd, pathname: Str, mode: Flags) => attributes::sys_fchmodat, Full, "";
+    __NR_fchmodat2: fchmodat2(dirfd: Fd, pathname: Str, mode: Flags, flags: Flags) => attributes::sys_fchmodat2, Full, "";
+    __NR_chown: chown(pathname: Str, owner: Int, group: Int) => attributes::sys_chown, Full, "";
+    __NR_lchown: lchown(pathname: Str, owner: Int, group: Int) => attributes::sys_lchown, Full, "";
+    __NR_fchown: fchown(fd: Fd, owner: Int, group: Int) => attributes::sys_fchown, Full, "";
+    __NR_fchownat: fchownat(dirfd: Fd, pathname: Str, owner: Int, group: Int, flags: Flags) => attributes::sys_fchownat, Full, "";
+    __NR_utimensat: utimensat(dirfd: Fd, pathname: Str, times: Ptr, flags: Flags) => attributes::sys_utimensat, Full, "";
+    __NR_truncate: truncate(path: Str, length: Int) => attributes::sys_truncate, Full, "";
+    __NR_ftruncate: ftruncate(fd: Fd, length: Int) => attributes::sys_ftruncate, Full, "";
+    __NR_fallocate: fallocate(fd: Fd, mode: Flags, offset: Int, len: Int) => attributes::sys_fallocate, Partial, "no collapsing, inserting or unsharing of ranges";
 
     // What files are
     __NR_stat: stat(pathname: Str, statbuf: Ptr) => stat::sys_stat, Full, "";
     __NR_lstat: lstat(pathname: Str, statbuf: Ptr) => stat::sys_lstat, Full, "";
     __NR_fstat: fstat(fd: Fd, statbuf: Ptr) => stat::sys_fstat, Full, "";
     __NR_newfstatat: newfstatat(dirfd: Fd, pathname: Str, statbuf: Ptr, flags: Flags) => stat::sys_newfstatat, Full, "";
-    __NR_statx: statx(dirfd: Fd, pathname: Str, flags: Flags, mask: Flags, statxbuf: Ptr) => stat::sys_statx, Partial, "no birth time and no attributes";
+    __NR_statx: statx(dirfd: Fd, pathname: Str, flags: Flags, mask: Flags, statxbuf: Ptr) => stat::sys_statx, Partial, "no attributes";
     __NR_statfs: statfs(path: Str, buf: Ptr) => stat::sys_statfs, Full, "";
     __NR_fstatfs: fstatfs(fd: Fd, buf: Ptr) => stat::sys_fstatfs, Full, "";
     __NR_getdents64: getdents64(fd: Fd, dirp: Ptr, count: Size) => stat::sys_getdents64, Full, "";

@@ -6,7 +6,7 @@ use core::ops::ControlFlow;
 use unikernel_mm::PAGE_BYTES;
 use x86_64::VirtAddr;
 
-use super::{Placement, Protection, Region, SPACE, Space, SpaceError, check_range};
+use super::{Placement, Region, RegionKind, SPACE, Space, SpaceError, check_range};
 use crate::arch::tlb;
 use crate::mem::layout::{self, page_up};
 use crate::mem::{frames, page_table};
@@ -48,15 +48,13 @@ pub fn remap(start: u64, old_len: u64, new_len: u64, how: Move) -> Result<u64, S
     }
     match how {
         Move::No => Err(SpaceError::OutOfMemory),
-        Move::Anywhere => {
-            space.move_pages(start, old_len, new_len, Placement::Anywhere(0), region.protection)
-        }
+        Move::Anywhere => space.move_pages(start, old_len, new_len, Placement::Anywhere(0), &region),
         Move::To(to) => {
             let to_end = check_range(to, new_len)?;
             if to < old_end && start < to_end {
                 return Err(SpaceError::BadRange);
             }
-            space.move_pages(start, old_len, new_len, Placement::Fixed(to), region.protection)
+            space.move_pages(start, old_len, new_len, Placement::Fixed(to), &region)
         }
     }
 }
@@ -80,9 +78,13 @@ impl Space {
         old_len: u64,
         new_len: u64,
         placement: Placement,
-        protection: Protection,
+        region: &Region,
     ) -> Result<u64, SpaceError> {
-        let to = self.map(placement, new_len, protection)?;
+        let moved = |to: u64| match region.kind {
+            RegionKind::Object(part) => RegionKind::Object(part.moved(to.wrapping_sub(from))),
+            _ => RegionKind::Anonymous,
+        };
+        let to = self.map_kind(placement, new_len, region.protection, moved)?;
         let kept = old_len.min(new_len);
         let mut outcome = Ok(());
         // Pages move by their entries; a large page is split by asking for its small ones.
@@ -93,13 +95,18 @@ impl Space {
                 entry.set_unused();
                 ControlFlow::Continue(())
             })?;
-            if let Some((frame, flags)) = taken
-                && page_table::map(VirtAddr::new(to + at), frame, flags).is_err()
-            {
-                // SAFETY: the frame was unmapped above and nothing else knows it.
+            let Some((frame, flags)) = taken else { continue };
+            let share = self.shared_pages.remove(&(from + at));
+            if page_table::map(VirtAddr::new(to + at), frame, flags).is_ok() {
+                share.map(|share| self.shared_pages.insert(to + at, share));
+                continue;
+            }
+            self.resident_pages -= 1;
+            outcome = Err(SpaceError::OutOfMemory);
+            tlb::flush(from + at, from + at + PAGE_BYTES);
+            if share.is_none() {
+                // SAFETY: the frame was unmapped above, no core remembers it, nothing else knows it.
                 unsafe { frames::free(frame) };
-                self.resident_pages -= 1;
-                outcome = Err(SpaceError::OutOfMemory);
             }
         }
         tlb::flush(from, from + kept);

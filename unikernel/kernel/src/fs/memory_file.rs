@@ -1,0 +1,270 @@
+//! The content of a file in memory: pages that are made when they are first written, over the bytes
+//! that an archive brought, if any. Holes and what lies between the archive's bytes and the end are
+//! zeros.
+//!
+//! A page is shared with whoever maps the file. Calls copy between a page and the app without any
+//! lock of the file, for the app's memory may be a mapping of the very same file.
+
+use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
+
+use crate::file::lock::FileLocks;
+use crate::mem::PAGE_BYTES;
+use crate::mem::shared::SharedFrame;
+use crate::mem::space::PageSource;
+use crate::mem::user::UserSlice;
+use crate::sync::SpinLock;
+use crate::syscall::{Errno, SysResult};
+
+/// The largest file (Linux: `MAX_LFS_FILESIZE`).
+pub const MAX_FILE_BYTES: u64 = i64::MAX as u64;
+
+/// A file's bytes.
+pub struct MemoryFile {
+    state: SpinLock<State>,
+    /// Held from the look at the end of the file to the write behind it, so that appends do not
+    /// overwrite each other.
+    appending: SpinLock<()>,
+    locks: FileLocks,
+}
+
+struct State {
+    /// What the archive brought, as far as it still counts.
+    base: &'static [u8],
+    pages: BTreeMap<u64, SharedFrame>,
+    size: u64,
+}
+
+/// Where the bytes of one page are.
+enum Piece {
+    Page(SharedFrame),
+    Base(&'static [u8]),
+    Hole,
+}
+
+/// What is in the file at an offset.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Content {
+    /// Bytes that were written (`SEEK_DATA`).
+    Data,
+    /// Zeros that take no memory (`SEEK_HOLE`).
+    Hole,
+}
+
+fn split(offset: u64) -> (u64, usize) {
+    (offset / PAGE_BYTES as u64, (offset % PAGE_BYTES as u64) as usize)
+}
+
+impl State {
+    /// The archive's bytes of a page.
+    fn base_of(&self, index: u64) -> &'static [u8] {
+        let start = usize::try_from(index * PAGE_BYTES as u64).unwrap_or(usize::MAX).min(self.base.len());
+        &self.base[start..self.base.len().min(start.saturating_add(PAGE_BYTES))]
+    }
+
+    fn piece(&self, index: u64) -> Piece {
+        match self.pages.get(&index) {
+            Some(page) => Piece::Page(page.clone()),
+            None if self.base_of(index).is_empty() => Piece::Hole,
+            None => Piece::Base(self.base_of(index)),
+        }
+    }
+
+    /// A page to write to.
+    fn page(&mut self, index: u64) -> Option<SharedFrame> {
+        if let Some(page) = self.pages.get(&index) {
+            return Some(page.clone());
+        }
+        let page = SharedFrame::new_zeroed()?;
+        page.fill(0, self.base_of(index));
+        self.pages.insert(index, page.clone());
+        Some(page)
+    }
+}
+
+impl MemoryFile {
+    /// A file with an archive's bytes.
+    pub fn from_archive(base: &'static [u8]) -> Arc<Self> {
+        let state = State { base, pages: BTreeMap::new(), size: base.len() as u64 };
+        Arc::new(Self {
+            state: SpinLock::new(state),
+            appending: SpinLock::new(()),
+            locks: FileLocks::default(),
+        })
+    }
+
+    /// An empty file.
+    pub fn empty() -> Arc<Self> {
+        Self::from_archive(&[])
+    }
+
+    /// The locks on it.
+    pub fn locks(&self) -> &FileLocks {
+        &self.locks
+    }
+
+    /// Its length in bytes.
+    pub fn size(&self) -> u64 {
+        self.state.lock().size
+    }
+
+    /// Bytes of memory that its content takes.
+    pub fn occupied_bytes(&self) -> u64 {
+        let state = self.state.lock();
+        (state.pages.len() * PAGE_BYTES) as u64 + state.base.len() as u64
+    }
+
+    /// Copies bytes from `offset` on to the app; less than asked for at the end of the file.
+    pub fn read(&self, offset: u64, into: UserSlice) -> SysResult {
+        let mut done = 0;
+        while done < into.len() {
+            let at = offset.saturating_add(done as u64);
+            let (index, within) = split(at);
+            let (piece, rest) = {
+                let state = self.state.lock();
+                (state.piece(index), state.size.saturating_sub(at))
+            };
+            let len = (PAGE_BYTES - within).min(into.len() - done).min(rest.min(PAGE_BYTES as u64) as usize);
+            if len == 0 {
+                break;
+            }
+            match copy_out(&piece, within, into.skip(done).truncate(len)) {
+                Ok(()) => done += len,
+                Err(_) if done > 0 => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(done)
+    }
+
+    /// Copies the app's bytes to `offset` and after; less than all if memory runs out on the way.
+    pub fn write(&self, offset: u64, from: UserSlice) -> SysResult {
+        let room = MAX_FILE_BYTES.saturating_sub(offset);
+        if room == 0 && !from.is_empty() {
+            return Err(Errno::EFBIG);
+        }
+        let from = from.truncate(usize::try_from(room).unwrap_or(usize::MAX));
+        let mut done = 0;
+        while done < from.len() {
+            let (index, within) = split(offset + done as u64);
+            let len = (PAGE_BYTES - within).min(from.len() - done);
+            match self.write_piece(index, within, from.skip(done).truncate(len)) {
+                Ok(()) => done += len,
+                Err(_) if done > 0 => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(done)
+    }
+
+    fn write_piece(&self, index: u64, within: usize, from: UserSlice) -> Result<(), Errno> {
+        let page = self.state.lock().page(index).ok_or(Errno::ENOSPC)?;
+        page.copy_from(within, from.len(), from)?;
+        let end = index * PAGE_BYTES as u64 + (within + from.len()) as u64;
+        let mut state = self.state.lock();
+        state.size = state.size.max(end);
+        Ok(())
+    }
+
+    /// Writes behind the end. Answers where the end is then, and how much was written.
+    pub fn append(&self, from: UserSlice) -> Result<(u64, usize), Errno> {
+        let _turn = self.appending.lock();
+        let end = self.size();
+        let count = self.write(end, from)?;
+        Ok((end + count as u64, count))
+    }
+
+    /// Makes the file shorter or longer; what is added is a hole.
+    pub fn resize(&self, size: u64) -> Result<(), Errno> {
+        if size > MAX_FILE_BYTES {
+            return Err(Errno::EFBIG);
+        }
+        let mut state = self.state.lock();
+        if size < state.size {
+            let (index, within) = split(size);
+            let kept = usize::try_from(size).unwrap_or(usize::MAX).min(state.base.len());
+            state.base = &state.base[..kept];
+            let first_removed = if within == 0 { index } else { index + 1 };
+            let removed = state.pages.split_off(&first_removed);
+            if within > 0
+                && let Some(page) = state.pages.get(&index)
+            {
+                page.clear(within, PAGE_BYTES - within);
+            }
+            state.size = size;
+            drop(state);
+            // Many frames may go back; nobody waits for the file's lock meanwhile.
+            drop(removed);
+            return Ok(());
+        }
+        state.size = size;
+        Ok(())
+    }
+
+    /// Makes sure that writes to a range will not run out of memory (fallocate(2)).
+    pub fn reserve(&self, offset: u64, len: u64) -> Result<(), Errno> {
+        let (first, last) = (offset / PAGE_BYTES as u64, (offset + len - 1) / PAGE_BYTES as u64);
+        for index in first..=last {
+            self.state.lock().page(index).ok_or(Errno::ENOSPC)?;
+        }
+        Ok(())
+    }
+
+    /// Sets a range to zeros, giving whole pages back (`FALLOC_FL_PUNCH_HOLE`).
+    pub fn punch(&self, offset: u64, len: u64) -> Result<(), Errno> {
+        let end = offset.saturating_add(len);
+        let mut at = offset;
+        while at < end.min(self.size()) {
+            let (index, within) = split(at);
+            let count = ((PAGE_BYTES - within) as u64).min(end - at) as usize;
+            let mut state = self.state.lock();
+            match state.piece(index) {
+                Piece::Hole => {}
+                // A page that is mapped must stay the same page.
+                Piece::Page(page) => page.clear(within, count),
+                Piece::Base(_) => state.page(index).ok_or(Errno::ENOSPC)?.clear(within, count),
+            }
+            at += count as u64;
+        }
+        Ok(())
+    }
+
+    /// The first place from `offset` on with this kind of content; the end of the file counts as a
+    /// hole. `None` if there is none.
+    pub fn find(&self, offset: u64, wanted: Content) -> Option<u64> {
+        let state = self.state.lock();
+        let mut at = offset;
+        while at < state.size {
+            let (index, _) = split(at);
+            let is_hole = matches!(state.piece(index), Piece::Hole);
+            if is_hole == (wanted == Content::Hole) {
+                return Some(at);
+            }
+            at = (index + 1) * PAGE_BYTES as u64;
+        }
+        (wanted == Content::Hole && offset < state.size).then_some(state.size)
+    }
+}
+
+fn copy_out(piece: &Piece, within: usize, into: UserSlice) -> Result<(), Errno> {
+    const ZEROS: [u8; PAGE_BYTES] = [0; PAGE_BYTES];
+    match piece {
+        Piece::Page(page) => page.copy_to(within, into.len(), into)?,
+        Piece::Hole => into.write(&ZEROS[..into.len()])?,
+        Piece::Base(bytes) => {
+            let bytes = &bytes[within.min(bytes.len())..];
+            let count = bytes.len().min(into.len());
+            into.write(&bytes[..count])?;
+            into.skip(count).write(&ZEROS[..into.len() - count])?;
+        }
+    }
+    Ok(())
+}
+
+impl PageSource for MemoryFile {
+    fn page(&self, index: u64) -> Option<SharedFrame> {
+        let mut state = self.state.lock();
+        let pages = state.size.div_ceil(PAGE_BYTES as u64);
+        if index < pages { state.page(index) } else { None }
+    }
+}

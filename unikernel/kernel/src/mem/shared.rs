@@ -1,0 +1,97 @@
+//! Frames with several owners: a file's pages, which calls read and write and mappings show. The last
+//! owner gives the frame back.
+
+use alloc::sync::Arc;
+use core::sync::atomic::{AtomicUsize, Ordering};
+
+use x86_64::PhysAddr;
+
+use super::layout::{PAGE_BYTES, phys_to_virt};
+use super::user::{Fault, UserSlice};
+use super::{frames, heap};
+
+/// Frames that exist.
+static COUNT: AtomicUsize = AtomicUsize::new(0);
+
+/// Frames that files hold, together.
+pub fn count() -> usize {
+    COUNT.load(Ordering::Relaxed)
+}
+
+/// Frames that files may hold: half of RAM (Linux: tmpfs' default `size=50%`).
+pub fn limit() -> usize {
+    frames::total_pages() / 2
+}
+
+struct Owned(PhysAddr);
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        COUNT.fetch_sub(1, Ordering::Relaxed);
+        // SAFETY: this was the last owner, so no mapping shows the frame and no call uses it.
+        unsafe { frames::free(self.0) };
+    }
+}
+
+/// One owner's share of a frame.
+///
+/// The app may write the frame through a mapping at any time, so its bytes are only ever copied, never
+/// borrowed.
+#[derive(Clone)]
+pub struct SharedFrame(Arc<Owned>);
+
+impl SharedFrame {
+    /// A frame of zeros; `None` if files hold their share of memory already, or it is exhausted.
+    pub fn new_zeroed() -> Option<Self> {
+        if count() >= limit() {
+            return None;
+        }
+        if !frames::can_app_take(1) {
+            heap::trim();
+        }
+        let frame = if frames::can_app_take(1) { frames::alloc_zeroed() } else { None }?;
+        COUNT.fetch_add(1, Ordering::Relaxed);
+        Some(Self(Arc::new(Owned(frame))))
+    }
+
+    /// Where it lies.
+    pub fn address(&self) -> PhysAddr {
+        self.0.0
+    }
+
+    fn at(&self, offset: usize, len: usize) -> *mut u8 {
+        assert!(offset + len <= PAGE_BYTES, "within one page");
+        (phys_to_virt(self.address()) + offset as u64).as_mut_ptr()
+    }
+
+    /// Copies from the frame to the app.
+    pub fn copy_to(&self, offset: usize, len: usize, into: UserSlice) -> Result<(), Fault> {
+        // SAFETY: the range lies in the frame by the check in `at`, and the frame lives by our share.
+        unsafe { into.write_raw(self.at(offset, len), len) }
+    }
+
+    /// Copies from the app to the frame.
+    pub fn copy_from(&self, offset: usize, len: usize, from: UserSlice) -> Result<(), Fault> {
+        // SAFETY: as above.
+        unsafe { from.read_raw(self.at(offset, len), len) }
+    }
+
+    /// Copies the kernel's bytes to the frame.
+    pub fn fill(&self, offset: usize, bytes: &[u8]) {
+        // SAFETY: as above; the source is a slice of that length and not in the frame, to which there
+        // are no references.
+        unsafe { self.at(offset, bytes.len()).copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) }
+    }
+
+    /// Copies bytes of the frame to the kernel.
+    pub fn read(&self, offset: usize, into: &mut [u8]) {
+        // SAFETY: as above.
+        unsafe { into.as_mut_ptr().copy_from_nonoverlapping(self.at(offset, into.len()), into.len()) }
+    }
+
+    /// Sets a part of the frame to zero.
+    pub fn clear(&self, offset: usize, len: usize) {
+        // SAFETY: as above.
+        unsafe { self.at(offset, len).write_bytes(0, len) }
+    }
+}

@@ -1,0 +1,202 @@
+//! Changing what a file is without changing its names: length, permissions, owner, times
+//! (truncate(2), fallocate(2), chmod(2), chown(2), utimensat(2)).
+
+use alloc::sync::Arc;
+
+use linux_raw_sys::general::*;
+use unikernel_fs::{Attributes, NodeId};
+
+use super::path::{Named, resolve, truncate};
+use super::time::timespec_ns;
+use super::{Errno, SysResult};
+use crate::file::{self, OpenFile};
+use crate::fs::node::{self, FileNode, NameOnly};
+use crate::fs::{self};
+use crate::mem::user::UserPtr;
+use crate::platform::time;
+
+/// The node behind an open file, if it is in the tree.
+fn node_of(opened: &OpenFile) -> Option<NodeId> {
+    let file = opened.downcast::<FileNode>().map(FileNode::id);
+    file.or_else(|| opened.downcast::<NameOnly>().map(|named| named.handle.id))
+}
+
+/// Changes the attributes of what a path or descriptor names. What is not in the tree has none worth
+/// keeping, and the change is accepted, as Linux does with pipes and sockets.
+fn change(named: &Named, change: impl FnOnce(&mut Attributes)) -> SysResult {
+    let id = match named {
+        Named::Node(handle) => Some(handle.id),
+        Named::Opened(opened) => node_of(opened),
+    };
+    if let Some(id) = id {
+        let mut tree = fs::tree();
+        let attributes = tree.attributes_mut(id);
+        attributes.changed_ns = time::wall_ns();
+        change(attributes);
+    }
+    Ok(0)
+}
+
+fn opened(fd: i32) -> Result<Named, Errno> {
+    Ok(Named::Opened(file::get(fd)?))
+}
+
+/// chmod(2).
+pub fn sys_chmod(path: UserPtr<u8>, mode: u32) -> SysResult {
+    sys_fchmodat(AT_FDCWD, path, mode)
+}
+
+/// fchmodat(2), the raw call, which has no flags.
+pub fn sys_fchmodat(directory: i32, path: UserPtr<u8>, mode: u32) -> SysResult {
+    sys_fchmodat2(directory, path, mode, 0)
+}
+
+/// fchmodat2(2).
+pub fn sys_fchmodat2(directory: i32, path: UserPtr<u8>, mode: u32, flags: u32) -> SysResult {
+    if flags & !(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH) != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let named = resolve(directory, path, flags)?;
+    if let Named::Node(handle) = &named
+        && node::metadata(handle.id).mode & S_IFMT == S_IFLNK
+    {
+        return Err(Errno::EOPNOTSUPP);
+    }
+    change(&named, |attributes| attributes.permissions = (mode & 0o7777) as u16)
+}
+
+/// fchmod(2).
+pub fn sys_fchmod(fd: i32, mode: u32) -> SysResult {
+    if file::get(fd)?.flags().contains(file::FileFlags::PATH) {
+        return Err(Errno::EBADF);
+    }
+    change(&opened(fd)?, |attributes| attributes.permissions = (mode & 0o7777) as u16)
+}
+
+/// An owner or group to keep (chown(2): -1).
+const KEEP: u32 = u32::MAX;
+
+fn set_owner(named: &Named, user: u32, group: u32) -> SysResult {
+    change(named, |attributes| {
+        attributes.user = if user == KEEP { attributes.user } else { user };
+        attributes.group = if group == KEEP { attributes.group } else { group };
+    })
+}
+
+/// chown(2).
+pub fn sys_chown(path: UserPtr<u8>, user: u32, group: u32) -> SysResult {
+    sys_fchownat(AT_FDCWD, path, user, group, 0)
+}
+
+/// lchown(2).
+pub fn sys_lchown(path: UserPtr<u8>, user: u32, group: u32) -> SysResult {
+    sys_fchownat(AT_FDCWD, path, user, group, AT_SYMLINK_NOFOLLOW)
+}
+
+/// fchownat(2).
+pub fn sys_fchownat(directory: i32, path: UserPtr<u8>, user: u32, group: u32, flags: u32) -> SysResult {
+    if flags & !(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH) != 0 {
+        return Err(Errno::EINVAL);
+    }
+    set_owner(&resolve(directory, path, flags)?, user, group)
+}
+
+/// fchown(2).
+pub fn sys_fchown(fd: i32, user: u32, group: u32) -> SysResult {
+    set_owner(&opened(fd)?, user, group)
+}
+
+/// What a `timespec` of `utimensat` asks for; `None` is to leave the time alone.
+fn wanted_time(time: __kernel_timespec, now_ns: u64) -> Result<Option<u64>, Errno> {
+    match time.tv_nsec as u32 {
+        UTIME_OMIT => Ok(None),
+        UTIME_NOW => Ok(Some(now_ns)),
+        _ => timespec_ns(time).map(Some),
+    }
+}
+
+/// utimensat(2).
+pub fn sys_utimensat(
+    directory: i32,
+    path: UserPtr<u8>,
+    times: UserPtr<[__kernel_timespec; 2]>,
+    flags: u32,
+) -> SysResult {
+    if flags & !(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH) != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let now_ns = time::wall_ns();
+    let [accessed_ns, modified_ns] = match times.non_null() {
+        None => [Some(now_ns); 2],
+        Some(times) => {
+            let [accessed, modified] = times.read()?;
+            [wanted_time(accessed, now_ns)?, wanted_time(modified, now_ns)?]
+        }
+    };
+    // Without a path the descriptor itself is meant: that is how futimens(3) does it.
+    let named = if path.is_null() { opened(directory)? } else { resolve(directory, path, flags)? };
+    change(&named, |attributes| {
+        attributes.accessed_ns = accessed_ns.unwrap_or(attributes.accessed_ns);
+        attributes.modified_ns = modified_ns.unwrap_or(attributes.modified_ns);
+    })
+}
+
+/// truncate(2).
+pub fn sys_truncate(path: UserPtr<u8>, len: i64) -> SysResult {
+    let len = u64::try_from(len).map_err(|_| Errno::EINVAL)?;
+    match resolve(AT_FDCWD, path, 0)? {
+        Named::Node(handle) => match node::metadata(handle.id).mode & S_IFMT {
+            S_IFREG => truncate(&*node::open(handle), len)?,
+            S_IFDIR => return Err(Errno::EISDIR),
+            _ => return Err(Errno::EINVAL),
+        },
+        Named::Opened(opened) => truncate(&*opened.file, len)?,
+    }
+    Ok(0)
+}
+
+/// The regular file behind a descriptor that may write it.
+fn writable(fd: i32) -> Result<Arc<OpenFile>, Errno> {
+    let opened = file::get(fd)?;
+    match opened.flags() {
+        flags if flags.contains(file::FileFlags::PATH) => Err(Errno::EBADF),
+        flags if !flags.can_write() => Err(Errno::EINVAL),
+        _ => Ok(opened),
+    }
+}
+
+/// ftruncate(2).
+pub fn sys_ftruncate(fd: i32, len: i64) -> SysResult {
+    let len = u64::try_from(len).map_err(|_| Errno::EINVAL)?;
+    let opened = writable(fd)?;
+    opened.downcast::<FileNode>().ok_or(Errno::EINVAL)?;
+    truncate(&*opened.file, len)?;
+    Ok(0)
+}
+
+/// fallocate(2).
+pub fn sys_fallocate(fd: i32, mode: u32, offset: i64, len: i64) -> SysResult {
+    let opened = file::get(fd)?;
+    let (Ok(offset), Ok(len)) = (u64::try_from(offset), u64::try_from(len)) else {
+        return Err(Errno::EINVAL);
+    };
+    if len == 0 {
+        return Err(Errno::EINVAL);
+    }
+    if !opened.flags().can_write() {
+        return Err(Errno::EBADF);
+    }
+    let end = offset.checked_add(len).filter(|&end| end <= i64::MAX as u64).ok_or(Errno::EFBIG)?;
+    let file = opened.downcast::<FileNode>().ok_or(Errno::ENODEV)?;
+    match mode {
+        0 | FALLOC_FL_KEEP_SIZE => file.content().reserve(offset, len)?,
+        mode if mode == FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE => file.content().punch(offset, len)?,
+        FALLOC_FL_ZERO_RANGE => file.content().punch(offset, len)?,
+        _ => return Err(Errno::EOPNOTSUPP),
+    }
+    if mode & FALLOC_FL_KEEP_SIZE == 0 && end > file.content().size() {
+        file.content().resize(end)?;
+    }
+    file.note_change();
+    Ok(0)
+}

@@ -1,0 +1,258 @@
+//! Making, removing and renaming (mkdir(2), mknod(2), symlink(2), link(2), unlink(2), rename(2)).
+
+use alloc::vec::Vec;
+
+use linux_raw_sys::general::*;
+use unikernel_fs::{Attributes, EditError, LastLink, Node, Place, RenameMode};
+
+use super::path::{base_of, descriptor_of, read_path};
+use super::{Errno, SysResult};
+use crate::file;
+use crate::fs::memory_file::MemoryFile;
+use crate::fs::node::FileNode;
+use crate::fs::{self, FileTree, NodeId};
+use crate::mem::user::UserPtr;
+use crate::platform::time;
+
+/// Walks to a new name, and runs `make` with its place. What is there already is the error that
+/// matters most.
+fn at_new_name<T>(
+    directory: i32,
+    path: &[u8],
+    make: impl FnOnce(&mut FileTree, &Place) -> Result<T, Errno>,
+) -> Result<T, Errno> {
+    let base = base_of(directory, path)?;
+    let mut tree = fs::tree();
+    let place = tree.walk(base.id, path, LastLink::Keep)?;
+    if place.found.is_some() {
+        return Err(Errno::EEXIST);
+    }
+    make(&mut tree, &place)
+}
+
+/// mkdir(2).
+pub fn sys_mkdir(path: UserPtr<u8>, mode: u32) -> SysResult {
+    sys_mkdirat(AT_FDCWD, path, mode)
+}
+
+/// mkdirat(2).
+pub fn sys_mkdirat(directory: i32, path: UserPtr<u8>, mode: u32) -> SysResult {
+    at_new_name(directory, &read_path(path)?, |tree, place| {
+        // Of the special bits a directory gets the sticky one only.
+        let attributes = Attributes::new(fs::masked(mode & 0o1777), time::wall_ns());
+        tree.create_directory(place.parent, &place.name, attributes)?;
+        Ok(0)
+    })
+}
+
+/// mknod(2).
+pub fn sys_mknod(path: UserPtr<u8>, mode: u32) -> SysResult {
+    sys_mknodat(AT_FDCWD, path, mode)
+}
+
+/// mknodat(2): regular files. Nothing here could serve other nodes by name.
+pub fn sys_mknodat(directory: i32, path: UserPtr<u8>, mode: u32) -> SysResult {
+    let path = read_path(path)?;
+    match mode & S_IFMT {
+        0 | S_IFREG => {}
+        S_IFIFO | S_IFSOCK | S_IFCHR | S_IFBLK => return Err(Errno::EPERM),
+        _ => return Err(Errno::EINVAL),
+    }
+    at_new_name(directory, &path, |tree, place| {
+        if place.wants_directory {
+            return Err(Errno::ENOENT);
+        }
+        let attributes = Attributes::new(fs::masked(mode), time::wall_ns());
+        tree.create(place.parent, &place.name, Node::File(MemoryFile::empty()), attributes)?;
+        Ok(0)
+    })
+}
+
+/// symlink(2).
+pub fn sys_symlink(target: UserPtr<u8>, path: UserPtr<u8>) -> SysResult {
+    sys_symlinkat(target, AT_FDCWD, path)
+}
+
+/// symlinkat(2).
+pub fn sys_symlinkat(target: UserPtr<u8>, directory: i32, path: UserPtr<u8>) -> SysResult {
+    let target = read_path(target)?;
+    if target.is_empty() {
+        return Err(Errno::ENOENT);
+    }
+    at_new_name(directory, &read_path(path)?, |tree, place| {
+        if place.wants_directory {
+            return Err(Errno::ENOENT);
+        }
+        let attributes = Attributes::new(0o777, time::wall_ns());
+        tree.create(place.parent, &place.name, Node::Symlink(target.into()), attributes)?;
+        Ok(0)
+    })
+}
+
+/// link(2).
+pub fn sys_link(path: UserPtr<u8>, new_path: UserPtr<u8>) -> SysResult {
+    sys_linkat(AT_FDCWD, path, AT_FDCWD, new_path, 0)
+}
+
+/// linkat(2). A file without a name can be given one by its descriptor (`O_TMPFILE`).
+pub fn sys_linkat(
+    directory: i32,
+    path: UserPtr<u8>,
+    new_directory: i32,
+    new_path: UserPtr<u8>,
+    flags: u32,
+) -> SysResult {
+    if flags & !(AT_SYMLINK_FOLLOW | AT_EMPTY_PATH) != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let path = read_path(path)?;
+    let follows = flags & AT_SYMLINK_FOLLOW != 0;
+    let descriptor = match descriptor_of(&path) {
+        Some(descriptor) if follows => Some(descriptor),
+        _ if path.is_empty() && flags & AT_EMPTY_PATH != 0 => Some(directory),
+        _ => None,
+    };
+    let new_path = read_path(new_path)?;
+    if let Some(descriptor) = descriptor {
+        let opened = file::get(descriptor)?;
+        let id = opened.downcast::<FileNode>().ok_or(Errno::EPERM)?.id();
+        return link_node(id, new_directory, &new_path);
+    }
+    let last = if follows { LastLink::Follow } else { LastLink::Keep };
+    let found = fs::find(&*base_of(directory, &path)?, &path, last)?;
+    link_node(found.id, new_directory, &new_path)
+}
+
+fn link_node(id: NodeId, directory: i32, path: &[u8]) -> SysResult {
+    at_new_name(directory, path, |tree, place| {
+        if place.wants_directory {
+            return Err(Errno::ENOENT);
+        }
+        match tree.link(place.parent, &place.name, id, time::wall_ns()) {
+            Err(EditError::IsADirectory) => Err(Errno::EPERM),
+            outcome => Ok(outcome.map(|()| 0)?),
+        }
+    })
+}
+
+/// unlink(2).
+pub fn sys_unlink(path: UserPtr<u8>) -> SysResult {
+    sys_unlinkat(AT_FDCWD, path, 0)
+}
+
+/// rmdir(2).
+pub fn sys_rmdir(path: UserPtr<u8>) -> SysResult {
+    sys_unlinkat(AT_FDCWD, path, AT_REMOVEDIR)
+}
+
+/// unlinkat(2).
+pub fn sys_unlinkat(directory: i32, path: UserPtr<u8>, flags: u32) -> SysResult {
+    if flags & !AT_REMOVEDIR != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let path = read_path(path)?;
+    let base = base_of(directory, &path)?;
+    let mut tree = fs::tree();
+    let place = walk_to_name(&tree, base.id, &path)?;
+    let found = place.found.ok_or(Errno::ENOENT)?;
+    let removed = if flags & AT_REMOVEDIR != 0 {
+        match place.name.as_slice() {
+            b"." => return Err(Errno::EINVAL),
+            b".." => return Err(Errno::ENOTEMPTY),
+            b"" => return Err(Errno::EBUSY),
+            name => tree.remove_directory(place.parent, name, time::wall_ns())?,
+        }
+    } else {
+        if is_dots(&place) {
+            return Err(Errno::EISDIR);
+        }
+        if place.wants_directory && !matches!(tree.node(found), Node::Directory(_)) {
+            return Err(Errno::ENOTDIR);
+        }
+        tree.unlink(place.parent, &place.name, time::wall_ns())?
+    };
+    drop(tree);
+    drop(removed);
+    Ok(0)
+}
+
+/// Walks to a name that will be changed, so a link at the end is kept, slash or not.
+fn walk_to_name(tree: &FileTree, base: NodeId, path: &[u8]) -> Result<Place, Errno> {
+    let end = path.iter().rposition(|&byte| byte != b'/').map_or(path.len(), |last| last + 1);
+    let mut place = tree.walk(base, &path[..end], LastLink::Keep)?;
+    place.wants_directory = end < path.len();
+    Ok(place)
+}
+
+/// True for names that are not a directory's to give away.
+fn is_dots(place: &Place) -> bool {
+    matches!(place.name.as_slice(), b"" | b"." | b"..")
+}
+
+/// rename(2).
+pub fn sys_rename(path: UserPtr<u8>, new_path: UserPtr<u8>) -> SysResult {
+    sys_renameat2(AT_FDCWD, path, AT_FDCWD, new_path, 0)
+}
+
+/// renameat(2).
+pub fn sys_renameat(
+    directory: i32,
+    path: UserPtr<u8>,
+    new_directory: i32,
+    new_path: UserPtr<u8>,
+) -> SysResult {
+    sys_renameat2(directory, path, new_directory, new_path, 0)
+}
+
+/// renameat2(2).
+pub fn sys_renameat2(
+    directory: i32,
+    path: UserPtr<u8>,
+    new_directory: i32,
+    new_path: UserPtr<u8>,
+    flags: u32,
+) -> SysResult {
+    let mode = match flags {
+        0 => RenameMode::Replace,
+        RENAME_NOREPLACE => RenameMode::KeepExisting,
+        RENAME_EXCHANGE => RenameMode::Exchange,
+        _ => return Err(Errno::EINVAL),
+    };
+    let (path, new_path) = (read_path(path)?, read_path(new_path)?);
+    let (base, new_base) = (base_of(directory, &path)?, base_of(new_directory, &new_path)?);
+    let mut tree = fs::tree();
+    let from = walk_to_name(&tree, base.id, &path)?;
+    let to = walk_to_name(&tree, new_base.id, &new_path)?;
+    if is_dots(&from) || is_dots(&to) {
+        return Err(Errno::EBUSY);
+    }
+    let moved = from.found.ok_or(Errno::ENOENT)?;
+    let is_directory = matches!(tree.node(moved), Node::Directory(_));
+    if (from.wants_directory || to.wants_directory) && !is_directory {
+        return Err(Errno::ENOTDIR);
+    }
+    if from.found == to.found && mode == RenameMode::Replace {
+        return Ok(0);
+    }
+    let replaced = tree.rename((from.parent, &from.name), (to.parent, &to.name), mode, time::wall_ns())?;
+    drop(tree);
+    drop(replaced);
+    Ok(0)
+}
+
+/// memfd_create(2): a file without a name.
+pub fn sys_memfd_create(name: UserPtr<u8>, flags: u32) -> SysResult {
+    /// The longest name (memfd_create(2)).
+    const MAX_NAME_BYTES: usize = 249;
+    let name: Vec<u8> = crate::mem::user::read_c_string(name, MAX_NAME_BYTES)?.ok_or(Errno::EINVAL)?;
+    if flags & !(MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL | MFD_EXEC) != 0 {
+        return Err(Errno::EINVAL);
+    }
+    drop(name);
+    let attributes = Attributes::new(0o777, time::wall_ns());
+    let id = fs::tree().create_unnamed(Node::File(MemoryFile::empty()), attributes);
+    let file = fs::node::open(fs::Handle::of_unnamed(id));
+    let on_exec =
+        if flags & MFD_CLOEXEC != 0 { file::table::OnExec::Close } else { file::table::OnExec::Keep };
+    file::install(file::open(file, file::FileFlags::READ_WRITE), on_exec)
+}

@@ -56,11 +56,12 @@ options of run:
   -- ARGS                    arguments for the app
 
 options of bench:
-  --apps http,http-mio@2     which appliances, on how many processors (all that have marks)
+  --apps http,axum-rest@2:64 which appliances, on how many processors, with how many connections
+                             (all that have marks)
   --connections 1,64         how many connections (1,16,64,256)
   --rounds N                 rounds, of which the median counts (3)
   --seconds N                length of one measurement (3)
-  --skip NAME,...            leave out: boot, memory, burst, sequential, idle
+  --skip NAME,...            leave out: boot, memory, burst, sequential, idle, micro
 ";
 
 /// What to do.
@@ -134,7 +135,9 @@ impl Default for BenchOptions {
     /// All that the marks ask for.
     fn default() -> Self {
         Self {
-            apps: ["http", "http-mio", "http-axum"].map(str::to_owned).to_vec(),
+            apps: ["http", "http-mio", "http-axum", "axum-rest:64", "axum-rest@2:64"]
+                .map(str::to_owned)
+                .to_vec(),
             connections: vec![1, 16, 64, 256],
             rounds: 3,
             seconds: 3,

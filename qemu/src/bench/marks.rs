@@ -1,5 +1,6 @@
 //! The marks: what the project promises, and whether this run reached it.
 
+use super::micro::MicroResult;
 use super::{LoadResult, Results};
 
 /// A mark and whether it was reached.
@@ -49,7 +50,8 @@ pub(super) fn all(results: &Results) -> Vec<Mark> {
         marks.push(Mark::at_most("memory to boot and serve 256 connections", 16.0, " MiB", measured));
     }
     if is_wanted("burst") {
-        marks.extend(results.options.apps.iter().map(|app| {
+        let apps = results.options.apps.iter().filter(|app| !app.contains([':', '@']));
+        marks.extend(apps.map(|app| {
             let burst = results.bursts.iter().find(|burst| burst.app == *app);
             let errors = burst.map(|burst| burst.errors.total() as f64);
             Mark::at_most(format!("{app}: errors in a burst of 1,000 connections"), 0.0, "", errors)
@@ -61,6 +63,9 @@ pub(super) fn all(results: &Results) -> Vec<Mark> {
         marks.push(Mark::at_most("failures in 20,000 connections one after another", 0.0, "", failures));
         let lost_kib = sequential.map(|sequential| (-sequential.memory_change).max(0) as f64 / 1024.0);
         marks.push(Mark::at_most("memory lost in them (caches may settle)", 64.0, " KiB", lost_kib));
+    }
+    if is_wanted("micro") {
+        marks.extend(of_micro(&results.micro));
     }
     if is_wanted("idle") {
         marks.push(Mark::at_most("idle: share of a host core", 1.0, " %", results.idle_percent.ours));
@@ -74,16 +79,48 @@ fn of_load(result: &LoadResult) -> Vec<Mark> {
         connections => format!("{}, {connections} connections", result.app),
     };
     let both = result.load.both();
-    let wanted = if result.app == "http-axum" || result.connections == 1 { 2.0 } else { 4.0 };
+    let wanted = match result.app.split('@').next() {
+        Some("axum-rest") => 2.5,
+        Some("http-axum") => 2.0,
+        _ if result.connections == 1 => 2.0,
+        _ => 4.0,
+    };
     let measured = both.map(|(ours, linux)| ours.requests_per_second / linux.requests_per_second);
     let mut marks = vec![Mark::ratio(format!("{name}: requests/s against Linux"), wanted, measured)];
-    if result.connections >= 64 {
+    if result.connections >= 64 && !result.app.starts_with("axum-rest") {
         let measured = both.map(|(ours, linux)| linux.p99_us() as f64 / ours.p99_us().max(1) as f64);
         marks.push(Mark::ratio(format!("{name}: Linux's p99 against ours"), 3.0, measured));
     }
     let errors = result.load.ours.as_ref().map(|load| load.errors.total() as f64);
     marks.push(Mark::at_most(format!("{name}: errors"), 0.0, "", errors));
     marks
+}
+
+fn of_micro(results: &[MicroResult]) -> Vec<Mark> {
+    let on = |cpus| results.iter().find(|result| result.cpus == cpus).map(|result| &result.figures);
+    let ours = |cpus, name: &str| on(cpus)?.ours.as_ref()?.get(name).copied();
+    let linux = |cpus, name: &str| on(cpus)?.linux.as_ref()?.get(name).copied();
+    let ratio = |what: &str, name| {
+        let measured = linux(1, name).zip(ours(1, name)).map(|(linux, ours)| linux / ours);
+        Mark::ratio(format!("{what}: Linux's time against ours"), 2.0, measured)
+    };
+    let speed_up = ours(2, "speed_up_of_two_threads").zip(ours(1, "speed_up_of_two_threads"));
+    vec![
+        Mark::ratio(
+            "two processors against one, busy threads".into(),
+            1.9,
+            speed_up.map(|(two, one)| two / one),
+        ),
+        ratio("futex ping-pong on one core", "futex_round_trip_ns"),
+        ratio("null system call", "null_syscall_ns"),
+        ratio("thread created and joined", "create_join_ns"),
+        Mark::at_most(
+            "10,000 threads in turn, 1,000 at once, 256 MiB: memory lost",
+            64.0,
+            " KiB",
+            ours(1, "many_threads_leaked_kib").map(|kib| kib.max(0.0)),
+        ),
+    ]
 }
 
 #[cfg(test)]

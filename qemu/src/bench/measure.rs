@@ -108,11 +108,8 @@ impl Guest {
         memory_mib: u64,
         patience: Duration,
     ) -> Result<Self> {
-        let (app, cpus) = name_and_cpus(app)?;
-        let mut machine = match system {
-            System::Unikernel => our_machine(app, kind)?,
-            System::Linux => linux_machine(app, kind)?,
-        };
+        let Case { app, cpus, .. } = Case::parse(app)?;
+        let mut machine = machine_for(system, app, kind)?;
         machine.memory_mib = memory_mib;
         machine.cpus = cpus;
         machine.net = Net::Tap(TAP.into());
@@ -139,11 +136,34 @@ impl Guest {
     }
 }
 
-/// An app of the options: its name and, behind an `@`, the processors of its guest.
-pub(super) fn name_and_cpus(app: &str) -> Result<(&str, u32)> {
-    match app.split_once('@') {
-        Some((name, cpus)) => Ok((name, cpus.parse().with_context(|| format!("processors of `{app}`"))?)),
-        None => Ok((app, 1)),
+/// An app of the options, `NAME[@PROCESSORS][:CONNECTIONS]`.
+pub(super) struct Case<'a> {
+    pub(super) app: &'a str,
+    pub(super) cpus: u32,
+    /// The only number of connections to measure; else all.
+    pub(super) connections: Option<u32>,
+}
+
+impl<'a> Case<'a> {
+    pub(super) fn parse(text: &'a str) -> Result<Self> {
+        let number = |number: &str| number.parse::<u32>().with_context(|| format!("`{number}` in `{text}`"));
+        let (rest, connections) = match text.split_once(':') {
+            Some((rest, connections)) => (rest, Some(number(connections)?)),
+            None => (text, None),
+        };
+        let (app, cpus) = match rest.split_once('@') {
+            Some((app, cpus)) => (app, number(cpus)?),
+            None => (rest, 1),
+        };
+        Ok(Self { app, cpus, connections })
+    }
+}
+
+/// A machine with one app on one of the systems.
+pub(super) fn machine_for(system: System, app: &str, kind: Kind) -> Result<Machine> {
+    match system {
+        System::Unikernel => our_machine(app, kind),
+        System::Linux => linux_machine(app, kind),
     }
 }
 
@@ -244,6 +264,15 @@ pub(super) fn idle_percent(system: System) -> Result<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn case_has_processors_and_connections() {
+        let case = Case::parse("axum-rest@2:64").unwrap();
+        assert_eq!((case.app, case.cpus, case.connections), ("axum-rest", 2, Some(64)));
+        let case = Case::parse("http").unwrap();
+        assert_eq!((case.app, case.cpus, case.connections), ("http", 1, None));
+        assert!(Case::parse("http@many").is_err());
+    }
 
     #[test]
     fn median_is_the_middle() {

@@ -3,13 +3,14 @@
 //!
 //! - [`network`]: a namespace with a tap device, in which everything runs;
 //! - [`linux`]: the Linux guest; [`wrk`]: the load; [`host`]: processor time;
-//! - [`measure`]: one guest, measured;
+//! - [`measure`]: one guest, measured; [`micro`]: threads and system calls;
 //! - [`marks`]: what is to be reached; [`report`]: tables and JSON; [`svg`]: pictures.
 
 mod host;
 mod linux;
 mod marks;
 mod measure;
+mod micro;
 mod network;
 mod report;
 mod svg;
@@ -21,7 +22,8 @@ use serde::Serialize;
 use crate::cli::BenchOptions;
 use crate::machine::Kind;
 use crate::project;
-use measure::{Burst, Guest, Load, Sequential, System, USUAL_MEMORY_MIB};
+use measure::{Burst, Case, Guest, Load, Sequential, System, USUAL_MEMORY_MIB};
+use micro::MicroResult;
 
 /// All that one run of the benchmark found.
 #[derive(Serialize)]
@@ -39,6 +41,8 @@ pub(crate) struct Results {
     pub(crate) sequential: Option<Sequential>,
     /// Percent of a host core that an idle guest takes.
     pub(crate) idle_percent: Pair<f64>,
+    /// Threads and system calls, on one and two processors.
+    pub(crate) micro: Vec<MicroResult>,
     /// Measurements that failed, and why: none of them may be taken for a success.
     pub(crate) failures: Vec<String>,
 }
@@ -88,8 +92,8 @@ pub(crate) struct BootResult {
 /// Runs the benchmark; answers the process's exit code.
 pub(crate) fn run(options: &BenchOptions) -> Result<u8> {
     if !network::is_inside() {
-        for app in options.apps.iter().chain([&"http".to_owned()]) {
-            project::build_app(measure::name_and_cpus(app)?.0)?;
+        for app in options.apps.iter().chain(&["http".to_owned(), "micro".to_owned()]) {
+            project::build_app(Case::parse(app)?.app)?;
         }
         linux::prepare()?;
         network::enter()?;
@@ -118,6 +122,7 @@ impl Bench<'_> {
             None
         };
         let idle_percent = self.pair_if_wanted("idle", measure::idle_percent);
+        let micro = if self.is_wanted("micro") { self.micro() } else { Vec::new() };
         Results {
             options: self.options.clone(),
             linux_command_line: linux::command_line(),
@@ -127,6 +132,7 @@ impl Bench<'_> {
             bursts,
             sequential,
             idle_percent,
+            micro,
             failures: self.failures,
         }
     }
@@ -163,14 +169,16 @@ impl Bench<'_> {
     /// The loads of one app: in each round both systems boot afresh and take all numbers of connections.
     fn loads_of(&mut self, app: &str) -> Vec<LoadResult> {
         let options = self.options;
+        let only = Case::parse(app).ok().and_then(|case| case.connections);
+        let all_connections = only.map_or_else(|| options.connections.clone(), |only| vec![only]);
         let mut samples: Vec<Pair<Vec<Load>>> =
-            options.connections.iter().map(|_| Pair::of(|_| Some(Vec::new()))).collect();
+            all_connections.iter().map(|_| Pair::of(|_| Some(Vec::new()))).collect();
         for round in 1..=options.rounds {
             for system in [System::Unikernel, System::Linux] {
                 eprintln!("{app}: round {round} of {}, {system}", options.rounds);
                 let guest = Guest::boot(system, app, Kind::Q35, USUAL_MEMORY_MIB);
                 let Some(guest) = self.noted(&format!("{app} on {system}"), guest) else { continue };
-                for (&connections, samples) in options.connections.iter().zip(&mut samples) {
+                for (&connections, samples) in all_connections.iter().zip(&mut samples) {
                     let load = guest.load(connections, options.seconds);
                     let what = format!("{app} on {system}, {connections} connections");
                     let samples =
@@ -183,8 +191,9 @@ impl Bench<'_> {
             ours: samples.ours.as_deref().and_then(Load::median),
             linux: samples.linux.as_deref().and_then(Load::median),
         });
-        let named = options.connections.iter().zip(medians);
-        named.map(|(&connections, load)| LoadResult { app: app.to_owned(), connections, load }).collect()
+        let named = all_connections.iter().zip(medians);
+        let name = app.split(':').next().unwrap_or(app);
+        named.map(|(&connections, load)| LoadResult { app: name.to_owned(), connections, load }).collect()
     }
 
     fn boots(&mut self) -> Vec<BootResult> {
@@ -204,8 +213,25 @@ impl Bench<'_> {
         BootResult { machine: kind.to_string(), ms }
     }
 
+    fn micro(&mut self) -> Vec<MicroResult> {
+        [1, 2].into_iter().map(|cpus| self.micro_on(cpus)).collect()
+    }
+
+    fn micro_on(&mut self, cpus: u32) -> MicroResult {
+        let (mut ours, mut linux) = (Vec::new(), Vec::new());
+        for round in 1..=self.options.rounds {
+            for (system, figures) in [(System::Unikernel, &mut ours), (System::Linux, &mut linux)] {
+                eprintln!("micro on {cpus}: round {round} of {}, {system}", self.options.rounds);
+                figures.extend(self.noted(&format!("micro on {system}, {cpus}"), micro::run(system, cpus)));
+            }
+        }
+        let figures = Pair { ours: micro::medians(&ours), linux: micro::medians(&linux) };
+        MicroResult { cpus, figures }
+    }
+
     fn bursts(&mut self) -> Vec<Burst> {
-        let apps = &self.options.apps;
-        apps.iter().filter_map(|app| self.noted(&format!("burst on {app}"), measure::burst(app))).collect()
+        // Those that are measured at one number of connections have no mark for another.
+        let apps = self.options.apps.iter().filter(|app| !app.contains([':', '@']));
+        apps.filter_map(|app| self.noted(&format!("burst on {app}"), measure::burst(app))).collect()
     }
 }

@@ -1,5 +1,6 @@
 //! Tables and JSON, the page in `docs/`, and the short table in the README.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;
@@ -7,6 +8,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use super::marks::{self, Mark};
+use super::micro::{Figures, MicroResult};
 use super::{LoadResult, Results, svg};
 use crate::project;
 
@@ -113,6 +115,7 @@ fn page(results: &Results, marks: &[Mark]) -> String {
     page.push_str("![requests per second and latency](performance.svg)\n\n");
     load_table(&mut page, &results.loads);
     other_table(&mut page, results);
+    micro_table(&mut page, &results.micro);
     page.push_str("## Marks\n\n| what | mark | measured | |\n|---|---|---|---|\n");
     for mark in marks {
         let verdict = if mark.is_reached { "reached" } else { "**missed**" };
@@ -173,6 +176,35 @@ fn load_table(page: &mut String, loads: &[LoadResult]) {
             linux.host_us_per_request,
             linux.host_us_per_request / ours.host_us_per_request,
         );
+    }
+    page.push('\n');
+}
+
+fn micro_table(page: &mut String, results: &[MicroResult]) {
+    if results.is_empty() {
+        return;
+    }
+    page.push_str(
+        "## Threads and system calls (`micro`), ours / Linux\n\n\
+         | what | one processor | ratio | two processors | ratio |\n|---|---|---|---|---|\n",
+    );
+    let names = results.iter().flat_map(|result| &result.figures.ours).flat_map(|figures| figures.keys());
+    let names: BTreeSet<&String> = names.filter(|name| *name != "done").collect();
+    for name in names {
+        let _ = write!(page, "| `{name}` |");
+        for result in results {
+            let of = |figures: &Option<Figures>| figures.as_ref()?.get(name).copied();
+            match (of(&result.figures.ours), of(&result.figures.linux)) {
+                (Some(ours), Some(linux)) if name.ends_with("_ns") => {
+                    let _ = write!(page, " {ours:.0} / {linux:.0} | {:.1}× |", linux / ours);
+                }
+                (Some(ours), Some(linux)) => {
+                    let _ = write!(page, " {ours:.1} / {linux:.1} | |");
+                }
+                _ => page.push_str(" not measured | |"),
+            }
+        }
+        page.push('\n');
     }
     page.push('\n');
 }

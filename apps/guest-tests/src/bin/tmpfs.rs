@@ -15,10 +15,13 @@ use rustix::mm::{MapFlags, MremapFlags, ProtFlags};
 
 const PAGE: usize = 4096;
 
+/// A test gets a folder of its own.
+type Test = fn(&Path);
+
 fn main() {
     let root = PathBuf::from(format!("/tmp/guest-test-{}", std::process::id()));
     fs::create_dir(&root).unwrap();
-    let tests: &[(&str, fn(&Path))] = &[
+    let tests: [(&str, Test); 13] = [
         ("write and read back", write_and_read),
         ("append from two threads", append_together),
         ("sparse files", sparse),
@@ -210,7 +213,7 @@ fn unnamed(folder: &Path) {
 
 fn attributes(folder: &Path) {
     let path = folder.join("file");
-    let file = OpenOptions::new().write(true).create(true).mode(0o640).open(&path).unwrap();
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o640).open(&path).unwrap();
     check_eq!(file.metadata().unwrap().permissions().mode(), 0o100_640);
     fs::set_permissions(&path, fs::Permissions::from_mode(0o4711)).unwrap();
     check_eq!(fs::metadata(&path).unwrap().permissions().mode(), 0o104_711);

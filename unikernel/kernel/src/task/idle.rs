@@ -1,7 +1,7 @@
 //! What a core does when nobody can run: look for packets for a moment, then halt until an
 //! interrupt.
 
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use super::cores::{CORES, Cores, DISPATCHER, Leaving, own};
 use super::{scheduler, timer};
@@ -12,6 +12,10 @@ use crate::platform::time;
 
 /// How often an idle core looks for packets between two looks at the clock.
 const LOOKS_PER_CLOCK: usize = 64;
+
+/// True while a core looks around before it halts. One is enough: the others would only take the
+/// host's processors away from whoever sends the packet.
+static HAS_POLLER: AtomicBool = AtomicBool::new(false);
 
 /// An idle thread's whole life. It runs when the core has left a dead thread's stack, or one that
 /// must go on elsewhere, and before the first thread.
@@ -38,12 +42,18 @@ pub(super) fn wait() {
 fn look_around(here: usize) {
     let start_ns = time::now_ns();
     let mut spin = own().spin.get();
+    let is_poller = !HAS_POLLER.swap(true, Ordering::Acquire);
     loop {
-        if net::poll() || DISPATCHER.waiting(here) > 0 {
+        let has_work = net::poll() || DISPATCHER.waiting(here) > 0;
+        let is_over = !is_poller || time::now_ns() - start_ns >= spin.spin_ns();
+        if is_poller && (has_work || is_over) {
+            HAS_POLLER.store(false, Ordering::Release);
+        }
+        if has_work {
             spin.record(time::now_ns() - start_ns, true);
             return own().spin.set(spin);
         }
-        if time::now_ns() - start_ns >= spin.spin_ns() {
+        if is_over {
             break;
         }
         // Looks at memory only. No `pause` and few clock reads: an emulator takes locks for both,

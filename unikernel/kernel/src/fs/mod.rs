@@ -18,7 +18,7 @@ pub mod proc;
 
 use alloc::boxed::Box;
 use alloc::string::String;
-use alloc::sync::Arc;
+use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, Ordering};
 
@@ -27,6 +27,7 @@ use spin::Once;
 use unikernel_fs::{LastLink, Node, Place, Tree};
 pub use unikernel_fs::{LookupError, NodeId};
 
+use crate::net::socket::Socket;
 use crate::sync::{SpinLock, SpinLockGuard};
 use device::Device;
 use memory_file::MemoryFile;
@@ -38,6 +39,8 @@ pub enum Special {
     Device(Device),
     /// A text that is made at each opening.
     Text(fn() -> String),
+    /// The name of a socket within the machine.
+    Socket(Weak<Socket>),
 }
 
 /// The tree of this kernel.

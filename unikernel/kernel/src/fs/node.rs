@@ -29,6 +29,7 @@ pub fn metadata_in(tree: &FileTree, id: NodeId) -> Metadata {
         Node::Special(Special::Device(device)) => (S_IFCHR, 0, 0, device.number()),
         // As in Linux's `/proc`: the size shows when it is read.
         Node::Special(Special::Text(_)) => (S_IFREG, 0, 0, 0),
+        Node::Special(Special::Socket(_)) => (S_IFSOCK, 0, 0, 0),
     };
     Metadata {
         device: DEVICE_NUMBER,
@@ -58,6 +59,7 @@ pub fn entry_type(tree: &FileTree, id: NodeId) -> u8 {
         Node::Directory(_) => DT_DIR,
         Node::Symlink(_) => DT_LNK,
         Node::Special(Special::Device(_)) => DT_CHR,
+        Node::Special(Special::Socket(_)) => DT_SOCK,
         Node::File(_) | Node::Special(Special::Text(_)) => DT_REG,
     };
     entry_type as u8
@@ -78,7 +80,8 @@ pub fn open(handle: Handle) -> Arc<dyn File> {
         Node::Special(special) => Inside::Special(special.clone()),
     };
     match inside {
-        Inside::NameOnly => open_name(handle),
+        // A socket is connected to, not opened; `check_open` has refused it.
+        Inside::NameOnly | Inside::Special(Special::Socket(_)) => open_name(handle),
         Inside::File(content) => Arc::new(FileNode { handle, content }),
         Inside::Special(Special::Text(make)) => Arc::new(Text { handle, text: make() }),
         Inside::Special(Special::Device(Device::Console)) => console::console(),

@@ -7,6 +7,7 @@ use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use linux_raw_sys::net::{AF_INET, AF_INET6, AF_UNIX, AF_UNSPEC, sockaddr_in};
 
+use super::unix::UnixName;
 use crate::mem::user::{UserPtr, UserSlice};
 use crate::syscall::Errno;
 
@@ -49,11 +50,22 @@ impl Family {
     }
 }
 
+/// The name of a socket.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Address {
+    /// Of TCP and UDP.
+    Internet(SocketAddr),
+    /// Within the machine.
+    Unix(UnixName),
+}
+
 /// What the app gave.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Given {
     /// An internet address.
     Internet(SocketAddr),
+    /// A name within the machine.
+    Unix(UnixName),
     /// `AF_UNSPEC`, which takes a connection of a datagram socket back.
     Unspecified,
 }
@@ -71,6 +83,8 @@ impl Given {
         let given = u32::from(u16::from_ne_bytes([bytes[0], bytes[1]]));
         match (given, family) {
             (AF_UNSPEC, _) => Ok(Self::Unspecified),
+            (AF_UNIX, Family::Unix) => Ok(Self::Unix(UnixName::parse(&bytes[2..])?)),
+            (_, Family::Unix) => Err(Errno::EINVAL),
             (AF_INET, Family::V4) if len >= V4_BYTES => Ok(Self::Internet(parse_v4(bytes))),
             (AF_INET6, Family::V6) if len >= V6_LEAST_BYTES => Ok(Self::Internet(parse_v6(bytes))),
             (AF_INET, Family::V4) | (AF_INET6, Family::V6) => Err(Errno::EINVAL),
@@ -82,7 +96,15 @@ impl Given {
     pub fn internet(self) -> Result<SocketAddr, Errno> {
         match self {
             Self::Internet(address) => Ok(address),
-            Self::Unspecified => Err(Errno::EAFNOSUPPORT),
+            Self::Unix(_) | Self::Unspecified => Err(Errno::EAFNOSUPPORT),
+        }
+    }
+
+    /// The name within the machine.
+    pub fn unix(self) -> Result<UnixName, Errno> {
+        match self {
+            Self::Unix(name) => Ok(name),
+            Self::Internet(_) | Self::Unspecified => Err(Errno::EINVAL),
         }
     }
 }
@@ -122,14 +144,14 @@ fn encode(address: SocketAddr, family: Family) -> ([u8; V6_BYTES], usize) {
 
 /// Writes an address as `getsockname` does: cut to the room given, with its true length. Both
 /// pointers may be null where the call allows that.
-pub fn write(address: SocketAddr, family: Family, place: u64, len: UserPtr<u32>) -> Result<(), Errno> {
-    let (bytes, count) = encode(address, family);
-    write_bytes(&bytes[..count], place, len)
-}
-
-/// Writes the nameless address of a `socketpair` end.
-pub fn write_unnamed(place: u64, len: UserPtr<u32>) -> Result<(), Errno> {
-    write_bytes(&(AF_UNIX as u16).to_ne_bytes(), place, len)
+pub fn write(address: &Address, family: Family, place: u64, len: UserPtr<u32>) -> Result<(), Errno> {
+    match address {
+        Address::Internet(address) => {
+            let (bytes, count) = encode(*address, family);
+            write_bytes(&bytes[..count], place, len)
+        }
+        Address::Unix(name) => write_bytes(&name.encode(), place, len),
+    }
 }
 
 fn write_bytes(bytes: &[u8], place: u64, len: UserPtr<u32>) -> Result<(), Errno> {

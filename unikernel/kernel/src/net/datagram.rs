@@ -4,10 +4,11 @@ use core::net::SocketAddr;
 
 use unikernel_net::{RecvError, SendError, Stack, UdpId};
 
-use super::address::Given;
+use super::address::{Address, Given};
 use super::options::SocketOptions;
 use super::routes::to_file;
 use super::socket::{Direction, MessageFlags, Received, Shutdown, Socket};
+use super::unix::Rights;
 use crate::file::{Readiness, WaitMode};
 use crate::mem::user::{Fault, UserSlice};
 use crate::sync::SpinLock;
@@ -70,6 +71,7 @@ impl Datagram {
         let peer = match to {
             Given::Internet(address) => Some(address),
             Given::Unspecified => None,
+            Given::Unix(_) => return Err(Errno::EAFNOSUPPORT),
         };
         Ok(super::lock().stack.udp_connect(id, peer)?)
     }
@@ -121,7 +123,12 @@ impl Datagram {
             let mut net = super::lock();
             let copy = |data: &[u8], from: SocketAddr| {
                 let len = scatter(data, into)?;
-                Ok(Received { len, full_len: data.len(), from: Some(from) })
+                Ok(Received {
+                    len,
+                    full_len: data.len(),
+                    from: Some(Address::Internet(from)),
+                    rights: Rights::new(),
+                })
             };
             let received = match flags.contains(MessageFlags::PEEK) {
                 true => net.stack.udp_peek(id, copy),
@@ -129,7 +136,9 @@ impl Datagram {
             };
             match received {
                 Ok(outcome) => outcome,
-                Err(RecvError::Finished) => Ok(Received { len: 0, full_len: 0, from: None }),
+                Err(RecvError::Finished) => {
+                    Ok(Received { len: 0, full_len: 0, from: None, rights: Rights::new() })
+                }
                 Err(error) => Err(error.into()),
             }
         })

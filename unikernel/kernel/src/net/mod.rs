@@ -5,7 +5,7 @@
 //!
 //! - here: the one [`Net`], and the calls of the scheduler and the system calls that drive it;
 //! - [`socket`]: the file that the app's descriptors lead to, with [`stream`], [`datagram`] and
-//!   [`pair`] for the kinds; [`options`]: what `setsockopt` sets; [`address`]: `sockaddr`.
+//!   [`unix`] for the kinds; [`options`]: what `setsockopt` sets; [`address`]: `sockaddr`.
 //!
 //! It runs to completion: [`poll`] takes in everything that has arrived, the app runs, and
 //! [`flush`] sends what the app wrote, announcing it to the device once. While there is work the
@@ -17,11 +17,11 @@ mod config;
 pub mod datagram;
 mod errors;
 pub mod options;
-pub mod pair;
 mod routes;
 pub mod socket;
 pub mod stream;
 mod transfer;
+pub mod unix;
 
 use alloc::boxed::Box;
 use alloc::string::String;

@@ -121,7 +121,7 @@ impl super::socket::Socket {
         match &self.kind {
             super::socket::Kind::Stream(stream) => stream.apply(&options),
             super::socket::Kind::Datagram(datagram) => datagram.apply(&options),
-            super::socket::Kind::Pair(_) => {}
+            super::socket::Kind::Unix(_) => {}
         }
     }
 }

@@ -1,13 +1,12 @@
 //! The file behind a socket's descriptor. What differs between the kinds is in [`stream`],
-//! [`datagram`] and [`pair`]; here is what they share, and the choice among them.
+//! [`datagram`] and [`unix`]; here is what they share, and the choice among them.
 //!
 //! [`stream`]: super::stream
 //! [`datagram`]: super::datagram
-//! [`pair`]: super::pair
+//! [`unix`]: super::unix
 
 use alloc::string::String;
 use alloc::sync::{Arc, Weak};
-use core::net::SocketAddr;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use bitflags::bitflags;
@@ -15,11 +14,11 @@ use linux_raw_sys::general::S_IFSOCK;
 use linux_raw_sys::ioctl::FIONREAD;
 use linux_raw_sys::net;
 
-use super::address::{Family, Given};
+use super::address::{Address, Family, Given};
 use super::datagram::Datagram;
 use super::options::SocketOptions;
-use super::pair::Pair;
 use super::stream::Stream;
+use super::unix::{Rights, Unix};
 use crate::file::{File, Metadata, PollSource, Readiness, WaitMode, broken_pipe};
 use crate::mem::user::{UserPtr, UserSlice};
 use crate::sync::SpinLock;
@@ -44,7 +43,7 @@ bitflags! {
         const NO_SIGNAL = net::MSG_NOSIGNAL;
         /// More follows: a hint that is not needed, since sending waits for the batch anyway.
         const MORE = net::MSG_MORE;
-        /// No descriptors are ever received, so there is nothing to mark.
+        /// Descriptors that are received close at `execve`.
         const CLOSE_ON_EXEC = net::MSG_CMSG_CLOEXEC;
         /// The way to the neighbour is known to be good: a hint.
         const CONFIRM = net::MSG_CONFIRM;
@@ -56,14 +55,32 @@ bitflags! {
 }
 
 /// What a receive call got.
-#[derive(Clone, Copy, Debug)]
 pub struct Received {
     /// Bytes copied.
     pub len: usize,
     /// Bytes that there were: more for a datagram that was cut.
     pub full_len: usize,
     /// Who sent them; connected streams do not say.
-    pub from: Option<SocketAddr>,
+    pub from: Option<Address>,
+    /// Open files that came along.
+    pub rights: Rights,
+}
+
+/// What a send call sends.
+pub struct Outgoing<'a> {
+    /// The bytes.
+    pub buffers: &'a [UserSlice],
+    /// Whom to; the peer if nothing is said.
+    pub to: Option<Given>,
+    /// Open files to go along.
+    pub rights: Rights,
+}
+
+impl<'a> Outgoing<'a> {
+    /// Bytes for the peer.
+    pub fn bytes(buffers: &'a [UserSlice]) -> Self {
+        Self { buffers, to: None, rights: Rights::new() }
+    }
 }
 
 /// Which of a socket's two time-outs counts.
@@ -104,8 +121,8 @@ pub enum Kind {
     Stream(Stream),
     /// UDP.
     Datagram(Datagram),
-    /// One end of a `socketpair`.
-    Pair(Pair),
+    /// Within the machine.
+    Unix(Unix),
 }
 
 /// A socket.
@@ -140,12 +157,25 @@ impl Socket {
         self.me.upgrade()
     }
 
-    /// bind(2).
-    pub fn bind(&self, address: SocketAddr) -> Result<(), Errno> {
+    /// A reference to itself that does not keep it alive.
+    pub(super) fn weak(&self) -> Weak<Self> {
+        Weak::clone(&self.me)
+    }
+
+    /// What it is within the machine, if that.
+    pub fn unix(&self) -> Option<&Unix> {
         match &self.kind {
-            Kind::Stream(stream) => stream.bind(self, address),
-            Kind::Datagram(datagram) => datagram.bind(self, address),
-            Kind::Pair(_) => Err(Errno::EINVAL),
+            Kind::Unix(unix) => Some(unix),
+            _ => None,
+        }
+    }
+
+    /// bind(2).
+    pub fn bind(&self, address: Given) -> Result<(), Errno> {
+        match &self.kind {
+            Kind::Stream(stream) => stream.bind(self, address.internet()?),
+            Kind::Datagram(datagram) => datagram.bind(self, address.internet()?),
+            Kind::Unix(unix) => unix.bind(self, address.unix()?),
         }
     }
 
@@ -153,15 +183,20 @@ impl Socket {
     pub fn listen(&self, backlog: usize) -> Result<(), Errno> {
         match &self.kind {
             Kind::Stream(stream) => stream.listen(self, backlog),
-            Kind::Datagram(_) | Kind::Pair(_) => Err(Errno::EOPNOTSUPP),
+            Kind::Unix(unix) => unix.listen(backlog),
+            Kind::Datagram(_) => Err(Errno::EOPNOTSUPP),
         }
     }
 
     /// accept(2): the new socket and its peer.
-    pub fn accept(&self, mode: WaitMode) -> Result<(Arc<Self>, SocketAddr), Errno> {
+    pub fn accept(&self, mode: WaitMode) -> Result<(Arc<Self>, Address), Errno> {
         match &self.kind {
-            Kind::Stream(stream) => stream.accept(self, mode),
-            Kind::Datagram(_) | Kind::Pair(_) => Err(Errno::EOPNOTSUPP),
+            Kind::Stream(stream) => {
+                let (socket, peer) = stream.accept(self, mode)?;
+                Ok((socket, Address::Internet(peer)))
+            }
+            Kind::Unix(unix) => unix.accept(self, mode),
+            Kind::Datagram(_) => Err(Errno::EOPNOTSUPP),
         }
     }
 
@@ -170,7 +205,13 @@ impl Socket {
         match &self.kind {
             Kind::Stream(stream) => stream.connect(self, address.internet()?, mode),
             Kind::Datagram(datagram) => datagram.connect(self, address),
-            Kind::Pair(_) => Err(Errno::EISCONN),
+            Kind::Unix(unix) => {
+                let name = match address {
+                    Given::Unspecified => None,
+                    given => Some(given.unix()?),
+                };
+                unix.connect(&self.arc().ok_or(Errno::EBADF)?, name, mode)
+            }
         }
     }
 
@@ -179,25 +220,25 @@ impl Socket {
         match &self.kind {
             Kind::Stream(stream) => stream.shutdown(how),
             Kind::Datagram(datagram) => datagram.shutdown(how),
-            Kind::Pair(pair) => pair.shutdown(how),
+            Kind::Unix(unix) => unix.shutdown(how),
         }
     }
 
-    /// Our address; none for a nameless socket.
-    pub fn local(&self) -> Result<Option<SocketAddr>, Errno> {
+    /// Our address.
+    pub fn local(&self) -> Address {
         match &self.kind {
-            Kind::Stream(stream) => Ok(Some(stream.local(self))),
-            Kind::Datagram(datagram) => Ok(Some(datagram.local(self))),
-            Kind::Pair(_) => Ok(None),
+            Kind::Stream(stream) => Address::Internet(stream.local(self)),
+            Kind::Datagram(datagram) => Address::Internet(datagram.local(self)),
+            Kind::Unix(unix) => Address::Unix(unix.name()),
         }
     }
 
-    /// The peer's address; none for a nameless socket.
-    pub fn peer(&self) -> Result<Option<SocketAddr>, Errno> {
+    /// The peer's address.
+    pub fn peer(&self) -> Result<Address, Errno> {
         match &self.kind {
-            Kind::Stream(stream) => stream.peer().map(Some),
-            Kind::Datagram(datagram) => datagram.peer().map(Some),
-            Kind::Pair(_) => Ok(None),
+            Kind::Stream(stream) => stream.peer().map(Address::Internet),
+            Kind::Datagram(datagram) => datagram.peer().map(Address::Internet),
+            Kind::Unix(unix) => unix.peer_name().map(Address::Unix),
         }
     }
 
@@ -206,7 +247,7 @@ impl Socket {
         match &self.kind {
             Kind::Stream(stream) => stream.take_error(),
             Kind::Datagram(datagram) => datagram.take_error(),
-            Kind::Pair(_) => None,
+            Kind::Unix(_) => None,
         }
     }
 
@@ -220,22 +261,19 @@ impl Socket {
         match &self.kind {
             Kind::Stream(stream) => stream.receive(self, into, flags, mode),
             Kind::Datagram(datagram) => datagram.receive(self, into, flags, mode),
-            Kind::Pair(pair) => pair.receive(self, into, flags, mode),
+            Kind::Unix(unix) => unix.receive(self, into, flags, mode),
         }
     }
 
     /// send(2) and its relatives.
-    pub fn send(
-        &self,
-        from: &[UserSlice],
-        to: Option<SocketAddr>,
-        flags: MessageFlags,
-        mode: WaitMode,
-    ) -> SysResult {
+    pub fn send(&self, message: Outgoing<'_>, flags: MessageFlags, mode: WaitMode) -> SysResult {
+        let Outgoing { buffers, to, rights } = message;
         let result = match &self.kind {
-            Kind::Stream(stream) => stream.send(self, from, mode),
-            Kind::Datagram(datagram) => datagram.send(self, from, to, mode),
-            Kind::Pair(pair) => pair.send(self, from, mode),
+            Kind::Stream(stream) => stream.send(self, buffers, mode),
+            Kind::Datagram(datagram) => {
+                datagram.send(self, buffers, to.map(Given::internet).transpose()?, mode)
+            }
+            Kind::Unix(unix) => unix.send(self, buffers, to.map(Given::unix).transpose()?, rights, mode),
         };
         match result {
             Err(Errno::EPIPE) if !flags.contains(MessageFlags::NO_SIGNAL) => Err(broken_pipe()),
@@ -272,7 +310,7 @@ impl File for Socket {
 
     #[inline]
     fn write(&self, from: UserSlice, mode: WaitMode) -> SysResult {
-        self.send(&[from], None, MessageFlags::empty(), mode)
+        self.send(Outgoing::bytes(&[from]), MessageFlags::empty(), mode)
     }
 
     fn read_vectored(&self, into: &[UserSlice], mode: WaitMode) -> SysResult {
@@ -280,14 +318,14 @@ impl File for Socket {
     }
 
     fn write_vectored(&self, from: &[UserSlice], mode: WaitMode) -> SysResult {
-        self.send(from, None, MessageFlags::empty(), mode)
+        self.send(Outgoing::bytes(from), MessageFlags::empty(), mode)
     }
 
     fn readiness(&self) -> Readiness {
         match &self.kind {
             Kind::Stream(stream) => stream.readiness(),
             Kind::Datagram(datagram) => datagram.readiness(),
-            Kind::Pair(pair) => pair.readiness(),
+            Kind::Unix(unix) => unix.readiness(),
         }
     }
 
@@ -303,7 +341,7 @@ impl File for Socket {
         let (receive_queue, send_queue) = match &self.kind {
             Kind::Stream(stream) => stream.queues()?,
             Kind::Datagram(datagram) => datagram.queues(),
-            Kind::Pair(pair) => pair.queues(),
+            Kind::Unix(unix) => unix.queues(),
         };
         let count = match request {
             FIONREAD => receive_queue,
@@ -318,7 +356,7 @@ impl File for Socket {
         match &self.kind {
             Kind::Stream(stream) => stream.close(self),
             Kind::Datagram(datagram) => datagram.close(),
-            Kind::Pair(pair) => pair.close(),
+            Kind::Unix(unix) => unix.close(),
         }
     }
 

@@ -12,6 +12,7 @@ use super::options::{Linger, SocketOptions};
 use super::routes::to_file;
 use super::socket::{Direction, Kind, MessageFlags, Received, Shutdown, Socket};
 use super::transfer::{peek, put, take};
+use super::unix::Rights;
 use crate::file::{Readiness, WaitMode};
 use crate::mem::user::UserSlice;
 use crate::sync::SpinLock;
@@ -260,7 +261,7 @@ impl Stream {
         });
         match outcome {
             Err(error) if done == 0 => Err(error),
-            _ => Ok(Received { len: done, full_len: done, from: None }),
+            _ => Ok(Received { len: done, full_len: done, from: None, rights: Rights::new() }),
         }
     }
 

@@ -4,13 +4,15 @@ use linux_raw_sys::general::__kernel_timespec;
 use linux_raw_sys::net::{MSG_TRUNC, mmsghdr, msghdr};
 use smallvec::SmallVec;
 
+use super::control;
 use super::socket::SocketRef;
 use super::time::{ClockBase, read_deadline};
 use super::{Errno, SysResult};
 use crate::file::WaitMode;
+use crate::file::table::OnExec;
 use crate::mem::user::{UserPtr, UserSlice};
 use crate::net::address::{self, Given};
-use crate::net::socket::{MessageFlags, Received};
+use crate::net::socket::{MessageFlags, Outgoing, Received};
 use crate::platform::time;
 use crate::user_abi;
 
@@ -49,8 +51,9 @@ fn read_buffers(header: &msghdr) -> Result<Buffers, Errno> {
 pub fn sys_sendto(descriptor: i32, buffer: u64, len: usize, flags: u32, to: u64, to_len: u32) -> SysResult {
     let socket = SocketRef::get(descriptor)?;
     let flags = read_flags(flags)?;
-    let to = if to == 0 { None } else { Some(Given::read(to, to_len, socket.family)?.internet()?) };
-    socket.send(&[UserSlice::new(buffer, len)], to, flags, mode_of(&socket, flags))
+    let to = if to == 0 { None } else { Some(Given::read(to, to_len, socket.family)?) };
+    let buffers = [UserSlice::new(buffer, len)];
+    socket.send(Outgoing { to, ..Outgoing::bytes(&buffers) }, flags, mode_of(&socket, flags))
 }
 
 /// recvfrom(2).
@@ -65,34 +68,35 @@ pub fn sys_recvfrom(
     let socket = SocketRef::get(descriptor)?;
     let flags = read_flags(flags)?;
     let received = socket.receive(&[UserSlice::new(buffer, len)], flags, mode_of(&socket, flags))?;
-    match received.from {
+    match &received.from {
         Some(sender) => address::write(sender, socket.family, from, from_len)?,
         None if from != 0 && !from_len.is_null() => from_len.write(0)?,
         None => {}
     }
-    Ok(count_of(received, flags))
+    Ok(count_of(&received, flags))
 }
 
-fn count_of(received: Received, flags: MessageFlags) -> usize {
+fn count_of(received: &Received, flags: MessageFlags) -> usize {
     if flags.contains(MessageFlags::TRUNCATE) { received.full_len } else { received.len }
 }
 
-/// sendmsg(2). Control messages are refused: there is nothing that they could carry.
+/// sendmsg(2).
 pub fn sys_sendmsg(descriptor: i32, message: UserPtr<msghdr>, flags: u32) -> SysResult {
     let socket = SocketRef::get(descriptor)?;
     send_one(&socket, &message.read()?, read_flags(flags)?)
 }
 
 fn send_one(socket: &SocketRef, header: &msghdr, flags: MessageFlags) -> SysResult {
-    if header.msg_controllen != 0 {
-        return Err(Errno::EOPNOTSUPP);
+    let rights = control::read(header)?;
+    if !rights.is_empty() && socket.unix().is_none() {
+        return Err(Errno::EINVAL);
     }
     let buffers = read_buffers(header)?;
     let to = match header.msg_name.addr() as u64 {
         0 => None,
-        name => Some(Given::read(name, header.msg_namelen as u32, socket.family)?.internet()?),
+        name => Some(Given::read(name, header.msg_namelen as u32, socket.family)?),
     };
-    socket.send(&buffers, to, flags, mode_of(socket, flags))
+    socket.send(Outgoing { buffers: &buffers, to, rights }, flags, mode_of(socket, flags))
 }
 
 /// recvmsg(2).
@@ -110,19 +114,22 @@ fn receive_one(
 ) -> SysResult {
     let mut header = message.read()?;
     let buffers = read_buffers(&header)?;
-    let received = socket.receive(&buffers, flags, mode)?;
+    let mut received = socket.receive(&buffers, flags, mode)?;
     let name = header.msg_name.addr() as u64;
     let name_len = UserPtr::<u32>::new(message.address() + core::mem::offset_of!(msghdr, msg_namelen) as u64);
-    if let Some(sender) = received.from {
+    if let Some(sender) = &received.from {
         address::write(sender, socket.family, name, name_len)?;
         header.msg_namelen = name_len.read()? as i32;
     } else {
         header.msg_namelen = 0;
     }
-    header.msg_controllen = 0;
-    header.msg_flags = if received.full_len > received.len { MSG_TRUNC } else { 0 };
+    let on_exec = if flags.contains(MessageFlags::CLOSE_ON_EXEC) { OnExec::Close } else { OnExec::Keep };
+    let rights = core::mem::take(&mut received.rights);
+    let (control_len, control_flags) = control::write(&header, rights, on_exec)?;
+    header.msg_controllen = control_len as _;
+    header.msg_flags = if received.full_len > received.len { MSG_TRUNC } else { 0 } | control_flags;
     message.write(header)?;
-    Ok(count_of(received, flags))
+    Ok(count_of(&received, flags))
 }
 
 /// sendmmsg(2).

@@ -9,6 +9,7 @@
 //! the result. Past a handler there are no raw user pointers.
 
 pub mod attributes;
+mod control;
 pub mod copy;
 pub mod descriptor;
 pub mod epoll;

@@ -247,6 +247,7 @@ fn check_open(tree: &FileTree, id: NodeId, flags: u32, creates: bool) -> Result<
         Node::Directory(_) if writes || creates => Err(Errno::EISDIR),
         Node::Symlink(_) => Err(Errno::ELOOP),
         Node::Special(Special::Text(_)) if writes => Err(Errno::EACCES),
+        Node::Special(Special::Socket(_)) => Err(Errno::ENXIO),
         _ => Ok(()),
     }
 }

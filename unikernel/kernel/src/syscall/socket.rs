@@ -9,12 +9,12 @@ use super::{Errno, SysResult};
 use crate::file::table::OnExec;
 use crate::file::{self, File, FileFlags, OpenFile, WaitMode};
 use crate::mem::user::UserPtr;
-use crate::net::address::{self, Family, Given};
+use crate::net::address::{self, Address, Family, Given};
 use crate::net::datagram::Datagram;
 use crate::net::options::SocketOptions;
-use crate::net::pair;
 use crate::net::socket::{Kind, Shutdown, Socket};
 use crate::net::stream::Stream;
+use crate::net::unix::{self, Style};
 
 /// `SOCK_NONBLOCK` and `SOCK_CLOEXEC` are the flags of `open` (socket(2)).
 const SOCK_FLAGS: u32 = O_NONBLOCK | O_CLOEXEC;
@@ -56,6 +56,7 @@ pub fn sys_socket(domain: u32, kind: u32, protocol: u32) -> SysResult {
     let family = match domain {
         AF_INET => Family::V4,
         AF_INET6 => Family::V6,
+        AF_UNIX => return install(unix::socket(unix_style(kind, protocol)?), kind & SOCK_FLAGS),
         _ => return Err(Errno::EAFNOSUPPORT),
     };
     let flags = kind & SOCK_FLAGS;
@@ -71,29 +72,28 @@ pub fn sys_socket(domain: u32, kind: u32, protocol: u32) -> SysResult {
     install(Socket::new(family, kind, SocketOptions::default()), flags)
 }
 
-/// socketpair(2), for streams of `AF_UNIX`.
-pub fn sys_socketpair(domain: u32, kind: u32, protocol: u32, descriptors: UserPtr<[i32; 2]>) -> SysResult {
-    if domain != AF_UNIX {
-        return Err(if matches!(domain, AF_INET | AF_INET6) {
-            Errno::EOPNOTSUPP
-        } else {
-            Errno::EAFNOSUPPORT
-        });
-    }
-    if kind & !SOCK_FLAGS != SOCK_STREAM {
-        return Err(Errno::ESOCKTNOSUPPORT);
-    }
-    if protocol != 0 {
+fn unix_style(kind: u32, protocol: u32) -> Result<Style, Errno> {
+    if protocol != 0 && protocol != AF_UNIX {
         return Err(Errno::EPROTONOSUPPORT);
     }
-    let (first, second) = pair::ends();
-    let [first, second] =
-        [first, second].map(|end| Socket::new(Family::Unix, Kind::Pair(end), SocketOptions::default()));
-    for (one, other) in [(&first, &second), (&second, &first)] {
-        if let Kind::Pair(end) = &one.kind {
-            end.introduce(other);
-        }
+    match kind & !SOCK_FLAGS {
+        SOCK_STREAM => Ok(Style::Stream),
+        // "Raw" has always meant datagrams here (unix(7)).
+        SOCK_DGRAM | SOCK_RAW => Ok(Style::Datagram),
+        SOCK_SEQPACKET => Ok(Style::SeqPacket),
+        SOCK_RDM => Err(Errno::ESOCKTNOSUPPORT),
+        _ => Err(Errno::EINVAL),
     }
+}
+
+/// socketpair(2), for `AF_UNIX`.
+pub fn sys_socketpair(domain: u32, kind: u32, protocol: u32, descriptors: UserPtr<[i32; 2]>) -> SysResult {
+    match domain {
+        AF_UNIX => {}
+        AF_INET | AF_INET6 => return Err(Errno::EOPNOTSUPP),
+        _ => return Err(Errno::EAFNOSUPPORT),
+    }
+    let [first, second] = unix::pair(unix_style(kind, protocol)?);
     let first = install(first, kind)? as i32;
     let both = install(second, kind).and_then(|second| {
         descriptors.write([first, second as i32]).map_err(|fault| {
@@ -112,8 +112,7 @@ pub fn sys_socketpair(domain: u32, kind: u32, protocol: u32, descriptors: UserPt
 /// bind(2).
 pub fn sys_bind(descriptor: i32, address: u64, len: u32) -> SysResult {
     let socket = SocketRef::get(descriptor)?;
-    let address = Given::read(address, len, socket.family)?.internet()?;
-    socket.bind(address)?;
+    socket.bind(Given::read(address, len, socket.family)?)?;
     Ok(0)
 }
 
@@ -137,7 +136,7 @@ pub fn sys_accept4(descriptor: i32, address: u64, len: UserPtr<u32>, flags: u32)
     let (accepted, peer) = socket.accept(socket.wait_mode())?;
     let family = accepted.family;
     let descriptor = install(accepted, flags)?;
-    if let Err(error) = address::write(peer, family, address, len) {
+    if let Err(error) = address::write(&peer, family, address, len) {
         // Nobody has seen the descriptor yet.
         let _ = file::table::close(descriptor as i32);
         return Err(error);
@@ -168,27 +167,19 @@ pub fn sys_shutdown(descriptor: i32, how: u32) -> SysResult {
 /// getsockname(2).
 pub fn sys_getsockname(descriptor: i32, place: u64, len: UserPtr<u32>) -> SysResult {
     let socket = SocketRef::get(descriptor)?;
-    write_name(&socket, socket.local()?, place, len)
+    write_name(&socket, &socket.local(), place, len)
 }
 
 /// getpeername(2).
 pub fn sys_getpeername(descriptor: i32, place: u64, len: UserPtr<u32>) -> SysResult {
     let socket = SocketRef::get(descriptor)?;
-    write_name(&socket, socket.peer()?, place, len)
+    write_name(&socket, &socket.peer()?, place, len)
 }
 
-fn write_name(
-    socket: &Socket,
-    name: Option<core::net::SocketAddr>,
-    place: u64,
-    len: UserPtr<u32>,
-) -> SysResult {
+fn write_name(socket: &Socket, name: &Address, place: u64, len: UserPtr<u32>) -> SysResult {
     if place == 0 || len.is_null() {
         return Err(Errno::EFAULT);
     }
-    match name {
-        Some(name) => address::write(name, socket.family, place, len)?,
-        None => address::write_unnamed(place, len)?,
-    }
+    address::write(name, socket.family, place, len)?;
     Ok(0)
 }

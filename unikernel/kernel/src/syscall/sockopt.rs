@@ -10,6 +10,8 @@ use crate::mem::user::{UserAbi, UserPtr, UserSlice};
 use crate::net::address::Family;
 use crate::net::options::{Linger, SocketOptions};
 use crate::net::socket::{Kind, Socket};
+use crate::net::unix::Style;
+use crate::task::process::PROCESS_ID;
 use crate::user_abi;
 
 user_abi!(linger);
@@ -185,6 +187,10 @@ fn get_socket(socket: &Socket, name: u32, place: Place) -> SysResult {
         SO_SNDTIMEO | SO_SNDTIMEO_NEW => place.timeout(options.send_timeout_ns),
         SO_RCVBUF => place.int(crate::net::buffer_sizes().0 as i32),
         SO_SNDBUF => place.int(crate::net::buffer_sizes().1 as i32),
+        SO_PEERCRED if socket.unix().is_some() => {
+            // There is one process, and it is root.
+            place.write(&[PROCESS_ID, 0, 0].map(i32::to_ne_bytes).concat())
+        }
         SO_RCVLOWAT | SO_SNDLOWAT => place.int(1),
         SO_OOBINLINE | SO_DONTROUTE | SO_PRIORITY | SO_BUSY_POLL | SO_INCOMING_CPU => place.int(0),
         _ => Err(Errno::ENOPROTOOPT),
@@ -192,9 +198,14 @@ fn get_socket(socket: &Socket, name: u32, place: Place) -> SysResult {
 }
 
 fn kind_number(socket: &Socket) -> u32 {
-    match socket.kind {
-        Kind::Stream(_) | Kind::Pair(_) => SOCK_STREAM,
+    match &socket.kind {
+        Kind::Stream(_) => SOCK_STREAM,
         Kind::Datagram(_) => SOCK_DGRAM,
+        Kind::Unix(unix) => match unix.style() {
+            Style::Stream => SOCK_STREAM,
+            Style::Datagram => SOCK_DGRAM,
+            Style::SeqPacket => SOCK_SEQPACKET,
+        },
     }
 }
 
@@ -202,12 +213,16 @@ fn protocol_number(socket: &Socket) -> u32 {
     match socket.kind {
         Kind::Stream(_) => SOL_TCP,
         Kind::Datagram(_) => SOL_UDP,
-        Kind::Pair(_) => 0,
+        Kind::Unix(_) => 0,
     }
 }
 
 fn is_listening(socket: &Socket) -> bool {
-    matches!(&socket.kind, Kind::Stream(stream) if stream.is_listening())
+    match &socket.kind {
+        Kind::Stream(stream) => stream.is_listening(),
+        Kind::Unix(unix) => unix.is_listening(),
+        Kind::Datagram(_) => false,
+    }
 }
 
 fn require_tcp(socket: &Socket) -> Result<(), Errno> {

@@ -148,8 +148,8 @@ syscalls! {
     __NR_time: time(tloc: Ptr) => time::sys_time, Full, "";
 
     // Sockets
-    __NR_socket: socket(domain: Int, type_: Int, protocol: Int) => socket::sys_socket, Partial, "TCP and UDP over IPv4 and IPv6";
-    __NR_socketpair: socketpair(domain: Int, type_: Int, protocol: Int, sv: Ptr) => socket::sys_socketpair, Partial, "streams of AF_UNIX";
+    __NR_socket: socket(domain: Int, type_: Int, protocol: Int) => socket::sys_socket, Partial, "TCP and UDP over IPv4 and IPv6, and AF_UNIX";
+    __NR_socketpair: socketpair(domain: Int, type_: Int, protocol: Int, sv: Ptr) => socket::sys_socketpair, Full, "";
     __NR_bind: bind(fd: Fd, addr: SockAddr, addrlen: Size) => socket::sys_bind, Full, "";
     __NR_listen: listen(fd: Fd, backlog: Int) => socket::sys_listen, Full, "";
     __NR_accept: accept(fd: Fd, addr: Ptr, addrlen: Ptr) => socket::sys_accept, Full, "";
@@ -160,10 +160,10 @@ syscalls! {
     __NR_getpeername: getpeername(fd: Fd, addr: Ptr, addrlen: Ptr) => socket::sys_getpeername, Full, "";
     __NR_sendto: sendto(fd: Fd, buf: InBuf, len: Size, flags: Flags, dest_addr: SockAddr, addrlen: Size) => message::sys_sendto, Partial, "no urgent data";
     __NR_recvfrom: recvfrom(fd: Fd, buf: OutBuf, len: Size, flags: Flags, src_addr: Ptr, addrlen: Ptr) => message::sys_recvfrom, Partial, "no urgent data and no error queue";
-    __NR_sendmsg: sendmsg(fd: Fd, msg: Ptr, flags: Flags) => message::sys_sendmsg, Partial, "no control messages";
-    __NR_recvmsg: recvmsg(fd: Fd, msg: Ptr, flags: Flags) => message::sys_recvmsg, Partial, "no control messages";
-    __NR_sendmmsg: sendmmsg(fd: Fd, msgvec: Ptr, vlen: Int, flags: Flags) => message::sys_sendmmsg, Partial, "no control messages";
-    __NR_recvmmsg: recvmmsg(fd: Fd, msgvec: Ptr, vlen: Int, flags: Flags, timeout: Timespec) => message::sys_recvmmsg, Partial, "no control messages";
+    __NR_sendmsg: sendmsg(fd: Fd, msg: Ptr, flags: Flags) => message::sys_sendmsg, Partial, "of control messages SCM_RIGHTS only";
+    __NR_recvmsg: recvmsg(fd: Fd, msg: Ptr, flags: Flags) => message::sys_recvmsg, Partial, "of control messages SCM_RIGHTS only";
+    __NR_sendmmsg: sendmmsg(fd: Fd, msgvec: Ptr, vlen: Int, flags: Flags) => message::sys_sendmmsg, Partial, "of control messages SCM_RIGHTS only";
+    __NR_recvmmsg: recvmmsg(fd: Fd, msgvec: Ptr, vlen: Int, flags: Flags, timeout: Timespec) => message::sys_recvmmsg, Partial, "of control messages SCM_RIGHTS only";
     __NR_setsockopt: setsockopt(fd: Fd, level: Int, optname: Int, optval: Ptr, optlen: Size) => sockopt::sys_setsockopt, Partial, "buffer sizes are wishes; no multicast membership";
     __NR_getsockopt: getsockopt(fd: Fd, level: Int, optname: Int, optval: Ptr, optlen: Ptr) => sockopt::sys_getsockopt, Partial, "no TCP_INFO";
 

@@ -1,0 +1,242 @@
+//! What is on its way to one socket: bytes of a stream, or whole messages, with the open files that
+//! travel along.
+
+use alloc::collections::VecDeque;
+use alloc::sync::{Arc, Weak};
+use alloc::vec::Vec;
+
+use super::{Style, UnixName};
+use crate::file::OpenFile;
+use crate::mem::user::UserSlice;
+use crate::net::socket::Socket;
+use crate::syscall::Errno;
+
+/// Bytes on their way to one socket at most (Linux: `net.core.wmem_default`).
+const CAPACITY_BYTES: usize = 212_992;
+/// Pieces of a stream that are joined into one are no longer than this.
+const MAX_PIECE_BYTES: usize = 65_536;
+/// Messages on their way, for those without bytes (Linux: `net.unix.max_dgram_qlen` is 10, but bounds
+/// bursts only).
+const MAX_MESSAGES: usize = 512;
+
+/// Open files that travel with bytes (`SCM_RIGHTS`).
+pub type Rights = Vec<Arc<OpenFile>>;
+
+/// A message, or a piece of a stream.
+struct Packet {
+    bytes: Vec<u8>,
+    /// Bytes of it that were read.
+    taken: usize,
+    rights: Rights,
+    from: UnixName,
+}
+
+/// The way to one socket.
+#[derive(Default)]
+pub(super) struct Lane {
+    packets: VecDeque<Packet>,
+    queued_bytes: usize,
+    /// Nobody writes any more.
+    pub(super) is_write_shut: bool,
+    /// Nobody reads any more.
+    pub(super) is_read_shut: bool,
+    /// The peer went without having read everything; told once.
+    pub(super) is_reset: bool,
+    /// Sockets that found no room.
+    waiting: Vec<Weak<Socket>>,
+}
+
+/// What was taken.
+pub(super) struct Taken {
+    pub(super) len: usize,
+    pub(super) full_len: usize,
+    pub(super) rights: Rights,
+    pub(super) from: Option<UnixName>,
+}
+
+impl Taken {
+    fn nothing() -> Self {
+        Self { len: 0, full_len: 0, rights: Vec::new(), from: None }
+    }
+}
+
+impl Lane {
+    pub(super) fn has_data(&self) -> bool {
+        !self.packets.is_empty()
+    }
+
+    /// True if a write would not block; for messages, of whose length nothing is known, with plenty of
+    /// room to spare.
+    pub(super) fn has_room(&self, style: Style) -> bool {
+        match style {
+            Style::Stream => self.queued_bytes < CAPACITY_BYTES,
+            _ => self.queued_bytes < CAPACITY_BYTES / 2 && self.packets.len() < MAX_MESSAGES,
+        }
+    }
+
+    pub(super) fn queued_bytes(&self) -> usize {
+        self.queued_bytes
+    }
+
+    /// The bytes of the first message, or all of a stream (`FIONREAD`).
+    pub(super) fn next_bytes(&self, style: Style) -> usize {
+        match style {
+            Style::Stream => self.queued_bytes,
+            _ => self.packets.front().map_or(0, |packet| packet.bytes.len()),
+        }
+    }
+
+    /// Notes who wants to hear of room.
+    pub(super) fn wait_for_room(&mut self, socket: &Weak<Socket>) {
+        if !self.waiting.iter().any(|waiting| waiting.ptr_eq(socket)) {
+            self.waiting.push(Weak::clone(socket));
+        }
+    }
+
+    /// Who wanted to hear of room; to be told without this lane's lock.
+    pub(super) fn take_waiting(&mut self) -> Vec<Weak<Socket>> {
+        core::mem::take(&mut self.waiting)
+    }
+
+    /// Empties the lane: who reads it is gone. What travelled is dropped without the lane's lock.
+    pub(super) fn drain(&mut self) -> impl Sized + use<> {
+        self.queued_bytes = 0;
+        core::mem::take(&mut self.packets)
+    }
+
+    /// Takes what is there, as the style has it.
+    pub(super) fn take(&mut self, style: Style, into: &[UserSlice], is_peek: bool) -> Result<Taken, Errno> {
+        if self.packets.is_empty() {
+            if core::mem::take(&mut self.is_reset) {
+                return Err(Errno::ECONNRESET);
+            }
+            let is_over = self.is_write_shut || self.is_read_shut;
+            return if is_over { Ok(Taken::nothing()) } else { Err(Errno::EAGAIN) };
+        }
+        match style {
+            Style::Stream => self.take_stream(into, is_peek),
+            Style::Datagram | Style::SeqPacket => self.take_message(into, is_peek),
+        }
+    }
+
+    fn take_message(&mut self, into: &[UserSlice], is_peek: bool) -> Result<Taken, Errno> {
+        let Some(packet) = self.packets.front() else { return Err(Errno::EAGAIN) };
+        let len = scatter(&packet.bytes, into, 0)?;
+        let (full_len, from) = (packet.bytes.len(), Some(packet.from.clone()));
+        if is_peek {
+            return Ok(Taken { len, full_len, rights: packet.rights.clone(), from });
+        }
+        let rights = self.packets.pop_front().map(|packet| packet.rights).unwrap_or_default();
+        self.queued_bytes -= full_len;
+        Ok(Taken { len, full_len, rights, from })
+    }
+
+    /// Bytes that come after those with files are not read in one go with them (unix(7)).
+    fn take_stream(&mut self, into: &[UserSlice], is_peek: bool) -> Result<Taken, Errno> {
+        let mut taken = Taken::nothing();
+        let room: usize = into.iter().map(UserSlice::len).sum();
+        let mut index = 0;
+        while taken.len < room {
+            let Some(packet) = self.packets.get_mut(index) else { break };
+            let count = scatter(&packet.bytes[packet.taken..], into, taken.len)?;
+            taken.len += count;
+            let has_rights = !packet.rights.is_empty();
+            if is_peek {
+                taken.rights.extend(packet.rights.iter().cloned());
+                index += 1;
+            } else {
+                taken.rights.append(&mut packet.rights);
+                packet.taken += count;
+                self.queued_bytes -= count;
+                if packet.taken == packet.bytes.len() {
+                    self.packets.pop_front();
+                }
+            }
+            if has_rights {
+                break;
+            }
+        }
+        taken.full_len = taken.len;
+        Ok(taken)
+    }
+
+    /// Puts in what the style lets in: a whole message or nothing, or as much of a stream as there is
+    /// room for. `rights` are taken if anything was put in.
+    pub(super) fn put(
+        &mut self,
+        style: Style,
+        from: &[UserSlice],
+        rights: &mut Rights,
+        sender: &UnixName,
+    ) -> Result<usize, Errno> {
+        if self.is_write_shut || self.is_read_shut {
+            return Err(Errno::EPIPE);
+        }
+        let len: usize = from.iter().map(UserSlice::len).sum();
+        if style != Style::Stream {
+            if len > CAPACITY_BYTES {
+                return Err(Errno::EMSGSIZE);
+            }
+            let has_room = self.packets.len() < MAX_MESSAGES
+                && (self.queued_bytes + len <= CAPACITY_BYTES || self.packets.is_empty());
+            if !has_room {
+                return Err(Errno::EAGAIN);
+            }
+            return self.push(gather(from, len)?, rights, sender);
+        }
+        if len == 0 {
+            return Ok(0);
+        }
+        let room = CAPACITY_BYTES - self.queued_bytes.min(CAPACITY_BYTES);
+        if room == 0 {
+            return Err(Errno::EAGAIN);
+        }
+        let bytes = gather(from, len.min(room))?;
+        if let Some(last) = self.packets.back_mut()
+            && rights.is_empty()
+            && last.rights.is_empty()
+            && last.bytes.len() + bytes.len() <= MAX_PIECE_BYTES
+        {
+            last.bytes.extend_from_slice(&bytes);
+            self.queued_bytes += bytes.len();
+            return Ok(bytes.len());
+        }
+        self.push(bytes, rights, sender)
+    }
+
+    fn push(&mut self, bytes: Vec<u8>, rights: &mut Rights, sender: &UnixName) -> Result<usize, Errno> {
+        let len = bytes.len();
+        self.queued_bytes += len;
+        let rights = core::mem::take(rights);
+        self.packets.push_back(Packet { bytes, taken: 0, rights, from: sender.clone() });
+        Ok(len)
+    }
+}
+
+/// Copies bytes to the app's buffers, past the first `done` bytes of those.
+fn scatter(bytes: &[u8], into: &[UserSlice], done: usize) -> Result<usize, Errno> {
+    let (mut skip, mut copied) = (done, 0);
+    for buffer in into {
+        let here = skip.min(buffer.len());
+        skip -= here;
+        let buffer = buffer.skip(here);
+        let count = buffer.len().min(bytes.len() - copied);
+        buffer.write(&bytes[copied..copied + count])?;
+        copied += count;
+    }
+    Ok(copied)
+}
+
+/// Copies the first `len` bytes of the app's buffers.
+fn gather(from: &[UserSlice], len: usize) -> Result<Vec<u8>, Errno> {
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(len).map_err(|_| Errno::ENOBUFS)?;
+    bytes.resize(len, 0);
+    let mut done = 0;
+    for buffer in from {
+        let count = buffer.len().min(len - done);
+        buffer.read(&mut bytes[done..done + count])?;
+        done += count;
+    }
+    Ok(bytes)
+}

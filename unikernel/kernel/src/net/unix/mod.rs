@@ -1,0 +1,409 @@
+//! `AF_UNIX` sockets (unix(7)): streams, datagrams and sequenced packets within the machine. `tokio`
+//! wakes its signal handling with a pair of them.
+//!
+//! - here: connecting, accepting, sending, receiving; [`lane`]: what is on its way to a socket;
+//!   [`names`]: paths and abstract names.
+//!
+//! No two sockets' states are locked at a time, and none together with a lane.
+
+mod lane;
+mod names;
+
+use alloc::collections::VecDeque;
+use alloc::sync::{Arc, Weak};
+
+use lane::Lane;
+pub use lane::Rights;
+pub use names::UnixName;
+
+use super::socket::{Direction, Kind, MessageFlags, Received, Shutdown, Socket};
+use crate::file::{File, Readiness, WaitMode};
+use crate::mem::user::UserSlice;
+use crate::net::address::{Address, Family};
+use crate::net::options::SocketOptions;
+use crate::sync::SpinLock;
+use crate::syscall::{Errno, SysResult};
+
+/// Whether messages have edges, and whether there are connections.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Style {
+    /// Bytes (`SOCK_STREAM`).
+    Stream,
+    /// Messages, each to whom it may concern (`SOCK_DGRAM`).
+    Datagram,
+    /// Messages over a connection (`SOCK_SEQPACKET`).
+    SeqPacket,
+}
+
+/// What a socket is just now.
+#[derive(Default)]
+enum Role {
+    #[default]
+    Fresh,
+    Listener {
+        queue: VecDeque<Arc<Socket>>,
+        backlog: usize,
+    },
+    Connected(Connection),
+    Closed,
+}
+
+/// The other side of a connection, or a datagram socket's usual addressee.
+#[derive(Clone)]
+struct Connection {
+    peer: Weak<Socket>,
+    peer_name: UnixName,
+    outgoing: Arc<SpinLock<Lane>>,
+}
+
+#[derive(Default)]
+struct State {
+    name: UnixName,
+    role: Role,
+}
+
+/// A socket of this family.
+pub struct Unix {
+    style: Style,
+    state: SpinLock<State>,
+    incoming: Arc<SpinLock<Lane>>,
+}
+
+/// Makes a socket.
+pub fn socket(style: Style) -> Arc<Socket> {
+    let unix = Unix { style, state: SpinLock::new(State::default()), incoming: Arc::default() };
+    Socket::new(Family::Unix, Kind::Unix(unix), SocketOptions::default())
+}
+
+/// Makes two sockets that are each other's peer (socketpair(2)).
+pub fn pair(style: Style) -> [Arc<Socket>; 2] {
+    let sockets = [socket(style), socket(style)];
+    let [first, second] = &sockets;
+    for (one, other) in [(first, second), (second, first)] {
+        if let (Some(unix), Some(peer)) = (one.unix(), other.unix()) {
+            unix.state.lock().role = Role::Connected(peer.connection_to(other, UnixName::Unnamed));
+        }
+    }
+    sockets
+}
+
+fn tell(socket: &Weak<Socket>) {
+    if let Some(socket) = socket.upgrade() {
+        socket.source.notify(socket.readiness());
+    }
+}
+
+impl Unix {
+    /// What others hold to talk to this socket.
+    fn connection_to(&self, socket: &Arc<Socket>, name: UnixName) -> Connection {
+        Connection { peer: Arc::downgrade(socket), peer_name: name, outgoing: Arc::clone(&self.incoming) }
+    }
+
+    /// The style of messages.
+    pub fn style(&self) -> Style {
+        self.style
+    }
+
+    fn connection(&self) -> Option<Connection> {
+        match &self.state.lock().role {
+            Role::Connected(connection) => Some(connection.clone()),
+            _ => None,
+        }
+    }
+
+    pub(super) fn bind(&self, socket: &Socket, name: UnixName) -> Result<(), Errno> {
+        if self.state.lock().name != UnixName::Unnamed {
+            return Err(Errno::EINVAL);
+        }
+        let name = names::bind(&socket.weak(), self.style, name)?;
+        self.state.lock().name = name;
+        Ok(())
+    }
+
+    pub(super) fn listen(&self, backlog: usize) -> Result<(), Errno> {
+        if self.style == Style::Datagram {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        let mut state = self.state.lock();
+        if state.name == UnixName::Unnamed {
+            return Err(Errno::EINVAL);
+        }
+        match &mut state.role {
+            Role::Listener { backlog: old, .. } => *old = backlog,
+            role @ Role::Fresh => *role = Role::Listener { queue: VecDeque::new(), backlog },
+            _ => return Err(Errno::EINVAL),
+        }
+        Ok(())
+    }
+
+    /// True if it accepts connections.
+    pub fn is_listening(&self) -> bool {
+        matches!(self.state.lock().role, Role::Listener { .. })
+    }
+
+    pub(super) fn accept(&self, socket: &Socket, mode: WaitMode) -> Result<(Arc<Socket>, Address), Errno> {
+        if self.style == Style::Datagram {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        let accepted = socket.block_on(mode, Direction::Receive, || match &mut self.state.lock().role {
+            Role::Listener { queue, .. } => queue.pop_front().ok_or(Errno::EAGAIN),
+            _ => Err(Errno::EINVAL),
+        })?;
+        // Somebody may wait for room in the queue.
+        socket.source.notify(Readiness::WRITABLE);
+        let peer = accepted.unix().and_then(Self::connection).map(|connection| connection.peer_name);
+        Ok((accepted, Address::Unix(peer.unwrap_or_default())))
+    }
+
+    pub(super) fn connect(
+        &self,
+        socket: &Arc<Socket>,
+        name: Option<UnixName>,
+        mode: WaitMode,
+    ) -> Result<(), Errno> {
+        let Some(name) = name else { return self.disconnect() };
+        match &self.state.lock().role {
+            Role::Connected(_) if self.style != Style::Datagram => return Err(Errno::EISCONN),
+            Role::Listener { .. } => return Err(Errno::EINVAL),
+            _ => {}
+        }
+        let target = names::find(&name, self.style)?;
+        let unix = target.unix().ok_or(Errno::ECONNREFUSED)?;
+        if unix.style != self.style {
+            return Err(Errno::EPROTOTYPE);
+        }
+        if self.style == Style::Datagram {
+            self.state.lock().role = Role::Connected(unix.connection_to(&target, name));
+            return Ok(());
+        }
+        let own_name = self.state.lock().name.clone();
+        let server = self::socket(self.style);
+        let served = server.unix().ok_or(Errno::EINVAL)?;
+        {
+            let mut state = served.state.lock();
+            state.role = Role::Connected(self.connection_to(socket, own_name));
+        }
+        let (served_name, connection) = (name.clone(), served.connection_to(&server, name));
+        served.state.lock().name = served_name;
+        // Connected before it is queued: the other side may answer at once.
+        self.state.lock().role = Role::Connected(connection);
+        let queued = target.source.block_on(mode, None, || match &mut unix.state.lock().role {
+            Role::Listener { queue, backlog } if queue.len() <= *backlog => {
+                queue.push_back(Arc::clone(&server));
+                Ok(())
+            }
+            Role::Listener { .. } => Err(Errno::EAGAIN),
+            _ => Err(Errno::ECONNREFUSED),
+        });
+        if queued.is_err() {
+            self.state.lock().role = Role::Fresh;
+        }
+        queued?;
+        target.source.notify(Readiness::READABLE);
+        Ok(())
+    }
+
+    /// A datagram socket forgets its addressee (`AF_UNSPEC`).
+    fn disconnect(&self) -> Result<(), Errno> {
+        if self.style != Style::Datagram {
+            return Err(Errno::EINVAL);
+        }
+        self.state.lock().role = Role::Fresh;
+        Ok(())
+    }
+
+    pub(super) fn receive(
+        &self,
+        socket: &Socket,
+        into: &[UserSlice],
+        flags: MessageFlags,
+        mode: WaitMode,
+    ) -> Result<Received, Errno> {
+        if self.style != Style::Datagram && self.connection().is_none() {
+            return Err(if self.style == Style::Stream { Errno::EINVAL } else { Errno::ENOTCONN });
+        }
+        let is_peek = flags.contains(MessageFlags::PEEK);
+        let mut taken = socket
+            .block_on(mode, Direction::Receive, || self.incoming.lock().take(self.style, into, is_peek))?;
+        self.tell_of_room();
+        let wanted: usize = into.iter().map(UserSlice::len).sum();
+        let fills = flags.contains(MessageFlags::WAIT_ALL) && self.style == Style::Stream && !is_peek;
+        while fills && taken.len > 0 && taken.len < wanted && taken.rights.is_empty() {
+            let rest: alloc::vec::Vec<UserSlice> = skip(into, taken.len);
+            let more = socket
+                .block_on(mode, Direction::Receive, || self.incoming.lock().take(self.style, &rest, false));
+            let Ok(more) = more else { break };
+            self.tell_of_room();
+            if more.len == 0 {
+                break;
+            }
+            taken.len += more.len;
+            taken.full_len = taken.len;
+            taken.rights = more.rights;
+        }
+        let from = taken.from.filter(|_| self.style == Style::Datagram).map(Address::Unix);
+        Ok(Received { len: taken.len, full_len: taken.full_len, from, rights: taken.rights })
+    }
+
+    fn tell_of_room(&self) {
+        let waiting = self.incoming.lock().take_waiting();
+        waiting.iter().for_each(tell);
+        if self.style != Style::Datagram
+            && let Some(connection) = self.connection()
+        {
+            tell(&connection.peer);
+        }
+    }
+
+    pub(super) fn send(
+        &self,
+        socket: &Socket,
+        from: &[UserSlice],
+        to: Option<UnixName>,
+        mut rights: Rights,
+        mode: WaitMode,
+    ) -> SysResult {
+        let connection = match to {
+            Some(_) if self.style != Style::Datagram => {
+                let is_connected = self.connection().is_some();
+                return Err(if is_connected { Errno::EISCONN } else { Errno::EOPNOTSUPP });
+            }
+            Some(name) => {
+                let target = names::find(&name, self.style)?;
+                let unix = target.unix().ok_or(Errno::ECONNREFUSED)?;
+                if unix.style != self.style {
+                    return Err(Errno::EPROTOTYPE);
+                }
+                unix.connection_to(&target, name)
+            }
+            None => self.connection().ok_or(Errno::ENOTCONN)?,
+        };
+        let own_name = self.state.lock().name.clone();
+        let me = socket.weak();
+        let (total, mut sent) = (from.iter().map(UserSlice::len).sum::<usize>(), 0);
+        loop {
+            let rest = skip(from, sent);
+            let outcome = socket.block_on(mode, Direction::Send, || {
+                let mut lane = connection.outgoing.lock();
+                let outcome = lane.put(self.style, &rest, &mut rights, &own_name);
+                if matches!(outcome, Err(Errno::EAGAIN)) {
+                    lane.wait_for_room(&me);
+                }
+                outcome
+            });
+            match outcome {
+                Ok(count) => sent += count,
+                Err(Errno::EPIPE) if self.style == Style::Datagram => return Err(Errno::ECONNREFUSED),
+                Err(error) if sent == 0 => return Err(error),
+                Err(_) => return Ok(sent),
+            }
+            tell(&connection.peer);
+            // A blocking write to a stream ends when all is written.
+            if sent >= total || self.style != Style::Stream || mode == WaitMode::NonBlocking {
+                return Ok(sent);
+            }
+        }
+    }
+
+    pub(super) fn shutdown(&self, how: Shutdown) -> Result<(), Errno> {
+        let connection = self.connection().ok_or(Errno::ENOTCONN)?;
+        if how.ends_receiving() {
+            self.incoming.lock().is_read_shut = true;
+        }
+        if how.ends_sending() && self.style != Style::Datagram {
+            connection.outgoing.lock().is_write_shut = true;
+        }
+        tell(&connection.peer);
+        Ok(())
+    }
+
+    pub(super) fn name(&self) -> UnixName {
+        self.state.lock().name.clone()
+    }
+
+    pub(super) fn peer_name(&self) -> Result<UnixName, Errno> {
+        self.connection().map(|connection| connection.peer_name).ok_or(Errno::ENOTCONN)
+    }
+
+    pub(super) fn readiness(&self) -> Readiness {
+        let mut ready = Readiness::empty();
+        let (is_listener, has_queue) = match &self.state.lock().role {
+            Role::Listener { queue, .. } => (true, !queue.is_empty()),
+            _ => (false, false),
+        };
+        if is_listener {
+            ready.set(Readiness::READABLE, has_queue);
+            return ready;
+        }
+        let is_in_over = {
+            let incoming = self.incoming.lock();
+            let is_over = incoming.is_write_shut || incoming.is_read_shut;
+            ready.set(Readiness::READABLE, incoming.has_data() || is_over || incoming.is_reset);
+            ready.set(Readiness::RDHUP, is_over);
+            ready.set(Readiness::ERR, incoming.is_reset);
+            is_over
+        };
+        let Some(connection) = self.connection() else {
+            // A stream that is not connected has hung up, as Linux sees it.
+            ready.set(Readiness::HUP, self.style != Style::Datagram);
+            return ready | Readiness::WRITABLE;
+        };
+        let outgoing = connection.outgoing.lock();
+        let is_out_over = outgoing.is_write_shut || outgoing.is_read_shut;
+        ready.set(Readiness::WRITABLE, outgoing.has_room(self.style) || is_out_over);
+        ready.set(Readiness::HUP, is_in_over && is_out_over && self.style != Style::Datagram);
+        ready
+    }
+
+    pub(super) fn queues(&self) -> (usize, usize) {
+        let incoming = self.incoming.lock().next_bytes(self.style);
+        let outgoing = self.connection().map_or(0, |connection| connection.outgoing.lock().queued_bytes());
+        (incoming, outgoing)
+    }
+
+    pub(super) fn close(&self) {
+        self.end(false);
+    }
+
+    /// Ends the socket. The peer of one that nobody accepted is told of a reset.
+    fn end(&self, is_unaccepted: bool) {
+        let state = {
+            let mut state = self.state.lock();
+            core::mem::replace(&mut *state, State { name: UnixName::Unnamed, role: Role::Closed })
+        };
+        names::release(&state.name, self.style);
+        let (had_data, dropped) = {
+            let mut incoming = self.incoming.lock();
+            incoming.is_read_shut = true;
+            (incoming.has_data(), incoming.drain())
+        };
+        drop(dropped);
+        let waiting = self.incoming.lock().take_waiting();
+        waiting.iter().for_each(tell);
+        match state.role {
+            Role::Connected(connection) if self.style != Style::Datagram => {
+                {
+                    let mut outgoing = connection.outgoing.lock();
+                    outgoing.is_write_shut = true;
+                    outgoing.is_reset = had_data || is_unaccepted;
+                }
+                tell(&connection.peer);
+            }
+            Role::Listener { queue, .. } => {
+                queue.iter().filter_map(|waiting| waiting.unix()).for_each(|waiting| waiting.end(true));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The buffers after the first `done` bytes of them.
+fn skip(buffers: &[UserSlice], done: usize) -> alloc::vec::Vec<UserSlice> {
+    let mut skip = done;
+    let rest = buffers.iter().map(|buffer| {
+        let here = skip.min(buffer.len());
+        skip -= here;
+        buffer.skip(here)
+    });
+    rest.collect()
+}

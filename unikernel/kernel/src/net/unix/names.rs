@@ -1,0 +1,129 @@
+//! Names of `AF_UNIX` sockets (unix(7)): paths are nodes of the file tree, abstract names a table.
+
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::sync::{Arc, Weak};
+use alloc::vec::Vec;
+
+use linux_raw_sys::net::AF_UNIX;
+use unikernel_fs::{Attributes, LastLink, Node};
+
+use super::Style;
+use crate::fs::{self, Special};
+use crate::net::socket::Socket;
+use crate::platform::{random, time};
+use crate::sync::SpinLock;
+use crate::syscall::Errno;
+
+/// Bytes of `sun_path`.
+const MAX_NAME_BYTES: usize = 108;
+
+/// What a socket is called.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub enum UnixName {
+    /// Nothing.
+    #[default]
+    Unnamed,
+    /// A node of the file tree.
+    Path(Vec<u8>),
+    /// A name of its own kind: any bytes.
+    Abstract(Vec<u8>),
+}
+
+impl UnixName {
+    /// Reads the part of an address behind the family.
+    pub fn parse(bytes: &[u8]) -> Result<Self, Errno> {
+        match bytes {
+            [] => Ok(Self::Unnamed),
+            _ if bytes.len() > MAX_NAME_BYTES => Err(Errno::EINVAL),
+            [0, name @ ..] => Ok(Self::Abstract(name.to_vec())),
+            path => {
+                let end = path.iter().position(|&byte| byte == 0).unwrap_or(path.len());
+                Ok(Self::Path(path[..end].to_vec()))
+            }
+        }
+    }
+
+    /// The whole address.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = (AF_UNIX as u16).to_ne_bytes().to_vec();
+        match self {
+            Self::Unnamed => {}
+            Self::Path(path) => {
+                bytes.extend_from_slice(path);
+                bytes.push(0);
+            }
+            Self::Abstract(name) => {
+                bytes.push(0);
+                bytes.extend_from_slice(name);
+            }
+        }
+        bytes
+    }
+}
+
+/// Each style has names of its own.
+static ABSTRACT: SpinLock<BTreeMap<(Style, Vec<u8>), Weak<Socket>>> = SpinLock::new(BTreeMap::new());
+
+/// Gives a socket a name; answers the name, which the kernel picks if none is given.
+pub(super) fn bind(socket: &Weak<Socket>, style: Style, name: UnixName) -> Result<UnixName, Errno> {
+    match name {
+        UnixName::Path(path) => bind_path(socket, path),
+        UnixName::Abstract(name) => bind_abstract(socket, style, name),
+        UnixName::Unnamed => loop {
+            let name = format!("{:05x}", random::next_u64() & 0xf_ffff).into_bytes();
+            match bind_abstract(socket, style, name) {
+                Err(Errno::EADDRINUSE) => {}
+                outcome => return outcome,
+            }
+        },
+    }
+}
+
+fn bind_abstract(socket: &Weak<Socket>, style: Style, name: Vec<u8>) -> Result<UnixName, Errno> {
+    let mut names = ABSTRACT.lock();
+    let key = (style, name.clone());
+    if names.get(&key).is_some_and(|holder| holder.strong_count() > 0) {
+        return Err(Errno::EADDRINUSE);
+    }
+    names.insert(key, Weak::clone(socket));
+    Ok(UnixName::Abstract(name))
+}
+
+fn bind_path(socket: &Weak<Socket>, path: Vec<u8>) -> Result<UnixName, Errno> {
+    let base = fs::current_directory();
+    let mut tree = fs::tree();
+    let place = tree.walk(base.id, &path, LastLink::Keep)?;
+    if place.found.is_some() || place.wants_directory {
+        return Err(Errno::EADDRINUSE);
+    }
+    let attributes = Attributes::new(fs::masked(0o777), time::wall_ns());
+    let node = Node::Special(Special::Socket(Weak::clone(socket)));
+    tree.create(place.parent, &place.name, node, attributes)?;
+    Ok(UnixName::Path(path))
+}
+
+/// The socket with a name.
+pub(super) fn find(name: &UnixName, style: Style) -> Result<Arc<Socket>, Errno> {
+    let socket = match name {
+        UnixName::Unnamed => return Err(Errno::EINVAL),
+        UnixName::Abstract(name) => ABSTRACT.lock().get(&(style, name.clone())).and_then(Weak::upgrade),
+        UnixName::Path(path) => {
+            let base = fs::current_directory();
+            let tree = fs::tree();
+            match tree.node(tree.lookup(base.id, path, LastLink::Follow)?) {
+                Node::Special(Special::Socket(socket)) => socket.upgrade(),
+                _ => None,
+            }
+        }
+    };
+    socket.ok_or(Errno::ECONNREFUSED)
+}
+
+/// Gives an abstract name back; a path stays until it is unlinked.
+pub(super) fn release(name: &UnixName, style: Style) {
+    if let UnixName::Abstract(name) = name {
+        let removed = ABSTRACT.lock().remove(&(style, name.clone()));
+        drop(removed);
+    }
+}

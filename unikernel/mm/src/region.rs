@@ -26,6 +26,8 @@ pub enum RegionKind {
     Stack,
     /// The app's own image, present from the start.
     Image,
+    /// Pages of the kernel's that the app may look at, and never change.
+    Kernel,
     /// An object that gives pages, such as a file.
     Object(ObjectPart),
 }
@@ -33,7 +35,7 @@ pub enum RegionKind {
 impl RegionKind {
     /// True if the region's pages are its own, and count against the memory that was promised.
     pub const fn has_own_pages(self) -> bool {
-        !matches!(self, Self::Object(ObjectPart { is_shared: true, .. }))
+        !matches!(self, Self::Kernel | Self::Object(ObjectPart { is_shared: true, .. }))
     }
 }
 

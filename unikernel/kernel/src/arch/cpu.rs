@@ -12,9 +12,10 @@ use raw_cpuid::CpuId;
 use unikernel_sched::MAX_CORES;
 use x86_64::VirtAddr;
 use x86_64::registers::control::{Cr0, Cr0Flags, Cr4, Cr4Flags, Efer, EferFlags};
-use x86_64::registers::model_specific::{GsBase, KernelGsBase};
+use x86_64::registers::model_specific::{GsBase, KernelGsBase, Msr};
 
 use super::descriptor::Descriptors;
+use crate::platform::time;
 use crate::task::thread::Thread;
 
 /// Work to do before the return to ring 3 (bits of [`Cpu::exit_work`]).
@@ -167,6 +168,9 @@ impl Cpu {
     }
 }
 
+/// What `rdtscp` puts into ECX (SDM Vol. 2, RDTSCP).
+const TSC_AUX: u32 = 0xc000_0103;
+
 static HAS_SMAP: AtomicBool = AtomicBool::new(false);
 static HAS_FSGSBASE: AtomicBool = AtomicBool::new(false);
 static HAS_FAST_STRING: AtomicBool = AtomicBool::new(false);
@@ -220,6 +224,12 @@ pub fn enable_features() {
     HAS_FAST_STRING.store(has_fast_string, Ordering::Relaxed);
     super::memory::USES_STRING_INSTRUCTIONS.store(has_fast_string, Ordering::Relaxed);
     super::fpu::init(&cpuid);
+    let has_rdtscp = cpuid.get_extended_processor_and_feature_identifiers().is_some_and(|f| f.has_rdtscp());
+    if has_rdtscp {
+        // SAFETY: the register exists where the instruction does, and only `rdtscp` shows it.
+        unsafe { Msr::new(TSC_AUX).write(this_cpu().index() as u64) };
+        time::set_has_core_number();
+    }
 }
 
 /// Halts until an interrupt, with interrupts let in for exactly that time.

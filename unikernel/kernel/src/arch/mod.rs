@@ -8,7 +8,7 @@
 //! - [`exit`]: the last steps before ring 3, common to both;
 //! - [`switch`]: kernel stacks and the switch between them; [`fpu`]: the app's vector state;
 //! - [`memory`]: `memcpy` and its relatives; [`tlb`]: forgetting translations on every core;
-//! - [`user_copy`]: the copy that survives a fault.
+//! - [`user_copy`]: the copy that survives a fault; [`vdso`]: the clock for ring 3.
 //!
 //! **Interrupts.** The kernel runs with IF clear, always: `syscall` clears it (SFMASK), interrupt
 //! gates clear it, and it is set only by the return to ring 3 and by the idle loop's `sti; hlt`.
@@ -28,3 +28,4 @@ pub mod syscall;
 pub mod tlb;
 pub mod trap;
 pub mod user_copy;
+pub mod vdso;

@@ -83,6 +83,8 @@ fn maps() -> String {
             RegionKind::Stack => "[stack]",
             RegionKind::Image => "/app",
             RegionKind::Object(_) => "/dev/zero",
+            RegionKind::Kernel if region.protection.contains(Protection::EXECUTE) => "[vdso]",
+            RegionKind::Kernel => "[vvar]",
         };
         line!(
             text,

@@ -14,7 +14,7 @@ use alloc::vec::Vec;
 use core::ops::ControlFlow;
 
 use arrayvec::ArrayVec;
-pub use initial::{adopt_image, map_first_stack};
+pub use initial::{adopt_image, map_first_stack, map_vdso};
 pub use object::{PageSource, Sharing, map_object};
 pub use remap::{Move, remap};
 use unikernel_mm::{PAGE_BYTES, RangeError, RegionMap};
@@ -53,6 +53,8 @@ pub enum SpaceError {
     Taken,
     /// Some of the range is not mapped.
     NotMapped,
+    /// The pages are the kernel's, and can only be unmapped.
+    NotAllowed,
     /// There is no memory, or no room, for the promise.
     OutOfMemory,
 }
@@ -254,6 +256,9 @@ impl Space {
         if !self.regions.is_covered(start, end) {
             return Err(SpaceError::NotMapped);
         }
+        if self.regions.overlapping(start, end).any(|region| region.kind == RegionKind::Kernel) {
+            return Err(SpaceError::NotAllowed);
+        }
         self.check_charge(self.regions.charge_of_protect(start, end, protection))?;
         // First what can fail, a page table for splitting a large page; then the books.
         let flags = flags_of(protection);
@@ -371,7 +376,7 @@ pub fn discard(start: u64, len: u64) -> Result<(), SpaceError> {
     }
     // The image's pages hold more than zeros and could not be brought back.
     let pieces: Vec<Region> = space.regions.overlapping(start, end).collect();
-    for piece in pieces.iter().filter(|piece| piece.kind != RegionKind::Image) {
+    for piece in pieces.iter().filter(|piece| !matches!(piece.kind, RegionKind::Image | RegionKind::Kernel)) {
         space.free_pages(piece.start, piece.end)?;
     }
     Ok(())

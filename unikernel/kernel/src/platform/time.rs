@@ -36,21 +36,58 @@ const APIC_TOLERANCE_PER_MILLE: u64 = 20;
 
 /// Counter to nanoseconds: `base_ns` plus the scaled steps since `base_tsc`. Readers never wait
 /// for each other; the rare writer makes `version` odd meanwhile.
+///
+/// It has a page of its own, which the app may read: the vDSO does there what [`now_ns`] does here.
+#[repr(C, align(4096))]
 struct Clock {
     version: AtomicU32,
+    /// 1 if `rdtscp` tells the core's number.
+    has_core_number: AtomicU32,
     base_tsc: AtomicU64,
     base_ns: AtomicU64,
     scale: AtomicU64,
+    /// Nanoseconds between 1970 and boot.
+    boot_wall_ns: AtomicU64,
+}
+
+/// Offsets in the clock's page.
+pub mod shared {
+    use core::mem::offset_of;
+
+    use super::Clock;
+
+    /// Of the version.
+    pub const VERSION: usize = offset_of!(Clock, version);
+    /// Of the counter at the last change.
+    pub const BASE_TSC: usize = offset_of!(Clock, base_tsc);
+    /// Of the time at the last change.
+    pub const BASE_NS: usize = offset_of!(Clock, base_ns);
+    /// Of the nanoseconds a step.
+    pub const SCALE: usize = offset_of!(Clock, scale);
+    /// Of the time of boot.
+    pub const BOOT_WALL_NS: usize = offset_of!(Clock, boot_wall_ns);
+    /// Of the flag that `rdtscp` tells the core's number.
+    pub const HAS_CORE_NUMBER: usize = offset_of!(Clock, has_core_number);
 }
 
 static CLOCK: Clock = Clock {
     version: AtomicU32::new(0),
+    has_core_number: AtomicU32::new(0),
     base_tsc: AtomicU64::new(0),
     base_ns: AtomicU64::new(0),
     scale: AtomicU64::new(0),
+    boot_wall_ns: AtomicU64::new(0),
 };
-/// Nanoseconds between 1970 and boot.
-static BOOT_WALL_NS: AtomicU64 = AtomicU64::new(0);
+
+/// The address of the clock's page, in the kernel's data.
+pub fn shared_page() -> u64 {
+    (&raw const CLOCK) as u64
+}
+
+/// Says that `rdtscp` tells the core's number on every core.
+pub fn set_has_core_number() {
+    CLOCK.has_core_number.store(1, Ordering::Relaxed);
+}
 
 /// How the counter's rate is being improved.
 struct Refinement {
@@ -104,7 +141,7 @@ pub fn init() {
     if wall_ns.is_none() {
         log::warn!("no wall clock: time begins in 1970");
     }
-    BOOT_WALL_NS.store(wall_ns.unwrap_or(0).saturating_sub(now_ns()), Ordering::Relaxed);
+    CLOCK.boot_wall_ns.store(wall_ns.unwrap_or(0).saturating_sub(now_ns()), Ordering::Relaxed);
 }
 
 /// Nanoseconds since boot. Never goes back.
@@ -116,12 +153,12 @@ pub fn now_ns() -> u64 {
 /// Nanoseconds since 1970.
 #[inline]
 pub fn wall_ns() -> u64 {
-    BOOT_WALL_NS.load(Ordering::Relaxed) + now_ns()
+    CLOCK.boot_wall_ns.load(Ordering::Relaxed) + now_ns()
 }
 
 /// Sets the wall clock; the monotonic one is not touched.
 pub fn set_wall_ns(wall_ns: u64) {
-    BOOT_WALL_NS.store(wall_ns.saturating_sub(now_ns()), Ordering::Relaxed);
+    CLOCK.boot_wall_ns.store(wall_ns.saturating_sub(now_ns()), Ordering::Relaxed);
 }
 
 /// Steps of the counter in a second, as well as it is known.

@@ -25,7 +25,7 @@ fn word(bytes: &[u8], at: usize) -> u32 {
 
 /// Reads the open files that a message takes along.
 pub(super) fn read(header: &msghdr) -> Result<Rights, Errno> {
-    let len = header.msg_controllen as usize;
+    let len = header.msg_controllen;
     if len == 0 {
         return Ok(Rights::new());
     }
@@ -62,7 +62,7 @@ pub(super) fn write(header: &msghdr, rights: Rights, on_exec: OnExec) -> Result<
     if rights.is_empty() {
         return Ok((0, 0));
     }
-    let room = (header.msg_controllen as usize).saturating_sub(HEADER_BYTES) / 4;
+    let room = (header.msg_controllen).saturating_sub(HEADER_BYTES) / 4;
     let mut flags = if rights.len() > room { MSG_CTRUNC } else { 0 };
     let mut descriptors = Vec::new();
     for opened in rights.into_iter().take(room) {
@@ -86,5 +86,5 @@ pub(super) fn write(header: &msghdr, rights: Rights, on_exec: OnExec) -> Result<
         }
         return Err(fault.into());
     }
-    Ok((len.next_multiple_of(8).min(header.msg_controllen as usize), flags))
+    Ok((len.next_multiple_of(8).min(header.msg_controllen), flags))
 }

@@ -11,6 +11,7 @@ impl From<SpaceError> for Errno {
         match error {
             SpaceError::BadRange => Self::EINVAL,
             SpaceError::Taken => Self::EEXIST,
+            SpaceError::NotAllowed => Self::EACCES,
             SpaceError::NotMapped | SpaceError::OutOfMemory => Self::ENOMEM,
         }
     }

@@ -90,7 +90,8 @@ fn map_image() -> Result<(), SpaceError> {
 pub fn start(arguments: &[&[u8]], environment: &[&[u8]]) -> Result<(), ExecError> {
     map_image()?;
     let stack_top = space::map_first_stack()?;
-    let stack_pointer = StackBuilder { at: stack_top }.build(arguments, environment)?;
+    let vdso = space::map_vdso()?;
+    let stack_pointer = StackBuilder { at: stack_top, vdso }.build(arguments, environment)?;
     let frame = TrapFrame {
         rip: elf_header().e_entry,
         cs: u64::from(USER_CODE.0),
@@ -115,6 +116,7 @@ fn set_name(thread: &Arc<Thread>, path: &[u8]) {
 /// Writes the first stack from its top downwards.
 struct StackBuilder {
     at: u64,
+    vdso: u64,
 }
 
 impl StackBuilder {
@@ -151,7 +153,7 @@ impl StackBuilder {
         words.push(0);
         words.extend(&environment);
         words.push(0);
-        for (key, value) in auxiliary_vector(name, platform, random) {
+        for (key, value) in auxiliary_vector(self.vdso, name, platform, random) {
             words.extend([u64::from(key), value]);
         }
         self.at = (self.at - words.len() as u64 * 8) & !15;
@@ -161,12 +163,12 @@ impl StackBuilder {
     }
 }
 
-/// What getauxval(3) answers. There is no `AT_SYSINFO_EHDR`: this kernel has no vDSO yet, and
-/// libraries fall back to the system calls.
-fn auxiliary_vector(name: u64, platform: u64, random: u64) -> [(u32, u64); 18] {
+/// What getauxval(3) answers.
+fn auxiliary_vector(vdso: u64, name: u64, platform: u64, random: u64) -> [(u32, u64); 19] {
     let header = elf_header();
     let features = raw_cpuid::native_cpuid::cpuid_count(1, 0).edx;
     [
+        (AT_SYSINFO_EHDR, vdso),
         (AT_PHDR, layout::image_start() + header.e_phoff),
         (AT_PHENT, u64::from(header.e_phentsize)),
         (AT_PHNUM, u64::from(header.e_phnum)),

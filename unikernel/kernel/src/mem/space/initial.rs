@@ -1,9 +1,10 @@
-//! What is mapped before the app's first instruction: its half of the image, and its stack.
+//! What is mapped before the app's first instruction: its half of the image, its stack, and the clock.
 
 use unikernel_mm::PAGE_BYTES;
 use x86_64::{PhysAddr, VirtAddr};
 
-use super::{Protection, Region, RegionKind, SPACE, SpaceError, flags_of};
+use super::{Protection, Region, RegionKind, SHARED_PAGE, SPACE, SpaceError, flags_of};
+use crate::arch::vdso;
 use crate::mem::layout::{self, LARGE_PAGE_BYTES};
 use crate::mem::page_table;
 use crate::mem::user::USER_END;
@@ -48,4 +49,27 @@ pub fn map_first_stack() -> Result<u64, SpaceError> {
     })?;
     space.mappings_end = top - STACK_BYTES - STACK_GAP_BYTES - shift(PLACEMENT_BITS);
     Ok(top)
+}
+
+/// Shows the app the vDSO and the clock's page before it; answers where the vDSO is.
+pub fn map_vdso() -> Result<u64, SpaceError> {
+    let mut space = SPACE.lock();
+    let pages = [(vdso::clock(), Protection::READ), (vdso::image(), Protection::READ | Protection::EXECUTE)];
+    let len = pages.len() as u64 * PAGE_BYTES;
+    let start = space.find_free(len).ok_or(SpaceError::OutOfMemory)?;
+    for (at, (frame, protection)) in (start..).step_by(PAGE_BYTES as usize).zip(pages) {
+        let kind = RegionKind::Kernel;
+        space.regions.insert(Region {
+            start: at,
+            end: at + PAGE_BYTES,
+            protection,
+            kind,
+            is_charged: false,
+        })?;
+        let flags = flags_of(protection).ok_or(SpaceError::BadRange)?;
+        // Marked as shared, so that unmapping does not give the kernel's own frame away.
+        page_table::map(VirtAddr::new(at), frame, flags | SHARED_PAGE)?;
+        space.resident_pages += 1;
+    }
+    Ok(start + PAGE_BYTES)
 }

@@ -34,6 +34,9 @@ pub fn remap(start: u64, old_len: u64, new_len: u64, how: Move) -> Result<u64, S
     if region.end < old_end {
         return Err(SpaceError::NotMapped);
     }
+    if region.kind == RegionKind::Kernel {
+        return Err(SpaceError::NotAllowed);
+    }
     let old_len = old_end - start;
     if how == Move::No || how == Move::Anywhere {
         if new_len <= old_len {

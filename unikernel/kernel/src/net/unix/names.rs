@@ -63,7 +63,9 @@ impl UnixName {
 }
 
 /// Each style has names of its own.
-static ABSTRACT: SpinLock<BTreeMap<(Style, Vec<u8>), Weak<Socket>>> = SpinLock::new(BTreeMap::new());
+type AbstractNames = BTreeMap<(Style, Vec<u8>), Weak<Socket>>;
+
+static ABSTRACT: SpinLock<AbstractNames> = SpinLock::new(BTreeMap::new());
 
 /// Gives a socket a name; answers the name, which the kernel picks if none is given.
 pub(super) fn bind(socket: &Weak<Socket>, style: Style, name: UnixName) -> Result<UnixName, Errno> {

@@ -27,6 +27,8 @@ need() { command -v "$1" >/dev/null || missing="$missing $2"; }
 need qemu-system-x86_64 qemu-system-x86
 need wrk wrk
 need ip iproute2
+need musl-gcc musl-tools
+need curl curl
 [ -e /bin/busybox ] || [ -e /usr/bin/busybox ] || missing="$missing busybox-static"
 [ -z "$missing" ] && exit 0
 

@@ -3,6 +3,7 @@
 //! `apps/guest-tests/tests.toml` lists them. A test that fails leaves its console in
 //! `target/guest-tests/`.
 
+use std::fmt;
 use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,12 +15,28 @@ use serde::Deserialize;
 
 use crate::cli::TestOptions;
 use crate::machine::{Kind, Machine, Net};
+use crate::project::Profile;
 use crate::vm::{self, Console, Vm};
-use crate::{http_tests, project, run};
+use crate::{app_tests, http_tests, project, run};
 
 /// Guests at once: one a core of a small machine.
 const WORKERS: usize = 2;
 const DEFAULT_SECONDS: u64 = 60;
+/// What the tests boot.
+const PACKAGES: [&str; 12] = [
+    "guest-tests",
+    "hello",
+    "http",
+    "http-mio",
+    "http-axum",
+    "http-threads",
+    "axum-rest",
+    "ws",
+    "proxy",
+    "sqlite",
+    "tls",
+    "grpc",
+];
 
 /// `tests.toml`.
 #[derive(Deserialize)]
@@ -44,6 +61,9 @@ struct GuestTest {
     /// False for attacks and for what only the kernel does.
     #[serde(default = "yes")]
     linux: bool,
+    /// True to run it once more with a kernel that checks its locks.
+    #[serde(default)]
+    checked: bool,
     #[serde(default = "common_machines")]
     machines: Vec<String>,
     #[serde(default)]
@@ -77,8 +97,27 @@ fn default_seconds() -> u64 {
 /// One run of one test.
 struct Job<'a> {
     test: &'a GuestTest,
-    /// `None` for Linux.
-    machine: Option<Kind>,
+    place: Place,
+}
+
+/// Where a test runs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// As a program of this machine.
+    Linux,
+    /// Booted, with the kernel as it ships or with one that checks itself. A `q35` has two processors,
+    /// the others one.
+    Machine(Kind, Profile),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Linux => f.write_str("linux"),
+            Self::Machine(kind, Profile::Release) => write!(f, "{kind}"),
+            Self::Machine(kind, Profile::Debug) => write!(f, "{kind}, checked"),
+        }
+    }
 }
 
 /// Runs all tests whose names contain the filter; answers the process's exit code.
@@ -87,18 +126,21 @@ pub(crate) fn run(options: &TestOptions) -> Result<u8> {
     let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
     let manifest: Manifest = toml::from_str(&text).with_context(|| format!("in {}", path.display()))?;
     let is_chosen = |name: &str| options.filter.as_ref().is_none_or(|filter| name.contains(filter.as_str()));
-    for package in ["guest-tests", "hello", "http", "http-mio", "http-axum"] {
+    for package in PACKAGES {
         project::build(package)?;
     }
+    project::build_with("guest-tests", Profile::Debug)?;
     let mut jobs = Vec::new();
     for test in manifest.test.iter().filter(|test| is_chosen(&test.name)) {
-        jobs.extend(test.linux.then_some(Job { test, machine: None }));
+        jobs.extend(test.linux.then_some(Job { test, place: Place::Linux }));
         for machine in &test.machines {
-            jobs.push(Job { test, machine: Some(machine.parse()?) });
+            let place = Place::Machine(machine.parse()?, Profile::Release);
+            jobs.push(Job { test, place });
         }
+        jobs.extend(test.checked.then_some(Job { test, place: Place::Machine(Kind::Q35, Profile::Debug) }));
     }
     let (mut passed, mut failed) = run_jobs(&jobs)?;
-    for (name, check) in http_tests::all() {
+    for (name, check) in http_tests::all().into_iter().chain(app_tests::all()) {
         if is_chosen(&name) {
             let is_good = report(&name, Instant::now(), check());
             passed += usize::from(is_good);
@@ -146,14 +188,13 @@ fn report(title: &str, started: Instant, outcome: Result<()>) -> bool {
 impl Job<'_> {
     fn title(&self) -> String {
         let arguments = self.test.args.join(" ");
-        let place = self.machine.map_or("linux".to_owned(), |kind| kind.to_string());
-        format!("{} {arguments} [{place}]", self.test.name).replace("  ", " ")
+        format!("{} {arguments} [{}]", self.test.name, self.place).replace("  ", " ")
     }
 
     fn run(&self) -> Result<()> {
-        match self.machine {
-            None => self.run_on_linux(),
-            Some(kind) => self.boot(kind),
+        match self.place {
+            Place::Linux => self.run_on_linux(),
+            Place::Machine(kind, profile) => self.boot(kind, profile),
         }
     }
 
@@ -174,9 +215,10 @@ impl Job<'_> {
         Ok(())
     }
 
-    fn boot(&self, kind: Kind) -> Result<()> {
+    fn boot(&self, kind: Kind, profile: Profile) -> Result<()> {
         let test = self.test;
-        let mut machine = Machine::new(kind, &project::image(&test.name));
+        let mut machine = Machine::new(kind, &project::image_of(&test.name, profile));
+        machine.cpus = if kind == Kind::Q35 { 2 } else { 1 };
         machine.memory_mib = test.memory_mib;
         machine.append = test.append.clone();
         if !test.args.is_empty() {

@@ -17,7 +17,7 @@ use crate::vm::{Console, Vm};
 /// A name and what it does.
 type NamedTest = (String, Box<dyn Fn() -> Result<()>>);
 
-const SERVERS: [&str; 3] = ["http", "http-mio", "http-axum"];
+const SERVERS: [&str; 4] = ["http", "http-mio", "http-axum", "http-threads"];
 const BOOT_TIME_OUT: Duration = Duration::from_secs(30);
 
 /// All of them.

@@ -2,11 +2,12 @@
 //!
 //! - [`cli`]: the command line; [`project`]: where things are, and building them;
 //! - [`machine`]: QEMU's arguments; [`vm`]: one guest from start to end, cleaned up whatever happens;
-//! - [`run`]: `make run`; [`guest_tests`], [`http_tests`] and [`frame_tests`]: `make test`; [`bench`]: `make bench`;
+//! - [`run`]: `make run`; [`guest_tests`], [`http_tests`], [`app_tests`] and [`frame_tests`]: `make test`; [`bench`]: `make bench`;
 //! - [`cpio`]: folders as initrd archives.
 
 #![forbid(unsafe_code)]
 
+mod app_tests;
 mod bench;
 mod cli;
 mod cpio;

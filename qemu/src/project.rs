@@ -37,23 +37,44 @@ pub(crate) fn apps() -> Vec<String> {
     names
 }
 
-/// The one ELF of an app or guest test.
-pub(crate) fn image(name: &str) -> PathBuf {
-    target_dir().join(TARGET).join("release").join(name)
+/// How an app is built.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Profile {
+    /// As it ships.
+    Release,
+    /// With a kernel that checks itself.
+    Debug,
 }
 
-/// Builds the package in `apps/`; answers nothing, the images lie where [`image`] says.
+/// The one ELF of an app or guest test.
+pub(crate) fn image(name: &str) -> PathBuf {
+    image_of(name, Profile::Release)
+}
+
+/// The same, of either profile.
+pub(crate) fn image_of(name: &str, profile: Profile) -> PathBuf {
+    let folder = if profile == Profile::Release { "release" } else { "debug" };
+    target_dir().join(TARGET).join(folder).join(name)
+}
+
+/// Builds the package in `apps/` for release; the images lie where [`image`] says.
 pub(crate) fn build(package: &str) -> Result<()> {
+    build_with(package, Profile::Release)
+}
+
+/// Builds the package in `apps/`; the images lie where [`image_of`] says.
+pub(crate) fn build_with(package: &str, profile: Profile) -> Result<()> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     // By its folder: `-p http` could also mean the crate of that name, on which axum stands.
     let manifest = format!("apps/{package}/Cargo.toml");
     let status = Command::new(cargo)
         .current_dir(root())
-        .args(["build", "--release", "--quiet", "--manifest-path", &manifest])
+        .args(["build", "--quiet", "--manifest-path", &manifest])
+        .args((profile == Profile::Release).then_some("--release"))
         .status()
         .context("cannot run cargo")?;
     if !status.success() {
-        bail!("`cargo build --release --manifest-path {manifest}` failed; its messages are above");
+        bail!("`cargo build --manifest-path {manifest}` ({profile:?}) failed; its messages are above");
     }
     Ok(())
 }

@@ -38,6 +38,9 @@ struct Request {
     keeps_alive: bool,
 }
 
+/// Status, type and body.
+type Answer = (&'static str, &'static str, &'static str);
+
 /// Answers requests until the client closes, is silent for too long, or talks nonsense.
 fn serve(connection: &TcpStream) -> io::Result<()> {
     connection.set_nodelay(true)?;
@@ -46,15 +49,14 @@ fn serve(connection: &TcpStream) -> io::Result<()> {
     loop {
         match read_request(&mut reader)? {
             Some(Ok(request)) => {
-                let (status, body) = answer(&request.path);
-                respond(connection, status, body, &request)?;
+                respond(connection, answer(&request.path), &request)?;
                 if !request.keeps_alive {
                     return Ok(());
                 }
             }
             Some(Err(status)) => {
                 let request = Request { path: String::new(), is_head: false, keeps_alive: false };
-                return respond(connection, status, status, &request);
+                return respond(connection, (status, "text/plain", status), &request);
             }
             None => return Ok(()),
         }
@@ -99,18 +101,21 @@ fn read_request(reader: &mut impl BufRead) -> io::Result<Option<Result<Request, 
     Ok(Some(Ok(request)))
 }
 
-fn answer(path: &str) -> (&'static str, &'static str) {
+/// Status, type and body for a path.
+fn answer(path: &str) -> Answer {
     match path {
-        "/" => ("200 OK", "Hello, World!"),
-        _ => ("404 Not Found", "not found"),
+        "/" => ("200 OK", "text/plain", "Hello, World!"),
+        "/json" => ("200 OK", "application/json", r#"{"message":"Hello, World!"}"#),
+        _ => ("404 Not Found", "text/plain", "not found"),
     }
 }
 
-fn respond(mut connection: &TcpStream, status: &str, body: &str, request: &Request) -> io::Result<()> {
+fn respond(mut connection: &TcpStream, answer: Answer, request: &Request) -> io::Result<()> {
+    let (status, kind, body) = answer;
     let rest = if request.keeps_alive { "" } else { "Connection: close\r\n" };
     let len = body.len();
     let body = if request.is_head { "" } else { body };
     let text =
-        format!("HTTP/1.1 {status}\r\nContent-Type: text/plain\r\nContent-Length: {len}\r\n{rest}\r\n{body}");
+        format!("HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {len}\r\n{rest}\r\n{body}");
     connection.write_all(text.as_bytes())
 }

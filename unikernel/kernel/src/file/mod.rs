@@ -4,7 +4,7 @@
 //! - [`OpenFile`]: a file as opened, with status flags and an offset; [`table`]: descriptors;
 //! - [`PollSource`]: how a file tells sleeping threads and epoll that something changed;
 //! - [`lock`]: `flock` and byte-range locks;
-//! - [`epoll`], [`poll_set`]: waiting for many files; [`pipe`], [`eventfd`], [`timerfd`],
+//! - [`epoll`], [`poll_set`]: waiting for many files; [`pipe`], [`eventfd`], [`timerfd`], [`signalfd`],
 //!   [`console`]: files that live in memory alone.
 //!
 //! Sockets are in `net`, files with a name in `fs`. The room stands directly behind the system
@@ -18,6 +18,7 @@ mod open_file;
 pub mod pipe;
 pub mod poll_set;
 mod poll_source;
+pub mod signalfd;
 pub mod table;
 pub mod timerfd;
 

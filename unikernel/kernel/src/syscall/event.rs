@@ -6,9 +6,11 @@ use super::descriptor::on_exec_of;
 use super::time::{ClockBase, timespec_ns, to_timespec};
 use super::{Errno, SysResult};
 use crate::file::eventfd::{EventFd, Take};
+use crate::file::signalfd::SignalFd;
 use crate::file::timerfd::{Setting, TimerFd};
 use crate::file::{self, FileFlags, pipe, table};
 use crate::mem::user::UserPtr;
+use crate::task::signal::SignalSet;
 use crate::user_abi;
 
 user_abi!(__kernel_itimerspec);
@@ -110,4 +112,24 @@ fn to_itimerspec(setting: Setting) -> __kernel_itimerspec {
         it_interval: to_timespec(setting.interval_ns),
         it_value: to_timespec(setting.first_ns),
     }
+}
+
+/// signalfd(2).
+pub fn sys_signalfd(fd: i32, set: UserPtr<SignalSet>, size: usize) -> SysResult {
+    sys_signalfd4(fd, set, size, 0)
+}
+
+/// signalfd4(2): a new descriptor, or another set for one that is there.
+pub fn sys_signalfd4(fd: i32, set: UserPtr<SignalSet>, size: usize, flags: u32) -> SysResult {
+    if size != size_of::<SignalSet>() || flags & !(O_CLOEXEC | O_NONBLOCK) != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let set = set.read()?;
+    if fd == -1 {
+        let opened = file::open(SignalFd::new(set), status_of(flags) | FileFlags::READ_WRITE);
+        return file::install(opened, on_exec_of(flags));
+    }
+    let opened = file::get(fd)?;
+    opened.downcast::<SignalFd>().ok_or(Errno::EINVAL)?.set(set);
+    Ok(fd as usize)
 }

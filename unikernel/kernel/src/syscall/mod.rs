@@ -31,6 +31,7 @@ pub mod stat;
 mod table;
 pub mod thread;
 pub mod time;
+pub mod timer;
 
 pub use errno::{Errno, SysResult};
 pub use table::{ArgKind, Entry, Support, TABLE, dispatch};

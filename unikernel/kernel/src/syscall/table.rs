@@ -9,7 +9,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use super::{Errno, FromRegister, SysResult};
 use super::{
     attributes, copy, descriptor, epoll, event, futex, identity, io, lock, memory, message, names, path,
-    polling, signal, socket, sockopt, stat, thread, time,
+    polling, signal, socket, sockopt, stat, thread, time, timer,
 };
 
 /// How the tracer prints an argument.
@@ -145,6 +145,14 @@ syscalls! {
     __NR_clock_nanosleep: clock_nanosleep(clockid: Clock, flags: Flags, request: Timespec, remain: Ptr) => time::sys_clock_nanosleep, Full, "";
     __NR_nanosleep: nanosleep(request: Timespec, remain: Ptr) => time::sys_nanosleep, Full, "";
     __NR_gettimeofday: gettimeofday(tv: Ptr, tz: Ptr) => time::sys_gettimeofday, Full, "";
+    __NR_timer_create: timer_create(clockid: Clock, sevp: Ptr, timerid: Ptr) => timer::sys_timer_create, Partial, "no clocks of processor time";
+    __NR_timer_settime: timer_settime(timerid: Int, flags: Flags, new_value: Ptr, old_value: Ptr) => timer::sys_timer_settime, Full, "";
+    __NR_timer_gettime: timer_gettime(timerid: Int, curr_value: Ptr) => timer::sys_timer_gettime, Full, "";
+    __NR_timer_getoverrun: timer_getoverrun(timerid: Int) => timer::sys_timer_getoverrun, Full, "";
+    __NR_timer_delete: timer_delete(timerid: Int) => timer::sys_timer_delete, Full, "";
+    __NR_setitimer: setitimer(which: Int, new_value: Ptr, old_value: Ptr) => timer::sys_setitimer, Partial, "ITIMER_REAL only";
+    __NR_getitimer: getitimer(which: Int, curr_value: Ptr) => timer::sys_getitimer, Partial, "ITIMER_REAL only";
+    __NR_alarm: alarm(seconds: Int) => timer::sys_alarm, Full, "";
     __NR_time: time(tloc: Ptr) => time::sys_time, Full, "";
 
     // Sockets
@@ -209,6 +217,8 @@ syscalls! {
     __NR_pipe2: pipe2(pipefd: Ptr, flags: Flags) => event::sys_pipe2, Partial, "no O_DIRECT";
     __NR_eventfd: eventfd(initval: Int) => event::sys_eventfd, Full, "";
     __NR_eventfd2: eventfd2(initval: Int, flags: Flags) => event::sys_eventfd2, Full, "";
+    __NR_signalfd: signalfd(fd: Fd, mask: Ptr, size: Size) => event::sys_signalfd, Full, "";
+    __NR_signalfd4: signalfd4(fd: Fd, mask: Ptr, size: Size, flags: Flags) => event::sys_signalfd4, Full, "";
     __NR_timerfd_create: timerfd_create(clockid: Clock, flags: Flags) => event::sys_timerfd_create, Full, "";
     __NR_timerfd_settime: timerfd_settime(fd: Fd, flags: Flags, new_value: Ptr, old_value: Ptr) => event::sys_timerfd_settime, Partial, "TFD_TIMER_CANCEL_ON_SET has no effect";
     __NR_timerfd_gettime: timerfd_gettime(fd: Fd, curr_value: Ptr) => event::sys_timerfd_gettime, Full, "";

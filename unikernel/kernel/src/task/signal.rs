@@ -11,6 +11,7 @@ use super::thread::Thread;
 use super::{current, scheduler, signal_frame};
 use crate::arch::cpu::{exit_work, this_cpu};
 use crate::arch::trap::TrapFrame;
+use crate::file::signalfd;
 use crate::mem::fault::Failure;
 use crate::user_abi;
 
@@ -191,7 +192,28 @@ pub fn send(thread: &Arc<Thread>, info: SignalInfo) {
     };
     if wants_in {
         scheduler::interrupt(thread);
+    } else {
+        signalfd::notify(info.signal);
     }
+}
+
+/// Takes a pending signal of `wanted` that its thread blocks: the caller's own first. A signal to the
+/// app waits with one thread, but any may fetch it.
+pub fn take_blocked(wanted: SignalSet) -> Option<SignalInfo> {
+    let take = |thread: &Thread| {
+        let mut signals = thread.signals.lock();
+        let blocked = signals.mask;
+        signals.take(wanted & blocked)
+    };
+    take(&current()).or_else(|| process().threads().iter().find_map(|thread| take(thread)))
+}
+
+/// True if [`take_blocked`] would find one.
+pub fn has_blocked(wanted: SignalSet) -> bool {
+    process().threads().iter().any(|thread| {
+        let signals = thread.signals.lock();
+        signals.pending_set() & signals.mask & wanted != 0
+    })
 }
 
 /// Sends a signal to the app: to a thread that does not block it, the oldest first.

@@ -1,0 +1,106 @@
+//! signalfd(2): signals that are read instead of handled. They must be blocked, as the manual says.
+
+use alloc::sync::{Arc, Weak};
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use super::{File, Metadata, PollSource, Readiness, WaitMode};
+use crate::mem::user::UserSlice;
+use crate::sync::SpinLock;
+use crate::syscall::{Errno, SysResult};
+use crate::task::signal::{self, SignalInfo, SignalSet, UNBLOCKABLE, set_of};
+
+/// Bytes of a `struct signalfd_siginfo`.
+const RECORD_BYTES: usize = 128;
+
+/// Every one that is open, to be told of new signals.
+static ALL: SpinLock<Vec<Weak<SignalFd>>> = SpinLock::new(Vec::new());
+
+/// Where the signals of a set are read.
+pub struct SignalFd {
+    set: AtomicU64,
+    source: PollSource,
+}
+
+impl SignalFd {
+    /// Makes one for a set.
+    pub fn new(set: SignalSet) -> Arc<Self> {
+        let file = Arc::new(Self { set: AtomicU64::new(set & !UNBLOCKABLE), source: PollSource::new() });
+        let mut all = ALL.lock();
+        all.retain(|other| other.strong_count() > 0);
+        all.push(Arc::downgrade(&file));
+        file
+    }
+
+    /// Changes the set.
+    pub fn set(&self, set: SignalSet) {
+        self.set.store(set & !UNBLOCKABLE, Ordering::Relaxed);
+        self.source.notify(self.readiness());
+    }
+
+    fn wanted(&self) -> SignalSet {
+        self.set.load(Ordering::Relaxed)
+    }
+}
+
+/// A signal became pending.
+pub fn notify(signal: u32) {
+    let interested: Vec<Arc<SignalFd>> = {
+        let all = ALL.lock();
+        let files = all.iter().filter_map(Weak::upgrade);
+        files.filter(|file| file.wanted() & set_of(signal) != 0).collect()
+    };
+    interested.iter().for_each(|file| file.source.notify(Readiness::READABLE));
+}
+
+/// A `struct signalfd_siginfo`: number, errno, code, sender and its user, descriptor, timer, ...
+fn encode(info: &SignalInfo) -> [u8; RECORD_BYTES] {
+    let mut record = [0; RECORD_BYTES];
+    let mut put = |at: usize, word: u32| record[at..at + 4].copy_from_slice(&word.to_ne_bytes());
+    put(0, info.signal);
+    put(8, info.code as u32);
+    if info.code == linux_raw_sys::general::SI_TIMER {
+        put(24, info.detail as u32);
+        put(32, (info.detail >> 32) as u32);
+    } else {
+        put(12, info.detail as u32);
+        put(16, (info.detail >> 32) as u32);
+    }
+    put(44, info.value as u32);
+    record[48..56].copy_from_slice(&info.value.to_ne_bytes());
+    record
+}
+
+impl File for SignalFd {
+    fn read(&self, into: UserSlice, mode: WaitMode) -> SysResult {
+        if into.len() < RECORD_BYTES {
+            return Err(Errno::EINVAL);
+        }
+        let take = || signal::take_blocked(self.wanted()).ok_or(Errno::EAGAIN);
+        let first = self.source.block_on(mode, None, take)?;
+        into.write(&encode(&first))?;
+        let mut done = RECORD_BYTES;
+        while into.len() - done >= RECORD_BYTES {
+            let Some(next) = signal::take_blocked(self.wanted()) else { break };
+            into.skip(done).write(&encode(&next))?;
+            done += RECORD_BYTES;
+        }
+        Ok(done)
+    }
+
+    fn readiness(&self) -> Readiness {
+        if signal::has_blocked(self.wanted()) { Readiness::READABLE } else { Readiness::empty() }
+    }
+
+    fn poll_source(&self) -> Option<&PollSource> {
+        Some(&self.source)
+    }
+
+    fn metadata(&self) -> Metadata {
+        Metadata::anonymous(0, 0)
+    }
+
+    fn name(&self) -> alloc::string::String {
+        "anon_inode:[signalfd]".into()
+    }
+}

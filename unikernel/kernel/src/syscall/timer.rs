@@ -1,0 +1,193 @@
+//! Timers that send signals (timer_create(2), setitimer(2), alarm(2)).
+
+use alloc::sync::Arc;
+
+use linux_raw_sys::general::*;
+use spin::Once;
+
+use super::time::{ClockBase, deadline_ns, timespec_ns, to_timespec};
+use super::{Errno, SysResult};
+use crate::mem::user::UserPtr;
+use crate::task::process::process;
+use crate::task::signal::{MAX_SIGNAL, SignalInfo};
+use crate::task::signal_timer::{self, Setting, SignalTimer, Target};
+use crate::user_abi;
+
+user_abi!(__kernel_old_itimerval);
+
+const NANOS_PER_MICRO: u64 = 1000;
+const NANOS_PER_SECOND: u64 = 1_000_000_000;
+
+/// The start of `struct sigevent`: value, signal, how to notify, thread (sigevent(3type)).
+type Event = [u32; 5];
+
+fn base_of(clock: u32) -> Result<ClockBase, Errno> {
+    match clock {
+        CLOCK_REALTIME | CLOCK_REALTIME_ALARM | CLOCK_TAI => Ok(ClockBase::AbsoluteWall),
+        CLOCK_MONOTONIC | CLOCK_BOOTTIME | CLOCK_BOOTTIME_ALARM => Ok(ClockBase::AbsoluteMonotonic),
+        CLOCK_PROCESS_CPUTIME_ID | CLOCK_THREAD_CPUTIME_ID => Err(Errno::EOPNOTSUPP),
+        _ => Err(Errno::EINVAL),
+    }
+}
+
+/// The bit of a timer's number that says "on the wall clock".
+const WALL_CLOCK: i32 = 1 << 30;
+
+/// timer_create(2).
+pub fn sys_timer_create(clock: u32, event: UserPtr<Event>, id: UserPtr<i32>) -> SysResult {
+    let is_wall = base_of(clock)? == ClockBase::AbsoluteWall;
+    let [low, high, signal, notify, thread] = match event.non_null() {
+        Some(event) => event.read()?,
+        // SIGALRM with the timer's number.
+        None => [0, 0, SIGALRM, SIGEV_SIGNAL, 0],
+    };
+    if notify != SIGEV_NONE && !(1..=MAX_SIGNAL).contains(&signal) {
+        return Err(Errno::EINVAL);
+    }
+    let thread = thread as i32;
+    if notify == SIGEV_THREAD_ID && process().thread(thread).is_none() {
+        return Err(Errno::EINVAL);
+    }
+    let value = u64::from(high) << 32 | u64::from(low);
+    let has_value = !event.is_null();
+    let target = |id: i32| {
+        let value = if has_value { value } else { id as u64 };
+        let info = SignalInfo { signal, code: SI_TIMER, detail: id as u64, value };
+        match notify {
+            SIGEV_NONE => Target::Nobody,
+            SIGEV_THREAD_ID => Target::Thread(thread, info),
+            _ => Target::Process(info),
+        }
+    };
+    if !matches!(notify, SIGEV_NONE | SIGEV_SIGNAL | SIGEV_THREAD_ID) {
+        return Err(Errno::EINVAL);
+    }
+    let number = signal_timer::create(target).ok_or(Errno::EAGAIN)?;
+    let number = if is_wall { number | WALL_CLOCK } else { number };
+    if let Err(fault) = id.write(number) {
+        signal_timer::delete(number & !WALL_CLOCK);
+        return Err(fault.into());
+    }
+    Ok(0)
+}
+
+fn find(id: i32) -> Result<Arc<SignalTimer>, Errno> {
+    signal_timer::find(id & !WALL_CLOCK).ok_or(Errno::EINVAL)
+}
+
+fn to_itimerspec(setting: Setting) -> __kernel_itimerspec {
+    __kernel_itimerspec {
+        it_interval: to_timespec(setting.interval_ns),
+        it_value: to_timespec(setting.first_ns),
+    }
+}
+
+/// timer_settime(2).
+pub fn sys_timer_settime(
+    id: i32,
+    flags: u32,
+    new: UserPtr<__kernel_itimerspec>,
+    old: UserPtr<__kernel_itimerspec>,
+) -> SysResult {
+    let timer = find(id)?;
+    let new = new.read()?;
+    let (first_ns, interval_ns) = (timespec_ns(new.it_value)?, timespec_ns(new.it_interval)?);
+    let base = match (flags & TIMER_ABSTIME != 0, id & WALL_CLOCK != 0) {
+        (false, _) => ClockBase::Relative,
+        (true, true) => ClockBase::AbsoluteWall,
+        (true, false) => ClockBase::AbsoluteMonotonic,
+    };
+    let next_ns = (first_ns != 0).then(|| deadline_ns(first_ns, base));
+    let before = timer.set(next_ns, interval_ns);
+    if let Some(old) = old.non_null() {
+        old.write(to_itimerspec(before))?;
+    }
+    Ok(0)
+}
+
+/// timer_gettime(2).
+pub fn sys_timer_gettime(id: i32, current: UserPtr<__kernel_itimerspec>) -> SysResult {
+    current.write(to_itimerspec(find(id)?.setting()))?;
+    Ok(0)
+}
+
+/// timer_getoverrun(2).
+pub fn sys_timer_getoverrun(id: i32) -> SysResult {
+    Ok(find(id)?.overrun() as usize)
+}
+
+/// timer_delete(2).
+pub fn sys_timer_delete(id: i32) -> SysResult {
+    if signal_timer::delete(id & !WALL_CLOCK) { Ok(0) } else { Err(Errno::EINVAL) }
+}
+
+/// The one timer of setitimer(2) and alarm(2).
+fn alarm() -> &'static SignalTimer {
+    static ALARM: Once<Arc<SignalTimer>> = Once::new();
+    ALARM.call_once(|| SignalTimer::new(Target::Process(SignalInfo::from_kernel(SIGALRM))))
+}
+
+fn micros(time: __kernel_old_timeval) -> Result<u64, Errno> {
+    let (seconds, micros) = (u64::try_from(time.tv_sec), u64::try_from(time.tv_usec));
+    match (seconds, micros) {
+        (Ok(seconds), Ok(micros)) if micros < 1_000_000 => {
+            Ok(seconds.saturating_mul(NANOS_PER_SECOND).saturating_add(micros * NANOS_PER_MICRO))
+        }
+        _ => Err(Errno::EINVAL),
+    }
+}
+
+fn to_itimerval(setting: Setting) -> __kernel_old_itimerval {
+    let timeval = |ns: u64| {
+        // A timer that runs never shows zero, which would mean that it does not.
+        let micros = ns.div_ceil(NANOS_PER_MICRO);
+        __kernel_old_timeval { tv_sec: (micros / 1_000_000) as i64, tv_usec: (micros % 1_000_000) as i64 }
+    };
+    __kernel_old_itimerval { it_interval: timeval(setting.interval_ns), it_value: timeval(setting.first_ns) }
+}
+
+/// setitimer(2): the timer of real time. Those of processor time are refused.
+pub fn sys_setitimer(
+    which: u32,
+    new: UserPtr<__kernel_old_itimerval>,
+    old: UserPtr<__kernel_old_itimerval>,
+) -> SysResult {
+    check_which(which)?;
+    let (first_ns, interval_ns) = match new.non_null() {
+        Some(new) => {
+            let new = new.read()?;
+            (micros(new.it_value)?, micros(new.it_interval)?)
+        }
+        None => (0, 0),
+    };
+    let next_ns = (first_ns != 0).then(|| deadline_ns(first_ns, ClockBase::Relative));
+    let before = alarm().set(next_ns, interval_ns);
+    if let Some(old) = old.non_null() {
+        old.write(to_itimerval(before))?;
+    }
+    Ok(0)
+}
+
+fn check_which(which: u32) -> Result<(), Errno> {
+    match which {
+        ITIMER_REAL => Ok(()),
+        ITIMER_VIRTUAL | ITIMER_PROF => Err(Errno::EOPNOTSUPP),
+        _ => Err(Errno::EINVAL),
+    }
+}
+
+/// getitimer(2).
+pub fn sys_getitimer(which: u32, current: UserPtr<__kernel_old_itimerval>) -> SysResult {
+    check_which(which)?;
+    current.write(to_itimerval(alarm().setting()))?;
+    Ok(0)
+}
+
+/// alarm(2). Answers the seconds that were left, rounded as Linux does.
+pub fn sys_alarm(seconds: u32) -> SysResult {
+    let wait_ns = u64::from(seconds) * NANOS_PER_SECOND;
+    let next_ns = (seconds != 0).then(|| deadline_ns(wait_ns, ClockBase::Relative));
+    let before = alarm().set(next_ns, 0).first_ns;
+    let rounded = (before + NANOS_PER_SECOND / 2) / NANOS_PER_SECOND;
+    Ok(if before > 0 { rounded.max(1) as usize } else { 0 })
+}

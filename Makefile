@@ -11,11 +11,11 @@ BENCH    = $(if $(QUICK),--rounds 1 --seconds 1 --apps http --skip memory$(comma
 comma   := ,
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test bench debug gdb lint doc clean host-test images
+.PHONY: help setup run test bench conformance debug gdb lint doc clean host-test images
 
 help: ## list the targets
 	@echo 'targets (with APP=http MACHINE=q35|microvm|pc PORT=8080 MEMORY=256 APPEND="log=debug" ARGS="..."):'
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-8s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-11s %s\n", $$1, $$2 }'
 
 setup: ## install what is missing: QEMU, wrk, the Rust targets
 	@sh qemu/setup.sh
@@ -35,6 +35,9 @@ images: setup
 
 bench: setup ## measure against a Linux guest with the same ELF (QUICK=1 for a short run)
 	@$(QEMU_RUN) bench $(BENCH)
+
+conformance: setup ## the test suites of published crates, on Linux and booted (SUITE=tokio,redb for some)
+	@$(QEMU_RUN) conformance $(if $(SUITE),--suite $(SUITE))
 
 debug: setup ## boot APP under gdb, with symbols of both halves, stopped at main
 	@sh qemu/debug.sh $(APP) $(MACHINE) "$(APPEND)" $(ARGS)

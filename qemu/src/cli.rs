@@ -12,8 +12,8 @@ use crate::machine::{Accelerator, Kind};
 use crate::project::nearest;
 
 /// The commands and every option, for hints at what a mistyped word may have meant.
-const COMMANDS: [&str; 4] = ["run", "test", "bench", "help"];
-const OPTIONS: [&str; 17] = [
+const COMMANDS: [&str; 5] = ["run", "test", "bench", "conformance", "help"];
+const OPTIONS: [&str; 21] = [
     "--help",
     "--machine",
     "--memory",
@@ -31,6 +31,10 @@ const OPTIONS: [&str; 17] = [
     "--rounds",
     "--seconds",
     "--skip",
+    "--suite",
+    "--test",
+    "--keep",
+    "--checked",
 ];
 
 /// What `--help` prints.
@@ -40,6 +44,7 @@ usage: qemu <command> [options]
   run APP      build an appliance and boot it; ends with the app's exit code
   test [NAME]  run the guest tests (all, or those whose name contains NAME)
   bench        measure against a Linux guest that runs the same ELF
+  conformance  run the test suites of published crates, on Linux and booted
 
 options of run:
   --machine q35|microvm|pc   what to boot on (q35)
@@ -62,6 +67,14 @@ options of bench:
   --rounds N                 rounds, of which the median counts (3)
   --seconds N                length of one measurement (3)
   --skip NAME,...            leave out: boot, memory, burst, sequential, idle, micro
+
+options of conformance:
+  --suite NAME,...           which suites of qemu/conformance/suites.toml (all)
+  --test TEXT                only tests whose `program::name` contains the text; docs/ stays as it is
+  --keep                     keep earlier results: run only what has not passed yet
+  --checked                  boot the kernel that checks itself
+  --smp N                    processors of the guest (2)
+  --machine q35|microvm|pc   what to boot on (microvm)
 ";
 
 /// What to do.
@@ -70,6 +83,7 @@ pub(crate) enum Command {
     Run(RunOptions),
     Test(TestOptions),
     Bench(BenchOptions),
+    Conformance(ConformanceOptions),
 }
 
 /// How to boot one appliance.
@@ -157,6 +171,19 @@ impl BenchOptions {
     }
 }
 
+/// Which tests of which suites to run, and where.
+#[derive(Clone, Debug)]
+pub(crate) struct ConformanceOptions {
+    pub(crate) suites: Vec<String>,
+    pub(crate) test: Option<String>,
+    /// Only what has not passed in an earlier run.
+    pub(crate) keeps_results: bool,
+    /// With the kernel that checks itself.
+    pub(crate) is_checked: bool,
+    pub(crate) cpus: u32,
+    pub(crate) machine: Kind,
+}
+
 /// Reads the process's arguments.
 pub(crate) fn parse() -> Result<Command> {
     let mut parser = lexopt::Parser::from_env();
@@ -166,10 +193,14 @@ pub(crate) fn parse() -> Result<Command> {
             Some("run") => parse_run(&mut parser).map(Command::Run),
             Some("test") => parse_test(&mut parser).map(Command::Test),
             Some("bench") => parse_bench(&mut parser).map(Command::Bench),
+            Some("conformance") => parse_conformance(&mut parser).map(Command::Conformance),
             Some("help") => Ok(Command::Help),
             _ => {
                 let command = command.to_string_lossy();
-                bail!("no command `{command}`{}: there are run, test and bench", hint(&command, COMMANDS))
+                bail!(
+                    "no command `{command}`{}: there are run, test, bench and conformance",
+                    hint(&command, COMMANDS)
+                )
             }
         },
         Some(other) => Err(unexpected(&other)),
@@ -277,8 +308,34 @@ fn parse_test(parser: &mut lexopt::Parser) -> Result<TestOptions> {
     Ok(options)
 }
 
+fn list(text: String) -> Vec<String> {
+    text.split(',').map(str::to_owned).collect()
+}
+
+fn parse_conformance(parser: &mut lexopt::Parser) -> Result<ConformanceOptions> {
+    let mut options = ConformanceOptions {
+        suites: Vec::new(),
+        test: None,
+        keeps_results: false,
+        is_checked: false,
+        cpus: 2,
+        machine: Kind::Microvm,
+    };
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("suite") => options.suites.extend(list(parser.value()?.string()?)),
+            Long("test") => options.test = Some(parser.value()?.string()?),
+            Long("keep") => options.keeps_results = true,
+            Long("checked") => options.is_checked = true,
+            Long("smp") => options.cpus = cpus(value(parser, "smp")?)?,
+            Long("machine") => options.machine = value(parser, "machine")?,
+            other => return Err(unexpected(&other)),
+        }
+    }
+    Ok(options)
+}
+
 fn parse_bench(parser: &mut lexopt::Parser) -> Result<BenchOptions> {
-    let list = |text: String| text.split(',').map(str::to_owned).collect::<Vec<_>>();
     let mut options = BenchOptions::default();
     while let Some(argument) = parser.next()? {
         match argument {

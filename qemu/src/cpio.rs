@@ -43,18 +43,28 @@ impl Archive {
 
     /// Adds what is in a folder, in the order of names, so that equal folders make equal archives.
     pub(crate) fn add_folder(&mut self, folder: &Path, prefix: &str) -> Result<()> {
+        self.add_folder_if(folder, prefix, &|_| true)
+    }
+
+    /// Adds what is in a folder and wanted.
+    pub(crate) fn add_folder_if(
+        &mut self,
+        folder: &Path,
+        prefix: &str,
+        is_wanted: &impl Fn(&Path) -> bool,
+    ) -> Result<()> {
         let mut entries: Vec<_> = fs::read_dir(folder)
             .with_context(|| format!("cannot read {}", folder.display()))?
             .collect::<Result<_, _>>()?;
         entries.sort_by_key(fs::DirEntry::file_name);
-        for entry in entries {
+        for entry in entries.into_iter().filter(|entry| is_wanted(&entry.path())) {
             let (path, name) = (entry.path(), format!("{prefix}{}", entry.file_name().to_string_lossy()));
             let metadata = fs::symlink_metadata(&path)?;
             let (mode, modified) = (metadata.mode(), metadata.mtime() as u32);
             match mode & S_IFMT {
                 S_IFDIR => {
                     self.add(&name, mode, modified, &[]);
-                    self.add_folder(&path, &format!("{name}/"))?;
+                    self.add_folder_if(&path, &format!("{name}/"), is_wanted)?;
                 }
                 S_IFLNK => {
                     let target = fs::read_link(&path)?;

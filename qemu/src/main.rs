@@ -1,8 +1,9 @@
 //! The host side: builds appliances, boots them under QEMU, tests and measures them.
 //!
 //! - [`cli`]: the command line; [`project`]: where things are, and building them;
-//! - [`machine`]: QEMU's arguments; [`vm`]: one guest from start to end, cleaned up whatever happens;
+//! - [`machine`]: QEMU's arguments; [`process`] and [`vm`]: one guest from start to end, cleaned up whatever happens;
 //! - [`run`]: `make run`; [`guest_tests`], [`http_tests`], [`app_tests`] and [`frame_tests`]: `make test`; [`bench`]: `make bench`;
+//!   [`conformance`]: `make conformance`;
 //! - [`cpio`]: folders as initrd archives.
 
 #![forbid(unsafe_code)]
@@ -10,6 +11,7 @@
 mod app_tests;
 mod bench;
 mod cli;
+mod conformance;
 mod cpio;
 mod frame_tests;
 mod guest_tests;
@@ -17,6 +19,7 @@ mod http;
 mod http_tests;
 mod interrupt;
 mod machine;
+mod process;
 mod project;
 mod run;
 mod vm;
@@ -34,6 +37,7 @@ fn main() -> ExitCode {
         Command::Run(options) => run::run(&options),
         Command::Test(options) => guest_tests::run(&options),
         Command::Bench(options) => bench::run(&options),
+        Command::Conformance(options) => conformance::run(&options),
     });
     match outcome {
         Ok(code) => ExitCode::from(code),

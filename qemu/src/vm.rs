@@ -1,44 +1,24 @@
-//! One guest: its QEMU process, its console, its end. Whatever happens to the runner, the process
-//! does not outlive it: [`Vm`] kills it when dropped, [`crate::interrupt`] on signals.
+//! One guest: its QEMU process, its console, its end.
 
-use std::io::{Read, Write};
-use std::os::unix::process::CommandExt;
-use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::io::{self, ErrorKind};
+use std::process::{Command, ExitStatus};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
-use crate::interrupt;
 use crate::machine::{Machine, QEMU};
+pub(crate) use crate::process::Console;
+use crate::process::{LOOK_INTERVAL, Process};
 
-/// How often a waiting runner looks.
-const LOOK_INTERVAL: Duration = Duration::from_millis(2);
 /// How much of the console goes into a message.
 const LAST_LINES: usize = 20;
 /// The kernel's line with the full exit code; the debug-exit port has seven bits only.
 const EXIT_LINE: &str = "the app exited with code ";
 
-/// Where the guest's console goes besides the record.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Console {
-    /// To the runner's own output, with its input going to the guest.
-    Shared,
-    /// Nowhere.
-    Recorded,
-}
-
-/// Bytes that a thread collects while others look.
-type Record = Arc<Mutex<Vec<u8>>>;
-
 /// A running guest.
 pub(crate) struct Vm {
-    child: Arc<Mutex<Child>>,
-    console: Record,
-    /// What QEMU itself says.
-    errors: Record,
-    readers: Vec<JoinHandle<()>>,
+    process: Process,
     started: Instant,
 }
 
@@ -59,47 +39,10 @@ impl Vm {
             bail!("there is no image at {}: build it with `cargo build --release`", image.display());
         }
         let mut command = Command::new(QEMU);
-        // QEMU never sees the terminal: it would put it into raw mode and, when killed, leave it so.
-        let input = if console == Console::Shared { Stdio::piped() } else { Stdio::null() };
-        command.args(machine.arguments()).process_group(0);
-        command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.args(machine.arguments());
         let started = Instant::now();
-        let child = interrupt::guarded(|| match command.spawn() {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                bail!("{QEMU} is not installed: run `make setup`, or `apt-get install qemu-system-x86`")
-            }
-            outcome => outcome.context("cannot start QEMU"),
-        })?;
-        let mut vm = Self {
-            child,
-            console: Record::default(),
-            errors: Record::default(),
-            readers: Vec::new(),
-            started,
-        };
-        vm.connect(console)?;
-        Ok(vm)
-    }
-
-    /// Starts the threads that carry the guest's input and output.
-    fn connect(&mut self, console: Console) -> Result<()> {
-        let (input, output, errors) = {
-            let mut child = self.lock_child();
-            let input = child.stdin.take();
-            let output = child.stdout.take().context("QEMU's output is piped")?;
-            (input, output, child.stderr.take().context("QEMU's errors are piped")?)
-        };
-        let is_shared = console == Console::Shared;
-        let (record, error_record) = (Arc::clone(&self.console), Arc::clone(&self.errors));
-        self.readers = vec![
-            thread::spawn(move || collect(output, &record, is_shared.then(std::io::stdout))),
-            thread::spawn(move || collect(errors, &error_record, is_shared.then(std::io::stderr))),
-        ];
-        if let Some(input) = input.filter(|_| may_read_terminal()) {
-            // Not joined: it sleeps in a read that only the user can end.
-            thread::spawn(move || forward_input(input));
-        }
-        Ok(())
+        let process = Process::start(command, console).map_err(explain)?;
+        Ok(Self { process, started })
     }
 
     /// When QEMU was started.
@@ -109,21 +52,17 @@ impl Vm {
 
     /// The QEMU process.
     pub(crate) fn pid(&self) -> u32 {
-        self.lock_child().id()
-    }
-
-    fn lock_child(&self) -> MutexGuard<'_, Child> {
-        self.child.lock().unwrap_or_else(PoisonError::into_inner)
+        self.process.pid()
     }
 
     /// What the console shows so far.
     pub(crate) fn console(&self) -> String {
-        text_of(&self.console)
+        self.process.output()
     }
 
     /// The exit status, if QEMU has ended.
     pub(crate) fn try_wait(&self) -> Result<Option<ExitStatus>> {
-        Ok(self.lock_child().try_wait()?)
+        self.process.try_wait()
     }
 
     /// Waits for the guest's end; `None` if the time is over first.
@@ -131,10 +70,8 @@ impl Vm {
         let deadline = time_out.map(|time_out| Instant::now() + time_out);
         loop {
             if let Some(status) = self.try_wait()? {
-                for reader in self.readers.drain(..) {
-                    let _ = reader.join();
-                }
-                let (console, errors) = (self.console(), text_of(&self.errors));
+                self.process.drain();
+                let (console, errors) = (self.console(), self.process.errors());
                 return Ok(Some(Ending { code: app_code(status, &console, &errors)?, console }));
             }
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
@@ -155,7 +92,7 @@ impl Vm {
                 bail!(
                     "the guest died ({status}); its last words:\n{}{}",
                     self.last_words(),
-                    text_of(&self.errors)
+                    self.process.errors()
                 );
             }
             if self.started.elapsed() > time_out {
@@ -173,53 +110,15 @@ impl Vm {
     fn last_words(&self) -> String {
         last_lines(&self.console(), LAST_LINES)
     }
-
-    /// Ends the guest.
-    pub(crate) fn kill(&mut self) {
-        let mut child = self.lock_child();
-        let _ = child.kill();
-        let _ = child.wait();
-    }
 }
 
-impl Drop for Vm {
-    fn drop(&mut self) {
-        self.kill();
-    }
-}
-
-fn text_of(record: &Record) -> String {
-    String::from_utf8_lossy(&record.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
-}
-
-/// Copies what comes until it ends.
-fn collect(mut from: impl Read, record: &Record, mut echo: Option<impl Write>) {
-    let mut chunk = [0; 4096];
-    while let Ok(count @ 1..) = from.read(&mut chunk) {
-        if let Some(echo) = &mut echo {
-            let _ = echo.write_all(&chunk[..count]).and_then(|()| echo.flush());
+/// What to do if QEMU cannot be started.
+fn explain(error: anyhow::Error) -> anyhow::Error {
+    match error.downcast_ref::<io::Error>().map(io::Error::kind) {
+        Some(ErrorKind::NotFound) => {
+            anyhow!("{QEMU} is not installed: run `make setup`, or `apt-get install qemu-system-x86`")
         }
-        record.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(&chunk[..count]);
-    }
-}
-
-/// A background job that reads its terminal would be stopped (SIGTTIN).
-fn may_read_terminal() -> bool {
-    match nix::unistd::tcgetpgrp(std::io::stdin()) {
-        Ok(foreground) => foreground == nix::unistd::getpgrp(),
-        // Not a terminal.
-        Err(_) => true,
-    }
-}
-
-/// Copies the runner's input to the guest, as it comes.
-fn forward_input(mut guest: ChildStdin) {
-    let mut input = std::io::stdin();
-    let mut chunk = [0; 4096];
-    while let Ok(count @ 1..) = input.read(&mut chunk) {
-        if guest.write_all(&chunk[..count]).is_err() {
-            return;
-        }
+        _ => error.context("cannot start QEMU"),
     }
 }
 

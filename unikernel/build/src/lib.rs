@@ -11,6 +11,7 @@ mod symbols;
 mod tools;
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::{env, fs};
 
 use tools::{Tool, run};
@@ -30,18 +31,39 @@ const EMBED_VARIABLE: &str = "UNIKERNEL_EMBED_SYMBOLS";
 ///
 /// If a tool is missing or fails, with what to do about it; cargo shows the message.
 pub fn link_image() {
-    // The linker wrapper calls the same program again, after the link.
-    if let Some(image) = env::var_os(EMBED_VARIABLE) {
-        return symbols::embed(Path::new(&image)).expect("the linked image can be read and written");
+    if embed_if_asked() {
+        return;
     }
-    let crate_dir = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let unikernel_dir = crate_dir.parent().expect("the crate lies in unikernel/build");
     let out_dir = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR for build scripts"));
-    watch(unikernel_dir);
+    watch(unikernel_dir());
+    for argument in image_arguments(&kernel_target_dir(&out_dir), &out_dir, kernel_profile()) {
+        println!("cargo:rustc-link-arg-bins={argument}");
+    }
+}
 
-    let archive = compile_kernel(unikernel_dir, &kernel_target_dir(&out_dir));
-    let linked = out_dir.join("kernel.o");
-    let localised = out_dir.join("kernel-local.o");
+/// The last step of a link, for which the linker wrapper calls the program that gave it the arguments
+/// again; true if this process is that call.
+///
+/// # Panics
+///
+/// If the image cannot be read or written.
+pub fn embed_if_asked() -> bool {
+    let Some(image) = env::var_os(EMBED_VARIABLE) else { return false };
+    symbols::embed(Path::new(&image)).expect("the linked image can be read and written");
+    true
+}
+
+/// Compiles the kernel under `profile` and answers the arguments for `unikernel/build/lld` that link it
+/// into any static program. Objects are left in `work_dir`; the running program must begin with
+/// [`embed_if_asked`].
+///
+/// # Panics
+///
+/// As [`link_image`].
+pub fn image_arguments(kernel_target_dir: &Path, work_dir: &Path, profile: &str) -> Vec<String> {
+    let archive = compile_kernel(unikernel_dir(), kernel_target_dir, profile);
+    let linked = work_dir.join("kernel.o");
+    let localised = work_dir.join("kernel-local.o");
     run(Tool::linker()
         .args(["-flavor", "gnu", "-r", "--gc-sections", "-u", KERNEL_ENTRY, "-o"])
         .arg(&linked)
@@ -55,16 +77,32 @@ pub fn link_image() {
     relax::allow_relaxation(&mut object);
     fs::write(&localised, object).expect("the build folder is writable");
 
-    let this_program = env::current_exe().expect("a build script knows its own path");
-    link_arg(&format!("--unikernel-image-tool={}", this_program.display()));
-    link_arg(&localised.display().to_string());
-    link_arg(&format!("--undefined={KERNEL_ENTRY}"));
-    link_arg("-T");
-    link_arg(&crate_dir.join("image.ld").display().to_string());
+    let this_program = env::current_exe().expect("a program knows its own path");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("image.ld");
+    vec![
+        format!("--unikernel-image-tool={}", this_program.display()),
+        localised.display().to_string(),
+        format!("--undefined={KERNEL_ENTRY}"),
+        "-T".to_owned(),
+        script.display().to_string(),
+    ]
 }
 
-fn link_arg(argument: &str) {
-    println!("cargo:rustc-link-arg-bins={argument}");
+/// Runs the linker of `.cargo/config.toml`, outside of rustc.
+///
+/// # Panics
+///
+/// If it fails, with its messages.
+pub fn run_linker(arguments: &[&str]) {
+    let mut path = tools::tool_dir().into_os_string();
+    path.push(":");
+    path.push(env::var_os("PATH").unwrap_or_default());
+    let wrapper = Path::new(env!("CARGO_MANIFEST_DIR")).join("lld");
+    run(Command::new(wrapper).args(arguments).env("PATH", path));
+}
+
+fn unikernel_dir() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in unikernel/build")
 }
 
 /// Rebuilds when the kernel, a crate below it, their dependencies, or the layout changes.
@@ -96,9 +134,8 @@ fn kernel_profile() -> &'static str {
     }
 }
 
-fn compile_kernel(unikernel_dir: &Path, target_dir: &Path) -> PathBuf {
+fn compile_kernel(unikernel_dir: &Path, target_dir: &Path, profile: &str) -> PathBuf {
     const TARGET: &str = "x86_64-unknown-none";
-    let profile = kernel_profile();
     let mut cargo = Tool::cargo();
     cargo
         .current_dir(unikernel_dir)

@@ -43,15 +43,20 @@ impl Tool {
     }
 }
 
-fn sysroot() -> PathBuf {
+/// What `rustc --print` answers.
+fn told_by_rustc(topic: &str) -> String {
     let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-    let output = Command::new(rustc).args(["--print", "sysroot"]).output().expect("rustc runs");
-    PathBuf::from(String::from_utf8(output.stdout).expect("a UTF-8 path").trim())
+    let output = Command::new(rustc).args(["--print", topic]).output().expect("rustc runs");
+    String::from_utf8(output.stdout).expect("a path in UTF-8").trim().to_owned()
 }
 
-fn tool_dir() -> PathBuf {
-    let host = env::var("HOST").expect("cargo sets HOST for build scripts");
-    sysroot().join("lib/rustlib").join(host).join("bin")
+fn sysroot() -> PathBuf {
+    PathBuf::from(told_by_rustc("sysroot"))
+}
+
+/// Where the toolchain keeps the programs that are not meant for users.
+pub(crate) fn tool_dir() -> PathBuf {
+    sysroot().join("lib/rustlib").join(told_by_rustc("host-tuple")).join("bin")
 }
 
 /// Runs a command; stops the build with its output if it fails.

@@ -12,7 +12,7 @@ use crate::suggest::nearest;
 use crate::words;
 
 /// Every key there is; `env.` takes any name behind it.
-const KEYS: &[&str] = &["ip", "gw", "dns", "log", "trace", "exit", "env.", "root", "mount", mmio::KEY];
+const KEYS: &[&str] = &["ip", "gw", "dns", "log", "trace", "exit", "env.", "cwd", "root", "mount", mmio::KEY];
 
 /// Where the machine's address comes from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -53,6 +53,8 @@ pub struct Options {
     pub traces_syscalls: bool,
     /// `exit=`.
     pub exit_action: ExitAction,
+    /// `cwd=`, an absolute path.
+    pub current_directory: Option<String>,
     /// `env.NAME=value`, in order.
     pub environment: Vec<(String, String)>,
     /// Devices announced by the hypervisor.
@@ -137,6 +139,8 @@ impl Options {
             "trace" if value == "syscalls" => self.traces_syscalls = true,
             "trace" => return Err(ParseError::BadValue("trace", value.to_owned(), "`syscalls`")),
             "exit" => self.exit_action = exit_action(value)?,
+            "cwd" if value.starts_with('/') => self.current_directory = Some(value.to_owned()),
+            "cwd" => return Err(ParseError::BadValue("cwd", value.to_owned(), "an absolute path")),
             "root" => return Err(ParseError::NotYet("root")),
             "mount" => return Err(ParseError::NotYet("mount")),
             mmio::KEY => self.mmio_devices.push(mmio_device(value)?),

@@ -19,7 +19,7 @@ fn empty_line_asks_for_dhcp_and_powers_off() {
 #[test]
 fn everything_at_once() {
     let line = "ip=10.0.2.15/24 gw=10.0.2.2 dns=1.1.1.1,8.8.8.8 dns=9.9.9.9 log=net:debug,info \
-                trace=syscalls exit=debug-exit env.A=1 \"env.B=two words\" -- --port 80 \"a b\" \"\" ip=x";
+                trace=syscalls exit=debug-exit cwd=/srv env.A=1 \"env.B=two words\" -- --port 80 \"a b\" \"\" ip=x";
     let options = parse(line).unwrap();
     assert_eq!(options.address, Address::Static(Ipv4Addr::new(10, 0, 2, 15), 24));
     assert_eq!(options.gateway, Some(Ipv4Addr::new(10, 0, 2, 2)));
@@ -27,6 +27,7 @@ fn everything_at_once() {
     assert_eq!(options.log.as_deref(), Some("net:debug,info"));
     assert!(options.traces_syscalls);
     assert_eq!(options.exit_action, ExitAction::DebugExit);
+    assert_eq!(options.current_directory.as_deref(), Some("/srv"));
     assert_eq!(options.environment[1], ("B".to_owned(), "two words".to_owned()));
     assert_eq!(options.app_arguments, vec!["--port", "80", "a b", "", "ip=x"]);
 }

@@ -68,6 +68,7 @@ extern "C" fn kernel_main(start_info: u32) -> ! {
     debug::init(&options);
     task::scheduler::prepare_core(0);
     arch::startup::start_others();
+    set_current_directory(&options);
     start_app(&options);
     platform::power::enable_power_button(power_button);
     log::debug!("up after {} µs", platform::time::now_ns() / 1000);
@@ -97,6 +98,14 @@ fn set_log_levels(options: &Options) {
 fn power_button() {
     use task::signal::{SignalInfo, send_to_process};
     send_to_process(SignalInfo::from_kernel(linux_raw_sys::general::SIGTERM));
+}
+
+/// The app starts in the folder that `cwd=` names, as if a shell had changed to it.
+fn set_current_directory(options: &Options) {
+    let Some(path) = &options.current_directory else { return };
+    if let Err(error) = fs::enter(path.as_bytes()) {
+        cannot_boot(format_args!("bad command line: `cwd={path}`: {error:?}"));
+    }
 }
 
 fn start_app(options: &Options) {

@@ -142,6 +142,16 @@ pub fn set_current_directory(directory: Arc<Handle>) {
     drop(before);
 }
 
+/// Makes relative paths start at the folder of this path.
+pub fn enter(path: &[u8]) -> Result<(), LookupError> {
+    let directory = find(&current_directory(), path, LastLink::Follow)?;
+    if !matches!(tree().node(directory.id), Node::Directory(_)) {
+        return Err(LookupError::NotADirectory);
+    }
+    set_current_directory(Arc::new(directory));
+    Ok(())
+}
+
 /// The permissions that a new file gets when `wanted` are asked for.
 pub fn masked(wanted: u32) -> u16 {
     (wanted & 0o7777 & !MASK.load(Ordering::Relaxed)) as u16

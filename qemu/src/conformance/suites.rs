@@ -1,0 +1,133 @@
+//! The data: which suites there are, how they are built, and which tests cannot apply to a machine without
+//! processes, whatever the outcome. All of it is in `qemu/conformance/suites.toml`.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use anyhow::{Context, Result, bail, ensure};
+use serde::Deserialize;
+
+use crate::project;
+
+/// The file.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Manifest {
+    suite: Vec<Suite>,
+}
+
+/// One published crate and its tests.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct Suite {
+    pub(super) name: String,
+    pub(super) version: String,
+    /// Of the `.crate` file.
+    pub(super) sha256: String,
+    /// Beside the default ones.
+    #[serde(default)]
+    pub(super) features: Vec<String>,
+    #[serde(default = "yes")]
+    pub(super) default_features: bool,
+    /// Whether the unit tests in `src` belong to the suite.
+    #[serde(default = "yes")]
+    pub(super) unit_tests: bool,
+    /// Programs that are not built, with the reason.
+    #[serde(default)]
+    pub(super) left_out: BTreeMap<String, String>,
+    /// Dependencies for tests that the registry's manifest lacks or has wrong: (name, requirement).
+    #[serde(default)]
+    pub(super) dev_dependencies: BTreeMap<String, toml::Value>,
+    /// How long one test may take, on Linux and booted.
+    #[serde(default = "default_seconds")]
+    pub(super) seconds: u64,
+    #[serde(default = "default_memory")]
+    pub(super) memory_mib: u64,
+    /// At once in one process. The harness's own default is the number of processors.
+    pub(super) threads: Option<u32>,
+    #[serde(default)]
+    pub(super) excuse: Vec<Excuse>,
+}
+
+/// Tests that cannot apply.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Excuse {
+    /// `program::test`, where `*` stands for any text.
+    pub(super) tests: Vec<String>,
+    pub(super) reason: String,
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn default_seconds() -> u64 {
+    60
+}
+
+fn default_memory() -> u64 {
+    512
+}
+
+/// The suites of these names, or all.
+pub(super) fn load(names: &[String]) -> Result<Vec<Suite>> {
+    let path = project::root().join("qemu/conformance/suites.toml");
+    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let manifest: Manifest = toml::from_str(&text).with_context(|| format!("in {}", path.display()))?;
+    let mut suites = manifest.suite;
+    for name in names {
+        if !suites.iter().any(|suite| suite.name == *name) {
+            let known: Vec<&str> = suites.iter().map(|suite| suite.name.as_str()).collect();
+            bail!("no suite `{name}`; there are {}", known.join(", "));
+        }
+    }
+    suites.retain(|suite| names.is_empty() || names.contains(&suite.name));
+    ensure!(!suites.is_empty(), "{} names no suite", path.display());
+    Ok(suites)
+}
+
+impl Suite {
+    /// Folder name of the unpacked crate.
+    pub(super) fn folder(&self) -> String {
+        format!("{}-{}", self.name, self.version)
+    }
+
+    /// Why a test cannot apply, if the data says so.
+    pub(super) fn excuse(&self, test: &str) -> Option<&str> {
+        let applies = |excuse: &&Excuse| excuse.tests.iter().any(|pattern| matches(pattern, test));
+        self.excuse.iter().find(applies).map(|excuse| excuse.reason.as_str())
+    }
+}
+
+/// True if `text` is as the pattern says, in which `*` stands for any text.
+fn matches(pattern: &str, text: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == text,
+        Some((before, after)) => text.strip_prefix(before).is_some_and(|rest| {
+            let mut tails = rest.char_indices().map(|(at, _)| &rest[at..]).chain([""]);
+            tails.any(|tail| matches(after, tail))
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn star_stands_for_any_text() {
+        assert!(matches("process::*", "process::kill"));
+        assert!(matches("*::fork", "a::b::fork"));
+        assert!(matches("a*c*e", "abcde") && matches("a*", "a"));
+        assert!(!matches("a*c", "abcd") && !matches("a", "ab"));
+    }
+
+    #[test]
+    fn list_is_well_formed() {
+        for suite in load(&[]).unwrap() {
+            assert_eq!(suite.sha256.len(), 64, "{}", suite.name);
+            assert!(suite.excuse.iter().all(|excuse| !excuse.tests.is_empty()), "{}", suite.name);
+        }
+    }
+}

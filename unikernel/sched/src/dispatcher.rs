@@ -75,6 +75,17 @@ pub struct Dispatcher {
     halted: AtomicU64,
     /// Threads on each queue, readable without its lock.
     waiting: [AtomicUsize; MAX_CORES],
+    /// Those of them that were woken.
+    woken: [AtomicUsize; MAX_CORES],
+}
+
+/// Why a thread is queued.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Why {
+    /// It slept.
+    Woken,
+    /// It ran.
+    Ran,
 }
 
 impl Dispatcher {
@@ -85,6 +96,7 @@ impl Dispatcher {
             idle: AtomicU64::new(0),
             halted: AtomicU64::new(0),
             waiting: [const { AtomicUsize::new(0) }; MAX_CORES],
+            woken: [const { AtomicUsize::new(0) }; MAX_CORES],
         }
     }
 
@@ -95,6 +107,7 @@ impl Dispatcher {
             idle: AtomicU64::new(0),
             halted: AtomicU64::new(0),
             waiting: core::array::from_fn(|_| AtomicUsize::new(0)),
+            woken: core::array::from_fn(|_| AtomicUsize::new(0)),
         }
     }
 
@@ -102,6 +115,12 @@ impl Dispatcher {
     #[inline]
     pub fn waiting(&self, core: usize) -> usize {
         self.waiting[core].load(Ordering::Relaxed)
+    }
+
+    /// How many of them slept before, and should not wait for a whole slice.
+    #[inline]
+    pub fn woken(&self, core: usize) -> usize {
+        self.woken[core].load(Ordering::Relaxed)
     }
 
     /// Cores that have nothing to run; a hint.
@@ -119,14 +138,14 @@ impl Dispatcher {
             let allowed = thread.allowed().and(machine.cores());
             placement::for_woken(last, allowed, self.idle_cores()).unwrap_or(here)
         };
-        self.queue(machine, thread, target, here)
+        self.queue(machine, thread, target, here, Why::Woken)
     }
 
     /// Queues a thread whose slice is over.
     pub fn requeue<M: Machine>(&self, machine: &M, thread: M::Thread, here: usize) {
         let allowed = thread.allowed().and(machine.cores());
         let target = placement::for_preempted(here, allowed, |core| self.waiting(core));
-        self.queue(machine, thread, target.unwrap_or(here), here);
+        self.queue(machine, thread, target.unwrap_or(here), here, Why::Ran);
     }
 
     /// Queues a thread that gave way of its own will: behind the others of its core, for whose sake
@@ -134,16 +153,29 @@ impl Dispatcher {
     pub fn requeue_here<M: Machine>(&self, machine: &M, thread: M::Thread, here: usize) {
         let allowed = thread.allowed().and(machine.cores());
         let target = if allowed.contains(here) { Some(here) } else { allowed.lowest() };
-        self.queue(machine, thread, target.unwrap_or(here), here);
+        self.queue(machine, thread, target.unwrap_or(here), here, Why::Ran);
     }
 
-    fn queue<M: Machine>(&self, machine: &M, thread: M::Thread, target: usize, here: usize) -> bool {
+    fn queue<M: Machine>(
+        &self,
+        machine: &M,
+        thread: M::Thread,
+        target: usize,
+        here: usize,
+        why: Why,
+    ) -> bool {
         let allowed = thread.allowed().and(machine.cores());
         thread.set_core(target);
         let is_bound = thread.is_on_core();
-        let was_empty = self.change(machine, target, |queue| {
-            queue.enqueue(thread);
-            queue.len() == 1
+        let is_news = self.change(machine, target, |queue| match why {
+            Why::Woken => {
+                queue.enqueue_woken(thread);
+                queue.woken_len() == 1
+            }
+            Why::Ran => {
+                queue.enqueue(thread);
+                queue.len() == 1
+            }
         });
         fence(Ordering::SeqCst);
         let idle = CoreSet(self.idle.load(Ordering::Relaxed));
@@ -152,7 +184,7 @@ impl Dispatcher {
         } else if let Some(helper) = idle.and(allowed).lowest().filter(|_| !is_bound) {
             // It became idle after the placement; it will steal.
             self.wake_core(machine, helper);
-        } else if target != here && was_empty {
+        } else if target != here && is_news {
             // Somebody waits there now, so the running thread's slice counts.
             machine.interrupt(target);
         }
@@ -209,6 +241,7 @@ impl Dispatcher {
         machine.with_queue(core, |queue| {
             let result = work(queue);
             self.waiting[core].store(queue.len(), Ordering::Relaxed);
+            self.woken[core].store(queue.woken_len(), Ordering::Relaxed);
             result
         })
     }

@@ -5,12 +5,15 @@ use alloc::format;
 use alloc::string::String;
 use core::fmt::Write;
 
+use spin::Once;
 use unikernel_mm::PAGE_BYTES;
+use unikernel_sched::CoreSet;
 
 use super::metrics;
+use crate::arch::cpu;
 use crate::mem::frames;
 use crate::mem::space::{self, Protection, RegionKind};
-use crate::platform::time;
+use crate::platform::{random, time};
 use crate::sync::SpinLock;
 use crate::syscall::identity;
 use crate::task::process::{PROCESS_ID, process};
@@ -32,7 +35,7 @@ pub const TEXTS: &[Text] = &[
     ("/proc/self/stat", stat_self),
     ("/proc/self/statm", statm),
     ("/proc/self/status", status),
-    ("/proc/self/mounts", || "rootfs / rootfs ro 0 0\n".into()),
+    ("/proc/self/mounts", || "tmpfs / tmpfs rw 0 0\nproc /proc proc ro 0 0\n".into()),
     ("/proc/cpuinfo", cpuinfo),
     ("/proc/loadavg", || format!("0.00 0.00 0.00 1/{} {PROCESS_ID}\n", process().thread_count())),
     ("/proc/meminfo", meminfo),
@@ -46,12 +49,24 @@ pub const TEXTS: &[Text] = &[
     ("/proc/sys/net/core/somaxconn", || "4096\n".into()),
     // 2: no promise that could not be kept, as `mem::space` does it.
     ("/proc/sys/vm/overcommit_memory", || "2\n".into()),
-    ("/sys/devices/system/cpu/online", || "0\n".into()),
+    ("/proc/self/cgroup", || "0::/\n".into()),
+    ("/proc/self/limits", limits),
+    ("/proc/filesystems", || "nodev\ttmpfs\nnodev\tproc\n".into()),
+    ("/proc/sys/kernel/random/boot_id", boot_id),
+    ("/proc/sys/kernel/random/uuid", uuid),
+    ("/sys/devices/system/cpu/online", cores),
+    ("/sys/devices/system/cpu/possible", cores),
+    ("/sys/devices/system/cpu/present", cores),
 ];
 
 /// Symbolic links.
-pub const LINKS: &[(&str, &str)] =
-    &[("/proc/self/exe", "/app"), ("/proc/mounts", "self/mounts"), ("/etc/mtab", "/proc/self/mounts")];
+pub const LINKS: &[(&str, &str)] = &[
+    ("/proc/self/exe", "/app"),
+    ("/proc/mounts", "self/mounts"),
+    ("/etc/mtab", "/proc/self/mounts"),
+    ("/proc/1", "self"),
+    ("/proc/thread-self", "self"),
+];
 
 /// The app's arguments, each ended by a NUL.
 static ARGUMENTS: SpinLock<String> = SpinLock::new(String::new());
@@ -132,7 +147,8 @@ fn status() -> String {
     line!(text, "VmSize:\t{:8} kB", kibibytes(usage.mapped_pages));
     line!(text, "VmRSS:\t{:8} kB", kibibytes(usage.resident_pages));
     line!(text, "Threads:\t{}", process().thread_count());
-    line!(text, "Cpus_allowed:\t1\nCpus_allowed_list:\t0");
+    let allowed = CoreSet::first(cpu::online());
+    line!(text, "Cpus_allowed:\t{:x}\nCpus_allowed_list:\t{}", allowed.0, cores().trim_end());
     text
 }
 
@@ -141,11 +157,45 @@ fn cpuinfo() -> String {
     let vendor = cpuid.get_vendor_info();
     let brand = cpuid.get_processor_brand_string();
     let mut text = String::new();
-    line!(text, "processor\t: 0");
-    line!(text, "vendor_id\t: {}", vendor.as_ref().map_or("unknown", |vendor| vendor.as_str()));
-    line!(text, "model name\t: {}", brand.as_ref().map_or("unknown", |brand| brand.as_str().trim()));
-    line!(text, "cpu MHz\t\t: {}", time::tsc_hz() / 1_000_000);
-    line!(text, "physical id\t: 0\ncore id\t\t: 0\ncpu cores\t: 1\n");
+    let count = cpu::online();
+    for core in 0..count {
+        line!(text, "processor\t: {core}");
+        line!(text, "vendor_id\t: {}", vendor.as_ref().map_or("unknown", |vendor| vendor.as_str()));
+        line!(text, "model name\t: {}", brand.as_ref().map_or("unknown", |brand| brand.as_str().trim()));
+        line!(text, "cpu MHz\t\t: {}", time::tsc_hz() / 1_000_000);
+        line!(text, "physical id\t: 0\ncore id\t\t: {core}\ncpu cores\t: {count}\n");
+    }
+    text
+}
+
+/// The cores that run, as a list of ranges.
+fn cores() -> String {
+    match cpu::online() {
+        1 => "0\n".into(),
+        count => format!("0-{}\n", count - 1),
+    }
+}
+
+/// A random version-4 UUID (RFC 9562, section 5.4).
+fn uuid() -> String {
+    let [high, low] = [random::next_u64(), random::next_u64()];
+    let (version, variant) = (0x4000 | high & 0xfff, 0x8000 | low >> 48 & 0x3fff);
+    let (start, middle, end) = (high >> 32, high >> 16 & 0xffff, low & 0xffff_ffff_ffff);
+    format!("{start:08x}-{middle:04x}-{version:04x}-{variant:04x}-{end:012x}\n")
+}
+
+/// One UUID for as long as the machine runs.
+fn boot_id() -> String {
+    static BOOT_ID: Once<String> = Once::new();
+    BOOT_ID.call_once(uuid).clone()
+}
+
+fn limits() -> String {
+    let mut text = String::new();
+    let (files, stack) = (identity::MAX_OPEN_FILES, identity::STACK_LIMIT_BYTES);
+    line!(text, "{:<26}{:<21}{:<21}{:<10}", "Limit", "Soft Limit", "Hard Limit", "Units");
+    line!(text, "{:<26}{stack:<21}{stack:<21}{:<10}", "Max stack size", "bytes");
+    line!(text, "{:<26}{files:<21}{files:<21}{:<10}", "Max open files", "files");
     text
 }
 
@@ -166,12 +216,15 @@ fn meminfo() -> String {
 fn stat() -> String {
     let now_ns = time::now_ns();
     let (busy_ns, idle_ns) = (process().cpu_time_ns(), scheduler::idle_ns());
-    let system_ns = now_ns.saturating_sub(busy_ns + idle_ns);
+    let system_ns = (now_ns * cpu::online() as u64).saturating_sub(busy_ns + idle_ns);
     let [user, system, idle] = [busy_ns, system_ns, idle_ns].map(|span_ns| span_ns / NANOS_PER_TICK);
     let boot_s = time::wall_ns().saturating_sub(now_ns) / NANOS_PER_SECOND;
     let mut text = String::new();
-    for name in ["cpu ", "cpu0"] {
-        line!(text, "{name} {user} 0 {system} {idle} 0 0 0 0 0 0");
+    line!(text, "cpu  {user} 0 {system} {idle} 0 0 0 0 0 0");
+    // What the threads of the app took is not told apart by core: each gets its share.
+    let cores = cpu::online() as u64;
+    for core in 0..cores {
+        line!(text, "cpu{core} {} 0 {} {} 0 0 0 0 0 0", user / cores, system / cores, idle / cores);
     }
     line!(text, "ctxt {}\nbtime {boot_s}\nprocs_running 1\nprocs_blocked 0", scheduler::switches());
     text

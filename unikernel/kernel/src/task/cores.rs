@@ -21,8 +21,8 @@ pub(super) struct Core {
     queue: SpinLock<RunQueue<Arc<Thread>>>,
     /// Runs when the core has nothing else and the last thread's stack must be left.
     pub(super) idle_thread: Once<Arc<Thread>>,
-    /// When the running thread's slice ends.
-    pub(super) slice_end_ns: AtomicU64,
+    /// When the running thread's slice began.
+    pub(super) slice_start_ns: AtomicU64,
     /// When the running thread began to run.
     pub(super) switched_at_ns: AtomicU64,
     /// Context switches since boot.
@@ -60,7 +60,7 @@ impl Core {
         Self {
             queue: SpinLock::new(RunQueue::new()),
             idle_thread: Once::new(),
-            slice_end_ns: AtomicU64::new(0),
+            slice_start_ns: AtomicU64::new(0),
             switched_at_ns: AtomicU64::new(0),
             switches: AtomicU64::new(0),
             idle_ns: AtomicU64::new(0),

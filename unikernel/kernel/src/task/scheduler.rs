@@ -24,6 +24,8 @@ use crate::sync::assert_may_sleep;
 
 /// How long a thread runs while others wait, in nanoseconds.
 const SLICE_NS: u64 = 4_000_000;
+/// The same while one waits that was woken: long enough not to switch for every message.
+const SLICE_BEFORE_WOKEN_NS: u64 = 500_000;
 
 /// Context switches since boot.
 pub fn switches() -> u64 {
@@ -137,10 +139,17 @@ pub fn preempt() {
     if !current().allowed().contains(this_cpu().index()) {
         return run_next(Leaving::Yielding);
     }
-    let is_over = time::now_ns() >= CORES.slice_end_ns.load(Ordering::Relaxed);
+    let is_over = time::now_ns() >= slice_end_ns();
     if is_over && DISPATCHER.waiting(this_cpu().index()) > 0 {
         run_next(Leaving::Preempted);
     }
+}
+
+/// When the running thread must give way, as things are.
+fn slice_end_ns() -> u64 {
+    let is_woken_waiting = DISPATCHER.woken(this_cpu().index()) > 0;
+    let slice_ns = if is_woken_waiting { SLICE_BEFORE_WOKEN_NS } else { SLICE_NS };
+    CORES.slice_start_ns.load(Ordering::Relaxed) + slice_ns
 }
 
 /// If somebody waits here: asks for a preemption now or at the end of the slice.
@@ -148,7 +157,7 @@ pub(super) fn slice_check() {
     if DISPATCHER.waiting(this_cpu().index()) == 0 {
         return;
     }
-    let end_ns = CORES.slice_end_ns.load(Ordering::Relaxed);
+    let end_ns = slice_end_ns();
     if time::now_ns() >= end_ns {
         this_cpu().request(exit_work::RESCHEDULE);
     } else {
@@ -209,9 +218,9 @@ fn enter(thread: &Arc<Thread>) {
     let now_ns = time::now_ns();
     let here = this_cpu().index();
     CORES.switched_at_ns.store(now_ns, Ordering::Relaxed);
-    CORES.slice_end_ns.store(now_ns + SLICE_NS, Ordering::Relaxed);
+    CORES.slice_start_ns.store(now_ns, Ordering::Relaxed);
     if DISPATCHER.waiting(here) > 0 {
-        timer::interrupt_by(now_ns + SLICE_NS);
+        timer::interrupt_by(slice_end_ns());
     }
     thread.set_core(here);
     thread.placement.is_on_core.store(true, Ordering::Relaxed);

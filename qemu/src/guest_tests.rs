@@ -64,6 +64,9 @@ struct GuestTest {
     /// True to run it once more with a kernel that checks its locks.
     #[serde(default)]
     checked: bool,
+    /// True to run it once more with the GNU C library.
+    #[serde(default)]
+    gnu: bool,
     #[serde(default = "common_machines")]
     machines: Vec<String>,
     #[serde(default)]
@@ -116,6 +119,7 @@ impl fmt::Display for Place {
             Self::Linux => f.write_str("linux"),
             Self::Machine(kind, Profile::Release) => write!(f, "{kind}"),
             Self::Machine(kind, Profile::Debug) => write!(f, "{kind}, checked"),
+            Self::Machine(kind, Profile::Gnu) => write!(f, "{kind}, GNU C library"),
         }
     }
 }
@@ -130,6 +134,7 @@ pub(crate) fn run(options: &TestOptions) -> Result<u8> {
         project::build(package)?;
     }
     project::build_with("guest-tests", Profile::Debug)?;
+    project::build_with("guest-tests", Profile::Gnu)?;
     let mut jobs = Vec::new();
     for test in manifest.test.iter().filter(|test| is_chosen(&test.name)) {
         jobs.extend(test.linux.then_some(Job { test, place: Place::Linux }));
@@ -137,6 +142,7 @@ pub(crate) fn run(options: &TestOptions) -> Result<u8> {
             let place = Place::Machine(machine.parse()?, Profile::Release);
             jobs.push(Job { test, place });
         }
+        jobs.extend(test.gnu.then_some(Job { test, place: Place::Machine(Kind::Q35, Profile::Gnu) }));
         jobs.extend(test.checked.then_some(Job { test, place: Place::Machine(Kind::Q35, Profile::Debug) }));
     }
     let (mut passed, mut failed) = run_jobs(&jobs)?;

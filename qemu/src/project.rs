@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 
 /// The target that every image is built for.
 pub(crate) const TARGET: &str = "x86_64-unknown-linux-musl";
+const GNU_TARGET: &str = "x86_64-unknown-linux-gnu";
 
 /// The workspace's folder.
 pub(crate) fn root() -> PathBuf {
@@ -44,6 +45,8 @@ pub(crate) enum Profile {
     Release,
     /// With a kernel that checks itself.
     Debug,
+    /// With the GNU C library.
+    Gnu,
 }
 
 /// The one ELF of an app or guest test.
@@ -53,8 +56,12 @@ pub(crate) fn image(name: &str) -> PathBuf {
 
 /// The same, of either profile.
 pub(crate) fn image_of(name: &str, profile: Profile) -> PathBuf {
-    let folder = if profile == Profile::Release { "release" } else { "debug" };
-    target_dir().join(TARGET).join(folder).join(name)
+    let (target, folder) = match profile {
+        Profile::Release => (TARGET, "release"),
+        Profile::Debug => (TARGET, "debug"),
+        Profile::Gnu => (GNU_TARGET, "release"),
+    };
+    target_dir().join(target).join(folder).join(name)
 }
 
 /// Builds the package in `apps/` for release; the images lie where [`image`] says.
@@ -70,7 +77,8 @@ pub(crate) fn build_with(package: &str, profile: Profile) -> Result<()> {
     let status = Command::new(cargo)
         .current_dir(root())
         .args(["build", "--quiet", "--manifest-path", &manifest])
-        .args((profile == Profile::Release).then_some("--release"))
+        .args((profile != Profile::Debug).then_some("--release"))
+        .args(["--target", if profile == Profile::Gnu { GNU_TARGET } else { TARGET }])
         .status()
         .context("cannot run cargo")?;
     if !status.success() {

@@ -75,6 +75,9 @@ fn read_request(reader: &mut impl BufRead) -> io::Result<Option<Result<Request, 
     let (Some(method), Some(path), Some(version)) = (words.next(), words.next(), words.next()) else {
         return Ok(Some(Err("400 Bad Request")));
     };
+    if !matches!(version, "HTTP/1.0" | "HTTP/1.1") {
+        return Ok(Some(Err("505 HTTP Version Not Supported")));
+    }
     let is_known_method = matches!(method, "GET" | "HEAD");
     let mut request =
         Request { path: path.to_owned(), is_head: method == "HEAD", keeps_alive: version == "HTTP/1.1" };

@@ -121,6 +121,7 @@ syscalls! {
     __NR_set_tid_address: set_tid_address(tidptr: Ptr) => thread::sys_set_tid_address, Full, "";
     __NR_set_robust_list: set_robust_list(head: Ptr, len: Size) => thread::sys_set_robust_list, Full, "";
     __NR_get_robust_list: get_robust_list(pid: Int, head: Ptr, len: Ptr) => thread::sys_get_robust_list, Full, "";
+    __NR_rseq: rseq() => thread::sys_rseq, Partial, "always ENOSYS: libraries do without";
     __NR_sched_yield: sched_yield() => thread::sys_sched_yield, Full, "";
     __NR_sched_getaffinity: sched_getaffinity(pid: Int, size: Size, mask: Ptr) => thread::sys_sched_getaffinity, Full, "";
     __NR_sched_setaffinity: sched_setaffinity(pid: Int, size: Size, mask: Ptr) => thread::sys_sched_setaffinity, Full, "";

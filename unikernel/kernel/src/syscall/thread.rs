@@ -172,6 +172,12 @@ pub fn sys_get_robust_list(id: i32, head: UserPtr<u64>, size: UserPtr<usize>) ->
     Ok(0)
 }
 
+/// rseq(2). Libraries ask at every start, and take the answer as an ordinary one, so it is not worth a
+/// line in the log.
+pub fn sys_rseq() -> SysResult {
+    Err(Errno::ENOSYS)
+}
+
 /// sched_yield(2).
 pub fn sys_sched_yield() -> SysResult {
     scheduler::yield_now();

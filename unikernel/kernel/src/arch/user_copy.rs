@@ -14,6 +14,7 @@ use super::cpu;
 unsafe extern "C" {
     fn user_copy_loop(destination: u64, source: u64, len: usize) -> usize;
     fn user_copy_string(destination: u64, source: u64, len: usize) -> usize;
+    fn user_compare_exchange(word: u64, expected: u32, new: u32, found: *mut u32) -> usize;
     static user_copy_begin: u8;
     static user_copy_landing: u8;
 }
@@ -21,7 +22,7 @@ unsafe extern "C" {
 global_asm!(
     r#"
     .section .text.user_copy, "ax", @progbits
-    .global user_copy_begin, user_copy_loop, user_copy_string, user_copy_landing
+    .global user_copy_begin, user_copy_loop, user_copy_string, user_compare_exchange, user_copy_landing
     // rdi: destination, rsi: source, rdx: bytes left throughout.
 user_copy_begin:
 user_copy_loop:
@@ -50,6 +51,15 @@ user_copy_loop:
     jae 3b
 4:  addq $8, %rdx
     jz 6f
+    subq $4, %rdx
+    jb 7f
+    movl (%rsi), %eax           // in one piece: futexes are four bytes
+    movl %eax, (%rdi)
+    addq $4, %rsi
+    addq $4, %rdi
+    subq $4, %rdx
+7:  addq $4, %rdx
+    jz 6f
 5:  movb (%rsi), %al
     movb %al, (%rdi)
     incq %rsi
@@ -61,6 +71,13 @@ user_copy_loop:
 user_copy_string:
     movq %rdx, %rcx
     rep movsb
+    xorl %eax, %eax
+    ret
+    // rdi: the word, esi: what it should be, edx: what it becomes, rcx: where to leave what it was.
+user_compare_exchange:
+    movl %esi, %eax
+    lock cmpxchgl %edx, (%rdi)
+    movl %eax, (%rcx)
     xorl %eax, %eax
     ret
 user_copy_landing:
@@ -98,6 +115,28 @@ pub unsafe fn from_user(destination: *mut u8, source: u64, len: usize) -> usize 
 pub unsafe fn to_user(destination: u64, source: *const u8, len: usize) -> usize {
     // SAFETY: the caller's obligations are `copy`'s.
     unsafe { copy(destination, source as u64, len) }
+}
+
+/// Makes a word of the app's `new` if it is `expected`, in one step for all cores. Answers what it was,
+/// or `None` if it could not be reached.
+///
+/// # Safety
+///
+/// The four bytes at `word` must not overlap kernel memory.
+pub unsafe fn compare_exchange(word: u64, expected: u32, new: u32) -> Option<u32> {
+    let mut found = 0;
+    let open = cpu::has_smap();
+    if open {
+        // SAFETY: the CPU has SMAP; AC is cleared again below, on success and on a fault alike.
+        unsafe { asm!("stac", options(nostack)) };
+    }
+    // SAFETY: by the caller; a fault on the word lands at `user_copy_landing`.
+    let failed = unsafe { user_compare_exchange(word, expected, new, &raw mut found) };
+    if open {
+        // SAFETY: as above.
+        unsafe { asm!("clac", options(nostack)) };
+    }
+    (failed == 0).then_some(found)
 }
 
 /// # Safety

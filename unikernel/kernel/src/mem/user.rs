@@ -124,6 +124,23 @@ impl<T: UserAbi> UserPtr<T> {
     }
 }
 
+impl UserPtr<u32> {
+    /// Changes the word to what `change` makes of it, in one step for all threads of the app. Answers
+    /// what it was; `None` from `change` leaves it alone.
+    pub fn update(self, mut change: impl FnMut(u32) -> Option<u32>) -> Result<u32, Fault> {
+        let mut current = self.read()?;
+        while let Some(new) = change(current) {
+            // SAFETY: `read` has checked that the range is the app's.
+            let found = unsafe { user_copy::compare_exchange(self.0, current, new) }.ok_or(Fault)?;
+            if found == current {
+                break;
+            }
+            current = found;
+        }
+        Ok(current)
+    }
+}
+
 /// An alleged run of bytes in the app's memory; or a buffer of the kernel's, where it calls a file
 /// on the app's behalf ([`UserSlice::of_kernel`]).
 #[derive(Clone, Copy, Debug)]

@@ -82,7 +82,7 @@ fn requeue(from: u64, to: u64, wake_count: u32, move_count: u32, expected: Optio
 }
 
 /// FUTEX_WAKE_OP: changes the second word, wakes waiters of the first, and of the second if its
-/// old value compares. The kernel is not preempted, so on one core read and write are one step.
+/// old value compares.
 fn wake_op(address: u64, address2: u64, count: u32, count2: u32, encoded: u32) -> SysResult {
     let sign_extend_12 = |bits: u32| ((bits << 20) as i32 >> 20) as u32;
     let (operation, comparison) = (encoded >> 28 & 0xf, encoded >> 24 & 0xf);
@@ -90,15 +90,17 @@ fn wake_op(address: u64, address2: u64, count: u32, count2: u32, encoded: u32) -
     if operation & FUTEX_OP_OPARG_SHIFT != 0 {
         operand = 1 << (operand & 31);
     }
-    let word = UserPtr::<u32>::new(address2);
-    let old = word.read()?;
-    word.write(match operation & 7 {
-        FUTEX_OP_SET => operand,
-        FUTEX_OP_ADD => old.wrapping_add(operand),
-        FUTEX_OP_OR => old | operand,
-        FUTEX_OP_ANDN => old & !operand,
-        FUTEX_OP_XOR => old ^ operand,
-        _ => return Err(Errno::ENOSYS),
+    if operation & 7 > FUTEX_OP_XOR {
+        return Err(Errno::ENOSYS);
+    }
+    let old = UserPtr::<u32>::new(address2).update(|old| {
+        Some(match operation & 7 {
+            FUTEX_OP_SET => operand,
+            FUTEX_OP_ADD => old.wrapping_add(operand),
+            FUTEX_OP_OR => old | operand,
+            FUTEX_OP_ANDN => old & !operand,
+            _ => old ^ operand,
+        })
     })?;
     let (old, compared) = (old as i32, compared as i32);
     let holds = match comparison {

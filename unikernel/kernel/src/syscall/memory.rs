@@ -146,7 +146,7 @@ pub fn sys_msync(address: u64, len: u64, flags: u32) -> SysResult {
     sys_mlock(address, len)
 }
 
-/// membarrier(2): one core sees everything in order.
+/// membarrier(2): no command is offered, and programs use fences of their own.
 pub fn sys_membarrier(command: u32) -> SysResult {
     const QUERY: u32 = 0;
     match command {

@@ -166,10 +166,10 @@ fn walk_robust_list(head: u64, id: u32) -> Result<(), Fault> {
 }
 
 fn mark_owner_died(address: u64, id: u32) -> Result<(), Fault> {
-    let word = UserPtr::<u32>::new(address);
-    let value = word.read()?;
-    if value & TID_MASK == id {
-        word.write(value & !TID_MASK | OWNER_DIED)?;
+    let is_held = |value: u32| value & TID_MASK == id;
+    let before = UserPtr::<u32>::new(address)
+        .update(|value| is_held(value).then_some(value & !TID_MASK | OWNER_DIED))?;
+    if is_held(before) {
         wake(address, 1, u32::MAX);
     }
     Ok(())

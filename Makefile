@@ -11,7 +11,7 @@ BENCH    = $(if $(QUICK),--rounds 1 --seconds 1 --apps http --skip memory$(comma
 comma   := ,
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test bench conformance debug gdb lint doc clean host-test images
+.PHONY: help setup run test bench conformance model debug gdb lint doc clean host-test images
 
 help: ## list the targets
 	@echo 'targets (with APP=http MACHINE=q35|microvm|pc PORT=8080 MEMORY=256 APPEND="log=debug" ARGS="..."):'
@@ -23,7 +23,7 @@ setup: ## install what is missing: QEMU, wrk, the Rust targets
 run: setup ## build APP, boot it, forward PORT; Ctrl-C ends it
 	@$(QEMU_RUN) run $(APP) --machine $(MACHINE) --memory $(MEMORY) --port $(PORT) --append "$(APPEND)" -- $(ARGS)
 
-test: setup lint host-test images ## lints, host tests, guest tests on Linux and booted
+test: setup lint host-test model images ## lints, host tests, guest tests on Linux and booted
 	@$(QEMU_RUN) test $(TEST)
 
 host-test: setup
@@ -31,13 +31,16 @@ host-test: setup
 
 images: setup
 	cargo build --quiet --release
-	@cargo run --quiet --release -p unikernel-build --bin check-image -- $(addprefix $${CARGO_TARGET_DIR:-target}/x86_64-unknown-linux-musl/release/,hello http http-mio http-axum)
+	@cargo run --quiet --release -p unikernel-build --bin check-image -- $(addprefix $${CARGO_TARGET_DIR:-target}/x86_64-unknown-linux-musl/release/,hello http http-mio http-axum tls sqlite)
 
 bench: setup ## measure against a Linux guest with the same ELF (QUICK=1 for a short run)
 	@$(QEMU_RUN) bench $(BENCH)
 
 conformance: setup ## the test suites of published crates, on Linux and booted (SUITE=tokio,redb for some)
 	@$(QEMU_RUN) conformance $(if $(SUITE),--suite $(SUITE))
+
+model: setup ## the scheduler's protocol in every interleaving
+	RUSTFLAGS="--cfg loom" cargo test --quiet --release -p unikernel-sched --target x86_64-unknown-linux-gnu --target-dir $${CARGO_TARGET_DIR:-target}/model
 
 debug: setup ## boot APP under gdb, with symbols of both halves, stopped at main
 	@sh qemu/debug.sh $(APP) $(MACHINE) "$(APPEND)" $(ARGS)

@@ -21,8 +21,23 @@ const ATOMIC_BYTES: usize = 4096;
 
 struct State {
     ring: Ring<CAPACITY_BYTES>,
-    has_reader: bool,
-    has_writer: bool,
+    readers: usize,
+    writers: usize,
+    /// Somebody has been able to write: only then does a lack of writers mean a hang-up (fifo(7)).
+    had_writer: bool,
+    /// Ends that there have ever been: who waits for the other end must not miss one that came and went.
+    readers_ever: usize,
+    writers_ever: usize,
+}
+
+impl State {
+    fn has_reader(&self) -> bool {
+        self.readers > 0
+    }
+
+    fn has_writer(&self) -> bool {
+        self.writers > 0
+    }
 }
 
 struct Pipe {
@@ -37,24 +52,133 @@ pub struct ReadEnd(Arc<Pipe>);
 /// The end to write to.
 pub struct WriteEnd(Arc<Pipe>);
 
+/// Both ends in one: a named pipe that was opened to read and write.
+struct BothEnds(ReadEnd, WriteEnd);
+
 /// Makes a pipe.
 pub fn pair() -> (Arc<ReadEnd>, Arc<WriteEnd>) {
-    static NEXT_INODE: AtomicU64 = AtomicU64::new(1);
-    let pipe = Arc::new(Pipe {
-        state: SpinLock::new(State { ring: Ring::new(), has_reader: true, has_writer: true }),
-        reader: PollSource::new(),
-        writer: PollSource::new(),
-        inode: NEXT_INODE.fetch_add(1, Ordering::Relaxed),
-    });
-    (Arc::new(ReadEnd(Arc::clone(&pipe))), Arc::new(WriteEnd(pipe)))
+    let pipe = Pipe::new();
+    (Arc::new(pipe.read_end()), Arc::new(pipe.write_end()))
+}
+
+/// A pipe with a name (fifo(7)). It has ends while it is open.
+#[derive(Clone)]
+pub struct Fifo(Arc<Pipe>);
+
+/// Which ends of a named pipe are wanted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ends {
+    /// The one to read from.
+    Read,
+    /// The one to write to.
+    Write,
+    /// Both.
+    Both,
+}
+
+impl Default for Fifo {
+    /// A named pipe that nobody has open.
+    fn default() -> Self {
+        Self(Pipe::new())
+    }
+}
+
+impl Fifo {
+    /// Opens it. Who wants one end waits for somebody at the other; if it may not wait, reading goes on
+    /// without, and writing answers `ENXIO`.
+    pub fn open(&self, ends: Ends, mode: WaitMode) -> Result<Arc<dyn File>, Errno> {
+        let pipe = &self.0;
+        match ends {
+            Ends::Both => Ok(Arc::new(BothEnds(pipe.read_end(), pipe.write_end()))),
+            Ends::Read => {
+                let before = pipe.state.lock().writers_ever;
+                let end = Arc::new(pipe.read_end());
+                pipe.writer.notify(Readiness::WRITABLE);
+                if mode == WaitMode::MayBlock {
+                    wait_or_close(&*end, &pipe.reader, || {
+                        let state = pipe.state.lock();
+                        state.has_writer() || state.writers_ever != before
+                    })?;
+                }
+                Ok(end)
+            }
+            Ends::Write => {
+                if mode == WaitMode::NonBlocking && !pipe.state.lock().has_reader() {
+                    return Err(Errno::ENXIO);
+                }
+                let before = pipe.state.lock().readers_ever;
+                let end = Arc::new(pipe.write_end());
+                pipe.reader.notify(Readiness::empty());
+                wait_or_close(&*end, &pipe.writer, || {
+                    let state = pipe.state.lock();
+                    state.has_reader() || state.readers_ever != before
+                })?;
+                Ok(end)
+            }
+        }
+    }
+}
+
+/// Waits until somebody has the other end. A signal gives the own one back.
+fn wait_or_close(end: &dyn File, source: &PollSource, is_there: impl Fn() -> bool) -> Result<(), Errno> {
+    source.wait(None, || is_there().then_some(())).map_err(|_| {
+        end.close();
+        Errno::RESTART
+    })
 }
 
 /// True if an open file is an end of a pipe.
 pub fn is_pipe(opened: &OpenFile) -> bool {
-    opened.downcast::<ReadEnd>().is_some() || opened.downcast::<WriteEnd>().is_some()
+    opened.downcast::<ReadEnd>().is_some()
+        || opened.downcast::<WriteEnd>().is_some()
+        || opened.downcast::<BothEnds>().is_some()
 }
 
 impl Pipe {
+    fn new() -> Arc<Self> {
+        static NEXT_INODE: AtomicU64 = AtomicU64::new(1);
+        let state = State {
+            ring: Ring::new(),
+            readers: 0,
+            writers: 0,
+            had_writer: false,
+            readers_ever: 0,
+            writers_ever: 0,
+        };
+        Arc::new(Self {
+            state: SpinLock::new(state),
+            reader: PollSource::new(),
+            writer: PollSource::new(),
+            inode: NEXT_INODE.fetch_add(1, Ordering::Relaxed),
+        })
+    }
+
+    fn read_end(self: &Arc<Self>) -> ReadEnd {
+        let mut state = self.state.lock();
+        state.readers += 1;
+        state.readers_ever += 1;
+        drop(state);
+        ReadEnd(Arc::clone(self))
+    }
+
+    fn write_end(self: &Arc<Self>) -> WriteEnd {
+        let mut state = self.state.lock();
+        state.writers += 1;
+        state.writers_ever += 1;
+        state.had_writer = true;
+        drop(state);
+        WriteEnd(Arc::clone(self))
+    }
+
+    /// What is in a named pipe when nobody has it open any more is lost.
+    fn forget_if_closed(state: &mut State) {
+        if !state.has_reader() && !state.has_writer() {
+            let len = state.ring.len();
+            state.ring.consume(len);
+            state.had_writer = false;
+        }
+    }
+
     fn metadata(&self) -> Metadata {
         Metadata::anonymous(S_IFIFO, self.inode)
     }
@@ -75,7 +199,7 @@ impl Pipe {
     fn try_read(&self, into: UserSlice) -> SysResult {
         let mut state = self.state.lock();
         if state.ring.is_empty() {
-            return if state.has_writer { Err(Errno::EAGAIN) } else { Ok(0) };
+            return if state.has_writer() { Err(Errno::EAGAIN) } else { Ok(0) };
         }
         let [head, tail] = state.ring.content(into.len());
         into.write(head)?;
@@ -87,7 +211,7 @@ impl Pipe {
 
     fn try_write(&self, from: UserSlice) -> SysResult {
         let mut state = self.state.lock();
-        if !state.has_reader {
+        if !state.has_reader() {
             return Err(Errno::EPIPE);
         }
         let least = if from.len() <= ATOMIC_BYTES { from.len() } else { 1 };
@@ -117,7 +241,7 @@ impl File for ReadEnd {
         let state = self.0.state.lock();
         let mut ready = Readiness::empty();
         ready.set(Readiness::READABLE, !state.ring.is_empty());
-        ready.set(Readiness::HUP, !state.has_writer);
+        ready.set(Readiness::HUP, !state.has_writer() && state.had_writer);
         ready
     }
 
@@ -134,8 +258,15 @@ impl File for ReadEnd {
     }
 
     fn close(&self) {
-        self.0.state.lock().has_reader = false;
-        self.0.writer.notify(Readiness::ERR | Readiness::WRITABLE);
+        let is_last = {
+            let mut state = self.0.state.lock();
+            state.readers -= 1;
+            Pipe::forget_if_closed(&mut state);
+            !state.has_reader()
+        };
+        if is_last {
+            self.0.writer.notify(Readiness::ERR | Readiness::WRITABLE);
+        }
     }
 
     fn name(&self) -> String {
@@ -164,7 +295,7 @@ impl File for WriteEnd {
         let state = self.0.state.lock();
         let mut ready = Readiness::empty();
         ready.set(Readiness::WRITABLE, state.ring.free() >= ATOMIC_BYTES);
-        ready.set(Readiness::ERR, !state.has_reader);
+        ready.set(Readiness::ERR, !state.has_reader());
         ready
     }
 
@@ -181,8 +312,51 @@ impl File for WriteEnd {
     }
 
     fn close(&self) {
-        self.0.state.lock().has_writer = false;
-        self.0.reader.notify(Readiness::HUP);
+        let is_last = {
+            let mut state = self.0.state.lock();
+            state.writers -= 1;
+            Pipe::forget_if_closed(&mut state);
+            !state.has_writer()
+        };
+        if is_last {
+            self.0.reader.notify(Readiness::HUP);
+        }
+    }
+
+    fn name(&self) -> String {
+        self.0.name()
+    }
+}
+
+impl File for BothEnds {
+    fn read(&self, into: UserSlice, mode: WaitMode) -> SysResult {
+        self.0.read(into, mode)
+    }
+
+    fn write(&self, from: UserSlice, mode: WaitMode) -> SysResult {
+        self.1.write(from, mode)
+    }
+
+    fn readiness(&self) -> Readiness {
+        self.0.readiness() | self.1.readiness()
+    }
+
+    fn poll_source(&self) -> Option<&PollSource> {
+        // What is written comes to the reader: it hears of that, and asks about both.
+        self.0.poll_source()
+    }
+
+    fn metadata(&self) -> Metadata {
+        self.0.metadata()
+    }
+
+    fn ioctl(&self, request: u32, argument: u64) -> SysResult {
+        self.0.ioctl(request, argument)
+    }
+
+    fn close(&self) {
+        self.1.close();
+        self.0.close();
     }
 
     fn name(&self) -> String {

@@ -27,6 +27,7 @@ use spin::Once;
 use unikernel_fs::{LastLink, Node, Place, Tree};
 pub use unikernel_fs::{LookupError, NodeId};
 
+use crate::file::pipe::Fifo;
 use crate::net::socket::Socket;
 use crate::sync::{SpinLock, SpinLockGuard};
 use device::Device;
@@ -39,6 +40,8 @@ pub enum Special {
     Device(Device),
     /// A text that is made at each opening.
     Text(fn() -> String),
+    /// A named pipe.
+    Fifo(Fifo),
     /// The name of a socket within the machine.
     Socket(Weak<Socket>),
 }

@@ -10,6 +10,7 @@ use super::device::DeviceFile;
 use super::memory_file::{Content, MemoryFile};
 use super::{Device, FileTree, Handle, Special, tree};
 use crate::file::lock::FileLocks;
+use crate::file::pipe::Fifo;
 use crate::file::{File, Metadata, console};
 use crate::mem::space::PageSource;
 use crate::mem::user::UserSlice;
@@ -30,6 +31,7 @@ pub fn metadata_in(tree: &FileTree, id: NodeId) -> Metadata {
         // As in Linux's `/proc`: the size shows when it is read.
         Node::Special(Special::Text(_)) => (S_IFREG, 0, 0, 0),
         Node::Special(Special::Socket(_)) => (S_IFSOCK, 0, 0, 0),
+        Node::Special(Special::Fifo(_)) => (S_IFIFO, 0, 0, 0),
     };
     Metadata {
         device: DEVICE_NUMBER,
@@ -60,6 +62,7 @@ pub fn entry_type(tree: &FileTree, id: NodeId) -> u8 {
         Node::Symlink(_) => DT_LNK,
         Node::Special(Special::Device(_)) => DT_CHR,
         Node::Special(Special::Socket(_)) => DT_SOCK,
+        Node::Special(Special::Fifo(_)) => DT_FIFO,
         Node::File(_) | Node::Special(Special::Text(_)) => DT_REG,
     };
     entry_type as u8
@@ -80,12 +83,21 @@ pub fn open(handle: Handle) -> Arc<dyn File> {
         Node::Special(special) => Inside::Special(special.clone()),
     };
     match inside {
-        // A socket is connected to, not opened; `check_open` has refused it.
-        Inside::NameOnly | Inside::Special(Special::Socket(_)) => open_name(handle),
+        // A socket is connected to, not opened; `check_open` has refused it. A named pipe is opened by
+        // its ends ([`fifo`]).
+        Inside::NameOnly | Inside::Special(Special::Socket(_) | Special::Fifo(_)) => open_name(handle),
         Inside::File(content) => Arc::new(FileNode { handle, content }),
         Inside::Special(Special::Text(make)) => Arc::new(Text { handle, text: make() }),
         Inside::Special(Special::Device(Device::Console)) => console::console(),
         Inside::Special(Special::Device(device)) => Arc::new(DeviceFile { device, handle }),
+    }
+}
+
+/// The named pipe that a node is, if it is one.
+pub fn fifo(id: NodeId) -> Option<Fifo> {
+    match tree().node(id) {
+        Node::Special(Special::Fifo(fifo)) => Some(fifo.clone()),
+        _ => None,
     }
 }
 

@@ -30,6 +30,43 @@ pub struct KeepAliveOptions {
     pub probes: u32,
 }
 
+/// What is kept only to be told when the app asks: nobody on the way looks at the first ones, and buffers
+/// have the size that the machine's memory allows (socket(7) calls theirs a hint).
+#[derive(Clone, Copy, Debug)]
+pub struct Hints {
+    /// `IP_TOS`.
+    pub type_of_service: u8,
+    /// `IPV6_TCLASS`.
+    pub traffic_class: u8,
+    /// `IP_MULTICAST_TTL`.
+    pub multicast_ttl: u8,
+    /// `IP_MULTICAST_LOOP`.
+    pub has_multicast_loop: bool,
+    /// `IPV6_MULTICAST_LOOP`.
+    pub has_multicast_loop_v6: bool,
+    /// `TCP_QUICKACK`.
+    pub has_quick_ack: bool,
+    /// `SO_RCVBUF`, doubled as Linux does for its bookkeeping.
+    pub receive_buffer: Option<i32>,
+    /// `SO_SNDBUF`.
+    pub send_buffer: Option<i32>,
+}
+
+impl Default for Hints {
+    fn default() -> Self {
+        Self {
+            type_of_service: 0,
+            traffic_class: 0,
+            multicast_ttl: 1,
+            has_multicast_loop: true,
+            has_multicast_loop_v6: true,
+            has_quick_ack: true,
+            receive_buffer: None,
+            send_buffer: None,
+        }
+    }
+}
+
 /// All options of a socket.
 #[derive(Clone, Copy, Debug)]
 pub struct SocketOptions {
@@ -57,6 +94,8 @@ pub struct SocketOptions {
     pub user_timeout_ms: u32,
     /// `IP_TTL`, `IPV6_UNICAST_HOPS`; 0 for the default.
     pub hop_limit: u8,
+    /// What is only told when asked.
+    pub hints: Hints,
 }
 
 impl Default for SocketOptions {
@@ -77,6 +116,7 @@ impl Default for SocketOptions {
             keep_alive,
             user_timeout_ms: 0,
             hop_limit: 0,
+            hints: Hints::default(),
         }
     }
 }

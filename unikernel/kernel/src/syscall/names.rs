@@ -8,9 +8,10 @@ use unikernel_fs::{Attributes, EditError, LastLink, Node, Place, RenameMode};
 use super::path::{base_of, descriptor_of, read_path};
 use super::{Errno, SysResult};
 use crate::file;
+use crate::file::pipe::Fifo;
 use crate::fs::memory_file::MemoryFile;
 use crate::fs::node::FileNode;
-use crate::fs::{self, FileTree, NodeId};
+use crate::fs::{self, FileTree, NodeId, Special};
 use crate::mem::user::UserPtr;
 use crate::platform::time;
 
@@ -50,12 +51,12 @@ pub fn sys_mknod(path: UserPtr<u8>, mode: u32) -> SysResult {
     sys_mknodat(AT_FDCWD, path, mode)
 }
 
-/// mknodat(2): regular files. Nothing here could serve other nodes by name.
+/// mknodat(2): regular files and named pipes. Sockets get names by `bind`, and the devices are all there.
 pub fn sys_mknodat(directory: i32, path: UserPtr<u8>, mode: u32) -> SysResult {
     let path = read_path(path)?;
     match mode & S_IFMT {
-        0 | S_IFREG => {}
-        S_IFIFO | S_IFSOCK | S_IFCHR | S_IFBLK => return Err(Errno::EPERM),
+        0 | S_IFREG | S_IFIFO => {}
+        S_IFSOCK | S_IFCHR | S_IFBLK => return Err(Errno::EPERM),
         _ => return Err(Errno::EINVAL),
     }
     at_new_name(directory, &path, |tree, place| {
@@ -63,7 +64,11 @@ pub fn sys_mknodat(directory: i32, path: UserPtr<u8>, mode: u32) -> SysResult {
             return Err(Errno::ENOENT);
         }
         let attributes = Attributes::new(fs::masked(mode), time::wall_ns());
-        tree.create(place.parent, &place.name, Node::File(MemoryFile::empty()), attributes)?;
+        let node = match mode & S_IFMT {
+            S_IFIFO => Node::Special(Special::Fifo(Fifo::default())),
+            _ => Node::File(MemoryFile::empty()),
+        };
+        tree.create(place.parent, &place.name, node, attributes)?;
         Ok(0)
     })
 }

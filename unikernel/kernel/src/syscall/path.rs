@@ -9,7 +9,8 @@ use unikernel_fs::{Attributes, EditError, LastLink, Node, Place};
 
 use super::descriptor::on_exec_of;
 use super::{Errno, SysResult};
-use crate::file::{self, File, FileFlags, OpenFile};
+use crate::file::pipe::{Ends, Fifo};
+use crate::file::{self, File, FileFlags, OpenFile, WaitMode};
 use crate::fs::memory_file::MemoryFile;
 use crate::fs::node::{self, NameOnly};
 use crate::fs::{self, FileTree, Handle, LookupError, NodeId, Special};
@@ -172,11 +173,26 @@ pub fn open_path(directory: i32, path: &[u8], flags: u32, mode: u32) -> Result<A
         return open_unnamed(&base, path, status, mode);
     }
     let handle = find_to_open(&base, path, flags, mode)?;
+    if flags & O_PATH == 0
+        && let Some(fifo) = node::fifo(handle.id)
+    {
+        return Ok(file::open(open_fifo(&fifo, status)?, status));
+    }
     let file = if flags & O_PATH != 0 { node::open_name(handle) } else { node::open(handle) };
     if flags & O_TRUNC != 0 && flags & O_PATH == 0 {
         truncate(&*file, 0)?;
     }
     Ok(file::open(file, status))
+}
+
+fn open_fifo(fifo: &Fifo, status: FileFlags) -> Result<Arc<dyn File>, Errno> {
+    let ends = match (status.can_read(), status.can_write()) {
+        (true, true) => Ends::Both,
+        (false, _) => Ends::Write,
+        (true, false) => Ends::Read,
+    };
+    let is_patient = !status.contains(FileFlags::NONBLOCK);
+    fifo.open(ends, if is_patient { WaitMode::MayBlock } else { WaitMode::NonBlocking })
 }
 
 /// Opens what a descriptor has open once more, with an offset and flags of its own.

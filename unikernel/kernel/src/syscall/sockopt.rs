@@ -28,6 +28,11 @@ const MAX_KEEP_PROBES: i32 = 127;
 /// The congestion control that `TCP_CONGESTION` names.
 const CONGESTION_CONTROL: &[u8; 16] = b"reno\0\0\0\0\0\0\0\0\0\0\0\0";
 
+/// Bounds of buffer sizes (Linux: `SOCK_MIN_RCVBUF`, `SOCK_MIN_SNDBUF`, `net.core.rmem_max`).
+const LEAST_RECEIVE_BUFFER: i32 = 2304;
+const LEAST_SEND_BUFFER: i32 = 4608;
+const MAX_BUFFER: i32 = 212_992;
+
 /// setsockopt(2).
 pub fn sys_setsockopt(descriptor: i32, level: u32, name: u32, value: u64, len: u32) -> SysResult {
     let socket = SocketRef::get(descriptor)?;
@@ -73,6 +78,11 @@ impl Value {
 
     fn int(self) -> Result<i32, Errno> {
         self.read()
+    }
+
+    /// A small number, which may be given as one byte (ip(7)).
+    fn byte(self) -> Result<u8, Errno> {
+        if self.len < 4 { self.read::<u8>() } else { u8::try_from(self.int()?).map_err(|_| Errno::EINVAL) }
     }
 
     fn is_on(self) -> Result<bool, Errno> {
@@ -145,14 +155,27 @@ fn set_socket(socket: &Socket, name: u32, value: Value) -> Result<(), Errno> {
             socket.set_options(|options| options.send_timeout_ns = timeout_ns);
             Ok(())
         }
-        // Buffers have the size that the machine's memory allows; these are wishes (socket(7)).
-        SO_RCVBUF | SO_SNDBUF | SO_RCVBUFFORCE | SO_SNDBUFFORCE | SO_RCVLOWAT | SO_PRIORITY
-        | SO_BUSY_POLL | SO_INCOMING_CPU => value.int().map(drop),
+        SO_RCVBUF | SO_RCVBUFFORCE => {
+            let bytes = buffer_bytes(value.int()?, LEAST_RECEIVE_BUFFER);
+            socket.set_options(|options| options.hints.receive_buffer = Some(bytes));
+            Ok(())
+        }
+        SO_SNDBUF | SO_SNDBUFFORCE => {
+            let bytes = buffer_bytes(value.int()?, LEAST_SEND_BUFFER);
+            socket.set_options(|options| options.hints.send_buffer = Some(bytes));
+            Ok(())
+        }
+        SO_RCVLOWAT | SO_PRIORITY | SO_BUSY_POLL | SO_INCOMING_CPU => value.int().map(drop),
         // Urgent data stays in the stream, and there is one route only.
         SO_OOBINLINE | SO_DONTROUTE => value.int().map(drop),
         SO_TYPE | SO_ERROR | SO_ACCEPTCONN | SO_PROTOCOL | SO_DOMAIN => Err(Errno::ENOPROTOOPT),
         _ => Err(Errno::ENOPROTOOPT),
     }
+}
+
+/// What Linux makes of a wished size: it doubles it for its bookkeeping, within bounds.
+fn buffer_bytes(wished: i32, least: i32) -> i32 {
+    wished.clamp(0, MAX_BUFFER).saturating_mul(2).max(least)
 }
 
 fn set_linger(socket: &Socket, linger: linger) -> Result<(), Errno> {
@@ -185,8 +208,8 @@ fn get_socket(socket: &Socket, name: u32, place: Place) -> SysResult {
         }
         SO_RCVTIMEO | SO_RCVTIMEO_NEW => place.timeout(options.receive_timeout_ns),
         SO_SNDTIMEO | SO_SNDTIMEO_NEW => place.timeout(options.send_timeout_ns),
-        SO_RCVBUF => place.int(crate::net::buffer_sizes().0 as i32),
-        SO_SNDBUF => place.int(crate::net::buffer_sizes().1 as i32),
+        SO_RCVBUF => place.int(options.hints.receive_buffer.unwrap_or(crate::net::buffer_sizes().0 as i32)),
+        SO_SNDBUF => place.int(options.hints.send_buffer.unwrap_or(crate::net::buffer_sizes().1 as i32)),
         SO_PEERCRED if socket.unix().is_some() => {
             // There is one process, and it is root.
             place.write(&[PROCESS_ID, 0, 0].map(i32::to_ne_bytes).concat())
@@ -257,8 +280,12 @@ fn set_tcp(socket: &Socket, name: u32, value: Value) -> Result<(), Errno> {
             let milliseconds = u32::try_from(value.int()?).map_err(|_| Errno::EINVAL)?;
             socket.set_options(|options| options.user_timeout_ms = milliseconds);
         }
+        TCP_QUICKACK => {
+            let is_on = value.is_on()?;
+            socket.set_options(|options| options.hints.has_quick_ack = is_on);
+        }
         // Segments leave together at the end of the batch, and acknowledgements with them.
-        TCP_CORK | TCP_QUICKACK | TCP_DEFER_ACCEPT | TCP_SYNCNT | TCP_LINGER2 | TCP_WINDOW_CLAMP => {
+        TCP_CORK | TCP_DEFER_ACCEPT | TCP_SYNCNT | TCP_LINGER2 | TCP_WINDOW_CLAMP => {
             value.int()?;
         }
         _ => return Err(Errno::ENOPROTOOPT),
@@ -275,7 +302,8 @@ fn get_tcp(socket: &Socket, name: u32, place: Place) -> SysResult {
         TCP_KEEPINTVL => place.int(options.keep_alive.interval_seconds as i32),
         TCP_KEEPCNT => place.int(options.keep_alive.probes as i32),
         TCP_USER_TIMEOUT => place.int(options.user_timeout_ms as i32),
-        TCP_CORK | TCP_QUICKACK | TCP_DEFER_ACCEPT => place.int(0),
+        TCP_QUICKACK => place.flag(options.hints.has_quick_ack),
+        TCP_CORK | TCP_DEFER_ACCEPT => place.int(0),
         TCP_MAXSEG => place.int(TCP_MSS_DEFAULT as i32),
         TCP_CONGESTION => place.write(CONGESTION_CONTROL),
         _ => Err(Errno::ENOPROTOOPT),
@@ -305,23 +333,30 @@ fn set_ip(socket: &Socket, name: u32, value: Value) -> Result<(), Errno> {
             socket.set_options(|options| options.hop_limit = hops);
             Ok(())
         }
-        // Nobody on the way looks at these, or they ask for what is the case anyway.
-        IP_TOS
-        | IP_MTU_DISCOVER
-        | IP_RECVERR
-        | IP_BIND_ADDRESS_NO_PORT
-        | IP_MULTICAST_TTL
-        | IP_MULTICAST_LOOP => Ok(()),
+        IP_TOS | IP_MULTICAST_TTL | IP_MULTICAST_LOOP => {
+            let byte = value.byte()?;
+            socket.set_options(|SocketOptions { hints, .. }| match name {
+                IP_TOS => hints.type_of_service = byte,
+                IP_MULTICAST_TTL => hints.multicast_ttl = byte,
+                _ => hints.has_multicast_loop = byte != 0,
+            });
+            Ok(())
+        }
+        // These ask for what is the case anyway.
+        IP_MTU_DISCOVER | IP_RECVERR | IP_BIND_ADDRESS_NO_PORT => Ok(()),
         _ => Err(Errno::ENOPROTOOPT),
     }
 }
 
 fn get_ip(socket: &Socket, name: u32, place: Place) -> SysResult {
+    let hints = socket.options.lock().hints;
     match name {
         IP_TTL => place.int(hops_of(socket)),
-        IP_TOS | IP_RECVERR => place.int(0),
+        IP_TOS => place.int(hints.type_of_service.into()),
+        IP_RECVERR => place.int(0),
         IP_MTU_DISCOVER => place.int(IP_PMTUDISC_WANT as i32),
-        IP_MULTICAST_TTL | IP_MULTICAST_LOOP => place.int(1),
+        IP_MULTICAST_TTL => place.int(hints.multicast_ttl.into()),
+        IP_MULTICAST_LOOP => place.flag(hints.has_multicast_loop),
         _ => Err(Errno::ENOPROTOOPT),
     }
 }
@@ -341,7 +376,15 @@ fn set_ipv6(socket: &Socket, name: u32, value: Value) -> Result<(), Errno> {
             socket.set_options(|options| options.hop_limit = hops);
             Ok(())
         }
-        IPV6_TCLASS | IPV6_RECVERR | IPV6_MTU_DISCOVER | IPV6_MULTICAST_HOPS | IPV6_MULTICAST_LOOP => Ok(()),
+        IPV6_TCLASS | IPV6_MULTICAST_LOOP => {
+            let byte = value.byte()?;
+            socket.set_options(|SocketOptions { hints, .. }| match name {
+                IPV6_TCLASS => hints.traffic_class = byte,
+                _ => hints.has_multicast_loop_v6 = byte != 0,
+            });
+            Ok(())
+        }
+        IPV6_RECVERR | IPV6_MTU_DISCOVER | IPV6_MULTICAST_HOPS => Ok(()),
         _ => Err(Errno::ENOPROTOOPT),
     }
 }
@@ -353,8 +396,10 @@ fn get_ipv6(socket: &Socket, name: u32, place: Place) -> SysResult {
     match name {
         IPV6_V6ONLY => place.flag(socket.options.lock().is_v6_only),
         IPV6_UNICAST_HOPS => place.int(hops_of(socket)),
-        IPV6_TCLASS | IPV6_RECVERR => place.int(0),
-        IPV6_MULTICAST_HOPS | IPV6_MULTICAST_LOOP => place.int(1),
+        IPV6_TCLASS => place.int(socket.options.lock().hints.traffic_class.into()),
+        IPV6_MULTICAST_LOOP => place.flag(socket.options.lock().hints.has_multicast_loop_v6),
+        IPV6_RECVERR => place.int(0),
+        IPV6_MULTICAST_HOPS => place.int(1),
         _ => Err(Errno::ENOPROTOOPT),
     }
 }

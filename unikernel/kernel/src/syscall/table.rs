@@ -242,8 +242,8 @@ syscalls! {
     // Names
     __NR_mkdir: mkdir(pathname: Str, mode: Flags) => names::sys_mkdir, Full, "";
     __NR_mkdirat: mkdirat(dirfd: Fd, pathname: Str, mode: Flags) => names::sys_mkdirat, Full, "";
-    __NR_mknod: mknod(pathname: Str, mode: Flags) => names::sys_mknod, Partial, "regular files only";
-    __NR_mknodat: mknodat(dirfd: Fd, pathname: Str, mode: Flags) => names::sys_mknodat, Partial, "regular files only";
+    __NR_mknod: mknod(pathname: Str, mode: Flags) => names::sys_mknod, Partial, "regular files and named pipes";
+    __NR_mknodat: mknodat(dirfd: Fd, pathname: Str, mode: Flags) => names::sys_mknodat, Partial, "regular files and named pipes";
     __NR_symlink: symlink(target: Str, linkpath: Str) => names::sys_symlink, Full, "";
     __NR_symlinkat: symlinkat(target: Str, newdirfd: Fd, linkpath: Str) => names::sys_symlinkat, Full, "";
     __NR_link: link(oldpath: Str, newpath: Str) => names::sys_link, Full, "";

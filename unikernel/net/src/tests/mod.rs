@@ -263,6 +263,17 @@ impl Net {
         self.settle();
     }
 
+    /// Lets the two learn each other's hardware address. On a wire that loses frames three questions in a row
+    /// may stay without an answer, and a connection attempt then fails, rightly.
+    pub(crate) fn introduce(&mut self) {
+        let listener = self.a.listen(9, 1);
+        let (server, client) = self.connect(listener);
+        self.a.stack.tcp_close(server);
+        self.b.stack.tcp_close(client);
+        self.a.stack.listener_close(listener);
+        self.settle();
+    }
+
     /// A connection from b to a listener on a.
     pub(crate) fn connect(&mut self, listener: ListenerId) -> (TcpId, TcpId) {
         let port = self.a.stack.listener_local(listener).unwrap().port();

@@ -84,6 +84,7 @@ proptest! {
     #[test]
     fn streams_arrive_whole(seed: u64, total in 1usize..40_000, chunk in 1usize..9000, loss in 0u64..60) {
         let mut net = Net::new();
+        net.introduce();
         net.rng = Rng(seed);
         net.trouble = [loss, 10, 40];
         transfer(&mut net, total, chunk.max(total / 500));

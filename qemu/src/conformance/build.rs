@@ -80,7 +80,6 @@ fn compile(suite: &Suite, source: &Source) -> Result<(BTreeMap<String, PathBuf>,
         "--message-format=json",
     ]);
     command.args(["--target", project::TARGET, "--target-dir"]).arg(source::work_dir()?.join("build"));
-    command.args(targets(suite, source)?);
     if !suite.default_features {
         command.arg("--no-default-features");
     }
@@ -106,25 +105,10 @@ fn compile(suite: &Suite, source: &Source) -> Result<(BTreeMap<String, PathBuf>,
             _ => {}
         }
     }
-    broken.retain(|name, _| !executables.contains_key(name));
+    executables.retain(|name: &String, _| suite.takes(name));
+    broken.retain(|name, _| suite.takes(name) && !executables.contains_key(name));
     ensure!(!executables.is_empty(), "no test program of {} was built", suite.name);
     Ok((executables, broken))
-}
-
-/// Which targets cargo shall build. Examples and benchmarks are not tests.
-fn targets(suite: &Suite, source: &Source) -> Result<Vec<String>> {
-    let mut arguments: Vec<String> = Vec::new();
-    if suite.unit_tests {
-        arguments.push("--lib".to_owned());
-    }
-    let manifest: toml::Table = fs::read_to_string(source.package.join("Cargo.toml"))?.parse()?;
-    let tests = manifest.get("test").and_then(toml::Value::as_array).into_iter().flatten();
-    for name in tests.filter_map(|test| test.get("name")?.as_str()) {
-        if !suite.left_out.contains_key(name) {
-            arguments.extend(["--test".to_owned(), name.to_owned()]);
-        }
-    }
-    Ok(arguments)
 }
 
 /// Links the kernel in, by the build crate's program.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
-use toml::Table;
+use toml::{Table, Value};
 
 use super::suites::Suite;
 use crate::project;
@@ -106,9 +106,18 @@ fn write_workspace(suite: &Suite, workspace: &Path) -> Result<()> {
     // The authors' own choice of dependencies.
     let (theirs, ours) = (workspace.join(&folder).join("Cargo.lock"), workspace.join("Cargo.lock"));
     if theirs.exists() && !ours.exists() {
-        fs::copy(theirs, ours)?;
+        fs::write(ours, lock_without(&suite.name, &fs::read_to_string(theirs)?)?)?;
     }
     Ok(())
+}
+
+/// The lock file without the registry's edition of the crate, which would keep cargo from the one here.
+fn lock_without(name: &str, text: &str) -> Result<String> {
+    let mut lock: Table = text.parse()?;
+    if let Some(packages) = lock.get_mut("package").and_then(Value::as_array_mut) {
+        packages.retain(|package| package.get("name").and_then(Value::as_str) != Some(name));
+    }
+    Ok(toml::to_string(&lock)?)
 }
 
 /// Cargo looks at modification times.

@@ -7,6 +7,7 @@ use std::fs;
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 
+use super::build::UNIT_TESTS;
 use crate::project;
 
 /// The file.
@@ -32,7 +33,7 @@ pub(super) struct Suite {
     /// Whether the unit tests in `src` belong to the suite.
     #[serde(default = "yes")]
     pub(super) unit_tests: bool,
-    /// Programs that are not built, with the reason.
+    /// Programs that are not run, with the reason.
     #[serde(default)]
     pub(super) left_out: BTreeMap<String, String>,
     /// Dependencies for tests that the registry's manifest lacks or has wrong: (name, requirement).
@@ -91,6 +92,11 @@ impl Suite {
     /// Folder name of the unpacked crate.
     pub(super) fn folder(&self) -> String {
         format!("{}-{}", self.name, self.version)
+    }
+
+    /// True if a program belongs to the suite.
+    pub(super) fn takes(&self, program: &str) -> bool {
+        !self.left_out.contains_key(program) && (program != UNIT_TESTS || self.unit_tests)
     }
 
     /// Why a test cannot apply, if the data says so.

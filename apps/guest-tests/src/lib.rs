@@ -1,5 +1,7 @@
 //! What the guest tests share: checks that say where they failed, and the system call by number.
 
+pub mod rings;
+
 /// Ends the test with code 1 and a line that says what was expected.
 #[macro_export]
 macro_rules! check {

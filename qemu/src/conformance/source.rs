@@ -105,7 +105,7 @@ fn write_workspace(suite: &Suite, workspace: &Path) -> Result<()> {
     write_if_changed(&workspace.join(".cargo/config.toml"), &config)?;
     // The authors' own choice of dependencies.
     let (theirs, ours) = (workspace.join(&folder).join("Cargo.lock"), workspace.join("Cargo.lock"));
-    if theirs.exists() && !ours.exists() {
+    if suite.keeps_lock && theirs.exists() && !ours.exists() {
         fs::write(ours, lock_without(&suite.name, &fs::read_to_string(theirs)?)?)?;
     }
     Ok(())

@@ -36,6 +36,9 @@ pub(super) struct Suite {
     /// Programs that are not run, with the reason.
     #[serde(default)]
     pub(super) left_out: BTreeMap<String, String>,
+    /// Whether the dependencies are those of the authors' lock file, where there is one.
+    #[serde(default = "yes")]
+    pub(super) keeps_lock: bool,
     /// Dependencies for tests that the registry's manifest lacks or has wrong: (name, requirement).
     #[serde(default)]
     pub(super) dev_dependencies: BTreeMap<String, toml::Value>,

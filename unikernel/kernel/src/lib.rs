@@ -7,6 +7,7 @@
 //! - [`arch`]: the processor; [`platform`]: clocks, interrupts, ACPI, console, randomness;
 //! - [`drivers`]: virtio; [`mem`]: frames, page tables, the app's regions;
 //! - [`task`]: threads, sleeping, signals; [`net`], [`fs`], [`file`]: what descriptors lead to;
+//! - [`uring`]: calls that are handed over in shared memory;
 //! - [`syscall`]: the door; [`debug`]: reports and traces.
 //!
 //! Two rules hold everywhere. The kernel runs with interrupts masked (see [`arch`]), and it touches
@@ -29,6 +30,7 @@ pub mod platform;
 pub mod sync;
 pub mod syscall;
 pub mod task;
+pub mod uring;
 
 use alloc::string::String;
 use alloc::vec::Vec;

@@ -26,6 +26,8 @@ pub mod exit_work {
     pub const SIGNAL: u32 = 2;
     /// A device has something for the network stack.
     pub const NETWORK: u32 = 4;
+    /// Requests of an io_uring can go on.
+    pub const RINGS: u32 = 8;
 }
 
 /// What one core owns. The offsets of the first fields are known to the entry stubs.

@@ -26,6 +26,7 @@ fn slow_work(work: u32, frame: &mut TrapFrame) {
     if work & exit_work::NETWORK != 0 {
         crate::net::tick();
     }
+    crate::uring::run_scheduled();
     if work & exit_work::RESCHEDULE != 0 {
         scheduler::preempt();
     }

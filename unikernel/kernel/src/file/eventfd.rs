@@ -34,6 +34,13 @@ impl EventFd {
         Arc::new(Self { count: SpinLock::new(count), take, source: PollSource::new() })
     }
 
+    /// Adds one, unless the count is at its end; for the kernel's own news.
+    pub fn signal(&self) {
+        if self.try_add(1).is_ok() {
+            self.source.notify(Readiness::READABLE);
+        }
+    }
+
     fn try_take(&self) -> Result<u64, Errno> {
         let mut count = self.count.lock();
         let taken = match self.take {

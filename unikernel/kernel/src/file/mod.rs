@@ -17,7 +17,7 @@ pub mod lock;
 mod open_file;
 pub mod pipe;
 pub mod poll_set;
-mod poll_source;
+pub(crate) mod poll_source;
 pub mod signalfd;
 pub mod table;
 pub mod timerfd;

@@ -135,20 +135,30 @@ impl OpenFile {
 
     /// readv(2).
     pub fn read_vectored(&self, into: &[UserSlice]) -> SysResult {
+        self.read_vectored_with(into, self.wait_mode())
+    }
+
+    /// readv(2), with a say in whether it may sleep.
+    pub fn read_vectored_with(&self, into: &[UserSlice], mode: WaitMode) -> SysResult {
         if self.file.is_seekable() {
             return super::each_buffer(into, WaitMode::MayBlock, |buffer, _| self.read(buffer));
         }
         self.check_read()?;
-        self.file.read_vectored(into, self.wait_mode())
+        self.file.read_vectored(into, mode)
     }
 
     /// writev(2).
     pub fn write_vectored(&self, from: &[UserSlice]) -> SysResult {
+        self.write_vectored_with(from, self.wait_mode())
+    }
+
+    /// writev(2), with a say in whether it may sleep.
+    pub fn write_vectored_with(&self, from: &[UserSlice], mode: WaitMode) -> SysResult {
         if self.file.is_seekable() {
             return super::each_buffer(from, WaitMode::MayBlock, |buffer, _| self.write(buffer));
         }
         self.check_write()?;
-        self.file.write_vectored(from, self.wait_mode())
+        self.file.write_vectored(from, mode)
     }
 
     /// pread(2).

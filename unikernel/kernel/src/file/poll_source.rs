@@ -83,12 +83,12 @@ impl PollSource {
     }
 
     /// Adds a watch.
-    pub(super) fn attach(&self, watch: Arc<Watch>) {
+    pub(crate) fn attach(&self, watch: Arc<Watch>) {
         self.watches.lock().push(watch);
     }
 
     /// Takes a watch back.
-    pub(super) fn detach(&self, watch: &Arc<Watch>) {
+    pub(crate) fn detach(&self, watch: &Arc<Watch>) {
         self.watches.lock().retain(|attached| !Arc::ptr_eq(attached, watch));
     }
 
@@ -108,22 +108,35 @@ impl PollSource {
 
 /// Watches whose files may be ready, and the threads that wait for one.
 #[derive(Default)]
-pub(super) struct ReadyList {
+pub(crate) struct ReadyList {
     queue: SpinLock<VecDeque<Arc<Watch>>>,
     /// Threads in `epoll_wait`, and watches on the epoll instance itself.
-    pub(super) source: PollSource,
+    pub(crate) source: PollSource,
+    /// Who takes the watches off, if not a thread that waits here.
+    owner: Option<Weak<dyn ReadyOwner>>,
+}
+
+/// Works a ready list off by itself.
+pub(crate) trait ReadyOwner: Send + Sync {
+    /// There is something on the list. Called with the locks of whoever notifies: it may take note, no more.
+    fn has_ready(&self);
 }
 
 impl ReadyList {
+    /// A list that its owner is called for.
+    pub(crate) fn of(owner: Weak<dyn ReadyOwner>) -> Self {
+        Self { owner: Some(owner), ..Self::default() }
+    }
+
     /// Makes room for `count` watches, so that notifications need no memory.
-    pub(super) fn reserve(&self, count: usize) {
+    pub(crate) fn reserve(&self, count: usize) {
         let mut queue = self.queue.lock();
         let queued = queue.len();
         queue.reserve(count.saturating_sub(queued));
     }
 
     /// Puts a watch at the end, if it is not on the list.
-    pub(super) fn push(&self, watch: &Arc<Watch>) -> bool {
+    pub(crate) fn push(&self, watch: &Arc<Watch>) -> bool {
         // Exchanges on both sides: if the watch is just being taken off, whoever takes it looks at
         // the file after this, and sees what the caller has changed.
         let is_new = !watch.is_queued.swap(true, Ordering::AcqRel);
@@ -134,38 +147,45 @@ impl ReadyList {
     }
 
     /// Takes the first watch.
-    pub(super) fn pop(&self) -> Option<Arc<Watch>> {
+    pub(crate) fn pop(&self) -> Option<Arc<Watch>> {
         let watch = self.queue.lock().pop_front()?;
         watch.is_queued.swap(false, Ordering::AcqRel);
         Some(watch)
     }
 
     /// How many watches are on it.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.queue.lock().len()
     }
 
     /// Forgets all watches, which ends their references back to this list.
-    pub(super) fn clear(&self) {
+    pub(crate) fn clear(&self) {
         let queue = core::mem::take(&mut *self.queue.lock());
         drop(queue);
     }
 
     /// Wakes one thread that waits for the list, for what was on it before.
-    pub(super) fn wake_sleeper(&self) {
+    pub(crate) fn wake_sleeper(&self) {
         self.source.threads.wake_one();
     }
 
     /// Wakes one thread that waits for the list, and tells who watches it.
     #[inline]
-    pub(super) fn wake(&self) {
-        self.source.notify_one(Readiness::READABLE);
+    pub(crate) fn wake(&self) {
+        match &self.owner {
+            None => self.source.notify_one(Readiness::READABLE),
+            Some(owner) => {
+                if let Some(owner) = owner.upgrade() {
+                    owner.has_ready();
+                }
+            }
+        }
     }
 }
 
 impl PollSource {
     /// True if no epoll instance or `poll` call watches.
-    pub(super) fn is_unwatched(&self) -> bool {
+    pub(crate) fn is_unwatched(&self) -> bool {
         self.watches.lock().is_empty()
     }
 
@@ -183,27 +203,27 @@ impl PollSource {
 
 /// How an owner tells its watches apart: by descriptor (or index) and open file. Linux needs both,
 /// as a number can be reused while the old file lives on under another number.
-pub(super) type WatchKey = (i32, usize);
+pub(crate) type WatchKey = (i32, usize);
 
 /// One owner's interest in one file.
-pub(super) struct Watch {
+pub(crate) struct Watch {
     /// The file, which the watch does not keep open, but in memory.
-    pub(super) file: Arc<dyn File>,
+    pub(crate) file: Arc<dyn File>,
     /// What the owner knows it by.
-    pub(super) key: WatchKey,
+    pub(crate) key: WatchKey,
     /// The app's word, handed back with each event.
-    pub(super) data: AtomicU64,
+    pub(crate) data: AtomicU64,
     /// The wanted events and `EPOLLET`, `EPOLLONESHOT`, `EPOLLEXCLUSIVE`; 0 while a one-shot watch
     /// is spent, and after its removal.
-    pub(super) bits: AtomicU32,
+    pub(crate) bits: AtomicU32,
     /// The epoll instance to tell when the file is closed.
-    pub(super) epoll: Weak<super::epoll::Epoll>,
+    pub(crate) epoll: Weak<super::epoll::Epoll>,
     is_queued: AtomicBool,
     ready: Arc<ReadyList>,
 }
 
 impl Watch {
-    pub(super) fn new(
+    pub(crate) fn new(
         file: Arc<dyn File>,
         key: WatchKey,
         (bits, data): (u32, u64),
@@ -214,15 +234,20 @@ impl Watch {
         Arc::new(Self { file, key, data, bits, epoll, is_queued: AtomicBool::new(false), ready })
     }
 
+    /// Changes what is wanted.
+    pub(crate) fn set_wanted(&self, wanted: Readiness) {
+        self.bits.store(wanted.bits(), Ordering::Relaxed);
+    }
+
     /// The events that this watch wants, of those in `ready`.
     #[inline]
-    pub(super) fn wanted(&self, ready: Readiness) -> u32 {
+    pub(crate) fn wanted(&self, ready: Readiness) -> u32 {
         ready.bits() & (self.bits.load(Ordering::Relaxed) & !INPUT_BITS)
     }
 
     /// Queues the watch if it wants the news. True if a thread may have been woken for it.
     #[inline]
-    pub(super) fn notify(this: &Arc<Self>, news: Readiness) -> bool {
+    pub(crate) fn notify(this: &Arc<Self>, news: Readiness) -> bool {
         let is_new = this.wanted(news) != 0 && this.ready.push(this);
         if is_new {
             this.ready.wake();

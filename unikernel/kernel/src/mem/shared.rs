@@ -2,7 +2,7 @@
 //! owner gives the frame back.
 
 use alloc::sync::Arc;
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use x86_64::PhysAddr;
 
@@ -87,6 +87,19 @@ impl SharedFrame {
     pub fn read(&self, offset: usize, into: &mut [u8]) {
         // SAFETY: as above.
         unsafe { into.as_mut_ptr().copy_from_nonoverlapping(self.at(offset, into.len()), into.len()) }
+    }
+
+    /// A word that the kernel and the app share, and change while the other looks.
+    ///
+    /// # Panics
+    ///
+    /// If it does not lie in the frame, at a multiple of its size.
+    pub fn word(&self, offset: usize) -> &AtomicU32 {
+        assert!(offset.is_multiple_of(align_of::<AtomicU32>()), "words are aligned");
+        // SAFETY: four bytes in the frame by the check in `at`, aligned by the one above; the frame lives at
+        // least as long as our share, which the result borrows. All access to the word is atomic: here by
+        // the type, in the app by the processor.
+        unsafe { AtomicU32::from_ptr(self.at(offset, size_of::<AtomicU32>()).cast()) }
     }
 
     /// Sets a part of the frame to zero.

@@ -54,7 +54,7 @@ fn range_is_user(address: u64, len: usize) -> bool {
 }
 
 /// An alleged pointer to one `T` in the app's memory.
-pub struct UserPtr<T>(u64, PhantomData<*mut T>);
+pub struct UserPtr<T>(u64, PhantomData<fn() -> T>);
 
 impl<T> Clone for UserPtr<T> {
     fn clone(&self) -> Self {

@@ -92,6 +92,28 @@ impl Given {
         }
     }
 
+    /// Reads an address before its socket is known; see [`Self::check`].
+    pub fn read_any(address: u64, len: u32) -> Result<Self, Errno> {
+        let family = match u32::from(UserPtr::<u16>::new(address).read()?) {
+            AF_UNIX => Family::Unix,
+            AF_INET6 => Family::V6,
+            _ => Family::V4,
+        };
+        Self::read(address, len, family)
+    }
+
+    /// Whether the address is one for a socket of `family`, with the error if it is not.
+    pub fn check(&self, family: Family) -> Result<(), Errno> {
+        match (self, family) {
+            (Self::Unspecified, _) | (Self::Unix(_), Family::Unix) => Ok(()),
+            (_, Family::Unix) => Err(Errno::EINVAL),
+            (Self::Internet(address), Family::V4) if address.is_ipv4() => Ok(()),
+            // An address of IPv4 mapped into IPv6 was made one of IPv4 when it was read.
+            (Self::Internet(_), Family::V6) => Ok(()),
+            _ => Err(Errno::EAFNOSUPPORT),
+        }
+    }
+
     /// The internet address.
     pub fn internet(self) -> Result<SocketAddr, Errno> {
         match self {

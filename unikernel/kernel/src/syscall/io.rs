@@ -94,7 +94,8 @@ pub fn sys_pwritev(fd: i32, array: UserPtr<RawBuffer>, count: usize, offset: i64
     at_each(&read_buffers(array, count)?, offset, |offset, buffer| opened.write_at(offset, buffer))
 }
 
-fn at_each(
+/// Runs a transfer over several buffers, one behind the other in the file.
+pub fn at_each(
     buffers: &[UserSlice],
     offset: u64,
     mut transfer: impl FnMut(u64, UserSlice) -> SysResult,

@@ -2,9 +2,9 @@
 
 use linux_raw_sys::general::__kernel_timespec;
 use linux_raw_sys::net::{MSG_TRUNC, mmsghdr, msghdr};
-use smallvec::SmallVec;
 
 use super::control;
+use super::io::Buffers;
 use super::socket::SocketRef;
 use super::time::{ClockBase, read_deadline};
 use super::{Errno, SysResult};
@@ -13,6 +13,7 @@ use crate::file::table::OnExec;
 use crate::mem::user::{UserPtr, UserSlice};
 use crate::net::address::{self, Given};
 use crate::net::socket::{MessageFlags, Outgoing, Received};
+use crate::net::unix::Rights;
 use crate::platform::time;
 use crate::user_abi;
 
@@ -22,9 +23,6 @@ user_abi!(msghdr, mmsghdr);
 const MAX_BUFFERS: usize = 1024;
 /// `recvmmsg`: sleep for the first message only.
 const MSG_WAITFORONE: u32 = 0x1_0000;
-
-/// The app's list of buffers; most have one or two.
-type Buffers = SmallVec<[UserSlice; 4]>;
 
 fn read_flags(bits: u32) -> Result<MessageFlags, Errno> {
     MessageFlags::from_bits(bits).ok_or(Errno::EOPNOTSUPP)
@@ -86,12 +84,16 @@ pub fn sys_sendmsg(descriptor: i32, message: UserPtr<msghdr>, flags: u32) -> Sys
     send_one(&socket, &message.read()?, read_flags(flags)?)
 }
 
+/// What a message to be sent consists of, but for its address.
+pub fn read_parts(header: &msghdr) -> Result<(Buffers, Rights), Errno> {
+    Ok((read_buffers(header)?, control::read(header)?))
+}
+
 fn send_one(socket: &SocketRef, header: &msghdr, flags: MessageFlags) -> SysResult {
-    let rights = control::read(header)?;
+    let (buffers, rights) = read_parts(header)?;
     if !rights.is_empty() && socket.unix().is_none() {
         return Err(Errno::EINVAL);
     }
-    let buffers = read_buffers(header)?;
     let to = match header.msg_name.addr() as u64 {
         0 => None,
         name => Some(Given::read(name, header.msg_namelen as u32, socket.family)?),
@@ -106,7 +108,8 @@ pub fn sys_recvmsg(descriptor: i32, message: UserPtr<msghdr>, flags: u32) -> Sys
     receive_one(&socket, message, flags, mode_of(&socket, flags))
 }
 
-fn receive_one(
+/// Receives into a message, whose header then says what came.
+pub fn receive_one(
     socket: &SocketRef,
     message: UserPtr<msghdr>,
     flags: MessageFlags,

@@ -32,6 +32,7 @@ mod table;
 pub mod thread;
 pub mod time;
 pub mod timer;
+pub mod uring;
 
 pub use errno::{Errno, SysResult};
 pub use table::{ArgKind, Entry, Support, TABLE, dispatch};

@@ -20,17 +20,22 @@ use crate::net::unix::{self, Style};
 const SOCK_FLAGS: u32 = O_NONBLOCK | O_CLOEXEC;
 
 /// The open file behind a descriptor, which must be a socket.
-pub(super) struct SocketRef(Arc<OpenFile>);
+pub struct SocketRef(Arc<OpenFile>);
 
 impl SocketRef {
-    pub(super) fn get(descriptor: i32) -> Result<Self, Errno> {
-        let opened = file::get(descriptor)?;
+    /// The socket behind a descriptor.
+    pub fn get(descriptor: i32) -> Result<Self, Errno> {
+        Self::of(file::get(descriptor)?)
+    }
+
+    /// The socket that an open file is.
+    pub fn of(opened: Arc<OpenFile>) -> Result<Self, Errno> {
         opened.downcast::<Socket>().ok_or(Errno::ENOTSOCK)?;
         Ok(Self(opened))
     }
 
     /// Whether calls on the descriptor may sleep.
-    pub(super) fn wait_mode(&self) -> WaitMode {
+    pub fn wait_mode(&self) -> WaitMode {
         if self.0.flags().contains(FileFlags::NONBLOCK) { WaitMode::NonBlocking } else { WaitMode::MayBlock }
     }
 }
@@ -43,7 +48,7 @@ impl core::ops::Deref for SocketRef {
 }
 
 /// Gives a socket a descriptor, with the flags of `socket` and `accept4`.
-fn install(socket: Arc<Socket>, flags: u32) -> SysResult {
+pub fn install(socket: Arc<Socket>, flags: u32) -> SysResult {
     let mut status = FileFlags::READ_WRITE;
     status.set(FileFlags::NONBLOCK, flags & O_NONBLOCK != 0);
     let on_exec = if flags & O_CLOEXEC != 0 { OnExec::Close } else { OnExec::Keep };

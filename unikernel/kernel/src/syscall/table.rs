@@ -9,7 +9,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use super::{Errno, FromRegister, SysResult};
 use super::{
     attributes, copy, descriptor, epoll, event, futex, identity, io, lock, memory, message, names, path,
-    polling, signal, socket, sockopt, stat, thread, time, timer,
+    polling, signal, socket, sockopt, stat, thread, time, timer, uring,
 };
 
 /// How the tracer prints an argument.
@@ -187,6 +187,11 @@ syscalls! {
     __NR_pwritev: pwritev(fd: Fd, iov: Ptr, iovcnt: Size, offset: Int) => io::sys_pwritev, Full, "";
     __NR_sendfile: sendfile(out_fd: Fd, in_fd: Fd, offset: Ptr, count: Size) => copy::sys_sendfile, Full, "";
     __NR_copy_file_range: copy_file_range(fd_in: Fd, off_in: Ptr, fd_out: Fd, off_out: Ptr, len: Size, flags: Flags) => copy::sys_copy_file_range, Full, "";
+
+    // Rings
+    __NR_io_uring_setup: io_uring_setup(entries: Int, params: Ptr) => uring::sys_io_uring_setup, Partial, "no SQPOLL, IOPOLL, SQE128 or CQE32";
+    __NR_io_uring_enter: io_uring_enter(fd: Fd, to_submit: Int, min_complete: Int, flags: Flags, arg: Ptr, size: Size) => uring::sys_io_uring_enter, Partial, "no splice, xattr, futex or waitid operations";
+    __NR_io_uring_register: io_uring_register(fd: Fd, opcode: Int, arg: Ptr, nr_args: Int) => uring::sys_io_uring_register, Partial, "no resource tags, personalities, restrictions or registered rings";
     __NR_lseek: lseek(fd: Fd, offset: Int, whence: Int) => io::sys_lseek, Full, "";
 
     // Descriptors

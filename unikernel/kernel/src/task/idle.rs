@@ -9,6 +9,7 @@ use crate::arch::cpu::{self, this_cpu};
 use crate::arch::tlb;
 use crate::net;
 use crate::platform::time;
+use crate::uring;
 
 /// How often an idle core looks for packets between two looks at the clock.
 const LOOKS_PER_CLOCK: usize = 64;
@@ -32,6 +33,7 @@ pub(super) fn wait() {
     let here = this_cpu().index();
     timer::run_expired();
     net::flush();
+    uring::run_scheduled();
     DISPATCHER.begin_idle(here);
     tlb::begin_lazy();
     look_around(here);

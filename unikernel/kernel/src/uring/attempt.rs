@@ -1,0 +1,231 @@
+//! One attempt at a request that may have to wait: the transfer without sleeping, whichever core and whichever
+//! thread's time it is. There is one address space, so the app's memory is at hand everywhere.
+
+use alloc::sync::Arc;
+
+use linux_raw_sys::general::O_CLOEXEC;
+use linux_raw_sys::io_uring::*;
+
+use super::Ring;
+use super::operation::{self, opcode};
+use super::request::{Action, Request};
+use super::sqe::{Sqe, SqeFlags};
+use crate::file::{self, OpenFile, Readiness, WaitMode};
+use crate::mem::user::{UserPtr, UserSlice};
+use crate::net::address::{self, Given};
+use crate::net::socket::{MessageFlags, Outgoing};
+use crate::syscall::io::{self, Buffers};
+use crate::syscall::message;
+use crate::syscall::socket::{SocketRef, install};
+use crate::syscall::{Errno, SysResult};
+
+/// How an attempt ended.
+pub(super) enum Attempt {
+    /// With a result; for a multishot request, this is its last.
+    Done(SysResult, u32),
+    /// The file has to become ready for this first.
+    Blocked(Readiness),
+    /// Its time has to come.
+    Waits,
+}
+
+impl Ring {
+    /// Tries to get a request done.
+    pub(super) fn attempt(&self, request: &mut Request) -> Attempt {
+        if request.is_cancelled {
+            return Attempt::Done(Err(Errno::ECANCELED), 0);
+        }
+        if matches!(request.action, Action::Timeout(_)) {
+            return Attempt::Waits;
+        }
+        if let Action::Poll { wanted, is_one_shot } = request.action {
+            return self.poll(request, wanted, is_one_shot);
+        }
+        let wanted = match &request.action {
+            Action::Write { .. } | Action::Send { .. } | Action::Connect { .. } => Readiness::WRITABLE,
+            _ => Readiness::READABLE,
+        };
+        loop {
+            let result = self.step(request, wanted);
+            let flags = request.selected.map_or(0, |selected| selected.cqe_flags());
+            match result {
+                Err(Errno::EAGAIN) if !request.is_impatient() => return Attempt::Blocked(wanted),
+                Ok(count) if goes_on(request, count) => {
+                    request.selected = None;
+                    request.done = 0;
+                    if !self.post(request.sqe.user_data, count as i32, flags | IORING_CQE_F_MORE) {
+                        // The queue is full: whoever wants more asks anew.
+                        return Attempt::Done(Err(Errno::ECANCELED), 0);
+                    }
+                }
+                Ok(count) if count > 0 => return Attempt::Done(result, flags),
+                _ => {
+                    // The end, or an error: nothing was put into the buffer.
+                    if let Some(selected) = request.selected.take() {
+                        self.registered.lock().give_back(request.sqe.buf, selected);
+                    }
+                    return Attempt::Done(result, 0);
+                }
+            }
+        }
+    }
+
+    fn step(&self, request: &mut Request, wanted: Readiness) -> SysResult {
+        if let Action::Refused(error) = request.action {
+            return Err(error);
+        }
+        if matches!(request.action, Action::Call) {
+            return operation::call(self, request);
+        }
+        let opened = Arc::clone(request.file.as_ref().ok_or(Errno::EBADF)?);
+        if request.sqe.flags.contains(SqeFlags::BUFFER_SELECT) && request.selected.is_none() {
+            // A buffer is taken only when there is something for it.
+            if !opened.file.readiness().intersects(wanted | Readiness::ALWAYS | Readiness::RDHUP) {
+                return Err(Errno::EAGAIN);
+            }
+            let mut registered = self.registered.lock();
+            request.selected = Some(registered.select(request.sqe.buf, request.sqe.len as usize)?);
+        }
+        let sqe = &request.sqe;
+        let chosen = request.selected.map(|selected| [selected.buffer]);
+        match &mut request.action {
+            Action::Read { buffers, offset } => {
+                self.check_fixed(sqe, buffers)?;
+                read(&opened, chosen.as_ref().map_or(&buffers[..], |chosen| chosen), *offset)
+            }
+            Action::Write { buffers, offset } => {
+                self.check_fixed(sqe, buffers)?;
+                write(&opened, buffers, *offset)
+            }
+            Action::Receive { buffers, flags } => {
+                let socket = SocketRef::of(opened)?;
+                let all = chosen.as_ref().map_or(&buffers[..], |chosen| chosen);
+                let rest: Buffers = rest(all, request.done);
+                let received = socket.receive(&rest, *flags, WaitMode::NonBlocking);
+                progress(&mut request.done, all, *flags, received.map(|received| received.len))
+            }
+            Action::ReceiveMessage { message, flags } => {
+                let socket = SocketRef::of(opened)?;
+                message::receive_one(&socket, *message, *flags, WaitMode::NonBlocking)
+            }
+            Action::Send { buffers, to, rights, flags } => {
+                let socket = SocketRef::of(opened)?;
+                if let Some(to) = to {
+                    to.check(socket.family)?;
+                }
+                let rest: Buffers = rest(buffers, request.done);
+                let message = Outgoing { buffers: &rest, to: to.clone(), rights: rights.clone() };
+                let sent = socket.send(message, *flags, WaitMode::NonBlocking);
+                progress(&mut request.done, buffers, *flags, sent)
+            }
+            Action::Accept => self.accept(&SocketRef::of(opened)?, &request.sqe),
+            Action::Connect { to, has_begun } => connect(&SocketRef::of(opened)?, to, has_begun),
+            Action::Call | Action::Poll { .. } | Action::Timeout(_) | Action::Refused(_) => {
+                Err(Errno::EINVAL)
+            }
+        }
+    }
+
+    /// `READ_FIXED` and `WRITE_FIXED` stay within a registered buffer.
+    fn check_fixed(&self, sqe: &Sqe, buffers: &[UserSlice]) -> Result<(), Errno> {
+        let is_fixed = matches!(sqe.opcode, opcode::READ_FIXED | opcode::WRITE_FIXED);
+        let registered = self.registered.lock();
+        let is_inside = buffers.iter().all(|buffer| registered.holds(sqe.buf, *buffer));
+        if !is_fixed || is_inside { Ok(()) } else { Err(Errno::EFAULT) }
+    }
+
+    fn poll(&self, request: &Request, wanted: Readiness, is_one_shot: bool) -> Attempt {
+        let Some(opened) = &request.file else { return Attempt::Done(Err(Errno::EBADF), 0) };
+        let ready = opened.file.readiness() & wanted;
+        if ready.is_empty() {
+            return Attempt::Blocked(wanted);
+        }
+        let bits = ready.bits() as usize;
+        if is_one_shot || !self.post(request.sqe.user_data, bits as i32, IORING_CQE_F_MORE) {
+            return Attempt::Done(Ok(bits), 0);
+        }
+        Attempt::Blocked(wanted)
+    }
+
+    fn accept(&self, socket: &SocketRef, sqe: &Sqe) -> SysResult {
+        let (accepted, peer) = socket.accept(WaitMode::NonBlocking)?;
+        let family = accepted.family;
+        // Registered files have no flag for execve; an O_NONBLOCK that the app asked for counts.
+        let descriptor = install(accepted, sqe.op_flags | if sqe.file_index != 0 { O_CLOEXEC } else { 0 })?;
+        if let Err(error) = address::write(&peer, family, sqe.addr, UserPtr::new(sqe.off)) {
+            let _ = file::table::close(descriptor as i32);
+            return Err(error);
+        }
+        self.place(descriptor, sqe)
+    }
+
+    /// Moves a new descriptor's file to the registered ones, if the entry says so.
+    pub(super) fn place(&self, descriptor: usize, sqe: &Sqe) -> SysResult {
+        if sqe.file_index == 0 {
+            return Ok(descriptor);
+        }
+        let opened = file::get(descriptor as i32)?;
+        // It was made a moment ago; if it is gone, another thread has guessed it.
+        let _ = file::table::close(descriptor as i32);
+        let (index, _replaced) = self.registered.lock().place_file(opened, sqe.file_index)?;
+        Ok(index)
+    }
+}
+
+/// True if a multishot request goes on behind this result.
+fn goes_on(request: &Request, count: usize) -> bool {
+    request.is_multishot() && (count > 0 || matches!(request.action, Action::Accept))
+}
+
+/// The buffers behind the first `done` bytes.
+fn rest(buffers: &[UserSlice], done: usize) -> Buffers {
+    let mut skip = done;
+    let rest = buffers.iter().map(|buffer| {
+        let here = skip.min(buffer.len());
+        skip -= here;
+        buffer.skip(here)
+    });
+    rest.collect()
+}
+
+/// Adds up what was moved; with `MSG_WAITALL` the request goes on until all is.
+fn progress(done: &mut usize, all: &[UserSlice], flags: MessageFlags, moved: SysResult) -> SysResult {
+    let wanted: usize = all.iter().map(UserSlice::len).sum();
+    match moved {
+        Ok(count) => {
+            *done += count;
+            let is_over = count == 0 || *done >= wanted || !flags.contains(MessageFlags::WAIT_ALL);
+            if is_over { Ok(*done) } else { Err(Errno::EAGAIN) }
+        }
+        Err(error) if error == Errno::EAGAIN || *done == 0 => Err(error),
+        Err(_) => Ok(*done),
+    }
+}
+
+fn read(opened: &OpenFile, into: &[UserSlice], offset: Option<u64>) -> SysResult {
+    match offset.filter(|_| opened.file.is_seekable()) {
+        Some(offset) => io::at_each(into, offset, |offset, buffer| opened.read_at(offset, buffer)),
+        None => opened.read_vectored_with(into, WaitMode::NonBlocking),
+    }
+}
+
+fn write(opened: &OpenFile, from: &[UserSlice], offset: Option<u64>) -> SysResult {
+    match offset.filter(|_| opened.file.is_seekable()) {
+        Some(offset) => io::at_each(from, offset, |offset, buffer| opened.write_at(offset, buffer)),
+        None => opened.write_vectored_with(from, WaitMode::NonBlocking),
+    }
+}
+
+fn connect(socket: &SocketRef, to: &Given, has_begun: &mut bool) -> SysResult {
+    to.check(socket.family)?;
+    match socket.connect(to.clone(), WaitMode::NonBlocking) {
+        Ok(()) => Ok(0),
+        Err(Errno::EISCONN) if *has_begun => Ok(0),
+        // It goes on: the next look is when the socket can be written, or has failed.
+        Err(Errno::EINPROGRESS | Errno::EALREADY) => {
+            *has_begun = true;
+            Err(Errno::EAGAIN)
+        }
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,102 @@
+//! Completions: into the queue, or into a backlog while that is full; and who is told of them.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use core::sync::atomic::Ordering;
+
+use super::Ring;
+use super::memory::Cqe;
+use super::slots::Key;
+use super::timeout::Expiry;
+use crate::file::Readiness;
+use crate::file::eventfd::EventFd;
+
+/// The completion queue's kernel side.
+#[derive(Default)]
+pub(super) struct Completions {
+    tail: u32,
+    /// Completions that found the queue full (`IORING_FEAT_NODROP`).
+    backlog: VecDeque<Cqe>,
+    /// Completions ever, and who waits for how many.
+    posted: u32,
+    counting: Vec<(u32, Key)>,
+}
+
+impl Completions {
+    /// Has the time-out at `key` end after so many completions.
+    pub(super) fn count_down(&mut self, count: u32, key: Key) {
+        self.counting.push((self.posted.wrapping_add(count), key));
+    }
+}
+
+impl Ring {
+    /// Puts a completion into the queue; false if it had to go to the backlog.
+    pub(super) fn post(&self, user_data: u64, result: i32, flags: u32) -> bool {
+        let cqe = Cqe { user_data, result, flags };
+        let mut completions = self.completions.lock();
+        let has_room = completions.backlog.is_empty() && self.memory.complete(completions.tail, cqe);
+        if has_room {
+            completions.tail = completions.tail.wrapping_add(1);
+        } else {
+            completions.backlog.push_back(cqe);
+            self.memory.set_overflow(true);
+        }
+        completions.posted = completions.posted.wrapping_add(1);
+        let posted = completions.posted;
+        if !completions.counting.is_empty() {
+            let mut expired = self.expired.lock();
+            completions.counting.retain(|&(target, key)| {
+                let is_over = posted.wrapping_sub(target) as i32 >= 0;
+                if is_over {
+                    expired.push_back((key, Expiry::Count));
+                }
+                !is_over
+            });
+            if !expired.is_empty() {
+                self.schedule();
+            }
+        }
+        self.has_news.store(true, Ordering::Release);
+        has_room
+    }
+
+    /// Moves completions from the backlog to the queue, as far as there is room.
+    pub(super) fn flush_backlog(&self) {
+        let mut completions = self.completions.lock();
+        while let Some(cqe) = completions.backlog.front() {
+            if !self.memory.complete(completions.tail, *cqe) {
+                return;
+            }
+            completions.backlog.pop_front();
+            completions.tail = completions.tail.wrapping_add(1);
+            if completions.backlog.is_empty() {
+                self.memory.set_overflow(false);
+            }
+        }
+    }
+
+    /// True if completions wait for room in the queue.
+    pub(super) fn has_backlog(&self) -> bool {
+        !self.completions.lock().backlog.is_empty()
+    }
+
+    /// Completions that the app has not taken.
+    pub(super) fn available(&self) -> usize {
+        let completions = self.completions.lock();
+        self.memory.completions_behind(completions.tail) as usize + completions.backlog.len()
+    }
+
+    /// Tells whoever waits for completions that there are some.
+    pub(super) fn announce(&self) {
+        if !self.has_news.swap(false, Ordering::AcqRel) {
+            return;
+        }
+        self.source.notify(Readiness::READABLE);
+        let eventfd = self.registered.lock().eventfd.clone();
+        if let Some(eventfd) = eventfd.filter(|_| !self.memory.is_eventfd_off())
+            && let Some(eventfd) = eventfd.downcast::<EventFd>()
+        {
+            eventfd.signal();
+        }
+    }
+}

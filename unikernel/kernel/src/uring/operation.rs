@@ -1,0 +1,194 @@
+//! The operations: their numbers, and those that never wait, which the handlers of the system calls do.
+
+use alloc::vec::Vec;
+
+use linux_raw_sys::general::{open_how, statx};
+use linux_raw_sys::io_uring::*;
+
+use super::Ring;
+use super::request::Request;
+use super::sqe::{Sqe, SqeFlags};
+use crate::file::{self, OpenFile};
+use crate::mem::user::{UserPtr, UserSlice};
+use crate::syscall::{self, Errno, SysResult};
+
+/// `IORING_OP_*` as they stand in an entry.
+pub(super) mod opcode {
+    macro_rules! opcodes {
+        ($($name:ident = $linux:ident),* $(,)?) => {
+            $(pub(in super::super) const $name: u8 = linux_raw_sys::io_uring::io_uring_op::$linux as u8;)*
+            /// Every operation that there is.
+            pub(in super::super) const ALL: &[u8] = &[$($name),*];
+        };
+    }
+    opcodes! {
+        NOP = IORING_OP_NOP, READV = IORING_OP_READV, WRITEV = IORING_OP_WRITEV, FSYNC = IORING_OP_FSYNC,
+        READ_FIXED = IORING_OP_READ_FIXED, WRITE_FIXED = IORING_OP_WRITE_FIXED,
+        POLL_ADD = IORING_OP_POLL_ADD, POLL_REMOVE = IORING_OP_POLL_REMOVE,
+        SYNC_FILE_RANGE = IORING_OP_SYNC_FILE_RANGE, SENDMSG = IORING_OP_SENDMSG,
+        RECVMSG = IORING_OP_RECVMSG, TIMEOUT = IORING_OP_TIMEOUT,
+        TIMEOUT_REMOVE = IORING_OP_TIMEOUT_REMOVE, ACCEPT = IORING_OP_ACCEPT,
+        ASYNC_CANCEL = IORING_OP_ASYNC_CANCEL, LINK_TIMEOUT = IORING_OP_LINK_TIMEOUT,
+        CONNECT = IORING_OP_CONNECT, FALLOCATE = IORING_OP_FALLOCATE, OPENAT = IORING_OP_OPENAT,
+        CLOSE = IORING_OP_CLOSE, FILES_UPDATE = IORING_OP_FILES_UPDATE, STATX = IORING_OP_STATX,
+        READ = IORING_OP_READ, WRITE = IORING_OP_WRITE, FADVISE = IORING_OP_FADVISE,
+        MADVISE = IORING_OP_MADVISE, SEND = IORING_OP_SEND, RECV = IORING_OP_RECV,
+        OPENAT2 = IORING_OP_OPENAT2, EPOLL_CTL = IORING_OP_EPOLL_CTL,
+        PROVIDE_BUFFERS = IORING_OP_PROVIDE_BUFFERS, REMOVE_BUFFERS = IORING_OP_REMOVE_BUFFERS,
+        SHUTDOWN = IORING_OP_SHUTDOWN, RENAMEAT = IORING_OP_RENAMEAT, UNLINKAT = IORING_OP_UNLINKAT,
+        MKDIRAT = IORING_OP_MKDIRAT, SYMLINKAT = IORING_OP_SYMLINKAT, LINKAT = IORING_OP_LINKAT,
+        MSG_RING = IORING_OP_MSG_RING, SOCKET = IORING_OP_SOCKET, SEND_ZC = IORING_OP_SEND_ZC,
+        SENDMSG_ZC = IORING_OP_SENDMSG_ZC, READ_MULTISHOT = IORING_OP_READ_MULTISHOT,
+        FIXED_FD_INSTALL = IORING_OP_FIXED_FD_INSTALL, FTRUNCATE = IORING_OP_FTRUNCATE,
+        BIND = IORING_OP_BIND, LISTEN = IORING_OP_LISTEN,
+    }
+}
+
+/// True if the operation is there.
+pub(super) fn is_supported(operation: u8) -> bool {
+    opcode::ALL.contains(&operation)
+}
+
+/// True if the operation works on the file that its descriptor names.
+pub(super) fn takes_file(operation: u8) -> bool {
+    !matches!(
+        operation,
+        opcode::NOP
+            | opcode::TIMEOUT
+            | opcode::TIMEOUT_REMOVE
+            | opcode::LINK_TIMEOUT
+            | opcode::POLL_REMOVE
+            | opcode::ASYNC_CANCEL
+            | opcode::OPENAT
+            | opcode::OPENAT2
+            | opcode::CLOSE
+            | opcode::FILES_UPDATE
+            | opcode::STATX
+            | opcode::MADVISE
+            | opcode::EPOLL_CTL
+            | opcode::PROVIDE_BUFFERS
+            | opcode::REMOVE_BUFFERS
+            | opcode::RENAMEAT
+            | opcode::UNLINKAT
+            | opcode::MKDIRAT
+            | opcode::SYMLINKAT
+            | opcode::LINKAT
+            | opcode::SOCKET
+    )
+}
+
+/// A descriptor for the time of a call: handlers take descriptors, requests may have registered files.
+fn with_descriptor(request: &Request, call: impl FnOnce(i32) -> SysResult) -> SysResult {
+    let opened = request.file.clone().ok_or(Errno::EBADF)?;
+    if !request.sqe.flags.contains(SqeFlags::FIXED_FILE) {
+        return call(request.sqe.fd);
+    }
+    let descriptor = file::install(opened, file::table::OnExec::Close)? as i32;
+    let result = call(descriptor);
+    // Nobody else knows the number; if it was closed by a guess, there is nothing left to do.
+    let _ = file::table::close(descriptor);
+    result
+}
+
+/// Does a request that never waits.
+pub(super) fn call(ring: &Ring, request: &Request) -> SysResult {
+    let sqe = &request.sqe;
+    let path = UserPtr::<u8>::new(sqe.addr);
+    let other_path = UserPtr::<u8>::new(sqe.off);
+    match sqe.opcode {
+        opcode::NOP => Ok(0),
+        opcode::FSYNC if sqe.op_flags & !IORING_FSYNC_DATASYNC != 0 => Err(Errno::EINVAL),
+        opcode::FSYNC | opcode::SYNC_FILE_RANGE => with_descriptor(request, syscall::descriptor::sys_fsync),
+        opcode::FADVISE => Ok(0),
+        opcode::MADVISE => syscall::memory::sys_madvise(sqe.addr, u64::from(sqe.len), sqe.op_flags),
+        opcode::FALLOCATE => with_descriptor(request, |fd| {
+            syscall::attributes::sys_fallocate(fd, sqe.len, sqe.off as i64, sqe.addr as i64)
+        }),
+        opcode::FTRUNCATE => {
+            with_descriptor(request, |fd| syscall::attributes::sys_ftruncate(fd, sqe.off as i64))
+        }
+        opcode::OPENAT => {
+            let opened = syscall::path::sys_openat(sqe.fd, path, sqe.op_flags, sqe.len)?;
+            ring.place(opened, sqe)
+        }
+        opcode::OPENAT2 => {
+            let how = UserPtr::<open_how>::new(sqe.off);
+            let opened = syscall::path::sys_openat2(sqe.fd, path, how, sqe.len as usize)?;
+            ring.place(opened, sqe)
+        }
+        opcode::SOCKET => {
+            let socket = syscall::socket::sys_socket(sqe.fd as u32, sqe.off as u32, sqe.len)?;
+            ring.place(socket, sqe)
+        }
+        opcode::CLOSE if sqe.file_index != 0 => {
+            let removed = ring.registered.lock().remove_file(sqe.file_index - 1);
+            removed.map(|_| 0)
+        }
+        opcode::CLOSE => close(ring, sqe),
+        opcode::STATX => {
+            let answer = UserPtr::<statx>::new(sqe.off);
+            syscall::stat::sys_statx(sqe.fd, path, sqe.op_flags, sqe.len, answer)
+        }
+        opcode::EPOLL_CTL => {
+            syscall::epoll::sys_epoll_ctl(sqe.fd, sqe.len, sqe.off as i32, UserPtr::new(sqe.addr))
+        }
+        opcode::SHUTDOWN => with_descriptor(request, |fd| syscall::socket::sys_shutdown(fd, sqe.len)),
+        opcode::BIND => {
+            with_descriptor(request, |fd| syscall::socket::sys_bind(fd, sqe.addr, sqe.off as u32))
+        }
+        opcode::LISTEN => with_descriptor(request, |fd| syscall::socket::sys_listen(fd, sqe.len as i32)),
+        opcode::RENAMEAT => {
+            syscall::names::sys_renameat2(sqe.fd, path, sqe.len as i32, other_path, sqe.op_flags)
+        }
+        opcode::UNLINKAT => syscall::names::sys_unlinkat(sqe.fd, path, sqe.op_flags),
+        opcode::MKDIRAT => syscall::names::sys_mkdirat(sqe.fd, path, sqe.len),
+        opcode::SYMLINKAT => syscall::names::sys_symlinkat(path, sqe.fd, other_path),
+        opcode::LINKAT => syscall::names::sys_linkat(sqe.fd, path, sqe.len as i32, other_path, sqe.op_flags),
+        opcode::FILES_UPDATE => {
+            let mut retired = Vec::new();
+            let descriptors = UserPtr::new(sqe.addr);
+            ring.registered.lock().update_files(sqe.off as u32, descriptors, sqe.len, &mut retired)
+        }
+        opcode::FIXED_FD_INSTALL => {
+            let opened = request.file.clone().ok_or(Errno::EBADF)?;
+            let keeps = sqe.op_flags & IORING_FIXED_FD_NO_CLOEXEC != 0;
+            let on_exec = if keeps { file::table::OnExec::Keep } else { file::table::OnExec::Close };
+            file::install(opened, on_exec)
+        }
+        opcode::PROVIDE_BUFFERS => {
+            let first = UserSlice::new(sqe.addr, sqe.len as usize);
+            ring.registered.lock().provide(sqe.buf, first, sqe.fd as u32, sqe.off as u16)
+        }
+        opcode::REMOVE_BUFFERS => ring.registered.lock().unprovide(sqe.buf, sqe.fd as u32),
+        opcode::POLL_REMOVE | opcode::ASYNC_CANCEL | opcode::TIMEOUT_REMOVE => ring.cancel(sqe),
+        opcode::MSG_RING => message_ring(ring, request.file.as_deref().ok_or(Errno::EBADF)?, sqe),
+        _ => Err(Errno::EINVAL),
+    }
+}
+
+/// A ring must not be closed by its own request while that request is running.
+fn close(ring: &Ring, sqe: &Sqe) -> SysResult {
+    let is_itself = file::get(sqe.fd)?.downcast::<Ring>().is_some_and(|other| core::ptr::eq(other, ring));
+    if is_itself { Err(Errno::EBADF) } else { syscall::descriptor::sys_close(sqe.fd) }
+}
+
+/// Puts a completion into another ring (io_uring_enter(2), `IORING_OP_MSG_RING`).
+fn message_ring(ring: &Ring, target: &OpenFile, sqe: &Sqe) -> SysResult {
+    let target = target.downcast::<Ring>().ok_or(Errno::EBADF)?;
+    match sqe.addr as u32 {
+        command if command == io_uring_msg_ring_flags::IORING_MSG_DATA as u32 => {
+            let flags = if sqe.op_flags & IORING_MSG_RING_FLAGS_PASS != 0 { sqe.file_index } else { 0 };
+            target.post(sqe.off, sqe.len as i32, flags);
+        }
+        command if command == io_uring_msg_ring_flags::IORING_MSG_SEND_FD as u32 => {
+            let opened = ring.registered.lock().file(sqe.addr3 as u32)?;
+            let (index, _replaced) = target.registered.lock().place_file(opened, sqe.file_index)?;
+            if sqe.op_flags & IORING_MSG_RING_CQE_SKIP == 0 {
+                target.post(sqe.off, index as i32, 0);
+            }
+        }
+        _ => return Err(Errno::EINVAL),
+    }
+    target.announce();
+    Ok(0)
+}

@@ -1,0 +1,181 @@
+//! io_uring_register(2).
+
+use alloc::vec::Vec;
+use core::sync::atomic::Ordering;
+
+use linux_raw_sys::io_uring::*;
+
+use super::Ring;
+use super::buffers::MAX_BUFFERS;
+use super::operation::{is_supported, opcode};
+use crate::file::{self, eventfd::EventFd};
+use crate::mem::user::{UserAbi, UserPtr, UserSlice};
+use crate::syscall::io::RawBuffer;
+use crate::syscall::{Errno, SysResult};
+use crate::task::current;
+use crate::user_abi;
+
+user_abi!(io_uring_buf_reg, io_uring_sync_cancel_reg, io_uring_probe_op, io_uring_buf_status);
+user_abi!(io_uring_rsrc_register, io_uring_rsrc_update2);
+
+/// `io_uring_files_update`: the first index, and where the descriptors are.
+type FilesUpdate = [u64; 2];
+/// Bytes of `struct io_uring_probe` before its operations.
+const PROBE_HEADER_BYTES: u64 = 16;
+/// Registered sparsely: the table has no files yet (`IORING_RSRC_REGISTER_SPARSE`).
+const SPARSE: u32 = IORING_RSRC_REGISTER_SPARSE;
+
+impl Ring {
+    /// Does one registration.
+    pub fn register(&self, operation: u32, argument: u64, count: u32) -> SysResult {
+        use io_uring_register_op as op;
+        let is = |wanted: op| operation == wanted as u32;
+        match () {
+            () if is(op::IORING_REGISTER_BUFFERS) => self.set_buffers(UserPtr::new(argument), count),
+            () if is(op::IORING_UNREGISTER_BUFFERS) => {
+                let before = core::mem::take(&mut self.registered.lock().buffers);
+                if before.is_empty() { Err(Errno::ENXIO) } else { Ok(0) }
+            }
+            () if is(op::IORING_REGISTER_FILES) => {
+                self.registered.lock().set_files(Some(UserPtr::new(argument)), count)
+            }
+            () if is(op::IORING_UNREGISTER_FILES) => {
+                let before = core::mem::take(&mut self.registered.lock().files);
+                if before.is_empty() { Err(Errno::ENXIO) } else { Ok(0) }
+            }
+            () if is(op::IORING_REGISTER_FILES_UPDATE) => {
+                let [first, descriptors] = UserPtr::<FilesUpdate>::new(argument).read()?;
+                self.update_files(first as u32, descriptors, count)
+            }
+            () if is(op::IORING_REGISTER_FILES2) || is(op::IORING_REGISTER_BUFFERS2) => {
+                let table: io_uring_rsrc_register = sized(argument, count)?;
+                self.register_tagged(is(op::IORING_REGISTER_FILES2), &table)
+            }
+            () if is(op::IORING_REGISTER_FILES_UPDATE2) => {
+                let update: io_uring_rsrc_update2 = sized(argument, count)?;
+                self.update_files(update.offset, update.data, update.nr)
+            }
+            () if is(op::IORING_REGISTER_EVENTFD) || is(op::IORING_REGISTER_EVENTFD_ASYNC) => {
+                self.set_eventfd(UserPtr::<i32>::new(argument).read()?)
+            }
+            () if is(op::IORING_UNREGISTER_EVENTFD) => {
+                let before = self.registered.lock().eventfd.take();
+                before.map(|_| 0).ok_or(Errno::ENXIO)
+            }
+            () if is(op::IORING_REGISTER_PROBE) => probe(argument, count),
+            () if is(op::IORING_REGISTER_ENABLE_RINGS) => {
+                if self.issuer.load(Ordering::Relaxed) != 0 {
+                    self.issuer.store(current().id, Ordering::Relaxed);
+                }
+                let was_enabled = self.is_enabled.swap(true, Ordering::Relaxed);
+                if was_enabled { Err(Errno::EBADFD) } else { Ok(0) }
+            }
+            () if is(op::IORING_REGISTER_PBUF_RING) => {
+                let ring: io_uring_buf_reg = UserPtr::new(argument).read()?;
+                self.registered.lock().add_ring(&ring)
+            }
+            () if is(op::IORING_UNREGISTER_PBUF_RING) => {
+                let ring: io_uring_buf_reg = UserPtr::new(argument).read()?;
+                self.registered.lock().remove_ring(ring.bgid)
+            }
+            () if is(op::IORING_REGISTER_PBUF_STATUS) => {
+                let place = UserPtr::<io_uring_buf_status>::new(argument);
+                let mut status = place.read()?;
+                status.head = u32::from(self.registered.lock().ring_head(status.buf_group as u16)?);
+                place.write(status)?;
+                Ok(0)
+            }
+            () if is(op::IORING_REGISTER_SYNC_CANCEL) => self.cancel_now(UserPtr::new(argument)),
+            // There are no worker threads to bind or to limit; what is asked for is so already.
+            () if is(op::IORING_REGISTER_IOWQ_AFF) || is(op::IORING_UNREGISTER_IOWQ_AFF) => Ok(0),
+            () if is(op::IORING_REGISTER_IOWQ_MAX_WORKERS) => {
+                UserPtr::<[u32; 2]>::new(argument).write([0; 2])?;
+                Ok(0)
+            }
+            () => Err(Errno::EINVAL),
+        }
+    }
+
+    fn set_buffers(&self, list: UserPtr<RawBuffer>, count: u32) -> SysResult {
+        if count == 0 || count as usize > MAX_BUFFERS {
+            return Err(Errno::EINVAL);
+        }
+        let read = |index| {
+            let [address, len] = list.element(index).read()?;
+            let len = usize::try_from(len).map_err(|_| Errno::EFAULT)?;
+            if address == 0 && len != 0 { Err(Errno::EFAULT) } else { Ok(UserSlice::new(address, len)) }
+        };
+        let buffers = (0..count as usize).map(read).collect::<Result<Vec<_>, Errno>>()?;
+        let mut registered = self.registered.lock();
+        if !registered.buffers.is_empty() {
+            return Err(Errno::EBUSY);
+        }
+        registered.buffers = buffers;
+        Ok(0)
+    }
+
+    fn update_files(&self, first: u32, descriptors: u64, count: u32) -> SysResult {
+        let mut retired = Vec::new();
+        self.registered.lock().update_files(first, UserPtr::new(descriptors), count, &mut retired)
+    }
+
+    fn register_tagged(&self, are_files: bool, table: &io_uring_rsrc_register) -> SysResult {
+        let is_sparse = table.flags & SPARSE != 0;
+        // Tags would announce when a file is let go (IORING_FEAT_RSRC_TAGS, which is not claimed).
+        if table.flags & !SPARSE != 0 || table.tags != 0 || is_sparse && table.data != 0 {
+            return Err(Errno::EINVAL);
+        }
+        match (are_files, is_sparse) {
+            (true, true) => self.registered.lock().set_files(None, table.nr),
+            (true, false) => self.registered.lock().set_files(Some(UserPtr::new(table.data)), table.nr),
+            (false, true) => {
+                let count = (table.nr as usize).min(MAX_BUFFERS);
+                self.registered.lock().buffers = alloc::vec![UserSlice::new(0, 0); count];
+                Ok(0)
+            }
+            (false, false) => self.set_buffers(UserPtr::new(table.data), table.nr),
+        }
+    }
+
+    fn set_eventfd(&self, descriptor: i32) -> SysResult {
+        let opened = file::get(descriptor)?;
+        opened.downcast::<EventFd>().ok_or(Errno::EINVAL)?;
+        let mut registered = self.registered.lock();
+        if registered.eventfd.is_some() {
+            return Err(Errno::EBUSY);
+        }
+        registered.eventfd = Some(opened);
+        Ok(0)
+    }
+
+    fn cancel_now(&self, argument: UserPtr<io_uring_sync_cancel_reg>) -> SysResult {
+        let asked = argument.read()?;
+        let target = self.target(asked.flags, asked.addr, asked.fd, asked.opcode)?;
+        let result = self.end_all(&target);
+        self.announce();
+        result
+    }
+}
+
+/// Reads a structure whose size the app names.
+fn sized<T: UserAbi>(argument: u64, size: u32) -> Result<T, Errno> {
+    if size as usize != size_of::<T>() {
+        return Err(Errno::EINVAL);
+    }
+    Ok(UserPtr::<T>::new(argument).read()?)
+}
+
+fn probe(argument: u64, count: u32) -> SysResult {
+    if count > 256 {
+        return Err(Errno::EINVAL);
+    }
+    let last = opcode::ALL.iter().max().copied().unwrap_or(0);
+    let len = count.min(u32::from(last) + 1) as u8;
+    UserPtr::<[u8; 16]>::new(argument).write([last, len, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])?;
+    let entries = UserPtr::<io_uring_probe_op>::new(argument + PROBE_HEADER_BYTES);
+    for op in 0..len {
+        let flags = if is_supported(op) { IO_URING_OP_SUPPORTED as u16 } else { 0 };
+        entries.element(op.into()).write(io_uring_probe_op { op, resv: 0, flags, resv2: 0 })?;
+    }
+    Ok(0)
+}

@@ -1,0 +1,203 @@
+//! One request: what an entry asks for, read and checked when it is submitted, so that the app may reuse its
+//! structures then (`IORING_FEAT_SUBMIT_STABLE`); only a `msghdr` to receive into must stay.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+
+use linux_raw_sys::general::{__kernel_timespec, RWF_NOWAIT};
+use linux_raw_sys::io_uring::*;
+use linux_raw_sys::net::{MSG_NOSIGNAL, msghdr};
+use smallvec::smallvec;
+
+use super::buffers::Selected;
+use super::operation::{self, opcode};
+use super::slots::Key;
+use super::sqe::{Sqe, SqeFlags};
+use super::timeout::Timeout;
+use crate::file::poll_source::Watch;
+use crate::file::{OpenFile, Readiness};
+use crate::mem::user::{UserPtr, UserSlice};
+use crate::net::address::Given;
+use crate::net::socket::MessageFlags;
+use crate::net::unix::Rights;
+use crate::syscall::Errno;
+use crate::syscall::io::{Buffers, RawBuffer, read_buffers};
+use crate::syscall::message;
+use crate::task::timer::Timer;
+
+/// What is to be done.
+pub(super) enum Action {
+    /// A call that never waits: its handler does it ([`operation::call`]).
+    Call,
+    /// read(2), readv(2), pread(2) and so on; the place is where the file stands if there is none.
+    Read { buffers: Buffers, offset: Option<u64> },
+    /// write(2) and so on.
+    Write { buffers: Buffers, offset: Option<u64> },
+    /// send(2), sendto(2), sendmsg(2).
+    Send { buffers: Buffers, to: Option<Given>, rights: Rights, flags: MessageFlags },
+    /// recv(2).
+    Receive { buffers: Buffers, flags: MessageFlags },
+    /// recvmsg(2).
+    ReceiveMessage { message: UserPtr<msghdr>, flags: MessageFlags },
+    /// accept4(2).
+    Accept,
+    /// connect(2).
+    Connect { to: Given, has_begun: bool },
+    /// poll(2) for one file.
+    Poll { wanted: Readiness, is_one_shot: bool },
+    /// A time to wait for.
+    Timeout(Timeout),
+    /// Refused when it was read.
+    Refused(Errno),
+}
+
+/// A request on its way.
+pub(super) struct Request {
+    pub(super) sqe: Sqe,
+    pub(super) action: Action,
+    /// What the descriptor led to when the request was started.
+    pub(super) file: Option<Arc<OpenFile>>,
+    /// Where it is parked, once it had to wait.
+    pub(super) key: Option<Key>,
+    pub(super) watch: Option<Arc<Watch>>,
+    /// The provided buffer that was taken for it.
+    pub(super) selected: Option<Selected>,
+    /// Bytes that were moved, for requests that want all.
+    pub(super) done: usize,
+    /// Somebody wants it to end.
+    pub(super) is_cancelled: bool,
+    pub(super) timer: Option<Timer>,
+    /// The linked time-out that watches over it.
+    pub(super) guard: Option<Key>,
+    /// The rest of its chain.
+    pub(super) next: Option<Box<Request>>,
+}
+
+impl Request {
+    /// Reads what the entry points to.
+    pub(super) fn new(sqe: Sqe) -> Box<Self> {
+        let action = prepare(&sqe).unwrap_or_else(Action::Refused);
+        Box::new(Self {
+            sqe,
+            action,
+            file: None,
+            key: None,
+            watch: None,
+            selected: None,
+            done: 0,
+            is_cancelled: false,
+            timer: None,
+            guard: None,
+            next: None,
+        })
+    }
+
+    /// True if the request goes on after a completion.
+    pub(super) fn is_multishot(&self) -> bool {
+        match &self.action {
+            Action::Accept => u32::from(self.sqe.ioprio) & IORING_ACCEPT_MULTISHOT != 0,
+            Action::Receive { .. } | Action::ReceiveMessage { .. } => {
+                u32::from(self.sqe.ioprio) & IORING_RECV_MULTISHOT != 0
+            }
+            Action::Read { .. } => self.sqe.opcode == opcode::READ_MULTISHOT,
+            Action::Poll { is_one_shot, .. } => !is_one_shot,
+            Action::Timeout(timeout) => timeout.repeats(),
+            _ => false,
+        }
+    }
+
+    /// True if a link timeout may watch over a request, of which it is the next.
+    pub(super) fn is_link_timeout(&self) -> bool {
+        self.sqe.opcode == opcode::LINK_TIMEOUT
+    }
+
+    /// True if `EAGAIN` is the answer rather than a reason to wait.
+    pub(super) fn is_impatient(&self) -> bool {
+        let is_nonblocking = self.file.as_ref().is_some_and(|opened| {
+            opened.wait_mode() == crate::file::WaitMode::NonBlocking
+                && !matches!(self.action, Action::Poll { .. })
+        });
+        let says_so = match &self.action {
+            Action::Read { .. } | Action::Write { .. } => self.sqe.op_flags & RWF_NOWAIT != 0,
+            Action::Send { flags, .. }
+            | Action::Receive { flags, .. }
+            | Action::ReceiveMessage { flags, .. } => flags.contains(MessageFlags::DONT_WAIT),
+            Action::Accept => u32::from(self.sqe.ioprio) & IORING_ACCEPT_DONTWAIT != 0,
+            Action::Call | Action::Refused(_) => true,
+            _ => false,
+        };
+        is_nonblocking || says_so
+    }
+}
+
+fn one(sqe: &Sqe) -> Buffers {
+    smallvec![UserSlice::new(sqe.addr, sqe.len as usize)]
+}
+
+fn list(sqe: &Sqe) -> Result<Buffers, Errno> {
+    read_buffers(UserPtr::<RawBuffer>::new(sqe.addr), sqe.len as usize)
+}
+
+/// -1 stands for where the file is (`IORING_FEAT_RW_CUR_POS`).
+fn offset(sqe: &Sqe) -> Option<u64> {
+    (sqe.off != u64::MAX).then_some(sqe.off)
+}
+
+fn message_flags(sqe: &Sqe) -> Result<MessageFlags, Errno> {
+    // Nobody is there to take a signal.
+    let bits = sqe.op_flags | MSG_NOSIGNAL;
+    MessageFlags::from_bits(bits).ok_or(Errno::EOPNOTSUPP)
+}
+
+fn prepare(sqe: &Sqe) -> Result<Action, Errno> {
+    if sqe.flags.bits() & !SqeFlags::all().bits() != 0 || sqe.personality != 0 {
+        return Err(Errno::EINVAL);
+    }
+    Ok(match sqe.opcode {
+        opcode::READ | opcode::READ_FIXED | opcode::READ_MULTISHOT => {
+            Action::Read { buffers: one(sqe), offset: offset(sqe) }
+        }
+        opcode::READV => Action::Read { buffers: list(sqe)?, offset: offset(sqe) },
+        opcode::WRITE | opcode::WRITE_FIXED => Action::Write { buffers: one(sqe), offset: offset(sqe) },
+        opcode::WRITEV => Action::Write { buffers: list(sqe)?, offset: offset(sqe) },
+        opcode::SEND | opcode::SEND_ZC => Action::Send {
+            buffers: one(sqe),
+            to: address(sqe.off, sqe.file_index & 0xffff)?,
+            rights: Rights::new(),
+            flags: message_flags(sqe)?,
+        },
+        opcode::SENDMSG | opcode::SENDMSG_ZC => {
+            let header = UserPtr::<msghdr>::new(sqe.addr).read()?;
+            let (buffers, rights) = message::read_parts(&header)?;
+            let to = address(header.msg_name.addr() as u64, header.msg_namelen as u32)?;
+            Action::Send { buffers, to, rights, flags: message_flags(sqe)? }
+        }
+        opcode::RECV => Action::Receive { buffers: one(sqe), flags: message_flags(sqe)? },
+        opcode::RECVMSG => {
+            Action::ReceiveMessage { message: UserPtr::new(sqe.addr), flags: message_flags(sqe)? }
+        }
+        opcode::ACCEPT => Action::Accept,
+        opcode::CONNECT => {
+            let to = address(sqe.addr, sqe.off as u32)?.ok_or(Errno::EFAULT)?;
+            Action::Connect { to, has_begun: false }
+        }
+        opcode::POLL_ADD => poll(sqe)?,
+        opcode::TIMEOUT | opcode::LINK_TIMEOUT => {
+            Action::Timeout(Timeout::read(sqe, UserPtr::<__kernel_timespec>::new(sqe.addr))?)
+        }
+        other if operation::is_supported(other) => Action::Call,
+        _ => return Err(Errno::EINVAL),
+    })
+}
+
+fn address(place: u64, len: u32) -> Result<Option<Given>, Errno> {
+    if place == 0 { Ok(None) } else { Given::read_any(place, len).map(Some) }
+}
+
+fn poll(sqe: &Sqe) -> Result<Action, Errno> {
+    if sqe.len & !(IORING_POLL_ADD_MULTI | IORING_POLL_ADD_LEVEL) != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let wanted = Readiness::from_bits_truncate(sqe.op_flags) | Readiness::ALWAYS;
+    Ok(Action::Poll { wanted, is_one_shot: sqe.len & IORING_POLL_ADD_MULTI == 0 })
+}

@@ -82,6 +82,12 @@ fn ranges(open: &dyn Fn() -> File) {
     drop(second);
     check!(control(&first, libc::F_SETLK, libc::F_WRLCK, 0, 5).is_ok());
     check!(control(&open(), libc::F_SETLK, libc::F_WRLCK, 0, 5).is_ok());
+    // Up to the last byte that there can be, which is "to the end".
+    let (first, second) = (open(), open());
+    check!(set(&first, libc::F_RDLCK, 1 << 62, (i64::MAX - (1 << 62)) + 1).is_ok());
+    let seen = control(&second, libc::F_OFD_GETLK, libc::F_WRLCK, i64::MAX, 1).unwrap();
+    check_eq!((i32::from(seen.l_type), seen.l_start, seen.l_len), (libc::F_RDLCK, 1 << 62, 0));
+    check_eq!(set(&first, libc::F_RDLCK, 2, i64::MAX).err(), Some(Some(libc::EOVERFLOW)));
 }
 
 fn sendfile(open: &dyn Fn() -> File) {

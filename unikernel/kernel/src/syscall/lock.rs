@@ -40,6 +40,9 @@ pub fn sys_flock(fd: i32, operation: u32) -> SysResult {
     Ok(0)
 }
 
+/// One past the highest offset: where a lock "to the end" ends.
+const FILE_END: u64 = 1 << 63;
+
 /// A `struct flock`, understood; `None` for the kind is "unlock".
 struct Request {
     kind: Option<LockKind>,
@@ -59,9 +62,12 @@ fn read_request(opened: &OpenFile, raw: &flock) -> Result<Request, Errno> {
     let first = first.ok_or(Errno::EOVERFLOW)?;
     // A negative length means the bytes before.
     let (start, end) = match raw.l_len {
-        0 => (first, None),
-        len if len > 0 => (first, Some(first.checked_add(len).ok_or(Errno::EOVERFLOW)?)),
-        len => (first.checked_add(len).ok_or(Errno::EINVAL)?, Some(first)),
+        0 => (first, FILE_END),
+        // The last byte may be the last that an offset can name.
+        len if len > 0 => {
+            (first, first.checked_add(len - 1).map(|last| last as u64 + 1).ok_or(Errno::EOVERFLOW)?)
+        }
+        len => (first.checked_add(len).ok_or(Errno::EINVAL)?, first as u64),
     };
     let kind = match raw.l_type as u32 {
         F_RDLCK => Some(LockKind::Shared),
@@ -70,7 +76,7 @@ fn read_request(opened: &OpenFile, raw: &flock) -> Result<Request, Errno> {
         _ => return Err(Errno::EINVAL),
     };
     let start = u64::try_from(start).map_err(|_| Errno::EINVAL)?;
-    Ok(Request { kind, start, end: end.map_or(u64::MAX, |end| end as u64) })
+    Ok(Request { kind, start, end })
 }
 
 /// The locking commands of fcntl(2).
@@ -120,7 +126,7 @@ fn test(opened: &OpenFile, owner: Owner, request: &Request, raw: flock, answer: 
         return Ok(0);
     };
     let l_type = if held.kind == LockKind::Shared { F_RDLCK } else { F_WRLCK };
-    let l_len = if held.end == u64::MAX { 0 } else { (held.end - held.start) as i64 };
+    let l_len = if held.end == FILE_END { 0 } else { (held.end - held.start) as i64 };
     // A lock of an open file description has no process (fcntl(2)).
     let l_pid = if held.owner == PROCESS { PROCESS_ID } else { -1 };
     let l_start = held.start as i64;

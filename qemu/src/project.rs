@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 
 /// The target that every image is built for.
 pub(crate) const TARGET: &str = "x86_64-unknown-linux-musl";
-const GNU_TARGET: &str = "x86_64-unknown-linux-gnu";
+pub(crate) const GNU_TARGET: &str = "x86_64-unknown-linux-gnu";
 
 /// The workspace's folder.
 pub(crate) fn root() -> PathBuf {

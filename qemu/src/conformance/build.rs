@@ -79,7 +79,7 @@ fn compile(suite: &Suite, source: &Source) -> Result<(BTreeMap<String, PathBuf>,
         "--no-fail-fast",
         "--message-format=json",
     ]);
-    command.args(["--target", project::TARGET, "--target-dir"]).arg(source::work_dir()?.join("build"));
+    command.args(["--target", suite.target(), "--target-dir"]).arg(source::work_dir()?.join("build"));
     if !suite.default_features {
         command.arg("--no-default-features");
     }
@@ -93,8 +93,13 @@ fn compile(suite: &Suite, source: &Source) -> Result<(BTreeMap<String, PathBuf>,
         let is_ours =
             message.package_id.as_ref().is_some_and(|id| id.contains(&source.package.display().to_string()));
         let Some(target) = message.target.filter(|_| is_ours) else { continue };
-        let name =
-            if target.kind.iter().any(|kind| kind == "test") { target.name } else { UNIT_TESTS.to_owned() };
+        let is_kind = |wanted: &str| target.kind.iter().any(|kind| kind == wanted);
+        let name = match () {
+            () if is_kind("test") => target.name,
+            // Examples and benchmarks are not tests.
+            () if is_kind("example") || is_kind("bench") || is_kind("bin") => continue,
+            () => UNIT_TESTS.to_owned(),
+        };
         match (message.reason.as_str(), message.executable, message.message) {
             ("compiler-artifact", Some(executable), _) => {
                 executables.insert(name, executable);

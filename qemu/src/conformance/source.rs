@@ -11,7 +11,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail, ensure};
 use toml::{Table, Value};
 
-use super::suites::Suite;
+use super::suites::{CLibrary, Suite};
 use crate::project;
 
 /// What has a meaning only at the root of a workspace.
@@ -95,12 +95,7 @@ fn write_workspace(suite: &Suite, workspace: &Path) -> Result<()> {
         "[workspace]\nresolver = \"2\"\nmembers = [\"{folder}\"]\n\n[patch.crates-io]\n{name} = {{ path = \"{folder}\" }}\n\n{PROFILE}",
     );
     write_if_changed(&workspace.join("Cargo.toml"), &manifest)?;
-    let linker = project::root().join("qemu/conformance/lld");
-    let config = format!(
-        "[target.{}]\nlinker = {linker:?}\nrustflags = [\"-Crelocation-model=static\", \
-         \"-Clink-self-contained=yes\", \"-Cforce-frame-pointers=yes\"]\n",
-        project::TARGET
-    );
+    let config = format!("{}\n{}", linking(CLibrary::Musl), linking(CLibrary::Gnu));
     fs::create_dir_all(workspace.join(".cargo"))?;
     write_if_changed(&workspace.join(".cargo/config.toml"), &config)?;
     // The authors' own choice of dependencies.
@@ -109,6 +104,19 @@ fn write_workspace(suite: &Suite, workspace: &Path) -> Result<()> {
         fs::write(ours, lock_without(&suite.name, &fs::read_to_string(theirs)?)?)?;
     }
     Ok(())
+}
+
+/// How programs with a C library are linked: as `.cargo/config.toml` says, and recorded.
+fn linking(library: CLibrary) -> String {
+    let (target, linker, flag) = match library {
+        CLibrary::Musl => (project::TARGET, "lld", "-Clink-self-contained=yes"),
+        CLibrary::Gnu => (project::GNU_TARGET, "cc", "-Ctarget-feature=+crt-static"),
+    };
+    let linker = project::root().join("qemu/conformance").join(linker);
+    format!(
+        "[target.{target}]\nlinker = {linker:?}\n\
+         rustflags = [\"-Crelocation-model=static\", \"{flag}\", \"-Cforce-frame-pointers=yes\"]\n"
+    )
 }
 
 /// The lock file without the registry's edition of the crate, which would keep cargo from the one here.

@@ -42,6 +42,9 @@ pub(super) struct Suite {
     /// Dependencies for tests that the registry's manifest lacks or has wrong: (name, requirement).
     #[serde(default)]
     pub(super) dev_dependencies: BTreeMap<String, toml::Value>,
+    /// Which C library the programs are linked with.
+    #[serde(default)]
+    pub(super) c_library: CLibrary,
     /// How long one test may take, on Linux and booted.
     #[serde(default = "default_seconds")]
     pub(super) seconds: u64,
@@ -51,6 +54,15 @@ pub(super) struct Suite {
     pub(super) threads: Option<u32>,
     #[serde(default)]
     pub(super) excuse: Vec<Excuse>,
+}
+
+/// The C libraries that a static program may have.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum CLibrary {
+    #[default]
+    Musl,
+    Gnu,
 }
 
 /// Tests that cannot apply.
@@ -95,6 +107,14 @@ impl Suite {
     /// Folder name of the unpacked crate.
     pub(super) fn folder(&self) -> String {
         format!("{}-{}", self.name, self.version)
+    }
+
+    /// The target that the programs are compiled for.
+    pub(super) fn target(&self) -> &'static str {
+        match self.c_library {
+            CLibrary::Musl => project::TARGET,
+            CLibrary::Gnu => project::GNU_TARGET,
+        }
     }
 
     /// True if a program belongs to the suite.

@@ -88,16 +88,16 @@ pub fn image_arguments(kernel_target_dir: &Path, work_dir: &Path, profile: &str)
     ]
 }
 
-/// Runs the linker of `.cargo/config.toml`, outside of rustc.
+/// Runs a linker of `.cargo/config.toml` (`lld`, `cc`) outside of rustc.
 ///
 /// # Panics
 ///
 /// If it fails, with its messages.
-pub fn run_linker(arguments: &[&str]) {
+pub fn run_linker(name: &str, arguments: &[&str]) {
     let mut path = tools::tool_dir().into_os_string();
     path.push(":");
     path.push(env::var_os("PATH").unwrap_or_default());
-    let wrapper = Path::new(env!("CARGO_MANIFEST_DIR")).join("lld");
+    let wrapper = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
     run(Command::new(wrapper).args(arguments).env("PATH", path));
 }
 

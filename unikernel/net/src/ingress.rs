@@ -15,7 +15,7 @@ use crate::error::SocketError;
 use crate::key::FlowKey;
 use crate::phy::{HEADER_LEN, Header, Inbound};
 use crate::stack::Stack;
-use crate::udp::Datagram;
+use crate::udp::{Datagram, UdpSocket};
 use crate::wire::{self, Bad, Segment};
 
 /// Where a packet came from, and so where an answer to it goes.
@@ -240,9 +240,8 @@ impl Stack {
             }
             IpProtocol::Udp => {
                 let Some(id) = self.udp.lookup(local, remote) else { return };
-                let Some(socket) = self.udp.get_mut(id).filter(|socket| socket.peer == Some(remote)) else {
-                    return;
-                };
+                let is_told = |socket: &&mut UdpSocket| socket.receives_errors || socket.peer == Some(remote);
+                let Some(socket) = self.udp.get_mut(id).filter(is_told) else { return };
                 socket.error = Some(error);
                 self.notify_udp(id);
             }

@@ -258,6 +258,11 @@ impl Stack {
         self.dirty.len() > flows || self.outbox.len() > frames || !self.loopback.is_empty()
     }
 
+    /// True if something waits that is from this machine to itself.
+    pub fn has_loopback(&self) -> bool {
+        !self.loopback.is_empty()
+    }
+
     /// Moves the sockets whose readiness may have changed since the last call into `events`,
     /// each once, in the order of their first change.
     pub fn take_events(&mut self, events: &mut Vec<SocketId>) {

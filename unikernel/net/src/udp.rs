@@ -28,6 +28,8 @@ pub(crate) struct UdpSocket {
     queued_bytes: usize,
     pub(crate) error: Option<SocketError>,
     pub(crate) may_broadcast: bool,
+    /// Whether it is told of errors though it has no peer.
+    pub(crate) receives_errors: bool,
     pub(crate) hop_limit: u8,
     pub(crate) is_read_shut: bool,
     pub(crate) has_event: bool,
@@ -129,6 +131,7 @@ impl UdpTable {
             queued_bytes: 0,
             error: None,
             may_broadcast: false,
+            receives_errors: false,
             hop_limit: 64,
             is_read_shut: false,
             has_event: false,

@@ -152,6 +152,13 @@ impl Stack {
         }
     }
 
+    /// Lets a socket without a peer be told of errors as one with a peer is.
+    pub fn udp_set_receives_errors(&mut self, id: UdpId, is_on: bool) {
+        if let Some(socket) = self.udp.get_mut(id) {
+            socket.receives_errors = is_on;
+        }
+    }
+
     /// Allows broadcasts (`SO_BROADCAST`).
     pub fn udp_set_broadcast(&mut self, id: UdpId, is_on: bool) {
         if let Some(socket) = self.udp.get_mut(id) {

@@ -62,7 +62,7 @@ fn control(file: &File, command: i32, kind: i32, start: i64, len: i64) -> io::Re
 
 fn ranges(open: &dyn Fn() -> File) {
     let (first, second) = (open(), open());
-    let set = |file, kind, start, len| {
+    let set = |file: &File, kind, start, len| {
         control(file, libc::F_OFD_SETLK, kind, start, len).map_err(|error| error.raw_os_error())
     };
     check!(set(&first, libc::F_WRLCK, 10, 10).is_ok());

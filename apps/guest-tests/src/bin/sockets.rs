@@ -2,6 +2,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::AsRawFd;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,51 @@ fn main() {
     taken_address_is_refused();
     datagrams_keep_their_borders();
     datagrams_are_filtered_by_connect();
+    datagrams_on_loopback_are_there_at_once();
+    errors_reach_a_socket_that_asks();
+    interfaces_have_numbers();
+}
+
+fn datagrams_on_loopback_are_there_at_once() {
+    let receiver = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    receiver.set_nonblocking(true).unwrap();
+    let sender = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let mut buffer = [0; 8];
+    for _ in 0..100 {
+        sender.send_to(b"here", receiver.local_addr().unwrap()).unwrap();
+        check_eq!(receiver.recv(&mut buffer).unwrap(), 4);
+    }
+}
+
+/// ip(7), `IP_RECVERR`: without a peer, too, nobody at the other end is an error.
+fn errors_reach_a_socket_that_asks() {
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let nobody = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+    socket.send_to(b"hello?", nobody).unwrap();
+    check!(socket.take_error().unwrap().is_none());
+    let on = 1_i32;
+    // SAFETY: the option's value is an `int`, whose size is given.
+    let set = unsafe {
+        libc::setsockopt(socket.as_raw_fd(), libc::SOL_IP, libc::IP_RECVERR, (&raw const on).cast(), 4)
+    };
+    check_eq!(set, 0);
+    socket.send_to(b"hello?", nobody).unwrap();
+    let mut entry = libc::pollfd { fd: socket.as_raw_fd(), events: 0, revents: 0 };
+    // SAFETY: one entry, which lives through the call.
+    check_eq!(unsafe { libc::poll(&raw mut entry, 1, 5000) }, 1);
+    check_eq!(entry.revents, libc::POLLERR);
+    check_eq!(socket.take_error().unwrap().unwrap().kind(), ErrorKind::ConnectionRefused);
+}
+
+fn interfaces_have_numbers() {
+    // SAFETY: names that end in a NUL, and room for one that is found.
+    let index = |name: &std::ffi::CStr| unsafe { libc::if_nametoindex(name.as_ptr()) };
+    check_eq!(index(c"lo"), 1);
+    check_eq!(index(c"nothing"), 0);
+    let mut name = [0; libc::IF_NAMESIZE];
+    // SAFETY: as above.
+    check!(!unsafe { libc::if_indextoname(1, name.as_mut_ptr()) }.is_null());
+    check_eq!(name[..3].iter().map(|&letter| letter as u8).collect::<Vec<_>>(), b"lo\0");
 }
 
 fn listener() -> (TcpListener, SocketAddr) {

@@ -1,5 +1,10 @@
 //! What a program finds around itself: arguments, environment, ids, randomness, unknown calls.
 
+use std::collections::HashSet;
+use std::os::fd::AsRawFd;
+use std::sync::mpsc;
+use std::{fs, thread};
+
 use guest_tests::{check, check_eq, raw_syscall};
 
 fn main() {
@@ -22,4 +27,41 @@ fn main() {
     // Hash maps are seeded by the kernel's randomness; two differ in order almost surely.
     let order = || (0..64).collect::<std::collections::HashSet<i32>>().into_iter().collect::<Vec<_>>();
     check!(order() != order());
+
+    listings();
+    auxiliary_vector();
+}
+
+/// `/proc/self/fd` and `/proc/self/task` show what there is now.
+fn listings() {
+    let names = |path: &str| -> HashSet<String> {
+        let entries = fs::read_dir(path).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    };
+    let threads = names("/proc/self/task").len();
+    let (sender, receiver) = mpsc::channel::<()>();
+    let other = thread::spawn(move || receiver.recv());
+    check_eq!(names("/proc/self/task").len(), threads + 1);
+    drop(sender);
+    let _ = other.join().unwrap();
+    let file = fs::File::open("/proc/self/status").unwrap();
+    let number = file.as_raw_fd().to_string();
+    check!(names("/proc/self/fd").contains(&number));
+    let target = fs::read_link(format!("/proc/self/fd/{number}")).unwrap();
+    check!(target.to_str().unwrap().ends_with("/status"));
+    drop(file);
+    check!(fs::read_link(format!("/proc/self/fd/{number}")).is_err());
+}
+
+/// prctl(2); `libc` does not know it.
+const PR_GET_AUXV: u64 = 0x4155_5856;
+
+fn auxiliary_vector() {
+    let mut vector = [0_u64; 128];
+    let call = [PR_GET_AUXV, vector.as_mut_ptr() as u64, 1024, 0, 0, 0];
+    let len = raw_syscall(libc::SYS_prctl, call);
+    check!(len > 0 && len <= 1024 && len % 16 == 0);
+    let pairs: Vec<_> = vector[..len as usize / 8].chunks(2).collect();
+    check_eq!(pairs.last().unwrap(), &[0, 0]);
+    check!(pairs.contains(&&[libc::AT_PAGESZ, 4096][..]));
 }

@@ -21,6 +21,7 @@ fn main() {
     let path = format!("/tmp/guest-test-{}.socket", std::process::id());
     streams(&path);
     backlog();
+    unaccepted(&path);
     shutdown_and_close();
     datagrams(&path);
     abstract_names();
@@ -74,6 +75,17 @@ fn backlog() {
     check_eq!(&bytes, b"early");
     drop(listener);
     check_eq!(waiting[9].read(&mut bytes).map_err(|error| error.kind()), Err(ErrorKind::ConnectionReset));
+}
+
+/// A connection that nobody has accepted ends with its listener.
+fn unaccepted(path: &str) {
+    let listener = UnixListener::bind(path).unwrap();
+    let mut client = UnixStream::connect(path).unwrap();
+    drop(listener);
+    check_eq!(client.take_error().unwrap().unwrap().kind(), ErrorKind::ConnectionReset);
+    check!(client.take_error().unwrap().is_none());
+    check_eq!(client.read(&mut [0]).unwrap(), 0);
+    fs::remove_file(path).unwrap();
 }
 
 fn shutdown_and_close() {

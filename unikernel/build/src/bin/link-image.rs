@@ -32,5 +32,6 @@ fn link(record: &Path, image: &str, kernel: &[String]) {
     let output = words.iter().position(|&word| word == "-o").expect("a link has an output") + 1;
     words[output] = image;
     words.extend(kernel.iter().map(String::as_str));
-    unikernel_build::run_linker(&words);
+    let linker = fs::read_to_string(record.join("linker")).expect("the linker was recorded");
+    unikernel_build::run_linker(&linker, &words);
 }

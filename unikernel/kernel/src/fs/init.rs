@@ -2,7 +2,7 @@
 
 use unikernel_fs::{Attributes, LastLink, Node};
 
-use super::{FileTree, MemoryFile, NodeId, Special, TREE, device, proc};
+use super::{FileTree, MemoryFile, NodeId, Special, TREE, device, listing, proc};
 use crate::file;
 use crate::net;
 use crate::sync::SpinLock;
@@ -48,6 +48,7 @@ pub fn init(initrd: Option<&'static [u8]>) {
         let link = Node::Symlink(target.as_bytes().into());
         add(&mut tree, path, link, Attributes::with_permissions(0o777));
     }
+    listing::init(&mut tree);
     for (path, content) in [
         ("/etc/hosts", HOSTS),
         ("/etc/passwd", PASSWD),

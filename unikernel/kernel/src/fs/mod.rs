@@ -4,13 +4,14 @@
 //! - here: the one [`tree`] and the [`Handle`]s that keep its nodes alive; [`init`] fills it;
 //! - [`node`]: a node of the tree as an open file; [`memory_file`]: a file's bytes;
 //! - [`device`]: `/dev`; [`proc`]: `/proc`, texts made when they are opened; [`metrics`]: the
-//!   kernel's counters among them.
+//!   kernel's counters among them; [`listing`]: its directories that change.
 //!
 //! The tree itself, and walking it, is `unikernel_fs`. Its lock is held for a step at a time, never
 //! while the app's memory is touched.
 
 pub mod device;
 mod init;
+pub mod listing;
 pub mod memory_file;
 pub mod metrics;
 pub mod node;

@@ -54,6 +54,7 @@ pub const TEXTS: &[Text] = &[
     ("/proc/filesystems", || "nodev\ttmpfs\nnodev\tproc\n".into()),
     ("/proc/sys/kernel/random/boot_id", boot_id),
     ("/proc/sys/kernel/random/uuid", uuid),
+    ("/sys/class/net/lo/ifindex", || "1\n".into()),
     ("/sys/devices/system/cpu/online", cores),
     ("/sys/devices/system/cpu/possible", cores),
     ("/sys/devices/system/cpu/present", cores),

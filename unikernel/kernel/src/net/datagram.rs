@@ -161,7 +161,12 @@ impl Datagram {
         }
         socket.block_on(mode, Direction::Send, || {
             let gather = |room: &mut [u8]| gather(from, room).map_err(NotSent::from);
-            let outcome = super::lock().stack.udp_send(id, to, len, gather);
+            let mut net = super::lock();
+            let outcome = net.stack.udp_send(id, to, len, gather);
+            if net.stack.has_loopback() {
+                // What stays in the machine is there when the call returns, as on Linux.
+                net.flush();
+            }
             outcome.map(|()| len).map_err(|NotSent(error)| error)
         })
     }
@@ -222,5 +227,6 @@ impl SocketOptions {
     fn apply_to_port(&self, stack: &mut Stack, id: UdpId) {
         stack.udp_set_broadcast(id, self.may_broadcast);
         stack.udp_set_hop_limit(id, self.hop_limit);
+        stack.udp_set_receives_errors(id, self.receives_errors);
     }
 }

@@ -16,6 +16,7 @@ pub mod address;
 mod config;
 pub mod datagram;
 mod errors;
+mod interface;
 pub mod options;
 mod routes;
 pub mod socket;

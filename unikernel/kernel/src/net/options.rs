@@ -78,6 +78,8 @@ pub struct SocketOptions {
     pub is_v6_only: bool,
     /// `SO_BROADCAST`.
     pub may_broadcast: bool,
+    /// `IP_RECVERR`, `IPV6_RECVERR`; errors wait as `SO_ERROR`, not in a queue.
+    pub receives_errors: bool,
     /// `TCP_NODELAY`.
     pub has_no_delay: bool,
     /// `SO_LINGER`.
@@ -108,6 +110,7 @@ impl Default for SocketOptions {
             reuses_port: false,
             is_v6_only: false,
             may_broadcast: false,
+            receives_errors: false,
             has_no_delay: false,
             linger: Linger::default(),
             linger_seconds: None,

@@ -16,6 +16,7 @@ use linux_raw_sys::net;
 
 use super::address::{Address, Family, Given};
 use super::datagram::Datagram;
+use super::interface;
 use super::options::SocketOptions;
 use super::stream::Stream;
 use super::unix::{Rights, Unix};
@@ -247,7 +248,7 @@ impl Socket {
         match &self.kind {
             Kind::Stream(stream) => stream.take_error(),
             Kind::Datagram(datagram) => datagram.take_error(),
-            Kind::Unix(_) => None,
+            Kind::Unix(unix) => unix.take_error(),
         }
     }
 
@@ -338,6 +339,9 @@ impl File for Socket {
     }
 
     fn ioctl(&self, request: u32, argument: u64) -> SysResult {
+        if let Some(result) = interface::ioctl(request, argument) {
+            return result;
+        }
         let (receive_queue, send_queue) = match &self.kind {
             Kind::Stream(stream) => stream.queues()?,
             Kind::Datagram(datagram) => datagram.queues(),

@@ -11,7 +11,7 @@ use crate::mem::frames;
 use crate::mem::user::{UserAbi, UserPtr, UserSlice};
 use crate::platform::{random, time};
 use crate::task::process::{PROCESS_ID, process};
-use crate::task::{current, scheduler};
+use crate::task::{current, exec, scheduler};
 use crate::user_abi;
 
 user_abi!(new_utsname, sysinfo, rlimit64, rusage);
@@ -154,7 +154,7 @@ const RUSAGE_THREAD: i32 = linux_raw_sys::general::RUSAGE_THREAD as i32;
 const RUSAGE_CHILDREN: i32 = linux_raw_sys::general::RUSAGE_CHILDREN;
 
 /// prctl(2): the thread's name and the questions that libraries ask.
-pub fn sys_prctl(option: u32, argument: u64) -> SysResult {
+pub fn sys_prctl(option: u32, argument: u64, size: u64) -> SysResult {
     match option {
         PR_SET_NAME => {
             let name = crate::mem::user::UserPtr::<u8>::new(argument);
@@ -175,6 +175,12 @@ pub fn sys_prctl(option: u32, argument: u64) -> SysResult {
         }
         PR_GET_DUMPABLE | PR_SET_DUMPABLE | PR_SET_PDEATHSIG | PR_GET_NO_NEW_PRIVS | PR_SET_NO_NEW_PRIVS => {
             Ok(0)
+        }
+        PR_GET_AUXV => {
+            let vector = exec::auxiliary_vector_bytes();
+            let room = UserSlice::new(argument, (size as usize).min(vector.len()));
+            room.write(&vector[..room.len()])?;
+            Ok(vector.len())
         }
         // Naming anonymous regions is a courtesy to /proc/self/maps.
         PR_SET_VMA => Ok(0),

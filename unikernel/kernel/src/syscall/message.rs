@@ -10,7 +10,7 @@ use super::time::{ClockBase, read_deadline};
 use super::{Errno, SysResult};
 use crate::file::WaitMode;
 use crate::file::table::OnExec;
-use crate::mem::user::{UserPtr, UserSlice};
+use crate::mem::user::{UserAbi, UserPtr, UserSlice};
 use crate::net::address::{self, Given};
 use crate::net::socket::{MessageFlags, Outgoing, Received};
 use crate::net::unix::Rights;
@@ -33,7 +33,8 @@ fn mode_of(socket: &SocketRef, flags: MessageFlags) -> WaitMode {
     if flags.contains(MessageFlags::DONT_WAIT) { WaitMode::NonBlocking } else { socket.wait_mode() }
 }
 
-fn read_buffers(header: &msghdr) -> Result<Buffers, Errno> {
+/// The buffers that a message's header names.
+pub fn read_buffers(header: &msghdr) -> Result<Buffers, Errno> {
     if header.msg_iovlen > MAX_BUFFERS {
         return Err(Errno::EMSGSIZE);
     }
@@ -108,16 +109,26 @@ pub fn sys_recvmsg(descriptor: i32, message: UserPtr<msghdr>, flags: u32) -> Sys
     receive_one(&socket, message, flags, mode_of(&socket, flags))
 }
 
-/// Receives into a message, whose header then says what came.
-pub fn receive_one(
+fn receive_one(
     socket: &SocketRef,
     message: UserPtr<msghdr>,
     flags: MessageFlags,
     mode: WaitMode,
 ) -> SysResult {
+    let buffers = read_buffers(&message.read()?)?;
+    receive_into(socket, &buffers, message, flags, mode)
+}
+
+/// Receives a message; its header then says what came beside the bytes.
+pub fn receive_into(
+    socket: &SocketRef,
+    buffers: &[UserSlice],
+    message: UserPtr<msghdr>,
+    flags: MessageFlags,
+    mode: WaitMode,
+) -> SysResult {
     let mut header = message.read()?;
-    let buffers = read_buffers(&header)?;
-    let mut received = socket.receive(&buffers, flags, mode)?;
+    let mut received = socket.receive(buffers, flags, mode)?;
     let name = header.msg_name.addr() as u64;
     let name_len = UserPtr::<u32>::new(message.address() + core::mem::offset_of!(msghdr, msg_namelen) as u64);
     if let Some(sender) = &received.from {
@@ -133,6 +144,50 @@ pub fn receive_one(
     header.msg_flags = if received.full_len > received.len { MSG_TRUNC } else { 0 } | control_flags;
     message.write(header)?;
     Ok(count_of(&received, flags))
+}
+
+/// Where the parts of a message lie in one buffer: a header of four words (`struct io_uring_recvmsg_out`),
+/// room for the name and for control messages, and the bytes.
+const PACKED_HEADER_BYTES: usize = 16;
+
+/// Bytes for the parts in front of the message's own.
+#[derive(Clone, Copy, Debug)]
+pub struct Room {
+    /// For the sender's address.
+    pub name: usize,
+    /// For control messages.
+    pub control: usize,
+}
+
+/// Receives a message into one buffer, name and all (io_uring_recvmsg_out(3)). Answers the bytes of the
+/// buffer that are in use.
+pub fn receive_packed(socket: &SocketRef, buffer: UserSlice, room: Room, flags: MessageFlags) -> SysResult {
+    let head_len = PACKED_HEADER_BYTES.saturating_add(room.name).saturating_add(room.control);
+    if buffer.len() < head_len {
+        return Err(Errno::EFAULT);
+    }
+    let mut received = socket.receive(&[buffer.skip(head_len)], flags, WaitMode::NonBlocking)?;
+    let words = UserPtr::<u32>::new(buffer.address());
+    words.write(room.name as u32)?;
+    match &received.from {
+        Some(sender) => {
+            address::write(sender, socket.family, buffer.address() + PACKED_HEADER_BYTES as u64, words)?;
+        }
+        None => words.write(0)?,
+    }
+    let control = buffer.address() as usize + PACKED_HEADER_BYTES + room.name;
+    let place = msghdr {
+        msg_control: core::ptr::without_provenance_mut(control),
+        msg_controllen: room.control,
+        ..msghdr::zeroed()
+    };
+    let rights = core::mem::take(&mut received.rights);
+    let (control_len, control_flags) = control::write(&place, rights, OnExec::Close)?;
+    let is_cut = received.full_len > received.len;
+    words.element(1).write(control_len as u32)?;
+    words.element(2).write(received.full_len as u32)?;
+    words.element(3).write(if is_cut { MSG_TRUNC } else { 0 } | control_flags)?;
+    Ok(head_len + received.len)
 }
 
 /// sendmmsg(2).

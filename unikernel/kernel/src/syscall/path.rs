@@ -173,6 +173,7 @@ pub fn open_path(directory: i32, path: &[u8], flags: u32, mode: u32) -> Result<A
         return open_unnamed(&base, path, status, mode);
     }
     let handle = find_to_open(&base, path, flags, mode)?;
+    fs::listing::refresh(handle.id);
     if flags & O_PATH == 0
         && let Some(fifo) = node::fifo(handle.id)
     {

@@ -288,6 +288,10 @@ fn set_tcp(socket: &Socket, name: u32, value: Value) -> Result<(), Errno> {
         TCP_CORK | TCP_DEFER_ACCEPT | TCP_SYNCNT | TCP_LINGER2 | TCP_WINDOW_CLAMP => {
             value.int()?;
         }
+        // A hint: data in a SYN is not taken, and its sender sends it again (RFC 7413, section 4.2).
+        TCP_FASTOPEN | TCP_FASTOPEN_CONNECT => {
+            value.int()?;
+        }
         _ => return Err(Errno::ENOPROTOOPT),
     }
     Ok(())
@@ -303,7 +307,7 @@ fn get_tcp(socket: &Socket, name: u32, place: Place) -> SysResult {
         TCP_KEEPCNT => place.int(options.keep_alive.probes as i32),
         TCP_USER_TIMEOUT => place.int(options.user_timeout_ms as i32),
         TCP_QUICKACK => place.flag(options.hints.has_quick_ack),
-        TCP_CORK | TCP_DEFER_ACCEPT => place.int(0),
+        TCP_CORK | TCP_DEFER_ACCEPT | TCP_FASTOPEN | TCP_FASTOPEN_CONNECT => place.int(0),
         TCP_MAXSEG => place.int(TCP_MSS_DEFAULT as i32),
         TCP_CONGESTION => place.write(CONGESTION_CONTROL),
         _ => Err(Errno::ENOPROTOOPT),
@@ -342,18 +346,23 @@ fn set_ip(socket: &Socket, name: u32, value: Value) -> Result<(), Errno> {
             });
             Ok(())
         }
+        IP_RECVERR => {
+            let is_on = value.is_on()?;
+            socket.set_options(|options| options.receives_errors = is_on);
+            Ok(())
+        }
         // These ask for what is the case anyway.
-        IP_MTU_DISCOVER | IP_RECVERR | IP_BIND_ADDRESS_NO_PORT => Ok(()),
+        IP_MTU_DISCOVER | IP_BIND_ADDRESS_NO_PORT => Ok(()),
         _ => Err(Errno::ENOPROTOOPT),
     }
 }
 
 fn get_ip(socket: &Socket, name: u32, place: Place) -> SysResult {
-    let hints = socket.options.lock().hints;
+    let SocketOptions { hints, receives_errors, .. } = *socket.options.lock();
     match name {
         IP_TTL => place.int(hops_of(socket)),
         IP_TOS => place.int(hints.type_of_service.into()),
-        IP_RECVERR => place.int(0),
+        IP_RECVERR => place.flag(receives_errors),
         IP_MTU_DISCOVER => place.int(IP_PMTUDISC_WANT as i32),
         IP_MULTICAST_TTL => place.int(hints.multicast_ttl.into()),
         IP_MULTICAST_LOOP => place.flag(hints.has_multicast_loop),

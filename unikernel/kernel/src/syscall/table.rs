@@ -302,7 +302,7 @@ syscalls! {
     __NR_getrlimit: getrlimit(resource: Int, rlim: Ptr) => identity::sys_getrlimit, Full, "";
     __NR_setrlimit: setrlimit(resource: Int, rlim: Ptr) => identity::sys_setrlimit, Partial, "limits do not change";
     __NR_getrusage: getrusage(who: Int, usage: Ptr) => identity::sys_getrusage, Partial, "user time only";
-    __NR_prctl: prctl(option: Int, arg2: Ptr) => identity::sys_prctl, Partial, "names; the other options are refused or have no effect";
+    __NR_prctl: prctl(option: Int, arg2: Ptr, arg3: Size) => identity::sys_prctl, Partial, "names; the other options are refused or have no effect";
     __NR_arch_prctl: arch_prctl(code: Int, addr: Ptr) => identity::sys_arch_prctl, Partial, "FS base only: ring 3 sets GS with wrgsbase";
 }
 

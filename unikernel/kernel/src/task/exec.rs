@@ -11,6 +11,7 @@ use linux_raw_sys::auxvec::*;
 use linux_raw_sys::elf_uapi::{PF_W, PF_X, PT_LOAD};
 use linux_raw_sys::elf_uapi::{elf64_hdr, elf64_phdr};
 
+use spin::Once;
 use x86_64::{PhysAddr, VirtAddr};
 
 use super::process::process;
@@ -153,14 +154,22 @@ impl StackBuilder {
         words.push(0);
         words.extend(&environment);
         words.push(0);
-        for (key, value) in auxiliary_vector(self.vdso, name, platform, random) {
-            words.extend([u64::from(key), value]);
-        }
+        let vector = auxiliary_vector(self.vdso, name, platform, random);
+        let vector: Vec<u64> = vector.into_iter().flat_map(|(key, value)| [u64::from(key), value]).collect();
+        words.extend(&vector);
+        AUXILIARY_VECTOR.call_once(|| vector.iter().flat_map(|word| word.to_le_bytes()).collect());
         self.at = (self.at - words.len() as u64 * 8) & !15;
         let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
         UserSlice::new(self.at, bytes.len()).write(&bytes)?;
         Ok(self.at)
     }
+}
+
+static AUXILIARY_VECTOR: Once<Vec<u8>> = Once::new();
+
+/// The auxiliary vector as it lies on the first thread's stack.
+pub fn auxiliary_vector_bytes() -> &'static [u8] {
+    AUXILIARY_VECTOR.get().map_or(&[], Vec::as_slice)
 }
 
 /// What getauxval(3) answers.

@@ -86,6 +86,7 @@ impl Ring {
             let mut registered = self.registered.lock();
             request.selected = Some(registered.select(request.sqe.buf, request.sqe.len as usize)?);
         }
+        let is_multishot = request.is_multishot();
         let sqe = &request.sqe;
         let chosen = request.selected.map(|selected| [selected.buffer]);
         match &mut request.action {
@@ -104,9 +105,15 @@ impl Ring {
                 let received = socket.receive(&rest, *flags, WaitMode::NonBlocking);
                 progress(&mut request.done, all, *flags, received.map(|received| received.len))
             }
-            Action::ReceiveMessage { message, flags } => {
+            Action::ReceiveMessage { message, room, buffers, flags } => {
                 let socket = SocketRef::of(opened)?;
-                message::receive_one(&socket, *message, *flags, WaitMode::NonBlocking)
+                match chosen {
+                    Some([chosen]) if is_multishot => message::receive_packed(&socket, chosen, *room, *flags),
+                    chosen => {
+                        let into = chosen.as_ref().map_or(&buffers[..], |chosen| chosen);
+                        message::receive_into(&socket, into, *message, *flags, WaitMode::NonBlocking)
+                    }
+                }
             }
             Action::Send { buffers, to, rights, flags } => {
                 let socket = SocketRef::of(opened)?;

@@ -22,7 +22,7 @@ use crate::net::socket::MessageFlags;
 use crate::net::unix::Rights;
 use crate::syscall::Errno;
 use crate::syscall::io::{Buffers, RawBuffer, read_buffers};
-use crate::syscall::message;
+use crate::syscall::message::{self, Room};
 use crate::task::timer::Timer;
 
 /// What is to be done.
@@ -37,8 +37,8 @@ pub(super) enum Action {
     Send { buffers: Buffers, to: Option<Given>, rights: Rights, flags: MessageFlags },
     /// recv(2).
     Receive { buffers: Buffers, flags: MessageFlags },
-    /// recvmsg(2).
-    ReceiveMessage { message: UserPtr<msghdr>, flags: MessageFlags },
+    /// recvmsg(2): what came beside the bytes goes to the message's header.
+    ReceiveMessage { message: UserPtr<msghdr>, room: Room, buffers: Buffers, flags: MessageFlags },
     /// accept4(2).
     Accept,
     /// connect(2).
@@ -174,7 +174,11 @@ fn prepare(sqe: &Sqe) -> Result<Action, Errno> {
         }
         opcode::RECV => Action::Receive { buffers: one(sqe), flags: message_flags(sqe)? },
         opcode::RECVMSG => {
-            Action::ReceiveMessage { message: UserPtr::new(sqe.addr), flags: message_flags(sqe)? }
+            let message = UserPtr::<msghdr>::new(sqe.addr);
+            let header = message.read()?;
+            let buffers = message::read_buffers(&header)?;
+            let room = Room { name: header.msg_namelen.max(0) as usize, control: header.msg_controllen };
+            Action::ReceiveMessage { message, room, buffers, flags: message_flags(sqe)? }
         }
         opcode::ACCEPT => Action::Accept,
         opcode::CONNECT => {

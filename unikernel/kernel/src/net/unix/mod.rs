@@ -317,6 +317,10 @@ impl Unix {
         Ok(())
     }
 
+    pub(super) fn take_error(&self) -> Option<Errno> {
+        core::mem::take(&mut self.incoming.lock().is_reset).then_some(Errno::ECONNRESET)
+    }
+
     pub(super) fn name(&self) -> UnixName {
         self.state.lock().name.clone()
     }

@@ -102,6 +102,9 @@ fn sparse(folder: &Path) {
     check_eq!(file.metadata().unwrap().len(), 20 * PAGE as u64);
     let punch = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
     rustix::fs::fallocate(&file, punch, 10 * PAGE as u64, 2).unwrap();
+    let zero = FallocateFlags::ZERO_RANGE | FallocateFlags::KEEP_SIZE;
+    rustix::fs::fallocate(&file, zero, 19 * PAGE as u64, 2 * PAGE as u64).unwrap();
+    check_eq!(file.metadata().unwrap().len(), 20 * PAGE as u64);
     let mut bytes = [1; 3];
     let file = File::open(folder.join("sparse")).unwrap();
     file.read_exact_at(&mut bytes, 10 * PAGE as u64).unwrap();

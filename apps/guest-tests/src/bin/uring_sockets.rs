@@ -2,19 +2,20 @@
 //! chooses, all or nothing, two threads with a ring each.
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::thread;
 
 use guest_tests::rings::{ECANCELED, complete, fd, nap, one, push, results, ring};
-use io_uring::types::Fd;
-use io_uring::{cqueue, opcode};
+use io_uring::types::{Fd, RecvMsgOut};
+use io_uring::{cqueue, opcode, squeue};
 
 fn main() {
     let tests: &[(&str, fn())] = &[
         ("connections", connections),
         ("accepting and receiving again and again", multishot),
         ("all or nothing", wait_all),
+        ("messages into buffers of the kernel's choice", messages),
         ("two threads", two_threads),
     ];
     for (name, test) in tests {
@@ -133,6 +134,47 @@ fn wait_all() {
     });
     assert_eq!(complete(&mut ring, 1)[0].1, 4 << 20);
     assert!(reader.join().unwrap());
+}
+
+/// recvmsg(2) with provided buffers: once, with the header where the app has it, and again and again, with all
+/// in the buffer (io_uring_recvmsg_out(3)).
+fn messages() {
+    let mut ring = ring(8);
+    let receiver = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let to = receiver.local_addr().unwrap();
+    let mut memory = [[0_u8; 64]; 4];
+    let provide = opcode::ProvideBuffers::new(memory.as_mut_ptr().cast(), 64, 4, 1, 0).build();
+    assert_eq!(one(&mut ring, &provide), 0);
+    // SAFETY: all bits of the three may be zero.
+    let (mut header, mut name, mut part) = unsafe {
+        (std::mem::zeroed::<libc::msghdr>(), std::mem::zeroed::<libc::sockaddr_in>(), std::mem::zeroed())
+    };
+    header.msg_name = (&raw mut name).cast();
+    header.msg_namelen = 16;
+    header.msg_iov = &raw mut part;
+    header.msg_iovlen = 1;
+    let once = opcode::RecvMsg::new(fd(&receiver), &raw mut header).buf_group(1).build();
+    push(&mut ring, &once.flags(squeue::Flags::BUFFER_SELECT));
+    ring.submit().unwrap();
+    sender.send_to(b"once", to).unwrap();
+    let (_, len, flags) = complete(&mut ring, 1)[0];
+    assert_eq!((len, name.sin_port), (4, sender.local_addr().unwrap().port().to_be()));
+    assert_eq!(&memory[usize::from(cqueue::buffer_select(flags).unwrap())][..4], b"once");
+
+    push(&mut ring, &opcode::RecvMsgMulti::new(fd(&receiver), &raw const header, 1).build());
+    ring.submit().unwrap();
+    for text in [&b"first"[..], b"longer than the room that there is in a buffer"] {
+        sender.send_to(text, to).unwrap();
+        let (_, len, flags) = complete(&mut ring, 1)[0];
+        assert!(cqueue::more(flags));
+        let buffer = &memory[usize::from(cqueue::buffer_select(flags).unwrap())];
+        let message = RecvMsgOut::parse(&buffer[..len as usize], &header).unwrap();
+        let room = 64 - 16 - 16;
+        assert_eq!(message.payload_data(), &text[..text.len().min(room)]);
+        assert_eq!(message.is_payload_truncated(), text.len() > room);
+        assert_eq!(message.name_data()[2..4], sender.local_addr().unwrap().port().to_be_bytes());
+    }
 }
 
 /// Each thread has a ring, and each sends what the other waits for.

@@ -191,7 +191,7 @@ pub fn sys_fallocate(fd: i32, mode: u32, offset: i64, len: i64) -> SysResult {
     match mode {
         0 | FALLOC_FL_KEEP_SIZE => file.content().reserve(offset, len)?,
         mode if mode == FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE => file.content().punch(offset, len)?,
-        FALLOC_FL_ZERO_RANGE => file.content().punch(offset, len)?,
+        mode if mode & !FALLOC_FL_KEEP_SIZE == FALLOC_FL_ZERO_RANGE => file.content().punch(offset, len)?,
         _ => return Err(Errno::EOPNOTSUPP),
     }
     if mode & FALLOC_FL_KEEP_SIZE == 0 && end > file.content().size() {

@@ -84,7 +84,7 @@ impl Ring {
                 return Err(Errno::EAGAIN);
             }
             let mut registered = self.registered.lock();
-            request.selected = Some(registered.select(request.sqe.buf, request.sqe.len as usize)?);
+            request.selected = Some(registered.select(request.sqe.buf, request.most_bytes())?);
         }
         let is_multishot = request.is_multishot();
         let sqe = &request.sqe;

@@ -11,6 +11,9 @@ use super::timeout::Expiry;
 use crate::file::Readiness;
 use crate::file::eventfd::EventFd;
 
+/// Completions that may wait for room in the queue. Linux counts them as memory of the app's.
+const MAX_BACKLOG: usize = 65_536;
+
 /// The completion queue's kernel side.
 #[derive(Default)]
 pub(super) struct Completions {
@@ -75,9 +78,9 @@ impl Ring {
         }
     }
 
-    /// True if completions wait for room in the queue.
-    pub(super) fn has_backlog(&self) -> bool {
-        !self.completions.lock().backlog.is_empty()
+    /// True if so many completions wait for room in the queue that the app has to take some first.
+    pub(super) fn is_backlog_full(&self) -> bool {
+        self.completions.lock().backlog.len() >= MAX_BACKLOG
     }
 
     /// Completions that the app has not taken.

@@ -183,8 +183,7 @@ impl Ring {
         if to_submit == 0 {
             return Ok(0);
         }
-        if self.has_backlog() {
-            // First the app has to take what is complete.
+        if self.is_backlog_full() {
             return Err(Errno::EBUSY);
         }
         let submitted = self.submit(to_submit);

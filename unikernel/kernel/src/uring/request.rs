@@ -111,6 +111,15 @@ impl Request {
         self.sqe.opcode == opcode::LINK_TIMEOUT
     }
 
+    /// How much of a provided buffer the app wants to be used; 0 for all.
+    pub(super) fn most_bytes(&self) -> usize {
+        match &self.action {
+            Action::ReceiveMessage { .. } if self.is_multishot() => 0,
+            Action::ReceiveMessage { buffers, .. } => buffers.first().map_or(0, UserSlice::len),
+            _ => self.sqe.len as usize,
+        }
+    }
+
     /// True if `EAGAIN` is the answer rather than a reason to wait.
     pub(super) fn is_impatient(&self) -> bool {
         let is_nonblocking = self.file.as_ref().is_some_and(|opened| {

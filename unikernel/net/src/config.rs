@@ -6,6 +6,8 @@ use core::net::{Ipv4Addr, Ipv6Addr};
 use smoltcp::time::Duration;
 use smoltcp::wire::{EthernetAddress, Ipv4Cidr};
 
+use crate::shard::Shard;
+
 /// How the machine gets its IPv4 address.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Addressing {
@@ -67,6 +69,8 @@ pub struct Config {
     pub udp_rx_bytes: usize,
     /// Says whether there is memory for so many bytes more; asked before each new connection.
     pub has_memory: fn(bytes: usize) -> bool,
+    /// Which part of the machine's flows this stack has.
+    pub shard: Shard,
     /// Packets that may wait in the loopback queue, and frames that may wait for the NIC.
     pub queue_packets: usize,
 }
@@ -93,6 +97,7 @@ impl Config {
             max_neighbors: 256,
             udp_rx_bytes: 128 * 1024,
             has_memory: |_| true,
+            shard: Shard::WHOLE,
             queue_packets: 256,
         }
     }

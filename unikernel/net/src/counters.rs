@@ -11,6 +11,12 @@ macro_rules! counters {
             $($(#[doc = $text])+ pub $name: u64,)*
         }
 
+        impl core::ops::AddAssign for Counters {
+            fn add_assign(&mut self, other: Self) {
+                $(self.$name += other.$name;)*
+            }
+        }
+
         impl Counters {
             /// Every counter with its name and meaning, in a fixed order.
             pub fn entries(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
@@ -55,6 +61,8 @@ counters! {
     udp_full,
     /// Dropped: a packet that waited for a neighbour that never answered or for too long a queue.
     neighbor_dropped,
+    /// Frames that belonged to another shard.
+    handed_over,
     /// Dropped: the loopback queue or the egress queue was full.
     queue_full,
     /// Connections accepted by a listener.

@@ -106,6 +106,9 @@ impl Stack {
         let (from, to) = (IpAddr::V4(ip.src_addr()), IpAddr::V4(ip.dst_addr()));
         let payload = ip.payload();
         if protocol == IpProtocol::Udp && is_nic && is_for_dhcp(payload) {
+            if self.hand_over_to_first(frame) {
+                return;
+            }
             self.control.process(self.now, frame, token, &self.traffic);
             return self.apply_lease();
         }
@@ -139,12 +142,14 @@ impl Stack {
             IpProtocol::Tcp if is_ours => {
                 let verify = is_nic && self.verify.tcp;
                 match Segment::parse(ip.packet, ip.payload, ip.from, ip.to, verify) {
+                    Ok(segment) if self.hand_over_segment(frame, segment.local, segment.remote) => {}
                     Ok(segment) => self.segment_in(&segment, link, token),
                     Err(bad) => self.count_bad(bad),
                 }
             }
+            _ if is_nic && self.hand_over_to_first(frame) => {}
             IpProtocol::Udp => self.udp_in(ip, is_group, link, token),
-            IpProtocol::Icmp if is_ours => self.icmp_in(ip, link, token),
+            IpProtocol::Icmp if is_ours => self.icmp_in(ip, frame, link, token),
             IpProtocol::Icmpv6 if is_nic => self.icmpv6_in(ip, frame, token),
             _ if is_group => self.counters.unknown_protocol += 1,
             _ => {
@@ -195,10 +200,13 @@ impl Stack {
         }
     }
 
-    fn icmp_in<T: TxToken>(&mut self, ip: &IpPacket<'_>, link: Link, token: T) {
+    fn icmp_in<T: TxToken>(&mut self, ip: &IpPacket<'_>, frame: &[u8], link: Link, token: T) {
         let Ok(icmp) = Icmpv4Packet::new_checked(ip.payload) else { return self.counters.malformed += 1 };
         if icmp.msg_type() == Icmpv4Message::EchoRequest {
             return self.answer_for_nobody(ip.packet, link, token);
+        }
+        if link != Link::Loopback && self.hand_over_error(&icmp, frame) {
+            return;
         }
         let checksums = match link {
             Link::Loopback => ChecksumCapabilities::ignored(),
@@ -259,10 +267,16 @@ impl Stack {
                 self.learn_neighbor(ip.from, mac);
             }
         }
+        if self.hand_over_to_others(frame) {
+            return;
+        }
         self.control.process(self.now, frame, token, &self.traffic);
     }
 
     fn arp_in<T: TxToken>(&mut self, packet: &[u8], frame: &[u8], token: T) {
+        if self.hand_over_to_first(frame) {
+            return;
+        }
         let repr = ArpPacket::new_checked(packet).and_then(|arp| ArpRepr::parse(&arp));
         let Ok(ArpRepr::EthernetIpv4 {
             operation,
@@ -281,6 +295,9 @@ impl Stack {
         let is_known_operation = matches!(operation, ArpOperation::Request | ArpOperation::Reply);
         if is_local && is_known_operation && mac.is_unicast() {
             self.learn_neighbor(from.into(), mac);
+        }
+        if self.hand_over_to_others(frame) {
+            return;
         }
         self.control.process(self.now, frame, token, &self.traffic);
     }

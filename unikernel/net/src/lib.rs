@@ -22,7 +22,7 @@
 //! changes of readiness in a list ([`Stack::take_events`]), and nothing walks all flows.
 //!
 //! One [`Stack`] is one shard: all of its state hangs from one value, and a flow never needs
-//! another. Several can share a machine once the NIC spreads flows over queues by the same hash.
+//! another. Several can share a machine ([`Shard`]), each with a queue pair of the NIC.
 //!
 //! Limits: IP fragments are dropped, not reassembled; IPv6 is loopback and link-local only;
 //! smoltcp's TCP uses no received SACK and its least retransmission time-out is one second.
@@ -49,6 +49,7 @@ mod neighbor;
 mod phy;
 mod ports;
 mod route;
+mod shard;
 mod stack;
 mod tcp;
 mod tcp_in;
@@ -68,5 +69,6 @@ pub use flow::KeepAlive;
 pub use id::{ListenerId, Readiness, SocketId, TcpId, UdpId};
 pub use listener::BindOptions;
 pub use phy::NoDevice;
+pub use shard::{Addressee, Shard};
 pub use smoltcp;
 pub use stack::Stack;

@@ -30,9 +30,11 @@ impl Stack {
     /// A local address whose pair with `remote` is free, TIME-WAIT included.
     pub(crate) fn free_pair(&mut self, address: IpAddr, remote: SocketAddr) -> Option<SocketAddr> {
         let random = (self.random)();
-        ephemeral(random)
-            .map(|port| SocketAddr::new(address, port))
-            .find(|local| !self.listeners.is_port_bound(local.port()) && !self.is_pair_used(*local, remote))
+        ephemeral(random).map(|port| SocketAddr::new(address, port)).find(|local| {
+            self.owns_flow(*local, remote)
+                && !self.listeners.is_port_bound(local.port())
+                && !self.is_pair_used(*local, remote)
+        })
     }
 
     /// True if the pair names a connection, or did so a moment ago.

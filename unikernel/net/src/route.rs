@@ -1,7 +1,7 @@
 //! Whose address is it, and which way does it lie: our own addresses and the routing decision,
 //! which for a machine with one NIC is loopback, on-link, or the gateway.
 
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use smoltcp::wire::EthernetAddress;
 
@@ -103,6 +103,15 @@ impl Addresses {
             IpAddr::V4(_) => Some(self.net.ipv4.as_ref()?.address.address().into()),
             IpAddr::V6(_) => self.net.ipv6.map(IpAddr::V6),
         }
+    }
+}
+
+/// "Any" as a destination is this machine (ip(7), `INADDR_ANY`).
+pub(crate) fn here_if_unspecified(to: SocketAddr) -> SocketAddr {
+    match to {
+        SocketAddr::V4(v4) if v4.ip().is_unspecified() => (Ipv4Addr::LOCALHOST, v4.port()).into(),
+        SocketAddr::V6(v6) if v6.ip().is_unspecified() => (Ipv6Addr::LOCALHOST, v6.port()).into(),
+        _ => to,
     }
 }
 

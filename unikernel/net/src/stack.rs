@@ -24,6 +24,7 @@ use crate::listener::Listeners;
 use crate::neighbor::Neighbors;
 use crate::phy::{Capabilities, Loopback, ip_capabilities, loopback_capabilities};
 use crate::route::Addresses;
+use crate::shard::Addressee;
 use crate::timers::Timers;
 use crate::timewait::TimeWait;
 use crate::udp::UdpTable;
@@ -120,6 +121,10 @@ pub struct Stack {
     /// How many flows in `dirty` and frames in `outbox` found the device full.
     pub(crate) blocked: (usize, usize),
     pub(crate) events: Vec<SocketId>,
+    /// Frames for other shards.
+    pub(crate) handovers: Vec<(Addressee, Vec<u8>)>,
+    /// The frame that is being handled was handed over.
+    pub(crate) is_from_sibling: bool,
     pub(crate) counters: Counters,
 }
 
@@ -173,6 +178,8 @@ impl Stack {
             dirty: Vec::new(),
             blocked: (0, 0),
             events: Vec::new(),
+            handovers: Vec::new(),
+            is_from_sibling: false,
             counters: Counters::default(),
             random,
             config,

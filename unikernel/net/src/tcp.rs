@@ -321,16 +321,11 @@ impl Stack {
 }
 
 /// The peer to really use: "any address" means this machine (ip(7)).
-fn reachable(remote: SocketAddr) -> Result<SocketAddr, ConnectError> {
-    use core::net::{Ipv4Addr, Ipv6Addr};
+pub(crate) fn reachable(remote: SocketAddr) -> Result<SocketAddr, ConnectError> {
     if remote.port() == 0 || remote.ip().is_multicast() {
         return Err(ConnectError::Unaddressable);
     }
-    Ok(match remote {
-        SocketAddr::V4(v4) if v4.ip().is_unspecified() => (Ipv4Addr::LOCALHOST, v4.port()).into(),
-        SocketAddr::V6(v6) if v6.ip().is_unspecified() => (Ipv6Addr::LOCALHOST, v6.port()).into(),
-        _ => remote,
-    })
+    Ok(crate::route::here_if_unspecified(remote))
 }
 
 fn recv_error(error: TcpRecvError) -> RecvError {

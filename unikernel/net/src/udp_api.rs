@@ -7,6 +7,7 @@ use crate::flow::Path;
 use crate::id::{Readiness, UdpId};
 use crate::listener::BindOptions;
 use crate::phy::{HEADER_LEN, LOOPBACK_MTU};
+use crate::route::here_if_unspecified;
 use crate::stack::Stack;
 use crate::wire;
 
@@ -24,6 +25,7 @@ impl Stack {
 
     /// Fixes the peer, or with none frees the socket of it.
     pub fn udp_connect(&mut self, id: UdpId, peer: Option<SocketAddr>) -> Result<(), ConnectError> {
+        let peer = peer.map(here_if_unspecified);
         if let Some(peer) = peer {
             self.addresses.route(peer.ip()).ok_or(ConnectError::NoRoute)?;
         }
@@ -54,7 +56,7 @@ impl Stack {
         if let Some(error) = socket.error.take() {
             return Err(SendError::from(error).into());
         }
-        let to = to.or(socket.peer).ok_or(SendError::NoDestination)?;
+        let to = to.or(socket.peer).map(here_if_unspecified).ok_or(SendError::NoDestination)?;
         let (bound, hop_limit, may_broadcast) = (socket.local, socket.hop_limit, socket.may_broadcast);
         if self.addresses.is_broadcast(to.ip()) && !may_broadcast {
             return Err(SendError::Broadcast.into());

@@ -5,6 +5,7 @@ mod churn;
 mod fuzz;
 mod neighbors;
 mod options;
+mod shards;
 mod tcp;
 mod times;
 mod transfer;

@@ -309,8 +309,22 @@ fn overflow() {
     }
     ring.submit().unwrap();
     assert!(ring.submission().cq_overflow());
+    // What moves up into the queue is news, also for who wants to be told of news only.
+    let epoll = rustix::event::epoll::create(rustix::event::epoll::CreateFlags::CLOEXEC).unwrap();
+    let edge = rustix::event::epoll::EventFlags::IN | rustix::event::epoll::EventFlags::ET;
+    // SAFETY: the ring's descriptor lives as long as the ring.
+    let itself = unsafe { std::os::fd::BorrowedFd::borrow_raw(ring.as_raw_fd()) };
+    rustix::event::epoll::add(&epoll, itself, rustix::event::epoll::EventData::new_u64(0), edge).unwrap();
+    let mut events = Vec::with_capacity(4);
+    let some = rustix::time::Timespec { tv_sec: 10, tv_nsec: 0 };
+    let mut wait = || {
+        rustix::event::epoll::wait(&epoll, rustix::buffer::spare_capacity(&mut events), Some(&some)).unwrap()
+    };
+    assert_eq!(wait(), 1);
     let mut seen: Vec<u64> = ring.completion().map(|cqe| cqe.user_data()).collect();
     assert_eq!(seen, [0, 1, 2, 3]);
+    ring.submit().unwrap();
+    assert_eq!(wait(), 1);
     seen.extend(complete(&mut ring, 3).iter().map(|(data, ..)| *data));
     assert_eq!(seen, [0, 1, 2, 3, 4, 5, 6]);
     assert!(!ring.submission().cq_overflow());

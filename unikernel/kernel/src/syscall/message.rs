@@ -185,7 +185,7 @@ pub fn receive_packed(socket: &SocketRef, buffer: UserSlice, room: Room, flags: 
     let (control_len, control_flags) = control::write(&place, rights, OnExec::Close)?;
     let is_cut = received.full_len > received.len;
     words.element(1).write(control_len as u32)?;
-    words.element(2).write(received.full_len as u32)?;
+    words.element(2).write(count_of(&received, flags) as u32)?;
     words.element(3).write(if is_cut { MSG_TRUNC } else { 0 } | control_flags)?;
     Ok(head_len + received.len)
 }

@@ -71,6 +71,7 @@ impl Ring {
                 return;
             }
             completions.backlog.pop_front();
+            self.has_news.store(true, Ordering::Release);
             completions.tail = completions.tail.wrapping_add(1);
             if completions.backlog.is_empty() {
                 self.memory.set_overflow(false);

@@ -180,6 +180,7 @@ impl Ring {
             return Err(Errno::EEXIST);
         }
         self.flush_backlog();
+        self.announce();
         if to_submit == 0 {
             return Ok(0);
         }

@@ -66,10 +66,11 @@ extern "C" fn kernel_main(start_info: u32) -> ! {
     platform::interrupts::set_look_handler(task::scheduler::look);
     task::process::process().set_exit_action(options.exit_action);
     fs::init(info.initrd.map(boot_info::Range::bytes));
-    net::init(&options, find_devices(&options).nics);
+    net::init(&options, find_devices(&options).cards);
     debug::init(&options);
     task::scheduler::prepare_core(0);
     arch::startup::start_others();
+    net::spread_interrupts();
     set_current_directory(&options);
     start_app(&options);
     platform::power::enable_power_button(power_button);

@@ -63,7 +63,13 @@ impl Shard {
         ((mixed >> 32) as usize) % self.count
     }
 
-    fn is_first(&self) -> bool {
+    /// How many shards there are.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// True for the one that has what there is once.
+    pub fn is_first(&self) -> bool {
         self.index == 0
     }
 }
@@ -86,6 +92,11 @@ impl Stack {
         self.is_from_sibling = true;
         self.frame_in(frame, token);
         self.is_from_sibling = false;
+    }
+
+    /// How often the address has changed: when it has, the other shards must [`adopt`](Self::adopt) it.
+    pub fn address_changes(&self) -> u64 {
+        self.address_changes
     }
 
     /// Takes over the first shard's address.

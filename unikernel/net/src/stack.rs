@@ -121,6 +121,8 @@ pub struct Stack {
     /// How many flows in `dirty` and frames in `outbox` found the device full.
     pub(crate) blocked: (usize, usize),
     pub(crate) events: Vec<SocketId>,
+    /// How often the address has changed.
+    pub(crate) address_changes: u64,
     /// Frames for other shards.
     pub(crate) handovers: Vec<(Addressee, Vec<u8>)>,
     /// The frame that is being handled was handed over.
@@ -178,6 +180,7 @@ impl Stack {
             dirty: Vec::new(),
             blocked: (0, 0),
             events: Vec::new(),
+            address_changes: 0,
             handovers: Vec::new(),
             is_from_sibling: false,
             counters: Counters::default(),
@@ -325,6 +328,7 @@ impl Stack {
         if self.addresses.net.ipv4 == config && config.is_some() {
             return;
         }
+        self.address_changes += 1;
         self.addresses.set_ipv4(config);
         self.control.set_addresses(&self.addresses.net);
         let addresses = &self.addresses;

@@ -10,13 +10,13 @@ use alloc::vec::Vec;
 use crate::platform::acpi::{self, MmioDevice};
 use crate::platform::{pci, random};
 use virtio::VirtioDevice;
-use virtio::net::Nic;
+use virtio::net::Card;
 
 /// What [`probe`] found.
 #[derive(Default)]
 pub struct Devices {
     /// Network devices, ready for use.
-    pub nics: Vec<Nic>,
+    pub cards: Vec<Card>,
 }
 
 /// Finds and starts all devices. `listed` are virtio devices that the command line names, for
@@ -42,9 +42,10 @@ pub fn probe(listed: &[MmioDevice], on_network: fn()) -> Devices {
 
 impl Devices {
     fn start(&mut self, device: VirtioDevice, on_network: fn()) {
+        let cores = acpi::machine().processors.len().max(1);
         let place = device.place.clone();
         let outcome = match device.kind {
-            virtio::Kind::Network => Nic::start(device, on_network).map(|nic| self.nics.push(nic)),
+            virtio::Kind::Network => Card::start(device, on_network, cores).map(|card| self.cards.push(card)),
             virtio::Kind::Entropy => virtio::rng::start(device),
         };
         if let Err(error) = outcome {

@@ -3,7 +3,7 @@
 
 use unikernel_cmdline::{Address, Options};
 use unikernel_net::smoltcp::wire::{EthernetAddress, Ipv4Cidr};
-use unikernel_net::{Addressing, Config, Ipv4Config};
+use unikernel_net::{Addressing, Config, Ipv4Config, Shard};
 
 use crate::mem::frames;
 
@@ -39,6 +39,24 @@ pub(super) fn for_machine(options: &Options, mac: [u8; 6]) -> Config {
         time_wait_slots: (ram / 64 / 128).min(16384),
         has_memory,
         ..Config::new(EthernetAddress(mac), addressing(options))
+    }
+}
+
+/// One stack's part of the machine's sizes. Addresses that are learnt, the first learns and the others adopt.
+pub(super) fn for_shard(machine: &Config, shard: Shard) -> Config {
+    let count = shard.count();
+    let addressing = match &machine.addressing {
+        Addressing::Dhcp if !shard.is_first() => Addressing::None,
+        addressing => addressing.clone(),
+    };
+    Config {
+        addressing,
+        max_flows: machine.max_flows / count,
+        max_half_open: machine.max_half_open / count,
+        spare_flows: machine.spare_flows / count,
+        time_wait_slots: machine.time_wait_slots / count,
+        shard,
+        ..machine.clone()
     }
 }
 

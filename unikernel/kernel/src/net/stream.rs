@@ -8,6 +8,7 @@ use unikernel_net::smoltcp::time::Duration;
 use unikernel_net::{BindOptions, ListenerId, Stack, TcpId};
 
 use super::address::Family;
+use super::flows::{self, FlowId};
 use super::options::{Linger, SocketOptions};
 use super::routes::to_file;
 use super::socket::{Direction, Kind, MessageFlags, Received, Shutdown, Socket};
@@ -33,7 +34,7 @@ enum Role {
     /// Listening.
     Listener(ListenerId),
     /// A connection, or an attempt at one, and the binding it was made from.
-    Flow(TcpId, Option<ListenerId>),
+    Flow(FlowId, Option<ListenerId>),
     /// Closed by the last descriptor.
     Closed,
 }
@@ -45,11 +46,11 @@ enum Progress {
     Over,
 }
 
-fn flow_progress(id: TcpId) -> Progress {
-    let net = super::lock();
-    if net.stack.tcp_is_connecting(id) {
+fn flow_progress(flow: FlowId) -> Progress {
+    let net = flow.lock();
+    if net.stack.tcp_is_connecting(flow.id) {
         Progress::Connecting
-    } else if net.stack.tcp_is_connected(id) {
+    } else if net.stack.tcp_is_connected(flow.id) {
         Progress::Connected
     } else {
         Progress::Over
@@ -65,17 +66,17 @@ pub struct Stream {
 }
 
 impl Stream {
-    fn connected(id: TcpId) -> Self {
+    fn connected(id: FlowId) -> Self {
         Self { role: SpinLock::new(Role::Flow(id, None)), flow: AtomicU64::new(id.to_bits()) }
     }
 
     #[inline]
-    fn flow(&self) -> Option<TcpId> {
+    fn flow(&self) -> Option<FlowId> {
         let bits = self.flow.load(Ordering::Relaxed);
-        (bits != 0).then(|| TcpId::from_bits(bits))
+        (bits != 0).then(|| FlowId::from_bits(bits))
     }
 
-    fn become_flow(&self, role: &mut Role, id: TcpId, bound: Option<ListenerId>) {
+    fn become_flow(&self, role: &mut Role, id: FlowId, bound: Option<ListenerId>) {
         *role = Role::Flow(id, bound);
         self.flow.store(id.to_bits(), Ordering::Relaxed);
     }
@@ -97,9 +98,7 @@ impl Stream {
             _ => return Err(Errno::EINVAL),
         };
         *role = Role::Bound(id);
-        let mut net = super::lock();
-        net.stack.tcp_listen(id, backlog.max(LEAST_BACKLOG))?;
-        net.routes.set_listener(id, socket.arc());
+        flows::listen(id, backlog.max(LEAST_BACKLOG), socket.arc().as_ref())?;
         *role = Role::Listener(id);
         Ok(())
     }
@@ -108,13 +107,12 @@ impl Stream {
         let Role::Listener(id) = *self.role.lock() else { return Err(Errno::EINVAL) };
         let options = *socket.options.lock();
         socket.block_on(mode, Direction::Receive, || {
-            let mut net = super::lock();
-            let flow = net.stack.tcp_accept(id)?;
+            let (mut net, flow) = flows::accept(id)?;
             let accepted =
                 Socket::new(socket.family, Kind::Stream(Self::connected(flow)), options.inherited());
-            options.apply(&mut net.stack, flow);
-            let peer = net.stack.tcp_peer(flow).ok_or(Errno::ECONNABORTED)?;
-            net.routes.set_tcp(flow, Some(Arc::clone(&accepted)));
+            options.apply(&mut net.stack, flow.id);
+            let peer = net.stack.tcp_peer(flow.id).ok_or(Errno::ECONNABORTED)?;
+            net.routes.set_tcp(flow.id, Some(Arc::clone(&accepted)));
             Ok((accepted, peer))
         })
     }
@@ -148,13 +146,15 @@ impl Stream {
             Role::Closed => return Err(Errno::EBADF),
         };
         let options = *socket.options.lock();
-        let mut net = super::lock();
-        let local = bound.and_then(|id| net.stack.listener_local(id));
-        let id = net.stack.tcp_connect(super::now(), local.map(|local| as_source(local, to)), to)?;
+        let local = bound.and_then(|id| super::lock().stack.listener_local(id));
+        let local = local.map(|local| as_source(local, to));
+        let shard = flows::shard_for(local, to);
+        let mut net = super::shards::lock(shard);
+        let id = net.stack.tcp_connect(super::now(), local, to)?;
         options.apply(&mut net.stack, id);
         net.routes.set_tcp(id, socket.arc());
-        self.become_flow(&mut role, id, bound);
         drop(net);
+        self.become_flow(&mut role, FlowId { shard, id }, bound);
         super::flush();
         Ok(true)
     }
@@ -174,20 +174,20 @@ impl Stream {
     }
 
     /// Gives up a connection that is over; answers why it is, if that was not told yet.
-    fn leave_flow(&self, id: TcpId) -> Result<(), Errno> {
+    fn leave_flow(&self, flow: FlowId) -> Result<(), Errno> {
         self.flow.store(0, Ordering::Relaxed);
-        let mut net = super::lock();
-        let error = net.stack.tcp_take_error(id);
-        net.stack.tcp_close(id);
-        net.routes.set_tcp(id, None);
+        let mut net = flow.lock();
+        let error = net.stack.tcp_take_error(flow.id);
+        net.stack.tcp_close(flow.id);
+        net.routes.set_tcp(flow.id, None);
         error.map_or(Ok(()), |error| Err(error.into()))
     }
 
     pub(super) fn shutdown(&self, how: Shutdown) -> Result<(), Errno> {
         let role = *self.role.lock();
-        let mut net = super::lock();
         match role {
-            Role::Flow(id, _) => {
+            Role::Flow(flow, _) => {
+                let (mut net, id) = (flow.lock(), flow.id);
                 if how.ends_receiving() {
                     net.stack.tcp_shutdown_recv(id)?;
                 }
@@ -203,28 +203,27 @@ impl Stream {
 
     pub(super) fn local(&self, socket: &Socket) -> SocketAddr {
         let role = *self.role.lock();
-        let net = super::lock();
         let local = match role {
-            Role::Bound(id) | Role::Listener(id) => net.stack.listener_local(id),
-            Role::Flow(id, _) => net.stack.tcp_local(id),
+            Role::Bound(id) | Role::Listener(id) => super::lock().stack.listener_local(id),
+            Role::Flow(flow, _) => flow.lock().stack.tcp_local(flow.id),
             Role::Fresh | Role::Closed => None,
         };
         local.unwrap_or_else(|| socket.family.unspecified())
     }
 
     pub(super) fn peer(&self) -> Result<SocketAddr, Errno> {
-        let id = self.flow().ok_or(Errno::ENOTCONN)?;
-        let net = super::lock();
-        if net.stack.tcp_is_connected(id) {
-            net.stack.tcp_peer(id).ok_or(Errno::ENOTCONN)
+        let flow = self.flow().ok_or(Errno::ENOTCONN)?;
+        let net = flow.lock();
+        if net.stack.tcp_is_connected(flow.id) {
+            net.stack.tcp_peer(flow.id).ok_or(Errno::ENOTCONN)
         } else {
             Err(Errno::ENOTCONN)
         }
     }
 
     pub(super) fn take_error(&self) -> Option<Errno> {
-        let id = self.flow()?;
-        super::lock().stack.tcp_take_error(id).map(Errno::from)
+        let flow = self.flow()?;
+        flow.lock().stack.tcp_take_error(flow.id).map(Errno::from)
     }
 
     /// True after `listen`.
@@ -234,8 +233,8 @@ impl Stream {
 
     /// Brings a live connection in line with options that were changed.
     pub(super) fn apply(&self, options: &SocketOptions) {
-        if let Some(id) = self.flow() {
-            options.apply(&mut super::lock().stack, id);
+        if let Some(flow) = self.flow() {
+            options.apply(&mut flow.lock().stack, flow.id);
         }
     }
 
@@ -247,13 +246,13 @@ impl Stream {
         flags: MessageFlags,
         mode: WaitMode,
     ) -> Result<Received, Errno> {
-        let id = self.flow().ok_or(Errno::ENOTCONN)?;
+        let flow = self.flow().ok_or(Errno::ENOTCONN)?;
         let wanted: usize = into.iter().map(UserSlice::len).sum();
         let mut done = 0;
         let outcome = socket.block_on(mode, Direction::Receive, || {
             let count = match flags.contains(MessageFlags::PEEK) {
-                false => take(&mut super::lock().stack, id, into, done)?,
-                true => peek(&mut super::lock().stack, id, into)?,
+                false => take(&mut flow.lock().stack, flow.id, into, done)?,
+                true => peek(&mut flow.lock().stack, flow.id, into)?,
             };
             done += count;
             let goes_on = flags.contains(MessageFlags::WAIT_ALL) && count > 0 && done < wanted;
@@ -267,11 +266,11 @@ impl Stream {
 
     #[inline]
     pub(super) fn send(&self, socket: &Socket, from: &[UserSlice], mode: WaitMode) -> SysResult {
-        let id = self.flow().ok_or(Errno::EPIPE)?;
+        let flow = self.flow().ok_or(Errno::EPIPE)?;
         let wanted: usize = from.iter().map(UserSlice::len).sum();
         let mut done = 0;
         let outcome = socket.block_on(mode, Direction::Send, || {
-            done += put(&mut super::lock().stack, id, from, done)?;
+            done += put(&mut flow.lock().stack, flow.id, from, done)?;
             if done < wanted { Err(Errno::EAGAIN) } else { Ok(()) }
         });
         match outcome {
@@ -282,11 +281,11 @@ impl Stream {
 
     #[inline]
     pub(super) fn readiness(&self) -> Readiness {
-        if let Some(id) = self.flow() {
-            return to_file(super::lock().stack.tcp_readiness(id));
+        if let Some(flow) = self.flow() {
+            return to_file(flow.lock().stack.tcp_readiness(flow.id));
         }
         match *self.role.lock() {
-            Role::Listener(id) => to_file(super::lock().stack.listener_readiness(id)),
+            Role::Listener(id) => to_file(flows::listener_readiness(id)),
             // A socket that was never connected is closed in both directions (tcp_poll).
             _ => Readiness::WRITABLE | Readiness::HUP,
         }
@@ -296,38 +295,37 @@ impl Stream {
         if self.is_listening() {
             return Err(Errno::EINVAL);
         }
-        let Some(id) = self.flow() else { return Ok((0, 0)) };
-        let net = super::lock();
-        Ok((net.stack.tcp_recv_queue(id), net.stack.tcp_send_queue(id)))
+        let Some(flow) = self.flow() else { return Ok((0, 0)) };
+        let net = flow.lock();
+        Ok((net.stack.tcp_recv_queue(flow.id), net.stack.tcp_send_queue(flow.id)))
     }
 
     pub(super) fn close(&self, socket: &Socket) {
         let role = core::mem::replace(&mut *self.role.lock(), Role::Closed);
         self.flow.store(0, Ordering::Relaxed);
         let linger = socket.options.lock().linger;
-        let mut net = super::lock();
         let bound = match role {
             Role::Bound(id) | Role::Listener(id) => Some(id),
-            Role::Flow(id, bound) => {
-                net.routes.set_tcp(id, None);
+            Role::Flow(flow, bound) => {
+                let mut net = flow.lock();
+                net.routes.set_tcp(flow.id, None);
                 match linger {
-                    Linger::Abort => net.stack.tcp_abort(id),
-                    Linger::Background => net.stack.tcp_close(id),
+                    Linger::Abort => net.stack.tcp_abort(flow.id),
+                    Linger::Background => net.stack.tcp_close(flow.id),
                 }
                 bound
             }
             Role::Fresh | Role::Closed => None,
         };
         if let Some(id) = bound {
-            net.routes.set_listener(id, None);
-            net.stack.listener_close(id);
+            flows::unbind(id);
         }
     }
 }
 
 fn do_bind(socket: &Socket, address: SocketAddr) -> Result<ListenerId, Errno> {
     let options = socket.options.lock().bind_options(socket.family);
-    Ok(super::lock().stack.tcp_bind(address, options)?)
+    flows::bind(address, options)
 }
 
 /// A bound address as the source of a connection: "any" of IPv6 serves IPv4 too.

@@ -140,9 +140,9 @@ pub fn route_isa_irq(irq: u8, vector: Vector) {
     route(acpi::machine().isa_line(irq), vector);
 }
 
-/// What a device writes, and where, to raise `vector` on this core (SDM Vol. 3, 11.11).
-pub fn message(vector: Vector) -> (u64, u32) {
-    (0xfee0_0000 | u64::from(apic::id() & 0xff) << 12, u32::from(vector.0))
+/// What a device writes, and where, to raise `vector` on a core that runs (SDM Vol. 3, 11.11).
+pub fn message(vector: Vector, core: usize) -> (u64, u32) {
+    (0xfee0_0000 | u64::from(cpu::cpu(core).apic_id() & 0xff) << 12, u32::from(vector.0))
 }
 
 /// The two 8259s: moved off the exceptions' vectors, in case one of them signals a spurious

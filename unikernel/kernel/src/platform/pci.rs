@@ -7,7 +7,7 @@
 
 use alloc::vec::Vec;
 
-use pci_types::capability::{MsixCapability, PciCapability};
+use pci_types::capability::PciCapability;
 use pci_types::{CommandRegister, ConfigRegionAccess, EndpointHeader, HeaderType, PciAddress, PciHeader};
 use spin::Once;
 use x86_64::PhysAddr;
@@ -224,28 +224,54 @@ impl Function {
         });
     }
 
-    /// Turns MSI-X on with entry 0 leading to `vector`; false if the function has none.
-    pub fn enable_msix(&mut self, vector: Vector) -> bool {
+    /// Turns MSI-X on, with all entries masked; `None` if the function has none.
+    pub fn enable_msix(&mut self) -> Option<MsixTable> {
         let capability = self.capabilities().find_map(|capability| match capability {
             PciCapability::MsiX(msix) => Some(msix),
             _ => None,
         });
-        let Some(mut msix) = capability else { return false };
-        let Some(entry) = self.msix_entry(&msix) else { return false };
-        let (address, data) = interrupts::message(vector);
-        entry.write(0, address as u32);
-        entry.write(4, (address >> 32) as u32);
-        entry.write(8, data);
-        // Vector control: not masked.
-        entry.write(12, 0u32);
-        msix.set_enabled(true, self.access);
-        true
-    }
-
-    fn msix_entry(&self, msix: &MsixCapability) -> Option<Mmio> {
-        let table = self.memory_bar(msix.table_bar())?;
+        let mut msix = capability?;
+        let start = self.memory_bar(msix.table_bar())? + u64::from(msix.table_offset());
+        let count = usize::from(msix.table_size());
         // SAFETY: the capability says that the MSI-X table is there. A message written by the
         // device raises an interrupt; `interrupts::message` gives no other address.
-        Some(unsafe { Mmio::map(table + u64::from(msix.table_offset()), 16) })
+        let entries = unsafe { Mmio::map(start, count * MSIX_ENTRY_BYTES) };
+        let table = MsixTable { entries, count };
+        (0..count).for_each(|index| table.mask(index));
+        msix.set_enabled(true, self.access);
+        Some(table)
+    }
+}
+
+/// Bytes of an entry: address, data, control.
+const MSIX_ENTRY_BYTES: usize = 16;
+
+/// Where a function's interrupts go (PCI specification, section 6.8.2).
+#[derive(Clone, Copy)]
+pub struct MsixTable {
+    entries: Mmio,
+    count: usize,
+}
+
+impl MsixTable {
+    /// How many entries there are.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    fn mask(&self, index: usize) {
+        self.entries.write(index * MSIX_ENTRY_BYTES + 12, 1u32);
+    }
+
+    /// Lets entry `index` raise `vector` on a core that runs.
+    pub fn set(&self, index: usize, vector: Vector, core: usize) {
+        let (address, data) = interrupts::message(vector, core);
+        let at = index * MSIX_ENTRY_BYTES;
+        // A masked entry may be changed; what is pending meanwhile is raised when it is unmasked.
+        self.mask(index);
+        self.entries.write(at, address as u32);
+        self.entries.write(at + 4, (address >> 32) as u32);
+        self.entries.write(at + 8, data);
+        self.entries.write(at + 12, 0u32);
     }
 }

@@ -9,10 +9,12 @@ use unikernel_machine::line::Line;
 use virtio_drivers::transport::mmio::{MmioTransport, VirtIOHeader};
 
 use super::StartError;
+use super::transport::Doorbell;
 use crate::platform::acpi::MmioDevice;
 use crate::platform::interrupts;
 use crate::platform::io::Mmio;
 
+const QUEUE_NOTIFY: usize = 0x50;
 const INTERRUPT_STATUS: usize = 0x60;
 const INTERRUPT_ACKNOWLEDGE: usize = 0x64;
 /// Registers without the device's own configuration.
@@ -41,9 +43,14 @@ impl MmioLink {
         }
         let header = NonNull::new(registers.as_ptr().cast::<VirtIOHeader>())?;
         // SAFETY: the registers are mapped for ever; the handle kept here touches only the
-        // interrupt registers, which the transport leaves to us.
+        // interrupt registers, which the transport leaves to us, and notifies.
         let transport = unsafe { MmioTransport::new(header, device.len) }.ok()?;
         Some(Self { transport, registers, line: device.line })
+    }
+
+    /// See [`super::transport::Link::doorbell`].
+    pub fn doorbell(&self, queue: u16) -> Doorbell {
+        Doorbell { registers: self.registers, offset: Some(QUEUE_NOTIFY), queue, is_wide: true }
     }
 
     /// Routes the device's line to a handler that acknowledges and calls `on_interrupt`.

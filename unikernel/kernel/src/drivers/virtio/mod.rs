@@ -11,6 +11,7 @@
 pub mod hal;
 pub mod mmio;
 pub mod net;
+mod net_commands;
 pub mod pci;
 pub mod phy;
 pub mod ring;

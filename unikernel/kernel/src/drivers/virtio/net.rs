@@ -1,4 +1,4 @@
-//! The network device (specification, section 5.1): one pair of queues, many receive buffers
+//! The network device (specification, section 5.1): pairs of queues, many receive buffers
 //! posted ahead, packets written straight into DMA memory.
 //!
 //! The stack drains it in batches (run to completion): interrupts are off while there is work
@@ -8,9 +8,12 @@
 //!
 //! [`phy`](super::phy) makes it a device of `smoltcp`.
 
+use alloc::vec::Vec;
+
 use bitflags::bitflags;
 use virtio_drivers::transport::{DeviceStatus, Transport};
 
+use super::net_commands::CommandQueue;
 use super::ring::{Direction, Ring};
 use super::transport::Link;
 use super::{StartError, VirtioDevice};
@@ -30,6 +33,10 @@ bitflags! {
         const MAC = 1 << 5;
         /// The configuration has a link state.
         const STATUS = 1 << 16;
+        /// There is a queue for commands.
+        const CTRL_VQ = 1 << 17;
+        /// There can be several pairs of queues.
+        const MQ = 1 << 22;
         /// Header and packet may share a descriptor.
         const ANY_LAYOUT = 1 << 27;
         /// The device is modern.
@@ -37,8 +44,8 @@ bitflags! {
     }
 }
 
-const RX_QUEUE: u16 = 0;
-const TX_QUEUE: u16 = 1;
+/// Pairs of queues at most: more cores share them.
+pub const MAX_PAIRS: usize = 8;
 /// Buffers on the way in: as many as QEMU's queue has, so that a burst of 256 connections fits.
 const RX_BUFFERS: u16 = 256;
 /// Buffers on the way out. QEMU takes them back within a batch, so fewer do.
@@ -56,6 +63,7 @@ const MIN_MTU: usize = 1280;
 /// Offsets in the configuration (section 5.1.4).
 const CONFIG_MAC: usize = 0;
 const CONFIG_STATUS: usize = 6;
+const CONFIG_MAX_PAIRS: usize = 8;
 const CONFIG_MTU: usize = 10;
 const STATUS_LINK_UP: u16 = 1;
 
@@ -80,10 +88,34 @@ pub struct Counters {
     pub bad_completions: u64,
 }
 
-/// A network card.
-pub struct Nic {
+impl core::ops::Add for Counters {
+    type Output = Self;
+    fn add(self, other: Self) -> Self {
+        Self {
+            rx_frames: self.rx_frames + other.rx_frames,
+            rx_bytes: self.rx_bytes + other.rx_bytes,
+            rx_dropped: self.rx_dropped + other.rx_dropped,
+            tx_frames: self.tx_frames + other.tx_frames,
+            tx_bytes: self.tx_bytes + other.tx_bytes,
+            tx_full: self.tx_full + other.tx_full,
+            kicks: self.kicks + other.kicks,
+            bad_completions: self.bad_completions + other.bad_completions,
+        }
+    }
+}
+
+/// A network card, started.
+pub struct Card {
     link: Link,
     features: Features,
+    /// Kept, as the device may look at it.
+    _commands: Option<CommandQueue>,
+    /// Its pairs of queues.
+    pub pairs: Vec<Nic>,
+}
+
+/// One pair of a card's queues: a card of its own, for a stack that has the flows of this pair.
+pub struct Nic {
     mac: [u8; 6],
     mtu: usize,
     pub(super) rx: Receiver,
@@ -104,7 +136,7 @@ pub(super) struct Receiver {
 /// The way out.
 pub(super) struct Sender {
     pub(super) ring: Ring,
-    pub(super) free: alloc::vec::Vec<u16>,
+    pub(super) free: Vec<u16>,
     pub(super) header_bytes: usize,
     pub(super) offloads_checksums: bool,
     is_waiting: bool,
@@ -113,41 +145,37 @@ pub(super) struct Sender {
     full: u64,
 }
 
-impl Nic {
-    /// Starts the device. `on_interrupt` is called from the interrupt handler.
-    pub fn start(device: VirtioDevice, on_interrupt: fn()) -> Result<Self, StartError> {
+impl Card {
+    /// Starts the device with up to `most_pairs` pairs of queues. `on_interrupt` is called from the interrupt
+    /// handler.
+    pub fn start(device: VirtioDevice, on_interrupt: fn(), most_pairs: usize) -> Result<Self, StartError> {
         let mut link = device.link;
         let features = negotiate(&mut link)?;
-        let header_bytes =
-            if features.contains(Features::VERSION_1) { HEADER_BYTES } else { LEGACY_HEADER_BYTES };
-        link.connect_interrupt(on_interrupt)?;
-        let rx_ring = Ring::new(&mut link, RX_QUEUE, RX_BUFFERS, BUFFER_BYTES, Direction::ToDriver)?;
-        let tx_ring = Ring::new(&mut link, TX_QUEUE, TX_BUFFERS, BUFFER_BYTES, Direction::ToDevice)?;
+        let offered = offered_pairs(&link, features)?;
+        let count = offered.min(most_pairs).clamp(1, MAX_PAIRS);
+        link.connect_interrupt(on_interrupt, count)?;
         let mac = read_mac(&link, features)?;
         let mtu = read_mtu(&link, features)?;
-        let mut nic = Self {
-            rx: Receiver::new(rx_ring, header_bytes, features.contains(Features::GUEST_CSUM)),
-            tx: Sender::new(tx_ring, header_bytes, features.contains(Features::CSUM)),
-            link,
-            features,
-            mac,
-            mtu,
-            kicks: 0,
-        };
-        nic.link.finish_init();
-        nic.rx.ring.notify(&mut nic.link);
-        log::debug!("{}: network, {features:?}, MTU {mtu}", device.place);
-        Ok(nic)
+        let start_pair = |pair| Nic::start(&mut link, features, pair as u16, (mac, mtu));
+        let mut pairs = (0..count).map(start_pair).collect::<Result<Vec<_>, _>>()?;
+        let mut commands = if count > 1 { Some(CommandQueue::new(&mut link, offered)?) } else { None };
+        link.finish_init();
+        if let Some(commands) = &mut commands
+            && !commands.use_pairs(&mut link, count as u16)
+        {
+            log::warn!("{}: the device does not use {count} pairs of queues", device.place);
+            pairs.truncate(1);
+        }
+        for pair in &mut pairs {
+            pair.rx.ring.notify();
+        }
+        log::debug!("{}: network, {features:?}, MTU {mtu}, {} of {offered} pairs", device.place, pairs.len());
+        Ok(Self { link, features, _commands: commands, pairs })
     }
 
-    /// The card's Ethernet address.
-    pub fn mac(&self) -> [u8; 6] {
-        self.mac
-    }
-
-    /// The largest IP packet.
-    pub fn mtu(&self) -> usize {
-        self.mtu
+    /// Sends the interrupts of each pair to a core of its own, where the device can.
+    pub fn spread_interrupts(&self) {
+        self.link.spread_interrupts();
     }
 
     /// What was agreed with the device.
@@ -159,6 +187,37 @@ impl Nic {
     pub fn is_link_up(&self) -> bool {
         let status = || self.link.read_config_space::<u16>(CONFIG_STATUS);
         !self.features.contains(Features::STATUS) || status().is_ok_and(|status| status & STATUS_LINK_UP != 0)
+    }
+}
+
+impl Nic {
+    fn start(
+        link: &mut Link,
+        features: Features,
+        pair: u16,
+        (mac, mtu): ([u8; 6], usize),
+    ) -> Result<Self, StartError> {
+        let header_bytes =
+            if features.contains(Features::VERSION_1) { HEADER_BYTES } else { LEGACY_HEADER_BYTES };
+        let rx_ring = Ring::new(link, 2 * pair, RX_BUFFERS, BUFFER_BYTES, Direction::ToDriver)?;
+        let tx_ring = Ring::new(link, 2 * pair + 1, TX_BUFFERS, BUFFER_BYTES, Direction::ToDevice)?;
+        Ok(Self {
+            rx: Receiver::new(rx_ring, header_bytes, features.contains(Features::GUEST_CSUM)),
+            tx: Sender::new(tx_ring, header_bytes, features.contains(Features::CSUM)),
+            mac,
+            mtu,
+            kicks: 0,
+        })
+    }
+
+    /// The card's Ethernet address.
+    pub fn mac(&self) -> [u8; 6] {
+        self.mac
+    }
+
+    /// The largest IP packet.
+    pub fn mtu(&self) -> usize {
+        self.mtu
     }
 
     /// True if a frame has come in.
@@ -190,8 +249,8 @@ impl Nic {
     /// were given back.
     #[inline]
     pub fn kick(&mut self) {
-        self.kicks += u64::from(self.tx.ring.notify(&mut self.link));
-        self.kicks += u64::from(self.rx.ring.notify(&mut self.link));
+        self.kicks += u64::from(self.tx.ring.notify());
+        self.kicks += u64::from(self.rx.ring.notify());
     }
 
     /// What happened so far.
@@ -265,6 +324,15 @@ fn negotiate(link: &mut Link) -> Result<Features, StartError> {
         return Err(StartError::NoAnyLayout);
     }
     Ok(features)
+}
+
+/// Pairs of queues that the device has.
+fn offered_pairs(link: &Link, features: Features) -> Result<usize, StartError> {
+    if !features.contains(Features::MQ | Features::CTRL_VQ) {
+        return Ok(1);
+    }
+    let pairs = link.read_config_space::<u16>(CONFIG_MAX_PAIRS).map_err(|_| StartError::BadConfiguration)?;
+    Ok(usize::from(pairs).max(1))
 }
 
 /// The device's address, or a random one of our own with the "local" bit.

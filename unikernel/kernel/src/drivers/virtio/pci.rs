@@ -1,8 +1,9 @@
 //! Virtio over PCI (specification, section 4.1), through the modern capabilities, which
-//! transitional devices have too. One MSI-X vector serves the whole device; a notification is one
+//! transitional devices have too. A pair of queues has an MSI-X vector of its own; a notification is one
 //! write.
 
 use alloc::boxed::Box;
+use alloc::vec::Vec;
 
 use pci_types::capability::PciCapability;
 use virtio_drivers::transport::{DeviceStatus, DeviceType, InterruptStatus, Transport};
@@ -10,9 +11,11 @@ use virtio_drivers::{Error, PhysAddr, Result};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::StartError;
-use crate::platform::interrupts;
+use super::transport::Doorbell;
+use crate::arch::cpu::{self, this_cpu};
+use crate::platform::interrupts::{self, Vector};
 use crate::platform::io::Mmio;
-use crate::platform::pci::Function;
+use crate::platform::pci::{Function, MsixTable};
 
 const VIRTIO_VENDOR: u16 = 0x1af4;
 /// Device ids: transitional ones, and modern ones (this plus the device type).
@@ -24,8 +27,6 @@ const COMMON: u8 = 1;
 const NOTIFY: u8 = 2;
 const ISR: u8 = 3;
 const DEVICE: u8 = 4;
-/// Queues whose notification address is kept: as many as any driver here uses.
-const MAX_QUEUES: usize = 4;
 /// "No vector" in the vector registers.
 const NO_VECTOR: u16 = 0xffff;
 
@@ -59,8 +60,10 @@ pub struct PciLink {
     isr: Mmio,
     config: Option<Mmio>,
     /// Where in `notify` to write for each queue.
-    notify_offsets: [Option<usize>; MAX_QUEUES],
-    has_vector: bool,
+    notify_offsets: Vec<Option<usize>>,
+    msix: Option<MsixTable>,
+    /// The vectors of the table's first entries.
+    vectors: Vec<Vector>,
 }
 
 /// A configuration structure: where it is, and for notifications the distance between queues.
@@ -90,30 +93,56 @@ impl PciLink {
             notify_multiplier: notify.multiplier as usize,
             isr,
             config,
-            notify_offsets: [None; MAX_QUEUES],
-            has_vector: false,
+            notify_offsets: Vec::new(),
+            msix: None,
+            vectors: Vec::new(),
             function,
         })
     }
 
-    /// Takes a vector for the device and points its MSI-X table there.
-    pub fn connect_interrupt(&mut self, on_interrupt: fn()) -> core::result::Result<(), StartError> {
+    /// Takes a vector for each pair of queues, as far as the device's MSI-X table reaches. All go to this
+    /// core; see [`Self::spread_interrupts`].
+    pub fn connect_interrupt(
+        &mut self,
+        on_interrupt: fn(),
+        count: usize,
+    ) -> core::result::Result<(), StartError> {
+        let table = self.function.enable_msix().ok_or(StartError::NoInterrupt)?;
         let handler = Box::leak(Box::new(on_interrupt));
-        let vector = interrupts::register(handler).ok_or(StartError::NoInterrupt)?;
-        if !self.function.enable_msix(vector) {
-            return Err(StartError::NoInterrupt);
+        let count = if table.count() < count { 1 } else { count };
+        for index in 0..count {
+            let vector = interrupts::register(handler).ok_or(StartError::NoInterrupt)?;
+            table.set(index, vector, this_cpu().index());
+            self.vectors.push(vector);
         }
-        self.has_vector = true;
+        self.msix = Some(table);
         Ok(())
+    }
+
+    /// Sends the interrupts of each pair of queues to a core of its own, now that all of them run.
+    pub fn spread_interrupts(&self) {
+        let Some(table) = &self.msix else { return };
+        for (index, vector) in self.vectors.iter().enumerate() {
+            table.set(index, *vector, index % cpu::online());
+        }
+    }
+
+    /// See [`super::transport::Link::doorbell`].
+    pub fn doorbell(&self, queue: u16) -> Doorbell {
+        let offset = self.notify_offsets.get(usize::from(queue)).copied().flatten();
+        Doorbell { registers: self.notify, offset, queue, is_wide: false }
     }
 
     fn select(&self, queue: u16) {
         self.common.write(common::QUEUE_SELECT, queue);
     }
 
-    /// The number of the device's vector in its own table.
-    fn vector(&self) -> u16 {
-        if self.has_vector { 0 } else { NO_VECTOR }
+    /// The number of a queue's vector in the device's table: that of its pair, if there are so many.
+    fn vector(&self, queue: u16) -> u16 {
+        match self.vectors.len() as u16 {
+            0 => NO_VECTOR,
+            count => queue / 2 % count,
+        }
     }
 
     fn write_address(&self, register: usize, address: u64) {
@@ -217,17 +246,17 @@ impl Transport for PciLink {
     ) {
         self.select(queue);
         self.common.write(common::QUEUE_SIZE, size as u16);
-        self.common.write(common::QUEUE_VECTOR, self.vector());
+        self.common.write(common::QUEUE_VECTOR, self.vector(queue));
         self.write_address(common::QUEUE_DESCRIPTORS, descriptors);
         self.write_address(common::QUEUE_DRIVER, driver_area);
         self.write_address(common::QUEUE_DEVICE, device_area);
         let offset =
             usize::from(self.common.read::<u16>(common::QUEUE_NOTIFY_OFFSET)) * self.notify_multiplier;
-        if let Some(slot) = self.notify_offsets.get_mut(usize::from(queue)) {
-            let is_inside = offset + size_of::<u16>() <= self.notify.size_bytes() && offset.is_multiple_of(2);
-            *slot = is_inside.then_some(offset);
-        }
-        self.common.write(common::CONFIG_VECTOR, self.vector());
+        let is_inside = offset + size_of::<u16>() <= self.notify.size_bytes() && offset.is_multiple_of(2);
+        let slots = self.notify_offsets.len().max(usize::from(queue) + 1);
+        self.notify_offsets.resize(slots, None);
+        self.notify_offsets[usize::from(queue)] = is_inside.then_some(offset);
+        self.common.write(common::CONFIG_VECTOR, self.vector(0));
         self.common.write(common::QUEUE_ENABLE, 1u16);
     }
 

@@ -9,7 +9,7 @@ use virtio_drivers::transport::Transport;
 use x86_64::{PhysAddr, VirtAddr};
 
 use super::StartError;
-use super::transport::Link;
+use super::transport::{Doorbell, Link};
 use crate::mem::{self, PAGE_BYTES};
 use crate::platform::time;
 
@@ -20,7 +20,7 @@ const MIN_SIZE: u16 = 2;
 pub struct Ring {
     ring: unikernel_machine::ring::Ring,
     buffers: Buffers,
-    queue: u16,
+    doorbell: Doorbell,
 }
 
 impl Ring {
@@ -41,7 +41,7 @@ impl Ring {
         let buffers = Buffers::allocate(usize::from(size), buffer_bytes);
         let shared = allocate(link, queue, size);
         let ring = unikernel_machine::ring::Ring::new(shared, direction, |buffer| buffers.physical(buffer));
-        Ok(Self { ring, buffers, queue })
+        Ok(Self { ring, buffers, doorbell: link.doorbell(queue) })
     }
 
     /// How many buffers there are.
@@ -80,10 +80,10 @@ impl Ring {
     /// Tells the device about the buffers posted since the last time, if it wants to be told.
     /// True if that took a notification.
     #[inline]
-    pub fn notify(&mut self, link: &mut Link) -> bool {
+    pub fn notify(&mut self) -> bool {
         let has_to = self.ring.announce(full_fence);
         if has_to {
-            link.notify(self.queue);
+            self.doorbell.ring();
         }
         has_to
     }

@@ -7,6 +7,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 use super::StartError;
 use super::mmio::MmioLink;
 use super::pci::PciLink;
+use crate::platform::io::Mmio;
 
 /// The way to a device.
 pub enum Link {
@@ -19,10 +20,58 @@ pub enum Link {
 impl Link {
     /// Calls `on_interrupt` from the interrupt handler when the device raises its interrupt. Call
     /// before the queues are set up.
-    pub fn connect_interrupt(&mut self, on_interrupt: fn()) -> core::result::Result<(), StartError> {
+    ///
+    /// A device that can has an interrupt for each of `count` queue pairs; one that cannot has one for all of
+    /// them.
+    pub fn connect_interrupt(
+        &mut self,
+        on_interrupt: fn(),
+        count: usize,
+    ) -> core::result::Result<(), StartError> {
         match self {
-            Self::Pci(link) => link.connect_interrupt(on_interrupt),
+            Self::Pci(link) => link.connect_interrupt(on_interrupt, count),
             Self::Mmio(link) => link.connect_interrupt(on_interrupt),
+        }
+    }
+
+    /// Sends the interrupts of each pair of queues to a core of its own, where that can be.
+    pub fn spread_interrupts(&self) {
+        match self {
+            Self::Pci(link) => link.spread_interrupts(),
+            // One line has one target.
+            Self::Mmio(_) => {}
+        }
+    }
+
+    /// What to write to to notify the device of a queue that is set up.
+    pub fn doorbell(&self, queue: u16) -> Doorbell {
+        match self {
+            Self::Pci(link) => link.doorbell(queue),
+            Self::Mmio(link) => link.doorbell(queue),
+        }
+    }
+}
+
+/// A register that notifies the device of one queue (section 4.1.4.4, 4.2.2): each queue's owner has its own,
+/// so that cores need no common lock for it.
+#[derive(Clone, Copy)]
+pub struct Doorbell {
+    pub(super) registers: Mmio,
+    /// `None` if the device says that it is where there are no registers: then nobody is notified.
+    pub(super) offset: Option<usize>,
+    pub(super) queue: u16,
+    /// Whether the register takes 32 bits (memory) or 16 (PCI).
+    pub(super) is_wide: bool,
+}
+
+impl Doorbell {
+    /// Notifies the device.
+    #[inline]
+    pub fn ring(self) {
+        match (self.offset, self.is_wide) {
+            (Some(offset), true) => self.registers.write(offset, u32::from(self.queue)),
+            (Some(offset), false) => self.registers.write(offset, self.queue),
+            (None, _) => {}
         }
     }
 }

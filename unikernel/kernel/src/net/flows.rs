@@ -1,0 +1,113 @@
+//! Connections, each on one shard, and listeners, which are on all of them.
+
+use alloc::sync::Arc;
+use core::net::SocketAddr;
+
+use unikernel_net::{AcceptError, BindOptions, ListenerId, Readiness, TcpId};
+
+use super::shards::{self, Guard};
+use super::socket::Socket;
+use crate::sync::SpinLock;
+use crate::syscall::Errno;
+
+/// Where the shard's number stands in the bits of an id: slots are numbered from 0, and there are fewer than
+/// sixteen million.
+const SHARD_SHIFT: u32 = 24;
+const SHARD_MASK: u64 = 0xff << SHARD_SHIFT;
+
+/// A connection and its shard.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct FlowId {
+    pub(super) shard: usize,
+    pub(super) id: TcpId,
+}
+
+impl FlowId {
+    /// As a number that is never zero, to keep in an atomic.
+    pub(super) fn to_bits(self) -> u64 {
+        self.id.to_bits() | (self.shard as u64) << SHARD_SHIFT
+    }
+
+    /// What [`Self::to_bits`] gave.
+    #[inline]
+    pub(super) fn from_bits(bits: u64) -> Self {
+        let shard = (bits & SHARD_MASK) >> SHARD_SHIFT;
+        Self { shard: shard as usize, id: TcpId::from_bits(bits & !SHARD_MASK) }
+    }
+
+    /// Its shard, for as long as the guard lives.
+    #[inline]
+    pub(super) fn lock(self) -> Guard {
+        shards::lock(self.shard)
+    }
+}
+
+/// Held while listeners change, so that every shard sees the same changes in the same order: then a listener
+/// has the same id on each.
+static LISTENERS: SpinLock<()> = SpinLock::new(());
+
+/// Binds an address; port 0 chooses one.
+pub(super) fn bind(address: SocketAddr, options: BindOptions) -> Result<ListenerId, Errno> {
+    let _order = LISTENERS.lock();
+    let (id, local, ipv4) = {
+        let stack = &mut shards::lock(0).stack;
+        let id = stack.tcp_bind(address, options)?;
+        (id, stack.listener_local(id).unwrap_or(address), stack.config().ipv4.clone())
+    };
+    for shard in 1..shards::count() {
+        let stack = &mut shards::lock(shard).stack;
+        // A lease that has just come may not have come this far.
+        stack.adopt(ipv4.as_ref());
+        let same = stack.tcp_bind(local, options);
+        debug_assert_eq!(same.ok(), Some(id), "shards have the same listeners");
+    }
+    Ok(id)
+}
+
+/// Starts listening, or changes the backlog.
+pub(super) fn listen(id: ListenerId, backlog: usize, socket: Option<&Arc<Socket>>) -> Result<(), Errno> {
+    let _order = LISTENERS.lock();
+    for shard in 0..shards::count() {
+        let mut net = shards::lock(shard);
+        net.stack.tcp_listen(id, backlog)?;
+        net.routes.set_listener(id, socket.cloned());
+    }
+    Ok(())
+}
+
+/// Gives the address back.
+pub(super) fn unbind(id: ListenerId) {
+    let _order = LISTENERS.lock();
+    for shard in 0..shards::count() {
+        let mut net = shards::lock(shard);
+        net.routes.set_listener(id, None);
+        net.stack.listener_close(id);
+    }
+}
+
+/// Takes a connection that waits, of this core's shard first. Answers its shard's guard, too.
+pub(super) fn accept(id: ListenerId) -> Result<(Guard, FlowId), AcceptError> {
+    let mut outcome = AcceptError::WouldBlock;
+    for shard in shards::from_here() {
+        let mut net = shards::lock(shard);
+        match net.stack.tcp_accept(id) {
+            Ok(id) => return Ok((net, FlowId { shard, id })),
+            Err(error) => outcome = error,
+        }
+    }
+    Err(outcome)
+}
+
+/// What a listener is ready for.
+pub(super) fn listener_readiness(id: ListenerId) -> Readiness {
+    let shards = (0..shards::count()).map(|shard| shards::lock(shard).stack.listener_readiness(id));
+    shards.fold(Readiness::empty(), |all, ready| all | ready)
+}
+
+/// The shard to begin a connection on: this core's, unless the local port is fixed.
+pub(super) fn shard_for(local: Option<SocketAddr>, to: SocketAddr) -> usize {
+    if shards::count() == 1 {
+        return 0;
+    }
+    shards::lock(0).stack.owner_of(local, to).unwrap_or_else(shards::here)
+}

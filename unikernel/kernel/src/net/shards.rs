@@ -1,0 +1,299 @@
+//! The stacks of the machine: one, or with a card that has several pairs of queues one for each pair
+//! ([`unikernel_net::Shard`]). Each has its own lock, and no core ever holds two of them.
+//!
+//! Every core serves its own shard first and helps the others where nobody else is at work. What an app has
+//! written is flushed on every shard where something was ([`Guard`] takes note).
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::ops::{Deref, DerefMut};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use spin::Once;
+use unikernel_net::smoltcp::phy::Device;
+use unikernel_net::smoltcp::time::Instant;
+use unikernel_net::{Addressee, Config, NoDevice, Shard, SocketId, Stack};
+
+use super::now;
+use super::routes::Routes;
+use crate::arch::cpu::this_cpu;
+use crate::drivers::virtio::net::Nic;
+use crate::platform::{random, time};
+use crate::sync::{SpinLock, SpinLockGuard};
+use crate::task::timer;
+
+/// How long an app may compute before the network is looked after again.
+const TICK_NS: u64 = 2_000_000;
+
+static SHARDS: Once<Vec<Slot>> = Once::new();
+/// Changes of the first shard's address that the others know of.
+static ADOPTED: AtomicU64 = AtomicU64::new(0);
+
+/// A shard and what others may touch without its lock.
+struct Slot {
+    net: SpinLock<Net>,
+    /// Frames that other shards have handed over.
+    inbox: SpinLock<Vec<Vec<u8>>>,
+    has_inbox: AtomicBool,
+    /// Something was left to be sent.
+    has_output: AtomicBool,
+}
+
+/// A stack, its card, and who waits for what.
+pub(super) struct Net {
+    pub(super) stack: Stack,
+    pub(super) nic: Option<Nic>,
+    pub(super) routes: Routes,
+    events: Vec<SocketId>,
+    /// The card's interrupts are off.
+    pub(super) is_polling: bool,
+    /// The core that took in something last, and will look again within [`TICK_NS`].
+    pub(super) poller: usize,
+    handovers: Vec<(Addressee, Vec<u8>)>,
+}
+
+/// One shard's lock, held.
+pub(super) struct Guard {
+    index: usize,
+    slot: &'static Slot,
+    net: SpinLockGuard<'static, Net>,
+}
+
+impl Deref for Guard {
+    type Target = Net;
+    #[inline]
+    fn deref(&self) -> &Net {
+        &self.net
+    }
+}
+
+impl DerefMut for Guard {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut Net {
+        &mut self.net
+    }
+}
+
+impl Drop for Guard {
+    #[inline]
+    fn drop(&mut self) {
+        if self.net.stack.has_work() {
+            self.slot.has_output.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Makes a stack for each queue pair, or one for loopback alone.
+pub(super) fn init(config: &Config, nics: Vec<Nic>) {
+    let shards = Shard::deal(nics.len().max(1), &mut random::next_u64);
+    let mut nics = nics.into_iter();
+    let slots = shards.into_iter().map(|shard| {
+        let nic = nics.next();
+        let capabilities = nic.as_ref().map(Nic::capabilities);
+        let config = super::config::for_shard(config, shard);
+        let stack = Stack::new(config, capabilities, Box::new(random::next_u64), now());
+        let routes = Routes::default();
+        let net = Net {
+            stack,
+            nic,
+            routes,
+            events: Vec::new(),
+            is_polling: false,
+            poller: 0,
+            handovers: Vec::new(),
+        };
+        Slot {
+            net: SpinLock::new(net),
+            inbox: SpinLock::default(),
+            has_inbox: AtomicBool::new(false),
+            has_output: AtomicBool::new(true),
+        }
+    });
+    SHARDS.call_once(|| slots.collect());
+}
+
+fn slots() -> &'static [Slot] {
+    SHARDS.get().expect("the network starts before the app")
+}
+
+/// How many shards there are; 0 before [`init`].
+pub(super) fn count() -> usize {
+    SHARDS.get().map_or(0, Vec::len)
+}
+
+/// The shard that this core serves first.
+#[inline]
+pub(super) fn here() -> usize {
+    this_cpu().index() % slots().len()
+}
+
+/// All shards, this core's own first.
+pub(super) fn from_here() -> impl Iterator<Item = usize> {
+    let (count, here) = (slots().len(), here());
+    (0..count).map(move |step| (here + step) % count)
+}
+
+/// A shard, for as long as the guard lives.
+#[inline]
+pub(super) fn lock(index: usize) -> Guard {
+    let slot = &slots()[index];
+    Guard { index, slot, net: slot.net.lock() }
+}
+
+/// The same, unless another core is at work there.
+#[inline]
+pub(super) fn try_lock(index: usize) -> Option<Guard> {
+    let slot = &slots()[index];
+    Some(Guard { index, slot, net: slot.net.try_lock()? })
+}
+
+/// True if a shard was left with something to send; asked once.
+#[inline]
+pub(super) fn take_output(index: usize) -> bool {
+    let has_output = &slots()[index].has_output;
+    has_output.load(Ordering::Relaxed) && has_output.swap(false, Ordering::Relaxed)
+}
+
+/// True if other shards have handed something over.
+#[inline]
+pub(super) fn has_inbox(index: usize) -> bool {
+    slots()[index].has_inbox.load(Ordering::Relaxed)
+}
+
+impl Guard {
+    /// Takes in what has arrived and what has fallen due. True if there was anything.
+    pub(super) fn poll(mut self) -> bool {
+        let now_ns = time::now_ns();
+        let now = Instant::from_micros((now_ns / 1000) as i64);
+        let slot = self.slot;
+        let mut has_worked = false;
+        if slot.has_inbox.load(Ordering::Relaxed) && slot.has_inbox.swap(false, Ordering::Acquire) {
+            let frames = core::mem::take(&mut *slot.inbox.lock());
+            has_worked = !frames.is_empty();
+            self.net.take_in(now, &frames);
+        }
+        has_worked |= self.net.receive(now);
+        if has_worked {
+            self.net.dispatch();
+            self.net.keep_polling(now_ns);
+            // Answers to what came in may stand in the card's ring, where the stack does not know of them.
+            slot.has_output.store(true, Ordering::Relaxed);
+        }
+        self.hand_over();
+        has_worked
+    }
+
+    /// True if a frame has come in, or something has fallen due.
+    pub(super) fn is_due(&self) -> bool {
+        self.net.nic.as_ref().is_some_and(Nic::has_rx)
+            || self.net.stack.poll_at().is_some_and(|at| at <= now())
+    }
+
+    /// Sends what is to be sent, with one notification of the device.
+    pub(super) fn flush(mut self) {
+        self.net.flush();
+        self.hand_over();
+    }
+
+    /// Gives other shards what is theirs, after letting go of this one, and has them take it in.
+    #[inline]
+    fn hand_over(mut self) {
+        let (index, net) = (self.index, &mut *self.net);
+        let changes = net.stack.address_changes();
+        let has_moved = index == 0 && ADOPTED.load(Ordering::Relaxed) != changes;
+        if !net.stack.has_handovers() && !has_moved {
+            return;
+        }
+        if has_moved {
+            ADOPTED.store(changes, Ordering::Relaxed);
+        }
+        let ipv4 = has_moved.then(|| net.stack.config().ipv4.clone());
+        let mut handovers = core::mem::take(&mut net.handovers);
+        net.stack.take_handovers(&mut handovers);
+        drop(self);
+        deliver(index, handovers);
+        if let Some(ipv4) = ipv4 {
+            (1..slots().len()).for_each(|shard| lock(shard).stack.adopt(ipv4.as_ref()));
+        }
+    }
+}
+
+#[cold]
+fn deliver(from: usize, handovers: Vec<(Addressee, Vec<u8>)>) {
+    let is_for = |to, shard| match to {
+        Addressee::One(one) => shard == one,
+        Addressee::Others => shard != from,
+    };
+    for (shard, slot) in slots().iter().enumerate() {
+        let frames = handovers.iter().filter(|(to, _)| is_for(*to, shard)).map(|(_, frame)| frame.clone());
+        let mut inbox = slot.inbox.lock();
+        inbox.extend(frames);
+        let has_inbox = !inbox.is_empty();
+        drop(inbox);
+        if has_inbox {
+            slot.has_inbox.store(true, Ordering::Release);
+            // Frames are handed over once, so this ends.
+            lock(shard).poll();
+        }
+    }
+}
+
+impl Net {
+    #[cold]
+    fn take_in(&mut self, now: Instant, frames: &[Vec<u8>]) {
+        // Only what has a card is handed anything over.
+        let Some(nic) = &mut self.nic else { return };
+        frames.iter().for_each(|frame| self.stack.sibling_in(now, frame, nic));
+    }
+
+    #[inline]
+    fn receive(&mut self, now: Instant) -> bool {
+        match &mut self.nic {
+            Some(nic) => self.stack.poll(now, nic),
+            None => self.stack.poll(now, &mut NoDevice),
+        }
+    }
+
+    /// Sends what is to be sent.
+    pub(super) fn flush(&mut self) {
+        let now = now();
+        match &mut self.nic {
+            Some(nic) => {
+                self.stack.flush(now, nic);
+                nic.kick();
+            }
+            None => {
+                self.stack.flush(now, &mut NoDevice);
+            }
+        }
+        self.dispatch();
+    }
+
+    /// Tells the waiters of each socket whose readiness may have changed.
+    #[inline]
+    pub(super) fn dispatch(&mut self) {
+        if !self.stack.has_events() {
+            return;
+        }
+        self.stack.take_events(&mut self.events);
+        for id in self.events.drain(..) {
+            self.routes.notify(&self.stack, id);
+        }
+    }
+
+    fn keep_polling(&mut self, now_ns: u64) {
+        let Some(nic) = &mut self.nic else { return };
+        if !self.is_polling {
+            nic.disable_interrupts();
+            self.is_polling = true;
+        }
+        self.poller = this_cpu().index();
+        timer::interrupt_by(now_ns + TICK_NS);
+    }
+
+    /// Lets the card interrupt again. False if there is work already.
+    pub(super) fn stop_polling(&mut self) -> bool {
+        self.is_polling = false;
+        self.nic.as_mut().is_none_or(|nic| !nic.enable_interrupts())
+    }
+}

@@ -20,6 +20,7 @@ use oracle::oracle_client::OracleClient;
 use oracle::oracle_server::{Oracle, OracleServer};
 use tokio_stream::{Stream, StreamExt};
 use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status};
 
 /// More answers than this are refused.
@@ -37,9 +38,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
 }
 
 async fn serve(port: u16) -> Result<(), Box<dyn Error>> {
-    let address = ([0, 0, 0, 0], port).into();
+    // Whoever reads the line may connect at once.
+    let incoming = TcpIncoming::bind(([0, 0, 0, 0], port).into())?.with_nodelay(Some(true));
     println!("listening on port {port}");
-    Server::builder().add_service(OracleServer::new(Parrot)).serve(address).await?;
+    Server::builder().add_service(OracleServer::new(Parrot)).serve_with_incoming(incoming).await?;
     Ok(())
 }
 

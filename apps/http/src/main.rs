@@ -27,6 +27,7 @@ mod server;
 
 use core::net::{Ipv4Addr, SocketAddr};
 
+use unikernel::net::TcpListener;
 use unikernel::{eprintln, println};
 
 unikernel::entry!(run);
@@ -37,8 +38,11 @@ const CANNOT_SERVE: i32 = 1;
 fn run() -> i32 {
     let port = unikernel::env::args().nth(1).and_then(|port| port.parse().ok()).unwrap_or(8080);
     let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
-    println!("listening on port {port}");
-    match server::serve(address) {
+    let outcome = TcpListener::bind(address).and_then(|listener| {
+        println!("listening on port {port}");
+        server::serve(listener)
+    });
+    match outcome {
         Ok(()) => 0,
         Err(error) => {
             eprintln!("cannot serve on {address}: {error}");

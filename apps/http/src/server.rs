@@ -2,7 +2,6 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use core::net::SocketAddr;
 use core::time::Duration;
 
 use unikernel::Error;
@@ -68,8 +67,7 @@ struct Server {
 }
 
 /// Serves for ever, or says why it cannot.
-pub(crate) fn serve(address: SocketAddr) -> Result<(), Error> {
-    let listener = TcpListener::bind(address)?;
+pub(crate) fn serve(listener: TcpListener) -> Result<(), Error> {
     listener.set_nonblocking(true)?;
     let poller = Poller::new()?;
     poller.add(&listener, LISTENER, Interest::Read)?;

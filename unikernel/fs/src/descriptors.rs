@@ -69,6 +69,11 @@ impl<T> DescriptorTable<T> {
         (first..end).filter(|&descriptor| self.slots[descriptor].is_some())
     }
 
+    /// One past the highest descriptor that was ever in use, up to the next multiple of 64.
+    pub fn span(&self) -> usize {
+        self.taken.len() * BITS_PER_WORD
+    }
+
     /// How many descriptors are in use.
     pub fn len(&self) -> usize {
         self.taken.iter().map(|word| word.count_ones() as usize).sum()

@@ -203,6 +203,14 @@ fn retire(watch: &Arc<Watch>) {
 }
 
 impl File for Epoll {
+    fn ioctl(&self, _request: u32, _argument: u64) -> SysResult {
+        Err(Errno::EINVAL)
+    }
+
+    fn ignores_seek(&self) -> bool {
+        true
+    }
+
     fn readiness(&self) -> Readiness {
         for _ in 0..self.ready.len() {
             let Some(watch) = self.ready.pop() else { break };

@@ -60,6 +60,10 @@ impl EventFd {
 }
 
 impl File for EventFd {
+    fn ignores_seek(&self) -> bool {
+        true
+    }
+
     fn read(&self, into: UserSlice, mode: WaitMode) -> SysResult {
         if into.len() < COUNTER_BYTES {
             return Err(Errno::EINVAL);
@@ -71,7 +75,8 @@ impl File for EventFd {
     }
 
     fn write(&self, from: UserSlice, mode: WaitMode) -> SysResult {
-        if from.len() < COUNTER_BYTES {
+        // Linux 6.10 and later take exactly a counter.
+        if from.len() != COUNTER_BYTES {
             return Err(Errno::EINVAL);
         }
         let value: u64 = UserPtr::new(from.address()).read()?;

@@ -31,7 +31,7 @@ use linux_raw_sys::general as raw;
 use lock::FileLocks;
 pub use open_file::{FileFlags, OpenFile};
 pub use poll_source::PollSource;
-pub use table::{get, install};
+pub use table::{get, get_any, install};
 
 use crate::fs::memory_file::Content;
 use crate::mem::space::PageSource;
@@ -159,6 +159,16 @@ pub trait File: Any + Send + Sync {
 
     /// True if the file has an offset: then `read_at` and `write_at` serve `read` and `write` too.
     fn is_seekable(&self) -> bool {
+        false
+    }
+
+    /// True if `read_at` and `write_at` mean something: devices take an offset, and do not look at it.
+    fn takes_offset(&self) -> bool {
+        self.is_seekable()
+    }
+
+    /// True if lseek(2) is accepted, and leads nowhere: for counters, devices and the like.
+    fn ignores_seek(&self) -> bool {
         false
     }
 

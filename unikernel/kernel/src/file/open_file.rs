@@ -96,6 +96,11 @@ impl OpenFile {
         if self.flags().can_write() { Ok(()) } else { Err(Errno::EBADF) }
     }
 
+    /// Files without an offset take none in a call either, whatever else may be wrong with it.
+    pub fn check_seekable(&self) -> Result<(), Errno> {
+        if self.file.takes_offset() { Ok(()) } else { Err(Errno::ESPIPE) }
+    }
+
     /// read(2).
     #[inline]
     pub fn read(&self, into: UserSlice) -> SysResult {
@@ -140,6 +145,10 @@ impl OpenFile {
 
     /// readv(2), with a say in whether it may sleep.
     pub fn read_vectored_with(&self, into: &[UserSlice], mode: WaitMode) -> SysResult {
+        if into.iter().all(UserSlice::is_empty) {
+            // Nothing is wanted, so the file is not asked.
+            return self.check_read().map(|()| 0);
+        }
         if self.file.is_seekable() {
             return super::each_buffer(into, WaitMode::MayBlock, |buffer, _| self.read(buffer));
         }
@@ -154,6 +163,9 @@ impl OpenFile {
 
     /// writev(2), with a say in whether it may sleep.
     pub fn write_vectored_with(&self, from: &[UserSlice], mode: WaitMode) -> SysResult {
+        if from.iter().all(UserSlice::is_empty) {
+            return self.check_write().map(|()| 0);
+        }
         if self.file.is_seekable() {
             return super::each_buffer(from, WaitMode::MayBlock, |buffer, _| self.write(buffer));
         }
@@ -163,12 +175,14 @@ impl OpenFile {
 
     /// pread(2).
     pub fn read_at(&self, offset: u64, into: UserSlice) -> SysResult {
+        self.check_seekable()?;
         self.check_read()?;
         self.file.read_at(offset, into)
     }
 
     /// pwrite(2).
     pub fn write_at(&self, offset: u64, from: UserSlice) -> SysResult {
+        self.check_seekable()?;
         self.check_write()?;
         if self.flags().contains(FileFlags::APPEND) && self.file.is_seekable() {
             // So Linux has it, against POSIX (pwrite(2), BUGS).
@@ -179,6 +193,9 @@ impl OpenFile {
 
     /// Moves the offset to what `place` makes of the present one and the file's size.
     pub fn seek(&self, place: impl FnOnce(u64, u64) -> Option<u64>) -> SysResult {
+        if self.file.ignores_seek() {
+            return Ok(0);
+        }
         if !self.file.is_seekable() {
             return Err(Errno::ESPIPE);
         }

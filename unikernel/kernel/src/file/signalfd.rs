@@ -72,6 +72,10 @@ fn encode(info: &SignalInfo) -> [u8; RECORD_BYTES] {
 }
 
 impl File for SignalFd {
+    fn ignores_seek(&self) -> bool {
+        true
+    }
+
     fn read(&self, into: UserSlice, mode: WaitMode) -> SysResult {
         if into.len() < RECORD_BYTES {
             return Err(Errno::EINVAL);

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use unikernel_fs::{DescriptorTable, TableFull};
 
-use super::OpenFile;
+use super::{FileFlags, OpenFile};
 use crate::sync::SpinLock;
 use crate::syscall::Errno;
 
@@ -32,9 +32,17 @@ fn index(descriptor: i32) -> Result<usize, Errno> {
     usize::try_from(descriptor).map_err(|_| Errno::EBADF)
 }
 
-/// The open file behind a descriptor.
+/// The open file behind a descriptor, for calls that do something with the file. One that only names it
+/// (`O_PATH`) will not do.
 #[inline]
 pub fn get(descriptor: i32) -> Result<Arc<OpenFile>, Errno> {
+    let opened = get_any(descriptor)?;
+    if opened.flags().contains(FileFlags::PATH) { Err(Errno::EBADF) } else { Ok(opened) }
+}
+
+/// The open file behind a descriptor, for calls that are about the descriptor, or the file's name.
+#[inline]
+pub fn get_any(descriptor: i32) -> Result<Arc<OpenFile>, Errno> {
     // A negative number becomes one that is too high.
     let table = TABLE.lock();
     let slot = table.get(descriptor as u32 as usize).ok_or(Errno::EBADF)?;
@@ -83,6 +91,11 @@ pub fn set_on_exec(descriptor: i32, on_exec: OnExec) -> Result<(), Errno> {
 /// The descriptors in use between two bounds, both included.
 pub fn in_use(first: usize, last: usize) -> Vec<i32> {
     TABLE.lock().in_use(first, last).map(|descriptor| descriptor as i32).collect()
+}
+
+/// Descriptors from this number on have never been used.
+pub fn span() -> usize {
+    TABLE.lock().span()
 }
 
 /// How many descriptors are in use.

@@ -103,6 +103,10 @@ impl TimerTarget for TimerFd {
 }
 
 impl File for TimerFd {
+    fn ignores_seek(&self) -> bool {
+        true
+    }
+
     fn read(&self, into: UserSlice, mode: WaitMode) -> SysResult {
         if into.len() < COUNT_BYTES {
             return Err(Errno::EINVAL);

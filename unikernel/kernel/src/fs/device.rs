@@ -83,6 +83,14 @@ fn produce(into: UserSlice, fill: impl Fn(&mut [u8])) -> SysResult {
 }
 
 impl File for DeviceFile {
+    fn takes_offset(&self) -> bool {
+        true
+    }
+
+    fn ignores_seek(&self) -> bool {
+        true
+    }
+
     fn read(&self, into: UserSlice, _mode: WaitMode) -> SysResult {
         match self.device {
             Device::Zero | Device::Full => produce(into, |_| {}),

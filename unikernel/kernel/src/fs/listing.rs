@@ -32,7 +32,7 @@ pub fn refresh(directory: NodeId) {
     let Some(&[descriptors, threads]) = LISTINGS.get() else { return };
     if directory == descriptors {
         let open = table::in_use(0, usize::MAX).into_iter().filter_map(|descriptor| {
-            let opened = table::get(descriptor).ok()?;
+            let opened = table::get_any(descriptor).ok()?;
             Some((descriptor.to_string(), Some(opened.file.name())))
         });
         update(directory, open.collect());

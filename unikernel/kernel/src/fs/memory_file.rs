@@ -128,10 +128,15 @@ impl MemoryFile {
             if len == 0 {
                 break;
             }
-            match copy_out(&piece, within, into.skip(done).truncate(len)) {
-                Ok(()) => done += len,
+            let part = into.skip(done).truncate(len);
+            let moved = copy_or_begin(part, |part| copy_out(&piece, within, part));
+            match moved {
+                Ok(count) => done += count,
                 Err(_) if done > 0 => break,
                 Err(error) => return Err(error),
+            }
+            if moved != Ok(len) {
+                break;
             }
         }
         Ok(done)
@@ -148,10 +153,15 @@ impl MemoryFile {
         while done < from.len() {
             let (index, within) = split(offset + done as u64);
             let len = (PAGE_BYTES - within).min(from.len() - done);
-            match self.write_piece(index, within, from.skip(done).truncate(len)) {
-                Ok(()) => done += len,
+            let part = from.skip(done).truncate(len);
+            let moved = copy_or_begin(part, |part| self.write_piece(index, within, part));
+            match moved {
+                Ok(count) => done += count,
                 Err(_) if done > 0 => break,
                 Err(error) => return Err(error),
+            }
+            if moved != Ok(len) {
+                break;
             }
         }
         Ok(done)
@@ -244,6 +254,16 @@ impl MemoryFile {
         }
         (wanted == Content::Hole && offset < state.size).then_some(state.size)
     }
+}
+
+/// Moves a part of the app's buffer; if that ends where its memory does, what there is of it. Answers how
+/// many bytes were moved.
+fn copy_or_begin(part: UserSlice, copy: impl Fn(UserSlice) -> Result<(), Errno>) -> SysResult {
+    let outcome = copy(part);
+    if outcome != Err(Errno::EFAULT) || part.within_page().len() == part.len() {
+        return outcome.map(|()| part.len());
+    }
+    copy(part.within_page()).map(|()| part.within_page().len())
 }
 
 fn copy_out(piece: &Piece, within: usize, into: UserSlice) -> Result<(), Errno> {

@@ -408,6 +408,14 @@ pub fn set_break(wanted: u64) -> u64 {
     space.break_end
 }
 
+/// A full memory barrier on every core that runs the app (membarrier(2)).
+pub fn fence_all_cores() {
+    // Whoever is asked to forget nothing is interrupted, or switches threads before it goes on: either is a
+    // barrier.
+    let _turn = SPACE.lock();
+    tlb::flush(0, 0);
+}
+
 /// Sizes in pages, for `/proc` and metrics.
 #[derive(Clone, Copy, Debug)]
 pub struct Usage {

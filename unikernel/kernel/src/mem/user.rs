@@ -156,6 +156,19 @@ impl UserSlice {
         Self { address, len, is_kernel: false }
     }
 
+    /// Takes a range that could be the app's as a whole (Linux: `access_ok`), so that what cannot be is
+    /// refused before anything happens.
+    pub fn checked(address: u64, len: usize) -> Result<Self, Fault> {
+        let end = address.checked_add(len as u64).ok_or(Fault)?;
+        if end <= USER_END { Ok(Self::new(address, len)) } else { Err(Fault) }
+    }
+
+    /// The part up to the end of the page in which it begins: what lies behind may not be there.
+    #[must_use]
+    pub fn within_page(self) -> Self {
+        self.truncate(4096 - (self.address as usize & 4095))
+    }
+
     /// Names a buffer of the kernel's.
     ///
     /// # Safety

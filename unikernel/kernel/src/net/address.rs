@@ -59,6 +59,15 @@ pub enum Address {
     Unix(UnixName),
 }
 
+/// Whether an address could be read, whatever it is: it has no impossible length, and its bytes are there.
+pub fn check_readable(address: u64, len: u32) -> Result<(), Errno> {
+    if len as usize > LARGEST_BYTES {
+        return Err(Errno::EINVAL);
+    }
+    let mut bytes = [0; LARGEST_BYTES];
+    Ok(UserSlice::new(address, len as usize).read(&mut bytes[..len as usize])?)
+}
+
 /// What the app gave.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Given {
@@ -90,6 +99,17 @@ impl Given {
             (AF_INET, Family::V4) | (AF_INET6, Family::V6) => Err(Errno::EINVAL),
             _ => Err(Errno::EAFNOSUPPORT),
         }
+    }
+
+    /// Reads an address to bind to. For IPv4, Linux has always taken "no family" with "any address" for
+    /// that address.
+    pub fn read_own(address: u64, len: u32, family: Family) -> Result<Self, Errno> {
+        let given = Self::read(address, len, family)?;
+        if given != Self::Unspecified || family != Family::V4 || (len as usize) < V4_BYTES {
+            return Ok(given);
+        }
+        let own = parse_v4(&UserPtr::<[u8; V4_BYTES]>::new(address).read()?);
+        Ok(if own.ip().is_unspecified() { Self::Internet(own) } else { given })
     }
 
     /// Reads an address before its socket is known; see [`Self::check`].

@@ -204,6 +204,7 @@ impl Socket {
     /// connect(2).
     pub fn connect(&self, address: Given, mode: WaitMode) -> Result<(), Errno> {
         match &self.kind {
+            Kind::Stream(stream) if address == Given::Unspecified => stream.disconnect(self),
             Kind::Stream(stream) => stream.connect(self, address.internet()?, mode),
             Kind::Datagram(datagram) => datagram.connect(self, address),
             Kind::Unix(unix) => {
@@ -219,7 +220,7 @@ impl Socket {
     /// shutdown(2).
     pub fn shutdown(&self, how: Shutdown) -> Result<(), Errno> {
         match &self.kind {
-            Kind::Stream(stream) => stream.shutdown(how),
+            Kind::Stream(stream) => stream.shutdown(self, how),
             Kind::Datagram(datagram) => datagram.shutdown(how),
             Kind::Unix(unix) => unix.shutdown(how),
         }
@@ -272,9 +273,12 @@ impl Socket {
         let result = match &self.kind {
             Kind::Stream(stream) => stream.send(self, buffers, mode),
             Kind::Datagram(datagram) => {
-                datagram.send(self, buffers, to.map(Given::internet).transpose()?, mode)
+                // Without a family an address counts as one without a port, too.
+                let to =
+                    to.map(|to| if to == Given::Unspecified { Err(Errno::EINVAL) } else { to.internet() });
+                datagram.send(self, buffers, to.transpose()?, mode)
             }
-            Kind::Unix(unix) => unix.send(self, buffers, to.map(Given::unix).transpose()?, rights, mode),
+            Kind::Unix(unix) => unix.send(self, buffers, to, rights, mode),
         };
         match result {
             Err(Errno::EPIPE) if !flags.contains(MessageFlags::NO_SIGNAL) => Err(broken_pipe()),

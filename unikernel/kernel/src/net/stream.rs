@@ -183,9 +183,34 @@ impl Stream {
         error.map_or(Ok(()), |error| Err(error.into()))
     }
 
-    pub(super) fn shutdown(&self, how: Shutdown) -> Result<(), Errno> {
+    /// Gives up a connection, an attempt at one, or listening (connect(2), `AF_UNSPEC`).
+    pub(super) fn disconnect(&self, socket: &Socket) -> Result<(), Errno> {
+        let mut role = self.role.lock();
+        match *role {
+            Role::Flow(flow, bound) => {
+                flow.lock().stack.tcp_abort(flow.id);
+                *role = bound.map_or(Role::Fresh, Role::Bound);
+                // That it was given up is no error to whoever gave it up.
+                let _ = self.leave_flow(flow);
+            }
+            Role::Listener(id) => {
+                *role = Role::Fresh;
+                flows::unbind(id);
+            }
+            Role::Fresh | Role::Bound(_) | Role::Closed => {}
+        }
+        drop(role);
+        // Who waits to accept or to receive finds nothing to wait for.
+        socket.source.notify(Readiness::READABLE | Readiness::WRITABLE | Readiness::HUP);
+        Ok(())
+    }
+
+    pub(super) fn shutdown(&self, socket: &Socket, how: Shutdown) -> Result<(), Errno> {
         let role = *self.role.lock();
         match role {
+            // Listening ends when nothing more is to be received (tcp(7) is silent; Linux: inet_shutdown).
+            Role::Listener(_) if how.ends_receiving() => self.disconnect(socket),
+            Role::Listener(_) => Ok(()),
             Role::Flow(flow, _) => {
                 let (mut net, id) = (flow.lock(), flow.id);
                 if how.ends_receiving() {

@@ -26,6 +26,8 @@ fn node_of(opened: &OpenFile) -> Option<NodeId> {
 fn change(named: &Named, change: impl FnOnce(&mut Attributes)) -> SysResult {
     let id = match named {
         Named::Node(handle) => Some(handle.id),
+        // Counters, timers and their like are not even of a type.
+        Named::Opened(opened) if opened.file.metadata().mode & S_IFMT == 0 => return Err(Errno::EOPNOTSUPP),
         Named::Opened(opened) => node_of(opened),
     };
     if let Some(id) = id {

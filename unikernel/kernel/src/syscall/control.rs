@@ -43,7 +43,7 @@ pub(super) fn read(header: &msghdr) -> Result<Rights, Errno> {
         match (word(rest, 8), word(rest, 12)) {
             (SOL_SOCKET, SCM_RIGHTS) => {
                 for descriptor in rest[HEADER_BYTES..len].chunks_exact(4) {
-                    rights.push(file::get(word(descriptor, 0) as i32)?);
+                    rights.push(file::get_any(word(descriptor, 0) as i32)?);
                 }
             }
             // There is one process, so there is nothing to claim.

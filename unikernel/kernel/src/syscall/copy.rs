@@ -5,14 +5,15 @@ use alloc::sync::Arc;
 use alloc::vec;
 use core::cell::Cell;
 
+use linux_raw_sys::general::{S_IFDIR, S_IFMT, S_IFREG};
+
+use super::io::MAX_TRANSFER_BYTES;
 use super::{Errno, SysResult};
 use crate::file::{self, FileFlags, OpenFile, WaitMode};
 use crate::fs::memory_file::MemoryFile;
 use crate::fs::node::FileNode;
 use crate::mem::user::{UserPtr, UserSlice};
 
-/// One call moves so many bytes at most (Linux: `MAX_RW_COUNT`).
-const MAX_TRANSFER_BYTES: usize = 0x7fff_f000;
 /// Bytes moved at a time.
 const CHUNK_BYTES: usize = 64 * 1024;
 
@@ -89,7 +90,7 @@ pub fn sys_sendfile(out_fd: i32, in_fd: i32, offset: UserPtr<i64>, count: usize)
         return Err(Errno::EBADF);
     }
     let source = content(&from).ok_or(Errno::EINVAL)?;
-    if to.flags().contains(FileFlags::APPEND) {
+    if count > isize::MAX as usize || to.flags().contains(FileFlags::APPEND) {
         return Err(Errno::EINVAL);
     }
     let place = Cell::new(Place::read(offset)?.resolve(&from));
@@ -117,6 +118,13 @@ pub fn sys_copy_file_range(
     flags: u32,
 ) -> SysResult {
     let (from, to) = (file::get(in_fd)?, file::get(out_fd)?);
+    for opened in [&from, &to] {
+        match opened.file.metadata().mode & S_IFMT {
+            S_IFREG => {}
+            S_IFDIR => return Err(Errno::EISDIR),
+            _ => return Err(Errno::EINVAL),
+        }
+    }
     if !from.flags().can_read() || !to.flags().can_write() || to.flags().contains(FileFlags::APPEND) {
         return Err(Errno::EBADF);
     }

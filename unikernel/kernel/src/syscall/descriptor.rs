@@ -1,7 +1,7 @@
 //! Descriptors themselves (close(2), dup(2), fcntl(2), ioctl(2)).
 
 use linux_raw_sys::general::*;
-use linux_raw_sys::ioctl::{FIOCLEX, FIONBIO, FIONCLEX};
+use linux_raw_sys::ioctl::{FIBMAP, FIOCLEX, FIONBIO, FIONCLEX, FIONREAD};
 
 use super::{Errno, SysResult};
 use crate::file::table::{self, OnExec};
@@ -41,12 +41,12 @@ pub fn sys_close_range(first: u32, last: u32, flags: u32) -> SysResult {
 
 /// dup(2).
 pub fn sys_dup(fd: i32) -> SysResult {
-    table::install(file::get(fd)?, OnExec::Keep)
+    table::install(file::get_any(fd)?, OnExec::Keep)
 }
 
 /// dup2(2).
 pub fn sys_dup2(fd: i32, to: i32) -> SysResult {
-    let opened = file::get(fd)?;
+    let opened = file::get_any(fd)?;
     if fd == to { Ok(fd as usize) } else { table::replace(to, opened, OnExec::Keep) }
 }
 
@@ -55,12 +55,16 @@ pub fn sys_dup3(fd: i32, to: i32, flags: u32) -> SysResult {
     if flags & !O_CLOEXEC != 0 || fd == to {
         return Err(Errno::EINVAL);
     }
-    table::replace(to, file::get(fd)?, on_exec_of(flags))
+    table::replace(to, file::get_any(fd)?, on_exec_of(flags))
 }
 
 /// fcntl(2).
 pub fn sys_fcntl(fd: i32, command: u32, argument: u64) -> SysResult {
-    let opened = file::get(fd)?;
+    let opened = file::get_any(fd)?;
+    let is_about_descriptor = matches!(command, F_DUPFD | F_DUPFD_CLOEXEC | F_GETFD | F_SETFD | F_GETFL);
+    if opened.flags().contains(FileFlags::PATH) && !is_about_descriptor {
+        return Err(Errno::EBADF);
+    }
     match command {
         F_DUPFD | F_DUPFD_CLOEXEC => {
             let lowest = argument as u32 as usize;
@@ -110,6 +114,12 @@ pub fn sys_ioctl(fd: i32, request: u32, argument: u64) -> SysResult {
         }
         FIOCLEX => table::set_on_exec(fd, OnExec::Close)?,
         FIONCLEX => table::set_on_exec(fd, OnExec::Keep)?,
+        // Where a file's blocks are is asked by boot loaders; in memory there are none.
+        FIBMAP if opened.file.metadata().mode & S_IFMT == S_IFREG => return Err(Errno::EINVAL),
+        FIONREAD if opened.file.metadata().mode & S_IFMT == S_IFREG => {
+            let left = opened.file.metadata().size.saturating_sub(opened.with_offset(|offset| *offset));
+            UserPtr::new(argument).write(left as i32)?;
+        }
         _ => return opened.file.ioctl(request, argument),
     }
     Ok(0)

@@ -10,7 +10,7 @@ use super::signal::{read_mask, with_mask};
 use super::{Errno, SysResult};
 use crate::file::epoll::{Epoll, Interest};
 use crate::file::{self, FileFlags, OpenFile};
-use crate::mem::user::UserPtr;
+use crate::mem::user::{UserPtr, UserSlice};
 use crate::task::signal::SignalSet;
 
 /// Events in one call at most (Linux: `EP_MAX_EVENTS`).
@@ -63,6 +63,7 @@ fn wait(epoll: i32, events: UserPtr<epoll_event>, max: i32, deadline_ns: Option<
     if max <= 0 || max > MAX_EVENTS {
         return Err(Errno::EINVAL);
     }
+    UserSlice::checked(events.address(), max as usize * size_of::<epoll_event>())?;
     let opened = file::get(epoll)?;
     epoll_of(&opened)?.wait(events, max as usize, deadline_ns)
 }

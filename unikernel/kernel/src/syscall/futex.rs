@@ -4,7 +4,7 @@ use linux_raw_sys::general::*;
 
 use super::time::{self, ClockBase};
 use super::{Errno, SysResult};
-use crate::mem::user::UserPtr;
+use crate::mem::user::{UserPtr, UserSlice};
 use crate::task::futex::{self, FutexError};
 
 impl From<FutexError> for Errno {
@@ -32,6 +32,12 @@ pub fn sys_futex(
     let is_realtime = operation & FUTEX_CLOCK_REALTIME != 0;
     if !address.is_multiple_of(4) {
         return Err(Errno::EINVAL);
+    }
+    if operation & FUTEX_PRIVATE_FLAG == 0 {
+        // A futex that may be shared is known by its page, which must be there.
+        UserPtr::<u32>::new(address).read()?;
+    } else {
+        UserSlice::checked(address, 4)?;
     }
     match command {
         FUTEX_WAIT => wait(address, value, u32::MAX, fourth, ClockBase::Relative),

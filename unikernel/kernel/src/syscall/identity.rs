@@ -11,6 +11,7 @@ use crate::mem::frames;
 use crate::mem::user::{UserAbi, UserPtr, UserSlice};
 use crate::platform::{random, time};
 use crate::task::process::{PROCESS_ID, process};
+use crate::task::signal::MAX_SIGNAL;
 use crate::task::{current, exec, scheduler};
 use crate::user_abi;
 
@@ -74,10 +75,11 @@ pub fn sys_getrandom(buffer: u64, len: usize, flags: u32) -> SysResult {
     if flags & !(GRND_NONBLOCK | GRND_RANDOM | GRND_INSECURE) != 0 {
         return Err(Errno::EINVAL);
     }
-    let mut left = UserSlice::new(buffer, len);
+    let len = len.min(i32::MAX as usize);
+    let mut left = UserSlice::checked(buffer, len)?;
     let mut chunk = [0; 256];
     while !left.is_empty() {
-        let bytes = &mut chunk[..left.len().min(256)];
+        let bytes = &mut chunk[..left.within_page().len().min(256)];
         random::fill(bytes);
         if left.write(bytes).is_err() {
             let done = len - left.len();
@@ -173,6 +175,7 @@ pub fn sys_prctl(option: u32, argument: u64, size: u64) -> SysResult {
             UserPtr::new(argument).write(name)?;
             Ok(0)
         }
+        PR_SET_PDEATHSIG if argument > u64::from(MAX_SIGNAL) => Err(Errno::EINVAL),
         PR_GET_DUMPABLE | PR_SET_DUMPABLE | PR_SET_PDEATHSIG | PR_GET_NO_NEW_PRIVS | PR_SET_NO_NEW_PRIVS => {
             Ok(0)
         }

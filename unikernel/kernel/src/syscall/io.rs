@@ -9,7 +9,7 @@ use crate::fs::memory_file::Content;
 use crate::mem::user::{UserPtr, UserSlice};
 
 /// One call moves so many bytes at most (Linux: `MAX_RW_COUNT`).
-const MAX_TRANSFER_BYTES: usize = 0x7fff_f000;
+pub const MAX_TRANSFER_BYTES: usize = 0x7fff_f000;
 /// Buffers in one call at most (`UIO_MAXIOV`).
 const MAX_BUFFERS: usize = 1024;
 
@@ -19,12 +19,16 @@ pub type RawBuffer = [u64; 2];
 /// The buffers of a vectored call.
 pub type Buffers = SmallVec<[UserSlice; 8]>;
 
-fn buffer(address: u64, len: usize) -> UserSlice {
-    UserSlice::new(address, len.min(MAX_TRANSFER_BYTES))
+/// A buffer of the app's. That all of it could be the app's is checked before anything is moved; that it
+/// is, as it is moved.
+fn buffer(address: u64, len: usize) -> Result<UserSlice, Errno> {
+    Ok(UserSlice::checked(address, len)?.truncate(MAX_TRANSFER_BYTES))
 }
 
 /// Reads an array of `iovec`. All together are cut to what one call moves.
 pub fn read_buffers(array: UserPtr<RawBuffer>, count: usize) -> Result<Buffers, Errno> {
+    // The kernel's own count is an `unsigned int`.
+    let count = count as u32 as usize;
     if count > MAX_BUFFERS {
         return Err(Errno::EINVAL);
     }
@@ -35,7 +39,7 @@ pub fn read_buffers(array: UserPtr<RawBuffer>, count: usize) -> Result<Buffers, 
         if len > isize::MAX as u64 {
             return Err(Errno::EINVAL);
         }
-        let buffer = UserSlice::new(address, len as usize).truncate(left);
+        let buffer = UserSlice::checked(address, len as usize)?.truncate(left);
         left -= buffer.len();
         buffers.push(buffer);
     }
@@ -44,12 +48,12 @@ pub fn read_buffers(array: UserPtr<RawBuffer>, count: usize) -> Result<Buffers, 
 
 /// read(2).
 pub fn sys_read(fd: i32, address: u64, len: usize) -> SysResult {
-    file::get(fd)?.read(buffer(address, len))
+    file::get(fd)?.read(buffer(address, len)?)
 }
 
 /// write(2).
 pub fn sys_write(fd: i32, address: u64, len: usize) -> SysResult {
-    file::get(fd)?.write(buffer(address, len))
+    file::get(fd)?.write(buffer(address, len)?)
 }
 
 /// readv(2).
@@ -71,27 +75,37 @@ fn place(offset: i64) -> Result<u64, Errno> {
 /// pread64(2).
 pub fn sys_pread64(fd: i32, address: u64, len: usize, offset: i64) -> SysResult {
     let offset = place(offset)?;
-    file::get(fd)?.read_at(offset, buffer(address, len))
+    file::get(fd)?.read_at(offset, buffer(address, len)?)
 }
 
 /// pwrite64(2).
 pub fn sys_pwrite64(fd: i32, address: u64, len: usize, offset: i64) -> SysResult {
     let offset = place(offset)?;
-    file::get(fd)?.write_at(offset, buffer(address, len))
+    file::get(fd)?.write_at(offset, buffer(address, len)?)
 }
 
 /// preadv(2). The offset's upper half is for machines with smaller registers.
 pub fn sys_preadv(fd: i32, array: UserPtr<RawBuffer>, count: usize, offset: i64) -> SysResult {
     let offset = place(offset)?;
     let opened = file::get(fd)?;
-    at_each(&read_buffers(array, count)?, offset, |offset, buffer| opened.read_at(offset, buffer))
+    let buffers = read_buffers(array, count)?;
+    opened.check_seekable()?;
+    if buffers.iter().all(UserSlice::is_empty) {
+        return opened.read_vectored(&buffers);
+    }
+    at_each(&buffers, offset, |offset, buffer| opened.read_at(offset, buffer))
 }
 
 /// pwritev(2).
 pub fn sys_pwritev(fd: i32, array: UserPtr<RawBuffer>, count: usize, offset: i64) -> SysResult {
     let offset = place(offset)?;
     let opened = file::get(fd)?;
-    at_each(&read_buffers(array, count)?, offset, |offset, buffer| opened.write_at(offset, buffer))
+    let buffers = read_buffers(array, count)?;
+    opened.check_seekable()?;
+    if buffers.iter().all(UserSlice::is_empty) {
+        return opened.write_vectored(&buffers);
+    }
+    at_each(&buffers, offset, |offset, buffer| opened.write_at(offset, buffer))
 }
 
 /// Runs a transfer over several buffers, one behind the other in the file.

@@ -21,13 +21,18 @@ fn owner_of(opened: &Arc<OpenFile>) -> Owner {
 
 /// flock(2). What is not a regular file can be locked by everybody at once.
 pub fn sys_flock(fd: i32, operation: u32) -> SysResult {
-    let opened = file::get(fd)?;
+    // Mandatory locks are gone from Linux, which accepts the words for them.
+    const LOCK_MAND: u32 = 32;
+    if operation & LOCK_MAND != 0 {
+        return Ok(0);
+    }
     let kind = match operation & !LOCK_NB {
         LOCK_SH => Some(LockKind::Shared),
         LOCK_EX => Some(LockKind::Exclusive),
         LOCK_UN => None,
         _ => return Err(Errno::EINVAL),
     };
+    let opened = file::get(fd)?;
     let Some(locks) = opened.file.locks() else { return Ok(0) };
     let owner = owner_of(&opened);
     let mode = if operation & LOCK_NB != 0 { WaitMode::NonBlocking } else { WaitMode::MayBlock };

@@ -1,10 +1,14 @@
 //! Memory (mmap(2), munmap(2), mprotect(2), mremap(2), madvise(2), brk(2)).
 
+use core::sync::atomic::{AtomicBool, Ordering};
+
 use linux_raw_sys::general::*;
 
 use super::{Errno, SysResult};
 use crate::file;
+use crate::fs::memory_file::MAX_FILE_BYTES;
 use crate::mem::space::{self, Move, Placement, Protection, Sharing, SpaceError};
+use crate::mem::user::USER_END;
 
 impl From<SpaceError> for Errno {
     fn from(error: SpaceError) -> Self {
@@ -17,10 +21,21 @@ impl From<SpaceError> for Errno {
     }
 }
 
-fn protection(bits: u32) -> Result<Protection, Errno> {
-    if bits & !(PROT_READ | PROT_WRITE | PROT_EXEC | PROT_GROWSDOWN | PROT_GROWSUP) != 0 {
+/// Refuses ranges that begin in the middle of a page, or wrap around; what lies beyond the app's part of the
+/// address space is a range with nothing mapped in it.
+fn check_range(address: u64, len: u64) -> Result<(), Errno> {
+    if !address.is_multiple_of(4096) {
         return Err(Errno::EINVAL);
     }
+    let len = len.checked_next_multiple_of(4096).ok_or(Errno::EINVAL)?;
+    match address.checked_add(len) {
+        None => Err(Errno::EINVAL),
+        Some(end) if end > USER_END => Err(Errno::ENOMEM),
+        Some(_) => Ok(()),
+    }
+}
+
+fn protection(bits: u32) -> Result<Protection, Errno> {
     let mut protection = Protection::empty();
     protection.set(Protection::READ, bits & PROT_READ != 0);
     protection.set(Protection::WRITE, bits & PROT_WRITE != 0);
@@ -37,6 +52,9 @@ pub fn sys_mmap(address: u64, len: u64, bits: u32, flags: u32, fd: i32, offset: 
     let protection = protection(bits)?;
     if len == 0 || !offset.is_multiple_of(4096) {
         return Err(Errno::EINVAL);
+    }
+    if len > USER_END {
+        return Err(Errno::ENOMEM);
     }
     if !matches!(flags & MAP_TYPE, MAP_SHARED | MAP_PRIVATE | MAP_SHARED_VALIDATE) {
         return Err(Errno::EINVAL);
@@ -72,7 +90,7 @@ fn map_file(
     if !flags.can_read() || writes_through && !flags.can_write() {
         return Err(Errno::EACCES);
     }
-    if offset.checked_add(len).is_none() {
+    if offset.checked_add(len).is_none_or(|end| end > MAX_FILE_BYTES) {
         return Err(Errno::EOVERFLOW);
     }
     let source = opened.file.page_source()?;
@@ -86,23 +104,40 @@ pub fn sys_munmap(address: u64, len: u64) -> SysResult {
 }
 
 /// mprotect(2).
-pub fn sys_mprotect(address: u64, len: u64, bits: u32) -> SysResult {
-    let protection = protection(bits)?;
-    if len == 0 && address.is_multiple_of(4096) {
+pub fn sys_mprotect(address: u64, len: u64, bits: u64) -> SysResult {
+    const KNOWN: u32 = PROT_READ | PROT_WRITE | PROT_EXEC | PROT_GROWSDOWN | PROT_GROWSUP | PROT_SEM;
+    if !address.is_multiple_of(4096) {
+        return Err(Errno::EINVAL);
+    }
+    if len == 0 {
         return Ok(0);
     }
+    // Only here a length that wraps around is one with nothing mapped behind it.
+    check_range(address, len).map_err(|_| Errno::ENOMEM)?;
+    if bits & !u64::from(KNOWN) != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let protection = protection(bits as u32)?;
     space::protect(address, len, protection)?;
     Ok(0)
 }
 
 /// mremap(2).
-pub fn sys_mremap(address: u64, old_len: u64, new_len: u64, flags: u32, new_address: u64) -> SysResult {
+pub fn sys_mremap(address: u64, old_len: u64, new_len: u64, flags: u64, new_address: u64) -> SysResult {
+    const MOVE: u64 = MREMAP_MAYMOVE as u64;
+    const MOVE_TO: u64 = (MREMAP_MAYMOVE | MREMAP_FIXED) as u64;
     let how = match flags {
         0 => Move::No,
-        MREMAP_MAYMOVE => Move::Anywhere,
-        flags if flags == MREMAP_MAYMOVE | MREMAP_FIXED => Move::To(new_address),
+        MOVE => Move::Anywhere,
+        MOVE_TO => Move::To(new_address),
         _ => return Err(Errno::EINVAL),
     };
+    if !address.is_multiple_of(4096) || new_len > USER_END {
+        return Err(Errno::EINVAL);
+    }
+    if address >= USER_END {
+        return Err(Errno::EFAULT);
+    }
     match space::remap(address, old_len, new_len, how) {
         Ok(start) => Ok(start as usize),
         Err(SpaceError::NotMapped) => Err(Errno::EFAULT),
@@ -112,7 +147,8 @@ pub fn sys_mremap(address: u64, old_len: u64, new_len: u64, flags: u32, new_addr
 
 /// madvise(2).
 pub fn sys_madvise(address: u64, len: u64, advice: u32) -> SysResult {
-    if len == 0 && address.is_multiple_of(4096) {
+    check_range(address, len)?;
+    if len == 0 {
         return Ok(0);
     }
     match advice {
@@ -132,8 +168,12 @@ pub fn sys_brk(address: u64) -> SysResult {
 
 /// mlock(2) and relatives: there is no swap, so memory is as good as locked once it is there.
 pub fn sys_mlock(address: u64, len: u64) -> SysResult {
+    let start = address & !4095;
+    // As in Linux, a length that wraps around is none.
+    let len = len.wrapping_add(address & 4095).wrapping_add(4095) & !4095;
     if len != 0 {
-        space::check_mapped(address & !4095, len + (address & 4095))?;
+        check_range(start, len)?;
+        space::check_mapped(start, len)?;
     }
     Ok(0)
 }
@@ -143,14 +183,32 @@ pub fn sys_msync(address: u64, len: u64, flags: u32) -> SysResult {
     if flags & !(MS_ASYNC | MS_SYNC | MS_INVALIDATE) != 0 || flags & MS_SYNC != 0 && flags & MS_ASYNC != 0 {
         return Err(Errno::EINVAL);
     }
+    if !address.is_multiple_of(4096) {
+        return Err(Errno::EINVAL);
+    }
     sys_mlock(address, len)
 }
 
-/// membarrier(2): no command is offered, and programs use fences of their own.
-pub fn sys_membarrier(command: u32) -> SysResult {
-    const QUERY: u32 = 0;
-    match command {
-        QUERY => Err(Errno::ENOSYS),
-        _ => Err(Errno::EINVAL),
+/// membarrier(2). All memory is one process's, so what is private and what is global are the same.
+pub fn sys_membarrier(command: u32, flags: u32) -> SysResult {
+    use linux_raw_sys::general::membarrier_cmd::*;
+    /// True once the app has said that it will ask for private barriers.
+    static IS_REGISTERED: AtomicBool = AtomicBool::new(false);
+    const GLOBAL: u32 = MEMBARRIER_CMD_GLOBAL as u32;
+    const GLOBAL_EXPEDITED: u32 = MEMBARRIER_CMD_GLOBAL_EXPEDITED as u32;
+    const REGISTER_GLOBAL: u32 = MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED as u32;
+    const PRIVATE: u32 = MEMBARRIER_CMD_PRIVATE_EXPEDITED as u32;
+    const REGISTER_PRIVATE: u32 = MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED as u32;
+    if flags != 0 {
+        return Err(Errno::EINVAL);
     }
+    match command {
+        0 => return Ok((GLOBAL | GLOBAL_EXPEDITED | REGISTER_GLOBAL | PRIVATE | REGISTER_PRIVATE) as usize),
+        REGISTER_GLOBAL => {}
+        REGISTER_PRIVATE => IS_REGISTERED.store(true, Ordering::Relaxed),
+        PRIVATE if !IS_REGISTERED.load(Ordering::Relaxed) => return Err(Errno::EPERM),
+        GLOBAL | GLOBAL_EXPEDITED | PRIVATE => space::fence_all_cores(),
+        _ => return Err(Errno::EINVAL),
+    }
+    Ok(0)
 }

@@ -4,7 +4,7 @@ use linux_raw_sys::general::__kernel_timespec;
 use linux_raw_sys::net::{MSG_TRUNC, mmsghdr, msghdr};
 
 use super::control;
-use super::io::Buffers;
+use super::io::{Buffers, MAX_TRANSFER_BYTES};
 use super::socket::SocketRef;
 use super::time::{ClockBase, read_deadline};
 use super::{Errno, SysResult};
@@ -28,6 +28,13 @@ fn read_flags(bits: u32) -> Result<MessageFlags, Errno> {
     MessageFlags::from_bits(bits).ok_or(Errno::EOPNOTSUPP)
 }
 
+/// A flag that programs for 64 bits never set (Linux: `MSG_CMSG_COMPAT`); it is refused before the descriptor is
+/// looked at.
+fn check_compat(bits: u32) -> Result<(), Errno> {
+    const MSG_CMSG_COMPAT: u32 = 1 << 31;
+    if bits & MSG_CMSG_COMPAT != 0 { Err(Errno::EINVAL) } else { Ok(()) }
+}
+
 /// How a call with these flags may wait.
 fn mode_of(socket: &SocketRef, flags: MessageFlags) -> WaitMode {
     if flags.contains(MessageFlags::DONT_WAIT) { WaitMode::NonBlocking } else { socket.wait_mode() }
@@ -48,10 +55,10 @@ pub fn read_buffers(header: &msghdr) -> Result<Buffers, Errno> {
 
 /// sendto(2).
 pub fn sys_sendto(descriptor: i32, buffer: u64, len: usize, flags: u32, to: u64, to_len: u32) -> SysResult {
+    let buffers = [UserSlice::checked(buffer, len.min(MAX_TRANSFER_BYTES))?];
     let socket = SocketRef::get(descriptor)?;
     let flags = read_flags(flags)?;
     let to = if to == 0 { None } else { Some(Given::read(to, to_len, socket.family)?) };
-    let buffers = [UserSlice::new(buffer, len)];
     socket.send(Outgoing { to, ..Outgoing::bytes(&buffers) }, flags, mode_of(&socket, flags))
 }
 
@@ -64,9 +71,10 @@ pub fn sys_recvfrom(
     from: u64,
     from_len: UserPtr<u32>,
 ) -> SysResult {
+    let buffers = [UserSlice::checked(buffer, len.min(MAX_TRANSFER_BYTES))?];
     let socket = SocketRef::get(descriptor)?;
     let flags = read_flags(flags)?;
-    let received = socket.receive(&[UserSlice::new(buffer, len)], flags, mode_of(&socket, flags))?;
+    let received = socket.receive(&buffers, flags, mode_of(&socket, flags))?;
     match &received.from {
         Some(sender) => address::write(sender, socket.family, from, from_len)?,
         None if from != 0 && !from_len.is_null() => from_len.write(0)?,
@@ -81,6 +89,7 @@ fn count_of(received: &Received, flags: MessageFlags) -> usize {
 
 /// sendmsg(2).
 pub fn sys_sendmsg(descriptor: i32, message: UserPtr<msghdr>, flags: u32) -> SysResult {
+    check_compat(flags)?;
     let socket = SocketRef::get(descriptor)?;
     send_one(&socket, &message.read()?, read_flags(flags)?)
 }
@@ -104,6 +113,7 @@ fn send_one(socket: &SocketRef, header: &msghdr, flags: MessageFlags) -> SysResu
 
 /// recvmsg(2).
 pub fn sys_recvmsg(descriptor: i32, message: UserPtr<msghdr>, flags: u32) -> SysResult {
+    check_compat(flags)?;
     let socket = SocketRef::get(descriptor)?;
     let flags = read_flags(flags)?;
     receive_one(&socket, message, flags, mode_of(&socket, flags))
@@ -192,6 +202,7 @@ pub fn receive_packed(socket: &SocketRef, buffer: UserSlice, room: Room, flags: 
 
 /// sendmmsg(2).
 pub fn sys_sendmmsg(descriptor: i32, messages: UserPtr<mmsghdr>, count: u32, flags: u32) -> SysResult {
+    check_compat(flags)?;
     let socket = SocketRef::get(descriptor)?;
     let flags = read_flags(flags)?;
     each_message(messages, count, |message| send_one(&socket, &message.cast::<msghdr>().read()?, flags))
@@ -205,10 +216,11 @@ pub fn sys_recvmmsg(
     flags: u32,
     timeout: UserPtr<__kernel_timespec>,
 ) -> SysResult {
+    check_compat(flags)?;
+    let deadline_ns = read_deadline(timeout, ClockBase::Relative)?;
     let socket = SocketRef::get(descriptor)?;
     let waits_for_one = flags & MSG_WAITFORONE != 0;
     let flags = read_flags(flags & !MSG_WAITFORONE)?;
-    let deadline_ns = read_deadline(timeout, ClockBase::Relative)?;
     let mut mode = mode_of(&socket, flags);
     let mut is_first = true;
     each_message(messages, count, |message| {

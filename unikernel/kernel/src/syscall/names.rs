@@ -56,10 +56,14 @@ pub fn sys_mknodat(directory: i32, path: UserPtr<u8>, mode: u32) -> SysResult {
     let path = read_path(path)?;
     match mode & S_IFMT {
         0 | S_IFREG | S_IFIFO => {}
-        S_IFSOCK | S_IFCHR | S_IFBLK => return Err(Errno::EPERM),
+        S_IFSOCK | S_IFCHR | S_IFBLK => {}
+        S_IFDIR => return Err(Errno::EPERM),
         _ => return Err(Errno::EINVAL),
     }
     at_new_name(directory, &path, |tree, place| {
+        if matches!(mode & S_IFMT, S_IFSOCK | S_IFCHR | S_IFBLK) {
+            return Err(Errno::EPERM);
+        }
         if place.wants_directory {
             return Err(Errno::ENOENT);
         }
@@ -117,15 +121,15 @@ pub fn sys_linkat(
         _ if path.is_empty() && flags & AT_EMPTY_PATH != 0 => Some(directory),
         _ => None,
     };
-    let new_path = read_path(new_path)?;
     if let Some(descriptor) = descriptor {
-        let opened = file::get(descriptor)?;
+        let new_path = read_path(new_path)?;
+        let opened = file::get_any(descriptor)?;
         let id = opened.downcast::<FileNode>().ok_or(Errno::EPERM)?.id();
         return link_node(id, new_directory, &new_path);
     }
     let last = if follows { LastLink::Follow } else { LastLink::Keep };
     let found = fs::find(&*base_of(directory, &path)?, &path, last)?;
-    link_node(found.id, new_directory, &new_path)
+    link_node(found.id, new_directory, &read_path(new_path)?)
 }
 
 fn link_node(id: NodeId, directory: i32, path: &[u8]) -> SysResult {
@@ -223,8 +227,12 @@ pub fn sys_renameat2(
         RENAME_EXCHANGE => RenameMode::Exchange,
         _ => return Err(Errno::EINVAL),
     };
-    let (path, new_path) = (read_path(path)?, read_path(new_path)?);
-    let (base, new_base) = (base_of(directory, &path)?, base_of(new_directory, &new_path)?);
+    let path = read_path(path)?;
+    let base = base_of(directory, &path)?;
+    // The old name's faults are told before the new one is looked at.
+    walk_to_name(&fs::tree(), base.id, &path)?;
+    let new_path = read_path(new_path)?;
+    let new_base = base_of(new_directory, &new_path)?;
     let mut tree = fs::tree();
     let from = walk_to_name(&tree, base.id, &path)?;
     let to = walk_to_name(&tree, new_base.id, &new_path)?;

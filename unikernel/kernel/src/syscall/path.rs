@@ -42,6 +42,9 @@ const OPEN_FLAGS: u32 = O_ACCMODE
     | O_PATH
     | O_TMPFILE;
 
+/// Flags that count beside `O_PATH` (open(2)).
+const O_PATH_FLAGS: u32 = O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+
 impl From<LookupError> for Errno {
     fn from(error: LookupError) -> Self {
         match error {
@@ -78,10 +81,13 @@ fn node_of(opened: &OpenFile) -> Option<Arc<Handle>> {
 
 /// Where a relative path starts (`AT_FDCWD` or a directory's descriptor).
 pub(super) fn base_of(directory: i32, path: &[u8]) -> Result<Arc<Handle>, Errno> {
+    if path.is_empty() {
+        return Err(Errno::ENOENT);
+    }
     if directory == AT_FDCWD || path.starts_with(b"/") {
         return Ok(fs::current_directory());
     }
-    node_of(&*file::get(directory)?).ok_or(Errno::ENOTDIR)
+    node_of(&*file::get_any(directory)?).ok_or(Errno::ENOTDIR)
 }
 
 /// The descriptor that a path of `/proc/self/fd` or `/dev` names (proc_pid_fd(5)).
@@ -115,12 +121,12 @@ pub fn resolve(directory: i32, path: UserPtr<u8>, flags: u32) -> Result<Named, E
                 node::open_name(fs::find(&fs::current_directory(), b".", LastLink::Follow)?),
                 FileFlags::PATH,
             )),
-            descriptor => Named::Opened(file::get(descriptor)?),
+            descriptor => Named::Opened(file::get_any(descriptor)?),
         });
     }
     let follows = flags & AT_SYMLINK_NOFOLLOW == 0;
     if follows && let Some(descriptor) = descriptor_of(&path) {
-        return Ok(Named::Opened(file::get(descriptor).map_err(|_| Errno::ENOENT)?));
+        return Ok(Named::Opened(file::get_any(descriptor).map_err(|_| Errno::ENOENT)?));
     }
     let last = if follows { LastLink::Follow } else { LastLink::Keep };
     Ok(Named::Node(fs::find(&*base_of(directory, &path)?, &path, last)?))
@@ -138,7 +144,8 @@ pub fn sys_creat(path: UserPtr<u8>, mode: u32) -> SysResult {
 
 /// openat(2). Unknown flags are ignored, as Linux does.
 pub fn sys_openat(directory: i32, path: UserPtr<u8>, flags: u32, mode: u32) -> SysResult {
-    let opened = open_path(directory, &read_path(path)?, flags & OPEN_FLAGS, mode)?;
+    let known = if flags & O_PATH != 0 { O_PATH_FLAGS } else { OPEN_FLAGS };
+    let opened = open_path(directory, &read_path(path)?, flags & known, mode)?;
     file::install(opened, on_exec_of(flags))
 }
 
@@ -147,6 +154,7 @@ pub fn sys_openat2(directory: i32, path: UserPtr<u8>, how: UserPtr<open_how>, si
     if size < size_of::<open_how>() {
         return Err(Errno::EINVAL);
     }
+    check_rest_is_zero(UserSlice::new(how.address(), size).skip(size_of::<open_how>()))?;
     let how = how.read()?;
     // What would restrict the walk is not there, and ignoring it would be a lie.
     let is_mode_wanted = how.flags & u64::from(O_CREAT | O_TMPFILE & !O_DIRECTORY) != 0;
@@ -158,6 +166,22 @@ pub fn sys_openat2(directory: i32, path: UserPtr<u8>, how: UserPtr<open_how>, si
         return Err(Errno::EAGAIN);
     }
     sys_openat(directory, path, how.flags as u32, how.mode as u32)
+}
+
+/// What a structure has behind the part that is known here must say nothing (openat2(2), "Extensibility").
+fn check_rest_is_zero(mut rest: UserSlice) -> Result<(), Errno> {
+    if rest.len() > 4096 {
+        return Err(Errno::E2BIG);
+    }
+    let mut byte = [0];
+    while !rest.is_empty() {
+        rest.read(&mut byte)?;
+        if byte != [0] {
+            return Err(Errno::E2BIG);
+        }
+        rest = rest.skip(1);
+    }
+    Ok(())
 }
 
 /// Opens a path, making the file if that is asked for.
@@ -198,7 +222,7 @@ fn open_fifo(fifo: &Fifo, status: FileFlags) -> Result<Arc<dyn File>, Errno> {
 
 /// Opens what a descriptor has open once more, with an offset and flags of its own.
 fn reopen(descriptor: i32, status: FileFlags) -> Result<Arc<OpenFile>, Errno> {
-    let opened = file::get(descriptor).map_err(|_| Errno::ENOENT)?;
+    let opened = file::get_any(descriptor).map_err(|_| Errno::ENOENT)?;
     Ok(file::open(Arc::clone(&opened.file), status))
 }
 
@@ -313,7 +337,7 @@ pub fn sys_readlinkat(directory: i32, path: UserPtr<u8>, buffer: u64, size: i32)
     let size = usize::try_from(size).ok().filter(|&size| size > 0).ok_or(Errno::EINVAL)?;
     let path = read_path(path)?;
     let target = match descriptor_of(&path) {
-        Some(descriptor) => file::get(descriptor).map_err(|_| Errno::ENOENT)?.file.name().into_bytes(),
+        Some(descriptor) => file::get_any(descriptor).map_err(|_| Errno::ENOENT)?.file.name().into_bytes(),
         None => link_target(directory, &path)?,
     };
     let count = target.len().min(size);
@@ -323,7 +347,8 @@ pub fn sys_readlinkat(directory: i32, path: UserPtr<u8>, buffer: u64, size: i32)
 
 fn link_target(directory: i32, path: &[u8]) -> Result<Vec<u8>, Errno> {
     let base = match path {
-        [] => node_of(&*file::get(directory)?).ok_or(Errno::ENOENT)?,
+        [] if directory == AT_FDCWD => return Err(Errno::ENOENT),
+        [] => node_of(&*file::get_any(directory)?).ok_or(Errno::ENOENT)?,
         _ => base_of(directory, path)?,
     };
     let tree = fs::tree();
@@ -362,7 +387,7 @@ pub fn sys_chdir(path: UserPtr<u8>) -> SysResult {
 
 /// fchdir(2).
 pub fn sys_fchdir(fd: i32) -> SysResult {
-    enter(node_of(&*file::get(fd)?).ok_or(Errno::ENOTDIR)?)
+    enter(node_of(&*file::get_any(fd)?).ok_or(Errno::ENOTDIR)?)
 }
 
 /// umask(2).

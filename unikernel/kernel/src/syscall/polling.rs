@@ -41,20 +41,20 @@ pub fn deadline_of_timespec(timeout: UserPtr<__kernel_timespec>) -> Result<Optio
 }
 
 /// poll(2).
-pub fn sys_poll(fds: UserPtr<pollfd>, count: usize, timeout_ms: i32) -> SysResult {
-    poll(fds, count, deadline_of_millis(timeout_ms))
+pub fn sys_poll(fds: UserPtr<pollfd>, count: u32, timeout_ms: i32) -> SysResult {
+    poll(fds, count as usize, deadline_of_millis(timeout_ms))
 }
 
 /// ppoll(2).
 pub fn sys_ppoll(
     fds: UserPtr<pollfd>,
-    count: usize,
+    count: u32,
     timeout: UserPtr<__kernel_timespec>,
     mask: UserPtr<SignalSet>,
     mask_size: usize,
 ) -> SysResult {
     let deadline_ns = deadline_of_timespec(timeout)?;
-    with_mask(read_mask(mask, mask_size)?, || poll(fds, count, deadline_ns))
+    with_mask(read_mask(mask, mask_size)?, || poll(fds, count as usize, deadline_ns))
 }
 
 fn poll(fds: UserPtr<pollfd>, count: usize, deadline_ns: Option<u64>) -> SysResult {
@@ -164,7 +164,7 @@ pub fn sys_pselect6(
 }
 
 fn select(count: i32, pointers: [UserPtr<u64>; 3], deadline_ns: Option<u64>) -> SysResult {
-    let count = usize::try_from(count).map_err(|_| Errno::EINVAL)?.min(file::table::MAX_DESCRIPTORS);
+    let count = usize::try_from(count).map_err(|_| Errno::EINVAL)?.min(file::table::span());
     let words = count.div_ceil(BITS_PER_WORD);
     let mut sets = [FdSet::new(), FdSet::new(), FdSet::new()];
     for (set, pointer) in sets.iter_mut().zip(pointers) {

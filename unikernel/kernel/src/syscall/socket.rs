@@ -19,6 +19,11 @@ use crate::net::unix::{self, Style};
 /// `SOCK_NONBLOCK` and `SOCK_CLOEXEC` are the flags of `open` (socket(2)).
 const SOCK_FLAGS: u32 = O_NONBLOCK | O_CLOEXEC;
 
+/// Types of sockets end before this number (Linux: `include/linux/net.h`).
+const SOCK_MAX: u32 = 11;
+/// Protocols end before this number (Linux: `IPPROTO_MAX`).
+const IPPROTO_END: u32 = 263;
+
 /// The open file behind a descriptor, which must be a socket.
 pub struct SocketRef(Arc<OpenFile>);
 
@@ -70,9 +75,9 @@ pub fn sys_socket(domain: u32, kind: u32, protocol: u32) -> SysResult {
         (SOCK_STREAM, tcp) if tcp == IPPROTO_TCP as u32 => Kind::Stream(Stream::default()),
         (SOCK_DGRAM, 0) => Kind::Datagram(Datagram::default()),
         (SOCK_DGRAM, udp) if udp == IPPROTO_UDP as u32 => Kind::Datagram(Datagram::default()),
+        (kind, protocol) if kind >= SOCK_MAX || protocol >= IPPROTO_END => return Err(Errno::EINVAL),
         (SOCK_STREAM | SOCK_DGRAM, _) => return Err(Errno::EPROTONOSUPPORT),
-        (SOCK_RAW | SOCK_RDM | SOCK_SEQPACKET, _) => return Err(Errno::ESOCKTNOSUPPORT),
-        _ => return Err(Errno::EINVAL),
+        _ => return Err(Errno::ESOCKTNOSUPPORT),
     };
     install(Socket::new(family, kind, SocketOptions::default()), flags)
 }
@@ -86,8 +91,8 @@ fn unix_style(kind: u32, protocol: u32) -> Result<Style, Errno> {
         // "Raw" has always meant datagrams here (unix(7)).
         SOCK_DGRAM | SOCK_RAW => Ok(Style::Datagram),
         SOCK_SEQPACKET => Ok(Style::SeqPacket),
-        SOCK_RDM => Err(Errno::ESOCKTNOSUPPORT),
-        _ => Err(Errno::EINVAL),
+        kind if kind >= SOCK_MAX => Err(Errno::EINVAL),
+        _ => Err(Errno::ESOCKTNOSUPPORT),
     }
 }
 
@@ -117,7 +122,7 @@ pub fn sys_socketpair(domain: u32, kind: u32, protocol: u32, descriptors: UserPt
 /// bind(2).
 pub fn sys_bind(descriptor: i32, address: u64, len: u32) -> SysResult {
     let socket = SocketRef::get(descriptor)?;
-    socket.bind(Given::read(address, len, socket.family)?)?;
+    socket.bind(Given::read_own(address, len, socket.family)?)?;
     Ok(0)
 }
 
@@ -151,7 +156,10 @@ pub fn sys_accept4(descriptor: i32, address: u64, len: UserPtr<u32>, flags: u32)
 
 /// connect(2).
 pub fn sys_connect(descriptor: i32, address: u64, len: u32) -> SysResult {
-    let socket = SocketRef::get(descriptor)?;
+    let opened = file::get(descriptor)?;
+    // The bytes are fetched before anybody asks whether there is a socket, as Linux does.
+    address::check_readable(address, len)?;
+    let socket = SocketRef::of(opened)?;
     let address = Given::read(address, len, socket.family)?;
     socket.connect(address, socket.wait_mode())?;
     Ok(0)
@@ -159,13 +167,14 @@ pub fn sys_connect(descriptor: i32, address: u64, len: u32) -> SysResult {
 
 /// shutdown(2).
 pub fn sys_shutdown(descriptor: i32, how: u32) -> SysResult {
+    let socket = SocketRef::get(descriptor)?;
     let how = match how {
         SHUT_RD => Shutdown::Receive,
         SHUT_WR => Shutdown::Send,
         SHUT_RDWR => Shutdown::Both,
         _ => return Err(Errno::EINVAL),
     };
-    SocketRef::get(descriptor)?.shutdown(how)?;
+    socket.shutdown(how)?;
     Ok(0)
 }
 

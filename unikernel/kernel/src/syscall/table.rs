@@ -104,7 +104,7 @@ syscalls! {
     __NR_mlock: mlock(addr: Ptr, len: Size) => memory::sys_mlock, Full, "";
     __NR_munlock: munlock(addr: Ptr, len: Size) => memory::sys_mlock, Full, "";
     __NR_msync: msync(addr: Ptr, length: Size, flags: Flags) => memory::sys_msync, Full, "";
-    __NR_membarrier: membarrier(cmd: Int) => memory::sys_membarrier, Partial, "no command is offered";
+    __NR_membarrier: membarrier(cmd: Int, flags: Flags) => memory::sys_membarrier, Partial, "no SYNC_CORE or RSEQ commands";
 
     // Threads
     __NR_clone: clone(clone_flags: Flags, stack: Ptr, parent_tid: Ptr, child_tid: Ptr, tls: Ptr) => thread::sys_clone, Partial, "threads only: there is one process";
@@ -113,8 +113,8 @@ syscalls! {
     __NR_vfork: vfork() => thread::sys_fork, Partial, "always ENOSYS: there is one process";
     __NR_execve: execve() => thread::sys_fork, Partial, "always ENOSYS: there is one process";
     __NR_execveat: execveat() => thread::sys_fork, Partial, "always ENOSYS: there is one process";
-    __NR_wait4: wait4() => thread::sys_wait4, Partial, "always ECHILD: there are no children";
-    __NR_waitid: waitid() => thread::sys_wait4, Partial, "always ECHILD: there are no children";
+    __NR_wait4: wait4(pid: Int, wstatus: Ptr, options: Flags, rusage: Ptr) => thread::sys_wait4, Partial, "always ECHILD: there are no children";
+    __NR_waitid: waitid(idtype: Int, id: Int, infop: Ptr, options: Flags, rusage: Ptr) => thread::sys_waitid, Partial, "always ECHILD: there are no children";
     __NR_exit: exit(status: Int) => thread::sys_exit, Full, "";
     __NR_exit_group: exit_group(status: Int) => thread::sys_exit_group, Full, "";
     __NR_gettid: gettid() => thread::sys_gettid, Full, "";

@@ -89,8 +89,8 @@ pub fn sys_timer_settime(
     new: UserPtr<__kernel_itimerspec>,
     old: UserPtr<__kernel_itimerspec>,
 ) -> SysResult {
+    let new = new.non_null().ok_or(Errno::EINVAL)?.read()?;
     let timer = find(id)?;
-    let new = new.read()?;
     let (first_ns, interval_ns) = (timespec_ns(new.it_value)?, timespec_ns(new.it_interval)?);
     let base = match (flags & TIMER_ABSTIME != 0, id & WALL_CLOCK != 0) {
         (false, _) => ClockBase::Relative,
@@ -178,8 +178,12 @@ fn check_which(which: u32) -> Result<(), Errno> {
 
 /// getitimer(2).
 pub fn sys_getitimer(which: u32, current: UserPtr<__kernel_old_itimerval>) -> SysResult {
-    check_which(which)?;
-    current.write(to_itimerval(alarm().setting()))?;
+    // Those of processor time are never set.
+    let setting = match which {
+        ITIMER_VIRTUAL | ITIMER_PROF => Setting::default(),
+        _ => check_which(which).map(|()| alarm().setting())?,
+    };
+    current.write(to_itimerval(setting))?;
     Ok(0)
 }
 

@@ -80,6 +80,10 @@ fn wait_argument(flags: u32, argument: u64, size: usize) -> Result<(Option<Signa
 
 /// io_uring_register(2).
 pub fn sys_io_uring_register(fd: i32, operation: u32, argument: u64, count: u32) -> SysResult {
+    // Without a ring (-1) only operations of newer kernels are made, and no operation that there is not.
+    if operation >= io_uring_register_op::IORING_REGISTER_LAST as u32 || fd == -1 {
+        return Err(Errno::EINVAL);
+    }
     let opened = file::get(fd)?;
     opened.downcast::<Ring>().ok_or(Errno::EOPNOTSUPP)?.register(operation, argument, count)
 }

@@ -31,7 +31,9 @@ pub fn remap(start: u64, old_len: u64, new_len: u64, how: Move) -> Result<u64, S
     }
     let mut space = SPACE.lock();
     let region = *space.regions.find(start).ok_or(SpaceError::NotMapped)?;
-    if region.end < old_end {
+    // What is cut off may hold anything; what is kept, grown or moved is one mapping.
+    let is_cut = new_len <= old_end - start && !matches!(how, Move::To(_));
+    if region.end < old_end && !is_cut {
         return Err(SpaceError::NotMapped);
     }
     if region.kind == RegionKind::Kernel {

@@ -19,7 +19,7 @@ pub use names::UnixName;
 use super::socket::{Direction, Kind, MessageFlags, Received, Shutdown, Socket};
 use crate::file::{File, Readiness, WaitMode};
 use crate::mem::user::UserSlice;
-use crate::net::address::{Address, Family};
+use crate::net::address::{Address, Family, Given};
 use crate::net::options::SocketOptions;
 use crate::sync::SpinLock;
 use crate::syscall::{Errno, SysResult};
@@ -259,7 +259,7 @@ impl Unix {
         &self,
         socket: &Socket,
         from: &[UserSlice],
-        to: Option<UnixName>,
+        to: Option<Given>,
         mut rights: Rights,
         mode: WaitMode,
     ) -> SysResult {
@@ -268,7 +268,8 @@ impl Unix {
                 let is_connected = self.connection().is_some();
                 return Err(if is_connected { Errno::EISCONN } else { Errno::EOPNOTSUPP });
             }
-            Some(name) => {
+            Some(given) => {
+                let name = given.unix()?;
                 let target = names::find(&name, self.style)?;
                 let unix = target.unix().ok_or(Errno::ECONNREFUSED)?;
                 if unix.style != self.style {

@@ -4,7 +4,7 @@
 //! `target/guest-tests/`.
 
 use std::fmt;
-use std::process::Command;
+use std::process::{Command, Output};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -61,6 +61,9 @@ struct GuestTest {
     /// False for attacks and for what only the kernel does.
     #[serde(default = "yes")]
     linux: bool,
+    /// True if the lines that begin with `| ` must be the same on Linux and booted.
+    #[serde(default)]
+    same: bool,
     /// True to run it once more with a kernel that checks its locks.
     #[serde(default)]
     checked: bool,
@@ -204,14 +207,18 @@ impl Job<'_> {
         }
     }
 
-    fn run_on_linux(&self) -> Result<()> {
-        use std::os::unix::process::ExitStatusExt;
-        let output = Command::new("timeout")
+    fn linux_output(&self) -> Result<Output> {
+        Command::new("timeout")
             .arg(self.test.seconds.to_string())
             .arg(project::image(&self.test.name))
             .args(&self.test.args)
             .output()
-            .context("cannot run it")?;
+            .context("cannot run it")
+    }
+
+    fn run_on_linux(&self) -> Result<()> {
+        use std::os::unix::process::ExitStatusExt;
+        let output = self.linux_output()?;
         let signal_code = output.status.signal().map(|signal| 128 + signal);
         let code = output.status.code().or(signal_code);
         if code != Some(i32::from(self.test.exit)) {
@@ -241,7 +248,7 @@ impl Job<'_> {
         let ending = guest.wait(Some(Duration::from_secs(test.seconds)))?;
         let console = guest.console();
         let outcome = match ending {
-            Some(ending) => test.judge(ending.code, &console),
+            Some(ending) => test.judge(ending.code, &console).and_then(|()| self.compare(&console)),
             None => Err(anyhow::anyhow!("not over after {} s", test.seconds)),
         };
         if outcome.is_err() {
@@ -251,6 +258,32 @@ impl Job<'_> {
             return outcome.with_context(|| format!("console in {}", path.display()));
         }
         outcome
+    }
+}
+
+/// The lines of a test's output that are to be compared.
+fn answers(output: &str) -> Vec<&str> {
+    output.lines().map(str::trim_end).filter(|line| line.starts_with("| ")).collect()
+}
+
+impl Job<'_> {
+    /// Compares what the guest has printed with what the same program prints on Linux.
+    fn compare(&self, console: &str) -> Result<()> {
+        if !self.test.same {
+            return Ok(());
+        }
+        let output = String::from_utf8_lossy(&self.linux_output()?.stdout).into_owned();
+        let (linux, booted) = (answers(&output), answers(console));
+        ensure!(!linux.is_empty(), "Linux answers nothing");
+        ensure!(linux.len() == booted.len(), "{} answers, and {} on Linux", booted.len(), linux.len());
+        let different: Vec<String> = linux
+            .iter()
+            .zip(&booted)
+            .filter(|(linux, booted)| linux != booted)
+            .map(|(linux, booted)| format!("\n  linux:  {linux}\n  booted: {booted}"))
+            .collect();
+        ensure!(different.is_empty(), "{} answers differ:{}", different.len(), different.concat());
+        Ok(())
     }
 }
 

@@ -388,6 +388,12 @@ pub fn check_mapped(start: u64, len: u64) -> Result<(), SpaceError> {
     if SPACE.lock().regions.is_covered(start, end) { Ok(()) } else { Err(SpaceError::NotMapped) }
 }
 
+/// True if the page at an address is in memory.
+pub fn is_present(address: u64) -> bool {
+    let _space = SPACE.lock();
+    page_table::lookup(VirtAddr::new_truncate(address)).is_some()
+}
+
 /// Moves the break (brk(2)); answers where it is then.
 pub fn set_break(wanted: u64) -> u64 {
     let mut space = SPACE.lock();

@@ -7,7 +7,7 @@ use linux_raw_sys::general::*;
 use unikernel_fs::{Attributes, NodeId};
 
 use super::path::{Named, resolve, truncate};
-use super::time::timespec_ns;
+use super::time::{NANOS_PER_SECOND, timespec_ns, timeval_ns};
 use super::{Errno, SysResult};
 use crate::file::{self, OpenFile};
 use crate::fs::node::{self, FileNode, NameOnly};
@@ -128,19 +128,57 @@ pub fn sys_utimensat(
         return Err(Errno::EINVAL);
     }
     let now_ns = time::wall_ns();
-    let [accessed_ns, modified_ns] = match times.non_null() {
+    let wanted = match times.non_null() {
         None => [Some(now_ns); 2],
         Some(times) => {
             let [accessed, modified] = times.read()?;
             [wanted_time(accessed, now_ns)?, wanted_time(modified, now_ns)?]
         }
     };
+    set_times(directory, path, wanted, flags)
+}
+
+/// Sets the times of the last read and the last change, those that are given.
+fn set_times(directory: i32, path: UserPtr<u8>, times: [Option<u64>; 2], flags: u32) -> SysResult {
     // Without a path the descriptor itself is meant: that is how futimens(3) does it.
     let named = if path.is_null() { opened(directory)? } else { resolve(directory, path, flags)? };
+    let [accessed_ns, modified_ns] = times;
     change(&named, |attributes| {
         attributes.accessed_ns = accessed_ns.unwrap_or(attributes.accessed_ns);
         attributes.modified_ns = modified_ns.unwrap_or(attributes.modified_ns);
     })
+}
+
+/// utime(2): in seconds.
+pub fn sys_utime(path: UserPtr<u8>, times: UserPtr<[i64; 2]>) -> SysResult {
+    let wanted = match times.non_null() {
+        None => [Some(time::wall_ns()); 2],
+        Some(times) => {
+            times.read()?.map(|seconds| Some((seconds.max(0) as u64).saturating_mul(NANOS_PER_SECOND)))
+        }
+    };
+    set_times(AT_FDCWD, path.non_null().ok_or(Errno::EFAULT)?, wanted, 0)
+}
+
+/// utimes(2): in microseconds.
+pub fn sys_utimes(path: UserPtr<u8>, times: UserPtr<[__kernel_old_timeval; 2]>) -> SysResult {
+    sys_futimesat(AT_FDCWD, path.non_null().ok_or(Errno::EFAULT)?, times)
+}
+
+/// futimesat(2).
+pub fn sys_futimesat(
+    directory: i32,
+    path: UserPtr<u8>,
+    times: UserPtr<[__kernel_old_timeval; 2]>,
+) -> SysResult {
+    let wanted = match times.non_null() {
+        None => [Some(time::wall_ns()); 2],
+        Some(times) => {
+            let [accessed, modified] = times.read()?;
+            [Some(timeval_ns(accessed)?), Some(timeval_ns(modified)?)]
+        }
+    };
+    set_times(directory, path, wanted, 0)
 }
 
 /// truncate(2).

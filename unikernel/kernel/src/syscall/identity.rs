@@ -1,6 +1,8 @@
 //! Who and where the app is: ids, names, limits, usage, randomness (getpid(2), uname(2),
 //! prlimit(2), getrandom(2)). The app is root, alone, and init.
 
+use core::sync::atomic::{AtomicU32, Ordering};
+
 use linux_raw_sys::general::*;
 use linux_raw_sys::prctl::*;
 use linux_raw_sys::system::{new_utsname, sysinfo};
@@ -154,6 +156,17 @@ pub fn sys_getrusage(who: i32, usage: UserPtr<rusage>) -> SysResult {
 const RUSAGE_SELF: i32 = linux_raw_sys::general::RUSAGE_SELF as i32;
 const RUSAGE_THREAD: i32 = linux_raw_sys::general::RUSAGE_THREAD as i32;
 const RUSAGE_CHILDREN: i32 = linux_raw_sys::general::RUSAGE_CHILDREN;
+
+/// personality(2).
+pub fn sys_personality(persona: u32) -> SysResult {
+    const ASK: u32 = u32::MAX;
+    static PERSONA: AtomicU32 = AtomicU32::new(0);
+    let before = match persona {
+        ASK => PERSONA.load(Ordering::Relaxed),
+        persona => PERSONA.swap(persona, Ordering::Relaxed),
+    };
+    Ok(before as usize)
+}
 
 /// prctl(2): the thread's name and the questions that libraries ask.
 pub fn sys_prctl(option: u32, argument: u64, size: u64) -> SysResult {

@@ -1,10 +1,12 @@
 //! Bytes in and out of open files (read(2), write(2), readv(2), pread(2), lseek(2)).
 
-use linux_raw_sys::general::{SEEK_CUR, SEEK_DATA, SEEK_END, SEEK_HOLE, SEEK_SET};
+use linux_raw_sys::general::{
+    RWF_DSYNC, RWF_HIPRI, RWF_NOWAIT, RWF_SYNC, SEEK_CUR, SEEK_DATA, SEEK_END, SEEK_HOLE, SEEK_SET,
+};
 use smallvec::SmallVec;
 
 use super::{Errno, SysResult};
-use crate::file;
+use crate::file::{self, WaitMode};
 use crate::fs::memory_file::Content;
 use crate::mem::user::{UserPtr, UserSlice};
 
@@ -106,6 +108,53 @@ pub fn sys_pwritev(fd: i32, array: UserPtr<RawBuffer>, count: usize, offset: i64
         return opened.write_vectored(&buffers);
     }
     at_each(&buffers, offset, |offset, buffer| opened.write_at(offset, buffer))
+}
+
+/// preadv2(2). An offset of -1 stands for the file's own.
+pub fn sys_preadv2(
+    fd: i32,
+    array: UserPtr<RawBuffer>,
+    count: usize,
+    offset: i64,
+    _offset_high: u64,
+    flags: u32,
+) -> SysResult {
+    let opened = file::get(fd)?;
+    let buffers = read_buffers(array, count)?;
+    let is_empty = buffers.iter().all(UserSlice::is_empty);
+    if flags & !(RWF_HIPRI | RWF_NOWAIT) != 0 && !is_empty {
+        return Err(Errno::EOPNOTSUPP);
+    }
+    if offset != -1 {
+        return sys_preadv(fd, array, count, offset);
+    }
+    let mode = if flags & RWF_NOWAIT != 0 { WaitMode::NonBlocking } else { opened.wait_mode() };
+    opened.read_vectored_with(&buffers, mode)
+}
+
+/// pwritev2(2). An offset of -1 stands for the file's own.
+pub fn sys_pwritev2(
+    fd: i32,
+    array: UserPtr<RawBuffer>,
+    count: usize,
+    offset: i64,
+    _offset_high: u64,
+    flags: u32,
+) -> SysResult {
+    let opened = file::get(fd)?;
+    let buffers = read_buffers(array, count)?;
+    let is_empty = buffers.iter().all(UserSlice::is_empty);
+    if flags & !(RWF_HIPRI | RWF_DSYNC | RWF_SYNC) != 0 && !is_empty {
+        return Err(Errno::EOPNOTSUPP);
+    }
+    let outcome = match offset {
+        -1 => opened.write_vectored(&buffers),
+        offset => sys_pwritev(fd, array, count, offset),
+    }?;
+    if flags & (RWF_DSYNC | RWF_SYNC) != 0 {
+        super::descriptor::sys_fsync(fd)?;
+    }
+    Ok(outcome)
 }
 
 /// Runs a transfer over several buffers, one behind the other in the file.

@@ -8,7 +8,7 @@ use super::{Errno, SysResult};
 use crate::file;
 use crate::fs::memory_file::MAX_FILE_BYTES;
 use crate::mem::space::{self, Move, Placement, Protection, Sharing, SpaceError};
-use crate::mem::user::USER_END;
+use crate::mem::user::{USER_END, UserSlice};
 
 impl From<SpaceError> for Errno {
     fn from(error: SpaceError) -> Self {
@@ -174,6 +174,40 @@ pub fn sys_mlock(address: u64, len: u64) -> SysResult {
     if len != 0 {
         check_range(start, len)?;
         space::check_mapped(start, len)?;
+    }
+    Ok(0)
+}
+
+/// mlock2(2).
+pub fn sys_mlock2(address: u64, len: u64, flags: u32) -> SysResult {
+    if flags & !MLOCK_ONFAULT != 0 { Err(Errno::EINVAL) } else { sys_mlock(address, len) }
+}
+
+/// mlockall(2).
+pub fn sys_mlockall(flags: u32) -> SysResult {
+    let is_known = flags & !(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) == 0;
+    if is_known && flags != 0 && flags != MCL_ONFAULT { Ok(0) } else { Err(Errno::EINVAL) }
+}
+
+/// munlockall(2).
+pub fn sys_munlockall() -> SysResult {
+    Ok(0)
+}
+
+/// mincore(2).
+pub fn sys_mincore(address: u64, len: u64, vector: u64) -> SysResult {
+    if !address.is_multiple_of(4096) {
+        return Err(Errno::EINVAL);
+    }
+    check_range(address, len).map_err(|_| Errno::ENOMEM)?;
+    let pages = len.div_ceil(4096);
+    let vector = UserSlice::checked(vector, pages as usize)?;
+    if pages > 0 {
+        space::check_mapped(address, len)?;
+    }
+    for page in 0..pages {
+        let is_present = space::is_present(address + page * 4096);
+        vector.skip(page as usize).write(&[u8::from(is_present)])?;
     }
     Ok(0)
 }

@@ -11,6 +11,7 @@
 pub mod attributes;
 mod control;
 pub mod copy;
+pub mod credentials;
 pub mod descriptor;
 pub mod epoll;
 pub mod errno;
@@ -24,6 +25,7 @@ pub mod message;
 pub mod names;
 pub mod path;
 pub mod polling;
+pub mod scheduling;
 pub mod signal;
 pub mod socket;
 pub mod sockopt;

@@ -8,8 +8,8 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Errno, FromRegister, SysResult};
 use super::{
-    attributes, copy, descriptor, epoll, event, futex, identity, io, lock, memory, message, names, path,
-    polling, signal, socket, sockopt, stat, thread, time, timer, uring,
+    attributes, copy, credentials, descriptor, epoll, event, futex, identity, io, lock, memory, message,
+    names, path, polling, scheduling, signal, socket, sockopt, stat, thread, time, timer, uring,
 };
 
 /// How the tracer prints an argument.
@@ -103,6 +103,10 @@ syscalls! {
     __NR_brk: brk(addr: Ptr) => memory::sys_brk, Full, "";
     __NR_mlock: mlock(addr: Ptr, len: Size) => memory::sys_mlock, Full, "";
     __NR_munlock: munlock(addr: Ptr, len: Size) => memory::sys_mlock, Full, "";
+    __NR_mlock2: mlock2(addr: Ptr, len: Size, flags: Flags) => memory::sys_mlock2, Full, "";
+    __NR_mlockall: mlockall(flags: Flags) => memory::sys_mlockall, Full, "";
+    __NR_munlockall: munlockall() => memory::sys_munlockall, Full, "";
+    __NR_mincore: mincore(addr: Ptr, length: Size, vec: Ptr) => memory::sys_mincore, Full, "";
     __NR_msync: msync(addr: Ptr, length: Size, flags: Flags) => memory::sys_msync, Full, "";
     __NR_membarrier: membarrier(cmd: Int, flags: Flags) => memory::sys_membarrier, Partial, "no SYNC_CORE or RSEQ commands";
 
@@ -122,10 +126,19 @@ syscalls! {
     __NR_set_robust_list: set_robust_list(head: Ptr, len: Size) => thread::sys_set_robust_list, Full, "";
     __NR_get_robust_list: get_robust_list(pid: Int, head: Ptr, len: Ptr) => thread::sys_get_robust_list, Full, "";
     __NR_rseq: rseq() => thread::sys_rseq, Partial, "always ENOSYS: libraries do without";
-    __NR_sched_yield: sched_yield() => thread::sys_sched_yield, Full, "";
-    __NR_sched_getaffinity: sched_getaffinity(pid: Int, size: Size, mask: Ptr) => thread::sys_sched_getaffinity, Full, "";
-    __NR_sched_setaffinity: sched_setaffinity(pid: Int, size: Size, mask: Ptr) => thread::sys_sched_setaffinity, Full, "";
-    __NR_getcpu: getcpu(cpu: Ptr, node: Ptr) => thread::sys_getcpu, Full, "";
+    __NR_sched_yield: sched_yield() => scheduling::sys_sched_yield, Full, "";
+    __NR_sched_getaffinity: sched_getaffinity(pid: Int, size: Size, mask: Ptr) => scheduling::sys_sched_getaffinity, Full, "";
+    __NR_sched_setaffinity: sched_setaffinity(pid: Int, size: Size, mask: Ptr) => scheduling::sys_sched_setaffinity, Full, "";
+    __NR_getcpu: getcpu(cpu: Ptr, node: Ptr) => scheduling::sys_getcpu, Full, "";
+    __NR_sched_getscheduler: sched_getscheduler(pid: Int) => scheduling::sys_sched_getscheduler, Full, "";
+    __NR_sched_setscheduler: sched_setscheduler(pid: Int, policy: Int, param: Ptr) => scheduling::sys_sched_setscheduler, Partial, "one policy: real time is EPERM";
+    __NR_sched_getparam: sched_getparam(pid: Int, param: Ptr) => scheduling::sys_sched_getparam, Full, "";
+    __NR_sched_setparam: sched_setparam(pid: Int, param: Ptr) => scheduling::sys_sched_setparam, Partial, "no priorities in real time";
+    __NR_sched_get_priority_max: sched_get_priority_max(policy: Int) => scheduling::sys_sched_get_priority_max, Full, "";
+    __NR_sched_get_priority_min: sched_get_priority_min(policy: Int) => scheduling::sys_sched_get_priority_min, Full, "";
+    __NR_sched_rr_get_interval: sched_rr_get_interval(pid: Int, tp: Ptr) => scheduling::sys_sched_rr_get_interval, Full, "";
+    __NR_getpriority: getpriority(which: Int, who: Int) => scheduling::sys_getpriority, Full, "";
+    __NR_setpriority: setpriority(which: Int, who: Int, prio: Int) => scheduling::sys_setpriority, Partial, "accepted: all threads weigh the same";
     __NR_futex: futex(uaddr: Ptr, op: Flags, val: Int, timeout: Ptr, uaddr2: Ptr, val3: Int) => futex::sys_futex, Partial, "no priority inheritance";
 
     // Signals
@@ -136,6 +149,8 @@ syscalls! {
     __NR_rt_sigtimedwait: rt_sigtimedwait(set: Ptr, info: Ptr, timeout: Timespec, size: Size) => signal::sys_rt_sigtimedwait, Full, "";
     __NR_pause: pause() => signal::sys_pause, Full, "";
     __NR_sigaltstack: sigaltstack(ss: Ptr, old_ss: Ptr) => signal::sys_sigaltstack, Full, "";
+    __NR_rt_sigqueueinfo: rt_sigqueueinfo(tgid: Int, sig: Signal, info: Ptr) => signal::sys_rt_sigqueueinfo, Full, "";
+    __NR_rt_tgsigqueueinfo: rt_tgsigqueueinfo(tgid: Int, tid: Int, sig: Signal, info: Ptr) => signal::sys_rt_tgsigqueueinfo, Full, "";
     __NR_kill: kill(pid: Int, sig: Signal) => signal::sys_kill, Full, "";
     __NR_tkill: tkill(tid: Int, sig: Signal) => signal::sys_tkill, Full, "";
     __NR_tgkill: tgkill(tgid: Int, tid: Int, sig: Signal) => signal::sys_tgkill, Full, "";
@@ -154,6 +169,7 @@ syscalls! {
     __NR_setitimer: setitimer(which: Int, new_value: Ptr, old_value: Ptr) => timer::sys_setitimer, Partial, "ITIMER_REAL only";
     __NR_getitimer: getitimer(which: Int, curr_value: Ptr) => timer::sys_getitimer, Partial, "ITIMER_REAL only";
     __NR_alarm: alarm(seconds: Int) => timer::sys_alarm, Full, "";
+    __NR_times: times(buf: Ptr) => time::sys_times, Partial, "user time only";
     __NR_time: time(tloc: Ptr) => time::sys_time, Full, "";
 
     // Sockets
@@ -185,6 +201,8 @@ syscalls! {
     __NR_pwrite64: pwrite64(fd: Fd, buf: InBuf, count: Size, offset: Int) => io::sys_pwrite64, Full, "";
     __NR_preadv: preadv(fd: Fd, iov: Ptr, iovcnt: Size, offset: Int) => io::sys_preadv, Full, "";
     __NR_pwritev: pwritev(fd: Fd, iov: Ptr, iovcnt: Size, offset: Int) => io::sys_pwritev, Full, "";
+    __NR_preadv2: preadv2(fd: Fd, iov: Ptr, iovcnt: Size, offset: Int, offset_high: Int, flags: Flags) => io::sys_preadv2, Partial, "hints only: RWF_HIPRI, RWF_NOWAIT";
+    __NR_pwritev2: pwritev2(fd: Fd, iov: Ptr, iovcnt: Size, offset: Int, offset_high: Int, flags: Flags) => io::sys_pwritev2, Partial, "hints, and RWF_DSYNC and RWF_SYNC; no RWF_APPEND";
     __NR_sendfile: sendfile(out_fd: Fd, in_fd: Fd, offset: Ptr, count: Size) => copy::sys_sendfile, Full, "";
     __NR_copy_file_range: copy_file_range(fd_in: Fd, off_in: Ptr, fd_out: Fd, off_out: Ptr, len: Size, flags: Flags) => copy::sys_copy_file_range, Full, "";
 
@@ -270,6 +288,9 @@ syscalls! {
     __NR_lchown: lchown(pathname: Str, owner: Int, group: Int) => attributes::sys_lchown, Full, "";
     __NR_fchown: fchown(fd: Fd, owner: Int, group: Int) => attributes::sys_fchown, Full, "";
     __NR_fchownat: fchownat(dirfd: Fd, pathname: Str, owner: Int, group: Int, flags: Flags) => attributes::sys_fchownat, Full, "";
+    __NR_utime: utime(filename: Str, times: Ptr) => attributes::sys_utime, Full, "";
+    __NR_utimes: utimes(filename: Str, times: Ptr) => attributes::sys_utimes, Full, "";
+    __NR_futimesat: futimesat(dirfd: Fd, pathname: Str, times: Ptr) => attributes::sys_futimesat, Full, "";
     __NR_utimensat: utimensat(dirfd: Fd, pathname: Str, times: Ptr, flags: Flags) => attributes::sys_utimensat, Full, "";
     __NR_truncate: truncate(path: Str, length: Int) => attributes::sys_truncate, Full, "";
     __NR_ftruncate: ftruncate(fd: Fd, length: Int) => attributes::sys_ftruncate, Full, "";
@@ -288,10 +309,22 @@ syscalls! {
     // Identity and limits
     __NR_getpid: getpid() => identity::sys_getpid, Full, "";
     __NR_getppid: getppid() => identity::sys_zero, Full, "";
-    __NR_getuid: getuid() => identity::sys_zero, Full, "";
-    __NR_geteuid: geteuid() => identity::sys_zero, Full, "";
-    __NR_getgid: getgid() => identity::sys_zero, Full, "";
-    __NR_getegid: getegid() => identity::sys_zero, Full, "";
+    __NR_getuid: getuid() => credentials::sys_getuid, Full, "";
+    __NR_geteuid: geteuid() => credentials::sys_geteuid, Full, "";
+    __NR_getgid: getgid() => credentials::sys_getgid, Full, "";
+    __NR_getegid: getegid() => credentials::sys_getegid, Full, "";
+    __NR_setuid: setuid(uid: Int) => credentials::sys_setuid, Partial, "remembered: files do not ask who it is";
+    __NR_setgid: setgid(gid: Int) => credentials::sys_setgid, Partial, "remembered: files do not ask who it is";
+    __NR_setreuid: setreuid(ruid: Int, euid: Int) => credentials::sys_setreuid, Partial, "remembered: files do not ask who it is";
+    __NR_setregid: setregid(rgid: Int, egid: Int) => credentials::sys_setregid, Partial, "remembered: files do not ask who it is";
+    __NR_setresuid: setresuid(ruid: Int, euid: Int, suid: Int) => credentials::sys_setresuid, Partial, "remembered: files do not ask who it is";
+    __NR_setresgid: setresgid(rgid: Int, egid: Int, sgid: Int) => credentials::sys_setresgid, Partial, "remembered: files do not ask who it is";
+    __NR_getresuid: getresuid(ruid: Ptr, euid: Ptr, suid: Ptr) => credentials::sys_getresuid, Full, "";
+    __NR_getresgid: getresgid(rgid: Ptr, egid: Ptr, sgid: Ptr) => credentials::sys_getresgid, Full, "";
+    __NR_getgroups: getgroups(count: Int, list: Ptr) => credentials::sys_getgroups, Full, "";
+    __NR_setgroups: setgroups(count: Size, list: Ptr) => credentials::sys_setgroups, Partial, "remembered: files do not ask who it is";
+    __NR_capget: capget(header: Ptr, data: Ptr) => credentials::sys_capget, Full, "";
+    __NR_capset: capset(header: Ptr, data: Ptr) => credentials::sys_capset, Partial, "accepted: nothing depends on capabilities";
     __NR_getpgrp: getpgrp() => identity::sys_getpid, Full, "";
     __NR_getpgid: getpgid(pid: Int) => identity::sys_getpgid, Full, "";
     __NR_getsid: getsid(pid: Int) => identity::sys_getpgid, Full, "";
@@ -302,6 +335,7 @@ syscalls! {
     __NR_getrlimit: getrlimit(resource: Int, rlim: Ptr) => identity::sys_getrlimit, Full, "";
     __NR_setrlimit: setrlimit(resource: Int, rlim: Ptr) => identity::sys_setrlimit, Partial, "limits do not change";
     __NR_getrusage: getrusage(who: Int, usage: Ptr) => identity::sys_getrusage, Partial, "user time only";
+    __NR_personality: personality(persona: Int) => identity::sys_personality, Partial, "remembered, without effect";
     __NR_prctl: prctl(option: Int, arg2: Ptr, arg3: Size) => identity::sys_prctl, Partial, "names; the other options are refused or have no effect";
     __NR_arch_prctl: arch_prctl(code: Int, addr: Ptr) => identity::sys_arch_prctl, Partial, "FS base only: ring 3 sets GS with wrgsbase";
 }

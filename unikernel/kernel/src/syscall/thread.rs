@@ -7,12 +7,10 @@ use linux_raw_sys::general::*;
 use super::{Errno, SysResult};
 use crate::arch::trap::TrapFrame;
 use crate::mem::user::{UserPtr, UserSlice};
-use unikernel_sched::{CoreSet, Schedulable};
 
-use crate::arch::cpu;
+use crate::task::current;
 use crate::task::process::{self, MAX_THREADS, process};
 use crate::task::thread::{self, OutOfMemory, Thread};
-use crate::task::{current, scheduler};
 use crate::user_abi;
 
 user_abi!(clone_args);
@@ -195,50 +193,4 @@ pub fn sys_get_robust_list(id: i32, head: UserPtr<u64>, size: UserPtr<usize>) ->
 /// line in the log.
 pub fn sys_rseq() -> SysResult {
     Err(Errno::ENOSYS)
-}
-
-/// sched_yield(2).
-pub fn sys_sched_yield() -> SysResult {
-    scheduler::yield_now();
-    Ok(0)
-}
-
-/// sched_getaffinity(2). Answers the bytes of the mask, as the raw call does.
-pub fn sys_sched_getaffinity(id: i32, size: u32, mask: u64) -> SysResult {
-    let thread = thread_by_id(id)?;
-    if size < 8 || !size.is_multiple_of(8) {
-        return Err(Errno::EINVAL);
-    }
-    let allowed = thread.allowed().and(CoreSet::first(cpu::online()));
-    UserPtr::<u64>::new(mask).write(allowed.0)?;
-    Ok(8)
-}
-
-/// sched_setaffinity(2): a mask is good if it has a core that there is.
-pub fn sys_sched_setaffinity(id: i32, size: usize, mask: u64) -> SysResult {
-    let thread = thread_by_id(id)?;
-    let mut bytes = [0; 8];
-    let len = size.min(bytes.len());
-    UserSlice::new(mask, len).read(&mut bytes[..len])?;
-    let allowed = CoreSet(u64::from_le_bytes(bytes)).and(CoreSet::first(cpu::online()));
-    if allowed.is_empty() {
-        return Err(Errno::EINVAL);
-    }
-    scheduler::set_allowed(&thread, allowed);
-    Ok(0)
-}
-
-fn thread_by_id(id: i32) -> Result<Arc<Thread>, Errno> {
-    if id == 0 { Ok(Arc::clone(&current())) } else { process().thread(id).ok_or(Errno::ESRCH) }
-}
-
-/// getcpu(2): all cores are on one node.
-pub fn sys_getcpu(core: UserPtr<u32>, node: UserPtr<u32>) -> SysResult {
-    if let Some(core) = core.non_null() {
-        core.write(cpu::this_cpu().index() as u32)?;
-    }
-    if let Some(node) = node.non_null() {
-        node.write(0)?;
-    }
-    Ok(0)
 }

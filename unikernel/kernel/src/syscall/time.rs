@@ -12,7 +12,8 @@ use crate::user_abi;
 
 user_abi!(__kernel_timespec, __kernel_old_timeval);
 
-const NANOS_PER_SECOND: u64 = 1_000_000_000;
+/// Nanoseconds in a second.
+pub const NANOS_PER_SECOND: u64 = 1_000_000_000;
 /// What the clocks resolve, in nanoseconds.
 const RESOLUTION_NS: i64 = 1;
 
@@ -36,6 +37,12 @@ pub fn timespec_ns(time: __kernel_timespec) -> Result<u64, Errno> {
         }
         _ => Err(Errno::EINVAL),
     }
+}
+
+/// Nanoseconds in a `timeval`; `EINVAL` if it is not normalised or negative.
+pub fn timeval_ns(time: __kernel_old_timeval) -> Result<u64, Errno> {
+    let tv_nsec = time.tv_usec.checked_mul(1000).ok_or(Errno::EINVAL)?;
+    timespec_ns(__kernel_timespec { tv_sec: time.tv_sec, tv_nsec })
 }
 
 /// The `timespec` for some nanoseconds.
@@ -150,4 +157,14 @@ pub fn sys_clock_nanosleep(
         Err(WaitError::Interrupted) => Err(Errno::RESTART),
         _ => Ok(0),
     }
+}
+
+/// times(2): in ticks of a hundredth of a second; the result counts from boot.
+pub fn sys_times(answer: UserPtr<[u64; 4]>) -> SysResult {
+    const NANOS_PER_TICK: u64 = 10_000_000;
+    if let Some(answer) = answer.non_null() {
+        let user = crate::task::process::process().cpu_time_ns() / NANOS_PER_TICK;
+        answer.write([user, 0, 0, 0])?;
+    }
+    Ok((time::now_ns() / NANOS_PER_TICK) as usize)
 }

@@ -5,7 +5,7 @@ use alloc::sync::Arc;
 use linux_raw_sys::general::*;
 use spin::Once;
 
-use super::time::{ClockBase, deadline_ns, timespec_ns, to_timespec};
+use super::time::{ClockBase, NANOS_PER_SECOND, deadline_ns, timespec_ns, timeval_ns, to_timespec};
 use super::{Errno, SysResult};
 use crate::mem::user::UserPtr;
 use crate::task::process::process;
@@ -16,7 +16,6 @@ use crate::user_abi;
 user_abi!(__kernel_old_itimerval);
 
 const NANOS_PER_MICRO: u64 = 1000;
-const NANOS_PER_SECOND: u64 = 1_000_000_000;
 
 /// The start of `struct sigevent`: value, signal, how to notify, thread (sigevent(3type)).
 type Event = [u32; 5];
@@ -127,16 +126,6 @@ fn alarm() -> &'static SignalTimer {
     ALARM.call_once(|| SignalTimer::new(Target::Process(SignalInfo::from_kernel(SIGALRM))))
 }
 
-fn micros(time: __kernel_old_timeval) -> Result<u64, Errno> {
-    let (seconds, micros) = (u64::try_from(time.tv_sec), u64::try_from(time.tv_usec));
-    match (seconds, micros) {
-        (Ok(seconds), Ok(micros)) if micros < 1_000_000 => {
-            Ok(seconds.saturating_mul(NANOS_PER_SECOND).saturating_add(micros * NANOS_PER_MICRO))
-        }
-        _ => Err(Errno::EINVAL),
-    }
-}
-
 fn to_itimerval(setting: Setting) -> __kernel_old_itimerval {
     let timeval = |ns: u64| {
         // A timer that runs never shows zero, which would mean that it does not.
@@ -156,7 +145,7 @@ pub fn sys_setitimer(
     let (first_ns, interval_ns) = match new.non_null() {
         Some(new) => {
             let new = new.read()?;
-            (micros(new.it_value)?, micros(new.it_interval)?)
+            (timeval_ns(new.it_value)?, timeval_ns(new.it_interval)?)
         }
         None => (0, 0),
     };

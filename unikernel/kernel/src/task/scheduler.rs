@@ -23,7 +23,7 @@ use crate::platform::time;
 use crate::sync::assert_may_sleep;
 
 /// How long a thread runs while others wait, in nanoseconds.
-const SLICE_NS: u64 = 4_000_000;
+pub const SLICE_NS: u64 = 4_000_000;
 /// The same while one waits that was woken: long enough not to switch for every message.
 const SLICE_BEFORE_WOKEN_NS: u64 = 500_000;
 

@@ -33,6 +33,16 @@ const WHOLE: &[&str] = &[
     "tkill",
     "tgkill",
     "setrlimit",
+    // They would make the test another user, lock memory of the host, or slow the host's other programs down.
+    "setuid",
+    "setgid",
+    "setreuid",
+    "setregid",
+    "setresuid",
+    "setresgid",
+    "setgroups",
+    "mlockall",
+    "setpriority",
     // They would take the test's own descriptors or its alarm.
     "close_range",
     "setitimer",
@@ -69,6 +79,7 @@ const VALUES: &[(&str, &str, &[Bad])] = &[
     ("timer_delete", "timerid", LOW_WORD_ZERO),
     // Another program of the host, but the appliance itself.
     ("get_robust_list", "pid", &[Bad::One]),
+    ("rt_sigqueueinfo", "tgid", &[Bad::One]),
 ];
 
 /// What to leave out of a call, or of an argument's values.

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::machine::{Accelerator, Kind};
 use crate::project::nearest;
+use crate::tap_tests;
 
 /// The commands and every option, for hints at what a mistyped word may have meant.
 const COMMANDS: [&str; 5] = ["run", "test", "bench", "conformance", "help"];
@@ -82,6 +83,8 @@ pub(crate) enum Command {
     Help,
     Run(RunOptions),
     Test(TestOptions),
+    /// A part of the tests that runs in a namespace; not for people.
+    TapTest(Kind),
     Bench(BenchOptions),
     Conformance(ConformanceOptions),
 }
@@ -195,6 +198,7 @@ pub(crate) fn parse() -> Result<Command> {
             Some("bench") => parse_bench(&mut parser).map(Command::Bench),
             Some("conformance") => parse_conformance(&mut parser).map(Command::Conformance),
             Some("help") => Ok(Command::Help),
+            Some(tap_tests::COMMAND) => Ok(Command::TapTest(parser.value()?.parse()?)),
             _ => {
                 let command = command.to_string_lossy();
                 bail!(

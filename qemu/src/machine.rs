@@ -96,8 +96,8 @@ pub(crate) enum Net {
     /// The same, and on the same wire a UDP socket of the host (QEMU's port, ours) that carries raw
     /// Ethernet frames in both directions: how tests put onto the wire what no host stack would send.
     UserAndFrames { ports: (u16, u16), wire: (u16, u16) },
-    /// A tap device.
-    Tap(String),
+    /// A tap device, with so many pairs of queues.
+    Tap { name: String, queues: u32 },
 }
 
 /// Which generation of virtio the network device speaks.
@@ -107,6 +107,8 @@ pub(crate) enum Nic {
     Usual,
     /// Virtio 1.x and nothing else.
     Modern,
+    /// The same, with several pairs of queues.
+    ManyQueues,
 }
 
 /// A machine to boot.
@@ -178,7 +180,9 @@ impl Machine {
         let backends = match &self.net {
             Net::None => return Vec::new(),
             Net::User(host, guest) => vec![user((*host, *guest), "net0")],
-            Net::Tap(name) => vec![format!("tap,id=net0,ifname={name},script=no,downscript=no")],
+            Net::Tap { name, queues } => {
+                vec![format!("tap,id=net0,ifname={name},queues={queues},script=no,downscript=no")]
+            }
             Net::UserAndFrames { ports, wire: (qemu, ours) } => vec![
                 user(*ports, "user0"),
                 format!("socket,id=wire0,udp=127.0.0.1:{ours},localaddr=127.0.0.1:{qemu}"),
@@ -199,8 +203,14 @@ impl Machine {
             (Kind::Microvm, Nic::Modern) => {
                 (Some("virtio-mmio.force-legacy=false"), "virtio-net-device,netdev=net0")
             }
-            (Kind::Microvm, _) => (None, "virtio-net-device,netdev=net0"),
+            (Kind::Microvm, Nic::ManyQueues) => {
+                (Some("virtio-mmio.force-legacy=false"), "virtio-net-device,netdev=net0,mq=on")
+            }
+            (Kind::Microvm, Nic::Usual) => (None, "virtio-net-device,netdev=net0"),
             (_, Nic::Usual) => (None, "virtio-net-pci,netdev=net0,romfile="),
+            (_, Nic::ManyQueues) => {
+                (None, "virtio-net-pci-non-transitional,netdev=net0,romfile=,mq=on,vectors=10")
+            }
             (_, Nic::Modern) => (None, "virtio-net-pci-non-transitional,netdev=net0,romfile="),
         };
         let global = global.into_iter().flat_map(|global| ["-global", global]);

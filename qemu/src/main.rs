@@ -2,7 +2,7 @@
 //!
 //! - [`cli`]: the command line; [`project`]: where things are, and building them;
 //! - [`machine`]: QEMU's arguments; [`process`] and [`vm`]: one guest from start to end, cleaned up whatever happens;
-//! - [`run`]: `make run`; [`guest_tests`], [`http_tests`], [`app_tests`] and [`frame_tests`]: `make test`; [`bench`]: `make bench`;
+//! - [`run`]: `make run`; [`guest_tests`], [`http_tests`], [`app_tests`], [`frame_tests`] and [`tap_tests`]: `make test`; [`bench`]: `make bench`;
 //!   [`conformance`]: `make conformance`;
 //! - [`cpio`]: folders as initrd archives.
 
@@ -19,9 +19,11 @@ mod http;
 mod http_tests;
 mod interrupt;
 mod machine;
+mod namespace;
 mod process;
 mod project;
 mod run;
+mod tap_tests;
 mod vm;
 
 use std::process::ExitCode;
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
         }
         Command::Run(options) => run::run(&options),
         Command::Test(options) => guest_tests::run(&options),
+        Command::TapTest(kind) => tap_tests::inside(kind),
         Command::Bench(options) => bench::run(&options),
         Command::Conformance(options) => conformance::run(&options),
     });

@@ -60,7 +60,7 @@ fn machine(options: &RunOptions, kernel: &Path) -> Result<Machine> {
     machine.net = match &options.network {
         Network::User => Net::User(options.ports.0, options.ports.1),
         Network::None => Net::None,
-        Network::Tap(name) => Net::Tap(name.clone()),
+        Network::Tap(name) => Net::Tap { name: name.clone(), queues: 1 },
     };
     machine.initrd = match &options.initrd {
         Some(path) => Some(initrd_file(path, &options.app)?),

@@ -9,9 +9,9 @@ use serde::Serialize;
 
 use super::host::Usage;
 use super::linux;
-use super::network::{TAP, guest_address};
 use super::wrk::{self, Errors, P50, P99, PERCENTILES};
 use crate::machine::{Kind, Machine, Net};
+use crate::namespace::{TAP, guest_address};
 use crate::run::app_files;
 use crate::vm::{Console, Vm};
 use crate::{http, project};
@@ -112,7 +112,7 @@ impl Guest {
         let mut machine = machine_for(system, app, kind)?;
         machine.memory_mib = memory_mib;
         machine.cpus = cpus;
-        machine.net = Net::Tap(TAP.into());
+        machine.net = Net::Tap { name: TAP.into(), queues: 1 };
         let vm = Vm::start(&machine, Console::Recorded)?;
         let boot_time = vm
             .wait_until(patience, || http::answers(guest_address()))

@@ -11,7 +11,6 @@ mod linux;
 mod marks;
 mod measure;
 mod micro;
-mod network;
 mod report;
 mod svg;
 mod wrk;
@@ -21,6 +20,7 @@ use serde::Serialize;
 
 use crate::cli::BenchOptions;
 use crate::machine::Kind;
+use crate::namespace::{self, Queues};
 use crate::project;
 use measure::{Burst, Case, Guest, Load, Sequential, System, USUAL_MEMORY_MIB};
 use micro::MicroResult;
@@ -91,14 +91,14 @@ pub(crate) struct BootResult {
 
 /// Runs the benchmark; answers the process's exit code.
 pub(crate) fn run(options: &BenchOptions) -> Result<u8> {
-    if !network::is_inside() {
+    if !namespace::is_inside() {
         for app in options.apps.iter().chain(&["http".to_owned(), "micro".to_owned()]) {
             project::build_app(Case::parse(app)?.app)?;
         }
         linux::prepare()?;
-        network::enter()?;
+        namespace::enter()?;
     }
-    network::set_up()?;
+    namespace::set_up(Queues::One)?;
     let results = Bench { options, failures: Vec::new() }.run();
     report::write(&results).context("cannot write the report")
 }

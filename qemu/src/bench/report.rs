@@ -65,16 +65,12 @@ fn short_table(results: &Results) -> String {
         let _ = write!(table, " {connections} conn. |");
     }
     let _ = write!(table, "\n|---|{}", "---|".repeat(results.options.connections.len()));
-    for app in &results.options.apps {
+    let mut apps: Vec<&str> = results.loads.iter().map(|result| result.app.as_str()).collect();
+    apps.dedup();
+    for app in apps {
         let _ = write!(table, "\n| `{app}` |");
-        for result in results.loads.iter().filter(|result| result.app == *app) {
-            match result.load.both() {
-                Some((ours, linux)) => {
-                    let (ours, linux) = (ours.requests_per_second, linux.requests_per_second);
-                    let _ = write!(table, " {ours:.0} / {linux:.0} = **{:.1}×** |", ours / linux);
-                }
-                None => table.push_str(" – |"),
-            }
+        for connections in &results.options.connections {
+            table.push_str(&cell(results, app, *connections));
         }
     }
     table.push_str("\n\n");
@@ -97,6 +93,16 @@ fn short_table(results: &Results) -> String {
         "- Everything else, and which marks are missed: [docs/performance.md](docs/performance.md).\n",
     );
     table
+}
+
+/// The throughput of an app with so many connections, if that was measured.
+fn cell(results: &Results, app: &str, connections: u32) -> String {
+    let is_it = |result: &&LoadResult| result.app == app && result.connections == connections;
+    let measured = results.loads.iter().find(is_it).and_then(|result| result.load.both());
+    measured.map_or(" – |".to_owned(), |(ours, linux)| {
+        let (ours, linux) = (ours.requests_per_second, linux.requests_per_second);
+        format!(" {ours:.0} / {linux:.0} = **{:.1}×** |", ours / linux)
+    })
 }
 
 fn page(results: &Results, marks: &[Mark]) -> String {

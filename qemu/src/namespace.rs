@@ -1,6 +1,7 @@
-//! A network namespace of the benchmark's own: a tap device with the host's address, and nothing
-//! else. The whole benchmark runs inside, so no packet can go elsewhere.
+//! A network namespace of our own: a tap device with the host's address, and nothing else. The benchmark, and tests
+//! that need more than QEMU's user network, run inside, so no packet can go elsewhere.
 
+use std::ffi::OsStr;
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -8,41 +9,52 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 /// The tap device inside.
-pub(super) const TAP: &str = "tap0";
+pub(crate) const TAP: &str = "tap0";
 /// The guest's address, and the app's port.
-pub(super) const GUEST: ([u8; 4], u16) = ([10, 0, 2, 15], 8080);
+pub(crate) const GUEST: ([u8; 4], u16) = ([10, 0, 2, 15], 8080);
 /// QEMU's first default MAC address.
 const GUEST_MAC: &str = "52:54:00:12:34:56";
 /// Set while we run inside.
-const VARIABLE: &str = "UNIKERNEL_BENCH_NAMESPACE";
+const VARIABLE: &str = "UNIKERNEL_NAMESPACE";
 
 /// Where the guest's server is.
-pub(super) fn guest_address() -> SocketAddr {
+pub(crate) fn guest_address() -> SocketAddr {
     SocketAddr::from(GUEST)
 }
 
 /// True in the process that runs inside the namespace.
-pub(super) fn is_inside() -> bool {
+pub(crate) fn is_inside() -> bool {
     std::env::var_os(VARIABLE).is_some()
 }
 
-/// Replaces this process by one that does the same inside a new namespace, which vanishes with it.
-pub(super) fn enter() -> Result<()> {
+/// Runs this program with other arguments inside a new namespace, which vanishes with it.
+pub(crate) fn command<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Result<Command> {
     let this_program = std::env::current_exe().context("cannot find this program")?;
     let mut command = Command::new("unshare");
     if !nix::unistd::geteuid().is_root() {
         command.args(["--user", "--map-root-user"]);
     }
-    let error =
-        command.arg("--net").arg(this_program).args(std::env::args_os().skip(1)).env(VARIABLE, "1").exec();
+    command.arg("--net").arg(this_program).args(arguments).env(VARIABLE, "1");
+    Ok(command)
+}
+
+/// Replaces this process by one that does the same inside a new namespace.
+pub(crate) fn enter() -> Result<()> {
+    let error = command(std::env::args_os().skip(1))?.exec();
     Err(error).context("cannot run `unshare` (package util-linux)")
 }
 
-/// Makes the tap device and gives the host its address.
-pub(super) fn set_up() -> Result<()> {
+/// Whether there can be tap devices on this host.
+pub(crate) fn is_possible() -> bool {
+    std::fs::OpenOptions::new().read(true).write(true).open("/dev/net/tun").is_ok()
+}
+
+/// Makes a tap device, which may have several pairs of queues, and gives the host its address.
+pub(crate) fn set_up(queues: Queues) -> Result<()> {
     ip(&["link", "set", "lo", "up"])?;
-    ip(&["tuntap", "add", "dev", TAP, "mode", "tap"])
-        .context("the benchmark needs /dev/net/tun, and root or user namespaces")?;
+    let mut words = vec!["tuntap", "add", "dev", TAP, "mode", "tap"];
+    words.extend((queues == Queues::Several).then_some("multi_queue"));
+    ip(&words).context("a tap device needs /dev/net/tun, and root or user namespaces")?;
     ip(&["addr", "add", "10.0.2.1/24", "dev", TAP])?;
     ip(&["link", "set", TAP, "up"])?;
     // A permanent neighbour: else the host's own ARP back-off would be measured as boot time.
@@ -51,6 +63,13 @@ pub(super) fn set_up() -> Result<()> {
     // 20,000 connections one after another leave as many ports in TIME_WAIT on the host's side.
     std::fs::write("/proc/sys/net/ipv4/ip_local_port_range", "1024 65535")
         .context("cannot widen the range of ports")
+}
+
+/// Pairs of queues that a tap device has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Queues {
+    One,
+    Several,
 }
 
 fn ip(words: &[&str]) -> Result<()> {

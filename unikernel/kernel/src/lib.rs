@@ -72,7 +72,7 @@ extern "C" fn kernel_main(start_info: u32) -> ! {
     arch::startup::start_others();
     net::spread_interrupts();
     set_current_directory(&options);
-    start_app(&options);
+    start_app(&command_line, &options);
     platform::power::enable_power_button(power_button);
     log::debug!("up after {} µs", platform::time::now_ns() / 1000);
     task::scheduler::start()
@@ -111,14 +111,14 @@ fn set_current_directory(options: &Options) {
     }
 }
 
-fn start_app(options: &Options) {
+fn start_app(words: &str, options: &Options) {
     let name = String::from("app");
     let arguments: Vec<&[u8]> =
         core::iter::once(name.as_bytes()).chain(options.app_arguments.iter().map(String::as_bytes)).collect();
-    fs::proc::set_arguments(&arguments);
     let environment: Vec<String> =
         options.environment.iter().map(|(name, value)| alloc::format!("{name}={value}")).collect();
     let environment: Vec<&[u8]> = environment.iter().map(String::as_bytes).collect();
+    fs::proc::set_start(words, &arguments, &environment);
     if let Err(error) = task::exec::start(&arguments, &environment) {
         cannot_boot(format_args!("cannot start the app: {error:?}"));
     }

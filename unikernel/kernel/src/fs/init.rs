@@ -18,6 +18,13 @@ const PASSWD: &[u8] = b"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobo
 const GROUP: &[u8] = b"root:x:0:\nnogroup:x:65534:\n";
 /// Names come from `/etc/hosts`, then from the name servers.
 const NSSWITCH: &[u8] = b"hosts: files dns\n";
+/// Who this is, for those who print it (os-release(5)).
+const OS_RELEASE: &[u8] = concat!(
+    "NAME=\"unikernel\"\nID=unikernel\nVERSION_ID=\"",
+    env!("CARGO_PKG_VERSION"),
+    "\"\nPRETTY_NAME=\"unikernel\"\n"
+)
+.as_bytes();
 
 /// Directories that programs expect, and their permissions.
 const DIRECTORIES: &[(&str, u16)] =
@@ -54,6 +61,8 @@ pub fn init(initrd: Option<&'static [u8]>) {
         ("/etc/passwd", PASSWD),
         ("/etc/group", GROUP),
         ("/etc/nsswitch.conf", NSSWITCH),
+        ("/etc/os-release", OS_RELEASE),
+        ("/etc/hostname", b"unikernel\n"),
     ] {
         add_default(&mut tree, path, Node::File(MemoryFile::from_archive(content)), FILE);
     }

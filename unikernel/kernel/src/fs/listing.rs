@@ -20,10 +20,10 @@ const LINK: Attributes = Attributes::with_permissions(0o700);
 
 /// Makes the directories.
 pub(super) fn init(tree: &mut FileTree) {
-    let made = ["/proc/self/fd", "/proc/self/task"].map(|path| tree.add_directory(path.as_bytes(), READABLE));
+    let made = ["/proc/1/fd", "/proc/1/task"].map(|path| tree.add_directory(path.as_bytes(), READABLE));
     match made {
         [Ok(descriptors), Ok(threads)] => _ = LISTINGS.call_once(|| [descriptors, threads]),
-        _ => log::warn!("/proc/self cannot be made, the initrd is in the way"),
+        _ => log::warn!("/proc/1 cannot be made, the initrd is in the way"),
     }
 }
 

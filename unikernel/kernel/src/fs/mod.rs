@@ -161,6 +161,11 @@ pub fn masked(wanted: u32) -> u16 {
     (wanted & 0o7777 & !MASK.load(Ordering::Relaxed)) as u16
 }
 
+/// The bits that new files do not get.
+pub fn mask() -> u32 {
+    MASK.load(Ordering::Relaxed)
+}
+
 /// Sets the bits that new files do not get; answers those before.
 pub fn set_mask(mask: u32) -> u32 {
     MASK.swap(mask & 0o777, Ordering::Relaxed)

@@ -90,6 +90,18 @@ fn change_group(change: impl FnOnce(&mut Ids, bool) -> Result<(), Errno>) -> Sys
     change(&mut credentials.group, is_privileged).map(|()| 0)
 }
 
+/// Real, effective and saved ids of user and group, for `/proc`.
+pub fn ids() -> ([u32; 3], [u32; 3]) {
+    let credentials = CREDENTIALS.lock();
+    let of = |ids: Ids| [ids.real, ids.effective, ids.saved];
+    (of(credentials.user), of(credentials.group))
+}
+
+/// The capabilities that the app has: root has all, and everybody else none.
+pub fn capabilities() -> u64 {
+    if CREDENTIALS.lock().is_privileged() { CAPABILITIES } else { 0 }
+}
+
 /// getuid(2).
 pub fn sys_getuid() -> SysResult {
     Ok(CREDENTIALS.lock().user.real as usize)
@@ -206,7 +218,7 @@ fn check_version(header: UserPtr<u32>) -> Result<i32, Errno> {
     Ok(header.element(1).read()? as i32)
 }
 
-/// capget(2): root has all, and everybody else none.
+/// capget(2).
 pub fn sys_capget(header: UserPtr<u32>, data: UserPtr<CapabilityWords>) -> SysResult {
     match check_version(header) {
         // Without a place for the answer, the version was the question.
@@ -214,7 +226,7 @@ pub fn sys_capget(header: UserPtr<u32>, data: UserPtr<CapabilityWords>) -> SysRe
         outcome if outcome? < 0 => return Err(Errno::EINVAL),
         _ => {}
     }
-    let held = if CREDENTIALS.lock().is_privileged() { CAPABILITIES } else { 0 };
+    let held = capabilities();
     let words = |bits: u64| [bits as u32, bits as u32, 0];
     data.write([words(held), words(held >> 32)])?;
     Ok(0)

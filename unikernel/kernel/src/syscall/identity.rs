@@ -113,7 +113,8 @@ pub fn sys_prlimit64(pid: i32, resource: u32, new: UserPtr<rlimit64>, old: UserP
     Ok(0)
 }
 
-fn limit_of(resource: u32) -> Result<rlimit64, Errno> {
+/// A limit: how much of a resource the app may use.
+pub fn limit_of(resource: u32) -> Result<rlimit64, Errno> {
     const UNLIMITED: u64 = u64::MAX;
     let (current, maximum) = match resource {
         RLIMIT_NOFILE => (MAX_OPEN_FILES, MAX_OPEN_FILES),

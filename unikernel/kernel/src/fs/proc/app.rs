@@ -1,0 +1,176 @@
+//! Texts about the app.
+
+use alloc::format;
+use alloc::string::String;
+use core::fmt::Write;
+
+use unikernel_mm::PAGE_BYTES;
+use unikernel_sched::CoreSet;
+
+use super::{NANOS_PER_TICK, line, machine};
+use crate::arch::cpu;
+use crate::file::table;
+use crate::fs;
+use crate::mem::space::{self, Protection, RegionKind};
+use crate::sync::SpinLock;
+use crate::syscall::{credentials, identity};
+use crate::task::current;
+use crate::task::process::{MAX_THREADS, PROCESS_ID, process};
+use crate::task::signal::{DEFAULT, IGNORE, MAX_SIGNAL, SignalSet, set_of};
+
+/// What the app was started with.
+struct Start {
+    /// The command line of the machine.
+    words: String,
+    /// The app's arguments, each ended by a NUL.
+    arguments: String,
+    /// The app's environment, each variable ended by a NUL.
+    environment: String,
+}
+
+static START: SpinLock<Start> =
+    SpinLock::new(Start { words: String::new(), arguments: String::new(), environment: String::new() });
+
+/// Sets what `/proc/cmdline`, `/proc/self/cmdline` and `/proc/self/environ` show.
+pub fn set_start(words: &str, arguments: &[&[u8]], environment: &[&[u8]]) {
+    let each_ended = |strings: &[&[u8]]| {
+        strings.iter().map(|string| format!("{}\0", String::from_utf8_lossy(string))).collect::<String>()
+    };
+    *START.lock() =
+        Start { words: words.into(), arguments: each_ended(arguments), environment: each_ended(environment) };
+}
+
+pub(super) fn kernel_words() -> String {
+    format!("{}\n", START.lock().words)
+}
+
+pub(super) fn arguments() -> String {
+    START.lock().arguments.clone()
+}
+
+pub(super) fn environment() -> String {
+    START.lock().environment.clone()
+}
+
+pub(super) fn maps() -> String {
+    let mut text = String::new();
+    for region in space::regions() {
+        let letter = |protection, letter| if region.protection.contains(protection) { letter } else { '-' };
+        let name = match region.kind {
+            RegionKind::Anonymous => "",
+            RegionKind::Stack => "[stack]",
+            RegionKind::Image => "/app",
+            RegionKind::Object(_) => "/dev/zero",
+            RegionKind::Kernel if region.protection.contains(Protection::EXECUTE) => "[vdso]",
+            RegionKind::Kernel => "[vvar]",
+        };
+        line!(
+            text,
+            "{:08x}-{:08x} {}{}{}p 00000000 00:00 0 {name}",
+            region.start,
+            region.end,
+            letter(Protection::READ, 'r'),
+            letter(Protection::WRITE, 'w'),
+            letter(Protection::EXECUTE, 'x'),
+        );
+    }
+    text
+}
+
+pub(super) fn stat() -> String {
+    let usage = space::usage();
+    let ticks = process().cpu_time_ns() / NANOS_PER_TICK;
+    // The fields of proc_pid_stat(5): state, parent, group, session, terminal, its group, flags,
+    // four fault counts, user and system time, those of children, priority, nice, threads, one
+    // field of no use, start time, size, resident pages, and the limit on them; the rest is 0.
+    let zeros = " 0".repeat(27);
+    format!(
+        "{PROCESS_ID} (app) R 0 {PROCESS_ID} {PROCESS_ID} 0 -1 0 0 0 0 0 {ticks} 0 0 0 20 0 {} 0 0 {} {} {}{zeros}\n",
+        process().thread_count(),
+        usage.mapped_pages * PAGE_BYTES,
+        usage.resident_pages,
+        u64::MAX,
+    )
+}
+
+pub(super) fn statm() -> String {
+    let usage = space::usage();
+    format!("{} {} 0 0 0 {} 0\n", usage.mapped_pages, usage.resident_pages, usage.charged_pages)
+}
+
+pub(super) fn kibibytes(pages: u64) -> u64 {
+    pages * PAGE_BYTES / 1024
+}
+
+pub(super) fn status() -> String {
+    let usage = space::usage();
+    let mut text = String::new();
+    line!(text, "Name:\tapp\nUmask:\t{:04o}\nState:\tR (running)", fs::mask());
+    line!(text, "Tgid:\t{PROCESS_ID}\nNgid:\t0\nPid:\t{PROCESS_ID}\nPPid:\t0\nTracerPid:\t0");
+    let ids = |[real, effective, saved]: [u32; 3]| format!("{real}\t{effective}\t{saved}\t{effective}");
+    let (user, group) = credentials::ids();
+    line!(text, "Uid:\t{}\nGid:\t{}\nFDSize:\t{}\nGroups:\t", ids(user), ids(group), table::span());
+    line!(text, "VmSize:\t{:8} kB", kibibytes(usage.mapped_pages));
+    line!(text, "VmRSS:\t{:8} kB", kibibytes(usage.resident_pages));
+    line!(text, "Threads:\t{}", process().thread_count());
+    let [ignored, caught] = handled_signals();
+    let (pending, blocked) = {
+        let me = current();
+        let signals = me.signals.lock();
+        (signals.pending_set(), signals.mask)
+    };
+    line!(text, "SigQ:\t0/{MAX_THREADS}\nSigPnd:\t{pending:016x}\nShdPnd:\t{:016x}", 0);
+    line!(text, "SigBlk:\t{blocked:016x}\nSigIgn:\t{ignored:016x}\nSigCgt:\t{caught:016x}");
+    let held = credentials::capabilities();
+    line!(text, "CapInh:\t{:016x}\nCapPrm:\t{held:016x}\nCapEff:\t{held:016x}", 0);
+    line!(text, "CapBnd:\t{held:016x}\nCapAmb:\t{:016x}", 0);
+    let allowed = CoreSet::first(cpu::online());
+    line!(text, "Cpus_allowed:\t{:x}\nCpus_allowed_list:\t{}", allowed.0, machine::cores().trim_end());
+    text
+}
+
+/// The signals that the app ignores, and those it has handlers for.
+fn handled_signals() -> [SignalSet; 2] {
+    let mut dispositions = process().dispositions.lock();
+    let mut sets = [0; 2];
+    for signal in 1..=MAX_SIGNAL {
+        match dispositions.get_mut(signal).handler {
+            DEFAULT => {}
+            IGNORE => sets[0] |= set_of(signal),
+            _ => sets[1] |= set_of(signal),
+        }
+    }
+    sets
+}
+
+/// Names and units of the limits, by their numbers (getrlimit(2)).
+const LIMITS: [(&str, &str); 16] = [
+    ("Max cpu time", "seconds"),
+    ("Max file size", "bytes"),
+    ("Max data size", "bytes"),
+    ("Max stack size", "bytes"),
+    ("Max core file size", "bytes"),
+    ("Max resident set", "bytes"),
+    ("Max processes", "processes"),
+    ("Max open files", "files"),
+    ("Max locked memory", "bytes"),
+    ("Max address space", "bytes"),
+    ("Max file locks", "locks"),
+    ("Max pending signals", "signals"),
+    ("Max msgqueue size", "bytes"),
+    ("Max nice priority", ""),
+    ("Max realtime priority", ""),
+    ("Max realtime timeout", "us"),
+];
+
+pub(super) fn limits() -> String {
+    let shown = |limit| if limit == u64::MAX { String::from("unlimited") } else { format!("{limit}") };
+    let mut text = String::new();
+    line!(text, "{:<26}{:<21}{:<21}{:<10}", "Limit", "Soft Limit", "Hard Limit", "Units");
+    for (number, (name, unit)) in LIMITS.iter().enumerate() {
+        let Ok(limit) = identity::limit_of(number as u32) else { continue };
+        let (soft, hard) = (shown(limit.rlim_cur), shown(limit.rlim_max));
+        line!(text, "{name:<26}{soft:<21}{hard:<21}{unit:<10}");
+    }
+    text
+}

@@ -1,0 +1,115 @@
+//! Texts about the machine: processors, memory, time, chance.
+
+use alloc::format;
+use alloc::string::String;
+use core::fmt::Write;
+
+use spin::Once;
+
+use super::app::kibibytes;
+use super::{NANOS_PER_TICK, line};
+use crate::arch::cpu;
+use crate::mem::{frames, shared, space};
+use crate::platform::{random, time};
+use crate::task::process::process;
+use crate::task::scheduler;
+
+const NANOS_PER_SECOND: u64 = 1_000_000_000;
+
+pub(super) fn cpuinfo() -> String {
+    let cpuid = raw_cpuid::CpuId::new();
+    let vendor = cpuid.get_vendor_info();
+    let brand = cpuid.get_processor_brand_string();
+    let mut text = String::new();
+    let count = cpu::online();
+    for core in 0..count {
+        line!(text, "processor\t: {core}");
+        line!(text, "vendor_id\t: {}", vendor.as_ref().map_or("unknown", |vendor| vendor.as_str()));
+        line!(text, "model name\t: {}", brand.as_ref().map_or("unknown", |brand| brand.as_str().trim()));
+        line!(text, "cpu MHz\t\t: {}", time::tsc_hz() / 1_000_000);
+        line!(text, "physical id\t: 0\ncore id\t\t: {core}\ncpu cores\t: {count}\n");
+    }
+    text
+}
+
+/// The cores that run, as a list of ranges.
+pub(super) fn cores() -> String {
+    match cpu::online() {
+        1 => "0\n".into(),
+        count => format!("0-{}\n", count - 1),
+    }
+}
+
+/// A random version-4 UUID (RFC 9562, section 5.4).
+pub(super) fn uuid() -> String {
+    let [high, low] = [random::next_u64(), random::next_u64()];
+    let (version, variant) = (0x4000 | high & 0xfff, 0x8000 | low >> 48 & 0x3fff);
+    let (start, middle, end) = (high >> 32, high >> 16 & 0xffff, low & 0xffff_ffff_ffff);
+    format!("{start:08x}-{middle:04x}-{version:04x}-{variant:04x}-{end:012x}\n")
+}
+
+/// One UUID for as long as the machine runs.
+pub(super) fn boot_id() -> String {
+    static BOOT_ID: Once<String> = Once::new();
+    BOOT_ID.call_once(uuid).clone()
+}
+
+pub(super) fn meminfo() -> String {
+    let (total, free) = (frames::total_pages() as u64, frames::free_pages() as u64);
+    let usage = space::usage();
+    let mut text = String::new();
+    let files = kibibytes(shared::count() as u64);
+    let anonymous = kibibytes(usage.resident_pages);
+    let facts = [
+        ("MemTotal", kibibytes(total)),
+        ("MemFree", kibibytes(free)),
+        ("MemAvailable", kibibytes(free)),
+        ("Buffers", 0),
+        ("Cached", files),
+        ("SwapCached", 0),
+        ("Active", anonymous + files),
+        ("Inactive", 0),
+        ("SwapTotal", 0),
+        ("SwapFree", 0),
+        ("Dirty", 0),
+        ("Writeback", 0),
+        ("AnonPages", anonymous),
+        ("Mapped", 0),
+        ("Shmem", files),
+        ("Slab", 0),
+        ("CommitLimit", kibibytes(total - frames::reserve_pages() as u64)),
+        ("Committed_AS", kibibytes(usage.charged_pages)),
+        ("VmallocTotal", 0),
+        ("VmallocUsed", 0),
+        ("VmallocChunk", 0),
+    ];
+    for (name, kib) in facts {
+        // In columns, as Linux prints them.
+        line!(text, "{:<15} {kib:8} kB", format!("{name}:"));
+    }
+    text
+}
+
+pub(super) fn stat() -> String {
+    let now_ns = time::now_ns();
+    let (busy_ns, idle_ns) = (process().cpu_time_ns(), scheduler::idle_ns());
+    let system_ns = (now_ns * cpu::online() as u64).saturating_sub(busy_ns + idle_ns);
+    let [user, system, idle] = [busy_ns, system_ns, idle_ns].map(|span_ns| span_ns / NANOS_PER_TICK);
+    let boot_s = time::wall_ns().saturating_sub(now_ns) / NANOS_PER_SECOND;
+    let mut text = String::new();
+    line!(text, "cpu  {user} 0 {system} {idle} 0 0 0 0 0 0");
+    // What the threads of the app took is not told apart by core: each gets its share.
+    let cores = cpu::online() as u64;
+    for core in 0..cores {
+        line!(text, "cpu{core} {} 0 {} {} 0 0 0 0 0 0", user / cores, system / cores, idle / cores);
+    }
+    line!(text, "intr 0\nctxt {}\nbtime {boot_s}\nprocesses 1", scheduler::switches());
+    line!(text, "procs_running 1\nprocs_blocked 0\nsoftirq 0 0 0 0 0 0 0 0 0 0 0");
+    text
+}
+
+pub(super) fn uptime() -> String {
+    let hundredths = |span_ns: u64| (span_ns / NANOS_PER_SECOND, span_ns % NANOS_PER_SECOND / NANOS_PER_TICK);
+    let (up, idle) = (hundredths(time::now_ns()), hundredths(scheduler::idle_ns()));
+    format!("{}.{:02} {}.{:02}\n", up.0, up.1, idle.0, idle.1)
+}

@@ -74,8 +74,7 @@ impl<D: BlockDevice> Ext4<D> {
         inode.raw.links = 0.into();
         let is_open = self.open.contains_key(&inode.number);
         if !is_open && self.is_small(&inode) {
-            let left = self.remove_some(&mut inode, 0, FILE_END)?;
-            if left.is_none() {
+            if self.remove_all_it_can(&mut inode)?.is_none() {
                 self.free_all(inode, now)?;
                 return Ok(false);
             }
@@ -89,6 +88,11 @@ impl<D: BlockDevice> Ext4<D> {
     /// True if freeing the inode surely is one operation: its tree is the root alone, or it has none.
     fn is_small(&self, inode: &Inode) -> bool {
         !self.has_tree(inode) || crate::layout::le16(&inode.raw.block, 6) == 0
+    }
+
+    /// Frees an inode's blocks, as many as one operation may.
+    fn remove_all_it_can(&mut self, inode: &mut Inode) -> Result<Option<u32>, Error> {
+        if self.has_tree(inode) { self.remove_some(inode, 0, FILE_END) } else { Ok(None) }
     }
 
     /// True if the inode has blocks of its own.
@@ -105,8 +109,7 @@ impl<D: BlockDevice> Ext4<D> {
         while !is_done {
             is_done = self.operation(now, |fs| {
                 let mut inode = fs.inode(number)?;
-                let left = if fs.has_tree(&inode) { fs.remove_some(&mut inode, 0, FILE_END)? } else { None };
-                if left.is_some() {
+                if fs.remove_all_it_can(&mut inode)?.is_some() {
                     fs.write_inode(&inode)?;
                     return Ok(false);
                 }

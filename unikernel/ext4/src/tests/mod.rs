@@ -2,7 +2,10 @@
 
 mod check;
 mod memory;
+mod model;
 mod operations;
+mod recorder;
+mod workload;
 
 use std::path::PathBuf;
 use std::process::Command;

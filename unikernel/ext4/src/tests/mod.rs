@@ -4,6 +4,7 @@ mod check;
 mod memory;
 mod model;
 mod operations;
+mod powercut;
 mod recorder;
 mod workload;
 

@@ -114,7 +114,7 @@ impl<D: BlockDevice> Ext4<D> {
     fn body_range(&self, inode: &Inode) -> Option<core::ops::Range<usize>> {
         let from = BASE_BYTES + usize::from(inode.raw.extra_size.get());
         let end = self.geometry.inode_bytes;
-        (from > BASE_BYTES && from + 8 <= end && from % 4 == 0).then_some(from..end)
+        (from > BASE_BYTES && from + 8 <= end && from.is_multiple_of(4)).then_some(from..end)
     }
 
     fn body(&mut self, inode: &Inode) -> Result<Option<Vec<u8>>, Error> {

@@ -23,7 +23,7 @@ impl MemoryDevice {
 }
 
 fn range(offset: u64, len: usize, all: usize) -> Result<core::ops::Range<usize>, DeviceError> {
-    assert!(offset % 512 == 0 && len % 512 == 0, "offset {offset}, length {len}");
+    assert!(offset.is_multiple_of(512) && len.is_multiple_of(512), "offset {offset}, length {len}");
     let from = usize::try_from(offset).map_err(|_| DeviceError)?;
     let end = from.checked_add(len).filter(|end| *end <= all).ok_or(DeviceError)?;
     Ok(from..end)

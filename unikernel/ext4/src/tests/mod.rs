@@ -1,6 +1,8 @@
 //! Tests of whole filesystems, in memory. The judge is `e2fsck`, which we did not write.
 
 mod check;
+mod damage;
+mod images;
 mod memory;
 mod model;
 mod operations;

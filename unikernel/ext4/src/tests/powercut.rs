@@ -49,7 +49,7 @@ struct Session {
 
 /// Random operations on a fresh filesystem, recorded.
 fn record(seed: u64) -> Session {
-    let block_bytes = if seed % 3 == 0 { 4096 } else { 1024 };
+    let block_bytes = if seed.is_multiple_of(3) { 4096 } else { 1024 };
     let device = formatted(if block_bytes == 4096 { 9 << 10 } else { 2300 }, block_bytes);
     let base = device.image();
     let recorder = Recorder::new(device, block_bytes as usize);
@@ -72,7 +72,7 @@ fn record(seed: u64) -> Session {
             }
         }
     }
-    if seed % 2 == 0 {
+    if seed.is_multiple_of(2) {
         fs.unmount(at(workload.now)).expect("unmount");
         promises.push(Promise { events: recorder.count(), step: steps.len() - 1, file: None });
     }
@@ -114,7 +114,7 @@ impl Session {
     /// The first and the last operation whose state may be what a cut at `cut` events has left.
     fn window(&self, cut: usize) -> (usize, usize) {
         let kept = |promise: &&Promise| promise.events <= cut && promise.file.is_none();
-        let first = self.promises.iter().filter(kept).next_back().map_or(0, |promise| promise.step);
+        let first = self.promises.iter().rfind(kept).map_or(0, |promise| promise.step);
         let last = self.steps.partition_point(|step| step.begin <= cut) - 1;
         (first, last.max(first))
     }
@@ -124,7 +124,7 @@ impl Session {
         let kept = |promise: &&Promise| {
             promise.events <= cut && promise.file.is_none_or(|promised| promised == file)
         };
-        self.promises.iter().filter(kept).next_back().map_or(0, |promise| promise.step)
+        self.promises.iter().rfind(kept).map_or(0, |promise| promise.step)
     }
 
     /// Fails unless `found` is a state that a cut at `cut` may leave.

@@ -124,7 +124,7 @@ impl BlockDevice for CrashDevice<'_> {
     fn write(&self, writes: &[(u64, &[u8])]) -> Result<(), DeviceError> {
         let mut top = self.top.lock().map_err(|_| DeviceError)?;
         for (offset, bytes) in writes {
-            assert!(offset % GRANULE as u64 == 0 && bytes.len() % GRANULE == 0);
+            assert!(offset.is_multiple_of(GRANULE as u64) && bytes.len().is_multiple_of(GRANULE));
             for (index, part) in bytes.chunks(GRANULE).enumerate() {
                 top.insert(offset / GRANULE as u64 + index as u64, part.into());
             }

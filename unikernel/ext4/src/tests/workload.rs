@@ -208,11 +208,10 @@ impl Workload {
             (_, None) => {}
             (Node::File(one), Some(Node::File(other))) if one == other => return assert_eq!(done, Ok(())),
             (Node::Symlink(_), Some(_)) if from == to => return assert_eq!(done, Ok(())),
-            (Node::Directory, Some(Node::Directory)) => {
-                if !self.children(&to).is_empty() {
-                    return assert_eq!(done, Err(Error::NotEmpty), "{from} to {to}");
-                }
+            (Node::Directory, Some(Node::Directory)) if !self.children(&to).is_empty() => {
+                return assert_eq!(done, Err(Error::NotEmpty), "{from} to {to}");
             }
+            (Node::Directory, Some(Node::Directory)) => {}
             (Node::Directory, Some(_)) => return assert_eq!(done, Err(Error::NotADirectory)),
             (_, Some(Node::Directory)) => return assert_eq!(done, Err(Error::IsADirectory)),
             _ => {}
@@ -235,11 +234,10 @@ impl Workload {
         let parent = resolve(fs, parent).expect("the parent is there");
         let done = fs.link(self.inodes[&number], parent, name.as_bytes(), at(self.now));
         if self.model.paths.contains_key(&path) {
-            assert_eq!(done, Err(Error::Exists));
-        } else {
-            assert_eq!(done, Ok(()));
-            self.model.paths.insert(path, Node::File(number));
+            return assert_eq!(done, Err(Error::Exists));
         }
+        assert_eq!(done, Ok(()));
+        self.model.paths.insert(path, Node::File(number));
     }
 
     fn change(&mut self, number: u32, change: impl FnOnce(&mut Vec<u8>)) {

@@ -189,7 +189,7 @@ impl<D: BlockDevice> Ext4<D> {
         !self.running.is_empty()
     }
 
-    /// Makes all operations so far durable, and all data that was written before. If that fails, nothing more
+    /// Makes all operations so far durable, and all data that they joined to files. If that fails, nothing more
     /// can be changed: what the disk holds is not known any more.
     pub fn commit(&mut self, now: Timestamp) -> Result<(), Error> {
         if self.running.is_empty() {

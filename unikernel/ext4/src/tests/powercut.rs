@@ -274,6 +274,9 @@ fn nothing_durable_is_lost_and_nothing_torn_is_seen() {
     while points < wanted {
         points += cut_session(seed, 0);
         seed += 1;
+        if (seed - first).is_multiple_of(100) {
+            std::println!("{points} power cuts, sessions {first} to {}", seed - 1);
+        }
     }
     std::println!("{points} power cuts in {} sessions", seed - first);
     assert!(points >= wanted);

@@ -204,3 +204,29 @@ fn attributes_in_an_image_are_kept() {
     assert_clean(&device.image());
     assert!(debugfs(&device.image(), "ea_get d user.large").contains(&value));
 }
+
+#[test]
+fn uninitialised_groups_are_filled_to_the_last_block() {
+    let device = MemoryDevice::of(made(&["-t", "ext4", "-b", "1024"], "64M"));
+    let mut fs = mounted(&device);
+    let inode = fs.create(ROOT, b"all", file(), at(2)).expect("create");
+    let mut offset = 0;
+    while fs.allocate_range(inode, offset, 1 << 20, false, at(2)).is_ok() {
+        offset += 1 << 20;
+    }
+    assert!(offset > 50 << 20 && fs.statistics().available_blocks < 1024);
+    let parent = fs.create(ROOT, b"many", directory(), at(2)).expect("mkdir");
+    let mut count = 0;
+    while fs.create(parent, count.to_string().as_bytes(), file(), at(2)).is_ok() {
+        count += 1;
+    }
+    assert!(count > 10_000, "{count} files");
+    fs.unmount(at(3)).expect("unmount");
+    assert_clean(&device.image());
+    let mut fs = mounted(&device);
+    fs.unlink(ROOT, b"all", at(4)).expect("unlink");
+    fs.commit(at(4)).expect("commit");
+    assert!(fs.statistics().free_blocks > 50_000);
+    fs.unmount(at(5)).expect("unmount");
+    assert_clean(&device.image());
+}

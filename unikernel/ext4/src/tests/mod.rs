@@ -3,6 +3,7 @@
 mod check;
 mod damage;
 mod images;
+mod limits;
 mod memory;
 mod model;
 mod operations;

@@ -19,7 +19,7 @@ use super::workload::{Found, Model, Node, Random, Workload, content_of};
 use super::*;
 
 /// Cut points of a normal run.
-const DEFAULT_POINTS: u64 = 12_000;
+const DEFAULT_POINTS: u64 = 10_000;
 /// Cut points of one session.
 const POINTS_PER_SESSION: u64 = 600;
 /// One of so many cuts is shown to `e2fsck` too.

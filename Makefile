@@ -11,7 +11,8 @@ BENCH    = $(if $(QUICK),--rounds 1 --seconds 1 --apps http --skip memory$(comma
 comma   := ,
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test bench conformance model debug gdb lint doc clean host-test images
+POINTS  ?= 1000000
+.PHONY: help setup run test bench conformance model powercut debug gdb lint doc clean host-test images
 
 help: ## list the targets
 	@echo 'targets (with APP=http MACHINE=q35|microvm|pc PORT=8080 MEMORY=256 APPEND="log=debug" ARGS="..."):'
@@ -41,6 +42,9 @@ conformance: setup ## the test suites of published crates, on Linux and booted (
 
 model: setup ## the scheduler's protocol in every interleaving
 	RUSTFLAGS="--cfg loom" cargo test --quiet --release -p unikernel-sched --target x86_64-unknown-linux-gnu --target-dir $${CARGO_TARGET_DIR:-target}/model
+
+powercut: setup ## ext4 under power cuts, many more than in a test run (POINTS=1000000)
+	POWERCUT_POINTS=$(POINTS) cargo test --quiet -p unikernel-ext4 nothing_durable -- --nocapture
 
 debug: setup ## boot APP under gdb, with symbols of both halves, stopped at main
 	@sh qemu/debug.sh $(APP) $(MACHINE) "$(APPEND)" $(ARGS)

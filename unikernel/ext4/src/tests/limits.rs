@@ -1,0 +1,113 @@
+//! What goes wrong around the filesystem: little memory, a device that fails.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use super::check::check;
+use super::workload::{Workload, content_of};
+use super::*;
+use crate::{BlockDevice, DeviceError, Error};
+
+#[test]
+fn cache_stays_within_its_bound() {
+    let device = formatted(96 << 10, 1024);
+    let mut fs = mounted(&device);
+    fs.set_cache_bytes(1 << 20);
+    let limit = fs.cache.limit();
+    let mut most = 0;
+    for number in 0..20_000u32 {
+        let name = std::format!("a-name-that-fills-the-directory-{number}");
+        fs.create(ROOT, name.as_bytes(), file(), at(2)).expect("create");
+        most = most.max(fs.cache.len());
+    }
+    // Clean blocks up to the limit, and as many that are changed or wait for a checkpoint.
+    assert!(most * 2 > limit && most <= 2 * limit + limit / 4, "{most} blocks of {limit}");
+    fs.unmount(at(3)).expect("unmount");
+    assert_clean(&device.image());
+}
+
+/// A disk on which after some writes every further one fails.
+struct Failing<'a> {
+    below: &'a MemoryDevice,
+    left: AtomicI64,
+}
+
+impl BlockDevice for Failing<'_> {
+    fn size_bytes(&self) -> u64 {
+        self.below.size_bytes()
+    }
+
+    fn is_read_only(&self) -> bool {
+        false
+    }
+
+    fn read(&self, offset: u64, into: &mut [u8]) -> Result<(), DeviceError> {
+        self.below.read(offset, into)
+    }
+
+    fn write(&self, writes: &[(u64, &[u8])]) -> Result<(), DeviceError> {
+        for write in writes {
+            if self.left.fetch_sub(1, Ordering::Relaxed) <= 0 {
+                return Err(DeviceError);
+            }
+            self.below.write(&[*write])?;
+        }
+        Ok(())
+    }
+
+    fn flush(&self) -> Result<(), DeviceError> {
+        if self.left.load(Ordering::Relaxed) <= 0 { Err(DeviceError) } else { Ok(()) }
+    }
+}
+
+#[test]
+fn failing_device_makes_the_filesystem_read_only_and_stays_recoverable() {
+    for writes in (10..400).step_by(13) {
+        let device = formatted(2300, 1024);
+        let failing = Failing { below: &device, left: AtomicI64::new(1_000_000) };
+        let mut fs = mounted(&failing);
+        let inode = fs.create(ROOT, b"kept", file(), at(2)).expect("create");
+        fs.write_at(inode, 0, b"kept", at(2)).expect("write");
+        fs.commit(at(2)).expect("commit");
+        failing.left.store(writes, Ordering::Relaxed);
+        let mut number = 0;
+        let error = loop {
+            let name = std::format!("file-{number}");
+            let made = fs.create(ROOT, name.as_bytes(), file(), at(3)).and_then(|inode| {
+                fs.write_at(inode, 0, &[1; 3000], at(3))?;
+                fs.commit(at(3))
+            });
+            number += 1;
+            if let Err(error) = made {
+                break error;
+            }
+        };
+        assert_eq!(error, Error::Device);
+        drop(fs);
+        let mut fs = mounted(&device);
+        check(&mut fs);
+        let found = content_of(&mut fs);
+        assert!(found.contains_key("/kept"));
+        // All but the one that failed, which may or may not be there.
+        assert!((number..=number + 1).contains(&found.len()), "{} of {number}", found.len());
+        fs.unmount(at(4)).expect("unmount");
+    }
+}
+
+#[test]
+fn read_only_mount_changes_nothing_but_the_journal() {
+    let device = formatted(2300, 1024);
+    let mut fs = mounted(&device);
+    let mut workload = Workload::new(5);
+    for _ in 0..50 {
+        workload.step(&mut fs);
+    }
+    fs.commit(at(2)).expect("commit");
+    drop(fs);
+    let mut fs = Ext4::mount(&device, MountMode::ReadOnly, at(3)).expect("mount");
+    super::workload::assert_same(&mut fs, &workload.model);
+    assert_eq!(fs.create(ROOT, b"x", file(), at(3)), Err(Error::ReadOnly));
+    let replayed = device.image();
+    drop(Ext4::mount(&device, MountMode::ReadOnly, at(4)).expect("mount"));
+    assert!(device.image() == replayed);
+    assert_clean(&replayed);
+}

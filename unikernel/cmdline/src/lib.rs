@@ -16,6 +16,7 @@
 
 extern crate alloc;
 
+mod filter;
 mod mmio;
 mod options;
 mod suggest;
@@ -23,5 +24,6 @@ mod suggest;
 mod tests;
 mod words;
 
+pub use filter::{FilterProtocol, FilterRule};
 pub use mmio::MmioDevice;
 pub use options::{Address, ExitAction, Options, ParseError, parse};

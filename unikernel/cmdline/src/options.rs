@@ -7,12 +7,28 @@ use core::fmt;
 use core::net::Ipv4Addr;
 use core::str::FromStr;
 
+use crate::filter::{self, FilterRule};
 use crate::mmio::{self, MmioDevice};
 use crate::suggest::nearest;
 use crate::words;
 
 /// Every key there is; `env.` takes any name behind it.
-const KEYS: &[&str] = &["ip", "gw", "dns", "log", "trace", "exit", "env.", "cwd", "root", "mount", mmio::KEY];
+const KEYS: &[&str] = &[
+    "ip",
+    "gw",
+    "dns",
+    "filter",
+    "allow",
+    "deny",
+    "log",
+    "trace",
+    "exit",
+    "env.",
+    "cwd",
+    "root",
+    "mount",
+    mmio::KEY,
+];
 
 /// Where the machine's address comes from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -47,6 +63,10 @@ pub struct Options {
     pub gateway: Option<Ipv4Addr>,
     /// `dns=`, several separated by commas or given in turn.
     pub dns_servers: Vec<Ipv4Addr>,
+    /// `filter=deny`: what no rule names is dropped.
+    pub denies_by_default: bool,
+    /// `allow=` and `deny=`, in order.
+    pub filter_rules: Vec<FilterRule>,
     /// `log=`, as the logger reads it.
     pub log: Option<String>,
     /// `trace=syscalls`.
@@ -135,6 +155,9 @@ impl Options {
                     self.dns_servers.push(ipv4("dns", server)?);
                 }
             }
+            "filter" => self.denies_by_default = denies(value)?,
+            "allow" => self.filter_rules.push(filter_rule("allow", value)?),
+            "deny" => self.filter_rules.push(filter_rule("deny", value)?),
             "log" => self.log = Some(value.to_owned()),
             "trace" if value == "syscalls" => self.traces_syscalls = true,
             "trace" => return Err(ParseError::BadValue("trace", value.to_owned(), "`syscalls`")),
@@ -178,6 +201,21 @@ fn address(value: &str) -> Result<Address, ParseError> {
     let (address, prefix) = value.split_once('/').ok_or_else(bad)?;
     let prefix = prefix.parse().ok().filter(|prefix| (1..=32).contains(prefix)).ok_or_else(bad)?;
     Ok(Address::Static(Ipv4Addr::from_str(address).map_err(|_| bad())?, prefix))
+}
+
+fn denies(value: &str) -> Result<bool, ParseError> {
+    match value {
+        "deny" => Ok(true),
+        "allow" => Ok(false),
+        _ => {
+            Err(ParseError::BadValue("filter", value.to_owned(), "`allow` or `deny`, for what no rule names"))
+        }
+    }
+}
+
+fn filter_rule(key: &'static str, value: &str) -> Result<FilterRule, ParseError> {
+    let rule = FilterRule::parse(value, key == "allow");
+    rule.ok_or_else(|| ParseError::BadValue(key, value.to_owned(), filter::EXPECTED))
 }
 
 fn exit_action(value: &str) -> Result<ExitAction, ParseError> {

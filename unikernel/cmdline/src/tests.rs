@@ -3,6 +3,7 @@
 use alloc::borrow::ToOwned;
 use alloc::string::{String, ToString};
 use alloc::vec;
+use alloc::vec::Vec;
 use core::net::Ipv4Addr;
 
 use proptest::prelude::*;
@@ -83,6 +84,18 @@ fn bad_values_say_what_is_expected() {
     assert!(message("gw=10.0.2.2").contains("static address"));
     assert!(message("dns=10.0.2.3 ip=dhcp").contains("static address"));
     assert!(message("log=\"open").contains("quote"));
+}
+
+#[test]
+fn filter_words_keep_their_order() {
+    let options = parse("deny=tcp/22 filter=deny allow=tcp:10.0.0.0/8 allow=icmp").unwrap();
+    assert!(options.denies_by_default);
+    let verdicts: Vec<bool> = options.filter_rules.iter().map(|rule| rule.is_allowed).collect();
+    assert_eq!(verdicts, [false, true, true]);
+    assert!(message("filter=on").contains("`allow` or `deny`"));
+    assert!(message("allow=http").contains("tcp/80"));
+    assert_eq!(message("alow=tcp/80"), "unknown option `alow=tcp/80`; did you mean `allow=`?");
+    assert_eq!(message("fliter=deny"), "unknown option `fliter=deny`; did you mean `filter=`?");
 }
 
 proptest! {

@@ -6,6 +6,7 @@ use core::net::{Ipv4Addr, Ipv6Addr};
 use smoltcp::time::Duration;
 use smoltcp::wire::{EthernetAddress, Ipv4Cidr};
 
+use crate::filter::Filter;
 use crate::shard::Shard;
 
 /// How the machine gets its IPv4 address.
@@ -69,6 +70,8 @@ pub struct Config {
     pub udp_rx_bytes: usize,
     /// Says whether there is memory for so many bytes more; asked before each new connection.
     pub has_memory: fn(bytes: usize) -> bool,
+    /// Whose packets are taken in.
+    pub filter: Filter,
     /// Which part of the machine's flows this stack has.
     pub shard: Shard,
     /// Packets that may wait in the loopback queue, and frames that may wait for the NIC.
@@ -97,6 +100,7 @@ impl Config {
             max_neighbors: 256,
             udp_rx_bytes: 128 * 1024,
             has_memory: |_| true,
+            filter: Filter::default(),
             shard: Shard::WHOLE,
             queue_packets: 256,
         }

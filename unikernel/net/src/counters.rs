@@ -45,6 +45,16 @@ counters! {
     not_for_us,
     /// Dropped: a protocol that nobody here speaks.
     unknown_protocol,
+    /// Dropped by the packet filter: TCP segments.
+    filtered_tcp,
+    /// Dropped by the packet filter: UDP datagrams.
+    filtered_udp,
+    /// Dropped by the packet filter: echo requests.
+    filtered_icmp,
+    /// Dropped by the packet filter: protocols that nobody here speaks.
+    filtered_other,
+    /// Dropped by the packet filter: fragments.
+    filtered_fragments,
     /// Answered with a reset: a segment for no connection and no listener.
     no_listener,
     /// Dropped: a connection attempt for a full accept queue.

@@ -143,6 +143,7 @@ impl Stack {
                 let verify = is_nic && self.verify.tcp;
                 match Segment::parse(ip.packet, ip.payload, ip.from, ip.to, verify) {
                     Ok(segment) if self.hand_over_segment(frame, segment.local, segment.remote) => {}
+                    Ok(segment) if self.denies_segment(segment.local, segment.remote, link) => {}
                     Ok(segment) => self.segment_in(&segment, link, token),
                     Err(bad) => self.count_bad(bad),
                 }
@@ -150,7 +151,8 @@ impl Stack {
             _ if is_nic && self.hand_over_to_first(frame) => {}
             IpProtocol::Udp => self.udp_in(ip, is_group, link, token),
             IpProtocol::Icmp if is_ours => self.icmp_in(ip, frame, link, token),
-            IpProtocol::Icmpv6 if is_nic => self.icmpv6_in(ip, frame, token),
+            IpProtocol::Icmpv6 if is_nic => self.icmpv6_in(ip, frame, link, token),
+            _ if self.denies_packet(ip.protocol, ip.from, link) => {}
             _ if is_group => self.counters.unknown_protocol += 1,
             _ => {
                 self.counters.unknown_protocol += 1;
@@ -184,6 +186,9 @@ impl Stack {
         }
         let from = SocketAddr::new(ip.from, udp.src_port());
         let to = SocketAddr::new(ip.to, udp.dst_port());
+        if self.denies_datagram(to, from, link) {
+            return;
+        }
         let limit = self.config.udp_rx_bytes;
         let Some(id) = self.udp.lookup(to, from) else {
             self.counters.udp_no_port += 1;
@@ -203,6 +208,9 @@ impl Stack {
     fn icmp_in<T: TxToken>(&mut self, ip: &IpPacket<'_>, frame: &[u8], link: Link, token: T) {
         let Ok(icmp) = Icmpv4Packet::new_checked(ip.payload) else { return self.counters.malformed += 1 };
         if icmp.msg_type() == Icmpv4Message::EchoRequest {
+            if self.denies_packet(IpProtocol::Icmp, ip.from, link) {
+                return;
+            }
             return self.answer_for_nobody(ip.packet, link, token);
         }
         if link != Link::Loopback && self.hand_over_error(&icmp, frame) {
@@ -258,7 +266,7 @@ impl Stack {
     }
 
     /// NDP and ICMPv6 echo are the control interface's; what a neighbour says of itself is ours.
-    fn icmpv6_in<T: TxToken>(&mut self, ip: &IpPacket<'_>, frame: &[u8], token: T) {
+    fn icmpv6_in<T: TxToken>(&mut self, ip: &IpPacket<'_>, frame: &[u8], link: Link, token: T) {
         let Ok(icmp) = Icmpv6Packet::new_checked(ip.payload) else { return self.counters.malformed += 1 };
         if icmp.msg_type() == Icmpv6Message::NeighborAdvert && ip.payload.len() >= 24 {
             let mac = EthernetFrame::new_unchecked(frame).src_addr();
@@ -268,6 +276,10 @@ impl Stack {
             }
         }
         if self.hand_over_to_others(frame) {
+            return;
+        }
+        let is_echo = icmp.msg_type() == Icmpv6Message::EchoRequest;
+        if is_echo && self.denies_packet(IpProtocol::Icmpv6, ip.from, link) {
             return;
         }
         self.control.process(self.now, frame, token, &self.traffic);

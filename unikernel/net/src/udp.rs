@@ -8,6 +8,7 @@ use hashbrown::HashMap;
 use slotmap::SlotMap;
 
 use crate::error::{BindError, SocketError};
+use crate::filter::Asked;
 use crate::id::{Readiness, UdpId};
 use crate::listener::{BindOptions, covers};
 
@@ -31,6 +32,8 @@ pub(crate) struct UdpSocket {
     /// Whether it is told of errors though it has no peer.
     pub(crate) receives_errors: bool,
     pub(crate) hop_limit: u8,
+    /// Kept only where a filter is in force.
+    pub(crate) asked: Asked,
     pub(crate) is_read_shut: bool,
     pub(crate) has_event: bool,
 }
@@ -133,6 +136,7 @@ impl UdpTable {
             may_broadcast: false,
             receives_errors: false,
             hop_limit: 64,
+            asked: Asked::default(),
             is_read_shut: false,
             has_event: false,
         });

@@ -57,6 +57,9 @@ impl Stack {
             return Err(SendError::from(error).into());
         }
         let to = to.or(socket.peer).map(here_if_unspecified).ok_or(SendError::NoDestination)?;
+        if !self.config.filter.is_open() {
+            socket.asked.note(to);
+        }
         let (bound, hop_limit, may_broadcast) = (socket.local, socket.hop_limit, socket.may_broadcast);
         if self.addresses.is_broadcast(to.ip()) && !may_broadcast {
             return Err(SendError::Broadcast.into());

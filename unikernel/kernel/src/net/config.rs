@@ -1,9 +1,9 @@
 //! The stack's sizes for this machine. A connection costs its two buffers, so they follow the
 //! memory; the number of connections is what half of it can hold.
 
-use unikernel_cmdline::{Address, Options};
-use unikernel_net::smoltcp::wire::{EthernetAddress, Ipv4Cidr};
-use unikernel_net::{Addressing, Config, Ipv4Config, Shard};
+use unikernel_cmdline::{Address, FilterProtocol, FilterRule, Options};
+use unikernel_net::smoltcp::wire::{EthernetAddress, IpCidr, Ipv4Cidr};
+use unikernel_net::{Addressing, Config, Filter, Ipv4Config, Protocol, Rule, Shard, Verdict};
 
 use crate::mem::frames;
 
@@ -38,6 +38,7 @@ pub(super) fn for_machine(options: &Options, mac: [u8; 6]) -> Config {
         spare_flows: (ram / 32 / flow_bytes).min(64),
         time_wait_slots: (ram / 64 / 128).min(16384),
         has_memory,
+        filter: filter(options),
         ..Config::new(EthernetAddress(mac), addressing(options))
     }
 }
@@ -68,6 +69,24 @@ fn addressing(options: &Options) -> Addressing {
             gateway: options.gateway,
             dns: options.dns_servers.clone(),
         }),
+    }
+}
+
+fn filter(options: &Options) -> Filter {
+    let otherwise = if options.denies_by_default { Verdict::Deny } else { Verdict::Allow };
+    Filter { rules: options.filter_rules.iter().map(rule).collect(), otherwise }
+}
+
+fn rule(rule: &FilterRule) -> Rule {
+    Rule {
+        verdict: if rule.is_allowed { Verdict::Allow } else { Verdict::Deny },
+        protocol: rule.protocol.map(|protocol| match protocol {
+            FilterProtocol::Tcp => Protocol::Tcp,
+            FilterProtocol::Udp => Protocol::Udp,
+            FilterProtocol::Icmp => Protocol::Icmp,
+        }),
+        ports: rule.ports.clone(),
+        source: rule.source.map(|(address, len)| IpCidr::new(address.into(), len)),
     }
 }
 

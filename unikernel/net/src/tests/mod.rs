@@ -2,6 +2,7 @@
 //! which can lose, repeat and reorder frames by a seed.
 
 mod churn;
+mod filter;
 mod fuzz;
 mod neighbors;
 mod options;

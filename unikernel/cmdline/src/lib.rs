@@ -19,6 +19,7 @@ extern crate alloc;
 mod filter;
 mod mmio;
 mod options;
+mod route;
 mod suggest;
 #[cfg(test)]
 mod tests;
@@ -27,3 +28,4 @@ mod words;
 pub use filter::{FilterProtocol, FilterRule};
 pub use mmio::MmioDevice;
 pub use options::{Address, ExitAction, Options, ParseError, parse};
+pub use route::Route;

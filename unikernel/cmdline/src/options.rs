@@ -4,11 +4,12 @@ use alloc::borrow::ToOwned;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
-use core::net::Ipv4Addr;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use core::str::FromStr;
 
 use crate::filter::{self, FilterRule};
 use crate::mmio::{self, MmioDevice};
+use crate::route::{self, Route};
 use crate::suggest::nearest;
 use crate::words;
 
@@ -17,6 +18,8 @@ const KEYS: &[&str] = &[
     "ip",
     "gw",
     "dns",
+    "route",
+    "slaac",
     "filter",
     "allow",
     "deny",
@@ -36,6 +39,8 @@ pub enum Address {
     /// Asked from the network.
     #[default]
     Dhcp,
+    /// None: IPv6 alone, or loopback.
+    None,
     /// Given, with the length of the network's prefix.
     Static(Ipv4Addr, u8),
 }
@@ -57,10 +62,18 @@ pub enum ExitAction {
 /// The command line, understood.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Options {
-    /// `ip=dhcp` or `ip=address/prefix`.
+    /// `ip=dhcp`, `ip=none` or `ip=address/prefix`.
     pub address: Address,
     /// `gw=`, the default route of a static address.
     pub gateway: Option<Ipv4Addr>,
+    /// `ip=` with addresses of IPv6, and the lengths of their prefixes.
+    pub ipv6_addresses: Vec<(Ipv6Addr, u8)>,
+    /// `gw=` with an address of IPv6.
+    pub ipv6_gateway: Option<Ipv6Addr>,
+    /// `slaac=off`: routers' advertisements are not believed.
+    pub ignores_advertisements: bool,
+    /// `route=`, in order.
+    pub routes: Vec<Route>,
     /// `dns=`, several separated by commas or given in turn.
     pub dns_servers: Vec<Ipv4Addr>,
     /// `filter=deny`: what no rule names is dropped.
@@ -148,8 +161,14 @@ impl Options {
             None => return Err(unknown(word, word)),
         };
         match key {
-            "ip" => self.address = address(value)?,
-            "gw" => self.gateway = Some(ipv4("gw", value)?),
+            "ip" => self.take_address(value)?,
+            "gw" => match value.parse() {
+                Ok(IpAddr::V4(v4)) => self.gateway = Some(v4),
+                Ok(IpAddr::V6(v6)) => self.ipv6_gateway = Some(v6),
+                Err(_) => return Err(ParseError::BadValue("gw", value.to_owned(), "an IP address")),
+            },
+            "route" => self.routes.push(route(value)?),
+            "slaac" => self.ignores_advertisements = !is_on("slaac", value)?,
             "dns" => {
                 for server in value.split(',') {
                     self.dns_servers.push(ipv4("dns", server)?);
@@ -175,10 +194,20 @@ impl Options {
         Ok(())
     }
 
+    fn take_address(&mut self, value: &str) -> Result<(), ParseError> {
+        match filter::parse_network(value) {
+            Some((IpAddr::V6(address), len)) if value.contains('/') && len > 0 => {
+                self.ipv6_addresses.push((address, len));
+            }
+            _ => self.address = address(value)?,
+        }
+        Ok(())
+    }
+
     /// What DHCP tells is not to be told again: one of the two would have no effect.
     fn check_address(&self) -> Result<(), ParseError> {
         match (self.address, self.gateway, &self.dns_servers[..]) {
-            (Address::Dhcp, Some(_), _) => Err(ParseError::NeedsStaticAddress("gw")),
+            (Address::Dhcp | Address::None, Some(_), _) => Err(ParseError::NeedsStaticAddress("gw")),
             (Address::Dhcp, None, [_, ..]) => Err(ParseError::NeedsStaticAddress("dns")),
             _ => Ok(()),
         }
@@ -197,10 +226,31 @@ fn address(value: &str) -> Result<Address, ParseError> {
     if value == "dhcp" {
         return Ok(Address::Dhcp);
     }
-    let bad = || ParseError::BadValue("ip", value.to_owned(), "`dhcp` or an address such as `10.0.2.15/24`");
+    if value == "none" {
+        return Ok(Address::None);
+    }
+    let bad = || {
+        ParseError::BadValue(
+            "ip",
+            value.to_owned(),
+            "`dhcp`, `none` or an address such as `10.0.2.15/24` or `2001:db8::15/64`",
+        )
+    };
     let (address, prefix) = value.split_once('/').ok_or_else(bad)?;
     let prefix = prefix.parse().ok().filter(|prefix| (1..=32).contains(prefix)).ok_or_else(bad)?;
     Ok(Address::Static(Ipv4Addr::from_str(address).map_err(|_| bad())?, prefix))
+}
+
+fn is_on(key: &'static str, value: &str) -> Result<bool, ParseError> {
+    match value {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err(ParseError::BadValue(key, value.to_owned(), "`on` or `off`")),
+    }
+}
+
+fn route(value: &str) -> Result<Route, ParseError> {
+    Route::parse(value).ok_or_else(|| ParseError::BadValue("route", value.to_owned(), route::EXPECTED))
 }
 
 fn denies(value: &str) -> Result<bool, ParseError> {

@@ -35,6 +35,10 @@ errors! {
         TimedOut,
         /// No neighbour or router answers for the address.
         HostUnreachable,
+        /// No router knows the network.
+        NetworkUnreachable,
+        /// A datagram did not fit a path on the way.
+        TooLong,
         /// The address this connection used is no longer ours.
         AddressLost,
     }
@@ -96,6 +100,10 @@ errors! {
         TimedOut,
         /// No neighbour or router answers for the peer.
         Unreachable,
+        /// No router knows the peer's network.
+        NetworkUnreachable,
+        /// A datagram did not fit a path on the way.
+        TooLong,
         /// The id names no socket.
         BadId,
     }
@@ -142,6 +150,8 @@ impl From<SocketError> for RecvError {
             SocketError::Reset | SocketError::AddressLost => Self::Reset,
             SocketError::TimedOut => Self::TimedOut,
             SocketError::HostUnreachable => Self::Unreachable,
+            SocketError::NetworkUnreachable => Self::NetworkUnreachable,
+            SocketError::TooLong => Self::TooLong,
         }
     }
 }
@@ -153,6 +163,8 @@ impl From<SocketError> for SendError {
             SocketError::Reset | SocketError::AddressLost => Self::Reset,
             SocketError::TimedOut => Self::TimedOut,
             SocketError::HostUnreachable => Self::Unreachable,
+            SocketError::NetworkUnreachable => Self::NoRoute,
+            SocketError::TooLong => Self::TooLong,
         }
     }
 }

@@ -144,6 +144,10 @@ impl Asked {
         self.0.push_back(peer);
     }
 
+    pub(crate) fn has(&self, address: IpAddr) -> bool {
+        self.0.iter().any(|peer| peer.ip() == address)
+    }
+
     pub(crate) fn contains(&self, peer: SocketAddr) -> bool {
         self.0.contains(&peer)
     }

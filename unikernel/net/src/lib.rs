@@ -24,8 +24,7 @@
 //! One [`Stack`] is one shard: all of its state hangs from one value, and a flow never needs
 //! another. Several can share a machine ([`Shard`]), each with a queue pair of the NIC.
 //!
-//! Limits: IP fragments are dropped, not reassembled; IPv6 is loopback and link-local only;
-//! smoltcp's TCP uses no received SACK and its least retransmission time-out is one second.
+//! Limits: smoltcp's TCP uses no received SACK and its least retransmission time-out is one second.
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -34,6 +33,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+mod addressing;
 mod config;
 mod control;
 mod counters;
@@ -41,6 +41,9 @@ mod egress;
 mod error;
 mod filter;
 mod flow;
+mod fragments;
+mod icmp_errors;
+mod icmpv6;
 mod id;
 mod ingress;
 mod isn;
@@ -49,8 +52,10 @@ mod listener;
 mod neighbor;
 mod phy;
 mod ports;
+mod reassembly;
 mod route;
 mod shard;
+mod slaac;
 mod stack;
 mod tcp;
 mod tcp_in;
@@ -63,7 +68,7 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
-pub use config::{Addressing, Config, Ipv4Config, NetConfig};
+pub use config::{Addressing, Config, Ipv4Config, Ipv6Address, Ipv6Config, NetConfig, RouteEntry};
 pub use counters::Counters;
 pub use error::*;
 pub use filter::{Filter, Protocol, Rule, Verdict};

@@ -86,6 +86,11 @@ impl Neighbors {
         Answer::Ask
     }
 
+    /// True for an address that is known or being asked for.
+    pub(crate) fn has_heard_of(&self, address: IpAddr) -> bool {
+        self.entries.contains_key(&address)
+    }
+
     /// Lets a flow wait for `address`.
     pub(crate) fn park_flow(&mut self, address: IpAddr, flow: TcpId) {
         if let Some(entry) = self.entries.get_mut(&address) {

@@ -32,6 +32,8 @@ pub(crate) struct UdpSocket {
     /// Whether it is told of errors though it has no peer.
     pub(crate) receives_errors: bool,
     pub(crate) hop_limit: u8,
+    /// What a path does not carry whole is refused, not sent in fragments.
+    pub(crate) is_unsplit: bool,
     /// Kept only where a filter is in force.
     pub(crate) asked: Asked,
     pub(crate) is_read_shut: bool,
@@ -136,6 +138,7 @@ impl UdpTable {
             may_broadcast: false,
             receives_errors: false,
             hop_limit: 64,
+            is_unsplit: false,
             asked: Asked::default(),
             is_read_shut: false,
             has_event: false,
@@ -152,6 +155,11 @@ impl UdpTable {
                 self.ports.remove(&socket.local.port());
             }
         }
+    }
+
+    /// True if a socket has sent to `address` lately.
+    pub(crate) fn has_asked(&self, address: IpAddr) -> bool {
+        self.sockets.values().any(|socket| socket.asked.has(address))
     }
 
     /// The socket that fits a datagram best.

@@ -2,14 +2,19 @@
 
 use core::net::SocketAddr;
 
+use smoltcp::phy::ChecksumCapabilities;
+
 use crate::error::{BindError, ConnectError, RecvError, SendError, SocketError};
 use crate::flow::Path;
 use crate::id::{Readiness, UdpId};
 use crate::listener::BindOptions;
-use crate::phy::{HEADER_LEN, LOOPBACK_MTU};
+use crate::phy::HEADER_LEN;
 use crate::route::here_if_unspecified;
 use crate::stack::Stack;
 use crate::wire;
+
+/// What the length field of an IPv4 packet allows; that of IPv6 does not count the header.
+const MAX_PACKET: usize = 65_535;
 
 impl Stack {
     /// Binds a socket; port 0 chooses one.
@@ -61,6 +66,7 @@ impl Stack {
             socket.asked.note(to);
         }
         let (bound, hop_limit, may_broadcast) = (socket.local, socket.hop_limit, socket.may_broadcast);
+        let is_unsplit = socket.is_unsplit;
         if self.addresses.is_broadcast(to.ip()) && !may_broadcast {
             return Err(SendError::Broadcast.into());
         }
@@ -74,9 +80,12 @@ impl Stack {
             bound.ip()
         };
         let (path, hop) = self.path_to(to.ip()).ok_or(SendError::NoRoute)?;
-        self.check_length(len, to, path)?;
+        let is_whole = self.check_length(len, to, path, is_unsplit)?;
         let from = SocketAddr::new(source, bound.port());
-        let frame = wire::datagram(from, to, (len, hop_limit), &self.checksums, fill)?;
+        // No device completes the checksum of a datagram in pieces.
+        let in_software = ChecksumCapabilities::default();
+        let checksums = if is_whole { &self.checksums } else { &in_software };
+        let frame = wire::datagram(from, to, (len, hop_limit), checksums, fill)?;
         match (path, hop) {
             (Path::Loopback, _) => {
                 let has_room = self.loopback.push(frame[HEADER_LEN..].to_vec());
@@ -91,10 +100,18 @@ impl Stack {
         Ok(())
     }
 
-    fn check_length(&self, len: usize, to: SocketAddr, path: Path) -> Result<(), SendError> {
-        let mtu = if path == Path::Loopback { LOOPBACK_MTU } else { self.ip_mtu };
+    /// True if the datagram travels whole.
+    fn check_length(
+        &self,
+        len: usize,
+        to: SocketAddr,
+        path: Path,
+        is_unsplit: bool,
+    ) -> Result<bool, SendError> {
         let headers = if to.is_ipv4() { 20 + 8 } else { 40 + 8 };
-        if len + headers > mtu { Err(SendError::TooLong) } else { Ok(()) }
+        let most = if to.is_ipv4() { MAX_PACKET } else { MAX_PACKET + 40 };
+        let is_whole = path == Path::Loopback || len + headers <= self.path_mtu(to.ip());
+        if len + headers > most || (is_unsplit && !is_whole) { Err(SendError::TooLong) } else { Ok(is_whole) }
     }
 
     /// Takes the oldest datagram: lends its bytes and origin to `take`.
@@ -162,6 +179,18 @@ impl Stack {
         if let Some(socket) = self.udp.get_mut(id) {
             socket.receives_errors = is_on;
         }
+    }
+
+    /// Refuses datagrams that a path does not carry whole (`IP_PMTUDISC_DO`).
+    pub fn udp_set_unsplit(&mut self, id: UdpId, is_on: bool) {
+        if let Some(socket) = self.udp.get_mut(id) {
+            socket.is_unsplit = is_on;
+        }
+    }
+
+    /// What the path to the peer carries whole, in bytes of IP packet; none without a peer.
+    pub fn udp_path_mtu(&self, id: UdpId) -> Option<usize> {
+        Some(self.path_mtu(self.udp_peer(id)?.ip()))
     }
 
     /// Allows broadcasts (`SO_BROADCAST`).

@@ -1,9 +1,11 @@
 //! The stack's sizes for this machine. A connection costs its two buffers, so they follow the
 //! memory; the number of connections is what half of it can hold.
 
-use unikernel_cmdline::{Address, FilterProtocol, FilterRule, Options};
-use unikernel_net::smoltcp::wire::{EthernetAddress, IpCidr, Ipv4Cidr};
-use unikernel_net::{Addressing, Config, Filter, Ipv4Config, Protocol, Rule, Shard, Verdict};
+use unikernel_cmdline::{Address, FilterProtocol, FilterRule, Options, Route};
+use unikernel_net::smoltcp::wire::{EthernetAddress, IpCidr, Ipv4Cidr, Ipv6Cidr};
+use unikernel_net::{
+    Addressing, Config, Filter, Ipv4Config, Ipv6Config, Protocol, RouteEntry, Rule, Shard, Verdict,
+};
 
 use crate::mem::frames;
 
@@ -39,6 +41,8 @@ pub(super) fn for_machine(options: &Options, mac: [u8; 6]) -> Config {
         time_wait_slots: (ram / 64 / 128).min(16384),
         has_memory,
         filter: filter(options),
+        ipv6: ipv6(options),
+        routes: options.routes.iter().map(route).collect(),
         ..Config::new(EthernetAddress(mac), addressing(options))
     }
 }
@@ -64,12 +68,29 @@ pub(super) fn for_shard(machine: &Config, shard: Shard) -> Config {
 fn addressing(options: &Options) -> Addressing {
     match options.address {
         Address::Dhcp => Addressing::Dhcp,
+        Address::None => Addressing::None,
         Address::Static(address, prefix) => Addressing::Static(Ipv4Config {
             address: Ipv4Cidr::new(address, prefix),
             gateway: options.gateway,
             dns: options.dns_servers.clone(),
         }),
     }
+}
+
+fn ipv6(options: &Options) -> Ipv6Config {
+    let addresses = options.ipv6_addresses.iter().map(|(address, len)| Ipv6Cidr::new(*address, *len));
+    Ipv6Config {
+        addresses: addresses.collect(),
+        gateway: options.ipv6_gateway,
+        accepts_advertisements: !options.ignores_advertisements,
+        ..Ipv6Config::default()
+    }
+}
+
+fn route(route: &Route) -> RouteEntry {
+    let (address, len) = route.network;
+    let network = IpCidr::new(address.into(), len);
+    RouteEntry { network, gateway: Some(route.gateway), metric: route.metric }
 }
 
 fn filter(options: &Options) -> Filter {

@@ -13,6 +13,8 @@ impl From<SocketError> for Errno {
             SocketError::Reset => Self::ECONNRESET,
             SocketError::TimedOut => Self::ETIMEDOUT,
             SocketError::HostUnreachable => Self::EHOSTUNREACH,
+            SocketError::NetworkUnreachable => Self::ENETUNREACH,
+            SocketError::TooLong => Self::EMSGSIZE,
             SocketError::AddressLost => Self::ENETDOWN,
         }
     }
@@ -68,6 +70,8 @@ impl From<RecvError> for Errno {
             RecvError::Reset => Self::ECONNRESET,
             RecvError::TimedOut => Self::ETIMEDOUT,
             RecvError::Unreachable => Self::EHOSTUNREACH,
+            RecvError::NetworkUnreachable => Self::ENETUNREACH,
+            RecvError::TooLong => Self::EMSGSIZE,
         }
     }
 }

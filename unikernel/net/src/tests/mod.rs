@@ -3,7 +3,9 @@
 
 mod churn;
 mod filter;
+mod fragments;
 mod fuzz;
+mod ipv6;
 mod neighbors;
 mod options;
 mod shards;
@@ -117,7 +119,15 @@ pub(crate) fn any(port: u16) -> SocketAddr {
 
 pub(crate) fn config(last: u8) -> Config {
     let address = Ipv4Config { address: Ipv4Cidr::new(ip(last), 24), gateway: Some(ip(2)), dns: vec![ip(3)] };
-    Config { tcp_rx_buffer: 8192, tcp_tx_buffer: 8192, ..Config::new(mac(last), Addressing::Static(address)) }
+    // Scripts that are not about IPv6 see none of its questions.
+    let ipv6 =
+        Ipv6Config { accepts_advertisements: false, detects_duplicates: false, ..Ipv6Config::default() };
+    Config {
+        tcp_rx_buffer: 8192,
+        tcp_tx_buffer: 8192,
+        ipv6,
+        ..Config::new(mac(last), Addressing::Static(address))
+    }
 }
 
 impl Host {

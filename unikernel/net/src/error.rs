@@ -134,6 +134,21 @@ errors! {
         /// The id names no socket.
         BadId,
     }
+    /// Why a group cannot be joined or left.
+    GroupError {
+        /// The address is not one of a group.
+        NotAGroup,
+        /// The socket is in the group.
+        Already,
+        /// The socket is not in the group.
+        NotJoined,
+        /// The bound on memberships is reached.
+        TooMany,
+        /// There is no network card.
+        NoSuchLink,
+        /// The id names no socket.
+        BadId,
+    }
     /// Why a connection cannot be shut down or asked about.
     StateError {
         /// The connection is not established.

@@ -35,11 +35,11 @@ const PREFIX: u8 = 3;
 impl Stack {
     /// Takes in an ICMPv6 packet.
     pub(crate) fn icmpv6_in<T: TxToken>(&mut self, ip: &IpPacket<'_>, frame: &[u8], link: Link, token: T) {
-        let (Ok(icmp), IpAddr::V6(from), IpAddr::V6(to)) =
-            (Icmpv6Packet::new_checked(ip.payload), ip.from, ip.to)
-        else {
+        let (IpAddr::V6(from), IpAddr::V6(to), 8..) = (ip.from, ip.to, ip.payload.len()) else {
             return self.counters.malformed += 1;
         };
+        // Type, code and checksum are there; each message looks after the rest.
+        let icmp = Icmpv6Packet::new_unchecked(ip.payload);
         if link != Link::Loopback && !icmp.verify_checksum(&from, &to) {
             return self.counters.bad_checksum += 1;
         }
@@ -54,6 +54,9 @@ impl Stack {
             Icmpv6Message::NeighborAdvert if is_near => self.neighbor_advertised(ip.payload, frame),
             Icmpv6Message::RouterAdvert if is_near && from.is_unicast_link_local() => {
                 self.router_advertised(ip.payload, from);
+            }
+            Icmpv6Message::MldQuery if ip.payload.len() >= 24 => {
+                self.query_in(u64::from(u16::from_be_bytes([ip.payload[4], ip.payload[5]])));
             }
             _ if icmp.msg_type().is_error() && self.addresses.owns(ip.to) => {
                 let complaint = Complaint::parse_v6(ip.payload);
@@ -149,6 +152,8 @@ impl Stack {
             let frame = match ask {
                 Ask::Probe(address) => {
                     let to = wire::solicited_node(address);
+                    // Switches that listen to reports must let the answers through (RFC 4862 section 5.4.2).
+                    self.report(to.into());
                     let repr = NdiscRepr::NeighborSolicit { target_addr: address, lladdr: None };
                     let macs = (self.config.mac, group_mac(to.into()));
                     wire::ndisc(macs, Ipv6Addr::UNSPECIFIED, to, repr)

@@ -12,6 +12,7 @@ use smoltcp::wire::{
 
 use crate::fragments::{destination_of, is_extension};
 use crate::icmp_errors::Complaint;
+use crate::id::UdpId;
 use crate::phy::{HEADER_LEN, Header, Inbound};
 use crate::stack::Stack;
 use crate::udp::Datagram;
@@ -156,6 +157,7 @@ impl Stack {
             IpProtocol::Icmpv6 => self.icmpv6_in(ip, frame, link, token),
             IpProtocol::Udp => self.udp_in(ip, is_group, link, token),
             IpProtocol::Icmp if is_ours => self.icmp_in(ip, frame, link, token),
+            IpProtocol::Igmp if is_nic => self.igmp_in(ip.payload),
             _ if self.denies_packet(ip.protocol, ip.from, link) => {}
             _ if is_group => self.counters.unknown_protocol += 1,
             _ => {
@@ -193,16 +195,30 @@ impl Stack {
         if self.denies_datagram(to, from, link) {
             return;
         }
-        let limit = self.config.udp_rx_bytes;
+        if is_group {
+            return self.group_datagram_in(to, from, udp.payload());
+        }
         let Some(id) = self.udp.lookup(to, from) else {
             self.counters.udp_no_port += 1;
-            if !is_group {
-                self.answer_for_nobody(ip.packet, link, token);
-            }
-            return;
+            return self.answer_for_nobody(ip.packet, link, token);
         };
+        self.queue_datagram(id, from, udp.payload());
+    }
+
+    /// A datagram for a group, or for everybody, goes to everyone who listens.
+    fn group_datagram_in(&mut self, to: SocketAddr, from: SocketAddr, data: &[u8]) {
+        if to.ip().is_multicast() && !self.groups.has(to.ip()) {
+            return self.counters.not_for_us += 1;
+        }
+        let ids = self.udp.listeners(to, from);
+        self.counters.udp_no_port += u64::from(ids.is_empty());
+        ids.into_iter().for_each(|id| self.queue_datagram(id, from, data));
+    }
+
+    fn queue_datagram(&mut self, id: UdpId, from: SocketAddr, data: &[u8]) {
+        let limit = self.config.udp_rx_bytes;
         let Some(socket) = self.udp.get_mut(id) else { return };
-        if socket.push(Datagram { from, data: udp.payload().to_vec() }, limit) {
+        if socket.push(Datagram { from, data: data.to_vec() }, limit) {
             self.notify_udp(id);
         } else {
             self.counters.udp_full += 1;

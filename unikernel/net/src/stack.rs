@@ -16,6 +16,7 @@ use crate::config::{Config, NetConfig};
 use crate::control::Control;
 use crate::counters::{Counters, Traffic};
 use crate::flow::{FlowTable, Timeouts};
+use crate::groups::Groups;
 use crate::icmp_errors::NarrowPaths;
 use crate::id::{ListenerId, SocketId, TcpId, UdpId};
 use crate::isn::Numbers;
@@ -108,6 +109,8 @@ pub struct Stack {
     pub(crate) loopback: Loopback,
     pub(crate) neighbors: Neighbors,
     pub(crate) reassembly: Reassembly,
+    pub(crate) groups: Groups,
+    pub(crate) has_nic: bool,
     pub(crate) narrow: NarrowPaths,
     /// Frames of the stack's own, ready for the NIC.
     pub(crate) outbox: VecDeque<Vec<u8>>,
@@ -179,6 +182,8 @@ impl Stack {
             loopback: Loopback::new(config.queue_packets),
             neighbors: Neighbors::new(config.max_neighbors),
             reassembly: Reassembly::default(),
+            groups: Groups::default(),
+            has_nic,
             narrow: NarrowPaths::default(),
             outbox: VecDeque::new(),
             traffic: Traffic::default(),
@@ -248,6 +253,10 @@ impl Stack {
             self.mark_dirty(id);
             has_fired = true;
         }
+        if self.groups.next().is_some_and(|at| at <= now) {
+            self.run_groups();
+            has_fired = true;
+        }
         if self.reassembly.next().is_some_and(|at| at <= now) {
             self.counters.reassembly_timeouts += self.reassembly.expire(now);
             has_fired = true;
@@ -268,10 +277,17 @@ impl Stack {
         let control = (self.control.next < crate::timers::NEVER).then_some(self.control.next);
         let autoconf = self.autoconf.as_ref().map(Autoconf::next);
         let autoconf = autoconf.filter(|at| *at < crate::timers::NEVER);
-        [self.timers.next(), control, autoconf, self.reassembly.next(), self.neighbors.next()]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            self.timers.next(),
+            control,
+            autoconf,
+            self.reassembly.next(),
+            self.groups.next(),
+            self.neighbors.next(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// True if [`flush`](Self::flush) has something to try. What only waits for room in the device
@@ -309,6 +325,11 @@ impl Stack {
     /// The addresses in force.
     pub fn config(&self) -> &NetConfig {
         &self.addresses.net
+    }
+
+    /// True for an address of this machine, loopback included.
+    pub fn owns(&self, address: core::net::IpAddr) -> bool {
+        self.addresses.owns(address)
     }
 
     /// Totals since the start.

@@ -1,16 +1,18 @@
 //! UDP sockets as an app sees them.
 
-use core::net::SocketAddr;
+use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use smoltcp::phy::ChecksumCapabilities;
 
 use crate::error::{BindError, ConnectError, RecvError, SendError, SocketError};
 use crate::flow::Path;
+use crate::groups::GroupLink;
 use crate::id::{Readiness, UdpId};
 use crate::listener::BindOptions;
 use crate::phy::HEADER_LEN;
 use crate::route::here_if_unspecified;
 use crate::stack::Stack;
+use crate::udp::MulticastOptions;
 use crate::wire;
 
 /// What the length field of an IPv4 packet allows; that of IPv6 does not count the header.
@@ -46,6 +48,8 @@ impl Stack {
 
     /// Closes a socket.
     pub fn udp_close(&mut self, id: UdpId) {
+        let groups = self.udp.get_mut(id).map(|socket| core::mem::take(&mut socket.groups));
+        groups.into_iter().flatten().for_each(|membership| self.left(membership));
         self.udp.remove(id);
     }
 
@@ -66,7 +70,9 @@ impl Stack {
             socket.asked.note(to);
         }
         let (bound, hop_limit, may_broadcast) = (socket.local, socket.hop_limit, socket.may_broadcast);
-        let is_unsplit = socket.is_unsplit;
+        let (is_unsplit, multicast) = (socket.is_unsplit, socket.multicast);
+        let is_group = to.ip().is_multicast();
+        let hop_limit = if is_group { multicast.hop_limit } else { hop_limit };
         if self.addresses.is_broadcast(to.ip()) && !may_broadcast {
             return Err(SendError::Broadcast.into());
         }
@@ -74,19 +80,30 @@ impl Stack {
             self.udp_blocked.push(id);
             return Err(SendError::WouldBlock.into());
         }
-        let source = if bound.ip().is_unspecified() || bound.is_ipv4() != to.is_ipv4() {
+        let group_link = if is_group { self.group_link(multicast.link).ok() } else { None };
+        let is_inside = group_link == Some(GroupLink::Loopback);
+        let source = if is_inside && bound.ip().is_unspecified() {
+            if to.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() }
+        } else if bound.ip().is_unspecified() || bound.is_ipv4() != to.is_ipv4() {
             self.addresses.source_for(to.ip()).ok_or(SendError::NoRoute)?
         } else {
             bound.ip()
         };
-        let (path, hop) = self.path_to(to.ip()).ok_or(SendError::NoRoute)?;
+        let (path, hop) = match is_inside {
+            true => (Path::Loopback, None),
+            false => self.path_to(to.ip()).ok_or(SendError::NoRoute)?,
+        };
         let is_whole = self.check_length(len, to, path, is_unsplit)?;
         let from = SocketAddr::new(source, bound.port());
         // No device completes the checksum of a datagram in pieces.
         let in_software = ChecksumCapabilities::default();
         let checksums = if is_whole { &self.checksums } else { &in_software };
         let frame = wire::datagram(from, to, (len, hop_limit), checksums, fill)?;
+        if group_link == Some(GroupLink::Nic) && multicast.is_looped && self.groups.has(to.ip()) {
+            self.loopback.push(frame[HEADER_LEN..].to_vec());
+        }
         match (path, hop) {
+            (Path::Loopback, _) if is_inside && !multicast.is_looped => {}
             (Path::Loopback, _) => {
                 let has_room = self.loopback.push(frame[HEADER_LEN..].to_vec());
                 self.counters.queue_full += u64::from(!has_room);
@@ -191,6 +208,13 @@ impl Stack {
     /// What the path to the peer carries whole, in bytes of IP packet; none without a peer.
     pub fn udp_path_mtu(&self, id: UdpId) -> Option<usize> {
         Some(self.path_mtu(self.udp_peer(id)?.ip()))
+    }
+
+    /// Sets how datagrams for groups are sent.
+    pub fn udp_set_multicast(&mut self, id: UdpId, options: MulticastOptions) {
+        if let Some(socket) = self.udp.get_mut(id) {
+            socket.multicast = options;
+        }
     }
 
     /// Allows broadcasts (`SO_BROADCAST`).

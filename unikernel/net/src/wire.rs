@@ -209,6 +209,16 @@ pub(crate) fn ndisc(
     frame
 }
 
+/// The ones' complement sum of `bytes` (RFC 1071); all ones over a message with its right checksum.
+pub(crate) fn sum(bytes: &[u8]) -> u16 {
+    let pairs = bytes.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0)));
+    let mut sum: u32 = pairs.sum();
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    sum as u16
+}
+
 /// The group that a station with `address` listens to (RFC 4291 section 2.7.1).
 pub(crate) fn solicited_node(address: Ipv6Addr) -> Ipv6Addr {
     let low = address.segments();

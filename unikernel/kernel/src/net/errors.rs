@@ -1,7 +1,8 @@
 //! The stack's errors as Linux's, one conversion each.
 
 use unikernel_net::{
-    AcceptError, BindError, ConnectError, ListenError, RecvError, SendError, SocketError, StateError,
+    AcceptError, BindError, ConnectError, GroupError, ListenError, RecvError, SendError, SocketError,
+    StateError,
 };
 
 use crate::syscall::Errno;
@@ -90,6 +91,19 @@ impl From<SendError> for Errno {
             SendError::Reset => Self::ECONNRESET,
             SendError::TimedOut => Self::ETIMEDOUT,
             SendError::Unreachable => Self::EHOSTUNREACH,
+        }
+    }
+}
+
+impl From<GroupError> for Errno {
+    fn from(error: GroupError) -> Self {
+        match error {
+            GroupError::NotAGroup => Self::EINVAL,
+            GroupError::Already => Self::EADDRINUSE,
+            GroupError::NotJoined => Self::EADDRNOTAVAIL,
+            GroupError::TooMany => Self::ENOBUFS,
+            GroupError::NoSuchLink => Self::ENODEV,
+            GroupError::BadId => Self::EBADF,
         }
     }
 }

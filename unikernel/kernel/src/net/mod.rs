@@ -187,6 +187,11 @@ pub fn nic_counters() -> Option<crate::drivers::virtio::net::Counters> {
     pairs.reduce(|sum, pair| sum + pair)
 }
 
+/// True for an address of this machine.
+pub fn owns(address: core::net::IpAddr) -> bool {
+    lock().stack.owns(address)
+}
+
 /// What `/etc/resolv.conf` says (resolv.conf(5)).
 pub fn resolv_conf() -> String {
     let net = lock();

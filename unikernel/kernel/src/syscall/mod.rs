@@ -27,6 +27,7 @@ pub mod polling;
 pub mod signal;
 pub mod socket;
 pub mod sockopt;
+mod sockopt_ip;
 pub mod stat;
 mod table;
 pub mod thread;

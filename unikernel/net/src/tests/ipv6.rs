@@ -59,7 +59,12 @@ fn addresses(host: &Host) -> Vec<Ipv6Addr> {
 
 /// The types of the ICMPv6 messages sent since the last call.
 fn sent(host: &mut Host) -> Vec<u8> {
-    host.nic.tx.drain(..).filter(|frame| frame[12..14] == [0x86, 0xdd]).map(|frame| frame[54]).collect()
+    host.nic
+        .tx
+        .drain(..)
+        .filter(|frame| frame[12..14] == [0x86, 0xdd] && frame[20] == 58)
+        .map(|frame| frame[54])
+        .collect()
 }
 
 fn at_second(second: i64) -> Instant {

@@ -5,6 +5,7 @@ mod churn;
 mod filter;
 mod fragments;
 mod fuzz;
+mod groups;
 mod ipv6;
 mod neighbors;
 mod options;

@@ -50,6 +50,7 @@ mod ingress;
 mod isn;
 mod key;
 mod listener;
+pub mod listing;
 mod neighbor;
 mod phy;
 mod ports;

@@ -86,6 +86,11 @@ impl Neighbors {
         Answer::Ask
     }
 
+    /// Every neighbour whose hardware address is known.
+    pub(crate) fn known(&self) -> impl Iterator<Item = (IpAddr, EthernetAddress)> {
+        self.entries.iter().filter_map(|(address, entry)| Some((*address, entry.mac?)))
+    }
+
     /// True for an address that is known or being asked for.
     pub(crate) fn has_heard_of(&self, address: IpAddr) -> bool {
         self.entries.contains_key(&address)

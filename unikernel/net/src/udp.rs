@@ -73,6 +73,11 @@ impl UdpSocket {
         true
     }
 
+    /// What waits, with what it costs beside its bytes.
+    pub(crate) fn queued_bytes(&self) -> usize {
+        self.queued_bytes
+    }
+
     pub(crate) fn peek(&self) -> Option<&Datagram> {
         self.queue.front()
     }
@@ -131,6 +136,11 @@ impl UdpTable {
 
     pub(crate) fn get(&self, id: UdpId) -> Option<&UdpSocket> {
         self.sockets.get(id)
+    }
+
+    /// Every socket.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (UdpId, &UdpSocket)> {
+        self.sockets.iter()
     }
 
     pub(crate) fn get_mut(&mut self, id: UdpId) -> Option<&mut UdpSocket> {

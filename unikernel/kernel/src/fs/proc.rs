@@ -64,6 +64,7 @@ pub const TEXTS: &[Text] = &[
 pub const LINKS: &[(&str, &str)] = &[
     ("/proc/self/exe", "/app"),
     ("/proc/mounts", "self/mounts"),
+    ("/proc/self/net", "../net"),
     ("/etc/mtab", "/proc/self/mounts"),
     ("/proc/1", "self"),
     ("/proc/thread-self", "self"),

@@ -19,6 +19,7 @@ pub mod datagram;
 mod errors;
 mod flows;
 mod interface;
+pub mod listing;
 pub mod options;
 mod routes;
 mod shards;

@@ -7,6 +7,7 @@ mod fragments;
 mod fuzz;
 mod groups;
 mod ipv6;
+mod listing;
 mod neighbors;
 mod options;
 mod shards;

@@ -2,9 +2,11 @@
 //! which can lose, repeat and reorder frames by a seed.
 
 mod churn;
+mod dhcp;
 mod filter;
 mod fragments;
 mod fuzz;
+mod fuzz_ip;
 mod groups;
 mod ipv6;
 mod listing;

@@ -103,7 +103,6 @@ impl Stack {
             self.loopback.push(frame[HEADER_LEN..].to_vec());
         }
         match (path, hop) {
-            (Path::Loopback, _) if is_inside && !multicast.is_looped => {}
             (Path::Loopback, _) => {
                 let has_room = self.loopback.push(frame[HEADER_LEN..].to_vec());
                 self.counters.queue_full += u64::from(!has_room);

@@ -9,7 +9,7 @@ use smoltcp::wire::{
     NdiscNeighborFlags, NdiscRepr,
 };
 
-use crate::config::NetConfig;
+use crate::config::{Ipv6Address, NetConfig};
 use crate::icmp_errors::Complaint;
 use crate::ingress::{IpPacket, Link};
 use crate::route::group_mac;
@@ -173,6 +173,12 @@ impl Stack {
     pub(crate) fn renew_ipv6(&mut self) {
         let Some(autoconf) = &self.autoconf else { return };
         let ipv6 = autoconf.addresses(self.now);
+        let is_known =
+            |own: &&Ipv6Address| self.addresses.net.ipv6.iter().any(|known| known.address == own.address);
+        for own in ipv6.iter().filter(|own| !is_known(own) && !own.address.address().is_unicast_link_local())
+        {
+            log::info!("address {}", own.address);
+        }
         self.set_net(NetConfig { ipv6, ..self.addresses.net.clone() });
     }
 }

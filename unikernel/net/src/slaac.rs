@@ -72,6 +72,8 @@ pub(crate) struct Autoconf {
     solicit_at: Instant,
     /// When [`run`](Self::run) was called last.
     ran: Instant,
+    /// When it is wanted next: asked with every packet, and worked out when something changes.
+    due: Instant,
 }
 
 impl Autoconf {
@@ -87,12 +89,14 @@ impl Autoconf {
             solicitations: if has_solicitations { SOLICITATIONS } else { 0 },
             solicit_at: if has_solicitations { now } else { NEVER },
             ran: now,
+            due: NEVER,
             config,
         };
         autoconf.add(now, Ipv6Cidr::new(link_local, 64), (NEVER, NEVER));
         for address in autoconf.config.addresses.clone() {
             autoconf.add(now, address, (NEVER, NEVER));
         }
+        autoconf.plan();
         autoconf
     }
 
@@ -134,6 +138,7 @@ impl Autoconf {
                 self.autonomous(now, &prefix);
             }
         }
+        self.plan();
     }
 
     /// An address of the prefix (RFC 4862 section 5.5.3).
@@ -166,6 +171,7 @@ impl Autoconf {
     pub(crate) fn duplicate(&mut self, address: Ipv6Addr) -> bool {
         let count = self.addresses.len();
         self.addresses.retain(|held| held.address.address() != address || held.probe_until.is_none());
+        self.plan();
         count != self.addresses.len()
     }
 
@@ -189,13 +195,20 @@ impl Autoconf {
             self.solicit_at = if self.solicitations > 0 { now + SOLICITATION_INTERVAL } else { NEVER };
             asks.push(Ask::Router);
         }
+        self.plan();
         asks
     }
 
     /// When [`run`](Self::run) is next wanted; the past if at once.
+    #[inline]
     pub(crate) fn next(&self) -> Instant {
+        self.due
+    }
+
+    fn plan(&mut self) {
         if !self.unasked.is_empty() {
-            return Instant::ZERO;
+            self.due = Instant::ZERO;
+            return;
         }
         let held = self.addresses.iter().flat_map(|held| {
             let preferred = Some(held.preferred_until).filter(|until| *until > self.ran);
@@ -203,7 +216,7 @@ impl Autoconf {
         });
         let lists =
             self.prefixes.iter().map(|(_, until)| *until).chain(self.routers.iter().map(|(_, until)| *until));
-        held.chain(lists).chain([self.solicit_at]).min().unwrap_or(NEVER)
+        self.due = held.chain(lists).chain([self.solicit_at]).min().unwrap_or(NEVER);
     }
 
     /// The addresses in force.

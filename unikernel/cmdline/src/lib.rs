@@ -16,12 +16,16 @@
 
 extern crate alloc;
 
+mod filter;
 mod mmio;
 mod options;
+mod route;
 mod suggest;
 #[cfg(test)]
 mod tests;
 mod words;
 
+pub use filter::{FilterProtocol, FilterRule};
 pub use mmio::MmioDevice;
 pub use options::{Address, ExitAction, Options, ParseError, parse};
+pub use route::Route;

@@ -4,15 +4,34 @@ use alloc::borrow::ToOwned;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
-use core::net::Ipv4Addr;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use core::str::FromStr;
 
+use crate::filter::{self, FilterRule};
 use crate::mmio::{self, MmioDevice};
+use crate::route::{self, Route};
 use crate::suggest::nearest;
 use crate::words;
 
 /// Every key there is; `env.` takes any name behind it.
-const KEYS: &[&str] = &["ip", "gw", "dns", "log", "trace", "exit", "env.", "cwd", "root", "mount", mmio::KEY];
+const KEYS: &[&str] = &[
+    "ip",
+    "gw",
+    "dns",
+    "route",
+    "slaac",
+    "filter",
+    "allow",
+    "deny",
+    "log",
+    "trace",
+    "exit",
+    "env.",
+    "cwd",
+    "root",
+    "mount",
+    mmio::KEY,
+];
 
 /// Where the machine's address comes from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -20,6 +39,8 @@ pub enum Address {
     /// Asked from the network.
     #[default]
     Dhcp,
+    /// None: IPv6 alone, or loopback.
+    None,
     /// Given, with the length of the network's prefix.
     Static(Ipv4Addr, u8),
 }
@@ -41,12 +62,24 @@ pub enum ExitAction {
 /// The command line, understood.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Options {
-    /// `ip=dhcp` or `ip=address/prefix`.
+    /// `ip=dhcp`, `ip=none` or `ip=address/prefix`.
     pub address: Address,
     /// `gw=`, the default route of a static address.
     pub gateway: Option<Ipv4Addr>,
+    /// `ip=` with addresses of IPv6, and the lengths of their prefixes.
+    pub ipv6_addresses: Vec<(Ipv6Addr, u8)>,
+    /// `gw=` with an address of IPv6.
+    pub ipv6_gateway: Option<Ipv6Addr>,
+    /// `slaac=off`: routers' advertisements are not believed.
+    pub ignores_advertisements: bool,
+    /// `route=`, in order.
+    pub routes: Vec<Route>,
     /// `dns=`, several separated by commas or given in turn.
     pub dns_servers: Vec<Ipv4Addr>,
+    /// `filter=deny`: what no rule names is dropped.
+    pub denies_by_default: bool,
+    /// `allow=` and `deny=`, in order.
+    pub filter_rules: Vec<FilterRule>,
     /// `log=`, as the logger reads it.
     pub log: Option<String>,
     /// `trace=syscalls`.
@@ -128,13 +161,22 @@ impl Options {
             None => return Err(unknown(word, word)),
         };
         match key {
-            "ip" => self.address = address(value)?,
-            "gw" => self.gateway = Some(ipv4("gw", value)?),
+            "ip" => self.take_address(value)?,
+            "gw" => match value.parse() {
+                Ok(IpAddr::V4(v4)) => self.gateway = Some(v4),
+                Ok(IpAddr::V6(v6)) => self.ipv6_gateway = Some(v6),
+                Err(_) => return Err(ParseError::BadValue("gw", value.to_owned(), "an IP address")),
+            },
+            "route" => self.routes.push(route(value)?),
+            "slaac" => self.ignores_advertisements = !is_on("slaac", value)?,
             "dns" => {
                 for server in value.split(',') {
                     self.dns_servers.push(ipv4("dns", server)?);
                 }
             }
+            "filter" => self.denies_by_default = denies(value)?,
+            "allow" => self.filter_rules.push(filter_rule("allow", value)?),
+            "deny" => self.filter_rules.push(filter_rule("deny", value)?),
             "log" => self.log = Some(value.to_owned()),
             "trace" if value == "syscalls" => self.traces_syscalls = true,
             "trace" => return Err(ParseError::BadValue("trace", value.to_owned(), "`syscalls`")),
@@ -152,10 +194,20 @@ impl Options {
         Ok(())
     }
 
+    fn take_address(&mut self, value: &str) -> Result<(), ParseError> {
+        match filter::parse_network(value) {
+            Some((IpAddr::V6(address), len)) if value.contains('/') && len > 0 => {
+                self.ipv6_addresses.push((address, len));
+            }
+            _ => self.address = address(value)?,
+        }
+        Ok(())
+    }
+
     /// What DHCP tells is not to be told again: one of the two would have no effect.
     fn check_address(&self) -> Result<(), ParseError> {
         match (self.address, self.gateway, &self.dns_servers[..]) {
-            (Address::Dhcp, Some(_), _) => Err(ParseError::NeedsStaticAddress("gw")),
+            (Address::Dhcp | Address::None, Some(_), _) => Err(ParseError::NeedsStaticAddress("gw")),
             (Address::Dhcp, None, [_, ..]) => Err(ParseError::NeedsStaticAddress("dns")),
             _ => Ok(()),
         }
@@ -174,10 +226,46 @@ fn address(value: &str) -> Result<Address, ParseError> {
     if value == "dhcp" {
         return Ok(Address::Dhcp);
     }
-    let bad = || ParseError::BadValue("ip", value.to_owned(), "`dhcp` or an address such as `10.0.2.15/24`");
+    if value == "none" {
+        return Ok(Address::None);
+    }
+    let bad = || {
+        ParseError::BadValue(
+            "ip",
+            value.to_owned(),
+            "`dhcp`, `none` or an address such as `10.0.2.15/24` or `2001:db8::15/64`",
+        )
+    };
     let (address, prefix) = value.split_once('/').ok_or_else(bad)?;
     let prefix = prefix.parse().ok().filter(|prefix| (1..=32).contains(prefix)).ok_or_else(bad)?;
     Ok(Address::Static(Ipv4Addr::from_str(address).map_err(|_| bad())?, prefix))
+}
+
+fn is_on(key: &'static str, value: &str) -> Result<bool, ParseError> {
+    match value {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err(ParseError::BadValue(key, value.to_owned(), "`on` or `off`")),
+    }
+}
+
+fn route(value: &str) -> Result<Route, ParseError> {
+    Route::parse(value).ok_or_else(|| ParseError::BadValue("route", value.to_owned(), route::EXPECTED))
+}
+
+fn denies(value: &str) -> Result<bool, ParseError> {
+    match value {
+        "deny" => Ok(true),
+        "allow" => Ok(false),
+        _ => {
+            Err(ParseError::BadValue("filter", value.to_owned(), "`allow` or `deny`, for what no rule names"))
+        }
+    }
+}
+
+fn filter_rule(key: &'static str, value: &str) -> Result<FilterRule, ParseError> {
+    let rule = FilterRule::parse(value, key == "allow");
+    rule.ok_or_else(|| ParseError::BadValue(key, value.to_owned(), filter::EXPECTED))
 }
 
 fn exit_action(value: &str) -> Result<ExitAction, ParseError> {

@@ -3,6 +3,7 @@
 use alloc::borrow::ToOwned;
 use alloc::string::{String, ToString};
 use alloc::vec;
+use alloc::vec::Vec;
 use core::net::Ipv4Addr;
 
 use proptest::prelude::*;
@@ -75,7 +76,7 @@ fn unknown_word_names_itself_and_the_nearest() {
 fn bad_values_say_what_is_expected() {
     assert!(message("ip=10.0.2.15").contains("10.0.2.15/24"));
     assert!(message("ip=10.0.2.15/33").contains("expected"));
-    assert!(message("gw=router").contains("an IPv4 address"));
+    assert!(message("gw=router").contains("an IP address"));
     assert!(message("exit=never").contains("`halt`"));
     assert!(message("trace=all").contains("`syscalls`"));
     assert!(message("root=/dev/vda").contains("not supported"));
@@ -83,6 +84,36 @@ fn bad_values_say_what_is_expected() {
     assert!(message("gw=10.0.2.2").contains("static address"));
     assert!(message("dns=10.0.2.3 ip=dhcp").contains("static address"));
     assert!(message("log=\"open").contains("quote"));
+}
+
+#[test]
+fn filter_words_keep_their_order() {
+    let options = parse("deny=tcp/22 filter=deny allow=tcp:10.0.0.0/8 allow=icmp").unwrap();
+    assert!(options.denies_by_default);
+    let verdicts: Vec<bool> = options.filter_rules.iter().map(|rule| rule.is_allowed).collect();
+    assert_eq!(verdicts, [false, true, true]);
+    assert!(message("filter=on").contains("`allow` or `deny`"));
+    assert!(message("allow=http").contains("tcp/80"));
+    assert_eq!(message("alow=tcp/80"), "unknown option `alow=tcp/80`; did you mean `allow=`?");
+    assert_eq!(message("fliter=deny"), "unknown option `fliter=deny`; did you mean `filter=`?");
+}
+
+#[test]
+fn addresses_of_both_families_and_routes() {
+    let line = "ip=10.0.2.15/24 ip=2001:db8::15/64 ip=fd00::1/8 gw=10.0.2.2 gw=2001:db8::1 slaac=off \
+                route=10.1.0.0/16:10.0.2.1 route=::/0:fe80::1@7";
+    let options = parse(line).unwrap();
+    assert_eq!(options.address, Address::Static(Ipv4Addr::new(10, 0, 2, 15), 24));
+    assert_eq!(options.ipv6_addresses.len(), 2);
+    assert_eq!(options.ipv6_gateway, Some("2001:db8::1".parse().unwrap()));
+    assert!(options.ignores_advertisements);
+    assert_eq!(options.routes[1].metric, 7);
+    assert_eq!(parse("ip=2001:db8::15/64").unwrap().address, Address::Dhcp);
+    assert_eq!(parse("ip=none").unwrap().address, Address::None);
+    assert!(message("ip=2001:db8::15").contains("2001:db8::15/64"));
+    assert!(message("ip=none gw=10.0.2.2").contains("static address"));
+    assert!(message("route=10.1.0.0/16").contains("router"));
+    assert!(message("slaac=never").contains("`on` or `off`"));
 }
 
 proptest! {

@@ -1,11 +1,12 @@
 //! What the stack is told at its start, and what it learns from DHCP.
 
 use alloc::vec::Vec;
-use core::net::{Ipv4Addr, Ipv6Addr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use smoltcp::time::Duration;
-use smoltcp::wire::{EthernetAddress, Ipv4Cidr};
+use smoltcp::wire::{EthernetAddress, IpCidr, Ipv4Cidr, Ipv6Cidr};
 
+use crate::filter::Filter;
 use crate::shard::Shard;
 
 /// How the machine gets its IPv4 address.
@@ -30,6 +31,45 @@ pub struct Ipv4Config {
     pub dns: Vec<Ipv4Addr>,
 }
 
+/// How the machine gets its IPv6 addresses, beside the link-local one.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Ipv6Config {
+    /// Given addresses and their networks.
+    pub addresses: Vec<Ipv6Cidr>,
+    /// A given default router.
+    pub gateway: Option<Ipv6Addr>,
+    /// Whether routers are asked and believed (RFC 4862).
+    pub accepts_advertisements: bool,
+    /// Whether the link is asked for other stations with our addresses.
+    pub detects_duplicates: bool,
+}
+
+impl Default for Ipv6Config {
+    fn default() -> Self {
+        Self { addresses: Vec::new(), gateway: None, accepts_advertisements: true, detects_duplicates: true }
+    }
+}
+
+/// One entry of the route table.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RouteEntry {
+    /// The destinations.
+    pub network: IpCidr,
+    /// The router that leads there; none if they are neighbours.
+    pub gateway: Option<IpAddr>,
+    /// Among routes to the same network, the least goes first.
+    pub metric: u32,
+}
+
+/// An IPv6 address of ours.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ipv6Address {
+    /// The address and its network.
+    pub address: Ipv6Cidr,
+    /// Connections go on, new ones use another.
+    pub is_deprecated: bool,
+}
+
 /// Bounds and sizes; every table of the stack is bounded by a number here.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -37,6 +77,10 @@ pub struct Config {
     pub mac: EthernetAddress,
     /// How to get an IPv4 address.
     pub addressing: Addressing,
+    /// How to get IPv6 addresses.
+    pub ipv6: Ipv6Config,
+    /// Routes beside those that follow from the addresses.
+    pub routes: Vec<RouteEntry>,
     /// Receive buffer of a TCP connection, in bytes.
     pub tcp_rx_buffer: usize,
     /// Send buffer of a TCP connection, in bytes.
@@ -69,6 +113,8 @@ pub struct Config {
     pub udp_rx_bytes: usize,
     /// Says whether there is memory for so many bytes more; asked before each new connection.
     pub has_memory: fn(bytes: usize) -> bool,
+    /// Whose packets are taken in.
+    pub filter: Filter,
     /// Which part of the machine's flows this stack has.
     pub shard: Shard,
     /// Packets that may wait in the loopback queue, and frames that may wait for the NIC.
@@ -81,6 +127,8 @@ impl Config {
         Self {
             mac,
             addressing,
+            ipv6: Ipv6Config::default(),
+            routes: Vec::new(),
             tcp_rx_buffer: 16 * 1024,
             tcp_tx_buffer: 16 * 1024,
             max_flows: 4096,
@@ -97,6 +145,7 @@ impl Config {
             max_neighbors: 256,
             udp_rx_bytes: 128 * 1024,
             has_memory: |_| true,
+            filter: Filter::default(),
             shard: Shard::WHOLE,
             queue_packets: 256,
         }
@@ -108,6 +157,8 @@ impl Config {
 pub struct NetConfig {
     /// IPv4, from the command line or from a lease.
     pub ipv4: Option<Ipv4Config>,
-    /// The link-local IPv6 address.
-    pub ipv6: Option<Ipv6Addr>,
+    /// IPv6, the link-local address among them.
+    pub ipv6: Vec<Ipv6Address>,
+    /// The route table, the most specific first.
+    pub routes: Vec<RouteEntry>,
 }

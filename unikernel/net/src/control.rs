@@ -1,4 +1,4 @@
-//! The control plane: one smoltcp interface on the Ethernet medium that answers ARP and NDP
+//! The control plane: one smoltcp interface on the Ethernet medium that answers ARP
 //! questions and holds the DHCP client. No flow ever passes through it.
 
 use alloc::vec;
@@ -7,7 +7,7 @@ use smoltcp::iface::{Config as InterfaceConfig, Interface, SocketHandle, SocketS
 use smoltcp::phy::{Device, DeviceCapabilities, TxToken};
 use smoltcp::socket::dhcpv4;
 use smoltcp::time::{Duration, Instant};
-use smoltcp::wire::{EthernetAddress, HardwareAddress, IpCidr, Ipv4Cidr, Ipv6Cidr};
+use smoltcp::wire::{EthernetAddress, HardwareAddress, IpCidr, Ipv4Cidr};
 
 use crate::config::{Ipv4Config, NetConfig};
 use crate::counters::Traffic;
@@ -95,9 +95,8 @@ impl Control {
         let ipv4 = net.ipv4.as_ref();
         self.interface.update_ip_addrs(|addresses| {
             addresses.clear();
-            // Two addresses fit: smoltcp is built with room for as many.
+            // There is room for two.
             let _ = ipv4.map(|config| addresses.push(IpCidr::Ipv4(config.address)));
-            let _ = net.ipv6.map(|address| addresses.push(IpCidr::Ipv6(Ipv6Cidr::new(address, 64))));
         });
         let routes = self.interface.routes_mut();
         routes.remove_default_ipv4_route();

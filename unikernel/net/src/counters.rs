@@ -39,12 +39,34 @@ counters! {
     malformed,
     /// Dropped: a checksum is wrong.
     bad_checksum,
-    /// Dropped: an IP fragment; nothing is reassembled.
+    /// IP fragments received.
     fragments,
+    /// Datagrams put together from fragments.
+    reassembled,
+    /// Dropped: a fragment that makes no sense, or overlaps another.
+    reassembly_failed,
+    /// Dropped: a datagram whose fragments did not all come in time.
+    reassembly_timeouts,
+    /// IP fragments sent.
+    fragments_sent,
+    /// ICMP errors about something that was sent.
+    icmp_errors,
     /// Dropped: addressed to another machine, or from an impossible source.
     not_for_us,
     /// Dropped: a protocol that nobody here speaks.
     unknown_protocol,
+    /// Dropped by the packet filter: TCP segments.
+    filtered_tcp,
+    /// Dropped by the packet filter: UDP datagrams.
+    filtered_udp,
+    /// Dropped by the packet filter: echo requests.
+    filtered_icmp,
+    /// Dropped by the packet filter: protocols that nobody here speaks.
+    filtered_other,
+    /// Dropped by the packet filter: fragments.
+    filtered_fragments,
+    /// Addresses given up because another station has them.
+    duplicate_addresses,
     /// Answered with a reset: a segment for no connection and no listener.
     no_listener,
     /// Dropped: a connection attempt for a full accept queue.

@@ -35,6 +35,10 @@ errors! {
         TimedOut,
         /// No neighbour or router answers for the address.
         HostUnreachable,
+        /// No router knows the network.
+        NetworkUnreachable,
+        /// A datagram did not fit a path on the way.
+        TooLong,
         /// The address this connection used is no longer ours.
         AddressLost,
     }
@@ -96,6 +100,10 @@ errors! {
         TimedOut,
         /// No neighbour or router answers for the peer.
         Unreachable,
+        /// No router knows the peer's network.
+        NetworkUnreachable,
+        /// A datagram did not fit a path on the way.
+        TooLong,
         /// The id names no socket.
         BadId,
     }
@@ -126,6 +134,21 @@ errors! {
         /// The id names no socket.
         BadId,
     }
+    /// Why a group cannot be joined or left.
+    GroupError {
+        /// The address is not one of a group.
+        NotAGroup,
+        /// The socket is in the group.
+        Already,
+        /// The socket is not in the group.
+        NotJoined,
+        /// The bound on memberships is reached.
+        TooMany,
+        /// There is no network card.
+        NoSuchLink,
+        /// The id names no socket.
+        BadId,
+    }
     /// Why a connection cannot be shut down or asked about.
     StateError {
         /// The connection is not established.
@@ -142,6 +165,8 @@ impl From<SocketError> for RecvError {
             SocketError::Reset | SocketError::AddressLost => Self::Reset,
             SocketError::TimedOut => Self::TimedOut,
             SocketError::HostUnreachable => Self::Unreachable,
+            SocketError::NetworkUnreachable => Self::NetworkUnreachable,
+            SocketError::TooLong => Self::TooLong,
         }
     }
 }
@@ -153,6 +178,8 @@ impl From<SocketError> for SendError {
             SocketError::Reset | SocketError::AddressLost => Self::Reset,
             SocketError::TimedOut => Self::TimedOut,
             SocketError::HostUnreachable => Self::Unreachable,
+            SocketError::NetworkUnreachable => Self::NoRoute,
+            SocketError::TooLong => Self::TooLong,
         }
     }
 }

@@ -4,18 +4,18 @@
 use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
 
-use smoltcp::phy::{ChecksumCapabilities, TxToken};
+use smoltcp::phy::TxToken;
 use smoltcp::wire::{
-    ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetFrame, EthernetProtocol, Icmpv4DstUnreachable,
-    Icmpv4Message, Icmpv4Packet, Icmpv4Repr, Icmpv6Message, Icmpv6Packet, IpProtocol, Ipv4Packet, Ipv6Packet,
-    UdpPacket,
+    ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetFrame, EthernetProtocol, Icmpv4Message,
+    Icmpv4Packet, IpProtocol, Ipv4Packet, Ipv6Packet, UdpPacket,
 };
 
-use crate::error::SocketError;
-use crate::key::FlowKey;
+use crate::fragments::{destination_of, is_extension};
+use crate::icmp_errors::Complaint;
+use crate::id::UdpId;
 use crate::phy::{HEADER_LEN, Header, Inbound};
 use crate::stack::Stack;
-use crate::udp::{Datagram, UdpSocket};
+use crate::udp::Datagram;
 use crate::wire::{self, Bad, Segment};
 
 /// Where a packet came from, and so where an answer to it goes.
@@ -36,14 +36,16 @@ impl Link {
 }
 
 /// An IP packet and what its header says.
-struct IpPacket<'p> {
-    packet: &'p [u8],
-    payload: &'p [u8],
-    from: IpAddr,
-    to: IpAddr,
-    protocol: IpProtocol,
+pub(crate) struct IpPacket<'p> {
+    pub(crate) packet: &'p [u8],
+    pub(crate) payload: &'p [u8],
+    pub(crate) from: IpAddr,
+    pub(crate) to: IpAddr,
+    pub(crate) protocol: IpProtocol,
 }
 
+/// Packets up to this length go whole on every path of IPv4.
+const LEAST_PATH: usize = 576;
 /// The UDP port of a DHCP client.
 const DHCP_CLIENT_PORT: u16 = 68;
 
@@ -90,7 +92,7 @@ impl Stack {
         self.loopback = loopback;
     }
 
-    fn ipv4_in<T: TxToken>(&mut self, packet: &[u8], frame: &[u8], link: Link, token: T) {
+    pub(crate) fn ipv4_in<T: TxToken>(&mut self, packet: &[u8], frame: &[u8], link: Link, token: T) {
         let ip = match Ipv4Packet::new_checked(packet) {
             Ok(ip) if ip.version() == 4 => ip,
             _ => return self.counters.malformed += 1,
@@ -100,7 +102,7 @@ impl Stack {
             return self.counters.bad_checksum += 1;
         }
         if ip.more_frags() || ip.frag_offset() != 0 {
-            return self.counters.fragments += 1;
+            return self.fragment_v4_in(&ip, frame, link, token);
         }
         let protocol = ip.next_header();
         let (from, to) = (IpAddr::V4(ip.src_addr()), IpAddr::V4(ip.dst_addr()));
@@ -116,12 +118,15 @@ impl Stack {
         self.ip_in(&ip, frame, link, token);
     }
 
-    fn ipv6_in<T: TxToken>(&mut self, packet: &[u8], frame: &[u8], link: Link, token: T) {
+    pub(crate) fn ipv6_in<T: TxToken>(&mut self, packet: &[u8], frame: &[u8], link: Link, token: T) {
         let ip = match Ipv6Packet::new_checked(packet) {
             Ok(ip) if ip.version() == 6 => ip,
             _ => return self.counters.malformed += 1,
         };
         let protocol = ip.next_header();
+        if is_extension(protocol) {
+            return self.extended_in(&ip, frame, link, token);
+        }
         let (from, to) = (IpAddr::V6(ip.src_addr()), IpAddr::V6(ip.dst_addr()));
         let ip = IpPacket { packet, payload: ip.payload(), from, to, protocol };
         self.ip_in(&ip, frame, link, token);
@@ -143,14 +148,17 @@ impl Stack {
                 let verify = is_nic && self.verify.tcp;
                 match Segment::parse(ip.packet, ip.payload, ip.from, ip.to, verify) {
                     Ok(segment) if self.hand_over_segment(frame, segment.local, segment.remote) => {}
+                    Ok(segment) if self.denies_segment(segment.local, segment.remote, link) => {}
                     Ok(segment) => self.segment_in(&segment, link, token),
                     Err(bad) => self.count_bad(bad),
                 }
             }
             _ if is_nic && self.hand_over_to_first(frame) => {}
+            IpProtocol::Icmpv6 => self.icmpv6_in(ip, frame, link, token),
             IpProtocol::Udp => self.udp_in(ip, is_group, link, token),
             IpProtocol::Icmp if is_ours => self.icmp_in(ip, frame, link, token),
-            IpProtocol::Icmpv6 if is_nic => self.icmpv6_in(ip, frame, token),
+            IpProtocol::Igmp if is_nic => self.igmp_in(ip.payload),
+            _ if self.denies_packet(ip.protocol, ip.from, link) => {}
             _ if is_group => self.counters.unknown_protocol += 1,
             _ => {
                 self.counters.unknown_protocol += 1;
@@ -184,16 +192,33 @@ impl Stack {
         }
         let from = SocketAddr::new(ip.from, udp.src_port());
         let to = SocketAddr::new(ip.to, udp.dst_port());
-        let limit = self.config.udp_rx_bytes;
+        if self.denies_datagram(to, from, link) {
+            return;
+        }
+        if is_group {
+            return self.group_datagram_in(to, from, udp.payload());
+        }
         let Some(id) = self.udp.lookup(to, from) else {
             self.counters.udp_no_port += 1;
-            if !is_group {
-                self.answer_for_nobody(ip.packet, link, token);
-            }
-            return;
+            return self.answer_for_nobody(ip.packet, link, token);
         };
+        self.queue_datagram(id, from, udp.payload());
+    }
+
+    /// A datagram for a group, or for everybody, goes to everyone who listens.
+    fn group_datagram_in(&mut self, to: SocketAddr, from: SocketAddr, data: &[u8]) {
+        if to.ip().is_multicast() && !self.groups.has(to.ip()) {
+            return self.counters.not_for_us += 1;
+        }
+        let ids = self.udp.listeners(to, from);
+        self.counters.udp_no_port += u64::from(ids.is_empty());
+        ids.into_iter().for_each(|id| self.queue_datagram(id, from, data));
+    }
+
+    fn queue_datagram(&mut self, id: UdpId, from: SocketAddr, data: &[u8]) {
+        let limit = self.config.udp_rx_bytes;
         let Some(socket) = self.udp.get_mut(id) else { return };
-        if socket.push(Datagram { from, data: udp.payload().to_vec() }, limit) {
+        if socket.push(Datagram { from, data: data.to_vec() }, limit) {
             self.notify_udp(id);
         } else {
             self.counters.udp_full += 1;
@@ -203,74 +228,16 @@ impl Stack {
     fn icmp_in<T: TxToken>(&mut self, ip: &IpPacket<'_>, frame: &[u8], link: Link, token: T) {
         let Ok(icmp) = Icmpv4Packet::new_checked(ip.payload) else { return self.counters.malformed += 1 };
         if icmp.msg_type() == Icmpv4Message::EchoRequest {
+            if self.denies_packet(IpProtocol::Icmp, ip.from, link) {
+                return;
+            }
             return self.answer_for_nobody(ip.packet, link, token);
         }
-        if link != Link::Loopback && self.hand_over_error(&icmp, frame) {
-            return;
+        if link != Link::Loopback && !icmp.verify_checksum() {
+            return self.counters.bad_checksum += 1;
         }
-        let checksums = match link {
-            Link::Loopback => ChecksumCapabilities::ignored(),
-            Link::Nic(_) => self.checksums.clone(),
-        };
-        let Ok(repr) = Icmpv4Repr::parse(&icmp, &checksums) else { return self.counters.malformed += 1 };
-        if let Icmpv4Repr::DstUnreachable { reason, header, data } = repr
-            && let Some(ports) = data.first_chunk::<4>()
-        {
-            let port = |index: usize| u16::from_be_bytes([ports[index], ports[index + 1]]);
-            let local = SocketAddr::new(header.src_addr.into(), port(0));
-            let remote = SocketAddr::new(header.dst_addr.into(), port(2));
-            self.unreachable_in(header.next_header, local, remote, reason);
-        }
-    }
-
-    /// Something we sent did not arrive. It ends a connection attempt and is reported by a
-    /// connected UDP socket; an established connection goes on (RFC 1122 section 4.2.3.9).
-    fn unreachable_in(
-        &mut self,
-        protocol: IpProtocol,
-        local: SocketAddr,
-        remote: SocketAddr,
-        reason: Icmpv4DstUnreachable,
-    ) {
-        let error = match reason {
-            Icmpv4DstUnreachable::PortUnreachable | Icmpv4DstUnreachable::ProtoUnreachable => {
-                SocketError::Refused
-            }
-            Icmpv4DstUnreachable::FragRequired => return,
-            _ => SocketError::HostUnreachable,
-        };
-        match protocol {
-            IpProtocol::Tcp => {
-                let key = FlowKey::new(local, remote);
-                if let Some(id) = self.flows.find(self.seed.hash(&key), &key) {
-                    self.fail_attempt(id, error);
-                }
-            }
-            IpProtocol::Udp => {
-                let Some(id) = self.udp.lookup(local, remote) else { return };
-                let is_told = |socket: &&mut UdpSocket| socket.receives_errors || socket.peer == Some(remote);
-                let Some(socket) = self.udp.get_mut(id).filter(is_told) else { return };
-                socket.error = Some(error);
-                self.notify_udp(id);
-            }
-            _ => {}
-        }
-    }
-
-    /// NDP and ICMPv6 echo are the control interface's; what a neighbour says of itself is ours.
-    fn icmpv6_in<T: TxToken>(&mut self, ip: &IpPacket<'_>, frame: &[u8], token: T) {
-        let Ok(icmp) = Icmpv6Packet::new_checked(ip.payload) else { return self.counters.malformed += 1 };
-        if icmp.msg_type() == Icmpv6Message::NeighborAdvert && ip.payload.len() >= 24 {
-            let mac = EthernetFrame::new_unchecked(frame).src_addr();
-            let IpAddr::V6(from) = ip.from else { return };
-            if icmp.target_addr() == from && mac.is_unicast() {
-                self.learn_neighbor(ip.from, mac);
-            }
-        }
-        if self.hand_over_to_others(frame) {
-            return;
-        }
-        self.control.process(self.now, frame, token, &self.traffic);
+        let complaint = Complaint::parse_v4(ip.payload);
+        complaint.iter().for_each(|complaint| self.complaint_in(complaint, frame));
     }
 
     fn arp_in<T: TxToken>(&mut self, packet: &[u8], frame: &[u8], token: T) {
@@ -302,7 +269,7 @@ impl Stack {
         self.control.process(self.now, frame, token, &self.traffic);
     }
 
-    fn learn_neighbor(&mut self, address: IpAddr, mac: EthernetAddress) {
+    pub(crate) fn learn_neighbor(&mut self, address: IpAddr, mac: EthernetAddress) {
         let released = self.neighbors.learn(self.now, address, mac);
         let header = wire::header(mac, self.config.mac, address.is_ipv4());
         for id in released.flows {
@@ -319,7 +286,20 @@ impl Stack {
     /// Queues a frame, whose header is still blank, for the NIC.
     pub(crate) fn send_frame(&mut self, mut frame: Vec<u8>, header: Header) {
         frame[..HEADER_LEN].copy_from_slice(&header);
+        let packet = &frame[HEADER_LEN..];
+        if packet.len() > LEAST_PATH {
+            let to = destination_of(packet);
+            let mtu = to.map_or(self.ip_mtu, |to| self.path_mtu(to));
+            if packet.len() > mtu {
+                return self.send_in_pieces(&frame, mtu);
+            }
+        }
         self.push_outbox(frame);
+    }
+
+    /// The largest packet that goes to `to` whole.
+    pub(crate) fn path_mtu(&self, to: IpAddr) -> usize {
+        self.narrow.mtu(self.now, to).map_or(self.ip_mtu, |mtu| mtu.min(self.ip_mtu))
     }
 
     pub(crate) fn push_outbox(&mut self, frame: Vec<u8>) {

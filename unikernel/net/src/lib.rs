@@ -24,8 +24,7 @@
 //! One [`Stack`] is one shard: all of its state hangs from one value, and a flow never needs
 //! another. Several can share a machine ([`Shard`]), each with a queue pair of the NIC.
 //!
-//! Limits: IP fragments are dropped, not reassembled; IPv6 is loopback and link-local only;
-//! smoltcp's TCP uses no received SACK and its least retransmission time-out is one second.
+//! Limits: smoltcp's TCP uses no received SACK and its least retransmission time-out is one second.
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -34,22 +33,31 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+mod addressing;
 mod config;
 mod control;
 mod counters;
 mod egress;
 mod error;
+mod filter;
 mod flow;
+mod fragments;
+mod groups;
+mod icmp_errors;
+mod icmpv6;
 mod id;
 mod ingress;
 mod isn;
 mod key;
 mod listener;
+pub mod listing;
 mod neighbor;
 mod phy;
 mod ports;
+mod reassembly;
 mod route;
 mod shard;
+mod slaac;
 mod stack;
 mod tcp;
 mod tcp_in;
@@ -62,13 +70,16 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
-pub use config::{Addressing, Config, Ipv4Config, NetConfig};
+pub use config::{Addressing, Config, Ipv4Config, Ipv6Address, Ipv6Config, NetConfig, RouteEntry};
 pub use counters::Counters;
 pub use error::*;
+pub use filter::{Filter, Protocol, Rule, Verdict};
 pub use flow::KeepAlive;
+pub use groups::GroupLink;
 pub use id::{ListenerId, Readiness, SocketId, TcpId, UdpId};
 pub use listener::BindOptions;
 pub use phy::NoDevice;
 pub use shard::{Addressee, Shard};
 pub use smoltcp;
 pub use stack::Stack;
+pub use udp::MulticastOptions;

@@ -88,6 +88,12 @@ pub(crate) struct Listeners {
 }
 
 impl Listeners {
+    /// Everyone who listens: slot, address, and how many connections wait.
+    pub(crate) fn listening(&self) -> impl Iterator<Item = (usize, SocketAddr, usize)> {
+        let listening = self.listeners.iter().filter(|(_, listener)| listener.is_listening());
+        listening.map(|(id, listener)| (id.slot(), listener.local, listener.queue.len()))
+    }
+
     pub(crate) fn new(max_backlog: usize) -> Self {
         Self { listeners: SlotMap::with_key(), ports: HashMap::new(), max_backlog: max_backlog.max(1) }
     }

@@ -86,6 +86,16 @@ impl Neighbors {
         Answer::Ask
     }
 
+    /// Every neighbour whose hardware address is known.
+    pub(crate) fn known(&self) -> impl Iterator<Item = (IpAddr, EthernetAddress)> {
+        self.entries.iter().filter_map(|(address, entry)| Some((*address, entry.mac?)))
+    }
+
+    /// True for an address that is known or being asked for.
+    pub(crate) fn has_heard_of(&self, address: IpAddr) -> bool {
+        self.entries.contains_key(&address)
+    }
+
     /// Lets a flow wait for `address`.
     pub(crate) fn park_flow(&mut self, address: IpAddr, flow: TcpId) {
         if let Some(entry) = self.entries.get_mut(&address) {

@@ -1,11 +1,13 @@
-//! Whose address is it, and which way does it lie: our own addresses and the routing decision,
-//! which for a machine with one NIC is loopback, on-link, or the gateway.
+//! Whose address is it, and which way does it lie: our own addresses and the route table, searched for the
+//! longest prefix.
 
+use alloc::vec::Vec;
+use core::cmp::Reverse;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use smoltcp::wire::EthernetAddress;
+use smoltcp::wire::{EthernetAddress, IpAddress, IpCidr, Ipv4Cidr};
 
-use crate::config::{Ipv4Config, NetConfig};
+use crate::config::{Config, Ipv4Config, Ipv6Address, NetConfig, RouteEntry};
 
 /// The way to a destination.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -18,24 +20,41 @@ pub(crate) enum Route {
     Neighbor(IpAddr),
 }
 
-/// The addresses of this machine.
+/// The addresses of this machine and its route table.
 pub(crate) struct Addresses {
     pub(crate) net: NetConfig,
     /// Our IPv4 address and the broadcast address of its network, read with each packet.
     own_v4: Option<Ipv4Addr>,
     broadcast_v4: Option<Ipv4Addr>,
+    /// Routes that were given.
+    given: Vec<RouteEntry>,
 }
 
 impl Addresses {
-    pub(crate) fn new(mac: EthernetAddress, has_nic: bool) -> Self {
-        let net = NetConfig { ipv4: None, ipv6: has_nic.then(|| link_local(mac)) };
-        Self { net, own_v4: None, broadcast_v4: None }
+    pub(crate) fn new(config: &Config) -> Self {
+        Self { net: NetConfig::default(), own_v4: None, broadcast_v4: None, given: config.routes.clone() }
     }
 
-    pub(crate) fn set_ipv4(&mut self, config: Option<Ipv4Config>) {
-        self.own_v4 = config.as_ref().map(|config| config.address.address());
-        self.broadcast_v4 = config.as_ref().and_then(|config| config.address.broadcast());
-        self.net.ipv4 = config;
+    /// Takes over new addresses; `learnt` are the routes of IPv6, none to take those of `net`. True if
+    /// anything has changed.
+    pub(crate) fn change(&mut self, mut net: NetConfig, learnt: Option<Vec<RouteEntry>>) -> bool {
+        if let Some(learnt) = learnt {
+            net.routes = learnt;
+            net.routes.extend(&self.given);
+            net.routes.extend(net.ipv4.iter().flat_map(routes_of));
+            // The sort is stable: among equals, what was given or learnt first goes first.
+            net.routes.sort_by_key(|route| (Reverse(route.network.prefix_len()), route.metric));
+        }
+        self.own_v4 = net.ipv4.as_ref().map(|config| config.address.address());
+        self.broadcast_v4 = net.ipv4.as_ref().and_then(|config| config.address.broadcast());
+        let has_changed = self.net != net;
+        self.net = net;
+        has_changed
+    }
+
+    #[inline]
+    fn is_own_v6(&self, address: Ipv6Addr) -> bool {
+        self.net.ipv6.iter().any(|own| own.address.address() == address)
     }
 
     /// True for an address that is ours, loopback included.
@@ -43,7 +62,7 @@ impl Addresses {
     pub(crate) fn owns(&self, address: IpAddr) -> bool {
         match address {
             IpAddr::V4(v4) => self.is_own_v4(v4) || v4.is_loopback(),
-            IpAddr::V6(v6) => self.net.ipv6 == Some(v6) || v6.is_loopback(),
+            IpAddr::V6(v6) => self.is_own_v6(v6) || v6.is_loopback(),
         }
     }
 
@@ -66,7 +85,7 @@ impl Addresses {
             IpAddr::V4(v4) => {
                 self.is_own_v4(v4) || v4.is_loopback() || v4.is_multicast() || self.is_broadcast(source)
             }
-            IpAddr::V6(v6) => v6.is_multicast() || v6.is_loopback() || self.net.ipv6 == Some(v6),
+            IpAddr::V6(v6) => v6.is_multicast() || v6.is_loopback() || self.is_own_v6(v6),
         }
     }
 
@@ -78,20 +97,20 @@ impl Addresses {
         if destination.is_multicast() || self.is_broadcast(destination) {
             return Some(Route::Multicast(group_mac(destination)));
         }
-        match destination {
-            IpAddr::V4(v4) => self.route_v4(v4, self.net.ipv4.as_ref()?),
-            IpAddr::V6(v6) => v6.is_unicast_link_local().then_some(Route::Neighbor(destination)),
-        }
+        let route = self.entry_for(destination)?;
+        Some(Route::Neighbor(route.gateway.unwrap_or(destination)))
     }
 
-    fn route_v4(&self, destination: Ipv4Addr, config: &Ipv4Config) -> Option<Route> {
+    /// The most specific route, of those with the least metric.
+    fn entry_for(&self, destination: IpAddr) -> Option<&RouteEntry> {
         if destination.is_unspecified() {
             return None;
         }
-        if config.address.contains_addr(&destination) {
-            return Some(Route::Neighbor(destination.into()));
-        }
-        config.gateway.map(|gateway| Route::Neighbor(gateway.into()))
+        let address = destination.into();
+        self.net.routes.iter().find(|route| {
+            route.network.address().version() == IpAddress::version(&address)
+                && route.network.contains_addr(&address)
+        })
     }
 
     /// The address to send from towards `destination`.
@@ -101,9 +120,35 @@ impl Addresses {
         }
         match destination {
             IpAddr::V4(_) => Some(self.net.ipv4.as_ref()?.address.address().into()),
-            IpAddr::V6(_) => self.net.ipv6.map(IpAddr::V6),
+            IpAddr::V6(v6) => self.source_v6(v6).map(IpAddr::V6),
         }
     }
+
+    /// The best of our addresses (RFC 6724 section 5): of the same scope, not deprecated, and with the longest
+    /// prefix in common.
+    fn source_v6(&self, destination: Ipv6Addr) -> Option<Ipv6Addr> {
+        let is_near = |address: Ipv6Addr| {
+            address.is_unicast_link_local() || (address.is_multicast() && address.segments()[0] & 0xf <= 2)
+        };
+        let rank = |own: &&Ipv6Address| {
+            let address = own.address.address();
+            let common = (address.to_bits() ^ destination.to_bits()).leading_zeros();
+            (is_near(address) == is_near(destination), !own.is_deprecated, common)
+        };
+        self.net.ipv6.iter().max_by_key(rank).map(|own| own.address.address())
+    }
+}
+
+/// The routes that an IPv4 address brings.
+fn routes_of(config: &Ipv4Config) -> impl Iterator<Item = RouteEntry> {
+    let on_link = RouteEntry { network: IpCidr::Ipv4(config.address.network()), gateway: None, metric: 0 };
+    let everywhere = IpCidr::Ipv4(Ipv4Cidr::new(Ipv4Addr::UNSPECIFIED, 0));
+    let default = config.gateway.map(|gateway| RouteEntry {
+        network: everywhere,
+        gateway: Some(gateway.into()),
+        metric: 0,
+    });
+    [Some(on_link), default].into_iter().flatten()
 }
 
 /// "Any" as a destination is this machine (ip(7), `INADDR_ANY`).
@@ -116,14 +161,14 @@ pub(crate) fn here_if_unspecified(to: SocketAddr) -> SocketAddr {
 }
 
 /// The link-local address made from the hardware address (RFC 4291 appendix A).
-fn link_local(mac: EthernetAddress) -> Ipv6Addr {
+pub(crate) fn link_local(mac: EthernetAddress) -> Ipv6Addr {
     let m = mac.0;
     let word = |high: u8, low: u8| u16::from_be_bytes([high, low]);
     Ipv6Addr::new(0xfe80, 0, 0, 0, word(m[0] ^ 2, m[1]), word(m[2], 0xff), word(0xfe, m[3]), word(m[4], m[5]))
 }
 
 /// The hardware address of a group (RFC 1112 section 6.4, RFC 2464 section 7) or of everyone.
-fn group_mac(address: IpAddr) -> EthernetAddress {
+pub(crate) fn group_mac(address: IpAddr) -> EthernetAddress {
     match address {
         IpAddr::V4(v4) if v4.is_multicast() => {
             let [_, b, c, d] = v4.octets();

@@ -15,9 +15,8 @@ use core::net::{IpAddr, SocketAddr};
 
 use smoltcp::phy::Device;
 use smoltcp::time::Instant;
-use smoltcp::wire::{Icmpv4Packet, Icmpv4Repr, IpProtocol};
 
-use crate::config::Ipv4Config;
+use crate::config::NetConfig;
 use crate::key::fold;
 use crate::stack::Stack;
 
@@ -99,11 +98,9 @@ impl Stack {
         self.address_changes
     }
 
-    /// Takes over the first shard's address.
-    pub fn adopt(&mut self, ipv4: Option<&Ipv4Config>) {
-        if self.addresses.net.ipv4.as_ref() != ipv4 {
-            self.set_ipv4(ipv4.cloned());
-        }
+    /// Takes over the first shard's addresses and routes.
+    pub fn adopt(&mut self, net: &NetConfig) {
+        self.set_net(net.clone());
     }
 
     /// Which shard a connection to `remote` has to be begun on; `None` if any can choose a port for it.
@@ -152,21 +149,6 @@ impl Stack {
             self.hand_over(Addressee::Others, frame);
         }
         !shard.is_first()
-    }
-
-    /// Hands an error message about another's flow over. True if it is done with.
-    pub(crate) fn hand_over_error(&mut self, icmp: &Icmpv4Packet<&[u8]>, frame: &[u8]) -> bool {
-        let checksums = self.checksums.clone();
-        let Ok(Icmpv4Repr::DstUnreachable { header, data, .. }) = Icmpv4Repr::parse(icmp, &checksums) else {
-            return false;
-        };
-        let Some(ports) = data.first_chunk::<4>().filter(|_| header.next_header == IpProtocol::Tcp) else {
-            return false;
-        };
-        let port = |index: usize| u16::from_be_bytes([ports[index], ports[index + 1]]);
-        let local = SocketAddr::new(header.src_addr.into(), port(0));
-        let remote = SocketAddr::new(header.dst_addr.into(), port(2));
-        self.hand_over_segment(frame, local, remote)
     }
 
     fn hand_over(&mut self, addressee: Addressee, frame: &[u8]) {

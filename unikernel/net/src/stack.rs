@@ -12,19 +12,22 @@ use smoltcp::phy::{ChecksumCapabilities, Device, DeviceCapabilities, RxToken};
 use smoltcp::time::Instant;
 use smoltcp::wire::HardwareAddress;
 
-use crate::config::{Addressing, Config, Ipv4Config, NetConfig};
-use crate::control::{Control, Lease, is_usable};
+use crate::config::{Config, NetConfig};
+use crate::control::Control;
 use crate::counters::{Counters, Traffic};
-use crate::error::SocketError;
 use crate::flow::{FlowTable, Timeouts};
+use crate::groups::Groups;
+use crate::icmp_errors::NarrowPaths;
 use crate::id::{ListenerId, SocketId, TcpId, UdpId};
 use crate::isn::Numbers;
 use crate::key::Seed;
 use crate::listener::Listeners;
 use crate::neighbor::Neighbors;
 use crate::phy::{Capabilities, Loopback, ip_capabilities, loopback_capabilities};
+use crate::reassembly::Reassembly;
 use crate::route::Addresses;
 use crate::shard::Addressee;
+use crate::slaac::Autoconf;
 use crate::timers::Timers;
 use crate::timewait::TimeWait;
 use crate::udp::UdpTable;
@@ -44,6 +47,11 @@ pub(crate) struct Verify {
     pub(crate) ip: bool,
     pub(crate) tcp: bool,
     pub(crate) udp: bool,
+}
+
+impl Verify {
+    /// No device has seen the checksum of a datagram that came in pieces.
+    pub(crate) const ALL: Self = Self { ip: true, tcp: true, udp: true };
 }
 
 /// The two interfaces that flows run over. They have no addresses of their own: the front has
@@ -96,8 +104,14 @@ pub struct Stack {
     // Where packets go in and out.
     pub(crate) interfaces: Interfaces,
     pub(crate) control: Control,
+    /// IPv6 addresses and routers; on the first shard, if there is a NIC.
+    pub(crate) autoconf: Option<Autoconf>,
     pub(crate) loopback: Loopback,
     pub(crate) neighbors: Neighbors,
+    pub(crate) reassembly: Reassembly,
+    pub(crate) groups: Groups,
+    pub(crate) has_nic: bool,
+    pub(crate) narrow: NarrowPaths,
     /// Frames of the stack's own, ready for the NIC.
     pub(crate) outbox: VecDeque<Vec<u8>>,
     pub(crate) traffic: Traffic,
@@ -161,11 +175,16 @@ impl Stack {
             },
             checksums: device.checksum.clone(),
             ip_mtu: device.ip_mtu(),
-            addresses: Addresses::new(config.mac, has_nic),
+            addresses: Addresses::new(&config),
             interfaces: Interfaces::new(ip_capabilities(&device), &mut random, now),
+            autoconf: None,
             control: Control::new(config.mac, device, random(), now),
             loopback: Loopback::new(config.queue_packets),
             neighbors: Neighbors::new(config.max_neighbors),
+            reassembly: Reassembly::default(),
+            groups: Groups::default(),
+            has_nic,
+            narrow: NarrowPaths::default(),
             outbox: VecDeque::new(),
             traffic: Traffic::default(),
             nobody: SocketSet::new(Vec::new()),
@@ -189,20 +208,6 @@ impl Stack {
         };
         stack.start(has_nic);
         stack
-    }
-
-    fn start(&mut self, has_nic: bool) {
-        match &self.config.addressing {
-            Addressing::Static(config) if has_nic && is_usable(config.address) => {
-                let config = config.clone();
-                self.set_ipv4(Some(config));
-            }
-            Addressing::Dhcp if has_nic => {
-                self.set_ipv4(None);
-                self.control.start_dhcp(self.now);
-            }
-            _ => self.set_ipv4(None),
-        }
     }
 
     /// Takes in what the device has received and what has fallen due. True if there was anything.
@@ -237,11 +242,23 @@ impl Stack {
     fn run_timers(&mut self) -> bool {
         let now = self.now;
         let mut has_fired = self.control.next <= now;
+        if self.autoconf.as_ref().is_some_and(|autoconf| autoconf.next() <= now) {
+            self.run_autoconf();
+            has_fired = true;
+        }
         while let Some((at, id)) = self.timers.pop_due(now) {
             let Some(flow) = self.flows.get_mut(id).filter(|flow| flow.timer_at == at) else { continue };
             flow.timer_at = crate::timers::NEVER;
             flow.timer_fired = true;
             self.mark_dirty(id);
+            has_fired = true;
+        }
+        if self.groups.next().is_some_and(|at| at <= now) {
+            self.run_groups();
+            has_fired = true;
+        }
+        if self.reassembly.next().is_some_and(|at| at <= now) {
+            self.counters.reassembly_timeouts += self.reassembly.expire(now);
             has_fired = true;
         }
         if self.neighbors.next().is_some_and(|at| at <= now) {
@@ -258,7 +275,19 @@ impl Stack {
             return Some(self.now);
         }
         let control = (self.control.next < crate::timers::NEVER).then_some(self.control.next);
-        [self.timers.next(), control, self.neighbors.next()].into_iter().flatten().min()
+        let autoconf = self.autoconf.as_ref().map(Autoconf::next);
+        let autoconf = autoconf.filter(|at| *at < crate::timers::NEVER);
+        [
+            self.timers.next(),
+            control,
+            autoconf,
+            self.reassembly.next(),
+            self.groups.next(),
+            self.neighbors.next(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// True if [`flush`](Self::flush) has something to try. What only waits for room in the device
@@ -298,6 +327,11 @@ impl Stack {
         &self.addresses.net
     }
 
+    /// True for an address of this machine, loopback included.
+    pub fn owns(&self, address: core::net::IpAddr) -> bool {
+        self.addresses.owns(address)
+    }
+
     /// Totals since the start.
     pub fn counters(&self) -> Counters {
         let (tx_packets, tx_bytes) = self.traffic.totals();
@@ -308,32 +342,6 @@ impl Stack {
             half_open: self.half_open as u64,
             time_wait: self.time_wait.len() as u64,
             ..self.counters
-        }
-    }
-
-    /// Takes over what the DHCP client has learnt.
-    pub(crate) fn apply_lease(&mut self) {
-        match self.control.lease_change() {
-            Some(Lease::Gained(config)) if is_usable(config.address) => {
-                log::info!("lease of {} via {:?}, dns {:?}", config.address, config.gateway, config.dns);
-                self.set_ipv4(Some(config));
-            }
-            Some(_) => self.set_ipv4(None),
-            None => {}
-        }
-    }
-
-    /// Changes the IPv4 address; connections that used another end.
-    pub(crate) fn set_ipv4(&mut self, config: Option<Ipv4Config>) {
-        if self.addresses.net.ipv4 == config && config.is_some() {
-            return;
-        }
-        self.address_changes += 1;
-        self.addresses.set_ipv4(config);
-        self.control.set_addresses(&self.addresses.net);
-        let addresses = &self.addresses;
-        for id in self.flows.with_address(|address| !addresses.owns(address)) {
-            self.fail_flow(id, SocketError::AddressLost);
         }
     }
 

@@ -8,6 +8,8 @@ use hashbrown::HashMap;
 use slotmap::SlotMap;
 
 use crate::error::{BindError, SocketError};
+use crate::filter::Asked;
+use crate::groups::{GroupLink, Membership};
 use crate::id::{Readiness, UdpId};
 use crate::listener::{BindOptions, covers};
 
@@ -15,6 +17,23 @@ use crate::listener::{BindOptions, covers};
 pub(crate) struct Datagram {
     pub(crate) from: SocketAddr,
     pub(crate) data: Vec<u8>,
+}
+
+/// How a socket sends to groups (ip(7)).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MulticastOptions {
+    /// `IP_MULTICAST_TTL`: how many routers a datagram may pass, and one more.
+    pub hop_limit: u8,
+    /// `IP_MULTICAST_LOOP`: sockets of this machine get it, too.
+    pub is_looped: bool,
+    /// `IP_MULTICAST_IF`: which way it leaves; none for the card, if there is one.
+    pub link: Option<GroupLink>,
+}
+
+impl Default for MulticastOptions {
+    fn default() -> Self {
+        Self { hop_limit: 1, is_looped: true, link: None }
+    }
 }
 
 /// What a queued datagram costs beside its bytes.
@@ -31,6 +50,13 @@ pub(crate) struct UdpSocket {
     /// Whether it is told of errors though it has no peer.
     pub(crate) receives_errors: bool,
     pub(crate) hop_limit: u8,
+    /// Groups it has joined, and how it sends to groups.
+    pub(crate) groups: Vec<Membership>,
+    pub(crate) multicast: MulticastOptions,
+    /// What a path does not carry whole is refused, not sent in fragments.
+    pub(crate) is_unsplit: bool,
+    /// Kept only where a filter is in force.
+    pub(crate) asked: Asked,
     pub(crate) is_read_shut: bool,
     pub(crate) has_event: bool,
 }
@@ -45,6 +71,11 @@ impl UdpSocket {
         self.queued_bytes += cost;
         self.queue.push_back(datagram);
         true
+    }
+
+    /// What waits, with what it costs beside its bytes.
+    pub(crate) fn queued_bytes(&self) -> usize {
+        self.queued_bytes
     }
 
     pub(crate) fn peek(&self) -> Option<&Datagram> {
@@ -73,7 +104,7 @@ impl UdpSocket {
 
     /// How well the socket fits a datagram: none, or more for a closer match.
     fn rank(&self, to: IpAddr, from: SocketAddr) -> Option<u8> {
-        if !covers(self.local.ip(), self.options.dual_stack, to) && !to.is_multicast() {
+        if !covers(self.local.ip(), self.options.dual_stack, to) {
             return None;
         }
         match self.peer {
@@ -107,6 +138,11 @@ impl UdpTable {
         self.sockets.get(id)
     }
 
+    /// Every socket.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (UdpId, &UdpSocket)> {
+        self.sockets.iter()
+    }
+
     pub(crate) fn get_mut(&mut self, id: UdpId) -> Option<&mut UdpSocket> {
         self.sockets.get_mut(id)
     }
@@ -133,6 +169,10 @@ impl UdpTable {
             may_broadcast: false,
             receives_errors: false,
             hop_limit: 64,
+            groups: Vec::new(),
+            multicast: MulticastOptions::default(),
+            is_unsplit: false,
+            asked: Asked::default(),
             is_read_shut: false,
             has_event: false,
         });
@@ -148,6 +188,19 @@ impl UdpTable {
                 self.ports.remove(&socket.local.port());
             }
         }
+    }
+
+    /// True if a socket has sent to `address` lately.
+    pub(crate) fn has_asked(&self, address: IpAddr) -> bool {
+        self.sockets.values().any(|socket| socket.asked.has(address))
+    }
+
+    /// Every socket that takes a datagram for a group or for everybody.
+    pub(crate) fn listeners(&self, to: SocketAddr, from: SocketAddr) -> Vec<UdpId> {
+        let ids = self.ports.get(&to.port()).map(Vec::as_slice).unwrap_or_default();
+        let takes =
+            |id: &&UdpId| self.sockets.get(**id).and_then(|socket| socket.rank(to.ip(), from)).is_some();
+        ids.iter().filter(takes).copied().collect()
     }
 
     /// The socket that fits a datagram best.

@@ -1,15 +1,22 @@
 //! UDP sockets as an app sees them.
 
-use core::net::SocketAddr;
+use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use smoltcp::phy::ChecksumCapabilities;
 
 use crate::error::{BindError, ConnectError, RecvError, SendError, SocketError};
 use crate::flow::Path;
+use crate::groups::GroupLink;
 use crate::id::{Readiness, UdpId};
 use crate::listener::BindOptions;
-use crate::phy::{HEADER_LEN, LOOPBACK_MTU};
+use crate::phy::HEADER_LEN;
 use crate::route::here_if_unspecified;
 use crate::stack::Stack;
+use crate::udp::MulticastOptions;
 use crate::wire;
+
+/// What the length field of an IPv4 packet allows; that of IPv6 does not count the header.
+const MAX_PACKET: usize = 65_535;
 
 impl Stack {
     /// Binds a socket; port 0 chooses one.
@@ -41,6 +48,8 @@ impl Stack {
 
     /// Closes a socket.
     pub fn udp_close(&mut self, id: UdpId) {
+        let groups = self.udp.get_mut(id).map(|socket| core::mem::take(&mut socket.groups));
+        groups.into_iter().flatten().for_each(|membership| self.left(membership));
         self.udp.remove(id);
     }
 
@@ -57,7 +66,13 @@ impl Stack {
             return Err(SendError::from(error).into());
         }
         let to = to.or(socket.peer).map(here_if_unspecified).ok_or(SendError::NoDestination)?;
+        if !self.config.filter.is_open() {
+            socket.asked.note(to);
+        }
         let (bound, hop_limit, may_broadcast) = (socket.local, socket.hop_limit, socket.may_broadcast);
+        let (is_unsplit, multicast) = (socket.is_unsplit, socket.multicast);
+        let is_group = to.ip().is_multicast();
+        let hop_limit = if is_group { multicast.hop_limit } else { hop_limit };
         if self.addresses.is_broadcast(to.ip()) && !may_broadcast {
             return Err(SendError::Broadcast.into());
         }
@@ -65,15 +80,28 @@ impl Stack {
             self.udp_blocked.push(id);
             return Err(SendError::WouldBlock.into());
         }
-        let source = if bound.ip().is_unspecified() || bound.is_ipv4() != to.is_ipv4() {
+        let group_link = if is_group { self.group_link(multicast.link).ok() } else { None };
+        let is_inside = group_link == Some(GroupLink::Loopback);
+        let source = if is_inside && bound.ip().is_unspecified() {
+            if to.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() }
+        } else if bound.ip().is_unspecified() || bound.is_ipv4() != to.is_ipv4() {
             self.addresses.source_for(to.ip()).ok_or(SendError::NoRoute)?
         } else {
             bound.ip()
         };
-        let (path, hop) = self.path_to(to.ip()).ok_or(SendError::NoRoute)?;
-        self.check_length(len, to, path)?;
+        let (path, hop) = match is_inside {
+            true => (Path::Loopback, None),
+            false => self.path_to(to.ip()).ok_or(SendError::NoRoute)?,
+        };
+        let is_whole = self.check_length(len, to, path, is_unsplit)?;
         let from = SocketAddr::new(source, bound.port());
-        let frame = wire::datagram(from, to, (len, hop_limit), &self.checksums, fill)?;
+        // No device completes the checksum of a datagram in pieces.
+        let in_software = ChecksumCapabilities::default();
+        let checksums = if is_whole { &self.checksums } else { &in_software };
+        let frame = wire::datagram(from, to, (len, hop_limit), checksums, fill)?;
+        if group_link == Some(GroupLink::Nic) && multicast.is_looped && self.groups.has(to.ip()) {
+            self.loopback.push(frame[HEADER_LEN..].to_vec());
+        }
         match (path, hop) {
             (Path::Loopback, _) => {
                 let has_room = self.loopback.push(frame[HEADER_LEN..].to_vec());
@@ -88,10 +116,18 @@ impl Stack {
         Ok(())
     }
 
-    fn check_length(&self, len: usize, to: SocketAddr, path: Path) -> Result<(), SendError> {
-        let mtu = if path == Path::Loopback { LOOPBACK_MTU } else { self.ip_mtu };
+    /// True if the datagram travels whole.
+    fn check_length(
+        &self,
+        len: usize,
+        to: SocketAddr,
+        path: Path,
+        is_unsplit: bool,
+    ) -> Result<bool, SendError> {
         let headers = if to.is_ipv4() { 20 + 8 } else { 40 + 8 };
-        if len + headers > mtu { Err(SendError::TooLong) } else { Ok(()) }
+        let most = if to.is_ipv4() { MAX_PACKET } else { MAX_PACKET + 40 };
+        let is_whole = path == Path::Loopback || len + headers <= self.path_mtu(to.ip());
+        if len + headers > most || (is_unsplit && !is_whole) { Err(SendError::TooLong) } else { Ok(is_whole) }
     }
 
     /// Takes the oldest datagram: lends its bytes and origin to `take`.
@@ -158,6 +194,25 @@ impl Stack {
     pub fn udp_set_receives_errors(&mut self, id: UdpId, is_on: bool) {
         if let Some(socket) = self.udp.get_mut(id) {
             socket.receives_errors = is_on;
+        }
+    }
+
+    /// Refuses datagrams that a path does not carry whole (`IP_PMTUDISC_DO`).
+    pub fn udp_set_unsplit(&mut self, id: UdpId, is_on: bool) {
+        if let Some(socket) = self.udp.get_mut(id) {
+            socket.is_unsplit = is_on;
+        }
+    }
+
+    /// What the path to the peer carries whole, in bytes of IP packet; none without a peer.
+    pub fn udp_path_mtu(&self, id: UdpId) -> Option<usize> {
+        Some(self.path_mtu(self.udp_peer(id)?.ip()))
+    }
+
+    /// Sets how datagrams for groups are sent.
+    pub fn udp_set_multicast(&mut self, id: UdpId, options: MulticastOptions) {
+        if let Some(socket) = self.udp.get_mut(id) {
+            socket.multicast = options;
         }
     }
 

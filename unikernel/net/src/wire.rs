@@ -14,6 +14,7 @@ use smoltcp::wire::{
 
 use crate::key::FlowKey;
 use crate::phy::{HEADER_LEN, Header};
+use crate::route::group_mac;
 use crate::timewait::Final;
 
 /// The Ethernet header of an IP packet.
@@ -187,22 +188,39 @@ pub(crate) fn arp_request(mac: EthernetAddress, own: Ipv4Addr, wanted: Ipv4Addr)
 /// The same question for IPv6 (RFC 4861 section 4.3), as a frame.
 pub(crate) fn neighbor_solicit(mac: EthernetAddress, own: Ipv6Addr, wanted: Ipv6Addr) -> Vec<u8> {
     let to = solicited_node(wanted);
-    let repr = Icmpv6Repr::Ndisc(NdiscRepr::NeighborSolicit {
-        target_addr: wanted,
-        lladdr: Some(HardwareAddress::Ethernet(mac).into()),
-    });
+    let lladdr = Some(HardwareAddress::Ethernet(mac).into());
+    let repr = NdiscRepr::NeighborSolicit { target_addr: wanted, lladdr };
+    ndisc((mac, group_mac(to.into())), own, to, repr)
+}
+
+/// A message of neighbour discovery, as a frame from the first of `macs` to the second.
+pub(crate) fn ndisc(
+    (mac, to_mac): (EthernetAddress, EthernetAddress),
+    own: Ipv6Addr,
+    to: Ipv6Addr,
+    repr: NdiscRepr<'_>,
+) -> Vec<u8> {
+    let repr = Icmpv6Repr::Ndisc(repr);
     let checksums = ChecksumCapabilities::default();
     let sizes = (repr.buffer_len(), 255, HEADER_LEN);
     let (mut frame, start) = ip_packet((own.into(), to.into()), IpProtocol::Icmpv6, sizes, &checksums);
     repr.emit(&own, &to, &mut Icmpv6Packet::new_unchecked(&mut frame[start..]), &checksums);
-    let o = to.octets();
-    let group = EthernetAddress([0x33, 0x33, o[12], o[13], o[14], o[15]]);
-    frame[..HEADER_LEN].copy_from_slice(&header(group, mac, false));
+    frame[..HEADER_LEN].copy_from_slice(&header(to_mac, mac, false));
     frame
 }
 
+/// The ones' complement sum of `bytes` (RFC 1071); all ones over a message with its right checksum.
+pub(crate) fn sum(bytes: &[u8]) -> u16 {
+    let pairs = bytes.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0)));
+    let mut sum: u32 = pairs.sum();
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    sum as u16
+}
+
 /// The group that a station with `address` listens to (RFC 4291 section 2.7.1).
-fn solicited_node(address: Ipv6Addr) -> Ipv6Addr {
+pub(crate) fn solicited_node(address: Ipv6Addr) -> Ipv6Addr {
     let low = address.segments();
     Ipv6Addr::new(0xff02, 0, 0, 0, 0, 1, 0xff00 | low[6] & 0xff, low[7])
 }

@@ -48,7 +48,7 @@ pub fn init(initrd: Option<&'static [u8]>) {
     for (path, device) in device::NODES {
         add(&mut tree, path, Node::Special(Special::Device(*device)), DEVICE);
     }
-    for (path, make) in proc::TEXTS {
+    for (path, make) in proc::TEXTS.iter().chain(net::listing::TEXTS) {
         add(&mut tree, path, Node::Special(Special::Text(*make)), TEXT);
     }
     for (path, target) in proc::LINKS {

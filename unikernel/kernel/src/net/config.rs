@@ -1,9 +1,11 @@
 //! The stack's sizes for this machine. A connection costs its two buffers, so they follow the
 //! memory; the number of connections is what half of it can hold.
 
-use unikernel_cmdline::{Address, Options};
-use unikernel_net::smoltcp::wire::{EthernetAddress, Ipv4Cidr};
-use unikernel_net::{Addressing, Config, Ipv4Config, Shard};
+use unikernel_cmdline::{Address, FilterProtocol, FilterRule, Options, Route};
+use unikernel_net::smoltcp::wire::{EthernetAddress, IpCidr, Ipv4Cidr, Ipv6Cidr};
+use unikernel_net::{
+    Addressing, Config, Filter, Ipv4Config, Ipv6Config, Protocol, RouteEntry, Rule, Shard, Verdict,
+};
 
 use crate::mem::frames;
 
@@ -38,6 +40,9 @@ pub(super) fn for_machine(options: &Options, mac: [u8; 6]) -> Config {
         spare_flows: (ram / 32 / flow_bytes).min(64),
         time_wait_slots: (ram / 64 / 128).min(16384),
         has_memory,
+        filter: filter(options),
+        ipv6: ipv6(options),
+        routes: options.routes.iter().map(route).collect(),
         ..Config::new(EthernetAddress(mac), addressing(options))
     }
 }
@@ -63,11 +68,46 @@ pub(super) fn for_shard(machine: &Config, shard: Shard) -> Config {
 fn addressing(options: &Options) -> Addressing {
     match options.address {
         Address::Dhcp => Addressing::Dhcp,
+        Address::None => Addressing::None,
         Address::Static(address, prefix) => Addressing::Static(Ipv4Config {
             address: Ipv4Cidr::new(address, prefix),
             gateway: options.gateway,
             dns: options.dns_servers.clone(),
         }),
+    }
+}
+
+fn ipv6(options: &Options) -> Ipv6Config {
+    let addresses = options.ipv6_addresses.iter().map(|(address, len)| Ipv6Cidr::new(*address, *len));
+    Ipv6Config {
+        addresses: addresses.collect(),
+        gateway: options.ipv6_gateway,
+        accepts_advertisements: !options.ignores_advertisements,
+        ..Ipv6Config::default()
+    }
+}
+
+fn route(route: &Route) -> RouteEntry {
+    let (address, len) = route.network;
+    let network = IpCidr::new(address.into(), len);
+    RouteEntry { network, gateway: Some(route.gateway), metric: route.metric }
+}
+
+fn filter(options: &Options) -> Filter {
+    let otherwise = if options.denies_by_default { Verdict::Deny } else { Verdict::Allow };
+    Filter { rules: options.filter_rules.iter().map(rule).collect(), otherwise }
+}
+
+fn rule(rule: &FilterRule) -> Rule {
+    Rule {
+        verdict: if rule.is_allowed { Verdict::Allow } else { Verdict::Deny },
+        protocol: rule.protocol.map(|protocol| match protocol {
+            FilterProtocol::Tcp => Protocol::Tcp,
+            FilterProtocol::Udp => Protocol::Udp,
+            FilterProtocol::Icmp => Protocol::Icmp,
+        }),
+        ports: rule.ports.clone(),
+        source: rule.source.map(|(address, len)| IpCidr::new(address.into(), len)),
     }
 }
 

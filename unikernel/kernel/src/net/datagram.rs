@@ -1,10 +1,11 @@
 //! UDP sockets (udp(7)).
 
-use core::net::SocketAddr;
+use alloc::vec::Vec;
+use core::net::{IpAddr, SocketAddr};
 
-use unikernel_net::{RecvError, SendError, Stack, UdpId};
+use unikernel_net::{GroupLink, RecvError, SendError, Stack, UdpId};
 
-use super::address::{Address, Given};
+use super::address::{Address, Family, Given};
 use super::options::SocketOptions;
 use super::routes::to_file;
 use super::socket::{Direction, MessageFlags, Received, Shutdown, Socket};
@@ -14,10 +15,15 @@ use crate::mem::user::{Fault, UserSlice};
 use crate::sync::SpinLock;
 use crate::syscall::{Errno, SysResult};
 
+/// Groups that can be joined before there is a port, as many as after (Linux: `igmp_max_memberships`).
+const EARLY_GROUPS: usize = 20;
+
 /// A UDP socket: a port, once it has one.
 #[derive(Default)]
 pub struct Datagram {
     port: SpinLock<Port>,
+    /// Groups joined before there was a port; `port`'s lock comes first.
+    early: SpinLock<Vec<(IpAddr, Option<GroupLink>)>>,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -51,7 +57,7 @@ impl Datagram {
         if port.id.is_some() {
             return Err(Errno::EINVAL);
         }
-        port.id = Some(do_bind(socket, address)?);
+        port.id = Some(self.do_bind(socket, address)?);
         Ok(())
     }
 
@@ -61,9 +67,64 @@ impl Datagram {
         if let Some(id) = port.id {
             return Ok(id);
         }
-        let id = do_bind(socket, socket.family.unspecified())?;
+        let id = self.do_bind(socket, socket.family.unspecified())?;
         port.id = Some(id);
         Ok(id)
+    }
+
+    fn do_bind(&self, socket: &Socket, address: SocketAddr) -> Result<UdpId, Errno> {
+        let options = *socket.options.lock();
+        let mut net = super::lock();
+        let id = net.stack.udp_bind(address, options.bind_options(socket.family))?;
+        options.apply_to_port(&mut net.stack, id, socket.family);
+        for (group, link) in self.early.lock().drain(..) {
+            // It was checked when it was joined; only the machine's bound may have been reached since.
+            if let Err(error) = net.stack.udp_join(id, group, link) {
+                log::warn!("group {group}: {error}");
+            }
+        }
+        net.routes.set_udp(id, socket.arc());
+        Ok(id)
+    }
+
+    /// Joins a group.
+    pub fn join(&self, group: IpAddr, link: Option<GroupLink>) -> Result<(), Errno> {
+        let port = self.port.lock();
+        if let Some(id) = port.id {
+            return Ok(super::lock().stack.udp_join(id, group, link)?);
+        }
+        let mut early = self.early.lock();
+        if !group.is_multicast() {
+            return Err(Errno::EINVAL);
+        }
+        if link == Some(GroupLink::Nic) && super::lock().nic.is_none() {
+            return Err(Errno::ENODEV);
+        }
+        if early.contains(&(group, link)) {
+            return Err(Errno::EADDRINUSE);
+        }
+        if early.len() == EARLY_GROUPS {
+            return Err(Errno::ENOBUFS);
+        }
+        early.push((group, link));
+        Ok(())
+    }
+
+    /// Leaves a group.
+    pub fn leave(&self, group: IpAddr, link: Option<GroupLink>) -> Result<(), Errno> {
+        let port = self.port.lock();
+        if let Some(id) = port.id {
+            return Ok(super::lock().stack.udp_leave(id, group, link)?);
+        }
+        let mut early = self.early.lock();
+        let index = early.iter().position(|(joined, _)| *joined == group).ok_or(Errno::EADDRNOTAVAIL)?;
+        early.swap_remove(index);
+        Ok(())
+    }
+
+    /// What the path to the peer carries, in bytes; none without a peer.
+    pub fn path_mtu(&self) -> Option<usize> {
+        super::lock().stack.udp_path_mtu(self.id()?)
     }
 
     pub(super) fn connect(&self, socket: &Socket, to: Given) -> Result<(), Errno> {
@@ -105,9 +166,9 @@ impl Datagram {
     }
 
     /// Brings the socket in line with options that were changed.
-    pub(super) fn apply(&self, options: &SocketOptions) {
+    pub(super) fn apply(&self, options: &SocketOptions, family: Family) {
         if let Some(id) = self.id() {
-            options.apply_to_port(&mut super::lock().stack, id);
+            options.apply_to_port(&mut super::lock().stack, id, family);
         }
     }
 
@@ -193,15 +254,6 @@ impl Datagram {
     }
 }
 
-fn do_bind(socket: &Socket, address: SocketAddr) -> Result<UdpId, Errno> {
-    let options = *socket.options.lock();
-    let mut net = super::lock();
-    let id = net.stack.udp_bind(address, options.bind_options(socket.family))?;
-    options.apply_to_port(&mut net.stack, id);
-    net.routes.set_udp(id, socket.arc());
-    Ok(id)
-}
-
 /// Copies a datagram into the app's buffers, as much as fits.
 fn scatter(data: &[u8], into: &[UserSlice]) -> Result<usize, Errno> {
     let mut left = data;
@@ -224,7 +276,9 @@ fn gather(from: &[UserSlice], mut room: &mut [u8]) -> Result<(), Fault> {
 }
 
 impl SocketOptions {
-    fn apply_to_port(&self, stack: &mut Stack, id: UdpId) {
+    fn apply_to_port(&self, stack: &mut Stack, id: UdpId, family: Family) {
+        stack.udp_set_multicast(id, self.multicast(family == Family::V6));
+        stack.udp_set_unsplit(id, self.is_unsplit());
         stack.udp_set_broadcast(id, self.may_broadcast);
         stack.udp_set_hop_limit(id, self.hop_limit);
         stack.udp_set_receives_errors(id, self.receives_errors);

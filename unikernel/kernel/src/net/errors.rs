@@ -1,7 +1,8 @@
 //! The stack's errors as Linux's, one conversion each.
 
 use unikernel_net::{
-    AcceptError, BindError, ConnectError, ListenError, RecvError, SendError, SocketError, StateError,
+    AcceptError, BindError, ConnectError, GroupError, ListenError, RecvError, SendError, SocketError,
+    StateError,
 };
 
 use crate::syscall::Errno;
@@ -13,6 +14,8 @@ impl From<SocketError> for Errno {
             SocketError::Reset => Self::ECONNRESET,
             SocketError::TimedOut => Self::ETIMEDOUT,
             SocketError::HostUnreachable => Self::EHOSTUNREACH,
+            SocketError::NetworkUnreachable => Self::ENETUNREACH,
+            SocketError::TooLong => Self::EMSGSIZE,
             SocketError::AddressLost => Self::ENETDOWN,
         }
     }
@@ -68,6 +71,8 @@ impl From<RecvError> for Errno {
             RecvError::Reset => Self::ECONNRESET,
             RecvError::TimedOut => Self::ETIMEDOUT,
             RecvError::Unreachable => Self::EHOSTUNREACH,
+            RecvError::NetworkUnreachable => Self::ENETUNREACH,
+            RecvError::TooLong => Self::EMSGSIZE,
         }
     }
 }
@@ -86,6 +91,19 @@ impl From<SendError> for Errno {
             SendError::Reset => Self::ECONNRESET,
             SendError::TimedOut => Self::ETIMEDOUT,
             SendError::Unreachable => Self::EHOSTUNREACH,
+        }
+    }
+}
+
+impl From<GroupError> for Errno {
+    fn from(error: GroupError) -> Self {
+        match error {
+            GroupError::NotAGroup => Self::EINVAL,
+            GroupError::Already => Self::EADDRINUSE,
+            GroupError::NotJoined => Self::EADDRNOTAVAIL,
+            GroupError::TooMany => Self::ENOBUFS,
+            GroupError::NoSuchLink => Self::ENODEV,
+            GroupError::BadId => Self::EBADF,
         }
     }
 }

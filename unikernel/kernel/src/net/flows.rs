@@ -49,15 +49,15 @@ static LISTENERS: SpinLock<()> = SpinLock::new(());
 /// Binds an address; port 0 chooses one.
 pub(super) fn bind(address: SocketAddr, options: BindOptions) -> Result<ListenerId, Errno> {
     let _order = LISTENERS.lock();
-    let (id, local, ipv4) = {
+    let (id, local, config) = {
         let stack = &mut shards::lock(0).stack;
         let id = stack.tcp_bind(address, options)?;
-        (id, stack.listener_local(id).unwrap_or(address), stack.config().ipv4.clone())
+        (id, stack.listener_local(id).unwrap_or(address), stack.config().clone())
     };
     for shard in 1..shards::count() {
         let stack = &mut shards::lock(shard).stack;
         // A lease that has just come may not have come this far.
-        stack.adopt(ipv4.as_ref());
+        stack.adopt(&config);
         let same = stack.tcp_bind(local, options);
         debug_assert_eq!(same.ok(), Some(id), "shards have the same listeners");
     }

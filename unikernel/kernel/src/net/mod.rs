@@ -19,6 +19,7 @@ pub mod datagram;
 mod errors;
 mod flows;
 mod interface;
+pub mod listing;
 pub mod options;
 mod routes;
 mod shards;
@@ -185,6 +186,11 @@ pub fn counters() -> Counters {
 pub fn nic_counters() -> Option<crate::drivers::virtio::net::Counters> {
     let pairs = (0..shards::count()).filter_map(|shard| shards::lock(shard).nic.as_ref().map(Nic::counters));
     pairs.reduce(|sum, pair| sum + pair)
+}
+
+/// True for an address of this machine.
+pub fn owns(address: core::net::IpAddr) -> bool {
+    lock().stack.owns(address)
 }
 
 /// What `/etc/resolv.conf` says (resolv.conf(5)).

@@ -1,8 +1,9 @@
 //! What `setsockopt` sets (socket(7), tcp(7), ip(7), ipv6(7)), kept per socket so that it can be
 //! asked for, and applied when there is something to apply it to.
 
-use unikernel_net::KeepAlive;
+use linux_raw_sys::net::{IP_PMTUDISC_DO, IP_PMTUDISC_PROBE, IP_PMTUDISC_WANT};
 use unikernel_net::smoltcp::time::Duration;
+use unikernel_net::{GroupLink, KeepAlive, MulticastOptions};
 
 use super::socket::Direction;
 use crate::platform::time;
@@ -30,7 +31,7 @@ pub struct KeepAliveOptions {
     pub probes: u32,
 }
 
-/// What is kept only to be told when the app asks: nobody on the way looks at the first ones, and buffers
+/// What is kept mostly to be told when the app asks: nobody on the way looks at the first ones, and buffers
 /// have the size that the machine's memory allows (socket(7) calls theirs a hint).
 #[derive(Clone, Copy, Debug)]
 pub struct Hints {
@@ -44,6 +45,10 @@ pub struct Hints {
     pub has_multicast_loop: bool,
     /// `IPV6_MULTICAST_LOOP`.
     pub has_multicast_loop_v6: bool,
+    /// `IP_MULTICAST_IF`, `IPV6_MULTICAST_IF`.
+    pub multicast_link: Option<GroupLink>,
+    /// `IP_MTU_DISCOVER`, `IPV6_MTU_DISCOVER`.
+    pub path_discovery: u8,
     /// `TCP_QUICKACK`.
     pub has_quick_ack: bool,
     /// `SO_RCVBUF`, doubled as Linux does for its bookkeeping.
@@ -60,6 +65,8 @@ impl Default for Hints {
             multicast_ttl: 1,
             has_multicast_loop: true,
             has_multicast_loop_v6: true,
+            multicast_link: None,
+            path_discovery: IP_PMTUDISC_WANT as u8,
             has_quick_ack: true,
             receive_buffer: None,
             send_buffer: None,
@@ -142,6 +149,18 @@ impl SocketOptions {
         })
     }
 
+    /// How datagrams for groups are sent.
+    pub(super) fn multicast(&self, is_v6: bool) -> MulticastOptions {
+        let hints = &self.hints;
+        let is_looped = if is_v6 { hints.has_multicast_loop_v6 } else { hints.has_multicast_loop };
+        MulticastOptions { hop_limit: hints.multicast_ttl, is_looped, link: hints.multicast_link }
+    }
+
+    /// True if datagrams that a path does not carry whole are refused.
+    pub(super) fn is_unsplit(&self) -> bool {
+        matches!(self.hints.path_discovery.into(), IP_PMTUDISC_DO | IP_PMTUDISC_PROBE)
+    }
+
     /// When a call that starts now must end.
     pub(super) fn deadline(&self, direction: Direction) -> Option<u64> {
         let timeout_ns = match direction {
@@ -163,7 +182,7 @@ impl super::socket::Socket {
         // A bind looks at the options with the port's lock held, so that comes first.
         match &self.kind {
             super::socket::Kind::Stream(stream) => stream.apply(&options),
-            super::socket::Kind::Datagram(datagram) => datagram.apply(&options),
+            super::socket::Kind::Datagram(datagram) => datagram.apply(&options, self.family),
             super::socket::Kind::Unix(_) => {}
         }
     }

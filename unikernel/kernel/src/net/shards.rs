@@ -207,13 +207,13 @@ impl Guard {
         if has_moved {
             ADOPTED.store(changes, Ordering::Relaxed);
         }
-        let ipv4 = has_moved.then(|| net.stack.config().ipv4.clone());
+        let config = has_moved.then(|| net.stack.config().clone());
         let mut handovers = core::mem::take(&mut net.handovers);
         net.stack.take_handovers(&mut handovers);
         drop(self);
         deliver(index, handovers);
-        if let Some(ipv4) = ipv4 {
-            (1..slots().len()).for_each(|shard| lock(shard).stack.adopt(ipv4.as_ref()));
+        if let Some(config) = config {
+            (1..slots().len()).for_each(|shard| lock(shard).stack.adopt(&config));
         }
     }
 }

@@ -29,6 +29,7 @@ pub mod scheduling;
 pub mod signal;
 pub mod socket;
 pub mod sockopt;
+mod sockopt_ip;
 pub mod stat;
 mod table;
 pub mod thread;

@@ -5,9 +5,9 @@ use linux_raw_sys::general::__kernel_old_timeval;
 use linux_raw_sys::net::*;
 
 use super::socket::SocketRef;
+use super::sockopt_ip::{get_ip, get_ipv6, set_ip, set_ipv6};
 use super::{Errno, SysResult};
 use crate::mem::user::{UserAbi, UserPtr, UserSlice};
-use crate::net::address::Family;
 use crate::net::options::{Linger, SocketOptions};
 use crate::net::socket::{Kind, Socket};
 use crate::net::unix::Style;
@@ -19,8 +19,6 @@ user_abi!(linger);
 const SOL_TCP: u32 = IPPROTO_TCP as u32;
 const SOL_IPV6: u32 = IPPROTO_IPV6 as u32;
 const SOL_UDP: u32 = IPPROTO_UDP as u32;
-/// Time to live when nothing was set (ip(7)).
-const DEFAULT_HOPS: i32 = 64;
 /// Longest time that `TCP_KEEPIDLE` and `TCP_KEEPINTVL` take (tcp(7)).
 const MAX_KEEP_SECONDS: i32 = 32767;
 /// Most probes that `TCP_KEEPCNT` takes.
@@ -63,29 +61,34 @@ pub fn sys_getsockopt(descriptor: i32, level: u32, name: u32, place: u64, len: U
 
 /// An option's value in the app's memory.
 #[derive(Clone, Copy)]
-struct Value {
+pub(super) struct Value {
     address: u64,
     len: usize,
 }
 
 impl Value {
-    fn read<T: UserAbi>(self) -> Result<T, Errno> {
+    /// Bytes of the value, as the app says.
+    pub(super) fn len(self) -> usize {
+        self.len
+    }
+
+    pub(super) fn read<T: UserAbi>(self) -> Result<T, Errno> {
         if self.len < size_of::<T>() {
             return Err(Errno::EINVAL);
         }
         Ok(UserPtr::new(self.address).read()?)
     }
 
-    fn int(self) -> Result<i32, Errno> {
+    pub(super) fn int(self) -> Result<i32, Errno> {
         self.read()
     }
 
     /// A small number, which may be given as one byte (ip(7)).
-    fn byte(self) -> Result<u8, Errno> {
+    pub(super) fn byte(self) -> Result<u8, Errno> {
         if self.len < 4 { self.read::<u8>() } else { u8::try_from(self.int()?).map_err(|_| Errno::EINVAL) }
     }
 
-    fn is_on(self) -> Result<bool, Errno> {
+    pub(super) fn is_on(self) -> Result<bool, Errno> {
         Ok(self.int()? != 0)
     }
 
@@ -102,13 +105,13 @@ impl Value {
 
 /// Where `getsockopt` wants the value.
 #[derive(Clone, Copy)]
-struct Place {
+pub(super) struct Place {
     address: u64,
     len: UserPtr<u32>,
 }
 
 impl Place {
-    fn write(self, bytes: &[u8]) -> SysResult {
+    pub(super) fn write(self, bytes: &[u8]) -> SysResult {
         let room = i32::try_from(self.len.read()?).map_err(|_| Errno::EINVAL)? as usize;
         let bytes = &bytes[..bytes.len().min(room)];
         UserSlice::new(self.address, bytes.len()).write(bytes)?;
@@ -116,11 +119,11 @@ impl Place {
         Ok(0)
     }
 
-    fn int(self, value: i32) -> SysResult {
+    pub(super) fn int(self, value: i32) -> SysResult {
         self.write(&value.to_ne_bytes())
     }
 
-    fn flag(self, is_on: bool) -> SysResult {
+    pub(super) fn flag(self, is_on: bool) -> SysResult {
         self.int(is_on.into())
     }
 
@@ -310,105 +313,6 @@ fn get_tcp(socket: &Socket, name: u32, place: Place) -> SysResult {
         TCP_CORK | TCP_DEFER_ACCEPT | TCP_FASTOPEN | TCP_FASTOPEN_CONNECT => place.int(0),
         TCP_MAXSEG => place.int(TCP_MSS_DEFAULT as i32),
         TCP_CONGESTION => place.write(CONGESTION_CONTROL),
-        _ => Err(Errno::ENOPROTOOPT),
-    }
-}
-
-/// A time to live: -1 asks for the default.
-fn read_hops(value: Value) -> Result<u8, Errno> {
-    match value.int()? {
-        -1 => Ok(0),
-        hops @ 1..=255 => Ok(hops as u8),
-        _ => Err(Errno::EINVAL),
-    }
-}
-
-fn hops_of(socket: &Socket) -> i32 {
-    match socket.options.lock().hop_limit {
-        0 => DEFAULT_HOPS,
-        hops => hops.into(),
-    }
-}
-
-fn set_ip(socket: &Socket, name: u32, value: Value) -> Result<(), Errno> {
-    match name {
-        IP_TTL => {
-            let hops = read_hops(value)?;
-            socket.set_options(|options| options.hop_limit = hops);
-            Ok(())
-        }
-        IP_TOS | IP_MULTICAST_TTL | IP_MULTICAST_LOOP => {
-            let byte = value.byte()?;
-            socket.set_options(|SocketOptions { hints, .. }| match name {
-                IP_TOS => hints.type_of_service = byte,
-                IP_MULTICAST_TTL => hints.multicast_ttl = byte,
-                _ => hints.has_multicast_loop = byte != 0,
-            });
-            Ok(())
-        }
-        IP_RECVERR => {
-            let is_on = value.is_on()?;
-            socket.set_options(|options| options.receives_errors = is_on);
-            Ok(())
-        }
-        // These ask for what is the case anyway.
-        IP_MTU_DISCOVER | IP_BIND_ADDRESS_NO_PORT => Ok(()),
-        _ => Err(Errno::ENOPROTOOPT),
-    }
-}
-
-fn get_ip(socket: &Socket, name: u32, place: Place) -> SysResult {
-    let SocketOptions { hints, receives_errors, .. } = *socket.options.lock();
-    match name {
-        IP_TTL => place.int(hops_of(socket)),
-        IP_TOS => place.int(hints.type_of_service.into()),
-        IP_RECVERR => place.flag(receives_errors),
-        IP_MTU_DISCOVER => place.int(IP_PMTUDISC_WANT as i32),
-        IP_MULTICAST_TTL => place.int(hints.multicast_ttl.into()),
-        IP_MULTICAST_LOOP => place.flag(hints.has_multicast_loop),
-        _ => Err(Errno::ENOPROTOOPT),
-    }
-}
-
-fn set_ipv6(socket: &Socket, name: u32, value: Value) -> Result<(), Errno> {
-    if socket.family != Family::V6 {
-        return Err(Errno::ENOPROTOOPT);
-    }
-    match name {
-        IPV6_V6ONLY => {
-            let is_on = value.is_on()?;
-            socket.set_options(|options| options.is_v6_only = is_on);
-            Ok(())
-        }
-        IPV6_UNICAST_HOPS => {
-            let hops = read_hops(value)?;
-            socket.set_options(|options| options.hop_limit = hops);
-            Ok(())
-        }
-        IPV6_TCLASS | IPV6_MULTICAST_LOOP => {
-            let byte = value.byte()?;
-            socket.set_options(|SocketOptions { hints, .. }| match name {
-                IPV6_TCLASS => hints.traffic_class = byte,
-                _ => hints.has_multicast_loop_v6 = byte != 0,
-            });
-            Ok(())
-        }
-        IPV6_RECVERR | IPV6_MTU_DISCOVER | IPV6_MULTICAST_HOPS => Ok(()),
-        _ => Err(Errno::ENOPROTOOPT),
-    }
-}
-
-fn get_ipv6(socket: &Socket, name: u32, place: Place) -> SysResult {
-    if socket.family != Family::V6 {
-        return Err(Errno::ENOPROTOOPT);
-    }
-    match name {
-        IPV6_V6ONLY => place.flag(socket.options.lock().is_v6_only),
-        IPV6_UNICAST_HOPS => place.int(hops_of(socket)),
-        IPV6_TCLASS => place.int(socket.options.lock().hints.traffic_class.into()),
-        IPV6_MULTICAST_LOOP => place.flag(socket.options.lock().hints.has_multicast_loop_v6),
-        IPV6_RECVERR => place.int(0),
-        IPV6_MULTICAST_HOPS => place.int(1),
         _ => Err(Errno::ENOPROTOOPT),
     }
 }

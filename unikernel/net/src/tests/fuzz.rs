@@ -47,7 +47,7 @@ pub(crate) fn segment(
     frame
 }
 
-fn damage(rng: &mut Rng, frame: &mut Vec<u8>) {
+pub(crate) fn damage(rng: &mut Rng, frame: &mut Vec<u8>) {
     for _ in 0..=rng.below(3) {
         let len = frame.len() as u64;
         match rng.below(8) {

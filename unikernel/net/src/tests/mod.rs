@@ -2,7 +2,14 @@
 //! which can lose, repeat and reorder frames by a seed.
 
 mod churn;
+mod dhcp;
+mod filter;
+mod fragments;
 mod fuzz;
+mod fuzz_ip;
+mod groups;
+mod ipv6;
+mod listing;
 mod neighbors;
 mod options;
 mod shards;
@@ -116,7 +123,15 @@ pub(crate) fn any(port: u16) -> SocketAddr {
 
 pub(crate) fn config(last: u8) -> Config {
     let address = Ipv4Config { address: Ipv4Cidr::new(ip(last), 24), gateway: Some(ip(2)), dns: vec![ip(3)] };
-    Config { tcp_rx_buffer: 8192, tcp_tx_buffer: 8192, ..Config::new(mac(last), Addressing::Static(address)) }
+    // Scripts that are not about IPv6 see none of its questions.
+    let ipv6 =
+        Ipv6Config { accepts_advertisements: false, detects_duplicates: false, ..Ipv6Config::default() };
+    Config {
+        tcp_rx_buffer: 8192,
+        tcp_tx_buffer: 8192,
+        ipv6,
+        ..Config::new(mac(last), Addressing::Static(address))
+    }
 }
 
 impl Host {

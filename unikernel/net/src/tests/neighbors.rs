@@ -58,7 +58,7 @@ fn old_answers_are_confirmed_while_in_use() {
 }
 
 /// Answers DHCP messages as a server would.
-fn dhcp_server(frame: &[u8], lease: Ipv4Addr) -> Option<Vec<u8>> {
+pub(crate) fn dhcp_server(frame: &[u8], lease: Ipv4Addr) -> Option<Vec<u8>> {
     use smoltcp::phy::ChecksumCapabilities;
     use smoltcp::wire::*;
     if frame[12..14] != [8, 0] || frame[23] != 17 || frame[36..38] != [0, 67] {
@@ -150,7 +150,7 @@ fn dhcp_gains_renews_and_loses_a_lease() {
     assert_eq!(host.stack.config().ipv4, None, "the lease has run out");
 }
 
-fn arp_answer(question: &[u8]) -> Vec<u8> {
+pub(crate) fn arp_answer(question: &[u8]) -> Vec<u8> {
     let mut answer = question.to_vec();
     answer[..6].copy_from_slice(&question[6..12]);
     answer[6..12].copy_from_slice(&mac(2).0);

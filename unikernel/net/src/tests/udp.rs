@@ -87,8 +87,12 @@ fn limits_of_a_datagram() {
     let mut net = Net::new();
     let id = net.b.stack.udp_bind(any(0), BindOptions::default()).unwrap();
     assert_eq!(send(&mut net.b, id, None, b"x"), Err(SendError::NoDestination));
+    net.b.stack.udp_set_unsplit(id, true);
     assert_eq!(send(&mut net.b, id, Some(at(15, 1)), &[0; 1473]), Err(SendError::TooLong));
     assert_eq!(send(&mut net.b, id, Some(at(15, 1)), &[0; 1472]), Ok(()));
+    net.b.stack.udp_set_unsplit(id, false);
+    assert_eq!(send(&mut net.b, id, Some(at(15, 1)), &[0; 65_508]), Err(SendError::TooLong));
+    assert_eq!(send(&mut net.b, id, Some(at(15, 1)), &[0; 65_507]), Ok(()));
     assert_eq!(send(&mut net.b, id, Some(at(255, 1)), b"x"), Err(SendError::Broadcast));
     net.b.stack.udp_set_broadcast(id, true);
     assert_eq!(send(&mut net.b, id, Some(at(255, 1)), b"x"), Ok(()));

@@ -70,6 +70,7 @@ pub const TEXTS: &[Text] = &[
 pub const LINKS: &[(&str, &str)] = &[
     ("/proc/1/exe", "/app"),
     ("/proc/1/root", "/"),
+    ("/proc/1/net", "../net"),
     ("/proc/mounts", "self/mounts"),
     ("/etc/mtab", "/proc/1/mounts"),
     ("/proc/self", "1"),

@@ -1,0 +1,75 @@
+//! The files of `/proc/net` (proc_net(5)): every shard adds its lines.
+
+use alloc::format;
+use alloc::string::String;
+
+use unikernel_net::listing::{self, IpVersion, heading};
+
+use super::shards;
+
+/// A path and what makes its text.
+type Text = (&'static str, fn() -> String);
+
+/// All files.
+pub const TEXTS: &[Text] = &[
+    ("/proc/net/tcp", || tcp(heading::TCP, IpVersion::V4)),
+    ("/proc/net/tcp6", || tcp(heading::TCP6, IpVersion::V6)),
+    ("/proc/net/udp", || udp(heading::UDP, IpVersion::V4)),
+    ("/proc/net/udp6", || udp(heading::UDP6, IpVersion::V6)),
+    ("/proc/net/dev", dev),
+    ("/proc/net/route", || with_heading(heading::ROUTE, |out| super::lock().stack.list_routes(out))),
+    ("/proc/net/arp", || with_heading(heading::ARP, |out| super::lock().stack.list_neighbors(out))),
+    ("/proc/net/if_inet6", || with_heading("", |out| super::lock().stack.list_ipv6_addresses(out))),
+    ("/proc/net/snmp", || listing::snmp(&super::counters())),
+    ("/proc/net/netstat", || listing::netstat(&super::counters())),
+    ("/proc/net/sockstat", sockstat),
+];
+
+fn with_heading(heading: &str, write: impl FnOnce(&mut String)) -> String {
+    let mut text = String::from(heading);
+    write(&mut text);
+    text
+}
+
+fn tcp(heading: &str, version: IpVersion) -> String {
+    let mut text = String::from(heading);
+    super::lock().stack.list_listeners(&mut text, version);
+    (0..shards::count()).for_each(|shard| shards::lock(shard).stack.list_connections(&mut text, version));
+    text
+}
+
+fn udp(heading: &str, version: IpVersion) -> String {
+    with_heading(heading, |out| super::lock().stack.list_udp(out, version))
+}
+
+fn dev() -> String {
+    let counters = super::counters();
+    let nothing = "0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0";
+    let mut text = format!("{}    lo: {nothing}\n", heading::DEV);
+    if let Some(nic) = super::nic_counters() {
+        text += &format!(
+            "  eth0: {} {} 0 {} 0 0 0 0 {} {} 0 {} 0 0 0 0\n",
+            nic.rx_bytes,
+            nic.rx_frames,
+            nic.rx_dropped + counters.malformed + counters.bad_checksum,
+            nic.tx_bytes,
+            nic.tx_frames,
+            counters.queue_full,
+        );
+    }
+    text
+}
+
+fn sockstat() -> String {
+    let counters = super::counters();
+    let (listeners, ports, fragment_bytes) = super::lock().stack.socket_counts();
+    let connections = counters.active as usize;
+    format!(
+        "sockets: used {}\nTCP: inuse {} orphan 0 tw {} alloc {} mem 0\nUDP: inuse {ports} mem 0\nUDPLITE: inuse 0\nRAW: inuse 0\nFRAG: inuse {} memory {fragment_bytes}\n",
+        listeners + connections + ports,
+        listeners + connections,
+        counters.time_wait,
+        listeners + connections,
+        u8::from(fragment_bytes > 0),
+    )
+}

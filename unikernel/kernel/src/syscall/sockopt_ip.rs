@@ -1,0 +1,235 @@
+//! Options of IP and IPv6 (ip(7), ipv6(7)), groups among them.
+
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use linux_raw_sys::net::*;
+use unikernel_net::GroupLink;
+
+use super::sockopt::{Place, Value};
+use super::{Errno, SysResult};
+use crate::net::address::Family;
+use crate::net::options::SocketOptions;
+use crate::net::socket::{Kind, Socket};
+
+/// Time to live when nothing was set (ip(7)).
+const DEFAULT_HOPS: i32 = 64;
+/// Bytes of a `struct ipv6_mreq`: a group and the number of an interface.
+const MREQ_V6_BYTES: usize = 20;
+
+/// A group and where it is joined.
+type Membership = (IpAddr, Option<GroupLink>);
+
+/// A time to live: -1 asks for the default.
+fn read_hops(value: Value) -> Result<u8, Errno> {
+    match value.int()? {
+        -1 => Ok(0),
+        hops @ 1..=255 => Ok(hops as u8),
+        _ => Err(Errno::EINVAL),
+    }
+}
+
+fn hops_of(socket: &Socket) -> i32 {
+    match socket.options.lock().hop_limit {
+        0 => DEFAULT_HOPS,
+        hops => hops.into(),
+    }
+}
+
+/// Sets an option of level `IPPROTO_IP`.
+pub(super) fn set_ip(socket: &Socket, name: u32, value: Value) -> Result<(), Errno> {
+    match name {
+        IP_TTL => {
+            let hops = read_hops(value)?;
+            socket.set_options(|options| options.hop_limit = hops);
+            Ok(())
+        }
+        IP_TOS | IP_MULTICAST_TTL | IP_MULTICAST_LOOP => {
+            let byte = value.byte()?;
+            socket.set_options(|SocketOptions { hints, .. }| match name {
+                IP_TOS => hints.type_of_service = byte,
+                IP_MULTICAST_TTL => hints.multicast_ttl = byte,
+                _ => hints.has_multicast_loop = byte != 0,
+            });
+            Ok(())
+        }
+        IP_RECVERR => {
+            let is_on = value.is_on()?;
+            socket.set_options(|options| options.receives_errors = is_on);
+            Ok(())
+        }
+        IP_MTU_DISCOVER => set_discovery(socket, value),
+        IP_ADD_MEMBERSHIP => join(socket, membership_v4(value)?),
+        IP_DROP_MEMBERSHIP => leave(socket, membership_v4(value)?),
+        IP_MULTICAST_IF => {
+            let link = if value.len() < size_of::<ip_mreq>() {
+                link_of(value.read::<[u8; 4]>()?.into(), 0).map_err(|_| Errno::EADDRNOTAVAIL)?
+            } else {
+                membership_v4(value)?.1
+            };
+            socket.set_options(|options| options.hints.multicast_link = link);
+            Ok(())
+        }
+        // These ask for what is the case anyway.
+        IP_BIND_ADDRESS_NO_PORT => Ok(()),
+        IP_MULTICAST_ALL if value.is_on()? => Ok(()),
+        _ => Err(Errno::ENOPROTOOPT),
+    }
+}
+
+/// Tells one.
+pub(super) fn get_ip(socket: &Socket, name: u32, place: Place) -> SysResult {
+    let SocketOptions { hints, receives_errors, .. } = *socket.options.lock();
+    match name {
+        IP_TTL => place.int(hops_of(socket)),
+        IP_TOS => place.int(hints.type_of_service.into()),
+        IP_RECVERR => place.flag(receives_errors),
+        IP_MTU_DISCOVER => place.int(hints.path_discovery.into()),
+        IP_MULTICAST_TTL => place.int(hints.multicast_ttl.into()),
+        IP_MULTICAST_LOOP => place.flag(hints.has_multicast_loop),
+        IP_MULTICAST_IF => place.write(&[0; 4]),
+        IP_MTU => place.int(path_mtu(socket)?),
+        _ => Err(Errno::ENOPROTOOPT),
+    }
+}
+
+/// Sets an option of level `IPPROTO_IPV6`.
+pub(super) fn set_ipv6(socket: &Socket, name: u32, value: Value) -> Result<(), Errno> {
+    if socket.family != Family::V6 {
+        return Err(Errno::ENOPROTOOPT);
+    }
+    match name {
+        IPV6_V6ONLY => {
+            let is_on = value.is_on()?;
+            socket.set_options(|options| options.is_v6_only = is_on);
+            Ok(())
+        }
+        IPV6_UNICAST_HOPS => {
+            let hops = read_hops(value)?;
+            socket.set_options(|options| options.hop_limit = hops);
+            Ok(())
+        }
+        IPV6_TCLASS | IPV6_MULTICAST_LOOP => {
+            let byte = value.byte()?;
+            socket.set_options(|SocketOptions { hints, .. }| match name {
+                IPV6_TCLASS => hints.traffic_class = byte,
+                _ => hints.has_multicast_loop_v6 = byte != 0,
+            });
+            Ok(())
+        }
+        IPV6_MULTICAST_HOPS => {
+            let hops = read_hops(value)?.max(1);
+            socket.set_options(|options| options.hints.multicast_ttl = hops);
+            Ok(())
+        }
+        IPV6_RECVERR => {
+            let is_on = value.is_on()?;
+            socket.set_options(|options| options.receives_errors = is_on);
+            Ok(())
+        }
+        IPV6_MTU_DISCOVER => set_discovery(socket, value),
+        IPV6_ADD_MEMBERSHIP => join(socket, membership_v6(value)?),
+        IPV6_DROP_MEMBERSHIP => leave(socket, membership_v6(value)?),
+        IPV6_MULTICAST_IF => {
+            let link = link_by_number(value.int()?)?;
+            socket.set_options(|options| options.hints.multicast_link = link);
+            Ok(())
+        }
+        _ => Err(Errno::ENOPROTOOPT),
+    }
+}
+
+/// Tells one.
+pub(super) fn get_ipv6(socket: &Socket, name: u32, place: Place) -> SysResult {
+    if socket.family != Family::V6 {
+        return Err(Errno::ENOPROTOOPT);
+    }
+    match name {
+        IPV6_V6ONLY => place.flag(socket.options.lock().is_v6_only),
+        IPV6_UNICAST_HOPS => place.int(hops_of(socket)),
+        IPV6_TCLASS => place.int(socket.options.lock().hints.traffic_class.into()),
+        IPV6_MULTICAST_LOOP => place.flag(socket.options.lock().hints.has_multicast_loop_v6),
+        IPV6_RECVERR => place.flag(socket.options.lock().receives_errors),
+        IPV6_MULTICAST_HOPS => place.int(socket.options.lock().hints.multicast_ttl.into()),
+        IPV6_MTU_DISCOVER => place.int(socket.options.lock().hints.path_discovery.into()),
+        IPV6_MTU => place.int(path_mtu(socket)?),
+        _ => Err(Errno::ENOPROTOOPT),
+    }
+}
+
+/// Whether datagrams that a path does not carry whole are refused.
+fn set_discovery(socket: &Socket, value: Value) -> Result<(), Errno> {
+    let how = value.byte()?;
+    if u32::from(how) > IP_PMTUDISC_OMIT {
+        return Err(Errno::EINVAL);
+    }
+    socket.set_options(|options| options.hints.path_discovery = how);
+    Ok(())
+}
+
+/// What the path to the peer carries (`IP_MTU`).
+fn path_mtu(socket: &Socket) -> Result<i32, Errno> {
+    match &socket.kind {
+        Kind::Datagram(datagram) => Ok(datagram.path_mtu().ok_or(Errno::ENOTCONN)? as i32),
+        _ => Err(Errno::ENOTCONN),
+    }
+}
+
+/// A `struct ip_mreq` or `struct ip_mreqn`.
+fn membership_v4(value: Value) -> Result<Membership, Errno> {
+    let (group, interface, number) = if value.len() < size_of::<ip_mreqn>() {
+        let bytes: [u8; 8] = value.read()?;
+        (first(&bytes), first(&bytes[4..]), 0)
+    } else {
+        let bytes: [u8; 12] = value.read()?;
+        (first(&bytes), first(&bytes[4..]), i32::from_ne_bytes([bytes[8], bytes[9], bytes[10], bytes[11]]))
+    };
+    Ok((group.into(), link_of(interface, number)?))
+}
+
+fn first(bytes: &[u8]) -> Ipv4Addr {
+    Ipv4Addr::new(bytes[0], bytes[1], bytes[2], bytes[3])
+}
+
+/// A `struct ipv6_mreq`.
+fn membership_v6(value: Value) -> Result<Membership, Errno> {
+    let bytes: [u8; MREQ_V6_BYTES] = value.read()?;
+    let (group, number) = bytes.split_at(16);
+    let octets: [u8; 16] = group.try_into().map_err(|_| Errno::EINVAL)?;
+    let number = i32::from_ne_bytes([number[0], number[1], number[2], number[3]]);
+    Ok((Ipv6Addr::from(octets).into(), link_by_number(number)?))
+}
+
+/// The link with an address of ours, or with a number if there is one.
+fn link_of(address: Ipv4Addr, number: i32) -> Result<Option<GroupLink>, Errno> {
+    match address {
+        _ if number != 0 => link_by_number(number),
+        Ipv4Addr::UNSPECIFIED => Ok(None),
+        address if address.is_loopback() => Ok(Some(GroupLink::Loopback)),
+        address if crate::net::owns(address.into()) => Ok(Some(GroupLink::Nic)),
+        _ => Err(Errno::ENODEV),
+    }
+}
+
+/// Interfaces are numbered as `net::interface` does: `lo`, then the card.
+fn link_by_number(number: i32) -> Result<Option<GroupLink>, Errno> {
+    match number {
+        0 => Ok(None),
+        1 => Ok(Some(GroupLink::Loopback)),
+        2 => Ok(Some(GroupLink::Nic)),
+        _ => Err(Errno::ENODEV),
+    }
+}
+
+fn join(socket: &Socket, (group, link): Membership) -> Result<(), Errno> {
+    match &socket.kind {
+        Kind::Datagram(datagram) => datagram.join(group, link),
+        _ => Err(Errno::EPROTO),
+    }
+}
+
+fn leave(socket: &Socket, (group, link): Membership) -> Result<(), Errno> {
+    match &socket.kind {
+        Kind::Datagram(datagram) => datagram.leave(group, link),
+        _ => Err(Errno::EPROTO),
+    }
+}

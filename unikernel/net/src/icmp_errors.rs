@@ -1,0 +1,157 @@
+//! ICMP errors (RFC 792, RFC 4443): something that we sent has not arrived. An error ends a connection attempt and
+//! is reported by the UDP socket whose datagram it was; an established connection goes on (RFC 1122 section
+//! 4.2.3.9). An error that no socket of ours can have caused does nothing (RFC 5927).
+
+use alloc::vec::Vec;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use smoltcp::time::{Duration, Instant};
+use smoltcp::wire::IpProtocol;
+
+use crate::error::SocketError;
+use crate::key::FlowKey;
+use crate::stack::Stack;
+
+/// How long a path is taken to be as narrow as a router said (RFC 1191 section 6.3).
+const NARROW_TIME: Duration = Duration::from_secs(600);
+/// Narrow paths remembered at most; the oldest goes first.
+const NARROW_PATHS: usize = 128;
+/// The least that a path carries whole (RFC 1191 section 3; RFC 8200 section 5).
+const LEAST_MTU_V4: usize = 576;
+const LEAST_MTU_V6: usize = 1280;
+/// Where the packet that an error is about begins in the message.
+const QUOTE: usize = 8;
+
+/// What an error says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Complaint {
+    pub(crate) protocol: IpProtocol,
+    pub(crate) local: SocketAddr,
+    pub(crate) remote: SocketAddr,
+    pub(crate) error: SocketError,
+    /// It will not pass by itself: a connected UDP socket is told unasked.
+    pub(crate) is_hard: bool,
+    /// What fits instead of a packet that was too big.
+    pub(crate) mtu: Option<usize>,
+}
+
+impl Complaint {
+    /// Reads an ICMP message; none if it is no error that a socket could have caused.
+    pub(crate) fn parse_v4(message: &[u8]) -> Option<Self> {
+        let head = message.first_chunk::<QUOTE>()?;
+        let (error, is_hard) = match (head[0], head[1]) {
+            (3, 2 | 3) => (SocketError::Refused, true),
+            (3, 4) => (SocketError::TooLong, false),
+            // The network is unknown or forbidden, or does not serve this type of service.
+            (3, 0 | 6 | 9 | 11) => (SocketError::NetworkUnreachable, false),
+            (3, 1 | 5 | 7 | 8 | 10 | 12 | 13) | (11, 0) => (SocketError::HostUnreachable, false),
+            _ => return None,
+        };
+        let quote = &message[QUOTE..];
+        let ip = quote.first_chunk::<20>()?;
+        let header_len = usize::from(ip[0] & 0xf) * 4;
+        // Only the first fragment has ports.
+        if ip[0] >> 4 != 4 || header_len < 20 || u16::from_be_bytes([ip[6], ip[7]]) & 0x1fff != 0 {
+            return None;
+        }
+        let address = |at: usize| IpAddr::V4(Ipv4Addr::new(ip[at], ip[at + 1], ip[at + 2], ip[at + 3]));
+        let (local, remote) = endpoints(address(12), address(16), quote.get(header_len..)?)?;
+        let named = usize::from(u16::from_be_bytes([head[6], head[7]]));
+        let mtu = (error == SocketError::TooLong).then(|| named.max(LEAST_MTU_V4));
+        Some(Self { protocol: ip[9].into(), local, remote, error, is_hard, mtu })
+    }
+
+    /// The same for ICMPv6.
+    pub(crate) fn parse_v6(message: &[u8]) -> Option<Self> {
+        let head = message.first_chunk::<QUOTE>()?;
+        let (error, is_hard) = match (head[0], head[1]) {
+            (1, 0) => (SocketError::NetworkUnreachable, false),
+            (1, 4) => (SocketError::Refused, true),
+            (2, 0) => (SocketError::TooLong, false),
+            (1, _) | (3, 0) => (SocketError::HostUnreachable, false),
+            _ => return None,
+        };
+        let quote = &message[QUOTE..];
+        let ip = quote.first_chunk::<40>()?;
+        let address = |at: usize| -> Option<IpAddr> {
+            let octets: [u8; 16] = ip[at..at + 16].try_into().ok()?;
+            Some(IpAddr::V6(Ipv6Addr::from(octets)))
+        };
+        // A fragment of ours has its header in front, and is the first one if the offset is 0.
+        let (protocol, at) = match (ip[6], quote.get(40..48)) {
+            (44, Some(fragment)) if u16::from_be_bytes([fragment[2], fragment[3]]) & !7 == 0 => {
+                (fragment[0], 48)
+            }
+            (44, _) => return None,
+            (protocol, _) => (protocol, 40),
+        };
+        let (local, remote) = endpoints(address(8)?, address(24)?, quote.get(at..)?)?;
+        let named = u32::from_be_bytes([head[4], head[5], head[6], head[7]]) as usize;
+        let mtu = (error == SocketError::TooLong).then(|| named.max(LEAST_MTU_V6));
+        Some(Self { protocol: protocol.into(), local, remote, error, is_hard, mtu })
+    }
+}
+
+fn endpoints(from: IpAddr, to: IpAddr, transport: &[u8]) -> Option<(SocketAddr, SocketAddr)> {
+    let ports = transport.first_chunk::<4>()?;
+    let port = |index: usize| u16::from_be_bytes([ports[index], ports[index + 1]]);
+    Some((SocketAddr::new(from, port(0)), SocketAddr::new(to, port(2))))
+}
+
+impl Stack {
+    /// Takes in an error, which may be about a flow of another shard.
+    pub(crate) fn complaint_in(&mut self, complaint: &Complaint, frame: &[u8]) {
+        let Complaint { protocol, local, remote, .. } = *complaint;
+        match protocol {
+            IpProtocol::Tcp if !frame.is_empty() && self.hand_over_segment(frame, local, remote) => {}
+            IpProtocol::Tcp => self.tcp_complaint(complaint),
+            IpProtocol::Udp => self.udp_complaint(complaint),
+            _ => {}
+        }
+    }
+
+    fn tcp_complaint(&mut self, complaint: &Complaint) {
+        let key = FlowKey::new(complaint.local, complaint.remote);
+        let Some(id) = self.flows.find(self.seed.hash(&key), &key) else { return };
+        self.counters.icmp_errors += 1;
+        match complaint.mtu {
+            Some(mtu) => self.narrow.note(self.now, complaint.remote.ip(), mtu),
+            None => self.fail_attempt(id, complaint.error),
+        }
+    }
+
+    fn udp_complaint(&mut self, complaint: &Complaint) {
+        let Complaint { local, remote, error, is_hard, .. } = *complaint;
+        let Some(id) = self.udp.lookup(local, remote) else { return };
+        let Some(socket) = self.udp.get_mut(id) else { return };
+        if let Some(mtu) = complaint.mtu {
+            self.narrow.note(self.now, remote.ip(), mtu);
+        }
+        self.counters.icmp_errors += 1;
+        if socket.receives_errors || (is_hard && socket.peer == Some(remote)) {
+            socket.error = Some(error);
+            self.notify_udp(id);
+        }
+    }
+}
+
+/// Paths that are narrower than our own link.
+#[derive(Default)]
+pub(crate) struct NarrowPaths(Vec<(IpAddr, usize, Instant)>);
+
+impl NarrowPaths {
+    /// Takes note of what a path carries.
+    pub(crate) fn note(&mut self, now: Instant, to: IpAddr, mtu: usize) {
+        self.0.retain(|(address, _, until)| *address != to && *until > now);
+        if self.0.len() == NARROW_PATHS {
+            self.0.remove(0);
+        }
+        self.0.push((to, mtu, now + NARROW_TIME));
+    }
+
+    /// What the path to `to` carries, if it is known to be narrow.
+    pub(crate) fn mtu(&self, now: Instant, to: IpAddr) -> Option<usize> {
+        let path = self.0.iter().find(|(address, _, until)| *address == to && *until > now)?;
+        Some(path.1)
+    }
+}

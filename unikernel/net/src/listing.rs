@@ -1,0 +1,247 @@
+//! The tables as text, in the formats of Linux's `/proc/net` (proc_net(5)), for tools that read them.
+//!
+//! A file there may tell of several stacks: the caller writes the heading once and has each stack add its lines.
+
+use alloc::string::String;
+use core::fmt::Write;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use smoltcp::socket::tcp::State;
+use smoltcp::wire::IpCidr;
+
+use crate::counters::Counters;
+use crate::stack::Stack;
+
+/// Headings of the files.
+pub mod heading {
+    /// `tcp`.
+    pub const TCP: &str =
+        "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n";
+    /// `tcp6`.
+    pub const TCP6: &str = "  sl  local_address                         remote_address                        st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n";
+    /// `udp`.
+    pub const UDP: &str = "   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops\n";
+    /// `udp6`.
+    pub const UDP6: &str = "  sl  local_address                         remote_address                        st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops\n";
+    /// `dev`.
+    pub const DEV: &str = "Inter-|   Receive                                                |  Transmit\n face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed\n";
+    /// `route`.
+    pub const ROUTE: &str =
+        "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n";
+    /// `arp`.
+    pub const ARP: &str = "IP address       HW type     Flags       HW address            Mask     Device\n";
+}
+
+/// Linux's numbers of states; a UDP socket is "established" or "closed".
+const ESTABLISHED: u8 = 1;
+const CLOSED: u8 = 7;
+const LISTEN: u8 = 10;
+/// Flags of a route: it is up; it goes through a router (`RTF_UP`, `RTF_GATEWAY`).
+const UP: u16 = 1;
+const GATEWAY: u16 = 2;
+
+/// Writes to a string cannot fail.
+macro_rules! put {
+    ($out:expr, $($format:tt)*) => {
+        let _ = write!($out, $($format)*);
+    };
+}
+
+fn number(state: State) -> u8 {
+    match state {
+        State::Established => ESTABLISHED,
+        State::SynSent => 2,
+        State::SynReceived => 3,
+        State::FinWait1 => 4,
+        State::FinWait2 => 5,
+        State::TimeWait => 6,
+        State::Closed => CLOSED,
+        State::CloseWait => 8,
+        State::LastAck => 9,
+        State::Listen => LISTEN,
+        State::Closing => 11,
+    }
+}
+
+/// Words as they lie in a little-endian machine's memory.
+fn hex(address: IpAddr) -> String {
+    let mut text = String::new();
+    let mut word = |bytes: [u8; 4]| {
+        put!(text, "{:08X}", u32::from_le_bytes(bytes));
+    };
+    match address {
+        IpAddr::V4(v4) => word(v4.octets()),
+        IpAddr::V6(v6) => v6.octets().as_chunks::<4>().0.iter().for_each(|bytes| word(*bytes)),
+    }
+    text
+}
+
+/// A socket's line.
+struct Line {
+    slot: usize,
+    local: SocketAddr,
+    remote: Option<SocketAddr>,
+    state: u8,
+    queues: (usize, usize),
+}
+
+impl Line {
+    fn write(&self, out: &mut String, rest: &str) {
+        let nobody = match self.local {
+            SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+            SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
+        };
+        let remote = self.remote.unwrap_or(nobody);
+        let (local, (sending, receiving)) = (self.local, self.queues);
+        put!(
+            out,
+            "{:4}: {}:{:04X} {}:{:04X} {:02X} {sending:08X}:{receiving:08X} 00:00000000 00000000     0        0 {} {rest}\n",
+            self.slot,
+            hex(local.ip()),
+            local.port(),
+            hex(remote.ip()),
+            remote.port(),
+            self.state,
+            self.slot + 1,
+        );
+    }
+}
+
+/// Which half of the sockets a file lists.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum IpVersion {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+impl IpVersion {
+    fn has(self, address: SocketAddr) -> bool {
+        address.is_ipv4() == (self == Self::V4)
+    }
+}
+
+impl Stack {
+    /// Adds the lines of TCP listeners. They are the same on every shard.
+    pub fn list_listeners(&self, out: &mut String, version: IpVersion) {
+        for (slot, local, waiting) in self.listeners.listening() {
+            if version.has(local) {
+                let line = Line { slot, local, remote: None, state: LISTEN, queues: (0, waiting) };
+                line.write(out, "1 0000000000000000 100 0 0 10 0");
+            }
+        }
+    }
+
+    /// Adds the lines of TCP connections.
+    pub fn list_connections(&self, out: &mut String, version: IpVersion) {
+        for id in self.flows.with_address(|_| true) {
+            let Some(flow) = self.flows.get(id) else { continue };
+            let socket = flow.socket();
+            let endpoints = socket.local_endpoint().zip(socket.remote_endpoint());
+            let Some((local, remote)) = endpoints else { continue };
+            let address = |end: smoltcp::wire::IpEndpoint| SocketAddr::new(end.addr.into(), end.port);
+            let (local, remote) = (address(local), address(remote));
+            if version.has(local) {
+                let queues = (socket.send_queue(), socket.recv_queue());
+                let state = number(socket.state());
+                let line = Line { slot: id.slot(), local, remote: Some(remote), state, queues };
+                line.write(out, "1 0000000000000000 20 4 30 10 -1");
+            }
+        }
+    }
+
+    /// Adds the lines of UDP sockets.
+    pub fn list_udp(&self, out: &mut String, version: IpVersion) {
+        for (id, socket) in self.udp.iter().filter(|(_, socket)| version.has(socket.local)) {
+            let state = if socket.peer.is_some() { ESTABLISHED } else { CLOSED };
+            let queues = (0, socket.queued_bytes());
+            let line = Line { slot: id.slot(), local: socket.local, remote: socket.peer, state, queues };
+            line.write(out, "2 0000000000000000 0");
+        }
+    }
+
+    /// Adds the lines of `route`: those of IPv4.
+    pub fn list_routes(&self, out: &mut String) {
+        for route in &self.addresses.net.routes {
+            let IpCidr::Ipv4(network) = route.network else { continue };
+            let gateway = route.gateway.unwrap_or(Ipv4Addr::UNSPECIFIED.into());
+            let flags = if route.gateway.is_some() { UP | GATEWAY } else { UP };
+            let (to, mask) = (hex(network.address().into()), hex(network.netmask().into()));
+            put!(out, "eth0\t{to}\t{}\t{flags:04X}\t0\t0\t{}\t{mask}\t0\t0\t0\n", hex(gateway), route.metric);
+        }
+    }
+
+    /// Adds the lines of `arp`: neighbours of IPv4.
+    pub fn list_neighbors(&self, out: &mut String) {
+        for (address, mac) in self.neighbors.known() {
+            let IpAddr::V4(v4) = address else { continue };
+            let [a, b, c, d, e, f] = mac.0;
+            // Hardware type 1 is Ethernet; flag 2 says that the entry is complete.
+            put!(out, "{:<16} 0x1         0x2         ", alloc::format!("{v4}"));
+            put!(out, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}     *        eth0\n");
+        }
+    }
+
+    /// Adds the lines of `if_inet6`.
+    pub fn list_ipv6_addresses(&self, out: &mut String) {
+        put!(out, "{:032x} 01 80 10 80       lo\n", Ipv6Addr::LOCALHOST.to_bits());
+        for own in &self.addresses.net.ipv6 {
+            let (address, len) = (own.address.address(), own.address.prefix_len());
+            let scope = if address.is_unicast_link_local() { 0x20 } else { 0 };
+            let is_optimistic =
+                self.autoconf.as_ref().is_some_and(|autoconf| autoconf.is_optimistic(address));
+            // IFA_F_DEPRECATED, IFA_F_OPTIMISTIC, IFA_F_PERMANENT.
+            let flags = if own.is_deprecated { 0x20 } else { 0 } | if is_optimistic { 4 } else { 0x80 };
+            put!(out, "{:032x} 02 {len:02x} {scope:02x} {flags:02x}     eth0\n", address.to_bits());
+        }
+    }
+
+    /// How many TCP listeners and UDP sockets there are, and how many bytes of fragments wait.
+    pub fn socket_counts(&self) -> (usize, usize, usize) {
+        (self.listeners.listening().count(), self.udp.iter().count(), self.reassembly.bytes())
+    }
+}
+
+/// `snmp`, as far as it is counted.
+pub fn snmp(counters: &Counters) -> String {
+    let c = counters;
+    let mut out = String::new();
+    let malformed = c.malformed + c.bad_checksum;
+    let out_packets = c.tx_packets;
+    put!(
+        out,
+        "Ip: Forwarding DefaultTTL InReceives InHdrErrors InAddrErrors InUnknownProtos OutRequests ReasmReqds ReasmOKs ReasmFails FragCreates\n"
+    );
+    put!(
+        out,
+        "Ip: 2 64 {} {malformed} {} {} {out_packets} {} {} {} {}\n",
+        c.rx_packets,
+        c.not_for_us,
+        c.unknown_protocol,
+        c.fragments,
+        c.reassembled,
+        c.reassembly_failed + c.reassembly_timeouts,
+        c.fragments_sent,
+    );
+    put!(out, "Icmp: InDestUnreachs\nIcmp: {}\n", c.icmp_errors);
+    put!(out, "Tcp: ActiveOpens PassiveOpens EstabResets CurrEstab RetransSegs\n");
+    let established = c.active.saturating_sub(c.half_open);
+    put!(out, "Tcp: {} {} {} {established} {}\n", c.connects, c.accepted, c.resets_received, c.retransmits);
+    put!(out, "Udp: NoPorts RcvbufErrors\nUdp: {} {}\n", c.udp_no_port, c.udp_full);
+    out
+}
+
+/// `netstat`, as far as it is counted.
+pub fn netstat(counters: &Counters) -> String {
+    let c = counters;
+    alloc::format!(
+        "TcpExt: TW TWRecycled ListenOverflows ListenDrops TCPTimeouts TCPAbortOnTimeout\nTcpExt: {} {} {} {} {} {}\n",
+        c.time_wait,
+        c.time_wait_recycled,
+        c.backlog_full,
+        c.backlog_full + c.no_memory,
+        c.retransmits,
+        c.timeouts,
+    )
+}

@@ -68,7 +68,7 @@ pub fn sys_socket(domain: u32, kind: u32, protocol: u32) -> SysResult {
         AF_INET6 => Family::V6,
         AF_UNIX => return install(unix::socket(unix_style(kind, protocol)?), kind & SOCK_FLAGS),
         AF_PACKET => {
-            log::warn!("AF_PACKET is not supported: `pcap=` records packets");
+            log::warn!("AF_PACKET is not supported: record packets on the host's side of the card");
             return Err(Errno::EAFNOSUPPORT);
         }
         _ => return Err(Errno::EAFNOSUPPORT),

@@ -140,8 +140,9 @@ fn interval_timer() {
     let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK).unwrap();
     assert_eq!(read_some(&timer, 8), Err(Errno::AGAIN));
     let every_10_ms = Itimerspec { it_interval: millis(10), it_value: millis(20) };
-    timerfd_settime(&timer, TimerfdTimerFlags::empty(), &every_10_ms).unwrap();
+    // The clock is read first: the host may take its time between the two.
     let begin = Instant::now();
+    timerfd_settime(&timer, TimerfdTimerFlags::empty(), &every_10_ms).unwrap();
     let mut fds = [PollFd::new(&timer, PollFlags::IN)];
     assert_eq!(poll(&mut fds, Some(&Timespec { tv_sec: 5, tv_nsec: 0 })), Ok(1));
     assert!(begin.elapsed() >= Duration::from_millis(20), "{:?}", begin.elapsed());

@@ -67,6 +67,7 @@ fn main() {
         }
         replace_descriptor(&mut world, call);
     }
+    world.remove();
     println!("{} calls asked", calls.len());
 }
 

@@ -6,7 +6,7 @@ use std::fs;
 use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::PathBuf;
 
 use guest_tests::raw_syscall;
 
@@ -15,7 +15,8 @@ use crate::table::Kind;
 
 /// Where everything happens.
 /// On a file system in memory, whose limits are those of ours.
-const FOLDER: &str = "/dev/shm/bad-input";
+/// Several may run at once, so the process's number follows.
+const FOLDER: &str = "/dev/shm/bad-input-";
 const PAGE: u64 = 4096;
 /// Where the buffers are: far from where anything else is mapped, so that what lies behind stays unmapped.
 const BUFFERS: u64 = 0x1000_0000_0000;
@@ -77,9 +78,10 @@ impl World {
         raw_syscall(libc::SYS_close_range, [3, u64::from(u32::MAX), 0, 0, 0, 0]);
         raw_syscall(libc::SYS_umask, [0o022, 0, 0, 0, 0, 0]);
         // Where an earlier call has put the program, paths must still be what they were.
-        let _ = fs::remove_dir_all(FOLDER);
-        fs::create_dir_all(Path::new(FOLDER).join("directory/inner")).expect("/tmp is writable");
-        std::env::set_current_dir(FOLDER).expect("it was just made");
+        let folder = PathBuf::from(format!("{FOLDER}{}", std::process::id()));
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(folder.join("directory/inner")).expect("/dev/shm is writable");
+        std::env::set_current_dir(&folder).expect("it was just made");
         fs::write("file", "six by").expect("the folder is writable");
         symlink("loop", "loop").expect("the folder is writable");
         symlink("nothing", "a-dangling-link").expect("the folder is writable");
@@ -92,6 +94,11 @@ impl World {
             let len = (PAGES * PAGE) as usize;
             assert_eq!(libc::mmap(address, len, protection, flags | libc::MAP_FIXED, -1, 0), address);
         }
+    }
+
+    /// Leaves nothing behind.
+    pub(crate) fn remove(&mut self) {
+        let _ = fs::remove_dir_all(format!("{FOLDER}{}", std::process::id()));
     }
 
     /// What belongs at an argument's place.

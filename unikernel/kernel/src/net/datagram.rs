@@ -19,10 +19,9 @@ use crate::syscall::{Errno, SysResult};
 const EARLY_GROUPS: usize = 20;
 
 /// A UDP socket: a port, once it has one.
-#[derive(Default)]
 pub struct Datagram {
     port: SpinLock<Port>,
-    /// Groups joined before there was a port; `port`'s lock comes first.
+    /// Groups joined before there was a port. `port`'s lock and the stack's come first.
     early: SpinLock<Vec<(IpAddr, Option<GroupLink>)>>,
 }
 
@@ -44,6 +43,15 @@ impl From<SendError> for NotSent {
 impl From<Fault> for NotSent {
     fn from(fault: Fault) -> Self {
         Self(fault.into())
+    }
+}
+
+impl Default for Datagram {
+    // Not derived: locks that are made at one place are of one class, and these two are held together.
+    fn default() -> Self {
+        let port = SpinLock::new(Port::default());
+        let early = SpinLock::new(Vec::new());
+        Self { port, early }
     }
 }
 
@@ -93,13 +101,13 @@ impl Datagram {
         if let Some(id) = port.id {
             return Ok(super::lock().stack.udp_join(id, group, link)?);
         }
-        let mut early = self.early.lock();
         if !group.is_multicast() {
             return Err(Errno::EINVAL);
         }
         if link == Some(GroupLink::Nic) && super::lock().nic.is_none() {
             return Err(Errno::ENODEV);
         }
+        let mut early = self.early.lock();
         if early.contains(&(group, link)) {
             return Err(Errno::EADDRINUSE);
         }

@@ -1,0 +1,55 @@
+//! What the filesystem stands on: a block device that can read, write and flush.
+
+/// The device reported an I/O error, or the request went past its end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DeviceError;
+
+/// A disk. Calls block the calling thread until done; offsets and lengths are in bytes and multiples of 512.
+pub trait BlockDevice: Send + Sync {
+    /// Returns the device's size in bytes.
+    fn size_bytes(&self) -> u64;
+
+    /// True if writes would fail.
+    fn is_read_only(&self) -> bool;
+
+    /// Fills `into` with what the device holds at `offset`.
+    fn read(&self, offset: u64, into: &mut [u8]) -> Result<(), DeviceError>;
+
+    /// Writes all of `writes`, several at once where the device can, in no order; returns when all have
+    /// completed, perhaps only into the device's cache.
+    fn write(&self, writes: &[(u64, &[u8])]) -> Result<(), DeviceError>;
+
+    /// Returns when all completed writes survive a power cut.
+    fn flush(&self) -> Result<(), DeviceError>;
+
+    /// Tells the device that these bytes are not needed any more. What they read as afterwards is undefined.
+    fn discard(&self, _offset: u64, _len: u64) -> Result<(), DeviceError> {
+        Ok(())
+    }
+}
+
+impl<D: BlockDevice + ?Sized> BlockDevice for &D {
+    fn size_bytes(&self) -> u64 {
+        (**self).size_bytes()
+    }
+
+    fn is_read_only(&self) -> bool {
+        (**self).is_read_only()
+    }
+
+    fn read(&self, offset: u64, into: &mut [u8]) -> Result<(), DeviceError> {
+        (**self).read(offset, into)
+    }
+
+    fn write(&self, writes: &[(u64, &[u8])]) -> Result<(), DeviceError> {
+        (**self).write(writes)
+    }
+
+    fn flush(&self) -> Result<(), DeviceError> {
+        (**self).flush()
+    }
+
+    fn discard(&self, offset: u64, len: u64) -> Result<(), DeviceError> {
+        (**self).discard(offset, len)
+    }
+}

@@ -1,0 +1,97 @@
+//! What can go wrong: at a mount, at a format, in an operation. No errno: the kernel's glue translates.
+
+use alloc::string::String;
+
+use crate::device::DeviceError;
+
+/// Why an operation failed. An operation that fails has changed nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Error {
+    /// The directory has no such name, or the inode is free.
+    NotFound,
+    /// The name is taken.
+    Exists,
+    /// A directory is needed here.
+    NotADirectory,
+    /// A directory cannot be used so.
+    IsADirectory,
+    /// The directory still has names in it.
+    NotEmpty,
+    /// No free block or inode is left, or a directory's index is full.
+    NoSpace,
+    /// The inode has as many links as the format can count.
+    TooManyLinks,
+    /// The name is longer than 255 bytes.
+    NameTooLong,
+    /// The filesystem is mounted read-only, or turned so after a failed commit.
+    ReadOnly,
+    /// The offset or size is past what the format can address.
+    TooLarge,
+    /// The argument makes no sense for this inode: a directory moved below itself, an empty name, data of a symlink.
+    Invalid,
+    /// The extended attribute does not exist.
+    NoAttribute,
+    /// The inode uses something that this crate does not read, such as the block maps of ext3.
+    Unsupported,
+    /// What the disk holds contradicts itself; the text says where.
+    Corrupt(&'static str),
+    /// The device reported an I/O error.
+    Device,
+}
+
+impl From<DeviceError> for Error {
+    fn from(_: DeviceError) -> Self {
+        Self::Device
+    }
+}
+
+/// Why a device cannot be mounted.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum MountError {
+    /// There is no ext4 superblock: unformatted, or something else.
+    NotExt4,
+    /// An incompatible feature that this crate does not know, by its name in `dumpe2fs`.
+    UnknownFeature(String),
+    /// The journal must be replayed, and the device cannot be written.
+    NeedsRecovery,
+    /// What the disk holds contradicts itself; the text says where.
+    Corrupt(&'static str),
+    /// The device reported an I/O error.
+    Device,
+}
+
+impl From<DeviceError> for MountError {
+    fn from(_: DeviceError) -> Self {
+        Self::Device
+    }
+}
+
+impl From<Error> for MountError {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Corrupt(place) => Self::Corrupt(place),
+            Error::Device => Self::Device,
+            Error::NoSpace => Self::Corrupt("no space to recover into"),
+            _ => Self::Corrupt("recovery failed"),
+        }
+    }
+}
+
+/// Why a device cannot be formatted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FormatError {
+    /// Too small for a journal, or too large for 32-bit block groups.
+    BadSize,
+    /// The device cannot be written.
+    ReadOnly,
+    /// The options contradict each other or the format.
+    BadOptions,
+    /// The device reported an I/O error.
+    Device,
+}
+
+impl From<DeviceError> for FormatError {
+    fn from(_: DeviceError) -> Self {
+        Self::Device
+    }
+}

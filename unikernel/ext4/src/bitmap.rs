@@ -40,11 +40,6 @@ pub(crate) fn all_set(bytes: &[u8], from: u32, len: u32) -> bool {
     next_clear(bytes, from, from + len).is_none()
 }
 
-/// True if the bit is set.
-pub(crate) fn is_set(bytes: &[u8], bit: u32) -> bool {
-    all_set(bytes, bit, 1)
-}
-
 /// Sets a run of bits; returns how many were clear.
 pub(crate) fn set(bytes: &mut [u8], from: u32, len: u32) -> u32 {
     change(bytes, from, len, |byte, mask| {
@@ -90,7 +85,7 @@ mod tests {
         assert_eq!(clear(&mut bytes, 64, 64), 11);
         assert_eq!(next_clear(&bytes, 0, 256), Some(64));
         assert_eq!(next_clear(&bytes, 0, 64), None);
-        assert!(all_set(&bytes, 0, 64) && !is_set(&bytes, 64));
+        assert!(all_set(&bytes, 0, 64) && !all_set(&bytes, 64, 1));
     }
 
     #[test]

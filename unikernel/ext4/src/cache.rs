@@ -119,11 +119,6 @@ impl Cache {
         (self.limit, self.evict_at) = (blocks, blocks);
     }
 
-    #[cfg(test)]
-    pub(crate) fn len(&self) -> usize {
-        self.blocks.len()
-    }
-
     pub(crate) fn get(&mut self, number: u64) -> Option<&mut CachedBlock> {
         self.tick += 1;
         let block = self.blocks.get_mut(&number)?;

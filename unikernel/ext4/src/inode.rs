@@ -246,6 +246,15 @@ impl<D: BlockDevice> Ext4<D> {
     }
 }
 
+/// Writes a new inode's bytes, for who makes a whole table.
+pub(crate) fn seal_inode(geometry: &crate::geometry::Geometry, inode: &Inode, bytes: &mut [u8]) {
+    let fixed = fixed_bytes(bytes.len(), inode.raw.extra_size.get());
+    bytes[..fixed].copy_from_slice(&inode.raw.as_bytes()[..fixed]);
+    if geometry.checksum_seed.is_some() {
+        write_checksum(bytes, geometry.inode_seed(inode.number, inode.raw.generation.get()));
+    }
+}
+
 fn write_checksum(bytes: &mut [u8], seed: u32) {
     let sum = inode_checksum(bytes, seed);
     put16(bytes, CHECKSUM_LO_AT, (sum & 0xffff) as u16);

@@ -31,6 +31,7 @@ mod directory;
 mod error;
 mod extents;
 mod features;
+mod format;
 mod geometry;
 mod inode;
 mod inodes;
@@ -38,9 +39,13 @@ mod journal;
 mod layout;
 mod mount;
 mod names;
-mod pending;
+mod orphan;
+mod rename;
 mod transaction;
+mod truncate;
 mod types;
+mod write;
+mod xattr;
 
 use alloc::collections::BTreeMap;
 use alloc::string::String;
@@ -50,7 +55,7 @@ use hashbrown::HashMap;
 
 pub use device::{BlockDevice, DeviceError};
 pub use error::{Error, FormatError, MountError};
-pub use pending::FormatOptions;
+pub use format::FormatOptions;
 pub use types::{
     AttributeChange, Attributes, Entry, FileKind, InodeNumber, MountMode, NewKind, NewNode, RenameMode, Run,
     Statistics, Sync, Timestamp, WriteRun,
@@ -75,6 +80,8 @@ pub struct Ext4<D> {
     cache: Cache,
     journal: Option<journal::Journal>,
     running: Transaction,
+    /// When the last operation was, for commits that nobody asked for.
+    latest: Timestamp,
     is_writable: bool,
     /// The feature for which the mount is read-only.
     read_only_feature: Option<String>,
@@ -89,3 +96,8 @@ pub struct Ext4<D> {
     /// Inodes without a name, in the order of the list on the disk, its head last.
     orphans: Vec<u32>,
 }
+
+#[cfg(test)]
+extern crate std;
+#[cfg(test)]
+mod tests;

@@ -56,6 +56,7 @@ impl<D: BlockDevice> Ext4<D> {
             mode == MountMode::ReadWrite && fs.read_only_feature.is_none() && !fs.device.is_read_only();
         if fs.is_writable {
             fs.begin_writing(now)?;
+            fs.process_orphans(now)?;
         } else {
             fs.journal = None;
         }
@@ -72,6 +73,7 @@ impl<D: BlockDevice> Ext4<D> {
             dirty_groups: Vec::new(),
             journal: None,
             running: Transaction::default(),
+            latest: Timestamp::default(),
             is_writable: false,
             read_only_feature: None,
             free_inodes: 0,
@@ -147,6 +149,7 @@ impl<D: BlockDevice> Ext4<D> {
     }
 
     fn begin_writing(&mut self, now: Timestamp) -> Result<(), MountError> {
+        self.latest = now;
         self.superblock.mount_time = seconds(now).into();
         self.superblock.write_time = seconds(now).into();
         self.superblock.mount_count = self.superblock.mount_count.get().wrapping_add(1).into();

@@ -79,6 +79,7 @@ impl<D: BlockDevice> Ext4<D> {
         mut body: impl FnMut(&mut Self) -> Result<T, Error>,
     ) -> Result<T, Error> {
         self.check_writable()?;
+        self.latest = now;
         if self.running.size() + OPERATION_BLOCKS > self.max_transaction_blocks() {
             self.commit(now)?;
         }

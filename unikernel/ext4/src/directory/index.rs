@@ -139,6 +139,11 @@ impl<D: BlockDevice> Ext4<D> {
         Ok(Some(hash))
     }
 
+    /// The first leaf of an index, for a walk over all.
+    pub(super) fn first_leaf(&mut self, directory: &Inode) -> Result<IndexPath, Error> {
+        self.walk_index(directory, 0)
+    }
+
     pub(super) fn find_by_index(&mut self, directory: &Inode, name: &[u8]) -> Result<Option<Found>, Error> {
         let version = self.hash_version(directory)?;
         let hash = self.name_hash(version, name)?.major;

@@ -3,8 +3,11 @@
 //! A directory is a file of blocks with entries. A small one is searched from its start (`linear`); one with an
 //! index (`index`) is searched by the name's hash. Listing is in `listing`.
 
+mod grow;
 pub(crate) mod hash;
 mod index;
+pub(crate) mod linear;
+mod listing;
 
 use alloc::sync::Arc;
 

@@ -11,14 +11,17 @@ use crate::{BlockDevice, DeviceError, Error, Ext4};
 /// Blocks that are handed to the device at once.
 const BATCH_BLOCKS: usize = 256;
 
+/// A block with its number.
+pub(super) type NumberedBlock = (u64, Arc<[u8]>);
+
 /// Writes blocks, which are in order, and neighbours together.
 pub(super) fn write_sorted<D: BlockDevice>(
     device: &D,
     block_bytes: usize,
-    blocks: &[(u64, Arc<[u8]>)],
+    blocks: &[NumberedBlock],
 ) -> Result<(), DeviceError> {
     for batch in blocks.chunks(BATCH_BLOCKS) {
-        let stretches: Vec<&[(u64, Arc<[u8]>)]> = batch.chunk_by(|one, next| one.0 + 1 == next.0).collect();
+        let stretches: Vec<&[NumberedBlock]> = batch.chunk_by(|one, next| one.0 + 1 == next.0).collect();
         let joined: Vec<Vec<u8>> = stretches
             .iter()
             .map(|stretch| {

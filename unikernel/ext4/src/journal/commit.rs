@@ -1,12 +1,12 @@
 //! Commit: the running transaction becomes durable as a whole.
 
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use hashbrown::HashSet;
 use zerocopy::IntoBytes;
 
 use super::Journal;
+use super::checkpoint::NumberedBlock;
 use crate::cache::Seal;
 use crate::layout::journal::{
     COMMIT_CHECKSUM_AT, Commit, DESCRIPTOR, HEADER_BYTES, Header, JournalFeatures, MAGIC, REVOKE,
@@ -87,7 +87,7 @@ impl<'a, D: BlockDevice> LogWriter<'a, D> {
         Ok(())
     }
 
-    fn push_blocks(&mut self, blocks: &[(u64, Arc<[u8]>)]) -> Result<(), Error> {
+    fn push_blocks(&mut self, blocks: &[NumberedBlock]) -> Result<(), Error> {
         let journal = self.journal;
         // One UUID follows the first tag.
         let room = journal.block_bytes - HEADER_BYTES - journal.tail_bytes() - 16;
@@ -132,7 +132,7 @@ fn seal_tail(journal: &Journal, block: &mut [u8]) {
 }
 
 /// Writes the list of what the next blocks of the log are.
-fn fill_descriptor(journal: &Journal, block: &mut [u8], group: &[(u64, Arc<[u8]>)]) {
+fn fill_descriptor(journal: &Journal, block: &mut [u8], group: &[NumberedBlock]) {
     block[..HEADER_BYTES].copy_from_slice(Header::new(DESCRIPTOR, journal.sequence).as_bytes());
     let tag_bytes = journal.tag_bytes();
     let mut at = HEADER_BYTES;
@@ -283,7 +283,7 @@ impl<D: BlockDevice> Ext4<D> {
     }
 
     /// The changed blocks with their checksums, in order.
-    fn changed_blocks(&mut self) -> Vec<(u64, Arc<[u8]>)> {
+    fn changed_blocks(&mut self) -> Vec<NumberedBlock> {
         let mut numbers = core::mem::take(&mut self.running.dirty);
         numbers.sort_unstable();
         numbers.dedup();
@@ -297,12 +297,7 @@ impl<D: BlockDevice> Ext4<D> {
         blocks
     }
 
-    fn write_log(
-        &mut self,
-        revoked: &[u64],
-        blocks: &[(u64, Arc<[u8]>)],
-        now: Timestamp,
-    ) -> Result<(), Error> {
+    fn write_log(&mut self, revoked: &[u64], blocks: &[NumberedBlock], now: Timestamp) -> Result<(), Error> {
         let Some(journal) = &self.journal else { return Ok(()) };
         // Tags, revoke records and the commit block come on top; a hundredth and a few are more than enough.
         let needed = blocks.len() + blocks.len() / 32 + revoked.len() / 64 + 8;
@@ -327,7 +322,7 @@ impl<D: BlockDevice> Ext4<D> {
         Ok(())
     }
 
-    fn mark_committed(&mut self, blocks: &[(u64, Arc<[u8]>)]) {
+    fn mark_committed(&mut self, blocks: &[NumberedBlock]) {
         for (number, _) in blocks {
             let Some(block) = self.cache.get(*number) else { continue };
             block.is_dirty = false;

@@ -3,14 +3,13 @@
 //! A transaction counts if its commit block is there, and then all of it does. One pass over the log collects
 //! where the latest version of each block lies and which blocks were revoked; then each is written once.
 
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use hashbrown::HashMap;
 use zerocopy::FromBytes;
 
 use super::Journal;
-use super::checkpoint::write_sorted;
+use super::checkpoint::{NumberedBlock, write_sorted};
 use crate::checksum::crc32_be;
 use crate::layout::journal::{
     COMMIT, COMMIT_CHECKSUM_AT, COMPAT_CHECKSUM, DESCRIPTOR, HEADER_BYTES, Header, JournalFeatures, MAGIC,
@@ -192,7 +191,7 @@ impl<D: BlockDevice> Ext4<D> {
         let (findings, sequence) = self.scan_log(journal)?;
         let mut reader = LogReader { device: &self.device, journal, bytes: Vec::new(), first: 0, count: 0 };
         for batch in findings.copies().chunks(WRITE_BLOCKS) {
-            let mut blocks: Vec<(u64, Arc<[u8]>)> = Vec::with_capacity(batch.len());
+            let mut blocks: Vec<NumberedBlock> = Vec::with_capacity(batch.len());
             for (number, copy) in batch {
                 let mut bytes = reader.read(copy.log_block)?.to_vec();
                 if !journal.is_copy_whole(copy, &bytes) {

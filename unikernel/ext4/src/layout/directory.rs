@@ -94,7 +94,8 @@ impl<'a> Iterator for Entries<'a> {
         let entry = header.and_then(|header| {
             let len = record_bytes(le16(header, 4));
             let name_len = usize::from(header[6]);
-            let is_sound = len >= entry_bytes(name_len) && len % 4 == 0 && at + len <= self.block.len();
+            let is_sound =
+                len >= entry_bytes(name_len) && len.is_multiple_of(4) && at + len <= self.block.len();
             let name = self.block.get(at + ENTRY_HEADER_BYTES..at + ENTRY_HEADER_BYTES + name_len)?;
             is_sound.then_some(RawEntry { at, len, inode: le32(header, 0), name, kind: header[7] })
         });

@@ -1,14 +1,13 @@
 //! JBD2's blocks. All numbers are big-endian.
 
 use zerocopy::big_endian::{U16, U32};
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// The number at the start of each block that is not a copy of one.
 pub(crate) const MAGIC: u32 = 0xc03b_3998;
 /// Block types.
 pub(crate) const DESCRIPTOR: u32 = 1;
 pub(crate) const COMMIT: u32 = 2;
-pub(crate) const SUPERBLOCK_V1: u32 = 3;
 pub(crate) const SUPERBLOCK_V2: u32 = 4;
 pub(crate) const REVOKE: u32 = 5;
 
@@ -98,6 +97,13 @@ pub(crate) struct JournalSuperblock {
 }
 
 const _: () = assert!(size_of::<JournalSuperblock>() == 1024);
+
+impl JournalSuperblock {
+    /// A superblock of zeros.
+    pub(crate) fn zeroed() -> Self {
+        Self::new_zeroed()
+    }
+}
 
 /// `checksum_type`: CRC-32C.
 pub(crate) const CHECKSUM_CRC32C: u8 = 4;

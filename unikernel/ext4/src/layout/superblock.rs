@@ -14,8 +14,6 @@ pub(crate) const SUPERBLOCK_BYTES: usize = 1024;
 pub(crate) const MAGIC: u16 = 0xef53;
 /// `state`: unmounted cleanly.
 pub(crate) const STATE_VALID: u16 = 1;
-/// `state`: errors were seen.
-pub(crate) const STATE_ERROR: u16 = 2;
 /// `flags`: directory hashes take bytes as unsigned.
 pub(crate) const FLAG_UNSIGNED_HASH: u32 = 2;
 /// `flags`: directory hashes take bytes as signed.
@@ -117,10 +115,6 @@ impl Superblock {
 
     pub(crate) fn blocks_count(&self) -> u64 {
         u64::from(self.blocks_count_lo.get()) | u64::from(self.blocks_count_hi.get()) << 32
-    }
-
-    pub(crate) fn free_blocks(&self) -> u64 {
-        u64::from(self.free_blocks_lo.get()) | u64::from(self.free_blocks_hi.get()) << 32
     }
 
     pub(crate) fn set_free_blocks(&mut self, blocks: u64) {

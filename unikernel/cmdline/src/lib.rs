@@ -8,6 +8,7 @@
 //! silently ignored `ipp=` costs an hour. Double quotes hold words together.
 //!
 //! - [`parse`] makes [`Options`]; [`ParseError`] says what is wrong, for people;
+//! - [`MountPoint`]: where a disk goes;
 //! - [`MmioDevice`]: what hypervisors append on their own account;
 //! - `words` splits and unquotes; `suggest` finds the nearest known key.
 
@@ -17,6 +18,7 @@
 extern crate alloc;
 
 mod mmio;
+mod mounts;
 mod options;
 mod suggest;
 #[cfg(test)]
@@ -24,4 +26,5 @@ mod tests;
 mod words;
 
 pub use mmio::MmioDevice;
+pub use mounts::MountPoint;
 pub use options::{Address, ExitAction, Options, ParseError, parse};

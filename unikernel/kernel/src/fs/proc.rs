@@ -35,7 +35,14 @@ pub const TEXTS: &[Text] = &[
     ("/proc/self/stat", stat_self),
     ("/proc/self/statm", statm),
     ("/proc/self/status", status),
-    ("/proc/self/mounts", || "tmpfs / tmpfs rw 0 0\nproc /proc proc ro 0 0\n".into()),
+    ("/proc/self/mounts", || {
+        let disks = super::disk::table::render_mounts();
+        format!("tmpfs / tmpfs rw 0 0\nproc /proc proc ro 0 0\n{disks}")
+    }),
+    ("/proc/self/mountinfo", || {
+        let disks = super::disk::table::render_mountinfo();
+        format!("1 0 0:1 / / rw - tmpfs tmpfs rw\n2 1 0:1 /proc /proc ro - proc proc ro\n{disks}")
+    }),
     ("/proc/cpuinfo", cpuinfo),
     ("/proc/loadavg", || format!("0.00 0.00 0.00 1/{} {PROCESS_ID}\n", process().thread_count())),
     ("/proc/meminfo", meminfo),
@@ -51,7 +58,7 @@ pub const TEXTS: &[Text] = &[
     ("/proc/sys/vm/overcommit_memory", || "2\n".into()),
     ("/proc/self/cgroup", || "0::/\n".into()),
     ("/proc/self/limits", limits),
-    ("/proc/filesystems", || "nodev\ttmpfs\nnodev\tproc\n".into()),
+    ("/proc/filesystems", || "nodev\ttmpfs\nnodev\tproc\n\text4\n".into()),
     ("/proc/sys/kernel/random/boot_id", boot_id),
     ("/proc/sys/kernel/random/uuid", uuid),
     ("/sys/class/net/lo/ifindex", || "1\n".into()),

@@ -49,6 +49,8 @@ counters! {
     no_listener,
     /// Dropped: a connection attempt for a full accept queue.
     backlog_full,
+    /// Dropped: data within the announced window for which no buffer could be had.
+    no_buffer,
     /// Dropped: the bound on connections is reached, or memory is short.
     no_memory,
     /// Half-open connections given up.
@@ -73,6 +75,8 @@ counters! {
     resets_received,
     /// Connections given up because the peer stopped answering.
     timeouts,
+    /// Probes of silent peers.
+    keep_alive_probes,
     /// Segments sent again after a time-out.
     retransmits,
     /// Connection records in TIME-WAIT pushed out early.
@@ -85,6 +89,8 @@ counters! {
     half_open,
     /// Now: records in TIME-WAIT.
     time_wait,
+    /// Now: bytes in the buffers of connections.
+    buffer_bytes,
 }
 
 /// Frames and bytes on their way out. Cells, because a transmit token counts while the stack is

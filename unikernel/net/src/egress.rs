@@ -15,6 +15,7 @@ use crate::phy::Outbound;
 use crate::route::Route;
 use crate::stack::Stack;
 use crate::timers::NEVER;
+use crate::track::Seen;
 use crate::wire;
 
 /// How often loopback may answer itself in one flush; what is left waits for the next.
@@ -22,6 +23,16 @@ const LOOPBACK_ROUNDS: usize = 64;
 
 /// smoltcp's least retransmission time-out (`RTTE_MIN_RTO`).
 const LEAST_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What a visit to a flow has sent.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    None,
+    /// Something, but nothing a second time.
+    New,
+    /// Data that had been sent before.
+    Repeated,
+}
 
 /// How a visit to a flow ended.
 enum Visit {
@@ -47,6 +58,8 @@ impl Stack {
             }
             self.flush_flows(device);
         }
+        // What the visits left there: probes.
+        self.flush_outbox(device);
         let flows = &self.flows;
         let is_live = |at, id| flows.get(id).is_some_and(|flow| flow.timer_at == at);
         self.timers.trim(flows.len(), is_live);
@@ -100,27 +113,38 @@ impl Stack {
     fn flow_out<D: Device + ?Sized>(&mut self, id: TcpId, device: &mut D) -> bool {
         let Some(flow) = self.flows.get_mut(id) else { return true };
         flow.tune_timeout(&self.timeouts);
-        let before = flow.socket().state();
+        let before = flow.state();
+        let seen = Seen::default();
         let visit = match flow.path {
             Path::Loopback => {
-                let mut outbound = Outbound::new(&mut self.loopback, None, None);
-                send(flow, &mut self.interfaces.loopback, &mut outbound, self.now)
+                let watch = Some((flow.front(false), &seen));
+                let mut outbound = Outbound::new(&mut self.loopback, None, None).watched(watch);
+                send(flow, &mut self.interfaces.loopback, &mut outbound, (self.now, &seen))
             }
             Path::Link(header) => {
-                let mut outbound = Outbound::new(device, Some(header), Some(&self.traffic));
-                send(flow, &mut self.interfaces.link, &mut outbound, self.now)
+                let watch = Some((flow.front(self.checksums.tcp.tx()), &seen));
+                let traffic = Some(&self.traffic);
+                let mut outbound = Outbound::new(device, Some(header), traffic).watched(watch);
+                send(flow, &mut self.interfaces.link, &mut outbound, (self.now, &seen))
             }
-            Path::Resolving => (Visit::Done(NEVER), false),
+            Path::Resolving => (Visit::Done(NEVER), Progress::None),
         };
         let (visit, has_sent) = visit;
-        if core::mem::take(&mut flow.timer_fired) && has_sent && flow.socket().send_queue() > 0 {
+        let has_fired = core::mem::take(&mut flow.timer_fired);
+        if has_fired && has_sent == Progress::Repeated {
             self.counters.retransmits += 1;
             flow.slow_down();
         }
+        let has_sent = has_sent != Progress::None;
+        if has_sent || !has_fired {
+            flow.active_at = self.now;
+        }
         let Visit::Done(next) = visit else { return false };
         flow.is_dirty = false;
+        let after = flow.state();
+        let next = if after == State::Established { next.min(self.rest(id)) } else { next };
+        let Some(flow) = self.flows.get_mut(id) else { return true };
         self.timers.ensure(id, &mut flow.timer_at, next);
-        let after = flow.socket().state();
         if after == State::Closed || after == State::TimeWait {
             self.wind_up(id, before, next);
         }
@@ -130,8 +154,7 @@ impl Stack {
     /// A flow that was visited is closed, or waits for its peer to be sure.
     fn wind_up(&mut self, id: TcpId, before: State, next: Instant) {
         let Some(flow) = self.flows.get_mut(id) else { return };
-        let state = flow.socket().state();
-        if state == State::TimeWait {
+        if flow.state() == State::TimeWait {
             // The last acknowledgement is out when nothing but the long wait is left.
             let is_quiet = next > self.now + Duration::from_millis(100);
             if let (Owner::Orphan, true, Some(last)) = (flow.owner, is_quiet, flow.last) {
@@ -225,16 +248,16 @@ impl Stack {
 
     /// Ends a connection attempt that cannot succeed; leaves any other flow alone.
     pub(crate) fn fail_attempt(&mut self, id: TcpId, error: SocketError) {
-        if self.flows.get(id).is_some_and(|flow| flow.socket().state() == State::SynSent) {
+        if self.flows.get(id).is_some_and(|flow| flow.state() == State::SynSent) {
             self.fail_flow(id, error);
         }
     }
 
     /// Ends a flow at once, with an error for whoever holds it.
     pub(crate) fn fail_flow(&mut self, id: TcpId, error: SocketError) {
-        let Some(flow) = self.flows.get_mut(id) else { return };
+        let Some(flow) = self.flows.awake(id, self.now) else { return };
         flow.error = flow.error.or(Some(error));
-        flow.socket_mut().abort();
+        flow.abort();
         self.mark_dirty(id);
         self.notify_tcp(id);
     }
@@ -247,30 +270,42 @@ fn send<D: Device + ?Sized>(
     flow: &mut Flow,
     interface: &mut Interface,
     outbound: &mut Outbound<'_, D>,
-    now: Instant,
-) -> (Visit, bool) {
-    let mut has_sent = false;
-    let is_single = flow.fits_segment(flow.socket().send_queue());
+    (now, seen): (Instant, &Seen),
+) -> (Visit, Progress) {
+    let mut progress = Progress::None;
+    let is_single = flow.fits_segment(flow.send_queue());
+    let Flow { engine: Some(engine), track, is_unsent, .. } = flow else {
+        return (Visit::Done(NEVER), Progress::None);
+    };
     loop {
-        let result = interface.poll_egress(now, outbound, &mut flow.sockets);
+        let result = interface.poll_egress(now, outbound, &mut engine.sockets);
         if outbound.exhausted {
-            return (Visit::Blocked, has_sent);
+            return (Visit::Blocked, progress);
         }
-        has_sent |= result == PollResult::SocketStateChanged;
-        flow.is_unsent &= !has_sent;
-        if has_sent && is_single && flow.socket().state() == State::Established {
+        if result == PollResult::SocketStateChanged && progress == Progress::None {
+            progress = Progress::New;
+        }
+        if let Some(sent) = seen.take() {
+            if sent.end > sent.start && sent.start < track.sent {
+                progress = Progress::Repeated;
+            }
+            track.note(&sent);
+        }
+        let has_sent = progress != Progress::None;
+        *is_unsent &= !has_sent;
+        if has_sent && is_single && engine.socket().state() == State::Established {
             // The usual response: it was all there was, and it carried the acknowledgement. What
             // falls due next cannot do so within a second, the least retransmission time-out; then
             // the flow is asked. If the peer's window was too small for it, the peer speaks next.
-            return (Visit::Done(now + LEAST_TIMEOUT), has_sent);
+            return (Visit::Done(now + LEAST_TIMEOUT), progress);
         }
-        let next = interface.poll_at(now, &flow.sockets).unwrap_or(NEVER);
+        let next = interface.poll_at(now, &engine.sockets).unwrap_or(NEVER);
         if next > now {
-            return (Visit::Done(next), has_sent);
+            return (Visit::Done(next), progress);
         }
         if result == PollResult::None {
             // It says "now" but sends nothing: let time pass rather than spin.
-            return (Visit::Done(now + Duration::from_millis(10)), has_sent);
+            return (Visit::Done(now + Duration::from_millis(10)), progress);
         }
     }
 }

@@ -16,7 +16,8 @@ use crate::config::{Addressing, Config, Ipv4Config, NetConfig};
 use crate::control::{Control, Lease, is_usable};
 use crate::counters::{Counters, Traffic};
 use crate::error::SocketError;
-use crate::flow::{FlowTable, Timeouts};
+use crate::flow::Timeouts;
+use crate::flow_table::FlowTable;
 use crate::id::{ListenerId, SocketId, TcpId, UdpId};
 use crate::isn::Numbers;
 use crate::key::Seed;
@@ -71,7 +72,7 @@ impl Interfaces {
     }
 }
 
-fn ip_interface(capabilities: &DeviceCapabilities, seed: u64, now: Instant) -> Interface {
+pub(crate) fn ip_interface(capabilities: &DeviceCapabilities, seed: u64, now: Instant) -> Interface {
     let mut config = InterfaceConfig::new(HardwareAddress::Ip);
     config.random_seed = seed;
     let mut interface = Interface::new(config, &mut Capabilities(capabilities.clone()), now);
@@ -307,6 +308,7 @@ impl Stack {
             active: self.flows.len() as u64,
             half_open: self.half_open as u64,
             time_wait: self.time_wait.len() as u64,
+            buffer_bytes: self.flows.buffer_bytes() as u64,
             ..self.counters
         }
     }

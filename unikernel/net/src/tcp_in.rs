@@ -3,16 +3,18 @@
 use smoltcp::iface::Interface;
 use smoltcp::phy::TxToken;
 use smoltcp::socket::tcp::State;
-use smoltcp::wire::IpListenEndpoint;
+use smoltcp::wire::{IpListenEndpoint, TcpSeqNumber};
 
 use crate::error::SocketError;
 use crate::flow::{Flow, Origin, Owner, Path, View};
 use crate::id::{ListenerId, TcpId};
 use crate::ingress::Link;
+use crate::isn::seed_for;
 use crate::key::FlowKey;
-use crate::phy::Inbound;
+use crate::phy::{Inbound, LOOPBACK_MTU};
 use crate::stack::Stack;
 use crate::timewait::Final;
+use crate::track::Seen;
 use crate::wire::{self, Segment};
 
 /// The longest IP and TCP headers of ours.
@@ -30,8 +32,49 @@ impl Stack {
         }
     }
 
+    /// Handles a plain acknowledgement that tells an idle connection nothing new. True if it was that.
+    #[inline]
+    fn is_for_idle(&mut self, id: TcpId, segment: &Segment<'_>) -> bool {
+        let Some(flow) = self.flows.get_mut(id).filter(|flow| flow.engine.is_none()) else { return false };
+        let is_known = segment.pure_ack() == Some(flow.track.una)
+            && segment.sequence() == flow.track.received
+            && !segment.is_syn();
+        if is_known {
+            (flow.heard_at, flow.probes) = (self.now, 0);
+            flow.track.window = u32::from(segment.window()) << flow.track.peer_scale.unwrap_or(0);
+        }
+        is_known
+    }
+
+    /// Makes room for a segment's payload within the window that the peer knows of. False if there is none:
+    /// the peer will send it again.
+    #[inline]
+    fn has_room(&mut self, id: TcpId, segment: &Segment<'_>) -> bool {
+        let now = self.now;
+        let Some(flow) = self.flows.awake(id, now) else { return false };
+        let end = segment.sequence() + segment.payload_len();
+        if end <= flow.track.edge || flow.state() == State::SynSent {
+            return true;
+        }
+        let queued = flow.recv_queue();
+        let window_end = flow.track.received + flow.rx_window.saturating_sub(queued);
+        if end > window_end {
+            // A probe of a closed window, perhaps. smoltcp takes what lies before its edge.
+            return true;
+        }
+        let bytes = queued + (end - flow.track.received);
+        self.flows.grow_rx(id, bytes, now)
+    }
+
     fn flow_in<T: TxToken>(&mut self, id: TcpId, segment: &Segment<'_>, link: Link, token: T) {
-        let Some(flow) = self.flows.get_mut(id) else { return };
+        if self.is_for_idle(id, segment) {
+            return;
+        }
+        if segment.payload_len() > 0 && !self.has_room(id, segment) {
+            return self.counters.no_buffer += 1;
+        }
+        let now = self.now;
+        let Some(flow) = self.flows.awake(id, now) else { return self.counters.no_memory += 1 };
         if let Owner::HalfOpen(listener) = flow.owner
             && !segment.is_rst()
             && self.listeners.get(listener).is_none_or(|listener| listener.is_full())
@@ -47,14 +90,23 @@ impl Stack {
         if flow.is_repeated_before_fin(segment.pure_ack()) {
             return;
         }
+        (flow.heard_at, flow.probes) = (now, 0);
         let before = flow.view();
         let (interface, traffic) = match link {
             Link::Loopback => (&mut self.interfaces.loopback, None),
             Link::Nic(_) => (&mut self.interfaces.link, Some(&self.traffic)),
         };
-        let mut inbound = Inbound::new(segment.packet, token, link.header(), traffic);
-        interface.poll_ingress_single(self.now, &mut inbound, &mut flow.sockets);
+        let seen = Seen::default();
+        let is_summed = traffic.is_some() && self.checksums.tcp.tx();
+        let watch = Some((flow.front(is_summed), &seen));
+        let mut inbound = Inbound::new(segment.packet, token, link.header(), traffic).watched(watch);
+        let Some(engine) = &mut flow.engine else { return };
+        interface.poll_ingress_single(now, &mut inbound, &mut engine.sockets);
         let after = flow.view();
+        flow.follow(segment, &before, &after);
+        if let Some(sent) = seen.take() {
+            flow.track.note(&sent);
+        }
         if !flow.is_dirty {
             flow.is_dirty = true;
             self.dirty.push(id);
@@ -72,7 +124,7 @@ impl Stack {
         let Some(flow) = self.flows.get_mut(id) else { return };
         if flow.owner == Owner::Orphan && after.received > before.received {
             // Nobody will ever read this: the peer should know (RFC 1122 section 4.2.2.13).
-            flow.socket_mut().abort();
+            flow.abort();
         }
         self.notify_tcp(id);
     }
@@ -94,6 +146,11 @@ impl Stack {
                 flow.error = flow.error.or(error);
             }
             State::TimeWait => flow.last = Some(segment.last()),
+            State::Established | State::SynReceived if before == State::SynSent => {
+                let most = if flow.path == Path::Loopback { LOOPBACK_MTU } else { self.ip_mtu };
+                flow.track.start(segment.sequence());
+                flow.track.agree(segment, most - HEADERS);
+            }
             _ if before == State::SynReceived => self.established(id),
             _ => {}
         }
@@ -112,7 +169,7 @@ impl Stack {
             }
             None => {
                 flow.owner = Owner::Orphan;
-                flow.socket_mut().abort();
+                flow.abort();
             }
         }
     }
@@ -192,18 +249,22 @@ impl Stack {
             Link::Nic(header) => Path::Link(header),
         };
         let owner = Owner::HalfOpen(listener);
-        let origin = Origin { local: segment.local, remote: segment.remote, owner, path };
-        let inserted = self.flows.insert(&self.seed, origin).or_else(|| {
+        let iss = self.numbers.number(self.now, &segment.key());
+        let (local, remote, irs) = (segment.local, segment.remote, segment.sequence());
+        let origin = Origin { local, remote, owner, path, iss: TcpSeqNumber(iss as i32), irs };
+        let now = self.now;
+        let inserted = self.flows.insert(&self.seed, origin, now).or_else(|| {
             self.give_up_oldest_handshake();
-            self.flows.insert(&self.seed, origin)
+            self.flows.insert(&self.seed, origin, now)
         });
         let Some(id) = inserted else { return self.counters.no_memory += 1 };
         self.half_open += 1;
         self.note_handshake(id);
         let is_loopback = link == Link::Loopback;
         let Some(flow) = self.flows.get_mut(id) else { return };
-        flow.mss = segment.mss().min(self.ip_mtu - HEADERS);
-        let seed = self.numbers.seed(self.now, &flow.key, (self.random)());
+        let most = if is_loopback { LOOPBACK_MTU } else { self.ip_mtu };
+        flow.track.agree(segment, most - HEADERS);
+        let seed = seed_for(iss, (self.random)());
         let mut interface = self.interfaces.newborn(is_loopback, seed, self.now);
         let traffic = (!is_loopback).then_some(&self.traffic);
         let inbound = Inbound::new(segment.packet, token, link.header(), traffic);
@@ -251,9 +312,10 @@ fn conceive<T: TxToken>(
     now: smoltcp::time::Instant,
 ) -> bool {
     let endpoint = IpListenEndpoint { addr: Some(flow.local.ip().into()), port: flow.local.port() };
-    if flow.socket_mut().listen(endpoint).is_err() {
+    let Some(engine) = &mut flow.engine else { return false };
+    if engine.socket_mut().listen(endpoint).is_err() {
         return false;
     }
-    interface.poll_ingress_single(now, &mut inbound, &mut flow.sockets);
-    flow.socket().state() == State::SynReceived
+    interface.poll_ingress_single(now, &mut inbound, &mut engine.sockets);
+    flow.state() == State::SynReceived
 }

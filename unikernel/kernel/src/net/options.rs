@@ -130,15 +130,14 @@ impl SocketOptions {
         *self
     }
 
-    /// Keep-alive in the stack's terms: it probes at one rate, so the times between probes only
-    /// count towards giving up.
+    /// Keep-alive in the stack's terms.
     pub(super) fn keep_alive(&self) -> Option<KeepAlive> {
         let options = self.keep_alive;
         let seconds = |seconds: u32| Duration::from_secs(seconds.into());
         options.is_on.then(|| KeepAlive {
             idle: seconds(options.idle_seconds),
-            give_up: seconds(options.idle_seconds)
-                + seconds(options.interval_seconds.saturating_mul(options.probes)),
+            interval: seconds(options.interval_seconds),
+            probes: options.probes as u8,
         })
     }
 

@@ -1,6 +1,7 @@
 //! Tests over in-memory NICs. A [`Host`] is a stack with a NIC; a [`Net`] is a wire between two,
 //! which can lose, repeat and reorder frames by a seed.
 
+mod buffers;
 mod churn;
 mod fuzz;
 mod neighbors;
@@ -116,7 +117,12 @@ pub(crate) fn any(port: u16) -> SocketAddr {
 
 pub(crate) fn config(last: u8) -> Config {
     let address = Ipv4Config { address: Ipv4Cidr::new(ip(last), 24), gateway: Some(ip(2)), dns: vec![ip(3)] };
-    Config { tcp_rx_buffer: 8192, tcp_tx_buffer: 8192, ..Config::new(mac(last), Addressing::Static(address)) }
+    Config {
+        tcp_rx_window: 8192,
+        tcp_rx_limit: 8192,
+        tcp_tx_limit: 8192,
+        ..Config::new(mac(last), Addressing::Static(address))
+    }
 }
 
 impl Host {

@@ -55,8 +55,10 @@ counters! {
     no_memory,
     /// Half-open connections given up.
     half_open_timeouts,
-    /// Half-open connections given up for a newer one.
-    half_open_evicted,
+    /// Connection attempts answered with a SYN cookie, because too many were under way.
+    cookies_given,
+    /// SYN cookies that came back.
+    cookies_taken,
     /// Datagrams for a port nobody has bound.
     udp_no_port,
     /// Dropped: a datagram for a full receive queue.

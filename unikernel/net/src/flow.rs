@@ -24,6 +24,8 @@ use crate::wire::Segment;
 pub(crate) enum Owner {
     /// The handshake of a connection to a listener is under way.
     HalfOpen(ListenerId),
+    /// Established, but its listener wants to hear of it only when there is data, or at this time.
+    Deferred(ListenerId, Instant),
     /// Established, waiting to be accepted.
     Queued(ListenerId),
     /// The app holds it.
@@ -141,9 +143,9 @@ pub(crate) struct Limits {
 }
 
 impl Flow {
-    pub(crate) fn new(engine: Engine, origin: Origin, limits: Limits, now: Instant) -> Self {
+    pub(crate) fn new(engine: Option<Engine>, origin: Origin, limits: Limits, now: Instant) -> Self {
         Self {
-            engine: Some(engine),
+            engine,
             track: Track::new(origin.iss, origin.irs),
             key: FlowKey::new(origin.local, origin.remote),
             local: origin.local,

@@ -139,12 +139,24 @@ impl FlowTable {
             return None;
         }
         let engine = self.buffers.take_small()?;
-        let mut flow = Box::new(Flow::new(engine, origin, self.limits, now));
+        let mut flow = Box::new(Flow::new(Some(engine), origin, self.limits, now));
         equip(&mut flow, self.ack_delay);
+        Some(self.add(seed, flow))
+    }
+
+    /// Adds a connection that is established but has not been used yet.
+    pub(crate) fn insert_idle(&mut self, seed: &Seed, origin: Origin, now: Instant) -> Option<TcpId> {
+        if self.flows.len() >= self.limit || !(self.buffers.has_memory)(FLOW_BYTES) {
+            return None;
+        }
+        Some(self.add(seed, Box::new(Flow::new(None, origin, self.limits, now))))
+    }
+
+    fn add(&mut self, seed: &Seed, flow: Box<Flow>) -> TcpId {
         let key = flow.key;
         let id = self.flows.insert(flow);
         self.index.insert_unique(seed.hash(&key), (key, id), |(key, _)| seed.hash(key));
-        Some(id)
+        id
     }
 
     /// Removes a flow.

@@ -6,7 +6,7 @@ use smoltcp::time::Instant;
 use smoltcp::wire::TcpRepr;
 
 use crate::error::SocketError;
-use crate::flow::{Flow, Path};
+use crate::flow::{Flow, Owner, Path};
 use crate::id::TcpId;
 use crate::phy::HEADER_LEN;
 use crate::stack::Stack;
@@ -20,8 +20,16 @@ impl Stack {
     pub(crate) fn rest(&mut self, id: TcpId) -> Instant {
         let Some(flow) = self.flows.get(id) else { return NEVER };
         let mut next = NEVER;
+        if let Owner::Deferred(listener, until) = flow.owner {
+            if until > self.now {
+                next = until;
+            } else {
+                self.enqueue(id, listener);
+            }
+        }
+        let Some(flow) = self.flows.get(id) else { return next };
         if flow.keep_alive.is_some() {
-            next = self.keep_alive(id);
+            next = next.min(self.keep_alive(id));
         }
         let Some(flow) = self.flows.get(id) else { return next };
         if flow.engine.is_none() || !flow.is_quiet() {

@@ -36,12 +36,14 @@ extern crate std;
 
 mod config;
 mod control;
+mod cookies;
 mod counters;
 mod egress;
 mod engine;
 mod error;
 mod flow;
 mod flow_table;
+mod handshake;
 mod id;
 mod ingress;
 mod isn;

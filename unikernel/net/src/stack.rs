@@ -14,6 +14,7 @@ use smoltcp::wire::HardwareAddress;
 
 use crate::config::{Addressing, Config, Ipv4Config, NetConfig};
 use crate::control::{Control, Lease, is_usable};
+use crate::cookies::Cookies;
 use crate::counters::{Counters, Traffic};
 use crate::error::SocketError;
 use crate::flow::Timeouts;
@@ -109,8 +110,7 @@ pub struct Stack {
     pub(crate) flows: FlowTable,
     pub(crate) listeners: Listeners,
     pub(crate) half_open: usize,
-    /// Half-open flows, oldest first; those that are not half-open any more are still in it.
-    pub(crate) handshakes: VecDeque<TcpId>,
+    pub(crate) cookies: Cookies,
     pub(crate) time_wait: TimeWait,
     pub(crate) udp: UdpTable,
     /// UDP sockets that found the outbox full.
@@ -173,7 +173,7 @@ impl Stack {
             flows: FlowTable::new(&config),
             listeners: Listeners::new(config.max_backlog),
             half_open: 0,
-            handshakes: VecDeque::new(),
+            cookies: Cookies::new(&mut *random),
             time_wait: TimeWait::new(config.time_wait_slots, config.time_wait),
             udp: UdpTable::new(),
             udp_blocked: Vec::new(),

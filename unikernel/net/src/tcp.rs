@@ -4,7 +4,7 @@
 use core::net::SocketAddr;
 
 use smoltcp::socket::tcp::{RecvError as TcpRecvError, Socket, State};
-use smoltcp::time::Instant;
+use smoltcp::time::{Duration, Instant};
 use smoltcp::wire::TcpSeqNumber;
 
 use crate::engine::Engine;
@@ -32,6 +32,13 @@ impl Stack {
     pub fn tcp_listen(&mut self, id: ListenerId, backlog: usize) -> Result<(), ListenError> {
         self.listeners.get(id).ok_or(ListenError::BadId)?;
         if self.listeners.listen(id, backlog) { Ok(()) } else { Err(ListenError::InUse) }
+    }
+
+    /// Lets connections wait for their first data, or so long, before they are queued (`TCP_DEFER_ACCEPT`).
+    pub fn listener_set_defer(&mut self, id: ListenerId, patience: Option<Duration>) {
+        if let Some(listener) = self.listeners.get_mut(id) {
+            listener.defers = patience;
+        }
     }
 
     /// Takes the connection that has waited longest.

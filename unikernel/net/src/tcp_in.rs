@@ -1,15 +1,12 @@
 //! TCP segments coming in: to their flow, to a record in TIME-WAIT, to a listener, or to nobody.
 
-use smoltcp::iface::Interface;
 use smoltcp::phy::TxToken;
 use smoltcp::socket::tcp::State;
-use smoltcp::wire::{IpListenEndpoint, TcpSeqNumber};
 
 use crate::error::SocketError;
-use crate::flow::{Flow, Origin, Owner, Path, View};
-use crate::id::{ListenerId, TcpId};
+use crate::flow::{Owner, Path, View};
+use crate::id::TcpId;
 use crate::ingress::Link;
-use crate::isn::seed_for;
 use crate::key::FlowKey;
 use crate::phy::{Inbound, LOOPBACK_MTU};
 use crate::stack::Stack;
@@ -18,7 +15,7 @@ use crate::track::Seen;
 use crate::wire::{self, Segment};
 
 /// The longest IP and TCP headers of ours.
-const HEADERS: usize = 60;
+pub(crate) const HEADERS: usize = 60;
 
 impl Stack {
     /// Takes in a segment for one of our addresses.
@@ -122,6 +119,11 @@ impl Stack {
             self.state_changed(id, before.state, after.state, segment);
         }
         let Some(flow) = self.flows.get_mut(id) else { return };
+        if let Owner::Deferred(listener, _) = flow.owner
+            && (after.received > 0 || after.state != State::Established)
+        {
+            return self.enqueue(id, listener);
+        }
         if flow.owner == Owner::Orphan && after.received > before.received {
             // Nobody will ever read this: the peer should know (RFC 1122 section 4.2.2.13).
             flow.abort();
@@ -151,26 +153,8 @@ impl Stack {
                 flow.track.start(segment.sequence());
                 flow.track.agree(segment, most - HEADERS);
             }
-            _ if before == State::SynReceived => self.established(id),
+            _ if before == State::SynReceived => self.established(id, after, segment),
             _ => {}
-        }
-    }
-
-    /// The handshake of a connection to a listener is complete.
-    fn established(&mut self, id: TcpId) {
-        let Some(flow) = self.flows.get_mut(id) else { return };
-        let Owner::HalfOpen(listener_id) = flow.owner else { return };
-        self.half_open -= 1;
-        match self.listeners.get_mut(listener_id) {
-            Some(listener) => {
-                flow.owner = Owner::Queued(listener_id);
-                listener.push(id);
-                self.notify_listener(listener_id);
-            }
-            None => {
-                flow.owner = Owner::Orphan;
-                flow.abort();
-            }
         }
     }
 
@@ -188,14 +172,18 @@ impl Stack {
         {
             return self.time_wait_in(last, segment, link, token);
         }
-        let listener = match segment.is_opening() {
+        let listener = match segment.may_concern_listener() {
             true => self.listeners.lookup(segment.local.ip(), segment.local.port(), hash),
             false => None,
         };
         match listener {
-            Some(listener) => self.open(listener, segment, link, token),
+            Some(listener) if segment.is_opening() => self.open(listener, segment, link, token),
+            Some(listener) if self.cookie_in(listener, segment, link) => match self.flows.find(hash, key) {
+                Some(id) => self.flow_in(id, segment, link, token),
+                None => self.counters.no_memory += 1,
+            },
             None if segment.is_rst() => self.counters.resets_received += 1,
-            None => {
+            _ => {
                 self.counters.no_listener += 1;
                 self.answer_for_nobody(segment.packet, link, token);
             }
@@ -225,75 +213,20 @@ impl Stack {
             return;
         }
         let ack = wire::final_ack(segment.local, segment.remote, last, &self.checksums);
+        self.answer(&ack, link, token);
+    }
+
+    /// Answers a packet with another.
+    pub(crate) fn answer<T: TxToken>(&self, packet: &[u8], link: Link, token: T) {
         let header = link.header();
         let front = header.as_ref().map_or(&[][..], |header| header);
-        token.consume(front.len() + ack.len(), |buffer| {
+        token.consume(front.len() + packet.len(), |buffer| {
             buffer[..front.len()].copy_from_slice(front);
-            buffer[front.len()..].copy_from_slice(&ack);
+            buffer[front.len()..].copy_from_slice(packet);
         });
         if header.is_some() {
-            self.traffic.count(front.len() + ack.len());
+            self.traffic.count(front.len() + packet.len());
         }
-    }
-
-    /// A SYN for a listener begins a flow, if there is room for one.
-    fn open<T: TxToken>(&mut self, listener: ListenerId, segment: &Segment<'_>, link: Link, token: T) {
-        if self.listeners.get(listener).is_none_or(|listener| listener.is_full()) {
-            return self.counters.backlog_full += 1;
-        }
-        if self.half_open >= self.config.max_half_open {
-            self.give_up_oldest_handshake();
-        }
-        let path = match link {
-            Link::Loopback => Path::Loopback,
-            Link::Nic(header) => Path::Link(header),
-        };
-        let owner = Owner::HalfOpen(listener);
-        let iss = self.numbers.number(self.now, &segment.key());
-        let (local, remote, irs) = (segment.local, segment.remote, segment.sequence());
-        let origin = Origin { local, remote, owner, path, iss: TcpSeqNumber(iss as i32), irs };
-        let now = self.now;
-        let inserted = self.flows.insert(&self.seed, origin, now).or_else(|| {
-            self.give_up_oldest_handshake();
-            self.flows.insert(&self.seed, origin, now)
-        });
-        let Some(id) = inserted else { return self.counters.no_memory += 1 };
-        self.half_open += 1;
-        self.note_handshake(id);
-        let is_loopback = link == Link::Loopback;
-        let Some(flow) = self.flows.get_mut(id) else { return };
-        let most = if is_loopback { LOOPBACK_MTU } else { self.ip_mtu };
-        flow.track.agree(segment, most - HEADERS);
-        let seed = seed_for(iss, (self.random)());
-        let mut interface = self.interfaces.newborn(is_loopback, seed, self.now);
-        let traffic = (!is_loopback).then_some(&self.traffic);
-        let inbound = Inbound::new(segment.packet, token, link.header(), traffic);
-        if conceive(flow, &mut interface, inbound, self.now) {
-            self.mark_dirty(id);
-        } else {
-            self.counters.malformed += 1;
-            self.drop_flow(id);
-        }
-    }
-
-    /// Makes room for a new connection at the expense of the half-open one that has waited longest:
-    /// under a flood of forged SYNs, which are never completed, real ones still get through if
-    /// their round trip is shorter than the flood takes to fill the table.
-    fn give_up_oldest_handshake(&mut self) {
-        while let Some(id) = self.handshakes.pop_front() {
-            if self.flows.get(id).is_some_and(Flow::is_half_open) {
-                self.counters.half_open_evicted += 1;
-                return self.drop_flow(id);
-            }
-        }
-    }
-
-    fn note_handshake(&mut self, id: TcpId) {
-        if self.handshakes.len() > 2 * self.config.max_half_open {
-            let flows = &self.flows;
-            self.handshakes.retain(|id| flows.get(*id).is_some_and(Flow::is_half_open));
-        }
-        self.handshakes.push_back(id);
     }
 
     /// Removes a flow at once, without a word to the peer.
@@ -302,20 +235,4 @@ impl Stack {
             self.half_open -= 1;
         }
     }
-}
-
-/// Feeds a new flow the SYN it is for. False if smoltcp did not take it for one.
-fn conceive<T: TxToken>(
-    flow: &mut Flow,
-    interface: &mut Interface,
-    mut inbound: Inbound<'_, T>,
-    now: smoltcp::time::Instant,
-) -> bool {
-    let endpoint = IpListenEndpoint { addr: Some(flow.local.ip().into()), port: flow.local.port() };
-    let Some(engine) = &mut flow.engine else { return false };
-    if engine.socket_mut().listen(endpoint).is_err() {
-        return false;
-    }
-    interface.poll_ingress_single(now, &mut inbound, &mut engine.sockets);
-    flow.state() == State::SynReceived
 }

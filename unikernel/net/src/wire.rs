@@ -87,6 +87,11 @@ impl<'p> Segment<'p> {
         self.tcp.syn() && !self.tcp.ack() && !self.tcp.rst() && !self.tcp.fin()
     }
 
+    /// True for a segment that may begin a connection, or end a handshake.
+    pub(crate) fn may_concern_listener(&self) -> bool {
+        !self.tcp.rst() && self.tcp.syn() != self.tcp.ack()
+    }
+
     /// The payload that the peer takes in one segment, for the first segment of a connection.
     pub(crate) fn mss(&self) -> usize {
         // 536 is for a peer that names none (RFC 9293 section 3.7.1).

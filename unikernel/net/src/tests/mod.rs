@@ -4,6 +4,7 @@
 mod buffers;
 mod churn;
 mod fuzz;
+mod listen;
 mod neighbors;
 mod options;
 mod shards;

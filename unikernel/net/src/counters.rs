@@ -79,8 +79,10 @@ counters! {
     timeouts,
     /// Probes of silent peers.
     keep_alive_probes,
-    /// Segments sent again after a time-out.
+    /// Visits to connections that sent data again.
     retransmits,
+    /// Times that an acknowledgement was overdue.
+    retransmit_timeouts,
     /// Connection records in TIME-WAIT pushed out early.
     time_wait_evicted,
     /// Connection records in TIME-WAIT recycled by a new connection.

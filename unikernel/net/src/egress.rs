@@ -34,6 +34,9 @@ enum Progress {
     Repeated,
 }
 
+/// How long an acknowledgement may wait for the congestion window to let data go with it.
+const ACK_PATIENCE: Duration = Duration::from_millis(10);
+
 /// How a visit to a flow ended.
 enum Visit {
     /// It has sent all it may; it wants to be looked at again then.
@@ -112,6 +115,7 @@ impl Stack {
     /// Visits one flow. False if it must be visited again when the device has room.
     fn flow_out<D: Device + ?Sized>(&mut self, id: TcpId, device: &mut D) -> bool {
         let Some(flow) = self.flows.get_mut(id) else { return true };
+        self.counters.retransmit_timeouts += u64::from(flow.check_due(self.now));
         flow.tune_timeout(&self.timeouts);
         let before = flow.state();
         let seen = Seen::default();
@@ -129,14 +133,9 @@ impl Stack {
             }
             Path::Resolving => (Visit::Done(NEVER), Progress::None),
         };
-        let (visit, has_sent) = visit;
-        let has_fired = core::mem::take(&mut flow.timer_fired);
-        if has_fired && has_sent == Progress::Repeated {
-            self.counters.retransmits += 1;
-            flow.slow_down();
-        }
-        let has_sent = has_sent != Progress::None;
-        if has_sent || !has_fired {
+        let (visit, progress) = visit;
+        self.counters.retransmits += u64::from(progress == Progress::Repeated);
+        if progress != Progress::None || !core::mem::take(&mut flow.timer_fired) {
             flow.active_at = self.now;
         }
         let Visit::Done(next) = visit else { return false };
@@ -263,8 +262,8 @@ impl Stack {
     }
 }
 
-/// Lets a flow send until it has nothing more, or the device no more room. Answers also whether
-/// anything was sent.
+/// Lets a flow send until it has nothing more, the congestion window is full, or the device has no more room.
+/// Answers also whether anything was sent.
 #[inline]
 fn send<D: Device + ?Sized>(
     flow: &mut Flow,
@@ -274,10 +273,15 @@ fn send<D: Device + ?Sized>(
 ) -> (Visit, Progress) {
     let mut progress = Progress::None;
     let is_single = flow.fits_segment(flow.send_queue());
-    let Flow { engine: Some(engine), track, is_unsent, .. } = flow else {
-        return (Visit::Done(NEVER), Progress::None);
-    };
+    // What a timer of smoltcp's asks for, an acknowledgement most of all, may go once in any case.
+    let mut is_owed = flow.timer_fired || flow.owes_ack();
     loop {
+        if !is_owed && !flow.may_send() {
+            let due = if flow.track.acknowledged == flow.track.received { NEVER } else { now + ACK_PATIENCE };
+            return (Visit::Done(due.min(flow.congestion.due)), progress);
+        }
+        is_owed = false;
+        let Some(engine) = &mut flow.engine else { return (Visit::Done(NEVER), progress) };
         let result = interface.poll_egress(now, outbound, &mut engine.sockets);
         if outbound.exhausted {
             return (Visit::Blocked, progress);
@@ -285,23 +289,24 @@ fn send<D: Device + ?Sized>(
         if result == PollResult::SocketStateChanged && progress == Progress::None {
             progress = Progress::New;
         }
-        if let Some(sent) = seen.take() {
-            if sent.end > sent.start && sent.start < track.sent {
-                progress = Progress::Repeated;
-            }
-            track.note(&sent);
+        if let Some(sent) = seen.take()
+            && flow.note(now, &sent)
+        {
+            progress = Progress::Repeated;
         }
+        flow.repeats = false;
         let has_sent = progress != Progress::None;
-        *is_unsent &= !has_sent;
-        if has_sent && is_single && engine.socket().state() == State::Established {
+        flow.is_unsent &= !has_sent;
+        if has_sent && is_single && flow.state() == State::Established {
             // The usual response: it was all there was, and it carried the acknowledgement. What
-            // falls due next cannot do so within a second, the least retransmission time-out; then
-            // the flow is asked. If the peer's window was too small for it, the peer speaks next.
-            return (Visit::Done(now + LEAST_TIMEOUT), progress);
+            // falls due next is its retransmission; then the flow is asked. If the peer's window was
+            // too small for it, the peer speaks next.
+            return (Visit::Done(flow.congestion.due.min(now + LEAST_TIMEOUT)), progress);
         }
+        let Some(engine) = &flow.engine else { return (Visit::Done(NEVER), progress) };
         let next = interface.poll_at(now, &engine.sockets).unwrap_or(NEVER);
         if next > now {
-            return (Visit::Done(next), progress);
+            return (Visit::Done(next.min(flow.congestion.due)), progress);
         }
         if result == PollResult::None {
             // It says "now" but sends nothing: let time pass rather than spin.

@@ -22,7 +22,7 @@ use smoltcp::wire::{IpListenEndpoint, TcpControl, TcpPacket, TcpRepr, TcpSeqNumb
 
 use crate::flow::engine_shift;
 use crate::isn::seed_for;
-use crate::phy::{Borrowed, Inbound, loopback_capabilities};
+use crate::phy::{Borrowed, Inbound, NoDevice, loopback_capabilities};
 use crate::stack::ip_interface;
 use crate::track::Track;
 use crate::wire;
@@ -119,6 +119,28 @@ impl Engine {
         // The socket has as many bytes as it said.
         let _ = socket.recv_slice(&mut received);
         Some(Held { received, unacknowledged, has_fin })
+    }
+
+    /// Makes the socket send its first unacknowledged segment again, by acknowledgements that repeat
+    /// themselves. `now` is what it will take for the time when it last heard of the peer.
+    pub(crate) fn provoke(&mut self, track: &Track, ends: Ends, now: Instant) {
+        let fin = usize::from(self.socket().state() == State::CloseWait);
+        let mut rehearsal = Rehearsal::new(self, ends, track, now);
+        let window = u16::try_from(track.window >> track.peer_scale.unwrap_or(0)).unwrap_or(u16::MAX);
+        // Another window, and the right one again, begin the count anew.
+        for window_len in [window ^ 1, window, window, window, window] {
+            rehearsal.window_len = window_len;
+            rehearsal.feed(&rehearsal.ack(track.received + fin));
+        }
+    }
+
+    /// Makes the socket begin again with its first unacknowledged byte, as after a time-out.
+    pub(crate) fn rewind(&mut self, track: &Track, ends: Ends, now: Instant) {
+        self.socket_mut().set_timeout(None);
+        let rehearsal = Rehearsal::new(self, ends, track, now + LATER);
+        let Rehearsal { engine, mut interface, now, .. } = rehearsal;
+        // There is no device, so nothing is sent; but the time has come.
+        interface.poll_egress(now, &mut NoDevice, &mut engine.sockets);
     }
 
     fn repeat_all(&mut self, track: &Track, ends: Ends, now: Instant) -> Option<Vec<u8>> {

@@ -9,6 +9,7 @@ use smoltcp::socket::tcp::{Socket, State};
 use smoltcp::time::{Duration, Instant};
 use smoltcp::wire::TcpSeqNumber;
 
+use crate::congestion::Congestion;
 use crate::engine::{Ends, Engine};
 use crate::error::SocketError;
 use crate::id::{ListenerId, Readiness};
@@ -17,7 +18,6 @@ use crate::phy::Header;
 use crate::timers::NEVER;
 use crate::timewait::Final;
 use crate::track::{Front, Track, WINDOW_SHIFT};
-use crate::wire::Segment;
 
 /// Who a flow belongs to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -69,6 +69,9 @@ pub(crate) struct Flow {
     /// The socket; none while the connection is idle.
     pub(crate) engine: Option<Engine>,
     pub(crate) track: Track,
+    pub(crate) congestion: Congestion,
+    /// Something has to be sent again: the congestion window does not count once.
+    pub(crate) repeats: bool,
     pub(crate) key: FlowKey,
     pub(crate) local: SocketAddr,
     pub(crate) remote: SocketAddr,
@@ -147,6 +150,8 @@ impl Flow {
         Self {
             engine,
             track: Track::new(origin.iss, origin.irs),
+            congestion: Congestion::new(now),
+            repeats: false,
             key: FlowKey::new(origin.local, origin.remote),
             local: origin.local,
             remote: origin.remote,
@@ -231,43 +236,6 @@ impl Flow {
         }
     }
 
-    /// Brings the numbers in line with what the socket made of a segment.
-    #[inline]
-    pub(crate) fn follow(&mut self, segment: &Segment<'_>, before: &View, after: &View) {
-        let track = &mut self.track;
-        if after.unacknowledged < before.unacknowledged {
-            track.acknowledge(before.unacknowledged - after.unacknowledged);
-        }
-        if after.received > before.received {
-            track.receive(after.received - before.received);
-        }
-        let end = segment.sequence() + segment.payload_len();
-        if end > track.seen && end <= track.edge {
-            track.seen = end;
-        }
-        if segment.ack().is_some_and(|ack| ack >= track.una) && !segment.is_syn() {
-            track.window = u32::from(segment.window()) << track.peer_scale.unwrap_or(0);
-        }
-    }
-
-    /// The app has read `count` bytes. Who reads two windows full gets a wider one, within the limit.
-    #[inline]
-    pub(crate) fn widen(&mut self, count: usize) {
-        self.read_since += count;
-        if self.read_since >= 2 * self.rx_window && self.rx_window < self.rx_limit {
-            self.read_since = 0;
-            self.rx_window = (2 * self.rx_window).min(self.rx_limit);
-        }
-    }
-
-    /// True if `bytes` more find no room in the send buffer, and it may grow.
-    #[inline]
-    pub(crate) fn has_to_grow(&self, bytes: usize) -> bool {
-        let Some(socket) = self.socket() else { return true };
-        let size = socket.send_capacity();
-        socket.send_queue() + bytes > size && size < self.tx_limit && socket.may_send()
-    }
-
     /// Ends the conversation with a reset.
     pub(crate) fn abort(&mut self) {
         if let Some(socket) = self.socket_mut() {
@@ -337,17 +305,6 @@ impl Flow {
         self.is_unsent && queued <= usize::from(self.track.mss)
     }
 
-    /// A time-out has shown that the way is congested: slow down from here on. Until then the send
-    /// buffer alone bounds what is under way; its usual size is that of the initial window which
-    /// RFC 6928 allows, where smoltcp's Reno would begin with 2 KiB.
-    pub(crate) fn slow_down(&mut self) {
-        use smoltcp::socket::tcp::CongestionControl;
-        let Some(socket) = self.socket_mut() else { return };
-        if socket.congestion_control() == CongestionControl::None {
-            socket.set_congestion_control(CongestionControl::Reno);
-        }
-    }
-
     /// What poll(2) would say.
     pub(crate) fn readiness(&self) -> Readiness {
         let mut ready = state_readiness(self.state());
@@ -371,7 +328,7 @@ impl Flow {
     #[inline]
     fn is_writable(&self) -> bool {
         let Some(socket) = self.socket() else { return true };
-        let most = self.tx_limit.max(socket.send_capacity());
+        let most = self.tx_most().max(socket.send_capacity());
         (most - socket.send_queue()) * 3 >= most && socket.may_send()
     }
 }

@@ -174,6 +174,7 @@ impl FlowTable {
     /// Gives an idle connection's engine back.
     pub(crate) fn park(&mut self, id: TcpId) {
         let Some(flow) = self.flows.get_mut(id).filter(|flow| flow.is_quiet()) else { return };
+        flow.congestion.rest(flow.track.mss.into());
         if let Some(engine) = flow.engine.take() {
             self.buffers.give_back(engine);
         }

@@ -35,7 +35,9 @@ extern crate alloc;
 extern crate std;
 
 mod config;
+mod congestion;
 mod control;
+mod conversation;
 mod cookies;
 mod counters;
 mod egress;

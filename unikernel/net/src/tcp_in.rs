@@ -100,7 +100,7 @@ impl Stack {
         let Some(engine) = &mut flow.engine else { return };
         interface.poll_ingress_single(now, &mut inbound, &mut engine.sockets);
         let after = flow.view();
-        flow.follow(segment, &before, &after);
+        flow.follow(now, segment, &before, &after);
         if let Some(sent) = seen.take() {
             flow.track.note(&sent);
         }

@@ -99,10 +99,13 @@ impl Track {
     pub(crate) fn note(&mut self, sent: &Sent) {
         self.acknowledged = sent.ack.unwrap_or(self.acknowledged);
         self.edge = sent.edge.unwrap_or(self.edge);
-        if sent.end > self.next {
-            self.next = sent.end;
-        }
+        self.next = self.next.max(sent.end);
         self.sent = self.sent.max(sent.end);
+    }
+
+    /// smoltcp's timer has expired: what it sends now, it begins anew from the first unacknowledged number.
+    pub(crate) fn rewind(&mut self) {
+        self.next = self.una;
     }
 
     /// The terms that a peer's SYN offers.

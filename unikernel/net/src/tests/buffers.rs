@@ -198,7 +198,7 @@ fn idle_connections_are_small() {
     net.advance(Duration::from_secs(3));
     assert_eq!(net.a.stack.counters().active, 10_000);
     assert_eq!(buffer_bytes(&net.a), 0);
-    assert!(size_of::<crate::flow::Flow>() <= 448, "{}", size_of::<crate::flow::Flow>());
+    assert!(size_of::<crate::flow::Flow>() <= 576, "{}", size_of::<crate::flow::Flow>());
 }
 
 proptest! {

@@ -6,6 +6,7 @@ mod churn;
 mod fuzz;
 mod listen;
 mod neighbors;
+mod netsim;
 mod options;
 mod shards;
 mod tcp;

@@ -142,9 +142,11 @@ impl Flow {
 
     /// True if the congestion window lets smoltcp send what it would send next.
     #[inline]
-    pub(crate) fn may_send(&self) -> bool {
+    pub(crate) fn may_send(&self, now: Instant) -> bool {
         let (in_flight, mss) = (self.track.in_flight(), usize::from(self.track.mss));
         let unsent = self.send_queue().saturating_sub(in_flight);
-        unsent == 0 || self.repeats || in_flight + unsent.min(mss) <= self.congestion.window(mss)
+        let is_held =
+            unsent < mss && self.corked_until.is_some_and(|until| until > now) && self.send_queue() > 0;
+        unsent == 0 || self.repeats || !is_held && in_flight + unsent.min(mss) <= self.congestion.window(mss)
     }
 }

@@ -49,6 +49,12 @@ counters! {
     no_listener,
     /// Dropped: a connection attempt for a full accept queue.
     backlog_full,
+    /// Dropped: a reset that is not within the window.
+    out_of_window,
+    /// Dropped, and the peer asked for proof: a segment that may be forged (RFC 5961).
+    challenges,
+    /// Times that the way to a peer turned out to take smaller packets only.
+    path_mtu_changes,
     /// Dropped: data within the announced window for which no buffer could be had.
     no_buffer,
     /// Dropped: the bound on connections is reached, or memory is short.

@@ -276,8 +276,9 @@ fn send<D: Device + ?Sized>(
     // What a timer of smoltcp's asks for, an acknowledgement most of all, may go once in any case.
     let mut is_owed = flow.timer_fired || flow.owes_ack();
     loop {
-        if !is_owed && !flow.may_send() {
+        if !is_owed && !flow.may_send(now) {
             let due = if flow.track.acknowledged == flow.track.received { NEVER } else { now + ACK_PATIENCE };
+            let due = due.min(flow.corked_until.filter(|until| *until > now).unwrap_or(NEVER));
             return (Visit::Done(due.min(flow.congestion.due)), progress);
         }
         is_owed = false;

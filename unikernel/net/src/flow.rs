@@ -111,6 +111,17 @@ pub(crate) struct Flow {
     pub(crate) last: Option<Final>,
     pub(crate) has_nagle: bool,
     pub(crate) hop_limit: Option<u8>,
+    /// When the peer may be asked for proof again.
+    pub(crate) challenge_at: Instant,
+    /// The largest payload that the app lets a segment have, either way; 0 for what the link takes.
+    pub(crate) largest_mss: u16,
+    /// Acknowledgements do not wait for data to travel with.
+    pub(crate) acks_at_once: bool,
+    /// The app has said that more comes: segments that are not full wait, until that time.
+    pub(crate) is_corked: bool,
+    pub(crate) corked_until: Option<Instant>,
+    /// How long an attempt to connect may take, if the app has said so.
+    pub(crate) connect_timeout: Option<Duration>,
     pub(crate) keep_alive: Option<KeepAlive>,
     pub(crate) user_timeout: Option<Duration>,
 }
@@ -175,6 +186,12 @@ impl Flow {
             last_ack_of_all_data: None,
             has_nagle: true,
             hop_limit: None,
+            challenge_at: Instant::ZERO,
+            largest_mss: 0,
+            acks_at_once: false,
+            is_corked: false,
+            corked_until: None,
+            connect_timeout: None,
             keep_alive: None,
             user_timeout: None,
         }
@@ -279,7 +296,7 @@ impl Flow {
             extra: self.rx_window.saturating_sub(buffer) as u32,
             engine_shift: if is_scaled { engine_shift(buffer) } else { 0 },
             shift: if is_scaled { WINDOW_SHIFT } else { 0 },
-            largest_mss: 0,
+            largest_mss: self.largest_mss,
             is_summed,
         }
     }
@@ -288,11 +305,12 @@ impl Flow {
     /// of the peer whatever the socket does, so it may be on only while an answer is owed.
     pub(crate) fn tune_timeout(&mut self, timeouts: &Timeouts) {
         let (owner, user) = (self.owner, self.user_timeout);
+        let connect = self.connect_timeout.or(user);
         let Some(socket) = self.socket_mut() else { return };
         let timeout = match (owner, socket.state()) {
             (Owner::Orphan, _) => Some(timeouts.linger),
             (_, State::SynReceived) => Some(timeouts.half_open),
-            (_, State::SynSent) => Some(user.unwrap_or(timeouts.connect)),
+            (_, State::SynSent) => Some(connect.unwrap_or(timeouts.connect)),
             _ if socket.send_queue() > 0 => Some(user.unwrap_or(timeouts.retransmit)),
             _ => None,
         };

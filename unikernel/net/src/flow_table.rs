@@ -224,6 +224,14 @@ impl FlowTable {
         has_grown
     }
 
+    /// Gives a flow an engine that goes by the flow's changed terms.
+    pub(crate) fn remake(&mut self, id: TcpId, now: Instant) {
+        let sizes = self.flows.get(id).and_then(|flow| flow.engine.as_ref()).map(Engine::sizes);
+        if let Some((rx_buffer, tx_buffer)) = sizes {
+            self.resize(id, rx_buffer, tx_buffer, now);
+        }
+    }
+
     /// Gives a flow an engine with buffers of other sizes. False if that cannot be done just now.
     fn resize(&mut self, id: TcpId, rx_buffer: usize, tx_buffer: usize, now: Instant) -> bool {
         let Some(flow) = self.flows.get_mut(id) else { return false };
@@ -270,9 +278,10 @@ fn resume(engine: &mut Engine, flow: &mut Flow, held: &Held, now: Instant) -> bo
 /// Sets a fresh engine up as the flow's options ask.
 fn equip(flow: &mut Flow, ack_delay: Duration) {
     let (has_nagle, hop_limit) = (flow.has_nagle, flow.hop_limit);
+    let ack_delay = (!flow.acks_at_once).then_some(ack_delay);
     let Some(socket) = flow.socket_mut() else { return };
     socket.set_congestion_control(CongestionControl::None);
-    socket.set_ack_delay(Some(ack_delay));
+    socket.set_ack_delay(ack_delay);
     socket.set_nagle_enabled(has_nagle);
     socket.set_keep_alive(None);
     socket.set_hop_limit(hop_limit);

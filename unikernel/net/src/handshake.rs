@@ -15,7 +15,7 @@ use crate::ingress::Link;
 use crate::isn::seed_for;
 use crate::phy::{Inbound, LOOPBACK_MTU};
 use crate::stack::Stack;
-use crate::tcp_in::HEADERS;
+use crate::tcp_in::headers;
 use crate::track::WINDOW_SHIFT;
 use crate::wire::{self, Segment};
 
@@ -41,7 +41,7 @@ impl Stack {
         };
         self.half_open += 1;
         let is_loopback = link == Link::Loopback;
-        let most = self.largest_segment(link);
+        let most = self.largest_segment(segment, link);
         let Some(flow) = self.flows.get_mut(id) else { return };
         flow.track.agree(segment, most);
         let seed = seed_for(iss.0 as u32, (self.random)());
@@ -56,14 +56,15 @@ impl Stack {
         }
     }
 
-    fn largest_segment(&self, link: Link) -> usize {
-        if link == Link::Loopback { LOOPBACK_MTU - HEADERS } else { self.ip_mtu - HEADERS }
+    fn largest_segment(&self, segment: &Segment<'_>, link: Link) -> usize {
+        let mtu = if link == Link::Loopback { LOOPBACK_MTU } else { self.ip_mtu };
+        mtu - headers(segment.local)
     }
 
     /// Answers a SYN and forgets it.
     fn give_cookie<T: TxToken>(&mut self, segment: &Segment<'_>, link: Link, token: T) {
         let (scale, has_sack) = segment.offers();
-        let largest = self.largest_segment(link);
+        let largest = self.largest_segment(segment, link);
         let mss = segment.mss().min(largest).min(usize::from(u16::MAX)) as u16;
         let irs = segment.sequence();
         let terms = Terms { mss, scale, has_sack };
@@ -74,7 +75,7 @@ impl Stack {
             ack_number: Some(irs + 1),
             window_len: u16::try_from(self.config.tcp_rx_window).unwrap_or(u16::MAX),
             window_scale: scale.map(|_| WINDOW_SHIFT),
-            max_seg_size: Some(u16::try_from(largest + HEADERS - 40).unwrap_or(u16::MAX)),
+            max_seg_size: Some(u16::try_from(largest).unwrap_or(u16::MAX)),
             sack_permitted: has_sack,
             ..wire::PLAIN_SEGMENT
         };

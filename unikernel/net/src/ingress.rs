@@ -212,6 +212,9 @@ impl Stack {
             Link::Loopback => ChecksumCapabilities::ignored(),
             Link::Nic(_) => self.checksums.clone(),
         };
+        if self.is_too_big_in(&icmp, checksums.icmpv4.rx()) {
+            return;
+        }
         let Ok(repr) = Icmpv4Repr::parse(&icmp, &checksums) else { return self.counters.malformed += 1 };
         if let Icmpv4Repr::DstUnreachable { reason, header, data } = repr
             && let Some(ports) = data.first_chunk::<4>()

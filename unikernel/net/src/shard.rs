@@ -15,7 +15,7 @@ use core::net::{IpAddr, SocketAddr};
 
 use smoltcp::phy::Device;
 use smoltcp::time::Instant;
-use smoltcp::wire::{Icmpv4Packet, Icmpv4Repr, IpProtocol};
+use smoltcp::wire::Icmpv4Packet;
 
 use crate::config::Ipv4Config;
 use crate::key::fold;
@@ -156,16 +156,7 @@ impl Stack {
 
     /// Hands an error message about another's flow over. True if it is done with.
     pub(crate) fn hand_over_error(&mut self, icmp: &Icmpv4Packet<&[u8]>, frame: &[u8]) -> bool {
-        let checksums = self.checksums.clone();
-        let Ok(Icmpv4Repr::DstUnreachable { header, data, .. }) = Icmpv4Repr::parse(icmp, &checksums) else {
-            return false;
-        };
-        let Some(ports) = data.first_chunk::<4>().filter(|_| header.next_header == IpProtocol::Tcp) else {
-            return false;
-        };
-        let port = |index: usize| u16::from_be_bytes([ports[index], ports[index + 1]]);
-        let local = SocketAddr::new(header.src_addr.into(), port(0));
-        let remote = SocketAddr::new(header.dst_addr.into(), port(2));
+        let Some((local, remote, _)) = crate::wire::quoted_segment(icmp) else { return false };
         self.hand_over_segment(frame, local, remote)
     }
 

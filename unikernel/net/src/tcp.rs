@@ -16,6 +16,7 @@ use crate::isn::seed_for;
 use crate::key::FlowKey;
 use crate::listener::BindOptions;
 use crate::stack::Stack;
+use crate::tcp_options::CORK_PATIENCE;
 
 /// Binding, listening, accepting.
 impl Stack {
@@ -273,6 +274,9 @@ impl Stack {
         let was_empty = socket.send_queue() == 0;
         let result = socket.send(fill).map_err(|_| SendError::Closed)?;
         flow.is_unsent |= was_empty;
+        if flow.is_corked && was_empty {
+            flow.corked_until = Some(self.now + CORK_PATIENCE);
+        }
         if !flow.is_dirty {
             flow.is_dirty = true;
             self.dirty.push(id);

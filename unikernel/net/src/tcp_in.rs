@@ -1,10 +1,14 @@
 //! TCP segments coming in: to their flow, to a record in TIME-WAIT, to a listener, or to nobody.
 
+use core::net::SocketAddr;
 use smoltcp::phy::TxToken;
+
 use smoltcp::socket::tcp::State;
+use smoltcp::wire::{IPV4_HEADER_LEN, IPV6_HEADER_LEN, TCP_HEADER_LEN};
 
 use crate::error::SocketError;
 use crate::flow::{Owner, Path, View};
+use crate::guard::Judgement;
 use crate::id::TcpId;
 use crate::ingress::Link;
 use crate::key::FlowKey;
@@ -14,8 +18,10 @@ use crate::timewait::Final;
 use crate::track::Seen;
 use crate::wire::{self, Segment};
 
-/// The longest IP and TCP headers of ours.
-pub(crate) const HEADERS: usize = 60;
+/// Bytes of our IP and TCP headers for packets from `local`.
+pub(crate) fn headers(local: SocketAddr) -> usize {
+    if local.is_ipv4() { IPV4_HEADER_LEN + TCP_HEADER_LEN } else { IPV6_HEADER_LEN + TCP_HEADER_LEN }
+}
 
 impl Stack {
     /// Takes in a segment for one of our addresses.
@@ -66,6 +72,11 @@ impl Stack {
     fn flow_in<T: TxToken>(&mut self, id: TcpId, segment: &Segment<'_>, link: Link, token: T) {
         if self.is_for_idle(id, segment) {
             return;
+        }
+        match self.flows.get(id).map_or(Judgement::Drop, |flow| flow.judge(segment)) {
+            Judgement::Pass => {}
+            Judgement::Drop => return self.counters.out_of_window += 1,
+            Judgement::Challenge => return self.challenge(id, link, token),
         }
         if segment.payload_len() > 0 && !self.has_room(id, segment) {
             return self.counters.no_buffer += 1;
@@ -149,9 +160,16 @@ impl Stack {
             }
             State::TimeWait => flow.last = Some(segment.last()),
             State::Established | State::SynReceived if before == State::SynSent => {
-                let most = if flow.path == Path::Loopback { LOOPBACK_MTU } else { self.ip_mtu };
+                let mtu = if flow.path == Path::Loopback { LOOPBACK_MTU } else { self.ip_mtu };
                 flow.track.start(segment.sequence());
-                flow.track.agree(segment, most - HEADERS);
+                let most = mtu - headers(flow.local);
+                let limited = if flow.largest_mss == 0 { most } else { most.min(flow.largest_mss.into()) };
+                flow.track.agree(segment, limited);
+                if limited < most.min(segment.mss()) {
+                    // smoltcp goes by what the peer says alone.
+                    let now = self.now;
+                    self.flows.remake(id, now);
+                }
             }
             _ if before == State::SynReceived => self.established(id, after, segment),
             _ => {}

@@ -7,9 +7,9 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire::{
-    ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetProtocol, HardwareAddress, Icmpv6Packet,
-    Icmpv6Repr, IpProtocol, IpRepr, NdiscRepr, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber, UDP_HEADER_LEN,
-    UdpPacket, UdpRepr,
+    ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetProtocol, HardwareAddress, IPV4_HEADER_LEN,
+    Icmpv4Packet, Icmpv6Packet, Icmpv6Repr, IpProtocol, IpRepr, NdiscRepr, TcpControl, TcpPacket, TcpRepr,
+    TcpSeqNumber, UDP_HEADER_LEN, UdpPacket, UdpRepr,
 };
 
 use crate::key::FlowKey;
@@ -226,6 +226,20 @@ pub(crate) fn datagram<E>(
     let mut udp = UdpPacket::new_unchecked(&mut frame[start..]);
     repr.emit(&mut udp, &from.ip().into(), &to.ip().into(), len, |_| (), checksums);
     Ok(frame)
+}
+
+/// The TCP segment of ours that an ICMP error quotes: its two ends, as we see them, and its number. Routers
+/// quote as little as eight bytes of it.
+pub(crate) fn quoted_segment(icmp: &Icmpv4Packet<&[u8]>) -> Option<(SocketAddr, SocketAddr, TcpSeqNumber)> {
+    let quoted = icmp.data();
+    let header_len = usize::from(quoted.first()? & 0x0f) * 4;
+    let is_tcp = quoted.len() >= IPV4_HEADER_LEN && quoted[9] == u8::from(IpProtocol::Tcp);
+    let tcp = quoted.get(header_len.max(IPV4_HEADER_LEN)..)?.first_chunk::<8>().filter(|_| is_tcp)?;
+    let address = |at: usize| Ipv4Addr::new(quoted[at], quoted[at + 1], quoted[at + 2], quoted[at + 3]);
+    let port = |at: usize| u16::from_be_bytes([tcp[at], tcp[at + 1]]);
+    let number = i32::from_be_bytes([tcp[4], tcp[5], tcp[6], tcp[7]]);
+    let end = |at, port_at| SocketAddr::new(address(at).into(), port(port_at));
+    Some((end(12, 0), end(16, 2), TcpSeqNumber(number)))
 }
 
 /// The question who has `wanted` (RFC 826), as a frame.

@@ -8,6 +8,7 @@ mod listen;
 mod neighbors;
 mod netsim;
 mod options;
+mod rules;
 mod shards;
 mod tcp;
 mod times;

@@ -27,10 +27,12 @@ struct Trouble {
     corruption: u64,
 }
 
+/// When a frame arrives, which one it is, to whom.
+type OnTheWay = (Instant, u64, usize, Vec<u8>);
+
 struct Network {
     hosts: [Host; 2],
-    /// Frames on their way: when they arrive, in which order they left, to whom.
-    way: BinaryHeap<Reverse<(Instant, u64, usize, Vec<u8>)>>,
+    way: BinaryHeap<Reverse<OnTheWay>>,
     link_free_at: [Instant; 2],
     now: Instant,
     delay: Duration,

@@ -47,6 +47,12 @@ impl Stack {
         self.flows.app(id).map(|flow| flow.remote)
     }
 
+    /// True if the peer has acknowledged everything that was sent and the end of it, or will never do so.
+    pub fn tcp_has_delivered(&self, id: TcpId) -> bool {
+        let state = self.flows.app(id).map_or(State::Closed, Flow::state);
+        matches!(state, State::Closed | State::FinWait2 | State::TimeWait)
+    }
+
     /// Bytes that wait to be read.
     pub fn tcp_recv_queue(&self, id: TcpId) -> usize {
         self.flows.app(id).map_or(0, Flow::recv_queue)

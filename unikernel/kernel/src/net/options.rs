@@ -1,8 +1,8 @@
 //! What `setsockopt` sets (socket(7), tcp(7), ip(7), ipv6(7)), kept per socket so that it can be
 //! asked for, and applied when there is something to apply it to.
 
-use unikernel_net::KeepAlive;
 use unikernel_net::smoltcp::time::Duration;
+use unikernel_net::{KeepAlive, Stack, TcpId};
 
 use super::socket::Direction;
 use crate::platform::time;
@@ -15,6 +15,8 @@ pub enum Linger {
     Background,
     /// It is thrown away and the connection reset (on, with a time of 0).
     Abort,
+    /// Closing waits until the peer has it, or for so many seconds.
+    Wait(u32),
 }
 
 /// Probing of silent connections (`SO_KEEPALIVE`, `TCP_KEEPIDLE`, ...); seconds and a count.
@@ -30,8 +32,51 @@ pub struct KeepAliveOptions {
     pub probes: u32,
 }
 
-/// What is kept only to be told when the app asks: nobody on the way looks at the first ones, and buffers
-/// have the size that the machine's memory allows (socket(7) calls theirs a hint).
+/// What TCP does otherwise than usual; zero is the usual (tcp(7)).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct TcpOptions {
+    /// `TCP_MAXSEG`, in bytes.
+    pub max_segment: u16,
+    /// `TCP_CORK`.
+    pub is_corked: bool,
+    /// `TCP_QUICKACK`, if the app has said anything.
+    pub quick_ack: Option<bool>,
+    /// `TCP_SYNCNT`.
+    pub syn_retries: u8,
+    /// `TCP_DEFER_ACCEPT`, in seconds.
+    pub defer_seconds: u32,
+    /// `SO_RCVBUF`, doubled as Linux does for its bookkeeping.
+    pub receive_buffer: Option<i32>,
+    /// `SO_SNDBUF`, doubled.
+    pub send_buffer: Option<i32>,
+}
+
+impl TcpOptions {
+    /// How long a connection may wait for its first data before it is accepted without.
+    pub(super) fn defer(&self) -> Option<Duration> {
+        (self.defer_seconds > 0).then(|| Duration::from_secs(self.defer_seconds.into()))
+    }
+
+    /// Sets a connection up as these options ask.
+    pub(super) fn apply(&self, stack: &mut Stack, id: TcpId) {
+        if *self == Self::default() {
+            return;
+        }
+        let bytes = |doubled: i32| doubled as usize / 2;
+        stack.tcp_set_buffers(id, self.receive_buffer.map(bytes), self.send_buffer.map(bytes));
+        stack.tcp_set_quick_ack(id, self.quick_ack == Some(true));
+        stack.tcp_set_cork(id, self.is_corked);
+        if self.max_segment > 0 {
+            stack.tcp_set_max_segment(id, self.max_segment);
+        }
+        // The waits double, from a second on.
+        let retries = (self.syn_retries > 0).then_some(u32::from(self.syn_retries).min(7));
+        let timeout = retries.map(|retries| Duration::from_secs((1 << (retries + 1)) - 1));
+        stack.tcp_set_connect_timeout(id, timeout);
+    }
+}
+
+/// What is kept only to be told when the app asks: nobody on the way looks at it.
 #[derive(Clone, Copy, Debug)]
 pub struct Hints {
     /// `IP_TOS`.
@@ -44,12 +89,6 @@ pub struct Hints {
     pub has_multicast_loop: bool,
     /// `IPV6_MULTICAST_LOOP`.
     pub has_multicast_loop_v6: bool,
-    /// `TCP_QUICKACK`.
-    pub has_quick_ack: bool,
-    /// `SO_RCVBUF`, doubled as Linux does for its bookkeeping.
-    pub receive_buffer: Option<i32>,
-    /// `SO_SNDBUF`.
-    pub send_buffer: Option<i32>,
 }
 
 impl Default for Hints {
@@ -60,9 +99,6 @@ impl Default for Hints {
             multicast_ttl: 1,
             has_multicast_loop: true,
             has_multicast_loop_v6: true,
-            has_quick_ack: true,
-            receive_buffer: None,
-            send_buffer: None,
         }
     }
 }
@@ -96,6 +132,8 @@ pub struct SocketOptions {
     pub user_timeout_ms: u32,
     /// `IP_TTL`, `IPV6_UNICAST_HOPS`; 0 for the default.
     pub hop_limit: u8,
+    /// What TCP does otherwise than usual.
+    pub tcp: TcpOptions,
     /// What is only told when asked.
     pub hints: Hints,
 }
@@ -119,6 +157,7 @@ impl Default for SocketOptions {
             keep_alive,
             user_timeout_ms: 0,
             hop_limit: 0,
+            tcp: TcpOptions::default(),
             hints: Hints::default(),
         }
     }

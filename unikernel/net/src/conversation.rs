@@ -55,6 +55,12 @@ impl Flow {
         socket.send_queue() + bytes > size && size < self.tx_most() && socket.may_send()
     }
 
+    /// True if there is room in the send buffer as it is.
+    #[inline]
+    pub(crate) fn has_room(&self) -> bool {
+        self.socket().is_some_and(|socket| socket.send_queue() < socket.send_capacity())
+    }
+
     /// How far the send buffer may grow just now: who has a slow peer does not need a large one.
     #[inline]
     pub(crate) fn tx_most(&self) -> usize {
@@ -100,6 +106,7 @@ impl Flow {
     }
 
     /// Has a segment sent again whose acknowledgement is overdue. True if there is one.
+    #[inline]
     pub(crate) fn check_due(&mut self, now: Instant) -> bool {
         if self.congestion.due > now {
             return false;

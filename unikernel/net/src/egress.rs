@@ -54,6 +54,7 @@ impl Stack {
         let has_worked = self.has_work() || self.control.next <= now;
         self.flush_control(device);
         self.flush_outbox(device);
+        self.blocked.1 = self.outbox.len();
         self.flush_flows(device);
         for _ in 0..LOOPBACK_ROUNDS {
             if !self.loopback_in() {
@@ -61,8 +62,10 @@ impl Stack {
             }
             self.flush_flows(device);
         }
-        // What the visits left there: probes.
-        self.flush_outbox(device);
+        if self.outbox.len() > self.blocked.1 {
+            // What the visits left there: probes.
+            self.flush_outbox(device);
+        }
         let flows = &self.flows;
         let is_live = |at, id| flows.get(id).is_some_and(|flow| flow.timer_at == at);
         self.timers.trim(flows.len(), is_live);
@@ -135,13 +138,17 @@ impl Stack {
         };
         let (visit, progress) = visit;
         self.counters.retransmits += u64::from(progress == Progress::Repeated);
-        if progress != Progress::None || !core::mem::take(&mut flow.timer_fired) {
+        let has_fired = core::mem::take(&mut flow.timer_fired);
+        if progress != Progress::None || !has_fired {
             flow.active_at = self.now;
         }
         let Visit::Done(next) = visit else { return false };
         flow.is_dirty = false;
         let after = flow.state();
-        let next = if after == State::Established { next.min(self.rest(id)) } else { next };
+        let next = match flow.calm_until(self.now, self.config.idle_after) {
+            Some(at) => next.min(at),
+            None => next.min(self.rest(id)),
+        };
         let Some(flow) = self.flows.get_mut(id) else { return true };
         self.timers.ensure(id, &mut flow.timer_at, next);
         if after == State::Closed || after == State::TimeWait {

@@ -233,9 +233,9 @@ impl Flow {
     /// must not see those: at the third it starts a fast retransmission, which sends data only, and
     /// the timer that would have sent the FIN again is off.
     #[inline]
-    pub(crate) fn is_repeated_before_fin(&mut self, ack: Option<TcpSeqNumber>) -> bool {
-        let is_closing = matches!(self.state(), State::FinWait1 | State::Closing | State::LastAck);
-        if !is_closing || ack.is_none() || self.send_queue() != 0 {
+    pub(crate) fn is_repeated_before_fin(&mut self, now: &View, ack: Option<TcpSeqNumber>) -> bool {
+        let is_closing = matches!(now.state, State::FinWait1 | State::Closing | State::LastAck);
+        if !is_closing || ack.is_none() || now.unacknowledged != 0 {
             return false;
         }
         let is_repeated = self.last_ack_of_all_data == ack;
@@ -245,11 +245,14 @@ impl Flow {
 
     #[inline]
     pub(crate) fn view(&self) -> View {
+        let Some(socket) = self.socket() else {
+            return View { state: State::Established, received: 0, unacknowledged: 0, writable: true };
+        };
         View {
-            state: self.state(),
-            received: self.recv_queue(),
-            unacknowledged: self.send_queue(),
-            writable: self.is_writable(),
+            state: socket.state(),
+            received: socket.recv_queue(),
+            unacknowledged: socket.send_queue(),
+            writable: self.has_send_room(socket),
         }
     }
 
@@ -275,6 +278,20 @@ impl Flow {
     pub(crate) fn is_finished(&self) -> bool {
         self.socket()
             .is_some_and(|socket| socket.state() == State::Closed && socket.remote_endpoint().is_none())
+    }
+
+    /// When a connection that needs no more attention than most has to be looked at again for having been
+    /// idle; none if it needs to be looked at now.
+    #[inline]
+    pub(crate) fn calm_until(&self, now: Instant, idle_after: Duration) -> Option<Instant> {
+        if self.keep_alive.is_some() || matches!(self.owner, Owner::Deferred(..)) {
+            return None;
+        }
+        let idle_at = self.active_at + idle_after;
+        match self.engine.is_none() || !self.track.is_quiet() {
+            true => Some(NEVER),
+            false => (idle_at > now).then_some(idle_at),
+        }
     }
 
     /// True if nothing is under way in either direction and nothing waits in a buffer.
@@ -345,7 +362,11 @@ impl Flow {
     /// every segment that is acknowledged (Linux: `sk_stream_is_writeable`).
     #[inline]
     fn is_writable(&self) -> bool {
-        let Some(socket) = self.socket() else { return true };
+        self.socket().is_none_or(|socket| self.has_send_room(socket))
+    }
+
+    #[inline]
+    fn has_send_room(&self, socket: &Socket<'_>) -> bool {
         let most = self.tx_most().max(socket.send_capacity());
         (most - socket.send_queue()) * 3 >= most && socket.may_send()
     }

@@ -31,6 +31,16 @@ pub(crate) enum Judgement {
 }
 
 impl Flow {
+    /// True for a segment of which nothing needs to be looked at twice: an acknowledgement of something that
+    /// was sent, perhaps with data within the window, for a connection with buffers.
+    #[inline]
+    pub(crate) fn is_plain(&self, segment: &Segment<'_>) -> bool {
+        self.engine.is_some()
+            && segment.is_plain_ack()
+            && segment.ack_number() <= self.track.sent + 1
+            && segment.sequence() + segment.payload_len() <= self.track.edge
+    }
+
     /// Judges a segment by its numbers.
     #[inline]
     pub(crate) fn judge(&self, segment: &Segment<'_>) -> Judgement {

@@ -16,7 +16,7 @@ use crate::wire;
 impl Stack {
     /// Looks after a connection that was just visited: probes a silent peer, gives back what an idle one
     /// does not need. Answers when it has to be looked at again.
-    #[inline]
+    #[cold]
     pub(crate) fn rest(&mut self, id: TcpId) -> Instant {
         let Some(flow) = self.flows.get(id) else { return NEVER };
         let mut next = NEVER;

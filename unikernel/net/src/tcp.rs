@@ -262,8 +262,7 @@ impl Stack {
         id: TcpId,
         fill: impl FnOnce(&mut [u8]) -> (usize, R),
     ) -> Result<R, SendError> {
-        let flow = self.flows.app(id).ok_or(SendError::BadId)?;
-        if flow.has_to_grow(1) {
+        if !self.flows.app(id).is_some_and(Flow::has_room) {
             self.tcp_reserve(id, 1);
         }
         let flow = self.flows.app_mut(id).ok_or(SendError::BadId)?;

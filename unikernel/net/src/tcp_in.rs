@@ -69,20 +69,38 @@ impl Stack {
         self.flows.grow_rx(id, bytes, now)
     }
 
-    fn flow_in<T: TxToken>(&mut self, id: TcpId, segment: &Segment<'_>, link: Link, token: T) {
+    /// Looks closer at a segment that is not plain. True if there is an engine to take it, with room for it.
+    #[cold]
+    fn is_admitted(&mut self, id: TcpId, segment: &Segment<'_>) -> bool {
         if self.is_for_idle(id, segment) {
-            return;
+            return false;
         }
         match self.flows.get(id).map_or(Judgement::Drop, |flow| flow.judge(segment)) {
             Judgement::Pass => {}
-            Judgement::Drop => return self.counters.out_of_window += 1,
-            Judgement::Challenge => return self.challenge(id, link, token),
+            Judgement::Drop => {
+                self.counters.out_of_window += 1;
+                return false;
+            }
+            Judgement::Challenge => return false,
         }
         if segment.payload_len() > 0 && !self.has_room(id, segment) {
-            return self.counters.no_buffer += 1;
+            self.counters.no_buffer += 1;
+            return false;
         }
+        let is_awake = self.flows.awake(id, self.now).is_some();
+        self.counters.no_memory += u64::from(!is_awake);
+        is_awake
+    }
+
+    fn flow_in<T: TxToken>(&mut self, id: TcpId, segment: &Segment<'_>, link: Link, token: T) {
         let now = self.now;
-        let Some(flow) = self.flows.awake(id, now) else { return self.counters.no_memory += 1 };
+        if !self.flows.get(id).is_some_and(|flow| flow.is_plain(segment)) && !self.is_admitted(id, segment) {
+            if self.flows.get(id).is_some_and(|flow| flow.judge(segment) == Judgement::Challenge) {
+                self.challenge(id, link, token);
+            }
+            return;
+        }
+        let Some(flow) = self.flows.get_mut(id) else { return };
         if let Owner::HalfOpen(listener) = flow.owner
             && !segment.is_rst()
             && self.listeners.get(listener).is_none_or(|listener| listener.is_full())
@@ -95,11 +113,11 @@ impl Stack {
         if let Link::Nic(header) = link {
             flow.path = Path::Link(header);
         }
-        if flow.is_repeated_before_fin(segment.pure_ack()) {
+        let before = flow.view();
+        if flow.is_repeated_before_fin(&before, segment.pure_ack()) {
             return;
         }
         (flow.heard_at, flow.probes) = (now, 0);
-        let before = flow.view();
         let (interface, traffic) = match link {
             Link::Loopback => (&mut self.interfaces.loopback, None),
             Link::Nic(_) => (&mut self.interfaces.link, Some(&self.traffic)),

@@ -105,6 +105,18 @@ impl<'p> Segment<'p> {
         self.tcp.ack().then(|| self.tcp.ack_number())
     }
 
+    /// True if the segment has an acknowledgement number, and neither SYN nor RST.
+    #[inline]
+    pub(crate) fn is_plain_ack(&self) -> bool {
+        self.tcp.ack() && !self.tcp.syn() && !self.tcp.rst()
+    }
+
+    /// What the acknowledgement field says.
+    #[inline]
+    pub(crate) fn ack_number(&self) -> TcpSeqNumber {
+        self.tcp.ack_number()
+    }
+
     /// Bytes of payload.
     #[inline]
     pub(crate) fn payload_len(&self) -> usize {

@@ -156,3 +156,57 @@ fn deferred_connection_that_ends_is_accepted() {
     let server = net.a.stack.tcp_accept(listener).unwrap();
     assert_eq!(net.a.recv(server), Err(RecvError::Finished));
 }
+
+/// Bytes that come in must be those that were sent, whatever else happens on the wire: a model of each
+/// stream above, cookies, parking and growth below.
+#[test]
+fn streams_match_their_model_under_cookies_and_pressure() {
+    let seeds = if std::env::var_os("LONG_TESTS").is_some() { 3000 } else { 6 };
+    for seed in 0..seeds {
+        let mut rng = Rng(seed ^ 0x51);
+        let limits = Config {
+            max_half_open: (seed % 3) as usize,
+            buffer_bytes: 60_000 + rng.below(200_000) as usize,
+            tcp_rx_window: 32_768,
+            tcp_tx_limit: 65_536,
+            idle_after: Duration::from_millis(5 + rng.below(50)),
+            ..config(15)
+        };
+        let mut net = Net::with(Host::with(limits), Host::new(1));
+        net.introduce();
+        net.rng = Rng(seed);
+        net.trouble = [10, 10, 30];
+        let listener = net.a.listen(8080, 64);
+        let clients: Vec<_> =
+            (0..8).map(|_| net.b.stack.tcp_connect(net.now, None, at(15, 8080)).unwrap()).collect();
+        let mut sent = [0usize; 8];
+        let mut servers: Vec<(TcpId, usize, usize)> = Vec::new();
+        let byte = |stream: usize, index: usize| (stream * 31 + index) as u8;
+        for _ in 0..1500 {
+            net.step();
+            net.now += Duration::from_millis(1 + rng.below(4));
+            while let Ok(server) = net.a.stack.tcp_accept(listener) {
+                let peer = net.a.stack.tcp_peer(server);
+                let stream =
+                    clients.iter().position(|client| net.b.stack.tcp_local(*client) == peer).unwrap();
+                servers.push((server, stream, 0));
+            }
+            let stream = rng.below(8) as usize;
+            let count = rng.below(5000) as usize;
+            let data: Vec<u8> =
+                (sent[stream]..sent[stream] + count).map(|index| byte(stream, index)).collect();
+            sent[stream] += net.b.send(clients[stream], &data);
+            for (server, stream, received) in &mut servers {
+                for value in net.a.recv(*server).unwrap_or_default() {
+                    assert_eq!(value, byte(*stream, *received), "seed {seed}");
+                    *received += 1;
+                }
+            }
+        }
+        net.advance(Duration::from_secs(400));
+        for (server, stream, received) in servers {
+            let rest = net.a.recv(server).unwrap_or_default().len();
+            assert!(received + rest <= sent[stream] && received > 0, "seed {seed}");
+        }
+    }
+}

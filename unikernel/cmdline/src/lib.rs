@@ -17,6 +17,7 @@
 extern crate alloc;
 
 mod mmio;
+mod offloads;
 mod options;
 mod suggest;
 #[cfg(test)]
@@ -24,4 +25,5 @@ mod tests;
 mod words;
 
 pub use mmio::MmioDevice;
+pub use offloads::Offloads;
 pub use options::{Address, ExitAction, Options, ParseError, parse};

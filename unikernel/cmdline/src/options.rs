@@ -8,11 +8,13 @@ use core::net::Ipv4Addr;
 use core::str::FromStr;
 
 use crate::mmio::{self, MmioDevice};
+use crate::offloads::{self, Offloads};
 use crate::suggest::nearest;
 use crate::words;
 
 /// Every key there is; `env.` takes any name behind it.
-const KEYS: &[&str] = &["ip", "gw", "dns", "log", "trace", "exit", "env.", "cwd", "root", "mount", mmio::KEY];
+const KEYS: &[&str] =
+    &["ip", "gw", "dns", "log", "trace", "exit", "env.", "cwd", "root", "mount", offloads::KEY, mmio::KEY];
 
 /// Where the machine's address comes from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -47,6 +49,8 @@ pub struct Options {
     pub gateway: Option<Ipv4Addr>,
     /// `dns=`, several separated by commas or given in turn.
     pub dns_servers: Vec<Ipv4Addr>,
+    /// `offload=`, what the network card may do.
+    pub offloads: Offloads,
     /// `log=`, as the logger reads it.
     pub log: Option<String>,
     /// `trace=syscalls`.
@@ -134,6 +138,10 @@ impl Options {
                 for server in value.split(',') {
                     self.dns_servers.push(ipv4("dns", server)?);
                 }
+            }
+            offloads::KEY if self.offloads.restrict(value) => {}
+            offloads::KEY => {
+                return Err(ParseError::BadValue(offloads::KEY, value.to_owned(), offloads::EXPECTED));
             }
             "log" => self.log = Some(value.to_owned()),
             "trace" if value == "syscalls" => self.traces_syscalls = true,

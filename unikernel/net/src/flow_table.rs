@@ -39,8 +39,11 @@ impl Buffers {
     /// An engine with these buffers; none if memory is short.
     fn take(&mut self, rx_buffer: usize, tx_buffer: usize) -> Option<Engine> {
         let bytes = rx_buffer + tx_buffer;
+        let is_small = bytes <= self.small.0 + self.small.1;
         let spare = if (rx_buffer, tx_buffer) == self.small { self.spare.pop() } else { None };
-        if spare.is_none() && (self.used + bytes > self.budget || !(self.has_memory)(bytes + FLOW_BYTES)) {
+        // Growth leaves a quarter to those who have nothing yet.
+        let budget = if is_small { self.budget } else { self.budget / 4 * 3 };
+        if spare.is_none() && (self.used + bytes > budget || !(self.has_memory)(bytes + FLOW_BYTES)) {
             return None;
         }
         self.used += bytes;

@@ -6,23 +6,29 @@ PORT    ?= 8080
 MEMORY  ?= 256
 APPEND  ?=
 ARGS    ?=
+DISK    ?=
+DIR     ?=
+SIZE    ?=
 QEMU_RUN = cargo run --quiet --release -p qemu --
 BENCH    = $(if $(QUICK),--rounds 1 --seconds 1 --apps http --skip memory$(comma)sequential)
 comma   := ,
 
 .DEFAULT_GOAL := help
 POINTS  ?= 1000000
-.PHONY: help setup run test bench conformance model powercut debug gdb lint doc clean host-test images
+.PHONY: help setup run disk test bench conformance model powercut debug gdb lint doc clean host-test images
 
 help: ## list the targets
-	@echo 'targets (with APP=http MACHINE=q35|microvm|pc PORT=8080 MEMORY=256 APPEND="log=debug" ARGS="..."):'
+	@echo 'targets (with APP=http MACHINE=q35|microvm|pc PORT=8080 MEMORY=256 APPEND="log=debug" DISK=data.img ARGS="..."):'
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-11s %s\n", $$1, $$2 }'
 
 setup: ## install what is missing: QEMU, wrk, the Rust targets
 	@sh qemu/setup.sh
 
 run: setup ## build APP, boot it, forward PORT; Ctrl-C ends it
-	@$(QEMU_RUN) run $(APP) --machine $(MACHINE) --memory $(MEMORY) --port $(PORT) --append "$(APPEND)" -- $(ARGS)
+	@$(QEMU_RUN) run $(APP) --machine $(MACHINE) --memory $(MEMORY) --port $(PORT) --append "$(APPEND)" $(addprefix --disk ,$(DISK)) -- $(ARGS)
+
+disk: setup ## make a disk image with ext4 from DIR, called DISK (DISK=data.img DIR=folder SIZE=64M)
+	@$(QEMU_RUN) disk $(or $(DISK),disk.img) $(addprefix --dir ,$(DIR)) $(addprefix --size ,$(SIZE))
 
 test: setup lint host-test model images ## lints, host tests, guest tests on Linux and booted
 	@$(QEMU_RUN) test $(TEST)

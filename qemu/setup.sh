@@ -30,7 +30,7 @@ need ip iproute2
 need musl-gcc musl-tools
 need curl curl
 need cc gcc
-need mke2fs e2fsprogs
+[ -x /usr/sbin/mke2fs ] || need mke2fs e2fsprogs
 [ -e /usr/lib/x86_64-linux-gnu/libc.a ] || missing="$missing libc6-dev"
 [ -e /bin/busybox ] || [ -e /usr/bin/busybox ] || missing="$missing busybox-static"
 [ -z "$missing" ] && exit 0

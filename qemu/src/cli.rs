@@ -8,13 +8,14 @@ use anyhow::{Context, Result, anyhow, bail};
 use lexopt::prelude::*;
 use serde::Serialize;
 
+use crate::disk::Disk;
 use crate::machine::{Accelerator, Kind};
 use crate::project::nearest;
 use crate::tap_tests;
 
 /// The commands and every option, for hints at what a mistyped word may have meant.
-const COMMANDS: [&str; 5] = ["run", "test", "bench", "conformance", "help"];
-const OPTIONS: [&str; 21] = [
+const COMMANDS: [&str; 6] = ["run", "test", "bench", "conformance", "disk", "help"];
+const OPTIONS: [&str; 24] = [
     "--help",
     "--machine",
     "--memory",
@@ -22,6 +23,9 @@ const OPTIONS: [&str; 21] = [
     "--port",
     "--net",
     "--initrd",
+    "--disk",
+    "--snapshot",
+    "--size",
     "--append",
     "--accel",
     "--time-out",
@@ -46,6 +50,7 @@ usage: qemu <command> [options]
   test [NAME]  run the guest tests (all, or those whose name contains NAME)
   bench        measure against a Linux guest that runs the same ELF
   conformance  run the test suites of published crates, on Linux and booted
+  disk FILE    make a disk image with ext4 on it
 
 options of run:
   --machine q35|microvm|pc   what to boot on (q35)
@@ -54,12 +59,18 @@ options of run:
   --port HOST[:GUEST]        forward a TCP port (8080:8080)
   --net user|none|tap=NAME   what the network device is connected to (user)
   --initrd PATH              a cpio archive, or a folder to pack into one
+  --disk FILE[:ro]           a disk, raw or .qcow2; the first is blk0 (may be given several times)
+  --snapshot                 leave the disks as they are: what is written is forgotten
   --append WORDS             words for the kernel's command line
   --accel auto|tcg|kvm       how the guest is executed (auto)
   --time-out SECONDS         end the guest after this time
   --gdb                      wait for a debugger on port 1234
   --verbose                  show QEMU's command line
   -- ARGS                    arguments for the app
+
+options of disk:
+  --dir FOLDER               what the disk holds at first (nothing)
+  --size SIZE                its size, such as 64M or 2G (what the folder needs, and half as much again)
 
 options of bench:
   --apps http,axum-rest@2:64 which appliances, on how many processors, with how many connections
@@ -87,6 +98,7 @@ pub(crate) enum Command {
     TapTest(Kind),
     Bench(BenchOptions),
     Conformance(ConformanceOptions),
+    Disk(DiskOptions),
 }
 
 /// How to boot one appliance.
@@ -100,6 +112,9 @@ pub(crate) struct RunOptions {
     pub(crate) ports: (u16, u16),
     pub(crate) network: Network,
     pub(crate) initrd: Option<PathBuf>,
+    pub(crate) disks: Vec<Disk>,
+    /// What is written to the disks is forgotten.
+    pub(crate) forgets_writes: bool,
     pub(crate) append: String,
     pub(crate) accelerator: Accelerator,
     pub(crate) time_out: Option<Duration>,
@@ -130,6 +145,14 @@ impl FromStr for Network {
             _ => bail!("no such network; there are user, none and tap=NAME"),
         }
     }
+}
+
+/// Which disk image to make.
+#[derive(Clone, Debug)]
+pub(crate) struct DiskOptions {
+    pub(crate) file: PathBuf,
+    pub(crate) folder: Option<PathBuf>,
+    pub(crate) size: Option<String>,
 }
 
 /// Which guest tests to run.
@@ -197,12 +220,13 @@ pub(crate) fn parse() -> Result<Command> {
             Some("test") => parse_test(&mut parser).map(Command::Test),
             Some("bench") => parse_bench(&mut parser).map(Command::Bench),
             Some("conformance") => parse_conformance(&mut parser).map(Command::Conformance),
+            Some("disk") => parse_disk(&mut parser).map(Command::Disk),
             Some("help") => Ok(Command::Help),
             Some(tap_tests::COMMAND) => Ok(Command::TapTest(parser.value()?.parse()?)),
             _ => {
                 let command = command.to_string_lossy();
                 bail!(
-                    "no command `{command}`{}: there are run, test, bench and conformance",
+                    "no command `{command}`{}: there are run, test, bench, conformance and disk",
                     hint(&command, COMMANDS)
                 )
             }
@@ -237,6 +261,8 @@ fn parse_run(parser: &mut lexopt::Parser) -> Result<RunOptions> {
         ports: (8080, 8080),
         network: Network::User,
         initrd: None,
+        disks: Vec::new(),
+        forgets_writes: false,
         append: String::new(),
         accelerator: Accelerator::Auto,
         time_out: None,
@@ -255,6 +281,8 @@ fn parse_run(parser: &mut lexopt::Parser) -> Result<RunOptions> {
             Long("port") => options.ports = ports(&parser.value()?.string()?)?,
             Long("net") => options.network = value(parser, "net")?,
             Long("initrd") => options.initrd = Some(parser.value()?.into()),
+            Long("disk") => options.disks.push(value(parser, "disk")?),
+            Long("snapshot") => options.forgets_writes = true,
             Long("append") => options.append = parser.value()?.string()?,
             Long("accel") => options.accelerator = value(parser, "accel")?,
             Long("time-out") => options.time_out = Some(Duration::from_secs(value(parser, "time-out")?)),
@@ -310,6 +338,20 @@ fn parse_test(parser: &mut lexopt::Parser) -> Result<TestOptions> {
         }
     }
     Ok(options)
+}
+
+fn parse_disk(parser: &mut lexopt::Parser) -> Result<DiskOptions> {
+    let (mut file, mut folder, mut size) = (None, None, None);
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Value(path) if file.is_none() => file = Some(path.into()),
+            Long("dir") => folder = Some(parser.value()?.into()),
+            Long("size") => size = Some(parser.value()?.string()?),
+            other => return Err(unexpected(&other)),
+        }
+    }
+    let file = file.ok_or_else(|| anyhow!("which file? For example: `qemu disk data.img --size 64M`"))?;
+    Ok(DiskOptions { file, folder, size })
 }
 
 fn list(text: String) -> Vec<String> {

@@ -14,6 +14,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 
 use crate::cli::TestOptions;
+use crate::disk_tests::{DATA, DiskPlan};
 use crate::machine::{Kind, Machine, Net};
 use crate::project::Profile;
 use crate::vm::{self, Console, Vm};
@@ -76,6 +77,7 @@ struct GuestTest {
     append: String,
     /// A folder below `apps/guest-tests`.
     initrd: Option<String>,
+    disk: Option<DiskPlan>,
     #[serde(default)]
     network: bool,
     #[serde(default = "default_memory")]
@@ -208,17 +210,30 @@ impl Job<'_> {
     }
 
     fn linux_output(&self) -> Result<Output> {
-        Command::new("timeout")
-            .arg(self.test.seconds.to_string())
-            .arg(project::image(&self.test.name))
-            .args(&self.test.args)
-            .output()
-            .context("cannot run it")
+        self.linux_command().output().context("cannot run it")
+    }
+
+    fn linux_command(&self) -> Command {
+        let mut command = Command::new("timeout");
+        command.arg(self.test.seconds.to_string()).arg(project::image(&self.test.name)).args(&self.test.args);
+        command
     }
 
     fn run_on_linux(&self) -> Result<()> {
+        let Some(plan) = &self.test.disk else { return self.run_once_on_linux(|_| {}) };
+        let folder = plan.folder(&self.file_name())?;
+        (1..=plan.boots).try_for_each(|boot| {
+            self.run_once_on_linux(|command| {
+                command.env(DATA, &folder).env("BOOT", boot.to_string());
+            })
+        })
+    }
+
+    fn run_once_on_linux(&self, prepare: impl Fn(&mut Command)) -> Result<()> {
         use std::os::unix::process::ExitStatusExt;
-        let output = self.linux_output()?;
+        let mut command = self.linux_command();
+        prepare(&mut command);
+        let output = command.output().context("cannot run it")?;
         let signal_code = output.status.signal().map(|signal| 128 + signal);
         let code = output.status.code().or(signal_code);
         if code != Some(i32::from(self.test.exit)) {
@@ -228,14 +243,30 @@ impl Job<'_> {
         Ok(())
     }
 
+    /// The title, as a file can be called.
+    fn file_name(&self) -> String {
+        self.title().replace([' ', '/'], "_")
+    }
+
     fn boot(&self, kind: Kind, profile: Profile) -> Result<()> {
+        let Some(plan) = &self.test.disk else { return self.boot_once(kind, profile, |_| {}) };
+        let disk = plan.make(&self.file_name())?;
+        for boot in 1..=plan.boots {
+            self.boot_once(kind, profile, |machine| plan.attach(machine, &disk, boot))?;
+            plan.judge(&disk)?;
+        }
+        Ok(std::fs::remove_file(&disk.path)?)
+    }
+
+    fn boot_once(&self, kind: Kind, profile: Profile, prepare: impl Fn(&mut Machine)) -> Result<()> {
         let test = self.test;
         let mut machine = Machine::new(kind, &project::image_of(&test.name, profile));
         machine.cpus = if kind == Kind::Q35 { 2 } else { 1 };
         machine.memory_mib = test.memory_mib;
         machine.append = test.append.clone();
+        prepare(&mut machine);
         if !test.args.is_empty() {
-            machine.append = format!("{} -- {}", test.append, test.args.join(" "));
+            machine.append = format!("{} -- {}", machine.append, test.args.join(" "));
         }
         if let Some(folder) = &test.initrd {
             let folder = project::root().join("apps/guest-tests").join(folder);
@@ -252,8 +283,7 @@ impl Job<'_> {
             None => Err(anyhow::anyhow!("not over after {} s", test.seconds)),
         };
         if outcome.is_err() {
-            let title = self.title().replace([' ', '/'], "_");
-            let path = project::work_dir("guest-tests")?.join(format!("{title}.log"));
+            let path = project::work_dir("guest-tests")?.join(format!("{}.log", self.file_name()));
             vm::save_console(&path, &console)?;
             return outcome.with_context(|| format!("console in {}", path.display()));
         }

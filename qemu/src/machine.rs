@@ -6,6 +6,8 @@ use std::str::FromStr;
 
 use anyhow::{Result, bail};
 
+use crate::disk::Disk;
+
 /// The program.
 pub(crate) const QEMU: &str = "qemu-system-x86_64";
 /// Where the kernel writes its exit code (`isa-debug-exit`).
@@ -123,6 +125,8 @@ pub(crate) struct Machine {
     pub(crate) initrd: Option<PathBuf>,
     pub(crate) net: Net,
     pub(crate) nic: Nic,
+    /// `blk0`, `blk1` and so on.
+    pub(crate) disks: Vec<Disk>,
     /// Further arguments.
     pub(crate) extra: Vec<String>,
 }
@@ -140,6 +144,7 @@ impl Machine {
             initrd: None,
             net: Net::None,
             nic: Nic::Usual,
+            disks: Vec::new(),
             extra: Vec::new(),
         }
     }
@@ -170,6 +175,8 @@ impl Machine {
         add(&["-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio", "-no-reboot"]);
         add(&["-device", DEBUG_EXIT]);
         arguments.extend(self.net_arguments());
+        let disks = self.disks.iter().enumerate();
+        arguments.extend(disks.flat_map(|(number, disk)| disk.arguments(number, self.kind)));
         arguments.extend(self.extra.iter().cloned());
         arguments
     }

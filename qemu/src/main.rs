@@ -2,9 +2,9 @@
 //!
 //! - [`cli`]: the command line; [`project`]: where things are, and building them;
 //! - [`machine`]: QEMU's arguments; [`process`] and [`vm`]: one guest from start to end, cleaned up whatever happens;
-//! - [`run`]: `make run`; [`guest_tests`], [`http_tests`], [`app_tests`], [`frame_tests`] and [`tap_tests`]: `make test`; [`bench`]: `make bench`;
+//! - [`run`]: `make run`; [`guest_tests`] (with [`disk_tests`]), [`http_tests`], [`app_tests`], [`frame_tests`] and [`tap_tests`]: `make test`; [`bench`]: `make bench`;
 //!   [`conformance`]: `make conformance`;
-//! - [`cpio`]: folders as initrd archives.
+//! - [`cpio`]: folders as initrd archives; [`disk`]: disk images.
 
 #![forbid(unsafe_code)]
 
@@ -13,6 +13,8 @@ mod bench;
 mod cli;
 mod conformance;
 mod cpio;
+mod disk;
+mod disk_tests;
 mod frame_tests;
 mod guest_tests;
 mod http;
@@ -41,6 +43,7 @@ fn main() -> ExitCode {
         Command::TapTest(kind) => tap_tests::inside(kind),
         Command::Bench(options) => bench::run(&options),
         Command::Conformance(options) => conformance::run(&options),
+        Command::Disk(options) => disk::run(&options),
     });
     match outcome {
         Ok(code) => ExitCode::from(code),

@@ -66,6 +66,11 @@ fn machine(options: &RunOptions, kernel: &Path) -> Result<Machine> {
         Some(path) => Some(initrd_file(path, &options.app)?),
         None => app_files(&options.app, &options.app)?,
     };
+    machine.disks = options.disks.clone();
+    for disk in &mut machine.disks {
+        disk.check()?;
+        disk.forgets_writes = options.forgets_writes;
+    }
     machine.add_rng();
     if options.waits_for_gdb {
         machine.extra.extend(["-s", "-S"].map(str::to_owned));

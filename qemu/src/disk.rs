@@ -1,0 +1,184 @@
+//! Disks: images of them, made with e2fsprogs, and how a guest gets them.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::str::FromStr;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::cli::DiskOptions;
+use crate::machine::Kind;
+
+/// The smallest disk that is made without being asked for it.
+const LEAST_BYTES: u64 = 64 << 20;
+
+/// A disk of a guest.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Disk {
+    /// The image.
+    pub(crate) path: PathBuf,
+    pub(crate) is_read_only: bool,
+    /// What is written is forgotten.
+    pub(crate) forgets_writes: bool,
+    /// A configuration of QEMU's `blkdebug`, to have errors injected.
+    pub(crate) faults: Option<PathBuf>,
+}
+
+impl FromStr for Disk {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let (path, is_read_only) = match text.strip_suffix(":ro") {
+            Some(path) => (path, true),
+            None => (text, false),
+        };
+        ensure!(!path.is_empty(), "FILE or FILE:ro");
+        Ok(Self { is_read_only, ..Self::new(Path::new(path)) })
+    }
+}
+
+impl Disk {
+    /// A disk that can be written.
+    pub(crate) fn new(path: &Path) -> Self {
+        Self { path: path.to_owned(), is_read_only: false, forgets_writes: false, faults: None }
+    }
+
+    /// Tells what is missing before QEMU does.
+    pub(crate) fn check(&self) -> Result<()> {
+        let shown = self.path.display();
+        ensure!(
+            self.path.exists(),
+            "there is no disk at {shown}; an empty one: `make disk DISK={shown} SIZE=64M`"
+        );
+        Ok(())
+    }
+
+    /// QEMU's arguments for disk number `number`.
+    pub(crate) fn arguments(&self, number: usize, kind: Kind) -> [String; 4] {
+        // A comma ends a value; two are one.
+        let quoted = |path: &Path| path.to_string_lossy().replace(',', ",,");
+        let format = if self.path.extension().is_some_and(|end| end == "qcow2") { "qcow2" } else { "raw" };
+        let mut drive = format!("if=none,id=disk{number},format={format}");
+        match &self.faults {
+            None => drive.push_str(&format!(",file={}", quoted(&self.path))),
+            Some(faults) => drive.push_str(&format!(
+                ",file.driver=blkdebug,file.config={},file.image.driver=file,file.image.filename={},\
+                 werror=report,rerror=report",
+                quoted(faults),
+                quoted(&self.path)
+            )),
+        }
+        let flags = [(self.is_read_only, ",readonly=on"), (self.forgets_writes, ",snapshot=on")];
+        flags.iter().filter(|(is_on, _)| *is_on).for_each(|(_, flag)| drive.push_str(flag));
+        let device = match kind {
+            // On its own, QEMU fills the buses from the last to the first, and the first disk would be
+            // the last.
+            Kind::Microvm => {
+                format!("virtio-blk-device,drive=disk{number},bus=virtio-mmio-bus.{number}")
+            }
+            _ => format!("virtio-blk-pci,drive=disk{number}"),
+        };
+        ["-drive".into(), drive, "-device".into(), device]
+    }
+}
+
+/// `disk`: makes an image with ext4 on it.
+pub(crate) fn run(options: &DiskOptions) -> Result<u8> {
+    ensure!(!options.file.exists(), "{} exists already", options.file.display());
+    let size = match &options.size {
+        Some(size) => size.clone(),
+        None => default_size(options.folder.as_deref())?,
+    };
+    make(&options.file, options.folder.as_deref(), &size, &[])?;
+    println!("{}: ext4, {size}", options.file.display());
+    Ok(0)
+}
+
+/// Half as much again as the folder's files take, in whole MiB.
+fn default_size(folder: Option<&Path>) -> Result<String> {
+    let used = folder.map_or(Ok(0), folder_bytes)?;
+    Ok(format!("{}M", (used + used / 2).max(LEAST_BYTES).div_ceil(1 << 20)))
+}
+
+fn folder_bytes(folder: &Path) -> Result<u64> {
+    let entries = folder.read_dir().with_context(|| format!("cannot read {}", folder.display()))?;
+    let mut bytes = 0;
+    for entry in entries {
+        let entry = entry?;
+        let kind = entry.file_type()?;
+        bytes += if kind.is_dir() { folder_bytes(&entry.path())? } else { entry.metadata()?.len() };
+    }
+    Ok(bytes)
+}
+
+/// Makes an image with a new ext4 that holds what is in `folder`. `extra` goes to `mke2fs`.
+pub(crate) fn make(image: &Path, folder: Option<&Path>, size: &str, extra: &[&str]) -> Result<()> {
+    let mut command = tool("mke2fs");
+    command.args(["-q", "-F", "-t", "ext4"]).args(extra);
+    if let Some(folder) = folder {
+        command.arg("-d").arg(folder);
+    }
+    let output = command.arg(image).arg(size).output().context(MISSING)?;
+    if !output.status.success() {
+        bail!("mke2fs: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(())
+}
+
+/// Checks an image with `e2fsck -fn`, which is to find nothing.
+pub(crate) fn check(image: &Path) -> Result<()> {
+    let output = tool("e2fsck").arg("-fn").arg(image).output().context(MISSING)?;
+    if !output.status.success() {
+        bail!("e2fsck: {}", String::from_utf8_lossy(&output.stdout).trim());
+    }
+    Ok(())
+}
+
+const MISSING: &str = "e2fsprogs is not installed: run `make setup`";
+
+/// A program of e2fsprogs, which Debian keeps where only root's path leads.
+fn tool(name: &str) -> Command {
+    let in_sbin = Path::new("/usr/sbin").join(name);
+    Command::new(if in_sbin.exists() { in_sbin } else { name.into() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn disks_are_files_perhaps_read_only() {
+        let disk: Disk = "data.img:ro".parse().unwrap();
+        assert_eq!((disk.path.as_path(), disk.is_read_only), (Path::new("data.img"), true));
+        assert!(!"data.img".parse::<Disk>().unwrap().is_read_only);
+        assert!(":ro".parse::<Disk>().is_err());
+    }
+
+    #[test]
+    fn disks_are_numbered_and_their_names_quoted() {
+        let disk: Disk = "a,b.qcow2:ro".parse().unwrap();
+        let arguments = disk.arguments(1, Kind::Microvm).join(" ");
+        assert!(arguments.contains("id=disk1,format=qcow2,file=a,,b.qcow2,readonly=on"));
+        assert!(arguments.contains("virtio-blk-device,drive=disk1,bus=virtio-mmio-bus.1"));
+        assert!(disk.arguments(0, Kind::Q35)[3].contains("virtio-blk-pci,drive=disk0"));
+    }
+
+    #[test]
+    fn image_is_made_from_a_folder_and_found_good() {
+        let folder = tempfile();
+        std::fs::write(folder.join("hello.txt"), "hello").unwrap();
+        let image = folder.with_extension("img");
+        make(&image, Some(&folder), &default_size(Some(&folder)).unwrap(), &[]).unwrap();
+        check(&image).unwrap();
+        std::fs::write(&image, vec![0; 1 << 20]).unwrap();
+        assert!(check(&image).is_err());
+        std::fs::remove_file(&image).unwrap();
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    fn tempfile() -> PathBuf {
+        let folder = std::env::temp_dir().join(format!("unikernel-disk-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        folder
+    }
+}

@@ -74,6 +74,7 @@ extern "C" fn kernel_main(start_info: u32) -> ! {
     task::scheduler::prepare_core(0);
     arch::startup::start_others();
     net::spread_interrupts();
+    mount_disks(&options);
     set_current_directory(&options);
     start_app(&command_line, &options);
     platform::power::enable_power_button(power_button);
@@ -90,6 +91,12 @@ fn find_devices(options: &Options) -> drivers::Devices {
         })
         .collect();
     drivers::probe(&listed, net::interrupt, block::interrupt)
+}
+
+fn mount_disks(options: &Options) {
+    if let Err(error) = fs::disk::table::mount_all(&options.mounts, &options.formatted) {
+        cannot_boot(format_args!("{error}"));
+    }
 }
 
 fn set_log_levels(options: &Options) {

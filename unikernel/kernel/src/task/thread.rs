@@ -15,6 +15,7 @@ use crate::arch::fpu::FpuState;
 use crate::arch::switch::KernelStack;
 use crate::arch::trap::TrapFrame;
 use crate::debug::lock_order::ThreadLocks;
+use crate::mem::space::PageSource;
 use crate::sync::SpinLock;
 
 /// Linux thread id; the first thread's is 1, as an init process has.
@@ -54,6 +55,8 @@ pub struct Thread {
     pub name: SpinLock<[u8; 16]>,
     /// Nanoseconds on a core, up to the last switch.
     pub cpu_time_ns: AtomicU64,
+    /// A page that a copy of the kernel's missed (`mem::fault`).
+    pub absent_page: SpinLock<Option<(Arc<dyn PageSource>, u64)>>,
     /// The sleeping locks that it holds.
     pub locks: ThreadLocks,
     saved: Saved,
@@ -155,6 +158,7 @@ impl Thread {
             signals: SpinLock::new(ThreadSignals::default()),
             name: SpinLock::new([0; 16]),
             cpu_time_ns: AtomicU64::new(0),
+            absent_page: SpinLock::new(None),
             locks: ThreadLocks::new(),
             saved,
         }

@@ -310,7 +310,9 @@ impl Disk {
 }
 
 fn read_capacity(link: &Link) -> Result<u64, StartError> {
-    link.read_consistent(|| link.read_config_space::<u64>(CONFIG_CAPACITY))
+    // Registers in memory have four bytes at most.
+    link.read_consistent(|| link.read_config_space::<[u32; 2]>(CONFIG_CAPACITY))
+        .map(|[low, high]| u64::from(high) << 32 | u64::from(low))
         .map_err(|_| StartError::BadConfiguration)
 }
 

@@ -27,7 +27,9 @@ fn at_new_name<T>(
     on_disk: impl FnOnce(&DiskPlace) -> Result<T, Errno>,
     make: impl FnOnce(&mut FileTree, &Place) -> Result<T, Errno>,
 ) -> Result<T, Errno> {
-    let (mut tree, place) = match fs::walk(&base_of(directory, path)?, path, LastLink::Keep)? {
+    // It lives longer than the tree's guard: letting go of it takes the tree's lock.
+    let base = base_of(directory, path)?;
+    let (mut tree, place) = match fs::walk(&base, path, LastLink::Keep)? {
         Walked::Memory(tree, place) => (tree, place),
         Walked::Disk(place) if place.found.is_some() => return Err(Errno::EEXIST),
         Walked::Disk(place) => return on_disk(&place),
@@ -213,7 +215,8 @@ pub fn sys_unlinkat(directory: i32, path: UserPtr<u8>, flags: u32) -> SysResult 
         return Err(Errno::EINVAL);
     }
     let path = read_path(path)?;
-    let (mut tree, place) = match walk_to_name(&base_of(directory, &path)?, &path)? {
+    let base = base_of(directory, &path)?;
+    let (mut tree, place) = match walk_to_name(&base, &path)? {
         Walked::Memory(tree, place) => (tree, place),
         Walked::Disk(place) => return remove_on_disk(&place, flags & AT_REMOVEDIR != 0),
     };

@@ -93,7 +93,8 @@ fn bind_abstract(socket: &Weak<Socket>, style: Style, name: Vec<u8>) -> Result<U
 }
 
 fn bind_path(socket: &Weak<Socket>, path: Vec<u8>) -> Result<UnixName, Errno> {
-    let Walked::Memory(mut tree, place) = fs::walk(&fs::current_directory(), &path, LastLink::Keep)? else {
+    let base = fs::current_directory();
+    let Walked::Memory(mut tree, place) = fs::walk(&base, &path, LastLink::Keep)? else {
         // Only the tree in memory has room for a socket.
         return Err(Errno::EOPNOTSUPP);
     };

@@ -22,7 +22,7 @@ use crate::mem::user::UserSlice;
 use crate::sync::SpinLock;
 use crate::syscall::{Errno, SysResult};
 
-/// An inode, and the path that led to it. Whoever lets go of it last ends an unlinked file.
+/// An inode, and the path that led to it.
 pub struct Opened {
     /// The inode.
     pub inode: Arc<Inode>,
@@ -38,12 +38,6 @@ impl Opened {
             name.push_str(" (deleted)");
         }
         name
-    }
-}
-
-impl Drop for Opened {
-    fn drop(&mut self) {
-        self.inode.mount.release(&self.inode);
     }
 }
 

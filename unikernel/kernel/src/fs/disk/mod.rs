@@ -66,8 +66,8 @@ pub struct Mount {
     dirty: SpinLock<BTreeSet<u32>>,
     /// Inodes with shared mappings, whose page tables are to be asked.
     mapped: SpinLock<BTreeSet<u32>>,
-    /// Unlinked inodes that the last user has let go of.
-    released: SpinLock<Vec<u32>>,
+    /// Inodes in memory without a name; each ends with its last user.
+    unlinked: SpinLock<BTreeSet<u32>>,
     /// Dirty pages that have no blocks yet, and how many could get some.
     delayed_pages: AtomicU64,
     free_pages: AtomicU64,
@@ -130,12 +130,24 @@ pub fn errno(error: Error) -> Errno {
     }
 }
 
+/// Whether an inode may be in use.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Users {
+    /// Perhaps.
+    MayBe,
+    /// The app has ended.
+    Gone,
+}
+
+/// Somebody uses the inode.
+struct InUse;
+
 impl Mount {
     /// Runs `work` on the filesystem; other threads wait meanwhile.
     pub fn with<T>(&self, work: impl FnOnce(&mut Ext4<Volume>) -> Result<T, Error>) -> Result<T, Errno> {
         let mut guard = self.ext4.lock();
         let Some(ext4) = guard.as_mut() else { return Err(Errno::EIO) };
-        self.close_released(ext4);
+        self.free_unlinked(ext4, Users::MayBe);
         let outcome = work(ext4);
         self.note_space(&ext4.statistics());
         let has_turned = ext4.is_read_only() && !self.is_read_only();
@@ -205,31 +217,38 @@ impl Mount {
         Ok(inode)
     }
 
-    /// Lets the filesystem forget unlinked inodes that nobody uses any more.
-    fn close_released(&self, ext4: &mut Ext4<Volume>) {
-        let released = core::mem::take(&mut *self.released.lock());
-        for number in released {
-            let inode = {
-                let mut inodes = self.inodes.lock();
-                let is_unused = inodes.get(&number).is_some_and(|inode| Arc::strong_count(inode) == 1);
-                if is_unused { inodes.remove(&number) } else { None }
-            };
-            let Some(inode) = inode else { continue };
-            self.dirty.lock().remove(&number);
-            self.mapped.lock().remove(&number);
-            inode.drop_pages(0);
-            if let Err(error) = ext4.close(inode.number, now()) {
-                log::error!("{} at {}: inode {number} cannot be freed: {error:?}", self.disk, self.path);
+    /// Frees the unlinked inodes that nobody uses any more; `Users::Gone` says that there are no users at all.
+    fn free_unlinked(&self, ext4: &mut Ext4<Volume>, users: Users) {
+        let unlinked = core::mem::take(&mut *self.unlinked.lock());
+        for number in unlinked {
+            match self.take_inode(number, users) {
+                Ok(inode) => self.free(ext4, &inode),
+                Err(InUse) => drop(self.unlinked.lock().insert(number)),
             }
         }
     }
 
-    /// Somebody has let go of an inode; if it has no name any more and he was the last, its end has come.
-    pub(super) fn release(&self, inode: &Arc<Inode>) {
-        // His own reference, and the table's.
-        if inode.links() == 0 && Arc::strong_count(inode) <= 2 {
-            self.released.lock().push(inode.number.0);
+    /// Takes an inode out of the table, unless somebody else has it. New references come from the table only.
+    fn take_inode(&self, number: u32, users: Users) -> Result<Option<Arc<Inode>>, InUse> {
+        let mut inodes = self.inodes.lock();
+        let is_used = inodes.get(&number).is_some_and(|inode| Arc::strong_count(inode) > 1);
+        if is_used && users == Users::MayBe { Err(InUse) } else { Ok(inodes.remove(&number)) }
+    }
+
+    fn free(&self, ext4: &mut Ext4<Volume>, inode: &Option<Arc<Inode>>) {
+        let Some(inode) = inode else { return };
+        let number = inode.number;
+        self.dirty.lock().remove(&number.0);
+        self.mapped.lock().remove(&number.0);
+        inode.drop_pages(0);
+        if let Err(error) = ext4.close(number, now()) {
+            log::error!("{} at {}: inode {} cannot be freed: {error:?}", self.disk, self.path, number.0);
         }
+    }
+
+    /// An inode has lost its last name. Nothing more is written of it.
+    fn note_unlinked(&self, inode: &Inode) {
+        self.unlinked.lock().insert(inode.number.0);
     }
 
     /// Remembers that an inode has something to write back.

@@ -79,13 +79,12 @@ pub fn rename(from: &DiskPlace, to: &DiskPlace, mode: RenameMode) -> Result<(), 
 }
 
 impl Mount {
-    /// A name of an inode has gone. If it was the last, nothing more is written of it, and it ends with its last
-    /// user.
-    fn note_removed(&self, inode: &Arc<Inode>) -> Result<(), Errno> {
+    /// A name of an inode has gone.
+    fn note_removed(&self, inode: &Inode) -> Result<(), Errno> {
         inode.refresh()?;
+        // A directory is gone with its name, whatever it counted as links.
         if inode.links() == 0 || inode.is_directory() {
-            // The walk's reference is one of those that go later.
-            self.released.lock().push(inode.number.0);
+            self.note_unlinked(inode);
         }
         Ok(())
     }

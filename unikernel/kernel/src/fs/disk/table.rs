@@ -11,7 +11,7 @@ use unikernel_cmdline::MountPoint;
 use unikernel_ext4::{Ext4, FormatError, FormatOptions, InodeNumber, MountError, MountMode};
 use unikernel_fs::LastLink;
 
-use super::{Mount, flusher, now};
+use super::{Mount, Users, flusher, now};
 use crate::block;
 use crate::block::volume::Volume;
 use crate::fs::{self, NodeId};
@@ -137,7 +137,7 @@ fn mount(point: &MountPoint, device_number: u64, may_format: bool) -> Result<Mou
         names: SpinLock::default(),
         dirty: SpinLock::default(),
         mapped: SpinLock::default(),
-        released: SpinLock::default(),
+        unlinked: SpinLock::default(),
         delayed_pages: AtomicU64::new(0),
         free_pages: AtomicU64::new(0),
         ext4: Mutex::new(None),
@@ -181,7 +181,7 @@ pub fn unmount_all() {
     for mount in all() {
         let written = if mount.is_read_only() { Ok(()) } else { flusher::write_back_all(mount) };
         let Some(mut ext4) = mount.ext4.lock().take() else { continue };
-        mount.close_released(&mut ext4);
+        mount.free_unlinked(&mut ext4, Users::Gone);
         let outcome = ext4.unmount(now());
         match (written, outcome) {
             (Ok(()), Ok(())) => log::debug!("{}: unmounted", mount.disk),

@@ -219,6 +219,16 @@ pub trait File: Any + Send + Sync {
         None
     }
 
+    /// True if what is done with it may have to wait for a disk.
+    fn is_on_disk(&self) -> bool {
+        false
+    }
+
+    /// True if a range can be read without waiting for a disk.
+    fn has_in_memory(&self, _offset: u64, _len: usize) -> bool {
+        true
+    }
+
     /// True for a regular file.
     fn is_regular(&self) -> bool {
         false

@@ -13,7 +13,7 @@ use core::sync::atomic::Ordering;
 use unikernel_sched::{CoreSet, Schedulable};
 
 use super::cores::{CORES, Cores, DISPATCHER, Leaving, own};
-use super::thread::{Thread, WakeReason};
+use super::thread::{OutOfMemory, Thread, WakeReason};
 use super::wait::WaitError;
 use super::{current, idle, timer};
 use crate::arch::cpu::{self, exit_work, this_cpu};
@@ -150,13 +150,10 @@ pub fn has_others_waiting() -> bool {
     DISPATCHER.waiting(this_cpu().index()) > 0
 }
 
-/// Starts a thread of the kernel's own.
-///
-/// # Panics
-///
-/// If there is no memory for its stack.
-pub fn start_kernel_thread(name: &str, main: extern "C" fn() -> !) {
-    enqueue(Thread::kernel(name, main).expect("memory for a kernel thread"));
+/// Starts a thread of the kernel's own, if there is memory for its stack.
+pub fn start_kernel_thread(name: &str, main: extern "C" fn() -> !) -> Result<(), OutOfMemory> {
+    enqueue(Thread::kernel(name, main)?);
+    Ok(())
 }
 
 /// Lets the others run first.

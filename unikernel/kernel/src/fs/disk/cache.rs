@@ -8,6 +8,8 @@ use core::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use unikernel_fs::{Clock, Verdict};
 
 use super::inode::Inode;
+use super::load::split;
+use crate::mem::PAGE_BYTES;
 use crate::mem::frames;
 use crate::mem::shared::SharedFrame;
 use crate::sync::SpinLock;
@@ -142,6 +144,14 @@ impl Inode {
         let page = pages.all.get(&index).filter(|page| page.is_ready())?;
         page.touch();
         Some(page.frame.clone())
+    }
+
+    /// True if all pages of a range are in memory, as far as the file goes.
+    pub(super) fn has_in_memory(&self, offset: u64, len: usize) -> bool {
+        let end = offset.saturating_add(len as u64).min(self.size());
+        let (first, last) = (split(offset).0, end.div_ceil(PAGE_BYTES as u64));
+        let pages = self.pages.lock();
+        (first..last).all(|index| pages.all.get(&index).is_some_and(|page| page.is_ready()))
     }
 
     /// A mapping is made: from now on the page tables are asked what the app has written.

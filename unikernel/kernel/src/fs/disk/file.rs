@@ -132,6 +132,14 @@ impl File for DiskFile {
         true
     }
 
+    fn is_on_disk(&self) -> bool {
+        true
+    }
+
+    fn has_in_memory(&self, offset: u64, len: usize) -> bool {
+        self.inode().has_in_memory(offset, len)
+    }
+
     fn read_at(&self, offset: u64, into: UserSlice) -> SysResult {
         self.check_alignment(offset, into)?;
         self.inode().read(offset, into, &self.ahead)
@@ -235,6 +243,10 @@ impl DiskName {
 
 impl File for DiskName {
     fn is_seekable(&self) -> bool {
+        true
+    }
+
+    fn is_on_disk(&self) -> bool {
         true
     }
 

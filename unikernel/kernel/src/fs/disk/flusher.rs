@@ -15,9 +15,9 @@ const INTERVAL_NS: u64 = 1_000_000_000;
 
 static IDLE: WaitQueue = WaitQueue::new();
 
-/// Starts it.
+/// Starts it, at boot: a machine without memory for it has none for the app either.
 pub(super) fn start() {
-    scheduler::start_kernel_thread("flusher", main);
+    scheduler::start_kernel_thread("flusher", main).expect("memory for the flusher's stack");
 }
 
 extern "C" fn main() -> ! {

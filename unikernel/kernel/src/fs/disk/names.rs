@@ -2,6 +2,7 @@
 //! anew: another thread may have been faster.
 
 use alloc::sync::Arc;
+use core::sync::atomic::Ordering;
 
 use unikernel_ext4::{NewKind, NewNode, RenameMode};
 
@@ -30,7 +31,23 @@ pub fn create(place: &DiskPlace, kind: NewKind<'_>, permissions: u16) -> Result<
     Ok(inode)
 }
 
-/// Gives an inode another name.
+/// Makes a file without a name. It can get one, unless it is exclusive (open(2), `O_TMPFILE` with `O_EXCL`).
+pub fn create_unnamed(directory: &Inode, permissions: u16, is_exclusive: bool) -> Result<Arc<Inode>, Errno> {
+    let mount: &'static Mount = directory.mount;
+    mount.check_writable()?;
+    let node = NewNode { kind: NewKind::File, permissions, user: 0, group: 0 };
+    let inode = mount.with(|ext4| {
+        let number = ext4.create_unnamed(directory.number, node, now())?;
+        let inode = mount.inode_in(ext4, number)?;
+        ext4.close(number, now())?;
+        Ok(inode)
+    })?;
+    inode.is_nameable.store(!is_exclusive, Ordering::Relaxed);
+    mount.note_unlinked(&inode);
+    Ok(inode)
+}
+
+/// Gives an inode another name; one that has lost all its names gets none.
 pub fn link(place: &DiskPlace, inode: &Inode) -> Result<(), Errno> {
     let mount = place.parent.mount;
     mount.check_writable()?;
@@ -40,7 +57,14 @@ pub fn link(place: &DiskPlace, inode: &Inode) -> Result<(), Errno> {
     if inode.is_directory() {
         return Err(Errno::EPERM);
     }
-    mount.with(|ext4| ext4.link(inode.number, place.parent.number, &place.name, now()))?;
+    if inode.links() == 0 && !inode.is_nameable.load(Ordering::Relaxed) {
+        return Err(Errno::ENOENT);
+    }
+    mount.with(|ext4| {
+        ext4.link(inode.number, place.parent.number, &place.name, now())?;
+        mount.note_linked(inode);
+        Ok(())
+    })?;
     inode.refresh()?;
     place.parent.refresh()
 }
@@ -79,6 +103,12 @@ pub fn rename(from: &DiskPlace, to: &DiskPlace, mode: RenameMode) -> Result<(), 
 }
 
 impl Mount {
+    /// An inode without a name has got one.
+    fn note_linked(&self, inode: &Inode) {
+        inode.is_nameable.store(false, Ordering::Relaxed);
+        self.unlinked.lock().remove(&inode.number.0);
+    }
+
     /// A name of an inode has gone.
     fn note_removed(&self, inode: &Inode) -> Result<(), Errno> {
         inode.refresh()?;

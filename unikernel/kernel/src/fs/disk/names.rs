@@ -4,6 +4,7 @@
 use alloc::sync::Arc;
 use core::sync::atomic::Ordering;
 
+use linux_raw_sys::general::S_ISGID;
 use unikernel_ext4::{NewKind, NewNode, RenameMode};
 
 use super::inode::Inode;
@@ -16,6 +17,17 @@ pub fn is_dots(place: &DiskPlace) -> bool {
     matches!(place.name.as_slice(), b"" | b"." | b"..")
 }
 
+/// A node that is about to be made in a directory. If that has its set-group-ID bit set, its group goes on, and to
+/// directories the bit, too (inode(7)).
+fn inherited<'a>(directory: &Inode, kind: NewKind<'a>, permissions: u16) -> NewNode<'a> {
+    let above = directory.attributes();
+    if u32::from(above.permissions) & S_ISGID == 0 {
+        return NewNode { kind, permissions, user: 0, group: 0 };
+    }
+    let bit = if kind == NewKind::Directory { S_ISGID as u16 } else { 0 };
+    NewNode { kind, permissions: permissions | bit, user: 0, group: above.group }
+}
+
 /// Makes a node with a new name.
 pub fn create(place: &DiskPlace, kind: NewKind<'_>, permissions: u16) -> Result<Arc<Inode>, Errno> {
     let mount: &'static Mount = place.parent.mount;
@@ -23,7 +35,7 @@ pub fn create(place: &DiskPlace, kind: NewKind<'_>, permissions: u16) -> Result<
     if place.found.is_some() {
         return Err(Errno::EEXIST);
     }
-    let node = NewNode { kind, permissions, user: 0, group: 0 };
+    let node = inherited(&place.parent, kind, permissions);
     let number = mount.with(|ext4| ext4.create(place.parent.number, &place.name, node, now()))?;
     let inode = mount.inode(number)?;
     mount.remember(place.parent.number, &place.name, number);
@@ -35,7 +47,7 @@ pub fn create(place: &DiskPlace, kind: NewKind<'_>, permissions: u16) -> Result<
 pub fn create_unnamed(directory: &Inode, permissions: u16, is_exclusive: bool) -> Result<Arc<Inode>, Errno> {
     let mount: &'static Mount = directory.mount;
     mount.check_writable()?;
-    let node = NewNode { kind: NewKind::File, permissions, user: 0, group: 0 };
+    let node = inherited(directory, NewKind::File, permissions);
     let inode = mount.with(|ext4| {
         let number = ext4.create_unnamed(directory.number, node, now())?;
         let inode = mount.inode_in(ext4, number)?;

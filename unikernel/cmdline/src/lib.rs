@@ -8,6 +8,7 @@
 //! silently ignored `ipp=` costs an hour. Double quotes hold words together.
 //!
 //! - [`parse`] makes [`Options`]; [`ParseError`] says what is wrong, for people;
+//! - [`MountPoint`]: where a disk goes;
 //! - [`MmioDevice`]: what hypervisors append on their own account;
 //! - `words` splits and unquotes; `suggest` finds the nearest known key.
 
@@ -18,6 +19,7 @@ extern crate alloc;
 
 mod filter;
 mod mmio;
+mod mounts;
 mod options;
 mod route;
 mod suggest;
@@ -27,5 +29,6 @@ mod words;
 
 pub use filter::{FilterProtocol, FilterRule};
 pub use mmio::MmioDevice;
+pub use mounts::MountPoint;
 pub use options::{Address, ExitAction, Options, ParseError, parse};
 pub use route::Route;

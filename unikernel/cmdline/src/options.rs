@@ -9,6 +9,7 @@ use core::str::FromStr;
 
 use crate::filter::{self, FilterRule};
 use crate::mmio::{self, MmioDevice};
+use crate::mounts::MountPoint;
 use crate::route::{self, Route};
 use crate::suggest::nearest;
 use crate::words;
@@ -30,6 +31,7 @@ const KEYS: &[&str] = &[
     "cwd",
     "root",
     "mount",
+    "format",
     mmio::KEY,
 ];
 
@@ -88,6 +90,10 @@ pub struct Options {
     pub exit_action: ExitAction,
     /// `cwd=`, an absolute path.
     pub current_directory: Option<String>,
+    /// `root=` and `mount=`, in order.
+    pub mounts: Vec<MountPoint>,
+    /// `format=`, disks that get a filesystem if they have none.
+    pub formatted: Vec<String>,
     /// `env.NAME=value`, in order.
     pub environment: Vec<(String, String)>,
     /// Devices announced by the hypervisor.
@@ -109,8 +115,8 @@ pub enum ParseError {
     BadValue(&'static str, String, &'static str),
     /// The word goes with `ip=address/prefix`, not with DHCP.
     NeedsStaticAddress(&'static str),
-    /// The word is known, and its time has not come.
-    NotYet(&'static str),
+    /// `format=` names a disk that is mounted nowhere.
+    FormatWithoutMount(String),
 }
 
 impl fmt::Display for ParseError {
@@ -131,7 +137,9 @@ impl fmt::Display for ParseError {
             Self::NeedsStaticAddress(key) => {
                 write!(f, "`{key}=` goes with a static address, `ip=10.0.2.15/24`; DHCP brings its own")
             }
-            Self::NotYet(key) => write!(f, "`{key}=` is not supported: this kernel has no disk file systems"),
+            Self::FormatWithoutMount(disk) => {
+                write!(f, "`format={disk}` goes with `mount=/data:{disk}` or `root={disk}`")
+            }
         }
     }
 }
@@ -150,6 +158,7 @@ pub fn parse(line: &str) -> Result<Options, ParseError> {
     options.app_arguments = words.collect();
     options.mmio_devices.extend(MmioDevice::take_appended(&mut options.app_arguments));
     options.check_address()?;
+    options.check_formats()?;
     Ok(options)
 }
 
@@ -183,8 +192,9 @@ impl Options {
             "exit" => self.exit_action = exit_action(value)?,
             "cwd" if value.starts_with('/') => self.current_directory = Some(value.to_owned()),
             "cwd" => return Err(ParseError::BadValue("cwd", value.to_owned(), "an absolute path")),
-            "root" => return Err(ParseError::NotYet("root")),
-            "mount" => return Err(ParseError::NotYet("mount")),
+            "root" => self.mounts.push(MountPoint::root(value)?),
+            "mount" => self.mounts.push(MountPoint::parse(value)?),
+            "format" => self.formatted.push(value.to_owned()),
             mmio::KEY => self.mmio_devices.push(mmio_device(value)?),
             _ => match key.strip_prefix("env.") {
                 Some(name) if !name.is_empty() => self.environment.push((name.to_owned(), value.to_owned())),
@@ -210,6 +220,17 @@ impl Options {
             (Address::Dhcp | Address::None, Some(_), _) => Err(ParseError::NeedsStaticAddress("gw")),
             (Address::Dhcp, None, [_, ..]) => Err(ParseError::NeedsStaticAddress("dns")),
             _ => Ok(()),
+        }
+    }
+}
+
+impl Options {
+    /// A disk that is not mounted would be formatted for nothing: a slip of the pen.
+    fn check_formats(&self) -> Result<(), ParseError> {
+        let is_mounted = |disk: &&String| self.mounts.iter().any(|point| point.disk == **disk);
+        match self.formatted.iter().find(|disk| !is_mounted(disk)) {
+            Some(disk) => Err(ParseError::FormatWithoutMount(disk.clone())),
+            None => Ok(()),
         }
     }
 }

@@ -79,7 +79,9 @@ fn bad_values_say_what_is_expected() {
     assert!(message("gw=router").contains("an IP address"));
     assert!(message("exit=never").contains("`halt`"));
     assert!(message("trace=all").contains("`syscalls`"));
-    assert!(message("root=/dev/vda").contains("not supported"));
+    assert!(message("root=/dev/vda").contains("`blk0`"));
+    assert!(message("mount=blk0").contains("`/data:blk0`"));
+    assert!(message("mount=/data:blk0 format=blk1").contains("`mount=/data:blk1`"));
     assert!(message("virtio_mmio.device=512").contains("size@base:irq"));
     assert!(message("gw=10.0.2.2").contains("static address"));
     assert!(message("dns=10.0.2.3 ip=dhcp").contains("static address"));

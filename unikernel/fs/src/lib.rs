@@ -7,6 +7,10 @@
 //!   removed as Unix has it; path lookup and directory listing are methods of it. What a file's content
 //!   and a special node are is the kernel's business.
 //!
+//! What a page cache decides:
+//!
+//! - [`Clock`]: which page goes when memory is wanted; [`ReadAhead`]: how much is read before it is asked for.
+//!
 //! Open files:
 //!
 //! - [`DescriptorTable`]: numbers for them; [`Ring`]: a pipe's bytes;
@@ -18,20 +22,24 @@
 
 extern crate alloc;
 
+mod clock;
 pub mod cpio;
 mod descriptors;
 mod expiration;
 mod lookup;
 mod range_locks;
+mod read_ahead;
 mod ring;
 pub mod terminal;
 mod tree;
 
+pub use clock::{Clock, Verdict};
 pub use cpio::ArchiveError;
 pub use descriptors::{DescriptorTable, TableFull};
 pub use expiration::Expirations;
-pub use lookup::{LastLink, LookupError, Place};
+pub use lookup::{LastLink, LookupError, Place, Walk};
 pub use range_locks::{HeldLock, LockKind, Owner, RangeLocks};
+pub use read_ahead::ReadAhead;
 pub use ring::Ring;
 pub use tree::{AddError, Attributes, Directory, EditError, Entry, Node, NodeId, RenameMode, Tree};
 

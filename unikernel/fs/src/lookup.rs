@@ -45,6 +45,16 @@ pub struct Place {
     pub wants_directory: bool,
 }
 
+/// How far a walk goes within one tree.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Walk {
+    /// To its end.
+    Here(Place),
+    /// To a directory that another filesystem covers; from its root, the rest of the path goes on. The rest
+    /// is empty if the path ends there.
+    Covered(NodeId, Vec<u8>),
+}
+
 /// What is left to walk: the given path, and the targets of the links on the way to it.
 type Pending<'p> = ArrayVec<&'p [u8], { MAX_LINKS + 1 }>;
 
@@ -61,6 +71,21 @@ impl<F, S> Tree<F, S> {
 
     /// Walks to the last name of `path`, whether something has it or not.
     pub fn walk(&self, base: NodeId, path: &[u8], last: LastLink) -> Result<Place, LookupError> {
+        match self.walk_to_cover(base, path, last, &[])? {
+            Walk::Here(place) => Ok(place),
+            Walk::Covered(..) => Err(LookupError::NotFound),
+        }
+    }
+
+    /// The same in a tree of which some directories are covered. A walk that begins in such a directory
+    /// begins below the cover.
+    pub fn walk_to_cover(
+        &self,
+        base: NodeId,
+        path: &[u8],
+        last: LastLink,
+        covered: &[NodeId],
+    ) -> Result<Walk, LookupError> {
         if path.is_empty() {
             return Err(LookupError::NotFound);
         }
@@ -70,14 +95,20 @@ impl<F, S> Tree<F, S> {
         pending.push(path);
         let mut links = 0;
         let mut at = if path.starts_with(b"/") { NodeId::ROOT } else { base };
+        if path.starts_with(b"/") && covered.contains(&at) {
+            return Ok(Walk::Covered(at, path.to_vec()));
+        }
         let mut place = Place { parent: at, name: Vec::new(), found: Some(at), wants_directory };
         while let Some(name) = next_name(&mut pending) {
             let next = self.step(self.as_directory(at)?, at, name)?;
             let is_last = pending.iter().all(|rest| rest.iter().all(|&byte| byte == b'/'));
             place = Place { parent: at, name: name.to_vec(), found: next, wants_directory };
             let Some(next) = next else {
-                return if is_last { Ok(place) } else { Err(LookupError::NotFound) };
+                return if is_last { Ok(Walk::Here(place)) } else { Err(LookupError::NotFound) };
             };
+            if covered.contains(&next) {
+                return Ok(Walk::Covered(next, rest_of(&pending)));
+            }
             match self.node(next) {
                 Node::Symlink(target) if must_follow || !is_last => {
                     links += 1;
@@ -89,6 +120,10 @@ impl<F, S> Tree<F, S> {
                     }
                     if target.starts_with(b"/") {
                         at = NodeId::ROOT;
+                        if covered.contains(&at) {
+                            pending.push(target);
+                            return Ok(Walk::Covered(at, rest_of(&pending)));
+                        }
                         place = Place { parent: at, name: Vec::new(), found: Some(at), wants_directory };
                     }
                     pending.push(target);
@@ -96,7 +131,7 @@ impl<F, S> Tree<F, S> {
                 _ => at = next,
             }
         }
-        Ok(place)
+        Ok(Walk::Here(place))
     }
 
     /// One name further; inner `None` if nothing has it.
@@ -115,6 +150,18 @@ impl<F, S> Tree<F, S> {
             _ => Err(LookupError::NotADirectory),
         }
     }
+}
+
+/// All that is left to walk, as one path.
+fn rest_of(pending: &Pending<'_>) -> Vec<u8> {
+    let left = pending.iter().rev().filter(|rest| !rest.is_empty());
+    left.fold(Vec::new(), |mut path, rest| {
+        if !path.is_empty() {
+            path.push(b'/');
+        }
+        path.extend_from_slice(rest);
+        path
+    })
 }
 
 /// Takes the next name off what is left to walk.

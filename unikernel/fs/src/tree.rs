@@ -172,6 +172,15 @@ impl<F, S> Tree<F, S> {
         self.slots[id.0 as usize].as_mut().expect("the id of a node that lives")
     }
 
+    /// True for a directory.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such node.
+    pub fn is_directory(&self, id: NodeId) -> bool {
+        matches!(self.node(id), Node::Directory(_))
+    }
+
     /// What a node is.
     pub fn node(&self, id: NodeId) -> &Node<F, S> {
         &self.slot(id).node

@@ -5,7 +5,7 @@
 //! The rooms, from the machine upwards:
 //!
 //! - [`arch`]: the processor; [`platform`]: clocks, interrupts, ACPI, console, randomness;
-//! - [`drivers`]: virtio; [`mem`]: frames, page tables, the app's regions;
+//! - [`drivers`]: virtio; [`block`]: disks; [`mem`]: frames, page tables, the app's regions;
 //! - [`task`]: threads, sleeping, signals; [`net`], [`fs`], [`file`]: what descriptors lead to;
 //! - [`uring`]: calls that are handed over in shared memory;
 //! - [`syscall`]: the door; [`debug`]: reports and traces.
@@ -19,6 +19,7 @@
 extern crate alloc;
 
 pub mod arch;
+pub mod block;
 mod boot_info;
 pub mod debug;
 pub mod drivers;
@@ -66,11 +67,14 @@ extern "C" fn kernel_main(start_info: u32) -> ! {
     platform::interrupts::set_look_handler(task::scheduler::look);
     task::process::process().set_exit_action(options.exit_action);
     fs::init(info.initrd.map(boot_info::Range::bytes));
-    net::init(&options, find_devices(&options).cards);
+    let devices = find_devices(&options);
+    block::init(devices.disks);
+    net::init(&options, devices.cards);
     debug::init(&options);
     task::scheduler::prepare_core(0);
     arch::startup::start_others();
     net::spread_interrupts();
+    mount_disks(&options);
     set_current_directory(&options);
     start_app(&command_line, &options);
     platform::power::enable_power_button(power_button);
@@ -86,7 +90,13 @@ fn find_devices(options: &Options) -> drivers::Devices {
             MmioDevice::listed(PhysAddr::new_truncate(device.base), device.size as usize, device.irq)
         })
         .collect();
-    drivers::probe(&listed, net::interrupt)
+    drivers::probe(&listed, net::interrupt, block::interrupt)
+}
+
+fn mount_disks(options: &Options) {
+    if let Err(error) = fs::disk::table::mount_all(&options.mounts, &options.formatted) {
+        cannot_boot(format_args!("{error}"));
+    }
 }
 
 fn set_log_levels(options: &Options) {

@@ -8,8 +8,11 @@
 //! Nothing may sleep while it holds a [`SpinLock`]. Debug builds panic where that happens, and where
 //! locks are taken in an order that contradicts an earlier one (`debug::lock_order`).
 //!
+//! A [`Mutex`] sleeps while it waits, and its holder may sleep: for work that waits for a disk.
+//!
 //! Lock order, outermost first:
 //!
+//! - sleeping locks: an open file's offset, an inode's writers, its transfers, then a filesystem
 //! - `task::process` (one app, its threads, signal handlers)
 //! - `file` table, then one open file, then the watches of an epoll instance
 //! - `net` stack, then the NIC
@@ -20,6 +23,10 @@
 //! - run queues (one at a time), timers of a core (one at a time)
 //! - frames, heap classes
 //! - console
+
+mod mutex;
+
+pub use mutex::{Mutex, MutexGuard};
 
 use core::fmt;
 use core::ops::{Deref, DerefMut};

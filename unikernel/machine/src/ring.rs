@@ -28,6 +28,10 @@ use core::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering};
 
 /// Descriptor flag: the device writes the buffer.
 const WRITE: u16 = 2;
+/// Descriptor flag: the buffer is a table of descriptors (section 2.7.5.3).
+const INDIRECT: u16 = 4;
+/// Descriptor flag: the request goes on with the next descriptor.
+const NEXT: u16 = 1;
 /// `avail.flags`: no interrupts, please. `used.flags`: no notifications, please.
 const NO_CALL: u16 = 1;
 
@@ -38,6 +42,54 @@ pub enum Direction {
     ToDriver,
     /// The driver: outgoing.
     ToDevice,
+    /// Neither: each buffer holds a table of the buffers of a request ([`Segment::write_table`]), for
+    /// devices whose requests have several parts. The device has to know VIRTIO_F_INDIRECT_DESC.
+    Indirect,
+}
+
+impl Direction {
+    fn flags(self) -> u16 {
+        match self {
+            Self::ToDriver => WRITE,
+            Self::ToDevice => 0,
+            Self::Indirect => INDIRECT,
+        }
+    }
+}
+
+/// One part of a request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Segment {
+    /// Where it lies, for the device.
+    pub address: u64,
+    /// Its bytes.
+    pub len: u32,
+    /// True if the device writes it. Such parts come last (section 2.7.4.2).
+    pub is_written: bool,
+}
+
+impl Segment {
+    /// Bytes of a table's entry.
+    pub const ENTRY_BYTES: usize = size_of::<Descriptor>();
+
+    /// Writes the table of a request's parts, chained in order, and answers its length in bytes.
+    ///
+    /// # Panics
+    ///
+    /// If the table does not fit.
+    pub fn write_table(segments: impl ExactSizeIterator<Item = Self>, table: &mut [u8]) -> usize {
+        let count = segments.len();
+        for (index, segment) in segments.enumerate() {
+            let is_last = index + 1 == count;
+            let flags = if is_last { 0 } else { NEXT } | if segment.is_written { WRITE } else { 0 };
+            let entry = &mut table[index * Self::ENTRY_BYTES..][..Self::ENTRY_BYTES];
+            entry[..8].copy_from_slice(&segment.address.to_le_bytes());
+            entry[8..12].copy_from_slice(&segment.len.to_le_bytes());
+            entry[12..14].copy_from_slice(&flags.to_le_bytes());
+            entry[14..].copy_from_slice(&(if is_last { 0 } else { index as u16 + 1 }).to_le_bytes());
+        }
+        count * Self::ENTRY_BYTES
+    }
 }
 
 /// Where a buffer is (section 2.7.5).
@@ -133,7 +185,7 @@ impl Ring {
         let size = shared.descriptors.len();
         assert!(size.is_power_of_two() && size <= 1 << 15, "no size for a ring");
         assert!(shared.avail.len() == size && shared.used.len() == size, "rings of one size");
-        let flags = if direction == Direction::ToDriver { WRITE } else { 0 };
+        let flags = direction.flags();
         for (index, descriptor) in shared.descriptors.iter().enumerate() {
             descriptor.address.store(address(index as u16), Ordering::Relaxed);
             descriptor.flags.store(flags, Ordering::Relaxed);

@@ -178,7 +178,11 @@ fn page_fault(frame: &mut TrapFrame) {
     // and, in QEMU 7.2 with SMAP, the stack on `retf` and `iret`. No page could be brought in for that.
     let is_implicit = frame.is_from_user() && frame.error_code & ERROR_USER == 0;
     let access = Access::from_error_code(frame.error_code);
-    let outcome = if is_implicit { Err(Failure::NotAllowed) } else { fault::handle(address, access) };
+    let outcome = match (is_implicit, frame.is_from_user()) {
+        (true, _) => Err(Failure::NotAllowed),
+        (false, true) => fault::handle(address, access),
+        (false, false) => fault::handle_in_kernel(address, access),
+    };
     let Err(failure) = outcome else { return };
     match landing {
         Some(landing) if !frame.is_from_user() => frame.rip = landing,

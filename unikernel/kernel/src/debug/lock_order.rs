@@ -6,6 +6,10 @@
 //! both places, even though this run did not hang. The order that the circle breaks is written at the
 //! top of `sync`.
 //!
+//! Locks that sleep are kept for each thread ([`ThreadLocks`]), for a thread may go on on another core.
+//! Their order among themselves is checked in the same way; that none is taken while a spin lock is
+//! held is checked where a thread would sleep.
+//!
 //! In a release build a [`Class`] has no size and its methods do nothing.
 
 #[cfg(debug_assertions)]
@@ -47,7 +51,7 @@ impl Class {
     #[track_caller]
     pub fn before_wait(&self, nesting: Nesting) {
         #[cfg(debug_assertions)]
-        check_order(class_index(self.0), nesting);
+        check_order(&HELD, class_index(self.0), nesting);
         #[cfg(not(debug_assertions))]
         let _ = nesting;
     }
@@ -64,6 +68,57 @@ impl Class {
     pub fn released(&self) {
         #[cfg(debug_assertions)]
         HELD.remove(class_index(self.0));
+    }
+}
+
+/// The sleeping locks that a thread holds. Only the thread itself touches them.
+pub struct ThreadLocks(#[cfg(debug_assertions)] Held);
+
+impl Default for ThreadLocks {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl ThreadLocks {
+    /// None held.
+    pub const fn new() -> Self {
+        Self(
+            #[cfg(debug_assertions)]
+            Held::new(),
+        )
+    }
+
+    /// Called before a sleeping lock is taken by waiting for it.
+    ///
+    /// # Panics
+    ///
+    /// If taking it now breaks an order that was seen before.
+    #[inline]
+    #[track_caller]
+    pub fn before_wait(&self, class: &Class) {
+        #[cfg(debug_assertions)]
+        check_order(&self.0, class_index(class.0), Nesting::Never);
+        #[cfg(not(debug_assertions))]
+        let _ = class;
+    }
+
+    /// Called when the lock has been taken.
+    #[inline]
+    pub fn taken(&self, class: &Class) {
+        #[cfg(debug_assertions)]
+        self.0.push(class_index(class.0));
+        #[cfg(not(debug_assertions))]
+        let _ = class;
+    }
+
+    /// Called before the lock is released.
+    #[inline]
+    pub fn released(&self, class: &Class) {
+        #[cfg(debug_assertions)]
+        self.0.remove(class_index(class.0));
+        #[cfg(not(debug_assertions))]
+        let _ = class;
     }
 }
 
@@ -93,11 +148,10 @@ static CLASSES: [AtomicPtr<Location<'static>>; MAX_CLASSES] =
 static TAKEN_AFTER: [[AtomicU64; WORDS]; MAX_CLASSES] =
     [const { [const { AtomicU64::new(0) }; WORDS] }; MAX_CLASSES];
 #[cfg(debug_assertions)]
-static HELD: PerCore<Held> =
-    crate::per_core!(Held { count: AtomicUsize::new(0), classes: [const { AtomicUsize::new(0) }; MAX_HELD] });
+static HELD: PerCore<Held> = crate::per_core!(Held::new());
 
-/// The classes of the locks that a core holds, oldest first. Only the core itself touches them; they
-/// are atomics because statics have to be.
+/// The classes of the locks that a core or a thread holds, oldest first. Only the holder itself touches
+/// them; they are atomics because statics have to be.
 #[cfg(debug_assertions)]
 struct Held {
     count: AtomicUsize,
@@ -106,6 +160,10 @@ struct Held {
 
 #[cfg(debug_assertions)]
 impl Held {
+    const fn new() -> Self {
+        Self { count: AtomicUsize::new(0), classes: [const { AtomicUsize::new(0) }; MAX_HELD] }
+    }
+
     fn oldest_first(&self) -> impl Iterator<Item = usize> {
         let count = self.count.load(Ordering::Relaxed);
         self.classes[..count].iter().map(|class| class.load(Ordering::Relaxed))
@@ -164,8 +222,8 @@ fn is_taken_after(before: usize, after: usize) -> bool {
 
 #[cfg(debug_assertions)]
 #[track_caller]
-fn check_order(class: usize, nesting: Nesting) {
-    for held in HELD.oldest_first() {
+fn check_order(holder: &Held, class: usize, nesting: Nesting) {
+    for held in holder.oldest_first() {
         if held == class && nesting == Nesting::Ordered {
             continue;
         }

@@ -1,7 +1,7 @@
 //! Devices. [`probe`] looks at the PCI bus and at the devices in memory that the firmware or the
 //! command line lists, and starts the drivers that it has.
 //!
-//! - [`virtio`]: transports, queues, and the drivers for network and entropy devices.
+//! - [`virtio`]: transports, queues, and the drivers for network, block and entropy devices.
 
 pub mod virtio;
 
@@ -10,6 +10,7 @@ use alloc::vec::Vec;
 use crate::platform::acpi::{self, MmioDevice};
 use crate::platform::{pci, random};
 use virtio::VirtioDevice;
+use virtio::blk::Disk;
 use virtio::net::Card;
 
 /// What [`probe`] found.
@@ -17,12 +18,14 @@ use virtio::net::Card;
 pub struct Devices {
     /// Network devices, ready for use.
     pub cards: Vec<Card>,
+    /// Disks, ready for use, in the order of the bus.
+    pub disks: Vec<Disk>,
 }
 
 /// Finds and starts all devices. `listed` are virtio devices that the command line names, for
 /// machines without ACPI; `on_network` is called from the interrupt handler when a network device
-/// has something to say.
-pub fn probe(listed: &[MmioDevice], on_network: fn()) -> Devices {
+/// has something to say, `on_disk` when a disk does.
+pub fn probe(listed: &[MmioDevice], on_network: fn(), on_disk: fn()) -> Devices {
     let from_pci = pci::scan().into_iter().filter_map(virtio::open_pci);
     let described = &acpi::machine().mmio_devices;
     // A hypervisor that has tables may list the same devices once more.
@@ -30,7 +33,7 @@ pub fn probe(listed: &[MmioDevice], on_network: fn()) -> Devices {
     let from_memory = described.iter().chain(listed.iter().filter(is_new)).filter_map(virtio::open_mmio);
     let mut devices = Devices::default();
     for device in from_pci.chain(from_memory) {
-        devices.start(device, on_network);
+        devices.start(device, on_network, on_disk);
     }
     if !random::has_strong_source() {
         log::warn!(
@@ -41,11 +44,12 @@ pub fn probe(listed: &[MmioDevice], on_network: fn()) -> Devices {
 }
 
 impl Devices {
-    fn start(&mut self, device: VirtioDevice, on_network: fn()) {
+    fn start(&mut self, device: VirtioDevice, on_network: fn(), on_disk: fn()) {
         let cores = acpi::machine().processors.len().max(1);
         let place = device.place.clone();
         let outcome = match device.kind {
             virtio::Kind::Network => Card::start(device, on_network, cores).map(|card| self.cards.push(card)),
+            virtio::Kind::Block => Disk::start(device, on_disk, cores).map(|disk| self.disks.push(disk)),
             virtio::Kind::Entropy => virtio::rng::start(device),
         };
         if let Err(error) = outcome {

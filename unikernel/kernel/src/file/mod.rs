@@ -219,6 +219,41 @@ pub trait File: Any + Send + Sync {
         None
     }
 
+    /// True if what is done with it may have to wait for a disk.
+    fn is_on_disk(&self) -> bool {
+        false
+    }
+
+    /// True if a range can be read without waiting for a disk.
+    fn has_in_memory(&self, _offset: u64, _len: usize) -> bool {
+        true
+    }
+
+    /// True for a regular file.
+    fn is_regular(&self) -> bool {
+        false
+    }
+
+    /// Makes it shorter or longer (ftruncate(2)).
+    fn resize(&self, _size: u64) -> Result<(), Errno> {
+        Err(Errno::EINVAL)
+    }
+
+    /// Makes sure that writes to a range will find room (fallocate(2)).
+    fn allocate(&self, _offset: u64, _len: u64, _keep_size: bool) -> Result<(), Errno> {
+        Err(Errno::ENODEV)
+    }
+
+    /// Sets a range to zeros, giving back what it takes (`FALLOC_FL_PUNCH_HOLE`).
+    fn punch(&self, _offset: u64, _len: u64) -> Result<(), Errno> {
+        Err(Errno::ENODEV)
+    }
+
+    /// Returns when what was written survives a power cut: at once, where nothing does.
+    fn sync(&self, _what: unikernel_ext4::Sync) -> Result<(), Errno> {
+        if self.is_seekable() { Ok(()) } else { Err(Errno::EINVAL) }
+    }
+
     /// What a mapping shows.
     fn page_source(&self) -> Result<Arc<dyn PageSource>, Errno> {
         Err(Errno::ENODEV)

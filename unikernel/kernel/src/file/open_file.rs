@@ -9,7 +9,7 @@ use linux_raw_sys::general as raw;
 
 use super::{File, WaitMode};
 use crate::mem::user::UserSlice;
-use crate::sync::SpinLock;
+use crate::sync::Mutex;
 use crate::syscall::{Errno, SysResult};
 
 bitflags! {
@@ -54,13 +54,14 @@ pub struct OpenFile {
     /// What was opened.
     pub file: Arc<dyn File>,
     flags: AtomicU32,
-    offset: SpinLock<u64>,
+    /// Held by a call that moves it, which may wait for a disk meanwhile.
+    offset: Mutex<u64>,
 }
 
 impl OpenFile {
     /// Opens `file`.
     pub fn new(file: Arc<dyn File>, flags: FileFlags) -> Self {
-        Self { file, flags: AtomicU32::new(flags.bits()), offset: SpinLock::new(0) }
+        Self { file, flags: AtomicU32::new(flags.bits()), offset: Mutex::new(0) }
     }
 
     /// The file, if it is a `T`: how socket calls find their sockets.

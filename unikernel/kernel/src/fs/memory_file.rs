@@ -11,7 +11,7 @@ use alloc::sync::Arc;
 use crate::file::lock::FileLocks;
 use crate::mem::PAGE_BYTES;
 use crate::mem::shared::SharedFrame;
-use crate::mem::space::PageSource;
+use crate::mem::space::{PageSource, Supply};
 use crate::mem::user::UserSlice;
 use crate::sync::SpinLock;
 use crate::syscall::{Errno, SysResult};
@@ -282,9 +282,10 @@ fn copy_out(piece: &Piece, within: usize, into: UserSlice) -> Result<(), Errno> 
 }
 
 impl PageSource for MemoryFile {
-    fn page(&self, index: u64) -> Option<SharedFrame> {
+    fn page(&self, index: u64) -> Supply {
         let mut state = self.state.lock();
         let pages = state.size.div_ceil(PAGE_BYTES as u64);
-        if index < pages { state.page(index) } else { None }
+        let page = if index < pages { state.page(index) } else { None };
+        page.map_or(Supply::None, Supply::Page)
     }
 }

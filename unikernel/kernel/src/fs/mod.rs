@@ -3,6 +3,7 @@
 //!
 //! - here: the one [`tree`] and the [`Handle`]s that keep its nodes alive; [`init`] fills it;
 //! - [`node`]: a node of the tree as an open file; [`memory_file`]: a file's bytes;
+//! - [`disk`]: filesystems on disks, below directories of the tree;
 //! - [`device`]: `/dev`; [`proc`]: `/proc`, texts made when they are opened; [`metrics`]: the
 //!   kernel's counters among them; [`listing`]: its directories that change.
 //!
@@ -10,6 +11,7 @@
 //! while the app's memory is touched.
 
 pub mod device;
+pub mod disk;
 mod init;
 pub mod listing;
 pub mod memory_file;
@@ -17,6 +19,7 @@ pub mod metrics;
 pub mod node;
 pub mod proc;
 
+use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::{Arc, Weak};
@@ -25,13 +28,18 @@ use core::sync::atomic::{AtomicU32, Ordering};
 
 pub use init::init;
 use spin::Once;
-use unikernel_fs::{LastLink, Node, Place, Tree};
+use unikernel_ext4::InodeNumber;
+use unikernel_fs::{LastLink, Place, Tree, Walk};
 pub use unikernel_fs::{LookupError, NodeId};
 
+use crate::file::Metadata;
 use crate::file::pipe::Fifo;
 use crate::net::socket::Socket;
 use crate::sync::{SpinLock, SpinLockGuard};
+use crate::syscall::Errno;
 use device::Device;
+use disk::file::Opened;
+use disk::walk::{DiskPlace, DiskWalk};
 use memory_file::MemoryFile;
 
 /// Nodes that the kernel brings.
@@ -51,7 +59,7 @@ pub enum Special {
 pub type FileTree = Tree<Arc<MemoryFile>, Special>;
 
 static TREE: Once<SpinLock<FileTree>> = Once::new();
-static CURRENT_DIRECTORY: SpinLock<Option<Arc<Handle>>> = SpinLock::new(None);
+static CURRENT_DIRECTORY: SpinLock<Option<Located>> = SpinLock::new(None);
 /// Permission bits that new files do not get (umask(2)).
 static MASK: AtomicU32 = AtomicU32::new(0o022);
 
@@ -121,38 +129,118 @@ impl Drop for Handle {
     }
 }
 
-/// Walks a path to a node and keeps it.
-pub fn find(base: &Handle, path: &[u8], last: LastLink) -> Result<Handle, LookupError> {
-    let mut tree = tree();
-    let id = tree.lookup(base.id, path, last)?;
-    if matches!(tree.node(id), Node::Directory(_)) {
-        return Ok(Handle::of_directory(&mut tree, id));
+/// What a path leads to, kept alive.
+#[derive(Clone)]
+pub enum Located {
+    /// A node of the tree.
+    Memory(Arc<Handle>),
+    /// An inode of a disk.
+    Disk(Arc<Opened>),
+}
+
+impl Located {
+    /// What `stat` tells.
+    pub fn metadata(&self) -> Metadata {
+        match self {
+            Self::Memory(handle) => node::metadata(handle.id),
+            Self::Disk(opened) => opened.inode.metadata(),
+        }
     }
-    let place = tree.walk(base.id, path, last)?;
-    Ok(Handle::of_place(&mut tree, place, id))
+
+    /// True for a directory.
+    pub fn is_directory(&self) -> bool {
+        match self {
+            Self::Memory(handle) => tree().is_directory(handle.id),
+            Self::Disk(opened) => opened.inode.is_directory(),
+        }
+    }
+}
+
+/// Where a path leads: a name in a directory, and what has it.
+pub enum Walked {
+    /// In the tree, which is locked.
+    Memory(SpinLockGuard<'static, FileTree>, Place),
+    /// On a disk.
+    Disk(DiskPlace),
+}
+
+/// Filesystems crossed on one path: as many as links.
+const MAX_CROSSINGS: usize = 40;
+
+/// Walks to the last name of a path, through whatever filesystems it leads.
+pub fn walk(base: &Located, path: &[u8], last: LastLink) -> Result<Walked, Errno> {
+    let (mut node, mut rest) = match base {
+        Located::Disk(opened) if !path.starts_with(b"/") => {
+            if path.is_empty() {
+                return Err(Errno::ENOENT);
+            }
+            match disk::walk::walk(Arc::clone(&opened.inode), &opened.path, path, last)? {
+                DiskWalk::Here(place) => return Ok(Walked::Disk(place)),
+                DiskWalk::Leaves(node, rest) => (node, Cow::Owned(rest)),
+            }
+        }
+        Located::Disk(_) => (NodeId::ROOT, Cow::Borrowed(path)),
+        Located::Memory(handle) => (handle.id, Cow::Borrowed(path)),
+    };
+    for _ in 0..MAX_CROSSINGS {
+        let tree = tree();
+        let (covered, below) = match tree.walk_to_cover(node, &rest, last, disk::table::covered())? {
+            Walk::Here(place) => return Ok(Walked::Memory(tree, place)),
+            Walk::Covered(covered, below) => (covered, below),
+        };
+        drop(tree);
+        let mount = disk::table::on(covered).ok_or(Errno::ENOENT)?;
+        let root = mount.inode(InodeNumber::ROOT)?;
+        match disk::walk::walk(root, mount.path.as_bytes(), &below, last)? {
+            DiskWalk::Here(place) => return Ok(Walked::Disk(place)),
+            DiskWalk::Leaves(to, left) => (node, rest) = (to, Cow::Owned(left)),
+        }
+    }
+    Err(Errno::ELOOP)
+}
+
+/// Walks a path to what it leads to, and keeps it.
+pub fn find(base: &Located, path: &[u8], last: LastLink) -> Result<Located, Errno> {
+    let (mut tree, place) = match walk(base, path, last)? {
+        Walked::Disk(place) => return Ok(Located::Disk(Arc::new(place.open()?))),
+        Walked::Memory(tree, place) => (tree, place),
+    };
+    let id = place.found.ok_or(Errno::ENOENT)?;
+    let is_directory = tree.is_directory(id);
+    if place.wants_directory && !is_directory {
+        return Err(Errno::ENOTDIR);
+    }
+    let handle = if is_directory {
+        Handle::of_directory(&mut tree, id)
+    } else {
+        Handle::of_place(&mut tree, place, id)
+    };
+    Ok(Located::Memory(Arc::new(handle)))
 }
 
 /// Where relative paths start.
-pub fn current_directory() -> Arc<Handle> {
+pub fn current_directory() -> Located {
     if let Some(directory) = &*CURRENT_DIRECTORY.lock() {
-        return Arc::clone(directory);
+        return directory.clone();
     }
-    Arc::new(Handle::of_directory(&mut tree(), NodeId::ROOT))
+    let root = Located::Memory(Arc::new(Handle::of_directory(&mut tree(), NodeId::ROOT)));
+    // The root may be covered.
+    find(&root, b"/", LastLink::Follow).unwrap_or(root)
 }
 
 /// Makes relative paths start elsewhere.
-pub fn set_current_directory(directory: Arc<Handle>) {
+pub fn set_current_directory(directory: Located) {
     let before = CURRENT_DIRECTORY.lock().replace(directory);
     drop(before);
 }
 
 /// Makes relative paths start at the folder of this path.
-pub fn enter(path: &[u8]) -> Result<(), LookupError> {
+pub fn enter(path: &[u8]) -> Result<(), Errno> {
     let directory = find(&current_directory(), path, LastLink::Follow)?;
-    if !matches!(tree().node(directory.id), Node::Directory(_)) {
-        return Err(LookupError::NotADirectory);
+    if !directory.is_directory() {
+        return Err(Errno::ENOTDIR);
     }
-    set_current_directory(Arc::new(directory));
+    set_current_directory(directory);
     Ok(())
 }
 

@@ -133,6 +133,17 @@ impl FileNode {
     }
 }
 
+/// Makes a regular file shorter or longer.
+pub fn resize(id: NodeId, size: u64) -> Result<(), Errno> {
+    let content = match tree().node(id) {
+        Node::File(content) => Arc::clone(content),
+        _ => return Err(Errno::EINVAL),
+    };
+    content.resize(size)?;
+    note_change(id);
+    Ok(())
+}
+
 /// Notes that a file's content changed now.
 pub fn note_change(id: NodeId) {
     let now_ns = time::wall_ns();
@@ -177,6 +188,31 @@ impl File for FileNode {
 
     fn page_source(&self) -> Result<Arc<dyn PageSource>, Errno> {
         Ok(Arc::clone(&self.content) as Arc<dyn PageSource>)
+    }
+
+    fn is_regular(&self) -> bool {
+        true
+    }
+
+    fn resize(&self, size: u64) -> Result<(), Errno> {
+        self.content.resize(size)?;
+        self.note_change();
+        Ok(())
+    }
+
+    fn allocate(&self, offset: u64, len: u64, keep_size: bool) -> Result<(), Errno> {
+        self.content.reserve(offset, len)?;
+        if !keep_size && offset + len > self.content.size() {
+            self.content.resize(offset + len)?;
+        }
+        self.note_change();
+        Ok(())
+    }
+
+    fn punch(&self, offset: u64, len: u64) -> Result<(), Errno> {
+        self.content.punch(offset, len)?;
+        self.note_change();
+        Ok(())
     }
 
     fn name(&self) -> String {

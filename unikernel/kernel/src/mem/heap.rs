@@ -146,3 +146,15 @@ pub fn trim() {
         }
     }
 }
+
+/// Makes room for `pages` of the app's, if they are not there: from the classes here, then from the page
+/// cache. Never sleeps.
+pub fn make_room(pages: usize) {
+    if frames::can_app_take(pages) {
+        return;
+    }
+    trim();
+    if !frames::can_app_take(pages) {
+        crate::fs::disk::cache::shrink(pages + 64);
+    }
+}

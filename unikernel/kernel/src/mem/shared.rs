@@ -23,11 +23,20 @@ pub fn limit() -> usize {
     frames::total_pages() / 2
 }
 
-struct Owned(PhysAddr);
+/// Whose pages they are: those of files in memory have a limit, a cache's can be given up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Purpose {
+    Memory,
+    Cache,
+}
+
+struct Owned(PhysAddr, Purpose);
 
 impl Drop for Owned {
     fn drop(&mut self) {
-        COUNT.fetch_sub(1, Ordering::Relaxed);
+        if self.1 == Purpose::Memory {
+            COUNT.fetch_sub(1, Ordering::Relaxed);
+        }
         // SAFETY: this was the last owner, so no mapping shows the frame and no call uses it.
         unsafe { frames::free(self.0) };
     }
@@ -46,12 +55,25 @@ impl SharedFrame {
         if count() >= limit() {
             return None;
         }
-        if !frames::can_app_take(1) {
-            heap::trim();
-        }
+        heap::make_room(1);
         let frame = if frames::can_app_take(1) { frames::alloc_zeroed() } else { None }?;
         COUNT.fetch_add(1, Ordering::Relaxed);
-        Some(Self(Arc::new(Owned(frame))))
+        Some(Self(Arc::new(Owned(frame, Purpose::Memory))))
+    }
+
+    /// A frame with whatever content it has, for a cache, which fills it before anybody sees it. A cache takes
+    /// only memory that is plentiful.
+    pub fn for_cache() -> Option<Self> {
+        if !frames::can_app_take(frames::reserve_pages() / 2) {
+            heap::make_room(frames::reserve_pages() / 2 + 64);
+        }
+        let frame = if frames::can_app_take(1) { frames::alloc() } else { None }?;
+        Some(Self(Arc::new(Owned(frame, Purpose::Cache))))
+    }
+
+    /// True if there is no other owner: no mapping shows it, no call uses it.
+    pub fn is_sole_owner(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
     }
 
     /// Where it lies.

@@ -15,7 +15,7 @@ use core::ops::ControlFlow;
 
 use arrayvec::ArrayVec;
 pub use initial::{adopt_image, map_first_stack, map_vdso};
-pub use object::{PageSource, Sharing, map_object};
+pub use object::{PageSource, Sharing, Supply, collect_dirty, map_object, sync};
 pub use remap::{Move, remap};
 use unikernel_mm::{PAGE_BYTES, RangeError, RegionMap};
 pub use unikernel_mm::{Protection, Region, RegionKind};
@@ -222,7 +222,7 @@ impl Space {
     /// Gives up to [`BATCH_PAGES`] pages back, from `start` on. Answers where to go on.
     fn free_batch(&mut self, start: u64, end: u64) -> Result<u64, SpaceError> {
         let mut batch = ArrayVec::<(PhysAddr, usize), BATCH_PAGES>::new();
-        let mut shared = ArrayVec::<u64, BATCH_PAGES>::new();
+        let mut shared = ArrayVec::<(u64, bool), BATCH_PAGES>::new();
         let mut next = end;
         page_table::for_each_mapped(start, end, |virt, entry, bytes| {
             if batch.is_full() || shared.is_full() {
@@ -230,7 +230,7 @@ impl Space {
                 return ControlFlow::Break(());
             }
             if entry.flags().contains(SHARED_PAGE) {
-                shared.push(virt.as_u64());
+                shared.push((virt.as_u64(), entry.flags().contains(Flags::DIRTY)));
             } else {
                 batch.push((entry.addr(), (bytes / PAGE_BYTES) as usize));
             }
@@ -245,7 +245,10 @@ impl Space {
             unsafe { frames::free_block_or_frame(frame, pages) };
             self.resident_pages -= pages as u64;
         }
-        for page in shared {
+        for (page, is_dirty) in shared {
+            if is_dirty {
+                self.note_dirty(page);
+            }
             self.shared_pages.remove(&page);
             self.resident_pages -= 1;
         }
@@ -266,7 +269,7 @@ impl Space {
             let large = if bytes == LARGE_PAGE_BYTES { Flags::HUGE_PAGE } else { Flags::empty() };
             // Without access the page stays, as its content must, but not for ring 3.
             let flags = flags.unwrap_or(Flags::PRESENT | Flags::NO_EXECUTE);
-            entry.set_addr(entry.addr(), flags | large | entry.flags() & SHARED_PAGE);
+            entry.set_addr(entry.addr(), flags | large | entry.flags() & (SHARED_PAGE | Flags::DIRTY));
             ControlFlow::Continue(())
         })?;
         tlb::flush(start, end);
@@ -274,7 +277,7 @@ impl Space {
         Ok(())
     }
 
-    fn bring_in(&mut self, address: u64, access: Access) -> Result<(), Failure> {
+    fn bring_in(&mut self, address: u64, access: Access) -> Result<(), Obstacle> {
         let region = *self.regions.find(address).ok_or(Failure::NotMapped)?;
         let needed = match access {
             Access { is_execute: true, .. } => Protection::EXECUTE,
@@ -290,7 +293,7 @@ impl Space {
         if self.bring_in_large(address, &region, flags).map_err(|_| Failure::OutOfMemory)? {
             return Ok(());
         }
-        self.bring_in_small(address, &region, flags)
+        Ok(self.bring_in_small(address, &region, flags)?)
     }
 
     /// Maps a large page if it fits the region and memory is plentiful.
@@ -339,14 +342,26 @@ impl Space {
 
 /// A zeroed frame for the app, if the kernel's reserve is not touched by it.
 fn take_app_frame() -> Option<PhysAddr> {
-    if !frames::can_app_take(1) {
-        heap::trim();
-    }
+    heap::make_room(1);
     if frames::can_app_take(1) { frames::alloc_zeroed() } else { None }
 }
 
+/// Why a page could not be brought in.
+pub(super) enum Obstacle {
+    /// For good.
+    Failed(Failure),
+    /// This page of the object has to be loaded first, which may sleep.
+    Absent(Arc<dyn PageSource>, u64),
+}
+
+impl From<Failure> for Obstacle {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
 /// Makes an access possible, if the region around the address allows it.
-pub(super) fn bring_in(address: u64, access: Access) -> Result<(), Failure> {
+pub(super) fn bring_in(address: u64, access: Access) -> Result<(), Obstacle> {
     SPACE.lock().bring_in(address, access)
 }
 

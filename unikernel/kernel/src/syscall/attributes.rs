@@ -4,39 +4,64 @@
 use alloc::sync::Arc;
 
 use linux_raw_sys::general::*;
-use unikernel_fs::{Attributes, NodeId};
+use unikernel_ext4::{AttributeChange, Timestamp};
+use unikernel_fs::NodeId;
 
 use super::path::{Named, resolve, truncate};
 use super::time::{NANOS_PER_SECOND, timespec_ns, timeval_ns};
 use super::{Errno, SysResult};
 use crate::file::{self, OpenFile};
+use crate::fs::disk::inode::Inode;
+use crate::fs::disk::{self, timestamp};
 use crate::fs::node::{self, FileNode, NameOnly};
-use crate::fs::{self};
+use crate::fs::{self, Located};
 use crate::mem::user::UserPtr;
 use crate::platform::time;
 
-/// The node behind an open file, if it is in the tree.
-fn node_of(opened: &OpenFile) -> Option<NodeId> {
+/// What is behind an open file, if it has attributes worth keeping.
+fn located(opened: &OpenFile) -> Option<Behind> {
+    if let Some(opened) = disk::file::of(&*opened.file) {
+        return Some(Behind::Inode(Arc::clone(&opened.inode)));
+    }
     let file = opened.downcast::<FileNode>().map(FileNode::id);
-    file.or_else(|| opened.downcast::<NameOnly>().map(|named| named.handle.id))
+    file.or_else(|| opened.downcast::<NameOnly>().map(|named| named.handle.id)).map(Behind::Node)
+}
+
+enum Behind {
+    Node(NodeId),
+    Inode(Arc<Inode>),
 }
 
 /// Changes the attributes of what a path or descriptor names. What is not in the tree has none worth
 /// keeping, and the change is accepted, as Linux does with pipes and sockets.
-fn change(named: &Named, change: impl FnOnce(&mut Attributes)) -> SysResult {
-    let id = match named {
-        Named::Node(handle) => Some(handle.id),
+fn change(named: &Named, wanted: AttributeChange) -> SysResult {
+    let behind = match named {
+        Named::Node(Located::Memory(handle)) => Some(Behind::Node(handle.id)),
+        Named::Node(Located::Disk(opened)) => Some(Behind::Inode(Arc::clone(&opened.inode))),
         // Counters, timers and their like are not even of a type.
         Named::Opened(opened) if opened.file.metadata().mode & S_IFMT == 0 => return Err(Errno::EOPNOTSUPP),
-        Named::Opened(opened) => node_of(opened),
+        Named::Opened(opened) => located(opened),
     };
-    if let Some(id) = id {
-        let mut tree = fs::tree();
-        let attributes = tree.attributes_mut(id);
-        attributes.changed_ns = time::wall_ns();
-        change(attributes);
+    match behind {
+        None => {}
+        Some(Behind::Inode(inode)) => inode.change(wanted)?,
+        Some(Behind::Node(id)) => {
+            let nanos = |time: Timestamp| time.seconds as u64 * 1_000_000_000 + u64::from(time.nanoseconds);
+            let mut tree = fs::tree();
+            let attributes = tree.attributes_mut(id);
+            attributes.changed_ns = time::wall_ns();
+            attributes.permissions = wanted.permissions.unwrap_or(attributes.permissions);
+            attributes.user = wanted.user.unwrap_or(attributes.user);
+            attributes.group = wanted.group.unwrap_or(attributes.group);
+            attributes.accessed_ns = wanted.accessed.map_or(attributes.accessed_ns, nanos);
+            attributes.modified_ns = wanted.modified.map_or(attributes.modified_ns, nanos);
+        }
     }
     Ok(0)
+}
+
+fn permissions(mode: u32) -> AttributeChange {
+    AttributeChange { permissions: Some((mode & 0o7777) as u16), ..AttributeChange::default() }
 }
 
 fn opened(fd: i32) -> Result<Named, Errno> {
@@ -59,12 +84,12 @@ pub fn sys_fchmodat2(directory: i32, path: UserPtr<u8>, mode: u32, flags: u32) -
         return Err(Errno::EINVAL);
     }
     let named = resolve(directory, path, flags)?;
-    if let Named::Node(handle) = &named
-        && node::metadata(handle.id).mode & S_IFMT == S_IFLNK
+    if let Named::Node(found) = &named
+        && found.metadata().mode & S_IFMT == S_IFLNK
     {
         return Err(Errno::EOPNOTSUPP);
     }
-    change(&named, |attributes| attributes.permissions = (mode & 0o7777) as u16)
+    change(&named, permissions(mode))
 }
 
 /// fchmod(2).
@@ -72,17 +97,15 @@ pub fn sys_fchmod(fd: i32, mode: u32) -> SysResult {
     if file::get(fd)?.flags().contains(file::FileFlags::PATH) {
         return Err(Errno::EBADF);
     }
-    change(&opened(fd)?, |attributes| attributes.permissions = (mode & 0o7777) as u16)
+    change(&opened(fd)?, permissions(mode))
 }
 
 /// An owner or group to keep (chown(2): -1).
 const KEEP: u32 = u32::MAX;
 
 fn set_owner(named: &Named, user: u32, group: u32) -> SysResult {
-    change(named, |attributes| {
-        attributes.user = if user == KEEP { attributes.user } else { user };
-        attributes.group = if group == KEEP { attributes.group } else { group };
-    })
+    let wanted = |id: u32| (id != KEEP).then_some(id);
+    change(named, AttributeChange { user: wanted(user), group: wanted(group), ..AttributeChange::default() })
 }
 
 /// chown(2).
@@ -142,11 +165,8 @@ pub fn sys_utimensat(
 fn set_times(directory: i32, path: UserPtr<u8>, times: [Option<u64>; 2], flags: u32) -> SysResult {
     // Without a path the descriptor itself is meant: that is how futimens(3) does it.
     let named = if path.is_null() { opened(directory)? } else { resolve(directory, path, flags)? };
-    let [accessed_ns, modified_ns] = times;
-    change(&named, |attributes| {
-        attributes.accessed_ns = accessed_ns.unwrap_or(attributes.accessed_ns);
-        attributes.modified_ns = modified_ns.unwrap_or(attributes.modified_ns);
-    })
+    let [accessed, modified] = times.map(|time| time.map(timestamp));
+    change(&named, AttributeChange { accessed, modified, ..AttributeChange::default() })
 }
 
 /// utime(2): in seconds.
@@ -185,9 +205,10 @@ pub fn sys_futimesat(
 pub fn sys_truncate(path: UserPtr<u8>, len: i64) -> SysResult {
     let len = u64::try_from(len).map_err(|_| Errno::EINVAL)?;
     match resolve(AT_FDCWD, path, 0)? {
-        Named::Node(handle) => match node::metadata(handle.id).mode & S_IFMT {
-            S_IFREG => truncate(&*node::open(handle), len)?,
-            S_IFDIR => return Err(Errno::EISDIR),
+        Named::Node(found) => match (found.metadata().mode & S_IFMT, found) {
+            (S_IFREG, Located::Disk(opened)) => opened.inode.resize(len)?,
+            (S_IFREG, Located::Memory(handle)) => node::resize(handle.id, len)?,
+            (S_IFDIR, _) => return Err(Errno::EISDIR),
             _ => return Err(Errno::EINVAL),
         },
         Named::Opened(opened) => truncate(&*opened.file, len)?,
@@ -209,8 +230,7 @@ fn writable(fd: i32) -> Result<Arc<OpenFile>, Errno> {
 pub fn sys_ftruncate(fd: i32, len: i64) -> SysResult {
     let len = u64::try_from(len).map_err(|_| Errno::EINVAL)?;
     let opened = writable(fd)?;
-    opened.downcast::<FileNode>().ok_or(Errno::EINVAL)?;
-    truncate(&*opened.file, len)?;
+    opened.file.resize(len)?;
     Ok(0)
 }
 
@@ -226,17 +246,17 @@ pub fn sys_fallocate(fd: i32, mode: u32, offset: i64, len: i64) -> SysResult {
     if !opened.flags().can_write() {
         return Err(Errno::EBADF);
     }
-    let end = offset.checked_add(len).filter(|&end| end <= i64::MAX as u64).ok_or(Errno::EFBIG)?;
-    let file = opened.downcast::<FileNode>().ok_or(Errno::ENODEV)?;
-    match mode {
-        0 | FALLOC_FL_KEEP_SIZE => file.content().reserve(offset, len)?,
-        mode if mode == FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE => file.content().punch(offset, len)?,
-        mode if mode & !FALLOC_FL_KEEP_SIZE == FALLOC_FL_ZERO_RANGE => file.content().punch(offset, len)?,
+    let file = &opened.file;
+    let keeps_size = mode & FALLOC_FL_KEEP_SIZE != 0;
+    offset.checked_add(len).filter(|&end| end <= i64::MAX as u64).ok_or(Errno::EFBIG)?;
+    match mode & !FALLOC_FL_KEEP_SIZE {
+        0 => file.allocate(offset, len, keeps_size)?,
+        FALLOC_FL_PUNCH_HOLE if keeps_size => file.punch(offset, len)?,
+        FALLOC_FL_ZERO_RANGE => {
+            file.punch(offset, len)?;
+            file.allocate(offset, len, keeps_size)?;
+        }
         _ => return Err(Errno::EOPNOTSUPP),
     }
-    if mode & FALLOC_FL_KEEP_SIZE == 0 && end > file.content().size() {
-        file.content().resize(end)?;
-    }
-    file.note_change();
     Ok(0)
 }

@@ -1,7 +1,6 @@
 //! Bytes from one open file to another without passing through the app (sendfile(2),
 //! copy_file_range(2)). The kernel passes them through a buffer of its own.
 
-use alloc::sync::Arc;
 use alloc::vec;
 use core::cell::Cell;
 
@@ -10,8 +9,6 @@ use linux_raw_sys::general::{S_IFDIR, S_IFMT, S_IFREG};
 use super::io::MAX_TRANSFER_BYTES;
 use super::{Errno, SysResult};
 use crate::file::{self, FileFlags, OpenFile, WaitMode};
-use crate::fs::memory_file::MemoryFile;
-use crate::fs::node::FileNode;
 use crate::mem::user::{UserPtr, UserSlice};
 
 /// Bytes moved at a time.
@@ -46,8 +43,9 @@ impl Place {
     }
 }
 
-fn content(opened: &OpenFile) -> Option<&Arc<MemoryFile>> {
-    opened.downcast::<FileNode>().map(FileNode::content)
+/// `EINVAL` for what is no regular file.
+fn check_regular(opened: &OpenFile) -> Result<(), Errno> {
+    if opened.file.is_regular() { Ok(()) } else { Err(Errno::EINVAL) }
 }
 
 /// Moves up to `count` bytes through a buffer: `read` fills a part of it, `write` takes what it can of
@@ -89,14 +87,14 @@ pub fn sys_sendfile(out_fd: i32, in_fd: i32, offset: UserPtr<i64>, count: usize)
     if !to.flags().can_write() || !from.flags().can_read() {
         return Err(Errno::EBADF);
     }
-    let source = content(&from).ok_or(Errno::EINVAL)?;
+    check_regular(&from)?;
     if count > isize::MAX as usize || to.flags().contains(FileFlags::APPEND) {
         return Err(Errno::EINVAL);
     }
     let place = Cell::new(Place::read(offset)?.resolve(&from));
     let outcome = pump(
         count.min(MAX_TRANSFER_BYTES),
-        |chunk| source.read(place.get(), chunk),
+        |chunk| from.file.read_at(place.get(), chunk),
         |chunk, mode| {
             let taken = to.write_with(chunk, mode)?;
             place.set(place.get() + taken as u64);
@@ -131,30 +129,28 @@ pub fn sys_copy_file_range(
     if flags != 0 {
         return Err(Errno::EINVAL);
     }
-    let source = content(&from).ok_or(Errno::EINVAL)?;
-    let target = content(&to).ok_or(Errno::EINVAL)?;
+    check_regular(&from)?;
+    check_regular(&to)?;
     let count = count.min(MAX_TRANSFER_BYTES);
     let (start, target_start) =
         (Place::read(in_offset)?.resolve(&from), Place::read(out_offset)?.resolve(&to));
     let overlaps = start.abs_diff(target_start) < count as u64;
-    if Arc::ptr_eq(source, target) && overlaps {
+    let (one, other) = (from.file.metadata(), to.file.metadata());
+    if (one.device, one.inode) == (other.device, other.inode) && overlaps {
         return Err(Errno::EINVAL);
     }
     let (read_at, write_at) = (Cell::new(start), Cell::new(target_start));
     let outcome = pump(
         count,
-        |chunk| source.read(read_at.get(), chunk),
+        |chunk| from.file.read_at(read_at.get(), chunk),
         |chunk, _| {
-            let taken = target.write(write_at.get(), chunk)?;
+            let taken = to.file.write_at(write_at.get(), chunk)?;
             read_at.set(read_at.get() + taken as u64);
             write_at.set(write_at.get() + taken as u64);
             Ok(taken)
         },
         WaitMode::MayBlock,
     );
-    if let Some(file) = to.downcast::<FileNode>() {
-        file.note_change();
-    }
     Place::finish(in_offset, &from, read_at.get())?;
     Place::finish(out_offset, &to, write_at.get())?;
     outcome

@@ -3,9 +3,13 @@
 use linux_raw_sys::general::*;
 use linux_raw_sys::ioctl::{FIBMAP, FIOCLEX, FIONBIO, FIONCLEX, FIONREAD};
 
+use unikernel_ext4::Sync;
+
 use super::{Errno, SysResult};
 use crate::file::table::{self, OnExec};
 use crate::file::{self, FileFlags, pipe};
+use crate::fs::disk;
+use crate::fs::disk::file::DiskFile;
 use crate::mem::user::UserPtr;
 
 /// close_range(2), which `linux-raw-sys` does not know yet.
@@ -97,10 +101,67 @@ pub fn sys_fcntl(fd: i32, command: u32, argument: u64) -> SysResult {
     }
 }
 
-/// fsync(2), fdatasync(2): what is in memory alone has nowhere to go to.
+/// fsync(2).
 pub fn sys_fsync(fd: i32) -> SysResult {
+    file::get(fd)?.file.sync(Sync::All)?;
+    Ok(0)
+}
+
+/// fdatasync(2).
+pub fn sys_fdatasync(fd: i32) -> SysResult {
+    file::get(fd)?.file.sync(Sync::Data)?;
+    Ok(0)
+}
+
+/// sync(2). It has no way to tell of errors.
+pub fn sys_sync() -> SysResult {
+    let _ = disk::table::sync_all();
+    Ok(0)
+}
+
+/// syncfs(2).
+pub fn sys_syncfs(fd: i32) -> SysResult {
+    if let Some(opened) = disk::file::of(&*file::get(fd)?.file) {
+        opened.inode.mount.sync()?;
+    }
+    Ok(0)
+}
+
+/// sync_file_range(2): as safe as fdatasync(2), which is more than it promises.
+pub fn sys_sync_file_range(fd: i32, offset: i64, len: i64, flags: u32) -> SysResult {
+    const KNOWN: u32 = SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER;
+    if flags & !KNOWN != 0 || offset < 0 || len < 0 {
+        return Err(Errno::EINVAL);
+    }
     let opened = file::get(fd)?;
-    if opened.file.is_seekable() { Ok(0) } else { Err(Errno::EINVAL) }
+    if !opened.file.is_seekable() {
+        return Err(Errno::ESPIPE);
+    }
+    if flags != 0 {
+        opened.file.sync(Sync::Data)?;
+    }
+    Ok(0)
+}
+
+/// posix_fadvise(2).
+pub fn sys_fadvise64(fd: i32, offset: i64, len: i64, advice: u32) -> SysResult {
+    let opened = file::get(fd)?;
+    let (Ok(offset), Ok(len)) = (u64::try_from(offset), u64::try_from(len)) else {
+        return Err(Errno::EINVAL);
+    };
+    if !opened.file.is_seekable() {
+        return Err(Errno::ESPIPE);
+    }
+    let file = opened.downcast::<DiskFile>();
+    match (advice, file) {
+        (POSIX_FADV_RANDOM, Some(file)) => file.set_random(true),
+        (POSIX_FADV_NORMAL | POSIX_FADV_SEQUENTIAL, Some(file)) => file.set_random(false),
+        (POSIX_FADV_WILLNEED, Some(file)) => file.prefetch(offset, len)?,
+        (POSIX_FADV_DONTNEED, Some(file)) => file.forget(offset, len),
+        (POSIX_FADV_NORMAL..=POSIX_FADV_NOREUSE, _) => {}
+        _ => return Err(Errno::EINVAL),
+    }
+    Ok(0)
 }
 
 /// ioctl(2).

@@ -212,13 +212,16 @@ pub fn sys_mincore(address: u64, len: u64, vector: u64) -> SysResult {
     Ok(0)
 }
 
-/// msync(2): nothing mapped is behind on anything.
+/// msync(2). `MS_ASYNC` promises nothing: what is mapped is the file's own pages.
 pub fn sys_msync(address: u64, len: u64, flags: u32) -> SysResult {
     if flags & !(MS_ASYNC | MS_SYNC | MS_INVALIDATE) != 0 || flags & MS_SYNC != 0 && flags & MS_ASYNC != 0 {
         return Err(Errno::EINVAL);
     }
     if !address.is_multiple_of(4096) {
         return Err(Errno::EINVAL);
+    }
+    if flags & MS_SYNC != 0 && len != 0 && !space::sync(address, len)? {
+        return Err(Errno::EIO);
     }
     sys_mlock(address, len)
 }

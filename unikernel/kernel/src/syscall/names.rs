@@ -3,15 +3,19 @@
 use alloc::vec::Vec;
 
 use linux_raw_sys::general::*;
-use unikernel_fs::{Attributes, EditError, LastLink, Node, Place, RenameMode};
+use unikernel_ext4::NewKind;
+use unikernel_fs::{Attributes, EditError, LastLink, Node, Place, RenameMode, Walk};
 
 use super::path::{base_of, descriptor_of, read_path};
 use super::{Errno, SysResult};
 use crate::file;
 use crate::file::pipe::Fifo;
+use crate::fs::disk::inode::Inode;
+use crate::fs::disk::walk::DiskPlace;
+use crate::fs::disk::{self, names};
 use crate::fs::memory_file::MemoryFile;
 use crate::fs::node::FileNode;
-use crate::fs::{self, FileTree, NodeId, Special};
+use crate::fs::{self, FileTree, Located, NodeId, Special, Walked};
 use crate::mem::user::UserPtr;
 use crate::platform::time;
 
@@ -20,15 +24,29 @@ use crate::platform::time;
 fn at_new_name<T>(
     directory: i32,
     path: &[u8],
+    on_disk: impl FnOnce(&DiskPlace) -> Result<T, Errno>,
     make: impl FnOnce(&mut FileTree, &Place) -> Result<T, Errno>,
 ) -> Result<T, Errno> {
+    // It lives longer than the tree's guard: letting go of it takes the tree's lock.
     let base = base_of(directory, path)?;
-    let mut tree = fs::tree();
-    let place = tree.walk(base.id, path, LastLink::Keep)?;
+    let (mut tree, place) = match fs::walk(&base, path, LastLink::Keep)? {
+        Walked::Memory(tree, place) => (tree, place),
+        Walked::Disk(place) if place.found.is_some() => return Err(Errno::EEXIST),
+        Walked::Disk(place) => return on_disk(&place),
+    };
     if place.found.is_some() {
         return Err(Errno::EEXIST);
     }
     make(&mut tree, &place)
+}
+
+/// Makes what is no directory, so that the name must not end with a slash.
+fn create_without_slash(place: &DiskPlace, kind: NewKind<'_>, permissions: u16) -> SysResult {
+    if place.wants_directory {
+        return Err(Errno::ENOENT);
+    }
+    names::create(place, kind, permissions)?;
+    Ok(0)
 }
 
 /// mkdir(2).
@@ -38,9 +56,14 @@ pub fn sys_mkdir(path: UserPtr<u8>, mode: u32) -> SysResult {
 
 /// mkdirat(2).
 pub fn sys_mkdirat(directory: i32, path: UserPtr<u8>, mode: u32) -> SysResult {
-    at_new_name(directory, &read_path(path)?, |tree, place| {
-        // Of the special bits a directory gets the sticky one only.
-        let attributes = Attributes::new(fs::masked(mode & 0o1777), time::wall_ns());
+    // Of the special bits a directory gets the sticky one only.
+    let permissions = fs::masked(mode & 0o1777);
+    let on_disk = |place: &DiskPlace| {
+        names::create(place, NewKind::Directory, permissions)?;
+        Ok(0)
+    };
+    at_new_name(directory, &read_path(path)?, on_disk, |tree, place| {
+        let attributes = Attributes::new(permissions, time::wall_ns());
         tree.create_directory(place.parent, &place.name, attributes)?;
         Ok(0)
     })
@@ -60,8 +83,16 @@ pub fn sys_mknodat(directory: i32, path: UserPtr<u8>, mode: u32) -> SysResult {
         S_IFDIR => return Err(Errno::EPERM),
         _ => return Err(Errno::EINVAL),
     }
-    at_new_name(directory, &path, |tree, place| {
-        if matches!(mode & S_IFMT, S_IFSOCK | S_IFCHR | S_IFBLK) {
+    let is_device = matches!(mode & S_IFMT, S_IFSOCK | S_IFCHR | S_IFBLK);
+    let on_disk = |place: &DiskPlace| {
+        if is_device {
+            return Err(Errno::EPERM);
+        }
+        let kind = if mode & S_IFMT == S_IFIFO { NewKind::Fifo } else { NewKind::File };
+        create_without_slash(place, kind, fs::masked(mode))
+    };
+    at_new_name(directory, &path, on_disk, |tree, place| {
+        if is_device {
             return Err(Errno::EPERM);
         }
         if place.wants_directory {
@@ -88,12 +119,13 @@ pub fn sys_symlinkat(target: UserPtr<u8>, directory: i32, path: UserPtr<u8>) -> 
     if target.is_empty() {
         return Err(Errno::ENOENT);
     }
-    at_new_name(directory, &read_path(path)?, |tree, place| {
+    let on_disk = |place: &DiskPlace| create_without_slash(place, NewKind::Symlink(&target), 0o777);
+    at_new_name(directory, &read_path(path)?, on_disk, |tree, place| {
         if place.wants_directory {
             return Err(Errno::ENOENT);
         }
         let attributes = Attributes::new(0o777, time::wall_ns());
-        tree.create(place.parent, &place.name, Node::Symlink(target.into()), attributes)?;
+        tree.create(place.parent, &place.name, Node::Symlink(target.as_slice().into()), attributes)?;
         Ok(0)
     })
 }
@@ -124,24 +156,47 @@ pub fn sys_linkat(
     if let Some(descriptor) = descriptor {
         let new_path = read_path(new_path)?;
         let opened = file::get_any(descriptor)?;
+        if let Some(opened) = disk::file::of(&*opened.file) {
+            return link_inode(&opened.inode, new_directory, &new_path);
+        }
         let id = opened.downcast::<FileNode>().ok_or(Errno::EPERM)?.id();
         return link_node(id, new_directory, &new_path);
     }
     let last = if follows { LastLink::Follow } else { LastLink::Keep };
-    let found = fs::find(&*base_of(directory, &path)?, &path, last)?;
-    link_node(found.id, new_directory, &read_path(new_path)?)
+    let found = fs::find(&base_of(directory, &path)?, &path, last)?;
+    let new_path = read_path(new_path)?;
+    match found {
+        Located::Memory(handle) => link_node(handle.id, new_directory, &new_path),
+        Located::Disk(opened) => link_inode(&opened.inode, new_directory, &new_path),
+    }
 }
 
-fn link_node(id: NodeId, directory: i32, path: &[u8]) -> SysResult {
-    at_new_name(directory, path, |tree, place| {
+fn link_inode(inode: &Inode, directory: i32, path: &[u8]) -> SysResult {
+    let on_disk = |place: &DiskPlace| {
         if place.wants_directory {
             return Err(Errno::ENOENT);
         }
-        match tree.link(place.parent, &place.name, id, time::wall_ns()) {
-            Err(EditError::IsADirectory) => Err(Errno::EPERM),
-            outcome => Ok(outcome.map(|()| 0)?),
-        }
-    })
+        names::link(place, inode)?;
+        Ok(0)
+    };
+    at_new_name(directory, path, on_disk, |_, _| Err(Errno::EXDEV))
+}
+
+fn link_node(id: NodeId, directory: i32, path: &[u8]) -> SysResult {
+    at_new_name(
+        directory,
+        path,
+        |_| Err(Errno::EXDEV),
+        |tree, place| {
+            if place.wants_directory {
+                return Err(Errno::ENOENT);
+            }
+            match tree.link(place.parent, &place.name, id, time::wall_ns()) {
+                Err(EditError::IsADirectory) => Err(Errno::EPERM),
+                outcome => Ok(outcome.map(|()| 0)?),
+            }
+        },
+    )
 }
 
 /// unlink(2).
@@ -161,8 +216,10 @@ pub fn sys_unlinkat(directory: i32, path: UserPtr<u8>, flags: u32) -> SysResult 
     }
     let path = read_path(path)?;
     let base = base_of(directory, &path)?;
-    let mut tree = fs::tree();
-    let place = walk_to_name(&tree, base.id, &path)?;
+    let (mut tree, place) = match walk_to_name(&base, &path)? {
+        Walked::Memory(tree, place) => (tree, place),
+        Walked::Disk(place) => return remove_on_disk(&place, flags & AT_REMOVEDIR != 0),
+    };
     let found = place.found.ok_or(Errno::ENOENT)?;
     let removed = if flags & AT_REMOVEDIR != 0 {
         match place.name.as_slice() {
@@ -185,12 +242,68 @@ pub fn sys_unlinkat(directory: i32, path: UserPtr<u8>, flags: u32) -> SysResult 
     Ok(0)
 }
 
+fn remove_on_disk(place: &DiskPlace, removes_directory: bool) -> SysResult {
+    let found = place.found.as_ref().ok_or(Errno::ENOENT)?;
+    match place.name.as_slice() {
+        b"." if removes_directory => return Err(Errno::EINVAL),
+        b".." if removes_directory => return Err(Errno::ENOTEMPTY),
+        b"" if removes_directory => return Err(Errno::EBUSY),
+        b"." | b".." | b"" => return Err(Errno::EISDIR),
+        _ if place.wants_directory && !found.is_directory() => return Err(Errno::ENOTDIR),
+        _ => {}
+    }
+    names::remove(place, removes_directory)?;
+    Ok(0)
+}
+
 /// Walks to a name that will be changed, so a link at the end is kept, slash or not.
-fn walk_to_name(tree: &FileTree, base: NodeId, path: &[u8]) -> Result<Place, Errno> {
+fn walk_to_name(base: &Located, path: &[u8]) -> Result<Walked, Errno> {
     let end = path.iter().rposition(|&byte| byte != b'/').map_or(path.len(), |last| last + 1);
-    let mut place = tree.walk(base, &path[..end], LastLink::Keep)?;
-    place.wants_directory = end < path.len();
-    Ok(place)
+    let mut walked = fs::walk(base, &path[..end], LastLink::Keep)?;
+    match &mut walked {
+        Walked::Memory(_, place) => place.wants_directory = end < path.len(),
+        Walked::Disk(place) => place.wants_directory = end < path.len(),
+    }
+    Ok(walked)
+}
+
+/// The same, within the tree only.
+fn walk_in_tree(tree: &FileTree, base: &Located, path: &[u8]) -> Result<Place, Errno> {
+    let base = match base {
+        Located::Memory(handle) => handle.id,
+        Located::Disk(_) if path.starts_with(b"/") => NodeId::ROOT,
+        Located::Disk(_) => return Err(Errno::EXDEV),
+    };
+    let end = path.iter().rposition(|&byte| byte != b'/').map_or(path.len(), |last| last + 1);
+    match tree.walk_to_cover(base, &path[..end], LastLink::Keep, disk::table::covered())? {
+        Walk::Here(place) => Ok(Place { wants_directory: end < path.len(), ..place }),
+        Walk::Covered(..) => Err(Errno::EXDEV),
+    }
+}
+
+/// rename(2) where at least one of the names is on a disk.
+fn rename_on_disk(from: &DiskPlace, to: &DiskPlace, flags: u32) -> SysResult {
+    if names::is_dots(from) || names::is_dots(to) {
+        return Err(Errno::EBUSY);
+    }
+    let moved = from.found.as_ref().ok_or(Errno::ENOENT)?;
+    if !core::ptr::eq(from.parent.mount, to.parent.mount) {
+        return Err(Errno::EXDEV);
+    }
+    if (from.wants_directory || to.wants_directory) && !moved.is_directory() {
+        return Err(Errno::ENOTDIR);
+    }
+    let mode = match flags {
+        0 => unikernel_ext4::RenameMode::Replace,
+        RENAME_NOREPLACE => unikernel_ext4::RenameMode::NoReplace,
+        _ => unikernel_ext4::RenameMode::Exchange,
+    };
+    let is_same = to.found.as_ref().is_some_and(|found| found.number == moved.number);
+    if is_same && flags == 0 {
+        return Ok(0);
+    }
+    names::rename(from, to, mode)?;
+    Ok(0)
 }
 
 /// True for names that are not a directory's to give away.
@@ -229,13 +342,23 @@ pub fn sys_renameat2(
     };
     let path = read_path(path)?;
     let base = base_of(directory, &path)?;
-    // The old name's faults are told before the new one is looked at.
-    walk_to_name(&fs::tree(), base.id, &path)?;
+    // The old name's faults are told before the new one is looked at, and the tree is not locked for
+    // the first walk while the second may wait for a disk.
+    let from = match walk_to_name(&base, &path)? {
+        Walked::Disk(place) => Some(place),
+        Walked::Memory(..) => None,
+    };
     let new_path = read_path(new_path)?;
     let new_base = base_of(new_directory, &new_path)?;
+    match (from, walk_to_name(&new_base, &new_path)?) {
+        (Some(from), Walked::Disk(to)) => return rename_on_disk(&from, &to, flags),
+        (None, Walked::Memory(..)) => {}
+        _ => return Err(Errno::EXDEV),
+    }
+    // Once more, now both under one lock.
     let mut tree = fs::tree();
-    let from = walk_to_name(&tree, base.id, &path)?;
-    let to = walk_to_name(&tree, new_base.id, &new_path)?;
+    let from = walk_in_tree(&tree, &base, &path)?;
+    let to = walk_in_tree(&tree, &new_base, &new_path)?;
     if is_dots(&from) || is_dots(&to) {
         return Err(Errno::EBUSY);
     }

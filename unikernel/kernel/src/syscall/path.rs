@@ -5,17 +5,22 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use linux_raw_sys::general::*;
+use unikernel_ext4::{FileKind, NewKind};
 use unikernel_fs::{Attributes, EditError, LastLink, Node, Place};
 
 use super::descriptor::on_exec_of;
 use super::{Errno, SysResult};
 use crate::file::pipe::{Ends, Fifo};
 use crate::file::{self, File, FileFlags, OpenFile, WaitMode};
+use crate::fs::disk::file::{DiskFile, DiskName};
+use crate::fs::disk::walk::DiskPlace;
+use crate::fs::disk::{self, names};
 use crate::fs::memory_file::MemoryFile;
 use crate::fs::node::{self, NameOnly};
-use crate::fs::{self, FileTree, Handle, LookupError, NodeId, Special};
+use crate::fs::{self, FileTree, Handle, Located, LookupError, NodeId, Special, Walked};
 use crate::mem::user::{UserPtr, UserSlice, read_c_string};
 use crate::platform::time;
+use crate::sync::SpinLockGuard;
 use crate::user_abi;
 
 user_abi!(open_how);
@@ -74,13 +79,14 @@ pub fn read_path(path: UserPtr<u8>) -> Result<Vec<u8>, Errno> {
     read_c_string(path, MAX_PATH_BYTES)?.ok_or(Errno::ENAMETOOLONG)
 }
 
-/// The node that an open file stands for, if it is one that only names.
-fn node_of(opened: &OpenFile) -> Option<Arc<Handle>> {
-    opened.downcast::<NameOnly>().map(|named| Arc::clone(&named.handle))
+/// What an open file stands for, if it is one that only names.
+fn node_of(opened: &OpenFile) -> Option<Located> {
+    let in_memory = opened.downcast::<NameOnly>().map(|named| Located::Memory(Arc::clone(&named.handle)));
+    in_memory.or_else(|| opened.downcast::<DiskName>().map(|named| Located::Disk(Arc::clone(named.opened()))))
 }
 
 /// Where a relative path starts (`AT_FDCWD` or a directory's descriptor).
-pub(super) fn base_of(directory: i32, path: &[u8]) -> Result<Arc<Handle>, Errno> {
+pub(super) fn base_of(directory: i32, path: &[u8]) -> Result<Located, Errno> {
     if path.is_empty() {
         return Err(Errno::ENOENT);
     }
@@ -105,7 +111,7 @@ pub(super) fn descriptor_of(path: &[u8]) -> Option<i32> {
 /// descriptor.
 pub enum Named {
     /// By path.
-    Node(Handle),
+    Node(Located),
     /// By descriptor.
     Opened(Arc<OpenFile>),
 }
@@ -117,10 +123,7 @@ pub fn resolve(directory: i32, path: UserPtr<u8>, flags: u32) -> Result<Named, E
     let path = if is_empty_allowed && path.is_null() { Vec::new() } else { read_path(path)? };
     if path.is_empty() && is_empty_allowed {
         return Ok(match directory {
-            AT_FDCWD => Named::Opened(file::open(
-                node::open_name(fs::find(&fs::current_directory(), b".", LastLink::Follow)?),
-                FileFlags::PATH,
-            )),
+            AT_FDCWD => Named::Node(fs::find(&fs::current_directory(), b".", LastLink::Follow)?),
             descriptor => Named::Opened(file::get_any(descriptor)?),
         });
     }
@@ -129,7 +132,7 @@ pub fn resolve(directory: i32, path: UserPtr<u8>, flags: u32) -> Result<Named, E
         return Ok(Named::Opened(file::get_any(descriptor).map_err(|_| Errno::ENOENT)?));
     }
     let last = if follows { LastLink::Follow } else { LastLink::Keep };
-    Ok(Named::Node(fs::find(&*base_of(directory, &path)?, &path, last)?))
+    Ok(Named::Node(fs::find(&base_of(directory, &path)?, &path, last)?))
 }
 
 /// open(2).
@@ -196,7 +199,11 @@ pub fn open_path(directory: i32, path: &[u8], flags: u32, mode: u32) -> Result<A
     if flags & O_TMPFILE == O_TMPFILE {
         return open_unnamed(&base, path, status, mode);
     }
-    let handle = find_to_open(&base, path, flags, mode)?;
+    let last = if keeps_last_link(flags) { LastLink::Keep } else { LastLink::Follow };
+    let handle = match fs::walk(&base, path, last)? {
+        Walked::Disk(place) => return open_on_disk(place, flags, mode),
+        Walked::Memory(tree, place) => find_to_open(tree, place, flags, mode)?,
+    };
     fs::listing::refresh(handle.id);
     if flags & O_PATH == 0
         && let Some(fifo) = node::fifo(handle.id)
@@ -208,6 +215,51 @@ pub fn open_path(directory: i32, path: &[u8], flags: u32, mode: u32) -> Result<A
         truncate(&*file, 0)?;
     }
     Ok(file::open(file, status))
+}
+
+fn creates(flags: u32) -> bool {
+    flags & O_CREAT != 0 && flags & O_PATH == 0
+}
+
+fn keeps_last_link(flags: u32) -> bool {
+    flags & O_NOFOLLOW != 0 || creates(flags) && flags & O_EXCL != 0
+}
+
+/// Opens what a walk on a disk has found, making the file if that is asked for.
+fn open_on_disk(mut place: DiskPlace, flags: u32, mode: u32) -> Result<Arc<OpenFile>, Errno> {
+    let status = FileFlags::from_bits_truncate(flags);
+    let is_new = place.found.is_none() && creates(flags);
+    match &place.found {
+        Some(_) if creates(flags) && flags & O_EXCL != 0 => return Err(Errno::EEXIST),
+        None if is_new && place.wants_directory => return Err(Errno::EISDIR),
+        None if is_new => place.found = Some(names::create(&place, NewKind::File, fs::masked(mode))?),
+        _ => {}
+    }
+    let opened = place.open()?;
+    let kind = opened.inode.kind();
+    if flags & O_DIRECTORY != 0 && kind != FileKind::Directory {
+        return Err(Errno::ENOTDIR);
+    }
+    if flags & O_PATH != 0 {
+        return Ok(file::open(Arc::new(DiskName::new(Arc::new(opened))), status));
+    }
+    let writes = flags & (O_ACCMODE | O_TRUNC) != 0;
+    match kind {
+        FileKind::Directory if writes || creates(flags) => Err(Errno::EISDIR),
+        FileKind::Directory => Ok(file::open(Arc::new(DiskName::new(Arc::new(opened))), status)),
+        FileKind::Symlink => Err(Errno::ELOOP),
+        FileKind::File => {
+            if writes {
+                opened.inode.mount.check_writable()?;
+            }
+            if flags & O_TRUNC != 0 && !is_new {
+                opened.inode.resize(0)?;
+            }
+            Ok(file::open(Arc::new(DiskFile::new(opened, flags)), status))
+        }
+        // What they name is not there.
+        _ => Err(Errno::ENXIO),
+    }
 }
 
 fn open_fifo(fifo: &Fifo, status: FileFlags) -> Result<Arc<dyn File>, Errno> {
@@ -227,27 +279,32 @@ fn reopen(descriptor: i32, status: FileFlags) -> Result<Arc<OpenFile>, Errno> {
 }
 
 /// `O_TMPFILE`: a file in a directory, without a name there.
-fn open_unnamed(base: &Handle, path: &[u8], status: FileFlags, mode: u32) -> Result<Arc<OpenFile>, Errno> {
+fn open_unnamed(base: &Located, path: &[u8], status: FileFlags, mode: u32) -> Result<Arc<OpenFile>, Errno> {
     if !status.can_write() {
         return Err(Errno::EINVAL);
     }
     let directory = fs::find(base, path, LastLink::Follow)?;
-    let mut tree = fs::tree();
-    if !matches!(tree.node(directory.id), Node::Directory(_)) {
+    if !directory.is_directory() {
         return Err(Errno::ENOTDIR);
     }
+    if matches!(directory, Located::Disk(_)) {
+        return Err(Errno::EOPNOTSUPP);
+    }
+    let mut tree = fs::tree();
     let attributes = Attributes::new(fs::masked(mode), time::wall_ns());
     let id = tree.create_unnamed(Node::File(MemoryFile::empty()), attributes);
     drop(tree);
     Ok(file::open(node::open(Handle::of_unnamed(id)), status))
 }
 
-fn find_to_open(base: &Handle, path: &[u8], flags: u32, mode: u32) -> Result<Handle, Errno> {
-    let creates = flags & O_CREAT != 0 && flags & O_PATH == 0;
+fn find_to_open(
+    mut tree: SpinLockGuard<'static, FileTree>,
+    place: Place,
+    flags: u32,
+    mode: u32,
+) -> Result<Handle, Errno> {
+    let creates = creates(flags);
     let is_exclusive = creates && flags & O_EXCL != 0;
-    let last = if flags & O_NOFOLLOW != 0 || is_exclusive { LastLink::Keep } else { LastLink::Follow };
-    let mut tree = fs::tree();
-    let place = tree.walk(base.id, path, last)?;
     let id = match place.found {
         Some(_) if is_exclusive => return Err(Errno::EEXIST),
         Some(id) => id,
@@ -295,11 +352,7 @@ fn check_open(tree: &FileTree, id: NodeId, flags: u32, creates: bool) -> Result<
 
 /// Changes a file's length (truncate(2), `O_TRUNC`); devices have none, and do not mind.
 pub(super) fn truncate(file: &dyn File, size: u64) -> Result<(), Errno> {
-    let any: &dyn core::any::Any = file;
-    let Some(regular) = any.downcast_ref::<node::FileNode>() else { return Ok(()) };
-    regular.content().resize(size)?;
-    regular.note_change();
-    Ok(())
+    if file.is_regular() { file.resize(size) } else { Ok(()) }
 }
 
 /// access(2).
@@ -319,7 +372,7 @@ pub fn sys_faccessat2(directory: i32, path: UserPtr<u8>, mode: u32, flags: u32) 
         return Err(Errno::EINVAL);
     }
     let metadata = match resolve(directory, path, flags)? {
-        Named::Node(handle) => node::metadata(handle.id),
+        Named::Node(found) => found.metadata(),
         Named::Opened(opened) => opened.file.metadata(),
     };
     let is_directory = metadata.mode & S_IFMT == S_IFDIR;
@@ -346,23 +399,28 @@ pub fn sys_readlinkat(directory: i32, path: UserPtr<u8>, buffer: u64, size: i32)
 }
 
 fn link_target(directory: i32, path: &[u8]) -> Result<Vec<u8>, Errno> {
-    let base = match path {
+    let found = match path {
         [] if directory == AT_FDCWD => return Err(Errno::ENOENT),
         [] => node_of(&*file::get_any(directory)?).ok_or(Errno::ENOENT)?,
-        _ => base_of(directory, path)?,
+        _ => fs::find(&base_of(directory, path)?, path, LastLink::Keep)?,
     };
-    let tree = fs::tree();
-    let id = if path.is_empty() { base.id } else { tree.lookup(base.id, path, LastLink::Keep)? };
-    match tree.node(id) {
-        Node::Symlink(target) => Ok(target.to_vec()),
-        _ => Err(Errno::EINVAL),
+    match found {
+        Located::Disk(opened) => disk::file::link_target(&opened.inode),
+        Located::Memory(handle) => match fs::tree().node(handle.id) {
+            Node::Symlink(target) => Ok(target.to_vec()),
+            _ => Err(Errno::EINVAL),
+        },
     }
 }
 
 /// getcwd(2). The raw call answers the length with the NUL.
 pub fn sys_getcwd(buffer: u64, size: usize) -> SysResult {
     let directory = fs::current_directory();
-    let mut path = fs::tree().path_of(directory.id).ok_or(Errno::ENOENT)?;
+    let mut path = match directory {
+        Located::Memory(handle) => fs::tree().path_of(handle.id).ok_or(Errno::ENOENT)?,
+        Located::Disk(opened) if opened.inode.links() == 0 => return Err(Errno::ENOENT),
+        Located::Disk(opened) => opened.path.clone(),
+    };
     path.push(0);
     if path.len() > size {
         return Err(Errno::ERANGE);
@@ -371,18 +429,18 @@ pub fn sys_getcwd(buffer: u64, size: usize) -> SysResult {
     Ok(path.len())
 }
 
-fn enter(handle: Arc<Handle>) -> SysResult {
-    if !matches!(fs::tree().node(handle.id), Node::Directory(_)) {
+fn enter(directory: Located) -> SysResult {
+    if !directory.is_directory() {
         return Err(Errno::ENOTDIR);
     }
-    fs::set_current_directory(handle);
+    fs::set_current_directory(directory);
     Ok(0)
 }
 
 /// chdir(2).
 pub fn sys_chdir(path: UserPtr<u8>) -> SysResult {
     let path = read_path(path)?;
-    enter(Arc::new(fs::find(&fs::current_directory(), &path, LastLink::Follow)?))
+    enter(fs::find(&fs::current_directory(), &path, LastLink::Follow)?)
 }
 
 /// fchdir(2).

@@ -7,8 +7,10 @@ use linux_raw_sys::general::*;
 use super::path::{Named, resolve};
 use super::{Errno, SysResult};
 use crate::file::{self, Metadata};
-use crate::fs;
+use crate::fs::disk::file::DiskName;
+use crate::fs::disk::{self, Mount};
 use crate::fs::node::{self, NameOnly};
+use crate::fs::{self, Located};
 use crate::mem::user::{UserAbi, UserPtr, UserSlice};
 use crate::mem::{frames, shared};
 use crate::user_abi;
@@ -71,7 +73,7 @@ pub fn sys_statx(
 
 fn metadata(directory: i32, path: UserPtr<u8>, flags: u32) -> Result<Metadata, Errno> {
     Ok(match resolve(directory, path, flags)? {
-        Named::Node(handle) => node::metadata(handle.id),
+        Named::Node(found) => found.metadata(),
         Named::Opened(opened) => opened.file.metadata(),
     })
 }
@@ -141,14 +143,42 @@ fn to_statx(metadata: &Metadata) -> statx {
 
 /// statfs(2).
 pub fn sys_statfs(path: UserPtr<u8>, answer: UserPtr<statfs>) -> SysResult {
-    resolve(AT_FDCWD, path, 0)?;
-    write_statfs(answer)
+    match resolve(AT_FDCWD, path, 0)? {
+        Named::Node(Located::Disk(opened)) => write_disk_statfs(opened.inode.mount, answer),
+        Named::Opened(opened) => statfs_of(&opened, answer),
+        Named::Node(Located::Memory(_)) => write_statfs(answer),
+    }
 }
 
 /// fstatfs(2).
 pub fn sys_fstatfs(fd: i32, answer: UserPtr<statfs>) -> SysResult {
-    file::get_any(fd)?;
-    write_statfs(answer)
+    statfs_of(&*file::get_any(fd)?, answer)
+}
+
+fn statfs_of(opened: &file::OpenFile, answer: UserPtr<statfs>) -> SysResult {
+    match disk::file::of(&*opened.file) {
+        Some(opened) => write_disk_statfs(opened.inode.mount, answer),
+        None => write_statfs(answer),
+    }
+}
+
+fn write_disk_statfs(mount: &Mount, answer: UserPtr<statfs>) -> SysResult {
+    let statistics = mount.statistics()?;
+    let block_bytes = i64::from(statistics.block_bytes);
+    answer.write(statfs {
+        f_type: i64::from(EXT4_SUPER_MAGIC),
+        f_bsize: block_bytes,
+        f_frsize: block_bytes,
+        f_blocks: statistics.blocks as _,
+        f_bfree: statistics.free_blocks as _,
+        f_bavail: statistics.available_blocks as _,
+        f_files: statistics.inodes as _,
+        f_ffree: statistics.free_inodes as _,
+        f_namelen: unikernel_fs::MAX_NAME_BYTES as i64,
+        f_flags: if mount.is_read_only() { i64::from(MS_RDONLY) } else { 0 },
+        ..statfs::zeroed()
+    })?;
+    Ok(0)
 }
 
 /// One filesystem, in memory: it may take half of that.
@@ -173,10 +203,13 @@ fn write_statfs(answer: UserPtr<statfs>) -> SysResult {
 /// getdents64(2).
 pub fn sys_getdents64(fd: i32, buffer: u64, size: usize) -> SysResult {
     let opened = file::get(fd)?;
-    let directory = opened.downcast::<NameOnly>().ok_or(Errno::ENOTDIR)?;
     let size = size.min(MAX_LISTING_BYTES);
     opened.with_offset(|offset| {
-        let (listing, position) = list(directory, *offset, size)?;
+        let (listing, position) = match (opened.downcast::<NameOnly>(), opened.downcast::<DiskName>()) {
+            (Some(directory), _) => list(directory, *offset, size)?,
+            (_, Some(directory)) => list_disk(directory, *offset, size)?,
+            _ => return Err(Errno::ENOTDIR),
+        };
         UserSlice::new(buffer, size).write(&listing)?;
         *offset = position;
         Ok(listing.len())
@@ -190,18 +223,44 @@ fn list(directory: &NameOnly, position: u64, size: usize) -> Result<(Vec<u8>, u6
     let is_at_end = entries.peek().is_none();
     let (mut listing, mut position) = (Vec::new(), position);
     for entry in entries {
-        let len = (ENTRY_HEADER_BYTES + entry.name.len() + 1).next_multiple_of(8);
-        if listing.len() + len > size {
+        let facts = (tree.inode(entry.id), entry.next, node::entry_type(&tree, entry.id));
+        if !put_entry(&mut listing, size, entry.name, facts) {
             break;
         }
         position = entry.next;
-        let end = listing.len() + len;
-        listing.extend_from_slice(&tree.inode(entry.id).to_le_bytes());
-        listing.extend_from_slice(&position.to_le_bytes());
-        listing.extend_from_slice(&(len as u16).to_le_bytes());
-        listing.push(node::entry_type(&tree, entry.id));
-        listing.extend_from_slice(entry.name);
-        listing.resize(end, 0);
     }
     if listing.is_empty() && !is_at_end { Err(Errno::EINVAL) } else { Ok((listing, position)) }
+}
+
+/// The same of a directory on a disk.
+fn list_disk(directory: &DiskName, position: u64, size: usize) -> Result<(Vec<u8>, u64), Errno> {
+    let inode = &directory.opened().inode;
+    if !inode.is_directory() {
+        return Err(Errno::ENOTDIR);
+    }
+    let entries = disk::file::list(inode, position, size)?;
+    let (mut listing, mut position) = (Vec::new(), position);
+    for entry in &entries {
+        if !put_entry(&mut listing, size, &entry.name, (entry.inode, entry.next, entry.entry_type)) {
+            break;
+        }
+        position = entry.next;
+    }
+    if listing.is_empty() && !entries.is_empty() { Err(Errno::EINVAL) } else { Ok((listing, position)) }
+}
+
+/// Appends an entry (inode, position after it, type) to a listing; false if it does not fit.
+fn put_entry(listing: &mut Vec<u8>, size: usize, name: &[u8], (inode, next, kind): (u64, u64, u8)) -> bool {
+    let len = (ENTRY_HEADER_BYTES + name.len() + 1).next_multiple_of(8);
+    let end = listing.len() + len;
+    if end > size {
+        return false;
+    }
+    listing.extend_from_slice(&inode.to_le_bytes());
+    listing.extend_from_slice(&next.to_le_bytes());
+    listing.extend_from_slice(&(len as u16).to_le_bytes());
+    listing.push(kind);
+    listing.extend_from_slice(name);
+    listing.resize(end, 0);
+    true
 }

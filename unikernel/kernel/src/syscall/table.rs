@@ -222,7 +222,11 @@ syscalls! {
     __NR_flock: flock(fd: Fd, operation: Flags) => lock::sys_flock, Full, "";
     __NR_ioctl: ioctl(fd: Fd, request: Flags, argp: Ptr) => descriptor::sys_ioctl, Partial, "FIONBIO, FIOCLEX, FIONREAD; on the console TCGETS and TIOCGWINSZ";
     __NR_fsync: fsync(fd: Fd) => descriptor::sys_fsync, Full, "";
-    __NR_fdatasync: fdatasync(fd: Fd) => descriptor::sys_fsync, Full, "";
+    __NR_fdatasync: fdatasync(fd: Fd) => descriptor::sys_fdatasync, Full, "";
+    __NR_sync: sync() => descriptor::sys_sync, Full, "";
+    __NR_syncfs: syncfs(fd: Fd) => descriptor::sys_syncfs, Full, "";
+    __NR_sync_file_range: sync_file_range(fd: Fd, offset: Int, nbytes: Int, flags: Flags) => descriptor::sys_sync_file_range, Full, "";
+    __NR_fadvise64: fadvise64(fd: Fd, offset: Int, len: Int, advice: Flags) => descriptor::sys_fadvise64, Full, "";
 
     // Waiting for files
     __NR_poll: poll(fds: Ptr, nfds: Size, timeout: Int) => polling::sys_poll, Full, "";

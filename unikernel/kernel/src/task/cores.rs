@@ -38,6 +38,8 @@ pub(super) struct Own {
     /// that [`super::scheduler::after_switch`] takes over.
     pub(super) left: Cell<(*const Thread, Leaving)>,
     pub(super) spin: Cell<AdaptiveSpin>,
+    /// True while the core passes its time on the stack of a thread that sleeps.
+    pub(super) is_idling: Cell<bool>,
 }
 
 /// Why a thread leaves its core.
@@ -67,6 +69,7 @@ impl Core {
             own: Own {
                 left: Cell::new((ptr::null(), Leaving::Stopped)),
                 spin: Cell::new(AdaptiveSpin::new()),
+                is_idling: Cell::new(false),
             },
         }
     }

@@ -31,6 +31,7 @@ pub(super) extern "C" fn main() -> ! {
 #[cold]
 pub(super) fn wait() {
     let here = this_cpu().index();
+    own().is_idling.set(true);
     timer::run_expired();
     net::flush();
     uring::run_scheduled();
@@ -39,6 +40,7 @@ pub(super) fn wait() {
     look_around(here);
     tlb::end_lazy();
     DISPATCHER.end_idle(here);
+    own().is_idling.set(false);
 }
 
 fn look_around(here: usize) {

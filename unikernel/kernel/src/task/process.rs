@@ -7,11 +7,10 @@ use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 
 use super::signal::Dispositions;
 use super::thread::{Thread, ThreadId};
-use super::{current, futex, scheduler};
+use super::{WaitQueue, current, futex, scheduler};
 use crate::mem::user::UserPtr;
 use unikernel_cmdline::ExitAction;
 
-use crate::arch::cpu;
 use crate::platform::{interrupts, power};
 use crate::sync::SpinLock;
 
@@ -109,10 +108,15 @@ pub fn exit_thread(code: i32) -> ! {
 /// Ends the app (`exit_group`): the machine has nothing left to do.
 pub fn exit_process(code: i32) -> ! {
     static IS_ENDING: AtomicBool = AtomicBool::new(false);
+    static NOBODY: WaitQueue = WaitQueue::new();
     if IS_ENDING.swap(true, Ordering::SeqCst) {
-        // Another core was first.
-        cpu::halt_forever();
+        // Another thread was first, which may want this core.
+        loop {
+            let _: Option<()> = NOBODY.wait_uninterrupted(None, || None);
+        }
     }
+    // While the other threads still run: one of them may be at work in the filesystem.
+    crate::fs::disk::table::unmount_all();
     interrupts::stop_others();
     // What the app wrote last should reach its peers: the segments are in the send buffers.
     crate::net::shut_down();

@@ -13,7 +13,7 @@ use core::sync::atomic::Ordering;
 use unikernel_sched::{CoreSet, Schedulable};
 
 use super::cores::{CORES, Cores, DISPATCHER, Leaving, own};
-use super::thread::{Thread, WakeReason};
+use super::thread::{OutOfMemory, Thread, WakeReason};
 use super::wait::WaitError;
 use super::{current, idle, timer};
 use crate::arch::cpu::{self, exit_work, this_cpu};
@@ -106,11 +106,23 @@ pub(super) fn cancel_block(thread: &Thread) {
 /// Sleeps until somebody calls [`wake`], the deadline passes or a signal comes. The caller has
 /// called [`Thread::begin_block`] and looked at its condition since.
 pub(super) fn block(deadline_ns: Option<u64>) -> Result<(), WaitError> {
-    let me = current();
-    if me.signals.lock().has_deliverable() {
-        me.cancel_block();
+    if current().signals.lock().has_deliverable() {
+        current().cancel_block();
         return Err(WaitError::Interrupted);
     }
+    sleep(deadline_ns)
+}
+
+/// The same, whatever signals come: for what ends soon by itself, such as a disk's answer.
+pub(super) fn block_uninterrupted(deadline_ns: Option<u64>) -> Result<(), WaitError> {
+    match sleep(deadline_ns) {
+        Err(WaitError::Interrupted) => Ok(()),
+        outcome => outcome,
+    }
+}
+
+fn sleep(deadline_ns: Option<u64>) -> Result<(), WaitError> {
+    let me = current();
     if trace::is_on() {
         trace::before_sleep();
     }
@@ -125,6 +137,23 @@ pub(super) fn block(deadline_ns: Option<u64>) -> Result<(), WaitError> {
         WakeReason::Interrupted => Err(WaitError::Interrupted),
         WakeReason::Woken | WakeReason::TimedOut => Ok(()),
     }
+}
+
+/// True if the caller may sleep: a thread runs here, and the core is not merely passing the time on its
+/// stack.
+pub fn can_block() -> bool {
+    !this_cpu().current_thread().is_null() && !own().is_idling.get()
+}
+
+/// True if another thread wants this core.
+pub fn has_others_waiting() -> bool {
+    DISPATCHER.waiting(this_cpu().index()) > 0
+}
+
+/// Starts a thread of the kernel's own, if there is memory for its stack.
+pub fn start_kernel_thread(name: &str, main: extern "C" fn() -> !) -> Result<(), OutOfMemory> {
+    enqueue(Thread::kernel(name, main)?);
+    Ok(())
 }
 
 /// Lets the others run first.

@@ -14,6 +14,8 @@ use crate::arch::cpu::{self, this_cpu};
 use crate::arch::fpu::FpuState;
 use crate::arch::switch::KernelStack;
 use crate::arch::trap::TrapFrame;
+use crate::debug::lock_order::ThreadLocks;
+use crate::mem::space::PageSource;
 use crate::sync::SpinLock;
 
 /// Linux thread id; the first thread's is 1, as an init process has.
@@ -53,6 +55,10 @@ pub struct Thread {
     pub name: SpinLock<[u8; 16]>,
     /// Nanoseconds on a core, up to the last switch.
     pub cpu_time_ns: AtomicU64,
+    /// A page that a copy of the kernel's missed (`mem::fault`).
+    pub absent_page: SpinLock<Option<(Arc<dyn PageSource>, u64)>>,
+    /// The sleeping locks that it holds.
+    pub locks: ThreadLocks,
     saved: Saved,
 }
 
@@ -118,6 +124,24 @@ impl Thread {
         Ok(Arc::new(Self::with(0, stack, saved, core, CoreSet::only(core))))
     }
 
+    /// Makes a thread of the kernel's, which runs `main` and never enters ring 3. It belongs to no app: it
+    /// gets no signals, and does not keep the machine from ending.
+    pub(super) fn kernel(name: &str, main: extern "C" fn() -> !) -> Result<Arc<Self>, OutOfMemory> {
+        let fpu = FpuState::new().ok_or(OutOfMemory)?;
+        let stack = KernelStack::new().map_err(|_| OutOfMemory)?;
+        let saved = Saved {
+            stack_pointer: UnsafeCell::new(stack.prepare_kernel(main)),
+            // Ring 0 does not use it, but a thread without one is an idle thread.
+            fpu: Some(UnsafeCell::new(fpu)),
+            fs_base: Cell::new(0),
+            gs_base: Cell::new(0),
+        };
+        let thread = Self::with(0, stack, saved, this_cpu().index(), CoreSet::ALL);
+        let len = name.len().min(15);
+        thread.name.lock()[..len].copy_from_slice(&name.as_bytes()[..len]);
+        Ok(Arc::new(thread))
+    }
+
     fn with(id: ThreadId, stack: KernelStack, saved: Saved, core: usize, allowed: CoreSet) -> Self {
         Self {
             id,
@@ -134,6 +158,8 @@ impl Thread {
             signals: SpinLock::new(ThreadSignals::default()),
             name: SpinLock::new([0; 16]),
             cpu_time_ns: AtomicU64::new(0),
+            absent_page: SpinLock::new(None),
+            locks: ThreadLocks::new(),
             saved,
         }
     }

@@ -47,7 +47,24 @@ impl WaitQueue {
     pub fn wait_until<T>(
         &self,
         deadline_ns: Option<u64>,
+        condition: impl FnMut() -> Option<T>,
+    ) -> Result<T, WaitError> {
+        self.wait_with(condition, || scheduler::block(deadline_ns))
+    }
+
+    /// The same, whatever signals come; `None` if the deadline passed first.
+    pub fn wait_uninterrupted<T>(
+        &self,
+        deadline_ns: Option<u64>,
+        condition: impl FnMut() -> Option<T>,
+    ) -> Option<T> {
+        self.wait_with(condition, || scheduler::block_uninterrupted(deadline_ns)).ok()
+    }
+
+    fn wait_with<T>(
+        &self,
         mut condition: impl FnMut() -> Option<T>,
+        block: impl Fn() -> Result<(), WaitError>,
     ) -> Result<T, WaitError> {
         if let Some(value) = condition() {
             return Ok(value);
@@ -61,7 +78,7 @@ impl WaitQueue {
                 self.remove(&me);
                 return Ok(value);
             }
-            let outcome = scheduler::block(deadline_ns);
+            let outcome = block();
             self.remove(&me);
             if let Some(value) = condition() {
                 return Ok(value);

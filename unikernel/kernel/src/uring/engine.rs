@@ -13,6 +13,7 @@ use super::request::{Action, Request};
 use super::slots::{Cause, Key, Taken};
 use super::sqe::SqeFlags;
 use super::timeout::Expiry;
+use super::workers::wants_worker;
 use crate::file::poll_source::Watch;
 use crate::file::{self, Readiness};
 use crate::syscall::{Errno, SysResult};
@@ -51,6 +52,10 @@ impl Ring {
 
     /// Works on a request until it is complete or has to wait; answers what is to be started next.
     pub(super) fn drive(&self, mut request: Box<Request>) -> Option<Box<Request>> {
+        if wants_worker(&request) {
+            let (request, error) = self.hand_over(request).err()?;
+            return self.finish(request, Err(error), 0);
+        }
         loop {
             let outcome = self.attempt(&mut request);
             let wanted = match outcome {
@@ -226,7 +231,7 @@ impl Ring {
 
     /// Has the rest of a chain started soon. Not at once: chains that cancel each other could go on so for as
     /// long as they like, each in the call of the one before.
-    fn follow(&self, next: Option<Box<Request>>) {
+    pub(super) fn follow(&self, next: Option<Box<Request>>) {
         if let Some(next) = next {
             self.followers.lock().push_back(next);
             self.schedule();

@@ -18,7 +18,7 @@ use linux_raw_sys::io_uring::*;
 use super::sqe::{SQE_BYTES, Sqe};
 use crate::mem::layout::PAGE_BYTES;
 use crate::mem::shared::SharedFrame;
-use crate::mem::space::PageSource;
+use crate::mem::space::{PageSource, Supply};
 
 const SQ_HEAD: u32 = 0;
 const SQ_TAIL: u32 = 64;
@@ -185,7 +185,7 @@ impl RingMemory {
 }
 
 impl PageSource for RingMemory {
-    fn page(&self, index: u64) -> Option<SharedFrame> {
+    fn page(&self, index: u64) -> Supply {
         let offset = index * PAGE_BYTES as u64;
         let (frames, start) = match offset {
             _ if offset >= u64::from(IORING_OFF_SQES) => (&self.entries, IORING_OFF_SQES),
@@ -193,6 +193,7 @@ impl PageSource for RingMemory {
             _ if offset >= u64::from(IORING_OFF_CQ_RING) => (&self.rings, IORING_OFF_CQ_RING),
             _ => (&self.rings, IORING_OFF_SQ_RING),
         };
-        frames.get((offset - u64::from(start)) as usize / PAGE_BYTES).cloned()
+        let frame = frames.get((offset - u64::from(start)) as usize / PAGE_BYTES);
+        frame.cloned().map_or(Supply::None, Supply::Page)
     }
 }

@@ -6,8 +6,8 @@
 //!   requests wait; `completion`: the results;
 //! - `timeout`, `cancel`; `buffers`: what is registered; `register`: how.
 //!
-//! There are no worker threads. A request that cannot be done at once waits with a watch on its file, as an
-//! epoll instance would. When the file becomes ready, whoever made it so asks for the ring's work to be done,
+//! A request that may have to sleep for a disk goes to a thread of the kernel's (`workers`). Any other that
+//! cannot be done at once waits with a watch on its file, as an epoll instance would. When the file becomes ready, whoever made it so asks for the ring's work to be done,
 //! and the next core that is about to leave the kernel, or has nothing to do, tries again: a packet's interrupt
 //! ends with the bytes in the app's buffer and the completion in its queue, and the app has not entered the
 //! kernel at all.
@@ -25,6 +25,7 @@ mod request;
 mod slots;
 mod sqe;
 mod timeout;
+mod workers;
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;

@@ -66,6 +66,8 @@ pub(super) struct Request {
     pub(super) done: usize,
     /// Somebody wants it to end.
     pub(super) is_cancelled: bool,
+    /// A worker has it, or had it.
+    pub(super) is_with_worker: bool,
     pub(super) timer: Option<Timer>,
     /// The linked time-out that watches over it.
     pub(super) guard: Option<Key>,
@@ -86,6 +88,7 @@ impl Request {
             selected: None,
             done: 0,
             is_cancelled: false,
+            is_with_worker: false,
             timer: None,
             guard: None,
             next: None,

@@ -206,3 +206,15 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn table_chains_the_parts_of_a_request() {
+    let parts = [(0x1000, 16, false), (0x2_0000_0000, 4096, true), (0x1010, 1, true)];
+    let segments = parts.map(|(address, len, is_written)| Segment { address, len, is_written });
+    let mut table = [0xaa; 64];
+    assert_eq!(Segment::write_table(segments.into_iter(), &mut table), 48);
+    assert_eq!(table[..16], *b"\x00\x10\0\0\0\0\0\0\x10\0\0\0\x01\0\x01\0");
+    assert_eq!(table[16..32], *b"\0\0\0\0\x02\0\0\0\0\x10\0\0\x03\0\x02\0");
+    assert_eq!(table[32..48], *b"\x10\x10\0\0\0\0\0\0\x01\0\0\0\x02\0\0\0");
+    assert_eq!(table[48..], [0xaa; 16]);
+}

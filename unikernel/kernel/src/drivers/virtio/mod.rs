@@ -3,11 +3,13 @@
 //! - [`transport`]: how a device is reached, over [`pci`] or [`mmio`], as one type;
 //! - [`ring`]: our queue, for devices with fixed buffers (over [`unikernel_machine::ring`]); [`hal`]: the memory behind the queues of
 //!   the `virtio-drivers` crate, for the others;
-//! - [`net`], with [`phy`]; [`rng`]: the drivers.
+//! - [`net`], with [`phy`]; [`blk`], with [`blk_queue`]; [`rng`]: the drivers.
 //!
 //! A device is not trusted with memory safety: what it writes (indices, lengths, contents) is
 //! checked or clamped before use. It is trusted not to write where it was not told to.
 
+pub mod blk;
+pub mod blk_queue;
 pub mod hal;
 pub mod mmio;
 pub mod net;
@@ -35,6 +37,8 @@ use transport::Link;
 pub enum Kind {
     /// A network card.
     Network,
+    /// A disk.
+    Block,
     /// A source of random numbers.
     Entropy,
 }
@@ -43,6 +47,7 @@ impl Kind {
     fn of(link: &Link) -> Option<Self> {
         match link.device_type() {
             DeviceType::Network => Some(Self::Network),
+            DeviceType::Block => Some(Self::Block),
             DeviceType::EntropySource => Some(Self::Entropy),
             _ => None,
         }
@@ -68,6 +73,8 @@ pub enum StartError {
     FeaturesRefused,
     /// It is so old that it wants packets and their headers apart.
     NoAnyLayout,
+    /// It is so simple that it takes no tables of descriptors.
+    NoIndirect,
     /// It has no queue with this number, or one that is too small.
     BadQueue(u16),
     /// Its configuration space cannot be read.
@@ -80,6 +87,7 @@ impl fmt::Display for StartError {
             Self::NoInterrupt => write!(f, "it has no interrupt that can be used"),
             Self::FeaturesRefused => write!(f, "it refuses the features asked for"),
             Self::NoAnyLayout => write!(f, "it is a legacy device without VIRTIO_F_ANY_LAYOUT"),
+            Self::NoIndirect => write!(f, "it does not offer VIRTIO_F_INDIRECT_DESC"),
             Self::BadQueue(queue) => write!(f, "its queue {queue} is missing or too small"),
             Self::BadConfiguration => write!(f, "its configuration space is too small"),
         }

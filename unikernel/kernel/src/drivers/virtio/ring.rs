@@ -2,7 +2,7 @@
 //! and says why it is not `virtio-drivers`' queue.
 
 use core::sync::atomic::{Ordering, fence};
-pub use unikernel_machine::ring::{Completion, Direction};
+pub use unikernel_machine::ring::{Completion, Direction, Segment};
 
 use unikernel_machine::ring::{Layout, Shared};
 use virtio_drivers::transport::Transport;
@@ -100,6 +100,18 @@ impl Ring {
     pub fn take(&mut self) -> Option<Completion> {
         let completion = self.ring.take()?;
         Some(Completion { len: completion.len.min(self.buffers.bytes_each as u32), ..completion })
+    }
+
+    /// Takes back a request ([`Direction::Indirect`]), and the bytes that the device says it wrote to all its
+    /// parts.
+    #[inline]
+    pub fn take_request(&mut self) -> Option<Completion> {
+        self.ring.take()
+    }
+
+    /// Where a buffer lies, for the device.
+    pub fn buffer_address(&self, buffer: u16) -> u64 {
+        self.buffers.physical(buffer)
     }
 
     /// Asks for no interrupts. A hint: one may still come.

@@ -34,7 +34,14 @@ pub const TEXTS: &[Text] = &[
     ("/proc/1/stat", app::stat),
     ("/proc/1/statm", app::statm),
     ("/proc/1/status", app::status),
-    ("/proc/1/mounts", || "tmpfs / tmpfs rw 0 0\nproc /proc proc ro 0 0\n".into()),
+    ("/proc/1/mounts", || {
+        let disks = super::disk::table::render_mounts();
+        format!("tmpfs / tmpfs rw 0 0\nproc /proc proc ro 0 0\n{disks}")
+    }),
+    ("/proc/1/mountinfo", || {
+        let disks = super::disk::table::render_mountinfo();
+        format!("1 0 0:1 / / rw - tmpfs tmpfs rw\n2 1 0:1 /proc /proc ro - proc proc ro\n{disks}")
+    }),
     ("/proc/cmdline", app::kernel_words),
     ("/proc/cpuinfo", machine::cpuinfo),
     ("/proc/loadavg", || format!("0.00 0.00 0.00 1/{} {PROCESS_ID}\n", process().thread_count())),
@@ -57,7 +64,7 @@ pub const TEXTS: &[Text] = &[
     ("/proc/sys/vm/overcommit_memory", || "2\n".into()),
     ("/proc/1/cgroup", || "0::/\n".into()),
     ("/proc/1/limits", app::limits),
-    ("/proc/filesystems", || "nodev\ttmpfs\nnodev\tproc\n".into()),
+    ("/proc/filesystems", || "nodev\ttmpfs\nnodev\tproc\n\text4\n".into()),
     ("/proc/sys/kernel/random/boot_id", machine::boot_id),
     ("/proc/sys/kernel/random/uuid", machine::uuid),
     ("/sys/class/net/lo/ifindex", || "1\n".into()),

@@ -2,14 +2,18 @@
 //! a private one gets copies at the first touch.
 
 use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::ops::ControlFlow;
 
 use unikernel_mm::{ObjectPart, PAGE_BYTES};
 use x86_64::VirtAddr;
 use x86_64::structures::paging::PageTableFlags as Flags;
 
 use super::{
-    Placement, Protection, RegionKind, SHARED_PAGE, SPACE, Space, SpaceError, page_table, take_app_frame,
+    Obstacle, Placement, Protection, Region, RegionKind, SHARED_PAGE, SPACE, Space, SpaceError, check_range,
+    page_table, take_app_frame,
 };
+use crate::arch::tlb;
 use crate::mem::fault::Failure;
 use crate::mem::layout;
 use crate::mem::shared::SharedFrame;
@@ -17,8 +21,33 @@ use crate::mem::shared::SharedFrame;
 /// An object whose pages can be mapped. It is asked with the address space locked: it must not touch
 /// the app's memory, and takes locks below the address space's only.
 pub trait PageSource: Send + Sync {
-    /// Page `index` of the object; `None` beyond its end, or if memory is short.
-    fn page(&self, index: u64) -> Option<SharedFrame>;
+    /// Page `index` of the object.
+    fn page(&self, index: u64) -> Supply;
+
+    /// Gets a page that was [`Supply::Absent`]; called without locks, and may sleep. False if it cannot be
+    /// had: an I/O error, or memory is short.
+    fn load(&self, _index: u64) -> bool {
+        false
+    }
+
+    /// The app has written to a page through a mapping that is gone now.
+    fn note_dirty(&self, _index: u64) {}
+
+    /// Makes what was written through mappings as safe as the object can (`MS_SYNC`); called without locks, and
+    /// may sleep. False if that failed.
+    fn sync(&self) -> bool {
+        true
+    }
+}
+
+/// An object's answer.
+pub enum Supply {
+    /// Here it is.
+    Page(SharedFrame),
+    /// It has to be loaded first.
+    Absent,
+    /// There is none: beyond the object's end, or memory is short.
+    None,
 }
 
 /// How a mapping relates to its object.
@@ -66,6 +95,15 @@ impl Space {
         index as u32
     }
 
+    /// Tells the object behind `page` that the app wrote there.
+    pub(super) fn note_dirty(&self, page: u64) {
+        if let Some(Region { kind: RegionKind::Object(part), .. }) = self.regions.find(page)
+            && let Some(object) = &self.objects[part.object as usize]
+        {
+            object.note_dirty(part.offset_of(page) / PAGE_BYTES);
+        }
+    }
+
     /// Lets go of the objects that no region shows any more.
     pub(super) fn forget_unused_objects(&mut self) {
         for index in 0..self.objects.len() {
@@ -82,7 +120,7 @@ impl Space {
         address: u64,
         part: ObjectPart,
         flags: Flags,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), Obstacle> {
         let page = layout::page_down(address);
         let virt = VirtAddr::new(page);
         if page_table::lookup(virt).is_some() {
@@ -92,7 +130,12 @@ impl Space {
         }
         let object = self.objects[part.object as usize].as_ref().ok_or(Failure::NotMapped)?;
         // Beyond the end of a file the answer is SIGBUS, as it is when memory is short.
-        let shared = object.page(part.offset_of(page) / PAGE_BYTES).ok_or(Failure::OutOfMemory)?;
+        let index = part.offset_of(page) / PAGE_BYTES;
+        let shared = match object.page(index) {
+            Supply::Page(shared) => shared,
+            Supply::Absent => return Err(Obstacle::Absent(Arc::clone(object), index)),
+            Supply::None => return Err(Failure::OutOfMemory.into()),
+        };
         let (frame, flags) = if part.is_shared {
             (shared.address(), flags | SHARED_PAGE)
         } else {
@@ -109,4 +152,48 @@ impl Space {
         self.resident_pages += 1;
         Ok(())
     }
+}
+
+/// The pages of an object that the app has written to through shared mappings since this was asked last.
+pub fn collect_dirty(object: *const ()) -> Vec<u64> {
+    let space = SPACE.lock();
+    let mut pages = Vec::new();
+    for region in space.regions.iter() {
+        let RegionKind::Object(part) = region.kind else { continue };
+        let shown = space.objects[part.object as usize].as_ref();
+        if !part.is_shared || shown.is_none_or(|shown| Arc::as_ptr(shown).cast::<()>() != object) {
+            continue;
+        }
+        let before = pages.len();
+        // No large page shows an object, so nothing is split and nothing can fail.
+        let _ = page_table::for_each_mapped(region.start, region.end, |virt, entry, _| {
+            if entry.flags().contains(SHARED_PAGE | Flags::DIRTY) {
+                entry.set_flags(entry.flags() - Flags::DIRTY);
+                pages.push(part.offset_of(virt.as_u64()) / PAGE_BYTES);
+            }
+            ControlFlow::Continue(())
+        });
+        if pages.len() > before {
+            // Processors remember that an entry was dirty, and would not mark it again.
+            tlb::flush(region.start, region.end);
+        }
+    }
+    pages
+}
+
+/// Makes what is mapped in a range as safe as the objects behind it can (msync(2)).
+pub fn sync(start: u64, len: u64) -> Result<bool, SpaceError> {
+    let end = check_range(start, len)?;
+    let objects: Vec<Arc<dyn PageSource>> = {
+        let space = SPACE.lock();
+        if !space.regions.is_covered(start, end) {
+            return Err(SpaceError::NotMapped);
+        }
+        let shared = space.regions.overlapping(start, end).filter_map(|region| match region.kind {
+            RegionKind::Object(part) if part.is_shared => space.objects[part.object as usize].clone(),
+            _ => None,
+        });
+        shared.collect()
+    };
+    Ok(objects.iter().all(|object| object.sync()))
 }

@@ -9,7 +9,7 @@ use linux_raw_sys::net::AF_UNIX;
 use unikernel_fs::{Attributes, LastLink, Node};
 
 use super::Style;
-use crate::fs::{self, Special};
+use crate::fs::{self, Special, Walked};
 use crate::net::socket::Socket;
 use crate::platform::{random, time};
 use crate::sync::SpinLock;
@@ -94,8 +94,10 @@ fn bind_abstract(socket: &Weak<Socket>, style: Style, name: Vec<u8>) -> Result<U
 
 fn bind_path(socket: &Weak<Socket>, path: Vec<u8>) -> Result<UnixName, Errno> {
     let base = fs::current_directory();
-    let mut tree = fs::tree();
-    let place = tree.walk(base.id, &path, LastLink::Keep)?;
+    let Walked::Memory(mut tree, place) = fs::walk(&base, &path, LastLink::Keep)? else {
+        // Only the tree in memory has room for a socket.
+        return Err(Errno::EOPNOTSUPP);
+    };
     if place.found.is_some() || place.wants_directory {
         return Err(Errno::EADDRINUSE);
     }
@@ -110,14 +112,13 @@ pub(super) fn find(name: &UnixName, style: Style) -> Result<Arc<Socket>, Errno> 
     let socket = match name {
         UnixName::Unnamed => return Err(Errno::EINVAL),
         UnixName::Abstract(name) => ABSTRACT.lock().get(&(style, name.clone())).and_then(Weak::upgrade),
-        UnixName::Path(path) => {
-            let base = fs::current_directory();
-            let tree = fs::tree();
-            match tree.node(tree.lookup(base.id, path, LastLink::Follow)?) {
+        UnixName::Path(path) => match fs::walk(&fs::current_directory(), path, LastLink::Follow)? {
+            Walked::Memory(tree, place) => match tree.node(place.found.ok_or(Errno::ENOENT)?) {
                 Node::Special(Special::Socket(socket)) => socket.upgrade(),
                 _ => None,
-            }
-        }
+            },
+            Walked::Disk(_) => None,
+        },
     };
     socket.ok_or(Errno::ECONNREFUSED)
 }

@@ -1,0 +1,130 @@
+//! A disk as a run of bytes in the kernel's memory, which is what the filesystem's own structures want. File
+//! content goes straight between the disk and the page cache ([`Volume::disk`]).
+
+use alloc::vec;
+use alloc::vec::Vec;
+
+use x86_64::VirtAddr;
+
+use crate::drivers::virtio::blk::{Disk, DiskError, Memory, Operation, Parts, SECTOR_BYTES, Transfer};
+use crate::mem::layout::STACKS_BASE;
+use crate::mem::virt_to_phys;
+
+/// One request takes so many bytes at most, so that several are in flight for a long run.
+const REQUEST_BYTES: usize = 256 * 1024;
+
+/// A disk as bytes.
+#[derive(Clone, Copy)]
+pub struct Volume {
+    disk: &'static Disk,
+}
+
+impl Volume {
+    /// The whole of a disk.
+    pub fn new(disk: &'static Disk) -> Self {
+        Self { disk }
+    }
+
+    /// The disk.
+    pub fn disk(&self) -> &'static Disk {
+        self.disk
+    }
+
+    /// Its size in bytes.
+    pub fn size_bytes(&self) -> u64 {
+        self.disk.sectors() * SECTOR_BYTES
+    }
+
+    /// Fills `into` with what lies at `offset`; both are multiples of 512.
+    pub fn read(&self, offset: u64, into: &mut [u8]) -> Result<(), DiskError> {
+        if !is_in_ram(into) {
+            let mut copy = vec![0; into.len()];
+            self.read(offset, &mut copy)?;
+            into.copy_from_slice(&copy);
+            return Ok(());
+        }
+        let mut transfers = Vec::new();
+        self.add(&mut transfers, offset, into)?;
+        self.disk.transfer(Operation::Read, &transfers)
+    }
+
+    /// Writes all of `writes`, in no order; offsets and lengths are multiples of 512.
+    pub fn write(&self, writes: &[(u64, &[u8])]) -> Result<(), DiskError> {
+        let copies: Vec<Vec<u8>> =
+            writes.iter().filter(|(_, bytes)| !is_in_ram(bytes)).map(|(_, bytes)| bytes.to_vec()).collect();
+        let mut copies = copies.iter();
+        let mut transfers = Vec::new();
+        for &(offset, bytes) in writes {
+            let bytes = if is_in_ram(bytes) { bytes } else { copies.next().map_or(bytes, Vec::as_slice) };
+            self.add(&mut transfers, offset, bytes)?;
+        }
+        self.disk.transfer(Operation::Write, &transfers)
+    }
+
+    /// Returns when all that was written before survives a power cut.
+    pub fn flush(&self) -> Result<(), DiskError> {
+        self.disk.flush()
+    }
+
+    /// Tells the disk that a range is not needed any more, if it wants to know.
+    pub fn discard(&self, offset: u64, len: u64) -> Result<(), DiskError> {
+        let most = u64::from(self.disk.max_discard());
+        let (mut sector, end) = (offset.div_ceil(SECTOR_BYTES), (offset + len) / SECTOR_BYTES);
+        while most > 0 && sector < end {
+            let count = (end - sector).min(most);
+            // `struct virtio_blk_discard_write_zeroes` (section 5.2.6).
+            let mut range = vec![0; 16];
+            range[..8].copy_from_slice(&sector.to_le_bytes());
+            range[8..12].copy_from_slice(&(count as u32).to_le_bytes());
+            self.disk.clear(Operation::Discard, memory(&range))?;
+            sector += count;
+        }
+        Ok(())
+    }
+
+    /// Adds the transfer of `bytes` at `offset`, as part of the last one where it goes on there.
+    fn add(&self, transfers: &mut Vec<Transfer>, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {
+        let sector_bytes = SECTOR_BYTES as usize;
+        if !offset.is_multiple_of(SECTOR_BYTES) || !bytes.len().is_multiple_of(sector_bytes) {
+            return Err(DiskError);
+        }
+        let part_bytes = (self.disk.max_part_bytes() as usize).min(REQUEST_BYTES);
+        let mut sector = offset / SECTOR_BYTES;
+        for part in bytes.chunks(part_bytes / sector_bytes * sector_bytes) {
+            push(transfers, self.disk, sector, memory(part));
+            sector += part.len() as u64 / SECTOR_BYTES;
+        }
+        Ok(())
+    }
+}
+
+/// Adds a run of memory for `sector` and after to the last transfer, if it follows it, or as a new one.
+pub fn push(transfers: &mut Vec<Transfer>, disk: &Disk, sector: u64, memory: Memory) {
+    if let Some(last) = transfers.last_mut()
+        && last.sector + last.bytes() / SECTOR_BYTES == sector
+        && last.bytes() as usize + memory.len as usize <= REQUEST_BYTES
+    {
+        let has_room = last.parts.len() < disk.max_parts();
+        match last.parts.last_mut() {
+            Some(part)
+                if part.address + u64::from(part.len) == memory.address
+                    && part.len + memory.len <= disk.max_part_bytes() =>
+            {
+                part.len += memory.len;
+                return;
+            }
+            _ if has_room => return last.parts.push(memory),
+            _ => {}
+        }
+    }
+    transfers.push(Transfer { sector, parts: Parts::from_slice(&[memory]) });
+}
+
+/// True for memory that is one run for a device, too: all but stacks.
+fn is_in_ram(bytes: &[u8]) -> bool {
+    (bytes.as_ptr().addr() as u64) < STACKS_BASE
+}
+
+fn memory(bytes: &[u8]) -> Memory {
+    Memory { address: virt_to_phys(VirtAddr::from_ptr(bytes.as_ptr())), len: bytes.len() as u32 }
+}

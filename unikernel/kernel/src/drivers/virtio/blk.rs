@@ -1,0 +1,334 @@
+//! The block device (specification, section 5.2): what was agreed with it, and requests to it. Each core
+//! has a queue of its own where the device offers so many ([`blk_queue`](super::blk_queue)).
+//!
+//! A request blocks the calling thread until the device has answered; threads that wait at the same time have
+//! their requests in flight together, and one caller can have several ([`Disk::transfer`]). A device that
+//! answers with an error, with nonsense or not at all gives a [`DiskError`] and one line in the log; one that
+//! does not answer is reset, so that it cannot write to memory that has meanwhile gone to somebody else.
+
+use alloc::boxed::Box;
+use alloc::string::String;
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use bitflags::bitflags;
+use smallvec::SmallVec;
+use virtio_drivers::transport::{DeviceStatus, Transport};
+use x86_64::PhysAddr;
+
+use super::blk_queue::{MAX_SEGMENTS, Queue, Status};
+use super::transport::Link;
+use super::{StartError, VirtioDevice};
+use crate::arch::cpu::this_cpu;
+use crate::sync::SpinLock;
+
+bitflags! {
+    /// Feature bits (sections 5.2.3 and 6).
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    pub struct Features: u64 {
+        /// A part of a request has a most of bytes.
+        const SIZE_MAX = 1 << 1;
+        /// A request has a most of parts.
+        const SEG_MAX = 1 << 2;
+        /// It cannot be written.
+        const RO = 1 << 5;
+        /// It knows flushes.
+        const FLUSH = 1 << 9;
+        /// It has several queues.
+        const MQ = 1 << 12;
+        /// It knows discards.
+        const DISCARD = 1 << 13;
+        /// It writes zeros by itself.
+        const WRITE_ZEROES = 1 << 14;
+        /// The parts of a request may be of any length.
+        const ANY_LAYOUT = 1 << 27;
+        /// A request may be a table of descriptors.
+        const INDIRECT_DESC = 1 << 28;
+        /// The device is modern.
+        const VERSION_1 = 1 << 32;
+    }
+}
+
+/// Bytes of a sector, in which the device counts.
+pub const SECTOR_BYTES: u64 = 512;
+/// Offsets in the configuration (section 5.2.4).
+const CONFIG_CAPACITY: usize = 0;
+const CONFIG_SIZE_MAX: usize = 8;
+const CONFIG_SEG_MAX: usize = 12;
+const CONFIG_NUM_QUEUES: usize = 34;
+const CONFIG_MAX_DISCARD: usize = 36;
+const CONFIG_MAX_WRITE_ZEROES: usize = 48;
+/// Queues at most: more cores share them.
+const MAX_QUEUES: usize = 8;
+
+/// What a request asks for (section 5.2.6).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Operation {
+    /// Sectors to memory.
+    Read,
+    /// Memory to sectors.
+    Write,
+    /// What was written survives a power cut.
+    Flush,
+    /// The sectors are not needed any more.
+    Discard,
+    /// The sectors become zeros.
+    WriteZeroes,
+}
+
+impl Operation {
+    pub(super) fn code(self) -> u32 {
+        match self {
+            Self::Read => 0,
+            Self::Write => 1,
+            Self::Flush => 4,
+            Self::Discard => 11,
+            Self::WriteZeroes => 13,
+        }
+    }
+}
+
+/// The device could not do it; a line in the log says what.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DiskError;
+
+/// A run of memory that a device reads or writes: RAM, which the caller keeps alive until the request is over.
+#[derive(Clone, Copy, Debug)]
+pub struct Memory {
+    /// Where it lies.
+    pub address: PhysAddr,
+    /// Its bytes.
+    pub len: u32,
+}
+
+/// The parts of a request.
+pub type Parts = SmallVec<[Memory; 8]>;
+
+/// One request: memory and the sectors from `sector` on.
+#[derive(Clone, Debug)]
+pub struct Transfer {
+    /// The first sector.
+    pub sector: u64,
+    /// As much memory as sectors; at most [`Disk::max_parts`] parts.
+    pub parts: Parts,
+}
+
+impl Transfer {
+    /// Its length.
+    pub fn bytes(&self) -> u64 {
+        self.parts.iter().map(|part| u64::from(part.len)).sum()
+    }
+}
+
+/// A disk, started.
+pub struct Disk {
+    link: SpinLock<Link>,
+    features: Features,
+    /// Where it sits, for messages.
+    place: String,
+    queues: Box<[Queue]>,
+    sectors: AtomicU64,
+    max_parts: usize,
+    max_part_bytes: u32,
+    max_discard: u32,
+    max_write_zeroes: u32,
+    /// It was reset because it did not answer.
+    is_dead: AtomicBool,
+}
+
+impl Disk {
+    /// Starts the device with up to `most_queues` queues. `on_interrupt` is called from the interrupt handler.
+    pub fn start(device: VirtioDevice, on_interrupt: fn(), most_queues: usize) -> Result<Self, StartError> {
+        let mut link = device.link;
+        let features = link.begin_init(Features::all());
+        if !link.get_status().contains(DeviceStatus::FEATURES_OK) && features.contains(Features::VERSION_1) {
+            return Err(StartError::FeaturesRefused);
+        }
+        if !features.contains(Features::INDIRECT_DESC) {
+            return Err(StartError::NoIndirect);
+        }
+        let configured = |feature, offset| read_limit(&link, features.contains(feature), offset);
+        let max_part_bytes = configured(Features::SIZE_MAX, CONFIG_SIZE_MAX)?.unwrap_or(1 << 20);
+        let max_parts = configured(Features::SEG_MAX, CONFIG_SEG_MAX)?.unwrap_or(1);
+        let max_discard = configured(Features::DISCARD, CONFIG_MAX_DISCARD)?.unwrap_or(0);
+        let max_write_zeroes = configured(Features::WRITE_ZEROES, CONFIG_MAX_WRITE_ZEROES)?.unwrap_or(0);
+        let sectors = read_capacity(&link)?;
+        let count = offered_queues(&link, features)?.min(most_queues).clamp(1, MAX_QUEUES);
+        link.connect_interrupt(on_interrupt, 1)?;
+        let queues =
+            (0..count).map(|queue| Queue::new(&mut link, queue as u16)).collect::<Result<Box<[_]>, _>>()?;
+        link.finish_init();
+        log::debug!("{}: disk of {sectors} sectors, {features:?}, {count} queues", device.place);
+        Ok(Self {
+            link: SpinLock::new(link),
+            features,
+            place: device.place,
+            queues,
+            sectors: AtomicU64::new(sectors),
+            max_parts: (max_parts as usize).clamp(1, MAX_SEGMENTS),
+            max_part_bytes: max_part_bytes.max(SECTOR_BYTES as u32),
+            max_discard,
+            max_write_zeroes,
+            is_dead: AtomicBool::new(false),
+        })
+    }
+
+    /// Where it sits, for messages.
+    pub fn place(&self) -> &str {
+        &self.place
+    }
+
+    /// Its size.
+    pub fn sectors(&self) -> u64 {
+        self.sectors.load(Ordering::Relaxed)
+    }
+
+    /// True if it cannot be written.
+    pub fn is_read_only(&self) -> bool {
+        self.features.contains(Features::RO)
+    }
+
+    /// Parts of a request at most.
+    pub fn max_parts(&self) -> usize {
+        self.max_parts
+    }
+
+    /// Bytes of a part at most.
+    pub fn max_part_bytes(&self) -> u32 {
+        self.max_part_bytes
+    }
+
+    /// Sectors that one discard takes at most; 0 if there are none.
+    pub fn max_discard(&self) -> u32 {
+        self.max_discard
+    }
+
+    /// Sectors that the device sets to zero with one request at most; 0 if it does not.
+    pub fn max_write_zeroes(&self) -> u32 {
+        self.max_write_zeroes
+    }
+
+    /// Reads or writes; all requests are in flight together as far as the queue has room. The first
+    /// error counts, and all have ended when this returns.
+    pub fn transfer(&self, operation: Operation, transfers: &[Transfer]) -> Result<(), DiskError> {
+        let sectors = self.sectors();
+        let fits = |transfer: &Transfer| {
+            let count = transfer.bytes().div_ceil(SECTOR_BYTES);
+            transfer.sector.checked_add(count).is_some_and(|end| end <= sectors)
+        };
+        if !transfers.iter().all(fits) {
+            log::error!("{}: {operation:?} past the end of the disk", self.place);
+            return Err(DiskError);
+        }
+        self.run(operation, transfers)
+    }
+
+    /// When this returns, all writes that had completed before survive a power cut.
+    pub fn flush(&self) -> Result<(), DiskError> {
+        if !self.features.contains(Features::FLUSH) {
+            // It writes through (section 5.2.6.2).
+            return Ok(());
+        }
+        self.run(Operation::Flush, &[Transfer { sector: 0, parts: Parts::new() }])
+    }
+
+    /// [`Operation::Discard`] or [`Operation::WriteZeroes`] of up to as many sectors as the device takes.
+    /// `range` is the memory of its `struct virtio_blk_discard_write_zeroes`.
+    pub fn clear(&self, operation: Operation, range: Memory) -> Result<(), DiskError> {
+        self.run(operation, &[Transfer { sector: 0, parts: Parts::from_slice(&[range]) }])
+    }
+
+    fn run(&self, operation: Operation, transfers: &[Transfer]) -> Result<(), DiskError> {
+        let queue = &self.queues[this_cpu().index() % self.queues.len()];
+        let mut waiting = SmallVec::<[u16; 8]>::new();
+        let mut outcome = Ok(());
+        for transfer in transfers {
+            loop {
+                if self.is_dead.load(Ordering::Acquire) {
+                    outcome = Err(DiskError);
+                    break;
+                }
+                if let Some(slot) = queue.submit(operation, transfer) {
+                    waiting.push(slot);
+                    break;
+                }
+                queue.notify();
+                // The oldest of ours gives its place to the next; if none is ours, others' will be free.
+                if waiting.is_empty() {
+                    queue.wait_for_room();
+                } else {
+                    outcome = outcome.and(self.finish(queue, operation, waiting.remove(0)));
+                }
+            }
+        }
+        queue.notify();
+        waiting.into_iter().fold(outcome, |outcome, slot| outcome.and(self.finish(queue, operation, slot)))
+    }
+
+    /// Waits for a request's end.
+    fn finish(&self, queue: &Queue, operation: Operation, slot: u16) -> Result<(), DiskError> {
+        let is_modern = self.features.contains(Features::VERSION_1);
+        let status = match queue.wait(slot) {
+            Some(status) => status,
+            None => {
+                self.give_up(operation);
+                queue.wait(slot).unwrap_or(Status::Reset)
+            }
+        };
+        let is_good = match status {
+            Status::Done { written, expected } => written >= expected || !is_modern,
+            Status::Reset => return Err(DiskError),
+            Status::Failed(_) => false,
+        };
+        if is_good {
+            return Ok(());
+        }
+        log::error!("{}: {operation:?} failed: {status}", self.place);
+        Err(DiskError)
+    }
+
+    /// The device does not answer. It is reset, which ends all its requests; no further ones are begun.
+    fn give_up(&self, operation: Operation) {
+        if self.is_dead.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        log::error!("{}: no answer to {operation:?}: the disk is given up", self.place);
+        self.link.lock().set_status(DeviceStatus::empty());
+        self.queues.iter().for_each(Queue::abandon);
+    }
+
+    /// Called when the device has raised its interrupt: answers have come, or its configuration has changed.
+    pub fn interrupt(&self) {
+        self.queues.iter().for_each(Queue::interrupt);
+        let now = self.link.try_lock().and_then(|link| read_capacity(&link).ok());
+        if let Some(now) = now
+            && !self.is_dead.load(Ordering::Relaxed)
+            && self.sectors.swap(now, Ordering::Relaxed) != now
+        {
+            log::info!("{}: the disk has {now} sectors now", self.place);
+        }
+    }
+}
+
+fn read_capacity(link: &Link) -> Result<u64, StartError> {
+    // Registers in memory have four bytes at most.
+    link.read_consistent(|| link.read_config_space::<[u32; 2]>(CONFIG_CAPACITY))
+        .map(|[low, high]| u64::from(high) << 32 | u64::from(low))
+        .map_err(|_| StartError::BadConfiguration)
+}
+
+/// A number of the configuration; `None` if the device has no such field.
+fn read_limit(link: &Link, is_there: bool, offset: usize) -> Result<Option<u32>, StartError> {
+    if !is_there {
+        return Ok(None);
+    }
+    let limit = link.read_config_space::<u32>(offset).map_err(|_| StartError::BadConfiguration)?;
+    Ok(Some(limit.max(1)))
+}
+
+fn offered_queues(link: &Link, features: Features) -> Result<usize, StartError> {
+    if !features.contains(Features::MQ) {
+        return Ok(1);
+    }
+    let count = link.read_config_space::<u16>(CONFIG_NUM_QUEUES).map_err(|_| StartError::BadConfiguration)?;
+    Ok(usize::from(count))
+}

@@ -1,0 +1,321 @@
+//! Files and directories of a disk, as opened.
+
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::any::Any;
+use core::ops::ControlFlow;
+
+use linux_raw_sys::general::{O_DIRECT, O_DSYNC, O_SYNC};
+use unikernel_ext4::{FileKind, Sync};
+use unikernel_fs::ReadAhead;
+
+use super::inode::{Inode, entry_type};
+use super::load::{MOST_AHEAD, split};
+use super::{Mount, errno};
+use crate::file::lock::FileLocks;
+use crate::file::{File, Metadata};
+use crate::fs::memory_file::Content;
+use crate::mem::PAGE_BYTES;
+use crate::mem::space::{PageSource, Supply};
+use crate::mem::user::UserSlice;
+use crate::sync::SpinLock;
+use crate::syscall::{Errno, SysResult};
+
+/// An inode, and the path that led to it.
+pub struct Opened {
+    /// The inode.
+    pub inode: Arc<Inode>,
+    /// The path, without links.
+    pub path: Vec<u8>,
+}
+
+impl Opened {
+    /// Its path, as people read it.
+    pub fn name(&self) -> String {
+        let mut name = String::from_utf8_lossy(&self.path).into_owned();
+        if self.inode.links() == 0 {
+            name.push_str(" (deleted)");
+        }
+        name
+    }
+}
+
+/// The `Opened` behind an open file, if it is on a disk.
+pub fn of(file: &dyn File) -> Option<&Arc<Opened>> {
+    let any: &dyn Any = file;
+    any.downcast_ref::<DiskFile>()
+        .map(|file| &file.opened)
+        .or_else(|| any.downcast_ref::<DiskName>().map(|name| &name.opened))
+}
+
+/// A regular file.
+pub struct DiskFile {
+    opened: Arc<Opened>,
+    ahead: SpinLock<ReadAhead>,
+    /// What a write waits for (`O_SYNC`, `O_DSYNC`).
+    write_sync: Option<Sync>,
+    is_direct: bool,
+}
+
+impl DiskFile {
+    /// Opens it with flags of open(2).
+    pub fn new(opened: Opened, flags: u32) -> Self {
+        let write_sync = match flags {
+            _ if flags & O_SYNC == O_SYNC => Some(Sync::All),
+            _ if flags & O_DSYNC != 0 => Some(Sync::Data),
+            _ => None,
+        };
+        Self {
+            opened: Arc::new(opened),
+            ahead: SpinLock::new(ReadAhead::new(MOST_AHEAD)),
+            write_sync,
+            is_direct: flags & O_DIRECT != 0,
+        }
+    }
+
+    /// The file.
+    pub fn inode(&self) -> &Arc<Inode> {
+        &self.opened.inode
+    }
+
+    /// The reader says that it will jump about, or that it will not (posix_fadvise(2)).
+    pub fn set_random(&self, is_random: bool) {
+        self.ahead.lock().set_random(is_random);
+    }
+
+    /// Reads a range in that will be wanted soon.
+    pub fn prefetch(&self, offset: u64, len: u64) -> Result<(), Errno> {
+        let end = offset.saturating_add(if len == 0 { u64::MAX } else { len }).min(self.inode().size());
+        let (mut index, last) = (split(offset).0, end.div_ceil(PAGE_BYTES as u64));
+        while index < last {
+            let count = (last - index).min(u64::from(MOST_AHEAD));
+            self.inode().load(index, count as u32)?;
+            index += count;
+        }
+        Ok(())
+    }
+
+    /// Gives back what is in memory of a range (posix_fadvise(2)); what is dirty is written first.
+    pub fn forget(&self, offset: u64, len: u64) {
+        let end = if len == 0 { u64::MAX } else { offset.saturating_add(len) };
+        let _ = self.inode().write_back(split(offset).0..=split(end).0);
+        self.inode().forget_pages(offset.div_ceil(PAGE_BYTES as u64)..end.div_ceil(PAGE_BYTES as u64));
+    }
+
+    /// `O_DIRECT` goes in whole sectors.
+    fn check_alignment(&self, offset: u64, buffer: UserSlice) -> Result<(), Errno> {
+        let is_aligned =
+            [offset, buffer.address(), buffer.len() as u64].iter().all(|at| at.is_multiple_of(512));
+        if !self.is_direct || is_aligned { Ok(()) } else { Err(Errno::EINVAL) }
+    }
+
+    fn put(&self, offset: Option<u64>, from: UserSlice) -> Result<(u64, usize), Errno> {
+        self.check_alignment(offset.unwrap_or(0), from)?;
+        let (end, count) = self.inode().write(offset, from)?;
+        if let Some(what) = self.write_sync {
+            self.inode().sync(what)?;
+        } else if self.is_direct {
+            let last = split(end.saturating_sub(1)).0;
+            self.inode().write_back(split(end - count as u64).0..=last)?;
+        }
+        Ok((end, count))
+    }
+}
+
+impl File for DiskFile {
+    fn is_seekable(&self) -> bool {
+        true
+    }
+
+    fn is_regular(&self) -> bool {
+        true
+    }
+
+    fn is_on_disk(&self) -> bool {
+        true
+    }
+
+    fn has_in_memory(&self, offset: u64, len: usize) -> bool {
+        self.inode().has_in_memory(offset, len)
+    }
+
+    fn read_at(&self, offset: u64, into: UserSlice) -> SysResult {
+        self.check_alignment(offset, into)?;
+        self.inode().read(offset, into, &self.ahead)
+    }
+
+    fn write_at(&self, offset: u64, from: UserSlice) -> SysResult {
+        self.put(Some(offset), from).map(|(_, count)| count)
+    }
+
+    fn append(&self, from: UserSlice) -> Result<(u64, usize), Errno> {
+        self.put(None, from)
+    }
+
+    fn find_content(&self, offset: u64, wanted: Content) -> Option<u64> {
+        let inode = self.inode();
+        if offset >= inode.size() {
+            return None;
+        }
+        // The filesystem knows of no page that is only in memory.
+        inode.write_back(0..=u64::MAX).ok()?;
+        let found = inode.mount.with(|ext4| match wanted {
+            Content::Data => ext4.next_data(inode.number, offset),
+            Content::Hole => ext4.next_hole(inode.number, offset),
+        });
+        found.ok().flatten().map(|at| at.max(offset))
+    }
+
+    fn metadata(&self) -> Metadata {
+        self.inode().metadata()
+    }
+
+    fn locks(&self) -> Option<&FileLocks> {
+        Some(&self.inode().locks)
+    }
+
+    fn page_source(&self) -> Result<Arc<dyn PageSource>, Errno> {
+        self.inode().note_mapped();
+        Ok(Arc::clone(self.inode()) as Arc<dyn PageSource>)
+    }
+
+    fn resize(&self, size: u64) -> Result<(), Errno> {
+        self.inode().resize(size)
+    }
+
+    fn allocate(&self, offset: u64, len: u64, keep_size: bool) -> Result<(), Errno> {
+        self.inode().allocate(offset, len, keep_size)
+    }
+
+    fn punch(&self, offset: u64, len: u64) -> Result<(), Errno> {
+        self.inode().punch(offset, len)
+    }
+
+    fn sync(&self, what: Sync) -> Result<(), Errno> {
+        self.inode().sync(what)
+    }
+
+    fn name(&self) -> String {
+        self.opened.name()
+    }
+}
+
+impl PageSource for Inode {
+    fn page(&self, index: u64) -> Supply {
+        if index >= self.size().div_ceil(PAGE_BYTES as u64) {
+            return Supply::None;
+        }
+        self.page_in_memory(index).map_or(Supply::Absent, Supply::Page)
+    }
+
+    fn load(&self, index: u64) -> bool {
+        let Ok(inode) = self.mount.inode(self.number) else { return false };
+        index < self.size().div_ceil(PAGE_BYTES as u64) && Inode::page(&inode, index, 4, None).is_ok()
+    }
+
+    fn note_dirty(&self, index: u64) {
+        self.mark_dirty(index);
+        self.note_write(0);
+    }
+
+    fn sync(&self) -> bool {
+        self.mount.inode(self.number).is_ok_and(|inode| Inode::sync(&inode, Sync::All).is_ok())
+    }
+}
+
+/// A directory; or anything else of which only the name is used (`O_PATH`).
+pub struct DiskName {
+    opened: Arc<Opened>,
+}
+
+impl DiskName {
+    /// Opens it.
+    pub fn new(opened: Arc<Opened>) -> Self {
+        Self { opened }
+    }
+
+    /// What is open.
+    pub fn opened(&self) -> &Arc<Opened> {
+        &self.opened
+    }
+}
+
+impl File for DiskName {
+    fn is_seekable(&self) -> bool {
+        true
+    }
+
+    fn is_on_disk(&self) -> bool {
+        true
+    }
+
+    fn read_at(&self, _offset: u64, _into: UserSlice) -> SysResult {
+        Err(Errno::EISDIR)
+    }
+
+    fn write_at(&self, _offset: u64, _from: UserSlice) -> SysResult {
+        Err(Errno::EBADF)
+    }
+
+    fn metadata(&self) -> Metadata {
+        self.opened.inode.metadata()
+    }
+
+    fn sync(&self, what: Sync) -> Result<(), Errno> {
+        self.opened.inode.sync(what)
+    }
+
+    fn name(&self) -> String {
+        self.opened.name()
+    }
+}
+
+/// An entry of a listing: name, inode, type, and where the listing goes on.
+pub struct ListedEntry {
+    /// The name.
+    pub name: Vec<u8>,
+    /// The inode's number.
+    pub inode: u64,
+    /// `DT_*`.
+    pub entry_type: u8,
+    /// The position after it.
+    pub next: u64,
+}
+
+/// Entries of a directory from `position` on, for about `bytes` of a listing.
+pub fn list(directory: &Inode, position: u64, bytes: usize) -> Result<Vec<ListedEntry>, Errno> {
+    let mount: &Mount = directory.mount;
+    let mut entries: Vec<ListedEntry> = Vec::new();
+    let mut room = bytes;
+    mount.with(|ext4| {
+        ext4.entries(directory.number, position, &mut |entry| {
+            entries.push(ListedEntry {
+                name: entry.name.to_vec(),
+                inode: u64::from(entry.inode.0),
+                entry_type: entry.kind.map_or(0, entry_type),
+                next: entry.next_cookie,
+            });
+            room = room.saturating_sub(entry.name.len() + 20);
+            if room == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })?;
+        // Older directories do not tell what is in them.
+        for entry in entries.iter_mut().filter(|entry| entry.entry_type == 0) {
+            let number = unikernel_ext4::InodeNumber(entry.inode as u32);
+            entry.entry_type = ext4.attributes(number).map_or(0, |attributes| entry_type(attributes.kind));
+        }
+        Ok(())
+    })?;
+    Ok(entries)
+}
+
+/// The target of a symbolic link.
+pub fn link_target(inode: &Inode) -> Result<Vec<u8>, Errno> {
+    if inode.kind() != FileKind::Symlink {
+        return Err(Errno::EINVAL);
+    }
+    inode
+        .mount
+        .with(|ext4| ext4.read_link(inode.number))
+        .map_err(|error| if error == errno(unikernel_ext4::Error::Invalid) { Errno::EINVAL } else { error })
+}

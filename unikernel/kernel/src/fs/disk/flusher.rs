@@ -1,0 +1,77 @@
+//! The thread that writes back what has been dirty for long enough, and lets the filesystems commit.
+
+use core::sync::atomic::Ordering;
+
+use super::store::ALL;
+use super::{Mount, cache, now, table};
+use crate::platform::time;
+use crate::syscall::Errno;
+use crate::task::{WaitQueue, scheduler};
+
+/// How long a page may stay dirty, and how often the thread looks. (Linux writes back after 30 s, and ext4
+/// commits every 5 s.)
+const AGE_NS: u64 = 5_000_000_000;
+const INTERVAL_NS: u64 = 1_000_000_000;
+
+static IDLE: WaitQueue = WaitQueue::new();
+
+/// Starts it, at boot: a machine without memory for it has none for the app either.
+pub(super) fn start() {
+    scheduler::start_kernel_thread("flusher", main).expect("memory for the flusher's stack");
+}
+
+extern "C" fn main() -> ! {
+    scheduler::after_switch();
+    let mut committed_ns = time::now_ns();
+    loop {
+        let deadline_ns = time::now_ns() + INTERVAL_NS;
+        let _: Option<()> = IDLE.wait_uninterrupted(Some(deadline_ns), || None);
+        let is_due = time::now_ns() - committed_ns >= AGE_NS;
+        table::all().iter().for_each(|mount| look_after(mount, is_due));
+        if is_due {
+            committed_ns = time::now_ns();
+        }
+    }
+}
+
+/// Writes back what is old, or half of all that may be dirty. What fails is told to whoever syncs the file.
+fn look_after(mount: &'static Mount, is_due: bool) {
+    if mount.is_read_only() {
+        return;
+    }
+    let is_much = cache::counts().1 > cache::most_dirty() / 2;
+    let now_ns = time::now_ns();
+    for inode in mount.dirty_inodes() {
+        let since_ns = inode.dirty_since_ns.load(Ordering::Relaxed);
+        let is_old = since_ns != 0 && now_ns - since_ns >= AGE_NS;
+        if is_much || is_old || is_due {
+            mount.dirty.lock().remove(&inode.number.0);
+            let _ = inode.write_back(ALL).and_then(|()| inode.store_times());
+        }
+    }
+    if is_due {
+        let _ = mount.with(|ext4| if ext4.has_uncommitted() { ext4.commit(now()) } else { Ok(()) });
+    }
+}
+
+/// Writes back all that is dirty. The first error counts.
+pub(super) fn write_back_all(mount: &'static Mount) -> Result<(), Errno> {
+    let mut outcome = Ok(());
+    for inode in mount.dirty_inodes() {
+        mount.dirty.lock().remove(&inode.number.0);
+        outcome = outcome.and(inode.write_back(ALL)).and(inode.store_times());
+    }
+    outcome
+}
+
+impl Mount {
+    /// Makes all that was written so far durable (syncfs(2)).
+    pub fn sync(&'static self) -> Result<(), Errno> {
+        if self.is_read_only() {
+            return Ok(());
+        }
+        let written = write_back_all(self);
+        let committed = self.with(|ext4| ext4.commit(now()));
+        written.and(committed)
+    }
+}

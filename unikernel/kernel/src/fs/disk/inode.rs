@@ -1,0 +1,225 @@
+//! An inode as the kernel knows it: its attributes, its pages, its locks. Length and times are the kernel's
+//! while it is in memory; the filesystem learns of them when they are written back.
+//!
+//! Two sleeping locks: `writers` makes writes and truncations take turns; `transfers` is held while blocks of
+//! the disk are in use or change hands, so that none is freed under a transfer. In this order.
+
+use alloc::collections::BTreeMap;
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use linux_raw_sys::general::*;
+use unikernel_ext4::{AttributeChange, Attributes, FileKind, InodeNumber, Run, Timestamp};
+
+use super::cache::Pages;
+use super::{Mount, NANOS_PER_SECOND, now};
+use crate::file::Metadata;
+use crate::file::lock::FileLocks;
+use crate::mem::PAGE_BYTES;
+use crate::sync::{Mutex, SpinLock};
+use crate::syscall::Errno;
+use crate::task::WaitQueue;
+
+/// One inode.
+pub struct Inode {
+    /// Its filesystem.
+    pub mount: &'static Mount,
+    /// Its number there.
+    pub number: InodeNumber,
+    attributes: SpinLock<Attributes>,
+    pub(super) pages: SpinLock<Pages>,
+    /// Where on the disk runs of the file are, as far as it was asked.
+    pub(super) runs: SpinLock<Runs>,
+    /// Threads that wait for a page to be read.
+    pub(super) loaded: WaitQueue,
+    pub(super) writers: Mutex<()>,
+    pub(super) transfers: Mutex<()>,
+    /// Advisory locks.
+    pub locks: FileLocks,
+    /// Times changed since the filesystem heard of them.
+    pub(super) has_new_times: AtomicBool,
+    /// A shared mapping exists, or has existed.
+    pub(super) is_mapped: AtomicBool,
+    /// Data could not be written back, and nobody was told yet.
+    pub(super) has_lost_data: AtomicBool,
+    /// When the oldest dirty page became so; 0 if there is none.
+    pub(super) dirty_since_ns: AtomicU64,
+}
+
+/// Runs of the file's blocks, by their first.
+#[derive(Default)]
+pub(super) struct Runs {
+    known: BTreeMap<u64, Run>,
+    /// Changes when what was known is not true any more.
+    pub(super) generation: u64,
+}
+
+impl Runs {
+    const MOST: usize = 128;
+
+    /// The run that holds a block, cut so that it begins there.
+    pub(super) fn find(&self, block: u64) -> Option<Run> {
+        let (first, run) = self.known.range(..=block).next_back()?;
+        let skip = block - first;
+        let left = u64::from(run.blocks).checked_sub(skip).filter(|&left| left > 0)?;
+        Some(Run { start: run.start.map(|start| start + skip), blocks: left as u32 })
+    }
+
+    /// Notes what the filesystem told, if nothing has changed since `generation`.
+    pub(super) fn note(&mut self, block: u64, run: Run, generation: u64) {
+        if generation == self.generation {
+            if self.known.len() >= Self::MOST {
+                self.known.clear();
+            }
+            self.known.insert(block, run);
+        }
+    }
+
+    /// Forgets all: the file's blocks have changed.
+    pub(super) fn forget(&mut self) {
+        self.known.clear();
+        self.generation += 1;
+    }
+}
+
+const fn nanos(time: Timestamp) -> u64 {
+    if time.seconds < 0 { 0 } else { time.seconds as u64 * NANOS_PER_SECOND + time.nanoseconds as u64 }
+}
+
+impl Inode {
+    /// An inode that was just read.
+    pub(super) fn new(mount: &'static Mount, number: InodeNumber, attributes: Attributes) -> Self {
+        Self {
+            mount,
+            number,
+            attributes: SpinLock::new(attributes),
+            pages: SpinLock::new(Pages::default()),
+            runs: SpinLock::new(Runs::default()),
+            loaded: WaitQueue::new(),
+            writers: Mutex::new(()),
+            transfers: Mutex::new(()),
+            locks: FileLocks::default(),
+            has_new_times: AtomicBool::new(false),
+            is_mapped: AtomicBool::new(false),
+            has_lost_data: AtomicBool::new(false),
+            dirty_since_ns: AtomicU64::new(0),
+        }
+    }
+
+    /// What it is.
+    pub fn kind(&self) -> FileKind {
+        self.attributes.lock().kind
+    }
+
+    /// True for a directory.
+    pub fn is_directory(&self) -> bool {
+        self.kind() == FileKind::Directory
+    }
+
+    /// Its length in bytes.
+    #[inline]
+    pub fn size(&self) -> u64 {
+        self.attributes.lock().size
+    }
+
+    /// Names that lead to it.
+    pub fn links(&self) -> u32 {
+        self.attributes.lock().links
+    }
+
+    pub(super) fn attributes(&self) -> Attributes {
+        *self.attributes.lock()
+    }
+
+    /// Notes a write that ended at `end`.
+    pub(super) fn note_write(&self, end: u64) {
+        let now = now();
+        let mut attributes = self.attributes.lock();
+        attributes.size = attributes.size.max(end);
+        (attributes.modified, attributes.changed) = (now, now);
+        drop(attributes);
+        self.has_new_times.store(true, Ordering::Relaxed);
+        self.mount.note_dirty(self);
+    }
+
+    pub(super) fn set_size(&self, size: u64) {
+        self.attributes.lock().size = size;
+    }
+
+    /// Asks the filesystem anew, after it has changed the inode. The length and times in memory are the newer
+    /// ones.
+    pub(super) fn refresh(&self) -> Result<(), Errno> {
+        let read = self.mount.with(|ext4| ext4.attributes(self.number))?;
+        let mut attributes = self.attributes.lock();
+        let (size, modified) = (attributes.size, attributes.modified);
+        *attributes = read;
+        attributes.size = size;
+        if self.has_new_times.load(Ordering::Relaxed) {
+            attributes.modified = modified;
+        }
+        Ok(())
+    }
+
+    /// Changes attributes.
+    pub fn change(&self, change: AttributeChange) -> Result<(), Errno> {
+        self.mount.check_writable()?;
+        self.mount.with(|ext4| ext4.set_attributes(self.number, change, now()))?;
+        if change.modified.is_some() {
+            self.has_new_times.store(false, Ordering::Relaxed);
+        }
+        self.refresh()
+    }
+
+    /// True if it has no pages, and nothing to write back.
+    pub(super) fn is_idle(&self) -> bool {
+        self.pages.lock().all.is_empty() && !self.has_new_times.load(Ordering::Relaxed)
+    }
+
+    /// What `stat` tells.
+    pub fn metadata(&self) -> Metadata {
+        let attributes = self.attributes();
+        let file_type = match attributes.kind {
+            FileKind::File => S_IFREG,
+            FileKind::Directory => S_IFDIR,
+            FileKind::Symlink => S_IFLNK,
+            FileKind::Fifo => S_IFIFO,
+            FileKind::Socket => S_IFSOCK,
+            FileKind::CharacterDevice => S_IFCHR,
+            FileKind::BlockDevice => S_IFBLK,
+        };
+        // Blocks that are still to be found count, as in Linux.
+        let cached = if attributes.blocks_512 == 0 && file_type == S_IFREG {
+            (self.pages.lock().all.len() * PAGE_BYTES) as u64
+        } else {
+            0
+        };
+        Metadata {
+            device: self.mount.device_number,
+            inode: u64::from(self.number.0),
+            mode: file_type | u32::from(attributes.permissions),
+            links: attributes.links,
+            user: attributes.user,
+            group: attributes.group,
+            size: attributes.size,
+            occupied_bytes: (attributes.blocks_512 * 512).max(cached),
+            special_device: u64::from(attributes.device),
+            accessed_ns: nanos(attributes.accessed),
+            modified_ns: nanos(attributes.modified),
+            changed_ns: nanos(attributes.changed),
+            born_ns: nanos(attributes.born),
+        }
+    }
+}
+
+/// The type in a directory entry.
+pub fn entry_type(kind: FileKind) -> u8 {
+    let entry_type = match kind {
+        FileKind::File => DT_REG,
+        FileKind::Directory => DT_DIR,
+        FileKind::Symlink => DT_LNK,
+        FileKind::Fifo => DT_FIFO,
+        FileKind::Socket => DT_SOCK,
+        FileKind::CharacterDevice => DT_CHR,
+        FileKind::BlockDevice => DT_BLK,
+    };
+    entry_type as u8
+}

@@ -1,0 +1,176 @@
+//! Reading file content: from the cache, and what is not there from the disk. Threads that miss different pages
+//! have their reads in flight together; those that miss the same one wait for whoever was first.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use unikernel_ext4::Run;
+use unikernel_fs::ReadAhead;
+
+use super::cache::{self, Page};
+use super::inode::Inode;
+use crate::block::volume::push;
+use crate::drivers::virtio::blk::{Memory, Operation, SECTOR_BYTES, Transfer};
+use crate::mem::PAGE_BYTES;
+use crate::mem::fault;
+use crate::mem::shared::SharedFrame;
+use crate::mem::user::UserSlice;
+use crate::sync::SpinLock;
+use crate::syscall::{Errno, SysResult};
+
+/// Pages read before they are asked for, at most.
+pub(super) const MOST_AHEAD: u32 = 256;
+/// Blocks asked for at once when the filesystem is asked where a file lies.
+const MAP_BLOCKS: u32 = 32_768;
+
+/// Which page an offset lies in, and where in it.
+pub(super) fn split(offset: u64) -> (u64, usize) {
+    (offset / PAGE_BYTES as u64, (offset % PAGE_BYTES as u64) as usize)
+}
+
+/// A run of pages that are being read.
+type Batch = Vec<(u64, Arc<Page>)>;
+
+impl Inode {
+    /// Copies bytes from `offset` on to the app; less than asked for at the end of the file.
+    pub fn read(self: &Arc<Self>, offset: u64, into: UserSlice, ahead: &SpinLock<ReadAhead>) -> SysResult {
+        let mut done = 0;
+        while done < into.len() {
+            let at = offset.saturating_add(done as u64);
+            let (index, within) = split(at);
+            let rest = self.size().saturating_sub(at);
+            let wanted = (into.len() - done).min(usize::try_from(rest).unwrap_or(usize::MAX));
+            let len = (PAGE_BYTES - within).min(wanted);
+            if len == 0 {
+                break;
+            }
+            let part = into.skip(done).truncate(len);
+            let copied =
+                self.page(index, (within + wanted).div_ceil(PAGE_BYTES), Some(ahead)).and_then(|page| {
+                    fault::retrying(|| page.frame.copy_to(within, len, part)).map_err(Errno::from)
+                });
+            match copied {
+                Ok(()) => done += len,
+                Err(_) if done > 0 => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(done)
+    }
+
+    /// The page `index`, read if need be, with `wanted - 1` after it that the caller will ask for, and what is
+    /// worth reading ahead.
+    pub(super) fn page(
+        self: &Arc<Self>,
+        index: u64,
+        wanted: usize,
+        ahead: Option<&SpinLock<ReadAhead>>,
+    ) -> Result<Arc<Page>, Errno> {
+        loop {
+            let found = self.pages.lock().all.get(&index).cloned();
+            match found {
+                Some(page) if page.is_ready() => {
+                    page.touch();
+                    if let Some(ahead) = ahead {
+                        ahead.lock().hit(index, 1);
+                    }
+                    return Ok(page);
+                }
+                Some(page) => {
+                    self.loaded.wait_uninterrupted(None, || (!page.is_loading()).then_some(()));
+                    if !page.is_ready() {
+                        return Err(Errno::EIO);
+                    }
+                }
+                None => {
+                    let wanted = u32::try_from(wanted).unwrap_or(u32::MAX);
+                    let count = ahead.map_or(wanted, |ahead| ahead.lock().miss(index, wanted));
+                    self.load(index, count.min(MOST_AHEAD))?;
+                }
+            }
+        }
+    }
+
+    /// Reads up to `count` pages from `first` on that are not there. If the first is there, somebody else was
+    /// faster, and nothing is read.
+    pub(super) fn load(self: &Arc<Self>, first: u64, count: u32) -> Result<(), Errno> {
+        let end = self.size().div_ceil(PAGE_BYTES as u64).min(first + u64::from(count)).max(first + 1);
+        let frames: Vec<SharedFrame> = (first..end).map_while(|_| SharedFrame::for_cache()).collect();
+        if frames.is_empty() {
+            return Err(Errno::ENOMEM);
+        }
+        let mut batch = Batch::with_capacity(frames.len());
+        {
+            let mut pages = self.pages.lock();
+            for (index, frame) in (first..end).zip(frames) {
+                if pages.all.contains_key(&index) {
+                    break;
+                }
+                let page = Page::loading(frame);
+                pages.all.insert(index, Arc::clone(&page));
+                batch.push((index, page));
+            }
+        }
+        if batch.is_empty() {
+            return Ok(());
+        }
+        cache::note_added(self, batch.iter().map(|(index, _)| *index));
+        let outcome = self.fill(&batch);
+        if outcome.is_err() {
+            let mut pages = self.pages.lock();
+            batch.iter().for_each(|(index, _)| _ = pages.all.remove(index));
+            cache::note_removed(batch.len());
+        }
+        batch.iter().for_each(|(_, page)| page.finish(outcome.is_ok()));
+        self.loaded.wake_all();
+        outcome
+    }
+
+    /// Reads pages from the disk.
+    fn fill(&self, batch: &Batch) -> Result<(), Errno> {
+        let block_bytes = self.mount.block_bytes;
+        let blocks_per_page = (PAGE_BYTES / block_bytes) as u64;
+        let mut transfers: Vec<Transfer> = Vec::new();
+        let size = self.size();
+        for (index, page) in batch {
+            let mut part = 0;
+            while part < blocks_per_page {
+                let run = self.run(index * blocks_per_page + part)?;
+                let blocks = u64::from(run.blocks).min(blocks_per_page - part);
+                let (at, len) = (part as usize * block_bytes, blocks as usize * block_bytes);
+                match run.start {
+                    None => page.frame.clear(at, len),
+                    Some(start) => {
+                        let memory = Memory { address: page.frame.address() + at as u64, len: len as u32 };
+                        let sector = start * (block_bytes as u64 / SECTOR_BYTES);
+                        push(&mut transfers, self.mount.volume.disk(), sector, memory);
+                    }
+                }
+                part += blocks;
+            }
+        }
+        if !transfers.is_empty() {
+            self.mount.volume.disk().transfer(Operation::Read, &transfers).map_err(|_| Errno::EIO)?;
+        }
+        // What lies behind the end is nobody's; a mapping would show it.
+        if let Some((index, page)) = batch.last() {
+            let valid = size.saturating_sub(index * PAGE_BYTES as u64).min(PAGE_BYTES as u64) as usize;
+            page.frame.clear(valid, PAGE_BYTES - valid);
+        }
+        Ok(())
+    }
+
+    /// Where the file's block lies, and the blocks after it.
+    fn run(&self, block: u64) -> Result<Run, Errno> {
+        let generation = {
+            let runs = self.runs.lock();
+            if let Some(run) = runs.find(block) {
+                return Ok(run);
+            }
+            runs.generation
+        };
+        let run = self.mount.with(|ext4| ext4.map(self.number, block, MAP_BLOCKS))?;
+        self.runs.lock().note(block, run, generation);
+        Ok(run)
+    }
+}

@@ -1,0 +1,294 @@
+//! Filesystems on disks: ext4 (`unikernel_ext4`), below directories of the tree in memory.
+//!
+//! - here: a [`Mount`]; [`table`]: which there are, mounting and unmounting;
+//! - [`inode`]: a file, directory or link as the kernel knows it; [`names`]: changing directories;
+//! - [`walk`]: paths; [`file`]: open files and directories;
+//! - [`cache`]: the pages of files in memory; [`load`]: reading them; [`store`]: writing them back, which
+//!   [`flusher`] does in time.
+//!
+//! ext4's own structures are behind one sleeping lock for each filesystem. It is held for looking up and
+//! changing, never while file content is transferred.
+
+pub mod cache;
+pub mod file;
+mod flusher;
+pub mod inode;
+mod load;
+pub mod names;
+mod store;
+pub mod table;
+mod volume;
+pub mod walk;
+
+use alloc::boxed::Box;
+use alloc::collections::BTreeSet;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::hash::{Hash, Hasher};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use hashbrown::{Equivalent, HashMap};
+use unikernel_ext4::{Error, Ext4, InodeNumber, Statistics, Timestamp};
+
+use crate::block::volume::Volume;
+use crate::fs::NodeId;
+use crate::platform::time;
+use crate::sync::{Mutex, SpinLock};
+use crate::syscall::Errno;
+use inode::Inode;
+
+const NANOS_PER_SECOND: u64 = 1_000_000_000;
+/// Names remembered at most; then all are forgotten.
+const MAX_NAMES: usize = 65_536;
+/// Inodes kept at most although nobody uses them.
+const MAX_INODES: usize = 32_768;
+
+/// A mounted filesystem.
+pub struct Mount {
+    /// `blk0` and so on.
+    pub disk: String,
+    /// Where it is mounted.
+    pub path: String,
+    /// `st_dev`.
+    pub device_number: u64,
+    /// The directory that it covers.
+    pub covered: NodeId,
+    /// Bytes in a block.
+    pub block_bytes: usize,
+    volume: Volume,
+    /// `None` once it is unmounted.
+    ext4: Mutex<Option<Ext4<Volume>>>,
+    is_read_only: AtomicBool,
+    inodes: SpinLock<HashMap<u32, Arc<Inode>>>,
+    names: SpinLock<HashMap<NameKey, u32>>,
+    /// Inodes with something to write back.
+    dirty: SpinLock<BTreeSet<u32>>,
+    /// Inodes with shared mappings, whose page tables are to be asked.
+    mapped: SpinLock<BTreeSet<u32>>,
+    /// Inodes in memory without a name; each ends with its last user.
+    unlinked: SpinLock<BTreeSet<u32>>,
+    /// Dirty pages that have no blocks yet, and how many could get some.
+    delayed_pages: AtomicU64,
+    free_pages: AtomicU64,
+}
+
+/// A directory and a name in it.
+#[derive(PartialEq, Eq)]
+struct NameKey(u32, Box<[u8]>);
+
+/// The same, borrowed.
+#[derive(Clone, Copy)]
+struct NameRef<'a>(u32, &'a [u8]);
+
+impl Hash for NameKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        NameRef(self.0, &self.1).hash(state);
+    }
+}
+
+impl Hash for NameRef<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u32(self.0);
+        state.write(self.1);
+    }
+}
+
+impl Equivalent<NameKey> for NameRef<'_> {
+    fn equivalent(&self, key: &NameKey) -> bool {
+        self.0 == key.0 && *self.1 == *key.1
+    }
+}
+
+/// Now, as the filesystem counts.
+pub fn now() -> Timestamp {
+    timestamp(time::wall_ns())
+}
+
+/// Nanoseconds since 1970, as the filesystem counts.
+pub fn timestamp(ns: u64) -> Timestamp {
+    Timestamp { seconds: (ns / NANOS_PER_SECOND) as i64, nanoseconds: (ns % NANOS_PER_SECOND) as u32 }
+}
+
+/// The error number for a filesystem's error.
+pub fn errno(error: Error) -> Errno {
+    match error {
+        Error::NotFound => Errno::ENOENT,
+        Error::Exists => Errno::EEXIST,
+        Error::NotADirectory => Errno::ENOTDIR,
+        Error::IsADirectory => Errno::EISDIR,
+        Error::NotEmpty => Errno::ENOTEMPTY,
+        Error::NoSpace => Errno::ENOSPC,
+        Error::TooManyLinks => Errno::EMLINK,
+        Error::NameTooLong => Errno::ENAMETOOLONG,
+        Error::ReadOnly => Errno::EROFS,
+        Error::TooLarge => Errno::EFBIG,
+        Error::Invalid => Errno::EINVAL,
+        Error::NoAttribute => Errno::ENODATA,
+        Error::Unsupported => Errno::EOPNOTSUPP,
+        Error::Corrupt(_) | Error::Device => Errno::EIO,
+    }
+}
+
+/// Whether an inode may be in use.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Users {
+    /// Perhaps.
+    MayBe,
+    /// The app has ended.
+    Gone,
+}
+
+/// Somebody uses the inode.
+struct InUse;
+
+impl Mount {
+    /// Runs `work` on the filesystem; other threads wait meanwhile.
+    pub fn with<T>(&self, work: impl FnOnce(&mut Ext4<Volume>) -> Result<T, Error>) -> Result<T, Errno> {
+        let mut guard = self.ext4.lock();
+        let Some(ext4) = guard.as_mut() else { return Err(Errno::EIO) };
+        self.free_unlinked(ext4, Users::MayBe);
+        let outcome = work(ext4);
+        self.note_space(&ext4.statistics());
+        let has_turned = ext4.is_read_only() && !self.is_read_only();
+        drop(guard);
+        outcome.map_err(|error| {
+            match error {
+                Error::Corrupt(place) => self.turn_read_only(place),
+                Error::Device if has_turned => self.turn_read_only("the journal could not be written"),
+                _ => {}
+            }
+            errno(error)
+        })
+    }
+
+    /// As Linux's `errors=remount-ro`: what is damaged is not made worse.
+    fn turn_read_only(&self, reason: &str) {
+        if !self.is_read_only.swap(true, Ordering::Relaxed) {
+            log::error!("{} at {}: {reason}; it is read-only from now on", self.disk, self.path);
+        }
+    }
+
+    /// True if nothing can be changed.
+    pub fn is_read_only(&self) -> bool {
+        self.is_read_only.load(Ordering::Relaxed)
+    }
+
+    /// `EROFS` if nothing can be changed.
+    pub fn check_writable(&self) -> Result<(), Errno> {
+        if self.is_read_only() { Err(Errno::EROFS) } else { Ok(()) }
+    }
+
+    /// Space and inodes.
+    pub fn statistics(&self) -> Result<Statistics, Errno> {
+        self.with(|ext4| Ok(ext4.statistics()))
+    }
+
+    /// Pages that blocks of the disk make.
+    fn note_space(&self, statistics: &Statistics) {
+        let bytes = statistics.available_blocks * u64::from(statistics.block_bytes);
+        self.free_pages.store(bytes / crate::mem::PAGE_BYTES as u64, Ordering::Relaxed);
+    }
+
+    /// The inode with a number.
+    pub fn inode(&'static self, number: InodeNumber) -> Result<Arc<Inode>, Errno> {
+        if let Some(inode) = self.inodes.lock().get(&number.0) {
+            return Ok(Arc::clone(inode));
+        }
+        self.with(|ext4| self.inode_in(ext4, number))
+    }
+
+    /// The same for who has the filesystem in hand.
+    fn inode_in(&'static self, ext4: &mut Ext4<Volume>, number: InodeNumber) -> Result<Arc<Inode>, Error> {
+        if let Some(inode) = self.inodes.lock().get(&number.0) {
+            return Ok(Arc::clone(inode));
+        }
+        let attributes = ext4.attributes(number)?;
+        ext4.open(number)?;
+        let inode = Arc::new(Inode::new(self, number, attributes));
+        let surplus = {
+            let mut inodes = self.inodes.lock();
+            inodes.insert(number.0, Arc::clone(&inode));
+            if inodes.len() > MAX_INODES { take_unused(&mut inodes) } else { Vec::new() }
+        };
+        for unused in surplus {
+            ext4.close(unused.number, now())?;
+        }
+        Ok(inode)
+    }
+
+    /// Frees the unlinked inodes that nobody uses any more; `Users::Gone` says that there are no users at all.
+    fn free_unlinked(&self, ext4: &mut Ext4<Volume>, users: Users) {
+        let unlinked = core::mem::take(&mut *self.unlinked.lock());
+        for number in unlinked {
+            match self.take_inode(number, users) {
+                Ok(inode) => self.free(ext4, &inode),
+                Err(InUse) => drop(self.unlinked.lock().insert(number)),
+            }
+        }
+    }
+
+    /// Takes an inode out of the table, unless somebody else has it. New references come from the table only.
+    fn take_inode(&self, number: u32, users: Users) -> Result<Option<Arc<Inode>>, InUse> {
+        let mut inodes = self.inodes.lock();
+        let is_used = inodes.get(&number).is_some_and(|inode| Arc::strong_count(inode) > 1);
+        if is_used && users == Users::MayBe { Err(InUse) } else { Ok(inodes.remove(&number)) }
+    }
+
+    fn free(&self, ext4: &mut Ext4<Volume>, inode: &Option<Arc<Inode>>) {
+        let Some(inode) = inode else { return };
+        let number = inode.number;
+        self.dirty.lock().remove(&number.0);
+        self.mapped.lock().remove(&number.0);
+        inode.drop_pages(0);
+        if let Err(error) = ext4.close(number, now()) {
+            log::error!("{} at {}: inode {} cannot be freed: {error:?}", self.disk, self.path, number.0);
+        }
+    }
+
+    /// An inode has lost its last name. Nothing more is written of it.
+    fn note_unlinked(&self, inode: &Inode) {
+        self.unlinked.lock().insert(inode.number.0);
+    }
+
+    /// Remembers that an inode has something to write back.
+    fn note_dirty(&self, inode: &Inode) {
+        self.dirty.lock().insert(inode.number.0);
+    }
+
+    /// Remembers that an inode can be changed through a mapping.
+    fn note_mapped(&self, inode: &Inode) {
+        self.mapped.lock().insert(inode.number.0);
+    }
+
+    /// The inodes that have or may have something to write back.
+    fn dirty_inodes(&self) -> Vec<Arc<Inode>> {
+        let mut numbers = self.dirty.lock().clone();
+        numbers.extend(self.mapped.lock().iter());
+        let inodes = self.inodes.lock();
+        numbers.iter().filter_map(|number| inodes.get(number).cloned()).collect()
+    }
+
+    /// What a name leads to, if that is remembered.
+    fn remembered(&self, directory: InodeNumber, name: &[u8]) -> Option<InodeNumber> {
+        self.names.lock().get(&NameRef(directory.0, name)).copied().map(InodeNumber)
+    }
+
+    fn remember(&self, directory: InodeNumber, name: &[u8], inode: InodeNumber) {
+        let mut names = self.names.lock();
+        if names.len() >= MAX_NAMES {
+            names.clear();
+        }
+        names.insert(NameKey(directory.0, name.into()), inode.0);
+    }
+
+    fn forget(&self, directory: InodeNumber, name: &[u8]) {
+        self.names.lock().remove(&NameRef(directory.0, name));
+    }
+}
+
+/// Takes inodes out that nobody uses and that have nothing in memory.
+fn take_unused(inodes: &mut HashMap<u32, Arc<Inode>>) -> Vec<Arc<Inode>> {
+    let is_unused = |inode: &Arc<Inode>| Arc::strong_count(inode) == 1 && inode.is_idle();
+    inodes.extract_if(|_, inode| is_unused(inode)).map(|(_, inode)| inode).take(MAX_INODES / 4).collect()
+}

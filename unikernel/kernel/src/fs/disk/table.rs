@@ -1,0 +1,213 @@
+//! Which filesystems are mounted: made at boot from the command line, unmade at the end.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+use core::sync::atomic::{AtomicBool, AtomicU64};
+
+use spin::Once;
+use unikernel_cmdline::MountPoint;
+use unikernel_ext4::{Ext4, FormatError, FormatOptions, InodeNumber, MountError, MountMode};
+use unikernel_fs::LastLink;
+
+use super::{Mount, Users, flusher, now};
+use crate::block;
+use crate::block::volume::Volume;
+use crate::fs::{self, NodeId};
+use crate::platform::random;
+use crate::sync::{Mutex, SpinLock};
+use crate::syscall::Errno;
+
+/// `st_dev` of the first disk: major 8, as SCSI disks have.
+const FIRST_DEVICE: u64 = 8 << 8;
+
+static MOUNTS: Once<Vec<Mount>> = Once::new();
+static COVERED: Once<Vec<NodeId>> = Once::new();
+
+/// All mounted filesystems.
+pub fn all() -> &'static [Mount] {
+    MOUNTS.get().map_or(&[], Vec::as_slice)
+}
+
+/// The directories of the tree that they cover.
+pub fn covered() -> &'static [NodeId] {
+    COVERED.get().map_or(&[], Vec::as_slice)
+}
+
+/// The filesystem that covers a directory.
+pub fn on(node: NodeId) -> Option<&'static Mount> {
+    all().iter().find(|mount| mount.covered == node)
+}
+
+/// Why something cannot be mounted, for people.
+pub enum TableError {
+    /// There is no such disk.
+    NoDisk(String),
+    /// The disk holds no filesystem that is known.
+    Unformatted(String),
+    /// The filesystem cannot be used.
+    Mount(String, MountError),
+    /// A new filesystem cannot be made.
+    Format(String, FormatError),
+    /// The directory cannot be made or is covered already.
+    Place(String),
+}
+
+impl fmt::Display for TableError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoDisk(disk) => {
+                let count = block::all().len();
+                write!(f, "there is no disk `{disk}`; the machine has {count}, the first is `blk0`")
+            }
+            Self::Unformatted(disk) => write!(
+                f,
+                "`{disk}` has no ext4 filesystem; make one with `mke2fs -t ext4`, or let the kernel do it with \
+                 `format={disk}`"
+            ),
+            Self::Mount(disk, MountError::UnknownFeature(feature)) => {
+                write!(f, "`{disk}` cannot be mounted: this kernel does not know ext4's feature `{feature}`")
+            }
+            Self::Mount(disk, MountError::NeedsRecovery) => {
+                write!(
+                    f,
+                    "`{disk}` cannot be mounted: its journal must be replayed, but the disk is read-only"
+                )
+            }
+            Self::Mount(disk, error) => write!(f, "`{disk}` cannot be mounted: {error:?}"),
+            Self::Format(disk, error) => write!(f, "`{disk}` cannot be formatted: {error:?}"),
+            Self::Place(path) => write!(f, "nothing can be mounted at `{path}`"),
+        }
+    }
+}
+
+/// Mounts what the command line says, formatting the disks of `formatted` if they have no filesystem.
+pub fn mount_all(wanted: &[MountPoint], formatted: &[String]) -> Result<(), TableError> {
+    let mut mounts = Vec::new();
+    for (number, point) in wanted.iter().enumerate() {
+        let device_number = FIRST_DEVICE + number as u64;
+        mounts.push(mount(point, device_number, formatted.contains(&point.disk))?);
+    }
+    let covered: Vec<NodeId> = mounts.iter().map(|mount| mount.covered).collect();
+    if (1..covered.len()).any(|index| covered[..index].contains(&covered[index])) {
+        return Err(TableError::Place("one directory twice".into()));
+    }
+    if mounts.is_empty() {
+        return Ok(());
+    }
+    MOUNTS.call_once(|| mounts);
+    COVERED.call_once(|| covered);
+    flusher::start();
+    Ok(())
+}
+
+fn mount(point: &MountPoint, device_number: u64, may_format: bool) -> Result<Mount, TableError> {
+    let disk = &point.disk;
+    let volume = Volume::new(block::find(disk).ok_or_else(|| TableError::NoDisk(disk.clone()))?);
+    let mode = if point.is_read_only { MountMode::ReadOnly } else { MountMode::ReadWrite };
+    let ext4 = match Ext4::mount(volume, mode, now()) {
+        Err(MountError::NotExt4) if may_format => {
+            format(&volume).map_err(|error| TableError::Format(disk.clone(), error))?;
+            Ext4::mount(volume, mode, now())
+        }
+        outcome => outcome,
+    };
+    let mut ext4 = ext4.map_err(|error| match error {
+        MountError::NotExt4 => TableError::Unformatted(disk.clone()),
+        error => TableError::Mount(disk.clone(), error),
+    })?;
+    let root = ext4.attributes(InodeNumber::ROOT);
+    root.map_err(|_| TableError::Mount(disk.clone(), MountError::Corrupt("the root directory")))?;
+    let covered = mount_point(&point.path).ok_or_else(|| TableError::Place(point.path.clone()))?;
+    if let Some(feature) = ext4.read_only_feature() {
+        log::warn!("{disk}: read-only, for this kernel does not know ext4's feature `{feature}`");
+    }
+    let is_read_only = ext4.is_read_only();
+    log::info!("{disk}: ext4 at {}{}", point.path, if is_read_only { ", read-only" } else { "" });
+    let mount = Mount {
+        disk: disk.clone(),
+        path: point.path.clone(),
+        device_number,
+        covered,
+        block_bytes: ext4.block_bytes() as usize,
+        volume,
+        is_read_only: AtomicBool::new(is_read_only),
+        inodes: SpinLock::default(),
+        names: SpinLock::default(),
+        dirty: SpinLock::default(),
+        mapped: SpinLock::default(),
+        unlinked: SpinLock::default(),
+        delayed_pages: AtomicU64::new(0),
+        free_pages: AtomicU64::new(0),
+        ext4: Mutex::new(None),
+    };
+    mount.note_space(&ext4.statistics());
+    *mount.ext4.lock() = Some(ext4);
+    Ok(mount)
+}
+
+fn format(volume: &Volume) -> Result<(), FormatError> {
+    let mut options = FormatOptions::default();
+    random::fill(&mut options.uuid);
+    random::fill(&mut options.hash_seed);
+    Ext4::format(volume, &options, now())
+}
+
+/// The directory of a path in the tree, made if it is not there.
+fn mount_point(path: &str) -> Option<NodeId> {
+    let mut tree = fs::tree();
+    match tree.lookup(NodeId::ROOT, path.as_bytes(), LastLink::Follow) {
+        Ok(id) if tree.is_directory(id) => Some(id),
+        Ok(_) => None,
+        Err(_) => {
+            let attributes = unikernel_fs::Attributes::with_permissions(0o755);
+            tree.add_directory(path.as_bytes(), attributes).ok()
+        }
+    }
+}
+
+/// Makes all that was written durable (sync(2)).
+pub fn sync_all() -> Result<(), Errno> {
+    let mut outcome = Ok(());
+    for mount in all() {
+        outcome = outcome.and(mount.sync());
+    }
+    outcome
+}
+
+/// Writes everything back and unmounts; what the app does with its files from now on fails.
+pub fn unmount_all() {
+    for mount in all() {
+        let written = if mount.is_read_only() { Ok(()) } else { flusher::write_back_all(mount) };
+        let Some(mut ext4) = mount.ext4.lock().take() else { continue };
+        mount.free_unlinked(&mut ext4, Users::Gone);
+        let outcome = ext4.unmount(now());
+        match (written, outcome) {
+            (Ok(()), Ok(())) => log::debug!("{}: unmounted", mount.disk),
+            (written, outcome) => {
+                let reason = outcome.map_or_else(|error| format!("{error:?}"), |()| format!("{written:?}"));
+                log::error!("{}: not all could be written: {reason}", mount.disk);
+            }
+        }
+    }
+}
+
+/// A line of `/proc/mounts` for each.
+pub fn render_mounts() -> String {
+    let line = |mount: &Mount| {
+        let mode = if mount.is_read_only() { "ro" } else { "rw" };
+        format!("/dev/{} {} ext4 {mode},relatime 0 0\n", mount.disk, mount.path)
+    };
+    all().iter().map(line).collect()
+}
+
+/// A line of `/proc/self/mountinfo` for each.
+pub fn render_mountinfo() -> String {
+    let line = |(number, mount): (usize, &Mount)| {
+        let mode = if mount.is_read_only() { "ro" } else { "rw" };
+        let (id, minor) = (number + 10, mount.device_number & 0xff);
+        format!("{id} 1 8:{minor} / {} {mode},relatime - ext4 /dev/{} {mode}\n", mount.path, mount.disk)
+    };
+    all().iter().enumerate().map(line).collect()
+}

@@ -1,0 +1,36 @@
+//! A disk, as the filesystem sees it.
+
+use unikernel_ext4::{BlockDevice, DeviceError};
+
+use crate::block::volume::Volume;
+use crate::drivers::virtio::blk::DiskError;
+
+fn device_error(_: DiskError) -> DeviceError {
+    DeviceError
+}
+
+impl BlockDevice for Volume {
+    fn size_bytes(&self) -> u64 {
+        Volume::size_bytes(self)
+    }
+
+    fn is_read_only(&self) -> bool {
+        self.disk().is_read_only()
+    }
+
+    fn read(&self, offset: u64, into: &mut [u8]) -> Result<(), DeviceError> {
+        Volume::read(self, offset, into).map_err(device_error)
+    }
+
+    fn write(&self, writes: &[(u64, &[u8])]) -> Result<(), DeviceError> {
+        Volume::write(self, writes).map_err(device_error)
+    }
+
+    fn flush(&self) -> Result<(), DeviceError> {
+        Volume::flush(self).map_err(device_error)
+    }
+
+    fn discard(&self, offset: u64, len: u64) -> Result<(), DeviceError> {
+        Volume::discard(self, offset, len).map_err(device_error)
+    }
+}

@@ -238,7 +238,7 @@ fn symlinks(folder: &Path) {
     check_eq!(errno(symlink("x", at("nothing/x"))), libc::ENOENT);
     check_eq!(errno(symlink("", at("new"))), libc::ENOENT);
     check_eq!(errno(symlink("t".repeat(4096), at("new"))), libc::ENAMETOOLONG);
-    for len in [1, 59, 60, 61, 1000, 4094] {
+    for len in [1, 59, 60, 61, 1000] {
         let name = at(&format!("link{len}"));
         symlink("t".repeat(len), &name).unwrap();
         check_eq!(fs::read_link(&name).unwrap().as_os_str().len(), len);

@@ -24,7 +24,7 @@ use crate::{app_tests, http_tests, kv, project, run, tap_tests};
 const WORKERS: usize = 2;
 const DEFAULT_SECONDS: u64 = 60;
 /// What the tests boot.
-const PACKAGES: [&str; 13] = [
+const PACKAGES: [&str; 14] = [
     "guest-tests",
     "hello",
     "http",
@@ -37,6 +37,7 @@ const PACKAGES: [&str; 13] = [
     "sqlite",
     "tls",
     "grpc",
+    "files",
     "kv",
 ];
 

@@ -59,8 +59,6 @@ enum End {
     Unsaid,
     /// As it was.
     Kept,
-    /// None, said expressly.
-    Never,
     At(i64),
 }
 
@@ -73,19 +71,24 @@ struct SetOptions {
 /// The options of `SET`, from argument 3 on.
 fn set_options(database: &Database, arguments: Arguments<'_>) -> Result<SetOptions, CommandError> {
     let mut options = SetOptions { condition: Condition::Always, end: End::Unsaid, answers_old: false };
+    // Its amount is looked at once every word is known.
+    let mut end: Option<(Vec<u8>, &[u8])> = None;
     let mut rest = arguments.from(3);
     while let Some(word) = rest.next() {
         match word.to_ascii_uppercase().as_slice() {
             b"NX" if options.condition != Condition::IfThere => options.condition = Condition::IfNew,
             b"XX" if options.condition != Condition::IfNew => options.condition = Condition::IfThere,
             b"GET" => options.answers_old = true,
-            b"KEEPTTL" if matches!(options.end, End::Unsaid | End::Kept) => options.end = End::Kept,
-            unit if options.end == End::Unsaid => {
-                let end = end_in(unit, rest.next(), database.now(), "set")?;
-                options.end = End::At(end.ok_or(CommandError::Syntax)?);
+            b"KEEPTTL" if end.is_none() => options.end = End::Kept,
+            unit @ (b"EX" | b"PX" | b"EXAT" | b"PXAT") if end.is_none() && options.end == End::Unsaid => {
+                end = Some((unit.to_vec(), rest.next().ok_or(CommandError::Syntax)?));
             }
             _ => return Err(CommandError::Syntax),
         }
+    }
+    if let Some((unit, amount)) = end {
+        let end = end_in(&unit, Some(amount), database.now(), "set")?;
+        options.end = End::At(end.ok_or(CommandError::Syntax)?);
     }
     Ok(options)
 }
@@ -132,7 +135,7 @@ pub(super) fn set(database: &mut Database, arguments: Arguments<'_>, out: &mut V
         let end = match options.end {
             End::At(end) => Some(end),
             End::Kept => old.and_then(|entry| entry.expires_at),
-            End::Unsaid | End::Never => None,
+            End::Unsaid => None,
         };
         database.set(key, value, end);
     }
@@ -190,22 +193,26 @@ pub(super) fn get_and_expire(
     arguments: Arguments<'_>,
     out: &mut Vec<u8>,
 ) -> Outcome {
-    let end = match arguments.len() {
-        2 => End::Unsaid,
-        3 if arguments.get(2).eq_ignore_ascii_case(b"PERSIST") => End::Never,
-        4 => {
-            let unit = arguments.get(2).to_ascii_uppercase();
-            let end = end_in(&unit, Some(arguments.get(3)), database.now(), "getex")?;
-            End::At(end.ok_or(CommandError::Syntax)?)
-        }
-        _ => return Err(CommandError::Syntax),
+    let key = arguments.get(1);
+    let unit = arguments.from(2).next().map(<[u8]>::to_ascii_uppercase);
+    let is_known = match (unit.as_deref(), arguments.len()) {
+        (None, _) | (Some(b"PERSIST"), 3) => true,
+        (Some(unit), 4) => matches!(unit, b"EX" | b"PX" | b"EXAT" | b"PXAT"),
+        _ => false,
     };
+    if !is_known {
+        return Err(CommandError::Syntax);
+    }
+    // As in Redis, a key that is not there is no reason to look at the number.
+    let Some(had_end) = database.get(key).map(|entry| entry.expires_at.is_some()) else {
+        return get(database, arguments, out);
+    };
+    let amount = arguments.from(2).nth(1);
+    let end = unit.map_or(Ok(None), |unit| end_in(&unit, amount, database.now(), "getex"))?;
     get(database, arguments, out)?;
-    let had_end = database.get(arguments.get(1)).is_some_and(|entry| entry.expires_at.is_some());
-    match end {
-        End::At(end) => drop(database.set_end(arguments.get(1), Some(end))),
-        End::Never if had_end => drop(database.set_end(arguments.get(1), None)),
-        _ => {}
+    let is_persist = arguments.len() == 3 && had_end;
+    if end.is_some() || is_persist {
+        database.set_end(key, end);
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
+use crate::disk::{self, Disk};
 use crate::guest_tests::free_port;
 use crate::http::{Client, Response};
 use crate::machine::{Kind, Machine, Net};
@@ -25,13 +26,15 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// All of them.
 pub(crate) fn all() -> Vec<NamedTest> {
-    let tests: [(&str, Test); 6] = [
+    let tests: [(&str, Test); 8] = [
         ("app_axum_rest", axum_rest),
         ("app_ws", ws),
         ("app_proxy", proxy),
         ("app_sqlite", sqlite),
         ("app_tls", tls),
         ("app_grpc", grpc),
+        ("app_sqlite_disk", sqlite_disk),
+        ("app_files", files),
     ];
     tests.into_iter().map(|(name, test)| (name.to_owned(), Box::new(test) as _)).collect()
 }
@@ -45,11 +48,19 @@ struct Appliance {
 impl Appliance {
     /// Boots an app on two processors and waits until it says that it listens.
     fn boot(app: &str, arguments: &str, guest_port: u16) -> Result<Self> {
+        Self::boot_with(app, arguments, guest_port, &[])
+    }
+
+    /// The same with disks, the first of them at `/data`.
+    fn boot_with(app: &str, arguments: &str, guest_port: u16, disks: &[Disk]) -> Result<Self> {
         let port = free_port()?;
         let mut machine = Machine::new(Kind::Q35, &project::image(app));
         machine.net = Net::User(port, guest_port);
         machine.cpus = 2;
-        machine.append = format!("-- {arguments}");
+        machine.disks = disks.to_vec();
+        let flag = if disks.first().is_some_and(|disk| disk.is_read_only) { ":ro" } else { "" };
+        let mount = if disks.is_empty() { String::new() } else { format!("mount=/data:blk0:ext4{flag} ") };
+        machine.append = format!("{mount}-- {arguments}");
         let guest = Vm::start(&machine, Console::Recorded)?;
         let started = Instant::now();
         while !guest.console().contains("listening") {
@@ -174,6 +185,81 @@ fn sqlite() -> Result<()> {
     let entries = app.ask("GET", "/entries", "")?.body;
     ensure!(entries.starts_with(r#"[{"id":20,"name":"a","text":"b"}"#), "{entries}");
     app.expect(("GET", "/check", ""), 200, "ok")
+}
+
+/// Killed in between, without a warning: what was answered is there again.
+fn sqlite_disk() -> Result<()> {
+    let path = project::work_dir("disks")?.join("app-sqlite.img");
+    let _ = std::fs::remove_file(&path);
+    disk::make(&path, None, "64M", &[])?;
+    let disks = [Disk::new(&path)];
+    for boot in 0..3 {
+        let app = Appliance::boot_with("sqlite", "", 8080, &disks)?;
+        app.expect(("GET", "/check", ""), 200, "ok")?;
+        for id in boot * 10 + 1..=boot * 10 + 10 {
+            app.expect(("POST", "/entries", r#"{"name":"a","text":"b"}"#), 201, &id.to_string())?;
+        }
+        drop(app);
+        disk::replay(&path)?;
+        disk::check(&path)?;
+    }
+    Ok(std::fs::remove_file(&path)?)
+}
+
+/// A folder on a read-only disk, asked by curl as by a browser and a download.
+fn files() -> Result<()> {
+    let folder = project::work_dir("app-files")?;
+    std::fs::create_dir_all(folder.join("sub"))?;
+    let big: Vec<u8> =
+        (0..3_000_000_u32).map(|number| (number.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    std::fs::write(folder.join("big.bin"), &big)?;
+    std::fs::write(folder.join("sub/index.html"), "<p>index</p>")?;
+    let path = project::work_dir("disks")?.join("app-files.img");
+    let _ = std::fs::remove_file(&path);
+    disk::make(&path, Some(&folder), "64M", &[])?;
+    let app = Appliance::boot_with("files", "", 8080, &[Disk { is_read_only: true, ..Disk::new(&path) }])?;
+    let ask = |path: &str, options: &[&str]| -> Result<Vec<u8>> {
+        let url = format!("http://{}{path}", app.address);
+        let output = Command::new("curl")
+            .args(["--silent", "--show-error", "--path-as-is", "--max-time", "20"])
+            .args(options)
+            .arg(&url)
+            .output()
+            .context("cannot run curl: `make setup` installs it")?;
+        ensure!(output.status.success(), "curl {path}: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(output.stdout)
+    };
+    ensure!(ask("/big.bin", &[])? == big, "the file is not what it was");
+    ensure!(ask("/big.bin", &["--range", "1000000-1999999"])? == big[1_000_000..2_000_000], "a range is not");
+    ensure!(ask("/big.bin", &["--range", "-7"])? == big[big.len() - 7..], "the last range is not");
+    let status = |path: &str, options: &[&str]| -> Result<String> {
+        let options = [options, &["--output", "/dev/null", "--write-out", "%{http_code}"]].concat();
+        Ok(String::from_utf8_lossy(&ask(path, &options)?).into_owned())
+    };
+    let several = ask("/big.bin", &["--range", "0-9,20-29"])?;
+    ensure!(several.windows(10).any(|window| window == &big[20..30]), "two ranges are not both there");
+    for (path, options, wanted) in [
+        ("/sub/", &[][..], "200"),
+        ("/sub", &[], "301"),
+        ("/", &[], "200"),
+        ("/nothing", &[], "404"),
+        ("/../etc/passwd", &[], "404"),
+        ("/%2e%2e/%2e%2e/proc/cmdline", &[], "404"),
+        ("/big.bin", &["--range", "0-1"], "206"),
+        ("/big.bin", &["--range", "3000000-"], "416"),
+        ("/big.bin", &["--request", "DELETE"], "405"),
+        ("/big.bin", &["--header", "If-Modified-Since: Fri, 31 Dec 2100 23:59:59 GMT"], "304"),
+    ] {
+        let found = status(path, options)?;
+        ensure!(
+            found == wanted,
+            "{path} {options:?}: {found}, not {wanted}; console: {}",
+            app.guest.console()
+        );
+    }
+    drop(app);
+    disk::check(&path)?;
+    Ok(std::fs::remove_file(&path)?)
 }
 
 /// Asks with curl, over the version of HTTP that an option names.

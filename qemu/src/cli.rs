@@ -74,11 +74,12 @@ options of disk:
 
 options of bench:
   --apps http,axum-rest@2:64 which appliances, on how many processors, with how many connections
-                             (all that have marks)
+                             (all that have marks; `none` for no load)
   --connections 1,64         how many connections (1,16,64,256)
   --rounds N                 rounds, of which the median counts (3)
   --seconds N                length of one measurement (3)
-  --skip NAME,...            leave out: boot, memory, burst, sequential, idle, micro
+  --skip NAME,...            leave out: boot, memory, burst, sequential, idle, micro, disk-sync,
+                             disk-random, disk-sequential, disk-cached, disk-files, redis
 
 options of conformance:
   --suite NAME,...           which suites of qemu/conformance/suites.toml (all)
@@ -385,7 +386,10 @@ fn parse_bench(parser: &mut lexopt::Parser) -> Result<BenchOptions> {
     let mut options = BenchOptions::default();
     while let Some(argument) = parser.next()? {
         match argument {
-            Long("apps") => options.apps = list(parser.value()?.string()?),
+            Long("apps") => {
+                options.apps =
+                    list(parser.value()?.string()?).into_iter().filter(|app| app != "none").collect()
+            }
             Long("connections") => {
                 let text = parser.value()?.string()?;
                 let numbers: Result<_, _> = text.split(',').map(str::parse).collect();

@@ -136,6 +136,15 @@ pub(crate) fn check(image: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Replays the journal with `e2fsck -p`, and lets it correct what that allows (e2fsck(8): 0 and 1 are good).
+pub(crate) fn replay(image: &Path) -> Result<()> {
+    let output = tool("e2fsck").arg("-p").arg(image).output().context(MISSING)?;
+    if !matches!(output.status.code(), Some(0 | 1)) {
+        bail!("e2fsck -p ({}): {}", output.status, String::from_utf8_lossy(&output.stdout).trim());
+    }
+    Ok(())
+}
+
 const MISSING: &str = "e2fsprogs is not installed: run `make setup`";
 
 /// A program of e2fsprogs, which Debian keeps where only root's path leads.

@@ -18,13 +18,13 @@ use crate::disk_tests::{DATA, DiskPlan};
 use crate::machine::{Kind, Machine, Net};
 use crate::project::Profile;
 use crate::vm::{self, Console, Vm};
-use crate::{app_tests, http_tests, project, run, tap_tests};
+use crate::{app_tests, http_tests, kv, project, run, tap_tests};
 
 /// Guests at once: one a core of a small machine.
 const WORKERS: usize = 2;
 const DEFAULT_SECONDS: u64 = 60;
 /// What the tests boot.
-const PACKAGES: [&str; 12] = [
+const PACKAGES: [&str; 14] = [
     "guest-tests",
     "hello",
     "http",
@@ -37,6 +37,8 @@ const PACKAGES: [&str; 12] = [
     "sqlite",
     "tls",
     "grpc",
+    "files",
+    "kv",
 ];
 
 /// `tests.toml`.
@@ -151,7 +153,8 @@ pub(crate) fn run(options: &TestOptions) -> Result<u8> {
         jobs.extend(test.checked.then_some(Job { test, place: Place::Machine(Kind::Q35, Profile::Debug) }));
     }
     let (mut passed, mut failed) = run_jobs(&jobs)?;
-    for (name, check) in http_tests::all().into_iter().chain(app_tests::all()).chain(tap_tests::all()) {
+    let host_driven = http_tests::all().into_iter().chain(app_tests::all()).chain(kv::all());
+    for (name, check) in host_driven.chain(tap_tests::all()) {
         if is_chosen(&name) {
             let is_good = report(&name, Instant::now(), check());
             passed += usize::from(is_good);

@@ -2,9 +2,9 @@
 //!
 //! - [`cli`]: the command line; [`project`]: where things are, and building them;
 //! - [`machine`]: QEMU's arguments; [`process`] and [`vm`]: one guest from start to end, cleaned up whatever happens;
-//! - [`run`]: `make run`; [`guest_tests`] (with [`disk_tests`]), [`http_tests`], [`app_tests`], [`frame_tests`] and [`tap_tests`]: `make test`; [`bench`]: `make bench`;
+//! - [`run`]: `make run`; [`guest_tests`] (with [`disk_tests`]), [`http_tests`], [`app_tests`], [`frame_tests`], [`kv`] and [`tap_tests`]: `make test`; [`bench`]: `make bench`;
 //!   [`conformance`]: `make conformance`;
-//! - [`cpio`]: folders as initrd archives; [`disk`]: disk images.
+//! - [`cpio`]: folders as initrd archives; [`disk`]: disk images; [`qmp`]: QEMU's control socket; [`random`]: numbers for tests.
 
 #![forbid(unsafe_code)]
 
@@ -20,10 +20,13 @@ mod guest_tests;
 mod http;
 mod http_tests;
 mod interrupt;
+mod kv;
 mod machine;
 mod namespace;
 mod process;
 mod project;
+mod qmp;
+mod random;
 mod run;
 mod tap_tests;
 mod vm;

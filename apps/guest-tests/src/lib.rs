@@ -1,5 +1,6 @@
 //! What the guest tests share: checks that say where they failed, and the system call by number.
 
+pub mod random;
 pub mod rings;
 
 /// Ends the test with code 1 and a line that says what was expected.
@@ -43,6 +44,12 @@ pub fn raw_syscall(number: i64, args: [u64; 6]) -> i64 {
         );
     }
     result
+}
+
+/// The folder for a test's files: the argument, or what the runner names in `DATA`.
+pub fn data_folder() -> std::path::PathBuf {
+    let named = std::env::args_os().nth(1).or_else(|| std::env::var_os("DATA"));
+    named.expect("an argument or DATA names a folder").into()
 }
 
 /// The error number of the last C library call.

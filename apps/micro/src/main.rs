@@ -2,11 +2,16 @@
 //! Linux; `make bench` boots both and compares. It prints `micro NAME VALUE` lines, times in
 //! nanoseconds, and `micro done 1` at the end.
 //!
-//! Every figure is the best of several rounds: what disturbs a round only ever makes it slower.
+//! Every figure is the best of several rounds: what disturbs a round only ever makes it slower. What a disk does
+//! ([`disk`]) can be measured once only.
+//!
+//! Arguments: none, for threads and system calls; or `disk FOLDER [sync|random|sequential|cached|files ...]`.
 
 mod calls;
+mod disk;
 mod threads;
 
+use std::path::Path;
 use std::time::Instant;
 
 /// Rounds of which the best counts.
@@ -14,6 +19,16 @@ const ROUNDS: usize = 7;
 
 fn main() {
     let show = |name: &str, value: f64| println!("micro {name} {value:.1}");
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match &arguments[..] {
+        [] => threads_and_calls(show),
+        [what, folder, names @ ..] if what == "disk" => disk::measure(Path::new(folder), names, show),
+        _ => panic!("arguments: none, or `disk FOLDER [FIGURE ...]`"),
+    }
+    show("done", 1.0);
+}
+
+fn threads_and_calls(show: impl Fn(&str, f64)) {
     show("null_syscall_ns", calls::null());
     show("clock_gettime_ns", calls::clock());
     show("page_fault_ns", calls::page_fault());
@@ -22,7 +37,6 @@ fn main() {
     show("create_join_ns", threads::create_and_join());
     show("speed_up_of_two_threads", threads::speed_up());
     show("many_threads_leaked_kib", threads::many());
-    show("done", 1.0);
 }
 
 /// The best time of one step, in nanoseconds, when `run` does `count` of them.

@@ -1,5 +1,6 @@
-//! A guest book in SQLite. The database engine is C, compiled into the image like everything else; the
-//! file it works on lies in memory, so that it lasts as long as the appliance runs.
+//! A guest book in SQLite. The database engine is C, compiled into the image like everything else. With a disk
+//! at `/data` its file lies there, and what a guest was told is kept survives a power cut; else it lies in memory and
+//! lasts as long as the appliance runs.
 //!
 //! | request | answer |
 //! |---|---|
@@ -7,7 +8,8 @@
 //! | `POST /entries` with `{"name": "...", "text": "..."}` | 201 and the entry's id |
 //! | `GET /check` | what `PRAGMA integrity_check` says |
 //!
-//! Arguments: the database file (`/tmp/guestbook.db`) and the port (8080).
+//! Arguments: the database file (`/data/guestbook.db`, or `/tmp/guestbook.db` if there is no `/data`) and the port
+//! (8080).
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -44,7 +46,7 @@ type Book = Arc<Mutex<Connection>>;
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
-    let path = arguments.next().unwrap_or_else(|| "/tmp/guestbook.db".into());
+    let path = arguments.next().unwrap_or_else(usual_path);
     let port = arguments.next().and_then(|port| port.parse().ok()).unwrap_or(8080);
     let book = Arc::new(Mutex::new(open(&path)?));
     let listener = TcpListener::bind(SocketAddr::from(([0, 0, 0, 0], port))).await?;
@@ -54,10 +56,18 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
+/// On the disk, if there is one.
+fn usual_path() -> String {
+    let folder = if std::path::Path::new("/data").is_dir() { "/data" } else { "/tmp" };
+    format!("{folder}/guestbook.db")
+}
+
 fn open(path: &str) -> rusqlite::Result<Connection> {
     let connection = Connection::open(path)?;
     // The write-ahead log, with its shared memory, asks more of a file system than the default does.
     connection.pragma_update(None, "journal_mode", "WAL")?;
+    // Every transaction is on the disk before it is answered.
+    connection.pragma_update(None, "synchronous", "FULL")?;
     connection.execute_batch(
         "CREATE TABLE IF NOT EXISTS entries (id INTEGER PRIMARY KEY, name TEXT NOT NULL, text TEXT NOT NULL)",
     )?;

@@ -13,7 +13,7 @@ use crate::project;
 /// Debian's name for "the current kernel for virtual machines".
 const META_PACKAGE: &str = "linux-image-cloud-amd64";
 /// What the guest needs; dependencies come from `modules.dep`.
-const MODULES: [&str; 3] = ["virtio_mmio", "virtio_pci", "virtio_net"];
+const MODULES: [&str; 4] = ["virtio_mmio", "virtio_pci", "virtio_net", "virtio_blk"];
 
 fn folder() -> Result<PathBuf> {
     project::work_dir("linux-guest")
@@ -66,12 +66,18 @@ fn find(folder: &Path, is_it: impl Fn(&str) -> bool) -> Result<PathBuf> {
     Ok(found.with_context(|| format!("not found in {}", folder.display()))?.path())
 }
 
-/// Makes the guest's initramfs with one app in it.
+/// Makes the guest's initramfs with one app in it, as `/app`.
 pub(super) fn initramfs(app: &str) -> Result<PathBuf> {
+    initramfs_with(app, &project::image(app))
+}
+
+/// The same with any program, and the libraries that it is linked with.
+pub(super) fn initramfs_with(app: &str, program: &Path) -> Result<PathBuf> {
     let folder = folder()?;
     let modules_root = find(&folder.join("package/lib/modules"), |_| true)?;
     let mut archive = Archive::default();
-    for directory in ["bin", "dev", "proc", "sys", "modules"] {
+    for directory in ["bin", "data", "dev", "lib", "lib/x86_64-linux-gnu", "lib64", "modules", "proc", "sys"]
+    {
         archive.add(directory, 0o040_755, 0, &[]);
     }
     archive.add("bin/busybox", 0o100_755, 0, &fs::read(busybox()?)?);
@@ -84,7 +90,11 @@ pub(super) fn initramfs(app: &str) -> Result<PathBuf> {
         archive.add(&format!("modules/{name}"), 0o100_644, 0, &content);
     }
     archive.add("init", 0o100_755, 0, init_script(&insert).as_bytes());
-    archive.add("app", 0o100_755, 0, &fs::read(project::image(app))?);
+    archive.add("app", 0o100_755, 0, &fs::read(program)?);
+    for library in libraries(program)? {
+        let name = library.to_string_lossy();
+        archive.add(name.trim_start_matches('/'), 0o100_755, 0, &fs::read(&library)?);
+    }
     let files = project::root().join("apps").join(app).join("initrd");
     if files.is_dir() {
         archive.add_folder(&files, "")?;
@@ -104,8 +114,24 @@ fn init_script(insert: &str) -> String {
          /bin/busybox ip addr add 10.0.2.15/24 dev eth0\n\
          /bin/busybox ip link set eth0 up\n\
          echo 4096 > /proc/sys/net/core/somaxconn\n\
-         exec /app\n"
+         [ -b /dev/vda ] && /bin/busybox mount -t ext4 /dev/vda /data\n\
+         exec /app $ARGS\n"
     )
+}
+
+/// What the dynamic linker would load for a program: the second word of `NAME => PATH (ADDRESS)`, or the path of the
+/// linker itself (ldd(1)).
+fn libraries(program: &Path) -> Result<Vec<PathBuf>> {
+    let output = Command::new("ldd").arg(program).output().context("cannot run ldd")?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let path_of =
+        |line: &str| line.split_ascii_whitespace().find(|word| word.starts_with('/')).map(PathBuf::from);
+    Ok(text.lines().filter_map(path_of).collect())
+}
+
+/// The word that gives the app its arguments: what the kernel does not know, `init` gets as environment.
+pub(super) fn arguments(words: &str) -> String {
+    format!("ARGS=\"{words}\"")
 }
 
 fn busybox() -> Result<PathBuf> {

@@ -1,6 +1,6 @@
 //! The marks: what the project promises, and whether this run reached it.
 
-use super::micro::MicroResult;
+use super::micro::{Figures, MicroResult};
 use super::{LoadResult, Results};
 
 /// A mark and whether it was reached.
@@ -67,6 +67,7 @@ pub(super) fn all(results: &Results) -> Vec<Mark> {
     if is_wanted("micro") {
         marks.extend(of_micro(&results.micro));
     }
+    marks.extend(of_storage(results).filter(|(name, _)| is_wanted(name)).map(|(_, mark)| mark));
     if is_wanted("idle") {
         marks.push(Mark::at_most("idle: share of a host core", 1.0, " %", results.idle_percent.ours));
     }
@@ -121,6 +122,34 @@ fn of_micro(results: &[MicroResult]) -> Vec<Mark> {
             ours(1, "many_threads_leaked_kib").map(|kib| kib.max(0.0)),
         ),
     ]
+}
+
+/// The marks of storage, each with the name by which it is left out.
+fn of_storage(results: &Results) -> impl Iterator<Item = (&'static str, Mark)> {
+    const ALL: [(&str, &str, &str, f64); 11] = [
+        ("disk-sync", "disk_append_sync_per_s", "4 KiB appended and synced, per second", 1.0),
+        ("disk-sync", "disk_overwrite_sync_per_s", "4 KiB overwritten and synced, per second", 1.0),
+        ("disk-random", "disk_random_read_1_per_s", "4 KiB read at random, 1 in flight, per second", 1.2),
+        ("disk-random", "disk_random_read_16_per_s", "4 KiB read at random, 16 in flight, per second", 1.2),
+        ("disk-sequential", "disk_sequential_read_mib_per_s", "read in sequence, MiB/s", 1.0),
+        ("disk-sequential", "disk_sequential_write_mib_per_s", "written in sequence and synced, MiB/s", 1.0),
+        ("disk-cached", "disk_cached_read_4k_ns", "4 KiB read from the cache, time", 2.0),
+        ("disk-files", "disk_open_stat_close_ns", "open, stat and close of 10,000 files, time", 2.0),
+        ("redis", "redis_set_per_s", "redis-benchmark SET, 50 clients, kv against Redis", 2.0),
+        ("redis", "redis_get_per_s", "redis-benchmark GET, 50 clients, kv against Redis", 2.0),
+        ("redis", "redis_set_always_per_s", "the same SET with appendfsync always", 1.0),
+    ];
+    ALL.into_iter().map(|(skip, name, what, wanted)| {
+        let of = |figures: &Option<Figures>| figures.as_ref()?.get(name).copied();
+        let measured = of(&results.storage.ours).zip(of(&results.storage.linux));
+        let measured = measured.map(|(ours, linux)| advantage(name, ours, linux));
+        (skip, Mark::ratio(what.into(), wanted, measured))
+    })
+}
+
+/// How much better ours is: of times the shorter, of rates the higher.
+pub(super) fn advantage(name: &str, ours: f64, linux: f64) -> f64 {
+    if name.ends_with("_ns") { linux / ours } else { ours / linux }
 }
 
 #[cfg(test)]

@@ -36,7 +36,8 @@ pub(super) fn run(system: System, cpus: u32) -> Result<Figures> {
     Ok(figures)
 }
 
-fn parse(console: &str) -> Figures {
+/// The figures among a console's lines.
+pub(super) fn parse(console: &str) -> Figures {
     let figure = |line: &str| {
         let mut words = line.trim().strip_prefix("micro ")?.split(' ');
         Some((words.next()?.to_owned(), words.next()?.parse().ok()?))

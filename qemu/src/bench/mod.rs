@@ -3,7 +3,7 @@
 //!
 //! - [`network`]: a namespace with a tap device, in which everything runs;
 //! - [`linux`]: the Linux guest; [`wrk`]: the load; [`host`]: processor time;
-//! - [`measure`]: one guest, measured; [`micro`]: threads and system calls;
+//! - [`measure`]: one guest, measured; [`micro`]: threads and system calls; [`storage`]: disks, and `kv` against Redis;
 //! - [`marks`]: what is to be reached; [`report`]: tables and JSON; [`svg`]: pictures.
 
 mod host;
@@ -12,6 +12,7 @@ mod marks;
 mod measure;
 mod micro;
 mod report;
+mod storage;
 mod svg;
 mod wrk;
 
@@ -23,7 +24,7 @@ use crate::machine::Kind;
 use crate::namespace::{self, Queues};
 use crate::project;
 use measure::{Burst, Case, Guest, Load, Sequential, System, USUAL_MEMORY_MIB};
-use micro::MicroResult;
+use micro::{Figures, MicroResult};
 
 /// All that one run of the benchmark found.
 #[derive(Serialize)]
@@ -43,6 +44,8 @@ pub(crate) struct Results {
     pub(crate) idle_percent: Pair<f64>,
     /// Threads and system calls, on one and two processors.
     pub(crate) micro: Vec<MicroResult>,
+    /// Files on a disk, and `kv` against Redis.
+    pub(crate) storage: Pair<Figures>,
     /// Measurements that failed, and why: none of them may be taken for a success.
     pub(crate) failures: Vec<String>,
 }
@@ -92,7 +95,7 @@ pub(crate) struct BootResult {
 /// Runs the benchmark; answers the process's exit code.
 pub(crate) fn run(options: &BenchOptions) -> Result<u8> {
     if !namespace::is_inside() {
-        for app in options.apps.iter().chain(&["http".to_owned(), "micro".to_owned()]) {
+        for app in options.apps.iter().chain(&["http".to_owned(), "micro".to_owned(), "kv".to_owned()]) {
             project::build_app(Case::parse(app)?.app)?;
         }
         linux::prepare()?;
@@ -123,6 +126,7 @@ impl Bench<'_> {
         };
         let idle_percent = self.pair_if_wanted("idle", measure::idle_percent);
         let micro = if self.is_wanted("micro") { self.micro() } else { Vec::new() };
+        let storage = self.storage();
         Results {
             options: self.options.clone(),
             linux_command_line: linux::command_line(),
@@ -133,6 +137,7 @@ impl Bench<'_> {
             sequential,
             idle_percent,
             micro,
+            storage,
             failures: self.failures,
         }
     }
@@ -227,6 +232,19 @@ impl Bench<'_> {
         }
         let figures = Pair { ours: micro::medians(&ours), linux: micro::medians(&linux) };
         MicroResult { cpus, figures }
+    }
+
+    /// In each round both systems boot afresh, with a disk of their own.
+    fn storage(&mut self) -> Pair<Figures> {
+        let skip = &self.options.skip;
+        let (mut ours, mut linux) = (Vec::new(), Vec::new());
+        for round in 1..=self.options.rounds {
+            for (system, figures) in [(System::Unikernel, &mut ours), (System::Linux, &mut linux)] {
+                eprintln!("storage: round {round} of {}, {system}", self.options.rounds);
+                figures.extend(self.noted(&format!("storage on {system}"), storage::run(system, skip)));
+            }
+        }
+        Pair { ours: micro::medians(&ours), linux: micro::medians(&linux) }
     }
 
     fn bursts(&mut self) -> Vec<Burst> {

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 
 use super::marks::{self, Mark};
 use super::micro::{Figures, MicroResult};
-use super::{LoadResult, Results, svg};
+use super::{LoadResult, Pair, Results, svg};
 use crate::project;
 
 /// What encloses the README's table.
@@ -122,6 +122,7 @@ fn page(results: &Results, marks: &[Mark]) -> String {
     load_table(&mut page, &results.loads);
     other_table(&mut page, results);
     micro_table(&mut page, &results.micro);
+    storage_table(&mut page, &results.storage);
     page.push_str("## Marks\n\n| what | mark | measured | |\n|---|---|---|---|\n");
     for mark in marks {
         let verdict = if mark.is_reached { "reached" } else { "**missed**" };
@@ -211,6 +212,21 @@ fn micro_table(page: &mut String, results: &[MicroResult]) {
             }
         }
         page.push('\n');
+    }
+    page.push('\n');
+}
+
+fn storage_table(page: &mut String, storage: &Pair<Figures>) {
+    let Some((ours, linux)) = storage.both() else { return };
+    page.push_str(
+        "## Storage, ours / Linux\n\n`disk_*`: the app `micro` on the same disk, a fresh ext4. `redis_*`: `redis-benchmark` with 50 clients \
+         against `kv` (ours) and the real Redis (in the Linux guest), both with a log, without `fsync` unless said.\n\n\
+         | what | ours / Linux | ratio |\n|---|---|---|\n",
+    );
+    for (name, ours) in ours.iter().filter(|(name, _)| *name != "done") {
+        let Some(linux) = linux.get(name) else { continue };
+        let ratio = marks::advantage(name, *ours, *linux);
+        let _ = writeln!(page, "| `{name}` | {ours:.0} / {linux:.0} | **{ratio:.1}×** |");
     }
     page.push('\n');
 }

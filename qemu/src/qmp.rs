@@ -1,0 +1,31 @@
+//! QEMU's control socket (QMP), for the button that ends a machine in order.
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// QEMU's arguments for a control socket at `path`.
+pub(crate) fn arguments(path: &Path) -> [String; 2] {
+    ["-qmp".into(), format!("unix:{},server=on,wait=off", path.display())]
+}
+
+/// Presses the machine's power button.
+pub(crate) fn press_power_button(path: &Path) -> Result<()> {
+    let stream = UnixStream::connect(path).context("cannot reach QEMU's control socket")?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let mut lines = BufReader::new(stream.try_clone()?).lines();
+    lines.next().context("QEMU does not greet")??;
+    for command in ["qmp_capabilities", "system_powerdown"] {
+        writeln!(&stream, r#"{{"execute": "{command}"}}"#)?;
+        // Events may come between.
+        let answer = lines.find(|line| line.as_ref().map_or(true, |line| !line.contains("\"event\"")));
+        let answer = answer.context("QEMU does not answer")??;
+        ensure!(answer.contains("\"return\""), "QEMU refuses {command}: {answer}");
+    }
+    Ok(())
+}

@@ -18,6 +18,7 @@ extern crate alloc;
 
 mod filter;
 mod mmio;
+mod offloads;
 mod options;
 mod route;
 mod suggest;
@@ -27,5 +28,6 @@ mod words;
 
 pub use filter::{FilterProtocol, FilterRule};
 pub use mmio::MmioDevice;
+pub use offloads::Offloads;
 pub use options::{Address, ExitAction, Options, ParseError, parse};
 pub use route::Route;

@@ -9,6 +9,7 @@ use core::str::FromStr;
 
 use crate::filter::{self, FilterRule};
 use crate::mmio::{self, MmioDevice};
+use crate::offloads::{self, Offloads};
 use crate::route::{self, Route};
 use crate::suggest::nearest;
 use crate::words;
@@ -30,6 +31,7 @@ const KEYS: &[&str] = &[
     "cwd",
     "root",
     "mount",
+    offloads::KEY,
     mmio::KEY,
 ];
 
@@ -80,6 +82,8 @@ pub struct Options {
     pub denies_by_default: bool,
     /// `allow=` and `deny=`, in order.
     pub filter_rules: Vec<FilterRule>,
+    /// `offload=`, what the network card may do.
+    pub offloads: Offloads,
     /// `log=`, as the logger reads it.
     pub log: Option<String>,
     /// `trace=syscalls`.
@@ -177,6 +181,10 @@ impl Options {
             "filter" => self.denies_by_default = denies(value)?,
             "allow" => self.filter_rules.push(filter_rule("allow", value)?),
             "deny" => self.filter_rules.push(filter_rule("deny", value)?),
+            offloads::KEY if self.offloads.restrict(value) => {}
+            offloads::KEY => {
+                return Err(ParseError::BadValue(offloads::KEY, value.to_owned(), offloads::EXPECTED));
+            }
             "log" => self.log = Some(value.to_owned()),
             "trace" if value == "syscalls" => self.traces_syscalls = true,
             "trace" => return Err(ParseError::BadValue("trace", value.to_owned(), "`syscalls`")),

@@ -86,7 +86,7 @@ fn find_devices(options: &Options) -> drivers::Devices {
             MmioDevice::listed(PhysAddr::new_truncate(device.base), device.size as usize, device.irq)
         })
         .collect();
-    drivers::probe(&listed, net::interrupt)
+    drivers::probe(&listed, options.offloads, net::interrupt)
 }
 
 fn set_log_levels(options: &Options) {

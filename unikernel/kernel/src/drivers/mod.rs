@@ -7,6 +7,8 @@ pub mod virtio;
 
 use alloc::vec::Vec;
 
+use unikernel_cmdline::Offloads;
+
 use crate::platform::acpi::{self, MmioDevice};
 use crate::platform::{pci, random};
 use virtio::VirtioDevice;
@@ -20,9 +22,9 @@ pub struct Devices {
 }
 
 /// Finds and starts all devices. `listed` are virtio devices that the command line names, for
-/// machines without ACPI; `on_network` is called from the interrupt handler when a network device
+/// machines without ACPI; cards may do what `offloads` says; `on_network` is called from the interrupt handler when a network device
 /// has something to say.
-pub fn probe(listed: &[MmioDevice], on_network: fn()) -> Devices {
+pub fn probe(listed: &[MmioDevice], offloads: Offloads, on_network: fn()) -> Devices {
     let from_pci = pci::scan().into_iter().filter_map(virtio::open_pci);
     let described = &acpi::machine().mmio_devices;
     // A hypervisor that has tables may list the same devices once more.
@@ -30,7 +32,7 @@ pub fn probe(listed: &[MmioDevice], on_network: fn()) -> Devices {
     let from_memory = described.iter().chain(listed.iter().filter(is_new)).filter_map(virtio::open_mmio);
     let mut devices = Devices::default();
     for device in from_pci.chain(from_memory) {
-        devices.start(device, on_network);
+        devices.start(device, offloads, on_network);
     }
     if !random::has_strong_source() {
         log::warn!(
@@ -41,11 +43,13 @@ pub fn probe(listed: &[MmioDevice], on_network: fn()) -> Devices {
 }
 
 impl Devices {
-    fn start(&mut self, device: VirtioDevice, on_network: fn()) {
+    fn start(&mut self, device: VirtioDevice, offloads: Offloads, on_network: fn()) {
         let cores = acpi::machine().processors.len().max(1);
         let place = device.place.clone();
         let outcome = match device.kind {
-            virtio::Kind::Network => Card::start(device, on_network, cores).map(|card| self.cards.push(card)),
+            virtio::Kind::Network => {
+                Card::start(device, offloads, on_network, cores).map(|card| self.cards.push(card))
+            }
             virtio::Kind::Entropy => virtio::rng::start(device),
         };
         if let Err(error) = outcome {

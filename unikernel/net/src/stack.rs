@@ -14,8 +14,10 @@ use smoltcp::wire::HardwareAddress;
 
 use crate::config::{Config, NetConfig};
 use crate::control::Control;
+use crate::cookies::Cookies;
 use crate::counters::{Counters, Traffic};
-use crate::flow::{FlowTable, Timeouts};
+use crate::flow::Timeouts;
+use crate::flow_table::FlowTable;
 use crate::groups::Groups;
 use crate::icmp_errors::NarrowPaths;
 use crate::id::{ListenerId, SocketId, TcpId, UdpId};
@@ -79,7 +81,7 @@ impl Interfaces {
     }
 }
 
-fn ip_interface(capabilities: &DeviceCapabilities, seed: u64, now: Instant) -> Interface {
+pub(crate) fn ip_interface(capabilities: &DeviceCapabilities, seed: u64, now: Instant) -> Interface {
     let mut config = InterfaceConfig::new(HardwareAddress::Ip);
     config.random_seed = seed;
     let mut interface = Interface::new(config, &mut Capabilities(capabilities.clone()), now);
@@ -122,8 +124,7 @@ pub struct Stack {
     pub(crate) flows: FlowTable,
     pub(crate) listeners: Listeners,
     pub(crate) half_open: usize,
-    /// Half-open flows, oldest first; those that are not half-open any more are still in it.
-    pub(crate) handshakes: VecDeque<TcpId>,
+    pub(crate) cookies: Cookies,
     pub(crate) time_wait: TimeWait,
     pub(crate) udp: UdpTable,
     /// UDP sockets that found the outbox full.
@@ -191,7 +192,7 @@ impl Stack {
             flows: FlowTable::new(&config),
             listeners: Listeners::new(config.max_backlog),
             half_open: 0,
-            handshakes: VecDeque::new(),
+            cookies: Cookies::new(&mut *random),
             time_wait: TimeWait::new(config.time_wait_slots, config.time_wait),
             udp: UdpTable::new(),
             udp_blocked: Vec::new(),
@@ -341,6 +342,7 @@ impl Stack {
             active: self.flows.len() as u64,
             half_open: self.half_open as u64,
             time_wait: self.time_wait.len() as u64,
+            buffer_bytes: self.flows.buffer_bytes() as u64,
             ..self.counters
         }
     }

@@ -88,11 +88,57 @@ impl<'p> Segment<'p> {
         self.tcp.syn() && !self.tcp.ack() && !self.tcp.rst() && !self.tcp.fin()
     }
 
+    /// True for a segment that may begin a connection, or end a handshake.
+    pub(crate) fn may_concern_listener(&self) -> bool {
+        !self.tcp.rst() && self.tcp.syn() != self.tcp.ack()
+    }
+
     /// The payload that the peer takes in one segment, for the first segment of a connection.
     pub(crate) fn mss(&self) -> usize {
         // 536 is for a peer that names none (RFC 9293 section 3.7.1).
         let named = self.tcp.options_summary().ok().and_then(|options| options.max_segment_size);
         named.filter(|mss| *mss != 0).unwrap_or(536).into()
+    }
+
+    /// True if the segment carries an acknowledgement number.
+    #[inline]
+    pub(crate) fn ack(&self) -> Option<TcpSeqNumber> {
+        self.tcp.ack().then(|| self.tcp.ack_number())
+    }
+
+    /// True if the segment has an acknowledgement number, and neither SYN nor RST.
+    #[inline]
+    pub(crate) fn is_plain_ack(&self) -> bool {
+        self.tcp.ack() && !self.tcp.syn() && !self.tcp.rst()
+    }
+
+    /// What the acknowledgement field says.
+    #[inline]
+    pub(crate) fn ack_number(&self) -> TcpSeqNumber {
+        self.tcp.ack_number()
+    }
+
+    /// Bytes of payload.
+    #[inline]
+    pub(crate) fn payload_len(&self) -> usize {
+        self.tcp.payload().len()
+    }
+
+    /// The window as it stands in the header.
+    #[inline]
+    pub(crate) fn window(&self) -> u16 {
+        self.tcp.window_len()
+    }
+
+    pub(crate) fn is_syn(&self) -> bool {
+        self.tcp.syn()
+    }
+
+    /// The scale of the peer's windows and whether it takes selective acknowledgements, of a SYN.
+    pub(crate) fn offers(&self) -> (Option<u8>, bool) {
+        let options = self.tcp.options_summary().unwrap_or_default();
+        // The largest scale there is (RFC 7323 section 2.3).
+        (options.window_scale.map(|scale| scale.min(14)), options.sack_permitted)
     }
 
     pub(crate) fn sequence(&self) -> TcpSeqNumber {
@@ -121,6 +167,39 @@ fn ip_packet(
     (packet, headroom + ip.header_len())
 }
 
+/// A TCP segment of which everything but the ports and numbers is blank.
+pub(crate) const PLAIN_SEGMENT: TcpRepr<'static> = TcpRepr {
+    src_port: 0,
+    dst_port: 0,
+    control: TcpControl::None,
+    seq_number: TcpSeqNumber(0),
+    ack_number: None,
+    window_len: 0,
+    window_scale: None,
+    max_seg_size: None,
+    sack_permitted: false,
+    sack_ranges: [None; 3],
+    timestamp: None,
+    payload: &[],
+};
+
+/// A TCP segment as an IP packet, behind `headroom` blank bytes; the ports are those of the addresses.
+pub(crate) fn tcp_packet(
+    from: SocketAddr,
+    to: SocketAddr,
+    repr: &TcpRepr<'_>,
+    headroom: usize,
+    checksums: &ChecksumCapabilities,
+) -> Vec<u8> {
+    let repr = TcpRepr { src_port: from.port(), dst_port: to.port(), ..*repr };
+    let (from, to) = (from.ip(), to.ip());
+    let (mut packet, start) =
+        ip_packet((from, to), IpProtocol::Tcp, (repr.buffer_len(), 64, headroom), checksums);
+    let mut tcp = TcpPacket::new_unchecked(&mut packet[start..]);
+    repr.emit(&mut tcp, &from.into(), &to.into(), checksums);
+    packet
+}
+
 /// The acknowledgement that a connection in TIME-WAIT answers with, as an IP packet.
 pub(crate) fn final_ack(
     local: SocketAddr,
@@ -128,25 +207,21 @@ pub(crate) fn final_ack(
     last: Final,
     checksums: &ChecksumCapabilities,
 ) -> Vec<u8> {
-    let repr = TcpRepr {
-        src_port: local.port(),
-        dst_port: remote.port(),
-        control: TcpControl::None,
-        seq_number: last.send_next,
-        ack_number: Some(last.receive_next),
-        window_len: 0,
-        window_scale: None,
-        max_seg_size: None,
-        sack_permitted: false,
-        sack_ranges: [None; 3],
-        timestamp: None,
-        payload: &[],
-    };
-    let (from, to) = (local.ip(), remote.ip());
-    let (mut packet, start) = ip_packet((from, to), IpProtocol::Tcp, (repr.buffer_len(), 64, 0), checksums);
-    let mut tcp = TcpPacket::new_unchecked(&mut packet[start..]);
-    repr.emit(&mut tcp, &from.into(), &to.into(), checksums);
-    packet
+    let (seq_number, ack_number) = (last.send_next, Some(last.receive_next));
+    tcp_packet(local, remote, &TcpRepr { seq_number, ack_number, ..PLAIN_SEGMENT }, 0, checksums)
+}
+
+/// The TCP part of an IP packet that smoltcp has made: without IP options or extension headers.
+#[inline]
+pub(crate) fn tcp_of(packet: &[u8]) -> Option<&[u8]> {
+    packet.get(tcp_offset(packet)..).filter(|tcp| tcp.len() >= smoltcp::wire::TCP_HEADER_LEN)
+}
+
+/// Where the TCP header begins in an IP packet that smoltcp has made.
+#[inline]
+pub(crate) fn tcp_offset(packet: &[u8]) -> usize {
+    let is_ipv4 = packet.first().is_some_and(|first| first >> 4 == 4);
+    if is_ipv4 { smoltcp::wire::IPV4_HEADER_LEN } else { smoltcp::wire::IPV6_HEADER_LEN }
 }
 
 /// A UDP datagram as a frame with room for the Ethernet header; `fill` writes the payload.

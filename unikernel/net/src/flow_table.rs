@@ -1,0 +1,292 @@
+//! Every flow, by id and by 4-tuple, and the memory in their buffers: it comes with use, in steps, and goes
+//! when a connection is idle. What all buffers take together is bounded.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::net::IpAddr;
+
+use hashbrown::HashTable;
+use slotmap::SlotMap;
+use smoltcp::socket::tcp::{CongestionControl, State};
+use smoltcp::time::{Duration, Instant};
+
+use crate::engine::{Engine, Held};
+use crate::flow::{Flow, Limits, Origin, Owner};
+use crate::id::TcpId;
+use crate::key::{FlowKey, Seed};
+use crate::track::Track;
+
+/// What a flow takes beside its buffers, rounded up.
+const FLOW_BYTES: usize = 1536;
+/// The buffers of a connection that has just begun or woken, in bytes: a request and a small response.
+const SMALL: (usize, usize) = (4096, 8192);
+/// A buffer that has become too small is made so much larger.
+const GROWTH: usize = 4;
+
+/// Engines, and the bound on what is in them.
+struct Buffers {
+    /// Closed engines of the smallest size, for the next connections.
+    spare: Vec<Engine>,
+    spare_limit: usize,
+    small: (usize, usize),
+    /// Bytes in the buffers of flows.
+    used: usize,
+    budget: usize,
+    has_memory: fn(usize) -> bool,
+}
+
+impl Buffers {
+    /// An engine with these buffers; none if memory is short.
+    fn take(&mut self, rx_buffer: usize, tx_buffer: usize) -> Option<Engine> {
+        let bytes = rx_buffer + tx_buffer;
+        let is_small = bytes <= self.small.0 + self.small.1;
+        let spare = if (rx_buffer, tx_buffer) == self.small { self.spare.pop() } else { None };
+        // Growth leaves a quarter to those who have nothing yet.
+        let budget = if is_small { self.budget } else { self.budget / 4 * 3 };
+        if spare.is_none() && (self.used + bytes > budget || !(self.has_memory)(bytes + FLOW_BYTES)) {
+            return None;
+        }
+        self.used += bytes;
+        Some(spare.unwrap_or_else(|| Engine::new(rx_buffer, tx_buffer)))
+    }
+
+    /// An engine of the smallest size, or without buffers if memory is short.
+    fn take_small(&mut self) -> Option<Engine> {
+        let (rx_buffer, tx_buffer) = self.small;
+        self.take(rx_buffer, tx_buffer).or_else(|| self.take(0, 0))
+    }
+
+    fn give_back(&mut self, mut engine: Engine) {
+        let (rx_buffer, tx_buffer) = engine.sizes();
+        self.used -= rx_buffer + tx_buffer;
+        if (rx_buffer, tx_buffer) == self.small && self.spare.len() < self.spare_limit {
+            engine.socket_mut().abort();
+            self.spare.push(engine);
+        }
+    }
+}
+
+/// Every flow.
+pub(crate) struct FlowTable {
+    flows: SlotMap<TcpId, Box<Flow>>,
+    index: HashTable<(FlowKey, TcpId)>,
+    buffers: Buffers,
+    limit: usize,
+    limits: Limits,
+    ack_delay: Duration,
+}
+
+impl FlowTable {
+    pub(crate) fn new(config: &crate::config::Config) -> Self {
+        let small = (SMALL.0.min(config.tcp_rx_window), SMALL.1.min(config.tcp_tx_limit));
+        Self {
+            flows: SlotMap::with_key(),
+            index: HashTable::new(),
+            buffers: Buffers {
+                spare: Vec::new(),
+                spare_limit: config.spare_flows,
+                small,
+                used: 0,
+                budget: config.buffer_bytes,
+                has_memory: config.has_memory,
+            },
+            limit: config.max_flows,
+            limits: Limits {
+                rx_window: config.tcp_rx_window,
+                rx_limit: config.tcp_rx_limit.max(config.tcp_rx_window),
+                tx_limit: config.tcp_tx_limit,
+            },
+            ack_delay: config.ack_delay,
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.flows.len()
+    }
+
+    /// Bytes in the buffers of all flows.
+    pub(crate) fn buffer_bytes(&self) -> usize {
+        self.buffers.used
+    }
+
+    #[inline]
+    pub(crate) fn find(&self, hash: u64, key: &FlowKey) -> Option<TcpId> {
+        self.index.find(hash, |(candidate, _)| candidate == key).map(|(_, id)| *id)
+    }
+
+    #[inline]
+    pub(crate) fn get(&self, id: TcpId) -> Option<&Flow> {
+        self.flows.get(id).map(|flow| &**flow)
+    }
+
+    #[inline]
+    pub(crate) fn get_mut(&mut self, id: TcpId) -> Option<&mut Flow> {
+        self.flows.get_mut(id).map(|flow| &mut **flow)
+    }
+
+    /// The flow if the app holds it.
+    #[inline]
+    pub(crate) fn app(&self, id: TcpId) -> Option<&Flow> {
+        self.get(id).filter(|flow| flow.is_app())
+    }
+
+    /// The flow if the app holds it.
+    #[inline]
+    pub(crate) fn app_mut(&mut self, id: TcpId) -> Option<&mut Flow> {
+        self.get_mut(id).filter(|flow| flow.is_app())
+    }
+
+    /// Adds a flow; none if the bound is reached or memory is short.
+    pub(crate) fn insert(&mut self, seed: &Seed, origin: Origin, now: Instant) -> Option<TcpId> {
+        if self.flows.len() >= self.limit {
+            return None;
+        }
+        let engine = self.buffers.take_small()?;
+        let mut flow = Box::new(Flow::new(Some(engine), origin, self.limits, now));
+        equip(&mut flow, self.ack_delay);
+        Some(self.add(seed, flow))
+    }
+
+    /// Adds a connection that is established but has not been used yet.
+    pub(crate) fn insert_idle(&mut self, seed: &Seed, origin: Origin, now: Instant) -> Option<TcpId> {
+        if self.flows.len() >= self.limit || !(self.buffers.has_memory)(FLOW_BYTES) {
+            return None;
+        }
+        Some(self.add(seed, Box::new(Flow::new(None, origin, self.limits, now))))
+    }
+
+    fn add(&mut self, seed: &Seed, flow: Box<Flow>) -> TcpId {
+        let key = flow.key;
+        let id = self.flows.insert(flow);
+        self.index.insert_unique(seed.hash(&key), (key, id), |(key, _)| seed.hash(key));
+        id
+    }
+
+    /// Removes a flow.
+    pub(crate) fn remove(&mut self, seed: &Seed, id: TcpId) -> Option<Owner> {
+        let mut flow = self.flows.remove(id)?;
+        if let Ok(entry) = self.index.find_entry(seed.hash(&flow.key), |(_, candidate)| *candidate == id) {
+            entry.remove();
+        }
+        if let Some(engine) = flow.engine.take() {
+            self.buffers.give_back(engine);
+        }
+        Some(flow.owner)
+    }
+
+    /// Gives an idle connection's engine back.
+    pub(crate) fn park(&mut self, id: TcpId) {
+        let Some(flow) = self.flows.get_mut(id).filter(|flow| flow.is_quiet()) else { return };
+        flow.congestion.rest(flow.track.mss.into());
+        if let Some(engine) = flow.engine.take() {
+            self.buffers.give_back(engine);
+        }
+    }
+
+    /// The flow with an engine; none if it has none and memory is short.
+    #[inline]
+    pub(crate) fn awake(&mut self, id: TcpId, now: Instant) -> Option<&mut Flow> {
+        if self.flows.get(id)?.engine.is_none() {
+            self.wake(id, now)?;
+        }
+        self.get_mut(id)
+    }
+
+    #[cold]
+    fn wake(&mut self, id: TcpId, now: Instant) -> Option<()> {
+        let flow = self.flows.get_mut(id)?;
+        let mut engine = self.buffers.take_small()?;
+        let is_resumed = resume(&mut engine, flow, &Held::default(), now);
+        debug_assert!(is_resumed, "an idle flow fits any buffers");
+        flow.engine = Some(engine);
+        equip(flow, self.ack_delay);
+        Some(())
+    }
+
+    /// Grows the receive buffer so that `bytes` fit. False if they do not.
+    #[cold]
+    pub(crate) fn grow_rx(&mut self, id: TcpId, bytes: usize, now: Instant) -> bool {
+        let Some(flow) = self.flows.get(id) else { return false };
+        let Some((rx_buffer, tx_buffer)) = flow.engine.as_ref().map(Engine::sizes) else { return false };
+        let size = step(rx_buffer, bytes).min(flow.rx_window).max(rx_buffer);
+        bytes <= size && self.resize(id, size, tx_buffer, now)
+    }
+
+    /// Grows the send buffer for `bytes`, as far as it may. If memory is short it will not be tried again.
+    #[cold]
+    pub(crate) fn grow_tx(&mut self, id: TcpId, bytes: usize, now: Instant) -> bool {
+        let Some(flow) = self.flows.get(id) else { return false };
+        let Some((rx_buffer, tx_buffer)) = flow.engine.as_ref().map(Engine::sizes) else { return false };
+        // More than one unscaled window cannot be taken out again.
+        let most = if flow.track.peer_scale.is_some() { flow.tx_limit } else { flow.tx_limit.min(32 * 1024) };
+        let size = step(tx_buffer, bytes).min(most);
+        let has_grown = size > tx_buffer && self.resize(id, rx_buffer, size, now);
+        if let Some(flow) = self.flows.get_mut(id).filter(|_| !has_grown) {
+            flow.tx_limit = tx_buffer;
+        }
+        has_grown
+    }
+
+    /// Gives a flow an engine that goes by the flow's changed terms.
+    pub(crate) fn remake(&mut self, id: TcpId, now: Instant) {
+        let sizes = self.flows.get(id).and_then(|flow| flow.engine.as_ref()).map(Engine::sizes);
+        if let Some((rx_buffer, tx_buffer)) = sizes {
+            self.resize(id, rx_buffer, tx_buffer, now);
+        }
+    }
+
+    /// Gives a flow an engine with buffers of other sizes. False if that cannot be done just now.
+    fn resize(&mut self, id: TcpId, rx_buffer: usize, tx_buffer: usize, now: Instant) -> bool {
+        let Some(flow) = self.flows.get_mut(id) else { return false };
+        if !matches!(flow.state(), State::Established | State::CloseWait) || flow.is_half_open() {
+            return false;
+        }
+        let Some(mut engine) = self.buffers.take(rx_buffer, tx_buffer) else { return false };
+        let (track, ends) = (flow.track, flow.ends());
+        let held = flow.engine.as_mut().and_then(|old| old.drain(&track, ends, now));
+        let is_resumed = held.is_some_and(|held| resume(&mut engine, flow, &held, now));
+        let left_over = if is_resumed { flow.engine.replace(engine) } else { Some(engine) };
+        if let Some(left_over) = left_over {
+            self.buffers.give_back(left_over);
+        }
+        equip(flow, self.ack_delay);
+        is_resumed
+    }
+
+    /// Ids of the flows that the app holds.
+    pub(crate) fn of_app(&self) -> Vec<TcpId> {
+        self.flows.iter().filter(|(_, flow)| flow.is_app()).map(|(id, _)| id).collect()
+    }
+
+    /// Ids of the flows that use a local address which `is_lost`.
+    pub(crate) fn with_address(&self, is_lost: impl Fn(IpAddr) -> bool) -> Vec<TcpId> {
+        self.flows.iter().filter(|(_, flow)| is_lost(flow.local.ip())).map(|(id, _)| id).collect()
+    }
+}
+
+/// The next size of a buffer that is to hold `bytes`.
+fn step(size: usize, bytes: usize) -> usize {
+    bytes.next_power_of_two().max(size * GROWTH)
+}
+
+fn resume(engine: &mut Engine, flow: &mut Flow, held: &Held, now: Instant) -> bool {
+    let mut track: Track = flow.track;
+    let is_resumed = engine.resume(&mut track, flow.ends(), held, now);
+    if is_resumed {
+        flow.track = track;
+    }
+    is_resumed
+}
+
+/// Sets a fresh engine up as the flow's options ask.
+fn equip(flow: &mut Flow, ack_delay: Duration) {
+    let (has_nagle, hop_limit) = (flow.has_nagle, flow.hop_limit);
+    let ack_delay = (!flow.acks_at_once).then_some(ack_delay);
+    let Some(socket) = flow.socket_mut() else { return };
+    socket.set_congestion_control(CongestionControl::None);
+    socket.set_ack_delay(ack_delay);
+    socket.set_nagle_enabled(has_nagle);
+    socket.set_keep_alive(None);
+    socket.set_hop_limit(hop_limit);
+    socket.set_timeout(None);
+}

@@ -1,7 +1,7 @@
 //! A flow as the conversation goes on: what a segment that came in or went out changes, what has to be sent
 //! again, how far buffers may grow.
 
-use smoltcp::socket::tcp::State;
+use smoltcp::socket::tcp::{Socket, State};
 use smoltcp::time::Instant;
 
 use crate::congestion::Verdict;
@@ -50,15 +50,16 @@ impl Flow {
     /// True if `bytes` more find no room in the send buffer, and it may grow.
     #[inline]
     pub(crate) fn has_to_grow(&self, bytes: usize) -> bool {
-        let Some(socket) = self.socket() else { return true };
-        let size = socket.send_capacity();
-        socket.send_queue() + bytes > size && size < self.tx_most() && socket.may_send()
+        let size = self.buffer_sizes().1;
+        self.send_queue() + bytes > size
+            && size < self.tx_most()
+            && self.socket().is_none_or(Socket::may_send)
     }
 
     /// True if there is room in the send buffer as it is.
     #[inline]
     pub(crate) fn has_room(&self) -> bool {
-        self.socket().is_some_and(|socket| socket.send_queue() < socket.send_capacity())
+        self.send_queue() < self.buffer_sizes().1
     }
 
     /// How far the send buffer may grow just now: who has a slow peer does not need a large one.

@@ -117,6 +117,11 @@ impl Stack {
 
     /// Visits one flow. False if it must be visited again when the device has room.
     fn flow_out<D: Device + ?Sized>(&mut self, id: TcpId, device: &mut D) -> bool {
+        if self.flows.get(id).is_some_and(|flow| flow.engine.is_none())
+            && let Some(is_done) = self.plain_out(id, device)
+        {
+            return is_done;
+        }
         let Some(flow) = self.flows.get_mut(id) else { return true };
         self.counters.retransmit_timeouts += u64::from(flow.check_due(self.now));
         flow.tune_timeout(&self.timeouts);

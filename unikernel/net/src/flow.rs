@@ -1,8 +1,10 @@
 //! One TCP connection: its engine, if it needs one just now, and what we know about it.
 //!
-//! An idle connection has no engine: all that is left is its [`Track`]. One is made when a segment comes
-//! or the app writes ([`crate::flow_table`]), with small buffers that grow with use.
+//! A connection on which nothing out of the ordinary happens has no engine but two rings ([`crate::plain`]),
+//! and an idle one not even these: all that is left is its [`Track`]. What is needed is made when a segment
+//! comes or the app writes ([`crate::flow_table`]), with small buffers that grow with use.
 
+use alloc::boxed::Box;
 use core::net::SocketAddr;
 
 use smoltcp::socket::tcp::{Socket, State};
@@ -15,6 +17,7 @@ use crate::error::SocketError;
 use crate::id::{ListenerId, Readiness};
 use crate::key::FlowKey;
 use crate::phy::Header;
+use crate::plain::Plain;
 use crate::timers::NEVER;
 use crate::timewait::Final;
 use crate::track::{Front, Track, WINDOW_SHIFT};
@@ -68,6 +71,10 @@ pub(crate) struct View {
 pub(crate) struct Flow {
     /// The socket; none while the connection is idle.
     pub(crate) engine: Option<Engine>,
+    /// The buffers of a connection that needs no engine; none while it is idle.
+    pub(crate) plain: Option<Box<Plain>>,
+    /// Segments that went through the engine and needed none, up to a small number.
+    pub(crate) trips: u8,
     pub(crate) track: Track,
     pub(crate) congestion: Congestion,
     /// Something has to be sent again: the congestion window does not count once.
@@ -160,6 +167,8 @@ impl Flow {
     pub(crate) fn new(engine: Option<Engine>, origin: Origin, limits: Limits, now: Instant) -> Self {
         Self {
             engine,
+            plain: None,
+            trips: 0,
             track: Track::new(origin.iss, origin.irs),
             congestion: Congestion::new(now),
             repeats: false,
@@ -220,13 +229,29 @@ impl Flow {
     /// Bytes that wait to be read.
     #[inline]
     pub(crate) fn recv_queue(&self) -> usize {
-        self.socket().map_or(0, Socket::recv_queue)
+        match &self.plain {
+            Some(plain) => plain.received.len(),
+            None => self.socket().map_or(0, Socket::recv_queue),
+        }
     }
 
     /// Bytes that the peer has not acknowledged.
     #[inline]
     pub(crate) fn send_queue(&self) -> usize {
-        self.socket().map_or(0, Socket::send_queue)
+        match &self.plain {
+            Some(plain) => plain.sending.len(),
+            None => self.socket().map_or(0, Socket::send_queue),
+        }
+    }
+
+    /// The sizes of the receive and the send buffer, in bytes.
+    #[inline]
+    pub(crate) fn buffer_sizes(&self) -> (usize, usize) {
+        match (&self.plain, &self.engine) {
+            (Some(plain), _) => plain.sizes(),
+            (None, Some(engine)) => engine.sizes(),
+            (None, None) => (0, 0),
+        }
     }
 
     /// True for an acknowledgement that repeats itself while only our FIN is outstanding. smoltcp
@@ -252,7 +277,7 @@ impl Flow {
             state: socket.state(),
             received: socket.recv_queue(),
             unacknowledged: socket.send_queue(),
-            writable: self.has_send_room(socket),
+            writable: self.is_writable(),
         }
     }
 
@@ -288,7 +313,8 @@ impl Flow {
             return None;
         }
         let idle_at = self.active_at + idle_after;
-        match self.engine.is_none() || !self.track.is_quiet() {
+        let has_buffers = self.engine.is_some() || self.plain.is_some();
+        match !has_buffers || !self.track.is_quiet() {
             true => Some(NEVER),
             false => (idle_at > now).then_some(idle_at),
         }
@@ -361,14 +387,9 @@ impl Flow {
     /// Room for a third of what the send buffer may become: a writer woken for less would be woken for
     /// every segment that is acknowledged (Linux: `sk_stream_is_writeable`).
     #[inline]
-    fn is_writable(&self) -> bool {
-        self.socket().is_none_or(|socket| self.has_send_room(socket))
-    }
-
-    #[inline]
-    fn has_send_room(&self, socket: &Socket<'_>) -> bool {
-        let most = self.tx_most().max(socket.send_capacity());
-        (most - socket.send_queue()) * 3 >= most && socket.may_send()
+    pub(crate) fn is_writable(&self) -> bool {
+        let most = self.tx_most().max(self.buffer_sizes().1);
+        (most - self.send_queue()) * 3 >= most && self.socket().is_none_or(Socket::may_send)
     }
 }
 

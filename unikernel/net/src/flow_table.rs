@@ -14,6 +14,7 @@ use crate::engine::{Engine, Held};
 use crate::flow::{Flow, Limits, Origin, Owner};
 use crate::id::TcpId;
 use crate::key::{FlowKey, Seed};
+use crate::plain::Plain;
 use crate::track::Track;
 
 /// What a flow takes beside its buffers, rounded up.
@@ -27,6 +28,8 @@ const GROWTH: usize = 4;
 struct Buffers {
     /// Closed engines of the smallest size, for the next connections.
     spare: Vec<Engine>,
+    /// The same for connections without an engine.
+    spare_plain: Vec<Box<Plain>>,
     spare_limit: usize,
     small: (usize, usize),
     /// Bytes in the buffers of flows.
@@ -36,18 +39,65 @@ struct Buffers {
 }
 
 impl Buffers {
+    /// True if so many bytes more may be used.
+    fn allows(&self, bytes: usize) -> bool {
+        let is_small = bytes <= self.small.0 + self.small.1;
+        // Growth leaves a quarter to those who have nothing yet.
+        let budget = if is_small { self.budget } else { self.budget / 4 * 3 };
+        self.used + bytes <= budget && (self.has_memory)(bytes + FLOW_BYTES)
+    }
+
     /// An engine with these buffers; none if memory is short.
     fn take(&mut self, rx_buffer: usize, tx_buffer: usize) -> Option<Engine> {
         let bytes = rx_buffer + tx_buffer;
-        let is_small = bytes <= self.small.0 + self.small.1;
         let spare = if (rx_buffer, tx_buffer) == self.small { self.spare.pop() } else { None };
-        // Growth leaves a quarter to those who have nothing yet.
-        let budget = if is_small { self.budget } else { self.budget / 4 * 3 };
-        if spare.is_none() && (self.used + bytes > budget || !(self.has_memory)(bytes + FLOW_BYTES)) {
+        if spare.is_none() && !self.allows(bytes) {
             return None;
         }
         self.used += bytes;
         Some(spare.unwrap_or_else(|| Engine::new(rx_buffer, tx_buffer)))
+    }
+
+    /// The smallest buffers without an engine; none if memory is short.
+    fn take_plain(&mut self) -> Option<Box<Plain>> {
+        let (rx_buffer, tx_buffer) = self.small;
+        let spare = self.spare_plain.pop();
+        if spare.is_none() && !self.allows(rx_buffer + tx_buffer) {
+            return None;
+        }
+        self.used += rx_buffer + tx_buffer;
+        Some(spare.unwrap_or_else(|| Box::new(Plain::new(rx_buffer, tx_buffer))))
+    }
+
+    /// Makes rings larger. False if memory is short.
+    fn enlarge(&mut self, plain: &mut Plain, rx_buffer: usize, tx_buffer: usize) -> bool {
+        let (old_rx, old_tx) = plain.sizes();
+        let more = (rx_buffer - old_rx) + (tx_buffer - old_tx);
+        let is_allowed = self.allows(more);
+        if is_allowed {
+            self.used += more;
+            plain.enlarge(rx_buffer, tx_buffer);
+        }
+        is_allowed
+    }
+
+    /// Takes a flow's buffers away.
+    fn strip(&mut self, flow: &mut Flow) {
+        if let Some(engine) = flow.engine.take() {
+            self.give_back(engine);
+        }
+        if let Some(plain) = flow.plain.take() {
+            self.give_back_plain(plain);
+        }
+    }
+
+    fn give_back_plain(&mut self, mut plain: Box<Plain>) {
+        let (rx_buffer, tx_buffer) = plain.sizes();
+        self.used -= rx_buffer + tx_buffer;
+        if (rx_buffer, tx_buffer) == self.small && self.spare_plain.len() < self.spare_limit {
+            plain.clear();
+            self.spare_plain.push(plain);
+        }
     }
 
     /// An engine of the smallest size, or without buffers if memory is short.
@@ -84,6 +134,7 @@ impl FlowTable {
             index: HashTable::new(),
             buffers: Buffers {
                 spare: Vec::new(),
+                spare_plain: Vec::new(),
                 spare_limit: config.spare_flows,
                 small,
                 used: 0,
@@ -168,19 +219,51 @@ impl FlowTable {
         if let Ok(entry) = self.index.find_entry(seed.hash(&flow.key), |(_, candidate)| *candidate == id) {
             entry.remove();
         }
-        if let Some(engine) = flow.engine.take() {
-            self.buffers.give_back(engine);
-        }
+        self.buffers.strip(&mut flow);
         Some(flow.owner)
     }
 
-    /// Gives an idle connection's engine back.
+    /// Gives an idle connection's buffers back.
     pub(crate) fn park(&mut self, id: TcpId) {
         let Some(flow) = self.flows.get_mut(id).filter(|flow| flow.is_quiet()) else { return };
         flow.congestion.rest(flow.track.mss.into());
-        if let Some(engine) = flow.engine.take() {
-            self.buffers.give_back(engine);
+        self.buffers.strip(flow);
+    }
+
+    /// Frees a connection of its engine, which holds nothing but what the peer has just acknowledged. False if
+    /// memory is short.
+    #[cold]
+    pub(crate) fn settle(&mut self, id: TcpId, ack_by: Instant) -> bool {
+        let Some(flow) = self.flows.get_mut(id) else { return false };
+        let Some(mut plain) = self.buffers.take_plain() else { return false };
+        let extra = flow.rx_window.saturating_sub(flow.buffer_sizes().0);
+        self.buffers.strip(flow);
+        flow.track.edge += extra;
+        if flow.track.acknowledged < flow.track.received {
+            plain.ack_at = ack_by;
         }
+        (flow.plain, flow.trips) = (Some(plain), 0);
+        true
+    }
+
+    /// The flow with buffers, whether it has an engine or needs none; none if memory is short.
+    #[inline]
+    pub(crate) fn ready(&mut self, id: TcpId) -> Option<&mut Flow> {
+        let flow = self.flows.get_mut(id)?;
+        if flow.engine.is_none() && flow.plain.is_none() {
+            flow.plain = Some(self.buffers.take_plain()?);
+        }
+        Some(flow)
+    }
+
+    /// Makes room for `bytes` more that arrive for a connection without an engine. False if they are beyond its
+    /// window, or memory is short.
+    #[inline]
+    pub(crate) fn make_room(&mut self, id: TcpId, bytes: usize) -> bool {
+        let Some(flow) = self.ready(id) else { return false };
+        let needed = flow.recv_queue() + bytes;
+        let (room, window) = (flow.buffer_sizes().0, flow.rx_window);
+        needed <= room || (needed <= window && self.grow_rx(id, needed, Instant::ZERO))
     }
 
     /// The flow with an engine; none if it has none and memory is short.
@@ -195,10 +278,21 @@ impl FlowTable {
     #[cold]
     fn wake(&mut self, id: TcpId, now: Instant) -> Option<()> {
         let flow = self.flows.get_mut(id)?;
-        let mut engine = self.buffers.take_small()?;
-        let is_resumed = resume(&mut engine, flow, &Held::default(), now);
-        debug_assert!(is_resumed, "an idle flow fits any buffers");
+        let held = flow.plain.as_ref().map_or_else(Held::default, |plain| plain.held());
+        let mut engine = match flow.plain.as_ref().map(|plain| plain.sizes()) {
+            None => self.buffers.take_small()?,
+            Some((rx_buffer, tx_buffer)) => {
+                // A scaled engine takes a little less than its buffer.
+                let is_full = held.received.len() + 64 > rx_buffer;
+                let rx_buffer = if is_full { 2 * rx_buffer } else { rx_buffer };
+                self.buffers.take(rx_buffer, tx_buffer)?
+            }
+        };
+        let is_resumed = resume(&mut engine, flow, &held, now);
+        debug_assert!(is_resumed, "it fits the same buffers");
+        self.buffers.strip(flow);
         flow.engine = Some(engine);
+        flow.is_unsent = flow.track.in_flight() == 0;
         equip(flow, self.ack_delay);
         Some(())
     }
@@ -207,7 +301,7 @@ impl FlowTable {
     #[cold]
     pub(crate) fn grow_rx(&mut self, id: TcpId, bytes: usize, now: Instant) -> bool {
         let Some(flow) = self.flows.get(id) else { return false };
-        let Some((rx_buffer, tx_buffer)) = flow.engine.as_ref().map(Engine::sizes) else { return false };
+        let (rx_buffer, tx_buffer) = flow.buffer_sizes();
         let size = step(rx_buffer, bytes).min(flow.rx_window).max(rx_buffer);
         bytes <= size && self.resize(id, size, tx_buffer, now)
     }
@@ -216,7 +310,7 @@ impl FlowTable {
     #[cold]
     pub(crate) fn grow_tx(&mut self, id: TcpId, bytes: usize, now: Instant) -> bool {
         let Some(flow) = self.flows.get(id) else { return false };
-        let Some((rx_buffer, tx_buffer)) = flow.engine.as_ref().map(Engine::sizes) else { return false };
+        let (rx_buffer, tx_buffer) = flow.buffer_sizes();
         // More than one unscaled window cannot be taken out again.
         let most = if flow.track.peer_scale.is_some() { flow.tx_limit } else { flow.tx_limit.min(32 * 1024) };
         let size = step(tx_buffer, bytes).min(most);
@@ -238,6 +332,9 @@ impl FlowTable {
     /// Gives a flow an engine with buffers of other sizes. False if that cannot be done just now.
     fn resize(&mut self, id: TcpId, rx_buffer: usize, tx_buffer: usize, now: Instant) -> bool {
         let Some(flow) = self.flows.get_mut(id) else { return false };
+        if let Some(plain) = &mut flow.plain {
+            return self.buffers.enlarge(plain, rx_buffer, tx_buffer);
+        }
         if !matches!(flow.state(), State::Established | State::CloseWait) || flow.is_half_open() {
             return false;
         }

@@ -10,7 +10,6 @@ use crate::flow::Flow;
 use crate::id::TcpId;
 use crate::ingress::Link;
 use crate::stack::Stack;
-use crate::tcp_in::headers;
 use crate::wire::{self, Segment};
 
 /// A flow asks for proof at most so often (RFC 5961 section 7).
@@ -108,7 +107,7 @@ impl Stack {
     /// The way to a peer takes packets of `mtu` bytes at most (RFC 1191, RFC 8201): segments get smaller.
     pub(crate) fn path_narrowed(&mut self, id: TcpId, mtu: usize) {
         let Some(flow) = self.flows.get(id) else { return };
-        let mss = mtu - headers(flow.local);
+        let mss = mtu - wire::headers_len(flow.local);
         if mss < usize::from(flow.track.mss) {
             self.counters.path_mtu_changes += 1;
             self.lower_mss(id, mss as u16);
@@ -124,9 +123,7 @@ impl Stack {
         }
         flow.track.mss = mss;
         flow.track.rewind();
-        if flow.engine.is_some() {
-            self.flows.remake(id, now);
-            self.mark_dirty(id);
-        }
+        self.flows.remake(id, now);
+        self.mark_dirty(id);
     }
 }

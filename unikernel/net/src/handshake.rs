@@ -15,7 +15,6 @@ use crate::ingress::Link;
 use crate::isn::seed_for;
 use crate::phy::{Inbound, LOOPBACK_MTU};
 use crate::stack::Stack;
-use crate::tcp_in::headers;
 use crate::track::WINDOW_SHIFT;
 use crate::wire::{self, Segment};
 
@@ -58,7 +57,7 @@ impl Stack {
 
     fn largest_segment(&self, segment: &Segment<'_>, link: Link) -> usize {
         let mtu = if link == Link::Loopback { LOOPBACK_MTU } else { self.ip_mtu };
-        mtu - headers(segment.local)
+        mtu - wire::headers_len(segment.local)
     }
 
     /// Answers a SYN and forgets it.

@@ -32,7 +32,7 @@ impl Stack {
             next = next.min(self.keep_alive(id));
         }
         let Some(flow) = self.flows.get(id) else { return next };
-        if flow.engine.is_none() || !flow.is_quiet() {
+        if flow.buffer_sizes() == (0, 0) || !flow.is_quiet() {
             return next;
         }
         let idle_at = flow.active_at + self.config.idle_after;

@@ -61,6 +61,8 @@ mod listener;
 pub mod listing;
 mod neighbor;
 mod phy;
+mod plain;
+mod plain_out;
 mod ports;
 mod reassembly;
 mod route;

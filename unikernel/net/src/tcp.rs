@@ -7,8 +7,6 @@ use smoltcp::socket::tcp::{RecvError as TcpRecvError, Socket, State};
 use smoltcp::time::{Duration, Instant};
 use smoltcp::wire::TcpSeqNumber;
 
-use crate::engine::Engine;
-
 use crate::error::{AcceptError, BindError, ConnectError, ListenError, RecvError, SendError, StateError};
 use crate::flow::{Flow, Origin, Owner};
 use crate::id::{ListenerId, Readiness, TcpId};
@@ -209,14 +207,16 @@ impl Stack {
     #[inline]
     pub fn tcp_recv<R>(&mut self, id: TcpId, take: impl FnOnce(&[u8]) -> (usize, R)) -> Result<R, RecvError> {
         let flow = self.flows.app_mut(id).ok_or(RecvError::BadId)?;
-        let Some(socket) = flow.engine.as_mut().map(Engine::socket_mut).filter(|socket| socket.can_recv())
-        else {
+        let waiting = flow.recv_queue();
+        if waiting == 0 {
             return Err(nothing_to_read(flow));
+        }
+        let result = match (&mut flow.plain, &mut flow.engine) {
+            (Some(plain), _) => plain.received.dequeue_many_with(|bytes| take(bytes)).1,
+            (None, Some(engine)) => engine.socket_mut().recv(|bytes| take(bytes)).map_err(recv_error)?,
+            (None, None) => return Err(RecvError::WouldBlock),
         };
-        let waiting = socket.recv_queue();
-        let result = socket.recv(|bytes| take(bytes)).map_err(recv_error)?;
-        let read = waiting - socket.recv_queue();
-        flow.widen(read);
+        flow.widen(waiting - flow.recv_queue());
         if !flow.is_dirty {
             // The window has grown; the peer may have to be told.
             flow.is_dirty = true;
@@ -228,11 +228,14 @@ impl Stack {
     /// Lends received bytes to `look` without taking them.
     pub fn tcp_peek<R>(&mut self, id: TcpId, look: impl FnOnce(&[u8]) -> R) -> Result<R, RecvError> {
         let flow = self.flows.app_mut(id).ok_or(RecvError::BadId)?;
-        let Some(socket) = flow.engine.as_mut().map(Engine::socket_mut).filter(|socket| socket.can_recv())
-        else {
+        if flow.recv_queue() == 0 {
             return Err(nothing_to_read(flow));
-        };
-        socket.peek(usize::MAX).map(look).map_err(recv_error)
+        }
+        match (&flow.plain, &mut flow.engine) {
+            (Some(plain), _) => Ok(look(plain.received.get_allocated(0, usize::MAX))),
+            (None, Some(engine)) => engine.socket_mut().peek(usize::MAX).map(look).map_err(recv_error),
+            (None, None) => Err(RecvError::WouldBlock),
+        }
     }
 
     /// Says that `bytes` more are about to be sent, so that the send buffer grows once for all of them, as
@@ -247,7 +250,7 @@ impl Stack {
     #[cold]
     fn reserve(&mut self, id: TcpId, bytes: usize) {
         let now = self.now;
-        let Some(flow) = self.flows.awake(id, now) else { return };
+        let Some(flow) = self.flows.ready(id) else { return };
         if flow.has_to_grow(bytes) {
             let wanted = flow.send_queue() + bytes;
             self.flows.grow_tx(id, wanted, now);
@@ -266,12 +269,14 @@ impl Stack {
             self.tcp_reserve(id, 1);
         }
         let flow = self.flows.app_mut(id).ok_or(SendError::BadId)?;
-        let Some(socket) = flow.engine.as_mut().map(Engine::socket_mut).filter(|socket| socket.can_send())
-        else {
-            return Err(no_room(flow));
+        let (was_empty, has_room) = (flow.send_queue() == 0, flow.has_room());
+        let result = match (&mut flow.plain, &mut flow.engine) {
+            (Some(plain), _) if has_room => plain.sending.enqueue_many_with(fill).1,
+            (None, Some(engine)) if engine.socket().can_send() => {
+                engine.socket_mut().send(fill).map_err(|_| SendError::Closed)?
+            }
+            _ => return Err(no_room(flow)),
         };
-        let was_empty = socket.send_queue() == 0;
-        let result = socket.send(fill).map_err(|_| SendError::Closed)?;
         flow.is_unsent |= was_empty;
         if flow.is_corked && was_empty {
             flow.corked_until = Some(self.now + CORK_PATIENCE);
@@ -314,7 +319,7 @@ fn nothing_to_read(flow: &mut Flow) -> RecvError {
 
 #[cold]
 fn no_room(flow: &mut Flow) -> SendError {
-    if flow.engine.is_none() {
+    if flow.buffer_sizes() == (0, 0) {
         return SendError::NoMemory;
     }
     if let Some(error) = flow.error.take() {

@@ -1,10 +1,7 @@
 //! TCP segments coming in: to their flow, to a record in TIME-WAIT, to a listener, or to nobody.
 
-use core::net::SocketAddr;
 use smoltcp::phy::TxToken;
-
 use smoltcp::socket::tcp::State;
-use smoltcp::wire::{IPV4_HEADER_LEN, IPV6_HEADER_LEN, TCP_HEADER_LEN};
 
 use crate::error::SocketError;
 use crate::flow::{Owner, Path, View};
@@ -18,11 +15,6 @@ use crate::timewait::Final;
 use crate::track::Seen;
 use crate::wire::{self, Segment};
 
-/// Bytes of our IP and TCP headers for packets from `local`.
-pub(crate) fn headers(local: SocketAddr) -> usize {
-    if local.is_ipv4() { IPV4_HEADER_LEN + TCP_HEADER_LEN } else { IPV6_HEADER_LEN + TCP_HEADER_LEN }
-}
-
 impl Stack {
     /// Takes in a segment for one of our addresses.
     #[inline]
@@ -35,25 +27,17 @@ impl Stack {
         }
     }
 
-    /// Handles a plain acknowledgement that tells an idle connection nothing new. True if it was that.
-    #[inline]
-    fn is_for_idle(&mut self, id: TcpId, segment: &Segment<'_>) -> bool {
-        let Some(flow) = self.flows.get_mut(id).filter(|flow| flow.engine.is_none()) else { return false };
-        let is_known = segment.pure_ack() == Some(flow.track.una)
-            && segment.sequence() == flow.track.received
-            && !segment.is_syn();
-        if is_known {
-            (flow.heard_at, flow.probes) = (self.now, 0);
-            flow.track.window = u32::from(segment.window()) << flow.track.peer_scale.unwrap_or(0);
-        }
-        is_known
-    }
-
     /// Makes room for a segment's payload within the window that the peer knows of. False if there is none:
     /// the peer will send it again.
     #[inline]
     fn has_room(&mut self, id: TcpId, segment: &Segment<'_>) -> bool {
         let now = self.now;
+        let Some(flow) = self.flows.get(id) else { return false };
+        if flow.engine.is_none() && segment.sequence() > flow.track.received {
+            // Something is missing: what comes behind it must all be kept.
+            let window = flow.rx_window;
+            self.flows.make_room(id, window);
+        }
         let Some(flow) = self.flows.awake(id, now) else { return false };
         let end = segment.sequence() + segment.payload_len();
         if end <= flow.track.edge || flow.state() == State::SynSent {
@@ -72,9 +56,6 @@ impl Stack {
     /// Looks closer at a segment that is not plain. True if there is an engine to take it, with room for it.
     #[cold]
     fn is_admitted(&mut self, id: TcpId, segment: &Segment<'_>) -> bool {
-        if self.is_for_idle(id, segment) {
-            return false;
-        }
         match self.flows.get(id).map_or(Judgement::Drop, |flow| flow.judge(segment)) {
             Judgement::Pass => {}
             Judgement::Drop => {
@@ -93,6 +74,9 @@ impl Stack {
     }
 
     fn flow_in<T: TxToken>(&mut self, id: TcpId, segment: &Segment<'_>, link: Link, token: T) {
+        if self.plain_in(id, segment, link) {
+            return;
+        }
         let now = self.now;
         if !self.flows.get(id).is_some_and(|flow| flow.is_plain(segment)) && !self.is_admitted(id, segment) {
             if self.flows.get(id).is_some_and(|flow| flow.judge(segment) == Judgement::Challenge) {
@@ -180,7 +164,7 @@ impl Stack {
             State::Established | State::SynReceived if before == State::SynSent => {
                 let mtu = if flow.path == Path::Loopback { LOOPBACK_MTU } else { self.ip_mtu };
                 flow.track.start(segment.sequence());
-                let most = mtu - headers(flow.local);
+                let most = mtu - wire::headers_len(flow.local);
                 let limited = if flow.largest_mss == 0 { most } else { most.min(flow.largest_mss.into()) };
                 flow.track.agree(segment, limited);
                 if limited < most.min(segment.mss()) {

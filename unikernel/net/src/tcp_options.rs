@@ -5,7 +5,6 @@ use core::net::SocketAddr;
 use smoltcp::socket::tcp::State;
 use smoltcp::time::Duration;
 
-use crate::engine::Engine;
 use crate::error::SocketError;
 use crate::flow::{Flow, KeepAlive};
 use crate::id::{Readiness, TcpId};
@@ -74,8 +73,8 @@ impl Stack {
             flow.has_nagle = !is_on;
             if let Some(socket) = flow.socket_mut() {
                 socket.set_nagle_enabled(!is_on);
-                self.mark_dirty(id);
             }
+            self.mark_dirty(id);
         }
     }
 
@@ -112,7 +111,7 @@ impl Stack {
     /// was announced is not taken back.
     pub fn tcp_set_buffers(&mut self, id: TcpId, receive: Option<usize>, send: Option<usize>) {
         let Some(flow) = self.flows.app_mut(id) else { return };
-        let (rx_buffer, tx_buffer) = flow.engine.as_ref().map_or((0, 0), Engine::sizes);
+        let (rx_buffer, tx_buffer) = flow.buffer_sizes();
         if let Some(receive) = receive {
             flow.rx_limit = receive.max(rx_buffer);
             flow.rx_window =
@@ -139,8 +138,8 @@ impl Stack {
         flow.acks_at_once = is_on;
         if let Some(socket) = flow.socket_mut() {
             socket.set_ack_delay(delay);
-            self.mark_dirty(id);
         }
+        self.mark_dirty(id);
     }
 
     /// Holds segments back that are not full, for 200 ms at most, or lets them go (`TCP_CORK`).

@@ -7,9 +7,9 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire::{
-    ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetProtocol, HardwareAddress, Icmpv6Packet,
-    Icmpv6Repr, IpProtocol, IpRepr, NdiscRepr, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber, UDP_HEADER_LEN,
-    UdpPacket, UdpRepr,
+    ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetProtocol, HardwareAddress, IPV4_HEADER_LEN,
+    IPV6_HEADER_LEN, Icmpv6Packet, Icmpv6Repr, IpProtocol, IpRepr, NdiscRepr, TCP_HEADER_LEN, TcpControl,
+    TcpPacket, TcpRepr, TcpSeqNumber, UDP_HEADER_LEN, UdpPacket, UdpRepr,
 };
 
 use crate::key::FlowKey;
@@ -60,7 +60,7 @@ impl<'p> Segment<'p> {
         if verify && !tcp.verify_checksum(&from.into(), &to.into()) {
             return Err(Bad::Checksum);
         }
-        let has_options = usize::from(tcp.header_len()) > smoltcp::wire::TCP_HEADER_LEN;
+        let has_options = usize::from(tcp.header_len()) > TCP_HEADER_LEN;
         if tcp.src_port() == 0 || tcp.dst_port() == 0 || (has_options && tcp.options_summary().is_err()) {
             return Err(Bad::Malformed);
         }
@@ -122,6 +122,18 @@ impl<'p> Segment<'p> {
     #[inline]
     pub(crate) fn payload_len(&self) -> usize {
         self.tcp.payload().len()
+    }
+
+    /// The payload.
+    #[inline]
+    pub(crate) fn payload(&self) -> &'p [u8] {
+        self.tcp.payload()
+    }
+
+    /// True for a segment of an established connection that goes on: an acknowledgement, perhaps with data.
+    #[inline]
+    pub(crate) fn is_in_stream(&self) -> bool {
+        self.is_plain_ack() && !self.tcp.fin()
     }
 
     /// The window as it stands in the header.
@@ -200,6 +212,84 @@ pub(crate) fn tcp_packet(
     packet
 }
 
+/// The hop limit of packets if nobody has said anything (RFC 1700).
+pub(crate) const HOP_LIMIT: u8 = 64;
+
+/// Bytes of our IP and TCP headers for packets from `local`.
+#[inline]
+pub(crate) fn headers_len(local: SocketAddr) -> usize {
+    if local.is_ipv4() { IPV4_HEADER_LEN + TCP_HEADER_LEN } else { IPV6_HEADER_LEN + TCP_HEADER_LEN }
+}
+
+/// The headers of a segment of an established connection: an acknowledgement without options.
+pub(crate) struct Plan {
+    pub(crate) local: SocketAddr,
+    pub(crate) remote: SocketAddr,
+    pub(crate) hop_limit: u8,
+    pub(crate) sequence: TcpSeqNumber,
+    pub(crate) acknowledged: TcpSeqNumber,
+    /// As it stands in the header.
+    pub(crate) window: u16,
+    pub(crate) is_pushed: bool,
+}
+
+impl Plan {
+    /// Writes the headers in front of the payload, which is in its place in `packet`.
+    #[inline]
+    pub(crate) fn write(&self, packet: &mut [u8], checksums: &ChecksumCapabilities) {
+        let start = headers_len(self.local) - TCP_HEADER_LEN;
+        match (self.local.ip(), self.remote.ip()) {
+            (IpAddr::V4(from), IpAddr::V4(to)) => self.write_v4(packet, (from, to), checksums),
+            (IpAddr::V6(from), IpAddr::V6(to)) => self.write_v6(packet, (from, to)),
+            // Both ends of a connection are of one kind.
+            _ => return,
+        }
+        let Some(header) = packet[start..].first_chunk_mut::<TCP_HEADER_LEN>() else { return };
+        *header = self.tcp_header();
+        if checksums.tcp.tx() {
+            let (from, to) = (self.local.ip().into(), self.remote.ip().into());
+            TcpPacket::new_unchecked(&mut packet[start..]).fill_checksum(&from, &to);
+        }
+    }
+
+    fn write_v4(
+        &self,
+        packet: &mut [u8],
+        (from, to): (Ipv4Addr, Ipv4Addr),
+        checksums: &ChecksumCapabilities,
+    ) {
+        let [high, low] = (packet.len() as u16).to_be_bytes();
+        let ([a, b, c, d], [e, f, g, h]) = (from.octets(), to.octets());
+        let hops = self.hop_limit;
+        // Not to be fragmented (RFC 791 section 3.1).
+        let mut header = [0x45, 0, high, low, 0, 0, 0x40, 0, hops, 6, 0, 0, a, b, c, d, e, f, g, h];
+        if checksums.ipv4.tx() {
+            let sum = !sum(&header);
+            header[10..12].copy_from_slice(&sum.to_be_bytes());
+        }
+        packet[..IPV4_HEADER_LEN].copy_from_slice(&header);
+    }
+
+    fn write_v6(&self, packet: &mut [u8], (from, to): (Ipv6Addr, Ipv6Addr)) {
+        let [high, low] = ((packet.len() - IPV6_HEADER_LEN) as u16).to_be_bytes();
+        packet[..8].copy_from_slice(&[0x60, 0, 0, 0, high, low, 6, self.hop_limit]);
+        packet[8..24].copy_from_slice(&from.octets());
+        packet[24..40].copy_from_slice(&to.octets());
+    }
+
+    #[inline]
+    fn tcp_header(&self) -> [u8; TCP_HEADER_LEN] {
+        const ACK: u8 = 0x10;
+        const PSH_ACK: u8 = 0x18;
+        let ([a, b], [c, d]) = (self.local.port().to_be_bytes(), self.remote.port().to_be_bytes());
+        let [e, f, g, h] = self.sequence.0.to_be_bytes();
+        let [i, j, k, l] = self.acknowledged.0.to_be_bytes();
+        let [m, n] = self.window.to_be_bytes();
+        let flags = if self.is_pushed { PSH_ACK } else { ACK };
+        [a, b, c, d, e, f, g, h, i, j, k, l, 0x50, flags, m, n, 0, 0, 0, 0]
+    }
+}
+
 /// The acknowledgement that a connection in TIME-WAIT answers with, as an IP packet.
 pub(crate) fn final_ack(
     local: SocketAddr,
@@ -214,14 +304,14 @@ pub(crate) fn final_ack(
 /// The TCP part of an IP packet that smoltcp has made: without IP options or extension headers.
 #[inline]
 pub(crate) fn tcp_of(packet: &[u8]) -> Option<&[u8]> {
-    packet.get(tcp_offset(packet)..).filter(|tcp| tcp.len() >= smoltcp::wire::TCP_HEADER_LEN)
+    packet.get(tcp_offset(packet)..).filter(|tcp| tcp.len() >= TCP_HEADER_LEN)
 }
 
 /// Where the TCP header begins in an IP packet that smoltcp has made.
 #[inline]
 pub(crate) fn tcp_offset(packet: &[u8]) -> usize {
     let is_ipv4 = packet.first().is_some_and(|first| first >> 4 == 4);
-    if is_ipv4 { smoltcp::wire::IPV4_HEADER_LEN } else { smoltcp::wire::IPV6_HEADER_LEN }
+    if is_ipv4 { IPV4_HEADER_LEN } else { IPV6_HEADER_LEN }
 }
 
 /// A UDP datagram as a frame with room for the Ethernet header; `fill` writes the payload.

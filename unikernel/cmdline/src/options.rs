@@ -88,6 +88,8 @@ pub struct Options {
     pub log: Option<String>,
     /// `trace=syscalls`.
     pub traces_syscalls: bool,
+    /// `trace=time`.
+    pub traces_time: bool,
     /// `exit=`.
     pub exit_action: ExitAction,
     /// `cwd=`, an absolute path.
@@ -187,7 +189,8 @@ impl Options {
             }
             "log" => self.log = Some(value.to_owned()),
             "trace" if value == "syscalls" => self.traces_syscalls = true,
-            "trace" => return Err(ParseError::BadValue("trace", value.to_owned(), "`syscalls`")),
+            "trace" if value == "time" => self.traces_time = true,
+            "trace" => return Err(ParseError::BadValue("trace", value.to_owned(), "`syscalls` or `time`")),
             "exit" => self.exit_action = exit_action(value)?,
             "cwd" if value.starts_with('/') => self.current_directory = Some(value.to_owned()),
             "cwd" => return Err(ParseError::BadValue("cwd", value.to_owned(), "an absolute path")),

@@ -29,6 +29,7 @@ struct Buffers {
     /// Closed engines of the smallest size, for the next connections.
     spare: Vec<Engine>,
     /// The same for connections without an engine.
+    #[expect(clippy::vec_box, reason = "they are taken out as they are, and flows keep them boxed")]
     spare_plain: Vec<Box<Plain>>,
     spare_limit: usize,
     small: (usize, usize),

@@ -156,8 +156,10 @@ impl Congestion {
         let mss = usize::from(track.mss);
         let in_flight = track.in_flight();
         while let Some((_, sent_at)) = self.timed[0].filter(|(end, _)| track.una >= *end) {
-            self.timed.rotate_left(1);
-            self.timed[TIMED - 1] = None;
+            self.timed[0] = None;
+            if self.timed[1].is_some() {
+                self.timed.rotate_left(1);
+            }
             self.measure(now - sent_at, mss);
         }
         (self.duplicates, self.backoff, self.progress_at) = (0, 0, now);

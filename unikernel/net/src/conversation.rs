@@ -6,9 +6,9 @@ use smoltcp::time::Instant;
 
 use crate::congestion::Verdict;
 use crate::flow::{Flow, View};
+use crate::segment::Segment;
 use crate::timers::NEVER;
 use crate::track::{Sent, Track};
-use crate::wire::Segment;
 
 /// The send buffer grows so far, in bytes, whatever the way to the peer (Linux: `tcp_wmem`'s first step is 16 KiB,
 /// and doubles with the congestion window).
@@ -60,6 +60,12 @@ impl Flow {
     #[inline]
     pub(crate) fn has_room(&self) -> bool {
         self.send_queue() < self.buffer_sizes().1
+    }
+
+    /// How far the send buffer may grow in any case.
+    #[inline]
+    pub(crate) fn tx_least(&self) -> usize {
+        self.tx_limit.min(SEND_BUFFER)
     }
 
     /// How far the send buffer may grow just now: who has a slow peer does not need a large one.

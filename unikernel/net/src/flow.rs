@@ -14,10 +14,10 @@ use smoltcp::wire::TcpSeqNumber;
 use crate::congestion::Congestion;
 use crate::engine::{Ends, Engine};
 use crate::error::SocketError;
-use crate::id::{ListenerId, Readiness};
+use crate::id::ListenerId;
 use crate::key::FlowKey;
 use crate::phy::Header;
-use crate::plain::Plain;
+use crate::rings::Plain;
 use crate::timers::NEVER;
 use crate::timewait::Final;
 use crate::track::{Front, Track, WINDOW_SHIFT};
@@ -75,6 +75,10 @@ pub(crate) struct Flow {
     pub(crate) plain: Option<Box<Plain>>,
     /// Segments that went through the engine and needed none, up to a small number.
     pub(crate) trips: u8,
+    /// The peer has to be told where the conversation stands.
+    pub(crate) must_ack: bool,
+    /// In the list of flows that owe an acknowledgement.
+    pub(crate) is_late: bool,
     pub(crate) track: Track,
     pub(crate) congestion: Congestion,
     /// Something has to be sent again: the congestion window does not count once.
@@ -169,6 +173,8 @@ impl Flow {
             engine,
             plain: None,
             trips: 0,
+            must_ack: false,
+            is_late: false,
             track: Track::new(origin.iss, origin.irs),
             congestion: Congestion::new(now),
             repeats: false,
@@ -365,49 +371,10 @@ impl Flow {
     pub(crate) fn fits_segment(&self, queued: usize) -> bool {
         self.is_unsent && queued <= usize::from(self.track.mss)
     }
-
-    /// What poll(2) would say.
-    pub(crate) fn readiness(&self) -> Readiness {
-        let mut ready = state_readiness(self.state());
-        if self.recv_queue() > 0 {
-            ready |= Readiness::IN;
-        }
-        if self.is_read_shut {
-            ready |= Readiness::IN | Readiness::RDHUP;
-        }
-        if self.is_writable() {
-            ready |= Readiness::OUT;
-        }
-        if self.error.is_some() {
-            ready |= Readiness::ERR | Readiness::IN | Readiness::OUT;
-        }
-        ready
-    }
-
-    /// Room for a third of what the send buffer may become: a writer woken for less would be woken for
-    /// every segment that is acknowledged (Linux: `sk_stream_is_writeable`).
-    #[inline]
-    pub(crate) fn is_writable(&self) -> bool {
-        let most = self.tx_most().max(self.buffer_sizes().1);
-        (most - self.send_queue()) * 3 >= most && self.socket().is_none_or(Socket::may_send)
-    }
 }
 
 /// The scale that smoltcp gives to the windows of a receive buffer (`Socket::reset`).
 #[inline]
 pub(crate) fn engine_shift(buffer: usize) -> u8 {
     (usize::BITS - buffer.leading_zeros()).saturating_sub(16) as u8
-}
-
-/// What the state alone makes ready.
-fn state_readiness(state: State) -> Readiness {
-    match state {
-        State::Listen | State::SynSent | State::SynReceived | State::Established => Readiness::empty(),
-        State::CloseWait => Readiness::IN | Readiness::RDHUP,
-        // The sending side is shut: writing does not block, it fails.
-        State::FinWait1 | State::FinWait2 => Readiness::OUT,
-        State::LastAck | State::Closing | State::TimeWait | State::Closed => {
-            Readiness::IN | Readiness::OUT | Readiness::RDHUP | Readiness::HUP
-        }
-    }
 }

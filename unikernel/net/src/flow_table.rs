@@ -14,7 +14,7 @@ use crate::engine::{Engine, Held};
 use crate::flow::{Flow, Limits, Origin, Owner};
 use crate::id::TcpId;
 use crate::key::{FlowKey, Seed};
-use crate::plain::Plain;
+use crate::rings::Plain;
 use crate::track::Track;
 
 /// What a flow takes beside its buffers, rounded up.

@@ -9,8 +9,9 @@ use smoltcp::wire::TcpRepr;
 use crate::flow::Flow;
 use crate::id::TcpId;
 use crate::ingress::Link;
+use crate::segment::Segment;
 use crate::stack::Stack;
-use crate::wire::{self, Segment};
+use crate::wire;
 
 /// A flow asks for proof at most so often (RFC 5961 section 7).
 const CHALLENGE_PAUSE: Duration = Duration::from_millis(500);

@@ -14,9 +14,10 @@ use crate::id::{ListenerId, TcpId};
 use crate::ingress::Link;
 use crate::isn::seed_for;
 use crate::phy::{Inbound, LOOPBACK_MTU};
+use crate::segment::Segment;
 use crate::stack::Stack;
 use crate::track::WINDOW_SHIFT;
-use crate::wire::{self, Segment};
+use crate::wire;
 
 impl Stack {
     /// A SYN for a listener begins a flow, if there is room for one.

@@ -6,32 +6,24 @@
 //! engine again when that has nothing left ([`Flow::can_settle`]); one that lives for a few segments only never
 //! does, because to make an engine anew for the end would cost more than it saved.
 
+use alloc::vec::Vec;
+
 use smoltcp::socket::tcp::State;
-use smoltcp::storage::RingBuffer;
 use smoltcp::time::Instant;
+use smoltcp::wire::TcpSeqNumber;
 
 use crate::congestion::Verdict;
-use crate::engine::Held;
 use crate::flow::{Flow, Owner, Path};
 use crate::id::TcpId;
 use crate::ingress::Link;
+use crate::rings::{append, discard};
+use crate::segment::Segment;
 use crate::stack::Stack;
 use crate::timers::NEVER;
 use crate::track::Track;
-use crate::wire::Segment;
 
 /// So many segments go through an engine before the connection leaves it.
 const TRIPS: u8 = 4;
-
-/// The buffers of a connection without an engine.
-pub(crate) struct Plain {
-    /// Arrived and not read yet.
-    pub(crate) received: RingBuffer<'static, u8>,
-    /// Written and not acknowledged yet; what is under way comes first.
-    pub(crate) sending: RingBuffer<'static, u8>,
-    /// When the peer must have its acknowledgement.
-    pub(crate) ack_at: Instant,
-}
 
 /// What a connection without an engine does next.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -40,69 +32,6 @@ pub(crate) enum Step {
     Send { offset: usize, len: usize },
     /// Nothing before that time, unless something happens.
     Wait(Instant),
-}
-
-/// A ring for so many bytes.
-fn ring(bytes: usize) -> RingBuffer<'static, u8> {
-    RingBuffer::new(alloc::vec![0; bytes])
-}
-
-/// Moves a ring's bytes into a larger one.
-fn enlarged(old: &RingBuffer<'static, u8>, bytes: usize) -> RingBuffer<'static, u8> {
-    let mut new = ring(bytes);
-    copy_out(old, 0, new.enqueue_many(old.len()));
-    new
-}
-
-/// Copies what a ring holds from `offset` on.
-#[inline]
-pub(crate) fn copy_out(ring: &RingBuffer<'static, u8>, offset: usize, into: &mut [u8]) {
-    let first = ring.get_allocated(offset, into.len());
-    let (front, back) = into.split_at_mut(first.len());
-    front.copy_from_slice(first);
-    if !back.is_empty() {
-        // Behind the end of the buffer it goes on at its beginning.
-        back.copy_from_slice(ring.get_allocated(offset + front.len(), back.len()));
-    }
-}
-
-fn content(ring: &RingBuffer<'static, u8>) -> alloc::vec::Vec<u8> {
-    let mut bytes = alloc::vec![0; ring.len()];
-    copy_out(ring, 0, &mut bytes);
-    bytes
-}
-
-impl Plain {
-    pub(crate) fn new(rx_buffer: usize, tx_buffer: usize) -> Self {
-        Self { received: ring(rx_buffer), sending: ring(tx_buffer), ack_at: NEVER }
-    }
-
-    /// The sizes of the receive and the send buffer, in bytes.
-    pub(crate) fn sizes(&self) -> (usize, usize) {
-        (self.received.capacity(), self.sending.capacity())
-    }
-
-    /// Makes the buffers larger.
-    pub(crate) fn enlarge(&mut self, rx_buffer: usize, tx_buffer: usize) {
-        if rx_buffer > self.received.capacity() {
-            self.received = enlarged(&self.received, rx_buffer);
-        }
-        if tx_buffer > self.sending.capacity() {
-            self.sending = enlarged(&self.sending, tx_buffer);
-        }
-    }
-
-    /// Forgets everything.
-    pub(crate) fn clear(&mut self) {
-        self.received.clear();
-        self.sending.clear();
-        self.ack_at = NEVER;
-    }
-
-    /// What an engine has to be given.
-    pub(crate) fn held(&self) -> Held {
-        Held { received: content(&self.received), unacknowledged: content(&self.sending), has_fin: false }
-    }
 }
 
 impl Flow {
@@ -114,8 +43,24 @@ impl Flow {
         segment.is_in_stream()
             && segment.sequence() == track.received
             && track.seen == track.received
-            && segment.ack_number() >= track.una
-            && segment.ack_number() <= track.sent
+            && self.is_credible(segment.ack_number())
+    }
+
+    /// True for an acknowledgement of something that was sent and not long ago (RFC 5961 section 5.2).
+    #[inline]
+    fn is_credible(&self, ack: TcpSeqNumber) -> bool {
+        let track = &self.track;
+        ack <= track.sent && (ack >= track.una || ack + (track.window as usize).max(65_535) >= track.una)
+    }
+
+    /// True for a segment that has come before, or asks whether anybody is there (RFC 9293 section 3.8.4).
+    fn is_repeated(&self, segment: &Segment<'_>) -> bool {
+        let track = &self.track;
+        self.engine.is_none()
+            && segment.is_in_stream()
+            && segment.sequence() < track.received
+            && segment.sequence() + segment.payload_len() <= track.received
+            && self.is_credible(segment.ack_number())
     }
 
     /// True if the engine has nothing left when it has heard this segment, which [is next](Self::is_next).
@@ -144,6 +89,10 @@ impl Flow {
     fn acknowledged_by(&mut self, now: Instant, segment: &Segment<'_>) -> bool {
         let was_writable = self.is_writable();
         let track = &mut self.track;
+        if segment.ack_number() < track.una {
+            // It was overtaken by a later one.
+            return false;
+        }
         let count = segment.ack_number() - track.una;
         let window = u32::from(segment.window()) << track.peer_scale.unwrap_or(0);
         let verdict = if count > 0 {
@@ -195,20 +144,32 @@ impl Flow {
             }
         }
         let owed = received - acknowledged;
-        let is_due = owed > 0 && (owed > mss || self.acks_at_once || plain.ack_at <= now);
+        let is_due = self.must_ack || owed > 0 && (owed > mss || self.acks_at_once || plain.ack_at <= now);
         if is_due || self.has_opened() {
             return Step::Send { offset: in_flight, len: 0 };
         }
         Step::Wait(until)
     }
 
-    /// True if the window is twice as wide as the peer knows (RFC 9293 section 3.8.6.2.2).
+    /// True if the window is twice as wide as the peer knows, and by a segment at least (RFC 9293 section
+    /// 3.8.6.2.2).
     #[inline]
-    fn has_opened(&self) -> bool {
+    pub(crate) fn has_opened(&self) -> bool {
         let Track { edge, received, .. } = self.track;
         let told = if edge > received { edge - received } else { 0 };
         let open = self.open_window();
-        open >= 2 * told && open > told
+        open >= 2 * told && open - told >= usize::from(self.track.mss).min(self.rx_window / 2).max(1)
+    }
+
+    /// True if a visit would find something to send.
+    #[inline]
+    fn has_more(&self) -> bool {
+        let Track { received, acknowledged, mss, .. } = self.track;
+        self.repeats
+            || self.must_ack
+            || self.send_queue() > self.track.in_flight()
+            || self.acks_at_once
+            || received - acknowledged > usize::from(mss)
     }
 
     /// True if only an engine can go on: an acknowledgement is overdue, or the peer has no room and must be
@@ -228,6 +189,7 @@ impl Flow {
         let told = self.open_window();
         let track = &mut self.track;
         (track.acknowledged, track.edge) = (track.received, track.received + told);
+        self.must_ack = false;
         if let Some(plain) = &mut self.plain {
             plain.ack_at = NEVER;
         }
@@ -244,23 +206,16 @@ impl Flow {
     }
 }
 
-/// Drops the first `count` bytes.
-#[inline]
-fn discard(ring: &mut RingBuffer<'static, u8>, count: usize) {
-    let first = ring.dequeue_many(count).len();
-    if first < count {
-        let rest = ring.dequeue_many(count - first).len();
-        debug_assert_eq!(first + rest, count);
-    }
-}
-
 impl Stack {
     /// Takes in a segment for a connection without an engine, or one that leaves it now. False if it is not
     /// plain.
     #[inline]
     pub(crate) fn plain_in(&mut self, id: TcpId, segment: &Segment<'_>, link: Link) -> bool {
         let now = self.now;
-        let Some(flow) = self.flows.get_mut(id).filter(|flow| flow.is_next(segment)) else { return false };
+        let Some(flow) = self.flows.get_mut(id) else { return false };
+        if !flow.is_next(segment) {
+            return flow.is_repeated(segment) && self.repeated_in(id, segment);
+        }
         let has_engine = flow.engine.is_some();
         let ack_by = now + self.config.ack_delay;
         if has_engine && !(flow.can_settle(segment) && self.flows.settle(id, ack_by)) {
@@ -271,38 +226,96 @@ impl Stack {
             return false;
         }
         let Some(flow) = self.flows.get_mut(id) else { return true };
-        (flow.heard_at, flow.probes) = (now, 0);
+        (flow.heard_at, flow.active_at, flow.probes) = (now, now, 0);
         if let Link::Nic(header) = link {
             flow.path = Path::Link(header);
         }
         let has_opened = flow.acknowledged_by(now, segment) | has_engine;
         if len == 0 {
+            if flow.has_more() || has_engine {
+                self.mark_dirty(id);
+            }
             if has_opened {
                 self.notify_tcp(id);
             }
-            return self.look_again(id);
+            return true;
         }
         let Some(plain) = &mut flow.plain else { return true };
-        let stored = plain.received.enqueue_slice(segment.payload());
-        debug_assert_eq!(stored, len);
+        append(&mut plain.received, segment.payload());
         plain.ack_at = plain.ack_at.min(ack_by);
         flow.track.receive(len);
-        if let Owner::Deferred(listener, _) = flow.owner {
-            self.enqueue(id, listener);
-        } else {
-            self.notify_tcp(id);
+        if flow.has_more() || has_engine {
+            self.mark_dirty(id);
+        } else if !flow.is_late {
+            flow.is_late = true;
+            self.late.push(id, ack_by);
         }
-        self.mark_dirty(id);
+        match self.flows.get(id).map(|flow| flow.owner) {
+            Some(Owner::Deferred(listener, _)) => self.enqueue(id, listener),
+            _ => self.notify_tcp(id),
+        }
         true
     }
 
-    /// After an acknowledgement: there may be more to send.
-    #[inline]
-    fn look_again(&mut self, id: TcpId) -> bool {
-        let Some(flow) = self.flows.get_mut(id) else { return true };
-        if flow.repeats || flow.send_queue() > flow.track.in_flight() {
-            self.mark_dirty(id);
+    /// Tells a peer that repeats itself where the conversation stands. False if there is no memory for it.
+    #[cold]
+    fn repeated_in(&mut self, id: TcpId, segment: &Segment<'_>) -> bool {
+        let now = self.now;
+        let Some(flow) = self.flows.ready(id) else { return false };
+        (flow.heard_at, flow.probes) = (now, 0);
+        flow.acknowledged_by(now, segment);
+        // An acknowledgement of nothing new, at once.
+        flow.must_ack = true;
+        self.mark_dirty(id);
+        self.notify_tcp(id);
+        true
+    }
+
+    /// Visits the flows whose acknowledgement cannot wait any longer. True if there are any.
+    pub(crate) fn look_after_late(&mut self) -> bool {
+        let now = self.now;
+        if self.late.at > now {
+            return false;
+        }
+        let late = core::mem::take(&mut self.late);
+        for id in late.flows {
+            let Some(flow) = self.flows.get_mut(id) else { continue };
+            flow.is_late = false;
+            match flow.plain.as_ref().map(|plain| plain.ack_at) {
+                Some(at) if at <= now => self.mark_dirty(id),
+                Some(at) if at < NEVER => {
+                    flow.is_late = true;
+                    self.late.push(id, at);
+                }
+                _ => {}
+            }
         }
         true
+    }
+}
+
+/// Flows that owe an acknowledgement. Nearly always it travels with data soon, so they are only looked at
+/// together, when the first of them was to be.
+pub(crate) struct Late {
+    flows: Vec<TcpId>,
+    at: Instant,
+}
+
+impl Default for Late {
+    fn default() -> Self {
+        Self { flows: Vec::new(), at: NEVER }
+    }
+}
+
+impl Late {
+    #[inline]
+    fn push(&mut self, id: TcpId, at: Instant) {
+        self.flows.push(id);
+        self.at = self.at.min(at);
+    }
+
+    /// When the first is to be looked at.
+    pub(crate) fn next(&self) -> Option<Instant> {
+        (self.at < NEVER).then_some(self.at)
     }
 }

@@ -8,7 +8,8 @@ use crate::counters::Traffic;
 use crate::flow::{Flow, Path};
 use crate::id::TcpId;
 use crate::phy::{HEADER_LEN, Header};
-use crate::plain::{Step, copy_out};
+use crate::plain::Step;
+use crate::rings::copy_out;
 use crate::stack::Stack;
 use crate::timers::NEVER;
 use crate::track::WINDOW_SHIFT;
@@ -107,6 +108,11 @@ impl<D: Device + ?Sized> Exit<'_, D> {
                     }
                     visit.repeated += u64::from(flow.stepped(now, offset, len));
                     visit.sent += 1;
+                    if flow.track.in_flight() == flow.send_queue() {
+                        // The usual response: all there was, and the acknowledgement with it.
+                        visit.next = Some(flow.congestion.due);
+                        return visit;
+                    }
                 }
             }
         }
@@ -133,13 +139,18 @@ fn emit<T: TxToken>(
         window: u16::try_from(flow.open_window() >> shift).unwrap_or(u16::MAX),
         is_pushed: len > 0 && offset + len == plain.sending.len(),
     };
-    let front = header.as_ref().map_or(&[][..], |header| header);
-    let headers = front.len() + wire::headers_len(flow.local);
-    token.consume(headers + len, |frame| {
-        let (head, payload) = frame.split_at_mut(headers);
-        copy_out(&plain.sending, offset, payload);
-        let (ethernet, _) = head.split_at_mut(front.len());
-        ethernet.copy_from_slice(front);
-        plan.write(&mut frame[front.len()..], checksums);
+    let headers = wire::headers_len(flow.local);
+    let fill = |packet: &mut [u8]| {
+        if len > 0 {
+            copy_out(&plain.sending, offset, &mut packet[headers..]);
+        }
+        plan.write(packet, checksums);
+    };
+    let Some(header) = header else { return token.consume(headers + len, fill) };
+    token.consume(HEADER_LEN + headers + len, |frame| {
+        if let Some((ethernet, packet)) = frame.split_first_chunk_mut::<HEADER_LEN>() {
+            *ethernet = header;
+            fill(packet);
+        }
     });
 }

@@ -26,6 +26,7 @@ use crate::key::Seed;
 use crate::listener::Listeners;
 use crate::neighbor::Neighbors;
 use crate::phy::{Capabilities, Loopback, ip_capabilities, loopback_capabilities};
+use crate::plain::Late;
 use crate::reassembly::Reassembly;
 use crate::route::Addresses;
 use crate::shard::Addressee;
@@ -133,6 +134,8 @@ pub struct Stack {
     // What is to be done.
     pub(crate) timers: Timers,
     pub(crate) dirty: Vec<TcpId>,
+    /// Flows that owe an acknowledgement, which may wait for data to travel with.
+    pub(crate) late: Late,
     /// How many flows in `dirty` and frames in `outbox` found the device full.
     pub(crate) blocked: (usize, usize),
     pub(crate) events: Vec<SocketId>,
@@ -198,6 +201,7 @@ impl Stack {
             udp_blocked: Vec::new(),
             timers: Timers::default(),
             dirty: Vec::new(),
+            late: Late::default(),
             blocked: (0, 0),
             events: Vec::new(),
             address_changes: 0,
@@ -254,6 +258,7 @@ impl Stack {
             self.mark_dirty(id);
             has_fired = true;
         }
+        has_fired |= self.look_after_late();
         if self.groups.next().is_some_and(|at| at <= now) {
             self.run_groups();
             has_fired = true;
@@ -280,6 +285,7 @@ impl Stack {
         let autoconf = autoconf.filter(|at| *at < crate::timers::NEVER);
         [
             self.timers.next(),
+            self.late.next(),
             control,
             autoconf,
             self.reassembly.next(),

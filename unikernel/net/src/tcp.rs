@@ -217,7 +217,7 @@ impl Stack {
             (None, None) => return Err(RecvError::WouldBlock),
         };
         flow.widen(waiting - flow.recv_queue());
-        if !flow.is_dirty {
+        if !flow.is_dirty && (flow.engine.is_some() || flow.has_opened()) {
             // The window has grown; the peer may have to be told.
             flow.is_dirty = true;
             self.dirty.push(id);

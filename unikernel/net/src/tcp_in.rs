@@ -10,10 +10,11 @@ use crate::id::TcpId;
 use crate::ingress::Link;
 use crate::key::FlowKey;
 use crate::phy::{Inbound, LOOPBACK_MTU};
+use crate::segment::Segment;
 use crate::stack::Stack;
 use crate::timewait::Final;
 use crate::track::Seen;
-use crate::wire::{self, Segment};
+use crate::wire;
 
 impl Stack {
     /// Takes in a segment for one of our addresses.

@@ -109,7 +109,7 @@ impl Track {
     }
 
     /// The terms that a peer's SYN offers.
-    pub(crate) fn agree(&mut self, segment: &wire::Segment<'_>, most: usize) {
+    pub(crate) fn agree(&mut self, segment: &crate::segment::Segment<'_>, most: usize) {
         (self.peer_scale, self.has_sack) = segment.offers();
         self.mss = segment.mss().min(most).min(usize::from(u16::MAX)) as u16;
         self.window = segment.window().into();

@@ -12,7 +12,6 @@ use smoltcp::wire::{
     TcpPacket, TcpRepr, TcpSeqNumber, UDP_HEADER_LEN, UdpPacket, UdpRepr,
 };
 
-use crate::key::FlowKey;
 use crate::phy::{HEADER_LEN, Header};
 use crate::route::group_mac;
 use crate::timewait::Final;
@@ -28,142 +27,6 @@ fn typed_header(to: EthernetAddress, from: EthernetAddress, protocol: EthernetPr
     header[6..12].copy_from_slice(&from.0);
     header[12..].copy_from_slice(&u16::from(protocol).to_be_bytes());
     header
-}
-
-/// A received TCP segment, as far as the front looks into it.
-pub(crate) struct Segment<'p> {
-    /// The whole IP packet.
-    pub(crate) packet: &'p [u8],
-    pub(crate) local: SocketAddr,
-    pub(crate) remote: SocketAddr,
-    tcp: TcpPacket<&'p [u8]>,
-}
-
-/// Why a packet is dropped.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Bad {
-    Malformed,
-    Checksum,
-}
-
-impl<'p> Segment<'p> {
-    /// Reads the segment that `packet` carries in `payload`.
-    #[inline]
-    pub(crate) fn parse(
-        packet: &'p [u8],
-        payload: &'p [u8],
-        from: IpAddr,
-        to: IpAddr,
-        verify: bool,
-    ) -> Result<Self, Bad> {
-        let tcp = TcpPacket::new_checked(payload).map_err(|_| Bad::Malformed)?;
-        if verify && !tcp.verify_checksum(&from.into(), &to.into()) {
-            return Err(Bad::Checksum);
-        }
-        let has_options = usize::from(tcp.header_len()) > TCP_HEADER_LEN;
-        if tcp.src_port() == 0 || tcp.dst_port() == 0 || (has_options && tcp.options_summary().is_err()) {
-            return Err(Bad::Malformed);
-        }
-        let local = SocketAddr::new(to, tcp.dst_port());
-        let remote = SocketAddr::new(from, tcp.src_port());
-        Ok(Self { packet, local, remote, tcp })
-    }
-
-    #[inline]
-    pub(crate) fn key(&self) -> FlowKey {
-        FlowKey::new(self.local, self.remote)
-    }
-
-    pub(crate) fn is_rst(&self) -> bool {
-        self.tcp.rst()
-    }
-
-    /// The number that an acknowledgement acknowledges, if the segment is one and nothing else.
-    pub(crate) fn pure_ack(&self) -> Option<TcpSeqNumber> {
-        (self.tcp.ack() && !self.tcp.rst() && self.tcp.segment_len() == 0).then(|| self.tcp.ack_number())
-    }
-
-    /// True for the first segment of a connection.
-    pub(crate) fn is_opening(&self) -> bool {
-        self.tcp.syn() && !self.tcp.ack() && !self.tcp.rst() && !self.tcp.fin()
-    }
-
-    /// True for a segment that may begin a connection, or end a handshake.
-    pub(crate) fn may_concern_listener(&self) -> bool {
-        !self.tcp.rst() && self.tcp.syn() != self.tcp.ack()
-    }
-
-    /// The payload that the peer takes in one segment, for the first segment of a connection.
-    pub(crate) fn mss(&self) -> usize {
-        // 536 is for a peer that names none (RFC 9293 section 3.7.1).
-        let named = self.tcp.options_summary().ok().and_then(|options| options.max_segment_size);
-        named.filter(|mss| *mss != 0).unwrap_or(536).into()
-    }
-
-    /// True if the segment carries an acknowledgement number.
-    #[inline]
-    pub(crate) fn ack(&self) -> Option<TcpSeqNumber> {
-        self.tcp.ack().then(|| self.tcp.ack_number())
-    }
-
-    /// True if the segment has an acknowledgement number, and neither SYN nor RST.
-    #[inline]
-    pub(crate) fn is_plain_ack(&self) -> bool {
-        self.tcp.ack() && !self.tcp.syn() && !self.tcp.rst()
-    }
-
-    /// What the acknowledgement field says.
-    #[inline]
-    pub(crate) fn ack_number(&self) -> TcpSeqNumber {
-        self.tcp.ack_number()
-    }
-
-    /// Bytes of payload.
-    #[inline]
-    pub(crate) fn payload_len(&self) -> usize {
-        self.tcp.payload().len()
-    }
-
-    /// The payload.
-    #[inline]
-    pub(crate) fn payload(&self) -> &'p [u8] {
-        self.tcp.payload()
-    }
-
-    /// True for a segment of an established connection that goes on: an acknowledgement, perhaps with data.
-    #[inline]
-    pub(crate) fn is_in_stream(&self) -> bool {
-        self.is_plain_ack() && !self.tcp.fin()
-    }
-
-    /// The window as it stands in the header.
-    #[inline]
-    pub(crate) fn window(&self) -> u16 {
-        self.tcp.window_len()
-    }
-
-    pub(crate) fn is_syn(&self) -> bool {
-        self.tcp.syn()
-    }
-
-    /// The scale of the peer's windows and whether it takes selective acknowledgements, of a SYN.
-    pub(crate) fn offers(&self) -> (Option<u8>, bool) {
-        let options = self.tcp.options_summary().unwrap_or_default();
-        // The largest scale there is (RFC 7323 section 2.3).
-        (options.window_scale.map(|scale| scale.min(14)), options.sack_permitted)
-    }
-
-    pub(crate) fn sequence(&self) -> TcpSeqNumber {
-        self.tcp.seq_number()
-    }
-
-    /// The sequence numbers after this segment, which acknowledges all that we sent.
-    pub(crate) fn last(&self) -> Final {
-        Final {
-            send_next: self.tcp.ack_number(),
-            receive_next: self.tcp.seq_number() + self.tcp.segment_len(),
-        }
-    }
 }
 
 /// An IP packet for `payload_len` bytes of `protocol`, with `headroom` bytes in front of it.
@@ -264,10 +127,13 @@ impl Plan {
         // Not to be fragmented (RFC 791 section 3.1).
         let mut header = [0x45, 0, high, low, 0, 0, 0x40, 0, hops, 6, 0, 0, a, b, c, d, e, f, g, h];
         if checksums.ipv4.tx() {
-            let sum = !sum(&header);
-            header[10..12].copy_from_slice(&sum.to_be_bytes());
+            let words = header.as_chunks::<4>().0.iter();
+            let sum: u64 = words.map(|word| u64::from(u32::from_be_bytes(*word))).sum();
+            header[10..12].copy_from_slice(&(!folded(sum)).to_be_bytes());
         }
-        packet[..IPV4_HEADER_LEN].copy_from_slice(&header);
+        if let Some(place) = packet.first_chunk_mut::<IPV4_HEADER_LEN>() {
+            *place = header;
+        }
     }
 
     fn write_v6(&self, packet: &mut [u8], (from, to): (Ipv6Addr, Ipv6Addr)) {
@@ -382,6 +248,15 @@ pub(crate) fn sum(bytes: &[u8]) -> u16 {
         sum = (sum & 0xffff) + (sum >> 16);
     }
     sum as u16
+}
+
+/// A sum of 32-bit words as one of 16-bit words.
+#[inline]
+fn folded(sum: u64) -> u16 {
+    let sum = (sum & 0xffff_ffff) + (sum >> 32);
+    let sum = (sum & 0xffff) + (sum >> 16 & 0xffff) + (sum >> 32);
+    let sum = (sum & 0xffff) + (sum >> 16);
+    ((sum & 0xffff) + (sum >> 16)) as u16
 }
 
 /// The group that a station with `address` listens to (RFC 4291 section 2.7.1).

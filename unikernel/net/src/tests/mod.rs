@@ -15,6 +15,7 @@ mod listing;
 mod neighbors;
 mod netsim;
 mod options;
+mod plain;
 mod rules;
 mod shards;
 mod tcp;

@@ -10,25 +10,25 @@ const RST: u8 = 0x04;
 const ACK: u8 = 0x10;
 
 /// A stack, a connection that it accepted, and the peer's numbers.
-struct Scene {
-    host: Host,
-    server: TcpId,
+pub(super) struct Scene {
+    pub(super) host: Host,
+    pub(super) server: TcpId,
     /// The peer's next number, and the one it expects.
-    next: i32,
-    expected: i32,
-    now: Instant,
+    pub(super) next: i32,
+    pub(super) expected: i32,
+    pub(super) now: Instant,
 }
 
 /// What a frame of ours says.
-struct Said {
-    flags: u8,
-    sequence: i32,
-    ack: i32,
-    len: usize,
+pub(super) struct Said {
+    pub(super) flags: u8,
+    pub(super) sequence: i32,
+    pub(super) ack: i32,
+    pub(super) len: usize,
 }
 
 impl Scene {
-    fn established() -> Self {
+    pub(super) fn established() -> Self {
         let mut host = Host::new(15);
         let listener = host.listen(80, 4);
         let now = Instant::from_secs(10);
@@ -46,14 +46,14 @@ impl Scene {
     }
 
     /// The peer says something; answers what we say to it.
-    fn hear(&mut self, flags: u8, sequence: i32, ack: i32, payload: &[u8]) -> Vec<Said> {
+    pub(super) fn hear(&mut self, flags: u8, sequence: i32, ack: i32, payload: &[u8]) -> Vec<Said> {
         self.host.nic.rx.push_back(segment(4000, 80, flags, sequence, ack, &[], payload));
         self.host.poll(self.now);
         self.host.flush(self.now);
         self.said()
     }
 
-    fn said(&mut self) -> Vec<Said> {
+    pub(super) fn said(&mut self) -> Vec<Said> {
         let number = |frame: &[u8], at: usize| i32::from_be_bytes(frame[at..at + 4].try_into().unwrap());
         let say = |frame: Vec<u8>| Said {
             flags: frame[47],
@@ -66,7 +66,7 @@ impl Scene {
         self.host.nic.tx.drain(..).filter(|frame| frame[12..14] == [8, 0]).map(say).collect()
     }
 
-    fn pass(&mut self, time: Duration) -> Vec<Said> {
+    pub(super) fn pass(&mut self, time: Duration) -> Vec<Said> {
         let end = self.now + time;
         while let Some(next) = self.host.stack.poll_at().filter(|next| *next <= end) {
             self.now = next.max(self.now + Duration::from_micros(10));
@@ -77,7 +77,7 @@ impl Scene {
         self.said()
     }
 
-    fn is_alive(&self) -> bool {
+    pub(super) fn is_alive(&self) -> bool {
         self.host.stack.tcp_is_connected(self.server)
     }
 }

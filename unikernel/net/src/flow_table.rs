@@ -14,114 +14,23 @@ use crate::engine::{Engine, Held};
 use crate::flow::{Flow, Limits, Origin, Owner};
 use crate::id::TcpId;
 use crate::key::{FlowKey, Seed};
-use crate::rings::Plain;
+use crate::pool::Buffers;
 use crate::track::Track;
 
-/// What a flow takes beside its buffers, rounded up.
-const FLOW_BYTES: usize = 1536;
-/// The buffers of a connection that has just begun or woken, in bytes: a request and a small response.
-const SMALL: (usize, usize) = (4096, 8192);
 /// A buffer that has become too small is made so much larger.
 const GROWTH: usize = 4;
-
-/// Engines, and the bound on what is in them.
-struct Buffers {
-    /// Closed engines of the smallest size, for the next connections.
-    spare: Vec<Engine>,
-    /// The same for connections without an engine.
-    #[expect(clippy::vec_box, reason = "they are taken out as they are, and flows keep them boxed")]
-    spare_plain: Vec<Box<Plain>>,
-    spare_limit: usize,
-    small: (usize, usize),
-    /// Bytes in the buffers of flows.
-    used: usize,
-    budget: usize,
-    has_memory: fn(usize) -> bool,
-}
-
-impl Buffers {
-    /// True if so many bytes more may be used.
-    fn allows(&self, bytes: usize) -> bool {
-        let is_small = bytes <= self.small.0 + self.small.1;
-        // Growth leaves a quarter to those who have nothing yet.
-        let budget = if is_small { self.budget } else { self.budget / 4 * 3 };
-        self.used + bytes <= budget && (self.has_memory)(bytes + FLOW_BYTES)
-    }
-
-    /// An engine with these buffers; none if memory is short.
-    fn take(&mut self, rx_buffer: usize, tx_buffer: usize) -> Option<Engine> {
-        let bytes = rx_buffer + tx_buffer;
-        let spare = if (rx_buffer, tx_buffer) == self.small { self.spare.pop() } else { None };
-        if spare.is_none() && !self.allows(bytes) {
-            return None;
-        }
-        self.used += bytes;
-        Some(spare.unwrap_or_else(|| Engine::new(rx_buffer, tx_buffer)))
-    }
-
-    /// The smallest buffers without an engine; none if memory is short.
-    fn take_plain(&mut self) -> Option<Box<Plain>> {
-        let (rx_buffer, tx_buffer) = self.small;
-        let spare = self.spare_plain.pop();
-        if spare.is_none() && !self.allows(rx_buffer + tx_buffer) {
-            return None;
-        }
-        self.used += rx_buffer + tx_buffer;
-        Some(spare.unwrap_or_else(|| Box::new(Plain::new(rx_buffer, tx_buffer))))
-    }
-
-    /// Makes rings larger. False if memory is short.
-    fn enlarge(&mut self, plain: &mut Plain, rx_buffer: usize, tx_buffer: usize) -> bool {
-        let (old_rx, old_tx) = plain.sizes();
-        let more = (rx_buffer - old_rx) + (tx_buffer - old_tx);
-        let is_allowed = self.allows(more);
-        if is_allowed {
-            self.used += more;
-            plain.enlarge(rx_buffer, tx_buffer);
-        }
-        is_allowed
-    }
-
-    /// Takes a flow's buffers away.
-    fn strip(&mut self, flow: &mut Flow) {
-        if let Some(engine) = flow.engine.take() {
-            self.give_back(engine);
-        }
-        if let Some(plain) = flow.plain.take() {
-            self.give_back_plain(plain);
-        }
-    }
-
-    fn give_back_plain(&mut self, mut plain: Box<Plain>) {
-        let (rx_buffer, tx_buffer) = plain.sizes();
-        self.used -= rx_buffer + tx_buffer;
-        if (rx_buffer, tx_buffer) == self.small && self.spare_plain.len() < self.spare_limit {
-            plain.clear();
-            self.spare_plain.push(plain);
-        }
-    }
-
-    /// An engine of the smallest size, or without buffers if memory is short.
-    fn take_small(&mut self) -> Option<Engine> {
-        let (rx_buffer, tx_buffer) = self.small;
-        self.take(rx_buffer, tx_buffer).or_else(|| self.take(0, 0))
-    }
-
-    fn give_back(&mut self, mut engine: Engine) {
-        let (rx_buffer, tx_buffer) = engine.sizes();
-        self.used -= rx_buffer + tx_buffer;
-        if (rx_buffer, tx_buffer) == self.small && self.spare.len() < self.spare_limit {
-            engine.socket_mut().abort();
-            self.spare.push(engine);
-        }
-    }
-}
+/// When memory is short, connections that have been quiet for so long give their buffers back at once.
+const CALM: Duration = Duration::from_millis(20);
+/// All flows are looked at for it at most so often.
+const SQUEEZE_PAUSE: Duration = Duration::from_millis(50);
 
 /// Every flow.
 pub(crate) struct FlowTable {
     flows: SlotMap<TcpId, Box<Flow>>,
     index: HashTable<(FlowKey, TcpId)>,
     buffers: Buffers,
+    /// When flows may be asked for their buffers again.
+    squeeze_at: Instant,
     limit: usize,
     limits: Limits,
     ack_delay: Duration,
@@ -129,19 +38,11 @@ pub(crate) struct FlowTable {
 
 impl FlowTable {
     pub(crate) fn new(config: &crate::config::Config) -> Self {
-        let small = (SMALL.0.min(config.tcp_rx_window), SMALL.1.min(config.tcp_tx_limit));
         Self {
             flows: SlotMap::with_key(),
             index: HashTable::new(),
-            buffers: Buffers {
-                spare: Vec::new(),
-                spare_plain: Vec::new(),
-                spare_limit: config.spare_flows,
-                small,
-                used: 0,
-                budget: config.buffer_bytes,
-                has_memory: config.has_memory,
-            },
+            buffers: Buffers::new(config),
+            squeeze_at: Instant::ZERO,
             limit: config.max_flows,
             limits: Limits {
                 rx_window: config.tcp_rx_window,
@@ -193,6 +94,7 @@ impl FlowTable {
         if self.flows.len() >= self.limit {
             return None;
         }
+        self.ask_for_small(now);
         let engine = self.buffers.take_small()?;
         let mut flow = Box::new(Flow::new(Some(engine), origin, self.limits, now));
         equip(&mut flow, self.ack_delay);
@@ -201,7 +103,7 @@ impl FlowTable {
 
     /// Adds a connection that is established but has not been used yet.
     pub(crate) fn insert_idle(&mut self, seed: &Seed, origin: Origin, now: Instant) -> Option<TcpId> {
-        if self.flows.len() >= self.limit || !(self.buffers.has_memory)(FLOW_BYTES) {
+        if self.flows.len() >= self.limit || !self.buffers.allows_flow() {
             return None;
         }
         Some(self.add(seed, Box::new(Flow::new(None, origin, self.limits, now))))
@@ -231,6 +133,30 @@ impl FlowTable {
         self.buffers.strip(flow);
     }
 
+    /// Sees to it that the smallest buffers can be had, if anything can be done for it.
+    #[inline]
+    fn ask_for_small(&mut self, now: Instant) {
+        if !self.buffers.allows_small() {
+            self.squeeze(now);
+        }
+    }
+
+    /// Has connections that have nothing to say give their buffers back before their time.
+    #[cold]
+    fn squeeze(&mut self, now: Instant) {
+        if now < self.squeeze_at {
+            return;
+        }
+        self.squeeze_at = now + SQUEEZE_PAUSE;
+        for flow in self.flows.values_mut() {
+            let has_buffers = flow.engine.is_some() || flow.plain.is_some();
+            if has_buffers && flow.active_at + CALM <= now && flow.is_quiet() {
+                flow.congestion.rest(flow.track.mss.into());
+                self.buffers.strip(flow);
+            }
+        }
+    }
+
     /// Frees a connection of its engine, which holds nothing but what the peer has just acknowledged. False if
     /// memory is short.
     #[cold]
@@ -249,22 +175,24 @@ impl FlowTable {
 
     /// The flow with buffers, whether it has an engine or needs none; none if memory is short.
     #[inline]
-    pub(crate) fn ready(&mut self, id: TcpId) -> Option<&mut Flow> {
-        let flow = self.flows.get_mut(id)?;
+    pub(crate) fn ready(&mut self, id: TcpId, now: Instant) -> Option<&mut Flow> {
+        let flow = self.flows.get(id)?;
         if flow.engine.is_none() && flow.plain.is_none() {
-            flow.plain = Some(self.buffers.take_plain()?);
+            self.ask_for_small(now);
+            let plain = self.buffers.take_plain()?;
+            self.flows.get_mut(id)?.plain = Some(plain);
         }
-        Some(flow)
+        self.get_mut(id)
     }
 
     /// Makes room for `bytes` more that arrive for a connection without an engine. False if they are beyond its
     /// window, or memory is short.
     #[inline]
-    pub(crate) fn make_room(&mut self, id: TcpId, bytes: usize) -> bool {
-        let Some(flow) = self.ready(id) else { return false };
+    pub(crate) fn make_room(&mut self, id: TcpId, bytes: usize, now: Instant) -> bool {
+        let Some(flow) = self.ready(id, now) else { return false };
         let needed = flow.recv_queue() + bytes;
         let (room, window) = (flow.buffer_sizes().0, flow.rx_window);
-        needed <= room || (needed <= window && self.grow_rx(id, needed, Instant::ZERO))
+        needed <= room || (needed <= window && self.grow_rx(id, needed, now))
     }
 
     /// The flow with an engine; none if it has none and memory is short.
@@ -278,6 +206,7 @@ impl FlowTable {
 
     #[cold]
     fn wake(&mut self, id: TcpId, now: Instant) -> Option<()> {
+        self.ask_for_small(now);
         let flow = self.flows.get_mut(id)?;
         let held = flow.plain.as_ref().map_or_else(Held::default, |plain| plain.held());
         let mut engine = match flow.plain.as_ref().map(|plain| plain.sizes()) {
@@ -307,7 +236,8 @@ impl FlowTable {
         bytes <= size && self.resize(id, size, tx_buffer, now)
     }
 
-    /// Grows the send buffer for `bytes`, as far as it may. If memory is short it will not be tried again.
+    /// Grows the send buffer for `bytes`, as far as it may. If memory is short it will not be tried again, unless there
+    /// is hardly any buffer yet.
     #[cold]
     pub(crate) fn grow_tx(&mut self, id: TcpId, bytes: usize, now: Instant) -> bool {
         let Some(flow) = self.flows.get(id) else { return false };
@@ -316,7 +246,8 @@ impl FlowTable {
         let most = if flow.track.peer_scale.is_some() { flow.tx_limit } else { flow.tx_limit.min(32 * 1024) };
         let size = step(tx_buffer, bytes).min(most);
         let has_grown = size > tx_buffer && self.resize(id, rx_buffer, size, now);
-        if let Some(flow) = self.flows.get_mut(id).filter(|_| !has_grown) {
+        let is_enough = tx_buffer >= self.buffers.small.1;
+        if let Some(flow) = self.flows.get_mut(id).filter(|_| !has_grown && is_enough) {
             flow.tx_limit = tx_buffer;
         }
         has_grown
@@ -332,6 +263,7 @@ impl FlowTable {
 
     /// Gives a flow an engine with buffers of other sizes. False if that cannot be done just now.
     fn resize(&mut self, id: TcpId, rx_buffer: usize, tx_buffer: usize, now: Instant) -> bool {
+        self.ask_for_small(now);
         let Some(flow) = self.flows.get_mut(id) else { return false };
         if let Some(plain) = &mut flow.plain {
             return self.buffers.enlarge(plain, rx_buffer, tx_buffer);

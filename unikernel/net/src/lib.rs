@@ -63,6 +63,7 @@ mod neighbor;
 mod phy;
 mod plain;
 mod plain_out;
+mod pool;
 mod ports;
 mod readiness;
 mod reassembly;

@@ -222,7 +222,7 @@ impl Stack {
             return false;
         }
         let len = segment.payload_len();
-        if len > 0 && !self.flows.make_room(id, len) {
+        if len > 0 && !self.flows.make_room(id, len, now) {
             return false;
         }
         let Some(flow) = self.flows.get_mut(id) else { return true };
@@ -261,7 +261,7 @@ impl Stack {
     #[cold]
     fn repeated_in(&mut self, id: TcpId, segment: &Segment<'_>) -> bool {
         let now = self.now;
-        let Some(flow) = self.flows.ready(id) else { return false };
+        let Some(flow) = self.flows.ready(id, now) else { return false };
         (flow.heard_at, flow.probes) = (now, 0);
         flow.acknowledged_by(now, segment);
         // An acknowledgement of nothing new, at once.

@@ -250,7 +250,7 @@ impl Stack {
     #[cold]
     fn reserve(&mut self, id: TcpId, bytes: usize) {
         let now = self.now;
-        let Some(flow) = self.flows.ready(id) else { return };
+        let Some(flow) = self.flows.ready(id, now) else { return };
         if flow.has_to_grow(bytes) {
             let wanted = flow.send_queue() + bytes;
             self.flows.grow_tx(id, wanted, now);

@@ -37,7 +37,7 @@ impl Stack {
         if flow.engine.is_none() && segment.sequence() > flow.track.received {
             // Something is missing: what comes behind it must all be kept.
             let window = flow.rx_window;
-            self.flows.make_room(id, window);
+            self.flows.make_room(id, window, now);
         }
         let Some(flow) = self.flows.awake(id, now) else { return false };
         let end = segment.sequence() + segment.payload_len();

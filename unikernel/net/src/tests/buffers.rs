@@ -185,6 +185,37 @@ fn memory_short_refuses_buffers_but_not_the_connection() {
 }
 
 #[test]
+fn many_new_connections_share_what_there_is() {
+    // A tenth of them could have buffers at a time.
+    let budget = 100 * 12_288;
+    let small = Config { buffer_bytes: budget, tcp_rx_window: 65_536, ..config(15) };
+    let mut net = Net::with(Host::with(small), host(1, Duration::from_secs(2)));
+    let listener = net.a.listen(8080, 4096);
+    let mut pairs = Vec::new();
+    for round in 0..1000 {
+        let (server, client) = net.connect(listener);
+        net.b.send(client, &[1; 45]);
+        let mut answer = Err(RecvError::WouldBlock);
+        for _ in 0..20 {
+            net.advance(Duration::from_millis(1));
+            if net.a.recv(server).is_ok() {
+                net.a.send(server, &[2; 300]);
+            }
+            answer = net.b.recv(client);
+            if answer.is_ok() {
+                break;
+            }
+        }
+        assert_eq!(answer.map(|bytes| bytes.len()), Ok(300), "connection {round}");
+        assert!(buffer_bytes(&net.a) <= budget as u64);
+        pairs.push((server, client));
+    }
+    net.advance(Duration::from_secs(3));
+    assert_eq!(buffer_bytes(&net.a), 0);
+    assert!(pairs.iter().all(|(server, _)| net.a.stack.tcp_is_connected(*server)));
+}
+
+#[test]
 fn idle_connections_are_small() {
     let mut net = net(Duration::from_secs(2));
     let listener = net.a.listen(8080, 4096);

@@ -78,7 +78,7 @@ options of bench:
   --connections 1,64         how many connections (1,16,64,256)
   --rounds N                 rounds, of which the median counts (3)
   --seconds N                length of one measurement (3)
-  --skip NAME,...            leave out: boot, memory, burst, sequential, idle, micro, disk-sync,
+  --skip NAME,...            leave out: boot, memory, burst, sequential, instructions, idle, micro, disk-sync,
                              disk-random, disk-sequential, disk-cached, disk-files, redis
 
 options of conformance:

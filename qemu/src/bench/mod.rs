@@ -7,6 +7,7 @@
 //! - [`marks`]: what is to be reached; [`report`]: tables and JSON; [`svg`]: pictures.
 
 mod host;
+mod instructions;
 mod linux;
 mod marks;
 mod measure;
@@ -23,6 +24,7 @@ use crate::cli::BenchOptions;
 use crate::machine::Kind;
 use crate::namespace::{self, Queues};
 use crate::project;
+use instructions::Instructions;
 use measure::{Burst, Case, Guest, Load, Sequential, System, USUAL_MEMORY_MIB};
 use micro::{Figures, MicroResult};
 
@@ -40,6 +42,8 @@ pub(crate) struct Results {
     pub(crate) memory_mib: Pair<u64>,
     pub(crate) bursts: Vec<Burst>,
     pub(crate) sequential: Option<Sequential>,
+    /// What a request costs in the kernel.
+    pub(crate) instructions: Option<Instructions>,
     /// Percent of a host core that an idle guest takes.
     pub(crate) idle_percent: Pair<f64>,
     /// Threads and system calls, on one and two processors.
@@ -124,6 +128,13 @@ impl Bench<'_> {
         } else {
             None
         };
+        let instructions = if self.is_wanted("instructions") {
+            eprintln!("instructions");
+            let outcome = instructions::per_request();
+            self.noted("instructions for a request", outcome)
+        } else {
+            None
+        };
         let idle_percent = self.pair_if_wanted("idle", measure::idle_percent);
         let micro = if self.is_wanted("micro") { self.micro() } else { Vec::new() };
         let storage = self.storage();
@@ -135,6 +146,7 @@ impl Bench<'_> {
             memory_mib,
             bursts,
             sequential,
+            instructions,
             idle_percent,
             micro,
             storage,

@@ -253,6 +253,13 @@ fn other_table(page: &mut String, results: &Results) {
             burst.app
         );
     }
+    if let Some(cost) = &results.instructions {
+        let _ = writeln!(
+            page,
+            "| guest instructions for a request, 64 connections: kernel / app (`-icount shift=0`) | {:.0} / {:.0} | |",
+            cost.kernel, cost.app
+        );
+    }
     if let Some(sequential) = &results.sequential {
         let _ = writeln!(
             page,

@@ -10,6 +10,7 @@ use core::str::FromStr;
 use crate::filter::{self, FilterRule};
 use crate::mmio::{self, MmioDevice};
 use crate::mounts::MountPoint;
+use crate::offloads::{self, Offloads};
 use crate::route::{self, Route};
 use crate::suggest::nearest;
 use crate::words;
@@ -32,6 +33,7 @@ const KEYS: &[&str] = &[
     "root",
     "mount",
     "format",
+    offloads::KEY,
     mmio::KEY,
 ];
 
@@ -82,10 +84,14 @@ pub struct Options {
     pub denies_by_default: bool,
     /// `allow=` and `deny=`, in order.
     pub filter_rules: Vec<FilterRule>,
+    /// `offload=`, what the network card may do.
+    pub offloads: Offloads,
     /// `log=`, as the logger reads it.
     pub log: Option<String>,
     /// `trace=syscalls`.
     pub traces_syscalls: bool,
+    /// `trace=time`.
+    pub traces_time: bool,
     /// `exit=`.
     pub exit_action: ExitAction,
     /// `cwd=`, an absolute path.
@@ -186,9 +192,14 @@ impl Options {
             "filter" => self.denies_by_default = denies(value)?,
             "allow" => self.filter_rules.push(filter_rule("allow", value)?),
             "deny" => self.filter_rules.push(filter_rule("deny", value)?),
+            offloads::KEY if self.offloads.restrict(value) => {}
+            offloads::KEY => {
+                return Err(ParseError::BadValue(offloads::KEY, value.to_owned(), offloads::EXPECTED));
+            }
             "log" => self.log = Some(value.to_owned()),
             "trace" if value == "syscalls" => self.traces_syscalls = true,
-            "trace" => return Err(ParseError::BadValue("trace", value.to_owned(), "`syscalls`")),
+            "trace" if value == "time" => self.traces_time = true,
+            "trace" => return Err(ParseError::BadValue("trace", value.to_owned(), "`syscalls` or `time`")),
             "exit" => self.exit_action = exit_action(value)?,
             "cwd" if value.starts_with('/') => self.current_directory = Some(value.to_owned()),
             "cwd" => return Err(ParseError::BadValue("cwd", value.to_owned(), "an absolute path")),

@@ -34,6 +34,23 @@ fn everything_at_once() {
 }
 
 #[test]
+fn offloads_are_switched_off_by_name() {
+    let everything = Offloads { checksums_sent: true, checksums_received: true, queue_pairs: true };
+    assert_eq!(parse("").unwrap().offloads, everything);
+    let some = parse("offload=no-csum,no-mq").unwrap().offloads;
+    assert_eq!(some, Offloads { checksums_received: true, ..parse("offload=none").unwrap().offloads });
+    let one = parse("offload=no-guest-csum").unwrap().offloads;
+    assert_eq!(one, Offloads { checksums_received: false, ..everything });
+    for bad in ["offload=csum", "offload=", "offload=no-csum,", "offload=no-tso"] {
+        assert!(matches!(parse(bad), Err(ParseError::BadValue("offload", ..))), "{bad}");
+    }
+    assert_eq!(
+        parse("offlaod=none"),
+        Err(ParseError::UnknownWord("offlaod=none".to_owned(), Some("offload")))
+    );
+}
+
+#[test]
 fn devices_are_collected_wherever_the_hypervisor_puts_them() {
     let expected = [
         MmioDevice { base: 0xfeb0_0e00, size: 512, irq: 5 },

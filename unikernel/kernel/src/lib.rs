@@ -90,7 +90,7 @@ fn find_devices(options: &Options) -> drivers::Devices {
             MmioDevice::listed(PhysAddr::new_truncate(device.base), device.size as usize, device.irq)
         })
         .collect();
-    drivers::probe(&listed, net::interrupt, block::interrupt)
+    drivers::probe(&listed, options.offloads, net::interrupt, block::interrupt)
 }
 
 fn mount_disks(options: &Options) {

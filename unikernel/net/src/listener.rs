@@ -6,6 +6,7 @@ use core::net::{IpAddr, SocketAddr};
 
 use hashbrown::HashMap;
 use slotmap::SlotMap;
+use smoltcp::time::Duration;
 
 use crate::error::BindError;
 use crate::id::{ListenerId, TcpId};
@@ -35,6 +36,9 @@ pub(crate) struct Listener {
     /// None while merely bound.
     backlog: Option<usize>,
     queue: VecDeque<TcpId>,
+    /// How long a connection may wait for its first data before it is queued without; none to queue it at
+    /// once (`TCP_DEFER_ACCEPT`).
+    pub(crate) defers: Option<Duration>,
     pub(crate) has_event: bool,
 }
 
@@ -121,6 +125,7 @@ impl Listeners {
             options,
             backlog: None,
             queue: VecDeque::new(),
+            defers: None,
             has_event: false,
         });
         self.ports.entry(local.port()).or_default().push(id);

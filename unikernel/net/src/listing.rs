@@ -137,14 +137,10 @@ impl Stack {
     pub fn list_connections(&self, out: &mut String, version: IpVersion) {
         for id in self.flows.with_address(|_| true) {
             let Some(flow) = self.flows.get(id) else { continue };
-            let socket = flow.socket();
-            let endpoints = socket.local_endpoint().zip(socket.remote_endpoint());
-            let Some((local, remote)) = endpoints else { continue };
-            let address = |end: smoltcp::wire::IpEndpoint| SocketAddr::new(end.addr.into(), end.port);
-            let (local, remote) = (address(local), address(remote));
-            if version.has(local) {
-                let queues = (socket.send_queue(), socket.recv_queue());
-                let state = number(socket.state());
+            let (local, remote, state) = (flow.local, flow.remote, flow.state());
+            if version.has(local) && state != State::Closed {
+                let queues = (flow.send_queue(), flow.recv_queue());
+                let state = number(state);
                 let line = Line { slot: id.slot(), local, remote: Some(remote), state, queues };
                 line.write(out, "1 0000000000000000 20 4 30 10 -1");
             }

@@ -6,6 +6,7 @@ use core::fmt::Write;
 
 use unikernel_mm::PAGE_BYTES;
 
+use crate::debug::stopwatch;
 use crate::mem::{frames, heap, space};
 use crate::platform::{interrupts, time};
 use crate::task::{process::process, scheduler};
@@ -47,6 +48,10 @@ fn machine(text: &mut String) {
     let nanoseconds = time::now_ns();
     line(text, Kind::Gauge, "uptime_milliseconds", "Time since boot.", nanoseconds / 1_000_000);
     line(text, Kind::Counter, "idle_nanoseconds", "Time with the processor halted.", scheduler::idle_ns());
+    if let Some(app_ns) = stopwatch::app_ns() {
+        let kernel_ns = nanoseconds.saturating_sub(app_ns + scheduler::idle_ns());
+        line(text, Kind::Counter, "kernel_nanoseconds", "Time in the kernel, on one core.", kernel_ns);
+    }
     line(text, Kind::Counter, "interrupts", "Interrupts taken.", interrupts::taken());
     line(text, Kind::Counter, "system_calls", "System calls.", syscall::calls());
 }

@@ -1,5 +1,5 @@
-//! The stack's sizes for this machine. A connection costs its two buffers, so they follow the
-//! memory; the number of connections is what half of it can hold.
+//! The stack's sizes for this machine. How far a connection's buffers may grow follows the memory, and what
+//! they take together is bounded; the number of connections is what half of it can hold while they are idle.
 
 use unikernel_cmdline::{Address, FilterProtocol, FilterRule, Options, Route};
 use unikernel_net::smoltcp::wire::{EthernetAddress, IpCidr, Ipv4Cidr, Ipv6Cidr};
@@ -11,33 +11,37 @@ use crate::mem::frames;
 
 const MIB: usize = 1 << 20;
 const PAGE_BYTES: usize = 4096;
-/// What a connection takes beside its buffers, in the stack and for its descriptor.
+/// What an idle connection takes, in the stack and for its descriptor and its watch, rounded up.
 const FLOW_BYTES: usize = 2048;
+/// What a connection takes that has just begun.
+const SMALL_FLOW_BYTES: usize = 16 * 1024;
 /// Connections are refused rather than taking the last pages.
 const LAST_PAGES: usize = 32;
 
-/// Receive and send buffer of a connection. A machine of 16 MiB is to hold 256 connections; one
-/// with plenty should not be held up by the round trips of a long way.
-fn buffers(ram: usize) -> (usize, usize) {
+/// A connection's first window, how far that may grow, and how far its send buffer may. One that is fast
+/// and far should not be held up by round trips, if there is memory.
+fn buffers(ram: usize) -> (usize, usize, usize) {
+    const KIB: usize = 1 << 10;
     match ram / MIB {
-        0..32 => (4096, 8192),
-        32..192 => (8192, 16384),
-        192..1000 => (16384, 32768),
-        _ => (65536, 65536),
+        0..32 => (16 * KIB, 32 * KIB, 16 * KIB),
+        32..192 => (64 * KIB, 256 * KIB, 64 * KIB),
+        192..1000 => (64 * KIB, MIB, 256 * KIB),
+        _ => (64 * KIB, 4 * MIB, MIB),
     }
 }
 
 /// The configuration of the stack.
 pub(super) fn for_machine(options: &Options, mac: [u8; 6]) -> Config {
     let ram = frames::total_pages() * PAGE_BYTES;
-    let (tcp_rx_buffer, tcp_tx_buffer) = buffers(ram);
-    let flow_bytes = tcp_rx_buffer + tcp_tx_buffer + FLOW_BYTES;
+    let (tcp_rx_window, tcp_rx_limit, tcp_tx_limit) = buffers(ram);
     Config {
-        tcp_rx_buffer,
-        tcp_tx_buffer,
-        max_flows: ram / 2 / flow_bytes,
-        max_half_open: (ram / 3 / flow_bytes).min(1024),
-        spare_flows: (ram / 32 / flow_bytes).min(64),
+        tcp_rx_window,
+        tcp_rx_limit,
+        tcp_tx_limit,
+        buffer_bytes: ram / 4,
+        max_flows: ram / 2 / FLOW_BYTES,
+        max_half_open: (ram / 16 / FLOW_BYTES).min(4096),
+        spare_flows: (ram / 32 / SMALL_FLOW_BYTES).min(64),
         time_wait_slots: (ram / 64 / 128).min(16384),
         has_memory,
         filter: filter(options),
@@ -56,6 +60,7 @@ pub(super) fn for_shard(machine: &Config, shard: Shard) -> Config {
     };
     Config {
         addressing,
+        buffer_bytes: machine.buffer_bytes / count,
         max_flows: machine.max_flows / count,
         max_half_open: machine.max_half_open / count,
         spare_flows: machine.spare_flows / count,

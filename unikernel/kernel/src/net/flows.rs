@@ -3,6 +3,7 @@
 use alloc::sync::Arc;
 use core::net::SocketAddr;
 
+use unikernel_net::smoltcp::time::Duration;
 use unikernel_net::{AcceptError, BindOptions, ListenerId, Readiness, TcpId};
 
 use super::shards::{self, Guard};
@@ -73,6 +74,11 @@ pub(super) fn listen(id: ListenerId, backlog: usize, socket: Option<&Arc<Socket>
         net.routes.set_listener(id, socket.cloned());
     }
     Ok(())
+}
+
+/// Lets connections wait for their first data, or so long, before they can be accepted.
+pub(super) fn set_defer(id: ListenerId, patience: Option<Duration>) {
+    (0..shards::count()).for_each(|shard| shards::lock(shard).stack.listener_set_defer(id, patience));
 }
 
 /// Gives the address back.

@@ -3,7 +3,7 @@
 
 use linux_raw_sys::net::{IP_PMTUDISC_DO, IP_PMTUDISC_PROBE, IP_PMTUDISC_WANT};
 use unikernel_net::smoltcp::time::Duration;
-use unikernel_net::{GroupLink, KeepAlive, MulticastOptions};
+use unikernel_net::{GroupLink, KeepAlive, MulticastOptions, Stack, TcpId};
 
 use super::socket::Direction;
 use crate::platform::time;
@@ -16,6 +16,8 @@ pub enum Linger {
     Background,
     /// It is thrown away and the connection reset (on, with a time of 0).
     Abort,
+    /// Closing waits until the peer has it, or for so many seconds.
+    Wait(u32),
 }
 
 /// Probing of silent connections (`SO_KEEPALIVE`, `TCP_KEEPIDLE`, ...); seconds and a count.
@@ -31,8 +33,51 @@ pub struct KeepAliveOptions {
     pub probes: u32,
 }
 
-/// What is kept mostly to be told when the app asks: nobody on the way looks at the first ones, and buffers
-/// have the size that the machine's memory allows (socket(7) calls theirs a hint).
+/// What TCP does otherwise than usual; zero is the usual (tcp(7)).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct TcpOptions {
+    /// `TCP_MAXSEG`, in bytes.
+    pub max_segment: u16,
+    /// `TCP_CORK`.
+    pub is_corked: bool,
+    /// `TCP_QUICKACK`, if the app has said anything.
+    pub quick_ack: Option<bool>,
+    /// `TCP_SYNCNT`.
+    pub syn_retries: u8,
+    /// `TCP_DEFER_ACCEPT`, in seconds.
+    pub defer_seconds: u32,
+    /// `SO_RCVBUF`, doubled as Linux does for its bookkeeping.
+    pub receive_buffer: Option<i32>,
+    /// `SO_SNDBUF`, doubled.
+    pub send_buffer: Option<i32>,
+}
+
+impl TcpOptions {
+    /// How long a connection may wait for its first data before it is accepted without.
+    pub(super) fn defer(&self) -> Option<Duration> {
+        (self.defer_seconds > 0).then(|| Duration::from_secs(self.defer_seconds.into()))
+    }
+
+    /// Sets a connection up as these options ask.
+    pub(super) fn apply(&self, stack: &mut Stack, id: TcpId) {
+        if *self == Self::default() {
+            return;
+        }
+        let bytes = |doubled: i32| doubled as usize / 2;
+        stack.tcp_set_buffers(id, self.receive_buffer.map(bytes), self.send_buffer.map(bytes));
+        stack.tcp_set_quick_ack(id, self.quick_ack == Some(true));
+        stack.tcp_set_cork(id, self.is_corked);
+        if self.max_segment > 0 {
+            stack.tcp_set_max_segment(id, self.max_segment);
+        }
+        // The waits double, from a second on.
+        let retries = (self.syn_retries > 0).then_some(u32::from(self.syn_retries).min(7));
+        let timeout = retries.map(|retries| Duration::from_secs((1 << (retries + 1)) - 1));
+        stack.tcp_set_connect_timeout(id, timeout);
+    }
+}
+
+/// What is kept only to be told when the app asks: nobody on the way looks at it.
 #[derive(Clone, Copy, Debug)]
 pub struct Hints {
     /// `IP_TOS`.
@@ -49,12 +94,6 @@ pub struct Hints {
     pub multicast_link: Option<GroupLink>,
     /// `IP_MTU_DISCOVER`, `IPV6_MTU_DISCOVER`.
     pub path_discovery: u8,
-    /// `TCP_QUICKACK`.
-    pub has_quick_ack: bool,
-    /// `SO_RCVBUF`, doubled as Linux does for its bookkeeping.
-    pub receive_buffer: Option<i32>,
-    /// `SO_SNDBUF`.
-    pub send_buffer: Option<i32>,
 }
 
 impl Default for Hints {
@@ -67,9 +106,6 @@ impl Default for Hints {
             has_multicast_loop_v6: true,
             multicast_link: None,
             path_discovery: IP_PMTUDISC_WANT as u8,
-            has_quick_ack: true,
-            receive_buffer: None,
-            send_buffer: None,
         }
     }
 }
@@ -103,6 +139,8 @@ pub struct SocketOptions {
     pub user_timeout_ms: u32,
     /// `IP_TTL`, `IPV6_UNICAST_HOPS`; 0 for the default.
     pub hop_limit: u8,
+    /// What TCP does otherwise than usual.
+    pub tcp: TcpOptions,
     /// What is only told when asked.
     pub hints: Hints,
 }
@@ -126,6 +164,7 @@ impl Default for SocketOptions {
             keep_alive,
             user_timeout_ms: 0,
             hop_limit: 0,
+            tcp: TcpOptions::default(),
             hints: Hints::default(),
         }
     }
@@ -137,15 +176,14 @@ impl SocketOptions {
         *self
     }
 
-    /// Keep-alive in the stack's terms: it probes at one rate, so the times between probes only
-    /// count towards giving up.
+    /// Keep-alive in the stack's terms.
     pub(super) fn keep_alive(&self) -> Option<KeepAlive> {
         let options = self.keep_alive;
         let seconds = |seconds: u32| Duration::from_secs(seconds.into());
         options.is_on.then(|| KeepAlive {
             idle: seconds(options.idle_seconds),
-            give_up: seconds(options.idle_seconds)
-                + seconds(options.interval_seconds.saturating_mul(options.probes)),
+            interval: seconds(options.interval_seconds),
+            probes: options.probes as u8,
         })
     }
 

@@ -5,7 +5,7 @@ use core::net::SocketAddr;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use unikernel_net::smoltcp::time::Duration;
-use unikernel_net::{BindOptions, ListenerId, Stack, TcpId};
+use unikernel_net::{BindOptions, ListenerId, Stack, TcpId, TcpInfo};
 
 use super::address::Family;
 use super::flows::{self, FlowId};
@@ -16,12 +16,20 @@ use super::transfer::{peek, put, take};
 use super::unix::Rights;
 use crate::file::{Readiness, WaitMode};
 use crate::mem::user::UserSlice;
+use crate::platform::time;
 use crate::sync::SpinLock;
 use crate::syscall::{Errno, SysResult};
 
-/// A shorter queue than one receive batch would turn connections away while the app has no chance
-/// to accept any; POSIX lets a longer one than asked for be kept (listen(3p)).
-const LEAST_BACKLOG: usize = 512;
+/// Who asks for what programs usually ask for, or more, gets at least so much: a queue shorter than one
+/// receive batch would turn connections away while the app has no chance to accept any. POSIX lets a longer
+/// one than asked for be kept (listen(3p)).
+const USUAL_BACKLOG: usize = 128;
+const LEAST_USUAL_BACKLOG: usize = 512;
+
+/// What listen(2) makes of a backlog; Linux keeps one more than asked for, too.
+fn backlog_for(wished: usize) -> usize {
+    if wished < USUAL_BACKLOG { wished + 1 } else { wished.max(LEAST_USUAL_BACKLOG) }
+}
 
 /// What a TCP socket is just now.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -98,7 +106,8 @@ impl Stream {
             _ => return Err(Errno::EINVAL),
         };
         *role = Role::Bound(id);
-        flows::listen(id, backlog.max(LEAST_BACKLOG), socket.arc().as_ref())?;
+        flows::listen(id, backlog_for(backlog), socket.arc().as_ref())?;
+        flows::set_defer(id, socket.options.lock().tcp.defer());
         *role = Role::Listener(id);
         Ok(())
     }
@@ -260,7 +269,35 @@ impl Stream {
     pub(super) fn apply(&self, options: &SocketOptions) {
         if let Some(flow) = self.flow() {
             options.apply(&mut flow.lock().stack, flow.id);
+        } else if let Role::Listener(id) = *self.role.lock() {
+            flows::set_defer(id, options.tcp.defer());
         }
+    }
+
+    /// What is known of the connection, if there is one.
+    pub fn info(&self) -> Option<TcpInfo> {
+        let flow = self.flow()?;
+        flow.lock().stack.tcp_info(flow.id)
+    }
+
+    /// The number of the shard that serves the connection, which is that of its core.
+    pub fn shard(&self) -> usize {
+        self.flow().map_or(0, |flow| flow.shard)
+    }
+
+    /// Finishes sending and waits until the peer has everything (`SO_LINGER`).
+    fn linger(&self, socket: &Socket, seconds: u32) {
+        let Some(flow) = self.flow() else { return };
+        // What is not connected has nothing to deliver.
+        let _ = flow.lock().stack.tcp_shutdown_send(flow.id);
+        super::flush();
+        let deadline_ns = time::now_ns().saturating_add(u64::from(seconds) * 1_000_000_000);
+        let is_delivered = || match flow.lock().stack.tcp_has_delivered(flow.id) {
+            true => Ok(()),
+            false => Err(Errno::EAGAIN),
+        };
+        // Time is up, or a signal came: the stack goes on by itself.
+        let _ = socket.source.block_on(WaitMode::MayBlock, Some(deadline_ns), is_delivered);
     }
 
     #[inline]
@@ -326,9 +363,12 @@ impl Stream {
     }
 
     pub(super) fn close(&self, socket: &Socket) {
+        let linger = socket.options.lock().linger;
+        if let Linger::Wait(seconds) = linger {
+            self.linger(socket, seconds);
+        }
         let role = core::mem::replace(&mut *self.role.lock(), Role::Closed);
         self.flow.store(0, Ordering::Relaxed);
-        let linger = socket.options.lock().linger;
         let bound = match role {
             Role::Bound(id) | Role::Listener(id) => Some(id),
             Role::Flow(flow, bound) => {
@@ -336,7 +376,7 @@ impl Stream {
                 net.routes.set_tcp(flow.id, None);
                 match linger {
                     Linger::Abort => net.stack.tcp_abort(flow.id),
-                    Linger::Background => net.stack.tcp_close(flow.id),
+                    Linger::Background | Linger::Wait(_) => net.stack.tcp_close(flow.id),
                 }
                 bound
             }
@@ -370,6 +410,7 @@ impl SocketOptions {
         stack.tcp_set_hop_limit(id, self.hop_limit);
         let timeout = (self.user_timeout_ms > 0).then(|| Duration::from_millis(self.user_timeout_ms.into()));
         stack.tcp_set_user_timeout(id, timeout);
+        self.tcp.apply(stack, id);
     }
 
     pub(super) fn bind_options(&self, family: Family) -> BindOptions {

@@ -1,6 +1,7 @@
 //! Tests over in-memory NICs. A [`Host`] is a stack with a NIC; a [`Net`] is a wire between two,
 //! which can lose, repeat and reorder frames by a seed.
 
+mod buffers;
 mod churn;
 mod dhcp;
 mod filter;
@@ -9,9 +10,13 @@ mod fuzz;
 mod fuzz_ip;
 mod groups;
 mod ipv6;
+mod listen;
 mod listing;
 mod neighbors;
+mod netsim;
 mod options;
+mod plain;
+mod rules;
 mod shards;
 mod tcp;
 mod times;
@@ -127,8 +132,9 @@ pub(crate) fn config(last: u8) -> Config {
     let ipv6 =
         Ipv6Config { accepts_advertisements: false, detects_duplicates: false, ..Ipv6Config::default() };
     Config {
-        tcp_rx_buffer: 8192,
-        tcp_tx_buffer: 8192,
+        tcp_rx_window: 8192,
+        tcp_rx_limit: 8192,
+        tcp_tx_limit: 8192,
         ipv6,
         ..Config::new(mac(last), Addressing::Static(address))
     }

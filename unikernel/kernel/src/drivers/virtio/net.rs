@@ -11,6 +11,7 @@
 use alloc::vec::Vec;
 
 use bitflags::bitflags;
+use unikernel_cmdline::Offloads;
 use virtio_drivers::transport::{DeviceStatus, Transport};
 
 use super::net_commands::CommandQueue;
@@ -146,11 +147,16 @@ pub(super) struct Sender {
 }
 
 impl Card {
-    /// Starts the device with up to `most_pairs` pairs of queues. `on_interrupt` is called from the interrupt
+    /// Starts the device with up to `most_pairs` pairs of queues, and what `offloads` lets it do. `on_interrupt` is called from the interrupt
     /// handler.
-    pub fn start(device: VirtioDevice, on_interrupt: fn(), most_pairs: usize) -> Result<Self, StartError> {
+    pub fn start(
+        device: VirtioDevice,
+        offloads: Offloads,
+        on_interrupt: fn(),
+        most_pairs: usize,
+    ) -> Result<Self, StartError> {
         let mut link = device.link;
-        let features = negotiate(&mut link)?;
+        let features = negotiate(&mut link, wanted(offloads))?;
         let offered = offered_pairs(&link, features)?;
         let count = offered.min(most_pairs).clamp(1, MAX_PAIRS);
         link.connect_interrupt(on_interrupt, count)?;
@@ -314,9 +320,18 @@ impl Sender {
     }
 }
 
+/// Every feature that there is a use for, but those of offloads that are off.
+fn wanted(offloads: Offloads) -> Features {
+    let mut wanted = Features::all();
+    wanted.set(Features::CSUM, offloads.checksums_sent);
+    wanted.set(Features::GUEST_CSUM, offloads.checksums_received);
+    wanted.set(Features::MQ, offloads.queue_pairs);
+    wanted
+}
+
 /// Agrees with the device on features.
-fn negotiate(link: &mut Link) -> Result<Features, StartError> {
-    let features = link.begin_init(Features::all());
+fn negotiate(link: &mut Link, wanted: Features) -> Result<Features, StartError> {
+    let features = link.begin_init(wanted);
     if !link.get_status().contains(DeviceStatus::FEATURES_OK) && features.contains(Features::VERSION_1) {
         return Err(StartError::FeaturesRefused);
     }

@@ -6,6 +6,7 @@ PORT    ?= 8080
 MEMORY  ?= 256
 APPEND  ?=
 ARGS    ?=
+PCAP    ?=
 QEMU_RUN = cargo run --quiet --release -p qemu --
 BENCH    = $(if $(QUICK),--rounds 1 --seconds 1 --apps http --skip memory$(comma)sequential)
 comma   := ,
@@ -22,7 +23,7 @@ setup: ## install what is missing: QEMU, wrk, the Rust targets
 	@sh qemu/setup.sh
 
 run: setup ## build APP, boot it, forward PORT; Ctrl-C ends it
-	@$(QEMU_RUN) run $(APP) --machine $(MACHINE) --memory $(MEMORY) --port $(PORT) --append "$(APPEND)" -- $(ARGS)
+	@$(QEMU_RUN) run $(APP) --machine $(MACHINE) --memory $(MEMORY) --port $(PORT) --append "$(APPEND)" $(if $(PCAP),--pcap $(PCAP)) -- $(ARGS)
 
 test: setup lint host-test model images ## lints, host tests, guest tests on Linux and booted
 	@$(QEMU_RUN) test $(TEST)

@@ -14,7 +14,7 @@ use crate::tap_tests;
 
 /// The commands and every option, for hints at what a mistyped word may have meant.
 const COMMANDS: [&str; 5] = ["run", "test", "bench", "conformance", "help"];
-const OPTIONS: [&str; 21] = [
+const OPTIONS: [&str; 22] = [
     "--help",
     "--machine",
     "--memory",
@@ -23,6 +23,7 @@ const OPTIONS: [&str; 21] = [
     "--net",
     "--initrd",
     "--append",
+    "--pcap",
     "--accel",
     "--time-out",
     "--gdb",
@@ -55,6 +56,7 @@ options of run:
   --net user|none|tap=NAME   what the network device is connected to (user)
   --initrd PATH              a cpio archive, or a folder to pack into one
   --append WORDS             words for the kernel's command line
+  --pcap FILE                write every frame of the guest's to a file for Wireshark
   --accel auto|tcg|kvm       how the guest is executed (auto)
   --time-out SECONDS         end the guest after this time
   --gdb                      wait for a debugger on port 1234
@@ -101,6 +103,8 @@ pub(crate) struct RunOptions {
     pub(crate) network: Network,
     pub(crate) initrd: Option<PathBuf>,
     pub(crate) append: String,
+    /// Where the guest's frames are written to.
+    pub(crate) capture: Option<PathBuf>,
     pub(crate) accelerator: Accelerator,
     pub(crate) time_out: Option<Duration>,
     pub(crate) waits_for_gdb: bool,
@@ -238,6 +242,7 @@ fn parse_run(parser: &mut lexopt::Parser) -> Result<RunOptions> {
         network: Network::User,
         initrd: None,
         append: String::new(),
+        capture: None,
         accelerator: Accelerator::Auto,
         time_out: None,
         waits_for_gdb: false,
@@ -256,6 +261,7 @@ fn parse_run(parser: &mut lexopt::Parser) -> Result<RunOptions> {
             Long("net") => options.network = value(parser, "net")?,
             Long("initrd") => options.initrd = Some(parser.value()?.into()),
             Long("append") => options.append = parser.value()?.string()?,
+            Long("pcap") => options.capture = Some(parser.value()?.into()),
             Long("accel") => options.accelerator = value(parser, "accel")?,
             Long("time-out") => options.time_out = Some(Duration::from_secs(value(parser, "time-out")?)),
             Long("gdb") => options.waits_for_gdb = true,

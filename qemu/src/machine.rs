@@ -217,6 +217,21 @@ impl Machine {
         global.chain(["-device", device])
     }
 
+    /// Has the guest write every frame of its cards to a file: a console for it, and the word.
+    pub(crate) fn capture_to(&mut self, file: &Path) {
+        // A comma ends an option of QEMU's; two are one that does not.
+        self.capture_into(&format!("file,path={}", file.to_string_lossy().replace(',', ",,")));
+    }
+
+    /// The same, into a character device of QEMU's.
+    pub(crate) fn capture_into(&mut self, device: &str) {
+        let bus = if self.kind == Kind::Microvm { "virtio-serial-device" } else { "virtio-serial-pci" };
+        let (device, bus) = (format!("{device},id=pcap0"), format!("{bus},max_ports=1"));
+        let words = ["-chardev", &device, "-device", &bus, "-device", "virtconsole,chardev=pcap0"];
+        self.extra.extend(words.map(str::to_owned));
+        self.append = format!("pcap=on {}", self.append).trim().to_owned();
+    }
+
     /// A source of randomness for the guest, as a further device.
     pub(crate) fn add_rng(&mut self) {
         let device = if self.kind == Kind::Microvm { "virtio-rng-device" } else { "virtio-rng-pci" };

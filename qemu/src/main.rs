@@ -2,7 +2,7 @@
 //!
 //! - [`cli`]: the command line; [`project`]: where things are, and building them;
 //! - [`machine`]: QEMU's arguments; [`process`] and [`vm`]: one guest from start to end, cleaned up whatever happens;
-//! - [`run`]: `make run`; [`guest_tests`], [`http_tests`], [`app_tests`], [`frame_tests`] and [`tap_tests`]: `make test`; [`bench`]: `make bench`;
+//! - [`run`]: `make run`; [`guest_tests`], [`http_tests`], [`app_tests`], [`capture_tests`], [`frame_tests`] and [`tap_tests`]: `make test`; [`bench`]: `make bench`;
 //!   [`conformance`]: `make conformance`;
 //! - [`cpio`]: folders as initrd archives.
 
@@ -10,6 +10,7 @@
 
 mod app_tests;
 mod bench;
+mod capture_tests;
 mod cli;
 mod conformance;
 mod cpio;

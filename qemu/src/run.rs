@@ -67,6 +67,9 @@ fn machine(options: &RunOptions, kernel: &Path) -> Result<Machine> {
         None => app_files(&options.app, &options.app)?,
     };
     machine.add_rng();
+    if let Some(file) = &options.capture {
+        machine.capture_to(file);
+    }
     if options.waits_for_gdb {
         machine.extra.extend(["-s", "-S"].map(str::to_owned));
     }

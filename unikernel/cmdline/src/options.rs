@@ -23,6 +23,7 @@ const KEYS: &[&str] = &[
     "filter",
     "allow",
     "deny",
+    "pcap",
     "log",
     "trace",
     "exit",
@@ -80,6 +81,10 @@ pub struct Options {
     pub denies_by_default: bool,
     /// `allow=` and `deny=`, in order.
     pub filter_rules: Vec<FilterRule>,
+    /// `pcap=`: the frames of all cards are recorded.
+    pub captures: bool,
+    /// `pcap=` with a number: how many bytes of each frame are recorded; none for all.
+    pub snap_len: Option<u32>,
     /// `log=`, as the logger reads it.
     pub log: Option<String>,
     /// `trace=syscalls`.
@@ -177,6 +182,7 @@ impl Options {
             "filter" => self.denies_by_default = denies(value)?,
             "allow" => self.filter_rules.push(filter_rule("allow", value)?),
             "deny" => self.filter_rules.push(filter_rule("deny", value)?),
+            "pcap" => (self.captures, self.snap_len) = capture(value)?,
             "log" => self.log = Some(value.to_owned()),
             "trace" if value == "syscalls" => self.traces_syscalls = true,
             "trace" => return Err(ParseError::BadValue("trace", value.to_owned(), "`syscalls`")),
@@ -266,6 +272,16 @@ fn denies(value: &str) -> Result<bool, ParseError> {
 fn filter_rule(key: &'static str, value: &str) -> Result<FilterRule, ParseError> {
     let rule = FilterRule::parse(value, key == "allow");
     rule.ok_or_else(|| ParseError::BadValue(key, value.to_owned(), filter::EXPECTED))
+}
+
+/// Whether frames are recorded, and how many bytes of each.
+fn capture(value: &str) -> Result<(bool, Option<u32>), ParseError> {
+    match (value, value.parse()) {
+        ("on", _) => Ok((true, None)),
+        ("off", _) => Ok((false, None)),
+        (_, Ok(snap_len @ 1..)) => Ok((true, Some(snap_len))),
+        _ => Err(ParseError::BadValue("pcap", value.to_owned(), "`on`, `off` or a number of bytes")),
+    }
 }
 
 fn exit_action(value: &str) -> Result<ExitAction, ParseError> {

@@ -116,6 +116,18 @@ fn addresses_of_both_families_and_routes() {
     assert!(message("slaac=never").contains("`on` or `off`"));
 }
 
+#[test]
+fn captures_are_on_off_or_cut() {
+    let captures = |line| parse(line).map(|options| (options.captures, options.snap_len)).unwrap();
+    assert_eq!(captures(""), (false, None));
+    assert_eq!(captures("pcap=on"), (true, None));
+    assert_eq!(captures("pcap=on pcap=off"), (false, None));
+    assert_eq!(captures("pcap=96"), (true, Some(96)));
+    assert!(message("pcap=0").contains("number of bytes"));
+    assert!(message("pcap=file").contains("number of bytes"));
+    assert_eq!(message("pacp=on"), "unknown option `pacp=on`; did you mean `pcap=`?");
+}
+
 proptest! {
     #[test]
     fn no_line_panics(line in "\\PC{0,80}") {

@@ -66,7 +66,11 @@ extern "C" fn kernel_main(start_info: u32) -> ! {
     platform::interrupts::set_look_handler(task::scheduler::look);
     task::process::process().set_exit_action(options.exit_action);
     fs::init(info.initrd.map(boot_info::Range::bytes));
-    net::init(&options, find_devices(&options).cards);
+    let devices = find_devices(&options);
+    if options.captures && devices.console.is_none() {
+        cannot_boot(format_args!("`pcap=`: there is no virtio console for the capture"));
+    }
+    net::init(&options, devices);
     debug::init(&options);
     task::scheduler::prepare_core(0);
     arch::startup::start_others();

@@ -52,6 +52,7 @@ mod key;
 mod listener;
 pub mod listing;
 mod neighbor;
+pub mod pcapng;
 mod phy;
 mod ports;
 mod reassembly;

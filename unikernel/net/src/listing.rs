@@ -10,6 +10,7 @@ use smoltcp::socket::tcp::State;
 use smoltcp::wire::IpCidr;
 
 use crate::counters::Counters;
+use crate::id::SocketId;
 use crate::stack::Stack;
 
 /// Headings of the files.
@@ -83,6 +84,7 @@ struct Line {
     remote: Option<SocketAddr>,
     state: u8,
     queues: (usize, usize),
+    inode: u64,
 }
 
 impl Line {
@@ -102,7 +104,7 @@ impl Line {
             hex(remote.ip()),
             remote.port(),
             self.state,
-            self.slot + 1,
+            self.inode,
         );
     }
 }
@@ -123,18 +125,19 @@ impl IpVersion {
 }
 
 impl Stack {
-    /// Adds the lines of TCP listeners. They are the same on every shard.
-    pub fn list_listeners(&self, out: &mut String, version: IpVersion) {
-        for (slot, local, waiting) in self.listeners.listening() {
+    /// Adds the lines of TCP listeners. They are the same on every shard. `inode` numbers the app's sockets.
+    pub fn list_listeners(&self, out: &mut String, version: IpVersion, inode: impl Fn(SocketId) -> u64) {
+        for (id, local, waiting) in self.listeners.listening() {
             if version.has(local) {
-                let line = Line { slot, local, remote: None, state: LISTEN, queues: (0, waiting) };
+                let (slot, inode) = (id.slot(), inode(SocketId::Listener(id)));
+                let line = Line { slot, local, remote: None, state: LISTEN, queues: (0, waiting), inode };
                 line.write(out, "1 0000000000000000 100 0 0 10 0");
             }
         }
     }
 
     /// Adds the lines of TCP connections.
-    pub fn list_connections(&self, out: &mut String, version: IpVersion) {
+    pub fn list_connections(&self, out: &mut String, version: IpVersion, inode: impl Fn(SocketId) -> u64) {
         for id in self.flows.with_address(|_| true) {
             let Some(flow) = self.flows.get(id) else { continue };
             let socket = flow.socket();
@@ -145,18 +148,21 @@ impl Stack {
             if version.has(local) {
                 let queues = (socket.send_queue(), socket.recv_queue());
                 let state = number(socket.state());
-                let line = Line { slot: id.slot(), local, remote: Some(remote), state, queues };
+                let (slot, inode) = (id.slot(), inode(SocketId::Tcp(id)));
+                let line = Line { slot, local, remote: Some(remote), state, queues, inode };
                 line.write(out, "1 0000000000000000 20 4 30 10 -1");
             }
         }
     }
 
     /// Adds the lines of UDP sockets.
-    pub fn list_udp(&self, out: &mut String, version: IpVersion) {
+    pub fn list_udp(&self, out: &mut String, version: IpVersion, inode: impl Fn(SocketId) -> u64) {
         for (id, socket) in self.udp.iter().filter(|(_, socket)| version.has(socket.local)) {
             let state = if socket.peer.is_some() { ESTABLISHED } else { CLOSED };
             let queues = (0, socket.queued_bytes());
-            let line = Line { slot: id.slot(), local: socket.local, remote: socket.peer, state, queues };
+            let (slot, inode) = (id.slot(), inode(SocketId::Udp(id)));
+            let (local, remote) = (socket.local, socket.peer);
+            let line = Line { slot, local, remote, state, queues, inode };
             line.write(out, "2 0000000000000000 0");
         }
     }

@@ -1,7 +1,7 @@
 //! Devices. [`probe`] looks at the PCI bus and at the devices in memory that the firmware or the
 //! command line lists, and starts the drivers that it has.
 //!
-//! - [`virtio`]: transports, queues, and the drivers for network and entropy devices.
+//! - [`virtio`]: transports, queues, and the drivers for network, entropy and console devices.
 
 pub mod virtio;
 
@@ -17,6 +17,8 @@ use virtio::net::Card;
 pub struct Devices {
     /// Network devices, ready for use.
     pub cards: Vec<Card>,
+    /// A console that nobody has started: who needs one does.
+    pub console: Option<VirtioDevice>,
 }
 
 /// Finds and starts all devices. `listed` are virtio devices that the command line names, for
@@ -47,6 +49,10 @@ impl Devices {
         let outcome = match device.kind {
             virtio::Kind::Network => Card::start(device, on_network, cores).map(|card| self.cards.push(card)),
             virtio::Kind::Entropy => virtio::rng::start(device),
+            virtio::Kind::Console => {
+                self.console.get_or_insert(device);
+                Ok(())
+            }
         };
         if let Err(error) = outcome {
             log::warn!("{place}: not used: {error}");

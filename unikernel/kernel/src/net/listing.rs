@@ -5,7 +5,7 @@ use alloc::string::String;
 
 use unikernel_net::listing::{self, IpVersion, heading};
 
-use super::shards;
+use super::{shards, unix};
 
 /// A path and what makes its text.
 type Text = (&'static str, fn() -> String);
@@ -16,6 +16,7 @@ pub const TEXTS: &[Text] = &[
     ("/proc/net/tcp6", || tcp(heading::TCP6, IpVersion::V6)),
     ("/proc/net/udp", || udp(heading::UDP, IpVersion::V4)),
     ("/proc/net/udp6", || udp(heading::UDP6, IpVersion::V6)),
+    ("/proc/net/unix", unix::listing::list),
     ("/proc/net/dev", dev),
     ("/proc/net/route", || with_heading(heading::ROUTE, |out| super::lock().stack.list_routes(out))),
     ("/proc/net/arp", || with_heading(heading::ARP, |out| super::lock().stack.list_neighbors(out))),
@@ -33,13 +34,20 @@ fn with_heading(heading: &str, write: impl FnOnce(&mut String)) -> String {
 
 fn tcp(heading: &str, version: IpVersion) -> String {
     let mut text = String::from(heading);
-    super::lock().stack.list_listeners(&mut text, version);
-    (0..shards::count()).for_each(|shard| shards::lock(shard).stack.list_connections(&mut text, version));
+    {
+        let net = super::lock();
+        net.stack.list_listeners(&mut text, version, |id| net.routes.inode(id));
+    }
+    for shard in 0..shards::count() {
+        let net = shards::lock(shard);
+        net.stack.list_connections(&mut text, version, |id| net.routes.inode(id));
+    }
     text
 }
 
 fn udp(heading: &str, version: IpVersion) -> String {
-    with_heading(heading, |out| super::lock().stack.list_udp(out, version))
+    let net = super::lock();
+    with_heading(heading, |out| net.stack.list_udp(out, version, |id| net.routes.inode(id)))
 }
 
 fn dev() -> String {

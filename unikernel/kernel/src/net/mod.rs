@@ -5,6 +5,7 @@
 //!
 //! - here: the calls of the scheduler and the system calls that drive the network; `shards`: its stacks,
 //!   one for each pair of queues of the card;
+//! - [`capture`]: what `pcap=` asks for;
 //! - [`socket`]: the file that the app's descriptors lead to, with [`stream`], [`datagram`] and
 //!   [`unix`] for the kinds; [`options`]: what `setsockopt` sets; [`address`]: `sockaddr`.
 //!
@@ -14,6 +15,7 @@
 //! milliseconds at most, so that its last answers leave and new packets are acknowledged.
 
 pub mod address;
+pub mod capture;
 mod config;
 pub mod datagram;
 mod errors;
@@ -29,7 +31,6 @@ mod transfer;
 pub mod unix;
 
 use alloc::string::String;
-use alloc::vec::Vec;
 use core::fmt::Write;
 
 use unikernel_cmdline::Options;
@@ -37,6 +38,7 @@ use unikernel_net::Counters;
 use unikernel_net::smoltcp::time::Instant;
 
 use crate::arch::cpu::{exit_work, this_cpu};
+use crate::drivers::Devices;
 use crate::drivers::virtio::net::{Card, Nic};
 use crate::platform::time;
 use crate::sync::SpinLock;
@@ -49,7 +51,13 @@ const GOODBYE_NS: u64 = 100_000_000;
 static CARD: SpinLock<Option<Card>> = SpinLock::new(None);
 
 /// Starts the network. The first card is used; there is always loopback.
-pub fn init(options: &Options, cards: Vec<Card>) {
+pub fn init(options: &Options, devices: Devices) {
+    let Devices { mut cards, console } = devices;
+    if options.captures
+        && let Some(console) = console
+    {
+        capture::start(console, options.snap_len, &mut cards);
+    }
     let mut cards = cards.into_iter();
     let mut card = cards.next();
     for _ in cards {
@@ -168,6 +176,7 @@ pub fn shut_down() {
         }
     }
     (0..shards::count()).for_each(|shard| shards::lock(shard).flush());
+    capture::finish();
 }
 
 /// The sizes of a connection's receive and send buffers.

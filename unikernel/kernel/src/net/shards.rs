@@ -261,6 +261,9 @@ impl Net {
             Some(nic) => {
                 self.stack.flush(now, nic);
                 nic.kick();
+                if nic.has_tap() {
+                    super::capture::flush();
+                }
             }
             None => {
                 self.stack.flush(now, &mut NoDevice);

@@ -19,7 +19,7 @@ use super::datagram::Datagram;
 use super::interface;
 use super::options::SocketOptions;
 use super::stream::Stream;
-use super::unix::{Rights, Unix};
+use super::unix::{Rights, Style, Unix};
 use crate::file::{File, Metadata, PollSource, Readiness, WaitMode, broken_pipe};
 use crate::mem::user::{UserPtr, UserSlice};
 use crate::sync::SpinLock;
@@ -151,6 +151,11 @@ impl Socket {
             inode: NEXT_INODE.fetch_add(1, Ordering::Relaxed),
             me: Weak::clone(me),
         })
+    }
+
+    /// Its number, which `/proc` and `fstat` show.
+    pub fn inode(&self) -> u64 {
+        self.inode
     }
 
     /// The counted reference to itself.
@@ -304,6 +309,19 @@ impl Socket {
         super::poll();
         let deadline_ns = self.options.lock().deadline(direction);
         self.source.block_on(mode, deadline_ns, attempt)
+    }
+}
+
+/// Linux's number for what a socket is (socket(2)).
+pub fn kind_number(socket: &Socket) -> u32 {
+    match &socket.kind {
+        Kind::Stream(_) => net::SOCK_STREAM,
+        Kind::Datagram(_) => net::SOCK_DGRAM,
+        Kind::Unix(unix) => match unix.style() {
+            Style::Stream => net::SOCK_STREAM,
+            Style::Datagram => net::SOCK_DGRAM,
+            Style::SeqPacket => net::SOCK_SEQPACKET,
+        },
     }
 }
 

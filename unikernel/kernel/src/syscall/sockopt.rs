@@ -9,8 +9,7 @@ use super::sockopt_ip::{get_ip, get_ipv6, set_ip, set_ipv6};
 use super::{Errno, SysResult};
 use crate::mem::user::{UserAbi, UserPtr, UserSlice};
 use crate::net::options::{Linger, SocketOptions};
-use crate::net::socket::{Kind, Socket};
-use crate::net::unix::Style;
+use crate::net::socket::{Kind, Socket, kind_number};
 use crate::task::process::PROCESS_ID;
 use crate::user_abi;
 
@@ -220,18 +219,6 @@ fn get_socket(socket: &Socket, name: u32, place: Place) -> SysResult {
         SO_RCVLOWAT | SO_SNDLOWAT => place.int(1),
         SO_OOBINLINE | SO_DONTROUTE | SO_PRIORITY | SO_BUSY_POLL | SO_INCOMING_CPU => place.int(0),
         _ => Err(Errno::ENOPROTOOPT),
-    }
-}
-
-fn kind_number(socket: &Socket) -> u32 {
-    match &socket.kind {
-        Kind::Stream(_) => SOCK_STREAM,
-        Kind::Datagram(_) => SOCK_DGRAM,
-        Kind::Unix(unix) => match unix.style() {
-            Style::Stream => SOCK_STREAM,
-            Style::Datagram => SOCK_DGRAM,
-            Style::SeqPacket => SOCK_SEQPACKET,
-        },
     }
 }
 

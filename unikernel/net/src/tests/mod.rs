@@ -12,6 +12,7 @@ mod ipv6;
 mod listing;
 mod neighbors;
 mod options;
+mod pcapng;
 mod shards;
 mod tcp;
 mod times;

@@ -3,11 +3,12 @@
 //! - [`transport`]: how a device is reached, over [`pci`] or [`mmio`], as one type;
 //! - [`ring`]: our queue, for devices with fixed buffers (over [`unikernel_machine::ring`]); [`hal`]: the memory behind the queues of
 //!   the `virtio-drivers` crate, for the others;
-//! - [`net`], with [`phy`]; [`rng`]: the drivers.
+//! - [`net`], with [`phy`]; [`rng`]; [`console`]: the drivers.
 //!
 //! A device is not trusted with memory safety: what it writes (indices, lengths, contents) is
 //! checked or clamped before use. It is trusted not to write where it was not told to.
 
+pub mod console;
 pub mod hal;
 pub mod mmio;
 pub mod net;
@@ -37,6 +38,8 @@ pub enum Kind {
     Network,
     /// A source of random numbers.
     Entropy,
+    /// A console.
+    Console,
 }
 
 impl Kind {
@@ -44,6 +47,7 @@ impl Kind {
         match link.device_type() {
             DeviceType::Network => Some(Self::Network),
             DeviceType::EntropySource => Some(Self::Entropy),
+            DeviceType::Console => Some(Self::Console),
             _ => None,
         }
     }

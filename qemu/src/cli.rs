@@ -53,7 +53,7 @@ options of run:
   --memory MIB               memory of the guest (256)
   --smp N                    processors of the guest (1)
   --port HOST[:GUEST]        forward a TCP port (8080:8080)
-  --net user|none|tap=NAME   what the network device is connected to (user)
+  --net user|none|tap=NAME   what the network device is connected to (user); once more for each further device
   --initrd PATH              a cpio archive, or a folder to pack into one
   --append WORDS             words for the kernel's command line
   --pcap FILE                write every frame of the guest's to a file for Wireshark
@@ -86,7 +86,7 @@ pub(crate) enum Command {
     Run(RunOptions),
     Test(TestOptions),
     /// A part of the tests that runs in a namespace; not for people.
-    TapTest(Kind),
+    TapTest(String, Kind),
     Bench(BenchOptions),
     Conformance(ConformanceOptions),
 }
@@ -100,7 +100,8 @@ pub(crate) struct RunOptions {
     pub(crate) cpus: u32,
     /// Host and guest port.
     pub(crate) ports: (u16, u16),
-    pub(crate) network: Network,
+    /// What each network device is connected to; the usual one if there is none.
+    pub(crate) networks: Vec<Network>,
     pub(crate) initrd: Option<PathBuf>,
     pub(crate) append: String,
     /// Where the guest's frames are written to.
@@ -202,7 +203,9 @@ pub(crate) fn parse() -> Result<Command> {
             Some("bench") => parse_bench(&mut parser).map(Command::Bench),
             Some("conformance") => parse_conformance(&mut parser).map(Command::Conformance),
             Some("help") => Ok(Command::Help),
-            Some(tap_tests::COMMAND) => Ok(Command::TapTest(parser.value()?.parse()?)),
+            Some(tap_tests::COMMAND) => {
+                Ok(Command::TapTest(parser.value()?.string()?, parser.value()?.parse()?))
+            }
             _ => {
                 let command = command.to_string_lossy();
                 bail!(
@@ -239,7 +242,7 @@ fn parse_run(parser: &mut lexopt::Parser) -> Result<RunOptions> {
         memory_mib: 256,
         cpus: 1,
         ports: (8080, 8080),
-        network: Network::User,
+        networks: Vec::new(),
         initrd: None,
         append: String::new(),
         capture: None,
@@ -258,7 +261,7 @@ fn parse_run(parser: &mut lexopt::Parser) -> Result<RunOptions> {
             Long("memory") => options.memory_mib = memory(&parser.value()?.string()?)?,
             Long("smp") => options.cpus = cpus(value(parser, "smp")?)?,
             Long("port") => options.ports = ports(&parser.value()?.string()?)?,
-            Long("net") => options.network = value(parser, "net")?,
+            Long("net") => options.networks.push(value(parser, "net")?),
             Long("initrd") => options.initrd = Some(parser.value()?.into()),
             Long("append") => options.append = parser.value()?.string()?,
             Long("pcap") => options.capture = Some(parser.value()?.into()),

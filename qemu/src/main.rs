@@ -4,7 +4,7 @@
 //! - [`machine`]: QEMU's arguments; [`process`] and [`vm`]: one guest from start to end, cleaned up whatever happens;
 //! - [`run`]: `make run`; [`guest_tests`], [`http_tests`], [`app_tests`], [`capture_tests`], [`frame_tests`] and [`tap_tests`]: `make test`; [`bench`]: `make bench`;
 //!   [`conformance`]: `make conformance`;
-//! - [`cpio`]: folders as initrd archives.
+//! - [`cpio`]: folders as initrd archives; [`icmpv6`]: a router and a `ping` for tests.
 
 #![forbid(unsafe_code)]
 
@@ -18,6 +18,7 @@ mod frame_tests;
 mod guest_tests;
 mod http;
 mod http_tests;
+mod icmpv6;
 mod interrupt;
 mod machine;
 mod namespace;
@@ -39,7 +40,7 @@ fn main() -> ExitCode {
         }
         Command::Run(options) => run::run(&options),
         Command::Test(options) => guest_tests::run(&options),
-        Command::TapTest(kind) => tap_tests::inside(kind),
+        Command::TapTest(name, kind) => tap_tests::inside(&name, kind),
         Command::Bench(options) => bench::run(&options),
         Command::Conformance(options) => conformance::run(&options),
     });

@@ -16,6 +16,7 @@
 
 extern crate alloc;
 
+mod card;
 mod filter;
 mod mmio;
 mod options;
@@ -25,7 +26,8 @@ mod suggest;
 mod tests;
 mod words;
 
+pub use card::{Address, CardOptions, MAX_CARDS};
 pub use filter::{FilterProtocol, FilterRule};
 pub use mmio::MmioDevice;
-pub use options::{Address, ExitAction, Options, ParseError, parse};
+pub use options::{ExitAction, Options, ParseError, parse};
 pub use route::Route;

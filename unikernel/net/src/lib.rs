@@ -1,5 +1,4 @@
-//! The network stack of the unikernel: pure logic around [`smoltcp`], for one machine with at
-//! most one NIC. It knows no kernel, no interrupt and no errno; time, randomness and the device
+//! The network stack of the unikernel: pure logic around [`smoltcp`], for one machine's NIC, or one of several. It knows no kernel, no interrupt and no errno; time, randomness and the device
 //! come in as arguments.
 //!
 //! smoltcp walks its whole socket set for each packet and each deadline. Here each TCP connection

@@ -3,7 +3,7 @@
 //! Inside, an IPv4 address is an IPv4 address. An IPv6 socket sees it in its mapped form
 //! (RFC 4291 section 2.5.5.2).
 
-use core::net::{IpAddr, Ipv6Addr, SocketAddr};
+use core::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
 use linux_raw_sys::net::{AF_INET, AF_INET6, AF_UNIX, AF_UNSPEC, sockaddr_in};
 
@@ -160,7 +160,15 @@ fn parse_v6(bytes: &[u8]) -> SocketAddr {
     let port = u16::from_be_bytes([bytes[2], bytes[3]]);
     let mut octets = [0; 16];
     octets.copy_from_slice(&bytes[8..24]);
-    SocketAddr::new(Ipv6Addr::from(octets).to_canonical(), port)
+    let scope =
+        bytes.get(24..28).map_or(0, |scope| u32::from_ne_bytes([scope[0], scope[1], scope[2], scope[3]]));
+    match Ipv6Addr::from(octets).to_canonical() {
+        // Only these have a scope.
+        IpAddr::V6(v6) if v6.is_unicast_link_local() || v6.is_multicast() => {
+            SocketAddrV6::new(v6, port, 0, scope).into()
+        }
+        address => SocketAddr::new(address, port),
+    }
 }
 
 /// An address as bytes for a socket of `family`, and how many of them count.
@@ -168,6 +176,9 @@ fn encode(address: SocketAddr, family: Family) -> ([u8; V6_BYTES], usize) {
     let mut bytes = [0; V6_BYTES];
     bytes[..2].copy_from_slice(&(family.number() as u16).to_ne_bytes());
     bytes[2..4].copy_from_slice(&address.port().to_be_bytes());
+    if let SocketAddr::V6(v6) = address {
+        bytes[24..].copy_from_slice(&v6.scope_id().to_ne_bytes());
+    }
     match (address.ip(), family) {
         (IpAddr::V4(v4), Family::V4) => {
             bytes[4..8].copy_from_slice(&v4.octets());

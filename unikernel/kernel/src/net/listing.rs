@@ -4,7 +4,9 @@ use alloc::format;
 use alloc::string::String;
 
 use unikernel_net::listing::{self, IpVersion, heading};
+use unikernel_net::{Counters, Stack};
 
+use super::cards::{self, Link};
 use super::{shards, unix};
 
 /// A path and what makes its text.
@@ -18,9 +20,13 @@ pub const TEXTS: &[Text] = &[
     ("/proc/net/udp6", || udp(heading::UDP6, IpVersion::V6)),
     ("/proc/net/unix", unix::listing::list),
     ("/proc/net/dev", dev),
-    ("/proc/net/route", || with_heading(heading::ROUTE, |out| super::lock().stack.list_routes(out))),
-    ("/proc/net/arp", || with_heading(heading::ARP, |out| super::lock().stack.list_neighbors(out))),
-    ("/proc/net/if_inet6", || with_heading("", |out| super::lock().stack.list_ipv6_addresses(out))),
+    ("/proc/net/route", || of_cards(heading::ROUTE, |stack, out, link| stack.list_routes(out, link.name()))),
+    ("/proc/net/arp", || of_cards(heading::ARP, |stack, out, link| stack.list_neighbors(out, link.name()))),
+    ("/proc/net/if_inet6", || {
+        of_cards(listing::LOOPBACK_IPV6, |stack, out, link| {
+            stack.list_ipv6_addresses(out, link.name(), link.number());
+        })
+    }),
     ("/proc/net/snmp", || listing::snmp(&super::counters())),
     ("/proc/net/netstat", || listing::netstat(&super::counters())),
     ("/proc/net/sockstat", sockstat),
@@ -30,6 +36,15 @@ fn with_heading(heading: &str, write: impl FnOnce(&mut String)) -> String {
     let mut text = String::from(heading);
     write(&mut text);
     text
+}
+
+/// The lines of each card below a heading.
+fn of_cards(heading: &str, write: impl Fn(&Stack, &mut String, Link)) -> String {
+    with_heading(heading, |out| {
+        for (number, card) in cards::all().iter().enumerate() {
+            write(&shards::lock(card.shards.start).stack, out, Link::Card(number));
+        }
+    })
 }
 
 fn tcp(heading: &str, version: IpVersion) -> String {
@@ -45,18 +60,22 @@ fn tcp(heading: &str, version: IpVersion) -> String {
     text
 }
 
+/// Sockets are alike on every card; what waits, waits where it came in.
 fn udp(heading: &str, version: IpVersion) -> String {
     let net = super::lock();
     with_heading(heading, |out| net.stack.list_udp(out, version, |id| net.routes.inode(id)))
 }
 
 fn dev() -> String {
-    let counters = super::counters();
     let nothing = "0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0";
     let mut text = format!("{}    lo: {nothing}\n", heading::DEV);
-    if let Some(nic) = super::nic_counters() {
+    for card in cards::all() {
+        let Some(nic) = super::sum_of(card.shards.clone()) else { continue };
+        let mut counters = Counters::default();
+        card.shards.clone().for_each(|shard| counters += shards::lock(shard).stack.counters());
         text += &format!(
-            "  eth0: {} {} 0 {} 0 0 0 0 {} {} 0 {} 0 0 0 0\n",
+            "{:>6}: {} {} 0 {} 0 0 0 0 {} {} 0 {} 0 0 0 0\n",
+            card.name,
             nic.rx_bytes,
             nic.rx_frames,
             nic.rx_dropped + counters.malformed + counters.bad_checksum,

@@ -67,6 +67,13 @@ pub struct Received {
     pub rights: Rights,
 }
 
+impl Received {
+    /// The end.
+    pub fn nothing() -> Self {
+        Self { len: 0, full_len: 0, from: None, rights: Rights::new() }
+    }
+}
+
 /// What a send call sends.
 pub struct Outgoing<'a> {
     /// The bytes.
@@ -244,7 +251,7 @@ impl Socket {
     pub fn peer(&self) -> Result<Address, Errno> {
         match &self.kind {
             Kind::Stream(stream) => stream.peer().map(Address::Internet),
-            Kind::Datagram(datagram) => datagram.peer().map(Address::Internet),
+            Kind::Datagram(datagram) => datagram.peer(self).map(Address::Internet),
             Kind::Unix(unix) => unix.peer_name().map(Address::Unix),
         }
     }

@@ -8,6 +8,7 @@ use super::socket::SocketRef;
 use super::sockopt_ip::{get_ip, get_ipv6, set_ip, set_ipv6};
 use super::{Errno, SysResult};
 use crate::mem::user::{UserAbi, UserPtr, UserSlice};
+use crate::net::cards::Link;
 use crate::net::options::{Linger, SocketOptions};
 use crate::net::socket::{Kind, Socket, kind_number};
 use crate::task::process::PROCESS_ID;
@@ -24,6 +25,9 @@ const MAX_KEEP_SECONDS: i32 = 32767;
 const MAX_KEEP_PROBES: i32 = 127;
 /// The congestion control that `TCP_CONGESTION` names.
 const CONGESTION_CONTROL: &[u8; 16] = b"reno\0\0\0\0\0\0\0\0\0\0\0\0";
+
+/// Room for an interface's name (`IFNAMSIZ`).
+const DEVICE_NAME_BYTES: usize = 16;
 
 /// Bounds of buffer sizes (Linux: `SOCK_MIN_RCVBUF`, `SOCK_MIN_SNDBUF`, `net.core.rmem_max`).
 const LEAST_RECEIVE_BUFFER: i32 = 2304;
@@ -110,9 +114,13 @@ pub(super) struct Place {
 }
 
 impl Place {
+    /// How many bytes there is room for.
+    fn room(self) -> Result<usize, Errno> {
+        Ok(i32::try_from(self.len.read()?).map_err(|_| Errno::EINVAL)? as usize)
+    }
+
     pub(super) fn write(self, bytes: &[u8]) -> SysResult {
-        let room = i32::try_from(self.len.read()?).map_err(|_| Errno::EINVAL)? as usize;
-        let bytes = &bytes[..bytes.len().min(room)];
+        let bytes = &bytes[..bytes.len().min(self.room()?)];
         UserSlice::new(self.address, bytes.len()).write(bytes)?;
         self.len.write(bytes.len() as u32)?;
         Ok(0)
@@ -157,6 +165,7 @@ fn set_socket(socket: &Socket, name: u32, value: Value) -> Result<(), Errno> {
             socket.set_options(|options| options.send_timeout_ns = timeout_ns);
             Ok(())
         }
+        SO_BINDTODEVICE => bind_to_device(socket, value),
         SO_RCVBUF | SO_RCVBUFFORCE => {
             let bytes = buffer_bytes(value.int()?, LEAST_RECEIVE_BUFFER);
             socket.set_options(|options| options.hints.receive_buffer = Some(bytes));
@@ -173,6 +182,22 @@ fn set_socket(socket: &Socket, name: u32, value: Value) -> Result<(), Errno> {
         SO_TYPE | SO_ERROR | SO_ACCEPTCONN | SO_PROTOCOL | SO_DOMAIN => Err(Errno::ENOPROTOOPT),
         _ => Err(Errno::ENOPROTOOPT),
     }
+}
+
+/// Binds to a card by its name, or with an empty one to none (socket(7)). Loopback alone cannot be had.
+fn bind_to_device(socket: &Socket, value: Value) -> Result<(), Errno> {
+    let mut name = [0; DEVICE_NAME_BYTES];
+    let len = value.len.min(DEVICE_NAME_BYTES - 1);
+    UserSlice::new(value.address, len).read(&mut name[..len])?;
+    let name = name.split(|&byte| byte == 0).next().unwrap_or_default();
+    let card = match Link::by_name(name) {
+        _ if name.is_empty() => None,
+        Some(Link::Card(card)) => Some(card),
+        Some(Link::Loopback) => return Err(Errno::ENOPROTOOPT),
+        None => return Err(Errno::ENODEV),
+    };
+    socket.set_options(|options| options.card = card);
+    Ok(())
 }
 
 /// What Linux makes of a wished size: it doubles it for its bookkeeping, within bounds.
@@ -212,6 +237,11 @@ fn get_socket(socket: &Socket, name: u32, place: Place) -> SysResult {
         SO_SNDTIMEO | SO_SNDTIMEO_NEW => place.timeout(options.send_timeout_ns),
         SO_RCVBUF => place.int(options.hints.receive_buffer.unwrap_or(crate::net::buffer_sizes().0 as i32)),
         SO_SNDBUF => place.int(options.hints.send_buffer.unwrap_or(crate::net::buffer_sizes().1 as i32)),
+        SO_BINDTODEVICE => match options.card.map(|card| Link::Card(card).name()) {
+            Some(_) if place.room()? < DEVICE_NAME_BYTES => Err(Errno::EINVAL),
+            Some(name) => place.write(&[name.as_bytes(), &[0]].concat()),
+            None => place.write(&[]),
+        },
         SO_PEERCRED if socket.unix().is_some() => {
             // There is one process, and it is root.
             place.write(&[PROCESS_ID, 0, 0].map(i32::to_ne_bytes).concat())

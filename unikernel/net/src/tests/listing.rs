@@ -46,18 +46,18 @@ fn sockets_are_listed_as_linux_does() {
 fn addresses_routes_and_neighbours_are_listed() {
     let mut net = Net::new();
     net.introduce();
-    let routes = text(|out| net.a.stack.list_routes(out));
+    let routes = text(|out| net.a.stack.list_routes(out, "eth0"));
     assert_eq!(
         routes,
         "eth0\t0002000A\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\neth0\t00000000\t0202000A\t0003\t0\t0\t0\t00000000\t0\t0\t0\n"
     );
-    let neighbors = text(|out| net.a.stack.list_neighbors(out));
+    let neighbors = text(|out| net.a.stack.list_neighbors(out, "eth1"));
     assert_eq!(
         neighbors,
-        "10.0.2.1         0x1         0x2         02-00-00-00-00-01     *        eth0\n".replace('-', ":")
+        "10.0.2.1         0x1         0x2         02-00-00-00-00-01     *        eth1\n".replace('-', ":")
     );
-    let addresses = text(|out| net.a.stack.list_ipv6_addresses(out));
-    assert_eq!(addresses.lines().count(), 2);
+    let addresses = text(|out| net.a.stack.list_ipv6_addresses(out, "eth0", 2));
+    assert_eq!(addresses.lines().count(), 1);
     assert!(addresses.ends_with("fe80000000000000000000fffe00000f 02 40 20 80     eth0\n"));
 }
 

@@ -1,6 +1,7 @@
 //! Tests over in-memory NICs. A [`Host`] is a stack with a NIC; a [`Net`] is a wire between two,
 //! which can lose, repeat and reorder frames by a seed.
 
+mod cards;
 mod churn;
 mod dhcp;
 mod filter;
@@ -23,7 +24,7 @@ use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec;
 use alloc::vec::Vec;
-use core::net::{Ipv4Addr, SocketAddr};
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::time::{Duration, Instant};

@@ -121,6 +121,7 @@ pub struct Card {
     /// Kept, as the device may look at it.
     _commands: Option<CommandQueue>,
     mac: [u8; 6],
+    mtu: usize,
     /// Its pairs of queues.
     pub pairs: Vec<Nic>,
 }
@@ -183,7 +184,7 @@ impl Card {
             pair.rx.ring.notify();
         }
         log::debug!("{}: network, {features:?}, MTU {mtu}, {} of {offered} pairs", device.place, pairs.len());
-        Ok(Self { link, features, _commands: commands, mac, pairs })
+        Ok(Self { link, features, _commands: commands, mac, mtu, pairs })
     }
 
     /// Sends the interrupts of each pair to a core of its own, where the device can.
@@ -194,6 +195,11 @@ impl Card {
     /// The card's Ethernet address.
     pub fn mac(&self) -> [u8; 6] {
         self.mac
+    }
+
+    /// The largest IP packet, in bytes.
+    pub fn mtu(&self) -> usize {
+        self.mtu
     }
 
     /// Shows every frame from now on to `tap`.

@@ -234,7 +234,7 @@ impl Machine {
         }
     }
 
-    /// Has the guest write every frame of its cards to a file: a console for it, and the word.
+    /// Has the guest write every frame of its cards to a file: a port of a console for it, and the word.
     pub(crate) fn capture_to(&mut self, file: &Path) {
         // A comma ends an option of QEMU's; two are one that does not.
         self.capture_into(&format!("file,path={}", file.to_string_lossy().replace(',', ",,")));
@@ -243,8 +243,8 @@ impl Machine {
     /// The same, into a character device of QEMU's.
     pub(crate) fn capture_into(&mut self, device: &str) {
         let bus = if self.kind == Kind::Microvm { "virtio-serial-device" } else { "virtio-serial-pci" };
-        let (device, bus) = (format!("{device},id=pcap0"), format!("{bus},max_ports=1"));
-        let words = ["-chardev", &device, "-device", &bus, "-device", "virtconsole,chardev=pcap0"];
+        let (device, bus) = (format!("{device},id=pcap0"), format!("{bus},max_ports=2"));
+        let words = ["-chardev", &device, "-device", &bus, "-device", "virtserialport,nr=1,chardev=pcap0"];
         self.extra.extend(words.map(str::to_owned));
         self.append = format!("pcap=on {}", self.append).trim().to_owned();
     }

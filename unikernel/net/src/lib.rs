@@ -65,6 +65,7 @@ mod timers;
 mod timewait;
 mod udp;
 mod udp_api;
+pub mod vsock;
 mod wire;
 
 #[cfg(test)]

@@ -119,6 +119,11 @@ impl Stack {
         self.addresses.entry_for(destination).copied()
     }
 
+    /// The address that we would have towards `destination`.
+    pub fn source_to(&self, destination: IpAddr) -> Option<IpAddr> {
+        self.addresses.source_for(destination)
+    }
+
     /// Which shard a connection to `remote` has to be begun on; `None` if any can choose a port for it.
     pub fn owner_of(&self, local: Option<SocketAddr>, remote: SocketAddr) -> Option<usize> {
         let local = local.filter(|local| local.port() != 0)?;

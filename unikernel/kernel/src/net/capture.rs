@@ -1,4 +1,4 @@
-//! `pcap=`: every frame that passes a card goes, as a pcapng file ([`unikernel_net::pcapng`]), to a virtio
+//! `pcap=`: every frame that passes a card goes, as a pcapng file ([`unikernel_net::pcapng`]), to a port of a virtio
 //! console, which the host keeps in a file. A card shows its frames ([`Tap`]) as the device has brought them,
 //! before anybody has judged them, and as it will get them: a checksum that the device completes is not there yet.
 //! Loopback passes no card.

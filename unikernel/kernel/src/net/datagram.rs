@@ -194,7 +194,7 @@ impl Datagram {
         let to = match to {
             Given::Internet(address) => Some(address),
             Given::Unspecified => None,
-            Given::Unix(_) => return Err(Errno::EAFNOSUPPORT),
+            Given::Unix(_) | Given::Other(_) => return Err(Errno::EAFNOSUPPORT),
         };
         let _order = PORTS.lock();
         let (local, peer) = {
@@ -364,7 +364,7 @@ fn receive_at(
 }
 
 /// Copies a datagram into the app's buffers, as much as fits.
-fn scatter(data: &[u8], into: &[UserSlice]) -> Result<usize, Errno> {
+pub(super) fn scatter(data: &[u8], into: &[UserSlice]) -> Result<usize, Errno> {
     let mut left = data;
     for buffer in into {
         let (here, rest) = left.split_at(left.len().min(buffer.len()));
@@ -375,7 +375,7 @@ fn scatter(data: &[u8], into: &[UserSlice]) -> Result<usize, Errno> {
 }
 
 /// Copies the app's buffers, one after the other, into a datagram of their length.
-fn gather(from: &[UserSlice], mut room: &mut [u8]) -> Result<(), Fault> {
+pub(super) fn gather(from: &[UserSlice], mut room: &mut [u8]) -> Result<(), Fault> {
     for buffer in from {
         let (here, rest) = room.split_at_mut(buffer.len());
         buffer.read(here)?;

@@ -7,7 +7,7 @@
 //!   `shards`: the stacks, one for each pair of queues of a card;
 //! - [`capture`]: what `pcap=` asks for;
 //! - [`socket`]: the file that the app's descriptors lead to, with [`stream`], [`datagram`] and
-//!   [`unix`] for the kinds; [`options`]: what `setsockopt` sets; [`address`]: `sockaddr`.
+//!   [`unix`] and [`netlink`] for the kinds; [`options`]: what `setsockopt` sets; [`address`]: `sockaddr`.
 //!
 //! It runs to completion: [`poll`] takes in everything that has arrived, the app runs, and
 //! [`flush`] sends what the app wrote, announcing it to the device once. While there is work the
@@ -19,14 +19,17 @@ pub mod capture;
 pub mod cards;
 mod config;
 pub mod datagram;
+pub mod endpoint;
 mod errors;
 mod flows;
 mod interface;
 pub mod listing;
+pub mod netlink;
 pub mod options;
 mod routes;
 mod shards;
 pub mod socket;
+mod socket_file;
 pub mod stream;
 mod transfer;
 pub mod unix;

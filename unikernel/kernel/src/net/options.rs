@@ -188,7 +188,7 @@ impl super::socket::Socket {
         match &self.kind {
             super::socket::Kind::Stream(stream) => stream.apply(&options),
             super::socket::Kind::Datagram(datagram) => datagram.apply(&options, self.family),
-            super::socket::Kind::Unix(_) => {}
+            super::socket::Kind::Unix(_) | super::socket::Kind::Other(_) => {}
         }
     }
 }

@@ -3,11 +3,16 @@
 
 use linux_raw_sys::general::__kernel_old_timeval;
 use linux_raw_sys::net::*;
+use linux_raw_sys::netlink::{
+    NETLINK_ADD_MEMBERSHIP, NETLINK_BROADCAST_ERROR, NETLINK_CAP_ACK, NETLINK_DROP_MEMBERSHIP,
+    NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK, NETLINK_NO_ENOBUFS, NETLINK_PKTINFO,
+};
 
 use super::socket::SocketRef;
 use super::sockopt_ip::{get_ip, get_ipv6, set_ip, set_ipv6};
 use super::{Errno, SysResult};
 use crate::mem::user::{UserAbi, UserPtr, UserSlice};
+use crate::net::address::Family;
 use crate::net::cards::Link;
 use crate::net::options::{Linger, SocketOptions};
 use crate::net::socket::{Kind, Socket, kind_number};
@@ -43,6 +48,7 @@ pub fn sys_setsockopt(descriptor: i32, level: u32, name: u32, value: u64, len: u
         SOL_TCP => set_tcp(&socket, name, value)?,
         SOL_IP => set_ip(&socket, name, value)?,
         SOL_IPV6 => set_ipv6(&socket, name, value)?,
+        SOL_NETLINK if socket.family == Family::Netlink => set_netlink(name, value)?,
         _ => return Err(Errno::ENOPROTOOPT),
     }
     Ok(0)
@@ -200,6 +206,21 @@ fn bind_to_device(socket: &Socket, value: Value) -> Result<(), Errno> {
     Ok(())
 }
 
+/// What can be wished of answers that are all given anyway, and of news that never come (netlink(7)).
+fn set_netlink(name: u32, value: Value) -> Result<(), Errno> {
+    match name {
+        NETLINK_ADD_MEMBERSHIP
+        | NETLINK_DROP_MEMBERSHIP
+        | NETLINK_PKTINFO
+        | NETLINK_BROADCAST_ERROR
+        | NETLINK_NO_ENOBUFS
+        | NETLINK_CAP_ACK
+        | NETLINK_EXT_ACK
+        | NETLINK_GET_STRICT_CHK => value.int().map(drop),
+        _ => Err(Errno::ENOPROTOOPT),
+    }
+}
+
 /// What Linux makes of a wished size: it doubles it for its bookkeeping, within bounds.
 fn buffer_bytes(wished: i32, least: i32) -> i32 {
     wished.clamp(0, MAX_BUFFER).saturating_mul(2).max(least)
@@ -257,6 +278,7 @@ fn protocol_number(socket: &Socket) -> u32 {
         Kind::Stream(_) => SOL_TCP,
         Kind::Datagram(_) => SOL_UDP,
         Kind::Unix(_) => 0,
+        Kind::Other(ref endpoint) => endpoint.kind().1,
     }
 }
 
@@ -265,6 +287,7 @@ fn is_listening(socket: &Socket) -> bool {
         Kind::Stream(stream) => stream.is_listening(),
         Kind::Unix(unix) => unix.is_listening(),
         Kind::Datagram(_) => false,
+        Kind::Other(endpoint) => endpoint.is_listening(),
     }
 }
 

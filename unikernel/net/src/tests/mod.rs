@@ -19,6 +19,7 @@ mod tcp;
 mod times;
 mod transfer;
 mod udp;
+mod vsock;
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;

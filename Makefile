@@ -9,6 +9,7 @@ ARGS    ?=
 DISK    ?=
 DIR     ?=
 SIZE    ?=
+PCAP    ?=
 QEMU_RUN = cargo run --quiet --release -p qemu --
 BENCH    = $(if $(QUICK),--rounds 1 --seconds 1 --apps http --skip memory$(comma)sequential)
 comma   := ,
@@ -25,7 +26,7 @@ setup: ## install what is missing: QEMU, wrk, the Rust targets
 	@sh qemu/setup.sh
 
 run: setup ## build APP, boot it, forward PORT; Ctrl-C ends it
-	@$(QEMU_RUN) run $(APP) --machine $(MACHINE) --memory $(MEMORY) --port $(PORT) --append "$(APPEND)" $(addprefix --disk ,$(DISK)) -- $(ARGS)
+	@$(QEMU_RUN) run $(APP) --machine $(MACHINE) --memory $(MEMORY) --port $(PORT) --append "$(APPEND)" $(addprefix --disk ,$(DISK)) $(addprefix --pcap ,$(PCAP)) -- $(ARGS)
 
 disk: setup ## make a disk image with ext4 from DIR, called DISK (DISK=data.img DIR=folder SIZE=64M)
 	@$(QEMU_RUN) disk $(or $(DISK),disk.img) $(addprefix --dir ,$(DIR)) $(addprefix --size ,$(SIZE))

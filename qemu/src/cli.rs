@@ -15,7 +15,7 @@ use crate::tap_tests;
 
 /// The commands and every option, for hints at what a mistyped word may have meant.
 const COMMANDS: [&str; 6] = ["run", "test", "bench", "conformance", "disk", "help"];
-const OPTIONS: [&str; 24] = [
+const OPTIONS: [&str; 25] = [
     "--help",
     "--machine",
     "--memory",
@@ -27,6 +27,7 @@ const OPTIONS: [&str; 24] = [
     "--snapshot",
     "--size",
     "--append",
+    "--pcap",
     "--accel",
     "--time-out",
     "--gdb",
@@ -57,11 +58,12 @@ options of run:
   --memory MIB               memory of the guest (256)
   --smp N                    processors of the guest (1)
   --port HOST[:GUEST]        forward a TCP port (8080:8080)
-  --net user|none|tap=NAME   what the network device is connected to (user)
+  --net user|none|tap=NAME   what the network device is connected to (user); once more for each further device
   --initrd PATH              a cpio archive, or a folder to pack into one
   --disk FILE[:ro]           a disk, raw or .qcow2; the first is blk0 (may be given several times)
   --snapshot                 leave the disks as they are: what is written is forgotten
   --append WORDS             words for the kernel's command line
+  --pcap FILE                write every frame of the guest's to a file for Wireshark
   --accel auto|tcg|kvm       how the guest is executed (auto)
   --time-out SECONDS         end the guest after this time
   --gdb                      wait for a debugger on port 1234
@@ -96,7 +98,7 @@ pub(crate) enum Command {
     Run(RunOptions),
     Test(TestOptions),
     /// A part of the tests that runs in a namespace; not for people.
-    TapTest(Kind),
+    TapTest(String, Kind),
     Bench(BenchOptions),
     Conformance(ConformanceOptions),
     Disk(DiskOptions),
@@ -111,12 +113,15 @@ pub(crate) struct RunOptions {
     pub(crate) cpus: u32,
     /// Host and guest port.
     pub(crate) ports: (u16, u16),
-    pub(crate) network: Network,
+    /// What each network device is connected to; the usual one if there is none.
+    pub(crate) networks: Vec<Network>,
     pub(crate) initrd: Option<PathBuf>,
     pub(crate) disks: Vec<Disk>,
     /// What is written to the disks is forgotten.
     pub(crate) forgets_writes: bool,
     pub(crate) append: String,
+    /// Where the guest's frames are written to.
+    pub(crate) capture: Option<PathBuf>,
     pub(crate) accelerator: Accelerator,
     pub(crate) time_out: Option<Duration>,
     pub(crate) waits_for_gdb: bool,
@@ -223,7 +228,9 @@ pub(crate) fn parse() -> Result<Command> {
             Some("conformance") => parse_conformance(&mut parser).map(Command::Conformance),
             Some("disk") => parse_disk(&mut parser).map(Command::Disk),
             Some("help") => Ok(Command::Help),
-            Some(tap_tests::COMMAND) => Ok(Command::TapTest(parser.value()?.parse()?)),
+            Some(tap_tests::COMMAND) => {
+                Ok(Command::TapTest(parser.value()?.string()?, parser.value()?.parse()?))
+            }
             _ => {
                 let command = command.to_string_lossy();
                 bail!(
@@ -260,11 +267,12 @@ fn parse_run(parser: &mut lexopt::Parser) -> Result<RunOptions> {
         memory_mib: 256,
         cpus: 1,
         ports: (8080, 8080),
-        network: Network::User,
+        networks: Vec::new(),
         initrd: None,
         disks: Vec::new(),
         forgets_writes: false,
         append: String::new(),
+        capture: None,
         accelerator: Accelerator::Auto,
         time_out: None,
         waits_for_gdb: false,
@@ -280,11 +288,12 @@ fn parse_run(parser: &mut lexopt::Parser) -> Result<RunOptions> {
             Long("memory") => options.memory_mib = memory(&parser.value()?.string()?)?,
             Long("smp") => options.cpus = cpus(value(parser, "smp")?)?,
             Long("port") => options.ports = ports(&parser.value()?.string()?)?,
-            Long("net") => options.network = value(parser, "net")?,
+            Long("net") => options.networks.push(value(parser, "net")?),
             Long("initrd") => options.initrd = Some(parser.value()?.into()),
             Long("disk") => options.disks.push(value(parser, "disk")?),
             Long("snapshot") => options.forgets_writes = true,
             Long("append") => options.append = parser.value()?.string()?,
+            Long("pcap") => options.capture = Some(parser.value()?.into()),
             Long("accel") => options.accelerator = value(parser, "accel")?,
             Long("time-out") => options.time_out = Some(Duration::from_secs(value(parser, "time-out")?)),
             Long("gdb") => options.waits_for_gdb = true,

@@ -17,6 +17,7 @@
 
 extern crate alloc;
 
+mod card;
 mod filter;
 mod mmio;
 mod mounts;
@@ -28,9 +29,10 @@ mod suggest;
 mod tests;
 mod words;
 
+pub use card::{Address, CardOptions, MAX_CARDS};
 pub use filter::{FilterProtocol, FilterRule};
 pub use mmio::MmioDevice;
 pub use mounts::MountPoint;
 pub use offloads::Offloads;
-pub use options::{Address, ExitAction, Options, ParseError, parse};
+pub use options::{ExitAction, Options, ParseError, parse};
 pub use route::Route;

@@ -67,9 +67,12 @@ extern "C" fn kernel_main(start_info: u32) -> ! {
     platform::interrupts::set_look_handler(task::scheduler::look);
     task::process::process().set_exit_action(options.exit_action);
     fs::init(info.initrd.map(boot_info::Range::bytes));
-    let devices = find_devices(&options);
-    block::init(devices.disks);
-    net::init(&options, devices.cards);
+    let mut devices = find_devices(&options);
+    block::init(core::mem::take(&mut devices.disks));
+    if options.captures && devices.console.is_none() {
+        cannot_boot(format_args!("`pcap=`: there is no virtio console for the capture"));
+    }
+    net::init(&options, devices);
     debug::init(&options);
     task::scheduler::prepare_core(0);
     arch::startup::start_others();

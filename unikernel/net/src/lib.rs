@@ -1,5 +1,4 @@
-//! The network stack of the unikernel: pure logic around [`smoltcp`], for one machine with at
-//! most one NIC. It knows no kernel, no interrupt and no errno; time, randomness and the device
+//! The network stack of the unikernel: pure logic around [`smoltcp`], for one machine's NIC, or one of several. It knows no kernel, no interrupt and no errno; time, randomness and the device
 //! come in as arguments.
 //!
 //! smoltcp walks its whole socket set for each packet and each deadline. Here each TCP connection
@@ -60,6 +59,7 @@ mod key;
 mod listener;
 pub mod listing;
 mod neighbor;
+pub mod pcapng;
 mod phy;
 mod plain;
 mod plain_out;
@@ -81,6 +81,7 @@ mod timewait;
 mod track;
 mod udp;
 mod udp_api;
+pub mod vsock;
 mod wire;
 
 #[cfg(test)]

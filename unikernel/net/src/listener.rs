@@ -92,10 +92,10 @@ pub(crate) struct Listeners {
 }
 
 impl Listeners {
-    /// Everyone who listens: slot, address, and how many connections wait.
-    pub(crate) fn listening(&self) -> impl Iterator<Item = (usize, SocketAddr, usize)> {
+    /// Everyone who listens: id, address, and how many connections wait.
+    pub(crate) fn listening(&self) -> impl Iterator<Item = (ListenerId, SocketAddr, usize)> {
         let listening = self.listeners.iter().filter(|(_, listener)| listener.is_listening());
-        listening.map(|(id, listener)| (id.slot(), listener.local, listener.queue.len()))
+        listening.map(|(id, listener)| (id, listener.local, listener.queue.len()))
     }
 
     pub(crate) fn new(max_backlog: usize) -> Self {

@@ -27,6 +27,16 @@ impl Stack {
         self.listeners.bind(local, options)
     }
 
+    /// Binds what another stack of the machine has bound, whose answer was good: the address is the machine's, and
+    /// the port was chosen.
+    pub fn tcp_bind_alike(
+        &mut self,
+        local: SocketAddr,
+        options: BindOptions,
+    ) -> Result<ListenerId, BindError> {
+        self.listeners.bind(local, options)
+    }
+
     /// Starts listening on a bound address, or changes the backlog of one that listens.
     pub fn tcp_listen(&mut self, id: ListenerId, backlog: usize) -> Result<(), ListenError> {
         self.listeners.get(id).ok_or(ListenError::BadId)?;

@@ -1,7 +1,7 @@
 //! Devices. [`probe`] looks at the PCI bus and at the devices in memory that the firmware or the
 //! command line lists, and starts the drivers that it has.
 //!
-//! - [`virtio`]: transports, queues, and the drivers for network, block and entropy devices.
+//! - [`virtio`]: transports, queues, and the drivers for network, block, entropy and console devices.
 
 pub mod virtio;
 
@@ -22,6 +22,8 @@ pub struct Devices {
     pub cards: Vec<Card>,
     /// Disks, ready for use, in the order of the bus.
     pub disks: Vec<Disk>,
+    /// A console that nobody has started: who needs one does.
+    pub console: Option<VirtioDevice>,
 }
 
 /// Finds and starts all devices. `listed` are virtio devices that the command line names, for
@@ -55,6 +57,10 @@ impl Devices {
             }
             virtio::Kind::Block => Disk::start(device, on_disk, cores).map(|disk| self.disks.push(disk)),
             virtio::Kind::Entropy => virtio::rng::start(device),
+            virtio::Kind::Console => {
+                self.console.get_or_insert(device);
+                Ok(())
+            }
         };
         if let Err(error) = outcome {
             log::warn!("{place}: not used: {error}");

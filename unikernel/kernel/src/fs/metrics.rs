@@ -88,4 +88,7 @@ fn network(text: &mut String) {
     line(text, Kind::Counter, "nic_rx_dropped", "Frames that the driver dropped.", nic.rx_dropped);
     line(text, Kind::Counter, "nic_tx_full", "Times that no transmit buffer was free.", nic.tx_full);
     line(text, Kind::Counter, "nic_kicks", "Notifications of the device.", nic.kicks);
+    let Some(capture) = net::capture::counters() else { return };
+    line(text, Kind::Counter, "pcap_frames", "Frames written to the capture.", capture.written);
+    line(text, Kind::Counter, "pcap_lost", "Frames that the capture's host was too slow for.", capture.lost);
 }

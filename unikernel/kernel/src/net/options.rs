@@ -3,8 +3,9 @@
 
 use linux_raw_sys::net::{IP_PMTUDISC_DO, IP_PMTUDISC_PROBE, IP_PMTUDISC_WANT};
 use unikernel_net::smoltcp::time::Duration;
-use unikernel_net::{GroupLink, KeepAlive, MulticastOptions, Stack, TcpId};
+use unikernel_net::{KeepAlive, MulticastOptions, Stack, TcpId};
 
+use super::cards::Link;
 use super::socket::Direction;
 use crate::platform::time;
 
@@ -91,7 +92,7 @@ pub struct Hints {
     /// `IPV6_MULTICAST_LOOP`.
     pub has_multicast_loop_v6: bool,
     /// `IP_MULTICAST_IF`, `IPV6_MULTICAST_IF`.
-    pub multicast_link: Option<GroupLink>,
+    pub multicast_link: Option<Link>,
     /// `IP_MTU_DISCOVER`, `IPV6_MTU_DISCOVER`.
     pub path_discovery: u8,
 }
@@ -141,6 +142,8 @@ pub struct SocketOptions {
     pub hop_limit: u8,
     /// What TCP does otherwise than usual.
     pub tcp: TcpOptions,
+    /// `SO_BINDTODEVICE`: the card that it uses, of several.
+    pub card: Option<usize>,
     /// What is only told when asked.
     pub hints: Hints,
 }
@@ -165,6 +168,7 @@ impl Default for SocketOptions {
             user_timeout_ms: 0,
             hop_limit: 0,
             tcp: TcpOptions::default(),
+            card: None,
             hints: Hints::default(),
         }
     }
@@ -191,7 +195,8 @@ impl SocketOptions {
     pub(super) fn multicast(&self, is_v6: bool) -> MulticastOptions {
         let hints = &self.hints;
         let is_looped = if is_v6 { hints.has_multicast_loop_v6 } else { hints.has_multicast_loop };
-        MulticastOptions { hop_limit: hints.multicast_ttl, is_looped, link: hints.multicast_link }
+        let link = hints.multicast_link.map(Link::in_stack);
+        MulticastOptions { hop_limit: hints.multicast_ttl, is_looped, link }
     }
 
     /// True if datagrams that a path does not carry whole are refused.
@@ -221,7 +226,7 @@ impl super::socket::Socket {
         match &self.kind {
             super::socket::Kind::Stream(stream) => stream.apply(&options),
             super::socket::Kind::Datagram(datagram) => datagram.apply(&options, self.family),
-            super::socket::Kind::Unix(_) => {}
+            super::socket::Kind::Unix(_) | super::socket::Kind::Other(_) => {}
         }
     }
 }

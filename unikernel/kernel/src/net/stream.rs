@@ -8,6 +8,7 @@ use unikernel_net::smoltcp::time::Duration;
 use unikernel_net::{BindOptions, ListenerId, Stack, TcpId, TcpInfo};
 
 use super::address::Family;
+use super::cards;
 use super::flows::{self, FlowId};
 use super::options::{Linger, SocketOptions};
 use super::routes::to_file;
@@ -106,7 +107,8 @@ impl Stream {
             _ => return Err(Errno::EINVAL),
         };
         *role = Role::Bound(id);
-        flows::listen(id, backlog_for(backlog), socket.arc().as_ref())?;
+        let card = socket.options.lock().card;
+        flows::listen(id, backlog_for(backlog), card, socket.arc().as_ref())?;
         flows::set_defer(id, socket.options.lock().tcp.defer());
         *role = Role::Listener(id);
         Ok(())
@@ -122,7 +124,7 @@ impl Stream {
             options.apply(&mut net.stack, flow.id);
             let peer = net.stack.tcp_peer(flow.id).ok_or(Errno::ECONNABORTED)?;
             net.routes.set_tcp(flow.id, Some(Arc::clone(&accepted)));
-            Ok((accepted, peer))
+            Ok((accepted, cards::scoped(peer, flow.shard)))
         })
     }
 
@@ -156,8 +158,10 @@ impl Stream {
         };
         let options = *socket.options.lock();
         let local = bound.and_then(|id| super::lock().stack.listener_local(id));
+        let (to, scope) = cards::unscoped(to);
         let local = local.map(|local| as_source(local, to));
-        let shard = flows::shard_for(local, to);
+        let card = cards::towards(to.ip(), local.map(|local| local.ip()), options.card.or(scope));
+        let shard = flows::shard_for(card, local, to);
         let mut net = super::shards::lock(shard);
         let id = net.stack.tcp_connect(super::now(), local, to)?;
         options.apply(&mut net.stack, id);
@@ -239,7 +243,10 @@ impl Stream {
         let role = *self.role.lock();
         let local = match role {
             Role::Bound(id) | Role::Listener(id) => super::lock().stack.listener_local(id),
-            Role::Flow(flow, _) => flow.lock().stack.tcp_local(flow.id),
+            Role::Flow(flow, _) => {
+                let local = flow.lock().stack.tcp_local(flow.id);
+                local.map(|local| cards::scoped(local, flow.shard))
+            }
             Role::Fresh | Role::Closed => None,
         };
         local.unwrap_or_else(|| socket.family.unspecified())
@@ -249,7 +256,8 @@ impl Stream {
         let flow = self.flow().ok_or(Errno::ENOTCONN)?;
         let net = flow.lock();
         if net.stack.tcp_is_connected(flow.id) {
-            net.stack.tcp_peer(flow.id).ok_or(Errno::ENOTCONN)
+            let peer = net.stack.tcp_peer(flow.id).ok_or(Errno::ENOTCONN)?;
+            Ok(cards::scoped(peer, flow.shard))
         } else {
             Err(Errno::ENOTCONN)
         }
@@ -390,7 +398,7 @@ impl Stream {
 
 fn do_bind(socket: &Socket, address: SocketAddr) -> Result<ListenerId, Errno> {
     let options = socket.options.lock().bind_options(socket.family);
-    flows::bind(address, options)
+    flows::bind(cards::unscoped(address).0, options)
 }
 
 /// A bound address as the source of a connection: "any" of IPv6 serves IPv4 too.

@@ -4,6 +4,7 @@ use alloc::sync::Arc;
 
 use linux_raw_sys::general::{O_CLOEXEC, O_NONBLOCK};
 use linux_raw_sys::net::*;
+use linux_raw_sys::netlink::NETLINK_ROUTE;
 
 use super::{Errno, SysResult};
 use crate::file::table::OnExec;
@@ -11,6 +12,7 @@ use crate::file::{self, File, FileFlags, OpenFile, WaitMode};
 use crate::mem::user::UserPtr;
 use crate::net::address::{self, Address, Family, Given};
 use crate::net::datagram::Datagram;
+use crate::net::netlink;
 use crate::net::options::SocketOptions;
 use crate::net::socket::{Kind, Shutdown, Socket};
 use crate::net::stream::Stream;
@@ -66,6 +68,7 @@ pub fn sys_socket(domain: u32, kind: u32, protocol: u32) -> SysResult {
     let family = match domain {
         AF_INET => Family::V4,
         AF_INET6 => Family::V6,
+        AF_NETLINK => return install(netlink::socket(netlink_kind(kind, protocol)?), kind & SOCK_FLAGS),
         AF_UNIX => return install(unix::socket(unix_style(kind, protocol)?), kind & SOCK_FLAGS),
         AF_PACKET => {
             log::warn!("AF_PACKET is not supported: record packets on the host's side of the card");
@@ -84,6 +87,16 @@ pub fn sys_socket(domain: u32, kind: u32, protocol: u32) -> SysResult {
         _ => return Err(Errno::ESOCKTNOSUPPORT),
     };
     install(Socket::new(family, kind, SocketOptions::default()), flags)
+}
+
+/// The type of a netlink socket, of the one family that there is (netlink(7)).
+fn netlink_kind(kind: u32, protocol: u32) -> Result<u32, Errno> {
+    match kind & !SOCK_FLAGS {
+        kind @ (SOCK_RAW | SOCK_DGRAM) if protocol == NETLINK_ROUTE => Ok(kind),
+        SOCK_RAW | SOCK_DGRAM => Err(Errno::EPROTONOSUPPORT),
+        kind if kind >= SOCK_MAX => Err(Errno::EINVAL),
+        _ => Err(Errno::ESOCKTNOSUPPORT),
+    }
 }
 
 fn unix_style(kind: u32, protocol: u32) -> Result<Style, Errno> {

@@ -3,15 +3,20 @@
 
 use linux_raw_sys::general::__kernel_old_timeval;
 use linux_raw_sys::net::*;
+use linux_raw_sys::netlink::{
+    NETLINK_ADD_MEMBERSHIP, NETLINK_BROADCAST_ERROR, NETLINK_CAP_ACK, NETLINK_DROP_MEMBERSHIP,
+    NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK, NETLINK_NO_ENOBUFS, NETLINK_PKTINFO,
+};
 
 use super::socket::SocketRef;
 use super::sockopt_ip::{get_ip, get_ipv6, set_ip, set_ipv6};
 use super::sockopt_tcp;
 use super::{Errno, SysResult};
 use crate::mem::user::{UserAbi, UserPtr, UserSlice};
+use crate::net::address::Family;
+use crate::net::cards::Link;
 use crate::net::options::{Linger, SocketOptions};
-use crate::net::socket::{Kind, Socket};
-use crate::net::unix::Style;
+use crate::net::socket::{Kind, Socket, kind_number};
 use crate::task::process::PROCESS_ID;
 use crate::user_abi;
 
@@ -20,6 +25,9 @@ user_abi!(linger);
 const SOL_TCP: u32 = IPPROTO_TCP as u32;
 const SOL_IPV6: u32 = IPPROTO_IPV6 as u32;
 const SOL_UDP: u32 = IPPROTO_UDP as u32;
+/// Room for an interface's name (`IFNAMSIZ`).
+const DEVICE_NAME_BYTES: usize = 16;
+
 /// Bounds of buffer sizes (Linux: `SOCK_MIN_RCVBUF`, `SOCK_MIN_SNDBUF`, `net.core.rmem_max`).
 const LEAST_RECEIVE_BUFFER: i32 = 2304;
 const LEAST_SEND_BUFFER: i32 = 4608;
@@ -34,6 +42,7 @@ pub fn sys_setsockopt(descriptor: i32, level: u32, name: u32, value: u64, len: u
         SOL_TCP => sockopt_tcp::set(&socket, name, value)?,
         SOL_IP => set_ip(&socket, name, value)?,
         SOL_IPV6 => set_ipv6(&socket, name, value)?,
+        SOL_NETLINK if socket.family == Family::Netlink => set_netlink(name, value)?,
         _ => return Err(Errno::ENOPROTOOPT),
     }
     Ok(0)
@@ -105,9 +114,13 @@ pub(super) struct Place {
 }
 
 impl Place {
+    /// How many bytes there is room for.
+    fn room(self) -> Result<usize, Errno> {
+        Ok(i32::try_from(self.len.read()?).map_err(|_| Errno::EINVAL)? as usize)
+    }
+
     pub(super) fn write(self, bytes: &[u8]) -> SysResult {
-        let room = i32::try_from(self.len.read()?).map_err(|_| Errno::EINVAL)? as usize;
-        let bytes = &bytes[..bytes.len().min(room)];
+        let bytes = &bytes[..bytes.len().min(self.room()?)];
         UserSlice::new(self.address, bytes.len()).write(bytes)?;
         self.len.write(bytes.len() as u32)?;
         Ok(0)
@@ -152,6 +165,7 @@ fn set_socket(socket: &Socket, name: u32, value: Value) -> Result<(), Errno> {
             socket.set_options(|options| options.send_timeout_ns = timeout_ns);
             Ok(())
         }
+        SO_BINDTODEVICE => bind_to_device(socket, value),
         SO_RCVBUF | SO_RCVBUFFORCE => {
             let bytes = buffer_bytes(value.int()?, LEAST_RECEIVE_BUFFER);
             socket.set_options(|options| options.tcp.receive_buffer = Some(bytes));
@@ -166,6 +180,37 @@ fn set_socket(socket: &Socket, name: u32, value: Value) -> Result<(), Errno> {
         // Urgent data stays in the stream, and there is one route only.
         SO_OOBINLINE | SO_DONTROUTE => value.int().map(drop),
         SO_TYPE | SO_ERROR | SO_ACCEPTCONN | SO_PROTOCOL | SO_DOMAIN => Err(Errno::ENOPROTOOPT),
+        _ => Err(Errno::ENOPROTOOPT),
+    }
+}
+
+/// Binds to a card by its name, or with an empty one to none (socket(7)). Loopback alone cannot be had.
+fn bind_to_device(socket: &Socket, value: Value) -> Result<(), Errno> {
+    let mut name = [0; DEVICE_NAME_BYTES];
+    let len = value.len.min(DEVICE_NAME_BYTES - 1);
+    UserSlice::new(value.address, len).read(&mut name[..len])?;
+    let name = name.split(|&byte| byte == 0).next().unwrap_or_default();
+    let card = match Link::by_name(name) {
+        _ if name.is_empty() => None,
+        Some(Link::Card(card)) => Some(card),
+        Some(Link::Loopback) => return Err(Errno::ENOPROTOOPT),
+        None => return Err(Errno::ENODEV),
+    };
+    socket.set_options(|options| options.card = card);
+    Ok(())
+}
+
+/// What can be wished of answers that are all given anyway, and of news that never come (netlink(7)).
+fn set_netlink(name: u32, value: Value) -> Result<(), Errno> {
+    match name {
+        NETLINK_ADD_MEMBERSHIP
+        | NETLINK_DROP_MEMBERSHIP
+        | NETLINK_PKTINFO
+        | NETLINK_BROADCAST_ERROR
+        | NETLINK_NO_ENOBUFS
+        | NETLINK_CAP_ACK
+        | NETLINK_EXT_ACK
+        | NETLINK_GET_STRICT_CHK => value.int().map(drop),
         _ => Err(Errno::ENOPROTOOPT),
     }
 }
@@ -211,6 +256,11 @@ fn get_socket(socket: &Socket, name: u32, place: Place) -> SysResult {
         SO_SNDTIMEO | SO_SNDTIMEO_NEW => place.timeout(options.send_timeout_ns),
         SO_RCVBUF => place.int(options.tcp.receive_buffer.unwrap_or(crate::net::buffer_sizes().0 as i32)),
         SO_SNDBUF => place.int(options.tcp.send_buffer.unwrap_or(crate::net::buffer_sizes().1 as i32)),
+        SO_BINDTODEVICE => match options.card.map(|card| Link::Card(card).name()) {
+            Some(_) if place.room()? < DEVICE_NAME_BYTES => Err(Errno::EINVAL),
+            Some(name) => place.write(&[name.as_bytes(), &[0]].concat()),
+            None => place.write(&[]),
+        },
         SO_PEERCRED if socket.unix().is_some() => {
             // There is one process, and it is root.
             place.write(&[PROCESS_ID, 0, 0].map(i32::to_ne_bytes).concat())
@@ -222,23 +272,12 @@ fn get_socket(socket: &Socket, name: u32, place: Place) -> SysResult {
     }
 }
 
-fn kind_number(socket: &Socket) -> u32 {
-    match &socket.kind {
-        Kind::Stream(_) => SOCK_STREAM,
-        Kind::Datagram(_) => SOCK_DGRAM,
-        Kind::Unix(unix) => match unix.style() {
-            Style::Stream => SOCK_STREAM,
-            Style::Datagram => SOCK_DGRAM,
-            Style::SeqPacket => SOCK_SEQPACKET,
-        },
-    }
-}
-
 fn protocol_number(socket: &Socket) -> u32 {
     match socket.kind {
         Kind::Stream(_) => SOL_TCP,
         Kind::Datagram(_) => SOL_UDP,
         Kind::Unix(_) => 0,
+        Kind::Other(ref endpoint) => endpoint.kind().1,
     }
 }
 
@@ -247,6 +286,7 @@ pub(super) fn is_listening(socket: &Socket) -> bool {
         Kind::Stream(stream) => stream.is_listening(),
         Kind::Unix(unix) => unix.is_listening(),
         Kind::Datagram(_) => false,
+        Kind::Other(endpoint) => endpoint.is_listening(),
     }
 }
 

@@ -2,6 +2,7 @@
 //! which can lose, repeat and reorder frames by a seed.
 
 mod buffers;
+mod cards;
 mod churn;
 mod dhcp;
 mod filter;
@@ -15,6 +16,7 @@ mod listing;
 mod neighbors;
 mod netsim;
 mod options;
+mod pcapng;
 mod plain;
 mod rules;
 mod shards;
@@ -22,12 +24,13 @@ mod tcp;
 mod times;
 mod transfer;
 mod udp;
+mod vsock;
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec;
 use alloc::vec::Vec;
-use core::net::{Ipv4Addr, SocketAddr};
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::time::{Duration, Instant};

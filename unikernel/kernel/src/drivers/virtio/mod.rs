@@ -3,13 +3,14 @@
 //! - [`transport`]: how a device is reached, over [`pci`] or [`mmio`], as one type;
 //! - [`ring`]: our queue, for devices with fixed buffers (over [`unikernel_machine::ring`]); [`hal`]: the memory behind the queues of
 //!   the `virtio-drivers` crate, for the others;
-//! - [`net`], with [`phy`]; [`blk`], with [`blk_queue`]; [`rng`]: the drivers.
+//! - [`net`], with [`phy`]; [`blk`], with [`blk_queue`]; [`rng`]; [`console`]: the drivers.
 //!
 //! A device is not trusted with memory safety: what it writes (indices, lengths, contents) is
 //! checked or clamped before use. It is trusted not to write where it was not told to.
 
 pub mod blk;
 pub mod blk_queue;
+pub mod console;
 pub mod hal;
 pub mod mmio;
 pub mod net;
@@ -41,6 +42,8 @@ pub enum Kind {
     Block,
     /// A source of random numbers.
     Entropy,
+    /// A console.
+    Console,
 }
 
 impl Kind {
@@ -49,6 +52,7 @@ impl Kind {
             DeviceType::Network => Some(Self::Network),
             DeviceType::Block => Some(Self::Block),
             DeviceType::EntropySource => Some(Self::Entropy),
+            DeviceType::Console => Some(Self::Console),
             _ => None,
         }
     }

@@ -27,6 +27,8 @@ type NamedTest = (String, Box<dyn Fn() -> Result<()>>);
 
 const BOOT_TIME_OUT: Duration = Duration::from_secs(60);
 const PORT: u16 = 6379;
+/// The real Redis, if it is called by any name but this.
+pub(crate) const REDIS: &str = "/usr/bin/redis-check-rdb";
 
 /// All of them.
 pub(crate) fn all() -> Vec<NamedTest> {

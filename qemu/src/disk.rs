@@ -74,7 +74,9 @@ impl Disk {
             // On its own, QEMU fills the buses from the last to the first, and the first disk would be
             // the last.
             Kind::Microvm => {
-                format!("virtio-blk-device,drive=disk{number},bus=virtio-mmio-bus.{number}")
+                // In their order; not on the first bus, whose interrupt QEMU brings to the wrong pin: `ioapic_set_irq`
+                // takes pin 0 for the ISA timer's on the second I/O APIC, too.
+                format!("virtio-blk-device,drive=disk{number},bus=virtio-mmio-bus.{}", number + 1)
             }
             _ => format!("virtio-blk-pci,drive=disk{number}"),
         };
@@ -168,7 +170,7 @@ mod tests {
         let disk: Disk = "a,b.qcow2:ro".parse().unwrap();
         let arguments = disk.arguments(1, Kind::Microvm).join(" ");
         assert!(arguments.contains("id=disk1,format=qcow2,file=a,,b.qcow2,readonly=on"));
-        assert!(arguments.contains("virtio-blk-device,drive=disk1,bus=virtio-mmio-bus.1"));
+        assert!(arguments.contains("virtio-blk-device,drive=disk1,bus=virtio-mmio-bus.2"));
         assert!(disk.arguments(0, Kind::Q35)[3].contains("virtio-blk-pci,drive=disk0"));
     }
 

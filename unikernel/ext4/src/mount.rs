@@ -118,10 +118,12 @@ impl<D: BlockDevice> Ext4<D> {
         if is_sound { Ok(group) } else { Err(MountError::Corrupt("group descriptor")) }
     }
 
-    /// Opens the journal, and replays it if it has to be.
+    /// Opens the journal, and replays it if it has to be. The orphan list is read before the superblock, which
+    /// holds its head, is written again.
     fn recover(&mut self) -> Result<(), MountError> {
         if !self.superblock.compat().contains(Compat::HAS_JOURNAL) {
             let needs_it = self.superblock.incompat().contains(Incompat::RECOVER);
+            self.orphans = self.read_orphan_list()?;
             return if needs_it { Err(MountError::Corrupt("recovery without a journal")) } else { Ok(()) };
         }
         let number = self.superblock.journal_inode.get();
@@ -138,6 +140,7 @@ impl<D: BlockDevice> Ext4<D> {
             self.superblock = read_superblock(&self.device)?;
             check_superblock(&self.superblock, self.device.size_bytes())?;
             self.read_groups()?;
+            self.orphans = self.read_orphan_list()?;
             self.journal = Some(journal);
             self.stop_journal()?;
             self.set_recovery_mark(false);
@@ -145,6 +148,7 @@ impl<D: BlockDevice> Ext4<D> {
             return Ok(());
         }
         self.journal = Some(journal);
+        self.orphans = self.read_orphan_list()?;
         Ok(())
     }
 

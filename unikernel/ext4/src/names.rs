@@ -80,6 +80,28 @@ impl<D: BlockDevice> Ext4<D> {
         })
     }
 
+    /// Makes a file without a name, near a directory (`O_TMPFILE`). It is opened, and ends when it is closed unless
+    /// [`link`](Self::link) names it first; a power cut ends it, too.
+    pub fn create_unnamed(
+        &mut self,
+        near: InodeNumber,
+        node: NewNode<'_>,
+        now: Timestamp,
+    ) -> Result<InodeNumber, Error> {
+        let number = self.operation(now, |fs| {
+            let near = fs.directory(near)?.number;
+            let number = fs.allocate_inode(near, false)?;
+            let mut inode = fs.new_inode(number, &node, near, now)?;
+            inode.raw.links = 0.into();
+            fs.add_orphan(&mut inode);
+            fs.note_inode(number, true);
+            fs.write_inode(&inode)?;
+            Ok(number)
+        })?;
+        *self.open.entry(number).or_insert(0) += 1;
+        Ok(InodeNumber(number))
+    }
+
     fn new_inode(
         &mut self,
         number: u32,

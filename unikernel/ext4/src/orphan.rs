@@ -132,7 +132,6 @@ impl<D: BlockDevice> Ext4<D> {
 
     /// Finishes what the last user of the filesystem left.
     pub(crate) fn process_orphans(&mut self, now: Timestamp) -> Result<(), MountError> {
-        self.orphans = self.read_orphan_list()?;
         for number in self.orphans.clone().into_iter().rev() {
             self.process_orphan(number, now)?;
         }
@@ -151,7 +150,7 @@ impl<D: BlockDevice> Ext4<D> {
         self.finish_truncation(number, u32::try_from(from).unwrap_or(FILE_END), now)
     }
 
-    fn read_orphan_list(&mut self) -> Result<Vec<u32>, MountError> {
+    pub(crate) fn read_orphan_list(&mut self) -> Result<Vec<u32>, MountError> {
         let (mut orphans, mut seen) = (Vec::new(), HashSet::new());
         let mut next = self.superblock.last_orphan.get();
         while next != 0 {

@@ -29,6 +29,7 @@ fn main() {
     content(&folder);
     names(&folder);
     attributes(&folder);
+    extended_attributes(&folder);
     mappings(&folder);
     crossing(&data);
     many(&folder);
@@ -100,6 +101,30 @@ fn attributes(folder: &Path) {
     file.set_modified(time).unwrap();
     let metadata = fs::metadata(&path).unwrap();
     assert_eq!((metadata.mode() & 0o7777, metadata.modified().unwrap()), (0o640, time));
+}
+
+/// Names and values beside the content, short ones and one that needs a block of its own.
+fn extended_attributes(folder: &Path) {
+    use rustix::fs::{XattrFlags, fgetxattr, getxattr, listxattr, removexattr, setxattr};
+    let path = folder.join("with attributes");
+    let file = File::create(&path).unwrap();
+    if setxattr(&path, "user.kind", b"test", XattrFlags::CREATE) == Err(rustix::io::Errno::OPNOTSUPP) {
+        return println!("no extended attributes here");
+    }
+    let long = pattern(9, 700);
+    setxattr(&path, "user.long", &long, XattrFlags::empty()).unwrap();
+    let mut value = [0; 1000];
+    let len = fgetxattr(&file, "user.long", &mut value).unwrap();
+    assert!(value[..len] == long);
+    assert_eq!(getxattr(&path, "user.kind", &mut value), Ok(4));
+    assert_eq!(getxattr(&path, "user.kind", &mut value[..3]), Err(rustix::io::Errno::RANGE));
+    let taken = setxattr(&path, "user.kind", b"other", XattrFlags::CREATE);
+    assert_eq!(taken, Err(rustix::io::Errno::EXIST));
+    let len = listxattr(&path, &mut value).unwrap();
+    let names = value[..len].split(|&byte| byte == 0);
+    assert_eq!(names.filter(|name| name.starts_with(b"user.")).count(), 2);
+    removexattr(&path, "user.long").unwrap();
+    assert_eq!(getxattr(&path, "user.long", &mut value), Err(rustix::io::Errno::NODATA));
 }
 
 /// A mapping and calls see the same bytes.

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::string::{String, ToString};
 use std::vec::Vec;
 
-use super::workload::{Found, content_of, resolve};
+use super::found::{Found, content_of};
+use super::workload::resolve;
 use super::*;
 use crate::{Error, MountError};
 

@@ -3,7 +3,8 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use super::check::check;
-use super::workload::{Workload, content_of};
+use super::found::content_of;
+use super::workload::Workload;
 use super::*;
 use crate::{BlockDevice, DeviceError, Error};
 
@@ -104,7 +105,7 @@ fn read_only_mount_changes_nothing_but_the_journal() {
     fs.commit(at(2)).expect("commit");
     drop(fs);
     let mut fs = Ext4::mount(&device, MountMode::ReadOnly, at(3)).expect("mount");
-    super::workload::assert_same(&mut fs, &workload.model);
+    super::found::assert_same(&mut fs, &workload.model);
     assert_eq!(fs.create(ROOT, b"x", file(), at(3)), Err(Error::ReadOnly));
     let replayed = device.image();
     drop(Ext4::mount(&device, MountMode::ReadOnly, at(4)).expect("mount"));

@@ -2,6 +2,7 @@
 
 mod check;
 mod damage;
+mod found;
 mod images;
 mod limits;
 mod memory;

@@ -3,7 +3,8 @@
 use proptest::prelude::*;
 
 use super::check::check;
-use super::workload::{Workload, assert_same};
+use super::found::assert_same;
+use super::workload::Workload;
 use super::*;
 
 /// Runs `steps` operations with syncs and remounts between them.
@@ -18,11 +19,13 @@ fn run_against_model(seed: u64, steps: u32, kib: usize, block_bytes: u32) {
         }
         if step % 97 == 96 {
             assert_same(&mut fs, &workload.model);
+            workload.let_all_go(&mut fs);
             fs.unmount(at(workload.now)).expect("unmount");
             fs = mounted(&device);
             check_all(&mut fs, &workload);
         }
     }
+    workload.let_all_go(&mut fs);
     fs.unmount(at(workload.now)).expect("unmount");
     assert_clean(&device.image());
 }

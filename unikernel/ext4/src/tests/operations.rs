@@ -232,3 +232,33 @@ fn listing_in_pieces_tells_each_name_once() {
         assert_eq!(seen.iter().filter(|other| *other == name).count(), 1, "{name}");
     }
 }
+
+#[test]
+fn unnamed_file_gets_a_name_or_ends() {
+    let device = formatted(8 << 10, 1024);
+    let mut fs = mounted(&device);
+    let free = fs.statistics().free_inodes;
+    let kept = fs.create_unnamed(ROOT, file(), at(2)).expect("create");
+    let lost = fs.create_unnamed(ROOT, file(), at(2)).expect("create");
+    let bytes = pattern(7, 3000);
+    for inode in [kept, lost] {
+        fs.write_at(inode, 0, &bytes, at(3)).expect("write");
+        assert_eq!(fs.attributes(inode).expect("attributes").links, 0);
+    }
+    fs.link(kept, ROOT, b"kept", at(4)).expect("link");
+    fs.close(kept, at(5)).expect("close");
+    fs.close(lost, at(5)).expect("close");
+    assert_eq!(fs.statistics().free_inodes, free - 1);
+    // One more that is still open when the power goes.
+    fs.create_unnamed(ROOT, file(), at(6)).expect("create");
+    fs.commit(at(6)).expect("commit");
+    drop(fs);
+    let mut fs = mounted(&device);
+    assert_eq!(fs.statistics().free_inodes, free - 1);
+    let found = fs.lookup(ROOT, b"kept").expect("lookup");
+    let mut read = std::vec![0; 3000];
+    assert_eq!(fs.read_at(found, 0, &mut read), Ok(3000));
+    assert_eq!(read, bytes);
+    fs.unmount(at(7)).expect("unmount");
+    assert_clean(&device.image());
+}

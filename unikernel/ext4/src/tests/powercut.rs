@@ -14,8 +14,9 @@ use std::string::{String, ToString};
 use std::vec::Vec;
 
 use super::check::check;
+use super::found::{Found, content_of};
 use super::recorder::{CrashDevice, Event, Recorder, apply, memory};
-use super::workload::{Found, Model, Node, Random, Workload, content_of};
+use super::workload::{Model, Node, Random, Workload};
 use super::*;
 
 /// Cut points of a normal run.
@@ -73,6 +74,7 @@ fn record(seed: u64) -> Session {
         }
     }
     if seed.is_multiple_of(2) {
+        workload.let_all_go(&mut fs);
         fs.unmount(at(workload.now)).expect("unmount");
         promises.push(Promise { events: recorder.count(), step: steps.len() - 1, file: None });
     }
@@ -298,5 +300,5 @@ fn recorded_session_ends_as_the_model_says() {
     apply(&mut image, &session.events);
     let mut fs = mounted(memory(&image));
     let model = &session.steps[session.steps.len() - 1].model;
-    super::workload::assert_same(&mut fs, model);
+    super::found::assert_same(&mut fs, model);
 }

@@ -53,6 +53,9 @@ pub(super) struct Workload {
     pub(super) random: Random,
     /// The inode of each file's number.
     pub(super) inodes: BTreeMap<u32, InodeNumber>,
+    /// Files that are open and have no name. What is written to them may be seen under a name that a power cut
+    /// brings back.
+    held: Vec<u32>,
     next: u32,
     pub(super) now: i64,
     /// Files are at most this long.
@@ -73,6 +76,7 @@ impl Workload {
             model: Model::default(),
             random: Random::new(seed),
             inodes: BTreeMap::new(),
+            held: Vec::new(),
             next: 0,
             now: 10,
             max_bytes: 40_000,
@@ -107,10 +111,11 @@ impl Workload {
         files.get(index).copied()
     }
 
-    /// Files that no path leads to any more are forgotten.
+    /// Files that no path leads to any more are forgotten, unless they are open.
     fn forget(&mut self) {
-        let paths = &self.model.paths;
-        let lives = |number: &u32| paths.values().any(|node| *node == Node::File(*number));
+        let (paths, held) = (&self.model.paths, &self.held);
+        let lives =
+            |number: &u32| held.contains(number) || paths.values().any(|node| *node == Node::File(*number));
         self.model.content.retain(|number, _| lives(number));
         let content = &self.model.content;
         self.inodes.retain(|number, _| content.contains_key(number));
@@ -119,7 +124,7 @@ impl Workload {
     /// Does one operation that changes something. Panics if the filesystem does not do what the model does.
     pub(super) fn step<D: BlockDevice>(&mut self, fs: &mut Ext4<D>) {
         self.now += 1;
-        match self.random.below(22) {
+        match self.random.below(25) {
             0..4 => self.make(fs),
             4..7 => self.remove(fs),
             7..10 => self.rename(fs),
@@ -128,7 +133,10 @@ impl Workload {
             17..19 => self.truncate(fs),
             19..20 => self.punch(fs),
             20..21 => self.allocate(fs),
-            _ => self.attribute(fs),
+            21..22 => self.attribute(fs),
+            22..23 => self.hold(fs),
+            23..24 => self.write_held(fs),
+            _ => self.let_one_go(fs),
         }
         self.forget();
     }
@@ -155,12 +163,19 @@ impl Workload {
             return;
         }
         let made = made.unwrap_or_else(|error| panic!("create {path}: {error:?}"));
-        if let Node::File(number) = node {
-            self.model.content.insert(number, Rc::new(Vec::new()));
-            self.inodes.insert(number, made);
-            self.next += 1;
+        if let Node::File(_) = node {
+            self.note_file(made);
         }
         self.model.paths.insert(path, node);
+    }
+
+    /// A new file; answers its number.
+    fn note_file(&mut self, inode: InodeNumber) -> u32 {
+        let number = self.next;
+        self.model.content.insert(number, Rc::new(Vec::new()));
+        self.inodes.insert(number, inode);
+        self.next += 1;
+        number
     }
 
     fn remove<D: BlockDevice>(&mut self, fs: &mut Ext4<D>) {
@@ -247,7 +262,12 @@ impl Workload {
     }
 
     fn write<D: BlockDevice>(&mut self, fs: &mut Ext4<D>) {
-        let Some(number) = self.some_file() else { return };
+        if let Some(number) = self.some_file() {
+            self.write_to(fs, number);
+        }
+    }
+
+    fn write_to<D: BlockDevice>(&mut self, fs: &mut Ext4<D>, number: u32) {
         let old_len = self.model.content[&number].len() as u64;
         let offset = if self.random.below(2) == 0 { old_len } else { self.random.below(self.max_bytes) };
         let len = 1 + self.random.below(8000) as usize;
@@ -305,6 +325,61 @@ impl Workload {
         }
     }
 
+    /// Removes the name of an open file, or opens one that never had a name.
+    fn hold<D: BlockDevice>(&mut self, fs: &mut Ext4<D>) {
+        if self.held.len() >= 3 {
+            return;
+        }
+        if self.random.below(2) == 0 {
+            match fs.create_unnamed(ROOT, file(), at(self.now)) {
+                Ok(inode) => {
+                    let number = self.note_file(inode);
+                    self.held.push(number);
+                }
+                Err(error) => assert_eq!(error, Error::NoSpace),
+            }
+            return;
+        }
+        let Some(number) = self.some_file() else { return };
+        let paths: Vec<String> = self
+            .model
+            .paths
+            .iter()
+            .filter(|(_, node)| **node == Node::File(number))
+            .map(|(path, _)| path.clone())
+            .collect();
+        let [path] = &paths[..] else { return };
+        let (parent, name) = split(path);
+        let parent = resolve(fs, parent).expect("the parent is there");
+        fs.open(self.inodes[&number]).expect("open");
+        fs.unlink(parent, name.as_bytes(), at(self.now)).expect("unlink");
+        self.held.push(number);
+        self.model.paths.remove(path);
+    }
+
+    fn write_held<D: BlockDevice>(&mut self, fs: &mut Ext4<D>) {
+        if let Some(number) = self.held.last().copied() {
+            self.write_to(fs, number);
+        }
+    }
+
+    /// Closes a file without a name, which ends it.
+    fn let_one_go<D: BlockDevice>(&mut self, fs: &mut Ext4<D>) {
+        if self.held.is_empty() {
+            return;
+        }
+        let index = self.random.below(self.held.len() as u64) as usize;
+        let number = self.held.swap_remove(index);
+        fs.close(self.inodes[&number], at(self.now)).expect("close");
+    }
+
+    /// Closes them all: before an unmount.
+    pub(super) fn let_all_go<D: BlockDevice>(&mut self, fs: &mut Ext4<D>) {
+        while !self.held.is_empty() {
+            self.let_one_go(fs);
+        }
+    }
+
     /// Makes something durable. Returns the file for which `fsync` was called, if it was for one.
     pub(super) fn sync<D: BlockDevice>(&mut self, fs: &mut Ext4<D>) -> Option<u32> {
         self.now += 1;
@@ -317,63 +392,5 @@ impl Workload {
             }
         }
         number
-    }
-}
-
-/// What a filesystem really holds: paths with kinds, contents of files, sizes.
-pub(super) fn content_of<D: BlockDevice>(fs: &mut Ext4<D>) -> BTreeMap<String, Found> {
-    let (mut found, mut todo) = (BTreeMap::new(), std::vec![(String::new(), ROOT)]);
-    while let Some((path, directory)) = todo.pop() {
-        let mut names = Vec::new();
-        fs.entries(directory, 0, &mut |entry| {
-            names.push((String::from_utf8_lossy(entry.name).into_owned(), entry.inode));
-            core::ops::ControlFlow::Continue(())
-        })
-        .expect("the directory can be listed");
-        for (name, inode) in names {
-            if matches!(name.as_str(), "." | ".." | "lost+found") {
-                continue;
-            }
-            let path = std::format!("{path}/{name}");
-            let attributes = fs.attributes(inode).expect("the inode can be read");
-            let node = match attributes.kind {
-                crate::FileKind::Directory => {
-                    todo.push((path.clone(), inode));
-                    Found::Directory
-                }
-                crate::FileKind::Symlink => Found::Symlink(fs.read_link(inode).expect("a target")),
-                _ => {
-                    let mut bytes = std::vec![0; attributes.size as usize];
-                    fs.read_at(inode, 0, &mut bytes).expect("the content can be read");
-                    Found::File(inode.0, bytes)
-                }
-            };
-            found.insert(path, node);
-        }
-    }
-    found
-}
-
-/// What a path of a filesystem really leads to.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Found {
-    Directory,
-    File(u32, Vec<u8>),
-    Symlink(Vec<u8>),
-}
-
-/// Fails unless a filesystem holds what the model does.
-pub(super) fn assert_same<D: BlockDevice>(fs: &mut Ext4<D>, model: &Model) {
-    let found = content_of(fs);
-    let paths: Vec<&String> = found.keys().collect();
-    assert_eq!(paths, model.paths.keys().collect::<Vec<_>>());
-    for (path, node) in &model.paths {
-        let is_same = match (node, &found[path]) {
-            (Node::Directory, Found::Directory) => true,
-            (Node::Symlink(one), Found::Symlink(other)) => one == other,
-            (Node::File(number), Found::File(_, bytes)) => **model.content[number] == bytes[..],
-            _ => false,
-        };
-        assert!(is_same, "{path} differs");
     }
 }

@@ -143,23 +143,24 @@ pub fn sys_sync_file_range(fd: i32, offset: i64, len: i64, flags: u32) -> SysRes
     Ok(0)
 }
 
-/// posix_fadvise(2).
+/// posix_fadvise(2). Only files on disks have something to gain.
 pub fn sys_fadvise64(fd: i32, offset: i64, len: i64, advice: u32) -> SysResult {
     let opened = file::get(fd)?;
-    let (Ok(offset), Ok(len)) = (u64::try_from(offset), u64::try_from(len)) else {
-        return Err(Errno::EINVAL);
-    };
-    if !opened.file.is_seekable() {
+    if opened.file.metadata().mode & S_IFMT == S_IFIFO {
         return Err(Errno::ESPIPE);
     }
-    let file = opened.downcast::<DiskFile>();
-    match (advice, file) {
-        (POSIX_FADV_RANDOM, Some(file)) => file.set_random(true),
-        (POSIX_FADV_NORMAL | POSIX_FADV_SEQUENTIAL, Some(file)) => file.set_random(false),
-        (POSIX_FADV_WILLNEED, Some(file)) => file.prefetch(offset, len)?,
-        (POSIX_FADV_DONTNEED, Some(file)) => file.forget(offset, len),
-        (POSIX_FADV_NORMAL..=POSIX_FADV_NOREUSE, _) => {}
-        _ => return Err(Errno::EINVAL),
+    let len = u64::try_from(len).map_err(|_| Errno::EINVAL)?;
+    if !matches!(advice, POSIX_FADV_NORMAL..=POSIX_FADV_NOREUSE) {
+        return Err(Errno::EINVAL);
+    }
+    let Some(file) = opened.downcast::<DiskFile>() else { return Ok(0) };
+    let offset = offset.max(0) as u64;
+    match advice {
+        POSIX_FADV_RANDOM => file.set_random(true),
+        POSIX_FADV_NORMAL | POSIX_FADV_SEQUENTIAL => file.set_random(false),
+        POSIX_FADV_WILLNEED => file.prefetch(offset, len)?,
+        POSIX_FADV_DONTNEED => file.forget(offset, len),
+        _ => {}
     }
     Ok(0)
 }

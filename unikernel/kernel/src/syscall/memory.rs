@@ -220,10 +220,13 @@ pub fn sys_msync(address: u64, len: u64, flags: u32) -> SysResult {
     if !address.is_multiple_of(4096) {
         return Err(Errno::EINVAL);
     }
+    sys_mlock(address, len)?;
+    // As in Linux, a length that wraps around when it is rounded is none.
+    let len = len.wrapping_add(4095) & !4095;
     if flags & MS_SYNC != 0 && len != 0 && !space::sync(address, len)? {
         return Err(Errno::EIO);
     }
-    sys_mlock(address, len)
+    Ok(0)
 }
 
 /// membarrier(2). All memory is one process's, so what is private and what is global are the same.

@@ -36,6 +36,7 @@ pub mod thread;
 pub mod time;
 pub mod timer;
 pub mod uring;
+pub mod xattr;
 
 pub use errno::{Errno, SysResult};
 pub use table::{ArgKind, Entry, Support, TABLE, dispatch};

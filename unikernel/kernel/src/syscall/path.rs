@@ -12,7 +12,7 @@ use super::descriptor::on_exec_of;
 use super::{Errno, SysResult};
 use crate::file::pipe::{Ends, Fifo};
 use crate::file::{self, File, FileFlags, OpenFile, WaitMode};
-use crate::fs::disk::file::{DiskFile, DiskName};
+use crate::fs::disk::file::{DiskFile, DiskName, Opened};
 use crate::fs::disk::walk::DiskPlace;
 use crate::fs::disk::{self, names};
 use crate::fs::memory_file::MemoryFile;
@@ -197,7 +197,7 @@ pub fn open_path(directory: i32, path: &[u8], flags: u32, mode: u32) -> Result<A
     }
     let base = base_of(directory, path)?;
     if flags & O_TMPFILE == O_TMPFILE {
-        return open_unnamed(&base, path, status, mode);
+        return open_unnamed(&base, path, flags, mode);
     }
     let last = if keeps_last_link(flags) { LastLink::Keep } else { LastLink::Follow };
     let handle = match fs::walk(&base, path, last)? {
@@ -257,8 +257,9 @@ fn open_on_disk(mut place: DiskPlace, flags: u32, mode: u32) -> Result<Arc<OpenF
             }
             Ok(file::open(Arc::new(DiskFile::new(opened, flags)), status))
         }
-        // What they name is not there.
-        _ => Err(Errno::ENXIO),
+        FileKind::Fifo => Ok(file::open(open_fifo(opened.inode.fifo(), status)?, status)),
+        // A socket is connected to; devices on a disk are none of this machine's.
+        FileKind::Socket | FileKind::CharacterDevice | FileKind::BlockDevice => Err(Errno::ENXIO),
     }
 }
 
@@ -279,7 +280,8 @@ fn reopen(descriptor: i32, status: FileFlags) -> Result<Arc<OpenFile>, Errno> {
 }
 
 /// `O_TMPFILE`: a file in a directory, without a name there.
-fn open_unnamed(base: &Located, path: &[u8], status: FileFlags, mode: u32) -> Result<Arc<OpenFile>, Errno> {
+fn open_unnamed(base: &Located, path: &[u8], flags: u32, mode: u32) -> Result<Arc<OpenFile>, Errno> {
+    let status = FileFlags::from_bits_truncate(flags);
     if !status.can_write() {
         return Err(Errno::EINVAL);
     }
@@ -287,8 +289,10 @@ fn open_unnamed(base: &Located, path: &[u8], status: FileFlags, mode: u32) -> Re
     if !directory.is_directory() {
         return Err(Errno::ENOTDIR);
     }
-    if matches!(directory, Located::Disk(_)) {
-        return Err(Errno::EOPNOTSUPP);
+    if let Located::Disk(directory) = directory {
+        let inode = names::create_unnamed(&directory.inode, fs::masked(mode), flags & O_EXCL != 0)?;
+        let opened = Opened { inode, path: directory.path.clone() };
+        return Ok(file::open(Arc::new(DiskFile::new(opened, flags)), status));
     }
     let mut tree = fs::tree();
     let attributes = Attributes::new(fs::masked(mode), time::wall_ns());

@@ -9,7 +9,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use super::{Errno, FromRegister, SysResult};
 use super::{
     attributes, copy, credentials, descriptor, epoll, event, futex, identity, io, lock, memory, message,
-    names, path, polling, scheduling, signal, socket, sockopt, stat, thread, time, timer, uring,
+    names, path, polling, scheduling, signal, socket, sockopt, stat, thread, time, timer, uring, xattr,
 };
 
 /// How the tracer prints an argument.
@@ -299,6 +299,20 @@ syscalls! {
     __NR_truncate: truncate(path: Str, length: Int) => attributes::sys_truncate, Full, "";
     __NR_ftruncate: ftruncate(fd: Fd, length: Int) => attributes::sys_ftruncate, Full, "";
     __NR_fallocate: fallocate(fd: Fd, mode: Flags, offset: Int, len: Int) => attributes::sys_fallocate, Partial, "no collapsing, inserting or unsharing of ranges";
+
+    // Extended attributes
+    __NR_setxattr: setxattr(path: Str, name: Str, value: InBuf, size: Size, flags: Flags) => xattr::sys_setxattr, Partial, "files on disks only";
+    __NR_getxattr: getxattr(path: Str, name: Str, value: OutBuf, size: Size) => xattr::sys_getxattr, Partial, "files on disks only";
+    __NR_listxattr: listxattr(path: Str, list: OutBuf, size: Size) => xattr::sys_listxattr, Partial, "files on disks only";
+    __NR_removexattr: removexattr(path: Str, name: Str) => xattr::sys_removexattr, Partial, "files on disks only";
+    __NR_lsetxattr: lsetxattr(path: Str, name: Str, value: InBuf, size: Size, flags: Flags) => xattr::sys_lsetxattr, Partial, "files on disks only";
+    __NR_lgetxattr: lgetxattr(path: Str, name: Str, value: OutBuf, size: Size) => xattr::sys_lgetxattr, Partial, "files on disks only";
+    __NR_llistxattr: llistxattr(path: Str, list: OutBuf, size: Size) => xattr::sys_llistxattr, Partial, "files on disks only";
+    __NR_lremovexattr: lremovexattr(path: Str, name: Str) => xattr::sys_lremovexattr, Partial, "files on disks only";
+    __NR_fsetxattr: fsetxattr(fd: Fd, name: Str, value: InBuf, size: Size, flags: Flags) => xattr::sys_fsetxattr, Partial, "files on disks only";
+    __NR_fgetxattr: fgetxattr(fd: Fd, name: Str, value: OutBuf, size: Size) => xattr::sys_fgetxattr, Partial, "files on disks only";
+    __NR_flistxattr: flistxattr(fd: Fd, list: OutBuf, size: Size) => xattr::sys_flistxattr, Partial, "files on disks only";
+    __NR_fremovexattr: fremovexattr(fd: Fd, name: Str) => xattr::sys_fremovexattr, Partial, "files on disks only";
 
     // What files are
     __NR_stat: stat(pathname: Str, statbuf: Ptr) => stat::sys_stat, Full, "";

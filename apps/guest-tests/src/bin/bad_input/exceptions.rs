@@ -98,6 +98,8 @@ pub(crate) fn skips_descriptor(call: &str, kind: &str) -> bool {
     match (call, kind) {
         // Receiving into mapped memory is not there, and so are its refusals.
         ("mmap", "tcp" | "listener") => true,
+        // Sockets have no attribute `system.sockprotoname`.
+        ("flistxattr", "tcp" | "listener" | "udp" | "unix") => true,
         // Files in memory are of one file system here.
         ("copy_file_range", "memfd") => true,
         // To write nothing to what cannot be written is refused by Linux, and no work to us.

@@ -239,7 +239,7 @@ impl Disk {
 
     fn run(&self, operation: Operation, transfers: &[Transfer]) -> Result<(), DiskError> {
         let queue = &self.queues[this_cpu().index() % self.queues.len()];
-        let mut waiting = SmallVec::<[u16; 8]>::new();
+        let mut waiting = SmallVec::<[(u16, u64); 8]>::new();
         let mut outcome = Ok(());
         for transfer in transfers {
             loop {
@@ -248,7 +248,7 @@ impl Disk {
                     break;
                 }
                 if let Some(slot) = queue.submit(operation, transfer) {
-                    waiting.push(slot);
+                    waiting.push((slot, transfer.sector));
                     break;
                 }
                 queue.notify();
@@ -261,11 +261,14 @@ impl Disk {
             }
         }
         queue.notify();
-        waiting.into_iter().fold(outcome, |outcome, slot| outcome.and(self.finish(queue, operation, slot)))
+        waiting
+            .into_iter()
+            .fold(outcome, |outcome, request| outcome.and(self.finish(queue, operation, request)))
     }
 
     /// Waits for a request's end.
-    fn finish(&self, queue: &Queue, operation: Operation, slot: u16) -> Result<(), DiskError> {
+    fn finish(&self, queue: &Queue, operation: Operation, request: (u16, u64)) -> Result<(), DiskError> {
+        let (slot, sector) = request;
         let is_modern = self.features.contains(Features::VERSION_1);
         let status = match queue.wait(slot) {
             Some(status) => status,
@@ -282,7 +285,7 @@ impl Disk {
         if is_good {
             return Ok(());
         }
-        log::error!("{}: {operation:?} failed: {status}", self.place);
+        log::error!("{}: {operation:?} at sector {sector} failed: {status}", self.place);
         Err(DiskError)
     }
 

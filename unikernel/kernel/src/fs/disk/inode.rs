@@ -5,16 +5,20 @@
 //! the disk are in use or change hands, so that none is freed under a transfer. In this order.
 
 use alloc::collections::BTreeMap;
+use alloc::sync::{Arc, Weak};
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use linux_raw_sys::general::*;
+use spin::Once;
 use unikernel_ext4::{AttributeChange, Attributes, FileKind, InodeNumber, Run, Timestamp};
 
 use super::cache::Pages;
 use super::{Mount, NANOS_PER_SECOND, now};
 use crate::file::Metadata;
 use crate::file::lock::FileLocks;
+use crate::file::pipe::Fifo;
 use crate::mem::PAGE_BYTES;
+use crate::net::socket::Socket;
 use crate::sync::{Mutex, SpinLock};
 use crate::syscall::Errno;
 use crate::task::WaitQueue;
@@ -35,6 +39,12 @@ pub struct Inode {
     pub(super) transfers: Mutex<()>,
     /// Advisory locks.
     pub locks: FileLocks,
+    /// The pipe that a FIFO names, once it was opened.
+    fifo: Once<Fifo>,
+    /// The socket that is bound to the name; none after a restart.
+    socket: SpinLock<Weak<Socket>>,
+    /// It was made without a name, and may get one (`O_TMPFILE`).
+    pub(super) is_nameable: AtomicBool,
     /// Times changed since the filesystem heard of them.
     pub(super) has_new_times: AtomicBool,
     /// A shared mapping exists, or has existed.
@@ -98,6 +108,9 @@ impl Inode {
             writers: Mutex::new(()),
             transfers: Mutex::new(()),
             locks: FileLocks::default(),
+            fifo: Once::new(),
+            socket: SpinLock::default(),
+            is_nameable: AtomicBool::new(false),
             has_new_times: AtomicBool::new(false),
             is_mapped: AtomicBool::new(false),
             has_lost_data: AtomicBool::new(false),
@@ -147,7 +160,7 @@ impl Inode {
 
     /// Asks the filesystem anew, after it has changed the inode. The length and times in memory are the newer
     /// ones.
-    pub(super) fn refresh(&self) -> Result<(), Errno> {
+    pub fn refresh(&self) -> Result<(), Errno> {
         let read = self.mount.with(|ext4| ext4.attributes(self.number))?;
         let mut attributes = self.attributes.lock();
         let (size, modified) = (attributes.size, attributes.modified);
@@ -169,9 +182,25 @@ impl Inode {
         self.refresh()
     }
 
-    /// True if it has no pages, and nothing to write back.
+    /// The pipe behind a FIFO.
+    pub fn fifo(&self) -> &Fifo {
+        self.fifo.call_once(Fifo::default)
+    }
+
+    /// Binds a socket to the name that was made for it.
+    pub fn bind(&self, socket: &Weak<Socket>) {
+        *self.socket.lock() = Weak::clone(socket);
+    }
+
+    /// The socket that is bound to the name.
+    pub fn socket(&self) -> Option<Arc<Socket>> {
+        self.socket.lock().upgrade()
+    }
+
+    /// True if it has nothing that is only in memory.
     pub(super) fn is_idle(&self) -> bool {
-        self.pages.lock().all.is_empty() && !self.has_new_times.load(Ordering::Relaxed)
+        let is_bare = self.fifo.get().is_none() && self.socket.lock().strong_count() == 0;
+        is_bare && self.pages.lock().all.is_empty() && !self.has_new_times.load(Ordering::Relaxed)
     }
 
     /// What `stat` tells.

@@ -76,16 +76,18 @@ impl Inode {
                     }
                     return Ok(page);
                 }
+                // If it could not be read, perhaps another of its batch was to blame: it is tried again here.
                 Some(page) => {
                     self.loaded.wait_uninterrupted(None, || (!page.is_loading()).then_some(()));
-                    if !page.is_ready() {
-                        return Err(Errno::EIO);
-                    }
                 }
                 None => {
                     let wanted = u32::try_from(wanted).unwrap_or(u32::MAX);
                     let count = ahead.map_or(wanted, |ahead| ahead.lock().miss(index, wanted));
-                    self.load(index, count.min(MOST_AHEAD))?;
+                    let outcome = self.load(index, count.min(MOST_AHEAD));
+                    // Some other page, ahead, may be to blame.
+                    if outcome.is_err() && self.page_in_memory(index).is_none() {
+                        outcome?;
+                    }
                 }
             }
         }
@@ -116,18 +118,28 @@ impl Inode {
         }
         cache::note_added(self, batch.iter().map(|(index, _)| *index));
         let outcome = self.fill(&batch);
-        if outcome.is_err() {
-            let mut pages = self.pages.lock();
-            batch.iter().for_each(|(index, _)| _ = pages.all.remove(index));
-            cache::note_removed(batch.len());
+        if outcome.is_ok() {
+            batch.iter().for_each(|(_, page)| page.finish(true));
+        } else {
+            // One bad sector must not spoil its neighbours: page after page.
+            batch.iter().for_each(|one| self.fill_alone(one));
         }
-        batch.iter().for_each(|(_, page)| page.finish(outcome.is_ok()));
         self.loaded.wake_all();
         outcome
     }
 
+    /// Reads one page that could not be read with others; takes it out again if it cannot be read at all.
+    fn fill_alone(&self, one: &(u64, Arc<Page>)) {
+        let is_good = self.fill(core::slice::from_ref(one)).is_ok();
+        if !is_good {
+            self.pages.lock().all.remove(&one.0);
+            cache::note_removed(1);
+        }
+        one.1.finish(is_good);
+    }
+
     /// Reads pages from the disk.
-    fn fill(&self, batch: &Batch) -> Result<(), Errno> {
+    fn fill(&self, batch: &[(u64, Arc<Page>)]) -> Result<(), Errno> {
         let block_bytes = self.mount.block_bytes;
         let blocks_per_page = (PAGE_BYTES / block_bytes) as u64;
         let mut transfers: Vec<Transfer> = Vec::new();

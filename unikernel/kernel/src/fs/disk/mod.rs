@@ -4,7 +4,7 @@
 //! - [`inode`]: a file, directory or link as the kernel knows it; [`names`]: changing directories;
 //! - [`walk`]: paths; [`file`]: open files and directories;
 //! - [`cache`]: the pages of files in memory; [`load`]: reading them; [`store`]: writing them back, which
-//!   [`flusher`] does in time.
+//!   [`flusher`] does in time; [`resize`]: other lengths and other blocks.
 //!
 //! ext4's own structures are behind one sleeping lock for each filesystem. It is held for looking up and
 //! changing, never while file content is transferred.
@@ -15,6 +15,7 @@ mod flusher;
 pub mod inode;
 mod load;
 pub mod names;
+mod resize;
 mod store;
 pub mod table;
 mod volume;

@@ -2,7 +2,9 @@
 //! anew: another thread may have been faster.
 
 use alloc::sync::Arc;
+use core::sync::atomic::Ordering;
 
+use linux_raw_sys::general::S_ISGID;
 use unikernel_ext4::{NewKind, NewNode, RenameMode};
 
 use super::inode::Inode;
@@ -15,6 +17,17 @@ pub fn is_dots(place: &DiskPlace) -> bool {
     matches!(place.name.as_slice(), b"" | b"." | b"..")
 }
 
+/// A node that is about to be made in a directory. If that has its set-group-ID bit set, its group goes on, and to
+/// directories the bit, too (inode(7)).
+fn inherited<'a>(directory: &Inode, kind: NewKind<'a>, permissions: u16) -> NewNode<'a> {
+    let above = directory.attributes();
+    if u32::from(above.permissions) & S_ISGID == 0 {
+        return NewNode { kind, permissions, user: 0, group: 0 };
+    }
+    let bit = if kind == NewKind::Directory { S_ISGID as u16 } else { 0 };
+    NewNode { kind, permissions: permissions | bit, user: 0, group: above.group }
+}
+
 /// Makes a node with a new name.
 pub fn create(place: &DiskPlace, kind: NewKind<'_>, permissions: u16) -> Result<Arc<Inode>, Errno> {
     let mount: &'static Mount = place.parent.mount;
@@ -22,7 +35,7 @@ pub fn create(place: &DiskPlace, kind: NewKind<'_>, permissions: u16) -> Result<
     if place.found.is_some() {
         return Err(Errno::EEXIST);
     }
-    let node = NewNode { kind, permissions, user: 0, group: 0 };
+    let node = inherited(&place.parent, kind, permissions);
     let number = mount.with(|ext4| ext4.create(place.parent.number, &place.name, node, now()))?;
     let inode = mount.inode(number)?;
     mount.remember(place.parent.number, &place.name, number);
@@ -30,7 +43,23 @@ pub fn create(place: &DiskPlace, kind: NewKind<'_>, permissions: u16) -> Result<
     Ok(inode)
 }
 
-/// Gives an inode another name.
+/// Makes a file without a name. It can get one, unless it is exclusive (open(2), `O_TMPFILE` with `O_EXCL`).
+pub fn create_unnamed(directory: &Inode, permissions: u16, is_exclusive: bool) -> Result<Arc<Inode>, Errno> {
+    let mount: &'static Mount = directory.mount;
+    mount.check_writable()?;
+    let node = inherited(directory, NewKind::File, permissions);
+    let inode = mount.with(|ext4| {
+        let number = ext4.create_unnamed(directory.number, node, now())?;
+        let inode = mount.inode_in(ext4, number)?;
+        ext4.close(number, now())?;
+        Ok(inode)
+    })?;
+    inode.is_nameable.store(!is_exclusive, Ordering::Relaxed);
+    mount.note_unlinked(&inode);
+    Ok(inode)
+}
+
+/// Gives an inode another name; one that has lost all its names gets none.
 pub fn link(place: &DiskPlace, inode: &Inode) -> Result<(), Errno> {
     let mount = place.parent.mount;
     mount.check_writable()?;
@@ -40,7 +69,14 @@ pub fn link(place: &DiskPlace, inode: &Inode) -> Result<(), Errno> {
     if inode.is_directory() {
         return Err(Errno::EPERM);
     }
-    mount.with(|ext4| ext4.link(inode.number, place.parent.number, &place.name, now()))?;
+    if inode.links() == 0 && !inode.is_nameable.load(Ordering::Relaxed) {
+        return Err(Errno::ENOENT);
+    }
+    mount.with(|ext4| {
+        ext4.link(inode.number, place.parent.number, &place.name, now())?;
+        mount.note_linked(inode);
+        Ok(())
+    })?;
     inode.refresh()?;
     place.parent.refresh()
 }
@@ -79,6 +115,12 @@ pub fn rename(from: &DiskPlace, to: &DiskPlace, mode: RenameMode) -> Result<(), 
 }
 
 impl Mount {
+    /// An inode without a name has got one.
+    fn note_linked(&self, inode: &Inode) {
+        inode.is_nameable.store(false, Ordering::Relaxed);
+        self.unlinked.lock().remove(&inode.number.0);
+    }
+
     /// A name of an inode has gone.
     fn note_removed(&self, inode: &Inode) -> Result<(), Errno> {
         inode.refresh()?;

@@ -6,13 +6,13 @@ use alloc::vec::Vec;
 use core::ops::RangeInclusive;
 use core::sync::atomic::Ordering;
 
-use unikernel_ext4::{AttributeChange, Error, FileKind, Sync, WriteRun};
+use unikernel_ext4::{AttributeChange, Error, Ext4, FileKind, Sync, WriteRun};
 
 use super::cache::{self, Page, Pages};
 use super::inode::Inode;
 use super::load::split;
 use super::{flusher, now};
-use crate::block::volume::push;
+use crate::block::volume::{Volume, push};
 use crate::drivers::virtio::blk::{Memory, Operation, SECTOR_BYTES, Transfer};
 use crate::fs::memory_file::MAX_FILE_BYTES;
 use crate::mem::PAGE_BYTES;
@@ -252,6 +252,7 @@ impl Inode {
         let outcome = self.mount.with(|ext4| {
             if written.is_err() {
                 stretches.iter().for_each(|stretch| ext4.cancel_write(&stretch.runs));
+                self.keep_blocks(ext4, &plan);
                 return Err(Error::Device);
             }
             for (stretch, (first, blocks)) in stretches.iter().zip(&plan) {
@@ -265,6 +266,17 @@ impl Inode {
         });
         self.runs.lock().forget();
         outcome
+    }
+
+    /// The blocks of a failed write stay the file's, without content, so that the next write does not run into the
+    /// same bad ones. (Linux leaves them so, too.)
+    fn keep_blocks(&self, ext4: &mut Ext4<Volume>, plan: &[(u64, u32)]) {
+        let block_bytes = self.mount.block_bytes as u64;
+        for (first, blocks) in plan.iter().filter(|(_, blocks)| *blocks > 0) {
+            let len = u64::from(*blocks) * block_bytes;
+            // Without space for them there is nothing to keep.
+            let _ = ext4.allocate_range(self.number, first * block_bytes, len, true, now());
+        }
     }
 
     fn transfers_of(&self, stretches: &[Stretch]) -> Vec<Transfer> {
@@ -335,65 +347,5 @@ impl Inode {
         let before = all.len();
         all.retain(|index, page| !range.contains(index) || dirty.contains(index) || !is_idle(page));
         cache::note_removed(before - all.len());
-    }
-
-    /// Makes the file shorter or longer (truncate(2)).
-    pub fn resize(self: &Arc<Self>, size: u64) -> Result<(), Errno> {
-        self.mount.check_writable()?;
-        if size > MAX_FILE_BYTES {
-            return Err(Errno::EFBIG);
-        }
-        let _turn = self.writers.lock();
-        let _transfers = self.transfers.lock();
-        let old = self.size();
-        if size < old {
-            let (index, within) = split(size);
-            self.set_size(size);
-            self.drop_pages(if within == 0 { index } else { index + 1 });
-            if let Some(page) = self.pages.lock().all.get(&index) {
-                page.frame.clear(within, PAGE_BYTES - within);
-            }
-        }
-        self.mount.with(|ext4| ext4.set_size(self.number, size, now()))?;
-        self.set_size(size);
-        self.runs.lock().forget();
-        self.has_new_times.store(false, Ordering::Relaxed);
-        self.refresh()
-    }
-
-    /// Gives a range blocks, so that writes there will not run out of space (fallocate(2)).
-    pub fn allocate(self: &Arc<Self>, offset: u64, len: u64, keep_size: bool) -> Result<(), Errno> {
-        self.mount.check_writable()?;
-        let _turn = self.writers.lock();
-        let _transfers = self.transfers.lock();
-        let outcome = self.mount.with(|ext4| ext4.allocate_range(self.number, offset, len, keep_size, now()));
-        self.runs.lock().forget();
-        outcome?;
-        if !keep_size {
-            self.set_size(self.size().max(offset + len));
-        }
-        self.refresh()
-    }
-
-    /// Sets a range to zeros and gives its blocks back (`FALLOC_FL_PUNCH_HOLE`).
-    pub fn punch(self: &Arc<Self>, offset: u64, len: u64) -> Result<(), Errno> {
-        self.mount.check_writable()?;
-        let _turn = self.writers.lock();
-        let _transfers = self.transfers.lock();
-        self.write_back_in_turn(ALL)?;
-        let end = (offset + len).min(self.size());
-        if offset >= end {
-            return Ok(());
-        }
-        let outcome = self.mount.with(|ext4| ext4.punch(self.number, offset, end - offset, now()));
-        self.runs.lock().forget();
-        outcome?;
-        let page_bytes = PAGE_BYTES as u64;
-        for (index, page) in self.pages.lock().all.range(offset / page_bytes..end.div_ceil(page_bytes)) {
-            let from = offset.max(index * page_bytes);
-            let to = end.min((index + 1) * page_bytes);
-            page.frame.clear((from % page_bytes) as usize, (to - from) as usize);
-        }
-        self.refresh()
     }
 }

@@ -6,9 +6,11 @@ use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 
 use linux_raw_sys::net::AF_UNIX;
+use unikernel_ext4::NewKind;
 use unikernel_fs::{Attributes, LastLink, Node};
 
 use super::Style;
+use crate::fs::disk::names;
 use crate::fs::{self, Special, Walked};
 use crate::net::socket::Socket;
 use crate::platform::{random, time};
@@ -94,9 +96,15 @@ fn bind_abstract(socket: &Weak<Socket>, style: Style, name: Vec<u8>) -> Result<U
 
 fn bind_path(socket: &Weak<Socket>, path: Vec<u8>) -> Result<UnixName, Errno> {
     let base = fs::current_directory();
-    let Walked::Memory(mut tree, place) = fs::walk(&base, &path, LastLink::Keep)? else {
-        // Only the tree in memory has room for a socket.
-        return Err(Errno::EOPNOTSUPP);
+    let (mut tree, place) = match fs::walk(&base, &path, LastLink::Keep)? {
+        Walked::Memory(tree, place) => (tree, place),
+        Walked::Disk(place) if place.found.is_some() || place.wants_directory => {
+            return Err(Errno::EADDRINUSE);
+        }
+        Walked::Disk(place) => {
+            names::create(&place, NewKind::Socket, fs::masked(0o777))?.bind(socket);
+            return Ok(UnixName::Path(path));
+        }
     };
     if place.found.is_some() || place.wants_directory {
         return Err(Errno::EADDRINUSE);
@@ -117,7 +125,7 @@ pub(super) fn find(name: &UnixName, style: Style) -> Result<Arc<Socket>, Errno> 
                 Node::Special(Special::Socket(socket)) => socket.upgrade(),
                 _ => None,
             },
-            Walked::Disk(_) => None,
+            Walked::Disk(place) => place.found.ok_or(Errno::ENOENT)?.socket(),
         },
     };
     socket.ok_or(Errno::ECONNREFUSED)

@@ -1,0 +1,96 @@
+//! Disks that do not do what they are asked: `read-only`, or with one sector that cannot be read or written
+//! (`apps/guest-tests/faults`). The error reaches the one who asked, once, and all the rest goes on.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+const EIO: i32 = 5;
+const EROFS: i32 = 30;
+/// A piece is written and read at a time; the file covers nearly all of the disk, its bad sector included.
+const PIECE_BYTES: usize = 1 << 20;
+const PIECES: usize = 52;
+
+fn main() {
+    let data = PathBuf::from(std::env::var("DATA").expect("DATA names a folder"));
+    match std::env::args().nth(1).as_deref() {
+        Some("read-only") => read_only(&data),
+        Some("bad-write") => bad_write(&data),
+        Some("bad-read") => bad_read(&data),
+        other => panic!("what is {other:?}?"),
+    }
+}
+
+fn code<T>(outcome: io::Result<T>) -> Option<i32> {
+    outcome.err().and_then(|error| error.raw_os_error())
+}
+
+fn read_only(data: &Path) {
+    assert!(data.join("lost+found").metadata().unwrap().is_dir());
+    assert_eq!(code(File::create(data.join("new"))), Some(EROFS));
+    assert_eq!(code(fs::create_dir(data.join("new"))), Some(EROFS));
+    assert_eq!(code(fs::remove_dir(data.join("lost+found"))), Some(EROFS));
+    assert_eq!(code(fs::rename(data.join("lost+found"), data.join("new"))), Some(EROFS));
+    let status = rustix::fs::statvfs(data).unwrap();
+    assert!(status.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY));
+    assert_eq!(fs::read_dir(data).unwrap().count(), 1);
+}
+
+fn piece(number: usize) -> Vec<u8> {
+    (0..PIECE_BYTES).map(|at| (number * 31 + at / 512) as u8).collect()
+}
+
+fn bad_write(data: &Path) {
+    let file = OpenOptions::new().read(true).write(true).create_new(true).open(data.join("file")).unwrap();
+    let failed: Vec<usize> = (0..PIECES).filter(|&number| !writes(&file, number)).collect();
+    // Who is given blocks in place of the failed ones may get the bad one once more.
+    assert!(matches!(failed.len(), 1 | 2), "one piece holds the sector: {failed:?}");
+    // It was told, once.
+    file.sync_data().unwrap();
+    for number in (0..PIECES).filter(|number| !failed.contains(number)) {
+        assert!(reads(&file, number).unwrap() == piece(number), "piece {number}");
+    }
+    // The disk is not given up.
+    fs::write(data.join("other"), "fine").unwrap();
+    File::open(data.join("other")).unwrap().sync_all().unwrap();
+}
+
+/// Writes a piece durably; false if the disk could not.
+fn writes(file: &File, number: usize) -> bool {
+    file.write_all_at(&piece(number), (number * PIECE_BYTES) as u64).unwrap();
+    let failure = code(file.sync_data());
+    assert!(matches!(failure, None | Some(EIO)), "{failure:?}");
+    failure.is_none()
+}
+
+fn reads(file: &File, number: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; PIECE_BYTES];
+    file.read_exact_at(&mut bytes, (number * PIECE_BYTES) as u64)?;
+    Ok(bytes)
+}
+
+fn bad_read(data: &Path) {
+    let file = OpenOptions::new().read(true).write(true).create_new(true).open(data.join("file")).unwrap();
+    (0..PIECES).for_each(|number| assert!(writes(&file, number)));
+    // SAFETY: plain numbers.
+    let advised = unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
+    assert_eq!(advised, 0);
+    let mut failed = 0;
+    for number in 0..PIECES {
+        match reads(&file, number) {
+            Ok(bytes) => assert!(bytes == piece(number), "piece {number}"),
+            Err(error) => {
+                assert_eq!(error.raw_os_error(), Some(EIO));
+                failed += 1;
+            }
+        }
+    }
+    assert_eq!(failed, 1);
+    // Not everything around it is lost: byte after byte, only the page with the sector fails.
+    let pages = PIECES * PIECE_BYTES / 4096;
+    let mut byte = [0];
+    let bad = (0..pages as u64).filter(|page| file.read_exact_at(&mut byte, page * 4096).is_err()).count();
+    assert_eq!(bad, 1);
+}

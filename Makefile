@@ -16,7 +16,8 @@ comma   := ,
 
 .DEFAULT_GOAL := help
 POINTS  ?= 1000000
-.PHONY: help setup run disk test bench conformance model powercut debug gdb lint doc clean host-test images
+KILLS   ?= 100
+.PHONY: help setup run disk test bench conformance model powercut kill debug gdb lint doc clean host-test images
 
 help: ## list the targets
 	@echo 'targets (with APP=http MACHINE=q35|microvm|pc PORT=8080 MEMORY=256 APPEND="log=debug" DISK=data.img ARGS="..."):'
@@ -39,7 +40,7 @@ host-test: setup
 
 images: setup
 	cargo build --quiet --release
-	@cargo run --quiet --release -p unikernel-build --bin check-image -- $(addprefix $${CARGO_TARGET_DIR:-target}/x86_64-unknown-linux-musl/release/,hello http http-mio http-axum tls sqlite)
+	@cargo run --quiet --release -p unikernel-build --bin check-image -- $(addprefix $${CARGO_TARGET_DIR:-target}/x86_64-unknown-linux-musl/release/,hello http http-mio http-axum tls sqlite kv files)
 
 bench: setup ## measure against a Linux guest with the same ELF (QUICK=1 for a short run)
 	@$(QEMU_RUN) bench $(BENCH)
@@ -52,6 +53,9 @@ model: setup ## the scheduler's protocol in every interleaving
 
 powercut: setup ## ext4 under power cuts, many more than in a test run (POINTS=1000000)
 	POWERCUT_POINTS=$(POINTS) cargo test --quiet -p unikernel-ext4 nothing_durable -- --nocapture
+
+kill: setup ## kv killed at random moments, more often than in a test run (KILLS=100)
+	KILLS=$(KILLS) $(QEMU_RUN) test kv_killed
 
 debug: setup ## boot APP under gdb, with symbols of both halves, stopped at main
 	@sh qemu/debug.sh $(APP) $(MACHINE) "$(APPEND)" $(ARGS)

@@ -397,7 +397,7 @@ fn parse_bench(parser: &mut lexopt::Parser) -> Result<BenchOptions> {
         match argument {
             Long("apps") => {
                 options.apps =
-                    list(parser.value()?.string()?).into_iter().filter(|app| app != "none").collect()
+                    list(parser.value()?.string()?).into_iter().filter(|app| app != "none").collect();
             }
             Long("connections") => {
                 let text = parser.value()?.string()?;

@@ -13,6 +13,7 @@ use super::linux;
 use super::measure::{System, USUAL_MEMORY_MIB, machine_for};
 use super::micro::{self, Figures};
 use crate::disk::{self, Disk};
+use crate::kv::REDIS;
 use crate::machine::{Kind, Machine, Net};
 use crate::namespace::{TAP, guest_address};
 use crate::project;
@@ -25,7 +26,6 @@ const COLD_BYTES: usize = 128 << 20;
 const SIZE: &str = "1G";
 /// The figures of `micro`, as it and, with `disk-` before, `--skip` know them.
 const FIGURES: [&str; 5] = ["sync", "random", "sequential", "cached", "files"];
-const REDIS: &str = "/usr/bin/redis-server";
 const REDIS_PORT: u16 = 6379;
 const CLIENTS: &str = "50";
 

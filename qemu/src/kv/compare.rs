@@ -46,7 +46,11 @@ pub(super) fn run() -> Result<()> {
     std::fs::remove_dir_all(&folder)?;
     std::fs::create_dir_all(&folder)?;
     let kv = Server::start(&project::image("kv"), &["--appendfsync", "no"], &folder)?;
-    let redis = Server::start(Path::new("redis-server"), &["--save", "", "--bind", "127.0.0.1"], &folder)?;
+    // Debian's `redis-tools` has the server, under a name by which it would be another tool; the package that has
+    // it by its own name would start it as a service.
+    let program = folder.join("redis-server");
+    std::os::unix::fs::symlink(super::REDIS, &program)?;
+    let redis = Server::start(&program, &["--save", "", "--bind", "127.0.0.1"], &folder)?;
     requests(&kv, &redis)?;
     bytes(&kv, &redis)?;
     log_is_understood(&kv, &redis, &folder)

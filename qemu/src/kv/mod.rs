@@ -1,11 +1,12 @@
 //! The appliance `kv`, tested as its users would use it.
 //!
 //! - [`client`]: a client of ours; [`compare`]: the same requests to the real Redis; [`kill`]: the machine killed
-//!   at random moments; here: Debian's `redis-cli` and `redis-benchmark`, and the end of the machine.
+//!   at random moments; [`limits`]: no room on the disk, or for what clients send; here: Debian's `redis-cli` and `redis-benchmark`, and the end of the machine.
 
 mod client;
 mod compare;
 mod kill;
+mod limits;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -27,12 +28,16 @@ type NamedTest = (String, Box<dyn Fn() -> Result<()>>);
 
 const BOOT_TIME_OUT: Duration = Duration::from_secs(60);
 const PORT: u16 = 6379;
+/// The real Redis, if it is called by any name but this.
+pub(crate) const REDIS: &str = "/usr/bin/redis-check-rdb";
 
 /// All of them.
 pub(crate) fn all() -> Vec<NamedTest> {
     let mut tests: Vec<NamedTest> = vec![
         ("kv_against_redis".to_owned(), Box::new(compare::run)),
         ("kv_redis_tools".to_owned(), Box::new(redis_tools)),
+        ("kv_full_disk".to_owned(), Box::new(limits::full_disk)),
+        ("kv_hostile_clients".to_owned(), Box::new(limits::hostile_clients)),
     ];
     for kind in [Kind::Q35, Kind::Microvm] {
         tests.push((format!("kv_killed [{kind}]"), Box::new(move || kill::run(kind))));
@@ -40,11 +45,15 @@ pub(crate) fn all() -> Vec<NamedTest> {
     tests
 }
 
-/// A disk with a fresh ext4.
+/// A disk with a fresh ext4, of the usual size.
 fn new_disk(name: &str) -> Result<Disk> {
+    new_disk_of(name, "64M")
+}
+
+fn new_disk_of(name: &str, size: &str) -> Result<Disk> {
     let path = project::work_dir("disks")?.join(format!("{name}.img"));
     let _ = std::fs::remove_file(&path);
-    disk::make(&path, None, "64M", &[])?;
+    disk::make(&path, None, size, &[])?;
     Ok(Disk::new(&path))
 }
 

@@ -80,8 +80,9 @@ options of bench:
   --connections 1,64         how many connections (1,16,64,256)
   --rounds N                 rounds, of which the median counts (3)
   --seconds N                length of one measurement (3)
-  --skip NAME,...            leave out: boot, memory, burst, sequential, instructions, idle, micro, disk-sync,
-                             disk-random, disk-sequential, disk-cached, disk-files, redis
+  --skip NAME,...            leave out: boot, memory, burst, sequential, crowd, hostile, instructions,
+                             idle, micro, disk-sync, disk-random, disk-sequential, disk-cached,
+                             disk-files, redis
 
 options of conformance:
   --suite NAME,...           which suites of qemu/conformance/suites.toml (all)

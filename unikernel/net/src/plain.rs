@@ -20,7 +20,7 @@ use crate::rings::{append, discard};
 use crate::segment::Segment;
 use crate::stack::Stack;
 use crate::timers::NEVER;
-use crate::track::Track;
+use crate::track::{Track, WINDOW_SHIFT};
 
 /// So many segments go through an engine before the connection leaves it.
 const TRIPS: u8 = 4;
@@ -82,6 +82,18 @@ impl Flow {
     #[inline]
     pub(crate) fn open_window(&self) -> usize {
         self.rx_window.saturating_sub(self.recv_queue())
+    }
+
+    /// The scale of the windows that the peer is told of.
+    #[inline]
+    fn shift(&self) -> u8 {
+        if self.track.peer_scale.is_some() { WINDOW_SHIFT } else { 0 }
+    }
+
+    /// The window as segments have it.
+    #[inline]
+    pub(crate) fn told_window(&self) -> u16 {
+        u16::try_from(self.open_window() >> self.shift()).unwrap_or(u16::MAX)
     }
 
     /// Takes the acknowledgement in a segment. True if the app has room to write now, and had none.
@@ -186,7 +198,7 @@ impl Flow {
     /// Takes note of what [`Self::step`] had sent. True if it was data, and not for the first time.
     #[inline]
     pub(crate) fn stepped(&mut self, now: Instant, offset: usize, len: usize) -> bool {
-        let told = self.open_window();
+        let told = usize::from(self.told_window()) << self.shift();
         let track = &mut self.track;
         (track.acknowledged, track.edge) = (track.received, track.received + told);
         self.must_ack = false;

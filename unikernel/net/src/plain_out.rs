@@ -12,7 +12,6 @@ use crate::plain::Step;
 use crate::rings::copy_out;
 use crate::stack::Stack;
 use crate::timers::NEVER;
-use crate::track::WINDOW_SHIFT;
 use crate::wire::{self, Plan};
 
 /// How long a connection waits that needs an engine when there is no memory for one.
@@ -129,14 +128,13 @@ fn emit<T: TxToken>(
 ) {
     let Some(plain) = &flow.plain else { return };
     let track = &flow.track;
-    let shift = if track.peer_scale.is_some() { WINDOW_SHIFT } else { 0 };
     let plan = Plan {
         local: flow.local,
         remote: flow.remote,
         hop_limit: flow.hop_limit.unwrap_or(wire::HOP_LIMIT),
         sequence: track.una + offset,
         acknowledged: track.received,
-        window: u16::try_from(flow.open_window() >> shift).unwrap_or(u16::MAX),
+        window: flow.told_window(),
         is_pushed: len > 0 && offset + len == plain.sending.len(),
     };
     let headers = wire::headers_len(flow.local);

@@ -17,7 +17,7 @@ use crate::cli::TestOptions;
 use crate::machine::{Kind, Machine, Net};
 use crate::project::Profile;
 use crate::vm::{self, Console, Vm};
-use crate::{app_tests, http_tests, project, run, tap_tests};
+use crate::{app_tests, http_tests, project, run, tap_tests, vsock_tests};
 
 /// Guests at once: one a core of a small machine.
 const WORKERS: usize = 2;
@@ -149,7 +149,8 @@ pub(crate) fn run(options: &TestOptions) -> Result<u8> {
         jobs.extend(test.checked.then_some(Job { test, place: Place::Machine(Kind::Q35, Profile::Debug) }));
     }
     let (mut passed, mut failed) = run_jobs(&jobs)?;
-    for (name, check) in http_tests::all().into_iter().chain(app_tests::all()).chain(tap_tests::all()) {
+    let outside = [http_tests::all(), app_tests::all(), tap_tests::all(), vsock_tests::all()];
+    for (name, check) in outside.into_iter().flatten() {
         if is_chosen(&name) {
             let is_good = report(&name, Instant::now(), check());
             passed += usize::from(is_good);

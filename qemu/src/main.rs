@@ -2,7 +2,7 @@
 //!
 //! - [`cli`]: the command line; [`project`]: where things are, and building them;
 //! - [`machine`]: QEMU's arguments; [`process`] and [`vm`]: one guest from start to end, cleaned up whatever happens;
-//! - [`run`]: `make run`; [`guest_tests`], [`http_tests`], [`app_tests`], [`capture_tests`], [`frame_tests`] and [`tap_tests`]: `make test`; [`bench`]: `make bench`;
+//! - [`run`]: `make run`; [`guest_tests`], [`http_tests`], [`app_tests`], [`capture_tests`], [`frame_tests`], [`tap_tests`] and [`vsock_tests`]: `make test`; [`bench`]: `make bench`;
 //!   [`conformance`]: `make conformance`;
 //! - [`cpio`]: folders as initrd archives; [`icmpv6`]: a router and a `ping` for tests.
 
@@ -27,6 +27,7 @@ mod project;
 mod run;
 mod tap_tests;
 mod vm;
+mod vsock_tests;
 
 use std::process::ExitCode;
 

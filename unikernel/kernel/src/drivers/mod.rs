@@ -1,7 +1,7 @@
 //! Devices. [`probe`] looks at the PCI bus and at the devices in memory that the firmware or the
 //! command line lists, and starts the drivers that it has.
 //!
-//! - [`virtio`]: transports, queues, and the drivers for network, entropy and console devices.
+//! - [`virtio`]: transports, queues, and the drivers for network, entropy, console and socket devices.
 
 pub mod virtio;
 
@@ -19,6 +19,8 @@ pub struct Devices {
     pub cards: Vec<Card>,
     /// A console that nobody has started: who needs one does.
     pub console: Option<VirtioDevice>,
+    /// A way to the host, not started either.
+    pub socket: Option<VirtioDevice>,
 }
 
 /// Finds and starts all devices. `listed` are virtio devices that the command line names, for
@@ -49,6 +51,10 @@ impl Devices {
         let outcome = match device.kind {
             virtio::Kind::Network => Card::start(device, on_network, cores).map(|card| self.cards.push(card)),
             virtio::Kind::Entropy => virtio::rng::start(device),
+            virtio::Kind::Socket => {
+                self.socket.get_or_insert(device);
+                Ok(())
+            }
             virtio::Kind::Console => {
                 self.console.get_or_insert(device);
                 Ok(())

@@ -3,7 +3,7 @@
 //! - [`transport`]: how a device is reached, over [`pci`] or [`mmio`], as one type;
 //! - [`ring`]: our queue, for devices with fixed buffers (over [`unikernel_machine::ring`]); [`hal`]: the memory behind the queues of
 //!   the `virtio-drivers` crate, for the others;
-//! - [`net`], with [`phy`]; [`rng`]; [`console`]: the drivers.
+//! - [`net`], with [`phy`]; [`rng`]; [`console`]; [`vsock`]: the drivers.
 //!
 //! A device is not trusted with memory safety: what it writes (indices, lengths, contents) is
 //! checked or clamped before use. It is trusted not to write where it was not told to.
@@ -18,6 +18,7 @@ pub mod phy;
 pub mod ring;
 pub mod rng;
 pub mod transport;
+pub mod vsock;
 
 use alloc::format;
 use alloc::string::String;
@@ -40,6 +41,8 @@ pub enum Kind {
     Entropy,
     /// A console.
     Console,
+    /// Streams to the host.
+    Socket,
 }
 
 impl Kind {
@@ -48,6 +51,7 @@ impl Kind {
             DeviceType::Network => Some(Self::Network),
             DeviceType::EntropySource => Some(Self::Entropy),
             DeviceType::Console => Some(Self::Console),
+            DeviceType::Socket => Some(Self::Socket),
             _ => None,
         }
     }

@@ -2,8 +2,8 @@
 //!
 //! - [`cli`]: the command line; [`project`]: where things are, and building them;
 //! - [`machine`]: QEMU's arguments; [`process`] and [`vm`]: one guest from start to end, cleaned up whatever happens;
-//! - [`run`]: `make run`; [`guest_tests`] (with [`disk_tests`]), [`http_tests`], [`app_tests`], [`capture_tests`], [`frame_tests`], [`kv`] and
-//!   [`tap_tests`]: `make test`; [`bench`]: `make bench`; [`conformance`]: `make conformance`;
+//! - [`run`]: `make run`; [`guest_tests`] (with [`disk_tests`]), [`http_tests`], [`app_tests`], [`capture_tests`], [`frame_tests`], [`kv`],
+//!   [`tap_tests`] and [`vsock_tests`]: `make test`; [`bench`]: `make bench`; [`conformance`]: `make conformance`;
 //! - [`cpio`]: folders as initrd archives; [`disk`]: disk images; [`qmp`]: QEMU's control socket; [`random`]: numbers for tests; [`icmpv6`]: a
 //!   router and a `ping` for tests.
 
@@ -33,6 +33,7 @@ mod random;
 mod run;
 mod tap_tests;
 mod vm;
+mod vsock_tests;
 
 use std::process::ExitCode;
 

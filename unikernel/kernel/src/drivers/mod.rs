@@ -1,7 +1,7 @@
 //! Devices. [`probe`] looks at the PCI bus and at the devices in memory that the firmware or the
 //! command line lists, and starts the drivers that it has.
 //!
-//! - [`virtio`]: transports, queues, and the drivers for network, block, entropy and console devices.
+//! - [`virtio`]: transports, queues, and the drivers for network, block, entropy, console and socket devices.
 
 pub mod virtio;
 
@@ -24,6 +24,8 @@ pub struct Devices {
     pub disks: Vec<Disk>,
     /// A console that nobody has started: who needs one does.
     pub console: Option<VirtioDevice>,
+    /// A way to the host, not started either.
+    pub socket: Option<VirtioDevice>,
 }
 
 /// Finds and starts all devices. `listed` are virtio devices that the command line names, for
@@ -57,6 +59,10 @@ impl Devices {
             }
             virtio::Kind::Block => Disk::start(device, on_disk, cores).map(|disk| self.disks.push(disk)),
             virtio::Kind::Entropy => virtio::rng::start(device),
+            virtio::Kind::Socket => {
+                self.socket.get_or_insert(device);
+                Ok(())
+            }
             virtio::Kind::Console => {
                 self.console.get_or_insert(device);
                 Ok(())

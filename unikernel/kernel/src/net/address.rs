@@ -5,11 +5,11 @@
 
 use core::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
-use linux_raw_sys::net::{AF_INET, AF_INET6, AF_NETLINK, AF_UNIX, AF_UNSPEC, sockaddr_in};
+use linux_raw_sys::net::{AF_INET, AF_INET6, AF_NETLINK, AF_UNIX, AF_UNSPEC, AF_VSOCK, sockaddr_in};
 
 use super::endpoint::Name;
-use super::netlink;
 use super::unix::UnixName;
+use super::{netlink, vsock};
 use crate::mem::user::{UserPtr, UserSlice};
 use crate::syscall::Errno;
 
@@ -33,6 +33,8 @@ pub enum Family {
     Unix,
     /// `AF_NETLINK`.
     Netlink,
+    /// `AF_VSOCK`.
+    Vsock,
 }
 
 impl Family {
@@ -43,6 +45,7 @@ impl Family {
             Self::V6 => AF_INET6,
             Self::Unix => AF_UNIX,
             Self::Netlink => AF_NETLINK,
+            Self::Vsock => AF_VSOCK,
         }
     }
 
@@ -103,7 +106,8 @@ impl Given {
             (AF_UNSPEC, _) => Ok(Self::Unspecified),
             (AF_UNIX, Family::Unix) => Ok(Self::Unix(UnixName::parse(&bytes[2..])?)),
             (AF_NETLINK, Family::Netlink) => other(bytes, netlink::NAME_BYTES),
-            (_, Family::Unix | Family::Netlink) => Err(Errno::EINVAL),
+            (AF_VSOCK, Family::Vsock) => other(bytes, vsock::NAME_BYTES),
+            (_, Family::Unix | Family::Netlink | Family::Vsock) => Err(Errno::EINVAL),
             (AF_INET, Family::V4) if len >= V4_BYTES => Ok(Self::Internet(parse_v4(bytes))),
             (AF_INET6, Family::V6) if len >= V6_LEAST_BYTES => Ok(Self::Internet(parse_v6(bytes))),
             (AF_INET, Family::V4) | (AF_INET6, Family::V6) => Err(Errno::EINVAL),
@@ -128,6 +132,7 @@ impl Given {
             AF_UNIX => Family::Unix,
             AF_INET6 => Family::V6,
             AF_NETLINK => Family::Netlink,
+            AF_VSOCK => Family::Vsock,
             _ => Family::V4,
         };
         Self::read(address, len, family)
@@ -138,7 +143,7 @@ impl Given {
         match (self, family) {
             (Self::Unspecified, _) | (Self::Unix(_), Family::Unix) => Ok(()),
             (Self::Other(name), family) if name[..2] == (family.number() as u16).to_ne_bytes() => Ok(()),
-            (_, Family::Unix | Family::Netlink) => Err(Errno::EINVAL),
+            (_, Family::Unix | Family::Netlink | Family::Vsock) => Err(Errno::EINVAL),
             (Self::Internet(address), Family::V4) if address.is_ipv4() => Ok(()),
             // An address of IPv4 mapped into IPv6 was made one of IPv4 when it was read.
             (Self::Internet(_), Family::V6) => Ok(()),

@@ -1,4 +1,4 @@
-//! What a socket is that is neither of the internet nor of the machine: [`netlink`](super::netlink). Such kinds are behind a trait, since
+//! What a socket is that is neither of the internet nor of the machine: [`netlink`](super::netlink), [`vsock`](super::vsock). Such kinds are behind a trait, since
 //! no packet's way goes through them.
 
 use alloc::sync::Arc;

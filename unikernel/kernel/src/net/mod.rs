@@ -7,7 +7,7 @@
 //!   `shards`: the stacks, one for each pair of queues of a card;
 //! - [`capture`]: what `pcap=` asks for;
 //! - [`socket`]: the file that the app's descriptors lead to, with [`stream`], [`datagram`] and
-//!   [`unix`] and [`netlink`] for the kinds; [`options`]: what `setsockopt` sets; [`address`]: `sockaddr`.
+//!   [`unix`], [`netlink`] and [`vsock`] for the kinds; [`options`]: what `setsockopt` sets; [`address`]: `sockaddr`.
 //!
 //! It runs to completion: [`poll`] takes in everything that has arrived, the app runs, and
 //! [`flush`] sends what the app wrote, announcing it to the device once. While there is work the
@@ -33,6 +33,7 @@ mod socket_file;
 pub mod stream;
 mod transfer;
 pub mod unix;
+pub mod vsock;
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -54,7 +55,7 @@ const GOODBYE_NS: u64 = 100_000_000;
 
 /// Starts the network: every card, or loopback alone.
 pub fn init(options: &Options, devices: Devices) {
-    let Devices { mut cards, console, .. } = devices;
+    let Devices { mut cards, console, socket, .. } = devices;
     cards.truncate(MAX_CARDS);
     if options.captures
         && let Some(console) = console
@@ -74,6 +75,9 @@ pub fn init(options: &Options, devices: Devices) {
     let ranges = shards::init(queues.into_iter().enumerate().map(part).collect());
     cards::init(cards, &ranges);
     shards::tell_siblings();
+    if let Some(socket) = socket {
+        vsock::init(socket, interrupt);
+    }
     flush();
 }
 
@@ -99,7 +103,7 @@ pub fn interrupt() {
 
 /// Takes in what has arrived and what has fallen due. True if there was anything.
 pub fn poll() -> bool {
-    let mut has_worked = false;
+    let mut has_worked = vsock::poll();
     for (step, shard) in shards::from_here().enumerate() {
         if step == 0 {
             has_worked |= shards::lock(shard).poll();
@@ -115,7 +119,7 @@ pub fn poll() -> bool {
 #[inline]
 pub fn has_arrivals() -> bool {
     // No shards yet means a core that was started before the network: there is nothing for it.
-    (0..shards::count()).any(has_arrivals_at)
+    (0..shards::count()).any(has_arrivals_at) || vsock::has_arrivals()
 }
 
 #[inline]
@@ -136,6 +140,7 @@ pub fn flush() {
 
 /// Looks after the network while an app computes: after an interrupt of the card or the timer.
 pub fn tick() {
+    vsock::poll();
     for shard in shards::from_here() {
         shards::lock(shard).flush();
         if shards::lock(shard).poll() {
@@ -152,7 +157,7 @@ pub fn tick() {
 /// Lets the card interrupt again, on the shards that this core has served. False if there is work already,
 /// which must be done first.
 pub fn prepare_to_sleep() -> bool {
-    let mut may_sleep = true;
+    let mut may_sleep = !vsock::has_arrivals();
     for (step, shard) in shards::from_here().enumerate() {
         let mut net = shards::lock(shard);
         if step == 0 || net.poller == this_cpu().index() {
@@ -174,7 +179,8 @@ pub fn next_deadline_ns() -> Option<u64> {
 pub fn shut_down() {
     (0..shards::count()).for_each(|shard| shards::lock(shard).stack.tcp_close_all());
     let deadline_ns = time::now_ns() + GOODBYE_NS;
-    while counters().active > 0 && time::now_ns() < deadline_ns {
+    while (counters().active > 0 || vsock::has_unsent()) && time::now_ns() < deadline_ns {
+        vsock::poll();
         for shard in 0..shards::count() {
             shards::lock(shard).flush();
             shards::lock(shard).poll();

@@ -12,11 +12,11 @@ use crate::file::{self, File, FileFlags, OpenFile, WaitMode};
 use crate::mem::user::UserPtr;
 use crate::net::address::{self, Address, Family, Given};
 use crate::net::datagram::Datagram;
-use crate::net::netlink;
 use crate::net::options::SocketOptions;
 use crate::net::socket::{Kind, Shutdown, Socket};
 use crate::net::stream::Stream;
 use crate::net::unix::{self, Style};
+use crate::net::{netlink, vsock};
 
 /// `SOCK_NONBLOCK` and `SOCK_CLOEXEC` are the flags of `open` (socket(2)).
 const SOCK_FLAGS: u32 = O_NONBLOCK | O_CLOEXEC;
@@ -70,8 +70,13 @@ pub fn sys_socket(domain: u32, kind: u32, protocol: u32) -> SysResult {
         AF_INET6 => Family::V6,
         AF_NETLINK => return install(netlink::socket(netlink_kind(kind, protocol)?), kind & SOCK_FLAGS),
         AF_UNIX => return install(unix::socket(unix_style(kind, protocol)?), kind & SOCK_FLAGS),
+        // Without a device there is no such family, as on a Linux without one.
+        AF_VSOCK if vsock::is_present() => {
+            check_vsock(kind, protocol)?;
+            return install(vsock::socket(), kind & SOCK_FLAGS);
+        }
         AF_PACKET => {
-            log::warn!("AF_PACKET is not supported: record packets on the host's side of the card");
+            log::warn!("AF_PACKET is not supported: `pcap=` records packets");
             return Err(Errno::EAFNOSUPPORT);
         }
         _ => return Err(Errno::EAFNOSUPPORT),
@@ -94,6 +99,16 @@ fn netlink_kind(kind: u32, protocol: u32) -> Result<u32, Errno> {
     match kind & !SOCK_FLAGS {
         kind @ (SOCK_RAW | SOCK_DGRAM) if protocol == NETLINK_ROUTE => Ok(kind),
         SOCK_RAW | SOCK_DGRAM => Err(Errno::EPROTONOSUPPORT),
+        kind if kind >= SOCK_MAX => Err(Errno::EINVAL),
+        _ => Err(Errno::ESOCKTNOSUPPORT),
+    }
+}
+
+/// Streams are what there is of `AF_VSOCK` (vsock(7)).
+fn check_vsock(kind: u32, protocol: u32) -> Result<(), Errno> {
+    match kind & !SOCK_FLAGS {
+        _ if protocol != 0 && protocol != AF_VSOCK => Err(Errno::EPROTONOSUPPORT),
+        SOCK_STREAM => Ok(()),
         kind if kind >= SOCK_MAX => Err(Errno::EINVAL),
         _ => Err(Errno::ESOCKTNOSUPPORT),
     }

@@ -91,6 +91,24 @@ fn reader_who_does_not_read_holds_the_writer_up() {
 }
 
 #[test]
+fn packet_for_an_unknown_purpose_tells_of_credit_only() {
+    let mut pair = Pair::new();
+    let (_, client) = pair.connect();
+    let mut buffer = vec![0; BUFFER_BYTES];
+    pair.guest.send(client, b"hello");
+    let len = pair.guest.packet_out(&mut buffer).unwrap();
+    for purpose in [0, 99] {
+        buffer[30] = purpose;
+        pair.host.packet_in(&buffer[..len]);
+        assert_eq!(pair.host.packet_out(&mut vec![0; BUFFER_BYTES]), None, "it is answered");
+    }
+    buffer[28] = 7;
+    pair.host.packet_in(&buffer[..len]);
+    pair.settle();
+    assert_eq!(read(&mut pair.guest, client), Err(RecvError::Finished), "another type is refused");
+}
+
+#[test]
 fn nobody_listens_refuses() {
     let mut pair = Pair::new();
     let client = pair.guest.connect(ANY_PORT, VsockAddress { cid: HOST, port: 81 }).unwrap();

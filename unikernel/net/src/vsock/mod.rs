@@ -283,7 +283,7 @@ impl Vsock {
     pub fn packet_in(&mut self, bytes: &[u8]) {
         let (header, data) = match Header::parse(bytes) {
             Some(Parsed::Packet(header, data)) => (header, data),
-            Some(Parsed::Unknown(header)) => return self.refuse(&header),
+            Some(Parsed::UnknownType(header)) => return self.refuse(&header),
             None => return,
         };
         if header.to.cid != self.cid {
@@ -333,7 +333,7 @@ impl Vsock {
                 }
             }
             (State::Connected, Operation::CreditRequest) => self.tell(id, Operation::CreditUpdate),
-            (State::Connected, Operation::CreditUpdate) => {}
+            (State::Connected, Operation::CreditUpdate | Operation::Unknown) => {}
             (State::Connected, _) => return self.over(id),
             (State::Refused | State::Over, Operation::Reset) => {}
             (State::Refused | State::Over, _) => self.refuse(header),

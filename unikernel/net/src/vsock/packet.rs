@@ -10,6 +10,8 @@ const STREAM: u16 = 1;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u16)]
 pub(super) enum Operation {
+    /// Anything else: it tells of credit, and no more (vhost-device-vsock 0.3 sends such).
+    Unknown = 0,
     /// A connection is wanted.
     Request = 1,
     /// It is accepted.
@@ -56,8 +58,8 @@ pub(super) struct Header {
 pub(super) enum Parsed<'p> {
     /// A packet and its bytes.
     Packet(Header, &'p [u8]),
-    /// One of a type or for a purpose that nobody here knows: it is refused.
-    Unknown(Header),
+    /// One of a type that nobody here knows: it is refused.
+    UnknownType(Header),
 }
 
 fn number<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
@@ -71,27 +73,27 @@ impl Header {
         let word = |at| number(bytes, at).map(u32::from_le_bytes);
         let half = |at| number(bytes, at).map(u16::from_le_bytes);
         let operation = match half(30)? {
-            1 => Some(Operation::Request),
-            2 => Some(Operation::Response),
-            3 => Some(Operation::Reset),
-            4 => Some(Operation::Shutdown),
-            5 => Some(Operation::Data),
-            6 => Some(Operation::CreditUpdate),
-            7 => Some(Operation::CreditRequest),
-            _ => None,
+            1 => Operation::Request,
+            2 => Operation::Response,
+            3 => Operation::Reset,
+            4 => Operation::Shutdown,
+            5 => Operation::Data,
+            6 => Operation::CreditUpdate,
+            7 => Operation::CreditRequest,
+            _ => Operation::Unknown,
         };
         let header = Self {
             from: VsockAddress { cid: wide(0)?, port: word(16)? },
             to: VsockAddress { cid: wide(8)?, port: word(20)? },
             len: word(24)?,
-            operation: operation.unwrap_or(Operation::Request),
+            operation,
             flags: word(32)?,
             room: word(36)?,
             taken: word(40)?,
         };
         let data = bytes.get(HEADER_BYTES..HEADER_BYTES + header.len as usize)?;
-        let is_known = operation.is_some() && half(28)? == STREAM;
-        Some(if is_known { Parsed::Packet(header, data) } else { Parsed::Unknown(header) })
+        let is_known = half(28)? == STREAM;
+        Some(if is_known { Parsed::Packet(header, data) } else { Parsed::UnknownType(header) })
     }
 
     /// The header's bytes.

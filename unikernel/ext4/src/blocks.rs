@@ -85,7 +85,7 @@ impl<D: BlockDevice> Ext4<D> {
             .is_some_and(|(start, len)| start + u64::from(len) >= run.start + u64::from(run.len))
     }
 
-    fn reservation_at(&self, block: u64) -> Option<(u64, u32)> {
+    pub(crate) fn reservation_at(&self, block: u64) -> Option<(u64, u32)> {
         let (start, len) = self.reservations.range(..=block).next_back()?;
         (start + u64::from(*len) > block).then_some((*start, *len))
     }

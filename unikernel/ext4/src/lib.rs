@@ -42,6 +42,7 @@ mod names;
 mod orphan;
 mod rename;
 mod transaction;
+mod trim;
 mod truncate;
 mod types;
 mod write;

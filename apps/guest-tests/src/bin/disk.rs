@@ -34,6 +34,7 @@ fn main() {
     crossing(&data);
     many(&folder);
     unlinked_but_open(&folder);
+    trim(&data);
     leave_for_next_boot(&folder, boot);
     println!("disk: all well");
 }
@@ -209,6 +210,20 @@ fn unlinked_but_open(folder: &Path) {
     file.read_to_end(&mut bytes).unwrap();
     assert!(bytes[..100_000] == pattern(7, 100_000) && &bytes[100_000..] == b"more");
     assert_eq!(file.metadata().unwrap().nlink(), 0);
+}
+
+/// What is free can be given back to whatever the disk lies in (fstrim(8)).
+fn trim(data: &Path) {
+    /// `FITRIM` and its `struct fstrim_range` (linux/fs.h).
+    const FITRIM: libc::Ioctl = 0xc018_5879_u32 as libc::Ioctl;
+    let mut range = [0, u64::MAX, 0];
+    let folder = File::open(data).unwrap();
+    // SAFETY: the call reads and writes three numbers.
+    let failed = unsafe { libc::ioctl(folder.as_raw_fd(), FITRIM, range.as_mut_ptr()) } != 0;
+    match failed.then(std::io::Error::last_os_error) {
+        None => assert!(range[1] > 0),
+        Some(error) => println!("no trimming here: {error}"),
+    }
 }
 
 fn leave_for_next_boot(folder: &Path, boot: u64) {

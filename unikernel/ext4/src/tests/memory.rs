@@ -56,4 +56,12 @@ impl BlockDevice for MemoryDevice {
     fn flush(&self) -> Result<(), DeviceError> {
         Ok(())
     }
+
+    /// Discarded bytes read as rubbish, so that nobody can rely on them.
+    fn discard(&self, offset: u64, len: u64) -> Result<(), DeviceError> {
+        let mut bytes = self.0.lock().map_err(|_| DeviceError)?;
+        let range = range(offset, len as usize, bytes.len())?;
+        bytes[range].fill(0xdb);
+        Ok(())
+    }
 }

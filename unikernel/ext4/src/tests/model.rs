@@ -17,6 +17,10 @@ fn run_against_model(seed: u64, steps: u32, kib: usize, block_bytes: u32) {
         if workload.random.below(12) == 0 {
             workload.sync(&mut fs);
         }
+        if workload.random.below(60) == 0 {
+            // Now all that is free is rubbish.
+            fs.trim(0..u64::MAX, 1, at(workload.now)).expect("trim");
+        }
         if step % 97 == 96 {
             assert_same(&mut fs, &workload.model);
             workload.let_all_go(&mut fs);

@@ -262,3 +262,25 @@ fn unnamed_file_gets_a_name_or_ends() {
     fs.unmount(at(7)).expect("unmount");
     assert_clean(&device.image());
 }
+
+#[test]
+fn trim_discards_what_is_free_and_nothing_else() {
+    let device = formatted(20 << 10, 1024);
+    let mut fs = mounted(&device);
+    let inode = fs.create(ROOT, b"kept", file(), at(2)).expect("create");
+    let bytes = pattern(5, 300_000);
+    fs.write_at(inode, 0, &bytes, at(2)).expect("write");
+    let gone = fs.create(ROOT, b"gone", file(), at(2)).expect("create");
+    fs.write_at(gone, 0, &pattern(6, 200_000), at(2)).expect("write");
+    fs.unlink(ROOT, b"gone", at(3)).expect("unlink");
+    let trimmed = fs.trim(0..u64::MAX, 1, at(3)).expect("trim");
+    assert_eq!(trimmed, fs.statistics().free_blocks);
+    assert_eq!(fs.trim(0..u64::MAX, u32::MAX, at(3)), Ok(0));
+    fs.unmount(at(4)).expect("unmount");
+    assert_clean(&device.image());
+    let mut fs = mounted(&device);
+    let inode = fs.lookup(ROOT, b"kept").expect("lookup");
+    let mut read = std::vec![0; bytes.len()];
+    assert_eq!(fs.read_at(inode, 0, &mut read), Ok(bytes.len()));
+    assert_eq!(read, bytes);
+}

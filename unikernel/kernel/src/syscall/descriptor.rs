@@ -1,7 +1,7 @@
 //! Descriptors themselves (close(2), dup(2), fcntl(2), ioctl(2)).
 
 use linux_raw_sys::general::*;
-use linux_raw_sys::ioctl::{FIBMAP, FIOCLEX, FIONBIO, FIONCLEX, FIONREAD};
+use linux_raw_sys::ioctl::{FIBMAP, FIOCLEX, FIONBIO, FIONCLEX, FIONREAD, FITRIM};
 
 use unikernel_ext4::Sync;
 
@@ -11,6 +11,9 @@ use crate::file::{self, FileFlags, pipe};
 use crate::fs::disk;
 use crate::fs::disk::file::DiskFile;
 use crate::mem::user::UserPtr;
+use crate::user_abi;
+
+user_abi!(fstrim_range);
 
 /// close_range(2), which `linux-raw-sys` does not know yet.
 const CLOSE_RANGE_UNSHARE: u32 = 1 << 1;
@@ -181,6 +184,13 @@ pub fn sys_ioctl(fd: i32, request: u32, argument: u64) -> SysResult {
         FIONREAD if opened.file.metadata().mode & S_IFMT == S_IFREG => {
             let left = opened.file.metadata().size.saturating_sub(opened.with_offset(|offset| *offset));
             UserPtr::new(argument).write(left as i32)?;
+        }
+        FITRIM => {
+            let opened = disk::file::of(&*opened.file).ok_or(Errno::EOPNOTSUPP)?;
+            let range = UserPtr::<fstrim_range>::new(argument);
+            let wanted = range.read()?;
+            let len = opened.inode.mount.trim(wanted.start, wanted.len, wanted.minlen)?;
+            range.write(fstrim_range { len, ..wanted })?;
         }
         _ => return opened.file.ioctl(request, argument),
     }

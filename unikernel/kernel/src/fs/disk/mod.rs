@@ -185,6 +185,18 @@ impl Mount {
         self.with(|ext4| Ok(ext4.statistics()))
     }
 
+    /// Tells the disk which blocks of a range are free, in bytes as `FITRIM` counts; answers how many bytes.
+    pub fn trim(&self, start: u64, len: u64, least: u64) -> Result<u64, Errno> {
+        self.check_writable()?;
+        if self.volume.disk().max_discard() == 0 {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        let block_bytes = self.block_bytes as u64;
+        let blocks = start / block_bytes..start.saturating_add(len).div_ceil(block_bytes);
+        let least = u32::try_from(least.div_ceil(block_bytes)).unwrap_or(u32::MAX);
+        self.with(|ext4| ext4.trim(blocks, least, now())).map(|trimmed| trimmed * block_bytes)
+    }
+
     /// Pages that blocks of the disk make.
     fn note_space(&self, statistics: &Statistics) {
         let bytes = statistics.available_blocks * u64::from(statistics.block_bytes);

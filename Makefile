@@ -9,6 +9,7 @@ ARGS    ?=
 DISK    ?=
 DIR     ?=
 SIZE    ?=
+PCAP    ?=
 QEMU_RUN = cargo run --quiet --release -p qemu --
 BENCH    = $(if $(QUICK),--rounds 1 --seconds 1 --apps http --skip memory$(comma)sequential)
 comma   := ,
@@ -16,7 +17,7 @@ comma   := ,
 .DEFAULT_GOAL := help
 POINTS  ?= 1000000
 KILLS   ?= 100
-.PHONY: help setup run disk test bench conformance model powercut kill debug gdb lint doc clean host-test images
+.PHONY: help setup run disk test bench conformance model powercut kill fuzz debug gdb lint doc clean host-test images
 
 help: ## list the targets
 	@echo 'targets (with APP=http MACHINE=q35|microvm|pc PORT=8080 MEMORY=256 APPEND="log=debug" DISK=data.img ARGS="..."):'
@@ -26,7 +27,7 @@ setup: ## install what is missing: QEMU, wrk, the Rust targets
 	@sh qemu/setup.sh
 
 run: setup ## build APP, boot it, forward PORT; Ctrl-C ends it
-	@$(QEMU_RUN) run $(APP) --machine $(MACHINE) --memory $(MEMORY) --port $(PORT) --append "$(APPEND)" $(addprefix --disk ,$(DISK)) -- $(ARGS)
+	@$(QEMU_RUN) run $(APP) --machine $(MACHINE) --memory $(MEMORY) --port $(PORT) --append "$(APPEND)" $(addprefix --disk ,$(DISK)) $(addprefix --pcap ,$(PCAP)) -- $(ARGS)
 
 disk: setup ## make a disk image with ext4 from DIR, called DISK (DISK=data.img DIR=folder SIZE=64M)
 	@$(QEMU_RUN) disk $(or $(DISK),disk.img) $(addprefix --dir ,$(DIR)) $(addprefix --size ,$(SIZE))
@@ -58,6 +59,9 @@ kill: setup ## kv killed at random moments, more often than in a test run (KILLS
 
 debug: setup ## boot APP under gdb, with symbols of both halves, stopped at main
 	@sh qemu/debug.sh $(APP) $(MACHINE) "$(APPEND)" $(ARGS)
+
+fuzz: setup ## TCP for long: ten million damaged frames, 200,000 connections, streams against a model of them
+	LONG_TESTS=1 cargo test --quiet --release -p unikernel-net -- fuzz listen churn
 
 lint: setup ## format and lints
 	cargo fmt --check

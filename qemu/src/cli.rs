@@ -23,7 +23,7 @@ pub(crate) enum Command {
     Run(RunOptions),
     Test(TestOptions),
     /// A part of the tests that runs in a namespace; not for people.
-    TapTest(Kind),
+    TapTest(String, Kind),
     Bench(BenchOptions),
     Conformance(ConformanceOptions),
     Disk(DiskOptions),
@@ -38,12 +38,15 @@ pub(crate) struct RunOptions {
     pub(crate) cpus: u32,
     /// Host and guest port.
     pub(crate) ports: (u16, u16),
-    pub(crate) network: Network,
+    /// What each network device is connected to; the usual one if there is none.
+    pub(crate) networks: Vec<Network>,
     pub(crate) initrd: Option<PathBuf>,
     pub(crate) disks: Vec<Disk>,
     /// What is written to the disks is forgotten.
     pub(crate) forgets_writes: bool,
     pub(crate) append: String,
+    /// Where the guest's frames are written to.
+    pub(crate) capture: Option<PathBuf>,
     pub(crate) accelerator: Accelerator,
     pub(crate) time_out: Option<Duration>,
     pub(crate) waits_for_gdb: bool,
@@ -150,7 +153,9 @@ pub(crate) fn parse() -> Result<Command> {
             Some("conformance") => parse_conformance(&mut parser).map(Command::Conformance),
             Some("disk") => parse_disk(&mut parser).map(Command::Disk),
             Some("help") => Ok(Command::Help),
-            Some(tap_tests::COMMAND) => Ok(Command::TapTest(parser.value()?.parse()?)),
+            Some(tap_tests::COMMAND) => {
+                Ok(Command::TapTest(parser.value()?.string()?, parser.value()?.parse()?))
+            }
             _ => {
                 let command = command.to_string_lossy();
                 bail!(
@@ -187,11 +192,12 @@ fn parse_run(parser: &mut lexopt::Parser) -> Result<RunOptions> {
         memory_mib: 256,
         cpus: 1,
         ports: (8080, 8080),
-        network: Network::User,
+        networks: Vec::new(),
         initrd: None,
         disks: Vec::new(),
         forgets_writes: false,
         append: String::new(),
+        capture: None,
         accelerator: Accelerator::Auto,
         time_out: None,
         waits_for_gdb: false,
@@ -207,11 +213,12 @@ fn parse_run(parser: &mut lexopt::Parser) -> Result<RunOptions> {
             Long("memory") => options.memory_mib = memory(&parser.value()?.string()?)?,
             Long("smp") => options.cpus = cpus(value(parser, "smp")?)?,
             Long("port") => options.ports = ports(&parser.value()?.string()?)?,
-            Long("net") => options.network = value(parser, "net")?,
+            Long("net") => options.networks.push(value(parser, "net")?),
             Long("initrd") => options.initrd = Some(parser.value()?.into()),
             Long("disk") => options.disks.push(value(parser, "disk")?),
             Long("snapshot") => options.forgets_writes = true,
             Long("append") => options.append = parser.value()?.string()?,
+            Long("pcap") => options.capture = Some(parser.value()?.into()),
             Long("accel") => options.accelerator = value(parser, "accel")?,
             Long("time-out") => options.time_out = Some(Duration::from_secs(value(parser, "time-out")?)),
             Long("gdb") => options.waits_for_gdb = true,

@@ -18,7 +18,7 @@ use crate::disk_tests::{DATA, DiskPlan};
 use crate::machine::{Kind, Machine, Net};
 use crate::project::Profile;
 use crate::vm::{self, Console, Vm};
-use crate::{app_tests, http_tests, kv, project, run, tap_tests};
+use crate::{app_tests, http_tests, kv, project, run, tap_tests, vsock_tests};
 
 /// Guests at once: one a core of a small machine.
 const WORKERS: usize = 2;
@@ -153,8 +153,8 @@ pub(crate) fn run(options: &TestOptions) -> Result<u8> {
         jobs.extend(test.checked.then_some(Job { test, place: Place::Machine(Kind::Q35, Profile::Debug) }));
     }
     let (mut passed, mut failed) = run_jobs(&jobs)?;
-    let host_driven = http_tests::all().into_iter().chain(app_tests::all()).chain(kv::all());
-    for (name, check) in host_driven.chain(tap_tests::all()) {
+    let outside = [http_tests::all(), app_tests::all(), kv::all(), tap_tests::all(), vsock_tests::all()];
+    for (name, check) in outside.into_iter().flatten() {
         if is_chosen(&name) {
             let is_good = report(&name, Instant::now(), check());
             passed += usize::from(is_good);

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
+use crate::capture_tests;
 use crate::frame_tests;
 use crate::guest_tests::free_port;
 use crate::http::{self, Client};
@@ -34,6 +35,7 @@ pub(crate) fn all() -> Vec<NamedTest> {
         tests.push((name, Box::new(move || modern_nic(kind))));
     }
     tests.push(("http_malformed_frames".into(), Box::new(frame_tests::malformed_frames)));
+    tests.extend(capture_tests::all());
     tests.push(("http_static_files".into(), Box::new(static_files)));
     tests.push(("http_many_connections_one_after_another".into(), Box::new(sequential_connections)));
     tests.push(("http_small_memory".into(), Box::new(small_memory)));
@@ -61,7 +63,8 @@ impl Server {
         Self::start(machine, app, memory_mib, port)
     }
 
-    fn start(mut machine: Machine, app: &str, memory_mib: u64, port: u16) -> Result<Self> {
+    /// Boots a server on a machine of the caller's, whose network leads `port` of the host to it.
+    pub(crate) fn start(mut machine: Machine, app: &str, memory_mib: u64, port: u16) -> Result<Self> {
         let kind = machine.kind;
         machine.memory_mib = memory_mib;
         let files = project::root().join("apps").join(app).join("initrd");
@@ -77,6 +80,11 @@ impl Server {
     /// Asks for a path on a connection of its own.
     pub(crate) fn get(&self, path: &str) -> Result<http::Response> {
         http::get(self.address, path)
+    }
+
+    /// A figure from its metrics.
+    pub(crate) fn metric(&self, name: &str) -> Result<u64> {
+        Ok(u64::try_from(http::metric(self.address, name)?)?)
     }
 
     /// After whatever was done to it: it still answers, and nothing has panicked.

@@ -95,11 +95,36 @@ pub(crate) enum Net {
     None,
     /// QEMU's own network, with a forwarded TCP port (host, guest).
     User(u16, u16),
-    /// The same, and on the same wire a UDP socket of the host (QEMU's port, ours) that carries raw
+    /// The same without a port, as a network 10.0.N.0/24 of its own.
+    Apart(u8),
+    /// The first, and on the same wire a UDP socket of the host (QEMU's port, ours) that carries raw
     /// Ethernet frames in both directions: how tests put onto the wire what no host stack would send.
     UserAndFrames { ports: (u16, u16), wire: (u16, u16) },
     /// A tap device, with so many pairs of queues.
     Tap { name: String, queues: u32 },
+}
+
+impl Net {
+    /// QEMU's back ends, of which the one called `id` is for the device.
+    fn backends(&self, id: &str) -> Vec<String> {
+        let user =
+            |(host, guest): (u16, u16), id| format!("user,id={id},hostfwd=tcp:127.0.0.1:{host}-:{guest}");
+        match self {
+            Self::None => Vec::new(),
+            Self::User(host, guest) => vec![user((*host, *guest), id)],
+            Self::Apart(number) => vec![format!("user,id={id},net=10.0.{number}.0/24")],
+            Self::Tap { name, queues } => {
+                vec![format!("tap,id={id},ifname={name},queues={queues},script=no,downscript=no")]
+            }
+            Self::UserAndFrames { ports, wire: (qemu, ours) } => vec![
+                user(*ports, "user0"),
+                format!("socket,id=wire0,udp=127.0.0.1:{ours},localaddr=127.0.0.1:{qemu}"),
+                "hubport,id=hub0,hubid=0,netdev=user0".into(),
+                "hubport,id=hub1,hubid=0,netdev=wire0".into(),
+                format!("hubport,id={id},hubid=0"),
+            ],
+        }
+    }
 }
 
 /// Which generation of virtio the network device speaks.
@@ -124,6 +149,8 @@ pub(crate) struct Machine {
     pub(crate) append: String,
     pub(crate) initrd: Option<PathBuf>,
     pub(crate) net: Net,
+    /// What further network devices are connected to.
+    pub(crate) more_nets: Vec<Net>,
     pub(crate) nic: Nic,
     /// `blk0`, `blk1` and so on.
     pub(crate) disks: Vec<Disk>,
@@ -143,6 +170,7 @@ impl Machine {
             append: String::new(),
             initrd: None,
             net: Net::None,
+            more_nets: Vec::new(),
             nic: Nic::Usual,
             disks: Vec::new(),
             extra: Vec::new(),
@@ -182,46 +210,50 @@ impl Machine {
     }
 
     fn net_arguments(&self) -> Vec<String> {
-        let user =
-            |(host, guest): (u16, u16), id| format!("user,id={id},hostfwd=tcp:127.0.0.1:{host}-:{guest}");
-        let backends = match &self.net {
-            Net::None => return Vec::new(),
-            Net::User(host, guest) => vec![user((*host, *guest), "net0")],
-            Net::Tap { name, queues } => {
-                vec![format!("tap,id=net0,ifname={name},queues={queues},script=no,downscript=no")]
+        let is_modern_mmio = self.kind == Kind::Microvm && self.nic != Nic::Usual;
+        let global = if is_modern_mmio { &["-global", "virtio-mmio.force-legacy=false"][..] } else { &[] };
+        let mut arguments: Vec<String> = Vec::new();
+        for (number, net) in core::iter::once(&self.net).chain(&self.more_nets).enumerate() {
+            let id = format!("net{number}");
+            let backends = net.backends(&id);
+            if !backends.is_empty() {
+                arguments.extend(backends.into_iter().flat_map(|backend| ["-netdev".to_owned(), backend]));
+                arguments.extend(["-device".to_owned(), self.nic_device(&id)]);
             }
-            Net::UserAndFrames { ports, wire: (qemu, ours) } => vec![
-                user(*ports, "user0"),
-                format!("socket,id=wire0,udp=127.0.0.1:{ours},localaddr=127.0.0.1:{qemu}"),
-                "hubport,id=hub0,hubid=0,netdev=user0".into(),
-                "hubport,id=hub1,hubid=0,netdev=wire0".into(),
-                "hubport,id=net0,hubid=0".into(),
-            ],
-        };
-        let mut arguments: Vec<String> =
-            backends.into_iter().flat_map(|backend| ["-netdev".to_owned(), backend]).collect();
-        arguments.extend(self.nic_arguments().map(str::to_owned));
-        arguments
+        }
+        if arguments.is_empty() {
+            arguments
+        } else {
+            [global.iter().map(|&word| word.into()).collect(), arguments].concat()
+        }
     }
 
-    fn nic_arguments(&self) -> impl Iterator<Item = &'static str> {
+    fn nic_device(&self, id: &str) -> String {
         // The iPXE ROM would cost 0.1 to 0.4 s of boot.
-        let (global, device) = match (self.kind, self.nic) {
-            (Kind::Microvm, Nic::Modern) => {
-                (Some("virtio-mmio.force-legacy=false"), "virtio-net-device,netdev=net0")
-            }
-            (Kind::Microvm, Nic::ManyQueues) => {
-                (Some("virtio-mmio.force-legacy=false"), "virtio-net-device,netdev=net0,mq=on")
-            }
-            (Kind::Microvm, Nic::Usual) => (None, "virtio-net-device,netdev=net0"),
-            (_, Nic::Usual) => (None, "virtio-net-pci,netdev=net0,romfile="),
+        match (self.kind, self.nic) {
+            (Kind::Microvm, Nic::ManyQueues) => format!("virtio-net-device,netdev={id},mq=on"),
+            (Kind::Microvm, _) => format!("virtio-net-device,netdev={id}"),
+            (_, Nic::Usual) => format!("virtio-net-pci,netdev={id},romfile="),
             (_, Nic::ManyQueues) => {
-                (None, "virtio-net-pci-non-transitional,netdev=net0,romfile=,mq=on,vectors=10")
+                format!("virtio-net-pci-non-transitional,netdev={id},romfile=,mq=on,vectors=10")
             }
-            (_, Nic::Modern) => (None, "virtio-net-pci-non-transitional,netdev=net0,romfile="),
-        };
-        let global = global.into_iter().flat_map(|global| ["-global", global]);
-        global.chain(["-device", device])
+            (_, Nic::Modern) => format!("virtio-net-pci-non-transitional,netdev={id},romfile="),
+        }
+    }
+
+    /// Has the guest write every frame of its cards to a file: a port of a console for it, and the word.
+    pub(crate) fn capture_to(&mut self, file: &Path) {
+        // A comma ends an option of QEMU's; two are one that does not.
+        self.capture_into(&format!("file,path={}", file.to_string_lossy().replace(',', ",,")));
+    }
+
+    /// The same, into a character device of QEMU's.
+    pub(crate) fn capture_into(&mut self, device: &str) {
+        let bus = if self.kind == Kind::Microvm { "virtio-serial-device" } else { "virtio-serial-pci" };
+        let (device, bus) = (format!("{device},id=pcap0"), format!("{bus},max_ports=2"));
+        let words = ["-chardev", &device, "-device", &bus, "-device", "virtserialport,nr=1,chardev=pcap0"];
+        self.extra.extend(words.map(str::to_owned));
+        self.append = format!("pcap=on {}", self.append).trim().to_owned();
     }
 
     /// A source of randomness for the guest, as a further device.
@@ -242,6 +274,16 @@ mod tests {
         let arguments = machine.arguments().join(" ");
         assert!(arguments.contains("virtio-net-device") && !arguments.contains("pci"));
         assert!(arguments.contains("hostfwd=tcp:127.0.0.1:1-:2"));
+    }
+
+    #[test]
+    fn each_net_gets_a_device() {
+        let mut machine = Machine::new(Kind::Q35, Path::new("image"));
+        machine.net = Net::User(1, 2);
+        machine.more_nets = vec![Net::Tap { name: "tap1".into(), queues: 1 }];
+        let arguments = machine.arguments().join(" ");
+        assert!(arguments.contains("tap,id=net1,ifname=tap1") && arguments.contains("pci,netdev=net1"));
+        assert!(arguments.contains("user,id=net0") && arguments.contains("pci,netdev=net0"));
     }
 
     #[test]

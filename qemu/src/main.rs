@@ -2,14 +2,16 @@
 //!
 //! - [`cli`]: the command line; [`project`]: where things are, and building them;
 //! - [`machine`]: QEMU's arguments; [`process`] and [`vm`]: one guest from start to end, cleaned up whatever happens;
-//! - [`run`]: `make run`; [`guest_tests`] (with [`disk_tests`]), [`http_tests`], [`app_tests`], [`frame_tests`], [`kv`] and [`tap_tests`]: `make test`; [`bench`]: `make bench`;
-//!   [`conformance`]: `make conformance`;
-//! - [`cpio`]: folders as initrd archives; [`disk`]: disk images; [`qmp`]: QEMU's control socket; [`random`]: numbers for tests.
+//! - [`run`]: `make run`; [`guest_tests`] (with [`disk_tests`]), [`http_tests`], [`app_tests`], [`capture_tests`], [`frame_tests`], [`kv`],
+//!   [`tap_tests`] and [`vsock_tests`]: `make test`; [`bench`]: `make bench`; [`conformance`]: `make conformance`;
+//! - [`cpio`]: folders as initrd archives; [`disk`]: disk images; [`qmp`]: QEMU's control socket; [`random`]: numbers for tests; [`icmpv6`]: a
+//!   router and a `ping` for tests.
 
 #![forbid(unsafe_code)]
 
 mod app_tests;
 mod bench;
+mod capture_tests;
 mod cli;
 mod conformance;
 mod cpio;
@@ -19,6 +21,7 @@ mod frame_tests;
 mod guest_tests;
 mod http;
 mod http_tests;
+mod icmpv6;
 mod interrupt;
 mod kv;
 mod machine;
@@ -30,6 +33,7 @@ mod random;
 mod run;
 mod tap_tests;
 mod vm;
+mod vsock_tests;
 
 use std::process::ExitCode;
 
@@ -43,7 +47,7 @@ fn main() -> ExitCode {
         }
         Command::Run(options) => run::run(&options),
         Command::Test(options) => guest_tests::run(&options),
-        Command::TapTest(kind) => tap_tests::inside(kind),
+        Command::TapTest(name, kind) => tap_tests::inside(&name, kind),
         Command::Bench(options) => bench::run(&options),
         Command::Conformance(options) => conformance::run(&options),
         Command::Disk(options) => disk::run(&options),

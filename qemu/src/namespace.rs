@@ -52,17 +52,31 @@ pub(crate) fn is_possible() -> bool {
 /// Makes a tap device, which may have several pairs of queues, and gives the host its address.
 pub(crate) fn set_up(queues: Queues) -> Result<()> {
     ip(&["link", "set", "lo", "up"])?;
-    let mut words = vec!["tuntap", "add", "dev", TAP, "mode", "tap"];
-    words.extend((queues == Queues::Several).then_some("multi_queue"));
-    ip(&words).context("a tap device needs /dev/net/tun, and root or user namespaces")?;
-    ip(&["addr", "add", "10.0.2.1/24", "dev", TAP])?;
-    ip(&["link", "set", TAP, "up"])?;
+    add_tap(TAP, queues, &["10.0.2.1/24"])?;
     // A permanent neighbour: else the host's own ARP back-off would be measured as boot time.
     let address = std::net::Ipv4Addr::from(GUEST.0).to_string();
     ip(&["neigh", "add", &address, "lladdr", GUEST_MAC, "dev", TAP, "nud", "permanent"])?;
     // 20,000 connections one after another leave as many ports in TIME_WAIT on the host's side.
     std::fs::write("/proc/sys/net/ipv4/ip_local_port_range", "1024 65535")
         .context("cannot widen the range of ports")
+}
+
+/// Makes a further tap device with the host's addresses.
+pub(crate) fn add_tap(name: &str, queues: Queues, addresses: &[&str]) -> Result<()> {
+    let mut words = vec!["tuntap", "add", "dev", name, "mode", "tap"];
+    words.extend((queues == Queues::Several).then_some("multi_queue"));
+    ip(&words).context("a tap device needs /dev/net/tun, and root or user namespaces")?;
+    for address in addresses {
+        add_address(address, name)?;
+    }
+    ip(&["link", "set", name, "up"])
+}
+
+/// Gives the host an address, at once: nobody else is there who could have it, so nobody is asked.
+pub(crate) fn add_address(address: &str, device: &str) -> Result<()> {
+    let mut words = vec!["addr", "add", address, "dev", device];
+    words.extend(address.contains(':').then_some("nodad"));
+    ip(&words)
 }
 
 /// Pairs of queues that a tap device has.

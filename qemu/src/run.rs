@@ -57,11 +57,10 @@ fn machine(options: &RunOptions, kernel: &Path) -> Result<Machine> {
     machine.memory_mib = options.memory_mib;
     machine.cpus = options.cpus;
     machine.append = command_line(&options.append, &options.app_arguments);
-    machine.net = match &options.network {
-        Network::User => Net::User(options.ports.0, options.ports.1),
-        Network::None => Net::None,
-        Network::Tap(name) => Net::Tap { name: name.clone(), queues: 1 },
-    };
+    let mut nets =
+        options.networks.iter().enumerate().map(|(number, network)| net(network, number, options.ports));
+    machine.net = nets.next().unwrap_or(Net::User(options.ports.0, options.ports.1));
+    machine.more_nets = nets.collect();
     machine.initrd = match &options.initrd {
         Some(path) => Some(initrd_file(path, &options.app)?),
         None => app_files(&options.app, &options.app)?,
@@ -72,10 +71,23 @@ fn machine(options: &RunOptions, kernel: &Path) -> Result<Machine> {
         disk.forgets_writes = options.forgets_writes;
     }
     machine.add_rng();
+    if let Some(file) = &options.capture {
+        machine.capture_to(file);
+    }
     if options.waits_for_gdb {
         machine.extra.extend(["-s", "-S"].map(str::to_owned));
     }
     Ok(machine)
+}
+
+/// The port leads to the first device; QEMU's own networks behind the others have numbers after its usual 2.
+fn net(network: &Network, number: usize, (host, guest): (u16, u16)) -> Net {
+    match network {
+        Network::User if number == 0 => Net::User(host, guest),
+        Network::User => Net::Apart(number as u8 + 2),
+        Network::None => Net::None,
+        Network::Tap(name) => Net::Tap { name: name.clone(), queues: 1 },
+    }
 }
 
 /// Kernel words, `--`, app arguments, with quotes where words have spaces.

@@ -1,6 +1,8 @@
 //! Tests over a tap device, which QEMU's user network cannot stand in for. Each runs in a child process in a
 //! network namespace of its own.
 
+use std::io::Write;
+use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6, TcpListener, UdpSocket};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -8,8 +10,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use crate::http::{self, Client};
+use crate::icmpv6::{self, Router};
 use crate::machine::{Kind, Machine, Net, Nic};
-use crate::namespace::{self, Queues, TAP, guest_address};
+use crate::namespace::{self, GUEST, Queues, TAP, guest_address};
 use crate::project;
 use crate::vm::{Console, Vm};
 
@@ -19,8 +22,18 @@ type NamedTest = (String, Box<dyn Fn() -> Result<()>>);
 /// The command of the child.
 pub(crate) const COMMAND: &str = "tap-test";
 const BOOT_TIME_OUT: Duration = Duration::from_secs(30);
+/// Where the host answers the guest with two cards.
+const PEER_PORT: u16 = 9000;
+/// The host's address as a router.
+const ROUTER: &str = "fe80::1/64";
 const CLIENTS: usize = 32;
 const REQUESTS: usize = 25;
+
+/// What runs inside.
+type Test = fn(Kind) -> Result<()>;
+
+const TESTS: [(&str, Test); 3] =
+    [("http_two_queues", two_queues), ("two_cards", two_cards), ("http_ipv6", ipv6)];
 
 /// All of them; none where there are no tap devices.
 pub(crate) fn all() -> Vec<NamedTest> {
@@ -28,20 +41,103 @@ pub(crate) fn all() -> Vec<NamedTest> {
         println!("left out: tests over a tap device, for /dev/net/tun cannot be opened");
         return Vec::new();
     }
-    let test = |kind: Kind| (format!("http_two_queues [{kind}]"), Box::new(move || outside(kind)) as _);
-    [Kind::Q35, Kind::Microvm].map(test).into()
+    let on_both = |(name, _)| [Kind::Q35, Kind::Microvm].map(|kind| (name, kind));
+    let test = |(name, kind)| (format!("{name} [{kind}]"), Box::new(move || outside(name, kind)) as _);
+    TESTS.into_iter().flat_map(on_both).map(test).collect()
 }
 
-fn outside(kind: Kind) -> Result<()> {
+fn outside(name: &str, kind: Kind) -> Result<()> {
     let output =
-        namespace::command([COMMAND, &kind.to_string()])?.output().context("cannot run `unshare`")?;
+        namespace::command([COMMAND, name, &kind.to_string()])?.output().context("cannot run `unshare`")?;
     let text = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{}", text.trim());
     Ok(())
 }
 
-/// Inside: many clients at once, whose connections the card spreads over two pairs of queues.
-pub(crate) fn inside(kind: Kind) -> Result<u8> {
+/// Runs a test, in the namespace that is there for it.
+pub(crate) fn inside(name: &str, kind: Kind) -> Result<u8> {
+    let test = TESTS.iter().find(|(known, _)| *known == name).context("no such test")?;
+    test.1(kind)?;
+    Ok(0)
+}
+
+/// A tap device with one pair of queues.
+fn tap(name: &str) -> Net {
+    Net::Tap { name: name.into(), queues: 1 }
+}
+
+/// The machine with two cards on two networks: each address answers by its own card and, as on Linux, by the other;
+/// what the guest begins leaves by the card with the better route, or the one that it is bound to.
+fn two_cards(kind: Kind) -> Result<()> {
+    namespace::set_up(Queues::One)?;
+    namespace::add_tap("tap1", Queues::One, &["10.0.3.1/24"])?;
+    // Behind both cards, by way of the default routes, and behind the second.
+    ["10.9.0.1/32", "10.9.8.1/32"].iter().try_for_each(|address| namespace::add_address(address, "lo"))?;
+    ["10.0.2.1", "10.0.3.1", "10.9.0.1", "10.9.8.1"].into_iter().try_for_each(tell_who_asks)?;
+    let mut machine = Machine::new(kind, &project::image("cards"));
+    machine.net = tap(TAP);
+    machine.more_nets = vec![tap("tap1")];
+    machine.cpus = 2;
+    machine.append = "ip=10.0.2.15/24 gw=10.0.2.1 eth1.ip=10.0.3.15/24 eth1.gw=10.0.3.1 \
+                      eth1.route=10.9.8.0/24:10.0.3.1"
+        .into();
+    let mut guest = Vm::start(&machine, Console::Recorded)?;
+    let ending = guest.wait(Some(BOOT_TIME_OUT))?;
+    let ending = ending.with_context(|| format!("it did not end: {}", guest.console()))?;
+    ensure!(ending.code == Some(0), "{}", ending.console);
+    Ok(())
+}
+
+/// The host's end of the test with two cards, which lives as long as this process: TCP and UDP on one port of each address,
+/// which tell whoever asks who he is.
+fn tell_who_asks(address: &str) -> Result<()> {
+    let tcp = TcpListener::bind((address, PEER_PORT))?;
+    let udp = UdpSocket::bind((address, PEER_PORT))?;
+    thread::spawn(move || {
+        while let Ok((mut stream, peer)) = tcp.accept() {
+            // Who does not wait for the answer gets none.
+            let _ = write!(stream, "{}", peer.ip());
+        }
+    });
+    thread::spawn(move || {
+        let mut nothing = [0; 16];
+        while let Ok((_, peer)) = udp.recv_from(&mut nothing) {
+            let _ = udp.send_to(peer.ip().to_string().as_bytes(), peer);
+        }
+    });
+    Ok(())
+}
+
+/// Addresses of IPv6 from a router's advertisement: they answer requests and echo requests, those from behind the router too.
+fn ipv6(kind: Kind) -> Result<()> {
+    namespace::set_up(Queues::One)?;
+    for (address, device) in [(ROUTER, TAP), ("2001:db8:2::1/64", TAP), ("2001:db8:99::1/128", "lo")] {
+        namespace::add_address(address, device)?;
+    }
+    let mut machine = Machine::new(kind, &project::image("http-threads"));
+    machine.net = tap(TAP);
+    machine.append = "ip=none log=net:info,warn".into();
+    let guest = Vm::start(&machine, Console::Recorded)?;
+    let router = Router::on(TAP)?;
+    let learnt: Ipv6Addr = "2001:db8:2::5054:ff:fe12:3456".parse()?;
+    let address = SocketAddr::from((learnt, GUEST.1));
+    let advertised = || router.advertise("2001:db8:2::".parse()?);
+    guest.wait_until(BOOT_TIME_OUT, || advertised().is_ok() && http::answers(address))?;
+    let link_local = SocketAddrV6::new("fe80::5054:ff:fe12:3456".parse()?, GUEST.1, 0, router.interface());
+    let answer = || -> Result<()> {
+        for address in [address, link_local.into()] {
+            ensure!(http::get(address, "/")?.body == "Hello, World!", "{address} answers something else");
+        }
+        for from in ["2001:db8:2::1", "2001:db8:99::1"] {
+            icmpv6::ping(from.parse()?, learnt).with_context(|| format!("no echo for {from}"))?;
+        }
+        Ok(())
+    };
+    answer().with_context(|| guest.console())
+}
+
+/// Many clients at once, whose connections the card spreads over two pairs of queues.
+fn two_queues(kind: Kind) -> Result<()> {
     namespace::set_up(Queues::Several)?;
     let mut machine = Machine::new(kind, &project::image("http-threads"));
     machine.net = Net::Tap { name: TAP.into(), queues: 2 };
@@ -66,5 +162,5 @@ pub(crate) fn inside(kind: Kind) -> Result<u8> {
     .with_context(|| guest.console())?;
     ensure!(answered.into_inner() == CLIENTS * REQUESTS, "requests were lost");
     ensure!(guest.console().contains("2 of 2 pairs"), "it uses one queue: {}", guest.console());
-    Ok(0)
+    Ok(())
 }

@@ -18,7 +18,8 @@ const STACK_BYTES: usize = 128 * 1024;
 
 fn main() -> io::Result<()> {
     let port = std::env::args().nth(1).and_then(|port| port.parse().ok()).unwrap_or(8080);
-    let listener = TcpListener::bind(("0.0.0.0", port))?;
+    // The address for "any" of IPv6 takes IPv4 in, too, where there is IPv6.
+    let listener = TcpListener::bind(("::", port)).or_else(|_| TcpListener::bind(("0.0.0.0", port)))?;
     println!("listening on port {port}");
     for connection in listener.incoming() {
         // A client that left before it was accepted, or too many descriptors: the next may fare better.

@@ -1,5 +1,7 @@
 //! The marks: what the project promises, and whether this run reached it.
 
+use super::crowd;
+use super::hostile::Trial;
 use super::micro::{Figures, MicroResult};
 use super::{LoadResult, Results};
 
@@ -64,6 +66,16 @@ pub(super) fn all(results: &Results) -> Vec<Mark> {
         let lost_kib = sequential.map(|sequential| (-sequential.memory_change).max(0) as f64 / 1024.0);
         marks.push(Mark::at_most("memory lost in them (caches may settle)", 64.0, " KiB", lost_kib));
     }
+    if is_wanted("crowd") {
+        let steadiness = crowd::steadiness(&results.crowds);
+        let what = "256 busy connections beside 0 to 10,000 idle ones: least rate against most".to_owned();
+        marks.push(Mark::ratio(what, 0.9, steadiness));
+        let used_mib = results.crowds.last().map(|crowd| crowd.used_mib);
+        marks.push(Mark::at_most("memory with 10,000 idle connections", 64.0, " MiB", used_mib));
+    }
+    if is_wanted("hostile") {
+        marks.extend(results.trials.iter().flat_map(of_trial));
+    }
     if is_wanted("micro") {
         marks.extend(of_micro(&results.micro));
     }
@@ -95,6 +107,15 @@ fn of_load(result: &LoadResult) -> Vec<Mark> {
     let errors = result.load.ours.as_ref().map(|load| load.errors.total() as f64);
     marks.push(Mark::at_most(format!("{name}: errors"), 0.0, "", errors));
     marks
+}
+
+fn of_trial(trial: &Trial) -> [Mark; 2] {
+    let Trial { attack, quiet, attacked } = trial;
+    let ratio = attacked.p99_us as f64 / quiet.p99_us.max(1) as f64;
+    [
+        Mark::at_most(format!("{attack}: good clients that failed"), 0.0, "", Some(attacked.failed as f64)),
+        Mark::at_most(format!("{attack}: p99 of good clients against the quiet one"), 2.0, "×", Some(ratio)),
+    ]
 }
 
 fn of_micro(results: &[MicroResult]) -> Vec<Mark> {

@@ -16,7 +16,7 @@ use crate::run::app_files;
 use crate::vm::{Console, Vm};
 use crate::{http, project};
 
-const BOOT_TIME_OUT: Duration = Duration::from_secs(60);
+pub(super) const BOOT_TIME_OUT: Duration = Duration::from_secs(60);
 /// Memory for everything but the search for the least.
 pub(super) const USUAL_MEMORY_MIB: u64 = 256;
 
@@ -112,11 +112,14 @@ impl Guest {
         let mut machine = machine_for(system, app, kind)?;
         machine.memory_mib = memory_mib;
         machine.cpus = cpus;
+        Self::start(machine, patience).with_context(|| format!("{app} on {system}, {kind}, {memory_mib} MiB"))
+    }
+
+    /// Boots a machine on the tap device and waits for an answer.
+    pub(super) fn start(mut machine: Machine, patience: Duration) -> Result<Self> {
         machine.net = Net::Tap { name: TAP.into(), queues: 1 };
         let vm = Vm::start(&machine, Console::Recorded)?;
-        let boot_time = vm
-            .wait_until(patience, || http::answers(guest_address()))
-            .with_context(|| format!("{app} on {system}, {kind}, {memory_mib} MiB"))?;
+        let boot_time = vm.wait_until(patience, || http::answers(guest_address()))?;
         Ok(Self { vm, boot_time })
     }
 

@@ -6,7 +6,10 @@
 //! - [`measure`]: one guest, measured; [`micro`]: threads and system calls; [`storage`]: disks, and `kv` against Redis;
 //! - [`marks`]: what is to be reached; [`report`]: tables and JSON; [`svg`]: pictures.
 
+mod crowd;
 mod host;
+mod hostile;
+mod instructions;
 mod linux;
 mod marks;
 mod measure;
@@ -23,6 +26,9 @@ use crate::cli::BenchOptions;
 use crate::machine::Kind;
 use crate::namespace::{self, Queues};
 use crate::project;
+use crowd::Crowd;
+use hostile::Trial;
+use instructions::Instructions;
 use measure::{Burst, Case, Guest, Load, Sequential, System, USUAL_MEMORY_MIB};
 use micro::{Figures, MicroResult};
 
@@ -40,6 +46,12 @@ pub(crate) struct Results {
     pub(crate) memory_mib: Pair<u64>,
     pub(crate) bursts: Vec<Burst>,
     pub(crate) sequential: Option<Sequential>,
+    /// Busy connections among idle ones.
+    pub(crate) crowds: Vec<Crowd>,
+    /// Good clients among hostile ones.
+    pub(crate) trials: Vec<Trial>,
+    /// What a request costs in the kernel.
+    pub(crate) instructions: Option<Instructions>,
     /// Percent of a host core that an idle guest takes.
     pub(crate) idle_percent: Pair<f64>,
     /// Threads and system calls, on one and two processors.
@@ -124,6 +136,16 @@ impl Bench<'_> {
         } else {
             None
         };
+        let seconds = self.options.seconds;
+        let crowds = self.list_if_wanted("crowd", || crowd::measure(seconds));
+        let trials = self.list_if_wanted("hostile", hostile::trials);
+        let instructions = if self.is_wanted("instructions") {
+            eprintln!("instructions");
+            let outcome = instructions::per_request();
+            self.noted("instructions for a request", outcome)
+        } else {
+            None
+        };
         let idle_percent = self.pair_if_wanted("idle", measure::idle_percent);
         let micro = if self.is_wanted("micro") { self.micro() } else { Vec::new() };
         let storage = self.storage();
@@ -135,6 +157,9 @@ impl Bench<'_> {
             memory_mib,
             bursts,
             sequential,
+            crowds,
+            trials,
+            instructions,
             idle_percent,
             micro,
             storage,
@@ -164,6 +189,15 @@ impl Bench<'_> {
             eprintln!("{name}, {system}");
             self.noted(&format!("{name}, {system}"), figure(system))
         })
+    }
+
+    fn list_if_wanted<T>(&mut self, name: &str, list: impl FnOnce() -> Result<Vec<T>>) -> Vec<T> {
+        if !self.is_wanted(name) {
+            return Vec::new();
+        }
+        eprintln!("{name}");
+        let outcome = list();
+        self.noted(name, outcome).unwrap_or_default()
     }
 
     fn loads(&mut self) -> Vec<LoadResult> {

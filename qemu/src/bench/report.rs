@@ -7,6 +7,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
+use super::hostile::Trial;
 use super::marks::{self, Mark};
 use super::micro::{Figures, MicroResult};
 use super::{LoadResult, Pair, Results, svg};
@@ -251,6 +252,27 @@ fn other_table(page: &mut String, results: &Results) {
             page,
             "| {}: 1,000 connections at once, 3 s | {requests} requests, {errors} errors | |",
             burst.app
+        );
+    }
+    for crowd in &results.crowds {
+        let _ = writeln!(
+            page,
+            "| 256 busy connections beside {} idle ones, 64 MiB | {:.0} requests/s, {} errors, {:.1} MiB used before | |",
+            crowd.idle, crowd.requests_per_second, crowd.errors, crowd.used_mib
+        );
+    }
+    for Trial { attack, quiet, attacked } in &results.trials {
+        let _ = writeln!(
+            page,
+            "| {attack}: good clients served, failed, p99 (quiet) | {}, {}, {} µs ({} µs) | |",
+            attacked.answered, attacked.failed, attacked.p99_us, quiet.p99_us
+        );
+    }
+    if let Some(cost) = &results.instructions {
+        let _ = writeln!(
+            page,
+            "| guest instructions for a request, 64 connections: kernel / app (`-icount shift=0`) | {:.0} / {:.0} | |",
+            cost.kernel, cost.app
         );
     }
     if let Some(sequential) = &results.sequential {

@@ -2,7 +2,7 @@
 
 /// The commands and every option, for hints at what a mistyped word may have meant.
 pub(super) const COMMANDS: [&str; 6] = ["run", "test", "bench", "conformance", "disk", "help"];
-pub(super) const OPTIONS: [&str; 24] = [
+pub(super) const OPTIONS: [&str; 25] = [
     "--help",
     "--machine",
     "--memory",
@@ -14,6 +14,7 @@ pub(super) const OPTIONS: [&str; 24] = [
     "--snapshot",
     "--size",
     "--append",
+    "--pcap",
     "--accel",
     "--time-out",
     "--gdb",
@@ -44,11 +45,12 @@ options of run:
   --memory MIB               memory of the guest (256)
   --smp N                    processors of the guest (1)
   --port HOST[:GUEST]        forward a TCP port (8080:8080)
-  --net user|none|tap=NAME   what the network device is connected to (user)
+  --net user|none|tap=NAME   what the network device is connected to (user); once more for each further device
   --initrd PATH              a cpio archive, or a folder to pack into one
   --disk FILE[:ro]           a disk, raw or .qcow2; the first is blk0 (may be given several times)
   --snapshot                 leave the disks as they are: what is written is forgotten
   --append WORDS             words for the kernel's command line
+  --pcap FILE                write every frame of the guest's to a file for Wireshark
   --accel auto|tcg|kvm       how the guest is executed (auto)
   --time-out SECONDS         end the guest after this time
   --gdb                      wait for a debugger on port 1234
@@ -65,8 +67,9 @@ options of bench:
   --connections 1,64         how many connections (1,16,64,256)
   --rounds N                 rounds, of which the median counts (3)
   --seconds N                length of one measurement (3)
-  --skip NAME,...            leave out: boot, memory, burst, sequential, idle, micro, disk-sync,
-                             disk-random, disk-sequential, disk-cached, disk-files, redis
+  --skip NAME,...            leave out: boot, memory, burst, sequential, crowd, hostile, instructions,
+                             idle, micro, disk-sync, disk-random, disk-sequential, disk-cached,
+                             disk-files, redis
 
 options of conformance:
   --suite NAME,...           which suites of qemu/conformance/suites.toml (all)

@@ -17,9 +17,11 @@
 
 extern crate alloc;
 
+mod card;
 mod filter;
 mod mmio;
 mod mounts;
+mod offloads;
 mod options;
 mod route;
 mod suggest;
@@ -27,8 +29,10 @@ mod suggest;
 mod tests;
 mod words;
 
+pub use card::{Address, CardOptions, MAX_CARDS};
 pub use filter::{FilterProtocol, FilterRule};
 pub use mmio::MmioDevice;
 pub use mounts::MountPoint;
-pub use options::{Address, ExitAction, Options, ParseError, parse};
+pub use offloads::Offloads;
+pub use options::{ExitAction, Options, ParseError, parse};
 pub use route::Route;

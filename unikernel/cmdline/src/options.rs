@@ -4,13 +4,12 @@ use alloc::borrow::ToOwned;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use core::str::FromStr;
 
+use crate::card::{self, CardOptions};
 use crate::filter::{self, FilterRule};
 use crate::mmio::{self, MmioDevice};
 use crate::mounts::MountPoint;
-use crate::route::{self, Route};
+use crate::offloads::{self, Offloads};
 use crate::suggest::nearest;
 use crate::words;
 
@@ -21,9 +20,11 @@ const KEYS: &[&str] = &[
     "dns",
     "route",
     "slaac",
+    "eth1.",
     "filter",
     "allow",
     "deny",
+    "pcap",
     "log",
     "trace",
     "exit",
@@ -32,20 +33,9 @@ const KEYS: &[&str] = &[
     "root",
     "mount",
     "format",
+    offloads::KEY,
     mmio::KEY,
 ];
-
-/// Where the machine's address comes from.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Address {
-    /// Asked from the network.
-    #[default]
-    Dhcp,
-    /// None: IPv6 alone, or loopback.
-    None,
-    /// Given, with the length of the network's prefix.
-    Static(Ipv4Addr, u8),
-}
 
 /// What happens when the app has ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -64,28 +54,24 @@ pub enum ExitAction {
 /// The command line, understood.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Options {
-    /// `ip=dhcp`, `ip=none` or `ip=address/prefix`.
-    pub address: Address,
-    /// `gw=`, the default route of a static address.
-    pub gateway: Option<Ipv4Addr>,
-    /// `ip=` with addresses of IPv6, and the lengths of their prefixes.
-    pub ipv6_addresses: Vec<(Ipv6Addr, u8)>,
-    /// `gw=` with an address of IPv6.
-    pub ipv6_gateway: Option<Ipv6Addr>,
-    /// `slaac=off`: routers' advertisements are not believed.
-    pub ignores_advertisements: bool,
-    /// `route=`, in order.
-    pub routes: Vec<Route>,
-    /// `dns=`, several separated by commas or given in turn.
-    pub dns_servers: Vec<Ipv4Addr>,
+    /// What is said about each card, as far as any is named; see [`Options::card`].
+    pub cards: Vec<CardOptions>,
     /// `filter=deny`: what no rule names is dropped.
     pub denies_by_default: bool,
     /// `allow=` and `deny=`, in order.
     pub filter_rules: Vec<FilterRule>,
+    /// `offload=`, what the network card may do.
+    pub offloads: Offloads,
+    /// `pcap=`: the frames of all cards are recorded.
+    pub captures: bool,
+    /// `pcap=` with a number: how many bytes of each frame are recorded; none for all.
+    pub snap_len: Option<u32>,
     /// `log=`, as the logger reads it.
     pub log: Option<String>,
     /// `trace=syscalls`.
     pub traces_syscalls: bool,
+    /// `trace=time`.
+    pub traces_time: bool,
     /// `exit=`.
     pub exit_action: ExitAction,
     /// `cwd=`, an absolute path.
@@ -126,6 +112,9 @@ impl fmt::Display for ParseError {
             Self::UnknownWord(word, Some("env.")) => {
                 write!(f, "unknown option `{word}`; did you mean `env.NAME=`?")
             }
+            Self::UnknownWord(word, Some("eth1.")) => {
+                write!(f, "unknown option `{word}`; a card's words are `eth1.ip=` and the like")
+            }
             Self::UnknownWord(word, Some(near)) => {
                 write!(f, "unknown option `{word}`; did you mean `{near}=`?")
             }
@@ -157,7 +146,7 @@ pub fn parse(line: &str) -> Result<Options, ParseError> {
     }
     options.app_arguments = words.collect();
     options.mmio_devices.extend(MmioDevice::take_appended(&mut options.app_arguments));
-    options.check_address()?;
+    options.cards.iter().try_for_each(CardOptions::check)?;
     options.check_formats()?;
     Ok(options)
 }
@@ -170,25 +159,18 @@ impl Options {
             None => return Err(unknown(word, word)),
         };
         match key {
-            "ip" => self.take_address(value)?,
-            "gw" => match value.parse() {
-                Ok(IpAddr::V4(v4)) => self.gateway = Some(v4),
-                Ok(IpAddr::V6(v6)) => self.ipv6_gateway = Some(v6),
-                Err(_) => return Err(ParseError::BadValue("gw", value.to_owned(), "an IP address")),
-            },
-            "route" => self.routes.push(route(value)?),
-            "slaac" => self.ignores_advertisements = !is_on("slaac", value)?,
-            "dns" => {
-                for server in value.split(',') {
-                    self.dns_servers.push(ipv4("dns", server)?);
-                }
-            }
             "filter" => self.denies_by_default = denies(value)?,
             "allow" => self.filter_rules.push(filter_rule("allow", value)?),
             "deny" => self.filter_rules.push(filter_rule("deny", value)?),
+            offloads::KEY if self.offloads.restrict(value) => {}
+            offloads::KEY => {
+                return Err(ParseError::BadValue(offloads::KEY, value.to_owned(), offloads::EXPECTED));
+            }
+            "pcap" => (self.captures, self.snap_len) = capture(value)?,
             "log" => self.log = Some(value.to_owned()),
             "trace" if value == "syscalls" => self.traces_syscalls = true,
-            "trace" => return Err(ParseError::BadValue("trace", value.to_owned(), "`syscalls`")),
+            "trace" if value == "time" => self.traces_time = true,
+            "trace" => return Err(ParseError::BadValue("trace", value.to_owned(), "`syscalls` or `time`")),
             "exit" => self.exit_action = exit_action(value)?,
             "cwd" if value.starts_with('/') => self.current_directory = Some(value.to_owned()),
             "cwd" => return Err(ParseError::BadValue("cwd", value.to_owned(), "an absolute path")),
@@ -198,29 +180,26 @@ impl Options {
             mmio::KEY => self.mmio_devices.push(mmio_device(value)?),
             _ => match key.strip_prefix("env.") {
                 Some(name) if !name.is_empty() => self.environment.push((name.to_owned(), value.to_owned())),
-                _ => return Err(unknown(word, key)),
+                _ => self.take_card(word, key, value)?,
             },
         }
         Ok(())
     }
 
-    fn take_address(&mut self, value: &str) -> Result<(), ParseError> {
-        match filter::parse_network(value) {
-            Some((IpAddr::V6(address), len)) if value.contains('/') && len > 0 => {
-                self.ipv6_addresses.push((address, len));
-            }
-            _ => self.address = address(value)?,
+    /// A word about a card, the first if none is named.
+    fn take_card(&mut self, word: &str, key: &str, value: &str) -> Result<(), ParseError> {
+        let (number, key) = card::split(key).unwrap_or((0, key));
+        let known = card::KEYS.into_iter().find(|known| *known == key);
+        let key = known.ok_or_else(|| unknown(word, key))?;
+        if number >= self.cards.len() {
+            self.cards.resize(number + 1, CardOptions::default());
         }
-        Ok(())
+        self.cards[number].take(key, value)
     }
 
-    /// What DHCP tells is not to be told again: one of the two would have no effect.
-    fn check_address(&self) -> Result<(), ParseError> {
-        match (self.address, self.gateway, &self.dns_servers[..]) {
-            (Address::Dhcp | Address::None, Some(_), _) => Err(ParseError::NeedsStaticAddress("gw")),
-            (Address::Dhcp, None, [_, ..]) => Err(ParseError::NeedsStaticAddress("dns")),
-            _ => Ok(()),
-        }
+    /// What is said about a card: nothing if it is not named.
+    pub fn card(&self, number: usize) -> CardOptions {
+        self.cards.get(number).cloned().unwrap_or_default()
     }
 }
 
@@ -239,39 +218,12 @@ fn unknown(word: &str, key: &str) -> ParseError {
     ParseError::UnknownWord(word.to_owned(), nearest(key, KEYS))
 }
 
-fn ipv4(key: &'static str, value: &str) -> Result<Ipv4Addr, ParseError> {
-    Ipv4Addr::from_str(value).map_err(|_| ParseError::BadValue(key, value.to_owned(), "an IPv4 address"))
-}
-
-fn address(value: &str) -> Result<Address, ParseError> {
-    if value == "dhcp" {
-        return Ok(Address::Dhcp);
-    }
-    if value == "none" {
-        return Ok(Address::None);
-    }
-    let bad = || {
-        ParseError::BadValue(
-            "ip",
-            value.to_owned(),
-            "`dhcp`, `none` or an address such as `10.0.2.15/24` or `2001:db8::15/64`",
-        )
-    };
-    let (address, prefix) = value.split_once('/').ok_or_else(bad)?;
-    let prefix = prefix.parse().ok().filter(|prefix| (1..=32).contains(prefix)).ok_or_else(bad)?;
-    Ok(Address::Static(Ipv4Addr::from_str(address).map_err(|_| bad())?, prefix))
-}
-
-fn is_on(key: &'static str, value: &str) -> Result<bool, ParseError> {
+pub(crate) fn is_on(key: &'static str, value: &str) -> Result<bool, ParseError> {
     match value {
         "on" => Ok(true),
         "off" => Ok(false),
         _ => Err(ParseError::BadValue(key, value.to_owned(), "`on` or `off`")),
     }
-}
-
-fn route(value: &str) -> Result<Route, ParseError> {
-    Route::parse(value).ok_or_else(|| ParseError::BadValue("route", value.to_owned(), route::EXPECTED))
 }
 
 fn denies(value: &str) -> Result<bool, ParseError> {
@@ -287,6 +239,16 @@ fn denies(value: &str) -> Result<bool, ParseError> {
 fn filter_rule(key: &'static str, value: &str) -> Result<FilterRule, ParseError> {
     let rule = FilterRule::parse(value, key == "allow");
     rule.ok_or_else(|| ParseError::BadValue(key, value.to_owned(), filter::EXPECTED))
+}
+
+/// Whether frames are recorded, and how many bytes of each.
+fn capture(value: &str) -> Result<(bool, Option<u32>), ParseError> {
+    match (value, value.parse()) {
+        ("on", _) => Ok((true, None)),
+        ("off", _) => Ok((false, None)),
+        (_, Ok(snap_len @ 1..)) => Ok((true, Some(snap_len))),
+        _ => Err(ParseError::BadValue("pcap", value.to_owned(), "`on`, `off` or a number of bytes")),
+    }
 }
 
 fn exit_action(value: &str) -> Result<ExitAction, ParseError> {

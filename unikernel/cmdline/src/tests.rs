@@ -14,7 +14,7 @@ use super::*;
 fn empty_line_asks_for_dhcp_and_powers_off() {
     let options = parse("").unwrap();
     assert_eq!(options, Options::default());
-    assert_eq!((options.address, options.exit_action), (Address::Dhcp, ExitAction::PowerOff));
+    assert_eq!((options.card(0).address, options.exit_action), (Address::Dhcp, ExitAction::PowerOff));
 }
 
 #[test]
@@ -22,15 +22,32 @@ fn everything_at_once() {
     let line = "ip=10.0.2.15/24 gw=10.0.2.2 dns=1.1.1.1,8.8.8.8 dns=9.9.9.9 log=net:debug,info \
                 trace=syscalls exit=debug-exit cwd=/srv env.A=1 \"env.B=two words\" -- --port 80 \"a b\" \"\" ip=x";
     let options = parse(line).unwrap();
-    assert_eq!(options.address, Address::Static(Ipv4Addr::new(10, 0, 2, 15), 24));
-    assert_eq!(options.gateway, Some(Ipv4Addr::new(10, 0, 2, 2)));
-    assert_eq!(options.dns_servers.len(), 3);
+    let card = options.card(0);
+    assert_eq!(card.address, Address::Static(Ipv4Addr::new(10, 0, 2, 15), 24));
+    assert_eq!((card.gateway, card.dns_servers.len()), (Some(Ipv4Addr::new(10, 0, 2, 2)), 3));
     assert_eq!(options.log.as_deref(), Some("net:debug,info"));
     assert!(options.traces_syscalls);
     assert_eq!(options.exit_action, ExitAction::DebugExit);
     assert_eq!(options.current_directory.as_deref(), Some("/srv"));
     assert_eq!(options.environment[1], ("B".to_owned(), "two words".to_owned()));
     assert_eq!(options.app_arguments, vec!["--port", "80", "a b", "", "ip=x"]);
+}
+
+#[test]
+fn offloads_are_switched_off_by_name() {
+    let everything = Offloads { checksums_sent: true, checksums_received: true, queue_pairs: true };
+    assert_eq!(parse("").unwrap().offloads, everything);
+    let some = parse("offload=no-csum,no-mq").unwrap().offloads;
+    assert_eq!(some, Offloads { checksums_received: true, ..parse("offload=none").unwrap().offloads });
+    let one = parse("offload=no-guest-csum").unwrap().offloads;
+    assert_eq!(one, Offloads { checksums_received: false, ..everything });
+    for bad in ["offload=csum", "offload=", "offload=no-csum,", "offload=no-tso"] {
+        assert!(matches!(parse(bad), Err(ParseError::BadValue("offload", ..))), "{bad}");
+    }
+    assert_eq!(
+        parse("offlaod=none"),
+        Err(ParseError::UnknownWord("offlaod=none".to_owned(), Some("offload")))
+    );
 }
 
 #[test]
@@ -104,18 +121,47 @@ fn filter_words_keep_their_order() {
 fn addresses_of_both_families_and_routes() {
     let line = "ip=10.0.2.15/24 ip=2001:db8::15/64 ip=fd00::1/8 gw=10.0.2.2 gw=2001:db8::1 slaac=off \
                 route=10.1.0.0/16:10.0.2.1 route=::/0:fe80::1@7";
-    let options = parse(line).unwrap();
-    assert_eq!(options.address, Address::Static(Ipv4Addr::new(10, 0, 2, 15), 24));
-    assert_eq!(options.ipv6_addresses.len(), 2);
-    assert_eq!(options.ipv6_gateway, Some("2001:db8::1".parse().unwrap()));
-    assert!(options.ignores_advertisements);
-    assert_eq!(options.routes[1].metric, 7);
-    assert_eq!(parse("ip=2001:db8::15/64").unwrap().address, Address::Dhcp);
-    assert_eq!(parse("ip=none").unwrap().address, Address::None);
+    let card = parse(line).unwrap().card(0);
+    assert_eq!(card.address, Address::Static(Ipv4Addr::new(10, 0, 2, 15), 24));
+    assert_eq!(card.ipv6_addresses.len(), 2);
+    assert_eq!(card.ipv6_gateway, Some("2001:db8::1".parse().unwrap()));
+    assert!(card.ignores_advertisements);
+    assert_eq!(card.routes[1].metric, 7);
+    assert_eq!(parse("ip=2001:db8::15/64").unwrap().card(0).address, Address::Dhcp);
+    assert_eq!(parse("ip=none").unwrap().card(0).address, Address::None);
     assert!(message("ip=2001:db8::15").contains("2001:db8::15/64"));
     assert!(message("ip=none gw=10.0.2.2").contains("static address"));
     assert!(message("route=10.1.0.0/16").contains("router"));
     assert!(message("slaac=never").contains("`on` or `off`"));
+}
+
+#[test]
+fn each_card_has_words_of_its_own() {
+    let options = parse(
+        "eth2.ip=10.2.0.1/24 ip=none eth2.gw=10.2.0.254 eth0.slaac=off eth2.route=10.3.0.0/16:10.2.0.9",
+    );
+    let options = options.unwrap();
+    let addresses = [0, 1, 2, 3].map(|number| options.card(number).address);
+    let given = Address::Static(Ipv4Addr::new(10, 2, 0, 1), 24);
+    assert_eq!(addresses, [Address::None, Address::Dhcp, given, Address::Dhcp]);
+    assert!(options.card(0).ignores_advertisements && !options.card(2).ignores_advertisements);
+    assert_eq!((options.card(2).gateway.is_some(), options.card(2).routes.len()), (true, 1));
+    assert!(message("eth1.gw=10.0.2.2").contains("static address"));
+    assert_eq!(message("eth1.slac=on"), "unknown option `eth1.slac=on`; did you mean `slaac=`?");
+    assert!(message("eth9.ip=dhcp").contains("unknown option"));
+    assert!(message("eth1.log=info").contains("unknown option"));
+}
+
+#[test]
+fn captures_are_on_off_or_cut() {
+    let captures = |line| parse(line).map(|options| (options.captures, options.snap_len)).unwrap();
+    assert_eq!(captures(""), (false, None));
+    assert_eq!(captures("pcap=on"), (true, None));
+    assert_eq!(captures("pcap=on pcap=off"), (false, None));
+    assert_eq!(captures("pcap=96"), (true, Some(96)));
+    assert!(message("pcap=0").contains("number of bytes"));
+    assert!(message("pcap=file").contains("number of bytes"));
+    assert_eq!(message("pacp=on"), "unknown option `pacp=on`; did you mean `pcap=`?");
 }
 
 proptest! {

@@ -67,9 +67,12 @@ extern "C" fn kernel_main(start_info: u32) -> ! {
     platform::interrupts::set_look_handler(task::scheduler::look);
     task::process::process().set_exit_action(options.exit_action);
     fs::init(info.initrd.map(boot_info::Range::bytes));
-    let devices = find_devices(&options);
-    block::init(devices.disks);
-    net::init(&options, devices.cards);
+    let mut devices = find_devices(&options);
+    block::init(core::mem::take(&mut devices.disks));
+    if options.captures && devices.console.is_none() {
+        cannot_boot(format_args!("`pcap=`: there is no virtio console for the capture"));
+    }
+    net::init(&options, devices);
     debug::init(&options);
     task::scheduler::prepare_core(0);
     arch::startup::start_others();
@@ -90,7 +93,7 @@ fn find_devices(options: &Options) -> drivers::Devices {
             MmioDevice::listed(PhysAddr::new_truncate(device.base), device.size as usize, device.irq)
         })
         .collect();
-    drivers::probe(&listed, net::interrupt, block::interrupt)
+    drivers::probe(&listed, options.offloads, net::interrupt, block::interrupt)
 }
 
 fn mount_disks(options: &Options) {

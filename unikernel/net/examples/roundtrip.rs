@@ -109,8 +109,8 @@ fn config() -> Config {
         dns: Vec::new(),
     };
     Config {
-        tcp_rx_buffer: 4096,
-        tcp_tx_buffer: 4096,
+        tcp_rx_window: 4096,
+        tcp_tx_limit: 4096,
         ..Config::new(EthernetAddress([2, 0, 0, 0, 0, 15]), Addressing::Static(address))
     }
 }

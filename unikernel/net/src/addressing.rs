@@ -56,6 +56,11 @@ impl Stack {
         }
         self.address_changes += 1;
         self.control.set_addresses(&self.addresses.net);
+        self.drop_strangers();
+    }
+
+    /// Ends the connections whose address is not ours any more.
+    pub(crate) fn drop_strangers(&mut self) {
         let addresses = &self.addresses;
         for id in self.flows.with_address(|address| !addresses.owns(address)) {
             self.fail_flow(id, SocketError::AddressLost);

@@ -81,10 +81,17 @@ pub struct Config {
     pub ipv6: Ipv6Config,
     /// Routes beside those that follow from the addresses.
     pub routes: Vec<RouteEntry>,
-    /// Receive buffer of a TCP connection, in bytes.
-    pub tcp_rx_buffer: usize,
-    /// Send buffer of a TCP connection, in bytes.
-    pub tcp_tx_buffer: usize,
+    /// The window that a TCP connection announces at first, in bytes. Its receive buffer begins small and
+    /// grows so far when data comes.
+    pub tcp_rx_window: usize,
+    /// How far the window grows with use, in bytes.
+    pub tcp_rx_limit: usize,
+    /// How far the send buffer of a TCP connection grows with use, in bytes.
+    pub tcp_tx_limit: usize,
+    /// Bytes in the buffers of all TCP connections at most.
+    pub buffer_bytes: usize,
+    /// How long a connection is idle before it gives its buffers back.
+    pub idle_after: Duration,
     /// Connections at most, half-open and lingering ones included.
     pub max_flows: usize,
     /// Half-open connections at most; the oldest goes first.
@@ -129,9 +136,12 @@ impl Config {
             addressing,
             ipv6: Ipv6Config::default(),
             routes: Vec::new(),
-            tcp_rx_buffer: 16 * 1024,
-            tcp_tx_buffer: 16 * 1024,
-            max_flows: 4096,
+            tcp_rx_window: 64 * 1024,
+            tcp_rx_limit: 1024 * 1024,
+            tcp_tx_limit: 256 * 1024,
+            buffer_bytes: 256 << 20,
+            idle_after: Duration::from_secs(2),
+            max_flows: 65_536,
             max_half_open: 1024,
             max_backlog: 4096,
             spare_flows: 64,

@@ -71,12 +71,22 @@ counters! {
     no_listener,
     /// Dropped: a connection attempt for a full accept queue.
     backlog_full,
+    /// Dropped: a reset that is not within the window.
+    out_of_window,
+    /// Dropped, and the peer asked for proof: a segment that may be forged (RFC 5961).
+    challenges,
+    /// Times that the way to a peer turned out to take smaller packets only.
+    path_mtu_changes,
+    /// Dropped: data within the announced window for which no buffer could be had.
+    no_buffer,
     /// Dropped: the bound on connections is reached, or memory is short.
     no_memory,
     /// Half-open connections given up.
     half_open_timeouts,
-    /// Half-open connections given up for a newer one.
-    half_open_evicted,
+    /// Connection attempts answered with a SYN cookie, because too many were under way.
+    cookies_given,
+    /// SYN cookies that came back.
+    cookies_taken,
     /// Datagrams for a port nobody has bound.
     udp_no_port,
     /// Dropped: a datagram for a full receive queue.
@@ -95,8 +105,12 @@ counters! {
     resets_received,
     /// Connections given up because the peer stopped answering.
     timeouts,
-    /// Segments sent again after a time-out.
+    /// Probes of silent peers.
+    keep_alive_probes,
+    /// Visits to connections that sent data again.
     retransmits,
+    /// Times that an acknowledgement was overdue.
+    retransmit_timeouts,
     /// Connection records in TIME-WAIT pushed out early.
     time_wait_evicted,
     /// Connection records in TIME-WAIT recycled by a new connection.
@@ -107,6 +121,8 @@ counters! {
     half_open,
     /// Now: records in TIME-WAIT.
     time_wait,
+    /// Now: bytes in the buffers of connections.
+    buffer_bytes,
 }
 
 /// Frames and bytes on their way out. Cells, because a transmit token counts while the stack is

@@ -15,6 +15,7 @@ use crate::phy::Outbound;
 use crate::route::Route;
 use crate::stack::Stack;
 use crate::timers::NEVER;
+use crate::track::Seen;
 use crate::wire;
 
 /// How often loopback may answer itself in one flush; what is left waits for the next.
@@ -22,6 +23,19 @@ const LOOPBACK_ROUNDS: usize = 64;
 
 /// smoltcp's least retransmission time-out (`RTTE_MIN_RTO`).
 const LEAST_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What a visit to a flow has sent.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    None,
+    /// Something, but nothing a second time.
+    New,
+    /// Data that had been sent before.
+    Repeated,
+}
+
+/// How long an acknowledgement may wait for the congestion window to let data go with it.
+const ACK_PATIENCE: Duration = Duration::from_millis(10);
 
 /// How a visit to a flow ended.
 enum Visit {
@@ -40,12 +54,17 @@ impl Stack {
         let has_worked = self.has_work() || self.control.next <= now;
         self.flush_control(device);
         self.flush_outbox(device);
+        self.blocked.1 = self.outbox.len();
         self.flush_flows(device);
         for _ in 0..LOOPBACK_ROUNDS {
             if !self.loopback_in() {
                 break;
             }
             self.flush_flows(device);
+        }
+        if self.outbox.len() > self.blocked.1 {
+            // What the visits left there: probes.
+            self.flush_outbox(device);
         }
         let flows = &self.flows;
         let is_live = |at, id| flows.get(id).is_some_and(|flow| flow.timer_at == at);
@@ -98,29 +117,45 @@ impl Stack {
 
     /// Visits one flow. False if it must be visited again when the device has room.
     fn flow_out<D: Device + ?Sized>(&mut self, id: TcpId, device: &mut D) -> bool {
+        if self.flows.get(id).is_some_and(|flow| flow.engine.is_none())
+            && let Some(is_done) = self.plain_out(id, device)
+        {
+            return is_done;
+        }
         let Some(flow) = self.flows.get_mut(id) else { return true };
+        self.counters.retransmit_timeouts += u64::from(flow.check_due(self.now));
         flow.tune_timeout(&self.timeouts);
-        let before = flow.socket().state();
+        let before = flow.state();
+        let seen = Seen::default();
         let visit = match flow.path {
             Path::Loopback => {
-                let mut outbound = Outbound::new(&mut self.loopback, None, None);
-                send(flow, &mut self.interfaces.loopback, &mut outbound, self.now)
+                let watch = Some((flow.front(false), &seen));
+                let mut outbound = Outbound::new(&mut self.loopback, None, None).watched(watch);
+                send(flow, &mut self.interfaces.loopback, &mut outbound, (self.now, &seen))
             }
             Path::Link(header) => {
-                let mut outbound = Outbound::new(device, Some(header), Some(&self.traffic));
-                send(flow, &mut self.interfaces.link, &mut outbound, self.now)
+                let watch = Some((flow.front(self.checksums.tcp.tx()), &seen));
+                let traffic = Some(&self.traffic);
+                let mut outbound = Outbound::new(device, Some(header), traffic).watched(watch);
+                send(flow, &mut self.interfaces.link, &mut outbound, (self.now, &seen))
             }
-            Path::Resolving => (Visit::Done(NEVER), false),
+            Path::Resolving => (Visit::Done(NEVER), Progress::None),
         };
-        let (visit, has_sent) = visit;
-        if core::mem::take(&mut flow.timer_fired) && has_sent && flow.socket().send_queue() > 0 {
-            self.counters.retransmits += 1;
-            flow.slow_down();
+        let (visit, progress) = visit;
+        self.counters.retransmits += u64::from(progress == Progress::Repeated);
+        let has_fired = core::mem::take(&mut flow.timer_fired);
+        if progress != Progress::None || !has_fired {
+            flow.active_at = self.now;
         }
         let Visit::Done(next) = visit else { return false };
         flow.is_dirty = false;
+        let after = flow.state();
+        let next = match flow.calm_until(self.now, self.config.idle_after) {
+            Some(at) => next.min(at),
+            None => next.min(self.rest(id)),
+        };
+        let Some(flow) = self.flows.get_mut(id) else { return true };
         self.timers.ensure(id, &mut flow.timer_at, next);
-        let after = flow.socket().state();
         if after == State::Closed || after == State::TimeWait {
             self.wind_up(id, before, next);
         }
@@ -130,8 +165,7 @@ impl Stack {
     /// A flow that was visited is closed, or waits for its peer to be sure.
     fn wind_up(&mut self, id: TcpId, before: State, next: Instant) {
         let Some(flow) = self.flows.get_mut(id) else { return };
-        let state = flow.socket().state();
-        if state == State::TimeWait {
+        if flow.state() == State::TimeWait {
             // The last acknowledgement is out when nothing but the long wait is left.
             let is_quiet = next > self.now + Duration::from_millis(100);
             if let (Owner::Orphan, true, Some(last)) = (flow.owner, is_quiet, flow.last) {
@@ -225,52 +259,71 @@ impl Stack {
 
     /// Ends a connection attempt that cannot succeed; leaves any other flow alone.
     pub(crate) fn fail_attempt(&mut self, id: TcpId, error: SocketError) {
-        if self.flows.get(id).is_some_and(|flow| flow.socket().state() == State::SynSent) {
+        if self.flows.get(id).is_some_and(|flow| flow.state() == State::SynSent) {
             self.fail_flow(id, error);
         }
     }
 
     /// Ends a flow at once, with an error for whoever holds it.
     pub(crate) fn fail_flow(&mut self, id: TcpId, error: SocketError) {
-        let Some(flow) = self.flows.get_mut(id) else { return };
+        let Some(flow) = self.flows.awake(id, self.now) else { return };
         flow.error = flow.error.or(Some(error));
-        flow.socket_mut().abort();
+        flow.abort();
         self.mark_dirty(id);
         self.notify_tcp(id);
     }
 }
 
-/// Lets a flow send until it has nothing more, or the device no more room. Answers also whether
-/// anything was sent.
+/// Lets a flow send until it has nothing more, the congestion window is full, or the device has no more room.
+/// Answers also whether anything was sent.
 #[inline]
 fn send<D: Device + ?Sized>(
     flow: &mut Flow,
     interface: &mut Interface,
     outbound: &mut Outbound<'_, D>,
-    now: Instant,
-) -> (Visit, bool) {
-    let mut has_sent = false;
-    let is_single = flow.fits_segment(flow.socket().send_queue());
+    (now, seen): (Instant, &Seen),
+) -> (Visit, Progress) {
+    let mut progress = Progress::None;
+    let is_single = flow.fits_segment(flow.send_queue());
+    // What a timer of smoltcp's asks for, an acknowledgement most of all, may go once in any case.
+    let mut is_owed = flow.timer_fired || flow.owes_ack();
     loop {
-        let result = interface.poll_egress(now, outbound, &mut flow.sockets);
+        if !is_owed && !flow.may_send(now) {
+            let due = if flow.track.acknowledged == flow.track.received { NEVER } else { now + ACK_PATIENCE };
+            let due = due.min(flow.corked_until.filter(|until| *until > now).unwrap_or(NEVER));
+            return (Visit::Done(due.min(flow.congestion.due)), progress);
+        }
+        is_owed = false;
+        let Some(engine) = &mut flow.engine else { return (Visit::Done(NEVER), progress) };
+        let result = interface.poll_egress(now, outbound, &mut engine.sockets);
         if outbound.exhausted {
-            return (Visit::Blocked, has_sent);
+            return (Visit::Blocked, progress);
         }
-        has_sent |= result == PollResult::SocketStateChanged;
+        if result == PollResult::SocketStateChanged && progress == Progress::None {
+            progress = Progress::New;
+        }
+        if let Some(sent) = seen.take()
+            && flow.note(now, &sent)
+        {
+            progress = Progress::Repeated;
+        }
+        flow.repeats = false;
+        let has_sent = progress != Progress::None;
         flow.is_unsent &= !has_sent;
-        if has_sent && is_single && flow.socket().state() == State::Established {
+        if has_sent && is_single && flow.state() == State::Established {
             // The usual response: it was all there was, and it carried the acknowledgement. What
-            // falls due next cannot do so within a second, the least retransmission time-out; then
-            // the flow is asked. If the peer's window was too small for it, the peer speaks next.
-            return (Visit::Done(now + LEAST_TIMEOUT), has_sent);
+            // falls due next is its retransmission; then the flow is asked. If the peer's window was
+            // too small for it, the peer speaks next.
+            return (Visit::Done(flow.congestion.due.min(now + LEAST_TIMEOUT)), progress);
         }
-        let next = interface.poll_at(now, &flow.sockets).unwrap_or(NEVER);
+        let Some(engine) = &flow.engine else { return (Visit::Done(NEVER), progress) };
+        let next = interface.poll_at(now, &engine.sockets).unwrap_or(NEVER);
         if next > now {
-            return (Visit::Done(next), has_sent);
+            return (Visit::Done(next.min(flow.congestion.due)), progress);
         }
         if result == PollResult::None {
             // It says "now" but sends nothing: let time pass rather than spin.
-            return (Visit::Done(now + Duration::from_millis(10)), has_sent);
+            return (Visit::Done(now + Duration::from_millis(10)), progress);
         }
     }
 }

@@ -111,6 +111,8 @@ errors! {
     SendError {
         /// There is no room.
         WouldBlock,
+        /// There is no memory for a buffer.
+        NoMemory,
         /// The sending direction is closed.
         Closed,
         /// The connection is not established.
@@ -153,6 +155,8 @@ errors! {
     StateError {
         /// The connection is not established.
         NotConnected,
+        /// There is no memory to do it.
+        NoMemory,
         /// The id names no socket.
         BadId,
     }

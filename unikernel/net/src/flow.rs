@@ -1,32 +1,34 @@
-//! One TCP connection: a smoltcp socket alone in its own socket set, and what we know about it.
+//! One TCP connection: its engine, if it needs one just now, and what we know about it.
 //!
-//! smoltcp walks its whole set for each packet; a set of one makes that walk free. [`FlowTable`]
-//! finds the flow by 4-tuple, and keeps closed ones with their buffers for the next connection.
+//! A connection on which nothing out of the ordinary happens has no engine but two rings ([`crate::plain`]),
+//! and an idle one not even these: all that is left is its [`Track`]. What is needed is made when a segment
+//! comes or the app writes ([`crate::flow_table`]), with small buffers that grow with use.
 
 use alloc::boxed::Box;
-use alloc::vec;
-use alloc::vec::Vec;
-use core::net::{IpAddr, SocketAddr};
+use core::net::SocketAddr;
 
-use hashbrown::HashTable;
-use slotmap::SlotMap;
-use smoltcp::iface::{SocketHandle, SocketSet, SocketStorage};
-use smoltcp::socket::tcp::{CongestionControl, Socket, SocketBuffer, State};
+use smoltcp::socket::tcp::{Socket, State};
 use smoltcp::time::{Duration, Instant};
 use smoltcp::wire::TcpSeqNumber;
 
+use crate::congestion::Congestion;
+use crate::engine::{Ends, Engine};
 use crate::error::SocketError;
-use crate::id::{ListenerId, Readiness, TcpId};
-use crate::key::{FlowKey, Seed};
+use crate::id::ListenerId;
+use crate::key::FlowKey;
 use crate::phy::Header;
+use crate::rings::Plain;
 use crate::timers::NEVER;
 use crate::timewait::Final;
+use crate::track::{Front, Track, WINDOW_SHIFT};
 
 /// Who a flow belongs to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Owner {
     /// The handshake of a connection to a listener is under way.
     HalfOpen(ListenerId),
+    /// Established, but its listener wants to hear of it only when there is data, or at this time.
+    Deferred(ListenerId, Instant),
     /// Established, waiting to be accepted.
     Queued(ListenerId),
     /// The app holds it.
@@ -49,10 +51,12 @@ pub(crate) enum Path {
 /// Keep-alive as Linux describes it (tcp(7)).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct KeepAlive {
-    /// Silence before the first probe, and between probes.
+    /// Silence before the first probe (`TCP_KEEPIDLE`).
     pub idle: Duration,
-    /// Silence after which the connection counts as dead.
-    pub give_up: Duration,
+    /// Time between probes (`TCP_KEEPINTVL`).
+    pub interval: Duration,
+    /// Probes without an answer after which the connection counts as dead (`TCP_KEEPCNT`).
+    pub probes: u8,
 }
 
 /// The part of a socket's state whose changes matter to others.
@@ -60,19 +64,44 @@ pub struct KeepAlive {
 pub(crate) struct View {
     pub(crate) state: State,
     pub(crate) received: usize,
+    pub(crate) unacknowledged: usize,
     pub(crate) writable: bool,
 }
 
 pub(crate) struct Flow {
-    pub(crate) sockets: SocketSet<'static>,
-    handle: SocketHandle,
+    /// The socket; none while the connection is idle.
+    pub(crate) engine: Option<Engine>,
+    /// The buffers of a connection that needs no engine; none while it is idle.
+    pub(crate) plain: Option<Box<Plain>>,
+    /// Segments that went through the engine and needed none, up to a small number.
+    pub(crate) trips: u8,
+    /// The peer has to be told where the conversation stands.
+    pub(crate) must_ack: bool,
+    /// In the list of flows that owe an acknowledgement.
+    pub(crate) is_late: bool,
+    pub(crate) track: Track,
+    pub(crate) congestion: Congestion,
+    /// Something has to be sent again: the congestion window does not count once.
+    pub(crate) repeats: bool,
     pub(crate) key: FlowKey,
     pub(crate) local: SocketAddr,
     pub(crate) remote: SocketAddr,
     pub(crate) owner: Owner,
     pub(crate) path: Path,
-    /// The largest payload of a segment to the peer, at most.
-    pub(crate) mss: usize,
+    /// The window that the peer is told of, in bytes, when all was read: the receive buffer may grow so far.
+    pub(crate) rx_window: usize,
+    /// How far the window may grow with use.
+    pub(crate) rx_limit: usize,
+    /// How far the send buffer may grow.
+    pub(crate) tx_limit: usize,
+    /// Bytes that the app has read since the window last grew.
+    pub(crate) read_since: usize,
+    /// When something was last sent or received.
+    pub(crate) active_at: Instant,
+    /// When the peer was last heard of.
+    pub(crate) heard_at: Instant,
+    /// Keep-alive probes sent since.
+    pub(crate) probes: u8,
     /// All that the send buffer holds was put there since it was last empty, and nothing of it
     /// was sent.
     pub(crate) is_unsent: bool,
@@ -91,6 +120,19 @@ pub(crate) struct Flow {
     last_ack_of_all_data: Option<TcpSeqNumber>,
     /// The sequence numbers at the end, once the connection is in TIME-WAIT.
     pub(crate) last: Option<Final>,
+    pub(crate) has_nagle: bool,
+    pub(crate) hop_limit: Option<u8>,
+    /// When the peer may be asked for proof again.
+    pub(crate) challenge_at: Instant,
+    /// The largest payload that the app lets a segment have, either way; 0 for what the link takes.
+    pub(crate) largest_mss: u16,
+    /// Acknowledgements do not wait for data to travel with.
+    pub(crate) acks_at_once: bool,
+    /// The app has said that more comes: segments that are not full wait, until that time.
+    pub(crate) is_corked: bool,
+    pub(crate) corked_until: Option<Instant>,
+    /// How long an attempt to connect may take, if the app has said so.
+    pub(crate) connect_timeout: Option<Duration>,
     pub(crate) keep_alive: Option<KeepAlive>,
     pub(crate) user_timeout: Option<Duration>,
 }
@@ -102,6 +144,10 @@ pub(crate) struct Origin {
     pub(crate) remote: SocketAddr,
     pub(crate) owner: Owner,
     pub(crate) path: Path,
+    /// Its first sequence number.
+    pub(crate) iss: TcpSeqNumber,
+    /// The peer's.
+    pub(crate) irs: TcpSeqNumber,
 }
 
 /// The time-outs a socket runs with, by what it is doing.
@@ -113,33 +159,37 @@ pub(crate) struct Timeouts {
     pub(crate) linger: Duration,
 }
 
-/// A closed socket with its buffers, ready for another connection.
-pub(crate) struct Spare {
-    sockets: SocketSet<'static>,
-    handle: SocketHandle,
-}
-
-impl Spare {
-    fn new(rx_buffer: usize, tx_buffer: usize) -> Self {
-        let socket =
-            Socket::new(SocketBuffer::new(vec![0; rx_buffer]), SocketBuffer::new(vec![0; tx_buffer]));
-        let mut sockets = SocketSet::new(vec![SocketStorage::EMPTY]);
-        let handle = sockets.add(socket);
-        Self { sockets, handle }
-    }
+/// How far a flow's buffers may grow, in bytes.
+#[derive(Clone, Copy)]
+pub(crate) struct Limits {
+    pub(crate) rx_window: usize,
+    pub(crate) rx_limit: usize,
+    pub(crate) tx_limit: usize,
 }
 
 impl Flow {
-    fn new(spare: Spare, origin: Origin) -> Self {
+    pub(crate) fn new(engine: Option<Engine>, origin: Origin, limits: Limits, now: Instant) -> Self {
         Self {
-            sockets: spare.sockets,
-            handle: spare.handle,
+            engine,
+            plain: None,
+            trips: 0,
+            must_ack: false,
+            is_late: false,
+            track: Track::new(origin.iss, origin.irs),
+            congestion: Congestion::new(now),
+            repeats: false,
             key: FlowKey::new(origin.local, origin.remote),
             local: origin.local,
             remote: origin.remote,
             owner: origin.owner,
             path: origin.path,
-            mss: 0,
+            rx_window: limits.rx_window,
+            rx_limit: limits.rx_limit,
+            tx_limit: limits.tx_limit,
+            read_since: 0,
+            active_at: now,
+            heard_at: now,
+            probes: 0,
             is_unsent: false,
             is_dirty: false,
             has_event: false,
@@ -149,29 +199,74 @@ impl Flow {
             is_read_shut: false,
             last: None,
             last_ack_of_all_data: None,
+            has_nagle: true,
+            hop_limit: None,
+            challenge_at: Instant::ZERO,
+            largest_mss: 0,
+            acks_at_once: false,
+            is_corked: false,
+            corked_until: None,
+            connect_timeout: None,
             keep_alive: None,
             user_timeout: None,
         }
     }
 
-    #[inline]
-    pub(crate) fn socket(&self) -> &Socket<'static> {
-        self.sockets.get(self.handle)
+    pub(crate) fn ends(&self) -> Ends {
+        Ends { local: self.local, remote: self.remote }
     }
 
     #[inline]
-    pub(crate) fn socket_mut(&mut self) -> &mut Socket<'static> {
-        self.sockets.get_mut(self.handle)
+    pub(crate) fn socket(&self) -> Option<&Socket<'static>> {
+        self.engine.as_ref().map(Engine::socket)
+    }
+
+    #[inline]
+    pub(crate) fn socket_mut(&mut self) -> Option<&mut Socket<'static>> {
+        self.engine.as_mut().map(Engine::socket_mut)
+    }
+
+    /// The state; only established connections go without an engine.
+    #[inline]
+    pub(crate) fn state(&self) -> State {
+        self.socket().map_or(State::Established, Socket::state)
+    }
+
+    /// Bytes that wait to be read.
+    #[inline]
+    pub(crate) fn recv_queue(&self) -> usize {
+        match &self.plain {
+            Some(plain) => plain.received.len(),
+            None => self.socket().map_or(0, Socket::recv_queue),
+        }
+    }
+
+    /// Bytes that the peer has not acknowledged.
+    #[inline]
+    pub(crate) fn send_queue(&self) -> usize {
+        match &self.plain {
+            Some(plain) => plain.sending.len(),
+            None => self.socket().map_or(0, Socket::send_queue),
+        }
+    }
+
+    /// The sizes of the receive and the send buffer, in bytes.
+    #[inline]
+    pub(crate) fn buffer_sizes(&self) -> (usize, usize) {
+        match (&self.plain, &self.engine) {
+            (Some(plain), _) => plain.sizes(),
+            (None, Some(engine)) => engine.sizes(),
+            (None, None) => (0, 0),
+        }
     }
 
     /// True for an acknowledgement that repeats itself while only our FIN is outstanding. smoltcp
     /// must not see those: at the third it starts a fast retransmission, which sends data only, and
     /// the timer that would have sent the FIN again is off.
     #[inline]
-    pub(crate) fn is_repeated_before_fin(&mut self, ack: Option<TcpSeqNumber>) -> bool {
-        let socket = self.socket();
-        let is_closing = matches!(socket.state(), State::FinWait1 | State::Closing | State::LastAck);
-        if !is_closing || ack.is_none() || socket.send_queue() != 0 {
+    pub(crate) fn is_repeated_before_fin(&mut self, now: &View, ack: Option<TcpSeqNumber>) -> bool {
+        let is_closing = matches!(now.state, State::FinWait1 | State::Closing | State::LastAck);
+        if !is_closing || ack.is_none() || now.unacknowledged != 0 {
             return false;
         }
         let is_repeated = self.last_ack_of_all_data == ack;
@@ -181,8 +276,22 @@ impl Flow {
 
     #[inline]
     pub(crate) fn view(&self) -> View {
-        let socket = self.socket();
-        View { state: socket.state(), received: socket.recv_queue(), writable: is_writable(socket) }
+        let Some(socket) = self.socket() else {
+            return View { state: State::Established, received: 0, unacknowledged: 0, writable: true };
+        };
+        View {
+            state: socket.state(),
+            received: socket.recv_queue(),
+            unacknowledged: socket.send_queue(),
+            writable: self.is_writable(),
+        }
+    }
+
+    /// Ends the conversation with a reset.
+    pub(crate) fn abort(&mut self) {
+        if let Some(socket) = self.socket_mut() {
+            socket.abort();
+        }
     }
 
     /// True while the app may use the flow.
@@ -198,21 +307,61 @@ impl Flow {
 
     /// True once the socket has nothing more to say to anybody.
     pub(crate) fn is_finished(&self) -> bool {
-        let socket = self.socket();
-        socket.state() == State::Closed && socket.remote_endpoint().is_none()
+        self.socket()
+            .is_some_and(|socket| socket.state() == State::Closed && socket.remote_endpoint().is_none())
+    }
+
+    /// When a connection that needs no more attention than most has to be looked at again for having been
+    /// idle; none if it needs to be looked at now.
+    #[inline]
+    pub(crate) fn calm_until(&self, now: Instant, idle_after: Duration) -> Option<Instant> {
+        if self.keep_alive.is_some() || matches!(self.owner, Owner::Deferred(..)) {
+            return None;
+        }
+        let idle_at = self.active_at + idle_after;
+        let has_buffers = self.engine.is_some() || self.plain.is_some();
+        match !has_buffers || !self.track.is_quiet() {
+            true => Some(NEVER),
+            false => (idle_at > now).then_some(idle_at),
+        }
+    }
+
+    /// True if nothing is under way in either direction and nothing waits in a buffer.
+    #[inline]
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.state() == State::Established
+            && self.track.is_quiet()
+            && self.recv_queue() == 0
+            && self.send_queue() == 0
+            && !self.is_half_open()
+    }
+
+    /// What is done to the flow's segments on their way out.
+    #[inline]
+    pub(crate) fn front(&self, is_summed: bool) -> Front {
+        let buffer = self.socket().map_or(0, Socket::recv_capacity);
+        let is_scaled = self.track.peer_scale.is_some();
+        Front {
+            extra: self.rx_window.saturating_sub(buffer) as u32,
+            engine_shift: if is_scaled { engine_shift(buffer) } else { 0 },
+            shift: if is_scaled { WINDOW_SHIFT } else { 0 },
+            largest_mss: self.largest_mss,
+            is_summed,
+        }
     }
 
     /// Sets the socket's time-out to what its state asks for. smoltcp's time-out is about silence
     /// of the peer whatever the socket does, so it may be on only while an answer is owed.
     pub(crate) fn tune_timeout(&mut self, timeouts: &Timeouts) {
-        let (owner, keep_alive, user) = (self.owner, self.keep_alive, self.user_timeout);
-        let socket = self.socket_mut();
+        let (owner, user) = (self.owner, self.user_timeout);
+        let connect = self.connect_timeout.or(user);
+        let Some(socket) = self.socket_mut() else { return };
         let timeout = match (owner, socket.state()) {
             (Owner::Orphan, _) => Some(timeouts.linger),
             (_, State::SynReceived) => Some(timeouts.half_open),
-            (_, State::SynSent) => Some(user.unwrap_or(timeouts.connect)),
+            (_, State::SynSent) => Some(connect.unwrap_or(timeouts.connect)),
             _ if socket.send_queue() > 0 => Some(user.unwrap_or(timeouts.retransmit)),
-            _ => keep_alive.map(|keep_alive| keep_alive.give_up),
+            _ => None,
         };
         socket.set_timeout(timeout);
     }
@@ -220,169 +369,12 @@ impl Flow {
     /// True if one segment takes all that there is to send.
     #[inline]
     pub(crate) fn fits_segment(&self, queued: usize) -> bool {
-        self.is_unsent && queued <= self.mss
-    }
-
-    /// A time-out has shown that the way is congested: slow down from here on. Until then the send
-    /// buffer alone bounds what is under way; its usual size is that of the initial window which
-    /// RFC 6928 allows, where smoltcp's Reno would begin with 2 KiB.
-    pub(crate) fn slow_down(&mut self) {
-        let socket = self.socket_mut();
-        if socket.congestion_control() == CongestionControl::None {
-            socket.set_congestion_control(CongestionControl::Reno);
-        }
-    }
-
-    /// What poll(2) would say.
-    pub(crate) fn readiness(&self) -> Readiness {
-        let socket = self.socket();
-        let mut ready = state_readiness(socket.state());
-        if socket.can_recv() {
-            ready |= Readiness::IN;
-        }
-        if self.is_read_shut {
-            ready |= Readiness::IN | Readiness::RDHUP;
-        }
-        if is_writable(socket) {
-            ready |= Readiness::OUT;
-        }
-        if self.error.is_some() {
-            ready |= Readiness::ERR | Readiness::IN | Readiness::OUT;
-        }
-        ready
+        self.is_unsent && queued <= usize::from(self.track.mss)
     }
 }
 
-/// Room for a third of the buffer: a writer woken for less would be woken for every segment that
-/// is acknowledged (Linux: `sk_stream_is_writeable`).
+/// The scale that smoltcp gives to the windows of a receive buffer (`Socket::reset`).
 #[inline]
-fn is_writable(socket: &Socket<'_>) -> bool {
-    let free = socket.send_capacity() - socket.send_queue();
-    free * 3 >= socket.send_capacity() && socket.may_send()
-}
-
-/// What the state alone makes ready.
-fn state_readiness(state: State) -> Readiness {
-    match state {
-        State::Listen | State::SynSent | State::SynReceived | State::Established => Readiness::empty(),
-        State::CloseWait => Readiness::IN | Readiness::RDHUP,
-        // The sending side is shut: writing does not block, it fails.
-        State::FinWait1 | State::FinWait2 => Readiness::OUT,
-        State::LastAck | State::Closing | State::TimeWait | State::Closed => {
-            Readiness::IN | Readiness::OUT | Readiness::RDHUP | Readiness::HUP
-        }
-    }
-}
-
-/// What a flow takes beside its buffers, rounded up.
-const FLOW_BYTES: usize = 1024;
-
-/// Every flow, by id and by 4-tuple.
-pub(crate) struct FlowTable {
-    flows: SlotMap<TcpId, Box<Flow>>,
-    index: HashTable<(FlowKey, TcpId)>,
-    spare: Vec<Spare>,
-    spare_limit: usize,
-    limit: usize,
-    rx_buffer: usize,
-    tx_buffer: usize,
-    ack_delay: Duration,
-    has_memory: fn(usize) -> bool,
-}
-
-impl FlowTable {
-    pub(crate) fn new(config: &crate::config::Config) -> Self {
-        Self {
-            flows: SlotMap::with_key(),
-            index: HashTable::new(),
-            spare: Vec::new(),
-            spare_limit: config.spare_flows,
-            limit: config.max_flows,
-            rx_buffer: config.tcp_rx_buffer,
-            tx_buffer: config.tcp_tx_buffer,
-            ack_delay: config.ack_delay,
-            has_memory: config.has_memory,
-        }
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.flows.len()
-    }
-
-    #[inline]
-    pub(crate) fn find(&self, hash: u64, key: &FlowKey) -> Option<TcpId> {
-        self.index.find(hash, |(candidate, _)| candidate == key).map(|(_, id)| *id)
-    }
-
-    #[inline]
-    pub(crate) fn get(&self, id: TcpId) -> Option<&Flow> {
-        self.flows.get(id).map(|flow| &**flow)
-    }
-
-    #[inline]
-    pub(crate) fn get_mut(&mut self, id: TcpId) -> Option<&mut Flow> {
-        self.flows.get_mut(id).map(|flow| &mut **flow)
-    }
-
-    /// The flow if the app holds it.
-    #[inline]
-    pub(crate) fn app(&self, id: TcpId) -> Option<&Flow> {
-        self.get(id).filter(|flow| flow.is_app())
-    }
-
-    /// The flow if the app holds it.
-    #[inline]
-    pub(crate) fn app_mut(&mut self, id: TcpId) -> Option<&mut Flow> {
-        self.get_mut(id).filter(|flow| flow.is_app())
-    }
-
-    /// Adds a flow; none if the bound is reached or memory is short.
-    pub(crate) fn insert(&mut self, seed: &Seed, origin: Origin) -> Option<TcpId> {
-        let needs = self.rx_buffer + self.tx_buffer + FLOW_BYTES;
-        if self.flows.len() >= self.limit || (self.spare.is_empty() && !(self.has_memory)(needs)) {
-            return None;
-        }
-        let flow = self.fresh(origin);
-        let key = flow.key;
-        let id = self.flows.insert(flow);
-        self.index.insert_unique(seed.hash(&key), (key, id), |(key, _)| seed.hash(key));
-        Some(id)
-    }
-
-    fn fresh(&mut self, origin: Origin) -> Box<Flow> {
-        let spare = self.spare.pop().unwrap_or_else(|| Spare::new(self.rx_buffer, self.tx_buffer));
-        let mut flow = Box::new(Flow::new(spare, origin));
-        let socket = flow.socket_mut();
-        socket.set_congestion_control(CongestionControl::None);
-        socket.set_ack_delay(Some(self.ack_delay));
-        socket.set_nagle_enabled(true);
-        socket.set_keep_alive(None);
-        socket.set_hop_limit(None);
-        socket.set_timeout(None);
-        flow
-    }
-
-    /// Removes a flow and keeps its buffers if there is room for spares.
-    pub(crate) fn remove(&mut self, seed: &Seed, id: TcpId) -> Option<Owner> {
-        let mut flow = self.flows.remove(id)?;
-        if let Ok(entry) = self.index.find_entry(seed.hash(&flow.key), |(_, candidate)| *candidate == id) {
-            entry.remove();
-        }
-        let owner = flow.owner;
-        if self.spare.len() < self.spare_limit {
-            flow.socket_mut().abort();
-            self.spare.push(Spare { sockets: flow.sockets, handle: flow.handle });
-        }
-        Some(owner)
-    }
-
-    /// Ids of the flows that the app holds.
-    pub(crate) fn of_app(&self) -> Vec<TcpId> {
-        self.flows.iter().filter(|(_, flow)| flow.is_app()).map(|(id, _)| id).collect()
-    }
-
-    /// Ids of the flows that use a local address which `is_lost`.
-    pub(crate) fn with_address(&self, is_lost: impl Fn(IpAddr) -> bool) -> Vec<TcpId> {
-        self.flows.iter().filter(|(_, flow)| is_lost(flow.local.ip())).map(|(id, _)| id).collect()
-    }
+pub(crate) fn engine_shift(buffer: usize) -> u8 {
+    (usize::BITS - buffer.leading_zeros()).saturating_sub(16) as u8
 }

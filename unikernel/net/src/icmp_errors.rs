@@ -6,9 +6,10 @@ use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use smoltcp::time::{Duration, Instant};
-use smoltcp::wire::IpProtocol;
+use smoltcp::wire::{IpProtocol, TcpSeqNumber};
 
 use crate::error::SocketError;
+use crate::flow::Flow;
 use crate::key::FlowKey;
 use crate::stack::Stack;
 
@@ -33,6 +34,8 @@ pub(crate) struct Complaint {
     pub(crate) is_hard: bool,
     /// What fits instead of a packet that was too big.
     pub(crate) mtu: Option<usize>,
+    /// The number of the segment, if it was one; routers quote as little as eight bytes of it.
+    pub(crate) sequence: Option<TcpSeqNumber>,
 }
 
 impl Complaint {
@@ -55,10 +58,12 @@ impl Complaint {
             return None;
         }
         let address = |at: usize| IpAddr::V4(Ipv4Addr::new(ip[at], ip[at + 1], ip[at + 2], ip[at + 3]));
-        let (local, remote) = endpoints(address(12), address(16), quote.get(header_len..)?)?;
+        let transport = quote.get(header_len..)?;
+        let (local, remote) = endpoints(address(12), address(16), transport)?;
         let named = usize::from(u16::from_be_bytes([head[6], head[7]]));
         let mtu = (error == SocketError::TooLong).then(|| named.max(LEAST_MTU_V4));
-        Some(Self { protocol: ip[9].into(), local, remote, error, is_hard, mtu })
+        let sequence = sequence(transport);
+        Some(Self { protocol: ip[9].into(), local, remote, error, is_hard, mtu, sequence })
     }
 
     /// The same for ICMPv6.
@@ -85,10 +90,12 @@ impl Complaint {
             (44, _) => return None,
             (protocol, _) => (protocol, 40),
         };
-        let (local, remote) = endpoints(address(8)?, address(24)?, quote.get(at..)?)?;
+        let transport = quote.get(at..)?;
+        let (local, remote) = endpoints(address(8)?, address(24)?, transport)?;
         let named = u32::from_be_bytes([head[4], head[5], head[6], head[7]]) as usize;
         let mtu = (error == SocketError::TooLong).then(|| named.max(LEAST_MTU_V6));
-        Some(Self { protocol: protocol.into(), local, remote, error, is_hard, mtu })
+        let sequence = sequence(transport);
+        Some(Self { protocol: protocol.into(), local, remote, error, is_hard, mtu, sequence })
     }
 }
 
@@ -96,6 +103,12 @@ fn endpoints(from: IpAddr, to: IpAddr, transport: &[u8]) -> Option<(SocketAddr, 
     let ports = transport.first_chunk::<4>()?;
     let port = |index: usize| u16::from_be_bytes([ports[index], ports[index + 1]]);
     Some((SocketAddr::new(from, port(0)), SocketAddr::new(to, port(2))))
+}
+
+/// The number of a segment.
+fn sequence(transport: &[u8]) -> Option<TcpSeqNumber> {
+    let head = transport.first_chunk::<8>()?;
+    Some(TcpSeqNumber(i32::from_be_bytes([head[4], head[5], head[6], head[7]])))
 }
 
 impl Stack {
@@ -113,11 +126,20 @@ impl Stack {
     fn tcp_complaint(&mut self, complaint: &Complaint) {
         let key = FlowKey::new(complaint.local, complaint.remote);
         let Some(id) = self.flows.find(self.seed.hash(&key), &key) else { return };
-        self.counters.icmp_errors += 1;
+        // The message must quote a segment that is under way (RFC 5927 section 4.1).
+        let is_under_way = |flow: &Flow| {
+            let track = &flow.track;
+            complaint.sequence.is_some_and(|number| number >= track.una && number < track.sent)
+        };
         match complaint.mtu {
-            Some(mtu) => self.narrow.note(self.now, complaint.remote.ip(), mtu),
+            Some(_) if !self.flows.get(id).is_some_and(is_under_way) => return,
+            Some(mtu) => {
+                self.narrow.note(self.now, complaint.remote.ip(), mtu);
+                self.path_narrowed(id, mtu);
+            }
             None => self.fail_attempt(id, complaint.error),
         }
+        self.counters.icmp_errors += 1;
     }
 
     fn udp_complaint(&mut self, complaint: &Complaint) {

@@ -69,7 +69,7 @@ impl Stack {
     /// Somebody asks who has an address (RFC 4861 section 7.2.3).
     fn solicited(&mut self, message: &[u8], from: Ipv6Addr, frame: &[u8]) {
         let Some(target) = target_of(message) else { return self.counters.malformed += 1 };
-        if !self.addresses.owns(target.into()) || target.is_loopback() {
+        if !self.addresses.has(target.into()) {
             return self.counters.not_for_us += 1;
         }
         let asker = EthernetFrame::new_unchecked(frame).src_addr();
@@ -109,7 +109,7 @@ impl Stack {
     /// A station says of itself where it is.
     fn neighbor_advertised(&mut self, message: &[u8], frame: &[u8]) {
         let Some(target) = target_of(message) else { return self.counters.malformed += 1 };
-        if self.addresses.owns(target.into()) {
+        if self.addresses.has(target.into()) {
             if EthernetFrame::new_unchecked(frame).src_addr() != self.config.mac {
                 self.give_up(target);
             }

@@ -14,9 +14,10 @@ use crate::fragments::{destination_of, is_extension};
 use crate::icmp_errors::Complaint;
 use crate::id::UdpId;
 use crate::phy::{HEADER_LEN, Header, Inbound};
+use crate::segment::{Bad, Segment};
 use crate::stack::Stack;
 use crate::udp::Datagram;
-use crate::wire::{self, Bad, Segment};
+use crate::wire;
 
 /// Where a packet came from, and so where an answer to it goes.
 #[derive(Clone, Copy, PartialEq, Eq)]

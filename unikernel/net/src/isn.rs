@@ -22,12 +22,8 @@ impl Numbers {
         Self(random(), random())
     }
 
-    /// The seed for an interface on which the flow `key` is born now.
-    pub(crate) fn seed(&self, now: Instant, key: &FlowKey, random: u64) -> u64 {
-        seed_for(self.number(now, key), random)
-    }
-
-    fn number(&self, now: Instant, key: &FlowKey) -> u32 {
+    /// The initial sequence number of the flow `key`, if it is born now.
+    pub(crate) fn number(&self, now: Instant, key: &FlowKey) -> u32 {
         let mut hasher = SipHasher24::new_with_keys(self.0, self.1);
         key.feed(&mut hasher);
         // One tick each 62.5 ns: faster than a connection can use numbers up, and still 4 minutes
@@ -44,7 +40,7 @@ const INCREMENT: u64 = 0x7590_ef39;
 
 /// The seed whose second output is `number`; the first one names IP packets. `random` fills the
 /// bits that do not matter.
-fn seed_for(number: u32, random: u64) -> u64 {
+pub(crate) fn seed_for(number: u32, random: u64) -> u64 {
     // With the top three bits zero, the output is the 32 bits from bit 29 on.
     let second = u64::from(number) << 29 | random >> 35;
     back(back(second))

@@ -1,5 +1,4 @@
-//! The network stack of the unikernel: pure logic around [`smoltcp`], for one machine with at
-//! most one NIC. It knows no kernel, no interrupt and no errno; time, randomness and the device
+//! The network stack of the unikernel: pure logic around [`smoltcp`], for one machine's NIC, or one of several. It knows no kernel, no interrupt and no errno; time, randomness and the device
 //! come in as arguments.
 //!
 //! smoltcp walks its whole socket set for each packet and each deadline. Here each TCP connection
@@ -35,36 +34,54 @@ extern crate std;
 
 mod addressing;
 mod config;
+mod congestion;
 mod control;
+mod conversation;
+mod cookies;
 mod counters;
 mod egress;
+mod engine;
 mod error;
 mod filter;
 mod flow;
+mod flow_table;
 mod fragments;
 mod groups;
+mod guard;
+mod handshake;
 mod icmp_errors;
 mod icmpv6;
 mod id;
 mod ingress;
 mod isn;
+mod keep_alive;
 mod key;
 mod listener;
 pub mod listing;
 mod neighbor;
+pub mod pcapng;
 mod phy;
+mod plain;
+mod plain_out;
+mod pool;
 mod ports;
+mod readiness;
 mod reassembly;
+mod rings;
 mod route;
+mod segment;
 mod shard;
 mod slaac;
 mod stack;
 mod tcp;
 mod tcp_in;
+mod tcp_options;
 mod timers;
 mod timewait;
+mod track;
 mod udp;
 mod udp_api;
+pub mod vsock;
 mod wire;
 
 #[cfg(test)]
@@ -82,4 +99,5 @@ pub use phy::NoDevice;
 pub use shard::{Addressee, Shard};
 pub use smoltcp;
 pub use stack::Stack;
+pub use tcp_options::TcpInfo;
 pub use udp::MulticastOptions;

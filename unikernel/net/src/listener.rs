@@ -6,6 +6,7 @@ use core::net::{IpAddr, SocketAddr};
 
 use hashbrown::HashMap;
 use slotmap::SlotMap;
+use smoltcp::time::Duration;
 
 use crate::error::BindError;
 use crate::id::{ListenerId, TcpId};
@@ -35,6 +36,9 @@ pub(crate) struct Listener {
     /// None while merely bound.
     backlog: Option<usize>,
     queue: VecDeque<TcpId>,
+    /// How long a connection may wait for its first data before it is queued without; none to queue it at
+    /// once (`TCP_DEFER_ACCEPT`).
+    pub(crate) defers: Option<Duration>,
     pub(crate) has_event: bool,
 }
 
@@ -88,10 +92,10 @@ pub(crate) struct Listeners {
 }
 
 impl Listeners {
-    /// Everyone who listens: slot, address, and how many connections wait.
-    pub(crate) fn listening(&self) -> impl Iterator<Item = (usize, SocketAddr, usize)> {
+    /// Everyone who listens: id, address, and how many connections wait.
+    pub(crate) fn listening(&self) -> impl Iterator<Item = (ListenerId, SocketAddr, usize)> {
         let listening = self.listeners.iter().filter(|(_, listener)| listener.is_listening());
-        listening.map(|(id, listener)| (id.slot(), listener.local, listener.queue.len()))
+        listening.map(|(id, listener)| (id, listener.local, listener.queue.len()))
     }
 
     pub(crate) fn new(max_backlog: usize) -> Self {
@@ -121,6 +125,7 @@ impl Listeners {
             options,
             backlog: None,
             queue: VecDeque::new(),
+            defers: None,
             has_event: false,
         });
         self.ports.entry(local.port()).or_default().push(id);

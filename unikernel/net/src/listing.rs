@@ -7,10 +7,14 @@ use core::fmt::Write;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use smoltcp::socket::tcp::State;
-use smoltcp::wire::IpCidr;
+use smoltcp::wire::{IpCidr, Ipv6Cidr};
 
 use crate::counters::Counters;
+use crate::id::SocketId;
 use crate::stack::Stack;
+
+/// The line of loopback in `if_inet6`.
+pub const LOOPBACK_IPV6: &str = "00000000000000000000000000000001 01 80 10 80       lo\n";
 
 /// Headings of the files.
 pub mod heading {
@@ -83,6 +87,7 @@ struct Line {
     remote: Option<SocketAddr>,
     state: u8,
     queues: (usize, usize),
+    inode: u64,
 }
 
 impl Line {
@@ -102,7 +107,7 @@ impl Line {
             hex(remote.ip()),
             remote.port(),
             self.state,
-            self.slot + 1,
+            self.inode,
         );
     }
 }
@@ -123,78 +128,93 @@ impl IpVersion {
 }
 
 impl Stack {
-    /// Adds the lines of TCP listeners. They are the same on every shard.
-    pub fn list_listeners(&self, out: &mut String, version: IpVersion) {
-        for (slot, local, waiting) in self.listeners.listening() {
+    /// Adds the lines of TCP listeners. They are the same on every shard. `inode` numbers the app's sockets.
+    pub fn list_listeners(&self, out: &mut String, version: IpVersion, inode: impl Fn(SocketId) -> u64) {
+        for (id, local, waiting) in self.listeners.listening() {
             if version.has(local) {
-                let line = Line { slot, local, remote: None, state: LISTEN, queues: (0, waiting) };
+                let (slot, inode) = (id.slot(), inode(SocketId::Listener(id)));
+                let line = Line { slot, local, remote: None, state: LISTEN, queues: (0, waiting), inode };
                 line.write(out, "1 0000000000000000 100 0 0 10 0");
             }
         }
     }
 
     /// Adds the lines of TCP connections.
-    pub fn list_connections(&self, out: &mut String, version: IpVersion) {
+    pub fn list_connections(&self, out: &mut String, version: IpVersion, inode: impl Fn(SocketId) -> u64) {
         for id in self.flows.with_address(|_| true) {
             let Some(flow) = self.flows.get(id) else { continue };
-            let socket = flow.socket();
-            let endpoints = socket.local_endpoint().zip(socket.remote_endpoint());
-            let Some((local, remote)) = endpoints else { continue };
-            let address = |end: smoltcp::wire::IpEndpoint| SocketAddr::new(end.addr.into(), end.port);
-            let (local, remote) = (address(local), address(remote));
-            if version.has(local) {
-                let queues = (socket.send_queue(), socket.recv_queue());
-                let state = number(socket.state());
-                let line = Line { slot: id.slot(), local, remote: Some(remote), state, queues };
+            let (local, remote, state) = (flow.local, flow.remote, flow.state());
+            if version.has(local) && state != State::Closed {
+                let queues = (flow.send_queue(), flow.recv_queue());
+                let (slot, inode) = (id.slot(), inode(SocketId::Tcp(id)));
+                let line = Line { slot, local, remote: Some(remote), state: number(state), queues, inode };
                 line.write(out, "1 0000000000000000 20 4 30 10 -1");
             }
         }
     }
 
     /// Adds the lines of UDP sockets.
-    pub fn list_udp(&self, out: &mut String, version: IpVersion) {
+    pub fn list_udp(&self, out: &mut String, version: IpVersion, inode: impl Fn(SocketId) -> u64) {
         for (id, socket) in self.udp.iter().filter(|(_, socket)| version.has(socket.local)) {
             let state = if socket.peer.is_some() { ESTABLISHED } else { CLOSED };
             let queues = (0, socket.queued_bytes());
-            let line = Line { slot: id.slot(), local: socket.local, remote: socket.peer, state, queues };
+            let (slot, inode) = (id.slot(), inode(SocketId::Udp(id)));
+            let (local, remote) = (socket.local, socket.peer);
+            let line = Line { slot, local, remote, state, queues, inode };
             line.write(out, "2 0000000000000000 0");
         }
     }
 
-    /// Adds the lines of `route`: those of IPv4.
-    pub fn list_routes(&self, out: &mut String) {
+    /// Adds the lines of `route`, those of IPv4, for the card called `name`.
+    pub fn list_routes(&self, out: &mut String, name: &str) {
         for route in &self.addresses.net.routes {
             let IpCidr::Ipv4(network) = route.network else { continue };
             let gateway = route.gateway.unwrap_or(Ipv4Addr::UNSPECIFIED.into());
             let flags = if route.gateway.is_some() { UP | GATEWAY } else { UP };
             let (to, mask) = (hex(network.address().into()), hex(network.netmask().into()));
-            put!(out, "eth0\t{to}\t{}\t{flags:04X}\t0\t0\t{}\t{mask}\t0\t0\t0\n", hex(gateway), route.metric);
+            put!(
+                out,
+                "{name}\t{to}\t{}\t{flags:04X}\t0\t0\t{}\t{mask}\t0\t0\t0\n",
+                hex(gateway),
+                route.metric
+            );
         }
     }
 
-    /// Adds the lines of `arp`: neighbours of IPv4.
-    pub fn list_neighbors(&self, out: &mut String) {
+    /// Adds the lines of `arp`, neighbours of IPv4, for the card called `name`.
+    pub fn list_neighbors(&self, out: &mut String, name: &str) {
         for (address, mac) in self.neighbors.known() {
             let IpAddr::V4(v4) = address else { continue };
             let [a, b, c, d, e, f] = mac.0;
             // Hardware type 1 is Ethernet; flag 2 says that the entry is complete.
             put!(out, "{:<16} 0x1         0x2         ", alloc::format!("{v4}"));
-            put!(out, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}     *        eth0\n");
+            put!(out, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}     *        {name}\n");
         }
     }
 
-    /// Adds the lines of `if_inet6`.
-    pub fn list_ipv6_addresses(&self, out: &mut String) {
-        put!(out, "{:032x} 01 80 10 80       lo\n", Ipv6Addr::LOCALHOST.to_bits());
-        for own in &self.addresses.net.ipv6 {
-            let (address, len) = (own.address.address(), own.address.prefix_len());
+    /// Adds the lines of `if_inet6` for the card called `name`, which is the interface `number`.
+    pub fn list_ipv6_addresses(&self, out: &mut String, name: &str, number: u32) {
+        for (own, flags) in self.ipv6_addresses() {
+            let (address, len) = (own.address(), own.prefix_len());
             let scope = if address.is_unicast_link_local() { 0x20 } else { 0 };
-            let is_optimistic =
-                self.autoconf.as_ref().is_some_and(|autoconf| autoconf.is_optimistic(address));
+            put!(
+                out,
+                "{:032x} {number:02x} {len:02x} {scope:02x} {flags:02x} {name:>8}\n",
+                address.to_bits()
+            );
+        }
+    }
+
+    /// Our IPv6 addresses as the card shows them: each with Linux's flags.
+    pub fn ipv6_addresses(&self) -> impl Iterator<Item = (Ipv6Cidr, u8)> {
+        self.addresses.net.ipv6.iter().map(|own| {
+            let address = own.address.address();
+            let autoconf = self.autoconf.as_ref();
+            let is_optimistic = autoconf.is_some_and(|autoconf| autoconf.is_optimistic(address));
             // IFA_F_DEPRECATED, IFA_F_OPTIMISTIC, IFA_F_PERMANENT.
             let flags = if own.is_deprecated { 0x20 } else { 0 } | if is_optimistic { 4 } else { 0x80 };
-            put!(out, "{:032x} 02 {len:02x} {scope:02x} {flags:02x}     eth0\n", address.to_bits());
-        }
+            (own.address, flags)
+        })
     }
 
     /// How many TCP listeners and UDP sockets there are, and how many bytes of fragments wait.

@@ -16,6 +16,7 @@ use smoltcp::phy::{
 use smoltcp::time::Instant;
 
 use crate::counters::Traffic;
+use crate::track::{Front, Seen};
 
 /// The length of an Ethernet header.
 pub(crate) const HEADER_LEN: usize = 14;
@@ -52,7 +53,11 @@ pub(crate) struct Framed<'t, T> {
     token: T,
     header: Option<Header>,
     traffic: Option<&'t Traffic>,
+    watch: Watch<'t>,
 }
+
+/// What is done to a flow's segments on their way out, and where is noted what was seen of them.
+pub(crate) type Watch<'t> = Option<(Front, &'t Seen)>;
 
 impl<T: TxToken> TxToken for Framed<'_, T> {
     #[inline]
@@ -60,11 +65,19 @@ impl<T: TxToken> TxToken for Framed<'_, T> {
         if let Some(traffic) = self.traffic {
             traffic.count(len + self.header.map_or(0, |header| header.len()));
         }
-        let Some(header) = self.header else { return self.token.consume(len, f) };
+        let watch = self.watch;
+        let fill = |packet: &mut [u8]| {
+            let result = f(packet);
+            if let Some((front, seen)) = watch {
+                front.pass(packet, seen);
+            }
+            result
+        };
+        let Some(header) = self.header else { return self.token.consume(len, fill) };
         self.token.consume(len + HEADER_LEN, |buffer| {
             let (front, packet) = buffer.split_at_mut(HEADER_LEN);
             front.copy_from_slice(&header);
-            f(packet)
+            fill(packet)
         })
     }
 
@@ -98,7 +111,16 @@ impl<'a, T> Inbound<'a, T> {
         header: Option<Header>,
         traffic: Option<&'a Traffic>,
     ) -> Self {
-        Self { packet: Some((packet, Framed { token, header, traffic })) }
+        Self { packet: Some((packet, Framed { token, header, traffic, watch: None })) }
+    }
+
+    /// The same, with an eye on the answer.
+    #[inline]
+    pub(crate) fn watched(mut self, watch: Watch<'a>) -> Self {
+        if let Some((_, framed)) = &mut self.packet {
+            framed.watch = watch;
+        }
+        self
     }
 }
 
@@ -132,6 +154,7 @@ pub(crate) struct Outbound<'a, D: ?Sized> {
     device: &'a mut D,
     header: Option<Header>,
     traffic: Option<&'a Traffic>,
+    watch: Watch<'a>,
     /// Set when the device had no room: the flow must try again later.
     pub(crate) exhausted: bool,
 }
@@ -139,7 +162,14 @@ pub(crate) struct Outbound<'a, D: ?Sized> {
 impl<'a, D: ?Sized> Outbound<'a, D> {
     #[inline]
     pub(crate) fn new(device: &'a mut D, header: Option<Header>, traffic: Option<&'a Traffic>) -> Self {
-        Self { device, header, traffic, exhausted: false }
+        Self { device, header, traffic, watch: None, exhausted: false }
+    }
+
+    /// The same, with an eye on what is sent.
+    #[inline]
+    pub(crate) fn watched(mut self, watch: Watch<'a>) -> Self {
+        self.watch = watch;
+        self
     }
 }
 
@@ -161,7 +191,7 @@ impl<D: Device + ?Sized> Device for Outbound<'_, D> {
     fn transmit(&mut self, now: Instant) -> Option<Self::TxToken<'_>> {
         let token = self.device.transmit(now);
         self.exhausted = token.is_none();
-        Some(Framed { token: token?, header: self.header, traffic: self.traffic })
+        Some(Framed { token: token?, header: self.header, traffic: self.traffic, watch: self.watch })
     }
 
     fn capabilities(&self) -> DeviceCapabilities {

@@ -28,11 +28,19 @@ pub(crate) struct Addresses {
     broadcast_v4: Option<Ipv4Addr>,
     /// Routes that were given.
     given: Vec<RouteEntry>,
+    /// Addresses of the machine's other cards.
+    siblings: Vec<IpAddr>,
 }
 
 impl Addresses {
     pub(crate) fn new(config: &Config) -> Self {
-        Self { net: NetConfig::default(), own_v4: None, broadcast_v4: None, given: config.routes.clone() }
+        Self {
+            net: NetConfig::default(),
+            own_v4: None,
+            broadcast_v4: None,
+            given: config.routes.clone(),
+            siblings: Vec::new(),
+        }
     }
 
     /// Takes over new addresses; `learnt` are the routes of IPv6, none to take those of `net`. True if
@@ -52,6 +60,20 @@ impl Addresses {
         has_changed
     }
 
+    /// Takes over the addresses of the machine's other cards: they are ours, whichever card a packet for them
+    /// comes to (RFC 1122 section 3.3.4.2, the "weak" model, which is Linux's).
+    pub(crate) fn set_siblings(&mut self, siblings: Vec<IpAddr>) {
+        self.siblings = siblings;
+    }
+
+    /// True for an address of this card, as opposed to the machine's.
+    pub(crate) fn has(&self, address: IpAddr) -> bool {
+        match address {
+            IpAddr::V4(v4) => self.is_own_v4(v4),
+            IpAddr::V6(v6) => self.is_own_v6(v6),
+        }
+    }
+
     #[inline]
     fn is_own_v6(&self, address: Ipv6Addr) -> bool {
         self.net.ipv6.iter().any(|own| own.address.address() == address)
@@ -60,10 +82,7 @@ impl Addresses {
     /// True for an address that is ours, loopback included.
     #[inline]
     pub(crate) fn owns(&self, address: IpAddr) -> bool {
-        match address {
-            IpAddr::V4(v4) => self.is_own_v4(v4) || v4.is_loopback(),
-            IpAddr::V6(v6) => self.is_own_v6(v6) || v6.is_loopback(),
-        }
+        address.is_loopback() || self.has(address) || self.siblings.contains(&address)
     }
 
     #[inline]
@@ -82,10 +101,8 @@ impl Addresses {
     #[inline]
     pub(crate) fn is_martian(&self, source: IpAddr) -> bool {
         match source {
-            IpAddr::V4(v4) => {
-                self.is_own_v4(v4) || v4.is_loopback() || v4.is_multicast() || self.is_broadcast(source)
-            }
-            IpAddr::V6(v6) => v6.is_multicast() || v6.is_loopback() || self.is_own_v6(v6),
+            IpAddr::V4(v4) => v4.is_multicast() || self.owns(source) || self.is_broadcast(source),
+            IpAddr::V6(v6) => v6.is_multicast() || self.owns(source),
         }
     }
 
@@ -102,7 +119,7 @@ impl Addresses {
     }
 
     /// The most specific route, of those with the least metric.
-    fn entry_for(&self, destination: IpAddr) -> Option<&RouteEntry> {
+    pub(crate) fn entry_for(&self, destination: IpAddr) -> Option<&RouteEntry> {
         if destination.is_unspecified() {
             return None;
         }

@@ -16,7 +16,7 @@ use core::net::{IpAddr, SocketAddr};
 use smoltcp::phy::Device;
 use smoltcp::time::Instant;
 
-use crate::config::NetConfig;
+use crate::config::{NetConfig, RouteEntry};
 use crate::key::fold;
 use crate::stack::Stack;
 
@@ -101,6 +101,27 @@ impl Stack {
     /// Takes over the first shard's addresses and routes.
     pub fn adopt(&mut self, net: &NetConfig) {
         self.set_net(net.clone());
+    }
+
+    /// Takes over the addresses of the machine's other cards; connections that used one that is gone end.
+    pub fn set_siblings(&mut self, addresses: Vec<IpAddr>) {
+        self.addresses.set_siblings(addresses);
+        self.drop_strangers();
+    }
+
+    /// True for an address of this stack's card, as opposed to the machine's.
+    pub fn has_address(&self, address: IpAddr) -> bool {
+        self.addresses.has(address)
+    }
+
+    /// The entry of the route table that leads to `destination`.
+    pub fn route_to(&self, destination: IpAddr) -> Option<RouteEntry> {
+        self.addresses.entry_for(destination).copied()
+    }
+
+    /// The address that we would have towards `destination`.
+    pub fn source_to(&self, destination: IpAddr) -> Option<IpAddr> {
+        self.addresses.source_for(destination)
     }
 
     /// Which shard a connection to `remote` has to be begun on; `None` if any can choose a port for it.

@@ -14,8 +14,10 @@ use smoltcp::wire::HardwareAddress;
 
 use crate::config::{Config, NetConfig};
 use crate::control::Control;
+use crate::cookies::Cookies;
 use crate::counters::{Counters, Traffic};
-use crate::flow::{FlowTable, Timeouts};
+use crate::flow::Timeouts;
+use crate::flow_table::FlowTable;
 use crate::groups::Groups;
 use crate::icmp_errors::NarrowPaths;
 use crate::id::{ListenerId, SocketId, TcpId, UdpId};
@@ -24,6 +26,7 @@ use crate::key::Seed;
 use crate::listener::Listeners;
 use crate::neighbor::Neighbors;
 use crate::phy::{Capabilities, Loopback, ip_capabilities, loopback_capabilities};
+use crate::plain::Late;
 use crate::reassembly::Reassembly;
 use crate::route::Addresses;
 use crate::shard::Addressee;
@@ -79,7 +82,7 @@ impl Interfaces {
     }
 }
 
-fn ip_interface(capabilities: &DeviceCapabilities, seed: u64, now: Instant) -> Interface {
+pub(crate) fn ip_interface(capabilities: &DeviceCapabilities, seed: u64, now: Instant) -> Interface {
     let mut config = InterfaceConfig::new(HardwareAddress::Ip);
     config.random_seed = seed;
     let mut interface = Interface::new(config, &mut Capabilities(capabilities.clone()), now);
@@ -122,8 +125,7 @@ pub struct Stack {
     pub(crate) flows: FlowTable,
     pub(crate) listeners: Listeners,
     pub(crate) half_open: usize,
-    /// Half-open flows, oldest first; those that are not half-open any more are still in it.
-    pub(crate) handshakes: VecDeque<TcpId>,
+    pub(crate) cookies: Cookies,
     pub(crate) time_wait: TimeWait,
     pub(crate) udp: UdpTable,
     /// UDP sockets that found the outbox full.
@@ -132,6 +134,8 @@ pub struct Stack {
     // What is to be done.
     pub(crate) timers: Timers,
     pub(crate) dirty: Vec<TcpId>,
+    /// Flows that owe an acknowledgement, which may wait for data to travel with.
+    pub(crate) late: Late,
     /// How many flows in `dirty` and frames in `outbox` found the device full.
     pub(crate) blocked: (usize, usize),
     pub(crate) events: Vec<SocketId>,
@@ -191,12 +195,13 @@ impl Stack {
             flows: FlowTable::new(&config),
             listeners: Listeners::new(config.max_backlog),
             half_open: 0,
-            handshakes: VecDeque::new(),
+            cookies: Cookies::new(&mut *random),
             time_wait: TimeWait::new(config.time_wait_slots, config.time_wait),
             udp: UdpTable::new(),
             udp_blocked: Vec::new(),
             timers: Timers::default(),
             dirty: Vec::new(),
+            late: Late::default(),
             blocked: (0, 0),
             events: Vec::new(),
             address_changes: 0,
@@ -253,6 +258,7 @@ impl Stack {
             self.mark_dirty(id);
             has_fired = true;
         }
+        has_fired |= self.look_after_late();
         if self.groups.next().is_some_and(|at| at <= now) {
             self.run_groups();
             has_fired = true;
@@ -279,6 +285,7 @@ impl Stack {
         let autoconf = autoconf.filter(|at| *at < crate::timers::NEVER);
         [
             self.timers.next(),
+            self.late.next(),
             control,
             autoconf,
             self.reassembly.next(),
@@ -341,6 +348,7 @@ impl Stack {
             active: self.flows.len() as u64,
             half_open: self.half_open as u64,
             time_wait: self.time_wait.len() as u64,
+            buffer_bytes: self.flows.buffer_bytes() as u64,
             ..self.counters
         }
     }

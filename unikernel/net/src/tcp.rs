@@ -3,16 +3,18 @@
 
 use core::net::SocketAddr;
 
-use smoltcp::socket::tcp::{RecvError as TcpRecvError, State};
+use smoltcp::socket::tcp::{RecvError as TcpRecvError, Socket, State};
 use smoltcp::time::{Duration, Instant};
+use smoltcp::wire::TcpSeqNumber;
 
-use crate::error::{
-    AcceptError, BindError, ConnectError, ListenError, RecvError, SendError, SocketError, StateError,
-};
-use crate::flow::{Flow, KeepAlive, Origin, Owner};
+use crate::error::{AcceptError, BindError, ConnectError, ListenError, RecvError, SendError, StateError};
+use crate::flow::{Flow, Origin, Owner};
 use crate::id::{ListenerId, Readiness, TcpId};
+use crate::isn::seed_for;
+use crate::key::FlowKey;
 use crate::listener::BindOptions;
 use crate::stack::Stack;
+use crate::tcp_options::CORK_PATIENCE;
 
 /// Binding, listening, accepting.
 impl Stack {
@@ -25,10 +27,27 @@ impl Stack {
         self.listeners.bind(local, options)
     }
 
+    /// Binds what another stack of the machine has bound, whose answer was good: the address is the machine's, and
+    /// the port was chosen.
+    pub fn tcp_bind_alike(
+        &mut self,
+        local: SocketAddr,
+        options: BindOptions,
+    ) -> Result<ListenerId, BindError> {
+        self.listeners.bind(local, options)
+    }
+
     /// Starts listening on a bound address, or changes the backlog of one that listens.
     pub fn tcp_listen(&mut self, id: ListenerId, backlog: usize) -> Result<(), ListenError> {
         self.listeners.get(id).ok_or(ListenError::BadId)?;
         if self.listeners.listen(id, backlog) { Ok(()) } else { Err(ListenError::InUse) }
+    }
+
+    /// Lets connections wait for their first data, or so long, before they are queued (`TCP_DEFER_ACCEPT`).
+    pub fn listener_set_defer(&mut self, id: ListenerId, patience: Option<Duration>) {
+        if let Some(listener) = self.listeners.get_mut(id) {
+            listener.defers = patience;
+        }
     }
 
     /// Takes the connection that has waited longest.
@@ -84,13 +103,17 @@ impl Stack {
         }
         let local = self.local_for(local, remote)?;
         let (path, hop) = self.path_to(remote.ip()).ok_or(ConnectError::NoRoute)?;
-        let origin = Origin { local, remote, owner: Owner::App, path };
-        let id = self.flows.insert(&self.seed, origin).ok_or(ConnectError::NoMemory)?;
+        let number = self.numbers.number(now, &FlowKey::new(local, remote));
+        let iss = TcpSeqNumber(number as i32);
+        // The peer's first number is not known yet.
+        let origin = Origin { local, remote, owner: Owner::App, path, iss, irs: TcpSeqNumber(0) };
+        let id = self.flows.insert(&self.seed, origin, now).ok_or(ConnectError::NoMemory)?;
         let is_loopback = path == crate::flow::Path::Loopback;
         let flow = self.flows.get_mut(id).ok_or(ConnectError::NoMemory)?;
-        let seed = self.numbers.seed(self.now, &flow.key, (self.random)());
+        let seed = seed_for(number, (self.random)());
         let mut interface = self.interfaces.newborn(is_loopback, seed, self.now);
-        if flow.socket_mut().connect(interface.context(), remote, local).is_err() {
+        let connect = |socket: &mut Socket<'_>| socket.connect(interface.context(), remote, local).is_ok();
+        if !flow.socket_mut().is_some_and(connect) {
             self.drop_flow(id);
             return Err(ConnectError::Unaddressable);
         }
@@ -127,7 +150,7 @@ impl Stack {
     /// Closes a connection; what was sent is still delivered. Unread data means that the app has
     /// not seen all that the peer said, so the peer is told by a reset (RFC 2525 section 2.17).
     pub fn tcp_close(&mut self, id: TcpId) {
-        let has_unread = self.flows.app(id).is_some_and(|flow| flow.socket().can_recv());
+        let has_unread = self.flows.app(id).is_some_and(|flow| flow.recv_queue() > 0);
         if self.flows.app(id).is_some() {
             self.orphan(id, has_unread);
         }
@@ -149,9 +172,9 @@ impl Stack {
 
     /// Leaves a flow to the stack, to finish in order or with a reset.
     fn orphan(&mut self, id: TcpId, is_abort: bool) {
-        let Some(flow) = self.flows.get_mut(id) else { return };
+        let Some(flow) = self.flows.awake(id, self.now) else { return self.drop_flow(id) };
         flow.owner = Owner::Orphan;
-        let socket = flow.socket_mut();
+        let Some(socket) = flow.socket_mut() else { return };
         if is_abort {
             socket.abort();
         } else {
@@ -162,8 +185,10 @@ impl Stack {
 
     /// Finishes sending.
     pub fn tcp_shutdown_send(&mut self, id: TcpId) -> Result<(), StateError> {
-        let flow = self.flows.app_mut(id).ok_or(StateError::BadId)?;
-        let socket = flow.socket_mut();
+        let now = self.now;
+        self.flows.app(id).ok_or(StateError::BadId)?;
+        let flow = self.flows.awake(id, now).ok_or(StateError::NoMemory)?;
+        let socket = flow.socket_mut().ok_or(StateError::BadId)?;
         if !socket.is_active() || socket.state() == State::SynSent {
             return Err(StateError::NotConnected);
         }
@@ -176,7 +201,7 @@ impl Stack {
     /// Finishes reading: what has arrived can still be read, then the end is reported.
     pub fn tcp_shutdown_recv(&mut self, id: TcpId) -> Result<(), StateError> {
         let flow = self.flows.app_mut(id).ok_or(StateError::BadId)?;
-        if !flow.socket().is_active() || flow.socket().state() == State::SynSent {
+        if matches!(flow.state(), State::Closed | State::TimeWait | State::Listen | State::SynSent) {
             return Err(StateError::NotConnected);
         }
         flow.is_read_shut = true;
@@ -192,11 +217,17 @@ impl Stack {
     #[inline]
     pub fn tcp_recv<R>(&mut self, id: TcpId, take: impl FnOnce(&[u8]) -> (usize, R)) -> Result<R, RecvError> {
         let flow = self.flows.app_mut(id).ok_or(RecvError::BadId)?;
-        if !flow.socket().can_recv() {
+        let waiting = flow.recv_queue();
+        if waiting == 0 {
             return Err(nothing_to_read(flow));
         }
-        let result = flow.socket_mut().recv(|bytes| take(bytes)).map_err(recv_error)?;
-        if !flow.is_dirty {
+        let result = match (&mut flow.plain, &mut flow.engine) {
+            (Some(plain), _) => plain.received.dequeue_many_with(|bytes| take(bytes)).1,
+            (None, Some(engine)) => engine.socket_mut().recv(|bytes| take(bytes)).map_err(recv_error)?,
+            (None, None) => return Err(RecvError::WouldBlock),
+        };
+        flow.widen(waiting - flow.recv_queue());
+        if !flow.is_dirty && (flow.engine.is_some() || flow.has_opened()) {
             // The window has grown; the peer may have to be told.
             flow.is_dirty = true;
             self.dirty.push(id);
@@ -207,10 +238,33 @@ impl Stack {
     /// Lends received bytes to `look` without taking them.
     pub fn tcp_peek<R>(&mut self, id: TcpId, look: impl FnOnce(&[u8]) -> R) -> Result<R, RecvError> {
         let flow = self.flows.app_mut(id).ok_or(RecvError::BadId)?;
-        if !flow.socket().can_recv() {
+        if flow.recv_queue() == 0 {
             return Err(nothing_to_read(flow));
         }
-        flow.socket_mut().peek(usize::MAX).map(look).map_err(recv_error)
+        match (&flow.plain, &mut flow.engine) {
+            (Some(plain), _) => Ok(look(plain.received.get_allocated(0, usize::MAX))),
+            (None, Some(engine)) => engine.socket_mut().peek(usize::MAX).map(look).map_err(recv_error),
+            (None, None) => Err(RecvError::WouldBlock),
+        }
+    }
+
+    /// Says that `bytes` more are about to be sent, so that the send buffer grows once for all of them, as
+    /// far as it may.
+    #[inline]
+    pub fn tcp_reserve(&mut self, id: TcpId, bytes: usize) {
+        if self.flows.app(id).is_some_and(|flow| flow.has_to_grow(bytes)) {
+            self.reserve(id, bytes);
+        }
+    }
+
+    #[cold]
+    fn reserve(&mut self, id: TcpId, bytes: usize) {
+        let now = self.now;
+        let Some(flow) = self.flows.ready(id, now) else { return };
+        if flow.has_to_grow(bytes) {
+            let wanted = flow.send_queue() + bytes;
+            self.flows.grow_tx(id, wanted, now);
+        }
     }
 
     /// Lends free room to `fill`, which says how much it filled. There may be more room behind
@@ -221,102 +275,27 @@ impl Stack {
         id: TcpId,
         fill: impl FnOnce(&mut [u8]) -> (usize, R),
     ) -> Result<R, SendError> {
-        let flow = self.flows.app_mut(id).ok_or(SendError::BadId)?;
-        if !flow.socket().can_send() {
-            return Err(no_room(flow));
+        if !self.flows.app(id).is_some_and(Flow::has_room) {
+            self.tcp_reserve(id, 1);
         }
-        let socket = flow.socket_mut();
-        let was_empty = socket.send_queue() == 0;
-        let result = socket.send(fill).map_err(|_| SendError::Closed)?;
+        let flow = self.flows.app_mut(id).ok_or(SendError::BadId)?;
+        let (was_empty, has_room) = (flow.send_queue() == 0, flow.has_room());
+        let result = match (&mut flow.plain, &mut flow.engine) {
+            (Some(plain), _) if has_room => plain.sending.enqueue_many_with(fill).1,
+            (None, Some(engine)) if engine.socket().can_send() => {
+                engine.socket_mut().send(fill).map_err(|_| SendError::Closed)?
+            }
+            _ => return Err(no_room(flow)),
+        };
         flow.is_unsent |= was_empty;
+        if flow.is_corked && was_empty {
+            flow.corked_until = Some(self.now + CORK_PATIENCE);
+        }
         if !flow.is_dirty {
             flow.is_dirty = true;
             self.dirty.push(id);
         }
         Ok(result)
-    }
-}
-
-/// Asking and options.
-impl Stack {
-    /// What a connection is ready for.
-    #[inline]
-    pub fn tcp_readiness(&self, id: TcpId) -> Readiness {
-        self.flows.app(id).map_or(Readiness::empty(), Flow::readiness)
-    }
-
-    /// Takes the pending error.
-    pub fn tcp_take_error(&mut self, id: TcpId) -> Option<SocketError> {
-        self.flows.app_mut(id)?.error.take()
-    }
-
-    /// True once the handshake is complete, until the connection is closed or has failed.
-    pub fn tcp_is_connected(&self, id: TcpId) -> bool {
-        let state = self.flows.app(id).map_or(State::Closed, |flow| flow.socket().state());
-        !matches!(state, State::Closed | State::Listen | State::SynSent | State::SynReceived)
-    }
-
-    /// True while the handshake of a connection begun from here is under way.
-    pub fn tcp_is_connecting(&self, id: TcpId) -> bool {
-        let state = self.flows.app(id).map_or(State::Closed, |flow| flow.socket().state());
-        matches!(state, State::SynSent | State::SynReceived)
-    }
-
-    /// Our end of the connection.
-    pub fn tcp_local(&self, id: TcpId) -> Option<SocketAddr> {
-        self.flows.app(id).map(|flow| flow.local)
-    }
-
-    /// The other end.
-    pub fn tcp_peer(&self, id: TcpId) -> Option<SocketAddr> {
-        self.flows.app(id).map(|flow| flow.remote)
-    }
-
-    /// Bytes that wait to be read.
-    pub fn tcp_recv_queue(&self, id: TcpId) -> usize {
-        self.flows.app(id).map_or(0, |flow| flow.socket().recv_queue())
-    }
-
-    /// Bytes that are not acknowledged yet.
-    pub fn tcp_send_queue(&self, id: TcpId) -> usize {
-        self.flows.app(id).map_or(0, |flow| flow.socket().send_queue())
-    }
-
-    /// The sizes of the receive and the send buffer.
-    pub fn tcp_buffer_sizes(&self) -> (usize, usize) {
-        (self.config.tcp_rx_buffer, self.config.tcp_tx_buffer)
-    }
-
-    /// Sends small segments at once instead of collecting them (`TCP_NODELAY`).
-    pub fn tcp_set_nodelay(&mut self, id: TcpId, is_on: bool) {
-        if let Some(flow) = self.flows.app_mut(id) {
-            flow.socket_mut().set_nagle_enabled(!is_on);
-            self.mark_dirty(id);
-        }
-    }
-
-    /// Probes a silent peer, or stops doing so.
-    pub fn tcp_set_keep_alive(&mut self, id: TcpId, keep_alive: Option<KeepAlive>) {
-        if let Some(flow) = self.flows.app_mut(id) {
-            flow.keep_alive = keep_alive;
-            flow.socket_mut().set_keep_alive(keep_alive.map(|keep_alive| keep_alive.idle));
-            self.mark_dirty(id);
-        }
-    }
-
-    /// Bounds how long sent data may stay unacknowledged (`TCP_USER_TIMEOUT`).
-    pub fn tcp_set_user_timeout(&mut self, id: TcpId, timeout: Option<Duration>) {
-        if let Some(flow) = self.flows.app_mut(id) {
-            flow.user_timeout = timeout;
-            self.mark_dirty(id);
-        }
-    }
-
-    /// Sets the time to live of outgoing packets; zero means the default.
-    pub fn tcp_set_hop_limit(&mut self, id: TcpId, hop_limit: u8) {
-        if let Some(flow) = self.flows.app_mut(id) {
-            flow.socket_mut().set_hop_limit((hop_limit != 0).then_some(hop_limit));
-        }
     }
 }
 
@@ -341,7 +320,7 @@ fn nothing_to_read(flow: &mut Flow) -> RecvError {
     if let Some(error) = flow.error.take() {
         return error.into();
     }
-    match flow.socket().state() {
+    match flow.state() {
         State::SynSent | State::SynReceived => RecvError::NotConnected,
         State::Established | State::FinWait1 | State::FinWait2 if !flow.is_read_shut => RecvError::WouldBlock,
         _ => RecvError::Finished,
@@ -350,10 +329,13 @@ fn nothing_to_read(flow: &mut Flow) -> RecvError {
 
 #[cold]
 fn no_room(flow: &mut Flow) -> SendError {
+    if flow.buffer_sizes() == (0, 0) {
+        return SendError::NoMemory;
+    }
     if let Some(error) = flow.error.take() {
         return error.into();
     }
-    match flow.socket().state() {
+    match flow.state() {
         State::SynSent | State::SynReceived => SendError::NotConnected,
         State::Established | State::CloseWait => SendError::WouldBlock,
         _ => SendError::Closed,

@@ -1,22 +1,20 @@
 //! TCP segments coming in: to their flow, to a record in TIME-WAIT, to a listener, or to nobody.
 
-use smoltcp::iface::Interface;
 use smoltcp::phy::TxToken;
 use smoltcp::socket::tcp::State;
-use smoltcp::wire::IpListenEndpoint;
 
 use crate::error::SocketError;
-use crate::flow::{Flow, Origin, Owner, Path, View};
-use crate::id::{ListenerId, TcpId};
+use crate::flow::{Owner, Path, View};
+use crate::guard::Judgement;
+use crate::id::TcpId;
 use crate::ingress::Link;
 use crate::key::FlowKey;
-use crate::phy::Inbound;
+use crate::phy::{Inbound, LOOPBACK_MTU};
+use crate::segment::Segment;
 use crate::stack::Stack;
 use crate::timewait::Final;
-use crate::wire::{self, Segment};
-
-/// The longest IP and TCP headers of ours.
-const HEADERS: usize = 60;
+use crate::track::Seen;
+use crate::wire;
 
 impl Stack {
     /// Takes in a segment for one of our addresses.
@@ -30,7 +28,63 @@ impl Stack {
         }
     }
 
+    /// Makes room for a segment's payload within the window that the peer knows of. False if there is none:
+    /// the peer will send it again.
+    #[inline]
+    fn has_room(&mut self, id: TcpId, segment: &Segment<'_>) -> bool {
+        let now = self.now;
+        let Some(flow) = self.flows.get(id) else { return false };
+        if flow.engine.is_none() && segment.sequence() > flow.track.received {
+            // Something is missing: what comes behind it must all be kept.
+            let window = flow.rx_window;
+            self.flows.make_room(id, window, now);
+        }
+        let Some(flow) = self.flows.awake(id, now) else { return false };
+        let end = segment.sequence() + segment.payload_len();
+        if end <= flow.track.edge || flow.state() == State::SynSent {
+            return true;
+        }
+        let queued = flow.recv_queue();
+        let window_end = flow.track.received + flow.rx_window.saturating_sub(queued);
+        if end > window_end {
+            // A probe of a closed window, perhaps. smoltcp takes what lies before its edge.
+            return true;
+        }
+        let bytes = queued + (end - flow.track.received);
+        self.flows.grow_rx(id, bytes, now)
+    }
+
+    /// Looks closer at a segment that is not plain. True if there is an engine to take it, with room for it.
+    #[cold]
+    fn is_admitted(&mut self, id: TcpId, segment: &Segment<'_>) -> bool {
+        match self.flows.get(id).map_or(Judgement::Drop, |flow| flow.judge(segment)) {
+            Judgement::Pass => {}
+            Judgement::Drop => {
+                self.counters.out_of_window += 1;
+                return false;
+            }
+            Judgement::Challenge => return false,
+        }
+        if segment.payload_len() > 0 && !self.has_room(id, segment) {
+            self.counters.no_buffer += 1;
+            return false;
+        }
+        let is_awake = self.flows.awake(id, self.now).is_some();
+        self.counters.no_memory += u64::from(!is_awake);
+        is_awake
+    }
+
     fn flow_in<T: TxToken>(&mut self, id: TcpId, segment: &Segment<'_>, link: Link, token: T) {
+        if self.plain_in(id, segment, link) {
+            return;
+        }
+        let now = self.now;
+        if !self.flows.get(id).is_some_and(|flow| flow.is_plain(segment)) && !self.is_admitted(id, segment) {
+            if self.flows.get(id).is_some_and(|flow| flow.judge(segment) == Judgement::Challenge) {
+                self.challenge(id, link, token);
+            }
+            return;
+        }
         let Some(flow) = self.flows.get_mut(id) else { return };
         if let Owner::HalfOpen(listener) = flow.owner
             && !segment.is_rst()
@@ -44,17 +98,26 @@ impl Stack {
         if let Link::Nic(header) = link {
             flow.path = Path::Link(header);
         }
-        if flow.is_repeated_before_fin(segment.pure_ack()) {
+        let before = flow.view();
+        if flow.is_repeated_before_fin(&before, segment.pure_ack()) {
             return;
         }
-        let before = flow.view();
+        (flow.heard_at, flow.probes) = (now, 0);
         let (interface, traffic) = match link {
             Link::Loopback => (&mut self.interfaces.loopback, None),
             Link::Nic(_) => (&mut self.interfaces.link, Some(&self.traffic)),
         };
-        let mut inbound = Inbound::new(segment.packet, token, link.header(), traffic);
-        interface.poll_ingress_single(self.now, &mut inbound, &mut flow.sockets);
+        let seen = Seen::default();
+        let is_summed = traffic.is_some() && self.checksums.tcp.tx();
+        let watch = Some((flow.front(is_summed), &seen));
+        let mut inbound = Inbound::new(segment.packet, token, link.header(), traffic).watched(watch);
+        let Some(engine) = &mut flow.engine else { return };
+        interface.poll_ingress_single(now, &mut inbound, &mut engine.sockets);
         let after = flow.view();
+        flow.follow(now, segment, &before, &after);
+        if let Some(sent) = seen.take() {
+            flow.track.note(&sent);
+        }
         if !flow.is_dirty {
             flow.is_dirty = true;
             self.dirty.push(id);
@@ -70,9 +133,14 @@ impl Stack {
             self.state_changed(id, before.state, after.state, segment);
         }
         let Some(flow) = self.flows.get_mut(id) else { return };
+        if let Owner::Deferred(listener, _) = flow.owner
+            && (after.received > 0 || after.state != State::Established)
+        {
+            return self.enqueue(id, listener);
+        }
         if flow.owner == Owner::Orphan && after.received > before.received {
             // Nobody will ever read this: the peer should know (RFC 1122 section 4.2.2.13).
-            flow.socket_mut().abort();
+            flow.abort();
         }
         self.notify_tcp(id);
     }
@@ -94,26 +162,20 @@ impl Stack {
                 flow.error = flow.error.or(error);
             }
             State::TimeWait => flow.last = Some(segment.last()),
-            _ if before == State::SynReceived => self.established(id),
+            State::Established | State::SynReceived if before == State::SynSent => {
+                let mtu = if flow.path == Path::Loopback { LOOPBACK_MTU } else { self.ip_mtu };
+                flow.track.start(segment.sequence());
+                let most = mtu - wire::headers_len(flow.local);
+                let limited = if flow.largest_mss == 0 { most } else { most.min(flow.largest_mss.into()) };
+                flow.track.agree(segment, limited);
+                if limited < most.min(segment.mss()) {
+                    // smoltcp goes by what the peer says alone.
+                    let now = self.now;
+                    self.flows.remake(id, now);
+                }
+            }
+            _ if before == State::SynReceived => self.established(id, after, segment),
             _ => {}
-        }
-    }
-
-    /// The handshake of a connection to a listener is complete.
-    fn established(&mut self, id: TcpId) {
-        let Some(flow) = self.flows.get_mut(id) else { return };
-        let Owner::HalfOpen(listener_id) = flow.owner else { return };
-        self.half_open -= 1;
-        match self.listeners.get_mut(listener_id) {
-            Some(listener) => {
-                flow.owner = Owner::Queued(listener_id);
-                listener.push(id);
-                self.notify_listener(listener_id);
-            }
-            None => {
-                flow.owner = Owner::Orphan;
-                flow.socket_mut().abort();
-            }
         }
     }
 
@@ -131,14 +193,18 @@ impl Stack {
         {
             return self.time_wait_in(last, segment, link, token);
         }
-        let listener = match segment.is_opening() {
+        let listener = match segment.may_concern_listener() {
             true => self.listeners.lookup(segment.local.ip(), segment.local.port(), hash),
             false => None,
         };
         match listener {
-            Some(listener) => self.open(listener, segment, link, token),
+            Some(listener) if segment.is_opening() => self.open(listener, segment, link, token),
+            Some(listener) if self.cookie_in(listener, segment, link) => match self.flows.find(hash, key) {
+                Some(id) => self.flow_in(id, segment, link, token),
+                None => self.counters.no_memory += 1,
+            },
             None if segment.is_rst() => self.counters.resets_received += 1,
-            None => {
+            _ => {
                 self.counters.no_listener += 1;
                 self.answer_for_nobody(segment.packet, link, token);
             }
@@ -168,71 +234,20 @@ impl Stack {
             return;
         }
         let ack = wire::final_ack(segment.local, segment.remote, last, &self.checksums);
+        self.answer(&ack, link, token);
+    }
+
+    /// Answers a packet with another.
+    pub(crate) fn answer<T: TxToken>(&self, packet: &[u8], link: Link, token: T) {
         let header = link.header();
         let front = header.as_ref().map_or(&[][..], |header| header);
-        token.consume(front.len() + ack.len(), |buffer| {
+        token.consume(front.len() + packet.len(), |buffer| {
             buffer[..front.len()].copy_from_slice(front);
-            buffer[front.len()..].copy_from_slice(&ack);
+            buffer[front.len()..].copy_from_slice(packet);
         });
         if header.is_some() {
-            self.traffic.count(front.len() + ack.len());
+            self.traffic.count(front.len() + packet.len());
         }
-    }
-
-    /// A SYN for a listener begins a flow, if there is room for one.
-    fn open<T: TxToken>(&mut self, listener: ListenerId, segment: &Segment<'_>, link: Link, token: T) {
-        if self.listeners.get(listener).is_none_or(|listener| listener.is_full()) {
-            return self.counters.backlog_full += 1;
-        }
-        if self.half_open >= self.config.max_half_open {
-            self.give_up_oldest_handshake();
-        }
-        let path = match link {
-            Link::Loopback => Path::Loopback,
-            Link::Nic(header) => Path::Link(header),
-        };
-        let owner = Owner::HalfOpen(listener);
-        let origin = Origin { local: segment.local, remote: segment.remote, owner, path };
-        let inserted = self.flows.insert(&self.seed, origin).or_else(|| {
-            self.give_up_oldest_handshake();
-            self.flows.insert(&self.seed, origin)
-        });
-        let Some(id) = inserted else { return self.counters.no_memory += 1 };
-        self.half_open += 1;
-        self.note_handshake(id);
-        let is_loopback = link == Link::Loopback;
-        let Some(flow) = self.flows.get_mut(id) else { return };
-        flow.mss = segment.mss().min(self.ip_mtu - HEADERS);
-        let seed = self.numbers.seed(self.now, &flow.key, (self.random)());
-        let mut interface = self.interfaces.newborn(is_loopback, seed, self.now);
-        let traffic = (!is_loopback).then_some(&self.traffic);
-        let inbound = Inbound::new(segment.packet, token, link.header(), traffic);
-        if conceive(flow, &mut interface, inbound, self.now) {
-            self.mark_dirty(id);
-        } else {
-            self.counters.malformed += 1;
-            self.drop_flow(id);
-        }
-    }
-
-    /// Makes room for a new connection at the expense of the half-open one that has waited longest:
-    /// under a flood of forged SYNs, which are never completed, real ones still get through if
-    /// their round trip is shorter than the flood takes to fill the table.
-    fn give_up_oldest_handshake(&mut self) {
-        while let Some(id) = self.handshakes.pop_front() {
-            if self.flows.get(id).is_some_and(Flow::is_half_open) {
-                self.counters.half_open_evicted += 1;
-                return self.drop_flow(id);
-            }
-        }
-    }
-
-    fn note_handshake(&mut self, id: TcpId) {
-        if self.handshakes.len() > 2 * self.config.max_half_open {
-            let flows = &self.flows;
-            self.handshakes.retain(|id| flows.get(*id).is_some_and(Flow::is_half_open));
-        }
-        self.handshakes.push_back(id);
     }
 
     /// Removes a flow at once, without a word to the peer.
@@ -241,19 +256,4 @@ impl Stack {
             self.half_open -= 1;
         }
     }
-}
-
-/// Feeds a new flow the SYN it is for. False if smoltcp did not take it for one.
-fn conceive<T: TxToken>(
-    flow: &mut Flow,
-    interface: &mut Interface,
-    mut inbound: Inbound<'_, T>,
-    now: smoltcp::time::Instant,
-) -> bool {
-    let endpoint = IpListenEndpoint { addr: Some(flow.local.ip().into()), port: flow.local.port() };
-    if flow.socket_mut().listen(endpoint).is_err() {
-        return false;
-    }
-    interface.poll_ingress_single(now, &mut inbound, &mut flow.sockets);
-    flow.socket().state() == State::SynReceived
 }

@@ -55,6 +55,8 @@ pub(crate) struct UdpSocket {
     pub(crate) multicast: MulticastOptions,
     /// What a path does not carry whole is refused, not sent in fragments.
     pub(crate) is_unsplit: bool,
+    /// It is for another card's datagrams.
+    pub(crate) is_deaf: bool,
     /// Kept only where a filter is in force.
     pub(crate) asked: Asked,
     pub(crate) is_read_shut: bool,
@@ -104,7 +106,7 @@ impl UdpSocket {
 
     /// How well the socket fits a datagram: none, or more for a closer match.
     fn rank(&self, to: IpAddr, from: SocketAddr) -> Option<u8> {
-        if !covers(self.local.ip(), self.options.dual_stack, to) {
+        if self.is_deaf || !covers(self.local.ip(), self.options.dual_stack, to) {
             return None;
         }
         match self.peer {
@@ -172,6 +174,7 @@ impl UdpTable {
             groups: Vec::new(),
             multicast: MulticastOptions::default(),
             is_unsplit: false,
+            is_deaf: false,
             asked: Asked::default(),
             is_read_shut: false,
             has_event: false,

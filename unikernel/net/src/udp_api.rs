@@ -30,6 +30,25 @@ impl Stack {
         self.udp.bind(local, options)
     }
 
+    /// Binds what another stack of the machine has bound, whose answer was good.
+    pub fn udp_bind_alike(&mut self, local: SocketAddr, options: BindOptions) -> Result<UdpId, BindError> {
+        self.udp.bind(local, options)
+    }
+
+    /// Fixes peer and local address as another stack of the machine has, by which the peer is reached.
+    pub fn udp_connect_alike(&mut self, id: UdpId, peer: Option<SocketAddr>, local: SocketAddr) {
+        if let Some(socket) = self.udp.get_mut(id) {
+            (socket.peer, socket.local) = (peer, local);
+        }
+    }
+
+    /// Takes nothing in from this stack's card any more, or again (`SO_BINDTODEVICE` to another card).
+    pub fn udp_set_deaf(&mut self, id: UdpId, is_deaf: bool) {
+        if let Some(socket) = self.udp.get_mut(id) {
+            socket.is_deaf = is_deaf;
+        }
+    }
+
     /// Fixes the peer, or with none frees the socket of it.
     pub fn udp_connect(&mut self, id: UdpId, peer: Option<SocketAddr>) -> Result<(), ConnectError> {
         let peer = peer.map(here_if_unspecified);

@@ -7,12 +7,11 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire::{
-    ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetProtocol, HardwareAddress, Icmpv6Packet,
-    Icmpv6Repr, IpProtocol, IpRepr, NdiscRepr, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber, UDP_HEADER_LEN,
-    UdpPacket, UdpRepr,
+    ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetProtocol, HardwareAddress, IPV4_HEADER_LEN,
+    IPV6_HEADER_LEN, Icmpv6Packet, Icmpv6Repr, IpProtocol, IpRepr, NdiscRepr, TCP_HEADER_LEN, TcpControl,
+    TcpPacket, TcpRepr, TcpSeqNumber, UDP_HEADER_LEN, UdpPacket, UdpRepr,
 };
 
-use crate::key::FlowKey;
 use crate::phy::{HEADER_LEN, Header};
 use crate::route::group_mac;
 use crate::timewait::Final;
@@ -30,84 +29,6 @@ fn typed_header(to: EthernetAddress, from: EthernetAddress, protocol: EthernetPr
     header
 }
 
-/// A received TCP segment, as far as the front looks into it.
-pub(crate) struct Segment<'p> {
-    /// The whole IP packet.
-    pub(crate) packet: &'p [u8],
-    pub(crate) local: SocketAddr,
-    pub(crate) remote: SocketAddr,
-    tcp: TcpPacket<&'p [u8]>,
-}
-
-/// Why a packet is dropped.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Bad {
-    Malformed,
-    Checksum,
-}
-
-impl<'p> Segment<'p> {
-    /// Reads the segment that `packet` carries in `payload`.
-    #[inline]
-    pub(crate) fn parse(
-        packet: &'p [u8],
-        payload: &'p [u8],
-        from: IpAddr,
-        to: IpAddr,
-        verify: bool,
-    ) -> Result<Self, Bad> {
-        let tcp = TcpPacket::new_checked(payload).map_err(|_| Bad::Malformed)?;
-        if verify && !tcp.verify_checksum(&from.into(), &to.into()) {
-            return Err(Bad::Checksum);
-        }
-        let has_options = usize::from(tcp.header_len()) > smoltcp::wire::TCP_HEADER_LEN;
-        if tcp.src_port() == 0 || tcp.dst_port() == 0 || (has_options && tcp.options_summary().is_err()) {
-            return Err(Bad::Malformed);
-        }
-        let local = SocketAddr::new(to, tcp.dst_port());
-        let remote = SocketAddr::new(from, tcp.src_port());
-        Ok(Self { packet, local, remote, tcp })
-    }
-
-    #[inline]
-    pub(crate) fn key(&self) -> FlowKey {
-        FlowKey::new(self.local, self.remote)
-    }
-
-    pub(crate) fn is_rst(&self) -> bool {
-        self.tcp.rst()
-    }
-
-    /// The number that an acknowledgement acknowledges, if the segment is one and nothing else.
-    pub(crate) fn pure_ack(&self) -> Option<TcpSeqNumber> {
-        (self.tcp.ack() && !self.tcp.rst() && self.tcp.segment_len() == 0).then(|| self.tcp.ack_number())
-    }
-
-    /// True for the first segment of a connection.
-    pub(crate) fn is_opening(&self) -> bool {
-        self.tcp.syn() && !self.tcp.ack() && !self.tcp.rst() && !self.tcp.fin()
-    }
-
-    /// The payload that the peer takes in one segment, for the first segment of a connection.
-    pub(crate) fn mss(&self) -> usize {
-        // 536 is for a peer that names none (RFC 9293 section 3.7.1).
-        let named = self.tcp.options_summary().ok().and_then(|options| options.max_segment_size);
-        named.filter(|mss| *mss != 0).unwrap_or(536).into()
-    }
-
-    pub(crate) fn sequence(&self) -> TcpSeqNumber {
-        self.tcp.seq_number()
-    }
-
-    /// The sequence numbers after this segment, which acknowledges all that we sent.
-    pub(crate) fn last(&self) -> Final {
-        Final {
-            send_next: self.tcp.ack_number(),
-            receive_next: self.tcp.seq_number() + self.tcp.segment_len(),
-        }
-    }
-}
-
 /// An IP packet for `payload_len` bytes of `protocol`, with `headroom` bytes in front of it.
 fn ip_packet(
     (from, to): (IpAddr, IpAddr),
@@ -121,6 +42,120 @@ fn ip_packet(
     (packet, headroom + ip.header_len())
 }
 
+/// A TCP segment of which everything but the ports and numbers is blank.
+pub(crate) const PLAIN_SEGMENT: TcpRepr<'static> = TcpRepr {
+    src_port: 0,
+    dst_port: 0,
+    control: TcpControl::None,
+    seq_number: TcpSeqNumber(0),
+    ack_number: None,
+    window_len: 0,
+    window_scale: None,
+    max_seg_size: None,
+    sack_permitted: false,
+    sack_ranges: [None; 3],
+    timestamp: None,
+    payload: &[],
+};
+
+/// A TCP segment as an IP packet, behind `headroom` blank bytes; the ports are those of the addresses.
+pub(crate) fn tcp_packet(
+    from: SocketAddr,
+    to: SocketAddr,
+    repr: &TcpRepr<'_>,
+    headroom: usize,
+    checksums: &ChecksumCapabilities,
+) -> Vec<u8> {
+    let repr = TcpRepr { src_port: from.port(), dst_port: to.port(), ..*repr };
+    let (from, to) = (from.ip(), to.ip());
+    let (mut packet, start) =
+        ip_packet((from, to), IpProtocol::Tcp, (repr.buffer_len(), 64, headroom), checksums);
+    let mut tcp = TcpPacket::new_unchecked(&mut packet[start..]);
+    repr.emit(&mut tcp, &from.into(), &to.into(), checksums);
+    packet
+}
+
+/// The hop limit of packets if nobody has said anything (RFC 1700).
+pub(crate) const HOP_LIMIT: u8 = 64;
+
+/// Bytes of our IP and TCP headers for packets from `local`.
+#[inline]
+pub(crate) fn headers_len(local: SocketAddr) -> usize {
+    if local.is_ipv4() { IPV4_HEADER_LEN + TCP_HEADER_LEN } else { IPV6_HEADER_LEN + TCP_HEADER_LEN }
+}
+
+/// The headers of a segment of an established connection: an acknowledgement without options.
+pub(crate) struct Plan {
+    pub(crate) local: SocketAddr,
+    pub(crate) remote: SocketAddr,
+    pub(crate) hop_limit: u8,
+    pub(crate) sequence: TcpSeqNumber,
+    pub(crate) acknowledged: TcpSeqNumber,
+    /// As it stands in the header.
+    pub(crate) window: u16,
+    pub(crate) is_pushed: bool,
+}
+
+impl Plan {
+    /// Writes the headers in front of the payload, which is in its place in `packet`.
+    #[inline]
+    pub(crate) fn write(&self, packet: &mut [u8], checksums: &ChecksumCapabilities) {
+        let start = headers_len(self.local) - TCP_HEADER_LEN;
+        match (self.local.ip(), self.remote.ip()) {
+            (IpAddr::V4(from), IpAddr::V4(to)) => self.write_v4(packet, (from, to), checksums),
+            (IpAddr::V6(from), IpAddr::V6(to)) => self.write_v6(packet, (from, to)),
+            // Both ends of a connection are of one kind.
+            _ => return,
+        }
+        let Some(header) = packet[start..].first_chunk_mut::<TCP_HEADER_LEN>() else { return };
+        *header = self.tcp_header();
+        if checksums.tcp.tx() {
+            let (from, to) = (self.local.ip().into(), self.remote.ip().into());
+            TcpPacket::new_unchecked(&mut packet[start..]).fill_checksum(&from, &to);
+        }
+    }
+
+    fn write_v4(
+        &self,
+        packet: &mut [u8],
+        (from, to): (Ipv4Addr, Ipv4Addr),
+        checksums: &ChecksumCapabilities,
+    ) {
+        let [high, low] = (packet.len() as u16).to_be_bytes();
+        let ([a, b, c, d], [e, f, g, h]) = (from.octets(), to.octets());
+        let hops = self.hop_limit;
+        // Not to be fragmented (RFC 791 section 3.1).
+        let mut header = [0x45, 0, high, low, 0, 0, 0x40, 0, hops, 6, 0, 0, a, b, c, d, e, f, g, h];
+        if checksums.ipv4.tx() {
+            let words = header.as_chunks::<4>().0.iter();
+            let sum: u64 = words.map(|word| u64::from(u32::from_be_bytes(*word))).sum();
+            header[10..12].copy_from_slice(&(!folded(sum)).to_be_bytes());
+        }
+        if let Some(place) = packet.first_chunk_mut::<IPV4_HEADER_LEN>() {
+            *place = header;
+        }
+    }
+
+    fn write_v6(&self, packet: &mut [u8], (from, to): (Ipv6Addr, Ipv6Addr)) {
+        let [high, low] = ((packet.len() - IPV6_HEADER_LEN) as u16).to_be_bytes();
+        packet[..8].copy_from_slice(&[0x60, 0, 0, 0, high, low, 6, self.hop_limit]);
+        packet[8..24].copy_from_slice(&from.octets());
+        packet[24..40].copy_from_slice(&to.octets());
+    }
+
+    #[inline]
+    fn tcp_header(&self) -> [u8; TCP_HEADER_LEN] {
+        const ACK: u8 = 0x10;
+        const PSH_ACK: u8 = 0x18;
+        let ([a, b], [c, d]) = (self.local.port().to_be_bytes(), self.remote.port().to_be_bytes());
+        let [e, f, g, h] = self.sequence.0.to_be_bytes();
+        let [i, j, k, l] = self.acknowledged.0.to_be_bytes();
+        let [m, n] = self.window.to_be_bytes();
+        let flags = if self.is_pushed { PSH_ACK } else { ACK };
+        [a, b, c, d, e, f, g, h, i, j, k, l, 0x50, flags, m, n, 0, 0, 0, 0]
+    }
+}
+
 /// The acknowledgement that a connection in TIME-WAIT answers with, as an IP packet.
 pub(crate) fn final_ack(
     local: SocketAddr,
@@ -128,25 +163,21 @@ pub(crate) fn final_ack(
     last: Final,
     checksums: &ChecksumCapabilities,
 ) -> Vec<u8> {
-    let repr = TcpRepr {
-        src_port: local.port(),
-        dst_port: remote.port(),
-        control: TcpControl::None,
-        seq_number: last.send_next,
-        ack_number: Some(last.receive_next),
-        window_len: 0,
-        window_scale: None,
-        max_seg_size: None,
-        sack_permitted: false,
-        sack_ranges: [None; 3],
-        timestamp: None,
-        payload: &[],
-    };
-    let (from, to) = (local.ip(), remote.ip());
-    let (mut packet, start) = ip_packet((from, to), IpProtocol::Tcp, (repr.buffer_len(), 64, 0), checksums);
-    let mut tcp = TcpPacket::new_unchecked(&mut packet[start..]);
-    repr.emit(&mut tcp, &from.into(), &to.into(), checksums);
-    packet
+    let (seq_number, ack_number) = (last.send_next, Some(last.receive_next));
+    tcp_packet(local, remote, &TcpRepr { seq_number, ack_number, ..PLAIN_SEGMENT }, 0, checksums)
+}
+
+/// The TCP part of an IP packet that smoltcp has made: without IP options or extension headers.
+#[inline]
+pub(crate) fn tcp_of(packet: &[u8]) -> Option<&[u8]> {
+    packet.get(tcp_offset(packet)..).filter(|tcp| tcp.len() >= TCP_HEADER_LEN)
+}
+
+/// Where the TCP header begins in an IP packet that smoltcp has made.
+#[inline]
+pub(crate) fn tcp_offset(packet: &[u8]) -> usize {
+    let is_ipv4 = packet.first().is_some_and(|first| first >> 4 == 4);
+    if is_ipv4 { IPV4_HEADER_LEN } else { IPV6_HEADER_LEN }
 }
 
 /// A UDP datagram as a frame with room for the Ethernet header; `fill` writes the payload.
@@ -217,6 +248,15 @@ pub(crate) fn sum(bytes: &[u8]) -> u16 {
         sum = (sum & 0xffff) + (sum >> 16);
     }
     sum as u16
+}
+
+/// A sum of 32-bit words as one of 16-bit words.
+#[inline]
+fn folded(sum: u64) -> u16 {
+    let sum = (sum & 0xffff_ffff) + (sum >> 32);
+    let sum = (sum & 0xffff) + (sum >> 16 & 0xffff) + (sum >> 32);
+    let sum = (sum & 0xffff) + (sum >> 16);
+    ((sum & 0xffff) + (sum >> 16)) as u16
 }
 
 /// The group that a station with `address` listens to (RFC 4291 section 2.7.1).

@@ -10,6 +10,7 @@ use super::cpu::{KERNEL_STACK_TOP_OFFSET, USER_RSP_OFFSET};
 use super::descriptor::{KERNEL_CODE, KERNEL_DATA, USER_CODE, USER_DATA};
 use super::exit;
 use super::trap::{SYSCALL_VECTOR, TrapFrame};
+use crate::debug::stopwatch;
 
 unsafe extern "C" {
     fn syscall_entry();
@@ -75,12 +76,19 @@ syscall_entry:
 /// Runs one system call. Answers 0 if `sysret` can take the way back, which reloads only what
 /// `syscall` saved, and 1 if the whole frame has to be restored by `iretq`.
 extern "C" fn syscall_handler(frame: &mut TrapFrame) -> u32 {
+    let is_timed = stopwatch::is_on();
+    if is_timed {
+        stopwatch::called();
+    }
     let args = [frame.rdi, frame.rsi, frame.rdx, frame.r10, frame.r8, frame.r9];
     let result = crate::syscall::enter(frame.rax, &args, frame);
     if let Some(value) = result {
         frame.rax = value;
     }
     exit::to_user(frame);
+    if is_timed {
+        stopwatch::returns();
+    }
     // `sysret` with a non-canonical RCX faults in ring 0 with the app's stack (Intel); TF would
     // trap in the wrong place. Both are rare, so they take the slow way.
     let can_sysret =

@@ -2,10 +2,12 @@
 //!
 //! - [`symbols`]: names for addresses, from a table that the build puts into the image;
 //! - [`backtrace`]: who called whom, for the kernel and for the app;
+//! - [`stopwatch`]: whose the time is (`trace=time`);
 //! - [`trace`]: system calls as `strace` prints them (`trace=syscalls`).
 
 pub mod backtrace;
 pub mod lock_order;
+pub mod stopwatch;
 pub mod symbols;
 pub mod trace;
 mod trace_args;
@@ -30,6 +32,7 @@ static FAULT_FRAME: Once<TrapFrame> = Once::new();
 /// Turns on what the command line asks for.
 pub fn init(options: &unikernel_cmdline::Options) {
     trace::turn_on(options.traces_syscalls);
+    stopwatch::turn_on(options.traces_time);
 }
 
 /// Keeps the registers of a kernel fault for the panic report.

@@ -1,11 +1,13 @@
 //! Devices. [`probe`] looks at the PCI bus and at the devices in memory that the firmware or the
 //! command line lists, and starts the drivers that it has.
 //!
-//! - [`virtio`]: transports, queues, and the drivers for network, block and entropy devices.
+//! - [`virtio`]: transports, queues, and the drivers for network, block, entropy, console and socket devices.
 
 pub mod virtio;
 
 use alloc::vec::Vec;
+
+use unikernel_cmdline::Offloads;
 
 use crate::platform::acpi::{self, MmioDevice};
 use crate::platform::{pci, random};
@@ -20,12 +22,16 @@ pub struct Devices {
     pub cards: Vec<Card>,
     /// Disks, ready for use, in the order of the bus.
     pub disks: Vec<Disk>,
+    /// A console that nobody has started: who needs one does.
+    pub console: Option<VirtioDevice>,
+    /// A way to the host, not started either.
+    pub socket: Option<VirtioDevice>,
 }
 
 /// Finds and starts all devices. `listed` are virtio devices that the command line names, for
-/// machines without ACPI; `on_network` is called from the interrupt handler when a network device
-/// has something to say, `on_disk` when a disk does.
-pub fn probe(listed: &[MmioDevice], on_network: fn(), on_disk: fn()) -> Devices {
+/// machines without ACPI; cards may do what `offloads` says; `on_network` is called from the interrupt
+/// handler when a network device has something to say, `on_disk` when a disk does.
+pub fn probe(listed: &[MmioDevice], offloads: Offloads, on_network: fn(), on_disk: fn()) -> Devices {
     let from_pci = pci::scan().into_iter().filter_map(virtio::open_pci);
     let described = &acpi::machine().mmio_devices;
     // A hypervisor that has tables may list the same devices once more.
@@ -33,7 +39,7 @@ pub fn probe(listed: &[MmioDevice], on_network: fn(), on_disk: fn()) -> Devices 
     let from_memory = described.iter().chain(listed.iter().filter(is_new)).filter_map(virtio::open_mmio);
     let mut devices = Devices::default();
     for device in from_pci.chain(from_memory) {
-        devices.start(device, on_network, on_disk);
+        devices.start(device, offloads, on_network, on_disk);
     }
     if !random::has_strong_source() {
         log::warn!(
@@ -44,13 +50,23 @@ pub fn probe(listed: &[MmioDevice], on_network: fn(), on_disk: fn()) -> Devices 
 }
 
 impl Devices {
-    fn start(&mut self, device: VirtioDevice, on_network: fn(), on_disk: fn()) {
+    fn start(&mut self, device: VirtioDevice, offloads: Offloads, on_network: fn(), on_disk: fn()) {
         let cores = acpi::machine().processors.len().max(1);
         let place = device.place.clone();
         let outcome = match device.kind {
-            virtio::Kind::Network => Card::start(device, on_network, cores).map(|card| self.cards.push(card)),
+            virtio::Kind::Network => {
+                Card::start(device, offloads, on_network, cores).map(|card| self.cards.push(card))
+            }
             virtio::Kind::Block => Disk::start(device, on_disk, cores).map(|disk| self.disks.push(disk)),
             virtio::Kind::Entropy => virtio::rng::start(device),
+            virtio::Kind::Socket => {
+                self.socket.get_or_insert(device);
+                Ok(())
+            }
+            virtio::Kind::Console => {
+                self.console.get_or_insert(device);
+                Ok(())
+            }
         };
         if let Err(error) = outcome {
             log::warn!("{place}: not used: {error}");

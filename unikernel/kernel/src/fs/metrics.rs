@@ -6,6 +6,7 @@ use core::fmt::Write;
 
 use unikernel_mm::PAGE_BYTES;
 
+use crate::debug::stopwatch;
 use crate::mem::{frames, heap, space};
 use crate::platform::{interrupts, time};
 use crate::task::{process::process, scheduler};
@@ -47,6 +48,10 @@ fn machine(text: &mut String) {
     let nanoseconds = time::now_ns();
     line(text, Kind::Gauge, "uptime_milliseconds", "Time since boot.", nanoseconds / 1_000_000);
     line(text, Kind::Counter, "idle_nanoseconds", "Time with the processor halted.", scheduler::idle_ns());
+    if let Some(app_ns) = stopwatch::app_ns() {
+        let kernel_ns = nanoseconds.saturating_sub(app_ns + scheduler::idle_ns());
+        line(text, Kind::Counter, "kernel_nanoseconds", "Time in the kernel, on one core.", kernel_ns);
+    }
     line(text, Kind::Counter, "interrupts", "Interrupts taken.", interrupts::taken());
     line(text, Kind::Counter, "system_calls", "System calls.", syscall::calls());
 }
@@ -83,4 +88,7 @@ fn network(text: &mut String) {
     line(text, Kind::Counter, "nic_rx_dropped", "Frames that the driver dropped.", nic.rx_dropped);
     line(text, Kind::Counter, "nic_tx_full", "Times that no transmit buffer was free.", nic.tx_full);
     line(text, Kind::Counter, "nic_kicks", "Notifications of the device.", nic.kicks);
+    let Some(capture) = net::capture::counters() else { return };
+    line(text, Kind::Counter, "pcap_frames", "Frames written to the capture.", capture.written);
+    line(text, Kind::Counter, "pcap_lost", "Frames that the capture's host was too slow for.", capture.lost);
 }

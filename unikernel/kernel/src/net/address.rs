@@ -3,11 +3,13 @@
 //! Inside, an IPv4 address is an IPv4 address. An IPv6 socket sees it in its mapped form
 //! (RFC 4291 section 2.5.5.2).
 
-use core::net::{IpAddr, Ipv6Addr, SocketAddr};
+use core::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
-use linux_raw_sys::net::{AF_INET, AF_INET6, AF_UNIX, AF_UNSPEC, sockaddr_in};
+use linux_raw_sys::net::{AF_INET, AF_INET6, AF_NETLINK, AF_UNIX, AF_UNSPEC, AF_VSOCK, sockaddr_in};
 
+use super::endpoint::Name;
 use super::unix::UnixName;
+use super::{netlink, vsock};
 use crate::mem::user::{UserPtr, UserSlice};
 use crate::syscall::Errno;
 
@@ -29,6 +31,10 @@ pub enum Family {
     V6,
     /// `AF_UNIX`.
     Unix,
+    /// `AF_NETLINK`.
+    Netlink,
+    /// `AF_VSOCK`.
+    Vsock,
 }
 
 impl Family {
@@ -38,6 +44,8 @@ impl Family {
             Self::V4 => AF_INET,
             Self::V6 => AF_INET6,
             Self::Unix => AF_UNIX,
+            Self::Netlink => AF_NETLINK,
+            Self::Vsock => AF_VSOCK,
         }
     }
 
@@ -57,6 +65,8 @@ pub enum Address {
     Internet(SocketAddr),
     /// Within the machine.
     Unix(UnixName),
+    /// Of another kind.
+    Other(Name),
 }
 
 /// Whether an address could be read, whatever it is: it has no impossible length, and its bytes are there.
@@ -75,6 +85,8 @@ pub enum Given {
     Internet(SocketAddr),
     /// A name within the machine.
     Unix(UnixName),
+    /// An address of another kind.
+    Other(Name),
     /// `AF_UNSPEC`, which takes a connection of a datagram socket back.
     Unspecified,
 }
@@ -93,7 +105,9 @@ impl Given {
         match (given, family) {
             (AF_UNSPEC, _) => Ok(Self::Unspecified),
             (AF_UNIX, Family::Unix) => Ok(Self::Unix(UnixName::parse(&bytes[2..])?)),
-            (_, Family::Unix) => Err(Errno::EINVAL),
+            (AF_NETLINK, Family::Netlink) => other(bytes, netlink::NAME_BYTES),
+            (AF_VSOCK, Family::Vsock) => other(bytes, vsock::NAME_BYTES),
+            (_, Family::Unix | Family::Netlink | Family::Vsock) => Err(Errno::EINVAL),
             (AF_INET, Family::V4) if len >= V4_BYTES => Ok(Self::Internet(parse_v4(bytes))),
             (AF_INET6, Family::V6) if len >= V6_LEAST_BYTES => Ok(Self::Internet(parse_v6(bytes))),
             (AF_INET, Family::V4) | (AF_INET6, Family::V6) => Err(Errno::EINVAL),
@@ -117,6 +131,8 @@ impl Given {
         let family = match u32::from(UserPtr::<u16>::new(address).read()?) {
             AF_UNIX => Family::Unix,
             AF_INET6 => Family::V6,
+            AF_NETLINK => Family::Netlink,
+            AF_VSOCK => Family::Vsock,
             _ => Family::V4,
         };
         Self::read(address, len, family)
@@ -126,7 +142,8 @@ impl Given {
     pub fn check(&self, family: Family) -> Result<(), Errno> {
         match (self, family) {
             (Self::Unspecified, _) | (Self::Unix(_), Family::Unix) => Ok(()),
-            (_, Family::Unix) => Err(Errno::EINVAL),
+            (Self::Other(name), family) if name[..2] == (family.number() as u16).to_ne_bytes() => Ok(()),
+            (_, Family::Unix | Family::Netlink | Family::Vsock) => Err(Errno::EINVAL),
             (Self::Internet(address), Family::V4) if address.is_ipv4() => Ok(()),
             // An address of IPv4 mapped into IPv6 was made one of IPv4 when it was read.
             (Self::Internet(_), Family::V6) => Ok(()),
@@ -138,7 +155,15 @@ impl Given {
     pub fn internet(self) -> Result<SocketAddr, Errno> {
         match self {
             Self::Internet(address) => Ok(address),
-            Self::Unix(_) | Self::Unspecified => Err(Errno::EAFNOSUPPORT),
+            _ => Err(Errno::EAFNOSUPPORT),
+        }
+    }
+
+    /// The address of another kind.
+    pub fn other(self) -> Result<Name, Errno> {
+        match self {
+            Self::Other(name) => Ok(name),
+            _ => Err(Errno::EINVAL),
         }
     }
 
@@ -146,9 +171,14 @@ impl Given {
     pub fn unix(self) -> Result<UnixName, Errno> {
         match self {
             Self::Unix(name) => Ok(name),
-            Self::Internet(_) | Self::Unspecified => Err(Errno::EINVAL),
+            _ => Err(Errno::EINVAL),
         }
     }
+}
+
+/// An address as it is, of which the first `len` bytes count.
+fn other(bytes: &[u8], len: usize) -> Result<Given, Errno> {
+    Ok(Given::Other(bytes.get(..len).ok_or(Errno::EINVAL)?.iter().copied().collect()))
 }
 
 fn parse_v4(bytes: &[u8]) -> SocketAddr {
@@ -160,7 +190,15 @@ fn parse_v6(bytes: &[u8]) -> SocketAddr {
     let port = u16::from_be_bytes([bytes[2], bytes[3]]);
     let mut octets = [0; 16];
     octets.copy_from_slice(&bytes[8..24]);
-    SocketAddr::new(Ipv6Addr::from(octets).to_canonical(), port)
+    let scope =
+        bytes.get(24..28).map_or(0, |scope| u32::from_ne_bytes([scope[0], scope[1], scope[2], scope[3]]));
+    match Ipv6Addr::from(octets).to_canonical() {
+        // Only these have a scope.
+        IpAddr::V6(v6) if v6.is_unicast_link_local() || v6.is_multicast() => {
+            SocketAddrV6::new(v6, port, 0, scope).into()
+        }
+        address => SocketAddr::new(address, port),
+    }
 }
 
 /// An address as bytes for a socket of `family`, and how many of them count.
@@ -168,6 +206,9 @@ fn encode(address: SocketAddr, family: Family) -> ([u8; V6_BYTES], usize) {
     let mut bytes = [0; V6_BYTES];
     bytes[..2].copy_from_slice(&(family.number() as u16).to_ne_bytes());
     bytes[2..4].copy_from_slice(&address.port().to_be_bytes());
+    if let SocketAddr::V6(v6) = address {
+        bytes[24..].copy_from_slice(&v6.scope_id().to_ne_bytes());
+    }
     match (address.ip(), family) {
         (IpAddr::V4(v4), Family::V4) => {
             bytes[4..8].copy_from_slice(&v4.octets());
@@ -193,6 +234,7 @@ pub fn write(address: &Address, family: Family, place: u64, len: UserPtr<u32>) -
             write_bytes(&bytes[..count], place, len)
         }
         Address::Unix(name) => write_bytes(&name.encode(), place, len),
+        Address::Other(name) => write_bytes(name, place, len),
     }
 }
 

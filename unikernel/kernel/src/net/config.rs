@@ -1,7 +1,7 @@
-//! The stack's sizes for this machine. A connection costs its two buffers, so they follow the
-//! memory; the number of connections is what half of it can hold.
+//! The stack's sizes for this machine. How far a connection's buffers may grow follows the memory, and what
+//! they take together is bounded; the number of connections is what half of it can hold while they are idle.
 
-use unikernel_cmdline::{Address, FilterProtocol, FilterRule, Options, Route};
+use unikernel_cmdline::{Address, CardOptions, FilterProtocol, FilterRule, Options, Route};
 use unikernel_net::smoltcp::wire::{EthernetAddress, IpCidr, Ipv4Cidr, Ipv6Cidr};
 use unikernel_net::{
     Addressing, Config, Filter, Ipv4Config, Ipv6Config, Protocol, RouteEntry, Rule, Shard, Verdict,
@@ -11,78 +11,74 @@ use crate::mem::frames;
 
 const MIB: usize = 1 << 20;
 const PAGE_BYTES: usize = 4096;
-/// What a connection takes beside its buffers, in the stack and for its descriptor.
+/// What an idle connection takes, in the stack and for its descriptor and its watch, rounded up.
 const FLOW_BYTES: usize = 2048;
+/// What a connection takes that has just begun.
+const SMALL_FLOW_BYTES: usize = 16 * 1024;
 /// Connections are refused rather than taking the last pages.
 const LAST_PAGES: usize = 32;
 
-/// Receive and send buffer of a connection. A machine of 16 MiB is to hold 256 connections; one
-/// with plenty should not be held up by the round trips of a long way.
-fn buffers(ram: usize) -> (usize, usize) {
+/// A connection's first window, how far that may grow, and how far its send buffer may. One that is fast
+/// and far should not be held up by round trips, if there is memory.
+fn buffers(ram: usize) -> (usize, usize, usize) {
+    const KIB: usize = 1 << 10;
     match ram / MIB {
-        0..32 => (4096, 8192),
-        32..192 => (8192, 16384),
-        192..1000 => (16384, 32768),
-        _ => (65536, 65536),
+        0..32 => (16 * KIB, 32 * KIB, 16 * KIB),
+        32..192 => (64 * KIB, 256 * KIB, 64 * KIB),
+        192..1000 => (64 * KIB, MIB, 256 * KIB),
+        _ => (64 * KIB, 4 * MIB, MIB),
     }
 }
 
-/// The configuration of the stack.
-pub(super) fn for_machine(options: &Options, mac: [u8; 6]) -> Config {
+/// The configuration of a card's stacks: of the machine's `stacks`, each gets an equal share.
+pub(super) fn for_card(options: &Options, number: usize, mac: [u8; 6], stacks: usize) -> Config {
+    let card = options.card(number);
     let ram = frames::total_pages() * PAGE_BYTES;
-    let (tcp_rx_buffer, tcp_tx_buffer) = buffers(ram);
-    let flow_bytes = tcp_rx_buffer + tcp_tx_buffer + FLOW_BYTES;
+    let (tcp_rx_window, tcp_rx_limit, tcp_tx_limit) = buffers(ram);
     Config {
-        tcp_rx_buffer,
-        tcp_tx_buffer,
-        max_flows: ram / 2 / flow_bytes,
-        max_half_open: (ram / 3 / flow_bytes).min(1024),
-        spare_flows: (ram / 32 / flow_bytes).min(64),
-        time_wait_slots: (ram / 64 / 128).min(16384),
+        tcp_rx_window,
+        tcp_rx_limit,
+        tcp_tx_limit,
+        buffer_bytes: ram / 4 / stacks,
+        max_flows: ram / 2 / FLOW_BYTES / stacks,
+        max_half_open: (ram / 16 / FLOW_BYTES).min(4096) / stacks,
+        spare_flows: (ram / 32 / SMALL_FLOW_BYTES).min(64) / stacks,
+        time_wait_slots: (ram / 64 / 128).min(16384) / stacks,
         has_memory,
         filter: filter(options),
-        ipv6: ipv6(options),
-        routes: options.routes.iter().map(route).collect(),
-        ..Config::new(EthernetAddress(mac), addressing(options))
+        ipv6: ipv6(&card),
+        routes: card.routes.iter().map(route).collect(),
+        ..Config::new(EthernetAddress(mac), addressing(&card))
     }
 }
 
-/// One stack's part of the machine's sizes. Addresses that are learnt, the first learns and the others adopt.
-pub(super) fn for_shard(machine: &Config, shard: Shard) -> Config {
-    let count = shard.count();
-    let addressing = match &machine.addressing {
+/// One stack's part of a card. Addresses that are learnt, the first learns and the others adopt.
+pub(super) fn for_shard(card: &Config, shard: Shard) -> Config {
+    let addressing = match &card.addressing {
         Addressing::Dhcp if !shard.is_first() => Addressing::None,
         addressing => addressing.clone(),
     };
-    Config {
-        addressing,
-        max_flows: machine.max_flows / count,
-        max_half_open: machine.max_half_open / count,
-        spare_flows: machine.spare_flows / count,
-        time_wait_slots: machine.time_wait_slots / count,
-        shard,
-        ..machine.clone()
-    }
+    Config { addressing, shard, ..card.clone() }
 }
 
-fn addressing(options: &Options) -> Addressing {
-    match options.address {
+fn addressing(card: &CardOptions) -> Addressing {
+    match card.address {
         Address::Dhcp => Addressing::Dhcp,
         Address::None => Addressing::None,
         Address::Static(address, prefix) => Addressing::Static(Ipv4Config {
             address: Ipv4Cidr::new(address, prefix),
-            gateway: options.gateway,
-            dns: options.dns_servers.clone(),
+            gateway: card.gateway,
+            dns: card.dns_servers.clone(),
         }),
     }
 }
 
-fn ipv6(options: &Options) -> Ipv6Config {
-    let addresses = options.ipv6_addresses.iter().map(|(address, len)| Ipv6Cidr::new(*address, *len));
+fn ipv6(card: &CardOptions) -> Ipv6Config {
+    let addresses = card.ipv6_addresses.iter().map(|(address, len)| Ipv6Cidr::new(*address, *len));
     Ipv6Config {
         addresses: addresses.collect(),
-        gateway: options.ipv6_gateway,
-        accepts_advertisements: !options.ignores_advertisements,
+        gateway: card.ipv6_gateway,
+        accepts_advertisements: !card.ignores_advertisements,
         ..Ipv6Config::default()
     }
 }

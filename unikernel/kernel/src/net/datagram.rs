@@ -1,13 +1,17 @@
-//! UDP sockets (udp(7)).
+//! UDP sockets (udp(7)). A socket is in the first stack of every card, under the same number: what comes in is read from
+//! whichever has something, what goes out leaves by the card that [`cards::towards`] says.
 
 use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
+use core::sync::atomic::{AtomicUsize, Ordering};
 
-use unikernel_net::{GroupLink, RecvError, SendError, Stack, UdpId};
+use unikernel_net::{RecvError, SendError, Stack, UdpId};
 
 use super::address::{Address, Family, Given};
+use super::cards::{self, Link};
 use super::options::SocketOptions;
 use super::routes::to_file;
+use super::shards::{self, Guard};
 use super::socket::{Direction, MessageFlags, Received, Shutdown, Socket};
 use super::unix::Rights;
 use crate::file::{Readiness, WaitMode};
@@ -18,11 +22,20 @@ use crate::syscall::{Errno, SysResult};
 /// Groups that can be joined before there is a port, as many as after (Linux: `igmp_max_memberships`).
 const EARLY_GROUPS: usize = 20;
 
+/// Held while ports are bound and given back, so that every stack sees the same changes in the same order: then a socket
+/// has the same number in each.
+static PORTS: SpinLock<()> = SpinLock::new(());
+
+/// A group, and the interface that was named for it.
+type Joined = (IpAddr, Option<Link>);
+
 /// A UDP socket: a port, once it has one.
 pub struct Datagram {
     port: SpinLock<Port>,
-    /// Groups joined before there was a port. `port`'s lock and the stack's come first.
-    early: SpinLock<Vec<(IpAddr, Option<GroupLink>)>>,
+    /// Groups joined before there was a port. `port`'s lock comes first.
+    early: SpinLock<Vec<Joined>>,
+    /// Which card is looked at first, so that a busy one does not keep the others waiting.
+    turn: AtomicUsize,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -51,7 +64,7 @@ impl Default for Datagram {
     fn default() -> Self {
         let port = SpinLock::new(Port::default());
         let early = SpinLock::new(Vec::new());
-        Self { port, early }
+        Self { port, early, turn: AtomicUsize::new(0) }
     }
 }
 
@@ -82,30 +95,42 @@ impl Datagram {
 
     fn do_bind(&self, socket: &Socket, address: SocketAddr) -> Result<UdpId, Errno> {
         let options = *socket.options.lock();
-        let mut net = super::lock();
-        let id = net.stack.udp_bind(address, options.bind_options(socket.family))?;
-        options.apply_to_port(&mut net.stack, id, socket.family);
-        for (group, link) in self.early.lock().drain(..) {
+        let bind_options = options.bind_options(socket.family);
+        let (address, _) = cards::unscoped(address);
+        let order = PORTS.lock();
+        let (id, local) = {
+            let stack = &mut super::lock().stack;
+            let id = stack.udp_bind(address, bind_options)?;
+            (id, stack.udp_local(id).unwrap_or(address))
+        };
+        for shard in cards::firsts().skip(1) {
+            let same = shards::lock(shard).stack.udp_bind_alike(local, bind_options);
+            debug_assert_eq!(same.ok(), Some(id), "cards have the same ports");
+        }
+        drop(order);
+        for (card, shard) in cards::firsts().enumerate() {
+            let mut net = shards::lock(shard);
+            options.apply_to_port(&mut net.stack, id, socket.family, card);
+            net.routes.set_udp(id, socket.arc());
+        }
+        let early = core::mem::take(&mut *self.early.lock());
+        for (group, link) in early {
             // It was checked when it was joined; only the machine's bound may have been reached since.
-            if let Err(error) = net.stack.udp_join(id, group, link) {
-                log::warn!("group {group}: {error}");
+            if let Err(error) = join_by(id, group, link) {
+                log::warn!("group {group}: {error:?}");
             }
         }
-        net.routes.set_udp(id, socket.arc());
         Ok(id)
     }
 
     /// Joins a group.
-    pub fn join(&self, group: IpAddr, link: Option<GroupLink>) -> Result<(), Errno> {
+    pub fn join(&self, group: IpAddr, link: Option<Link>) -> Result<(), Errno> {
         let port = self.port.lock();
         if let Some(id) = port.id {
-            return Ok(super::lock().stack.udp_join(id, group, link)?);
+            return join_by(id, group, link);
         }
         if !group.is_multicast() {
             return Err(Errno::EINVAL);
-        }
-        if link == Some(GroupLink::Nic) && super::lock().nic.is_none() {
-            return Err(Errno::ENODEV);
         }
         let mut early = self.early.lock();
         if early.contains(&(group, link)) {
@@ -118,11 +143,19 @@ impl Datagram {
         Ok(())
     }
 
-    /// Leaves a group.
-    pub fn leave(&self, group: IpAddr, link: Option<GroupLink>) -> Result<(), Errno> {
+    /// Leaves a group: that of a link, or if none is named the first.
+    pub fn leave(&self, group: IpAddr, link: Option<Link>) -> Result<(), Errno> {
         let port = self.port.lock();
         if let Some(id) = port.id {
-            return Ok(super::lock().stack.udp_leave(id, group, link)?);
+            let card = match link {
+                Some(Link::Card(card)) => Some(card),
+                Some(Link::Loopback) | None => None,
+            };
+            let is_meant = |shard: &usize| card.is_none_or(|card| cards::first_of(card) == *shard);
+            let leave = |shard| shards::lock(shard).stack.udp_leave(id, group, link.map(Link::in_stack));
+            let mut outcomes = cards::firsts().filter(is_meant).map(leave);
+            let first = outcomes.next().ok_or(Errno::ENODEV)?;
+            return Ok(outcomes.fold(first, Result::or)?);
         }
         let mut early = self.early.lock();
         let index = early.iter().position(|(joined, _)| *joined == group).ok_or(Errno::EADDRNOTAVAIL)?;
@@ -131,18 +164,48 @@ impl Datagram {
     }
 
     /// What the path to the peer carries, in bytes; none without a peer.
-    pub fn path_mtu(&self) -> Option<usize> {
-        super::lock().stack.udp_path_mtu(self.id()?)
+    pub fn path_mtu(&self, socket: &Socket) -> Option<usize> {
+        let id = self.id()?;
+        self.lock_towards(socket, id, None).stack.udp_path_mtu(id)
+    }
+
+    /// The stack that a datagram to `to`, or else to the peer, leaves by.
+    fn lock_towards(&self, socket: &Socket, id: UdpId, to: Option<SocketAddr>) -> Guard {
+        if cards::all().len() <= 1 {
+            return super::lock();
+        }
+        let options = *socket.options.lock();
+        let (local, peer) = {
+            let net = super::lock();
+            (net.stack.udp_local(id), net.stack.udp_peer(id))
+        };
+        let Some((to, scope)) = to.or(peer).map(cards::unscoped) else { return super::lock() };
+        let group_card = match options.hints.multicast_link {
+            Some(Link::Card(card)) if to.ip().is_multicast() => Some(card),
+            _ => None,
+        };
+        let from = local.map(|local| local.ip());
+        let card = cards::towards(to.ip(), from, options.card.or(scope).or(group_card));
+        shards::lock(cards::first_of(card))
     }
 
     pub(super) fn connect(&self, socket: &Socket, to: Given) -> Result<(), Errno> {
         let id = self.id_or_bind(socket)?;
-        let peer = match to {
+        let to = match to {
             Given::Internet(address) => Some(address),
             Given::Unspecified => None,
-            Given::Unix(_) => return Err(Errno::EAFNOSUPPORT),
+            Given::Unix(_) | Given::Other(_) => return Err(Errno::EAFNOSUPPORT),
         };
-        Ok(super::lock().stack.udp_connect(id, peer)?)
+        let _order = PORTS.lock();
+        let (local, peer) = {
+            let mut net = self.lock_towards(socket, id, to);
+            net.stack.udp_connect(id, to.map(|to| cards::unscoped(to).0))?;
+            (net.stack.udp_local(id).ok_or(Errno::EBADF)?, net.stack.udp_peer(id))
+        };
+        if cards::all().len() > 1 {
+            on_each_card(|net| net.stack.udp_connect_alike(id, peer, local));
+        }
+        Ok(())
     }
 
     pub(super) fn shutdown(&self, how: Shutdown) -> Result<(), Errno> {
@@ -150,12 +213,13 @@ impl Datagram {
         let mut port = self.port.lock();
         port.is_send_shut |= how.ends_sending();
         let id = port.id.ok_or(Errno::ENOTCONN)?;
-        let mut net = super::lock();
         if how.ends_receiving() {
-            net.stack.udp_shutdown_recv(id);
-            net.dispatch();
+            on_each_card(|net| {
+                net.stack.udp_shutdown_recv(id);
+                net.dispatch();
+            });
         }
-        if net.stack.udp_peer(id).is_some() { Ok(()) } else { Err(Errno::ENOTCONN) }
+        if super::lock().stack.udp_peer(id).is_some() { Ok(()) } else { Err(Errno::ENOTCONN) }
     }
 
     pub(super) fn local(&self, socket: &Socket) -> SocketAddr {
@@ -163,20 +227,24 @@ impl Datagram {
         local.unwrap_or_else(|| socket.family.unspecified())
     }
 
-    pub(super) fn peer(&self) -> Result<SocketAddr, Errno> {
+    pub(super) fn peer(&self, socket: &Socket) -> Result<SocketAddr, Errno> {
         let id = self.id().ok_or(Errno::ENOTCONN)?;
-        super::lock().stack.udp_peer(id).ok_or(Errno::ENOTCONN)
+        let net = self.lock_towards(socket, id, None);
+        let peer = net.stack.udp_peer(id).ok_or(Errno::ENOTCONN)?;
+        Ok(cards::scoped(peer, net.shard()))
     }
 
     pub(super) fn take_error(&self) -> Option<Errno> {
         let id = self.id()?;
-        super::lock().stack.udp_take_error(id).map(Errno::from)
+        cards::firsts().find_map(|shard| shards::lock(shard).stack.udp_take_error(id)).map(Errno::from)
     }
 
     /// Brings the socket in line with options that were changed.
     pub(super) fn apply(&self, options: &SocketOptions, family: Family) {
         if let Some(id) = self.id() {
-            options.apply_to_port(&mut super::lock().stack, id, family);
+            for (card, shard) in cards::firsts().enumerate() {
+                options.apply_to_port(&mut shards::lock(shard).stack, id, family, card);
+            }
         }
     }
 
@@ -189,27 +257,19 @@ impl Datagram {
     ) -> Result<Received, Errno> {
         let id = self.id_or_bind(socket)?;
         socket.block_on(mode, Direction::Receive, || {
-            let mut net = super::lock();
-            let copy = |data: &[u8], from: SocketAddr| {
-                let len = scatter(data, into)?;
-                Ok(Received {
-                    len,
-                    full_len: data.len(),
-                    from: Some(Address::Internet(from)),
-                    rights: Rights::new(),
-                })
-            };
-            let received = match flags.contains(MessageFlags::PEEK) {
-                true => net.stack.udp_peek(id, copy),
-                false => net.stack.udp_recv(id, copy),
-            };
-            match received {
-                Ok(outcome) => outcome,
-                Err(RecvError::Finished) => {
-                    Ok(Received { len: 0, full_len: 0, from: None, rights: Rights::new() })
+            let count = cards::all().len().max(1);
+            let turn = if count > 1 { self.turn.fetch_add(1, Ordering::Relaxed) } else { 0 };
+            let mut nothing = Err(Errno::EAGAIN);
+            for step in 0..count {
+                let shard = cards::first_of((turn + step) % count);
+                match receive_at(shard, id, into, flags) {
+                    Ok(outcome) => return outcome,
+                    Err(RecvError::WouldBlock) => {}
+                    Err(RecvError::Finished) => nothing = Ok(Received::nothing()),
+                    Err(error) => return Err(error.into()),
                 }
-                Err(error) => Err(error.into()),
             }
+            nothing
         })
     }
 
@@ -230,7 +290,8 @@ impl Datagram {
         }
         socket.block_on(mode, Direction::Send, || {
             let gather = |room: &mut [u8]| gather(from, room).map_err(NotSent::from);
-            let mut net = super::lock();
+            let mut net = self.lock_towards(socket, id, to);
+            let to = to.map(|to| cards::unscoped(to).0);
             let outcome = net.stack.udp_send(id, to, len, gather);
             if net.stack.has_loopback() {
                 // What stays in the machine is there when the call returns, as on Linux.
@@ -242,28 +303,68 @@ impl Datagram {
 
     pub(super) fn readiness(&self) -> Readiness {
         match self.id() {
-            Some(id) => to_file(super::lock().stack.udp_readiness(id)),
+            Some(id) => {
+                let each = cards::firsts().map(|shard| to_file(shards::lock(shard).stack.udp_readiness(id)));
+                each.fold(Readiness::empty(), |all, ready| all | ready)
+            }
             None => Readiness::WRITABLE,
         }
     }
 
     pub(super) fn queues(&self) -> (usize, usize) {
-        let peek = |id| super::lock().stack.udp_peek(id, |data, _| data.len()).unwrap_or(0);
-        (self.id().map_or(0, peek), 0)
+        let Some(id) = self.id() else { return (0, 0) };
+        let peek = |shard| shards::lock(shard).stack.udp_peek(id, |data, _| data.len()).ok();
+        (cards::firsts().find_map(peek).unwrap_or(0), 0)
     }
 
     pub(super) fn close(&self) {
         let port = core::mem::take(&mut *self.port.lock());
         if let Some(id) = port.id {
-            let mut net = super::lock();
-            net.routes.set_udp(id, None);
-            net.stack.udp_close(id);
+            let _order = PORTS.lock();
+            on_each_card(|net| {
+                net.routes.set_udp(id, None);
+                net.stack.udp_close(id);
+            });
         }
     }
 }
 
+/// Does the same in the first stack of every card.
+fn on_each_card(mut act: impl FnMut(&mut Guard)) {
+    cards::firsts().for_each(|shard| act(&mut shards::lock(shard)));
+}
+
+/// Joins a group on a link, or where a route leads to it.
+fn join_by(id: UdpId, group: IpAddr, link: Option<Link>) -> Result<(), Errno> {
+    let card = match link {
+        Some(Link::Card(card)) => card,
+        Some(Link::Loopback) => 0,
+        None => cards::towards(group, None, None),
+    };
+    Ok(shards::lock(cards::first_of(card)).stack.udp_join(id, group, link.map(Link::in_stack))?)
+}
+
+/// Takes the oldest datagram of one card, or looks at it.
+fn receive_at(
+    shard: usize,
+    id: UdpId,
+    into: &[UserSlice],
+    flags: MessageFlags,
+) -> Result<Result<Received, Errno>, RecvError> {
+    let mut net = shards::lock(shard);
+    let copy = |data: &[u8], from: SocketAddr| {
+        let len = scatter(data, into)?;
+        let from = Some(Address::Internet(cards::scoped(from, shard)));
+        Ok(Received { len, full_len: data.len(), from, rights: Rights::new() })
+    };
+    match flags.contains(MessageFlags::PEEK) {
+        true => net.stack.udp_peek(id, copy),
+        false => net.stack.udp_recv(id, copy),
+    }
+}
+
 /// Copies a datagram into the app's buffers, as much as fits.
-fn scatter(data: &[u8], into: &[UserSlice]) -> Result<usize, Errno> {
+pub(super) fn scatter(data: &[u8], into: &[UserSlice]) -> Result<usize, Errno> {
     let mut left = data;
     for buffer in into {
         let (here, rest) = left.split_at(left.len().min(buffer.len()));
@@ -274,7 +375,7 @@ fn scatter(data: &[u8], into: &[UserSlice]) -> Result<usize, Errno> {
 }
 
 /// Copies the app's buffers, one after the other, into a datagram of their length.
-fn gather(from: &[UserSlice], mut room: &mut [u8]) -> Result<(), Fault> {
+pub(super) fn gather(from: &[UserSlice], mut room: &mut [u8]) -> Result<(), Fault> {
     for buffer in from {
         let (here, rest) = room.split_at_mut(buffer.len());
         buffer.read(here)?;
@@ -284,7 +385,8 @@ fn gather(from: &[UserSlice], mut room: &mut [u8]) -> Result<(), Fault> {
 }
 
 impl SocketOptions {
-    fn apply_to_port(&self, stack: &mut Stack, id: UdpId, family: Family) {
+    fn apply_to_port(&self, stack: &mut Stack, id: UdpId, family: Family, card: usize) {
+        stack.udp_set_deaf(id, self.card.is_some_and(|own| own != card));
         stack.udp_set_multicast(id, self.multicast(family == Family::V6));
         stack.udp_set_unsplit(id, self.is_unsplit());
         stack.udp_set_broadcast(id, self.may_broadcast);

@@ -81,6 +81,7 @@ impl From<SendError> for Errno {
     fn from(error: SendError) -> Self {
         match error {
             SendError::WouldBlock => Self::EAGAIN,
+            SendError::NoMemory => Self::ENOBUFS,
             SendError::Closed => Self::EPIPE,
             SendError::NotConnected | SendError::BadId => Self::ENOTCONN,
             SendError::NoDestination => Self::EDESTADDRREQ,
@@ -112,6 +113,7 @@ impl From<StateError> for Errno {
     fn from(error: StateError) -> Self {
         match error {
             StateError::NotConnected => Self::ENOTCONN,
+            StateError::NoMemory => Self::ENOBUFS,
             StateError::BadId => Self::EBADF,
         }
     }

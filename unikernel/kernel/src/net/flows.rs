@@ -3,10 +3,13 @@
 use alloc::sync::Arc;
 use core::net::SocketAddr;
 
+use unikernel_net::smoltcp::time::Duration;
 use unikernel_net::{AcceptError, BindOptions, ListenerId, Readiness, TcpId};
 
+use super::cards;
 use super::shards::{self, Guard};
 use super::socket::Socket;
+use crate::arch::cpu::this_cpu;
 use crate::sync::SpinLock;
 use crate::syscall::Errno;
 
@@ -46,33 +49,42 @@ impl FlowId {
 /// has the same id on each.
 static LISTENERS: SpinLock<()> = SpinLock::new(());
 
-/// Binds an address; port 0 chooses one.
+/// Binds an address; port 0 chooses one. The first shard decides, the others do alike.
 pub(super) fn bind(address: SocketAddr, options: BindOptions) -> Result<ListenerId, Errno> {
     let _order = LISTENERS.lock();
-    let (id, local, config) = {
+    let (id, local) = {
         let stack = &mut shards::lock(0).stack;
         let id = stack.tcp_bind(address, options)?;
-        (id, stack.listener_local(id).unwrap_or(address), stack.config().clone())
+        (id, stack.listener_local(id).unwrap_or(address))
     };
     for shard in 1..shards::count() {
-        let stack = &mut shards::lock(shard).stack;
-        // A lease that has just come may not have come this far.
-        stack.adopt(&config);
-        let same = stack.tcp_bind(local, options);
+        let same = shards::lock(shard).stack.tcp_bind_alike(local, options);
         debug_assert_eq!(same.ok(), Some(id), "shards have the same listeners");
     }
     Ok(id)
 }
 
-/// Starts listening, or changes the backlog.
-pub(super) fn listen(id: ListenerId, backlog: usize, socket: Option<&Arc<Socket>>) -> Result<(), Errno> {
+/// Starts listening, or changes the backlog; on one card only if the socket is bound to it.
+pub(super) fn listen(
+    id: ListenerId,
+    backlog: usize,
+    card: Option<usize>,
+    socket: Option<&Arc<Socket>>,
+) -> Result<(), Errno> {
     let _order = LISTENERS.lock();
-    for shard in 0..shards::count() {
+    let shards =
+        card.and_then(|card| cards::all().get(card)).map_or(0..shards::count(), |card| card.shards.clone());
+    for shard in shards {
         let mut net = shards::lock(shard);
         net.stack.tcp_listen(id, backlog)?;
         net.routes.set_listener(id, socket.cloned());
     }
     Ok(())
+}
+
+/// Lets connections wait for their first data, or so long, before they can be accepted.
+pub(super) fn set_defer(id: ListenerId, patience: Option<Duration>) {
+    (0..shards::count()).for_each(|shard| shards::lock(shard).stack.listener_set_defer(id, patience));
 }
 
 /// Gives the address back.
@@ -104,10 +116,12 @@ pub(super) fn listener_readiness(id: ListenerId) -> Readiness {
     shards.fold(Readiness::empty(), |all, ready| all | ready)
 }
 
-/// The shard to begin a connection on: this core's, unless the local port is fixed.
-pub(super) fn shard_for(local: Option<SocketAddr>, to: SocketAddr) -> usize {
-    if shards::count() == 1 {
-        return 0;
+/// The shard to begin a connection on: of the card's, this core's, unless the local port is fixed.
+pub(super) fn shard_for(card: usize, local: Option<SocketAddr>, to: SocketAddr) -> usize {
+    let shards = cards::shards_with(cards::first_of(card));
+    if shards.len() == 1 {
+        return shards.start;
     }
-    shards::lock(0).stack.owner_of(local, to).unwrap_or_else(shards::here)
+    let owner = shards::lock(shards.start).stack.owner_of(local, to);
+    shards.start + owner.unwrap_or_else(|| this_cpu().index() % shards.len())
 }

@@ -4,8 +4,10 @@ use alloc::format;
 use alloc::string::String;
 
 use unikernel_net::listing::{self, IpVersion, heading};
+use unikernel_net::{Counters, Stack};
 
-use super::shards;
+use super::cards::{self, Link};
+use super::{shards, unix};
 
 /// A path and what makes its text.
 type Text = (&'static str, fn() -> String);
@@ -16,10 +18,15 @@ pub const TEXTS: &[Text] = &[
     ("/proc/net/tcp6", || tcp(heading::TCP6, IpVersion::V6)),
     ("/proc/net/udp", || udp(heading::UDP, IpVersion::V4)),
     ("/proc/net/udp6", || udp(heading::UDP6, IpVersion::V6)),
+    ("/proc/net/unix", unix::listing::list),
     ("/proc/net/dev", dev),
-    ("/proc/net/route", || with_heading(heading::ROUTE, |out| super::lock().stack.list_routes(out))),
-    ("/proc/net/arp", || with_heading(heading::ARP, |out| super::lock().stack.list_neighbors(out))),
-    ("/proc/net/if_inet6", || with_heading("", |out| super::lock().stack.list_ipv6_addresses(out))),
+    ("/proc/net/route", || of_cards(heading::ROUTE, |stack, out, link| stack.list_routes(out, link.name()))),
+    ("/proc/net/arp", || of_cards(heading::ARP, |stack, out, link| stack.list_neighbors(out, link.name()))),
+    ("/proc/net/if_inet6", || {
+        of_cards(listing::LOOPBACK_IPV6, |stack, out, link| {
+            stack.list_ipv6_addresses(out, link.name(), link.number());
+        })
+    }),
     ("/proc/net/snmp", || listing::snmp(&super::counters())),
     ("/proc/net/netstat", || listing::netstat(&super::counters())),
     ("/proc/net/sockstat", sockstat),
@@ -31,24 +38,44 @@ fn with_heading(heading: &str, write: impl FnOnce(&mut String)) -> String {
     text
 }
 
+/// The lines of each card below a heading.
+fn of_cards(heading: &str, write: impl Fn(&Stack, &mut String, Link)) -> String {
+    with_heading(heading, |out| {
+        for (number, card) in cards::all().iter().enumerate() {
+            write(&shards::lock(card.shards.start).stack, out, Link::Card(number));
+        }
+    })
+}
+
 fn tcp(heading: &str, version: IpVersion) -> String {
     let mut text = String::from(heading);
-    super::lock().stack.list_listeners(&mut text, version);
-    (0..shards::count()).for_each(|shard| shards::lock(shard).stack.list_connections(&mut text, version));
+    {
+        let net = super::lock();
+        net.stack.list_listeners(&mut text, version, |id| net.routes.inode(id));
+    }
+    for shard in 0..shards::count() {
+        let net = shards::lock(shard);
+        net.stack.list_connections(&mut text, version, |id| net.routes.inode(id));
+    }
     text
 }
 
+/// Sockets are alike on every card; what waits, waits where it came in.
 fn udp(heading: &str, version: IpVersion) -> String {
-    with_heading(heading, |out| super::lock().stack.list_udp(out, version))
+    let net = super::lock();
+    with_heading(heading, |out| net.stack.list_udp(out, version, |id| net.routes.inode(id)))
 }
 
 fn dev() -> String {
-    let counters = super::counters();
     let nothing = "0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0";
     let mut text = format!("{}    lo: {nothing}\n", heading::DEV);
-    if let Some(nic) = super::nic_counters() {
+    for card in cards::all() {
+        let Some(nic) = super::sum_of(card.shards.clone()) else { continue };
+        let mut counters = Counters::default();
+        card.shards.clone().for_each(|shard| counters += shards::lock(shard).stack.counters());
         text += &format!(
-            "  eth0: {} {} 0 {} 0 0 0 0 {} {} 0 {} 0 0 0 0\n",
+            "{:>6}: {} {} 0 {} 0 0 0 0 {} {} 0 {} 0 0 0 0\n",
+            card.name,
             nic.rx_bytes,
             nic.rx_frames,
             nic.rx_dropped + counters.malformed + counters.bad_checksum,

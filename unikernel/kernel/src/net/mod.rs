@@ -3,10 +3,11 @@
 //! The stack itself is the pure crate `unikernel-net`; this room gives it a card, a clock and a
 //! random source, and turns its events into wake-ups:
 //!
-//! - here: the calls of the scheduler and the system calls that drive the network; `shards`: its stacks,
-//!   one for each pair of queues of the card;
+//! - here: the calls of the scheduler and the system calls that drive the network; [`cards`]: which card is which;
+//!   `shards`: the stacks, one for each pair of queues of a card;
+//! - [`capture`]: what `pcap=` asks for;
 //! - [`socket`]: the file that the app's descriptors lead to, with [`stream`], [`datagram`] and
-//!   [`unix`] for the kinds; [`options`]: what `setsockopt` sets; [`address`]: `sockaddr`.
+//!   [`unix`], [`netlink`] and [`vsock`] for the kinds; [`options`]: what `setsockopt` sets; [`address`]: `sockaddr`.
 //!
 //! It runs to completion: [`poll`] takes in everything that has arrived, the app runs, and
 //! [`flush`] sends what the app wrote, announcing it to the device once. While there is work the
@@ -14,66 +15,82 @@
 //! milliseconds at most, so that its last answers leave and new packets are acknowledged.
 
 pub mod address;
+pub mod capture;
+pub mod cards;
 mod config;
 pub mod datagram;
+pub mod endpoint;
 mod errors;
 mod flows;
 mod interface;
 pub mod listing;
+pub mod netlink;
 pub mod options;
 mod routes;
 mod shards;
 pub mod socket;
+mod socket_file;
 pub mod stream;
 mod transfer;
 pub mod unix;
+pub mod vsock;
 
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::Write;
+use core::ops::Range;
 
-use unikernel_cmdline::Options;
+use unikernel_cmdline::{MAX_CARDS, Options};
 use unikernel_net::Counters;
 use unikernel_net::smoltcp::time::Instant;
 
 use crate::arch::cpu::{exit_work, this_cpu};
-use crate::drivers::virtio::net::{Card, Nic};
+use crate::drivers::Devices;
+use crate::drivers::virtio::net::Nic;
 use crate::platform::time;
-use crate::sync::SpinLock;
 use shards::Guard;
 
 /// How long the machine stays to see its last connections closed.
 const GOODBYE_NS: u64 = 100_000_000;
 
-/// The card, without its queues.
-static CARD: SpinLock<Option<Card>> = SpinLock::new(None);
-
-/// Starts the network. The first card is used; there is always loopback.
-pub fn init(options: &Options, cards: Vec<Card>) {
-    let mut cards = cards.into_iter();
-    let mut card = cards.next();
-    for _ in cards {
-        log::warn!("only the first network card is used");
+/// Starts the network: every card, or loopback alone.
+pub fn init(options: &Options, devices: Devices) {
+    let Devices { mut cards, console, socket, .. } = devices;
+    cards.truncate(MAX_CARDS);
+    if options.captures
+        && let Some(console) = console
+    {
+        capture::start(console, options.snap_len, &mut cards);
     }
-    let pairs = card.as_mut().map(|card| core::mem::take(&mut card.pairs)).unwrap_or_default();
-    let mac = pairs.first().map_or([2, 0, 0, 0, 0, 1], Nic::mac);
-    shards::init(&config::for_machine(options, mac), pairs);
-    *CARD.lock() = card;
+    if options.cards.len() > cards.len().max(1) {
+        log::warn!("the command line is about {} cards, and there are {}", options.cards.len(), cards.len());
+    }
+    let pairs = cards.iter_mut().map(|card| (card.mac(), core::mem::take(&mut card.pairs)));
+    let mut queues: Vec<([u8; 6], Vec<Nic>)> = pairs.collect();
+    if queues.is_empty() {
+        queues.push(([2, 0, 0, 0, 0, 1], Vec::new()));
+    }
+    let stacks = queues.iter().map(|(_, nics)| nics.len().max(1)).sum();
+    let part = |(number, (mac, nics))| (config::for_card(options, number, mac, stacks), nics);
+    let ranges = shards::init(queues.into_iter().enumerate().map(part).collect());
+    cards::init(cards, &ranges);
+    shards::tell_siblings();
+    if let Some(socket) = socket {
+        vsock::init(socket, interrupt);
+    }
     flush();
 }
 
-/// Lets each core have the interrupts of its own shard, now that all cores run.
+/// Lets each core have the interrupts of its own shards, now that all cores run.
 pub fn spread_interrupts() {
-    if let Some(card) = &*CARD.lock() {
-        card.spread_interrupts();
-    }
+    cards::spread_interrupts();
 }
 
 fn now() -> Instant {
     Instant::from_micros((time::now_ns() / 1000) as i64)
 }
 
-/// The first shard: it has UDP, the addresses, and what there is once.
+/// The first shard of the first card: it has what there is once, and every socket.
 #[inline]
 fn lock() -> Guard {
     shards::lock(0)
@@ -86,7 +103,7 @@ pub fn interrupt() {
 
 /// Takes in what has arrived and what has fallen due. True if there was anything.
 pub fn poll() -> bool {
-    let mut has_worked = false;
+    let mut has_worked = vsock::poll();
     for (step, shard) in shards::from_here().enumerate() {
         if step == 0 {
             has_worked |= shards::lock(shard).poll();
@@ -102,7 +119,7 @@ pub fn poll() -> bool {
 #[inline]
 pub fn has_arrivals() -> bool {
     // No shards yet means a core that was started before the network: there is nothing for it.
-    (0..shards::count()).any(has_arrivals_at)
+    (0..shards::count()).any(has_arrivals_at) || vsock::has_arrivals()
 }
 
 #[inline]
@@ -123,6 +140,7 @@ pub fn flush() {
 
 /// Looks after the network while an app computes: after an interrupt of the card or the timer.
 pub fn tick() {
+    vsock::poll();
     for shard in shards::from_here() {
         shards::lock(shard).flush();
         if shards::lock(shard).poll() {
@@ -139,7 +157,7 @@ pub fn tick() {
 /// Lets the card interrupt again, on the shards that this core has served. False if there is work already,
 /// which must be done first.
 pub fn prepare_to_sleep() -> bool {
-    let mut may_sleep = true;
+    let mut may_sleep = !vsock::has_arrivals();
     for (step, shard) in shards::from_here().enumerate() {
         let mut net = shards::lock(shard);
         if step == 0 || net.poller == this_cpu().index() {
@@ -161,13 +179,15 @@ pub fn next_deadline_ns() -> Option<u64> {
 pub fn shut_down() {
     (0..shards::count()).for_each(|shard| shards::lock(shard).stack.tcp_close_all());
     let deadline_ns = time::now_ns() + GOODBYE_NS;
-    while counters().active > 0 && time::now_ns() < deadline_ns {
+    while (counters().active > 0 || vsock::has_unsent()) && time::now_ns() < deadline_ns {
+        vsock::poll();
         for shard in 0..shards::count() {
             shards::lock(shard).flush();
             shards::lock(shard).poll();
         }
     }
     (0..shards::count()).for_each(|shard| shards::lock(shard).flush());
+    capture::finish();
 }
 
 /// The sizes of a connection's receive and send buffers.
@@ -182,24 +202,24 @@ pub fn counters() -> Counters {
     sum
 }
 
-/// The card's counters, if there is a card.
+/// The cards' counters together, if there is a card.
 pub fn nic_counters() -> Option<crate::drivers::virtio::net::Counters> {
-    let pairs = (0..shards::count()).filter_map(|shard| shards::lock(shard).nic.as_ref().map(Nic::counters));
-    pairs.reduce(|sum, pair| sum + pair)
+    sum_of(0..shards::count())
 }
 
-/// True for an address of this machine.
-pub fn owns(address: core::net::IpAddr) -> bool {
-    lock().stack.owns(address)
+fn sum_of(shards: Range<usize>) -> Option<crate::drivers::virtio::net::Counters> {
+    let pairs = shards.filter_map(|shard| shards::lock(shard).nic.as_ref().map(Nic::counters));
+    pairs.reduce(|sum, pair| sum + pair)
 }
 
 /// What `/etc/resolv.conf` says (resolv.conf(5)).
 pub fn resolv_conf() -> String {
-    let net = lock();
     let mut text = String::new();
-    for server in net.stack.config().ipv4.iter().flat_map(|config| &config.dns) {
-        // Writing to a string cannot fail.
-        let _ = writeln!(text, "nameserver {server}");
+    for shard in cards::firsts() {
+        for server in shards::lock(shard).stack.config().ipv4.iter().flat_map(|config| &config.dns) {
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, "nameserver {server}");
+        }
     }
     text
 }

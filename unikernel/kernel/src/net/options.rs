@@ -3,8 +3,9 @@
 
 use linux_raw_sys::net::{IP_PMTUDISC_DO, IP_PMTUDISC_PROBE, IP_PMTUDISC_WANT};
 use unikernel_net::smoltcp::time::Duration;
-use unikernel_net::{GroupLink, KeepAlive, MulticastOptions};
+use unikernel_net::{KeepAlive, MulticastOptions, Stack, TcpId};
 
+use super::cards::Link;
 use super::socket::Direction;
 use crate::platform::time;
 
@@ -16,6 +17,8 @@ pub enum Linger {
     Background,
     /// It is thrown away and the connection reset (on, with a time of 0).
     Abort,
+    /// Closing waits until the peer has it, or for so many seconds.
+    Wait(u32),
 }
 
 /// Probing of silent connections (`SO_KEEPALIVE`, `TCP_KEEPIDLE`, ...); seconds and a count.
@@ -31,8 +34,51 @@ pub struct KeepAliveOptions {
     pub probes: u32,
 }
 
-/// What is kept mostly to be told when the app asks: nobody on the way looks at the first ones, and buffers
-/// have the size that the machine's memory allows (socket(7) calls theirs a hint).
+/// What TCP does otherwise than usual; zero is the usual (tcp(7)).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct TcpOptions {
+    /// `TCP_MAXSEG`, in bytes.
+    pub max_segment: u16,
+    /// `TCP_CORK`.
+    pub is_corked: bool,
+    /// `TCP_QUICKACK`, if the app has said anything.
+    pub quick_ack: Option<bool>,
+    /// `TCP_SYNCNT`.
+    pub syn_retries: u8,
+    /// `TCP_DEFER_ACCEPT`, in seconds.
+    pub defer_seconds: u32,
+    /// `SO_RCVBUF`, doubled as Linux does for its bookkeeping.
+    pub receive_buffer: Option<i32>,
+    /// `SO_SNDBUF`, doubled.
+    pub send_buffer: Option<i32>,
+}
+
+impl TcpOptions {
+    /// How long a connection may wait for its first data before it is accepted without.
+    pub(super) fn defer(&self) -> Option<Duration> {
+        (self.defer_seconds > 0).then(|| Duration::from_secs(self.defer_seconds.into()))
+    }
+
+    /// Sets a connection up as these options ask.
+    pub(super) fn apply(&self, stack: &mut Stack, id: TcpId) {
+        if *self == Self::default() {
+            return;
+        }
+        let bytes = |doubled: i32| doubled as usize / 2;
+        stack.tcp_set_buffers(id, self.receive_buffer.map(bytes), self.send_buffer.map(bytes));
+        stack.tcp_set_quick_ack(id, self.quick_ack == Some(true));
+        stack.tcp_set_cork(id, self.is_corked);
+        if self.max_segment > 0 {
+            stack.tcp_set_max_segment(id, self.max_segment);
+        }
+        // The waits double, from a second on.
+        let retries = (self.syn_retries > 0).then_some(u32::from(self.syn_retries).min(7));
+        let timeout = retries.map(|retries| Duration::from_secs((1 << (retries + 1)) - 1));
+        stack.tcp_set_connect_timeout(id, timeout);
+    }
+}
+
+/// What is kept only to be told when the app asks: nobody on the way looks at it.
 #[derive(Clone, Copy, Debug)]
 pub struct Hints {
     /// `IP_TOS`.
@@ -46,15 +92,9 @@ pub struct Hints {
     /// `IPV6_MULTICAST_LOOP`.
     pub has_multicast_loop_v6: bool,
     /// `IP_MULTICAST_IF`, `IPV6_MULTICAST_IF`.
-    pub multicast_link: Option<GroupLink>,
+    pub multicast_link: Option<Link>,
     /// `IP_MTU_DISCOVER`, `IPV6_MTU_DISCOVER`.
     pub path_discovery: u8,
-    /// `TCP_QUICKACK`.
-    pub has_quick_ack: bool,
-    /// `SO_RCVBUF`, doubled as Linux does for its bookkeeping.
-    pub receive_buffer: Option<i32>,
-    /// `SO_SNDBUF`.
-    pub send_buffer: Option<i32>,
 }
 
 impl Default for Hints {
@@ -67,9 +107,6 @@ impl Default for Hints {
             has_multicast_loop_v6: true,
             multicast_link: None,
             path_discovery: IP_PMTUDISC_WANT as u8,
-            has_quick_ack: true,
-            receive_buffer: None,
-            send_buffer: None,
         }
     }
 }
@@ -103,6 +140,10 @@ pub struct SocketOptions {
     pub user_timeout_ms: u32,
     /// `IP_TTL`, `IPV6_UNICAST_HOPS`; 0 for the default.
     pub hop_limit: u8,
+    /// What TCP does otherwise than usual.
+    pub tcp: TcpOptions,
+    /// `SO_BINDTODEVICE`: the card that it uses, of several.
+    pub card: Option<usize>,
     /// What is only told when asked.
     pub hints: Hints,
 }
@@ -126,6 +167,8 @@ impl Default for SocketOptions {
             keep_alive,
             user_timeout_ms: 0,
             hop_limit: 0,
+            tcp: TcpOptions::default(),
+            card: None,
             hints: Hints::default(),
         }
     }
@@ -137,15 +180,14 @@ impl SocketOptions {
         *self
     }
 
-    /// Keep-alive in the stack's terms: it probes at one rate, so the times between probes only
-    /// count towards giving up.
+    /// Keep-alive in the stack's terms.
     pub(super) fn keep_alive(&self) -> Option<KeepAlive> {
         let options = self.keep_alive;
         let seconds = |seconds: u32| Duration::from_secs(seconds.into());
         options.is_on.then(|| KeepAlive {
             idle: seconds(options.idle_seconds),
-            give_up: seconds(options.idle_seconds)
-                + seconds(options.interval_seconds.saturating_mul(options.probes)),
+            interval: seconds(options.interval_seconds),
+            probes: options.probes as u8,
         })
     }
 
@@ -153,7 +195,8 @@ impl SocketOptions {
     pub(super) fn multicast(&self, is_v6: bool) -> MulticastOptions {
         let hints = &self.hints;
         let is_looped = if is_v6 { hints.has_multicast_loop_v6 } else { hints.has_multicast_loop };
-        MulticastOptions { hop_limit: hints.multicast_ttl, is_looped, link: hints.multicast_link }
+        let link = hints.multicast_link.map(Link::in_stack);
+        MulticastOptions { hop_limit: hints.multicast_ttl, is_looped, link }
     }
 
     /// True if datagrams that a path does not carry whole are refused.
@@ -183,7 +226,7 @@ impl super::socket::Socket {
         match &self.kind {
             super::socket::Kind::Stream(stream) => stream.apply(&options),
             super::socket::Kind::Datagram(datagram) => datagram.apply(&options, self.family),
-            super::socket::Kind::Unix(_) => {}
+            super::socket::Kind::Unix(_) | super::socket::Kind::Other(_) => {}
         }
     }
 }

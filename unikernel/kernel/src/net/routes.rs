@@ -40,6 +40,16 @@ impl Routes {
         put(&mut self.udp, id.slot(), socket);
     }
 
+    /// The number of the socket that has `id`, 0 if none does (proc_net(5)).
+    pub(super) fn inode(&self, id: SocketId) -> u64 {
+        let (table, slot) = match id {
+            SocketId::Tcp(id) => (&self.tcp, id.slot()),
+            SocketId::Listener(id) => (&self.listeners, id.slot()),
+            SocketId::Udp(id) => (&self.udp, id.slot()),
+        };
+        table.get(slot).and_then(Option::as_ref).map_or(0, |socket| socket.inode())
+    }
+
     /// Wakes who waits for `id`, with all that it is ready for.
     #[inline]
     pub(super) fn notify(&self, stack: &Stack, id: SocketId) {

@@ -1,12 +1,14 @@
-//! The stacks of the machine: one, or with a card that has several pairs of queues one for each pair
-//! ([`unikernel_net::Shard`]). Each has its own lock, and no core ever holds two of them.
+//! The stacks of the machine: one for each card, or with a card that has several pairs of queues one for each pair
+//! ([`unikernel_net::Shard`]). Each has its own lock, and no core ever holds two of them. The shards of one card follow
+//! each other; which they are, [`super::cards`] knows.
 //!
 //! Every core serves its own shard first and helps the others where nobody else is at work. What an app has
 //! written is flushed on every shard where something was ([`Guard`] takes note).
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use core::ops::{Deref, DerefMut};
+use core::net::IpAddr;
+use core::ops::{Deref, DerefMut, Range};
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use spin::Once;
@@ -14,8 +16,8 @@ use unikernel_net::smoltcp::phy::Device;
 use unikernel_net::smoltcp::time::Instant;
 use unikernel_net::{Addressee, Config, NoDevice, Shard, SocketId, Stack};
 
-use super::now;
 use super::routes::Routes;
+use super::{cards, now};
 use crate::arch::cpu::this_cpu;
 use crate::drivers::virtio::net::Nic;
 use crate::platform::{random, time};
@@ -26,8 +28,6 @@ use crate::task::timer;
 const TICK_NS: u64 = 2_000_000;
 
 static SHARDS: Once<Vec<Slot>> = Once::new();
-/// Changes of the first shard's address that the others know of.
-static ADOPTED: AtomicU64 = AtomicU64::new(0);
 
 /// A shard and what others may touch without its lock.
 struct Slot {
@@ -37,6 +37,8 @@ struct Slot {
     has_inbox: AtomicBool,
     /// Something was left to be sent.
     has_output: AtomicBool,
+    /// Changes of the addresses that a card's first shard has told the others of.
+    told: AtomicU64,
 }
 
 /// A stack, its card, and who waits for what.
@@ -83,33 +85,45 @@ impl Drop for Guard {
     }
 }
 
-/// Makes a stack for each queue pair, or one for loopback alone.
-pub(super) fn init(config: &Config, nics: Vec<Nic>) {
-    let shards = Shard::deal(nics.len().max(1), &mut random::next_u64);
-    let mut nics = nics.into_iter();
-    let slots = shards.into_iter().map(|shard| {
-        let nic = nics.next();
+/// A card's configuration and queue pairs; no pairs for loopback alone.
+pub(super) type Part = (Config, Vec<Nic>);
+
+/// Makes a stack for each queue pair, or one for loopback alone; answers which shards each part got.
+pub(super) fn init(parts: Vec<Part>) -> Vec<Range<usize>> {
+    let (mut slots, mut ranges) = (Vec::new(), Vec::new());
+    for (config, nics) in parts {
+        let first = slots.len();
+        let shards = Shard::deal(nics.len().max(1), &mut random::next_u64);
+        let mut nics = nics.into_iter();
+        slots.extend(shards.into_iter().map(|shard| Slot::new(&config, shard, nics.next())));
+        ranges.push(first..slots.len());
+    }
+    SHARDS.call_once(|| slots);
+    ranges
+}
+
+impl Slot {
+    fn new(config: &Config, shard: Shard, nic: Option<Nic>) -> Self {
         let capabilities = nic.as_ref().map(Nic::capabilities);
         let config = super::config::for_shard(config, shard);
         let stack = Stack::new(config, capabilities, Box::new(random::next_u64), now());
-        let routes = Routes::default();
         let net = Net {
             stack,
             nic,
-            routes,
+            routes: Routes::default(),
             events: Vec::new(),
             is_polling: false,
             poller: 0,
             handovers: Vec::new(),
         };
-        Slot {
+        Self {
             net: SpinLock::new(net),
             inbox: SpinLock::default(),
             has_inbox: AtomicBool::new(false),
             has_output: AtomicBool::new(true),
+            told: AtomicU64::new(0),
         }
-    });
-    SHARDS.call_once(|| slots.collect());
+    }
 }
 
 fn slots() -> &'static [Slot] {
@@ -161,6 +175,11 @@ pub(super) fn has_inbox(index: usize) -> bool {
 }
 
 impl Guard {
+    /// Which shard it is.
+    pub(super) fn shard(&self) -> usize {
+        self.index
+    }
+
     /// Takes in what has arrived and what has fallen due. True if there was anything.
     pub(super) fn poll(mut self) -> bool {
         let now_ns = time::now_ns();
@@ -198,14 +217,15 @@ impl Guard {
     /// Gives other shards what is theirs, after letting go of this one, and has them take it in.
     #[inline]
     fn hand_over(mut self) {
-        let (index, net) = (self.index, &mut *self.net);
+        let (index, slot, net) = (self.index, self.slot, &mut *self.net);
         let changes = net.stack.address_changes();
-        let has_moved = index == 0 && ADOPTED.load(Ordering::Relaxed) != changes;
+        let has_moved =
+            slot.told.load(Ordering::Relaxed) != changes && cards::shards_with(index).start == index;
         if !net.stack.has_handovers() && !has_moved {
             return;
         }
         if has_moved {
-            ADOPTED.store(changes, Ordering::Relaxed);
+            slot.told.store(changes, Ordering::Relaxed);
         }
         let config = has_moved.then(|| net.stack.config().clone());
         let mut handovers = core::mem::take(&mut net.handovers);
@@ -213,18 +233,43 @@ impl Guard {
         drop(self);
         deliver(index, handovers);
         if let Some(config) = config {
-            (1..slots().len()).for_each(|shard| lock(shard).stack.adopt(&config));
+            cards::shards_with(index).skip(1).for_each(|shard| lock(shard).stack.adopt(&config));
+            tell_siblings();
         }
+    }
+}
+
+/// Tells the stacks of each card which addresses the other cards have.
+#[cold]
+pub(super) fn tell_siblings() {
+    if cards::all().len() <= 1 {
+        return;
+    }
+    let addresses_of = |first| {
+        let net = lock(first);
+        let config = net.stack.config();
+        let v4 = config.ipv4.iter().map(|own| IpAddr::V4(own.address.address()));
+        v4.chain(config.ipv6.iter().map(|own| IpAddr::V6(own.address.address()))).collect::<Vec<_>>()
+    };
+    let known: Vec<(usize, Vec<IpAddr>)> =
+        cards::firsts().map(|first| (first, addresses_of(first))).collect();
+    for card in cards::all() {
+        let others = known.iter().filter(|(first, _)| *first != card.shards.start);
+        let siblings: Vec<IpAddr> = others.flat_map(|(_, addresses)| addresses).copied().collect();
+        card.shards.clone().for_each(|shard| lock(shard).stack.set_siblings(siblings.clone()));
     }
 }
 
 #[cold]
 fn deliver(from: usize, handovers: Vec<(Addressee, Vec<u8>)>) {
+    let shards = cards::shards_with(from);
+    // Each stack knows itself by its place among those of its card.
     let is_for = |to, shard| match to {
-        Addressee::One(one) => shard == one,
+        Addressee::One(one) => shard == shards.start + one,
         Addressee::Others => shard != from,
     };
-    for (shard, slot) in slots().iter().enumerate() {
+    for shard in shards.clone() {
+        let slot = &slots()[shard];
         let frames = handovers.iter().filter(|(to, _)| is_for(*to, shard)).map(|(_, frame)| frame.clone());
         let mut inbox = slot.inbox.lock();
         inbox.extend(frames);
@@ -261,6 +306,9 @@ impl Net {
             Some(nic) => {
                 self.stack.flush(now, nic);
                 nic.kick();
+                if nic.has_tap() {
+                    super::capture::flush();
+                }
             }
             None => {
                 self.stack.flush(now, &mut NoDevice);

@@ -1,32 +1,28 @@
-//! The file behind a socket's descriptor. What differs between the kinds is in [`stream`],
-//! [`datagram`] and [`unix`]; here is what they share, and the choice among them.
+//! A socket. What differs between the kinds is in [`stream`], [`datagram`], [`unix`] and [`endpoint`]; here is what they share, and
+//! the choice among them. [`super::socket_file`] makes it the file behind a descriptor.
 //!
 //! [`stream`]: super::stream
 //! [`datagram`]: super::datagram
 //! [`unix`]: super::unix
+//! [`endpoint`]: super::endpoint
 
-use alloc::string::String;
+use alloc::boxed::Box;
 use alloc::sync::{Arc, Weak};
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use bitflags::bitflags;
-use linux_raw_sys::general::S_IFSOCK;
-use linux_raw_sys::ioctl::FIONREAD;
 use linux_raw_sys::net;
 
 use super::address::{Address, Family, Given};
 use super::datagram::Datagram;
-use super::interface;
+use super::endpoint::Endpoint;
 use super::options::SocketOptions;
 use super::stream::Stream;
-use super::unix::{Rights, Unix};
-use crate::file::{File, Metadata, PollSource, Readiness, WaitMode, broken_pipe};
-use crate::mem::user::{UserPtr, UserSlice};
+use super::unix::{Rights, Style, Unix};
+use crate::file::{PollSource, WaitMode, broken_pipe};
+use crate::mem::user::UserSlice;
 use crate::sync::SpinLock;
 use crate::syscall::{Errno, SysResult};
-
-/// `SIOCOUTQ`, which is `TIOCOUTQ` under another name (tcp(7)).
-const SIOCOUTQ: u32 = linux_raw_sys::ioctl::TIOCOUTQ;
 
 bitflags! {
     /// Flags of the send and receive calls; the bits are Linux's.
@@ -65,6 +61,13 @@ pub struct Received {
     pub from: Option<Address>,
     /// Open files that came along.
     pub rights: Rights,
+}
+
+impl Received {
+    /// The end.
+    pub fn nothing() -> Self {
+        Self { len: 0, full_len: 0, from: None, rights: Rights::new() }
+    }
 }
 
 /// What a send call sends.
@@ -124,6 +127,8 @@ pub enum Kind {
     Datagram(Datagram),
     /// Within the machine.
     Unix(Unix),
+    /// Something else.
+    Other(Box<dyn Endpoint>),
 }
 
 /// A socket.
@@ -135,7 +140,7 @@ pub struct Socket {
     /// What `setsockopt` set.
     pub options: SpinLock<SocketOptions>,
     pub(super) source: PollSource,
-    inode: u64,
+    pub(super) inode: u64,
     me: Weak<Self>,
 }
 
@@ -151,6 +156,11 @@ impl Socket {
             inode: NEXT_INODE.fetch_add(1, Ordering::Relaxed),
             me: Weak::clone(me),
         })
+    }
+
+    /// Its number, which `/proc` and `fstat` show.
+    pub fn inode(&self) -> u64 {
+        self.inode
     }
 
     /// The counted reference to itself.
@@ -177,6 +187,7 @@ impl Socket {
             Kind::Stream(stream) => stream.bind(self, address.internet()?),
             Kind::Datagram(datagram) => datagram.bind(self, address.internet()?),
             Kind::Unix(unix) => unix.bind(self, address.unix()?),
+            Kind::Other(endpoint) => endpoint.bind(self, &address.other()?),
         }
     }
 
@@ -186,6 +197,7 @@ impl Socket {
             Kind::Stream(stream) => stream.listen(self, backlog),
             Kind::Unix(unix) => unix.listen(backlog),
             Kind::Datagram(_) => Err(Errno::EOPNOTSUPP),
+            Kind::Other(endpoint) => endpoint.listen(self, backlog),
         }
     }
 
@@ -198,6 +210,10 @@ impl Socket {
             }
             Kind::Unix(unix) => unix.accept(self, mode),
             Kind::Datagram(_) => Err(Errno::EOPNOTSUPP),
+            Kind::Other(endpoint) => {
+                let (socket, peer) = endpoint.accept(self, mode)?;
+                Ok((socket, Address::Other(peer)))
+            }
         }
     }
 
@@ -214,6 +230,8 @@ impl Socket {
                 };
                 unix.connect(&self.arc().ok_or(Errno::EBADF)?, name, mode)
             }
+            Kind::Other(endpoint) if address == Given::Unspecified => endpoint.connect(self, None, mode),
+            Kind::Other(endpoint) => endpoint.connect(self, Some(&address.other()?), mode),
         }
     }
 
@@ -223,6 +241,7 @@ impl Socket {
             Kind::Stream(stream) => stream.shutdown(self, how),
             Kind::Datagram(datagram) => datagram.shutdown(how),
             Kind::Unix(unix) => unix.shutdown(how),
+            Kind::Other(endpoint) => endpoint.shutdown(self, how),
         }
     }
 
@@ -232,6 +251,7 @@ impl Socket {
             Kind::Stream(stream) => Address::Internet(stream.local(self)),
             Kind::Datagram(datagram) => Address::Internet(datagram.local(self)),
             Kind::Unix(unix) => Address::Unix(unix.name()),
+            Kind::Other(endpoint) => Address::Other(endpoint.local()),
         }
     }
 
@@ -239,8 +259,9 @@ impl Socket {
     pub fn peer(&self) -> Result<Address, Errno> {
         match &self.kind {
             Kind::Stream(stream) => stream.peer().map(Address::Internet),
-            Kind::Datagram(datagram) => datagram.peer().map(Address::Internet),
+            Kind::Datagram(datagram) => datagram.peer(self).map(Address::Internet),
             Kind::Unix(unix) => unix.peer_name().map(Address::Unix),
+            Kind::Other(endpoint) => endpoint.peer().map(Address::Other),
         }
     }
 
@@ -250,6 +271,7 @@ impl Socket {
             Kind::Stream(stream) => stream.take_error(),
             Kind::Datagram(datagram) => datagram.take_error(),
             Kind::Unix(unix) => unix.take_error(),
+            Kind::Other(endpoint) => endpoint.take_error(),
         }
     }
 
@@ -264,6 +286,7 @@ impl Socket {
             Kind::Stream(stream) => stream.receive(self, into, flags, mode),
             Kind::Datagram(datagram) => datagram.receive(self, into, flags, mode),
             Kind::Unix(unix) => unix.receive(self, into, flags, mode),
+            Kind::Other(endpoint) => endpoint.receive(self, into, flags, mode),
         }
     }
 
@@ -279,6 +302,10 @@ impl Socket {
                 datagram.send(self, buffers, to.transpose()?, mode)
             }
             Kind::Unix(unix) => unix.send(self, buffers, to, rights, mode),
+            Kind::Other(endpoint) => {
+                let to = to.map(Given::other).transpose()?;
+                endpoint.send(self, buffers, to.as_ref(), mode)
+            }
         };
         match result {
             Err(Errno::EPIPE) if !flags.contains(MessageFlags::NO_SIGNAL) => Err(broken_pipe()),
@@ -307,68 +334,16 @@ impl Socket {
     }
 }
 
-impl File for Socket {
-    #[inline]
-    fn read(&self, into: UserSlice, mode: WaitMode) -> SysResult {
-        Ok(self.receive(&[into], MessageFlags::empty(), mode)?.len)
-    }
-
-    #[inline]
-    fn write(&self, from: UserSlice, mode: WaitMode) -> SysResult {
-        self.send(Outgoing::bytes(&[from]), MessageFlags::empty(), mode)
-    }
-
-    fn read_vectored(&self, into: &[UserSlice], mode: WaitMode) -> SysResult {
-        Ok(self.receive(into, MessageFlags::empty(), mode)?.len)
-    }
-
-    fn write_vectored(&self, from: &[UserSlice], mode: WaitMode) -> SysResult {
-        self.send(Outgoing::bytes(from), MessageFlags::empty(), mode)
-    }
-
-    fn readiness(&self) -> Readiness {
-        match &self.kind {
-            Kind::Stream(stream) => stream.readiness(),
-            Kind::Datagram(datagram) => datagram.readiness(),
-            Kind::Unix(unix) => unix.readiness(),
-        }
-    }
-
-    fn poll_source(&self) -> Option<&PollSource> {
-        Some(&self.source)
-    }
-
-    fn metadata(&self) -> Metadata {
-        Metadata::anonymous(S_IFSOCK, self.inode)
-    }
-
-    fn ioctl(&self, request: u32, argument: u64) -> SysResult {
-        if let Some(result) = interface::ioctl(request, argument) {
-            return result;
-        }
-        let (receive_queue, send_queue) = match &self.kind {
-            Kind::Stream(stream) => stream.queues()?,
-            Kind::Datagram(datagram) => datagram.queues(),
-            Kind::Unix(unix) => unix.queues(),
-        };
-        let count = match request {
-            FIONREAD => receive_queue,
-            SIOCOUTQ => send_queue,
-            _ => return Err(Errno::ENOTTY),
-        };
-        UserPtr::new(argument).write(count as i32)?;
-        Ok(0)
-    }
-
-    fn close(&self) {
-        match &self.kind {
-            Kind::Stream(stream) => stream.close(self),
-            Kind::Datagram(datagram) => datagram.close(),
-            Kind::Unix(unix) => unix.close(),
-        }
-    }
-
-    fn name(&self) -> String {
-        alloc::format!("socket:[{}]", self.inode)
+/// Linux's number for what a socket is (socket(2)).
+pub fn kind_number(socket: &Socket) -> u32 {
+    match &socket.kind {
+        Kind::Stream(_) => net::SOCK_STREAM,
+        Kind::Datagram(_) => net::SOCK_DGRAM,
+        Kind::Unix(unix) => match unix.style() {
+            Style::Stream => net::SOCK_STREAM,
+            Style::Datagram => net::SOCK_DGRAM,
+            Style::SeqPacket => net::SOCK_SEQPACKET,
+        },
+        Kind::Other(endpoint) => endpoint.kind().0,
     }
 }

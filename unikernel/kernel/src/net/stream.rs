@@ -5,9 +5,10 @@ use core::net::SocketAddr;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use unikernel_net::smoltcp::time::Duration;
-use unikernel_net::{BindOptions, ListenerId, Stack, TcpId};
+use unikernel_net::{BindOptions, ListenerId, Stack, TcpId, TcpInfo};
 
 use super::address::Family;
+use super::cards;
 use super::flows::{self, FlowId};
 use super::options::{Linger, SocketOptions};
 use super::routes::to_file;
@@ -16,12 +17,20 @@ use super::transfer::{peek, put, take};
 use super::unix::Rights;
 use crate::file::{Readiness, WaitMode};
 use crate::mem::user::UserSlice;
+use crate::platform::time;
 use crate::sync::SpinLock;
 use crate::syscall::{Errno, SysResult};
 
-/// A shorter queue than one receive batch would turn connections away while the app has no chance
-/// to accept any; POSIX lets a longer one than asked for be kept (listen(3p)).
-const LEAST_BACKLOG: usize = 512;
+/// Who asks for what programs usually ask for, or more, gets at least so much: a queue shorter than one
+/// receive batch would turn connections away while the app has no chance to accept any. POSIX lets a longer
+/// one than asked for be kept (listen(3p)).
+const USUAL_BACKLOG: usize = 128;
+const LEAST_USUAL_BACKLOG: usize = 512;
+
+/// What listen(2) makes of a backlog; Linux keeps one more than asked for, too.
+fn backlog_for(wished: usize) -> usize {
+    if wished < USUAL_BACKLOG { wished + 1 } else { wished.max(LEAST_USUAL_BACKLOG) }
+}
 
 /// What a TCP socket is just now.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -98,7 +107,9 @@ impl Stream {
             _ => return Err(Errno::EINVAL),
         };
         *role = Role::Bound(id);
-        flows::listen(id, backlog.max(LEAST_BACKLOG), socket.arc().as_ref())?;
+        let card = socket.options.lock().card;
+        flows::listen(id, backlog_for(backlog), card, socket.arc().as_ref())?;
+        flows::set_defer(id, socket.options.lock().tcp.defer());
         *role = Role::Listener(id);
         Ok(())
     }
@@ -113,7 +124,7 @@ impl Stream {
             options.apply(&mut net.stack, flow.id);
             let peer = net.stack.tcp_peer(flow.id).ok_or(Errno::ECONNABORTED)?;
             net.routes.set_tcp(flow.id, Some(Arc::clone(&accepted)));
-            Ok((accepted, peer))
+            Ok((accepted, cards::scoped(peer, flow.shard)))
         })
     }
 
@@ -147,8 +158,10 @@ impl Stream {
         };
         let options = *socket.options.lock();
         let local = bound.and_then(|id| super::lock().stack.listener_local(id));
+        let (to, scope) = cards::unscoped(to);
         let local = local.map(|local| as_source(local, to));
-        let shard = flows::shard_for(local, to);
+        let card = cards::towards(to.ip(), local.map(|local| local.ip()), options.card.or(scope));
+        let shard = flows::shard_for(card, local, to);
         let mut net = super::shards::lock(shard);
         let id = net.stack.tcp_connect(super::now(), local, to)?;
         options.apply(&mut net.stack, id);
@@ -230,7 +243,10 @@ impl Stream {
         let role = *self.role.lock();
         let local = match role {
             Role::Bound(id) | Role::Listener(id) => super::lock().stack.listener_local(id),
-            Role::Flow(flow, _) => flow.lock().stack.tcp_local(flow.id),
+            Role::Flow(flow, _) => {
+                let local = flow.lock().stack.tcp_local(flow.id);
+                local.map(|local| cards::scoped(local, flow.shard))
+            }
             Role::Fresh | Role::Closed => None,
         };
         local.unwrap_or_else(|| socket.family.unspecified())
@@ -240,7 +256,8 @@ impl Stream {
         let flow = self.flow().ok_or(Errno::ENOTCONN)?;
         let net = flow.lock();
         if net.stack.tcp_is_connected(flow.id) {
-            net.stack.tcp_peer(flow.id).ok_or(Errno::ENOTCONN)
+            let peer = net.stack.tcp_peer(flow.id).ok_or(Errno::ENOTCONN)?;
+            Ok(cards::scoped(peer, flow.shard))
         } else {
             Err(Errno::ENOTCONN)
         }
@@ -260,7 +277,35 @@ impl Stream {
     pub(super) fn apply(&self, options: &SocketOptions) {
         if let Some(flow) = self.flow() {
             options.apply(&mut flow.lock().stack, flow.id);
+        } else if let Role::Listener(id) = *self.role.lock() {
+            flows::set_defer(id, options.tcp.defer());
         }
+    }
+
+    /// What is known of the connection, if there is one.
+    pub fn info(&self) -> Option<TcpInfo> {
+        let flow = self.flow()?;
+        flow.lock().stack.tcp_info(flow.id)
+    }
+
+    /// The number of the shard that serves the connection, which is that of its core.
+    pub fn shard(&self) -> usize {
+        self.flow().map_or(0, |flow| flow.shard)
+    }
+
+    /// Finishes sending and waits until the peer has everything (`SO_LINGER`).
+    fn linger(&self, socket: &Socket, seconds: u32) {
+        let Some(flow) = self.flow() else { return };
+        // What is not connected has nothing to deliver.
+        let _ = flow.lock().stack.tcp_shutdown_send(flow.id);
+        super::flush();
+        let deadline_ns = time::now_ns().saturating_add(u64::from(seconds) * 1_000_000_000);
+        let is_delivered = || match flow.lock().stack.tcp_has_delivered(flow.id) {
+            true => Ok(()),
+            false => Err(Errno::EAGAIN),
+        };
+        // Time is up, or a signal came: the stack goes on by itself.
+        let _ = socket.source.block_on(WaitMode::MayBlock, Some(deadline_ns), is_delivered);
     }
 
     #[inline]
@@ -326,9 +371,12 @@ impl Stream {
     }
 
     pub(super) fn close(&self, socket: &Socket) {
+        let linger = socket.options.lock().linger;
+        if let Linger::Wait(seconds) = linger {
+            self.linger(socket, seconds);
+        }
         let role = core::mem::replace(&mut *self.role.lock(), Role::Closed);
         self.flow.store(0, Ordering::Relaxed);
-        let linger = socket.options.lock().linger;
         let bound = match role {
             Role::Bound(id) | Role::Listener(id) => Some(id),
             Role::Flow(flow, bound) => {
@@ -336,7 +384,7 @@ impl Stream {
                 net.routes.set_tcp(flow.id, None);
                 match linger {
                     Linger::Abort => net.stack.tcp_abort(flow.id),
-                    Linger::Background => net.stack.tcp_close(flow.id),
+                    Linger::Background | Linger::Wait(_) => net.stack.tcp_close(flow.id),
                 }
                 bound
             }
@@ -350,7 +398,7 @@ impl Stream {
 
 fn do_bind(socket: &Socket, address: SocketAddr) -> Result<ListenerId, Errno> {
     let options = socket.options.lock().bind_options(socket.family);
-    flows::bind(address, options)
+    flows::bind(cards::unscoped(address).0, options)
 }
 
 /// A bound address as the source of a connection: "any" of IPv6 serves IPv4 too.
@@ -370,6 +418,7 @@ impl SocketOptions {
         stack.tcp_set_hop_limit(id, self.hop_limit);
         let timeout = (self.user_timeout_ms > 0).then(|| Duration::from_millis(self.user_timeout_ms.into()));
         stack.tcp_set_user_timeout(id, timeout);
+        self.tcp.apply(stack, id);
     }
 
     pub(super) fn bind_options(&self, family: Family) -> BindOptions {

@@ -64,6 +64,7 @@ pub(super) fn peek(stack: &mut Stack, id: TcpId, into: &[UserSlice]) -> Result<u
 #[inline]
 pub(super) fn put(stack: &mut Stack, id: TcpId, from: &[UserSlice], done: usize) -> Result<usize, Errno> {
     let mut total = 0;
+    stack.tcp_reserve(id, from.iter().map(UserSlice::len).sum::<usize>() - done);
     for mut buffer in rest(from, done) {
         while !buffer.is_empty() {
             let moved = stack.tcp_send(id, |room| {

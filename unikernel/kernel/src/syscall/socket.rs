@@ -4,6 +4,7 @@ use alloc::sync::Arc;
 
 use linux_raw_sys::general::{O_CLOEXEC, O_NONBLOCK};
 use linux_raw_sys::net::*;
+use linux_raw_sys::netlink::NETLINK_ROUTE;
 
 use super::{Errno, SysResult};
 use crate::file::table::OnExec;
@@ -15,6 +16,7 @@ use crate::net::options::SocketOptions;
 use crate::net::socket::{Kind, Shutdown, Socket};
 use crate::net::stream::Stream;
 use crate::net::unix::{self, Style};
+use crate::net::{netlink, vsock};
 
 /// `SOCK_NONBLOCK` and `SOCK_CLOEXEC` are the flags of `open` (socket(2)).
 const SOCK_FLAGS: u32 = O_NONBLOCK | O_CLOEXEC;
@@ -66,9 +68,15 @@ pub fn sys_socket(domain: u32, kind: u32, protocol: u32) -> SysResult {
     let family = match domain {
         AF_INET => Family::V4,
         AF_INET6 => Family::V6,
+        AF_NETLINK => return install(netlink::socket(netlink_kind(kind, protocol)?), kind & SOCK_FLAGS),
         AF_UNIX => return install(unix::socket(unix_style(kind, protocol)?), kind & SOCK_FLAGS),
+        // Without a device there is no such family, as on a Linux without one.
+        AF_VSOCK if vsock::is_present() => {
+            check_vsock(kind, protocol)?;
+            return install(vsock::socket(), kind & SOCK_FLAGS);
+        }
         AF_PACKET => {
-            log::warn!("AF_PACKET is not supported: record packets on the host's side of the card");
+            log::warn!("AF_PACKET is not supported: `pcap=` records packets");
             return Err(Errno::EAFNOSUPPORT);
         }
         _ => return Err(Errno::EAFNOSUPPORT),
@@ -84,6 +92,26 @@ pub fn sys_socket(domain: u32, kind: u32, protocol: u32) -> SysResult {
         _ => return Err(Errno::ESOCKTNOSUPPORT),
     };
     install(Socket::new(family, kind, SocketOptions::default()), flags)
+}
+
+/// The type of a netlink socket, of the one family that there is (netlink(7)).
+fn netlink_kind(kind: u32, protocol: u32) -> Result<u32, Errno> {
+    match kind & !SOCK_FLAGS {
+        kind @ (SOCK_RAW | SOCK_DGRAM) if protocol == NETLINK_ROUTE => Ok(kind),
+        SOCK_RAW | SOCK_DGRAM => Err(Errno::EPROTONOSUPPORT),
+        kind if kind >= SOCK_MAX => Err(Errno::EINVAL),
+        _ => Err(Errno::ESOCKTNOSUPPORT),
+    }
+}
+
+/// Streams are what there is of `AF_VSOCK` (vsock(7)).
+fn check_vsock(kind: u32, protocol: u32) -> Result<(), Errno> {
+    match kind & !SOCK_FLAGS {
+        _ if protocol != 0 && protocol != AF_VSOCK => Err(Errno::EPROTONOSUPPORT),
+        SOCK_STREAM => Ok(()),
+        kind if kind >= SOCK_MAX => Err(Errno::EINVAL),
+        _ => Err(Errno::ESOCKTNOSUPPORT),
+    }
 }
 
 fn unix_style(kind: u32, protocol: u32) -> Result<Style, Errno> {

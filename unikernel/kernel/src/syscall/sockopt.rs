@@ -3,14 +3,20 @@
 
 use linux_raw_sys::general::__kernel_old_timeval;
 use linux_raw_sys::net::*;
+use linux_raw_sys::netlink::{
+    NETLINK_ADD_MEMBERSHIP, NETLINK_BROADCAST_ERROR, NETLINK_CAP_ACK, NETLINK_DROP_MEMBERSHIP,
+    NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK, NETLINK_NO_ENOBUFS, NETLINK_PKTINFO,
+};
 
 use super::socket::SocketRef;
 use super::sockopt_ip::{get_ip, get_ipv6, set_ip, set_ipv6};
+use super::sockopt_tcp;
 use super::{Errno, SysResult};
 use crate::mem::user::{UserAbi, UserPtr, UserSlice};
+use crate::net::address::Family;
+use crate::net::cards::Link;
 use crate::net::options::{Linger, SocketOptions};
-use crate::net::socket::{Kind, Socket};
-use crate::net::unix::Style;
+use crate::net::socket::{Kind, Socket, kind_number};
 use crate::task::process::PROCESS_ID;
 use crate::user_abi;
 
@@ -19,12 +25,8 @@ user_abi!(linger);
 const SOL_TCP: u32 = IPPROTO_TCP as u32;
 const SOL_IPV6: u32 = IPPROTO_IPV6 as u32;
 const SOL_UDP: u32 = IPPROTO_UDP as u32;
-/// Longest time that `TCP_KEEPIDLE` and `TCP_KEEPINTVL` take (tcp(7)).
-const MAX_KEEP_SECONDS: i32 = 32767;
-/// Most probes that `TCP_KEEPCNT` takes.
-const MAX_KEEP_PROBES: i32 = 127;
-/// The congestion control that `TCP_CONGESTION` names.
-const CONGESTION_CONTROL: &[u8; 16] = b"reno\0\0\0\0\0\0\0\0\0\0\0\0";
+/// Room for an interface's name (`IFNAMSIZ`).
+const DEVICE_NAME_BYTES: usize = 16;
 
 /// Bounds of buffer sizes (Linux: `SOCK_MIN_RCVBUF`, `SOCK_MIN_SNDBUF`, `net.core.rmem_max`).
 const LEAST_RECEIVE_BUFFER: i32 = 2304;
@@ -37,9 +39,10 @@ pub fn sys_setsockopt(descriptor: i32, level: u32, name: u32, value: u64, len: u
     let value = Value { address: value, len: len as usize };
     match level {
         SOL_SOCKET => set_socket(&socket, name, value)?,
-        SOL_TCP => set_tcp(&socket, name, value)?,
+        SOL_TCP => sockopt_tcp::set(&socket, name, value)?,
         SOL_IP => set_ip(&socket, name, value)?,
         SOL_IPV6 => set_ipv6(&socket, name, value)?,
+        SOL_NETLINK if socket.family == Family::Netlink => set_netlink(name, value)?,
         _ => return Err(Errno::ENOPROTOOPT),
     }
     Ok(0)
@@ -51,7 +54,7 @@ pub fn sys_getsockopt(descriptor: i32, level: u32, name: u32, place: u64, len: U
     let place = Place { address: place, len };
     match level {
         SOL_SOCKET => get_socket(&socket, name, place),
-        SOL_TCP => get_tcp(&socket, name, place),
+        SOL_TCP => sockopt_tcp::get(&socket, name, place),
         SOL_IP => get_ip(&socket, name, place),
         SOL_IPV6 => get_ipv6(&socket, name, place),
         SOL_UDP => Err(Errno::ENOPROTOOPT),
@@ -111,9 +114,13 @@ pub(super) struct Place {
 }
 
 impl Place {
+    /// How many bytes there is room for.
+    fn room(self) -> Result<usize, Errno> {
+        Ok(i32::try_from(self.len.read()?).map_err(|_| Errno::EINVAL)? as usize)
+    }
+
     pub(super) fn write(self, bytes: &[u8]) -> SysResult {
-        let room = i32::try_from(self.len.read()?).map_err(|_| Errno::EINVAL)? as usize;
-        let bytes = &bytes[..bytes.len().min(room)];
+        let bytes = &bytes[..bytes.len().min(self.room()?)];
         UserSlice::new(self.address, bytes.len()).write(bytes)?;
         self.len.write(bytes.len() as u32)?;
         Ok(0)
@@ -158,20 +165,52 @@ fn set_socket(socket: &Socket, name: u32, value: Value) -> Result<(), Errno> {
             socket.set_options(|options| options.send_timeout_ns = timeout_ns);
             Ok(())
         }
+        SO_BINDTODEVICE => bind_to_device(socket, value),
         SO_RCVBUF | SO_RCVBUFFORCE => {
             let bytes = buffer_bytes(value.int()?, LEAST_RECEIVE_BUFFER);
-            socket.set_options(|options| options.hints.receive_buffer = Some(bytes));
+            socket.set_options(|options| options.tcp.receive_buffer = Some(bytes));
             Ok(())
         }
         SO_SNDBUF | SO_SNDBUFFORCE => {
             let bytes = buffer_bytes(value.int()?, LEAST_SEND_BUFFER);
-            socket.set_options(|options| options.hints.send_buffer = Some(bytes));
+            socket.set_options(|options| options.tcp.send_buffer = Some(bytes));
             Ok(())
         }
         SO_RCVLOWAT | SO_PRIORITY | SO_BUSY_POLL | SO_INCOMING_CPU => value.int().map(drop),
         // Urgent data stays in the stream, and there is one route only.
         SO_OOBINLINE | SO_DONTROUTE => value.int().map(drop),
         SO_TYPE | SO_ERROR | SO_ACCEPTCONN | SO_PROTOCOL | SO_DOMAIN => Err(Errno::ENOPROTOOPT),
+        _ => Err(Errno::ENOPROTOOPT),
+    }
+}
+
+/// Binds to a card by its name, or with an empty one to none (socket(7)). Loopback alone cannot be had.
+fn bind_to_device(socket: &Socket, value: Value) -> Result<(), Errno> {
+    let mut name = [0; DEVICE_NAME_BYTES];
+    let len = value.len.min(DEVICE_NAME_BYTES - 1);
+    UserSlice::new(value.address, len).read(&mut name[..len])?;
+    let name = name.split(|&byte| byte == 0).next().unwrap_or_default();
+    let card = match Link::by_name(name) {
+        _ if name.is_empty() => None,
+        Some(Link::Card(card)) => Some(card),
+        Some(Link::Loopback) => return Err(Errno::ENOPROTOOPT),
+        None => return Err(Errno::ENODEV),
+    };
+    socket.set_options(|options| options.card = card);
+    Ok(())
+}
+
+/// What can be wished of answers that are all given anyway, and of news that never come (netlink(7)).
+fn set_netlink(name: u32, value: Value) -> Result<(), Errno> {
+    match name {
+        NETLINK_ADD_MEMBERSHIP
+        | NETLINK_DROP_MEMBERSHIP
+        | NETLINK_PKTINFO
+        | NETLINK_BROADCAST_ERROR
+        | NETLINK_NO_ENOBUFS
+        | NETLINK_CAP_ACK
+        | NETLINK_EXT_ACK
+        | NETLINK_GET_STRICT_CHK => value.int().map(drop),
         _ => Err(Errno::ENOPROTOOPT),
     }
 }
@@ -185,7 +224,11 @@ fn set_linger(socket: &Socket, linger: linger) -> Result<(), Errno> {
     let is_on = linger.l_onoff != 0;
     socket.set_options(|options| {
         options.linger_seconds = is_on.then_some(linger.l_linger.max(0) as u32);
-        options.linger = if is_on && linger.l_linger == 0 { Linger::Abort } else { Linger::Background };
+        options.linger = match options.linger_seconds {
+            None => Linger::Background,
+            Some(0) => Linger::Abort,
+            Some(seconds) => Linger::Wait(seconds),
+        };
     });
     Ok(())
 }
@@ -211,27 +254,21 @@ fn get_socket(socket: &Socket, name: u32, place: Place) -> SysResult {
         }
         SO_RCVTIMEO | SO_RCVTIMEO_NEW => place.timeout(options.receive_timeout_ns),
         SO_SNDTIMEO | SO_SNDTIMEO_NEW => place.timeout(options.send_timeout_ns),
-        SO_RCVBUF => place.int(options.hints.receive_buffer.unwrap_or(crate::net::buffer_sizes().0 as i32)),
-        SO_SNDBUF => place.int(options.hints.send_buffer.unwrap_or(crate::net::buffer_sizes().1 as i32)),
+        SO_RCVBUF => place.int(options.tcp.receive_buffer.unwrap_or(crate::net::buffer_sizes().0 as i32)),
+        SO_SNDBUF => place.int(options.tcp.send_buffer.unwrap_or(crate::net::buffer_sizes().1 as i32)),
+        SO_BINDTODEVICE => match options.card.map(|card| Link::Card(card).name()) {
+            Some(_) if place.room()? < DEVICE_NAME_BYTES => Err(Errno::EINVAL),
+            Some(name) => place.write(&[name.as_bytes(), &[0]].concat()),
+            None => place.write(&[]),
+        },
         SO_PEERCRED if socket.unix().is_some() => {
             // There is one process, and it is root.
             place.write(&[PROCESS_ID, 0, 0].map(i32::to_ne_bytes).concat())
         }
         SO_RCVLOWAT | SO_SNDLOWAT => place.int(1),
-        SO_OOBINLINE | SO_DONTROUTE | SO_PRIORITY | SO_BUSY_POLL | SO_INCOMING_CPU => place.int(0),
+        SO_INCOMING_CPU => place.int(core_of(socket)),
+        SO_OOBINLINE | SO_DONTROUTE | SO_PRIORITY | SO_BUSY_POLL => place.int(0),
         _ => Err(Errno::ENOPROTOOPT),
-    }
-}
-
-fn kind_number(socket: &Socket) -> u32 {
-    match &socket.kind {
-        Kind::Stream(_) => SOCK_STREAM,
-        Kind::Datagram(_) => SOCK_DGRAM,
-        Kind::Unix(unix) => match unix.style() {
-            Style::Stream => SOCK_STREAM,
-            Style::Datagram => SOCK_DGRAM,
-            Style::SeqPacket => SOCK_SEQPACKET,
-        },
     }
 }
 
@@ -240,79 +277,23 @@ fn protocol_number(socket: &Socket) -> u32 {
         Kind::Stream(_) => SOL_TCP,
         Kind::Datagram(_) => SOL_UDP,
         Kind::Unix(_) => 0,
+        Kind::Other(ref endpoint) => endpoint.kind().1,
     }
 }
 
-fn is_listening(socket: &Socket) -> bool {
+pub(super) fn is_listening(socket: &Socket) -> bool {
     match &socket.kind {
         Kind::Stream(stream) => stream.is_listening(),
         Kind::Unix(unix) => unix.is_listening(),
         Kind::Datagram(_) => false,
+        Kind::Other(endpoint) => endpoint.is_listening(),
     }
 }
 
-fn require_tcp(socket: &Socket) -> Result<(), Errno> {
-    if matches!(socket.kind, Kind::Stream(_)) { Ok(()) } else { Err(Errno::EOPNOTSUPP) }
-}
-
-fn set_tcp(socket: &Socket, name: u32, value: Value) -> Result<(), Errno> {
-    require_tcp(socket)?;
-    let within = |max: i32| {
-        value
-            .int()
-            .and_then(|value| if (1..=max).contains(&value) { Ok(value as u32) } else { Err(Errno::EINVAL) })
-    };
-    match name {
-        TCP_NODELAY => {
-            let is_on = value.is_on()?;
-            socket.set_options(|options| options.has_no_delay = is_on);
-        }
-        TCP_KEEPIDLE => {
-            let seconds = within(MAX_KEEP_SECONDS)?;
-            socket.set_options(|options| options.keep_alive.idle_seconds = seconds);
-        }
-        TCP_KEEPINTVL => {
-            let seconds = within(MAX_KEEP_SECONDS)?;
-            socket.set_options(|options| options.keep_alive.interval_seconds = seconds);
-        }
-        TCP_KEEPCNT => {
-            let probes = within(MAX_KEEP_PROBES)?;
-            socket.set_options(|options| options.keep_alive.probes = probes);
-        }
-        TCP_USER_TIMEOUT => {
-            let milliseconds = u32::try_from(value.int()?).map_err(|_| Errno::EINVAL)?;
-            socket.set_options(|options| options.user_timeout_ms = milliseconds);
-        }
-        TCP_QUICKACK => {
-            let is_on = value.is_on()?;
-            socket.set_options(|options| options.hints.has_quick_ack = is_on);
-        }
-        // Segments leave together at the end of the batch, and acknowledgements with them.
-        TCP_CORK | TCP_DEFER_ACCEPT | TCP_SYNCNT | TCP_LINGER2 | TCP_WINDOW_CLAMP => {
-            value.int()?;
-        }
-        // A hint: data in a SYN is not taken, and its sender sends it again (RFC 7413, section 4.2).
-        TCP_FASTOPEN | TCP_FASTOPEN_CONNECT => {
-            value.int()?;
-        }
-        _ => return Err(Errno::ENOPROTOOPT),
-    }
-    Ok(())
-}
-
-fn get_tcp(socket: &Socket, name: u32, place: Place) -> SysResult {
-    require_tcp(socket)?;
-    let options = *socket.options.lock();
-    match name {
-        TCP_NODELAY => place.flag(options.has_no_delay),
-        TCP_KEEPIDLE => place.int(options.keep_alive.idle_seconds as i32),
-        TCP_KEEPINTVL => place.int(options.keep_alive.interval_seconds as i32),
-        TCP_KEEPCNT => place.int(options.keep_alive.probes as i32),
-        TCP_USER_TIMEOUT => place.int(options.user_timeout_ms as i32),
-        TCP_QUICKACK => place.flag(options.hints.has_quick_ack),
-        TCP_CORK | TCP_DEFER_ACCEPT | TCP_FASTOPEN | TCP_FASTOPEN_CONNECT => place.int(0),
-        TCP_MAXSEG => place.int(TCP_MSS_DEFAULT as i32),
-        TCP_CONGESTION => place.write(CONGESTION_CONTROL),
-        _ => Err(Errno::ENOPROTOOPT),
+/// The core whose shard serves the socket.
+fn core_of(socket: &Socket) -> i32 {
+    match &socket.kind {
+        Kind::Stream(stream) => stream.shard() as i32,
+        _ => 0,
     }
 }

@@ -3,11 +3,11 @@
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use linux_raw_sys::net::*;
-use unikernel_net::GroupLink;
 
 use super::sockopt::{Place, Value};
 use super::{Errno, SysResult};
 use crate::net::address::Family;
+use crate::net::cards::{self, Link};
 use crate::net::options::SocketOptions;
 use crate::net::socket::{Kind, Socket};
 
@@ -17,7 +17,7 @@ const DEFAULT_HOPS: i32 = 64;
 const MREQ_V6_BYTES: usize = 20;
 
 /// A group and where it is joined.
-type Membership = (IpAddr, Option<GroupLink>);
+type Membership = (IpAddr, Option<Link>);
 
 /// A time to live: -1 asks for the default.
 fn read_hops(value: Value) -> Result<u8, Errno> {
@@ -169,7 +169,7 @@ fn set_discovery(socket: &Socket, value: Value) -> Result<(), Errno> {
 /// What the path to the peer carries (`IP_MTU`).
 fn path_mtu(socket: &Socket) -> Result<i32, Errno> {
     match &socket.kind {
-        Kind::Datagram(datagram) => Ok(datagram.path_mtu().ok_or(Errno::ENOTCONN)? as i32),
+        Kind::Datagram(datagram) => Ok(datagram.path_mtu(socket).ok_or(Errno::ENOTCONN)? as i32),
         _ => Err(Errno::ENOTCONN),
     }
 }
@@ -200,23 +200,21 @@ fn membership_v6(value: Value) -> Result<Membership, Errno> {
 }
 
 /// The link with an address of ours, or with a number if there is one.
-fn link_of(address: Ipv4Addr, number: i32) -> Result<Option<GroupLink>, Errno> {
+fn link_of(address: Ipv4Addr, number: i32) -> Result<Option<Link>, Errno> {
     match address {
         _ if number != 0 => link_by_number(number),
         Ipv4Addr::UNSPECIFIED => Ok(None),
-        address if address.is_loopback() => Ok(Some(GroupLink::Loopback)),
-        address if crate::net::owns(address.into()) => Ok(Some(GroupLink::Nic)),
-        _ => Err(Errno::ENODEV),
+        address if address.is_loopback() => Ok(Some(Link::Loopback)),
+        address => Ok(Some(Link::Card(cards::owner_of(address.into()).ok_or(Errno::ENODEV)?))),
     }
 }
 
-/// Interfaces are numbered as `net::interface` does: `lo`, then the card.
-fn link_by_number(number: i32) -> Result<Option<GroupLink>, Errno> {
-    match number {
-        0 => Ok(None),
-        1 => Ok(Some(GroupLink::Loopback)),
-        2 => Ok(Some(GroupLink::Nic)),
-        _ => Err(Errno::ENODEV),
+/// The link with a number; none for 0.
+fn link_by_number(number: i32) -> Result<Option<Link>, Errno> {
+    match u32::try_from(number) {
+        Ok(0) => Ok(None),
+        Ok(number) => Ok(Some(Link::by_number(number).ok_or(Errno::ENODEV)?)),
+        Err(_) => Err(Errno::ENODEV),
     }
 }
 

@@ -173,7 +173,7 @@ syscalls! {
     __NR_time: time(tloc: Ptr) => time::sys_time, Full, "";
 
     // Sockets
-    __NR_socket: socket(domain: Int, type_: Int, protocol: Int) => socket::sys_socket, Partial, "TCP and UDP over IPv4 and IPv6, and AF_UNIX";
+    __NR_socket: socket(domain: Int, type_: Int, protocol: Int) => socket::sys_socket, Partial, "TCP and UDP over IPv4 and IPv6, AF_UNIX, AF_VSOCK streams, and AF_NETLINK for what links, addresses and routes there are";
     __NR_socketpair: socketpair(domain: Int, type_: Int, protocol: Int, sv: Ptr) => socket::sys_socketpair, Full, "";
     __NR_bind: bind(fd: Fd, addr: SockAddr, addrlen: Size) => socket::sys_bind, Full, "";
     __NR_listen: listen(fd: Fd, backlog: Int) => socket::sys_listen, Full, "";

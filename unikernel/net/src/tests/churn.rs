@@ -6,7 +6,9 @@ use super::*;
 fn twenty_thousand_connections_leave_nothing_behind() {
     let mut net = Net::new();
     let listener = net.a.listen(8080, 16);
-    for round in 0..20_000u32 {
+    // `LONG_TESTS=1` makes it 200,000: what one client can do in a minute.
+    let rounds: u32 = if std::env::var_os("LONG_TESTS").is_some() { 200_000 } else { 20_000 };
+    for round in 0..rounds {
         let (server, client) = net.connect(listener);
         net.b.send(client, b"GET / HTTP/1.0\r\n\r\n");
         net.settle();
@@ -26,7 +28,7 @@ fn twenty_thousand_connections_leave_nothing_behind() {
         assert!(counters.time_wait <= 4096);
         assert!(net.a.stack.timers.len() <= 256 + 4);
     }
-    assert_eq!(net.a.stack.counters().accepted, 20_000);
+    assert_eq!(net.a.stack.counters().accepted, u64::from(rounds));
     assert!(net.a.stack.counters().time_wait > 3000, "recycled ones leave gaps");
     assert!(net.a.stack.counters().time_wait_evicted > 10_000);
 }
@@ -61,7 +63,7 @@ fn flows_are_bounded() {
     net.settle();
     assert_eq!(net.a.stack.counters().active, 10);
     let counters = net.a.stack.counters();
-    assert_eq!(counters.no_memory + counters.half_open_evicted, 40);
+    assert_eq!(counters.no_memory, 40);
     let first = net.a.stack.tcp_accept(listener).unwrap();
     net.a.stack.tcp_abort(first);
     net.advance(Duration::from_secs(3));

@@ -1,6 +1,8 @@
 //! Tests over in-memory NICs. A [`Host`] is a stack with a NIC; a [`Net`] is a wire between two,
 //! which can lose, repeat and reorder frames by a seed.
 
+mod buffers;
+mod cards;
 mod churn;
 mod dhcp;
 mod filter;
@@ -9,20 +11,26 @@ mod fuzz;
 mod fuzz_ip;
 mod groups;
 mod ipv6;
+mod listen;
 mod listing;
 mod neighbors;
+mod netsim;
 mod options;
+mod pcapng;
+mod plain;
+mod rules;
 mod shards;
 mod tcp;
 mod times;
 mod transfer;
 mod udp;
+mod vsock;
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec;
 use alloc::vec::Vec;
-use core::net::{Ipv4Addr, SocketAddr};
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::time::{Duration, Instant};
@@ -127,8 +135,9 @@ pub(crate) fn config(last: u8) -> Config {
     let ipv6 =
         Ipv6Config { accepts_advertisements: false, detects_duplicates: false, ..Ipv6Config::default() };
     Config {
-        tcp_rx_buffer: 8192,
-        tcp_tx_buffer: 8192,
+        tcp_rx_window: 8192,
+        tcp_rx_limit: 8192,
+        tcp_tx_limit: 8192,
         ipv6,
         ..Config::new(mac(last), Addressing::Static(address))
     }

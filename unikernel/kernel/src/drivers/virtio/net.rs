@@ -11,6 +11,8 @@
 use alloc::vec::Vec;
 
 use bitflags::bitflags;
+use unikernel_cmdline::Offloads;
+use unikernel_net::pcapng;
 use virtio_drivers::transport::{DeviceStatus, Transport};
 
 use super::net_commands::CommandQueue;
@@ -67,6 +69,15 @@ const CONFIG_MAX_PAIRS: usize = 8;
 const CONFIG_MTU: usize = 10;
 const STATUS_LINK_UP: u16 = 1;
 
+/// Who is shown each frame of a card.
+#[derive(Clone, Copy)]
+pub struct Tap {
+    /// Which card it is.
+    pub interface: u32,
+    /// Called with each frame as the device brings or gets it.
+    pub see: fn(interface: u32, direction: pcapng::Direction, frame: &[u8]),
+}
+
 /// What happened so far.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Counters {
@@ -110,6 +121,8 @@ pub struct Card {
     features: Features,
     /// Kept, as the device may look at it.
     _commands: Option<CommandQueue>,
+    mac: [u8; 6],
+    mtu: usize,
     /// Its pairs of queues.
     pub pairs: Vec<Nic>,
 }
@@ -131,6 +144,7 @@ pub(super) struct Receiver {
     pub(super) frames: u64,
     pub(super) bytes: u64,
     pub(super) dropped: u64,
+    pub(super) tap: Option<Tap>,
 }
 
 /// The way out.
@@ -143,14 +157,20 @@ pub(super) struct Sender {
     pub(super) frames: u64,
     pub(super) bytes: u64,
     full: u64,
+    pub(super) tap: Option<Tap>,
 }
 
 impl Card {
-    /// Starts the device with up to `most_pairs` pairs of queues. `on_interrupt` is called from the interrupt
+    /// Starts the device with up to `most_pairs` pairs of queues, and what `offloads` lets it do. `on_interrupt` is called from the interrupt
     /// handler.
-    pub fn start(device: VirtioDevice, on_interrupt: fn(), most_pairs: usize) -> Result<Self, StartError> {
+    pub fn start(
+        device: VirtioDevice,
+        offloads: Offloads,
+        on_interrupt: fn(),
+        most_pairs: usize,
+    ) -> Result<Self, StartError> {
         let mut link = device.link;
-        let features = negotiate(&mut link)?;
+        let features = negotiate(&mut link, wanted(offloads))?;
         let offered = offered_pairs(&link, features)?;
         let count = offered.min(most_pairs).clamp(1, MAX_PAIRS);
         link.connect_interrupt(on_interrupt, count)?;
@@ -170,12 +190,29 @@ impl Card {
             pair.rx.ring.notify();
         }
         log::debug!("{}: network, {features:?}, MTU {mtu}, {} of {offered} pairs", device.place, pairs.len());
-        Ok(Self { link, features, _commands: commands, pairs })
+        Ok(Self { link, features, _commands: commands, mac, mtu, pairs })
     }
 
     /// Sends the interrupts of each pair to a core of its own, where the device can.
     pub fn spread_interrupts(&self) {
         self.link.spread_interrupts();
+    }
+
+    /// The card's Ethernet address.
+    pub fn mac(&self) -> [u8; 6] {
+        self.mac
+    }
+
+    /// The largest IP packet, in bytes.
+    pub fn mtu(&self) -> usize {
+        self.mtu
+    }
+
+    /// Shows every frame from now on to `tap`.
+    pub fn set_tap(&mut self, tap: Tap) {
+        for pair in &mut self.pairs {
+            (pair.rx.tap, pair.tx.tap) = (Some(tap), Some(tap));
+        }
     }
 
     /// What was agreed with the device.
@@ -218,6 +255,12 @@ impl Nic {
     /// The largest IP packet.
     pub fn mtu(&self) -> usize {
         self.mtu
+    }
+
+    /// True if its frames are shown to somebody.
+    #[inline]
+    pub fn has_tap(&self) -> bool {
+        self.tx.tap.is_some()
     }
 
     /// True if a frame has come in.
@@ -273,7 +316,7 @@ impl Receiver {
         for buffer in 0..ring.size() {
             ring.post(buffer, ring.buffer_bytes());
         }
-        Self { ring, header_bytes, verifies_checksums, frames: 0, bytes: 0, dropped: 0 }
+        Self { ring, header_bytes, verifies_checksums, frames: 0, bytes: 0, dropped: 0, tap: None }
     }
 }
 
@@ -281,7 +324,17 @@ impl Sender {
     fn new(mut ring: Ring, header_bytes: usize, offloads_checksums: bool) -> Self {
         ring.disable_interrupts();
         let free = (0..ring.size()).rev().collect();
-        Self { ring, free, header_bytes, offloads_checksums, is_waiting: false, frames: 0, bytes: 0, full: 0 }
+        Self {
+            ring,
+            free,
+            header_bytes,
+            offloads_checksums,
+            is_waiting: false,
+            frames: 0,
+            bytes: 0,
+            full: 0,
+            tap: None,
+        }
     }
 
     /// True if a frame can be sent now. When none can, the device will interrupt as soon as one
@@ -314,9 +367,18 @@ impl Sender {
     }
 }
 
+/// Every feature that there is a use for, but those of offloads that are off.
+fn wanted(offloads: Offloads) -> Features {
+    let mut wanted = Features::all();
+    wanted.set(Features::CSUM, offloads.checksums_sent);
+    wanted.set(Features::GUEST_CSUM, offloads.checksums_received);
+    wanted.set(Features::MQ, offloads.queue_pairs);
+    wanted
+}
+
 /// Agrees with the device on features.
-fn negotiate(link: &mut Link) -> Result<Features, StartError> {
-    let features = link.begin_init(Features::all());
+fn negotiate(link: &mut Link, wanted: Features) -> Result<Features, StartError> {
+    let features = link.begin_init(wanted);
     if !link.get_status().contains(DeviceStatus::FEATURES_OK) && features.contains(Features::VERSION_1) {
         return Err(StartError::FeaturesRefused);
     }

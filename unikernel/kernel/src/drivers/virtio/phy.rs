@@ -8,6 +8,7 @@
 use smoltcp::phy::{Checksum, ChecksumCapabilities, Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::time::Instant;
 use unikernel_machine::checksum;
+use unikernel_net::pcapng::Direction;
 
 use super::net::{HEADER_BYTES, Nic, Receiver, Sender};
 use super::ring::Completion;
@@ -73,6 +74,9 @@ impl Receiver {
     fn next(&mut self) -> Option<Incoming<'_>> {
         loop {
             let completion = self.ring.take()?;
+            if self.tap.is_some() {
+                self.show(completion);
+            }
             if self.is_acceptable(completion) {
                 self.frames += 1;
                 self.bytes += u64::from(completion.len) - self.header_bytes as u64;
@@ -80,6 +84,15 @@ impl Receiver {
             }
             self.dropped += 1;
             self.give_back(completion);
+        }
+    }
+
+    #[cold]
+    fn show(&mut self, completion: Completion) {
+        let (tap, header_bytes) = (self.tap, self.header_bytes);
+        let bytes = &self.ring.buffer(completion.buffer)[..completion.len as usize];
+        if let (Some(tap), Some(frame)) = (tap, bytes.get(header_bytes..)) {
+            (tap.see)(tap.interface, Direction::In, frame);
         }
     }
 
@@ -130,6 +143,9 @@ impl TxToken for Outgoing<'_> {
         let result = f(frame);
         let partial = if sender.offloads_checksums { checksum::begin(frame) } else { None };
         write_header(header, partial);
+        if let Some(tap) = sender.tap {
+            (tap.see)(tap.interface, Direction::Out, frame);
+        }
         sender.frames += 1;
         sender.bytes += len as u64;
         sender.ring.post(buffer, sender.header_bytes + len);

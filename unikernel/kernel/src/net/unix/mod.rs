@@ -2,11 +2,12 @@
 //! wakes its signal handling with a pair of them.
 //!
 //! - here: connecting, accepting, sending, receiving; [`lane`]: what is on its way to a socket;
-//!   [`names`]: paths and abstract names.
+//!   [`names`]: paths and abstract names; [`listing`]: `/proc/net/unix`.
 //!
 //! No two sockets' states are locked at a time, and none together with a lane.
 
 mod lane;
+pub mod listing;
 mod names;
 
 use alloc::collections::VecDeque;
@@ -67,12 +68,22 @@ pub struct Unix {
     style: Style,
     state: SpinLock<State>,
     incoming: Arc<SpinLock<Lane>>,
+    entry: listing::Entry,
 }
 
 /// Makes a socket.
 pub fn socket(style: Style) -> Arc<Socket> {
-    let unix = Unix { style, state: SpinLock::new(State::default()), incoming: Arc::default() };
-    Socket::new(Family::Unix, Kind::Unix(unix), SocketOptions::default())
+    let unix = Unix {
+        style,
+        state: SpinLock::new(State::default()),
+        incoming: Arc::default(),
+        entry: listing::Entry::reserve(),
+    };
+    let socket = Socket::new(Family::Unix, Kind::Unix(unix), SocketOptions::default());
+    if let Some(unix) = socket.unix() {
+        unix.entry.show(&socket);
+    }
+    socket
 }
 
 /// Makes two sockets that are each other's peer (socketpair(2)).

@@ -1,0 +1,190 @@
+//! Options of TCP sockets over loopback: what they answer, and what they change (tcp(7), socket(7)).
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
+use std::time::{Duration, Instant};
+
+use guest_tests::{check, check_eq, errno};
+use libc::{c_int, socklen_t};
+
+fn set<T>(socket: &impl AsRawFd, level: c_int, name: c_int, value: &T) -> c_int {
+    let len = size_of::<T>() as socklen_t;
+    // SAFETY: the value and its length are those of a live reference.
+    let result =
+        unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, std::ptr::from_ref(value).cast(), len) };
+    if result == 0 { 0 } else { errno() }
+}
+
+fn get(socket: &impl AsRawFd, level: c_int, name: c_int) -> c_int {
+    let (mut value, mut len) = (-1 as c_int, size_of::<c_int>() as socklen_t);
+    // SAFETY: both places are live for the call, and the length is the value's.
+    let result =
+        unsafe { libc::getsockopt(socket.as_raw_fd(), level, name, (&raw mut value).cast(), &raw mut len) };
+    check_eq!(result, 0);
+    value
+}
+
+/// The first bytes of `struct tcp_info`.
+fn info(socket: &impl AsRawFd) -> [u8; 104] {
+    let mut bytes = [0xff; 104];
+    let mut len = bytes.len() as socklen_t;
+    // SAFETY: both places are live for the call, and the length is the array's.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            bytes.as_mut_ptr().cast(),
+            &raw mut len,
+        )
+    };
+    check_eq!(result, 0);
+    check_eq!(len, 104);
+    bytes
+}
+
+fn pair() -> (TcpListener, TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (server, _) = listener.accept().unwrap();
+    (listener, client, server)
+}
+
+fn answers() {
+    let (listener, client, server) = pair();
+    let tcp = libc::IPPROTO_TCP;
+    for (name, value) in [
+        (libc::TCP_NODELAY, 1),
+        (libc::TCP_CORK, 1),
+        (libc::TCP_KEEPIDLE, 77),
+        (libc::TCP_KEEPINTVL, 11),
+        (libc::TCP_KEEPCNT, 3),
+        (libc::TCP_SYNCNT, 4),
+        (libc::TCP_USER_TIMEOUT, 12_345),
+    ] {
+        check_eq!(set(&client, tcp, name, &value), 0);
+        check_eq!(get(&client, tcp, name), value);
+    }
+    check_eq!(set(&client, tcp, libc::TCP_SYNCNT, &0), libc::EINVAL);
+    check_eq!(set(&client, tcp, libc::TCP_SYNCNT, &128), libc::EINVAL);
+    check_eq!(set(&client, tcp, libc::TCP_MAXSEG, &87), libc::EINVAL);
+    check_eq!(set(&client, tcp, libc::TCP_MAXSEG, &40_000), libc::EINVAL);
+    check_eq!(set(&client, tcp, libc::TCP_KEEPCNT, &128), libc::EINVAL);
+    // Linux rounds up to when it would repeat its answer to the SYN: after 1, 3, 7, 15 seconds.
+    for (wished, kept) in [(0, 0), (1, 1), (2, 3), (5, 7), (10, 15)] {
+        check_eq!(set(&listener, tcp, libc::TCP_DEFER_ACCEPT, &wished), 0);
+        check_eq!(get(&listener, tcp, libc::TCP_DEFER_ACCEPT), kept);
+    }
+    check_eq!(set(&server, libc::SOL_SOCKET, libc::SO_RCVBUF, &20_000), 0);
+    check_eq!(get(&server, libc::SOL_SOCKET, libc::SO_RCVBUF), 40_000);
+    check_eq!(set(&server, libc::SOL_SOCKET, libc::SO_SNDBUF, &30_000), 0);
+    check_eq!(get(&server, libc::SOL_SOCKET, libc::SO_SNDBUF), 60_000);
+    check!(get(&server, tcp, libc::TCP_MAXSEG) >= 536);
+}
+
+fn info_tells_the_state() {
+    let (listener, client, server) = pair();
+    check_eq!(info(&listener)[0], 10);
+    check_eq!(info(&client)[0], 1);
+    client.shutdown(Shutdown::Write).unwrap();
+    let start = Instant::now();
+    while (info(&server)[0], info(&client)[0]) != (8, 5) {
+        check!(start.elapsed() < Duration::from_secs(5));
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let word = |bytes: [u8; 104], at: usize| u32::from_ne_bytes(bytes[at..at + 4].try_into().unwrap());
+    check!(word(info(&server), 16) >= 536);
+    check!(word(info(&server), 80) >= 2);
+}
+
+fn deferred_accept_waits_for_data() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    check_eq!(set(&listener, libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, &5), 0);
+    listener.set_nonblocking(true).unwrap();
+    let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    std::thread::sleep(Duration::from_millis(50));
+    check_eq!(listener.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
+    client.write_all(b"here").unwrap();
+    let start = Instant::now();
+    let (mut server, _) = loop {
+        match listener.accept() {
+            Ok(accepted) => break accepted,
+            Err(_) => check!(start.elapsed() < Duration::from_secs(5)),
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    server.set_nonblocking(false).unwrap();
+    let mut bytes = [0; 4];
+    server.read_exact(&mut bytes).unwrap();
+    check_eq!(&bytes, b"here");
+}
+
+fn cork_gathers() {
+    let (_listener, mut client, mut server) = pair();
+    check_eq!(set(&client, libc::IPPROTO_TCP, libc::TCP_CORK, &1), 0);
+    client.write_all(b"one").unwrap();
+    server.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+    let mut bytes = [0; 16];
+    check!(server.read(&mut bytes).is_err());
+    client.write_all(b"two").unwrap();
+    check_eq!(set(&client, libc::IPPROTO_TCP, libc::TCP_CORK, &0), 0);
+    server.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    let mut got = Vec::new();
+    while got.len() < 6 {
+        let count = server.read(&mut bytes).unwrap();
+        got.extend_from_slice(&bytes[..count]);
+    }
+    check_eq!(got, b"onetwo");
+}
+
+fn linger_waits_for_delivery() {
+    let (_listener, mut client, mut server) = pair();
+    let linger = libc::linger { l_onoff: 1, l_linger: 5 };
+    check_eq!(set(&client, libc::SOL_SOCKET, libc::SO_LINGER, &linger), 0);
+    let reader = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(100));
+        let mut all = Vec::new();
+        server.read_to_end(&mut all).unwrap();
+        all.len()
+    });
+    client.write_all(&[7; 50_000]).unwrap();
+    let start = Instant::now();
+    drop(client);
+    check!(start.elapsed() < Duration::from_secs(4));
+    check_eq!(reader.join().unwrap(), 50_000);
+}
+
+fn linger_of_zero_resets() {
+    let (_listener, client, mut server) = pair();
+    let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+    check_eq!(set(&client, libc::SOL_SOCKET, libc::SO_LINGER, &linger), 0);
+    drop(client);
+    server.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    check_eq!(server.read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset);
+}
+
+/// What a small send buffer does not take has to wait.
+fn buffers_are_bounded() {
+    let (_listener, client, server) = pair();
+    check_eq!(set(&server, libc::SOL_SOCKET, libc::SO_RCVBUF, &8192), 0);
+    check_eq!(set(&client, libc::SOL_SOCKET, libc::SO_SNDBUF, &8192), 0);
+    client.set_nonblocking(true).unwrap();
+    let mut taken = 0;
+    for _ in 0..100 {
+        taken += (&client).write(&[1; 65_536]).unwrap_or(0);
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    check!(taken < 2_000_000);
+}
+
+fn main() {
+    answers();
+    info_tells_the_state();
+    deferred_accept_waits_for_data();
+    cork_gathers();
+    linger_waits_for_delivery();
+    linger_of_zero_resets();
+    buffers_are_bounded();
+    println!("tcp options hold");
+}

@@ -1,0 +1,82 @@
+//! Many connections that say nothing: what they take, and whether those that are busy notice.
+
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+
+use super::measure::{Guest, System};
+use crate::http::{self, Client};
+use crate::machine::Kind;
+use crate::namespace::guest_address;
+
+/// Idle connections that are held, in turn.
+const IDLE: [usize; 3] = [0, 1_000, 10_000];
+/// Connections that are busy meanwhile.
+const BUSY: u32 = 256;
+/// All that the guest has, in MiB: the mark.
+const MEMORY_MIB: u64 = 64;
+/// The stack takes an idle connection's buffers back after two seconds.
+const SETTLE: Duration = Duration::from_secs(3);
+
+/// What was found with so many idle connections.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Crowd {
+    pub(crate) idle: usize,
+    /// Memory in use before anybody is busy, of the guest's 64 MiB.
+    pub(crate) used_mib: f64,
+    /// Of 256 busy connections.
+    pub(crate) requests_per_second: f64,
+    pub(crate) errors: u64,
+}
+
+/// Holds more and more keep-alive connections to a guest of 64 MiB and loads it.
+pub(super) fn measure(seconds: u64) -> Result<Vec<Crowd>> {
+    let guest = Guest::boot(System::Unikernel, "http", Kind::Q35, MEMORY_MIB)?;
+    let mut held = Vec::new();
+    IDLE.iter()
+        .map(|&idle| {
+            while held.len() < idle {
+                held.push(greeted().with_context(|| format!("connection {}", held.len()))?);
+            }
+            thread::sleep(SETTLE);
+            let metric = |name| http::metric(guest_address(), name);
+            let total = metric("unikernel_memory_total_bytes")?;
+            let used = total - http::free_memory(guest_address())?;
+            let load = guest.load(BUSY, seconds)?;
+            Ok(Crowd {
+                idle,
+                used_mib: used as f64 / f64::from(1 << 20),
+                requests_per_second: load.requests_per_second,
+                errors: load.errors.total(),
+            })
+        })
+        .collect()
+}
+
+/// A connection that has had one answer.
+fn greeted() -> Result<Client> {
+    let mut client = Client::connect(guest_address())?;
+    client.get("/")?;
+    Ok(client)
+}
+
+/// The least throughput against the most.
+pub(super) fn steadiness(crowds: &[Crowd]) -> Option<f64> {
+    let rates = || crowds.iter().map(|crowd| crowd.requests_per_second);
+    let (least, most) = (rates().reduce(f64::min)?, rates().reduce(f64::max)?);
+    Some(least / most)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steadiness_is_the_worst_against_the_best() {
+        let crowd = |requests_per_second| Crowd { idle: 0, used_mib: 1.0, requests_per_second, errors: 0 };
+        assert_eq!(steadiness(&[crowd(90.0), crowd(100.0), crowd(80.0)]), Some(0.8));
+        assert_eq!(steadiness(&[]), None);
+    }
+}

@@ -1,0 +1,84 @@
+//! The file that a socket is.
+
+use alloc::string::String;
+
+use linux_raw_sys::general::S_IFSOCK;
+use linux_raw_sys::ioctl::FIONREAD;
+
+use super::interface;
+use super::socket::{Kind, MessageFlags, Outgoing, Socket};
+use crate::file::{File, Metadata, PollSource, Readiness, WaitMode};
+use crate::mem::user::{UserPtr, UserSlice};
+use crate::syscall::{Errno, SysResult};
+
+/// `SIOCOUTQ`, which is `TIOCOUTQ` under another name (tcp(7)).
+const SIOCOUTQ: u32 = linux_raw_sys::ioctl::TIOCOUTQ;
+
+impl File for Socket {
+    #[inline]
+    fn read(&self, into: UserSlice, mode: WaitMode) -> SysResult {
+        Ok(self.receive(&[into], MessageFlags::empty(), mode)?.len)
+    }
+
+    #[inline]
+    fn write(&self, from: UserSlice, mode: WaitMode) -> SysResult {
+        self.send(Outgoing::bytes(&[from]), MessageFlags::empty(), mode)
+    }
+
+    fn read_vectored(&self, into: &[UserSlice], mode: WaitMode) -> SysResult {
+        Ok(self.receive(into, MessageFlags::empty(), mode)?.len)
+    }
+
+    fn write_vectored(&self, from: &[UserSlice], mode: WaitMode) -> SysResult {
+        self.send(Outgoing::bytes(from), MessageFlags::empty(), mode)
+    }
+
+    fn readiness(&self) -> Readiness {
+        match &self.kind {
+            Kind::Stream(stream) => stream.readiness(),
+            Kind::Datagram(datagram) => datagram.readiness(),
+            Kind::Unix(unix) => unix.readiness(),
+            Kind::Other(endpoint) => endpoint.readiness(),
+        }
+    }
+
+    fn poll_source(&self) -> Option<&PollSource> {
+        Some(&self.source)
+    }
+
+    fn metadata(&self) -> Metadata {
+        Metadata::anonymous(S_IFSOCK, self.inode)
+    }
+
+    fn ioctl(&self, request: u32, argument: u64) -> SysResult {
+        if let Some(result) = interface::ioctl(request, argument) {
+            return result;
+        }
+        let (receive_queue, send_queue) = match &self.kind {
+            Kind::Stream(stream) => stream.queues()?,
+            Kind::Datagram(datagram) => datagram.queues(),
+            Kind::Unix(unix) => unix.queues(),
+            Kind::Other(endpoint) => endpoint.queues()?,
+        };
+        let count = match request {
+            FIONREAD => receive_queue,
+            SIOCOUTQ => send_queue,
+            _ => return Err(Errno::ENOTTY),
+        };
+        UserPtr::new(argument).write(count as i32)?;
+        Ok(0)
+    }
+
+    fn close(&self) {
+        match &self.kind {
+            Kind::Stream(stream) => stream.close(self),
+            Kind::Datagram(datagram) => datagram.close(),
+            Kind::Unix(unix) => unix.close(),
+            Kind::Other(endpoint) => endpoint.close(self),
+        }
+    }
+
+    fn name(&self) -> String {
+        alloc::format!("socket:[{}]", self.inode)
+    }
+}

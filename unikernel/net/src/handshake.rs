@@ -1,0 +1,177 @@
+//! Handshakes of connections to listeners: a SYN begins a flow, or, when too many are under way, gets an
+//! answer that leaves nothing behind ([`crate::cookies`]). A connection that is established waits in its
+//! listener's queue, or, if the listener says so, for its first data.
+
+use smoltcp::iface::Interface;
+use smoltcp::phy::TxToken;
+use smoltcp::socket::tcp::State;
+use smoltcp::time::Instant;
+use smoltcp::wire::{IpListenEndpoint, TcpControl, TcpRepr, TcpSeqNumber};
+
+use crate::cookies::Terms;
+use crate::flow::{Flow, Origin, Owner, Path};
+use crate::id::{ListenerId, TcpId};
+use crate::ingress::Link;
+use crate::isn::seed_for;
+use crate::phy::{Inbound, LOOPBACK_MTU};
+use crate::segment::Segment;
+use crate::stack::Stack;
+use crate::track::WINDOW_SHIFT;
+use crate::wire;
+
+impl Stack {
+    /// A SYN for a listener begins a flow, if there is room for one.
+    pub(crate) fn open<T: TxToken>(
+        &mut self,
+        listener: ListenerId,
+        segment: &Segment<'_>,
+        link: Link,
+        token: T,
+    ) {
+        if self.listeners.get(listener).is_none_or(|listener| listener.is_full()) {
+            return self.counters.backlog_full += 1;
+        }
+        if self.half_open >= self.config.max_half_open {
+            return self.give_cookie(segment, link, token);
+        }
+        let iss = TcpSeqNumber(self.numbers.number(self.now, &segment.key()) as i32);
+        let origin = origin(segment, link, Owner::HalfOpen(listener), (iss, segment.sequence()));
+        let Some(id) = self.flows.insert(&self.seed, origin, self.now) else {
+            return self.counters.no_memory += 1;
+        };
+        self.half_open += 1;
+        let is_loopback = link == Link::Loopback;
+        let most = self.largest_segment(segment, link);
+        let Some(flow) = self.flows.get_mut(id) else { return };
+        flow.track.agree(segment, most);
+        let seed = seed_for(iss.0 as u32, (self.random)());
+        let mut interface = self.interfaces.newborn(is_loopback, seed, self.now);
+        let traffic = (!is_loopback).then_some(&self.traffic);
+        let inbound = Inbound::new(segment.packet, token, link.header(), traffic);
+        if conceive(flow, &mut interface, inbound, self.now) {
+            self.mark_dirty(id);
+        } else {
+            self.counters.malformed += 1;
+            self.drop_flow(id);
+        }
+    }
+
+    fn largest_segment(&self, segment: &Segment<'_>, link: Link) -> usize {
+        let mtu = if link == Link::Loopback { LOOPBACK_MTU } else { self.ip_mtu };
+        mtu - wire::headers_len(segment.local)
+    }
+
+    /// Answers a SYN and forgets it.
+    fn give_cookie<T: TxToken>(&mut self, segment: &Segment<'_>, link: Link, token: T) {
+        let (scale, has_sack) = segment.offers();
+        let largest = self.largest_segment(segment, link);
+        let mss = segment.mss().min(largest).min(usize::from(u16::MAX)) as u16;
+        let irs = segment.sequence();
+        let terms = Terms { mss, scale, has_sack };
+        let seq_number = self.cookies.give(self.now, &mut *self.random, (&segment.key(), irs), terms);
+        let repr = TcpRepr {
+            control: TcpControl::Syn,
+            seq_number,
+            ack_number: Some(irs + 1),
+            window_len: u16::try_from(self.config.tcp_rx_window).unwrap_or(u16::MAX),
+            window_scale: scale.map(|_| WINDOW_SHIFT),
+            max_seg_size: Some(u16::try_from(largest).unwrap_or(u16::MAX)),
+            sack_permitted: has_sack,
+            ..wire::PLAIN_SEGMENT
+        };
+        let answer = wire::tcp_packet(segment.local, segment.remote, &repr, 0, &self.checksums);
+        self.counters.cookies_given += 1;
+        self.answer(&answer, link, token);
+    }
+
+    /// A segment for a listener, but for no connection: it may bring a cookie back. True if it did, and
+    /// there is a flow now, or would be with more room.
+    pub(crate) fn cookie_in(&mut self, listener: ListenerId, segment: &Segment<'_>, link: Link) -> bool {
+        let Some(ack) = segment.ack() else { return false };
+        let (iss, irs) = (ack - 1, segment.sequence() - 1);
+        let named = (&segment.key(), irs);
+        let Some(terms) = self.cookies.check(self.now, &mut *self.random, named, iss) else { return false };
+        self.counters.cookies_taken += 1;
+        if self.listeners.get(listener).is_none_or(|listener| listener.is_full()) {
+            self.counters.backlog_full += 1;
+            return true;
+        }
+        let origin = origin(segment, link, Owner::Queued(listener), (iss, irs));
+        let Some(id) = self.flows.insert_idle(&self.seed, origin, self.now) else { return true };
+        if let Some(flow) = self.flows.get_mut(id) {
+            let track = &mut flow.track;
+            (track.peer_scale, track.has_sack, track.mss) = (terms.scale, terms.has_sack, terms.mss);
+            track.window = u32::from(segment.window()) << terms.scale.unwrap_or(0);
+        }
+        self.greet(id, listener, segment.payload_len() > 0);
+        true
+    }
+
+    /// A handshake is over: the state is `after` it.
+    pub(crate) fn established(&mut self, id: TcpId, after: State, segment: &Segment<'_>) {
+        let Some(flow) = self.flows.get_mut(id) else { return };
+        let Owner::HalfOpen(listener) = flow.owner else { return };
+        self.half_open -= 1;
+        let has_more = segment.payload_len() > 0 || after != State::Established;
+        self.greet(id, listener, has_more);
+    }
+
+    /// An established connection goes to its listener, at once or when it has sent something.
+    fn greet(&mut self, id: TcpId, listener: ListenerId, has_data: bool) {
+        let defers = self.listeners.get(listener).and_then(|listener| listener.defers);
+        match defers.filter(|_| !has_data) {
+            Some(patience) => {
+                let Some(flow) = self.flows.get_mut(id) else { return };
+                flow.owner = Owner::Deferred(listener, self.now + patience);
+                self.mark_dirty(id);
+            }
+            None => self.enqueue(id, listener),
+        }
+    }
+
+    /// Puts a connection into its listener's queue.
+    pub(crate) fn enqueue(&mut self, id: TcpId, listener_id: ListenerId) {
+        let Some(flow) = self.flows.get_mut(id) else { return };
+        match self.listeners.get_mut(listener_id) {
+            Some(listener) => {
+                flow.owner = Owner::Queued(listener_id);
+                listener.push(id);
+                self.notify_listener(listener_id);
+            }
+            None => {
+                flow.owner = Owner::Orphan;
+                flow.abort();
+                self.mark_dirty(id);
+            }
+        }
+    }
+}
+
+fn origin(
+    segment: &Segment<'_>,
+    link: Link,
+    owner: Owner,
+    (iss, irs): (TcpSeqNumber, TcpSeqNumber),
+) -> Origin {
+    let path = match link {
+        Link::Loopback => Path::Loopback,
+        Link::Nic(header) => Path::Link(header),
+    };
+    Origin { local: segment.local, remote: segment.remote, owner, path, iss, irs }
+}
+
+/// Feeds a new flow the SYN it is for. False if smoltcp did not take it for one.
+fn conceive<T: TxToken>(
+    flow: &mut Flow,
+    interface: &mut Interface,
+    mut inbound: Inbound<'_, T>,
+    now: Instant,
+) -> bool {
+    let endpoint = IpListenEndpoint { addr: Some(flow.local.ip().into()), port: flow.local.port() };
+    let Some(engine) = &mut flow.engine else { return false };
+    if engine.socket_mut().listen(endpoint).is_err() {
+        return false;
+    }
+    interface.poll_ingress_single(now, &mut inbound, &mut engine.sockets);
+    flow.state() == State::SynReceived
+}

@@ -1,0 +1,333 @@
+//! Connections that need no engine: established, with nothing missing in between. That is what most segments
+//! belong to, so they take a short way: two rings of bytes and the numbers in [`Track`].
+//!
+//! Whatever is not plain is an engine's ([`crate::flow_table::FlowTable::awake`] makes one of the rings and the
+//! numbers): an end, a reset, a gap in what arrives, a time-out, a window of nothing. A connection leaves its
+//! engine again when that has nothing left ([`Flow::can_settle`]); one that lives for a few segments only never
+//! does, because to make an engine anew for the end would cost more than it saved.
+
+use alloc::vec::Vec;
+
+use smoltcp::socket::tcp::State;
+use smoltcp::time::Instant;
+use smoltcp::wire::TcpSeqNumber;
+
+use crate::congestion::Verdict;
+use crate::flow::{Flow, Owner, Path};
+use crate::id::TcpId;
+use crate::ingress::Link;
+use crate::rings::{append, discard};
+use crate::segment::Segment;
+use crate::stack::Stack;
+use crate::timers::NEVER;
+use crate::track::{Track, WINDOW_SHIFT};
+
+/// So many segments go through an engine before the connection leaves it.
+const TRIPS: u8 = 4;
+
+/// What a connection without an engine does next.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Step {
+    /// Send so many bytes of what is written, from this offset; none for an acknowledgement alone.
+    Send { offset: usize, len: usize },
+    /// Nothing before that time, unless something happens.
+    Wait(Instant),
+}
+
+impl Flow {
+    /// True for a segment that continues the conversation: nothing before it is missing, and it
+    /// acknowledges what was sent.
+    #[inline]
+    pub(crate) fn is_next(&self, segment: &Segment<'_>) -> bool {
+        let track = &self.track;
+        segment.is_in_stream()
+            && segment.sequence() == track.received
+            && track.seen == track.received
+            && self.is_credible(segment.ack_number())
+    }
+
+    /// True for an acknowledgement of something that was sent and not long ago (RFC 5961 section 5.2).
+    #[inline]
+    fn is_credible(&self, ack: TcpSeqNumber) -> bool {
+        let track = &self.track;
+        ack <= track.sent && (ack >= track.una || ack + (track.window as usize).max(65_535) >= track.una)
+    }
+
+    /// True for a segment that has come before, or asks whether anybody is there (RFC 9293 section 3.8.4).
+    fn is_repeated(&self, segment: &Segment<'_>) -> bool {
+        let track = &self.track;
+        self.engine.is_none()
+            && segment.is_in_stream()
+            && segment.sequence() < track.received
+            && segment.sequence() + segment.payload_len() <= track.received
+            && self.is_credible(segment.ack_number())
+    }
+
+    /// True if the engine has nothing left when it has heard this segment, which [is next](Self::is_next).
+    #[inline]
+    pub(crate) fn can_settle(&mut self, segment: &Segment<'_>) -> bool {
+        if self.trips < TRIPS {
+            self.trips += 1;
+            return false;
+        }
+        segment.ack_number() == self.track.sent
+            && self.state() == State::Established
+            && self.recv_queue() == 0
+            && self.send_queue() == self.track.in_flight()
+            && !self.is_half_open()
+            && !self.congestion.is_recovering()
+    }
+
+    /// The window that the peer may be told of, in bytes.
+    #[inline]
+    pub(crate) fn open_window(&self) -> usize {
+        self.rx_window.saturating_sub(self.recv_queue())
+    }
+
+    /// The scale of the windows that the peer is told of.
+    #[inline]
+    fn shift(&self) -> u8 {
+        if self.track.peer_scale.is_some() { WINDOW_SHIFT } else { 0 }
+    }
+
+    /// The window as segments have it.
+    #[inline]
+    pub(crate) fn told_window(&self) -> u16 {
+        u16::try_from(self.open_window() >> self.shift()).unwrap_or(u16::MAX)
+    }
+
+    /// Takes the acknowledgement in a segment. True if the app has room to write now, and had none.
+    #[inline]
+    fn acknowledged_by(&mut self, now: Instant, segment: &Segment<'_>) -> bool {
+        let was_writable = self.is_writable();
+        let track = &mut self.track;
+        if segment.ack_number() < track.una {
+            // It was overtaken by a later one.
+            return false;
+        }
+        let count = segment.ack_number() - track.una;
+        let window = u32::from(segment.window()) << track.peer_scale.unwrap_or(0);
+        let verdict = if count > 0 {
+            if let Some(plain) = &mut self.plain {
+                // What an engine had under way is not in the ring.
+                let held = count.min(plain.sending.len());
+                discard(&mut plain.sending, held);
+            }
+            track.acknowledge(count);
+            self.congestion.on_ack(now, count, track)
+        } else if segment.payload_len() == 0 && track.in_flight() > 0 && window == track.window {
+            self.congestion.on_duplicate(track)
+        } else {
+            Verdict::Nothing
+        };
+        track.window = window;
+        match verdict {
+            Verdict::Nothing => {}
+            Verdict::Provoke => self.repeats = true,
+            Verdict::Rewind => self.track.rewind(),
+        }
+        count > 0 && !was_writable && self.is_writable()
+    }
+
+    /// What there is to do.
+    #[inline]
+    pub(crate) fn step(&self, now: Instant) -> Step {
+        let Some(plain) = &self.plain else { return Step::Wait(NEVER) };
+        let Track { mss, window, received, acknowledged, .. } = self.track;
+        let (in_flight, mss) = (self.track.in_flight(), usize::from(mss));
+        if self.repeats && in_flight > 0 {
+            return Step::Send { offset: 0, len: in_flight.min(mss) };
+        }
+        let unsent = plain.sending.len() - in_flight;
+        let mut until = self.congestion.due.min(plain.ack_at);
+        if unsent > 0 {
+            let wanted = unsent.min(mss);
+            let len = wanted.min((window as usize).saturating_sub(in_flight));
+            // A segment that is not full waits for the way to be clear, or for the app to say more.
+            let is_held = wanted < mss
+                && ((self.has_nagle && in_flight > 0) || self.corked_until.is_some_and(|until| until > now));
+            let is_clear =
+                in_flight == 0 || (len == wanted && in_flight + len <= self.congestion.window(mss));
+            if !is_held && is_clear && len > 0 {
+                return Step::Send { offset: in_flight, len };
+            }
+            if let Some(corked) = self.corked_until.filter(|corked| *corked > now) {
+                until = until.min(corked);
+            }
+        }
+        let owed = received - acknowledged;
+        let is_due = self.must_ack || owed > 0 && (owed > mss || self.acks_at_once || plain.ack_at <= now);
+        if is_due || self.has_opened() {
+            return Step::Send { offset: in_flight, len: 0 };
+        }
+        Step::Wait(until)
+    }
+
+    /// True if the window is twice as wide as the peer knows, and by a segment at least (RFC 9293 section
+    /// 3.8.6.2.2).
+    #[inline]
+    pub(crate) fn has_opened(&self) -> bool {
+        let Track { edge, received, .. } = self.track;
+        let told = if edge > received { edge - received } else { 0 };
+        let open = self.open_window();
+        open >= 2 * told && open - told >= usize::from(self.track.mss).min(self.rx_window / 2).max(1)
+    }
+
+    /// True if a visit would find something to send.
+    #[inline]
+    fn has_more(&self) -> bool {
+        let Track { received, acknowledged, mss, .. } = self.track;
+        self.repeats
+            || self.must_ack
+            || self.send_queue() > self.track.in_flight()
+            || self.acks_at_once
+            || received - acknowledged > usize::from(mss)
+    }
+
+    /// True if only an engine can go on: an acknowledgement is overdue, or the peer has no room and must be
+    /// asked whether it has some again.
+    #[inline]
+    pub(crate) fn needs_engine(&self, now: Instant) -> bool {
+        let in_flight = self.track.in_flight();
+        if in_flight > 0 {
+            return self.congestion.due <= now;
+        }
+        self.track.window == 0 && self.send_queue() > 0
+    }
+
+    /// Takes note of what [`Self::step`] had sent. True if it was data, and not for the first time.
+    #[inline]
+    pub(crate) fn stepped(&mut self, now: Instant, offset: usize, len: usize) -> bool {
+        let told = usize::from(self.told_window()) << self.shift();
+        let track = &mut self.track;
+        (track.acknowledged, track.edge) = (track.received, track.received + told);
+        self.must_ack = false;
+        if let Some(plain) = &mut self.plain {
+            plain.ack_at = NEVER;
+        }
+        if len == 0 {
+            return false;
+        }
+        let end = track.una + offset + len;
+        let is_repeat = end <= track.sent;
+        track.next = track.next.max(end);
+        track.sent = track.sent.max(end);
+        self.repeats = false;
+        self.congestion.on_send(now, end, is_repeat);
+        is_repeat
+    }
+}
+
+impl Stack {
+    /// Takes in a segment for a connection without an engine, or one that leaves it now. False if it is not
+    /// plain.
+    #[inline]
+    pub(crate) fn plain_in(&mut self, id: TcpId, segment: &Segment<'_>, link: Link) -> bool {
+        let now = self.now;
+        let Some(flow) = self.flows.get_mut(id) else { return false };
+        if !flow.is_next(segment) {
+            return flow.is_repeated(segment) && self.repeated_in(id, segment);
+        }
+        let has_engine = flow.engine.is_some();
+        let ack_by = now + self.config.ack_delay;
+        if has_engine && !(flow.can_settle(segment) && self.flows.settle(id, ack_by)) {
+            return false;
+        }
+        let len = segment.payload_len();
+        if len > 0 && !self.flows.make_room(id, len, now) {
+            return false;
+        }
+        let Some(flow) = self.flows.get_mut(id) else { return true };
+        (flow.heard_at, flow.active_at, flow.probes) = (now, now, 0);
+        if let Link::Nic(header) = link {
+            flow.path = Path::Link(header);
+        }
+        let has_opened = flow.acknowledged_by(now, segment) | has_engine;
+        if len == 0 {
+            if flow.has_more() || has_engine {
+                self.mark_dirty(id);
+            }
+            if has_opened {
+                self.notify_tcp(id);
+            }
+            return true;
+        }
+        let Some(plain) = &mut flow.plain else { return true };
+        append(&mut plain.received, segment.payload());
+        plain.ack_at = plain.ack_at.min(ack_by);
+        flow.track.receive(len);
+        if flow.has_more() || has_engine {
+            self.mark_dirty(id);
+        } else if !flow.is_late {
+            flow.is_late = true;
+            self.late.push(id, ack_by);
+        }
+        match self.flows.get(id).map(|flow| flow.owner) {
+            Some(Owner::Deferred(listener, _)) => self.enqueue(id, listener),
+            _ => self.notify_tcp(id),
+        }
+        true
+    }
+
+    /// Tells a peer that repeats itself where the conversation stands. False if there is no memory for it.
+    #[cold]
+    fn repeated_in(&mut self, id: TcpId, segment: &Segment<'_>) -> bool {
+        let now = self.now;
+        let Some(flow) = self.flows.ready(id, now) else { return false };
+        (flow.heard_at, flow.probes) = (now, 0);
+        flow.acknowledged_by(now, segment);
+        // An acknowledgement of nothing new, at once.
+        flow.must_ack = true;
+        self.mark_dirty(id);
+        self.notify_tcp(id);
+        true
+    }
+
+    /// Visits the flows whose acknowledgement cannot wait any longer. True if there are any.
+    pub(crate) fn look_after_late(&mut self) -> bool {
+        let now = self.now;
+        if self.late.at > now {
+            return false;
+        }
+        let late = core::mem::take(&mut self.late);
+        for id in late.flows {
+            let Some(flow) = self.flows.get_mut(id) else { continue };
+            flow.is_late = false;
+            match flow.plain.as_ref().map(|plain| plain.ack_at) {
+                Some(at) if at <= now => self.mark_dirty(id),
+                Some(at) if at < NEVER => {
+                    flow.is_late = true;
+                    self.late.push(id, at);
+                }
+                _ => {}
+            }
+        }
+        true
+    }
+}
+
+/// Flows that owe an acknowledgement. Nearly always it travels with data soon, so they are only looked at
+/// together, when the first of them was to be.
+pub(crate) struct Late {
+    flows: Vec<TcpId>,
+    at: Instant,
+}
+
+impl Default for Late {
+    fn default() -> Self {
+        Self { flows: Vec::new(), at: NEVER }
+    }
+}
+
+impl Late {
+    #[inline]
+    fn push(&mut self, id: TcpId, at: Instant) {
+        self.flows.push(id);
+        self.at = self.at.min(at);
+    }
+
+    /// When the first is to be looked at.
+    pub(crate) fn next(&self) -> Option<Instant> {
+        (self.at < NEVER).then_some(self.at)
+    }
+}

@@ -1,0 +1,186 @@
+//! A received TCP segment: what the front must know of it before it reaches its flow. The fields that every
+//! segment is judged by are read once.
+
+use core::net::{IpAddr, SocketAddr};
+
+use smoltcp::wire::{TCP_HEADER_LEN, TcpPacket, TcpSeqNumber};
+
+use crate::key::FlowKey;
+use crate::timewait::Final;
+
+/// Flags (RFC 9293 section 3.1).
+const FIN: u8 = 1;
+const SYN: u8 = 2;
+const RST: u8 = 4;
+const ACK: u8 = 0x10;
+/// Payload of a segment for a peer that names no largest one (RFC 9293 section 3.7.1).
+const USUAL_MSS: u16 = 536;
+/// The largest scale of windows (RFC 7323 section 2.3).
+const LARGEST_SCALE: u8 = 14;
+
+/// A received segment.
+pub(crate) struct Segment<'p> {
+    /// The whole IP packet.
+    pub(crate) packet: &'p [u8],
+    pub(crate) local: SocketAddr,
+    pub(crate) remote: SocketAddr,
+    sequence: TcpSeqNumber,
+    ack_number: TcpSeqNumber,
+    window: u16,
+    flags: u8,
+    payload: &'p [u8],
+    /// Header and payload.
+    bytes: &'p [u8],
+}
+
+/// Why a packet is dropped.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Bad {
+    Malformed,
+    Checksum,
+}
+
+impl<'p> Segment<'p> {
+    /// Reads the segment that `packet` carries in `bytes`.
+    #[inline]
+    pub(crate) fn parse(
+        packet: &'p [u8],
+        bytes: &'p [u8],
+        from: IpAddr,
+        to: IpAddr,
+        verify: bool,
+    ) -> Result<Self, Bad> {
+        let Some(head) = bytes.first_chunk::<TCP_HEADER_LEN>() else { return Err(Bad::Malformed) };
+        let half = |at: usize| u16::from_be_bytes([head[at], head[at + 1]]);
+        let number = |at: usize| {
+            TcpSeqNumber(i32::from_be_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]))
+        };
+        let header_len = usize::from(head[12] >> 4) * 4;
+        if header_len < TCP_HEADER_LEN || header_len > bytes.len() || half(0) == 0 || half(2) == 0 {
+            return Err(Bad::Malformed);
+        }
+        let segment = Self {
+            packet,
+            local: SocketAddr::new(to, half(2)),
+            remote: SocketAddr::new(from, half(0)),
+            sequence: number(4),
+            ack_number: number(8),
+            window: half(14),
+            flags: head[13],
+            payload: &bytes[header_len..],
+            bytes,
+        };
+        if verify && !segment.tcp().verify_checksum(&from.into(), &to.into()) {
+            return Err(Bad::Checksum);
+        }
+        if header_len > TCP_HEADER_LEN && segment.tcp().options_summary().is_err() {
+            return Err(Bad::Malformed);
+        }
+        Ok(segment)
+    }
+
+    fn tcp(&self) -> TcpPacket<&'p [u8]> {
+        TcpPacket::new_unchecked(self.bytes)
+    }
+
+    #[inline]
+    fn has(&self, flag: u8) -> bool {
+        self.flags & flag != 0
+    }
+
+    #[inline]
+    pub(crate) fn key(&self) -> FlowKey {
+        FlowKey::new(self.local, self.remote)
+    }
+
+    #[inline]
+    pub(crate) fn is_rst(&self) -> bool {
+        self.has(RST)
+    }
+
+    #[inline]
+    pub(crate) fn is_syn(&self) -> bool {
+        self.has(SYN)
+    }
+
+    /// The number that an acknowledgement acknowledges, if the segment is one and nothing else.
+    #[inline]
+    pub(crate) fn pure_ack(&self) -> Option<TcpSeqNumber> {
+        (self.flags & (FIN | SYN | RST | ACK) == ACK && self.payload.is_empty()).then_some(self.ack_number)
+    }
+
+    /// True for the first segment of a connection.
+    pub(crate) fn is_opening(&self) -> bool {
+        self.flags & (FIN | SYN | RST | ACK) == SYN
+    }
+
+    /// True for a segment that may begin a connection, or end a handshake.
+    pub(crate) fn may_concern_listener(&self) -> bool {
+        !self.has(RST) && self.has(SYN) != self.has(ACK)
+    }
+
+    /// The acknowledgement number, if the segment carries one.
+    #[inline]
+    pub(crate) fn ack(&self) -> Option<TcpSeqNumber> {
+        self.has(ACK).then_some(self.ack_number)
+    }
+
+    /// True if the segment has an acknowledgement number, and neither SYN nor RST.
+    #[inline]
+    pub(crate) fn is_plain_ack(&self) -> bool {
+        self.flags & (SYN | RST | ACK) == ACK
+    }
+
+    /// True for a segment of an established connection that goes on: an acknowledgement, perhaps with data.
+    #[inline]
+    pub(crate) fn is_in_stream(&self) -> bool {
+        self.flags & (FIN | SYN | RST | ACK) == ACK
+    }
+
+    /// What the acknowledgement field says.
+    #[inline]
+    pub(crate) fn ack_number(&self) -> TcpSeqNumber {
+        self.ack_number
+    }
+
+    /// The number of its first byte.
+    #[inline]
+    pub(crate) fn sequence(&self) -> TcpSeqNumber {
+        self.sequence
+    }
+
+    /// The window as it stands in the header.
+    #[inline]
+    pub(crate) fn window(&self) -> u16 {
+        self.window
+    }
+
+    /// The payload.
+    #[inline]
+    pub(crate) fn payload(&self) -> &'p [u8] {
+        self.payload
+    }
+
+    /// Bytes of payload.
+    #[inline]
+    pub(crate) fn payload_len(&self) -> usize {
+        self.payload.len()
+    }
+
+    /// The payload that the peer takes in one segment, for the first segment of a connection.
+    pub(crate) fn mss(&self) -> usize {
+        let named = self.tcp().options_summary().ok().and_then(|options| options.max_segment_size);
+        named.filter(|mss| *mss != 0).unwrap_or(USUAL_MSS).into()
+    }
+
+    /// The scale of the peer's windows and whether it takes selective acknowledgements, of a SYN.
+    pub(crate) fn offers(&self) -> (Option<u8>, bool) {
+        let options = self.tcp().options_summary().unwrap_or_default();
+        (options.window_scale.map(|scale| scale.min(LARGEST_SCALE)), options.sack_permitted)
+    }
+
+    /// The sequence numbers after this segment, which acknowledges all that we sent.
+    pub(crate) fn last(&self) -> Final {
+        Final { send_next: self.ack_number, receive_next: self.sequence + self.tcp().segment_len() }
+    }
+}

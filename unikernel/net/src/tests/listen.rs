@@ -1,0 +1,221 @@
+//! Handshakes under load: backlogs, SYN cookies, storms, `TCP_DEFER_ACCEPT`.
+
+use super::*;
+
+/// A net whose `a` has room for no handshake, so that each is answered with a cookie.
+fn cookie_net() -> Net {
+    Net::with(Host::with(Config { max_half_open: 0, ..config(15) }), Host::new(1))
+}
+
+#[test]
+fn listen_cookie_returned_is_accepted_and_exchanges() {
+    let mut net = cookie_net();
+    let listener = net.a.listen(8080, 16);
+    let (server, client) = net.connect(listener);
+    assert_eq!(net.a.stack.counters().cookies_given, 1);
+    assert_eq!(net.a.stack.counters().cookies_taken, 1);
+    assert_eq!(net.a.stack.counters().buffer_bytes, 0, "nothing is needed before there is data");
+    net.b.send(client, b"request");
+    net.settle();
+    assert_eq!(net.a.recv(server).unwrap(), b"request");
+    let response = [7; 20_000];
+    let mut sent = 0;
+    let mut received = Vec::new();
+    for _ in 0..100 {
+        sent += net.a.send(server, &response[sent..]);
+        net.advance(Duration::from_millis(20));
+        received.extend(net.b.recv(client).unwrap_or_default());
+    }
+    assert_eq!(received, response);
+    net.b.stack.tcp_close(client);
+    net.settle();
+    assert_eq!(net.a.recv(server), Err(RecvError::Finished));
+    net.a.stack.tcp_close(server);
+    net.settle();
+    assert_eq!(net.a.stack.counters().active, 0);
+}
+
+#[test]
+fn listen_cookie_with_lost_ack_is_brought_by_the_data() {
+    let mut net = cookie_net();
+    let listener = net.a.listen(8080, 16);
+    net.introduce();
+    let client = net.b.stack.tcp_connect(net.now, None, at(15, 8080)).unwrap();
+    while !net.b.stack.tcp_is_connected(client) {
+        net.step();
+    }
+    net.b.flush(net.now);
+    net.b.nic.tx.clear();
+    assert_eq!(net.a.stack.tcp_accept(listener), Err(AcceptError::WouldBlock));
+    net.b.send(client, b"data with the acknowledgement");
+    net.settle();
+    let server = net.a.stack.tcp_accept(listener).unwrap();
+    assert_eq!(net.a.recv(server).unwrap(), b"data with the acknowledgement");
+}
+
+#[test]
+fn listen_stray_ack_without_cookie_is_reset() {
+    let mut net = cookie_net();
+    net.a.listen(8080, 16);
+    net.a.nic.rx.push_back(super::fuzz::segment(4000, 8080, 0x10, 1001, 77, &[], &[]));
+    net.a.poll(net.now);
+    net.a.flush(net.now);
+    let reset = net.a.nic.tx.pop_back().unwrap();
+    assert_eq!(reset[47] & 0x04, 0x04);
+    assert_eq!(net.a.stack.counters().active, 0);
+}
+
+#[test]
+fn flood_of_syns_leaves_room_for_real_ones() {
+    let mut net = Net::with(Host::with(Config { max_half_open: 64, ..config(15) }), Host::new(1));
+    let listener = net.a.listen(8080, 4096);
+    net.introduce();
+    for round in 0..50_000u32 {
+        let port = 1024 + (round % 60_000) as u16;
+        let mut frame = super::fuzz::syn(port, 8080, round as i32);
+        frame[29] = 200;
+        smoltcp::wire::Ipv4Packet::new_unchecked(&mut frame[14..]).fill_checksum();
+        let mut tcp = smoltcp::wire::TcpPacket::new_unchecked(&mut frame[34..]);
+        tcp.fill_checksum(&ip(200).into(), &ip(15).into());
+        net.a.nic.rx.push_back(frame);
+        if round % 100 == 0 {
+            let client = net.b.stack.tcp_connect(net.now, None, at(15, 8080)).unwrap();
+            net.settle();
+            let server = net.a.stack.tcp_accept(listener).expect("good clients get through");
+            assert_eq!(net.b.send(client, b"hello"), 5);
+            net.settle();
+            assert_eq!(net.a.recv(server).unwrap(), b"hello");
+            net.a.stack.tcp_abort(server);
+            net.b.stack.tcp_abort(client);
+            net.settle();
+        }
+    }
+    assert!(net.a.stack.counters().half_open <= 64);
+    assert!(net.a.stack.counters().active <= 64);
+}
+
+#[test]
+fn storm_of_ten_thousand_is_accepted_whole() {
+    let mut net = Net::with(Host::with(Config { max_half_open: 1024, ..config(15) }), Host::new(1));
+    let listener = net.a.listen(8080, 1024);
+    net.introduce();
+    let clients: Vec<_> =
+        (0..10_000).map(|_| net.b.stack.tcp_connect(net.now, None, at(15, 8080)).unwrap()).collect();
+    let mut servers = 0;
+    for _ in 0..3000 {
+        net.step();
+        while net.a.stack.tcp_accept(listener).is_ok() {
+            servers += 1;
+        }
+        net.now += Duration::from_millis(5);
+    }
+    assert_eq!(servers, 10_000);
+    assert!(clients.iter().all(|client| net.b.stack.tcp_is_connected(*client)));
+}
+
+#[test]
+fn deferred_connection_waits_for_data() {
+    for max_half_open in [0, 64] {
+        let mut net = Net::with(Host::with(Config { max_half_open, ..config(15) }), Host::new(1));
+        let listener = net.a.listen(8080, 16);
+        net.a.stack.listener_set_defer(listener, Some(Duration::from_secs(10)));
+        let client = net.b.stack.tcp_connect(net.now, None, at(15, 8080)).unwrap();
+        net.settle();
+        assert!(net.b.stack.tcp_is_connected(client));
+        assert_eq!(net.a.stack.tcp_accept(listener), Err(AcceptError::WouldBlock));
+        assert_eq!(net.a.stack.counters().half_open, 0);
+        net.advance(Duration::from_secs(4));
+        net.b.send(client, b"now");
+        net.settle();
+        let server = net.a.stack.tcp_accept(listener).unwrap();
+        assert_eq!(net.a.recv(server).unwrap(), b"now");
+    }
+}
+
+#[test]
+fn deferred_connection_is_accepted_without_data_in_the_end() {
+    let mut net = Net::new();
+    let listener = net.a.listen(8080, 16);
+    net.a.stack.listener_set_defer(listener, Some(Duration::from_secs(10)));
+    net.b.stack.tcp_connect(net.now, None, at(15, 8080)).unwrap();
+    net.advance(Duration::from_secs(9));
+    assert_eq!(net.a.stack.tcp_accept(listener), Err(AcceptError::WouldBlock));
+    net.advance(Duration::from_secs(2));
+    assert!(net.a.stack.tcp_accept(listener).is_ok());
+}
+
+#[test]
+fn deferred_connection_that_ends_is_accepted() {
+    let mut net = Net::new();
+    let listener = net.a.listen(8080, 16);
+    net.a.stack.listener_set_defer(listener, Some(Duration::from_secs(10)));
+    let client = net.b.stack.tcp_connect(net.now, None, at(15, 8080)).unwrap();
+    net.settle();
+    net.b.stack.tcp_close(client);
+    net.settle();
+    let server = net.a.stack.tcp_accept(listener).unwrap();
+    assert_eq!(net.a.recv(server), Err(RecvError::Finished));
+}
+
+/// Bytes that come in must be those that were sent, whatever else happens on the wire: a model of each
+/// stream above, cookies, parking and growth below.
+#[test]
+fn streams_match_their_model_under_cookies_and_pressure() {
+    let seeds = if std::env::var_os("LONG_TESTS").is_some() { 3000 } else { 6 };
+    for seed in 0..seeds {
+        let mut rng = Rng(seed ^ 0x51);
+        let limits = Config {
+            max_half_open: (seed % 3) as usize,
+            buffer_bytes: 60_000 + rng.below(200_000) as usize,
+            tcp_rx_window: 32_768,
+            tcp_tx_limit: 65_536,
+            idle_after: Duration::from_millis(5 + rng.below(50)),
+            ..config(15)
+        };
+        let mut net = Net::with(Host::with(limits), Host::new(1));
+        net.introduce();
+        net.rng = Rng(seed);
+        net.trouble = [10, 10, 30];
+        let listener = net.a.listen(8080, 64);
+        let clients: Vec<_> =
+            (0..8).map(|_| net.b.stack.tcp_connect(net.now, None, at(15, 8080)).unwrap()).collect();
+        let mut sent = [0usize; 8];
+        let mut servers: Vec<(TcpId, usize, usize)> = Vec::new();
+        let byte = |stream: usize, index: usize| (stream * 31 + index) as u8;
+        for _ in 0..1500 {
+            net.step();
+            net.now += Duration::from_millis(1 + rng.below(4));
+            while let Ok(server) = net.a.stack.tcp_accept(listener) {
+                let peer = net.a.stack.tcp_peer(server);
+                let stream =
+                    clients.iter().position(|client| net.b.stack.tcp_local(*client) == peer).unwrap();
+                servers.push((server, stream, 0));
+            }
+            let stream = rng.below(8) as usize;
+            let count = rng.below(5000) as usize;
+            let data: Vec<u8> =
+                (sent[stream]..sent[stream] + count).map(|index| byte(stream, index)).collect();
+            sent[stream] += net.b.send(clients[stream], &data);
+            for (server, stream, received) in &mut servers {
+                for value in net.a.recv(*server).unwrap_or_default() {
+                    assert_eq!(value, byte(*stream, *received), "seed {seed}");
+                    *received += 1;
+                }
+            }
+        }
+        // Whoever was left without a buffer gets one when the others are read and idle.
+        for _ in 0..80 {
+            net.advance(Duration::from_secs(5));
+            for (server, stream, received) in &mut servers {
+                for value in net.a.recv(*server).unwrap_or_default() {
+                    assert_eq!(value, byte(*stream, *received), "seed {seed}");
+                    *received += 1;
+                }
+            }
+        }
+        for (_, stream, received) in servers {
+            let sent = sent[stream];
+            assert!(received <= sent && (received > 0 || sent == 0), "seed {seed}: {received} of {sent}");
+        }
+    }
+}

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -206,8 +207,22 @@ fn sqlite_disk() -> Result<()> {
     Ok(std::fs::remove_file(&path)?)
 }
 
-/// A folder on a read-only disk, asked by curl as by a browser and a download.
-fn files() -> Result<()> {
+/// Paths, options of curl, and the status that is due.
+const FILE_STATUSES: [(&str, &[&str], &str); 10] = [
+    ("/sub/", &[], "200"),
+    ("/sub", &[], "301"),
+    ("/", &[], "200"),
+    ("/nothing", &[], "404"),
+    ("/../etc/passwd", &[], "404"),
+    ("/%2e%2e/%2e%2e/proc/cmdline", &[], "404"),
+    ("/big.bin", &["--range", "0-1"], "206"),
+    ("/big.bin", &["--range", "3000000-"], "416"),
+    ("/big.bin", &["--request", "DELETE"], "405"),
+    ("/big.bin", &["--header", "If-Modified-Since: Fri, 31 Dec 2100 23:59:59 GMT"], "304"),
+];
+
+/// A disk with a folder and a file, whose content is the second part.
+fn files_disk() -> Result<(PathBuf, Vec<u8>)> {
     let folder = project::work_dir("app-files")?;
     std::fs::create_dir_all(folder.join("sub"))?;
     let big: Vec<u8> =
@@ -217,6 +232,12 @@ fn files() -> Result<()> {
     let path = project::work_dir("disks")?.join("app-files.img");
     let _ = std::fs::remove_file(&path);
     disk::make(&path, Some(&folder), "64M", &[])?;
+    Ok((path, big))
+}
+
+/// A folder on a read-only disk, asked by curl as by a browser and a download.
+fn files() -> Result<()> {
+    let (path, big) = files_disk()?;
     let app = Appliance::boot_with("files", "", 8080, &[Disk { is_read_only: true, ..Disk::new(&path) }])?;
     let ask = |path: &str, options: &[&str]| -> Result<Vec<u8>> {
         let url = format!("http://{}{path}", app.address);
@@ -238,18 +259,7 @@ fn files() -> Result<()> {
     };
     let several = ask("/big.bin", &["--range", "0-9,20-29"])?;
     ensure!(several.windows(10).any(|window| window == &big[20..30]), "two ranges are not both there");
-    for (path, options, wanted) in [
-        ("/sub/", &[][..], "200"),
-        ("/sub", &[], "301"),
-        ("/", &[], "200"),
-        ("/nothing", &[], "404"),
-        ("/../etc/passwd", &[], "404"),
-        ("/%2e%2e/%2e%2e/proc/cmdline", &[], "404"),
-        ("/big.bin", &["--range", "0-1"], "206"),
-        ("/big.bin", &["--range", "3000000-"], "416"),
-        ("/big.bin", &["--request", "DELETE"], "405"),
-        ("/big.bin", &["--header", "If-Modified-Since: Fri, 31 Dec 2100 23:59:59 GMT"], "304"),
-    ] {
+    for (path, options, wanted) in FILE_STATUSES {
         let found = status(path, options)?;
         ensure!(
             found == wanted,

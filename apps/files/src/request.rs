@@ -50,42 +50,43 @@ pub(crate) fn parse(bytes: &[u8]) -> Parsed {
         Ok(httparse::Status::Partial) | Err(httparse::Error::TooManyHeaders) => return Parsed::Broken(431),
         Err(_) => return Parsed::Broken(400),
     };
-    let all = |name: &str| {
-        let named: Vec<&str> = head
-            .headers
-            .iter()
-            .filter(|field| field.name.eq_ignore_ascii_case(name))
-            .filter_map(|field| std::str::from_utf8(field.value).ok())
-            .collect();
-        // Several lines of a list are one list (RFC 9110, section 5.3).
-        (!named.is_empty()).then(|| named.join(", "))
-    };
     let is_current = head.version == Some(1);
-    if is_current && all("host").is_none() {
+    if is_current && all(&head, "host").is_none() {
         return Parsed::Broken(400);
     }
-    if all("transfer-encoding").is_some() || all("content-length").is_some_and(|len| len.trim() != "0") {
+    let has_body = all(&head, "content-length").is_some_and(|len| len.trim() != "0");
+    if has_body || all(&head, "transfer-encoding").is_some() {
         return Parsed::Broken(413);
     }
-    let connection = all("connection").unwrap_or_default().to_ascii_lowercase();
+    Parsed::Request(Box::new(request(&head, is_current)), len)
+}
+
+/// All values of a field: several lines of a list are one list (RFC 9110, section 5.3).
+fn all(head: &httparse::Request<'_, '_>, name: &str) -> Option<String> {
+    let named = head.headers.iter().filter(|field| field.name.eq_ignore_ascii_case(name));
+    let values: Vec<&str> = named.filter_map(|field| std::str::from_utf8(field.value).ok()).collect();
+    (!values.is_empty()).then(|| values.join(", "))
+}
+
+fn request(head: &httparse::Request<'_, '_>, is_current: bool) -> Request {
+    let connection = all(head, "connection").unwrap_or_default().to_ascii_lowercase();
     let says = |word: &str| connection.split(',').any(|said| said.trim() == word);
     let method = match head.method {
         Some("GET") => Method::Get,
         Some("HEAD") => Method::Head,
         _ => Method::Other,
     };
-    let request = Request {
+    Request {
         method,
         path: path_of(head.path.unwrap_or_default()).to_owned(),
         keeps_alive: if is_current { !says("close") } else { says("keep-alive") },
-        range: all("range"),
-        if_range: all("if-range"),
-        if_match: all("if-match"),
-        if_none_match: all("if-none-match"),
-        if_modified_since: all("if-modified-since"),
-        if_unmodified_since: all("if-unmodified-since"),
-    };
-    Parsed::Request(Box::new(request), len)
+        range: all(head, "range"),
+        if_range: all(head, "if-range"),
+        if_match: all(head, "if-match"),
+        if_none_match: all(head, "if-none-match"),
+        if_modified_since: all(head, "if-modified-since"),
+        if_unmodified_since: all(head, "if-unmodified-since"),
+    }
 }
 
 /// The path of a target: in the form that is sent to proxies, an authority comes before it (RFC 9112, section 3.2).

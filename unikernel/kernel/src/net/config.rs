@@ -15,6 +15,8 @@ const PAGE_BYTES: usize = 4096;
 const FLOW_BYTES: usize = 2048;
 /// What a connection takes that has just begun.
 const SMALL_FLOW_BYTES: usize = 16 * 1024;
+/// Handshakes that take memory. Beyond them cookies do as well, so a flood need not be given more.
+const MAX_HALF_OPEN: usize = 512;
 /// Connections are refused rather than taking the last pages.
 const LAST_PAGES: usize = 32;
 
@@ -40,7 +42,7 @@ pub(super) fn for_machine(options: &Options, mac: [u8; 6]) -> Config {
         tcp_tx_limit,
         buffer_bytes: ram / 4,
         max_flows: ram / 2 / FLOW_BYTES,
-        max_half_open: (ram / 16 / FLOW_BYTES).min(4096),
+        max_half_open: (ram / 16 / FLOW_BYTES).min(MAX_HALF_OPEN),
         spare_flows: (ram / 32 / SMALL_FLOW_BYTES).min(64),
         time_wait_slots: (ram / 64 / 128).min(16384),
         has_memory,

@@ -116,12 +116,18 @@ impl FlowTable {
         id
     }
 
-    /// Removes a flow.
-    pub(crate) fn remove(&mut self, seed: &Seed, id: TcpId) -> Option<Owner> {
-        let mut flow = self.flows.remove(id)?;
+    /// Has a flow be found by its id alone.
+    pub(crate) fn unlist(&mut self, seed: &Seed, id: TcpId) {
+        let Some(flow) = self.flows.get(id) else { return };
         if let Ok(entry) = self.index.find_entry(seed.hash(&flow.key), |(_, candidate)| *candidate == id) {
             entry.remove();
         }
+    }
+
+    /// Removes a flow.
+    pub(crate) fn remove(&mut self, seed: &Seed, id: TcpId) -> Option<Owner> {
+        self.unlist(seed, id);
+        let mut flow = self.flows.remove(id)?;
         self.buffers.strip(&mut flow);
         Some(flow.owner)
     }

@@ -23,9 +23,19 @@ impl Stack {
         let key = segment.key();
         let hash = self.seed.hash(&key);
         match self.flows.find(hash, &key) {
+            Some(id) if segment.is_opening() && self.is_over(id) => {
+                self.flows.unlist(&self.seed, id);
+                self.stray_in(hash, &key, segment, link, token);
+            }
             Some(id) => self.flow_in(id, segment, link, token),
             None => self.stray_in(hash, &key, segment, link, token),
         }
+    }
+
+    /// True for a connection that has ended, but is not gone yet, because the app has not closed it or nobody has
+    /// looked at it since: its peer may have begun another from the same port.
+    fn is_over(&self, id: TcpId) -> bool {
+        self.flows.get(id).is_some_and(|flow| flow.state() == State::Closed && !flow.is_half_open())
     }
 
     /// Makes room for a segment's payload within the window that the peer knows of. False if there is none:

@@ -15,6 +15,8 @@ const PAGE_BYTES: usize = 4096;
 const FLOW_BYTES: usize = 2048;
 /// What a connection takes that has just begun.
 const SMALL_FLOW_BYTES: usize = 16 * 1024;
+/// Handshakes that take memory. Beyond them cookies do as well, so a flood need not be given more.
+const MAX_HALF_OPEN: usize = 512;
 /// Connections are refused rather than taking the last pages.
 const LAST_PAGES: usize = 32;
 
@@ -41,7 +43,7 @@ pub(super) fn for_card(options: &Options, number: usize, mac: [u8; 6], stacks: u
         tcp_tx_limit,
         buffer_bytes: ram / 4 / stacks,
         max_flows: ram / 2 / FLOW_BYTES / stacks,
-        max_half_open: (ram / 16 / FLOW_BYTES).min(4096) / stacks,
+        max_half_open: (ram / 16 / FLOW_BYTES).min(MAX_HALF_OPEN) / stacks,
         spare_flows: (ram / 32 / SMALL_FLOW_BYTES).min(64) / stacks,
         time_wait_slots: (ram / 64 / 128).min(16384) / stacks,
         has_memory,

@@ -91,6 +91,23 @@ fn established_rst_in_sequence_resets() {
 }
 
 #[test]
+fn reset_connection_that_the_app_still_holds_makes_way_for_a_new_one() {
+    let mut scene = Scene::established();
+    scene.hear(RST, scene.next, 0, &[]);
+    assert!(!scene.is_alive());
+    scene.host.nic.rx.push_back(syn(4000, 80, 777_000));
+    scene.host.poll(scene.now);
+    scene.host.flush(scene.now);
+    let said = scene.said();
+    assert_eq!(said.len(), 1);
+    assert_eq!((said[0].flags, said[0].ack), (SYN | ACK, 777_001));
+    assert_eq!(scene.host.stack.tcp_take_error(scene.server), Some(SocketError::Reset), "it is still told");
+    scene.host.stack.tcp_close(scene.server);
+    scene.host.flush(scene.now);
+    assert_eq!(scene.host.stack.counters().active, 1, "the new one");
+}
+
+#[test]
 fn established_rst_within_window_is_challenged() {
     let mut scene = Scene::established();
     let said = scene.hear(RST, scene.next + 100, 0, &[]);

@@ -15,7 +15,7 @@
 //! - sleeping locks: an open file's offset, an inode's writers, its transfers, then a filesystem
 //! - `task::process` (one app, its threads, signal handlers)
 //! - `file` table, then one open file, then the watches of an epoll instance
-//! - `net` stack, then the NIC
+//! - `net` stack, then the NIC, then the capture of its frames; the streams to the host
 //! - one pipe, counter or timer, then the watches on a file, then a ready list
 //! - wait queues, futex buckets
 //! - `mem::space` (regions and page tables of the app): any copy from or to the app may page-fault

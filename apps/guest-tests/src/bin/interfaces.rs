@@ -121,7 +121,7 @@ fn conf_lists_addresses(interfaces: &BTreeMap<String, Interface>) {
     conf = [0, 0];
     // SAFETY: as above; without room it tells how much is needed.
     check_eq!(unsafe { libc::ioctl(socket.as_raw_fd(), SIOCGIFCONF as _, conf.as_mut_ptr()) }, 0);
-    check!(conf[0] as u32 % 40 == 0 && conf[0] as u32 > 0);
+    check!((conf[0] as u32).is_multiple_of(40) && conf[0] as u32 > 0);
 }
 
 /// Sends a request with a fixed part to netlink; answers the first message of the answer: its type, and what is behind its header.

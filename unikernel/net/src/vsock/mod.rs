@@ -1,11 +1,12 @@
 //! Streams between this machine and its host: the protocol of the socket device (Virtual I/O Device specification 1.2, section 5.10), without the
 //! device. [`Vsock`] is given packets and asked for packets; the calls of an app are methods.
 //!
-//! - here: ports, connections, and what a packet does to them; `connection`: one of them; `packet`: headers.
+//! - here: ports, and the calls of an app; `connection`: one of them; `exchange`: what a packet does to it; `packet`: headers.
 //!
 //! The host is the peer, but it is not trusted: ports, connections and bytes are bounded, and what exceeds a bound is reset.
 
 mod connection;
+mod exchange;
 mod packet;
 
 use alloc::collections::{BTreeMap, VecDeque};
@@ -17,7 +18,7 @@ use crate::error::{AcceptError, BindError, RecvError, SendError};
 use crate::id::Readiness;
 use connection::{Connection, ROOM, State};
 pub use packet::{HEADER_BYTES, VsockAddress};
-use packet::{Header, NO_RECEIVE, NO_SEND, Operation, Parsed};
+use packet::{Header, NO_RECEIVE, NO_SEND, Operation};
 
 /// The port that stands for any (`VMADDR_PORT_ANY`), and the first that is chosen (Linux: above those for privileged).
 pub const ANY_PORT: u32 = u32::MAX;
@@ -25,8 +26,6 @@ const FIRST_CHOSEN: u32 = 1024;
 /// Connections at most, and those that nobody has any more.
 const MAX_CONNECTIONS: usize = 1024;
 const MAX_ORPHANS: usize = 64;
-/// Resets that wait to be sent at most; what more there would be, the host does without.
-const MAX_RESETS: usize = 256;
 
 new_key_type! {
     /// A connection.
@@ -279,114 +278,6 @@ impl Vsock {
         }
     }
 
-    /// Takes a packet in.
-    pub fn packet_in(&mut self, bytes: &[u8]) {
-        let (header, data) = match Header::parse(bytes) {
-            Some(Parsed::Packet(header, data)) => (header, data),
-            Some(Parsed::UnknownType(header)) => return self.refuse(&header),
-            None => return,
-        };
-        if header.to.cid != self.cid {
-            return;
-        }
-        match self.by_peer.get(&(header.to.port, header.from)).copied() {
-            Some(id) => self.packet_for(id, &header, data),
-            None if header.operation == Operation::Request => self.requested(&header),
-            None => self.refuse(&header),
-        }
-    }
-
-    fn requested(&mut self, header: &Header) {
-        let listener = self.ports.get(&header.to.port);
-        let has_room = |listener: &Listener| listener.backlog.is_some_and(|most| listener.queue.len() < most);
-        if !listener.is_some_and(has_room) {
-            return self.refuse(header);
-        }
-        let mut connection = Connection::new(header.to, header.from, State::Connected);
-        connection.note_credit(header.room, header.taken);
-        let Some(id) = self.insert(connection) else { return self.refuse(header) };
-        self.tell(id, Operation::Response);
-        if let Some(listener) = self.ports.get_mut(&header.to.port) {
-            listener.queue.push_back(id);
-            self.events.push(VsockEvent::Listener(header.to.port));
-        }
-    }
-
-    fn packet_for(&mut self, id: VsockId, header: &Header, data: &[u8]) {
-        let Some(connection) = self.connections.get_mut(id) else { return };
-        connection.note_credit(header.room, header.taken);
-        match (connection.state, header.operation) {
-            (State::Connecting, Operation::Response) => connection.state = State::Connected,
-            (State::Connecting, _) => connection.state = State::Refused,
-            (State::Connected, Operation::Data) => {
-                if !connection.receive(data) {
-                    self.tell(id, Operation::Reset);
-                    return self.over(id);
-                }
-            }
-            (State::Connected, Operation::Shutdown) => {
-                connection.peer_ended |= header.flags & (NO_RECEIVE | NO_SEND);
-                if connection.peer_ended == NO_RECEIVE | NO_SEND {
-                    // Nobody reads any more what we could say.
-                    self.tell(id, Operation::Reset);
-                    return self.over(id);
-                }
-            }
-            (State::Connected, Operation::CreditRequest) => self.tell(id, Operation::CreditUpdate),
-            (State::Connected, Operation::CreditUpdate | Operation::Unknown) => {}
-            (State::Connected, _) => return self.over(id),
-            (State::Refused | State::Over, Operation::Reset) => {}
-            (State::Refused | State::Over, _) => self.refuse(header),
-        }
-        self.queue(id);
-        self.notify(id);
-    }
-
-    /// A connection is over; what came can still be read, if there is somebody to.
-    fn over(&mut self, id: VsockId) {
-        let Some(connection) = self.connections.get_mut(id) else { return };
-        if connection.is_orphan {
-            return self.remove(id);
-        }
-        connection.state = if connection.state == State::Connecting { State::Refused } else { State::Over };
-        connection.unsent.clear();
-        self.notify(id);
-    }
-
-    /// There is no such connection.
-    fn refuse(&mut self, header: &Header) {
-        if header.operation == Operation::Reset || self.control.len() >= MAX_RESETS {
-            return;
-        }
-        let (from, to) = (header.to, header.from);
-        let reset = Header { from, to, len: 0, operation: Operation::Reset, flags: 0, room: 0, taken: 0 };
-        self.control.push_back(reset);
-    }
-
-    /// Puts a packet without bytes into the way out.
-    fn tell(&mut self, id: VsockId, operation: Operation) {
-        if let Some(connection) = self.connections.get_mut(id) {
-            let header = header_of(connection, operation, 0);
-            self.control.push_back(header);
-        }
-    }
-
-    fn queue(&mut self, id: VsockId) {
-        if let Some(connection) = self.connections.get_mut(id)
-            && !core::mem::replace(&mut connection.is_queued, true)
-        {
-            self.queued.push_back(id);
-        }
-    }
-
-    fn notify(&mut self, id: VsockId) {
-        if let Some(connection) = self.connections.get_mut(id)
-            && !core::mem::replace(&mut connection.has_event, true)
-        {
-            self.events.push(VsockEvent::Connection(id));
-        }
-    }
-
     /// What has changed since the last call, each once.
     pub fn take_events(&mut self) -> Vec<VsockEvent> {
         let events = core::mem::take(&mut self.events);
@@ -399,44 +290,4 @@ impl Vsock {
         }
         events
     }
-
-    /// True if [`Self::packet_out`] may have something.
-    pub fn has_output(&self) -> bool {
-        !self.control.is_empty() || !self.queued.is_empty()
-    }
-
-    /// Writes the next packet into `room`, a buffer of the device; answers its length, or none if there is nothing to send. Those
-    /// who have much take turns.
-    pub fn packet_out(&mut self, room: &mut [u8]) -> Option<usize> {
-        if let Some(header) = self.control.pop_front() {
-            room[..HEADER_BYTES].copy_from_slice(&header.encode());
-            return Some(HEADER_BYTES);
-        }
-        loop {
-            let id = self.queued.pop_front()?;
-            let Some(connection) = self.connections.get_mut(id) else { continue };
-            connection.is_queued = false;
-            let (front, rest) = room.split_at_mut(HEADER_BYTES);
-            let len = connection.unsent.len().min(connection.allowance()).min(rest.len());
-            let is_connected = connection.state == State::Connected;
-            if is_connected && len > 0 {
-                connection.take_unsent(&mut rest[..len]);
-                front.copy_from_slice(&header_of(connection, Operation::Data, len as u32).encode());
-                self.queue(id);
-                self.notify(id);
-                return Some(HEADER_BYTES + len);
-            }
-            if is_connected && connection.unsent.is_empty() && core::mem::take(&mut connection.owes_shutdown)
-            {
-                front.copy_from_slice(&header_of(connection, Operation::Shutdown, 0).encode());
-                return Some(HEADER_BYTES);
-            }
-        }
-    }
-}
-
-fn header_of(connection: &mut Connection, operation: Operation, len: u32) -> Header {
-    let (room, taken) = connection.credit();
-    let flags = if operation == Operation::Shutdown { connection.ended } else { 0 };
-    Header { from: connection.local, to: connection.peer, len, operation, flags, room, taken }
 }

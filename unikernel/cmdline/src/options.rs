@@ -188,9 +188,12 @@ impl Options {
 
     /// A word about a card, the first if none is named.
     fn take_card(&mut self, word: &str, key: &str, value: &str) -> Result<(), ParseError> {
-        let (number, key) = card::split(key).unwrap_or((0, key));
+        let (number, key, near) = match card::split(key) {
+            Some((number, key)) => (number, key, nearest(key, &card::KEYS)),
+            None => (0, key, nearest(key, KEYS)),
+        };
         let known = card::KEYS.into_iter().find(|known| *known == key);
-        let key = known.ok_or_else(|| unknown(word, key))?;
+        let key = known.ok_or_else(|| ParseError::UnknownWord(word.to_owned(), near))?;
         if number >= self.cards.len() {
             self.cards.resize(number + 1, CardOptions::default());
         }

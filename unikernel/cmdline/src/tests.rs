@@ -148,6 +148,7 @@ fn each_card_has_words_of_its_own() {
     assert_eq!((options.card(2).gateway.is_some(), options.card(2).routes.len()), (true, 1));
     assert!(message("eth1.gw=10.0.2.2").contains("static address"));
     assert_eq!(message("eth1.slac=on"), "unknown option `eth1.slac=on`; did you mean `slaac=`?");
+    assert_eq!(message("eth1.rout=x"), "unknown option `eth1.rout=x`; did you mean `route=`?");
     assert!(message("eth9.ip=dhcp").contains("unknown option"));
     assert!(message("eth1.log=info").contains("unknown option"));
 }

@@ -38,7 +38,9 @@ fn processor_time_counts_work_only() {
     thread::sleep(Duration::from_millis(60));
     let slept = read(libc::CLOCK_PROCESS_CPUTIME_ID) - before;
     check!(slept < Duration::from_millis(50));
+    // Work counts, however long a busy host takes to let it be done.
     let started = Instant::now();
-    while started.elapsed() < Duration::from_millis(60) {}
-    check!(read(libc::CLOCK_THREAD_CPUTIME_ID) > Duration::from_millis(10));
+    let has_worked = || read(libc::CLOCK_THREAD_CPUTIME_ID) > Duration::from_millis(10);
+    while !has_worked() && started.elapsed() < Duration::from_secs(10) {}
+    check!(has_worked());
 }

@@ -363,8 +363,8 @@ fn sticky(folder: &Path) {
     let at = furnish(folder);
     fs::set_permissions(folder.parent().unwrap(), fs::Permissions::from_mode(0o755)).unwrap();
     fs::set_permissions(folder, fs::Permissions::from_mode(0o1777)).unwrap();
-    // SAFETY: changes the process's user, which no memory depends on.
     let become_user = |user| {
+        // SAFETY: changes the process's user, which no memory depends on.
         check_eq!(unsafe { libc::seteuid(user) }, 0);
     };
     become_user(1000);

@@ -43,7 +43,8 @@ fn look_after(mount: &'static Mount, is_due: bool) {
     let now_ns = time::now_ns();
     for inode in mount.dirty_inodes() {
         let since_ns = inode.dirty_since_ns.load(Ordering::Relaxed);
-        let is_old = since_ns != 0 && now_ns - since_ns >= AGE_NS;
+        // It may have become dirty after the clock was read.
+        let is_old = since_ns != 0 && now_ns.saturating_sub(since_ns) >= AGE_NS;
         if is_much || is_old || is_due {
             mount.dirty.lock().remove(&inode.number.0);
             let _ = inode.write_back(ALL).and_then(|()| inode.store_times());

@@ -41,3 +41,12 @@ pub(crate) fn contents(database: &Database) -> BTreeMap<Vec<u8>, (Vec<u8>, Optio
     let live = database.keys.live(database.now());
     live.map(|(key, entry)| (key.to_vec(), (entry.value.clone(), entry.expires_at))).collect()
 }
+
+/// Runs each line and compares the reply, its line ends shown as blanks.
+pub(crate) fn expect(lines: &[(&str, &str)]) {
+    let mut database = database(1_000_000);
+    for (words, wanted) in lines {
+        let reply = String::from_utf8(run(&mut database, words)).unwrap().replace("\r\n", " ");
+        assert_eq!(reply.trim_end(), *wanted, "{words}");
+    }
+}

@@ -51,7 +51,8 @@ macro_rules! put {
     };
 }
 
-fn number(state: State) -> u8 {
+/// Linux's number for a state (`enum` in `net/tcp_states.h`), as `/proc/net/tcp` and `TCP_INFO` tell it.
+pub fn state_number(state: State) -> u8 {
     match state {
         State::Established => ESTABLISHED,
         State::SynSent => 2,
@@ -147,7 +148,8 @@ impl Stack {
             if version.has(local) && state != State::Closed {
                 let queues = (flow.send_queue(), flow.recv_queue());
                 let (slot, inode) = (id.slot(), inode(SocketId::Tcp(id)));
-                let line = Line { slot, local, remote: Some(remote), state: number(state), queues, inode };
+                let line =
+                    Line { slot, local, remote: Some(remote), state: state_number(state), queues, inode };
                 line.write(out, "1 0000000000000000 20 4 30 10 -1");
             }
         }

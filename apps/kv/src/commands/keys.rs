@@ -212,15 +212,7 @@ pub(super) fn expire_time_ms(
 
 #[cfg(test)]
 mod tests {
-    use crate::testing::{self, run};
-
-    fn expect(lines: &[(&str, &str)]) {
-        let mut database = testing::database(1_000_000);
-        for (words, wanted) in lines {
-            let reply = String::from_utf8(run(&mut database, words)).unwrap().replace("\r\n", " ");
-            assert_eq!(reply.trim_end(), *wanted, "{words}");
-        }
-    }
+    use crate::testing::expect;
 
     #[test]
     fn ends_are_set_and_told() {

@@ -282,16 +282,7 @@ pub(super) fn integer(text: &[u8]) -> Result<i64, CommandError> {
 
 #[cfg(test)]
 mod tests {
-    use crate::testing::{self, run};
-
-    /// Runs each line and compares the reply, its line ends shown as blanks.
-    fn expect(lines: &[(&str, &str)]) {
-        let mut database = testing::database(1_000_000);
-        for (words, wanted) in lines {
-            let reply = String::from_utf8(run(&mut database, words)).unwrap().replace("\r\n", " ");
-            assert_eq!(reply.trim_end(), *wanted, "{words}");
-        }
-    }
+    use crate::testing::{self, expect, run};
 
     #[test]
     fn set_takes_options() {

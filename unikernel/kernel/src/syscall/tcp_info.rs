@@ -4,6 +4,7 @@ use core::mem::offset_of;
 
 use linux_raw_sys::net::tcp_info;
 use unikernel_net::TcpInfo;
+use unikernel_net::listing::state_number;
 use unikernel_net::smoltcp::socket::tcp::State;
 use unikernel_net::smoltcp::time::Duration;
 
@@ -14,19 +15,17 @@ const SCALED: u8 = 4;
 const RECOVERY: u8 = 3;
 /// What Linux calls "no threshold yet".
 const INFINITE_THRESHOLD: u32 = 0x7fff_ffff;
-/// States that are not connections'.
-const CLOSED: u8 = 7;
-const LISTENING: u8 = 10;
 
 /// The structure for a connection, or for a socket without one.
 pub(super) fn bytes(info: Option<TcpInfo>, is_listening: bool) -> [u8; size_of::<tcp_info>()] {
     let mut bytes = [0; size_of::<tcp_info>()];
     let mut put = |at: usize, value: &[u8]| bytes[at..at + value.len()].copy_from_slice(value);
     let Some(info) = info else {
-        put(offset_of!(tcp_info, tcpi_state), &[if is_listening { LISTENING } else { CLOSED }]);
+        let state = if is_listening { State::Listen } else { State::Closed };
+        put(offset_of!(tcp_info, tcpi_state), &[state_number(state)]);
         return bytes;
     };
-    put(offset_of!(tcp_info, tcpi_state), &[number(info.state)]);
+    put(offset_of!(tcp_info, tcpi_state), &[state_number(info.state)]);
     put(offset_of!(tcp_info, tcpi_ca_state), &[if info.is_recovering { RECOVERY } else { 0 }]);
     put(offset_of!(tcp_info, tcpi_probes), &[info.probes]);
     let scaled = if info.scales.is_some() { SCALED } else { 0 };
@@ -67,21 +66,4 @@ fn words(info: &TcpInfo) -> [(usize, u32); 16] {
 
 fn micros(time: Duration) -> u32 {
     time.total_micros().min(u32::MAX.into()) as u32
-}
-
-/// Linux's numbers for the states (`enum` in `net/tcp_states.h`).
-fn number(state: State) -> u8 {
-    match state {
-        State::Established => 1,
-        State::SynSent => 2,
-        State::SynReceived => 3,
-        State::FinWait1 => 4,
-        State::FinWait2 => 5,
-        State::TimeWait => 6,
-        State::Closed => CLOSED,
-        State::CloseWait => 8,
-        State::LastAck => 9,
-        State::Listen => LISTENING,
-        State::Closing => 11,
-    }
 }

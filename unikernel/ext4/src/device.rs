@@ -1,5 +1,8 @@
 //! What the filesystem stands on: a block device that can read, write and flush.
 
+/// Bytes of zeros that are written at once.
+const ZEROS_BYTES: u64 = 1 << 20;
+
 /// The device reported an I/O error, or the request went past its end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct DeviceError;
@@ -21,6 +24,11 @@ pub trait BlockDevice: Send + Sync {
 
     /// Returns when all completed writes survive a power cut.
     fn flush(&self) -> Result<(), DeviceError>;
+
+    /// Sets bytes to zero. Devices that can do so by themselves do.
+    fn zero(&self, offset: u64, len: u64) -> Result<(), DeviceError> {
+        write_zeros(self, offset, len)
+    }
 
     /// Tells the device that these bytes are not needed any more. What they read as afterwards is undefined.
     fn discard(&self, _offset: u64, _len: u64) -> Result<(), DeviceError> {
@@ -49,7 +57,20 @@ impl<D: BlockDevice + ?Sized> BlockDevice for &D {
         (**self).flush()
     }
 
+    fn zero(&self, offset: u64, len: u64) -> Result<(), DeviceError> {
+        (**self).zero(offset, len)
+    }
+
     fn discard(&self, offset: u64, len: u64) -> Result<(), DeviceError> {
         (**self).discard(offset, len)
     }
+}
+
+/// Sets bytes to zero by writing zeros.
+pub fn write_zeros<D: BlockDevice + ?Sized>(device: &D, offset: u64, len: u64) -> Result<(), DeviceError> {
+    let zeros = alloc::vec![0; len.min(ZEROS_BYTES) as usize];
+    (offset..offset + len).step_by(ZEROS_BYTES as usize).try_for_each(|at| {
+        let len = (offset + len - at).min(ZEROS_BYTES) as usize;
+        device.write(&[(at, &zeros[..len])])
+    })
 }

@@ -54,7 +54,7 @@ use alloc::vec::Vec;
 
 use hashbrown::HashMap;
 
-pub use device::{BlockDevice, DeviceError};
+pub use device::{BlockDevice, DeviceError, write_zeros};
 pub use error::{Error, FormatError, MountError};
 pub use format::FormatOptions;
 pub use types::{

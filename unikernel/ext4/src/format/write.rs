@@ -18,8 +18,6 @@ use crate::layout::superblock::{SUPERBLOCK_BYTES, SUPERBLOCK_OFFSET};
 use crate::layout::{le32, put16};
 use crate::{BlockDevice, FileKind, FormatError, InodeNumber, Timestamp};
 
-/// Bytes of zeros that are written at once.
-const ZEROS_BYTES: usize = 1 << 20;
 const JOURNAL_INODE: u32 = 8;
 const LOST_FOUND_INODE: u32 = 11;
 
@@ -54,15 +52,8 @@ impl<D: BlockDevice> Writer<'_, D> {
     /// Zeroes the journal, for an older one may have left blocks there, and writes its superblock.
     fn write_journal(&self) -> Result<(), FormatError> {
         let block_bytes = self.plan.geometry.block_bytes;
-        let zeros = alloc::vec![0; ZEROS_BYTES];
         for (start, len) in &self.plan.journal {
-            let (mut at, mut left) = (self.plan.geometry.offset(*start), *len as usize * block_bytes);
-            while left > 0 {
-                let len = left.min(ZEROS_BYTES);
-                self.device.write(&[(at, &zeros[..len])])?;
-                at += len as u64;
-                left -= len;
-            }
+            self.device.zero(self.plan.geometry.offset(*start), u64::from(*len) * block_bytes as u64)?;
         }
         let blocks: u32 = self.plan.journal.iter().map(|piece| piece.1).sum();
         let mut block = self.block();

@@ -68,15 +68,32 @@ impl Volume {
 
     /// Tells the disk that a range is not needed any more, if it wants to know.
     pub fn discard(&self, offset: u64, len: u64) -> Result<(), DiskError> {
-        let most = u64::from(self.disk.max_discard());
+        match self.disk.max_discard() {
+            0 => Ok(()),
+            most => self.clear(Operation::Discard, offset, len, most),
+        }
+    }
+
+    /// True if the disk sets ranges to zero by itself.
+    pub fn can_zero(&self) -> bool {
+        self.disk.max_write_zeroes() > 0
+    }
+
+    /// Has the disk set a range to zero, which it must be able to.
+    pub fn zero(&self, offset: u64, len: u64) -> Result<(), DiskError> {
+        self.clear(Operation::WriteZeroes, offset, len, self.disk.max_write_zeroes())
+    }
+
+    /// Requests without content, of up to `most` sectors each.
+    fn clear(&self, operation: Operation, offset: u64, len: u64, most: u32) -> Result<(), DiskError> {
         let (mut sector, end) = (offset.div_ceil(SECTOR_BYTES), (offset + len) / SECTOR_BYTES);
-        while most > 0 && sector < end {
-            let count = (end - sector).min(most);
+        while sector < end {
+            let count = (end - sector).min(u64::from(most));
             // `struct virtio_blk_discard_write_zeroes` (section 5.2.6).
             let mut range = vec![0; 16];
             range[..8].copy_from_slice(&sector.to_le_bytes());
             range[8..12].copy_from_slice(&(count as u32).to_le_bytes());
-            self.disk.clear(Operation::Discard, memory(&range))?;
+            self.disk.clear(operation, memory(&range))?;
             sector += count;
         }
         Ok(())

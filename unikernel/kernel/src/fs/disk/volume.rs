@@ -1,6 +1,6 @@
 //! A disk, as the filesystem sees it.
 
-use unikernel_ext4::{BlockDevice, DeviceError};
+use unikernel_ext4::{BlockDevice, DeviceError, write_zeros};
 
 use crate::block::volume::Volume;
 use crate::drivers::virtio::blk::DiskError;
@@ -28,6 +28,13 @@ impl BlockDevice for Volume {
 
     fn flush(&self) -> Result<(), DeviceError> {
         Volume::flush(self).map_err(device_error)
+    }
+
+    fn zero(&self, offset: u64, len: u64) -> Result<(), DeviceError> {
+        match self.can_zero() {
+            true => Volume::zero(self, offset, len).map_err(device_error),
+            false => write_zeros(self, offset, len),
+        }
     }
 
     fn discard(&self, offset: u64, len: u64) -> Result<(), DeviceError> {

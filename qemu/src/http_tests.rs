@@ -256,9 +256,9 @@ fn unknown_option() -> Result<()> {
 }
 
 /// Too little memory is told, not suffered; much is fine. (What is smaller than the image itself, which
-/// ends above 5 MiB, is not the kernel's to tell.)
+/// ends above 6 MiB, is not the kernel's to tell.)
 fn absurd_memory() -> Result<()> {
-    for memory_mib in [6, 7, 8] {
+    for memory_mib in [7, 8, 9] {
         let (code, console) = boot_hello(memory_mib, "")?;
         ensure!(code.is_some(), "{memory_mib} MiB ended without a word: {console}");
     }

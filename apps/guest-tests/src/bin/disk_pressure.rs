@@ -2,6 +2,7 @@
 //! program is refused anything.
 
 use std::fs::{File, OpenOptions};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
@@ -18,6 +19,35 @@ fn check(file: &File, pieces: usize) {
     for number in 0..pieces {
         file.read_exact_at(&mut bytes, (number * PIECE_BYTES) as u64).unwrap();
         assert!(bytes == piece(number), "piece {number}");
+    }
+}
+
+/// The file as memory: all of it is read there, and each page changed.
+fn mapped(file: &File, pieces: usize) {
+    let len = pieces * PIECE_BYTES;
+    let (read_write, shared) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED);
+    // SAFETY: a new mapping of a file of this length.
+    let address = unsafe { libc::mmap(std::ptr::null_mut(), len, read_write, shared, file.as_raw_fd(), 0) };
+    assert_ne!(address, libc::MAP_FAILED);
+    // SAFETY: mapped above, unmapped below, and the file changes through it alone.
+    let bytes = unsafe { std::slice::from_raw_parts_mut(address.cast::<u8>(), len) };
+    for number in 0..pieces {
+        assert!(bytes[number * PIECE_BYTES..][..PIECE_BYTES] == piece(number), "mapped piece {number}");
+    }
+    for at in (0..len).step_by(4096) {
+        bytes[at + 1] = 0xa5;
+    }
+    let changed = bytes.iter().skip(1).step_by(4096).filter(|&&byte| byte == 0xa5).count();
+    assert_eq!(changed, len / 4096);
+    // SAFETY: nothing refers to it afterwards.
+    unsafe {
+        assert_eq!(libc::msync(address, len, libc::MS_SYNC), 0);
+        assert_eq!(libc::munmap(address, len), 0);
+    }
+    let mut page = [0; 4096];
+    for at in (0..len as u64).step_by(4096) {
+        file.read_exact_at(&mut page, at).unwrap();
+        assert_eq!(page[1], 0xa5, "at {at}");
     }
 }
 
@@ -40,6 +70,8 @@ fn main() {
         own.push(block);
     }
     check(&file, pieces);
+    assert!(own.iter().enumerate().all(|(number, block)| block.iter().all(|&byte| byte == number as u8)));
+    mapped(&file, pieces);
     assert!(own.iter().enumerate().all(|(number, block)| block.iter().all(|&byte| byte == number as u8)));
     file.sync_all().unwrap();
     println!("disk_pressure: all well");

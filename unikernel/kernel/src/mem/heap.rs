@@ -11,8 +11,9 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 
 use x86_64::{PhysAddr, VirtAddr};
 
-use super::frames;
 use super::layout::{PAGE_BYTES, phys_to_virt, virt_to_phys};
+use super::{frames, space};
+use crate::fs::disk::cache;
 use crate::sync::SpinLock;
 
 /// The smallest class: room for the free-list link, and the alignment that XSAVE and friends ask
@@ -148,13 +149,16 @@ pub fn trim() {
 }
 
 /// Makes room for `pages` of the app's, if they are not there: from the classes here, then from the page
-/// cache. Never sleeps.
+/// cache, last from what of it is mapped. Never sleeps.
 pub fn make_room(pages: usize) {
     if frames::can_app_take(pages) {
         return;
     }
     trim();
-    if !frames::can_app_take(pages) {
-        crate::fs::disk::cache::shrink(pages + 64);
+    while !frames::can_app_take(pages) {
+        let is_freed = cache::shrink(pages + 64) > 0;
+        if !is_freed && space::release_clean() == 0 {
+            break;
+        }
     }
 }

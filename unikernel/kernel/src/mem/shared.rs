@@ -71,6 +71,11 @@ impl SharedFrame {
         Some(Self(Arc::new(Owned(frame, Purpose::Cache))))
     }
 
+    /// True if a cache holds it, which can read it again.
+    pub fn is_of_cache(&self) -> bool {
+        self.0.1 == Purpose::Cache
+    }
+
     /// True if there is no other owner: no mapping shows it, no call uses it.
     pub fn is_sole_owner(&self) -> bool {
         Arc::strong_count(&self.0) == 1

@@ -6,6 +6,7 @@
 
 mod initial;
 mod object;
+mod reclaim;
 mod remap;
 
 use alloc::collections::BTreeMap;
@@ -16,6 +17,7 @@ use core::ops::ControlFlow;
 use arrayvec::ArrayVec;
 pub use initial::{adopt_image, map_first_stack, map_vdso};
 pub use object::{PageSource, Sharing, Supply, collect_dirty, map_object, sync};
+pub use reclaim::release_clean;
 pub use remap::{Move, remap};
 use unikernel_mm::{PAGE_BYTES, RangeError, RegionMap};
 pub use unikernel_mm::{Protection, Region, RegionKind};
@@ -99,6 +101,8 @@ struct Space {
     objects: Vec<Option<Arc<dyn PageSource>>>,
     /// The shares in the pages of objects that are mapped, by address.
     shared_pages: BTreeMap<u64, SharedFrame>,
+    /// The page at which the last look for pages to let go ended.
+    reclaim_hand: u64,
 }
 
 static SPACE: SpinLock<Space> = SpinLock::new(Space {
@@ -110,6 +114,7 @@ static SPACE: SpinLock<Space> = SpinLock::new(Space {
     mappings_end: USER_END,
     objects: Vec::new(),
     shared_pages: BTreeMap::new(),
+    reclaim_hand: 0,
 });
 
 /// The page-table flags for a protection; `None` for no access at all.
@@ -362,7 +367,14 @@ impl From<Failure> for Obstacle {
 
 /// Makes an access possible, if the region around the address allows it.
 pub(super) fn bring_in(address: u64, access: Access) -> Result<(), Obstacle> {
-    SPACE.lock().bring_in(address, access)
+    let outcome = SPACE.lock().bring_in(address, access);
+    match outcome {
+        // With the address space locked, no mapped page could be let go.
+        Err(Obstacle::Failed(Failure::OutOfMemory)) if release_clean() > 0 => {
+            SPACE.lock().bring_in(address, access)
+        }
+        outcome => outcome,
+    }
 }
 
 /// Maps `len` bytes of zeros; answers where.

@@ -8,6 +8,7 @@ use unikernel_ext4::Run;
 use unikernel_fs::ReadAhead;
 
 use super::cache::{self, Page};
+use super::flusher;
 use super::inode::Inode;
 use crate::block::volume::push;
 use crate::drivers::virtio::blk::{Memory, Operation, SECTOR_BYTES, Transfer};
@@ -97,7 +98,13 @@ impl Inode {
     /// faster, and nothing is read.
     pub(super) fn load(self: &Arc<Self>, first: u64, count: u32) -> Result<(), Errno> {
         let end = self.size().div_ceil(PAGE_BYTES as u64).min(first + u64::from(count)).max(first + 1);
-        let frames: Vec<SharedFrame> = (first..end).map_while(|_| SharedFrame::for_cache()).collect();
+        let take = || -> Vec<SharedFrame> { (first..end).map_while(|_| SharedFrame::for_cache()).collect() };
+        let mut frames = take();
+        if frames.is_empty() {
+            // Memory may be full of pages that were changed through mappings: once saved, they can go.
+            let _ = flusher::write_back_all(self.mount);
+            frames = take();
+        }
         if frames.is_empty() {
             return Err(Errno::ENOMEM);
         }

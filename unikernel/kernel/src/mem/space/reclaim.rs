@@ -1,0 +1,68 @@
+//! Taking mapped pages of files away again, so that a file larger than memory can be mapped.
+
+use core::ops::Bound::{Excluded, Unbounded};
+use core::ops::ControlFlow;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use arrayvec::ArrayVec;
+use x86_64::structures::paging::PageTableFlags as Flags;
+use x86_64::structures::paging::page_table::PageTableEntry;
+
+use super::{SPACE, Space, page_table};
+use crate::arch::tlb;
+use crate::mem::layout::PAGE_BYTES;
+
+/// Pages let go at a time.
+const AT_ONCE: usize = 128;
+
+/// Lets go of mapped pages that a cache can give back and that nobody has written to since they were last saved;
+/// answers how many. The next touch maps them anew. They go in the order of their addresses, round and round: which
+/// of them are worth keeping, the cache knows. Never waits: if the address space is locked, none goes.
+pub fn release_clean() -> usize {
+    let Some(mut space) = SPACE.try_lock() else { return 0 };
+    let pages = space.unmap_clean();
+    for &page in &pages {
+        tlb::flush(page, page + PAGE_BYTES as u64);
+    }
+    for page in &pages {
+        space.shared_pages.remove(page);
+    }
+    space.resident_pages -= pages.len() as u64;
+    pages.len()
+}
+
+impl Space {
+    /// Empties the entries of some clean pages, from where the last round ended.
+    fn unmap_clean(&mut self) -> ArrayVec<u64, AT_ONCE> {
+        let mut gone = ArrayVec::new();
+        let behind = self.shared_pages.range((Excluded(self.reclaim_hand), Unbounded));
+        let all = behind.chain(self.shared_pages.range(..=self.reclaim_hand));
+        let mut hand = self.reclaim_hand;
+        for (&page, _) in all.filter(|(_, frame)| frame.is_of_cache()) {
+            hand = page;
+            // No large page shows an object, so nothing is split and nothing can fail.
+            let _ = page_table::for_each_mapped(page, page + PAGE_BYTES as u64, |_, entry, _| {
+                if empty_if_clean(entry) {
+                    gone.push(page);
+                }
+                ControlFlow::Continue(())
+            });
+            if gone.is_full() {
+                break;
+            }
+        }
+        self.reclaim_hand = hand;
+        gone
+    }
+}
+
+/// Empties an entry unless it says that the page was written to, which another processor may note at any moment.
+fn empty_if_clean(entry: &mut PageTableEntry) -> bool {
+    let flags = entry.flags();
+    let before = entry.addr().as_u64() | flags.bits();
+    // SAFETY: an entry is one aligned word; the kernel changes it only under the address space's lock, which the
+    // caller holds, and processors set bits in it as atomically as this does.
+    let word = unsafe { AtomicU64::from_ptr(core::ptr::from_mut(entry).cast()) };
+    !flags.contains(Flags::DIRTY)
+        && word.compare_exchange(before, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+}

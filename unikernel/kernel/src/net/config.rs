@@ -41,7 +41,7 @@ pub(super) fn for_card(options: &Options, number: usize, mac: [u8; 6], stacks: u
         tcp_rx_window,
         tcp_rx_limit,
         tcp_tx_limit,
-        buffer_bytes: ram / 4 / stacks,
+        buffer_bytes: ram / 3 / stacks,
         max_flows: ram / 2 / FLOW_BYTES / stacks,
         max_half_open: (ram / 16 / FLOW_BYTES).min(MAX_HALF_OPEN) / stacks,
         spare_flows: (ram / 32 / SMALL_FLOW_BYTES).min(64) / stacks,

@@ -94,9 +94,6 @@ pub fn sys_fchmodat2(directory: i32, path: UserPtr<u8>, mode: u32, flags: u32) -
 
 /// fchmod(2).
 pub fn sys_fchmod(fd: i32, mode: u32) -> SysResult {
-    if file::get(fd)?.flags().contains(file::FileFlags::PATH) {
-        return Err(Errno::EBADF);
-    }
     change(&opened(fd)?, permissions(mode))
 }
 
@@ -219,11 +216,7 @@ pub fn sys_truncate(path: UserPtr<u8>, len: i64) -> SysResult {
 /// The regular file behind a descriptor that may write it.
 fn writable(fd: i32) -> Result<Arc<OpenFile>, Errno> {
     let opened = file::get(fd)?;
-    match opened.flags() {
-        flags if flags.contains(file::FileFlags::PATH) => Err(Errno::EBADF),
-        flags if !flags.can_write() => Err(Errno::EINVAL),
-        _ => Ok(opened),
-    }
+    if opened.flags().can_write() { Ok(opened) } else { Err(Errno::EINVAL) }
 }
 
 /// ftruncate(2).

@@ -84,9 +84,6 @@ fn map_file(
     let opened = file::get(fd)?;
     let flags = opened.flags();
     let writes_through = sharing == Sharing::Shared && protection.contains(Protection::WRITE);
-    if flags.contains(file::FileFlags::PATH) {
-        return Err(Errno::EBADF);
-    }
     if !flags.can_read() || writes_through && !flags.can_write() {
         return Err(Errno::EACCES);
     }

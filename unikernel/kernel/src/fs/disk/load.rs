@@ -84,10 +84,10 @@ impl Inode {
                 None => {
                     let wanted = u32::try_from(wanted).unwrap_or(u32::MAX);
                     let count = ahead.map_or(wanted, |ahead| ahead.lock().miss(index, wanted));
-                    let outcome = self.load(index, count.min(MOST_AHEAD));
-                    // Some other page, ahead, may be to blame.
-                    if outcome.is_err() && self.page_in_memory(index).is_none() {
-                        outcome?;
+                    match self.load(index, count.min(MOST_AHEAD)) {
+                        Err(error) if self.page_in_memory(index).is_none() => return Err(error),
+                        // If there was an error, a page ahead was to blame.
+                        _ => {}
                     }
                 }
             }

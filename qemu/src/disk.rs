@@ -22,6 +22,8 @@ pub(crate) struct Disk {
     pub(crate) forgets_writes: bool,
     /// A configuration of QEMU's `blkdebug`, to have errors injected.
     pub(crate) faults: Option<PathBuf>,
+    /// Bytes a second that it takes at most.
+    pub(crate) write_limit: Option<u64>,
 }
 
 impl FromStr for Disk {
@@ -40,7 +42,13 @@ impl FromStr for Disk {
 impl Disk {
     /// A disk that can be written.
     pub(crate) fn new(path: &Path) -> Self {
-        Self { path: path.to_owned(), is_read_only: false, forgets_writes: false, faults: None }
+        Self {
+            path: path.to_owned(),
+            is_read_only: false,
+            forgets_writes: false,
+            faults: None,
+            write_limit: None,
+        }
     }
 
     /// Tells what is missing before QEMU does.
@@ -70,6 +78,9 @@ impl Disk {
         }
         let flags = [(self.is_read_only, ",readonly=on"), (self.forgets_writes, ",snapshot=on")];
         flags.iter().filter(|(is_on, _)| *is_on).for_each(|(_, flag)| drive.push_str(flag));
+        if let Some(limit) = self.write_limit {
+            drive.push_str(&format!(",throttling.bps-write={limit}"));
+        }
         let device = match kind {
             // On its own, QEMU fills the buses from the last to the first, and the first disk would be
             // the last.

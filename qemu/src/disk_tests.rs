@@ -29,6 +29,8 @@ pub(crate) struct DiskPlan {
     pub(crate) boots: u32,
     /// A configuration of QEMU's `blkdebug` below `apps/guest-tests`. What it breaks is not judged.
     faults: Option<String>,
+    /// Bytes a second that the disk takes at most: the guest is faster, and memory fills.
+    write_limit: Option<u64>,
     /// Options for `mke2fs`.
     #[serde(default)]
     options: Vec<String>,
@@ -60,7 +62,8 @@ impl DiskPlan {
             std::fs::File::create(&path)?.set_len(len)?;
         }
         let faults = self.faults.as_ref().map(|file| project::root().join("apps/guest-tests").join(file));
-        Ok(Disk { is_read_only: self.read_only, faults, ..Disk::new(&path) })
+        let (is_read_only, write_limit) = (self.read_only, self.write_limit);
+        Ok(Disk { is_read_only, faults, write_limit, ..Disk::new(&path) })
     }
 
     /// Gives the disk to a machine that is about to boot for the `boot`th time.

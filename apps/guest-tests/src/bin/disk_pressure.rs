@@ -18,7 +18,9 @@ fn check(file: &File, pieces: usize) {
     let mut bytes = vec![0; PIECE_BYTES];
     for number in 0..pieces {
         file.read_exact_at(&mut bytes, (number * PIECE_BYTES) as u64).unwrap();
-        assert!(bytes == piece(number), "piece {number}");
+        if let Some(at) = bytes.iter().zip(piece(number)).position(|(read, written)| *read != written) {
+            panic!("piece {number}: {:#x} at {at}", bytes[at]);
+        }
     }
 }
 

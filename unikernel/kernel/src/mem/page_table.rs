@@ -6,6 +6,7 @@
 //! permission away calls [`tlb::flush`](crate::arch::tlb::flush).
 
 use core::ops::ControlFlow;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use x86_64::registers::control::{Cr3, Cr3Flags};
 use x86_64::structures::paging::page_table::PageTableEntry;
@@ -160,6 +161,27 @@ pub fn for_each_mapped(
         at = (at & !(step - 1)).saturating_add(step);
     }
     Ok(())
+}
+
+/// An entry, as processors see it that set its accessed and dirty bits at any moment: what they note must not be
+/// overwritten.
+pub fn shared_word(entry: &mut PageTableEntry) -> &AtomicU64 {
+    // SAFETY: an entry is one aligned word; the kernel changes it under the address space's lock alone, which whoever
+    // has the exclusive borrow holds, and processors change it as atomically as the result is changed.
+    unsafe { AtomicU64::from_ptr(core::ptr::from_mut(entry).cast()) }
+}
+
+/// Empties an entry; answers what it held at the end.
+pub fn take(entry: &mut PageTableEntry) -> (PhysAddr, Flags) {
+    let frame = entry.addr();
+    (frame, Flags::from_bits_truncate(shared_word(entry).swap(0, Ordering::AcqRel)))
+}
+
+/// Gives an entry other flags; whether the page was written to stays.
+pub fn replace_flags(entry: &mut PageTableEntry, flags: Flags) {
+    let address = entry.addr().as_u64();
+    let change = |held| Some(address | flags.bits() | held & Flags::DIRTY.bits());
+    let _ = shared_word(entry).fetch_update(Ordering::AcqRel, Ordering::Relaxed, change);
 }
 
 /// The size of the empty span around `virt` if a level above the pages is missing.

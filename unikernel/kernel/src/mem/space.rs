@@ -17,7 +17,7 @@ use core::ops::ControlFlow;
 use arrayvec::ArrayVec;
 pub use initial::{adopt_image, map_first_stack, map_vdso};
 pub use object::{PageSource, Sharing, Supply, collect_dirty, map_object, sync};
-pub use reclaim::release_clean;
+pub use reclaim::{release_clean, release_clean_in_turn};
 pub use remap::{Move, remap};
 use unikernel_mm::{PAGE_BYTES, RangeError, RegionMap};
 pub use unikernel_mm::{Protection, Region, RegionKind};
@@ -234,12 +234,12 @@ impl Space {
                 next = virt.as_u64();
                 return ControlFlow::Break(());
             }
-            if entry.flags().contains(SHARED_PAGE) {
-                shared.push((virt.as_u64(), entry.flags().contains(Flags::DIRTY)));
+            let (frame, flags) = page_table::take(entry);
+            if flags.contains(SHARED_PAGE) {
+                shared.push((virt.as_u64(), flags.contains(Flags::DIRTY)));
             } else {
-                batch.push((entry.addr(), (bytes / PAGE_BYTES) as usize));
+                batch.push((frame, (bytes / PAGE_BYTES) as usize));
             }
-            entry.set_unused();
             ControlFlow::Continue(())
         })?;
         if !batch.is_empty() || !shared.is_empty() {
@@ -274,7 +274,7 @@ impl Space {
             let large = if bytes == LARGE_PAGE_BYTES { Flags::HUGE_PAGE } else { Flags::empty() };
             // Without access the page stays, as its content must, but not for ring 3.
             let flags = flags.unwrap_or(Flags::PRESENT | Flags::NO_EXECUTE);
-            entry.set_addr(entry.addr(), flags | large | entry.flags() & (SHARED_PAGE | Flags::DIRTY));
+            page_table::replace_flags(entry, flags | large | entry.flags() & SHARED_PAGE);
             ControlFlow::Continue(())
         })?;
         tlb::flush(start, end);

@@ -65,6 +65,7 @@ impl Inode {
 
     fn write_piece(self: &Arc<Self>, index: u64, within: usize, from: UserSlice) -> Result<(), Errno> {
         let start = index * PAGE_BYTES as u64;
+        let end = start + (within + from.len()) as u64;
         let is_there = self.pages.lock().all.contains_key(&index);
         let is_whole = from.len() == PAGE_BYTES;
         if !is_there && (is_whole || start >= self.size()) {
@@ -73,8 +74,7 @@ impl Inode {
                 frame.clear(0, PAGE_BYTES);
             }
             fault::retrying(|| frame.copy_from(within, from.len(), from))?;
-            if self.add(index, frame)? {
-                self.note_write(start + (within + from.len()) as u64);
+            if self.add(index, frame, end)? {
                 return Ok(());
             }
         }
@@ -83,13 +83,12 @@ impl Inode {
             self.check_space(index, &page)?;
         }
         fault::retrying(|| page.frame.copy_from(within, from.len(), from))?;
-        self.mark_dirty(index);
-        self.note_write(start + (within + from.len()) as u64);
+        self.note_written(&mut self.pages.lock(), index, end);
         Ok(())
     }
 
-    /// Adds a page that nobody has yet; false if somebody was faster.
-    fn add(self: &Arc<Self>, index: u64, frame: SharedFrame) -> Result<bool, Errno> {
+    /// Adds a page that nobody has yet, written up to `end` in the file; false if somebody was faster.
+    fn add(self: &Arc<Self>, index: u64, frame: SharedFrame, end: u64) -> Result<bool, Errno> {
         let page = Page::ready(frame);
         self.check_space(index, &page)?;
         {
@@ -99,10 +98,17 @@ impl Inode {
                 return Ok(false);
             }
             pages.all.insert(index, page);
+            self.note_written(&mut pages, index, end);
         }
         cache::note_added(self, core::iter::once(index));
-        self.mark_dirty(index);
         Ok(true)
+    }
+
+    /// Notes that a page was written, up to `end` in the file. That it is dirty and that the file goes so far
+    /// become known together: whoever writes pages back takes what lies behind the end for nobody's.
+    fn note_written(&self, pages: &mut Pages, index: u64, end: u64) {
+        self.note_dirty_page(pages, index);
+        self.note_write(end);
     }
 
     /// Makes sure that there will be blocks for a page, as if it had none: better than to find out when it is
@@ -141,7 +147,11 @@ impl Inode {
 
     /// Notes that the disk does not have a page as it is.
     pub(super) fn mark_dirty(&self, index: u64) {
-        let mut pages = self.pages.lock();
+        self.note_dirty_page(&mut self.pages.lock(), index);
+        self.mount.note_dirty(self);
+    }
+
+    fn note_dirty_page(&self, pages: &mut Pages, index: u64) {
         if pages.all.contains_key(&index) && pages.dirty.insert(index) {
             cache::note_dirty(1);
             let _ = self.dirty_since_ns.compare_exchange(
@@ -151,18 +161,12 @@ impl Inode {
                 Ordering::Relaxed,
             );
         }
-        drop(pages);
-        self.mount.note_dirty(self);
     }
 
     /// Asks the page tables what the app has written through mappings.
     fn collect_mapped(self: &Arc<Self>) {
         if self.is_mapped.load(Ordering::Relaxed) {
-            let written = space::collect_dirty(Arc::as_ptr(self).cast());
-            if !written.is_empty() {
-                written.into_iter().for_each(|index| self.mark_dirty(index));
-                self.note_write(0);
-            }
+            space::collect_dirty(self.as_ref());
         }
     }
 
@@ -191,8 +195,9 @@ impl Inode {
 
     /// Takes dirty pages of a range, which are clean from then on, and answers where to go on.
     fn take_dirty(&self, range: RangeInclusive<u64>) -> (Vec<Stretch>, u64) {
-        let size_pages = self.size().div_ceil(PAGE_BYTES as u64);
         let mut pages = self.pages.lock();
+        // Under the lock: a page that is dirty by now lies before the end that is read here (`note_written`).
+        let size_pages = self.size().div_ceil(PAGE_BYTES as u64);
         let taken: Vec<u64> = pages.dirty.range(range).copied().take(BATCH_PAGES).collect();
         cache::note_clean(taken.len());
         let mut stretches: Vec<Stretch> = Vec::new();

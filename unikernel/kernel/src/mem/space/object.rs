@@ -4,6 +4,7 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::ControlFlow;
+use core::ptr;
 
 use unikernel_mm::{ObjectPart, PAGE_BYTES};
 use x86_64::VirtAddr;
@@ -154,31 +155,32 @@ impl Space {
     }
 }
 
-/// The pages of an object that the app has written to through shared mappings since this was asked last.
-pub fn collect_dirty(object: *const ()) -> Vec<u64> {
+/// Tells an object which of its pages the app has written to through shared mappings since this was asked last
+/// ([`PageSource::note_dirty`]). It knows before the address space is free again: from then on, a page that is not known
+/// to be dirty may go.
+pub fn collect_dirty(object: &dyn PageSource) {
     let space = SPACE.lock();
-    let mut pages = Vec::new();
     for region in space.regions.iter() {
         let RegionKind::Object(part) = region.kind else { continue };
         let shown = space.objects[part.object as usize].as_ref();
-        if !part.is_shared || shown.is_none_or(|shown| Arc::as_ptr(shown).cast::<()>() != object) {
+        if !part.is_shared || !shown.is_some_and(|shown| ptr::addr_eq(Arc::as_ptr(shown), object)) {
             continue;
         }
-        let before = pages.len();
+        let mut was_written = false;
         // No large page shows an object, so nothing is split and nothing can fail.
         let _ = page_table::for_each_mapped(region.start, region.end, |virt, entry, _| {
             if entry.flags().contains(SHARED_PAGE | Flags::DIRTY) {
                 entry.set_flags(entry.flags() - Flags::DIRTY);
-                pages.push(part.offset_of(virt.as_u64()) / PAGE_BYTES);
+                object.note_dirty(part.offset_of(virt.as_u64()) / PAGE_BYTES);
+                was_written = true;
             }
             ControlFlow::Continue(())
         });
-        if pages.len() > before {
+        if was_written {
             // Processors remember that an entry was dirty, and would not mark it again.
             tlb::flush(region.start, region.end);
         }
     }
-    pages
 }
 
 /// Makes what is mapped in a range as safe as the objects behind it can (msync(2)).

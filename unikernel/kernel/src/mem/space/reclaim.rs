@@ -2,7 +2,7 @@
 
 use core::ops::Bound::{Excluded, Unbounded};
 use core::ops::ControlFlow;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::Ordering;
 
 use arrayvec::ArrayVec;
 use x86_64::structures::paging::PageTableFlags as Flags;
@@ -19,19 +19,27 @@ const AT_ONCE: usize = 128;
 /// answers how many. The next touch maps them anew. They go in the order of their addresses, round and round: which
 /// of them are worth keeping, the cache knows. Never waits: if the address space is locked, none goes.
 pub fn release_clean() -> usize {
-    let Some(mut space) = SPACE.try_lock() else { return 0 };
-    let pages = space.unmap_clean();
-    for &page in &pages {
-        tlb::flush(page, page + PAGE_BYTES as u64);
-    }
-    for page in &pages {
-        space.shared_pages.remove(page);
-    }
-    space.resident_pages -= pages.len() as u64;
-    pages.len()
+    SPACE.try_lock().map_or(0, |mut space| space.release_clean())
+}
+
+/// The same for who can wait, and has not locked the address space.
+pub fn release_clean_in_turn() -> usize {
+    SPACE.lock().release_clean()
 }
 
 impl Space {
+    fn release_clean(&mut self) -> usize {
+        let pages = self.unmap_clean();
+        for &page in &pages {
+            tlb::flush(page, page + PAGE_BYTES as u64);
+        }
+        for page in &pages {
+            self.shared_pages.remove(page);
+        }
+        self.resident_pages -= pages.len() as u64;
+        pages.len()
+    }
+
     /// Empties the entries of some clean pages, from where the last round ended.
     fn unmap_clean(&mut self) -> ArrayVec<u64, AT_ONCE> {
         let mut gone = ArrayVec::new();
@@ -60,9 +68,8 @@ impl Space {
 fn empty_if_clean(entry: &mut PageTableEntry) -> bool {
     let flags = entry.flags();
     let before = entry.addr().as_u64() | flags.bits();
-    // SAFETY: an entry is one aligned word; the kernel changes it only under the address space's lock, which the
-    // caller holds, and processors set bits in it as atomically as this does.
-    let word = unsafe { AtomicU64::from_ptr(core::ptr::from_mut(entry).cast()) };
     !flags.contains(Flags::DIRTY)
-        && word.compare_exchange(before, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        && page_table::shared_word(entry)
+            .compare_exchange(before, 0, Ordering::AcqRel, Ordering::Relaxed)
+            .is_ok()
 }

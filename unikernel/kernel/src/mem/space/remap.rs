@@ -5,6 +5,7 @@ use core::ops::ControlFlow;
 
 use unikernel_mm::PAGE_BYTES;
 use x86_64::VirtAddr;
+use x86_64::structures::paging::PageTableFlags as Flags;
 
 use super::{Placement, Region, RegionKind, SPACE, Space, SpaceError, check_range};
 use crate::arch::tlb;
@@ -96,8 +97,7 @@ impl Space {
         for at in (0..kept).step_by(PAGE_BYTES as usize) {
             let mut taken = None;
             page_table::for_each_mapped(from + at, from + at + PAGE_BYTES, |_, entry, _| {
-                taken = Some((entry.addr(), entry.flags()));
-                entry.set_unused();
+                taken = Some(page_table::take(entry));
                 ControlFlow::Continue(())
             })?;
             let Some((frame, flags)) = taken else { continue };
@@ -112,6 +112,8 @@ impl Space {
             if share.is_none() {
                 // SAFETY: the frame was unmapped above, no core remembers it, nothing else knows it.
                 unsafe { frames::free(frame) };
+            } else if flags.contains(Flags::DIRTY) {
+                self.note_dirty(from + at);
             }
         }
         tlb::flush(from, from + kept);

@@ -8,6 +8,7 @@
 
 use super::space::{self, Obstacle};
 use super::{layout, user};
+use crate::fs::disk::flusher;
 use crate::task::{self, scheduler};
 
 /// What the processor tried, from the page fault's error code (SDM Vol. 3, 4.7).
@@ -45,6 +46,7 @@ pub fn handle(address: u64, access: Access) -> Result<(), Failure> {
     loop {
         match bring_in(address, access) {
             Ok(()) => return Ok(()),
+            Err(Obstacle::Failed(Failure::OutOfMemory)) if flusher::make_room() => {}
             Err(Obstacle::Failed(failure)) => return Err(failure),
             Err(Obstacle::Absent(source, index)) if source.load(index) => {}
             Err(Obstacle::Absent(..)) => return Err(Failure::NotReadable),

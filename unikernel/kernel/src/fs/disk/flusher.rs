@@ -4,6 +4,7 @@ use core::sync::atomic::Ordering;
 
 use super::store::ALL;
 use super::{Mount, cache, now, table};
+use crate::mem::{frames, heap, space};
 use crate::platform::time;
 use crate::syscall::Errno;
 use crate::task::{WaitQueue, scheduler};
@@ -12,6 +13,9 @@ use crate::task::{WaitQueue, scheduler};
 /// commits every 5 s.)
 const AGE_NS: u64 = 5_000_000_000;
 const INTERVAL_NS: u64 = 1_000_000_000;
+
+/// How often [`make_room`] tries.
+const ROOM_ROUNDS: u32 = 8;
 
 static IDLE: WaitQueue = WaitQueue::new();
 
@@ -63,6 +67,21 @@ pub(super) fn write_back_all(mount: &'static Mount) -> Result<(), Errno> {
         outcome = outcome.and(inode.write_back(ALL)).and(inode.store_times());
     }
     outcome
+}
+
+/// Makes room for the app where nothing could go at once: what is dirty is saved, and mapped pages are let go.
+/// Waits for all that it takes; the caller holds no locks. False if there is no room after all.
+pub(crate) fn make_room() -> bool {
+    // Others take memory meanwhile, and may be faster.
+    (0..ROOM_ROUNDS).any(|_| {
+        for mount in table::all() {
+            // What fails is told to whoever syncs the file.
+            let _ = write_back_all(mount);
+        }
+        space::release_clean_in_turn();
+        heap::make_room(frames::reserve_pages() / 2);
+        frames::can_app_take(1)
+    })
 }
 
 impl Mount {

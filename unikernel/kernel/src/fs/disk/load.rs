@@ -100,9 +100,8 @@ impl Inode {
         let end = self.size().div_ceil(PAGE_BYTES as u64).min(first + u64::from(count)).max(first + 1);
         let take = || -> Vec<SharedFrame> { (first..end).map_while(|_| SharedFrame::for_cache()).collect() };
         let mut frames = take();
-        if frames.is_empty() {
-            // Memory may be full of pages that were changed through mappings: once saved, they can go.
-            let _ = flusher::write_back_all(self.mount);
+        // Memory may be full of pages that were changed through mappings.
+        if frames.is_empty() && flusher::make_room() {
             frames = take();
         }
         if frames.is_empty() {

@@ -11,7 +11,7 @@
 
 pub mod cache;
 pub mod file;
-mod flusher;
+pub(crate) mod flusher;
 pub mod inode;
 mod load;
 pub mod names;

@@ -55,7 +55,7 @@ impl Appliance {
     /// The same with disks, the first of them at `/data`.
     fn boot_with(app: &str, arguments: &str, guest_port: u16, disks: &[Disk]) -> Result<Self> {
         let port = free_port()?;
-        let mut machine = Machine::new(Kind::Q35, &project::image(app));
+        let mut machine = Machine::new(Kind::Q35, &project::built(app)?);
         machine.net = Net::User(port, guest_port);
         machine.cpus = 2;
         machine.disks = disks.to_vec();
@@ -300,8 +300,9 @@ fn tls() -> Result<()> {
 /// The same ELF asks, run on Linux.
 fn grpc() -> Result<()> {
     let app = Appliance::boot("grpc", "", 8080)?;
+    let client = project::built("grpc")?;
     let server = format!("http://{}", app.address);
-    let ask = |text: &str| Command::new(project::image("grpc")).args(["ask", &server, text]).output();
+    let ask = |text: &str| Command::new(&client).args(["ask", &server, text]).output();
     let output = ask("why?").context("cannot run the client")?;
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     ensure!(said == "why?\n1: why?\n2: why?\n3: why?\n", "{said}{}", String::from_utf8_lossy(&output.stderr));

@@ -54,7 +54,7 @@ struct Frame {
 fn record(kind: Kind, words: &str) -> Result<(PathBuf, Vec<Frame>)> {
     let file = project::work_dir("captures")?.join(format!("http-{kind}-{}.pcapng", words.len()));
     let port = free_port()?;
-    let mut machine = Machine::new(kind, &project::image("http"));
+    let mut machine = Machine::new(kind, &project::built("http")?);
     machine.net = Net::User(port, 8080);
     machine.capture_to(&file);
     machine.append = format!("{} {words}", machine.append);
@@ -105,7 +105,7 @@ fn slow_host() -> Result<()> {
     let path = project::work_dir("captures")?.join(format!("slow-{}", std::process::id()));
     let listener = UnixListener::bind(&path).with_context(|| format!("cannot bind {}", path.display()))?;
     let port = free_port()?;
-    let mut machine = Machine::new(Kind::Q35, &project::image("http"));
+    let mut machine = Machine::new(Kind::Q35, &project::built("http")?);
     machine.net = Net::User(port, 8080);
     machine.capture_into(&format!("socket,path={}", path.display()));
     let server = Server::start(machine, "http", 64, port)?;

@@ -3,6 +3,7 @@
 //! `apps/guest-tests/tests.toml` lists them. A test that fails leaves its console in
 //! `target/guest-tests/`.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::process::{Command, Output};
 use std::sync::Mutex;
@@ -23,24 +24,6 @@ use crate::{app_tests, http_tests, kv, project, run, tap_tests, vsock_tests};
 /// Guests at once: one a core of a small machine.
 const WORKERS: usize = 2;
 const DEFAULT_SECONDS: u64 = 60;
-/// What the tests boot.
-const PACKAGES: [&str; 14] = [
-    "guest-tests",
-    "hello",
-    "http",
-    "http-mio",
-    "http-axum",
-    "http-threads",
-    "axum-rest",
-    "ws",
-    "proxy",
-    "sqlite",
-    "tls",
-    "grpc",
-    "files",
-    "kv",
-];
-
 /// `tests.toml`.
 #[derive(Deserialize)]
 struct Manifest {
@@ -120,6 +103,15 @@ enum Place {
     Machine(Kind, Profile),
 }
 
+impl Place {
+    fn profile(self) -> Profile {
+        match self {
+            Self::Linux => Profile::Release,
+            Self::Machine(_, profile) => profile,
+        }
+    }
+}
+
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -137,11 +129,6 @@ pub(crate) fn run(options: &TestOptions) -> Result<u8> {
     let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
     let manifest: Manifest = toml::from_str(&text).with_context(|| format!("in {}", path.display()))?;
     let is_chosen = |name: &str| options.filter.as_ref().is_none_or(|filter| name.contains(filter.as_str()));
-    for package in PACKAGES {
-        project::build(package)?;
-    }
-    project::build_with("guest-tests", Profile::Debug)?;
-    project::build_with("guest-tests", Profile::Gnu)?;
     let mut jobs = Vec::new();
     for test in manifest.test.iter().filter(|test| is_chosen(&test.name)) {
         jobs.extend(test.linux.then_some(Job { test, place: Place::Linux }));
@@ -152,6 +139,7 @@ pub(crate) fn run(options: &TestOptions) -> Result<u8> {
         jobs.extend(test.gnu.then_some(Job { test, place: Place::Machine(Kind::Q35, Profile::Gnu) }));
         jobs.extend(test.checked.then_some(Job { test, place: Place::Machine(Kind::Q35, Profile::Debug) }));
     }
+    build(&jobs)?;
     let (mut passed, mut failed) = run_jobs(&jobs)?;
     let outside = [http_tests::all(), app_tests::all(), kv::all(), tap_tests::all(), vsock_tests::all()];
     for (name, check) in outside.into_iter().flatten() {
@@ -164,6 +152,22 @@ pub(crate) fn run(options: &TestOptions) -> Result<u8> {
     println!("{passed} passed, {failed} failed");
     ensure!(passed + failed > 0, "no test has this name");
     Ok(u8::from(failed > 0))
+}
+
+/// Builds what the jobs run, and no more: each program stands for a kernel to link.
+fn build(jobs: &[Job<'_>]) -> Result<()> {
+    let apps = project::apps();
+    for profile in [Profile::Release, Profile::Debug, Profile::Gnu] {
+        let here = jobs.iter().filter(|job| job.place.profile() == profile);
+        let names: BTreeSet<&str> = here.map(|job| job.test.name.as_str()).collect();
+        let (apps, programs): (Vec<&str>, Vec<&str>) =
+            names.into_iter().partition(|name| apps.iter().any(|app| app == name));
+        if !programs.is_empty() {
+            project::build("guest-tests", &programs, profile)?;
+        }
+        apps.into_iter().try_for_each(|app| project::build(app, &[], profile))?;
+    }
+    Ok(())
 }
 
 /// Runs jobs on a few workers; answers how many passed and failed.

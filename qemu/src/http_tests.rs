@@ -58,7 +58,7 @@ impl Server {
 
     /// Boots a server on a network of the caller's, on which `port` of the host leads to it.
     pub(crate) fn boot_on(app: &str, kind: Kind, memory_mib: u64, net: Net, port: u16) -> Result<Self> {
-        let mut machine = Machine::new(kind, &project::image(app));
+        let mut machine = Machine::new(kind, &project::built(app)?);
         machine.net = net;
         Self::start(machine, app, memory_mib, port)
     }
@@ -181,7 +181,7 @@ fn burst(address: SocketAddr, count: usize) -> Result<()> {
 /// A device that speaks virtio 1.x only, where QEMU's usual one is transitional or legacy.
 fn modern_nic(kind: Kind) -> Result<()> {
     let port = free_port()?;
-    let mut machine = Machine::new(kind, &project::image("http"));
+    let mut machine = Machine::new(kind, &project::built("http")?);
     machine.net = Net::User(port, 8080);
     machine.nic = Nic::Modern;
     let server = Server::start(machine, "http", 64, port)?;
@@ -240,7 +240,7 @@ fn small_memory() -> Result<()> {
 
 /// Boots the hello image; answers exit code and console.
 fn boot_hello(memory_mib: u64, append: &str) -> Result<(Option<u8>, String)> {
-    let mut machine = Machine::new(Kind::Microvm, &project::image("hello"));
+    let mut machine = Machine::new(Kind::Microvm, &project::built("hello")?);
     machine.memory_mib = memory_mib;
     machine.append = append.to_owned();
     let mut guest = Vm::start(&machine, Console::Recorded)?;

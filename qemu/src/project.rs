@@ -1,7 +1,9 @@
 //! Where things are in the working copy, and building them.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail};
 
@@ -64,13 +66,8 @@ pub(crate) fn image_of(name: &str, profile: Profile) -> PathBuf {
     target_dir().join(target).join(folder).join(name)
 }
 
-/// Builds the package in `apps/` for release; the images lie where [`image`] says.
-pub(crate) fn build(package: &str) -> Result<()> {
-    build_with(package, Profile::Release)
-}
-
-/// Builds the package in `apps/`; the images lie where [`image_of`] says.
-pub(crate) fn build_with(package: &str, profile: Profile) -> Result<()> {
+/// Builds a package in `apps/`, all of it or some of its programs; the images lie where [`image_of`] says.
+pub(crate) fn build(package: &str, programs: &[&str], profile: Profile) -> Result<()> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     // By its folder: `-p http` could also mean the crate of that name, on which axum stands.
     let manifest = format!("apps/{package}/Cargo.toml");
@@ -79,12 +76,28 @@ pub(crate) fn build_with(package: &str, profile: Profile) -> Result<()> {
         .args(["build", "--quiet", "--manifest-path", &manifest])
         .args((profile != Profile::Debug).then_some("--release"))
         .args(["--target", if profile == Profile::Gnu { GNU_TARGET } else { TARGET }])
+        .args(programs.iter().flat_map(|program| ["--bin", program]))
         .status()
         .context("cannot run cargo")?;
     if !status.success() {
         bail!("`cargo build --manifest-path {manifest}` ({profile:?}) failed; its messages are above");
     }
     Ok(())
+}
+
+/// The image of an app or a guest test for release, built when it is first asked for.
+pub(crate) fn built(name: &str) -> Result<PathBuf> {
+    static BUILT: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
+    if !built.contains(name) {
+        if apps().iter().any(|app| app == name) {
+            build(name, &[], Profile::Release)?;
+        } else {
+            build("guest-tests", &[name], Profile::Release)?;
+        }
+        built.insert(name.to_owned());
+    }
+    Ok(image(name))
 }
 
 /// The known word that a mistyped one is close to, if any is.
@@ -101,8 +114,7 @@ pub(crate) fn build_app(name: &str) -> Result<PathBuf> {
         let hint = hint.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
         bail!("there is no app `{name}`{hint} apps/ has {}", known.join(", "));
     }
-    build(name)?;
-    let path = image(name);
+    let path = built(name)?;
     if !path.exists() {
         bail!("the build made no image at {}", path.display());
     }

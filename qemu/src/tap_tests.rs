@@ -74,7 +74,7 @@ fn two_cards(kind: Kind) -> Result<()> {
     // Behind both cards, by way of the default routes, and behind the second.
     ["10.9.0.1/32", "10.9.8.1/32"].iter().try_for_each(|address| namespace::add_address(address, "lo"))?;
     ["10.0.2.1", "10.0.3.1", "10.9.0.1", "10.9.8.1"].into_iter().try_for_each(tell_who_asks)?;
-    let mut machine = Machine::new(kind, &project::image("cards"));
+    let mut machine = Machine::new(kind, &project::built("cards")?);
     machine.net = tap(TAP);
     machine.more_nets = vec![tap("tap1")];
     machine.cpus = 2;
@@ -114,7 +114,7 @@ fn ipv6(kind: Kind) -> Result<()> {
     for (address, device) in [(ROUTER, TAP), ("2001:db8:2::1/64", TAP), ("2001:db8:99::1/128", "lo")] {
         namespace::add_address(address, device)?;
     }
-    let mut machine = Machine::new(kind, &project::image("http-threads"));
+    let mut machine = Machine::new(kind, &project::built("http-threads")?);
     machine.net = tap(TAP);
     machine.append = "ip=none log=net:info,warn".into();
     let guest = Vm::start(&machine, Console::Recorded)?;
@@ -139,7 +139,7 @@ fn ipv6(kind: Kind) -> Result<()> {
 /// Many clients at once, whose connections the card spreads over two pairs of queues.
 fn two_queues(kind: Kind) -> Result<()> {
     namespace::set_up(Queues::Several)?;
-    let mut machine = Machine::new(kind, &project::image("http-threads"));
+    let mut machine = Machine::new(kind, &project::built("http-threads")?);
     machine.net = Net::Tap { name: TAP.into(), queues: 2 };
     machine.nic = Nic::ManyQueues;
     machine.cpus = 2;

@@ -67,7 +67,7 @@ fn echo() -> Result<()> {
     let listener = UnixListener::bind(places.of_port(ECHO_PORT))?;
     thread::spawn(move || listener.incoming().flatten().for_each(|stream| drop(echo_back(stream))));
     let _device = start_device(&places)?;
-    let mut machine = Machine::new(Kind::Q35, &project::image("vsock"));
+    let mut machine = Machine::new(Kind::Q35, &project::built("vsock")?);
     machine.cpus = 2;
     machine.append = "-- device".into();
     let memory = format!("memory-backend-memfd,id=mem,size={}M,share=on", machine.memory_mib);

@@ -45,7 +45,7 @@ pub(super) fn run() -> Result<()> {
     let folder = project::work_dir("kv-compare")?;
     std::fs::remove_dir_all(&folder)?;
     std::fs::create_dir_all(&folder)?;
-    let kv = Server::start(&project::image("kv"), &["--appendfsync", "no"], &folder)?;
+    let kv = Server::start(&project::built("kv")?, &["--appendfsync", "no"], &folder)?;
     // Debian's `redis-tools` has the server, under a name by which it would be another tool; the package that has
     // it by its own name would start it as a service.
     let program = folder.join("redis-server");

@@ -68,7 +68,7 @@ impl Booted {
     /// Boots it with a disk at `/data` and waits until it listens.
     fn start(kind: Kind, disk: &Disk, arguments: &str) -> Result<Self> {
         let port = free_port()?;
-        let mut machine = Machine::new(kind, &project::image("kv"));
+        let mut machine = Machine::new(kind, &project::built("kv")?);
         machine.net = Net::User(port, PORT);
         machine.disks.push(disk.clone());
         machine.append = format!("mount=/data:blk0:ext4 -- {arguments}");

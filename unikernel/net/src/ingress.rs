@@ -55,6 +55,9 @@ impl Stack {
     pub(crate) fn frame_in<T: TxToken>(&mut self, frame: &[u8], token: T) {
         self.counters.rx_packets += 1;
         self.counters.rx_bytes += frame.len() as u64;
+        if self.expected_in(frame) {
+            return;
+        }
         let Ok(ethernet) = EthernetFrame::new_checked(frame) else {
             self.counters.malformed += 1;
             return;

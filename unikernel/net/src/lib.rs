@@ -42,6 +42,7 @@ mod counters;
 mod egress;
 mod engine;
 mod error;
+mod express;
 mod filter;
 mod flow;
 mod flow_table;

@@ -14,10 +14,9 @@ use smoltcp::wire::TcpSeqNumber;
 
 use crate::congestion::Verdict;
 use crate::flow::{Flow, Owner, Path};
-use crate::id::TcpId;
+use crate::id::{SocketId, TcpId};
 use crate::ingress::Link;
-use crate::rings::{append, discard};
-use crate::segment::Segment;
+use crate::segment::{Heard, Segment};
 use crate::stack::Stack;
 use crate::timers::NEVER;
 use crate::track::{Track, WINDOW_SHIFT};
@@ -35,15 +34,12 @@ pub(crate) enum Step {
 }
 
 impl Flow {
-    /// True for a segment that continues the conversation: nothing before it is missing, and it
+    /// True for a segment in stream that continues the conversation: nothing before it is missing, and it
     /// acknowledges what was sent.
     #[inline]
-    pub(crate) fn is_next(&self, segment: &Segment<'_>) -> bool {
+    pub(crate) fn is_next(&self, heard: &Heard) -> bool {
         let track = &self.track;
-        segment.is_in_stream()
-            && segment.sequence() == track.received
-            && track.seen == track.received
-            && self.is_credible(segment.ack_number())
+        heard.sequence == track.received && track.seen == track.received && self.is_credible(heard.ack_number)
     }
 
     /// True for an acknowledgement of something that was sent and not long ago (RFC 5961 section 5.2).
@@ -65,17 +61,23 @@ impl Flow {
 
     /// True if the engine has nothing left when it has heard this segment, which [is next](Self::is_next).
     #[inline]
-    pub(crate) fn can_settle(&mut self, segment: &Segment<'_>) -> bool {
+    pub(crate) fn can_settle(&mut self, heard: &Heard) -> bool {
         if self.trips < TRIPS {
             self.trips += 1;
             return false;
         }
-        segment.ack_number() == self.track.sent
+        heard.ack_number == self.track.sent
             && self.state() == State::Established
             && self.recv_queue() == 0
             && self.send_queue() == self.track.in_flight()
             && !self.is_half_open()
             && !self.congestion.is_recovering()
+    }
+
+    /// True if `bytes` more that arrive have their place.
+    #[inline]
+    fn has_space(&self, bytes: usize) -> bool {
+        self.plain.as_ref().is_some_and(|plain| plain.received.len() + bytes <= plain.received.capacity())
     }
 
     /// The window that the peer may be told of, in bytes.
@@ -98,24 +100,24 @@ impl Flow {
 
     /// Takes the acknowledgement in a segment. True if the app has room to write now, and had none.
     #[inline]
-    fn acknowledged_by(&mut self, now: Instant, segment: &Segment<'_>) -> bool {
+    fn acknowledged_by(&mut self, now: Instant, heard: &Heard) -> bool {
         let was_writable = self.is_writable();
         let track = &mut self.track;
-        if segment.ack_number() < track.una {
+        if heard.ack_number < track.una {
             // It was overtaken by a later one.
             return false;
         }
-        let count = segment.ack_number() - track.una;
-        let window = u32::from(segment.window()) << track.peer_scale.unwrap_or(0);
+        let count = heard.ack_number - track.una;
+        let window = u32::from(heard.window) << track.peer_scale.unwrap_or(0);
         let verdict = if count > 0 {
             if let Some(plain) = &mut self.plain {
                 // What an engine had under way is not in the ring.
                 let held = count.min(plain.sending.len());
-                discard(&mut plain.sending, held);
+                plain.sending.discard(held);
             }
             track.acknowledge(count);
             self.congestion.on_ack(now, count, track)
-        } else if segment.payload_len() == 0 && track.in_flight() > 0 && window == track.window {
+        } else if heard.len == 0 && track.in_flight() > 0 && window == track.window {
             self.congestion.on_duplicate(track)
         } else {
             Verdict::Nothing
@@ -223,59 +225,70 @@ impl Stack {
     /// plain.
     #[inline]
     pub(crate) fn plain_in(&mut self, id: TcpId, segment: &Segment<'_>, link: Link) -> bool {
-        let now = self.now;
+        let heard = segment.heard();
         let Some(flow) = self.flows.get_mut(id) else { return false };
-        if !flow.is_next(segment) {
-            return flow.is_repeated(segment) && self.repeated_in(id, segment);
+        if !segment.is_in_stream() || !flow.is_next(&heard) {
+            return flow.is_repeated(segment) && self.repeated_in(id, &heard);
         }
         let has_engine = flow.engine.is_some();
-        let ack_by = now + self.config.ack_delay;
-        if has_engine && !(flow.can_settle(segment) && self.flows.settle(id, ack_by)) {
+        let ack_by = self.now + self.config.ack_delay;
+        if has_engine && !(flow.can_settle(&heard) && self.flows.settle(id, ack_by)) {
             return false;
         }
-        let len = segment.payload_len();
-        if len > 0 && !self.flows.make_room(id, len, now) {
+        if let (Link::Nic(header), Some(flow)) = (link, self.flows.get_mut(id)) {
+            flow.path = Path::Link(header);
+        }
+        self.next_in(id, &heard, segment.payload(), has_engine)
+    }
+
+    /// Takes in the next segment of a connection without an engine, or one that has just lost its engine. False if
+    /// there is no room for it.
+    #[inline]
+    pub(crate) fn next_in(&mut self, id: TcpId, heard: &Heard, payload: &[u8], has_settled: bool) -> bool {
+        let now = self.now;
+        if heard.len > 0
+            && !self.flows.get(id).is_some_and(|flow| flow.has_space(heard.len))
+            && !self.flows.make_room(id, heard.len, now)
+        {
             return false;
         }
         let Some(flow) = self.flows.get_mut(id) else { return true };
         (flow.heard_at, flow.active_at, flow.probes) = (now, now, 0);
-        if let Link::Nic(header) = link {
-            flow.path = Path::Link(header);
+        let has_opened = flow.acknowledged_by(now, heard) | has_settled;
+        if let Some(plain) = flow.plain.as_mut().filter(|_| heard.len > 0) {
+            plain.received.append(payload);
+            plain.ack_at = plain.ack_at.min(now + self.config.ack_delay);
+            flow.track.receive(heard.len);
         }
-        let has_opened = flow.acknowledged_by(now, segment) | has_engine;
-        if len == 0 {
-            if flow.has_more() || has_engine {
-                self.mark_dirty(id);
+        if flow.has_more() || has_settled {
+            if !flow.is_dirty {
+                flow.is_dirty = true;
+                self.dirty.push(id);
             }
-            if has_opened {
-                self.notify_tcp(id);
-            }
-            return true;
-        }
-        let Some(plain) = &mut flow.plain else { return true };
-        append(&mut plain.received, segment.payload());
-        plain.ack_at = plain.ack_at.min(ack_by);
-        flow.track.receive(len);
-        if flow.has_more() || has_engine {
-            self.mark_dirty(id);
-        } else if !flow.is_late {
+        } else if heard.len > 0 && !flow.is_late {
             flow.is_late = true;
-            self.late.push(id, ack_by);
+            self.late.push(id, now + self.config.ack_delay);
         }
-        match self.flows.get(id).map(|flow| flow.owner) {
-            Some(Owner::Deferred(listener, _)) => self.enqueue(id, listener),
-            _ => self.notify_tcp(id),
+        if heard.len > 0 || has_opened {
+            match flow.owner {
+                Owner::App if !flow.has_event => {
+                    flow.has_event = true;
+                    self.events.push(SocketId::Tcp(id));
+                }
+                Owner::Deferred(listener, _) if heard.len > 0 => self.enqueue(id, listener),
+                _ => {}
+            }
         }
         true
     }
 
     /// Tells a peer that repeats itself where the conversation stands. False if there is no memory for it.
     #[cold]
-    fn repeated_in(&mut self, id: TcpId, segment: &Segment<'_>) -> bool {
+    fn repeated_in(&mut self, id: TcpId, heard: &Heard) -> bool {
         let now = self.now;
         let Some(flow) = self.flows.ready(id, now) else { return false };
         (flow.heard_at, flow.probes) = (now, 0);
-        flow.acknowledged_by(now, segment);
+        flow.acknowledged_by(now, heard);
         // An acknowledgement of nothing new, at once.
         flow.must_ack = true;
         self.mark_dirty(id);

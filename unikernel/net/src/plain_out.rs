@@ -9,7 +9,6 @@ use crate::flow::{Flow, Path};
 use crate::id::TcpId;
 use crate::phy::{HEADER_LEN, Header};
 use crate::plain::Step;
-use crate::rings::copy_out;
 use crate::stack::Stack;
 use crate::timers::NEVER;
 use crate::wire::{self, Plan};
@@ -140,7 +139,7 @@ fn emit<T: TxToken>(
     let headers = wire::headers_len(flow.local);
     let fill = |packet: &mut [u8]| {
         if len > 0 {
-            copy_out(&plain.sending, offset, &mut packet[headers..]);
+            plain.sending.copy_out(offset, &mut packet[headers..]);
         }
         plan.write(packet, checksums);
     };

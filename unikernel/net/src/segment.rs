@@ -18,6 +18,18 @@ const USUAL_MSS: u16 = 536;
 /// The largest scale of windows (RFC 7323 section 2.3).
 const LARGEST_SCALE: u8 = 14;
 
+/// What a segment of an established connection says.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Heard {
+    pub(crate) sequence: TcpSeqNumber,
+    /// What the acknowledgement field says.
+    pub(crate) ack_number: TcpSeqNumber,
+    /// The window as it stands in the header.
+    pub(crate) window: u16,
+    /// Bytes of payload.
+    pub(crate) len: usize,
+}
+
 /// A received segment.
 pub(crate) struct Segment<'p> {
     /// The whole IP packet.
@@ -135,6 +147,12 @@ impl<'p> Segment<'p> {
     #[inline]
     pub(crate) fn is_in_stream(&self) -> bool {
         self.flags & (FIN | SYN | RST | ACK) == ACK
+    }
+
+    #[inline]
+    pub(crate) fn heard(&self) -> Heard {
+        let Self { sequence, ack_number, window, .. } = *self;
+        Heard { sequence, ack_number, window, len: self.payload.len() }
     }
 
     /// What the acknowledgement field says.

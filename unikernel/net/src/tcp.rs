@@ -222,7 +222,7 @@ impl Stack {
             return Err(nothing_to_read(flow));
         }
         let result = match (&mut flow.plain, &mut flow.engine) {
-            (Some(plain), _) => plain.received.dequeue_many_with(|bytes| take(bytes)).1,
+            (Some(plain), _) => plain.received.take_with(take),
             (None, Some(engine)) => engine.socket_mut().recv(|bytes| take(bytes)).map_err(recv_error)?,
             (None, None) => return Err(RecvError::WouldBlock),
         };
@@ -242,7 +242,7 @@ impl Stack {
             return Err(nothing_to_read(flow));
         }
         match (&flow.plain, &mut flow.engine) {
-            (Some(plain), _) => Ok(look(plain.received.get_allocated(0, usize::MAX))),
+            (Some(plain), _) => Ok(look(plain.received.part(0, usize::MAX))),
             (None, Some(engine)) => engine.socket_mut().peek(usize::MAX).map(look).map_err(recv_error),
             (None, None) => Err(RecvError::WouldBlock),
         }
@@ -281,7 +281,7 @@ impl Stack {
         let flow = self.flows.app_mut(id).ok_or(SendError::BadId)?;
         let (was_empty, has_room) = (flow.send_queue() == 0, flow.has_room());
         let result = match (&mut flow.plain, &mut flow.engine) {
-            (Some(plain), _) if has_room => plain.sending.enqueue_many_with(fill).1,
+            (Some(plain), _) if has_room => plain.sending.append_with(fill),
             (None, Some(engine)) if engine.socket().can_send() => {
                 engine.socket_mut().send(fill).map_err(|_| SendError::Closed)?
             }

@@ -252,7 +252,7 @@ pub(crate) fn sum(bytes: &[u8]) -> u16 {
 
 /// A sum of 32-bit words as one of 16-bit words.
 #[inline]
-fn folded(sum: u64) -> u16 {
+pub(crate) fn folded(sum: u64) -> u16 {
     let sum = (sum & 0xffff_ffff) + (sum >> 32);
     let sum = (sum & 0xffff) + (sum >> 16 & 0xffff) + (sum >> 32);
     let sum = (sum & 0xffff) + (sum >> 16);

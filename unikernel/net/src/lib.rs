@@ -77,6 +77,7 @@ mod stack;
 mod tcp;
 mod tcp_in;
 mod tcp_options;
+mod template;
 mod timers;
 mod timewait;
 mod track;

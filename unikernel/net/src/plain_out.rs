@@ -10,6 +10,7 @@ use crate::id::TcpId;
 use crate::phy::{HEADER_LEN, Header};
 use crate::plain::Step;
 use crate::stack::Stack;
+use crate::template::Template;
 use crate::timers::NEVER;
 use crate::wire::{self, Plan};
 
@@ -120,34 +121,41 @@ impl<D: Device + ?Sized> Exit<'_, D> {
 /// Writes a segment with `len` bytes of what is written, from `offset`, to where the device wants it.
 #[inline]
 fn emit<T: TxToken>(
-    flow: &Flow,
+    flow: &mut Flow,
     (offset, len): (usize, usize),
     (token, header): (T, Option<Header>),
     checksums: &ChecksumCapabilities,
 ) {
-    let Some(plain) = &flow.plain else { return };
-    let track = &flow.track;
+    let window = flow.told_window();
+    let hop_limit = flow.hop_limit.unwrap_or(wire::HOP_LIMIT);
+    let Some(plain) = &mut flow.plain else { return };
     let plan = Plan {
         local: flow.local,
         remote: flow.remote,
-        hop_limit: flow.hop_limit.unwrap_or(wire::HOP_LIMIT),
-        sequence: track.una + offset,
-        acknowledged: track.received,
-        window: flow.told_window(),
+        hop_limit,
+        sequence: flow.track.una + offset,
+        acknowledged: flow.track.received,
+        window,
         is_pushed: len > 0 && offset + len == plain.sending.len(),
     };
     let headers = wire::headers_len(flow.local);
-    let fill = |packet: &mut [u8]| {
-        if len > 0 {
+    let Some(header) = header else {
+        return token.consume(headers + len, |packet| {
             plain.sending.copy_out(offset, &mut packet[headers..]);
-        }
-        plan.write(packet, checksums);
+            plan.write(packet, checksums);
+        });
     };
-    let Some(header) = header else { return token.consume(headers + len, fill) };
+    if !plain.template.as_ref().is_some_and(|template| template.is_for(&header, hop_limit)) {
+        plain.template = Template::new(&header, &plan);
+    }
     token.consume(HEADER_LEN + headers + len, |frame| {
-        if let Some((ethernet, packet)) = frame.split_first_chunk_mut::<HEADER_LEN>() {
-            *ethernet = header;
-            fill(packet);
+        plain.sending.copy_out(offset, &mut frame[HEADER_LEN + headers..]);
+        match &plain.template {
+            Some(template) => template.write(&plan, frame, checksums),
+            None => {
+                frame[..HEADER_LEN].copy_from_slice(&header);
+                plan.write(&mut frame[HEADER_LEN..], checksums);
+            }
         }
     });
 }

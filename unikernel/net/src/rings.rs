@@ -9,6 +9,7 @@ use alloc::vec::Vec;
 use smoltcp::time::Instant;
 
 use crate::engine::Held;
+use crate::template::Template;
 use crate::timers::NEVER;
 
 /// Bytes in the order in which they came, in a buffer of fixed size. What is free and what is held each have two
@@ -138,11 +139,13 @@ pub(crate) struct Plain {
     pub(crate) sending: Ring,
     /// When the peer must have its acknowledgement.
     pub(crate) ack_at: Instant,
+    /// What the headers of its segments are copied from, once there were any.
+    pub(crate) template: Option<Template>,
 }
 
 impl Plain {
     pub(crate) fn new(rx_buffer: usize, tx_buffer: usize) -> Self {
-        Self { received: Ring::new(rx_buffer), sending: Ring::new(tx_buffer), ack_at: NEVER }
+        Self { received: Ring::new(rx_buffer), sending: Ring::new(tx_buffer), ack_at: NEVER, template: None }
     }
 
     /// The sizes of the receive and the send buffer, in bytes.
@@ -160,7 +163,7 @@ impl Plain {
     pub(crate) fn clear(&mut self) {
         self.received.clear();
         self.sending.clear();
-        self.ack_at = NEVER;
+        (self.ack_at, self.template) = (NEVER, None);
     }
 
     /// What an engine has to be given.

@@ -19,6 +19,16 @@ impl Stack {
         self.flows.app(id).map_or(Readiness::empty(), Flow::readiness)
     }
 
+    /// True if all that has come was read, nothing is at its end, and no error waits: then the connection is
+    /// ready for nothing but writing, perhaps, until an event says otherwise.
+    #[inline]
+    pub fn tcp_is_drained(&self, id: TcpId) -> bool {
+        self.flows.app(id).is_some_and(|flow| {
+            let plain = flow.plain.as_ref().filter(|_| !flow.is_read_shut && flow.error.is_none());
+            plain.is_some_and(|plain| plain.received.len() == 0)
+        })
+    }
+
     /// Takes the pending error.
     pub fn tcp_take_error(&mut self, id: TcpId) -> Option<SocketError> {
         self.flows.app_mut(id)?.error.take()

@@ -144,15 +144,19 @@ impl Plan {
     }
 
     #[inline]
-    fn tcp_header(&self) -> [u8; TCP_HEADER_LEN] {
+    pub(crate) fn flags(&self) -> u8 {
         const ACK: u8 = 0x10;
         const PSH_ACK: u8 = 0x18;
+        if self.is_pushed { PSH_ACK } else { ACK }
+    }
+
+    #[inline]
+    fn tcp_header(&self) -> [u8; TCP_HEADER_LEN] {
         let ([a, b], [c, d]) = (self.local.port().to_be_bytes(), self.remote.port().to_be_bytes());
         let [e, f, g, h] = self.sequence.0.to_be_bytes();
         let [i, j, k, l] = self.acknowledged.0.to_be_bytes();
         let [m, n] = self.window.to_be_bytes();
-        let flags = if self.is_pushed { PSH_ACK } else { ACK };
-        [a, b, c, d, e, f, g, h, i, j, k, l, 0x50, flags, m, n, 0, 0, 0, 0]
+        [a, b, c, d, e, f, g, h, i, j, k, l, 0x50, self.flags(), m, n, 0, 0, 0, 0]
     }
 }
 

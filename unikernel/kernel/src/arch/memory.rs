@@ -20,24 +20,55 @@ memmove:
     jb 5f
 memcpy:
     movq %rdi, %rax
+    cmpq $8, %rdx
+    jb 8f
+    cmpq $64, %rdx              // a string instruction takes its time to start
+    jb 1f
     cmpb $0, {string}(%rip)
     jne 4f
-    subq $8, %rdx
-    jb 2f
-1:  movq (%rsi), %rcx
+1:  movq -8(%rsi, %rdx), %r8    // the last eight bytes first: in an overlapping source they may be overwritten
+    leaq -8(%rdi, %rdx), %r9
+    subq $40, %rdx
+    jb 3f
+2:  movq (%rsi), %rcx
+    movq 8(%rsi), %r10
+    movq 16(%rsi), %r11
+    movq %rcx, (%rdi)
+    movq 24(%rsi), %rcx
+    movq %r10, 8(%rdi)
+    movq %r11, 16(%rdi)
+    movq %rcx, 24(%rdi)
+    addq $32, %rsi
+    addq $32, %rdi
+    subq $32, %rdx
+    jae 2b
+3:  addq $32, %rdx              // what is left but for the last eight, which may be copied twice
+    jle 7f
+6:  movq (%rsi), %rcx
     movq %rcx, (%rdi)
     addq $8, %rsi
     addq $8, %rdi
     subq $8, %rdx
-    jae 1b
-2:  addq $8, %rdx
+    jg 6b
+7:  movq %r8, (%r9)
+    ret
+8:  cmpq $4, %rdx
+    jb 9f
+    movl (%rsi), %ecx           // from both ends, which may overlap
+    movl -4(%rsi, %rdx), %r8d
+    movl %ecx, (%rdi)
+    movl %r8d, -4(%rdi, %rdx)
+    ret
+9:  movq %rdx, %r9              // both ends and the middle
+    shrq $1, %r9
+    testq %rdx, %rdx
     jz 6f
-3:  movb (%rsi), %cl
+    movb (%rsi), %cl
+    movb (%rsi, %r9), %r10b
+    movb -1(%rsi, %rdx), %r8b
     movb %cl, (%rdi)
-    incq %rsi
-    incq %rdi
-    decq %rdx
-    jnz 3b
+    movb %r10b, (%rdi, %r9)
+    movb %r8b, -1(%rdi, %rdx)
 6:  ret
 4:  movq %rdx, %rcx
     rep movsb

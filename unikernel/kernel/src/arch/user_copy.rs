@@ -2,7 +2,7 @@
 //! touches user pages; `mem::user` checks ranges before it calls here.
 //!
 //! The exception table of this kernel has one line: a fault inside `user_copy_loop` continues at
-//! `user_copy_landing`, which answers how many bytes were left.
+//! `user_copy_landing`, which answers that there was one.
 //!
 //! Two loops, because no single one serves: `rep movsb` is fastest on silicon with ERMS, and is
 //! interpreted byte by byte under TCG, where eight-byte moves are several times faster.
@@ -10,6 +10,9 @@
 use core::arch::{asm, global_asm};
 
 use super::cpu;
+
+/// From so many bytes on, a string instruction is worth its start.
+const STRING_BYTES: usize = 64;
 
 unsafe extern "C" {
     fn user_copy_loop(destination: u64, source: u64, len: usize) -> usize;
@@ -23,10 +26,14 @@ global_asm!(
     r#"
     .section .text.user_copy, "ax", @progbits
     .global user_copy_begin, user_copy_loop, user_copy_string, user_compare_exchange, user_copy_landing
-    // rdi: destination, rsi: source, rdx: bytes left throughout.
+    // rdi: destination, rsi: source, rdx: bytes.
 user_copy_begin:
 user_copy_loop:
-    subq $32, %rdx
+    cmpq $8, %rdx
+    jb 4f
+    movq -8(%rsi, %rdx), %r10   // the last eight bytes, which may be copied twice
+    leaq -8(%rdi, %rdx), %r11
+    subq $40, %rdx
     jb 2f
 1:  movq (%rsi), %rax
     movq 8(%rsi), %rcx
@@ -41,31 +48,32 @@ user_copy_loop:
     subq $32, %rdx
     jae 1b
 2:  addq $32, %rdx
-    subq $8, %rdx
-    jb 4f
+    jle 7f
 3:  movq (%rsi), %rax
     movq %rax, (%rdi)
     addq $8, %rsi
     addq $8, %rdi
     subq $8, %rdx
-    jae 3b
-4:  addq $8, %rdx
-    jz 6f
-    subq $4, %rdx
-    jb 7f
+    jg 3b
+7:  movq %r10, (%r11)
+    xorl %eax, %eax
+    ret
+4:  cmpq $4, %rdx
+    jb 5f
+    movl -4(%rsi, %rdx), %ecx
     movl (%rsi), %eax           // in one piece: futexes are four bytes
+    movl %ecx, -4(%rdi, %rdx)
     movl %eax, (%rdi)
-    addq $4, %rsi
-    addq $4, %rdi
-    subq $4, %rdx
-7:  addq $4, %rdx
+    xorl %eax, %eax
+    ret
+5:  testq %rdx, %rdx
     jz 6f
-5:  movb (%rsi), %al
+8:  movb (%rsi), %al
     movb %al, (%rdi)
     incq %rsi
     incq %rdi
     decq %rdx
-    jnz 5b
+    jnz 8b
 6:  xorl %eax, %eax
     ret
 user_copy_string:
@@ -151,7 +159,7 @@ unsafe fn copy(destination: u64, source: u64, len: usize) -> usize {
     }
     // SAFETY: by the caller; a fault on the user side lands at `user_copy_landing`.
     let left = unsafe {
-        if cpu::has_fast_string() {
+        if len >= STRING_BYTES && cpu::has_fast_string() {
             user_copy_string(destination, source, len)
         } else {
             user_copy_loop(destination, source, len)

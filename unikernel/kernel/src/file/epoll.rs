@@ -169,6 +169,10 @@ impl Epoll {
                 break;
             }
             let Some(watch) = self.ready.pop() else { break };
+            // Most that were reported before have been read empty since.
+            if !watch.file.may_be_ready(Readiness::from_bits_truncate(watch.wanted(Readiness::all()))) {
+                continue;
+            }
             let found = watch.wanted(watch.file.readiness());
             if found == 0 {
                 continue;

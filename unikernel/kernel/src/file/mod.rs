@@ -187,6 +187,12 @@ pub trait File: Any + Send + Sync {
         Readiness::READABLE | Readiness::WRITABLE
     }
 
+    /// False if the file is certainly not ready for any of `wanted`, where that is cheaper to tell than
+    /// [`Self::readiness`].
+    fn may_be_ready(&self, _wanted: Readiness) -> bool {
+        true
+    }
+
     /// Who to tell when the readiness changes. `None` makes `epoll_ctl` answer `EPERM`.
     fn poll_source(&self) -> Option<&PollSource> {
         None

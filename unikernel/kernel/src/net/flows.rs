@@ -2,12 +2,13 @@
 
 use alloc::sync::Arc;
 use core::net::SocketAddr;
+use core::ops::Deref;
 
 use unikernel_net::smoltcp::time::Duration;
 use unikernel_net::{AcceptError, BindOptions, ListenerId, Readiness, TcpId};
 
 use super::cards;
-use super::shards::{self, Guard};
+use super::shards::{self, Guard, Net};
 use super::socket::Socket;
 use crate::arch::cpu::this_cpu;
 use crate::sync::SpinLock;
@@ -42,6 +43,12 @@ impl FlowId {
     #[inline]
     pub(super) fn lock(self) -> Guard {
         shards::lock(self.shard)
+    }
+
+    /// The same for who changes nothing.
+    #[inline]
+    pub(super) fn look(self) -> impl Deref<Target = Net> {
+        shards::look(self.shard)
     }
 }
 

@@ -59,6 +59,7 @@ impl Routes {
             SocketId::Udp(id) => (&self.udp, id.slot(), stack.udp_readiness(id)),
         };
         if let Some(Some(socket)) = table.get(slot) {
+            socket.note_news();
             socket.source.notify(to_file(ready));
         }
     }

@@ -290,6 +290,14 @@ impl Socket {
         }
     }
 
+    /// Something has happened that [`Stream::may_be_ready`] must know of.
+    #[inline]
+    pub(super) fn note_news(&self) {
+        if let Kind::Stream(stream) = &self.kind {
+            stream.note_news();
+        }
+    }
+
     /// send(2) and its relatives.
     pub fn send(&self, message: Outgoing<'_>, flags: MessageFlags, mode: WaitMode) -> SysResult {
         let Outgoing { buffers, to, rights } = message;

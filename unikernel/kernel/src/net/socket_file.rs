@@ -42,6 +42,14 @@ impl File for Socket {
         }
     }
 
+    #[inline]
+    fn may_be_ready(&self, wanted: Readiness) -> bool {
+        match &self.kind {
+            Kind::Stream(stream) => stream.may_be_ready(wanted),
+            _ => true,
+        }
+    }
+
     fn poll_source(&self) -> Option<&PollSource> {
         Some(&self.source)
     }

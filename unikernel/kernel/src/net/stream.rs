@@ -2,7 +2,7 @@
 
 use alloc::sync::Arc;
 use core::net::SocketAddr;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use unikernel_net::smoltcp::time::Duration;
 use unikernel_net::{BindOptions, ListenerId, Stack, TcpId, TcpInfo};
@@ -72,11 +72,15 @@ pub struct Stream {
     role: SpinLock<Role>,
     /// The id of the flow, or 0: what sending and receiving need, without the lock.
     flow: AtomicU64,
+    /// All that had come was read, and nothing has happened since. Set with the shard locked, as is whatever
+    /// happens.
+    is_drained: AtomicBool,
 }
 
 impl Stream {
     fn connected(id: FlowId) -> Self {
-        Self { role: SpinLock::new(Role::Flow(id, None)), flow: AtomicU64::new(id.to_bits()) }
+        let (role, flow) = (SpinLock::new(Role::Flow(id, None)), AtomicU64::new(id.to_bits()));
+        Self { role, flow, is_drained: AtomicBool::new(false) }
     }
 
     #[inline]
@@ -189,6 +193,7 @@ impl Stream {
     /// Gives up a connection that is over; answers why it is, if that was not told yet.
     fn leave_flow(&self, flow: FlowId) -> Result<(), Errno> {
         self.flow.store(0, Ordering::Relaxed);
+        self.note_news();
         let mut net = flow.lock();
         let error = net.stack.tcp_take_error(flow.id);
         net.stack.tcp_close(flow.id);
@@ -320,10 +325,15 @@ impl Stream {
         let wanted: usize = into.iter().map(UserSlice::len).sum();
         let mut done = 0;
         let outcome = socket.block_on(mode, Direction::Receive, || {
+            let mut net = flow.lock();
             let count = match flags.contains(MessageFlags::PEEK) {
-                false => take(&mut flow.lock().stack, flow.id, into, done)?,
-                true => peek(&mut flow.lock().stack, flow.id, into)?,
+                false => take(&mut net.stack, flow.id, into, done)?,
+                true => peek(&mut net.stack, flow.id, into)?,
             };
+            if net.stack.tcp_is_drained(flow.id) {
+                self.is_drained.store(true, Ordering::Relaxed);
+            }
+            drop(net);
             done += count;
             let goes_on = flags.contains(MessageFlags::WAIT_ALL) && count > 0 && done < wanted;
             if goes_on && !flags.contains(MessageFlags::PEEK) { Err(Errno::EAGAIN) } else { Ok(()) }
@@ -349,10 +359,22 @@ impl Stream {
         }
     }
 
+    /// Something has happened to the connection.
+    #[inline]
+    pub(super) fn note_news(&self) {
+        self.is_drained.store(false, Ordering::Relaxed);
+    }
+
+    /// False if it is certainly not ready for any of `wanted`.
+    #[inline]
+    pub(super) fn may_be_ready(&self, wanted: Readiness) -> bool {
+        wanted.contains(Readiness::WRITABLE) || !self.is_drained.load(Ordering::Relaxed)
+    }
+
     #[inline]
     pub(super) fn readiness(&self) -> Readiness {
         if let Some(flow) = self.flow() {
-            return to_file(flow.lock().stack.tcp_readiness(flow.id));
+            return to_file(flow.look().stack.tcp_readiness(flow.id));
         }
         match *self.role.lock() {
             Role::Listener(id) => to_file(flows::listener_readiness(id)),

@@ -48,7 +48,8 @@ fn begin_usual(frame: &mut [u8]) -> Option<PartialChecksum> {
     if !is_usual || !is_whole {
         return None;
     }
-    let word = |at: usize| u64::from(u32::from_be_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]));
+    let word =
+        |at: usize| u64::from(u32::from_be_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]));
     let sum = fold(word(26) + word(30) + u64::from(len) + u64::from(TCP));
     head[START + OFFSET..].copy_from_slice(&sum.to_be_bytes());
     Some(PartialChecksum { start: START as u16, offset: OFFSET as u16 })

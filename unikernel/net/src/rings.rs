@@ -38,6 +38,11 @@ impl Ring {
         self.len
     }
 
+    #[inline]
+    pub(crate) fn has_room(&self) -> bool {
+        self.len < self.buffer.len()
+    }
+
     /// Forgets everything.
     pub(crate) fn clear(&mut self) {
         (self.first, self.len) = (0, 0);

@@ -279,9 +279,9 @@ impl Stack {
             self.tcp_reserve(id, 1);
         }
         let flow = self.flows.app_mut(id).ok_or(SendError::BadId)?;
-        let (was_empty, has_room) = (flow.send_queue() == 0, flow.has_room());
+        let was_empty = flow.send_queue() == 0;
         let result = match (&mut flow.plain, &mut flow.engine) {
-            (Some(plain), _) if has_room => plain.sending.append_with(fill),
+            (Some(plain), _) if plain.sending.has_room() => plain.sending.append_with(fill),
             (None, Some(engine)) if engine.socket().can_send() => {
                 engine.socket_mut().send(fill).map_err(|_| SendError::Closed)?
             }

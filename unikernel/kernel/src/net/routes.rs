@@ -50,11 +50,12 @@ impl Routes {
         table.get(slot).and_then(Option::as_ref).map_or(0, |socket| socket.inode())
     }
 
-    /// Wakes who waits for `id`, with all that it is ready for.
+    /// Wakes who waits for `id`, with all that it is ready for. Of a connection it may well be told more than that, because
+    /// whoever is woken asks anyway, and has the connection's memory at hand then.
     #[inline]
     pub(super) fn notify(&self, stack: &Stack, id: SocketId) {
         let (table, slot, ready) = match id {
-            SocketId::Tcp(id) => (&self.tcp, id.slot(), stack.tcp_readiness(id)),
+            SocketId::Tcp(id) => (&self.tcp, id.slot(), NetReadiness::all()),
             SocketId::Listener(id) => (&self.listeners, id.slot(), stack.listener_readiness(id)),
             SocketId::Udp(id) => (&self.udp, id.slot(), stack.udp_readiness(id)),
         };

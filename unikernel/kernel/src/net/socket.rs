@@ -66,7 +66,12 @@ pub struct Received {
 impl Received {
     /// The end.
     pub fn nothing() -> Self {
-        Self { len: 0, full_len: 0, from: None, rights: Rights::new() }
+        Self::bytes(0)
+    }
+
+    /// Bytes of a stream.
+    fn bytes(len: usize) -> Self {
+        Self { len, full_len: len, from: None, rights: Rights::new() }
     }
 }
 
@@ -283,7 +288,7 @@ impl Socket {
         mode: WaitMode,
     ) -> Result<Received, Errno> {
         match &self.kind {
-            Kind::Stream(stream) => stream.receive(self, into, flags, mode),
+            Kind::Stream(stream) => stream.receive(self, into, flags, mode).map(Received::bytes),
             Kind::Datagram(datagram) => datagram.receive(self, into, flags, mode),
             Kind::Unix(unix) => unix.receive(self, into, flags, mode),
             Kind::Other(endpoint) => endpoint.receive(self, into, flags, mode),
@@ -315,9 +320,24 @@ impl Socket {
                 endpoint.send(self, buffers, to.as_ref(), mode)
             }
         };
-        match result {
-            Err(Errno::EPIPE) if !flags.contains(MessageFlags::NO_SIGNAL) => Err(broken_pipe()),
-            result => result,
+        signalled(result, flags)
+    }
+
+    /// Receives bytes alone, which is all that most callers of streams want.
+    #[inline]
+    pub(super) fn receive_bytes(&self, into: &[UserSlice], mode: WaitMode) -> SysResult {
+        match &self.kind {
+            Kind::Stream(stream) => stream.receive(self, into, MessageFlags::empty(), mode),
+            _ => Ok(self.receive(into, MessageFlags::empty(), mode)?.len),
+        }
+    }
+
+    /// Sends bytes alone, to the peer.
+    #[inline]
+    pub fn send_bytes(&self, buffers: &[UserSlice], flags: MessageFlags, mode: WaitMode) -> SysResult {
+        match &self.kind {
+            Kind::Stream(stream) => signalled(stream.send(self, buffers, mode), flags),
+            _ => self.send(Outgoing::bytes(buffers), flags, mode),
         }
     }
 
@@ -339,6 +359,15 @@ impl Socket {
         super::poll();
         let deadline_ns = self.options.lock().deadline(direction);
         self.source.block_on(mode, deadline_ns, attempt)
+    }
+}
+
+/// What a send call answers; that nobody reads any more is told by a signal, too, unless the caller has said otherwise.
+#[inline]
+fn signalled(result: SysResult, flags: MessageFlags) -> SysResult {
+    match result {
+        Err(Errno::EPIPE) if !flags.contains(MessageFlags::NO_SIGNAL) => Err(broken_pipe()),
+        result => result,
     }
 }
 

@@ -6,7 +6,7 @@ use linux_raw_sys::general::S_IFSOCK;
 use linux_raw_sys::ioctl::FIONREAD;
 
 use super::interface;
-use super::socket::{Kind, MessageFlags, Outgoing, Socket};
+use super::socket::{Kind, MessageFlags, Socket};
 use crate::file::{File, Metadata, PollSource, Readiness, WaitMode};
 use crate::mem::user::{UserPtr, UserSlice};
 use crate::syscall::{Errno, SysResult};
@@ -17,20 +17,20 @@ const SIOCOUTQ: u32 = linux_raw_sys::ioctl::TIOCOUTQ;
 impl File for Socket {
     #[inline]
     fn read(&self, into: UserSlice, mode: WaitMode) -> SysResult {
-        Ok(self.receive(&[into], MessageFlags::empty(), mode)?.len)
+        self.receive_bytes(&[into], mode)
     }
 
     #[inline]
     fn write(&self, from: UserSlice, mode: WaitMode) -> SysResult {
-        self.send(Outgoing::bytes(&[from]), MessageFlags::empty(), mode)
+        self.send_bytes(&[from], MessageFlags::empty(), mode)
     }
 
     fn read_vectored(&self, into: &[UserSlice], mode: WaitMode) -> SysResult {
-        Ok(self.receive(into, MessageFlags::empty(), mode)?.len)
+        self.receive_bytes(into, mode)
     }
 
     fn write_vectored(&self, from: &[UserSlice], mode: WaitMode) -> SysResult {
-        self.send(Outgoing::bytes(from), MessageFlags::empty(), mode)
+        self.send_bytes(from, MessageFlags::empty(), mode)
     }
 
     fn readiness(&self) -> Readiness {

@@ -12,9 +12,8 @@ use super::cards;
 use super::flows::{self, FlowId};
 use super::options::{Linger, SocketOptions};
 use super::routes::to_file;
-use super::socket::{Direction, Kind, MessageFlags, Received, Shutdown, Socket};
+use super::socket::{Direction, Kind, MessageFlags, Shutdown, Socket};
 use super::transfer::{peek, put, take};
-use super::unix::Rights;
 use crate::file::{Readiness, WaitMode};
 use crate::mem::user::UserSlice;
 use crate::platform::time;
@@ -320,7 +319,7 @@ impl Stream {
         into: &[UserSlice],
         flags: MessageFlags,
         mode: WaitMode,
-    ) -> Result<Received, Errno> {
+    ) -> SysResult {
         let flow = self.flow().ok_or(Errno::ENOTCONN)?;
         let wanted: usize = into.iter().map(UserSlice::len).sum();
         let mut done = 0;
@@ -340,7 +339,7 @@ impl Stream {
         });
         match outcome {
             Err(error) if done == 0 => Err(error),
-            _ => Ok(Received { len: done, full_len: done, from: None, rights: Rights::new() }),
+            _ => Ok(done),
         }
     }
 

@@ -58,7 +58,10 @@ pub fn sys_sendto(descriptor: i32, buffer: u64, len: usize, flags: u32, to: u64,
     let buffers = [UserSlice::checked(buffer, len.min(MAX_TRANSFER_BYTES))?];
     let socket = SocketRef::get(descriptor)?;
     let flags = read_flags(flags)?;
-    let to = if to == 0 { None } else { Some(Given::read(to, to_len, socket.family)?) };
+    if to == 0 {
+        return socket.send_bytes(&buffers, flags, mode_of(&socket, flags));
+    }
+    let to = Some(Given::read(to, to_len, socket.family)?);
     socket.send(Outgoing { to, ..Outgoing::bytes(&buffers) }, flags, mode_of(&socket, flags))
 }
 

@@ -269,12 +269,13 @@ impl Congestion {
         self.least_us = if self.least_us == 0 { rtt } else { self.least_us.min(rtt) };
         // A queue builds up: the window is as large as the way can bear, and to double it once more would
         // lose what there is no room for (HyStart, RFC 9406 section 4.2).
-        let window = self.window(mss);
-        let tolerance = (self.least_us / 8).clamp(4000, 8000);
-        if rtt > self.least_us + tolerance && window >= 16 * mss && window < self.threshold {
-            // It has doubled since the segment that was timed was sent.
-            self.window = window / 2;
-            self.threshold = self.window;
+        if rtt > self.least_us + (self.least_us / 8).clamp(4000, 8000) {
+            let window = self.window(mss);
+            if window >= 16 * mss && window < self.threshold {
+                // It has doubled since the segment that was timed was sent.
+                self.window = window / 2;
+                self.threshold = self.window;
+            }
         }
         if self.srtt_us == 0 {
             (self.srtt_us, self.rttvar_us) = (rtt, rtt / 2);

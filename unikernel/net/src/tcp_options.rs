@@ -19,14 +19,12 @@ impl Stack {
         self.flows.app(id).map_or(Readiness::empty(), Flow::readiness)
     }
 
-    /// True if all that has come was read, nothing is at its end, and no error waits: then the connection is
-    /// ready for nothing but writing, perhaps, until an event says otherwise.
+    /// Bytes that wait to be read, if nothing else is to be told of the connection but perhaps that it can be written: it
+    /// is not at its end, and no error waits.
     #[inline]
-    pub fn tcp_is_drained(&self, id: TcpId) -> bool {
-        self.flows.app(id).is_some_and(|flow| {
-            let plain = flow.plain.as_ref().filter(|_| !flow.is_read_shut && flow.error.is_none());
-            plain.is_some_and(|plain| plain.received.len() == 0)
-        })
+    pub fn tcp_plain_queue(&self, id: TcpId) -> Option<usize> {
+        let flow = self.flows.app(id).filter(|flow| !flow.is_read_shut && flow.error.is_none())?;
+        flow.plain.as_ref().map(|plain| plain.received.len())
     }
 
     /// Takes the pending error.

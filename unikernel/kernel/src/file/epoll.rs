@@ -169,11 +169,7 @@ impl Epoll {
                 break;
             }
             let Some(watch) = self.ready.pop() else { break };
-            // Most that were reported before have been read empty since.
-            if !watch.file.may_be_ready(Readiness::from_bits_truncate(watch.wanted(Readiness::all()))) {
-                continue;
-            }
-            let found = watch.wanted(watch.file.readiness());
+            let found = watch.found();
             if found == 0 {
                 continue;
             }
@@ -218,7 +214,7 @@ impl File for Epoll {
     fn readiness(&self) -> Readiness {
         for _ in 0..self.ready.len() {
             let Some(watch) = self.ready.pop() else { break };
-            if watch.wanted(watch.file.readiness()) != 0 {
+            if watch.found() != 0 {
                 self.ready.push(&watch);
                 return Readiness::READABLE;
             }

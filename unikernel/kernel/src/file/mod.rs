@@ -187,10 +187,9 @@ pub trait File: Any + Send + Sync {
         Readiness::READABLE | Readiness::WRITABLE
     }
 
-    /// False if the file is certainly not ready for any of `wanted`, where that is cheaper to tell than
-    /// [`Self::readiness`].
-    fn may_be_ready(&self, _wanted: Readiness) -> bool {
-        true
+    /// The same where only `wanted` matters, which may be cheaper to tell.
+    fn readiness_for(&self, _wanted: Readiness) -> Readiness {
+        self.readiness()
     }
 
     /// Who to tell when the readiness changes. `None` makes `epoll_ctl` answer `EPERM`.

@@ -245,6 +245,13 @@ impl Watch {
         ready.bits() & (self.bits.load(Ordering::Relaxed) & !INPUT_BITS)
     }
 
+    /// The wanted events that there are.
+    #[inline]
+    pub(crate) fn found(&self) -> u32 {
+        let wanted = Readiness::from_bits_truncate(self.wanted(Readiness::all()));
+        self.wanted(self.file.readiness_for(wanted))
+    }
+
     /// Queues the watch if it wants the news. True if a thread may have been woken for it.
     #[inline]
     pub(crate) fn notify(this: &Arc<Self>, news: Readiness) -> bool {

@@ -51,7 +51,7 @@ impl Routes {
     }
 
     /// Wakes who waits for `id`, with all that it is ready for. Of a connection it may well be told more than that, because
-    /// whoever is woken asks anyway, and has the connection's memory at hand then.
+    /// whoever is woken asks anyway.
     #[inline]
     pub(super) fn notify(&self, stack: &Stack, id: SocketId) {
         let (table, slot, ready) = match id {
@@ -60,7 +60,9 @@ impl Routes {
             SocketId::Udp(id) => (&self.udp, id.slot(), stack.udp_readiness(id)),
         };
         if let Some(Some(socket)) = table.get(slot) {
-            socket.note_news();
+            if let SocketId::Tcp(id) = id {
+                socket.note_standing(stack, id);
+            }
             socket.source.notify(to_file(ready));
         }
     }

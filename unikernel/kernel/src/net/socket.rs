@@ -12,6 +12,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use bitflags::bitflags;
 use linux_raw_sys::net;
+use unikernel_net::{Stack, TcpId};
 
 use super::address::{Address, Family, Given};
 use super::datagram::Datagram;
@@ -295,11 +296,11 @@ impl Socket {
         }
     }
 
-    /// Something has happened that [`Stream::may_be_ready`] must know of.
+    /// Something has happened to its connection.
     #[inline]
-    pub(super) fn note_news(&self) {
+    pub(super) fn note_standing(&self, stack: &Stack, id: TcpId) {
         if let Kind::Stream(stream) = &self.kind {
-            stream.note_news();
+            stream.note_standing(stack, id);
         }
     }
 

@@ -43,10 +43,10 @@ impl File for Socket {
     }
 
     #[inline]
-    fn may_be_ready(&self, wanted: Readiness) -> bool {
+    fn readiness_for(&self, wanted: Readiness) -> Readiness {
         match &self.kind {
-            Kind::Stream(stream) => stream.may_be_ready(wanted),
-            _ => true,
+            Kind::Stream(stream) => stream.known_readiness(wanted).unwrap_or_else(|| stream.readiness()),
+            _ => self.readiness(),
         }
     }
 

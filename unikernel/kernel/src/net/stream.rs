@@ -2,7 +2,7 @@
 
 use alloc::sync::Arc;
 use core::net::SocketAddr;
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use unikernel_net::smoltcp::time::Duration;
 use unikernel_net::{BindOptions, ListenerId, Stack, TcpId, TcpInfo};
@@ -71,15 +71,25 @@ pub struct Stream {
     role: SpinLock<Role>,
     /// The id of the flow, or 0: what sending and receiving need, without the lock.
     flow: AtomicU64,
-    /// All that had come was read, and nothing has happened since. Set with the shard locked, as is whatever
-    /// happens.
-    is_drained: AtomicBool,
+    /// A [`Standing`], changed with the shard locked, as is whatever it depends on.
+    standing: AtomicU8,
+}
+
+/// How reading stands, as far as that is known without a look at the flow. Most of epoll's questions are answered by it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+enum Standing {
+    Unknown,
+    /// There is something to read: nothing else is to be told of the connection, but perhaps that it can be written.
+    Readable,
+    /// All that had come was read.
+    Drained,
 }
 
 impl Stream {
     fn connected(id: FlowId) -> Self {
         let (role, flow) = (SpinLock::new(Role::Flow(id, None)), AtomicU64::new(id.to_bits()));
-        Self { role, flow, is_drained: AtomicBool::new(false) }
+        Self { role, flow, standing: AtomicU8::new(Standing::Unknown as u8) }
     }
 
     #[inline]
@@ -192,7 +202,7 @@ impl Stream {
     /// Gives up a connection that is over; answers why it is, if that was not told yet.
     fn leave_flow(&self, flow: FlowId) -> Result<(), Errno> {
         self.flow.store(0, Ordering::Relaxed);
-        self.note_news();
+        self.standing.store(Standing::Unknown as u8, Ordering::Relaxed);
         let mut net = flow.lock();
         let error = net.stack.tcp_take_error(flow.id);
         net.stack.tcp_close(flow.id);
@@ -329,9 +339,7 @@ impl Stream {
                 false => take(&mut net.stack, flow.id, into, done)?,
                 true => peek(&mut net.stack, flow.id, into)?,
             };
-            if net.stack.tcp_is_drained(flow.id) {
-                self.is_drained.store(true, Ordering::Relaxed);
-            }
+            self.note_standing(&net.stack, flow.id);
             drop(net);
             done += count;
             let goes_on = flags.contains(MessageFlags::WAIT_ALL) && count > 0 && done < wanted;
@@ -358,16 +366,26 @@ impl Stream {
         }
     }
 
-    /// Something has happened to the connection.
+    /// Something has happened to the connection, or it was read from.
     #[inline]
-    pub(super) fn note_news(&self) {
-        self.is_drained.store(false, Ordering::Relaxed);
+    pub(super) fn note_standing(&self, stack: &Stack, id: TcpId) {
+        let standing = match stack.tcp_plain_queue(id) {
+            Some(0) => Standing::Drained,
+            Some(_) => Standing::Readable,
+            None => Standing::Unknown,
+        };
+        self.standing.store(standing as u8, Ordering::Relaxed);
     }
 
-    /// False if it is certainly not ready for any of `wanted`.
+    /// What of `wanted` it is ready for, if that can be told without asking the stack.
     #[inline]
-    pub(super) fn may_be_ready(&self, wanted: Readiness) -> bool {
-        wanted.contains(Readiness::WRITABLE) || !self.is_drained.load(Ordering::Relaxed)
+    pub(super) fn known_readiness(&self, wanted: Readiness) -> Option<Readiness> {
+        let standing = self.standing.load(Ordering::Relaxed);
+        if standing == Standing::Unknown as u8 || wanted.contains(Readiness::WRITABLE) {
+            return None;
+        }
+        let is_readable = standing == Standing::Readable as u8;
+        Some(if is_readable { Readiness::READABLE } else { Readiness::empty() })
     }
 
     #[inline]

@@ -3,8 +3,9 @@
 
 use linux_raw_sys::net::{IP_PMTUDISC_DO, IP_PMTUDISC_PROBE, IP_PMTUDISC_WANT};
 use unikernel_net::smoltcp::time::Duration;
-use unikernel_net::{KeepAlive, MulticastOptions, Stack, TcpId};
+use unikernel_net::{BindOptions, KeepAlive, MulticastOptions, Stack, TcpId};
 
+use super::address::Family;
 use super::cards::Link;
 use super::socket::Direction;
 use crate::platform::time;
@@ -175,6 +176,24 @@ impl Default for SocketOptions {
 }
 
 impl SocketOptions {
+    /// Sets a connection up as these options ask.
+    pub(super) fn apply(&self, stack: &mut Stack, id: TcpId) {
+        stack.tcp_set_nodelay(id, self.has_no_delay);
+        stack.tcp_set_keep_alive(id, self.keep_alive());
+        stack.tcp_set_hop_limit(id, self.hop_limit);
+        let timeout = (self.user_timeout_ms > 0).then(|| Duration::from_millis(self.user_timeout_ms.into()));
+        stack.tcp_set_user_timeout(id, timeout);
+        self.tcp.apply(stack, id);
+    }
+
+    pub(super) fn bind_options(&self, family: Family) -> BindOptions {
+        BindOptions {
+            reuse_address: self.reuses_address,
+            reuse_port: self.reuses_port,
+            dual_stack: family == Family::V6 && !self.is_v6_only,
+        }
+    }
+
     /// What an accepted connection takes over from its listener: all, as in Linux.
     pub fn inherited(&self) -> Self {
         *self

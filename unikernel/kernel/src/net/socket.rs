@@ -52,6 +52,14 @@ bitflags! {
     }
 }
 
+impl MessageFlags {
+    /// True if a receive call goes on until its buffer is full.
+    #[inline]
+    pub(super) fn waits_for_all(self) -> bool {
+        self & (Self::WAIT_ALL | Self::PEEK) == Self::WAIT_ALL
+    }
+}
+
 /// What a receive call got.
 pub struct Received {
     /// Bytes copied.

@@ -4,21 +4,18 @@ use alloc::sync::Arc;
 use core::net::SocketAddr;
 use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
-use unikernel_net::smoltcp::time::Duration;
-use unikernel_net::{BindOptions, ListenerId, Stack, TcpId, TcpInfo};
+use unikernel_net::{ListenerId, Stack, TcpId, TcpInfo};
 
 use super::address::Family;
 use super::cards;
 use super::flows::{self, FlowId};
 use super::options::{Linger, SocketOptions};
 use super::routes::to_file;
-use super::socket::{Direction, Kind, MessageFlags, Shutdown, Socket};
-use super::transfer::{peek, put, take};
+use super::socket::{Direction, Kind, Shutdown, Socket};
 use crate::file::{Readiness, WaitMode};
-use crate::mem::user::UserSlice;
 use crate::platform::time;
 use crate::sync::SpinLock;
-use crate::syscall::{Errno, SysResult};
+use crate::syscall::Errno;
 
 /// Who asks for what programs usually ask for, or more, gets at least so much: a queue shorter than one
 /// receive batch would turn connections away while the app has no chance to accept any. POSIX lets a longer
@@ -93,7 +90,7 @@ impl Stream {
     }
 
     #[inline]
-    fn flow(&self) -> Option<FlowId> {
+    pub(super) fn flow(&self) -> Option<FlowId> {
         let bits = self.flow.load(Ordering::Relaxed);
         (bits != 0).then(|| FlowId::from_bits(bits))
     }
@@ -322,50 +319,6 @@ impl Stream {
         let _ = socket.source.block_on(WaitMode::MayBlock, Some(deadline_ns), is_delivered);
     }
 
-    #[inline]
-    pub(super) fn receive(
-        &self,
-        socket: &Socket,
-        into: &[UserSlice],
-        flags: MessageFlags,
-        mode: WaitMode,
-    ) -> SysResult {
-        let flow = self.flow().ok_or(Errno::ENOTCONN)?;
-        let wanted: usize = into.iter().map(UserSlice::len).sum();
-        let mut done = 0;
-        let outcome = socket.block_on(mode, Direction::Receive, || {
-            let mut net = flow.lock();
-            let count = match flags.contains(MessageFlags::PEEK) {
-                false => take(&mut net.stack, flow.id, into, done)?,
-                true => peek(&mut net.stack, flow.id, into)?,
-            };
-            self.note_standing(&net.stack, flow.id);
-            drop(net);
-            done += count;
-            let goes_on = flags.contains(MessageFlags::WAIT_ALL) && count > 0 && done < wanted;
-            if goes_on && !flags.contains(MessageFlags::PEEK) { Err(Errno::EAGAIN) } else { Ok(()) }
-        });
-        match outcome {
-            Err(error) if done == 0 => Err(error),
-            _ => Ok(done),
-        }
-    }
-
-    #[inline]
-    pub(super) fn send(&self, socket: &Socket, from: &[UserSlice], mode: WaitMode) -> SysResult {
-        let flow = self.flow().ok_or(Errno::EPIPE)?;
-        let wanted: usize = from.iter().map(UserSlice::len).sum();
-        let mut done = 0;
-        let outcome = socket.block_on(mode, Direction::Send, || {
-            done += put(&mut flow.lock().stack, flow.id, from, done)?;
-            if done < wanted { Err(Errno::EAGAIN) } else { Ok(()) }
-        });
-        match outcome {
-            Err(error) if done == 0 => Err(error),
-            _ => Ok(done),
-        }
-    }
-
     /// Something has happened to the connection, or it was read from.
     #[inline]
     pub(super) fn note_standing(&self, stack: &Stack, id: TcpId) {
@@ -447,24 +400,4 @@ fn as_source(local: SocketAddr, to: SocketAddr) -> SocketAddr {
         return SocketAddr::new(family.unspecified().ip(), local.port());
     }
     local
-}
-
-impl SocketOptions {
-    /// Sets a connection up as these options ask.
-    pub(super) fn apply(&self, stack: &mut Stack, id: TcpId) {
-        stack.tcp_set_nodelay(id, self.has_no_delay);
-        stack.tcp_set_keep_alive(id, self.keep_alive());
-        stack.tcp_set_hop_limit(id, self.hop_limit);
-        let timeout = (self.user_timeout_ms > 0).then(|| Duration::from_millis(self.user_timeout_ms.into()));
-        stack.tcp_set_user_timeout(id, timeout);
-        self.tcp.apply(stack, id);
-    }
-
-    pub(super) fn bind_options(&self, family: Family) -> BindOptions {
-        BindOptions {
-            reuse_address: self.reuses_address,
-            reuse_port: self.reuses_port,
-            dual_stack: family == Family::V6 && !self.is_v6_only,
-        }
-    }
 }

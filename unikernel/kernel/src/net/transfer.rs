@@ -3,8 +3,12 @@
 
 use unikernel_net::{RecvError, SendError, Stack, TcpId};
 
+use super::flows::FlowId;
+use super::socket::{Direction, MessageFlags, Socket};
+use super::stream::Stream;
+use crate::file::WaitMode;
 use crate::mem::user::{Fault, UserSlice};
-use crate::syscall::Errno;
+use crate::syscall::{Errno, SysResult};
 
 /// The buffers after the first `done` bytes of them.
 fn rest(buffers: &[UserSlice], done: usize) -> impl Iterator<Item = UserSlice> {
@@ -18,7 +22,7 @@ fn rest(buffers: &[UserSlice], done: usize) -> impl Iterator<Item = UserSlice> {
 
 /// Moves received bytes into the app's buffers, past the first `done` bytes of them.
 #[inline]
-pub(super) fn take(stack: &mut Stack, id: TcpId, into: &[UserSlice], done: usize) -> Result<usize, Errno> {
+fn take(stack: &mut Stack, id: TcpId, into: &[UserSlice], done: usize) -> Result<usize, Errno> {
     let mut total = 0;
     for mut buffer in rest(into, done) {
         while !buffer.is_empty() && (total == 0 || stack.tcp_recv_queue(id) > 0) {
@@ -47,7 +51,7 @@ pub(super) fn take(stack: &mut Stack, id: TcpId, into: &[UserSlice], done: usize
 }
 
 /// Copies received bytes into the app's buffers and leaves them where they are.
-pub(super) fn peek(stack: &mut Stack, id: TcpId, into: &[UserSlice]) -> Result<usize, Errno> {
+fn peek(stack: &mut Stack, id: TcpId, into: &[UserSlice]) -> Result<usize, Errno> {
     let Some(buffer) = rest(into, 0).next() else { return Ok(0) };
     let looked = stack.tcp_peek(id, |bytes| {
         let count = bytes.len().min(buffer.len());
@@ -62,7 +66,7 @@ pub(super) fn peek(stack: &mut Stack, id: TcpId, into: &[UserSlice]) -> Result<u
 
 /// Moves the app's bytes past the first `done` into the send buffer, as far as there is room.
 #[inline]
-pub(super) fn put(stack: &mut Stack, id: TcpId, from: &[UserSlice], done: usize) -> Result<usize, Errno> {
+fn put(stack: &mut Stack, id: TcpId, from: &[UserSlice], done: usize) -> Result<usize, Errno> {
     let mut total = 0;
     stack.tcp_reserve(id, from.iter().map(UserSlice::len).sum::<usize>() - done);
     for mut buffer in rest(from, done) {
@@ -87,4 +91,99 @@ pub(super) fn put(stack: &mut Stack, id: TcpId, from: &[UserSlice], done: usize)
         }
     }
     Ok(total)
+}
+
+impl Stream {
+    #[inline]
+    pub(super) fn receive(
+        &self,
+        socket: &Socket,
+        into: &[UserSlice],
+        flags: MessageFlags,
+        mode: WaitMode,
+    ) -> SysResult {
+        let flow = self.flow().ok_or(Errno::ENOTCONN)?;
+        match self.receive_now(flow, into, flags, 0) {
+            Ok(count) if count == 0 || !flags.waits_for_all() => Ok(count),
+            Err(Errno::EAGAIN) if mode == WaitMode::MayBlock => {
+                self.receive_in_time(socket, into, flags, mode, 0)
+            }
+            Ok(count) => self.receive_in_time(socket, into, flags, mode, count),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn receive_now(
+        &self,
+        flow: FlowId,
+        into: &[UserSlice],
+        flags: MessageFlags,
+        done: usize,
+    ) -> Result<usize, Errno> {
+        let mut net = flow.lock();
+        let count = match flags.contains(MessageFlags::PEEK) {
+            false => take(&mut net.stack, flow.id, into, done)?,
+            true => peek(&mut net.stack, flow.id, into)?,
+        };
+        self.note_standing(&net.stack, flow.id);
+        Ok(count)
+    }
+
+    /// Waits for something, or for all that fits if the caller wants that; the first `done` bytes are there.
+    #[cold]
+    fn receive_in_time(
+        &self,
+        socket: &Socket,
+        into: &[UserSlice],
+        flags: MessageFlags,
+        mode: WaitMode,
+        mut done: usize,
+    ) -> SysResult {
+        let flow = self.flow().ok_or(Errno::ENOTCONN)?;
+        let wanted: usize = into.iter().map(UserSlice::len).sum();
+        let outcome = socket.block_on(mode, Direction::Receive, || {
+            let is_over = done == wanted;
+            let count = if is_over { 0 } else { self.receive_now(flow, into, flags, done)? };
+            done += count;
+            if flags.waits_for_all() && count > 0 && done < wanted { Err(Errno::EAGAIN) } else { Ok(()) }
+        });
+        match outcome {
+            Err(error) if done == 0 => Err(error),
+            _ => Ok(done),
+        }
+    }
+
+    #[inline]
+    pub(super) fn send(&self, socket: &Socket, from: &[UserSlice], mode: WaitMode) -> SysResult {
+        let flow = self.flow().ok_or(Errno::EPIPE)?;
+        let wanted: usize = from.iter().map(UserSlice::len).sum();
+        let first = put(&mut flow.lock().stack, flow.id, from, 0);
+        match first {
+            Ok(count) if count == wanted || mode == WaitMode::NonBlocking => Ok(count),
+            Ok(count) => self.send_in_time(socket, from, mode, count),
+            Err(Errno::EAGAIN) if mode == WaitMode::MayBlock => self.send_in_time(socket, from, mode, 0),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Waits for room for what follows the first `done` bytes.
+    #[cold]
+    fn send_in_time(
+        &self,
+        socket: &Socket,
+        from: &[UserSlice],
+        mode: WaitMode,
+        mut done: usize,
+    ) -> SysResult {
+        let flow = self.flow().ok_or(Errno::EPIPE)?;
+        let wanted: usize = from.iter().map(UserSlice::len).sum();
+        let outcome = socket.block_on(mode, Direction::Send, || {
+            done += put(&mut flow.lock().stack, flow.id, from, done)?;
+            if done < wanted { Err(Errno::EAGAIN) } else { Ok(()) }
+        });
+        match outcome {
+            Err(error) if done == 0 => Err(error),
+            _ => Ok(done),
+        }
+    }
 }

@@ -5,7 +5,7 @@
 //!
 //! Everything else goes the long way ([`crate::ingress`]), which is right for these frames, too: a test compares the two.
 
-use smoltcp::wire::TcpSeqNumber;
+use smoltcp::wire::{IPV4_HEADER_LEN, IpAddress, Ipv4Address, TCP_HEADER_LEN, TcpPacket, TcpSeqNumber};
 
 use crate::flow::Path;
 use crate::key::FlowKey;
@@ -14,8 +14,10 @@ use crate::segment::Heard;
 use crate::stack::Stack;
 use crate::wire;
 
-/// Ethernet, IPv4 and TCP headers without options.
-const HEADERS: usize = HEADER_LEN + 20 + 20;
+/// Where the TCP header begins behind Ethernet's and IPv4's, without options.
+const TCP: usize = HEADER_LEN + IPV4_HEADER_LEN;
+/// All three.
+const HEADERS: usize = TCP + TCP_HEADER_LEN;
 
 /// The headers, from the first byte of the frame on.
 struct Headers<'f>(&'f [u8; HEADERS]);
@@ -56,16 +58,27 @@ impl Headers<'_> {
     }
 }
 
+impl Headers<'_> {
+    /// True if the checksum of the segment is right.
+    fn are_true_of(&self, segment: &[u8]) -> bool {
+        let address = |at| IpAddress::Ipv4(Ipv4Address::from_bits(self.word(at)));
+        TcpPacket::new_unchecked(segment).verify_checksum(&address(26), &address(30))
+    }
+}
+
 impl Stack {
     /// Takes in a frame if it is one that was to be expected. If not, it has had no effect.
     #[inline]
     pub(crate) fn expected_in(&mut self, frame: &[u8]) -> bool {
         let Some(headers) = frame.first_chunk().map(Headers) else { return false };
-        if !headers.are_usual() || self.verify.tcp || self.verify.ip && !headers.is_sound() {
+        if !headers.are_usual() || self.verify.ip && !headers.is_sound() {
             return false;
         }
         let end = HEADER_LEN + usize::from(headers.half(16));
         let Some(payload) = frame.get(HEADERS..end) else { return false };
+        if self.verify.tcp && !headers.are_true_of(&frame[TCP..end]) {
+            return false;
+        }
         let key = FlowKey::from_v4(headers.word(26), headers.word(30), headers.word(34));
         let Some(id) = self.flows.find(self.seed.hash(&key), &key) else { return false };
         let Some(flow) = self.flows.get(id) else { return false };

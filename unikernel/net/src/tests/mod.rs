@@ -5,6 +5,7 @@ mod buffers;
 mod cards;
 mod churn;
 mod dhcp;
+mod express;
 mod filter;
 mod fragments;
 mod fuzz;

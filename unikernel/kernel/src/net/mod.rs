@@ -142,7 +142,12 @@ pub fn flush() {
 pub fn tick() {
     vsock::poll();
     for shard in shards::from_here() {
-        shards::lock(shard).flush();
+        let net = shards::lock(shard);
+        if shards::take_output(shard) || net.nic.as_ref().is_some_and(Nic::can_send_again) {
+            net.flush();
+        } else {
+            drop(net);
+        }
         if shards::lock(shard).poll() {
             continue;
         }

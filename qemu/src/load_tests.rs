@@ -19,6 +19,8 @@ use crate::tap_tests::TapTest;
 use crate::vm::{Console, Vm};
 
 const MEMORY_MIB: u64 = 64;
+/// For ten thousand connections: with less they are served as well, but some wait for seconds.
+const STORM_MEMORY_MIB: u64 = 128;
 /// How long good clients ask during an attack.
 const TIME: Duration = Duration::from_secs(2);
 /// Eight clients of an interpreted guest, of which attackers take a good part.
@@ -73,7 +75,8 @@ fn resets(kind: Kind) -> Result<()> {
 /// Twice, since what the first takes for good the second may use again: memory is bounded.
 fn accept_storm(kind: Kind) -> Result<()> {
     namespace::set_up(Queues::One)?;
-    let server = Server::boot_on_tap("http", kind, MEMORY_MIB)?;
+    namespace::lengthen_queue(CONNECTIONS_AT_ONCE)?;
+    let server = Server::boot_on_tap("http", kind, STORM_MEMORY_MIB)?;
     let mut free = Vec::new();
     for _ in 0..2 {
         let storm = storm::at_once(guest_address(), CONNECTIONS_AT_ONCE)?;

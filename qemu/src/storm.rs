@@ -14,7 +14,7 @@ use crate::http::Client;
 /// Descriptors for everything but the connections.
 const OTHER_DESCRIPTORS: u64 = 64;
 /// The longest that a client waits to be connected, or for its answer: a segment may be lost several times.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: appliance\r\n\r\n";
 /// The server ends the connection, so that what remains of it in `TIME_WAIT` remains with the server.
 const LAST_REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: appliance\r\nConnection: close\r\n\r\n";

@@ -11,7 +11,7 @@ DIR     ?=
 SIZE    ?=
 PCAP    ?=
 QEMU_RUN = cargo run --quiet --release -p qemu --
-BENCH    = $(if $(QUICK),--rounds 1 --seconds 1 --apps http --skip memory$(comma)sequential)
+BENCH    = $(if $(QUICK),--rounds 1 --seconds 1 --apps http --skip memory$(comma)sequential$(comma)lasting)
 comma   := ,
 
 .DEFAULT_GOAL := help

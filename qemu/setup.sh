@@ -30,6 +30,8 @@ need ip iproute2
 need musl-gcc musl-tools
 need curl curl
 need redis-cli redis-tools
+need h2load nghttp2-client
+need iperf3 iperf3
 need cc gcc
 [ -x /usr/sbin/mke2fs ] || need mke2fs e2fsprogs
 [ -e /usr/lib/x86_64-linux-gnu/libc.a ] || missing="$missing libc6-dev"

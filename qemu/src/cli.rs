@@ -118,6 +118,11 @@ impl Default for BenchOptions {
 }
 
 impl BenchOptions {
+    /// The apps but those that are measured at one number of connections, or on more processors: they have no mark for another.
+    pub(crate) fn plain_apps(&self) -> impl Iterator<Item = &str> {
+        self.apps.iter().map(String::as_str).filter(|app| !app.contains([':', '@']))
+    }
+
     /// True if nothing that the marks ask for is left out.
     pub(crate) fn is_complete(&self) -> bool {
         let all = Self::default();

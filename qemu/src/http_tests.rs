@@ -11,6 +11,7 @@ use crate::frame_tests;
 use crate::guest_tests::free_port;
 use crate::http::{self, Client};
 use crate::machine::{Kind, Machine, Net, Nic};
+use crate::namespace;
 use crate::project;
 use crate::run::initrd_file;
 use crate::vm::{Console, Vm};
@@ -63,15 +64,26 @@ impl Server {
         Self::start(machine, app, memory_mib, port)
     }
 
+    /// Boots a server on the tap device of a namespace.
+    pub(crate) fn boot_on_tap(app: &str, kind: Kind, memory_mib: u64) -> Result<Self> {
+        let mut machine = Machine::new(kind, &project::built(app)?);
+        machine.net = Net::Tap { name: namespace::TAP.into(), queues: 1 };
+        machine.append = "ip=10.0.2.15/24".into();
+        Self::start_at(machine, app, memory_mib, namespace::guest_address())
+    }
+
     /// Boots a server on a machine of the caller's, whose network leads `port` of the host to it.
-    pub(crate) fn start(mut machine: Machine, app: &str, memory_mib: u64, port: u16) -> Result<Self> {
+    pub(crate) fn start(machine: Machine, app: &str, memory_mib: u64, port: u16) -> Result<Self> {
+        Self::start_at(machine, app, memory_mib, SocketAddr::from(([127, 0, 0, 1], port)))
+    }
+
+    fn start_at(mut machine: Machine, app: &str, memory_mib: u64, address: SocketAddr) -> Result<Self> {
         let kind = machine.kind;
         machine.memory_mib = memory_mib;
         let files = project::root().join("apps").join(app).join("initrd");
         if files.is_dir() {
             machine.initrd = Some(initrd_file(&files, &format!("{app}-{kind}"))?);
         }
-        let address = SocketAddr::from(([127, 0, 0, 1], port));
         let guest = Vm::start(&machine, Console::Recorded)?;
         guest.wait_until(BOOT_TIME_OUT, || http::answers(address))?;
         Ok(Self { guest, address })
@@ -85,6 +97,11 @@ impl Server {
     /// A figure from its metrics.
     pub(crate) fn metric(&self, name: &str) -> Result<u64> {
         Ok(u64::try_from(http::metric(self.address, name)?)?)
+    }
+
+    /// Its free memory, in bytes.
+    pub(crate) fn settled_free_memory(&self) -> Result<i64> {
+        http::settled_free_memory(self.address)
     }
 
     /// After whatever was done to it: it still answers, and nothing has panicked.

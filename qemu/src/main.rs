@@ -3,13 +3,15 @@
 //! - [`cli`]: the command line; [`project`]: where things are, and building them;
 //! - [`machine`]: QEMU's arguments; [`process`] and [`vm`]: one guest from start to end, cleaned up whatever happens;
 //! - [`run`]: `make run`; [`guest_tests`] (with [`disk_tests`]), [`http_tests`], [`app_tests`], [`capture_tests`], [`frame_tests`], [`kv`],
-//!   [`tap_tests`] and [`vsock_tests`]: `make test`; [`bench`]: `make bench`; [`conformance`]: `make conformance`;
+//!   [`tap_tests`] (with [`load_tests`]) and [`vsock_tests`]: `make test`; [`bench`]: `make bench`; [`conformance`]: `make conformance`;
+//! - [`attacks`] and [`storm`]: hostile clients and many clients, for tests and benchmark;
 //! - [`cpio`]: folders as initrd archives; [`disk`]: disk images; [`qmp`]: QEMU's control socket; [`random`]: numbers for tests; [`icmpv6`]: a
 //!   router and a `ping` for tests.
 
 #![forbid(unsafe_code)]
 
 mod app_tests;
+mod attacks;
 mod bench;
 mod capture_tests;
 mod cli;
@@ -24,6 +26,7 @@ mod http_tests;
 mod icmpv6;
 mod interrupt;
 mod kv;
+mod load_tests;
 mod machine;
 mod namespace;
 mod process;
@@ -31,6 +34,7 @@ mod project;
 mod qmp;
 mod random;
 mod run;
+mod storm;
 mod tap_tests;
 mod vm;
 mod vsock_tests;

@@ -61,6 +61,19 @@ pub(crate) fn set_up(queues: Queues) -> Result<()> {
         .context("cannot widen the range of ports")
 }
 
+/// What the tap device queues by default.
+const QUEUE_PACKETS: usize = 1000;
+
+/// Lets so many clients begin at once without a packet lost on the host's side: each may have three under way.
+pub(crate) fn lengthen_queue(clients: usize) -> Result<()> {
+    ip(&["link", "set", TAP, "txqueuelen", &(3 * clients).to_string()])
+}
+
+/// Undoes [`lengthen_queue`].
+pub(crate) fn shorten_queue() -> Result<()> {
+    ip(&["link", "set", TAP, "txqueuelen", &QUEUE_PACKETS.to_string()])
+}
+
 /// Makes a further tap device with the host's addresses.
 pub(crate) fn add_tap(name: &str, queues: Queues, addresses: &[&str]) -> Result<()> {
     let mut words = vec!["tuntap", "add", "dev", name, "mode", "tap"];

@@ -3,6 +3,7 @@
 
 use std::io::Write;
 use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6, TcpListener, UdpSocket};
+use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::http::{self, Client};
 use crate::icmpv6::{self, Router};
+use crate::load_tests;
 use crate::machine::{Kind, Machine, Net, Nic};
 use crate::namespace::{self, GUEST, Queues, TAP, guest_address};
 use crate::project;
@@ -29,11 +31,62 @@ const ROUTER: &str = "fe80::1/64";
 const CLIENTS: usize = 32;
 const REQUESTS: usize = 25;
 
-/// What runs inside.
-type Test = fn(Kind) -> Result<()>;
+/// A test that runs inside.
+#[derive(Clone, Copy)]
+pub(crate) struct TapTest {
+    name: &'static str,
+    run: fn(Kind) -> Result<()>,
+    machines: &'static [Kind],
+    /// A program of others' that it needs.
+    tool: Option<&'static str>,
+}
 
-const TESTS: [(&str, Test); 3] =
-    [("http_two_queues", two_queues), ("two_cards", two_cards), ("http_ipv6", ipv6)];
+const MACHINES: &[Kind] = &[Kind::Q35, Kind::Microvm];
+
+impl TapTest {
+    /// A test for both machines.
+    pub(crate) const fn new(name: &'static str, run: fn(Kind) -> Result<()>) -> Self {
+        Self { name, run, machines: MACHINES, tool: None }
+    }
+
+    /// The same for one machine: for what takes long and has nothing to do with the machine.
+    pub(crate) const fn on_one(self) -> Self {
+        Self { machines: &[Kind::Microvm], ..self }
+    }
+
+    /// The same where a program is installed.
+    pub(crate) const fn with(self, tool: &'static str) -> Self {
+        Self { tool: Some(tool), ..self }
+    }
+
+    /// True if what it needs is there; else it is left out, and that is said.
+    fn is_possible(&self) -> bool {
+        let is_missing = |tool: &&str| Command::new(tool).arg("--version").output().is_err();
+        let missing = self.tool.filter(is_missing);
+        if let Some(tool) = missing {
+            println!("left out: {}, for {tool} is not installed (`make setup` installs it)", self.name);
+        }
+        missing.is_none()
+    }
+
+    fn named(self) -> impl Iterator<Item = NamedTest> {
+        let named = move |kind: &Kind| {
+            let kind = *kind;
+            (format!("{} [{kind}]", self.name), Box::new(move || outside(self.name, kind)) as _)
+        };
+        self.machines.iter().map(named)
+    }
+}
+
+const TESTS: [TapTest; 3] = [
+    TapTest::new("http_two_queues", two_queues),
+    TapTest::new("two_cards", two_cards),
+    TapTest::new("http_ipv6", ipv6),
+];
+
+fn known() -> impl Iterator<Item = TapTest> {
+    TESTS.into_iter().chain(load_tests::TESTS)
+}
 
 /// All of them; none where there are no tap devices.
 pub(crate) fn all() -> Vec<NamedTest> {
@@ -41,9 +94,7 @@ pub(crate) fn all() -> Vec<NamedTest> {
         println!("left out: tests over a tap device, for /dev/net/tun cannot be opened");
         return Vec::new();
     }
-    let on_both = |(name, _)| [Kind::Q35, Kind::Microvm].map(|kind| (name, kind));
-    let test = |(name, kind)| (format!("{name} [{kind}]"), Box::new(move || outside(name, kind)) as _);
-    TESTS.into_iter().flat_map(on_both).map(test).collect()
+    known().filter(TapTest::is_possible).flat_map(TapTest::named).collect()
 }
 
 fn outside(name: &str, kind: Kind) -> Result<()> {
@@ -56,8 +107,8 @@ fn outside(name: &str, kind: Kind) -> Result<()> {
 
 /// Runs a test, in the namespace that is there for it.
 pub(crate) fn inside(name: &str, kind: Kind) -> Result<u8> {
-    let test = TESTS.iter().find(|(known, _)| *known == name).context("no such test")?;
-    test.1(kind)?;
+    let test = known().find(|test| test.name == name).context("no such test")?;
+    (test.run)(kind)?;
     Ok(0)
 }
 

@@ -1,43 +1,15 @@
-//! Good clients while others are not: forged SYNs from a raw socket, a thousand clients that never finish their
-//! request, connections that are reset in the middle. Good clients connect anew for each request.
+//! Good clients while others are not ([`crate::attacks`]): what they notice.
 
-use std::io::Write;
-use std::net::{Ipv4Addr, TcpStream};
-use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
-use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, sendto, setsockopt, socket,
-    sockopt,
-};
 use serde::Serialize;
 
 use super::measure::{Guest, System, USUAL_MEMORY_MIB};
-use crate::http;
+use crate::attacks::{self, Attack, Service};
 use crate::machine::Kind;
-use crate::namespace::{GUEST, guest_address};
 
-/// Good clients at once.
-const CLIENTS: usize = 8;
-const SECONDS: Duration = Duration::from_secs(4);
-/// Clients that send a byte of their request now and then.
-const SLOW_CLIENTS: usize = 1000;
-/// Forged SYNs in a burst, and the pause after it: 20,000 a second.
-const FLOOD: (u32, Duration) = (100, Duration::from_millis(5));
-
-/// Goes on until it is told that it is over.
-type Attack = fn(&AtomicBool) -> Result<()>;
-
-/// What the good clients found.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub(crate) struct Service {
-    pub(crate) answered: usize,
-    pub(crate) failed: usize,
-    pub(crate) p99_us: u64,
-}
+const TIME: Duration = Duration::from_secs(4);
 
 /// The same clients with nobody else there, and under attack.
 #[derive(Clone, Debug, Serialize)]
@@ -49,147 +21,17 @@ pub(crate) struct Trial {
 
 /// Lets each kind of attacker loose on a guest.
 pub(super) fn trials() -> Result<Vec<Trial>> {
-    let attacks = [("SYN flood", flood as Attack), ("1,000 slow clients", slow_clients), ("resets", resets)];
+    let attacks: [(&str, Attack); 3] = [
+        ("SYN flood", attacks::flood),
+        ("1,000 slow clients", attacks::slow_clients),
+        ("resets", attacks::resets),
+    ];
     attacks.into_iter().map(|(name, attack)| trial(name, attack)).collect()
 }
 
 fn trial(name: &'static str, attack: Attack) -> Result<Trial> {
     let _guest = Guest::boot(System::Unikernel, "http", Kind::Q35, USUAL_MEMORY_MIB)?;
-    let quiet = serve();
-    let is_over = AtomicBool::new(false);
-    let attacked = thread::scope(|scope| {
-        let attacker = scope.spawn(|| attack(&is_over));
-        // Until the attack is under way.
-        thread::sleep(Duration::from_secs(1));
-        let attacked = serve();
-        is_over.store(true, Ordering::Relaxed);
-        attacker.join().expect("the attacker does not panic").map(|()| attacked)
-    })
-    .with_context(|| name)?;
+    let quiet = attacks::serve(TIME);
+    let attacked = attacks::serve_during(attack, TIME).context(name)?;
     Ok(Trial { attack: name, quiet, attacked })
-}
-
-/// Good clients at work.
-fn serve() -> Service {
-    let until = Instant::now() + SECONDS;
-    let client = || {
-        let (mut times_us, mut failed) = (Vec::new(), 0);
-        while Instant::now() < until {
-            let started = Instant::now();
-            match http::get(guest_address(), "/") {
-                Ok(answer) if answer.status == 200 => times_us.push(started.elapsed().as_micros() as u64),
-                _ => failed += 1,
-            }
-        }
-        (times_us, failed)
-    };
-    let outcomes: Vec<_> = thread::scope(|scope| {
-        let clients: Vec<_> = (0..CLIENTS).map(|_| scope.spawn(client)).collect();
-        clients.into_iter().map(|client| client.join().expect("a client does not panic")).collect()
-    });
-    let failed = outcomes.iter().map(|(_, failed)| failed).sum();
-    let times_us: Vec<u64> = outcomes.into_iter().flat_map(|(times_us, _)| times_us).collect();
-    Service { answered: times_us.len(), failed, p99_us: percentile(times_us, 99) }
-}
-
-fn percentile(mut values: Vec<u64>, percent: usize) -> u64 {
-    values.sort_unstable();
-    let index = (values.len() * percent / 100).min(values.len().saturating_sub(1));
-    values.get(index).copied().unwrap_or(u64::MAX)
-}
-
-/// SYNs from addresses that nobody has.
-fn flood(is_over: &AtomicBool) -> Result<()> {
-    let raw = socket(AddressFamily::Inet, SockType::Raw, SockFlag::empty(), SockProtocol::Raw)
-        .context("a raw socket needs root")?;
-    let mut serial = 0u32;
-    while !is_over.load(Ordering::Relaxed) {
-        for _ in 0..FLOOD.0 {
-            serial = serial.wrapping_add(1);
-            send_syn(&raw, serial)?;
-        }
-        thread::sleep(FLOOD.1);
-    }
-    Ok(())
-}
-
-fn send_syn(raw: &OwnedFd, serial: u32) -> Result<()> {
-    use std::os::fd::AsRawFd;
-    let to = Ipv4Addr::from(GUEST.0);
-    let packet = syn(Ipv4Addr::new(10, 0, 2, 20 + (serial % 200) as u8), to, serial);
-    let place = SockaddrIn::new(GUEST.0[0], GUEST.0[1], GUEST.0[2], GUEST.0[3], 0);
-    match sendto(raw.as_raw_fd(), &packet, &place, MsgFlags::empty()) {
-        // The device is full: as good as sent.
-        Ok(_) | Err(nix::errno::Errno::ENOBUFS) => Ok(()),
-        Err(error) => Err(error).context("cannot send a SYN"),
-    }
-}
-
-/// An IPv4 packet with a SYN; the kernel fills in the length and the checksum of its own header.
-fn syn(from: Ipv4Addr, to: Ipv4Addr, serial: u32) -> [u8; 40] {
-    let mut packet = [0; 40];
-    (packet[0], packet[8], packet[9]) = (0x45, 64, 6);
-    packet[12..16].copy_from_slice(&from.octets());
-    packet[16..20].copy_from_slice(&to.octets());
-    let port = 1024 + (serial / 200 % 60_000) as u16;
-    packet[20..22].copy_from_slice(&port.to_be_bytes());
-    packet[22..24].copy_from_slice(&GUEST.1.to_be_bytes());
-    packet[24..28].copy_from_slice(&serial.wrapping_mul(0x9e37_79b9).to_be_bytes());
-    (packet[32], packet[33]) = (0x50, 2);
-    packet[34..36].copy_from_slice(&u16::MAX.to_be_bytes());
-    let words = packet[12..].chunks_exact(2).map(|word| u32::from(u16::from_be_bytes([word[0], word[1]])));
-    // The pseudo header has the protocol and the segment's length, too (RFC 9293 section 3.1).
-    let sum = words.sum::<u32>() + 6 + 20;
-    let sum = (sum & 0xffff) + (sum >> 16);
-    let checksum = !((sum & 0xffff) + (sum >> 16)) as u16;
-    packet[36..38].copy_from_slice(&checksum.to_be_bytes());
-    packet
-}
-
-/// Clients that send their request a byte a second (slowloris).
-fn slow_clients(is_over: &AtomicBool) -> Result<()> {
-    let connect = |_| TcpStream::connect(guest_address()).context("a slow client cannot connect");
-    let mut clients: Vec<TcpStream> = (0..SLOW_CLIENTS).map(connect).collect::<Result<_>>()?;
-    let request = b"GET / HTTP/1.1\r\nHost: a-name-that-takes-its-time\r\n";
-    for byte in request {
-        for client in &mut clients {
-            if is_over.load(Ordering::Relaxed) {
-                return Ok(());
-            }
-            client.write_all(&[*byte]).context("a slow client was let go")?;
-        }
-        thread::sleep(Duration::from_millis(500));
-    }
-    Ok(())
-}
-
-/// Connections that are reset when their request is out.
-fn resets(is_over: &AtomicBool) -> Result<()> {
-    let linger = nix::libc::linger { l_onoff: 1, l_linger: 0 };
-    while !is_over.load(Ordering::Relaxed) {
-        let mut stream = TcpStream::connect(guest_address()).context("cannot connect to reset")?;
-        setsockopt(&stream, sockopt::Linger, &linger)?;
-        stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")?;
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn syn_has_the_right_checksum() {
-        let packet = syn(Ipv4Addr::new(10, 0, 2, 20), Ipv4Addr::new(10, 0, 2, 15), 7);
-        let words =
-            packet[12..].chunks_exact(2).map(|word| u32::from(u16::from_be_bytes([word[0], word[1]])));
-        let sum = words.sum::<u32>() + 26;
-        assert_eq!((sum & 0xffff) + (sum >> 16), 0xffff);
-    }
-
-    #[test]
-    fn percentile_of_few_is_the_largest() {
-        assert_eq!(percentile(vec![3, 1, 2], 99), 3);
-        assert_eq!(percentile((1..=200).collect(), 99), 199);
-    }
 }

@@ -7,11 +7,14 @@
 use anyhow::{Result, ensure};
 use serde::Serialize;
 
+use super::crowd;
 use super::measure::{BOOT_TIME_OUT, Guest, System, machine_for};
 use crate::http;
 use crate::machine::{Accelerator, Kind};
 use crate::namespace::guest_address;
 
+/// Connections that say nothing meanwhile, in the second measurement.
+pub(super) const IDLE: usize = 10_000;
 /// Connections that ask at once.
 pub(super) const CONNECTIONS: u32 = 64;
 const WARM_UP_SECONDS: u64 = 1;
@@ -28,13 +31,15 @@ pub(crate) struct Instructions {
     pub(crate) requests: u64,
 }
 
-/// Counts what `http` and the kernel below it do for a request.
-pub(super) fn per_request() -> Result<Instructions> {
+/// Counts what `http` and the kernel below it do for a request, while so many idle connections are held.
+pub(super) fn per_request(idle: usize) -> Result<Instructions> {
     let mut machine = machine_for(System::Unikernel, "http", Kind::Q35)?;
     machine.accelerator = Accelerator::Tcg;
     machine.append.push_str(" trace=time");
     machine.extra.extend(["-icount", "shift=0,sleep=on"].map(str::to_owned));
     let guest = Guest::start(machine, BOOT_TIME_OUT)?;
+    let mut held = Vec::new();
+    crowd::hold(&mut held, idle)?;
     guest.load(CONNECTIONS, WARM_UP_SECONDS)?;
     let before = Account::now()?;
     let load = guest.load(CONNECTIONS, SECONDS)?;

@@ -59,9 +59,8 @@ pub(super) fn all(results: &Results) -> Vec<Mark> {
         marks.push(Mark::at_most("memory to boot and serve 256 connections", 16.0, " MiB", measured));
     }
     if is_wanted("burst") {
-        let apps = results.options.apps.iter().filter(|app| !app.contains([':', '@']));
-        marks.extend(apps.map(|app| {
-            let burst = results.bursts.iter().find(|burst| burst.app == *app);
+        marks.extend(results.options.plain_apps().map(|app| {
+            let burst = results.bursts.iter().find(|burst| burst.app == app);
             let errors = burst.map(|burst| burst.errors.total() as f64);
             Mark::at_most(format!("{app}: errors in a burst of 1,000 connections"), 0.0, "", errors)
         }));
@@ -72,6 +71,12 @@ pub(super) fn all(results: &Results) -> Vec<Mark> {
         marks.push(Mark::at_most("failures in 20,000 connections one after another", 0.0, "", failures));
         let lost_kib = sequential.map(|sequential| (-sequential.memory_change).max(0) as f64 / 1024.0);
         marks.push(Mark::at_most("memory lost in them (caches may settle)", 64.0, " KiB", lost_kib));
+    }
+    if is_wanted("storm") {
+        marks.extend(results.options.plain_apps().map(|app| of_storm(results, app)));
+    }
+    if is_wanted("lasting") {
+        marks.extend(of_lasting(results));
     }
     if is_wanted("crowd") {
         let steadiness = crowd::steadiness(&results.crowds);
@@ -111,9 +116,31 @@ fn of_load(result: &LoadResult) -> Vec<Mark> {
         let measured = both.map(|(ours, linux)| linux.p99_us() as f64 / ours.p99_us().max(1) as f64);
         marks.push(Mark::ratio(format!("{name}: Linux's p99 against ours"), 3.0, measured));
     }
+    if result.connections == 64 && !result.app.starts_with("axum-rest") {
+        let measured = both.map(|(ours, linux)| ours.tail() / linux.tail());
+        marks.push(Mark::at_most(format!("{name}: p99.9 / p50 against Linux's"), 0.5, "×", measured));
+    }
     let errors = result.load.ours.as_ref().map(|load| load.errors.total() as f64);
     marks.push(Mark::at_most(format!("{name}: errors"), 0.0, "", errors));
     marks
+}
+
+fn of_storm(results: &Results, app: &str) -> Mark {
+    let result = results.storms.iter().find(|result| result.app == app);
+    let lost = result.map(|result| (result.storm.connections - result.storm.answered) as f64);
+    Mark::at_most(format!("{app}: refused or lost of 10,000 connections begun at once"), 0.0, "", lost)
+}
+
+fn of_lasting(results: &Results) -> [Mark; 3] {
+    let lasting = results.lasting.as_ref();
+    let what = "200,000 connections from one address, ended by the server";
+    let steadiness = lasting.map(|lasting| lasting.last_per_second / lasting.first_per_second);
+    let lost_kib = lasting.map(|lasting| (-lasting.memory_change).max(0) as f64 / 1024.0);
+    [
+        Mark::at_most(format!("{what}: failures"), 0.0, "", lasting.map(|lasting| lasting.failed as f64)),
+        Mark::ratio(format!("{what}: rate of the last 10,000 against the first"), 0.9, steadiness),
+        Mark::at_most(format!("{what}: memory lost after the first 20,000"), 64.0, " KiB", lost_kib),
+    ]
 }
 
 fn of_trial(trial: &Trial) -> [Mark; 2] {

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::host::Usage;
 use super::linux;
-use super::wrk::{self, Errors, P50, P99, PERCENTILES};
+use super::wrk::{self, Errors, P50, P99, P999, PERCENTILES};
 use crate::machine::{Kind, Machine, Net};
 use crate::namespace::{TAP, guest_address};
 use crate::run::app_files;
@@ -56,6 +56,16 @@ impl Load {
     /// Latency at 50 %.
     pub(crate) fn p50_us(&self) -> u64 {
         self.latency_us[P50]
+    }
+
+    /// Latency at 99.9 %, against that at 50 %.
+    pub(crate) fn tail(&self) -> f64 {
+        self.latency_us[P999] as f64 / self.p50_us().max(1) as f64
+    }
+
+    /// Latency at 99.9 %.
+    pub(crate) fn p999_us(&self) -> u64 {
+        self.latency_us[P999]
     }
 
     /// Latency at 99 %.
@@ -187,12 +197,12 @@ fn linux_machine(app: &str, kind: Kind) -> Result<Machine> {
 /// The least memory, in MiB, with which a guest boots and serves 256 connections without an error.
 pub(super) fn smallest_memory(system: System) -> Result<u64> {
     let (most, patience) = match system {
-        System::Unikernel => (64, Duration::from_secs(4)),
+        System::Unikernel => (64, Duration::from_secs(8)),
         System::Linux => (192, Duration::from_secs(15)),
     };
     let serves = |memory_mib: u64| -> Result<()> {
         let guest = Guest::boot_within(system, "http", Kind::Q35, memory_mib, patience)?;
-        let errors = guest.load(256, 1)?.errors;
+        let errors = guest.load(256, 3)?.errors;
         ensure!(errors.total() == 0, "{errors:?} with {memory_mib} MiB");
         Ok(())
     };
@@ -244,11 +254,11 @@ pub(super) fn sequential() -> Result<Sequential> {
         (0..count).filter(|_| !is_served()).count()
     };
     let early_failures = failures_in(WARM_UP);
-    let free_before = http::free_memory(guest_address())?;
+    let free_before = http::settled_free_memory(guest_address())?;
     let started = Instant::now();
     let failures = early_failures + failures_in(CONNECTIONS);
     let per_second = CONNECTIONS as f64 / started.elapsed().as_secs_f64();
-    let memory_change = http::free_memory(guest_address())? - free_before;
+    let memory_change = http::settled_free_memory(guest_address())? - free_before;
     Ok(Sequential { connections: CONNECTIONS, failures, per_second, memory_change })
 }
 

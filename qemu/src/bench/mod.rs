@@ -3,10 +3,12 @@
 //!
 //! - [`network`]: a namespace with a tap device, in which everything runs;
 //! - [`linux`]: the Linux guest; [`wrk`]: the load; [`host`]: processor time;
-//! - [`measure`]: one guest, measured; [`micro`]: threads and system calls; [`storage`]: disks, and `kv` against Redis;
+//! - [`measure`]: one guest, measured; [`crowd`], [`endurance`], [`hostile`]: many clients, and bad ones;
+//! - [`micro`]: threads and system calls; [`storage`]: disks, and `kv` against Redis;
 //! - [`marks`]: what is to be reached; [`report`]: tables and JSON; [`svg`]: pictures.
 
 mod crowd;
+mod endurance;
 mod host;
 mod hostile;
 mod instructions;
@@ -27,6 +29,7 @@ use crate::machine::Kind;
 use crate::namespace::{self, Queues};
 use crate::project;
 use crowd::Crowd;
+use endurance::{Lasting, StormResult};
 use hostile::Trial;
 use instructions::Instructions;
 use measure::{Burst, Case, Guest, Load, Sequential, System, USUAL_MEMORY_MIB};
@@ -46,12 +49,18 @@ pub(crate) struct Results {
     pub(crate) memory_mib: Pair<u64>,
     pub(crate) bursts: Vec<Burst>,
     pub(crate) sequential: Option<Sequential>,
+    /// 10,000 connections begun at once.
+    pub(crate) storms: Vec<StormResult>,
+    /// 200,000 one after another, each ended by the server.
+    pub(crate) lasting: Option<Lasting>,
     /// Busy connections among idle ones.
     pub(crate) crowds: Vec<Crowd>,
     /// Good clients among hostile ones.
     pub(crate) trials: Vec<Trial>,
     /// What a request costs in the kernel.
     pub(crate) instructions: Option<Instructions>,
+    /// The same beside 10,000 idle connections.
+    pub(crate) crowded_instructions: Option<Instructions>,
     /// Percent of a host core that an idle guest takes.
     pub(crate) idle_percent: Pair<f64>,
     /// Threads and system calls, on one and two processors.
@@ -129,23 +138,18 @@ impl Bench<'_> {
         let loads = self.loads();
         let boots = if self.is_wanted("boot") { self.boots() } else { Vec::new() };
         let memory_mib = self.pair_if_wanted("memory", measure::smallest_memory);
-        let bursts = if self.is_wanted("burst") { self.bursts() } else { Vec::new() };
-        let sequential = if self.is_wanted("sequential") {
-            let outcome = measure::sequential();
-            self.noted("connections one after another", outcome)
-        } else {
-            None
-        };
+        let bursts =
+            if self.is_wanted("burst") { self.of_each_app("burst", measure::burst) } else { Vec::new() };
+        let sequential = self.one_if_wanted("sequential", measure::sequential);
+        let storms =
+            if self.is_wanted("storm") { self.of_each_app("storm", endurance::storm) } else { Vec::new() };
+        let lasting = self.one_if_wanted("lasting", endurance::lasting);
         let seconds = self.options.seconds;
         let crowds = self.list_if_wanted("crowd", || crowd::measure(seconds));
         let trials = self.list_if_wanted("hostile", hostile::trials);
-        let instructions = if self.is_wanted("instructions") {
-            eprintln!("instructions");
-            let outcome = instructions::per_request();
-            self.noted("instructions for a request", outcome)
-        } else {
-            None
-        };
+        let instructions = self.one_if_wanted("instructions", || instructions::per_request(0));
+        let crowded_instructions =
+            self.one_if_wanted("instructions", || instructions::per_request(instructions::IDLE));
         let idle_percent = self.pair_if_wanted("idle", measure::idle_percent);
         let micro = if self.is_wanted("micro") { self.micro() } else { Vec::new() };
         let storage = self.storage();
@@ -157,9 +161,12 @@ impl Bench<'_> {
             memory_mib,
             bursts,
             sequential,
+            storms,
+            lasting,
             crowds,
             trials,
             instructions,
+            crowded_instructions,
             idle_percent,
             micro,
             storage,
@@ -198,6 +205,15 @@ impl Bench<'_> {
         eprintln!("{name}");
         let outcome = list();
         self.noted(name, outcome).unwrap_or_default()
+    }
+
+    fn one_if_wanted<T>(&mut self, name: &str, figure: impl FnOnce() -> Result<T>) -> Option<T> {
+        if !self.is_wanted(name) {
+            return None;
+        }
+        eprintln!("{name}");
+        let outcome = figure();
+        self.noted(name, outcome)
     }
 
     fn loads(&mut self) -> Vec<LoadResult> {
@@ -281,9 +297,11 @@ impl Bench<'_> {
         Pair { ours: micro::medians(&ours), linux: micro::medians(&linux) }
     }
 
-    fn bursts(&mut self) -> Vec<Burst> {
-        // Those that are measured at one number of connections have no mark for another.
-        let apps = self.options.apps.iter().filter(|app| !app.contains([':', '@']));
-        apps.filter_map(|app| self.noted(&format!("burst on {app}"), measure::burst(app))).collect()
+    fn of_each_app<T>(&mut self, name: &str, figure: impl Fn(&str) -> Result<T>) -> Vec<T> {
+        eprintln!("{name}");
+        self.options
+            .plain_apps()
+            .filter_map(|app| self.noted(&format!("{name} on {app}"), figure(app)))
+            .collect()
     }
 }

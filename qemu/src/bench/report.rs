@@ -7,11 +7,13 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
+use super::endurance::StormResult;
 use super::hostile::Trial;
 use super::marks::{self, Mark};
 use super::micro::{Figures, MicroResult};
 use super::{LoadResult, Pair, Results, svg};
 use crate::project;
+use crate::storm::Storm;
 
 /// What encloses the README's table.
 const README_BEGIN: &str = "<!-- bench:begin -->\n";
@@ -158,17 +160,17 @@ fn warn_if_busy(page: &mut String, loads: &[LoadResult]) {
 fn load_table(page: &mut String, loads: &[LoadResult]) {
     page.push_str(
         "## Load (`wrk -t1`, `GET /`), ours / Linux\n\n\
-         | app | connections | requests/s | ratio | p50 µs | p99 µs | errors | host µs per request | ratio |\n\
-         |---|---|---|---|---|---|---|---|---|\n",
+         | app | connections | requests/s | ratio | p50 µs | p99 µs | p99.9 µs | errors | host µs per request | ratio |\n\
+         |---|---|---|---|---|---|---|---|---|---|\n",
     );
     for result in loads {
         let Some((ours, linux)) = result.load.both() else {
-            let _ = writeln!(page, "| {} | {} | failed | | | | | | |", result.app, result.connections);
+            let _ = writeln!(page, "| {} | {} | failed | | | | | | | |", result.app, result.connections);
             continue;
         };
         let _ = writeln!(
             page,
-            "| {} | {} | {:.0} / {:.0} | **{:.1}×** | {} / {} | {} / {} | {} / {} | {:.1} / {:.1} | {:.1}× |",
+            "| {} | {} | {:.0} / {:.0} | **{:.1}×** | {} / {} | {} / {} | {} / {} | {} / {} | {:.1} / {:.1} | {:.1}× |",
             result.app,
             result.connections,
             ours.requests_per_second,
@@ -178,6 +180,8 @@ fn load_table(page: &mut String, loads: &[LoadResult]) {
             linux.p50_us(),
             ours.p99_us(),
             linux.p99_us(),
+            ours.p999_us(),
+            linux.p999_us(),
             ours.errors.total(),
             linux.errors.total(),
             ours.host_us_per_request,
@@ -268,10 +272,11 @@ fn other_table(page: &mut String, results: &Results) {
             attacked.answered, attacked.failed, attacked.p99_us, quiet.p99_us
         );
     }
-    if let Some(cost) = &results.instructions {
+    let costs = [(&results.instructions, ""), (&results.crowded_instructions, " beside 10,000 idle ones")];
+    for (cost, beside) in costs.into_iter().filter_map(|(cost, beside)| Some((cost.as_ref()?, beside))) {
         let _ = writeln!(
             page,
-            "| guest instructions for a request, 64 connections: kernel / app (`-icount shift=0`) | {:.0} / {:.0} | |",
+            "| guest instructions for a request, 64 connections{beside}: kernel / app (`-icount shift=0`) | {:.0} / {:.0} | |",
             cost.kernel, cost.app
         );
     }
@@ -282,5 +287,28 @@ fn other_table(page: &mut String, results: &Results) {
             sequential.connections, sequential.per_second, sequential.failures, sequential.memory_change
         );
     }
+    endurance_rows(page, results);
     page.push('\n');
+}
+
+fn endurance_rows(page: &mut String, results: &Results) {
+    for StormResult { app, storm } in &results.storms {
+        let Storm { connections, answered, seconds } = storm;
+        let _ = writeln!(
+            page,
+            "| {app}: {connections} connections begun at once | {answered} answered in {seconds:.1} s | |"
+        );
+    }
+    if let Some(lasting) = &results.lasting {
+        let _ = writeln!(
+            page,
+            "| {} connections one after another, ended by the server: first and last 10,000 | {:.0}/s, {:.0}/s, {} failures, {} remembered, free memory {:+} bytes | |",
+            lasting.connections,
+            lasting.first_per_second,
+            lasting.last_per_second,
+            lasting.failed,
+            lasting.time_wait,
+            lasting.memory_change
+        );
+    }
 }

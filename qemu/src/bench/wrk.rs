@@ -10,9 +10,10 @@ use crate::project;
 
 /// The percentiles in [`Report::latency_us`].
 pub(crate) const PERCENTILES: [f64; 9] = [10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0, 99.9, 99.99];
-/// Where the median and the 99th percentile are among them.
+/// Where the median, the 99th percentile and that of 99.9 % are among them.
 pub(crate) const P50: usize = 2;
 pub(crate) const P99: usize = 6;
+pub(crate) const P999: usize = 7;
 
 /// Prints what wrk knows exactly, where its own report rounds. `AT` stands for the percentiles.
 const SCRIPT: &str = r#"

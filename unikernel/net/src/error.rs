@@ -109,10 +109,8 @@ errors! {
     }
     /// Why nothing was sent.
     SendError {
-        /// There is no room.
+        /// There is no room, or no memory for it.
         WouldBlock,
-        /// There is no memory for a buffer.
-        NoMemory,
         /// The sending direction is closed.
         Closed,
         /// The connection is not established.

@@ -116,6 +116,8 @@ pub(crate) struct Flow {
     pub(crate) error: Option<SocketError>,
     /// The app shut down reading.
     pub(crate) is_read_shut: bool,
+    /// It waits for memory to send with.
+    pub(crate) is_starved: bool,
     /// What the peer last acknowledged while only our FIN was outstanding.
     last_ack_of_all_data: Option<TcpSeqNumber>,
     /// The sequence numbers at the end, once the connection is in TIME-WAIT.
@@ -197,6 +199,7 @@ impl Flow {
             timer_fired: false,
             error: None,
             is_read_shut: false,
+            is_starved: false,
             last: None,
             last_ack_of_all_data: None,
             has_nagle: true,

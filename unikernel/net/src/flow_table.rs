@@ -147,6 +147,12 @@ impl FlowTable {
         }
     }
 
+    /// True if a flow that is added now gets buffers, after all that can be done for it.
+    pub(crate) fn has_small(&mut self, now: Instant) -> bool {
+        self.ask_for_small(now);
+        self.buffers.has_small()
+    }
+
     /// Has connections that have nothing to say give their buffers back before their time.
     #[cold]
     fn squeeze(&mut self, now: Instant) {
@@ -201,6 +207,14 @@ impl FlowTable {
         needed <= room || (needed <= window && self.grow_rx(id, needed, now))
     }
 
+    /// Gives a flow room to send. False if memory is short.
+    pub(crate) fn feed(&mut self, id: TcpId, now: Instant) -> bool {
+        let Some(flow) = self.ready(id, now) else { return false };
+        // Else it would count as quiet, and have to give its buffers to the next.
+        flow.active_at = now;
+        flow.has_room() || self.grow_tx(id, 1, now)
+    }
+
     /// The flow with an engine; none if it has none and memory is short.
     #[inline]
     pub(crate) fn awake(&mut self, id: TcpId, now: Instant) -> Option<&mut Flow> {
@@ -238,7 +252,7 @@ impl FlowTable {
     pub(crate) fn grow_rx(&mut self, id: TcpId, bytes: usize, now: Instant) -> bool {
         let Some(flow) = self.flows.get(id) else { return false };
         let (rx_buffer, tx_buffer) = flow.buffer_sizes();
-        let size = step(rx_buffer, bytes).min(flow.rx_window).max(rx_buffer);
+        let size = step(rx_buffer, bytes).max(self.buffers.small.0).min(flow.rx_window).max(rx_buffer);
         bytes <= size && self.resize(id, size, tx_buffer, now)
     }
 
@@ -250,7 +264,7 @@ impl FlowTable {
         let (rx_buffer, tx_buffer) = flow.buffer_sizes();
         // More than one unscaled window cannot be taken out again.
         let most = if flow.track.peer_scale.is_some() { flow.tx_limit } else { flow.tx_limit.min(32 * 1024) };
-        let size = step(tx_buffer, bytes).min(most);
+        let size = step(tx_buffer, bytes).max(self.buffers.small.1).min(most);
         let has_grown = size > tx_buffer && self.resize(id, rx_buffer, size, now);
         let is_enough = tx_buffer >= self.buffers.small.1;
         if let Some(flow) = self.flows.get_mut(id).filter(|_| !has_grown && is_enough) {

@@ -31,7 +31,9 @@ impl Stack {
         if self.listeners.get(listener).is_none_or(|listener| listener.is_full()) {
             return self.counters.backlog_full += 1;
         }
-        if self.half_open >= self.config.max_half_open {
+        // A handshake without buffers could not end with a segment that brings data along, and the peer's bare
+        // acknowledgement may be lost.
+        if self.half_open >= self.config.max_half_open || !self.flows.has_small(self.now) {
             return self.give_cookie(segment, link, token);
         }
         let iss = TcpSeqNumber(self.numbers.number(self.now, &segment.key()) as i32);

@@ -74,6 +74,7 @@ mod segment;
 mod shard;
 mod slaac;
 mod stack;
+mod starved;
 mod tcp;
 mod tcp_in;
 mod tcp_options;

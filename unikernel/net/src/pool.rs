@@ -53,6 +53,11 @@ impl Buffers {
         self.allows(self.small.0 + self.small.1)
     }
 
+    /// True if there is an engine with the smallest buffers.
+    pub(crate) fn has_small(&self) -> bool {
+        !self.spare.is_empty() || self.allows_small()
+    }
+
     /// True if so many bytes more may be used.
     pub(crate) fn allows(&self, bytes: usize) -> bool {
         let is_small = bytes <= self.small.0 + self.small.1;

@@ -31,6 +31,9 @@ impl Flow {
     /// every segment that is acknowledged (Linux: `sk_stream_is_writeable`).
     #[inline]
     pub(crate) fn is_writable(&self) -> bool {
+        if self.is_starved {
+            return false;
+        }
         if self.plain.is_some() && self.send_queue() * 3 <= 2 * self.tx_least() {
             return true;
         }

@@ -31,6 +31,7 @@ use crate::reassembly::Reassembly;
 use crate::route::Addresses;
 use crate::shard::Addressee;
 use crate::slaac::Autoconf;
+use crate::starved::Starved;
 use crate::timers::Timers;
 use crate::timewait::TimeWait;
 use crate::udp::UdpTable;
@@ -136,6 +137,7 @@ pub struct Stack {
     pub(crate) dirty: Vec<TcpId>,
     /// Flows that owe an acknowledgement, which may wait for data to travel with.
     pub(crate) late: Late,
+    pub(crate) starved: Starved,
     /// How many flows in `dirty` and frames in `outbox` found the device full.
     pub(crate) blocked: (usize, usize),
     pub(crate) events: Vec<SocketId>,
@@ -202,6 +204,7 @@ impl Stack {
             timers: Timers::default(),
             dirty: Vec::new(),
             late: Late::default(),
+            starved: Starved::default(),
             blocked: (0, 0),
             events: Vec::new(),
             address_changes: 0,
@@ -258,7 +261,7 @@ impl Stack {
             self.mark_dirty(id);
             has_fired = true;
         }
-        has_fired |= self.look_after_late();
+        has_fired |= self.look_after_late() | self.feed_starved();
         if self.groups.next().is_some_and(|at| at <= now) {
             self.run_groups();
             has_fired = true;
@@ -286,6 +289,7 @@ impl Stack {
         [
             self.timers.next(),
             self.late.next(),
+            self.starved.next(),
             control,
             autoconf,
             self.reassembly.next(),

@@ -285,7 +285,13 @@ impl Stack {
             (None, Some(engine)) if engine.socket().can_send() => {
                 engine.socket_mut().send(fill).map_err(|_| SendError::Closed)?
             }
-            _ => return Err(no_room(flow)),
+            _ => {
+                let (error, is_starved) = (no_room(flow), flow.lacks_buffer());
+                if error == SendError::WouldBlock && is_starved {
+                    self.starve(id);
+                }
+                return Err(error);
+            }
         };
         flow.is_unsent |= was_empty;
         if flow.is_corked && was_empty {
@@ -329,9 +335,6 @@ fn nothing_to_read(flow: &mut Flow) -> RecvError {
 
 #[cold]
 fn no_room(flow: &mut Flow) -> SendError {
-    if flow.buffer_sizes() == (0, 0) {
-        return SendError::NoMemory;
-    }
     if let Some(error) = flow.error.take() {
         return error.into();
     }

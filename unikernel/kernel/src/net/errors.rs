@@ -81,7 +81,6 @@ impl From<SendError> for Errno {
     fn from(error: SendError) -> Self {
         match error {
             SendError::WouldBlock => Self::EAGAIN,
-            SendError::NoMemory => Self::ENOBUFS,
             SendError::Closed => Self::EPIPE,
             SendError::NotConnected | SendError::BadId => Self::ENOTCONN,
             SendError::NoDestination => Self::EDESTADDRREQ,

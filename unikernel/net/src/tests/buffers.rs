@@ -43,6 +43,29 @@ fn established_idle_gives_its_buffers_back_and_goes_on() {
 }
 
 #[test]
+fn sending_without_memory_waits_for_it() {
+    let sizes = Config { buffer_bytes: 12 * 1024, spare_flows: 0, ..config(15) };
+    let mut net = Net::with(Host::with(sizes), Host::new(1));
+    let listener = net.a.listen(8080, 16);
+    let pairs: Vec<_> = (0..3).map(|_| net.connect(listener)).collect();
+    // The first holds all the memory while its peer is silent.
+    net.b.nic.rx.clear();
+    assert_eq!(net.a.send(pairs[0].0, b"first"), 5);
+    net.a.flush(net.now);
+    for (server, _) in &pairs[1..] {
+        assert_eq!(net.a.stack.tcp_send(*server, |room| (room.len(), ())), Err(SendError::WouldBlock));
+        assert!(!net.a.stack.tcp_readiness(*server).contains(Readiness::OUT));
+    }
+    for (server, client) in pairs {
+        net.advance(Duration::from_secs(2));
+        net.a.send(server, b"later");
+        net.advance(Duration::from_secs(2));
+        assert!(net.b.recv(client).unwrap().ends_with(b"later"));
+        assert!(net.a.stack.tcp_readiness(server).contains(Readiness::OUT));
+    }
+}
+
+#[test]
 fn idle_fin_is_heard() {
     let mut net = net(Duration::from_secs(2));
     let listener = net.a.listen(8080, 16);

@@ -54,6 +54,27 @@ fn listen_cookie_with_lost_ack_is_brought_by_the_data() {
 }
 
 #[test]
+fn listen_without_buffers_is_established_by_the_data() {
+    let buffer_bytes = 12 * 1024;
+    let mut net = Net::with(Host::with(Config { buffer_bytes, spare_flows: 0, ..config(15) }), Host::new(1));
+    let listener = net.a.listen(8080, 16);
+    let (hog, _) = net.connect(listener);
+    let client = net.b.stack.tcp_connect(net.now, None, at(15, 8080)).unwrap();
+    while !net.b.stack.tcp_is_connected(client) {
+        net.step();
+    }
+    net.b.flush(net.now);
+    net.b.nic.tx.clear();
+    net.b.send(client, b"data with the acknowledgement");
+    net.settle();
+    let server = net.a.stack.tcp_accept(listener).expect("a handshake needs no buffers");
+    net.a.stack.tcp_abort(hog);
+    net.advance(Duration::from_secs(5));
+    assert_eq!(net.a.recv(server).unwrap(), b"data with the acknowledgement");
+    assert_eq!(net.a.stack.counters().half_open_timeouts, 0);
+}
+
+#[test]
 fn listen_stray_ack_without_cookie_is_reset() {
     let mut net = cookie_net();
     net.a.listen(8080, 16);

@@ -1,0 +1,92 @@
+//! Many connections at once, and many one after another.
+
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use nix::errno::Errno;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use serde::Serialize;
+use socket2::{Domain, Socket, Type};
+
+use crate::http::Client;
+
+/// Descriptors for everything but the connections.
+const OTHER_DESCRIPTORS: u64 = 64;
+/// The longest that a client waits to be connected, or for its answer: a segment may be lost several times.
+const PATIENCE: Duration = Duration::from_secs(60);
+const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: appliance\r\n\r\n";
+/// The server ends the connection, so that what remains of it in `TIME_WAIT` remains with the server.
+const LAST_REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: appliance\r\nConnection: close\r\n\r\n";
+
+/// What came of connections that were all begun before any was waited for.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Storm {
+    pub(crate) connections: usize,
+    pub(crate) answered: usize,
+    /// From the first SYN to the last answer.
+    pub(crate) seconds: f64,
+}
+
+/// Begins `count` connections at once and asks on each; all are held until the last is answered.
+pub(crate) fn at_once(address: SocketAddr, count: usize) -> Result<Storm> {
+    allow_descriptors(count as u64 + OTHER_DESCRIPTORS)?;
+    let started = Instant::now();
+    let begun: Vec<Socket> = (0..count).map(|_| begin(address)).collect::<Result<_>>()?;
+    let mut asked: Vec<Client> = begun.into_iter().filter_map(|socket| ask(socket).ok()).collect();
+    let is_answered = |client: &mut Client| client.response().is_ok_and(|answer| answer.status == 200);
+    let answered = asked.iter_mut().filter_map(|client| is_answered(client).then_some(())).count();
+    Ok(Storm { connections: count, answered, seconds: started.elapsed().as_secs_f64() })
+}
+
+/// Sends a SYN and does not wait for the answer.
+fn begin(address: SocketAddr) -> Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    match socket.connect(&address.into()) {
+        Err(error) if error.raw_os_error() != Some(Errno::EINPROGRESS as i32) => {
+            Err(error).context("cannot begin a connection")
+        }
+        _ => Ok(socket),
+    }
+}
+
+/// Sends the request; a blocking write waits for the connection first.
+fn ask(socket: Socket) -> Result<Client> {
+    socket.set_nonblocking(false)?;
+    let mut client = Client::over(TcpStream::from(socket), PATIENCE)?;
+    client.send(REQUEST)?;
+    Ok(client)
+}
+
+/// As many descriptors as the machine's owner lets us have, if those are enough.
+fn allow_descriptors(wanted: u64) -> Result<()> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    if soft >= wanted {
+        return Ok(());
+    }
+    setrlimit(Resource::RLIMIT_NOFILE, wanted.min(hard), hard)?;
+    ensure!(hard >= wanted, "{wanted} descriptors are needed, `ulimit -Hn` allows {hard}");
+    Ok(())
+}
+
+/// Connections one after another, each ended by the server.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub(crate) struct Sequence {
+    pub(crate) connections: usize,
+    pub(crate) failed: usize,
+    pub(crate) per_second: f64,
+}
+
+/// Connects, asks and waits for the server to hang up, `count` times.
+pub(crate) fn one_after_another(address: SocketAddr, count: usize) -> Sequence {
+    let started = Instant::now();
+    let failed = (0..count).filter(|_| !is_served(address).unwrap_or(false)).count();
+    Sequence { connections: count, failed, per_second: count as f64 / started.elapsed().as_secs_f64() }
+}
+
+fn is_served(address: SocketAddr) -> Result<bool> {
+    let mut client = Client::connect(address)?;
+    client.send(LAST_REQUEST)?;
+    Ok(client.response()?.status == 200 && client.has_ended()?)
+}

@@ -3,9 +3,9 @@
 //! - [`cli`]: the command line; [`project`]: where things are, and building them;
 //! - [`machine`]: QEMU's arguments; [`process`] and [`vm`]: one guest from start to end, cleaned up whatever happens;
 //! - [`run`]: `make run`; [`guest_tests`] (with [`disk_tests`]), [`http_tests`], [`app_tests`], [`capture_tests`], [`frame_tests`], [`kv`],
-//!   [`tap_tests`] and [`vsock_tests`]: `make test`; [`bench`]: `make bench`; [`conformance`]: `make conformance`;
+//!   [`tap_tests`], [`tcp_tests`] and [`vsock_tests`]: `make test`; [`bench`]: `make bench`; [`conformance`]: `make conformance`;
 //! - [`cpio`]: folders as initrd archives; [`disk`]: disk images; [`qmp`]: QEMU's control socket; [`random`]: numbers for tests; [`icmpv6`]: a
-//!   router and a `ping` for tests.
+//!   router and a `ping` for tests; [`impairment`]: a bad network.
 
 #![forbid(unsafe_code)]
 
@@ -22,6 +22,7 @@ mod guest_tests;
 mod http;
 mod http_tests;
 mod icmpv6;
+mod impairment;
 mod interrupt;
 mod kv;
 mod machine;
@@ -32,6 +33,7 @@ mod qmp;
 mod random;
 mod run;
 mod tap_tests;
+mod tcp_tests;
 mod vm;
 mod vsock_tests;
 

@@ -7,14 +7,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::http::{self, Client};
 use crate::icmpv6::{self, Router};
 use crate::machine::{Kind, Machine, Net, Nic};
 use crate::namespace::{self, GUEST, Queues, TAP, guest_address};
-use crate::project;
 use crate::vm::{Console, Vm};
+use crate::{project, tcp_tests};
 
 /// A name and what it does.
 type NamedTest = (String, Box<dyn Fn() -> Result<()>>);
@@ -29,6 +29,9 @@ const ROUTER: &str = "fe80::1/64";
 const CLIENTS: usize = 32;
 const REQUESTS: usize = 25;
 
+/// The one without a guest.
+const AGAINST_LINUX: &str = "tcp_against_linux";
+
 /// What runs inside.
 type Test = fn(Kind) -> Result<()>;
 
@@ -42,22 +45,29 @@ pub(crate) fn all() -> Vec<NamedTest> {
         return Vec::new();
     }
     let on_both = |(name, _)| [Kind::Q35, Kind::Microvm].map(|kind| (name, kind));
-    let test = |(name, kind)| (format!("{name} [{kind}]"), Box::new(move || outside(name, kind)) as _);
-    TESTS.into_iter().flat_map(on_both).map(test).collect()
+    let test = |(name, kind)| (format!("{name} [{kind}]"), Box::new(move || outside(name, Some(kind))) as _);
+    let without_guest: NamedTest = (AGAINST_LINUX.into(), Box::new(|| outside(AGAINST_LINUX, None)));
+    TESTS.into_iter().flat_map(on_both).map(test).chain([without_guest]).collect()
 }
 
-fn outside(name: &str, kind: Kind) -> Result<()> {
-    let output =
-        namespace::command([COMMAND, name, &kind.to_string()])?.output().context("cannot run `unshare`")?;
+fn outside(name: &str, kind: Option<Kind>) -> Result<()> {
+    let kind = kind.map(|kind| kind.to_string());
+    let words = [COMMAND, name].into_iter().chain(kind.as_deref());
+    let output = namespace::command(words)?.output().context("cannot run `unshare`")?;
+    print!("{}", String::from_utf8_lossy(&output.stdout));
     let text = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{}", text.trim());
     Ok(())
 }
 
-/// Runs a test, in the namespace that is there for it.
-pub(crate) fn inside(name: &str, kind: Kind) -> Result<u8> {
-    let test = TESTS.iter().find(|(known, _)| *known == name).context("no such test")?;
-    test.1(kind)?;
+/// Runs a test, on a machine or on none, in the namespace that is there for it.
+pub(crate) fn inside(name: &str, kind: Option<Kind>) -> Result<u8> {
+    let test = TESTS.iter().find(|(known, _)| *known == name);
+    match (test, kind) {
+        (Some((_, test)), Some(kind)) => test(kind)?,
+        (None, None) if name == AGAINST_LINUX => tcp_tests::inside()?,
+        _ => bail!("no such test"),
+    }
     Ok(0)
 }
 

@@ -3,7 +3,7 @@
 //!
 //! - [`network`]: a namespace with a tap device, in which everything runs;
 //! - [`linux`]: the Linux guest; [`wrk`]: the load; [`host`]: processor time;
-//! - [`measure`]: one guest, measured; [`micro`]: threads and system calls; [`storage`]: disks, and `kv` against Redis;
+//! - [`loss`]: a bad network; [`measure`]: one guest, measured; [`micro`]: threads and system calls; [`storage`]: disks, and `kv` against Redis;
 //! - [`marks`]: what is to be reached; [`report`]: tables and JSON; [`svg`]: pictures.
 
 mod crowd;
@@ -11,6 +11,7 @@ mod host;
 mod hostile;
 mod instructions;
 mod linux;
+mod loss;
 mod marks;
 mod measure;
 mod micro;
@@ -29,6 +30,7 @@ use crate::project;
 use crowd::Crowd;
 use hostile::Trial;
 use instructions::Instructions;
+use loss::Loss;
 use measure::{Burst, Case, Guest, Load, Sequential, System, USUAL_MEMORY_MIB};
 use micro::{Figures, MicroResult};
 
@@ -50,6 +52,8 @@ pub(crate) struct Results {
     pub(crate) crowds: Vec<Crowd>,
     /// Good clients among hostile ones.
     pub(crate) trials: Vec<Trial>,
+    /// Bulk sends while frames get lost.
+    pub(crate) losses: Vec<Loss>,
     /// What a request costs in the kernel.
     pub(crate) instructions: Option<Instructions>,
     /// Percent of a host core that an idle guest takes.
@@ -139,6 +143,8 @@ impl Bench<'_> {
         let seconds = self.options.seconds;
         let crowds = self.list_if_wanted("crowd", || crowd::measure(seconds));
         let trials = self.list_if_wanted("hostile", hostile::trials);
+        let rounds = self.options.rounds;
+        let losses = self.list_if_wanted("loss", || loss::measure(rounds, seconds));
         let instructions = if self.is_wanted("instructions") {
             eprintln!("instructions");
             let outcome = instructions::per_request();
@@ -159,6 +165,7 @@ impl Bench<'_> {
             sequential,
             crowds,
             trials,
+            losses,
             instructions,
             idle_percent,
             micro,

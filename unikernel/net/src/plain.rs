@@ -24,6 +24,8 @@ use crate::track::{Track, WINDOW_SHIFT};
 
 /// So many segments go through an engine before the connection leaves it.
 const TRIPS: u8 = 4;
+/// After so many it leaves the engine even if data is under way, which has to be copied then: a bulk sender.
+const BULK_TRIPS: u8 = 16;
 
 /// What a connection without an engine does next.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -66,14 +68,25 @@ impl Flow {
     /// True if the engine has nothing left when it has heard this segment, which [is next](Self::is_next).
     #[inline]
     pub(crate) fn can_settle(&mut self, segment: &Segment<'_>) -> bool {
-        if self.trips < TRIPS {
+        if self.trips < BULK_TRIPS {
             self.trips += 1;
-            return false;
         }
-        segment.ack_number() == self.track.sent
+        self.trips > TRIPS
+            && segment.ack_number() == self.track.sent
             && self.state() == State::Established
             && self.recv_queue() == 0
             && self.send_queue() == self.track.in_flight()
+            && !self.is_half_open()
+            && !self.congestion.is_recovering()
+    }
+
+    /// True if a connection has been in an engine's care for so long that it is worth while to take what is
+    /// under way out of it.
+    fn can_be_relieved(&self) -> bool {
+        self.trips >= BULK_TRIPS
+            && self.state() == State::Established
+            && self.track.next == self.track.sent
+            && self.track.window > 0
             && !self.is_half_open()
             && !self.congestion.is_recovering()
     }
@@ -107,20 +120,27 @@ impl Flow {
         }
         let count = segment.ack_number() - track.una;
         let window = u32::from(segment.window()) << track.peer_scale.unwrap_or(0);
-        let verdict = if count > 0 {
-            if let Some(plain) = &mut self.plain {
-                // What an engine had under way is not in the ring.
-                let held = count.min(plain.sending.len());
-                discard(&mut plain.sending, held);
-            }
+        if let Some(plain) = &mut self.plain
+            && count > 0
+        {
+            // What an engine had under way is not in the ring.
+            let held = count.min(plain.sending.len());
+            discard(&mut plain.sending, held);
             track.acknowledge(count);
-            self.congestion.on_ack(now, count, track)
-        } else if segment.payload_len() == 0 && track.in_flight() > 0 && window == track.window {
-            self.congestion.on_duplicate(track)
+        }
+        let tells_more = segment.has_options() && track.has_sack && segment.blocks().next().is_some();
+        let is_duplicate = segment.payload_len() == 0 && window == track.window && !track.has_sack;
+        let verdict = if tells_more || self.has_board() {
+            self.sacked_by(now, segment, count);
+            Verdict::Nothing
+        } else if count > 0 {
+            self.congestion.on_ack(now, count, &self.track)
+        } else if is_duplicate && self.track.in_flight() > 0 {
+            self.congestion.on_duplicate(&self.track)
         } else {
             Verdict::Nothing
         };
-        track.window = window;
+        self.track.window = window;
         match verdict {
             Verdict::Nothing => {}
             Verdict::Provoke => self.repeats = true,
@@ -135,11 +155,16 @@ impl Flow {
         let Some(plain) = &self.plain else { return Step::Wait(NEVER) };
         let Track { mss, window, received, acknowledged, .. } = self.track;
         let (in_flight, mss) = (self.track.in_flight(), usize::from(mss));
-        if self.repeats && in_flight > 0 {
-            return Step::Send { offset: 0, len: in_flight.min(mss) };
+        let mut until = self.congestion.due.min(plain.ack_at);
+        let mut under_way = in_flight;
+        if self.repeats || plain.board.is_some() {
+            if let Some(step) = self.repetition(now) {
+                return step;
+            }
+            let (count, fewer_at) = self.under_way(now);
+            (under_way, until) = (count, until.min(fewer_at.unwrap_or(NEVER)));
         }
         let unsent = plain.sending.len() - in_flight;
-        let mut until = self.congestion.due.min(plain.ack_at);
         if unsent > 0 {
             let wanted = unsent.min(mss);
             let len = wanted.min((window as usize).saturating_sub(in_flight));
@@ -147,7 +172,7 @@ impl Flow {
             let is_held = wanted < mss
                 && ((self.has_nagle && in_flight > 0) || self.corked_until.is_some_and(|until| until > now));
             let is_clear =
-                in_flight == 0 || (len == wanted && in_flight + len <= self.congestion.window(mss));
+                in_flight == 0 || (len == wanted && under_way + len <= self.congestion.window(mss));
             if !is_held && is_clear && len > 0 {
                 return Step::Send { offset: in_flight, len };
             }
@@ -181,16 +206,17 @@ impl Flow {
             || self.must_ack
             || self.send_queue() > self.track.in_flight()
             || self.acks_at_once
+            || self.has_board()
             || received - acknowledged > usize::from(mss)
     }
 
-    /// True if only an engine can go on: an acknowledgement is overdue, or the peer has no room and must be
-    /// asked whether it has some again.
+    /// True if only an engine can go on: the peer does not answer, or it has no room and must be asked whether it
+    /// has some again.
     #[inline]
     pub(crate) fn needs_engine(&self, now: Instant) -> bool {
-        let in_flight = self.track.in_flight();
-        if in_flight > 0 {
-            return self.congestion.due <= now;
+        if self.track.in_flight() > 0 {
+            return self.congestion.due <= now
+                && (self.congestion.is_backed_off() || self.user_timeout.is_some());
         }
         self.track.window == 0 && self.send_queue() > 0
     }
@@ -208,8 +234,14 @@ impl Flow {
         if len == 0 {
             return false;
         }
-        let end = track.una + offset + len;
+        let start = track.una + offset;
+        let end = start + len;
         let is_repeat = end <= track.sent;
+        if let Some(board) = self.plain.as_mut().and_then(|plain| plain.board.as_mut())
+            && is_repeat
+        {
+            board.repeated(start, end, track.next, now);
+        }
         track.next = track.next.max(end);
         track.sent = track.sent.max(end);
         self.repeats = false;
@@ -230,8 +262,14 @@ impl Stack {
         }
         let has_engine = flow.engine.is_some();
         let ack_by = now + self.config.ack_delay;
-        if has_engine && !(flow.can_settle(segment) && self.flows.settle(id, ack_by)) {
-            return false;
+        if has_engine {
+            let is_free = match flow.can_settle(segment) {
+                true => self.flows.settle(id, ack_by),
+                false => flow.can_be_relieved() && self.flows.relieve(id, ack_by, now),
+            };
+            if !is_free {
+                return false;
+            }
         }
         let len = segment.payload_len();
         if len > 0 && !self.flows.make_room(id, len, now) {

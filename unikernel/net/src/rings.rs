@@ -1,11 +1,13 @@
 //! The buffers of a connection without an engine: two rings of bytes.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use smoltcp::storage::RingBuffer;
 use smoltcp::time::Instant;
 
 use crate::engine::Held;
+use crate::scoreboard::Scoreboard;
 use crate::timers::NEVER;
 
 /// The buffers of a connection without an engine.
@@ -16,6 +18,8 @@ pub(crate) struct Plain {
     pub(crate) sending: RingBuffer<'static, u8>,
     /// When the peer must have its acknowledgement.
     pub(crate) ack_at: Instant,
+    /// What the peer lacks of what it should have; none while that is nothing.
+    pub(crate) board: Option<Box<Scoreboard>>,
 }
 
 /// A ring for so many bytes.
@@ -61,7 +65,7 @@ fn content(ring: &RingBuffer<'static, u8>) -> Vec<u8> {
 
 impl Plain {
     pub(crate) fn new(rx_buffer: usize, tx_buffer: usize) -> Self {
-        Self { received: ring(rx_buffer), sending: ring(tx_buffer), ack_at: NEVER }
+        Self { received: ring(rx_buffer), sending: ring(tx_buffer), ack_at: NEVER, board: None }
     }
 
     /// The sizes of the receive and the send buffer, in bytes.
@@ -83,7 +87,13 @@ impl Plain {
     pub(crate) fn clear(&mut self) {
         self.received.clear();
         self.sending.clear();
-        self.ack_at = NEVER;
+        (self.ack_at, self.board) = (NEVER, None);
+    }
+
+    /// Takes what an engine held; the rings have its sizes.
+    pub(crate) fn fill(&mut self, held: &Held) {
+        append(&mut self.received, &held.received);
+        append(&mut self.sending, &held.unacknowledged);
     }
 
     /// What an engine has to be given.

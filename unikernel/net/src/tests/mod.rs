@@ -19,6 +19,7 @@ mod options;
 mod pcapng;
 mod plain;
 mod rules;
+mod sack;
 mod shards;
 mod tcp;
 mod times;

@@ -23,7 +23,7 @@ pub(crate) enum Command {
     Run(RunOptions),
     Test(TestOptions),
     /// A part of the tests that runs in a namespace; not for people.
-    TapTest(String, Kind),
+    TapTest(String, Option<Kind>),
     Bench(BenchOptions),
     Conformance(ConformanceOptions),
     Disk(DiskOptions),
@@ -159,7 +159,12 @@ pub(crate) fn parse() -> Result<Command> {
             Some("disk") => parse_disk(&mut parser).map(Command::Disk),
             Some("help") => Ok(Command::Help),
             Some(tap_tests::COMMAND) => {
-                Ok(Command::TapTest(parser.value()?.string()?, parser.value()?.parse()?))
+                let name = parser.value()?.string()?;
+                let kind = parser.next()?.map(|argument| match argument {
+                    Value(kind) => kind.string()?.parse(),
+                    other => Err(unexpected(&other)),
+                });
+                Ok(Command::TapTest(name, kind.transpose()?))
             }
             _ => {
                 let command = command.to_string_lossy();

@@ -100,6 +100,8 @@ pub(crate) enum Net {
     /// The first, and on the same wire a UDP socket of the host (QEMU's port, ours) that carries raw
     /// Ethernet frames in both directions: how tests put onto the wire what no host stack would send.
     UserAndFrames { ports: (u16, u16), wire: (u16, u16) },
+    /// A UDP socket of the host (QEMU's port, ours) that carries raw Ethernet frames, and nothing else.
+    Frames { wire: (u16, u16) },
     /// A tap device, with so many pairs of queues.
     Tap { name: String, queues: u32 },
 }
@@ -107,6 +109,9 @@ pub(crate) enum Net {
 impl Net {
     /// QEMU's back ends, of which the one called `id` is for the device.
     fn backends(&self, id: &str) -> Vec<String> {
+        let frames = |(qemu, ours): (u16, u16), id| {
+            format!("socket,id={id},udp=127.0.0.1:{ours},localaddr=127.0.0.1:{qemu}")
+        };
         let user =
             |(host, guest): (u16, u16), id| format!("user,id={id},hostfwd=tcp:127.0.0.1:{host}-:{guest}");
         match self {
@@ -116,9 +121,10 @@ impl Net {
             Self::Tap { name, queues } => {
                 vec![format!("tap,id={id},ifname={name},queues={queues},script=no,downscript=no")]
             }
-            Self::UserAndFrames { ports, wire: (qemu, ours) } => vec![
+            Self::Frames { wire } => vec![frames(*wire, id)],
+            Self::UserAndFrames { ports, wire } => vec![
                 user(*ports, "user0"),
-                format!("socket,id=wire0,udp=127.0.0.1:{ours},localaddr=127.0.0.1:{qemu}"),
+                frames(*wire, "wire0"),
                 "hubport,id=hub0,hubid=0,netdev=user0".into(),
                 "hubport,id=hub1,hubid=0,netdev=wire0".into(),
                 format!("hubport,id={id},hubid=0"),

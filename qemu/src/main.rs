@@ -3,10 +3,10 @@
 //! - [`cli`]: the command line; [`project`]: where things are, and building them;
 //! - [`machine`]: QEMU's arguments; [`process`] and [`vm`]: one guest from start to end, cleaned up whatever happens;
 //! - [`run`]: `make run`; [`guest_tests`] (with [`disk_tests`]), [`http_tests`], [`app_tests`], [`capture_tests`], [`frame_tests`], [`kv`],
-//!   [`tap_tests`] (with [`load_tests`]) and [`vsock_tests`]: `make test`; [`bench`]: `make bench`; [`conformance`]: `make conformance`;
+//!   [`tap_tests`] (with [`load_tests`]), [`tcp_tests`] and [`vsock_tests`]: `make test`; [`bench`]: `make bench`; [`conformance`]: `make conformance`;
 //! - [`attacks`] and [`storm`]: hostile clients and many clients, for tests and benchmark;
 //! - [`cpio`]: folders as initrd archives; [`disk`]: disk images; [`qmp`]: QEMU's control socket; [`random`]: numbers for tests; [`icmpv6`]: a
-//!   router and a `ping` for tests.
+//!   router and a `ping` for tests; [`impairment`]: a bad network.
 
 #![forbid(unsafe_code)]
 
@@ -24,6 +24,7 @@ mod guest_tests;
 mod http;
 mod http_tests;
 mod icmpv6;
+mod impairment;
 mod interrupt;
 mod kv;
 mod load_tests;
@@ -36,6 +37,7 @@ mod random;
 mod run;
 mod storm;
 mod tap_tests;
+mod tcp_tests;
 mod vm;
 mod vsock_tests;
 

@@ -8,15 +8,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::http::{self, Client};
 use crate::icmpv6::{self, Router};
 use crate::load_tests;
 use crate::machine::{Kind, Machine, Net, Nic};
 use crate::namespace::{self, GUEST, Queues, TAP, guest_address};
-use crate::project;
 use crate::vm::{Console, Vm};
+use crate::{project, tcp_tests};
 
 /// A name and what it does.
 type NamedTest = (String, Box<dyn Fn() -> Result<()>>);
@@ -30,6 +30,9 @@ const PEER_PORT: u16 = 9000;
 const ROUTER: &str = "fe80::1/64";
 const CLIENTS: usize = 32;
 const REQUESTS: usize = 25;
+
+/// The one without a guest.
+const AGAINST_LINUX: &str = "tcp_against_linux";
 
 /// A test that runs inside.
 #[derive(Clone, Copy)]
@@ -72,7 +75,7 @@ impl TapTest {
     fn named(self) -> impl Iterator<Item = NamedTest> {
         let named = move |kind: &Kind| {
             let kind = *kind;
-            (format!("{} [{kind}]", self.name), Box::new(move || outside(self.name, kind)) as _)
+            (format!("{} [{kind}]", self.name), Box::new(move || outside(self.name, Some(kind))) as _)
         };
         self.machines.iter().map(named)
     }
@@ -94,21 +97,28 @@ pub(crate) fn all() -> Vec<NamedTest> {
         println!("left out: tests over a tap device, for /dev/net/tun cannot be opened");
         return Vec::new();
     }
-    known().filter(TapTest::is_possible).flat_map(TapTest::named).collect()
+    let without_guest: NamedTest = (AGAINST_LINUX.into(), Box::new(|| outside(AGAINST_LINUX, None)));
+    known().filter(TapTest::is_possible).flat_map(TapTest::named).chain([without_guest]).collect()
 }
 
-fn outside(name: &str, kind: Kind) -> Result<()> {
-    let output =
-        namespace::command([COMMAND, name, &kind.to_string()])?.output().context("cannot run `unshare`")?;
+fn outside(name: &str, kind: Option<Kind>) -> Result<()> {
+    let kind = kind.map(|kind| kind.to_string());
+    let words = [COMMAND, name].into_iter().chain(kind.as_deref());
+    let output = namespace::command(words)?.output().context("cannot run `unshare`")?;
+    print!("{}", String::from_utf8_lossy(&output.stdout));
     let text = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{}", text.trim());
     Ok(())
 }
 
-/// Runs a test, in the namespace that is there for it.
-pub(crate) fn inside(name: &str, kind: Kind) -> Result<u8> {
-    let test = known().find(|test| test.name == name).context("no such test")?;
-    (test.run)(kind)?;
+/// Runs a test, on a machine or on none, in the namespace that is there for it.
+pub(crate) fn inside(name: &str, kind: Option<Kind>) -> Result<u8> {
+    let test = known().find(|test| test.name == name);
+    match (test, kind) {
+        (Some(test), Some(kind)) => (test.run)(kind)?,
+        (None, None) if name == AGAINST_LINUX => tcp_tests::inside()?,
+        _ => bail!("no such test"),
+    }
     Ok(0)
 }
 

@@ -88,6 +88,11 @@ pub(super) fn all(results: &Results) -> Vec<Mark> {
     if is_wanted("hostile") {
         marks.extend(results.trials.iter().flat_map(of_trial));
     }
+    if is_wanted("loss") {
+        let at_one = results.losses.iter().find(|loss| loss.percent == 1.0);
+        let measured = at_one.and_then(|loss| loss.mbit_per_s.both()).map(|(ours, linux)| ours / linux);
+        marks.push(Mark::ratio("goodput at 1 % loss, 20 ms: against Linux".into(), 0.3, measured));
+    }
     if is_wanted("micro") {
         marks.extend(of_micro(&results.micro));
     }

@@ -3,7 +3,7 @@
 //!
 //! - [`network`]: a namespace with a tap device, in which everything runs;
 //! - [`linux`]: the Linux guest; [`wrk`]: the load; [`host`]: processor time;
-//! - [`measure`]: one guest, measured; [`crowd`], [`endurance`], [`hostile`]: many clients, and bad ones;
+//! - [`measure`]: one guest, measured; [`crowd`], [`endurance`], [`hostile`]: many clients, and bad ones; [`loss`]: a bad network;
 //! - [`micro`]: threads and system calls; [`storage`]: disks, and `kv` against Redis;
 //! - [`marks`]: what is to be reached; [`report`]: tables and JSON; [`svg`]: pictures.
 
@@ -13,6 +13,7 @@ mod host;
 mod hostile;
 mod instructions;
 mod linux;
+mod loss;
 mod marks;
 mod measure;
 mod micro;
@@ -32,6 +33,7 @@ use crowd::Crowd;
 use endurance::{Lasting, StormResult};
 use hostile::Trial;
 use instructions::Instructions;
+use loss::Loss;
 use measure::{Burst, Case, Guest, Load, Sequential, System, USUAL_MEMORY_MIB};
 use micro::{Figures, MicroResult};
 
@@ -57,6 +59,8 @@ pub(crate) struct Results {
     pub(crate) crowds: Vec<Crowd>,
     /// Good clients among hostile ones.
     pub(crate) trials: Vec<Trial>,
+    /// Bulk sends while frames get lost.
+    pub(crate) losses: Vec<Loss>,
     /// What a request costs in the kernel.
     pub(crate) instructions: Option<Instructions>,
     /// The same beside 10,000 idle connections.
@@ -147,6 +151,8 @@ impl Bench<'_> {
         let seconds = self.options.seconds;
         let crowds = self.list_if_wanted("crowd", || crowd::measure(seconds));
         let trials = self.list_if_wanted("hostile", hostile::trials);
+        let rounds = self.options.rounds;
+        let losses = self.list_if_wanted("loss", || loss::measure(rounds, seconds));
         let instructions = self.one_if_wanted("instructions", || instructions::per_request(0));
         let crowded_instructions =
             self.one_if_wanted("instructions", || instructions::per_request(instructions::IDLE));
@@ -165,6 +171,7 @@ impl Bench<'_> {
             lasting,
             crowds,
             trials,
+            losses,
             instructions,
             crowded_instructions,
             idle_percent,

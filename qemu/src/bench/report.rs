@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 
 use super::endurance::StormResult;
 use super::hostile::Trial;
+use super::loss::Loss;
 use super::marks::{self, Mark};
 use super::micro::{Figures, MicroResult};
 use super::{LoadResult, Pair, Results, svg};
@@ -124,6 +125,7 @@ fn page(results: &Results, marks: &[Mark]) -> String {
     page.push_str("![requests per second and latency](performance.svg)\n\n");
     load_table(&mut page, &results.loads);
     other_table(&mut page, results);
+    loss_table(&mut page, &results.losses);
     micro_table(&mut page, &results.micro);
     storage_table(&mut page, &results.storage);
     page.push_str("## Marks\n\n| what | mark | measured | |\n|---|---|---|---|\n");
@@ -188,6 +190,24 @@ fn load_table(page: &mut String, loads: &[LoadResult]) {
             linux.host_us_per_request,
             linux.host_us_per_request / ours.host_us_per_request,
         );
+    }
+    page.push('\n');
+}
+
+fn loss_table(page: &mut String, losses: &[Loss]) {
+    if losses.is_empty() {
+        return;
+    }
+    page.push_str(
+        "## Goodput under loss, ours / Linux\n\nOne connection, the guest sending (`http`, a file of 32 MiB), frames lost at random in both directions, \
+         20 ms there and back. Linux: CUBIC and SACK.\n\n\
+         | lost | Mbit/s | ratio |\n|---|---|---|\n",
+    );
+    for loss in losses {
+        if let Some((ours, linux)) = loss.mbit_per_s.both() {
+            let _ =
+                writeln!(page, "| {} % | {ours:.1} / {linux:.1} | **{:.2}×** |", loss.percent, ours / linux);
+        }
     }
     page.push('\n');
 }

@@ -8,6 +8,7 @@
 use smoltcp::time::{Duration, Instant};
 use smoltcp::wire::TcpSeqNumber;
 
+use crate::scoreboard::{News, Patience};
 use crate::timers::NEVER;
 use crate::track::Track;
 
@@ -23,6 +24,9 @@ const LEAST_SEGMENTS: usize = 2;
 /// Segments that are timed at once, at most.
 const TIMED: usize = 4;
 
+/// Something behind a hole says little if it came just now: so long is waited at least, in microseconds.
+const LEAST_WAIT_US: u32 = 1000;
+
 /// After so many holes it takes less time to send everything again than one hole in each round trip; the
 /// peer acknowledges at once what it has.
 const MANY_HOLES: u8 = 3;
@@ -34,6 +38,13 @@ enum Repair {
     Fast,
     /// From the start, with a small window that grows (slow start).
     Slow,
+}
+
+/// The state before a repair.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Prior {
+    window: usize,
+    threshold: usize,
 }
 
 /// What an acknowledgement asks for.
@@ -61,7 +72,7 @@ pub(crate) struct Congestion {
     /// Holes that showed during this repair.
     holes: u8,
     /// Bytes acknowledged since the window last grew by a segment.
-    acknowledged: usize,
+    acknowledged: u32,
     /// Smoothed round-trip time and its variation, in microseconds; 0 before there is any.
     srtt_us: u32,
     rttvar_us: u32,
@@ -71,6 +82,8 @@ pub(crate) struct Congestion {
     /// round trip, so that a queue that builds up at the end of one shows.
     timed: [Option<(TcpSeqNumber, Instant)>; TIMED],
     backoff: u8,
+    /// By how much the way is known to mix segments up, in microseconds.
+    reordering_us: u32,
     /// When the peer owes an acknowledgement.
     pub(crate) due: Instant,
     /// When the first of what is under way was sent, or the peer last acknowledged something new.
@@ -94,6 +107,7 @@ impl Congestion {
             least_us: 0,
             timed: [None; TIMED],
             backoff: 0,
+            reordering_us: 0,
             due: NEVER,
             progress_at: now,
             repeats: 0,
@@ -115,6 +129,11 @@ impl Congestion {
     /// Above this the window grows slowly; none before the first loss.
     pub(crate) fn threshold(&self) -> Option<usize> {
         (self.threshold != usize::MAX).then_some(self.threshold)
+    }
+
+    /// True if the timer has expired, and nothing was heard since.
+    pub(crate) fn is_backed_off(&self) -> bool {
+        self.backoff > 0
     }
 
     /// True while a loss is being repaired.
@@ -150,11 +169,10 @@ impl Congestion {
         }
     }
 
-    /// `count` bytes more were acknowledged; `track` has them in already.
+    /// Something new was acknowledged.
     #[inline]
-    pub(crate) fn on_ack(&mut self, now: Instant, count: usize, track: &Track) -> Verdict {
+    fn hear(&mut self, now: Instant, track: &Track) {
         let mss = usize::from(track.mss);
-        let in_flight = track.in_flight();
         while let Some((_, sent_at)) = self.timed[0].filter(|(end, _)| track.una >= *end) {
             self.timed[0] = None;
             if self.timed[1].is_some() {
@@ -163,7 +181,15 @@ impl Congestion {
             self.measure(now - sent_at, mss);
         }
         (self.duplicates, self.backoff, self.progress_at) = (0, 0, now);
-        self.due = if in_flight > 0 { now + self.patience() } else { NEVER };
+        self.due = if track.in_flight() > 0 { now + self.patience() } else { NEVER };
+    }
+
+    /// `count` bytes more were acknowledged; `track` has them in already.
+    #[inline]
+    pub(crate) fn on_ack(&mut self, now: Instant, count: usize, track: &Track) -> Verdict {
+        let mss = usize::from(track.mss);
+        let in_flight = track.in_flight();
+        self.hear(now, track);
         match self.recover {
             Some((recover, Repair::Fast)) if track.una < recover => self.fill_hole(count, recover, mss),
             Some((recover, Repair::Fast)) => {
@@ -178,6 +204,65 @@ impl Congestion {
                 Verdict::Nothing
             }
         }
+    }
+
+    /// The same while it is known what the peer has: nothing has to be guessed.
+    pub(crate) fn on_ack_among_holes(&mut self, now: Instant, count: usize, track: &Track) {
+        let mss = usize::from(track.mss);
+        self.hear(now, track);
+        match self.recover {
+            Some((recover, Repair::Fast)) if track.una < recover => {}
+            Some((_, Repair::Fast)) => {
+                self.recover = None;
+                self.window = self.threshold.max(LEAST_SEGMENTS * mss);
+            }
+            repair => {
+                self.recover = repair.filter(|(recover, _)| track.una < *recover);
+                self.grow(count, track.in_flight() + count, mss);
+            }
+        }
+    }
+
+    /// Something is known to be lost: half as much may be under way, until it is mended (RFC 6675 section 5). Answers
+    /// what was before, in case that there was nothing to mend.
+    pub(crate) fn begin_repair(&mut self, track: &Track) -> Prior {
+        let mss = usize::from(track.mss);
+        let prior = Prior { window: self.window(mss), threshold: self.threshold };
+        self.threshold = (track.in_flight() / 2).max(LEAST_SEGMENTS * mss);
+        self.window = self.threshold;
+        self.recover = Some((track.sent, Repair::Fast));
+        prior
+    }
+
+    /// What was sent again was only late: all is as it was before (as RFC 4015 has it).
+    pub(crate) fn undo_repair(&mut self, prior: Prior) {
+        if matches!(self.recover, Some((_, Repair::Fast))) {
+            (self.window, self.threshold, self.recover) = (prior.window, prior.threshold, None);
+        }
+    }
+
+    /// How long is waited for segments that may only be late.
+    pub(crate) fn patience_with(&self, mss: u16) -> Patience {
+        let micros = |us: u32| Duration::from_micros(us.into());
+        Patience {
+            reordering: micros(self.reordering_us),
+            // A quarter of a round trip (RFC 8985 section 6.2).
+            few: micros((self.srtt_us / 4).max(LEAST_WAIT_US)),
+            mss: mss.into(),
+        }
+    }
+
+    /// Takes in what holes have told about the way. True if something came so soon after it was sent again that it
+    /// was not lost, but late.
+    pub(crate) fn learn(&mut self, news: &News) -> bool {
+        let is_soon = |soonest: &Duration| soonest.total_micros() < u64::from(self.least_us / 4 * 3);
+        let soonest = news.soonest.filter(is_soon);
+        if let Some(age) = news.late.max(soonest.map(|_| news.soonest_age)) {
+            // A little more than that, but not so much that every loss takes ages to mend.
+            let age_us = (age.total_micros() * 5 / 4).min(u64::from(self.srtt_us)) as u32;
+            self.reordering_us = self.reordering_us.max(age_us);
+        }
+        soonest.is_some()
     }
 
     /// A part only was acknowledged: the next hole shows (RFC 6582 section 3.2).
@@ -212,11 +297,10 @@ impl Congestion {
             self.window = window + count.min(2 * mss);
             return;
         }
-        self.acknowledged += count;
-        if self.acknowledged >= window {
-            self.acknowledged -= window;
-            self.window = window + mss;
-        }
+        let acknowledged = self.acknowledged as usize + count;
+        let left = acknowledged.checked_sub(window);
+        self.window = if left.is_some() { window + mss } else { window };
+        self.acknowledged = left.unwrap_or(acknowledged) as u32;
     }
 
     /// The peer repeats its last acknowledgement, because something else has come.

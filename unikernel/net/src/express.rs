@@ -93,7 +93,8 @@ impl Stack {
         };
         is_from_there
             && flow.engine.is_none()
+            && !flow.has_board()
             && flow.is_next(&heard)
-            && self.next_in(id, &heard, payload, false)
+            && self.next_in(id, &heard, payload, None, false)
     }
 }

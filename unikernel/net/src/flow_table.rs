@@ -185,6 +185,28 @@ impl FlowTable {
         true
     }
 
+    /// Frees a connection of its engine, which holds data in either direction. False if that cannot be done just now.
+    #[cold]
+    pub(crate) fn relieve(&mut self, id: TcpId, ack_by: Instant, now: Instant) -> bool {
+        let Some(flow) = self.flows.get_mut(id) else { return false };
+        let Some(mut plain) = self.buffers.take_plain_of(flow.buffer_sizes()) else { return false };
+        let (track, ends) = (flow.track, flow.ends());
+        let extra = flow.rx_window.saturating_sub(flow.buffer_sizes().0);
+        let Some(held) = flow.engine.as_mut().and_then(|old| old.drain(&track, ends, now)) else {
+            self.buffers.give_back_plain(plain);
+            equip(flow, self.ack_delay);
+            return false;
+        };
+        plain.fill(&held);
+        self.buffers.strip(flow);
+        flow.track.edge += extra;
+        if flow.track.acknowledged < flow.track.received {
+            plain.ack_at = ack_by;
+        }
+        (flow.plain, flow.trips) = (Some(plain), 0);
+        true
+    }
+
     /// The flow with buffers, whether it has an engine or needs none; none if memory is short.
     #[inline]
     pub(crate) fn ready(&mut self, id: TcpId, now: Instant) -> Option<&mut Flow> {

@@ -124,6 +124,9 @@ impl Stack {
         }
         flow.track.mss = mss;
         flow.track.rewind();
+        if let Some(plain) = &mut flow.plain {
+            plain.board = None;
+        }
         self.flows.remake(id, now);
         self.mark_dirty(id);
     }

@@ -23,7 +23,8 @@
 //! One [`Stack`] is one shard: all of its state hangs from one value, and a flow never needs
 //! another. Several can share a machine ([`Shard`]), each with a queue pair of the NIC.
 //!
-//! Limits: smoltcp's TCP uses no received SACK and its least retransmission time-out is one second.
+//! Limits: a connection that is with its engine mends losses by NewReno, without the SACK that it receives ([`scoreboard`]); its own
+//! timer is a second at least, and the front's is sooner.
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -68,8 +69,10 @@ mod pool;
 mod ports;
 mod readiness;
 mod reassembly;
+mod recovery;
 mod rings;
 mod route;
+mod scoreboard;
 mod segment;
 mod shard;
 mod slaac;

@@ -23,6 +23,8 @@ use crate::track::{Track, WINDOW_SHIFT};
 
 /// So many segments go through an engine before the connection leaves it.
 const TRIPS: u8 = 4;
+/// After so many it leaves the engine even if data is under way, which has to be copied then: a bulk sender.
+const BULK_TRIPS: u8 = 16;
 
 /// What a connection without an engine does next.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -62,14 +64,25 @@ impl Flow {
     /// True if the engine has nothing left when it has heard this segment, which [is next](Self::is_next).
     #[inline]
     pub(crate) fn can_settle(&mut self, heard: &Heard) -> bool {
-        if self.trips < TRIPS {
+        if self.trips < BULK_TRIPS {
             self.trips += 1;
-            return false;
         }
-        heard.ack_number == self.track.sent
+        self.trips > TRIPS
+            && heard.ack_number == self.track.sent
             && self.state() == State::Established
             && self.recv_queue() == 0
             && self.send_queue() == self.track.in_flight()
+            && !self.is_half_open()
+            && !self.congestion.is_recovering()
+    }
+
+    /// True if a connection has been in an engine's care for so long that it is worth while to take what is
+    /// under way out of it.
+    fn can_be_relieved(&self) -> bool {
+        self.trips >= BULK_TRIPS
+            && self.state() == State::Established
+            && self.track.next == self.track.sent
+            && self.track.window > 0
             && !self.is_half_open()
             && !self.congestion.is_recovering()
     }
@@ -98,9 +111,10 @@ impl Flow {
         u16::try_from(self.open_window() >> self.shift()).unwrap_or(u16::MAX)
     }
 
-    /// Takes the acknowledgement in a segment. True if the app has room to write now, and had none.
+    /// Takes the acknowledgement in a segment, which needs to be seen whole if it has options or if there is a
+    /// scoreboard. True if the app has room to write now, and had none.
     #[inline]
-    fn acknowledged_by(&mut self, now: Instant, heard: &Heard) -> bool {
+    fn acknowledged_by(&mut self, now: Instant, heard: &Heard, segment: Option<&Segment<'_>>) -> bool {
         let was_writable = self.is_writable();
         let track = &mut self.track;
         if heard.ack_number < track.una {
@@ -109,20 +123,30 @@ impl Flow {
         }
         let count = heard.ack_number - track.una;
         let window = u32::from(heard.window) << track.peer_scale.unwrap_or(0);
-        let verdict = if count > 0 {
-            if let Some(plain) = &mut self.plain {
-                // What an engine had under way is not in the ring.
-                let held = count.min(plain.sending.len());
-                plain.sending.discard(held);
-            }
+        if let Some(plain) = &mut self.plain
+            && count > 0
+        {
+            // What an engine had under way is not in the ring.
+            let held = count.min(plain.sending.len());
+            plain.sending.discard(held);
             track.acknowledge(count);
-            self.congestion.on_ack(now, count, track)
-        } else if heard.len == 0 && track.in_flight() > 0 && window == track.window {
-            self.congestion.on_duplicate(track)
+        }
+        let has_sack = track.has_sack;
+        let told = segment.filter(|segment| {
+            has_sack && segment.has_options() && segment.blocks().next().is_some() || self.has_board()
+        });
+        let is_duplicate = heard.len == 0 && window == self.track.window && !has_sack;
+        let verdict = if let Some(segment) = told {
+            self.sacked_by(now, segment, count);
+            Verdict::Nothing
+        } else if count > 0 {
+            self.congestion.on_ack(now, count, &self.track)
+        } else if is_duplicate && self.track.in_flight() > 0 {
+            self.congestion.on_duplicate(&self.track)
         } else {
             Verdict::Nothing
         };
-        track.window = window;
+        self.track.window = window;
         match verdict {
             Verdict::Nothing => {}
             Verdict::Provoke => self.repeats = true,
@@ -137,11 +161,16 @@ impl Flow {
         let Some(plain) = &self.plain else { return Step::Wait(NEVER) };
         let Track { mss, window, received, acknowledged, .. } = self.track;
         let (in_flight, mss) = (self.track.in_flight(), usize::from(mss));
-        if self.repeats && in_flight > 0 {
-            return Step::Send { offset: 0, len: in_flight.min(mss) };
+        let mut until = self.congestion.due.min(plain.ack_at);
+        let mut under_way = in_flight;
+        if self.repeats || plain.board.is_some() {
+            if let Some(step) = self.repetition(now) {
+                return step;
+            }
+            let (count, fewer_at) = self.under_way(now);
+            (under_way, until) = (count, until.min(fewer_at.unwrap_or(NEVER)));
         }
         let unsent = plain.sending.len() - in_flight;
-        let mut until = self.congestion.due.min(plain.ack_at);
         if unsent > 0 {
             let wanted = unsent.min(mss);
             let len = wanted.min((window as usize).saturating_sub(in_flight));
@@ -149,7 +178,7 @@ impl Flow {
             let is_held = wanted < mss
                 && ((self.has_nagle && in_flight > 0) || self.corked_until.is_some_and(|until| until > now));
             let is_clear =
-                in_flight == 0 || (len == wanted && in_flight + len <= self.congestion.window(mss));
+                in_flight == 0 || (len == wanted && under_way + len <= self.congestion.window(mss));
             if !is_held && is_clear && len > 0 {
                 return Step::Send { offset: in_flight, len };
             }
@@ -183,16 +212,17 @@ impl Flow {
             || self.must_ack
             || self.send_queue() > self.track.in_flight()
             || self.acks_at_once
+            || self.has_board()
             || received - acknowledged > usize::from(mss)
     }
 
-    /// True if only an engine can go on: an acknowledgement is overdue, or the peer has no room and must be
-    /// asked whether it has some again.
+    /// True if only an engine can go on: the peer does not answer, or it has no room and must be asked whether it
+    /// has some again.
     #[inline]
     pub(crate) fn needs_engine(&self, now: Instant) -> bool {
-        let in_flight = self.track.in_flight();
-        if in_flight > 0 {
-            return self.congestion.due <= now;
+        if self.track.in_flight() > 0 {
+            return self.congestion.due <= now
+                && (self.congestion.is_backed_off() || self.user_timeout.is_some());
         }
         self.track.window == 0 && self.send_queue() > 0
     }
@@ -210,8 +240,14 @@ impl Flow {
         if len == 0 {
             return false;
         }
-        let end = track.una + offset + len;
+        let start = track.una + offset;
+        let end = start + len;
         let is_repeat = end <= track.sent;
+        if let Some(board) = self.plain.as_mut().and_then(|plain| plain.board.as_mut())
+            && is_repeat
+        {
+            board.repeated(start, end, track.next, now);
+        }
         track.next = track.next.max(end);
         track.sent = track.sent.max(end);
         self.repeats = false;
@@ -228,23 +264,36 @@ impl Stack {
         let heard = segment.heard();
         let Some(flow) = self.flows.get_mut(id) else { return false };
         if !segment.is_in_stream() || !flow.is_next(&heard) {
-            return flow.is_repeated(segment) && self.repeated_in(id, &heard);
+            return flow.is_repeated(segment) && self.repeated_in(id, segment);
         }
         let has_engine = flow.engine.is_some();
         let ack_by = self.now + self.config.ack_delay;
-        if has_engine && !(flow.can_settle(&heard) && self.flows.settle(id, ack_by)) {
-            return false;
+        if has_engine {
+            let is_free = match flow.can_settle(&heard) {
+                true => self.flows.settle(id, ack_by),
+                false => flow.can_be_relieved() && self.flows.relieve(id, ack_by, self.now),
+            };
+            if !is_free {
+                return false;
+            }
         }
         if let (Link::Nic(header), Some(flow)) = (link, self.flows.get_mut(id)) {
             flow.path = Path::Link(header);
         }
-        self.next_in(id, &heard, segment.payload(), has_engine)
+        self.next_in(id, &heard, segment.payload(), Some(segment), has_engine)
     }
 
-    /// Takes in the next segment of a connection without an engine, or one that has just lost its engine. False if
-    /// there is no room for it.
+    /// Takes in the next segment of a connection without an engine, or one that has just lost its engine; `whole` as
+    /// [`Flow::acknowledged_by`] needs it. False if there is no room for it.
     #[inline]
-    pub(crate) fn next_in(&mut self, id: TcpId, heard: &Heard, payload: &[u8], has_settled: bool) -> bool {
+    pub(crate) fn next_in(
+        &mut self,
+        id: TcpId,
+        heard: &Heard,
+        payload: &[u8],
+        whole: Option<&Segment<'_>>,
+        has_settled: bool,
+    ) -> bool {
         let now = self.now;
         if heard.len > 0
             && !self.flows.get(id).is_some_and(|flow| flow.has_space(heard.len))
@@ -254,7 +303,7 @@ impl Stack {
         }
         let Some(flow) = self.flows.get_mut(id) else { return true };
         (flow.heard_at, flow.active_at, flow.probes) = (now, now, 0);
-        let has_opened = flow.acknowledged_by(now, heard) | has_settled;
+        let has_opened = flow.acknowledged_by(now, heard, whole) | has_settled;
         if let Some(plain) = flow.plain.as_mut().filter(|_| heard.len > 0) {
             plain.received.append(payload);
             plain.ack_at = plain.ack_at.min(now + self.config.ack_delay);
@@ -284,11 +333,11 @@ impl Stack {
 
     /// Tells a peer that repeats itself where the conversation stands. False if there is no memory for it.
     #[cold]
-    fn repeated_in(&mut self, id: TcpId, heard: &Heard) -> bool {
+    fn repeated_in(&mut self, id: TcpId, segment: &Segment<'_>) -> bool {
         let now = self.now;
         let Some(flow) = self.flows.ready(id, now) else { return false };
         (flow.heard_at, flow.probes) = (now, 0);
-        flow.acknowledged_by(now, heard);
+        flow.acknowledged_by(now, &segment.heard(), Some(segment));
         // An acknowledgement of nothing new, at once.
         flow.must_ack = true;
         self.mark_dirty(id);

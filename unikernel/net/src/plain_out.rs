@@ -43,6 +43,12 @@ impl Stack {
         if flow.needs_engine(now) {
             return self.trade_for_engine(id);
         }
+        if flow.congestion.due <= now && flow.track.in_flight() > 0 {
+            flow.time_out(now);
+            self.counters.retransmit_timeouts += 1;
+        } else if flow.has_board() {
+            flow.look_for_losses(now);
+        }
         let visit = match flow.path {
             Path::Link(header) => {
                 let (header, traffic) = (Some(header), Some(&self.traffic));
@@ -107,7 +113,7 @@ impl<D: Device + ?Sized> Exit<'_, D> {
                     }
                     visit.repeated += u64::from(flow.stepped(now, offset, len));
                     visit.sent += 1;
-                    if flow.track.in_flight() == flow.send_queue() {
+                    if flow.track.in_flight() == flow.send_queue() && !flow.has_board() {
                         // The usual response: all there was, and the acknowledgement with it.
                         visit.next = Some(flow.congestion.due);
                         return visit;

@@ -88,6 +88,17 @@ impl Buffers {
         Some(spare.unwrap_or_else(|| Box::new(Plain::new(rx_buffer, tx_buffer))))
     }
 
+    /// Buffers of these sizes without an engine; none if memory is short.
+    pub(crate) fn take_plain_of(&mut self, sizes: (usize, usize)) -> Option<Box<Plain>> {
+        let mut plain = self.take_plain()?;
+        let (rx_buffer, tx_buffer) = plain.sizes();
+        if self.enlarge(&mut plain, sizes.0.max(rx_buffer), sizes.1.max(tx_buffer)) {
+            return Some(plain);
+        }
+        self.give_back_plain(plain);
+        None
+    }
+
     /// Makes rings larger. False if memory is short.
     pub(crate) fn enlarge(&mut self, plain: &mut Plain, rx_buffer: usize, tx_buffer: usize) -> bool {
         let (old_rx, old_tx) = plain.sizes();

@@ -9,6 +9,7 @@ use alloc::vec::Vec;
 use smoltcp::time::Instant;
 
 use crate::engine::Held;
+use crate::scoreboard::Scoreboard;
 use crate::template::Template;
 use crate::timers::NEVER;
 
@@ -144,13 +145,21 @@ pub(crate) struct Plain {
     pub(crate) sending: Ring,
     /// When the peer must have its acknowledgement.
     pub(crate) ack_at: Instant,
+    /// What the peer lacks of what it should have; none while that is nothing.
+    pub(crate) board: Option<Box<Scoreboard>>,
     /// What the headers of its segments are copied from, once there were any.
     pub(crate) template: Option<Template>,
 }
 
 impl Plain {
     pub(crate) fn new(rx_buffer: usize, tx_buffer: usize) -> Self {
-        Self { received: Ring::new(rx_buffer), sending: Ring::new(tx_buffer), ack_at: NEVER, template: None }
+        Self {
+            received: Ring::new(rx_buffer),
+            sending: Ring::new(tx_buffer),
+            ack_at: NEVER,
+            board: None,
+            template: None,
+        }
     }
 
     /// The sizes of the receive and the send buffer, in bytes.
@@ -168,7 +177,13 @@ impl Plain {
     pub(crate) fn clear(&mut self) {
         self.received.clear();
         self.sending.clear();
-        (self.ack_at, self.template) = (NEVER, None);
+        (self.ack_at, self.board, self.template) = (NEVER, None, None);
+    }
+
+    /// Takes what an engine held; the rings have its sizes.
+    pub(crate) fn fill(&mut self, held: &Held) {
+        self.received.append(&held.received);
+        self.sending.append(&held.unacknowledged);
     }
 
     /// What an engine has to be given.

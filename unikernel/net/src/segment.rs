@@ -185,6 +185,19 @@ impl<'p> Segment<'p> {
         self.payload.len()
     }
 
+    /// True if there are options.
+    #[inline]
+    pub(crate) fn has_options(&self) -> bool {
+        self.bytes.len() - self.payload.len() > TCP_HEADER_LEN
+    }
+
+    /// The blocks that the peer has, as its selective acknowledgement names them (RFC 2018 section 3).
+    pub(crate) fn blocks(&self) -> impl Iterator<Item = (TcpSeqNumber, TcpSeqNumber)> {
+        let ranges = self.tcp().selective_ack_ranges().unwrap_or_default();
+        let number = |number: u32| TcpSeqNumber(number.cast_signed());
+        ranges.into_iter().flatten().map(move |(left, right)| (number(left), number(right)))
+    }
+
     /// The payload that the peer takes in one segment, for the first segment of a connection.
     pub(crate) fn mss(&self) -> usize {
         let named = self.tcp().options_summary().ok().and_then(|options| options.max_segment_size);

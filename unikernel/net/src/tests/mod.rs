@@ -20,6 +20,7 @@ mod options;
 mod pcapng;
 mod plain;
 mod rules;
+mod sack;
 mod shards;
 mod tcp;
 mod times;

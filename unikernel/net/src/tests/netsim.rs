@@ -137,16 +137,16 @@ impl Network {
     }
 }
 
-/// Goodput in kbit/s, the middle one of three seeds.
+/// Goodput in kbit/s, the middle one of nine seeds.
 fn goodput(delay: Duration, trouble: Trouble) -> u64 {
-    let mut results = [1, 2, 3].map(|seed| {
+    let mut results = [1, 2, 3, 4, 5, 6, 7, 8, 9].map(|seed| {
         let mut network = Network::new(delay, trouble);
         network.rng = Rng(seed);
         let took = network.transfer();
         took.map_or(0, |took| BYTES as u64 * 8 * 1000 / took.total_micros().max(1))
     });
     results.sort_unstable();
-    results[1]
+    results[4]
 }
 
 fn table() -> String {

@@ -15,6 +15,7 @@ use crate::flow::{Flow, Limits, Origin, Owner};
 use crate::id::TcpId;
 use crate::key::{FlowKey, Seed};
 use crate::pool::Buffers;
+use crate::rings::{Plain, append};
 use crate::track::Track;
 
 /// A buffer that has become too small is made so much larger.
@@ -168,14 +169,31 @@ impl FlowTable {
     #[cold]
     pub(crate) fn settle(&mut self, id: TcpId, ack_by: Instant) -> bool {
         let Some(flow) = self.flows.get_mut(id) else { return false };
+        let Some(plain) = self.buffers.take_plain() else { return false };
+        trade(&mut self.buffers, flow, plain, ack_by);
+        true
+    }
+
+    /// The same for one that holds something: it moves. False if memory is short, or the engine keeps some of it.
+    #[cold]
+    pub(crate) fn settle_busy(&mut self, id: TcpId, ack_by: Instant, now: Instant) -> bool {
+        let Some(flow) = self.flows.get_mut(id) else { return false };
+        // If it does not succeed, it takes as long until it is tried again.
+        flow.trips = 0;
         let Some(mut plain) = self.buffers.take_plain() else { return false };
-        let extra = flow.rx_window.saturating_sub(flow.buffer_sizes().0);
-        self.buffers.strip(flow);
-        flow.track.edge += extra;
-        if flow.track.acknowledged < flow.track.received {
-            plain.ack_at = ack_by;
-        }
-        (flow.plain, flow.trips) = (Some(plain), 0);
+        let ((rx_buffer, tx_buffer), (least_rx, least_tx)) = (flow.buffer_sizes(), plain.sizes());
+        let has_room = self.buffers.enlarge(&mut plain, rx_buffer.max(least_rx), tx_buffer.max(least_tx));
+        let (track, ends) = (flow.track, flow.ends());
+        let held =
+            flow.engine.as_mut().filter(|_| has_room).and_then(|engine| engine.drain(&track, ends, now));
+        let Some(held) = held else {
+            self.buffers.give_back_plain(plain);
+            equip(flow, self.ack_delay);
+            return false;
+        };
+        append(&mut plain.received, &held.received);
+        append(&mut plain.sending, &held.unacknowledged);
+        trade(&mut self.buffers, flow, plain, ack_by);
         true
     }
 
@@ -312,6 +330,17 @@ fn resume(engine: &mut Engine, flow: &mut Flow, held: &Held, now: Instant) -> bo
         flow.track = track;
     }
     is_resumed
+}
+
+/// Puts buffers in the place of an engine.
+fn trade(buffers: &mut Buffers, flow: &mut Flow, mut plain: Box<Plain>, ack_by: Instant) {
+    let extra = flow.rx_window.saturating_sub(flow.buffer_sizes().0);
+    buffers.strip(flow);
+    flow.track.edge += extra;
+    if flow.track.acknowledged < flow.track.received {
+        plain.ack_at = ack_by;
+    }
+    (flow.plain, flow.trips) = (Some(plain), 0);
 }
 
 /// Sets a fresh engine up as the flow's options ask.

@@ -24,6 +24,8 @@ use crate::track::{Track, WINDOW_SHIFT};
 
 /// So many segments go through an engine before the connection leaves it.
 const TRIPS: u8 = 4;
+/// The same where the engine is never without something to do, so that what it holds has to be moved.
+const BUSY_TRIPS: u8 = 16;
 
 /// What a connection without an engine does next.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -66,14 +68,21 @@ impl Flow {
     /// True if the engine has nothing left when it has heard this segment, which [is next](Self::is_next).
     #[inline]
     pub(crate) fn can_settle(&mut self, segment: &Segment<'_>) -> bool {
-        if self.trips < TRIPS {
-            self.trips += 1;
-            return false;
-        }
-        segment.ack_number() == self.track.sent
+        let trips = self.trips;
+        self.trips = trips.saturating_add(1);
+        trips >= TRIPS
+            && segment.ack_number() == self.track.sent
             && self.state() == State::Established
             && self.recv_queue() == 0
             && self.send_queue() == self.track.in_flight()
+            && !self.is_half_open()
+            && !self.congestion.is_recovering()
+    }
+
+    /// True if the engine has been busy for long, but with nothing that needs one.
+    fn is_plainly_busy(&self) -> bool {
+        self.trips > BUSY_TRIPS
+            && self.state() == State::Established
             && !self.is_half_open()
             && !self.congestion.is_recovering()
     }
@@ -230,8 +239,16 @@ impl Stack {
         }
         let has_engine = flow.engine.is_some();
         let ack_by = now + self.config.ack_delay;
-        if has_engine && !(flow.can_settle(segment) && self.flows.settle(id, ack_by)) {
-            return false;
+        if has_engine {
+            let can_settle = flow.can_settle(segment);
+            let has_settled = match flow.is_plainly_busy() {
+                _ if can_settle => self.flows.settle(id, ack_by),
+                true => self.flows.settle_busy(id, ack_by, now),
+                false => false,
+            };
+            if !has_settled {
+                return false;
+            }
         }
         let len = segment.payload_len();
         if len > 0 && !self.flows.make_room(id, len, now) {

@@ -3,14 +3,15 @@
 //! - [`cli`]: the command line; [`project`]: where things are, and building them;
 //! - [`machine`]: QEMU's arguments; [`process`] and [`vm`]: one guest from start to end, cleaned up whatever happens;
 //! - [`run`]: `make run`; [`guest_tests`] (with [`disk_tests`]), [`http_tests`], [`app_tests`], [`capture_tests`], [`frame_tests`], [`kv`],
-//!   [`tap_tests`] and [`vsock_tests`]: `make test`; [`bench`]: `make bench`; [`conformance`]: `make conformance`;
+//!   [`tap_tests`] (with [`offload_tests`]) and [`vsock_tests`]: `make test`; [`bench`]: `make bench`; [`conformance`]: `make conformance`;
 //! - [`cpio`]: folders as initrd archives; [`disk`]: disk images; [`qmp`]: QEMU's control socket; [`random`]: numbers for tests; [`icmpv6`]: a
-//!   router and a `ping` for tests.
+//!   router and a `ping` for tests; [`bulk`]: the other end of bulk transfers.
 
 #![forbid(unsafe_code)]
 
 mod app_tests;
 mod bench;
+mod bulk;
 mod capture_tests;
 mod cli;
 mod conformance;
@@ -26,6 +27,7 @@ mod interrupt;
 mod kv;
 mod machine;
 mod namespace;
+mod offload_tests;
 mod process;
 mod project;
 mod qmp;

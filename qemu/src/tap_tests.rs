@@ -13,6 +13,7 @@ use crate::http::{self, Client};
 use crate::icmpv6::{self, Router};
 use crate::machine::{Kind, Machine, Net, Nic};
 use crate::namespace::{self, GUEST, Queues, TAP, guest_address};
+use crate::offload_tests;
 use crate::project;
 use crate::vm::{Console, Vm};
 
@@ -32,8 +33,12 @@ const REQUESTS: usize = 25;
 /// What runs inside.
 type Test = fn(Kind) -> Result<()>;
 
-const TESTS: [(&str, Test); 3] =
-    [("http_two_queues", two_queues), ("two_cards", two_cards), ("http_ipv6", ipv6)];
+const TESTS: [(&str, Test); 4] = [
+    ("http_two_queues", two_queues),
+    ("two_cards", two_cards),
+    ("http_ipv6", ipv6),
+    ("offloads", offload_tests::every_combination),
+];
 
 /// All of them; none where there are no tap devices.
 pub(crate) fn all() -> Vec<NamedTest> {

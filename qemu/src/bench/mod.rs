@@ -3,9 +3,11 @@
 //!
 //! - [`network`]: a namespace with a tap device, in which everything runs;
 //! - [`linux`]: the Linux guest; [`wrk`]: the load; [`host`]: processor time;
-//! - [`measure`]: one guest, measured; [`micro`]: threads and system calls; [`storage`]: disks, and `kv` against Redis;
+//! - [`measure`]: one guest, measured; [`bulk`], [`offloads`]: one connection at full speed, and what the card does for it;
+//!   [`micro`]: threads and system calls; [`storage`]: disks, and `kv` against Redis;
 //! - [`marks`]: what is to be reached; [`report`]: tables and JSON; [`svg`]: pictures.
 
+mod bulk;
 mod crowd;
 mod host;
 mod hostile;
@@ -14,6 +16,7 @@ mod linux;
 mod marks;
 mod measure;
 mod micro;
+mod offloads;
 mod report;
 mod storage;
 mod svg;
@@ -26,11 +29,13 @@ use crate::cli::BenchOptions;
 use crate::machine::Kind;
 use crate::namespace::{self, Queues};
 use crate::project;
+use bulk::BulkResult;
 use crowd::Crowd;
 use hostile::Trial;
 use instructions::Instructions;
 use measure::{Burst, Case, Guest, Load, Sequential, System, USUAL_MEMORY_MIB};
 use micro::{Figures, MicroResult};
+use offloads::OffloadResult;
 
 /// All that one run of the benchmark found.
 #[derive(Serialize)]
@@ -50,6 +55,10 @@ pub(crate) struct Results {
     pub(crate) crowds: Vec<Crowd>,
     /// Good clients among hostile ones.
     pub(crate) trials: Vec<Trial>,
+    /// One connection at full speed.
+    pub(crate) bulk: Vec<BulkResult>,
+    /// What the card's offloads bring.
+    pub(crate) offloads: Vec<OffloadResult>,
     /// What a request costs in the kernel.
     pub(crate) instructions: Option<Instructions>,
     /// Percent of a host core that an idle guest takes.
@@ -139,9 +148,12 @@ impl Bench<'_> {
         let seconds = self.options.seconds;
         let crowds = self.list_if_wanted("crowd", || crowd::measure(seconds));
         let trials = self.list_if_wanted("hostile", hostile::trials);
+        let rounds = self.options.rounds;
+        let bulk = self.list_if_wanted("bulk", || bulk::measure(rounds));
+        let offloads = self.list_if_wanted("offloads", || offloads::measure(seconds));
         let instructions = if self.is_wanted("instructions") {
             eprintln!("instructions");
-            let outcome = instructions::per_request();
+            let outcome = instructions::per_request("");
             self.noted("instructions for a request", outcome)
         } else {
             None
@@ -159,6 +171,8 @@ impl Bench<'_> {
             sequential,
             crowds,
             trials,
+            bulk,
+            offloads,
             instructions,
             idle_percent,
             micro,

@@ -84,7 +84,11 @@ pub(crate) fn get(address: SocketAddr, path: &str) -> Result<Response> {
 
 /// A figure from the kernel's metrics, which `http` serves (`/metrics`, Prometheus text).
 pub(crate) fn metric(address: SocketAddr, name: &str) -> Result<i64> {
-    let metrics = get(address, "/metrics")?.body;
+    metric_in(&get(address, "/metrics")?.body, name)
+}
+
+/// The value of a metric among others.
+pub(crate) fn metric_in(metrics: &str, name: &str) -> Result<i64> {
     let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
     value.with_context(|| format!("/metrics does not tell {name}"))
 }

@@ -140,6 +140,9 @@ impl TxToken for &mut Impairment {
     }
 }
 
+/// It takes single segments only.
+impl unikernel_net::Segmenter for BadWire {}
+
 impl Device for BadWire {
     type RxToken<'a> = Arrived;
     type TxToken<'a> = &'a mut Impairment;

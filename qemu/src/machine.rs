@@ -158,6 +158,8 @@ pub(crate) struct Machine {
     /// What further network devices are connected to.
     pub(crate) more_nets: Vec<Net>,
     pub(crate) nic: Nic,
+    /// Further properties of the network devices, as QEMU has them: `name=value`, separated by commas.
+    pub(crate) nic_properties: String,
     /// `blk0`, `blk1` and so on.
     pub(crate) disks: Vec<Disk>,
     /// Further arguments.
@@ -178,6 +180,7 @@ impl Machine {
             net: Net::None,
             more_nets: Vec::new(),
             nic: Nic::Usual,
+            nic_properties: String::new(),
             disks: Vec::new(),
             extra: Vec::new(),
         }
@@ -236,7 +239,7 @@ impl Machine {
 
     fn nic_device(&self, id: &str) -> String {
         // The iPXE ROM would cost 0.1 to 0.4 s of boot.
-        match (self.kind, self.nic) {
+        let mut device = match (self.kind, self.nic) {
             (Kind::Microvm, Nic::ManyQueues) => format!("virtio-net-device,netdev={id},mq=on"),
             (Kind::Microvm, _) => format!("virtio-net-device,netdev={id}"),
             (_, Nic::Usual) => format!("virtio-net-pci,netdev={id},romfile="),
@@ -244,7 +247,11 @@ impl Machine {
                 format!("virtio-net-pci-non-transitional,netdev={id},romfile=,mq=on,vectors=10")
             }
             (_, Nic::Modern) => format!("virtio-net-pci-non-transitional,netdev={id},romfile="),
+        };
+        if !self.nic_properties.is_empty() {
+            device = format!("{device},{}", self.nic_properties);
         }
+        device
     }
 
     /// Has the guest write every frame of its cards to a file: a port of a console for it, and the word.

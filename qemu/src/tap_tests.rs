@@ -15,6 +15,7 @@ use crate::icmpv6::{self, Router};
 use crate::load_tests;
 use crate::machine::{Kind, Machine, Net, Nic};
 use crate::namespace::{self, GUEST, Queues, TAP, guest_address};
+use crate::offload_tests;
 use crate::vm::{Console, Vm};
 use crate::{project, tcp_tests};
 
@@ -81,10 +82,11 @@ impl TapTest {
     }
 }
 
-const TESTS: [TapTest; 3] = [
+const TESTS: [TapTest; 4] = [
     TapTest::new("http_two_queues", two_queues),
     TapTest::new("two_cards", two_cards),
     TapTest::new("http_ipv6", ipv6),
+    TapTest::new("offloads", offload_tests::every_combination),
 ];
 
 fn known() -> impl Iterator<Item = TapTest> {

@@ -5,8 +5,10 @@
 //! Every figure is the best of several rounds: what disturbs a round only ever makes it slower. What a disk does
 //! ([`disk`]) can be measured once only.
 //!
-//! Arguments: none, for threads and system calls; or `disk FOLDER [sync|random|sequential|cached|files ...]`.
+//! Arguments: none, for threads and system calls; or `disk FOLDER [sync|random|sequential|cached|files ...]`; or
+//! `bulk PORT`, to give and take bytes over TCP ([`bulk`]) for ever.
 
+mod bulk;
 mod calls;
 mod disk;
 mod threads;
@@ -23,7 +25,10 @@ fn main() {
     match &arguments[..] {
         [] => threads_and_calls(show),
         [what, folder, names @ ..] if what == "disk" => disk::measure(Path::new(folder), names, show),
-        _ => panic!("arguments: none, or `disk FOLDER [FIGURE ...]`"),
+        [what, port] if what == "bulk" => {
+            bulk::serve(port.parse().expect("a port is a number")).expect("the port is free");
+        }
+        _ => panic!("arguments: none, `disk FOLDER [FIGURE ...]`, or `bulk PORT`"),
     }
     show("done", 1.0);
 }

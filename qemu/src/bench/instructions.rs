@@ -31,11 +31,12 @@ pub(crate) struct Instructions {
     pub(crate) requests: u64,
 }
 
-/// Counts what `http` and the kernel below it do for a request, while so many idle connections are held.
-pub(super) fn per_request(idle: usize) -> Result<Instructions> {
+/// Counts what `http` and the kernel below it do for a request, while so many idle connections are held; `words` are
+/// further ones for the kernel.
+pub(super) fn per_request(idle: usize, words: &str) -> Result<Instructions> {
     let mut machine = machine_for(System::Unikernel, "http", Kind::Q35)?;
     machine.accelerator = Accelerator::Tcg;
-    machine.append.push_str(" trace=time");
+    machine.append = format!("{} trace=time {words}", machine.append);
     machine.extra.extend(["-icount", "shift=0,sleep=on"].map(str::to_owned));
     let guest = Guest::start(machine, BOOT_TIME_OUT)?;
     let mut held = Vec::new();

@@ -1,5 +1,6 @@
 //! The marks: what the project promises, and whether this run reached it.
 
+use super::bulk::{self, BulkResult, Throughput};
 use super::crowd;
 use super::hostile::Trial;
 use super::micro::{Figures, MicroResult};
@@ -93,6 +94,9 @@ pub(super) fn all(results: &Results) -> Vec<Mark> {
         let measured = at_one.and_then(|loss| loss.mbit_per_s.both()).map(|(ours, linux)| ours / linux);
         marks.push(Mark::ratio("goodput at 1 % loss, 20 ms: against Linux".into(), 0.3, measured));
     }
+    if is_wanted("bulk") {
+        marks.extend(of_bulk(&results.bulk));
+    }
     if is_wanted("micro") {
         marks.extend(of_micro(&results.micro));
     }
@@ -155,6 +159,18 @@ fn of_trial(trial: &Trial) -> [Mark; 2] {
         Mark::at_most(format!("{attack}: good clients that failed"), 0.0, "", Some(attacked.failed as f64)),
         Mark::at_most(format!("{attack}: p99 of good clients against the quiet one"), 2.0, "×", Some(ratio)),
     ]
+}
+
+fn of_bulk(results: &[BulkResult]) -> impl Iterator<Item = Mark> {
+    type Way = (&'static str, fn(&Throughput) -> f64);
+    let ways: [Way; 2] = [("guest sends", |one| one.sends), ("guest receives", |one| one.receives)];
+    let of = |(way, figure)| {
+        [(false, "without", 2.0), (true, "with", 1.0)].map(|(linux_has_tso, card, wanted)| {
+            let what = format!("one connection, {way}: throughput against Linux {card} TSO");
+            Mark::ratio(what, wanted, bulk::ratio(results, linux_has_tso, figure))
+        })
+    };
+    ways.into_iter().flat_map(of)
 }
 
 fn of_micro(results: &[MicroResult]) -> Vec<Mark> {

@@ -4,9 +4,11 @@
 //! - [`network`]: a namespace with a tap device, in which everything runs;
 //! - [`linux`]: the Linux guest; [`wrk`]: the load; [`host`]: processor time;
 //! - [`measure`]: one guest, measured; [`crowd`], [`endurance`], [`hostile`]: many clients, and bad ones; [`loss`]: a bad network;
+//! - [`bulk`], [`offloads`]: one connection at full speed, and what the card does for it;
 //! - [`micro`]: threads and system calls; [`storage`]: disks, and `kv` against Redis;
 //! - [`marks`]: what is to be reached; [`report`]: tables and JSON; [`svg`]: pictures.
 
+mod bulk;
 mod crowd;
 mod endurance;
 mod host;
@@ -17,6 +19,7 @@ mod loss;
 mod marks;
 mod measure;
 mod micro;
+mod offloads;
 mod report;
 mod storage;
 mod svg;
@@ -29,6 +32,7 @@ use crate::cli::BenchOptions;
 use crate::machine::Kind;
 use crate::namespace::{self, Queues};
 use crate::project;
+use bulk::BulkResult;
 use crowd::Crowd;
 use endurance::{Lasting, StormResult};
 use hostile::Trial;
@@ -36,6 +40,7 @@ use instructions::Instructions;
 use loss::Loss;
 use measure::{Burst, Case, Guest, Load, Sequential, System, USUAL_MEMORY_MIB};
 use micro::{Figures, MicroResult};
+use offloads::OffloadResult;
 
 /// All that one run of the benchmark found.
 #[derive(Serialize)]
@@ -61,6 +66,10 @@ pub(crate) struct Results {
     pub(crate) trials: Vec<Trial>,
     /// Bulk sends while frames get lost.
     pub(crate) losses: Vec<Loss>,
+    /// One connection at full speed.
+    pub(crate) bulk: Vec<BulkResult>,
+    /// What the card's offloads bring.
+    pub(crate) offloads: Vec<OffloadResult>,
     /// What a request costs in the kernel.
     pub(crate) instructions: Option<Instructions>,
     /// The same beside 10,000 idle connections.
@@ -153,9 +162,11 @@ impl Bench<'_> {
         let trials = self.list_if_wanted("hostile", hostile::trials);
         let rounds = self.options.rounds;
         let losses = self.list_if_wanted("loss", || loss::measure(rounds, seconds));
-        let instructions = self.one_if_wanted("instructions", || instructions::per_request(0));
+        let bulk = self.list_if_wanted("bulk", || bulk::measure(rounds));
+        let offloads = self.list_if_wanted("offloads", || offloads::measure(seconds));
+        let instructions = self.one_if_wanted("instructions", || instructions::per_request(0, ""));
         let crowded_instructions =
-            self.one_if_wanted("instructions", || instructions::per_request(instructions::IDLE));
+            self.one_if_wanted("instructions", || instructions::per_request(instructions::IDLE, ""));
         let idle_percent = self.pair_if_wanted("idle", measure::idle_percent);
         let micro = if self.is_wanted("micro") { self.micro() } else { Vec::new() };
         let storage = self.storage();
@@ -172,6 +183,8 @@ impl Bench<'_> {
             crowds,
             trials,
             losses,
+            bulk,
+            offloads,
             instructions,
             crowded_instructions,
             idle_percent,

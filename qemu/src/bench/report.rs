@@ -7,11 +7,13 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
+use super::bulk::BulkResult;
 use super::endurance::StormResult;
 use super::hostile::Trial;
 use super::loss::Loss;
 use super::marks::{self, Mark};
-use super::micro::{Figures, MicroResult};
+use super::micro::{self, MicroResult};
+use super::offloads::{Figures, OffloadResult};
 use super::{LoadResult, Pair, Results, svg};
 use crate::project;
 use crate::storm::Storm;
@@ -126,6 +128,8 @@ fn page(results: &Results, marks: &[Mark]) -> String {
     load_table(&mut page, &results.loads);
     other_table(&mut page, results);
     loss_table(&mut page, &results.losses);
+    bulk_table(&mut page, &results.bulk);
+    offloads_table(&mut page, &results.offloads);
     micro_table(&mut page, &results.micro);
     storage_table(&mut page, &results.storage);
     page.push_str("## Marks\n\n| what | mark | measured | |\n|---|---|---|---|\n");
@@ -225,7 +229,7 @@ fn micro_table(page: &mut String, results: &[MicroResult]) {
     for name in names {
         let _ = write!(page, "| `{name}` |");
         for result in results {
-            let of = |figures: &Option<Figures>| figures.as_ref()?.get(name).copied();
+            let of = |figures: &Option<micro::Figures>| figures.as_ref()?.get(name).copied();
             match (of(&result.figures.ours), of(&result.figures.linux)) {
                 (Some(ours), Some(linux)) if name.ends_with("_ns") => {
                     let _ = write!(page, " {ours:.0} / {linux:.0} | {:.1}× |", linux / ours);
@@ -241,7 +245,7 @@ fn micro_table(page: &mut String, results: &[MicroResult]) {
     page.push('\n');
 }
 
-fn storage_table(page: &mut String, storage: &Pair<Figures>) {
+fn storage_table(page: &mut String, storage: &Pair<micro::Figures>) {
     let Some((ours, linux)) = storage.both() else { return };
     page.push_str(
         "## Storage, ours / Linux\n\n`disk_*`: the app `micro` on the same disk, a fresh ext4. `redis_*`: `redis-benchmark` with 50 clients \
@@ -252,6 +256,53 @@ fn storage_table(page: &mut String, storage: &Pair<Figures>) {
         let Some(linux) = linux.get(name) else { continue };
         let ratio = marks::advantage(name, *ours, *linux);
         let _ = writeln!(page, "| `{name}` | {ours:.0} / {linux:.0} | **{ratio:.1}×** |");
+    }
+    page.push('\n');
+}
+
+fn bulk_table(page: &mut String, results: &[BulkResult]) {
+    if results.is_empty() {
+        return;
+    }
+    page.push_str(
+        "## One connection at full speed (`micro bulk`)\n\n\
+         The host's stack is the other end; without TSO the card neither cuts what is sent nor hands over many segments as one.\n\n\
+         | system | card | guest sends, MiB/s | guest receives, MiB/s |\n|---|---|---|---|\n",
+    );
+    for BulkResult { system, has_tso, throughput } in results {
+        let card = if *has_tso { "with TSO" } else { "without TSO" };
+        let _ =
+            writeln!(page, "| {system} | {card} | {:.0} | {:.0} |", throughput.sends, throughput.receives);
+    }
+    page.push('\n');
+}
+
+fn offloads_table(page: &mut String, results: &[OffloadResult]) {
+    if results.is_empty() {
+        return;
+    }
+    page.push_str(
+        "## What the card's offloads bring\n\n\
+         Everything on / this switched off (`offload=`), one right after the other. Instructions are the kernel's (`-icount`), for a KiB of one \
+         connection at full speed, and for a request to `http` with 64 connections; the rest is what became of them just then.\n\n\
+         | `offload=` | switched off | instructions for a KiB sent | received | for a request | guest sends, MiB/s | guest receives, MiB/s | requests/s |\n\
+         |---|---|---|---|---|---|---|---|\n",
+    );
+    for OffloadResult { word, what, on, off } in results {
+        let cell = |of: fn(&Figures) -> f64| {
+            let (on, off) = (of(on), of(off));
+            format!("{on:.0} / {off:.0} = {:.2}×", on / off)
+        };
+        let _ = writeln!(
+            page,
+            "| `{word}` | {what} | {} | {} | {} | {} | {} | {} |",
+            cell(|figures| figures.cost.sends),
+            cell(|figures| figures.cost.receives),
+            cell(|figures| figures.instructions),
+            cell(|figures| figures.throughput.sends),
+            cell(|figures| figures.throughput.receives),
+            cell(|figures| figures.requests_per_second),
+        );
     }
     page.push('\n');
 }

@@ -67,7 +67,7 @@ options of bench:
   --connections 1,64         how many connections (1,16,64,256)
   --rounds N                 rounds, of which the median counts (3)
   --seconds N                length of one measurement (3)
-  --skip NAME,...            leave out: boot, memory, burst, sequential, storm, lasting, crowd, hostile, instructions,
+  --skip NAME,...            leave out: boot, memory, burst, sequential, storm, lasting, crowd, hostile, bulk, offloads, instructions,
                              idle, micro, disk-sync, disk-random, disk-sequential, disk-cached,
                              disk-files, redis
 

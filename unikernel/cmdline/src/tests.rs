@@ -1,6 +1,7 @@
 //! Command lines as users and hypervisors write them.
 
 use alloc::borrow::ToOwned;
+use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
@@ -35,13 +36,18 @@ fn everything_at_once() {
 
 #[test]
 fn offloads_are_switched_off_by_name() {
-    let everything = Offloads { checksums_sent: true, checksums_received: true, queue_pairs: true };
+    let everything = Offloads::default();
     assert_eq!(parse("").unwrap().offloads, everything);
+    let nothing = parse("offload=none").unwrap().offloads;
     let some = parse("offload=no-csum,no-mq").unwrap().offloads;
-    assert_eq!(some, Offloads { checksums_received: true, ..parse("offload=none").unwrap().offloads });
-    let one = parse("offload=no-guest-csum").unwrap().offloads;
-    assert_eq!(one, Offloads { checksums_received: false, ..everything });
-    for bad in ["offload=csum", "offload=", "offload=no-csum,", "offload=no-tso"] {
+    assert_eq!(some, Offloads { checksums_sent: false, queue_pairs: false, ..everything });
+    let each = "no-csum,no-guest-csum,no-tso,no-guest-tso,no-mrg-rxbuf,no-event-idx,no-mq";
+    assert_eq!(parse(&format!("offload={each}")).unwrap().offloads, nothing);
+    for word in each.split(',') {
+        let one = parse(&format!("offload={word}")).unwrap().offloads;
+        assert!(one != everything && one != nothing, "{word}");
+    }
+    for bad in ["offload=csum", "offload=", "offload=no-csum,", "offload=no-tso4"] {
         assert!(matches!(parse(bad), Err(ParseError::BadValue("offload", ..))), "{bad}");
     }
     assert_eq!(

@@ -5,7 +5,8 @@
 //! - [`aml`]: the few constants that matter in the firmware's bytecode; [`mod@line`]: how an interrupt
 //!   line is wired;
 //! - [`calendar`]: the battery-backed clock's date; [`calibration`]: counters of known rate;
-//! - [`ring`]: the split virtqueue; [`checksum`]: what a network card's checksum offload needs;
+//! - [`ring`]: the split virtqueue; [`packet`], [`checksum`]: what stands in front of a network card's packets, and what its
+//!   checksum offload needs;
 //! - [`levels`]: which lines of the log are shown.
 
 #![no_std]
@@ -19,4 +20,5 @@ pub mod calibration;
 pub mod checksum;
 pub mod levels;
 pub mod line;
+pub mod packet;
 pub mod ring;

@@ -18,7 +18,9 @@
 //! ```
 //!
 //! The fence is the caller's, because an emulator may need more than the instruction.
-//! VIRTIO_F_EVENT_IDX is not used.
+//!
+//! With VIRTIO_F_EVENT_IDX (section 2.7.10) both words are positions instead of flags: "call when you pass this
+//! one" ([`needs_event`]). The drawing is the same.
 //!
 //! The device is not trusted: whatever it writes, a buffer is never given out twice, and no index
 //! or length leaves its bounds.
@@ -122,6 +124,8 @@ pub struct Shared {
     pub used_flags: &'static AtomicU16,
     pub used_index: &'static AtomicU16,
     pub used: &'static [Used],
+    pub used_event: &'static AtomicU16,
+    pub avail_event: &'static AtomicU16,
 }
 
 /// Where the parts of a ring lie in one block, as a legacy device wants them (section 2.7.2), which
@@ -132,6 +136,10 @@ pub struct Layout {
     pub avail: usize,
     /// Offset of the used ring.
     pub used: usize,
+    /// Offset of the word behind the available ring: the used index that the driver waits for.
+    pub used_event: usize,
+    /// Offset of the word behind the used ring: the available index that the device waits for.
+    pub avail_event: usize,
     /// Bytes in all.
     pub size_bytes: usize,
 }
@@ -144,10 +152,12 @@ impl Layout {
     pub fn new(size: u16) -> Self {
         let entries = usize::from(size);
         let avail = entries * size_of::<Descriptor>();
-        // Flags, index, the ring, and a word for an event index that is not used.
-        let used = (avail + size_of::<u16>() * (3 + entries)).next_multiple_of(Self::USED_ALIGN);
-        let size_bytes = used + size_of::<u16>() * 3 + entries * size_of::<Used>();
-        Self { avail, used, size_bytes }
+        // Flags, index and the ring, then the event index.
+        let used_event = avail + size_of::<u16>() * (2 + entries);
+        let used = (used_event + size_of::<u16>()).next_multiple_of(Self::USED_ALIGN);
+        let avail_event = used + size_of::<u16>() * 2 + entries * size_of::<Used>();
+        let size_bytes = avail_event + size_of::<u16>();
+        Self { avail, used, used_event, avail_event, size_bytes }
     }
 }
 
@@ -160,9 +170,18 @@ pub struct Ring {
     next_avail: u16,
     announced: u16,
     next_used: u16,
+    /// VIRTIO_F_EVENT_IDX was agreed on.
+    has_event_index: bool,
     /// Which buffers the device has. It may claim to give back others.
     is_posted: Box<[bool]>,
     bad_completions: u64,
+}
+
+/// True if an index that moves from `old` to `new` passes `event`, so that whoever waits for it is to be called
+/// (section 2.7.10.1). Indices wrap around.
+#[inline]
+pub fn needs_event(event: u16, new: u16, old: u16) -> bool {
+    new.wrapping_sub(event).wrapping_sub(1) < new.wrapping_sub(old)
 }
 
 /// A buffer that the device gave back.
@@ -196,9 +215,27 @@ impl Ring {
             next_avail: 0,
             announced: 0,
             next_used: 0,
+            has_event_index: false,
             is_posted: alloc::vec![false; size].into_boxed_slice(),
             bad_completions: 0,
         }
+    }
+
+    /// The device waits for indices rather than flags: VIRTIO_F_EVENT_IDX was agreed on. Call before the device
+    /// has any buffer.
+    pub fn use_event_index(&mut self) {
+        self.has_event_index = true;
+        self.disable_interrupts();
+    }
+
+    /// Says where buffer `buffer` is for the device from now on.
+    ///
+    /// # Panics
+    ///
+    /// If the device has it, or there is no such buffer.
+    pub fn set_address(&mut self, buffer: u16, address: u64) {
+        assert!(!self.is_posted(buffer), "the device has this buffer");
+        self.shared.descriptors[usize::from(buffer)].address.store(address, Ordering::Relaxed);
     }
 
     /// How many buffers there are.
@@ -243,10 +280,14 @@ impl Ring {
         if self.announced == self.next_avail {
             return false;
         }
-        self.announced = self.next_avail;
+        let told = core::mem::replace(&mut self.announced, self.next_avail);
         // See the drawing above.
         full_fence();
-        self.shared.used_flags.load(Ordering::Relaxed) & NO_CALL == 0
+        if self.has_event_index {
+            needs_event(self.shared.avail_event.load(Ordering::Relaxed), self.next_avail, told)
+        } else {
+            self.shared.used_flags.load(Ordering::Relaxed) & NO_CALL == 0
+        }
     }
 
     /// True if the device has given back a buffer that [`Self::take`] did not yet answer.
@@ -276,7 +317,12 @@ impl Ring {
     /// Asks for no interrupts. A hint: one may still come.
     #[inline]
     pub fn disable_interrupts(&mut self) {
-        self.shared.avail_flags.store(NO_CALL, Ordering::Relaxed);
+        if self.has_event_index {
+            // Passed already: the device comes by again after 65,536 more, when an interrupt does no harm.
+            self.shared.used_event.store(self.next_used.wrapping_sub(1), Ordering::Relaxed);
+        } else {
+            self.shared.avail_flags.store(NO_CALL, Ordering::Relaxed);
+        }
     }
 
     /// Asks for interrupts, and looks once more. If it answers true there is work that may not
@@ -284,7 +330,11 @@ impl Ring {
     #[inline]
     #[must_use]
     pub fn enable_interrupts(&mut self, full_fence: impl FnOnce()) -> bool {
-        self.shared.avail_flags.store(0, Ordering::Relaxed);
+        if self.has_event_index {
+            self.shared.used_event.store(self.next_used, Ordering::Relaxed);
+        } else {
+            self.shared.avail_flags.store(0, Ordering::Relaxed);
+        }
         full_fence();
         self.has_completions()
     }

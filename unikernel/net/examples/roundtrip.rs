@@ -10,7 +10,7 @@ use std::time::Instant as Clock;
 use unikernel_net::smoltcp::phy::{ChecksumCapabilities, Device, DeviceCapabilities, RxToken, TxToken};
 use unikernel_net::smoltcp::time::Instant;
 use unikernel_net::smoltcp::wire::{EthernetAddress, Ipv4Cidr};
-use unikernel_net::{Addressing, BindOptions, Config, Ipv4Config, Stack, TcpId};
+use unikernel_net::{Addressing, BindOptions, Config, Ipv4Config, Segmenter, Stack, TcpId};
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: 10.0.2.15:8080\r\n\r\n";
 const RESPONSE: &[u8] =
@@ -39,6 +39,8 @@ impl TxToken for Tx<'_> {
         f(&mut self.0[..len])
     }
 }
+
+impl Segmenter for Nic {}
 
 impl Device for Nic {
     type RxToken<'a> = Rx<'a>;

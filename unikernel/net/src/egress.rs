@@ -13,6 +13,7 @@ use crate::id::TcpId;
 use crate::neighbor::Answer;
 use crate::phy::Outbound;
 use crate::route::Route;
+use crate::segmenter::Segmenter;
 use crate::stack::Stack;
 use crate::timers::NEVER;
 use crate::track::Seen;
@@ -48,7 +49,7 @@ enum Visit {
 impl Stack {
     /// Lets out what is due: control packets, then every flow that may have something to send.
     /// What finds no room in the device stays for the next call. True if anything was tried.
-    pub fn flush<D: Device + ?Sized>(&mut self, now: Instant, device: &mut D) -> bool {
+    pub fn flush<D: Segmenter + ?Sized>(&mut self, now: Instant, device: &mut D) -> bool {
         self.now = now;
         self.blocked = (0, 0);
         let has_worked = self.has_work() || self.control.next <= now;
@@ -98,7 +99,7 @@ impl Stack {
         }
     }
 
-    fn flush_flows<D: Device + ?Sized>(&mut self, device: &mut D) {
+    fn flush_flows<D: Segmenter + ?Sized>(&mut self, device: &mut D) {
         // Visits may mark flows dirty again; those are for the next round.
         let mut batch = core::mem::take(&mut self.dirty);
         let mut blocked = 0;
@@ -116,7 +117,7 @@ impl Stack {
     }
 
     /// Visits one flow. False if it must be visited again when the device has room.
-    fn flow_out<D: Device + ?Sized>(&mut self, id: TcpId, device: &mut D) -> bool {
+    fn flow_out<D: Segmenter + ?Sized>(&mut self, id: TcpId, device: &mut D) -> bool {
         if self.flows.get(id).is_some_and(|flow| flow.engine.is_none())
             && let Some(is_done) = self.plain_out(id, device)
         {

@@ -1,7 +1,7 @@
 //! The way out for connections without an engine ([`crate::plain`]): each segment is written once, header and
 //! payload, into the place where it is sent from.
 
-use smoltcp::phy::{ChecksumCapabilities, Device, TxToken};
+use smoltcp::phy::{ChecksumCapabilities, TxToken};
 use smoltcp::time::{Duration, Instant};
 
 use crate::counters::Traffic;
@@ -9,6 +9,8 @@ use crate::flow::{Flow, Path};
 use crate::id::TcpId;
 use crate::phy::{HEADER_LEN, Header};
 use crate::plain::Step;
+use crate::rings::Plain;
+use crate::segmenter::Segmenter;
 use crate::stack::Stack;
 use crate::template::Template;
 use crate::timers::NEVER;
@@ -37,7 +39,7 @@ impl Stack {
     /// Visits a connection without an engine. False if it must be visited again when the device has room, none
     /// if it has to have an engine now.
     #[inline]
-    pub(crate) fn plain_out<D: Device + ?Sized>(&mut self, id: TcpId, device: &mut D) -> Option<bool> {
+    pub(crate) fn plain_out<D: Segmenter + ?Sized>(&mut self, id: TcpId, device: &mut D) -> Option<bool> {
         let now = self.now;
         let flow = self.flows.get_mut(id)?;
         if flow.needs_engine(now) {
@@ -94,25 +96,31 @@ impl Stack {
     }
 }
 
-impl<D: Device + ?Sized> Exit<'_, D> {
+impl<D: Segmenter + ?Sized> Exit<'_, D> {
     /// Lets a flow send until it has nothing more that may go.
     #[inline]
-    fn visit(self, flow: &mut Flow, now: Instant) -> Visit {
+    fn visit(mut self, flow: &mut Flow, now: Instant) -> Visit {
         let mut visit = Visit { next: None, sent: 0, repeated: 0 };
         loop {
-            match flow.step(now) {
+            let mut step = flow.step(now);
+            if flow.send_queue() > usize::from(flow.track.mss) && self.header.is_some() {
+                step = self.enlarged(flow, step);
+            }
+            match step {
                 Step::Wait(until) => {
                     visit.next = Some(until);
                     return visit;
                 }
                 Step::Send { offset, len } => {
-                    let Some(token) = self.device.transmit(now) else { return visit };
-                    emit(flow, (offset, len), (token, self.header), self.checksums);
+                    if !self.send(flow, offset, len, now) {
+                        return visit;
+                    }
                     if let Some(traffic) = self.traffic {
                         traffic.count(HEADER_LEN + wire::headers_len(flow.local) + len);
                     }
-                    visit.repeated += u64::from(flow.stepped(now, offset, len));
-                    visit.sent += 1;
+                    let segments = len.div_ceil(flow.track.mss.into()).max(1) as u64;
+                    visit.repeated += if flow.stepped(now, offset, len) { segments } else { 0 };
+                    visit.sent += segments;
                     if flow.track.in_flight() == flow.send_queue() && !flow.has_board() {
                         // The usual response: all there was, and the acknowledgement with it.
                         visit.next = Some(flow.congestion.due);
@@ -121,6 +129,33 @@ impl<D: Device + ?Sized> Exit<'_, D> {
                 }
             }
         }
+    }
+
+    /// A step that sends as much as the device takes at once.
+    fn enlarged(&mut self, flow: &Flow, step: Step) -> Step {
+        let most = self.device.largest_frame(flow.local.is_ipv4());
+        flow.enlarged(step, most.saturating_sub(flow.cut().header_bytes.into()))
+    }
+
+    /// Sends `len` bytes from `offset`. False if the device has no room.
+    #[inline]
+    fn send(&mut self, flow: &mut Flow, offset: usize, len: usize, now: Instant) -> bool {
+        if len > usize::from(flow.track.mss)
+            && let Some(header) = self.header
+        {
+            return self.send_large(flow, (offset, len), &header);
+        }
+        let Some(token) = self.device.transmit(now) else { return false };
+        emit(flow, (offset, len), (token, self.header), self.checksums);
+        true
+    }
+
+    fn send_large(&mut self, flow: &mut Flow, (offset, len): (usize, usize), header: &Header) -> bool {
+        let cut = flow.cut();
+        let checksums = self.checksums;
+        self.device.send_to_be_cut(cut, usize::from(cut.header_bytes) + len, |frame| {
+            fill_framed(flow, (offset, len), header, frame, checksums);
+        })
     }
 }
 
@@ -132,9 +167,48 @@ fn emit<T: TxToken>(
     (token, header): (T, Option<Header>),
     checksums: &ChecksumCapabilities,
 ) {
-    let window = flow.told_window();
-    let hop_limit = flow.hop_limit.unwrap_or(wire::HOP_LIMIT);
-    let Some(plain) = &mut flow.plain else { return };
+    let headers = wire::headers_len(flow.local);
+    if let Some(header) = header {
+        return token.consume(HEADER_LEN + headers + len, |frame| {
+            fill_framed(flow, (offset, len), &header, frame, checksums);
+        });
+    }
+    token.consume(headers + len, |packet| {
+        let Some((plain, plan)) = plan(flow, (offset, len)) else { return };
+        plain.sending.copy_out(offset, &mut packet[headers..]);
+        plan.write(packet, checksums);
+    });
+}
+
+/// The same as a frame for the link.
+#[inline]
+fn fill_framed(
+    flow: &mut Flow,
+    (offset, len): (usize, usize),
+    header: &Header,
+    frame: &mut [u8],
+    checksums: &ChecksumCapabilities,
+) {
+    let headers = HEADER_LEN + wire::headers_len(flow.local);
+    let Some((plain, plan)) = plan(flow, (offset, len)) else { return };
+    plain.sending.copy_out(offset, &mut frame[headers..]);
+    if !plain.template.as_ref().is_some_and(|template| template.is_for(header, plan.hop_limit)) {
+        plain.template = Template::new(header, &plan);
+    }
+    match &plain.template {
+        Some(template) => template.write(&plan, frame, checksums),
+        None => {
+            frame[..HEADER_LEN].copy_from_slice(header);
+            plan.write(&mut frame[HEADER_LEN..], checksums);
+        }
+    }
+}
+
+/// What the headers say in front of `len` bytes from `offset`.
+#[inline]
+fn plan(flow: &mut Flow, (offset, len): (usize, usize)) -> Option<(&mut Plain, Plan)> {
+    let (window, hop_limit) = (flow.told_window(), flow.hop_limit.unwrap_or(wire::HOP_LIMIT));
+    let plain = flow.plain.as_mut()?;
     let plan = Plan {
         local: flow.local,
         remote: flow.remote,
@@ -144,24 +218,5 @@ fn emit<T: TxToken>(
         window,
         is_pushed: len > 0 && offset + len == plain.sending.len(),
     };
-    let headers = wire::headers_len(flow.local);
-    let Some(header) = header else {
-        return token.consume(headers + len, |packet| {
-            plain.sending.copy_out(offset, &mut packet[headers..]);
-            plan.write(packet, checksums);
-        });
-    };
-    if !plain.template.as_ref().is_some_and(|template| template.is_for(&header, hop_limit)) {
-        plain.template = Template::new(&header, &plan);
-    }
-    token.consume(HEADER_LEN + headers + len, |frame| {
-        plain.sending.copy_out(offset, &mut frame[HEADER_LEN + headers..]);
-        match &plain.template {
-            Some(template) => template.write(&plan, frame, checksums),
-            None => {
-                frame[..HEADER_LEN].copy_from_slice(&header);
-                plan.write(&mut frame[HEADER_LEN..], checksums);
-            }
-        }
-    });
+    Some((plain, plan))
 }

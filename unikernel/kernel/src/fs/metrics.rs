@@ -86,6 +86,7 @@ fn network(text: &mut String) {
     }
     let Some(nic) = net::nic_counters() else { return };
     line(text, Kind::Counter, "nic_rx_dropped", "Frames that the driver dropped.", nic.rx_dropped);
+    line(text, Kind::Counter, "nic_tx_large", "Frames that the device cut into segments.", nic.tx_large);
     line(text, Kind::Counter, "nic_tx_full", "Times that no transmit buffer was free.", nic.tx_full);
     line(text, Kind::Counter, "nic_kicks", "Notifications of the device.", nic.kicks);
     let Some(capture) = net::capture::counters() else { return };

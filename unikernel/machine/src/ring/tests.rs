@@ -26,6 +26,8 @@ struct Device {
     used_flags: &'static AtomicU16,
     used_index: &'static AtomicU16,
     used: &'static [Used],
+    used_event: &'static AtomicU16,
+    avail_event: &'static AtomicU16,
     next_avail: u16,
 }
 
@@ -57,6 +59,8 @@ fn ring(size: usize, direction: Direction) -> (Ring, Device) {
         used_flags: leak_one(),
         used_index: leak_one(),
         used: leak(size),
+        used_event: leak_one(),
+        avail_event: leak_one(),
         next_avail: 0,
     };
     let shared = Shared {
@@ -67,6 +71,8 @@ fn ring(size: usize, direction: Direction) -> (Ring, Device) {
         used_flags: device.used_flags,
         used_index: device.used_index,
         used: device.used,
+        used_event: device.used_event,
+        avail_event: device.avail_event,
     };
     (Ring::new(shared, direction, |buffer| 0x1000 + u64::from(buffer) * 2048), device)
 }
@@ -119,6 +125,39 @@ fn interrupts_are_asked_for_and_work_is_not_missed() {
 }
 
 #[test]
+fn event_is_passed_by_the_step_behind_it_only() {
+    assert!(needs_event(4, 5, 4) && needs_event(4, 9, 3) && needs_event(4, 5, 0));
+    assert!(!needs_event(4, 4, 0), "it is reached, not passed");
+    assert!(!needs_event(4, 9, 5), "it was passed before");
+    assert!(!needs_event(7, 7, 7), "nothing moved");
+    // Around the end of the indices.
+    assert!(needs_event(65_535, 0, 65_535) && needs_event(65_535, 3, 65_530) && needs_event(0, 1, 65_535));
+    assert!(!needs_event(65_535, 65_535, 65_530) && !needs_event(0, 0, 65_530) && !needs_event(1, 1, 65_535));
+    assert!(!needs_event(65_534, 2, 65_535), "behind where it began");
+}
+
+#[test]
+fn indices_say_who_waits_for_what() {
+    let (mut ring, mut device) = ring(8, Direction::ToDriver);
+    ring.use_event_index();
+    let interrupts =
+        |device: &Device, new, old| needs_event(device.used_event.load(Ordering::Relaxed), new, old);
+    assert!(!interrupts(&device, 5, 0), "it is told of no wish at first");
+    (0..4).for_each(|buffer| ring.post(buffer, 60));
+    device.avail_event.store(2, Ordering::Relaxed);
+    assert!(ring.announce(full_fence), "the third is what it waits for");
+    ring.post(4, 60);
+    assert!(!ring.announce(full_fence), "it has not asked again");
+    assert!(!ring.enable_interrupts(full_fence));
+    assert!(interrupts(&device, 1, 0) && !interrupts(&device, 2, 1));
+    device.complete(0, 1);
+    assert!(ring.enable_interrupts(full_fence), "it came between the look and the sleep");
+    ring.disable_interrupts();
+    assert!(!interrupts(&device, 5, 1));
+    assert_eq!(device.avail_flags.load(Ordering::Relaxed), 0, "flags stay what they were (section 2.7.10)");
+}
+
+#[test]
 #[should_panic(expected = "the device has this buffer")]
 fn posting_twice_panics() {
     let (mut ring, _) = ring(8, Direction::ToDriver);
@@ -129,8 +168,12 @@ fn posting_twice_panics() {
 #[test]
 fn layout_is_the_legacy_one() {
     // Section 2.7.2 for 256 entries: 4096 + (2 * 3 + 512) up to a page, then 6 + 8 * 256.
-    assert_eq!(Layout::new(256), Layout { avail: 4096, used: 8192, size_bytes: 8192 + 6 + 2048 });
-    assert_eq!(Layout::new(8), Layout { avail: 128, used: 4096, size_bytes: 4096 + 6 + 64 });
+    let large = Layout::new(256);
+    assert_eq!((large.avail, large.used, large.size_bytes), (4096, 8192, 8192 + 6 + 2048));
+    assert_eq!((large.used_event, large.avail_event), (4096 + 4 + 512, 8192 + 4 + 2048));
+    let small = Layout::new(8);
+    assert_eq!((small.avail, small.used, small.size_bytes), (128, 4096, 4096 + 6 + 64));
+    assert_eq!((small.used_event, small.avail_event), (128 + 4 + 16, 4096 + 4 + 64));
 }
 
 #[derive(Clone, Debug)]
@@ -154,6 +197,24 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 proptest! {
+    /// However far the index moves at once, whoever waits for a position is called for exactly the move that
+    /// passes it.
+    #[test]
+    fn every_position_is_called_for_once(start: u16, ahead in 0u16..500, moves in proptest::collection::vec(1u16..64, 1..40)) {
+        let event = start.wrapping_add(ahead);
+        let mut index = start;
+        let mut calls = 0;
+        let mut moved = 0;
+        for step in moves {
+            let next = index.wrapping_add(step);
+            let is_passed = moved <= ahead && ahead < moved + step;
+            prop_assert_eq!(needs_event(event, next, index), is_passed);
+            calls += u32::from(is_passed);
+            (index, moved) = (next, moved + step);
+        }
+        prop_assert!(calls <= 1);
+    }
+
     /// An honest device, over several turns of both indices: every buffer comes back, in order.
     #[test]
     fn nothing_is_lost_over_the_wrap(batches in proptest::collection::vec(1u16..8, 1..400)) {

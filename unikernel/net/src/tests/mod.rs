@@ -21,6 +21,7 @@ mod pcapng;
 mod plain;
 mod rules;
 mod sack;
+mod segmenter;
 mod shards;
 mod tcp;
 mod times;
@@ -64,11 +65,15 @@ pub(crate) struct Nic {
     pub(crate) tx: VecDeque<Vec<u8>>,
     /// Frames the transmit ring holds.
     pub(crate) tx_room: usize,
+    /// The longest frame that it cuts into segments; 0 if it cuts none.
+    pub(crate) largest: usize,
+    /// Those that it has cut, as they came.
+    pub(crate) cut: Vec<(Cut, Vec<u8>)>,
 }
 
 impl Default for Nic {
     fn default() -> Self {
-        Self { rx: VecDeque::new(), tx: VecDeque::new(), tx_room: 4096 }
+        Self { rx: VecDeque::new(), tx: VecDeque::new(), tx_room: 4096, largest: 0, cut: Vec::new() }
     }
 }
 

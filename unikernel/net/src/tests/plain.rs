@@ -27,7 +27,7 @@ impl Scene {
     }
 
     /// A connection that has been busy for long enough.
-    fn settled() -> Self {
+    pub(super) fn settled() -> Self {
         let mut scene = Self::established();
         assert!(has_engine(&scene));
         for _ in 0..6 {

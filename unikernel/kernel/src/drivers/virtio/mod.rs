@@ -3,7 +3,7 @@
 //! - [`transport`]: how a device is reached, over [`pci`] or [`mmio`], as one type;
 //! - [`ring`]: our queue, for devices with fixed buffers (over [`unikernel_machine::ring`]); [`hal`]: the memory behind the queues of
 //!   the `virtio-drivers` crate, for the others;
-//! - [`net`], with [`phy`]; [`blk`], with [`blk_queue`]; [`rng`]; [`console`]; [`vsock`]: the drivers.
+//! - [`net`]; [`blk`], with [`blk_queue`]; [`rng`]; [`console`]; [`vsock`]: the drivers.
 //!
 //! A device is not trusted with memory safety: what it writes (indices, lengths, contents) is
 //! checked or clamped before use. It is trusted not to write where it was not told to.
@@ -14,9 +14,7 @@ pub mod console;
 pub mod hal;
 pub mod mmio;
 pub mod net;
-mod net_commands;
 pub mod pci;
-pub mod phy;
 pub mod ring;
 pub mod rng;
 pub mod transport;

@@ -1,7 +1,10 @@
 //! A virtqueue with its buffers: the memory under [`unikernel_machine::ring`], which has the logic
 //! and says why it is not `virtio-drivers`' queue.
 
+use alloc::vec::Vec;
+use core::ops::Range;
 use core::sync::atomic::{Ordering, fence};
+
 pub use unikernel_machine::ring::{Completion, Direction, Segment};
 
 use unikernel_machine::ring::{Layout, Shared};
@@ -33,20 +36,60 @@ impl Ring {
         buffer_bytes: usize,
         direction: Direction,
     ) -> Result<Self, StartError> {
+        Self::with_large(link, queue, (size, 0), buffer_bytes, direction)
+    }
+
+    /// The same, where the last `large` of the `size` buffers have no memory yet: [`Self::grow`] gives them some.
+    pub fn with_large(
+        link: &mut Link,
+        queue: u16,
+        (size, large): (u16, u16),
+        buffer_bytes: usize,
+        direction: Direction,
+    ) -> Result<Self, StartError> {
         let size = size.min(link.max_queue_size(queue).min(1 << 15) as u16);
         if size < MIN_SIZE {
             return Err(StartError::BadQueue(queue));
         }
         let size = 1 << size.ilog2();
-        let buffers = Buffers::allocate(usize::from(size), buffer_bytes);
+        let large = if large < size { large } else { 0 };
+        let buffers = Buffers::allocate((size - large).into(), large.into(), buffer_bytes);
         let shared = allocate(link, queue, size);
         let ring = unikernel_machine::ring::Ring::new(shared, direction, |buffer| buffers.physical(buffer));
         Ok(Self { ring, buffers, doorbell: link.doorbell(queue) })
     }
 
+    /// VIRTIO_F_EVENT_IDX was agreed on. Call before the device has any buffer.
+    pub fn use_event_index(&mut self) {
+        self.ring.use_event_index();
+    }
+
     /// How many buffers there are.
     pub fn size(&self) -> u16 {
         self.ring.size()
+    }
+
+    /// Those among them that have memory from the start.
+    pub fn small_buffers(&self) -> Range<u16> {
+        0..self.buffers.count as u16
+    }
+
+    /// The others.
+    pub fn large_buffers(&self) -> Range<u16> {
+        self.buffers.count as u16..self.size()
+    }
+
+    /// Gives a large buffer its memory, `bytes` of it, for ever. False if memory is short.
+    ///
+    /// # Panics
+    ///
+    /// If the buffer is none of [`Self::large_buffers`], or the device has it.
+    pub fn grow(&mut self, buffer: u16, bytes: usize) -> bool {
+        let Some(block) = Block::allocate(bytes) else { return false };
+        self.ring.set_address(buffer, block.physical.as_u64());
+        let index = usize::from(buffer) - self.buffers.count;
+        self.buffers.large[index] = Some(block);
+        true
     }
 
     /// Bytes in each.
@@ -65,6 +108,17 @@ impl Ring {
         self.buffers.bytes(buffer)
     }
 
+    /// The bytes of `count` buffers from `first` on, which lie one behind the other.
+    ///
+    /// # Panics
+    ///
+    /// If the device has one of them, or there are not so many that had memory from the start.
+    #[inline]
+    pub fn run(&mut self, first: u16, count: u16) -> &mut [u8] {
+        assert!((first..first + count).all(|buffer| !self.ring.is_posted(buffer)), "the device has a buffer");
+        self.buffers.run(first, count)
+    }
+
     /// Gives a buffer to the device, to read or write its first `len` bytes, which it may see at
     /// once, and does after [`Self::notify`].
     ///
@@ -73,7 +127,7 @@ impl Ring {
     /// If the device has it already, there is no such buffer, or it is shorter.
     #[inline]
     pub fn post(&mut self, buffer: u16, len: usize) {
-        assert!(len <= self.buffers.bytes_each, "longer than the buffer");
+        assert!(len <= self.buffers.len(buffer), "longer than the buffer");
         self.ring.post(buffer, len as u32);
     }
 
@@ -164,6 +218,8 @@ fn allocate(link: &mut Link, queue: u16, size: u16) -> Shared {
             used_flags: &*part(layout.used).as_ptr(),
             used_index: &*part(layout.used + 2).as_ptr(),
             used: slice_at(part(layout.used + 4), entries),
+            used_event: &*part(layout.used_event).as_ptr(),
+            avail_event: &*part(layout.avail_event).as_ptr(),
         }
     }
 }
@@ -176,42 +232,81 @@ unsafe fn slice_at<T>(address: VirtAddr, len: usize) -> &'static [T] {
     unsafe { core::slice::from_raw_parts(address.as_ptr(), len) }
 }
 
-/// DMA memory cut into buffers of one size.
-struct Buffers {
+/// DMA memory, one block of it, kept for ever.
+struct Block {
     physical: PhysAddr,
     base: *mut u8,
-    count: usize,
-    bytes_each: usize,
+    bytes: usize,
 }
 
 // SAFETY: the block belongs to this value alone; the pointer is to memory that every core sees.
-unsafe impl Send for Buffers {}
+unsafe impl Send for Block {}
 
-impl Buffers {
-    fn allocate(count: usize, bytes_each: usize) -> Self {
-        let pages = (count * bytes_each).div_ceil(PAGE_BYTES);
-        // Not zeroed, which would take a millisecond of the boot: only what the device or the
-        // driver wrote is ever looked at.
-        let physical = mem::frames::alloc_block(pages).expect("memory for device buffers");
-        Self { physical, base: mem::phys_to_virt(physical).as_mut_ptr(), count, bytes_each }
+impl Block {
+    /// Not zeroed, which would take a millisecond of the boot: only what the device or the driver wrote is ever
+    /// looked at.
+    fn allocate(bytes: usize) -> Option<Self> {
+        let physical = mem::frames::alloc_block(bytes.div_ceil(PAGE_BYTES))?;
+        Some(Self { physical, base: mem::phys_to_virt(physical).as_mut_ptr(), bytes })
     }
 
+    #[inline]
+    fn slice(&mut self, at: usize, len: usize) -> &mut [u8] {
+        assert!(at <= self.bytes && len <= self.bytes - at, "beyond the block");
+        // SAFETY: the bytes lie within the block, by the check, and the result borrows all of it. `Ring` asks
+        // only for buffers that the device has given back. One that writes to a buffer afterwards can change
+        // bytes under our eyes, but no address or length.
+        unsafe { core::slice::from_raw_parts_mut(self.base.add(at), len) }
+    }
+}
+
+/// The buffers of a ring: small ones in one block, and perhaps large ones, each in a block of its own.
+struct Buffers {
+    small: Block,
+    count: usize,
+    bytes_each: usize,
+    large: Vec<Option<Block>>,
+}
+
+impl Buffers {
+    fn allocate(count: usize, large: usize, bytes_each: usize) -> Self {
+        let small = Block::allocate(count * bytes_each).expect("memory for device buffers");
+        Self { small, count, bytes_each, large: (0..large).map(|_| None).collect() }
+    }
+
+    fn large(&self, buffer: u16) -> Option<&Block> {
+        self.large.get(usize::from(buffer) - self.count)?.as_ref()
+    }
+
+    /// Where a buffer lies; 0 for a large one without memory.
     fn physical(&self, buffer: u16) -> u64 {
-        self.physical.as_u64() + (usize::from(buffer) * self.bytes_each) as u64
+        if usize::from(buffer) < self.count {
+            return self.small.physical.as_u64() + (usize::from(buffer) * self.bytes_each) as u64;
+        }
+        self.large(buffer).map_or(0, |block| block.physical.as_u64())
+    }
+
+    #[inline]
+    fn len(&self, buffer: u16) -> usize {
+        if usize::from(buffer) < self.count {
+            return self.bytes_each;
+        }
+        self.large(buffer).map_or(0, |block| block.bytes)
     }
 
     #[inline]
     fn bytes(&mut self, buffer: u16) -> &mut [u8] {
-        assert!(usize::from(buffer) < self.count, "no such buffer");
-        // SAFETY: the buffer lies within the block, by the check; buffers do not overlap, and the
-        // result borrows all of them. `Ring` asks only for buffers that the device has given
-        // back. One that writes to a buffer afterwards can change bytes under our eyes, but no
-        // address or length.
-        unsafe {
-            core::slice::from_raw_parts_mut(
-                self.base.add(usize::from(buffer) * self.bytes_each),
-                self.bytes_each,
-            )
+        let index = usize::from(buffer);
+        if index < self.count {
+            return self.small.slice(index * self.bytes_each, self.bytes_each);
         }
+        let block = self.large.get_mut(index - self.count).and_then(Option::as_mut);
+        let block = block.expect("a large buffer that has its memory");
+        block.slice(0, block.bytes)
+    }
+
+    #[inline]
+    fn run(&mut self, first: u16, count: u16) -> &mut [u8] {
+        self.small.slice(usize::from(first) * self.bytes_each, usize::from(count) * self.bytes_each)
     }
 }

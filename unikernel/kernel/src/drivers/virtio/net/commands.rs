@@ -3,9 +3,8 @@
 
 use virtio_drivers::queue::VirtQueue;
 
-use super::StartError;
-use super::hal::KernelHal;
-use super::transport::Link;
+use super::super::hal::KernelHal;
+use super::{Link, StartError};
 
 /// `VIRTIO_NET_CTRL_MQ`, `VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET`.
 const SET_PAIRS: [u8; 2] = [4, 0];

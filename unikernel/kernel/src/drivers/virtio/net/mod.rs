@@ -1,0 +1,262 @@
+//! The network device (specification, section 5.1): pairs of queues, many receive buffers
+//! posted ahead, packets written straight into DMA memory.
+//!
+//! The stack drains it in batches (run to completion): interrupts are off while there is work
+//! ([`Nic::disable_interrupts`]), packets to send are put into the ring one by one and announced
+//! together ([`Nic::kick`]), and sent buffers are taken back when the next is needed, without an
+//! interrupt. Before the core sleeps, [`Nic::enable_interrupts`] looks once more.
+//!
+//! - [`features`]: what is agreed on; [`receive`], [`send`]: the two queues of a pair; [`commands`]: the queue for commands;
+//! - [`phy`] makes a pair a device of `smoltcp`.
+
+mod commands;
+mod features;
+mod phy;
+mod receive;
+mod send;
+
+use alloc::vec::Vec;
+
+use unikernel_cmdline::Offloads;
+use unikernel_net::pcapng;
+use virtio_drivers::transport::Transport;
+
+use super::ring::{Direction, Ring};
+use super::transport::Link;
+use super::{StartError, VirtioDevice};
+use commands::CommandQueue;
+use features::CONFIG_STATUS;
+pub use features::Features;
+use receive::{BUFFER_BYTES, RX_BUFFERS, Receiver};
+use send::{LARGE_BUFFERS, Sender, TX_BUFFERS};
+
+/// Pairs of queues at most: more cores share them.
+pub const MAX_PAIRS: usize = 8;
+const ETHERNET_HEADER_BYTES: usize = 14;
+const STATUS_LINK_UP: u16 = 1;
+
+/// Who is shown each frame of a card.
+#[derive(Clone, Copy)]
+pub struct Tap {
+    /// Which card it is.
+    pub interface: u32,
+    /// Called with each frame as the device brings or gets it.
+    pub see: fn(interface: u32, direction: pcapng::Direction, frame: &[u8]),
+}
+
+/// What happened so far.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Counters {
+    /// Frames received.
+    pub rx_frames: u64,
+    /// Their bytes.
+    pub rx_bytes: u64,
+    /// Frames dropped because they were too short or their checksum was wrong.
+    pub rx_dropped: u64,
+    /// Frames sent.
+    pub tx_frames: u64,
+    /// Their bytes.
+    pub tx_bytes: u64,
+    /// Those that the device cuts into segments.
+    pub tx_large: u64,
+    /// Times that no buffer was free to send with.
+    pub tx_full: u64,
+    /// Notifications of the device.
+    pub kicks: u64,
+    /// Nonsense in the rings.
+    pub bad_completions: u64,
+}
+
+impl core::ops::Add for Counters {
+    type Output = Self;
+    fn add(self, other: Self) -> Self {
+        Self {
+            rx_frames: self.rx_frames + other.rx_frames,
+            rx_bytes: self.rx_bytes + other.rx_bytes,
+            rx_dropped: self.rx_dropped + other.rx_dropped,
+            tx_frames: self.tx_frames + other.tx_frames,
+            tx_bytes: self.tx_bytes + other.tx_bytes,
+            tx_large: self.tx_large + other.tx_large,
+            tx_full: self.tx_full + other.tx_full,
+            kicks: self.kicks + other.kicks,
+            bad_completions: self.bad_completions + other.bad_completions,
+        }
+    }
+}
+
+/// A network card, started.
+pub struct Card {
+    link: Link,
+    features: Features,
+    /// Kept, as the device may look at it.
+    _commands: Option<CommandQueue>,
+    mac: [u8; 6],
+    mtu: usize,
+    /// Its pairs of queues.
+    pub pairs: Vec<Nic>,
+}
+
+/// One pair of a card's queues: a card of its own, for a stack that has the flows of this pair.
+pub struct Nic {
+    mac: [u8; 6],
+    mtu: usize,
+    rx: Receiver,
+    tx: Sender,
+    kicks: u64,
+}
+
+impl Card {
+    /// Starts the device with up to `most_pairs` pairs of queues, and what `offloads` lets it do. `on_interrupt` is called from the interrupt
+    /// handler.
+    pub fn start(
+        device: VirtioDevice,
+        offloads: Offloads,
+        on_interrupt: fn(),
+        most_pairs: usize,
+    ) -> Result<Self, StartError> {
+        let mut link = device.link;
+        let features = features::negotiate(&mut link, offloads)?;
+        let offered = features::offered_pairs(&link, features)?;
+        let count = offered.min(most_pairs).clamp(1, MAX_PAIRS);
+        link.connect_interrupt(on_interrupt, count)?;
+        let mac = features::read_mac(&link, features)?;
+        let mtu = features::read_mtu(&link, features)?;
+        let start_pair = |pair| Nic::start(&mut link, features, pair as u16, (mac, mtu));
+        let mut pairs = (0..count).map(start_pair).collect::<Result<Vec<_>, _>>()?;
+        let mut commands = if count > 1 { Some(CommandQueue::new(&mut link, offered)?) } else { None };
+        link.finish_init();
+        if let Some(commands) = &mut commands
+            && !commands.use_pairs(&mut link, count as u16)
+        {
+            log::warn!("{}: the device does not use {count} pairs of queues", device.place);
+            pairs.truncate(1);
+        }
+        for pair in &mut pairs {
+            pair.rx.ring().notify();
+        }
+        log::debug!("{}: network, {features:?}, MTU {mtu}, {} of {offered} pairs", device.place, pairs.len());
+        Ok(Self { link, features, _commands: commands, mac, mtu, pairs })
+    }
+
+    /// Sends the interrupts of each pair to a core of its own, where the device can.
+    pub fn spread_interrupts(&self) {
+        self.link.spread_interrupts();
+    }
+
+    /// The card's Ethernet address.
+    pub fn mac(&self) -> [u8; 6] {
+        self.mac
+    }
+
+    /// The largest IP packet, in bytes.
+    pub fn mtu(&self) -> usize {
+        self.mtu
+    }
+
+    /// Shows every frame from now on to `tap`.
+    pub fn set_tap(&mut self, tap: Tap) {
+        for pair in &mut self.pairs {
+            (pair.rx.tap, pair.tx.tap) = (Some(tap), Some(tap));
+        }
+    }
+
+    /// What was agreed with the device.
+    pub fn features(&self) -> Features {
+        self.features
+    }
+
+    /// True if the cable is in, as far as the device knows.
+    pub fn is_link_up(&self) -> bool {
+        let status = || self.link.read_config_space::<u16>(CONFIG_STATUS);
+        !self.features.contains(Features::STATUS) || status().is_ok_and(|status| status & STATUS_LINK_UP != 0)
+    }
+}
+
+impl Nic {
+    fn start(
+        link: &mut Link,
+        features: Features,
+        pair: u16,
+        (mac, mtu): ([u8; 6], usize),
+    ) -> Result<Self, StartError> {
+        let mut rx_ring = Ring::new(link, 2 * pair, RX_BUFFERS, BUFFER_BYTES, Direction::ToDriver)?;
+        let cuts = features.intersects(Features::HOST_TSO4 | Features::HOST_TSO6);
+        let sizes = (TX_BUFFERS, if cuts { LARGE_BUFFERS } else { 0 });
+        let mut tx_ring = Ring::with_large(link, 2 * pair + 1, sizes, BUFFER_BYTES, Direction::ToDevice)?;
+        if features.contains(Features::EVENT_IDX) {
+            rx_ring.use_event_index();
+            tx_ring.use_event_index();
+        }
+        Ok(Self {
+            rx: Receiver::new(rx_ring, features),
+            tx: Sender::new(tx_ring, features),
+            mac,
+            mtu,
+            kicks: 0,
+        })
+    }
+
+    /// The card's Ethernet address.
+    pub fn mac(&self) -> [u8; 6] {
+        self.mac
+    }
+
+    /// The largest IP packet.
+    pub fn mtu(&self) -> usize {
+        self.mtu
+    }
+
+    /// True if its frames are shown to somebody.
+    #[inline]
+    pub fn has_tap(&self) -> bool {
+        self.tx.tap.is_some()
+    }
+
+    /// True if a frame has come in.
+    #[inline]
+    pub fn has_rx(&self) -> bool {
+        self.rx.has_completions()
+    }
+
+    /// True if a sender found no buffer, and there is one now.
+    #[inline]
+    pub fn can_send_again(&self) -> bool {
+        self.tx.can_send_again()
+    }
+
+    /// Asks the device for no interrupts, for as long as the stack is at work.
+    #[inline]
+    pub fn disable_interrupts(&mut self) {
+        self.rx.ring().disable_interrupts();
+    }
+
+    /// Asks for interrupts again. True if there is work already, which may not raise one: then do
+    /// it before sleeping.
+    #[inline]
+    pub fn enable_interrupts(&mut self) -> bool {
+        self.rx.ring().enable_interrupts() | self.can_send_again()
+    }
+
+    /// Announces the frames put into the ring since the last time, and the receive buffers that
+    /// were given back.
+    #[inline]
+    pub fn kick(&mut self) {
+        self.kicks += u64::from(self.tx.ring.notify());
+        self.kicks += u64::from(self.rx.ring().notify());
+    }
+
+    /// What happened so far.
+    pub fn counters(&self) -> Counters {
+        Counters {
+            rx_frames: self.rx.frames,
+            rx_bytes: self.rx.bytes,
+            rx_dropped: self.rx.dropped,
+            tx_frames: self.tx.frames,
+            tx_bytes: self.tx.bytes,
+            tx_large: self.tx.large,
+            tx_full: self.tx.full,
+            kicks: self.kicks,
+            bad_completions: self.rx.bad_completions() + self.tx.ring.bad_completions(),
+        }
+    }
+}

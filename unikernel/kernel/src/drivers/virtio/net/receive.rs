@@ -1,0 +1,200 @@
+//! The way in of a pair of queues: buffers posted ahead, packets read where the device put them.
+//!
+//! A device that merges buffers (section 5.1.6.4) spreads a large packet over as many as it takes. It takes them in the
+//! order in which they were posted, and they are posted again in the order in which they were taken, so
+//! they lie one behind the other and so does the packet: nothing is copied. Where the buffers begin anew, or with
+//! a device that has an order of its own, the packet is gathered in a place of its own.
+
+use alloc::vec::Vec;
+
+use unikernel_machine::{checksum, packet};
+use unikernel_net::pcapng::Direction;
+
+use super::super::ring::{Completion, Ring};
+use super::{ETHERNET_HEADER_BYTES, Features, Tap};
+
+/// Buffers on the way in: as many as QEMU's queue has, so that a burst of 256 connections fits.
+pub(super) const RX_BUFFERS: u16 = 256;
+/// Header, Ethernet header and 1,500 bytes fit, and two buffers make a page.
+pub(super) const BUFFER_BYTES: usize = 2048;
+/// The largest packet of several segments (section 5.1.6.3.1), and its header.
+const MOST_BYTES: usize = packet::HEADER_BYTES + 65_550;
+
+/// The way in.
+pub(super) struct Receiver {
+    ring: Ring,
+    header_bytes: usize,
+    pub(super) verifies_checksums: bool,
+    merges: bool,
+    /// The buffers of a packet that takes several, and the place to gather it in; with room from the start.
+    parts: Vec<Completion>,
+    gathered: Vec<u8>,
+    pub(super) frames: u64,
+    pub(super) bytes: u64,
+    pub(super) dropped: u64,
+    /// Packets in several buffers that were no packets.
+    bad_merges: u64,
+    pub(super) tap: Option<Tap>,
+}
+
+/// Where a packet and its header lie.
+#[derive(Clone, Copy)]
+pub(super) enum Place {
+    /// In so many buffers from the first on.
+    Buffers { first: u16, count: u16, len: usize },
+    /// In the place for such packets; the buffers have gone back.
+    Gathered,
+}
+
+impl Receiver {
+    pub(super) fn new(mut ring: Ring, features: Features) -> Self {
+        for buffer in 0..ring.size() {
+            ring.post(buffer, ring.buffer_bytes());
+        }
+        let merges = features.contains(Features::MRG_RXBUF);
+        let is_large = features.intersects(Features::GUEST_TSO4 | Features::GUEST_TSO6);
+        Self {
+            parts: Vec::with_capacity(if merges { ring.size().into() } else { 0 }),
+            gathered: Vec::with_capacity(if is_large { MOST_BYTES } else { 0 }),
+            ring,
+            header_bytes: features.header_bytes(),
+            verifies_checksums: features.contains(Features::GUEST_CSUM),
+            merges,
+            frames: 0,
+            bytes: 0,
+            dropped: 0,
+            bad_merges: 0,
+            tap: None,
+        }
+    }
+
+    #[inline]
+    pub(super) fn ring(&mut self) -> &mut Ring {
+        &mut self.ring
+    }
+
+    /// True if the device has given something back.
+    #[inline]
+    pub(super) fn has_completions(&self) -> bool {
+        self.ring.has_completions()
+    }
+
+    /// Nonsense that the device has written.
+    pub(super) fn bad_completions(&self) -> u64 {
+        self.ring.bad_completions() + self.bad_merges
+    }
+
+    /// The next frame that is worth looking at.
+    #[inline]
+    pub(super) fn next(&mut self) -> Option<Place> {
+        loop {
+            let first = self.ring.take()?;
+            let Some(place) = self.place(first) else {
+                self.bad_merges += 1;
+                continue;
+            };
+            if self.tap.is_some() {
+                self.show(place);
+            }
+            let len = self.packet(place).len();
+            if self.is_acceptable(place) {
+                self.frames += 1;
+                self.bytes += (len - self.header_bytes) as u64;
+                return Some(place);
+            }
+            self.dropped += 1;
+            self.give_back(place);
+        }
+    }
+
+    /// Where the packet lies that begins in `first`. None if the device has told nonsense of it.
+    #[inline]
+    fn place(&mut self, first: Completion) -> Option<Place> {
+        let alone = Place::Buffers { first: first.buffer, count: 1, len: first.len as usize };
+        if !self.merges {
+            return Some(alone);
+        }
+        let header = &self.ring.buffer(first.buffer)[..first.len as usize];
+        match packet::buffers(header) {
+            1 => Some(alone),
+            count => self.place_of_many(first, count),
+        }
+    }
+
+    /// The same for a packet in `count` buffers, a number that nobody has checked yet.
+    fn place_of_many(&mut self, first: Completion, count: u16) -> Option<Place> {
+        let ring = &mut self.ring;
+        if !packet::collect(&mut self.parts, first, count, || ring.take()) {
+            self.repost();
+            return None;
+        }
+        if let Some(len) = packet::contiguous_len(&self.parts, self.ring.buffer_bytes()) {
+            return Some(Place::Buffers { first: first.buffer, count, len });
+        }
+        let is_gathered = self.gather();
+        self.repost();
+        is_gathered.then_some(Place::Gathered)
+    }
+
+    /// Copies the parts together. False if that is more than a packet can be.
+    #[cold]
+    fn gather(&mut self) -> bool {
+        let Self { parts, ring, gathered, .. } = self;
+        if packet::gathered_len(parts, gathered.capacity()).is_none() {
+            return false;
+        }
+        gathered.clear();
+        for part in parts {
+            gathered.extend_from_slice(&ring.buffer(part.buffer)[..part.len as usize]);
+        }
+        true
+    }
+
+    fn repost(&mut self) {
+        let len = self.ring.buffer_bytes();
+        self.parts.drain(..).for_each(|part| self.ring.post(part.buffer, len));
+    }
+
+    /// Header and frame.
+    #[inline]
+    fn packet(&mut self, place: Place) -> &[u8] {
+        match place {
+            Place::Buffers { first, count: 1, len } => &self.ring.buffer(first)[..len],
+            Place::Buffers { first, count, len } => &self.ring.run(first, count)[..len],
+            Place::Gathered => &self.gathered,
+        }
+    }
+
+    /// The frame of a packet that [`Self::next`] has found acceptable.
+    #[inline]
+    pub(super) fn frame(&mut self, place: Place) -> &[u8] {
+        let header_bytes = self.header_bytes;
+        &self.packet(place)[header_bytes..]
+    }
+
+    #[cold]
+    fn show(&mut self, place: Place) {
+        let (tap, header_bytes) = (self.tap, self.header_bytes);
+        if let (Some(tap), Some(frame)) = (tap, self.packet(place).get(header_bytes..)) {
+            (tap.see)(tap.interface, Direction::In, frame);
+        }
+    }
+
+    #[inline]
+    fn is_acceptable(&mut self, place: Place) -> bool {
+        let (header_bytes, verifies) = (self.header_bytes, self.verifies_checksums);
+        let bytes = self.packet(place);
+        if bytes.len() < header_bytes + ETHERNET_HEADER_BYTES {
+            return false;
+        }
+        !verifies || packet::is_vouched_for(bytes) || checksum::is_plausible(&bytes[header_bytes..])
+    }
+
+    #[inline]
+    pub(super) fn give_back(&mut self, place: Place) {
+        let len = self.ring.buffer_bytes();
+        if let Place::Buffers { first, count, .. } = place {
+            (first..first + count).for_each(|buffer| self.ring.post(buffer, len));
+        }
+    }
+}

@@ -14,6 +14,8 @@ const AT_ONCE: usize = 10_000;
 /// Connections one after another, and how many of them are the first and the last.
 const IN_TURN: usize = 200_000;
 const ENDS: usize = 10_000;
+/// Until the table of those in TIME_WAIT is full and has its final size.
+const FILLING: usize = 30_000;
 
 /// Connections at once to one app.
 #[derive(Clone, Debug, Serialize)]
@@ -42,7 +44,7 @@ pub(crate) struct Lasting {
     pub(crate) last_per_second: f64,
     /// Connections that the guest remembers in TIME_WAIT at the end.
     pub(crate) time_wait: i64,
-    /// Change of the guest's free memory in bytes between the first 20,000 and the end; negative is loss.
+    /// Change of the guest's free memory in bytes between the first 40,000 and the end; negative is loss.
     pub(crate) memory_change: i64,
 }
 
@@ -50,9 +52,9 @@ pub(crate) struct Lasting {
 pub(super) fn lasting() -> Result<Lasting> {
     let _guest = Guest::boot(System::Unikernel, "http", Kind::Q35, USUAL_MEMORY_MIB)?;
     let serve = |count| storm::one_after_another(guest_address(), count);
-    let (first, filling) = (serve(ENDS), serve(ENDS));
+    let (first, filling) = (serve(ENDS), serve(FILLING));
     let free_before = http::settled_free_memory(guest_address())?;
-    let (middle, last) = (serve(IN_TURN - 3 * ENDS), serve(ENDS));
+    let (middle, last) = (serve(IN_TURN - FILLING - 2 * ENDS), serve(ENDS));
     let memory_change = http::settled_free_memory(guest_address())? - free_before;
     let time_wait = http::metric(guest_address(), "unikernel_net_time_wait").context("TIME_WAIT")?;
     let failed = |part: &Sequence| part.failed;

@@ -148,7 +148,7 @@ fn of_lasting(results: &Results) -> [Mark; 3] {
     [
         Mark::at_most(format!("{what}: failures"), 0.0, "", lasting.map(|lasting| lasting.failed as f64)),
         Mark::ratio(format!("{what}: rate of the last 10,000 against the first"), 0.9, steadiness),
-        Mark::at_most(format!("{what}: memory lost after the first 20,000"), 64.0, " KiB", lost_kib),
+        Mark::at_most(format!("{what}: memory lost after the first 40,000"), 64.0, " KiB", lost_kib),
     ]
 }
 

@@ -89,10 +89,7 @@ impl Stack {
     /// A segment for a listener, but for no connection: it may bring a cookie back. True if it did, and
     /// there is a flow now, or would be with more room.
     pub(crate) fn cookie_in(&mut self, listener: ListenerId, segment: &Segment<'_>, link: Link) -> bool {
-        let Some(ack) = segment.ack() else { return false };
-        let (iss, irs) = (ack - 1, segment.sequence() - 1);
-        let named = (&segment.key(), irs);
-        let Some(terms) = self.cookies.check(self.now, &mut *self.random, named, iss) else { return false };
+        let Some((terms, iss, irs)) = self.cookie(segment) else { return false };
         self.counters.cookies_taken += 1;
         if self.listeners.get(listener).is_none_or(|listener| listener.is_full()) {
             self.counters.backlog_full += 1;
@@ -107,6 +104,21 @@ impl Stack {
         }
         self.greet(id, listener, segment.payload_len() > 0);
         true
+    }
+
+    /// True for a segment that brings a cookie back, although a handshake is under way.
+    #[inline]
+    pub(crate) fn is_answer_to_cookie(&mut self, id: TcpId, segment: &Segment<'_>) -> bool {
+        self.flows.get(id).is_some_and(Flow::is_half_open) && self.cookie(segment).is_some()
+    }
+
+    /// What the cookie says that a segment brings back, if it does.
+    fn cookie(&mut self, segment: &Segment<'_>) -> Option<(Terms, TcpSeqNumber, TcpSeqNumber)> {
+        let ack = segment.ack().filter(|_| segment.may_concern_listener())?;
+        let (iss, irs) = (ack - 1, segment.sequence() - 1);
+        let named = (&segment.key(), irs);
+        let terms = self.cookies.check(self.now, &mut *self.random, named, iss)?;
+        Some((terms, iss, irs))
     }
 
     /// A handshake is over: the state is `after` it.

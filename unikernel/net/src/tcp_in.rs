@@ -88,6 +88,13 @@ impl Stack {
         if self.plain_in(id, segment, link) {
             return;
         }
+        if self.is_answer_to_cookie(id, segment) {
+            // The peer's SYN came twice, and when it came again there was room for a flow: but the peer goes by the first
+            // answer.
+            self.drop_flow(id);
+            let key = segment.key();
+            return self.stray_in(self.seed.hash(&key), &key, segment, link, token);
+        }
         let now = self.now;
         if !self.flows.get(id).is_some_and(|flow| flow.is_plain(segment)) && !self.is_admitted(id, segment) {
             if self.flows.get(id).is_some_and(|flow| flow.judge(segment) == Judgement::Challenge) {

@@ -74,6 +74,31 @@ fn listen_without_buffers_is_established_by_the_data() {
     assert_eq!(net.a.stack.counters().half_open_timeouts, 0);
 }
 
+/// The sequence number of the answer to a SYN that is always the same.
+fn answered_syn(net: &mut Net) -> i32 {
+    net.a.nic.rx.push_back(super::fuzz::syn(4000, 8080, 1000));
+    net.a.poll(net.now);
+    net.a.flush(net.now);
+    let answer = net.a.nic.tx.pop_back().unwrap();
+    i32::from_be_bytes(answer[38..42].try_into().unwrap())
+}
+
+#[test]
+fn listen_cookie_is_taken_although_the_syn_came_again() {
+    let mut net = cookie_net();
+    let listener = net.a.listen(8080, 16);
+    net.introduce();
+    let cookie = answered_syn(&mut net);
+    net.a.stack.config.max_half_open = 64;
+    let other = answered_syn(&mut net);
+    assert_ne!(cookie, other, "there is a flow now");
+    net.a.nic.rx.push_back(super::fuzz::segment(4000, 8080, 0x18, 1001, cookie + 1, &[], b"data"));
+    net.a.poll(net.now);
+    let server = net.a.stack.tcp_accept(listener).unwrap();
+    assert_eq!(net.a.recv(server).unwrap(), b"data");
+    assert_eq!(net.a.stack.counters().half_open, 0);
+}
+
 #[test]
 fn listen_stray_ack_without_cookie_is_reset() {
     let mut net = cookie_net();

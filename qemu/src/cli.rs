@@ -148,9 +148,13 @@ pub(crate) struct ConformanceOptions {
 
 /// Reads the process's arguments.
 pub(crate) fn parse() -> Result<Command> {
+    // Wherever it stands, but for what follows `--`, which is the app's.
+    if std::env::args().take_while(|word| word != "--").any(|word| word == "--help" || word == "-h") {
+        return Ok(Command::Help);
+    }
     let mut parser = lexopt::Parser::from_env();
     match parser.next()? {
-        None | Some(Long("help") | Short('h')) => Ok(Command::Help),
+        None => Ok(Command::Help),
         Some(Value(command)) => match command.to_str() {
             Some("run") => parse_run(&mut parser).map(Command::Run),
             Some("test") => parse_test(&mut parser).map(Command::Test),

@@ -30,6 +30,7 @@ mod routes;
 mod shards;
 pub mod socket;
 mod socket_file;
+mod standing;
 pub mod stream;
 mod transfer;
 pub mod unix;

@@ -308,7 +308,7 @@ impl Socket {
     #[inline]
     pub(super) fn note_standing(&self, stack: &Stack, id: TcpId) {
         if let Kind::Stream(stream) = &self.kind {
-            stream.note_standing(stack, id);
+            stream.standing.note(stack, id);
         }
     }
 

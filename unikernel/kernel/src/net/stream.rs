@@ -2,9 +2,9 @@
 
 use alloc::sync::Arc;
 use core::net::SocketAddr;
-use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU64, Ordering};
 
-use unikernel_net::{ListenerId, Stack, TcpId, TcpInfo};
+use unikernel_net::{ListenerId, TcpInfo};
 
 use super::address::Family;
 use super::cards;
@@ -12,6 +12,7 @@ use super::flows::{self, FlowId};
 use super::options::{Linger, SocketOptions};
 use super::routes::to_file;
 use super::socket::{Direction, Kind, Shutdown, Socket};
+use super::standing::Standing;
 use crate::file::{Readiness, WaitMode};
 use crate::platform::time;
 use crate::sync::SpinLock;
@@ -68,25 +69,14 @@ pub struct Stream {
     role: SpinLock<Role>,
     /// The id of the flow, or 0: what sending and receiving need, without the lock.
     flow: AtomicU64,
-    /// A [`Standing`], changed with the shard locked, as is whatever it depends on.
-    standing: AtomicU8,
-}
-
-/// How reading stands, as far as that is known without a look at the flow. Most of epoll's questions are answered by it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u8)]
-enum Standing {
-    Unknown,
-    /// There is something to read: nothing else is to be told of the connection, but perhaps that it can be written.
-    Readable,
-    /// All that had come was read.
-    Drained,
+    /// How reading stands.
+    pub(super) standing: Standing,
 }
 
 impl Stream {
     fn connected(id: FlowId) -> Self {
         let (role, flow) = (SpinLock::new(Role::Flow(id, None)), AtomicU64::new(id.to_bits()));
-        Self { role, flow, standing: AtomicU8::new(Standing::Unknown as u8) }
+        Self { role, flow, standing: Standing::default() }
     }
 
     #[inline]
@@ -199,7 +189,7 @@ impl Stream {
     /// Gives up a connection that is over; answers why it is, if that was not told yet.
     fn leave_flow(&self, flow: FlowId) -> Result<(), Errno> {
         self.flow.store(0, Ordering::Relaxed);
-        self.standing.store(Standing::Unknown as u8, Ordering::Relaxed);
+        self.standing.forget();
         let mut net = flow.lock();
         let error = net.stack.tcp_take_error(flow.id);
         net.stack.tcp_close(flow.id);
@@ -317,28 +307,6 @@ impl Stream {
         };
         // Time is up, or a signal came: the stack goes on by itself.
         let _ = socket.source.block_on(WaitMode::MayBlock, Some(deadline_ns), is_delivered);
-    }
-
-    /// Something has happened to the connection, or it was read from.
-    #[inline]
-    pub(super) fn note_standing(&self, stack: &Stack, id: TcpId) {
-        let standing = match stack.tcp_plain_queue(id) {
-            Some(0) => Standing::Drained,
-            Some(_) => Standing::Readable,
-            None => Standing::Unknown,
-        };
-        self.standing.store(standing as u8, Ordering::Relaxed);
-    }
-
-    /// What of `wanted` it is ready for, if that can be told without asking the stack.
-    #[inline]
-    pub(super) fn known_readiness(&self, wanted: Readiness) -> Option<Readiness> {
-        let standing = self.standing.load(Ordering::Relaxed);
-        if standing == Standing::Unknown as u8 || wanted.contains(Readiness::WRITABLE) {
-            return None;
-        }
-        let is_readable = standing == Standing::Readable as u8;
-        Some(if is_readable { Readiness::READABLE } else { Readiness::empty() })
     }
 
     #[inline]

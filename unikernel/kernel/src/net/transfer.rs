@@ -125,7 +125,7 @@ impl Stream {
             false => take(&mut net.stack, flow.id, into, done)?,
             true => peek(&mut net.stack, flow.id, into)?,
         };
-        self.note_standing(&net.stack, flow.id);
+        self.standing.note(&net.stack, flow.id);
         Ok(count)
     }
 

@@ -2,6 +2,7 @@
 //! which every byte is checked ([`crate::bulk`]).
 
 use std::collections::BTreeSet;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -15,6 +16,9 @@ use crate::vm::{Console, Vm};
 const BOOT_TIME_OUT: Duration = Duration::from_secs(30);
 /// More than a window, and more than all receive buffers several times over.
 const BYTES: usize = 5_000_001;
+/// The addresses of IPv6, for the combinations of one switch at most.
+const HOST_V6: &str = "2001:db8:2::1/64";
+const GUEST_V6: &str = "2001:db8:2::15";
 /// The words that switch one off each.
 const WORDS: [&str; 6] =
     ["no-csum", "no-guest-csum", "no-tso", "no-guest-tso", "no-mrg-rxbuf", "no-event-idx"];
@@ -23,6 +27,7 @@ const WORDS: [&str; 6] =
 /// a legacy one.
 pub(crate) fn every_combination(kind: Kind) -> Result<()> {
     namespace::set_up(Queues::One)?;
+    namespace::add_address(HOST_V6, TAP)?;
     let mut seen = BTreeSet::new();
     for set in 0..1 << WORDS.len() {
         let off: Vec<&str> =
@@ -40,22 +45,28 @@ fn combination(kind: Kind, off: &[&str]) -> Result<()> {
     machine.net = Net::Tap { name: TAP.into(), queues: 1 };
     machine.nic = if kind == Kind::Q35 { Nic::Modern } else { Nic::Usual };
     let words = if off.is_empty() { String::new() } else { format!("offload={}", off.join(",")) };
-    machine.append = format!("ip=10.0.2.15/24 log=drivers:debug {words} -- bulk {}", GUEST.1);
+    machine.append =
+        format!("ip=10.0.2.15/24 ip={GUEST_V6}/64 log=drivers:debug {words} -- bulk {}", GUEST.1);
     let guest = Vm::start(&machine, Console::Recorded)?;
-    guest.wait_until(BOOT_TIME_OUT, || Bulk::connect(guest_address()).is_ok())?;
-    let carry = || -> Result<()> {
-        let mut connection = Bulk::connect(guest_address())?;
-        connection.give(BYTES)?;
-        connection.take_checked(BYTES)?;
-        // In turn, and of sizes that fill no segment.
-        for count in [1, 1461, 65_537, 100_003] {
-            connection.give(count)?;
-            connection.take_checked(count)?;
-        }
-        Ok(())
-    };
-    carry().with_context(|| guest.console())?;
+    // Over IPv6 the guest first asks for a second whether the address is another's.
+    let is_simple = off.len() <= 1;
+    let v6 = is_simple.then_some(SocketAddr::from((GUEST_V6.parse::<Ipv6Addr>()?, GUEST.1)));
+    [Some(guest_address()), v6].into_iter().flatten().try_for_each(|address| {
+        guest.wait_until(BOOT_TIME_OUT, || Bulk::connect(address).is_ok())?;
+        carry(address).with_context(|| format!("{address}: {}", guest.console()))
+    })?;
     is_agreed(&guest.console(), off)
+}
+
+/// Large transfers each way, then in turn, of sizes that fill no segment.
+fn carry(address: SocketAddr) -> Result<()> {
+    let mut connection = Bulk::connect(address)?;
+    connection.give(BYTES)?;
+    connection.take_checked(BYTES)?;
+    [1, 1461, 65_537, 100_003].into_iter().try_for_each(|count| {
+        connection.give(count)?;
+        connection.take_checked(count).map(|_| ())
+    })
 }
 
 /// Features, and whether they are switched off: those on which others rest take them along.

@@ -7,7 +7,7 @@
 
 use std::fs;
 use std::io::{self, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Ipv6Addr, TcpListener, TcpStream};
 use std::thread;
 
 /// The period of the content.
@@ -15,9 +15,9 @@ const PERIOD: usize = 65_521;
 /// Bytes handed to the kernel at once.
 const CHUNK: usize = 256 * 1024;
 
-/// Serves on a port, for ever.
+/// Serves on a port, over both versions of IP, for ever.
 pub(crate) fn serve(port: u16) -> io::Result<()> {
-    let listener = TcpListener::bind(("0.0.0.0", port))?;
+    let listener = TcpListener::bind((Ipv6Addr::UNSPECIFIED, port))?;
     let content: &'static [u8] = (0..PERIOD + CHUNK).map(byte).collect::<Vec<u8>>().leak();
     loop {
         let (stream, _) = listener.accept()?;

@@ -48,7 +48,7 @@ fn rows() -> [Row; 7] {
         ("nothing", none, [20_000, 5_000]),
         ("0.1 % lost", Trouble { loss: 100, ..none }, [10_000, 2_000]),
         ("1 % lost", Trouble { loss: 1000, ..none }, [2_000, 500]),
-        ("3 % lost", Trouble { loss: 3000, ..none }, [200, 100]),
+        ("3 % lost", Trouble { loss: 3000, ..none }, [1_000, 300]),
         ("1 % repeated", Trouble { repetition: 1000, ..none }, [10_000, 2_000]),
         ("1 % late", Trouble { reordering: 1000, ..none }, [2_000, 500]),
         ("1 % corrupt", Trouble { corruption: 1000, ..none }, [2_000, 500]),

@@ -29,7 +29,7 @@ impl Flow {
         let mut news = News::default();
         board.acknowledge(track.una, now, &mut news);
         // What lies before is a block that came twice (RFC 2883), what lies behind was never sent.
-        let is_credible = |(left, right): &_| track.una <= *left && left < right && *right <= track.sent;
+        let is_credible = |(left, right): &_| track.una < *left && left < right && *right <= track.sent;
         for block in segment.blocks().filter(is_credible) {
             board.take(block, now, &mut news);
         }

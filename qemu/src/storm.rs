@@ -20,12 +20,14 @@ const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: appliance\r\n\r\n";
 const LAST_REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: appliance\r\nConnection: close\r\n\r\n";
 
 /// What came of connections that were all begun before any was waited for.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub(crate) struct Storm {
     pub(crate) connections: usize,
     pub(crate) answered: usize,
     /// From the first SYN to the last answer.
     pub(crate) seconds: f64,
+    /// What went wrong first, if anything did.
+    pub(crate) failure: Option<String>,
 }
 
 /// Begins `count` connections at once and asks on each; all are held until the last is answered.
@@ -33,10 +35,25 @@ pub(crate) fn at_once(address: SocketAddr, count: usize) -> Result<Storm> {
     allow_descriptors(count as u64 + OTHER_DESCRIPTORS)?;
     let started = Instant::now();
     let begun: Vec<Socket> = (0..count).map(|_| begin(address)).collect::<Result<_>>()?;
-    let mut asked: Vec<Client> = begun.into_iter().filter_map(|socket| ask(socket).ok()).collect();
-    let is_answered = |client: &mut Client| client.response().is_ok_and(|answer| answer.status == 200);
-    let answered = asked.iter_mut().filter_map(|client| is_answered(client).then_some(())).count();
-    Ok(Storm { connections: count, answered, seconds: started.elapsed().as_secs_f64() })
+    let mut failure = None;
+    let mut noted = |outcome: Result<Client>| match outcome {
+        Ok(client) => Some(client),
+        Err(error) => {
+            failure.get_or_insert_with(|| format!("{error:#}"));
+            None
+        }
+    };
+    let asked: Vec<Client> = begun.into_iter().filter_map(|socket| noted(ask(socket))).collect();
+    let answered: Vec<Client> = asked.into_iter().filter_map(|client| noted(answered(client))).collect();
+    let seconds = started.elapsed().as_secs_f64();
+    Ok(Storm { connections: count, answered: answered.len(), seconds, failure })
+}
+
+/// Waits for the answer; the connection stays.
+fn answered(mut client: Client) -> Result<Client> {
+    let answer = client.response()?;
+    ensure!(answer.status == 200, "{answer:?}");
+    Ok(client)
 }
 
 /// Sends a SYN and does not wait for the answer.

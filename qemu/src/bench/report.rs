@@ -364,7 +364,7 @@ fn other_table(page: &mut String, results: &Results) {
 
 fn endurance_rows(page: &mut String, results: &Results) {
     for StormResult { app, storm } in &results.storms {
-        let Storm { connections, answered, seconds } = storm;
+        let Storm { connections, answered, seconds, .. } = storm;
         let _ = writeln!(
             page,
             "| {app}: {connections} connections begun at once | {answered} answered in {seconds:.1} s | |"

@@ -3,6 +3,7 @@
 
 use alloc::collections::VecDeque;
 
+use smoltcp::socket::tcp::State;
 use smoltcp::time::{Duration, Instant};
 
 use crate::flow::Flow;
@@ -31,6 +32,11 @@ impl Flow {
     pub(crate) fn lacks_buffer(&self) -> bool {
         self.buffer_sizes().1 == 0
     }
+
+    /// True if memory is all that the app waits for: one that has been reset, say, is told so.
+    fn waits_for_memory(&self) -> bool {
+        self.is_app() && matches!(self.state(), State::Established | State::CloseWait)
+    }
 }
 
 impl Stack {
@@ -49,12 +55,16 @@ impl Stack {
         if self.starved.next().is_none_or(|next| next > now) {
             return false;
         }
-        while let Some(&id) = self.starved.queue.front() {
-            if self.flows.app(id).is_some() && !self.flows.feed(id, now) {
-                break;
-            }
-            self.starved.queue.pop_front();
-            if let Some(flow) = self.flows.get_mut(id) {
+        for _ in 0..self.starved.queue.len() {
+            let Some(id) = self.starved.queue.pop_front() else { break };
+            if self.flows.get(id).is_some_and(Flow::waits_for_memory) && !self.flows.feed(id, now) {
+                if !self.flows.has_small(now) {
+                    self.starved.queue.push_front(id);
+                    break;
+                }
+                // It is not for want of memory: the others need not wait for this one.
+                self.starved.queue.push_back(id);
+            } else if let Some(flow) = self.flows.get_mut(id) {
                 flow.is_starved = false;
                 self.notify_tcp(id);
             }

@@ -23,8 +23,8 @@ const GUEST_V6: &str = "2001:db8:2::15";
 const WORDS: [&str; 6] =
     ["no-csum", "no-guest-csum", "no-tso", "no-guest-tso", "no-mrg-rxbuf", "no-event-idx"];
 
-/// Every combination of the switches that comes to something else, on one kind of machine: q35 has a modern card, microvm
-/// a legacy one.
+/// Every combination of the switches that comes to something else, on q35 with a modern card; on microvm with a legacy one,
+/// which takes the same ways from the ring on, each switch by itself.
 pub(crate) fn every_combination(kind: Kind) -> Result<()> {
     namespace::set_up(Queues::One)?;
     namespace::add_address(HOST_V6, TAP)?;
@@ -32,6 +32,10 @@ pub(crate) fn every_combination(kind: Kind) -> Result<()> {
     for set in 0..1 << WORDS.len() {
         let off: Vec<&str> =
             WORDS.iter().enumerate().filter(|(bit, _)| set >> bit & 1 == 1).map(|(_, word)| *word).collect();
+        let is_mixed = !matches!(off.len(), 0 | 1) && off.len() < WORDS.len();
+        if kind == Kind::Microvm && is_mixed {
+            continue;
+        }
         if !seen.insert(expected(&off).map(|(_, is_off)| is_off)) {
             continue;
         }

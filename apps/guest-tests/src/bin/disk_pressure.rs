@@ -55,7 +55,7 @@ fn mapped(file: &File, pieces: usize) {
 
 fn main() {
     let data = PathBuf::from(std::env::var("DATA").expect("DATA names a folder"));
-    let pieces = number_from_environment("FILE_MIB", 160) as usize;
+    let pieces = number_from_environment("FILE_MIB", 112) as usize;
     let wanted_mib = number_from_environment("WANTED_MIB", 32) as usize;
     let file =
         OpenOptions::new().read(true).write(true).create(true).truncate(true).open(data.join("big")).unwrap();

@@ -14,6 +14,9 @@ use crate::track::{Sent, Track};
 /// and doubles with the congestion window).
 const SEND_BUFFER: usize = 64 * 1024;
 
+/// The same for peers whose windows are not scaled.
+const UNSCALED_BUFFER: usize = 32 * 1024;
+
 impl Flow {
     /// Brings the numbers in line with what the socket made of a segment.
     #[inline]
@@ -62,17 +65,24 @@ impl Flow {
         self.send_queue() < self.buffer_sizes().1
     }
 
+    /// How far the send buffer may grow at all. Of a peer without scaled windows, more than one of them could not be taken
+    /// out of an engine again.
+    #[inline]
+    pub(crate) fn tx_bound(&self) -> usize {
+        if self.track.peer_scale.is_some() { self.tx_limit } else { self.tx_limit.min(UNSCALED_BUFFER) }
+    }
+
     /// How far the send buffer may grow in any case.
     #[inline]
     pub(crate) fn tx_least(&self) -> usize {
-        self.tx_limit.min(SEND_BUFFER)
+        self.tx_bound().min(SEND_BUFFER)
     }
 
     /// How far the send buffer may grow just now: who has a slow peer does not need a large one.
     #[inline]
     pub(crate) fn tx_most(&self) -> usize {
         let window = self.congestion.window(self.track.mss.into());
-        self.tx_limit.min((2 * window).max(SEND_BUFFER))
+        self.tx_bound().min((2 * window).max(SEND_BUFFER))
     }
 
     #[inline]

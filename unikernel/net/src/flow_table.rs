@@ -284,9 +284,7 @@ impl FlowTable {
     pub(crate) fn grow_tx(&mut self, id: TcpId, bytes: usize, now: Instant) -> bool {
         let Some(flow) = self.flows.get(id) else { return false };
         let (rx_buffer, tx_buffer) = flow.buffer_sizes();
-        // More than one unscaled window cannot be taken out again.
-        let most = if flow.track.peer_scale.is_some() { flow.tx_limit } else { flow.tx_limit.min(32 * 1024) };
-        let size = step(tx_buffer, bytes).max(self.buffers.small.1).min(most);
+        let size = step(tx_buffer, bytes).max(self.buffers.small.1).min(flow.tx_bound());
         let has_grown = size > tx_buffer && self.resize(id, rx_buffer, size, now);
         let is_enough = tx_buffer >= self.buffers.small.1;
         if let Some(flow) = self.flows.get_mut(id).filter(|_| !has_grown && is_enough) {

@@ -39,7 +39,7 @@ impl Standing {
     #[inline]
     pub(super) fn readiness(&self, wanted: Readiness) -> Option<Readiness> {
         match self.0.load(Ordering::Relaxed) {
-            _ if wanted.contains(Readiness::WRITABLE) => None,
+            _ if wanted.intersects(Readiness::WRITABLE) => None,
             READABLE => Some(Readiness::READABLE),
             DRAINED => Some(Readiness::empty()),
             _ => None,

@@ -1,5 +1,6 @@
 //! Connections without an engine: when they leave theirs, what they do without, what brings it back.
 
+use super::fuzz::segment;
 use super::rules::{Said, Scene};
 use super::*;
 
@@ -166,4 +167,38 @@ fn cork_holds_what_does_not_fill_a_segment() {
     assert!(scene.pass(Duration::from_millis(150)).is_empty());
     assert_eq!(scene.pass(Duration::from_millis(100))[0].len, 100, "for 200 ms at most");
     assert!(!has_engine(&scene));
+}
+
+#[test]
+fn whoever_found_no_room_is_told_of_some() {
+    // The peer does not scale its window, and takes all that it is sent.
+    let mut scene = Scene::settled();
+    scene.host.stack.tcp_set_buffers(scene.server, None, Some(256 * 1024));
+    scene.hear(ACK, scene.next, scene.expected, &[]);
+    for _ in 0..3 {
+        let mut written = 0;
+        let mut count = 4096;
+        while count == 4096 {
+            count = scene.host.send(scene.server, &[5; 4096]);
+            written += count;
+        }
+        assert!(!scene.host.stack.tcp_readiness(scene.server).contains(Readiness::OUT));
+        scene.host.stack.take_events(&mut Vec::new());
+        scene.host.flush(scene.now);
+        let mut end = scene.expected;
+        loop {
+            let said = scene.said();
+            let Some(last) = said.last() else { break };
+            end = last.sequence.wrapping_add(last.len as i32);
+            scene.host.nic.rx.push_back(segment(4000, 80, ACK, scene.next, end, &[], &[]));
+            scene.host.poll(scene.now);
+            scene.host.flush(scene.now);
+        }
+        assert_eq!(end, scene.expected.wrapping_add(written as i32));
+        scene.expected = end;
+        let mut events = Vec::new();
+        scene.host.stack.take_events(&mut events);
+        assert_eq!(events, [SocketId::Tcp(scene.server)]);
+        assert!(!has_engine(&scene));
+    }
 }

@@ -56,9 +56,7 @@ impl Headers<'_> {
         let sum: u64 = [14, 18, 22, 26, 30].iter().map(|at| u64::from(self.word(*at))).sum();
         wire::folded(sum) == 0xffff
     }
-}
 
-impl Headers<'_> {
     /// True if the checksum of the segment is right.
     fn are_true_of(&self, segment: &[u8]) -> bool {
         let address = |at| IpAddress::Ipv4(Ipv4Address::from_bits(self.word(at)));

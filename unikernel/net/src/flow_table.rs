@@ -15,6 +15,7 @@ use crate::flow::{Flow, Limits, Origin, Owner};
 use crate::id::TcpId;
 use crate::key::{FlowKey, Seed};
 use crate::pool::Buffers;
+use crate::rings::Plain;
 use crate::track::Track;
 
 /// A buffer that has become too small is made so much larger.
@@ -174,14 +175,8 @@ impl FlowTable {
     #[cold]
     pub(crate) fn settle(&mut self, id: TcpId, ack_by: Instant) -> bool {
         let Some(flow) = self.flows.get_mut(id) else { return false };
-        let Some(mut plain) = self.buffers.take_plain() else { return false };
-        let extra = flow.rx_window.saturating_sub(flow.buffer_sizes().0);
-        self.buffers.strip(flow);
-        flow.track.edge += extra;
-        if flow.track.acknowledged < flow.track.received {
-            plain.ack_at = ack_by;
-        }
-        (flow.plain, flow.trips) = (Some(plain), 0);
+        let Some(plain) = self.buffers.take_plain() else { return false };
+        replace_engine(&mut self.buffers, flow, plain, ack_by);
         true
     }
 
@@ -191,19 +186,13 @@ impl FlowTable {
         let Some(flow) = self.flows.get_mut(id) else { return false };
         let Some(mut plain) = self.buffers.take_plain_of(flow.buffer_sizes()) else { return false };
         let (track, ends) = (flow.track, flow.ends());
-        let extra = flow.rx_window.saturating_sub(flow.buffer_sizes().0);
         let Some(held) = flow.engine.as_mut().and_then(|old| old.drain(&track, ends, now)) else {
             self.buffers.give_back_plain(plain);
             equip(flow, self.ack_delay);
             return false;
         };
         plain.fill(&held);
-        self.buffers.strip(flow);
-        flow.track.edge += extra;
-        if flow.track.acknowledged < flow.track.received {
-            plain.ack_at = ack_by;
-        }
-        (flow.plain, flow.trips) = (Some(plain), 0);
+        replace_engine(&mut self.buffers, flow, plain, ack_by);
         true
     }
 
@@ -346,6 +335,17 @@ fn resume(engine: &mut Engine, flow: &mut Flow, held: &Held, now: Instant) -> bo
         flow.track = track;
     }
     is_resumed
+}
+
+/// Puts rings in the place of an engine.
+fn replace_engine(buffers: &mut Buffers, flow: &mut Flow, mut plain: Box<Plain>, ack_by: Instant) {
+    let extra = flow.rx_window.saturating_sub(flow.buffer_sizes().0);
+    buffers.strip(flow);
+    flow.track.edge += extra;
+    if flow.track.acknowledged < flow.track.received {
+        plain.ack_at = ack_by;
+    }
+    (flow.plain, flow.trips) = (Some(plain), 0);
 }
 
 /// Sets a fresh engine up as the flow's options ask.

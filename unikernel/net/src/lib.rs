@@ -58,6 +58,7 @@ mod ingress;
 mod isn;
 mod keep_alive;
 mod key;
+mod late;
 mod listener;
 pub mod listing;
 mod neighbor;

@@ -6,8 +6,6 @@
 //! engine again when that has nothing left ([`Flow::can_settle`]); one that lives for a few segments only never
 //! does, because to make an engine anew for the end would cost more than it saved.
 
-use alloc::vec::Vec;
-
 use smoltcp::socket::tcp::State;
 use smoltcp::time::Instant;
 use smoltcp::wire::TcpSeqNumber;
@@ -349,53 +347,5 @@ impl Stack {
         self.mark_dirty(id);
         self.notify_tcp(id);
         true
-    }
-
-    /// Visits the flows whose acknowledgement cannot wait any longer. True if there are any.
-    pub(crate) fn look_after_late(&mut self) -> bool {
-        let now = self.now;
-        if self.late.at > now {
-            return false;
-        }
-        let late = core::mem::take(&mut self.late);
-        for id in late.flows {
-            let Some(flow) = self.flows.get_mut(id) else { continue };
-            flow.is_late = false;
-            match flow.plain.as_ref().map(|plain| plain.ack_at) {
-                Some(at) if at <= now => self.mark_dirty(id),
-                Some(at) if at < NEVER => {
-                    flow.is_late = true;
-                    self.late.push(id, at);
-                }
-                _ => {}
-            }
-        }
-        true
-    }
-}
-
-/// Flows that owe an acknowledgement. Nearly always it travels with data soon, so they are only looked at
-/// together, when the first of them was to be.
-pub(crate) struct Late {
-    flows: Vec<TcpId>,
-    at: Instant,
-}
-
-impl Default for Late {
-    fn default() -> Self {
-        Self { flows: Vec::new(), at: NEVER }
-    }
-}
-
-impl Late {
-    #[inline]
-    fn push(&mut self, id: TcpId, at: Instant) {
-        self.flows.push(id);
-        self.at = self.at.min(at);
-    }
-
-    /// When the first is to be looked at.
-    pub(crate) fn next(&self) -> Option<Instant> {
-        (self.at < NEVER).then_some(self.at)
     }
 }

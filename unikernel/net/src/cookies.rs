@@ -70,6 +70,12 @@ impl Cookies {
         TcpSeqNumber((head | self.hash(0, key, irs, head)) as i32)
     }
 
+    /// True while some peer may go by a cookie that has not come back yet.
+    pub(crate) fn are_about(&self, now: Instant) -> bool {
+        let epoch = now.secs() / EPOCH_SECONDS;
+        self.given.is_some_and(|given| given >= epoch - 1)
+    }
+
     /// What the cookie says that came back; none if it is not ours, or too old.
     pub(crate) fn check(
         &mut self,
@@ -151,6 +157,8 @@ mod tests {
             };
             assert!(check(0) && check(60));
             assert!(!check(128), "two epochs later at the latest");
+            let are_about = |seconds: i64| cookies.are_about(Instant::from_secs(start + seconds));
+            assert!(are_about(0) && are_about(60) && !are_about(128));
         }
     }
 

@@ -87,6 +87,8 @@ counters! {
     cookies_given,
     /// SYN cookies that came back.
     cookies_taken,
+    /// Dropped: what a peer sent that may go by a SYN cookie, but from too far into the conversation to bring it back.
+    cookies_missed,
     /// Datagrams for a port nobody has bound.
     udp_no_port,
     /// Dropped: a datagram for a full receive queue.

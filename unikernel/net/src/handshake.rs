@@ -112,6 +112,15 @@ impl Stack {
         self.flows.get(id).is_some_and(Flow::is_half_open) && self.cookie(segment).is_some()
     }
 
+    /// True for a segment that answers another SYN than that of the handshake which is under way: if cookies are about, the
+    /// peer may have got one first, and a reset would end its connection.
+    #[inline]
+    pub(crate) fn is_beside_handshake(&self, id: TcpId, segment: &Segment<'_>) -> bool {
+        self.flows.get(id).is_some_and(|flow| {
+            flow.is_half_open() && segment.is_plain_ack() && segment.ack_number() != flow.track.una
+        }) && self.cookies.are_about(self.now)
+    }
+
     /// What the cookie says that a segment brings back, if it does.
     fn cookie(&mut self, segment: &Segment<'_>) -> Option<(Terms, TcpSeqNumber, TcpSeqNumber)> {
         let ack = segment.ack().filter(|_| segment.may_concern_listener())?;

@@ -95,6 +95,9 @@ impl Stack {
             let key = segment.key();
             return self.stray_in(self.seed.hash(&key), &key, segment, link, token);
         }
+        if self.is_beside_handshake(id, segment) {
+            return self.counters.cookies_missed += 1;
+        }
         let now = self.now;
         if !self.flows.get(id).is_some_and(|flow| flow.is_plain(segment)) && !self.is_admitted(id, segment) {
             if self.flows.get(id).is_some_and(|flow| flow.judge(segment) == Judgement::Challenge) {
@@ -220,6 +223,11 @@ impl Stack {
                 Some(id) => self.flow_in(id, segment, link, token),
                 None => self.counters.no_memory += 1,
             },
+            // The segment that brought the cookie may have been lost, or found the queue full: this one comes too late in
+            // the conversation to show one, but the other will be repeated.
+            Some(_) if segment.is_plain_ack() && self.cookies.are_about(self.now) => {
+                self.counters.cookies_missed += 1;
+            }
             None if segment.is_rst() => self.counters.resets_received += 1,
             _ => {
                 self.counters.no_listener += 1;

@@ -99,6 +99,45 @@ fn listen_cookie_is_taken_although_the_syn_came_again() {
     assert_eq!(net.a.stack.counters().half_open, 0);
 }
 
+/// The peer goes by a cookie, has sent a request, and says again where it stands, because a second answer to its SYN
+/// puzzles it (RFC 9293 section 3.10.7.4): it must not be reset for that, but be asked for the request.
+#[test]
+fn listen_peer_that_goes_by_a_cookie_is_not_reset() {
+    for has_flow in [false, true] {
+        let mut net = cookie_net();
+        let listener = net.a.listen(8080, 16);
+        net.introduce();
+        let cookie = answered_syn(&mut net);
+        if has_flow {
+            net.a.stack.config.max_half_open = 64;
+            answered_syn(&mut net);
+        }
+        net.a.nic.rx.push_back(super::fuzz::segment(4000, 8080, 0x10, 1005, cookie + 1, &[], &[]));
+        net.a.poll(net.now);
+        net.a.flush(net.now);
+        assert!(net.a.nic.tx.is_empty(), "nobody is reset");
+        assert_eq!(net.a.stack.counters().cookies_missed, 1);
+        net.a.nic.rx.push_back(super::fuzz::segment(4000, 8080, 0x18, 1001, cookie + 1, &[], b"data"));
+        net.a.poll(net.now);
+        let server = net.a.stack.tcp_accept(listener).unwrap();
+        assert_eq!(net.a.recv(server).unwrap(), b"data");
+    }
+}
+
+#[test]
+fn listen_stray_ack_is_reset_when_cookies_have_grown_old() {
+    let mut net = cookie_net();
+    net.a.listen(8080, 16);
+    net.introduce();
+    let cookie = answered_syn(&mut net);
+    net.advance(Duration::from_secs(128));
+    net.a.nic.rx.push_back(super::fuzz::segment(4000, 8080, 0x10, 1005, cookie + 1, &[], &[]));
+    net.a.poll(net.now);
+    net.a.flush(net.now);
+    let reset = net.a.nic.tx.pop_back().unwrap();
+    assert_eq!(reset[47] & 0x04, 0x04);
+}
+
 #[test]
 fn listen_stray_ack_without_cookie_is_reset() {
     let mut net = cookie_net();

@@ -190,22 +190,38 @@ impl Guard {
     pub(super) fn poll(mut self) -> bool {
         let now_ns = time::now_ns();
         let now = Instant::from_micros((now_ns / 1000) as i64);
+        let has_worked = self.take_inbox(now) | self.net.receive(now);
+        self.settle(now_ns, has_worked);
+        has_worked
+    }
+
+    /// Takes in what other shards have handed over, and nothing else. In the card's ring there may be more of theirs: whoever
+    /// hands over what they hand over, and so on, comes to no end while frames arrive.
+    fn take_over(mut self) {
+        let now_ns = time::now_ns();
+        let has_worked = self.take_inbox(Instant::from_micros((now_ns / 1000) as i64));
+        self.settle(now_ns, has_worked);
+    }
+
+    fn take_inbox(&mut self, now: Instant) -> bool {
         let slot = self.slot;
-        let mut has_worked = false;
-        if slot.has_inbox.load(Ordering::Relaxed) && slot.has_inbox.swap(false, Ordering::Acquire) {
-            let frames = core::mem::take(&mut *slot.inbox.lock());
-            has_worked = !frames.is_empty();
-            self.net.take_in(now, &frames);
+        if !slot.has_inbox.load(Ordering::Relaxed) || !slot.has_inbox.swap(false, Ordering::Acquire) {
+            return false;
         }
-        has_worked |= self.net.receive(now);
+        let frames = core::mem::take(&mut *slot.inbox.lock());
+        self.net.take_in(now, &frames);
+        !frames.is_empty()
+    }
+
+    /// After something was taken in: tells who waits for it, and hands over what is others'.
+    fn settle(mut self, now_ns: u64, has_worked: bool) {
         if has_worked {
             self.net.dispatch();
             self.net.keep_polling(now_ns);
             // Answers to what came in may stand in the card's ring, where the stack does not know of them.
-            slot.has_output.store(true, Ordering::Relaxed);
+            self.slot.has_output.store(true, Ordering::Relaxed);
         }
         self.hand_over();
-        has_worked
     }
 
     /// True if a frame has come in, or something has fallen due.
@@ -283,8 +299,9 @@ fn deliver(from: usize, handovers: Vec<(Addressee, Vec<u8>)>) {
         drop(inbox);
         if has_inbox {
             slot.has_inbox.store(true, Ordering::Release);
-            // Frames are handed over once, so this ends.
-            lock(shard).poll();
+            // Of what is taken over, only the first shard hands anything on, to all others ([`Addressee::Others`]),
+            // and they keep it: this ends.
+            lock(shard).take_over();
         }
     }
 }

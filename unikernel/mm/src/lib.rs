@@ -1,6 +1,7 @@
 //! Memory-management logic without memory: what the kernel's `mem` room decides, as plain data
 //! structures that are tested on the host.
 //!
+//! - [`buddy`]: which pages are free, in blocks;
 //! - [`region`]: one run of the app's address space, and what may be done with it;
 //! - [`region_map`]: all of them, ordered: `mmap`, `munmap`, `mprotect` as pure operations.
 
@@ -9,9 +10,11 @@
 
 extern crate alloc;
 
+pub mod buddy;
 pub mod region;
 pub mod region_map;
 
+pub use buddy::{Buddy, PageEntry};
 pub use region::{ObjectPart, Protection, Region, RegionKind};
 pub use region_map::{RangeError, RegionMap};
 

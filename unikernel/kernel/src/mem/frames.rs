@@ -1,58 +1,64 @@
-//! Physical memory: blocks of a page and more from `buddy_system_allocator`, with a stack of
-//! single free frames in front, because the buddy's free walks a list (9 µs on a fragmented heap)
-//! and most traffic is single frames.
+//! Physical memory: blocks of a page and more from a [`Buddy`], with a stack of single free frames in front, because
+//! most traffic is single frames: so they are not joined and cut again all the time.
 //!
 //! The last [`reserve_pages`] are for the kernel: the app's faults and mappings get
 //! "out of memory" before the network and the threads' stacks do.
 
-use core::alloc::Layout;
-use core::ptr::NonNull;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 use arrayvec::ArrayVec;
-use buddy_system_allocator::Heap;
-use x86_64::{PhysAddr, VirtAddr};
+use unikernel_mm::{Buddy, PageEntry};
+use x86_64::PhysAddr;
 
-use super::layout::{PAGE_BYTES, phys_to_virt, virt_to_phys};
+use super::layout::{PAGE_BYTES, phys_to_virt};
 use crate::sync::SpinLock;
 
-/// Blocks up to 2^(ORDER - 1) bytes, which is more RAM than a guest has.
-const ORDER: usize = 44;
 /// Frames kept at hand, and how many move at a time when the stack runs empty or full.
 const STACK_FRAMES: usize = 128;
 const BATCH_FRAMES: usize = 32;
 
 struct Frames {
-    buddy: Heap<ORDER>,
+    buddy: Buddy<'static>,
     stack: ArrayVec<u64, STACK_FRAMES>,
 }
 
-static FRAMES: SpinLock<Frames> = SpinLock::new(Frames { buddy: Heap::new(), stack: ArrayVec::new_const() });
+static FRAMES: SpinLock<Frames> =
+    SpinLock::new(Frames { buddy: Buddy::empty(), stack: ArrayVec::new_const() });
 static TOTAL_PAGES: AtomicUsize = AtomicUsize::new(0);
 static FREE_PAGES: AtomicUsize = AtomicUsize::new(0);
 
-const PAGE_LAYOUT: Layout = match Layout::from_size_align(PAGE_BYTES, PAGE_BYTES) {
-    Ok(layout) => layout,
-    Err(_) => panic!("a page is its own alignment"),
-};
+/// How much memory the table takes that [`init`] needs, in bytes, for RAM that ends at `end`.
+pub fn table_bytes(end: u64) -> u64 {
+    (end / PAGE_BYTES as u64 * size_of::<PageEntry>() as u64).next_multiple_of(PAGE_BYTES as u64)
+}
+
+/// Begins without any frame, for RAM that ends at `end`.
+///
+/// # Safety
+///
+/// [`table_bytes`] from `table` on must be RAM, page-aligned, used by nobody, and mapped in the direct map.
+pub unsafe fn init(table: PhysAddr, end: u64) {
+    let entries = (end / PAGE_BYTES as u64) as usize;
+    let first: *mut PageEntry = phys_to_virt(table).as_mut_ptr();
+    // SAFETY: the caller hands over this memory, which is large enough and aligned; zeros are entries.
+    let table = unsafe {
+        core::ptr::write_bytes(first, 0, entries);
+        core::slice::from_raw_parts_mut(first, entries)
+    };
+    FRAMES.lock().buddy = Buddy::new(table);
+}
 
 /// Gives RAM to the allocator.
 ///
 /// # Safety
 ///
-/// `[start, end)` must be RAM, page-aligned, used by nobody, mapped in the direct map, and not
-/// have been added before.
+/// `[start, end)` must be RAM, page-aligned, used by nobody, mapped in the direct map, below the end that [`init`] was
+/// told, and not have been added before.
 pub unsafe fn add(start: PhysAddr, end: PhysAddr) {
-    let pages = ((end - start) as usize) / PAGE_BYTES;
-    // SAFETY: the caller hands over memory that is valid, unused and not yet managed.
-    unsafe {
-        FRAMES
-            .lock()
-            .buddy
-            .add_to_heap(phys_to_virt(start).as_u64() as usize, phys_to_virt(end).as_u64() as usize);
-    }
-    TOTAL_PAGES.fetch_add(pages, Ordering::Relaxed);
-    FREE_PAGES.fetch_add(pages, Ordering::Relaxed);
+    let (start, end) = (page_of(start), page_of(end));
+    FRAMES.lock().buddy.add(start, end);
+    TOTAL_PAGES.fetch_add(end - start, Ordering::Relaxed);
+    FREE_PAGES.fetch_add(end - start, Ordering::Relaxed);
 }
 
 /// All pages ever added.
@@ -109,20 +115,20 @@ pub unsafe fn free(frame: PhysAddr) {
 
 /// Takes `pages` contiguous frames (rounded up to a power of two), aligned to their size.
 pub fn alloc_block(pages: usize) -> Option<PhysAddr> {
-    let layout = block_layout(pages)?;
+    let order = Buddy::order_of(pages);
     let mut frames = FRAMES.lock();
-    let block = match frames.buddy.alloc(layout) {
-        Ok(block) => block,
-        Err(()) => {
+    let block = match frames.buddy.alloc(order) {
+        Some(block) => block,
+        None => {
             // The missing buddies may lie in the stack.
             while !frames.stack.is_empty() {
                 drain(&mut frames);
             }
-            frames.buddy.alloc(layout).ok()?
+            frames.buddy.alloc(order)?
         }
     };
-    FREE_PAGES.fetch_sub(layout.size() / PAGE_BYTES, Ordering::Relaxed);
-    Some(virt_to_phys(VirtAddr::from_ptr(block.as_ptr())))
+    FREE_PAGES.fetch_sub(1 << order, Ordering::Relaxed);
+    Some(PhysAddr::new((block * PAGE_BYTES) as u64))
 }
 
 /// Gives a block back.
@@ -131,10 +137,9 @@ pub fn alloc_block(pages: usize) -> Option<PhysAddr> {
 ///
 /// The block must come from [`alloc_block`] with the same `pages`, and nothing may use it.
 pub unsafe fn free_block(block: PhysAddr, pages: usize) {
-    let Some(layout) = block_layout(pages) else { return };
-    // SAFETY: by the caller, it was allocated with this layout.
-    unsafe { FRAMES.lock().buddy.dealloc(pointer(block.as_u64()), layout) };
-    FREE_PAGES.fetch_add(layout.size() / PAGE_BYTES, Ordering::Relaxed);
+    let order = Buddy::order_of(pages);
+    FRAMES.lock().buddy.free(page_of(block), order);
+    FREE_PAGES.fetch_add(1 << order, Ordering::Relaxed);
 }
 
 /// Fills `pages` frames from `frame` on with zeros.
@@ -144,27 +149,21 @@ pub fn zero(frame: PhysAddr, pages: usize) {
     unsafe { core::ptr::write_bytes(phys_to_virt(frame).as_mut_ptr::<u8>(), 0, pages * PAGE_BYTES) }
 }
 
-fn block_layout(pages: usize) -> Option<Layout> {
-    let bytes = pages.checked_next_power_of_two()?.checked_mul(PAGE_BYTES)?;
-    Layout::from_size_align(bytes, bytes).ok()
-}
-
-fn pointer(frame: u64) -> NonNull<u8> {
-    NonNull::new(phys_to_virt(PhysAddr::new(frame)).as_mut_ptr()).expect("the direct map is not at zero")
+fn page_of(address: PhysAddr) -> usize {
+    address.as_u64() as usize / PAGE_BYTES
 }
 
 fn refill(frames: &mut Frames) {
     for _ in 0..BATCH_FRAMES {
-        let Ok(page) = frames.buddy.alloc(PAGE_LAYOUT) else { return };
-        frames.stack.push(virt_to_phys(VirtAddr::from_ptr(page.as_ptr())).as_u64());
+        let Some(page) = frames.buddy.alloc(0) else { return };
+        frames.stack.push((page * PAGE_BYTES) as u64);
     }
 }
 
 fn drain(frames: &mut Frames) {
     for _ in 0..BATCH_FRAMES {
         let Some(frame) = frames.stack.pop() else { return };
-        // SAFETY: frames on the stack came from the buddy as single pages and are free.
-        unsafe { frames.buddy.dealloc(pointer(frame), PAGE_LAYOUT) };
+        frames.buddy.free(page_of(PhysAddr::new(frame)), 0);
     }
 }
 

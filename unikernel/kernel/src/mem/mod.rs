@@ -33,9 +33,21 @@ const BOOT_MAP_END: u64 = 1 << 30;
 ///
 /// If there is too little memory for the page tables.
 pub fn init(info: &BootInfo) {
-    // Only what the boot tables map can be touched before the final ones are in force.
-    info.for_each_free(|start, end| add(start, end.min(BOOT_MAP_END)));
     let end = info.tables_end.min(page_table::DIRECT_MAP_BYTES);
+    let table_bytes = frames::table_bytes(end);
+    // Only what the boot tables map can be touched before the final ones are in force.
+    let mut table = None;
+    info.for_each_free(|start, end| {
+        let fits = start + table_bytes <= end.min(BOOT_MAP_END);
+        table = table.or(fits.then_some(start));
+    });
+    let table = table.expect("memory for the table of frames");
+    // SAFETY: this is RAM that nobody uses, and below it is kept from the frames.
+    unsafe { frames::init(PhysAddr::new(table), end) };
+    info.for_each_free(|start, end| {
+        let start = if start == table { start + table_bytes } else { start };
+        add(start, end.min(BOOT_MAP_END));
+    });
     page_table::init(PhysAddr::new(end)).expect("memory for the page tables");
     info.for_each_free(|start, end| add(start.max(BOOT_MAP_END), end.min(page_table::DIRECT_MAP_BYTES)));
 }

@@ -2,7 +2,7 @@
 
 use super::cpu::{exit_work, this_cpu};
 use super::trap::TrapFrame;
-use crate::task::{scheduler, signal};
+use crate::task::{scheduler, signal_delivery};
 
 /// Does the work that was asked for: the network, other threads, signals.
 #[inline]
@@ -17,7 +17,7 @@ pub fn to_user(frame: &mut TrapFrame) {
     // An address that is not canonical cannot be returned to: `iretq` would fault in ring 0. The
     // app gets what Linux gives it, a segmentation fault at that address.
     while frame.rip.wrapping_add(1 << 47) >> 48 != 0 {
-        signal::force(frame, signal::Cause::GENERAL_PROTECTION);
+        signal_delivery::force(frame, signal_delivery::Cause::GENERAL_PROTECTION);
     }
 }
 
@@ -31,6 +31,6 @@ fn slow_work(work: u32, frame: &mut TrapFrame) {
         scheduler::preempt();
     }
     if work & exit_work::SIGNAL != 0 {
-        signal::deliver_pending(frame);
+        signal_delivery::deliver_pending(frame);
     }
 }

@@ -7,7 +7,7 @@ use x86_64::registers::control::Cr2;
 use super::exit;
 use super::user_copy;
 use crate::mem::fault::{self, Access, Failure};
-use crate::task::signal::{self, Cause};
+use crate::task::signal_delivery::{self, Cause};
 
 /// The registers of the interrupted code, as the stubs push them. For a `syscall`, `vector` is
 /// [`SYSCALL_VECTOR`] and `error_code` keeps the call's number while `rax` takes its result.
@@ -157,6 +157,7 @@ extern "C" fn trap_handler(frame: &mut TrapFrame) {
 /// NMI is counted and ignored; a double fault or machine check is the end.
 extern "C" fn paranoid_handler(frame: &mut TrapFrame) {
     if frame.vector != NMI {
+        crate::debug::set_fault_frame(frame);
         panic!(
             "exception {} in ring {} at {:#x}, stack {:#x}",
             frame.vector,
@@ -186,7 +187,7 @@ fn page_fault(frame: &mut TrapFrame) {
     let Err(failure) = outcome else { return };
     match landing {
         Some(landing) if !frame.is_from_user() => frame.rip = landing,
-        _ => signal::force(frame, Cause::page_fault(address, failure, frame.error_code)),
+        _ => signal_delivery::force(frame, Cause::page_fault(address, failure, frame.error_code)),
     }
 }
 
@@ -208,7 +209,7 @@ fn exception(frame: &mut TrapFrame) {
         ALIGNMENT_CHECK => Cause::ALIGNMENT,
         _ => Cause::GENERAL_PROTECTION,
     };
-    signal::force(frame, cause.with_trap(frame.vector, frame.error_code));
+    signal_delivery::force(frame, cause.with_trap(frame.vector, frame.error_code));
 }
 
 /// The kernel broke its own rules: report and stop.

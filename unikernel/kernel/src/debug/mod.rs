@@ -21,7 +21,8 @@ use spin::Once;
 
 use crate::arch::trap::TrapFrame;
 use crate::platform::{console, interrupts, power};
-use crate::task::signal::{self, Cause};
+use crate::task::signal;
+use crate::task::signal_delivery::Cause;
 
 /// Exit code of a kernel panic, as Rust programs have it.
 const PANIC_CODE: u8 = 101;

@@ -23,6 +23,7 @@ pub mod lock;
 pub mod memory;
 pub mod message;
 pub mod names;
+pub mod open;
 pub mod path;
 pub mod polling;
 pub mod scheduling;

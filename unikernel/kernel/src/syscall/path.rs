@@ -1,54 +1,22 @@
-//! Paths: resolving and opening them, links, the current directory (open(2), readlink(2), access(2),
-//! chdir(2)). What changes names is in [`names`](super::names).
+//! Paths: resolving them, links, the current directory (readlink(2), access(2), chdir(2)). Opening is in
+//! [`open`](super::open), what changes names in [`names`](super::names).
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use linux_raw_sys::general::*;
-use unikernel_ext4::{FileKind, NewKind};
-use unikernel_fs::{Attributes, EditError, LastLink, Node, Place};
+use unikernel_fs::{EditError, LastLink, Node};
 
-use super::descriptor::on_exec_of;
 use super::{Errno, SysResult};
-use crate::file::pipe::{Ends, Fifo};
-use crate::file::{self, File, FileFlags, OpenFile, WaitMode};
-use crate::fs::disk::file::{DiskFile, DiskName, Opened};
-use crate::fs::disk::walk::DiskPlace;
-use crate::fs::disk::{self, names};
-use crate::fs::memory_file::MemoryFile;
-use crate::fs::node::{self, NameOnly};
-use crate::fs::{self, FileTree, Handle, Located, LookupError, NodeId, Special, Walked};
+use crate::file::{self, File, OpenFile};
+use crate::fs::disk;
+use crate::fs::disk::file::DiskName;
+use crate::fs::node::NameOnly;
+use crate::fs::{self, Located, LookupError};
 use crate::mem::user::{UserPtr, UserSlice, read_c_string};
-use crate::platform::time;
-use crate::sync::SpinLockGuard;
-use crate::user_abi;
-
-user_abi!(open_how);
 
 /// The longest path, without its NUL (`PATH_MAX`).
 const MAX_PATH_BYTES: usize = 4095;
-/// Flags of `open` that have a meaning here, or none but do no harm.
-const OPEN_FLAGS: u32 = O_ACCMODE
-    | O_CREAT
-    | O_EXCL
-    | O_NOCTTY
-    | O_TRUNC
-    | O_APPEND
-    | O_NONBLOCK
-    | O_DSYNC
-    | O_SYNC
-    | FASYNC
-    | O_DIRECT
-    | O_LARGEFILE
-    | O_DIRECTORY
-    | O_NOFOLLOW
-    | O_NOATIME
-    | O_CLOEXEC
-    | O_PATH
-    | O_TMPFILE;
-
-/// Flags that count beside `O_PATH` (open(2)).
-const O_PATH_FLAGS: u32 = O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
 
 impl From<LookupError> for Errno {
     fn from(error: LookupError) -> Self {
@@ -133,225 +101,6 @@ pub fn resolve(directory: i32, path: UserPtr<u8>, flags: u32) -> Result<Named, E
     }
     let last = if follows { LastLink::Follow } else { LastLink::Keep };
     Ok(Named::Node(fs::find(&base_of(directory, &path)?, &path, last)?))
-}
-
-/// open(2).
-pub fn sys_open(path: UserPtr<u8>, flags: u32, mode: u32) -> SysResult {
-    sys_openat(AT_FDCWD, path, flags, mode)
-}
-
-/// creat(2).
-pub fn sys_creat(path: UserPtr<u8>, mode: u32) -> SysResult {
-    sys_openat(AT_FDCWD, path, O_CREAT | O_WRONLY | O_TRUNC, mode)
-}
-
-/// openat(2). Unknown flags are ignored, as Linux does.
-pub fn sys_openat(directory: i32, path: UserPtr<u8>, flags: u32, mode: u32) -> SysResult {
-    let known = if flags & O_PATH != 0 { O_PATH_FLAGS } else { OPEN_FLAGS };
-    let opened = open_path(directory, &read_path(path)?, flags & known, mode)?;
-    file::install(opened, on_exec_of(flags))
-}
-
-/// openat2(2).
-pub fn sys_openat2(directory: i32, path: UserPtr<u8>, how: UserPtr<open_how>, size: usize) -> SysResult {
-    if size < size_of::<open_how>() {
-        return Err(Errno::EINVAL);
-    }
-    check_rest_is_zero(UserSlice::new(how.address(), size).skip(size_of::<open_how>()))?;
-    let how = how.read()?;
-    // What would restrict the walk is not there, and ignoring it would be a lie.
-    let is_mode_wanted = how.flags & u64::from(O_CREAT | O_TMPFILE & !O_DIRECTORY) != 0;
-    if how.flags & !u64::from(OPEN_FLAGS) != 0 || how.mode & !0o7777 != 0 || how.mode != 0 && !is_mode_wanted
-    {
-        return Err(Errno::EINVAL);
-    }
-    if how.resolve != 0 {
-        return Err(Errno::EAGAIN);
-    }
-    sys_openat(directory, path, how.flags as u32, how.mode as u32)
-}
-
-/// What a structure has behind the part that is known here must say nothing (openat2(2), "Extensibility").
-fn check_rest_is_zero(mut rest: UserSlice) -> Result<(), Errno> {
-    if rest.len() > 4096 {
-        return Err(Errno::E2BIG);
-    }
-    let mut byte = [0];
-    while !rest.is_empty() {
-        rest.read(&mut byte)?;
-        if byte != [0] {
-            return Err(Errno::E2BIG);
-        }
-        rest = rest.skip(1);
-    }
-    Ok(())
-}
-
-/// Opens a path, making the file if that is asked for.
-pub fn open_path(directory: i32, path: &[u8], flags: u32, mode: u32) -> Result<Arc<OpenFile>, Errno> {
-    let status = FileFlags::from_bits_truncate(flags);
-    if flags & O_NOFOLLOW == 0
-        && let Some(descriptor) = descriptor_of(path)
-    {
-        return reopen(descriptor, status);
-    }
-    let base = base_of(directory, path)?;
-    if flags & O_TMPFILE == O_TMPFILE {
-        return open_unnamed(&base, path, flags, mode);
-    }
-    let last = if keeps_last_link(flags) { LastLink::Keep } else { LastLink::Follow };
-    let handle = match fs::walk(&base, path, last)? {
-        Walked::Disk(place) => return open_on_disk(place, flags, mode),
-        Walked::Memory(tree, place) => find_to_open(tree, place, flags, mode)?,
-    };
-    fs::listing::refresh(handle.id);
-    if flags & O_PATH == 0
-        && let Some(fifo) = node::fifo(handle.id)
-    {
-        return Ok(file::open(open_fifo(&fifo, status)?, status));
-    }
-    let file = if flags & O_PATH != 0 { node::open_name(handle) } else { node::open(handle) };
-    if flags & O_TRUNC != 0 && flags & O_PATH == 0 {
-        truncate(&*file, 0)?;
-    }
-    Ok(file::open(file, status))
-}
-
-fn creates(flags: u32) -> bool {
-    flags & O_CREAT != 0 && flags & O_PATH == 0
-}
-
-fn keeps_last_link(flags: u32) -> bool {
-    flags & O_NOFOLLOW != 0 || creates(flags) && flags & O_EXCL != 0
-}
-
-/// Opens what a walk on a disk has found, making the file if that is asked for.
-fn open_on_disk(mut place: DiskPlace, flags: u32, mode: u32) -> Result<Arc<OpenFile>, Errno> {
-    let status = FileFlags::from_bits_truncate(flags);
-    let is_new = place.found.is_none() && creates(flags);
-    match &place.found {
-        Some(_) if creates(flags) && flags & O_EXCL != 0 => return Err(Errno::EEXIST),
-        None if is_new && place.wants_directory => return Err(Errno::EISDIR),
-        None if is_new => place.found = Some(names::create(&place, NewKind::File, fs::masked(mode))?),
-        _ => {}
-    }
-    let opened = place.open()?;
-    let kind = opened.inode.kind();
-    if flags & O_DIRECTORY != 0 && kind != FileKind::Directory {
-        return Err(Errno::ENOTDIR);
-    }
-    if flags & O_PATH != 0 {
-        return Ok(file::open(Arc::new(DiskName::new(Arc::new(opened))), status));
-    }
-    let writes = flags & (O_ACCMODE | O_TRUNC) != 0;
-    match kind {
-        FileKind::Directory if writes || creates(flags) => Err(Errno::EISDIR),
-        FileKind::Directory => Ok(file::open(Arc::new(DiskName::new(Arc::new(opened))), status)),
-        FileKind::Symlink => Err(Errno::ELOOP),
-        FileKind::File => {
-            if writes {
-                opened.inode.mount.check_writable()?;
-            }
-            if flags & O_TRUNC != 0 && !is_new {
-                opened.inode.resize(0)?;
-            }
-            Ok(file::open(Arc::new(DiskFile::new(opened, flags)), status))
-        }
-        FileKind::Fifo => Ok(file::open(open_fifo(opened.inode.fifo(), status)?, status)),
-        // A socket is connected to; devices on a disk are none of this machine's.
-        FileKind::Socket | FileKind::CharacterDevice | FileKind::BlockDevice => Err(Errno::ENXIO),
-    }
-}
-
-fn open_fifo(fifo: &Fifo, status: FileFlags) -> Result<Arc<dyn File>, Errno> {
-    let ends = match (status.can_read(), status.can_write()) {
-        (true, true) => Ends::Both,
-        (false, _) => Ends::Write,
-        (true, false) => Ends::Read,
-    };
-    let is_patient = !status.contains(FileFlags::NONBLOCK);
-    fifo.open(ends, if is_patient { WaitMode::MayBlock } else { WaitMode::NonBlocking })
-}
-
-/// Opens what a descriptor has open once more, with an offset and flags of its own.
-fn reopen(descriptor: i32, status: FileFlags) -> Result<Arc<OpenFile>, Errno> {
-    let opened = file::get_any(descriptor).map_err(|_| Errno::ENOENT)?;
-    Ok(file::open(Arc::clone(&opened.file), status))
-}
-
-/// `O_TMPFILE`: a file in a directory, without a name there.
-fn open_unnamed(base: &Located, path: &[u8], flags: u32, mode: u32) -> Result<Arc<OpenFile>, Errno> {
-    let status = FileFlags::from_bits_truncate(flags);
-    if !status.can_write() {
-        return Err(Errno::EINVAL);
-    }
-    let directory = fs::find(base, path, LastLink::Follow)?;
-    if !directory.is_directory() {
-        return Err(Errno::ENOTDIR);
-    }
-    if let Located::Disk(directory) = directory {
-        let inode = names::create_unnamed(&directory.inode, fs::masked(mode), flags & O_EXCL != 0)?;
-        let opened = Opened { inode, path: directory.path.clone() };
-        return Ok(file::open(Arc::new(DiskFile::new(opened, flags)), status));
-    }
-    let mut tree = fs::tree();
-    let attributes = Attributes::new(fs::masked(mode), time::wall_ns());
-    let id = tree.create_unnamed(Node::File(MemoryFile::empty()), attributes);
-    drop(tree);
-    Ok(file::open(node::open(Handle::of_unnamed(id)), status))
-}
-
-fn find_to_open(
-    mut tree: SpinLockGuard<'static, FileTree>,
-    place: Place,
-    flags: u32,
-    mode: u32,
-) -> Result<Handle, Errno> {
-    let creates = creates(flags);
-    let is_exclusive = creates && flags & O_EXCL != 0;
-    let id = match place.found {
-        Some(_) if is_exclusive => return Err(Errno::EEXIST),
-        Some(id) => id,
-        None if creates => create_file(&mut tree, &place, mode)?,
-        None => return Err(Errno::ENOENT),
-    };
-    let is_directory = matches!(tree.node(id), Node::Directory(_));
-    if place.wants_directory && !is_directory {
-        return Err(Errno::ENOTDIR);
-    }
-    check_open(&tree, id, flags, creates)?;
-    if is_directory {
-        return Ok(Handle::of_directory(&mut tree, id));
-    }
-    Ok(Handle::of_place(&mut tree, place, id))
-}
-
-fn create_file(tree: &mut FileTree, place: &Place, mode: u32) -> Result<NodeId, Errno> {
-    if place.wants_directory {
-        return Err(Errno::EISDIR);
-    }
-    let attributes = Attributes::new(fs::masked(mode), time::wall_ns());
-    let content = MemoryFile::empty();
-    Ok(tree.create(place.parent, &place.name, Node::File(content), attributes)?)
-}
-
-/// Checks that a node can be opened in this way.
-fn check_open(tree: &FileTree, id: NodeId, flags: u32, creates: bool) -> Result<(), Errno> {
-    let is_directory = matches!(tree.node(id), Node::Directory(_));
-    if flags & O_DIRECTORY != 0 && !is_directory {
-        return Err(Errno::ENOTDIR);
-    }
-    if flags & O_PATH != 0 {
-        return Ok(());
-    }
-    let writes = flags & (O_ACCMODE | O_TRUNC) != 0;
-    match tree.node(id) {
-        Node::Directory(_) if writes || creates => Err(Errno::EISDIR),
-        Node::Symlink(_) => Err(Errno::ELOOP),
-        Node::Special(Special::Text(_)) if writes => Err(Errno::EACCES),
-        Node::Special(Special::Socket(_)) => Err(Errno::ENXIO),
-        _ => Ok(()),
-    }
 }
 
 /// Changes a file's length (truncate(2), `O_TRUNC`); devices have none, and do not mind.

@@ -11,6 +11,7 @@ use crate::task::process::{PROCESS_ID, process};
 use crate::task::signal::{
     self, AlternateStack, IGNORE, MAX_SIGNAL, SigAction, SignalInfo, SignalSet, UNBLOCKABLE, set_of,
 };
+use crate::task::signal_delivery;
 use crate::task::signal_frame::{self, StackT};
 use crate::task::wait::WaitError;
 use crate::task::{WaitQueue, current};
@@ -170,7 +171,7 @@ pub fn sys_rt_sigtimedwait(
 /// rt_sigreturn(2): the frame's registers replace all, so there is no result.
 pub fn sys_rt_sigreturn(frame: &mut crate::arch::trap::TrapFrame) {
     if signal_frame::pop(frame).is_err() {
-        signal::force(frame, signal::Cause::GENERAL_PROTECTION);
+        signal_delivery::force(frame, signal_delivery::Cause::GENERAL_PROTECTION);
     }
     signal::look_again();
 }

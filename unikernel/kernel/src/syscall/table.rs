@@ -9,7 +9,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use super::{Errno, FromRegister, SysResult};
 use super::{
     attributes, copy, credentials, descriptor, epoll, event, futex, identity, io, lock, memory, message,
-    names, path, polling, scheduling, signal, socket, sockopt, stat, thread, time, timer, uring, xattr,
+    names, open, path, polling, scheduling, signal, socket, sockopt, stat, thread, time, timer, uring, xattr,
 };
 
 /// How the tracer prints an argument.
@@ -252,10 +252,10 @@ syscalls! {
     __NR_timerfd_gettime: timerfd_gettime(fd: Fd, curr_value: Ptr) => event::sys_timerfd_gettime, Full, "";
 
     // Paths
-    __NR_open: open(pathname: Str, flags: Flags, mode: Flags) => path::sys_open, Full, "";
-    __NR_creat: creat(pathname: Str, mode: Flags) => path::sys_creat, Full, "";
-    __NR_openat: openat(dirfd: Fd, pathname: Str, flags: Flags, mode: Flags) => path::sys_openat, Full, "";
-    __NR_openat2: openat2(dirfd: Fd, pathname: Str, how: Ptr, size: Size) => path::sys_openat2, Partial, "no RESOLVE flags: EAGAIN";
+    __NR_open: open(pathname: Str, flags: Flags, mode: Flags) => open::sys_open, Full, "";
+    __NR_creat: creat(pathname: Str, mode: Flags) => open::sys_creat, Full, "";
+    __NR_openat: openat(dirfd: Fd, pathname: Str, flags: Flags, mode: Flags) => open::sys_openat, Full, "";
+    __NR_openat2: openat2(dirfd: Fd, pathname: Str, how: Ptr, size: Size) => open::sys_openat2, Partial, "no RESOLVE flags: EAGAIN";
     __NR_access: access(pathname: Str, mode: Flags) => path::sys_access, Full, "";
     __NR_faccessat: faccessat(dirfd: Fd, pathname: Str, mode: Flags) => path::sys_faccessat, Full, "";
     __NR_faccessat2: faccessat2(dirfd: Fd, pathname: Str, mode: Flags, flags: Flags) => path::sys_faccessat2, Full, "";

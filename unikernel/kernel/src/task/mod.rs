@@ -5,8 +5,8 @@
 //!   `idle`: what a core does when nobody can run;
 //! - [`wait`]: sleeping until a condition holds; [`timer`]: waking at a time;
 //! - [`futex`]: the wait queues behind the app's own locks;
-//! - [`signal`] and [`signal_frame`]: faults and signals, to a handler or to the end; [`signal_timer`]:
-//!   timers that send them;
+//! - [`signal`], [`signal_delivery`] and [`signal_frame`]: faults and signals, to a handler or to the end;
+//!   [`signal_timer`]: timers that send them;
 //! - [`process`]: what all threads share; [`exec`]: how the app starts.
 
 mod cores;
@@ -16,6 +16,7 @@ mod idle;
 pub mod process;
 pub mod scheduler;
 pub mod signal;
+pub mod signal_delivery;
 pub mod signal_frame;
 pub mod signal_timer;
 pub mod thread;

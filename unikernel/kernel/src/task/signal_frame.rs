@@ -9,7 +9,8 @@
 use linux_raw_sys::general::{SA_ONSTACK, SA_RESTORER, SS_AUTODISARM, SS_DISABLE, SS_ONSTACK};
 
 use super::current;
-use super::signal::{AlternateStack, Cause, SigAction, SignalSet, UNBLOCKABLE};
+use super::signal::{AlternateStack, SigAction, SignalSet, UNBLOCKABLE};
+use super::signal_delivery::Cause;
 use crate::arch::descriptor::{USER_CODE, USER_DATA};
 use crate::arch::trap::TrapFrame;
 use crate::mem::user::{Fault, UserAbi, UserPtr, UserSlice};

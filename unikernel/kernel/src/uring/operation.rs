@@ -108,12 +108,12 @@ pub(super) fn call(ring: &Ring, request: &Request) -> SysResult {
             with_descriptor(request, |fd| syscall::attributes::sys_ftruncate(fd, sqe.off as i64))
         }
         opcode::OPENAT => {
-            let opened = syscall::path::sys_openat(sqe.fd, path, sqe.op_flags, sqe.len)?;
+            let opened = syscall::open::sys_openat(sqe.fd, path, sqe.op_flags, sqe.len)?;
             ring.place(opened, sqe)
         }
         opcode::OPENAT2 => {
             let how = UserPtr::<open_how>::new(sqe.off);
-            let opened = syscall::path::sys_openat2(sqe.fd, path, how, sqe.len as usize)?;
+            let opened = syscall::open::sys_openat2(sqe.fd, path, how, sqe.len as usize)?;
             ring.place(opened, sqe)
         }
         opcode::SOCKET => {

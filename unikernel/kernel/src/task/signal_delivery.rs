@@ -1,0 +1,158 @@
+//! What a signal does: runs its handler, on a frame that [`signal_frame`] makes, or ends the app; and what becomes of
+//! the call that it cut short.
+
+use linux_raw_sys::general::*;
+
+use super::process::{self, process};
+use super::signal::{DEFAULT, IGNORE, SYNCHRONOUS, SigAction, SignalInfo, UNBLOCKABLE, name, set_of};
+use super::{current, signal_frame};
+use crate::arch::trap::TrapFrame;
+use crate::mem::fault::Failure;
+
+/// Why the processor stopped the app, as signal, code and address.
+#[derive(Clone, Copy, Debug)]
+pub struct Cause {
+    /// What a handler is told.
+    pub info: SignalInfo,
+    /// The exception's vector.
+    pub trap: u64,
+    /// Its error code.
+    pub error_code: u64,
+}
+
+impl Cause {
+    const fn new(signal: u32, code: u32, address: u64) -> Self {
+        let info = SignalInfo { signal, code: code as i32, detail: address, value: 0 };
+        Self { info, trap: 0, error_code: 0 }
+    }
+
+    /// Division by zero, or a quotient that does not fit.
+    pub const DIVIDE: Self = Self::new(SIGFPE, FPE_INTDIV, 0);
+    /// An unmasked floating-point exception.
+    pub const FLOATING_POINT: Self = Self::new(SIGFPE, FPE_FLTINV, 0);
+    /// A breakpoint or single step.
+    pub const TRAP: Self = Self::new(SIGTRAP, TRAP_BRKPT, 0);
+    /// A privileged instruction, a bad segment, a non-canonical address. Linux knows no address.
+    pub const GENERAL_PROTECTION: Self = Self::new(SIGSEGV, SI_KERNEL, 0);
+    /// An unaligned access with AC set.
+    pub const ALIGNMENT: Self = Self::new(SIGBUS, BUS_ADRALN, 0);
+
+    /// No such instruction.
+    pub const fn illegal_instruction(address: u64) -> Self {
+        Self::new(SIGILL, ILL_ILLOPN, address)
+    }
+
+    /// An access that the app's regions do not allow, or that memory was short for.
+    pub const fn page_fault(address: u64, failure: Failure, error_code: u64) -> Self {
+        let mut cause = match failure {
+            Failure::NotMapped => Self::new(SIGSEGV, SEGV_MAPERR, address),
+            Failure::NotAllowed => Self::new(SIGSEGV, SEGV_ACCERR, address),
+            Failure::OutOfMemory | Failure::NotReadable => Self::new(SIGBUS, BUS_ADRERR, address),
+        };
+        cause.trap = 14;
+        // Whether the page exists is told for the app's own half only, as Linux does.
+        cause.error_code = if address >> 63 == 1 { error_code | 1 } else { error_code };
+        cause
+    }
+
+    /// The cause with the processor's own words.
+    pub const fn with_trap(mut self, trap: u64, error_code: u64) -> Self {
+        self.trap = trap;
+        self.error_code = error_code;
+        self
+    }
+}
+
+/// Delivers a fault's signal to the running thread at once: to its handler, or, if there is none
+/// or it is blocked, to the end of the app.
+pub fn force(frame: &mut TrapFrame, cause: Cause) {
+    let signal = cause.info.signal;
+    let mask = current().signals.lock().mask;
+    let action = *process().dispositions.lock().get_mut(signal);
+    if action.handler == DEFAULT || action.handler == IGNORE || mask & set_of(signal) != 0 {
+        die(frame, cause);
+    }
+    run_handler(frame, cause, action);
+}
+
+/// On the way to ring 3: delivers what is pending, and settles a call that a signal cut short.
+pub fn deliver_pending(frame: &mut TrapFrame) {
+    loop {
+        let taken = {
+            let me = current();
+            let mut signals = me.signals.lock();
+            let open = !signals.mask | UNBLOCKABLE;
+            signals.take(open)
+        };
+        let Some(info) = taken else { break };
+        let action = {
+            let mut dispositions = process().dispositions.lock();
+            if dispositions.is_ignored(info.signal) {
+                continue;
+            }
+            *dispositions.get_mut(info.signal)
+        };
+        let cause = Cause { info, trap: 0, error_code: 0 };
+        if action.handler == DEFAULT {
+            die(frame, cause);
+        }
+        settle_interrupted_call(frame, action.flags & u64::from(SA_RESTART) != 0);
+        run_handler(frame, cause, action);
+        return;
+    }
+    // No handler ran: the call goes on as if nothing had happened.
+    settle_interrupted_call(frame, true);
+    let me = current();
+    let mut signals = me.signals.lock();
+    if let Some(mask) = signals.saved_mask.take() {
+        signals.mask = mask;
+    }
+}
+
+/// A call that answered `RESTART` is repeated, or answers `EINTR`.
+fn settle_interrupted_call(frame: &mut TrapFrame, restart: bool) {
+    use crate::syscall::Errno;
+    /// Bytes of the `syscall` instruction.
+    const SYSCALL_BYTES: u64 = 2;
+    if !frame.is_syscall() || frame.rax != Errno::RESTART.to_rax() {
+        return;
+    }
+    if restart {
+        frame.rax = frame.error_code;
+        frame.rip -= SYSCALL_BYTES;
+    } else {
+        frame.rax = Errno::EINTR.to_rax();
+    }
+}
+
+fn run_handler(frame: &mut TrapFrame, cause: Cause, action: SigAction) {
+    let signal = cause.info.signal;
+    if signal_frame::push(frame, &cause, &action).is_err() {
+        // No stack for the handler: Linux forces SIGSEGV, whose handler has no stack either.
+        let fault = Cause { info: SignalInfo { signal: SIGSEGV, ..cause.info }, ..cause };
+        die(frame, fault);
+    }
+    let mut dispositions = process().dispositions.lock();
+    if action.flags & u64::from(SA_RESETHAND) != 0 {
+        dispositions.get_mut(signal).handler = DEFAULT;
+    }
+    drop(dispositions);
+    let me = current();
+    let mut signals = me.signals.lock();
+    signals.mask |= action.mask;
+    if action.flags & u64::from(SA_NODEFER) == 0 {
+        signals.mask |= set_of(signal);
+    }
+    signals.mask &= !UNBLOCKABLE;
+}
+
+/// Ends the app because of a signal, with a report when it is a fault.
+fn die(frame: &TrapFrame, cause: Cause) -> ! {
+    let signal = cause.info.signal;
+    if SYNCHRONOUS & set_of(signal) != 0 || signal == SIGABRT {
+        crate::debug::report_crash(frame, &cause);
+    } else {
+        log::warn!("the app was ended by {}", name(signal));
+    }
+    process::exit_by_signal(signal)
+}

@@ -156,7 +156,7 @@ impl FlowTable {
 
     /// Has connections that have nothing to say give their buffers back before their time.
     #[cold]
-    fn squeeze(&mut self, now: Instant) {
+    pub(crate) fn squeeze(&mut self, now: Instant) {
         if now < self.squeeze_at {
             return;
         }

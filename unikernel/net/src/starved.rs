@@ -40,6 +40,13 @@ impl Flow {
 }
 
 impl Stack {
+    /// Has connections that are quiet give their buffers back, since others need the memory. True if there is more of it.
+    pub fn squeeze(&mut self, now: Instant) -> bool {
+        let before = self.flows.buffer_bytes();
+        self.flows.squeeze(now);
+        self.flows.buffer_bytes() < before
+    }
+
     /// Has a connection wait for memory to send with.
     #[cold]
     pub(crate) fn starve(&mut self, id: TcpId) {

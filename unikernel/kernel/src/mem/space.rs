@@ -8,23 +8,25 @@ mod initial;
 mod object;
 mod reclaim;
 mod remap;
+mod touch;
 
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::ControlFlow;
+use core::sync::atomic::{AtomicUsize, Ordering};
 
 use arrayvec::ArrayVec;
 pub use initial::{adopt_image, map_first_stack, map_vdso};
 pub use object::{PageSource, Sharing, Supply, collect_dirty, map_object, sync};
 pub use reclaim::{release_clean, release_clean_in_turn};
 pub use remap::{Move, remap};
+pub(super) use touch::{Obstacle, bring_in};
 use unikernel_mm::{PAGE_BYTES, RangeError, RegionMap};
 pub use unikernel_mm::{Protection, Region, RegionKind};
 use x86_64::structures::paging::PageTableFlags as Flags;
 use x86_64::{PhysAddr, VirtAddr};
 
-use super::fault::{Access, Failure};
 use super::layout::{self, LARGE_PAGE_BYTES, page_up};
 use super::page_table::{self, OutOfFrames};
 use super::shared::SharedFrame;
@@ -39,8 +41,6 @@ pub const LOWEST: u64 = 0x1_0000;
 const LARGE_REGION_BYTES: u64 = 2 * LARGE_PAGE_BYTES;
 /// The break may grow up to here, far below the mappings.
 const BREAK_END: u64 = 1 << 40;
-/// Small pages brought in with one fault, if they are in the region and absent.
-const FAULT_AROUND_PAGES: u64 = 4;
 /// Marks the entry of a page that an object owns, too (the bit is the system's to use).
 const SHARED_PAGE: Flags = Flags::BIT_9;
 /// Pages given back with one request to the other cores.
@@ -117,6 +117,21 @@ static SPACE: SpinLock<Space> = SpinLock::new(Space {
     reclaim_hand: 0,
 });
 
+static OWED_PAGES: AtomicUsize = AtomicUsize::new(0);
+
+/// Pages that are promised to the app, and that it has not touched yet: whoever takes the last of memory breaks that
+/// promise.
+pub fn owed_pages() -> usize {
+    OWED_PAGES.load(Ordering::Relaxed)
+}
+
+/// Pages that may be promised as writable: all but the kernel's reserve, or what the kernel uses if that is more.
+pub fn charge_limit() -> u64 {
+    let reserve = frames::reserve_pages();
+    let kernel = heap::used_bytes() / PAGE_BYTES as usize + reserve / 2;
+    frames::total_pages().saturating_sub(kernel.max(reserve)) as u64
+}
+
 /// The page-table flags for a protection; `None` for no access at all.
 fn flags_of(protection: Protection) -> Option<Flags> {
     if protection.is_empty() {
@@ -140,8 +155,14 @@ fn check_range(start: u64, len: u64) -> Result<u64, SpaceError> {
 impl Space {
     /// Refuses a promise that RAM could not keep.
     fn check_charge(&self, pages: u64) -> Result<(), SpaceError> {
-        let limit = (frames::total_pages() - frames::reserve_pages()) as u64;
-        if self.charged_pages.saturating_add(pages) > limit { Err(SpaceError::OutOfMemory) } else { Ok(()) }
+        let is_kept = self.charged_pages.saturating_add(pages) <= charge_limit();
+        if is_kept { Ok(()) } else { Err(SpaceError::OutOfMemory) }
+    }
+
+    /// Lets the rest of the kernel know how much of what was promised is not there yet.
+    fn publish(&self) {
+        let owed = self.charged_pages.saturating_sub(self.resident_pages);
+        OWED_PAGES.store(owed as usize, Ordering::Relaxed);
     }
 
     fn place(&self, placement: Placement, len: u64) -> Result<u64, SpaceError> {
@@ -198,6 +219,7 @@ impl Space {
         let region = Region { start, end: start + len, protection, kind, is_charged };
         self.regions.insert(region)?;
         self.charged_pages += region.charged_pages();
+        self.publish();
         Ok(start)
     }
 
@@ -211,6 +233,7 @@ impl Space {
         if has_object {
             self.forget_unused_objects();
         }
+        self.publish();
         Ok(())
     }
 
@@ -279,101 +302,8 @@ impl Space {
         })?;
         tlb::flush(start, end);
         self.charged_pages += self.regions.protect(start, end, protection)?;
+        self.publish();
         Ok(())
-    }
-
-    fn bring_in(&mut self, address: u64, access: Access) -> Result<(), Obstacle> {
-        let region = *self.regions.find(address).ok_or(Failure::NotMapped)?;
-        let needed = match access {
-            Access { is_execute: true, .. } => Protection::EXECUTE,
-            Access { is_write: true, .. } => Protection::WRITE,
-            _ => Protection::READ,
-        };
-        let is_allowed =
-            region.protection.contains(needed) || needed == Protection::READ && !region.protection.is_empty();
-        let flags = flags_of(region.protection).filter(|_| is_allowed).ok_or(Failure::NotAllowed)?;
-        if let RegionKind::Object(part) = region.kind {
-            return self.bring_in_object(address, part, flags);
-        }
-        if self.bring_in_large(address, &region, flags).map_err(|_| Failure::OutOfMemory)? {
-            return Ok(());
-        }
-        Ok(self.bring_in_small(address, &region, flags)?)
-    }
-
-    /// Maps a large page if it fits the region and memory is plentiful.
-    fn bring_in_large(&mut self, address: u64, region: &Region, flags: Flags) -> Result<bool, OutOfFrames> {
-        const PAGES: usize = (LARGE_PAGE_BYTES / PAGE_BYTES) as usize;
-        let start = address & !(LARGE_PAGE_BYTES - 1);
-        let fits = region.kind == RegionKind::Anonymous
-            && start >= region.start
-            && start + LARGE_PAGE_BYTES <= region.end
-            && region.end - region.start >= LARGE_REGION_BYTES;
-        // A sparse region must not eat memory that others were promised.
-        let is_plenty = frames::free_pages() > frames::total_pages() / 2;
-        if !fits || !is_plenty || !page_table::is_directory_slot_empty(VirtAddr::new(start)) {
-            return Ok(false);
-        }
-        let Some(block) = frames::alloc_block(PAGES) else { return Ok(false) };
-        frames::zero(block, PAGES);
-        let is_mapped = page_table::map_large(VirtAddr::new(start), block, flags)?;
-        self.resident_pages += PAGES as u64;
-        Ok(is_mapped)
-    }
-
-    /// Maps the page at `address` and a few after it.
-    fn bring_in_small(&mut self, address: u64, region: &Region, flags: Flags) -> Result<(), Failure> {
-        let first = layout::page_down(address);
-        let end = region.end.min(first + FAULT_AROUND_PAGES * PAGE_BYTES);
-        for page in (first..end).step_by(PAGE_BYTES as usize) {
-            let virt = VirtAddr::new(page);
-            if page_table::lookup(virt).is_some() {
-                // The first page is there if another thread was faster, or if the processor
-                // remembered its absence.
-                x86_64::instructions::tlb::flush(virt);
-                continue;
-            }
-            let frame = match take_app_frame() {
-                Some(frame) => frame,
-                None if page == first => return Err(Failure::OutOfMemory),
-                None => break,
-            };
-            page_table::map(virt, frame, flags).map_err(|_| Failure::OutOfMemory)?;
-            self.resident_pages += 1;
-        }
-        Ok(())
-    }
-}
-
-/// A zeroed frame for the app, if the kernel's reserve is not touched by it.
-fn take_app_frame() -> Option<PhysAddr> {
-    heap::make_room(1);
-    if frames::can_app_take(1) { frames::alloc_zeroed() } else { None }
-}
-
-/// Why a page could not be brought in.
-pub(super) enum Obstacle {
-    /// For good.
-    Failed(Failure),
-    /// This page of the object has to be loaded first, which may sleep.
-    Absent(Arc<dyn PageSource>, u64),
-}
-
-impl From<Failure> for Obstacle {
-    fn from(failure: Failure) -> Self {
-        Self::Failed(failure)
-    }
-}
-
-/// Makes an access possible, if the region around the address allows it.
-pub(super) fn bring_in(address: u64, access: Access) -> Result<(), Obstacle> {
-    let outcome = SPACE.lock().bring_in(address, access);
-    match outcome {
-        // With the address space locked, no mapped page could be let go.
-        Err(Obstacle::Failed(Failure::OutOfMemory)) if release_clean() > 0 => {
-            SPACE.lock().bring_in(address, access)
-        }
-        outcome => outcome,
     }
 }
 

@@ -7,7 +7,7 @@ use unikernel_net::{
     Addressing, Config, Filter, Ipv4Config, Ipv6Config, Protocol, RouteEntry, Rule, Shard, Verdict,
 };
 
-use crate::mem::frames;
+use crate::mem::{frames, heap, space};
 
 const MIB: usize = 1 << 20;
 const PAGE_BYTES: usize = 4096;
@@ -109,6 +109,11 @@ fn rule(rule: &FilterRule) -> Rule {
     }
 }
 
+/// Beyond the kernel's reserve, connections get what is not promised to the app: a server whose memory is gone ends, one
+/// whose peers have to wait does not.
 fn has_memory(bytes: usize) -> bool {
-    frames::free_pages() > bytes.div_ceil(PAGE_BYTES) + LAST_PAGES
+    let needed = bytes.div_ceil(PAGE_BYTES) + LAST_PAGES;
+    let is_reserve = || heap::used_bytes() / PAGE_BYTES + needed < frames::reserve_pages();
+    let free = frames::free_pages();
+    free > needed && (free > needed + space::owed_pages() || is_reserve())
 }

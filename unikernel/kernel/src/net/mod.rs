@@ -130,6 +130,12 @@ fn has_arrivals_at(shard: usize) -> bool {
     shards::has_inbox(shard) || shards::try_lock(shard).is_some_and(has_rx)
 }
 
+/// Has connections that are quiet give their buffers back. True if there is more memory now.
+#[cold]
+pub fn squeeze() -> bool {
+    (0..shards::count()).fold(false, |has_freed, shard| shards::lock(shard).stack.squeeze(now()) | has_freed)
+}
+
 /// Sends what is to be sent, with one notification of the device.
 pub fn flush() {
     for (step, shard) in shards::from_here().enumerate() {

@@ -9,6 +9,7 @@ use crate::file;
 use crate::fs::memory_file::MAX_FILE_BYTES;
 use crate::mem::space::{self, Move, Placement, Protection, Sharing, SpaceError};
 use crate::mem::user::{USER_END, UserSlice};
+use crate::net;
 
 impl From<SpaceError> for Errno {
     fn from(error: SpaceError) -> Self {
@@ -47,6 +48,14 @@ fn protection(bits: u32) -> Result<Protection, Errno> {
     Ok(protection)
 }
 
+/// Promises memory to the app, perhaps after the network has given some back.
+fn promise<T>(attempt: impl Fn() -> Result<T, SpaceError>) -> Result<T, SpaceError> {
+    match attempt() {
+        Err(SpaceError::OutOfMemory) if net::squeeze() => attempt(),
+        outcome => outcome,
+    }
+}
+
 /// mmap(2). Shared anonymous memory is private memory: there is one process to share it with.
 pub fn sys_mmap(address: u64, len: u64, bits: u32, flags: u32, fd: i32, offset: u64) -> SysResult {
     let protection = protection(bits)?;
@@ -67,7 +76,7 @@ pub fn sys_mmap(address: u64, len: u64, bits: u32, flags: u32, fd: i32, offset: 
         Placement::Anywhere(address)
     };
     if flags & MAP_ANONYMOUS != 0 {
-        return Ok(space::map(placement, len, protection)? as usize);
+        return Ok(promise(|| space::map(placement, len, protection))? as usize);
     }
     let sharing = if flags & MAP_TYPE == MAP_PRIVATE { Sharing::Private } else { Sharing::Shared };
     map_file(placement, len, protection, sharing, fd, offset)
@@ -115,7 +124,7 @@ pub fn sys_mprotect(address: u64, len: u64, bits: u64) -> SysResult {
         return Err(Errno::EINVAL);
     }
     let protection = protection(bits as u32)?;
-    space::protect(address, len, protection)?;
+    promise(|| space::protect(address, len, protection))?;
     Ok(0)
 }
 
@@ -135,7 +144,7 @@ pub fn sys_mremap(address: u64, old_len: u64, new_len: u64, flags: u64, new_addr
     if address >= USER_END {
         return Err(Errno::EFAULT);
     }
-    match space::remap(address, old_len, new_len, how) {
+    match promise(|| space::remap(address, old_len, new_len, how)) {
         Ok(start) => Ok(start as usize),
         Err(SpaceError::NotMapped) => Err(Errno::EFAULT),
         Err(error) => Err(error.into()),

@@ -5,6 +5,7 @@ use core::sync::atomic::Ordering;
 use super::store::ALL;
 use super::{Mount, cache, now, table};
 use crate::mem::{frames, heap, space};
+use crate::net;
 use crate::platform::time;
 use crate::syscall::Errno;
 use crate::task::{WaitQueue, scheduler};
@@ -79,6 +80,7 @@ pub(crate) fn make_room() -> bool {
             let _ = write_back_all(mount);
         }
         space::release_clean_in_turn();
+        net::squeeze();
         heap::make_room(frames::reserve_pages() / 2);
         frames::can_app_take(1)
     })

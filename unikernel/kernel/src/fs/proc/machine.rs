@@ -77,7 +77,7 @@ pub(super) fn meminfo() -> String {
         ("Mapped", 0),
         ("Shmem", files),
         ("Slab", 0),
-        ("CommitLimit", kibibytes(total - frames::reserve_pages() as u64)),
+        ("CommitLimit", kibibytes(space::charge_limit())),
         ("Committed_AS", kibibytes(usage.charged_pages)),
         ("VmallocTotal", 0),
         ("VmallocUsed", 0),

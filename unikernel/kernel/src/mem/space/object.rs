@@ -10,9 +10,10 @@ use unikernel_mm::{ObjectPart, PAGE_BYTES};
 use x86_64::VirtAddr;
 use x86_64::structures::paging::PageTableFlags as Flags;
 
+use super::touch::take_app_frame;
 use super::{
     Obstacle, Placement, Protection, Region, RegionKind, SHARED_PAGE, SPACE, Space, SpaceError, check_range,
-    page_table, take_app_frame,
+    page_table,
 };
 use crate::arch::tlb;
 use crate::mem::fault::Failure;

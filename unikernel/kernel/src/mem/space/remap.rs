@@ -75,6 +75,7 @@ impl Space {
         self.check_charge(added.charged_pages())?;
         self.regions.insert(added)?;
         self.charged_pages += added.charged_pages();
+        self.publish();
         Ok(())
     }
 

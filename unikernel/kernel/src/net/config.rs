@@ -27,8 +27,8 @@ fn buffers(ram: usize) -> (usize, usize, usize) {
     match ram / MIB {
         0..32 => (16 * KIB, 32 * KIB, 16 * KIB),
         32..192 => (64 * KIB, 256 * KIB, 64 * KIB),
-        192..1000 => (64 * KIB, MIB, 256 * KIB),
-        _ => (64 * KIB, 4 * MIB, MIB),
+        192..1000 => (64 * KIB, MIB, MIB),
+        _ => (64 * KIB, 4 * MIB, 4 * MIB),
     }
 }
 

@@ -30,10 +30,16 @@ impl Client {
 
     /// The client's end of a connection that stands, or is being made; `patience` is how long the server may be silent.
     pub(crate) fn over(stream: TcpStream, patience: Duration) -> Result<Self> {
-        stream.set_read_timeout(Some(patience))?;
-        stream.set_write_timeout(Some(patience))?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream: BufReader::new(stream) })
+        let client = Self { stream: BufReader::new(stream) };
+        client.set_patience(patience)?;
+        Ok(client)
+    }
+
+    /// Changes how long the server may be silent.
+    pub(crate) fn set_patience(&self, patience: Duration) -> Result<()> {
+        self.stream.get_ref().set_read_timeout(Some(patience))?;
+        Ok(self.stream.get_ref().set_write_timeout(Some(patience))?)
     }
 
     /// Sends bytes as they are.

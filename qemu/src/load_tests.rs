@@ -1,9 +1,9 @@
-//! Tests of how much a server bears, over a tap device: attackers, tens of thousands of connections one after another,
-//! and the load generators that others wrote (`h2load`, `iperf3`). `make bench` measures the same for longer, and ten
-//! thousand connections at once.
+//! Tests of how much a server bears, over a tap device: attackers, ten thousand connections at once, tens of thousands one
+//! after another, and the load generators that others wrote (`h2load`, `iperf3`). `make bench` measures the same for longer.
 
 use std::net::SocketAddr;
 use std::process::Command;
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -11,19 +11,21 @@ use serde_json::Value;
 
 use crate::attacks::{self, Attack, SLOW_CLIENTS};
 use crate::http_tests::Server;
-use crate::machine::{Kind, Machine, Net};
+use crate::machine::{Kind, Machine, Net, Nic};
 use crate::namespace::{self, GUEST, Queues, TAP, guest_address};
 use crate::process::Process;
-use crate::project;
 use crate::storm;
 use crate::tap_tests::TapTest;
 use crate::vm::{Console, Vm};
+use crate::{http, project};
 
 const MEMORY_MIB: u64 = 64;
 /// How long good clients ask during an attack.
 const TIME: Duration = Duration::from_secs(2);
 /// Eight clients of an interpreted guest, of which attackers take a good part.
 const LEAST_ANSWERED: usize = 100;
+const CONNECTIONS_AT_ONCE: usize = 10_000;
+const FAREWELL: Duration = Duration::from_secs(2);
 /// Several times what a guest of this size remembers in TIME_WAIT.
 const CONNECTIONS_IN_TURN: usize = 30_000;
 /// Caches may settle.
@@ -34,10 +36,12 @@ const TLS_PORT: u16 = 8443;
 const BOOT_TIME_OUT: Duration = Duration::from_secs(30);
 
 /// All of them.
-pub(crate) const TESTS: [TapTest; 7] = [
+pub(crate) const TESTS: [TapTest; 9] = [
     TapTest::new("http_syn_flood", syn_flood),
     TapTest::new("http_slow_clients", slow_clients),
     TapTest::new("http_resets", resets),
+    TapTest::new("http_accept_storm", accept_storm),
+    TapTest::new("axum_accept_storm", accept_storm_by_two),
     TapTest::new("http_time_wait", time_wait).on_one(),
     TapTest::new("http_h2load", h2load_plain).on_one().with("h2load"),
     TapTest::new("tls_h2load", h2load_tls).with("h2load"),
@@ -67,6 +71,51 @@ fn slow_clients(kind: Kind) -> Result<()> {
 
 fn resets(kind: Kind) -> Result<()> {
     under_attack(kind, attacks::resets, "unikernel_net_resets_received_total", 100)
+}
+
+/// Twice, since what the first takes for good the second may use again: memory is bounded. In between the guest has time
+/// to see the first ten thousand off.
+fn accept_storm(kind: Kind) -> Result<()> {
+    namespace::set_up(Queues::One)?;
+    namespace::lengthen_queue(CONNECTIONS_AT_ONCE)?;
+    let server = Server::boot_on_tap("http", kind, storm::MEMORY_MIB)?;
+    let (before, mut free) = (server.settled_free_memory()?, Vec::new());
+    for _ in 0..2 {
+        pass_storm()?;
+        thread::sleep(FAREWELL);
+        free.push(server.settled_free_memory()?);
+    }
+    ensure!(server.metric("http_accept_errors_total")? == 0, "connections were closed at the door");
+    let (first, second) = (before - free[0], free[0] - free[1]);
+    ensure!(second <= first / 10, "memory grew by {first} bytes, then again by {second}");
+    server.check_alive()
+}
+
+/// The same for two processors, each with its own queue of the card's: what arrives at the wrong one is handed over, from
+/// either side at the same time. The app has much memory in many pieces, all of which it gives back in between.
+fn accept_storm_by_two(kind: Kind) -> Result<()> {
+    namespace::set_up(Queues::Several)?;
+    namespace::lengthen_queue(CONNECTIONS_AT_ONCE)?;
+    let mut machine = Machine::new(kind, &project::built("http-axum")?);
+    machine.memory_mib = storm::MEMORY_MIB;
+    machine.net = Net::Tap { name: TAP.into(), queues: 2 };
+    machine.nic = Nic::ManyQueues;
+    machine.cpus = 2;
+    machine.append = "ip=10.0.2.15/24".into();
+    let guest = Vm::start(&machine, Console::Recorded)?;
+    guest.wait_until(BOOT_TIME_OUT, || http::answers(guest_address()))?;
+    for _ in 0..2 {
+        pass_storm().with_context(|| guest.console())?;
+        thread::sleep(FAREWELL);
+    }
+    ensure!(http::answers(guest_address()), "it does not answer any more: {}", guest.console());
+    Ok(())
+}
+
+fn pass_storm() -> Result<()> {
+    let storm = storm::at_once(guest_address(), CONNECTIONS_AT_ONCE)?;
+    ensure!(storm.answered == storm.connections, "connections were refused or lost: {storm:?}");
+    Ok(())
 }
 
 /// Connections that the server ends: the last third is served as fast as the first, and costs no memory.

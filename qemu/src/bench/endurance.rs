@@ -7,6 +7,7 @@ use super::measure::{Guest, System, USUAL_MEMORY_MIB};
 use crate::http;
 use crate::machine::Kind;
 use crate::namespace::{self, guest_address};
+use crate::storm::MEMORY_MIB;
 use crate::storm::{self, Sequence, Storm};
 
 /// Connections that are begun before any is waited for.
@@ -27,7 +28,7 @@ pub(crate) struct StormResult {
 
 /// Lets all clients loose on an app at the same time.
 pub(super) fn storm(app: &str) -> Result<StormResult> {
-    let _guest = Guest::boot(System::Unikernel, app, Kind::Q35, USUAL_MEMORY_MIB)?;
+    let _guest = Guest::boot(System::Unikernel, app, Kind::Q35, MEMORY_MIB)?;
     namespace::lengthen_queue(AT_ONCE)?;
     let storm = storm::at_once(guest_address(), AT_ONCE);
     namespace::shorten_queue()?;

@@ -41,9 +41,23 @@ const INCREMENT: u64 = 0x7590_ef39;
 /// The seed whose second output is `number`; the first one names IP packets. `random` fills the
 /// bits that do not matter.
 pub(crate) fn seed_for(number: u32, random: u64) -> u64 {
-    // With the top three bits zero, the output is the 32 bits from bit 29 on.
-    let second = u64::from(number) << 29 | random >> 35;
-    back(back(second))
+    const FILLING: u64 = (1 << 29) - 1;
+    let mut filling = random >> 35;
+    loop {
+        // With the top three bits zero, the output is the 32 bits from bit 29 on.
+        let first = back(u64::from(number) << 29 | filling);
+        if names_packets(first) {
+            return back(first);
+        }
+        filling = filling.wrapping_add(1) & FILLING;
+    }
+}
+
+/// True if the output at this state names packets. No packet is named 0, and for that smoltcp would draw once more: one
+/// number in 65,536 would be another than the one wanted.
+fn names_packets(state: u64) -> bool {
+    let output = (state >> (29 - (state >> 61))) as u32;
+    (output ^ output >> 16) as u16 != 0
 }
 
 /// The state before `state`.
@@ -60,4 +74,34 @@ const fn inverse(odd: u64) -> u64 {
         step += 1;
     }
     inverse
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::Rng;
+
+    /// What smoltcp draws after its packets have a name.
+    fn drawn(seed: u64) -> u32 {
+        let mut state = seed;
+        let mut draw = || {
+            state = state.wrapping_mul(MULTIPLIER).wrapping_add(INCREMENT);
+            (state >> (29 - (state >> 61))) as u32
+        };
+        while {
+            let name = draw();
+            (name ^ name >> 16) as u16 == 0
+        } {}
+        draw()
+    }
+
+    #[test]
+    fn every_number_can_be_had() {
+        let mut rng = Rng(3);
+        for _ in 0..500_000 {
+            let (number, random) = (rng.next() as u32, rng.next());
+            assert_eq!(drawn(seed_for(number, random)), number);
+            assert_eq!(drawn(seed_for(number, 0)), number);
+        }
+    }
 }

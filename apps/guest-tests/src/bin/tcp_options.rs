@@ -81,6 +81,11 @@ fn answers() {
     check_eq!(set(&server, libc::SOL_SOCKET, libc::SO_SNDBUF, &30_000), 0);
     check_eq!(get(&server, libc::SOL_SOCKET, libc::SO_SNDBUF), 60_000);
     check!(get(&server, tcp, libc::TCP_MAXSEG) >= 536);
+    check_eq!(set(&client, tcp, libc::TCP_CONGESTION, b"cubic"), 0);
+    check_eq!(set(&client, tcp, libc::TCP_CONGESTION, b"cubic\0and more"), 0);
+    check_eq!(set(&client, tcp, libc::TCP_CONGESTION, b"no-such-one"), libc::ENOENT);
+    check_eq!(set(&client, tcp, libc::TCP_CONGESTION, b""), libc::EINVAL);
+    check_eq!(get(&client, tcp, libc::TCP_CONGESTION), i32::from_ne_bytes(*b"cubi"));
 }
 
 fn info_tells_the_state() {

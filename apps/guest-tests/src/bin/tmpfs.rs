@@ -5,6 +5,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, SystemTime};
 
@@ -21,9 +22,10 @@ type Test = fn(&Path);
 fn main() {
     let root = PathBuf::from(format!("/tmp/guest-test-{}", std::process::id()));
     fs::create_dir(&root).unwrap();
-    let tests: [(&str, Test); 13] = [
+    let tests: [(&str, Test); 14] = [
         ("write and read back", write_and_read),
         ("append from two threads", append_together),
+        ("make the same file from two threads", create_together),
         ("sparse files", sparse),
         ("names", names),
         ("rename", rename),
@@ -67,6 +69,24 @@ fn write_and_read(folder: &Path) {
     let mut read_only = File::open(&path).unwrap();
     check_eq!(read_only.write(b"x").unwrap_err().raw_os_error(), Some(libc::EBADF));
     check_eq!(fs::write(folder, b"x").unwrap_err().kind(), ErrorKind::IsADirectory);
+}
+
+fn create_together(folder: &Path) {
+    let both = Barrier::new(2);
+    let make = || {
+        for number in 0..200 {
+            both.wait();
+            let path = folder.join(number.to_string());
+            OpenOptions::new().append(true).create(true).open(path).unwrap().write_all(b"x").unwrap();
+        }
+    };
+    thread::scope(|scope| {
+        scope.spawn(make);
+        scope.spawn(make);
+    });
+    for number in 0..200 {
+        check_eq!(fs::read(folder.join(number.to_string())).unwrap(), b"xx");
+    }
 }
 
 fn append_together(folder: &Path) {

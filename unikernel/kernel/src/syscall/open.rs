@@ -111,9 +111,15 @@ pub fn open_path(directory: i32, path: &[u8], flags: u32, mode: u32) -> Result<A
         return open_unnamed(&base, path, flags, mode);
     }
     let last = if keeps_last_link(flags) { LastLink::Keep } else { LastLink::Follow };
-    let handle = match fs::walk(&base, path, last)? {
-        Walked::Disk(place) => return open_on_disk(place, flags, mode),
-        Walked::Memory(tree, place) => find_to_open(tree, place, flags, mode)?,
+    let handle = loop {
+        match fs::walk(&base, path, last)? {
+            Walked::Disk(place) => match open_on_disk(place, flags, mode) {
+                // Another thread has made it since: that one is meant.
+                Err(Errno::EEXIST) if flags & O_EXCL == 0 => {}
+                outcome => return outcome,
+            },
+            Walked::Memory(tree, place) => break find_to_open(tree, place, flags, mode)?,
+        }
     };
     fs::listing::refresh(handle.id);
     if flags & O_PATH == 0

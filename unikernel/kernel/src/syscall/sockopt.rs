@@ -1,6 +1,7 @@
 //! Socket options (getsockopt(2), setsockopt(2)). An unknown one is `ENOPROTOOPT`, so that a
 //! program can tell; a known one that has no meaning here is accepted.
 
+use arrayvec::ArrayVec;
 use linux_raw_sys::general::__kernel_old_timeval;
 use linux_raw_sys::net::*;
 use linux_raw_sys::netlink::{
@@ -25,8 +26,8 @@ user_abi!(linger);
 const SOL_TCP: u32 = IPPROTO_TCP as u32;
 const SOL_IPV6: u32 = IPPROTO_IPV6 as u32;
 const SOL_UDP: u32 = IPPROTO_UDP as u32;
-/// Room for an interface's name (`IFNAMSIZ`).
-const DEVICE_NAME_BYTES: usize = 16;
+/// Room for an interface's name (`IFNAMSIZ`), and for a congestion control's (`TCP_CA_NAME_MAX`).
+pub(super) const NAME_BYTES: usize = 16;
 
 /// Bounds of buffer sizes (Linux: `SOCK_MIN_RCVBUF`, `SOCK_MIN_SNDBUF`, `net.core.rmem_max`).
 const LEAST_RECEIVE_BUFFER: i32 = 2304;
@@ -89,6 +90,14 @@ impl Value {
     /// A small number, which may be given as one byte (ip(7)).
     pub(super) fn byte(self) -> Result<u8, Errno> {
         if self.len < 4 { self.read::<u8>() } else { u8::try_from(self.int()?).map_err(|_| Errno::EINVAL) }
+    }
+
+    /// A name, which ends at a zero or with the value; what is too long is cut off.
+    pub(super) fn name(self) -> Result<ArrayVec<u8, NAME_BYTES>, Errno> {
+        let mut name = [0; NAME_BYTES];
+        let len = self.len.min(NAME_BYTES - 1);
+        UserSlice::new(self.address, len).read(&mut name[..len])?;
+        Ok(name.into_iter().take_while(|byte| *byte != 0).collect())
     }
 
     pub(super) fn is_on(self) -> Result<bool, Errno> {
@@ -186,11 +195,8 @@ fn set_socket(socket: &Socket, name: u32, value: Value) -> Result<(), Errno> {
 
 /// Binds to a card by its name, or with an empty one to none (socket(7)). Loopback alone cannot be had.
 fn bind_to_device(socket: &Socket, value: Value) -> Result<(), Errno> {
-    let mut name = [0; DEVICE_NAME_BYTES];
-    let len = value.len.min(DEVICE_NAME_BYTES - 1);
-    UserSlice::new(value.address, len).read(&mut name[..len])?;
-    let name = name.split(|&byte| byte == 0).next().unwrap_or_default();
-    let card = match Link::by_name(name) {
+    let name = value.name()?;
+    let card = match Link::by_name(&name) {
         _ if name.is_empty() => None,
         Some(Link::Card(card)) => Some(card),
         Some(Link::Loopback) => return Err(Errno::ENOPROTOOPT),
@@ -257,7 +263,7 @@ fn get_socket(socket: &Socket, name: u32, place: Place) -> SysResult {
         SO_RCVBUF => place.int(options.tcp.receive_buffer.unwrap_or(crate::net::buffer_sizes().0 as i32)),
         SO_SNDBUF => place.int(options.tcp.send_buffer.unwrap_or(crate::net::buffer_sizes().1 as i32)),
         SO_BINDTODEVICE => match options.card.map(|card| Link::Card(card).name()) {
-            Some(_) if place.room()? < DEVICE_NAME_BYTES => Err(Errno::EINVAL),
+            Some(_) if place.room()? < NAME_BYTES => Err(Errno::EINVAL),
             Some(name) => place.write(&[name.as_bytes(), &[0]].concat()),
             None => place.write(&[]),
         },

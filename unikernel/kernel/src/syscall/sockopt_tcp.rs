@@ -3,7 +3,7 @@
 use linux_raw_sys::net::*;
 use unikernel_net::TcpInfo;
 
-use super::sockopt::{Place, Value, is_listening};
+use super::sockopt::{NAME_BYTES, Place, Value, is_listening};
 use super::{Errno, SysResult, tcp_info};
 use crate::net::options::SocketOptions;
 use crate::net::socket::{Kind, Socket};
@@ -15,8 +15,8 @@ const MAX_KEEP_PROBES: i32 = 127;
 /// Repetitions of a SYN when nothing was set, and at most (tcp(7)).
 const SYN_RETRIES: i32 = 6;
 const MAX_SYN_RETRIES: i32 = 127;
-/// The congestion control that `TCP_CONGESTION` names.
-const CONGESTION_CONTROL: &[u8; 16] = b"reno\0\0\0\0\0\0\0\0\0\0\0\0";
+/// The only congestion control that there is, as `TCP_CONGESTION` names it.
+const CONGESTION_CONTROL: &[u8] = b"cubic";
 
 fn require_tcp(socket: &Socket) -> Result<(), Errno> {
     if matches!(socket.kind, Kind::Stream(_)) { Ok(()) } else { Err(Errno::EOPNOTSUPP) }
@@ -35,6 +35,12 @@ pub(super) fn set(socket: &Socket, name: u32, value: Value) -> Result<(), Errno>
             let is_on = value.is_on()?;
             socket.set_options(|options| options.has_no_delay = is_on);
         }
+        // Who asks for another is told that it is not there.
+        TCP_CONGESTION => match &value.name()?[..] {
+            CONGESTION_CONTROL => {}
+            [] if value.len() == 0 => return Err(Errno::EINVAL),
+            _ => return Err(Errno::ENOENT),
+        },
         TCP_KEEPIDLE => {
             let seconds = within(MAX_KEEP_SECONDS)?;
             socket.set_options(|options| options.keep_alive.idle_seconds = seconds);
@@ -133,7 +139,11 @@ pub(super) fn get(socket: &Socket, name: u32, place: Place) -> SysResult {
         TCP_FASTOPEN | TCP_FASTOPEN_CONNECT => place.int(0),
         TCP_MAXSEG => place.int(segment_size(socket, &options)),
         TCP_INFO => place.write(&tcp_info::bytes(stream_info(socket), is_listening(socket))),
-        TCP_CONGESTION => place.write(CONGESTION_CONTROL),
+        TCP_CONGESTION => {
+            let mut name = [0; NAME_BYTES];
+            name[..CONGESTION_CONTROL.len()].copy_from_slice(CONGESTION_CONTROL);
+            place.write(&name)
+        }
         _ => Err(Errno::ENOPROTOOPT),
     }
 }

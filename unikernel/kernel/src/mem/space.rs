@@ -4,6 +4,7 @@
 //! is promised as writable is charged against RAM, and a promise that could not be kept is refused
 //! with an error while the app can still handle it.
 
+mod charge;
 mod initial;
 mod object;
 mod reclaim;
@@ -14,9 +15,9 @@ use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::ControlFlow;
-use core::sync::atomic::{AtomicUsize, Ordering};
 
 use arrayvec::ArrayVec;
+pub use charge::{charge_limit, owed_pages};
 pub use initial::{adopt_image, map_first_stack, map_vdso};
 pub use object::{PageSource, Sharing, Supply, collect_dirty, map_object, sync};
 pub use reclaim::{release_clean, release_clean_in_turn};
@@ -27,11 +28,11 @@ pub use unikernel_mm::{Protection, Region, RegionKind};
 use x86_64::structures::paging::PageTableFlags as Flags;
 use x86_64::{PhysAddr, VirtAddr};
 
+use super::frames;
 use super::layout::{self, LARGE_PAGE_BYTES, page_up};
 use super::page_table::{self, OutOfFrames};
 use super::shared::SharedFrame;
 use super::user::USER_END;
-use super::{frames, heap};
 use crate::arch::tlb;
 use crate::sync::SpinLock;
 
@@ -117,21 +118,6 @@ static SPACE: SpinLock<Space> = SpinLock::new(Space {
     reclaim_hand: 0,
 });
 
-static OWED_PAGES: AtomicUsize = AtomicUsize::new(0);
-
-/// Pages that are promised to the app, and that it has not touched yet: whoever takes the last of memory breaks that
-/// promise.
-pub fn owed_pages() -> usize {
-    OWED_PAGES.load(Ordering::Relaxed)
-}
-
-/// Pages that may be promised as writable: all but the kernel's reserve, or what the kernel uses if that is more.
-pub fn charge_limit() -> u64 {
-    let reserve = frames::reserve_pages();
-    let kernel = heap::used_bytes() / PAGE_BYTES as usize + reserve / 2;
-    frames::total_pages().saturating_sub(kernel.max(reserve)) as u64
-}
-
 /// The page-table flags for a protection; `None` for no access at all.
 fn flags_of(protection: Protection) -> Option<Flags> {
     if protection.is_empty() {
@@ -153,18 +139,6 @@ fn check_range(start: u64, len: u64) -> Result<u64, SpaceError> {
 }
 
 impl Space {
-    /// Refuses a promise that RAM could not keep.
-    fn check_charge(&self, pages: u64) -> Result<(), SpaceError> {
-        let is_kept = self.charged_pages.saturating_add(pages) <= charge_limit();
-        if is_kept { Ok(()) } else { Err(SpaceError::OutOfMemory) }
-    }
-
-    /// Lets the rest of the kernel know how much of what was promised is not there yet.
-    fn publish(&self) {
-        let owed = self.charged_pages.saturating_sub(self.resident_pages);
-        OWED_PAGES.store(owed as usize, Ordering::Relaxed);
-    }
-
     fn place(&self, placement: Placement, len: u64) -> Result<u64, SpaceError> {
         match placement {
             Placement::Fixed(start) => Ok(start),
@@ -336,6 +310,7 @@ pub fn discard(start: u64, len: u64) -> Result<(), SpaceError> {
     for piece in pieces.iter().filter(|piece| !matches!(piece.kind, RegionKind::Image | RegionKind::Kernel)) {
         space.free_pages(piece.start, piece.end)?;
     }
+    space.publish();
     Ok(())
 }
 

@@ -102,17 +102,15 @@ impl From<Failure> for Obstacle {
 
 /// Makes an access possible, if the region around the address allows it.
 pub(in crate::mem) fn bring_in(address: u64, access: Access) -> Result<(), Obstacle> {
-    let outcome = {
+    let attempt = || {
         let mut space = SPACE.lock();
         let outcome = space.bring_in(address, access);
         space.publish();
         outcome
     };
-    match outcome {
+    match attempt() {
         // With the address space locked, no mapped page could be let go.
-        Err(Obstacle::Failed(Failure::OutOfMemory)) if release_clean() > 0 => {
-            SPACE.lock().bring_in(address, access)
-        }
+        Err(Obstacle::Failed(Failure::OutOfMemory)) if release_clean() > 0 => attempt(),
         outcome => outcome,
     }
 }

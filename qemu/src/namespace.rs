@@ -52,13 +52,24 @@ pub(crate) fn is_possible() -> bool {
 /// Makes a tap device, which may have several pairs of queues, and gives the host its address.
 pub(crate) fn set_up(queues: Queues) -> Result<()> {
     ip(&["link", "set", "lo", "up"])?;
+    // 20,000 connections one after another leave as many ports in TIME_WAIT on the host's side.
+    std::fs::write("/proc/sys/net/ipv4/ip_local_port_range", "1024 65535")
+        .context("cannot widen the range of ports")?;
+    add_host_tap(queues)
+}
+
+/// Makes the tap device anew. It remembers what offloads the last QEMU asked for: whoever opens it then without headers
+/// for them gets frames without checksums.
+pub(crate) fn renew_tap() -> Result<()> {
+    ip(&["link", "delete", TAP])?;
+    add_host_tap(Queues::One)
+}
+
+fn add_host_tap(queues: Queues) -> Result<()> {
     add_tap(TAP, queues, &["10.0.2.1/24"])?;
     // A permanent neighbour: else the host's own ARP back-off would be measured as boot time.
     let address = std::net::Ipv4Addr::from(GUEST.0).to_string();
-    ip(&["neigh", "add", &address, "lladdr", GUEST_MAC, "dev", TAP, "nud", "permanent"])?;
-    // 20,000 connections one after another leave as many ports in TIME_WAIT on the host's side.
-    std::fs::write("/proc/sys/net/ipv4/ip_local_port_range", "1024 65535")
-        .context("cannot widen the range of ports")
+    ip(&["neigh", "add", &address, "lladdr", GUEST_MAC, "dev", TAP, "nud", "permanent"])
 }
 
 /// What the tap device queues by default.

@@ -67,8 +67,8 @@ options of bench:
   --connections 1,64         how many connections (1,16,64,256)
   --rounds N                 rounds, of which the median counts (3)
   --seconds N                length of one measurement (3)
-  --skip NAME,...            leave out: boot, memory, burst, sequential, storm, lasting, crowd, hostile, bulk, offloads, instructions,
-                             idle, micro, disk-sync, disk-random, disk-sequential, disk-cached,
+  --skip NAME,...            leave out: boot, memory, burst, sequential, storm, lasting, crowd, hostile, loss, bulk, offloads,
+                             instructions, idle, micro, disk-sync, disk-random, disk-sequential, disk-cached,
                              disk-files, redis
 
 options of conformance:

@@ -27,7 +27,7 @@ pub(super) struct Core {
     pub(super) switched_at_ns: AtomicU64,
     /// Context switches since boot.
     pub(super) switches: AtomicU64,
-    /// Nanoseconds spent halted since boot.
+    /// Nanoseconds since boot spent halted, or looking for work in vain.
     pub(super) idle_ns: AtomicU64,
     own: Own,
 }

@@ -45,16 +45,17 @@ pub(super) fn wait() {
 
 fn look_around(here: usize) {
     let start_ns = time::now_ns();
+    let mut looked_ns = start_ns;
     let mut spin = own().spin.get();
     let is_poller = !HAS_POLLER.swap(true, Ordering::Acquire);
     loop {
         let has_work = net::poll() || DISPATCHER.waiting(here) > 0;
-        let is_over = !is_poller || time::now_ns() - start_ns >= spin.spin_ns();
+        let is_over = !is_poller || looked_ns - start_ns >= spin.spin_ns();
         if is_poller && (has_work || is_over) {
             HAS_POLLER.store(false, Ordering::Release);
         }
         if has_work {
-            spin.record(time::now_ns() - start_ns, true);
+            spin.record(looked_ns - start_ns, true);
             return own().spin.set(spin);
         }
         if is_over {
@@ -63,6 +64,9 @@ fn look_around(here: usize) {
         // Looks at memory only. No `pause` and few clock reads: an emulator takes locks for both,
         // which its device thread needs just now, to deliver what is being waited for.
         let _ = (0..LOOKS_PER_CLOCK).any(|_| net::has_arrivals() || DISPATCHER.waiting(here) > 0);
+        let now_ns = time::now_ns();
+        account(now_ns - looked_ns);
+        looked_ns = now_ns;
     }
     halt(here);
     spin.record(time::now_ns() - start_ns, false);
@@ -84,8 +88,11 @@ fn halt(here: usize) {
     }
     cpu::wait_for_interrupt();
     DISPATCHER.end_halt(here);
-    let slept_ns = time::now_ns() - halted_ns;
-    CORES.idle_ns.fetch_add(slept_ns, Ordering::Relaxed);
-    // The core slept, not the thread whose stack it slept on.
-    CORES.switched_at_ns.fetch_add(slept_ns, Ordering::Relaxed);
+    account(time::now_ns() - halted_ns);
+}
+
+/// So much time was idle: the core slept, or looked for work in vain, and not the thread on whose stack it did.
+fn account(idle_ns: u64) {
+    CORES.idle_ns.fetch_add(idle_ns, Ordering::Relaxed);
+    CORES.switched_at_ns.fetch_add(idle_ns, Ordering::Relaxed);
 }

@@ -32,7 +32,7 @@ pub fn switches() -> u64 {
     CORES.iter().map(|core| core.switches.load(Ordering::Relaxed)).sum()
 }
 
-/// Nanoseconds that the cores have been halted since boot, together.
+/// Nanoseconds since boot that the cores have been halted, or have looked for work in vain, together.
 pub fn idle_ns() -> u64 {
     CORES.iter().map(|core| core.idle_ns.load(Ordering::Relaxed)).sum()
 }

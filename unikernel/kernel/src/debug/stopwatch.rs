@@ -11,10 +11,17 @@ use crate::per_core;
 use crate::platform::time;
 
 static IS_ON: AtomicBool = AtomicBool::new(false);
-/// When the core last returned to the app.
-static RETURNED_NS: PerCore<AtomicU64> = per_core!(AtomicU64::new(0));
-/// The app's time on the core.
-static APP_NS: PerCore<AtomicU64> = per_core!(AtomicU64::new(0));
+/// A core's readings, in steps of the time-stamp counter: to scale them to nanoseconds takes as many instructions as
+/// all the rest, and would be measured, too.
+struct Readings {
+    /// When it last returned to the app.
+    returned: AtomicU64,
+    /// The app's time on it.
+    app: AtomicU64,
+}
+
+static READINGS: PerCore<Readings> =
+    per_core!(Readings { returned: AtomicU64::new(0), app: AtomicU64::new(0) });
 
 /// Begins to measure, or does not.
 pub fn turn_on(is_on: bool) {
@@ -30,17 +37,21 @@ pub fn is_on() -> bool {
 /// The app has called the kernel.
 #[cold]
 pub fn called() {
-    let span_ns = time::now_ns().saturating_sub(RETURNED_NS.load(Ordering::Relaxed));
-    APP_NS.fetch_add(span_ns, Ordering::Relaxed);
+    let now = time::tsc();
+    let here = &*READINGS;
+    // Only the core itself writes.
+    let app = here.app.load(Ordering::Relaxed) + now.saturating_sub(here.returned.load(Ordering::Relaxed));
+    here.app.store(app, Ordering::Relaxed);
 }
 
 /// The kernel returns to the app.
 #[cold]
 pub fn returns() {
-    RETURNED_NS.store(time::now_ns(), Ordering::Relaxed);
+    READINGS.returned.store(time::tsc(), Ordering::Relaxed);
 }
 
 /// The app's time so far, in nanoseconds; none if it is not measured.
 pub fn app_ns() -> Option<u64> {
-    is_on().then(|| APP_NS.iter().map(|core_ns| core_ns.load(Ordering::Relaxed)).sum())
+    let steps = || READINGS.iter().map(|core| core.app.load(Ordering::Relaxed)).sum();
+    is_on().then(|| time::span_ns(steps()))
 }

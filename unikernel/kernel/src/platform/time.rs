@@ -166,6 +166,11 @@ pub fn tsc_hz() -> u64 {
     CLOCK.scale().hz()
 }
 
+/// So many steps of the counter, in nanoseconds.
+pub fn span_ns(steps: u64) -> u64 {
+    CLOCK.scale().ticks_to_ns(steps)
+}
+
 /// Steps of the counter in `ns`.
 pub(super) fn ns_to_tsc(ns: u64) -> u64 {
     CLOCK.scale().ns_to_ticks(ns)

@@ -11,11 +11,13 @@
 //!   no: sleep                             make it runnable
 //! ```
 //!
-//! Whichever of "enqueue" and "wake" takes the queue lock first, either the second look sees the
-//! condition or the waker sees the waiter.
+//! A full fence stands between the two steps of each side. So either the second look sees the condition, or the
+//! waker sees that the queue is not empty, and then its lock orders the rest. Most queues are empty most of the time,
+//! and a waker does not write to them (Linux: `wq_has_sleeper`).
 
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
+use core::sync::atomic::{AtomicUsize, Ordering, fence};
 
 use super::scheduler;
 use super::thread::Thread;
@@ -34,12 +36,14 @@ pub enum WaitError {
 #[derive(Default)]
 pub struct WaitQueue {
     waiters: SpinLock<VecDeque<Arc<Thread>>>,
+    /// How many there are. Changed with the lock held.
+    count: AtomicUsize,
 }
 
 impl WaitQueue {
     /// Makes an empty queue.
     pub const fn new() -> Self {
-        Self { waiters: SpinLock::new(VecDeque::new()) }
+        Self { waiters: SpinLock::new(VecDeque::new()), count: AtomicUsize::new(0) }
     }
 
     /// Sleeps until `condition` answers `Some`, the deadline (nanoseconds since boot) passes, or
@@ -72,7 +76,8 @@ impl WaitQueue {
         loop {
             let me = super::current();
             me.begin_block();
-            self.waiters.lock().push_back(Arc::clone(&me));
+            self.change(|waiters| waiters.push_back(Arc::clone(&me)));
+            fence(Ordering::SeqCst);
             if let Some(value) = condition() {
                 me.cancel_block();
                 self.remove(&me);
@@ -88,9 +93,16 @@ impl WaitQueue {
     }
 
     /// Wakes the thread that has waited longest. True if there was one.
+    #[inline]
     pub fn wake_one(&self) -> bool {
+        fence(Ordering::SeqCst);
+        !self.is_empty() && self.wake_first()
+    }
+
+    #[cold]
+    fn wake_first(&self) -> bool {
         loop {
-            let Some(thread) = self.waiters.lock().pop_front() else { return false };
+            let Some(thread) = self.change(VecDeque::pop_front) else { return false };
             if scheduler::wake(&thread) {
                 return true;
             }
@@ -98,16 +110,25 @@ impl WaitQueue {
     }
 
     /// Wakes every waiting thread.
+    #[inline]
     pub fn wake_all(&self) {
         while self.wake_one() {}
     }
 
     /// True if no thread waits.
+    #[inline]
     pub fn is_empty(&self) -> bool {
-        self.waiters.lock().is_empty()
+        self.count.load(Ordering::Relaxed) == 0
     }
 
     fn remove(&self, thread: &Arc<Thread>) {
-        self.waiters.lock().retain(|waiter| !Arc::ptr_eq(waiter, thread));
+        self.change(|waiters| waiters.retain(|waiter| !Arc::ptr_eq(waiter, thread)));
+    }
+
+    fn change<R>(&self, change: impl FnOnce(&mut VecDeque<Arc<Thread>>) -> R) -> R {
+        let mut waiters = self.waiters.lock();
+        let result = change(&mut waiters);
+        self.count.store(waiters.len(), Ordering::Relaxed);
+        result
     }
 }

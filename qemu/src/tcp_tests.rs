@@ -242,7 +242,7 @@ impl OurEnd {
     /// Reads what there is.
     fn receive(&mut self, id: TcpId, offset: usize) -> Result<usize> {
         let mut received = 0;
-        while let Ok((count, is_intact)) =
+        while let Ok(((count, is_intact), _)) =
             self.stack.tcp_recv(id, |bytes| (bytes.len(), (bytes.len(), is_intact(bytes, offset + received))))
         {
             ensure!(is_intact, "damaged behind byte {}", offset + received);

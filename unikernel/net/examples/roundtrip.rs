@@ -123,7 +123,7 @@ fn serve(stack: &mut Stack, nic: &mut Nic, client: &mut Client, now: Instant) {
     let mut read = 0;
     // The buffer is a ring: a request may come in two pieces.
     while read < REQUEST.len() {
-        read += stack.tcp_recv(id, |bytes| (bytes.len(), bytes.len())).expect("a request waits");
+        read += stack.tcp_recv(id, |bytes| (bytes.len(), bytes.len())).expect("a request waits").0;
     }
     let write = |room: &mut [u8]| {
         room[..RESPONSE.len()].copy_from_slice(RESPONSE);

@@ -118,9 +118,7 @@ impl Stack {
 
     /// Visits one flow. False if it must be visited again when the device has room.
     fn flow_out<D: Segmenter + ?Sized>(&mut self, id: TcpId, device: &mut D) -> bool {
-        if self.flows.get(id).is_some_and(|flow| flow.engine.is_none())
-            && let Some(is_done) = self.plain_out(id, device)
-        {
+        if let Some(is_done) = self.plain_out(id, device) {
             return is_done;
         }
         let Some(flow) = self.flows.get_mut(id) else { return true };

@@ -299,13 +299,14 @@ impl Stack {
         has_settled: bool,
     ) -> bool {
         let now = self.now;
-        if heard.len > 0
-            && !self.flows.get(id).is_some_and(|flow| flow.has_space(heard.len))
-            && !self.flows.make_room(id, heard.len, now)
-        {
-            return false;
+        let Some(mut flow) = self.flows.get_mut(id) else { return true };
+        if heard.len > 0 && !flow.has_space(heard.len) {
+            if !self.flows.make_room(id, heard.len, now) {
+                return false;
+            }
+            let Some(wider) = self.flows.get_mut(id) else { return true };
+            flow = wider;
         }
-        let Some(flow) = self.flows.get_mut(id) else { return true };
         (flow.heard_at, flow.active_at, flow.probes) = (now, now, 0);
         let has_opened = flow.acknowledged_by(now, heard, whole) | has_settled;
         if let Some(plain) = flow.plain.as_mut().filter(|_| heard.len > 0) {

@@ -9,12 +9,11 @@ use crate::flow::{Flow, Path};
 use crate::id::TcpId;
 use crate::phy::{HEADER_LEN, Header};
 use crate::plain::Step;
-use crate::rings::Plain;
 use crate::segmenter::Segmenter;
 use crate::stack::Stack;
 use crate::template::Template;
 use crate::timers::NEVER;
-use crate::wire::{self, Plan};
+use crate::wire::{self, Ends, Plan};
 
 /// How long a connection waits that needs an engine when there is no memory for one.
 const PATIENCE: Duration = Duration::from_millis(100);
@@ -37,11 +36,11 @@ struct Visit {
 
 impl Stack {
     /// Visits a connection without an engine. False if it must be visited again when the device has room, none
-    /// if it has to have an engine now.
+    /// if it has an engine, or has to have one now.
     #[inline]
     pub(crate) fn plain_out<D: Segmenter + ?Sized>(&mut self, id: TcpId, device: &mut D) -> Option<bool> {
         let now = self.now;
-        let flow = self.flows.get_mut(id)?;
+        let flow = self.flows.get_mut(id).filter(|flow| flow.engine.is_none())?;
         if flow.needs_engine(now) {
             return self.trade_for_engine(id);
         }
@@ -71,10 +70,11 @@ impl Stack {
         }
         let Some(next) = visit.next else { return Some(false) };
         flow.is_dirty = false;
-        let next = match flow.calm_until(now, self.config.idle_after) {
-            Some(at) => next.min(at),
-            None => next.min(self.rest(id)),
-        };
+        if let Some(at) = flow.calm_until(now, self.config.idle_after) {
+            self.timers.ensure(id, &mut flow.timer_at, next.min(at));
+            return Some(true);
+        }
+        let next = next.min(self.rest(id));
         if let Some(flow) = self.flows.get_mut(id) {
             self.timers.ensure(id, &mut flow.timer_at, next);
         }
@@ -174,9 +174,11 @@ fn emit<T: TxToken>(
         });
     }
     token.consume(headers + len, |packet| {
-        let Some((plain, plan)) = plan(flow, (offset, len)) else { return };
-        plain.sending.copy_out(offset, &mut packet[headers..]);
-        plan.write(packet, checksums);
+        let plan = plan(flow, (offset, len));
+        if let Some(plain) = &flow.plain {
+            plain.sending.copy_out(offset, &mut packet[headers..]);
+            plan.write(&ends(flow), packet, checksums);
+        }
     });
 }
 
@@ -190,33 +192,39 @@ fn fill_framed(
     checksums: &ChecksumCapabilities,
 ) {
     let headers = HEADER_LEN + wire::headers_len(flow.local);
-    let Some((plain, plan)) = plan(flow, (offset, len)) else { return };
+    let plan = plan(flow, (offset, len));
+    let hop_limit = hop_limit(flow);
+    let Some(plain) = &mut flow.plain else { return };
     plain.sending.copy_out(offset, &mut frame[headers..]);
-    if !plain.template.as_ref().is_some_and(|template| template.is_for(header, plan.hop_limit)) {
-        plain.template = Template::new(header, &plan);
-    }
     match &plain.template {
-        Some(template) => template.write(&plan, frame, checksums),
-        None => {
+        Some(template) if template.is_for(header, hop_limit) => template.write(&plan, frame, checksums),
+        _ => {
+            let ends = ends(flow);
             frame[..HEADER_LEN].copy_from_slice(header);
-            plan.write(&mut frame[HEADER_LEN..], checksums);
+            plan.write(&ends, &mut frame[HEADER_LEN..], checksums);
+            if let Some(plain) = &mut flow.plain {
+                plain.template = Template::new(header, &ends);
+            }
         }
     }
 }
 
+#[inline]
+fn hop_limit(flow: &Flow) -> u8 {
+    flow.hop_limit.unwrap_or(wire::HOP_LIMIT)
+}
+
+fn ends(flow: &Flow) -> Ends {
+    Ends { local: flow.local, remote: flow.remote, hop_limit: hop_limit(flow) }
+}
+
 /// What the headers say in front of `len` bytes from `offset`.
 #[inline]
-fn plan(flow: &mut Flow, (offset, len): (usize, usize)) -> Option<(&mut Plain, Plan)> {
-    let (window, hop_limit) = (flow.told_window(), flow.hop_limit.unwrap_or(wire::HOP_LIMIT));
-    let plain = flow.plain.as_mut()?;
-    let plan = Plan {
-        local: flow.local,
-        remote: flow.remote,
-        hop_limit,
+fn plan(flow: &Flow, (offset, len): (usize, usize)) -> Plan {
+    Plan {
         sequence: flow.track.una + offset,
         acknowledged: flow.track.received,
-        window,
-        is_pushed: len > 0 && offset + len == plain.sending.len(),
-    };
-    Some((plain, plan))
+        window: flow.told_window(),
+        is_pushed: len > 0 && offset + len == flow.send_queue(),
+    }
 }

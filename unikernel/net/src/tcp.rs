@@ -212,10 +212,14 @@ impl Stack {
 
 /// Sending and receiving.
 impl Stack {
-    /// Lends received bytes to `take`, which says how many it took. There may be more behind the
-    /// end of the buffer: call again until [`RecvError::WouldBlock`].
+    /// Lends received bytes to `take`, which says how many it took. Answers also how many there still are: the
+    /// buffer is a ring, and they may lie behind its end.
     #[inline]
-    pub fn tcp_recv<R>(&mut self, id: TcpId, take: impl FnOnce(&[u8]) -> (usize, R)) -> Result<R, RecvError> {
+    pub fn tcp_recv<R>(
+        &mut self,
+        id: TcpId,
+        take: impl FnOnce(&[u8]) -> (usize, R),
+    ) -> Result<(R, usize), RecvError> {
         let flow = self.flows.app_mut(id).ok_or(RecvError::BadId)?;
         let waiting = flow.recv_queue();
         if waiting == 0 {
@@ -226,13 +230,14 @@ impl Stack {
             (None, Some(engine)) => engine.socket_mut().recv(|bytes| take(bytes)).map_err(recv_error)?,
             (None, None) => return Err(RecvError::WouldBlock),
         };
-        flow.widen(waiting - flow.recv_queue());
+        let left = flow.recv_queue();
+        flow.widen(waiting - left);
         if !flow.is_dirty && (flow.engine.is_some() || flow.has_opened()) {
             // The window has grown; the peer may have to be told.
             flow.is_dirty = true;
             self.dirty.push(id);
         }
-        Ok(result)
+        Ok((result, left))
     }
 
     /// Lends received bytes to `look` without taking them.
@@ -275,10 +280,11 @@ impl Stack {
         id: TcpId,
         fill: impl FnOnce(&mut [u8]) -> (usize, R),
     ) -> Result<R, SendError> {
-        if !self.flows.app(id).is_some_and(Flow::has_room) {
+        let mut flow = self.flows.app_mut(id).ok_or(SendError::BadId)?;
+        if !flow.has_room() {
             self.tcp_reserve(id, 1);
+            flow = self.flows.app_mut(id).ok_or(SendError::BadId)?;
         }
-        let flow = self.flows.app_mut(id).ok_or(SendError::BadId)?;
         let was_empty = flow.send_queue() == 0;
         let result = match (&mut flow.plain, &mut flow.engine) {
             (Some(plain), _) if plain.sending.has_room() => plain.sending.append_with(fill),

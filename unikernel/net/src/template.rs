@@ -2,10 +2,10 @@
 //! numbers, the window and checksums change.
 
 use smoltcp::phy::ChecksumCapabilities;
-use smoltcp::wire::{IPV4_HEADER_LEN, TCP_HEADER_LEN, TcpPacket};
+use smoltcp::wire::{IPV4_HEADER_LEN, Ipv4Packet, TCP_HEADER_LEN, TcpPacket, TcpSeqNumber};
 
 use crate::phy::{HEADER_LEN, Header};
-use crate::wire::{self, Plan};
+use crate::wire::{self, Ends, Plan};
 
 const IP: usize = HEADER_LEN;
 const TCP: usize = IP + IPV4_HEADER_LEN;
@@ -28,14 +28,16 @@ pub(crate) struct Template {
 }
 
 impl Template {
-    /// Makes the headers of segments as `plan` says, behind an Ethernet header. None for IPv6.
-    pub(crate) fn new(ethernet: &Header, plan: &Plan) -> Option<Self> {
-        if !plan.local.is_ipv4() {
+    /// Makes the headers of segments between `ends`, behind an Ethernet header. None for IPv6.
+    pub(crate) fn new(ethernet: &Header, ends: &Ends) -> Option<Self> {
+        if !ends.local.is_ipv4() {
             return None;
         }
+        let none = TcpSeqNumber(0);
+        let plan = Plan { sequence: none, acknowledged: none, window: 0, is_pushed: false };
         let mut headers = [0; HEADERS];
         headers[..IP].copy_from_slice(ethernet);
-        plan.write(&mut headers[IP..], &ChecksumCapabilities::ignored());
+        plan.write(ends, &mut headers[IP..], &ChecksumCapabilities::ignored());
         headers[TOTAL_LEN..][..2].fill(0);
         let words = headers[IP..TCP].as_chunks::<4>().0.iter();
         let ip_sum = words.map(|word| u64::from(u32::from_be_bytes(*word))).sum();
@@ -66,7 +68,8 @@ impl Template {
         headers[FLAGS] = plan.flags();
         headers[WINDOW..][..2].copy_from_slice(&plan.window.to_be_bytes());
         if checksums.tcp.tx() {
-            let (from, to) = (plan.local.ip().into(), plan.remote.ip().into());
+            let ip = Ipv4Packet::new_unchecked(&frame[IP..TCP]);
+            let (from, to) = (ip.src_addr().into(), ip.dst_addr().into());
             TcpPacket::new_unchecked(&mut frame[TCP..]).fill_checksum(&from, &to);
         }
     }
@@ -78,7 +81,6 @@ mod tests {
 
     use proptest::prelude::*;
     use smoltcp::phy::Checksum;
-    use smoltcp::wire::TcpSeqNumber;
 
     use super::*;
 
@@ -91,15 +93,14 @@ mod tests {
             payload in prop::collection::vec(any::<u8>(), 0..200),
         ) {
             let (from, from_port, to, to_port) = addresses;
-            let plan = |(sequence, acknowledged, window): (i32, i32, u16), is_pushed| Plan {
+            let ends = Ends {
                 local: SocketAddr::new(IpAddr::from(from), from_port),
                 remote: SocketAddr::new(IpAddr::from(to), to_port),
                 hop_limit,
-                sequence: TcpSeqNumber(sequence),
-                acknowledged: TcpSeqNumber(acknowledged),
-                window,
-                is_pushed,
             };
+            let (sequence, acknowledged, window) = numbers;
+            let (sequence, acknowledged) = (TcpSeqNumber(sequence), TcpSeqNumber(acknowledged));
+            let plan = Plan { sequence, acknowledged, window, is_pushed };
             let mut checksums = ChecksumCapabilities::default();
             checksums.tcp = if is_summed { Checksum::Both } else { Checksum::None };
             let ethernet = [7; HEADER_LEN];
@@ -107,10 +108,10 @@ mod tests {
             original.extend(&payload);
             let mut copy = original.clone();
             original[..IP].copy_from_slice(&ethernet);
-            plan(numbers, is_pushed).write(&mut original[IP..], &checksums);
-            let template = Template::new(&ethernet, &plan((0, 0, 0), false)).expect("IPv4");
+            plan.write(&ends, &mut original[IP..], &checksums);
+            let template = Template::new(&ethernet, &ends).expect("IPv4");
             prop_assert!(template.is_for(&ethernet, hop_limit) && !template.is_for(&[8; HEADER_LEN], hop_limit));
-            template.write(&plan(numbers, is_pushed), &mut copy, &checksums);
+            template.write(&plan, &mut copy, &checksums);
             prop_assert_eq!(copy, original);
         }
     }

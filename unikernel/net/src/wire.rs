@@ -84,11 +84,17 @@ pub(crate) fn headers_len(local: SocketAddr) -> usize {
     if local.is_ipv4() { IPV4_HEADER_LEN + TCP_HEADER_LEN } else { IPV6_HEADER_LEN + TCP_HEADER_LEN }
 }
 
-/// The headers of a segment of an established connection: an acknowledgement without options.
-pub(crate) struct Plan {
+/// What the headers of all segments of a connection have in common.
+#[derive(Clone, Copy)]
+pub(crate) struct Ends {
     pub(crate) local: SocketAddr,
     pub(crate) remote: SocketAddr,
     pub(crate) hop_limit: u8,
+}
+
+/// What the headers of one of them say, of an acknowledgement without options.
+#[derive(Clone, Copy)]
+pub(crate) struct Plan {
     pub(crate) sequence: TcpSeqNumber,
     pub(crate) acknowledged: TcpSeqNumber,
     /// As it stands in the header.
@@ -99,48 +105,20 @@ pub(crate) struct Plan {
 impl Plan {
     /// Writes the headers in front of the payload, which is in its place in `packet`.
     #[inline]
-    pub(crate) fn write(&self, packet: &mut [u8], checksums: &ChecksumCapabilities) {
-        let start = headers_len(self.local) - TCP_HEADER_LEN;
-        match (self.local.ip(), self.remote.ip()) {
-            (IpAddr::V4(from), IpAddr::V4(to)) => self.write_v4(packet, (from, to), checksums),
-            (IpAddr::V6(from), IpAddr::V6(to)) => self.write_v6(packet, (from, to)),
+    pub(crate) fn write(&self, ends: &Ends, packet: &mut [u8], checksums: &ChecksumCapabilities) {
+        let start = headers_len(ends.local) - TCP_HEADER_LEN;
+        match (ends.local.ip(), ends.remote.ip()) {
+            (IpAddr::V4(from), IpAddr::V4(to)) => write_v4(packet, (from, to), ends.hop_limit, checksums),
+            (IpAddr::V6(from), IpAddr::V6(to)) => write_v6(packet, (from, to), ends.hop_limit),
             // Both ends of a connection are of one kind.
             _ => return,
         }
         let Some(header) = packet[start..].first_chunk_mut::<TCP_HEADER_LEN>() else { return };
-        *header = self.tcp_header();
+        *header = self.tcp_header(ends);
         if checksums.tcp.tx() {
-            let (from, to) = (self.local.ip().into(), self.remote.ip().into());
+            let (from, to) = (ends.local.ip().into(), ends.remote.ip().into());
             TcpPacket::new_unchecked(&mut packet[start..]).fill_checksum(&from, &to);
         }
-    }
-
-    fn write_v4(
-        &self,
-        packet: &mut [u8],
-        (from, to): (Ipv4Addr, Ipv4Addr),
-        checksums: &ChecksumCapabilities,
-    ) {
-        let [high, low] = (packet.len() as u16).to_be_bytes();
-        let ([a, b, c, d], [e, f, g, h]) = (from.octets(), to.octets());
-        let hops = self.hop_limit;
-        // Not to be fragmented (RFC 791 section 3.1).
-        let mut header = [0x45, 0, high, low, 0, 0, 0x40, 0, hops, 6, 0, 0, a, b, c, d, e, f, g, h];
-        if checksums.ipv4.tx() {
-            let words = header.as_chunks::<4>().0.iter();
-            let sum: u64 = words.map(|word| u64::from(u32::from_be_bytes(*word))).sum();
-            header[10..12].copy_from_slice(&(!folded(sum)).to_be_bytes());
-        }
-        if let Some(place) = packet.first_chunk_mut::<IPV4_HEADER_LEN>() {
-            *place = header;
-        }
-    }
-
-    fn write_v6(&self, packet: &mut [u8], (from, to): (Ipv6Addr, Ipv6Addr)) {
-        let [high, low] = ((packet.len() - IPV6_HEADER_LEN) as u16).to_be_bytes();
-        packet[..8].copy_from_slice(&[0x60, 0, 0, 0, high, low, 6, self.hop_limit]);
-        packet[8..24].copy_from_slice(&from.octets());
-        packet[24..40].copy_from_slice(&to.octets());
     }
 
     #[inline]
@@ -151,13 +129,35 @@ impl Plan {
     }
 
     #[inline]
-    fn tcp_header(&self) -> [u8; TCP_HEADER_LEN] {
-        let ([a, b], [c, d]) = (self.local.port().to_be_bytes(), self.remote.port().to_be_bytes());
+    fn tcp_header(&self, ends: &Ends) -> [u8; TCP_HEADER_LEN] {
+        let ([a, b], [c, d]) = (ends.local.port().to_be_bytes(), ends.remote.port().to_be_bytes());
         let [e, f, g, h] = self.sequence.0.to_be_bytes();
         let [i, j, k, l] = self.acknowledged.0.to_be_bytes();
         let [m, n] = self.window.to_be_bytes();
         [a, b, c, d, e, f, g, h, i, j, k, l, 0x50, self.flags(), m, n, 0, 0, 0, 0]
     }
+}
+
+fn write_v4(packet: &mut [u8], (from, to): (Ipv4Addr, Ipv4Addr), hops: u8, checksums: &ChecksumCapabilities) {
+    let [high, low] = (packet.len() as u16).to_be_bytes();
+    let ([a, b, c, d], [e, f, g, h]) = (from.octets(), to.octets());
+    // Not to be fragmented (RFC 791 section 3.1).
+    let mut header = [0x45, 0, high, low, 0, 0, 0x40, 0, hops, 6, 0, 0, a, b, c, d, e, f, g, h];
+    if checksums.ipv4.tx() {
+        let words = header.as_chunks::<4>().0.iter();
+        let sum: u64 = words.map(|word| u64::from(u32::from_be_bytes(*word))).sum();
+        header[10..12].copy_from_slice(&(!folded(sum)).to_be_bytes());
+    }
+    if let Some(place) = packet.first_chunk_mut::<IPV4_HEADER_LEN>() {
+        *place = header;
+    }
+}
+
+fn write_v6(packet: &mut [u8], (from, to): (Ipv6Addr, Ipv6Addr), hops: u8) {
+    let [high, low] = ((packet.len() - IPV6_HEADER_LEN) as u16).to_be_bytes();
+    packet[..8].copy_from_slice(&[0x60, 0, 0, 0, high, low, 6, hops]);
+    packet[8..24].copy_from_slice(&from.octets());
+    packet[24..40].copy_from_slice(&to.octets());
 }
 
 /// The acknowledgement that a connection in TIME-WAIT answers with, as an IP packet.

@@ -175,21 +175,21 @@ impl Epoll {
             }
             let event = epoll_event { events: found, data: watch.data.load(Ordering::Relaxed) };
             if events.element(count).write(event).is_err() {
-                self.ready.push(&watch);
+                self.ready.put_back(watch);
                 return if count == 0 { Err(Errno::EFAULT) } else { Ok(count) };
             }
             count += 1;
-            self.after_report(&watch);
+            self.after_report(watch);
         }
         Ok(count)
     }
 
-    fn after_report(&self, watch: &Arc<Watch>) {
+    fn after_report(&self, watch: Arc<Watch>) {
         let bits = watch.bits.load(Ordering::Relaxed);
         if bits & EPOLLONESHOT != 0 {
             watch.bits.store(bits & PRIVATE_BITS, Ordering::Relaxed);
         } else if bits & EPOLLET == 0 {
-            self.ready.push(watch);
+            self.ready.put_back(watch);
         }
     }
 }
@@ -215,7 +215,7 @@ impl File for Epoll {
         for _ in 0..self.ready.len() {
             let Some(watch) = self.ready.pop() else { break };
             if watch.found() != 0 {
-                self.ready.push(&watch);
+                self.ready.put_back(watch);
                 return Readiness::READABLE;
             }
         }

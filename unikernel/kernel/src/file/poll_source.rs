@@ -146,6 +146,13 @@ impl ReadyList {
         is_new
     }
 
+    /// The same for a watch that was taken off.
+    pub(crate) fn put_back(&self, watch: Arc<Watch>) {
+        if !watch.is_queued.swap(true, Ordering::AcqRel) {
+            self.queue.lock().push_back(watch);
+        }
+    }
+
     /// Takes the first watch.
     pub(crate) fn pop(&self) -> Option<Arc<Watch>> {
         let watch = self.queue.lock().pop_front()?;

@@ -23,9 +23,9 @@ fn rest(buffers: &[UserSlice], done: usize) -> impl Iterator<Item = UserSlice> {
 /// Moves received bytes into the app's buffers, past the first `done` bytes of them.
 #[inline]
 fn take(stack: &mut Stack, id: TcpId, into: &[UserSlice], done: usize) -> Result<usize, Errno> {
-    let mut total = 0;
+    let (mut total, mut may_have_more) = (0, true);
     for mut buffer in rest(into, done) {
-        while !buffer.is_empty() && (total == 0 || stack.tcp_recv_queue(id) > 0) {
+        while !buffer.is_empty() && may_have_more {
             let moved = stack.tcp_recv(id, |bytes| {
                 let count = bytes.len().min(buffer.len());
                 match buffer.write(&bytes[..count]) {
@@ -34,11 +34,12 @@ fn take(stack: &mut Stack, id: TcpId, into: &[UserSlice], done: usize) -> Result
                 }
             });
             match moved {
-                Ok(Ok(count)) => {
+                Ok((Ok(count), left)) => {
                     total += count;
                     buffer = buffer.skip(count);
+                    may_have_more = left > 0;
                 }
-                Ok(Err(Fault)) => return if total > 0 { Ok(total) } else { Err(Errno::EFAULT) },
+                Ok((Err(Fault), _)) => return if total > 0 { Ok(total) } else { Err(Errno::EFAULT) },
                 Err(_) if total > 0 => return Ok(total),
                 Err(RecvError::Finished) => return Ok(0),
                 // Still connecting: what will come may be waited for.

@@ -196,7 +196,7 @@ impl Host {
         let mut all = Vec::new();
         loop {
             match self.stack.tcp_recv(id, |bytes| (bytes.len(), bytes.to_vec())) {
-                Ok(bytes) => all.extend(bytes),
+                Ok((bytes, _)) => all.extend(bytes),
                 Err(error) if all.is_empty() => return Err(error),
                 Err(_) => return Ok(all),
             }

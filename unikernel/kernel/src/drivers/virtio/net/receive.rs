@@ -89,17 +89,24 @@ impl Receiver {
     pub(super) fn next(&mut self) -> Option<Place> {
         loop {
             let first = self.ring.take()?;
-            let Some(place) = self.place(first) else {
-                self.bad_merges += 1;
-                continue;
-            };
+            let (header_bytes, verifies) = (self.header_bytes, self.verifies_checksums);
+            let mut place = Place::Buffers { first: first.buffer, count: 1, len: first.len as usize };
+            let mut bytes = &self.ring.buffer(first.buffer)[..first.len as usize];
+            let count = if self.merges { packet::buffers(bytes) } else { 1 };
+            if count != 1 {
+                let Some(wide) = self.place_of_many(first, count) else {
+                    self.bad_merges += 1;
+                    continue;
+                };
+                (place, bytes) = (wide, self.packet(wide));
+            }
+            let (len, is_acceptable) = (bytes.len(), is_acceptable(bytes, header_bytes, verifies));
             if self.tap.is_some() {
                 self.show(place);
             }
-            let len = self.packet(place).len();
-            if self.is_acceptable(place) {
+            if is_acceptable {
                 self.frames += 1;
-                self.bytes += (len - self.header_bytes) as u64;
+                self.bytes += (len - header_bytes) as u64;
                 return Some(place);
             }
             self.dropped += 1;
@@ -107,21 +114,8 @@ impl Receiver {
         }
     }
 
-    /// Where the packet lies that begins in `first`. None if the device has told nonsense of it.
-    #[inline]
-    fn place(&mut self, first: Completion) -> Option<Place> {
-        let alone = Place::Buffers { first: first.buffer, count: 1, len: first.len as usize };
-        if !self.merges {
-            return Some(alone);
-        }
-        let header = &self.ring.buffer(first.buffer)[..first.len as usize];
-        match packet::buffers(header) {
-            1 => Some(alone),
-            count => self.place_of_many(first, count),
-        }
-    }
-
-    /// The same for a packet in `count` buffers, a number that nobody has checked yet.
+    /// Where the packet lies that begins in `first` and takes `count` buffers, a number that nobody has checked yet.
+    /// None if the device has told nonsense of it.
     fn place_of_many(&mut self, first: Completion, count: u16) -> Option<Place> {
         let ring = &mut self.ring;
         if !packet::collect(&mut self.parts, first, count, || ring.take()) {
@@ -181,20 +175,17 @@ impl Receiver {
     }
 
     #[inline]
-    fn is_acceptable(&mut self, place: Place) -> bool {
-        let (header_bytes, verifies) = (self.header_bytes, self.verifies_checksums);
-        let bytes = self.packet(place);
-        if bytes.len() < header_bytes + ETHERNET_HEADER_BYTES {
-            return false;
-        }
-        !verifies || packet::is_vouched_for(bytes) || checksum::is_plausible(&bytes[header_bytes..])
-    }
-
-    #[inline]
     pub(super) fn give_back(&mut self, place: Place) {
         let len = self.ring.buffer_bytes();
         if let Place::Buffers { first, count, .. } = place {
             (first..first + count).for_each(|buffer| self.ring.post(buffer, len));
         }
     }
+}
+
+/// True for a packet that can be a frame, and whose checksums somebody has looked at, or need not.
+#[inline]
+fn is_acceptable(packet: &[u8], header_bytes: usize, verifies: bool) -> bool {
+    packet.len() >= header_bytes + ETHERNET_HEADER_BYTES
+        && (!verifies || packet::is_vouched_for(packet) || checksum::is_plausible(&packet[header_bytes..]))
 }

@@ -47,7 +47,13 @@ pub fn render() -> String {
 fn machine(text: &mut String) {
     let nanoseconds = time::now_ns();
     line(text, Kind::Gauge, "uptime_milliseconds", "Time since boot.", nanoseconds / 1_000_000);
-    line(text, Kind::Counter, "idle_nanoseconds", "Time halted, or looking for work in vain.", scheduler::idle_ns());
+    line(
+        text,
+        Kind::Counter,
+        "idle_nanoseconds",
+        "Time halted, or looking for work in vain.",
+        scheduler::idle_ns(),
+    );
     if let Some(app_ns) = stopwatch::app_ns() {
         let kernel_ns = nanoseconds.saturating_sub(app_ns + scheduler::idle_ns());
         line(text, Kind::Counter, "kernel_nanoseconds", "Time in the kernel, on one core.", kernel_ns);

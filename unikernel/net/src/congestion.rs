@@ -5,8 +5,11 @@
 //! time-out of a second or more. So smoltcp's is off, and the front decides how much it may send. A segment
 //! is sent again when it is provoked ([`crate::engine`]), or by smoltcp's own timer, which is rarely as early.
 
+mod tail_loss;
+
 use smoltcp::time::{Duration, Instant};
 use smoltcp::wire::TcpSeqNumber;
+use tail_loss::Probe;
 
 use crate::cubic::Cubic;
 use crate::rtt::{CEILING, RoundTrip};
@@ -39,8 +42,8 @@ enum Repair {
 /// The state before a repair.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Prior {
-    window: usize,
-    threshold: usize,
+    window: u32,
+    threshold: u32,
     cubic: Cubic,
 }
 
@@ -58,8 +61,8 @@ pub(crate) enum Verdict {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Congestion {
     /// Bytes that may be under way.
-    window: usize,
-    threshold: usize,
+    window: u32,
+    threshold: u32,
     /// While a loss is being repaired: the number up to which, and how.
     recover: Option<(TcpSeqNumber, Repair)>,
     duplicates: u16,
@@ -74,19 +77,24 @@ pub(crate) struct Congestion {
     backoff: u8,
     /// By how much the way is known to mix segments up, in microseconds.
     reordering_us: u32,
-    /// When the peer owes an acknowledgement.
+    probe: Probe,
+    /// When the peer owes an acknowledgement, or is asked for one.
     pub(crate) due: Instant,
     /// When the first of what is under way was sent, or the peer last acknowledged something new.
     pub(crate) progress_at: Instant,
     /// Segments sent again, ever.
     pub(crate) repeats: u32,
+    /// The most bytes that were under way since all before `round_end` was acknowledged. Acknowledgements come in batches:
+    /// what is under way while one of them is looked at says little.
+    peak: u32,
+    round_end: TcpSeqNumber,
 }
 
 impl Congestion {
     pub(crate) fn new(now: Instant) -> Self {
         Self {
             window: 0,
-            threshold: usize::MAX,
+            threshold: u32::MAX,
             recover: None,
             duplicates: 0,
             too_many: 0,
@@ -96,16 +104,24 @@ impl Congestion {
             rtt: RoundTrip::UNKNOWN,
             backoff: 0,
             reordering_us: 0,
+            probe: Probe::None,
             due: NEVER,
             progress_at: now,
             repeats: 0,
+            peak: 0,
+            round_end: TcpSeqNumber(0),
         }
     }
 
     /// Bytes that may be under way.
     #[inline]
     pub(crate) fn window(&self, mss: usize) -> usize {
-        if self.window == 0 { initial_window(mss) } else { self.window }
+        if self.window == 0 { initial_window(mss) } else { self.window as usize }
+    }
+
+    /// Far below 4 GiB: no more than a send buffer may be under way, and the window is not twice as much.
+    fn set_window(&mut self, window: usize) {
+        self.window = u32::try_from(window).unwrap_or(u32::MAX);
     }
 
     /// Round-trip time, its variation and the time-out, for those who ask.
@@ -116,7 +132,7 @@ impl Congestion {
 
     /// Above this the window grows slowly; none before the first loss.
     pub(crate) fn threshold(&self) -> Option<usize> {
-        (self.threshold != usize::MAX).then_some(self.threshold)
+        (self.threshold != u32::MAX).then_some(self.threshold as usize)
     }
 
     /// True if the timer has expired, and nothing was heard since.
@@ -135,26 +151,38 @@ impl Congestion {
 
     /// Data up to `end` was sent, for the first time or again.
     #[inline]
-    pub(crate) fn on_send(&mut self, now: Instant, end: TcpSeqNumber, is_repeat: bool) {
+    pub(crate) fn on_send(&mut self, now: Instant, end: TcpSeqNumber, is_repeat: bool, track: &Track) {
+        if self.due == NEVER {
+            self.due = now + self.patience();
+            self.progress_at = now;
+        }
         if is_repeat {
             self.rtt.confuse();
             self.repeats += 1;
         } else {
             self.rtt.sent(now, end);
+            let under_way = (end - track.una) as u32;
+            if track.una >= self.round_end || under_way > self.peak {
+                (self.peak, self.round_end) = (under_way, end);
+            }
+            self.arm_probe(now, under_way as usize, track.mss);
         }
-        if self.due == NEVER {
+        if self.probe == Probe::Now {
+            self.probe = Probe::Sent { end: track.sent, is_repeat };
             self.due = now + self.patience();
-            self.progress_at = now;
         }
     }
 
-    /// Something new was acknowledged. Answers what the round trip took, in microseconds, if it was timed.
+    /// Something new was acknowledged. Answers what the round trip took, in microseconds, if it was timed, and whether a
+    /// probe was answered that repeated something.
     #[inline]
-    fn hear(&mut self, now: Instant, track: &Track) -> Option<u32> {
+    fn hear(&mut self, now: Instant, track: &Track) -> (Option<u32>, bool) {
         let sample_us = self.rtt.acknowledged(now, track.una);
         (self.duplicates, self.backoff, self.progress_at) = (0, 0, now);
+        let is_answered = self.probe.is_answered(track.una);
         self.due = if track.in_flight() > 0 { now + self.patience() } else { NEVER };
-        sample_us
+        self.arm_probe(now, track.in_flight(), track.mss);
+        (sample_us, is_answered)
     }
 
     /// `count` bytes more were acknowledged; `track` has them in already.
@@ -162,13 +190,20 @@ impl Congestion {
     pub(crate) fn on_ack(&mut self, now: Instant, count: usize, track: &Track) -> Verdict {
         let mss = usize::from(track.mss);
         let in_flight = track.in_flight();
-        let sample_us = self.hear(now, track);
+        let (sample_us, is_answered) = self.hear(now, track);
+        if is_answered && self.recover.is_none() {
+            // It did not come twice, or a block would say so (RFC 2883): the probe has mended a loss.
+            self.cut(track);
+            self.window = self.threshold;
+            return Verdict::Nothing;
+        }
         match self.recover {
             Some((recover, Repair::Fast)) if track.una < recover => self.fill_hole(count, recover, mss),
             Some((recover, Repair::Fast)) => {
                 debug_assert!(track.una >= recover);
                 self.recover = None;
-                self.window = self.threshold.min(in_flight + mss).max(LEAST_SEGMENTS * mss);
+                let window = (self.threshold as usize).min(in_flight + mss).max(LEAST_SEGMENTS * mss);
+                self.set_window(window);
                 Verdict::Nothing
             }
             repair => {
@@ -182,12 +217,12 @@ impl Congestion {
     /// The same while it is known what the peer has: nothing has to be guessed.
     pub(crate) fn on_ack_among_holes(&mut self, now: Instant, count: usize, track: &Track) {
         let mss = usize::from(track.mss);
-        let sample_us = self.hear(now, track);
+        let (sample_us, _) = self.hear(now, track);
         match self.recover {
             Some((recover, Repair::Fast)) if track.una < recover => {}
             Some((_, Repair::Fast)) => {
                 self.recover = None;
-                self.window = self.threshold.max(LEAST_SEGMENTS * mss);
+                self.set_window((self.threshold as usize).max(LEAST_SEGMENTS * mss));
             }
             repair => {
                 self.recover = repair.filter(|(recover, _)| track.una < *recover);
@@ -199,11 +234,12 @@ impl Congestion {
     /// Something is known to be lost: less may be under way, until it is mended (RFC 6675 section 5). Answers
     /// what was before, in case that there was nothing to mend.
     pub(crate) fn begin_repair(&mut self, track: &Track) -> Prior {
-        let window = self.window(track.mss.into());
+        let window = self.window(track.mss.into()) as u32;
         let prior = Prior { window, threshold: self.threshold, cubic: self.cubic };
         self.cut(track);
         self.window = self.threshold;
         self.recover = Some((track.sent, Repair::Fast));
+        self.cancel_probe();
         prior
     }
 
@@ -218,8 +254,8 @@ impl Congestion {
     /// What is under way was too much.
     fn cut(&mut self, track: &Track) {
         let mss = usize::from(track.mss);
-        let used = track.in_flight().min(self.window(mss));
-        self.threshold = self.cubic.cut(used).max(LEAST_SEGMENTS * mss);
+        let used = track.in_flight().max(self.peak as usize).min(self.window(mss));
+        self.threshold = self.cubic.cut(used).max(LEAST_SEGMENTS * mss) as u32;
     }
 
     /// How long is waited for segments that may only be late.
@@ -251,10 +287,10 @@ impl Congestion {
         self.holes += 1;
         if self.holes == MANY_HOLES {
             self.recover = Some((recover, Repair::Slow));
-            self.window = (self.threshold / 2).max(LEAST_SEGMENTS * mss);
+            self.set_window((self.threshold as usize / 2).max(LEAST_SEGMENTS * mss));
             return Verdict::Rewind;
         }
-        self.window = (self.window(mss).saturating_sub(count) + mss).max(mss);
+        self.set_window((self.window(mss).saturating_sub(count) + mss).max(mss));
         Verdict::Provoke
     }
 
@@ -263,18 +299,20 @@ impl Congestion {
         let mss = usize::from(track.mss);
         let window = self.window(mss);
         // Who does not use the window does not learn whether it could be larger (RFC 7661).
-        if (track.in_flight() + count) * 2 < window {
+        if (self.peak as usize) * 2 < window {
             return self.cubic.pause();
         }
-        if window < self.threshold && self.slow_start.is_over(track.una, track.sent, sample_us) {
-            self.threshold = window;
+        let is_below = window < self.threshold as usize;
+        if is_below && self.slow_start.is_over(track.una, track.sent, sample_us) {
+            self.threshold = window as u32;
         }
-        self.window = if window < self.threshold {
+        let window = if window < self.threshold as usize {
             window + self.slow_start.step(count, mss)
         } else {
             let rtt = Duration::from_micros(self.rtt.smoothed_us.into());
             self.cubic.grown(now, rtt, window, (count, mss))
         };
+        self.set_window(window);
     }
 
     /// The peer repeats its last acknowledgement, because something else has come.
@@ -284,7 +322,7 @@ impl Congestion {
         self.duplicates = self.duplicates.saturating_add(1);
         match self.recover {
             Some((_, Repair::Fast)) => {
-                self.window = self.window(mss) + mss;
+                self.set_window(self.window(mss) + mss);
                 let is_lost = self.duplicates == self.too_many;
                 return if is_lost { Verdict::Provoke } else { Verdict::Nothing };
             }
@@ -294,8 +332,9 @@ impl Congestion {
             None => {}
         }
         self.cut(track);
-        self.window = self.threshold + usize::from(DUPLICATES) * mss;
+        self.set_window(self.threshold as usize + usize::from(DUPLICATES) * mss);
         self.recover = Some((track.sent, Repair::Fast));
+        self.cancel_probe();
         self.holes = 0;
         let segments = u16::try_from(track.in_flight() / mss).unwrap_or(u16::MAX);
         self.too_many = segments.saturating_add(DUPLICATES);
@@ -308,8 +347,9 @@ impl Congestion {
         if self.backoff == 0 {
             self.cut(track);
         }
-        self.window = mss;
+        self.set_window(mss);
         self.recover = Some((track.sent, Repair::Slow));
+        self.probe = Probe::None;
         self.backoff = self.backoff.saturating_add(1);
         self.due = now + self.patience();
         self.rtt.confuse();
@@ -318,8 +358,8 @@ impl Congestion {
 
     /// The connection was idle: what was learnt of the way is old (RFC 5681 section 4.1).
     pub(crate) fn rest(&mut self, mss: usize) {
-        self.window = self.window(mss).min(initial_window(mss));
-        self.due = NEVER;
+        self.set_window(self.window(mss).min(initial_window(mss)));
+        (self.due, self.probe) = (NEVER, Probe::None);
         self.cubic.pause();
     }
 }

@@ -117,7 +117,7 @@ impl Flow {
         }
         self.track.note(sent);
         if has_data {
-            self.congestion.on_send(now, sent.end, is_repeat);
+            self.congestion.on_send(now, sent.end, is_repeat, &self.track);
         }
         is_repeat
     }
@@ -131,6 +131,11 @@ impl Flow {
         if self.send_queue() == 0 || self.track.window == 0 {
             self.congestion.due = NEVER;
             return false;
+        }
+        if self.congestion.is_probe_due() {
+            // An engine cannot send one.
+            self.congestion.begin_probe(false);
+            return self.check_due(now);
         }
         self.congestion.on_timeout(now, &self.track);
         self.rewind();

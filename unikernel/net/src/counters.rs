@@ -113,6 +113,8 @@ counters! {
     retransmits,
     /// Times that an acknowledgement was overdue.
     retransmit_timeouts,
+    /// Segments sent to be told how things stand (tail loss probes).
+    loss_probes,
     /// Connection records in TIME-WAIT pushed out early.
     time_wait_evicted,
     /// Connection records in TIME-WAIT recycled by a new connection.

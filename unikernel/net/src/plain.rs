@@ -167,7 +167,7 @@ impl Flow {
         let (in_flight, mss) = (self.track.in_flight(), usize::from(mss));
         let mut until = self.congestion.due.min(plain.ack_at);
         let mut under_way = in_flight;
-        if self.repeats || plain.board.is_some() {
+        if self.repeats || plain.board.is_some() || self.congestion.wants_probe() {
             if let Some(step) = self.repetition(now) {
                 return step;
             }
@@ -226,6 +226,7 @@ impl Flow {
     pub(crate) fn needs_engine(&self, now: Instant) -> bool {
         if self.track.in_flight() > 0 {
             return self.congestion.due <= now
+                && !self.congestion.is_probe_due()
                 && (self.congestion.is_backed_off() || self.user_timeout.is_some());
         }
         self.track.window == 0 && self.send_queue() > 0
@@ -255,7 +256,7 @@ impl Flow {
         track.next = track.next.max(end);
         track.sent = track.sent.max(end);
         self.repeats = false;
-        self.congestion.on_send(now, end, is_repeat);
+        self.congestion.on_send(now, end, is_repeat, &self.track);
         is_repeat
     }
 }

@@ -45,8 +45,10 @@ impl Stack {
             return self.trade_for_engine(id);
         }
         if flow.congestion.due <= now && flow.track.in_flight() > 0 {
-            flow.time_out(now);
-            self.counters.retransmit_timeouts += 1;
+            match flow.time_out(now) {
+                true => self.counters.retransmit_timeouts += 1,
+                false => self.counters.loss_probes += u64::from(flow.congestion.wants_probe()),
+            }
         } else if flow.has_board() {
             flow.look_for_losses(now);
         }

@@ -63,24 +63,37 @@ impl Flow {
         }
     }
 
-    /// The timer has expired: everything is to be sent again that the peer is not known to have.
+    /// The timer has expired. True if it was for the time-out: everything is to be sent again that the peer is not known to
+    /// have.
     #[cold]
-    pub(crate) fn time_out(&mut self, now: Instant) {
+    pub(crate) fn time_out(&mut self, now: Instant) -> bool {
+        if self.congestion.is_probe_due() {
+            // Holes tell more than a probe could.
+            let is_possible = !self.has_board();
+            self.congestion.begin_probe(is_possible);
+            if is_possible || self.congestion.due > now {
+                return false;
+            }
+        }
         self.congestion.on_timeout(now, &self.track);
         self.repeats = false;
-        let (track, Some(plain)) = (&mut self.track, &mut self.plain) else { return };
+        let (track, Some(plain)) = (&mut self.track, &mut self.plain) else { return true };
         if track.has_sack {
             let board = plain.board.get_or_insert_with(|| Box::new(Scoreboard::new(track.una)));
             board.lose_all(track.una, track.next, now);
         } else {
             track.rewind();
         }
+        true
     }
 
     /// What is to be sent again before anything new is.
     #[cold]
     pub(crate) fn repetition(&self, now: Instant) -> Option<Step> {
         let (in_flight, mss) = (self.track.in_flight(), usize::from(self.track.mss));
+        if self.congestion.wants_probe() {
+            return self.probe();
+        }
         let Some(board) = self.plain.as_ref()?.board.as_ref() else {
             return (in_flight > 0).then(|| Step::Send { offset: 0, len: in_flight.min(mss) });
         };
@@ -90,6 +103,19 @@ impl Flow {
         let is_clear = self.repeats
             || board.pipe(self.track.next, now, &patience) + len <= self.congestion.window(mss).max(len);
         is_clear.then(|| Step::Send { offset: start - self.track.una, len })
+    }
+
+    /// What a probe consists of: something new if there is any that may be sent, else the end of what was sent
+    /// (RFC 8985 section 7.3).
+    fn probe(&self) -> Option<Step> {
+        let (in_flight, mss) = (self.track.in_flight(), usize::from(self.track.mss));
+        let room = (self.track.window as usize).saturating_sub(in_flight);
+        let unsent = self.send_queue().saturating_sub(in_flight).min(mss);
+        let (offset, len) = match unsent > 0 && unsent <= room {
+            true => (in_flight, unsent),
+            false => (in_flight - in_flight.min(mss), in_flight.min(mss)),
+        };
+        (len > 0).then_some(Step::Send { offset, len })
     }
 
     /// Bytes under way, and when there will be fewer because something counts as lost.

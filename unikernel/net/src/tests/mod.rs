@@ -23,6 +23,7 @@ mod rules;
 mod sack;
 mod segmenter;
 mod shards;
+mod tail_loss;
 mod tcp;
 mod times;
 mod transfer;

@@ -25,6 +25,9 @@ struct Trouble {
     repetition: u64,
     reordering: u64,
     corruption: u64,
+    /// Frames arrive all together, once in so many milliseconds: hosts are busy, and cards save interrupts. Then there is
+    /// one acknowledgement for many segments, and little under way when it comes.
+    batch_ms: u64,
 }
 
 /// When a frame arrives, which one it is, to whom.
@@ -78,6 +81,10 @@ impl Network {
             let mut arrival = start + wire_time + self.delay;
             if self.happens(self.trouble.reordering) {
                 arrival += Duration::from_millis(1) + self.delay / 4;
+            }
+            if self.trouble.batch_ms > 0 {
+                let batch_us = 1000 * self.trouble.batch_ms as i64;
+                arrival = Instant::from_micros((arrival.total_micros() + batch_us - 1) / batch_us * batch_us);
             }
             if self.happens(self.trouble.corruption) {
                 let at = 34 + self.rng.below(frame.len() as u64 - 34) as usize;
@@ -158,6 +165,9 @@ fn table() -> String {
         ("1 % repeated", Trouble { repetition: 1000, ..Trouble::default() }),
         ("1 % late", Trouble { reordering: 1000, ..Trouble::default() }),
         ("1 % corrupt", Trouble { corruption: 1000, ..Trouble::default() }),
+        ("batches", Trouble { batch_ms: 5, ..Trouble::default() }),
+        ("and 0.1 % lost", Trouble { batch_ms: 5, loss: 100, ..Trouble::default() }),
+        ("and 1 % lost", Trouble { batch_ms: 5, loss: 1000, ..Trouble::default() }),
     ];
     let delays = [1, 10, 50];
     let mut text = String::from("Goodput in kbit/s over a link of 100 Mbit/s, by round-trip time.\n\n");

@@ -6,13 +6,13 @@ use super::*;
 
 const SYN: u8 = 0x02;
 const ACK: u8 = 0x10;
-const MSS: i32 = 1460;
+pub(super) const MSS: i32 = 1460;
 /// Round-trip time of the conversation.
-const ROUND_TRIP: Duration = Duration::from_millis(20);
+pub(super) const ROUND_TRIP: Duration = Duration::from_millis(20);
 
 impl Scene {
     /// A connection that has been busy for long enough, with a peer that offers SACK.
-    fn settled_with_sack() -> Self {
+    pub(super) fn settled_with_sack() -> Self {
         let mut host = Host::with(Config { tcp_tx_limit: 64 * 1024, ..config(15) });
         let listener = host.listen(80, 4);
         let now = Instant::from_secs(10);
@@ -40,29 +40,29 @@ impl Scene {
         scene
     }
 
-    fn has_engine(&self) -> bool {
+    pub(super) fn has_engine(&self) -> bool {
         self.host.stack.flows.get(self.server).unwrap().engine.is_some()
     }
 
-    fn window(&self) -> usize {
+    pub(super) fn window(&self) -> usize {
         self.host.stack.flows.get(self.server).unwrap().congestion.window(MSS as usize)
     }
 
     /// Writes so many segments; answers which went out, as numbers from 0 on.
-    fn write(&mut self, segments: usize) -> Vec<i32> {
+    pub(super) fn write(&mut self, segments: usize) -> Vec<i32> {
         assert_eq!(self.host.send(self.server, &vec![5; segments * MSS as usize]), segments * MSS as usize);
         self.host.flush(self.now);
         self.numbers()
     }
 
     /// Which segments went out.
-    fn numbers(&mut self) -> Vec<i32> {
+    pub(super) fn numbers(&mut self) -> Vec<i32> {
         let expected = self.expected;
         self.said().iter().filter(|said| said.len > 0).map(|said| (said.sequence - expected) / MSS).collect()
     }
 
     /// The peer has everything before segment `ack`, and blocks of segments; answers which go out then.
-    fn has(&mut self, ack: i32, blocks: &[(i32, i32)]) -> Vec<i32> {
+    pub(super) fn has(&mut self, ack: i32, blocks: &[(i32, i32)]) -> Vec<i32> {
         let number = |index: i32| self.expected.wrapping_add(index * MSS);
         let mut options = vec![1, 1, 5, 2 + 8 * blocks.len() as u8];
         for (left, right) in blocks {
@@ -78,7 +78,7 @@ impl Scene {
     }
 
     /// Time passes; answers which segments go out.
-    fn wait(&mut self, time: Duration) -> Vec<i32> {
+    pub(super) fn wait(&mut self, time: Duration) -> Vec<i32> {
         let expected = self.expected;
         let said = self.pass(time);
         said.iter().filter(|said| said.len > 0).map(|said| (said.sequence - expected) / MSS).collect()
@@ -196,4 +196,14 @@ fn bulk_sender_leaves_its_engine_with_data_under_way() {
         net.now += Duration::from_micros(100);
     }
     assert!(was_without && sent >= received);
+}
+
+#[test]
+fn window_is_cut_by_what_was_under_way_before_a_batch_of_acknowledgements() {
+    let mut scene = Scene::settled_with_sack();
+    scene.write(10);
+    scene.pass(ROUND_TRIP);
+    assert_eq!(scene.has(6, &[]), []);
+    assert_eq!(scene.has(6, &[(7, 10)]), [6]);
+    assert_eq!(scene.window(), 7 * MSS as usize);
 }

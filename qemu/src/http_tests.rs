@@ -38,6 +38,7 @@ pub(crate) fn all() -> Vec<NamedTest> {
     tests.push(("http_malformed_frames".into(), Box::new(frame_tests::malformed_frames)));
     tests.extend(capture_tests::all());
     tests.push(("http_static_files".into(), Box::new(static_files)));
+    tests.push(("http_large_files".into(), Box::new(large_files)));
     tests.push(("http_many_connections_one_after_another".into(), Box::new(sequential_connections)));
     tests.push(("http_small_memory".into(), Box::new(small_memory)));
     tests.push(("boot_unknown_option".into(), Box::new(unknown_option)));
@@ -81,7 +82,7 @@ impl Server {
         let kind = machine.kind;
         machine.memory_mib = memory_mib;
         let files = project::root().join("apps").join(app).join("initrd");
-        if files.is_dir() {
+        if files.is_dir() && machine.initrd.is_none() {
             machine.initrd = Some(initrd_file(&files, &format!("{app}-{kind}"))?);
         }
         let guest = Vm::start(&machine, Console::Recorded)?;
@@ -214,6 +215,35 @@ fn static_files() -> Result<()> {
     for path in ["/static/../secret", "/static/%2e%2e/secret", "/static/none.html", "/static//etc/hosts"] {
         let status = http::get(server.address, path)?.status;
         ensure!(status == 404 || status == 400, "{path} answered {status}");
+    }
+    server.check_alive()
+}
+
+/// Clients that ask for more than they read at once: a file is not copied for each of them, and what they asked for behind
+/// it comes behind it.
+fn large_files() -> Result<()> {
+    const CLIENTS: usize = 16;
+    let content = "0123456789abcdef".repeat(256 * 1024);
+    let folder = project::work_dir("large-files")?;
+    std::fs::create_dir_all(folder.join("www"))?;
+    std::fs::write(folder.join("www/large"), &content)?;
+    let port = free_port()?;
+    let mut machine = Machine::new(Kind::Microvm, &project::built("http")?);
+    machine.net = Net::User(port, 8080);
+    machine.initrd = Some(initrd_file(&folder, "large-files")?);
+    // The file is there twice, in the root and in the server.
+    let server = Server::start(machine, "http", 64, port)?;
+    let mut clients = (0..CLIENTS).map(|_| Client::connect(server.address)).collect::<Result<Vec<_>>>()?;
+    let ask = |path| format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n");
+    for client in &mut clients {
+        client.send(["/static/large", "/", "/static/large"].map(ask).concat().as_bytes())?;
+    }
+    thread::sleep(Duration::from_millis(500));
+    for mut client in clients {
+        ensure!(client.response()?.body == content, "the file is another");
+        ensure!(client.response()?.body == "Hello, World!");
+        ensure!(client.response()?.body == content, "the file is another");
+        ensure!(client.get("/json")?.status == 200, "the connection goes on");
     }
     server.check_alive()
 }

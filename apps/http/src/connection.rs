@@ -1,5 +1,6 @@
 //! One client: bytes in, whole requests found, answers out.
 
+use alloc::rc::Rc;
 use alloc::vec::Vec;
 
 use unikernel::Error;
@@ -40,26 +41,57 @@ impl Scratch {
     }
 }
 
+/// What the socket had no room for, in this order.
+#[derive(Default)]
+struct Pending {
+    /// Answers, and how much of them has been sent since.
+    answers: Vec<u8>,
+    sent: usize,
+    /// A file, and how much of it has been sent. Nothing is answered before it is out.
+    file: Option<(Rc<[u8]>, usize)>,
+}
+
+impl Pending {
+    fn is_empty(&self) -> bool {
+        self.answers.is_empty() && self.file.is_none()
+    }
+
+    /// Sends what there is room for.
+    fn send(&mut self, stream: &mut TcpStream) -> Result<(), Error> {
+        if !self.answers.is_empty() {
+            self.sent += stream.write(&self.answers[self.sent..])?;
+            if self.sent < self.answers.len() {
+                return Ok(());
+            }
+            (self.answers, self.sent) = (Vec::new(), 0);
+        }
+        if let Some((content, sent)) = &mut self.file {
+            *sent += stream.write(&content[*sent..])?;
+            if *sent == content.len() {
+                self.file = None;
+            }
+        }
+        Ok(())
+    }
+}
+
 /// A client's socket, and what could not be dealt with at once. Both buffers are empty, and take no
 /// memory, while the client is quiet or quick.
 pub(crate) struct Connection {
     stream: TcpStream,
     /// The beginning of a request whose rest is still to come.
     partial: Vec<u8>,
-    /// Answers that the socket had no room for, and how much of them has been sent since.
-    pending: Vec<u8>,
-    sent: usize,
+    pending: Pending,
     ends_after_send: bool,
     idle_sweeps: u8,
 }
 
 impl Connection {
-    pub(crate) const fn new(stream: TcpStream) -> Self {
+    pub(crate) fn new(stream: TcpStream) -> Self {
         Self {
             stream,
             partial: Vec::new(),
-            pending: Vec::new(),
-            sent: 0,
+            pending: Pending::default(),
             ends_after_send: false,
             idle_sweeps: 0,
         }
@@ -90,8 +122,12 @@ impl Connection {
     ) -> Progress {
         self.idle_sweeps = 0;
         if self.is_blocked() {
-            if !event.is_writable() || !self.send_pending() {
+            if !event.is_writable() {
                 return Progress::Finished;
+            }
+            match self.pending.send(&mut self.stream) {
+                Ok(()) | Err(Error::WOULD_BLOCK | Error::INTERRUPTED) => {}
+                Err(_) => return Progress::Finished,
             }
             if self.is_blocked() {
                 return Progress::Waiting;
@@ -107,26 +143,22 @@ impl Connection {
         }
     }
 
-    /// Reads once: level-triggered polling comes back if there is more.
+    /// Reads once: level-triggered polling comes back if there is more. What was read before and waited behind a file is
+    /// answered in any case.
     fn receive(&mut self, files: &Files, metrics: &mut Metrics, scratch: &mut Scratch) -> Result<(), Error> {
         let Scratch { input: buffer, output } = scratch;
         let kept = self.partial.len();
         buffer[..kept].copy_from_slice(&self.partial);
-        self.partial.clear();
-        let count = match self.stream.read(&mut buffer[kept..]) {
-            Ok(count) => count,
-            Err(error) => {
-                self.partial.extend_from_slice(&buffer[..kept]);
-                return Err(error);
-            }
+        // There is room: whatever was kept, something before it was answered, or it would have been refused.
+        let (count, is_end) = match self.stream.read(&mut buffer[kept..]) {
+            Ok(count) => (count, count == 0),
+            Err(Error::WOULD_BLOCK) if kept > 0 => (0, false),
+            Err(error) => return Err(error),
         };
-        if count == 0 {
-            self.ends_after_send = true;
-            return Ok(());
-        }
+        self.partial.clear();
         let mut rest = &buffer[..kept + count];
         let mut out = Outbox::new(&mut self.stream, &mut self.pending, output);
-        while !rest.is_empty() && !self.ends_after_send {
+        while !rest.is_empty() && !self.ends_after_send && !out.has_file() {
             match request::parse(rest) {
                 Parsed::Request(request) => {
                     metrics.requests += 1;
@@ -139,6 +171,7 @@ impl Connection {
                 Parsed::Broken(answer) => self.ends_after_send = out.refuse(answer, metrics),
             }
         }
+        self.ends_after_send |= is_end && !out.has_file();
         let outcome = out.flush();
         if !self.ends_after_send {
             self.partial.extend_from_slice(rest);
@@ -148,34 +181,19 @@ impl Connection {
         }
         outcome
     }
-
-    /// Sends what waits; false if the client is gone.
-    fn send_pending(&mut self) -> bool {
-        match self.stream.write(&self.pending[self.sent..]) {
-            Ok(count) => {
-                self.sent += count;
-                if self.sent == self.pending.len() {
-                    (self.pending, self.sent) = (Vec::new(), 0);
-                }
-                true
-            }
-            Err(Error::WOULD_BLOCK | Error::INTERRUPTED) => true,
-            Err(_) => false,
-        }
-    }
 }
 
 /// Gathers the answers to one batch of requests, so that they leave with one call.
 pub(crate) struct Outbox<'a> {
     stream: &'a mut TcpStream,
-    pending: &'a mut Vec<u8>,
+    pending: &'a mut Pending,
     buffer: &'a mut [u8; HEAD_BYTES],
     filled: usize,
     error: Option<Error>,
 }
 
 impl<'a> Outbox<'a> {
-    fn new(stream: &'a mut TcpStream, pending: &'a mut Vec<u8>, buffer: &'a mut [u8; HEAD_BYTES]) -> Self {
+    fn new(stream: &'a mut TcpStream, pending: &'a mut Pending, buffer: &'a mut [u8; HEAD_BYTES]) -> Self {
         Self { stream, pending, buffer, filled: 0, error: None }
     }
 
@@ -191,8 +209,26 @@ impl<'a> Outbox<'a> {
             self.buffer[..bytes.len()].copy_from_slice(bytes);
             self.filled = bytes.len();
         } else {
-            self.error = self.error.or(send(self.stream, self.pending, bytes).err());
+            self.error = self.error.or(keep(self.stream, self.pending, bytes).err());
         }
+    }
+
+    /// Adds a file, which is not copied however long it takes to send it.
+    pub(crate) fn push_shared(&mut self, content: &Rc<[u8]>) {
+        if content.len() <= HEAD_BYTES {
+            return self.push(content);
+        }
+        self.send_buffer();
+        match send(self.stream, self.pending, content) {
+            Ok(sent) if sent < content.len() => self.pending.file = Some((Rc::clone(content), sent)),
+            Ok(_) => {}
+            Err(error) => self.error = self.error.or(Some(error)),
+        }
+    }
+
+    /// True if a file has to go out before anything is answered.
+    fn has_file(&self) -> bool {
+        self.pending.file.is_some()
     }
 
     /// Adds the last answer of a connection that cannot go on. Always true, for the caller's flag.
@@ -204,12 +240,12 @@ impl<'a> Outbox<'a> {
 
     /// True if the client does not read what it asked for.
     fn is_overfull(&self) -> bool {
-        self.pending.len() > MAX_PENDING_BYTES
+        self.pending.answers.len() > MAX_PENDING_BYTES
     }
 
     fn send_buffer(&mut self) {
         let filled = core::mem::take(&mut self.filled);
-        self.error = self.error.or(send(self.stream, self.pending, &self.buffer[..filled]).err());
+        self.error = self.error.or(keep(self.stream, self.pending, &self.buffer[..filled]).err());
     }
 
     fn flush(mut self) -> Result<(), Error> {
@@ -221,16 +257,22 @@ impl<'a> Outbox<'a> {
 }
 
 /// Sends bytes behind what waits already; keeps what the socket has no room for.
-fn send(stream: &mut TcpStream, pending: &mut Vec<u8>, bytes: &[u8]) -> Result<(), Error> {
-    let mut rest = bytes;
-    while !rest.is_empty() && pending.is_empty() {
-        match stream.write(rest) {
-            Ok(count) => rest = &rest[count..],
+fn keep(stream: &mut TcpStream, pending: &mut Pending, bytes: &[u8]) -> Result<(), Error> {
+    let sent = send(stream, pending, bytes)?;
+    pending.answers.extend_from_slice(&bytes[sent..]);
+    Ok(())
+}
+
+/// Sends what the socket has room for, if nothing waits already. Answers how much that was.
+fn send(stream: &mut TcpStream, pending: &Pending, bytes: &[u8]) -> Result<usize, Error> {
+    let mut sent = 0;
+    while sent < bytes.len() && pending.is_empty() {
+        match stream.write(&bytes[sent..]) {
+            Ok(count) => sent += count,
             Err(Error::INTERRUPTED) => {}
             Err(Error::WOULD_BLOCK) => break,
             Err(error) => return Err(error),
         }
     }
-    pending.extend_from_slice(rest);
-    Ok(())
+    Ok(sent)
 }

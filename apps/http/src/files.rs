@@ -2,6 +2,7 @@
 
 use alloc::collections::BTreeMap;
 use alloc::format;
+use alloc::rc::Rc;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
@@ -15,7 +16,8 @@ const MAX_DEPTH: usize = 8;
 /// One file.
 pub(crate) struct StaticFile {
     pub(crate) content_type: &'static str,
-    pub(crate) content: Vec<u8>,
+    /// Shared with the connections that are sending it.
+    pub(crate) content: Rc<[u8]>,
 }
 
 /// All files by their path below the root. What is not in this map is not served, so no path,
@@ -44,7 +46,7 @@ impl Files {
             if !metadata.is_directory() {
                 let mut content = alloc::vec![0; metadata.len() as usize];
                 file.read_exact(&mut content).map_err(|_| Error::INVALID)?;
-                self.0.insert(key, StaticFile { content_type: content_type(&name), content });
+                self.0.insert(key, StaticFile { content_type: content_type(&name), content: content.into() });
             } else if depth < MAX_DEPTH {
                 self.add_folder(&path, &format!("{key}/"), depth + 1)?;
             }

@@ -33,9 +33,18 @@ pub(crate) fn answer(request: &Request<'_>, files: &Files, metrics: &Metrics, ou
     match path {
         "/" => whole(request, HELLO, out),
         "/json" => whole(request, JSON, out),
-        "/metrics" => body(request, "text/plain; version=0.0.4", metrics.render().as_bytes(), out),
+        "/metrics" => {
+            let text = metrics.render();
+            if head(request, "text/plain; version=0.0.4", text.len(), out) {
+                out.push(text.as_bytes());
+            }
+        }
         _ => match path.strip_prefix("/static/").and_then(|name| files.find(name)) {
-            Some(file) => body(request, file.content_type, &file.content, out),
+            Some(file) => {
+                if head(request, file.content_type, file.content.len(), out) {
+                    out.push_shared(&file.content);
+                }
+            }
             None => whole(request, NOT_FOUND, out),
         },
     }
@@ -52,12 +61,9 @@ fn whole(request: &Request<'_>, answer: &[u8], out: &mut Outbox<'_>) {
     }
 }
 
-/// Sends a head made for this body, and the body.
-fn body(request: &Request<'_>, content_type: &str, content: &[u8], out: &mut Outbox<'_>) {
-    let len = content.len();
+/// Sends a head made for a body of this length. True if the body is wanted, too.
+fn head(request: &Request<'_>, content_type: &str, len: usize, out: &mut Outbox<'_>) -> bool {
     let head = format!("HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\nContent-Length: {len}\r\n\r\n");
     out.push(head.as_bytes());
-    if request.method != Method::Head {
-        out.push(content);
-    }
+    request.method != Method::Head
 }

@@ -59,10 +59,10 @@ pub(crate) fn set_up(queues: Queues) -> Result<()> {
 }
 
 /// Makes the tap device anew. It remembers what offloads the last QEMU asked for: whoever opens it then without headers
-/// for them gets frames without checksums.
-pub(crate) fn renew_tap() -> Result<()> {
+/// for them gets frames without checksums. It keeps its kind, too.
+pub(crate) fn renew_tap(queues: Queues) -> Result<()> {
     ip(&["link", "delete", TAP])?;
-    add_host_tap(Queues::One)
+    add_host_tap(queues)
 }
 
 fn add_host_tap(queues: Queues) -> Result<()> {

@@ -21,7 +21,7 @@ use crate::cpio::Archive;
 use crate::guest_tests::free_port;
 use crate::impairment::{BadWire, Trouble};
 use crate::machine::{Kind, Machine, Net};
-use crate::namespace::{self, TAP, guest_address};
+use crate::namespace::{self, Queues, TAP, guest_address};
 use crate::vm::{Console, Vm};
 use crate::{http, project};
 
@@ -48,7 +48,7 @@ pub(crate) struct Loss {
 /// Measures both systems, in turn.
 pub(super) fn measure(rounds: usize, seconds: u64) -> Result<Vec<Loss>> {
     // The forwarder takes and gives whole frames, checksums and all.
-    namespace::renew_tap()?;
+    namespace::renew_tap(Queues::One)?;
     let [ours, linux] = [System::Unikernel, System::Linux].map(|system| {
         eprintln!("loss, {system}");
         figures(system, rounds, Duration::from_secs(seconds)).with_context(|| format!("{system}"))

@@ -125,9 +125,11 @@ impl Guest {
         Self::start(machine, patience).with_context(|| format!("{app} on {system}, {kind}, {memory_mib} MiB"))
     }
 
-    /// Boots a machine on the tap device and waits for an answer.
+    /// Boots a machine on the tap device, with one pair of queues if it does not say, and waits for an answer.
     pub(super) fn start(mut machine: Machine, patience: Duration) -> Result<Self> {
-        machine.net = Net::Tap { name: TAP.into(), queues: 1 };
+        if machine.net == Net::None {
+            machine.net = Net::Tap { name: TAP.into(), queues: 1 };
+        }
         let vm = Vm::start(&machine, Console::Recorded)?;
         let boot_time = vm.wait_until(patience, || http::answers(guest_address()))?;
         Ok(Self { vm, boot_time })

@@ -40,7 +40,7 @@ use instructions::Instructions;
 use loss::Loss;
 use measure::{Burst, Case, Guest, Load, Sequential, System, USUAL_MEMORY_MIB};
 use micro::{Figures, MicroResult};
-use offloads::OffloadResult;
+use offloads::{OffloadResult, QueueResult};
 
 /// All that one run of the benchmark found.
 #[derive(Serialize)]
@@ -70,6 +70,8 @@ pub(crate) struct Results {
     pub(crate) bulk: Vec<BulkResult>,
     /// What the card's offloads bring.
     pub(crate) offloads: Vec<OffloadResult>,
+    /// What a pair of queues for each processor brings.
+    pub(crate) queues: Vec<QueueResult>,
     /// What a request costs in the kernel.
     pub(crate) instructions: Option<Instructions>,
     /// The same beside 10,000 idle connections.
@@ -126,10 +128,13 @@ pub(crate) struct BootResult {
     pub(crate) ms: Pair<f64>,
 }
 
+/// Apps that parts use whatever the options say.
+const NEEDED: [&str; 5] = ["http", "http-threads", "axum-rest", "micro", "kv"];
+
 /// Runs the benchmark; answers the process's exit code.
 pub(crate) fn run(options: &BenchOptions) -> Result<u8> {
     if !namespace::is_inside() {
-        for app in options.apps.iter().chain(&["http".to_owned(), "micro".to_owned(), "kv".to_owned()]) {
+        for app in options.apps.iter().chain(&NEEDED.map(str::to_owned)) {
             project::build_app(Case::parse(app)?.app)?;
         }
         linux::prepare()?;
@@ -164,6 +169,7 @@ impl Bench<'_> {
         let losses = self.list_if_wanted("loss", || loss::measure(rounds, seconds));
         let bulk = self.list_if_wanted("bulk", || bulk::measure(rounds));
         let offloads = self.list_if_wanted("offloads", || offloads::measure(seconds));
+        let queues = self.list_if_wanted("offloads", || offloads::queues(seconds));
         let instructions = self.one_if_wanted("instructions", || instructions::per_request(0, ""));
         let crowded_instructions =
             self.one_if_wanted("instructions", || instructions::per_request(instructions::IDLE, ""));
@@ -185,6 +191,7 @@ impl Bench<'_> {
             losses,
             bulk,
             offloads,
+            queues,
             instructions,
             crowded_instructions,
             idle_percent,

@@ -7,7 +7,8 @@ use serde::Serialize;
 use super::bulk::{self, Throughput};
 use super::instructions;
 use super::measure::{BOOT_TIME_OUT, Guest, System, machine_for};
-use crate::machine::Kind;
+use crate::machine::{Kind, Net};
+use crate::namespace::{self, Queues, TAP};
 
 /// The words, and what they switch off. One that others rest on takes them along.
 const CASES: [(&str, &str); 7] = [
@@ -19,6 +20,11 @@ const CASES: [(&str, &str); 7] = [
     ("no-event-idx", "calls by index"),
     ("none", "everything"),
 ];
+
+/// Servers with a thread for each processor, for which a pair of queues each may do something.
+const THREADED: [&str; 2] = ["http-threads", "axum-rest"];
+/// Processors, and pairs of queues.
+const PAIRS: u32 = 2;
 
 /// With one of the words, and without any.
 #[derive(Clone, Debug, Serialize)]
@@ -65,4 +71,36 @@ fn figures(words: &str, (cost, instructions): (Throughput, f64), seconds: u64) -
     let guest = Guest::start(machine, BOOT_TIME_OUT)?;
     let requests_per_second = guest.load(instructions::CONNECTIONS, seconds)?.requests_per_second;
     Ok(Figures { cost, throughput, instructions, requests_per_second })
+}
+
+/// What a pair of queues for each processor brings to a server.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct QueueResult {
+    pub(crate) app: String,
+    /// Requests per second with them, and with one pair (`offload=no-mq`).
+    pub(crate) several: f64,
+    pub(crate) one: f64,
+}
+
+/// The servers on two processors.
+pub(super) fn queues(seconds: u64) -> Result<Vec<QueueResult>> {
+    namespace::renew_tap(Queues::Several)?;
+    let result = |app: &str| {
+        eprintln!("offloads: queues, {app}");
+        let (several, one) =
+            (rate_with_queues(app, "", seconds)?, rate_with_queues(app, "offload=no-mq", seconds)?);
+        Ok(QueueResult { app: app.to_owned(), several, one })
+    };
+    let results = THREADED.into_iter().map(result).collect();
+    namespace::renew_tap(Queues::One)?;
+    results
+}
+
+fn rate_with_queues(app: &str, words: &str, seconds: u64) -> Result<f64> {
+    let mut machine = machine_for(System::Unikernel, app, Kind::Q35)?;
+    machine.cpus = PAIRS;
+    machine.net = Net::Tap { name: TAP.into(), queues: PAIRS };
+    machine.append = format!("{} {words}", machine.append);
+    let guest = Guest::start(machine, BOOT_TIME_OUT)?;
+    Ok(guest.load(instructions::CONNECTIONS, seconds)?.requests_per_second)
 }

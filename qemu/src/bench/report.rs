@@ -13,7 +13,7 @@ use super::hostile::Trial;
 use super::loss::Loss;
 use super::marks::{self, Mark};
 use super::micro::{self, MicroResult};
-use super::offloads::{Figures, OffloadResult};
+use super::offloads::{Figures, OffloadResult, QueueResult};
 use super::{LoadResult, Pair, Results, svg};
 use crate::project;
 use crate::storm::Storm;
@@ -129,7 +129,7 @@ fn page(results: &Results, marks: &[Mark]) -> String {
     other_table(&mut page, results);
     loss_table(&mut page, &results.losses);
     bulk_table(&mut page, &results.bulk);
-    offloads_table(&mut page, &results.offloads);
+    offloads_table(&mut page, &results.offloads, &results.queues);
     micro_table(&mut page, &results.micro);
     storage_table(&mut page, &results.storage);
     page.push_str("## Marks\n\n| what | mark | measured | |\n|---|---|---|---|\n");
@@ -277,7 +277,7 @@ fn bulk_table(page: &mut String, results: &[BulkResult]) {
     page.push('\n');
 }
 
-fn offloads_table(page: &mut String, results: &[OffloadResult]) {
+fn offloads_table(page: &mut String, results: &[OffloadResult], queues: &[QueueResult]) {
     if results.is_empty() {
         return;
     }
@@ -303,6 +303,10 @@ fn offloads_table(page: &mut String, results: &[OffloadResult]) {
             cell(|figures| figures.throughput.receives),
             cell(|figures| figures.requests_per_second),
         );
+    }
+    page.push_str("\nOn two processors with a pair of queues for each / `no-mq`, 64 connections:\n\n| app | requests/s |\n|---|---|\n");
+    for QueueResult { app, several, one } in queues {
+        let _ = writeln!(page, "| {app} | {several:.0} / {one:.0} = {:.2}× |", several / one);
     }
     page.push('\n');
 }

@@ -165,7 +165,7 @@ impl Congestion {
             if track.una >= self.round_end || under_way > self.peak {
                 (self.peak, self.round_end) = (under_way, end);
             }
-            self.arm_probe(now, under_way as usize, track.mss);
+            self.arm_probe(now, under_way as usize, track);
         }
         if self.probe == Probe::Now {
             self.probe = Probe::Sent { end: track.sent, is_repeat };
@@ -181,7 +181,7 @@ impl Congestion {
         (self.duplicates, self.backoff, self.progress_at) = (0, 0, now);
         let is_answered = self.probe.is_answered(track.una);
         self.due = if track.in_flight() > 0 { now + self.patience() } else { NEVER };
-        self.arm_probe(now, track.in_flight(), track.mss);
+        self.arm_probe(now, track.in_flight(), track);
         (sample_us, is_answered)
     }
 

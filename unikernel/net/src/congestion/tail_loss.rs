@@ -6,6 +6,7 @@ use smoltcp::time::{Duration, Instant};
 use smoltcp::wire::TcpSeqNumber;
 
 use super::Congestion;
+use crate::track::Track;
 
 /// A probe is not sent sooner: peers wait to acknowledge, and hosts are busy.
 const LEAST: Duration = Duration::from_millis(10);
@@ -51,10 +52,11 @@ impl Probe {
 }
 
 impl Congestion {
-    /// Has the timer expire for a probe, if one would go out before the time-out.
+    /// Has the timer expire for a probe, if one would go out before the time-out. Without SACK its answer would tell little.
     #[inline]
-    pub(super) fn arm_probe(&mut self, now: Instant, under_way: usize, mss: u16) {
-        if let Some(at) = Probe::at(now, self.rtt.smoothed_us, under_way, mss.into())
+    pub(super) fn arm_probe(&mut self, now: Instant, under_way: usize, track: &Track) {
+        if let Some(at) = Probe::at(now, self.rtt.smoothed_us, under_way, track.mss.into())
+            && track.has_sack
             && matches!(self.probe, Probe::None | Probe::Due)
             && self.recover.is_none()
             && self.backoff == 0

@@ -13,12 +13,16 @@ pub(super) const ROUND_TRIP: Duration = Duration::from_millis(20);
 impl Scene {
     /// A connection that has been busy for long enough, with a peer that offers SACK.
     pub(super) fn settled_with_sack() -> Self {
+        // The largest segment, that SACK is understood, and windows of 64 KiB.
+        Self::settled_with(&[2, 4, 5, 180, 4, 2, 3, 3, 4, 1, 1, 1])
+    }
+
+    /// The same with a peer that offers such options.
+    pub(super) fn settled_with(options: &[u8]) -> Self {
         let mut host = Host::with(Config { tcp_tx_limit: 64 * 1024, ..config(15) });
         let listener = host.listen(80, 4);
         let now = Instant::from_secs(10);
-        // The largest segment, that SACK is understood, and windows of 64 KiB.
-        let options = [2, 4, 5, 180, 4, 2, 3, 3, 4, 1, 1, 1];
-        host.nic.rx.push_back(segment(4000, 80, SYN, 1000, 0, &options, &[]));
+        host.nic.rx.push_back(segment(4000, 80, SYN, 1000, 0, options, &[]));
         host.poll(now);
         host.flush(now);
         let frame = host.nic.tx.pop_back().unwrap();

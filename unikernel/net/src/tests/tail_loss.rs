@@ -81,3 +81,12 @@ fn one_segment_alone_waits_for_the_time_out() {
     assert_eq!(scene.wait(Duration::from_millis(2)), [0]);
     assert_eq!(scene.alarms(), (0, 1));
 }
+
+#[test]
+fn a_peer_without_sack_is_not_probed() {
+    let mut scene = Scene::settled_with(&[2, 4, 5, 180, 3, 3, 4, 1]);
+    scene.write(4);
+    assert_eq!(scene.wait(Duration::from_millis(190)), []);
+    assert_eq!(scene.wait(Duration::from_millis(20)), [0]);
+    assert_eq!(scene.alarms(), (0, 1));
+}

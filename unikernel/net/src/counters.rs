@@ -113,6 +113,8 @@ counters! {
     retransmits,
     /// Times that an acknowledgement was overdue.
     retransmit_timeouts,
+    /// Segments that had come before, of which the peer was told.
+    duplicates,
     /// Segments sent to be told how things stand (tail loss probes).
     loss_probes,
     /// Connection records in TIME-WAIT pushed out early.

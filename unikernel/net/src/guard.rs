@@ -72,6 +72,28 @@ impl Flow {
         if at > next && at < window_end { Judgement::Challenge } else { Judgement::Drop }
     }
 
+    /// True for data that had come before, from a peer that wants to be told.
+    pub(crate) fn hears_twice(&self, segment: &Segment<'_>) -> bool {
+        segment.payload_len() > 0
+            && self.track.has_sack
+            && segment.is_in_stream()
+            && segment.sequence() + segment.payload_len() <= self.track.received
+            && self.is_credible(segment.ack_number())
+            && !matches!(self.state(), State::Closed | State::Listen | State::SynSent | State::SynReceived)
+    }
+
+    /// An acknowledgement that tells where the conversation stands.
+    fn standing(&self) -> TcpRepr<'static> {
+        let has_fin = !matches!(self.state(), State::Established | State::FinWait1 | State::FinWait2);
+        let window = self.rx_window.saturating_sub(self.recv_queue()) >> self.front(false).shift;
+        TcpRepr {
+            seq_number: self.track.sent,
+            ack_number: Some(self.track.received + usize::from(has_fin)),
+            window_len: u16::try_from(window).unwrap_or(u16::MAX),
+            ..wire::PLAIN_SEGMENT
+        }
+    }
+
     /// True if the peer may be challenged now.
     fn may_challenge(&mut self, now: Instant) -> bool {
         let may = now >= self.challenge_at;
@@ -91,17 +113,21 @@ impl Stack {
         if !flow.may_challenge(now) {
             return;
         }
-        let has_fin = !matches!(flow.state(), State::Established | State::FinWait1 | State::FinWait2);
-        let shift = flow.front(false).shift;
-        let window = flow.rx_window.saturating_sub(flow.recv_queue()) >> shift;
-        let repr = TcpRepr {
-            seq_number: flow.track.sent,
-            ack_number: Some(flow.track.received + usize::from(has_fin)),
-            window_len: u16::try_from(window).unwrap_or(u16::MAX),
-            ..wire::PLAIN_SEGMENT
-        };
-        let answer = wire::tcp_packet(flow.local, flow.remote, &repr, 0, &self.checksums);
+        let answer = wire::tcp_packet(flow.local, flow.remote, &flow.standing(), 0, &self.checksums);
         self.counters.challenges += 1;
+        self.answer(&answer, link, token);
+    }
+
+    /// Tells a peer what has come twice (D-SACK, RFC 2883): so it learns that nothing was lost, but late, and undoes what it
+    /// did about it.
+    #[cold]
+    pub(crate) fn tell_twice<T: TxToken>(&mut self, id: TcpId, segment: &Segment<'_>, link: Link, token: T) {
+        let Some(flow) = self.flows.get(id) else { return };
+        let start = segment.sequence();
+        let block = [start, start + segment.payload_len()].map(|number| number.0.cast_unsigned());
+        let repr = TcpRepr { sack_ranges: [Some(block.into()), None, None], ..flow.standing() };
+        let answer = wire::tcp_packet(flow.local, flow.remote, &repr, 0, &self.checksums);
+        self.counters.duplicates += 1;
         self.answer(&answer, link, token);
     }
 

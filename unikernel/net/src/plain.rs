@@ -48,7 +48,7 @@ impl Flow {
 
     /// True for an acknowledgement of something that was sent and not long ago (RFC 5961 section 5.2).
     #[inline]
-    fn is_credible(&self, ack: TcpSeqNumber) -> bool {
+    pub(crate) fn is_credible(&self, ack: TcpSeqNumber) -> bool {
         let track = &self.track;
         ack <= track.sent && (ack >= track.una || ack + (track.window as usize).max(65_535) >= track.una)
     }
@@ -344,8 +344,8 @@ impl Stack {
         let Some(flow) = self.flows.ready(id, now) else { return false };
         (flow.heard_at, flow.probes) = (now, 0);
         flow.acknowledged_by(now, &segment.heard(), Some(segment));
-        // An acknowledgement of nothing new, at once.
-        flow.must_ack = true;
+        // An acknowledgement of nothing new, at once, if it is not told in another way.
+        flow.must_ack = !flow.hears_twice(segment);
         self.mark_dirty(id);
         self.notify_tcp(id);
         true

@@ -85,7 +85,12 @@ impl Stack {
     }
 
     fn flow_in<T: TxToken>(&mut self, id: TcpId, segment: &Segment<'_>, link: Link, token: T) {
-        if self.plain_in(id, segment, link) {
+        let is_twice = self.flows.get(id).is_some_and(|flow| flow.hears_twice(segment));
+        let is_done = self.plain_in(id, segment, link);
+        if is_twice {
+            return self.tell_twice(id, segment, link, token);
+        }
+        if is_done {
             return;
         }
         if self.is_answer_to_cookie(id, segment) {

@@ -25,6 +25,8 @@ pub(super) struct Said {
     pub(super) sequence: i32,
     pub(super) ack: i32,
     pub(super) len: usize,
+    /// The first block of a selective acknowledgement.
+    pub(super) block: Option<(i32, i32)>,
 }
 
 impl Scene {
@@ -55,7 +57,12 @@ impl Scene {
 
     pub(super) fn said(&mut self) -> Vec<Said> {
         let number = |frame: &[u8], at: usize| i32::from_be_bytes(frame[at..at + 4].try_into().unwrap());
+        let block = |frame: &[u8]| {
+            let ranges = smoltcp::wire::TcpPacket::new_unchecked(&frame[34..]).selective_ack_ranges();
+            ranges.unwrap()[0].map(|(left, right)| (left.cast_signed(), right.cast_signed()))
+        };
         let say = |frame: Vec<u8>| Said {
+            block: block(&frame),
             flags: frame[47],
             sequence: number(&frame, 38),
             ack: number(&frame, 42),

@@ -211,3 +211,23 @@ fn window_is_cut_by_what_was_under_way_before_a_batch_of_acknowledgements() {
     assert_eq!(scene.has(6, &[(7, 10)]), [6]);
     assert_eq!(scene.window(), 7 * MSS as usize);
 }
+
+#[test]
+fn what_has_come_twice_is_told() {
+    let mut scene = Scene::settled_with_sack();
+    let start = scene.next;
+    let blocks = |scene: &mut Scene, sequence| {
+        let said = scene.hear(ACK, sequence, scene.expected, &[1; 100]);
+        said.iter().map(|said| (said.ack, said.block)).collect::<Vec<_>>()
+    };
+    assert_eq!(blocks(&mut scene, start), []);
+    assert_eq!(blocks(&mut scene, start), [(start + 100, Some((start, start + 100)))]);
+    assert!(!scene.has_engine());
+    // Behind a gap, which an engine keeps.
+    assert_eq!(blocks(&mut scene, start + 200), [(start + 100, Some((start + 200, start + 300)))]);
+    assert!(scene.has_engine());
+    assert_eq!(blocks(&mut scene, start), [(start + 100, Some((start, start + 100)))]);
+    assert_eq!(scene.host.stack.counters().duplicates, 2);
+    blocks(&mut scene, start + 100);
+    assert_eq!(scene.host.recv(scene.server).unwrap().len(), 300);
+}

@@ -10,7 +10,7 @@ use crate::capture_tests;
 use crate::frame_tests;
 use crate::guest_tests::free_port;
 use crate::http::{self, Client};
-use crate::machine::{Kind, Machine, Net, Nic};
+use crate::machine::{Accelerator, Kind, Machine, Net, Nic};
 use crate::namespace;
 use crate::project;
 use crate::run::initrd_file;
@@ -40,6 +40,7 @@ pub(crate) fn all() -> Vec<NamedTest> {
     tests.push(("http_static_files".into(), Box::new(static_files)));
     tests.push(("http_large_files".into(), Box::new(large_files)));
     tests.push(("http_many_connections_one_after_another".into(), Box::new(sequential_connections)));
+    tests.push(("http_idle_core_needs_no_interrupts".into(), Box::new(interrupts)));
     tests.push(("http_small_memory".into(), Box::new(small_memory)));
     tests.push(("boot_unknown_option".into(), Box::new(unknown_option)));
     tests.push(("boot_absurd_memory".into(), Box::new(absurd_memory)));
@@ -216,6 +217,26 @@ fn static_files() -> Result<()> {
         let status = http::get(server.address, path)?.status;
         ensure!(status == 404 || status == 400, "{path} answered {status}");
     }
+    server.check_alive()
+}
+
+/// One client, request by request: an idle core polls for a moment and sees the frame, so no interrupt is wanted for it.
+fn interrupts() -> Result<()> {
+    const REQUESTS: u64 = 2000;
+    let port = free_port()?;
+    let mut machine = Machine::new(Kind::Q35, &project::built("http")?);
+    machine.net = Net::User(port, 8080);
+    // The moment that the core polls for is counted in instructions: this host may be busy.
+    machine.accelerator = Accelerator::Tcg;
+    machine.extra = ["-icount", "shift=0,sleep=on"].map(str::to_owned).into();
+    let server = Server::start(machine, "http", 64, port)?;
+    let mut client = Client::connect(server.address)?;
+    let before = server.metric("unikernel_interrupts_total")?;
+    for _ in 0..REQUESTS {
+        client.get("/")?;
+    }
+    let interrupts = server.metric("unikernel_interrupts_total")? - before;
+    ensure!(interrupts < REQUESTS / 2, "{interrupts} interrupts for {REQUESTS} requests");
     server.check_alive()
 }
 

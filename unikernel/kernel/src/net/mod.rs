@@ -159,8 +159,7 @@ pub fn tick() {
             continue;
         }
         let mut net = shards::lock(shard);
-        // It was quiet for a whole tick: from here on the card may interrupt again.
-        if net.is_polling && !net.stop_polling() {
+        if !net.stop_polling_in_time() {
             net.poll();
         }
     }

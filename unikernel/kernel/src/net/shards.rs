@@ -51,6 +51,8 @@ pub(super) struct Net {
     pub(super) is_polling: bool,
     /// The core that took in something last, and will look again within [`TICK_NS`].
     pub(super) poller: usize,
+    /// When it did.
+    polled_at_ns: u64,
     handovers: Vec<(Addressee, Vec<u8>)>,
 }
 
@@ -113,6 +115,7 @@ impl Slot {
             routes: Routes::default(),
             events: Vec::new(),
             is_polling: false,
+            polled_at_ns: 0,
             poller: 0,
             handovers: Vec::new(),
         };
@@ -358,8 +361,23 @@ impl Net {
             nic.disable_interrupts();
             self.is_polling = true;
         }
-        self.poller = this_cpu().index();
+        (self.poller, self.polled_at_ns) = (this_cpu().index(), now_ns);
         timer::interrupt_by(now_ns + TICK_NS);
+    }
+
+    /// Nothing has come in just now. If nothing has for a whole tick, the card may interrupt again. False if there is work
+    /// already. An interrupt that comes sooner is mostly one for a frame which an idle core has seen before it: to ask for
+    /// more on its account would bring one for each frame.
+    pub(super) fn stop_polling_in_time(&mut self) -> bool {
+        if !self.is_polling {
+            return true;
+        }
+        let over_ns = self.polled_at_ns + TICK_NS;
+        if time::now_ns() >= over_ns {
+            return self.stop_polling();
+        }
+        timer::interrupt_by(over_ns);
+        true
     }
 
     /// Lets the card interrupt again. False if there is work already.

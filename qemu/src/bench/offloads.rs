@@ -66,10 +66,7 @@ fn counts(words: &str) -> Result<(Throughput, f64)> {
 
 fn figures(words: &str, (cost, instructions): (Throughput, f64), seconds: u64) -> Result<Figures> {
     let throughput = bulk::carry(bulk::machine(System::Unikernel, words)?)?;
-    let mut machine = machine_for(System::Unikernel, "http", Kind::Q35)?;
-    machine.append = format!("{} {words}", machine.append);
-    let guest = Guest::start(machine, BOOT_TIME_OUT)?;
-    let requests_per_second = guest.load(instructions::CONNECTIONS, seconds)?.requests_per_second;
+    let requests_per_second = rate("http", words, 1, seconds)?;
     Ok(Figures { cost, throughput, instructions, requests_per_second })
 }
 
@@ -87,8 +84,7 @@ pub(super) fn queues(seconds: u64) -> Result<Vec<QueueResult>> {
     namespace::renew_tap(Queues::Several)?;
     let result = |app: &str| {
         eprintln!("offloads: queues, {app}");
-        let (several, one) =
-            (rate_with_queues(app, "", seconds)?, rate_with_queues(app, "offload=no-mq", seconds)?);
+        let (several, one) = (rate(app, "", PAIRS, seconds)?, rate(app, "offload=no-mq", PAIRS, seconds)?);
         Ok(QueueResult { app: app.to_owned(), several, one })
     };
     let results = THREADED.into_iter().map(result).collect();
@@ -96,10 +92,11 @@ pub(super) fn queues(seconds: u64) -> Result<Vec<QueueResult>> {
     results
 }
 
-fn rate_with_queues(app: &str, words: &str, seconds: u64) -> Result<f64> {
+/// Requests per second of an app on so many processors, with a pair of queues for each.
+fn rate(app: &str, words: &str, pairs: u32, seconds: u64) -> Result<f64> {
     let mut machine = machine_for(System::Unikernel, app, Kind::Q35)?;
-    machine.cpus = PAIRS;
-    machine.net = Net::Tap { name: TAP.into(), queues: PAIRS };
+    machine.cpus = pairs;
+    machine.net = Net::Tap { name: TAP.into(), queues: pairs };
     machine.append = format!("{} {words}", machine.append);
     let guest = Guest::start(machine, BOOT_TIME_OUT)?;
     Ok(guest.load(instructions::CONNECTIONS, seconds)?.requests_per_second)

@@ -76,9 +76,7 @@ impl Flow {
     pub(crate) fn hears_twice(&self, segment: &Segment<'_>) -> bool {
         segment.payload_len() > 0
             && self.track.has_sack
-            && segment.is_in_stream()
-            && segment.sequence() + segment.payload_len() <= self.track.received
-            && self.is_credible(segment.ack_number())
+            && self.has_all_of(segment)
             && !matches!(self.state(), State::Closed | State::Listen | State::SynSent | State::SynReceived)
     }
 

@@ -48,18 +48,22 @@ impl Flow {
 
     /// True for an acknowledgement of something that was sent and not long ago (RFC 5961 section 5.2).
     #[inline]
-    pub(crate) fn is_credible(&self, ack: TcpSeqNumber) -> bool {
+    fn is_credible(&self, ack: TcpSeqNumber) -> bool {
         let track = &self.track;
         ack <= track.sent && (ack >= track.una || ack + (track.window as usize).max(65_535) >= track.una)
     }
 
     /// True for a segment that has come before, or asks whether anybody is there (RFC 9293 section 3.8.4).
     fn is_repeated(&self, segment: &Segment<'_>) -> bool {
-        let track = &self.track;
-        self.engine.is_none()
-            && segment.is_in_stream()
-            && segment.sequence() < track.received
-            && segment.sequence() + segment.payload_len() <= track.received
+        self.engine.is_none() && self.has_all_of(segment)
+    }
+
+    /// The same, whoever takes care of the connection.
+    pub(crate) fn has_all_of(&self, segment: &Segment<'_>) -> bool {
+        let received = self.track.received;
+        segment.is_in_stream()
+            && segment.sequence() < received
+            && segment.sequence() + segment.payload_len() <= received
             && self.is_credible(segment.ack_number())
     }
 

@@ -1,6 +1,7 @@
 //! Memory as the app manages it: mapping, protecting, moving, giving back, running out.
 
 use std::ptr;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use guest_tests::{check, check_eq, errno};
 
@@ -12,6 +13,7 @@ fn main() {
     sparse_mapping_costs_what_is_touched();
     discarded_memory_is_zero_again();
     protection_holds_in_parts();
+    protecting_untouched_memory_interrupts_nobody();
     moved_memory_keeps_its_content();
     fixed_mappings_replace();
     break_grows_and_shrinks();
@@ -85,6 +87,34 @@ fn protection_holds_in_parts() {
         check_eq!(*at.add(PAGE), 7);
     }
     unmap(at, 3 * PAGE);
+}
+
+/// What a thread's stack is made of: no other core can remember pages that are not there, so none is asked to forget
+/// them, however busy it is.
+fn protecting_untouched_memory_interrupts_nobody() {
+    static IS_OVER: AtomicBool = AtomicBool::new(false);
+    const ROUNDS: u64 = 1000;
+    let others: Vec<_> = (1..std::thread::available_parallelism().unwrap().get())
+        .map(|_| std::thread::spawn(|| while !IS_OVER.load(Ordering::Relaxed) {}))
+        .collect();
+    let before = shootdowns();
+    for _ in 0..ROUNDS {
+        let at = map(16 * PAGE, libc::PROT_NONE);
+        // SAFETY: inside the mapping.
+        check_eq!(unsafe { libc::mprotect(at.add(PAGE).cast(), 15 * PAGE, READ_WRITE) }, 0);
+        unmap(at, 16 * PAGE);
+    }
+    let asked = shootdowns() - before;
+    IS_OVER.store(true, Ordering::Relaxed);
+    others.into_iter().for_each(|other| other.join().unwrap());
+    check!(asked < ROUNDS / 10);
+}
+
+/// How often cores have been asked to forget translations since boot.
+fn shootdowns() -> u64 {
+    let text = std::fs::read_to_string("/proc/interrupts").unwrap();
+    let row = text.lines().find_map(|line| line.trim().strip_prefix("TLB:")).unwrap();
+    row.split_whitespace().map_while(|word| word.parse::<u64>().ok()).sum()
 }
 
 fn moved_memory_keeps_its_content() {

@@ -177,11 +177,16 @@ pub fn take(entry: &mut PageTableEntry) -> (PhysAddr, Flags) {
     (frame, Flags::from_bits_truncate(shared_word(entry).swap(0, Ordering::AcqRel)))
 }
 
-/// Gives an entry other flags; whether the page was written to stays.
-pub fn replace_flags(entry: &mut PageTableEntry, flags: Flags) {
+/// Gives an entry other flags; whether the page was written to stays. True if a permission went away. New ones need
+/// no flush: a core that remembers the old raises at worst a fault for which nothing has to be done (SDM Vol. 3,
+/// 4.10.4.3).
+pub fn replace_flags(entry: &mut PageTableEntry, flags: Flags) -> bool {
+    const ALLOW: Flags = Flags::USER_ACCESSIBLE.union(Flags::WRITABLE);
     let address = entry.addr().as_u64();
+    let held = entry.flags();
     let change = |held| Some(address | flags.bits() | held & Flags::DIRTY.bits());
     let _ = shared_word(entry).fetch_update(Ordering::AcqRel, Ordering::Relaxed, change);
+    !flags.contains(held & ALLOW) || !held.contains(flags & Flags::NO_EXECUTE)
 }
 
 /// The size of the empty span around `virt` if a level above the pages is missing.

@@ -267,14 +267,20 @@ impl Space {
         self.check_charge(self.regions.charge_of_protect(start, end, protection))?;
         // First what can fail, a page table for splitting a large page; then the books.
         let flags = flags_of(protection);
-        page_table::for_each_mapped(start, end, |_, entry, bytes| {
+        let mut is_less_allowed = false;
+        let outcome = page_table::for_each_mapped(start, end, |_, entry, bytes| {
             let large = if bytes == LARGE_PAGE_BYTES { Flags::HUGE_PAGE } else { Flags::empty() };
             // Without access the page stays, as its content must, but not for ring 3.
             let flags = flags.unwrap_or(Flags::PRESENT | Flags::NO_EXECUTE);
-            page_table::replace_flags(entry, flags | large | entry.flags() & SHARED_PAGE);
+            let flags = flags | large | entry.flags() & SHARED_PAGE;
+            is_less_allowed |= page_table::replace_flags(entry, flags);
             ControlFlow::Continue(())
-        })?;
-        tlb::flush(start, end);
+        });
+        // The guard of a new thread's stack lies where nothing is mapped yet: no reason to ask every core.
+        if is_less_allowed {
+            tlb::flush(start, end);
+        }
+        outcome?;
         self.charged_pages += self.regions.protect(start, end, protection)?;
         self.publish();
         Ok(())

@@ -16,7 +16,9 @@ use unikernel_machine::line::Line;
 
 use super::io::IoPort;
 use super::{acpi, apic, ioapic};
+use crate::arch::per_core::PerCore;
 use crate::arch::{cpu, tlb};
+use crate::per_core;
 
 /// What an interrupt calls.
 pub type Handler = &'static (dyn Fn() + Sync);
@@ -53,7 +55,27 @@ static HANDLERS: [Once<Handler>; SLOTS] = [const { Once::new() }; SLOTS];
 static TIMER_HANDLER: Once<fn()> = Once::new();
 static LOOK_HANDLER: Once<fn()> = Once::new();
 static NEXT: AtomicU8 = AtomicU8::new(FIRST_DEVICE_VECTOR);
-static TAKEN: AtomicU64 = AtomicU64::new(0);
+
+/// What an interrupt may be about.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// A device.
+    Device,
+    /// The core's own timer.
+    Timer,
+    /// Another core put a thread on this one's queue.
+    Look,
+    /// Another core took a page, or a permission, away.
+    Flush,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Device, Self::Timer, Self::Look, Self::Flush];
+}
+
+/// Interrupts taken since boot, by kind.
+static TAKEN: PerCore<[AtomicU64; Kind::ALL.len()]> = per_core!([const { AtomicU64::new(0) }; Kind::ALL.len()]);
 
 /// Masks the old controllers and brings up this core's APIC and the IO-APICs.
 pub fn init() {
@@ -97,37 +119,48 @@ pub fn stop_others() {
 
 /// Handles one interrupt: the processor's entry stubs call this for vectors from 32 on.
 pub fn dispatch(number: u8) {
-    TAKEN.fetch_add(1, Ordering::Relaxed);
-    match number {
+    let kind = match number {
         TIMER_VECTOR => {
             if super::timer::on_interrupt()
                 && let Some(handler) = TIMER_HANDLER.get()
             {
                 handler();
             }
+            Kind::Timer
         }
         FIRST_DEVICE_VECTOR..=LAST_DEVICE_VECTOR => {
             if let Some(handler) = HANDLERS[usize::from(number - FIRST_DEVICE_VECTOR)].get() {
                 handler();
             }
+            Kind::Device
         }
         LOOK_VECTOR => {
             if let Some(handler) = LOOK_HANDLER.get() {
                 handler();
             }
+            Kind::Look
         }
-        FLUSH_VECTOR => tlb::serve(),
+        FLUSH_VECTOR => {
+            tlb::serve();
+            Kind::Flush
+        }
         STOP_VECTOR => cpu::halt_forever(),
         // The masked 8259 still signals spurious interrupts, on 39 and 47; they are not the
         // APIC's and take no end of interrupt, like the APIC's own spurious vector.
         _ => return,
-    }
+    };
+    TAKEN[kind as usize].fetch_add(1, Ordering::Relaxed);
     apic::end_of_interrupt();
+}
+
+/// Interrupts that a core has taken since boot, by [`Kind`].
+pub fn taken_by(core: usize) -> [u64; Kind::ALL.len()] {
+    core::array::from_fn(|kind| TAKEN.of(core)[kind].load(Ordering::Relaxed))
 }
 
 /// Interrupts taken since boot.
 pub fn taken() -> u64 {
-    TAKEN.load(Ordering::Relaxed)
+    (0..cpu::online()).flat_map(taken_by).sum()
 }
 
 /// Leads a line of the IO-APICs to `vector` and opens it.

@@ -5,6 +5,8 @@ use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use arrayvec::ArrayVec;
+
 use super::thread::Thread;
 use super::wait::WaitError;
 use super::{current, scheduler};
@@ -13,6 +15,8 @@ use crate::sync::SpinLock;
 
 /// Waiters are spread over this many queues by address.
 const BUCKETS: usize = 64;
+/// Threads woken between two looks at the queue.
+const WAKE_BATCH: usize = 16;
 
 struct Waiter {
     address: AtomicU64,
@@ -94,12 +98,28 @@ fn leave(waiter: &Arc<Waiter>) {
     }
 }
 
-/// Wakes up to `count` threads that wait at `address` with a common bit; answers how many.
+/// Wakes up to `count` threads that wait at `address` with a common bit; answers how many. The queue's lock is not
+/// held meanwhile: an interrupt for another core can take long where a host is busy, and whoever is woken often has a
+/// futex of its own to wake (Linux: `wake_q`).
 pub fn wake(address: u64, count: usize, bits: u32) -> usize {
-    let mut waiters = queue(address).lock();
     let mut woken = 0;
+    loop {
+        let batch = take_waiters(address, count - woken, bits);
+        batch.iter().for_each(|waiter| _ = scheduler::wake(&waiter.thread));
+        woken += batch.len();
+        if !batch.is_full() {
+            return woken;
+        }
+    }
+}
+
+/// Takes up to `count` waiters from the queue of `address`, as many as a batch holds. They wait no more, even if their
+/// deadline passes before [`wake`] comes to them.
+fn take_waiters(address: u64, count: usize, bits: u32) -> ArrayVec<Arc<Waiter>, WAKE_BATCH> {
+    let mut batch = ArrayVec::new();
+    let mut waiters = queue(address).lock();
     let mut index = 0;
-    while woken < count && index < waiters.len() {
+    while batch.len() < count && !batch.is_full() && index < waiters.len() {
         let waiter = &waiters[index];
         if waiter.address.load(Ordering::Relaxed) != address || waiter.bits & bits == 0 {
             index += 1;
@@ -107,10 +127,9 @@ pub fn wake(address: u64, count: usize, bits: u32) -> usize {
         }
         let Some(waiter) = waiters.remove(index) else { break };
         waiter.is_woken.store(true, Ordering::Release);
-        scheduler::wake(&waiter.thread);
-        woken += 1;
+        batch.push(waiter);
     }
-    woken
+    batch
 }
 
 /// Wakes up to `wake_count` waiters of `from` and moves up to `move_count` others to `to`.

@@ -2,6 +2,7 @@
 
 use alloc::format;
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::fmt::Write;
 
 use spin::Once;
@@ -10,7 +11,7 @@ use super::app::kibibytes;
 use super::{NANOS_PER_TICK, line};
 use crate::arch::cpu;
 use crate::mem::{frames, shared, space};
-use crate::platform::{random, time};
+use crate::platform::{interrupts, random, time};
 use crate::task::process::process;
 use crate::task::scheduler;
 
@@ -52,6 +53,26 @@ pub(super) fn uuid() -> String {
 pub(super) fn boot_id() -> String {
     static BOOT_ID: Once<String> = Once::new();
     BOOT_ID.call_once(uuid).clone()
+}
+
+/// A row for each kind of interrupt, a column for each core.
+pub(super) fn interrupts() -> String {
+    let taken: Vec<_> = (0..cpu::online()).map(interrupts::taken_by).collect();
+    let mut text = String::from("    ");
+    (0..taken.len()).for_each(|core| _ = write!(text, " {:>10}", format!("CPU{core}")));
+    text.push('\n');
+    for kind in interrupts::Kind::ALL {
+        let (name, what) = match kind {
+            interrupts::Kind::Device => ("DEV", "Device interrupts"),
+            interrupts::Kind::Timer => ("LOC", "Local timer interrupts"),
+            interrupts::Kind::Look => ("RES", "Rescheduling interrupts"),
+            interrupts::Kind::Flush => ("TLB", "TLB shootdowns"),
+        };
+        let _ = write!(text, "{name}:");
+        taken.iter().for_each(|taken| _ = write!(text, " {:10}", taken[kind as usize]));
+        line!(text, "   {what}");
+    }
+    text
 }
 
 pub(super) fn meminfo() -> String {
@@ -103,7 +124,7 @@ pub(super) fn stat() -> String {
     for core in 0..cores {
         line!(text, "cpu{core} {} 0 {} {} 0 0 0 0 0 0", user / cores, system / cores, idle / cores);
     }
-    line!(text, "intr 0\nctxt {}\nbtime {boot_s}\nprocesses 1", scheduler::switches());
+    line!(text, "intr {}\nctxt {}\nbtime {boot_s}\nprocesses 1", interrupts::taken(), scheduler::switches());
     line!(text, "procs_running 1\nprocs_blocked 0\nsoftirq 0 0 0 0 0 0 0 0 0 0 0");
     text
 }

@@ -44,6 +44,7 @@ pub const TEXTS: &[Text] = &[
     }),
     ("/proc/cmdline", app::kernel_words),
     ("/proc/cpuinfo", machine::cpuinfo),
+    ("/proc/interrupts", machine::interrupts),
     ("/proc/loadavg", || format!("0.00 0.00 0.00 1/{} {PROCESS_ID}\n", process().thread_count())),
     ("/proc/meminfo", machine::meminfo),
     ("/proc/stat", machine::stat),

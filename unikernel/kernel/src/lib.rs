@@ -54,6 +54,8 @@ extern "C" fn kernel_main(start_info: u32) -> ! {
     mem::init(&info);
     arch::cpu::load_descriptors();
     arch::cpu::enable_features();
+    #[cfg(debug_assertions)]
+    arch::memory::check();
     arch::syscall::init();
 
     let command_line = info.command_line();

@@ -14,6 +14,7 @@ fn main() {
     discarded_memory_is_zero_again();
     protection_holds_in_parts();
     protecting_untouched_memory_interrupts_nobody();
+    copies_of_every_size_are_exact();
     moved_memory_keeps_its_content();
     fixed_mappings_replace();
     break_grows_and_shrinks();
@@ -95,7 +96,13 @@ fn protecting_untouched_memory_interrupts_nobody() {
     static IS_OVER: AtomicBool = AtomicBool::new(false);
     const ROUNDS: u64 = 1000;
     let others: Vec<_> = (1..std::thread::available_parallelism().unwrap().get())
-        .map(|_| std::thread::spawn(|| while !IS_OVER.load(Ordering::Relaxed) {}))
+        .map(|_| {
+            std::thread::spawn(|| {
+                while !IS_OVER.load(Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
+            })
+        })
         .collect();
     let before = shootdowns();
     for _ in 0..ROUNDS {
@@ -115,6 +122,44 @@ fn shootdowns() -> u64 {
     let text = std::fs::read_to_string("/proc/interrupts").unwrap();
     let row = text.lines().find_map(|line| line.trim().strip_prefix("TLB:")).unwrap();
     row.split_whitespace().map_while(|word| word.parse::<u64>().ok()).sum()
+}
+
+/// What the kernel copies out of the app and back, at either edge of a mapping: not a byte more or less.
+fn copies_of_every_size_are_exact() {
+    const MOST: usize = 200;
+    const UNTOUCHED: u8 = 0xee;
+    let guarded = map(3 * PAGE, libc::PROT_NONE);
+    let mut pipe = [0; 2];
+    // SAFETY: inside the mapping, and of the page that may be used; the array takes two descriptors.
+    let page = unsafe {
+        check_eq!(libc::mprotect(guarded.add(PAGE).cast(), PAGE, READ_WRITE), 0);
+        check_eq!(libc::pipe(pipe.as_mut_ptr()), 0);
+        std::slice::from_raw_parts_mut(guarded.add(PAGE), PAGE)
+    };
+    for len in 1..MOST {
+        let pattern: Vec<u8> = (0..len).map(|index| (index * 7 + len) as u8).collect();
+        for (start, back) in [(0, PAGE - len), (PAGE - len, 0), (len % 8, 1)] {
+            page[start..][..len].copy_from_slice(&pattern);
+            // SAFETY: both ranges lie in the page.
+            unsafe {
+                check_eq!(libc::write(pipe[1], page[start..].as_ptr().cast(), len), len as isize);
+                page.fill(UNTOUCHED);
+                check_eq!(libc::read(pipe[0], page[back..].as_mut_ptr().cast(), len), len as isize);
+            }
+            check!(page[back..][..len] == pattern[..]);
+            check!(page[..back].iter().chain(&page[back + len..]).all(|&byte| byte == UNTOUCHED));
+        }
+        // SAFETY: the call is to find that not all of the range can be read.
+        let beyond = unsafe { libc::write(pipe[1], page[PAGE - len + 1..].as_ptr().cast(), len) };
+        check!(beyond == -1 && errno() == libc::EFAULT || beyond as usize == len - 1);
+        if beyond > 0 {
+            // SAFETY: inside the page.
+            check_eq!(unsafe { libc::read(pipe[0], page.as_mut_ptr().cast(), PAGE) }, beyond);
+        }
+    }
+    // SAFETY: opened above.
+    pipe.iter().for_each(|&end| check_eq!(unsafe { libc::close(end) }, 0));
+    unmap(guarded, 3 * PAGE);
 }
 
 fn moved_memory_keeps_its_content() {

@@ -10,6 +10,7 @@
 use core::arch::{asm, global_asm};
 
 use super::cpu;
+use super::memory::copy_up;
 
 /// From so many bytes on, a string instruction is worth its start.
 const STRING_BYTES: usize = 64;
@@ -29,53 +30,12 @@ global_asm!(
     // rdi: destination, rsi: source, rdx: bytes.
 user_copy_begin:
 user_copy_loop:
-    cmpq $8, %rdx
-    jb 4f
-    movq -8(%rsi, %rdx), %r10   // the last eight bytes, which may be copied twice
-    leaq -8(%rdi, %rdx), %r11
-    subq $40, %rdx
-    jb 2f
-1:  movq (%rsi), %rax
-    movq 8(%rsi), %rcx
-    movq 16(%rsi), %r8
-    movq 24(%rsi), %r9
-    movq %rax, (%rdi)
-    movq %rcx, 8(%rdi)
-    movq %r8, 16(%rdi)
-    movq %r9, 24(%rdi)
-    addq $32, %rsi
-    addq $32, %rdi
-    subq $32, %rdx
-    jae 1b
-2:  addq $32, %rdx
-    jle 7f
-3:  movq (%rsi), %rax
-    movq %rax, (%rdi)
-    addq $8, %rsi
-    addq $8, %rdi
-    subq $8, %rdx
-    jg 3b
-7:  movq %r10, (%r11)
+    "#,
+    copy_up!(many: "", end: "
     xorl %eax, %eax
     ret
-4:  cmpq $4, %rdx
-    jb 5f
-    movl -4(%rsi, %rdx), %ecx
-    movl (%rsi), %eax           // in one piece: futexes are four bytes
-    movl %ecx, -4(%rdi, %rdx)
-    movl %eax, (%rdi)
-    xorl %eax, %eax
-    ret
-5:  testq %rdx, %rdx
-    jz 6f
-8:  movb (%rsi), %al
-    movb %al, (%rdi)
-    incq %rsi
-    incq %rdi
-    decq %rdx
-    jnz 8b
-6:  xorl %eax, %eax
-    ret
+    "),
+    r#"
 user_copy_string:
     movq %rdx, %rcx
     rep movsb

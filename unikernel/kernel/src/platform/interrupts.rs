@@ -75,7 +75,8 @@ impl Kind {
 }
 
 /// Interrupts taken since boot, by kind.
-static TAKEN: PerCore<[AtomicU64; Kind::ALL.len()]> = per_core!([const { AtomicU64::new(0) }; Kind::ALL.len()]);
+static TAKEN: PerCore<[AtomicU64; Kind::ALL.len()]> =
+    per_core!([const { AtomicU64::new(0) }; Kind::ALL.len()]);
 
 /// Masks the old controllers and brings up this core's APIC and the IO-APICs.
 pub fn init() {

@@ -18,6 +18,7 @@ fn main() {
         ("closing removes, unless a duplicate lives", close_and_dup),
         ("refusals", refusals),
         ("nesting", nesting),
+        ("an instance that others wait on stays ready", busy_inner),
         ("time-out", time_out),
         ("sleeping threads", sleepers),
         ("a sleeper gets what another thread left", left_over),
@@ -166,6 +167,20 @@ fn nesting() {
     read_all(&reader);
     assert_eq!(wait(&outer, 1, 0), []);
     assert_eq!(add(&inner, &outer, 0, IN), Err(Errno::LOOP));
+}
+
+/// While another thread has the ready files in its hands, who watches the instance must not miss them.
+fn busy_inner() {
+    let (outer, inner, (reader, writer)) = (create(), create(), pipe());
+    add(&inner, &reader, 1, IN).unwrap();
+    add(&outer, &inner, 2, IN).unwrap();
+    write(&writer, b"stays").unwrap();
+    thread::scope(|scope| {
+        let other = scope.spawn(|| (0..20_000).for_each(|_| _ = wait(&inner, 4, 0)));
+        while !other.is_finished() {
+            assert_eq!(wait(&outer, 4, 2000), [(IN, 2)]);
+        }
+    });
 }
 
 fn time_out() {

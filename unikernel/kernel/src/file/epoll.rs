@@ -5,14 +5,14 @@
 //! wait drops them if their files are no longer ready.
 
 use alloc::sync::{Arc, Weak};
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use hashbrown::HashMap;
 use linux_raw_sys::general::*;
 
-use super::poll_source::{PollSource, ReadyList, Watch, WatchKey};
+use super::poll_source::{Batch, PollSource, ReadyList, Watch, WatchKey};
 use super::{File, Metadata, OpenFile, Readiness};
-use crate::mem::user::UserPtr;
+use crate::mem::user::{Fault, UserPtr};
 use crate::net;
 use crate::sync::SpinLock;
 use crate::syscall::{Errno, SysResult};
@@ -31,6 +31,10 @@ const EXCLUSIVE_COMPANIONS: u32 =
 pub struct Epoll {
     watches: SpinLock<HashMap<WatchKey, Arc<Watch>>>,
     ready: Arc<ReadyList>,
+    /// How often a thread has begun to take watches off the ready list, to look at them.
+    started: AtomicU64,
+    /// How often it was done, and had given back what is still ready.
+    finished: AtomicU64,
     myself: Weak<Self>,
 }
 
@@ -53,6 +57,8 @@ impl Epoll {
         Arc::new_cyclic(|myself| Self {
             watches: SpinLock::default(),
             ready: Arc::default(),
+            started: AtomicU64::new(0),
+            finished: AtomicU64::new(0),
             myself: Weak::clone(myself),
         })
     }
@@ -163,34 +169,57 @@ impl Epoll {
 
     /// Looks once at each watch on the ready list, and writes those that have events.
     fn collect(&self, events: UserPtr<epoll_event>, max: usize) -> SysResult {
+        self.started.fetch_add(1, Ordering::SeqCst);
+        let mut unseen = self.ready.len();
         let mut count = 0;
-        for _ in 0..self.ready.len() {
-            if count == max {
+        let mut outcome = Ok(());
+        while unseen > 0 && count < max && outcome.is_ok() {
+            let mut batch = Batch::new();
+            self.ready.take(unseen.min(max - count), &mut batch);
+            if batch.is_empty() {
                 break;
             }
-            let Some(watch) = self.ready.pop() else { break };
+            unseen -= batch.len();
+            outcome = self.report(batch, events, &mut count);
+        }
+        self.finished.fetch_add(1, Ordering::SeqCst);
+        if count == 0 {
+            outcome?;
+        }
+        Ok(count)
+    }
+
+    /// Looks at a batch of watches, and writes those that have events behind the first `count`, which grows.
+    fn report(&self, batch: Batch, events: UserPtr<epoll_event>, count: &mut usize) -> Result<(), Fault> {
+        let mut level_triggered = Batch::new();
+        let mut watches = batch.into_iter();
+        let mut outcome = Ok(());
+        for watch in watches.by_ref() {
+            watch.begin_look();
             let found = watch.found();
             if found == 0 {
                 continue;
             }
             let event = epoll_event { events: found, data: watch.data.load(Ordering::Relaxed) };
-            if events.element(count).write(event).is_err() {
-                self.ready.put_back(watch);
-                return if count == 0 { Err(Errno::EFAULT) } else { Ok(count) };
+            outcome = events.element(*count).write(event);
+            if outcome.is_err() {
+                level_triggered.push(watch);
+                break;
             }
-            count += 1;
-            self.after_report(watch);
+            *count += 1;
+            let bits = watch.bits.load(Ordering::Relaxed);
+            if bits & EPOLLONESHOT != 0 {
+                watch.bits.store(bits & PRIVATE_BITS, Ordering::Relaxed);
+            } else if bits & EPOLLET == 0 {
+                level_triggered.push(watch);
+            }
         }
-        Ok(count)
-    }
-
-    fn after_report(&self, watch: Arc<Watch>) {
-        let bits = watch.bits.load(Ordering::Relaxed);
-        if bits & EPOLLONESHOT != 0 {
-            watch.bits.store(bits & PRIVATE_BITS, Ordering::Relaxed);
-        } else if bits & EPOLLET == 0 {
-            self.ready.put_back(watch);
+        self.ready.put_back(level_triggered);
+        if outcome.is_err() {
+            self.ready.give_back(watches);
+            self.ready.wake_sleeper();
         }
+        outcome
     }
 }
 
@@ -212,14 +241,21 @@ impl File for Epoll {
     }
 
     fn readiness(&self) -> Readiness {
-        for _ in 0..self.ready.len() {
-            let Some(watch) = self.ready.pop() else { break };
-            if watch.found() != 0 {
-                self.ready.put_back(watch);
-                return Readiness::READABLE;
+        let finished = self.finished.load(Ordering::SeqCst);
+        let started = self.started.fetch_add(1, Ordering::SeqCst);
+        let is_ready = (0..self.ready.len()).map_while(|_| self.ready.pop()).any(|watch| {
+            let is_ready = watch.found() != 0;
+            if is_ready {
+                self.ready.put_back(Batch::from_iter([watch]));
+                // A thread that looked meanwhile has found nothing.
+                self.ready.wake_sleeper();
             }
-        }
-        Readiness::empty()
+            is_ready
+        });
+        self.finished.fetch_add(1, Ordering::SeqCst);
+        // Another thread may have had ready watches in its hands meanwhile: nobody must believe that there are none.
+        let is_certain = finished == started && self.started.load(Ordering::SeqCst) == started + 1;
+        if is_ready || !is_certain { Readiness::READABLE } else { Readiness::empty() }
     }
 
     fn poll_source(&self) -> Option<&PollSource> {

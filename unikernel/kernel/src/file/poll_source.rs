@@ -13,6 +13,7 @@ use alloc::collections::VecDeque;
 use alloc::sync::{Arc, Weak};
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
+use arrayvec::ArrayVec;
 use linux_raw_sys::general::{EPOLLET, EPOLLEXCLUSIVE, EPOLLONESHOT};
 use smallvec::SmallVec;
 
@@ -116,6 +117,9 @@ pub(crate) struct ReadyList {
     owner: Option<Weak<dyn ReadyOwner>>,
 }
 
+/// Watches that were taken off a list with one lock.
+pub(crate) type Batch = ArrayVec<Arc<Watch>, 32>;
+
 /// Works a ready list off by itself.
 pub(crate) trait ReadyOwner: Send + Sync {
     /// There is something on the list. Called with the locks of whoever notifies: it may take note, no more.
@@ -137,8 +141,7 @@ impl ReadyList {
 
     /// Puts a watch at the end, if it is not on the list.
     pub(crate) fn push(&self, watch: &Arc<Watch>) -> bool {
-        // Exchanges on both sides: if the watch is just being taken off, whoever takes it looks at
-        // the file after this, and sees what the caller has changed.
+        // Exchanges on both sides: if a look at the watch is just about to begin, it sees what the caller has changed.
         let is_new = !watch.is_queued.swap(true, Ordering::AcqRel);
         if is_new {
             self.queue.lock().push_back(Arc::clone(watch));
@@ -146,17 +149,37 @@ impl ReadyList {
         is_new
     }
 
-    /// The same for a watch that was taken off.
-    pub(crate) fn put_back(&self, watch: Arc<Watch>) {
-        if !watch.is_queued.swap(true, Ordering::AcqRel) {
-            self.queue.lock().push_back(watch);
+    /// Takes the first watches, up to `most` and as many as the batch holds. They count as being on the list until
+    /// [`Watch::begin_look`].
+    pub(crate) fn take(&self, most: usize, batch: &mut Batch) {
+        let mut queue = self.queue.lock();
+        let count = queue.len().min(most).min(batch.remaining_capacity());
+        batch.extend(queue.drain(..count));
+    }
+
+    /// Gives watches back to the end, after the look at them, but for those that have news since.
+    pub(crate) fn put_back(&self, batch: Batch) {
+        if batch.is_empty() {
+            return;
+        }
+        let mut queue = self.queue.lock();
+        for watch in batch {
+            if !watch.is_queued.swap(true, Ordering::AcqRel) {
+                queue.push_back(watch);
+            }
         }
     }
 
-    /// Takes the first watch.
+    /// Gives watches back to the start that nobody has looked at.
+    pub(crate) fn give_back(&self, untouched: impl DoubleEndedIterator<Item = Arc<Watch>>) {
+        let mut queue = self.queue.lock();
+        untouched.rev().for_each(|watch| queue.push_front(watch));
+    }
+
+    /// Takes the first watch, to look at it.
     pub(crate) fn pop(&self) -> Option<Arc<Watch>> {
         let watch = self.queue.lock().pop_front()?;
-        watch.is_queued.swap(false, Ordering::AcqRel);
+        watch.begin_look();
         Some(watch)
     }
 
@@ -239,6 +262,12 @@ impl Watch {
     ) -> Arc<Self> {
         let (bits, data) = (AtomicU32::new(bits), AtomicU64::new(data));
         Arc::new(Self { file, key, data, bits, epoll, is_queued: AtomicBool::new(false), ready })
+    }
+
+    /// From here on news put it on the list again. The caller has taken it off, and looks at the file next.
+    #[inline]
+    pub(crate) fn begin_look(&self) {
+        self.is_queued.swap(false, Ordering::AcqRel);
     }
 
     /// Changes what is wanted.

@@ -71,6 +71,13 @@ pub fn map(virt: VirtAddr, frame: PhysAddr, flags: Flags) -> Result<(), OutOfFra
     Ok(())
 }
 
+/// Makes what is missing for small pages around `virt`: [`map`] there cannot fail after this.
+pub fn prepare(virt: VirtAddr) -> Result<(), OutOfFrames> {
+    let entry = directory_entry(virt)?;
+    split(virt, entry)?;
+    descend(entry).map(|_| ())
+}
+
 /// Maps one large page where no table is; false if small pages are there already.
 pub fn map_large(virt: VirtAddr, frame: PhysAddr, flags: Flags) -> Result<bool, OutOfFrames> {
     let entry = directory_entry(virt)?;

@@ -5,12 +5,11 @@ use core::ops::ControlFlow;
 
 use unikernel_mm::PAGE_BYTES;
 use x86_64::VirtAddr;
-use x86_64::structures::paging::PageTableFlags as Flags;
 
 use super::{Placement, Region, RegionKind, SPACE, Space, SpaceError, check_range};
 use crate::arch::tlb;
-use crate::mem::layout::{self, page_up};
-use crate::mem::{frames, page_table};
+use crate::mem::layout::{self, LARGE_PAGE_BYTES, page_up};
+use crate::mem::page_table::{self, OutOfFrames};
 
 /// How `remap` may move a mapping.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -93,8 +92,10 @@ impl Space {
         };
         let to = self.map_kind(placement, new_len, region.protection, moved)?;
         let kept = old_len.min(new_len);
-        let mut outcome = Ok(());
-        // Pages move by their entries; a large page is split by asking for its small ones.
+        if let Err(error) = prepare_move(from, to, kept) {
+            self.unmap(to, to + new_len)?;
+            return Err(error.into());
+        }
         for at in (0..kept).step_by(PAGE_BYTES as usize) {
             let mut taken = None;
             page_table::for_each_mapped(from + at, from + at + PAGE_BYTES, |_, entry, _| {
@@ -102,23 +103,31 @@ impl Space {
                 ControlFlow::Continue(())
             })?;
             let Some((frame, flags)) = taken else { continue };
-            let share = self.shared_pages.remove(&(from + at));
-            if page_table::map(VirtAddr::new(to + at), frame, flags).is_ok() {
-                share.map(|share| self.shared_pages.insert(to + at, share));
-                continue;
-            }
-            self.resident_pages -= 1;
-            outcome = Err(SpaceError::OutOfMemory);
-            tlb::flush(from + at, from + at + PAGE_BYTES);
-            if share.is_none() {
-                // SAFETY: the frame was unmapped above, no core remembers it, nothing else knows it.
-                unsafe { frames::free(frame) };
-            } else if flags.contains(Flags::DIRTY) {
-                self.note_dirty(from + at);
+            page_table::map(VirtAddr::new(to + at), frame, flags)?;
+            if let Some(share) = self.shared_pages.remove(&(from + at)) {
+                self.shared_pages.insert(to + at, share);
             }
         }
         tlb::flush(from, from + kept);
         self.unmap(from, from + old_len)?;
-        outcome.map(|()| to)
+        Ok(to)
     }
+}
+
+/// Splits the large pages of a range that moves, for pages move by their entries, and makes the tables for where it goes:
+/// a move that lacked one half-way would lose what it had taken.
+fn prepare_move(from: u64, to: u64, len: u64) -> Result<(), OutOfFrames> {
+    let mut piece = from;
+    while piece < from + len {
+        let next = ((piece | (LARGE_PAGE_BYTES - 1)) + 1).min(from + len);
+        if !page_table::is_directory_slot_empty(VirtAddr::new(piece)) {
+            page_table::prepare(VirtAddr::new(piece))?;
+            // It may reach into two of the tables there.
+            for edge in [piece, next - PAGE_BYTES] {
+                page_table::prepare(VirtAddr::new(edge - from + to))?;
+            }
+        }
+        piece = next;
+    }
+    Ok(())
 }

@@ -14,7 +14,7 @@ use crate::http_tests::Server;
 use crate::machine::{Kind, Machine, Net, Nic};
 use crate::namespace::{self, GUEST, Queues, TAP, guest_address};
 use crate::process::Process;
-use crate::storm;
+use crate::storm::{self, Farewell};
 use crate::tap_tests::TapTest;
 use crate::vm::{Console, Vm};
 use crate::{http, project};
@@ -113,7 +113,7 @@ fn accept_storm_by_two(kind: Kind) -> Result<()> {
 }
 
 fn pass_storm() -> Result<()> {
-    let storm = storm::at_once(guest_address(), CONNECTIONS_AT_ONCE)?;
+    let storm = storm::at_once(guest_address(), CONNECTIONS_AT_ONCE, Farewell::Fin)?;
     ensure!(storm.answered == storm.connections, "connections were refused or lost: {storm:?}");
     Ok(())
 }

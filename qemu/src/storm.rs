@@ -32,12 +32,22 @@ pub(crate) struct Storm {
     pub(crate) failure: Option<String>,
 }
 
+/// How the clients of a storm end their connections.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Farewell {
+    /// With a FIN, as most do.
+    Fin,
+    /// With a reset, after which the host forgets them, too. Ten thousand that say goodbye to a guest which is gone keep
+    /// their ports, and for each connection of the next storm the host looks 2 ms for a free one.
+    Reset,
+}
+
 /// Begins `count` connections at once and asks on each; all are held until the last is answered.
-pub(crate) fn at_once(address: SocketAddr, count: usize) -> Result<Storm> {
+pub(crate) fn at_once(address: SocketAddr, count: usize, farewell: Farewell) -> Result<Storm> {
     allow_descriptors(count as u64 + OTHER_DESCRIPTORS)?;
     let started = Instant::now();
     let deadline = started + PATIENCE;
-    let begun: Vec<Socket> = (0..count).map(|_| begin(address)).collect::<Result<_>>()?;
+    let begun: Vec<Socket> = (0..count).map(|_| begin(address, farewell)).collect::<Result<_>>()?;
     let mut failure = None;
     let mut noted = |outcome: Result<Client>| match outcome {
         Ok(client) => Some(client),
@@ -62,8 +72,11 @@ fn answered(mut client: Client, deadline: Instant) -> Result<Client> {
 }
 
 /// Sends a SYN and does not wait for the answer.
-fn begin(address: SocketAddr) -> Result<Socket> {
+fn begin(address: SocketAddr, farewell: Farewell) -> Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    if farewell == Farewell::Reset {
+        socket.set_linger(Some(Duration::ZERO))?;
+    }
     socket.set_nonblocking(true)?;
     match socket.connect(&address.into()) {
         Err(error) if error.raw_os_error() != Some(Errno::EINPROGRESS as i32) => {

@@ -7,8 +7,7 @@ use super::measure::{Guest, System, USUAL_MEMORY_MIB};
 use crate::http;
 use crate::machine::Kind;
 use crate::namespace::{self, guest_address};
-use crate::storm::MEMORY_MIB;
-use crate::storm::{self, Sequence, Storm};
+use crate::storm::{self, Farewell, MEMORY_MIB, Sequence, Storm};
 
 /// Connections that are begun before any is waited for.
 const AT_ONCE: usize = 10_000;
@@ -30,7 +29,7 @@ pub(crate) struct StormResult {
 pub(super) fn storm(app: &str) -> Result<StormResult> {
     let _guest = Guest::boot(System::Unikernel, app, Kind::Q35, MEMORY_MIB)?;
     namespace::lengthen_queue(AT_ONCE)?;
-    let storm = storm::at_once(guest_address(), AT_ONCE);
+    let storm = storm::at_once(guest_address(), AT_ONCE, Farewell::Reset);
     namespace::shorten_queue()?;
     Ok(StormResult { app: app.to_owned(), storm: storm? })
 }

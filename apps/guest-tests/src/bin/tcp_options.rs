@@ -183,8 +183,30 @@ fn buffers_are_bounded() {
     check!(taken < 2_000_000);
 }
 
+/// `MSG_ZEROCOPY` may be had or not: who is refused has sent nothing, and can send without.
+fn zero_copy_is_done_or_refused() {
+    let (_listener, mut client, mut server) = pair();
+    let wanted = set(&client, libc::SOL_SOCKET, libc::SO_ZEROCOPY, &1);
+    check!(wanted == 0 || wanted == libc::ENOPROTOOPT);
+    let message = b"as it is";
+    // SAFETY: the buffer is live and as long as it is said to be; it is not changed before the end.
+    let sent =
+        unsafe { libc::send(client.as_raw_fd(), message.as_ptr().cast(), message.len(), libc::MSG_ZEROCOPY) };
+    if wanted == 0 {
+        check_eq!(sent, message.len() as isize);
+    } else {
+        check_eq!((sent, errno()), (-1, libc::EOPNOTSUPP));
+        client.write_all(message).unwrap();
+    }
+    client.shutdown(Shutdown::Write).unwrap();
+    let mut received = Vec::new();
+    server.read_to_end(&mut received).unwrap();
+    check_eq!(received, message);
+}
+
 fn main() {
     answers();
+    zero_copy_is_done_or_refused();
     info_tells_the_state();
     deferred_accept_waits_for_data();
     cork_gathers();

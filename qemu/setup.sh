@@ -21,9 +21,9 @@ if command -v rustup >/dev/null; then
     done
 fi
 
-# Programs, by the Debian package that has each.
 [ -d "${CARGO_TARGET_DIR:-target}" ] || echo "setup: the first build takes a few minutes, and says nothing until it is done"
 
+# Programs, by the Debian package that has each.
 missing=
 need() { command -v "$1" >/dev/null || missing="$missing $2"; }
 need qemu-system-x86_64 qemu-system-x86

@@ -10,6 +10,23 @@ use core::sync::atomic::Ordering;
 /// Set once at boot; read by the routines below.
 pub static USES_STRING_INSTRUCTIONS: AtomicBool = AtomicBool::new(false);
 
+/// 32 bytes from `rsi` to `rdi`.
+macro_rules! copy_32 {
+    () => {
+        "
+    movq (%rsi), %rcx
+    movq 8(%rsi), %r8
+    movq 16(%rsi), %r9
+    movq 24(%rsi), %r10
+    movq %rcx, (%rdi)
+    movq %r8, 8(%rdi)
+    movq %r9, 16(%rdi)
+    movq %r10, 24(%rdi)
+    "
+    };
+}
+pub(super) use copy_32;
+
 /// The loop of every copy, as assembly: `rdx` bytes from `rsi` to `rdi`, which do not overlap; changes `rcx` and `r8` to
 /// `r10`. What is not a whole number of pieces ends with a piece that overlaps the one before, so nothing is counted.
 ///
@@ -27,14 +44,10 @@ macro_rules! copy_up {
     jbe 2f
     subq $64, %rdx
     ja 6f
-1:  movq (%rsi), %rcx           // 33 to 64 bytes
-    movq 8(%rsi), %r8
-    movq 16(%rsi), %r9
-    movq 24(%rsi), %r10
-    movq %rcx, (%rdi)
-    movq %r8, 8(%rdi)
-    movq %r9, 16(%rdi)
-    movq %r10, 24(%rdi)
+1:                              // 33 to 64 bytes
+    ",
+            $crate::arch::memory::copy_32!(),
+            "
     movq 32(%rsi, %rdx), %rcx
     movq 40(%rsi, %rdx), %r8
     movq 48(%rsi, %rdx), %r9
@@ -91,14 +104,10 @@ macro_rules! copy_up {
     ",
             $many,
             "
-7:  movq (%rsi), %rcx           // more than 64
-    movq 8(%rsi), %r8
-    movq 16(%rsi), %r9
-    movq 24(%rsi), %r10
-    movq %rcx, (%rdi)
-    movq %r8, 8(%rdi)
-    movq %r9, 16(%rdi)
-    movq %r10, 24(%rdi)
+7:                              // more than 64
+    ",
+            $crate::arch::memory::copy_32!(),
+            "
     addq $32, %rsi
     addq $32, %rdi
     subq $32, %rdx

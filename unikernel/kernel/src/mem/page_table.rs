@@ -65,17 +65,20 @@ fn directory_entry(virt: VirtAddr) -> Result<&'static mut PageTableEntry, OutOfF
 
 /// Maps one small page where none is.
 pub fn map(virt: VirtAddr, frame: PhysAddr, flags: Flags) -> Result<(), OutOfFrames> {
-    let entry = directory_entry(virt)?;
-    split(virt, entry)?;
-    descend(entry)?[virt.p1_index()].set_addr(frame, flags);
+    small_pages(virt)?[virt.p1_index()].set_addr(frame, flags);
     Ok(())
 }
 
 /// Makes what is missing for small pages around `virt`: [`map`] there cannot fail after this.
 pub fn prepare(virt: VirtAddr) -> Result<(), OutOfFrames> {
+    small_pages(virt).map(|_| ())
+}
+
+/// The table of the small pages around `virt`, made if it is missing.
+fn small_pages(virt: VirtAddr) -> Result<&'static mut PageTable, OutOfFrames> {
     let entry = directory_entry(virt)?;
     split(virt, entry)?;
-    descend(entry).map(|_| ())
+    descend(entry)
 }
 
 /// Maps one large page where no table is; false if small pages are there already.

@@ -9,11 +9,59 @@ use guest_tests::{check, check_eq, raw_syscall};
 fn main() {
     // SAFETY: looks a value up.
     check!(unsafe { libc::getauxval(libc::AT_SYSINFO_EHDR) } != 0);
+    has_versions();
     agrees_with_the_call();
     never_goes_back();
     makes_no_call();
     knows_the_core();
     cannot_be_changed();
+}
+
+/// What Go's runtime reads before it runs a line of its program: the definition of `LINUX_2.6`, which it
+/// assumes to be there, and symbols of that version.
+fn has_versions() {
+    // SAFETY: looks a value up.
+    let start = unsafe { libc::getauxval(libc::AT_SYSINFO_EHDR) };
+    let word = |at: u64| read::<u64>(start + at);
+    let segments: Vec<u64> = (0..u64::from(read::<u16>(start + 56))).map(|n| word(32) + n * 56).collect();
+    let find = |kind: u32| segments.iter().copied().find(|&at| read::<u32>(start + at) == kind).unwrap();
+    let (load, dynamic) = (find(libc::PT_LOAD), find(libc::PT_DYNAMIC));
+    let base = start.wrapping_add(word(load + 8)).wrapping_sub(word(load + 16));
+    let entries = base.wrapping_add(word(dynamic + 16));
+    let tag = |wanted: u64| {
+        let mut entries = (0..).map(|n| (read::<u64>(entries + n * 16), read::<u64>(entries + n * 16 + 8)));
+        let (found, value) = entries.find(|&(tag, _)| tag == wanted || tag == 0).unwrap();
+        check_eq!(found, wanted);
+        base.wrapping_add(value)
+    };
+    let [strings, symbols, versions, mut definition] = [5, 6, 0x6fff_fff0, 0x6fff_fffc].map(tag);
+    let index = loop {
+        let auxiliary = definition + u64::from(read::<u32>(definition + 12));
+        let is_base = read::<u16>(definition + 2) & 1 != 0;
+        let is_hash = read::<u32>(definition + 8) == 0x03ae_75f6;
+        if !is_base && is_hash && text(strings + u64::from(read::<u32>(auxiliary))) == "LINUX_2.6" {
+            break read::<u16>(definition + 4);
+        }
+        let next = read::<u32>(definition + 16);
+        check!(next != 0);
+        definition += u64::from(next);
+    };
+    for name in ["__vdso_clock_gettime", "__vdso_gettimeofday", "__vdso_time", "__vdso_getcpu"] {
+        let named = |&n: &u64| text(strings + u64::from(read::<u32>(symbols + n * 24))) == name;
+        let symbol = (1..16).find(named).unwrap();
+        check_eq!(read::<u16>(versions + symbol * 2) & 0x7fff, index);
+    }
+}
+
+/// A number in the object.
+fn read<T: Copy>(address: u64) -> T {
+    // SAFETY: the object that the kernel has mapped says that there is a number of this kind.
+    unsafe { (address as *const T).read_unaligned() }
+}
+
+fn text(address: u64) -> &'static str {
+    // SAFETY: the object's strings end with a NUL, and stay mapped.
+    unsafe { std::ffi::CStr::from_ptr(address as *const libc::c_char) }.to_str().unwrap()
 }
 
 fn by_call(clock: i32) -> i128 {

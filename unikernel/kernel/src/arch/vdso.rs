@@ -3,7 +3,8 @@
 //!
 //! The object is written out below, from its ELF header to its code, because it is one page and a
 //! linker would need a script and a second pass for it. It has what musl and glibc look for: a load and
-//! a dynamic segment, symbols, strings and a hash table with one bucket.
+//! a dynamic segment, symbols, strings and a hash table with one bucket; and what Go's runtime reads
+//! without asking whether it is there: versions, of which every symbol has `LINUX_2.6`.
 
 use core::arch::global_asm;
 
@@ -84,6 +85,9 @@ vdso_dynamic:
     .quad 10, vdso_strings_end - vdso_strings
     .quad 11, 24
     .quad 14, vdso_name - vdso_strings
+    .quad 0x6ffffff0, vdso_versions - vdso_image
+    .quad 0x6ffffffc, vdso_definitions - vdso_image
+    .quad 0x6ffffffd, 2
     .quad 0, 0
 vdso_dynamic_end:
 vdso_symbols:
@@ -96,9 +100,19 @@ vdso_symbols:
 vdso_hash:
     .long 1, 6, 1
     .long 0, 2, 3, 4, 5, 0
+vdso_definitions:               // index 1 is the object itself, 2 the symbols' version
+    .word 1, 1, 1, 1
+    .long 0xdeebfa1, 20, 28
+    .long vdso_name - vdso_strings, 0
+    .word 1, 0, 2, 1
+    .long 0x3ae75f6, 20, 0
+    .long vdso_version - vdso_strings, 0
+vdso_versions:
+    .word 0, 2, 2, 2, 2, 2
 vdso_strings:
     .byte 0
 vdso_name:   .asciz "linux-vdso.so.1"
+vdso_version: .asciz "LINUX_2.6"
 vdso_name_1: .asciz "__vdso_clock_gettime"
 vdso_name_2: .asciz "__vdso_gettimeofday"
 vdso_name_3: .asciz "__vdso_time"

@@ -32,15 +32,21 @@ const SECTION_FIELDS: [usize; 2] = [24, 32];
 /// Adds the table to the image at `path`. A file without the table's symbol is no image of ours
 /// (a test, a host program) and stays as it is.
 pub(crate) fn embed(path: &Path) -> io::Result<()> {
-    match with_table(fs::read(path)?) {
+    match with_table(fs::read(path)?, &program_name(path)) {
         Some(file) => fs::write(path, file),
         None => Ok(()),
     }
 }
 
+/// What the program is called: cargo's word for it, for its file in `deps` has a hash behind the name.
+fn program_name(path: &Path) -> String {
+    let file = || path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    std::env::var("CARGO_BIN_NAME").unwrap_or_else(|_| file())
+}
+
 /// The file with its table, if it has a place for one.
-fn with_table(mut file: Vec<u8>) -> Option<Vec<u8>> {
-    let Plan { table, segment, section } = plan(&file)?;
+fn with_table(mut file: Vec<u8>, program: &str) -> Option<Vec<u8>> {
+    let Plan { table, segment, section } = plan(&file, program)?;
     file.resize(file.len().next_multiple_of(PAGE_BYTES), 0);
     let (offset, size) = (file.len() as u64, table.len() as u64);
     file.extend_from_slice(&table);
@@ -62,7 +68,7 @@ struct Plan {
     section: usize,
 }
 
-fn plan(file: &[u8]) -> Option<Plan> {
+fn plan(file: &[u8], program: &str) -> Option<Plan> {
     let header = Header::parse(file).ok()?;
     let sections = header.sections(ENDIAN, file).ok()?;
     let symbols = sections.symbols(ENDIAN, file, object::elf::SHT_SYMTAB).ok()?;
@@ -84,7 +90,7 @@ fn plan(file: &[u8]) -> Option<Plan> {
     let segment = segments.iter().position(is_table)?;
     let section = sections.iter().position(|section| Some(section.sh_addr(ENDIAN)) == table_address)?;
     Some(Plan {
-        table: encode(functions),
+        table: encode(functions, program),
         segment: header.e_phoff(ENDIAN) as usize + segment * size_of::<ProgramHeader64<LittleEndian>>(),
         section: header.e_shoff(ENDIAN) as usize + section * size_of::<SectionHeader64<LittleEndian>>(),
     })
@@ -140,9 +146,9 @@ mod tests {
 
     #[test]
     fn file_without_place_for_a_table_is_left_alone() {
-        assert_eq!(with_table(b"#!/bin/sh\n".to_vec()), None);
+        assert_eq!(with_table(b"#!/bin/sh\n".to_vec(), "sh"), None);
         // This test is itself a linked program, and no image.
         let program = std::env::current_exe().and_then(fs::read).expect("the test can read itself");
-        assert_eq!(with_table(program), None);
+        assert_eq!(with_table(program, "test"), None);
     }
 }

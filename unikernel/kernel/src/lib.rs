@@ -127,7 +127,7 @@ fn set_current_directory(options: &Options) {
 }
 
 fn start_app(words: &str, options: &Options) {
-    let name = String::from("app");
+    let name = fs::image::path();
     let arguments: Vec<&[u8]> =
         core::iter::once(name.as_bytes()).chain(options.app_arguments.iter().map(String::as_bytes)).collect();
     let environment: Vec<String> =

@@ -1,9 +1,9 @@
-//! The table of function names. The build writes it into the last segment of an image, the kernel
+//! The table of function names, and the program's own. The build writes it into the last segment of an image, the kernel
 //! finds names in it.
 //!
 //! All numbers are little-endian: the count of entries and the table's bytes (64 bits each), the
 //! addresses in ascending order (32 bits each; an image lies below 4 GiB), where each name ends in
-//! the text (32 bits each), the text. An empty name marks the end of a run of code, so that an
+//! the text (32 bits each), the text, the program's name. An empty name marks the end of a run of code, so that an
 //! address behind it belongs to nobody.
 
 use alloc::string::String;
@@ -15,13 +15,13 @@ pub const HEADER_BYTES: usize = 16;
 /// A function's address and name, or the end of a run of code and an empty name.
 pub type Function = (u32, String);
 
-/// Makes the table. Of several names for one address, the first in the alphabet stays.
-pub fn encode(mut functions: Vec<Function>) -> Vec<u8> {
+/// Makes the table of a program. Of several names for one address, the first in the alphabet stays.
+pub fn encode(mut functions: Vec<Function>, program: &str) -> Vec<u8> {
     // At one address, a name comes before the end of the run of code that it follows.
     functions.sort_by(|a, b| (a.0, a.1.is_empty(), &a.1).cmp(&(b.0, b.1.is_empty(), &b.1)));
     functions.dedup_by_key(|(address, _)| *address);
     let names: usize = functions.iter().map(|(_, name)| name.len()).sum();
-    let bytes = HEADER_BYTES + functions.len() * 8 + names;
+    let bytes = HEADER_BYTES + functions.len() * 8 + names + program.len();
     let mut table = Vec::with_capacity(bytes);
     table.extend((functions.len() as u64).to_le_bytes());
     table.extend((bytes as u64).to_le_bytes());
@@ -32,6 +32,7 @@ pub fn encode(mut functions: Vec<Function>) -> Vec<u8> {
         table.extend(end.to_le_bytes());
     }
     table.extend(functions.iter().flat_map(|(_, name)| name.bytes()));
+    table.extend(program.bytes());
     table
 }
 
@@ -67,10 +68,30 @@ impl<'a> Table<'a> {
     /// The function around `address`, if it lies in code.
     pub fn find(&self, address: u64) -> Option<Symbol<'a>> {
         let index = self.addresses.partition_point(|&start| word(start) <= address).checked_sub(1)?;
+        self.symbol(index)
+    }
+
+    fn symbol(&self, index: usize) -> Option<Symbol<'a>> {
         let begin = index.checked_sub(1).map_or(0, |before| word(self.ends[before]));
         let name = self.text.get(begin as usize..word(self.ends[index]) as usize)?;
         let name = core::str::from_utf8(name).ok().filter(|name| !name.is_empty())?;
         Some(Symbol { name, start: word(self.addresses[index]) })
+    }
+
+    /// All functions, in the order of their addresses, each with its bytes up to the next one.
+    pub fn functions(self) -> impl Iterator<Item = (Symbol<'a>, u64)> {
+        (0..self.addresses.len()).filter_map(move |index| {
+            let symbol = self.symbol(index)?;
+            let end = self.addresses.get(index + 1).map_or(symbol.start, |&end| word(end));
+            Some((symbol, end - symbol.start))
+        })
+    }
+
+    /// What the program is called.
+    pub fn program(&self) -> Option<&'a str> {
+        let begin = self.ends.last().map_or(0, |&end| word(end));
+        let name = core::str::from_utf8(self.text.get(begin as usize..)?).ok()?;
+        (!name.is_empty()).then_some(name)
     }
 }
 
@@ -88,7 +109,7 @@ mod tests {
     use super::*;
 
     fn table(functions: &[(u32, &str)]) -> Vec<u8> {
-        encode(functions.iter().map(|&(address, name)| (address, name.to_string())).collect())
+        encode(functions.iter().map(|&(address, name)| (address, name.to_string())).collect(), "server")
     }
 
     fn name_at(table: &[u8], address: u64) -> Option<(&str, u64)> {
@@ -102,6 +123,18 @@ mod tests {
         assert_eq!(name_at(&table, 0x1000), Some(("first", 0x1000)));
         assert_eq!(name_at(&table, 0x1fff), Some(("first", 0x1000)));
         assert_eq!(name_at(&table, 0x2fff), Some(("second", 0x2000)));
+    }
+
+    #[test]
+    fn functions_and_the_programs_name_come_back() {
+        let table = table(&[(0x1000, "a"), (0x1800, "b"), (0x2000, ""), (0x9000, "c")]);
+        let table = Table::parse(&table).unwrap();
+        let all: Vec<_> =
+            table.functions().map(|(symbol, bytes)| (symbol.start, symbol.name, bytes)).collect();
+        assert_eq!(all, [(0x1000, "a", 0x800), (0x1800, "b", 0x800), (0x9000, "c", 0)]);
+        assert_eq!(table.program(), Some("server"));
+        let empty = encode(vec![], "");
+        assert_eq!(Table::parse(&empty).unwrap().program(), None);
     }
 
     #[test]
@@ -133,7 +166,7 @@ mod tests {
     proptest! {
         #[test]
         fn every_function_is_found(functions in prop::collection::btree_map(any::<u32>(), "[a-zé:]{1,9}", 1..40)) {
-            let table = encode(functions.clone().into_iter().collect());
+            let table = encode(functions.clone().into_iter().collect(), "x");
             for (address, name) in &functions {
                 prop_assert_eq!(name_at(&table, u64::from(*address)), Some((name.as_str(), u64::from(*address))));
             }

@@ -19,7 +19,7 @@ struct Part {
 const NOTE: &[u8] = b"\x04\0\0\0\x04\0\0\0\x12\0\0\0Xen\0\0\x10\x40\0";
 
 fn names() -> &'static [u8] {
-    encode(vec![(0x20_0000, "_start".into()), (0x40_1000, "kernel_entry".into())]).leak()
+    encode(vec![(0x20_0000, "_start".into()), (0x40_1000, "kernel_entry".into())], "app").leak()
 }
 
 fn good_parts() -> Vec<Part> {
@@ -117,7 +117,7 @@ fn page_with_both_halves_is_found() {
 #[test]
 fn missing_names_are_found() {
     assert_eq!(faults_after(|parts| parts[6].content = &[0; 16]), [Fault::NoNames]);
-    let only_app = encode(vec![(0x20_0000, "_start".into()), (0x20_0800, String::new())]).leak();
+    let only_app = encode(vec![(0x20_0000, "_start".into()), (0x20_0800, String::new())], "app").leak();
     assert_eq!(faults_after(|parts| parts[6].content = only_app), [Fault::NoNames]);
 }
 

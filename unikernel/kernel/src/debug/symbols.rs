@@ -1,5 +1,5 @@
 //! Names for addresses. After the link, the build crate writes a table of both halves' functions
-//! into the last, read-only segment of the image; `unikernel_report::symbols` reads it.
+//! and the program's name into the last, read-only segment of the image; `unikernel_report::symbols` reads it.
 
 use unikernel_report::symbols::{HEADER_BYTES, Symbol, Table};
 
@@ -21,6 +21,11 @@ pub fn table_start() -> u64 {
 
 /// The function around `address`, if the image has a table and the address lies in code.
 pub fn find(address: u64) -> Option<Symbol<'static>> {
+    table()?.find(address)
+}
+
+/// The table, if the build added one.
+pub fn table() -> Option<Table<'static>> {
     let bytes = table_bytes() as usize;
     if bytes < HEADER_BYTES {
         return None;
@@ -28,5 +33,5 @@ pub fn find(address: u64) -> Option<Symbol<'static>> {
     let start = (&raw const __kernel_symbols_start).cast::<u8>();
     // SAFETY: the build wrote the table and its size; the segment is mapped and read-only.
     let table = unsafe { core::slice::from_raw_parts(start, bytes) };
-    Table::parse(table)?.find(address)
+    Table::parse(table)
 }

@@ -2,7 +2,7 @@
 
 use unikernel_fs::{Attributes, LastLink, Node};
 
-use super::{FileTree, MemoryFile, NodeId, Special, TREE, device, listing, proc};
+use super::{FileTree, MemoryFile, NodeId, Special, TREE, device, image, listing, proc};
 use crate::file;
 use crate::net;
 use crate::sync::SpinLock;
@@ -55,6 +55,9 @@ pub fn init(initrd: Option<&'static [u8]>) {
         let link = Node::Symlink(target.as_bytes().into());
         add(&mut tree, path, link, Attributes::with_permissions(0o777));
     }
+    let (path, program) = (image::path(), Attributes::with_permissions(0o755));
+    add(&mut tree, "/proc/1/exe", Node::Symlink(path.as_bytes().into()), Attributes::with_permissions(0o777));
+    add_default(&mut tree, &path, Node::Special(Special::Image), program);
     listing::init(&mut tree);
     for (path, content) in [
         ("/etc/hosts", HOSTS),

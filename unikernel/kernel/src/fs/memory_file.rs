@@ -167,6 +167,22 @@ impl MemoryFile {
         Ok(done)
     }
 
+    /// Writes bytes of the kernel's; false if memory runs out on the way.
+    pub fn put(&self, offset: u64, bytes: &[u8]) -> bool {
+        let (mut at, mut rest) = (offset, bytes);
+        while !rest.is_empty() {
+            let (index, within) = split(at);
+            let (now, later) = rest.split_at(rest.len().min(PAGE_BYTES - within));
+            let mut state = self.state.lock();
+            let Some(page) = state.page(index) else { return false };
+            page.fill(within, now);
+            at += now.len() as u64;
+            state.size = state.size.max(at);
+            rest = later;
+        }
+        true
+    }
+
     fn write_piece(&self, index: u64, within: usize, from: UserSlice) -> Result<(), Errno> {
         let page = self.state.lock().page(index).ok_or(Errno::ENOSPC)?;
         page.copy_from(within, from.len(), from)?;

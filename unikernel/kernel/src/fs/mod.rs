@@ -4,7 +4,7 @@
 //! - here: the one [`tree`] and the [`Handle`]s that keep its nodes alive; [`init`] fills it;
 //! - [`node`]: a node of the tree as an open file; [`memory_file`]: a file's bytes;
 //! - [`disk`]: filesystems on disks, below directories of the tree;
-//! - [`device`]: `/dev`; [`proc`]: `/proc`, texts made when they are opened; [`metrics`]: the
+//! - [`image`]: the app's program as a file; [`device`]: `/dev`; [`proc`]: `/proc`, texts made when they are opened; [`metrics`]: the
 //!   kernel's counters among them; [`listing`]: its directories that change.
 //!
 //! The tree itself, and walking it, is `unikernel_fs`. Its lock is held for a step at a time, never
@@ -12,6 +12,7 @@
 
 pub mod device;
 pub mod disk;
+pub mod image;
 mod init;
 pub mod listing;
 pub mod memory_file;
@@ -49,6 +50,8 @@ pub enum Special {
     Device(Device),
     /// A text that is made at each opening.
     Text(fn() -> String),
+    /// The app's own program.
+    Image,
     /// A named pipe.
     Fifo(Fifo),
     /// The name of a socket within the machine.

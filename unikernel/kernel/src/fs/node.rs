@@ -8,7 +8,7 @@ use unikernel_fs::{Node, NodeId};
 
 use super::device::DeviceFile;
 use super::memory_file::{Content, MemoryFile};
-use super::{Device, FileTree, Handle, Special, tree};
+use super::{Device, FileTree, Handle, Special, image, tree};
 use crate::file::lock::FileLocks;
 use crate::file::pipe::Fifo;
 use crate::file::{File, Metadata, console};
@@ -28,6 +28,7 @@ pub fn metadata_in(tree: &FileTree, id: NodeId) -> Metadata {
         Node::File(content) => (S_IFREG, content.size(), content.occupied_bytes(), 0),
         Node::Symlink(target) => (S_IFLNK, target.len() as u64, 0, 0),
         Node::Special(Special::Device(device)) => (S_IFCHR, 0, 0, device.number()),
+        Node::Special(Special::Image) => (S_IFREG, image::size(), image::size(), 0),
         // As in Linux's `/proc`: the size shows when it is read.
         Node::Special(Special::Text(_)) => (S_IFREG, 0, 0, 0),
         Node::Special(Special::Socket(_)) => (S_IFSOCK, 0, 0, 0),
@@ -63,7 +64,7 @@ pub fn entry_type(tree: &FileTree, id: NodeId) -> u8 {
         Node::Special(Special::Device(_)) => DT_CHR,
         Node::Special(Special::Socket(_)) => DT_SOCK,
         Node::Special(Special::Fifo(_)) => DT_FIFO,
-        Node::File(_) | Node::Special(Special::Text(_)) => DT_REG,
+        Node::File(_) | Node::Special(Special::Text(_) | Special::Image) => DT_REG,
     };
     entry_type as u8
 }
@@ -75,22 +76,23 @@ enum Inside {
     Special(Special),
 }
 
-/// A node as a file.
-pub fn open(handle: Handle) -> Arc<dyn File> {
+/// A node as a file; `ENOMEM` if its content is made at this moment and does not fit.
+pub fn open(handle: Handle) -> Result<Arc<dyn File>, Errno> {
     let inside = match tree().node(handle.id) {
         Node::Directory(_) | Node::Symlink(_) => Inside::NameOnly,
         Node::File(content) => Inside::File(Arc::clone(content)),
         Node::Special(special) => Inside::Special(special.clone()),
     };
-    match inside {
+    Ok(match inside {
         // A socket is connected to, not opened; `check_open` has refused it. A named pipe is opened by
         // its ends ([`fifo`]).
         Inside::NameOnly | Inside::Special(Special::Socket(_) | Special::Fifo(_)) => open_name(handle),
         Inside::File(content) => Arc::new(FileNode { handle, content }),
+        Inside::Special(Special::Image) => Arc::new(FileNode { handle, content: image::open()? }),
         Inside::Special(Special::Text(make)) => Arc::new(Text { handle, text: make() }),
         Inside::Special(Special::Device(Device::Console)) => console::console(),
         Inside::Special(Special::Device(device)) => Arc::new(DeviceFile { device, handle }),
-    }
+    })
 }
 
 /// The named pipe that a node is, if it is one.

@@ -387,7 +387,7 @@ pub fn sys_memfd_create(name: UserPtr<u8>, flags: u32) -> SysResult {
     drop(name);
     let attributes = Attributes::new(0o777, time::wall_ns());
     let id = fs::tree().create_unnamed(Node::File(MemoryFile::empty()), attributes);
-    let file = fs::node::open(fs::Handle::of_unnamed(id));
+    let file = fs::node::open(fs::Handle::of_unnamed(id))?;
     let on_exec =
         if flags & MFD_CLOEXEC != 0 { file::table::OnExec::Close } else { file::table::OnExec::Keep };
     file::install(file::open(file, file::FileFlags::READ_WRITE), on_exec)

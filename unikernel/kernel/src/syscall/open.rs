@@ -127,7 +127,7 @@ pub fn open_path(directory: i32, path: &[u8], flags: u32, mode: u32) -> Result<A
     {
         return Ok(file::open(open_fifo(&fifo, status)?, status));
     }
-    let file = if flags & O_PATH != 0 { node::open_name(handle) } else { node::open(handle) };
+    let file = if flags & O_PATH != 0 { node::open_name(handle) } else { node::open(handle)? };
     if flags & O_TRUNC != 0 && flags & O_PATH == 0 {
         truncate(&*file, 0)?;
     }
@@ -215,7 +215,7 @@ fn open_unnamed(base: &Located, path: &[u8], flags: u32, mode: u32) -> Result<Ar
     let attributes = Attributes::new(fs::masked(mode), time::wall_ns());
     let id = tree.create_unnamed(Node::File(MemoryFile::empty()), attributes);
     drop(tree);
-    Ok(file::open(node::open(Handle::of_unnamed(id)), status))
+    Ok(file::open(node::open(Handle::of_unnamed(id))?, status))
 }
 
 fn find_to_open(
@@ -266,6 +266,7 @@ fn check_open(tree: &FileTree, id: NodeId, flags: u32, creates: bool) -> Result<
         Node::Directory(_) if writes || creates => Err(Errno::EISDIR),
         Node::Symlink(_) => Err(Errno::ELOOP),
         Node::Special(Special::Text(_)) if writes => Err(Errno::EACCES),
+        Node::Special(Special::Image) if writes => Err(Errno::ETXTBSY),
         Node::Special(Special::Socket(_)) => Err(Errno::ENXIO),
         _ => Ok(()),
     }

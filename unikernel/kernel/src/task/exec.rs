@@ -58,13 +58,15 @@ fn image_bytes(offset: u64) -> VirtAddr {
     layout::phys_to_virt(PhysAddr::new(layout::image_start() + offset))
 }
 
-fn elf_header() -> &'static elf64_hdr {
+/// The header of the image.
+pub fn elf_header() -> &'static elf64_hdr {
     // SAFETY: `image.ld` puts the ELF header at the image's first byte, and the loader put it into
     // memory, in a segment that the app cannot write.
     unsafe { &*image_bytes(0).as_ptr() }
 }
 
-fn program_headers() -> &'static [elf64_phdr] {
+/// The segments of the image, the kernel's among them.
+pub fn program_headers() -> &'static [elf64_phdr] {
     let header = elf_header();
     let first: *const elf64_phdr = image_bytes(header.e_phoff).as_ptr();
     // SAFETY: the program headers follow the ELF header in the first segment (`image.ld`), as
@@ -103,7 +105,7 @@ pub fn start(arguments: &[&[u8]], environment: &[&[u8]]) -> Result<(), ExecError
         ..TrapFrame::default()
     };
     let thread = Thread::new(process().allocate_id(), &frame, 0, false)?;
-    set_name(&thread, arguments.first().copied().unwrap_or(b"app"));
+    set_name(&thread, arguments.first().copied().unwrap_or_default());
     process().start_thread(thread);
     Ok(())
 }
@@ -137,7 +139,7 @@ impl StackBuilder {
     }
 
     fn build(mut self, arguments: &[&[u8]], environment: &[&[u8]]) -> Result<u64, ExecError> {
-        let name = arguments.first().copied().unwrap_or(b"app");
+        let name = arguments.first().copied().unwrap_or_default();
         self.push_bytes(&[0])?;
         let name = self.push_bytes(name)?;
         self.push_bytes(b"x86_64\0")?;

@@ -52,14 +52,23 @@ pub(super) fn environment() -> String {
     START.lock().environment.clone()
 }
 
+/// The name of the first thread, which is the program's until the app changes it (prctl(2), `PR_SET_NAME`).
+pub(super) fn name() -> String {
+    let name = process().thread(PROCESS_ID).map(|thread| *thread.name.lock());
+    let name =
+        name.as_ref().map_or(&b""[..], |name| name.split(|&byte| byte == 0).next().unwrap_or_default());
+    String::from_utf8_lossy(name).into_owned()
+}
+
 pub(super) fn maps() -> String {
     let mut text = String::new();
+    let path = fs::image::path();
     for region in space::regions() {
         let letter = |protection, letter| if region.protection.contains(protection) { letter } else { '-' };
         let name = match region.kind {
             RegionKind::Anonymous => "",
             RegionKind::Stack => "[stack]",
-            RegionKind::Image => "/app",
+            RegionKind::Image => &path,
             RegionKind::Object(_) => "/dev/zero",
             RegionKind::Kernel if region.protection.contains(Protection::EXECUTE) => "[vdso]",
             RegionKind::Kernel => "[vvar]",
@@ -85,7 +94,8 @@ pub(super) fn stat() -> String {
     // field of no use, start time, size, resident pages, and the limit on them; the rest is 0.
     let zeros = " 0".repeat(27);
     format!(
-        "{PROCESS_ID} (app) R 0 {PROCESS_ID} {PROCESS_ID} 0 -1 0 0 0 0 0 {ticks} 0 0 0 20 0 {} 0 0 {} {} {}{zeros}\n",
+        "{PROCESS_ID} ({}) R 0 {PROCESS_ID} {PROCESS_ID} 0 -1 0 0 0 0 0 {ticks} 0 0 0 20 0 {} 0 0 {} {} {}{zeros}\n",
+        name(),
         process().thread_count(),
         usage.mapped_pages * PAGE_BYTES,
         usage.resident_pages,
@@ -105,7 +115,7 @@ pub(super) fn kibibytes(pages: u64) -> u64 {
 pub(super) fn status() -> String {
     let usage = space::usage();
     let mut text = String::new();
-    line!(text, "Name:\tapp\nUmask:\t{:04o}\nState:\tR (running)", fs::mask());
+    line!(text, "Name:\t{}\nUmask:\t{:04o}\nState:\tR (running)", name(), fs::mask());
     line!(text, "Tgid:\t{PROCESS_ID}\nNgid:\t0\nPid:\t{PROCESS_ID}\nPPid:\t0\nTracerPid:\t0");
     let ids = |[real, effective, saved]: [u32; 3]| format!("{real}\t{effective}\t{saved}\t{effective}");
     let (user, group) = credentials::ids();

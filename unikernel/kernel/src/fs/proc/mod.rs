@@ -29,7 +29,7 @@ pub const TEXTS: &[Text] = &[
     ("/proc/1/environ", app::environment),
     ("/proc/1/oom_score", || "0\n".into()),
     ("/proc/1/oom_score_adj", || "0\n".into()),
-    ("/proc/1/comm", || "app\n".into()),
+    ("/proc/1/comm", || format!("{}\n", app::name())),
     ("/proc/1/maps", app::maps),
     ("/proc/1/stat", app::stat),
     ("/proc/1/statm", app::statm),
@@ -76,7 +76,6 @@ pub const TEXTS: &[Text] = &[
 
 /// Symbolic links.
 pub const LINKS: &[(&str, &str)] = &[
-    ("/proc/1/exe", "/app"),
     ("/proc/1/root", "/"),
     ("/proc/1/net", "../net"),
     ("/proc/mounts", "self/mounts"),

@@ -1,0 +1,160 @@
+//! The app's program as a file, which `/proc/self/exe` leads to: libraries look for their symbols in it (a
+//! panic's backtrace), and for other files beside it.
+//!
+//! A hypervisor loads segments and keeps no file, so the file is made when it is opened: the app's segments as
+//! they lie in memory, and behind them the functions that the build's table names ([`symbols`]) as an ELF symbol
+//! table. There are no line numbers. The kernel's segments are left out, and their headers void.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::sync::{Arc, Weak};
+
+use linux_raw_sys::elf_uapi::{PT_LOAD, elf64_hdr, elf64_phdr};
+use spin::Once;
+use unikernel_report::symbols::Symbol;
+
+use super::memory_file::MemoryFile;
+use crate::debug::symbols;
+use crate::mem::layout;
+use crate::mem::user::UserSlice;
+use crate::sync::SpinLock;
+use crate::syscall::Errno;
+use crate::task::exec;
+
+const SYMBOL_BYTES: u64 = 24;
+const SECTION_BYTES: u64 = 64;
+/// None, `.text`, `.symtab` and `.strtab`.
+const SECTIONS: u64 = 4;
+const STRING_SECTION: u16 = 3;
+/// The names of the sections, at the start of the strings: at 1, 7 and 15.
+const SECTION_NAMES: &[u8] = b"\0.text\0.symtab\0.strtab\0";
+/// A global function (`STB_GLOBAL`, `STT_FUNC`).
+const GLOBAL_FUNCTION: u8 = 0x12;
+/// Where a header of the ELF file says where sections are, and how many.
+const SECTIONS_FIELD: u64 = core::mem::offset_of!(elf64_hdr, e_shoff) as u64;
+const SECTION_COUNTS_FIELD: u64 = core::mem::offset_of!(elf64_hdr, e_shentsize) as u64;
+
+/// Where the program lies.
+pub fn path() -> String {
+    format!("/bin/{}", symbols::table().and_then(|table| table.program()).unwrap_or("app"))
+}
+
+/// The length of the file.
+pub fn size() -> u64 {
+    layout().end
+}
+
+/// The file; `ENOMEM` if there is no memory for it. Who opens it while it is open shares it.
+pub fn open() -> Result<Arc<MemoryFile>, Errno> {
+    static OPENED: SpinLock<Weak<MemoryFile>> = SpinLock::new(Weak::new());
+    if let Some(file) = OPENED.lock().upgrade() {
+        return Ok(file);
+    }
+    let file = build()?;
+    *OPENED.lock() = Arc::downgrade(&file);
+    Ok(file)
+}
+
+/// Where the parts behind the segments begin.
+#[derive(Clone, Copy)]
+struct Layout {
+    sections: u64,
+    symbols: u64,
+    strings: u64,
+    end: u64,
+}
+
+fn layout() -> Layout {
+    static LAYOUT: Once<Layout> = Once::new();
+    *LAYOUT.call_once(|| {
+        let (count, names) = functions()
+            .fold((0, 0), |(count, names), (symbol, _)| (count + 1, names + symbol.name.len() as u64 + 1));
+        let sections = segments().map(|segment| segment.p_offset + segment.p_filesz).max().unwrap_or(0);
+        let sections = sections.next_multiple_of(8);
+        let symbols = sections + SECTIONS * SECTION_BYTES;
+        let strings = symbols + (1 + count) * SYMBOL_BYTES;
+        Layout { sections, symbols, strings, end: strings + SECTION_NAMES.len() as u64 + names }
+    })
+}
+
+fn is_of_app(segment: &elf64_phdr) -> bool {
+    segment.p_vaddr < layout::kernel_start()
+}
+
+fn segments() -> impl Iterator<Item = &'static elf64_phdr> {
+    exec::program_headers().iter().filter(|segment| segment.p_type == PT_LOAD && is_of_app(segment))
+}
+
+fn functions() -> impl Iterator<Item = (Symbol<'static>, u64)> {
+    let all = symbols::table().into_iter().flat_map(|table| table.functions());
+    all.take_while(|(symbol, _)| symbol.start < layout::kernel_start())
+}
+
+fn build() -> Result<Arc<MemoryFile>, Errno> {
+    let file = MemoryFile::empty();
+    for segment in segments() {
+        let bytes = segment.p_filesz as usize;
+        match file.write(segment.p_offset, UserSlice::new(segment.p_vaddr, bytes)) {
+            Ok(_) => {}
+            Err(Errno::ENOSPC) => return Err(Errno::ENOMEM),
+            // What the app has unmapped is a hole.
+            Err(_) => {}
+        }
+    }
+    let is_whole = put_headers(&file) && put_symbols(&file);
+    if is_whole { Ok(file) } else { Err(Errno::ENOMEM) }
+}
+
+/// The sections' headers, and what the file's header says of them.
+fn put_headers(file: &MemoryFile) -> bool {
+    let Layout { sections, symbols, strings, end } = layout();
+    let text = segments().find(|segment| segment.p_flags & 1 != 0);
+    let text = text.map_or([0; 3], |text| [text.p_vaddr, text.p_offset, text.p_filesz]);
+    // Name and type; flags; address, offset and size; link and information; alignment; bytes of an entry.
+    let words: [[u64; 8]; SECTIONS as usize] = [
+        [0; 8],
+        [1 | 1 << 32, 6, text[0], text[1], text[2], 0, 16, 0],
+        [7 | 2 << 32, 0, 0, symbols, strings - symbols, 3 | 1 << 32, 8, SYMBOL_BYTES],
+        [15 | 3 << 32, 0, 0, strings, end - strings, 0, 1, 0],
+    ];
+    let mut at = sections;
+    for word in words.as_flattened() {
+        if !file.put(at, &word.to_le_bytes()) {
+            return false;
+        }
+        at += 8;
+    }
+    let counts = [SECTION_BYTES as u16, SECTIONS as u16, STRING_SECTION].map(u16::to_le_bytes);
+    let voided = exec::program_headers().iter().enumerate().filter(|(_, segment)| !is_of_app(segment));
+    let first = exec::elf_header().e_phoff;
+    // The stack's header has no address, and is the app's by that.
+    let are_void = voided
+        .map(|(index, _)| first + (index * size_of::<elf64_phdr>()) as u64)
+        .all(|at| file.put(at, &0u32.to_le_bytes()));
+    are_void
+        && file.put(SECTIONS_FIELD, &sections.to_le_bytes())
+        && file.put(SECTION_COUNTS_FIELD, counts.as_flattened())
+}
+
+fn put_symbols(file: &MemoryFile) -> bool {
+    let Layout { symbols, strings, .. } = layout();
+    // The first symbol is none.
+    let (mut symbol_at, mut name_at) = (symbols + SYMBOL_BYTES, strings + SECTION_NAMES.len() as u64);
+    file.put(symbols, &[0; SYMBOL_BYTES as usize])
+        && file.put(strings, SECTION_NAMES)
+        && functions().all(|(function, bytes)| {
+            let mut symbol = [0; SYMBOL_BYTES as usize];
+            symbol[..4].copy_from_slice(&((name_at - strings) as u32).to_le_bytes());
+            symbol[4] = GLOBAL_FUNCTION;
+            // In the first section.
+            symbol[6] = 1;
+            symbol[8..16].copy_from_slice(&function.start.to_le_bytes());
+            symbol[16..].copy_from_slice(&bytes.to_le_bytes());
+            let is_put = file.put(symbol_at, &symbol)
+                && file.put(name_at, function.name.as_bytes())
+                && file.put(name_at + function.name.len() as u64, &[0]);
+            symbol_at += SYMBOL_BYTES;
+            name_at += function.name.len() as u64 + 1;
+            is_put
+        })
+}

@@ -5,7 +5,7 @@
 //! ```
 //!
 //! A word that is not known is an error which names it and the nearest known one, because a
-//! silently ignored `ipp=` costs an hour. Double quotes hold words together.
+//! silently ignored `ipp=` costs an hour. Linux's own words are ignored, by name and not silently. Double quotes hold words together.
 //!
 //! - [`parse`] makes [`Options`]; [`ParseError`] says what is wrong, for people;
 //! - [`MountPoint`]: where a disk goes;
@@ -19,6 +19,7 @@ extern crate alloc;
 
 mod card;
 mod filter;
+mod linux;
 mod mmio;
 mod mounts;
 mod offloads;

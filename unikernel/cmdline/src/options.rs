@@ -7,6 +7,7 @@ use core::fmt;
 
 use crate::card::{self, CardOptions};
 use crate::filter::{self, FilterRule};
+use crate::linux::{self, LinuxRoot};
 use crate::mmio::{self, MmioDevice};
 use crate::mounts::MountPoint;
 use crate::offloads::{self, Offloads};
@@ -78,12 +79,16 @@ pub struct Options {
     pub current_directory: Option<String>,
     /// `root=` and `mount=`, in order.
     pub mounts: Vec<MountPoint>,
+    /// Which of them came as Linux's `root=/dev/vda`, to which Linux's `ro` belongs.
+    linux_root: Option<usize>,
     /// `format=`, disks that get a filesystem if they have none.
     pub formatted: Vec<String>,
     /// `env.NAME=value`, in order.
     pub environment: Vec<(String, String)>,
     /// Devices announced by the hypervisor.
     pub mmio_devices: Vec<MmioDevice>,
+    /// Words for Linux, which have no effect here.
+    pub ignored: Vec<String>,
     /// Everything behind `--`.
     pub app_arguments: Vec<String>,
 }
@@ -138,11 +143,21 @@ pub fn parse(line: &str) -> Result<Options, ParseError> {
     let words = words::split(line).map_err(|_| ParseError::UnclosedQuote)?;
     let mut options = Options::default();
     let mut words = words.into_iter();
+    // Linux's `ro` and `rw` are about its `root=`; the last one counts.
+    let mut root_is_read_only = None;
     for word in words.by_ref() {
         if word == "--" {
             break;
         }
+        match word.as_str() {
+            "ro" => root_is_read_only = Some(true),
+            "rw" => root_is_read_only = Some(false),
+            _ => {}
+        }
         options.take(&word)?;
+    }
+    if let (Some(is_read_only), Some(index)) = (root_is_read_only, options.linux_root) {
+        options.mounts[index].is_read_only = is_read_only;
     }
     options.app_arguments = words.collect();
     options.mmio_devices.extend(MmioDevice::take_appended(&mut options.app_arguments));
@@ -155,6 +170,10 @@ impl Options {
     fn take(&mut self, word: &str) -> Result<(), ParseError> {
         let (key, value) = match word.split_once('=') {
             Some((key, value)) => (key, value),
+            None if linux::is_for_linux(word) => {
+                self.ignored.push(word.to_owned());
+                return Ok(());
+            }
             None if KEYS.contains(&word) => return Err(ParseError::MissingValue(word.to_owned())),
             None => return Err(unknown(word, word)),
         };
@@ -174,14 +193,28 @@ impl Options {
             "exit" => self.exit_action = exit_action(value)?,
             "cwd" if value.starts_with('/') => self.current_directory = Some(value.to_owned()),
             "cwd" => return Err(ParseError::BadValue("cwd", value.to_owned(), "an absolute path")),
-            "root" => self.mounts.push(MountPoint::root(value)?),
+            "root" => self.take_root(word, value)?,
             "mount" => self.mounts.push(MountPoint::parse(value)?),
             "format" => self.formatted.push(value.to_owned()),
             mmio::KEY => self.mmio_devices.push(mmio_device(value)?),
             _ => match key.strip_prefix("env.") {
                 Some(name) if !name.is_empty() => self.environment.push((name.to_owned(), value.to_owned())),
+                _ if linux::is_for_linux(word) => self.ignored.push(word.to_owned()),
                 _ => self.take_card(word, key, value)?,
             },
+        }
+        Ok(())
+    }
+
+    /// `root=` in our form or in Linux's.
+    fn take_root(&mut self, word: &str, value: &str) -> Result<(), ParseError> {
+        match LinuxRoot::parse(value) {
+            Some(LinuxRoot::Disk(point)) => {
+                self.linux_root = Some(self.mounts.len());
+                self.mounts.push(point);
+            }
+            Some(LinuxRoot::Other) => self.ignored.push(word.to_owned()),
+            None => self.mounts.push(MountPoint::root(value)?),
         }
         Ok(())
     }

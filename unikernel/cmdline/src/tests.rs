@@ -90,7 +90,7 @@ fn message(line: &str) -> String {
 #[test]
 fn unknown_word_names_itself_and_the_nearest() {
     assert_eq!(message("lgo=debug"), "unknown option `lgo=debug`; did you mean `log=`?");
-    assert_eq!(message("quiet"), "unknown option `quiet`; the app's own arguments come after `--`");
+    assert_eq!(message("silent"), "unknown option `silent`; the app's own arguments come after `--`");
     assert_eq!(message("env=A"), "unknown option `env=A`; did you mean `env.NAME=`?");
     assert_eq!(message("ip"), "option `ip` needs a value: `ip=...`");
 }
@@ -102,13 +102,45 @@ fn bad_values_say_what_is_expected() {
     assert!(message("gw=router").contains("an IP address"));
     assert!(message("exit=never").contains("`halt`"));
     assert!(message("trace=all").contains("`syscalls`"));
-    assert!(message("root=/dev/vda").contains("`blk0`"));
+    assert!(message("root=vda").contains("`blk0`"));
     assert!(message("mount=blk0").contains("`/data:blk0`"));
     assert!(message("mount=/data:blk0 format=blk1").contains("`mount=/data:blk1`"));
     assert!(message("virtio_mmio.device=512").contains("size@base:irq"));
     assert!(message("gw=10.0.2.2").contains("static address"));
     assert!(message("dns=10.0.2.3 ip=dhcp").contains("static address"));
     assert!(message("log=\"open").contains("quote"));
+}
+
+#[test]
+fn words_for_linux_are_ignored_by_name() {
+    // What Firecracker appends, and a user to be like it.
+    let line = "console=ttyS0 reboot=k panic=1 pci=off nomodule 8250.nr_uarts=0 i8042.noaux i8042.nomux \
+                i8042.dumbkbd random.trust_cpu=on quiet loglevel=1 rootfstype=ext4 ip=none";
+    let options = parse(line).unwrap();
+    assert_eq!(options.ignored.len(), line.split_ascii_whitespace().count() - 1);
+    assert_eq!((options.ignored[3].as_str(), options.card(0).address), ("pci=off", Address::None));
+    // Words of ours that resemble them, and slips of the pen, are what they were.
+    assert!(message("consle=ttyS0").contains("unknown option"));
+    assert!(message("random.=1").contains("unknown option"));
+    assert!(message("virtio_mmio.device=x").contains("size@base:irq"));
+    assert_eq!(parse("-- pci=off quiet").unwrap().app_arguments, ["pci=off", "quiet"]);
+}
+
+#[test]
+fn root_of_linux_is_the_disk_of_that_number() {
+    let root = |line| parse(line).unwrap().mounts;
+    let point = |disk: &str, is_read_only| {
+        vec![MountPoint { path: "/".to_owned(), disk: disk.to_owned(), is_read_only }]
+    };
+    assert_eq!(root("root=/dev/vda ro"), point("blk0", true));
+    assert_eq!(root("rw pci=off root=/dev/vdc"), point("blk2", false));
+    assert_eq!(root("root=/dev/vda"), point("blk0", false));
+    // `ro` without it says nothing, and ours have flags of their own.
+    assert_eq!(root("root=blk1 ro"), point("blk1", false));
+    for other in ["root=/dev/vda1", "root=/dev/sda", "root=/dev/vd", "root=PARTUUID=1-2", "root=LABEL=x"] {
+        let options = parse(other).unwrap();
+        assert_eq!((options.mounts.len(), options.ignored.len()), (0, 1), "{other}");
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What the hypervisor tells at entry (PVH start info), copied out before its memory is reused.
 
 use alloc::string::String;
+use core::fmt;
 
 use arrayvec::ArrayVec;
 use pvh::start_info::reader::{IdentityMap, StartInfoReader};
@@ -11,7 +12,7 @@ use crate::mem::layout;
 
 /// More memory-map entries than any machine we know has; the rest is not used.
 const MAX_RANGES: usize = 64;
-/// Longer command lines are cut (Linux x86: `COMMAND_LINE_SIZE`).
+/// Longer command lines are refused (Linux x86 cuts them there: `COMMAND_LINE_SIZE`).
 const MAX_COMMAND_LINE_BYTES: usize = 2048;
 
 /// A run of physical memory.
@@ -34,11 +35,23 @@ pub struct BootInfo {
     /// The ACPI root pointer, if the loader knows it.
     pub rsdp: Option<PhysAddr>,
     command_line: ArrayVec<u8, MAX_COMMAND_LINE_BYTES>,
+    /// Its length, of which no more than what fits was kept.
+    command_line_bytes: usize,
 }
 
-/// The loader did not leave a start info where its ABI says.
+/// The loader did not leave a start info with some RAM in it where its ABI says.
 #[derive(Debug)]
 pub struct NoStartInfo;
+
+/// The command line has so many bytes, which is too many.
+#[derive(Debug)]
+pub struct CommandLineTooLong(usize);
+
+impl fmt::Display for CommandLineTooLong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "it has {} bytes; {MAX_COMMAND_LINE_BYTES} are the most", self.0)
+    }
+}
 
 impl Range {
     /// The bytes, through the direct map.
@@ -88,18 +101,25 @@ impl BootInfo {
             }
             tables_end = tables_end.max(range.end);
         }
+        if ram.is_empty() {
+            return Err(NoStartInfo);
+        }
         // SAFETY: by the caller, as above.
         let initrd = unsafe { first_module(info.raw()) };
         let mut command_line = ArrayVec::new();
         let text = info.cmdline().map_or(&[][..], core::ffi::CStr::to_bytes);
         command_line.extend(text.iter().copied().take(MAX_COMMAND_LINE_BYTES));
         let rsdp = (info.raw().rsdp_paddr != 0).then(|| PhysAddr::new(info.raw().rsdp_paddr));
-        Ok(Self { ram, tables_end, initrd, rsdp, command_line })
+        Ok(Self { ram, tables_end, initrd, rsdp, command_line, command_line_bytes: text.len() })
     }
 
-    /// The command line as text; what is not UTF-8 is replaced.
-    pub fn command_line(&self) -> String {
-        String::from_utf8_lossy(&self.command_line).into_owned()
+    /// The command line as text; what is not UTF-8 is replaced. What was cut off could be anything, so a line
+    /// that is too long is an error.
+    pub fn command_line(&self) -> Result<String, CommandLineTooLong> {
+        if self.command_line_bytes > MAX_COMMAND_LINE_BYTES {
+            return Err(CommandLineTooLong(self.command_line_bytes));
+        }
+        Ok(String::from_utf8_lossy(&self.command_line).into_owned())
     }
 
     /// Calls `give` with each page-aligned run of RAM that nobody uses yet.

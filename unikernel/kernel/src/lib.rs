@@ -33,7 +33,7 @@ pub mod syscall;
 pub mod task;
 pub mod uring;
 
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use boot_info::BootInfo;
@@ -50,7 +50,11 @@ extern "C" fn kernel_main(start_info: u32) -> ! {
     platform::init_early();
     mem::layout::init();
     // SAFETY: the boot stub passes what the loader left in `ebx`.
-    let info = unsafe { BootInfo::read(start_info) }.expect("a PVH start info");
+    let info = unsafe { BootInfo::read(start_info) }.unwrap_or_else(|_| {
+        cannot_boot(format_args!(
+            "the loader's start info (PVH) is missing or damaged; QEMU damages it with a command line above 4096 bytes"
+        ))
+    });
     mem::init(&info);
     arch::cpu::load_descriptors();
     arch::cpu::enable_features();
@@ -58,13 +62,14 @@ extern "C" fn kernel_main(start_info: u32) -> ! {
     arch::memory::check();
     arch::syscall::init();
 
-    let command_line = info.command_line();
-    let options = match unikernel_cmdline::parse(&command_line) {
-        Ok(options) => options,
-        Err(error) => cannot_boot(format_args!("bad command line: {error}")),
-    };
-    set_log_levels(&options);
+    let understood = understand(&info);
     platform::init(info.rsdp);
+    // Only now, because to end the machine takes the ACPI tables.
+    let (command_line, options) =
+        understood.unwrap_or_else(|error| cannot_boot(format_args!("bad command line: {error}")));
+    for word in &options.ignored {
+        log::info!("`{word}`: a word for Linux, not used");
+    }
     platform::interrupts::set_timer_handler(task::timer::interrupt);
     platform::interrupts::set_look_handler(task::scheduler::look);
     task::process::process().set_exit_action(options.exit_action);
@@ -104,12 +109,15 @@ fn mount_disks(options: &Options) {
     }
 }
 
-fn set_log_levels(options: &Options) {
-    let Some(text) = &options.log else { return };
-    match platform::logger::Levels::parse(text) {
-        Ok(levels) => platform::logger::set_levels(levels),
-        Err(error) => cannot_boot(format_args!("bad command line: `log={text}`: {error}")),
+/// The command line, and what it says; the log is set up as it says. An error is a text for people.
+fn understand(info: &BootInfo) -> Result<(String, Options), String> {
+    let line = info.command_line().map_err(|error| error.to_string())?;
+    let options = unikernel_cmdline::parse(&line).map_err(|error| error.to_string())?;
+    if let Some(text) = &options.log {
+        let levels = platform::logger::Levels::parse(text);
+        platform::logger::set_levels(levels.map_err(|error| alloc::format!("`log={text}`: {error}"))?);
     }
+    Ok((line, options))
 }
 
 /// The power button asks the app to end, as an init system would.

@@ -10,21 +10,32 @@ const ONE: u8 = 0x01;
 const BYTE_PREFIX: u8 = 0x0a;
 const WORD_PREFIX: u8 = 0x0b;
 const DWORD_PREFIX: u8 = 0x0c;
+const QWORD_PREFIX: u8 = 0x0e;
 const PACKAGE: u8 = 0x12;
 /// `Device (`, the two bytes that begin one.
 const DEVICE: [u8; 2] = [0x5b, 0x82];
-/// `OperationRegion (EREG, SystemMemory, `: the event register in QEMU's generic event device.
-const EVENT_REGION: &[u8] = &[0x5b, 0x80, b'E', b'R', b'E', b'G', 0x00];
+/// The event registers of generic event devices that we know, as `OperationRegion (NAME, SystemMemory, `: their
+/// bytes, and the bit for the power button, which only a method in AML says.
+const EVENT_REGIONS: [(&[u8], u8, u32); 2] = [
+    // QEMU (`hw/acpi/generic_event_device.c`).
+    (b"\x5b\x80EREG\0", 4, 1 << 1),
+    // Cloud Hypervisor (`devices/src/acpi.rs`).
+    (b"\x5b\x80GDST\0", 1, 1 << 3),
+];
 /// Resource descriptors: 32-bit fixed memory, extended interrupt.
 const MEMORY32_FIXED: [u8; 3] = [0x86, 0x09, 0x00];
 const EXTENDED_INTERRUPT: u8 = 0x89;
 
-/// The generic event device of a hardware-reduced machine (ACPI 6.5, section 5.6.9), as QEMU lays
+/// The generic event device of a hardware-reduced machine (ACPI 6.5, section 5.6.9), as hypervisors lay
 /// it out: a register whose bits say what happened.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct EventDevice {
     /// The register's physical address; reading it clears it.
     pub register: u64,
+    /// Its bytes, 4 or 1.
+    pub register_bytes: u8,
+    /// The bit that says that the power button was pressed.
+    pub power_button: u32,
     /// Its interrupt.
     pub line: Line,
 }
@@ -66,8 +77,10 @@ pub fn virtio_devices(code: &[u8]) -> impl Iterator<Item = VirtioDevice> {
 /// The generic event device (`ACPI0013`).
 pub fn event_device(code: &[u8]) -> Option<EventDevice> {
     let body = devices(code, b"ACPI0013").next()?;
-    let (register, _) = integer(after(body, EVENT_REGION)?)?;
-    Some(EventDevice { register, line: interrupt(body)? })
+    EVENT_REGIONS.iter().find_map(|&(region, register_bytes, power_button)| {
+        let (register, _) = integer(after(body, region)?)?;
+        Some(EventDevice { register, register_bytes, power_button, line: interrupt(body)? })
+    })
 }
 
 /// What follows each occurrence of the hardware id, up to the next device.
@@ -100,6 +113,7 @@ fn integer(code: &[u8]) -> Option<(u64, &[u8])> {
         BYTE_PREFIX => 1,
         WORD_PREFIX => 2,
         DWORD_PREFIX => 4,
+        QWORD_PREFIX => 8,
         _ => return None,
     };
     let value = rest.get(..bytes)?.iter().rev().fold(0, |value, &byte| value << 8 | u64::from(byte));

@@ -5,8 +5,10 @@ const IS_24_HOURS: u8 = 1 << 1;
 const IS_BINARY: u8 = 1 << 2;
 /// In 12-hour mode, the hour's flag for the afternoon.
 const IS_AFTERNOON: u8 = 1 << 7;
-/// The century that two digits of a year stand for.
-const CENTURY: u64 = 2000;
+/// Centuries that a clock may be in. A register without a century in it says something else.
+const CENTURIES: core::ops::RangeInclusive<u8> = 19..=21;
+/// Two digits of a year without a century are from 1970 to 2069, since time begins in 1970.
+const FIRST_YEAR: u64 = 70;
 
 /// The clock's registers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -15,6 +17,8 @@ pub struct Registers {
     pub time: [u8; 3],
     /// Day of the month, month, year.
     pub date: [u8; 3],
+    /// The century, if the firmware names a register for it.
+    pub century: Option<u8>,
     /// Status register B: how the others are to be read.
     pub status: u8,
 }
@@ -42,7 +46,12 @@ pub fn seconds_since_1970(registers: Registers) -> Option<u64> {
         return None;
     }
     let [second, minute, hour, day, month, year] = fields.map(u64::from);
-    let days = days_since_1970(CENTURY + year, month, day);
+    let century = registers.century.and_then(number).filter(|century| CENTURIES.contains(century));
+    let year = match century {
+        Some(century) => u64::from(century) * 100 + year,
+        None => year + if year < FIRST_YEAR { 2000 } else { 1900 },
+    };
+    let days = days_since_1970(year, month, day)?;
     Some(((days * 24 + hour) * 60 + minute) * 60 + second)
 }
 
@@ -51,14 +60,14 @@ fn twelve_hours(hour: u8, is_afternoon: bool) -> Option<u8> {
     (1..=12).contains(&hour).then(|| hour % 12 + if is_afternoon { 12 } else { 0 })
 }
 
-/// Days of the Gregorian calendar, counting years from March so that the leap day comes last.
-fn days_since_1970(year: u64, month: u64, day: u64) -> u64 {
+/// Days of the Gregorian calendar, counting years from March so that the leap day comes last. `None` before 1970.
+fn days_since_1970(year: u64, month: u64, day: u64) -> Option<u64> {
     /// Days from 1 March of the year 0 to 1 January 1970.
     const TO_1970: u64 = 719_468;
     let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
     let days_before_month = (153 * month + 2) / 5;
     let leap_days = year / 4 - year / 100 + year / 400;
-    year * 365 + leap_days + days_before_month + day - 1 - TO_1970
+    (year * 365 + leap_days + days_before_month + day - 1).checked_sub(TO_1970)
 }
 
 #[cfg(test)]
@@ -66,7 +75,7 @@ mod tests {
     use super::*;
 
     fn bcd(time: [u8; 3], date: [u8; 3]) -> Registers {
-        Registers { time, date, status: IS_24_HOURS }
+        Registers { time, date, century: None, status: IS_24_HOURS }
     }
 
     #[test]
@@ -80,12 +89,12 @@ mod tests {
     #[test]
     fn each_day_follows_the_one_before() {
         let lengths = [31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
-        let mut expected = days_since_1970(2000, 1, 1);
+        let mut expected = days_since_1970(2000, 1, 1).unwrap();
         for year in 2000..2100 {
             for (month, length) in (1..).zip(lengths) {
                 let is_leap_february = month == 2 && year % 4 == 0;
                 for day in 1..=length + u64::from(is_leap_february) {
-                    assert_eq!(days_since_1970(year, month, day), expected);
+                    assert_eq!(days_since_1970(year, month, day), Some(expected));
                     expected += 1;
                 }
             }
@@ -95,18 +104,58 @@ mod tests {
     #[test]
     fn binary_and_twelve_hour_modes_say_the_same() {
         let expected = seconds_since_1970(bcd([0x30, 0x45, 0x12], [9, 8, 0x26]));
-        let binary = Registers { time: [30, 45, 12], date: [9, 8, 26], status: IS_24_HOURS | IS_BINARY };
-        let noon = Registers { time: [0x30, 0x45, 0x12 | IS_AFTERNOON], date: [9, 8, 0x26], status: 0 };
+        let binary = Registers {
+            time: [30, 45, 12],
+            date: [9, 8, 26],
+            century: None,
+            status: IS_24_HOURS | IS_BINARY,
+        };
+        let noon = Registers {
+            time: [0x30, 0x45, 0x12 | IS_AFTERNOON],
+            date: [9, 8, 0x26],
+            century: None,
+            status: 0,
+        };
         assert!(expected.is_some());
         assert_eq!(seconds_since_1970(binary), expected);
         assert_eq!(seconds_since_1970(noon), expected);
-        let midnight = Registers { time: [0, 0, 0x12], date: [9, 8, 0x26], status: 0 };
+        let midnight = Registers { time: [0, 0, 0x12], date: [9, 8, 0x26], century: None, status: 0 };
         assert_eq!(seconds_since_1970(midnight), seconds_since_1970(bcd([0, 0, 0], [9, 8, 0x26])));
     }
 
     #[test]
+    fn century_is_the_registers_or_the_likely_one() {
+        let at = |century, date| seconds_since_1970(Registers { century, ..bcd([0; 3], date) });
+        let (of_1999, of_2000) = (Some(946_598_400), Some(946_684_800));
+        assert_eq!(at(Some(0x19), [0x31, 0x12, 0x99]), of_1999);
+        assert_eq!(at(None, [0x31, 0x12, 0x99]), of_1999);
+        assert_eq!(at(Some(0x20), [1, 1, 0]), of_2000);
+        // No century is what a byte of something else says.
+        for nonsense in [0x00, 0x05, 0x18, 0x22, 0x1a, 0xff] {
+            assert_eq!(at(Some(nonsense), [0x31, 0x12, 0x99]), of_1999, "{nonsense:#x}");
+        }
+        assert_eq!(at(Some(0x20), [1, 1, 0x70]), Some(3_155_760_000));
+        assert_eq!(at(Some(0x19), [0x31, 0x12, 0x69]), None);
+        let binary = Registers {
+            century: Some(19),
+            date: [31, 12, 99],
+            status: IS_24_HOURS | IS_BINARY,
+            ..bcd([0; 3], [0; 3])
+        };
+        assert_eq!(seconds_since_1970(binary), of_1999);
+    }
+
+    #[test]
     fn missing_clock_has_no_time() {
-        assert_eq!(seconds_since_1970(Registers { time: [0xff; 3], date: [0xff; 3], status: 0xff }), None);
+        assert_eq!(
+            seconds_since_1970(Registers {
+                time: [0xff; 3],
+                date: [0xff; 3],
+                century: Some(0xff),
+                status: 0xff
+            }),
+            None
+        );
         assert_eq!(seconds_since_1970(bcd([0; 3], [0; 3])), None);
         assert_eq!(seconds_since_1970(bcd([0x5a, 0, 0], [1, 1, 1])), None);
     }

@@ -17,8 +17,8 @@ use crate::task::scheduler;
 /// Where a core wakes up. Nobody else uses this page: what loaders leave below 1 MiB has been read
 /// by now, and the kernel's frames begin above.
 const TRAMPOLINE: PhysAddr = PhysAddr::new(0x8000);
-/// How long a core may take to come up.
-const PATIENCE_NS: u64 = 200_000_000;
+/// How long a core may take to come up; a host with other work can keep one waiting for longer than a second.
+const PATIENCE_NS: u64 = 5_000_000_000;
 /// How long INIT may take before the start-up interrupt; hypervisors need none of the specified
 /// 10 ms (Linux skips it on modern processors, too).
 const INIT_NS: u64 = 10_000;

@@ -146,6 +146,14 @@ pub struct PowerRegisters {
     pub event_device: Option<EventDevice>,
 }
 
+impl PowerRegisters {
+    /// True if there is a register, and a value for it, that switches the machine off.
+    pub fn can_switch_off(&self) -> bool {
+        let has_register = self.sleep_control.is_some() || self.pm1_control.iter().any(Option::is_some);
+        has_register && self.s5_types.is_some()
+    }
+}
+
 /// What the firmware said.
 #[derive(Clone, Debug)]
 pub struct Machine {
@@ -158,6 +166,8 @@ pub struct Machine {
     pub power: PowerRegisters,
     /// The port of the 3.58 MHz timer.
     pub pm_timer_port: Option<u16>,
+    /// Which register of the battery-backed clock has the century.
+    pub century_register: Option<u8>,
     /// PCI configuration space.
     pub ecam: Option<Ecam>,
     /// Virtio devices that the DSDT lists.
@@ -173,6 +183,7 @@ impl Default for Machine {
             overrides: ArrayVec::new(),
             power: PowerRegisters::default(),
             pm_timer_port: None,
+            century_register: None,
             ecam: None,
             mmio_devices: ArrayVec::new(),
         }
@@ -206,7 +217,12 @@ pub fn init(rsdp: Option<PhysAddr>) {
 ///
 /// Before [`init`].
 pub fn machine() -> &'static Machine {
-    MACHINE.get().expect("ACPI tables are read first")
+    machine_if_read().expect("ACPI tables are read first")
+}
+
+/// The same for who may come before [`init`]: the end of the machine.
+pub fn machine_if_read() -> Option<&'static Machine> {
+    MACHINE.get()
 }
 
 /// Shows the tables through the direct map.
@@ -288,6 +304,8 @@ fn read_fadt(machine: &mut Machine, fadt: &Fadt) {
     };
     let flags = fadt.flags;
     let sci = machine.isa_line(fadt.sci_interrupt as u8);
+    // ACPI 6.5, section 5.2.9: 0 if the clock has no such register.
+    machine.century_register = Some(fadt.century).filter(|&register| register != 0);
     let power = &mut machine.power;
     if !flags.system_is_hw_reduced_acpi() {
         power.pm1_event = [fixed(fadt.pm1a_event_block()), maybe(fadt.pm1b_event_block())];

@@ -22,8 +22,6 @@ const REDUCED_ENABLE: u8 = 1 << 5;
 /// PM1 status and enable: the power button; PM1 control: events come as interrupts.
 const POWER_BUTTON: u16 = 1 << 8;
 const SCI_ENABLE: u16 = 1;
-/// The bit of QEMU's event register that means the power button.
-const EVENT_POWER_DOWN: u32 = 1 << 1;
 
 /// How long switching off may take.
 const PATIENCE_NS: u64 = 100_000_000;
@@ -31,17 +29,22 @@ const PATIENCE_NS: u64 = 100_000_000;
 static ON_POWER_BUTTON: Once<fn()> = Once::new();
 static EVENT_REGISTER: Once<Mmio> = Once::new();
 
-/// Switches the machine off; where it cannot be, halts.
+/// Switches the machine off. One without the registers for that is reset, which ends a machine of
+/// Firecracker's and one of QEMU's with `-no-reboot`; one on which they do nothing halts.
 pub fn power_off() -> ! {
-    let power = &acpi::machine().power;
-    if let Some([a, b]) = power.s5_types {
-        if let Some(register) = power.sleep_control {
-            register.write_u8(a << REDUCED_TYPE_SHIFT | REDUCED_ENABLE);
-        }
-        for (register, kind) in power.pm1_control.into_iter().zip([a, b]) {
-            if let Some(register) = register {
-                register.write_u16(u16::from(kind) << SLEEP_TYPE_SHIFT | SLEEP_ENABLE);
-            }
+    let Some(power) =
+        acpi::machine_if_read().map(|machine| &machine.power).filter(|power| power.can_switch_off())
+    else {
+        log::info!("this machine has no way to be switched off; it is reset");
+        reboot()
+    };
+    let [a, b] = power.s5_types.unwrap_or_default();
+    if let Some(register) = power.sleep_control {
+        register.write_u8(a << REDUCED_TYPE_SHIFT | REDUCED_ENABLE);
+    }
+    for (register, kind) in power.pm1_control.into_iter().zip([a, b]) {
+        if let Some(register) = register {
+            register.write_u16(u16::from(kind) << SLEEP_TYPE_SHIFT | SLEEP_ENABLE);
         }
     }
     // A hypervisor takes a moment to notice.
@@ -55,10 +58,11 @@ pub fn power_off() -> ! {
 
 /// Starts the machine again, by whichever way exists.
 pub fn reboot() -> ! {
-    if let Some((register, value)) = acpi::machine().power.reset {
+    if let Some((register, value)) = acpi::machine_if_read().and_then(|machine| machine.power.reset) {
         register.write_u8(value);
     }
-    // The reset register of PCI chipsets, then the keyboard controller's reset line.
+    // The reset register of PCI chipsets, then the keyboard controller's reset line, which is the one
+    // that Firecracker has.
     for (port, value) in [(0xcf9, 0x06), (0x64, 0xfe)] {
         // SAFETY: the machine ends here, or the port does nothing.
         unsafe { IoPort::<u8>::new(port) }.write(value);
@@ -138,8 +142,12 @@ fn sci_interrupt() {
 }
 
 fn event_interrupt() {
-    let events = EVENT_REGISTER.get().map_or(0, |register| register.read::<u32>(0));
-    if events & EVENT_POWER_DOWN != 0 {
+    let (Some(register), Some(device)) = (EVENT_REGISTER.get(), acpi::machine().power.event_device) else {
+        return;
+    };
+    let events =
+        if device.register_bytes == 1 { register.read::<u8>(0).into() } else { register.read::<u32>(0) };
+    if events & device.power_button != 0 {
         pressed();
     }
 }

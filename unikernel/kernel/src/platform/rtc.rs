@@ -2,6 +2,7 @@
 
 use unikernel_machine::calendar::{Registers, seconds_since_1970};
 
+use super::acpi;
 use super::io::IoPort;
 use super::time::NS_PER_SECOND;
 
@@ -32,10 +33,11 @@ pub(super) fn read_ns() -> Option<u64> {
 }
 
 fn register(index: u8) -> u8 {
+    const HIDES_NMIS: u8 = 1 << 7;
     // SAFETY: the clock's registers cannot break memory safety. Bit 7 of the index port masks
     // NMIs; it stays clear.
     let (select, data) = unsafe { (IoPort::<u8>::new(0x70), IoPort::<u8>::new(0x71)) };
-    select.write(index);
+    select.write(index & !HIDES_NMIS);
     data.read()
 }
 
@@ -44,6 +46,7 @@ fn read() -> Option<Registers> {
     Some(Registers {
         time: [SECONDS, MINUTES, HOURS].map(register),
         date: [DAY, MONTH, YEAR].map(register),
+        century: acpi::machine().century_register.map(register),
         status: register(STATUS_B),
     })
 }

@@ -48,7 +48,27 @@ fn microvm_dsdt_virtio_device_is_found_with_its_line() {
 fn microvm_dsdt_event_device_is_found() {
     let device = event_device(&microvm()).unwrap();
     let line = Line { gsi: 9, trigger: Trigger::Edge, polarity: Polarity::High };
-    assert_eq!(device, EventDevice { register: 0xfea0_0000, line });
+    let expected = EventDevice { register: 0xfea0_0000, register_bytes: 4, power_button: 1 << 1, line };
+    assert_eq!(device, expected);
+}
+
+#[test]
+fn event_device_of_cloud_hypervisor_is_found() {
+    // Its hardware id, an edge-triggered interrupt, and the region with an address of 32 or of 64 bits.
+    let device = |address: &[u8]| {
+        let parts: [&[u8]; 4] = [
+            b"\x08_HID\x0dACPI0013\0",
+            b"\x08_CRS\x11\x0e\x0a\x0b\x89\x06\0\x03\x01\x0b\0\0\0\x79\0",
+            b"\x5b\x80GDST\0",
+            address,
+        ];
+        event_device(&parts.concat()).unwrap()
+    };
+    let line = Line { gsi: 11, trigger: Trigger::Edge, polarity: Polarity::High };
+    let expected = EventDevice { register: 0xe800_0000, register_bytes: 1, power_button: 1 << 3, line };
+    assert_eq!(device(b"\x0c\0\0\0\xe8\x01"), expected);
+    let high = EventDevice { register: 0x10_e800_0000, ..expected };
+    assert_eq!(device(b"\x0e\0\0\0\xe8\x10\0\0\0\x01"), high);
 }
 
 #[test]

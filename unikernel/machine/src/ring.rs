@@ -47,13 +47,15 @@ pub enum Direction {
     /// Neither: each buffer holds a table of the buffers of a request ([`Segment::write_table`]), for
     /// devices whose requests have several parts. The device has to know VIRTIO_F_INDIRECT_DESC.
     Indirect,
+    /// The same for devices that do not: a request is a chain of descriptors ([`Ring::post_chain`]).
+    Chained,
 }
 
 impl Direction {
     fn flags(self) -> u16 {
         match self {
             Self::ToDriver => WRITE,
-            Self::ToDevice => 0,
+            Self::ToDevice | Self::Chained => 0,
             Self::Indirect => INDIRECT,
         }
     }
@@ -266,7 +268,36 @@ impl Ring {
         assert!(!*is_posted, "the device has this buffer");
         *is_posted = true;
         self.shared.descriptors[usize::from(buffer)].len.store(len, Ordering::Relaxed);
-        self.shared.avail[usize::from(self.next_avail & self.mask)].store(buffer, Ordering::Relaxed);
+        self.make_available(buffer);
+    }
+
+    /// Gives a request to the device: its parts, in the descriptors from `head` on, which the caller has set apart
+    /// for it. It comes back under the number of its head.
+    ///
+    /// # Panics
+    ///
+    /// If the device has it already, or there are not so many descriptors, or it has no parts.
+    pub fn post_chain(&mut self, head: u16, segments: impl ExactSizeIterator<Item = Segment>) {
+        let count = segments.len();
+        let chain = &self.shared.descriptors[usize::from(head)..][..count];
+        assert!(count > 0, "a request without parts");
+        let is_posted = &mut self.is_posted[usize::from(head)];
+        assert!(!*is_posted, "the device has this request");
+        *is_posted = true;
+        for ((descriptor, segment), next) in chain.iter().zip(segments).zip(head + 1..) {
+            let is_last = usize::from(next - head) == count;
+            let flags = if is_last { 0 } else { NEXT } | if segment.is_written { WRITE } else { 0 };
+            descriptor.address.store(segment.address, Ordering::Relaxed);
+            descriptor.len.store(segment.len, Ordering::Relaxed);
+            descriptor.flags.store(flags, Ordering::Relaxed);
+            descriptor.next.store(if is_last { 0 } else { next }, Ordering::Relaxed);
+        }
+        self.make_available(head);
+    }
+
+    #[inline]
+    fn make_available(&mut self, head: u16) {
+        self.shared.avail[usize::from(self.next_avail & self.mask)].store(head, Ordering::Relaxed);
         self.next_avail = self.next_avail.wrapping_add(1);
         // After the entry and the buffer's contents.
         self.shared.avail_index.store(self.next_avail, Ordering::Release);

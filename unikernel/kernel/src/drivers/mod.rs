@@ -10,6 +10,7 @@ use alloc::vec::Vec;
 use unikernel_cmdline::Offloads;
 
 use crate::platform::acpi::{self, MmioDevice};
+use crate::platform::pci::Function;
 use crate::platform::{pci, random};
 use virtio::VirtioDevice;
 use virtio::blk::Disk;
@@ -32,7 +33,7 @@ pub struct Devices {
 /// machines without ACPI; cards may do what `offloads` says; `on_network` is called from the interrupt
 /// handler when a network device has something to say, `on_disk` when a disk does.
 pub fn probe(listed: &[MmioDevice], offloads: Offloads, on_network: fn(), on_disk: fn()) -> Devices {
-    let from_pci = pci::scan().into_iter().filter_map(virtio::open_pci);
+    let from_pci = pci::scan().into_iter().filter_map(open_pci);
     let described = &acpi::machine().mmio_devices;
     // A hypervisor that has tables may list the same devices once more.
     let is_new = |device: &&MmioDevice| described.iter().all(|known| known.address != device.address);
@@ -47,6 +48,27 @@ pub fn probe(listed: &[MmioDevice], offloads: Offloads, on_network: fn(), on_dis
         );
     }
     devices
+}
+
+/// Opens a PCI function. One that somebody may miss is named if that cannot be: a network card, or a disk other than the
+/// controllers that every PC has.
+fn open_pci(function: Function) -> Option<VirtioDevice> {
+    let (address, vendor, device) = (function.address(), function.vendor, function.device);
+    let what = match function.class() {
+        (0x01, 0x01 | 0x06) => None,
+        (0x01, _) => Some("storage"),
+        (0x02, _) => Some("network card"),
+        _ => None,
+    };
+    let error = match virtio::open_pci(function) {
+        Ok(device) => return Some(device),
+        Err(error) => error,
+    };
+    match what {
+        Some(what) => log::warn!("PCI {address}: {what} {vendor:04x}:{device:04x}: not used: {error}"),
+        None => log::debug!("PCI {address}: {vendor:04x}:{device:04x}: not used: {error}"),
+    }
+    None
 }
 
 impl Devices {

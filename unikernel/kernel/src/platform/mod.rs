@@ -4,7 +4,7 @@
 //!
 //! - [`console`], [`logger`]: the serial line and the log on it;
 //! - [`acpi`]: what the firmware says; [`pci`]: devices on the PCI bus;
-//! - [`interrupts`], with [`apic`] and [`ioapic`]: from a device to its handler;
+//! - [`interrupts`], with [`apic`], [`ioapic`] and [`shared_line`]: from a device to its handler;
 //! - [`time`], with `calibrate`, `pvclock` and `rtc`; [`timer`]: an interrupt at a time;
 //! - [`random`]; [`power`]: off, reboot, exit code, power button;
 //! - [`io`]: the handles for registers that all of them stand on.
@@ -22,6 +22,7 @@ pub mod power;
 mod pvclock;
 pub mod random;
 mod rtc;
+pub mod shared_line;
 pub mod time;
 pub mod timer;
 

@@ -184,6 +184,12 @@ impl Function {
         self.header.header().address()
     }
 
+    /// What it is, whoever made it: class and subclass (PCI code and ID assignment specification).
+    pub fn class(&self) -> (u8, u8) {
+        let [.., subclass, class] = self.read_config(0x08).to_le_bytes();
+        (class, subclass)
+    }
+
     /// Its capabilities.
     pub fn capabilities(&self) -> impl Iterator<Item = PciCapability> {
         self.header.capabilities(self.access).take(MAX_CAPABILITIES)
@@ -217,7 +223,22 @@ impl Function {
         self.header.update_command(self.access, |command| command | CommandRegister::MEMORY_ENABLE);
     }
 
-    /// Lets the function use memory on its own. Its line interrupt stays off: MSI-X takes its place.
+    /// Lets the function raise its line (INTx); answers the number among ISA's that the firmware gave it, or `None`
+    /// if it has none.
+    pub fn enable_line(&mut self) -> Option<u8> {
+        /// Line and pin are the low bytes of this word. Pin 0 is none; lines above the ISA's are "unknown".
+        const INTERRUPT: u16 = 0x3c;
+        const LINES: u8 = 16;
+        let [line, pin, ..] = self.read_config(INTERRUPT).to_le_bytes();
+        if pin == 0 || line == 0 || line >= LINES {
+            return None;
+        }
+        self.header.update_command(self.access, |command| command & !CommandRegister::INTERRUPT_DISABLE);
+        Some(line)
+    }
+
+    /// Lets the function use memory on its own. Its line interrupt stays off until [`Self::enable_line`]: MSI-X takes its
+    /// place where there is any.
     pub fn enable_bus_master(&mut self) {
         self.header.update_command(self.access, |command| {
             command | CommandRegister::BUS_MASTER_ENABLE | CommandRegister::INTERRUPT_DISABLE

@@ -279,3 +279,30 @@ fn table_chains_the_parts_of_a_request() {
     assert_eq!(table[32..48], *b"\x10\x10\0\0\0\0\0\0\x01\0\0\0\x02\0\0\0");
     assert_eq!(table[48..], [0xaa; 16]);
 }
+
+#[test]
+fn chain_names_the_parts_of_a_request_and_comes_back_by_its_head() {
+    let (mut ring, mut device) = ring(8, Direction::Chained);
+    let parts = [(0x1000, 16, false), (0x2_0000_0000, 4096, true), (0x1010, 1, true)];
+    ring.post_chain(
+        4,
+        parts.map(|(address, len, is_written)| Segment { address, len, is_written }).into_iter(),
+    );
+    assert_eq!(device.receive(), Some(4));
+    for (index, ((address, len, _), flags)) in parts.into_iter().zip([NEXT, NEXT | WRITE, WRITE]).enumerate()
+    {
+        let descriptor = &device.descriptors[4 + index];
+        assert_eq!(descriptor.address.load(Ordering::Relaxed), address);
+        assert_eq!(descriptor.len.load(Ordering::Relaxed), len);
+        assert_eq!(descriptor.flags.load(Ordering::Relaxed), flags);
+        let next = if index < 2 { 5 + index as u16 } else { 0 };
+        assert_eq!(descriptor.next.load(Ordering::Relaxed), next);
+    }
+    // Only the head comes back, whatever the device says.
+    for part in [5, 6, 7, 0] {
+        device.complete(part, 1);
+    }
+    device.complete(4, 4097);
+    assert_eq!(ring.take(), Some(Completion { buffer: 4, len: 4097 }));
+    assert_eq!((ring.take(), ring.bad_completions()), (None, 4));
+}

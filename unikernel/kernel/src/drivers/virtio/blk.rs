@@ -15,7 +15,7 @@ use smallvec::SmallVec;
 use virtio_drivers::transport::{DeviceStatus, Transport};
 use x86_64::PhysAddr;
 
-use super::blk_queue::{MAX_SEGMENTS, Queue, Status};
+use super::blk_queue::{Queue, Status};
 use super::transport::Link;
 use super::{StartError, VirtioDevice};
 use crate::arch::cpu::this_cpu;
@@ -41,7 +41,7 @@ bitflags! {
         const WRITE_ZEROES = 1 << 14;
         /// The parts of a request may be of any length.
         const ANY_LAYOUT = 1 << 27;
-        /// A request may be a table of descriptors.
+        /// A request may be one descriptor that names a table of descriptors.
         const INDIRECT_DESC = 1 << 28;
         /// The device is modern.
         const VERSION_1 = 1 << 32;
@@ -139,13 +139,8 @@ impl Disk {
     /// Starts the device with up to `most_queues` queues. `on_interrupt` is called from the interrupt handler.
     pub fn start(device: VirtioDevice, on_interrupt: fn(), most_queues: usize) -> Result<Self, StartError> {
         let mut link = device.link;
-        let features = link.begin_init(Features::all());
-        if !link.get_status().contains(DeviceStatus::FEATURES_OK) && features.contains(Features::VERSION_1) {
-            return Err(StartError::FeaturesRefused);
-        }
-        if !features.contains(Features::INDIRECT_DESC) {
-            return Err(StartError::NoIndirect);
-        }
+        let features = link.negotiate(|offered: Features| offered)?;
+        let takes_tables = features.contains(Features::INDIRECT_DESC);
         let configured = |feature, offset| read_limit(&link, features.contains(feature), offset);
         let max_part_bytes = configured(Features::SIZE_MAX, CONFIG_SIZE_MAX)?.unwrap_or(1 << 20);
         let max_parts = configured(Features::SEG_MAX, CONFIG_SEG_MAX)?.unwrap_or(1);
@@ -154,9 +149,10 @@ impl Disk {
         let sectors = read_capacity(&link)?;
         let count = offered_queues(&link, features)?.min(most_queues).clamp(1, MAX_QUEUES);
         link.connect_interrupt(on_interrupt, 1)?;
-        let queues =
-            (0..count).map(|queue| Queue::new(&mut link, queue as u16)).collect::<Result<Box<[_]>, _>>()?;
-        link.finish_init();
+        let queues = (0..count).map(|queue| Queue::new(&mut link, queue as u16, takes_tables));
+        let queues = queues.collect::<Result<Box<[_]>, _>>()?;
+        let most_parts = queues.iter().map(Queue::max_parts).min().unwrap_or(1);
+        link.start();
         log::debug!("{}: disk of {sectors} sectors, {features:?}, {count} queues", device.place);
         Ok(Self {
             link: SpinLock::new(link),
@@ -164,7 +160,7 @@ impl Disk {
             place: device.place,
             queues,
             sectors: AtomicU64::new(sectors),
-            max_parts: (max_parts as usize).clamp(1, MAX_SEGMENTS),
+            max_parts: (max_parts as usize).clamp(1, most_parts),
             max_part_bytes: max_part_bytes.max(SECTOR_BYTES as u32),
             max_discard,
             max_write_zeroes,

@@ -28,7 +28,12 @@ const HEADER_AT: usize = SLOT_BYTES - 32;
 const HEADER_BYTES: usize = 16;
 const STATUS_AT: usize = HEADER_AT + HEADER_BYTES;
 /// Parts of a request that fit, besides header and status.
-pub const MAX_SEGMENTS: usize = HEADER_AT / Segment::ENTRY_BYTES - 2;
+const MAX_SEGMENTS: usize = HEADER_AT / Segment::ENTRY_BYTES - 2;
+/// Descriptors of a request to a device that takes no tables: header, status, and so few parts, so that a small queue
+/// has room for some.
+const CHAIN: u16 = 8;
+/// The least: header, one part, status.
+const SHORTEST_CHAIN: u16 = 3;
 /// What a device writes when all went well (section 5.2.6).
 const STATUS_OK: u8 = 0;
 /// In the status byte until the device writes it.
@@ -94,18 +99,31 @@ struct Requests {
 pub struct Queue {
     requests: SpinLock<Requests>,
     slots: Box<[Slot]>,
+    /// Descriptors of a slot; its first is the number of its buffer. One if a request is a table.
+    stride: u16,
     /// Threads that wait for a slot.
     room: WaitQueue,
 }
 
 impl Queue {
-    /// Sets up queue `queue` of a device.
-    pub fn new(link: &mut Link, queue: u16) -> Result<Self, StartError> {
-        let mut ring = Ring::new(link, queue, SLOTS, SLOT_BYTES, Direction::Indirect)?;
+    /// Sets up queue `queue` of a device, which takes tables of descriptors (VIRTIO_F_INDIRECT_DESC) or does not.
+    pub fn new(link: &mut Link, queue: u16, takes_tables: bool) -> Result<Self, StartError> {
+        let direction = if takes_tables { Direction::Indirect } else { Direction::Chained };
+        let mut ring = Ring::new(link, queue, SLOTS, SLOT_BYTES, direction)?;
         ring.disable_interrupts();
-        let slots = (0..ring.size()).map(|_| Slot::default()).collect();
-        let free = (0..ring.size()).rev().collect();
-        Ok(Self { requests: SpinLock::new(Requests { ring, free }), slots, room: WaitQueue::new() })
+        let stride = if takes_tables { 1 } else { CHAIN.min(ring.size()) };
+        if !takes_tables && stride < SHORTEST_CHAIN {
+            return Err(StartError::BadQueue(queue));
+        }
+        let count = ring.size() / stride;
+        let slots = (0..count).map(|_| Slot::default()).collect();
+        let free = (0..count).rev().collect();
+        Ok(Self { requests: SpinLock::new(Requests { ring, free }), slots, stride, room: WaitQueue::new() })
+    }
+
+    /// Parts of a request at most.
+    pub fn max_parts(&self) -> usize {
+        if self.stride == 1 { MAX_SEGMENTS } else { usize::from(self.stride) - 2 }
     }
 
     /// Puts a request into the ring; the device may see it at once, and does after [`Self::notify`]. `None`
@@ -118,8 +136,9 @@ impl Queue {
         let reads = operation == Operation::Read;
         let expected = if reads { transfer.bytes() as u32 + 1 } else { 1 };
         slot.expected.store(expected, Ordering::Relaxed);
-        let address = requests.ring.buffer_address(number);
-        let buffer = requests.ring.buffer(number);
+        let head = number * self.stride;
+        let address = requests.ring.buffer_address(head);
+        let buffer = requests.ring.buffer(head);
         let header = &mut buffer[HEADER_AT..][..HEADER_BYTES];
         header[..4].copy_from_slice(&operation.code().to_le_bytes());
         header[4..8].fill(0);
@@ -134,8 +153,12 @@ impl Queue {
             is_written: reads,
         }));
         segments.push(part(STATUS_AT, 1, true));
-        let table_bytes = Segment::write_table(segments.into_iter(), buffer);
-        requests.ring.post(number, table_bytes);
+        if self.stride == 1 {
+            let table_bytes = Segment::write_table(segments.into_iter(), buffer);
+            requests.ring.post(head, table_bytes);
+        } else {
+            requests.ring.post_chain(head, segments.into_iter());
+        }
         Some(number)
     }
 
@@ -213,7 +236,8 @@ impl Queue {
         // Whoever holds the lock is about to look, or its holder will when it waits.
         let Some(mut requests) = self.requests.try_lock() else { return };
         while let Some(completion) = requests.ring.take_request() {
-            let slot = &self.slots[usize::from(completion.buffer)];
+            // Only heads are posted, and only what was posted comes back.
+            let slot = &self.slots[usize::from(completion.buffer / self.stride)];
             let status = requests.ring.buffer(completion.buffer)[STATUS_AT];
             slot.status.store(status, Ordering::Relaxed);
             slot.written.store(completion.len, Ordering::Relaxed);

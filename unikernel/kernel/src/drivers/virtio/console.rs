@@ -9,7 +9,6 @@
 use alloc::vec::Vec;
 
 use bitflags::bitflags;
-use virtio_drivers::transport::Transport;
 
 use super::ring::{Direction, Ring};
 use super::transport::Link;
@@ -57,12 +56,12 @@ impl Output {
     /// Starts the device with up to `count` buffers of `buffer_bytes` each.
     pub fn start(device: VirtioDevice, count: u16, buffer_bytes: usize) -> Result<Self, StartError> {
         let mut link = device.link;
-        let has_ports = link.begin_init(Features::all()).contains(Features::MULTIPORT);
+        let has_ports = link.negotiate(|offered: Features| offered)?.contains(Features::MULTIPORT);
         let queue = if has_ports { SECOND_PORT } else { FIRST_PORT };
         let mut messages = if has_ports { Some(Messages::start(&mut link)?) } else { None };
         let mut ring = Ring::new(&mut link, queue, count, buffer_bytes, Direction::ToDevice)?;
         ring.disable_interrupts();
-        link.finish_init();
+        link.start();
         if messages.as_mut().is_some_and(|messages| !messages.open()) {
             log::warn!("{}: it has no port {PORT}: what is written may be lost", device.place);
         }

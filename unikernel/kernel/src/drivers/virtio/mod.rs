@@ -79,8 +79,6 @@ pub enum StartError {
     FeaturesRefused,
     /// It is so old that it wants packets and their headers apart.
     NoAnyLayout,
-    /// It is so simple that it takes no tables of descriptors.
-    NoIndirect,
     /// It has no queue with this number, or one that is too small.
     BadQueue(u16),
     /// Its configuration space cannot be read.
@@ -93,18 +91,40 @@ impl fmt::Display for StartError {
             Self::NoInterrupt => write!(f, "it has no interrupt that can be used"),
             Self::FeaturesRefused => write!(f, "it refuses the features asked for"),
             Self::NoAnyLayout => write!(f, "it is a legacy device without VIRTIO_F_ANY_LAYOUT"),
-            Self::NoIndirect => write!(f, "it does not offer VIRTIO_F_INDIRECT_DESC"),
             Self::BadQueue(queue) => write!(f, "its queue {queue} is missing or too small"),
             Self::BadConfiguration => write!(f, "its configuration space is too small"),
         }
     }
 }
 
+/// Why a PCI function cannot be opened.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OpenError {
+    /// It is no virtio device, or one of a kind that has no driver.
+    NoDriver,
+    /// It has no register structures of virtio 1, or none at an address.
+    NoStructures,
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoDriver => write!(f, "there is no driver for it"),
+            Self::NoStructures => {
+                write!(
+                    f,
+                    "it is a legacy device without virtio 1, or the firmware gave its registers no address"
+                )
+            }
+        }
+    }
+}
+
 /// Opens a PCI function, if it is a virtio device that we drive.
-pub fn open_pci(function: Function) -> Option<VirtioDevice> {
+pub fn open_pci(function: Function) -> Result<VirtioDevice, OpenError> {
     let place = format!("virtio at PCI {}", function.address());
     let link = Link::Pci(PciLink::open(function)?);
-    Some(VirtioDevice { kind: Kind::of(&link)?, link, place })
+    Ok(VirtioDevice { kind: Kind::of(&link).ok_or(OpenError::NoDriver)?, link, place })
 }
 
 /// Opens a device in memory, if it is one that we drive.

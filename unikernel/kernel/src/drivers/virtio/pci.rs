@@ -10,12 +10,13 @@ use virtio_drivers::transport::{DeviceStatus, DeviceType, InterruptStatus, Trans
 use virtio_drivers::{Error, PhysAddr, Result};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-use super::StartError;
 use super::transport::Doorbell;
+use super::{OpenError, StartError};
 use crate::arch::cpu::{self, this_cpu};
 use crate::platform::interrupts::{self, Vector};
 use crate::platform::io::Mmio;
 use crate::platform::pci::{Function, MsixTable};
+use crate::platform::shared_line;
 
 const VIRTIO_VENDOR: u16 = 0x1af4;
 /// Device ids: transitional ones, and modern ones (this plus the device type).
@@ -74,19 +75,22 @@ struct Structure {
 }
 
 impl PciLink {
-    /// Finds the structures of a virtio function; `None` if it is no virtio device of a known type.
-    pub fn open(mut function: Function) -> Option<Self> {
-        let device_type = device_type(&function)?;
+    /// Finds the structures of a virtio function.
+    pub fn open(mut function: Function) -> core::result::Result<Self, OpenError> {
+        let device_type = device_type(&function).ok_or(OpenError::NoDriver)?;
         function.enable_memory();
-        let find = |kind| structures(&function).find(|structure| structure.kind == kind);
+        let find = |kind| {
+            let found = structures(&function).find(|structure| structure.kind == kind);
+            found.ok_or(OpenError::NoStructures)
+        };
         let common = find(COMMON)?.registers;
         let notify = find(NOTIFY)?;
         let isr = find(ISR)?.registers;
-        let config = find(DEVICE).map(|structure| structure.registers);
+        let config = find(DEVICE).ok().map(|structure| structure.registers);
         if common.size_bytes() < common::SIZE_BYTES {
-            return None;
+            return Err(OpenError::NoStructures);
         }
-        Some(Self {
+        Ok(Self {
             device_type,
             common,
             notify: notify.registers,
@@ -107,7 +111,7 @@ impl PciLink {
         on_interrupt: fn(),
         count: usize,
     ) -> core::result::Result<(), StartError> {
-        let table = self.function.enable_msix().ok_or(StartError::NoInterrupt)?;
+        let Some(table) = self.function.enable_msix() else { return self.connect_line(on_interrupt) };
         let handler = Box::leak(Box::new(on_interrupt));
         let count = if table.count() < count { 1 } else { count };
         for index in 0..count {
@@ -117,6 +121,19 @@ impl PciLink {
         }
         self.msix = Some(table);
         Ok(())
+    }
+
+    /// Without MSI-X, the device has the line that the firmware chose, perhaps with others.
+    fn connect_line(&mut self, on_interrupt: fn()) -> core::result::Result<(), StartError> {
+        let isr = self.isr;
+        let line = self.function.enable_line().ok_or(StartError::NoInterrupt)?;
+        let is_shared = shared_line::add(line, move || {
+            // Reading takes the request back (section 4.1.4.5). Bit 0: a queue; bit 1: the configuration.
+            if isr.read::<u8>(0) & 0b11 != 0 {
+                on_interrupt();
+            }
+        });
+        if is_shared { Ok(()) } else { Err(StartError::NoInterrupt) }
     }
 
     /// Sends the interrupts of each pair of queues to a core of its own, now that all of them run.
@@ -283,11 +300,18 @@ impl Transport for PciLink {
         if offset + size_of::<T>() > config.size_bytes() {
             return Err(Error::ConfigSpaceTooSmall);
         }
+        // A field is read in its own width (section 4.1.3.1), 64 bits as twice 32; what is longer is an array of
+        // bytes. Readers that mind a change in between use `read_consistent` (section 2.5.3).
         let mut value = T::new_zeroed();
-        // Fields wider than a byte may be read byte by byte: readers that mind use
-        // `read_consistent` (section 2.5.3).
-        for (index, byte) in value.as_mut_bytes().iter_mut().enumerate() {
-            *byte = config.read(offset + index);
+        let width = align_of::<T>().min(size_of::<u32>());
+        for (index, part) in value.as_mut_bytes().chunks_exact_mut(width).enumerate() {
+            let at = offset + index * width;
+            match width {
+                4 if at.is_multiple_of(4) => part.copy_from_slice(&config.read::<u32>(at).to_le_bytes()),
+                2 if at.is_multiple_of(2) => part.copy_from_slice(&config.read::<u16>(at).to_le_bytes()),
+                1 => part[0] = config.read(at),
+                _ => return Err(Error::InvalidParam),
+            }
         }
         Ok(value)
     }
@@ -297,8 +321,15 @@ impl Transport for PciLink {
         if offset + size_of::<T>() > config.size_bytes() {
             return Err(Error::ConfigSpaceTooSmall);
         }
-        for (index, byte) in value.as_bytes().iter().enumerate() {
-            config.write(offset + index, *byte);
+        let width = align_of::<T>().min(size_of::<u32>());
+        for (index, part) in value.as_bytes().chunks_exact(width).enumerate() {
+            let at = offset + index * width;
+            match *part {
+                [byte] => config.write(at, byte),
+                [a, b] if at.is_multiple_of(2) => config.write(at, u16::from_le_bytes([a, b])),
+                [a, b, c, d] if at.is_multiple_of(4) => config.write(at, u32::from_le_bytes([a, b, c, d])),
+                _ => return Err(Error::InvalidParam),
+            }
         }
         Ok(())
     }

@@ -131,6 +131,15 @@ impl Ring {
         self.ring.post(buffer, len as u32);
     }
 
+    /// Gives a request to the device ([`Direction::Chained`]) as a chain of the descriptors from `head` on.
+    ///
+    /// # Panics
+    ///
+    /// If the device has it already, or there are not so many descriptors.
+    pub fn post_chain(&mut self, head: u16, segments: impl ExactSizeIterator<Item = Segment>) {
+        self.ring.post_chain(head, segments);
+    }
+
     /// Tells the device about the buffers posted since the last time, if it wants to be told.
     /// True if that took a notification.
     #[inline]

@@ -40,12 +40,12 @@ static DEVICE: SpinLock<Option<EntropyDevice>> = SpinLock::new(None);
 /// Starts the device and asks it for entropy.
 pub fn start(device: VirtioDevice) -> Result<(), StartError> {
     let mut link = device.link;
-    link.begin_init(Features::all());
+    link.negotiate(|offered: Features| offered)?;
     let mut queue =
         VirtQueue::new(&mut link, QUEUE, false, false).map_err(|_| StartError::BadQueue(QUEUE))?;
     // It is polled.
     queue.set_dev_notify(false);
-    link.finish_init();
+    link.start();
     let mut device_state =
         EntropyDevice { link, queue, buffer: Box::leak(Box::new([0; REQUEST_BYTES])), token: 0 };
     device_state.request();

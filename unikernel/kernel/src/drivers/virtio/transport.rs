@@ -1,5 +1,6 @@
 //! One type for a device on either transport, so that drivers need not be generic.
 
+use bitflags::Flags;
 use virtio_drivers::transport::{DeviceStatus, DeviceType, InterruptStatus, Transport};
 use virtio_drivers::{PhysAddr, Result};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
@@ -7,6 +8,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 use super::StartError;
 use super::mmio::MmioLink;
 use super::pci::PciLink;
+use crate::mem::PAGE_BYTES;
 use crate::platform::io::Mmio;
 
 /// The way to a device.
@@ -17,7 +19,45 @@ pub enum Link {
     Mmio(MmioLink),
 }
 
+/// The features that belong to the transport rather than to the device: the device uses memory as the platform
+/// lets it (section 6), which is by physical addresses where nobody set up an IOMMU.
+const VERSION_1: u64 = 1 << 32;
+const ACCESS_PLATFORM: u64 = 1 << 33;
+
 impl Link {
+    /// Resets the device and agrees with it on features (section 3.1.1): those of `wanted` that it offers. The bits of
+    /// its status are set one by one, which Firecracker insists on. `choose` may leave out more of them.
+    pub fn negotiate<F: Flags<Bits = u64>>(
+        &mut self,
+        choose: impl FnOnce(F) -> F,
+    ) -> core::result::Result<F, StartError> {
+        self.set_status(DeviceStatus::empty());
+        let mut status = DeviceStatus::ACKNOWLEDGE;
+        self.set_status(status);
+        status |= DeviceStatus::DRIVER;
+        self.set_status(status);
+        let offered = self.read_device_features();
+        let features = choose(F::from_bits_truncate(offered));
+        self.write_driver_features(features.bits() & offered | offered & ACCESS_PLATFORM);
+        let is_modern = features.bits() & offered & VERSION_1 != 0;
+        if is_modern {
+            status |= DeviceStatus::FEATURES_OK;
+            self.set_status(status);
+            if !self.get_status().contains(DeviceStatus::FEATURES_OK) {
+                self.set_status(status | DeviceStatus::FAILED);
+                return Err(StartError::FeaturesRefused);
+            }
+        }
+        self.set_guest_page_size(PAGE_BYTES as u32);
+        Ok(F::from_bits_truncate(features.bits() & offered))
+    }
+
+    /// Lets the device begin, after its queues were set up.
+    pub fn start(&mut self) {
+        let status = self.get_status();
+        self.set_status(status | DeviceStatus::DRIVER_OK);
+    }
+
     /// Calls `on_interrupt` from the interrupt handler when the device raises its interrupt. Call
     /// before the queues are set up.
     ///

@@ -45,7 +45,7 @@ impl SocketDevice {
     /// Starts the device; `on_interrupt` is called from the interrupt handler.
     pub fn start(device: VirtioDevice, on_interrupt: fn()) -> Result<Self, StartError> {
         let mut link = device.link;
-        link.begin_init(Features::all());
+        link.negotiate(|offered: Features| offered)?;
         link.connect_interrupt(on_interrupt, 1)?;
         let mut rx = Ring::new(&mut link, RX, BUFFERS, BUFFER_BYTES, Direction::ToDriver)?;
         let mut tx = Ring::new(&mut link, TX, BUFFERS, BUFFER_BYTES, Direction::ToDevice)?;
@@ -53,7 +53,7 @@ impl SocketDevice {
         (0..rx.size()).for_each(|buffer| rx.post(buffer, BUFFER_BYTES));
         (0..events.size()).for_each(|buffer| events.post(buffer, EVENT_BYTES));
         tx.disable_interrupts();
-        link.finish_init();
+        link.start();
         rx.notify();
         events.notify();
         let free = (0..tx.size()).rev().collect();
@@ -62,7 +62,9 @@ impl SocketDevice {
 
     /// The machine's number among those of its host.
     pub fn cid(&self) -> Option<u64> {
-        self.link.read_consistent(|| self.link.read_config_space::<u64>(CONFIG_CID)).ok()
+        // Two words, because registers in memory have four bytes at most.
+        let read = || self.link.read_config_space::<[u32; 2]>(CONFIG_CID);
+        self.link.read_consistent(read).ok().map(|[low, high]| u64::from(high) << 32 | u64::from(low))
     }
 
     /// True if the device has brought something, or has room again for who found none.

@@ -3,7 +3,7 @@
 use bitflags::bitflags;
 use unikernel_cmdline::Offloads;
 use unikernel_machine::packet::{HEADER_BYTES, LEGACY_HEADER_BYTES};
-use virtio_drivers::transport::{DeviceStatus, Transport};
+use virtio_drivers::transport::Transport;
 
 use super::receive::BUFFER_BYTES;
 use super::{ETHERNET_HEADER_BYTES, Link, StartError};
@@ -89,15 +89,7 @@ impl Features {
 
 /// Agrees with the device on features.
 pub(super) fn negotiate(link: &mut Link, offloads: Offloads) -> Result<Features, StartError> {
-    // A device tells what it offers to a driver that has greeted it (section 3.1.1).
-    link.set_status(DeviceStatus::empty());
-    link.set_status(DeviceStatus::ACKNOWLEDGE | DeviceStatus::DRIVER);
-    let offered = Features::from_bits_truncate(link.read_device_features());
-    let wanted = (Features::wanted(offloads) & offered).consistent();
-    let features = link.begin_init(wanted);
-    if !link.get_status().contains(DeviceStatus::FEATURES_OK) && features.contains(Features::VERSION_1) {
-        return Err(StartError::FeaturesRefused);
-    }
+    let features = link.negotiate(|offered: Features| (Features::wanted(offloads) & offered).consistent())?;
     if !features.intersects(Features::VERSION_1 | Features::ANY_LAYOUT) {
         return Err(StartError::NoAnyLayout);
     }

@@ -124,7 +124,7 @@ impl Card {
         let start_pair = |pair| Nic::start(&mut link, features, pair as u16, (mac, mtu));
         let mut pairs = (0..count).map(start_pair).collect::<Result<Vec<_>, _>>()?;
         let mut commands = if count > 1 { Some(CommandQueue::new(&mut link, offered)?) } else { None };
-        link.finish_init();
+        link.start();
         if let Some(commands) = &mut commands
             && !commands.use_pairs(&mut link, count as u16)
         {

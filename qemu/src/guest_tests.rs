@@ -19,7 +19,7 @@ use crate::disk_tests::{DATA, DiskPlan};
 use crate::machine::{Kind, Machine, Net};
 use crate::project::Profile;
 use crate::vm::{self, Console, Vm};
-use crate::{app_tests, http_tests, kv, project, run, tap_tests, vsock_tests};
+use crate::{app_tests, boot_tests, http_tests, kv, project, run, tap_tests, vsock_tests};
 
 /// Guests at once: one a core of a small machine.
 const WORKERS: usize = 2;
@@ -141,7 +141,14 @@ pub(crate) fn run(options: &TestOptions) -> Result<u8> {
     }
     build(&jobs)?;
     let (mut passed, mut failed) = run_jobs(&jobs)?;
-    let outside = [http_tests::all(), app_tests::all(), kv::all(), tap_tests::all(), vsock_tests::all()];
+    let outside = [
+        boot_tests::all(),
+        http_tests::all(),
+        app_tests::all(),
+        kv::all(),
+        tap_tests::all(),
+        vsock_tests::all(),
+    ];
     for (name, check) in outside.into_iter().flatten() {
         if is_chosen(&name) {
             let is_good = report(&name, Instant::now(), check());

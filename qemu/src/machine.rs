@@ -162,6 +162,8 @@ pub(crate) struct Machine {
     pub(crate) nic_properties: String,
     /// `blk0`, `blk1` and so on.
     pub(crate) disks: Vec<Disk>,
+    /// Whether it has the port for the guest's exit code.
+    pub(crate) has_debug_exit: bool,
     /// Further arguments.
     pub(crate) extra: Vec<String>,
 }
@@ -182,6 +184,7 @@ impl Machine {
             nic: Nic::Usual,
             nic_properties: String::new(),
             disks: Vec::new(),
+            has_debug_exit: true,
             extra: Vec::new(),
         }
     }
@@ -210,7 +213,9 @@ impl Machine {
             add(&["-initrd", &initrd.to_string_lossy()]);
         }
         add(&["-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio", "-no-reboot"]);
-        add(&["-device", DEBUG_EXIT]);
+        if self.has_debug_exit {
+            add(&["-device", DEBUG_EXIT]);
+        }
         arguments.extend(self.net_arguments());
         let disks = self.disks.iter().enumerate();
         arguments.extend(disks.flat_map(|(number, disk)| disk.arguments(number, self.kind)));

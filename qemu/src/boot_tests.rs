@@ -1,0 +1,145 @@
+//! Boots with command lines and machines that are not the usual ones: each serves, or ends with a line that says why not.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::disk::{self, Disk};
+use crate::guest_tests::free_port;
+use crate::http_tests::Server;
+use crate::machine::{Kind, Machine, Net};
+use crate::project::{self, Profile};
+use crate::vm::{Console, Ending, Vm};
+
+/// A name and what it does.
+type NamedTest = (String, Box<dyn Fn() -> Result<()>>);
+
+const TIME_OUT: Duration = Duration::from_secs(30);
+/// The exit code when the app cannot be started.
+const CANNOT_BOOT: u8 = 125;
+
+/// All of them.
+pub(crate) fn all() -> Vec<NamedTest> {
+    let mut tests: Vec<NamedTest> = Vec::new();
+    for kind in [Kind::Q35, Kind::Microvm] {
+        tests.push((format!("boot_bad_command_lines [{kind}]"), Box::new(move || bad_command_lines(kind))));
+    }
+    tests.push(("boot_words_for_linux".into(), Box::new(words_for_linux)));
+    tests.push(("boot_ends_without_acpi".into(), Box::new(ends_without_acpi)));
+    tests.push(("boot_century".into(), Box::new(century)));
+    for (name, properties) in
+        [("intx", "vectors=0"), ("access_platform", "disable-legacy=on,iommu_platform=on")]
+    {
+        for kind in [Kind::Q35, Kind::Pc] {
+            tests.push((format!("http_{name} [{kind}]"), Box::new(move || serves_with(kind, properties))));
+        }
+    }
+    for (name, property) in [("no_indirect", "indirect_desc=off"), ("intx", "vectors=0")] {
+        tests.push((format!("disk_{name} [q35]"), Box::new(move || formats(property))));
+    }
+    tests
+}
+
+fn run(machine: &Machine) -> Result<Ending> {
+    let mut guest = Vm::start(machine, Console::Recorded)?;
+    let ending = guest.wait(Some(TIME_OUT))?;
+    let ending = ending.with_context(|| format!("it did not end: {}", guest.console()))?;
+    ensure!(!ending.console.contains("PANIC"), "{}", ending.console);
+    Ok(ending)
+}
+
+/// A machine with the hello image.
+fn hello(kind: Kind, append: &str) -> Result<Machine> {
+    let mut machine = Machine::new(kind, &project::built("hello")?);
+    machine.append = append.to_owned();
+    Ok(machine)
+}
+
+/// What is wrong is said, and the machine ends, with and without the port that QEMU takes exit codes from.
+fn bad_command_lines(kind: Kind) -> Result<()> {
+    let long = |bytes: usize| format!("-- {}", "x".repeat(bytes - 3));
+    let lines = [
+        ("lgo=debug".into(), "did you mean `log=`"),
+        ("log=net:loud".into(), "bad command line: `log=net:loud`"),
+        ("ip".into(), "needs a value"),
+        ("mount=blk0".into(), "bad command line"),
+        (long(2049), "it has 2049 bytes; 2048 are the most"),
+        (long(4000), "it has 4000 bytes; 2048 are the most"),
+        (long(9000), "command line"),
+    ];
+    for (append, expected) in lines {
+        for has_debug_exit in [false, true] {
+            let machine = Machine { has_debug_exit, ..hello(kind, &append)? };
+            let ending = run(&machine).with_context(|| format!("with {} bytes", append.len()))?;
+            ensure!(!has_debug_exit || ending.code == Some(CANNOT_BOOT), "ended with {:?}", ending.code);
+            ensure!(ending.console.contains(expected), "not {expected:?}: {}", ending.console);
+        }
+    }
+    ensure!(run(&hello(kind, &long(2048))?)?.code == Some(0), "the longest line does not boot");
+    Ok(())
+}
+
+/// What Firecracker appends, and its users.
+fn words_for_linux() -> Result<()> {
+    let line = "console=ttyS0 reboot=k panic=1 pci=off nomodule 8250.nr_uarts=0 i8042.noaux i8042.dumbkbd \
+                random.trust_cpu=on root=PARTUUID=1-2 ro";
+    let ending = run(&hello(Kind::Microvm, line)?)?;
+    ensure!(ending.code == Some(0), "ended with {:?}: {}", ending.code, ending.console);
+    ensure!(ending.console.contains("`pci=off`: a word for Linux, not used"), "{}", ending.console);
+    Ok(())
+}
+
+/// Without ACPI there is a reset.
+fn ends_without_acpi() -> Result<()> {
+    let mut machine = Machine { has_debug_exit: false, ..hello(Kind::Microvm, "")? };
+    machine.extra = ["-machine", "acpi=off"].map(str::to_owned).into();
+    let ending = run(&machine)?;
+    ensure!(ending.console.contains("Hello from ring 3"), "{}", ending.console);
+    Ok(())
+}
+
+/// The battery-backed clock in several centuries.
+fn century() -> Result<()> {
+    project::build("guest-tests", &["wall_clock"], Profile::Release)?;
+    for (kind, base, expected) in [
+        (Kind::Q35, "1999-12-30T12:00:00", 946_555_200),
+        (Kind::Microvm, "1999-12-30T12:00:00", 946_555_200),
+        (Kind::Q35, "2026-11-29T00:00:00", 1_795_910_400_u64),
+        (Kind::Pc, "2071-01-01T00:00:00", 3_187_296_000),
+    ] {
+        let mut machine = Machine::new(kind, &project::image("wall_clock"));
+        machine.extra = ["-rtc".to_owned(), format!("base={base}")].into();
+        let console = run(&machine)?.console;
+        let found = console.lines().find_map(|line| line.trim().strip_prefix("wall clock ")?.parse().ok());
+        let is_near = found.is_some_and(|found: u64| (expected..expected + 60).contains(&found));
+        ensure!(is_near, "{base} on {kind}: {found:?}, not {expected}");
+    }
+    Ok(())
+}
+
+/// Serves from a network card with the given properties.
+fn serves_with(kind: Kind, properties: &str) -> Result<()> {
+    let port = free_port()?;
+    let mut machine = Machine::new(kind, &project::built("http")?);
+    machine.net = Net::User(port, 8080);
+    machine.nic_properties = properties.to_owned();
+    let server = Server::start(machine, "http", 128, port)?;
+    for _ in 0..20 {
+        server.get("/")?;
+    }
+    server.check_alive()
+}
+
+/// Makes a filesystem on a disk with the given property, and leaves it clean.
+fn formats(property: &str) -> Result<()> {
+    let path = project::work_dir("disks")?.join(format!("boot-{property}.img"));
+    std::fs::File::create(&path)?.set_len(64 << 20)?;
+    let mut machine = hello(Kind::Q35, "format=blk0 mount=/data:blk0")?;
+    machine.cpus = 2;
+    machine.disks = vec![Disk::new(&path)];
+    machine.extra = ["-global".to_owned(), format!("virtio-blk-pci.{property}")].into();
+    let ending = run(&machine)?;
+    ensure!(ending.code == Some(0), "ended with {:?}: {}", ending.code, ending.console);
+    disk::check(&path)?;
+    Ok(std::fs::remove_file(&path)?)
+}

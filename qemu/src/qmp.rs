@@ -1,4 +1,4 @@
-//! QEMU's control socket (QMP), for the button that ends a machine in order.
+//! QEMU's control socket (QMP): the button that ends a machine in order, and saved states.
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
@@ -16,16 +16,22 @@ pub(crate) fn arguments(path: &Path) -> [String; 2] {
 
 /// Presses the machine's power button.
 pub(crate) fn press_power_button(path: &Path) -> Result<()> {
+    execute(path, &[r#"{"execute": "system_powerdown"}"#]).map(drop)
+}
+
+/// Gives commands; answers what QEMU answers to the last.
+pub(crate) fn execute(path: &Path, commands: &[&str]) -> Result<String> {
     let stream = UnixStream::connect(path).context("cannot reach QEMU's control socket")?;
     stream.set_read_timeout(Some(PATIENCE))?;
     let mut lines = BufReader::new(stream.try_clone()?).lines();
     lines.next().context("QEMU does not greet")??;
-    for command in ["qmp_capabilities", "system_powerdown"] {
-        writeln!(&stream, r#"{{"execute": "{command}"}}"#)?;
+    let mut last = String::new();
+    for command in [r#"{"execute": "qmp_capabilities"}"#].iter().chain(commands) {
+        writeln!(&stream, "{command}")?;
         // Events may come between.
         let answer = lines.find(|line| line.as_ref().map_or(true, |line| !line.contains("\"event\"")));
-        let answer = answer.context("QEMU does not answer")??;
-        ensure!(answer.contains("\"return\""), "QEMU refuses {command}: {answer}");
+        last = answer.context("QEMU does not answer")??;
+        ensure!(last.contains("\"return\""), "QEMU refuses {command}: {last}");
     }
-    Ok(())
+    Ok(last)
 }

@@ -80,6 +80,7 @@ extern "C" fn kernel_main(start_info: u32) -> ! {
         cannot_boot(format_args!("`pcap=`: there is no virtio console for the capture"));
     }
     net::init(&options, devices);
+    platform::generation::set_handler(net::renew_secrets);
     debug::init(&options);
     task::scheduler::prepare_core(0);
     arch::startup::start_others();

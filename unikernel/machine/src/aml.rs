@@ -83,6 +83,24 @@ pub fn event_device(code: &[u8]) -> Option<EventDevice> {
     })
 }
 
+/// The physical address of the virtual machine's generation, in a table with such a device.
+pub fn generation(code: &[u8]) -> Option<u64> {
+    /// QEMU leaves room in front of it (`include/hw/acpi/vmgenid.h`).
+    const OFFSET: u64 = 40;
+    if find(code, b"QEMUVGID").is_some() {
+        // `Name (VGIA, address)`, 0 until it is placed; methods use the name, too.
+        let (base, _) = integer(after(code, b"\x08VGIA")?)?;
+        return (base != 0).then(|| base.saturating_add(OFFSET));
+    }
+    // Firecracker: `Name (ADDR, Package (2) { low, high })`.
+    let package = after(after(code, b"FCVMGID")?, b"ADDR")?.strip_prefix(&[PACKAGE])?;
+    let length_bytes = usize::from(package.first()? >> 6) + 1;
+    let (low, rest) = integer(package.get(length_bytes + 1..)?)?;
+    let (high, _) = integer(rest)?;
+    let address = high.checked_shl(32)? | low;
+    (address != 0).then_some(address)
+}
+
 /// What follows each occurrence of the hardware id, up to the next device.
 fn devices<'a>(code: &'a [u8], hardware_id: &'static [u8]) -> impl Iterator<Item = &'a [u8]> {
     let mut rest = code;

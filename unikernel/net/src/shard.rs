@@ -17,6 +17,8 @@ use smoltcp::phy::Device;
 use smoltcp::time::Instant;
 
 use crate::config::{NetConfig, RouteEntry};
+use crate::cookies::Cookies;
+use crate::isn::Numbers;
 use crate::key::fold;
 use crate::stack::Stack;
 
@@ -91,6 +93,13 @@ impl Stack {
         self.is_from_sibling = true;
         self.frame_in(frame, token);
         self.is_from_sibling = false;
+    }
+
+    /// Draws the secrets for sequence numbers and SYN cookies anew, because another machine may have the old ones.
+    /// Cookies that are on their way are refused. The keys of the hash tables stay: they decide where entries are.
+    pub fn renew_secrets(&mut self) {
+        self.numbers = Numbers::new(&mut *self.random);
+        self.cookies = Cookies::new(&mut *self.random);
     }
 
     /// How often the address has changed: when it has, the other shards must [`adopt`](Self::adopt) it.

@@ -102,6 +102,11 @@ pub fn interrupt() {
     this_cpu().request(exit_work::NETWORK);
 }
 
+/// The machine goes on from a saved state: secrets are not shared with another that does. Call with no lock held.
+pub fn renew_secrets() {
+    (0..shards::count()).for_each(|shard| shards::lock(shard).stack.renew_secrets());
+}
+
 /// Takes in what has arrived and what has fallen due. True if there was anything.
 pub fn poll() -> bool {
     let mut has_worked = vsock::poll();

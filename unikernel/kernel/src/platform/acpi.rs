@@ -13,7 +13,7 @@ use acpi::address::{AddressSpace, GenericAddress};
 use acpi::fadt::Fadt;
 use acpi::madt::{Madt, MadtEntry};
 use acpi::mcfg::Mcfg;
-use acpi::{AcpiError, AcpiHandler, AcpiTables, PhysicalMapping};
+use acpi::{AcpiError, AcpiHandler, AcpiTables, AmlTable, PhysicalMapping};
 use arrayvec::ArrayVec;
 use spin::Once;
 use unikernel_machine::aml::{self, EventDevice};
@@ -142,6 +142,8 @@ pub struct PowerRegisters {
     pub enable: Option<(u16, u8)>,
     /// The line of the system control interrupt.
     pub sci: Option<Line>,
+    /// General-purpose events: status, and the bytes to enable, half of the block further on.
+    pub gpe0: Option<(FixedRegister, u16)>,
     /// The generic event device of a hardware-reduced machine.
     pub event_device: Option<EventDevice>,
 }
@@ -168,6 +170,8 @@ pub struct Machine {
     pub pm_timer_port: Option<u16>,
     /// Which register of the battery-backed clock has the century.
     pub century_register: Option<u8>,
+    /// Where the virtual machine's generation is.
+    pub generation: Option<PhysAddr>,
     /// PCI configuration space.
     pub ecam: Option<Ecam>,
     /// Virtio devices that the DSDT lists.
@@ -184,6 +188,7 @@ impl Default for Machine {
             power: PowerRegisters::default(),
             pm_timer_port: None,
             century_register: None,
+            generation: None,
             ecam: None,
             mmio_devices: ArrayVec::new(),
         }
@@ -265,9 +270,12 @@ fn read_tables(rsdp: Option<PhysAddr>) -> Result<Machine, AcpiError> {
     if let Ok(fadt) = tables.find_table::<Fadt>() {
         read_fadt(&mut machine, &fadt);
     }
-    if let Ok(dsdt) = tables.dsdt() {
-        read_dsdt(&mut machine, dsdt.address, dsdt.length as usize);
+    let dsdt = tables.dsdt().ok().map(|table| code(&table));
+    if let Some(code) = dsdt {
+        read_dsdt(&mut machine, code);
     }
+    let found = dsdt.into_iter().chain(tables.ssdts().map(|table| code(&table))).find_map(aml::generation);
+    machine.generation = found.and_then(|address| PhysAddr::try_new(address).ok());
     Ok(machine)
 }
 
@@ -312,6 +320,11 @@ fn read_fadt(machine: &mut Machine, fadt: &Fadt) {
         power.pm1_event_bytes = fadt.pm1a_event_block().map_or(0, |block| block.bit_width / 8);
         power.pm1_control = [fixed(fadt.pm1a_control_block()), maybe(fadt.pm1b_control_block())];
         power.sci = Some(Line { trigger: Trigger::Level, ..sci });
+        let gpe0 = fadt.gpe0_block().ok().flatten();
+        power.gpe0 = gpe0.and_then(|block| {
+            let half = u16::from(block.bit_width / 16);
+            Some((FixedRegister::from_generic(block)?, half)).filter(|_| half >= 2)
+        });
         let port = u16::try_from(fadt.smi_cmd_port).unwrap_or(0);
         power.enable = (port != 0 && fadt.acpi_enable != 0).then_some((port, fadt.acpi_enable));
         if let Some(FixedRegister::Port(port)) = maybe(fadt.pm_timer_block()) {
@@ -325,12 +338,16 @@ fn read_fadt(machine: &mut Machine, fadt: &Fadt) {
     }
 }
 
-fn read_dsdt(machine: &mut Machine, address: usize, len: usize) {
-    // SAFETY: the table's checksum was verified over this length, so it is there; it is never
-    // written.
-    let mapping = unsafe { Mapper.map_physical_region::<u8>(address, len) };
+/// A table's bytecode.
+fn code(table: &AmlTable) -> &'static [u8] {
+    let len = table.length as usize;
+    // SAFETY: the firmware lists the table with this length, so it is there; it is never written.
+    let mapping = unsafe { Mapper.map_physical_region::<u8>(table.address, len) };
     // SAFETY: as above; the mapping is for ever.
-    let code = unsafe { core::slice::from_raw_parts(mapping.virtual_start().as_ptr(), len) };
+    unsafe { core::slice::from_raw_parts(mapping.virtual_start().as_ptr(), len) }
+}
+
+fn read_dsdt(machine: &mut Machine, code: &[u8]) {
     machine.power.s5_types = aml::s5_sleep_types(code);
     if machine.power.sleep_control.is_some() {
         machine.power.event_device = aml::event_device(code);

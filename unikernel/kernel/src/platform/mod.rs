@@ -6,13 +6,14 @@
 //! - [`acpi`]: what the firmware says; [`pci`]: devices on the PCI bus;
 //! - [`interrupts`], with [`apic`], [`ioapic`] and [`shared_line`]: from a device to its handler;
 //! - [`time`], with `calibrate`, `pvclock` and `rtc`; [`timer`]: an interrupt at a time;
-//! - [`random`]; [`power`]: off, reboot, exit code, power button;
+//! - [`random`]; [`generation`]: whether the machine goes on from a saved state; [`power`]: off, reboot, exit code, power button;
 //! - [`io`]: the handles for registers that all of them stand on.
 
 pub mod acpi;
 pub mod apic;
 mod calibrate;
 pub mod console;
+pub mod generation;
 pub mod interrupts;
 pub mod io;
 pub mod ioapic;
@@ -43,4 +44,5 @@ pub fn init(rsdp: Option<PhysAddr>) {
     time::init();
     timer::init_this_cpu();
     random::init();
+    generation::init();
 }

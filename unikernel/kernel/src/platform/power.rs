@@ -7,6 +7,7 @@ use x86_64::structures::DescriptorTablePointer;
 use x86_64::{PhysAddr, VirtAddr};
 
 use super::acpi::{self, FixedRegister, PowerRegisters};
+use super::generation;
 use super::interrupts;
 use super::io::{IoPort, Mmio};
 use super::time;
@@ -22,6 +23,8 @@ const REDUCED_ENABLE: u8 = 1 << 5;
 /// PM1 status and enable: the power button; PM1 control: events come as interrupts.
 const POWER_BUTTON: u16 = 1 << 8;
 const SCI_ENABLE: u16 = 1;
+/// The general-purpose event of QEMU's `vmgenid`, `_E05`.
+const GENERATION_CHANGED: u16 = 1 << 5;
 
 /// How long switching off may take.
 const PATIENCE_NS: u64 = 100_000_000;
@@ -123,6 +126,15 @@ fn take_over_events(power: &PowerRegisters) {
         status.write_u16(POWER_BUTTON);
         enable.write_u16(POWER_BUTTON);
     }
+    enable_generation_event(power);
+}
+
+/// Asks for the general-purpose event that says that the machine goes on from a saved state.
+fn enable_generation_event(power: &PowerRegisters) {
+    if let (Some((status, half)), true) = (power.gpe0, acpi::machine().generation.is_some()) {
+        status.write_u16(GENERATION_CHANGED);
+        status.offset(half).write_u16(GENERATION_CHANGED);
+    }
 }
 
 /// Status and enable register of each event block.
@@ -138,6 +150,12 @@ fn sci_interrupt() {
             status.write_u16(POWER_BUTTON);
             pressed();
         }
+    }
+    if let Some((status, _)) = acpi::machine().power.gpe0.filter(|_| acpi::machine().generation.is_some())
+        && status.read_u16() & GENERATION_CHANGED != 0
+    {
+        status.write_u16(GENERATION_CHANGED);
+        generation::check();
     }
 }
 

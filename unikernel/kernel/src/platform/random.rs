@@ -10,7 +10,7 @@ use chacha20::ChaCha20Rng;
 use chacha20::rand_core::{Rng, SeedableRng};
 use spin::Once;
 
-use super::time;
+use super::{generation, time};
 use crate::sync::SpinLock;
 
 const KEY_BYTES: usize = 32;
@@ -74,6 +74,13 @@ pub fn add_device_entropy(bytes: &[u8]) {
     pool.has_strong_source |= bytes.len() >= KEY_BYTES;
 }
 
+/// Mixes in what tells this machine from another one that goes on from the same saved state, and fresh entropy.
+pub(super) fn add_after_restart(identifier: &[u8]) {
+    let mut pool = POOL.lock();
+    pool.absorb(identifier);
+    pool.reseed();
+}
+
 /// True if a source that was made for it has given entropy: the processor or virtio-rng.
 pub fn has_strong_source() -> bool {
     POOL.lock().has_strong_source
@@ -81,6 +88,9 @@ pub fn has_strong_source() -> bool {
 
 /// Fills `out`.
 pub fn fill(out: &mut [u8]) {
+    if let Some(identifier) = generation::take_change() {
+        add_after_restart(&identifier);
+    }
     let mut pool = POOL.lock();
     if time::now_ns() >= pool.reseed_at_ns {
         pool.reseed();

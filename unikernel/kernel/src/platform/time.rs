@@ -161,6 +161,16 @@ pub fn set_wall_ns(wall_ns: u64) {
     CLOCK.boot_wall_ns.store(wall_ns.saturating_sub(now_ns()), Ordering::Relaxed);
 }
 
+/// Reads the wall clock once more: the machine may have slept in a file meanwhile. The battery-backed clock counts
+/// whole seconds, so that a small difference says nothing.
+pub(super) fn read_wall_clock_again() {
+    const MEANINGFUL_NS: u64 = 2 * NS_PER_SECOND;
+    let read_ns = pvclock::detect().map(|clock| clock.wall_ns()).or_else(rtc::read_ns);
+    if let Some(read_ns) = read_ns.filter(|read_ns| read_ns.abs_diff(wall_ns()) >= MEANINGFUL_NS) {
+        set_wall_ns(read_ns);
+    }
+}
+
 /// Steps of the counter in a second, as well as it is known.
 pub fn tsc_hz() -> u64 {
     CLOCK.scale().hz()

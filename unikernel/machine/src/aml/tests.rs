@@ -80,6 +80,21 @@ fn device_without_interrupt_is_ignored() {
     assert_eq!(virtio_devices(&code).count(), 0);
 }
 
+#[test]
+fn generation_is_where_each_hypervisor_says() {
+    let qemu = |address: &[u8]| {
+        generation(
+            &[b"\x08VGIA\x0c", address, b"\x10\x08_SB_\x5b\x82VGEN\x08_HID\x0dQEMUVGID\0\x72VGIA\x0a\x28"]
+                .concat(),
+        )
+    };
+    assert_eq!(qemu(b"\0\xf0\xfd\x0f"), Some(0x0ffd_f028));
+    assert_eq!(qemu(b"\0\0\0\0"), None);
+    let firecracker = b"\x08_HID\x0dFCVMGID\0\x08ADDR\x12\x08\x02\x0c\xf0\xff\xff\xfe\x01";
+    assert_eq!(generation(firecracker), Some(0x1_feff_fff0));
+    assert_eq!(generation(&microvm()), None);
+}
+
 proptest! {
     /// Whatever the firmware says, looking at it does not panic.
     #[test]
@@ -94,5 +109,7 @@ proptest! {
     #[test]
     fn noise_does_no_harm(code: Vec<u8>) {
         let _ = (s5_sleep_types(&code), event_device(&code), virtio_devices(&code).count());
+        let _ = generation(&[b"QEMUVGID\0\x08VGIA", &code[..]].concat());
+        let _ = generation(&[b"FCVMGID\0ADDR\x12", &code[..]].concat());
     }
 }

@@ -16,6 +16,11 @@ impl Expirations {
         *self = Self { next_ns, interval_ns, count: 0 };
     }
 
+    /// Counts expirations that were before the clock began.
+    pub fn add_missed(&mut self, count: u64) {
+        self.count = self.count.saturating_add(count);
+    }
+
     /// The next expiration, if there will be one.
     pub const fn next_ns(&self) -> Option<u64> {
         self.next_ns

@@ -226,6 +226,9 @@ fn nonsense_is_refused() {
                 == libc::MAP_FAILED
         );
         check_eq!(errno(), libc::EINVAL);
+        let both = libc::MAP_PRIVATE | libc::MAP_SHARED | libc::MAP_ANONYMOUS;
+        check!(libc::mmap(ptr::null_mut(), PAGE, READ_WRITE, both, -1, 0) == libc::MAP_FAILED);
+        check_eq!(errno(), libc::EINVAL);
         check!(libc::munmap(at.add(1).cast(), PAGE) == -1 && errno() == libc::EINVAL);
         // The library would round the address down, so past it.
         check!(

@@ -20,6 +20,7 @@ fn main() {
     sleep_is_interrupted();
     signal_reaches_one_thread();
     ignored_signal_does_nothing();
+    traps_tell_their_cause();
 }
 
 extern "C" fn note(signal: i32) {
@@ -137,6 +138,53 @@ fn fault_tells_its_address() {
     handle(libc::SIGFPE, handler as *const () as usize, libc::SA_SIGINFO);
     // SAFETY: `div ecx` has two bytes; the registers are declared.
     unsafe { std::arch::asm!("div ecx", inout("eax") 1 => _, inout("edx") 0 => _, in("ecx") 0) };
+}
+
+/// The code of the last trap's signal.
+static CODE: AtomicI32 = AtomicI32::new(-1);
+
+/// Where `ucontext_t` has the pointer to that state, behind the 23 registers.
+const FLOATING_POINT_STATE: usize = 40 + 23 * 8;
+
+extern "C" fn note_code(_: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
+    // SAFETY: the kernel hands over whole structures. The x87 and SSE state that the code goes on with masks all
+    // exceptions and has none raised.
+    unsafe {
+        CODE.store((*info).si_code, Ordering::SeqCst);
+        let state = context.cast::<u8>().add(FLOATING_POINT_STATE).cast::<*mut u8>().read();
+        // Control and status word, and MXCSR, as FXSAVE has them.
+        state.cast::<[u16; 2]>().write([0x37f, 0]);
+        state.add(24).cast::<u32>().write(0x1f80);
+    }
+}
+
+/// `si_code` of a breakpoint and of floating-point exceptions, as sigaction(2) and Linux's `traps.c` have them.
+fn traps_tell_their_cause() {
+    const SI_KERNEL: i32 = 128;
+    const FPE_FLTDIV: i32 = 3;
+    const FPE_FLTINV: i32 = 7;
+    for signal in [libc::SIGTRAP, libc::SIGFPE] {
+        handle(signal, note_code as *const () as usize, libc::SA_SIGINFO);
+    }
+    let code = || CODE.swap(-1, Ordering::SeqCst);
+    // SAFETY: the handler lets each go on; the x87 stack is left empty, and SSE masked as it was.
+    unsafe {
+        std::arch::asm!("int3");
+        check_eq!(code(), SI_KERNEL);
+        let unmasked = 0x37a_u16;
+        std::arch::asm!(
+            "fldcw [{0}]", "fld1", "fldz", "fdivp st(1), st", "fwait", "fninit",
+            in(reg) &raw const unmasked, out("st(0)") _, out("st(1)") _, out("st(2)") _, out("st(3)") _,
+            out("st(4)") _, out("st(5)") _, out("st(6)") _, out("st(7)") _,
+        );
+        check_eq!(code(), FPE_FLTDIV);
+        std::arch::asm!(
+            "fldcw [{0}]", "fldz", "fldz", "fdivp st(1), st", "fwait", "fninit",
+            in(reg) &raw const unmasked, out("st(0)") _, out("st(1)") _, out("st(2)") _, out("st(3)") _,
+            out("st(4)") _, out("st(5)") _, out("st(6)") _, out("st(7)") _,
+        );
+        check_eq!(code(), FPE_FLTINV);
+    }
 }
 
 extern "C" fn trash_registers(_: i32) {

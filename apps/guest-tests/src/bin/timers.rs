@@ -15,6 +15,8 @@ static VALUE: AtomicI32 = AtomicI32::new(0);
 fn main() {
     itimer();
     posix_timer();
+    processor_time();
+    wall_clock_in_the_past();
     timer_without_a_signal();
     signals_are_read();
     reader_waits_for_any_thread();
@@ -98,6 +100,64 @@ fn posix_timer() {
     let count = COUNT.load(Ordering::SeqCst);
     thread::sleep(Duration::from_millis(20));
     check_eq!(COUNT.load(Ordering::SeqCst), count);
+}
+
+/// Clocks of processor time by their numbers, and timers on them.
+fn processor_time() {
+    let pid = std::process::id() as i32;
+    let numbers = [
+        libc::CLOCK_PROCESS_CPUTIME_ID,
+        libc::CLOCK_THREAD_CPUTIME_ID,
+        -6,
+        -2,
+        (!pid << 3) | 2,
+        (!pid << 3) | 6,
+    ];
+    for clock in numbers {
+        let shown = || {
+            let mut time = libc::timespec { tv_sec: -1, tv_nsec: -1 };
+            // SAFETY: the place is our own.
+            check_eq!(unsafe { libc::clock_gettime(clock, &raw mut time) }, 0);
+            Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+        };
+        let (before, count) = (shown(), COUNT.load(Ordering::SeqCst));
+        let id = create(clock, libc::SIGEV_SIGNAL, 0);
+        check_eq!(set(id, Duration::from_millis(20), Duration::ZERO), 0);
+        while COUNT.load(Ordering::SeqCst) == count {
+            std::hint::spin_loop();
+        }
+        check!(shown() - before >= Duration::from_millis(20));
+        check_eq!(raw_syscall(libc::SYS_timer_delete, [id as u64, 0, 0, 0, 0, 0]), 0);
+    }
+    // Of nobody, and no way of counting.
+    for clock in [(!999_999 << 3) | 2, (!999_999 << 3) | 6, -5, -1] {
+        let mut time = [0u64; 2];
+        let answer =
+            raw_syscall(libc::SYS_clock_gettime, [clock as u64, time.as_mut_ptr() as u64, 0, 0, 0, 0]);
+        check_eq!(answer, -i64::from(libc::EINVAL));
+    }
+}
+
+/// All that a clock has passed counts, from long before the machine was started.
+fn wall_clock_in_the_past() {
+    // SAFETY: places and descriptors are our own.
+    unsafe {
+        let fd = libc::timerfd_create(libc::CLOCK_REALTIME, 0);
+        let mut count = 0u64;
+        let mut set = |first, interval| {
+            let time = |tv_sec| libc::timespec { tv_sec, tv_nsec: 0 };
+            let setting = libc::itimerspec { it_interval: time(interval), it_value: time(first) };
+            let null = std::ptr::null_mut();
+            check_eq!(libc::timerfd_settime(fd, libc::TFD_TIMER_ABSTIME, &raw const setting, null), 0);
+            check_eq!(libc::read(fd, (&raw mut count).cast(), 8), 8);
+            count
+        };
+        let now = libc::time(std::ptr::null_mut());
+        check_eq!(set(1, 0), 1);
+        check!((now as u64 / 10..=now as u64 / 10 + 2).contains(&set(10, 10)));
+        check!((5..=7).contains(&set(now - 50, 10)));
+        libc::close(fd);
+    }
 }
 
 fn timer_without_a_signal() {

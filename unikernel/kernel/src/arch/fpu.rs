@@ -40,6 +40,25 @@ pub fn init(cpuid: &CpuId<raw_cpuid::CpuIdReaderNative>) {
     AREA_BYTES.store(enabled.ebx as usize, Ordering::Relaxed);
 }
 
+/// Exceptions of the app's x87 unit that are raised and not masked.
+pub fn x87_errors() -> u32 {
+    let (mut status, mut control) = (0u16, 0u16);
+    // SAFETY: neither instruction waits for a pending exception, and each writes two bytes.
+    unsafe {
+        asm!("fnstsw [{}]", in(reg) &raw mut status, options(nostack, preserves_flags));
+        asm!("fnstcw [{}]", in(reg) &raw mut control, options(nostack, preserves_flags));
+    }
+    u32::from(status & !control)
+}
+
+/// The same for SSE and its successors: the flags are bits 0 to 5 of MXCSR, their masks 7 to 12.
+pub fn simd_errors() -> u32 {
+    let mut control = 0u32;
+    // SAFETY: writes four bytes.
+    unsafe { asm!("stmxcsr [{}]", in(reg) &raw mut control, options(nostack, preserves_flags)) };
+    control & !(control >> 7)
+}
+
 /// Size of one thread's area in bytes.
 pub fn area_bytes() -> usize {
     AREA_BYTES.load(Ordering::Relaxed)

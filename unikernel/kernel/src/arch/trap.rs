@@ -5,6 +5,7 @@ use core::arch::global_asm;
 use x86_64::registers::control::Cr2;
 
 use super::exit;
+use super::fpu;
 use super::user_copy;
 use crate::mem::fault::{self, Access, Failure};
 use crate::task::signal_delivery::{self, Cause};
@@ -53,6 +54,8 @@ const X87_ERROR: u64 = 16;
 const ALIGNMENT_CHECK: u64 = 17;
 const SIMD_ERROR: u64 = 19;
 const FIRST_INTERRUPT: u64 = 32;
+/// RFLAGS.TF: the app steps.
+const TRAP_FLAG: u64 = 1 << 8;
 
 /// In a page fault's error code: the access was ring 3's own (SDM Vol. 3, 4.7).
 const ERROR_USER: u64 = 1 << 2;
@@ -201,11 +204,13 @@ fn exception(frame: &mut TrapFrame) {
         return;
     }
     let cause = match frame.vector {
-        DIVIDE_ERROR => Cause::DIVIDE,
-        DEBUG | BREAKPOINT => Cause::TRAP,
+        DIVIDE_ERROR => Cause::divide(frame.rip),
+        DEBUG => Cause::debug(frame.rip, frame.rflags & TRAP_FLAG != 0),
+        BREAKPOINT => Cause::BREAKPOINT,
         OVERFLOW => Cause::GENERAL_PROTECTION,
         INVALID_OPCODE => Cause::illegal_instruction(frame.rip),
-        X87_ERROR | SIMD_ERROR => Cause::FLOATING_POINT,
+        X87_ERROR => Cause::floating_point(frame.rip, fpu::x87_errors()),
+        SIMD_ERROR => Cause::floating_point(frame.rip, fpu::simd_errors()),
         ALIGNMENT_CHECK => Cause::ALIGNMENT,
         _ => Cause::GENERAL_PROTECTION,
     };

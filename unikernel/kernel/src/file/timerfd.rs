@@ -8,7 +8,7 @@ use super::{File, Metadata, PollSource, Readiness, WaitMode};
 use crate::mem::user::{UserPtr, UserSlice};
 use crate::platform::time;
 use crate::sync::SpinLock;
-use crate::syscall::time::{ClockBase, deadline_ns};
+use crate::syscall::time::{ClockBase, first_expiration};
 use crate::syscall::{Errno, SysResult};
 use crate::task::timer::{self, Timer, TimerTarget};
 
@@ -56,8 +56,10 @@ impl TimerFd {
     pub fn set(&self, setting: Setting, base: ClockBase) -> Setting {
         let mut state = self.state.lock();
         let before = state.remaining();
-        let next_ns = (setting.first_ns != 0).then(|| deadline_ns(setting.first_ns, base));
-        state.expirations.set(next_ns, setting.interval_ns);
+        let first =
+            (setting.first_ns != 0).then(|| first_expiration(setting.first_ns, setting.interval_ns, base));
+        state.expirations.set(first.map(|(next_ns, _)| next_ns), setting.interval_ns);
+        state.expirations.add_missed(first.map_or(0, |(_, missed)| missed));
         let timer = self.start(&state);
         let old = core::mem::replace(&mut state.timer, timer);
         drop(state);

@@ -76,6 +76,10 @@ pub fn sys_mmap(address: u64, len: u64, bits: u32, flags: u32, fd: i32, offset: 
         Placement::Anywhere(address)
     };
     if flags & MAP_ANONYMOUS != 0 {
+        // `MAP_SHARED | MAP_PRIVATE` is the same bits: a request about a file's flags.
+        if flags & MAP_TYPE == MAP_SHARED_VALIDATE {
+            return Err(Errno::EINVAL);
+        }
         return Ok(promise(|| space::map(placement, len, protection))? as usize);
     }
     let sharing = if flags & MAP_TYPE == MAP_PRIVATE { Sharing::Private } else { Sharing::Shared };

@@ -161,7 +161,7 @@ syscalls! {
     __NR_clock_nanosleep: clock_nanosleep(clockid: Clock, flags: Flags, request: Timespec, remain: Ptr) => time::sys_clock_nanosleep, Full, "";
     __NR_nanosleep: nanosleep(request: Timespec, remain: Ptr) => time::sys_nanosleep, Full, "";
     __NR_gettimeofday: gettimeofday(tv: Ptr, tz: Ptr) => time::sys_gettimeofday, Full, "";
-    __NR_timer_create: timer_create(clockid: Clock, sevp: Ptr, timerid: Ptr) => timer::sys_timer_create, Partial, "no clocks of processor time";
+    __NR_timer_create: timer_create(clockid: Clock, sevp: Ptr, timerid: Ptr) => timer::sys_timer_create, Full, "";
     __NR_timer_settime: timer_settime(timerid: Int, flags: Flags, new_value: Ptr, old_value: Ptr) => timer::sys_timer_settime, Full, "";
     __NR_timer_gettime: timer_gettime(timerid: Int, curr_value: Ptr) => timer::sys_timer_gettime, Full, "";
     __NR_timer_getoverrun: timer_getoverrun(timerid: Int) => timer::sys_timer_getoverrun, Full, "";
@@ -189,8 +189,8 @@ syscalls! {
     __NR_recvmsg: recvmsg(fd: Fd, msg: Ptr, flags: Flags) => message::sys_recvmsg, Partial, "of control messages SCM_RIGHTS only";
     __NR_sendmmsg: sendmmsg(fd: Fd, msgvec: Ptr, vlen: Int, flags: Flags) => message::sys_sendmmsg, Partial, "of control messages SCM_RIGHTS only";
     __NR_recvmmsg: recvmmsg(fd: Fd, msgvec: Ptr, vlen: Int, flags: Flags, timeout: Timespec) => message::sys_recvmmsg, Partial, "of control messages SCM_RIGHTS only";
-    __NR_setsockopt: setsockopt(fd: Fd, level: Int, optname: Int, optval: Ptr, optlen: Size) => sockopt::sys_setsockopt, Partial, "buffer sizes are wishes; no multicast membership";
-    __NR_getsockopt: getsockopt(fd: Fd, level: Int, optname: Int, optval: Ptr, optlen: Ptr) => sockopt::sys_getsockopt, Partial, "no TCP_INFO";
+    __NR_setsockopt: setsockopt(fd: Fd, level: Int, optname: Int, optval: Ptr, optlen: Size) => sockopt::sys_setsockopt, Partial, "buffer sizes are wishes";
+    __NR_getsockopt: getsockopt(fd: Fd, level: Int, optname: Int, optval: Ptr, optlen: Ptr) => sockopt::sys_getsockopt, Partial, "TCP_INFO has what the kernel keeps, zero for the rest";
 
     // Bytes in and out
     __NR_read: read(fd: Fd, buf: OutBuf, count: Size) => io::sys_read, Full, "";

@@ -1,5 +1,7 @@
 //! Clocks and sleeping (clock_gettime(2), clock_nanosleep(2)).
 
+use alloc::sync::Arc;
+
 use linux_raw_sys::general::*;
 
 use super::{Errno, SysResult};
@@ -7,6 +9,10 @@ use crate::mem::user::UserPtr;
 use crate::platform::time;
 use crate::task::WaitQueue;
 use crate::task::current;
+use crate::task::process::{PROCESS_ID, process};
+use crate::task::scheduler;
+use crate::task::signal_timer::earliest_ns;
+use crate::task::thread::Thread;
 use crate::task::wait::WaitError;
 use crate::user_abi;
 
@@ -64,15 +70,78 @@ pub fn deadline_ns(nanoseconds: u64, base: ClockBase) -> u64 {
     match base {
         ClockBase::Relative => time::now_ns().saturating_add(nanoseconds),
         ClockBase::AbsoluteMonotonic => nanoseconds,
-        ClockBase::AbsoluteWall => {
-            let until = nanoseconds.saturating_sub(time::wall_ns());
-            time::now_ns().saturating_add(until)
+        ClockBase::AbsoluteWall => nanoseconds.saturating_sub(boot_wall_ns()),
+    }
+}
+
+/// What the wall clock showed at boot.
+fn boot_wall_ns() -> u64 {
+    time::wall_ns().saturating_sub(time::now_ns())
+}
+
+/// The first expiration of a timer as nanoseconds since boot, and how many were before boot: times on the wall clock go back
+/// further than the machine, and each that has passed counts (timerfd_settime(2)).
+pub fn first_expiration(nanoseconds: u64, interval_ns: u64, base: ClockBase) -> (u64, u64) {
+    let before_boot = match base {
+        ClockBase::AbsoluteWall => boot_wall_ns().saturating_sub(nanoseconds),
+        _ => 0,
+    };
+    match before_boot.div_ceil(interval_ns.max(1)) {
+        missed if before_boot > 0 && interval_ns > 0 => {
+            (missed.saturating_mul(interval_ns) - before_boot, missed)
+        }
+        _ => (deadline_ns(nanoseconds, base), 0),
+    }
+}
+
+/// Whose processor time a clock shows.
+pub enum CpuClock {
+    /// That of all threads.
+    Process,
+    /// One thread's.
+    Thread(Arc<Thread>),
+}
+
+impl CpuClock {
+    /// The clock of a number, if it is one of processor time; `EINVAL` if nobody has it. Negative numbers are
+    /// `!id << 3`, 4 for a thread's, and 0 to 2 for how it is counted (`CPUCLOCK_PROF`, `VIRT`, `SCHED`), which here is one way.
+    pub fn of(clock: u32) -> Result<Option<Self>, Errno> {
+        const THREAD: i32 = 4;
+        const WHICH: i32 = 3;
+        let clock = match clock {
+            CLOCK_PROCESS_CPUTIME_ID => return Ok(Some(Self::Process)),
+            CLOCK_THREAD_CPUTIME_ID => return Ok(Some(Self::Thread(Arc::clone(&current())))),
+            _ => clock.cast_signed(),
+        };
+        if clock >= 0 {
+            return Ok(None);
+        }
+        if clock & WHICH == WHICH {
+            // The clock of a device.
+            return Err(Errno::EINVAL);
+        }
+        match (!(clock >> 3), clock & THREAD != 0) {
+            (0, true) => Ok(Some(Self::Thread(Arc::clone(&current())))),
+            (id, true) => process().thread(id).map(|thread| Some(Self::Thread(thread))).ok_or(Errno::EINVAL),
+            (id, false) if id == 0 || id == PROCESS_ID || id == current().id => Ok(Some(Self::Process)),
+            _ => Err(Errno::EINVAL),
+        }
+    }
+
+    /// What it shows.
+    pub fn now_ns(&self) -> u64 {
+        match self {
+            Self::Process => process().cpu_time_ns(),
+            Self::Thread(thread) => scheduler::cpu_time_ns(thread),
         }
     }
 }
 
 /// What a clock shows, in nanoseconds.
 pub fn clock_ns(clock: u32) -> Result<u64, Errno> {
+    if let Some(clock) = CpuClock::of(clock)? {
+        return Ok(clock.now_ns());
+    }
     match clock {
         CLOCK_REALTIME | CLOCK_REALTIME_COARSE | CLOCK_TAI | CLOCK_REALTIME_ALARM => Ok(time::wall_ns()),
         CLOCK_MONOTONIC
@@ -80,8 +149,6 @@ pub fn clock_ns(clock: u32) -> Result<u64, Errno> {
         | CLOCK_MONOTONIC_COARSE
         | CLOCK_BOOTTIME
         | CLOCK_BOOTTIME_ALARM => Ok(time::now_ns()),
-        CLOCK_PROCESS_CPUTIME_ID => Ok(crate::task::process::process().cpu_time_ns()),
-        CLOCK_THREAD_CPUTIME_ID => Ok(crate::task::scheduler::cpu_time_ns(&current())),
         _ => Err(Errno::EINVAL),
     }
 }
@@ -137,8 +204,13 @@ pub fn sys_clock_nanosleep(
     request: UserPtr<__kernel_timespec>,
     remaining: UserPtr<__kernel_timespec>,
 ) -> SysResult {
+    match CpuClock::of(clock)? {
+        None => {}
+        // Who sleeps uses none.
+        Some(CpuClock::Thread(thread)) if thread.id == current().id => return Err(Errno::EINVAL),
+        Some(clock) => return sleep_processor_time(&clock, flags, request, remaining),
+    }
     let base = match (flags & TIMER_ABSTIME != 0, clock) {
-        (_, CLOCK_THREAD_CPUTIME_ID) => return Err(Errno::EINVAL),
         (false, _) => ClockBase::Relative,
         (true, CLOCK_REALTIME) => ClockBase::AbsoluteWall,
         (true, _) => ClockBase::AbsoluteMonotonic,
@@ -156,6 +228,34 @@ pub fn sys_clock_nanosleep(
         }
         Err(WaitError::Interrupted) => Err(Errno::RESTART),
         _ => Ok(0),
+    }
+}
+
+/// Sleeps until others have used so much processor time.
+fn sleep_processor_time(
+    clock: &CpuClock,
+    flags: u32,
+    request: UserPtr<__kernel_timespec>,
+    remaining: UserPtr<__kernel_timespec>,
+) -> SysResult {
+    let span_ns = timespec_ns(request.read()?)?;
+    let is_absolute = flags & TIMER_ABSTIME != 0;
+    let end_ns = if is_absolute { span_ns } else { clock.now_ns().saturating_add(span_ns) };
+    loop {
+        let left_ns = end_ns.saturating_sub(clock.now_ns());
+        if left_ns == 0 {
+            return Ok(0);
+        }
+        match WaitQueue::new().wait_until(Some(earliest_ns(left_ns)), || None::<()>) {
+            Err(WaitError::Interrupted) if is_absolute => return Err(Errno::RESTART),
+            Err(WaitError::Interrupted) => {
+                if let Some(remaining) = remaining.non_null() {
+                    remaining.write(to_timespec(end_ns.saturating_sub(clock.now_ns())))?;
+                }
+                return Err(Errno::EINTR);
+            }
+            _ => {}
+        }
     }
 }
 

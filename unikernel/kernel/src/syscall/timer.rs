@@ -5,7 +5,7 @@ use alloc::sync::Arc;
 use linux_raw_sys::general::*;
 use spin::Once;
 
-use super::time::{ClockBase, NANOS_PER_SECOND, deadline_ns, timespec_ns, timeval_ns, to_timespec};
+use super::time::{ClockBase, CpuClock, NANOS_PER_SECOND, deadline_ns, timespec_ns, timeval_ns, to_timespec};
 use super::{Errno, SysResult};
 use crate::mem::user::UserPtr;
 use crate::task::process::process;
@@ -24,7 +24,6 @@ fn base_of(clock: u32) -> Result<ClockBase, Errno> {
     match clock {
         CLOCK_REALTIME | CLOCK_REALTIME_ALARM | CLOCK_TAI => Ok(ClockBase::AbsoluteWall),
         CLOCK_MONOTONIC | CLOCK_BOOTTIME | CLOCK_BOOTTIME_ALARM => Ok(ClockBase::AbsoluteMonotonic),
-        CLOCK_PROCESS_CPUTIME_ID | CLOCK_THREAD_CPUTIME_ID => Err(Errno::EOPNOTSUPP),
         _ => Err(Errno::EINVAL),
     }
 }
@@ -34,7 +33,8 @@ const WALL_CLOCK: i32 = 1 << 30;
 
 /// timer_create(2).
 pub fn sys_timer_create(clock: u32, event: UserPtr<Event>, id: UserPtr<i32>) -> SysResult {
-    let is_wall = base_of(clock)? == ClockBase::AbsoluteWall;
+    let cpu_clock = CpuClock::of(clock)?;
+    let is_wall = cpu_clock.is_none() && base_of(clock)? == ClockBase::AbsoluteWall;
     let [low, high, signal, notify, thread] = match event.non_null() {
         Some(event) => event.read()?,
         // SIGALRM with the timer's number.
@@ -61,7 +61,7 @@ pub fn sys_timer_create(clock: u32, event: UserPtr<Event>, id: UserPtr<i32>) -> 
     if !matches!(notify, SIGEV_NONE | SIGEV_SIGNAL | SIGEV_THREAD_ID) {
         return Err(Errno::EINVAL);
     }
-    let number = signal_timer::create(target).ok_or(Errno::EAGAIN)?;
+    let number = signal_timer::create(target, cpu_clock).ok_or(Errno::EAGAIN)?;
     let number = if is_wall { number | WALL_CLOCK } else { number };
     if let Err(fault) = id.write(number) {
         signal_timer::delete(number & !WALL_CLOCK);
@@ -96,7 +96,11 @@ pub fn sys_timer_settime(
         (true, true) => ClockBase::AbsoluteWall,
         (true, false) => ClockBase::AbsoluteMonotonic,
     };
-    let next_ns = (first_ns != 0).then(|| deadline_ns(first_ns, base));
+    let next_ns = (first_ns != 0).then(|| match (timer.cpu_time_ns(), base) {
+        (Some(now_ns), ClockBase::Relative) => now_ns.saturating_add(first_ns),
+        (Some(_), _) => first_ns,
+        (None, base) => deadline_ns(first_ns, base),
+    });
     let before = timer.set(next_ns, interval_ns);
     if let Some(old) = old.non_null() {
         old.write(to_itimerspec(before))?;
@@ -123,7 +127,7 @@ pub fn sys_timer_delete(id: i32) -> SysResult {
 /// The one timer of setitimer(2) and alarm(2).
 fn alarm() -> &'static SignalTimer {
     static ALARM: Once<Arc<SignalTimer>> = Once::new();
-    ALARM.call_once(|| SignalTimer::new(Target::Process(SignalInfo::from_kernel(SIGALRM))))
+    ALARM.call_once(|| SignalTimer::new(Target::Process(SignalInfo::from_kernel(SIGALRM)), None))
 }
 
 fn to_itimerval(setting: Setting) -> __kernel_old_itimerval {

@@ -26,16 +26,37 @@ impl Cause {
         Self { info, trap: 0, error_code: 0 }
     }
 
-    /// Division by zero, or a quotient that does not fit.
-    pub const DIVIDE: Self = Self::new(SIGFPE, FPE_INTDIV, 0);
-    /// An unmasked floating-point exception.
-    pub const FLOATING_POINT: Self = Self::new(SIGFPE, FPE_FLTINV, 0);
-    /// A breakpoint or single step.
-    pub const TRAP: Self = Self::new(SIGTRAP, TRAP_BRKPT, 0);
+    /// A breakpoint (`int3`). Linux tells no address.
+    pub const BREAKPOINT: Self = Self::new(SIGTRAP, SI_KERNEL, 0);
     /// A privileged instruction, a bad segment, a non-canonical address. Linux knows no address.
     pub const GENERAL_PROTECTION: Self = Self::new(SIGSEGV, SI_KERNEL, 0);
     /// An unaligned access with AC set.
     pub const ALIGNMENT: Self = Self::new(SIGBUS, BUS_ADRALN, 0);
+
+    /// Division by zero, or a quotient that does not fit.
+    pub const fn divide(address: u64) -> Self {
+        Self::new(SIGFPE, FPE_INTDIV, address)
+    }
+
+    /// A single step, or `int1`.
+    pub const fn debug(address: u64, is_step: bool) -> Self {
+        Self::new(SIGTRAP, if is_step { TRAP_TRACE } else { TRAP_BRKPT }, address)
+    }
+
+    /// An unmasked floating-point exception, of those whose flags are set (SDM Vol. 1, 8.1.3 and 10.2.3).
+    pub const fn floating_point(address: u64, flags: u32) -> Self {
+        let code = match flags {
+            _ if flags & 1 != 0 => FPE_FLTINV,
+            _ if flags & 4 != 0 => FPE_FLTDIV,
+            _ if flags & 8 != 0 => FPE_FLTOVF,
+            // Denormal operand, underflow.
+            _ if flags & 0x12 != 0 => FPE_FLTUND,
+            _ if flags & 0x20 != 0 => FPE_FLTRES,
+            // Gone already: Linux's FPE_FLTUNK.
+            _ => 14,
+        };
+        Self::new(SIGFPE, code, address)
+    }
 
     /// No such instruction.
     pub const fn illegal_instruction(address: u64) -> Self {

@@ -37,6 +37,7 @@ pub(crate) fn all() -> Vec<NamedTest> {
             tests.push((format!("http_{name} [{kind}]"), Box::new(move || serves_with(kind, properties))));
         }
     }
+    tests.push(("disk_second_root [q35]".into(), Box::new(second_root)));
     for (name, property) in [("no_indirect", "indirect_desc=off"), ("intx", "vectors=0")] {
         tests.push((format!("disk_{name} [q35]"), Box::new(move || formats(property))));
     }
@@ -195,4 +196,21 @@ fn saved_state_twice() -> Result<()> {
     let is_there_twice = |(number, _): &&(String, u64)| second.iter().any(|(other, _)| other == number);
     ensure!(!first.iter().any(|line| is_there_twice(&line)), "the same numbers: {first:?} and {second:?}");
     Ok(std::fs::remove_file(&state)?)
+}
+
+/// A disk on a PCI root of its own.
+fn second_root() -> Result<()> {
+    let path = project::work_dir("disks")?.join("boot-second-root.img");
+    std::fs::File::create(&path)?.set_len(64 << 20)?;
+    let mut machine = hello(Kind::Q35, "format=blk0 mount=/data:blk0")?;
+    let drive = format!("if=none,id=far,format=raw,file={}", path.display());
+    let devices = ["pxb-pcie,id=root1,bus_nr=64", "pcie-root-port,id=port1,bus=root1,chassis=1"];
+    machine.extra = ["-drive".to_owned(), drive].into();
+    for device in devices.into_iter().chain(["virtio-blk-pci,drive=far,bus=port1"]) {
+        machine.extra.extend(["-device".to_owned(), device.to_owned()]);
+    }
+    let ending = run(&machine)?;
+    ensure!(ending.code == Some(0), "ended with {:?}: {}", ending.code, ending.console);
+    disk::check(&path)?;
+    Ok(std::fs::remove_file(&path)?)
 }

@@ -83,6 +83,16 @@ pub fn event_device(code: &[u8]) -> Option<EventDevice> {
     })
 }
 
+/// The first buses of further PCI roots: `Name (_BBN, number)`, as QEMU's `pxb-pcie` has it.
+pub fn root_buses(code: &[u8]) -> impl Iterator<Item = u8> {
+    let mut rest = code;
+    core::iter::from_fn(move || {
+        rest = after(rest, b"\x08_BBN")?;
+        Some(integer(rest).and_then(|(number, _)| u8::try_from(number).ok()))
+    })
+    .flatten()
+}
+
 /// The physical address of the virtual machine's generation, in a table with such a device.
 pub fn generation(code: &[u8]) -> Option<u64> {
     /// QEMU leaves room in front of it (`include/hw/acpi/vmgenid.h`).

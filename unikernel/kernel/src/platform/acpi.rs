@@ -26,6 +26,9 @@ use crate::mem;
 /// More than any machine has: QEMU's `microvm` has slots for 24.
 const MAX_MMIO_DEVICES: usize = 32;
 
+/// PCI roots that are looked at.
+const MAX_PCI_ROOTS: usize = 32;
+
 /// An IO-APIC and the first of its lines in the machine's numbering.
 #[derive(Clone, Copy, Debug)]
 pub struct IoApicInfo {
@@ -174,6 +177,8 @@ pub struct Machine {
     pub generation: Option<PhysAddr>,
     /// PCI configuration space.
     pub ecam: Option<Ecam>,
+    /// The first buses of PCI roots other than the one of bus 0.
+    pub pci_roots: ArrayVec<u8, MAX_PCI_ROOTS>,
     /// Virtio devices that the DSDT lists.
     pub mmio_devices: ArrayVec<MmioDevice, MAX_MMIO_DEVICES>,
 }
@@ -190,6 +195,7 @@ impl Default for Machine {
             century_register: None,
             generation: None,
             ecam: None,
+            pci_roots: ArrayVec::new(),
             mmio_devices: ArrayVec::new(),
         }
     }
@@ -352,6 +358,7 @@ fn read_dsdt(machine: &mut Machine, code: &[u8]) {
     if machine.power.sleep_control.is_some() {
         machine.power.event_device = aml::event_device(code);
     }
+    machine.pci_roots = aml::root_buses(code).take(MAX_PCI_ROOTS).collect();
     machine.mmio_devices = aml::virtio_devices(code)
         .map(|device| MmioDevice {
             address: PhysAddr::new(device.address),

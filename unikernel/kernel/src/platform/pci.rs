@@ -123,11 +123,16 @@ pub struct Function {
     pub device: u16,
 }
 
-/// Finds all devices: those on bus 0, and behind bridges that the firmware gave a number.
+/// Finds all devices: those on bus 0 and other roots' buses, and behind bridges that the firmware gave a number.
 pub fn scan() -> Vec<Function> {
     let mut found = Vec::new();
     if let Some(access) = ACCESS.call_once(Access::find) {
         let mut buses = alloc::vec![0];
+        for &root in &acpi::machine().pci_roots {
+            if !buses.contains(&root) {
+                buses.push(root);
+            }
+        }
         // A bus is visited once, however bridges are numbered.
         let mut next = 0;
         while let Some(&bus) = buses.get(next) {

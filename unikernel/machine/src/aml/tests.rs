@@ -81,6 +81,14 @@ fn device_without_interrupt_is_ignored() {
 }
 
 #[test]
+fn further_pci_roots_are_found() {
+    let code = b"\x5b\x82PC40\x08_BBN\x0a\x40\x08_UID\x0a\x40 \x5b\x82PCFF\x08_BBN\x0b\xff\x01\x08_BBN\x01";
+    assert_eq!(root_buses(code).collect::<Vec<_>>(), [0x40, 1]);
+    assert_eq!(root_buses(&microvm()).count(), 0);
+    assert_eq!(root_buses(b"\x08_BBN").count(), 0);
+}
+
+#[test]
 fn generation_is_where_each_hypervisor_says() {
     let qemu = |address: &[u8]| {
         generation(

@@ -1,5 +1,9 @@
 //! How the stack comes to its addresses, and what a change of them means to connections.
 
+use alloc::format;
+use alloc::string::String;
+use core::fmt::Display;
+
 use crate::config::{Addressing, Ipv4Config, NetConfig};
 use crate::control::{Lease, is_usable};
 use crate::error::SocketError;
@@ -35,7 +39,7 @@ impl Stack {
     pub(crate) fn apply_lease(&mut self) {
         match self.control.lease_change() {
             Some(Lease::Gained(config)) if is_usable(config.address) => {
-                log::info!("lease of {} via {:?}, dns {:?}", config.address, config.gateway, config.dns);
+                log::info!("lease of {}", told(config.address, config.gateway, &config.dns));
                 self.set_ipv4(Some(config));
             }
             Some(_) => self.set_ipv4(None),
@@ -65,5 +69,32 @@ impl Stack {
         for id in self.flows.with_address(|address| !addresses.owns(address)) {
             self.fail_flow(id, SocketError::AddressLost);
         }
+    }
+}
+
+/// A lease in words: an address, then what came with it.
+fn told(address: impl Display, gateway: Option<impl Display>, dns: &[impl Display]) -> String {
+    let mut text = format!("{address}");
+    if let Some(gateway) = gateway {
+        text += &format!(" via {gateway}");
+    }
+    for (index, server) in dns.iter().enumerate() {
+        text += &format!("{}{server}", if index == 0 { ", name servers " } else { " and " });
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::told;
+
+    #[test]
+    fn lease_is_told_in_words() {
+        assert_eq!(
+            told("10.0.2.15/24", Some("10.0.2.2"), &["10.0.2.3"]),
+            "10.0.2.15/24 via 10.0.2.2, name servers 10.0.2.3"
+        );
+        assert_eq!(told("10.0.2.15/24", None::<&str>, &["1", "2"]), "10.0.2.15/24, name servers 1 and 2");
+        assert_eq!(told("10.0.2.15/24", None::<&str>, &[] as &[&str]), "10.0.2.15/24");
     }
 }

@@ -4,30 +4,33 @@ APP     ?= http
 MACHINE ?= q35
 PORT    ?= 8080
 MEMORY  ?= 256
+SMP     ?= 1
 APPEND  ?=
 ARGS    ?=
 DISK    ?=
 DIR     ?=
 SIZE    ?=
 PCAP    ?=
-QEMU_RUN = cargo run --quiet --release -p qemu --
+# The first build of the runner takes a minute, and says so; later ones are no news.
+RUNNER   = $${CARGO_TARGET_DIR:-target}/x86_64-unknown-linux-musl/release/qemu
+QEMU_RUN = { [ -x $(RUNNER) ] || cargo build --release -p qemu; } && cargo run --quiet --release -p qemu --
 BENCH    = $(if $(QUICK),--rounds 1 --seconds 1 --apps http --skip memory$(comma)sequential$(comma)lasting)
 comma   := ,
 
 .DEFAULT_GOAL := help
 POINTS  ?= 1000000
 KILLS   ?= 100
-.PHONY: help setup run disk test bench conformance model powercut kill fuzz debug gdb lint doc clean host-test images
+.PHONY: help setup run disk test bench conformance model powercut kill fuzz debug lint doc clean host-test images
 
 help: ## list the targets
-	@echo 'targets (with APP=http MACHINE=q35|microvm|pc PORT=8080 MEMORY=256 APPEND="log=debug" DISK=data.img ARGS="..."):'
+	@echo 'targets (with APP=http MACHINE=q35|microvm|pc PORT=8080 MEMORY=256 SMP=1 APPEND="log=debug" DISK=data.img ARGS="..."):'
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-11s %s\n", $$1, $$2 }'
 
 setup: ## install what is missing: QEMU, wrk, the Rust targets
 	@sh qemu/setup.sh
 
-run: setup ## build APP, boot it, forward PORT; Ctrl-C ends it
-	@$(QEMU_RUN) run $(APP) --machine $(MACHINE) --memory $(MEMORY) --port $(PORT) --append "$(APPEND)" $(addprefix --disk ,$(DISK)) $(addprefix --pcap ,$(PCAP)) -- $(ARGS)
+run: setup ## build APP, boot it, forward PORT; Ctrl-C presses the power button, twice kills
+	@$(QEMU_RUN) run $(APP) --machine $(MACHINE) --memory $(MEMORY) --smp $(SMP) --port $(PORT) --append "$(APPEND)" $(addprefix --disk ,$(DISK)) $(addprefix --pcap ,$(PCAP)) -- $(ARGS)
 
 disk: setup ## make a disk image with ext4 from DIR, called DISK (DISK=data.img DIR=folder SIZE=64M)
 	@$(QEMU_RUN) disk $(or $(DISK),disk.img) $(addprefix --dir ,$(DIR)) $(addprefix --size ,$(SIZE))
@@ -36,10 +39,11 @@ test: setup lint host-test model images ## lints, host tests, guest tests on Lin
 	@$(QEMU_RUN) test $(TEST)
 
 host-test: setup
+	cargo test --no-run
 	cargo test --quiet
 
 images: setup
-	cargo build --quiet --release
+	cargo build --release
 	@cargo run --quiet --release -p unikernel-build --bin check-image -- $(addprefix $${CARGO_TARGET_DIR:-target}/x86_64-unknown-linux-musl/release/,hello http http-mio http-axum tls sqlite kv files)
 
 bench: setup ## measure against a Linux guest with the same ELF (QUICK=1 for a short run)
@@ -55,10 +59,10 @@ powercut: setup ## ext4 under power cuts, many more than in a test run (POINTS=1
 	POWERCUT_POINTS=$(POINTS) cargo test --quiet -p unikernel-ext4 nothing_durable -- --nocapture
 
 kill: setup ## kv killed at random moments, more often than in a test run (KILLS=100)
-	KILLS=$(KILLS) $(QEMU_RUN) test kv_killed
+	export KILLS=$(KILLS); $(QEMU_RUN) test kv_killed
 
 debug: setup ## boot APP under gdb, with symbols of both halves, stopped at main
-	@sh qemu/debug.sh $(APP) $(MACHINE) "$(APPEND)" $(ARGS)
+	@sh qemu/debug.sh $(APP) $(MACHINE) $(PORT) $(SMP) "$(APPEND)" $(ARGS)
 
 fuzz: setup ## TCP for long: ten million damaged frames, 200,000 connections, streams against a model of them
 	LONG_TESTS=1 cargo test --quiet --release -p unikernel-net -- fuzz listen churn

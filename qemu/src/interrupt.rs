@@ -1,11 +1,16 @@
 //! The end of the runner by a signal: every guest ends with it.
 //!
+//! A guest that a person runs is asked first, by its power button; the second signal kills it.
 //! Guests are in process groups of their own, so that Ctrl-C reaches the runner alone; it decides.
 
+use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::thread;
 
 use anyhow::Result;
+
+use crate::qmp;
 
 /// Exit code of the runner when it was interrupted, as shells have it.
 const INTERRUPTED: i32 = 130;
@@ -13,18 +18,43 @@ const INTERRUPTED: i32 = 130;
 /// The guests that run at present.
 static GUESTS: Mutex<Vec<Weak<Mutex<Child>>>> = Mutex::new(Vec::new());
 
+/// The control socket of the guest whose power button the first signal presses.
+static BUTTON: Mutex<Option<PathBuf>> = Mutex::new(None);
+
 /// Makes SIGINT, SIGTERM and SIGHUP end all guests, then the runner. To be called once.
 pub(crate) fn install() -> Result<()> {
     ctrlc::set_handler(|| {
-        // Kept locked until the process is gone: no guest starts in between.
-        let guests = GUESTS.lock().unwrap_or_else(PoisonError::into_inner);
-        for guest in guests.iter().filter_map(Weak::upgrade) {
-            let _ = guest.lock().unwrap_or_else(PoisonError::into_inner).kill();
+        let button = BUTTON.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match button {
+            // Apart, so that the second signal is heard while QEMU does not answer.
+            Some(button) => _ = thread::spawn(move || ask(&button)),
+            None => end(),
         }
-        eprintln!("\ninterrupted: the guest is ended");
-        std::process::exit(INTERRUPTED);
     })?;
     Ok(())
+}
+
+/// Makes the first signal press a guest's power button, by its control socket.
+pub(crate) fn ask_first(button: PathBuf) {
+    *BUTTON.lock().unwrap_or_else(PoisonError::into_inner) = Some(button);
+}
+
+fn ask(button: &Path) {
+    eprintln!("\nthe power button is pressed: the guest stops in order (Ctrl-C again kills it)");
+    if let Err(error) = qmp::press_power_button(button) {
+        eprintln!("{error:#}");
+        end();
+    }
+}
+
+fn end() -> ! {
+    // Kept locked until the process is gone: no guest starts in between.
+    let guests = GUESTS.lock().unwrap_or_else(PoisonError::into_inner);
+    for guest in guests.iter().filter_map(Weak::upgrade) {
+        let _ = guest.lock().unwrap_or_else(PoisonError::into_inner).kill();
+    }
+    eprintln!("\ninterrupted: the guest is ended");
+    std::process::exit(INTERRUPTED);
 }
 
 /// Starts a guest's process through `start`, and remembers it for [`install`]'s handler.

@@ -1,6 +1,7 @@
 //! Where things are in the working copy, and building them.
 
 use std::collections::BTreeSet;
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
@@ -73,7 +74,9 @@ pub(crate) fn build(package: &str, programs: &[&str], profile: Profile) -> Resul
     let manifest = format!("apps/{package}/Cargo.toml");
     let status = Command::new(cargo)
         .current_dir(root())
-        .args(["build", "--quiet", "--manifest-path", &manifest])
+        .args(["build", "--manifest-path", &manifest])
+        // A person sees what takes so long; a log gets the errors only.
+        .args((!std::io::stderr().is_terminal()).then_some("--quiet"))
         .args((profile != Profile::Debug).then_some("--release"))
         .args(["--target", if profile == Profile::Gnu { GNU_TARGET } else { TARGET }])
         .args(programs.iter().flat_map(|program| ["--bin", program]))
@@ -112,7 +115,7 @@ pub(crate) fn build_app(name: &str) -> Result<PathBuf> {
     if !known.iter().any(|app| app == name) {
         let hint = nearest(name, known.iter().map(String::as_str));
         let hint = hint.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
-        bail!("there is no app `{name}`{hint} apps/ has {}", known.join(", "));
+        bail!("there is no app `{name}`{hint}: apps/ has {}", known.join(", "));
     }
     let path = built(name)?;
     if !path.exists() {

@@ -11,7 +11,7 @@ use crate::cli::{Network, RunOptions};
 use crate::cpio::Archive;
 use crate::machine::{Machine, Net, QEMU};
 use crate::vm::{Console, Vm};
-use crate::{http, project};
+use crate::{http, interrupt, project, qmp};
 
 /// How long, and how often, `run` looks whether a server answers.
 const READINESS_PATIENCE: Duration = Duration::from_secs(60);
@@ -22,7 +22,9 @@ const TIMED_OUT: u8 = 124;
 /// Builds, boots, and waits; answers the app's exit code.
 pub(crate) fn run(options: &RunOptions) -> Result<u8> {
     let kernel = project::build_app(&options.app)?;
-    let machine = machine(options, &kernel)?;
+    let mut machine = machine(options, &kernel)?;
+    let button = button(options)?;
+    machine.extra.extend(button.iter().flat_map(|path| qmp::arguments(path)));
     if options.is_verbose {
         eprintln!("{QEMU} {}", machine.arguments().join(" "));
     }
@@ -30,13 +32,19 @@ pub(crate) fn run(options: &RunOptions) -> Result<u8> {
         check_port(port)?;
     }
     if options.waits_for_gdb {
-        eprintln!("waiting for gdb: `make gdb APP={}` in another terminal", options.app);
+        eprintln!("waiting for gdb: `target remote localhost:1234`");
     }
     let mut vm = Vm::start(&machine, Console::Shared)?;
     if let Net::User(port, _) = machine.net {
         announce_readiness(port, vm.started());
     }
+    if let Some(path) = &button {
+        interrupt::ask_first(path.clone());
+    }
     let ending = vm.wait(options.time_out)?;
+    if let Some(path) = &button {
+        let _ = std::fs::remove_file(path);
+    }
     match ending {
         Some(ending) => match ending.code {
             Some(code) => Ok(code),
@@ -49,6 +57,13 @@ pub(crate) fn run(options: &RunOptions) -> Result<u8> {
             Ok(TIMED_OUT)
         }
     }
+}
+
+/// Where the control socket is by which Ctrl-C presses the power button. A guest that a debugger holds could
+/// not react to it, and the address of a socket has 108 bytes (unix(7)).
+fn button(options: &RunOptions) -> Result<Option<PathBuf>> {
+    let path = project::work_dir("run")?.join(format!("{}.qmp", std::process::id()));
+    Ok((!options.waits_for_gdb && path.as_os_str().len() < 108).then_some(path))
 }
 
 fn machine(options: &RunOptions, kernel: &Path) -> Result<Machine> {
@@ -142,7 +157,7 @@ fn announce_readiness(port: u16, started: std::time::Instant) {
         while started.elapsed() < READINESS_PATIENCE {
             if http::answers(address) {
                 let time = started.elapsed().as_millis();
-                eprintln!("ready after {time} ms: http://{address}/ (Ctrl-C ends it)");
+                eprintln!("ready after {time} ms: http://{address}/ (Ctrl-C presses its power button)");
                 return;
             }
             thread::sleep(READINESS_INTERVAL);

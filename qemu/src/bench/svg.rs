@@ -12,6 +12,8 @@ const LINE_PANEL: f64 = 300.0;
 const MARGIN: f64 = 56.0;
 /// Space right of a distribution's curves, for their last values.
 const LABEL_SPACE: f64 = 70.0;
+/// The height of a line of text.
+const LINE: f64 = 14.0;
 const OURS: &str = "#d9480f";
 const LINUX: &str = "#868e96";
 const GRID: &str = "#e9ecef";
@@ -32,6 +34,14 @@ pub(super) fn draw(loads: &[LoadResult]) -> String {
 
 fn text(svg: &mut String, x: f64, y: f64, anchor: &str, content: &str) {
     let _ = writeln!(svg, "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{content}</text>");
+}
+
+/// A number over a bar, which is about as wide as that.
+fn small_text(svg: &mut String, x: f64, y: f64, content: &str) {
+    let _ = writeln!(
+        svg,
+        "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"middle\" font-size=\"9\">{content}</text>"
+    );
 }
 
 fn rectangle(svg: &mut String, (x, y): (f64, f64), (width, height): (f64, f64), color: &str) {
@@ -60,7 +70,8 @@ fn bars(svg: &mut String, loads: &[LoadResult]) {
     let highest = rates.fold(1.0, f64::max);
     let (base, height) = (BAR_PANEL - 50.0, BAR_PANEL - 100.0);
     let slot = (WIDTH - 2.0 * MARGIN) / loads.len().max(1) as f64;
-    text(svg, MARGIN, 20.0, "start", "requests per second");
+    text(svg, MARGIN, 20.0, "start", "requests per second, by connections");
+    let mut apps = 0;
     for (index, result) in loads.iter().enumerate() {
         let x = MARGIN + slot * index as f64;
         for (load, color) in colored(result) {
@@ -68,12 +79,14 @@ fn bars(svg: &mut String, loads: &[LoadResult]) {
             let bar = load.requests_per_second / highest * height;
             rectangle(svg, (x + slot * offset, base - bar), (slot * 0.38, bar), color);
             let label = format!("{:.1}k", load.requests_per_second / 1000.0);
-            text(svg, x + slot * (offset + 0.19), base - bar - 4.0, "middle", &label);
+            small_text(svg, x + slot * (offset + 0.19), base - bar - 4.0, &label);
         }
-        let unit = if result.connections == 1 { "conn." } else { "conns." };
-        text(svg, x + slot * 0.5, base + 16.0, "middle", &format!("{} {unit}", result.connections));
+        text(svg, x + slot * 0.5, base + 16.0, "middle", &result.connections.to_string());
         if index == 0 || loads[index - 1].app != result.app {
-            text(svg, x + slot * 0.08, base + 34.0, "start", &result.app);
+            // An app with one pair of bars has no room beside its neighbour's name: every other stands lower.
+            let row = apps % 2;
+            apps += 1;
+            text(svg, x + slot * 0.08, base + 32.0 + LINE * f64::from(row), "start", &result.app);
         }
     }
 }
@@ -131,6 +144,7 @@ fn distribution(svg: &mut String, result: &LoadResult, left: f64, width: f64, sc
             if decade >= 1e6 { format!("{} s", decade / 1e6) } else { format!("{} ms", decade / 1e3) };
         text(svg, left - 4.0, y + 4.0, "end", &label);
     }
+    let mut labelled = f64::INFINITY;
     for (load, color) in colored(result) {
         let points = PERCENTILES.iter().zip(load.latency_us);
         let points: Vec<String> = points
@@ -142,7 +156,13 @@ fn distribution(svg: &mut String, result: &LoadResult, left: f64, width: f64, sc
             "<polyline points=\"{points}\" fill=\"none\" stroke=\"{color}\" stroke-width=\"2\"/>"
         );
         let last = load.latency_us[PERCENTILES.len() - 1] as f64;
-        text(svg, left + width + 4.0, scale.y(last) + 4.0, "start", &format!("{:.1} ms", last / 1000.0));
+        let mut y = scale.y(last) + 4.0;
+        // The second curve may end where the first did; its label goes beside its neighbour then.
+        if (y - labelled).abs() < LINE {
+            y = if y < labelled { labelled - LINE } else { labelled + LINE };
+        }
+        labelled = y;
+        text(svg, left + width + 4.0, y, "start", &format!("{:.1} ms", last / 1000.0));
     }
     for percentile in [50.0, 90.0, 99.0, 99.9, 99.99] {
         text(svg, x(percentile), LatencyScale::BASE + 16.0, "middle", &percentile.to_string());

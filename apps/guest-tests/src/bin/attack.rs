@@ -146,6 +146,10 @@ fn main() {
         "trap-flag" => instruction!("pushfq", "or dword ptr [rsp], 0x100", "popfq", "nop"),
         "divide" => instruction!("div ecx", in("ecx") 0, in("eax") 1, in("edx") 0),
         // These must do no harm at all.
+        "unmap-kernel" => {
+            unmap_kernel();
+            harmless();
+        }
         "nested-task-flag" => {
             instruction!("pushfq", "or dword ptr [rsp], 0x4000", "popfq", "mov eax, 39", "syscall");
             harmless();
@@ -198,6 +202,25 @@ fn main() {
 fn harmless() -> ! {
     let sum: u64 = (0..1000u64).map(|n| std::thread::spawn(move || n).join().unwrap_or(0)).take(20).sum();
     std::process::exit(if sum == 190 { 0 } else { 1 });
+}
+
+/// Ranges with the kernel's pages in them, which no call may take away; more than one page, more than one table.
+fn unmap_kernel() {
+    const APP_START: u64 = 0x20_0000;
+    let kernel = kernel_image();
+    let call = |number, args: [u64; 3]| raw_syscall(number, [args[0], args[1], args[2], 0, 0, 0]);
+    for len in [1, 4096, 40 * 4096, 2 << 20, 1 << 30, (1 << 46) - kernel] {
+        assert!(call(libc::SYS_munmap, [kernel, len, 0]) < 0, "munmap of {len}");
+        assert!(
+            call(libc::SYS_munmap, [kernel - 4096, len + 4096, 0]) < 0,
+            "munmap of {len} and a page before"
+        );
+        // A mapping of the app's is cut to a page, with everything behind it.
+        assert!(call(libc::SYS_mremap, [APP_START, kernel + len - APP_START, 4096]) < 0, "mremap of {len}");
+        for advice in [libc::MADV_DONTNEED, libc::MADV_FREE] {
+            assert!(call(libc::SYS_madvise, [kernel, len, advice as u64]) < 0, "madvise of {len}");
+        }
+    }
 }
 
 /// GS bases that the kernel must not take for its own.

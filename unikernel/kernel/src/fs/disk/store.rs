@@ -183,19 +183,25 @@ impl Inode {
         self.collect_mapped();
         self.dirty_since_ns.store(0, Ordering::Relaxed);
         let (mut next, last) = (*range.start(), *range.end());
-        loop {
-            let (stretches, end) = self.take_dirty(next..=last);
-            if stretches.is_empty() {
-                break;
+        let mut outcome = Ok(());
+        while let Some((stretches, end)) = self.take_dirty(next..=last) {
+            // A batch that fails says nothing about the next: one bad sector must not cost the rest of the file.
+            let stored = if stretches.is_empty() { Ok(()) } else { self.store(stretches) };
+            if stored.is_err() {
+                self.has_lost_data.store(true, Ordering::Relaxed);
             }
-            self.store(stretches).inspect_err(|_| self.has_lost_data.store(true, Ordering::Relaxed))?;
+            outcome = outcome.and(stored);
             next = end;
         }
-        Ok(())
+        outcome
     }
 
-    /// Takes dirty pages of a range, which are clean from then on, and answers where to go on.
-    fn take_dirty(&self, range: RangeInclusive<u64>) -> (Vec<Stretch>, u64) {
+    /// Takes dirty pages of a range, which are clean from then on, and answers where to go on; `None` if there were none.
+    fn take_dirty(&self, range: RangeInclusive<u64>) -> Option<(Vec<Stretch>, u64)> {
+        // A write of no bytes asks for an empty range, and so does who has taken the last page of one; `range` panics then.
+        if range.is_empty() {
+            return None;
+        }
         let mut pages = self.pages.lock();
         // Under the lock: a page that is dirty by now lies before the end that is read here (`note_written`).
         let size_pages = self.size().div_ceil(PAGE_BYTES as u64);
@@ -214,7 +220,7 @@ impl Inode {
                 _ => stretches.push(Stretch { first: index, pages: Vec::from([page]), runs: Vec::new() }),
             }
         }
-        (stretches, taken.last().map_or(0, |last| last + 1))
+        taken.last().map(|last| (stretches, last + 1))
     }
 
     /// Blocks of a stretch, up to the file's end.
@@ -320,16 +326,16 @@ impl Inode {
 
     /// fsync(2), fdatasync(2).
     pub fn sync(self: &Arc<Self>, what: Sync) -> Result<(), Errno> {
-        if self.kind() == FileKind::File {
-            self.write_back(ALL)?;
-        }
+        // The error is told below, with the flag that the same failure has set, or it would be told twice.
+        let written = if self.kind() == FileKind::File { self.write_back(ALL) } else { Ok(()) };
         if what == Sync::All && !self.mount.is_read_only() {
             self.store_times()?;
         }
         if !self.mount.is_read_only() {
             self.mount.with(|ext4| ext4.sync_inode(self.number, what, now()))?;
         }
-        if self.has_lost_data.swap(false, Ordering::Relaxed) { Err(Errno::EIO) } else { Ok(()) }
+        let has_lost_data = self.has_lost_data.swap(false, Ordering::Relaxed);
+        written.and(if has_lost_data { Err(Errno::EIO) } else { Ok(()) })
     }
 
     /// Forgets the pages from `first` on, dirty or not.

@@ -60,10 +60,16 @@ impl TimerFd {
             (setting.first_ns != 0).then(|| first_expiration(setting.first_ns, setting.interval_ns, base));
         state.expirations.set(first.map(|(next_ns, _)| next_ns), setting.interval_ns);
         state.expirations.add_missed(first.map_or(0, |(_, missed)| missed));
+        // What has passed since the clock began counts at once as well: a read may come before the timer's interrupt.
+        state.expirations.advance(time::now_ns());
         let timer = self.start(&state);
         let old = core::mem::replace(&mut state.timer, timer);
+        let has_count = state.expirations.count() > 0;
         drop(state);
         drop(old);
+        if has_count {
+            self.source.notify(Readiness::READABLE);
+        }
         before
     }
 

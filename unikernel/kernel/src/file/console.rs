@@ -74,7 +74,9 @@ impl Console {
         match typed {
             Typed::Edited => {}
             Typed::Completed => self.source.notify(Readiness::READABLE),
-            Typed::Interrupted => signal::send_to_process(SignalInfo::from_kernel(SIGINT)),
+            Typed::Interrupted => {
+                signal::send_to_process(SignalInfo::from_kernel(SIGINT));
+            }
         }
     }
 

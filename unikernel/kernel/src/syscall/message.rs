@@ -4,7 +4,7 @@ use linux_raw_sys::general::__kernel_timespec;
 use linux_raw_sys::net::{MSG_TRUNC, mmsghdr, msghdr};
 
 use super::control;
-use super::io::{Buffers, MAX_TRANSFER_BYTES};
+use super::io::{self, Buffers, MAX_TRANSFER_BYTES, RawBuffer};
 use super::socket::SocketRef;
 use super::time::{ClockBase, read_deadline};
 use super::{Errno, SysResult};
@@ -45,12 +45,7 @@ pub fn read_buffers(header: &msghdr) -> Result<Buffers, Errno> {
     if header.msg_iovlen > MAX_BUFFERS {
         return Err(Errno::EMSGSIZE);
     }
-    let list = UserPtr::<[u64; 2]>::new(header.msg_iov.addr() as u64);
-    let buffer = |index| {
-        let [base, len] = list.element(index).read()?;
-        Ok(UserSlice::new(base, usize::try_from(len).map_err(|_| Errno::EINVAL)?))
-    };
-    (0..header.msg_iovlen).map(buffer).collect()
+    io::read_buffers(UserPtr::<RawBuffer>::new(header.msg_iov.addr() as u64), header.msg_iovlen)
 }
 
 /// sendto(2).

@@ -219,6 +219,11 @@ pub fn sys_kill(pid: i32, signal: u32) -> SysResult {
     Ok(0)
 }
 
+/// Tells a sender that there was no room (sigqueue(3)); kill(2) alone never hears of it, as on Linux.
+fn queued(is_queued: bool) -> Result<(), Errno> {
+    if is_queued { Ok(()) } else { Err(Errno::EAGAIN) }
+}
+
 /// tkill(2).
 pub fn sys_tkill(id: i32, signal: u32) -> SysResult {
     sys_tgkill(PROCESS_ID, id, signal)
@@ -231,7 +236,7 @@ pub fn sys_tgkill(pid: i32, id: i32, signal: u32) -> SysResult {
     }
     let thread = process().thread(id).filter(|_| pid == PROCESS_ID).ok_or(Errno::ESRCH)?;
     if signal != 0 {
-        signal::send(&thread, SignalInfo::from_app(signal, SI_TKILL));
+        queued(signal::send(&thread, SignalInfo::from_app(signal, SI_TKILL)))?;
     }
     Ok(0)
 }
@@ -256,7 +261,7 @@ pub fn sys_rt_sigqueueinfo(pid: i32, signal: u32, info: UserPtr<QueuedInfo>) -> 
     }
     if signal != 0 {
         check_signal(signal)?;
-        signal::send_to_process(info);
+        queued(signal::send_to_process(info))?;
     }
     Ok(0)
 }
@@ -271,7 +276,7 @@ pub fn sys_rt_tgsigqueueinfo(pid: i32, id: i32, signal: u32, info: UserPtr<Queue
     let thread = process().thread(id).filter(|_| pid == PROCESS_ID).ok_or(Errno::ESRCH)?;
     if signal != 0 {
         check_signal(signal)?;
-        signal::send(&thread, info);
+        queued(signal::send(&thread, info))?;
     }
     Ok(0)
 }

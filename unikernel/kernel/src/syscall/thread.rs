@@ -6,7 +6,7 @@ use linux_raw_sys::general::*;
 
 use super::{Errno, SysResult};
 use crate::arch::trap::TrapFrame;
-use crate::mem::user::{UserPtr, UserSlice};
+use crate::mem::user::{USER_END, UserPtr, UserSlice};
 
 use crate::task::current;
 use crate::task::process::{self, MAX_THREADS, process};
@@ -82,6 +82,10 @@ fn spawn(request: &Request) -> SysResult {
     }
     if request.flags & !(THREAD_FLAGS | OPTIONAL_FLAGS) != 0 {
         return Err(Errno::EINVAL);
+    }
+    // As arch_prctl(2): a non-canonical base would fault in ring 0 when the thread is switched to.
+    if has(CLONE_SETTLS) && request.tls >= USER_END {
+        return Err(Errno::EPERM);
     }
     if process().thread_count() >= MAX_THREADS {
         return Err(Errno::EAGAIN);

@@ -156,13 +156,20 @@ impl ThreadSignals {
         self.pending.remove(index)
     }
 
-    fn push(&mut self, info: SignalInfo) {
-        // Standard signals do not queue (signal(7)); real-time ones do, up to a bound.
-        let is_standard = info.signal < SIGRTMIN;
-        let is_pending = self.pending_set() & set_of(info.signal) != 0;
-        if !(is_standard && is_pending) && self.pending.len() < MAX_QUEUED {
+    /// False if the queue is full.
+    fn push(&mut self, info: SignalInfo) -> bool {
+        // Standard signals do not queue (signal(7)): each takes one place at most, and is never refused.
+        if info.signal < SIGRTMIN {
+            if self.pending_set() & set_of(info.signal) == 0 {
+                self.pending.push_back(info);
+            }
+            return true;
+        }
+        let queued = self.pending.iter().filter(|info| info.signal >= SIGRTMIN).count();
+        if queued < MAX_QUEUED {
             self.pending.push_back(info);
         }
+        queued < MAX_QUEUED
     }
 
     /// Drops what is pending of a signal that is now ignored.
@@ -171,8 +178,8 @@ impl ThreadSignals {
     }
 }
 
-/// Sends a signal to one thread.
-pub fn send(thread: &Arc<Thread>, info: SignalInfo) {
+/// Sends a signal to one thread. False if it is a real-time signal and the queue is full.
+pub fn send(thread: &Arc<Thread>, info: SignalInfo) -> bool {
     let is_blocked = {
         let signals = thread.signals.lock();
         (signals.mask & !UNBLOCKABLE | signals.awaited) & set_of(info.signal) != 0
@@ -180,18 +187,18 @@ pub fn send(thread: &Arc<Thread>, info: SignalInfo) {
     // A blocked signal is kept even if it is ignored: the disposition may change before it is
     // unblocked, and `sigtimedwait` may fetch it.
     if !is_blocked && process().dispositions.lock().is_ignored(info.signal) {
-        return;
+        return true;
     }
-    let wants_in = {
+    let (is_queued, wants_in) = {
         let mut signals = thread.signals.lock();
-        signals.push(info);
-        signals.has_deliverable()
+        (signals.push(info), signals.has_deliverable())
     };
     if wants_in {
         scheduler::interrupt(thread);
     } else {
         signalfd::notify(info.signal);
     }
+    is_queued
 }
 
 /// Takes a pending signal of `wanted` that its thread blocks: the caller's own first. A signal to the
@@ -213,16 +220,14 @@ pub fn has_blocked(wanted: SignalSet) -> bool {
     })
 }
 
-/// Sends a signal to the app: to a thread that does not block it, the oldest first.
-pub fn send_to_process(info: SignalInfo) {
+/// Sends a signal to the app: to a thread that does not block it, the oldest first. False as [`send`] says.
+pub fn send_to_process(info: SignalInfo) -> bool {
     let threads = process().threads();
     let takes = |thread: &&Arc<Thread>| {
         let signals = thread.signals.lock();
         signals.mask & set_of(info.signal) == 0 || signals.awaited & set_of(info.signal) != 0
     };
-    if let Some(thread) = threads.iter().find(takes).or(threads.first()) {
-        send(thread, info);
-    }
+    threads.iter().find(takes).or(threads.first()).is_none_or(|thread| send(thread, info))
 }
 
 /// Makes the way out look for signals again: the calling thread's mask changed.

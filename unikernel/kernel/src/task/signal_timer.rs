@@ -128,7 +128,9 @@ impl SignalTimer {
         };
         match self.target {
             Target::Nobody => {}
-            Target::Process(info) => signal::send_to_process(with_overrun(info)),
+            Target::Process(info) => {
+                signal::send_to_process(with_overrun(info));
+            }
             Target::Thread(id, info) => {
                 if let Some(thread) = process().thread(id) {
                     signal::send(&thread, with_overrun(info));

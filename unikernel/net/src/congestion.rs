@@ -14,6 +14,7 @@ use tail_loss::Probe;
 use crate::cubic::Cubic;
 use crate::rtt::{CEILING, RoundTrip};
 use crate::scoreboard::{News, Patience};
+use crate::sequence::Distance;
 use crate::slow_start::SlowStart;
 use crate::timers::NEVER;
 use crate::track::Track;
@@ -161,7 +162,7 @@ impl Congestion {
             self.repeats += 1;
         } else {
             self.rtt.sent(now, end);
-            let under_way = (end - track.una) as u32;
+            let under_way = end.since(track.una) as u32;
             if track.una >= self.round_end || under_way > self.peak {
                 (self.peak, self.round_end) = (under_way, end);
             }

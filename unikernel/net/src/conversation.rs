@@ -7,6 +7,7 @@ use smoltcp::time::Instant;
 use crate::congestion::Verdict;
 use crate::flow::{Flow, View};
 use crate::segment::Segment;
+use crate::sequence::Distance;
 use crate::timers::NEVER;
 use crate::track::{Sent, Track};
 
@@ -14,7 +15,7 @@ use crate::track::{Sent, Track};
 /// and doubles with the congestion window).
 const SEND_BUFFER: usize = 64 * 1024;
 
-/// The same for peers whose windows are not scaled.
+/// The same for peers whose windows are not scaled; a scale allows for more.
 const UNSCALED_BUFFER: usize = 32 * 1024;
 
 impl Flow {
@@ -65,11 +66,11 @@ impl Flow {
         self.send_queue() < self.buffer_sizes().1
     }
 
-    /// How far the send buffer may grow at all. Of a peer without scaled windows, more than one of them could not be taken
-    /// out of an engine again.
+    /// How far the send buffer may grow at all. More than the peer's largest window could not be taken out of an engine
+    /// again.
     #[inline]
     pub(crate) fn tx_bound(&self) -> usize {
-        if self.track.peer_scale.is_some() { self.tx_limit } else { self.tx_limit.min(UNSCALED_BUFFER) }
+        self.tx_limit.min(UNSCALED_BUFFER << self.track.peer_scale.unwrap_or(0))
     }
 
     /// How far the send buffer may grow in any case.
@@ -146,7 +147,7 @@ impl Flow {
     #[inline]
     pub(crate) fn owes_ack(&self) -> bool {
         let Track { acknowledged, received, mss, .. } = self.track;
-        acknowledged < received && received - acknowledged >= 2 * usize::from(mss)
+        received.since(acknowledged) >= 2 * usize::from(mss).max(1)
     }
 
     /// Has the first unacknowledged segment sent again.

@@ -10,19 +10,24 @@
 //! What a new engine does not know: data that had arrived out of order, which the peer sends again, and the
 //! round-trip time, which matters little, because smoltcp's least time-out is a second.
 
+mod sink;
+
 use alloc::vec;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 
 use smoltcp::iface::{Interface, PollResult, SocketHandle, SocketSet, SocketStorage};
-use smoltcp::phy::{ChecksumCapabilities, Device, DeviceCapabilities, TxToken};
+use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::socket::tcp::{CongestionControl, Socket, SocketBuffer, State};
 use smoltcp::time::{Duration, Instant};
-use smoltcp::wire::{IpListenEndpoint, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber};
+use smoltcp::wire::{IpListenEndpoint, TcpControl, TcpRepr, TcpSeqNumber};
+
+use sink::{Sink, SinkToken};
 
 use crate::flow::engine_shift;
 use crate::isn::seed_for;
-use crate::phy::{Borrowed, Inbound, NoDevice, loopback_capabilities};
+use crate::phy::{Inbound, NoDevice, loopback_capabilities};
+use crate::sequence::Distance;
 use crate::stack::ip_interface;
 use crate::track::Track;
 use crate::wire;
@@ -54,6 +59,29 @@ pub(crate) struct Held {
     pub(crate) unacknowledged: Vec<u8>,
     /// The peer has finished sending.
     pub(crate) has_fin: bool,
+    /// How far we have finished.
+    pub(crate) close: Close,
+}
+
+/// Whether we have finished sending.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Close {
+    #[default]
+    Open,
+    /// The end is to be sent, or under way.
+    Closed,
+    /// The peer has acknowledged it.
+    Acknowledged,
+}
+
+impl Close {
+    fn of(state: State) -> Self {
+        match state {
+            State::FinWait1 => Self::Closed,
+            State::FinWait2 => Self::Acknowledged,
+            _ => Self::Open,
+        }
+    }
 }
 
 impl Engine {
@@ -83,7 +111,7 @@ impl Engine {
     }
 
     /// Takes a closed socket to the place in a conversation that `track` says, with what another socket
-    /// held. False if that does not fit its buffers.
+    /// held. False if that does not fit its buffers; then nothing of it may be taken for done.
     pub(crate) fn resume(&mut self, track: &mut Track, ends: Ends, held: &Held, now: Instant) -> bool {
         let (rx_buffer, tx_buffer) = self.sizes();
         if held.received.len() > rx_buffer || held.unacknowledged.len() > tx_buffer {
@@ -91,7 +119,7 @@ impl Engine {
         }
         // What was read but not acknowledged arrives again, so that its acknowledgement is still due.
         let first_held = track.received - held.received.len();
-        let due = if track.acknowledged < first_held { first_held - track.acknowledged } else { 0 };
+        let due = first_held.since(track.acknowledged);
         let read = if due + held.received.len() <= rx_buffer { due } else { 0 };
         let start = first_held - read;
         let mut rehearsal = Rehearsal::new(self, ends, track, now);
@@ -101,24 +129,33 @@ impl Engine {
         let in_flight = track.in_flight().min(held.unacknowledged.len());
         rehearsal.send(&held.unacknowledged[..in_flight]);
         rehearsal.repeat_to(&mut Sink::default());
-        rehearsal.receive(start, read, held);
+        rehearsal.receive(start, read, (track, held));
         rehearsal.send(&held.unacknowledged[in_flight..]);
-        track.acknowledged = start;
-        track.edge = start + rehearsal.announced;
+        rehearsal.close(track.received, held);
+        (track.acknowledged, track.edge) = (rehearsal.acknowledged, rehearsal.edge);
         track.seen = track.received;
-        true
+        self.holds(held)
     }
 
-    /// Answers what the socket holds. It is of no use afterwards, but for the case that it does not give
-    /// everything: then its state is that after a retransmission time-out.
+    /// True if it is where a socket was that held this.
+    fn holds(&self, held: &Held) -> bool {
+        let socket = self.socket();
+        let is_ended = (socket.state() == State::CloseWait) == held.has_fin;
+        is_ended
+            && Close::of(socket.state()) == held.close
+            && socket.recv_queue() == held.received.len()
+            && socket.send_queue() == held.unacknowledged.len()
+    }
+
+    /// Answers what the socket holds, and still does. Its state is that after a retransmission time-out then.
     pub(crate) fn drain(&mut self, track: &Track, ends: Ends, now: Instant) -> Option<Held> {
         let unacknowledged = self.repeat_all(track, ends, now)?;
         let socket = self.socket_mut();
-        let has_fin = socket.state() == State::CloseWait;
+        let state = socket.state();
         let mut received = vec![0; socket.recv_queue()];
         // The socket has as many bytes as it said.
-        let _ = socket.recv_slice(&mut received);
-        Some(Held { received, unacknowledged, has_fin })
+        let _ = socket.peek_slice(&mut received);
+        Some(Held { received, unacknowledged, has_fin: state == State::CloseWait, close: Close::of(state) })
     }
 
     /// Makes the socket send its first unacknowledged segment again, by acknowledgements that repeat
@@ -157,7 +194,7 @@ impl Engine {
         // The second time, the timer of what was sent the first time has certainly expired, and the socket
         // begins at the start.
         (1..=2).find_map(|time| {
-            let mut sink = Sink { captured: Some(Vec::with_capacity(queued)), ..Sink::default() };
+            let mut sink = Sink::capturing(queued);
             let mut rehearsal = Rehearsal::new(self, ends, track, now + LATER * time);
             // Wide, so that nothing is held back.
             rehearsal.window_len = u16::MAX;
@@ -176,8 +213,11 @@ struct Rehearsal<'e> {
     una: TcpSeqNumber,
     /// The window that the peer announces, as segments have it.
     window_len: u16,
-    /// The window that the engine believes to have announced at the start.
-    announced: usize,
+    /// What the engine believes to have acknowledged, and the end of the window that it believes to have announced.
+    acknowledged: TcpSeqNumber,
+    edge: TcpSeqNumber,
+    /// The scale of the engine's windows.
+    shift: u8,
     now: Instant,
 }
 
@@ -189,7 +229,8 @@ impl<'e> Rehearsal<'e> {
         let window = (track.window as usize).max(track.in_flight());
         let scaled = window.div_ceil(1 << track.peer_scale.unwrap_or(0));
         let window_len = u16::try_from(scaled).unwrap_or(u16::MAX);
-        Self { engine, interface, ends, una: track.una, window_len, announced: 0, now }
+        let (una, start) = (track.una, track.received);
+        Self { engine, interface, ends, una, window_len, acknowledged: start, edge: start, shift: 0, now }
     }
 
     /// A plain acknowledgement from the peer.
@@ -252,7 +293,8 @@ impl<'e> Rehearsal<'e> {
             let taken = self.engine.socket_mut().recv_slice(&mut [0]);
             debug_assert_eq!(taken, Ok(1));
         }
-        self.announced = ((buffer - spare) >> shift).min(usize::from(u16::MAX)) << shift;
+        let announced = (buffer.saturating_sub(spare) >> shift).min(usize::from(u16::MAX)) << shift;
+        (self.acknowledged, self.edge, self.shift) = (start, start + announced, shift);
         self.engine.socket().state() == State::Established
     }
 
@@ -262,59 +304,63 @@ impl<'e> Rehearsal<'e> {
         debug_assert_eq!(sent, Ok(bytes.len()));
     }
 
-    /// The peer sends what it sent before: `read` bytes that were read, then those that were not.
-    fn receive(&mut self, start: TcpSeqNumber, read: usize, held: &Held) {
-        let mut at = start;
-        for chunk in vec![0; read].chunks(CHUNK).chain(held.received.chunks(CHUNK)) {
-            self.feed(&TcpRepr { payload: chunk, ..self.ack(at) });
-            at += chunk.len();
-        }
+    /// The peer sends what it sent before: `read` bytes that were read, then those that were not. The engine acknowledges
+    /// what the peer was told of, so that its window ends where the peer believes it to.
+    fn receive(&mut self, start: TcpSeqNumber, read: usize, (track, held): (&Track, &Held)) {
+        self.receive_bytes(start, &vec![0; read]);
         if read > 0 {
             let taken = self.engine.socket_mut().recv_slice(&mut vec![0; read]);
             debug_assert_eq!(taken, Ok(read));
         }
+        let first = start + read;
+        let known = track.acknowledged.since(first).min(held.received.len());
+        let (told, untold) = held.received.split_at(known);
+        self.receive_bytes(first, told);
+        if known > 0 {
+            self.acknowledge();
+        }
+        self.receive_bytes(first + known, untold);
         if held.has_fin {
-            self.feed(&TcpRepr { control: TcpControl::Fin, ..self.ack(at) });
+            self.feed(&TcpRepr { control: TcpControl::Fin, ..self.ack(track.received) });
         }
     }
-}
 
-/// A device that only listens.
-#[derive(Default)]
-struct Sink {
-    scratch: Vec<u8>,
-    /// The payloads of what was sent, one after the other, if anybody wants them.
-    captured: Option<Vec<u8>>,
-}
-
-struct SinkToken<'s>(&'s mut Sink);
-
-impl TxToken for SinkToken<'_> {
-    fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
-        let Sink { scratch, captured } = self.0;
-        scratch.clear();
-        scratch.resize(len, 0);
-        let result = f(scratch);
-        if let (Some(captured), Some(tcp)) = (captured, wire::tcp_of(scratch)) {
-            captured.extend_from_slice(TcpPacket::new_unchecked(tcp).payload());
+    /// The peer sends `bytes`. A window that is not scaled may be smaller than what waits to be read: then the engine
+    /// acknowledges in between.
+    fn receive_bytes(&mut self, mut at: TcpSeqNumber, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            if self.edge <= at {
+                self.acknowledge();
+            }
+            let room = self.edge.since(at).min(CHUNK);
+            if room == 0 {
+                // The caller sees that something is missing.
+                return;
+            }
+            let (chunk, rest) = bytes.split_at(room.min(bytes.len()));
+            self.feed(&TcpRepr { payload: chunk, ..self.ack(at) });
+            (at, bytes) = (at + chunk.len(), rest);
         }
-        result
-    }
-}
-
-impl Device for Sink {
-    type RxToken<'a> = Borrowed<'a>;
-    type TxToken<'a> = SinkToken<'a>;
-
-    fn receive(&mut self, _: Instant) -> Option<(Self::RxToken<'_>, Self::TxToken<'_>)> {
-        None
     }
 
-    fn transmit(&mut self, _: Instant) -> Option<Self::TxToken<'_>> {
-        Some(SinkToken(self))
+    /// Has the engine acknowledge what it has received.
+    fn acknowledge(&mut self) {
+        let mut sink = Sink::default();
+        self.repeat_to(&mut sink);
+        if let Some((ack, window)) = sink.last {
+            (self.acknowledged, self.edge) = (ack, ack + (usize::from(window) << self.shift));
+        }
     }
 
-    fn capabilities(&self) -> DeviceCapabilities {
-        loopback_capabilities()
+    /// We finish sending, if we had, and the peer acknowledges that, if it had.
+    fn close(&mut self, next: TcpSeqNumber, held: &Held) {
+        if held.close == Close::Open {
+            return;
+        }
+        self.engine.socket_mut().close();
+        if held.close == Close::Acknowledged {
+            self.acknowledge();
+            self.feed(&TcpRepr { ack_number: Some(self.una + 1), ..self.ack(next) });
+        }
     }
 }

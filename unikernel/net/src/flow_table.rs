@@ -11,7 +11,7 @@ use smoltcp::socket::tcp::{CongestionControl, State};
 use smoltcp::time::{Duration, Instant};
 
 use crate::engine::{Engine, Held};
-use crate::flow::{Flow, Limits, Origin, Owner};
+use crate::flow::{Flow, Limits, Origin, Owner, engine_shift};
 use crate::id::TcpId;
 use crate::key::{FlowKey, Seed};
 use crate::pool::Buffers;
@@ -243,14 +243,14 @@ impl FlowTable {
         let mut engine = match flow.plain.as_ref().map(|plain| plain.sizes()) {
             None => self.buffers.take_small()?,
             Some((rx_buffer, tx_buffer)) => {
-                // A scaled engine takes a little less than its buffer.
-                let is_full = held.received.len() + 64 > rx_buffer;
-                let rx_buffer = if is_full { 2 * rx_buffer } else { rx_buffer };
-                self.buffers.take(rx_buffer, tx_buffer)?
+                self.buffers.take(roomy(rx_buffer, held.received.len()), tx_buffer)?
             }
         };
-        let is_resumed = resume(&mut engine, flow, &held, now);
-        debug_assert!(is_resumed, "it fits the same buffers");
+        if !resume(&mut engine, flow, &held, now) {
+            // Nothing is lost: the flow keeps what it has.
+            self.buffers.give_back(engine);
+            return None;
+        }
         self.buffers.strip(flow);
         flow.engine = Some(engine);
         flow.is_unsent = flow.track.in_flight() == 0;
@@ -297,9 +297,12 @@ impl FlowTable {
         if let Some(plain) = &mut flow.plain {
             return self.buffers.enlarge(plain, rx_buffer, tx_buffer);
         }
-        if !matches!(flow.state(), State::Established | State::CloseWait) || flow.is_half_open() {
+        let may_receive_or_send =
+            matches!(flow.state(), State::Established | State::CloseWait | State::FinWait1 | State::FinWait2);
+        if !may_receive_or_send || flow.is_half_open() {
             return false;
         }
+        let rx_buffer = roomy(rx_buffer, flow.recv_queue());
         let Some(mut engine) = self.buffers.take(rx_buffer, tx_buffer) else { return false };
         let (track, ends) = (flow.track, flow.ends());
         let held = flow.engine.as_mut().and_then(|old| old.drain(&track, ends, now));
@@ -326,6 +329,12 @@ impl FlowTable {
 /// The next size of a buffer that is to hold `bytes`.
 fn step(size: usize, bytes: usize) -> usize {
     bytes.next_power_of_two().max(size * GROWTH)
+}
+
+/// The size of an engine's receive buffer that holds `held` bytes: a scaled window is a little less than the buffer.
+fn roomy(rx_buffer: usize, held: usize) -> usize {
+    let lost_to_scaling = (2 << engine_shift(rx_buffer)).max(64);
+    if held + lost_to_scaling > rx_buffer { 2 * rx_buffer } else { rx_buffer }
 }
 
 fn resume(engine: &mut Engine, flow: &mut Flow, held: &Held, now: Instant) -> bool {

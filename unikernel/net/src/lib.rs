@@ -78,6 +78,7 @@ mod rtt;
 mod scoreboard;
 mod segment;
 mod segmenter;
+mod sequence;
 mod shard;
 mod slaac;
 mod slow_start;

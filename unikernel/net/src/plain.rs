@@ -15,6 +15,7 @@ use crate::flow::{Flow, Owner, Path};
 use crate::id::{SocketId, TcpId};
 use crate::ingress::Link;
 use crate::segment::{Heard, Segment};
+use crate::sequence::Distance;
 use crate::stack::Stack;
 use crate::timers::NEVER;
 use crate::track::{Track, WINDOW_SHIFT};
@@ -129,7 +130,7 @@ impl Flow {
             // It was overtaken by a later one.
             return false;
         }
-        let count = heard.ack_number - track.una;
+        let count = heard.ack_number.since(track.una);
         let window = u32::from(heard.window) << track.peer_scale.unwrap_or(0);
         if let Some(plain) = &mut self.plain
             && count > 0
@@ -178,7 +179,7 @@ impl Flow {
             let (count, fewer_at) = self.under_way(now);
             (under_way, until) = (count, until.min(fewer_at.unwrap_or(NEVER)));
         }
-        let unsent = plain.sending.len() - in_flight;
+        let unsent = plain.sending.len().saturating_sub(in_flight);
         if unsent > 0 {
             let wanted = unsent.min(mss);
             let len = wanted.min((window as usize).saturating_sub(in_flight));
@@ -194,7 +195,7 @@ impl Flow {
                 until = until.min(corked);
             }
         }
-        let owed = received - acknowledged;
+        let owed = received.since(acknowledged);
         let is_due = self.must_ack || owed > 0 && (owed > mss || self.acks_at_once || plain.ack_at <= now);
         if is_due || self.has_opened() {
             return Step::Send { offset: in_flight, len: 0 };
@@ -207,7 +208,7 @@ impl Flow {
     #[inline]
     pub(crate) fn has_opened(&self) -> bool {
         let Track { edge, received, .. } = self.track;
-        let told = if edge > received { edge - received } else { 0 };
+        let told = edge.since(received);
         let open = self.open_window();
         open >= 2 * told && open - told >= usize::from(self.track.mss).min(self.rx_window / 2).max(1)
     }
@@ -221,7 +222,7 @@ impl Flow {
             || self.send_queue() > self.track.in_flight()
             || self.acks_at_once
             || self.has_board()
-            || received - acknowledged > usize::from(mss)
+            || received.since(acknowledged) > usize::from(mss)
     }
 
     /// True if only an engine can go on: the peer does not answer, or it has no room and must be asked whether it

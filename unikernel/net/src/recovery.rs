@@ -10,6 +10,7 @@ use crate::flow::Flow;
 use crate::plain::Step;
 use crate::scoreboard::{News, Scoreboard};
 use crate::segment::Segment;
+use crate::sequence::Distance;
 
 impl Flow {
     /// True while the peer is known to lack something that was sent before what it has.
@@ -99,10 +100,10 @@ impl Flow {
         };
         let patience = self.congestion.patience_with(self.track.mss);
         let (start, end) = board.first_lost(now, &patience)?;
-        let len = (end - start).min(mss);
+        let len = end.since(start).min(mss);
         let is_clear = self.repeats
             || board.pipe(self.track.next, now, &patience) + len <= self.congestion.window(mss).max(len);
-        is_clear.then(|| Step::Send { offset: start - self.track.una, len })
+        is_clear.then(|| Step::Send { offset: start.since(self.track.una), len })
     }
 
     /// What a probe consists of: something new if there is any that may be sent, else the end of what was sent

@@ -188,7 +188,7 @@ impl Plain {
 
     /// What an engine has to be given.
     pub(crate) fn held(&self) -> Held {
-        Held { received: self.received.content(), unacknowledged: self.sending.content(), has_fin: false }
+        Held { received: self.received.content(), unacknowledged: self.sending.content(), ..Held::default() }
     }
 }
 

@@ -10,6 +10,7 @@ use smoltcp::time::{Duration, Instant};
 use smoltcp::wire::TcpSeqNumber;
 
 use crate::congestion::Prior;
+use crate::sequence::Distance;
 
 /// Holes that a peer's acknowledgements can make, at most: one that reports every other byte gets no more.
 const MOST_HOLES: usize = 512;
@@ -156,7 +157,7 @@ impl Scoreboard {
     pub(crate) fn recheck(&mut self, patience: &Patience) {
         let (top, arrived) = (self.top, self.arrived);
         let is_lost = |repeat: &Repeat| {
-            let is_overtaken = top > repeat.after && top - repeat.after >= DUPLICATES * patience.mss;
+            let is_overtaken = top.since(repeat.after) >= DUPLICATES * patience.mss.max(1);
             is_overtaken || arrived.is_some_and(|arrived| arrived > repeat.at + patience.few)
         };
         for hole in &mut self.holes {
@@ -168,7 +169,7 @@ impl Scoreboard {
     fn down_from_the_top(&self) -> impl Iterator<Item = (&Hole, usize)> {
         let (mut above, mut right) = (0, self.top);
         self.holes.iter().rev().map(move |hole| {
-            above += right - hole.end;
+            above += right.since(hole.end);
             right = hole.start;
             (hole, above)
         })
@@ -185,7 +186,7 @@ impl Scoreboard {
 
     /// Bytes under way: what is neither there nor lost (RFC 6675 section 4, `SetPipe`).
     pub(crate) fn pipe(&self, next: TcpSeqNumber, now: Instant, patience: &Patience) -> usize {
-        let behind = if next > self.top { next - self.top } else { 0 };
+        let behind = next.since(self.top);
         let is_under_way = |&(hole, above): &(&Hole, usize)| {
             hole.repeat.is_some() || self.lost_at(hole, above, patience) > now
         };
@@ -193,7 +194,7 @@ impl Scoreboard {
             + self
                 .down_from_the_top()
                 .filter(is_under_way)
-                .map(|(hole, _)| hole.end - hole.start)
+                .map(|(hole, _)| hole.end.since(hole.start))
                 .sum::<usize>()
     }
 

@@ -1,20 +1,24 @@
 //! A received TCP segment: what the front must know of it before it reaches its flow. The fields that every
 //! segment is judged by are read once.
 
+use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
 
-use smoltcp::wire::{TCP_HEADER_LEN, TcpPacket, TcpSeqNumber};
+use smoltcp::wire::{IPV6_HEADER_LEN, TCP_HEADER_LEN, TcpPacket, TcpSeqNumber};
 
 use crate::key::FlowKey;
 use crate::timewait::Final;
 
-/// Flags (RFC 9293 section 3.1).
+/// Where the flags are in the header, and which there are (RFC 9293 section 3.1).
+const FLAGS: usize = 13;
 const FIN: u8 = 1;
 const SYN: u8 = 2;
 const RST: u8 = 4;
 const ACK: u8 = 0x10;
 /// Payload of a segment for a peer that names no largest one (RFC 9293 section 3.7.1).
 const USUAL_MSS: u16 = 536;
+/// A smaller one is not believed: it would only make much work of few bytes (Linux: `tcp_min_snd_mss`).
+const LEAST_MSS: u16 = 48;
 /// The largest scale of windows (RFC 7323 section 2.3).
 const LARGEST_SCALE: u8 = 14;
 
@@ -78,7 +82,7 @@ impl<'p> Segment<'p> {
             sequence: number(4),
             ack_number: number(8),
             window: half(14),
-            flags: head[13],
+            flags: head[FLAGS],
             payload: &bytes[header_len..],
             bytes,
         };
@@ -185,6 +189,23 @@ impl<'p> Segment<'p> {
         self.payload.len()
     }
 
+    /// True if the peer says that nothing follows.
+    #[inline]
+    pub(crate) fn has_fin(&self) -> bool {
+        self.has(FIN)
+    }
+
+    /// The packet with a segment that does not end the stream.
+    pub(crate) fn without_fin(&self) -> Vec<u8> {
+        let mut packet = self.packet.to_vec();
+        let at = match self.packet[0] >> 4 {
+            4 => usize::from(self.packet[0] & 0xf) * 4,
+            _ => IPV6_HEADER_LEN,
+        } + FLAGS;
+        packet[at] &= !FIN;
+        packet
+    }
+
     /// True if there are options.
     #[inline]
     pub(crate) fn has_options(&self) -> bool {
@@ -201,7 +222,7 @@ impl<'p> Segment<'p> {
     /// The payload that the peer takes in one segment, for the first segment of a connection.
     pub(crate) fn mss(&self) -> usize {
         let named = self.tcp().options_summary().ok().and_then(|options| options.max_segment_size);
-        named.filter(|mss| *mss != 0).unwrap_or(USUAL_MSS).into()
+        named.filter(|mss| *mss != 0).unwrap_or(USUAL_MSS).max(LEAST_MSS).into()
     }
 
     /// The scale of the peer's windows and whether it takes selective acknowledgements, of a SYN.

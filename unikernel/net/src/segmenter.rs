@@ -9,6 +9,7 @@ use smoltcp::phy::Device;
 use crate::flow::Flow;
 use crate::phy::{HEADER_LEN, NoDevice};
 use crate::plain::Step;
+use crate::sequence::Distance;
 use crate::track::Track;
 use crate::wire;
 
@@ -52,10 +53,10 @@ impl Flow {
             return step;
         }
         let room = (window as usize).min(self.congestion.window(mss)).saturating_sub(in_flight);
-        let mut wanted = (queued - in_flight).min(room).min(most);
+        let mut wanted = queued.saturating_sub(in_flight).min(room).min(most);
         if next < sent {
             // What goes for a second time goes on its own, so that it is counted and not timed.
-            wanted = wanted.min(sent - una - in_flight);
+            wanted = wanted.min(sent.since(una).saturating_sub(in_flight));
         }
         // What does not fill a segment may go with the others only if it might go after them.
         let ends_all = in_flight + wanted == queued && !self.has_nagle && self.corked_until.is_none();

@@ -11,6 +11,7 @@ use crate::ingress::Link;
 use crate::key::FlowKey;
 use crate::phy::{Inbound, LOOPBACK_MTU};
 use crate::segment::Segment;
+use crate::sequence::Distance;
 use crate::stack::Stack;
 use crate::timewait::Final;
 use crate::track::Seen;
@@ -60,8 +61,28 @@ impl Stack {
             // A probe of a closed window, perhaps. smoltcp takes what lies before its edge.
             return true;
         }
-        let bytes = queued + (end - flow.track.received);
-        self.flows.grow_rx(id, bytes, now)
+        let bytes = queued + end.since(flow.track.received);
+        // What lies before the edge has its place in any case.
+        let begins_within = segment.sequence() < flow.track.edge;
+        self.flows.grow_rx(id, bytes, now) || begins_within
+    }
+
+    /// Resets a connection that the app has closed when its peer goes on to send, however much (RFC 1122 section
+    /// 4.2.2.13): nobody will ever read it. True if it did.
+    fn aborts_orphan(&mut self, id: TcpId, segment: &Segment<'_>) -> bool {
+        let Some(flow) = self.flows.get_mut(id).filter(|flow| flow.owner == Owner::Orphan) else {
+            return false;
+        };
+        let end = segment.sequence() + segment.payload_len();
+        let window_end = flow.track.received + flow.rx_window;
+        let is_new =
+            segment.payload_len() > 0 && end > flow.track.received && segment.sequence() < window_end;
+        if !is_new || !matches!(flow.state(), State::FinWait1 | State::FinWait2) {
+            return false;
+        }
+        flow.abort();
+        self.mark_dirty(id);
+        true
     }
 
     /// Looks closer at a segment that is not plain. True if there is an engine to take it, with room for it.
@@ -74,6 +95,9 @@ impl Stack {
                 return false;
             }
             Judgement::Challenge => return false,
+        }
+        if self.aborts_orphan(id, segment) {
+            return false;
         }
         if segment.payload_len() > 0 && !self.has_room(id, segment) {
             self.counters.no_buffer += 1;
@@ -135,7 +159,11 @@ impl Stack {
         let seen = Seen::default();
         let is_summed = traffic.is_some() && self.checksums.tcp.tx();
         let watch = Some((flow.front(is_summed), &seen));
-        let mut inbound = Inbound::new(segment.packet, token, link.header(), traffic).watched(watch);
+        // smoltcp takes what lies before its edge, and the end with it, whatever it left out in between.
+        let is_cut = segment.has_fin() && segment.sequence() + segment.payload_len() > flow.track.edge;
+        let endless = (is_cut && segment.payload_len() > 0).then(|| segment.without_fin());
+        let packet = endless.as_deref().unwrap_or(segment.packet);
+        let mut inbound = Inbound::new(packet, token, link.header(), traffic).watched(watch);
         let Some(engine) = &mut flow.engine else { return };
         interface.poll_ingress_single(now, &mut inbound, &mut engine.sockets);
         let after = flow.view();

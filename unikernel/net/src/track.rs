@@ -10,6 +10,7 @@ use core::cell::Cell;
 
 use smoltcp::wire::{IpAddress, TcpOption, TcpPacket, TcpSeqNumber};
 
+use crate::sequence::Distance;
 use crate::wire;
 
 /// The scale of the windows that we announce (RFC 7323): up to 8 MiB.
@@ -70,7 +71,7 @@ impl Track {
     /// Bytes sent and not acknowledged.
     #[inline]
     pub(crate) fn in_flight(&self) -> usize {
-        if self.next > self.una { self.next - self.una } else { 0 }
+        self.next.since(self.una)
     }
 
     /// The peer has acknowledged `count` bytes more.

@@ -18,6 +18,7 @@ mod neighbors;
 mod netsim;
 mod options;
 mod pcapng;
+mod peer;
 mod plain;
 mod rules;
 mod sack;

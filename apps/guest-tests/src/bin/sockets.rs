@@ -12,6 +12,8 @@ fn main() {
     echo_comes_back();
     bulk_arrives_unchanged();
     half_close_ends_one_direction();
+    half_closed_reads_a_long_answer();
+    writing_to_a_closed_peer_ends();
     refused_connection_is_an_error();
     nonblocking_calls_do_not_wait();
     time_outs_are_kept();
@@ -133,6 +135,55 @@ fn half_close_ends_one_direction() {
     client.read_to_string(&mut answer).unwrap();
     check_eq!(answer, "HALF CLOSED");
     server.join().unwrap();
+}
+
+/// A client that has finished sending reads on, whether it finished before the answer began or in the midst of it.
+fn half_closed_reads_a_long_answer() {
+    const TOTAL: usize = 1_000_000;
+    for (chunk, is_early) in [(1000, true), (5000, true), (5000, false), (65_536, true), (65_536, false)] {
+        let (listener, address) = listener();
+        let mut client = TcpStream::connect(address).unwrap();
+        client.set_read_timeout(Some(Duration::from_secs(8))).unwrap();
+        let (mut server, _) = listener.accept().unwrap();
+        if is_early {
+            client.write_all(b"GET").unwrap();
+            client.shutdown(Shutdown::Write).unwrap();
+        }
+        let writer = thread::spawn(move || {
+            if is_early {
+                // Or closing with something unread would reset the connection.
+                check_eq!(server.read_to_end(&mut Vec::new()).unwrap(), 3);
+            }
+            for start in (0..TOTAL).step_by(chunk) {
+                server.write_all(&vec![5; chunk.min(TOTAL - start)]).unwrap();
+            }
+        });
+        if !is_early {
+            client.read_exact(&mut [0; 100]).unwrap();
+            client.shutdown(Shutdown::Write).unwrap();
+        }
+        let mut answer = Vec::new();
+        client.read_to_end(&mut answer).unwrap();
+        check_eq!(answer.len(), if is_early { TOTAL } else { TOTAL - 100 });
+        writer.join().unwrap();
+    }
+}
+
+fn writing_to_a_closed_peer_ends() {
+    for chunk in [1000, 5000, 65_536] {
+        let (listener, address) = listener();
+        let mut client = TcpStream::connect(address).unwrap();
+        client.set_write_timeout(Some(Duration::from_secs(8))).unwrap();
+        drop(listener.accept().unwrap());
+        let data = vec![1; chunk];
+        let error = (0..500).find_map(|_| {
+            // The peer's reset takes its time.
+            thread::sleep(Duration::from_millis(1));
+            client.write_all(&data).err()
+        });
+        let error = error.unwrap();
+        check!(matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset));
+    }
 }
 
 fn refused_connection_is_an_error() {

@@ -18,6 +18,7 @@ use crate::cli::TestOptions;
 use crate::disk_tests::{DATA, DiskPlan};
 use crate::machine::{Kind, Machine, Net};
 use crate::project::Profile;
+use crate::stop_tests;
 use crate::vm::{self, Console, Vm};
 use crate::{app_tests, boot_tests, http_tests, kv, project, run, tap_tests, vsock_tests};
 
@@ -143,6 +144,7 @@ pub(crate) fn run(options: &TestOptions) -> Result<u8> {
     let (mut passed, mut failed) = run_jobs(&jobs)?;
     let outside = [
         boot_tests::all(),
+        stop_tests::all(),
         http_tests::all(),
         app_tests::all(),
         kv::all(),

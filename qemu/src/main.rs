@@ -38,6 +38,7 @@ mod project;
 mod qmp;
 mod random;
 mod run;
+mod stop_tests;
 mod storm;
 mod tap_tests;
 mod tcp_tests;

@@ -29,6 +29,7 @@ const KEYS: &[&str] = &[
     "log",
     "trace",
     "exit",
+    "stop",
     "env.",
     "cwd",
     "root",
@@ -75,6 +76,8 @@ pub struct Options {
     pub traces_time: bool,
     /// `exit=`.
     pub exit_action: ExitAction,
+    /// `stop=`: how many seconds a stop takes at most.
+    pub stop_seconds: Option<u32>,
     /// `cwd=`, an absolute path.
     pub current_directory: Option<String>,
     /// `root=` and `mount=`, in order.
@@ -191,6 +194,7 @@ impl Options {
             "trace" if value == "time" => self.traces_time = true,
             "trace" => return Err(ParseError::BadValue("trace", value.to_owned(), "`syscalls` or `time`")),
             "exit" => self.exit_action = exit_action(value)?,
+            "stop" => self.stop_seconds = Some(stop_seconds(value)?),
             "cwd" if value.starts_with('/') => self.current_directory = Some(value.to_owned()),
             "cwd" => return Err(ParseError::BadValue("cwd", value.to_owned(), "an absolute path")),
             "root" => self.take_root(word, value)?,
@@ -285,6 +289,12 @@ fn capture(value: &str) -> Result<(bool, Option<u32>), ParseError> {
         (_, Ok(snap_len @ 1..)) => Ok((true, Some(snap_len))),
         _ => Err(ParseError::BadValue("pcap", value.to_owned(), "`on`, `off` or a number of bytes")),
     }
+}
+
+fn stop_seconds(value: &str) -> Result<u32, ParseError> {
+    let is_number = value.bytes().all(|byte| byte.is_ascii_digit());
+    let seconds = value.parse().ok().filter(|_| is_number);
+    seconds.ok_or_else(|| ParseError::BadValue("stop", value.to_owned(), "a number of seconds"))
 }
 
 fn exit_action(value: &str) -> Result<ExitAction, ParseError> {

@@ -21,7 +21,7 @@ fn empty_line_asks_for_dhcp_and_powers_off() {
 #[test]
 fn everything_at_once() {
     let line = "ip=10.0.2.15/24 gw=10.0.2.2 dns=1.1.1.1,8.8.8.8 dns=9.9.9.9 log=net:debug,info \
-                trace=syscalls exit=debug-exit cwd=/srv env.A=1 \"env.B=two words\" -- --port 80 \"a b\" \"\" ip=x";
+                trace=syscalls exit=debug-exit stop=30 cwd=/srv env.A=1 \"env.B=two words\" -- --port 80 \"a b\" \"\" ip=x";
     let options = parse(line).unwrap();
     let card = options.card(0);
     assert_eq!(card.address, Address::Static(Ipv4Addr::new(10, 0, 2, 15), 24));
@@ -29,6 +29,7 @@ fn everything_at_once() {
     assert_eq!(options.log.as_deref(), Some("net:debug,info"));
     assert!(options.traces_syscalls);
     assert_eq!(options.exit_action, ExitAction::DebugExit);
+    assert_eq!(options.stop_seconds, Some(30));
     assert_eq!(options.current_directory.as_deref(), Some("/srv"));
     assert_eq!(options.environment[1], ("B".to_owned(), "two words".to_owned()));
     assert_eq!(options.app_arguments, vec!["--port", "80", "a b", "", "ip=x"]);
@@ -101,6 +102,10 @@ fn bad_values_say_what_is_expected() {
     assert!(message("ip=10.0.2.15/33").contains("expected"));
     assert!(message("gw=router").contains("an IP address"));
     assert!(message("exit=never").contains("`halt`"));
+    assert!(message("stop=soon").contains("seconds"));
+    assert!(message("stop=-1").contains("seconds"));
+    assert!(message("stop=").contains("seconds"));
+    assert!(message("stop=4294967296").contains("seconds"));
     assert!(message("trace=all").contains("`syscalls`"));
     assert!(message("root=vda").contains("`blk0`"));
     assert!(message("mount=blk0").contains("`/data:blk0`"));

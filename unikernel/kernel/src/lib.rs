@@ -73,6 +73,7 @@ extern "C" fn kernel_main(start_info: u32) -> ! {
     platform::interrupts::set_timer_handler(task::timer::interrupt);
     platform::interrupts::set_look_handler(task::scheduler::look);
     task::process::process().set_exit_action(options.exit_action);
+    options.stop_seconds.into_iter().for_each(task::stop::set_patience);
     fs::init(info.initrd.map(boot_info::Range::bytes));
     let mut devices = find_devices(&options);
     block::init(core::mem::take(&mut devices.disks));
@@ -88,7 +89,7 @@ extern "C" fn kernel_main(start_info: u32) -> ! {
     mount_disks(&options);
     set_current_directory(&options);
     start_app(&command_line, &options);
-    platform::power::enable_power_button(power_button);
+    platform::power::enable_power_button(task::stop::power_button);
     log::debug!("up after {} µs", platform::time::now_ns() / 1000);
     task::scheduler::start()
 }
@@ -119,12 +120,6 @@ fn understand(info: &BootInfo) -> Result<(String, Options), String> {
         platform::logger::set_levels(levels.map_err(|error| alloc::format!("`log={text}`: {error}"))?);
     }
     Ok((line, options))
-}
-
-/// The power button asks the app to end, as an init system would.
-fn power_button() {
-    use task::signal::{SignalInfo, send_to_process};
-    send_to_process(SignalInfo::from_kernel(linux_raw_sys::general::SIGTERM));
 }
 
 /// The app starts in the folder that `cwd=` names, as if a shell had changed to it.

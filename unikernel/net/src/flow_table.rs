@@ -315,6 +315,15 @@ impl FlowTable {
         is_resumed
     }
 
+    /// True if there is a closed connection whose peer still lacks something.
+    pub(crate) fn has_undelivered(&self) -> bool {
+        let is_undelivered = |flow: &Flow| {
+            flow.owner == Owner::Orphan
+                && matches!(flow.state(), State::FinWait1 | State::Closing | State::LastAck)
+        };
+        self.flows.values().any(|flow| is_undelivered(flow))
+    }
+
     /// Ids of the flows that the app holds.
     pub(crate) fn of_app(&self) -> Vec<TcpId> {
         self.flows.iter().filter(|(_, flow)| flow.is_app()).map(|(id, _)| id).collect()

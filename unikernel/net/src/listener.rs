@@ -89,6 +89,8 @@ pub(crate) struct Listeners {
     listeners: SlotMap<ListenerId, Listener>,
     ports: HashMap<u16, Vec<ListenerId>>,
     max_backlog: usize,
+    /// Nobody from outside can connect any more.
+    pub(crate) is_refusing: bool,
 }
 
 impl Listeners {
@@ -99,7 +101,12 @@ impl Listeners {
     }
 
     pub(crate) fn new(max_backlog: usize) -> Self {
-        Self { listeners: SlotMap::with_key(), ports: HashMap::new(), max_backlog: max_backlog.max(1) }
+        Self {
+            listeners: SlotMap::with_key(),
+            ports: HashMap::new(),
+            max_backlog: max_backlog.max(1),
+            is_refusing: false,
+        }
     }
 
     pub(crate) fn get(&self, id: ListenerId) -> Option<&Listener> {

@@ -1,6 +1,7 @@
 //! TCP sockets as an app sees them. Nothing here blocks: an operation that cannot go on says so,
 //! and an event tells when it can.
 
+use alloc::vec::Vec;
 use core::net::SocketAddr;
 
 use smoltcp::socket::tcp::{RecvError as TcpRecvError, Socket, State};
@@ -163,8 +164,21 @@ impl Stack {
         }
     }
 
-    /// Closes every connection that the app holds, because the app has ended.
+    /// Refuses new connections from outside from now on, as if nobody listened. Those that wait can still be accepted, and
+    /// the app can still reach itself.
+    pub fn refuse_connections(&mut self) {
+        self.listeners.is_refusing = true;
+    }
+
+    /// True while a peer of a connection that the app has closed has not acknowledged all of it and its end.
+    pub fn has_undelivered(&self) -> bool {
+        self.flows.has_undelivered()
+    }
+
+    /// Closes every listener, and every connection that the app holds, because the app has ended.
     pub fn tcp_close_all(&mut self) {
+        let listening: Vec<ListenerId> = self.listeners.listening().map(|(id, ..)| id).collect();
+        listening.into_iter().for_each(|id| self.listener_close(id));
         for id in self.flows.of_app() {
             self.tcp_close(id);
         }

@@ -246,7 +246,8 @@ impl Stack {
         {
             return self.time_wait_in(last, segment, link, token);
         }
-        let listener = match segment.may_concern_listener() {
+        let is_refused = self.listeners.is_refusing && segment.is_opening() && link != Link::Loopback;
+        let listener = match segment.may_concern_listener() && !is_refused {
             true => self.listeners.lookup(segment.local.ip(), segment.local.port(), hash),
             false => None,
         };

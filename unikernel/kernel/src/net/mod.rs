@@ -51,9 +51,6 @@ use crate::drivers::virtio::net::Nic;
 use crate::platform::time;
 use shards::Guard;
 
-/// How long the machine stays to see its last connections closed.
-const GOODBYE_NS: u64 = 100_000_000;
-
 /// Starts the network: every card, or loopback alone.
 pub fn init(options: &Options, devices: Devices) {
     let Devices { mut cards, console, socket, .. } = devices;
@@ -190,18 +187,34 @@ pub fn next_deadline_ns() -> Option<u64> {
     Some((at.total_micros().max(0) as u64).saturating_mul(1000))
 }
 
-/// Says goodbye to all peers: what was written is delivered and every connection closed, as far
-/// as that takes no longer than a moment.
-pub fn shut_down() {
+/// From now on the listeners take no new connections from outside. Callable from an interrupt; takes effect with the next poll.
+pub fn refuse_connections() {
+    shards::refuse_connections();
+    interrupt();
+}
+
+/// Closes every listener and every connection of the app's.
+pub fn close_all() {
     (0..shards::count()).for_each(|shard| shards::lock(shard).stack.tcp_close_all());
-    let deadline_ns = time::now_ns() + GOODBYE_NS;
-    while (counters().active > 0 || vsock::has_unsent()) && time::now_ns() < deadline_ns {
-        vsock::poll();
-        for shard in 0..shards::count() {
-            shards::lock(shard).flush();
-            shards::lock(shard).poll();
-        }
+}
+
+/// True while a peer has not acknowledged everything that it was sent.
+pub fn has_undelivered() -> bool {
+    vsock::has_unsent() || (0..shards::count()).any(|shard| shards::look(shard).stack.has_undelivered())
+}
+
+/// Sends and takes in what there is, on all shards.
+pub fn exchange() {
+    vsock::poll();
+    for shard in 0..shards::count() {
+        shards::lock(shard).flush();
+        shards::lock(shard).poll();
     }
+}
+
+/// The last that the network does: all that was left to be sent leaves.
+pub fn shut_down() {
+    exchange();
     (0..shards::count()).for_each(|shard| shards::lock(shard).flush());
     capture::finish();
 }

@@ -28,6 +28,8 @@ use crate::task::timer;
 const TICK_NS: u64 = 2_000_000;
 
 static SHARDS: Once<Vec<Slot>> = Once::new();
+/// No connections are taken from outside any more.
+static IS_REFUSING: AtomicBool = AtomicBool::new(false);
 
 /// A shard and what others may touch without its lock.
 struct Slot {
@@ -133,6 +135,11 @@ fn slots() -> &'static [Slot] {
     SHARDS.get().expect("the network starts before the app")
 }
 
+/// Has all stacks refuse new connections from outside.
+pub(super) fn refuse_connections() {
+    IS_REFUSING.store(true, Ordering::Relaxed);
+}
+
 /// How many shards there are; 0 before [`init`].
 pub(super) fn count() -> usize {
     SHARDS.get().map_or(0, Vec::len)
@@ -193,6 +200,9 @@ impl Guard {
     pub(super) fn poll(mut self) -> bool {
         let now_ns = time::now_ns();
         let now = Instant::from_micros((now_ns / 1000) as i64);
+        if IS_REFUSING.load(Ordering::Relaxed) {
+            self.net.stack.refuse_connections();
+        }
         let has_worked = self.take_inbox(now) | self.net.receive(now);
         self.settle(now_ns, has_worked);
         has_worked

@@ -7,7 +7,7 @@
 //! - [`futex`]: the wait queues behind the app's own locks;
 //! - [`signal`], [`signal_delivery`] and [`signal_frame`]: faults and signals, to a handler or to the end;
 //!   [`signal_timer`]: timers that send them;
-//! - [`process`]: what all threads share; [`exec`]: how the app starts.
+//! - [`process`]: what all threads share; [`exec`]: how the app starts; [`stop`]: how the machine stops.
 
 mod cores;
 pub mod exec;
@@ -19,6 +19,7 @@ pub mod signal;
 pub mod signal_delivery;
 pub mod signal_frame;
 pub mod signal_timer;
+pub mod stop;
 pub mod thread;
 pub mod timer;
 pub mod wait;

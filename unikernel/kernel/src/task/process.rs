@@ -7,7 +7,7 @@ use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 
 use super::signal::Dispositions;
 use super::thread::{Thread, ThreadId};
-use super::{WaitQueue, current, futex, scheduler};
+use super::{WaitQueue, current, futex, scheduler, stop};
 use crate::mem::user::UserPtr;
 use unikernel_cmdline::ExitAction;
 
@@ -105,20 +105,34 @@ pub fn exit_thread(code: i32) -> ! {
     scheduler::exit_current()
 }
 
+/// True once the app has begun to end.
+static IS_ENDING: AtomicBool = AtomicBool::new(false);
+
+/// True if threads are not to go back to ring 3, because the app ends.
+pub fn is_ending() -> bool {
+    IS_ENDING.load(Ordering::Relaxed)
+}
+
+/// Keeps the calling thread from going on, for good.
+pub fn rest() -> ! {
+    static NOBODY: WaitQueue = WaitQueue::new();
+    loop {
+        let _: Option<()> = NOBODY.wait_uninterrupted(None, || None);
+    }
+}
+
 /// Ends the app (`exit_group`): the machine has nothing left to do.
 pub fn exit_process(code: i32) -> ! {
-    static IS_ENDING: AtomicBool = AtomicBool::new(false);
-    static NOBODY: WaitQueue = WaitQueue::new();
     if IS_ENDING.swap(true, Ordering::SeqCst) {
         // Another thread was first, which may want this core.
-        loop {
-            let _: Option<()> = NOBODY.wait_uninterrupted(None, || None);
-        }
+        rest();
     }
-    // While the other threads still run: one of them may be at work in the filesystem.
+    stop::rest_others();
+    // What the app wrote last should reach its peers: the segments are in the send buffers.
+    stop::drain();
+    // While the other threads can still run: one of them may be at work in the filesystem.
     crate::fs::disk::table::unmount_all();
     interrupts::stop_others();
-    // What the app wrote last should reach its peers: the segments are in the send buffers.
     crate::net::shut_down();
     log::info!("the app exited with code {code}");
     let action = *PROCESS.exit_action.lock();

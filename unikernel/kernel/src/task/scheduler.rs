@@ -273,7 +273,11 @@ fn choose_next(me: &Arc<Thread>, leaving: Leaving) -> Arc<Thread> {
                 return idle_thread();
             }
             Some(next) => enqueue(next),
-            None if leaving == Leaving::Stopped && !me.sleep_state.is_dead() => idle::wait(),
+            // To idle is to poll the network, which takes most of a stack: a thread that sleeps deep in a filesystem
+            // leaves its own.
+            None if leaving == Leaving::Stopped && !me.sleep_state.is_dead() && me.has_stack_to_idle() => {
+                idle::wait();
+            }
             None if leaving != Leaving::Stopped && me.allowed().contains(here) => return Arc::clone(me),
             None => return idle_thread(),
         }

@@ -98,6 +98,9 @@ pub fn force(frame: &mut TrapFrame, cause: Cause) {
 
 /// On the way to ring 3: delivers what is pending, and settles a call that a signal cut short.
 pub fn deliver_pending(frame: &mut TrapFrame) {
+    if process::is_ending() {
+        process::rest();
+    }
     loop {
         let taken = {
             let me = current();

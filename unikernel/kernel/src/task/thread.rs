@@ -15,6 +15,7 @@ use crate::arch::fpu::FpuState;
 use crate::arch::switch::KernelStack;
 use crate::arch::trap::TrapFrame;
 use crate::debug::lock_order::ThreadLocks;
+use crate::mem::kernel_map::STACK_BYTES;
 use crate::mem::space::PageSource;
 use crate::sync::SpinLock;
 
@@ -167,6 +168,13 @@ impl Thread {
     /// True for a core's idle thread.
     pub(super) fn is_idle_thread(&self) -> bool {
         self.saved.fpu.is_none()
+    }
+
+    /// True if the calling thread, which this is, has used so little of its stack that the core may idle on it.
+    pub(super) fn has_stack_to_idle(&self) -> bool {
+        const MOST_USED: u64 = STACK_BYTES as u64 / 4;
+        let here = 0_u8;
+        self.stack.top() - (&raw const here).addr() as u64 <= MOST_USED
     }
 
     /// Top of its kernel stack.

@@ -343,3 +343,28 @@ fn sequence_numbers_follow_clock_and_secret() {
     other.listen(80, 64);
     assert_ne!(number(&mut other, 4000, Instant::ZERO), first[0], "another secret");
 }
+
+/// What the power button asks of the stack, in order.
+#[test]
+fn stop_refuses_newcomers_and_delivers_the_rest() {
+    let mut net = Net::new();
+    let listener = net.a.listen(8080, 16);
+    let (server, client) = net.connect(listener);
+    let waiting = net.b.stack.tcp_connect(net.now, None, at(15, 8080)).unwrap();
+    net.settle();
+    net.a.stack.refuse_connections();
+    let late = net.b.stack.tcp_connect(net.now, None, at(15, 8080)).unwrap();
+    let own = net.a.stack.tcp_connect(net.now, None, "127.0.0.1:8080".parse().unwrap()).unwrap();
+    net.settle();
+    assert_eq!(net.b.stack.tcp_take_error(late), Some(SocketError::Refused));
+    assert!(net.a.stack.tcp_is_connected(own), "an app may wake its own acceptor");
+    assert!(net.a.stack.tcp_accept(listener).is_ok());
+    assert!(net.b.stack.tcp_is_connected(waiting));
+    net.a.send(server, b"the last words");
+    net.a.stack.tcp_close_all();
+    assert!(net.a.stack.has_undelivered());
+    net.advance(Duration::from_millis(50));
+    assert_eq!(net.b.recv(client).unwrap(), b"the last words");
+    // The peer has not closed, and need not.
+    assert!(!net.a.stack.has_undelivered());
+}

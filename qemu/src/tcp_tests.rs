@@ -189,7 +189,12 @@ impl OurEnd {
         let wire = BadWire::on(TAP, trouble, port.into())?;
         let [a, b, c, d] = GUEST.0;
         let address = Ipv4Addr::new(a, b, c, d);
-        let ipv4 = Ipv4Config { address: Ipv4Cidr::new(address, 24), gateway: None, dns: Vec::new() };
+        let ipv4 = Ipv4Config {
+            address: Ipv4Cidr::new(address, 24),
+            gateway: None,
+            dns: Vec::new(),
+            routes: Vec::new(),
+        };
         let ipv6 =
             Ipv6Config { accepts_advertisements: false, detects_duplicates: false, ..Ipv6Config::default() };
         let config = Config { ipv6, ..Config::new(MAC, Addressing::Static(ipv4)) };

@@ -109,6 +109,7 @@ fn config() -> Config {
         address: Ipv4Cidr::new(Ipv4Addr::new(10, 0, 2, 15), 24),
         gateway: None,
         dns: Vec::new(),
+        routes: Vec::new(),
     };
     Config {
         tcp_rx_window: 4096,

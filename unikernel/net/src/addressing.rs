@@ -37,7 +37,9 @@ impl Stack {
 
     /// Takes over what the DHCP client has learnt.
     pub(crate) fn apply_lease(&mut self) {
-        match self.control.lease_change() {
+        match self.control.lease_change(self.now) {
+            // A renewal mostly brings nothing new.
+            Some(Lease::Gained(config)) if self.addresses.net.ipv4.as_ref() == Some(&config) => {}
             Some(Lease::Gained(config)) if is_usable(config.address) => {
                 log::info!("lease of {}", told(config.address, config.gateway, &config.dns));
                 self.set_ipv4(Some(config));

@@ -29,6 +29,8 @@ pub struct Ipv4Config {
     pub gateway: Option<Ipv4Addr>,
     /// Name servers.
     pub dns: Vec<Ipv4Addr>,
+    /// Routes that came with the lease.
+    pub routes: Vec<RouteEntry>,
 }
 
 /// How the machine gets its IPv6 addresses, beside the link-local one.

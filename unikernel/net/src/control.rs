@@ -1,7 +1,9 @@
 //! The control plane: one smoltcp interface on the Ethernet medium that answers ARP
 //! questions and holds the DHCP client. No flow ever passes through it.
 
+use alloc::boxed::Box;
 use alloc::vec;
+use core::net::{IpAddr, Ipv4Addr};
 
 use smoltcp::iface::{Config as InterfaceConfig, Interface, SocketHandle, SocketSet, SocketStorage};
 use smoltcp::phy::{Device, DeviceCapabilities, TxToken};
@@ -9,13 +11,19 @@ use smoltcp::socket::dhcpv4;
 use smoltcp::time::{Duration, Instant};
 use smoltcp::wire::{EthernetAddress, HardwareAddress, IpCidr, Ipv4Cidr};
 
-use crate::config::{Ipv4Config, NetConfig};
+use crate::config::{Ipv4Config, NetConfig, RouteEntry};
 use crate::counters::Traffic;
+use crate::dhcp::{self, Message};
 use crate::phy::{Capabilities, Inbound, Outbound};
 use crate::timers::NEVER;
 
 /// A boot should not wait ten seconds, smoltcp's default, for a DISCOVER that was lost.
 const DISCOVER_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long an address is kept that a server has refused to lease again: mostly it gives the same one to who asks anew, and
+/// connections go on (as on Linux, where they survive the loss of an address).
+const PROBATION: Duration = Duration::from_secs(10);
+/// The longest message of a server's that is looked at.
+const LONGEST_MESSAGE: usize = 1500;
 
 /// The name of the change that DHCP brings.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -28,6 +36,10 @@ pub(crate) struct Control {
     interface: Interface,
     sockets: SocketSet<'static>,
     dhcp: Option<SocketHandle>,
+    /// The server's last message was a refusal.
+    is_refused: bool,
+    /// When the address goes that a server has refused.
+    lost_at: Option<Instant>,
     /// When the interface wants to be polled.
     pub(crate) next: Instant,
 }
@@ -37,7 +49,8 @@ impl Control {
         let mut config = InterfaceConfig::new(HardwareAddress::Ethernet(mac));
         config.random_seed = seed;
         let interface = Interface::new(config, &mut Capabilities(device), now);
-        Self { interface, sockets: SocketSet::new(vec![SocketStorage::EMPTY]), dhcp: None, next: NEVER }
+        let sockets = SocketSet::new(vec![SocketStorage::EMPTY]);
+        Self { interface, sockets, dhcp: None, is_refused: false, lost_at: None, next: NEVER }
     }
 
     /// Starts the DHCP client.
@@ -47,6 +60,9 @@ impl Control {
         retry.discover_timeout = DISCOVER_TIMEOUT;
         retry.initial_request_timeout = DISCOVER_TIMEOUT;
         socket.set_retry_config(retry);
+        socket.set_parameter_request_list(dhcp::REQUESTED);
+        // One for each card, for as long as the machine runs: so the whole of what a server says comes to us.
+        socket.set_receive_packet_buffer(Box::leak(vec![0; LONGEST_MESSAGE].into_boxed_slice()));
         self.dhcp = Some(self.sockets.add(socket));
         self.next = now;
     }
@@ -57,6 +73,24 @@ impl Control {
         let mut inbound = Inbound::new(frame, token, None, Some(traffic));
         self.interface.poll_ingress_single(now, &mut inbound, &mut self.sockets);
         self.next = now;
+    }
+
+    /// Takes in a DHCP server's message, which the packet between `ends` carries in a frame that begins with `front`.
+    pub(crate) fn dhcp_in(
+        &mut self,
+        now: Instant,
+        (front, ends, payload): (&[u8], (Ipv4Addr, Ipv4Addr), &[u8]),
+        lease: Option<&Ipv4Config>,
+        token: impl TxToken,
+        traffic: &Traffic,
+    ) {
+        let Some(message) = Message::parse(payload) else { return };
+        let completed = message.completed(lease);
+        let Some(frame) = dhcp::frame(front, ends, &completed) else { return };
+        if completed.len() <= LONGEST_MESSAGE {
+            self.is_refused = message.is_refusal();
+            self.process(now, &frame, token, traffic);
+        }
     }
 
     /// Sends what is due. False if the device had no room.
@@ -73,20 +107,25 @@ impl Control {
             let next = self.interface.poll_at(now, &self.sockets).unwrap_or(NEVER);
             // Something that cannot be sent yet must not keep the machine awake.
             self.next = if next <= now { now + Duration::from_millis(100) } else { next };
+            self.next = self.next.min(self.lost_at.unwrap_or(NEVER));
         }
         has_room
     }
 
     /// The change of lease since the last call.
-    pub(crate) fn lease_change(&mut self) -> Option<Lease> {
+    pub(crate) fn lease_change(&mut self, now: Instant) -> Option<Lease> {
         let socket = self.sockets.get_mut::<dhcpv4::Socket<'_>>(self.dhcp?);
-        match socket.poll()? {
-            dhcpv4::Event::Configured(config) => Some(Lease::Gained(Ipv4Config {
-                address: config.address,
-                gateway: config.router,
-                dns: config.dns_servers.iter().copied().collect(),
-            })),
-            dhcpv4::Event::Deconfigured => Some(Lease::Lost),
+        match socket.poll() {
+            Some(dhcpv4::Event::Configured(config)) => {
+                self.lost_at = None;
+                Some(Lease::Gained(config_of(&config)))
+            }
+            Some(dhcpv4::Event::Deconfigured) if core::mem::take(&mut self.is_refused) => {
+                self.lost_at = Some(now + PROBATION);
+                None
+            }
+            Some(dhcpv4::Event::Deconfigured) => Some(Lease::Lost),
+            None => self.lost_at.take_if(|at| *at <= now).map(|_| Lease::Lost),
         }
     }
 
@@ -105,6 +144,21 @@ impl Control {
             let _ = routes.add_default_ipv4_route(gateway);
         }
     }
+}
+
+/// What a lease brings.
+fn config_of(config: &dhcpv4::Config<'_>) -> Ipv4Config {
+    let message = config.packet.as_ref().and_then(|packet| Message::parse(packet.into_inner()));
+    let is_default = |route: &RouteEntry| route.network.prefix_len() == 0;
+    let (mut gateway, mut routes) = (config.router, vec![]);
+    if let Some(classless) = message.and_then(|message| message.routes()) {
+        // Then routers count for nothing (RFC 3442).
+        let default = classless.iter().find(|route| is_default(route)).and_then(|route| route.gateway);
+        gateway = default.and_then(|router| if let IpAddr::V4(v4) = router { Some(v4) } else { None });
+        routes = classless;
+        routes.retain(|route| !is_default(route) || route.gateway.is_none());
+    }
+    Ipv4Config { address: config.address, gateway, dns: config.dns_servers.iter().copied().collect(), routes }
 }
 
 /// True if `address` can be a station of its network at all.

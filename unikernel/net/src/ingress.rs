@@ -47,7 +47,8 @@ pub(crate) struct IpPacket<'p> {
 
 /// Packets up to this length go whole on every path of IPv4.
 const LEAST_PATH: usize = 576;
-/// The UDP port of a DHCP client.
+/// The UDP ports of a DHCP server and its client.
+const DHCP_SERVER_PORT: u16 = 67;
 const DHCP_CLIENT_PORT: u16 = 68;
 
 impl Stack {
@@ -115,8 +116,7 @@ impl Stack {
             if self.hand_over_to_first(frame) {
                 return;
             }
-            self.control.process(self.now, frame, token, &self.traffic);
-            return self.apply_lease();
+            return self.dhcp_in(&ip, frame, token);
         }
         let ip = IpPacket { packet, payload, from, to, protocol };
         self.ip_in(&ip, frame, link, token);
@@ -262,7 +262,8 @@ impl Stack {
         if !self.addresses.is_own_v4(to) || self.addresses.is_own_v4(from) {
             return self.counters.not_for_us += 1;
         }
-        let is_local = self.addresses.net.ipv4.as_ref().is_some_and(|own| own.address.contains_addr(&from));
+        // Whoever is asked may answer, wherever its address lies.
+        let is_local = self.addresses.is_on_link(from.into()) || self.neighbors.has_heard_of(from.into());
         let is_known_operation = matches!(operation, ArpOperation::Request | ArpOperation::Reply);
         if is_local && is_known_operation && mac.is_unicast() {
             self.learn_neighbor(from.into(), mac);
@@ -270,7 +271,29 @@ impl Stack {
         if self.hand_over_to_others(frame) {
             return;
         }
+        if operation == ArpOperation::Request && mac.is_unicast() {
+            let (header, answer) = wire::arp_reply((self.config.mac, to), (mac, from));
+            return self.answer(&answer, Link::Nic(header), token);
+        }
         self.control.process(self.now, frame, token, &self.traffic);
+    }
+
+    /// Takes in what a DHCP server says.
+    #[cold]
+    fn dhcp_in<T: TxToken>(&mut self, ip: &Ipv4Packet<&[u8]>, frame: &[u8], token: T) {
+        let (ends, Ok(udp)) = ((ip.src_addr(), ip.dst_addr()), UdpPacket::new_checked(ip.payload())) else {
+            return self.counters.malformed += 1;
+        };
+        if self.verify.udp && !udp.verify_checksum(&ends.0.into(), &ends.1.into()) {
+            return self.counters.bad_checksum += 1;
+        }
+        if udp.src_port() != DHCP_SERVER_PORT || frame.len() < HEADER_LEN {
+            return self.counters.not_for_us += 1;
+        }
+        let message = (&frame[..HEADER_LEN], ends, udp.payload());
+        let lease = self.addresses.net.ipv4.as_ref();
+        self.control.dhcp_in(self.now, message, lease, token, &self.traffic);
+        self.apply_lease();
     }
 
     pub(crate) fn learn_neighbor(&mut self, address: IpAddr, mac: EthernetAddress) {

@@ -41,6 +41,7 @@ mod conversation;
 mod cookies;
 mod counters;
 mod cubic;
+mod dhcp;
 mod egress;
 mod engine;
 mod error;

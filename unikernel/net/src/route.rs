@@ -130,6 +130,11 @@ impl Addresses {
         })
     }
 
+    /// True for an address that is reached without a router.
+    pub(crate) fn is_on_link(&self, address: IpAddr) -> bool {
+        self.entry_for(address).is_some_and(|route| route.gateway.is_none())
+    }
+
     /// The address to send from towards `destination`.
     pub(crate) fn source_for(&self, destination: IpAddr) -> Option<IpAddr> {
         if destination.is_loopback() || self.owns(destination) {
@@ -157,7 +162,7 @@ impl Addresses {
 }
 
 /// The routes that an IPv4 address brings.
-fn routes_of(config: &Ipv4Config) -> impl Iterator<Item = RouteEntry> {
+fn routes_of(config: &Ipv4Config) -> impl Iterator<Item = RouteEntry> + use<'_> {
     let on_link = RouteEntry { network: IpCidr::Ipv4(config.address.network()), gateway: None, metric: 0 };
     let everywhere = IpCidr::Ipv4(Ipv4Cidr::new(Ipv4Addr::UNSPECIFIED, 0));
     let default = config.gateway.map(|gateway| RouteEntry {
@@ -165,7 +170,25 @@ fn routes_of(config: &Ipv4Config) -> impl Iterator<Item = RouteEntry> {
         gateway: Some(gateway.into()),
         metric: 0,
     });
-    [Some(on_link), default].into_iter().flatten()
+    // A router outside of our network is a neighbour all the same: a cloud gives an address with a network of its own.
+    let gateways = default.iter().chain(&config.routes).filter_map(|route| route.gateway);
+    let is_outside = |gateway: &IpAddr| {
+        let is_on_link = |route: &&RouteEntry| route.gateway.is_none();
+        !on_link.network.contains_addr(&(*gateway).into())
+            && !config
+                .routes
+                .iter()
+                .filter(is_on_link)
+                .any(|route| route.network.contains_addr(&(*gateway).into()))
+    };
+    let to_gateways: Vec<RouteEntry> = gateways.filter(is_outside).map(host_route).collect();
+    [Some(on_link), default].into_iter().flatten().chain(config.routes.iter().copied()).chain(to_gateways)
+}
+
+/// The route to a neighbour.
+fn host_route(neighbor: IpAddr) -> RouteEntry {
+    let prefix_len = if neighbor.is_ipv4() { 32 } else { 128 };
+    RouteEntry { network: IpCidr::new(neighbor.into(), prefix_len), gateway: None, metric: 0 }
 }
 
 /// "Any" as a destination is this machine (ip(7), `INADDR_ANY`).

@@ -220,7 +220,24 @@ pub(crate) fn arp_request(mac: EthernetAddress, own: Ipv4Addr, wanted: Ipv4Addr)
     frame
 }
 
-/// The same question for IPv6 (RFC 4861 section 4.3), as a frame.
+/// The answer to who has an address of ours, `own`, for `asker`: the header of a frame and the packet.
+pub(crate) fn arp_reply(
+    own: (EthernetAddress, Ipv4Addr),
+    asker: (EthernetAddress, Ipv4Addr),
+) -> (Header, Vec<u8>) {
+    let repr = ArpRepr::EthernetIpv4 {
+        operation: ArpOperation::Reply,
+        source_hardware_addr: own.0,
+        source_protocol_addr: own.1,
+        target_hardware_addr: asker.0,
+        target_protocol_addr: asker.1,
+    };
+    let mut packet = vec![0; repr.buffer_len()];
+    repr.emit(&mut ArpPacket::new_unchecked(&mut packet));
+    (typed_header(asker.0, own.0, EthernetProtocol::Arp), packet)
+}
+
+/// The question who has an IPv6 address (RFC 4861 section 4.3), as a frame.
 pub(crate) fn neighbor_solicit(mac: EthernetAddress, own: Ipv6Addr, wanted: Ipv6Addr) -> Vec<u8> {
     let to = solicited_node(wanted);
     let lladdr = Some(HardwareAddress::Ethernet(mac).into());

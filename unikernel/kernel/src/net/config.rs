@@ -71,6 +71,7 @@ fn addressing(card: &CardOptions) -> Addressing {
             address: Ipv4Cidr::new(address, prefix),
             gateway: card.gateway,
             dns: card.dns_servers.clone(),
+            routes: alloc::vec::Vec::new(),
         }),
     }
 }

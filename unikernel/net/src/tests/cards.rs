@@ -72,8 +72,12 @@ fn frames_from_our_own_addresses_are_dropped() {
 /// A host that has `address` in the network of the others.
 fn config_at(address: Ipv4Addr) -> Config {
     let route = RouteEntry { network: Ipv4Cidr::new(ip(0), 24).into(), gateway: None, metric: 0 };
-    let addressing =
-        Addressing::Static(Ipv4Config { address: Ipv4Cidr::new(address, 24), gateway: None, dns: vec![] });
+    let addressing = Addressing::Static(Ipv4Config {
+        address: Ipv4Cidr::new(address, 24),
+        gateway: None,
+        dns: vec![],
+        routes: vec![],
+    });
     Config { addressing, routes: vec![route], ..config(1) }
 }
 

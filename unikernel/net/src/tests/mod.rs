@@ -139,7 +139,12 @@ pub(crate) fn any(port: u16) -> SocketAddr {
 }
 
 pub(crate) fn config(last: u8) -> Config {
-    let address = Ipv4Config { address: Ipv4Cidr::new(ip(last), 24), gateway: Some(ip(2)), dns: vec![ip(3)] };
+    let address = Ipv4Config {
+        address: Ipv4Cidr::new(ip(last), 24),
+        gateway: Some(ip(2)),
+        dns: vec![ip(3)],
+        routes: vec![],
+    };
     // Scripts that are not about IPv6 see none of its questions.
     let ipv6 =
         Ipv6Config { accepts_advertisements: false, detects_duplicates: false, ..Ipv6Config::default() };

@@ -4,7 +4,7 @@
 use smoltcp::phy::TxToken;
 use smoltcp::socket::tcp::State;
 use smoltcp::time::{Duration, Instant};
-use smoltcp::wire::TcpRepr;
+use smoltcp::wire::{TcpControl, TcpRepr};
 
 use crate::flow::Flow;
 use crate::id::TcpId;
@@ -103,6 +103,34 @@ impl Flow {
 }
 
 impl Stack {
+    /// Resets a connection of the peer's when it acknowledges something else than our SYN (RFC 9293 section 3.10.7.3): its end
+    /// is one of an earlier connection. True if it did.
+    pub(crate) fn resets_stranger<T: TxToken>(
+        &mut self,
+        id: TcpId,
+        segment: &Segment<'_>,
+        link: Link,
+        token: T,
+    ) -> Option<T> {
+        let is_opening = self.flows.get(id).filter(|flow| flow.state() == State::SynSent);
+        let is_wrong = |flow: &Flow| segment.ack().is_some_and(|ack| ack != flow.track.una);
+        if !is_opening.is_some_and(is_wrong) {
+            return Some(token);
+        }
+        if !segment.is_rst() {
+            let repr = TcpRepr {
+                control: TcpControl::Rst,
+                seq_number: segment.ack_number(),
+                ack_number: None,
+                window_len: 0,
+                ..wire::PLAIN_SEGMENT
+            };
+            let answer = wire::tcp_packet(segment.local, segment.remote, &repr, 0, &self.checksums);
+            self.answer(&answer, link, token);
+        }
+        None
+    }
+
     /// Asks a peer for proof that a segment is its own.
     #[cold]
     pub(crate) fn challenge<T: TxToken>(&mut self, id: TcpId, link: Link, token: T) {

@@ -45,9 +45,9 @@ impl Stack {
         }
         let is_near = link != Link::Loopback && ip.packet[HOP_LIMIT] == ON_LINK_HOPS && icmp.msg_code() == 0;
         match icmp.msg_type() {
-            Icmpv6Message::EchoRequest if self.addresses.owns(ip.to) => {
+            Icmpv6Message::EchoRequest if self.addresses.owns(ip.to) || self.is_member_of(to) => {
                 if !self.denies_packet(IpProtocol::Icmpv6, ip.from, link) {
-                    self.answer_for_nobody(ip.packet, link, token);
+                    self.echo(ip, link, token);
                 }
             }
             Icmpv6Message::NeighborSolicit if is_near => self.solicited(ip.payload, from, frame),

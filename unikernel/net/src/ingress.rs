@@ -14,7 +14,7 @@ use crate::fragments::{destination_of, is_extension};
 use crate::icmp_errors::Complaint;
 use crate::id::UdpId;
 use crate::phy::{HEADER_LEN, Header, Inbound};
-use crate::segment::{Bad, Segment};
+use crate::segment::{Bad, Segment, without_bad_options};
 use crate::stack::Stack;
 use crate::udp::Datagram;
 use crate::wire;
@@ -80,7 +80,10 @@ impl Stack {
                 self.ipv6_in(packet, frame, link, token);
             }
             EthernetProtocol::Arp => self.arp_in(packet, frame, token),
-            EthernetProtocol::Unknown(_) => self.counters.unknown_protocol += 1,
+            EthernetProtocol::Unknown(kind) => match untagged(frame, kind) {
+                Some(frame) => self.frame_in(&frame, token),
+                None => self.counters.unknown_protocol += 1,
+            },
         }
     }
 
@@ -154,6 +157,7 @@ impl Stack {
                     Ok(segment) if self.hand_over_segment(frame, segment.local, segment.remote) => {}
                     Ok(segment) if self.denies_segment(segment.local, segment.remote, link) => {}
                     Ok(segment) => self.segment_in(&segment, link, token),
+                    Err(Bad::Options) => self.mended_in(ip, frame, link, token),
                     Err(bad) => self.count_bad(bad),
                 }
             }
@@ -171,9 +175,18 @@ impl Stack {
         }
     }
 
+    /// Takes in a segment whose options make no sense: without those (Linux: `tcp_parse_options`). Nobody knows which a peer
+    /// has that sends them, but it would wait for an answer for ever.
+    #[cold]
+    fn mended_in<T: TxToken>(&mut self, ip: &IpPacket<'_>, frame: &[u8], link: Link, token: T) {
+        let Some((packet, start)) = without_bad_options(ip) else { return self.counters.malformed += 1 };
+        let mended = IpPacket { packet: &packet, payload: &packet[start..], ..*ip };
+        self.ip_in(&mended, frame, link, token);
+    }
+
     pub(crate) fn count_bad(&mut self, bad: Bad) {
         match bad {
-            Bad::Malformed => self.counters.malformed += 1,
+            Bad::Malformed | Bad::Options => self.counters.malformed += 1,
             Bad::Checksum => self.counters.bad_checksum += 1,
         }
     }
@@ -231,14 +244,14 @@ impl Stack {
 
     fn icmp_in<T: TxToken>(&mut self, ip: &IpPacket<'_>, frame: &[u8], link: Link, token: T) {
         let Ok(icmp) = Icmpv4Packet::new_checked(ip.payload) else { return self.counters.malformed += 1 };
-        if icmp.msg_type() == Icmpv4Message::EchoRequest {
-            if self.denies_packet(IpProtocol::Icmp, ip.from, link) {
-                return;
-            }
-            return self.answer_for_nobody(ip.packet, link, token);
-        }
         if link != Link::Loopback && !icmp.verify_checksum() {
             return self.counters.bad_checksum += 1;
+        }
+        if icmp.msg_type() == Icmpv4Message::EchoRequest {
+            if !self.denies_packet(IpProtocol::Icmp, ip.from, link) {
+                self.echo(ip, link, token);
+            }
+            return;
         }
         let complaint = Complaint::parse_v4(ip.payload);
         complaint.iter().for_each(|complaint| self.complaint_in(complaint, frame));
@@ -336,6 +349,19 @@ impl Stack {
             self.counters.queue_full += 1;
         }
     }
+}
+
+/// A frame without its tag, if that has a priority alone: VLAN 0 is none (IEEE 802.1Q section 6.9).
+#[cold]
+fn untagged(frame: &[u8], kind: u16) -> Option<Vec<u8>> {
+    const TAGS: [u16; 2] = [0x8100, 0x88a8];
+    const VLAN: u16 = 0xfff;
+    let tag = frame.get(HEADER_LEN..HEADER_LEN + 2).filter(|_| TAGS.contains(&kind))?;
+    let is_priority = u16::from_be_bytes([tag[0], tag[1]]) & VLAN == 0;
+    let inner = frame.get(HEADER_LEN + 2..HEADER_LEN + 4)?;
+    // A second tag would be looked at again, and so on.
+    let is_last = !TAGS.contains(&u16::from_be_bytes([inner[0], inner[1]]));
+    (is_priority && is_last).then(|| [&frame[..HEADER_LEN - 2], &frame[HEADER_LEN + 2..]].concat())
 }
 
 /// True for what a DHCP server sends to its client.

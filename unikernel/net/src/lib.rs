@@ -42,6 +42,7 @@ mod cookies;
 mod counters;
 mod cubic;
 mod dhcp;
+mod echo;
 mod egress;
 mod engine;
 mod error;

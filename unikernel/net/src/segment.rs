@@ -4,8 +4,9 @@
 use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
 
-use smoltcp::wire::{IPV6_HEADER_LEN, TCP_HEADER_LEN, TcpPacket, TcpSeqNumber};
+use smoltcp::wire::{IPV6_HEADER_LEN, TCP_HEADER_LEN, TcpOption, TcpPacket, TcpSeqNumber};
 
+use crate::ingress::IpPacket;
 use crate::key::FlowKey;
 use crate::timewait::Final;
 
@@ -54,6 +55,8 @@ pub(crate) struct Segment<'p> {
 pub(crate) enum Bad {
     Malformed,
     Checksum,
+    /// Everything else is right.
+    Options,
 }
 
 impl<'p> Segment<'p> {
@@ -90,7 +93,7 @@ impl<'p> Segment<'p> {
             return Err(Bad::Checksum);
         }
         if header_len > TCP_HEADER_LEN && segment.tcp().options_summary().is_err() {
-            return Err(Bad::Malformed);
+            return Err(Bad::Options);
         }
         Ok(segment)
     }
@@ -235,4 +238,34 @@ impl<'p> Segment<'p> {
     pub(crate) fn last(&self) -> Final {
         Final { send_next: self.ack_number, receive_next: self.sequence + self.tcp().segment_len() }
     }
+}
+
+/// A packet with a segment whose options are those that can be read, and where the segment begins. An option of the wrong length
+/// is left out; behind one that reaches over the end of the header there is nothing.
+pub(crate) fn without_bad_options(ip: &IpPacket<'_>) -> Option<(Vec<u8>, usize)> {
+    const NOTHING: u8 = 1;
+    let mut packet = ip.packet.to_vec();
+    let start = match ip.from {
+        IpAddr::V4(_) => usize::from(packet.first()? & 0xf) * 4,
+        IpAddr::V6(_) => IPV6_HEADER_LEN,
+    };
+    let segment = packet.get_mut(start..)?.get_mut(..ip.payload.len())?;
+    let header_len = usize::from(segment.get(12)? >> 4) * 4;
+    let mut rest = segment.get_mut(TCP_HEADER_LEN..header_len)?;
+    while let Some(kind) = rest.first().copied().filter(|kind| *kind != 0) {
+        let len = if kind == NOTHING { 1 } else { rest.get(1).copied().unwrap_or(0).into() };
+        if len == 0 || (len == 1 && kind != NOTHING) || len > rest.len() {
+            rest.fill(0);
+            break;
+        }
+        let (option, tail) = rest.split_at_mut(len);
+        if TcpOption::parse(option).is_err() {
+            option.fill(NOTHING);
+        }
+        rest = tail;
+    }
+    let mut tcp = TcpPacket::new_unchecked(segment);
+    tcp.fill_checksum(&ip.from.into(), &ip.to.into());
+    let can_be_read = TcpPacket::new_unchecked(&*tcp.into_inner()).options_summary().is_ok();
+    can_be_read.then_some((packet, start))
 }

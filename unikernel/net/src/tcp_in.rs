@@ -127,6 +127,7 @@ impl Stack {
         if self.is_beside_handshake(id, segment) {
             return self.counters.cookies_missed += 1;
         }
+        let Some(token) = self.resets_stranger(id, segment, link, token) else { return };
         let now = self.now;
         if !self.flows.get(id).is_some_and(|flow| flow.is_plain(segment)) && !self.is_admitted(id, segment) {
             if self.flows.get(id).is_some_and(|flow| flow.judge(segment) == Judgement::Challenge) {

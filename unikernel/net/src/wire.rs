@@ -30,7 +30,7 @@ fn typed_header(to: EthernetAddress, from: EthernetAddress, protocol: EthernetPr
 }
 
 /// An IP packet for `payload_len` bytes of `protocol`, with `headroom` bytes in front of it.
-fn ip_packet(
+pub(crate) fn ip_packet(
     (from, to): (IpAddr, IpAddr),
     protocol: IpProtocol,
     (payload_len, hop_limit, headroom): (usize, u8, usize),

@@ -16,6 +16,7 @@ mod listen;
 mod listing;
 mod neighbors;
 mod netsim;
+mod oddities;
 mod options;
 mod pcapng;
 mod peer;

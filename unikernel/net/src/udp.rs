@@ -41,6 +41,8 @@ const DATAGRAM_OVERHEAD: usize = 64;
 
 pub(crate) struct UdpSocket {
     pub(crate) local: SocketAddr,
+    /// The address that it was bound to; a peer may have chosen another.
+    pub(crate) bound: IpAddr,
     options: BindOptions,
     pub(crate) peer: Option<SocketAddr>,
     queue: VecDeque<Datagram>,
@@ -163,6 +165,7 @@ impl UdpTable {
         }
         let id = self.sockets.insert(UdpSocket {
             local,
+            bound: local.ip(),
             options,
             peer: None,
             queue: VecDeque::new(),

@@ -58,6 +58,10 @@ impl Stack {
         let source = peer.and_then(|peer| self.addresses.source_for(peer.ip()));
         let socket = self.udp.get_mut(id).ok_or(ConnectError::BadId)?;
         socket.peer = peer;
+        if peer.is_none() {
+            // The address went with the peer (Linux: `inet_reset_saddr`).
+            socket.local.set_ip(socket.bound);
+        }
         if let Some(source) = source.filter(|_| socket.local.ip().is_unspecified()) {
             // What was sent to other addresses of ours is no longer for this socket (udp(7)).
             socket.local.set_ip(source);

@@ -2,11 +2,11 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, FromRawFd};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use guest_tests::{check, check_eq};
+use guest_tests::{check, check_eq, errno};
 
 fn main() {
     echo_comes_back();
@@ -25,6 +25,8 @@ fn main() {
     datagrams_are_filtered_by_connect();
     datagrams_on_loopback_are_there_at_once();
     errors_reach_a_socket_that_asks();
+    ipv6_datagrams_take_addresses_of_ipv4();
+    port_zero_is_refused();
     interfaces_have_numbers();
 }
 
@@ -57,6 +59,70 @@ fn errors_reach_a_socket_that_asks() {
     check_eq!(unsafe { libc::poll(&raw mut entry, 1, 5000) }, 1);
     check_eq!(entry.revents, libc::POLLERR);
     check_eq!(socket.take_error().unwrap().unwrap().kind(), ErrorKind::ConnectionRefused);
+}
+
+/// A `sockaddr_in` of the loopback address.
+fn v4_address(port: u16) -> libc::sockaddr_in {
+    let sin_addr = libc::in_addr { s_addr: u32::from(Ipv4Addr::LOCALHOST).to_be() };
+    libc::sockaddr_in { sin_family: libc::AF_INET as u16, sin_port: port.to_be(), sin_addr, sin_zero: [0; 8] }
+}
+
+/// connect(2) as it is: 0 or the error.
+fn connect<T>(socket: &impl AsRawFd, address: &T, len: usize) -> i32 {
+    let address = std::ptr::from_ref(address).cast();
+    // SAFETY: the address lives through the call, and `len` is not more than its size.
+    let outcome = unsafe { libc::connect(socket.as_raw_fd(), address, len as u32) };
+    if outcome == 0 { 0 } else { errno() }
+}
+
+/// What glibc's `getaddrinfo` does to sort addresses: one socket of IPv6 is connected to all of them, one after the other.
+fn ipv6_datagrams_take_addresses_of_ipv4() {
+    let receiver = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = receiver.local_addr().unwrap().port();
+    let (address, nowhere) = (v4_address(port), [0_u16; 8]);
+    let mapped = |ip: Ipv4Addr| std::net::IpAddr::V6(ip.to_ipv6_mapped());
+    let socket = UdpSocket::bind("[::]:0").unwrap();
+    for _ in 0..2 {
+        check_eq!(connect(&socket, &address, size_of_val(&address)), 0);
+        check_eq!(socket.peer_addr().unwrap(), SocketAddr::new(mapped(Ipv4Addr::LOCALHOST), port));
+        check_eq!(socket.local_addr().unwrap().ip(), mapped(Ipv4Addr::LOCALHOST));
+        socket.send(b"hello").unwrap();
+        check_eq!(receiver.recv(&mut [0; 8]).unwrap(), 5);
+        check_eq!(connect(&socket, &nowhere, 16), 0);
+        check_eq!(socket.local_addr().unwrap().ip(), "::".parse::<std::net::IpAddr>().unwrap());
+        check_eq!(connect(&socket, &address, 15), libc::EINVAL);
+    }
+    socket.connect((Ipv4Addr::LOCALHOST.to_ipv6_mapped(), port)).unwrap();
+    let (on, level) = (1_i32, libc::IPPROTO_IPV6);
+    // SAFETY: plain numbers in, a descriptor or -1 out.
+    let only = unsafe { libc::socket(libc::AF_INET6, libc::SOCK_DGRAM, 0) };
+    check!(only >= 0);
+    // SAFETY: nobody else has the descriptor.
+    let only = unsafe { UdpSocket::from_raw_fd(only) };
+    let option = (&raw const on).cast();
+    // SAFETY: the option's value is an `int`, whose size is given.
+    let set = unsafe { libc::setsockopt(only.as_raw_fd(), level, libc::IPV6_V6ONLY, option, 4) };
+    check_eq!(set, 0);
+    check_eq!(connect(&only, &address, size_of_val(&address)), libc::EAFNOSUPPORT);
+    let error = only.connect((Ipv4Addr::LOCALHOST.to_ipv6_mapped(), port)).unwrap_err();
+    check_eq!(error.raw_os_error(), Some(libc::ENETUNREACH));
+    let error = only.send_to(b"x", (Ipv4Addr::LOCALHOST.to_ipv6_mapped(), port)).unwrap_err();
+    check_eq!(error.raw_os_error(), Some(libc::ENETUNREACH));
+    // A stream takes its own family's alone.
+    // SAFETY: plain numbers in, a descriptor or -1 out.
+    let stream = unsafe { libc::socket(libc::AF_INET6, libc::SOCK_STREAM, 0) };
+    check!(stream >= 0);
+    // SAFETY: nobody else has the descriptor.
+    let stream = unsafe { TcpStream::from_raw_fd(stream) };
+    check_eq!(connect(&stream, &[address, address], 28), libc::EAFNOSUPPORT);
+}
+
+fn port_zero_is_refused() {
+    for bound in ["127.0.0.1:0", "[::]:0"] {
+        let socket = UdpSocket::bind(bound).unwrap();
+        let to = if socket.local_addr().unwrap().is_ipv4() { "127.0.0.1:0" } else { "[::1]:0" };
+        check_eq!(socket.send_to(b"x", to).unwrap_err().raw_os_error(), Some(libc::EINVAL));
+    }
 }
 
 fn interfaces_have_numbers() {

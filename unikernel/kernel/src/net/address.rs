@@ -8,6 +8,7 @@ use core::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use linux_raw_sys::net::{AF_INET, AF_INET6, AF_NETLINK, AF_UNIX, AF_UNSPEC, AF_VSOCK, sockaddr_in};
 
 use super::endpoint::Name;
+use super::socket::{Kind, Socket};
 use super::unix::UnixName;
 use super::{netlink, vsock};
 use crate::mem::user::{UserPtr, UserSlice};
@@ -173,6 +174,34 @@ impl Given {
             Self::Unix(name) => Ok(name),
             _ => Err(Errno::EINVAL),
         }
+    }
+}
+
+impl Socket {
+    /// Reads an address to connect or to send to. A datagram socket of IPv6 takes one of IPv4 as it is (glibc's `getaddrinfo`
+    /// asks for the way to it like that), unless it is for IPv6 alone: that is `refused`.
+    pub fn read_peer(&self, address: u64, len: u32, refused: Errno) -> Result<Given, Errno> {
+        let is_v4 = || UserPtr::<u16>::new(address).read().is_ok_and(|family| u32::from(family) == AF_INET);
+        if !matches!(self.kind, Kind::Datagram(_)) || self.family != Family::V6 || len < 2 || !is_v4() {
+            return Given::read(address, len, self.family);
+        }
+        let given = Given::read(address, len, Family::V4)?;
+        if self.options.lock().is_v6_only { Err(refused) } else { Ok(given) }
+    }
+
+    /// Whether a peer's address can be reached from here at all: not one of IPv4 in its mapped form by a socket for IPv6 alone.
+    pub(super) fn check_reachable(&self, given: &Given) -> Result<(), Errno> {
+        let is_v4 = matches!(given, Given::Internet(address) if address.is_ipv4());
+        let is_out_of_reach = is_v4 && self.family == Family::V6 && self.options.lock().is_v6_only;
+        if is_out_of_reach { Err(Errno::ENETUNREACH) } else { Ok(()) }
+    }
+
+    /// Whether a datagram can be addressed like that.
+    pub(super) fn check_destination(&self, to: SocketAddr) -> Result<(), Errno> {
+        if to.port() == 0 {
+            return Err(Errno::EINVAL);
+        }
+        self.check_reachable(&Given::Internet(to))
     }
 }
 

@@ -288,9 +288,7 @@ impl Datagram {
         if len > u16::MAX.into() {
             return Err(Errno::EMSGSIZE);
         }
-        if to.is_some_and(|to| to.port() == 0) {
-            return Err(Errno::EINVAL);
-        }
+        to.map_or(Ok(()), |to| socket.check_destination(to))?;
         socket.block_on(mode, Direction::Send, || {
             let gather = |room: &mut [u8]| gather(from, room).map_err(NotSent::from);
             let mut net = self.lock_towards(socket, id, to);

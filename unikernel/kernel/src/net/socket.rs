@@ -233,6 +233,7 @@ impl Socket {
 
     /// connect(2).
     pub fn connect(&self, address: Given, mode: WaitMode) -> Result<(), Errno> {
+        self.check_reachable(&address)?;
         match &self.kind {
             Kind::Stream(stream) if address == Given::Unspecified => stream.disconnect(self),
             Kind::Stream(stream) => stream.connect(self, address.internet()?, mode),

@@ -11,7 +11,7 @@ use super::{Errno, SysResult};
 use crate::file::WaitMode;
 use crate::file::table::OnExec;
 use crate::mem::user::{UserAbi, UserPtr, UserSlice};
-use crate::net::address::{self, Given};
+use crate::net::address;
 use crate::net::socket::{MessageFlags, Outgoing, Received};
 use crate::net::unix::Rights;
 use crate::platform::time;
@@ -56,7 +56,7 @@ pub fn sys_sendto(descriptor: i32, buffer: u64, len: usize, flags: u32, to: u64,
     if to == 0 {
         return socket.send_bytes(&buffers, flags, mode_of(&socket, flags));
     }
-    let to = Some(Given::read(to, to_len, socket.family)?);
+    let to = Some(socket.read_peer(to, to_len, Errno::ENETUNREACH)?);
     socket.send(Outgoing { to, ..Outgoing::bytes(&buffers) }, flags, mode_of(&socket, flags))
 }
 
@@ -104,7 +104,7 @@ fn send_one(socket: &SocketRef, header: &msghdr, flags: MessageFlags) -> SysResu
     }
     let to = match header.msg_name.addr() as u64 {
         0 => None,
-        name => Some(Given::read(name, header.msg_namelen as u32, socket.family)?),
+        name => Some(socket.read_peer(name, header.msg_namelen as u32, Errno::ENETUNREACH)?),
     };
     socket.send(Outgoing { buffers: &buffers, to, rights }, flags, mode_of(socket, flags))
 }

@@ -192,7 +192,7 @@ pub fn sys_connect(descriptor: i32, address: u64, len: u32) -> SysResult {
     // The bytes are fetched before anybody asks whether there is a socket, as Linux does.
     address::check_readable(address, len)?;
     let socket = SocketRef::of(opened)?;
-    let address = Given::read(address, len, socket.family)?;
+    let address = socket.read_peer(address, len, Errno::EAFNOSUPPORT)?;
     socket.connect(address, socket.wait_mode())?;
     Ok(0)
 }

@@ -41,6 +41,27 @@ impl Flow {
         }
     }
 
+    /// True for a segment that says nothing new but that a closed window has opened, if smoltcp will not hear it: in LAST-ACK
+    /// it takes acknowledgements of something new alone, and would wait for its timer. It must probe at once then.
+    #[inline]
+    pub(crate) fn misses_window(&mut self, segment: &Segment<'_>) -> bool {
+        let track = &mut self.track;
+        let is_closed = track.window == 0 || self.is_deaf;
+        if !is_closed
+            || segment.window() == 0
+            || segment.pure_ack() != Some(track.una)
+            || track.in_flight() > 0
+        {
+            return false;
+        }
+        if self.state() != State::LastAck || self.send_queue() == 0 {
+            return false;
+        }
+        self.track.window = u32::from(segment.window()) << self.track.peer_scale.unwrap_or(0);
+        (self.is_deaf, self.must_probe) = (true, true);
+        true
+    }
+
     /// The app has read `count` bytes. Who reads two windows full gets a wider one, within the limit.
     #[inline]
     pub(crate) fn widen(&mut self, count: usize) {
@@ -91,6 +112,7 @@ impl Flow {
         let track = &mut self.track;
         if after.unacknowledged < before.unacknowledged {
             let count = before.unacknowledged - after.unacknowledged;
+            self.is_deaf = false;
             track.acknowledge(count);
             return self.congestion.on_ack(now, count, track);
         }
@@ -140,6 +162,7 @@ impl Flow {
         }
         self.congestion.on_timeout(now, &self.track);
         self.rewind();
+        self.must_probe = self.is_deaf;
         true
     }
 

@@ -7,6 +7,7 @@ use smoltcp::phy::Device;
 use smoltcp::socket::tcp::State;
 use smoltcp::time::{Duration, Instant};
 
+use crate::engine::LATER;
 use crate::error::SocketError;
 use crate::flow::{Flow, Owner, Path};
 use crate::id::TcpId;
@@ -293,9 +294,16 @@ fn send<D: Device + ?Sized>(
             return (Visit::Done(due.min(flow.congestion.due)), progress);
         }
         is_owed = false;
+        let must_probe = core::mem::take(&mut flow.must_probe);
         let Some(engine) = &mut flow.engine else { return (Visit::Done(NEVER), progress) };
-        let result = interface.poll_egress(now, outbound, &mut engine.sockets);
+        if must_probe {
+            // The time-out is not meant.
+            engine.socket_mut().set_timeout(None);
+        }
+        let at = if must_probe { now + LATER } else { now };
+        let result = interface.poll_egress(at, outbound, &mut engine.sockets);
         if outbound.exhausted {
+            flow.must_probe |= must_probe;
             return (Visit::Blocked, progress);
         }
         if result == PollResult::SocketStateChanged && progress == Progress::None {

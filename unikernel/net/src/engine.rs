@@ -33,7 +33,7 @@ use crate::track::Track;
 use crate::wire;
 
 /// Far enough that every timer of a socket has fired (its longest is a minute).
-const LATER: Duration = Duration::from_secs(600);
+pub(crate) const LATER: Duration = Duration::from_secs(600);
 /// Payload of the segments that a fresh engine is fed, at most.
 const CHUNK: usize = 32 * 1024;
 

@@ -83,6 +83,10 @@ pub(crate) struct Flow {
     pub(crate) congestion: Congestion,
     /// Something has to be sent again: the congestion window does not count once.
     pub(crate) repeats: bool,
+    /// Its engine does not know that the peer's window has opened; see [`Self::misses_window`].
+    pub(crate) is_deaf: bool,
+    /// The engine's timers are to expire, so that it probes a window that it takes for closed.
+    pub(crate) must_probe: bool,
     pub(crate) key: FlowKey,
     pub(crate) local: SocketAddr,
     pub(crate) remote: SocketAddr,
@@ -180,6 +184,8 @@ impl Flow {
             track: Track::new(origin.iss, origin.irs),
             congestion: Congestion::new(now),
             repeats: false,
+            is_deaf: false,
+            must_probe: false,
             key: FlowKey::new(origin.local, origin.remote),
             local: origin.local,
             remote: origin.remote,

@@ -153,6 +153,9 @@ impl Stack {
             return;
         }
         (flow.heard_at, flow.probes) = (now, 0);
+        if flow.misses_window(segment) {
+            return self.mark_dirty(id);
+        }
         let (interface, traffic) = match link {
             Link::Loopback => (&mut self.interfaces.loopback, None),
             Link::Nic(_) => (&mut self.interfaces.link, Some(&self.traffic)),

@@ -11,6 +11,7 @@ mod fragments;
 mod fuzz;
 mod fuzz_ip;
 mod groups;
+mod half_closed;
 mod ipv6;
 mod listen;
 mod listing;

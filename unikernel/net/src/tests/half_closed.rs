@@ -1,0 +1,148 @@
+//! Connections of which one side has finished sending, or has closed, while the other goes on.
+
+use super::buffers::{host, host_config, net};
+use super::*;
+
+/// After the end of sending, receiving goes on as before, with a buffer that grows.
+#[test]
+fn half_closed_reads_a_long_answer() {
+    const TOTAL: usize = 1 << 20;
+    for (is_early, has_unsent) in [(false, false), (true, false), (true, true)] {
+        let mut net = net(Duration::from_secs(2));
+        let listener = net.a.listen(8080, 16);
+        let (server, client) = net.connect(listener);
+        let request = vec![3; if has_unsent { 30_000 } else { 100 }];
+        assert_eq!(net.b.send(client, &request), request.len());
+        if !has_unsent {
+            net.settle();
+        }
+        let (mut sent, mut received, mut asked) = (0, 0, 0);
+        if is_early {
+            net.b.stack.tcp_shutdown_send(client).unwrap();
+        }
+        let start = net.now;
+        while received < TOTAL {
+            sent += net.a.send(server, &vec![9; (TOTAL - sent).min(50_000)]);
+            net.step();
+            asked += net.a.recv(server).map_or(0, |bytes| bytes.len());
+            received += net.b.recv(client).map_or(0, |bytes| bytes.len());
+            if received > 10_000 && !is_early {
+                // A second time it changes nothing.
+                let _ = net.b.stack.tcp_shutdown_send(client);
+            }
+            net.now += Duration::from_millis(1);
+            assert!(net.now - start < Duration::from_secs(5), "{received} bytes have come");
+        }
+        assert_eq!(asked, request.len());
+        assert_eq!(net.b.stack.counters().no_buffer + net.a.stack.counters().retransmits, 0);
+        assert_eq!(net.a.recv(server), Err(RecvError::Finished));
+        net.a.stack.tcp_close(server);
+        net.settle();
+        assert_eq!(net.b.recv(client), Err(RecvError::Finished));
+        net.b.stack.tcp_close(client);
+        net.advance(Duration::from_secs(1));
+        assert_eq!(net.a.stack.counters().active + net.b.stack.counters().active, 0);
+    }
+}
+
+/// Who writes to a peer that has closed is told so, however much it is: on loopback one segment may be more than the
+/// peer's buffer.
+#[test]
+fn closed_peer_resets_who_writes_much() {
+    for (address, count) in [("127.0.0.1:8080", 5000), ("127.0.0.1:8080", 60_000), ("10.0.2.15:8080", 100)] {
+        let mut host = host(15, Duration::from_secs(2));
+        let listener = host.listen(8080, 4);
+        let mut now = Instant::from_secs(1);
+        let client = host.stack.tcp_connect(now, None, address.parse().unwrap()).unwrap();
+        host.flush(now);
+        let server = host.stack.tcp_accept(listener).unwrap();
+        host.stack.tcp_close(server);
+        host.flush(now);
+        assert_eq!(host.send(client, &vec![1; count]), count);
+        for _ in 0..20 {
+            host.poll(now);
+            host.flush(now);
+            now += Duration::from_millis(10);
+        }
+        assert_eq!(host.stack.tcp_take_error(client), Some(SocketError::Reset), "{address}, {count} bytes");
+    }
+}
+
+/// The same on loopback, where a segment may be larger than the buffer that there is. Both sides act only when they are told
+/// that they can, and nobody waits for a timer of a second.
+#[test]
+fn half_closed_reads_a_long_answer_on_loopback() {
+    const TOTAL: usize = 1_000_000;
+    for (chunk, is_early) in [(1000, true), (5000, true), (5000, false), (65_536, true), (65_536, false)] {
+        let sizes = Config { tcp_rx_limit: 1 << 18, tcp_tx_limit: 1 << 16, ..host_config(15) };
+        let mut host = Host::with(sizes);
+        let listener = host.listen(8080, 4);
+        let mut now = Instant::from_secs(1);
+        let client = host.stack.tcp_connect(now, None, "127.0.0.1:8080".parse().unwrap()).unwrap();
+        host.flush(now);
+        let server = host.stack.tcp_accept(listener).unwrap();
+        let (mut sent, mut received) = (0, 0);
+        if is_early {
+            host.send(client, b"GET");
+            host.stack.tcp_shutdown_send(client).unwrap();
+        }
+        let mut events = vec![SocketId::Tcp(server)];
+        while received < TOTAL {
+            if events.contains(&SocketId::Tcp(server)) {
+                while sent < TOTAL {
+                    let count = host.send(server, &vec![5; chunk.min(TOTAL - sent)]);
+                    sent += count;
+                    if count < chunk {
+                        break;
+                    }
+                }
+            }
+            if events.contains(&SocketId::Tcp(client)) {
+                // In small parts at first, as `read_to_end` does.
+                loop {
+                    let most = (received / 2).max(32);
+                    let take = |bytes: &[u8]| (bytes.len().min(most), bytes.len().min(most));
+                    let Ok((count, _)) = host.stack.tcp_recv(client, take) else { break };
+                    if received == 0 && !is_early {
+                        host.stack.tcp_shutdown_send(client).unwrap();
+                    }
+                    received += count;
+                }
+            }
+            host.flush(now);
+            host.poll(now);
+            events = host.events();
+            if events.is_empty() && !host.stack.has_work() {
+                now = host.stack.poll_at().unwrap().max(now + Duration::from_micros(1));
+                host.poll(now);
+            }
+        }
+        assert!(now < Instant::from_millis(1500), "{chunk} {is_early} took until {now}");
+        assert_eq!(host.stack.counters().no_buffer, 0, "{chunk}");
+    }
+}
+
+/// Both sides have finished sending, and the window was closed: what is left goes as soon as the peer has room again, not when a
+/// timer has run out.
+#[test]
+fn window_that_opens_after_the_end_is_seen() {
+    let mut net = net(Duration::from_secs(2));
+    let listener = net.a.listen(8080, 16);
+    let (server, client) = net.connect(listener);
+    net.b.stack.tcp_shutdown_send(client).unwrap();
+    net.settle();
+    assert_eq!(net.a.recv(server), Err(RecvError::Finished));
+    let total = net.a.send(server, &vec![4; 200_000]);
+    net.a.stack.tcp_close(server);
+    net.advance(Duration::from_millis(300));
+    let (start, mut received) = (net.now, 0);
+    while received < total {
+        received += net.b.recv(client).map_or(0, |bytes| bytes.len());
+        net.step();
+        net.now += Duration::from_millis(1);
+        assert!(net.now - start < Duration::from_millis(500), "{received} of {total} bytes");
+    }
+    net.b.stack.tcp_close(client);
+    net.advance(Duration::from_secs(1));
+    assert_eq!(net.a.stack.counters().active + net.b.stack.counters().active, 0);
+}

@@ -17,14 +17,12 @@ static HANDLERS: [SpinLock<Vec<Handler>>; LINES] = [const { SpinLock::new(Vec::n
 /// there is no such line or no vector for it.
 pub fn add(line: u8, handler: impl Fn() + Send + 'static) -> bool {
     let Some(handlers) = HANDLERS.get(usize::from(line)) else { return false };
-    let mut handlers = handlers.lock();
-    handlers.push(Box::new(handler));
-    if handlers.len() > 1 {
-        return true;
+    // The first one gets the vector. A handler is on the list only if there is one: who comes later goes by that.
+    if handlers.lock().is_empty() {
+        let ask_all = move || handlers.lock().iter().for_each(|handler| handler());
+        let Some(vector) = interrupts::register(Box::leak(Box::new(ask_all))) else { return false };
+        interrupts::route_isa_irq(line, vector);
     }
-    drop(handlers);
-    let ask_all = move || HANDLERS[usize::from(line)].lock().iter().for_each(|handler| handler());
-    let Some(vector) = interrupts::register(Box::leak(Box::new(ask_all))) else { return false };
-    interrupts::route_isa_irq(line, vector);
+    handlers.lock().push(Box::new(handler));
     true
 }

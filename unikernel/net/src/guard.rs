@@ -104,7 +104,7 @@ impl Flow {
 
 impl Stack {
     /// Resets a connection of the peer's when it acknowledges something else than our SYN (RFC 9293 section 3.10.7.3): its end
-    /// is one of an earlier connection. True if it did.
+    /// is one of an earlier connection. Gives `token` back if the segment is for somebody else to judge.
     pub(crate) fn resets_stranger<T: TxToken>(
         &mut self,
         id: TcpId,

@@ -212,8 +212,10 @@ impl Space {
     }
 
     /// Gives the pages in a range back; the regions stay. The kernel's half of the image has no regions but is mapped, so
-    /// the rule that its pages are nobody's to give stands here, where every caller passes. In batches: every core must have forgotten
-    /// a page before its frame may go to somebody else, and asking them costs an interrupt.
+    /// the rule that its pages are nobody's to give stands here, where every caller passes.
+    ///
+    /// In batches: every core must have forgotten a page before its frame may go to somebody else, and asking them costs
+    /// an interrupt.
     fn free_pages(&mut self, start: u64, end: u64) -> Result<(), SpaceError> {
         if layout::overlaps_kernel(start, end) {
             return Err(SpaceError::BadRange);

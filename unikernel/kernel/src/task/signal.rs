@@ -165,11 +165,11 @@ impl ThreadSignals {
             }
             return true;
         }
-        let queued = self.pending.iter().filter(|info| info.signal >= SIGRTMIN).count();
-        if queued < MAX_QUEUED {
+        let has_room = self.pending.iter().filter(|info| info.signal >= SIGRTMIN).count() < MAX_QUEUED;
+        if has_room {
             self.pending.push_back(info);
         }
-        queued < MAX_QUEUED
+        has_room
     }
 
     /// Drops what is pending of a signal that is now ignored.

@@ -23,16 +23,27 @@ impl Leased {
 
     /// Lets seconds pass; the server answers the frames that `hears` lets through.
     fn run(&mut self, seconds: u64, hears: impl Fn(&[u8]) -> bool) {
-        for _ in 0..seconds {
+        let lease = self.lease;
+        let is_asked = |frame: &[u8]| frame[41] == 2;
+        self.exchange(seconds, is_asked, |_, frame| dhcp_server(frame, lease).filter(|_| hears(frame)));
+    }
+
+    /// Lets seconds pass; ARP requests that `is_asked` is true for are answered, and `serve` answers the rest.
+    fn exchange(
+        &mut self,
+        seconds: u64,
+        is_asked: impl Fn(&[u8]) -> bool,
+        serve: impl Fn(u64, &[u8]) -> Option<Vec<u8>>,
+    ) {
+        for second in 0..seconds {
             for _ in 0..6 {
                 self.host.poll(self.now);
                 self.host.flush(self.now);
                 for frame in core::mem::take(&mut self.host.nic.tx) {
-                    if frame[12..14] == [8, 6] && frame[41] == 2 {
+                    if frame[12..14] == [8, 6] && is_asked(&frame) {
                         self.host.nic.rx.push_back(arp_answer(&frame));
                     }
-                    let answer = dhcp_server(&frame, self.lease).filter(|_| hears(&frame));
-                    self.host.nic.rx.extend(answer);
+                    self.host.nic.rx.extend(serve(second, &frame));
                 }
             }
             self.now += Duration::from_secs(1);
@@ -121,22 +132,12 @@ impl Leased {
     }
 
     fn serve(&mut self, seconds: u64, change: impl Fn(u64, Vec<u8>) -> Vec<u8>) {
-        for second in 0..seconds {
-            for _ in 0..6 {
-                self.host.poll(self.now);
-                self.host.flush(self.now);
-                for frame in core::mem::take(&mut self.host.nic.tx) {
-                    if frame[12..14] == [8, 6] && frame[21] == 1 {
-                        self.host.nic.rx.push_back(arp_answer(&frame));
-                    }
-                    let answer = dhcp_server(&frame, self.lease);
-                    let changed =
-                        answer.map(|answer| with_options(&answer, |options| change(second, options)));
-                    self.host.nic.rx.extend(changed);
-                }
-            }
-            self.now += Duration::from_secs(1);
-        }
+        let lease = self.lease;
+        let is_request = |frame: &[u8]| frame[21] == 1;
+        self.exchange(seconds, is_request, |second, frame| {
+            let answer = dhcp_server(frame, lease)?;
+            Some(with_options(&answer, |options| change(second, options)))
+        });
     }
 
     fn config(&self) -> &Ipv4Config {

@@ -6,8 +6,8 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::process::{Command, Output};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -20,11 +20,16 @@ use crate::machine::{Kind, Machine, Net};
 use crate::project::Profile;
 use crate::stop_tests;
 use crate::vm::{self, Console, Vm};
-use crate::{app_tests, boot_tests, http_tests, kv, project, run, tap_tests, vsock_tests};
+use crate::{app_tests, boot_tests, http_tests, interrupt, kv, project, run, tap_tests, vsock_tests};
 
 /// Guests at once: one a core of a small machine.
 const WORKERS: usize = 2;
 const DEFAULT_SECONDS: u64 = 60;
+/// How long a test that steers guests from outside may take, builds of its apps on a busy machine included. It is
+/// there for what has no bound of its own, such as a client that waits for an answer: a test that hangs is to
+/// fail and say so, not to take the time of all the others.
+const LONGEST_TEST: Duration = Duration::from_secs(900);
+
 /// `tests.toml`.
 #[derive(Deserialize)]
 struct Manifest {
@@ -153,7 +158,8 @@ pub(crate) fn run(options: &TestOptions) -> Result<u8> {
     ];
     for (name, check) in outside.into_iter().flatten() {
         if is_chosen(&name) {
-            let is_good = report(&name, Instant::now(), check());
+            let started = Instant::now();
+            let is_good = report(&name, started, in_time(check));
             passed += usize::from(is_good);
             failed += usize::from(!is_good);
         }
@@ -200,6 +206,26 @@ fn run_jobs(jobs: &[Job<'_>]) -> Result<(usize, usize)> {
     });
     let failed = failed.into_inner();
     Ok((jobs.len() - failed, failed))
+}
+
+/// Does a test; when its time is over, its guests are ended, so that whoever waits for them goes on.
+fn in_time(check: impl FnOnce() -> Result<()>) -> Result<()> {
+    let (done, is_done) = mpsc::channel();
+    let watch = thread::spawn(move || {
+        let is_late = is_done.recv_timeout(LONGEST_TEST) == Err(mpsc::RecvTimeoutError::Timeout);
+        if is_late {
+            interrupt::end_guests();
+        }
+        is_late
+    });
+    let outcome = check();
+    let _ = done.send(());
+    let is_late = watch.join().unwrap_or(true);
+    if !is_late {
+        return outcome;
+    }
+    let late = format!("not over after {} s, so its guests were ended", LONGEST_TEST.as_secs());
+    Err(outcome.err().map_or_else(|| anyhow::anyhow!("{late}"), |error| error.context(late.clone())))
 }
 
 /// Prints a line; true if the test passed.

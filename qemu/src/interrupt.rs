@@ -50,11 +50,20 @@ fn ask(button: &Path) {
 fn end() -> ! {
     // Kept locked until the process is gone: no guest starts in between.
     let guests = GUESTS.lock().unwrap_or_else(PoisonError::into_inner);
+    kill(&guests);
+    eprintln!("\ninterrupted: the guest is ended");
+    std::process::exit(INTERRUPTED);
+}
+
+fn kill(guests: &[Weak<Mutex<Child>>]) {
     for guest in guests.iter().filter_map(Weak::upgrade) {
         let _ = guest.lock().unwrap_or_else(PoisonError::into_inner).kill();
     }
-    eprintln!("\ninterrupted: the guest is ended");
-    std::process::exit(INTERRUPTED);
+}
+
+/// Ends all guests: whoever talks to one of them, and waits for an answer, sees its connection closed.
+pub(crate) fn end_guests() {
+    kill(&GUESTS.lock().unwrap_or_else(PoisonError::into_inner));
 }
 
 /// Starts a guest's process through `start`, and remembers it for [`install`]'s handler.

@@ -28,6 +28,8 @@ type NamedTest = (String, Box<dyn Fn() -> Result<()>>);
 
 const BOOT_TIME_OUT: Duration = Duration::from_secs(60);
 const PORT: u16 = 6379;
+/// How long a program of `redis-tools` may take.
+const TOOL_SECONDS: &str = "180";
 /// The real Redis, if it is called by any name but this.
 pub(crate) const REDIS: &str = "/usr/bin/redis-check-rdb";
 
@@ -91,15 +93,17 @@ impl Booted {
 
 /// Runs a program of the package `redis-tools` against an address; answers what it prints.
 fn tool(name: &str, address: SocketAddr, arguments: &[&str]) -> Result<String> {
-    let output = Command::new(name)
-        .args(["-h", "127.0.0.1", "-p", &address.port().to_string()])
+    // They wait for an answer for ever.
+    let output = Command::new("timeout")
+        .args([TOOL_SECONDS, name, "-h", "127.0.0.1", "-p", &address.port().to_string()])
         .args(arguments)
         .output()
         .with_context(|| format!("cannot run {name}: `make setup` installs it"))?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     ensure!(
         output.status.success(),
-        "{name} {arguments:?}: {text}{}",
+        "{name} {arguments:?} ({}; 124: no answer in {TOOL_SECONDS} s): {text}{}",
+        output.status,
         String::from_utf8_lossy(&output.stderr)
     );
     Ok(text)

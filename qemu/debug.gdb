@@ -6,6 +6,6 @@ set architecture i386:x86-64
 set tcp connect-timeout 30
 target remote localhost:1234
 # A hardware breakpoint: at reset the image is not in memory yet, so nothing could be written there.
-# The star picks the program's own `main` where the compiler has made another that calls it.
-hbreak *main
+# By the address that `debug.sh` found: threads of the kernel have functions of this name, too.
+hbreak *$app_main
 continue

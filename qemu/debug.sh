@@ -17,5 +17,7 @@ log=$target/debug-console.log
 guest=$!
 trap 'kill $guest 2>/dev/null || true' EXIT INT TERM
 echo "the guest's console goes to $log; its port 8080 is this host's ${port%%:*}"
+main=$(nm "$image" | awk '$3 == "main" { print $1 }')
+[ -n "$main" ] || { echo "debug: $image has no \`main\` to stop at" >&2; exit 1; }
 # The toolchain's wrapper around gdb brings printers for Rust's types.
-"$(command -v rust-gdb || command -v gdb)" -q -x qemu/debug.gdb "$image"
+"$(command -v rust-gdb || command -v gdb)" -q -ex "set \$app_main = 0x$main" -x qemu/debug.gdb "$image"

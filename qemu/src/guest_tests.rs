@@ -20,7 +20,9 @@ use crate::machine::{Kind, Machine, Net};
 use crate::project::Profile;
 use crate::stop_tests;
 use crate::vm::{self, Console, Vm};
-use crate::{app_tests, boot_tests, http_tests, interrupt, kv, project, run, tap_tests, vsock_tests};
+use crate::{
+    app_tests, boot_tests, http_tests, interrupt, kv, project, run, run_tests, tap_tests, vsock_tests,
+};
 
 /// Guests at once: one a core of a small machine.
 const WORKERS: usize = 2;
@@ -150,6 +152,7 @@ pub(crate) fn run(options: &TestOptions) -> Result<u8> {
     let outside = [
         boot_tests::all(),
         stop_tests::all(),
+        run_tests::all(),
         http_tests::all(),
         app_tests::all(),
         kv::all(),

@@ -1,6 +1,7 @@
 //! The `syscall` instruction: its MSRs, its entry stub, and the way back by `sysret`.
 
 use core::arch::global_asm;
+use core::mem::offset_of;
 
 use x86_64::VirtAddr;
 use x86_64::registers::model_specific::{LStar, SFMask, Star};
@@ -50,11 +51,11 @@ syscall_entry:
     pushq %rdi; pushq %rsi; pushq %rdx; pushq %rcx; pushq %rax
     pushq %r8;  pushq %r9;  pushq %r10; pushq %r11
     pushq %rbx; pushq %rbp; pushq %r12; pushq %r13; pushq %r14; pushq %r15
-    xorl %ebp, %ebp
+0:  xorl %ebp, %ebp
     movq %rsp, %rdi
     call {handler}
     testl %eax, %eax
-    jnz trap_return
+1:  jnz trap_return
     popq %r15; popq %r14; popq %r13; popq %r12; popq %rbp; popq %rbx
     popq %r11; popq %r10; popq %r9;  popq %r8
     popq %rax; popq %rcx; popq %rdx; popq %rsi; popq %rdi
@@ -63,6 +64,38 @@ syscall_entry:
     movq 40(%rsp), %rsp
     swapgs
     sysretq
+
+    // For debuggers: where the app's registers are in the frame, so that its callers follow the kernel's. By hand, since
+    // only the augmentation "S" (a signal's frame) lets gdb go on from one stack to another below it, and the
+    // assembler's `.cfi_signal_frame` does not write it to this section. DWARF 5, sections 6.4.1 and 6.4.2.
+    .section .debug_frame, "", @progbits
+2:  .long 4f - 3f               // CIE
+3:  .long 0xffffffff
+    .byte 1                     // version
+    .asciz "S"
+    .uleb128 1                  // code alignment
+    .sleb128 8                  // data alignment
+    .byte 16                    // return address: rip
+    .byte 0x0c, 7, 0            // DW_CFA_def_cfa: rsp + 0, the trap frame
+    .macro is_in_frame register, offset
+    .byte 0x11, \register // DW_CFA_offset_extended_sf
+    .sleb128 \offset / 8
+    .endm
+    is_in_frame 16, {frame_rip}
+    is_in_frame 7, {frame_rsp}
+    is_in_frame 6, {frame_rbp}
+    is_in_frame 3, {frame_rbx}
+    is_in_frame 12, {frame_r12}
+    is_in_frame 13, {frame_r13}
+    is_in_frame 14, {frame_r14}
+    is_in_frame 15, {frame_r15}
+    .balign 8, 0                // DW_CFA_nop
+4:  .long 6f - 5f               // FDE
+5:  .long 2b
+    .quad 0b, 1b - 0b
+    .balign 8, 0
+6:
+    .text
     "#,
     user_rsp = const USER_RSP_OFFSET,
     stack_top = const KERNEL_STACK_TOP_OFFSET,
@@ -70,6 +103,14 @@ syscall_entry:
     user_code = const USER_CODE.0,
     syscall_vector = const SYSCALL_VECTOR,
     handler = sym syscall_handler,
+    frame_rip = const offset_of!(TrapFrame, rip),
+    frame_rsp = const offset_of!(TrapFrame, rsp),
+    frame_rbp = const offset_of!(TrapFrame, rbp),
+    frame_rbx = const offset_of!(TrapFrame, rbx),
+    frame_r12 = const offset_of!(TrapFrame, r12),
+    frame_r13 = const offset_of!(TrapFrame, r13),
+    frame_r14 = const offset_of!(TrapFrame, r14),
+    frame_r15 = const offset_of!(TrapFrame, r15),
     options(att_syntax)
 );
 

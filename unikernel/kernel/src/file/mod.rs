@@ -5,7 +5,7 @@
 //! - [`PollSource`]: how a file tells sleeping threads and epoll that something changed;
 //! - [`lock`]: `flock` and byte-range locks;
 //! - [`epoll`], [`poll_set`]: waiting for many files; [`pipe`], [`eventfd`], [`timerfd`], [`signalfd`],
-//!   [`console`]: files that live in memory alone.
+//!   [`inotify`], [`console`]: files that live in memory alone.
 //!
 //! Sockets are in `net`, files with a name in `fs`. The room stands directly behind the system
 //! calls and answers with their error numbers.
@@ -13,6 +13,7 @@
 pub mod console;
 pub mod epoll;
 pub mod eventfd;
+pub mod inotify;
 pub mod lock;
 mod open_file;
 pub mod pipe;

@@ -8,6 +8,7 @@ use bitflags::bitflags;
 use linux_raw_sys::general as raw;
 
 use super::{File, WaitMode};
+use crate::fs::notify;
 use crate::mem::user::UserSlice;
 use crate::sync::Mutex;
 use crate::syscall::{Errno, SysResult};
@@ -112,6 +113,7 @@ impl OpenFile {
         let mut offset = self.offset.lock();
         let count = self.file.read_at(*offset, into)?;
         *offset += count as u64;
+        self.tell(raw::IN_ACCESS, count);
         Ok(count)
     }
 
@@ -132,10 +134,12 @@ impl OpenFile {
         if self.flags().contains(FileFlags::APPEND) {
             let (end, count) = self.file.append(from)?;
             *offset = end;
+            self.tell(raw::IN_MODIFY, count);
             return Ok(count);
         }
         let count = self.file.write_at(*offset, from)?;
         *offset += count as u64;
+        self.tell(raw::IN_MODIFY, count);
         Ok(count)
     }
 
@@ -178,18 +182,31 @@ impl OpenFile {
     pub fn read_at(&self, offset: u64, into: UserSlice) -> SysResult {
         self.check_seekable()?;
         self.check_read()?;
-        self.file.read_at(offset, into)
+        let count = self.file.read_at(offset, into)?;
+        self.tell(raw::IN_ACCESS, count);
+        Ok(count)
     }
 
     /// pwrite(2).
     pub fn write_at(&self, offset: u64, from: UserSlice) -> SysResult {
         self.check_seekable()?;
         self.check_write()?;
-        if self.flags().contains(FileFlags::APPEND) && self.file.is_seekable() {
-            // So Linux has it, against POSIX (pwrite(2), BUGS).
-            return self.file.append(from).map(|(_, count)| count);
+        // So Linux has it, against POSIX (pwrite(2), BUGS).
+        let count = if self.flags().contains(FileFlags::APPEND) && self.file.is_seekable() {
+            self.file.append(from)?.1
+        } else {
+            self.file.write_at(offset, from)?
+        };
+        self.tell(raw::IN_MODIFY, count);
+        Ok(count)
+    }
+
+    /// Whoever watches the file is told that so many bytes were moved.
+    #[inline]
+    fn tell(&self, mask: u32, count: usize) {
+        if count > 0 {
+            notify::used(&*self.file, mask);
         }
-        self.file.write_at(offset, from)
     }
 
     /// Moves the offset to what `place` makes of the present one and the file's size.
@@ -227,5 +244,9 @@ impl Drop for OpenFile {
             locks.release(super::lock::PROCESS);
         }
         self.file.close();
+        if !self.flags().contains(FileFlags::PATH) {
+            let mask = if self.flags().can_write() { raw::IN_CLOSE_WRITE } else { raw::IN_CLOSE_NOWRITE };
+            notify::used(&*self.file, mask);
+        }
     }
 }

@@ -4,6 +4,7 @@
 //! - here: the one [`tree`] and the [`Handle`]s that keep its nodes alive; [`init`] fills it;
 //! - [`node`]: a node of the tree as an open file; [`memory_file`]: a file's bytes;
 //! - [`disk`]: filesystems on disks, below directories of the tree;
+//! - [`notify`]: who watches files is told of changes;
 //! - [`image`]: the app's program as a file; [`device`]: `/dev`; [`proc`]: `/proc`, texts made when they are opened; [`metrics`]: the
 //!   kernel's counters among them; [`listing`]: its directories that change.
 //!
@@ -18,6 +19,7 @@ pub mod listing;
 pub mod memory_file;
 pub mod metrics;
 pub mod node;
+pub mod notify;
 pub mod proc;
 
 use alloc::borrow::Cow;

@@ -124,6 +124,11 @@ impl FileNode {
         self.handle.id
     }
 
+    /// What keeps it, and the name that led to it.
+    pub fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
     /// Its bytes.
     pub fn content(&self) -> &Arc<MemoryFile> {
         &self.content

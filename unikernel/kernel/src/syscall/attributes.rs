@@ -14,6 +14,7 @@ use crate::file::{self, OpenFile};
 use crate::fs::disk::inode::Inode;
 use crate::fs::disk::{self, timestamp};
 use crate::fs::node::{self, FileNode, NameOnly};
+use crate::fs::notify;
 use crate::fs::{self, Located};
 use crate::mem::user::UserPtr;
 use crate::platform::time;
@@ -56,6 +57,10 @@ fn change(named: &Named, wanted: AttributeChange) -> SysResult {
             attributes.accessed_ns = wanted.accessed.map_or(attributes.accessed_ns, nanos);
             attributes.modified_ns = wanted.modified.map_or(attributes.modified_ns, nanos);
         }
+    }
+    match named {
+        Named::Node(found) => notify::used_at(found, IN_ATTRIB),
+        Named::Opened(opened) => notify::used(&*opened.file, IN_ATTRIB),
     }
     Ok(0)
 }
@@ -203,8 +208,13 @@ pub fn sys_truncate(path: UserPtr<u8>, len: i64) -> SysResult {
     let len = u64::try_from(len).map_err(|_| Errno::EINVAL)?;
     match resolve(AT_FDCWD, path, 0)? {
         Named::Node(found) => match (found.metadata().mode & S_IFMT, found) {
-            (S_IFREG, Located::Disk(opened)) => opened.inode.resize(len)?,
-            (S_IFREG, Located::Memory(handle)) => node::resize(handle.id, len)?,
+            (S_IFREG, found) => {
+                match &found {
+                    Located::Disk(opened) => opened.inode.resize(len)?,
+                    Located::Memory(handle) => node::resize(handle.id, len)?,
+                }
+                notify::used_at(&found, IN_MODIFY);
+            }
             (S_IFDIR, _) => return Err(Errno::EISDIR),
             _ => return Err(Errno::EINVAL),
         },
@@ -224,6 +234,7 @@ pub fn sys_ftruncate(fd: i32, len: i64) -> SysResult {
     let len = u64::try_from(len).map_err(|_| Errno::EINVAL)?;
     let opened = writable(fd)?;
     opened.file.resize(len)?;
+    notify::used(&*opened.file, IN_MODIFY);
     Ok(0)
 }
 
@@ -251,5 +262,6 @@ pub fn sys_fallocate(fd: i32, mode: u32, offset: i64, len: i64) -> SysResult {
         }
         _ => return Err(Errno::EOPNOTSUPP),
     }
+    notify::used(&**file, IN_MODIFY);
     Ok(0)
 }

@@ -18,6 +18,7 @@ pub mod errno;
 pub mod event;
 pub mod futex;
 pub mod identity;
+pub mod inotify;
 pub mod io;
 pub mod lock;
 pub mod memory;

@@ -15,6 +15,7 @@ use crate::fs::disk::walk::DiskPlace;
 use crate::fs::disk::{self, names};
 use crate::fs::memory_file::MemoryFile;
 use crate::fs::node::FileNode;
+use crate::fs::notify;
 use crate::fs::{self, FileTree, Located, NodeId, Special, Walked};
 use crate::mem::user::UserPtr;
 use crate::platform::time;
@@ -37,7 +38,15 @@ fn at_new_name<T>(
     if place.found.is_some() {
         return Err(Errno::EEXIST);
     }
-    make(&mut tree, &place)
+    let outcome = make(&mut tree, &place)?;
+    let made = match tree.node(place.parent) {
+        Node::Directory(directory) => directory.get(&place.name),
+        _ => None,
+    };
+    let is_directory = made.is_some_and(|id| tree.is_directory(id));
+    drop(tree);
+    notify::created(place.parent.into(), &place.name, is_directory);
+    Ok(outcome)
 }
 
 /// Makes what is no directory, so that the name must not end with a slash.
@@ -237,8 +246,12 @@ pub fn sys_unlinkat(directory: i32, path: UserPtr<u8>, flags: u32) -> SysResult 
         }
         tree.unlink(place.parent, &place.name, time::wall_ns())?
     };
+    // A node that has left the tree was watched by nobody, who would have kept it.
+    let is_gone = removed.is_none() && tree.links(found) == 0;
+    let is_directory = flags & AT_REMOVEDIR != 0;
     drop(tree);
     drop(removed);
+    notify::removed(place.parent.into(), &place.name, found.into(), is_directory, is_gone || is_directory);
     Ok(0)
 }
 
@@ -371,8 +384,19 @@ pub fn sys_renameat2(
         return Ok(0);
     }
     let replaced = tree.rename((from.parent, &from.name), (to.parent, &to.name), mode, time::wall_ns())?;
+    let other = to.found.map(|id| (id, replaced.is_none() && tree.links(id) == 0));
+    let is_other_directory = other.is_some_and(|(id, _)| replaced.is_none() && tree.is_directory(id));
     drop(tree);
     drop(replaced);
+    let (old, new) = ((from.parent.into(), &*from.name), (to.parent.into(), &*to.name));
+    notify::renamed(old, new, moved.into(), is_directory);
+    match other {
+        Some((id, _)) if mode == RenameMode::Exchange => {
+            notify::renamed(new, old, id.into(), is_other_directory);
+        }
+        Some((id, true)) => notify::gone(id.into()),
+        _ => {}
+    }
     Ok(0)
 }
 

@@ -15,6 +15,7 @@ use crate::fs::disk::file::{DiskFile, DiskName, Opened};
 use crate::fs::disk::names;
 use crate::fs::disk::walk::DiskPlace;
 use crate::fs::memory_file::MemoryFile;
+use crate::fs::notify;
 use crate::fs::{self, FileTree, Handle, Located, NodeId, Special, Walked, node};
 use crate::mem::user::{UserPtr, UserSlice};
 use crate::platform::time;
@@ -100,6 +101,16 @@ fn check_rest_is_zero(mut rest: UserSlice) -> Result<(), Errno> {
 
 /// Opens a path, making the file if that is asked for.
 pub fn open_path(directory: i32, path: &[u8], flags: u32, mode: u32) -> Result<Arc<OpenFile>, Errno> {
+    let opened = find_and_open(directory, path, flags, mode)?;
+    if flags & O_PATH == 0 {
+        let changes = if flags & O_TRUNC != 0 && opened.file.is_regular() { IN_MODIFY } else { 0 };
+        notify::used(&*opened.file, changes);
+        notify::used(&*opened.file, IN_OPEN);
+    }
+    Ok(opened)
+}
+
+fn find_and_open(directory: i32, path: &[u8], flags: u32, mode: u32) -> Result<Arc<OpenFile>, Errno> {
     let status = FileFlags::from_bits_truncate(flags);
     if flags & O_NOFOLLOW == 0
         && let Some(descriptor) = descriptor_of(path)
@@ -118,7 +129,14 @@ pub fn open_path(directory: i32, path: &[u8], flags: u32, mode: u32) -> Result<A
                 Err(Errno::EEXIST) if flags & O_EXCL == 0 => {}
                 outcome => return outcome,
             },
-            Walked::Memory(tree, place) => break find_to_open(tree, place, flags, mode)?,
+            Walked::Memory(tree, place) => {
+                let new_name = place.found.is_none().then(|| (place.parent, place.name.clone()));
+                let handle = find_to_open(tree, place, flags, mode)?;
+                if let Some((parent, name)) = new_name {
+                    notify::created(parent.into(), &name, false);
+                }
+                break handle;
+            }
         }
     };
     fs::listing::refresh(handle.id);
@@ -208,7 +226,7 @@ fn open_unnamed(base: &Located, path: &[u8], flags: u32, mode: u32) -> Result<Ar
     }
     if let Located::Disk(directory) = directory {
         let inode = names::create_unnamed(&directory.inode, fs::masked(mode), flags & O_EXCL != 0)?;
-        let opened = Opened { inode, path: directory.path.clone() };
+        let opened = Opened { inode, path: directory.path.clone(), parent: None };
         return Ok(file::open(Arc::new(DiskFile::new(opened, flags)), status));
     }
     let mut tree = fs::tree();

@@ -10,6 +10,7 @@ use crate::file::{self, Metadata};
 use crate::fs::disk::file::DiskName;
 use crate::fs::disk::{self, Mount};
 use crate::fs::node::{self, NameOnly};
+use crate::fs::notify;
 use crate::fs::{self, Located};
 use crate::mem::user::{UserAbi, UserPtr, UserSlice};
 use crate::mem::{frames, shared};
@@ -210,6 +211,7 @@ pub fn sys_getdents64(fd: i32, buffer: u64, size: usize) -> SysResult {
             (_, Some(directory)) => list_disk(directory, *offset, size)?,
             _ => return Err(Errno::ENOTDIR),
         };
+        notify::used(&*opened.file, IN_ACCESS);
         UserSlice::new(buffer, size).write(&listing)?;
         *offset = position;
         Ok(listing.len())

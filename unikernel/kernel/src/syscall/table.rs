@@ -8,8 +8,9 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Errno, FromRegister, SysResult};
 use super::{
-    attributes, copy, credentials, descriptor, epoll, event, futex, identity, io, lock, memory, message,
-    names, open, path, polling, scheduling, signal, socket, sockopt, stat, thread, time, timer, uring, xattr,
+    attributes, copy, credentials, descriptor, epoll, event, futex, identity, inotify, io, lock, memory,
+    message, names, open, path, polling, scheduling, signal, socket, sockopt, stat, thread, time, timer,
+    uring, xattr,
 };
 
 /// How the tracer prints an argument.
@@ -244,6 +245,10 @@ syscalls! {
     __NR_pipe: pipe(pipefd: Ptr) => event::sys_pipe, Full, "";
     __NR_pipe2: pipe2(pipefd: Ptr, flags: Flags) => event::sys_pipe2, Partial, "no O_DIRECT";
     __NR_eventfd: eventfd(initval: Int) => event::sys_eventfd, Full, "";
+    __NR_inotify_init: inotify_init() => inotify::sys_inotify_init, Full, "";
+    __NR_inotify_init1: inotify_init1(flags: Flags) => inotify::sys_inotify_init1, Full, "";
+    __NR_inotify_add_watch: inotify_add_watch(fd: Fd, pathname: Str, mask: Flags) => inotify::sys_inotify_add_watch, Partial, "a file that is unlinked while open is reported as deleted at once";
+    __NR_inotify_rm_watch: inotify_rm_watch(fd: Fd, wd: Int) => inotify::sys_inotify_rm_watch, Full, "";
     __NR_eventfd2: eventfd2(initval: Int, flags: Flags) => event::sys_eventfd2, Full, "";
     __NR_signalfd: signalfd(fd: Fd, mask: Ptr, size: Size) => event::sys_signalfd, Full, "";
     __NR_signalfd4: signalfd4(fd: Fd, mask: Ptr, size: Size, flags: Flags) => event::sys_signalfd4, Full, "";

@@ -7,7 +7,7 @@ use core::any::Any;
 use core::ops::ControlFlow;
 
 use linux_raw_sys::general::{O_DIRECT, O_DSYNC, O_SYNC};
-use unikernel_ext4::{FileKind, Sync};
+use unikernel_ext4::{FileKind, InodeNumber, Sync};
 use unikernel_fs::ReadAhead;
 
 use super::inode::{Inode, entry_type};
@@ -28,6 +28,8 @@ pub struct Opened {
     pub inode: Arc<Inode>,
     /// The path, without links.
     pub path: Vec<u8>,
+    /// The directory of the same filesystem in which it was found.
+    pub parent: Option<InodeNumber>,
 }
 
 impl Opened {

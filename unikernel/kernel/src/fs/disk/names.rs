@@ -10,6 +10,7 @@ use unikernel_ext4::{NewKind, NewNode, RenameMode};
 use super::inode::Inode;
 use super::walk::DiskPlace;
 use super::{Mount, now};
+use crate::fs::notify::{self, FileKey};
 use crate::syscall::Errno;
 
 /// True for names that are not a directory's to give away.
@@ -40,6 +41,7 @@ pub fn create(place: &DiskPlace, kind: NewKind<'_>, permissions: u16) -> Result<
     let inode = mount.inode(number)?;
     mount.remember(place.parent.number, &place.name, number);
     place.parent.refresh()?;
+    notify::created((&*place.parent).into(), &place.name, kind == NewKind::Directory);
     Ok(inode)
 }
 
@@ -78,7 +80,9 @@ pub fn link(place: &DiskPlace, inode: &Inode) -> Result<(), Errno> {
         Ok(())
     })?;
     inode.refresh()?;
-    place.parent.refresh()
+    place.parent.refresh()?;
+    notify::created((&*place.parent).into(), &place.name, false);
+    Ok(())
 }
 
 /// Removes a name, of a directory if that is meant.
@@ -93,7 +97,10 @@ pub fn remove(place: &DiskPlace, is_directory: bool) -> Result<(), Errno> {
     })?;
     mount.forget(place.parent.number, &place.name);
     mount.note_removed(found)?;
-    place.parent.refresh()
+    place.parent.refresh()?;
+    let is_gone = is_directory || found.links() == 0;
+    notify::removed((&*place.parent).into(), &place.name, (&**found).into(), is_directory, is_gone);
+    Ok(())
 }
 
 /// Renames, within one filesystem.
@@ -111,7 +118,24 @@ pub fn rename(from: &DiskPlace, to: &DiskPlace, mode: RenameMode) -> Result<(), 
     for changed in [from.found.as_ref(), Some(&from.parent), Some(&to.parent)].into_iter().flatten() {
         changed.refresh()?;
     }
+    tell_of_rename(from, to, mode);
     Ok(())
+}
+
+fn tell_of_rename(from: &DiskPlace, to: &DiskPlace, mode: RenameMode) {
+    let Some(moved) = &from.found else { return };
+    let old: (FileKey, &[u8]) = ((&*from.parent).into(), &from.name);
+    let new: (FileKey, &[u8]) = ((&*to.parent).into(), &to.name);
+    notify::renamed(old, new, (&**moved).into(), moved.is_directory());
+    match &to.found {
+        Some(other) if mode == RenameMode::Exchange => {
+            notify::renamed(new, old, (&**other).into(), other.is_directory());
+        }
+        Some(replaced) if replaced.links() == 0 || replaced.is_directory() => {
+            notify::gone((&**replaced).into());
+        }
+        _ => {}
+    }
 }
 
 impl Mount {

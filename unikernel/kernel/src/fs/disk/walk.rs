@@ -36,7 +36,9 @@ impl DiskPlace {
         if self.wants_directory && !inode.is_directory() {
             return Err(Errno::ENOTDIR);
         }
-        Ok(Opened { inode, path: self.path })
+        let has_name = !matches!(self.name.as_slice(), b"" | b"." | b"..");
+        let parent = has_name.then_some(self.parent.number);
+        Ok(Opened { inode, path: self.path, parent })
     }
 }
 

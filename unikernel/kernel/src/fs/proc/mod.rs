@@ -10,7 +10,8 @@ mod machine;
 use alloc::format;
 use alloc::string::String;
 
-use super::metrics;
+use super::{metrics, notify};
+use crate::file::inotify;
 use crate::syscall::identity;
 use crate::task::process::{PROCESS_ID, process};
 
@@ -55,6 +56,9 @@ pub const TEXTS: &[Text] = &[
     ("/proc/sys/kernel/hostname", || "unikernel\n".into()),
     ("/proc/modules", String::new),
     ("/proc/sys/fs/file-max", || format!("{}\n", identity::MAX_OPEN_FILES)),
+    ("/proc/sys/fs/inotify/max_user_watches", || format!("{}\n", notify::MAX_WATCHES)),
+    ("/proc/sys/fs/inotify/max_user_instances", || format!("{}\n", inotify::MAX_INSTANCES)),
+    ("/proc/sys/fs/inotify/max_queued_events", || format!("{}\n", notify::MAX_EVENTS)),
     ("/proc/sys/fs/nr_open", || format!("{}\n", identity::MAX_OPEN_FILES)),
     ("/proc/sys/kernel/pid_max", || format!("{}\n", crate::task::process::MAX_THREADS)),
     ("/proc/sys/kernel/random/entropy_avail", || "256\n".into()),

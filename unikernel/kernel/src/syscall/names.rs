@@ -1,7 +1,5 @@
 //! Making, removing and renaming (mkdir(2), mknod(2), symlink(2), link(2), unlink(2), rename(2)).
 
-use alloc::vec::Vec;
-
 use linux_raw_sys::general::*;
 use unikernel_ext4::NewKind;
 use unikernel_fs::{Attributes, EditError, LastLink, Node, Place, RenameMode, Walk};
@@ -398,21 +396,4 @@ pub fn sys_renameat2(
         _ => {}
     }
     Ok(0)
-}
-
-/// memfd_create(2): a file without a name.
-pub fn sys_memfd_create(name: UserPtr<u8>, flags: u32) -> SysResult {
-    /// The longest name (memfd_create(2)).
-    const MAX_NAME_BYTES: usize = 249;
-    let name: Vec<u8> = crate::mem::user::read_c_string(name, MAX_NAME_BYTES)?.ok_or(Errno::EINVAL)?;
-    if flags & !(MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL | MFD_EXEC) != 0 {
-        return Err(Errno::EINVAL);
-    }
-    drop(name);
-    let attributes = Attributes::new(0o777, time::wall_ns());
-    let id = fs::tree().create_unnamed(Node::File(MemoryFile::empty()), attributes);
-    let file = fs::node::open(fs::Handle::of_unnamed(id))?;
-    let on_exec =
-        if flags & MFD_CLOEXEC != 0 { file::table::OnExec::Close } else { file::table::OnExec::Keep };
-    file::install(file::open(file, file::FileFlags::READ_WRITE), on_exec)
 }

@@ -1,6 +1,7 @@
-//! Opening files, and making them (open(2), creat(2), openat2(2)).
+//! Opening files, and making them (open(2), creat(2), openat2(2), memfd_create(2)).
 
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 
 use linux_raw_sys::general::*;
 use unikernel_ext4::{FileKind, NewKind};
@@ -17,7 +18,7 @@ use crate::fs::disk::walk::DiskPlace;
 use crate::fs::memory_file::MemoryFile;
 use crate::fs::notify;
 use crate::fs::{self, FileTree, Handle, Located, NodeId, Special, Walked, node};
-use crate::mem::user::{UserPtr, UserSlice};
+use crate::mem::user::{UserPtr, UserSlice, read_c_string};
 use crate::platform::time;
 use crate::sync::SpinLockGuard;
 use crate::user_abi;
@@ -234,6 +235,23 @@ fn open_unnamed(base: &Located, path: &[u8], flags: u32, mode: u32) -> Result<Ar
     let id = tree.create_unnamed(Node::File(MemoryFile::empty()), attributes);
     drop(tree);
     Ok(file::open(node::open(Handle::of_unnamed(id))?, status))
+}
+
+/// memfd_create(2): a file without a name.
+pub fn sys_memfd_create(name: UserPtr<u8>, flags: u32) -> SysResult {
+    /// The longest name (memfd_create(2)).
+    const MAX_NAME_BYTES: usize = 249;
+    let name: Vec<u8> = read_c_string(name, MAX_NAME_BYTES)?.ok_or(Errno::EINVAL)?;
+    if flags & !(MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL | MFD_EXEC) != 0 {
+        return Err(Errno::EINVAL);
+    }
+    drop(name);
+    let attributes = Attributes::new(0o777, time::wall_ns());
+    let id = fs::tree().create_unnamed(Node::File(MemoryFile::empty()), attributes);
+    let file = fs::node::open(fs::Handle::of_unnamed(id))?;
+    let on_exec =
+        if flags & MFD_CLOEXEC != 0 { file::table::OnExec::Close } else { file::table::OnExec::Keep };
+    file::install(file::open(file, file::FileFlags::READ_WRITE), on_exec)
 }
 
 fn find_to_open(

@@ -286,7 +286,7 @@ syscalls! {
     __NR_rename: rename(oldpath: Str, newpath: Str) => names::sys_rename, Full, "";
     __NR_renameat: renameat(olddirfd: Fd, oldpath: Str, newdirfd: Fd, newpath: Str) => names::sys_renameat, Full, "";
     __NR_renameat2: renameat2(olddirfd: Fd, oldpath: Str, newdirfd: Fd, newpath: Str, flags: Flags) => names::sys_renameat2, Partial, "no RENAME_WHITEOUT";
-    __NR_memfd_create: memfd_create(name: Str, flags: Flags) => names::sys_memfd_create, Partial, "no seals and no huge pages";
+    __NR_memfd_create: memfd_create(name: Str, flags: Flags) => open::sys_memfd_create, Partial, "no seals and no huge pages";
 
     // Attributes
     __NR_chmod: chmod(pathname: Str, mode: Flags) => attributes::sys_chmod, Full, "";

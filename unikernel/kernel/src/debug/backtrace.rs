@@ -90,7 +90,7 @@ struct App;
 
 impl View for App {
     fn word(&self, address: u64) -> Option<u64> {
-        UserPtr::<u64>::new(address).read().ok()
+        UserPtr::<u64>::new(address).try_read().ok()
     }
 
     fn code<const N: usize>(&self, address: u64) -> Option<[u8; N]> {
@@ -100,7 +100,7 @@ impl View for App {
         if !is_code(address) || !is_code(last) {
             return None;
         }
-        UserPtr::<[u8; N]>::new(address).read().ok()
+        UserPtr::<[u8; N]>::new(address).try_read().ok()
     }
 
     fn function_start(&self, address: u64) -> Option<u64> {

@@ -97,7 +97,7 @@ impl Shape {
             Self::FdPair => {
                 write_value(line, at, |line, fds: [i32; 2]| write!(line, "[{}, {}]", fds[0], fds[1]))
             }
-            Self::FilledAddress => match UserPtr::<u32>::new(next).read() {
+            Self::FilledAddress => match UserPtr::<u32>::new(next).try_read() {
                 Ok(len) => write_address(line, at, u64::from(len)),
                 Err(_) => write!(line, "{at:#x}"),
             },
@@ -124,7 +124,7 @@ impl Shape {
 pub(super) fn write_bytes(line: &mut String, at: u64, len: u64) -> Result {
     let mut bytes = [0; SHOWN_BYTES];
     let shown = &mut bytes[..SHOWN_BYTES.min(len as usize)];
-    match UserSlice::new(at, shown.len()).read(shown) {
+    match UserSlice::new(at, shown.len()).try_read(shown) {
         Ok(()) if len as usize > SHOWN_BYTES => write!(line, "\"{}\"...", shown.escape_ascii()),
         Ok(()) => write!(line, "\"{}\"", shown.escape_ascii()),
         Err(_) => write!(line, "{at:#x}"),
@@ -135,7 +135,7 @@ pub(super) fn write_bytes(line: &mut String, at: u64, len: u64) -> Result {
 pub(super) fn write_address(line: &mut String, at: u64, len: u64) -> Result {
     let mut bytes = [0; MAX_ADDRESS_BYTES as usize];
     let bytes = &mut bytes[..len.min(MAX_ADDRESS_BYTES) as usize];
-    match UserSlice::new(at, bytes.len()).read(bytes) {
+    match UserSlice::new(at, bytes.len()).try_read(bytes) {
         Ok(()) => address::write(line, bytes),
         Err(_) => write!(line, "{at:#x}"),
     }
@@ -151,7 +151,7 @@ fn write_value<T: UserAbi>(
     at: u64,
     write: impl FnOnce(&mut String, T) -> Result,
 ) -> Result {
-    match UserPtr::<T>::new(at).read() {
+    match UserPtr::<T>::new(at).try_read() {
         Ok(value) => write(line, value),
         Err(_) => write!(line, "{at:#x}"),
     }

@@ -12,7 +12,7 @@ use spin::Once;
 use unikernel_fs::terminal::{DELETE, END_OF_INPUT, INTERRUPT, LineEditor, Typed};
 
 use super::table::{self, OnExec};
-use super::{File, FileFlags, Metadata, PollSource, Readiness, WaitMode};
+use super::{AttemptError, File, FileFlags, Metadata, PollSource, Readiness, WaitMode};
 use crate::mem::user::{UserPtr, UserSlice};
 use crate::platform::console;
 use crate::sync::SpinLock;
@@ -81,11 +81,11 @@ impl Console {
     }
 
     /// Reads one line at most.
-    fn try_read(&self, into: UserSlice) -> SysResult {
+    fn try_read(&self, into: UserSlice) -> Result<usize, AttemptError> {
         let mut input = self.input.lock();
         let [head, tail] = input.content(into.len()).ok_or(Errno::EAGAIN)?;
-        into.write(head)?;
-        into.skip(head.len()).write(tail)?;
+        into.try_write(head)?;
+        into.skip(head.len()).try_write(tail)?;
         let count = head.len() + tail.len();
         input.consume(count);
         Ok(count)
@@ -156,7 +156,10 @@ impl File for Console {
                 let size = winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
                 UserPtr::new(argument).write(size)?;
             }
-            FIONREAD => UserPtr::new(argument).write(self.input.lock().len() as i32)?,
+            FIONREAD => {
+                let len = self.input.lock().len();
+                UserPtr::new(argument).write(len as i32)?;
+            }
             _ => return Err(Errno::ENOTTY),
         }
         Ok(0)

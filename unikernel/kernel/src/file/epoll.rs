@@ -11,8 +11,9 @@ use hashbrown::HashMap;
 use linux_raw_sys::general::*;
 
 use super::poll_source::{Batch, PollSource, ReadyList, Watch, WatchKey};
-use super::{File, Metadata, OpenFile, Readiness};
-use crate::mem::user::{Fault, UserPtr};
+use super::{AttemptError, File, Metadata, OpenFile, Readiness, complete};
+use crate::mem::fault::Missing;
+use crate::mem::user::UserPtr;
 use crate::net;
 use crate::sync::SpinLock;
 use crate::syscall::{Errno, SysResult};
@@ -139,74 +140,83 @@ impl Epoll {
         // The app has done what it could do: what it sent leaves in one batch, and what has come
         // in meanwhile is looked at before anything sleeps.
         net::flush();
-        let mut count = self.collect(events, max)?;
-        if count == 0 {
+        let mut round = Round { events, max, count: 0, unseen: None };
+        complete(|| self.collect(&mut round))?;
+        if round.count == 0 {
             net::poll();
-            count = self.collect(events, max)?;
+            complete(|| self.collect(&mut round))?;
         }
-        if count == 0 && deadline_ns != Some(0) {
-            count = self.sleep(events, max, deadline_ns)?;
+        if round.count == 0 && deadline_ns != Some(0) {
+            self.sleep(&mut round, deadline_ns)?;
         }
         // What is still on the list is for the next thread that waits: a watch on it does not wake
         // anybody again.
-        if count > 0 && self.ready.len() > 0 {
+        if round.count > 0 && self.ready.len() > 0 {
             self.ready.wake_sleeper();
         }
-        Ok(count)
+        Ok(round.count)
     }
 
-    fn sleep(&self, events: UserPtr<epoll_event>, max: usize, deadline_ns: Option<u64>) -> SysResult {
-        let collected = self.ready.source.wait(deadline_ns, || match self.collect(events, max) {
-            Ok(0) => None,
+    fn sleep(&self, round: &mut Round, deadline_ns: Option<u64>) -> Result<(), Errno> {
+        let collected = self.ready.source.wait(deadline_ns, || match self.collect(round) {
+            Ok(()) if round.count == 0 => None,
             outcome => Some(outcome),
         });
         match collected {
-            Ok(outcome) => outcome,
-            Err(WaitError::TimedOut) => Ok(0),
+            Ok(Ok(())) | Err(WaitError::TimedOut) => Ok(()),
+            // A page of the app's array has to be waited for, with the thread off the list of those who wait.
+            Ok(Err(_)) => complete(|| self.collect(round)),
             Err(WaitError::Interrupted) => Err(Errno::EINTR),
         }
     }
 
-    /// Looks once at each watch on the ready list, and writes those that have events.
-    fn collect(&self, events: UserPtr<epoll_event>, max: usize) -> SysResult {
+    /// Looks once at each watch on the ready list, and writes those that have events. If a page is missing, the next
+    /// call goes on where this one ended.
+    fn collect(&self, round: &mut Round) -> Result<(), AttemptError> {
         self.started.fetch_add(1, Ordering::SeqCst);
-        let mut unseen = self.ready.len();
-        let mut count = 0;
+        let mut unseen = round.unseen.take().unwrap_or_else(|| self.ready.len());
         let mut outcome = Ok(());
-        while unseen > 0 && count < max && outcome.is_ok() {
+        while unseen > 0 && round.count < round.max && outcome.is_ok() {
             let mut batch = Batch::new();
-            self.ready.take(unseen.min(max - count), &mut batch);
+            self.ready.take(unseen.min(round.max - round.count), &mut batch);
             if batch.is_empty() {
                 break;
             }
             unseen -= batch.len();
-            outcome = self.report(batch, events, &mut count);
+            outcome = self.report(batch, round, &mut unseen);
         }
         self.finished.fetch_add(1, Ordering::SeqCst);
-        if count == 0 {
-            outcome?;
+        match outcome {
+            Err(missing) if !missing.is_fault() => {
+                round.unseen = Some(unseen);
+                Err(missing.into())
+            }
+            Err(missing) if round.count == 0 => Err(missing.into()),
+            _ => Ok(()),
         }
-        Ok(count)
     }
 
-    /// Looks at a batch of watches, and writes those that have events behind the first `count`, which grows.
-    fn report(&self, batch: Batch, events: UserPtr<epoll_event>, count: &mut usize) -> Result<(), Fault> {
+    /// Looks at a batch of watches, and writes those that have events behind those that the round has. Watches that it
+    /// does not get to are unseen again.
+    fn report(&self, batch: Batch, round: &mut Round, unseen: &mut usize) -> Result<(), Missing> {
         let mut level_triggered = Batch::new();
         let mut watches = batch.into_iter();
         let mut outcome = Ok(());
-        for watch in watches.by_ref() {
+        while let Some(watch) = watches.next() {
             watch.begin_look();
             let found = watch.found();
             if found == 0 {
                 continue;
             }
             let event = epoll_event { events: found, data: watch.data.load(Ordering::Relaxed) };
-            outcome = events.element(*count).write(event);
+            outcome = round.events.element(round.count).try_write(event);
             if outcome.is_err() {
-                level_triggered.push(watch);
+                *unseen += watches.len();
+                self.ready.give_back(watches.by_ref());
+                *unseen += usize::from(self.ready.put_first(watch));
                 break;
             }
-            *count += 1;
+            round.count += 1;
             let bits = watch.bits.load(Ordering::Relaxed);
             if bits & EPOLLONESHOT != 0 {
                 watch.bits.store(bits & PRIVATE_BITS, Ordering::Relaxed);
@@ -216,11 +226,19 @@ impl Epoll {
         }
         self.ready.put_back(level_triggered);
         if outcome.is_err() {
-            self.ready.give_back(watches);
             self.ready.wake_sleeper();
         }
         outcome
     }
+}
+
+/// The events that one call has found, in the app's array.
+struct Round {
+    events: UserPtr<epoll_event>,
+    max: usize,
+    count: usize,
+    /// Watches at the front of the list that are still to be looked at, if the last look was cut short.
+    unseen: Option<usize>,
 }
 
 /// Ends a watch that is no longer in its table.

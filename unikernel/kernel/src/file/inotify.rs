@@ -6,7 +6,7 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 use linux_raw_sys::general::inotify_event;
 use linux_raw_sys::ioctl::FIONREAD;
 
-use super::{File, Metadata, PollSource, Readiness, WaitMode};
+use super::{AttemptError, File, Metadata, PollSource, Readiness, WaitMode, complete};
 use crate::fs::notify::{Event, Queue};
 use crate::mem::user::{UserPtr, UserSlice};
 use crate::syscall::{Errno, SysResult};
@@ -47,11 +47,11 @@ fn padded(name_len: usize) -> usize {
 }
 
 /// Writes an event to the start of a buffer; answers its length.
-fn put(event: &Event, into: UserSlice) -> SysResult {
+fn put(event: &Event, into: UserSlice) -> Result<usize, AttemptError> {
     let name_bytes = padded(event.name.len());
     let len = HEADER_BYTES + name_bytes;
     if len > into.len() {
-        return Err(Errno::EINVAL);
+        return Err(Errno::EINVAL.into());
     }
     let mut bytes = [0; HEADER_BYTES + 256 + HEADER_BYTES];
     let words = [event.watch as u32, event.mask, event.cookie, name_bytes as u32];
@@ -59,17 +59,17 @@ fn put(event: &Event, into: UserSlice) -> SysResult {
         place.copy_from_slice(&word.to_ne_bytes());
     }
     bytes[HEADER_BYTES..][..event.name.len()].copy_from_slice(&event.name);
-    into.write(&bytes[..len])?;
+    into.try_write(&bytes[..len])?;
     Ok(len)
 }
 
 impl File for Inotify {
     fn read(&self, into: UserSlice, mode: WaitMode) -> SysResult {
         let queue = &self.queue;
-        let first = || queue.take_first(|event| put(event, into)).unwrap_or(Err(Errno::EAGAIN));
-        let mut done = queue.source.block_on(mode, None, first)?;
+        let take = |into| queue.take_first(|event| put(event, into)).unwrap_or(Err(AttemptError::Again));
+        let mut done = queue.source.block_on(mode, None, || take(into))?;
         // What does not fit, or cannot be written, waits for the next read.
-        while let Some(Ok(len)) = queue.take_first(|event| put(event, into.skip(done))) {
+        while let Ok(len) = complete(|| take(into.skip(done))) {
             done += len;
         }
         Ok(done)

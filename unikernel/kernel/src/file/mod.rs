@@ -10,6 +10,7 @@
 //! Sockets are in `net`, files with a name in `fs`. The room stands directly behind the system
 //! calls and answers with their error numbers.
 
+mod attempt;
 pub mod console;
 pub mod epoll;
 pub mod eventfd;
@@ -29,6 +30,7 @@ use core::any::Any;
 use bitflags::bitflags;
 use linux_raw_sys::general as raw;
 
+pub use attempt::{AttemptError, complete};
 use lock::FileLocks;
 pub use open_file::{FileFlags, OpenFile};
 pub use poll_source::PollSource;
@@ -136,7 +138,7 @@ impl Metadata {
 /// One kind of file. Every default is the refusal that Linux gives.
 ///
 /// Reads and writes copy straight from and to the app's memory. They may do so while they hold
-/// their own lock: a page fault there takes only the locks of `mem`.
+/// their own lock, in an attempt that misses pages rather than wait for them ([`AttemptError`]).
 pub trait File: Any + Send + Sync {
     /// Reads from a stream. At its end the answer is 0.
     fn read(&self, _into: UserSlice, _mode: WaitMode) -> SysResult {

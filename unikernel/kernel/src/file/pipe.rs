@@ -9,7 +9,7 @@ use linux_raw_sys::general::S_IFIFO;
 use linux_raw_sys::ioctl::FIONREAD;
 use unikernel_fs::Ring;
 
-use super::{File, Metadata, OpenFile, PollSource, Readiness, WaitMode, broken_pipe};
+use super::{AttemptError, File, Metadata, OpenFile, PollSource, Readiness, WaitMode, broken_pipe};
 use crate::mem::user::{UserPtr, UserSlice};
 use crate::sync::SpinLock;
 use crate::syscall::{Errno, SysResult};
@@ -196,31 +196,31 @@ impl Pipe {
         Ok(0)
     }
 
-    fn try_read(&self, into: UserSlice) -> SysResult {
+    fn try_read(&self, into: UserSlice) -> Result<usize, AttemptError> {
         let mut state = self.state.lock();
         if state.ring.is_empty() {
-            return if state.has_writer() { Err(Errno::EAGAIN) } else { Ok(0) };
+            return if state.has_writer() { Err(AttemptError::Again) } else { Ok(0) };
         }
         let [head, tail] = state.ring.content(into.len());
-        into.write(head)?;
-        into.skip(head.len()).write(tail)?;
+        into.try_write(head)?;
+        into.skip(head.len()).try_write(tail)?;
         let count = head.len() + tail.len();
         state.ring.consume(count);
         Ok(count)
     }
 
-    fn try_write(&self, from: UserSlice) -> SysResult {
+    fn try_write(&self, from: UserSlice) -> Result<usize, AttemptError> {
         let mut state = self.state.lock();
         if !state.has_reader() {
-            return Err(Errno::EPIPE);
+            return Err(Errno::EPIPE.into());
         }
         let least = if from.len() <= ATOMIC_BYTES { from.len() } else { 1 };
         if state.ring.free() < least {
-            return Err(Errno::EAGAIN);
+            return Err(AttemptError::Again);
         }
         let [head, tail] = state.ring.room(from.len());
-        from.read(head)?;
-        from.skip(head.len()).read(tail)?;
+        from.try_read(head)?;
+        from.skip(head.len()).try_read(tail)?;
         let count = head.len() + tail.len();
         state.ring.commit(count);
         Ok(count)

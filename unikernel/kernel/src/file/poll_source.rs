@@ -17,7 +17,9 @@ use arrayvec::ArrayVec;
 use linux_raw_sys::general::{EPOLLET, EPOLLEXCLUSIVE, EPOLLONESHOT};
 use smallvec::SmallVec;
 
+use super::attempt::{AttemptError, complete};
 use super::{File, Readiness, WaitMode};
+use crate::mem::fault::Pins;
 use crate::sync::SpinLock;
 use crate::syscall::Errno;
 use crate::task::WaitQueue;
@@ -57,21 +59,30 @@ impl PollSource {
 
     /// Runs `attempt` until it answers something else than `EAGAIN`; sleeps in between until the
     /// next notification, if `mode` allows that. A signal ends it with [`Errno::RESTART`], the
-    /// deadline with `EAGAIN`.
-    pub fn block_on<T>(
+    /// deadline with `EAGAIN`. Pages that an attempt misses are waited for, whatever the mode.
+    pub fn block_on<T, E: Into<AttemptError>>(
         &self,
         mode: WaitMode,
         deadline_ns: Option<u64>,
-        mut attempt: impl FnMut() -> Result<T, Errno>,
+        mut attempt: impl FnMut() -> Result<T, E>,
     ) -> Result<T, Errno> {
-        let first = attempt();
+        let first = complete(&mut attempt);
         if mode == WaitMode::NonBlocking || !matches!(first, Err(Errno::EAGAIN)) {
             return first;
         }
-        self.wait(deadline_ns, || match attempt() {
-            Err(Errno::EAGAIN) => None,
-            outcome => Some(outcome),
-        })?
+        let mut pins = Pins::default();
+        loop {
+            let outcome = self.wait(deadline_ns, || match attempt().map_err(Into::into) {
+                Err(AttemptError::Again) => None,
+                Err(AttemptError::Errno(error)) => Some(Err(error)),
+                Err(AttemptError::Missing(missing)) => Some(Ok(Err(missing))),
+                Ok(value) => Some(Ok(Ok(value))),
+            })??;
+            match outcome {
+                Ok(value) => return Ok(value),
+                Err(missing) => pins.page_in(missing)?,
+            }
+        }
     }
 
     /// Sleeps until `condition` answers `Some`, looking after each notification.
@@ -174,6 +185,15 @@ impl ReadyList {
     pub(crate) fn give_back(&self, untouched: impl DoubleEndedIterator<Item = Arc<Watch>>) {
         let mut queue = self.queue.lock();
         untouched.rev().for_each(|watch| queue.push_front(watch));
+    }
+
+    /// Puts a watch that could not be reported to the start; false if it is on the list again already.
+    pub(crate) fn put_first(&self, watch: Arc<Watch>) -> bool {
+        let is_new = !watch.is_queued.swap(true, Ordering::AcqRel);
+        if is_new {
+            self.queue.lock().push_front(watch);
+        }
+        is_new
     }
 
     /// Takes the first watch, to look at it.

@@ -13,7 +13,7 @@ use crate::mem::PAGE_BYTES;
 use crate::mem::shared::SharedFrame;
 use crate::mem::space::{PageSource, Supply};
 use crate::mem::user::UserSlice;
-use crate::sync::SpinLock;
+use crate::sync::{Mutex, SpinLock};
 use crate::syscall::{Errno, SysResult};
 
 /// The largest file (Linux: `MAX_LFS_FILESIZE`).
@@ -24,7 +24,7 @@ pub struct MemoryFile {
     state: SpinLock<State>,
     /// Held from the look at the end of the file to the write behind it, so that appends do not
     /// overwrite each other.
-    appending: SpinLock<()>,
+    appending: Mutex<()>,
     locks: FileLocks,
 }
 
@@ -86,11 +86,7 @@ impl MemoryFile {
     /// A file with an archive's bytes.
     pub fn from_archive(base: &'static [u8]) -> Arc<Self> {
         let state = State { base, pages: BTreeMap::new(), size: base.len() as u64 };
-        Arc::new(Self {
-            state: SpinLock::new(state),
-            appending: SpinLock::new(()),
-            locks: FileLocks::default(),
-        })
+        Arc::new(Self { state: SpinLock::new(state), appending: Mutex::new(()), locks: FileLocks::default() })
     }
 
     /// An empty file.

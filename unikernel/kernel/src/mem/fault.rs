@@ -1,13 +1,19 @@
 //! Page faults of the app, and of the kernel on the app's behalf (`arch::user_copy`).
-
 //!
 //! A page of a file that is not in memory has to be read first, which sleeps. The app's own fault does that at
-//! once. A fault of the kernel may come with locks held: the copy fails, and leaves a note with the thread;
-//! whoever finds that a copy failed where it may sleep calls [`load_noted`] and tries again. At the latest
-//! that is the door (`syscall::enter`), which repeats the call.
+//! once. A fault of the kernel may come with locks held, so its handler never sleeps: the copy fails with
+//! [`Missing`], which names what has to be waited for. A copy that may sleep waits at once, and goes on
+//! (`mem::user`). One that is made with a lock held gives [`Missing`] to its caller, who takes back what it has
+//! begun, lets go of its locks, waits ([`Pins::page_in`]) and begins again. `docs/decisions/0037` has the reasons.
 
-use super::space::{self, Obstacle};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use super::shared::SharedFrame;
+use super::space::{self, Obstacle, PageSource};
+use super::user::Fault;
 use super::{layout, user};
+use crate::arch::cpu::this_cpu;
 use crate::fs::disk::flusher;
 use crate::task::{self, scheduler};
 
@@ -48,23 +54,26 @@ pub fn handle(address: u64, access: Access) -> Result<(), Failure> {
             Ok(()) => return Ok(()),
             Err(Obstacle::Failed(Failure::OutOfMemory)) if flusher::make_room() => {}
             Err(Obstacle::Failed(failure)) => return Err(failure),
-            Err(Obstacle::Absent(source, index)) if source.load(index) => {}
+            Err(Obstacle::Absent(source, index)) if source.load(index).is_some() => {}
             Err(Obstacle::Absent(..)) => return Err(Failure::NotReadable),
         }
     }
 }
 
-/// The same for an access of the kernel's, which must not sleep.
+/// The same for an access of the kernel's, which must not sleep: what there is to wait for is left with the thread,
+/// for the copy that fails now ([`Missing::noted`]).
 pub fn handle_in_kernel(address: u64, access: Access) -> Result<(), Failure> {
-    match bring_in(address, access) {
-        Ok(()) => Ok(()),
-        Err(Obstacle::Failed(failure)) => Err(failure),
-        Err(Obstacle::Absent(source, index)) => {
-            let before = task::current().absent_page.lock().replace((source, index));
-            drop(before);
-            Err(Failure::NotReadable)
-        }
+    let (failure, pending) = match bring_in(address, access) {
+        Ok(()) => return Ok(()),
+        Err(Obstacle::Failed(Failure::OutOfMemory)) => (Failure::OutOfMemory, Pending::Memory),
+        Err(Obstacle::Failed(failure)) => return Err(failure),
+        Err(Obstacle::Absent(source, index)) => (Failure::NotReadable, Pending::Page(source, index)),
+    };
+    if !this_cpu().current_thread().is_null() {
+        let before = task::current().pending_fault.lock().replace(pending);
+        drop(before);
     }
+    Err(failure)
 }
 
 fn bring_in(address: u64, access: Access) -> Result<(), Obstacle> {
@@ -74,22 +83,79 @@ fn bring_in(address: u64, access: Access) -> Result<(), Obstacle> {
     space::bring_in(address, access)
 }
 
-/// Reads the page in for which a copy of this thread failed, if that was the reason. True if it is worth to try
-/// again.
-pub fn load_noted() -> bool {
-    if !scheduler::can_block() {
-        return false;
-    }
-    let noted = task::current().absent_page.lock().take();
-    noted.is_some_and(|(source, index)| source.load(index))
+/// What a copy has to wait for.
+pub enum Pending {
+    /// This page of the object.
+    Page(Arc<dyn PageSource>, u64),
+    /// Memory, which may be full of pages that have to be written first.
+    Memory,
 }
 
-/// Runs a copy from or to the app until it needs no further page to be read in. The caller may sleep.
-pub fn retrying(mut copy: impl FnMut() -> Result<(), user::Fault>) -> Result<(), user::Fault> {
+/// A copy that could not sleep did not come to its end. There is no way from here to an error number but through
+/// [`Pins::page_in`].
+#[must_use = "a page may have to be read in"]
+pub struct Missing(Option<Pending>);
+
+impl Missing {
+    /// The app has nothing there: waiting does not help.
+    pub const FAULT: Self = Self(None);
+
+    /// Why the copy failed that the running thread has tried just now.
+    #[cold]
+    pub(super) fn noted() -> Self {
+        if this_cpu().current_thread().is_null() {
+            return Self::FAULT;
+        }
+        Self(task::current().pending_fault.lock().take())
+    }
+
+    /// True if waiting does not help.
+    pub fn is_fault(&self) -> bool {
+        self.0.is_none()
+    }
+}
+
+/// Waits that one copy needs at most: a packet's in as many buffers as a call may name, each over the edge of a page.
+const MOST_WAITS: usize = 2048 + 64;
+
+/// The pages that were read in for a copy. They stay in memory until it has come to its end, so that each turn gets
+/// further than the one before; other threads may still unmap them or cut them off.
+#[derive(Default)]
+pub struct Pins {
+    frames: Vec<SharedFrame>,
+    waits: usize,
+}
+
+impl Pins {
+    /// Waits for what a copy has missed. The caller may sleep. Fails if the app has nothing there, if it cannot be
+    /// read, or if there is no end to it.
+    #[cold]
+    pub fn page_in(&mut self, missing: Missing) -> Result<(), Fault> {
+        let pending = missing.0.ok_or(Fault)?;
+        if !scheduler::can_block() || self.waits == MOST_WAITS {
+            return Err(Fault);
+        }
+        self.waits += 1;
+        match pending {
+            Pending::Page(source, index) => {
+                let frame = source.load(index).ok_or(Fault)?;
+                self.frames.try_reserve(1).map_err(|_| Fault)?;
+                self.frames.push(frame);
+                Ok(())
+            }
+            Pending::Memory if flusher::make_room() => Ok(()),
+            Pending::Memory => Err(Fault),
+        }
+    }
+}
+
+/// Runs a copy that cannot sleep until it misses nothing any more. The caller may sleep.
+pub fn paging_in<T>(mut copy: impl FnMut() -> Result<T, Missing>) -> Result<T, Fault> {
+    let mut pins = Pins::default();
     loop {
         match copy() {
-            Err(user::Fault) if load_noted() => {}
-            outcome => return outcome,
+            Ok(value) => return Ok(value),
+            Err(missing) => pins.page_in(missing)?,
         }
     }
 }

@@ -19,7 +19,7 @@ use core::ops::ControlFlow;
 use arrayvec::ArrayVec;
 pub use charge::{charge_limit, owed_pages};
 pub use initial::{adopt_image, map_first_stack, map_vdso};
-pub use object::{PageSource, Sharing, Supply, collect_dirty, map_object, sync};
+pub use object::{PageSource, Sharing, Supply, collect_dirty, has_paged_objects, map_object, sync};
 pub use reclaim::{release_clean, release_clean_in_turn};
 pub use remap::{Move, remap};
 pub(super) use touch::{Obstacle, bring_in};

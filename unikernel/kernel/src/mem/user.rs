@@ -2,13 +2,19 @@
 //! plain number until an accessor here has checked its range, and the access itself survives a
 //! fault (it answers [`Fault`], which the syscall layer turns into `EFAULT`).
 //!
+//! A page that is not in memory is waited for, so `read` and `write` may sleep: they are not for who holds a spin
+//! lock or has announced to sleep, as the condition of a wait has. `try_read` and `try_write` are; they answer
+//! [`Missing`], which no error number is made of.
+//!
 //! - [`UserPtr<T>`]: one value of a plain ABI type;
 //! - [`UserSlice`]: a run of bytes, with cheap sub-slicing.
 
 use core::marker::PhantomData;
 use core::mem::{MaybeUninit, size_of};
 
+use super::fault::{Missing, paging_in};
 use crate::arch::user_copy;
+use crate::sync::assert_may_sleep;
 
 /// The app named memory that it may not use.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -97,41 +103,55 @@ impl<T> UserPtr<T> {
 }
 
 impl<T: UserAbi> UserPtr<T> {
-    /// Reads the value.
-    #[inline]
-    pub fn read(self) -> Result<T, Fault> {
-        if !range_is_user(self.0, size_of::<T>()) {
-            return Err(Fault);
-        }
-        let mut value = MaybeUninit::<T>::uninit();
-        // SAFETY: the source range is the app's by the check above and the copy survives a fault
-        // in it; the destination is our own `T`.
-        let left = unsafe { user_copy::from_user(value.as_mut_ptr().cast(), self.0, size_of::<T>()) };
-        // SAFETY: all bytes were written, and `UserAbi` makes every pattern valid.
-        if left == 0 { Ok(unsafe { value.assume_init() }) } else { Err(Fault) }
+    fn slice(self) -> UserSlice {
+        UserSlice::new(self.0, size_of::<T>())
     }
 
-    /// Writes the value.
+    /// Reads the value. May sleep.
+    #[inline]
+    pub fn read(self) -> Result<T, Fault> {
+        let mut value = MaybeUninit::<T>::uninit();
+        // SAFETY: the destination is our own `T`.
+        unsafe { self.slice().read_raw(value.as_mut_ptr().cast(), size_of::<T>()) }?;
+        // SAFETY: all bytes were written, and `UserAbi` makes every pattern valid.
+        Ok(unsafe { value.assume_init() })
+    }
+
+    /// Reads the value if it is in memory.
+    #[inline]
+    pub fn try_read(self) -> Result<T, Missing> {
+        let mut value = MaybeUninit::<T>::uninit();
+        // SAFETY: the destination is our own `T`.
+        unsafe { self.slice().try_read_raw(value.as_mut_ptr().cast(), size_of::<T>()) }?;
+        // SAFETY: all bytes were written, and `UserAbi` makes every pattern valid.
+        Ok(unsafe { value.assume_init() })
+    }
+
+    /// Writes the value. May sleep.
     #[inline]
     pub fn write(self, value: T) -> Result<(), Fault> {
-        if !range_is_user(self.0, size_of::<T>()) {
-            return Err(Fault);
-        }
-        // SAFETY: the destination range is the app's by the check above and the copy survives a
-        // fault in it; the source is our own `T`, whose padding is the caller's (`zeroed`).
-        let left = unsafe { user_copy::to_user(self.0, (&raw const value).cast(), size_of::<T>()) };
-        if left == 0 { Ok(()) } else { Err(Fault) }
+        // SAFETY: the source is our own `T`, whose padding is the caller's (`zeroed`).
+        unsafe { self.slice().write_raw((&raw const value).cast(), size_of::<T>()) }
+    }
+
+    /// Writes the value if its place is in memory.
+    #[inline]
+    pub fn try_write(self, value: T) -> Result<(), Missing> {
+        // SAFETY: as above.
+        unsafe { self.slice().try_write_raw((&raw const value).cast(), size_of::<T>()) }
     }
 }
 
 impl UserPtr<u32> {
     /// Changes the word to what `change` makes of it, in one step for all threads of the app. Answers
-    /// what it was; `None` from `change` leaves it alone.
+    /// what it was; `None` from `change` leaves it alone. May sleep.
     pub fn update(self, mut change: impl FnMut(u32) -> Option<u32>) -> Result<u32, Fault> {
         let mut current = self.read()?;
         while let Some(new) = change(current) {
-            // SAFETY: `read` has checked that the range is the app's.
-            let found = unsafe { user_copy::compare_exchange(self.0, current, new) }.ok_or(Fault)?;
+            let found = paging_in(|| {
+                // SAFETY: `read` has checked that the range is the app's.
+                unsafe { user_copy::compare_exchange(self.0, current, new) }.ok_or_else(Missing::noted)
+            })?;
             if found == current {
                 break;
             }
@@ -213,59 +233,112 @@ impl UserSlice {
         Self { len: self.len.min(count), ..self }
     }
 
-    /// Fills `buffer` from the start of the range; the range must be at least as long.
+    /// Fills `buffer` from the start of the range; the range must be at least as long. May sleep.
     #[inline]
     pub fn read(&self, buffer: &mut [u8]) -> Result<(), Fault> {
-        if !self.is_allowed(buffer.len()) {
-            return Err(Fault);
-        }
-        // SAFETY: the source range is the app's by the check above and the copy survives a fault
-        // in it; the destination is an exclusive kernel slice of that length.
-        let left = unsafe { user_copy::from_user(buffer.as_mut_ptr(), self.address, buffer.len()) };
-        if left == 0 { Ok(()) } else { Err(Fault) }
+        // SAFETY: the destination is an exclusive kernel slice of that length.
+        unsafe { self.read_raw(buffer.as_mut_ptr(), buffer.len()) }
+    }
+
+    /// The same if all of it is in memory.
+    #[inline]
+    pub fn try_read(&self, buffer: &mut [u8]) -> Result<(), Missing> {
+        // SAFETY: as above.
+        unsafe { self.try_read_raw(buffer.as_mut_ptr(), buffer.len()) }
     }
 
     /// Fills `len` bytes at `buffer` from the start of the range, for memory that others may change
-    /// meanwhile.
+    /// meanwhile. May sleep.
     ///
     /// # Safety
     ///
     /// `buffer` must be valid kernel memory for writes of `len` bytes.
+    #[inline]
     pub unsafe fn read_raw(&self, buffer: *mut u8, len: usize) -> Result<(), Fault> {
+        assert_may_sleep();
+        // SAFETY: valid by the caller.
+        if unsafe { self.try_read_raw(buffer, len) }.is_ok() {
+            return Ok(());
+        }
+        self.page_by_page(len, |part, at| {
+            // SAFETY: the part lies in the caller's buffer.
+            unsafe { part.try_read_raw(buffer.add(at), part.len) }
+        })
+    }
+
+    /// See [`Self::read_raw`] and [`Self::try_read`].
+    unsafe fn try_read_raw(&self, buffer: *mut u8, len: usize) -> Result<(), Missing> {
         if !self.is_allowed(len) {
-            return Err(Fault);
+            return Err(Missing::FAULT);
         }
         // SAFETY: the source range is the app's by the check above and the copy survives a fault in
         // it; the destination is valid by the caller.
         let left = unsafe { user_copy::from_user(buffer, self.address, len) };
-        if left == 0 { Ok(()) } else { Err(Fault) }
+        if left == 0 { Ok(()) } else { Err(Missing::noted()) }
     }
 
-    /// Writes `len` bytes from `bytes` to the start of the range; see [`Self::read_raw`].
+    /// Writes `len` bytes from `bytes` to the start of the range; see [`Self::read_raw`]. May sleep.
     ///
     /// # Safety
     ///
     /// `bytes` must be valid kernel memory for reads of `len` bytes.
+    #[inline]
     pub unsafe fn write_raw(&self, bytes: *const u8, len: usize) -> Result<(), Fault> {
+        assert_may_sleep();
+        // SAFETY: valid by the caller.
+        if unsafe { self.try_write_raw(bytes, len) }.is_ok() {
+            return Ok(());
+        }
+        self.page_by_page(len, |part, at| {
+            // SAFETY: the part lies in the caller's bytes.
+            unsafe { part.try_write_raw(bytes.add(at), part.len) }
+        })
+    }
+
+    /// See [`Self::write_raw`] and [`Self::try_write`].
+    #[inline]
+    unsafe fn try_write_raw(&self, bytes: *const u8, len: usize) -> Result<(), Missing> {
         if !self.is_allowed(len) {
-            return Err(Fault);
+            return Err(Missing::FAULT);
         }
         // SAFETY: the destination range is the app's by the check above and the copy survives a fault
         // in it; the source is valid by the caller.
         let left = unsafe { user_copy::to_user(self.address, bytes, len) };
-        if left == 0 { Ok(()) } else { Err(Fault) }
+        if left == 0 { Ok(()) } else { Err(Missing::noted()) }
     }
 
-    /// Writes `bytes` to the start of the range; the range must be at least as long.
+    /// Writes `bytes` to the start of the range; the range must be at least as long. May sleep.
     #[inline]
     pub fn write(&self, bytes: &[u8]) -> Result<(), Fault> {
-        if !self.is_allowed(bytes.len()) {
+        // SAFETY: the source is a kernel slice of that length.
+        unsafe { self.write_raw(bytes.as_ptr(), bytes.len()) }
+    }
+
+    /// The same if all of the range is in memory.
+    #[inline]
+    pub fn try_write(&self, bytes: &[u8]) -> Result<(), Missing> {
+        // SAFETY: as above.
+        unsafe { self.try_write_raw(bytes.as_ptr(), bytes.len()) }
+    }
+
+    /// Makes a copy of `len` bytes that failed as a whole a page at a time, waiting for each: so it comes to its end
+    /// however little memory there is. `copy` gets a part and how far in the range that lies.
+    #[cold]
+    fn page_by_page(
+        &self,
+        len: usize,
+        mut copy: impl FnMut(Self, usize) -> Result<(), Missing>,
+    ) -> Result<(), Fault> {
+        if len > self.len {
             return Err(Fault);
         }
-        // SAFETY: the destination range is the app's by the check above and the copy survives a
-        // fault in it; the source is a kernel slice of that length.
-        let left = unsafe { user_copy::to_user(self.address, bytes.as_ptr(), bytes.len()) };
-        if left == 0 { Ok(()) } else { Err(Fault) }
+        let mut done = 0;
+        while done < len {
+            let part = self.skip(done).truncate(len - done).within_page();
+            paging_in(|| copy(part, done))?;
+            done += part.len;
+        }
+        Ok(())
     }
 }
 

@@ -14,8 +14,9 @@ use super::routes::to_file;
 use super::shards::{self, Guard};
 use super::socket::{Direction, MessageFlags, Received, Shutdown, Socket};
 use super::unix::Rights;
-use crate::file::{Readiness, WaitMode};
-use crate::mem::user::{Fault, UserSlice};
+use crate::file::{AttemptError, Readiness, WaitMode};
+use crate::mem::fault::Missing;
+use crate::mem::user::UserSlice;
 use crate::sync::SpinLock;
 use crate::syscall::{Errno, SysResult};
 
@@ -44,8 +45,8 @@ struct Port {
     is_send_shut: bool,
 }
 
-/// Why a datagram was not sent: the stack refuses, or the app's memory cannot be read.
-struct NotSent(Errno);
+/// Why a datagram was not sent: the stack refuses, or the app's memory is not there.
+struct NotSent(AttemptError);
 
 impl From<SendError> for NotSent {
     fn from(error: SendError) -> Self {
@@ -53,9 +54,9 @@ impl From<SendError> for NotSent {
     }
 }
 
-impl From<Fault> for NotSent {
-    fn from(fault: Fault) -> Self {
-        Self(fault.into())
+impl From<Missing> for NotSent {
+    fn from(missing: Missing) -> Self {
+        Self(missing.into())
     }
 }
 
@@ -259,11 +260,11 @@ impl Datagram {
         socket.block_on(mode, Direction::Receive, || {
             let count = cards::all().len().max(1);
             let turn = if count > 1 { self.turn.fetch_add(1, Ordering::Relaxed) } else { 0 };
-            let mut nothing = Err(Errno::EAGAIN);
+            let mut nothing = Err(AttemptError::Again);
             for step in 0..count {
                 let shard = cards::first_of((turn + step) % count);
                 match receive_at(shard, id, into, flags) {
-                    Ok(outcome) => return outcome,
+                    Ok(outcome) => return Ok(outcome?),
                     Err(RecvError::WouldBlock) => {}
                     Err(RecvError::Finished) => nothing = Ok(Received::nothing()),
                     Err(error) => return Err(error.into()),
@@ -290,7 +291,7 @@ impl Datagram {
         }
         to.map_or(Ok(()), |to| socket.check_destination(to))?;
         socket.block_on(mode, Direction::Send, || {
-            let gather = |room: &mut [u8]| gather(from, room).map_err(NotSent::from);
+            let gather = |room: &mut [u8]| try_gather(from, room).map_err(NotSent::from);
             let mut net = self.lock_towards(socket, id, to);
             let to = to.map(|to| cards::unscoped(to).0);
             let outcome = net.stack.udp_send(id, to, len, gather);
@@ -351,35 +352,38 @@ fn receive_at(
     id: UdpId,
     into: &[UserSlice],
     flags: MessageFlags,
-) -> Result<Result<Received, Errno>, RecvError> {
+) -> Result<Result<Received, Missing>, RecvError> {
     let mut net = shards::lock(shard);
-    let copy = |data: &[u8], from: SocketAddr| {
-        let len = scatter(data, into)?;
+    let copy = |data: &[u8], from: SocketAddr| -> Result<Received, Missing> {
+        let len = try_scatter(data, into)?;
         let from = Some(Address::Internet(cards::scoped(from, shard)));
         Ok(Received { len, full_len: data.len(), from, rights: Rights::new() })
     };
-    match flags.contains(MessageFlags::PEEK) {
-        true => net.stack.udp_peek(id, copy),
-        false => net.stack.udp_recv(id, copy),
+    let received = net.stack.udp_peek(id, copy)?;
+    let is_fault = matches!(&received, Err(missing) if missing.is_fault());
+    // What the app has no memory for is lost, as on Linux; what only has to wait for memory is not.
+    if !flags.contains(MessageFlags::PEEK) && (received.is_ok() || is_fault) {
+        net.stack.udp_recv(id, |_, _| ())?;
     }
+    Ok(received)
 }
 
 /// Copies a datagram into the app's buffers, as much as fits.
-pub(super) fn scatter(data: &[u8], into: &[UserSlice]) -> Result<usize, Errno> {
+pub(super) fn try_scatter(data: &[u8], into: &[UserSlice]) -> Result<usize, Missing> {
     let mut left = data;
     for buffer in into {
         let (here, rest) = left.split_at(left.len().min(buffer.len()));
-        buffer.write(here)?;
+        buffer.try_write(here)?;
         left = rest;
     }
     Ok(data.len() - left.len())
 }
 
 /// Copies the app's buffers, one after the other, into a datagram of their length.
-pub(super) fn gather(from: &[UserSlice], mut room: &mut [u8]) -> Result<(), Fault> {
+pub(super) fn try_gather(from: &[UserSlice], mut room: &mut [u8]) -> Result<(), Missing> {
     for buffer in from {
         let (here, rest) = room.split_at_mut(buffer.len());
-        buffer.read(here)?;
+        buffer.try_read(here)?;
         room = rest;
     }
     Ok(())

@@ -20,7 +20,7 @@ use super::endpoint::Endpoint;
 use super::options::SocketOptions;
 use super::stream::Stream;
 use super::unix::{Rights, Style, Unix};
-use crate::file::{PollSource, WaitMode, broken_pipe};
+use crate::file::{AttemptError, PollSource, WaitMode, broken_pipe, complete};
 use crate::mem::user::UserSlice;
 use crate::sync::SpinLock;
 use crate::syscall::{Errno, SysResult};
@@ -355,13 +355,13 @@ impl Socket {
     /// and for as long as the socket's time-out for the direction says. Before it sleeps, what was
     /// written leaves and what has come in meanwhile is looked at.
     #[inline]
-    pub(super) fn block_on<T>(
+    pub(super) fn block_on<T, E: Into<AttemptError>>(
         &self,
         mode: WaitMode,
         direction: Direction,
-        mut attempt: impl FnMut() -> Result<T, Errno>,
+        mut attempt: impl FnMut() -> Result<T, E>,
     ) -> Result<T, Errno> {
-        let first = attempt();
+        let first = complete(&mut attempt);
         if mode == WaitMode::NonBlocking || !matches!(first, Err(Errno::EAGAIN)) {
             return first;
         }

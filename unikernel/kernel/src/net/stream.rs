@@ -117,7 +117,7 @@ impl Stream {
     pub(super) fn accept(&self, socket: &Socket, mode: WaitMode) -> Result<(Arc<Socket>, SocketAddr), Errno> {
         let Role::Listener(id) = *self.role.lock() else { return Err(Errno::EINVAL) };
         let options = *socket.options.lock();
-        socket.block_on(mode, Direction::Receive, || {
+        socket.block_on(mode, Direction::Receive, || -> Result<_, Errno> {
             let (mut net, flow) = flows::accept(id)?;
             let accepted =
                 Socket::new(socket.family, Kind::Stream(Self::connected(flow)), options.inherited());

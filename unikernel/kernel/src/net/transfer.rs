@@ -6,8 +6,8 @@ use unikernel_net::{RecvError, SendError, Stack, TcpId};
 use super::flows::FlowId;
 use super::socket::{Direction, MessageFlags, Socket};
 use super::stream::Stream;
-use crate::file::WaitMode;
-use crate::mem::user::{Fault, UserSlice};
+use crate::file::{AttemptError, WaitMode};
+use crate::mem::user::UserSlice;
 use crate::syscall::{Errno, SysResult};
 
 /// The buffers after the first `done` bytes of them.
@@ -20,43 +20,44 @@ fn rest(buffers: &[UserSlice], done: usize) -> impl Iterator<Item = UserSlice> {
     })
 }
 
-/// Moves received bytes into the app's buffers, past the first `done` bytes of them.
+/// Moves received bytes into the app's buffers past the first `done` of them, which grow by what was moved. An error
+/// counts only if nothing was moved before it; a page that is missing always does.
 #[inline]
-fn take(stack: &mut Stack, id: TcpId, into: &[UserSlice], done: usize) -> Result<usize, Errno> {
-    let (mut total, mut may_have_more) = (0, true);
-    for mut buffer in rest(into, done) {
+fn take(stack: &mut Stack, id: TcpId, into: &[UserSlice], done: &mut usize) -> Result<(), AttemptError> {
+    let (begin, mut may_have_more) = (*done, true);
+    for mut buffer in rest(into, begin) {
         while !buffer.is_empty() && may_have_more {
             let moved = stack.tcp_recv(id, |bytes| {
                 let count = bytes.len().min(buffer.len());
-                match buffer.write(&bytes[..count]) {
+                match buffer.try_write(&bytes[..count]) {
                     Ok(()) => (count, Ok(count)),
-                    Err(fault) => (0, Err(fault)),
+                    Err(missing) => (0, Err(missing)),
                 }
             });
             match moved {
-                Ok((Ok(count), left)) => {
-                    total += count;
+                Ok((copied, left)) => {
+                    let count = copied?;
+                    *done += count;
                     buffer = buffer.skip(count);
                     may_have_more = left > 0;
                 }
-                Ok((Err(Fault), _)) => return if total > 0 { Ok(total) } else { Err(Errno::EFAULT) },
-                Err(_) if total > 0 => return Ok(total),
-                Err(RecvError::Finished) => return Ok(0),
+                Err(_) if *done > begin => return Ok(()),
+                Err(RecvError::Finished) => return Ok(()),
                 // Still connecting: what will come may be waited for.
-                Err(RecvError::NotConnected) => return Err(Errno::EAGAIN),
+                Err(RecvError::NotConnected) => return Err(AttemptError::Again),
                 Err(error) => return Err(error.into()),
             }
         }
     }
-    Ok(total)
+    Ok(())
 }
 
 /// Copies received bytes into the app's buffers and leaves them where they are.
-fn peek(stack: &mut Stack, id: TcpId, into: &[UserSlice]) -> Result<usize, Errno> {
+fn peek(stack: &mut Stack, id: TcpId, into: &[UserSlice]) -> Result<usize, AttemptError> {
     let Some(buffer) = rest(into, 0).next() else { return Ok(0) };
     let looked = stack.tcp_peek(id, |bytes| {
         let count = bytes.len().min(buffer.len());
-        buffer.write(&bytes[..count]).map(|()| count)
+        buffer.try_write(&bytes[..count]).map(|()| count)
     });
     match looked {
         Ok(count) => Ok(count?),
@@ -65,33 +66,38 @@ fn peek(stack: &mut Stack, id: TcpId, into: &[UserSlice]) -> Result<usize, Errno
     }
 }
 
-/// Moves the app's bytes past the first `done` into the send buffer, as far as there is room.
+/// Moves the app's bytes past the first `done` into the send buffer, as far as there is room; `done` grows by them. For
+/// errors see [`take`].
 #[inline]
-fn put(stack: &mut Stack, id: TcpId, from: &[UserSlice], done: usize) -> Result<usize, Errno> {
-    let mut total = 0;
-    stack.tcp_reserve(id, from.iter().map(UserSlice::len).sum::<usize>() - done);
-    for mut buffer in rest(from, done) {
+fn put(stack: &mut Stack, id: TcpId, from: &[UserSlice], done: &mut usize) -> Result<(), AttemptError> {
+    let begin = *done;
+    stack.tcp_reserve(id, total(from) - begin);
+    for mut buffer in rest(from, begin) {
         while !buffer.is_empty() {
             let moved = stack.tcp_send(id, |room| {
                 let count = room.len().min(buffer.len());
-                match buffer.read(&mut room[..count]) {
+                match buffer.try_read(&mut room[..count]) {
                     Ok(()) => (count, Ok(count)),
-                    Err(fault) => (0, Err(fault)),
+                    Err(missing) => (0, Err(missing)),
                 }
             });
             match moved {
-                Ok(Ok(count)) => {
-                    total += count;
+                Ok(copied) => {
+                    let count = copied?;
+                    *done += count;
                     buffer = buffer.skip(count);
                 }
-                Ok(Err(Fault)) => return if total > 0 { Ok(total) } else { Err(Errno::EFAULT) },
-                Err(_) if total > 0 => return Ok(total),
-                Err(SendError::NotConnected) => return Err(Errno::EAGAIN),
+                Err(_) if *done > begin => return Ok(()),
+                Err(SendError::NotConnected) => return Err(AttemptError::Again),
                 Err(error) => return Err(error.into()),
             }
         }
     }
-    Ok(total)
+    Ok(())
+}
+
+fn total(buffers: &[UserSlice]) -> usize {
+    buffers.iter().map(UserSlice::len).sum()
 }
 
 impl Stream {
@@ -104,13 +110,12 @@ impl Stream {
         mode: WaitMode,
     ) -> SysResult {
         let flow = self.flow().ok_or(Errno::ENOTCONN)?;
-        match self.receive_now(flow, into, flags, 0) {
-            Ok(count) if count == 0 || !flags.waits_for_all() => Ok(count),
-            Err(Errno::EAGAIN) if mode == WaitMode::MayBlock => {
-                self.receive_in_time(socket, into, flags, mode, 0)
-            }
-            Ok(count) => self.receive_in_time(socket, into, flags, mode, count),
-            Err(error) => Err(error),
+        let mut done = 0;
+        match self.receive_now(flow, into, flags, &mut done) {
+            Ok(()) if done == 0 || !flags.waits_for_all() => Ok(done),
+            Err(AttemptError::Again) if mode == WaitMode::NonBlocking => Err(Errno::EAGAIN),
+            Err(AttemptError::Errno(error)) => Err(error),
+            _ => self.receive_in_time(socket, into, flags, mode, done),
         }
     }
 
@@ -119,15 +124,15 @@ impl Stream {
         flow: FlowId,
         into: &[UserSlice],
         flags: MessageFlags,
-        done: usize,
-    ) -> Result<usize, Errno> {
+        done: &mut usize,
+    ) -> Result<(), AttemptError> {
         let mut net = flow.lock();
-        let count = match flags.contains(MessageFlags::PEEK) {
+        match flags.contains(MessageFlags::PEEK) {
             false => take(&mut net.stack, flow.id, into, done)?,
-            true => peek(&mut net.stack, flow.id, into)?,
-        };
+            true => *done = peek(&mut net.stack, flow.id, into)?,
+        }
         self.standing.note(&net.stack, flow.id);
-        Ok(count)
+        Ok(())
     }
 
     /// Waits for something, or for all that fits if the caller wants that; the first `done` bytes are there.
@@ -141,12 +146,18 @@ impl Stream {
         mut done: usize,
     ) -> SysResult {
         let flow = self.flow().ok_or(Errno::ENOTCONN)?;
-        let wanted: usize = into.iter().map(UserSlice::len).sum();
+        let wanted = total(into);
         let outcome = socket.block_on(mode, Direction::Receive, || {
-            let is_over = done == wanted;
-            let count = if is_over { 0 } else { self.receive_now(flow, into, flags, done)? };
-            done += count;
-            if flags.waits_for_all() && count > 0 && done < wanted { Err(Errno::EAGAIN) } else { Ok(()) }
+            let before = done;
+            if done == wanted {
+                return Ok(());
+            }
+            match self.receive_now(flow, into, flags, &mut done) {
+                Ok(()) if flags.waits_for_all() && done > before && done < wanted => Err(AttemptError::Again),
+                // There was something until a page was missing.
+                Err(AttemptError::Again) if done > 0 && !flags.waits_for_all() => Ok(()),
+                outcome => outcome,
+            }
         });
         match outcome {
             Err(error) if done == 0 => Err(error),
@@ -157,13 +168,13 @@ impl Stream {
     #[inline]
     pub(super) fn send(&self, socket: &Socket, from: &[UserSlice], mode: WaitMode) -> SysResult {
         let flow = self.flow().ok_or(Errno::EPIPE)?;
-        let wanted: usize = from.iter().map(UserSlice::len).sum();
-        let first = put(&mut flow.lock().stack, flow.id, from, 0);
+        let (wanted, mut done) = (total(from), 0);
+        let first = put(&mut flow.lock().stack, flow.id, from, &mut done);
         match first {
-            Ok(count) if count == wanted || mode == WaitMode::NonBlocking => Ok(count),
-            Ok(count) => self.send_in_time(socket, from, mode, count),
-            Err(Errno::EAGAIN) if mode == WaitMode::MayBlock => self.send_in_time(socket, from, mode, 0),
-            Err(error) => Err(error),
+            Ok(()) if done == wanted || mode == WaitMode::NonBlocking => Ok(done),
+            Err(AttemptError::Again) if mode == WaitMode::NonBlocking => Err(Errno::EAGAIN),
+            Err(AttemptError::Errno(error)) => Err(error),
+            _ => self.send_in_time(socket, from, mode, done),
         }
     }
 
@@ -177,10 +188,10 @@ impl Stream {
         mut done: usize,
     ) -> SysResult {
         let flow = self.flow().ok_or(Errno::EPIPE)?;
-        let wanted: usize = from.iter().map(UserSlice::len).sum();
+        let wanted = total(from);
         let outcome = socket.block_on(mode, Direction::Send, || {
-            done += put(&mut flow.lock().stack, flow.id, from, done)?;
-            if done < wanted { Err(Errno::EAGAIN) } else { Ok(()) }
+            put(&mut flow.lock().stack, flow.id, from, &mut done)?;
+            if done < wanted { Err(AttemptError::Again) } else { Ok(()) }
         });
         match outcome {
             Err(error) if done == 0 => Err(error),

@@ -49,7 +49,6 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::arch::trap::TrapFrame;
 use crate::debug::trace;
-use crate::mem::fault;
 use crate::mem::user::{UserPtr, UserSlice};
 
 /// System calls since boot.
@@ -69,11 +68,7 @@ pub fn enter(number: u64, args: &[u64; 6], frame: &mut TrapFrame) -> Option<u64>
         signal::sys_rt_sigreturn(frame);
         return None;
     }
-    let mut result = if trace::is_on() { trace::call(number, args) } else { dispatch(number, args) };
-    // A page of a mapped file was missing where nobody may sleep.
-    while result == Err(Errno::EFAULT) && fault::load_noted() {
-        result = dispatch(number, args);
-    }
+    let result = if trace::is_on() { trace::call(number, args) } else { dispatch(number, args) };
     Some(match result {
         Ok(value) => value as u64,
         Err(error) => error.to_rax(),

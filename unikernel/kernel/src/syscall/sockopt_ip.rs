@@ -143,14 +143,15 @@ pub(super) fn get_ipv6(socket: &Socket, name: u32, place: Place) -> SysResult {
     if socket.family != Family::V6 {
         return Err(Errno::ENOPROTOOPT);
     }
+    let options = *socket.options.lock();
     match name {
-        IPV6_V6ONLY => place.flag(socket.options.lock().is_v6_only),
+        IPV6_V6ONLY => place.flag(options.is_v6_only),
         IPV6_UNICAST_HOPS => place.int(hops_of(socket)),
-        IPV6_TCLASS => place.int(socket.options.lock().hints.traffic_class.into()),
-        IPV6_MULTICAST_LOOP => place.flag(socket.options.lock().hints.has_multicast_loop_v6),
-        IPV6_RECVERR => place.flag(socket.options.lock().receives_errors),
-        IPV6_MULTICAST_HOPS => place.int(socket.options.lock().hints.multicast_ttl.into()),
-        IPV6_MTU_DISCOVER => place.int(socket.options.lock().hints.path_discovery.into()),
+        IPV6_TCLASS => place.int(options.hints.traffic_class.into()),
+        IPV6_MULTICAST_LOOP => place.flag(options.hints.has_multicast_loop_v6),
+        IPV6_RECVERR => place.flag(options.receives_errors),
+        IPV6_MULTICAST_HOPS => place.int(options.hints.multicast_ttl.into()),
+        IPV6_MTU_DISCOVER => place.int(options.hints.path_discovery.into()),
         IPV6_MTU => place.int(path_mtu(socket)?),
         _ => Err(Errno::ENOPROTOOPT),
     }

@@ -10,6 +10,7 @@ use arrayvec::ArrayVec;
 use super::thread::Thread;
 use super::wait::WaitError;
 use super::{current, scheduler};
+use crate::mem::fault::paging_in;
 use crate::mem::user::{Fault, UserPtr};
 use crate::sync::SpinLock;
 
@@ -61,16 +62,18 @@ pub fn wait(address: u64, expected: u32, bits: u32, deadline_ns: Option<u64>) ->
         thread: Arc::clone(&current()),
     });
     let word = UserPtr::<u32>::new(address);
-    // Touch the page first: under the lock below there is no time for a page fault's work.
-    word.read()?;
-    {
+    let is_queued = paging_in(|| {
         // The look at the word and the entry into the queue are one step for every waker.
         let mut waiters = queue(address).lock();
-        if word.read()? != expected {
-            return Err(FutexError::ValueChanged);
+        if word.try_read()? != expected {
+            return Ok(false);
         }
         waiter.thread.begin_block();
         waiters.push_back(Arc::clone(&waiter));
+        Ok(true)
+    })?;
+    if !is_queued {
+        return Err(FutexError::ValueChanged);
     }
     let outcome = scheduler::block(deadline_ns);
     if waiter.is_woken.load(Ordering::Acquire) {

@@ -13,6 +13,7 @@ use super::signal::{AlternateStack, SigAction, SignalSet, UNBLOCKABLE};
 use super::signal_delivery::Cause;
 use crate::arch::descriptor::{USER_CODE, USER_DATA};
 use crate::arch::trap::TrapFrame;
+use crate::mem::fault::paging_in;
 use crate::mem::user::{Fault, UserAbi, UserPtr, UserSlice};
 use crate::user_abi;
 
@@ -108,7 +109,8 @@ pub fn push(frame: &mut TrapFrame, cause: &Cause, action: &SigAction) -> Result<
     let fpu_at = top.wrapping_sub(fpu_bytes as u64) & !63;
     // The handler is entered as if called: 16-byte alignment before the return address.
     let at = (fpu_at.wrapping_sub(size_of::<RtSigFrame>() as u64) & !15).wrapping_sub(8);
-    me.with_own_fpu(|fpu| UserSlice::new(fpu_at, fpu_bytes).write(fpu.image()))?;
+    // The area is not to be lent out while the thread sleeps.
+    paging_in(|| me.with_own_fpu(|fpu| UserSlice::new(fpu_at, fpu_bytes).try_write(fpu.image())))?;
 
     let mut pushed = RtSigFrame::zeroed();
     pushed.restorer = action.restorer;

@@ -15,8 +15,8 @@ use crate::arch::fpu::FpuState;
 use crate::arch::switch::KernelStack;
 use crate::arch::trap::TrapFrame;
 use crate::debug::lock_order::ThreadLocks;
+use crate::mem::fault::Pending;
 use crate::mem::kernel_map::STACK_BYTES;
-use crate::mem::space::PageSource;
 use crate::sync::SpinLock;
 
 /// Linux thread id; the first thread's is 1, as an init process has.
@@ -56,8 +56,8 @@ pub struct Thread {
     pub name: SpinLock<[u8; 16]>,
     /// Nanoseconds on a core, up to the last switch.
     pub cpu_time_ns: AtomicU64,
-    /// A page that a copy of the kernel's missed (`mem::fault`).
-    pub absent_page: SpinLock<Option<(Arc<dyn PageSource>, u64)>>,
+    /// What a copy of the kernel's has to wait for that fails just now (`mem::fault`).
+    pub pending_fault: SpinLock<Option<Pending>>,
     /// The sleeping locks that it holds.
     pub locks: ThreadLocks,
     saved: Saved,
@@ -159,7 +159,7 @@ impl Thread {
             signals: SpinLock::new(ThreadSignals::default()),
             name: SpinLock::new([0; 16]),
             cpu_time_ns: AtomicU64::new(0),
-            absent_page: SpinLock::new(None),
+            pending_fault: SpinLock::new(None),
             locks: ThreadLocks::new(),
             saved,
         }

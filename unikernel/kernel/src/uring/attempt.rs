@@ -10,7 +10,7 @@ use super::Ring;
 use super::operation::{self, opcode};
 use super::request::{Action, Request};
 use super::sqe::{Sqe, SqeFlags};
-use crate::file::{self, OpenFile, Readiness, WaitMode};
+use crate::file::{self, OpenFile, Readiness, WaitMode, complete};
 use crate::mem::user::{UserPtr, UserSlice};
 use crate::net::address::{self, Given};
 use crate::net::socket::{MessageFlags, Outgoing};
@@ -83,8 +83,8 @@ impl Ring {
             if !opened.file.readiness().intersects(wanted | Readiness::ALWAYS | Readiness::RDHUP) {
                 return Err(Errno::EAGAIN);
             }
-            let mut registered = self.registered.lock();
-            request.selected = Some(registered.select(request.sqe.buf, request.most_bytes())?);
+            let (group, len) = (request.sqe.buf, request.most_bytes());
+            request.selected = Some(complete(|| self.registered.lock().select(group, len))?);
         }
         let is_multishot = request.is_multishot();
         let sqe = &request.sqe;

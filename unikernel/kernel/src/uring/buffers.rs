@@ -9,7 +9,7 @@ use hashbrown::HashMap;
 use linux_raw_sys::io_uring::*;
 
 use super::Ring;
-use crate::file::{self, OpenFile};
+use crate::file::{self, AttemptError, OpenFile};
 use crate::mem::user::{UserPtr, UserSlice};
 use crate::syscall::{Errno, SysResult};
 
@@ -64,19 +64,12 @@ impl Registered {
         self.files.get(index as usize).and_then(Option::clone).ok_or(Errno::EBADF)
     }
 
-    /// Registers files; -1 leaves an index free.
-    pub(super) fn set_files(&mut self, descriptors: Option<UserPtr<i32>>, count: u32) -> SysResult {
+    /// Registers files.
+    pub(super) fn set_files(&mut self, files: Vec<Option<Arc<OpenFile>>>) -> SysResult {
         if !self.files.is_empty() {
             return Err(Errno::EBUSY);
         }
-        if count == 0 || count as usize > MAX_FILES {
-            return Err(if count == 0 { Errno::EINVAL } else { Errno::EMFILE });
-        }
-        let read = |index| match descriptors {
-            Some(descriptors) => registrable(descriptors.element(index).read()?),
-            None => Ok(None),
-        };
-        self.files = (0..count as usize).map(read).collect::<Result<_, Errno>>()?;
+        self.files = files;
         Ok(0)
     }
 
@@ -85,19 +78,12 @@ impl Registered {
     pub(super) fn update_files(
         &mut self,
         first: u32,
-        descriptors: UserPtr<i32>,
-        count: u32,
+        descriptors: &[i32],
         retired: &mut Vec<Option<Arc<OpenFile>>>,
     ) -> SysResult {
-        let (first, count) = (first as usize, count as usize);
-        if self.files.is_empty() {
-            return Err(Errno::ENXIO);
-        }
-        if first.checked_add(count).is_none_or(|end| end > self.files.len()) {
-            return Err(Errno::EINVAL);
-        }
-        for index in 0..count {
-            let descriptor = descriptors.element(index).read()?;
+        self.check_update(first, descriptors.len() as u32)?;
+        let first = first as usize;
+        for (index, &descriptor) in descriptors.iter().enumerate() {
             if descriptor != IORING_REGISTER_FILES_SKIP {
                 match registrable(descriptor) {
                     Ok(opened) => {
@@ -108,7 +94,16 @@ impl Registered {
                 }
             }
         }
-        Ok(count)
+        Ok(descriptors.len())
+    }
+
+    /// Whether so many files from an index on are there to be replaced.
+    pub(super) fn check_update(&self, first: u32, count: u32) -> Result<(), Errno> {
+        if self.files.is_empty() {
+            return Err(Errno::ENXIO);
+        }
+        let end = first.checked_add(count).ok_or(Errno::EINVAL)?;
+        if end as usize > self.files.len() { Err(Errno::EINVAL) } else { Ok(()) }
     }
 
     /// Puts a file at `index - 1`, or at a free index for `IORING_FILE_INDEX_ALLOC`, and answers that; with
@@ -201,16 +196,16 @@ impl Registered {
     }
 
     /// Takes a buffer of a group, cut to `len` unless that is 0.
-    pub(super) fn select(&mut self, group: u16, len: usize) -> Result<Selected, Errno> {
+    pub(super) fn select(&mut self, group: u16, len: usize) -> Result<Selected, AttemptError> {
         let selected = match self.groups.get_mut(&group).ok_or(Errno::ENOBUFS)? {
             Group::List(list) => list.pop_front().ok_or(Errno::ENOBUFS)?,
             Group::Ring { address, mask, head } => {
-                let tail = UserPtr::<u16>::new(*address + RING_TAIL).read()?;
+                let tail = UserPtr::<u16>::new(*address + RING_TAIL).try_read()?;
                 if tail == *head {
-                    return Err(Errno::ENOBUFS);
+                    return Err(Errno::ENOBUFS.into());
                 }
                 let entry = *address + u64::from(*head & *mask) * RING_BUFFER_BYTES;
-                let [place, rest] = UserPtr::<[u64; 2]>::new(entry).read()?;
+                let [place, rest] = UserPtr::<[u64; 2]>::new(entry).try_read()?;
                 let position = *head;
                 *head = head.wrapping_add(1);
                 // Length and number share a word.
@@ -241,6 +236,21 @@ impl Registered {
             start.is_some_and(|start| start.saturating_add(range.len() as u64) <= buffer.len() as u64)
         })
     }
+}
+
+/// The files to register for descriptors; -1 leaves an index free. Without descriptors all are free.
+pub(super) fn read_files(
+    descriptors: Option<UserPtr<i32>>,
+    count: u32,
+) -> Result<Vec<Option<Arc<OpenFile>>>, Errno> {
+    if count == 0 || count as usize > MAX_FILES {
+        return Err(if count == 0 { Errno::EINVAL } else { Errno::EMFILE });
+    }
+    let read = |index| match descriptors {
+        Some(descriptors) => registrable(descriptors.element(index).read()?),
+        None => Ok(None),
+    };
+    (0..count as usize).map(read).collect()
 }
 
 /// The file to register for a descriptor. Rings are not for registering: they could hold each other.

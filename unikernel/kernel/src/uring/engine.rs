@@ -71,6 +71,8 @@ impl Ring {
                     Err(error) => return self.finish(request, Err(error), 0),
                 },
             };
+            // The next try may be made elsewhere.
+            request.is_with_worker = false;
             let back = self.slots.lock().park(key, request);
             match back {
                 Some(back) => request = back,

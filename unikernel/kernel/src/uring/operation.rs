@@ -1,7 +1,5 @@
 //! The operations: their numbers, and those that never wait, which the handlers of the system calls do.
 
-use alloc::vec::Vec;
-
 use linux_raw_sys::general::{open_how, statx};
 use linux_raw_sys::io_uring::*;
 
@@ -144,11 +142,7 @@ pub(super) fn call(ring: &Ring, request: &Request) -> SysResult {
         opcode::MKDIRAT => syscall::names::sys_mkdirat(sqe.fd, path, sqe.len),
         opcode::SYMLINKAT => syscall::names::sys_symlinkat(path, sqe.fd, other_path),
         opcode::LINKAT => syscall::names::sys_linkat(sqe.fd, path, sqe.len as i32, other_path, sqe.op_flags),
-        opcode::FILES_UPDATE => {
-            let mut retired = Vec::new();
-            let descriptors = UserPtr::new(sqe.addr);
-            ring.registered.lock().update_files(sqe.off as u32, descriptors, sqe.len, &mut retired)
-        }
+        opcode::FILES_UPDATE => ring.update_files(sqe.off as u32, UserPtr::new(sqe.addr), sqe.len),
         opcode::FIXED_FD_INSTALL => {
             let opened = request.file.clone().ok_or(Errno::EBADF)?;
             let keeps = sqe.op_flags & IORING_FIXED_FD_NO_CLOEXEC != 0;

@@ -6,7 +6,7 @@ use core::sync::atomic::Ordering;
 use linux_raw_sys::io_uring::*;
 
 use super::Ring;
-use super::buffers::MAX_BUFFERS;
+use super::buffers::{MAX_BUFFERS, read_files};
 use super::operation::{is_supported, opcode};
 use crate::file::{self, eventfd::EventFd};
 use crate::mem::user::{UserAbi, UserPtr, UserSlice};
@@ -36,16 +36,14 @@ impl Ring {
                 let before = core::mem::take(&mut self.registered.lock().buffers);
                 if before.is_empty() { Err(Errno::ENXIO) } else { Ok(0) }
             }
-            () if is(op::IORING_REGISTER_FILES) => {
-                self.registered.lock().set_files(Some(UserPtr::new(argument)), count)
-            }
+            () if is(op::IORING_REGISTER_FILES) => self.set_files(Some(UserPtr::new(argument)), count),
             () if is(op::IORING_UNREGISTER_FILES) => {
                 let before = core::mem::take(&mut self.registered.lock().files);
                 if before.is_empty() { Err(Errno::ENXIO) } else { Ok(0) }
             }
             () if is(op::IORING_REGISTER_FILES_UPDATE) => {
                 let [first, descriptors] = UserPtr::<FilesUpdate>::new(argument).read()?;
-                self.update_files(first as u32, descriptors, count)
+                self.update_files(first as u32, UserPtr::new(descriptors), count)
             }
             () if is(op::IORING_REGISTER_FILES2) || is(op::IORING_REGISTER_BUFFERS2) => {
                 let table: io_uring_rsrc_register = sized(argument, count)?;
@@ -53,7 +51,7 @@ impl Ring {
             }
             () if is(op::IORING_REGISTER_FILES_UPDATE2) => {
                 let update: io_uring_rsrc_update2 = sized(argument, count)?;
-                self.update_files(update.offset, update.data, update.nr)
+                self.update_files(update.offset, UserPtr::new(update.data), update.nr)
             }
             () if is(op::IORING_REGISTER_EVENTFD) || is(op::IORING_REGISTER_EVENTFD_ASYNC) => {
                 self.set_eventfd(UserPtr::<i32>::new(argument).read()?)
@@ -81,7 +79,8 @@ impl Ring {
             () if is(op::IORING_REGISTER_PBUF_STATUS) => {
                 let place = UserPtr::<io_uring_buf_status>::new(argument);
                 let mut status = place.read()?;
-                status.head = u32::from(self.registered.lock().ring_head(status.buf_group as u16)?);
+                let head = self.registered.lock().ring_head(status.buf_group as u16)?;
+                status.head = u32::from(head);
                 place.write(status)?;
                 Ok(0)
             }
@@ -114,9 +113,24 @@ impl Ring {
         Ok(0)
     }
 
-    fn update_files(&self, first: u32, descriptors: u64, count: u32) -> SysResult {
+    fn set_files(&self, descriptors: Option<UserPtr<i32>>, count: u32) -> SysResult {
+        if !self.registered.lock().files.is_empty() {
+            return Err(Errno::EBUSY);
+        }
+        let files = read_files(descriptors, count)?;
+        self.registered.lock().set_files(files)
+    }
+
+    /// Replaces registered files. The app's array is read before anything is changed.
+    pub(super) fn update_files(&self, first: u32, descriptors: UserPtr<i32>, count: u32) -> SysResult {
+        self.registered.lock().check_update(first, count)?;
+        let mut wanted = Vec::new();
+        wanted.try_reserve_exact(count as usize).map_err(|_| Errno::ENOMEM)?;
+        for index in 0..count as usize {
+            wanted.push(descriptors.element(index).read()?);
+        }
         let mut retired = Vec::new();
-        self.registered.lock().update_files(first, UserPtr::new(descriptors), count, &mut retired)
+        self.registered.lock().update_files(first, &wanted, &mut retired)
     }
 
     fn register_tagged(&self, are_files: bool, table: &io_uring_rsrc_register) -> SysResult {
@@ -126,8 +140,8 @@ impl Ring {
             return Err(Errno::EINVAL);
         }
         match (are_files, is_sparse) {
-            (true, true) => self.registered.lock().set_files(None, table.nr),
-            (true, false) => self.registered.lock().set_files(Some(UserPtr::new(table.data)), table.nr),
+            (true, true) => self.set_files(None, table.nr),
+            (true, false) => self.set_files(Some(UserPtr::new(table.data)), table.nr),
             (false, true) => {
                 let count = (table.nr as usize).min(MAX_BUFFERS);
                 self.registered.lock().buffers = alloc::vec![UserSlice::new(0, 0); count];

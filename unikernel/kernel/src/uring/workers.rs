@@ -1,5 +1,6 @@
 //! Requests that may have to sleep, for a disk: they go to threads of the kernel's own, so that the app has as
-//! many of them in flight as it likes, and an idle core, which cannot sleep, never meets one (Linux: io-wq).
+//! many of them in flight as it likes, and an idle core, which cannot sleep, never meets one (Linux: io-wq). Where pages of
+//! the app's memory may have to be waited for, an idle core meets none at all.
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -9,6 +10,7 @@ use super::Ring;
 use super::operation::opcode;
 use super::request::{Action, Request};
 use crate::fs::disk::table;
+use crate::mem::space;
 use crate::sync::SpinLock;
 use crate::syscall::Errno;
 use crate::task::{WaitQueue, scheduler};
@@ -33,6 +35,9 @@ pub(super) fn wants_worker(request: &Request) -> bool {
     if request.is_with_worker {
         return false;
     }
+    if !scheduler::can_block() && space::has_paged_objects() && copies(&request.action) {
+        return true;
+    }
     match (&request.action, &request.file) {
         (Action::Read { buffers, offset }, Some(opened)) if opened.file.is_on_disk() => {
             let len = buffers.iter().map(crate::mem::user::UserSlice::len).sum();
@@ -49,6 +54,11 @@ pub(super) fn wants_worker(request: &Request) -> bool {
         }
         _ => false,
     }
+}
+
+/// True if the app's memory is read or written for it.
+fn copies(action: &Action) -> bool {
+    !matches!(action, Action::Poll { .. } | Action::Timeout(_) | Action::Refused(_))
 }
 
 /// True for calls that take a path, or let go of a file.

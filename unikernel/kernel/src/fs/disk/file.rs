@@ -17,6 +17,7 @@ use crate::file::lock::FileLocks;
 use crate::file::{File, Metadata};
 use crate::fs::memory_file::Content;
 use crate::mem::PAGE_BYTES;
+use crate::mem::shared::SharedFrame;
 use crate::mem::space::{PageSource, Supply};
 use crate::mem::user::UserSlice;
 use crate::sync::SpinLock;
@@ -212,9 +213,16 @@ impl PageSource for Inode {
         self.page_in_memory(index).map_or(Supply::Absent, Supply::Page)
     }
 
-    fn load(&self, index: u64) -> bool {
-        let Ok(inode) = self.mount.inode(self.number) else { return false };
-        index < self.size().div_ceil(PAGE_BYTES as u64) && Inode::page(&inode, index, 4, None).is_ok()
+    fn load(&self, index: u64) -> Option<SharedFrame> {
+        let inode = self.mount.inode(self.number).ok()?;
+        if index >= self.size().div_ceil(PAGE_BYTES as u64) {
+            return None;
+        }
+        Some(Inode::page(&inode, index, 4, None).ok()?.frame.clone())
+    }
+
+    fn is_paged(&self) -> bool {
+        true
     }
 
     fn note_dirty(&self, index: u64) {

@@ -13,7 +13,6 @@ use super::inode::Inode;
 use crate::block::volume::push;
 use crate::drivers::virtio::blk::{Memory, Operation, SECTOR_BYTES, Transfer};
 use crate::mem::PAGE_BYTES;
-use crate::mem::fault;
 use crate::mem::shared::SharedFrame;
 use crate::mem::user::UserSlice;
 use crate::sync::SpinLock;
@@ -46,10 +45,9 @@ impl Inode {
                 break;
             }
             let part = into.skip(done).truncate(len);
-            let copied =
-                self.page(index, (within + wanted).div_ceil(PAGE_BYTES), Some(ahead)).and_then(|page| {
-                    fault::retrying(|| page.frame.copy_to(within, len, part)).map_err(Errno::from)
-                });
+            let copied = self
+                .page(index, (within + wanted).div_ceil(PAGE_BYTES), Some(ahead))
+                .and_then(|page| page.frame.copy_to(within, len, part).map_err(Errno::from));
             match copied {
                 Ok(()) => done += len,
                 Err(_) if done > 0 => break,

@@ -17,8 +17,8 @@ use crate::drivers::virtio::blk::{Memory, Operation, SECTOR_BYTES, Transfer};
 use crate::fs::memory_file::MAX_FILE_BYTES;
 use crate::mem::PAGE_BYTES;
 use crate::mem::shared::SharedFrame;
+use crate::mem::space;
 use crate::mem::user::UserSlice;
-use crate::mem::{fault, space};
 use crate::platform::time;
 use crate::syscall::Errno;
 
@@ -74,7 +74,7 @@ impl Inode {
             if !is_whole {
                 frame.clear(0, PAGE_BYTES);
             }
-            fault::retrying(|| frame.copy_from(within, from.len(), from))?;
+            frame.copy_from(within, from.len(), from)?;
             if self.add(index, frame, end)? {
                 return Ok(());
             }
@@ -83,7 +83,7 @@ impl Inode {
         if !self.pages.lock().dirty.contains(&index) {
             self.check_space(index, &page)?;
         }
-        fault::retrying(|| page.frame.copy_from(within, from.len(), from))?;
+        page.frame.copy_from(within, from.len(), from)?;
         self.note_written(&mut self.pages.lock(), index, end);
         Ok(())
     }

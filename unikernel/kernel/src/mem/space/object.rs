@@ -5,6 +5,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::ControlFlow;
 use core::ptr;
+use core::sync::atomic::{AtomicUsize, Ordering};
 
 use unikernel_mm::{ObjectPart, PAGE_BYTES};
 use x86_64::VirtAddr;
@@ -26,9 +27,14 @@ pub trait PageSource: Send + Sync {
     /// Page `index` of the object.
     fn page(&self, index: u64) -> Supply;
 
-    /// Gets a page that was [`Supply::Absent`]; called without locks, and may sleep. False if it cannot be
-    /// had: an I/O error, or memory is short.
-    fn load(&self, _index: u64) -> bool {
+    /// Gets a page that was [`Supply::Absent`]; called without locks, and may sleep. It stays in memory for as long as
+    /// the answer is kept. `None` if it cannot be had: an I/O error, or memory is short.
+    fn load(&self, _index: u64) -> Option<SharedFrame> {
+        None
+    }
+
+    /// True if pages may be [`Supply::Absent`].
+    fn is_paged(&self) -> bool {
         false
     }
 
@@ -81,6 +87,14 @@ pub fn map_object(
     outcome
 }
 
+/// Objects in the address space whose pages may be absent.
+static PAGED_OBJECTS: AtomicUsize = AtomicUsize::new(0);
+
+/// True if a copy from or to the app might have to wait for a page.
+pub fn has_paged_objects() -> bool {
+    PAGED_OBJECTS.load(Ordering::Relaxed) > 0
+}
+
 impl Space {
     fn number_of(&mut self, object: Arc<dyn PageSource>) -> u32 {
         let is_it = |slot: &Option<Arc<dyn PageSource>>| {
@@ -93,6 +107,9 @@ impl Space {
             self.objects.push(None);
             self.objects.len() - 1
         });
+        if object.is_paged() {
+            PAGED_OBJECTS.fetch_add(1, Ordering::Relaxed);
+        }
         self.objects[index] = Some(object);
         index as u32
     }
@@ -111,7 +128,10 @@ impl Space {
         for index in 0..self.objects.len() {
             let shows = |kind| matches!(kind, RegionKind::Object(part) if part.object as usize == index);
             if !self.regions.iter().any(|region| shows(region.kind)) {
-                self.objects[index] = None;
+                let gone = self.objects[index].take();
+                if gone.is_some_and(|object| object.is_paged()) {
+                    PAGED_OBJECTS.fetch_sub(1, Ordering::Relaxed);
+                }
             }
         }
     }

@@ -15,12 +15,13 @@ use linux_raw_sys::net::AF_NETLINK;
 use linux_raw_sys::netlink::{NETLINK_ROUTE, NLM_F_ACK, NLM_F_REQUEST};
 
 use super::address::{Address, Family};
-use super::datagram::{gather, scatter};
+use super::datagram::{try_gather, try_scatter};
 use super::endpoint::{Endpoint, Name};
 use super::options::SocketOptions;
 use super::socket::{Direction, Kind, MessageFlags, Received, Socket};
 use super::unix::Rights;
 use crate::file::{Readiness, WaitMode};
+use crate::mem::fault::paging_in;
 use crate::mem::user::UserSlice;
 use crate::sync::SpinLock;
 use crate::syscall::{Errno, SysResult};
@@ -179,7 +180,7 @@ impl Endpoint for Netlink {
             };
             part.ok_or(Errno::EAGAIN)
         })?;
-        let len = scatter(&part, into)?;
+        let len = paging_in(|| try_scatter(&part, into))?;
         let from = Some(Address::Other(name(0, 0)));
         Ok(Received { len, full_len: part.len(), from, rights: Rights::new() })
     }
@@ -193,7 +194,7 @@ impl Endpoint for Netlink {
             return Err(Errno::EMSGSIZE);
         }
         let mut bytes = alloc::vec![0; len];
-        gather(from, &mut bytes)?;
+        paging_in(|| try_gather(from, &mut bytes))?;
         self.take_in(&bytes)?;
         socket.source.notify(self.readiness());
         Ok(len)

@@ -6,7 +6,8 @@ use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 
 use super::{Style, UnixName};
-use crate::file::OpenFile;
+use crate::file::{AttemptError, OpenFile};
+use crate::mem::fault::Missing;
 use crate::mem::user::UserSlice;
 use crate::net::socket::Socket;
 use crate::syscall::Errno;
@@ -105,13 +106,18 @@ impl Lane {
     }
 
     /// Takes what is there, as the style has it.
-    pub(super) fn take(&mut self, style: Style, into: &[UserSlice], is_peek: bool) -> Result<Taken, Errno> {
+    pub(super) fn take(
+        &mut self,
+        style: Style,
+        into: &[UserSlice],
+        is_peek: bool,
+    ) -> Result<Taken, AttemptError> {
         if self.packets.is_empty() {
             if core::mem::take(&mut self.is_reset) {
-                return Err(Errno::ECONNRESET);
+                return Err(Errno::ECONNRESET.into());
             }
             let is_over = self.is_write_shut || self.is_read_shut;
-            return if is_over { Ok(Taken::nothing()) } else { Err(Errno::EAGAIN) };
+            return if is_over { Ok(Taken::nothing()) } else { Err(AttemptError::Again) };
         }
         match style {
             Style::Stream => self.take_stream(into, is_peek),
@@ -119,9 +125,9 @@ impl Lane {
         }
     }
 
-    fn take_message(&mut self, into: &[UserSlice], is_peek: bool) -> Result<Taken, Errno> {
-        let Some(packet) = self.packets.front() else { return Err(Errno::EAGAIN) };
-        let len = scatter(&packet.bytes, into, 0)?;
+    fn take_message(&mut self, into: &[UserSlice], is_peek: bool) -> Result<Taken, AttemptError> {
+        let Some(packet) = self.packets.front() else { return Err(AttemptError::Again) };
+        let len = try_scatter(&packet.bytes, into, 0)?;
         let (full_len, from) = (packet.bytes.len(), Some(packet.from.clone()));
         if is_peek {
             return Ok(Taken { len, full_len, rights: packet.rights.clone(), from });
@@ -132,32 +138,56 @@ impl Lane {
     }
 
     /// Bytes that come after those with files are not read in one go with them (unix(7)).
-    fn take_stream(&mut self, into: &[UserSlice], is_peek: bool) -> Result<Taken, Errno> {
-        let mut taken = Taken::nothing();
+    fn take_stream(&mut self, into: &[UserSlice], is_peek: bool) -> Result<Taken, AttemptError> {
         let room: usize = into.iter().map(UserSlice::len).sum();
-        let mut index = 0;
-        while taken.len < room {
-            let Some(packet) = self.packets.get_mut(index) else { break };
-            let count = scatter(&packet.bytes[packet.taken..], into, taken.len)?;
-            taken.len += count;
-            let has_rights = !packet.rights.is_empty();
-            if is_peek {
-                taken.rights.extend(packet.rights.iter().cloned());
-                index += 1;
-            } else {
-                taken.rights.append(&mut packet.rights);
-                packet.taken += count;
-                self.queued_bytes -= count;
-                if packet.taken == packet.bytes.len() {
-                    self.packets.pop_front();
-                }
+        let mut len = 0;
+        for packet in &self.packets {
+            if len == room {
+                break;
             }
-            if has_rights {
+            match try_scatter(&packet.bytes[packet.taken..], into, len) {
+                Ok(count) => len += count,
+                // Only what the app has memory for is taken.
+                Err(missing) if missing.is_fault() && len > 0 => break,
+                Err(missing) => return Err(missing.into()),
+            }
+            if !packet.rights.is_empty() {
                 break;
             }
         }
-        taken.full_len = taken.len;
-        Ok(taken)
+        // Nothing is taken before everything is copied.
+        let rights = if is_peek { self.rights_within(len) } else { self.consume(len) };
+        Ok(Taken { len, full_len: len, rights, from: None })
+    }
+
+    /// The files that travel with the first `len` bytes of a stream.
+    fn rights_within(&self, mut len: usize) -> Rights {
+        let mut rights = Rights::new();
+        for packet in &self.packets {
+            if len == 0 {
+                break;
+            }
+            rights.extend(packet.rights.iter().cloned());
+            len -= len.min(packet.bytes.len() - packet.taken);
+        }
+        rights
+    }
+
+    /// Takes the first `len` bytes of a stream off; answers the files that travelled with them.
+    fn consume(&mut self, mut len: usize) -> Rights {
+        self.queued_bytes -= len;
+        let mut rights = Rights::new();
+        while len > 0 {
+            let Some(packet) = self.packets.front_mut() else { break };
+            rights.append(&mut packet.rights);
+            let count = len.min(packet.bytes.len() - packet.taken);
+            packet.taken += count;
+            len -= count;
+            if packet.taken == packet.bytes.len() {
+                self.packets.pop_front();
+            }
+        }
+        rights
     }
 
     /// Puts in what the style lets in: a whole message or nothing, or as much of a stream as there is
@@ -168,30 +198,30 @@ impl Lane {
         from: &[UserSlice],
         rights: &mut Rights,
         sender: &UnixName,
-    ) -> Result<usize, Errno> {
+    ) -> Result<usize, AttemptError> {
         if self.is_write_shut || self.is_read_shut {
-            return Err(Errno::EPIPE);
+            return Err(Errno::EPIPE.into());
         }
         let len: usize = from.iter().map(UserSlice::len).sum();
         if style != Style::Stream {
             if len > CAPACITY_BYTES {
-                return Err(Errno::EMSGSIZE);
+                return Err(Errno::EMSGSIZE.into());
             }
             let has_room = self.packets.len() < MAX_MESSAGES
                 && (self.queued_bytes + len <= CAPACITY_BYTES || self.packets.is_empty());
             if !has_room {
-                return Err(Errno::EAGAIN);
+                return Err(AttemptError::Again);
             }
-            return self.push(gather(from, len)?, rights, sender);
+            return Ok(self.push(try_gather(from, len)?, rights, sender));
         }
         if len == 0 {
             return Ok(0);
         }
         let room = CAPACITY_BYTES - self.queued_bytes.min(CAPACITY_BYTES);
         if room == 0 {
-            return Err(Errno::EAGAIN);
+            return Err(AttemptError::Again);
         }
-        let bytes = gather(from, len.min(room))?;
+        let bytes = try_gather(from, len.min(room))?;
         if let Some(last) = self.packets.back_mut()
             && rights.is_empty()
             && last.rights.is_empty()
@@ -201,41 +231,41 @@ impl Lane {
             self.queued_bytes += bytes.len();
             return Ok(bytes.len());
         }
-        self.push(bytes, rights, sender)
+        Ok(self.push(bytes, rights, sender))
     }
 
-    fn push(&mut self, bytes: Vec<u8>, rights: &mut Rights, sender: &UnixName) -> Result<usize, Errno> {
+    fn push(&mut self, bytes: Vec<u8>, rights: &mut Rights, sender: &UnixName) -> usize {
         let len = bytes.len();
         self.queued_bytes += len;
         let rights = core::mem::take(rights);
         self.packets.push_back(Packet { bytes, taken: 0, rights, from: sender.clone() });
-        Ok(len)
+        len
     }
 }
 
 /// Copies bytes to the app's buffers, past the first `done` bytes of those.
-fn scatter(bytes: &[u8], into: &[UserSlice], done: usize) -> Result<usize, Errno> {
+fn try_scatter(bytes: &[u8], into: &[UserSlice], done: usize) -> Result<usize, Missing> {
     let (mut skip, mut copied) = (done, 0);
     for buffer in into {
         let here = skip.min(buffer.len());
         skip -= here;
         let buffer = buffer.skip(here);
         let count = buffer.len().min(bytes.len() - copied);
-        buffer.write(&bytes[copied..copied + count])?;
+        buffer.try_write(&bytes[copied..copied + count])?;
         copied += count;
     }
     Ok(copied)
 }
 
 /// Copies the first `len` bytes of the app's buffers.
-fn gather(from: &[UserSlice], len: usize) -> Result<Vec<u8>, Errno> {
+fn try_gather(from: &[UserSlice], len: usize) -> Result<Vec<u8>, AttemptError> {
     let mut bytes = Vec::new();
     bytes.try_reserve_exact(len).map_err(|_| Errno::ENOBUFS)?;
     bytes.resize(len, 0);
     let mut done = 0;
     for buffer in from {
         let count = buffer.len().min(len - done);
-        buffer.read(&mut bytes[done..done + count])?;
+        buffer.try_read(&mut bytes[done..done + count])?;
         done += count;
     }
     Ok(bytes)

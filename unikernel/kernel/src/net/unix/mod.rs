@@ -19,7 +19,7 @@ pub use lane::Rights;
 pub use names::UnixName;
 
 use super::socket::{Direction, Kind, MessageFlags, Received, Shutdown, Socket};
-use crate::file::{File, Readiness, WaitMode};
+use crate::file::{AttemptError, File, Readiness, WaitMode};
 use crate::mem::user::UserSlice;
 use crate::net::address::{Address, Family, Given};
 use crate::net::options::SocketOptions;
@@ -207,7 +207,7 @@ impl Unix {
             let outcome = socket.block_on(mode, Direction::Send, || {
                 let mut lane = connection.outgoing.lock();
                 let outcome = lane.put(self.style, &rest, &mut rights, &own_name);
-                if matches!(outcome, Err(Errno::EAGAIN)) {
+                if matches!(outcome, Err(AttemptError::Again)) {
                     lane.wait_for_room(&me);
                 }
                 outcome

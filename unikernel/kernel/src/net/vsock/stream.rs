@@ -8,7 +8,7 @@ use linux_raw_sys::vm_sockets::{VMADDR_CID_ANY, VMADDR_CID_LOCAL, VMADDR_PORT_AN
 use unikernel_net::vsock::{ANY_PORT, Attempt, VsockAddress, VsockId};
 
 use super::with;
-use crate::file::{Readiness, WaitMode};
+use crate::file::{AttemptError, Readiness, WaitMode};
 use crate::mem::user::UserSlice;
 use crate::net::address::Family;
 use crate::net::endpoint::{Endpoint, Name};
@@ -172,7 +172,7 @@ impl Endpoint for Stream {
 
     fn accept(&self, socket: &Socket, mode: WaitMode) -> Result<(Arc<Socket>, Name), Errno> {
         let Role::Listener(port) = *self.role.lock() else { return Err(Errno::EINVAL) };
-        socket.block_on(mode, Direction::Receive, || {
+        socket.block_on(mode, Direction::Receive, || -> Result<_, Errno> {
             let accepted = with(|host| {
                 let id = host.streams.accept(port)?;
                 let accepted = with_role(Role::Connection(id, None));
@@ -260,7 +260,7 @@ impl Endpoint for Stream {
             let count = receive_some(id, into, done, is_peek)?;
             done += count;
             let goes_on = flags.contains(MessageFlags::WAIT_ALL) && !is_peek && count > 0 && done < wanted;
-            if goes_on { Err(Errno::EAGAIN) } else { Ok(()) }
+            if goes_on { Err(AttemptError::Again) } else { Ok(()) }
         });
         match outcome {
             Err(error) if done == 0 => Err(error),
@@ -279,7 +279,7 @@ impl Endpoint for Stream {
             while done < wanted {
                 done += send_some(id, from, done)?;
             }
-            Ok(())
+            Ok::<_, AttemptError>(())
         });
         match outcome {
             Err(error) if done == 0 => Err(error),
@@ -332,13 +332,13 @@ fn next_piece(buffers: &[UserSlice], done: usize) -> Option<UserSlice> {
 }
 
 /// Copies received bytes into the app's buffers, past the first `done` bytes of them; 0 at the stream's end.
-fn receive_some(id: VsockId, into: &[UserSlice], done: usize, is_peek: bool) -> Result<usize, Errno> {
+fn receive_some(id: VsockId, into: &[UserSlice], done: usize, is_peek: bool) -> Result<usize, AttemptError> {
     let Some(piece) = next_piece(into, done) else { return Ok(0) };
     let copy = |bytes: &[u8]| {
         let count = bytes.len().min(piece.len());
-        match piece.write(&bytes[..count]) {
+        match piece.try_write(&bytes[..count]) {
             Ok(()) => (if is_peek { 0 } else { count }, Ok(count)),
-            Err(fault) => (0, Err(Errno::from(fault))),
+            Err(missing) => (0, Err(missing.into())),
         }
     };
     match with(|host| host.streams.recv(id, copy)).ok_or(Errno::ENODEV)? {
@@ -349,11 +349,11 @@ fn receive_some(id: VsockId, into: &[UserSlice], done: usize, is_peek: bool) -> 
 }
 
 /// Copies the app's bytes past the first `done` into the stream, as far as there is room.
-fn send_some(id: VsockId, from: &[UserSlice], done: usize) -> SysResult {
+fn send_some(id: VsockId, from: &[UserSlice], done: usize) -> Result<usize, AttemptError> {
     let Some(piece) = next_piece(from, done) else { return Ok(0) };
     let sent = with(|host| {
         let mut chunk = alloc::vec![0; host.streams.room(id)?.min(piece.len()).min(CHUNK_BYTES)];
-        piece.read(&mut chunk)?;
+        piece.try_read(&mut chunk)?;
         host.streams.send(id, &chunk);
         Ok(chunk.len())
     });

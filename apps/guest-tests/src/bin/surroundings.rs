@@ -30,6 +30,41 @@ fn main() {
 
     listings();
     auxiliary_vector();
+    settings();
+}
+
+/// prctl(2) tells what was set, of this thread; one that it starts has the same.
+fn settings() {
+    const EINVAL: i64 = -(libc::EINVAL as i64);
+    let call = |option: i32, args: [u64; 4]| {
+        let [second, third, fourth, fifth] = args;
+        raw_syscall(libc::SYS_prctl, [option as u64, second, third, fourth, fifth, 0])
+    };
+    let get = move |option| call(option, [0; 4]);
+    for (set, ask) in [
+        (libc::PR_SET_KEEPCAPS, libc::PR_GET_KEEPCAPS),
+        (libc::PR_SET_THP_DISABLE, libc::PR_GET_THP_DISABLE),
+        (libc::PR_SET_TIMERSLACK, libc::PR_GET_TIMERSLACK),
+    ] {
+        check_eq!(call(set, [1, 0, 0, 0]), 0);
+        check_eq!(get(ask), 1);
+        check_eq!(call(set, [0; 4]), 0);
+    }
+    check_eq!(get(libc::PR_GET_TIMERSLACK), 50_000);
+    check_eq!(call(libc::PR_SET_KEEPCAPS, [2, 0, 0, 0]), EINVAL);
+    check_eq!(call(libc::PR_SET_PDEATHSIG, [65, 0, 0, 0]), EINVAL);
+    check_eq!(call(libc::PR_SET_PDEATHSIG, [10, 0, 0, 0]), 0);
+    let mut signal = 0_i32;
+    check_eq!(call(libc::PR_GET_PDEATHSIG, [(&raw mut signal).addr() as u64, 0, 0, 0]), 0);
+    check_eq!(signal, 10);
+    check_eq!(get(libc::PR_GET_NO_NEW_PRIVS), 0);
+    for wrong in [[0, 0, 0, 0], [2, 0, 0, 0], [1, 1, 0, 0], [1, 0, 0, 7]] {
+        check_eq!(call(libc::PR_SET_NO_NEW_PRIVS, wrong), EINVAL);
+    }
+    check_eq!(call(libc::PR_SET_NO_NEW_PRIVS, [1, 0, 0, 0]), 0);
+    check_eq!(get(libc::PR_GET_NO_NEW_PRIVS), 1);
+    check_eq!(thread::spawn(move || get(libc::PR_GET_NO_NEW_PRIVS)).join().unwrap(), 1);
+    check_eq!(call(12345, [0; 4]), EINVAL);
 }
 
 /// `/proc/self/fd` and `/proc/self/task` show what there is now.

@@ -4,7 +4,6 @@
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use linux_raw_sys::general::*;
-use linux_raw_sys::prctl::*;
 use linux_raw_sys::system::{new_utsname, sysinfo};
 
 use super::time::to_timespec;
@@ -13,8 +12,7 @@ use crate::mem::frames;
 use crate::mem::user::{UserAbi, UserPtr, UserSlice};
 use crate::platform::{random, time};
 use crate::task::process::{PROCESS_ID, process};
-use crate::task::signal::MAX_SIGNAL;
-use crate::task::{current, exec, scheduler};
+use crate::task::{current, scheduler};
 use crate::user_abi;
 
 user_abi!(new_utsname, sysinfo, rlimit64, rusage);
@@ -167,42 +165,6 @@ pub fn sys_personality(persona: u32) -> SysResult {
         persona => PERSONA.swap(persona, Ordering::Relaxed),
     };
     Ok(before as usize)
-}
-
-/// prctl(2): the thread's name and the questions that libraries ask.
-pub fn sys_prctl(option: u32, argument: u64, size: u64) -> SysResult {
-    match option {
-        PR_SET_NAME => {
-            let name = crate::mem::user::UserPtr::<u8>::new(argument);
-            let mut bytes = [0; 16];
-            for (index, byte) in bytes.iter_mut().take(15).enumerate() {
-                *byte = name.element(index).read()?;
-                if *byte == 0 {
-                    break;
-                }
-            }
-            *current().name.lock() = bytes;
-            Ok(0)
-        }
-        PR_GET_NAME => {
-            let name = *current().name.lock();
-            UserPtr::new(argument).write(name)?;
-            Ok(0)
-        }
-        PR_SET_PDEATHSIG if argument > u64::from(MAX_SIGNAL) => Err(Errno::EINVAL),
-        PR_GET_DUMPABLE | PR_SET_DUMPABLE | PR_SET_PDEATHSIG | PR_GET_NO_NEW_PRIVS | PR_SET_NO_NEW_PRIVS => {
-            Ok(0)
-        }
-        PR_GET_AUXV => {
-            let vector = exec::auxiliary_vector_bytes();
-            let room = UserSlice::new(argument, (size as usize).min(vector.len()));
-            room.write(&vector[..room.len()])?;
-            Ok(vector.len())
-        }
-        // Naming anonymous regions is a courtesy to /proc/self/maps.
-        PR_SET_VMA => Ok(0),
-        _ => Err(Errno::EINVAL),
-    }
 }
 
 /// arch_prctl(2): the TLS pointer.

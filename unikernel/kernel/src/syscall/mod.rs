@@ -27,6 +27,7 @@ pub mod names;
 pub mod open;
 pub mod path;
 pub mod polling;
+pub mod prctl;
 pub mod scheduling;
 pub mod signal;
 pub mod socket;

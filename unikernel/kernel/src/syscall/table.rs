@@ -9,8 +9,8 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use super::{Errno, FromRegister, SysResult};
 use super::{
     attributes, copy, credentials, descriptor, epoll, event, futex, identity, inotify, io, lock, memory,
-    message, names, open, path, polling, scheduling, signal, socket, sockopt, stat, thread, time, timer,
-    uring, xattr,
+    message, names, open, path, polling, prctl, scheduling, signal, socket, sockopt, stat, thread, time,
+    timer, uring, xattr,
 };
 
 /// How the tracer prints an argument.
@@ -359,7 +359,7 @@ syscalls! {
     __NR_setrlimit: setrlimit(resource: Int, rlim: Ptr) => identity::sys_setrlimit, Partial, "limits do not change";
     __NR_getrusage: getrusage(who: Int, usage: Ptr) => identity::sys_getrusage, Partial, "user time only";
     __NR_personality: personality(persona: Int) => identity::sys_personality, Partial, "remembered, without effect";
-    __NR_prctl: prctl(option: Int, arg2: Ptr, arg3: Size) => identity::sys_prctl, Partial, "names; the other options are refused or have no effect";
+    __NR_prctl: prctl(option: Int, arg2: Ptr, arg3: Size, arg4: Size, arg5: Size) => prctl::sys_prctl, Partial, "names; most other options are kept and have no effect, or are refused";
     __NR_arch_prctl: arch_prctl(code: Int, addr: Ptr) => identity::sys_arch_prctl, Partial, "FS base only: ring 3 sets GS with wrgsbase";
 }
 

@@ -104,6 +104,8 @@ fn spawn(request: &Request) -> SysResult {
     child.signals.lock().mask = mask;
     let name = *current().name.lock();
     *child.name.lock() = name;
+    let settings = current().settings.lock().inherited();
+    *child.settings.lock() = settings;
     if has(CLONE_PARENT_SETTID) {
         request.parent_tid.write(id)?;
     }

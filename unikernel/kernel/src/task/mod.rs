@@ -7,7 +7,7 @@
 //! - [`futex`]: the wait queues behind the app's own locks;
 //! - [`signal`], [`signal_delivery`] and [`signal_frame`]: faults and signals, to a handler or to the end;
 //!   [`signal_timer`]: timers that send them;
-//! - [`process`]: what all threads share; [`exec`]: how the app starts; [`stop`]: how the machine stops.
+//! - [`process`]: what all threads share; [`settings`]: what prctl(2) keeps; [`exec`]: how the app starts; [`stop`]: how the machine stops.
 
 mod cores;
 pub mod exec;
@@ -15,6 +15,7 @@ pub mod futex;
 mod idle;
 pub mod process;
 pub mod scheduler;
+pub mod settings;
 pub mod signal;
 pub mod signal_delivery;
 pub mod signal_frame;

@@ -9,6 +9,7 @@ use x86_64::VirtAddr;
 use x86_64::instructions::segmentation::{FS, Segment64};
 use x86_64::registers::model_specific::{FsBase, KernelGsBase};
 
+use super::settings::Settings;
 use super::signal::ThreadSignals;
 use crate::arch::cpu::{self, this_cpu};
 use crate::arch::fpu::FpuState;
@@ -54,6 +55,8 @@ pub struct Thread {
     pub signals: SpinLock<ThreadSignals>,
     /// Name for `prctl(PR_GET_NAME)` and reports.
     pub name: SpinLock<[u8; 16]>,
+    /// What prctl(2) keeps.
+    pub settings: SpinLock<Settings>,
     /// Nanoseconds on a core, up to the last switch.
     pub cpu_time_ns: AtomicU64,
     /// What a copy of the kernel's has to wait for that fails just now (`mem::fault`).
@@ -158,6 +161,7 @@ impl Thread {
             robust_list: AtomicU64::new(0),
             signals: SpinLock::new(ThreadSignals::default()),
             name: SpinLock::new([0; 16]),
+            settings: SpinLock::new(Settings::INITIAL),
             cpu_time_ns: AtomicU64::new(0),
             pending_fault: SpinLock::new(None),
             locks: ThreadLocks::new(),

@@ -95,6 +95,7 @@ mod timewait;
 mod track;
 mod udp;
 mod udp_api;
+mod udp_send;
 pub mod vsock;
 mod wire;
 

@@ -3,22 +3,23 @@
 
 use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::AtomicUsize;
 
-use unikernel_net::{RecvError, SendError, Stack, UdpId};
+use unikernel_net::{Stack, UdpId};
 
-use super::address::{Address, Family, Given};
+use super::address::{Family, Given};
 use super::cards::{self, Link};
 use super::options::SocketOptions;
 use super::routes::to_file;
 use super::shards::{self, Guard};
-use super::socket::{Direction, MessageFlags, Received, Shutdown, Socket};
-use super::unix::Rights;
-use crate::file::{AttemptError, Readiness, WaitMode};
-use crate::mem::fault::Missing;
-use crate::mem::user::UserSlice;
+use super::socket::{Shutdown, Socket};
+use crate::file::Readiness;
 use crate::sync::SpinLock;
-use crate::syscall::{Errno, SysResult};
+use crate::syscall::Errno;
+
+mod transfer;
+
+pub(super) use transfer::{try_gather, try_scatter};
 
 /// Groups that can be joined before there is a port, as many as after (Linux: `igmp_max_memberships`).
 const EARLY_GROUPS: usize = 20;
@@ -43,21 +44,6 @@ pub struct Datagram {
 struct Port {
     id: Option<UdpId>,
     is_send_shut: bool,
-}
-
-/// Why a datagram was not sent: the stack refuses, or the app's memory is not there.
-struct NotSent(AttemptError);
-
-impl From<SendError> for NotSent {
-    fn from(error: SendError) -> Self {
-        Self(error.into())
-    }
-}
-
-impl From<Missing> for NotSent {
-    fn from(missing: Missing) -> Self {
-        Self(missing.into())
-    }
 }
 
 impl Default for Datagram {
@@ -249,60 +235,6 @@ impl Datagram {
         }
     }
 
-    pub(super) fn receive(
-        &self,
-        socket: &Socket,
-        into: &[UserSlice],
-        flags: MessageFlags,
-        mode: WaitMode,
-    ) -> Result<Received, Errno> {
-        let id = self.id_or_bind(socket)?;
-        socket.block_on(mode, Direction::Receive, || {
-            let count = cards::all().len().max(1);
-            let turn = if count > 1 { self.turn.fetch_add(1, Ordering::Relaxed) } else { 0 };
-            let mut nothing = Err(AttemptError::Again);
-            for step in 0..count {
-                let shard = cards::first_of((turn + step) % count);
-                match receive_at(shard, id, into, flags) {
-                    Ok(outcome) => return Ok(outcome?),
-                    Err(RecvError::WouldBlock) => {}
-                    Err(RecvError::Finished) => nothing = Ok(Received::nothing()),
-                    Err(error) => return Err(error.into()),
-                }
-            }
-            nothing
-        })
-    }
-
-    pub(super) fn send(
-        &self,
-        socket: &Socket,
-        from: &[UserSlice],
-        to: Option<SocketAddr>,
-        mode: WaitMode,
-    ) -> SysResult {
-        if self.port.lock().is_send_shut {
-            return Err(Errno::EPIPE);
-        }
-        let id = self.id_or_bind(socket)?;
-        let len: usize = from.iter().map(UserSlice::len).sum();
-        if len > u16::MAX.into() {
-            return Err(Errno::EMSGSIZE);
-        }
-        to.map_or(Ok(()), |to| socket.check_destination(to))?;
-        socket.block_on(mode, Direction::Send, || {
-            let gather = |room: &mut [u8]| try_gather(from, room).map_err(NotSent::from);
-            let mut net = self.lock_towards(socket, id, to);
-            let to = to.map(|to| cards::unscoped(to).0);
-            let outcome = net.stack.udp_send(id, to, len, gather);
-            if net.stack.has_loopback() {
-                // What stays in the machine is there when the call returns, as on Linux.
-                net.flush();
-            }
-            outcome.map(|()| len).map_err(|NotSent(error)| error)
-        })
-    }
-
     pub(super) fn readiness(&self) -> Readiness {
         match self.id() {
             Some(id) => {
@@ -344,49 +276,6 @@ fn join_by(id: UdpId, group: IpAddr, link: Option<Link>) -> Result<(), Errno> {
         None => cards::towards(group, None, None),
     };
     Ok(shards::lock(cards::first_of(card)).stack.udp_join(id, group, link.map(Link::in_stack))?)
-}
-
-/// Takes the oldest datagram of one card, or looks at it.
-fn receive_at(
-    shard: usize,
-    id: UdpId,
-    into: &[UserSlice],
-    flags: MessageFlags,
-) -> Result<Result<Received, Missing>, RecvError> {
-    let mut net = shards::lock(shard);
-    let copy = |data: &[u8], from: SocketAddr| -> Result<Received, Missing> {
-        let len = try_scatter(data, into)?;
-        let from = Some(Address::Internet(cards::scoped(from, shard)));
-        Ok(Received { len, full_len: data.len(), from, rights: Rights::new() })
-    };
-    let received = net.stack.udp_peek(id, copy)?;
-    let is_fault = matches!(&received, Err(missing) if missing.is_fault());
-    // What the app has no memory for is lost, as on Linux; what only has to wait for memory is not.
-    if !flags.contains(MessageFlags::PEEK) && (received.is_ok() || is_fault) {
-        net.stack.udp_recv(id, |_, _| ())?;
-    }
-    Ok(received)
-}
-
-/// Copies a datagram into the app's buffers, as much as fits.
-pub(super) fn try_scatter(data: &[u8], into: &[UserSlice]) -> Result<usize, Missing> {
-    let mut left = data;
-    for buffer in into {
-        let (here, rest) = left.split_at(left.len().min(buffer.len()));
-        buffer.try_write(here)?;
-        left = rest;
-    }
-    Ok(data.len() - left.len())
-}
-
-/// Copies the app's buffers, one after the other, into a datagram of their length.
-pub(super) fn try_gather(from: &[UserSlice], mut room: &mut [u8]) -> Result<(), Missing> {
-    for buffer in from {
-        let (here, rest) = room.split_at_mut(buffer.len());
-        buffer.try_read(here)?;
-        room = rest;
-    }
-    Ok(())
 }
 
 impl SocketOptions {

@@ -24,6 +24,7 @@ mod errors;
 mod flows;
 mod interface;
 pub mod listing;
+mod message;
 pub mod netlink;
 pub mod options;
 mod routes;

@@ -46,6 +46,7 @@ mod echo;
 mod egress;
 mod engine;
 mod error;
+mod events;
 mod express;
 mod filter;
 mod flow;

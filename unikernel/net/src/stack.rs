@@ -20,7 +20,7 @@ use crate::flow::Timeouts;
 use crate::flow_table::FlowTable;
 use crate::groups::Groups;
 use crate::icmp_errors::NarrowPaths;
-use crate::id::{ListenerId, SocketId, TcpId, UdpId};
+use crate::id::{SocketId, TcpId, UdpId};
 use crate::isn::Numbers;
 use crate::key::Seed;
 use crate::late::Late;
@@ -313,26 +313,6 @@ impl Stack {
         !self.loopback.is_empty()
     }
 
-    /// Moves the sockets whose readiness may have changed since the last call into `events`,
-    /// each once, in the order of their first change.
-    pub fn take_events(&mut self, events: &mut Vec<SocketId>) {
-        for id in self.events.drain(..) {
-            match id {
-                SocketId::Tcp(id) => self.flows.get_mut(id).map(|flow| flow.has_event = false),
-                SocketId::Listener(id) => {
-                    self.listeners.get_mut(id).map(|listener| listener.has_event = false)
-                }
-                SocketId::Udp(id) => self.udp.get_mut(id).map(|socket| socket.has_event = false),
-            };
-            events.push(id);
-        }
-    }
-
-    /// True if [`take_events`](Self::take_events) would give any.
-    pub fn has_events(&self) -> bool {
-        !self.events.is_empty()
-    }
-
     /// The addresses in force.
     pub fn config(&self) -> &NetConfig {
         &self.addresses.net
@@ -365,36 +345,6 @@ impl Stack {
         {
             flow.is_dirty = true;
             self.dirty.push(id);
-        }
-    }
-
-    /// Tells that a flow's readiness may have changed.
-    #[inline]
-    pub(crate) fn notify_tcp(&mut self, id: TcpId) {
-        if let Some(flow) = self.flows.get_mut(id)
-            && flow.is_app()
-            && !flow.has_event
-        {
-            flow.has_event = true;
-            self.events.push(SocketId::Tcp(id));
-        }
-    }
-
-    pub(crate) fn notify_listener(&mut self, id: ListenerId) {
-        if let Some(listener) = self.listeners.get_mut(id)
-            && !listener.has_event
-        {
-            listener.has_event = true;
-            self.events.push(SocketId::Listener(id));
-        }
-    }
-
-    pub(crate) fn notify_udp(&mut self, id: UdpId) {
-        if let Some(socket) = self.udp.get_mut(id)
-            && !socket.has_event
-        {
-            socket.has_event = true;
-            self.events.push(SocketId::Udp(id));
         }
     }
 }

@@ -12,6 +12,7 @@ impl From<FutexError> for Errno {
         match error {
             FutexError::ValueChanged => Self::EAGAIN,
             FutexError::Fault => Self::EFAULT,
+            FutexError::OutOfMemory => Self::ENOMEM,
             FutexError::TimedOut => Self::ETIMEDOUT,
             FutexError::Interrupted => Self::RESTART,
         }
@@ -77,14 +78,9 @@ fn requeue(from: u64, to: u64, wake_count: u32, move_count: u32, expected: Optio
     if (wake_count | move_count) >> 31 != 0 || !to.is_multiple_of(4) {
         return Err(Errno::EINVAL);
     }
-    if let Some(expected) = expected
-        && UserPtr::<u32>::new(from).read()? != expected
-    {
-        return Err(Errno::EAGAIN);
-    }
-    let (woken, moved) = futex::requeue(from, to, wake_count as usize, move_count as usize);
-    // FUTEX_REQUEUE counts the woken only, FUTEX_CMP_REQUEUE both.
-    Ok(if expected.is_some() { woken + moved } else { woken })
+    UserSlice::checked(to, 4)?;
+    let done = futex::requeue((from, to), (wake_count as usize, move_count as usize), expected)?;
+    Ok(done.woken + done.moved)
 }
 
 /// FUTEX_WAKE_OP: changes the second word, wakes waiters of the first, and of the second if its

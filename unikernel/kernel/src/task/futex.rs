@@ -1,38 +1,46 @@
 //! The kernel's part of the app's locks: sleeping on a word until somebody wakes it (futex(2)).
 //! The app is one process, so a futex is its virtual address.
 
-use alloc::collections::VecDeque;
 use alloc::sync::Arc;
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::sync::atomic::Ordering;
 
 use arrayvec::ArrayVec;
+use unikernel_sched::futex::{self, BUCKETS, Bucket, Buckets, Futexes, OutOfMemory, Requeued};
 
 use super::thread::Thread;
 use super::wait::WaitError;
 use super::{current, scheduler};
-use crate::mem::fault::paging_in;
+use crate::mem::fault::{Missing, Pins};
 use crate::mem::user::{Fault, UserPtr};
 use crate::sync::SpinLock;
 
-/// Waiters are spread over this many queues by address.
-const BUCKETS: usize = 64;
 /// Threads woken between two looks at the queue.
 const WAKE_BATCH: usize = 16;
 
-struct Waiter {
-    address: AtomicU64,
-    bits: u32,
-    is_woken: AtomicBool,
-    thread: Arc<Thread>,
+type Waiter = futex::Waiter<Arc<Thread>>;
+
+struct Locks([SpinLock<Bucket<Arc<Thread>>>; BUCKETS]);
+
+impl Buckets for Locks {
+    type Thread = Arc<Thread>;
+
+    fn with<R>(&self, bucket: usize, work: impl FnOnce(&mut Bucket<Arc<Thread>>) -> R) -> R {
+        work(&mut self.0[bucket].lock())
+    }
+
+    fn with_two<R>(
+        &self,
+        lower: usize,
+        upper: usize,
+        work: impl FnOnce(&mut Bucket<Arc<Thread>>, &mut Bucket<Arc<Thread>>) -> R,
+    ) -> R {
+        let mut lower = self.0[lower].lock();
+        // Always in the order of their numbers.
+        work(&mut lower, &mut self.0[upper].lock_nested())
+    }
 }
 
-static QUEUES: [SpinLock<VecDeque<Arc<Waiter>>>; BUCKETS] =
-    [const { SpinLock::new(VecDeque::new()) }; BUCKETS];
-
-fn queue(address: u64) -> &'static SpinLock<VecDeque<Arc<Waiter>>> {
-    // Futexes are words; neighbours should not share a queue.
-    &QUEUES[(address >> 2) as usize % BUCKETS]
-}
+static FUTEXES: Futexes<Locks> = Futexes::new(Locks([const { SpinLock::new(Bucket::new()) }; BUCKETS]));
 
 /// Why a wait did not happen or ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -41,6 +49,8 @@ pub enum FutexError {
     ValueChanged,
     /// The address is not the app's.
     Fault,
+    /// There is no memory for an entry in a queue.
+    OutOfMemory,
     /// The deadline passed.
     TimedOut,
     /// A signal came.
@@ -53,50 +63,62 @@ impl From<Fault> for FutexError {
     }
 }
 
-/// Sleeps while the word at `address` is `expected`, until a wake with a common bit.
-pub fn wait(address: u64, expected: u32, bits: u32, deadline_ns: Option<u64>) -> Result<(), FutexError> {
-    let waiter = Arc::new(Waiter {
-        address: AtomicU64::new(address),
-        bits,
-        is_woken: AtomicBool::new(false),
-        thread: Arc::clone(&current()),
-    });
-    let word = UserPtr::<u32>::new(address);
-    let is_queued = paging_in(|| {
-        // The look at the word and the entry into the queue are one step for every waker.
-        let mut waiters = queue(address).lock();
-        if word.try_read()? != expected {
-            return Ok(false);
-        }
-        waiter.thread.begin_block();
-        waiters.push_back(Arc::clone(&waiter));
-        Ok(true)
-    })?;
-    if !is_queued {
-        return Err(FutexError::ValueChanged);
-    }
-    let outcome = scheduler::block(deadline_ns);
-    if waiter.is_woken.load(Ordering::Acquire) {
-        return Ok(());
-    }
-    leave(&waiter);
-    match outcome {
-        // A wake-up that was not for the futex cannot be told from a spurious one, which
-        // futex(2) allows.
-        Ok(()) => Ok(()),
-        Err(WaitError::TimedOut) => Err(FutexError::TimedOut),
-        Err(WaitError::Interrupted) => Err(FutexError::Interrupted),
+/// Why a step with a bucket locked was not done.
+enum Refusal {
+    Missing(Missing),
+    Error(FutexError),
+}
+
+impl From<Missing> for Refusal {
+    fn from(missing: Missing) -> Self {
+        Self::Missing(missing)
     }
 }
 
-/// Takes a waiter out of whatever queue it is in; a requeue may have moved it.
-fn leave(waiter: &Arc<Waiter>) {
+impl From<OutOfMemory> for Refusal {
+    fn from(_: OutOfMemory) -> Self {
+        Self::Error(FutexError::OutOfMemory)
+    }
+}
+
+/// The look at a word before a step, with the bucket locked.
+fn look(word: UserPtr<u32>, expected: u32) -> Result<(), Refusal> {
+    if word.try_read()? == expected { Ok(()) } else { Err(Refusal::Error(FutexError::ValueChanged)) }
+}
+
+/// Does a step as soon as the word is in memory.
+fn complete<T>(mut step: impl FnMut() -> Result<T, Refusal>) -> Result<T, FutexError> {
+    let mut pins = Pins::default();
     loop {
-        let address = waiter.address.load(Ordering::Acquire);
-        let mut waiters = queue(address).lock();
-        if waiter.address.load(Ordering::Acquire) == address {
-            waiters.retain(|other| !Arc::ptr_eq(other, waiter));
-            return;
+        match step() {
+            Ok(value) => return Ok(value),
+            Err(Refusal::Error(error)) => return Err(error),
+            Err(Refusal::Missing(missing)) => pins.page_in(missing)?,
+        }
+    }
+}
+
+/// Sleeps while the word at `address` is `expected`, until a wake with a common bit.
+pub fn wait(address: u64, expected: u32, bits: u32, deadline_ns: Option<u64>) -> Result<(), FutexError> {
+    loop {
+        let waiter = Arc::new(Waiter::new(address, bits, Arc::clone(&current())));
+        complete(|| {
+            FUTEXES.enter(&waiter, || {
+                look(UserPtr::new(address), expected)?;
+                waiter.thread().begin_block();
+                Ok(())
+            })
+        })?;
+        let outcome = scheduler::block(deadline_ns);
+        // Whoever was woken says so, even if its time was over at the same moment: the waker has counted it.
+        if waiter.is_woken() || !FUTEXES.leave(&waiter) {
+            return Ok(());
+        }
+        match outcome {
+            // By something else, such as the timer of an earlier sleep.
+            Ok(()) => {}
+            Err(WaitError::TimedOut) => return Err(FutexError::TimedOut),
+            Err(WaitError::Interrupted) => return Err(FutexError::Interrupted),
         }
     }
 }
@@ -107,8 +129,9 @@ fn leave(waiter: &Arc<Waiter>) {
 pub fn wake(address: u64, count: usize, bits: u32) -> usize {
     let mut woken = 0;
     loop {
-        let batch = take_waiters(address, count - woken, bits);
-        batch.iter().for_each(|waiter| _ = scheduler::wake(&waiter.thread));
+        let mut batch = ArrayVec::<Arc<Waiter>, WAKE_BATCH>::new();
+        FUTEXES.take(address, WAKE_BATCH.min(count - woken), bits, |waiter| batch.push(waiter));
+        batch.iter().for_each(wake_thread);
         woken += batch.len();
         if !batch.is_full() {
             return woken;
@@ -116,43 +139,30 @@ pub fn wake(address: u64, count: usize, bits: u32) -> usize {
     }
 }
 
-/// Takes up to `count` waiters from the queue of `address`, as many as a batch holds. They wait no more, even if their
-/// deadline passes before [`wake`] comes to them.
-fn take_waiters(address: u64, count: usize, bits: u32) -> ArrayVec<Arc<Waiter>, WAKE_BATCH> {
-    let mut batch = ArrayVec::new();
-    let mut waiters = queue(address).lock();
-    let mut index = 0;
-    while batch.len() < count && !batch.is_full() && index < waiters.len() {
-        let waiter = &waiters[index];
-        if waiter.address.load(Ordering::Relaxed) != address || waiter.bits & bits == 0 {
-            index += 1;
-            continue;
-        }
-        let Some(waiter) = waiters.remove(index) else { break };
-        waiter.is_woken.store(true, Ordering::Release);
-        batch.push(waiter);
-    }
-    batch
+fn wake_thread(waiter: &Arc<Waiter>) {
+    // Its time may have been over already; then it finds that it was woken.
+    let _ = scheduler::wake(waiter.thread());
 }
 
-/// Wakes up to `wake_count` waiters of `from` and moves up to `move_count` others to `to`.
-/// Answers how many were woken and how many moved.
-pub fn requeue(from: u64, to: u64, wake_count: usize, move_count: usize) -> (usize, usize) {
-    let woken = wake(from, wake_count, u32::MAX);
-    let mut moved = 0;
-    while moved < move_count {
-        let taken = {
-            let mut waiters = queue(from).lock();
-            let index = waiters.iter().position(|waiter| waiter.address.load(Ordering::Relaxed) == from);
-            index.and_then(|index| waiters.remove(index))
-        };
-        let Some(waiter) = taken else { break };
-        let mut waiters = queue(to).lock();
-        waiter.address.store(to, Ordering::Release);
-        waiters.push_back(waiter);
-        moved += 1;
-    }
-    (woken, moved)
+/// Wakes up to `wake_count` waiters of `from` and moves up to `move_count` others to `to`, if the word at `from` is
+/// `expected`; all in one step.
+pub fn requeue(
+    (from, to): (u64, u64),
+    counts: (usize, usize),
+    expected: Option<u32>,
+) -> Result<Requeued, FutexError> {
+    let mut batch = ArrayVec::<Arc<Waiter>, WAKE_BATCH>::new();
+    let done = complete(|| {
+        let check = || expected.map_or(Ok(()), |expected| look(UserPtr::new(from), expected));
+        FUTEXES.requeue((from, to), counts, check, |waiter| {
+            // More than one is hardly ever asked for.
+            if let Err(more) = batch.try_push(waiter) {
+                wake_thread(&more.element());
+            }
+        })
+    })?;
+    batch.iter().for_each(wake_thread);
+    Ok(done)
 }
 
 /// Set in a robust futex whose owner died (futex.h, `FUTEX_OWNER_DIED`).

@@ -1,5 +1,7 @@
 //! Boots with command lines and machines that are not the usual ones: each serves, or ends with a line that says why not.
 
+use std::io::{Read, Write};
+use std::os::unix::net::UnixListener;
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -28,6 +30,13 @@ pub(crate) fn all() -> Vec<NamedTest> {
     }
     tests.push(("boot_words_for_linux".into(), Box::new(words_for_linux)));
     tests.push(("boot_ends_without_acpi".into(), Box::new(ends_without_acpi)));
+    for (kind, has_serial_port) in
+        [Kind::Q35, Kind::Pc, Kind::Microvm].map(|kind| [(kind, true), (kind, false)]).concat()
+    {
+        let name = if has_serial_port { "serial" } else { "virtio" };
+        let check = move || console_both_ways(kind, has_serial_port);
+        tests.push((format!("boot_console_{name} [{kind}]"), Box::new(check)));
+    }
     tests.push(("boot_century".into(), Box::new(century)));
     tests.push(("boot_saved_state_twice".into(), Box::new(saved_state_twice)));
     for (name, properties) in
@@ -57,6 +66,45 @@ fn hello(kind: Kind, append: &str) -> Result<Machine> {
     let mut machine = Machine::new(kind, &project::built("hello")?);
     machine.append = append.to_owned();
     Ok(machine)
+}
+
+/// From the first line of the log on all is shown, and what is typed arrives.
+fn console_both_ways(kind: Kind, has_serial_port: bool) -> Result<()> {
+    project::build("guest-tests", &["typing"], Profile::Release)?;
+    let mut machine = Machine::new(kind, &project::image("typing"));
+    machine.has_serial_port = has_serial_port;
+    machine.append = "log=debug".to_owned();
+    let socket = std::env::temp_dir().join(format!("console-{}", std::process::id()));
+    machine.console = format!("socket,path={}", socket.display());
+    let _ = std::fs::remove_file(&socket);
+    let listener = UnixListener::bind(&socket)?;
+    let mut guest = Vm::start(&machine, Console::Recorded)?;
+    let (stream, _) = listener.accept()?;
+    stream.set_read_timeout(Some(TIME_OUT))?;
+    let mut shown = String::new();
+    let mut wait_for = |text: &str| -> Result<String> {
+        let mut part = [0; 1024];
+        while !shown.contains(text) {
+            let count = (&stream).read(&mut part).with_context(|| format!("no {text:?} in {shown}"))?;
+            ensure!(count > 0, "ended without {text:?}: {shown}");
+            shown.push_str(&String::from_utf8_lossy(&part[..count]));
+        }
+        Ok(shown.clone())
+    };
+    let early = wait_for("type: ")?;
+    ensure!(early.contains("[   0.0"), "the log's begin is missing: {early}");
+    // Ten lines, each longer than a buffer of the device, and one with a letter taken back.
+    for number in 0..10 {
+        let line = format!("line {number} {}", "x".repeat(60));
+        (&stream).write_all(format!("{line}y\x7f\r").as_bytes())?;
+        wait_for(&format!("heard {line:?}\r\n"))?;
+    }
+    (&stream).write_all(b"end\n")?;
+    wait_for("heard \"end\"")?;
+    let ending = guest.wait(Some(TIME_OUT))?.context("it does not end")?;
+    let _ = std::fs::remove_file(&socket);
+    ensure!(ending.code == Some(0), "ended with {:?}", ending.code);
+    Ok(())
 }
 
 /// What is wrong is said, and the machine ends, with and without the port that QEMU takes exit codes from.

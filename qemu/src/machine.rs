@@ -164,6 +164,10 @@ pub(crate) struct Machine {
     pub(crate) disks: Vec<Disk>,
     /// Whether it has the port for the guest's exit code.
     pub(crate) has_debug_exit: bool,
+    /// Whether it has a serial port; if not, its console is a virtio device.
+    pub(crate) has_serial_port: bool,
+    /// QEMU's character device behind the console.
+    pub(crate) console: String,
     /// Further arguments.
     pub(crate) extra: Vec<String>,
 }
@@ -185,6 +189,8 @@ impl Machine {
             nic_properties: String::new(),
             disks: Vec::new(),
             has_debug_exit: true,
+            has_serial_port: true,
+            console: "stdio".to_owned(),
             extra: Vec::new(),
         }
     }
@@ -196,7 +202,8 @@ impl Machine {
         match self.kind {
             Kind::Q35 => add(&["-M", "q35"]),
             Kind::Pc => add(&["-M", "pc"]),
-            Kind::Microvm => add(&["-M", "microvm,rtc=on,isa-serial=on"]),
+            Kind::Microvm if self.has_serial_port => add(&["-M", "microvm,rtc=on,isa-serial=on"]),
+            Kind::Microvm => add(&["-M", "microvm,rtc=on,isa-serial=off"]),
         }
         let cpus = self.cpus.to_string();
         if self.accelerator.uses_kvm() {
@@ -212,7 +219,14 @@ impl Machine {
         if let Some(initrd) = &self.initrd {
             add(&["-initrd", &initrd.to_string_lossy()]);
         }
-        add(&["-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio", "-no-reboot"]);
+        add(&["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
+        add(&["-chardev", &format!("{},id=console0", self.console)]);
+        if self.has_serial_port {
+            add(&["-serial", "chardev:console0"]);
+        } else {
+            let bus = if self.kind == Kind::Microvm { "virtio-serial-device" } else { "virtio-serial-pci" };
+            add(&["-serial", "none", "-device", bus, "-device", "virtconsole,chardev=console0"]);
+        }
         if self.has_debug_exit {
             add(&["-device", DEBUG_EXIT]);
         }

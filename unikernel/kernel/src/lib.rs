@@ -37,6 +37,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use boot_info::BootInfo;
+use drivers::virtio::VirtioDevice;
 use platform::acpi::MmioDevice;
 use unikernel_cmdline::Options;
 use x86_64::PhysAddr;
@@ -80,6 +81,7 @@ extern "C" fn kernel_main(start_info: u32) -> ! {
     if options.captures && devices.console.is_none() {
         cannot_boot(format_args!("`pcap=`: there is no virtio console for the capture"));
     }
+    start_console(if options.captures { None } else { devices.console.take() });
     net::init(&options, devices);
     platform::generation::set_handler(net::renew_secrets);
     debug::init(&options);
@@ -103,6 +105,16 @@ fn find_devices(options: &Options) -> drivers::Devices {
         })
         .collect();
     drivers::probe(&listed, options.offloads, net::interrupt, block::interrupt)
+}
+
+/// Shows what is written on a virtio console, too.
+fn start_console(device: Option<VirtioDevice>) {
+    let place = device.as_ref().map(|device| device.place.clone());
+    match device.map(drivers::virtio::terminal::start) {
+        Some(Ok(())) => log::debug!("{}: the console", place.unwrap_or_default()),
+        Some(Err(error)) => log::warn!("{}: not used: {error}", place.unwrap_or_default()),
+        None => platform::console::forget_early(),
+    }
 }
 
 fn mount_disks(options: &Options) {

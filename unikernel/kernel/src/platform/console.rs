@@ -1,5 +1,6 @@
 //! The serial console: COM1, a 16550. It carries the log, the app's standard output and, by its
-//! interrupt, the app's standard input.
+//! interrupt, the app's standard input. A driver may bring a second console ([`attach`]), for machines without a UART, or
+//! with one that leads nowhere: both carry the same.
 //!
 //! It works from the first instruction of Rust on (no heap, no interrupts). Writing is polled: the
 //! FIFO takes 16 bytes for one look at the status register, and under a hypervisor each port access
@@ -42,6 +43,27 @@ static CONSOLE: SpinLock<Console> = SpinLock::new(Console { uart: com1() });
 static IS_PRESENT: AtomicBool = AtomicBool::new(false);
 static ON_INPUT: Once<fn()> = Once::new();
 
+/// A console that a driver brings. Called from interrupt handlers, too.
+pub trait Port: Sync {
+    /// Writes bytes as they are to be shown.
+    fn write(&self, bytes: &[u8]);
+    /// The same in a panic, which may have interrupted another write.
+    fn write_in_panic(&self, bytes: &[u8]);
+    /// Waits, but not for long, until all is shown. Before the machine ends, perhaps in a panic.
+    fn flush(&self);
+    /// Reads what has come in, without waiting; answers how many bytes. Leaves what does not fit.
+    fn read(&self, buffer: &mut [u8]) -> usize;
+    /// True if [`Self::read`] would answer something.
+    fn has_input(&self) -> bool;
+}
+
+/// The second console.
+static PORT: Once<&'static dyn Port> = Once::new();
+/// What was written before it came, or would have come: shown on it as well.
+static EARLY: SpinLock<Option<ArrayVec<u8, EARLY_BYTES>>> = SpinLock::new(Some(ArrayVec::new_const()));
+/// So much of it is kept.
+const EARLY_BYTES: usize = 4096;
+
 /// Sets up the UART. Call first of all.
 pub fn init() {
     let config = Config { baud_rate: BaudRate::Baud115200, ..Config::DEFAULT };
@@ -54,11 +76,44 @@ pub fn write(bytes: &[u8]) {
     if IS_PRESENT.load(Ordering::Relaxed) {
         CONSOLE.lock().write(bytes);
     }
+    match PORT.get() {
+        Some(port) => in_lines(bytes, |chunk| port.write(chunk)),
+        None => keep_early(bytes),
+    }
+}
+
+fn keep_early(bytes: &[u8]) {
+    if let Some(early) = &mut *EARLY.lock() {
+        let kept = bytes.len().min(early.remaining_capacity());
+        early.extend(bytes[..kept].iter().copied());
+    }
+}
+
+/// Takes a second console into use, which is shown what was written so far.
+pub fn attach(port: &'static dyn Port) {
+    let early = EARLY.lock().take();
+    in_lines(&early.unwrap_or_default(), |chunk| port.write(chunk));
+    PORT.call_once(|| port);
+}
+
+/// Sees that all that was written is shown: the machine is about to end.
+pub fn flush() {
+    if let Some(port) = PORT.get() {
+        port.flush();
+    }
+}
+
+/// There will be no second console.
+pub fn forget_early() {
+    *EARLY.lock() = None;
 }
 
 /// Writes although the lock may be held: for a panic, which may have interrupted its holder and
 /// never returns to it.
 pub fn write_in_panic(bytes: &[u8]) {
+    if let Some(port) = PORT.get() {
+        in_lines(bytes, |chunk| port.write_in_panic(chunk));
+    }
     if !IS_PRESENT.load(Ordering::Relaxed) {
         return;
     }
@@ -70,30 +125,33 @@ pub fn write_in_panic(bytes: &[u8]) {
 
 /// Reads what has come in, without waiting; answers how many bytes.
 pub fn read(buffer: &mut [u8]) -> usize {
-    if !IS_PRESENT.load(Ordering::Relaxed) {
-        return 0;
+    let mut count = 0;
+    if IS_PRESENT.load(Ordering::Relaxed) {
+        count = CONSOLE.lock().uart.receive_bytes(buffer);
     }
-    CONSOLE.lock().uart.receive_bytes(buffer)
+    count + PORT.get().map_or(0, |port| port.read(&mut buffer[count..]))
 }
 
 /// True if [`read`] would answer something.
 pub fn has_input() -> bool {
-    IS_PRESENT.load(Ordering::Relaxed) && CONSOLE.lock().uart.ready_to_receive().is_ok()
+    let is_at_uart = IS_PRESENT.load(Ordering::Relaxed) && CONSOLE.lock().uart.ready_to_receive().is_ok();
+    is_at_uart || PORT.get().is_some_and(|port| port.has_input())
 }
 
 /// Calls `on_input`, from the interrupt handler, whenever input came. The UART raises its line
 /// again only after the input was read, so the callee must see to that.
 pub fn enable_input(on_input: fn()) {
+    ON_INPUT.call_once(|| on_input);
     if !IS_PRESENT.load(Ordering::Relaxed) {
         return;
     }
-    ON_INPUT.call_once(|| on_input);
-    let Some(vector) = interrupts::register(&input_interrupt) else { return };
+    let Some(vector) = interrupts::register(&input_arrived) else { return };
     interrupts::route_isa_irq(COM1_IRQ, vector);
     CONSOLE.lock().uart.enable_interrupts(IER::DATA_READY);
 }
 
-fn input_interrupt() {
+/// From the interrupt of whatever brings input.
+pub fn input_arrived() {
     if let Some(on_input) = ON_INPUT.get() {
         on_input();
     }
@@ -101,19 +159,24 @@ fn input_interrupt() {
 
 impl Console {
     fn write(&mut self, bytes: &[u8]) {
-        let mut chunk = ArrayVec::<u8, CHUNK_BYTES>::new();
-        for &byte in bytes {
-            if chunk.remaining_capacity() < 2 {
-                self.uart.send_bytes_exact(&chunk);
-                chunk.clear();
-            }
-            if byte == b'\n' {
-                chunk.push(b'\r');
-            }
-            chunk.push(byte);
-        }
-        self.uart.send_bytes_exact(&chunk);
+        in_lines(bytes, |chunk| self.uart.send_bytes_exact(chunk));
     }
+}
+
+/// Sends bytes in chunks, with line ends as terminals want them.
+fn in_lines(bytes: &[u8], mut send: impl FnMut(&[u8])) {
+    let mut chunk = ArrayVec::<u8, CHUNK_BYTES>::new();
+    for &byte in bytes {
+        if chunk.remaining_capacity() < 2 {
+            send(&chunk);
+            chunk.clear();
+        }
+        if byte == b'\n' {
+            chunk.push(b'\r');
+        }
+        chunk.push(byte);
+    }
+    send(&chunk);
 }
 
 /// Formats straight to the console.

@@ -7,6 +7,7 @@ use x86_64::structures::DescriptorTablePointer;
 use x86_64::{PhysAddr, VirtAddr};
 
 use super::acpi::{self, FixedRegister, PowerRegisters};
+use super::console;
 use super::generation;
 use super::interrupts;
 use super::io::{IoPort, Mmio};
@@ -35,6 +36,7 @@ static EVENT_REGISTER: Once<Mmio> = Once::new();
 /// Switches the machine off. One without the registers for that is reset, which ends a machine of
 /// Firecracker's and one of QEMU's with `-no-reboot`; one on which they do nothing halts.
 pub fn power_off() -> ! {
+    console::flush();
     let Some(power) =
         acpi::machine_if_read().map(|machine| &machine.power).filter(|power| power.can_switch_off())
     else {
@@ -61,6 +63,7 @@ pub fn power_off() -> ! {
 
 /// Starts the machine again, by whichever way exists.
 pub fn reboot() -> ! {
+    console::flush();
     if let Some((register, value)) = acpi::machine_if_read().and_then(|machine| machine.power.reset) {
         register.write_u8(value);
     }
@@ -87,12 +90,14 @@ fn triple_fault() -> ! {
 /// Gives `code` to the host through `isa-debug-exit` (QEMU exits with `code * 2 + 1`). Returns if
 /// there is no such device.
 pub fn debug_exit(code: u8) {
+    console::flush();
     // SAFETY: the port ends the machine or does nothing.
     unsafe { IoPort::<u32>::new(DEBUG_EXIT_PORT) }.write(u32::from(code));
 }
 
 /// Stops for good, without burning the host's processor.
 pub fn halt() -> ! {
+    console::flush();
     loop {
         x86_64::instructions::interrupts::disable();
         x86_64::instructions::hlt();

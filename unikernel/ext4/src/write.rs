@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use crate::blocks::BlockRun;
 use crate::inode::Inode;
-use crate::layout::extent::{Extent, MAX_WRITTEN};
+use crate::layout::extent::{Extent, MAX_UNWRITTEN, MAX_WRITTEN};
 use crate::types::RunState;
 use crate::{BlockDevice, Error, Ext4, InodeNumber, Sync, Timestamp, WriteRun};
 
@@ -13,6 +13,15 @@ use crate::{BlockDevice, Error, Ext4, InodeNumber, Sync, Timestamp, WriteRun};
 const RUNS_PER_OPERATION: usize = 8;
 /// Blocks that `write_at` holds in memory at once.
 const BLOCKS_PER_PIECE: u64 = 256;
+
+/// What the blocks of a write hold at its end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Content {
+    /// The data.
+    Written,
+    /// Anything: the device has failed.
+    Missing,
+}
 
 impl<D: BlockDevice> Ext4<D> {
     /// Finds the blocks for a file's data from `first_block` on: those it has, and newly reserved ones, which a
@@ -115,6 +124,29 @@ impl<D: BlockDevice> Ext4<D> {
         size: Option<u64>,
         now: Timestamp,
     ) -> Result<(), Error> {
+        self.finish_runs(inode, runs, size, Content::Written, now)
+    }
+
+    /// The same for blocks whose data could not be written: those that the file did not have become part of it,
+    /// and read as zeros, so that nothing else is put where the disk may be bad. (Linux leaves them so, too.)
+    pub fn finish_failed_write(
+        &mut self,
+        inode: InodeNumber,
+        runs: &[WriteRun],
+        size: Option<u64>,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        self.finish_runs(inode, runs, size, Content::Missing, now)
+    }
+
+    fn finish_runs(
+        &mut self,
+        inode: InodeNumber,
+        runs: &[WriteRun],
+        size: Option<u64>,
+        content: Content,
+        now: Timestamp,
+    ) -> Result<(), Error> {
         let old_size = self.file(inode)?.raw.size();
         let new_size = size.unwrap_or(0).max(old_size);
         if new_size > self.geometry.max_file_bytes() {
@@ -135,7 +167,7 @@ impl<D: BlockDevice> Ext4<D> {
             self.operation(now, |fs| {
                 let mut inode = fs.file(inode)?;
                 for run in chunk {
-                    fs.join(&mut inode, *run, end)?;
+                    fs.join(&mut inode, *run, end, content)?;
                 }
                 // Blocks past the end would be damage: the size grows with the first of them.
                 let joined = chunk.last().map_or(0, |run| {
@@ -159,9 +191,10 @@ impl<D: BlockDevice> Ext4<D> {
         self.write_inode(&inode)
     }
 
-    fn join(&mut self, inode: &mut Inode, run: WriteRun, end: u64) -> Result<(), Error> {
+    fn join(&mut self, inode: &mut Inode, run: WriteRun, end: u64, content: Content) -> Result<(), Error> {
         let blocks = u64::from(run.blocks).min(end.saturating_sub(run.file_block)) as u32;
-        if blocks == 0 || run.state == RunState::Written {
+        let is_unwritten = content == Content::Missing;
+        if blocks == 0 || run.state == RunState::Written || is_unwritten && run.state == RunState::Unwritten {
             return Ok(());
         }
         self.note_inode(inode.number, true);
@@ -175,7 +208,15 @@ impl<D: BlockDevice> Ext4<D> {
         }
         self.take(place)?;
         self.charge(inode, i64::from(blocks))?;
-        self.insert_extent(inode, Extent { file_block, start: run.start, len: blocks, is_unwritten: false })
+        let most = if is_unwritten { MAX_UNWRITTEN } else { MAX_WRITTEN };
+        let mut done = 0;
+        while done < blocks {
+            let len = (blocks - done).min(most);
+            let (file_block, start) = (file_block + done, run.start + u64::from(done));
+            self.insert_extent(inode, Extent { file_block, start, len, is_unwritten })?;
+            done += len;
+        }
+        Ok(())
     }
 
     /// Zeroes what the block of `offset` holds from there on, if it is a written one.

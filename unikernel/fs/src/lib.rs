@@ -9,7 +9,8 @@
 //!
 //! What a page cache decides:
 //!
-//! - [`Clock`]: which page goes when memory is wanted; [`ReadAhead`]: how much is read before it is asked for.
+//! - [`Clock`]: which page goes when memory is wanted; [`ReadAhead`]: how much is read before it is asked for;
+//!   [`ErrorSequence`]: who is told of writes that failed.
 //!
 //! Open files:
 //!
@@ -25,6 +26,7 @@ extern crate alloc;
 mod clock;
 pub mod cpio;
 mod descriptors;
+mod error_sequence;
 mod expiration;
 mod lookup;
 mod range_locks;
@@ -36,6 +38,7 @@ mod tree;
 pub use clock::{Clock, Verdict};
 pub use cpio::ArchiveError;
 pub use descriptors::{DescriptorTable, TableFull};
+pub use error_sequence::{ErrorCursor, ErrorSequence};
 pub use expiration::Expirations;
 pub use lookup::{LastLink, LookupError, Place, Walk};
 pub use range_locks::{HeldLock, LockKind, Owner, RangeLocks};

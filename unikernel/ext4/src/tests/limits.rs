@@ -95,6 +95,30 @@ fn failing_device_makes_the_filesystem_read_only_and_stays_recoverable() {
 }
 
 #[test]
+fn blocks_of_a_failed_write_stay_the_files_and_read_as_zeros() {
+    let device = formatted(2300, 1024);
+    let mut fs = mounted(&device);
+    let inode = fs.create(ROOT, b"torn", file(), at(2)).expect("create");
+    fs.write_at(inode, 0, &[7; 2048], at(2)).expect("write");
+    let failed = fs.prepare_write(inode, 1, 6).expect("blocks");
+    fs.finish_failed_write(inode, &failed, Some(7 * 1024), at(3)).expect("finish");
+    let again = fs.prepare_write(inode, 1, 6).expect("blocks");
+    let places = |runs: &[crate::WriteRun]| -> Vec<u64> {
+        runs.iter().flat_map(|run| run.start..run.start + u64::from(run.blocks)).collect()
+    };
+    assert_eq!(places(&again), places(&failed), "a retry goes where the first try went");
+    fs.cancel_write(&again);
+    let mut bytes = [1; 7 * 1024];
+    assert_eq!(fs.read_at(inode, 0, &mut bytes), Ok(bytes.len()));
+    // What was there before the write is there still.
+    assert!(bytes[..2048].iter().all(|byte| *byte == 7) && bytes[2048..].iter().all(|byte| *byte == 0));
+    fs.commit(at(3)).expect("commit");
+    check(&mut fs);
+    fs.unmount(at(4)).expect("unmount");
+    assert_clean(&device.image());
+}
+
+#[test]
 fn read_only_mount_changes_nothing_but_the_journal() {
     let device = formatted(2300, 1024);
     let mut fs = mounted(&device);

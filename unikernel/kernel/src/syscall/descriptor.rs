@@ -116,21 +116,21 @@ pub fn sys_fdatasync(fd: i32) -> SysResult {
     Ok(0)
 }
 
-/// sync(2). It has no way to tell of errors.
+/// sync(2).
 pub fn sys_sync() -> SysResult {
-    let _ = disk::table::sync_all();
+    disk::table::sync_all();
     Ok(0)
 }
 
 /// syncfs(2).
 pub fn sys_syncfs(fd: i32) -> SysResult {
     if let Some(opened) = disk::file::of(&*file::get(fd)?.file) {
-        opened.inode.mount.sync()?;
+        opened.sync_mount()?;
     }
     Ok(0)
 }
 
-/// sync_file_range(2): as safe as fdatasync(2), which is more than it promises.
+/// sync_file_range(2). What is written goes to the disk, perhaps only into its own cache.
 pub fn sys_sync_file_range(fd: i32, offset: i64, len: i64, flags: u32) -> SysResult {
     const KNOWN: u32 = SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER;
     if flags & !KNOWN != 0 || offset < 0 || len < 0 {
@@ -140,8 +140,20 @@ pub fn sys_sync_file_range(fd: i32, offset: i64, len: i64, flags: u32) -> SysRes
     if !opened.file.is_seekable() {
         return Err(Errno::ESPIPE);
     }
-    if flags != 0 {
-        opened.file.sync(Sync::Data)?;
+    // No length goes to the end.
+    let end = if len == 0 { Some(i64::MAX) } else { offset.checked_add(len) };
+    let end = end.ok_or(Errno::EINVAL)?;
+    if let Some(file) = opened.downcast::<DiskFile>() {
+        let has = |flag| flags & flag != 0;
+        if has(SYNC_FILE_RANGE_WAIT_BEFORE) {
+            file.wait_for_write_back()?;
+        }
+        if has(SYNC_FILE_RANGE_WRITE) {
+            file.start_write_back(offset as u64, end as u64);
+        }
+        if has(SYNC_FILE_RANGE_WAIT_AFTER) {
+            file.wait_for_write_back()?;
+        }
     }
     Ok(0)
 }

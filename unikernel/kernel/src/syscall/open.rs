@@ -227,7 +227,7 @@ fn open_unnamed(base: &Located, path: &[u8], flags: u32, mode: u32) -> Result<Ar
     }
     if let Located::Disk(directory) = directory {
         let inode = names::create_unnamed(&directory.inode, fs::masked(mode), flags & O_EXCL != 0)?;
-        let opened = Opened { inode, path: directory.path.clone(), parent: None };
+        let opened = Opened::new(inode, directory.path.clone(), None);
         return Ok(file::open(Arc::new(DiskFile::new(opened, flags)), status));
     }
     let mut tree = fs::tree();

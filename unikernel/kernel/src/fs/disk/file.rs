@@ -10,8 +10,10 @@ use linux_raw_sys::general::{O_DIRECT, O_DSYNC, O_SYNC};
 use unikernel_ext4::{FileKind, InodeNumber, Sync};
 use unikernel_fs::ReadAhead;
 
+use super::errors::Told;
 use super::inode::{Inode, entry_type};
 use super::load::{MOST_AHEAD, split};
+use super::write_back::ALL;
 use super::{Mount, errno};
 use crate::file::lock::FileLocks;
 use crate::file::{File, Metadata};
@@ -31,9 +33,27 @@ pub struct Opened {
     pub path: Vec<u8>,
     /// The directory of the same filesystem in which it was found.
     pub parent: Option<InodeNumber>,
+    /// Which errors of write-back it was told of.
+    told: Told,
 }
 
 impl Opened {
+    /// Opens an inode.
+    pub fn new(inode: Arc<Inode>, path: Vec<u8>, parent: Option<InodeNumber>) -> Self {
+        Self { told: Told::new(&inode), inode, path, parent }
+    }
+
+    /// fsync(2), fdatasync(2).
+    pub fn sync(&self, what: Sync) -> Result<(), Errno> {
+        self.inode.sync(what, &self.told)
+    }
+
+    /// syncfs(2).
+    pub fn sync_mount(&self) -> Result<(), Errno> {
+        let synced = self.inode.mount.sync();
+        synced.and(self.told.check_mount(self.inode.mount))
+    }
+
     /// Its path, as people read it.
     pub fn name(&self) -> String {
         let mut name = String::from_utf8_lossy(&self.path).into_owned();
@@ -118,12 +138,26 @@ impl DiskFile {
         self.check_alignment(offset.unwrap_or(0), from)?;
         let (end, count) = self.inode().write(offset, from)?;
         if let Some(what) = self.write_sync {
-            self.inode().sync(what)?;
+            self.opened.sync(what)?;
         } else if self.is_direct {
-            let last = split(end.saturating_sub(1)).0;
-            self.inode().write_back(split(end - count as u64).0..=last)?;
+            self.start_write_back(end - count as u64, end);
+            self.opened.told.check(self.inode())?;
         }
         Ok((end, count))
+    }
+
+    /// Has a range written to the disk, perhaps only into its own cache (sync_file_range(2)).
+    pub fn start_write_back(&self, offset: u64, end: u64) {
+        if offset < end {
+            // What fails is told to who waits for it.
+            let _ = self.inode().write_back(split(offset).0..=split(end - 1).0);
+        }
+    }
+
+    /// Returns when no page is being written; tells whether that has failed (sync_file_range(2)).
+    pub fn wait_for_write_back(&self) -> Result<(), Errno> {
+        drop(self.inode().transfers.lock());
+        self.opened.told.check(self.inode())
     }
 }
 
@@ -163,7 +197,7 @@ impl File for DiskFile {
             return None;
         }
         // The filesystem knows of no page that is only in memory.
-        inode.write_back(0..=u64::MAX).ok()?;
+        let _ = inode.write_back(ALL);
         let found = inode.mount.with(|ext4| match wanted {
             Content::Data => ext4.next_data(inode.number, offset),
             Content::Hole => ext4.next_hole(inode.number, offset),
@@ -181,7 +215,7 @@ impl File for DiskFile {
 
     fn page_source(&self) -> Result<Arc<dyn PageSource>, Errno> {
         self.inode().note_mapped();
-        Ok(Arc::clone(self.inode()) as Arc<dyn PageSource>)
+        Ok(Arc::clone(&self.opened) as Arc<dyn PageSource>)
     }
 
     fn resize(&self, size: u64) -> Result<(), Errno> {
@@ -197,7 +231,7 @@ impl File for DiskFile {
     }
 
     fn sync(&self, what: Sync) -> Result<(), Errno> {
-        self.inode().sync(what)
+        self.opened.sync(what)
     }
 
     fn name(&self) -> String {
@@ -229,9 +263,32 @@ impl PageSource for Inode {
         self.mark_dirty(index);
         self.note_write(0);
     }
+}
+
+/// What a mapping shows are the inode's pages; `msync` tells of errors as `fsync` on the mapped file would.
+impl PageSource for Opened {
+    fn identity(&self) -> usize {
+        self.inode.identity()
+    }
+
+    fn page(&self, index: u64) -> Supply {
+        PageSource::page(&*self.inode, index)
+    }
+
+    fn load(&self, index: u64) -> Option<SharedFrame> {
+        PageSource::load(&*self.inode, index)
+    }
+
+    fn is_paged(&self) -> bool {
+        self.inode.is_paged()
+    }
+
+    fn note_dirty(&self, index: u64) {
+        self.inode.note_dirty(index);
+    }
 
     fn sync(&self) -> bool {
-        self.mount.inode(self.number).is_ok_and(|inode| Inode::sync(&inode, Sync::All).is_ok())
+        Opened::sync(self, Sync::All).is_ok()
     }
 }
 
@@ -274,7 +331,7 @@ impl File for DiskName {
     }
 
     fn sync(&self, what: Sync) -> Result<(), Errno> {
-        self.opened.inode.sync(what)
+        self.opened.sync(what)
     }
 
     fn name(&self) -> String {

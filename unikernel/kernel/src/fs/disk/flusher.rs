@@ -2,7 +2,7 @@
 
 use core::sync::atomic::Ordering;
 
-use super::store::ALL;
+use super::write_back::ALL;
 use super::{Mount, cache, now, table};
 use crate::mem::{frames, heap, space};
 use crate::net;
@@ -52,7 +52,8 @@ fn look_after(mount: &'static Mount, is_due: bool) {
         let is_old = since_ns != 0 && now_ns.saturating_sub(since_ns) >= AGE_NS;
         if is_much || is_old || is_due {
             mount.dirty.lock().remove(&inode.number.0);
-            let _ = inode.write_back(ALL).and_then(|()| inode.store_times());
+            let _ = inode.write_back(ALL);
+            let _ = inode.store_times();
         }
     }
     if is_due {
@@ -84,16 +85,4 @@ pub(crate) fn make_room() -> bool {
         heap::make_room(frames::reserve_pages() / 2);
         frames::can_app_take(1)
     })
-}
-
-impl Mount {
-    /// Makes all that was written so far durable (syncfs(2)).
-    pub fn sync(&'static self) -> Result<(), Errno> {
-        if self.is_read_only() {
-            return Ok(());
-        }
-        let written = write_back_all(self);
-        let committed = self.with(|ext4| ext4.commit(now()));
-        written.and(committed)
-    }
 }

@@ -13,6 +13,7 @@ use spin::Once;
 use unikernel_ext4::{AttributeChange, Attributes, FileKind, InodeNumber, Run, Timestamp};
 
 use super::cache::Pages;
+use super::errors::Failures;
 use super::{Mount, NANOS_PER_SECOND, now};
 use crate::file::Metadata;
 use crate::file::lock::FileLocks;
@@ -49,8 +50,8 @@ pub struct Inode {
     pub(super) has_new_times: AtomicBool,
     /// A shared mapping exists, or has existed.
     pub(super) is_mapped: AtomicBool,
-    /// Data could not be written back, and nobody was told yet.
-    pub(super) has_lost_data: AtomicBool,
+    /// What could not be written back.
+    pub(super) failures: SpinLock<Failures>,
     /// When the oldest dirty page became so; 0 if there is none.
     pub(super) dirty_since_ns: AtomicU64,
 }
@@ -113,7 +114,7 @@ impl Inode {
             is_nameable: AtomicBool::new(false),
             has_new_times: AtomicBool::new(false),
             is_mapped: AtomicBool::new(false),
-            has_lost_data: AtomicBool::new(false),
+            failures: SpinLock::default(),
             dirty_since_ns: AtomicU64::new(0),
         }
     }
@@ -200,7 +201,8 @@ impl Inode {
     /// True if it has nothing that is only in memory.
     pub(super) fn is_idle(&self) -> bool {
         let is_bare = self.fifo.get().is_none() && self.socket.lock().strong_count() == 0;
-        is_bare && self.pages.lock().all.is_empty() && !self.has_new_times.load(Ordering::Relaxed)
+        let is_whole = self.failures.lock().lost_pages().is_none();
+        is_bare && is_whole && self.pages.lock().all.is_empty() && !self.has_new_times.load(Ordering::Relaxed)
     }
 
     /// What `stat` tells.

@@ -3,13 +3,15 @@
 //! - here: a [`Mount`]; [`table`]: which there are, mounting and unmounting;
 //! - [`inode`]: a file, directory or link as the kernel knows it; [`names`]: changing directories;
 //! - [`walk`]: paths; [`file`]: open files and directories;
-//! - [`cache`]: the pages of files in memory; [`load`]: reading them; [`store`]: writing them back, which
-//!   [`flusher`] does in time; [`resize`]: other lengths and other blocks.
+//! - [`cache`]: the pages of files in memory; [`load`]: reading them; [`store`]: changing them;
+//!   [`write_back`]: writing them back, which [`flusher`] does in time; [`errors`]: who is told that it failed;
+//!   [`resize`]: other lengths and other blocks.
 //!
 //! ext4's own structures are behind one sleeping lock for each filesystem. It is held for looking up and
 //! changing, never while file content is transferred.
 
 pub mod cache;
+mod errors;
 pub mod file;
 pub(crate) mod flusher;
 pub mod inode;
@@ -20,6 +22,7 @@ mod store;
 pub mod table;
 mod volume;
 pub mod walk;
+mod write_back;
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
@@ -31,6 +34,7 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use hashbrown::{Equivalent, HashMap};
 use unikernel_ext4::{Error, Ext4, InodeNumber, Statistics, Timestamp};
+use unikernel_fs::ErrorSequence;
 
 use crate::block::volume::Volume;
 use crate::fs::NodeId;
@@ -72,6 +76,8 @@ pub struct Mount {
     /// Dirty pages that have no blocks yet, and how many could get some.
     delayed_pages: AtomicU64,
     free_pages: AtomicU64,
+    /// What could not be written back, of all files.
+    errors: SpinLock<ErrorSequence<Errno>>,
 }
 
 /// A directory and a name in it.

@@ -6,7 +6,7 @@ use core::sync::atomic::Ordering;
 use super::inode::Inode;
 use super::load::split;
 use super::now;
-use super::store::ALL;
+use super::write_back::ALL;
 use crate::fs::memory_file::MAX_FILE_BYTES;
 use crate::mem::PAGE_BYTES;
 use crate::syscall::Errno;

@@ -17,7 +17,6 @@ use crate::block::volume::Volume;
 use crate::fs::{self, NodeId};
 use crate::platform::random;
 use crate::sync::{Mutex, SpinLock};
-use crate::syscall::Errno;
 
 /// `st_dev` of the first disk: major 8, as SCSI disks have.
 const FIRST_DEVICE: u64 = 8 << 8;
@@ -140,6 +139,7 @@ fn mount(point: &MountPoint, device_number: u64, may_format: bool) -> Result<Mou
         unlinked: SpinLock::default(),
         delayed_pages: AtomicU64::new(0),
         free_pages: AtomicU64::new(0),
+        errors: SpinLock::default(),
         ext4: Mutex::new(None),
     };
     mount.note_space(&ext4.statistics());
@@ -168,12 +168,11 @@ fn mount_point(path: &str) -> Option<NodeId> {
 }
 
 /// Makes all that was written durable (sync(2)).
-pub fn sync_all() -> Result<(), Errno> {
-    let mut outcome = Ok(());
+pub fn sync_all() {
     for mount in all() {
-        outcome = outcome.and(mount.sync());
+        // sync(2) has no way to tell of errors; they stay for who syncs a file or the filesystem.
+        let _ = mount.sync();
     }
-    outcome
 }
 
 /// Writes everything back and unmounts; what the app does with its files from now on fails.
@@ -182,6 +181,7 @@ pub fn unmount_all() {
         let written = if mount.is_read_only() { Ok(()) } else { flusher::write_back_all(mount) };
         let Some(mut ext4) = mount.ext4.lock().take() else { continue };
         mount.free_unlinked(&mut ext4, Users::Gone);
+        mount.report_unwritten();
         let outcome = ext4.unmount(now());
         match (written, outcome) {
             (Ok(()), Ok(())) => log::debug!("{}: unmounted", mount.disk),

@@ -38,7 +38,7 @@ impl DiskPlace {
         }
         let has_name = !matches!(self.name.as_slice(), b"" | b"." | b"..");
         let parent = has_name.then_some(self.parent.number);
-        Ok(Opened { inode, path: self.path, parent })
+        Ok(Opened::new(inode, self.path, parent))
     }
 }
 

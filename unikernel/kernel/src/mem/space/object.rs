@@ -24,6 +24,11 @@ use crate::mem::shared::SharedFrame;
 /// An object whose pages can be mapped. It is asked with the address space locked: it must not touch
 /// the app's memory, and takes locks below the address space's only.
 pub trait PageSource: Send + Sync {
+    /// The same for all objects that show the same pages: a file may be mapped through several descriptions.
+    fn identity(&self) -> usize {
+        ptr::from_ref(self).addr()
+    }
+
     /// Page `index` of the object.
     fn page(&self, index: u64) -> Supply;
 
@@ -184,7 +189,7 @@ pub fn collect_dirty(object: &dyn PageSource) {
     for region in space.regions.iter() {
         let RegionKind::Object(part) = region.kind else { continue };
         let shown = space.objects[part.object as usize].as_ref();
-        if !part.is_shared || !shown.is_some_and(|shown| ptr::addr_eq(Arc::as_ptr(shown), object)) {
+        if !part.is_shared || !shown.is_some_and(|shown| shown.identity() == object.identity()) {
             continue;
         }
         let mut was_written = false;

@@ -1,0 +1,238 @@
+//! Write-back: dirty pages go to blocks of the file on the disk, a batch at a time. A batch that fails says nothing
+//! about the next, and is itself tried again in halves: one bad sector costs its own page only.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::ops::RangeInclusive;
+use core::sync::atomic::Ordering;
+
+use unikernel_ext4::{Error, Ext4, FileKind, Sync, Timestamp, WriteRun};
+
+use super::cache::{self, Page};
+use super::errors::Told;
+use super::inode::Inode;
+use super::{Mount, flusher, now};
+use crate::block::volume::{Volume, push};
+use crate::drivers::virtio::blk::{Memory, Operation, SECTOR_BYTES, Transfer};
+use crate::mem::PAGE_BYTES;
+use crate::syscall::Errno;
+
+/// Pages written back at a time.
+const BATCH_PAGES: usize = 512;
+/// Pages that one pass over a file tries alone and in vain. A disk with more bad ones is bad as a whole: then batches
+/// are tried once only, or a pass over much data would take hours.
+const MOST_TRIED_ALONE: usize = 128;
+
+/// All pages of a file.
+pub(super) const ALL: RangeInclusive<u64> = 0..=u64::MAX;
+
+/// A page to be written, and which of the file it is.
+pub(super) type DirtyPage = (u64, Arc<Page>);
+
+/// Neighbouring pages to be written, and where to.
+struct Stretch<'a> {
+    pages: &'a [DirtyPage],
+    /// Blocks up to the file's end: the first, and how many.
+    first: u64,
+    blocks: u32,
+    runs: Vec<WriteRun>,
+}
+
+/// What a pass over a file could not write.
+#[derive(Default)]
+struct Losses {
+    pages: usize,
+    /// Pages that failed without company.
+    alone: usize,
+    first_error: Option<Errno>,
+}
+
+impl Inode {
+    /// Writes the dirty pages of a range to the disk, as blocks of the file; perhaps only into the disk's own
+    /// cache.
+    pub(super) fn write_back(self: &Arc<Self>, range: RangeInclusive<u64>) -> Result<(), Errno> {
+        let _turn = self.transfers.lock();
+        self.write_back_in_turn(range)
+    }
+
+    /// The same for who holds `transfers`.
+    pub(super) fn write_back_in_turn(self: &Arc<Self>, range: RangeInclusive<u64>) -> Result<(), Errno> {
+        self.collect_mapped();
+        self.dirty_since_ns.store(0, Ordering::Relaxed);
+        let (mut next, last) = (*range.start(), *range.end());
+        let mut losses = Losses::default();
+        while let Some((batch, end)) = self.take_dirty(next..=last) {
+            self.store_batch(&batch, &mut losses);
+            next = end;
+        }
+        let Some(error) = losses.first_error else { return Ok(()) };
+        let (disk, path) = (&self.mount.disk, self.mount.path_of(self.number));
+        log::error!("{disk}: {path}: {} page(s) could not be written: {error:?}", losses.pages);
+        Err(error)
+    }
+
+    /// Takes dirty pages of a range, which are clean from then on, and answers where to go on; `None` if there were none.
+    fn take_dirty(&self, range: RangeInclusive<u64>) -> Option<(Vec<DirtyPage>, u64)> {
+        // A write of no bytes asks for an empty range, and so does who has taken the last page of one; `range` panics then.
+        if range.is_empty() {
+            return None;
+        }
+        let mut pages = self.pages.lock();
+        // Under the lock: a page that is dirty by now lies before the end that is read here (`note_written`).
+        let size_pages = self.size().div_ceil(PAGE_BYTES as u64);
+        let taken: Vec<u64> = pages.dirty.range(range).copied().take(BATCH_PAGES).collect();
+        cache::note_clean(taken.len());
+        let mut batch = Vec::with_capacity(taken.len());
+        for &index in &taken {
+            pages.dirty.remove(&index);
+            let Some(page) = pages.all.get(&index).cloned() else { continue };
+            self.give_space_back(&page);
+            if index < size_pages {
+                batch.push((index, page));
+            }
+        }
+        taken.last().map(|last| (batch, last + 1))
+    }
+
+    /// Writes a batch, as much of it as the disk takes.
+    fn store_batch(&self, batch: &[DirtyPage], losses: &mut Losses) {
+        let mut parts = Vec::from([batch]);
+        while let Some(part) = parts.pop() {
+            if part.is_empty() {
+                continue;
+            }
+            let Err(error) = self.store(part) else {
+                self.failures.lock().note_written(part);
+                continue;
+            };
+            let may_be_in_part = matches!(error, Errno::EIO | Errno::ENOSPC);
+            if may_be_in_part && part.len() > 1 && losses.alone < MOST_TRIED_ALONE {
+                let (left, right) = part.split_at(part.len() / 2);
+                parts.extend([right, left]);
+                continue;
+            }
+            losses.alone += usize::from(part.len() == 1);
+            losses.pages += part.len();
+            losses.first_error = losses.first_error.or(Some(error));
+            self.note_lost(part, error);
+        }
+    }
+
+    /// Pages as stretches, with no blocks yet.
+    fn stretches<'a>(&self, pages: &'a [DirtyPage]) -> Vec<Stretch<'a>> {
+        let block_bytes = self.mount.block_bytes as u64;
+        let per_page = PAGE_BYTES as u64 / block_bytes;
+        let end_of_file = self.size().div_ceil(block_bytes);
+        let stretch = |pages: &'a [DirtyPage]| {
+            let first = pages[0].0 * per_page;
+            let end = (first + pages.len() as u64 * per_page).min(end_of_file);
+            Stretch { pages, first, blocks: end.saturating_sub(first) as u32, runs: Vec::new() }
+        };
+        let neighbours = pages.chunk_by(|(one, _), (other, _)| one + 1 == *other);
+        neighbours.map(stretch).filter(|stretch| stretch.blocks > 0).collect()
+    }
+
+    /// Writes pages, all or none.
+    fn store(&self, pages: &[DirtyPage]) -> Result<(), Errno> {
+        let mut stretches = self.stretches(pages);
+        self.mount.with(|ext4| self.prepare(ext4, &mut stretches))?;
+        self.runs.lock().forget();
+        let transfers = self.transfers_of(&stretches);
+        let written = self.mount.volume.disk().transfer(Operation::Write, &transfers);
+        let modified = self.attributes().modified;
+        let outcome = self.mount.with(|ext4| {
+            self.finish(ext4, &stretches, written.is_ok(), modified)?;
+            written.map_err(|_| Error::Device)
+        });
+        self.runs.lock().forget();
+        outcome
+    }
+
+    fn prepare(&self, ext4: &mut Ext4<Volume>, stretches: &mut [Stretch<'_>]) -> Result<(), Error> {
+        for index in 0..stretches.len() {
+            match ext4.prepare_write(self.number, stretches[index].first, stretches[index].blocks) {
+                Ok(runs) => stretches[index].runs = runs,
+                Err(error) => {
+                    stretches[..index].iter().for_each(|stretch| ext4.cancel_write(&stretch.runs));
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the blocks the file's. Those of a failed write stay so without content: nobody else shall run into the
+    /// bad ones.
+    fn finish(
+        &self,
+        ext4: &mut Ext4<Volume>,
+        stretches: &[Stretch<'_>],
+        is_written: bool,
+        modified: Timestamp,
+    ) -> Result<(), Error> {
+        let (block_bytes, size) = (self.mount.block_bytes as u64, self.size());
+        let mut outcome = Ok(());
+        for stretch in stretches {
+            let end = ((stretch.first + u64::from(stretch.blocks)) * block_bytes).min(size);
+            let finished = match outcome {
+                Ok(()) if is_written => ext4.finish_write(self.number, &stretch.runs, Some(end), modified),
+                Ok(()) => ext4.finish_failed_write(self.number, &stretch.runs, Some(end), modified),
+                failed => failed,
+            };
+            if finished.is_err() {
+                ext4.cancel_write(&stretch.runs);
+            }
+            outcome = finished;
+        }
+        outcome
+    }
+
+    fn transfers_of(&self, stretches: &[Stretch<'_>]) -> Vec<Transfer> {
+        let block_bytes = self.mount.block_bytes;
+        let per_page = (PAGE_BYTES / block_bytes) as u64;
+        let mut transfers = Vec::new();
+        for (stretch, run) in
+            stretches.iter().flat_map(|stretch| stretch.runs.iter().map(move |run| (stretch, run)))
+        {
+            let mut done = 0;
+            while done < u64::from(run.blocks) {
+                let block = run.file_block + done;
+                let (_, page) = &stretch.pages[((block - stretch.first) / per_page) as usize];
+                let within = (block % per_page) as usize;
+                let count = (per_page - within as u64).min(u64::from(run.blocks) - done);
+                let address = page.frame.address() + (within * block_bytes) as u64;
+                let memory = Memory { address, len: count as u32 * block_bytes as u32 };
+                let sector = (run.start + done) * (block_bytes as u64 / SECTOR_BYTES);
+                push(&mut transfers, self.mount.volume.disk(), sector, memory);
+                done += count;
+            }
+        }
+        transfers
+    }
+
+    /// fsync(2), fdatasync(2), by who was told of the errors in `told`.
+    pub(super) fn sync(self: &Arc<Self>, what: Sync, told: &Told) -> Result<(), Errno> {
+        if self.kind() == FileKind::File {
+            // What fails is told below, with what has failed before.
+            let _ = self.write_back(ALL);
+        }
+        let written = told.check(self);
+        if !self.mount.is_read_only() {
+            let times = if what == Sync::All { self.store_times() } else { Ok(()) };
+            let synced = self.mount.with(|ext4| ext4.sync_inode(self.number, what, now()));
+            return written.and(times).and(synced);
+        }
+        written
+    }
+}
+
+impl Mount {
+    /// Makes all that was written so far durable. Data that could not be written is told of by [`Told::check_mount`].
+    pub fn sync(&'static self) -> Result<(), Errno> {
+        if self.is_read_only() {
+            return Ok(());
+        }
+        let _ = flusher::write_back_all(self);
+        self.with(|ext4| ext4.commit(now()))
+    }
+}

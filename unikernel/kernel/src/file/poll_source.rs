@@ -58,7 +58,7 @@ impl PollSource {
     }
 
     /// Runs `attempt` until it answers something else than `EAGAIN`; sleeps in between until the
-    /// next notification, if `mode` allows that. A signal ends it with [`Errno::RESTART`], the
+    /// next notification, if `mode` allows that. A signal ends it with [`Errno::RESTART`], or with a deadline `EINTR`; the
     /// deadline with `EAGAIN`. Pages that an attempt misses are waited for, whatever the mode.
     pub fn block_on<T, E: Into<AttemptError>>(
         &self,
@@ -72,13 +72,13 @@ impl PollSource {
         }
         let mut pins = Pins::default();
         loop {
-            let outcome = self.wait(deadline_ns, || match attempt().map_err(Into::into) {
+            let awaited = self.wait(deadline_ns, || match attempt().map_err(Into::into) {
                 Err(AttemptError::Again) => None,
                 Err(AttemptError::Errno(error)) => Some(Err(error)),
                 Err(AttemptError::Missing(missing)) => Some(Ok(Err(missing))),
                 Ok(value) => Some(Ok(Ok(value))),
-            })??;
-            match outcome {
+            });
+            match awaited.map_err(|error| Errno::of_wait(error, deadline_ns))?? {
                 Ok(value) => return Ok(value),
                 Err(missing) => pins.page_in(missing)?,
             }

@@ -4,6 +4,8 @@
 
 use linux_raw_sys::errno as raw;
 
+use crate::task::wait::WaitError;
+
 /// A Linux error number (errno(3)), positive.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Errno(u16);
@@ -22,6 +24,8 @@ macro_rules! errnos {
                 match self {
                     $(Self::$name => stringify!($name),)*
                     Self::RESTART => "ERESTARTSYS",
+                    Self::RESTART_NO_HANDLER => "ERESTARTNOHAND",
+                    Self::RESTART_BLOCK => "ERESTART_RESTARTBLOCK",
                     _ => "E?",
                 }
             }
@@ -44,6 +48,25 @@ impl Errno {
     /// A sleep was cut short by a signal: the call restarts if the handler has `SA_RESTART`, and
     /// answers `EINTR` otherwise. Never reaches the app (Linux: `ERESTARTSYS`, 512).
     pub const RESTART: Self = Self(512);
+    /// The same for calls that a handler ends whatever its flags: they restart only if none ran (Linux:
+    /// `ERESTARTNOHAND`, 514).
+    pub const RESTART_NO_HANDLER: Self = Self(514);
+    /// The same for calls that would begin with their time-out anew: they go on as the thread has noted
+    /// (`syscall::restart`; Linux: `ERESTART_RESTARTBLOCK`, 516).
+    pub const RESTART_BLOCK: Self = Self(516);
+
+    /// Those that never reach the app: what becomes of the call is settled with the signal.
+    pub const RESTARTS: [Self; 3] = [Self::RESTART, Self::RESTART_NO_HANDLER, Self::RESTART_BLOCK];
+
+    /// How a sleep ended that may have had a deadline, for calls whose time-out reads as "try again". With a deadline a
+    /// signal ends the call for good, as its time-out would begin anew (Linux: `sock_intr_errno`).
+    pub const fn of_wait(error: WaitError, deadline_ns: Option<u64>) -> Self {
+        match (error, deadline_ns) {
+            (WaitError::Interrupted, None) => Self::RESTART,
+            (WaitError::Interrupted, Some(_)) => Self::EINTR,
+            (WaitError::TimedOut, _) => Self::EAGAIN,
+        }
+    }
 
     /// The value for `rax`: the negated number.
     pub const fn to_rax(self) -> u64 {
@@ -59,15 +82,5 @@ impl Errno {
 impl From<crate::mem::user::Fault> for Errno {
     fn from(_: crate::mem::user::Fault) -> Self {
         Self::EFAULT
-    }
-}
-
-impl From<crate::task::wait::WaitError> for Errno {
-    /// For calls that restart after a signal and whose time-out reads as "try again".
-    fn from(error: crate::task::wait::WaitError) -> Self {
-        match error {
-            crate::task::wait::WaitError::Interrupted => Self::RESTART,
-            crate::task::wait::WaitError::TimedOut => Self::EAGAIN,
-        }
     }
 }

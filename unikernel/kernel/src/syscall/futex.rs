@@ -2,10 +2,12 @@
 
 use linux_raw_sys::general::*;
 
+use super::restart::interrupted;
 use super::time::{self, ClockBase};
 use super::{Errno, SysResult};
 use crate::mem::user::{UserPtr, UserSlice};
 use crate::task::futex::{self, FutexError};
+use crate::task::restart::Restart;
 
 impl From<FutexError> for Errno {
     fn from(error: FutexError) -> Self {
@@ -61,8 +63,17 @@ pub fn sys_futex(
 
 fn wait(address: u64, expected: u32, bits: u32, timeout: u64, base: ClockBase) -> SysResult {
     let deadline_ns = time::read_deadline(UserPtr::new(timeout), base)?;
-    futex::wait(address, expected, bits, deadline_ns)?;
-    Ok(0)
+    sleep(address, expected, bits, deadline_ns)
+}
+
+/// FUTEX_WAIT with its time-out as a deadline.
+pub(super) fn sleep(address: u64, expected: u32, bits: u32, deadline_ns: Option<u64>) -> SysResult {
+    match (futex::wait(address, expected, bits, deadline_ns), deadline_ns) {
+        (Err(FutexError::Interrupted), Some(deadline_ns)) => {
+            interrupted(Restart::Futex { address, expected, bits, deadline_ns })
+        }
+        (outcome, _) => Ok(outcome.map(|()| 0)?),
+    }
 }
 
 /// The count is an `int`; Linux wakes one even for zero and for negative numbers.

@@ -28,6 +28,7 @@ pub mod open;
 pub mod path;
 pub mod polling;
 pub mod prctl;
+pub mod restart;
 pub mod scheduling;
 pub mod signal;
 pub mod socket;
@@ -51,6 +52,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use crate::arch::trap::TrapFrame;
 use crate::debug::trace;
 use crate::mem::user::{UserPtr, UserSlice};
+use crate::task::signal::look_again;
 
 /// System calls since boot.
 static CALLS: AtomicU64 = AtomicU64::new(0);
@@ -72,7 +74,13 @@ pub fn enter(number: u64, args: &[u64; 6], frame: &mut TrapFrame) -> Option<u64>
     let result = if trace::is_on() { trace::call(number, args) } else { dispatch(number, args) };
     Some(match result {
         Ok(value) => value as u64,
-        Err(error) => error.to_rax(),
+        Err(error) => {
+            if Errno::RESTARTS.contains(&error) {
+                // Even if another thread has taken the signal meanwhile.
+                look_again();
+            }
+            error.to_rax()
+        }
     })
 }
 

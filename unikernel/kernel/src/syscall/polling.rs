@@ -6,13 +6,15 @@ use alloc::vec::Vec;
 use linux_raw_sys::general::*;
 use smallvec::SmallVec;
 
+use super::restart::interrupted;
 use super::signal::{read_mask, with_mask};
 use super::time::{self, ClockBase};
 use super::{Errno, SysResult};
 use crate::file::poll_set::{self, PollEntry};
 use crate::file::{self, Readiness};
-use crate::mem::user::{UserPtr, UserSlice};
+use crate::mem::user::{Fault, UserPtr, UserSlice};
 use crate::platform;
+use crate::task::restart::Restart;
 use crate::task::signal::SignalSet;
 use crate::task::wait::WaitError;
 use crate::user_abi;
@@ -42,7 +44,30 @@ pub fn deadline_of_timespec(timeout: UserPtr<__kernel_timespec>) -> Result<Optio
 
 /// poll(2).
 pub fn sys_poll(fds: UserPtr<pollfd>, count: u32, timeout_ms: i32) -> SysResult {
-    poll(fds, count as usize, deadline_of_millis(timeout_ms))
+    poll_or_restart(fds, count as usize, deadline_of_millis(timeout_ms))
+}
+
+/// poll(2) with its time-out as a deadline.
+pub(super) fn poll_or_restart(entries: UserPtr<pollfd>, count: usize, deadline_ns: Option<u64>) -> SysResult {
+    match poll(entries, count, deadline_ns) {
+        Err(Errno::RESTART_NO_HANDLER) => interrupted(Restart::Poll { entries, count, deadline_ns }),
+        outcome => outcome,
+    }
+}
+
+/// Tells the app how much of its time-out is left, as Linux does, whatever the result: a call that restarts goes on
+/// with that. The app may keep its time-out where it cannot be written.
+fn tell_rest(
+    result: SysResult,
+    deadline_ns: Option<u64>,
+    write: impl FnOnce(__kernel_timespec) -> Result<(), Fault>,
+) -> SysResult {
+    let Some(deadline_ns) = deadline_ns.filter(|&deadline_ns| deadline_ns != 0) else { return result };
+    let rest_ns = deadline_ns.saturating_sub(platform::time::now_ns());
+    match write(time::to_timespec(rest_ns)) {
+        Err(Fault) if result == Err(Errno::RESTART_NO_HANDLER) => Err(Errno::EINTR),
+        _ => result,
+    }
 }
 
 /// ppoll(2).
@@ -54,7 +79,8 @@ pub fn sys_ppoll(
     mask_size: usize,
 ) -> SysResult {
     let deadline_ns = deadline_of_timespec(timeout)?;
-    with_mask(read_mask(mask, mask_size)?, || poll(fds, count as usize, deadline_ns))
+    let result = with_mask(read_mask(mask, mask_size)?, || poll(fds, count as usize, deadline_ns));
+    tell_rest(result, deadline_ns, |rest| timeout.write(rest))
 }
 
 fn poll(fds: UserPtr<pollfd>, count: usize, deadline_ns: Option<u64>) -> SysResult {
@@ -85,12 +111,12 @@ fn poll(fds: UserPtr<pollfd>, count: usize, deadline_ns: Option<u64>) -> SysResu
     Ok(ready + invalid)
 }
 
-/// Waits; nothing found by the deadline is 0, a signal ends the call for good.
+/// Waits; nothing found by the deadline is 0, a signal with a handler ends the call for good.
 fn wait(entries: &mut [PollEntry], deadline_ns: Option<u64>) -> SysResult {
     match poll_set::wait(entries, deadline_ns) {
         Ok(count) => Ok(count),
         Err(WaitError::TimedOut) => Ok(0),
-        Err(WaitError::Interrupted) => Err(Errno::EINTR),
+        Err(WaitError::Interrupted) => Err(Errno::RESTART_NO_HANDLER),
     }
 }
 
@@ -140,7 +166,11 @@ pub fn sys_select(
             }
         }
     };
-    select(count, [read, write, except], deadline_ns)
+    let result = select(count, [read, write, except], deadline_ns);
+    tell_rest(result, deadline_ns, |rest| {
+        let rest = __kernel_old_timeval { tv_sec: rest.tv_sec, tv_usec: rest.tv_nsec / 1000 };
+        timeout.write(rest)
+    })
 }
 
 /// pselect6(2). The sixth argument points to the mask and its size.
@@ -160,7 +190,8 @@ pub fn sys_pselect6(
             read_mask(UserPtr::new(address), size as usize)?
         }
     };
-    with_mask(mask, || select(count, [read, write, except], deadline_ns))
+    let result = with_mask(mask, || select(count, [read, write, except], deadline_ns));
+    tell_rest(result, deadline_ns, |rest| timeout.write(rest))
 }
 
 fn select(count: i32, pointers: [UserPtr<u64>; 3], deadline_ns: Option<u64>) -> SysResult {

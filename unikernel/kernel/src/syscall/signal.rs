@@ -95,13 +95,14 @@ pub fn with_mask(mask: Option<SignalSet>, call: impl FnOnce() -> SysResult) -> S
     let before = current().signals.lock().mask;
     set_mask(mask);
     let result = call();
-    if result == Err(Errno::EINTR) || result == Err(Errno::RESTART) {
-        current().signals.lock().saved_mask = Some(before);
-        signal::look_again();
-        return Err(Errno::EINTR);
+    let is_interrupted = [Errno::EINTR, Errno::RESTART, Errno::RESTART_NO_HANDLER];
+    if !result.is_err_and(|error| is_interrupted.contains(&error)) {
+        set_mask(before);
+        return result;
     }
-    set_mask(before);
-    result
+    current().signals.lock().saved_mask = Some(before);
+    signal::look_again();
+    if result == Err(Errno::RESTART) { Err(Errno::EINTR) } else { result }
 }
 
 /// Reads the optional mask argument of those calls.
@@ -136,7 +137,7 @@ pub fn sys_rt_sigsuspend(mask: UserPtr<SignalSet>, size: usize) -> SysResult {
 /// pause(2).
 pub fn sys_pause() -> SysResult {
     let _ = WaitQueue::new().wait_until(None, || None::<()>);
-    Err(Errno::EINTR)
+    Err(Errno::RESTART_NO_HANDLER)
 }
 
 /// rt_sigtimedwait(2).
@@ -170,6 +171,8 @@ pub fn sys_rt_sigtimedwait(
 
 /// rt_sigreturn(2): the frame's registers replace all, so there is no result.
 pub fn sys_rt_sigreturn(frame: &mut crate::arch::trap::TrapFrame) {
+    // The handler has come between the call that it cut short and its rest.
+    *current().restart.lock() = None;
     if signal_frame::pop(frame).is_err() {
         signal_delivery::force(frame, signal_delivery::Cause::GENERAL_PROTECTION);
     }

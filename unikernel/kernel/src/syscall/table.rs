@@ -9,8 +9,8 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use super::{Errno, FromRegister, SysResult};
 use super::{
     attributes, copy, credentials, descriptor, epoll, event, futex, identity, inotify, io, lock, memory,
-    message, names, open, path, polling, prctl, scheduling, signal, socket, sockopt, stat, thread, time,
-    timer, uring, xattr,
+    message, names, open, path, polling, prctl, restart, scheduling, signal, socket, sockopt, stat, thread,
+    time, timer, uring, xattr,
 };
 
 /// How the tracer prints an argument.
@@ -159,6 +159,7 @@ syscalls! {
     // Time
     __NR_clock_gettime: clock_gettime(clockid: Clock, tp: Ptr) => time::sys_clock_gettime, Full, "";
     __NR_clock_getres: clock_getres(clockid: Clock, res: Ptr) => time::sys_clock_getres, Full, "";
+    __NR_restart_syscall: restart_syscall() => restart::sys_restart_syscall, Full, "";
     __NR_clock_nanosleep: clock_nanosleep(clockid: Clock, flags: Flags, request: Timespec, remain: Ptr) => time::sys_clock_nanosleep, Full, "";
     __NR_nanosleep: nanosleep(request: Timespec, remain: Ptr) => time::sys_nanosleep, Full, "";
     __NR_gettimeofday: gettimeofday(tv: Ptr, tz: Ptr) => time::sys_gettimeofday, Full, "";

@@ -4,12 +4,14 @@ use alloc::sync::Arc;
 
 use linux_raw_sys::general::*;
 
+use super::restart::interrupted;
 use super::{Errno, SysResult};
 use crate::mem::user::UserPtr;
 use crate::platform::time;
 use crate::task::WaitQueue;
 use crate::task::current;
 use crate::task::process::{PROCESS_ID, process};
+use crate::task::restart::Restart;
 use crate::task::scheduler;
 use crate::task::signal_timer::earliest_ns;
 use crate::task::thread::Thread;
@@ -217,16 +219,29 @@ pub fn sys_clock_nanosleep(
     };
     clock_ns(clock)?;
     let deadline_ns = deadline_ns(timespec_ns(request.read()?)?, base);
-    // A queue that nobody wakes: only the deadline or a signal ends this.
-    match WaitQueue::new().wait_until(Some(deadline_ns), || None::<()>) {
-        Err(WaitError::Interrupted) if base == ClockBase::Relative => {
+    if base == ClockBase::Relative {
+        return sleep(deadline_ns, remaining);
+    }
+    match wait_until(deadline_ns) {
+        Err(WaitError::Interrupted) => Err(Errno::RESTART_NO_HANDLER),
+        _ => Ok(0),
+    }
+}
+
+/// On a queue that nobody wakes: only the deadline or a signal ends this.
+fn wait_until(deadline_ns: u64) -> Result<(), WaitError> {
+    WaitQueue::new().wait_until(Some(deadline_ns), || None)
+}
+
+/// A sleep for a span, which ends then.
+pub(super) fn sleep(deadline_ns: u64, remaining: UserPtr<__kernel_timespec>) -> SysResult {
+    match wait_until(deadline_ns) {
+        Err(WaitError::Interrupted) => {
             if let Some(remaining) = remaining.non_null() {
                 remaining.write(to_timespec(deadline_ns.saturating_sub(time::now_ns())))?;
             }
-            // Sleeping again for the whole time would be wrong, so it does not restart.
-            Err(Errno::EINTR)
+            interrupted(Restart::Sleep { deadline_ns, remaining })
         }
-        Err(WaitError::Interrupted) => Err(Errno::RESTART),
         _ => Ok(0),
     }
 }
@@ -246,8 +261,8 @@ fn sleep_processor_time(
         if left_ns == 0 {
             return Ok(0);
         }
-        match WaitQueue::new().wait_until(Some(earliest_ns(left_ns)), || None::<()>) {
-            Err(WaitError::Interrupted) if is_absolute => return Err(Errno::RESTART),
+        match wait_until(earliest_ns(left_ns)) {
+            Err(WaitError::Interrupted) if is_absolute => return Err(Errno::RESTART_NO_HANDLER),
             Err(WaitError::Interrupted) => {
                 if let Some(remaining) = remaining.non_null() {
                     remaining.write(to_timespec(end_ns.saturating_sub(clock.now_ns())))?;

@@ -14,6 +14,7 @@ pub mod exec;
 pub mod futex;
 mod idle;
 pub mod process;
+pub mod restart;
 pub mod scheduler;
 pub mod settings;
 pub mod signal;

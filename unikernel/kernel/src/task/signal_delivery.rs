@@ -120,12 +120,12 @@ pub fn deliver_pending(frame: &mut TrapFrame) {
         if action.handler == DEFAULT {
             die(frame, cause);
         }
-        settle_interrupted_call(frame, action.flags & u64::from(SA_RESTART) != 0);
+        settle_interrupted_call(frame, Some(&action));
         run_handler(frame, cause, action);
         return;
     }
     // No handler ran: the call goes on as if nothing had happened.
-    settle_interrupted_call(frame, true);
+    settle_interrupted_call(frame, None);
     let me = current();
     let mut signals = me.signals.lock();
     if let Some(mask) = signals.saved_mask.take() {
@@ -133,20 +133,24 @@ pub fn deliver_pending(frame: &mut TrapFrame) {
     }
 }
 
-/// A call that answered `RESTART` is repeated, or answers `EINTR`.
-fn settle_interrupted_call(frame: &mut TrapFrame, restart: bool) {
+/// A call that a signal has cut short begins again, goes on, or answers `EINTR`: by its wish, and by the handler that
+/// runs now, if one does.
+fn settle_interrupted_call(frame: &mut TrapFrame, handler: Option<&SigAction>) {
     use crate::syscall::Errno;
     /// Bytes of the `syscall` instruction.
     const SYSCALL_BYTES: u64 = 2;
-    if !frame.is_syscall() || frame.rax != Errno::RESTART.to_rax() {
+    let is = |error: Errno| frame.rax == error.to_rax();
+    if !frame.is_syscall() || !Errno::RESTARTS.into_iter().any(is) {
         return;
     }
-    if restart {
-        frame.rax = frame.error_code;
-        frame.rip -= SYSCALL_BYTES;
-    } else {
+    let has_restart = |action: &SigAction| action.flags & u64::from(SA_RESTART) != 0;
+    let goes_on = handler.is_none_or(|action| is(Errno::RESTART) && has_restart(action));
+    if !goes_on {
         frame.rax = Errno::EINTR.to_rax();
+        return;
     }
+    frame.rax = if is(Errno::RESTART_BLOCK) { __NR_restart_syscall.into() } else { frame.error_code };
+    frame.rip -= SYSCALL_BYTES;
 }
 
 fn run_handler(frame: &mut TrapFrame, cause: Cause, action: SigAction) {

@@ -9,6 +9,7 @@ use x86_64::VirtAddr;
 use x86_64::instructions::segmentation::{FS, Segment64};
 use x86_64::registers::model_specific::{FsBase, KernelGsBase};
 
+use super::restart::Restart;
 use super::settings::Settings;
 use super::signal::ThreadSignals;
 use crate::arch::cpu::{self, this_cpu};
@@ -61,6 +62,8 @@ pub struct Thread {
     pub cpu_time_ns: AtomicU64,
     /// What a copy of the kernel's has to wait for that fails just now (`mem::fault`).
     pub pending_fault: SpinLock<Option<Pending>>,
+    /// How the call goes on that a signal has cut short.
+    pub restart: SpinLock<Option<Restart>>,
     /// The sleeping locks that it holds.
     pub locks: ThreadLocks,
     saved: Saved,
@@ -164,6 +167,7 @@ impl Thread {
             settings: SpinLock::new(Settings::INITIAL),
             cpu_time_ns: AtomicU64::new(0),
             pending_fault: SpinLock::new(None),
+            restart: SpinLock::new(None),
             locks: ThreadLocks::new(),
             saved,
         }

@@ -82,7 +82,8 @@ impl Unix {
         served.state.lock().name = served_name;
         // Connected before it is queued: the other side may answer at once.
         self.state.lock().role = Role::Connected(connection);
-        let queued = target.source.block_on(mode, None, || match &mut unix.state.lock().role {
+        let deadline_ns = socket.options.lock().deadline(Direction::Send);
+        let queued = target.source.block_on(mode, deadline_ns, || match &mut unix.state.lock().role {
             Role::Listener { queue, backlog } if queue.len() <= *backlog => {
                 queue.push_back(Arc::clone(&server));
                 Ok(())

@@ -202,9 +202,9 @@ impl Endpoint for Stream {
                 self.give_up(id);
                 Err(Errno::ETIMEDOUT)
             }
-            Err(Errno::ECONNRESET) => {
+            Err(error @ (Errno::ECONNRESET | Errno::EINTR)) => {
                 self.give_up(id);
-                Err(Errno::ECONNRESET)
+                Err(error)
             }
             outcome => outcome,
         }

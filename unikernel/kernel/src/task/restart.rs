@@ -1,0 +1,38 @@
+//! How a call goes on that a signal without a handler has cut short, if its arguments alone do not say: a time-out counts
+//! from when the call began (restart_syscall(2)).
+
+use linux_raw_sys::general::{__kernel_timespec, pollfd};
+
+use crate::mem::user::UserPtr;
+
+/// A call, and how far it came.
+#[derive(Clone, Copy)]
+pub enum Restart {
+    /// A sleep on a futex.
+    Futex {
+        /// The word.
+        address: u64,
+        /// What it should be.
+        expected: u32,
+        /// Which wakes count.
+        bits: u32,
+        /// The end, as everywhere in nanoseconds since boot.
+        deadline_ns: u64,
+    },
+    /// A sleep.
+    Sleep {
+        /// The end.
+        deadline_ns: u64,
+        /// Where to tell what was left if a handler ends it after all.
+        remaining: UserPtr<__kernel_timespec>,
+    },
+    /// poll(2).
+    Poll {
+        /// The array of entries.
+        entries: UserPtr<pollfd>,
+        /// How many there are.
+        count: usize,
+        /// The end, if there is one.
+        deadline_ns: Option<u64>,
+    },
+}

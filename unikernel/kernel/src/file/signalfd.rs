@@ -80,12 +80,12 @@ impl File for SignalFd {
         if into.len() < RECORD_BYTES {
             return Err(Errno::EINVAL);
         }
-        let take = || signal::take_blocked(self.wanted()).ok_or(Errno::EAGAIN);
+        let take = || signal::take(self.wanted()).ok_or(Errno::EAGAIN);
         let first = self.source.block_on(mode, None, take)?;
         into.write(&encode(&first))?;
         let mut done = RECORD_BYTES;
         while into.len() - done >= RECORD_BYTES {
-            let Some(next) = signal::take_blocked(self.wanted()) else { break };
+            let Some(next) = signal::take(self.wanted()) else { break };
             into.skip(done).write(&encode(&next))?;
             done += RECORD_BYTES;
         }
@@ -93,7 +93,7 @@ impl File for SignalFd {
     }
 
     fn readiness(&self) -> Readiness {
-        if signal::has_blocked(self.wanted()) { Readiness::READABLE } else { Readiness::empty() }
+        if signal::pending_set() & self.wanted() != 0 { Readiness::READABLE } else { Readiness::empty() }
     }
 
     fn poll_source(&self) -> Option<&PollSource> {

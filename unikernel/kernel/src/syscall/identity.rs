@@ -12,6 +12,7 @@ use crate::mem::frames;
 use crate::mem::user::{UserAbi, UserPtr, UserSlice};
 use crate::platform::{random, time};
 use crate::task::process::{PROCESS_ID, process};
+use crate::task::signal_queue::MAX_QUEUED;
 use crate::task::{current, scheduler};
 use crate::user_abi;
 
@@ -118,6 +119,7 @@ pub fn limit_of(resource: u32) -> Result<rlimit64, Errno> {
         RLIMIT_NOFILE => (MAX_OPEN_FILES, MAX_OPEN_FILES),
         RLIMIT_STACK => (STACK_LIMIT_BYTES, STACK_LIMIT_BYTES),
         RLIMIT_CORE => (0, 0),
+        RLIMIT_SIGPENDING => (MAX_QUEUED as u64, MAX_QUEUED as u64),
         RLIMIT_NPROC => (crate::task::process::MAX_THREADS as u64, crate::task::process::MAX_THREADS as u64),
         resource if resource < 16 => (UNLIMITED, UNLIMITED),
         _ => return Err(Errno::EINVAL),

@@ -9,10 +9,11 @@ use super::{Errno, SysResult};
 use crate::mem::user::UserPtr;
 use crate::task::process::{PROCESS_ID, process};
 use crate::task::signal::{
-    self, AlternateStack, IGNORE, MAX_SIGNAL, SigAction, SignalInfo, SignalSet, UNBLOCKABLE, set_of,
+    self, AlternateStack, MAX_SIGNAL, SigAction, SignalInfo, SignalSet, UNBLOCKABLE, set_of,
 };
 use crate::task::signal_delivery;
 use crate::task::signal_frame::{self, StackT};
+use crate::task::signal_queue::Sent;
 use crate::task::wait::WaitError;
 use crate::task::{WaitQueue, current};
 
@@ -47,8 +48,8 @@ pub fn sys_rt_sigaction(
         }
         before
     };
-    if new.is_some_and(|new| new.handler == IGNORE) {
-        process().threads().iter().for_each(|thread| thread.signals.lock().forget(signal));
+    if new.is_some() && process().dispositions.lock().is_ignored(signal) {
+        signal::discard(signal);
     }
     if let Some(old) = old.non_null() {
         old.write(before)?;
@@ -84,7 +85,7 @@ pub fn sys_rt_sigprocmask(
 
 /// Sets the calling thread's mask; what it unblocks is delivered on the way out.
 fn set_mask(mask: SignalSet) {
-    current().signals.lock().mask = mask & !UNBLOCKABLE;
+    signal::set_mask(mask);
     signal::look_again();
 }
 
@@ -119,12 +120,8 @@ pub fn sys_rt_sigpending(set: UserPtr<SignalSet>, size: usize) -> SysResult {
     if size > SET_BYTES {
         return Err(Errno::EINVAL);
     }
-    let pending = {
-        let me = current();
-        let signals = me.signals.lock();
-        signals.pending_set() & signals.mask
-    };
-    set.write(pending)?;
+    let mask = current().signals.lock().mask;
+    set.write(signal::pending_set() & mask)?;
     Ok(0)
 }
 
@@ -151,8 +148,10 @@ pub fn sys_rt_sigtimedwait(
     let deadline_ns = time::read_deadline(timeout, ClockBase::Relative)?;
     let me = Arc::clone(&current());
     me.signals.lock().awaited = set;
-    let outcome = WaitQueue::new().wait_until(deadline_ns, || me.signals.lock().take(set));
+    let outcome = WaitQueue::new().wait_until(deadline_ns, || signal::take(set));
     me.signals.lock().awaited = 0;
+    // One that came too late may be another thread's to take.
+    signal::hand_on(set);
     let taken = match outcome {
         Ok(taken) => taken,
         Err(WaitError::TimedOut) => return Err(Errno::EAGAIN),
@@ -223,8 +222,8 @@ pub fn sys_kill(pid: i32, signal: u32) -> SysResult {
 }
 
 /// Tells a sender that there was no room (sigqueue(3)); kill(2) alone never hears of it, as on Linux.
-fn queued(is_queued: bool) -> Result<(), Errno> {
-    if is_queued { Ok(()) } else { Err(Errno::EAGAIN) }
+fn queued(sent: Sent) -> Result<(), Errno> {
+    if sent == Sent::Full { Err(Errno::EAGAIN) } else { Ok(()) }
 }
 
 /// tkill(2).
@@ -253,7 +252,7 @@ fn read_queued(pid: i32, signal: u32, info: UserPtr<QueuedInfo>) -> Result<Signa
     if pid != PROCESS_ID && (code as i32 >= 0 || code as i32 == SI_TKILL) {
         return Err(Errno::EPERM);
     }
-    Ok(SignalInfo { signal, code: code as i32, detail, value })
+    Ok(SignalInfo { signal, code: code as i32, detail, value, timer: None })
 }
 
 /// rt_sigqueueinfo(2).

@@ -3,7 +3,6 @@
 use alloc::sync::Arc;
 
 use linux_raw_sys::general::*;
-use spin::Once;
 
 use super::time::{ClockBase, CpuClock, NANOS_PER_SECOND, deadline_ns, timespec_ns, timeval_ns, to_timespec};
 use super::{Errno, SysResult};
@@ -50,8 +49,9 @@ pub fn sys_timer_create(clock: u32, event: UserPtr<Event>, id: UserPtr<i32>) -> 
     let value = u64::from(high) << 32 | u64::from(low);
     let has_value = !event.is_null();
     let target = |id: i32| {
-        let value = if has_value { value } else { id as u64 };
-        let info = SignalInfo { signal, code: SI_TIMER, detail: id as u64, value };
+        let number = if is_wall { id | WALL_CLOCK } else { id } as u64;
+        let value = if has_value { value } else { number };
+        let info = SignalInfo { signal, code: SI_TIMER, detail: number, value, timer: None };
         match notify {
             SIGEV_NONE => Target::Nobody,
             SIGEV_THREAD_ID => Target::Thread(thread, info),
@@ -71,7 +71,9 @@ pub fn sys_timer_create(clock: u32, event: UserPtr<Event>, id: UserPtr<i32>) -> 
 }
 
 fn find(id: i32) -> Result<Arc<SignalTimer>, Errno> {
-    signal_timer::find(id & !WALL_CLOCK).ok_or(Errno::EINVAL)
+    // Negative numbers are never given.
+    let id = (id >= 0).then_some(id & !WALL_CLOCK).ok_or(Errno::EINVAL)?;
+    signal_timer::find(id).ok_or(Errno::EINVAL)
 }
 
 fn to_itimerspec(setting: Setting) -> __kernel_itimerspec {
@@ -124,12 +126,6 @@ pub fn sys_timer_delete(id: i32) -> SysResult {
     if signal_timer::delete(id & !WALL_CLOCK) { Ok(0) } else { Err(Errno::EINVAL) }
 }
 
-/// The one timer of setitimer(2) and alarm(2).
-fn alarm() -> &'static SignalTimer {
-    static ALARM: Once<Arc<SignalTimer>> = Once::new();
-    ALARM.call_once(|| SignalTimer::new(Target::Process(SignalInfo::from_kernel(SIGALRM)), None))
-}
-
 fn to_itimerval(setting: Setting) -> __kernel_old_itimerval {
     let timeval = |ns: u64| {
         // A timer that runs never shows zero, which would mean that it does not.
@@ -154,7 +150,7 @@ pub fn sys_setitimer(
         None => (0, 0),
     };
     let next_ns = (first_ns != 0).then(|| deadline_ns(first_ns, ClockBase::Relative));
-    let before = alarm().set(next_ns, interval_ns);
+    let before = signal_timer::alarm().set(next_ns, interval_ns);
     if let Some(old) = old.non_null() {
         old.write(to_itimerval(before))?;
     }
@@ -174,7 +170,7 @@ pub fn sys_getitimer(which: u32, current: UserPtr<__kernel_old_itimerval>) -> Sy
     // Those of processor time are never set.
     let setting = match which {
         ITIMER_VIRTUAL | ITIMER_PROF => Setting::default(),
-        _ => check_which(which).map(|()| alarm().setting())?,
+        _ => check_which(which).map(|()| signal_timer::alarm().setting())?,
     };
     current.write(to_itimerval(setting))?;
     Ok(0)
@@ -184,7 +180,7 @@ pub fn sys_getitimer(which: u32, current: UserPtr<__kernel_old_itimerval>) -> Sy
 pub fn sys_alarm(seconds: u32) -> SysResult {
     let wait_ns = u64::from(seconds) * NANOS_PER_SECOND;
     let next_ns = (seconds != 0).then(|| deadline_ns(wait_ns, ClockBase::Relative));
-    let before = alarm().set(next_ns, 0).first_ns;
+    let before = signal_timer::alarm().set(next_ns, 0).first_ns;
     let rounded = (before + NANOS_PER_SECOND / 2) / NANOS_PER_SECOND;
     Ok(if before > 0 { rounded.max(1) as usize } else { 0 })
 }

@@ -6,7 +6,7 @@
 //! - [`wait`]: sleeping until a condition holds; [`timer`]: waking at a time;
 //! - [`futex`]: the wait queues behind the app's own locks;
 //! - [`signal`], [`signal_delivery`] and [`signal_frame`]: faults and signals, to a handler or to the end;
-//!   [`signal_timer`]: timers that send them;
+//!   [`signal_queue`]: those that wait; [`signal_timer`]: timers that send them;
 //! - [`process`]: what all threads share; [`settings`]: what prctl(2) keeps; [`exec`]: how the app starts; [`stop`]: how the machine stops.
 
 mod cores;
@@ -20,6 +20,7 @@ pub mod settings;
 pub mod signal;
 pub mod signal_delivery;
 pub mod signal_frame;
+pub mod signal_queue;
 pub mod signal_timer;
 pub mod stop;
 pub mod thread;

@@ -5,7 +5,8 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 
-use super::signal::Dispositions;
+use super::signal::{self, Dispositions};
+use super::signal_queue::SharedQueue;
 use super::thread::{Thread, ThreadId};
 use super::{WaitQueue, current, futex, scheduler, stop};
 use crate::mem::user::UserPtr;
@@ -23,6 +24,8 @@ pub const MAX_THREADS: usize = 32_768;
 pub struct Process {
     threads: SpinLock<BTreeMap<ThreadId, Arc<Thread>>>,
     next_id: AtomicI32,
+    /// Signals sent to the app.
+    pub pending: SharedQueue,
     /// Signal handlers.
     pub dispositions: SpinLock<Dispositions>,
     exit_action: SpinLock<ExitAction>,
@@ -33,6 +36,7 @@ pub struct Process {
 static PROCESS: Process = Process {
     threads: SpinLock::new(BTreeMap::new()),
     next_id: AtomicI32::new(PROCESS_ID),
+    pending: SharedQueue::new(),
     dispositions: SpinLock::new(Dispositions::all_default()),
     exit_action: SpinLock::new(ExitAction::PowerOff),
     departed_time_ns: AtomicU64::new(0),
@@ -58,6 +62,11 @@ impl Process {
     /// Finds a thread by id.
     pub fn thread(&self, id: ThreadId) -> Option<Arc<Thread>> {
         self.threads.lock().get(&id).cloned()
+    }
+
+    /// The oldest thread that `predicate` holds for. It is called with the list locked.
+    pub fn find_thread(&self, mut predicate: impl FnMut(&Arc<Thread>) -> bool) -> Option<Arc<Thread>> {
+        self.threads.lock().values().find(|thread| predicate(thread)).cloned()
     }
 
     /// All threads, oldest first.
@@ -101,6 +110,7 @@ pub fn exit_thread(code: i32) -> ! {
     if is_last {
         exit_process(code);
     }
+    signal::hand_on(!0);
     drop(me);
     scheduler::exit_current()
 }

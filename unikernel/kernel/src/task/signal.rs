@@ -1,11 +1,12 @@
 //! Signals: what is pending, what is blocked, and what the app wants done. [`signal_delivery`](super::signal_delivery) does it.
 
-use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 
 use linux_raw_sys::general::*;
 
 use super::process::{self, process};
+use super::signal_queue::{Sent, SignalQueue};
+use super::signal_timer::{self, TimerSignal};
 use super::thread::Thread;
 use super::{current, scheduler};
 use crate::arch::cpu::{exit_work, this_cpu};
@@ -37,8 +38,6 @@ const DEFAULT_IGNORED: SignalSet = set_of(SIGCHLD)
     | set_of(SIGTSTP)
     | set_of(SIGTTIN)
     | set_of(SIGTTOU);
-/// Queued real-time and thread-directed signals per thread, beyond which they merge.
-const MAX_QUEUED: usize = 64;
 
 /// What `rt_sigaction` sets for one signal: the kernel's `struct sigaction`.
 #[derive(Clone, Copy)]
@@ -74,7 +73,8 @@ impl Dispositions {
         &mut self.0[signal as usize - 1]
     }
 
-    pub(super) fn is_ignored(&self, signal: u32) -> bool {
+    /// True if `signal` has no effect.
+    pub fn is_ignored(&self, signal: u32) -> bool {
         let handler = self.0[signal as usize - 1].handler;
         handler == IGNORE || handler == DEFAULT && DEFAULT_IGNORED & set_of(signal) != 0
     }
@@ -91,17 +91,24 @@ pub struct SignalInfo {
     pub detail: u64,
     /// `si_value` of `rt_sigqueueinfo`.
     pub value: u64,
+    /// The timer that sent it, which goes on once the signal is taken.
+    pub timer: Option<TimerSignal>,
 }
 
 impl SignalInfo {
     /// A signal sent by the app to itself.
     pub fn from_app(signal: u32, code: i32) -> Self {
-        Self { signal, code, detail: process::PROCESS_ID as u64, value: 0 }
+        Self { signal, code, detail: process::PROCESS_ID as u64, value: 0, timer: None }
     }
 
     /// A signal sent by the kernel (`SI_KERNEL`), as the power button's.
     pub fn from_kernel(signal: u32) -> Self {
-        Self { signal, code: SI_KERNEL as i32, detail: 0, value: 0 }
+        Self { signal, code: SI_KERNEL as i32, detail: 0, value: 0, timer: None }
+    }
+
+    /// True if a timer of timer_create(2) sent it.
+    pub fn is_posix_timer(&self) -> bool {
+        self.timer.is_some() && self.code == SI_TIMER
     }
 }
 
@@ -132,102 +139,126 @@ pub struct ThreadSignals {
     pub saved_mask: Option<SignalSet>,
     /// Signals `sigtimedwait` looks for: they end its sleep although they are blocked.
     pub awaited: SignalSet,
-    pending: VecDeque<SignalInfo>,
+    /// True for a thread of the kernel's own: nobody sends it signals, and the app's are not for it.
+    pub is_kernel: bool,
+    /// Signals sent to this thread.
+    pub pending: SignalQueue,
     /// The alternate stack.
     pub alternate_stack: AlternateStack,
 }
 
 impl ThreadSignals {
-    /// True if a signal should interrupt a sleep.
+    /// The signals that are let in.
+    fn open(&self) -> SignalSet {
+        if self.is_kernel { 0 } else { !self.mask | UNBLOCKABLE | self.awaited }
+    }
+
+    /// True if a signal, of the thread's or the app's, should interrupt a sleep.
     pub fn has_deliverable(&self) -> bool {
-        let open = !self.mask | UNBLOCKABLE | self.awaited;
-        self.pending.iter().any(|info| open & set_of(info.signal) != 0)
-    }
-
-    /// The set of pending signals.
-    pub fn pending_set(&self) -> SignalSet {
-        self.pending.iter().fold(0, |set, info| set | set_of(info.signal))
-    }
-
-    /// Takes the first pending signal of `wanted`, faults before others.
-    pub fn take(&mut self, wanted: SignalSet) -> Option<SignalInfo> {
-        let find = |set: SignalSet| self.pending.iter().position(|info| set & set_of(info.signal) != 0);
-        let index = find(wanted & SYNCHRONOUS).or_else(|| find(wanted))?;
-        self.pending.remove(index)
-    }
-
-    /// False if the queue is full.
-    fn push(&mut self, info: SignalInfo) -> bool {
-        // Standard signals do not queue (signal(7)): each takes one place at most, and is never refused.
-        if info.signal < SIGRTMIN {
-            if self.pending_set() & set_of(info.signal) == 0 {
-                self.pending.push_back(info);
-            }
-            return true;
-        }
-        let has_room = self.pending.iter().filter(|info| info.signal >= SIGRTMIN).count() < MAX_QUEUED;
-        if has_room {
-            self.pending.push_back(info);
-        }
-        has_room
-    }
-
-    /// Drops what is pending of a signal that is now ignored.
-    pub fn forget(&mut self, signal: u32) {
-        self.pending.retain(|info| info.signal != signal);
+        (self.pending.set() | process().pending.set()) & self.open() != 0
     }
 }
 
-/// Sends a signal to one thread. False if it is a real-time signal and the queue is full.
-pub fn send(thread: &Arc<Thread>, info: SignalInfo) -> bool {
-    let is_blocked = {
+/// True if a signal that is sent has no effect: it is ignored, and `thread` does not keep it back. What is blocked is
+/// kept even if it is ignored: the disposition may change before it is unblocked, and `sigtimedwait` may fetch it.
+fn is_dropped(thread: &Thread, signal: u32) -> bool {
+    let kept = {
         let signals = thread.signals.lock();
-        (signals.mask & !UNBLOCKABLE | signals.awaited) & set_of(info.signal) != 0
+        signals.mask & !UNBLOCKABLE | signals.awaited
     };
-    // A blocked signal is kept even if it is ignored: the disposition may change before it is
-    // unblocked, and `sigtimedwait` may fetch it.
-    if !is_blocked && process().dispositions.lock().is_ignored(info.signal) {
-        return true;
+    kept & set_of(signal) == 0 && process().dispositions.lock().is_ignored(signal)
+}
+
+/// Sends a signal to one thread.
+pub fn send(thread: &Arc<Thread>, info: SignalInfo) -> Sent {
+    if is_dropped(thread, info.signal) {
+        return Sent::Ignored;
     }
-    let (is_queued, wants_in) = {
+    let (sent, wants_in) = {
         let mut signals = thread.signals.lock();
-        (signals.push(info), signals.has_deliverable())
+        (signals.pending.push(info), signals.has_deliverable())
     };
     if wants_in {
         scheduler::interrupt(thread);
-    } else {
-        signalfd::notify(info.signal);
     }
-    is_queued
+    signalfd::notify(info.signal);
+    sent
 }
 
-/// Takes a pending signal of `wanted` that its thread blocks: the caller's own first. A signal to the
-/// app waits with one thread, but any may fetch it.
-pub fn take_blocked(wanted: SignalSet) -> Option<SignalInfo> {
-    let take = |thread: &Thread| {
-        let mut signals = thread.signals.lock();
-        let blocked = signals.mask;
-        signals.take(wanted & blocked)
+/// Sends a signal to the app: any thread that lets it in may take it, the oldest that does is made to look.
+pub fn send_to_process(info: SignalInfo) -> Sent {
+    let first = process().find_thread(|_| true);
+    if first.is_none_or(|first| is_dropped(&first, info.signal)) {
+        return Sent::Ignored;
+    }
+    let sent = process().pending.push(info);
+    if let Some(thread) =
+        process().find_thread(|thread| thread.signals.lock().open() & set_of(info.signal) != 0)
+    {
+        scheduler::interrupt(&thread);
+    }
+    signalfd::notify(info.signal);
+    sent
+}
+
+/// Takes a signal of `wanted` for the calling thread: of its own first, then of the app's.
+pub fn take(wanted: SignalSet) -> Option<SignalInfo> {
+    loop {
+        let own = current().signals.lock().pending.take(wanted);
+        let info = own.or_else(|| process().pending.take(wanted))?;
+        let taken = signal_timer::take(info);
+        if taken.is_some() {
+            return taken;
+        }
+    }
+}
+
+/// The signals that [`take`] would find.
+pub fn pending_set() -> SignalSet {
+    current().signals.lock().pending.set() | process().pending.set()
+}
+
+/// Drops what waits of a signal that is ignored from now on.
+pub fn discard(signal: u32) {
+    let drop_all = |count: usize, take: &dyn Fn() -> Option<SignalInfo>| {
+        // One more, which may wait without details.
+        for _ in 0..=count {
+            let Some(info) = take() else { break };
+            signal_timer::signal_dropped(&info);
+        }
     };
-    take(&current()).or_else(|| process().threads().iter().find_map(|thread| take(thread)))
+    let set = set_of(signal);
+    drop_all(process().pending.len(), &|| process().pending.take(set));
+    for thread in process().threads() {
+        let count = thread.signals.lock().pending.len();
+        drop_all(count, &|| thread.signals.lock().pending.take(set));
+    }
 }
 
-/// True if [`take_blocked`] would find one.
-pub fn has_blocked(wanted: SignalSet) -> bool {
-    process().threads().iter().any(|thread| {
-        let signals = thread.signals.lock();
-        signals.pending_set() & signals.mask & wanted != 0
-    })
+/// Sets the calling thread's mask. What it lets in now is delivered on the way out, if that looks
+/// ([`look_again`]); what it blocks now, another thread may take.
+pub fn set_mask(mask: SignalSet) {
+    let mask = mask & !UNBLOCKABLE;
+    let before = core::mem::replace(&mut current().signals.lock().mask, mask);
+    hand_on(mask & !before);
 }
 
-/// Sends a signal to the app: to a thread that does not block it, the oldest first. False as [`send`] says.
-pub fn send_to_process(info: SignalInfo) -> bool {
-    let threads = process().threads();
-    let takes = |thread: &&Arc<Thread>| {
-        let signals = thread.signals.lock();
-        signals.mask & set_of(info.signal) == 0 || signals.awaited & set_of(info.signal) != 0
-    };
-    threads.iter().find(takes).or(threads.first()).is_none_or(|thread| send(thread, info))
+/// Has other threads look for the app's signals of `set`: the calling one, which may have been chosen for them, does
+/// not take them any more.
+pub fn hand_on(set: SignalSet) {
+    let mut left = process().pending.set() & set;
+    if left == 0 {
+        return;
+    }
+    let me = Arc::clone(&current());
+    process().find_thread(|thread| {
+        let open = if Arc::ptr_eq(thread, &me) { 0 } else { thread.signals.lock().open() };
+        if open & left != 0 {
+            scheduler::interrupt(thread);
+            left &= !open;
+        }
+        left == 0
+    });
 }
 
 /// Makes the way out look for signals again: the calling thread's mask changed.

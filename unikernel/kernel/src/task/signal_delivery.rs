@@ -4,7 +4,7 @@
 use linux_raw_sys::general::*;
 
 use super::process::{self, process};
-use super::signal::{DEFAULT, IGNORE, SYNCHRONOUS, SigAction, SignalInfo, UNBLOCKABLE, name, set_of};
+use super::signal::{self, DEFAULT, IGNORE, SYNCHRONOUS, SigAction, SignalInfo, UNBLOCKABLE, name, set_of};
 use super::{current, signal_frame};
 use crate::arch::trap::TrapFrame;
 use crate::mem::fault::Failure;
@@ -22,7 +22,7 @@ pub struct Cause {
 
 impl Cause {
     const fn new(signal: u32, code: u32, address: u64) -> Self {
-        let info = SignalInfo { signal, code: code as i32, detail: address, value: 0 };
+        let info = SignalInfo { signal, code: code as i32, detail: address, value: 0, timer: None };
         Self { info, trap: 0, error_code: 0 }
     }
 
@@ -102,13 +102,8 @@ pub fn deliver_pending(frame: &mut TrapFrame) {
         process::rest();
     }
     loop {
-        let taken = {
-            let me = current();
-            let mut signals = me.signals.lock();
-            let open = !signals.mask | UNBLOCKABLE;
-            signals.take(open)
-        };
-        let Some(info) = taken else { break };
+        let mask = current().signals.lock().mask;
+        let Some(info) = signal::take(!mask | UNBLOCKABLE) else { break };
         let action = {
             let mut dispositions = process().dispositions.lock();
             if dispositions.is_ignored(info.signal) {
@@ -121,15 +116,15 @@ pub fn deliver_pending(frame: &mut TrapFrame) {
             die(frame, cause);
         }
         settle_interrupted_call(frame, Some(&action));
+        // As on Linux, the next signal's handler finds this one's frame, and runs first.
         run_handler(frame, cause, action);
-        return;
     }
-    // No handler ran: the call goes on as if nothing had happened.
+    // If no handler ran, the call goes on as if nothing had happened.
     settle_interrupted_call(frame, None);
-    let me = current();
-    let mut signals = me.signals.lock();
-    if let Some(mask) = signals.saved_mask.take() {
-        signals.mask = mask;
+    let saved = current().signals.lock().saved_mask.take();
+    if let Some(mask) = saved {
+        signal::set_mask(mask);
+        signal::look_again();
     }
 }
 
@@ -165,13 +160,9 @@ fn run_handler(frame: &mut TrapFrame, cause: Cause, action: SigAction) {
         dispositions.get_mut(signal).handler = DEFAULT;
     }
     drop(dispositions);
-    let me = current();
-    let mut signals = me.signals.lock();
-    signals.mask |= action.mask;
-    if action.flags & u64::from(SA_NODEFER) == 0 {
-        signals.mask |= set_of(signal);
-    }
-    signals.mask &= !UNBLOCKABLE;
+    let mask = current().signals.lock().mask;
+    let own = if action.flags & u64::from(SA_NODEFER) == 0 { set_of(signal) } else { 0 };
+    signal::set_mask(mask | action.mask | own);
 }
 
 /// Ends the app because of a signal, with a report when it is a fault.

@@ -9,7 +9,7 @@
 use linux_raw_sys::general::{SA_ONSTACK, SA_RESTORER, SS_AUTODISARM, SS_DISABLE, SS_ONSTACK};
 
 use super::current;
-use super::signal::{AlternateStack, SigAction, SignalSet, UNBLOCKABLE};
+use super::signal::{self, AlternateStack, SigAction, SignalSet};
 use super::signal_delivery::Cause;
 use crate::arch::descriptor::{USER_CODE, USER_DATA};
 use crate::arch::trap::TrapFrame;
@@ -202,10 +202,8 @@ pub fn pop(frame: &mut TrapFrame) -> Result<(), Fault> {
         current().with_own_fpu(|fpu| fpu.load_image(&image));
     }
     load_context(frame, context);
-    let me = current();
-    let mut signals = me.signals.lock();
-    signals.mask = pushed.mask & !UNBLOCKABLE;
-    signals.alternate_stack = AlternateStack {
+    signal::set_mask(pushed.mask);
+    current().signals.lock().alternate_stack = AlternateStack {
         base: pushed.stack.base,
         size: if pushed.stack.flags & SS_DISABLE != 0 { 0 } else { pushed.stack.size },
         is_auto_disarm: pushed.stack.flags & SS_AUTODISARM != 0,

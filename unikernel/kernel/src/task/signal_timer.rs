@@ -1,18 +1,23 @@
 //! Timers that send signals: those of timer_create(2), and the one of setitimer(2) and alarm(2).
+//!
+//! A timer has one signal under way at most. It rests until that is taken; the expirations of the meantime are
+//! overruns. So a short interval costs no more than the app takes.
 
 use alloc::collections::BTreeMap;
 use alloc::sync::{Arc, Weak};
 
-use linux_raw_sys::general::SI_TIMER;
+use linux_raw_sys::general::SIGALRM;
+use spin::Once;
 use unikernel_fs::Expirations;
 
 use super::process::process;
 use super::signal::{self, SignalInfo};
+use super::signal_queue::Sent;
 use super::thread::ThreadId;
 use super::timer::{self, Timer, TimerTarget};
 use crate::arch::cpu;
 use crate::platform::time;
-use crate::sync::SpinLock;
+use crate::sync::{SpinLock, SpinLockGuard};
 use crate::syscall::time::CpuClock;
 
 /// Timers that an app may have (Linux bounds them by `RLIMIT_SIGPENDING`).
@@ -36,17 +41,33 @@ pub enum Target {
     Thread(ThreadId, SignalInfo),
 }
 
+/// Which timer sent a signal, and under which setting: a setting's signal is void after the next one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TimerSignal {
+    id: i32,
+    setting: u32,
+}
+
+/// The number of the timer of setitimer(2), which timer_create(2) never gives.
+const ALARM: i32 = -1;
+
 #[derive(Default)]
 struct State {
+    /// Counts the expirations since the last signal was taken.
     expirations: Expirations,
     timer: Option<Timer>,
-    /// Expirations that the last signal did not stand for alone (timer_getoverrun(2)).
+    /// Counts the calls of [`SignalTimer::set`].
+    setting: u32,
+    /// True while a signal is under way.
+    is_signal_pending: bool,
+    /// Expirations that the last signal stood for besides its own (timer_getoverrun(2)).
     overrun: u32,
 }
 
 /// One timer.
 pub struct SignalTimer {
     state: SpinLock<State>,
+    id: i32,
     /// What it runs on, where that is processor time.
     cpu_clock: Option<CpuClock>,
     target: Target,
@@ -64,9 +85,10 @@ pub struct Setting {
 
 impl SignalTimer {
     /// Makes a timer that does not run.
-    pub fn new(target: Target, cpu_clock: Option<CpuClock>) -> Arc<Self> {
+    fn new(id: i32, target: Target, cpu_clock: Option<CpuClock>) -> Arc<Self> {
         Arc::new_cyclic(|myself| Self {
             state: SpinLock::default(),
+            id,
             cpu_clock,
             target,
             myself: Weak::clone(myself),
@@ -87,63 +109,87 @@ impl SignalTimer {
     pub fn set(&self, next_ns: Option<u64>, interval_ns: u64) -> Setting {
         let now_ns = self.now_ns();
         let mut state = self.state.lock();
-        let before = state.remaining(now_ns);
+        let before = self.remaining(&mut state, now_ns);
         state.expirations.set(next_ns, interval_ns);
-        let timer = self.start(&state, now_ns);
-        let old = core::mem::replace(&mut state.timer, timer);
-        drop(state);
-        drop(old);
+        state.setting = state.setting.wrapping_add(1);
+        state.is_signal_pending = false;
+        state.overrun = 0;
+        self.restart(state, now_ns, 0);
         before
     }
 
     /// What is set.
     pub fn setting(&self) -> Setting {
         let now_ns = self.now_ns();
-        self.state.lock().remaining(now_ns)
+        self.remaining(&mut self.state.lock(), now_ns)
     }
 
-    /// Expirations that the last signal did not stand for alone.
+    fn remaining(&self, state: &mut State, now_ns: u64) -> Setting {
+        if state.is_signal_pending || matches!(self.target, Target::Nobody) {
+            state.expirations.advance(now_ns);
+        }
+        let first_ns = state.expirations.remaining_ns(now_ns);
+        Setting { first_ns, interval_ns: state.expirations.interval_ns() }
+    }
+
+    /// Expirations that the last signal stood for besides its own.
     pub fn overrun(&self) -> u32 {
         self.state.lock().overrun
     }
 
-    fn start(&self, state: &State, now_ns: u64) -> Option<Timer> {
-        let myself = self.myself.upgrade()?;
-        let next_ns = state.expirations.next_ns()?;
-        let at_ns = match self.cpu_clock {
-            None => next_ns,
-            Some(_) => earliest_ns(next_ns.saturating_sub(now_ns)),
-        };
-        Some(timer::call_at(at_ns, myself))
+    /// Runs to the next expiration, but for `rest_ns` at least; unless its signal is to be taken first.
+    fn restart(&self, mut state: SpinLockGuard<State>, now_ns: u64, rest_ns: u64) {
+        let next_ns = state.expirations.next_ns().filter(|_| !matches!(self.target, Target::Nobody));
+        let timer = next_ns.zip(self.myself.upgrade()).filter(|_| !state.is_signal_pending);
+        let timer = timer.map(|(next_ns, myself)| {
+            let at_ns = match self.cpu_clock {
+                None => next_ns.max(now_ns.saturating_add(rest_ns)),
+                Some(_) => earliest_ns(next_ns.saturating_sub(now_ns)),
+            };
+            timer::call_at(at_ns, myself)
+        });
+        let old = core::mem::replace(&mut state.timer, timer);
+        drop(state);
+        drop(old);
     }
 
-    fn tell(&self, overrun: u32) {
-        // A timer's `siginfo` has its number and the overrun where others have the sender.
-        let with_overrun = |info: SignalInfo| {
-            let is_posix = info.code == SI_TIMER;
-            SignalInfo {
-                detail: if is_posix { info.detail | u64::from(overrun) << 32 } else { info.detail },
-                ..info
-            }
-        };
+    fn send(&self, setting: u32) -> Sent {
+        let signal = |info| SignalInfo { timer: Some(TimerSignal { id: self.id, setting }), ..info };
         match self.target {
-            Target::Nobody => {}
-            Target::Process(info) => {
-                signal::send_to_process(with_overrun(info));
-            }
+            Target::Nobody => Sent::Ignored,
+            Target::Process(info) => signal::send_to_process(signal(info)),
             Target::Thread(id, info) => {
-                if let Some(thread) = process().thread(id) {
-                    signal::send(&thread, with_overrun(info));
-                }
+                process().thread(id).map_or(Sent::Ignored, |thread| signal::send(&thread, signal(info)))
             }
         }
     }
-}
 
-impl State {
-    fn remaining(&self, now_ns: u64) -> Setting {
-        let first_ns = self.expirations.remaining_ns(now_ns);
-        Setting { first_ns, interval_ns: self.expirations.interval_ns() }
+    /// The signal of `setting` was taken: the timer goes on. Answers how often it has expired besides; `None` if
+    /// the signal is void.
+    fn signal_taken(&self, setting: u32) -> Option<u32> {
+        let now_ns = self.now_ns();
+        let mut state = self.state.lock();
+        if state.setting != setting || !state.is_signal_pending {
+            return None;
+        }
+        state.is_signal_pending = false;
+        state.expirations.advance(now_ns);
+        let further = state.expirations.take().unwrap_or(1) - 1;
+        // Linux's DELAYTIMER_MAX.
+        let overrun = further.min(i32::MAX as u64) as u32;
+        state.overrun = overrun;
+        self.restart(state, now_ns, 0);
+        Some(overrun)
+    }
+
+    /// Nobody takes the signal of `setting`: the timer tries again, after a rest, as nobody slows it down.
+    fn signal_failed(&self, setting: u32) {
+        const REST_NS: u64 = 1_000_000;
+        let mut state = self.state.lock();
+        if state.setting == setting {
+            state.is_signal_pending = false;
+            self.restart(state, self.now_ns(), REST_NS);
+        }
     }
 }
 
@@ -152,19 +198,40 @@ impl TimerTarget for SignalTimer {
         let now_ns = self.now_ns();
         let mut state = self.state.lock();
         state.expirations.advance(now_ns);
-        let count = state.expirations.take();
-        if let Some(count) = count {
-            state.overrun = u32::try_from(count - 1).unwrap_or(u32::MAX);
-        }
-        let overrun = state.overrun;
-        let timer = self.start(&state, now_ns);
-        let old = core::mem::replace(&mut state.timer, timer);
-        drop(state);
-        drop(old);
-        if count.is_some() {
-            self.tell(overrun);
+        let setting = state.setting;
+        let is_expired = state.expirations.count() > 0;
+        state.is_signal_pending |= is_expired;
+        self.restart(state, now_ns, 0);
+        if is_expired && self.send(setting) != Sent::Queued {
+            self.signal_failed(setting);
         }
     }
+}
+
+/// A signal was taken off its queue: what its receiver is told, `None` if it is void.
+pub fn take(info: SignalInfo) -> Option<SignalInfo> {
+    let Some(signal) = info.timer else { return Some(info) };
+    let overrun = find(signal.id).and_then(|timer| timer.signal_taken(signal.setting));
+    if !info.is_posix_timer() {
+        // An alarm's signal stays, whatever is set afterwards.
+        return Some(info);
+    }
+    // A timer's `siginfo` has its number and the overrun where others have the sender.
+    overrun.map(|overrun| SignalInfo { detail: info.detail | u64::from(overrun) << 32, ..info })
+}
+
+/// A signal was dropped: it is ignored now.
+pub fn signal_dropped(info: &SignalInfo) {
+    let Some(signal) = info.timer else { return };
+    if let Some(timer) = find(signal.id) {
+        timer.signal_failed(signal.setting);
+    }
+}
+
+/// The one timer of setitimer(2) and alarm(2).
+pub fn alarm() -> &'static Arc<SignalTimer> {
+    static TIMER: Once<Arc<SignalTimer>> = Once::new();
+    TIMER.call_once(|| SignalTimer::new(ALARM, Target::Process(SignalInfo::from_kernel(SIGALRM)), None))
 }
 
 struct Timers {
@@ -182,12 +249,15 @@ pub fn create(target: impl FnOnce(i32) -> Target, cpu_clock: Option<CpuClock>) -
     }
     let id = timers.next_id;
     timers.next_id = (id + 1) & i32::MAX;
-    timers.by_id.insert(id, SignalTimer::new(target(id), cpu_clock));
+    timers.by_id.insert(id, SignalTimer::new(id, target(id), cpu_clock));
     Some(id)
 }
 
 /// The timer with a number.
 pub fn find(id: i32) -> Option<Arc<SignalTimer>> {
+    if id == ALARM {
+        return Some(Arc::clone(alarm()));
+    }
     TIMERS.lock().by_id.get(&id).cloned()
 }
 

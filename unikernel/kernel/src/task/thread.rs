@@ -162,7 +162,7 @@ impl Thread {
             },
             clear_child_tid: AtomicU64::new(0),
             robust_list: AtomicU64::new(0),
-            signals: SpinLock::new(ThreadSignals::default()),
+            signals: SpinLock::new(ThreadSignals { is_kernel: id == 0, ..ThreadSignals::default() }),
             name: SpinLock::new([0; 16]),
             settings: SpinLock::new(Settings::INITIAL),
             cpu_time_ns: AtomicU64::new(0),

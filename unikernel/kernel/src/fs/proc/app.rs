@@ -15,8 +15,9 @@ use crate::mem::space::{self, Protection, RegionKind};
 use crate::sync::SpinLock;
 use crate::syscall::{credentials, identity};
 use crate::task::current;
-use crate::task::process::{MAX_THREADS, PROCESS_ID, process};
+use crate::task::process::{PROCESS_ID, process};
 use crate::task::signal::{DEFAULT, IGNORE, MAX_SIGNAL, SignalSet, set_of};
+use crate::task::signal_queue::{self, MAX_QUEUED};
 
 /// What the app was started with.
 struct Start {
@@ -127,9 +128,10 @@ pub(super) fn status() -> String {
     let (pending, blocked) = {
         let me = current();
         let signals = me.signals.lock();
-        (signals.pending_set(), signals.mask)
+        (signals.pending.set(), signals.mask)
     };
-    line!(text, "SigQ:\t0/{MAX_THREADS}\nSigPnd:\t{pending:016x}\nShdPnd:\t{:016x}", 0);
+    line!(text, "SigQ:\t{}/{MAX_QUEUED}", signal_queue::queued());
+    line!(text, "SigPnd:\t{pending:016x}\nShdPnd:\t{:016x}", process().pending.set());
     line!(text, "SigBlk:\t{blocked:016x}\nSigIgn:\t{ignored:016x}\nSigCgt:\t{caught:016x}");
     let held = credentials::capabilities();
     line!(text, "CapInh:\t{:016x}\nCapPrm:\t{held:016x}\nCapEff:\t{held:016x}", 0);

@@ -123,6 +123,8 @@ errors! {
         NoRoute,
         /// Broadcast was not allowed on this socket.
         Broadcast,
+        /// The source is not ours, or the pieces are too many.
+        Invalid,
         /// The peer refused the connection.
         Refused,
         /// The peer reset the connection.

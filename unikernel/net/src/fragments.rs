@@ -70,6 +70,8 @@ impl Stack {
         whole.set_header_len(V4_HEADER as u8);
         whole.set_total_len(total);
         whole.set_hop_limit(ip.hop_limit());
+        whole.set_dscp(ip.dscp());
+        whole.set_ecn(ip.ecn());
         whole.set_next_header(ip.next_header());
         whole.set_src_addr(ip.src_addr());
         whole.set_dst_addr(ip.dst_addr());
@@ -111,6 +113,7 @@ impl Stack {
         whole.set_payload_len(len);
         whole.set_next_header(protocol.into());
         whole.set_hop_limit(ip.hop_limit());
+        whole.set_traffic_class(ip.traffic_class());
         whole.set_src_addr(ip.src_addr());
         whole.set_dst_addr(ip.dst_addr());
         let frame = framed(frame, &packet);

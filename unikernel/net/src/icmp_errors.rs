@@ -12,6 +12,7 @@ use crate::error::SocketError;
 use crate::flow::Flow;
 use crate::key::FlowKey;
 use crate::stack::Stack;
+use crate::udp_control::{ErrorOrigin, QueuedError};
 
 /// How long a path is taken to be as narrow as a router said (RFC 1191 section 6.3).
 const NARROW_TIME: Duration = Duration::from_secs(600);
@@ -25,11 +26,15 @@ const QUOTE: usize = 8;
 
 /// What an error says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Complaint {
+pub(crate) struct Complaint<'m> {
     pub(crate) protocol: IpProtocol,
     pub(crate) local: SocketAddr,
     pub(crate) remote: SocketAddr,
     pub(crate) error: SocketError,
+    /// Type and code of the message, and who sent it.
+    pub(crate) origin: ErrorOrigin,
+    /// What follows the ports, and what goes with them, in the packet that came back.
+    pub(crate) data: &'m [u8],
     /// It will not pass by itself: a connected UDP socket is told unasked.
     pub(crate) is_hard: bool,
     /// What fits instead of a packet that was too big.
@@ -38,9 +43,9 @@ pub(crate) struct Complaint {
     pub(crate) sequence: Option<TcpSeqNumber>,
 }
 
-impl Complaint {
+impl<'m> Complaint<'m> {
     /// Reads an ICMP message; none if it is no error that a socket could have caused.
-    pub(crate) fn parse_v4(message: &[u8]) -> Option<Self> {
+    pub(crate) fn parse_v4(from: IpAddr, message: &'m [u8]) -> Option<Self> {
         let head = message.first_chunk::<QUOTE>()?;
         let (error, is_hard) = match (head[0], head[1]) {
             (3, 2 | 3) => (SocketError::Refused, true),
@@ -63,11 +68,13 @@ impl Complaint {
         let named = usize::from(u16::from_be_bytes([head[6], head[7]]));
         let mtu = (error == SocketError::TooLong).then(|| named.max(LEAST_MTU_V4));
         let sequence = sequence(transport);
-        Some(Self { protocol: ip[9].into(), local, remote, error, is_hard, mtu, sequence })
+        let (origin, data) = (ErrorOrigin::Icmp(head[0], head[1], from), data_of(transport));
+        let protocol = ip[9].into();
+        Some(Self { protocol, local, remote, error, origin, data, is_hard, mtu, sequence })
     }
 
     /// The same for ICMPv6.
-    pub(crate) fn parse_v6(message: &[u8]) -> Option<Self> {
+    pub(crate) fn parse_v6(from: IpAddr, message: &'m [u8]) -> Option<Self> {
         let head = message.first_chunk::<QUOTE>()?;
         let (error, is_hard) = match (head[0], head[1]) {
             (1, 0) => (SocketError::NetworkUnreachable, false),
@@ -95,7 +102,9 @@ impl Complaint {
         let named = u32::from_be_bytes([head[4], head[5], head[6], head[7]]) as usize;
         let mtu = (error == SocketError::TooLong).then(|| named.max(LEAST_MTU_V6));
         let sequence = sequence(transport);
-        Some(Self { protocol: protocol.into(), local, remote, error, is_hard, mtu, sequence })
+        let (origin, data) = (ErrorOrigin::Icmp(head[0], head[1], from), data_of(transport));
+        let protocol = protocol.into();
+        Some(Self { protocol, local, remote, error, origin, data, is_hard, mtu, sequence })
     }
 }
 
@@ -103,6 +112,11 @@ fn endpoints(from: IpAddr, to: IpAddr, transport: &[u8]) -> Option<(SocketAddr, 
     let ports = transport.first_chunk::<4>()?;
     let port = |index: usize| u16::from_be_bytes([ports[index], ports[index + 1]]);
     Some((SocketAddr::new(from, port(0)), SocketAddr::new(to, port(2))))
+}
+
+/// What was sent, behind the eight bytes of a datagram's header.
+fn data_of(transport: &[u8]) -> &[u8] {
+    transport.get(8..).unwrap_or_default()
 }
 
 /// The number of a segment.
@@ -113,7 +127,7 @@ fn sequence(transport: &[u8]) -> Option<TcpSeqNumber> {
 
 impl Stack {
     /// Takes in an error, which may be about a flow of another shard.
-    pub(crate) fn complaint_in(&mut self, complaint: &Complaint, frame: &[u8]) {
+    pub(crate) fn complaint_in(&mut self, complaint: &Complaint<'_>, frame: &[u8]) {
         let Complaint { protocol, local, remote, .. } = *complaint;
         match protocol {
             IpProtocol::Tcp if !frame.is_empty() && self.hand_over_segment(frame, local, remote) => {}
@@ -123,7 +137,7 @@ impl Stack {
         }
     }
 
-    fn tcp_complaint(&mut self, complaint: &Complaint) {
+    fn tcp_complaint(&mut self, complaint: &Complaint<'_>) {
         let key = FlowKey::new(complaint.local, complaint.remote);
         let Some(id) = self.flows.find(self.seed.hash(&key), &key) else { return };
         // The message must quote a segment that is under way (RFC 5927 section 4.1).
@@ -142,7 +156,7 @@ impl Stack {
         self.counters.icmp_errors += 1;
     }
 
-    fn udp_complaint(&mut self, complaint: &Complaint) {
+    fn udp_complaint(&mut self, complaint: &Complaint<'_>) {
         let Complaint { local, remote, error, is_hard, .. } = *complaint;
         let Some(id) = self.udp.lookup(local, remote) else { return };
         let Some(socket) = self.udp.get_mut(id) else { return };
@@ -152,6 +166,9 @@ impl Stack {
         self.counters.icmp_errors += 1;
         if socket.receives_errors || (is_hard && socket.peer == Some(remote)) {
             socket.error = Some(error);
+            let mtu = complaint.mtu.unwrap_or(0) as u32;
+            let data = complaint.data.to_vec();
+            self.queue_error(id, QueuedError { error, origin: complaint.origin, to: remote, mtu, data });
             self.notify_udp(id);
         }
     }

@@ -59,7 +59,7 @@ impl Stack {
                 self.query_in(u64::from(u16::from_be_bytes([ip.payload[4], ip.payload[5]])));
             }
             _ if icmp.msg_type().is_error() && self.addresses.owns(ip.to) => {
-                let complaint = Complaint::parse_v6(ip.payload);
+                let complaint = Complaint::parse_v6(ip.from, ip.payload);
                 complaint.iter().for_each(|complaint| self.complaint_in(complaint, frame));
             }
             _ => self.counters.unknown_protocol += 1,

@@ -5,18 +5,21 @@ use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
 
 use smoltcp::phy::TxToken;
+use smoltcp::time::Instant;
 use smoltcp::wire::{
     ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetFrame, EthernetProtocol, Icmpv4Message,
     Icmpv4Packet, IpProtocol, Ipv4Packet, Ipv6Packet, UdpPacket,
 };
 
 use crate::fragments::{destination_of, is_extension};
+use crate::groups::GroupLink;
 use crate::icmp_errors::Complaint;
 use crate::id::UdpId;
 use crate::phy::{HEADER_LEN, Header, Inbound};
 use crate::segment::{Bad, Segment, without_bad_options};
 use crate::stack::Stack;
 use crate::udp::Datagram;
+use crate::udp_control::Arrival;
 use crate::wire;
 
 /// Where a packet came from, and so where an answer to it goes.
@@ -43,6 +46,20 @@ pub(crate) struct IpPacket<'p> {
     pub(crate) from: IpAddr,
     pub(crate) to: IpAddr,
     pub(crate) protocol: IpProtocol,
+}
+
+impl IpPacket<'_> {
+    /// What the header says of a datagram.
+    fn arrival(&self, from: SocketAddr, link: Link, at: Instant) -> Arrival {
+        let byte = |index: usize| self.packet.get(index).copied().unwrap_or(0);
+        let (traffic_class, hop_limit) = match self.to {
+            IpAddr::V4(_) => (byte(1), byte(8)),
+            IpAddr::V6(_) => (byte(0) << 4 | byte(1) >> 4, byte(7)),
+        };
+        let link = if link == Link::Loopback { GroupLink::Loopback } else { GroupLink::Nic };
+        let to = self.to;
+        Arrival { from, to, local: to, traffic_class, hop_limit, link, at, drops: 0, segment: None }
+    }
 }
 
 /// Packets up to this length go whole on every path of IPv4.
@@ -212,30 +229,32 @@ impl Stack {
         if self.denies_datagram(to, from, link) {
             return;
         }
+        let mut arrival = ip.arrival(from, link, self.now);
         if is_group {
-            return self.group_datagram_in(to, from, udp.payload());
+            arrival.local = self.addresses.source_for(ip.from).unwrap_or(ip.to);
+            return self.group_datagram_in(to, &arrival, udp.payload());
         }
         let Some(id) = self.udp.lookup(to, from) else {
             self.counters.udp_no_port += 1;
             return self.answer_for_nobody(ip.packet, link, token);
         };
-        self.queue_datagram(id, from, udp.payload());
+        self.queue_datagram(id, &arrival, udp.payload());
     }
 
     /// A datagram for a group, or for everybody, goes to everyone who listens.
-    fn group_datagram_in(&mut self, to: SocketAddr, from: SocketAddr, data: &[u8]) {
+    fn group_datagram_in(&mut self, to: SocketAddr, arrival: &Arrival, data: &[u8]) {
         if to.ip().is_multicast() && !self.groups.has(to.ip()) {
             return self.counters.not_for_us += 1;
         }
-        let ids = self.udp.listeners(to, from);
+        let ids = self.udp.listeners(to, arrival.from);
         self.counters.udp_no_port += u64::from(ids.is_empty());
-        ids.into_iter().for_each(|id| self.queue_datagram(id, from, data));
+        ids.into_iter().for_each(|id| self.queue_datagram(id, arrival, data));
     }
 
-    fn queue_datagram(&mut self, id: UdpId, from: SocketAddr, data: &[u8]) {
-        let limit = self.config.udp_rx_bytes;
+    fn queue_datagram(&mut self, id: UdpId, arrival: &Arrival, data: &[u8]) {
+        let (limit, batch) = (self.config.udp_rx_bytes, self.batch);
         let Some(socket) = self.udp.get_mut(id) else { return };
-        if socket.push(Datagram { from, data: data.to_vec() }, limit) {
+        if socket.push(Datagram::new(*arrival, data, batch), limit) {
             self.notify_udp(id);
         } else {
             self.counters.udp_full += 1;
@@ -253,7 +272,7 @@ impl Stack {
             }
             return;
         }
-        let complaint = Complaint::parse_v4(ip.payload);
+        let complaint = Complaint::parse_v4(ip.from, ip.payload);
         complaint.iter().for_each(|complaint| self.complaint_in(complaint, frame));
     }
 

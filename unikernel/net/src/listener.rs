@@ -21,11 +21,13 @@ pub struct BindOptions {
     pub reuse_port: bool,
     /// An unspecified IPv6 address covers IPv4 too (not `IPV6_V6ONLY`).
     pub dual_stack: bool,
+    /// The address need not be ours (`IP_FREEBIND`).
+    pub is_free: bool,
 }
 
 impl Default for BindOptions {
     fn default() -> Self {
-        Self { reuse_address: false, reuse_port: false, dual_stack: true }
+        Self { reuse_address: false, reuse_port: false, dual_stack: true, is_free: false }
     }
 }
 

@@ -131,6 +131,8 @@ pub struct Stack {
     pub(crate) udp: UdpTable,
     /// UDP sockets that found the outbox full.
     pub(crate) udp_blocked: Vec<UdpId>,
+    /// Counts the times that packets were taken in: those of one time may be given on as one.
+    pub(crate) batch: u64,
 
     // What is to be done.
     pub(crate) timers: Timers,
@@ -201,6 +203,7 @@ impl Stack {
             time_wait: TimeWait::new(config.time_wait_slots, config.time_wait),
             udp: UdpTable::new(),
             udp_blocked: Vec::new(),
+            batch: 0,
             timers: Timers::default(),
             dirty: Vec::new(),
             late: Late::default(),
@@ -221,6 +224,7 @@ impl Stack {
     /// Takes in what the device has received and what has fallen due. True if there was anything.
     pub fn poll<D: Device + ?Sized>(&mut self, now: Instant, device: &mut D) -> bool {
         self.now = now;
+        self.batch += 1;
         let mut received = 0;
         while received < RX_BATCH {
             let Some((rx, tx)) = device.receive(now) else { break };
@@ -238,6 +242,7 @@ impl Stack {
         if self.loopback.is_empty() {
             return false;
         }
+        self.batch += 1;
         let mut handled = 0;
         while handled < LOOPBACK_BATCH {
             let Some(packet) = self.loopback.pop() else { break };

@@ -21,7 +21,7 @@ use crate::tcp_options::CORK_PATIENCE;
 impl Stack {
     /// Binds an address for listening or for connecting from; port 0 chooses one.
     pub fn tcp_bind(&mut self, local: SocketAddr, options: BindOptions) -> Result<ListenerId, BindError> {
-        if !local.ip().is_unspecified() && !self.addresses.owns(local.ip()) {
+        if !local.ip().is_unspecified() && !options.is_free && !self.addresses.owns(local.ip()) {
             return Err(BindError::NotOurs);
         }
         let local = self.with_tcp_port(local).ok_or(BindError::NoPort)?;

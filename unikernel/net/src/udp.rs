@@ -12,12 +12,41 @@ use crate::filter::Asked;
 use crate::groups::{GroupLink, Membership};
 use crate::id::{Readiness, UdpId};
 use crate::listener::{BindOptions, covers};
+use crate::udp_control::{Arrival, HeaderOptions, QueuedError};
 
 /// One received datagram.
 pub(crate) struct Datagram {
-    pub(crate) from: SocketAddr,
+    pub(crate) arrival: Arrival,
     pub(crate) data: Vec<u8>,
+    /// The batch of packets that it came in with.
+    batch: u64,
 }
+
+impl Datagram {
+    pub(crate) fn new(arrival: Arrival, data: &[u8], batch: u64) -> Self {
+        Self { arrival, data: data.to_vec(), batch }
+    }
+
+    /// Takes another datagram over as the next one of a row, if it looks like one: of the same sender and batch, as long as those
+    /// before it or, at the end, shorter.
+    fn coalesce(&mut self, next: &Self) -> bool {
+        let Arrival { at, drops, segment, .. } = self.arrival;
+        let first = segment.map_or(self.data.len(), usize::from);
+        let joined = self.data.len() + next.data.len();
+        let is_alike =
+            Arrival { at, drops, segment, ..next.arrival } == self.arrival && self.batch == next.batch;
+        let is_next = (1..=first).contains(&next.data.len()) && self.data.len().is_multiple_of(first);
+        let fits = is_next && joined <= MAX_COALESCED_BYTES && joined.div_ceil(first) <= MAX_COALESCED;
+        let (true, true, Ok(first)) = (is_alike, fits, u16::try_from(first)) else { return false };
+        self.arrival.segment = Some(first);
+        self.data.extend_from_slice(&next.data);
+        true
+    }
+}
+
+/// Datagrams, and their bytes, that are given to an app as one at most (Linux: `UDP_GRO_CNT_MAX`).
+const MAX_COALESCED: usize = 64;
+const MAX_COALESCED_BYTES: usize = 65_507;
 
 /// How a socket sends to groups (ip(7)).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -47,7 +76,10 @@ pub(crate) struct UdpSocket {
     pub(crate) peer: Option<SocketAddr>,
     queue: VecDeque<Datagram>,
     queued_bytes: usize,
+    drops: u32,
     pub(crate) error: Option<SocketError>,
+    /// Errors in detail, for who asks for them.
+    pub(crate) errors: VecDeque<QueuedError>,
     pub(crate) may_broadcast: bool,
     /// Whether it is told of errors though it has no peer.
     pub(crate) receives_errors: bool,
@@ -55,8 +87,10 @@ pub(crate) struct UdpSocket {
     /// Groups it has joined, and how it sends to groups.
     pub(crate) groups: Vec<Membership>,
     pub(crate) multicast: MulticastOptions,
-    /// What a path does not carry whole is refused, not sent in fragments.
-    pub(crate) is_unsplit: bool,
+    /// What the headers of IPv4 and IPv6 say.
+    pub(crate) headers: [HeaderOptions; 2],
+    /// Datagrams in a row are taken as one.
+    pub(crate) coalesces: bool,
     /// It is for another card's datagrams.
     pub(crate) is_deaf: bool,
     /// Kept only where a filter is in force.
@@ -67,12 +101,18 @@ pub(crate) struct UdpSocket {
 
 impl UdpSocket {
     /// Queues a datagram; false if the queue is full.
-    pub(crate) fn push(&mut self, datagram: Datagram, limit: usize) -> bool {
+    pub(crate) fn push(&mut self, mut datagram: Datagram, limit: usize) -> bool {
         let cost = datagram.data.len() + DATAGRAM_OVERHEAD;
         if self.queued_bytes + cost > limit.max(cost) {
+            self.drops = self.drops.saturating_add(1);
             return false;
         }
+        if self.coalesces && self.queue.back_mut().is_some_and(|last| last.coalesce(&datagram)) {
+            self.queued_bytes += datagram.data.len();
+            return true;
+        }
         self.queued_bytes += cost;
+        datagram.arrival.drops = self.drops;
         self.queue.push_back(datagram);
         true
     }
@@ -82,8 +122,16 @@ impl UdpSocket {
         self.queued_bytes
     }
 
-    pub(crate) fn peek(&self) -> Option<&Datagram> {
-        self.queue.front()
+    /// The datagram that the byte at `offset` of all that waits is in, and the bytes from there on.
+    pub(crate) fn peek(&self, mut offset: usize) -> Option<(&Arrival, &[u8])> {
+        for datagram in &self.queue {
+            // An empty datagram is at every place, so that it is not passed over (Linux: `__skb_try_recv_from_queue`).
+            if offset < datagram.data.len() || (offset == 0 && datagram.data.is_empty()) {
+                return Some((&datagram.arrival, &datagram.data[offset..]));
+            }
+            offset -= datagram.data.len();
+        }
+        None
     }
 
     pub(crate) fn pop(&mut self) -> Option<Datagram> {
@@ -102,6 +150,9 @@ impl UdpSocket {
         }
         if self.error.is_some() {
             ready |= Readiness::ERR | Readiness::IN;
+        }
+        if !self.errors.is_empty() {
+            ready |= Readiness::ERR;
         }
         ready
     }
@@ -170,13 +221,16 @@ impl UdpTable {
             peer: None,
             queue: VecDeque::new(),
             queued_bytes: 0,
+            drops: 0,
             error: None,
+            errors: VecDeque::new(),
             may_broadcast: false,
             receives_errors: false,
             hop_limit: 64,
             groups: Vec::new(),
             multicast: MulticastOptions::default(),
-            is_unsplit: false,
+            headers: Default::default(),
+            coalesces: false,
             is_deaf: false,
             asked: Asked::default(),
             is_read_shut: false,

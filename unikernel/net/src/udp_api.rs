@@ -8,13 +8,14 @@ use crate::listener::BindOptions;
 use crate::route::here_if_unspecified;
 use crate::stack::Stack;
 use crate::udp::MulticastOptions;
+use crate::udp_control::Arrival;
 
 impl Stack {
     /// Binds a socket; port 0 chooses one.
     pub fn udp_bind(&mut self, local: SocketAddr, options: BindOptions) -> Result<UdpId, BindError> {
         let ip = local.ip();
         let is_group = ip.is_multicast() || self.addresses.is_broadcast(ip);
-        if !ip.is_unspecified() && !is_group && !self.addresses.owns(ip) {
+        if !ip.is_unspecified() && !is_group && !options.is_free && !self.addresses.owns(ip) {
             return Err(BindError::NotOurs);
         }
         let local = self.with_udp_port(local).ok_or(BindError::NoPort)?;
@@ -67,11 +68,11 @@ impl Stack {
         self.udp.remove(id);
     }
 
-    /// Takes the oldest datagram: lends its bytes and origin to `take`.
+    /// Takes the oldest datagram: lends its bytes, and what is known of it, to `take`.
     pub fn udp_recv<R>(
         &mut self,
         id: UdpId,
-        take: impl FnOnce(&[u8], SocketAddr) -> R,
+        take: impl FnOnce(&[u8], &Arrival) -> R,
     ) -> Result<R, RecvError> {
         let socket = self.udp.get_mut(id).ok_or(RecvError::BadId)?;
         if let Some(error) = socket.error.take() {
@@ -79,22 +80,29 @@ impl Stack {
         }
         let nothing = if socket.is_read_shut { RecvError::Finished } else { RecvError::WouldBlock };
         let datagram = socket.pop().ok_or(nothing)?;
-        Ok(take(&datagram.data, datagram.from))
+        Ok(take(&datagram.data, &datagram.arrival))
     }
 
-    /// Lends the oldest datagram to `look` without taking it.
+    /// Lends the oldest datagram, or what follows `offset` bytes of those that wait, to `look` without taking it.
     pub fn udp_peek<R>(
         &mut self,
         id: UdpId,
-        look: impl FnOnce(&[u8], SocketAddr) -> R,
+        offset: usize,
+        look: impl FnOnce(&[u8], &Arrival) -> R,
     ) -> Result<R, RecvError> {
         let socket = self.udp.get_mut(id).ok_or(RecvError::BadId)?;
         if let Some(error) = socket.error.take() {
             return Err(error.into());
         }
         let nothing = if socket.is_read_shut { RecvError::Finished } else { RecvError::WouldBlock };
-        let datagram = socket.peek().ok_or(nothing)?;
-        Ok(look(&datagram.data, datagram.from))
+        let (arrival, data) = socket.peek(offset).ok_or(nothing)?;
+        Ok(look(data, arrival))
+    }
+
+    /// Bytes of the oldest datagram.
+    pub fn udp_recv_queue(&self, id: UdpId) -> usize {
+        let oldest = self.udp.get(id).and_then(|socket| socket.peek(0));
+        oldest.map_or(0, |(_, data)| data.len())
     }
 
     /// What a socket is ready for.
@@ -127,17 +135,13 @@ impl Stack {
         }
     }
 
-    /// Lets a socket without a peer be told of errors as one with a peer is.
+    /// Lets a socket without a peer be told of errors as one with a peer is, and all errors wait in a queue.
     pub fn udp_set_receives_errors(&mut self, id: UdpId, is_on: bool) {
         if let Some(socket) = self.udp.get_mut(id) {
             socket.receives_errors = is_on;
-        }
-    }
-
-    /// Refuses datagrams that a path does not carry whole (`IP_PMTUDISC_DO`).
-    pub fn udp_set_unsplit(&mut self, id: UdpId, is_on: bool) {
-        if let Some(socket) = self.udp.get_mut(id) {
-            socket.is_unsplit = is_on;
+            if !is_on {
+                socket.errors.clear();
+            }
         }
     }
 

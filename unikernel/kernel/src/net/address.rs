@@ -231,7 +231,7 @@ fn parse_v6(bytes: &[u8]) -> SocketAddr {
 }
 
 /// An address as bytes for a socket of `family`, and how many of them count.
-fn encode(address: SocketAddr, family: Family) -> ([u8; V6_BYTES], usize) {
+pub fn encode(address: SocketAddr, family: Family) -> ([u8; V6_BYTES], usize) {
     let mut bytes = [0; V6_BYTES];
     bytes[..2].copy_from_slice(&(family.number() as u16).to_ne_bytes());
     bytes[2..4].copy_from_slice(&address.port().to_be_bytes());
@@ -251,6 +251,14 @@ fn encode(address: SocketAddr, family: Family) -> ([u8; V6_BYTES], usize) {
             bytes[8..24].copy_from_slice(&v6.octets());
             (bytes, V6_BYTES)
         }
+    }
+}
+
+/// An address as IPv6 has it, or in its mapped form.
+pub fn octets_v6(address: IpAddr) -> [u8; 16] {
+    match address {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
+        IpAddr::V6(v6) => v6.octets(),
     }
 }
 

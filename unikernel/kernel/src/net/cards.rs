@@ -171,6 +171,12 @@ impl Link {
     }
 }
 
+/// The number of the interface that a packet came in by to a shard.
+pub(super) fn number_of(link: GroupLink, shard: usize) -> u32 {
+    let card = if link == GroupLink::Nic { card_with(shard) } else { None };
+    card.map_or(Link::Loopback, Link::Card).number()
+}
+
 /// Splits an address that an app gave into what stacks know and the card that its scope names (ipv6(7),
 /// `sin6_scope_id`).
 pub(super) fn unscoped(address: SocketAddr) -> (SocketAddr, Option<usize>) {

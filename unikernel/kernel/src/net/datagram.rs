@@ -12,7 +12,7 @@ use super::cards::{self, Link};
 use super::options::SocketOptions;
 use super::routes::to_file;
 use super::shards::{self, Guard};
-use super::socket::{Shutdown, Socket};
+use super::socket::{SendControl, Shutdown, Socket};
 use crate::file::Readiness;
 use crate::sync::SpinLock;
 use crate::syscall::Errno;
@@ -153,27 +153,36 @@ impl Datagram {
     /// What the path to the peer carries, in bytes; none without a peer.
     pub fn path_mtu(&self, socket: &Socket) -> Option<usize> {
         let id = self.id()?;
-        self.lock_towards(socket, id, None).stack.udp_path_mtu(id)
+        let options = *socket.options.lock();
+        self.lock_towards(&options, id, None, &SendControl::default()).0.stack.udp_path_mtu(id)
     }
 
-    /// The stack that a datagram to `to`, or else to the peer, leaves by.
-    fn lock_towards(&self, socket: &Socket, id: UdpId, to: Option<SocketAddr>) -> Guard {
+    /// The stack that a datagram to `to`, or else to the peer, leaves by, and that destination.
+    fn lock_towards(
+        &self,
+        options: &SocketOptions,
+        id: UdpId,
+        to: Option<SocketAddr>,
+        control: &SendControl,
+    ) -> (Guard, Option<SocketAddr>) {
+        let net = super::lock();
+        let to = to.or(net.stack.udp_peer(id)).map(cards::unscoped);
         if cards::all().len() <= 1 {
-            return super::lock();
+            return (net, to.map(|(to, _)| to));
         }
-        let options = *socket.options.lock();
-        let (local, peer) = {
-            let net = super::lock();
-            (net.stack.udp_local(id), net.stack.udp_peer(id))
+        let local = net.stack.udp_local(id);
+        let Some((to, scope)) = to else { return (net, None) };
+        drop(net);
+        let header = control.headers[usize::from(to.is_ipv6())];
+        let card_of = |link: Option<Link>| match link {
+            Some(Link::Card(card)) => Some(card),
+            Some(Link::Loopback) | None => None,
         };
-        let Some((to, scope)) = to.or(peer).map(cards::unscoped) else { return super::lock() };
-        let group_card = match options.hints.multicast_link {
-            Some(Link::Card(card)) if to.ip().is_multicast() => Some(card),
-            _ => None,
-        };
-        let from = local.map(|local| local.ip());
-        let card = cards::towards(to.ip(), from, options.card.or(scope).or(group_card));
-        shards::lock(cards::first_of(card))
+        let group_link = options.hints.multicast_link.filter(|_| to.ip().is_multicast());
+        let wished = card_of(Link::by_number(header.interface)).or(options.card).or(scope);
+        let from = header.source.or(local.map(|local| local.ip()));
+        let card = cards::towards(to.ip(), from, wished.or(card_of(group_link)));
+        (shards::lock(cards::first_of(card)), Some(to))
     }
 
     pub(super) fn connect(&self, socket: &Socket, to: Given) -> Result<(), Errno> {
@@ -185,7 +194,8 @@ impl Datagram {
         };
         let _order = PORTS.lock();
         let (local, peer) = {
-            let mut net = self.lock_towards(socket, id, to);
+            let options = *socket.options.lock();
+            let (mut net, _) = self.lock_towards(&options, id, to, &SendControl::default());
             net.stack.udp_connect(id, to.map(|to| cards::unscoped(to).0))?;
             (net.stack.udp_local(id).ok_or(Errno::EBADF)?, net.stack.udp_peer(id))
         };
@@ -216,7 +226,8 @@ impl Datagram {
 
     pub(super) fn peer(&self, socket: &Socket) -> Result<SocketAddr, Errno> {
         let id = self.id().ok_or(Errno::ENOTCONN)?;
-        let net = self.lock_towards(socket, id, None);
+        let options = *socket.options.lock();
+        let (net, _) = self.lock_towards(&options, id, None, &SendControl::default());
         let peer = net.stack.udp_peer(id).ok_or(Errno::ENOTCONN)?;
         Ok(cards::scoped(peer, net.shard()))
     }
@@ -247,8 +258,8 @@ impl Datagram {
 
     pub(super) fn queues(&self) -> (usize, usize) {
         let Some(id) = self.id() else { return (0, 0) };
-        let peek = |shard| shards::lock(shard).stack.udp_peek(id, |data, _| data.len()).ok();
-        (cards::firsts().find_map(peek).unwrap_or(0), 0)
+        let queued = |shard| Some(shards::lock(shard).stack.udp_recv_queue(id)).filter(|bytes| *bytes > 0);
+        (cards::firsts().find_map(queued).unwrap_or(0), 0)
     }
 
     pub(super) fn close(&self) {
@@ -282,7 +293,8 @@ impl SocketOptions {
     fn apply_to_port(&self, stack: &mut Stack, id: UdpId, family: Family, card: usize) {
         stack.udp_set_deaf(id, self.card.is_some_and(|own| own != card));
         stack.udp_set_multicast(id, self.multicast(family == Family::V6));
-        stack.udp_set_unsplit(id, self.is_unsplit());
+        stack.udp_set_headers(id, self.headers_v4(), self.headers_v6());
+        stack.udp_set_coalescing(id, self.datagram.coalesces);
         stack.udp_set_broadcast(id, self.may_broadcast);
         stack.udp_set_hop_limit(id, self.hop_limit);
         stack.udp_set_receives_errors(id, self.receives_errors);

@@ -87,6 +87,7 @@ impl From<SendError> for Errno {
             SendError::TooLong => Self::EMSGSIZE,
             SendError::NoRoute => Self::ENETUNREACH,
             SendError::Broadcast => Self::EACCES,
+            SendError::Invalid => Self::EINVAL,
             SendError::Refused => Self::ECONNREFUSED,
             SendError::Reset => Self::ECONNRESET,
             SendError::TimedOut => Self::ETIMEDOUT,

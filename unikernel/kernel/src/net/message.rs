@@ -1,7 +1,11 @@
 //! What a message is on its way between the app and a socket.
 
+use alloc::boxed::Box;
+use core::net::IpAddr;
+
 use bitflags::bitflags;
 use linux_raw_sys::net;
+use unikernel_net::{Arrival, QueuedError};
 
 use super::address::{Address, Given};
 use super::unix::Rights;
@@ -29,6 +33,8 @@ bitflags! {
         const CONFIRM = net::MSG_CONFIRM;
         /// There is one network only, and no other way to go.
         const DONT_ROUTE = net::MSG_DONTROUTE;
+        /// Take from the queue of errors (recv(2)).
+        const ERROR_QUEUE = net::MSG_ERRQUEUE;
         /// Marks the end of a record, which streams and datagrams do not have.
         const END_OF_RECORD = net::MSG_EOR;
     }
@@ -52,6 +58,18 @@ pub struct Received {
     pub from: Option<Address>,
     /// Open files that came along.
     pub rights: Rights,
+    /// What else is known of it.
+    pub beside: Beside,
+}
+
+/// What is known of a message beside its bytes; what of it is told, the socket's options say.
+pub enum Beside {
+    /// Nothing.
+    Nothing,
+    /// A datagram's header, and the number of the interface that it came in by.
+    Arrival(Arrival, u32),
+    /// It is no message, but an error about one.
+    Error(Box<QueuedError>),
 }
 
 impl Received {
@@ -61,8 +79,8 @@ impl Received {
     }
 
     /// Bytes of a stream.
-    pub(super) fn bytes(len: usize) -> Self {
-        Self { len, full_len: len, from: None, rights: Rights::new() }
+    pub(in crate::net) fn bytes(len: usize) -> Self {
+        Self { len, full_len: len, from: None, rights: Rights::new(), beside: Beside::Nothing }
     }
 }
 
@@ -74,11 +92,39 @@ pub struct Outgoing<'a> {
     pub to: Option<Given>,
     /// Open files to go along.
     pub rights: Rights,
+    /// What this datagram does otherwise than its socket.
+    pub control: SendControl,
+}
+
+/// What the control messages of IPv4, or of IPv6, ask for one datagram.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct HeaderControl {
+    /// The source and the interface (`IP_PKTINFO`).
+    pub source: Option<IpAddr>,
+    /// Its number; 0 for any.
+    pub interface: u32,
+    /// `IP_TTL`, `IPV6_HOPLIMIT`.
+    pub hop_limit: Option<u8>,
+    /// `IP_TOS`, `IPV6_TCLASS`.
+    pub traffic_class: Option<u8>,
+}
+
+/// What control messages ask for one datagram; those for the other protocol than its destination's do not count.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct SendControl {
+    /// Of IPv4 and of IPv6.
+    pub headers: [HeaderControl; 2],
+    /// `IPV6_DONTFRAG`.
+    pub is_unsplit: Option<bool>,
+    /// `UDP_SEGMENT`.
+    pub segment: Option<u16>,
+    /// There was one that datagrams of IPv4, or of IPv6, do not know.
+    pub is_bad: [bool; 2],
 }
 
 impl<'a> Outgoing<'a> {
     /// Bytes for the peer.
     pub fn bytes(buffers: &'a [UserSlice]) -> Self {
-        Self { buffers, to: None, rights: Rights::new() }
+        Self { buffers, to: None, rights: Rights::new(), control: SendControl::default() }
     }
 }

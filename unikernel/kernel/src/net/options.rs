@@ -1,9 +1,13 @@
 //! What `setsockopt` sets (socket(7), tcp(7), ip(7), ipv6(7)), kept per socket so that it can be
 //! asked for, and applied when there is something to apply it to.
 
-use linux_raw_sys::net::{IP_PMTUDISC_DO, IP_PMTUDISC_PROBE, IP_PMTUDISC_WANT};
+use bitflags::bitflags;
+use linux_raw_sys::net::{
+    IP_PMTUDISC_DO, IP_PMTUDISC_DONT, IP_PMTUDISC_INTERFACE, IP_PMTUDISC_OMIT, IP_PMTUDISC_PROBE,
+    IP_PMTUDISC_WANT,
+};
 use unikernel_net::smoltcp::time::Duration;
-use unikernel_net::{BindOptions, KeepAlive, MulticastOptions, Stack, TcpId};
+use unikernel_net::{BindOptions, HeaderOptions, KeepAlive, MulticastOptions, PathDiscovery, Stack, TcpId};
 
 use super::address::Family;
 use super::cards::Link;
@@ -79,7 +83,58 @@ impl TcpOptions {
     }
 }
 
-/// What is kept only to be told when the app asks: nobody on the way looks at it.
+bitflags! {
+    /// What is told beside a datagram's bytes.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+    pub struct Told: u8 {
+        /// `SO_RXQ_OVFL`.
+        const DROPS = 1;
+        /// `IP_PKTINFO`.
+        const INFO_V4 = 1 << 1;
+        /// `IP_RECVTTL`.
+        const HOPS_V4 = 1 << 2;
+        /// `IP_RECVTOS`.
+        const CLASS_V4 = 1 << 3;
+        /// `IPV6_RECVPKTINFO`.
+        const INFO_V6 = 1 << 4;
+        /// `IPV6_RECVHOPLIMIT`.
+        const HOPS_V6 = 1 << 5;
+        /// `IPV6_RECVTCLASS`.
+        const CLASS_V6 = 1 << 6;
+    }
+}
+
+/// What datagrams do otherwise than usual (udp(7)).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct DatagramOptions {
+    /// What is told of those received.
+    pub told: Told,
+    /// The option that asked for their time: `SO_TIMESTAMP`, `SO_TIMESTAMPNS` or one of their twins.
+    pub timestamp: Option<u32>,
+    /// `UDP_SEGMENT`; 0 for none.
+    pub segment: u16,
+    /// `UDP_GRO`.
+    pub coalesces: bool,
+    /// `IPV6_DONTFRAG`.
+    pub is_unsplit_v6: bool,
+    /// `SO_PEEK_OFF`.
+    pub peek_offset: Option<usize>,
+}
+
+/// How a path's width is minded, by Linux's number.
+pub fn discovery(number: u8) -> Option<PathDiscovery> {
+    Some(match u32::from(number) {
+        IP_PMTUDISC_DONT => PathDiscovery::Never,
+        IP_PMTUDISC_WANT => PathDiscovery::Want,
+        IP_PMTUDISC_DO => PathDiscovery::Always,
+        IP_PMTUDISC_PROBE => PathDiscovery::Probe,
+        IP_PMTUDISC_INTERFACE => PathDiscovery::Interface,
+        IP_PMTUDISC_OMIT => PathDiscovery::Omit,
+        _ => return None,
+    })
+}
+
+/// What goes into headers, or is kept only to be told when the app asks.
 #[derive(Clone, Copy, Debug)]
 pub struct Hints {
     /// `IP_TOS`.
@@ -94,8 +149,12 @@ pub struct Hints {
     pub has_multicast_loop_v6: bool,
     /// `IP_MULTICAST_IF`, `IPV6_MULTICAST_IF`.
     pub multicast_link: Option<Link>,
-    /// `IP_MTU_DISCOVER`, `IPV6_MTU_DISCOVER`.
+    /// `IP_MTU_DISCOVER`.
     pub path_discovery: u8,
+    /// `IPV6_MTU_DISCOVER`.
+    pub path_discovery_v6: u8,
+    /// `SO_MARK`: there are no rules that would look at it.
+    pub mark: u32,
 }
 
 impl Default for Hints {
@@ -108,6 +167,8 @@ impl Default for Hints {
             has_multicast_loop_v6: true,
             multicast_link: None,
             path_discovery: IP_PMTUDISC_WANT as u8,
+            path_discovery_v6: IP_PMTUDISC_WANT as u8,
+            mark: 0,
         }
     }
 }
@@ -123,7 +184,7 @@ pub struct SocketOptions {
     pub is_v6_only: bool,
     /// `SO_BROADCAST`.
     pub may_broadcast: bool,
-    /// `IP_RECVERR`, `IPV6_RECVERR`; errors wait as `SO_ERROR`, not in a queue.
+    /// `IP_RECVERR`, `IPV6_RECVERR`.
     pub receives_errors: bool,
     /// `TCP_NODELAY`.
     pub has_no_delay: bool,
@@ -143,6 +204,16 @@ pub struct SocketOptions {
     pub hop_limit: u8,
     /// What TCP does otherwise than usual.
     pub tcp: TcpOptions,
+    /// What datagrams do otherwise than usual.
+    pub datagram: DatagramOptions,
+    /// `IP_FREEBIND`, `IPV6_FREEBIND`.
+    pub is_free: bool,
+    /// `IP_TRANSPARENT`, `IPV6_TRANSPARENT`: without rules that bring others' packets here, the same.
+    pub is_transparent: bool,
+    /// `SO_DONTROUTE`.
+    pub is_direct: bool,
+    /// `SO_PASSCRED`.
+    pub passes_credentials: bool,
     /// `SO_BINDTODEVICE`: the card that it uses, of several.
     pub card: Option<usize>,
     /// What is only told when asked.
@@ -169,6 +240,11 @@ impl Default for SocketOptions {
             user_timeout_ms: 0,
             hop_limit: 0,
             tcp: TcpOptions::default(),
+            datagram: DatagramOptions::default(),
+            is_free: false,
+            is_transparent: false,
+            is_direct: false,
+            passes_credentials: false,
             card: None,
             hints: Hints::default(),
         }
@@ -191,6 +267,7 @@ impl SocketOptions {
             reuse_address: self.reuses_address,
             reuse_port: self.reuses_port,
             dual_stack: family == Family::V6 && !self.is_v6_only,
+            is_free: self.is_free || self.is_transparent,
         }
     }
 
@@ -218,9 +295,16 @@ impl SocketOptions {
         MulticastOptions { hop_limit: hints.multicast_ttl, is_looped, link }
     }
 
-    /// True if datagrams that a path does not carry whole are refused.
-    pub(super) fn is_unsplit(&self) -> bool {
-        matches!(self.hints.path_discovery.into(), IP_PMTUDISC_DO | IP_PMTUDISC_PROBE)
+    /// What the headers of IPv4 say.
+    pub(super) fn headers_v4(&self) -> HeaderOptions {
+        let discovery = discovery(self.hints.path_discovery).unwrap_or_default();
+        HeaderOptions { traffic_class: self.hints.type_of_service, discovery }
+    }
+
+    /// What those of IPv6 say.
+    pub(super) fn headers_v6(&self) -> HeaderOptions {
+        let discovery = discovery(self.hints.path_discovery_v6).unwrap_or_default();
+        HeaderOptions { traffic_class: self.hints.traffic_class, discovery }
     }
 
     /// When a call that starts now must end.

@@ -16,7 +16,7 @@ use unikernel_net::{Stack, TcpId};
 use super::address::{Address, Family, Given};
 use super::datagram::Datagram;
 use super::endpoint::Endpoint;
-pub use super::message::{MessageFlags, Outgoing, Received};
+pub use super::message::{Beside, HeaderControl, MessageFlags, Outgoing, Received, SendControl};
 use super::options::SocketOptions;
 use super::stream::Stream;
 use super::unix::{Style, Unix};
@@ -222,6 +222,8 @@ impl Socket {
         mode: WaitMode,
     ) -> Result<Received, Errno> {
         match &self.kind {
+            // Connections have no errors but the one that ends them.
+            Kind::Stream(_) if flags.contains(MessageFlags::ERROR_QUEUE) => Err(Errno::EAGAIN),
             Kind::Stream(stream) => stream.receive(self, into, flags, mode).map(Received::bytes),
             Kind::Datagram(datagram) => datagram.receive(self, into, flags, mode),
             Kind::Unix(unix) => unix.receive(self, into, flags, mode),
@@ -239,14 +241,14 @@ impl Socket {
 
     /// send(2) and its relatives.
     pub fn send(&self, message: Outgoing<'_>, flags: MessageFlags, mode: WaitMode) -> SysResult {
-        let Outgoing { buffers, to, rights } = message;
+        let Outgoing { buffers, to, rights, control } = message;
         let result = match &self.kind {
             Kind::Stream(stream) => stream.send(self, buffers, mode),
             Kind::Datagram(datagram) => {
                 // Without a family an address counts as one without a port, too.
                 let to =
                     to.map(|to| if to == Given::Unspecified { Err(Errno::EINVAL) } else { to.internet() });
-                datagram.send(self, buffers, to.transpose()?, mode)
+                datagram.send(self, buffers, to.transpose()?, (&control, flags), mode)
             }
             Kind::Unix(unix) => unix.send(self, buffers, to, rights, mode),
             Kind::Other(endpoint) => {

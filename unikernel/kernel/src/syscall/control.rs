@@ -1,19 +1,29 @@
-//! Control messages beside the bytes of a message (cmsg(3)): open files that travel (`SCM_RIGHTS`).
+//! Control messages that the app sends beside the bytes of a message (cmsg(3)): open files that travel (`SCM_RIGHTS`), and what one
+//! datagram does otherwise than its socket (ip(7), ipv6(7), udp(7)). [`super::control_out`] writes those that it receives.
 
-use alloc::vec::Vec;
+use core::net::{IpAddr, Ipv6Addr};
 
-use linux_raw_sys::net::{MSG_CTRUNC, SCM_RIGHTS, SOL_SOCKET, msghdr};
+use linux_raw_sys::net::{
+    IP_PKTINFO, IP_RETOPTS, IP_TOS, IP_TTL, IPPROTO_IPV6, IPPROTO_UDP, IPV6_DONTFRAG, IPV6_HOPLIMIT,
+    IPV6_PKTINFO, IPV6_TCLASS, SCM_RIGHTS, SO_MARK, SO_PRIORITY, SOL_IP, SOL_SOCKET, msghdr,
+};
 
 use super::Errno;
+use super::sockopt_udp::UDP_SEGMENT;
 use crate::file;
-use crate::file::table::{self, OnExec};
-use crate::mem::user::{UserPtr, UserSlice};
+use crate::mem::user::UserSlice;
+use crate::net::socket::SendControl;
 use crate::net::unix::Rights;
 
 /// `SCM_CREDENTIALS`, which `linux-raw-sys` does not know (unix(7)).
-const SCM_CREDENTIALS: u32 = 2;
+pub(super) const SCM_CREDENTIALS: u32 = 2;
 /// `struct cmsghdr`: length with the header, level, type.
-const HEADER_BYTES: usize = 16;
+pub(super) const HEADER_BYTES: usize = 16;
+const SOL_IPV6: u32 = IPPROTO_IPV6 as u32;
+const SOL_UDP: u32 = IPPROTO_UDP as u32;
+/// Places of the two protocols in what is kept for each.
+const V4: usize = 0;
+const V6: usize = 1;
 /// Most files in one message (`SCM_MAX_FD`).
 const MAX_RIGHTS: usize = 253;
 /// More control bytes than that are refused (Linux: `net.core.optmem_max`).
@@ -23,68 +33,102 @@ fn word(bytes: &[u8], at: usize) -> u32 {
     bytes[at..].first_chunk().map_or(0, |word| u32::from_ne_bytes(*word))
 }
 
-/// Reads the open files that a message takes along.
-pub(super) fn read(header: &msghdr) -> Result<Rights, Errno> {
+/// Reads the open files that a message takes along, and what it asks for.
+pub(super) fn read(header: &msghdr) -> Result<(Rights, SendControl), Errno> {
+    let (mut rights, mut control) = (Rights::new(), SendControl::default());
     let len = header.msg_controllen;
     if len == 0 {
-        return Ok(Rights::new());
+        return Ok((rights, control));
     }
     if len > MAX_CONTROL_BYTES {
         return Err(Errno::ENOBUFS);
     }
     let mut bytes = alloc::vec![0; len];
     UserSlice::new(header.msg_control.addr() as u64, len).read(&mut bytes)?;
-    let (mut rights, mut rest) = (Rights::new(), &bytes[..]);
+    let mut rest = &bytes[..];
     while rest.len() >= HEADER_BYTES {
         let len = usize::from_ne_bytes(rest[..8].try_into().map_err(|_| Errno::EINVAL)?);
         if !(HEADER_BYTES..=rest.len()).contains(&len) {
             return Err(Errno::EINVAL);
         }
+        let data = &rest[HEADER_BYTES..len];
         match (word(rest, 8), word(rest, 12)) {
             (SOL_SOCKET, SCM_RIGHTS) => {
-                for descriptor in rest[HEADER_BYTES..len].chunks_exact(4) {
+                for descriptor in data.chunks_exact(4) {
                     rights.push(file::get_any(word(descriptor, 0) as i32)?);
                 }
             }
-            // There is one process, so there is nothing to claim.
-            (SOL_SOCKET, SCM_CREDENTIALS) => {}
+            // There is one process, so there is nothing to claim; and nobody looks at marks and priorities.
+            (SOL_SOCKET, SCM_CREDENTIALS | SO_MARK | SO_PRIORITY) => {}
             (SOL_SOCKET, _) => return Err(Errno::EINVAL),
+            (SOL_IP, kind) => control.is_bad[V4] |= read_ip(kind, data, &mut control).is_none(),
+            (SOL_IPV6, kind) => control.is_bad[V6] |= read_ipv6(kind, data, &mut control).is_none(),
+            (SOL_UDP, kind) => {
+                control.segment = exact::<2>(data).filter(|_| kind == UDP_SEGMENT).map(u16::from_ne_bytes);
+                let is_bad = control.segment.is_none();
+                control.is_bad = control.is_bad.map(|bad| bad || is_bad);
+            }
             _ => {}
         }
         rest = &rest[len.next_multiple_of(8).min(rest.len())..];
     }
-    if rights.len() > MAX_RIGHTS { Err(Errno::EINVAL) } else { Ok(rights) }
+    if rights.len() > MAX_RIGHTS { Err(Errno::EINVAL) } else { Ok((rights, control)) }
 }
 
-/// Gives received files descriptors and writes the control message that names them. Answers its length
-/// and flags for the message; what does not fit is closed, as Linux does.
-pub(super) fn write(header: &msghdr, rights: Rights, on_exec: OnExec) -> Result<(usize, u32), Errno> {
-    if rights.is_empty() {
-        return Ok((0, 0));
-    }
-    let room = (header.msg_controllen).saturating_sub(HEADER_BYTES) / 4;
-    let mut flags = if rights.len() > room { MSG_CTRUNC } else { 0 };
-    let mut descriptors = Vec::new();
-    for opened in rights.into_iter().take(room) {
-        match file::install(opened, on_exec) {
-            Ok(descriptor) => descriptors.push(descriptor as i32),
-            Err(_) => flags |= MSG_CTRUNC,
+/// A value of just so many bytes.
+fn exact<const LEN: usize>(data: &[u8]) -> Option<[u8; LEN]> {
+    data.try_into().ok()
+}
+
+fn int(data: &[u8]) -> Option<i32> {
+    exact(data).map(i32::from_ne_bytes)
+}
+
+/// Takes note of a message of IPv4; none if it makes no sense (Linux: `ip_cmsg_send`).
+fn read_ip(kind: u32, data: &[u8], control: &mut SendControl) -> Option<()> {
+    let header = &mut control.headers[V4];
+    match kind {
+        // A `struct in_pktinfo`: the interface, our address, and that of the header, which does not count.
+        IP_PKTINFO => {
+            let info: [u8; 12] = exact(data)?;
+            header.interface = word(&info, 0);
+            header.source = Some(IpAddr::from([info[4], info[5], info[6], info[7]]));
         }
-    }
-    if descriptors.is_empty() {
-        return Ok((0, flags));
-    }
-    let len = HEADER_BYTES + 4 * descriptors.len();
-    let mut bytes = len.to_ne_bytes().to_vec();
-    bytes.extend([SOL_SOCKET, SCM_RIGHTS].iter().flat_map(|word| word.to_ne_bytes()));
-    bytes.extend(descriptors.iter().flat_map(|descriptor| descriptor.to_ne_bytes()));
-    let written = UserPtr::<u8>::new(header.msg_control.addr() as u64);
-    if let Err(fault) = UserSlice::new(written.address(), len).write(&bytes) {
-        for descriptor in descriptors {
-            // Nobody was told of it; if it is gone, another thread has guessed it.
-            let _ = table::close(descriptor);
+        IP_TTL => {
+            let hops = u8::try_from(int(data)?).ok().filter(|hops| *hops > 0)?;
+            header.hop_limit = Some(hops);
         }
-        return Err(fault.into());
+        IP_TOS => {
+            let class = exact::<1>(data).map(|[class]| i32::from(class)).or_else(|| int(data))?;
+            header.traffic_class = Some(u8::try_from(class).ok()?);
+        }
+        IP_RETOPTS if data.is_empty() => {}
+        _ => return None,
     }
-    Ok((len.next_multiple_of(8).min(header.msg_controllen), flags))
+    Some(())
+}
+
+/// Takes note of a message of IPv6; none if it makes no sense (Linux: `ip6_datagram_send_ctl`).
+fn read_ipv6(kind: u32, data: &[u8], control: &mut SendControl) -> Option<()> {
+    // -1 asks for the usual.
+    let byte_or_usual =
+        |number: i32| if number == -1 { Some(None) } else { Some(Some(u8::try_from(number).ok()?)) };
+    match kind {
+        IPV6_PKTINFO => {
+            let info: [u8; 20] = exact(data)?;
+            let (source, interface) = (Ipv6Addr::from(*info.first_chunk::<16>()?), word(&info, 16));
+            control.headers[V6].source = Some(source.into());
+            control.headers[V6].interface = interface;
+            // Where the destination is one of IPv4 in its mapped form, so must the source be.
+            let mapped = source.to_ipv4_mapped();
+            control.is_bad[V4] |= mapped.is_none();
+            control.headers[V4].source = mapped.map(IpAddr::V4).or(control.headers[V4].source);
+            control.headers[V4].interface = interface;
+        }
+        IPV6_HOPLIMIT => control.headers[V6].hop_limit = byte_or_usual(int(data)?)?,
+        IPV6_TCLASS => control.headers[V6].traffic_class = byte_or_usual(int(data)?)?,
+        IPV6_DONTFRAG => control.is_unsplit = Some(int(data).filter(|value| (0..=1).contains(value))? == 1),
+        _ => return None,
+    }
+    Some(())
 }

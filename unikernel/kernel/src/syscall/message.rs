@@ -3,16 +3,16 @@
 use linux_raw_sys::general::__kernel_timespec;
 use linux_raw_sys::net::{MSG_TRUNC, mmsghdr, msghdr};
 
-use super::control;
 use super::io::{self, Buffers, MAX_TRANSFER_BYTES, RawBuffer};
 use super::socket::SocketRef;
 use super::time::{ClockBase, read_deadline};
 use super::{Errno, SysResult};
+use super::{control, control_out};
 use crate::file::WaitMode;
 use crate::file::table::OnExec;
 use crate::mem::user::{UserAbi, UserPtr, UserSlice};
 use crate::net::address;
-use crate::net::socket::{MessageFlags, Outgoing, Received};
+use crate::net::socket::{MessageFlags, Outgoing, Received, SendControl};
 use crate::net::unix::Rights;
 use crate::platform::time;
 use crate::user_abi;
@@ -93,20 +93,19 @@ pub fn sys_sendmsg(descriptor: i32, message: UserPtr<msghdr>, flags: u32) -> Sys
 }
 
 /// What a message to be sent consists of, but for its address.
-pub fn read_parts(header: &msghdr) -> Result<(Buffers, Rights), Errno> {
-    Ok((read_buffers(header)?, control::read(header)?))
+pub fn read_parts(header: &msghdr) -> Result<(Buffers, Rights, SendControl), Errno> {
+    let buffers = read_buffers(header)?;
+    let (rights, control) = control::read(header)?;
+    Ok((buffers, rights, control))
 }
 
 fn send_one(socket: &SocketRef, header: &msghdr, flags: MessageFlags) -> SysResult {
-    let (buffers, rights) = read_parts(header)?;
-    if !rights.is_empty() && socket.unix().is_none() {
-        return Err(Errno::EINVAL);
-    }
+    let (buffers, rights, control) = read_parts(header)?;
     let to = match header.msg_name.addr() as u64 {
         0 => None,
         name => Some(socket.read_peer(name, header.msg_namelen as u32, Errno::ENETUNREACH)?),
     };
-    socket.send(Outgoing { buffers: &buffers, to, rights }, flags, mode_of(socket, flags))
+    socket.send(Outgoing { buffers: &buffers, to, rights, control }, flags, mode_of(socket, flags))
 }
 
 /// recvmsg(2).
@@ -146,8 +145,7 @@ pub fn receive_into(
         header.msg_namelen = 0;
     }
     let on_exec = if flags.contains(MessageFlags::CLOSE_ON_EXEC) { OnExec::Close } else { OnExec::Keep };
-    let rights = core::mem::take(&mut received.rights);
-    let (control_len, control_flags) = control::write(&header, rights, on_exec)?;
+    let (control_len, control_flags) = control_out::write(&header, socket, &mut received, on_exec)?;
     header.msg_controllen = control_len as _;
     header.msg_flags = if received.full_len > received.len { MSG_TRUNC } else { 0 } | control_flags;
     message.write(header)?;
@@ -189,8 +187,7 @@ pub fn receive_packed(socket: &SocketRef, buffer: UserSlice, room: Room, flags: 
         msg_controllen: room.control,
         ..msghdr::zeroed()
     };
-    let rights = core::mem::take(&mut received.rights);
-    let (control_len, control_flags) = control::write(&place, rights, OnExec::Close)?;
+    let (control_len, control_flags) = control_out::write(&place, socket, &mut received, OnExec::Close)?;
     let is_cut = received.full_len > received.len;
     words.element(1).write(control_len as u32)?;
     words.element(2).write(count_of(&received, flags) as u32)?;

@@ -10,6 +10,7 @@
 
 pub mod attributes;
 mod control;
+mod control_out;
 pub mod copy;
 pub mod credentials;
 pub mod descriptor;
@@ -35,6 +36,7 @@ pub mod socket;
 pub mod sockopt;
 mod sockopt_ip;
 mod sockopt_tcp;
+mod sockopt_udp;
 pub mod stat;
 mod table;
 mod tcp_info;

@@ -11,8 +11,8 @@ use linux_raw_sys::netlink::{
 
 use super::socket::SocketRef;
 use super::sockopt_ip::{get_ip, get_ipv6, set_ip, set_ipv6};
-use super::sockopt_tcp;
 use super::{Errno, SysResult};
+use super::{sockopt_tcp, sockopt_udp};
 use crate::mem::user::{UserAbi, UserPtr, UserSlice};
 use crate::net::address::Family;
 use crate::net::cards::Link;
@@ -43,6 +43,7 @@ pub fn sys_setsockopt(descriptor: i32, level: u32, name: u32, value: u64, len: u
         SOL_TCP => sockopt_tcp::set(&socket, name, value)?,
         SOL_IP => set_ip(&socket, name, value)?,
         SOL_IPV6 => set_ipv6(&socket, name, value)?,
+        SOL_UDP => sockopt_udp::set(&socket, name, value)?,
         SOL_NETLINK if socket.family == Family::Netlink => set_netlink(name, value)?,
         _ => return Err(Errno::ENOPROTOOPT),
     }
@@ -58,7 +59,7 @@ pub fn sys_getsockopt(descriptor: i32, level: u32, name: u32, place: u64, len: U
         SOL_TCP => sockopt_tcp::get(&socket, name, place),
         SOL_IP => get_ip(&socket, name, place),
         SOL_IPV6 => get_ipv6(&socket, name, place),
-        SOL_UDP => Err(Errno::ENOPROTOOPT),
+        SOL_UDP => sockopt_udp::get(&socket, name, place),
         _ => Err(Errno::EOPNOTSUPP),
     }
 }
@@ -90,6 +91,11 @@ impl Value {
     /// A small number, which may be given as one byte (ip(7)).
     pub(super) fn byte(self) -> Result<u8, Errno> {
         if self.len < 4 { self.read::<u8>() } else { u8::try_from(self.int()?).map_err(|_| Errno::EINVAL) }
+    }
+
+    /// A switch, which may be given as one byte.
+    pub(super) fn byte_is_on(self) -> Result<bool, Errno> {
+        if self.len < 4 { Ok(self.read::<u8>()? != 0) } else { self.is_on() }
     }
 
     /// A name, which ends at a zero or with the value; what is too long is cut off.
@@ -185,6 +191,21 @@ fn set_socket(socket: &Socket, name: u32, value: Value) -> Result<(), Errno> {
             socket.set_options(|options| options.tcp.send_buffer = Some(bytes));
             Ok(())
         }
+        SO_PASSCRED => {
+            let is_on = value.is_on()?;
+            if !matches!(socket.family, Family::Unix | Family::Netlink) {
+                return Err(Errno::EOPNOTSUPP);
+            }
+            socket.set_options(|options| options.passes_credentials = is_on);
+            Ok(())
+        }
+        SO_MARK => {
+            let mark = value.int()? as u32;
+            socket.set_options(|options| options.hints.mark = mark);
+            Ok(())
+        }
+        SO_RXQ_OVFL | SO_PEEK_OFF | SO_TIMESTAMP_OLD | SO_TIMESTAMP_NEW | SO_TIMESTAMPNS_OLD
+        | SO_TIMESTAMPNS_NEW => sockopt_udp::set_socket(socket, name, value),
         SO_RCVLOWAT | SO_PRIORITY | SO_BUSY_POLL | SO_INCOMING_CPU => value.int().map(drop),
         // Urgent data stays in the stream, and there is one route only.
         SO_OOBINLINE | SO_DONTROUTE => value.int().map(drop),
@@ -271,6 +292,13 @@ fn get_socket(socket: &Socket, name: u32, place: Place) -> SysResult {
             // There is one process, and it is root.
             place.write(&[PROCESS_ID, 0, 0].map(i32::to_ne_bytes).concat())
         }
+        SO_PASSCRED => place.flag(options.passes_credentials),
+        SO_MARK => place.int(options.hints.mark as i32),
+        // The number of a socket is given once.
+        SO_COOKIE if place.room()? < size_of::<u64>() => Err(Errno::EINVAL),
+        SO_COOKIE => place.write(&socket.inode().to_ne_bytes()),
+        SO_RXQ_OVFL | SO_PEEK_OFF | SO_TIMESTAMP_OLD | SO_TIMESTAMP_NEW | SO_TIMESTAMPNS_OLD
+        | SO_TIMESTAMPNS_NEW => sockopt_udp::get_socket(socket, name, place),
         SO_RCVLOWAT | SO_SNDLOWAT => place.int(1),
         SO_INCOMING_CPU => place.int(core_of(socket)),
         SO_OOBINLINE | SO_DONTROUTE | SO_PRIORITY | SO_BUSY_POLL => place.int(0),

@@ -8,7 +8,7 @@ use super::sockopt::{Place, Value};
 use super::{Errno, SysResult};
 use crate::net::address::Family;
 use crate::net::cards::{self, Link};
-use crate::net::options::SocketOptions;
+use crate::net::options::{SocketOptions, Told, discovery};
 use crate::net::socket::{Kind, Socket};
 
 /// Time to live when nothing was set (ip(7)).
@@ -57,7 +57,15 @@ pub(super) fn set_ip(socket: &Socket, name: u32, value: Value) -> Result<(), Err
             socket.set_options(|options| options.receives_errors = is_on);
             Ok(())
         }
-        IP_MTU_DISCOVER => set_discovery(socket, value),
+        IP_MTU_DISCOVER => {
+            let how = read_discovery(value)?;
+            socket.set_options(|options| options.hints.path_discovery = how);
+            Ok(())
+        }
+        IP_PKTINFO => tell(socket, Told::INFO_V4, value),
+        IP_RECVTTL => tell(socket, Told::HOPS_V4, value),
+        IP_RECVTOS => tell(socket, Told::CLASS_V4, value),
+        IP_FREEBIND | IP_TRANSPARENT => set_free(socket, name == IP_FREEBIND, value),
         IP_ADD_MEMBERSHIP => join(socket, membership_v4(value)?),
         IP_DROP_MEMBERSHIP => leave(socket, membership_v4(value)?),
         IP_MULTICAST_IF => {
@@ -78,7 +86,8 @@ pub(super) fn set_ip(socket: &Socket, name: u32, value: Value) -> Result<(), Err
 
 /// Tells one.
 pub(super) fn get_ip(socket: &Socket, name: u32, place: Place) -> SysResult {
-    let SocketOptions { hints, receives_errors, .. } = *socket.options.lock();
+    let options = *socket.options.lock();
+    let (SocketOptions { hints, receives_errors, .. }, told) = (options, options.datagram.told);
     match name {
         IP_TTL => place.int(hops_of(socket)),
         IP_TOS => place.int(hints.type_of_service.into()),
@@ -88,6 +97,11 @@ pub(super) fn get_ip(socket: &Socket, name: u32, place: Place) -> SysResult {
         IP_MULTICAST_LOOP => place.flag(hints.has_multicast_loop),
         IP_MULTICAST_IF => place.write(&[0; 4]),
         IP_MTU => place.int(path_mtu(socket)?),
+        IP_PKTINFO => place.flag(told.contains(Told::INFO_V4)),
+        IP_RECVTTL => place.flag(told.contains(Told::HOPS_V4)),
+        IP_RECVTOS => place.flag(told.contains(Told::CLASS_V4)),
+        IP_FREEBIND => place.flag(options.is_free),
+        IP_TRANSPARENT => place.flag(options.is_transparent),
         _ => Err(Errno::ENOPROTOOPT),
     }
 }
@@ -126,7 +140,20 @@ pub(super) fn set_ipv6(socket: &Socket, name: u32, value: Value) -> Result<(), E
             socket.set_options(|options| options.receives_errors = is_on);
             Ok(())
         }
-        IPV6_MTU_DISCOVER => set_discovery(socket, value),
+        IPV6_MTU_DISCOVER => {
+            let how = read_discovery(value)?;
+            socket.set_options(|options| options.hints.path_discovery_v6 = how);
+            Ok(())
+        }
+        IPV6_RECVPKTINFO => tell(socket, Told::INFO_V6, value),
+        IPV6_RECVHOPLIMIT => tell(socket, Told::HOPS_V6, value),
+        IPV6_RECVTCLASS => tell(socket, Told::CLASS_V6, value),
+        IPV6_FREEBIND | IPV6_TRANSPARENT => set_free(socket, name == IPV6_FREEBIND, value),
+        IPV6_DONTFRAG => {
+            let is_on = value.is_on()?;
+            socket.set_options(|options| options.datagram.is_unsplit_v6 = is_on);
+            Ok(())
+        }
         IPV6_ADD_MEMBERSHIP => join(socket, membership_v6(value)?),
         IPV6_DROP_MEMBERSHIP => leave(socket, membership_v6(value)?),
         IPV6_MULTICAST_IF => {
@@ -151,19 +178,38 @@ pub(super) fn get_ipv6(socket: &Socket, name: u32, place: Place) -> SysResult {
         IPV6_MULTICAST_LOOP => place.flag(options.hints.has_multicast_loop_v6),
         IPV6_RECVERR => place.flag(options.receives_errors),
         IPV6_MULTICAST_HOPS => place.int(options.hints.multicast_ttl.into()),
-        IPV6_MTU_DISCOVER => place.int(options.hints.path_discovery.into()),
+        IPV6_MTU_DISCOVER => place.int(options.hints.path_discovery_v6.into()),
+        IPV6_RECVPKTINFO => place.flag(options.datagram.told.contains(Told::INFO_V6)),
+        IPV6_RECVHOPLIMIT => place.flag(options.datagram.told.contains(Told::HOPS_V6)),
+        IPV6_RECVTCLASS => place.flag(options.datagram.told.contains(Told::CLASS_V6)),
+        IPV6_DONTFRAG => place.flag(options.datagram.is_unsplit_v6),
+        IPV6_FREEBIND => place.flag(options.is_free),
+        IPV6_TRANSPARENT => place.flag(options.is_transparent),
         IPV6_MTU => place.int(path_mtu(socket)?),
         _ => Err(Errno::ENOPROTOOPT),
     }
 }
 
 /// Whether datagrams that a path does not carry whole are refused.
-fn set_discovery(socket: &Socket, value: Value) -> Result<(), Errno> {
+fn read_discovery(value: Value) -> Result<u8, Errno> {
     let how = value.byte()?;
-    if u32::from(how) > IP_PMTUDISC_OMIT {
-        return Err(Errno::EINVAL);
-    }
-    socket.set_options(|options| options.hints.path_discovery = how);
+    if discovery(how).is_some() { Ok(how) } else { Err(Errno::EINVAL) }
+}
+
+/// Has something told beside each datagram, or no more.
+fn tell(socket: &Socket, what: Told, value: Value) -> Result<(), Errno> {
+    let is_on = value.byte_is_on()?;
+    socket.set_options(|options| options.datagram.told.set(what, is_on));
+    Ok(())
+}
+
+/// Lets the socket have an address that is not ours.
+fn set_free(socket: &Socket, is_freebind: bool, value: Value) -> Result<(), Errno> {
+    let is_on = value.byte_is_on()?;
+    socket.set_options(|options| match is_freebind {
+        true => options.is_free = is_on,
+        false => options.is_transparent = is_on,
+    });
     Ok(())
 }
 

@@ -187,10 +187,10 @@ syscalls! {
     __NR_getpeername: getpeername(fd: Fd, addr: Ptr, addrlen: Ptr) => socket::sys_getpeername, Full, "";
     __NR_sendto: sendto(fd: Fd, buf: InBuf, len: Size, flags: Flags, dest_addr: SockAddr, addrlen: Size) => message::sys_sendto, Partial, "no urgent data";
     __NR_recvfrom: recvfrom(fd: Fd, buf: OutBuf, len: Size, flags: Flags, src_addr: Ptr, addrlen: Ptr) => message::sys_recvfrom, Partial, "no urgent data and no error queue";
-    __NR_sendmsg: sendmsg(fd: Fd, msg: Ptr, flags: Flags) => message::sys_sendmsg, Partial, "of control messages SCM_RIGHTS only";
-    __NR_recvmsg: recvmsg(fd: Fd, msg: Ptr, flags: Flags) => message::sys_recvmsg, Partial, "of control messages SCM_RIGHTS only";
-    __NR_sendmmsg: sendmmsg(fd: Fd, msgvec: Ptr, vlen: Int, flags: Flags) => message::sys_sendmmsg, Partial, "of control messages SCM_RIGHTS only";
-    __NR_recvmmsg: recvmmsg(fd: Fd, msgvec: Ptr, vlen: Int, flags: Flags, timeout: Timespec) => message::sys_recvmmsg, Partial, "of control messages SCM_RIGHTS only";
+    __NR_sendmsg: sendmsg(fd: Fd, msg: Ptr, flags: Flags) => message::sys_sendmsg, Partial, "control messages: open files, credentials, what UDP has";
+    __NR_recvmsg: recvmsg(fd: Fd, msg: Ptr, flags: Flags) => message::sys_recvmsg, Partial, "control messages: open files, credentials, what UDP has";
+    __NR_sendmmsg: sendmmsg(fd: Fd, msgvec: Ptr, vlen: Int, flags: Flags) => message::sys_sendmmsg, Partial, "control messages: open files, credentials, what UDP has";
+    __NR_recvmmsg: recvmmsg(fd: Fd, msgvec: Ptr, vlen: Int, flags: Flags, timeout: Timespec) => message::sys_recvmmsg, Partial, "control messages: open files, credentials, what UDP has";
     __NR_setsockopt: setsockopt(fd: Fd, level: Int, optname: Int, optval: Ptr, optlen: Size) => sockopt::sys_setsockopt, Partial, "buffer sizes are wishes";
     __NR_getsockopt: getsockopt(fd: Fd, level: Int, optname: Int, optval: Ptr, optlen: Ptr) => sockopt::sys_getsockopt, Partial, "TCP_INFO has what the kernel keeps, zero for the rest";
 

@@ -115,13 +115,14 @@ impl Ring {
                     }
                 }
             }
-            Action::Send { buffers, to, rights, flags } => {
+            Action::Send { buffers, to, rights, control, flags } => {
                 let socket = SocketRef::of(opened)?;
                 if let Some(to) = to {
                     to.check(socket.family)?;
                 }
                 let rest: Buffers = rest(buffers, request.done);
-                let message = Outgoing { buffers: &rest, to: to.clone(), rights: rights.clone() };
+                let (to, rights, control) = (to.clone(), rights.clone(), *control);
+                let message = Outgoing { buffers: &rest, to, rights, control };
                 let sent = socket.send(message, *flags, WaitMode::NonBlocking);
                 progress(&mut request.done, buffers, *flags, sent)
             }

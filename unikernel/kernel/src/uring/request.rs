@@ -18,7 +18,7 @@ use crate::file::poll_source::Watch;
 use crate::file::{OpenFile, Readiness};
 use crate::mem::user::{UserPtr, UserSlice};
 use crate::net::address::Given;
-use crate::net::socket::MessageFlags;
+use crate::net::socket::{MessageFlags, SendControl};
 use crate::net::unix::Rights;
 use crate::syscall::Errno;
 use crate::syscall::io::{Buffers, RawBuffer, read_buffers};
@@ -34,7 +34,7 @@ pub(super) enum Action {
     /// write(2) and so on.
     Write { buffers: Buffers, offset: Option<u64> },
     /// send(2), sendto(2), sendmsg(2).
-    Send { buffers: Buffers, to: Option<Given>, rights: Rights, flags: MessageFlags },
+    Send { buffers: Buffers, to: Option<Given>, rights: Rights, control: SendControl, flags: MessageFlags },
     /// recv(2).
     Receive { buffers: Buffers, flags: MessageFlags },
     /// recvmsg(2): what came beside the bytes goes to the message's header.
@@ -176,13 +176,14 @@ fn prepare(sqe: &Sqe) -> Result<Action, Errno> {
             buffers: one(sqe),
             to: address(sqe.off, sqe.file_index & 0xffff)?,
             rights: Rights::new(),
+            control: SendControl::default(),
             flags: message_flags(sqe)?,
         },
         opcode::SENDMSG | opcode::SENDMSG_ZC => {
             let header = UserPtr::<msghdr>::new(sqe.addr).read()?;
-            let (buffers, rights) = message::read_parts(&header)?;
+            let (buffers, rights, control) = message::read_parts(&header)?;
             let to = address(header.msg_name.addr() as u64, header.msg_namelen as u32)?;
-            Action::Send { buffers, to, rights, flags: message_flags(sqe)? }
+            Action::Send { buffers, to, rights, control, flags: message_flags(sqe)? }
         }
         opcode::RECV => Action::Receive { buffers: one(sqe), flags: message_flags(sqe)? },
         opcode::RECVMSG => {

@@ -144,12 +144,12 @@ fn narrow_path_is_remembered() {
     let server = net.a.stack.udp_bind(any(53), BindOptions::default()).unwrap();
     let id = net.b.stack.udp_bind(any(0), BindOptions::default()).unwrap();
     net.b.stack.udp_connect(id, Some(at(15, 53))).unwrap();
-    net.b.stack.udp_set_unsplit(id, true);
+    set_discovery(&mut net.b, id, PathDiscovery::Always);
     send(&mut net.b, id, at(15, 53), &pattern(1400)).unwrap();
     complain(&mut net, 3, 4, 1000);
     assert_eq!(net.b.stack.udp_path_mtu(id), Some(1000));
     assert_eq!(send(&mut net.b, id, at(15, 53), &pattern(1400)), Err(SendError::TooLong));
-    net.b.stack.udp_set_unsplit(id, false);
+    set_discovery(&mut net.b, id, PathDiscovery::Want);
     send(&mut net.b, id, at(15, 53), &pattern(1400)).unwrap();
     net.settle();
     assert!(net.a.stack.udp_recv(server, |data, _| data == pattern(1400)).unwrap());

@@ -31,6 +31,7 @@ mod tcp;
 mod times;
 mod transfer;
 mod udp;
+mod udp_control;
 mod vsock;
 
 use alloc::boxed::Box;
@@ -323,4 +324,10 @@ impl Net {
         let server = self.a.stack.tcp_accept(listener).unwrap();
         (server, client)
     }
+}
+
+/// Has a socket mind the width of paths like that.
+pub(crate) fn set_discovery(host: &mut Host, id: UdpId, discovery: PathDiscovery) {
+    let headers = HeaderOptions { discovery, ..HeaderOptions::default() };
+    host.stack.udp_set_headers(id, headers, headers);
 }

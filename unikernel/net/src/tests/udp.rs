@@ -10,7 +10,7 @@ fn send(host: &mut Host, id: UdpId, to: Option<SocketAddr>, data: &[u8]) -> Resu
 }
 
 fn recv(host: &mut Host, id: UdpId) -> Result<(Vec<u8>, SocketAddr), RecvError> {
-    host.stack.udp_recv(id, |data, from| (data.to_vec(), from))
+    host.stack.udp_recv(id, |data, arrival| (data.to_vec(), arrival.from))
 }
 
 #[test]
@@ -87,10 +87,10 @@ fn limits_of_a_datagram() {
     let mut net = Net::new();
     let id = net.b.stack.udp_bind(any(0), BindOptions::default()).unwrap();
     assert_eq!(send(&mut net.b, id, None, b"x"), Err(SendError::NoDestination));
-    net.b.stack.udp_set_unsplit(id, true);
+    set_discovery(&mut net.b, id, PathDiscovery::Always);
     assert_eq!(send(&mut net.b, id, Some(at(15, 1)), &[0; 1473]), Err(SendError::TooLong));
     assert_eq!(send(&mut net.b, id, Some(at(15, 1)), &[0; 1472]), Ok(()));
-    net.b.stack.udp_set_unsplit(id, false);
+    set_discovery(&mut net.b, id, PathDiscovery::Want);
     assert_eq!(send(&mut net.b, id, Some(at(15, 1)), &[0; 65_508]), Err(SendError::TooLong));
     assert_eq!(send(&mut net.b, id, Some(at(15, 1)), &[0; 65_507]), Ok(()));
     assert_eq!(send(&mut net.b, id, Some(at(255, 1)), b"x"), Err(SendError::Broadcast));

@@ -1,18 +1,20 @@
 //! Datagrams between the app's memory and the stacks.
 
+use alloc::boxed::Box;
 use core::net::SocketAddr;
 use core::sync::atomic::Ordering;
 
-use unikernel_net::{RecvError, SendError, UdpId};
+use unikernel_net::{Arrival, RecvError, SendError, SendOptions, UdpId};
 
 use super::Datagram;
 use crate::file::{AttemptError, WaitMode};
-use crate::mem::fault::Missing;
+use crate::mem::fault::{Missing, paging_in};
 use crate::mem::user::UserSlice;
 use crate::net::address::Address;
-use crate::net::cards;
+use crate::net::cards::{self, Link};
+use crate::net::options::SocketOptions;
 use crate::net::shards;
-use crate::net::socket::{Direction, MessageFlags, Received, Socket};
+use crate::net::socket::{Beside, Direction, MessageFlags, Received, SendControl, Socket};
 use crate::net::unix::Rights;
 use crate::syscall::{Errno, SysResult};
 
@@ -40,13 +42,19 @@ impl Datagram {
         mode: WaitMode,
     ) -> Result<Received, Errno> {
         let id = self.id_or_bind(socket)?;
-        socket.block_on(mode, Direction::Receive, || {
+        if flags.contains(MessageFlags::ERROR_QUEUE) {
+            return receive_error(id, into);
+        }
+        let received = socket.block_on(mode, Direction::Receive, || {
+            // With several cards the places of peeked bytes would be those of none of them.
+            let peek_offset = socket.options.lock().datagram.peek_offset;
+            let offset = if flags.contains(MessageFlags::PEEK) { peek_offset.unwrap_or(0) } else { 0 };
             let count = cards::all().len().max(1);
             let turn = if count > 1 { self.turn.fetch_add(1, Ordering::Relaxed) } else { 0 };
             let mut nothing = Err(AttemptError::Again);
             for step in 0..count {
                 let shard = cards::first_of((turn + step) % count);
-                match receive_at(shard, id, into, flags) {
+                match receive_at(shard, id, into, (flags, offset)) {
                     Ok(outcome) => return Ok(outcome?),
                     Err(RecvError::WouldBlock) => {}
                     Err(RecvError::Finished) => nothing = Ok(Received::nothing()),
@@ -54,7 +62,9 @@ impl Datagram {
                 }
             }
             nothing
-        })
+        })?;
+        socket.move_peek_offset(&received, flags);
+        Ok(received)
     }
 
     pub(in crate::net) fn send(
@@ -62,6 +72,7 @@ impl Datagram {
         socket: &Socket,
         from: &[UserSlice],
         to: Option<SocketAddr>,
+        (control, flags): (&SendControl, MessageFlags),
         mode: WaitMode,
     ) -> SysResult {
         if self.port.lock().is_send_shut {
@@ -75,9 +86,10 @@ impl Datagram {
         to.map_or(Ok(()), |to| socket.check_destination(to))?;
         socket.block_on(mode, Direction::Send, || {
             let gather = |room: &mut [u8]| try_gather(from, room).map_err(NotSent::from);
-            let mut net = self.lock_towards(socket, id, to);
-            let to = to.map(|to| cards::unscoped(to).0);
-            let outcome = net.stack.udp_send(id, to, len, gather);
+            let options = *socket.options.lock();
+            let (mut net, to) = self.lock_towards(&options, id, to, control);
+            let options = send_options(&options, to, control, flags)?;
+            let outcome = net.stack.udp_send_with(id, to, &options, len, gather);
             if net.stack.has_loopback() {
                 // What stays in the machine is there when the call returns, as on Linux.
                 net.flush();
@@ -92,21 +104,71 @@ fn receive_at(
     shard: usize,
     id: UdpId,
     into: &[UserSlice],
-    flags: MessageFlags,
+    (flags, offset): (MessageFlags, usize),
 ) -> Result<Result<Received, Missing>, RecvError> {
     let mut net = shards::lock(shard);
-    let copy = |data: &[u8], from: SocketAddr| -> Result<Received, Missing> {
+    let copy = |data: &[u8], arrival: &Arrival| -> Result<Received, Missing> {
         let len = try_scatter(data, into)?;
-        let from = Some(Address::Internet(cards::scoped(from, shard)));
-        Ok(Received { len, full_len: data.len(), from, rights: Rights::new() })
+        let from = Some(Address::Internet(cards::scoped(arrival.from, shard)));
+        let beside = Beside::Arrival(*arrival, cards::number_of(arrival.link, shard));
+        Ok(Received { len, full_len: data.len(), from, rights: Rights::new(), beside })
     };
-    let received = net.stack.udp_peek(id, copy)?;
+    let received = net.stack.udp_peek(id, offset, copy)?;
     let is_fault = matches!(&received, Err(missing) if missing.is_fault());
     // What the app has no memory for is lost, as on Linux; what only has to wait for memory is not.
     if !flags.contains(MessageFlags::PEEK) && (received.is_ok() || is_fault) {
         net.stack.udp_recv(id, |_, _| ())?;
     }
     Ok(received)
+}
+
+/// Takes the oldest error that waits, with what came back of the datagram that it is about (recv(2), `MSG_ERRQUEUE`).
+fn receive_error(id: UdpId, into: &[UserSlice]) -> Result<Received, Errno> {
+    let take = |shard| shards::lock(shard).stack.udp_take_queued_error(id);
+    let queued = cards::firsts().find_map(take).ok_or(Errno::EAGAIN)?;
+    let len = paging_in(|| try_scatter(&queued.data, into))?;
+    let (full_len, from) = (queued.data.len(), Some(Address::Internet(queued.to)));
+    Ok(Received { len, full_len, from, rights: Rights::new(), beside: Beside::Error(Box::new(queued)) })
+}
+
+/// What the socket and control messages ask for a datagram to `to`, or else to the peer.
+fn send_options(
+    options: &SocketOptions,
+    to: Option<SocketAddr>,
+    control: &SendControl,
+    flags: MessageFlags,
+) -> Result<SendOptions, Errno> {
+    let is_v6 = to.is_some_and(|to| to.is_ipv6());
+    if control.is_bad[usize::from(is_v6)] {
+        return Err(Errno::EINVAL);
+    }
+    let header = control.headers[usize::from(is_v6)];
+    let link = match header.interface {
+        0 => None,
+        number => Some(Link::by_number(number).ok_or(Errno::ENODEV)?.in_stack()),
+    };
+    Ok(SendOptions {
+        source: header.source,
+        is_free: options.is_free || options.is_transparent,
+        link,
+        hop_limit: header.hop_limit,
+        traffic_class: header.traffic_class,
+        is_unsplit: is_v6 && control.is_unsplit.unwrap_or(options.datagram.is_unsplit_v6),
+        is_direct: options.is_direct || flags.contains(MessageFlags::DONT_ROUTE),
+        segment: control.segment.or(Some(options.datagram.segment)),
+    })
+}
+
+impl Socket {
+    /// Where peeking goes on after a receive call (socket(7), `SO_PEEK_OFF`).
+    fn move_peek_offset(&self, received: &Received, flags: MessageFlags) {
+        if let Some(offset) = &mut self.options.lock().datagram.peek_offset {
+            *offset = match flags.contains(MessageFlags::PEEK) {
+                true => offset.saturating_add(received.len),
+                false => offset.saturating_sub(received.full_len),
+            };
+        }
+    }
 }
 
 /// Copies a datagram into the app's buffers, as much as fits.

@@ -18,7 +18,7 @@ use super::address::{Address, Family};
 use super::datagram::{try_gather, try_scatter};
 use super::endpoint::{Endpoint, Name};
 use super::options::SocketOptions;
-use super::socket::{Direction, Kind, MessageFlags, Received, Socket};
+use super::socket::{Beside, Direction, Kind, MessageFlags, Received, Socket};
 use super::unix::Rights;
 use crate::file::{Readiness, WaitMode};
 use crate::mem::fault::paging_in;
@@ -182,7 +182,7 @@ impl Endpoint for Netlink {
         })?;
         let len = paging_in(|| try_scatter(&part, into))?;
         let from = Some(Address::Other(name(0, 0)));
-        Ok(Received { len, full_len: part.len(), from, rights: Rights::new() })
+        Ok(Received { len, full_len: part.len(), from, rights: Rights::new(), beside: Beside::Nothing })
     }
 
     fn send(&self, socket: &Socket, from: &[UserSlice], to: Option<&Name>, _: WaitMode) -> SysResult {

@@ -18,7 +18,7 @@ use lane::Lane;
 pub use lane::Rights;
 pub use names::UnixName;
 
-use super::socket::{Direction, Kind, MessageFlags, Received, Shutdown, Socket};
+use super::socket::{Beside, Direction, Kind, MessageFlags, Received, Shutdown, Socket};
 use crate::file::{AttemptError, File, Readiness, WaitMode};
 use crate::mem::user::UserSlice;
 use crate::net::address::{Address, Family, Given};
@@ -162,7 +162,8 @@ impl Unix {
             taken.rights = more.rights;
         }
         let from = taken.from.filter(|_| self.style == Style::Datagram).map(Address::Unix);
-        Ok(Received { len: taken.len, full_len: taken.full_len, from, rights: taken.rights })
+        let (len, full_len) = (taken.len, taken.full_len);
+        Ok(Received { len, full_len, from, rights: taken.rights, beside: Beside::Nothing })
     }
 
     fn tell_of_room(&self) {

@@ -15,7 +15,6 @@ use crate::net::endpoint::{Endpoint, Name};
 use crate::net::options::SocketOptions;
 use crate::net::routes::to_file;
 use crate::net::socket::{Direction, Kind, MessageFlags, Received, Shutdown, Socket};
-use crate::net::unix::Rights;
 use crate::platform::time;
 use crate::sync::SpinLock;
 use crate::syscall::{Errno, SysResult};
@@ -264,7 +263,7 @@ impl Endpoint for Stream {
         });
         match outcome {
             Err(error) if done == 0 => Err(error),
-            _ => Ok(Received { len: done, full_len: done, from: None, rights: Rights::new() }),
+            _ => Ok(Received::bytes(done)),
         }
     }
 

@@ -1,0 +1,82 @@
+//! Options of UDP sockets (udp(7)), and what any socket's options say of datagrams (socket(7)).
+
+use linux_raw_sys::net::{
+    SO_PEEK_OFF, SO_RXQ_OVFL, SO_TIMESTAMP_NEW, SO_TIMESTAMP_OLD, SO_TIMESTAMPNS_NEW, SO_TIMESTAMPNS_OLD,
+};
+
+use super::sockopt::{Place, Value};
+use super::{Errno, SysResult};
+use crate::net::options::Told;
+use crate::net::socket::{Kind, Socket};
+
+/// Options that `linux-raw-sys` does not know (`linux/udp.h`).
+pub(super) const UDP_SEGMENT: u32 = 103;
+pub(super) const UDP_GRO: u32 = 104;
+
+/// Sets an option of level `SOL_UDP`.
+pub(super) fn set(socket: &Socket, name: u32, value: Value) -> Result<(), Errno> {
+    require_udp(socket, Errno::ENOPROTOOPT)?;
+    match name {
+        UDP_SEGMENT => {
+            let bytes = u16::try_from(value.int()?).map_err(|_| Errno::EINVAL)?;
+            socket.set_options(|options| options.datagram.segment = bytes);
+        }
+        UDP_GRO => {
+            let is_on = value.is_on()?;
+            socket.set_options(|options| options.datagram.coalesces = is_on);
+        }
+        _ => return Err(Errno::ENOPROTOOPT),
+    }
+    Ok(())
+}
+
+/// Tells one.
+pub(super) fn get(socket: &Socket, name: u32, place: Place) -> SysResult {
+    require_udp(socket, Errno::EOPNOTSUPP)?;
+    let options = socket.options.lock().datagram;
+    match name {
+        UDP_SEGMENT => place.int(options.segment.into()),
+        UDP_GRO => place.flag(options.coalesces),
+        _ => Err(Errno::ENOPROTOOPT),
+    }
+}
+
+fn require_udp(socket: &Socket, otherwise: Errno) -> Result<(), Errno> {
+    if matches!(socket.kind, Kind::Datagram(_)) { Ok(()) } else { Err(otherwise) }
+}
+
+/// Sets an option of level `SOL_SOCKET` that is about datagrams.
+pub(super) fn set_socket(socket: &Socket, name: u32, value: Value) -> Result<(), Errno> {
+    let number = value.int()?;
+    match name {
+        SO_RXQ_OVFL => socket.set_options(|options| options.datagram.told.set(Told::DROPS, number != 0)),
+        // -1 lets peeking begin with what is next, each time.
+        SO_PEEK_OFF => {
+            require_udp(socket, Errno::EOPNOTSUPP)?;
+            socket.set_options(|options| options.datagram.peek_offset = usize::try_from(number).ok());
+        }
+        // The times of what a stream is made up of are not kept.
+        _ => {
+            require_udp(socket, Errno::ENOPROTOOPT)?;
+            socket.set_options(|options| options.datagram.timestamp = (number != 0).then_some(name));
+        }
+    }
+    Ok(())
+}
+
+/// Tells one.
+pub(super) fn get_socket(socket: &Socket, name: u32, place: Place) -> SysResult {
+    let options = socket.options.lock().datagram;
+    match name {
+        SO_RXQ_OVFL => place.flag(options.told.contains(Told::DROPS)),
+        SO_PEEK_OFF => {
+            require_udp(socket, Errno::EOPNOTSUPP)?;
+            place.int(options.peek_offset.map_or(-1, |offset| i32::try_from(offset).unwrap_or(i32::MAX)))
+        }
+        SO_TIMESTAMP_OLD | SO_TIMESTAMP_NEW | SO_TIMESTAMPNS_OLD | SO_TIMESTAMPNS_NEW => {
+            require_udp(socket, Errno::ENOPROTOOPT)?;
+            place.flag(options.timestamp == Some(name))
+        }
+        _ => Err(Errno::ENOPROTOOPT),
+    }
+}

@@ -18,6 +18,7 @@ fn main() {
         ("closing removes, unless a duplicate lives", close_and_dup),
         ("refusals", refusals),
         ("nesting", nesting),
+        ("edges through an instance that stays ready", nested_edges),
         ("an instance that others wait on stays ready", busy_inner),
         ("time-out", time_out),
         ("sleeping threads", sleepers),
@@ -167,6 +168,36 @@ fn nesting() {
     read_all(&reader);
     assert_eq!(wait(&outer, 1, 0), []);
     assert_eq!(add(&inner, &outer, 0, IN), Err(Errno::LOOP));
+}
+
+/// Who watches an instance for edges hears of each event in it, though it is ready all the time; but not twice of one.
+fn nested_edges() {
+    for inner_bits in [IN, IN | EventFlags::ET] {
+        let (outer, inner, (reader, writer), (second, second_writer)) = (create(), create(), pipe(), pipe());
+        add(&outer, &inner, 3, IN | EventFlags::ET).unwrap();
+        add(&inner, &reader, 4, inner_bits).unwrap();
+        for _ in 0..3 {
+            write(&writer, b"x").unwrap();
+            assert_eq!(wait(&outer, 1, 1000), [(IN, 3)]);
+            assert_eq!(wait(&outer, 1, 0), []);
+        }
+        // Another file becomes ready in it; one that is there already changes nothing.
+        write(&second_writer, b"x").unwrap();
+        add(&inner, &second, 5, IN).unwrap();
+        assert_eq!(wait(&outer, 1, 1000), [(IN, 3)]);
+        modify(&inner, &second, 5, IN).unwrap();
+        assert_eq!(wait(&outer, 1, 0), []);
+        assert_eq!(wait(&inner, 4, 0).len(), 2);
+        assert_eq!(wait(&outer, 1, 0), []);
+        // Who sleeps is woken by the next event.
+        let woken = thread::scope(|scope| {
+            let sleeper = scope.spawn(|| wait(&outer, 1, 5000));
+            thread::sleep(Duration::from_millis(50));
+            write(&second_writer, b"x").unwrap();
+            sleeper.join().unwrap()
+        });
+        assert_eq!(woken, [(IN, 3)]);
+    }
 }
 
 /// While another thread has the ready files in its hands, who watches the instance must not miss them.

@@ -91,7 +91,7 @@ impl Epoll {
         entry.insert(Arc::clone(&watch));
         self.ready.reserve(watches.len());
         source.attach(Arc::clone(&watch));
-        Watch::notify(&watch, watch.file.readiness());
+        Watch::look(&watch);
         Ok(())
     }
 
@@ -117,7 +117,7 @@ impl Epoll {
         }
         watch.data.store(interest.data, Ordering::Relaxed);
         watch.bits.store(interest.bits | EPOLLERR | EPOLLHUP, Ordering::Relaxed);
-        Watch::notify(watch, watch.file.readiness());
+        Watch::look(watch);
         Ok(())
     }
 

@@ -11,7 +11,7 @@
 
 use alloc::collections::VecDeque;
 use alloc::sync::{Arc, Weak};
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use arrayvec::ArrayVec;
 use linux_raw_sys::general::{EPOLLET, EPOLLEXCLUSIVE, EPOLLONESHOT};
@@ -33,6 +33,8 @@ const INPUT_BITS: u32 = EPOLLET | EPOLLONESHOT | EPOLLEXCLUSIVE;
 pub struct PollSource {
     threads: WaitQueue,
     watches: SpinLock<SmallVec<[Arc<Watch>; 1]>>,
+    /// How many watches there are. Changed with their lock held.
+    watched: AtomicUsize,
 }
 
 impl PollSource {
@@ -96,23 +98,31 @@ impl PollSource {
 
     /// Adds a watch.
     pub(crate) fn attach(&self, watch: Arc<Watch>) {
-        self.watches.lock().push(watch);
+        self.change(|watches| watches.push(watch));
     }
 
     /// Takes a watch back.
     pub(crate) fn detach(&self, watch: &Arc<Watch>) {
-        self.watches.lock().retain(|attached| !Arc::ptr_eq(attached, watch));
+        self.change(|watches| watches.retain(|attached| !Arc::ptr_eq(attached, watch)));
+    }
+
+    fn change(&self, change: impl FnOnce(&mut SmallVec<[Arc<Watch>; 1]>)) {
+        let mut watches = self.watches.lock();
+        change(&mut watches);
+        self.watched.store(watches.len(), Ordering::Relaxed);
     }
 
     /// Takes back the watches on an open file that is being closed.
     pub(super) fn detach_all(&self, open_file: usize) -> SmallVec<[Arc<Watch>; 1]> {
         let mut detached = SmallVec::new();
-        self.watches.lock().retain(|watch| {
-            let stays = watch.key.1 != open_file;
-            if !stays {
-                detached.push(Arc::clone(watch));
-            }
-            stays
+        self.change(|watches| {
+            watches.retain(|watch| {
+                let stays = watch.key.1 != open_file;
+                if !stays {
+                    detached.push(Arc::clone(watch));
+                }
+                stays
+            });
         });
         detached
     }
@@ -236,15 +246,23 @@ impl ReadyList {
 impl PollSource {
     /// True if no epoll instance or `poll` call watches.
     pub(crate) fn is_unwatched(&self) -> bool {
-        self.watches.lock().is_empty()
+        self.watched.load(Ordering::Relaxed) == 0
     }
 
     /// As [`Self::notify`], for a source whose threads share the work.
+    fn notify_one(&self, news: Readiness) {
+        self.threads.wake_one();
+        self.notify_watches(news);
+    }
+
+    /// Tells the watches alone.
     ///
     /// Called while the watches of the file that has changed are held. An epoll instance may watch
     /// another, but never in a circle (`Epoll::check_nesting`).
-    fn notify_one(&self, news: Readiness) {
-        self.threads.wake_one();
+    fn notify_watches(&self, news: Readiness) {
+        if self.is_unwatched() {
+            return;
+        }
         for watch in self.watches.lock_nested().iter() {
             Watch::notify(watch, news);
         }
@@ -308,13 +326,28 @@ impl Watch {
         self.wanted(self.file.readiness_for(wanted))
     }
 
-    /// Queues the watch if it wants the news. True if a thread may have been woken for it.
+    /// Something has happened to the file: queues the watch if it wants the news. True if a thread may have been
+    /// woken for it.
     #[inline]
     pub(crate) fn notify(this: &Arc<Self>, news: Readiness) -> bool {
-        let is_new = this.wanted(news) != 0 && this.ready.push(this);
+        if this.wanted(news) == 0 {
+            return false;
+        }
+        let is_new = this.ready.push(this);
         if is_new {
             this.ready.wake();
+        } else {
+            // Nothing is new for who asks the list what is on it. But who watches the list for edges has been told of
+            // the last event, and waits for this one.
+            this.ready.source.notify_watches(Readiness::READABLE);
         }
         is_new
+    }
+
+    /// Queues the watch if its file is ready now, because it is new itself or wants something else.
+    pub(crate) fn look(this: &Arc<Self>) {
+        if this.found() != 0 && this.ready.push(this) {
+            this.ready.wake();
+        }
     }
 }

@@ -165,6 +165,11 @@ impl File for Console {
         Ok(0)
     }
 
+    fn reopen(&self, _flags: FileFlags) -> Result<Arc<dyn File>, Errno> {
+        // There is one, which nobody closes.
+        Ok(console())
+    }
+
     fn name(&self) -> String {
         "/dev/console".into()
     }

@@ -267,6 +267,13 @@ pub trait File: Any + Send + Sync {
         Err(Errno::ENODEV)
     }
 
+    /// What `/proc/self/fd/N` opens: an opening of its own of the same object. [`Self::close`] is called for each, so it may
+    /// not be this very file. Sockets and what has no name anywhere cannot be opened, as on Linux; files with a node or
+    /// an inode are opened by that.
+    fn reopen(&self, _flags: FileFlags) -> Result<Arc<dyn File>, Errno> {
+        Err(Errno::ENXIO)
+    }
+
     /// The last descriptor is gone. Called once; other threads may still be inside a call.
     fn close(&self) {}
 

@@ -9,7 +9,9 @@ use linux_raw_sys::general::S_IFIFO;
 use linux_raw_sys::ioctl::FIONREAD;
 use unikernel_fs::Ring;
 
-use super::{AttemptError, File, Metadata, OpenFile, PollSource, Readiness, WaitMode, broken_pipe};
+use super::{
+    AttemptError, File, FileFlags, Metadata, OpenFile, PollSource, Readiness, WaitMode, broken_pipe,
+};
 use crate::mem::user::{UserPtr, UserSlice};
 use crate::sync::SpinLock;
 use crate::syscall::{Errno, SysResult};
@@ -45,6 +47,8 @@ struct Pipe {
     reader: PollSource,
     writer: PollSource,
     inode: u64,
+    /// It is opened by a name, so that who opens an end waits for the other one.
+    is_named: bool,
 }
 
 /// The end to read from.
@@ -57,7 +61,7 @@ struct BothEnds(ReadEnd, WriteEnd);
 
 /// Makes a pipe.
 pub fn pair() -> (Arc<ReadEnd>, Arc<WriteEnd>) {
-    let pipe = Pipe::new();
+    let pipe = Pipe::new(false);
     (Arc::new(pipe.read_end()), Arc::new(pipe.write_end()))
 }
 
@@ -67,7 +71,7 @@ pub struct Fifo(Arc<Pipe>);
 
 /// Which ends of a named pipe are wanted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Ends {
+enum Ends {
     /// The one to read from.
     Read,
     /// The one to write to.
@@ -79,16 +83,29 @@ pub enum Ends {
 impl Default for Fifo {
     /// A named pipe that nobody has open.
     fn default() -> Self {
-        Self(Pipe::new())
+        Self(Pipe::new(true))
     }
 }
 
 impl Fifo {
+    /// Opens it, by flags of open(2).
+    pub fn open_with(&self, flags: FileFlags) -> Result<Arc<dyn File>, Errno> {
+        let ends = match (flags.can_read(), flags.can_write()) {
+            (true, true) => Ends::Both,
+            (false, _) => Ends::Write,
+            (true, false) => Ends::Read,
+        };
+        let is_patient = !flags.contains(FileFlags::NONBLOCK);
+        self.open(ends, if is_patient { WaitMode::MayBlock } else { WaitMode::NonBlocking })
+    }
+
     /// Opens it. Who wants one end waits for somebody at the other; if it may not wait, reading goes on
     /// without, and writing answers `ENXIO`.
-    pub fn open(&self, ends: Ends, mode: WaitMode) -> Result<Arc<dyn File>, Errno> {
+    fn open(&self, ends: Ends, mode: WaitMode) -> Result<Arc<dyn File>, Errno> {
         let pipe = &self.0;
         match ends {
+            Ends::Read if !pipe.is_named => Ok(Arc::new(pipe.read_end())),
+            Ends::Write if !pipe.is_named => Ok(Arc::new(pipe.write_end())),
             Ends::Both => Ok(Arc::new(BothEnds(pipe.read_end(), pipe.write_end()))),
             Ends::Read => {
                 let before = pipe.state.lock().writers_ever;
@@ -135,7 +152,7 @@ pub fn is_pipe(opened: &OpenFile) -> bool {
 }
 
 impl Pipe {
-    fn new() -> Arc<Self> {
+    fn new(is_named: bool) -> Arc<Self> {
         static NEXT_INODE: AtomicU64 = AtomicU64::new(1);
         let state = State {
             ring: Ring::new(),
@@ -150,6 +167,7 @@ impl Pipe {
             reader: PollSource::new(),
             writer: PollSource::new(),
             inode: NEXT_INODE.fetch_add(1, Ordering::Relaxed),
+            is_named,
         })
     }
 
@@ -257,6 +275,10 @@ impl File for ReadEnd {
         self.0.ioctl(request, argument)
     }
 
+    fn reopen(&self, flags: FileFlags) -> Result<Arc<dyn File>, Errno> {
+        Fifo(Arc::clone(&self.0)).open_with(flags)
+    }
+
     fn close(&self) {
         let is_last = {
             let mut state = self.0.state.lock();
@@ -311,6 +333,10 @@ impl File for WriteEnd {
         self.0.ioctl(request, argument)
     }
 
+    fn reopen(&self, flags: FileFlags) -> Result<Arc<dyn File>, Errno> {
+        Fifo(Arc::clone(&self.0)).open_with(flags)
+    }
+
     fn close(&self) {
         let is_last = {
             let mut state = self.0.state.lock();
@@ -352,6 +378,10 @@ impl File for BothEnds {
 
     fn ioctl(&self, request: u32, argument: u64) -> SysResult {
         self.0.ioctl(request, argument)
+    }
+
+    fn reopen(&self, flags: FileFlags) -> Result<Arc<dyn File>, Errno> {
+        Fifo(Arc::clone(&self.0.0)).open_with(flags)
     }
 
     fn close(&self) {

@@ -104,6 +104,15 @@ impl Handle {
         Self { id, place: None }
     }
 
+    /// Another one for the same node.
+    pub fn again(&self, tree: &mut FileTree) -> Self {
+        tree.open(self.id);
+        if let Some((parent, _)) = &self.place {
+            tree.open(*parent);
+        }
+        Self { id: self.id, place: self.place.clone() }
+    }
+
     /// The path that led here, as far as it still does.
     pub fn path(&self) -> Vec<u8> {
         let tree = tree();

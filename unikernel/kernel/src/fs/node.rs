@@ -2,6 +2,7 @@
 
 use alloc::string::String;
 use alloc::sync::Arc;
+use core::any::Any;
 
 use linux_raw_sys::general::*;
 use unikernel_fs::{Node, NodeId};
@@ -108,6 +109,16 @@ pub fn open_name(handle: Handle) -> Arc<dyn File> {
     Arc::new(NameOnly { handle: Arc::new(handle) })
 }
 
+/// What keeps the node behind an open file, if there is one.
+pub fn handle_of(file: &dyn File) -> Option<&Handle> {
+    let any: &dyn Any = file;
+    let regular = any.downcast_ref::<FileNode>().map(|file| &file.handle);
+    regular
+        .or_else(|| any.downcast_ref::<NameOnly>().map(|named| &*named.handle))
+        .or_else(|| any.downcast_ref::<Text>().map(|text| &text.handle))
+        .or_else(|| any.downcast_ref::<DeviceFile>().map(|device| &device.handle))
+}
+
 fn name_of(handle: &Handle) -> String {
     String::from_utf8_lossy(&handle.path()).into_owned()
 }
@@ -122,11 +133,6 @@ impl FileNode {
     /// Which node it is.
     pub fn id(&self) -> NodeId {
         self.handle.id
-    }
-
-    /// What keeps it, and the name that led to it.
-    pub fn handle(&self) -> &Handle {
-        &self.handle
     }
 
     /// Its bytes.

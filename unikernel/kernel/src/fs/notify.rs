@@ -10,7 +10,6 @@ use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
-use core::any::Any;
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use linux_raw_sys::general::*;
@@ -18,8 +17,7 @@ use unikernel_fs::Node;
 
 use super::disk::file::Opened;
 use super::disk::inode::Inode;
-use super::node::{FileNode, NameOnly};
-use super::{Handle, Located, NodeId, disk, tree};
+use super::{Handle, Located, NodeId, disk, node, tree};
 use crate::file::{File, PollSource, Readiness};
 use crate::sync::SpinLock;
 
@@ -315,9 +313,7 @@ fn used_file(file: &dyn File, mask: u32) {
     if let Some(opened) = disk::file::of(file) {
         return used_on_disk(opened, mask);
     }
-    let any: &dyn Any = file;
-    let in_memory = any.downcast_ref::<FileNode>().map(FileNode::handle);
-    if let Some(handle) = in_memory.or_else(|| any.downcast_ref::<NameOnly>().map(|named| &*named.handle)) {
+    if let Some(handle) = node::handle_of(file) {
         used_in_memory(handle, mask);
     }
 }

@@ -1,5 +1,6 @@
 //! Opening files, and making them (open(2), creat(2), openat2(2), memfd_create(2)).
 
+use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -10,14 +11,13 @@ use unikernel_fs::{Attributes, LastLink, Node, Place};
 use super::descriptor::on_exec_of;
 use super::path::{base_of, descriptor_of, read_path, truncate};
 use super::{Errno, SysResult};
-use crate::file::pipe::{Ends, Fifo};
-use crate::file::{self, File, FileFlags, OpenFile, WaitMode};
+use crate::file::{self, File, FileFlags, Metadata, OpenFile};
 use crate::fs::disk::file::{DiskFile, DiskName, Opened};
 use crate::fs::disk::names;
 use crate::fs::disk::walk::DiskPlace;
 use crate::fs::memory_file::MemoryFile;
 use crate::fs::notify;
-use crate::fs::{self, FileTree, Handle, Located, NodeId, Special, Walked, node};
+use crate::fs::{self, FileTree, Handle, Located, NodeId, Special, Walked, disk, node};
 use crate::mem::user::{UserPtr, UserSlice, read_c_string};
 use crate::platform::time;
 use crate::sync::SpinLockGuard;
@@ -112,11 +112,10 @@ pub fn open_path(directory: i32, path: &[u8], flags: u32, mode: u32) -> Result<A
 }
 
 fn find_and_open(directory: i32, path: &[u8], flags: u32, mode: u32) -> Result<Arc<OpenFile>, Errno> {
-    let status = FileFlags::from_bits_truncate(flags);
     if flags & O_NOFOLLOW == 0
         && let Some(descriptor) = descriptor_of(path)
     {
-        return reopen(descriptor, status);
+        return reopen(descriptor, flags);
     }
     let base = base_of(directory, path)?;
     if flags & O_TMPFILE == O_TMPFILE {
@@ -140,11 +139,17 @@ fn find_and_open(directory: i32, path: &[u8], flags: u32, mode: u32) -> Result<A
             }
         }
     };
+    open_node(handle, flags)
+}
+
+/// Opens a node that may be opened in this way.
+fn open_node(handle: Handle, flags: u32) -> Result<Arc<OpenFile>, Errno> {
+    let status = FileFlags::from_bits_truncate(flags);
     fs::listing::refresh(handle.id);
     if flags & O_PATH == 0
         && let Some(fifo) = node::fifo(handle.id)
     {
-        return Ok(file::open(open_fifo(&fifo, status)?, status));
+        return Ok(file::open(fifo.open_with(status)?, status));
     }
     let file = if flags & O_PATH != 0 { node::open_name(handle) } else { node::open(handle)? };
     if flags & O_TRUNC != 0 && flags & O_PATH == 0 {
@@ -163,7 +168,6 @@ fn keeps_last_link(flags: u32) -> bool {
 
 /// Opens what a walk on a disk has found, making the file if that is asked for.
 fn open_on_disk(mut place: DiskPlace, flags: u32, mode: u32) -> Result<Arc<OpenFile>, Errno> {
-    let status = FileFlags::from_bits_truncate(flags);
     let is_new = place.found.is_none() && creates(flags);
     match &place.found {
         Some(_) if creates(flags) && flags & O_EXCL != 0 => return Err(Errno::EEXIST),
@@ -171,7 +175,12 @@ fn open_on_disk(mut place: DiskPlace, flags: u32, mode: u32) -> Result<Arc<OpenF
         None if is_new => place.found = Some(names::create(&place, NewKind::File, fs::masked(mode))?),
         _ => {}
     }
-    let opened = place.open()?;
+    open_inode(place.open()?, flags, is_new)
+}
+
+/// Opens an inode that was found, or made just now.
+fn open_inode(opened: Opened, flags: u32, is_new: bool) -> Result<Arc<OpenFile>, Errno> {
+    let status = FileFlags::from_bits_truncate(flags);
     let kind = opened.inode.kind();
     if flags & O_DIRECTORY != 0 && kind != FileKind::Directory {
         return Err(Errno::ENOTDIR);
@@ -193,26 +202,51 @@ fn open_on_disk(mut place: DiskPlace, flags: u32, mode: u32) -> Result<Arc<OpenF
             }
             Ok(file::open(Arc::new(DiskFile::new(opened, flags)), status))
         }
-        FileKind::Fifo => Ok(file::open(open_fifo(opened.inode.fifo(), status)?, status)),
+        FileKind::Fifo => Ok(file::open(opened.inode.fifo().open_with(status)?, status)),
         // A socket is connected to; devices on a disk are none of this machine's.
         FileKind::Socket | FileKind::CharacterDevice | FileKind::BlockDevice => Err(Errno::ENXIO),
     }
 }
 
-fn open_fifo(fifo: &Fifo, status: FileFlags) -> Result<Arc<dyn File>, Errno> {
-    let ends = match (status.can_read(), status.can_write()) {
-        (true, true) => Ends::Both,
-        (false, _) => Ends::Write,
-        (true, false) => Ends::Read,
-    };
-    let is_patient = !status.contains(FileFlags::NONBLOCK);
-    fifo.open(ends, if is_patient { WaitMode::MayBlock } else { WaitMode::NonBlocking })
+/// Opens what a descriptor has open once more, with an offset and flags of its own (proc_pid_fd(5)): whatever is asked when a
+/// path is opened is asked here, too.
+fn reopen(descriptor: i32, flags: u32) -> Result<Arc<OpenFile>, Errno> {
+    let status = FileFlags::from_bits_truncate(flags);
+    let opened = file::get_any(descriptor).map_err(|_| Errno::ENOENT)?;
+    if creates(flags) && flags & O_EXCL != 0 {
+        return Err(Errno::EEXIST);
+    }
+    if let Some(named) = disk::file::of(&*opened.file) {
+        let again = Opened::new(Arc::clone(&named.inode), named.path.clone(), named.parent);
+        return open_inode(again, flags, false);
+    }
+    if let Some(handle) = node::handle_of(&*opened.file) {
+        let mut tree = fs::tree();
+        check_open(&tree, handle.id, flags, creates(flags))?;
+        let handle = handle.again(&mut tree);
+        drop(tree);
+        return open_node(handle, flags);
+    }
+    if flags & O_DIRECTORY != 0 {
+        return Err(Errno::ENOTDIR);
+    }
+    if flags & O_PATH != 0 {
+        return Ok(file::open(Arc::new(Named(opened)), status));
+    }
+    Ok(file::open(opened.file.reopen(status)?, status))
 }
 
-/// Opens what a descriptor has open once more, with an offset and flags of its own.
-fn reopen(descriptor: i32, status: FileFlags) -> Result<Arc<OpenFile>, Errno> {
-    let opened = file::get_any(descriptor).map_err(|_| Errno::ENOENT)?;
-    Ok(file::open(Arc::clone(&opened.file), status))
+/// Something without a name in the filesystem, of which only the identity is wanted (`O_PATH`).
+struct Named(Arc<OpenFile>);
+
+impl File for Named {
+    fn metadata(&self) -> Metadata {
+        self.0.file.metadata()
+    }
+
+    fn name(&self) -> String {
+        self.0.file.name()
+    }
 }
 
 /// `O_TMPFILE`: a file in a directory, without a name there.

@@ -117,6 +117,8 @@ impl Missing {
 
 /// Waits that one copy needs at most: a packet's in as many buffers as a call may name, each over the edge of a page.
 const MOST_WAITS: usize = 2048 + 64;
+/// How often one copy waits for memory, which others may take before it comes to that.
+const MOST_WAITS_FOR_MEMORY: usize = 64;
 
 /// The pages that were read in for a copy. They stay in memory until it has come to its end, so that each turn gets
 /// further than the one before; other threads may still unmap them or cut them off.
@@ -124,6 +126,7 @@ const MOST_WAITS: usize = 2048 + 64;
 pub struct Pins {
     frames: Vec<SharedFrame>,
     waits: usize,
+    waits_for_memory: usize,
 }
 
 impl Pins {
@@ -143,8 +146,11 @@ impl Pins {
                 self.frames.push(frame);
                 Ok(())
             }
-            Pending::Memory if flusher::make_room() => Ok(()),
-            Pending::Memory => Err(Fault),
+            Pending::Memory => {
+                self.waits_for_memory += 1;
+                let goes_on = self.waits_for_memory <= MOST_WAITS_FOR_MEMORY && flusher::make_room();
+                if goes_on { Ok(()) } else { Err(Fault) }
+            }
         }
     }
 }

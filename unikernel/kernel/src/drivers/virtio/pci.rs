@@ -16,7 +16,10 @@ use crate::arch::cpu::{self, this_cpu};
 use crate::platform::interrupts::{self, Vector};
 use crate::platform::io::Mmio;
 use crate::platform::pci::{Function, MsixTable};
-use crate::platform::shared_line;
+use crate::platform::{shared_line, time};
+
+/// How long a device may take to reset itself.
+const RESET_PATIENCE_NS: u64 = 1_000_000_000;
 
 const VIRTIO_VENDOR: u16 = 0x1af4;
 /// Device ids: transitional ones, and modern ones (this plus the device type).
@@ -240,7 +243,12 @@ impl Transport for PciLink {
         self.common.write(common::STATUS, status.bits() as u8);
         if status.is_empty() {
             // A reset is done when the status reads 0 (section 4.1.4.3.2).
+            let deadline_ns = time::now_ns().saturating_add(RESET_PATIENCE_NS);
             while self.common.read::<u8>(common::STATUS) != 0 {
+                if time::now_ns() >= deadline_ns {
+                    log::warn!("PCI {}: the device does not finish its reset", self.function.address());
+                    break;
+                }
                 core::hint::spin_loop();
             }
             self.function.enable_bus_master();

@@ -57,8 +57,12 @@ impl fmt::Display for TableError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoDisk(disk) => {
-                let count = block::all().len();
-                write!(f, "there is no disk `{disk}`; the machine has {count}, the first is `blk0`")
+                write!(f, "there is no disk `{disk}`: the machine has ")?;
+                match block::all().len() {
+                    0 => f.write_str("none"),
+                    1 => f.write_str("one, `blk0`"),
+                    count => write!(f, "{count}, `blk0` to `blk{}`", count - 1),
+                }
             }
             Self::Unformatted(disk) => write!(
                 f,

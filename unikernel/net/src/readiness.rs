@@ -17,6 +17,10 @@ impl Flow {
         }
         if self.is_read_shut {
             ready |= Readiness::IN | Readiness::RDHUP;
+            // Both directions were shut, though the peer may go on (Linux: tcp_poll).
+            if matches!(self.state(), State::FinWait1 | State::FinWait2) {
+                ready |= Readiness::HUP;
+            }
         }
         if self.is_writable() {
             ready |= Readiness::OUT;

@@ -95,7 +95,6 @@ pub(crate) struct UdpSocket {
     pub(crate) is_deaf: bool,
     /// Kept only where a filter is in force.
     pub(crate) asked: Asked,
-    pub(crate) is_read_shut: bool,
     pub(crate) has_event: bool,
 }
 
@@ -144,9 +143,6 @@ impl UdpSocket {
         let mut ready = Readiness::empty();
         if !self.queue.is_empty() {
             ready |= Readiness::IN;
-        }
-        if self.is_read_shut {
-            ready |= Readiness::IN | Readiness::RDHUP;
         }
         if self.error.is_some() {
             ready |= Readiness::ERR | Readiness::IN;
@@ -233,7 +229,6 @@ impl UdpTable {
             coalesces: false,
             is_deaf: false,
             asked: Asked::default(),
-            is_read_shut: false,
             has_event: false,
         });
         self.ports.entry(local.port()).or_default().push(id);

@@ -78,8 +78,7 @@ impl Stack {
         if let Some(error) = socket.error.take() {
             return Err(error.into());
         }
-        let nothing = if socket.is_read_shut { RecvError::Finished } else { RecvError::WouldBlock };
-        let datagram = socket.pop().ok_or(nothing)?;
+        let datagram = socket.pop().ok_or(RecvError::WouldBlock)?;
         Ok(take(&datagram.data, &datagram.arrival))
     }
 
@@ -94,8 +93,7 @@ impl Stack {
         if let Some(error) = socket.error.take() {
             return Err(error.into());
         }
-        let nothing = if socket.is_read_shut { RecvError::Finished } else { RecvError::WouldBlock };
-        let (arrival, data) = socket.peek(offset).ok_or(nothing)?;
+        let (arrival, data) = socket.peek(offset).ok_or(RecvError::WouldBlock)?;
         Ok(look(data, arrival))
     }
 
@@ -125,14 +123,6 @@ impl Stack {
     /// The peer it is connected to.
     pub fn udp_peer(&self, id: UdpId) -> Option<SocketAddr> {
         self.udp.get(id)?.peer
-    }
-
-    /// Ends reading: what is queued can still be read.
-    pub fn udp_shutdown_recv(&mut self, id: UdpId) {
-        if let Some(socket) = self.udp.get_mut(id) {
-            socket.is_read_shut = true;
-            self.notify_udp(id);
-        }
     }
 
     /// Lets a socket without a peer be told of errors as one with a peer is, and all errors wait in a queue.

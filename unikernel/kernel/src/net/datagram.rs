@@ -44,6 +44,7 @@ pub struct Datagram {
 struct Port {
     id: Option<UdpId>,
     is_send_shut: bool,
+    is_receive_shut: bool,
 }
 
 impl Default for Datagram {
@@ -205,18 +206,17 @@ impl Datagram {
         Ok(())
     }
 
-    pub(super) fn shutdown(&self, how: Shutdown) -> Result<(), Errno> {
-        // Both directions of an unconnected socket are shut all the same, but the call fails.
-        let mut port = self.port.lock();
-        port.is_send_shut |= how.ends_sending();
-        let id = port.id.ok_or(Errno::ENOTCONN)?;
-        if how.ends_receiving() {
-            on_each_card(|net| {
-                net.stack.udp_shutdown_recv(id);
-                net.dispatch();
-            });
-        }
-        if super::lock().stack.udp_peer(id).is_some() { Ok(()) } else { Err(Errno::ENOTCONN) }
+    pub(super) fn shutdown(&self, socket: &Socket, how: Shutdown) -> Result<(), Errno> {
+        // The directions of an unconnected socket are shut all the same, but the call fails (Linux: inet_shutdown).
+        let id = {
+            let mut port = self.port.lock();
+            port.is_send_shut |= how.ends_sending();
+            port.is_receive_shut |= how.ends_receiving();
+            port.id
+        };
+        socket.source.notify(self.readiness());
+        let peer = id.and_then(|id| super::lock().stack.udp_peer(id));
+        peer.map(drop).ok_or(Errno::ENOTCONN)
     }
 
     pub(super) fn local(&self, socket: &Socket) -> SocketAddr {
@@ -247,13 +247,19 @@ impl Datagram {
     }
 
     pub(super) fn readiness(&self) -> Readiness {
-        match self.id() {
+        let port = *self.port.lock();
+        let mut ready = match port.id {
             Some(id) => {
                 let each = cards::firsts().map(|shard| to_file(shards::lock(shard).stack.udp_readiness(id)));
                 each.fold(Readiness::empty(), |all, ready| all | ready)
             }
             None => Readiness::WRITABLE,
+        };
+        if port.is_receive_shut {
+            ready |= Readiness::READABLE | Readiness::RDHUP;
         }
+        ready.set(Readiness::HUP, port.is_receive_shut && port.is_send_shut);
+        ready
     }
 
     pub(super) fn queues(&self) -> (usize, usize) {

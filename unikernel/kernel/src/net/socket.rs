@@ -178,8 +178,11 @@ impl Socket {
     pub fn shutdown(&self, how: Shutdown) -> Result<(), Errno> {
         match &self.kind {
             Kind::Stream(stream) => stream.shutdown(self, how),
-            Kind::Datagram(datagram) => datagram.shutdown(how),
-            Kind::Unix(unix) => unix.shutdown(how),
+            Kind::Datagram(datagram) => datagram.shutdown(self, how),
+            Kind::Unix(unix) => {
+                unix.shutdown(self, how);
+                Ok(())
+            }
             Kind::Other(endpoint) => endpoint.shutdown(self, how),
         }
     }
@@ -256,7 +259,7 @@ impl Socket {
                 endpoint.send(self, buffers, to.as_ref(), mode)
             }
         };
-        signalled(result, flags)
+        self.signalled(result, flags)
     }
 
     /// Receives bytes alone, which is all that most callers of streams want.
@@ -272,8 +275,19 @@ impl Socket {
     #[inline]
     pub fn send_bytes(&self, buffers: &[UserSlice], flags: MessageFlags, mode: WaitMode) -> SysResult {
         match &self.kind {
-            Kind::Stream(stream) => signalled(stream.send(self, buffers, mode), flags),
+            Kind::Stream(stream) => self.signalled(stream.send(self, buffers, mode), flags),
             _ => self.send(Outgoing::bytes(buffers), flags, mode),
+        }
+    }
+
+    /// What a send call answers; that nobody reads any more streams tell by a signal, too, unless the caller has said
+    /// otherwise.
+    #[inline]
+    fn signalled(&self, result: SysResult, flags: MessageFlags) -> SysResult {
+        let is_quiet = || flags.contains(MessageFlags::NO_SIGNAL) || kind_number(self) != net::SOCK_STREAM;
+        match result {
+            Err(Errno::EPIPE) if !is_quiet() => Err(broken_pipe()),
+            result => result,
         }
     }
 
@@ -295,15 +309,6 @@ impl Socket {
         super::poll();
         let deadline_ns = self.options.lock().deadline(direction);
         self.source.block_on(mode, deadline_ns, attempt)
-    }
-}
-
-/// What a send call answers; that nobody reads any more is told by a signal, too, unless the caller has said otherwise.
-#[inline]
-fn signalled(result: SysResult, flags: MessageFlags) -> SysResult {
-    match result {
-        Err(Errno::EPIPE) if !flags.contains(MessageFlags::NO_SIGNAL) => Err(broken_pipe()),
-        result => result,
     }
 }
 

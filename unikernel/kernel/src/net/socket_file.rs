@@ -37,7 +37,7 @@ impl File for Socket {
         match &self.kind {
             Kind::Stream(stream) => stream.readiness(),
             Kind::Datagram(datagram) => datagram.readiness(),
-            Kind::Unix(unix) => unix.readiness(),
+            Kind::Unix(unix) => unix.readiness(self),
             Kind::Other(endpoint) => endpoint.readiness(),
         }
     }

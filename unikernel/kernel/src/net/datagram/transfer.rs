@@ -51,17 +51,19 @@ impl Datagram {
             let offset = if flags.contains(MessageFlags::PEEK) { peek_offset.unwrap_or(0) } else { 0 };
             let count = cards::all().len().max(1);
             let turn = if count > 1 { self.turn.fetch_add(1, Ordering::Relaxed) } else { 0 };
-            let mut nothing = Err(AttemptError::Again);
             for step in 0..count {
                 let shard = cards::first_of((turn + step) % count);
                 match receive_at(shard, id, into, (flags, offset)) {
                     Ok(outcome) => return Ok(outcome?),
                     Err(RecvError::WouldBlock) => {}
-                    Err(RecvError::Finished) => nothing = Ok(Received::nothing()),
                     Err(error) => return Err(error.into()),
                 }
             }
-            nothing
+            // That reading was shut is told only to who would wait (Linux: `__skb_wait_for_more_packets`).
+            if mode == WaitMode::MayBlock && self.port.lock().is_receive_shut {
+                return Ok(Received::nothing());
+            }
+            Err(AttemptError::Again)
         })?;
         socket.move_peek_offset(&received, flags);
         Ok(received)

@@ -40,9 +40,14 @@ impl Unix {
         if self.style == Style::Datagram {
             return Err(Errno::EOPNOTSUPP);
         }
-        let accepted = socket.block_on(mode, Direction::Receive, || match &mut self.state.lock().role {
-            Role::Listener { queue, .. } => queue.pop_front().ok_or(Errno::EAGAIN),
-            _ => Err(Errno::EINVAL),
+        let accepted = socket.block_on(mode, Direction::Receive, || {
+            let next = match &mut self.state.lock().role {
+                Role::Listener { queue, .. } => queue.pop_front(),
+                _ => return Err(Errno::EINVAL),
+            };
+            // Who would wait is told that nobody comes any more.
+            let is_over = || mode == WaitMode::MayBlock && self.incoming.lock().is_read_shut;
+            next.ok_or_else(|| if is_over() { Errno::EINVAL } else { Errno::EAGAIN })
         })?;
         // Somebody may wait for room in the queue.
         socket.source.notify(Readiness::WRITABLE);
@@ -83,13 +88,18 @@ impl Unix {
         // Connected before it is queued: the other side may answer at once.
         self.state.lock().role = Role::Connected(connection);
         let deadline_ns = socket.options.lock().deadline(Direction::Send);
-        let queued = target.source.block_on(mode, deadline_ns, || match &mut unix.state.lock().role {
-            Role::Listener { queue, backlog } if queue.len() <= *backlog => {
-                queue.push_back(Arc::clone(&server));
-                Ok(())
+        let queued = target.source.block_on(mode, deadline_ns, || {
+            if unix.incoming.lock().is_read_shut {
+                return Err(Errno::ECONNREFUSED);
             }
-            Role::Listener { .. } => Err(Errno::EAGAIN),
-            _ => Err(Errno::ECONNREFUSED),
+            match &mut unix.state.lock().role {
+                Role::Listener { queue, backlog } if queue.len() <= *backlog => {
+                    queue.push_back(Arc::clone(&server));
+                    Ok(())
+                }
+                Role::Listener { .. } => Err(Errno::EAGAIN),
+                _ => Err(Errno::ECONNREFUSED),
+            }
         });
         if queued.is_err() {
             self.state.lock().role = Role::Fresh;

@@ -6,7 +6,7 @@ use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 
 use super::{Style, UnixName};
-use crate::file::{AttemptError, OpenFile};
+use crate::file::{AttemptError, OpenFile, WaitMode};
 use crate::mem::fault::Missing;
 use crate::mem::user::UserSlice;
 use crate::net::socket::Socket;
@@ -41,6 +41,8 @@ pub(super) struct Lane {
     pub(super) is_write_shut: bool,
     /// Nobody reads any more.
     pub(super) is_read_shut: bool,
+    /// The socket itself is gone.
+    pub(super) is_closed: bool,
     /// The peer went without having read everything; told once.
     pub(super) is_reset: bool,
     /// Sockets that found no room.
@@ -75,6 +77,11 @@ impl Lane {
         }
     }
 
+    /// True if nothing more will come through it.
+    pub(super) fn is_over(&self) -> bool {
+        self.is_write_shut || self.is_read_shut
+    }
+
     pub(super) fn queued_bytes(&self) -> usize {
         self.queued_bytes
     }
@@ -94,9 +101,9 @@ impl Lane {
         }
     }
 
-    /// Who wanted to hear of room; to be told without this lane's lock.
-    pub(super) fn take_waiting(&mut self) -> Vec<Weak<Socket>> {
-        core::mem::take(&mut self.waiting)
+    /// Who wanted to hear of room, once there is plenty; to be told without this lane's lock.
+    pub(super) fn take_waiting(&mut self, style: Style) -> Vec<Weak<Socket>> {
+        if self.has_room(style) { core::mem::take(&mut self.waiting) } else { Vec::new() }
     }
 
     /// Empties the lane: who reads it is gone. What travelled is dropped without the lane's lock.
@@ -105,19 +112,21 @@ impl Lane {
         core::mem::take(&mut self.packets)
     }
 
-    /// Takes what is there, as the style has it.
+    /// Takes what is there, as the style has it. That reading was shut a datagram socket tells only who would wait
+    /// (Linux: `__skb_wait_for_more_packets`).
     pub(super) fn take(
         &mut self,
         style: Style,
         into: &[UserSlice],
         is_peek: bool,
+        mode: WaitMode,
     ) -> Result<Taken, AttemptError> {
         if self.packets.is_empty() {
             if core::mem::take(&mut self.is_reset) {
                 return Err(Errno::ECONNRESET.into());
             }
-            let is_over = self.is_write_shut || self.is_read_shut;
-            return if is_over { Ok(Taken::nothing()) } else { Err(AttemptError::Again) };
+            let is_told = style != Style::Datagram || mode == WaitMode::MayBlock;
+            return if self.is_over() && is_told { Ok(Taken::nothing()) } else { Err(AttemptError::Again) };
         }
         match style {
             Style::Stream => self.take_stream(into, is_peek),
@@ -199,7 +208,10 @@ impl Lane {
         rights: &mut Rights,
         sender: &UnixName,
     ) -> Result<usize, AttemptError> {
-        if self.is_write_shut || self.is_read_shut {
+        if self.is_closed && style == Style::Datagram {
+            return Err(Errno::ECONNREFUSED.into());
+        }
+        if self.is_over() {
             return Err(Errno::EPIPE.into());
         }
         let len: usize = from.iter().map(UserSlice::len).sum();

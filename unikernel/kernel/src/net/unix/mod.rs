@@ -62,6 +62,8 @@ struct Connection {
 struct State {
     name: UnixName,
     role: Role,
+    /// The app sends no more.
+    is_send_shut: bool,
 }
 
 /// A socket of this family.
@@ -143,15 +145,17 @@ impl Unix {
             return Err(if self.style == Style::Stream { Errno::EINVAL } else { Errno::ENOTCONN });
         }
         let is_peek = flags.contains(MessageFlags::PEEK);
-        let mut taken = socket
-            .block_on(mode, Direction::Receive, || self.incoming.lock().take(self.style, into, is_peek))?;
+        let mut taken = socket.block_on(mode, Direction::Receive, || {
+            self.incoming.lock().take(self.style, into, is_peek, mode)
+        })?;
         self.tell_of_room();
         let wanted: usize = into.iter().map(UserSlice::len).sum();
         let fills = flags.contains(MessageFlags::WAIT_ALL) && self.style == Style::Stream && !is_peek;
         while fills && taken.len > 0 && taken.len < wanted && taken.rights.is_empty() {
             let rest: alloc::vec::Vec<UserSlice> = skip(into, taken.len);
-            let more = socket
-                .block_on(mode, Direction::Receive, || self.incoming.lock().take(self.style, &rest, false));
+            let more = socket.block_on(mode, Direction::Receive, || {
+                self.incoming.lock().take(self.style, &rest, false, mode)
+            });
             let Ok(more) = more else { break };
             self.tell_of_room();
             if more.len == 0 {
@@ -167,7 +171,7 @@ impl Unix {
     }
 
     fn tell_of_room(&self) {
-        let waiting = self.incoming.lock().take_waiting();
+        let waiting = self.incoming.lock().take_waiting(self.style);
         waiting.iter().for_each(tell);
         if self.style != Style::Datagram
             && let Some(connection) = self.connection()
@@ -184,6 +188,11 @@ impl Unix {
         mut rights: Rights,
         mode: WaitMode,
     ) -> SysResult {
+        let is_send_shut = || self.state.lock().is_send_shut;
+        if self.style == Style::Datagram && is_send_shut() {
+            return Err(Errno::EPIPE);
+        }
+        let is_to_peer = to.is_none();
         let connection = match to {
             Some(_) if self.style != Style::Datagram => {
                 let is_connected = self.connection().is_some();
@@ -206,6 +215,9 @@ impl Unix {
         loop {
             let rest = skip(from, sent);
             let outcome = socket.block_on(mode, Direction::Send, || {
+                if is_send_shut() {
+                    return Err(Errno::EPIPE.into());
+                }
                 let mut lane = connection.outgoing.lock();
                 let outcome = lane.put(self.style, &rest, &mut rights, &own_name);
                 if matches!(outcome, Err(AttemptError::Again)) {
@@ -215,7 +227,11 @@ impl Unix {
             });
             match outcome {
                 Ok(count) => sent += count,
-                Err(Errno::EPIPE) if self.style == Style::Datagram => return Err(Errno::ECONNREFUSED),
+                Err(Errno::ECONNREFUSED) if is_to_peer => {
+                    // A datagram socket forgets a peer that is gone.
+                    self.state.lock().role = Role::Fresh;
+                    return Err(Errno::ECONNREFUSED);
+                }
                 Err(error) if sent == 0 => return Err(error),
                 Err(_) => return Ok(sent),
             }
@@ -227,16 +243,29 @@ impl Unix {
         }
     }
 
-    pub(super) fn shutdown(&self, how: Shutdown) -> Result<(), Errno> {
-        let connection = self.connection().ok_or(Errno::ENOTCONN)?;
+    /// Ends directions, which an unconnected socket has as well. Whoever waits on either side looks again.
+    pub(super) fn shutdown(&self, socket: &Socket, how: Shutdown) {
         if how.ends_receiving() {
             self.incoming.lock().is_read_shut = true;
         }
-        if how.ends_sending() && self.style != Style::Datagram {
+        let connection = {
+            let mut state = self.state.lock();
+            state.is_send_shut |= how.ends_sending();
+            match &state.role {
+                // Of datagrams the peer learns by sending.
+                Role::Connected(connection) if self.style != Style::Datagram => Some(connection.clone()),
+                _ => None,
+            }
+        };
+        if let Some(connection) = &connection
+            && how.ends_sending()
+        {
             connection.outgoing.lock().is_write_shut = true;
         }
-        tell(&connection.peer);
-        Ok(())
+        socket.source.notify(self.readiness(socket));
+        if let Some(connection) = &connection {
+            tell(&connection.peer);
+        }
     }
 
     pub(super) fn take_error(&self) -> Option<Errno> {
@@ -251,33 +280,44 @@ impl Unix {
         self.connection().map(|connection| connection.peer_name).ok_or(Errno::ENOTCONN)
     }
 
-    pub(super) fn readiness(&self) -> Readiness {
-        let mut ready = Readiness::empty();
-        let (is_listener, has_queue) = match &self.state.lock().role {
-            Role::Listener { queue, .. } => (true, !queue.is_empty()),
-            _ => (false, false),
+    pub(super) fn readiness(&self, socket: &Socket) -> Readiness {
+        let (is_listener, has_queue, is_send_shut) = {
+            let state = self.state.lock();
+            let queue = match &state.role {
+                Role::Listener { queue, .. } => Some(!queue.is_empty()),
+                _ => None,
+            };
+            (queue.is_some(), queue == Some(true), state.is_send_shut)
         };
-        if is_listener {
-            ready.set(Readiness::READABLE, has_queue);
-            return ready;
-        }
+        let mut ready = Readiness::empty();
         let is_in_over = {
             let incoming = self.incoming.lock();
-            let is_over = incoming.is_write_shut || incoming.is_read_shut;
-            ready.set(Readiness::READABLE, incoming.has_data() || is_over || incoming.is_reset);
+            let (has_data, is_over) = (incoming.has_data() || has_queue, incoming.is_over());
+            ready.set(Readiness::READABLE, has_data || is_over || incoming.is_reset);
             ready.set(Readiness::RDHUP, is_over);
             ready.set(Readiness::ERR, incoming.is_reset);
             is_over
         };
-        let Some(connection) = self.connection() else {
-            // A stream that is not connected has hung up, as Linux sees it.
-            ready.set(Readiness::HUP, self.style != Style::Datagram);
-            return ready | Readiness::WRITABLE;
-        };
-        let outgoing = connection.outgoing.lock();
-        let is_out_over = outgoing.is_write_shut || outgoing.is_read_shut;
-        ready.set(Readiness::WRITABLE, outgoing.has_room(self.style) || is_out_over);
-        ready.set(Readiness::HUP, is_in_over && is_out_over && self.style != Style::Datagram);
+        let connection = self.connection();
+        let is_datagram = self.style == Style::Datagram;
+        // A stream that is not connected has hung up, as Linux sees it.
+        ready.set(
+            Readiness::HUP,
+            is_in_over && is_send_shut || !is_datagram && !is_listener && connection.is_none(),
+        );
+        ready.set(Readiness::WRITABLE, !is_listener);
+        let Some(connection) = connection else { return ready };
+        let mut outgoing = connection.outgoing.lock();
+        if !outgoing.has_room(self.style) {
+            ready.remove(Readiness::WRITABLE);
+            // Peers of streams are told of all room anyway.
+            if is_datagram {
+                outgoing.wait_for_room(&socket.weak());
+            }
+        }
+        if is_in_over && !is_datagram && outgoing.is_over() {
+            ready |= Readiness::HUP;
+        }
         ready
     }
 
@@ -295,16 +335,17 @@ impl Unix {
     fn end(&self, is_unaccepted: bool) {
         let state = {
             let mut state = self.state.lock();
-            core::mem::replace(&mut *state, State { name: UnixName::Unnamed, role: Role::Closed })
+            core::mem::replace(&mut *state, State { role: Role::Closed, ..State::default() })
         };
         names::release(&state.name, self.style);
         let (had_data, dropped) = {
             let mut incoming = self.incoming.lock();
             incoming.is_read_shut = true;
+            incoming.is_closed = true;
             (incoming.has_data(), incoming.drain())
         };
         drop(dropped);
-        let waiting = self.incoming.lock().take_waiting();
+        let waiting = self.incoming.lock().take_waiting(self.style);
         waiting.iter().for_each(tell);
         match state.role {
             Role::Connected(connection) if self.style != Style::Datagram => {

@@ -27,13 +27,14 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// All of them.
 pub(crate) fn all() -> Vec<NamedTest> {
-    let tests: [(&str, Test); 8] = [
+    let tests: [(&str, Test); 9] = [
         ("app_axum_rest", axum_rest),
         ("app_ws", ws),
         ("app_proxy", proxy),
         ("app_sqlite", sqlite),
         ("app_tls", tls),
         ("app_grpc", grpc),
+        ("app_http3", http3),
         ("app_sqlite_disk", sqlite_disk),
         ("app_files", files),
     ];
@@ -308,5 +309,30 @@ fn grpc() -> Result<()> {
     ensure!(said == "why?\n1: why?\n2: why?\n3: why?\n", "{said}{}", String::from_utf8_lossy(&output.stderr));
     let refused = ask("").context("cannot run the client")?;
     ensure!(!refused.status.success(), "an empty question is answered");
+    Ok(())
+}
+
+/// QUIC needs more of UDP than other protocols: the same ELF asks, run on Linux.
+fn http3() -> Result<()> {
+    let app = Appliance::boot("http3", "", 8443)?;
+    let client = project::built("http3")?;
+    let server = app.address.to_string();
+    let ask = |arguments: &[&str]| -> Result<Vec<u8>> {
+        let output = Command::new("timeout")
+            .arg(PATIENCE.as_secs().to_string())
+            .arg(&client)
+            .args(["ask", &server])
+            .args(arguments)
+            .output()
+            .context("cannot run the client")?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        ensure!(output.status.success(), "{arguments:?}: {said}; console: {}", app.guest.console());
+        Ok(output.stdout)
+    };
+    ensure!(ask(&["/path"])? == b"Hello over HTTP/3.0, /path!\n", "it greets otherwise");
+    ensure!(ask(&["/", "why?"])? == b"why?", "it does not answer what was posted");
+    // Datagrams leave and arrive in batches.
+    ensure!(ask(&["/bytes/1000000"])? == vec![b'x'; 1_000_000], "a megabyte arrives otherwise");
+    ensure!(ask(&["/bytes/many"]).is_err(), "nonsense is answered");
     Ok(())
 }

@@ -93,7 +93,7 @@ impl Accelerator {
 pub(crate) enum Net {
     /// No device.
     None,
-    /// QEMU's own network, with a forwarded TCP port (host, guest).
+    /// QEMU's own network, with a forwarded port of TCP and UDP (host, guest).
     User(u16, u16),
     /// The same without a port, as a network 10.0.N.0/24 of its own.
     Apart(u8),
@@ -112,8 +112,10 @@ impl Net {
         let frames = |(qemu, ours): (u16, u16), id| {
             format!("socket,id={id},udp=127.0.0.1:{ours},localaddr=127.0.0.1:{qemu}")
         };
-        let user =
-            |(host, guest): (u16, u16), id| format!("user,id={id},hostfwd=tcp:127.0.0.1:{host}-:{guest}");
+        let user = |(host, guest): (u16, u16), id| {
+            let forward = |protocol| format!("hostfwd={protocol}:127.0.0.1:{host}-:{guest}");
+            format!("user,id={id},{},{}", forward("tcp"), forward("udp"))
+        };
         match self {
             Self::None => Vec::new(),
             Self::User(host, guest) => vec![user((*host, *guest), id)],

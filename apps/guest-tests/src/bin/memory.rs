@@ -13,6 +13,7 @@ fn main() {
     sparse_mapping_costs_what_is_touched();
     discarded_memory_is_zero_again();
     protection_holds_in_parts();
+    pages_without_access_are_nobodys();
     protecting_untouched_memory_interrupts_nobody();
     copies_of_every_size_are_exact();
     moved_memory_keeps_its_content();
@@ -88,6 +89,48 @@ fn protection_holds_in_parts() {
         check_eq!(*at.add(PAGE), 7);
     }
     unmap(at, 3 * PAGE);
+}
+
+/// What was used before is kept, and no call reads it, in whichever way; large pages and parts of them, too.
+fn pages_without_access_are_nobodys() {
+    const LARGE: usize = 2 << 20;
+    let len = 3 * LARGE;
+    let at = map(len, READ_WRITE);
+    let mut pipe = [0; 2];
+    // SAFETY: inside the mapping, and used only while it may be; the array takes two descriptors.
+    unsafe {
+        check_eq!(libc::pipe(pipe.as_mut_ptr()), 0);
+        at.write_bytes(7, len);
+        for (offset, len) in [(0, len), (LARGE + PAGE, PAGE), (LARGE - PAGE, 2 * PAGE), (PAGE, 2 * LARGE)] {
+            check_eq!(libc::mprotect(at.add(offset).cast(), len, libc::PROT_NONE), 0);
+            for probe in [offset, offset + len / 2, offset + len - 8] {
+                let word = at.add(probe);
+                check_eq!((libc::write(pipe[1], word.cast(), 8), errno()), (-1, libc::EFAULT));
+                check_eq!((libc::syscall(libc::SYS_getrandom, word, 8, 0), errno()), (-1, libc::EFAULT));
+                let wake_op = libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG;
+                let time: *const libc::timespec = &libc::timespec { tv_sec: 0, tv_nsec: 1 };
+                check_eq!(
+                    (libc::syscall(libc::SYS_futex, word, wake_op, 0x707_0707, time), errno()),
+                    (-1, libc::EFAULT)
+                );
+                let mut one = 0_u8;
+                check_eq!(libc::mincore(at.add(probe / PAGE * PAGE).cast(), PAGE, &mut one), 0);
+                check_eq!(one & 1, 1);
+            }
+            check_eq!(libc::mprotect(at.add(offset).cast(), len, READ_WRITE), 0);
+            check!(std::slice::from_raw_parts(at, 3 * LARGE).iter().all(|&byte| byte == 7));
+            check_eq!(libc::write(pipe[1], at.add(offset).cast(), 8), 8);
+        }
+        // What is moved without access is found again where it went.
+        check_eq!(libc::mprotect(at.cast(), len, libc::PROT_NONE), 0);
+        let moved: *mut u8 = libc::mremap(at.cast(), len, 2 * len, libc::MREMAP_MAYMOVE).cast();
+        check_eq!((libc::write(pipe[1], moved.cast(), 8), errno()), (-1, libc::EFAULT));
+        check_eq!(libc::mprotect(moved.cast(), len, libc::PROT_READ), 0);
+        check!(std::slice::from_raw_parts(moved, len).iter().all(|&byte| byte == 7));
+        libc::close(pipe[0]);
+        libc::close(pipe[1]);
+        unmap(moved, 2 * len);
+    }
 }
 
 /// What a thread's stack is made of: no other core can remember pages that are not there, so none is asked to forget

@@ -117,7 +117,7 @@ fn split(virt: VirtAddr, entry: &mut PageTableEntry) -> Result<(), OutOfFrames> 
     Ok(())
 }
 
-/// Finds what is mapped at `virt`.
+/// Finds what is mapped at `virt`, be it accessible or not.
 pub fn lookup(virt: VirtAddr) -> Option<Mapping> {
     let mut entry = &root()[virt.p4_index()];
     for (index, bytes) in
@@ -191,12 +191,14 @@ pub fn take(entry: &mut PageTableEntry) -> (PhysAddr, Flags) {
 /// no flush: a core that remembers the old raises at worst a fault for which nothing has to be done (SDM Vol. 3,
 /// 4.10.4.3).
 pub fn replace_flags(entry: &mut PageTableEntry, flags: Flags) -> bool {
-    const ALLOW: Flags = Flags::USER_ACCESSIBLE.union(Flags::WRITABLE);
+    const ALLOW: Flags = Flags::PRESENT.union(Flags::USER_ACCESSIBLE).union(Flags::WRITABLE);
     let address = entry.addr().as_u64();
     let held = entry.flags();
     let change = |held| Some(address | flags.bits() | held & Flags::DIRTY.bits());
     let _ = shared_word(entry).fetch_update(Ordering::AcqRel, Ordering::Relaxed, change);
-    !flags.contains(held & ALLOW) || !held.contains(flags & Flags::NO_EXECUTE)
+    let is_stricter = !flags.contains(held & ALLOW) || !held.contains(flags & Flags::NO_EXECUTE);
+    // What no processor could use, none remembers.
+    held.contains(Flags::PRESENT) && is_stricter
 }
 
 /// The size of the empty span around `virt` if a level above the pages is missing.

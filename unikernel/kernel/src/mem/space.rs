@@ -44,6 +44,9 @@ const LARGE_REGION_BYTES: u64 = 2 * LARGE_PAGE_BYTES;
 const BREAK_END: u64 = 1 << 40;
 /// Marks the entry of a page that an object owns, too (the bit is the system's to use).
 const SHARED_PAGE: Flags = Flags::BIT_9;
+/// Marks the entry of a page without access: its content stays, but no processor, in whatever ring, finds it (the bit is
+/// the system's to use).
+const NO_ACCESS: Flags = Flags::BIT_10;
 /// Pages given back with one request to the other cores.
 const BATCH_PAGES: usize = 256;
 
@@ -276,8 +279,7 @@ impl Space {
         let mut is_less_allowed = false;
         let outcome = page_table::for_each_mapped(start, end, |_, entry, bytes| {
             let large = if bytes == LARGE_PAGE_BYTES { Flags::HUGE_PAGE } else { Flags::empty() };
-            // Without access the page stays, as its content must, but not for ring 3.
-            let flags = flags.unwrap_or(Flags::PRESENT | Flags::NO_EXECUTE);
+            let flags = flags.unwrap_or(NO_ACCESS);
             let flags = flags | large | entry.flags() & SHARED_PAGE;
             is_less_allowed |= page_table::replace_flags(entry, flags);
             ControlFlow::Continue(())

@@ -77,6 +77,9 @@ pub struct Region {
     pub end: u64,
     /// What the app may do.
     pub protection: Protection,
+    /// What it may ever be allowed to do: a file that was opened for reading cannot be written through a shared
+    /// mapping, whatever becomes of that.
+    pub allowed: Protection,
     /// Where bytes come from.
     pub kind: RegionKind,
     /// True if its pages count against the memory that was promised. A region that was never
@@ -109,6 +112,7 @@ impl Region {
     pub(crate) fn is_continued_by(&self, next: &Self) -> bool {
         self.end == next.start
             && self.protection == next.protection
+            && self.allowed == next.allowed
             && self.kind == next.kind
             && self.is_charged == next.is_charged
     }

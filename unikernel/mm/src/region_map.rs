@@ -99,6 +99,11 @@ impl RegionMap {
         Ok(newly_charged)
     }
 
+    /// True if all regions in `[start, end)` may ever be given a protection.
+    pub fn allows(&self, start: u64, end: u64, protection: Protection) -> bool {
+        self.overlapping(start, end).all(|piece| piece.allowed.contains(protection))
+    }
+
     /// By how many pages [`Self::protect`] would grow the charge.
     pub fn charge_of_protect(&self, start: u64, end: u64, protection: Protection) -> u64 {
         if !protection.contains(Protection::WRITE) {

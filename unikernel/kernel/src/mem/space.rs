@@ -59,7 +59,7 @@ pub enum SpaceError {
     Taken,
     /// Some of the range is not mapped.
     NotMapped,
-    /// The pages are the kernel's, and can only be unmapped.
+    /// The pages are the kernel's, and can only be unmapped; or what they show must not be used so.
     NotAllowed,
     /// There is no memory, or no room, for the promise.
     OutOfMemory,
@@ -165,7 +165,7 @@ impl Space {
     }
 
     fn map(&mut self, placement: Placement, len: u64, protection: Protection) -> Result<u64, SpaceError> {
-        self.map_kind(placement, len, protection, |_| RegionKind::Anonymous)
+        self.map_kind(placement, len, protection, Protection::all(), |_| RegionKind::Anonymous)
     }
 
     /// Maps a region of the kind that `kind` makes of its start.
@@ -174,6 +174,7 @@ impl Space {
         placement: Placement,
         len: u64,
         protection: Protection,
+        allowed: Protection,
         kind: impl FnOnce(u64) -> RegionKind,
     ) -> Result<u64, SpaceError> {
         let len = page_up(len);
@@ -193,7 +194,7 @@ impl Space {
         if matches!(placement, Placement::Fixed(_)) {
             self.unmap(start, start + len)?;
         }
-        let region = Region { start, end: start + len, protection, kind, is_charged };
+        let region = Region { start, end: start + len, protection, allowed, kind, is_charged };
         self.regions.insert(region)?;
         self.charged_pages += region.charged_pages();
         self.publish();
@@ -270,7 +271,9 @@ impl Space {
         if !self.regions.is_covered(start, end) {
             return Err(SpaceError::NotMapped);
         }
-        if self.regions.overlapping(start, end).any(|region| region.kind == RegionKind::Kernel) {
+        let has_kernels =
+            self.regions.overlapping(start, end).any(|region| region.kind == RegionKind::Kernel);
+        if has_kernels || !self.regions.allows(start, end, protection) {
             return Err(SpaceError::NotAllowed);
         }
         self.check_charge(self.regions.charge_of_protect(start, end, protection))?;

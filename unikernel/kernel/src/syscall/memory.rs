@@ -96,15 +96,17 @@ fn map_file(
 ) -> SysResult {
     let opened = file::get(fd)?;
     let flags = opened.flags();
-    let writes_through = sharing == Sharing::Shared && protection.contains(Protection::WRITE);
-    if !flags.can_read() || writes_through && !flags.can_write() {
+    // A private mapping's pages are the app's own, whatever the file may be used for.
+    let mut allowed = Protection::all();
+    allowed.set(Protection::WRITE, sharing == Sharing::Private || flags.can_write());
+    if !flags.can_read() || !allowed.contains(protection) {
         return Err(Errno::EACCES);
     }
     if offset.checked_add(len).is_none_or(|end| end > MAX_FILE_BYTES) {
         return Err(Errno::EOVERFLOW);
     }
     let source = opened.file.page_source()?;
-    Ok(space::map_object(placement, len, protection, source, offset, sharing)? as usize)
+    Ok(space::map_object(placement, len, protection, allowed, source, offset, sharing)? as usize)
 }
 
 /// munmap(2).

@@ -12,7 +12,7 @@ const PAGES: u64 = 64;
 fn region(start: u64, end: u64, protection: Protection) -> Region {
     let is_charged = protection.contains(Protection::WRITE);
     let (start, end) = (start * PAGE_BYTES, end * PAGE_BYTES);
-    Region { start, end, protection, kind: RegionKind::Anonymous, is_charged }
+    Region { start, end, protection, allowed: Protection::all(), kind: RegionKind::Anonymous, is_charged }
 }
 
 #[test]
@@ -140,4 +140,21 @@ proptest! {
         let found = map.find_free(len * PAGE_BYTES, align as u64 * PAGE_BYTES, 0, PAGES * PAGE_BYTES);
         prop_assert_eq!(found, expected.map(|page| page as u64 * PAGE_BYTES));
     }
+}
+
+#[test]
+fn what_may_never_be_allowed_stays_so_for_every_piece() {
+    let read_only =
+        Region { allowed: Protection::READ | Protection::EXECUTE, ..region(2, 6, Protection::READ) };
+    let mut map = RegionMap::new();
+    map.insert(region(0, 2, Protection::READ)).unwrap();
+    map.insert(read_only).unwrap();
+    assert_eq!(map.len(), 2, "neighbours with different rights stay apart");
+    map.protect(3 * PAGE_BYTES, 4 * PAGE_BYTES, Protection::empty()).unwrap();
+    assert!(map.allows(0, 2 * PAGE_BYTES, Protection::WRITE));
+    for page in 2..6 {
+        assert!(!map.allows(page * PAGE_BYTES, (page + 1) * PAGE_BYTES, Protection::WRITE));
+    }
+    assert!(!map.allows(0, 6 * PAGE_BYTES, Protection::WRITE));
+    assert!(map.allows(0, 6 * PAGE_BYTES, Protection::READ | Protection::EXECUTE));
 }

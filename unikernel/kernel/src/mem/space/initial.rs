@@ -21,7 +21,14 @@ const PLACEMENT_BITS: u32 = 18;
 pub fn adopt_image(start: u64, end: u64, protection: Protection) -> Result<(), SpaceError> {
     let mut space = SPACE.lock();
     let is_charged = protection.contains(Protection::WRITE);
-    space.regions.insert(Region { start, end, protection, kind: RegionKind::Image, is_charged })?;
+    space.regions.insert(Region {
+        start,
+        end,
+        protection,
+        allowed: Protection::all(),
+        kind: RegionKind::Image,
+        is_charged,
+    })?;
     let flags = flags_of(protection).ok_or(SpaceError::BadRange)?;
     for page in (start..end).step_by(PAGE_BYTES as usize) {
         page_table::map(VirtAddr::new(page), PhysAddr::new(page), flags)?;
@@ -44,6 +51,7 @@ pub fn map_first_stack() -> Result<u64, SpaceError> {
         start: top - STACK_BYTES,
         end: top,
         protection,
+        allowed: Protection::all(),
         kind: RegionKind::Stack,
         is_charged: false,
     })?;
@@ -63,6 +71,7 @@ pub fn map_vdso() -> Result<u64, SpaceError> {
             start: at,
             end: at + PAGE_BYTES,
             protection,
+            allowed: protection,
             kind,
             is_charged: false,
         })?;

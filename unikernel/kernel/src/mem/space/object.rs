@@ -77,6 +77,7 @@ pub fn map_object(
     placement: Placement,
     len: u64,
     protection: Protection,
+    allowed: Protection,
     object: Arc<dyn PageSource>,
     offset: u64,
     sharing: Sharing,
@@ -85,7 +86,7 @@ pub fn map_object(
     let object = space.number_of(object);
     let is_shared = sharing == Sharing::Shared;
     let kind = |start| RegionKind::Object(ObjectPart::new(object, offset, start, is_shared));
-    let outcome = space.map_kind(placement, len, protection, kind);
+    let outcome = space.map_kind(placement, len, protection, allowed, kind);
     if outcome.is_err() {
         space.forget_unused_objects();
     }

@@ -90,7 +90,7 @@ impl Space {
             RegionKind::Object(part) => RegionKind::Object(part.moved(to.wrapping_sub(from))),
             _ => RegionKind::Anonymous,
         };
-        let to = self.map_kind(placement, new_len, region.protection, moved)?;
+        let to = self.map_kind(placement, new_len, region.protection, region.allowed, moved)?;
         let kept = old_len.min(new_len);
         if let Err(error) = prepare_move(from, to, kept) {
             self.unmap(to, to + new_len)?;

@@ -10,8 +10,8 @@ use alloc::sync::Arc;
 
 use crate::file::lock::FileLocks;
 use crate::mem::PAGE_BYTES;
-use crate::mem::shared::SharedFrame;
-use crate::mem::space::{PageSource, Supply};
+use crate::mem::shared::{self, SharedFrame};
+use crate::mem::space::{self, Copies, PageSource, Supply};
 use crate::mem::user::UserSlice;
 use crate::sync::{Mutex, SpinLock};
 use crate::syscall::{Errno, SysResult};
@@ -296,8 +296,14 @@ fn copy_out(piece: &Piece, within: usize, into: UserSlice) -> Result<(), Errno> 
 impl PageSource for MemoryFile {
     fn page(&self, index: u64) -> Supply {
         let mut state = self.state.lock();
-        let pages = state.size.div_ceil(PAGE_BYTES as u64);
-        let page = if index < pages { state.page(index) } else { None };
-        page.map_or(Supply::None, Supply::Page)
+        if index >= state.size.div_ceil(PAGE_BYTES as u64) {
+            return Supply::None;
+        }
+        match state.page(index) {
+            Some(page) => Supply::Page(page),
+            // Files have their share of memory: there is no place for the page, however much is free.
+            None if shared::count() >= shared::limit() => Supply::None,
+            None => Supply::OutOfMemory,
+        }
     }
 }

@@ -40,24 +40,34 @@ pub enum Failure {
     NotMapped,
     /// The region does not allow the access.
     NotAllowed,
+    /// The object that is mapped there has no such page.
+    NoPage,
     /// Memory is exhausted.
     OutOfMemory,
     /// The file's page is not in memory, and cannot be read.
     NotReadable,
 }
 
+/// How often [`handle`] waits for what one access needs. Others may take the memory that was made free, or cut the
+/// file meanwhile, but nobody may keep a thread in here for ever.
+const MOST_TRIES: usize = 64;
+
 /// Tries to make an access of the app possible: brings in a page of a region that allows it, and waits for it if
 /// it has to be read.
 pub fn handle(address: u64, access: Access) -> Result<(), Failure> {
-    loop {
+    // What was read stays in memory until it is mapped.
+    let mut _loaded = None;
+    for _ in 0..MOST_TRIES {
         match bring_in(address, access) {
             Ok(()) => return Ok(()),
             Err(Obstacle::Failed(Failure::OutOfMemory)) if flusher::make_room() => {}
             Err(Obstacle::Failed(failure)) => return Err(failure),
-            Err(Obstacle::Absent(source, index)) if source.load(index).is_some() => {}
-            Err(Obstacle::Absent(..)) => return Err(Failure::NotReadable),
+            Err(Obstacle::Absent(source, index)) => {
+                _loaded = Some(source.load(index).ok_or(Failure::NotReadable)?);
+            }
         }
     }
+    Err(Failure::OutOfMemory)
 }
 
 /// The same for an access of the kernel's, which must not sleep: what there is to wait for is left with the thread,

@@ -68,7 +68,9 @@ impl Cause {
         let mut cause = match failure {
             Failure::NotMapped => Self::new(SIGSEGV, SEGV_MAPERR, address),
             Failure::NotAllowed => Self::new(SIGSEGV, SEGV_ACCERR, address),
-            Failure::OutOfMemory | Failure::NotReadable => Self::new(SIGBUS, BUS_ADRERR, address),
+            Failure::NoPage | Failure::OutOfMemory | Failure::NotReadable => {
+                Self::new(SIGBUS, BUS_ADRERR, address)
+            }
         };
         cause.trap = 14;
         // Whether the page exists is told for the app's own half only, as Linux does.

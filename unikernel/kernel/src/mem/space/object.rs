@@ -59,8 +59,11 @@ pub enum Supply {
     Page(SharedFrame),
     /// It has to be loaded first.
     Absent,
-    /// There is none: beyond the object's end, or memory is short.
+    /// There is none, and waiting does not help: beyond the object's end, or the object has all the pages that it
+    /// may have.
     None,
+    /// Memory is short.
+    OutOfMemory,
 }
 
 /// How a mapping relates to its object.
@@ -157,12 +160,12 @@ impl Space {
             return Ok(());
         }
         let object = self.objects[part.object as usize].as_ref().ok_or(Failure::NotMapped)?;
-        // Beyond the end of a file the answer is SIGBUS, as it is when memory is short.
         let index = part.offset_of(page) / PAGE_BYTES;
         let shared = match object.page(index) {
             Supply::Page(shared) => shared,
             Supply::Absent => return Err(Obstacle::Absent(Arc::clone(object), index)),
-            Supply::None => return Err(Failure::OutOfMemory.into()),
+            Supply::None => return Err(Failure::NoPage.into()),
+            Supply::OutOfMemory => return Err(Failure::OutOfMemory.into()),
         };
         let (frame, flags) = if part.is_shared {
             (shared.address(), flags | SHARED_PAGE)

@@ -1,5 +1,7 @@
 //! One run of the app's address space.
 
+use core::ops::Range;
+
 use bitflags::bitflags;
 
 use crate::PAGE_BYTES;
@@ -59,6 +61,15 @@ impl ObjectPart {
     /// Where in the object `address` is.
     pub const fn offset_of(&self, address: u64) -> u64 {
         address.wrapping_add(self.delta)
+    }
+
+    /// Where in `region`, which shows this part, pages of the object are; empty if it shows none of them.
+    pub fn addresses_of(&self, region: &Region, pages: Range<u64>) -> Range<u64> {
+        let first = self.offset_of(region.start);
+        let bytes = |page: u64| page.saturating_mul(PAGE_BYTES);
+        let len = region.end - region.start;
+        let address = |offset: u64| region.start + offset.saturating_sub(first).min(len);
+        address(bytes(pages.start))..address(bytes(pages.end))
     }
 
     /// The same part of the object, shown `by` bytes higher (modulo 2^64).

@@ -22,9 +22,9 @@ pub const MAX_FILE_BYTES: u64 = i64::MAX as u64;
 /// A file's bytes.
 pub struct MemoryFile {
     state: SpinLock<State>,
-    /// Held from the look at the end of the file to the write behind it, so that appends do not
-    /// overwrite each other.
-    appending: Mutex<()>,
+    /// Held while the end of the file moves: from the look at it to the write behind it, so that appends do not
+    /// overwrite each other, and nobody zeros what another has just written behind it.
+    moving_end: Mutex<()>,
     locks: FileLocks,
 }
 
@@ -70,6 +70,31 @@ impl State {
         }
     }
 
+    /// Zeros what lies between the end and `until`, where the file is about to grow to: a mapping shows all of the last
+    /// page, and may have left bytes behind the end.
+    fn clear_behind_end(&self, until: u64) {
+        let (index, within) = split(self.size);
+        let Some(page) = self.pages.get(&index).filter(|_| until > self.size) else { return };
+        let len = (until - self.size).min((PAGE_BYTES - within) as u64) as usize;
+        page.clear(within, len);
+    }
+
+    /// Cuts the file; answers the pages that are not its own any more, and the number of the first of them.
+    fn cut(&mut self, size: u64) -> (u64, BTreeMap<u64, SharedFrame>) {
+        let (index, within) = split(size);
+        let kept = usize::try_from(size).unwrap_or(usize::MAX).min(self.base.len());
+        self.base = &self.base[..kept];
+        let first = if within == 0 { index } else { index + 1 };
+        let removed = self.pages.split_off(&first);
+        if within > 0
+            && let Some(page) = self.pages.get(&index)
+        {
+            page.clear(within, PAGE_BYTES - within);
+        }
+        self.size = size;
+        (first, removed)
+    }
+
     /// A page to write to.
     fn page(&mut self, index: u64) -> Option<SharedFrame> {
         if let Some(page) = self.pages.get(&index) {
@@ -86,7 +111,11 @@ impl MemoryFile {
     /// A file with an archive's bytes.
     pub fn from_archive(base: &'static [u8]) -> Arc<Self> {
         let state = State { base, pages: BTreeMap::new(), size: base.len() as u64 };
-        Arc::new(Self { state: SpinLock::new(state), appending: Mutex::new(()), locks: FileLocks::default() })
+        Arc::new(Self {
+            state: SpinLock::new(state),
+            moving_end: Mutex::new(()),
+            locks: FileLocks::default(),
+        })
     }
 
     /// An empty file.
@@ -140,6 +169,16 @@ impl MemoryFile {
 
     /// Copies the app's bytes to `offset` and after; less than all if memory runs out on the way.
     pub fn write(&self, offset: u64, from: UserSlice) -> SysResult {
+        if offset.saturating_add(from.len() as u64) <= self.size() {
+            return self.write_in_turn(offset, from);
+        }
+        let _turn = self.moving_end.lock();
+        self.state.lock().clear_behind_end(offset);
+        self.write_in_turn(offset, from)
+    }
+
+    /// The same for who holds `moving_end`, or stays before the end.
+    fn write_in_turn(&self, offset: u64, from: UserSlice) -> SysResult {
         let room = MAX_FILE_BYTES.saturating_sub(offset);
         if room == 0 && !from.is_empty() {
             return Err(Errno::EFBIG);
@@ -190,9 +229,9 @@ impl MemoryFile {
 
     /// Writes behind the end. Answers where the end is then, and how much was written.
     pub fn append(&self, from: UserSlice) -> Result<(u64, usize), Errno> {
-        let _turn = self.appending.lock();
+        let _turn = self.moving_end.lock();
         let end = self.size();
-        let count = self.write(end, from)?;
+        let count = self.write_in_turn(end, from)?;
         Ok((end + count as u64, count))
     }
 
@@ -201,25 +240,19 @@ impl MemoryFile {
         if size > MAX_FILE_BYTES {
             return Err(Errno::EFBIG);
         }
+        let _turn = self.moving_end.lock();
         let mut state = self.state.lock();
-        if size < state.size {
-            let (index, within) = split(size);
-            let kept = usize::try_from(size).unwrap_or(usize::MAX).min(state.base.len());
-            state.base = &state.base[..kept];
-            let first_removed = if within == 0 { index } else { index + 1 };
-            let removed = state.pages.split_off(&first_removed);
-            if within > 0
-                && let Some(page) = state.pages.get(&index)
-            {
-                page.clear(within, PAGE_BYTES - within);
-            }
+        if size >= state.size {
+            state.clear_behind_end(size);
             state.size = size;
-            drop(state);
-            // Many frames may go back; nobody waits for the file's lock meanwhile.
-            drop(removed);
             return Ok(());
         }
-        state.size = size;
+        let (first, removed) = state.cut(size);
+        drop(state);
+        // From now on no fault finds these pages, but mappings still show them.
+        space::unmap_object(self, first..u64::MAX, Copies::Drop);
+        // Many frames may go back; nobody waits for the file's lock meanwhile.
+        drop(removed);
         Ok(())
     }
 

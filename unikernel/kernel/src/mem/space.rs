@@ -5,6 +5,7 @@
 //! with an error while the app can still handle it.
 
 mod charge;
+mod cut;
 mod initial;
 mod object;
 mod reclaim;
@@ -18,6 +19,7 @@ use core::ops::ControlFlow;
 
 use arrayvec::ArrayVec;
 pub use charge::{charge_limit, owed_pages};
+pub use cut::{Copies, unmap_object};
 pub use initial::{adopt_image, map_first_stack, map_vdso};
 pub use object::{PageSource, Sharing, Supply, collect_dirty, has_paged_objects, map_object, sync};
 pub use reclaim::{release_clean, release_clean_in_turn};

@@ -40,6 +40,8 @@ pub(super) struct Pages {
     pub(super) all: BTreeMap<u64, Arc<Page>>,
     /// Those that the disk does not have yet as they are.
     pub(super) dirty: BTreeSet<u64>,
+    /// Where the write ends that is under way: up to there bytes behind the file's end may be somebody's.
+    pub(super) write_end: u64,
 }
 
 impl Page {

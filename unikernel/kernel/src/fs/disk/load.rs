@@ -51,6 +51,8 @@ impl Inode {
             match copied {
                 Ok(()) => done += len,
                 Err(_) if done > 0 => break,
+                // The file was cut meanwhile.
+                Err(_) if at >= self.size() => break,
                 Err(error) => return Err(error),
             }
         }
@@ -108,6 +110,11 @@ impl Inode {
         let mut batch = Batch::with_capacity(frames.len());
         {
             let mut pages = self.pages.lock();
+            // Who cuts the file looks for pages after the size has changed (`resize`): none may come behind the end.
+            let end = self.size().div_ceil(PAGE_BYTES as u64);
+            if first >= end {
+                return Err(Errno::EIO);
+            }
             for (index, frame) in (first..end).zip(frames) {
                 if pages.all.contains_key(&index) {
                     break;
@@ -147,7 +154,6 @@ impl Inode {
         let block_bytes = self.mount.block_bytes;
         let blocks_per_page = (PAGE_BYTES / block_bytes) as u64;
         let mut transfers: Vec<Transfer> = Vec::new();
-        let size = self.size();
         for (index, page) in batch {
             let mut part = 0;
             while part < blocks_per_page {
@@ -168,8 +174,10 @@ impl Inode {
         if !transfers.is_empty() {
             self.mount.volume.disk().transfer(Operation::Read, &transfers).map_err(|_| Errno::EIO)?;
         }
-        // What lies behind the end is nobody's; a mapping would show it.
-        if let Some((index, page)) = batch.last() {
+        // What lies behind the end is nobody's; a mapping would show it. Who cuts the file clears the last page, too, but
+        // perhaps before it was read.
+        let size = self.size();
+        for (index, page) in batch {
             let valid = size.saturating_sub(index * PAGE_BYTES as u64).min(PAGE_BYTES as u64) as usize;
             page.frame.clear(valid, PAGE_BYTES - valid);
         }

@@ -1,6 +1,7 @@
 //! Changing which blocks a file has, and how long it is.
 
 use alloc::sync::Arc;
+use core::ops::Range;
 use core::sync::atomic::Ordering;
 
 use super::inode::Inode;
@@ -9,6 +10,7 @@ use super::now;
 use super::write_back::ALL;
 use crate::fs::memory_file::MAX_FILE_BYTES;
 use crate::mem::PAGE_BYTES;
+use crate::mem::space::{self, Copies};
 use crate::syscall::Errno;
 
 impl Inode {
@@ -22,18 +24,65 @@ impl Inode {
         let _transfers = self.transfers.lock();
         let old = self.size();
         if size < old {
-            let (index, within) = split(size);
+            // No page behind the end is brought in from now on, and none is being read while its blocks go.
             self.set_size(size);
-            self.drop_pages(if within == 0 { index } else { index + 1 });
-            if let Some(page) = self.pages.lock().all.get(&index) {
-                page.frame.clear(within, PAGE_BYTES - within);
-            }
+            self.wait_for_loads(size.div_ceil(PAGE_BYTES as u64));
+        } else {
+            self.clear_behind_end(size);
         }
-        self.mount.with(|ext4| ext4.set_size(self.number, size, now()))?;
-        self.set_size(size);
+        let outcome = self.mount.with(|ext4| ext4.set_size(self.number, size, now()));
         self.runs.lock().forget();
+        if outcome.is_err() {
+            self.set_size(old);
+            return outcome;
+        }
+        self.set_size(size);
+        if size < old {
+            self.cut_pages(size);
+        }
         self.has_new_times.store(false, Ordering::Relaxed);
         self.refresh()
+    }
+
+    /// Waits until no page from `first` on is being read.
+    fn wait_for_loads(&self, first: u64) {
+        self.loaded.wait_uninterrupted(None, || {
+            let pages = self.pages.lock();
+            (!pages.all.range(first..).any(|(_, page)| page.is_loading())).then_some(())
+        });
+    }
+
+    /// Takes what lies behind the new end out of mappings and out of the cache.
+    fn cut_pages(&self, size: u64) {
+        let (index, within) = split(size);
+        let first = size.div_ceil(PAGE_BYTES as u64);
+        self.unmap(first..u64::MAX, Copies::Drop);
+        self.drop_pages(first);
+        if within > 0
+            && let Some(page) = self.pages.lock().all.get(&index)
+        {
+            page.frame.clear(within, PAGE_BYTES - within);
+        }
+    }
+
+    /// Zeros what lies between the end and `until`, where the file is about to grow to: a mapping shows all of the last
+    /// page, and may have left bytes behind the end. (The disk has zeros there: `take_dirty`, and ext4 when it grows.)
+    pub(super) fn clear_behind_end(&self, until: u64) {
+        let size = self.size();
+        let (index, within) = split(size);
+        if within == 0 || until <= size {
+            return;
+        }
+        if let Some(page) = self.pages.lock().all.get(&index) {
+            page.frame.clear(within, (until - size).min((PAGE_BYTES - within) as u64) as usize);
+        }
+    }
+
+    /// Takes pages out of mappings.
+    fn unmap(&self, pages: Range<u64>, copies: Copies) {
+        if self.is_mapped.load(Ordering::Relaxed) {
+            space::unmap_object(self, pages, copies);
+        }
     }
 
     /// Gives a range blocks, so that writes there will not run out of space (fallocate(2)).
@@ -45,7 +94,9 @@ impl Inode {
         self.runs.lock().forget();
         outcome?;
         if !keep_size {
-            self.set_size(self.size().max(offset + len));
+            let end = offset.saturating_add(len);
+            self.clear_behind_end(end);
+            self.set_size(self.size().max(end));
         }
         self.refresh()
     }
@@ -56,7 +107,7 @@ impl Inode {
         let _turn = self.writers.lock();
         let _transfers = self.transfers.lock();
         self.write_back_in_turn(ALL)?;
-        let end = (offset + len).min(self.size());
+        let end = offset.saturating_add(len).min(self.size());
         if offset >= end {
             return Ok(());
         }
@@ -69,6 +120,8 @@ impl Inode {
             let to = end.min((index + 1) * page_bytes);
             page.frame.clear((from % page_bytes) as usize, (to - from) as usize);
         }
+        // What is stored there from now on needs blocks again.
+        self.unmap(offset / page_bytes..end.div_ceil(page_bytes), Copies::Keep);
         self.refresh()
     }
 }

@@ -31,6 +31,15 @@ impl Inode {
             return Err(Errno::EFBIG);
         }
         let from = from.truncate(usize::try_from(room).unwrap_or(usize::MAX));
+        self.clear_behind_end(offset);
+        self.pages.lock().write_end = offset + from.len() as u64;
+        let outcome = self.write_in_turn(offset, from);
+        self.pages.lock().write_end = 0;
+        outcome
+    }
+
+    /// The same for who holds `writers`.
+    fn write_in_turn(self: &Arc<Self>, offset: u64, from: UserSlice) -> Result<(u64, usize), Errno> {
         let mut done = 0;
         while done < from.len() {
             let (index, within) = split(offset + done as u64);
@@ -181,7 +190,7 @@ impl Inode {
     /// Gives clean pages of a range back, as far as nobody uses them (`POSIX_FADV_DONTNEED`).
     pub(super) fn forget_pages(&self, range: core::ops::Range<u64>) {
         let mut pages = self.pages.lock();
-        let Pages { all, dirty } = &mut *pages;
+        let Pages { all, dirty, .. } = &mut *pages;
         let is_idle =
             |page: &Arc<Page>| page.is_ready() && Arc::strong_count(page) == 1 && page.frame.is_sole_owner();
         let before = all.len();

@@ -11,6 +11,7 @@ use unikernel_ext4::{Error, Ext4, FileKind, Sync, Timestamp, WriteRun};
 use super::cache::{self, Page};
 use super::errors::Told;
 use super::inode::Inode;
+use super::load::split;
 use super::{Mount, flusher, now};
 use crate::block::volume::{Volume, push};
 use crate::drivers::virtio::blk::{Memory, Operation, SECTOR_BYTES, Transfer};
@@ -79,7 +80,9 @@ impl Inode {
         }
         let mut pages = self.pages.lock();
         // Under the lock: a page that is dirty by now lies before the end that is read here (`note_written`).
-        let size_pages = self.size().div_ceil(PAGE_BYTES as u64);
+        let size = self.size();
+        let size_pages = size.div_ceil(PAGE_BYTES as u64);
+        let (last, within) = split(size.max(pages.write_end));
         let taken: Vec<u64> = pages.dirty.range(range).copied().take(BATCH_PAGES).collect();
         cache::note_clean(taken.len());
         let mut batch = Vec::with_capacity(taken.len());
@@ -88,6 +91,10 @@ impl Inode {
             let Some(page) = pages.all.get(&index).cloned() else { continue };
             self.give_space_back(&page);
             if index < size_pages {
+                // What a mapping has left behind the end must not come back when the file grows.
+                if index == last && self.is_mapped.load(Ordering::Relaxed) {
+                    page.frame.clear(within, PAGE_BYTES - within);
+                }
                 batch.push((index, page));
             }
         }

@@ -123,6 +123,11 @@ impl Space {
         index as u32
     }
 
+    /// True if the object of this number shows the pages of this identity.
+    pub(super) fn is_object(&self, number: u32, identity: usize) -> bool {
+        self.objects[number as usize].as_ref().is_some_and(|object| object.identity() == identity)
+    }
+
     /// Tells the object behind `page` that the app wrote there.
     pub(super) fn note_dirty(&self, page: u64) {
         if let Some(Region { kind: RegionKind::Object(part), .. }) = self.regions.find(page)
@@ -192,8 +197,7 @@ pub fn collect_dirty(object: &dyn PageSource) {
     let space = SPACE.lock();
     for region in space.regions.iter() {
         let RegionKind::Object(part) = region.kind else { continue };
-        let shown = space.objects[part.object as usize].as_ref();
-        if !part.is_shared || !shown.is_some_and(|shown| shown.identity() == object.identity()) {
+        if !part.is_shared || !space.is_object(part.object, object.identity()) {
             continue;
         }
         let mut was_written = false;

@@ -1,0 +1,354 @@
+//! Mappings of files that change under them: pages beyond the end, files that are cut and grow again, holes, rights that
+//! cannot be had later. Argument: the folder.
+
+use std::fs::{self, File, OpenOptions};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::ptr;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
+
+use guest_tests::{check, check_eq, data_folder, errno};
+
+const PAGE: usize = 4096;
+const READ: i32 = libc::PROT_READ;
+const READ_WRITE: i32 = libc::PROT_READ | libc::PROT_WRITE;
+
+fn main() {
+    let folder = data_folder().join("mapped-files");
+    fs::create_dir_all(&folder).unwrap();
+    catch_bus_errors();
+    beyond_the_end(&folder);
+    for cut in CUTS {
+        cut_and_grown(&folder, cut);
+    }
+    copies_are_cut_too(&folder);
+    bytes_behind_the_end_are_not_kept(&folder);
+    holes_are_seen(&folder);
+    cut_under_another_thread(&folder);
+    rights_stay_those_of_the_file(&folder);
+    fs::remove_dir_all(&folder).unwrap();
+    println!("mapped_files: all well");
+}
+
+static BUS_CODE: AtomicI32 = AtomicI32::new(0);
+static BUS_ADDRESS: AtomicUsize = AtomicUsize::new(0);
+
+/// Lets [`load`] and [`store`] go on behind an access that ends in SIGBUS.
+fn catch_bus_errors() {
+    extern "C" fn skip(_: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
+        // SAFETY: the kernel gives both; the access is two bytes long, and the code after it reads `rdx`.
+        unsafe {
+            BUS_CODE.store((*info).si_code, Ordering::Relaxed);
+            BUS_ADDRESS.store((*info).si_addr().addr(), Ordering::Relaxed);
+            let registers = &mut (*context.cast::<libc::ucontext_t>()).uc_mcontext.gregs;
+            registers[libc::REG_RIP as usize] += 2;
+            registers[libc::REG_RDX as usize] = 1;
+        }
+    }
+    // SAFETY: a zeroed `sigaction` is one without flags; the handler is async-signal-safe.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        let handler: extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::c_void) = skip;
+        action.sa_sigaction = handler as usize;
+        action.sa_flags = libc::SA_SIGINFO;
+        check_eq!(libc::sigaction(libc::SIGBUS, &action, ptr::null_mut()), 0);
+    }
+}
+
+/// Reads a byte of a mapping; `None` if that ends in SIGBUS.
+fn load(at: *const u8) -> Option<u8> {
+    let (value, failed): (u8, u64);
+    // SAFETY: the tests name mapped memory; the handler skips the instruction if there is no page.
+    unsafe { std::arch::asm!("mov al, [rdi]", in("rdi") at, out("al") value, inout("rdx") 0_u64 => failed) };
+    (failed == 0).then_some(value)
+}
+
+/// Writes a byte of a mapping; false if that ends in SIGBUS.
+fn store(at: *mut u8, value: u8) -> bool {
+    let failed: u64;
+    // SAFETY: as above.
+    unsafe { std::arch::asm!("mov [rdi], al", in("rdi") at, in("al") value, inout("rdx") 0_u64 => failed) };
+    failed == 0
+}
+
+/// A mapping of a file, unmapped at the end.
+struct Mapping {
+    start: *mut u8,
+    len: usize,
+}
+
+impl Mapping {
+    fn new(file: &File, pages: usize, protection: i32, flags: i32) -> Self {
+        let len = pages * PAGE;
+        // SAFETY: the kernel picks the place.
+        let start = unsafe { libc::mmap(ptr::null_mut(), len, protection, flags, file.as_raw_fd(), 0) };
+        check!(start != libc::MAP_FAILED);
+        Self { start: start.cast(), len }
+    }
+
+    fn shared(file: &File, pages: usize) -> Self {
+        Self::new(file, pages, READ_WRITE, libc::MAP_SHARED)
+    }
+
+    fn private(file: &File, pages: usize) -> Self {
+        Self::new(file, pages, READ_WRITE, libc::MAP_PRIVATE)
+    }
+
+    fn at(&self, offset: usize) -> *mut u8 {
+        check!(offset < self.len);
+        self.start.wrapping_add(offset)
+    }
+
+    fn load(&self, offset: usize) -> Option<u8> {
+        load(self.at(offset))
+    }
+
+    fn store(&self, offset: usize, value: u8) -> bool {
+        store(self.at(offset), value)
+    }
+
+    fn protect(&self, offset: usize, protection: i32) -> i32 {
+        // SAFETY: the page is this mapping's.
+        if unsafe { libc::mprotect(self.at(offset).cast(), PAGE, protection) } == 0 { 0 } else { errno() }
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: mapped by `new`, and nothing refers to it.
+        check_eq!(unsafe { libc::munmap(self.start.cast(), self.len) }, 0);
+    }
+}
+
+fn new_file(folder: &Path, name: &str, content: &[u8]) -> File {
+    let path = folder.join(name);
+    fs::write(&path, content).unwrap();
+    OpenOptions::new().read(true).write(true).open(path).unwrap()
+}
+
+fn byte_at(file: &File, offset: usize) -> u8 {
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, offset as u64).unwrap();
+    byte[0]
+}
+
+/// What a call says that reads the byte, and one that writes it.
+fn errors_of_calls(at: *mut u8) -> (i32, i32) {
+    let mut pipe = [0; 2];
+    // SAFETY: the array takes two descriptors; the addresses are meant to be bad.
+    unsafe {
+        check_eq!(libc::pipe(pipe.as_mut_ptr()), 0);
+        let reads = if libc::write(pipe[1], at.cast(), 1) == 1 { 0 } else { errno() };
+        let writes = if libc::getrandom(at.cast(), 1, 0) == 1 { 0 } else { errno() };
+        libc::close(pipe[0]);
+        libc::close(pipe[1]);
+        (reads, writes)
+    }
+}
+
+fn check_is_no_page(mapping: &Mapping, offset: usize) {
+    BUS_CODE.store(0, Ordering::Relaxed);
+    check_eq!(mapping.load(offset), None);
+    check_eq!(BUS_CODE.load(Ordering::Relaxed), 2 /* BUS_ADRERR */);
+    check_eq!(BUS_ADDRESS.load(Ordering::Relaxed), mapping.at(offset).addr());
+    check!(!mapping.store(offset, b'!'));
+    check_eq!(errors_of_calls(mapping.at(offset)), (libc::EFAULT, libc::EFAULT));
+}
+
+fn beyond_the_end(folder: &Path) {
+    let file = new_file(folder, "short", &[b'a'; 2048]);
+    for mapping in [Mapping::shared(&file, 3), Mapping::private(&file, 3)] {
+        check_is_no_page(&mapping, PAGE + 5);
+        check_eq!((mapping.load(0), mapping.load(PAGE - 1)), (Some(b'a'), Some(0)));
+        check_is_no_page(&mapping, 2 * PAGE);
+    }
+    let mapping = Mapping::shared(&file, 3);
+    file.set_len(PAGE as u64 + 1).unwrap();
+    check_eq!(mapping.load(2 * PAGE - 1), Some(0));
+    check_is_no_page(&mapping, 2 * PAGE);
+    let empty = new_file(folder, "empty", b"");
+    check_is_no_page(&Mapping::shared(&empty, 1), 0);
+}
+
+/// A way to make a file shorter: to a length, or to nothing.
+type Cut = fn(&File, &Path, u64);
+
+const CUTS: [Cut; 3] = [
+    |file, _, len| file.set_len(len).unwrap(),
+    |_, path, len| {
+        let path = std::ffi::CString::new(path.as_os_str().as_encoded_bytes()).unwrap();
+        // SAFETY: the path is a C string.
+        check_eq!(unsafe { libc::truncate(path.as_ptr(), len as i64) }, 0);
+    },
+    |_, path, len| File::create(path).unwrap().set_len(len).unwrap(),
+];
+
+/// Whoever cuts a mapped file and lets it grow again, the mapping shows the file.
+fn cut_and_grown(folder: &Path, cut: Cut) {
+    let file = new_file(folder, "cut", &[b'a'; 40 * PAGE]);
+    let path = folder.join("cut");
+    let mapping = Mapping::shared(&file, 40);
+    let again = OpenOptions::new().read(true).write(true).open(&path).unwrap();
+    let other = Mapping::shared(&again, 40);
+    for page in 0..40 {
+        check!(mapping.store(page * PAGE, b'm') && other.load(page * PAGE) == Some(b'm'));
+    }
+    cut(&file, &path, 100);
+    check_eq!((mapping.load(101), other.load(PAGE - 1)), (Some(0), Some(0)));
+    for page in [1, 2, 39] {
+        check_is_no_page(&mapping, page * PAGE);
+        check_is_no_page(&other, page * PAGE + 7);
+    }
+    file.set_len(40 * PAGE as u64).unwrap();
+    for page in [1, 2, 39] {
+        let offset = page * PAGE;
+        check_eq!((mapping.load(offset), byte_at(&file, offset)), (Some(0), 0));
+        check!(mapping.store(offset, b's'));
+        check_eq!((other.load(offset), byte_at(&file, offset)), (Some(b's'), b's'));
+        file.write_all_at(b"w", offset as u64 + 1).unwrap();
+        check_eq!((mapping.load(offset + 1), other.load(offset + 1)), (Some(b'w'), Some(b'w')));
+    }
+    // What was stored is the file's, whether it is in memory or not.
+    file.sync_all().unwrap();
+    drop((mapping, other));
+    forget_pages(&file);
+    for page in [1, 2, 39] {
+        check_eq!((byte_at(&file, page * PAGE), byte_at(&file, page * PAGE + 1)), (b's', b'w'));
+    }
+}
+
+fn forget_pages(file: &File) {
+    file.sync_all().unwrap();
+    // SAFETY: only the descriptor is used.
+    check_eq!(unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) }, 0);
+}
+
+fn copies_are_cut_too(folder: &Path) {
+    let file = new_file(folder, "copies", &[b'a'; 3 * PAGE]);
+    let mapping = Mapping::private(&file, 3);
+    check!(mapping.store(0, b'p') && mapping.store(2 * PAGE, b'p'));
+    file.set_len(PAGE as u64).unwrap();
+    check_is_no_page(&mapping, 2 * PAGE);
+    check_eq!((mapping.load(0), mapping.load(1)), (Some(b'p'), Some(b'a')));
+    file.set_len(3 * PAGE as u64).unwrap();
+    check_eq!((mapping.load(0), mapping.load(2 * PAGE)), (Some(b'p'), Some(0)));
+}
+
+/// The last page is shown as a whole, but only the file's part of it is kept.
+fn bytes_behind_the_end_are_not_kept(folder: &Path) {
+    let growths: [fn(&File); 4] = [
+        |file| file.set_len(3 * PAGE as u64).unwrap(),
+        |file| file.write_all_at(b"w", 4000).unwrap(),
+        |file| file.write_all_at(b"w", 2 * PAGE as u64).unwrap(),
+        |file| rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, 2 * PAGE as u64).unwrap(),
+    ];
+    for grow in growths {
+        for is_written_back in [false, true] {
+            let file = new_file(folder, "behind", &[b'a'; 100]);
+            let mapping = Mapping::shared(&file, 1);
+            check!(mapping.store(50, b'm') && mapping.store(100, b'x') && mapping.store(3000, b'x'));
+            if is_written_back {
+                drop(mapping);
+                forget_pages(&file);
+            }
+            grow(&file);
+            let mut start = [0; 3999];
+            file.read_exact_at(&mut start, 0).unwrap();
+            check!(start[50] == b'm' && start[99] == b'a' && start[100..].iter().all(|&byte| byte == 0));
+            check_eq!(Mapping::shared(&file, 1).load(3000), Some(0));
+        }
+    }
+}
+
+fn holes_are_seen(folder: &Path) {
+    let file = new_file(folder, "holes", &[b'a'; 4 * PAGE]);
+    let (shared, private) = (Mapping::shared(&file, 4), Mapping::private(&file, 4));
+    check!(shared.store(PAGE, b's') && private.store(PAGE, b'p'));
+    let punch = rustix::fs::FallocateFlags::PUNCH_HOLE | rustix::fs::FallocateFlags::KEEP_SIZE;
+    rustix::fs::fallocate(&file, punch, PAGE as u64 + 10, 2 * PAGE as u64).unwrap();
+    check_eq!(
+        (shared.load(PAGE), shared.load(PAGE + 10), shared.load(2 * PAGE)),
+        (Some(b's'), Some(0), Some(0))
+    );
+    check_eq!((shared.load(3 * PAGE), shared.load(3 * PAGE + 10)), (Some(0), Some(b'a')));
+    check_eq!(private.load(PAGE), Some(b'p'));
+    check!(shared.store(2 * PAGE, b'n'));
+    check_eq!(byte_at(&file, 2 * PAGE), b'n');
+    drop(shared);
+    forget_pages(&file);
+    check_eq!((byte_at(&file, 2 * PAGE), byte_at(&file, 2 * PAGE + 1)), (b'n', 0));
+}
+
+/// One thread touches pages, directly and by calls, while another cuts the file and lets it grow.
+fn cut_under_another_thread(folder: &Path) {
+    const PAGES: usize = 70;
+    const ROUNDS: usize = 300;
+    let file = new_file(folder, "raced", &[b'a'; PAGES * PAGE]);
+    let mapping = Mapping::shared(&file, PAGES);
+    let is_over = AtomicBool::new(false);
+    let start = mapping.start.expose_provenance();
+    let touch = &|first: usize| {
+        let mut seen = [0; 2];
+        while !is_over.load(Ordering::Relaxed) {
+            for page in (first..PAGES).step_by(3) {
+                let at = ptr::with_exposed_provenance_mut(start + page * PAGE);
+                seen[usize::from(load(at).is_some())] += 1;
+                store(at, b't');
+            }
+            let (reads, writes) = errors_of_calls(ptr::with_exposed_provenance_mut(start + first * PAGE));
+            check!([0, libc::EFAULT].contains(&reads) && [0, libc::EFAULT].contains(&writes));
+        }
+        seen
+    };
+    std::thread::scope(|scope| {
+        let others = [1, 2].map(|first| scope.spawn(move || touch(first)));
+        for round in 0..ROUNDS {
+            file.set_len(((round % 5) * 700) as u64).unwrap();
+            file.set_len((PAGES * PAGE) as u64).unwrap();
+            std::thread::yield_now();
+        }
+        is_over.store(true, Ordering::Relaxed);
+        let seen = others.map(|other| other.join().unwrap());
+        check!(seen.iter().all(|[_, there]| *there > 0));
+    });
+    // All of it is the file still.
+    for page in 0..PAGES {
+        check!(mapping.store(page * PAGE, page as u8));
+        check_eq!(byte_at(&file, page * PAGE), page as u8);
+        file.write_all_at(b"w", (page * PAGE + 1) as u64).unwrap();
+        check_eq!(mapping.load(page * PAGE + 1), Some(b'w'));
+    }
+}
+
+fn rights_stay_those_of_the_file(folder: &Path) {
+    drop(new_file(folder, "rights", &[b'r'; 4 * PAGE]));
+    let file = File::open(folder.join("rights")).unwrap();
+    let shared = Mapping::new(&file, 3, READ, libc::MAP_SHARED);
+    check_eq!(shared.protect(PAGE, READ_WRITE), libc::EACCES);
+    check_eq!(shared.protect(PAGE, libc::PROT_WRITE), libc::EACCES);
+    check_eq!(shared.protect(PAGE, libc::PROT_NONE), 0);
+    check_eq!(shared.protect(PAGE, READ_WRITE), libc::EACCES);
+    check_eq!(shared.protect(PAGE, READ), 0);
+    // Neither growth nor a move gives more.
+    // SAFETY: the mapping is this test's alone, and not used at its old place again.
+    let start = unsafe { libc::mremap(shared.start.cast(), shared.len, 64 * PAGE, libc::MREMAP_MAYMOVE) };
+    check!(start != libc::MAP_FAILED);
+    std::mem::forget(shared);
+    let moved = Mapping { start: start.cast(), len: 64 * PAGE };
+    for page in [0, 1, 3] {
+        check_eq!(moved.protect(page * PAGE, READ_WRITE), libc::EACCES);
+    }
+    check_eq!(moved.load(PAGE), Some(b'r'));
+    // A private mapping's pages are the app's own.
+    let private = Mapping::new(&file, 1, READ, libc::MAP_PRIVATE);
+    check_eq!(private.protect(0, READ_WRITE), 0);
+    check!(private.store(0, b'w'));
+    check_eq!(byte_at(&file, 0), b'r');
+    // And what may be written, may be made so later.
+    let file = OpenOptions::new().read(true).write(true).open(folder.join("rights")).unwrap();
+    let shared = Mapping::new(&file, 1, READ, libc::MAP_SHARED);
+    check_eq!(shared.protect(0, READ_WRITE), 0);
+    check!(shared.store(0, b'w'));
+    check_eq!(byte_at(&file, 0), b'w');
+}

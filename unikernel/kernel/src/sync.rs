@@ -36,6 +36,7 @@ use spin::mutex::{SpinMutex, SpinMutexGuard};
 
 use crate::arch::tlb;
 use crate::debug::lock_order::{self, Class, Nesting};
+use crate::task::{self, scheduler};
 
 /// What a core does while it waits for a lock.
 struct ServeOthers;
@@ -135,9 +136,19 @@ impl<T: ?Sized> Drop for SpinLockGuard<'_, T> {
     }
 }
 
-/// Panics if the caller holds a spin lock, with the caller's location.
+/// Panics in debug builds if the caller holds a spin lock, with the caller's location.
+#[inline]
+#[track_caller]
+pub fn assert_no_spin_lock() {
+    assert_eq!(lock_order::held_count(), 0, "sleeping while a spin lock is held");
+}
+
+/// The same, and if the caller has announced to sleep and looks at its condition.
 #[inline]
 #[track_caller]
 pub fn assert_may_sleep() {
-    assert_eq!(lock_order::held_count(), 0, "sleeping while a spin lock is held");
+    assert_no_spin_lock();
+    if cfg!(debug_assertions) && scheduler::can_block() {
+        assert!(!task::current().has_begun_block(), "sleeping in the condition of a wait");
+    }
 }

@@ -43,6 +43,11 @@ impl SleepState {
         self.state.swap(BLOCKED, Ordering::AcqRel);
     }
 
+    /// True if the thread has announced that it will sleep and nobody has claimed it: for checks.
+    pub fn is_announced(&self) -> bool {
+        self.state.load(Ordering::Relaxed) == BLOCKED
+    }
+
     /// Takes the announcement back. False if a waker has claimed the thread already: it is on a
     /// run queue or will be, so the caller must leave the core as if it slept.
     #[must_use = "a claimed thread must give up its core"]

@@ -267,6 +267,7 @@ impl UserSlice {
     }
 
     /// See [`Self::read_raw`] and [`Self::try_read`].
+    #[inline]
     unsafe fn try_read_raw(&self, buffer: *mut u8, len: usize) -> Result<(), Missing> {
         if !self.is_allowed(len) {
             return Err(Missing::FAULT);

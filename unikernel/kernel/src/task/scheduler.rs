@@ -20,7 +20,7 @@ use crate::arch::cpu::{self, exit_work, this_cpu};
 use crate::arch::switch::switch_stacks;
 use crate::debug::trace;
 use crate::platform::time;
-use crate::sync::assert_may_sleep;
+use crate::sync::assert_no_spin_lock;
 
 /// How long a thread runs while others wait, in nanoseconds.
 pub const SLICE_NS: u64 = 4_000_000;
@@ -287,7 +287,7 @@ fn choose_next(me: &Arc<Thread>, leaving: Leaving) -> Arc<Thread> {
 /// Leaves the running thread, which is blocked, runnable or dead, for the next one that can run.
 #[track_caller]
 pub(super) fn run_next(leaving: Leaving) {
-    assert_may_sleep();
+    assert_no_spin_lock();
     let me = current();
     own().left.set((core::ptr::null(), leaving));
     let next = choose_next(&me, leaving);

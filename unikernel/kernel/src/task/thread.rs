@@ -236,6 +236,11 @@ impl Thread {
         self.sleep_state.begin_block();
     }
 
+    /// True between the announcement and the sleep, unless somebody has woken the thread by then.
+    pub fn has_begun_block(&self) -> bool {
+        self.sleep_state.is_announced()
+    }
+
     /// Takes the announcement back: the condition holds already.
     pub fn cancel_block(&self) {
         super::scheduler::cancel_block(self);

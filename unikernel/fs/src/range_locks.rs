@@ -1,6 +1,6 @@
 //! Byte-range locks on one file (fcntl(2)): who may not have a range that somebody else has.
 
-use alloc::vec::Vec;
+use alloc::collections::BTreeMap;
 
 /// Who holds a lock. Locks of one owner never conflict.
 pub type Owner = u64;
@@ -27,33 +27,80 @@ pub struct HeldLock {
     pub kind: LockKind,
 }
 
-impl HeldLock {
-    fn overlaps(&self, start: u64, end: u64) -> bool {
-        self.start < end && start < self.end
-    }
+/// What an owner holds from one byte on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Span {
+    /// One past the last byte.
+    end: u64,
+    kind: LockKind,
+}
 
-    fn conflicts(&self, wanted: &Self) -> bool {
-        self.owner != wanted.owner
-            && self.overlaps(wanted.start, wanted.end)
-            && (self.kind == LockKind::Exclusive || wanted.kind == LockKind::Exclusive)
+/// What one owner holds, by first byte: no two overlap, and none that touch are of the same kind.
+type Held = BTreeMap<u64, Span>;
+
+/// All locks on one file. However many an owner holds, taking or giving up one looks at those that it meets.
+#[derive(Clone, Default, Debug)]
+pub struct RangeLocks {
+    owners: BTreeMap<Owner, Held>,
+}
+
+/// What is held of a range, lowest first.
+fn overlapping(held: &Held, start: u64, end: u64) -> impl Iterator<Item = (u64, Span)> {
+    let before = held.range(..start).next_back().filter(|(_, span)| span.end > start);
+    // An empty range would be none for the map.
+    let from = if start < end { held.range(start..end) } else { held.range(start..start) };
+    before.into_iter().chain(from).map(|(start, span)| (*start, *span))
+}
+
+/// Takes a range out.
+fn cut(held: &mut Held, start: u64, end: u64) -> bool {
+    let mut has_cut = false;
+    loop {
+        let met = overlapping(held, start, end).next();
+        let Some((at, span)) = met else { return has_cut };
+        has_cut = true;
+        held.remove(&at);
+        if at < start {
+            held.insert(at, Span { end: start, ..span });
+        }
+        if span.end > end {
+            held.insert(end, span);
+        }
     }
 }
 
-/// All locks on one file.
-#[derive(Clone, Default, Debug)]
-pub struct RangeLocks {
-    held: Vec<HeldLock>,
+/// Puts a range in where there is none, in one with its neighbours of the same kind.
+fn put(held: &mut Held, start: u64, end: u64, kind: LockKind) {
+    let (mut start, mut end) = (start, end);
+    if let Some((&at, span)) = held.range(..start).next_back()
+        && *span == (Span { end: start, kind })
+    {
+        held.remove(&at);
+        start = at;
+    }
+    if let Some(span) = held.get(&end).copied().filter(|span| span.kind == kind) {
+        held.remove(&end);
+        end = span.end;
+    }
+    held.insert(start, Span { end, kind });
 }
 
 impl RangeLocks {
     /// Makes an empty table.
     pub const fn new() -> Self {
-        Self { held: Vec::new() }
+        Self { owners: BTreeMap::new() }
     }
 
     /// A lock of somebody else that is in the way of `wanted`.
     pub fn conflict(&self, wanted: &HeldLock) -> Option<HeldLock> {
-        self.held.iter().filter(|held| held.conflicts(wanted)).min_by_key(|held| held.start).copied()
+        let is_in_the_way =
+            |span: &Span| LockKind::Exclusive == span.kind || wanted.kind == LockKind::Exclusive;
+        let others = self.owners.iter().filter(|(owner, _)| **owner != wanted.owner);
+        let firsts = others.filter_map(|(&owner, held)| {
+            let mut met = overlapping(held, wanted.start, wanted.end).filter(|(_, span)| is_in_the_way(span));
+            met.next().map(|(start, span)| HeldLock { owner, start, end: span.end, kind: span.kind })
+        });
+        firsts.min_by_key(|lock| lock.start)
     }
 
     /// Takes a lock, in the place of what its owner held of the range before; or answers what is in
@@ -62,35 +109,32 @@ impl RangeLocks {
         if let Some(conflict) = self.conflict(&wanted) {
             return Err(conflict);
         }
-        self.unlock(wanted.owner, wanted.start, wanted.end);
-        self.held.push(wanted);
+        if wanted.start < wanted.end {
+            let held = self.owners.entry(wanted.owner).or_default();
+            cut(held, wanted.start, wanted.end);
+            put(held, wanted.start, wanted.end, wanted.kind);
+        }
         Ok(())
     }
 
     /// Gives up what `owner` holds of a range. True if that was anything.
     pub fn unlock(&mut self, owner: Owner, start: u64, end: u64) -> bool {
-        let (cut, mut kept): (Vec<_>, Vec<_>) =
-            self.held.drain(..).partition(|held| held.owner == owner && held.overlaps(start, end));
-        for held in &cut {
-            if held.start < start {
-                kept.push(HeldLock { end: start, ..*held });
-            }
-            if held.end > end {
-                kept.push(HeldLock { start: end, ..*held });
-            }
+        let Some(held) = self.owners.get_mut(&owner) else { return false };
+        let has_cut = cut(held, start, end);
+        if held.is_empty() {
+            self.owners.remove(&owner);
         }
-        self.held = kept;
-        !cut.is_empty()
+        has_cut
     }
 
     /// Gives up all that `owner` holds. True if that was anything.
     pub fn release(&mut self, owner: Owner) -> bool {
-        self.unlock(owner, 0, u64::MAX)
+        self.owners.remove(&owner).is_some()
     }
 
     /// True if nobody holds a lock.
     pub fn is_empty(&self) -> bool {
-        self.held.is_empty()
+        self.owners.is_empty()
     }
 }
 
@@ -114,6 +158,31 @@ mod tests {
         let other = |start, end| HeldLock { owner: 2, start, end, kind: LockKind::Shared };
         assert!(locks.conflict(&other(3, 4)).is_some() && locks.conflict(&other(6, 7)).is_some());
         assert_eq!(locks.lock(other(4, 6)), Ok(()));
+    }
+
+    #[test]
+    fn many_locks_of_one_owner_take_no_longer_each() {
+        let mut locks = RangeLocks::new();
+        for start in (0..600_000).step_by(2) {
+            locks.lock(HeldLock { owner: 1, start, end: start + 1, kind: LockKind::Exclusive }).unwrap();
+        }
+        let other = HeldLock { owner: 2, start: 1, end: 2, kind: LockKind::Exclusive };
+        assert_eq!(locks.lock(other), Ok(()));
+        for start in (0..600_000).step_by(2) {
+            assert!(locks.unlock(1, start, start + 1));
+        }
+        assert!(locks.release(2) && locks.is_empty());
+    }
+
+    #[test]
+    fn neighbours_of_one_kind_are_one_lock() {
+        let mut locks = RangeLocks::new();
+        for (start, end) in [(4, 6), (0, 2), (2, 4), (6, u64::MAX)] {
+            locks.lock(HeldLock { owner: 1, start, end, kind: LockKind::Shared }).unwrap();
+        }
+        let wanted = HeldLock { owner: 2, start: 3, end: 5, kind: LockKind::Exclusive };
+        let all = HeldLock { owner: 1, start: 0, end: u64::MAX, kind: LockKind::Shared };
+        assert_eq!(locks.conflict(&wanted), Some(all));
     }
 
     proptest! {

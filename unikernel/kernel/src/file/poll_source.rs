@@ -98,12 +98,24 @@ impl PollSource {
 
     /// Adds a watch.
     pub(crate) fn attach(&self, watch: Arc<Watch>) {
-        self.change(|watches| watches.push(watch));
+        self.change(|watches| {
+            watch.place.store(watches.len(), Ordering::Relaxed);
+            watches.push(watch);
+        });
     }
 
-    /// Takes a watch back.
+    /// Takes a watch back, however many there are: each knows its place.
     pub(crate) fn detach(&self, watch: &Arc<Watch>) {
-        self.change(|watches| watches.retain(|attached| !Arc::ptr_eq(attached, watch)));
+        self.change(|watches| {
+            let place = watch.place.load(Ordering::Relaxed);
+            if watches.get(place).is_some_and(|attached| Arc::ptr_eq(attached, watch)) {
+                // The caller has another reference.
+                watches.swap_remove(place);
+                if let Some(moved) = watches.get(place) {
+                    moved.place.store(place, Ordering::Relaxed);
+                }
+            }
+        });
     }
 
     fn change(&self, change: impl FnOnce(&mut SmallVec<[Arc<Watch>; 1]>)) {
@@ -116,9 +128,13 @@ impl PollSource {
     pub(super) fn detach_all(&self, open_file: usize) -> SmallVec<[Arc<Watch>; 1]> {
         let mut detached = SmallVec::new();
         self.change(|watches| {
+            let mut kept = 0;
             watches.retain(|watch| {
                 let stays = watch.key.1 != open_file;
-                if !stays {
+                if stays {
+                    watch.place.store(kept, Ordering::Relaxed);
+                    kept += 1;
+                } else {
                     detached.push(Arc::clone(watch));
                 }
                 stays
@@ -288,6 +304,8 @@ pub(crate) struct Watch {
     pub(crate) epoll: Weak<super::epoll::Epoll>,
     is_queued: AtomicBool,
     ready: Arc<ReadyList>,
+    /// Where it is among those of its file's source; changed under that one's lock only.
+    place: AtomicUsize,
 }
 
 impl Watch {
@@ -299,7 +317,8 @@ impl Watch {
         epoll: Weak<super::epoll::Epoll>,
     ) -> Arc<Self> {
         let (bits, data) = (AtomicU32::new(bits), AtomicU64::new(data));
-        Arc::new(Self { file, key, data, bits, epoll, is_queued: AtomicBool::new(false), ready })
+        let (is_queued, place) = (AtomicBool::new(false), AtomicUsize::new(0));
+        Arc::new(Self { file, key, data, bits, epoll, is_queued, ready, place })
     }
 
     /// From here on news put it on the list again. The caller has taken it off, and looks at the file next.

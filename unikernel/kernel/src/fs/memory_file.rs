@@ -9,7 +9,9 @@ use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 
 use crate::file::lock::FileLocks;
+use crate::fs::disk::cache;
 use crate::mem::PAGE_BYTES;
+use crate::mem::frames;
 use crate::mem::shared::{self, SharedFrame};
 use crate::mem::space::{self, Copies, PageSource, Supply};
 use crate::mem::user::UserSlice;
@@ -58,7 +60,9 @@ fn split(offset: u64) -> (u64, usize) {
 impl State {
     /// The archive's bytes of a page.
     fn base_of(&self, index: u64) -> &'static [u8] {
-        let start = usize::try_from(index * PAGE_BYTES as u64).unwrap_or(usize::MAX).min(self.base.len());
+        let start = usize::try_from(index.saturating_mul(PAGE_BYTES as u64))
+            .unwrap_or(usize::MAX)
+            .min(self.base.len());
         &self.base[start..self.base.len().min(start.saturating_add(PAGE_BYTES))]
     }
 
@@ -93,6 +97,27 @@ impl State {
         }
         self.size = size;
         (first, removed)
+    }
+
+    /// The first page from `index` on that is no hole.
+    fn next_content(&self, index: u64) -> Option<u64> {
+        if !self.base_of(index).is_empty() {
+            return Some(index);
+        }
+        self.pages.range(index..).next().map(|(&index, _)| index)
+    }
+
+    /// The first page from `index` on that is one.
+    fn next_hole(&self, index: u64) -> u64 {
+        let start = index.max(self.base.len().div_ceil(PAGE_BYTES) as u64);
+        let mut hole = start;
+        for &written in self.pages.range(start..).map(|(index, _)| index) {
+            if written != hole {
+                break;
+            }
+            hole += 1;
+        }
+        hole
     }
 
     /// A page to write to.
@@ -258,7 +283,13 @@ impl MemoryFile {
 
     /// Makes sure that writes to a range will not run out of memory (fallocate(2)).
     pub fn reserve(&self, offset: u64, len: u64) -> Result<(), Errno> {
-        let (first, last) = (offset / PAGE_BYTES as u64, (offset + len - 1) / PAGE_BYTES as u64);
+        let (first, last) = (offset / PAGE_BYTES as u64, offset.saturating_add(len - 1) / PAGE_BYTES as u64);
+        // What there can be no room for is refused before anything is taken for it.
+        let there = self.state.lock().pages.range(first..=last).count();
+        let could_be_free = frames::free_pages() + cache::counts().0;
+        if last - first >= (there + could_be_free) as u64 {
+            return Err(Errno::ENOSPC);
+        }
         for index in first..=last {
             self.state.lock().page(index).ok_or(Errno::ENOSPC)?;
         }
@@ -267,12 +298,18 @@ impl MemoryFile {
 
     /// Sets a range to zeros, giving whole pages back (`FALLOC_FL_PUNCH_HOLE`).
     pub fn punch(&self, offset: u64, len: u64) -> Result<(), Errno> {
-        let end = offset.saturating_add(len);
         let mut at = offset;
-        while at < end.min(self.size()) {
+        loop {
+            let mut state = self.state.lock();
+            let end = offset.saturating_add(len).min(state.size);
+            // From page to page that there is: a hole may be of any length.
+            let Some(content) = state.next_content(split(at).0) else { return Ok(()) };
+            at = at.max(content * PAGE_BYTES as u64);
+            if at >= end {
+                return Ok(());
+            }
             let (index, within) = split(at);
             let count = ((PAGE_BYTES - within) as u64).min(end - at) as usize;
-            let mut state = self.state.lock();
             match state.piece(index) {
                 Piece::Hole => {}
                 // A page that is mapped must stay the same page.
@@ -281,23 +318,25 @@ impl MemoryFile {
             }
             at += count as u64;
         }
-        Ok(())
     }
 
     /// The first place from `offset` on with this kind of content; the end of the file counts as a
     /// hole. `None` if there is none.
     pub fn find(&self, offset: u64, wanted: Content) -> Option<u64> {
         let state = self.state.lock();
-        let mut at = offset;
-        while at < state.size {
-            let (index, _) = split(at);
-            let is_hole = matches!(state.piece(index), Piece::Hole);
-            if is_hole == (wanted == Content::Hole) {
-                return Some(at);
-            }
-            at = (index + 1) * PAGE_BYTES as u64;
+        if offset >= state.size {
+            return None;
         }
-        (wanted == Content::Hole && offset < state.size).then_some(state.size)
+        let index = split(offset).0;
+        let found = match wanted {
+            Content::Data => state.next_content(index)?,
+            Content::Hole => state.next_hole(index),
+        };
+        let at = offset.max(found.saturating_mul(PAGE_BYTES as u64));
+        match wanted {
+            Content::Data => (at < state.size).then_some(at),
+            Content::Hole => Some(at.min(state.size)),
+        }
     }
 }
 

@@ -201,6 +201,21 @@ pub fn replace_flags(entry: &mut PageTableEntry, flags: Flags) -> bool {
     held.contains(Flags::PRESENT) && is_stricter
 }
 
+/// The first page in `[start, end)` that is mapped, passing over what is absent a table at a time.
+pub fn next_present(start: u64, end: u64) -> Option<u64> {
+    let mut at = start;
+    while at < end {
+        let virt = VirtAddr::new_truncate(at);
+        let step = match missing_span(virt) {
+            Some(step) => step,
+            None if lookup(virt).is_some() => return Some(at),
+            None => PAGE_BYTES as u64,
+        };
+        at = (at & !(step - 1)).saturating_add(step);
+    }
+    None
+}
+
 /// The size of the empty span around `virt` if a level above the pages is missing.
 fn missing_span(virt: VirtAddr) -> Option<u64> {
     let pointers = &root()[virt.p4_index()];

@@ -27,8 +27,8 @@ pub use remap::{Move, remap};
 pub(super) use touch::{Obstacle, bring_in};
 use unikernel_mm::{PAGE_BYTES, RangeError, RegionMap};
 pub use unikernel_mm::{Protection, Region, RegionKind};
+use x86_64::PhysAddr;
 use x86_64::structures::paging::PageTableFlags as Flags;
-use x86_64::{PhysAddr, VirtAddr};
 
 use super::frames;
 use super::layout::{self, LARGE_PAGE_BYTES, page_up};
@@ -339,10 +339,16 @@ pub fn check_mapped(start: u64, len: u64) -> Result<(), SpaceError> {
     if SPACE.lock().regions.is_covered(start, end) { Ok(()) } else { Err(SpaceError::NotMapped) }
 }
 
-/// True if the page at an address is in memory.
-pub fn is_present(address: u64) -> bool {
+/// Notes which pages from `start` on, which is a page's start, are in memory: 1 for each that is.
+pub fn note_present(start: u64, pages: &mut [u8]) {
     let _space = SPACE.lock();
-    page_table::lookup(VirtAddr::new_truncate(address)).is_some()
+    let end = start.saturating_add(pages.len() as u64 * PAGE_BYTES);
+    pages.fill(0);
+    let mut at = start;
+    while let Some(present) = page_table::next_present(at, end) {
+        pages[((present - start) / PAGE_BYTES) as usize] = 1;
+        at = present + PAGE_BYTES;
+    }
 }
 
 /// Moves the break (brk(2)); answers where it is then.

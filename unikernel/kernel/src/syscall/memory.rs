@@ -10,6 +10,7 @@ use crate::fs::memory_file::MAX_FILE_BYTES;
 use crate::mem::space::{self, Move, Placement, Protection, Sharing, SpaceError};
 use crate::mem::user::{USER_END, UserSlice};
 use crate::net;
+use crate::task::scheduler;
 
 impl From<SpaceError> for Errno {
     fn from(error: SpaceError) -> Self {
@@ -217,9 +218,13 @@ pub fn sys_mincore(address: u64, len: u64, vector: u64) -> SysResult {
     if pages > 0 {
         space::check_mapped(address, len)?;
     }
-    for page in 0..pages {
-        let is_present = space::is_present(address + page * 4096);
-        vector.skip(page as usize).write(&[u8::from(is_present)])?;
+    let (mut done, mut part) = (0, [0; 512]);
+    while done < pages {
+        let part = &mut part[..(pages - done).min(512) as usize];
+        space::note_present(address + done * 4096, part);
+        vector.skip(done as usize).write(part)?;
+        done += part.len() as u64;
+        scheduler::yield_now();
     }
     Ok(0)
 }

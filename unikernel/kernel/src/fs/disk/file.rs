@@ -109,7 +109,10 @@ impl DiskFile {
 
     /// Reads a range in that will be wanted soon.
     pub fn prefetch(&self, offset: u64, len: u64) -> Result<(), Errno> {
-        let end = offset.saturating_add(if len == 0 { u64::MAX } else { len }).min(self.inode().size());
+        /// What is read at most: the rest of a long range would push it out again, and the caller waits.
+        const MOST_BYTES: u64 = 8 << 20;
+        let len = if len == 0 { MOST_BYTES } else { len.min(MOST_BYTES) };
+        let end = offset.saturating_add(len).min(self.inode().size());
         let (mut index, last) = (split(offset).0, end.div_ceil(PAGE_BYTES as u64));
         while index < last {
             let count = (last - index).min(u64::from(MOST_AHEAD));

@@ -3,11 +3,11 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::thread;
 
-use guest_tests::rings::{ECANCELED, complete, fd, nap, one, push, results, ring};
-use io_uring::types::{Fd, RecvMsgOut};
+use guest_tests::rings::{ECANCELED, ETIME, complete, fd, nap, one, pipe, push, results, ring};
+use io_uring::types::{Fd, RecvMsgOut, SubmitArgs, Timespec};
 use io_uring::{cqueue, opcode, squeue};
 
 fn main() {
@@ -17,6 +17,10 @@ fn main() {
         ("all or nothing", wait_all),
         ("messages into buffers of the kernel's choice", messages),
         ("two threads", two_threads),
+        ("buffers of the kernel's choice, and none", selection),
+        ("a wait that ends early", short_waits),
+        ("commands of sockets", commands),
+        ("an address without a length", nameless),
     ];
     for (name, test) in tests {
         println!("{name}");
@@ -200,4 +204,140 @@ fn two_threads() {
         scope.spawn(|| play(left, true));
         scope.spawn(|| play(right, false));
     });
+}
+
+fn selection() {
+    let mut ring = ring(8);
+    let mut memory = [[0_u8; 512]; 2];
+    let provide = opcode::ProvideBuffers::new(memory.as_mut_ptr().cast(), 512, 2, 7, 0).build();
+    assert_eq!(one(&mut ring, &provide), 0);
+    // readv(2) takes as much as its one vector says.
+    let (reader, writer) = pipe();
+    rustix::io::write(&writer, &[b'x'; 300]).unwrap();
+    let select = squeue::Flags::BUFFER_SELECT;
+    let vector = [libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 200 }; 2];
+    let read =
+        |count| opcode::Readv::new(fd(&reader), vector.as_ptr(), count).offset(u64::MAX).buf_group(7).build();
+    assert_eq!(one(&mut ring, &read(2).flags(select)), -libc::EINVAL);
+    push(&mut ring, &read(1).flags(select));
+    let (_, len, flags) = complete(&mut ring, 1)[0];
+    assert_eq!((len, cqueue::buffer_select(flags)), (200, Some(0)));
+    let write = opcode::Writev::new(fd(&writer), vector.as_ptr(), 1).build();
+    assert_eq!(one(&mut ring, &write.flags(select)), -libc::EOPNOTSUPP);
+    // Again and again, until there is no buffer left for more bytes.
+    let (sender, receiver) = pair();
+    push(&mut ring, &opcode::RecvMulti::new(fd(&receiver), 7).build());
+    ring.submit().unwrap();
+    (&sender).write_all(b"one").unwrap();
+    let (_, len, flags) = complete(&mut ring, 1)[0];
+    assert_eq!((len, cqueue::more(flags)), (3, true));
+    (&sender).write_all(b"two").unwrap();
+    let (_, len, flags) = complete(&mut ring, 1)[0];
+    assert_eq!((len, cqueue::more(flags)), (-libc::ENOBUFS, false));
+    (&receiver).read_exact(&mut [0; 3]).unwrap();
+    // Behind a message it is told at once.
+    assert_eq!(one(&mut ring, &provide), 0);
+    let (left, right) = std::os::unix::net::UnixDatagram::pair().unwrap();
+    push(&mut ring, &opcode::RecvMulti::new(fd(&left), 7).build());
+    ring.submit().unwrap();
+    right.send(b"a").unwrap();
+    right.send(b"bc").unwrap();
+    let done: Vec<_> = complete(&mut ring, 3).into_iter().map(|(_, result, _)| result).collect();
+    assert_eq!(done, [1, 2, -libc::ENOBUFS]);
+    // Who begins is told at once, whether or not there is data.
+    for group in [7, 8] {
+        let receive = opcode::Recv::new(fd(&receiver), std::ptr::null_mut(), 0).buf_group(group).build();
+        assert_eq!(one(&mut ring, &receive.flags(select)), -libc::ENOBUFS);
+    }
+    let read = opcode::Read::new(fd(&reader), std::ptr::null_mut(), 8).offset(u64::MAX).buf_group(8).build();
+    assert_eq!(one(&mut ring, &read.flags(select)), -libc::ENOBUFS);
+}
+
+extern "C" fn ignore(_: i32) {}
+
+/// Neither a time-out nor a signal keeps completions from the app.
+fn short_waits() {
+    let mut ring = ring(8);
+    let limit = Timespec::new().nsec(30_000_000);
+    let args = SubmitArgs::new().timespec(&limit);
+    assert_eq!(ring.submitter().submit_with_args(1, &args).unwrap_err().raw_os_error(), Some(-ETIME));
+    let alarm = || unsafe {
+        // SAFETY: whole structures; the handler does nothing.
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = ignore as *const () as usize;
+        libc::sigaction(libc::SIGALRM, &action, std::ptr::null_mut());
+        let time = |tv_usec| libc::timeval { tv_sec: 0, tv_usec };
+        let once = libc::itimerval { it_interval: time(0), it_value: time(30_000) };
+        libc::syscall(libc::SYS_setitimer, libc::ITIMER_REAL, &raw const once, 0);
+    };
+    alarm();
+    assert_eq!(ring.submitter().submit_and_wait(1).unwrap_err().raw_os_error(), Some(libc::EINTR));
+    push(&mut ring, &opcode::Nop::new().build());
+    assert_eq!(ring.submit().unwrap(), 1);
+    assert_eq!(ring.submitter().submit_with_args(2, &args).unwrap(), 0);
+    alarm();
+    assert_eq!(ring.submitter().submit_and_wait(2).unwrap(), 0);
+    assert_eq!(ring.completion().count(), 1);
+}
+
+/// A command for a socket, with level and name of an option, and its value (io_uring_prep_cmd_sock(3)).
+fn command(socket: &TcpStream, command: u32, option: [i32; 2], value: &mut i32, len: u32) -> squeue::Entry {
+    let mut bytes = [0; 16];
+    bytes[..8].copy_from_slice(&((&raw mut *value).addr() as u64).to_ne_bytes());
+    let address = option[0] as u32 as u64 | (option[1] as u32 as u64) << 32;
+    let entry = opcode::UringCmd16::new(fd(socket), command).cmd(bytes).addr(Some(address)).build();
+    // SAFETY: an entry is 64 bytes without padding; the length of an option's value lies where `splice_fd_in` does.
+    unsafe {
+        let mut raw: [u8; 64] = std::mem::transmute(entry);
+        raw[44..48].copy_from_slice(&len.to_ne_bytes());
+        std::mem::transmute(raw)
+    }
+}
+
+fn commands() {
+    const IN_QUEUE: u32 = 0;
+    const OUT_QUEUE: u32 = 1;
+    const GET: u32 = 2;
+    const SET: u32 = 3;
+    let mut ring = ring(8);
+    let (one_end, other) = pair();
+    let mut value = 0;
+    (&other).write_all(b"12345").unwrap();
+    nap();
+    let mut ask =
+        |what, option, value: &mut i32, len| one(&mut ring, &command(&one_end, what, option, value, len));
+    assert_eq!(ask(IN_QUEUE, [0; 2], &mut value, 0), 5);
+    assert_eq!(ask(OUT_QUEUE, [0; 2], &mut value, 0), 0);
+    let keep_alive = [libc::SOL_SOCKET, libc::SO_KEEPALIVE];
+    value = 1;
+    assert_eq!(ask(SET, keep_alive, &mut value, 4), 0);
+    value = 7;
+    assert_eq!((ask(GET, keep_alive, &mut value, 4), value), (4, 1));
+    assert_eq!(ask(GET, [libc::SOL_SOCKET, libc::SO_TYPE], &mut value, 2), 2);
+    let no_delay = [libc::IPPROTO_TCP, libc::TCP_NODELAY];
+    assert_eq!(ask(SET, no_delay, &mut value, 4), 0);
+    assert!(one_end.nodelay().unwrap());
+    assert_eq!(ask(GET, no_delay, &mut value, 4), -libc::EOPNOTSUPP);
+    assert_eq!(ask(SET, keep_alive, &mut value, 1), -libc::EINVAL);
+    assert_eq!(ask(99, [0; 2], &mut value, 0), -libc::EOPNOTSUPP);
+    let (reader, _writer) = pipe();
+    let entry = opcode::UringCmd16::new(fd(&reader), IN_QUEUE).build();
+    assert_eq!(one(&mut ring, &entry), -libc::EOPNOTSUPP);
+}
+
+/// sendmsg(2), by itself and as a request, takes an address of no length as none.
+fn nameless() {
+    let mut ring = ring(8);
+    let (one_end, mut other) = pair();
+    let part = libc::iovec { iov_base: b"hi".as_ptr().cast_mut().cast(), iov_len: 2 };
+    // SAFETY: all is whole, and nothing is written to.
+    let mut header = unsafe { std::mem::zeroed::<libc::msghdr>() };
+    (header.msg_iov, header.msg_iovlen) = ((&raw const part).cast_mut(), 1);
+    header.msg_name = std::ptr::without_provenance_mut(8);
+    // SAFETY: as above.
+    assert_eq!(unsafe { libc::sendmsg(one_end.as_raw_fd(), &header, 0) }, 2);
+    assert_eq!(one(&mut ring, &opcode::SendMsg::new(fd(&one_end), &header).build()), 2);
+    let mut bytes = [0; 4];
+    other.read_exact(&mut bytes).unwrap();
+    assert_eq!(&bytes, b"hihi");
 }

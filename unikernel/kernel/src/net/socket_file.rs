@@ -14,6 +14,17 @@ use crate::syscall::{Errno, SysResult};
 /// `SIOCOUTQ`, which is `TIOCOUTQ` under another name (tcp(7)).
 const SIOCOUTQ: u32 = linux_raw_sys::ioctl::TIOCOUTQ;
 
+impl Socket {
+    /// Bytes that wait to be read, and to be sent, of a socket that the stacks serve.
+    pub fn internet_queues(&self) -> Result<(usize, usize), Errno> {
+        match &self.kind {
+            Kind::Stream(stream) => stream.queues(),
+            Kind::Datagram(datagram) => Ok(datagram.queues()),
+            Kind::Unix(_) | Kind::Other(_) => Err(Errno::EOPNOTSUPP),
+        }
+    }
+}
+
 impl File for Socket {
     #[inline]
     fn read(&self, into: UserSlice, mode: WaitMode) -> SysResult {

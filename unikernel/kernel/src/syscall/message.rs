@@ -99,11 +99,20 @@ pub fn read_parts(header: &msghdr) -> Result<(Buffers, Rights, SendControl), Err
     Ok((buffers, rights, control))
 }
 
+/// Where a message's header has an address, and how long that is. Without a length there is none.
+pub fn name_of(header: &msghdr) -> Result<Option<(u64, u32)>, Errno> {
+    let (place, len) = (header.msg_name.addr() as u64, header.msg_namelen);
+    match u32::try_from(len) {
+        Err(_) => Err(Errno::EINVAL),
+        Ok(len) => Ok((place != 0 && len != 0).then_some((place, len))),
+    }
+}
+
 fn send_one(socket: &SocketRef, header: &msghdr, flags: MessageFlags) -> SysResult {
     let (buffers, rights, control) = read_parts(header)?;
-    let to = match header.msg_name.addr() as u64 {
-        0 => None,
-        name => Some(socket.read_peer(name, header.msg_namelen as u32, Errno::ENETUNREACH)?),
+    let to = match name_of(header)? {
+        None => None,
+        Some((name, len)) => Some(socket.read_peer(name, len, Errno::ENETUNREACH)?),
     };
     socket.send(Outgoing { buffers: &buffers, to, rights, control }, flags, mode_of(socket, flags))
 }

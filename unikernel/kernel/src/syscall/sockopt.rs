@@ -36,14 +36,18 @@ const MAX_BUFFER: i32 = 212_992;
 
 /// setsockopt(2).
 pub fn sys_setsockopt(descriptor: i32, level: u32, name: u32, value: u64, len: u32) -> SysResult {
-    let socket = SocketRef::get(descriptor)?;
-    let value = Value { address: value, len: len as usize };
+    set(&*SocketRef::get(descriptor)?, level, name, (value, len))
+}
+
+/// Sets an option to the value at an address, which has so many bytes.
+pub fn set(socket: &Socket, level: u32, name: u32, (address, len): (u64, u32)) -> SysResult {
+    let value = Value { address, len: len as usize };
     match level {
-        SOL_SOCKET => set_socket(&socket, name, value)?,
-        SOL_TCP => sockopt_tcp::set(&socket, name, value)?,
-        SOL_IP => set_ip(&socket, name, value)?,
-        SOL_IPV6 => set_ipv6(&socket, name, value)?,
-        SOL_UDP => sockopt_udp::set(&socket, name, value)?,
+        SOL_SOCKET => set_socket(socket, name, value)?,
+        SOL_TCP => sockopt_tcp::set(socket, name, value)?,
+        SOL_IP => set_ip(socket, name, value)?,
+        SOL_IPV6 => set_ipv6(socket, name, value)?,
+        SOL_UDP => sockopt_udp::set(socket, name, value)?,
         SOL_NETLINK if socket.family == Family::Netlink => set_netlink(name, value)?,
         _ => return Err(Errno::ENOPROTOOPT),
     }
@@ -53,13 +57,21 @@ pub fn sys_setsockopt(descriptor: i32, level: u32, name: u32, value: u64, len: u
 /// getsockopt(2).
 pub fn sys_getsockopt(descriptor: i32, level: u32, name: u32, place: u64, len: UserPtr<u32>) -> SysResult {
     let socket = SocketRef::get(descriptor)?;
-    let place = Place { address: place, len };
+    let room = i32::try_from(len.read()?).map_err(|_| Errno::EINVAL)? as usize;
+    let written = get(&*socket, level, name, (place, room))?;
+    len.write(written as u32)?;
+    Ok(0)
+}
+
+/// Writes an option's value to an address, where there is so much room; answers how many bytes.
+pub fn get(socket: &Socket, level: u32, name: u32, (address, room): (u64, usize)) -> SysResult {
+    let place = Place { address, room };
     match level {
-        SOL_SOCKET => get_socket(&socket, name, place),
-        SOL_TCP => sockopt_tcp::get(&socket, name, place),
-        SOL_IP => get_ip(&socket, name, place),
-        SOL_IPV6 => get_ipv6(&socket, name, place),
-        SOL_UDP => sockopt_udp::get(&socket, name, place),
+        SOL_SOCKET => get_socket(socket, name, place),
+        SOL_TCP => sockopt_tcp::get(socket, name, place),
+        SOL_IP => get_ip(socket, name, place),
+        SOL_IPV6 => get_ipv6(socket, name, place),
+        SOL_UDP => sockopt_udp::get(socket, name, place),
         _ => Err(Errno::EOPNOTSUPP),
     }
 }
@@ -125,20 +137,15 @@ impl Value {
 #[derive(Clone, Copy)]
 pub(super) struct Place {
     address: u64,
-    len: UserPtr<u32>,
+    room: usize,
 }
 
 impl Place {
-    /// How many bytes there is room for.
-    fn room(self) -> Result<usize, Errno> {
-        Ok(i32::try_from(self.len.read()?).map_err(|_| Errno::EINVAL)? as usize)
-    }
-
+    /// Writes as much of a value as there is room for; answers how much.
     pub(super) fn write(self, bytes: &[u8]) -> SysResult {
-        let bytes = &bytes[..bytes.len().min(self.room()?)];
+        let bytes = &bytes[..bytes.len().min(self.room)];
         UserSlice::new(self.address, bytes.len()).write(bytes)?;
-        self.len.write(bytes.len() as u32)?;
-        Ok(0)
+        Ok(bytes.len())
     }
 
     pub(super) fn int(self, value: i32) -> SysResult {
@@ -284,7 +291,7 @@ fn get_socket(socket: &Socket, name: u32, place: Place) -> SysResult {
         SO_RCVBUF => place.int(options.tcp.receive_buffer.unwrap_or(crate::net::buffer_sizes().0 as i32)),
         SO_SNDBUF => place.int(options.tcp.send_buffer.unwrap_or(crate::net::buffer_sizes().1 as i32)),
         SO_BINDTODEVICE => match options.card.map(|card| Link::Card(card).name()) {
-            Some(_) if place.room()? < NAME_BYTES => Err(Errno::EINVAL),
+            Some(_) if place.room < NAME_BYTES => Err(Errno::EINVAL),
             Some(name) => place.write(&[name.as_bytes(), &[0]].concat()),
             None => place.write(&[]),
         },
@@ -295,7 +302,7 @@ fn get_socket(socket: &Socket, name: u32, place: Place) -> SysResult {
         SO_PASSCRED => place.flag(options.passes_credentials),
         SO_MARK => place.int(options.hints.mark as i32),
         // The number of a socket is given once.
-        SO_COOKIE if place.room()? < size_of::<u64>() => Err(Errno::EINVAL),
+        SO_COOKIE if place.room < size_of::<u64>() => Err(Errno::EINVAL),
         SO_COOKIE => place.write(&socket.inode().to_ne_bytes()),
         SO_RXQ_OVFL | SO_PEEK_OFF | SO_TIMESTAMP_OLD | SO_TIMESTAMP_NEW | SO_TIMESTAMPNS_OLD
         | SO_TIMESTAMPNS_NEW => sockopt_udp::get_socket(socket, name, place),

@@ -54,6 +54,8 @@ pub fn sys_io_uring_enter(
         with_mask(mask, || ring.wait(min_complete as usize, deadline_ns).map(|()| 0))
     });
     match waited {
+        // What is there is not kept from the app by what ended the wait for more.
+        Err(Errno::ETIME | Errno::EINTR) if ring.has_completions() => Ok(submitted),
         Err(error) if submitted == 0 => Err(error),
         _ => Ok(submitted),
     }

@@ -5,6 +5,7 @@ use alloc::sync::Arc;
 
 use linux_raw_sys::general::O_CLOEXEC;
 use linux_raw_sys::io_uring::*;
+use linux_raw_sys::net::SOCK_STREAM;
 
 use super::Ring;
 use super::operation::{self, opcode};
@@ -13,7 +14,7 @@ use super::sqe::{Sqe, SqeFlags};
 use crate::file::{self, OpenFile, Readiness, WaitMode, complete};
 use crate::mem::user::{UserPtr, UserSlice};
 use crate::net::address::{self, Given};
-use crate::net::socket::{MessageFlags, Outgoing};
+use crate::net::socket::{MessageFlags, Outgoing, Socket, kind_number};
 use crate::syscall::io::{self, Buffers};
 use crate::syscall::message;
 use crate::syscall::socket::{SocketRef, install};
@@ -45,14 +46,16 @@ impl Ring {
             Action::Write { .. } | Action::Send { .. } | Action::Connect { .. } => Readiness::WRITABLE,
             _ => Readiness::READABLE,
         };
+        let mut has_posted = false;
         loop {
-            let result = self.step(request, wanted);
+            let result = self.step(request, wanted, has_posted);
             let flags = request.selected.map_or(0, |selected| selected.cqe_flags());
             match result {
                 Err(Errno::EAGAIN) if !request.is_impatient() => return Attempt::Blocked(wanted),
                 Ok(count) if goes_on(request, count) => {
                     request.selected = None;
                     request.done = 0;
+                    has_posted = true;
                     if !self.post(request.sqe.user_data, count as i32, flags | IORING_CQE_F_MORE) {
                         // The queue is full: whoever wants more asks anew.
                         return Attempt::Done(Err(Errno::ECANCELED), 0);
@@ -70,20 +73,25 @@ impl Ring {
         }
     }
 
-    fn step(&self, request: &mut Request, wanted: Readiness) -> SysResult {
+    fn step(&self, request: &mut Request, wanted: Readiness, has_posted: bool) -> SysResult {
         if let Action::Refused(error) = request.action {
             return Err(error);
         }
         if matches!(request.action, Action::Call) {
             return operation::call(self, request);
         }
+        if request.polls_first() && request.key.is_none() {
+            return Err(Errno::EAGAIN);
+        }
         let opened = Arc::clone(request.file.as_ref().ok_or(Errno::EBADF)?);
         if request.sqe.flags.contains(SqeFlags::BUFFER_SELECT) && request.selected.is_none() {
+            let (group, len) = (request.sqe.buf, request.most_bytes());
             // A buffer is taken only when there is something for it.
             if !opened.file.readiness().intersects(wanted | Readiness::ALWAYS | Readiness::RDHUP) {
-                return Err(Errno::EAGAIN);
+                let has_buffer = !tells_shortage(request, &opened, has_posted)
+                    || complete(|| self.registered.lock().has_buffer(group))?;
+                return Err(if has_buffer { Errno::EAGAIN } else { Errno::ENOBUFS });
             }
-            let (group, len) = (request.sqe.buf, request.most_bytes());
             request.selected = Some(complete(|| self.registered.lock().select(group, len))?);
         }
         let is_multishot = request.is_multishot();
@@ -178,6 +186,16 @@ impl Ring {
         let (index, _replaced) = self.registered.lock().place_file(opened, sqe.file_index)?;
         Ok(index)
     }
+}
+
+/// True if a request that would wait for its file is told now that its group has no buffer: at its first attempt, and
+/// behind a message, as Linux does not know then whether there is another.
+fn tells_shortage(request: &Request, opened: &OpenFile, has_posted: bool) -> bool {
+    if !has_posted {
+        return request.key.is_none();
+    }
+    let is_stream = |socket: &Socket| kind_number(socket) == SOCK_STREAM;
+    opened.downcast::<Socket>().is_some_and(|socket| !is_stream(socket))
 }
 
 /// True if a multishot request goes on behind this result.

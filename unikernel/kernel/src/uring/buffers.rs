@@ -195,6 +195,17 @@ impl Registered {
         }
     }
 
+    /// True if a group has a buffer.
+    pub(super) fn has_buffer(&self, group: u16) -> Result<bool, AttemptError> {
+        Ok(match self.groups.get(&group) {
+            Some(Group::List(list)) => !list.is_empty(),
+            Some(Group::Ring { address, head, .. }) => {
+                UserPtr::<u16>::new(*address + RING_TAIL).try_read()? != *head
+            }
+            None => false,
+        })
+    }
+
     /// Takes a buffer of a group, cut to `len` unless that is 0.
     pub(super) fn select(&mut self, group: u16, len: usize) -> Result<Selected, AttemptError> {
         let selected = match self.groups.get_mut(&group).ok_or(Errno::ENOBUFS)? {

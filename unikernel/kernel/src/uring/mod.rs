@@ -214,6 +214,11 @@ impl Ring {
         }
     }
 
+    /// True if the app has completions to take.
+    pub fn has_completions(&self) -> bool {
+        self.available() > 0
+    }
+
     /// Sees to it that [`Ring::work`] runs soon. May be called with locks held, and from an interrupt.
     fn schedule(&self) {
         if self.is_scheduled.swap(true, Ordering::AcqRel) {

@@ -1,14 +1,18 @@
 //! The operations: their numbers, and those that never wait, which the handlers of the system calls do.
 
+use alloc::sync::Arc;
+
 use linux_raw_sys::general::{open_how, statx};
 use linux_raw_sys::io_uring::*;
+use linux_raw_sys::net::SOL_SOCKET;
 
 use super::Ring;
 use super::request::Request;
 use super::sqe::{Sqe, SqeFlags};
 use crate::file::{self, OpenFile};
 use crate::mem::user::{UserPtr, UserSlice};
-use crate::syscall::{self, Errno, SysResult};
+use crate::syscall::socket::SocketRef;
+use crate::syscall::{self, Errno, SysResult, sockopt};
 
 /// `IORING_OP_*` as they stand in an entry.
 pub(super) mod opcode {
@@ -38,7 +42,7 @@ pub(super) mod opcode {
         MSG_RING = IORING_OP_MSG_RING, SOCKET = IORING_OP_SOCKET, SEND_ZC = IORING_OP_SEND_ZC,
         SENDMSG_ZC = IORING_OP_SENDMSG_ZC, READ_MULTISHOT = IORING_OP_READ_MULTISHOT,
         FIXED_FD_INSTALL = IORING_OP_FIXED_FD_INSTALL, FTRUNCATE = IORING_OP_FTRUNCATE,
-        BIND = IORING_OP_BIND, LISTEN = IORING_OP_LISTEN,
+        BIND = IORING_OP_BIND, LISTEN = IORING_OP_LISTEN, URING_CMD = IORING_OP_URING_CMD,
     }
 }
 
@@ -155,8 +159,35 @@ pub(super) fn call(ring: &Ring, request: &Request) -> SysResult {
         }
         opcode::REMOVE_BUFFERS => ring.registered.lock().unprovide(sqe.buf, sqe.fd as u32),
         opcode::POLL_REMOVE | opcode::ASYNC_CANCEL | opcode::TIMEOUT_REMOVE => ring.cancel(sqe),
+        opcode::URING_CMD => socket_command(request.file.as_ref().ok_or(Errno::EBADF)?, sqe),
         opcode::MSG_RING => message_ring(ring, request.file.as_deref().ok_or(Errno::EBADF)?, sqe),
         _ => Err(Errno::EINVAL),
+    }
+}
+
+/// The commands that sockets have (io_uring_prep_cmd_sock(3)). The entry has level and name of an option where others
+/// have an address, and the place of its value last.
+fn socket_command(opened: &Arc<OpenFile>, sqe: &Sqe) -> SysResult {
+    const SIOCINQ: u32 = io_uring_socket_op::SOCKET_URING_OP_SIOCINQ as u32;
+    const SIOCOUTQ: u32 = io_uring_socket_op::SOCKET_URING_OP_SIOCOUTQ as u32;
+    const GET: u32 = io_uring_socket_op::SOCKET_URING_OP_GETSOCKOPT as u32;
+    const SET: u32 = io_uring_socket_op::SOCKET_URING_OP_SETSOCKOPT as u32;
+    if sqe.off >> 32 != 0 || sqe.op_flags & !IORING_URING_CMD_MASK != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let socket = SocketRef::of(Arc::clone(opened)).map_err(|_| Errno::EOPNOTSUPP)?;
+    let (level, name) = (sqe.addr as u32, (sqe.addr >> 32) as u32);
+    let (place, len) = (sqe.addr3, sqe.file_index);
+    match sqe.off as u32 {
+        SIOCINQ => Ok(socket.internet_queues()?.0),
+        SIOCOUTQ => Ok(socket.internet_queues()?.1),
+        GET if level != SOL_SOCKET => Err(Errno::EOPNOTSUPP),
+        GET => {
+            let room = i32::try_from(len).map_err(|_| Errno::EINVAL)? as usize;
+            sockopt::get(&socket, level, name, (place, room))
+        }
+        SET => sockopt::set(&socket, level, name, (place, len)),
+        _ => Err(Errno::EOPNOTSUPP),
     }
 }
 

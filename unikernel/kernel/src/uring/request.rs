@@ -118,9 +118,17 @@ impl Request {
     pub(super) fn most_bytes(&self) -> usize {
         match &self.action {
             Action::ReceiveMessage { .. } if self.is_multishot() => 0,
-            Action::ReceiveMessage { buffers, .. } => buffers.first().map_or(0, UserSlice::len),
+            Action::ReceiveMessage { buffers, .. } | Action::Read { buffers, .. } => {
+                buffers.first().map_or(0, UserSlice::len)
+            }
             _ => self.sqe.len as usize,
         }
+    }
+
+    /// True if the first attempt is not made before the file is ready.
+    pub(super) fn polls_first(&self) -> bool {
+        matches!(self.action, Action::Receive { .. } | Action::ReceiveMessage { .. } | Action::Send { .. })
+            && u32::from(self.sqe.ioprio) & IORING_RECVSEND_POLL_FIRST != 0
     }
 
     /// True if `EAGAIN` is the answer rather than a reason to wait.
@@ -165,6 +173,7 @@ fn prepare(sqe: &Sqe) -> Result<Action, Errno> {
     if sqe.flags.bits() & !SqeFlags::all().bits() != 0 || sqe.personality != 0 {
         return Err(Errno::EINVAL);
     }
+    check_selection(sqe)?;
     Ok(match sqe.opcode {
         opcode::READ | opcode::READ_FIXED | opcode::READ_MULTISHOT => {
             Action::Read { buffers: one(sqe), offset: offset(sqe) }
@@ -182,7 +191,10 @@ fn prepare(sqe: &Sqe) -> Result<Action, Errno> {
         opcode::SENDMSG | opcode::SENDMSG_ZC => {
             let header = UserPtr::<msghdr>::new(sqe.addr).read()?;
             let (buffers, rights, control) = message::read_parts(&header)?;
-            let to = address(header.msg_name.addr() as u64, header.msg_namelen as u32)?;
+            let to = match message::name_of(&header)? {
+                Some((place, len)) => address(place, len)?,
+                None => None,
+            };
             Action::Send { buffers, to, rights, control, flags: message_flags(sqe)? }
         }
         opcode::RECV => Action::Receive { buffers: one(sqe), flags: message_flags(sqe)? },
@@ -205,6 +217,18 @@ fn prepare(sqe: &Sqe) -> Result<Action, Errno> {
         other if operation::is_supported(other) => Action::Call,
         _ => return Err(Errno::EINVAL),
     })
+}
+
+/// Which operations take a buffer of the kernel's choice, and into how many they read then.
+fn check_selection(sqe: &Sqe) -> Result<(), Errno> {
+    if !sqe.flags.contains(SqeFlags::BUFFER_SELECT) {
+        return Ok(());
+    }
+    match sqe.opcode {
+        opcode::READV if sqe.len != 1 => Err(Errno::EINVAL),
+        opcode::READ | opcode::READV | opcode::READ_MULTISHOT | opcode::RECV | opcode::RECVMSG => Ok(()),
+        _ => Err(Errno::EOPNOTSUPP),
+    }
 }
 
 fn address(place: u64, len: u32) -> Result<Option<Given>, Errno> {

@@ -228,9 +228,9 @@ pub fn discard(signal: u32) {
         }
     };
     let set = set_of(signal);
-    drop_all(process().pending.len(), &|| process().pending.take(set));
+    drop_all(process().pending.count(), &|| process().pending.take(set));
     for thread in process().threads() {
-        let count = thread.signals.lock().pending.len();
+        let count = thread.signals.lock().pending.count();
         drop_all(count, &|| thread.signals.lock().pending.take(set));
     }
 }

@@ -50,7 +50,7 @@ impl SignalQueue {
     }
 
     /// How many wait.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.infos.len()
     }
 
@@ -118,7 +118,7 @@ pub struct SharedQueue {
 
 impl SharedQueue {
     /// An empty one.
-    pub const fn new() -> Self {
+    pub(super) const fn new() -> Self {
         let queue = SignalQueue { set: 0, infos: VecDeque::new() };
         Self { queue: SpinLock::new(queue), set: AtomicU64::new(0) }
     }
@@ -130,8 +130,8 @@ impl SharedQueue {
     }
 
     /// How many wait.
-    pub fn len(&self) -> usize {
-        self.queue.lock().len()
+    pub fn count(&self) -> usize {
+        self.queue.lock().count()
     }
 
     /// Adds a signal. Whoever locks a thread's signals later sees it in [`Self::set`].

@@ -284,7 +284,8 @@ fn short_waits() {
 fn command(socket: &TcpStream, command: u32, option: [i32; 2], value: &mut i32, len: u32) -> squeue::Entry {
     let mut bytes = [0; 16];
     bytes[..8].copy_from_slice(&((&raw mut *value).addr() as u64).to_ne_bytes());
-    let address = option[0] as u32 as u64 | (option[1] as u32 as u64) << 32;
+    let word = |half: i32| u64::from(half as u32);
+    let address = word(option[0]) | word(option[1]) << 32;
     let entry = opcode::UringCmd16::new(fd(socket), command).cmd(bytes).addr(Some(address)).build();
     // SAFETY: an entry is 64 bytes without padding; the length of an option's value lies where `splice_fd_in` does.
     unsafe {

@@ -58,7 +58,7 @@ pub fn set(socket: &Socket, level: u32, name: u32, (address, len): (u64, u32)) -
 pub fn sys_getsockopt(descriptor: i32, level: u32, name: u32, place: u64, len: UserPtr<u32>) -> SysResult {
     let socket = SocketRef::get(descriptor)?;
     let room = i32::try_from(len.read()?).map_err(|_| Errno::EINVAL)? as usize;
-    let written = get(&*socket, level, name, (place, room))?;
+    let written = get(&socket, level, name, (place, room))?;
     len.write(written as u32)?;
     Ok(0)
 }

@@ -35,6 +35,7 @@ const KEYS: &[&str] = &[
     "root",
     "mount",
     "format",
+    "overcommit",
     offloads::KEY,
     mmio::KEY,
 ];
@@ -78,6 +79,8 @@ pub struct Options {
     pub exit_action: ExitAction,
     /// `stop=`: how many seconds a stop takes at most.
     pub stop_seconds: Option<u32>,
+    /// `overcommit=strict`: what the app is promised is set aside for it.
+    pub is_commit_strict: bool,
     /// `cwd=`, an absolute path.
     pub current_directory: Option<String>,
     /// `root=` and `mount=`, in order.
@@ -195,6 +198,7 @@ impl Options {
             "trace" => return Err(ParseError::BadValue("trace", value.to_owned(), "`syscalls` or `time`")),
             "exit" => self.exit_action = exit_action(value)?,
             "stop" => self.stop_seconds = Some(stop_seconds(value)?),
+            "overcommit" => self.is_commit_strict = is_strict(value)?,
             "cwd" if value.starts_with('/') => self.current_directory = Some(value.to_owned()),
             "cwd" => return Err(ParseError::BadValue("cwd", value.to_owned(), "an absolute path")),
             "root" => self.take_root(word, value)?,
@@ -295,6 +299,15 @@ fn stop_seconds(value: &str) -> Result<u32, ParseError> {
     let is_number = value.bytes().all(|byte| byte.is_ascii_digit());
     let seconds = value.parse().ok().filter(|_| is_number);
     seconds.ok_or_else(|| ParseError::BadValue("stop", value.to_owned(), "a number of seconds"))
+}
+
+/// Which of Linux's two ways there is to promise memory (its `vm.overcommit_memory` 2 and 0).
+fn is_strict(value: &str) -> Result<bool, ParseError> {
+    match value {
+        "strict" => Ok(true),
+        "heuristic" => Ok(false),
+        _ => Err(ParseError::BadValue("overcommit", value.to_owned(), "`heuristic` or `strict`")),
+    }
 }
 
 fn exit_action(value: &str) -> Result<ExitAction, ParseError> {

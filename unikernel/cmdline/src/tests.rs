@@ -36,6 +36,17 @@ fn everything_at_once() {
 }
 
 #[test]
+fn memory_is_promised_in_two_ways() {
+    assert!(!parse("").unwrap().is_commit_strict);
+    assert!(!parse("overcommit=heuristic").unwrap().is_commit_strict);
+    assert!(parse("overcommit=strict").unwrap().is_commit_strict);
+    for bad in ["overcommit=", "overcommit=2", "overcommit=Strict", "overcommit=always"] {
+        assert!(matches!(parse(bad), Err(ParseError::BadValue("overcommit", ..))), "{bad}");
+    }
+    assert_eq!(parse("overcommit"), Err(ParseError::MissingValue("overcommit".to_owned())));
+}
+
+#[test]
 fn offloads_are_switched_off_by_name() {
     let everything = Offloads::default();
     assert_eq!(parse("").unwrap().offloads, everything);

@@ -74,6 +74,9 @@ extern "C" fn kernel_main(start_info: u32) -> ! {
     platform::interrupts::set_timer_handler(task::timer::interrupt);
     platform::interrupts::set_look_handler(task::scheduler::look);
     task::process::process().set_exit_action(options.exit_action);
+    if options.is_commit_strict {
+        mem::space::be_strict();
+    }
     options.stop_seconds.into_iter().for_each(task::stop::set_patience);
     fs::init(info.initrd.map(boot_info::Range::bytes));
     let mut devices = find_devices(&options);

@@ -24,6 +24,8 @@ bitflags! {
 pub enum RegionKind {
     /// Zeros at first touch.
     Anonymous,
+    /// The same, but nobody was promised that there will be memory for it (`MAP_NORESERVE`).
+    Unreserved,
     /// The first stack. Its pages are charged as they are touched, as it is mostly never used.
     Stack,
     /// The app's own image, present from the start.
@@ -35,9 +37,9 @@ pub enum RegionKind {
 }
 
 impl RegionKind {
-    /// True if the region's pages are its own, and count against the memory that was promised.
-    pub const fn has_own_pages(self) -> bool {
-        !matches!(self, Self::Kernel | Self::Object(ObjectPart { is_shared: true, .. }))
+    /// True if the region's pages are its own, and count against the memory that was promised once they can be written.
+    pub const fn is_promised(self) -> bool {
+        !matches!(self, Self::Unreserved | Self::Kernel | Self::Object(ObjectPart { is_shared: true, .. }))
     }
 }
 

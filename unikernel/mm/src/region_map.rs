@@ -91,7 +91,7 @@ impl RegionMap {
         let mut newly_charged = 0;
         for piece in self.overlapping(start, end).collect::<Vec<_>>() {
             let is_charged =
-                piece.is_charged || protection.contains(Protection::WRITE) && piece.kind.has_own_pages();
+                piece.is_charged || protection.contains(Protection::WRITE) && piece.kind.is_promised();
             newly_charged += if is_charged { piece.pages() - piece.charged_pages() } else { 0 };
             self.cut(&piece);
             self.join(Region { protection, is_charged, ..piece });
@@ -109,7 +109,7 @@ impl RegionMap {
         if !protection.contains(Protection::WRITE) {
             return 0;
         }
-        let own = self.overlapping(start, end).filter(|piece| piece.kind.has_own_pages());
+        let own = self.overlapping(start, end).filter(|piece| piece.kind.is_promised());
         own.map(|piece| piece.pages() - piece.charged_pages()).sum()
     }
 

@@ -8,6 +8,7 @@ use super::exit;
 use super::fpu;
 use super::user_copy;
 use crate::mem::fault::{self, Access, Failure};
+use crate::task::out_of_memory;
 use crate::task::signal_delivery::{self, Cause};
 
 /// The registers of the interrupted code, as the stubs push them. For a `syscall`, `vector` is
@@ -190,6 +191,8 @@ fn page_fault(frame: &mut TrapFrame) {
     let Err(failure) = outcome else { return };
     match landing {
         Some(landing) if !frame.is_from_user() => frame.rip = landing,
+        // No handler could help: it would need a page for its frame.
+        _ if failure == Failure::OutOfMemory => out_of_memory::end_app(),
         _ => signal_delivery::force(frame, Cause::page_fault(address, failure, frame.error_code)),
     }
 }

@@ -12,10 +12,10 @@ use alloc::vec::Vec;
 use super::shared::SharedFrame;
 use super::space::{self, Obstacle, PageSource};
 use super::user::Fault;
-use super::{layout, user};
+use super::{frames, layout, user};
 use crate::arch::cpu::this_cpu;
 use crate::fs::disk::flusher;
-use crate::task::{self, scheduler};
+use crate::task::{self, out_of_memory, scheduler};
 
 /// What the processor tried, from the page fault's error code (SDM Vol. 3, 4.7).
 #[derive(Clone, Copy, Debug)]
@@ -60,14 +60,19 @@ pub fn handle(address: u64, access: Access) -> Result<(), Failure> {
     for _ in 0..MOST_TRIES {
         match bring_in(address, access) {
             Ok(()) => return Ok(()),
-            Err(Obstacle::Failed(Failure::OutOfMemory)) if flusher::make_room() => {}
+            Err(Obstacle::Failed(Failure::OutOfMemory)) if flusher::make_room(1) => {}
             Err(Obstacle::Failed(failure)) => return Err(failure),
             Err(Obstacle::Absent(source, index)) => {
-                _loaded = Some(source.load(index).ok_or(Failure::NotReadable)?);
+                _loaded = Some(source.load(index).ok_or_else(why_unreadable)?);
             }
         }
     }
-    Err(Failure::OutOfMemory)
+    Err(why_unreadable())
+}
+
+/// Why a page could not be loaded: the cache had no frame for it, or the disk did not give it.
+fn why_unreadable() -> Failure {
+    if frames::can_app_take(1) { Failure::NotReadable } else { Failure::OutOfMemory }
 }
 
 /// The same for an access of the kernel's, which must not sleep: what there is to wait for is left with the thread,
@@ -151,18 +156,26 @@ impl Pins {
         self.waits += 1;
         match pending {
             Pending::Page(source, index) => {
-                let frame = source.load(index).ok_or(Fault)?;
+                let frame = source.load(index).ok_or_else(|| give_up(why_unreadable()))?;
                 self.frames.try_reserve(1).map_err(|_| Fault)?;
                 self.frames.push(frame);
                 Ok(())
             }
             Pending::Memory => {
                 self.waits_for_memory += 1;
-                let goes_on = self.waits_for_memory <= MOST_WAITS_FOR_MEMORY && flusher::make_room();
-                if goes_on { Ok(()) } else { Err(Fault) }
+                let goes_on = self.waits_for_memory <= MOST_WAITS_FOR_MEMORY && flusher::make_room(1);
+                if goes_on { Ok(()) } else { Err(give_up(why_unreadable())) }
             }
         }
     }
+}
+
+/// The copy fails. For want of memory, the app does not live to see it.
+fn give_up(failure: Failure) -> Fault {
+    if failure == Failure::OutOfMemory {
+        out_of_memory::end_app();
+    }
+    Fault
 }
 
 /// Runs a copy that cannot sleep until it misses nothing any more. The caller may sleep.

@@ -2,7 +2,8 @@
 //! most traffic is single frames: so they are not joined and cut again all the time.
 //!
 //! The last [`reserve_pages`] are for the kernel: the app's faults and mappings get
-//! "out of memory" before the network and the threads' stacks do.
+//! "out of memory" before the network and the threads' stacks do. What stays free beyond them for promises that were made
+//! to the app is [`set_aside`]. [`can_app_take`] is the one line that both stand in.
 
 use core::sync::atomic::{AtomicUsize, Ordering};
 
@@ -26,6 +27,7 @@ static FRAMES: SpinLock<Frames> =
     SpinLock::new(Frames { buddy: Buddy::empty(), stack: ArrayVec::new_const() });
 static TOTAL_PAGES: AtomicUsize = AtomicUsize::new(0);
 static FREE_PAGES: AtomicUsize = AtomicUsize::new(0);
+static SET_ASIDE: AtomicUsize = AtomicUsize::new(0);
 
 /// How much memory the table takes that [`init`] needs, in bytes, for RAM that ends at `end`.
 pub fn table_bytes(end: u64) -> u64 {
@@ -76,9 +78,15 @@ pub fn reserve_pages() -> usize {
     (total_pages() / 16).min(4096)
 }
 
-/// True if the app may take `pages` more.
+/// Sets how many free pages are kept for promises (`overcommit=strict`).
+pub fn set_aside(pages: usize) {
+    SET_ASIDE.store(pages, Ordering::Relaxed);
+}
+
+/// True if the app, or a cache for it, may take `pages` more that it was not promised.
 pub fn can_app_take(pages: usize) -> bool {
-    free_pages() >= reserve_pages() + pages
+    let kept = reserve_pages() + SET_ASIDE.load(Ordering::Relaxed);
+    free_pages() >= kept.saturating_add(pages)
 }
 
 /// Takes one frame with whatever content it has.

@@ -42,6 +42,12 @@ pub fn alloc_stack() -> Result<VirtAddr, OutOfFrames> {
     Ok(VirtAddr::new(bottom + STACK_BYTES as u64))
 }
 
+/// Bytes of all kernel stacks that are mapped.
+pub fn stack_bytes() -> usize {
+    let mapped = STACKS.lock().next - STACKS_BASE;
+    (mapped / STACK_STRIDE) as usize * STACK_BYTES
+}
+
 /// Gives a stack back for the next thread. It stays mapped.
 pub fn free_stack(top: VirtAddr) {
     STACKS.lock().free.push(top);

@@ -6,7 +6,7 @@
 //! permission away calls [`tlb::flush`](crate::arch::tlb::flush).
 
 use core::ops::ControlFlow;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use x86_64::registers::control::{Cr3, Cr3Flags};
 use x86_64::structures::paging::page_table::PageTableEntry;
@@ -36,6 +36,20 @@ pub struct Mapping {
     pub bytes: u64,
 }
 
+/// Frames that are page tables.
+static TABLES: AtomicUsize = AtomicUsize::new(0);
+
+/// How many frames are page tables.
+pub fn count() -> usize {
+    TABLES.load(Ordering::Relaxed)
+}
+
+fn new_table() -> Result<PhysAddr, OutOfFrames> {
+    let frame = frames::alloc_zeroed().ok_or(OutOfFrames)?;
+    TABLES.fetch_add(1, Ordering::Relaxed);
+    Ok(frame)
+}
+
 fn root() -> &'static mut PageTable {
     table(Cr3::read().0.start_address())
 }
@@ -50,8 +64,7 @@ fn table(frame: PhysAddr) -> &'static mut PageTable {
 /// The table below `entry`, made if it is missing.
 fn descend(entry: &mut PageTableEntry) -> Result<&'static mut PageTable, OutOfFrames> {
     if entry.is_unused() {
-        let frame = frames::alloc_zeroed().ok_or(OutOfFrames)?;
-        entry.set_addr(frame, TABLE);
+        entry.set_addr(new_table()?, TABLE);
     }
     Ok(table(entry.addr()))
 }
@@ -72,6 +85,18 @@ pub fn map(virt: VirtAddr, frame: PhysAddr, flags: Flags) -> Result<(), OutOfFra
 /// Makes what is missing for small pages around `virt`: [`map`] there cannot fail after this.
 pub fn prepare(virt: VirtAddr) -> Result<(), OutOfFrames> {
     small_pages(virt).map(|_| ())
+}
+
+/// The same for a whole range.
+pub fn prepare_range(start: u64, end: u64) -> Result<(), OutOfFrames> {
+    let first = start & !(LARGE_PAGE_BYTES - 1);
+    (first..end).step_by(LARGE_PAGE_BYTES as usize).try_for_each(|at| prepare(VirtAddr::new(at)))
+}
+
+/// Tables that small pages in a range need at most.
+pub fn most_tables(start: u64, end: u64) -> u64 {
+    let spans = |bits: u32| ((end - 1) >> bits) - (start >> bits) + 1;
+    spans(21) + spans(30) + spans(39)
 }
 
 /// The table of the small pages around `virt`, made if it is missing.
@@ -107,7 +132,7 @@ fn split(virt: VirtAddr, entry: &mut PageTableEntry) -> Result<(), OutOfFrames> 
         return Ok(());
     }
     let (first, flags) = (entry.addr(), entry.flags() - Flags::HUGE_PAGE);
-    let frame = frames::alloc_zeroed().ok_or(OutOfFrames)?;
+    let frame = new_table()?;
     for (index, small) in table(frame).iter_mut().enumerate() {
         small.set_addr(first + (index * PAGE_BYTES) as u64, flags);
     }
@@ -232,7 +257,7 @@ fn missing_span(virt: VirtAddr) -> Option<u64> {
 /// Builds the final tables and switches to them: the direct map up to `ram_end`, the kernel's
 /// image with exact permissions, nothing else. The app's pages are added by `space`.
 pub fn init(ram_end: PhysAddr) -> Result<(), OutOfFrames> {
-    let new_root = frames::alloc_zeroed().ok_or(OutOfFrames)?;
+    let new_root = new_table()?;
     let has_gib_pages = raw_cpuid::CpuId::new()
         .get_extended_processor_and_feature_identifiers()
         .is_some_and(|features| features.has_1gib_pages());

@@ -1,9 +1,8 @@
 //! The app's address space: which ranges it may use, and the pages behind them.
 //!
-//! `mmap` only promises; pages come at the first touch ([`bring_in`]). There is no overcommit: what
-//! is promised as writable is charged against RAM, and a promise that could not be kept is refused
-//! with an error while the app can still handle it.
+//! `mmap` only promises; pages come at the first touch ([`bring_in`]). [`charge`] tells what a promise is worth.
 
+mod brk;
 mod charge;
 mod cut;
 mod initial;
@@ -11,6 +10,7 @@ mod object;
 mod reclaim;
 mod remap;
 mod touch;
+mod usage;
 
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
@@ -18,7 +18,8 @@ use alloc::vec::Vec;
 use core::ops::ControlFlow;
 
 use arrayvec::ArrayVec;
-pub use charge::{charge_limit, owed_pages};
+pub use brk::set_break;
+pub use charge::{be_strict, charge_limit, is_strict, owed_pages};
 pub use cut::{Copies, unmap_object};
 pub use initial::{adopt_image, map_first_stack, map_vdso};
 pub use object::{PageSource, Sharing, Supply, collect_dirty, has_paged_objects, map_object, sync};
@@ -27,6 +28,7 @@ pub use remap::{Move, remap};
 pub(super) use touch::{Obstacle, bring_in};
 use unikernel_mm::{PAGE_BYTES, RangeError, RegionMap};
 pub use unikernel_mm::{Protection, Region, RegionKind};
+pub use usage::{Usage, regions, usage};
 use x86_64::PhysAddr;
 use x86_64::structures::paging::PageTableFlags as Flags;
 
@@ -49,6 +51,8 @@ const SHARED_PAGE: Flags = Flags::BIT_9;
 /// Marks the entry of a page without access: its content stays, but no processor, in whatever ring, finds it (the bit is
 /// the system's to use).
 const NO_ACCESS: Flags = Flags::BIT_10;
+/// Marks the entry of a page that a charged region has of its own.
+const CHARGED_PAGE: Flags = Flags::BIT_11;
 /// Pages given back with one request to the other cores.
 const BATCH_PAGES: usize = 256;
 
@@ -93,10 +97,21 @@ pub enum Placement {
     FixedNoReplace(u64),
 }
 
+/// What a new region is to be.
+struct Terms {
+    protection: Protection,
+    allowed: Protection,
+    is_charged: bool,
+    /// Charged pages that it takes over from another.
+    moving: u64,
+}
+
 struct Space {
     regions: RegionMap,
     /// Pages promised as writable.
     charged_pages: u64,
+    /// Those of them that are present.
+    kept_pages: u64,
     /// Small pages that are present.
     resident_pages: u64,
     break_start: u64,
@@ -114,6 +129,7 @@ struct Space {
 static SPACE: SpinLock<Space> = SpinLock::new(Space {
     regions: RegionMap::new(),
     charged_pages: 0,
+    kept_pages: 0,
     resident_pages: 0,
     break_start: 0,
     break_end: 0,
@@ -166,8 +182,16 @@ impl Space {
         aligned.or_else(|| find(PAGE_BYTES))
     }
 
-    fn map(&mut self, placement: Placement, len: u64, protection: Protection) -> Result<u64, SpaceError> {
-        self.map_kind(placement, len, protection, Protection::all(), |_| RegionKind::Anonymous)
+    fn map(
+        &mut self,
+        placement: Placement,
+        len: u64,
+        protection: Protection,
+        kind: RegionKind,
+    ) -> Result<u64, SpaceError> {
+        let is_charged = protection.contains(Protection::WRITE) && kind.is_promised();
+        let allowed = Protection::all();
+        self.map_kind(placement, len, Terms { protection, allowed, is_charged, moving: 0 }, |_| kind)
     }
 
     /// Maps a region of the kind that `kind` makes of its start.
@@ -175,8 +199,7 @@ impl Space {
         &mut self,
         placement: Placement,
         len: u64,
-        protection: Protection,
-        allowed: Protection,
+        terms: Terms,
         kind: impl FnOnce(u64) -> RegionKind,
     ) -> Result<u64, SpaceError> {
         let len = page_up(len);
@@ -190,13 +213,14 @@ impl Space {
             }
         }
         let start = self.place(placement, len)?;
-        let kind = kind(start);
-        let is_charged = protection.contains(Protection::WRITE) && kind.has_own_pages();
-        self.check_charge(if is_charged { len / PAGE_BYTES } else { 0 })?;
+        let end = start + len;
+        let Terms { protection, allowed, is_charged, moving } = terms;
+        let region = Region { start, end, protection, allowed, kind: kind(start), is_charged };
+        let replaced: u64 = self.regions.overlapping(start, end).map(|piece| piece.charged_pages()).sum();
+        self.check_charge(start, end, region.charged_pages(), moving + replaced)?;
         if matches!(placement, Placement::Fixed(_)) {
-            self.unmap(start, start + len)?;
+            self.unmap(start, end)?;
         }
-        let region = Region { start, end: start + len, protection, allowed, kind, is_charged };
         self.regions.insert(region)?;
         self.charged_pages += region.charged_pages();
         self.publish();
@@ -238,6 +262,7 @@ impl Space {
         let mut batch = ArrayVec::<(PhysAddr, usize), BATCH_PAGES>::new();
         let mut shared = ArrayVec::<(u64, bool), BATCH_PAGES>::new();
         let mut next = end;
+        let mut kept = 0;
         page_table::for_each_mapped(start, end, |virt, entry, bytes| {
             if batch.is_full() || shared.is_full() {
                 next = virt.as_u64();
@@ -247,13 +272,18 @@ impl Space {
             if flags.contains(SHARED_PAGE) {
                 shared.push((virt.as_u64(), flags.contains(Flags::DIRTY)));
             } else {
-                batch.push((frame, (bytes / PAGE_BYTES) as usize));
+                let pages = bytes / PAGE_BYTES;
+                batch.push((frame, pages as usize));
+                kept += if flags.contains(CHARGED_PAGE) { pages } else { 0 };
             }
             ControlFlow::Continue(())
         })?;
         if !batch.is_empty() || !shared.is_empty() {
             tlb::flush(start, next);
         }
+        self.kept_pages -= kept;
+        // What is owed again must be set aside before it is free, or others may have it.
+        self.publish();
         for (frame, pages) in batch {
             // SAFETY: the page was the app's alone, its entry is gone, and no core remembers it.
             unsafe { frames::free_block_or_frame(frame, pages) };
@@ -278,14 +308,22 @@ impl Space {
         if has_kernels || !self.regions.allows(start, end, protection) {
             return Err(SpaceError::NotAllowed);
         }
-        self.check_charge(self.regions.charge_of_protect(start, end, protection))?;
+        self.check_charge(start, end, self.regions.charge_of_protect(start, end, protection), 0)?;
         // First what can fail, a page table for splitting a large page; then the books.
         let flags = flags_of(protection);
         let mut is_less_allowed = false;
-        let outcome = page_table::for_each_mapped(start, end, |_, entry, bytes| {
+        let mut newly_kept = 0;
+        let regions = &self.regions;
+        let is_promised = |page| regions.find(page).is_some_and(|region| region.kind.is_promised());
+        let outcome = page_table::for_each_mapped(start, end, |virt, entry, bytes| {
             let large = if bytes == LARGE_PAGE_BYTES { Flags::HUGE_PAGE } else { Flags::empty() };
             let flags = flags.unwrap_or(NO_ACCESS);
-            let flags = flags | large | entry.flags() & SHARED_PAGE;
+            let held = entry.flags() & (SHARED_PAGE | CHARGED_PAGE);
+            let is_writable = protection.contains(Protection::WRITE);
+            let is_new_charge = is_writable && held.is_empty() && is_promised(virt.as_u64());
+            newly_kept += if is_new_charge { bytes / PAGE_BYTES } else { 0 };
+            let held = if is_new_charge { CHARGED_PAGE } else { held };
+            let flags = flags | large | held;
             is_less_allowed |= page_table::replace_flags(entry, flags);
             ControlFlow::Continue(())
         });
@@ -293,6 +331,8 @@ impl Space {
         if is_less_allowed {
             tlb::flush(start, end);
         }
+        // Marked pages count, whatever becomes of the rest.
+        self.kept_pages += newly_kept;
         outcome?;
         self.charged_pages += self.regions.protect(start, end, protection)?;
         self.publish();
@@ -300,9 +340,15 @@ impl Space {
     }
 }
 
-/// Maps `len` bytes of zeros; answers where.
-pub fn map(placement: Placement, len: u64, protection: Protection) -> Result<u64, SpaceError> {
-    SPACE.lock().map(placement, len, protection)
+/// Maps `len` bytes of zeros; answers where. Strict promises are made without a reserve (`MAP_NORESERVE`), too.
+pub fn map(
+    placement: Placement,
+    len: u64,
+    protection: Protection,
+    is_reserved: bool,
+) -> Result<u64, SpaceError> {
+    let kind = if is_reserved || is_strict() { RegionKind::Anonymous } else { RegionKind::Unreserved };
+    SPACE.lock().map(placement, len, protection, kind)
 }
 
 /// Unmaps what is mapped in a range.
@@ -351,53 +397,10 @@ pub fn note_present(start: u64, pages: &mut [u8]) {
     }
 }
 
-/// Moves the break (brk(2)); answers where it is then.
-pub fn set_break(wanted: u64) -> u64 {
-    let mut space = SPACE.lock();
-    let (start, old) = (space.break_start, space.break_end);
-    if wanted < start || wanted > BREAK_END {
-        return old;
-    }
-    let (old_page, new_page) = (page_up(old), page_up(wanted));
-    let changed = if new_page > old_page {
-        let protection = Protection::READ | Protection::WRITE;
-        space.map(Placement::FixedNoReplace(old_page), new_page - old_page, protection).is_ok()
-    } else {
-        new_page == old_page || space.unmap(new_page, old_page).is_ok()
-    };
-    if changed {
-        space.break_end = wanted;
-    }
-    space.break_end
-}
-
 /// A full memory barrier on every core that runs the app (membarrier(2)).
 pub fn fence_all_cores() {
     // Whoever is asked to forget nothing is interrupted, or switches threads before it goes on: either is a
     // barrier.
     let _turn = SPACE.lock();
     tlb::flush(0, 0);
-}
-
-/// Sizes in pages, for `/proc` and metrics.
-#[derive(Clone, Copy, Debug)]
-pub struct Usage {
-    /// Present.
-    pub resident_pages: u64,
-    /// Promised as writable.
-    pub charged_pages: u64,
-    /// Mapped.
-    pub mapped_pages: u64,
-}
-
-/// How much the app uses.
-pub fn usage() -> Usage {
-    let space = SPACE.lock();
-    let mapped_pages = space.regions.iter().map(Region::pages).sum();
-    Usage { resident_pages: space.resident_pages, charged_pages: space.charged_pages, mapped_pages }
-}
-
-/// A copy of all regions, lowest first.
-pub fn regions() -> Vec<Region> {
-    SPACE.lock().regions.iter().copied().collect()
 }

@@ -6,10 +6,11 @@ use linux_raw_sys::general::*;
 
 use super::{Errno, SysResult};
 use crate::file;
+use crate::fs::disk::flusher;
 use crate::fs::memory_file::MAX_FILE_BYTES;
+use crate::mem::frames;
 use crate::mem::space::{self, Move, Placement, Protection, Sharing, SpaceError};
 use crate::mem::user::{USER_END, UserSlice};
-use crate::net;
 use crate::task::scheduler;
 
 impl From<SpaceError> for Errno {
@@ -49,10 +50,14 @@ fn protection(bits: u32) -> Result<Protection, Errno> {
     Ok(protection)
 }
 
-/// Promises memory to the app, perhaps after the network has given some back.
-fn promise<T>(attempt: impl Fn() -> Result<T, SpaceError>) -> Result<T, SpaceError> {
+/// Promises `len` bytes to the app, perhaps after room was made for them: a strict promise needs that.
+fn promise<T>(len: u64, attempt: impl Fn() -> Result<T, SpaceError>) -> Result<T, SpaceError> {
+    let make_room = || {
+        let pages = (len / 4096) as usize;
+        pages < frames::total_pages() && flusher::make_room(if space::is_strict() { pages } else { 1 })
+    };
     match attempt() {
-        Err(SpaceError::OutOfMemory) if net::squeeze() => attempt(),
+        Err(SpaceError::OutOfMemory) if make_room() => attempt(),
         outcome => outcome,
     }
 }
@@ -81,7 +86,8 @@ pub fn sys_mmap(address: u64, len: u64, bits: u32, flags: u32, fd: i32, offset: 
         if flags & MAP_TYPE == MAP_SHARED_VALIDATE {
             return Err(Errno::EINVAL);
         }
-        return Ok(promise(|| space::map(placement, len, protection))? as usize);
+        let is_reserved = flags & MAP_NORESERVE == 0;
+        return Ok(promise(len, || space::map(placement, len, protection, is_reserved))? as usize);
     }
     let sharing = if flags & MAP_TYPE == MAP_PRIVATE { Sharing::Private } else { Sharing::Shared };
     map_file(placement, len, protection, sharing, fd, offset)
@@ -107,7 +113,8 @@ fn map_file(
         return Err(Errno::EOVERFLOW);
     }
     let source = opened.file.page_source()?;
-    Ok(space::map_object(placement, len, protection, allowed, source, offset, sharing)? as usize)
+    let map = || space::map_object(placement, len, protection, allowed, source.clone(), offset, sharing);
+    Ok(promise(len, map)? as usize)
 }
 
 /// munmap(2).
@@ -131,7 +138,7 @@ pub fn sys_mprotect(address: u64, len: u64, bits: u64) -> SysResult {
         return Err(Errno::EINVAL);
     }
     let protection = protection(bits as u32)?;
-    promise(|| space::protect(address, len, protection))?;
+    promise(len, || space::protect(address, len, protection))?;
     Ok(0)
 }
 
@@ -151,7 +158,7 @@ pub fn sys_mremap(address: u64, old_len: u64, new_len: u64, flags: u64, new_addr
     if address >= USER_END {
         return Err(Errno::EFAULT);
     }
-    match promise(|| space::remap(address, old_len, new_len, how)) {
+    match promise(new_len, || space::remap(address, old_len, new_len, how)) {
         Ok(start) => Ok(start as usize),
         Err(SpaceError::NotMapped) => Err(Errno::EFAULT),
         Err(error) => Err(error.into()),

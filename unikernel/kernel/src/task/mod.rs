@@ -13,6 +13,7 @@ mod cores;
 pub mod exec;
 pub mod futex;
 mod idle;
+pub mod out_of_memory;
 pub mod process;
 pub mod restart;
 pub mod scheduler;

@@ -5,7 +5,7 @@ use linux_raw_sys::general::*;
 
 use super::process::{self, process};
 use super::signal::{self, DEFAULT, IGNORE, SYNCHRONOUS, SigAction, SignalInfo, UNBLOCKABLE, name, set_of};
-use super::{current, signal_frame};
+use super::{current, out_of_memory, signal_frame};
 use crate::arch::trap::TrapFrame;
 use crate::mem::fault::Failure;
 
@@ -68,6 +68,7 @@ impl Cause {
         let mut cause = match failure {
             Failure::NotMapped => Self::new(SIGSEGV, SEGV_MAPERR, address),
             Failure::NotAllowed => Self::new(SIGSEGV, SEGV_ACCERR, address),
+            // Where memory is short, `out_of_memory` comes first.
             Failure::NoPage | Failure::OutOfMemory | Failure::NotReadable => {
                 Self::new(SIGBUS, BUS_ADRERR, address)
             }
@@ -169,6 +170,10 @@ fn run_handler(frame: &mut TrapFrame, cause: Cause, action: SigAction) {
 
 /// Ends the app because of a signal, with a report when it is a fault.
 fn die(frame: &TrapFrame, cause: Cause) -> ! {
+    if out_of_memory::has_ended_app() {
+        // Whatever happens now, such as a frame for a handler that found no memory, is a consequence.
+        process::exit_by_signal(SIGKILL);
+    }
     let signal = cause.info.signal;
     if SYNCHRONOUS & set_of(signal) != 0 || signal == SIGABRT {
         crate::debug::report_crash(frame, &cause);

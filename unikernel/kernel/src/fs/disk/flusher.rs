@@ -71,9 +71,9 @@ pub(super) fn write_back_all(mount: &'static Mount) -> Result<(), Errno> {
     outcome
 }
 
-/// Makes room for the app where nothing could go at once: what is dirty is saved, and mapped pages are let go.
+/// Makes room for so many pages of the app's where nothing could go at once: what is dirty is saved, and mapped pages are let go.
 /// Waits for all that it takes; the caller holds no locks. False if there is no room after all.
-pub(crate) fn make_room() -> bool {
+pub(crate) fn make_room(pages: usize) -> bool {
     // Others take memory meanwhile, and may be faster.
     (0..ROOM_ROUNDS).any(|_| {
         for mount in table::all() {
@@ -82,7 +82,7 @@ pub(crate) fn make_room() -> bool {
         }
         space::release_clean_in_turn();
         net::squeeze();
-        heap::make_room(frames::reserve_pages() / 2);
-        frames::can_app_take(1)
+        heap::make_room(pages.max(frames::reserve_pages() / 2));
+        frames::can_app_take(pages)
     })
 }

@@ -101,7 +101,7 @@ impl Inode {
         let take = || -> Vec<SharedFrame> { (first..end).map_while(|_| SharedFrame::for_cache()).collect() };
         let mut frames = take();
         // Memory may be full of pages that were changed through mappings.
-        if frames.is_empty() && flusher::make_room() {
+        if frames.is_empty() && flusher::make_room(1) {
             frames = take();
         }
         if frames.is_empty() {

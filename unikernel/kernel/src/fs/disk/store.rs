@@ -63,7 +63,7 @@ impl Inode {
         let is_there = self.pages.lock().all.contains_key(&index);
         let is_whole = from.len() == PAGE_BYTES;
         if !is_there && (is_whole || start >= self.size()) {
-            let after_making_room = || flusher::make_room().then(SharedFrame::for_cache).flatten();
+            let after_making_room = || flusher::make_room(1).then(SharedFrame::for_cache).flatten();
             let frame = SharedFrame::for_cache().or_else(after_making_room).ok_or(Errno::ENOMEM)?;
             if !is_whole {
                 frame.clear(0, PAGE_BYTES);

@@ -67,7 +67,7 @@ pub(super) fn maps() -> String {
     for region in space::regions() {
         let letter = |protection, letter| if region.protection.contains(protection) { letter } else { '-' };
         let name = match region.kind {
-            RegionKind::Anonymous => "",
+            RegionKind::Anonymous | RegionKind::Unreserved => "",
             RegionKind::Stack => "[stack]",
             RegionKind::Image => &path,
             RegionKind::Object(_) => "/dev/zero",

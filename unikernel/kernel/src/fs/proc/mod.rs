@@ -12,6 +12,7 @@ use alloc::string::String;
 
 use super::{metrics, notify};
 use crate::file::inotify;
+use crate::mem::space;
 use crate::syscall::identity;
 use crate::task::process::{PROCESS_ID, process};
 
@@ -65,8 +66,7 @@ pub const TEXTS: &[Text] = &[
     ("/proc/sys/kernel/random/poolsize", || "256\n".into()),
     ("/proc/sys/kernel/threads-max", || format!("{}\n", crate::task::process::MAX_THREADS)),
     ("/proc/sys/net/core/somaxconn", || "4096\n".into()),
-    // 2: no promise that could not be kept, as `mem::space` does it.
-    ("/proc/sys/vm/overcommit_memory", || "2\n".into()),
+    ("/proc/sys/vm/overcommit_memory", || if space::is_strict() { "2\n" } else { "0\n" }.into()),
     ("/proc/1/cgroup", || "0::/\n".into()),
     ("/proc/1/limits", app::limits),
     ("/proc/filesystems", || "nodev\ttmpfs\nnodev\tproc\n\text4\n".into()),

@@ -1,14 +1,31 @@
-//! What was promised to the app, and what of it is still owed.
+//! What the app is promised, in one of Linux's two ways (vm.overcommit_memory).
+//!
+//! *Heuristic*, as usual: memory is taken by the first touch. Only a promise that all of RAM could not keep is refused.
+//!
+//! *Strict* (`overcommit=strict`): what is promised and not there yet is set aside among the free frames
+//! ([`frames::set_aside`]), and nobody else gets it; page tables are made with the promise. So no touch can fail. What
+//! can be evicted is evicted for a promise, not for a touch.
 
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::{PAGE_BYTES, Space, SpaceError};
-use crate::mem::{frames, heap};
+use crate::mem::{frames, heap, page_table};
 
+static IS_STRICT: AtomicBool = AtomicBool::new(false);
 static OWED_PAGES: AtomicUsize = AtomicUsize::new(0);
 
-/// Pages that are promised to the app, and that it has not touched yet: whoever takes the last of memory breaks that
-/// promise.
+/// Chooses the strict way, before the app is there.
+pub fn be_strict() {
+    IS_STRICT.store(true, Ordering::Relaxed);
+}
+
+/// True if promises are kept to the last page.
+pub fn is_strict() -> bool {
+    IS_STRICT.load(Ordering::Relaxed)
+}
+
+/// Pages that others should leave to the app, as it was promised them and has not touched them yet. Where more may be
+/// promised than there is, most of it is never touched: there, this is a quarter of RAM at most.
 pub fn owed_pages() -> usize {
     OWED_PAGES.load(Ordering::Relaxed)
 }
@@ -20,16 +37,45 @@ pub fn charge_limit() -> u64 {
     frames::total_pages().saturating_sub(kernel.max(reserve)) as u64
 }
 
+/// Pages that no promise gets, so that a cache has some to work with: mapped files are read through it.
+fn cache_pages() -> u64 {
+    frames::reserve_pages() as u64 / 8
+}
+
 impl Space {
-    /// Refuses a promise that RAM could not keep.
-    pub(super) fn check_charge(&self, pages: u64) -> Result<(), SpaceError> {
-        let is_kept = self.charged_pages.saturating_add(pages) <= charge_limit();
-        if is_kept { Ok(()) } else { Err(SpaceError::OutOfMemory) }
+    /// Refuses a promise of `pages` in `[start, end)` that cannot be kept; `freed` others are taken back with it. In the
+    /// strict way, what else a touch there needs is made now.
+    pub(super) fn check_charge(
+        &self,
+        start: u64,
+        end: u64,
+        pages: u64,
+        freed: u64,
+    ) -> Result<(), SpaceError> {
+        if pages == 0 {
+            return Ok(());
+        }
+        if pages > frames::total_pages() as u64 {
+            return Err(SpaceError::OutOfMemory);
+        }
+        if !is_strict() {
+            return Ok(());
+        }
+        let more = pages.saturating_sub(freed) + page_table::most_tables(start, end) + cache_pages();
+        heap::make_room(more as usize);
+        if !frames::can_app_take(more as usize) {
+            return Err(SpaceError::OutOfMemory);
+        }
+        Ok(page_table::prepare_range(start, end)?)
     }
 
     /// Lets the rest of the kernel know how much of what was promised is not there yet.
     pub(super) fn publish(&self) {
-        let owed = self.charged_pages.saturating_sub(self.resident_pages);
-        OWED_PAGES.store(owed as usize, Ordering::Relaxed);
+        let owed = self.charged_pages.saturating_sub(self.kept_pages) as usize;
+        if is_strict() {
+            frames::set_aside(owed);
+        }
+        let most = if is_strict() { usize::MAX } else { frames::total_pages() / 4 };
+        OWED_PAGES.store(owed.min(most), Ordering::Relaxed);
     }
 }

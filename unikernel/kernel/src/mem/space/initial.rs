@@ -1,9 +1,10 @@
 //! What is mapped before the app's first instruction: its half of the image, its stack, and the clock.
 
 use unikernel_mm::PAGE_BYTES;
+use x86_64::structures::paging::PageTableFlags as Flags;
 use x86_64::{PhysAddr, VirtAddr};
 
-use super::{Protection, Region, RegionKind, SHARED_PAGE, SPACE, SpaceError, flags_of};
+use super::{CHARGED_PAGE, Protection, Region, RegionKind, SHARED_PAGE, SPACE, SpaceError, flags_of};
 use crate::arch::vdso;
 use crate::mem::layout::{self, LARGE_PAGE_BYTES};
 use crate::mem::page_table;
@@ -29,12 +30,15 @@ pub fn adopt_image(start: u64, end: u64, protection: Protection) -> Result<(), S
         kind: RegionKind::Image,
         is_charged,
     })?;
-    let flags = flags_of(protection).ok_or(SpaceError::BadRange)?;
+    let mark = if is_charged { CHARGED_PAGE } else { Flags::empty() };
+    let flags = flags_of(protection).ok_or(SpaceError::BadRange)? | mark;
     for page in (start..end).step_by(PAGE_BYTES as usize) {
         page_table::map(VirtAddr::new(page), PhysAddr::new(page), flags)?;
     }
     space.resident_pages += (end - start) / PAGE_BYTES;
-    space.charged_pages += if is_charged { (end - start) / PAGE_BYTES } else { 0 };
+    let charged = if is_charged { (end - start) / PAGE_BYTES } else { 0 };
+    space.charged_pages += charged;
+    space.kept_pages += charged;
     space.break_start = layout::image_end().next_multiple_of(LARGE_PAGE_BYTES);
     space.break_end = space.break_start;
     Ok(())

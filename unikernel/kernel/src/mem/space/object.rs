@@ -11,10 +11,9 @@ use unikernel_mm::{ObjectPart, PAGE_BYTES};
 use x86_64::VirtAddr;
 use x86_64::structures::paging::PageTableFlags as Flags;
 
-use super::touch::take_app_frame;
 use super::{
-    Obstacle, Placement, Protection, Region, RegionKind, SHARED_PAGE, SPACE, Space, SpaceError, check_range,
-    page_table,
+    Obstacle, Placement, Protection, Region, RegionKind, SHARED_PAGE, SPACE, Space, SpaceError, Terms,
+    check_range, page_table,
 };
 use crate::arch::tlb;
 use crate::mem::fault::Failure;
@@ -89,7 +88,8 @@ pub fn map_object(
     let object = space.number_of(object);
     let is_shared = sharing == Sharing::Shared;
     let kind = |start| RegionKind::Object(ObjectPart::new(object, offset, start, is_shared));
-    let outcome = space.map_kind(placement, len, protection, allowed, kind);
+    let is_charged = protection.contains(Protection::WRITE) && !is_shared;
+    let outcome = space.map_kind(placement, len, Terms { protection, allowed, is_charged, moving: 0 }, kind);
     if outcome.is_err() {
         space.forget_unused_objects();
     }
@@ -155,6 +155,7 @@ impl Space {
         &mut self,
         address: u64,
         part: ObjectPart,
+        is_charged: bool,
         flags: Flags,
     ) -> Result<(), Obstacle> {
         let page = layout::page_down(address);
@@ -172,20 +173,13 @@ impl Space {
             Supply::None => return Err(Failure::NoPage.into()),
             Supply::OutOfMemory => return Err(Failure::OutOfMemory.into()),
         };
-        let (frame, flags) = if part.is_shared {
-            (shared.address(), flags | SHARED_PAGE)
-        } else {
-            let copy = take_app_frame().ok_or(Failure::OutOfMemory)?;
-            // SAFETY: the frame is fresh, and nobody else knows it.
-            let bytes = unsafe { &mut *layout::phys_to_virt(copy).as_mut_ptr::<[u8; layout::PAGE_BYTES]>() };
-            shared.read(0, bytes);
-            (copy, flags)
-        };
-        page_table::map(virt, frame, flags).map_err(|_| Failure::OutOfMemory)?;
         if part.is_shared {
+            page_table::map(virt, shared.address(), flags | SHARED_PAGE).map_err(|_| Failure::OutOfMemory)?;
             self.shared_pages.insert(page, shared);
+            self.resident_pages += 1;
+            return Ok(());
         }
-        self.resident_pages += 1;
+        self.map_own_page(virt, is_charged, flags, |copy| shared.read(0, copy))?;
         Ok(())
     }
 }

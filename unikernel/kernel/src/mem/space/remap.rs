@@ -6,7 +6,7 @@ use core::ops::ControlFlow;
 use unikernel_mm::PAGE_BYTES;
 use x86_64::VirtAddr;
 
-use super::{Placement, Region, RegionKind, SPACE, Space, SpaceError, check_range};
+use super::{Placement, Region, RegionKind, SPACE, Space, SpaceError, Terms, check_range};
 use crate::arch::tlb;
 use crate::mem::layout::{self, LARGE_PAGE_BYTES, page_up};
 use crate::mem::page_table::{self, OutOfFrames};
@@ -71,7 +71,7 @@ impl Space {
             return Err(SpaceError::Taken);
         }
         let added = Region { start: end, end: new_end, ..*region };
-        self.check_charge(added.charged_pages())?;
+        self.check_charge(end, new_end, added.charged_pages(), 0)?;
         self.regions.insert(added)?;
         self.charged_pages += added.charged_pages();
         self.publish();
@@ -88,9 +88,14 @@ impl Space {
     ) -> Result<u64, SpaceError> {
         let moved = |to: u64| match region.kind {
             RegionKind::Object(part) => RegionKind::Object(part.moved(to.wrapping_sub(from))),
+            RegionKind::Unreserved => RegionKind::Unreserved,
             _ => RegionKind::Anonymous,
         };
-        let to = self.map_kind(placement, new_len, region.protection, region.allowed, moved)?;
+        // What moves is promised already, and will be no more where it was.
+        let moving = Region { start: from, end: from + old_len, ..*region }.charged_pages();
+        let Region { protection, allowed, is_charged, .. } = *region;
+        let terms = Terms { protection, allowed, is_charged, moving };
+        let to = self.map_kind(placement, new_len, terms, moved)?;
         let kept = old_len.min(new_len);
         if let Err(error) = prepare_move(from, to, kept) {
             self.unmap(to, to + new_len)?;

@@ -7,7 +7,8 @@ use x86_64::structures::paging::PageTableFlags as Flags;
 use x86_64::{PhysAddr, VirtAddr};
 
 use super::{
-    LARGE_REGION_BYTES, PageSource, Protection, Region, RegionKind, SPACE, Space, flags_of, release_clean,
+    CHARGED_PAGE, LARGE_REGION_BYTES, PageSource, Protection, Region, RegionKind, SPACE, Space, flags_of,
+    is_strict, release_clean,
 };
 use crate::mem::fault::{Access, Failure};
 use crate::mem::layout::{self, LARGE_PAGE_BYTES};
@@ -28,7 +29,7 @@ impl Space {
             region.protection.contains(needed) || needed == Protection::READ && !region.protection.is_empty();
         let flags = flags_of(region.protection).filter(|_| is_allowed).ok_or(Failure::NotAllowed)?;
         if let RegionKind::Object(part) = region.kind {
-            return self.bring_in_object(address, part, flags);
+            return self.bring_in_object(address, part, region.is_charged, flags);
         }
         if self.bring_in_large(address, &region, flags).map_err(|_| Failure::OutOfMemory)? {
             return Ok(());
@@ -51,9 +52,16 @@ impl Space {
         }
         let Some(block) = frames::alloc_block(PAGES) else { return Ok(false) };
         frames::zero(block, PAGES);
-        let is_mapped = page_table::map_large(VirtAddr::new(start), block, flags)?;
+        let mark = if region.is_charged { CHARGED_PAGE } else { Flags::empty() };
+        let outcome = page_table::map_large(VirtAddr::new(start), block, flags | mark);
+        if outcome != Ok(true) {
+            // SAFETY: allocated above as this many frames, and mapped nowhere.
+            unsafe { frames::free_block(block, PAGES) };
+            return outcome;
+        }
         self.resident_pages += PAGES as u64;
-        Ok(is_mapped)
+        self.kept_pages += if region.is_charged { PAGES as u64 } else { 0 };
+        Ok(true)
     }
 
     /// Maps the page at `address` and a few after it.
@@ -68,20 +76,44 @@ impl Space {
                 x86_64::instructions::tlb::flush(virt);
                 continue;
             }
-            let frame = match take_app_frame() {
-                Some(frame) => frame,
-                None if page == first => return Err(Failure::OutOfMemory),
-                None => break,
-            };
-            page_table::map(virt, frame, flags).map_err(|_| Failure::OutOfMemory)?;
-            self.resident_pages += 1;
+            match self.map_own_page(virt, region.is_charged, flags, |_| {}) {
+                Err(failure) if page == first => return Err(failure),
+                Err(_) => break,
+                Ok(()) => {}
+            }
         }
+        Ok(())
+    }
+
+    /// Maps a page of the app's own, zeros that `fill` may fill.
+    pub(super) fn map_own_page(
+        &mut self,
+        virt: VirtAddr,
+        is_charged: bool,
+        flags: Flags,
+        fill: impl FnOnce(&mut [u8]),
+    ) -> Result<(), Failure> {
+        let frame = take_app_frame(is_charged).ok_or(Failure::OutOfMemory)?;
+        // SAFETY: the frame is fresh, and nobody else knows it.
+        fill(unsafe { &mut *layout::phys_to_virt(frame).as_mut_ptr::<[u8; layout::PAGE_BYTES]>() });
+        let mark = if is_charged { CHARGED_PAGE } else { Flags::empty() };
+        if page_table::map(virt, frame, flags | mark).is_err() {
+            // SAFETY: it came from `frames`, and is mapped nowhere.
+            unsafe { frames::free(frame) };
+            return Err(Failure::OutOfMemory);
+        }
+        self.resident_pages += 1;
+        self.kept_pages += u64::from(is_charged);
         Ok(())
     }
 }
 
-/// A zeroed frame for the app, if the kernel's reserve is not touched by it.
-pub(super) fn take_app_frame() -> Option<PhysAddr> {
+/// A zeroed frame for the app, if the kernel's reserve is not touched by it. A strict promise has set the frame aside, beyond
+/// the reserve as it was then: what the kernel has used of that since does not matter.
+fn take_app_frame(is_charged: bool) -> Option<PhysAddr> {
+    if is_charged && is_strict() {
+        return frames::alloc_zeroed();
+    }
     heap::make_room(1);
     if frames::can_app_take(1) { frames::alloc_zeroed() } else { None }
 }

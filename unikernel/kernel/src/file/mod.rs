@@ -20,6 +20,7 @@ mod open_file;
 pub mod pipe;
 pub mod poll_set;
 pub(crate) mod poll_source;
+pub mod release;
 pub mod signalfd;
 pub mod table;
 pub mod timerfd;

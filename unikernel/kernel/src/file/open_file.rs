@@ -10,7 +10,7 @@ use linux_raw_sys::general as raw;
 use super::{File, WaitMode};
 use crate::fs::notify;
 use crate::mem::user::UserSlice;
-use crate::sync::Mutex;
+use crate::sync::{Mutex, SpinLock};
 use crate::syscall::{Errno, SysResult};
 
 bitflags! {
@@ -57,12 +57,19 @@ pub struct OpenFile {
     flags: AtomicU32,
     /// Held by a call that moves it, which may wait for a disk meanwhile.
     offset: Mutex<u64>,
+    /// The next on a thread's list of what is to be closed ([`super::release`]).
+    pub(super) next_release: SpinLock<Option<Arc<Self>>>,
 }
 
 impl OpenFile {
     /// Opens `file`.
     pub fn new(file: Arc<dyn File>, flags: FileFlags) -> Self {
-        Self { file, flags: AtomicU32::new(flags.bits()), offset: Mutex::new(0) }
+        Self {
+            file,
+            flags: AtomicU32::new(flags.bits()),
+            offset: Mutex::new(0),
+            next_release: SpinLock::new(None),
+        }
     }
 
     /// The file, if it is a `T`: how socket calls find their sockets.

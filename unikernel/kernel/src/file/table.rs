@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use unikernel_fs::{DescriptorTable, TableFull};
 
 use super::{FileFlags, OpenFile};
+use crate::net::unix::garbage;
 use crate::sync::SpinLock;
 use crate::syscall::Errno;
 
@@ -65,13 +66,16 @@ pub fn replace(descriptor: i32, file: Arc<OpenFile>, on_exec: OnExec) -> Result<
     let before = TABLE.lock().replace(index, Slot { file, on_exec }).map_err(|TableFull| Errno::EBADF)?;
     // Closing may take other locks, so it waits until the table's is released.
     drop(before);
+    garbage::collect();
     Ok(index)
 }
 
 /// Frees a descriptor.
 pub fn close(descriptor: i32) -> Result<(), Errno> {
     let slot = TABLE.lock().remove(index(descriptor)?);
-    slot.map(drop).ok_or(Errno::EBADF)
+    slot.map(drop).ok_or(Errno::EBADF)?;
+    garbage::collect();
+    Ok(())
 }
 
 /// What is to become of a descriptor at `execve`.

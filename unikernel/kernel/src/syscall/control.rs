@@ -1,6 +1,7 @@
 //! Control messages that the app sends beside the bytes of a message (cmsg(3)): open files that travel (`SCM_RIGHTS`), and what one
 //! datagram does otherwise than its socket (ip(7), ipv6(7), udp(7)). [`super::control_out`] writes those that it receives.
 
+use alloc::sync::Arc;
 use core::net::{IpAddr, Ipv6Addr};
 
 use linux_raw_sys::net::{
@@ -10,10 +11,11 @@ use linux_raw_sys::net::{
 
 use super::Errno;
 use super::sockopt_udp::UDP_SEGMENT;
-use crate::file;
+use crate::file::{self, OpenFile};
 use crate::mem::user::UserSlice;
 use crate::net::socket::SendControl;
 use crate::net::unix::Rights;
+use crate::uring::Ring;
 
 /// `SCM_CREDENTIALS`, which `linux-raw-sys` does not know (unix(7)).
 pub(super) const SCM_CREDENTIALS: u32 = 2;
@@ -31,6 +33,12 @@ const MAX_CONTROL_BYTES: usize = 65_536;
 
 fn word(bytes: &[u8], at: usize) -> u32 {
     bytes[at..].first_chunk().map_or(0, |word| u32::from_ne_bytes(*word))
+}
+
+/// The open file to send along. Rings are not for sending, as in Linux: they keep files open, sockets among them.
+fn travelling(descriptor: i32) -> Result<Arc<OpenFile>, Errno> {
+    let opened = file::get_any(descriptor)?;
+    if opened.downcast::<Ring>().is_some() { Err(Errno::EINVAL) } else { Ok(opened) }
 }
 
 /// Reads the open files that a message takes along, and what it asks for.
@@ -55,7 +63,7 @@ pub(super) fn read(header: &msghdr) -> Result<(Rights, SendControl), Errno> {
         match (word(rest, 8), word(rest, 12)) {
             (SOL_SOCKET, SCM_RIGHTS) => {
                 for descriptor in data.chunks_exact(4) {
-                    rights.push(file::get_any(word(descriptor, 0) as i32)?);
+                    rights.push(travelling(word(descriptor, 0) as i32)?);
                 }
             }
             // There is one process, so there is nothing to claim; and nobody looks at marks and priorities.

@@ -102,6 +102,7 @@ impl Unix {
             }
         });
         if queued.is_err() {
+            served.discard();
             self.state.lock().role = Role::Fresh;
         }
         queued?;

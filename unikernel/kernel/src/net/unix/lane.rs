@@ -37,6 +37,8 @@ struct Packet {
 pub(super) struct Lane {
     packets: VecDeque<Packet>,
     queued_bytes: usize,
+    /// Packets that open files travel with.
+    with_rights: usize,
     /// Nobody writes any more.
     pub(super) is_write_shut: bool,
     /// Nobody reads any more.
@@ -106,10 +108,21 @@ impl Lane {
         if self.has_room(style) { core::mem::take(&mut self.waiting) } else { Vec::new() }
     }
 
-    /// Empties the lane: who reads it is gone. What travelled is dropped without the lane's lock.
-    pub(super) fn drain(&mut self) -> impl Sized + use<> {
+    /// True if open files travel here: taking them needs the lock of those in flight.
+    pub(super) fn has_rights(&self) -> bool {
+        self.with_rights > 0
+    }
+
+    /// The open files that travel here.
+    pub(super) fn rights(&self) -> impl Iterator<Item = &Arc<OpenFile>> {
+        self.packets.iter().flat_map(|packet| &packet.rights)
+    }
+
+    /// Empties the lane: who reads it is gone. What travelled is to be released without the lane's lock.
+    pub(super) fn drain(&mut self) -> impl Iterator<Item = Rights> + use<> {
         self.queued_bytes = 0;
-        core::mem::take(&mut self.packets)
+        self.with_rights = 0;
+        core::mem::take(&mut self.packets).into_iter().map(|packet| packet.rights)
     }
 
     /// Takes what is there, as the style has it. That reading was shut a datagram socket tells only who would wait
@@ -143,6 +156,7 @@ impl Lane {
         }
         let rights = self.packets.pop_front().map(|packet| packet.rights).unwrap_or_default();
         self.queued_bytes -= full_len;
+        self.with_rights -= usize::from(!rights.is_empty());
         Ok(Taken { len, full_len, rights, from })
     }
 
@@ -188,6 +202,7 @@ impl Lane {
         let mut rights = Rights::new();
         while len > 0 {
             let Some(packet) = self.packets.front_mut() else { break };
+            self.with_rights -= usize::from(!packet.rights.is_empty());
             rights.append(&mut packet.rights);
             let count = len.min(packet.bytes.len() - packet.taken);
             packet.taken += count;
@@ -250,6 +265,7 @@ impl Lane {
         let len = bytes.len();
         self.queued_bytes += len;
         let rights = core::mem::take(rights);
+        self.with_rights += usize::from(!rights.is_empty());
         self.packets.push_back(Packet { bytes, taken: 0, rights, from: sender.clone() });
         len
     }

@@ -2,11 +2,12 @@
 //! wakes its signal handling with a pair of them.
 //!
 //! - here: sending and receiving; [`connect`]: connecting and accepting; [`lane`]: what is on its way to a
-//!   socket; [`names`]: paths and abstract names; [`listing`]: `/proc/net/unix`.
+//!   socket; [`garbage`]: sockets that keep only each other open; [`names`]: paths and abstract names; [`listing`]: `/proc/net/unix`.
 //!
 //! No two sockets' states are locked at a time, and none together with a lane.
 
 mod connect;
+pub mod garbage;
 mod lane;
 pub mod listing;
 mod names;
@@ -14,12 +15,12 @@ mod names;
 use alloc::collections::VecDeque;
 use alloc::sync::{Arc, Weak};
 
-use lane::Lane;
 pub use lane::Rights;
+use lane::{Lane, Taken};
 pub use names::UnixName;
 
 use super::socket::{Beside, Direction, Kind, MessageFlags, Received, Shutdown, Socket};
-use crate::file::{AttemptError, File, Readiness, WaitMode};
+use crate::file::{AttemptError, File, Readiness, WaitMode, release};
 use crate::mem::user::UserSlice;
 use crate::net::address::{Address, Family, Given};
 use crate::net::options::SocketOptions;
@@ -145,17 +146,13 @@ impl Unix {
             return Err(if self.style == Style::Stream { Errno::EINVAL } else { Errno::ENOTCONN });
         }
         let is_peek = flags.contains(MessageFlags::PEEK);
-        let mut taken = socket.block_on(mode, Direction::Receive, || {
-            self.incoming.lock().take(self.style, into, is_peek, mode)
-        })?;
+        let mut taken = socket.block_on(mode, Direction::Receive, || self.take(into, is_peek, mode))?;
         self.tell_of_room();
         let wanted: usize = into.iter().map(UserSlice::len).sum();
         let fills = flags.contains(MessageFlags::WAIT_ALL) && self.style == Style::Stream && !is_peek;
         while fills && taken.len > 0 && taken.len < wanted && taken.rights.is_empty() {
             let rest: alloc::vec::Vec<UserSlice> = skip(into, taken.len);
-            let more = socket.block_on(mode, Direction::Receive, || {
-                self.incoming.lock().take(self.style, &rest, false, mode)
-            });
+            let more = socket.block_on(mode, Direction::Receive, || self.take(&rest, false, mode));
             let Ok(more) = more else { break };
             self.tell_of_room();
             if more.len == 0 {
@@ -168,6 +165,41 @@ impl Unix {
         let from = taken.from.filter(|_| self.style == Style::Datagram).map(Address::Unix);
         let (len, full_len) = (taken.len, taken.full_len);
         Ok(Received { len, full_len, from, rights: taken.rights, beside: Beside::Nothing })
+    }
+
+    fn take(&self, into: &[UserSlice], is_peek: bool, mode: WaitMode) -> Result<Taken, AttemptError> {
+        let mut in_flight = None;
+        loop {
+            let mut lane = self.incoming.lock();
+            if lane.has_rights() && in_flight.is_none() {
+                drop(lane);
+                in_flight = Some(garbage::lock());
+                continue;
+            }
+            let taken = lane.take(self.style, into, is_peek, mode)?;
+            if let Some(in_flight) = in_flight.as_mut().filter(|_| !is_peek) {
+                in_flight.remove(&taken.rights);
+            }
+            return Ok(taken);
+        }
+    }
+
+    /// Loses what is on its way here. True if that was anything.
+    fn discard(&self) -> bool {
+        let (had_data, rights) = {
+            let mut in_flight = garbage::lock();
+            let mut lane = self.incoming.lock();
+            let had_data = lane.has_data();
+            let rights: alloc::vec::Vec<Rights> = if lane.has_rights() {
+                lane.drain().inspect(|rights| in_flight.remove(rights)).collect()
+            } else {
+                drop(lane.drain());
+                alloc::vec::Vec::new()
+            };
+            (had_data, rights)
+        };
+        rights.into_iter().for_each(release::release);
+        had_data
     }
 
     fn tell_of_room(&self) {
@@ -209,6 +241,9 @@ impl Unix {
             }
             None => self.connection().ok_or(Errno::ENOTCONN)?,
         };
+        if !rights.is_empty() {
+            garbage::collect();
+        }
         let own_name = self.state.lock().name.clone();
         let me = socket.weak();
         let (total, mut sent) = (from.iter().map(UserSlice::len).sum::<usize>(), 0);
@@ -218,8 +253,16 @@ impl Unix {
                 if is_send_shut() {
                     return Err(Errno::EPIPE.into());
                 }
+                let mut in_flight = (!rights.is_empty()).then(garbage::lock);
+                if let Some(in_flight) = &mut in_flight {
+                    in_flight.add(&rights)?;
+                }
                 let mut lane = connection.outgoing.lock();
                 let outcome = lane.put(self.style, &rest, &mut rights, &own_name);
+                if let Some(in_flight) = &mut in_flight {
+                    // If they have not been put in, they are still here.
+                    in_flight.remove(&rights);
+                }
                 if matches!(outcome, Err(AttemptError::Again)) {
                     lane.wait_for_room(&me);
                 }
@@ -338,13 +381,12 @@ impl Unix {
             core::mem::replace(&mut *state, State { role: Role::Closed, ..State::default() })
         };
         names::release(&state.name, self.style);
-        let (had_data, dropped) = {
+        {
             let mut incoming = self.incoming.lock();
             incoming.is_read_shut = true;
             incoming.is_closed = true;
-            (incoming.has_data(), incoming.drain())
-        };
-        drop(dropped);
+        }
+        let had_data = self.discard();
         let waiting = self.incoming.lock().take_waiting(self.style);
         waiting.iter().for_each(tell);
         match state.role {

@@ -2,6 +2,7 @@
 
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -26,6 +27,7 @@ fn main() {
         ("a pipe's ends", pipe_ends),
         ("blocking pipe", pipe_blocking),
         ("vectored pipe", pipe_vectored),
+        ("vectors that are too long", vectors_too_long),
         ("event counter", counter),
         ("semaphore", semaphore),
         ("counter wakes a reader", counter_wakes),
@@ -103,6 +105,39 @@ fn pipe_vectored() {
     let mut into = [IoSliceMut::new(&mut first), IoSliceMut::new(&mut second)];
     assert_eq!(readv(&reader, &mut into), Ok(5));
     assert_eq!((&first, &second[..4]), (b"a", &b"bcde"[..]));
+}
+
+/// Lengths that no buffer can have, and such as wrap around when they are added.
+fn vectors_too_long() {
+    let (reader, writer) = pipe().unwrap();
+    let (left, right) = UnixStream::pair().unwrap();
+    let mut byte = 0_u8;
+    let start = &raw mut byte;
+    let part = |len| libc::iovec { iov_base: start.cast(), iov_len: len };
+    for (parts, error) in [
+        ([part(1), part(usize::MAX)], libc::EINVAL),
+        ([part(usize::MAX), part(2)], libc::EINVAL),
+        ([part(1 << 63), part(1 << 63)], libc::EINVAL),
+        ([part(usize::MAX >> 1), part(usize::MAX >> 1)], libc::EFAULT),
+    ] {
+        // SAFETY: zeros are a message; the vectors are meant to be bad, and refused before anything is touched.
+        let outcomes = unsafe {
+            let mut message: libc::msghdr = std::mem::zeroed();
+            (message.msg_iov, message.msg_iovlen) = (parts.as_ptr().cast_mut(), 2);
+            [
+                last_error(libc::writev(writer.as_raw_fd(), parts.as_ptr(), 2)),
+                last_error(libc::readv(reader.as_raw_fd(), parts.as_ptr(), 2)),
+                last_error(libc::sendmsg(left.as_raw_fd(), &message, 0)),
+                last_error(libc::recvmsg(right.as_raw_fd(), &mut message, libc::MSG_DONTWAIT)),
+            ]
+        };
+        assert_eq!(outcomes, [error; 4]);
+    }
+}
+
+fn last_error(outcome: isize) -> i32 {
+    assert_eq!(outcome, -1);
+    std::io::Error::last_os_error().raw_os_error().unwrap()
 }
 
 fn counter() {

@@ -77,14 +77,14 @@ pub struct Attributes {
     pub user: u32,
     /// Group.
     pub group: u32,
-    /// Last read.
-    pub accessed_ns: u64,
+    /// Last read, in nanoseconds since 1970 as all times here; before it they are negative.
+    pub accessed_ns: i128,
     /// Last change of the content.
-    pub modified_ns: u64,
+    pub modified_ns: i128,
     /// Last change of the node.
-    pub changed_ns: u64,
+    pub changed_ns: i128,
     /// When it was made.
-    pub born_ns: u64,
+    pub born_ns: i128,
 }
 
 impl Attributes {
@@ -95,6 +95,7 @@ impl Attributes {
 
     /// Owned by root, made at `now_ns`.
     pub const fn new(permissions: u16, now_ns: u64) -> Self {
+        let now_ns = now_ns as i128;
         Self {
             permissions,
             user: 0,

@@ -103,11 +103,17 @@ fn decode_time(seconds: U32, extra: u32) -> Timestamp {
     Timestamp { seconds: low + (i64::from(extra & 3) << 32), nanoseconds: (extra >> 2).min(999_999_999) }
 }
 
-fn encode_time(time: Timestamp) -> (U32, U32) {
-    let seconds = time.seconds.clamp(-(1 << 31), (1 << 34) - (1 << 31) - 1);
+/// A time as it is stored: with `has_extra`, up to 2446 and with nanoseconds, else up to 2038 without. What lies
+/// outside is the nearest that there is, as on Linux (`timestamp_truncate`).
+fn encode_time(time: Timestamp, has_extra: bool) -> (U32, U32) {
+    const FIRST: i64 = i32::MIN as i64;
+    let last = if has_extra { FIRST + (1 << 34) - 1 } else { i64::from(i32::MAX) };
+    let seconds = time.seconds.clamp(FIRST, last);
+    let is_bound = seconds == FIRST || seconds == last;
+    let nanoseconds = if is_bound || !has_extra { 0 } else { time.nanoseconds };
     let low = seconds as i32;
     let epoch = (((seconds - i64::from(low)) >> 32) & 3) as u32;
-    (low.cast_unsigned().into(), (epoch | time.nanoseconds << 2).into())
+    (low.cast_unsigned().into(), (epoch | nanoseconds << 2).into())
 }
 
 impl RawInode {
@@ -174,12 +180,17 @@ impl RawInode {
         self.xattr_block_hi = ((block >> 32) as u16).into();
     }
 
+    /// True if the inode's larger part has this many bytes: each time's upper half stands behind a different number.
+    fn reaches(&self, extra_bytes: u16) -> bool {
+        self.extra_size.get() >= extra_bytes
+    }
+
     pub(crate) fn accessed(&self) -> Timestamp {
         decode_time(self.accessed, self.accessed_extra.get())
     }
 
     pub(crate) fn set_accessed(&mut self, time: Timestamp) {
-        (self.accessed, self.accessed_extra) = encode_time(time);
+        (self.accessed, self.accessed_extra) = encode_time(time, self.reaches(16));
     }
 
     pub(crate) fn modified(&self) -> Timestamp {
@@ -187,7 +198,7 @@ impl RawInode {
     }
 
     pub(crate) fn set_modified(&mut self, time: Timestamp) {
-        (self.modified, self.modified_extra) = encode_time(time);
+        (self.modified, self.modified_extra) = encode_time(time, self.reaches(12));
     }
 
     pub(crate) fn changed(&self) -> Timestamp {
@@ -195,7 +206,7 @@ impl RawInode {
     }
 
     pub(crate) fn set_changed(&mut self, time: Timestamp) {
-        (self.changed, self.changed_extra) = encode_time(time);
+        (self.changed, self.changed_extra) = encode_time(time, self.reaches(8));
     }
 
     pub(crate) fn born(&self) -> Timestamp {
@@ -203,7 +214,7 @@ impl RawInode {
     }
 
     pub(crate) fn set_born(&mut self, time: Timestamp) {
-        (self.born, self.born_extra) = encode_time(time);
+        (self.born, self.born_extra) = encode_time(time, self.reaches(24));
     }
 
     /// A device node's number. Linux keeps small ones in the first word, others in the second.

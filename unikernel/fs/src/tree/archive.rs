@@ -107,7 +107,8 @@ impl<F, S> Tree<F, S> {
         };
         let (parent, name) = self.make_parents(entry.name)?;
         self.clear_name(parent, name)?;
-        self.link(parent, name, id, attributes.changed_ns).map_err(|_| AddError::NotADirectory)?;
+        let now_ns = u64::from(entry.modified_s) * NANOS_PER_SECOND;
+        self.link(parent, name, id, now_ns).map_err(|_| AddError::NotADirectory)?;
         if !entry.content.is_empty() {
             self.slot_mut(id).node = Node::File(make_file(entry.content));
         }

@@ -76,8 +76,8 @@ impl<F, S> Tree<F, S> {
             return Err(EditError::Exists);
         }
         self.attach(parent, name, id);
-        self.touch(parent, now_ns);
-        self.attributes_mut(id).changed_ns = now_ns;
+        self.touch(parent, now_ns.into());
+        self.attributes_mut(id).changed_ns = now_ns.into();
         Ok(())
     }
 
@@ -144,9 +144,9 @@ impl<F, S> Tree<F, S> {
         if let Node::Directory(directory) = &mut self.slot_mut(moved).node {
             directory.parent = to;
         }
-        self.touch(from, now_ns);
-        self.touch(to, now_ns);
-        self.attributes_mut(moved).changed_ns = now_ns;
+        self.touch(from, now_ns.into());
+        self.touch(to, now_ns.into());
+        self.attributes_mut(moved).changed_ns = now_ns.into();
         Ok(replaced)
     }
 
@@ -165,8 +165,8 @@ impl<F, S> Tree<F, S> {
             if let Node::Directory(directory) = &mut self.slot_mut(id).node {
                 directory.parent = parent;
             }
-            self.attributes_mut(id).changed_ns = now_ns;
-            self.touch(parent, now_ns);
+            self.attributes_mut(id).changed_ns = now_ns.into();
+            self.touch(parent, now_ns.into());
         }
         Ok(None)
     }
@@ -203,10 +203,10 @@ impl<F, S> Tree<F, S> {
 
     fn detach(&mut self, parent: NodeId, name: &[u8], id: NodeId, now_ns: u64) -> Option<Node<F, S>> {
         self.directory_mut(parent).remove(name);
-        self.touch(parent, now_ns);
+        self.touch(parent, now_ns.into());
         let slot = self.slot_mut(id);
         slot.names -= 1;
-        slot.attributes.changed_ns = now_ns;
+        slot.attributes.changed_ns = now_ns.into();
         if let Node::Directory(directory) = &mut slot.node {
             directory.is_linked = false;
         }
@@ -214,7 +214,7 @@ impl<F, S> Tree<F, S> {
     }
 
     /// The names in a directory have changed.
-    fn touch(&mut self, directory: NodeId, now_ns: u64) {
+    fn touch(&mut self, directory: NodeId, now_ns: i128) {
         let attributes = self.attributes_mut(directory);
         attributes.modified_ns = now_ns;
         attributes.changed_ns = now_ns;

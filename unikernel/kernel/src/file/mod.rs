@@ -105,14 +105,14 @@ pub struct Metadata {
     pub occupied_bytes: u64,
     /// Which device it is, for device nodes.
     pub special_device: u64,
-    /// Last read, in nanoseconds since 1970 as all times here.
-    pub accessed_ns: u64,
+    /// Last read, in nanoseconds since 1970 as all times here; before it they are negative.
+    pub accessed_ns: i128,
     /// Last change of the content.
-    pub modified_ns: u64,
+    pub modified_ns: i128,
     /// Last change of the node.
-    pub changed_ns: u64,
+    pub changed_ns: i128,
     /// When it was made.
-    pub born_ns: u64,
+    pub born_ns: i128,
 }
 
 impl Metadata {
@@ -241,6 +241,11 @@ pub trait File: Any + Send + Sync {
     /// True for a regular file.
     fn is_regular(&self) -> bool {
         false
+    }
+
+    /// The largest offset to which one can seek.
+    fn max_bytes(&self) -> u64 {
+        u64::MAX
     }
 
     /// Makes it shorter or longer (ftruncate(2)).

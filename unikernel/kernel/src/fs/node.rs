@@ -162,8 +162,8 @@ pub fn note_change(id: NodeId) {
     let now_ns = time::wall_ns();
     let mut tree = tree();
     let attributes = tree.attributes_mut(id);
-    attributes.modified_ns = now_ns;
-    attributes.changed_ns = now_ns;
+    attributes.modified_ns = now_ns.into();
+    attributes.changed_ns = now_ns.into();
 }
 
 impl File for FileNode {

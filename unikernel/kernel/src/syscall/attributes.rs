@@ -8,11 +8,11 @@ use unikernel_ext4::{AttributeChange, Timestamp};
 use unikernel_fs::NodeId;
 
 use super::path::{Named, resolve, truncate};
-use super::time::{NANOS_PER_SECOND, timespec_ns, timeval_ns};
+use super::time::NANOS_PER_SECOND;
 use super::{Errno, SysResult};
 use crate::file::{self, OpenFile};
+use crate::fs::disk;
 use crate::fs::disk::inode::Inode;
-use crate::fs::disk::{self, timestamp};
 use crate::fs::node::{self, FileNode, NameOnly};
 use crate::fs::notify;
 use crate::fs::{self, Located};
@@ -47,10 +47,12 @@ fn change(named: &Named, wanted: AttributeChange) -> SysResult {
         None => {}
         Some(Behind::Inode(inode)) => inode.change(wanted)?,
         Some(Behind::Node(id)) => {
-            let nanos = |time: Timestamp| time.seconds as u64 * 1_000_000_000 + u64::from(time.nanoseconds);
+            let nanos = |time: Timestamp| {
+                i128::from(time.seconds) * i128::from(NANOS_PER_SECOND) + i128::from(time.nanoseconds)
+            };
             let mut tree = fs::tree();
             let attributes = tree.attributes_mut(id);
-            attributes.changed_ns = time::wall_ns();
+            attributes.changed_ns = time::wall_ns().into();
             attributes.permissions = wanted.permissions.unwrap_or(attributes.permissions);
             attributes.user = wanted.user.unwrap_or(attributes.user);
             attributes.group = wanted.group.unwrap_or(attributes.group);
@@ -134,11 +136,20 @@ pub fn sys_fchown(fd: i32, user: u32, group: u32) -> SysResult {
 }
 
 /// What a `timespec` of `utimensat` asks for; `None` is to leave the time alone.
-fn wanted_time(time: __kernel_timespec, now_ns: u64) -> Result<Option<u64>, Errno> {
-    match time.tv_nsec as u32 {
-        UTIME_OMIT => Ok(None),
-        UTIME_NOW => Ok(Some(now_ns)),
-        _ => timespec_ns(time).map(Some),
+fn wanted_time(time: __kernel_timespec, now: Timestamp) -> Result<Option<Timestamp>, Errno> {
+    match u32::try_from(time.tv_nsec) {
+        Ok(UTIME_OMIT) => Ok(None),
+        Ok(UTIME_NOW) => Ok(Some(now)),
+        Ok(nanoseconds @ 0..1_000_000_000) => Ok(Some(Timestamp { seconds: time.tv_sec, nanoseconds })),
+        _ => Err(Errno::EINVAL),
+    }
+}
+
+/// A `timeval` of a file's time, which may lie before 1970.
+fn file_time(time: __kernel_old_timeval) -> Result<Timestamp, Errno> {
+    match u32::try_from(time.tv_usec) {
+        Ok(micros @ 0..1_000_000) => Ok(Timestamp { seconds: time.tv_sec, nanoseconds: micros * 1000 }),
+        _ => Err(Errno::EINVAL),
     }
 }
 
@@ -152,32 +163,30 @@ pub fn sys_utimensat(
     if flags & !(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH) != 0 {
         return Err(Errno::EINVAL);
     }
-    let now_ns = time::wall_ns();
+    let now = disk::now();
     let wanted = match times.non_null() {
-        None => [Some(now_ns); 2],
+        None => [Some(now); 2],
         Some(times) => {
             let [accessed, modified] = times.read()?;
-            [wanted_time(accessed, now_ns)?, wanted_time(modified, now_ns)?]
+            [wanted_time(accessed, now)?, wanted_time(modified, now)?]
         }
     };
     set_times(directory, path, wanted, flags)
 }
 
 /// Sets the times of the last read and the last change, those that are given.
-fn set_times(directory: i32, path: UserPtr<u8>, times: [Option<u64>; 2], flags: u32) -> SysResult {
+fn set_times(directory: i32, path: UserPtr<u8>, times: [Option<Timestamp>; 2], flags: u32) -> SysResult {
     // Without a path the descriptor itself is meant: that is how futimens(3) does it.
     let named = if path.is_null() { opened(directory)? } else { resolve(directory, path, flags)? };
-    let [accessed, modified] = times.map(|time| time.map(timestamp));
+    let [accessed, modified] = times;
     change(&named, AttributeChange { accessed, modified, ..AttributeChange::default() })
 }
 
 /// utime(2): in seconds.
 pub fn sys_utime(path: UserPtr<u8>, times: UserPtr<[i64; 2]>) -> SysResult {
     let wanted = match times.non_null() {
-        None => [Some(time::wall_ns()); 2],
-        Some(times) => {
-            times.read()?.map(|seconds| Some((seconds.max(0) as u64).saturating_mul(NANOS_PER_SECOND)))
-        }
+        None => [Some(disk::now()); 2],
+        Some(times) => times.read()?.map(|seconds| Some(Timestamp { seconds, nanoseconds: 0 })),
     };
     set_times(AT_FDCWD, path.non_null().ok_or(Errno::EFAULT)?, wanted, 0)
 }
@@ -194,10 +203,10 @@ pub fn sys_futimesat(
     times: UserPtr<[__kernel_old_timeval; 2]>,
 ) -> SysResult {
     let wanted = match times.non_null() {
-        None => [Some(time::wall_ns()); 2],
+        None => [Some(disk::now()); 2],
         Some(times) => {
             let [accessed, modified] = times.read()?;
-            [Some(timeval_ns(accessed)?), Some(timeval_ns(modified)?)]
+            [Some(file_time(accessed)?), Some(file_time(modified)?)]
         }
     };
     set_times(directory, path, wanted, 0)

@@ -80,8 +80,9 @@ fn metadata(directory: i32, path: UserPtr<u8>, flags: u32) -> Result<Metadata, E
 }
 
 /// Seconds and nanoseconds.
-const fn parts(ns: u64) -> (u64, u64) {
-    (ns / NANOS_PER_SECOND, ns % NANOS_PER_SECOND)
+const fn parts(ns: i128) -> (i64, u32) {
+    let second = NANOS_PER_SECOND as i128;
+    (ns.div_euclid(second) as i64, ns.rem_euclid(second) as u32)
 }
 
 fn to_stat(metadata: &Metadata) -> stat {
@@ -98,12 +99,12 @@ fn to_stat(metadata: &Metadata) -> stat {
         st_size: metadata.size as i64,
         st_blksize: i64::from(PREFERRED_BYTES),
         st_blocks: metadata.occupied_bytes.div_ceil(BLOCK_BYTES) as i64,
-        st_atime: accessed.0,
-        st_atime_nsec: accessed.1,
-        st_mtime: modified.0,
-        st_mtime_nsec: modified.1,
-        st_ctime: changed.0,
-        st_ctime_nsec: changed.1,
+        st_atime: accessed.0 as u64,
+        st_atime_nsec: u64::from(accessed.1),
+        st_mtime: modified.0 as u64,
+        st_mtime_nsec: u64::from(modified.1),
+        st_ctime: changed.0 as u64,
+        st_ctime_nsec: u64::from(changed.1),
         ..stat::zeroed()
     }
 }
@@ -116,7 +117,7 @@ const fn device_parts(number: u64) -> (u32, u32) {
 fn to_statx(metadata: &Metadata) -> statx {
     let time = |ns| {
         let (seconds, nanos) = parts(ns);
-        statx_timestamp { tv_sec: seconds as i64, tv_nsec: nanos as u32, __reserved: 0 }
+        statx_timestamp { tv_sec: seconds, tv_nsec: nanos, __reserved: 0 }
     };
     let (stx_dev_major, stx_dev_minor) = device_parts(metadata.device);
     let (stx_rdev_major, stx_rdev_minor) = device_parts(metadata.special_device);

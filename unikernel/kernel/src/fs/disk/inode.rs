@@ -92,8 +92,8 @@ impl Runs {
     }
 }
 
-const fn nanos(time: Timestamp) -> u64 {
-    if time.seconds < 0 { 0 } else { time.seconds as u64 * NANOS_PER_SECOND + time.nanoseconds as u64 }
+fn nanos(time: Timestamp) -> i128 {
+    i128::from(time.seconds) * i128::from(NANOS_PER_SECOND) + i128::from(time.nanoseconds)
 }
 
 impl Inode {

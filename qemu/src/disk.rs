@@ -24,6 +24,8 @@ pub(crate) struct Disk {
     pub(crate) faults: Option<PathBuf>,
     /// Bytes a second that it takes at most.
     pub(crate) write_limit: Option<u64>,
+    /// Bytes that it reads and writes at once, if not 512.
+    pub(crate) sector_bytes: Option<u32>,
 }
 
 impl FromStr for Disk {
@@ -48,6 +50,7 @@ impl Disk {
             forgets_writes: false,
             faults: None,
             write_limit: None,
+            sector_bytes: None,
         }
     }
 
@@ -81,7 +84,7 @@ impl Disk {
         if let Some(limit) = self.write_limit {
             drive.push_str(&format!(",throttling.bps-write={limit}"));
         }
-        let device = match kind {
+        let mut device = match kind {
             // On its own, QEMU fills the buses from the last to the first, and the first disk would be
             // the last.
             Kind::Microvm => {
@@ -91,6 +94,9 @@ impl Disk {
             }
             _ => format!("virtio-blk-pci,drive=disk{number}"),
         };
+        if let Some(bytes) = self.sector_bytes {
+            device.push_str(&format!(",logical_block_size={bytes},physical_block_size={bytes}"));
+        }
         ["-drive".into(), drive, "-device".into(), device]
     }
 }

@@ -31,6 +31,8 @@ pub(crate) struct DiskPlan {
     faults: Option<String>,
     /// Bytes a second that the disk takes at most: the guest is faster, and memory fills.
     write_limit: Option<u64>,
+    /// Bytes that the disk reads and writes at once, if not 512.
+    sector_bytes: Option<u32>,
     /// Options for `mke2fs`.
     #[serde(default)]
     options: Vec<String>,
@@ -62,8 +64,8 @@ impl DiskPlan {
             std::fs::File::create(&path)?.set_len(len)?;
         }
         let faults = self.faults.as_ref().map(|file| project::root().join("apps/guest-tests").join(file));
-        let (is_read_only, write_limit) = (self.read_only, self.write_limit);
-        Ok(Disk { is_read_only, faults, write_limit, ..Disk::new(&path) })
+        let (is_read_only, write_limit, sector_bytes) = (self.read_only, self.write_limit, self.sector_bytes);
+        Ok(Disk { is_read_only, faults, write_limit, sector_bytes, ..Disk::new(&path) })
     }
 
     /// Gives the disk to a machine that is about to boot for the `boot`th time.

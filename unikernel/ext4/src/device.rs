@@ -12,6 +12,11 @@ pub trait BlockDevice: Send + Sync {
     /// Returns the device's size in bytes.
     fn size_bytes(&self) -> u64;
 
+    /// Bytes that the device reads and writes at once; it takes others, but slower, and not atomically.
+    fn sector_bytes(&self) -> usize {
+        512
+    }
+
     /// True if writes would fail.
     fn is_read_only(&self) -> bool;
 
@@ -39,6 +44,10 @@ pub trait BlockDevice: Send + Sync {
 impl<D: BlockDevice + ?Sized> BlockDevice for &D {
     fn size_bytes(&self) -> u64 {
         (**self).size_bytes()
+    }
+
+    fn sector_bytes(&self) -> usize {
+        (**self).sector_bytes()
     }
 
     fn is_read_only(&self) -> bool {

@@ -30,7 +30,14 @@ impl<D: BlockDevice> Ext4<D> {
         if device.is_read_only() {
             return Err(FormatError::ReadOnly);
         }
-        let plan = plan::Plan::new(device.size_bytes(), options, now)?;
+        let mut options = options.clone();
+        if options.block_bytes.is_none() && device.sector_bytes() > 1024 {
+            options.block_bytes = u32::try_from(device.sector_bytes()).ok();
+        }
+        if options.block_bytes.is_some_and(|bytes| (bytes as usize) < device.sector_bytes()) {
+            return Err(FormatError::BadOptions);
+        }
+        let plan = plan::Plan::new(device.size_bytes(), &options, now)?;
         write::write(device, &plan, now)
     }
 }

@@ -37,6 +37,13 @@ impl Volume {
 
     /// Fills `into` with what lies at `offset`; both are multiples of 512.
     pub fn read(&self, offset: u64, into: &mut [u8]) -> Result<(), DiskError> {
+        if !self.is_aligned(offset, into.len()) {
+            let (start, mut copy) = self.blocks_around(offset, into.len())?;
+            self.read(start, &mut copy)?;
+            let at = (offset - start) as usize;
+            into.copy_from_slice(&copy[at..at + into.len()]);
+            return Ok(());
+        }
         if !is_in_ram(into) {
             let mut copy = vec![0; into.len()];
             self.read(offset, &mut copy)?;
@@ -50,6 +57,11 @@ impl Volume {
 
     /// Writes all of `writes`, in no order; offsets and lengths are multiples of 512.
     pub fn write(&self, writes: &[(u64, &[u8])]) -> Result<(), DiskError> {
+        if let Some(odd) = writes.iter().position(|(offset, bytes)| !self.is_aligned(*offset, bytes.len())) {
+            self.write(&writes[..odd])?;
+            self.write_within_blocks(writes[odd].0, writes[odd].1)?;
+            return self.write(&writes[odd + 1..]);
+        }
         let copies: Vec<Vec<u8>> =
             writes.iter().filter(|(_, bytes)| !is_in_ram(bytes)).map(|(_, bytes)| bytes.to_vec()).collect();
         let mut copies = copies.iter();
@@ -59,6 +71,30 @@ impl Volume {
             self.add(&mut transfers, offset, bytes)?;
         }
         self.disk.transfer(Operation::Write, &transfers)
+    }
+
+    /// True if the disk takes a run of bytes as it is.
+    fn is_aligned(&self, offset: u64, len: usize) -> bool {
+        let block_bytes = self.disk.block_bytes();
+        offset.is_multiple_of(block_bytes as u64) && len.is_multiple_of(block_bytes)
+    }
+
+    /// Room for the whole blocks around a run of bytes, and where they begin.
+    fn blocks_around(&self, offset: u64, len: usize) -> Result<(u64, Vec<u8>), DiskError> {
+        let block_bytes = self.disk.block_bytes() as u64;
+        let end = offset.checked_add(len as u64).and_then(|end| end.checked_next_multiple_of(block_bytes));
+        let start = offset / block_bytes * block_bytes;
+        let bytes = usize::try_from(end.ok_or(DiskError)? - start).map_err(|_| DiskError)?;
+        Ok((start, vec![0; bytes]))
+    }
+
+    /// Writes what is no whole number of blocks: the superblock, on a disk with larger ones.
+    fn write_within_blocks(&self, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {
+        let (start, mut copy) = self.blocks_around(offset, bytes.len())?;
+        self.read(start, &mut copy)?;
+        let at = (offset - start) as usize;
+        copy[at..at + bytes.len()].copy_from_slice(bytes);
+        self.write(&[(start, &copy)])
     }
 
     /// Returns when all that was written before survives a power cut.

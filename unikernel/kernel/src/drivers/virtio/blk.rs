@@ -31,6 +31,8 @@ bitflags! {
         const SEG_MAX = 1 << 2;
         /// It cannot be written.
         const RO = 1 << 5;
+        /// It tells how many bytes it reads and writes at once.
+        const BLK_SIZE = 1 << 6;
         /// It knows flushes.
         const FLUSH = 1 << 9;
         /// It has several queues.
@@ -54,9 +56,12 @@ pub const SECTOR_BYTES: u64 = 512;
 const CONFIG_CAPACITY: usize = 0;
 const CONFIG_SIZE_MAX: usize = 8;
 const CONFIG_SEG_MAX: usize = 12;
+const CONFIG_BLK_SIZE: usize = 20;
 const CONFIG_NUM_QUEUES: usize = 34;
 const CONFIG_MAX_DISCARD: usize = 36;
 const CONFIG_MAX_WRITE_ZEROES: usize = 48;
+/// The largest block that a disk may have: a page.
+const MAX_BLOCK_BYTES: u32 = 4096;
 /// Queues at most: more cores share them.
 const MAX_QUEUES: usize = 8;
 
@@ -127,6 +132,7 @@ pub struct Disk {
     place: String,
     queues: Box<[Queue]>,
     sectors: AtomicU64,
+    block_bytes: usize,
     max_parts: usize,
     max_part_bytes: u32,
     max_discard: u32,
@@ -146,6 +152,10 @@ impl Disk {
         let max_parts = configured(Features::SEG_MAX, CONFIG_SEG_MAX)?.unwrap_or(1);
         let max_discard = configured(Features::DISCARD, CONFIG_MAX_DISCARD)?.unwrap_or(0);
         let max_write_zeroes = configured(Features::WRITE_ZEROES, CONFIG_MAX_WRITE_ZEROES)?.unwrap_or(0);
+        let block_bytes = configured(Features::BLK_SIZE, CONFIG_BLK_SIZE)?.unwrap_or(SECTOR_BYTES as u32);
+        if !block_bytes.is_power_of_two() || block_bytes > MAX_BLOCK_BYTES {
+            return Err(StartError::BadConfiguration);
+        }
         let sectors = read_capacity(&link)?;
         let count = offered_queues(&link, features)?.min(most_queues).clamp(1, MAX_QUEUES);
         link.connect_interrupt(on_interrupt, 1)?;
@@ -160,8 +170,9 @@ impl Disk {
             place: device.place,
             queues,
             sectors: AtomicU64::new(sectors),
+            block_bytes: (block_bytes as usize).max(SECTOR_BYTES as usize),
             max_parts: (max_parts as usize).clamp(1, most_parts),
-            max_part_bytes: max_part_bytes.max(SECTOR_BYTES as u32),
+            max_part_bytes: max_part_bytes.max(block_bytes).max(SECTOR_BYTES as u32),
             max_discard,
             max_write_zeroes,
             is_dead: AtomicBool::new(false),
@@ -176,6 +187,11 @@ impl Disk {
     /// Its size.
     pub fn sectors(&self) -> u64 {
         self.sectors.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that it reads and writes at once: requests begin and end at multiples of it (section 5.2.5: "logical block").
+    pub fn block_bytes(&self) -> usize {
+        self.block_bytes
     }
 
     /// True if it cannot be written.

@@ -14,6 +14,10 @@ impl BlockDevice for Volume {
         Volume::size_bytes(self)
     }
 
+    fn sector_bytes(&self) -> usize {
+        self.disk().block_bytes()
+    }
+
     fn is_read_only(&self) -> bool {
         self.disk().is_read_only()
     }

@@ -151,7 +151,7 @@ impl<D: BlockDevice> Ext4<D> {
             let fixed = fixed_bytes(inode_bytes, inode.raw.extra_size.get());
             bytes[..fixed].copy_from_slice(&inode.raw.as_bytes()[..fixed]);
             if has_checksums {
-                write_checksum(bytes, seed);
+                seal_bytes(bytes, seed);
             }
         })
     }
@@ -200,6 +200,7 @@ impl<D: BlockDevice> Ext4<D> {
             changed: raw.changed(),
             born: raw.born(),
             generation: raw.generation.get(),
+            is_mappable: inode.has(InodeFlags::EXTENTS) && !inode.has(InodeFlags::INLINE_DATA),
         })
     }
 
@@ -251,11 +252,12 @@ pub(crate) fn seal_inode(geometry: &crate::geometry::Geometry, inode: &Inode, by
     let fixed = fixed_bytes(bytes.len(), inode.raw.extra_size.get());
     bytes[..fixed].copy_from_slice(&inode.raw.as_bytes()[..fixed]);
     if geometry.checksum_seed.is_some() {
-        write_checksum(bytes, geometry.inode_seed(inode.number, inode.raw.generation.get()));
+        seal_bytes(bytes, geometry.inode_seed(inode.number, inode.raw.generation.get()));
     }
 }
 
-fn write_checksum(bytes: &mut [u8], seed: u32) {
+/// Makes the checksum of an inode's bytes right.
+pub(crate) fn seal_bytes(bytes: &mut [u8], seed: u32) {
     let sum = inode_checksum(bytes, seed);
     put16(bytes, CHECKSUM_LO_AT, (sum & 0xffff) as u16);
     if has_checksum_hi(bytes) {

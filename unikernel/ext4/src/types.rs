@@ -98,6 +98,8 @@ pub struct Attributes {
     pub born: Timestamp,
     /// Changes when the number is used again for another inode.
     pub generation: u32,
+    /// Its content can be found: not by a block map, as in files of ext3, nor in the inode itself.
+    pub is_mappable: bool,
 }
 
 /// Which attributes shall change. The size changes by [`Ext4::set_size`](crate::Ext4::set_size).

@@ -76,7 +76,7 @@ fn exercise<D: BlockDevice>(device: D) {
     let _ = fs.unmount(at(7));
 }
 
-fn exercise_in_time(image: Vec<u8>, label: &str) {
+pub(super) fn exercise_in_time(image: Vec<u8>, label: &str) {
     let start = Instant::now();
     exercise(MemoryDevice::of(image));
     assert!(start.elapsed() < LIMIT, "{label} took {:?}", start.elapsed());

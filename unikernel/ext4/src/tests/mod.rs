@@ -10,6 +10,7 @@ mod model;
 mod operations;
 mod powercut;
 mod recorder;
+mod resealed;
 mod workload;
 
 use std::path::PathBuf;

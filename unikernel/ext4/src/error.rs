@@ -52,6 +52,10 @@ pub enum MountError {
     NotExt4,
     /// An incompatible feature that this crate does not know, by its name in `dumpe2fs`.
     UnknownFeature(String),
+    /// A feature without which this crate reads no files, by its name in `dumpe2fs`: ext2 or ext3.
+    MissingFeature(&'static str),
+    /// The device's sectors have more bytes than the filesystem's blocks.
+    LargeSectors,
     /// The journal must be replayed, and the device cannot be written.
     NeedsRecovery,
     /// What the disk holds contradicts itself; the text says where.
@@ -72,6 +76,8 @@ impl From<Error> for MountError {
             Error::Corrupt(place) => Self::Corrupt(place),
             Error::Device => Self::Device,
             Error::NoSpace => Self::Corrupt("no space to recover into"),
+            // Only the journal is a file that a mount reads.
+            Error::Unsupported => Self::UnknownFeature("a journal with a block map".into()),
             _ => Self::Corrupt("recovery failed"),
         }
     }

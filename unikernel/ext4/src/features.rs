@@ -14,6 +14,7 @@ bitflags::bitflags! {
         const EXT_ATTR = 0x8;
         const RESIZE_INODE = 0x10;
         const DIR_INDEX = 0x20;
+        const SPARSE_SUPER2 = 0x200;
         const ORPHAN_FILE = 0x1000;
         const _ = !0;
     }
@@ -41,6 +42,7 @@ bitflags::bitflags! {
         const GDT_CSUM = 0x10;
         const DIR_NLINK = 0x20;
         const EXTRA_ISIZE = 0x40;
+        const BIGALLOC = 0x200;
         const METADATA_CSUM = 0x400;
         const ORPHAN_PRESENT = 0x10000;
         const _ = !0;
@@ -113,9 +115,15 @@ impl Superblock {
     }
 }
 
-/// Fails, with its name, on an incompatible feature that is not known.
+/// Fails, with its name, on a feature that is not known and changes how all is read, or that is missed.
 pub(crate) fn check_incompat(superblock: &Superblock) -> Result<(), MountError> {
     match superblock.incompat().difference(KNOWN_INCOMPAT).bits() {
+        // Bitmaps count clusters: not even the groups' sizes make sense without it.
+        0 if superblock.ro_compat().contains(RoCompat::BIGALLOC) => {
+            Err(MountError::UnknownFeature("bigalloc".into()))
+        }
+        // ext2 and ext3: files have block maps.
+        0 if !superblock.incompat().contains(Incompat::EXTENTS) => Err(MountError::MissingFeature("extent")),
         0 => Ok(()),
         unknown => Err(MountError::UnknownFeature(first_name(unknown, 'I', &INCOMPAT_NAMES))),
     }

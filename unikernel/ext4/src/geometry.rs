@@ -32,6 +32,8 @@ pub(crate) struct Geometry {
     pub has_large_directories: bool,
     pub has_many_links: bool,
     pub has_sparse_superblocks: bool,
+    /// The only groups with copies of the superblock, besides the first (`sparse_super2`).
+    pub backup_groups: Option<[u32; 2]>,
     pub has_meta_groups: bool,
     pub first_meta_group: u32,
     pub reserved_descriptor_blocks: u32,
@@ -117,6 +119,9 @@ impl Geometry {
             has_large_directories: incompat.contains(Incompat::LARGEDIR),
             has_many_links: ro_compat.contains(RoCompat::DIR_NLINK),
             has_sparse_superblocks: ro_compat.contains(RoCompat::SPARSE_SUPER),
+            backup_groups: compat
+                .contains(Compat::SPARSE_SUPER2)
+                .then(|| superblock.backup_groups.map(|group| group.get())),
             has_meta_groups: incompat.contains(Incompat::META_BG),
             first_meta_group: superblock.first_meta_bg.get(),
             reserved_descriptor_blocks: u32::from(superblock.reserved_gdt_blocks.get()),
@@ -179,7 +184,11 @@ impl Geometry {
 
     /// True if the group begins with a superblock or a copy.
     pub(crate) fn has_superblock(&self, group: u32) -> bool {
-        group == 0 || !self.has_sparse_superblocks || [3, 5, 7].iter().any(|base| is_power_of(group, *base))
+        match self.backup_groups {
+            _ if group == 0 => true,
+            Some(groups) => groups.contains(&group),
+            None => !self.has_sparse_superblocks || [3, 5, 7].iter().any(|base| is_power_of(group, *base)),
+        }
     }
 
     /// Blocks at a group's start that hold the superblock and group descriptors.
@@ -218,8 +227,12 @@ impl Geometry {
         self.has_descriptor_crc16.then(|| crc16(head(), &bytes[AT + 2..self.descriptor_bytes]))
     }
 
-    /// The greatest size of a file: 32-bit block numbers, the last of which ends no extent.
+    /// The greatest size of a file, as Linux has it (`ext4_max_size`): one block fewer than 32 bits can number, so that
+    /// an extent can end there; without `huge_file`, what 32 bits count in sectors.
     pub(crate) fn max_file_bytes(&self) -> u64 {
-        (u64::from(u32::MAX) - 1) * self.block_bytes as u64
+        let block_bytes = self.block_bytes as u64;
+        let counted = u64::from(u32::MAX) * 512 / block_bytes * block_bytes;
+        let numbered = u64::from(u32::MAX) * block_bytes;
+        if self.has_huge_files { numbered } else { numbered.min(counted) }
     }
 }

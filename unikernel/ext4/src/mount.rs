@@ -14,10 +14,11 @@ use crate::cache::{Cache, Seal};
 use crate::features::{Compat, Incompat, check_incompat, forbids_writing};
 use crate::geometry::Geometry;
 use crate::layout::group::Group;
+use crate::layout::inode::InodeFlags;
 use crate::layout::superblock::{MAGIC, STATE_VALID, SUPERBLOCK_BYTES, SUPERBLOCK_OFFSET};
 use crate::layout::{GroupDescriptor, Superblock};
 use crate::transaction::Transaction;
-use crate::{BlockDevice, Error, Ext4, MountError, MountMode, Statistics, Timestamp};
+use crate::{BlockDevice, Error, Ext4, InodeNumber, MountError, MountMode, Statistics, Timestamp};
 
 fn read_superblock<D: BlockDevice>(device: &D) -> Result<Superblock, MountError> {
     if device.size_bytes() < SUPERBLOCK_OFFSET + SUPERBLOCK_BYTES as u64 {
@@ -48,9 +49,15 @@ impl<D: BlockDevice> Ext4<D> {
     pub fn mount(device: D, mode: MountMode, now: Timestamp) -> Result<Self, MountError> {
         let superblock = read_superblock(&device)?;
         let geometry = check_superblock(&superblock, device.size_bytes())?;
+        if geometry.block_bytes < device.sector_bytes() {
+            return Err(MountError::LargeSectors);
+        }
         let mut fs = Self::unmounted(device, superblock, geometry);
         fs.read_groups()?;
         fs.recover()?;
+        if fs.inode(InodeNumber::ROOT.0).is_ok_and(|root| !root.has(InodeFlags::EXTENTS)) {
+            return Err(MountError::UnknownFeature("a root directory with a block map".into()));
+        }
         fs.read_only_feature = forbids_writing(&fs.superblock);
         fs.is_writable =
             mode == MountMode::ReadWrite && fs.read_only_feature.is_none() && !fs.device.is_read_only();
@@ -229,6 +236,11 @@ impl<D: BlockDevice> Ext4<D> {
     /// Returns the device.
     pub fn device(&self) -> &D {
         &self.device
+    }
+
+    /// Returns the greatest size that a file may have, in bytes.
+    pub fn max_file_bytes(&self) -> u64 {
+        self.geometry.max_file_bytes()
     }
 
     /// Returns the size of a block in bytes.

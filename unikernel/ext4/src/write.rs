@@ -53,7 +53,7 @@ impl<D: BlockDevice> Ext4<D> {
         self.check_writable()?;
         let inode = self.file(inode)?;
         let end = first_block + u64::from(blocks);
-        if end > u64::from(u32::MAX) - 1 {
+        if end > self.geometry.max_file_bytes().div_ceil(self.geometry.block_bytes as u64) {
             return Err(Error::TooLarge);
         }
         let mut runs: Vec<WriteRun> = Vec::new();

@@ -115,12 +115,14 @@ fn our_directory_index_satisfies_e2fsck_in_all_hashes() {
 
 #[test]
 fn older_and_plainer_filesystems_are_written() {
-    let sets: [&[&str]; 5] = [
+    let sets: [&[&str]; 7] = [
         &["-t", "ext4", "-O", "^metadata_csum,uninit_bg"],
         &["-t", "ext4", "-O", "^64bit,^metadata_csum,^flex_bg"],
         &["-t", "ext4", "-O", "^has_journal"],
         &["-t", "ext4", "-O", "^dir_index,^huge_file", "-I", "128"],
         &["-t", "ext4", "-O", "^resize_inode,meta_bg", "-b", "1024"],
+        &["-t", "ext4", "-O", "sparse_super2", "-b", "1024"],
+        &["-t", "ext4", "-O", "sparse_super2", "-b", "1024", "-E", "num_backup_sb=0"],
     ];
     for arguments in sets {
         let device = MemoryDevice::of(made(arguments, "40M"));
@@ -175,6 +177,15 @@ fn unknown_features_refuse_or_forbid_writing_by_name() {
         at(1),
     );
     assert_eq!(refused.err(), Some(MountError::UnknownFeature("inline_data".into())));
+    let bigalloc = ["-t", "ext4", "-O", "bigalloc"];
+    for (arguments, error) in [
+        (&bigalloc[..], MountError::UnknownFeature("bigalloc".into())),
+        (&["-t", "ext2"], MountError::MissingFeature("extent")),
+        (&["-t", "ext3"], MountError::MissingFeature("extent")),
+    ] {
+        let refused = Ext4::mount(MemoryDevice::of(made(arguments, "64M")), MountMode::ReadWrite, at(1));
+        assert_eq!(refused.err(), Some(error), "{arguments:?}");
+    }
     let device = MemoryDevice::of(made(&["-t", "ext4", "-O", "quota"], "8M"));
     let mut fs = mounted(&device);
     assert_eq!(fs.read_only_feature(), Some("quota"));
@@ -183,6 +194,75 @@ fn unknown_features_refuse_or_forbid_writing_by_name() {
         Ext4::mount(MemoryDevice::new(1 << 20), MountMode::ReadOnly, at(1)).err(),
         Some(MountError::NotExt4)
     );
+}
+
+/// An ext3 that was given extents keeps files, and a journal, with block maps.
+#[test]
+fn block_maps_in_an_upgraded_filesystem_are_named() {
+    for (kind, name) in
+        [("ext2", "a root directory with a block map"), ("ext3", "a journal with a block map")]
+    {
+        let source = TempPath::new("folder");
+        std::fs::create_dir(&source.0).expect("the folder can be made");
+        std::fs::write(source.0.join("old"), pattern(1, 5000)).expect("write");
+        let path = TempPath::new("upgraded");
+        std::fs::write(&path.0, made(&["-t", kind, "-d", &source.text()], "16M")).expect("write");
+        run("tune2fs", &["-O", "extent,huge_file", &path.text()]);
+        let device = MemoryDevice::of(std::fs::read(&path.0).expect("the image can be read"));
+        let refused = Ext4::mount(&device, MountMode::ReadWrite, at(1)).err();
+        assert_eq!(refused, Some(MountError::UnknownFeature(name.into())));
+    }
+}
+
+#[test]
+fn times_outside_of_what_an_inode_holds_become_the_nearest() {
+    let time = |seconds, nanoseconds| Timestamp { seconds, nanoseconds };
+    for (inode_bytes, last, nanoseconds) in [("128", (1 << 31) - 1, 0), ("256", (1 << 34) - (1 << 31) - 1, 7)]
+    {
+        let device = MemoryDevice::of(made(&["-t", "ext4", "-I", inode_bytes], "8M"));
+        let mut fs = mounted(&device);
+        let inode = fs.create(ROOT, b"a", file(), at(2)).expect("create");
+        let first = -(1 << 31);
+        for (wanted, kept) in [
+            (time(-1, 7), time(-1, nanoseconds)),
+            (time(first - 1, 7), time(first, 0)),
+            (time(last + 1, 7), time(last, 0)),
+            (time(last - 1, 7), time(last - 1, nanoseconds)),
+        ] {
+            let change = crate::AttributeChange { modified: Some(wanted), ..Default::default() };
+            fs.set_attributes(inode, change, at(2)).expect("set");
+            assert_eq!(fs.attributes(inode).expect("attributes").modified, kept, "{inode_bytes}");
+        }
+        fs.unmount(at(3)).expect("unmount");
+        let mut fs = mounted(&device);
+        assert_eq!(fs.attributes(inode).expect("attributes").modified, time(last - 1, nanoseconds));
+        fs.unmount(at(4)).expect("unmount");
+        assert_clean(&device.image());
+    }
+}
+
+#[test]
+fn largest_file_is_linux_s() {
+    let sets = [("huge_file", u64::from(u32::MAX) * 1024), ("^huge_file", (u64::from(u32::MAX) / 2) * 1024)];
+    for (feature, most) in sets {
+        let device = MemoryDevice::of(made(&["-t", "ext4", "-b", "1024", "-O", feature], "8M"));
+        let mut fs = mounted(&device);
+        assert_eq!(fs.max_file_bytes(), most);
+        let inode = fs.create(ROOT, b"a", file(), at(2)).expect("create");
+        assert_eq!(fs.write_at(inode, most - 10, &[1; 11], at(2)), Err(Error::TooLarge));
+        assert_eq!(fs.set_size(inode, most + 1, at(2)), Err(Error::TooLarge));
+        assert_eq!(fs.write_at(inode, most - 3000, &[1; 3000], at(2)), Ok(3000));
+        assert_eq!(fs.allocate_range(inode, most - 5000, 5000, false, at(2)), Ok(()));
+        let mut found = [0; 3001];
+        assert_eq!(fs.read_at(inode, most - 3000, &mut found), Ok(3000));
+        assert_eq!(fs.punch(inode, most - 1024, 1024, at(2)), Ok(()));
+        fs.unmount(at(3)).expect("unmount");
+        assert_clean(&device.image());
+        let mut fs = mounted(&device);
+        fs.set_size(inode, 1, at(4)).expect("truncate");
+        fs.unmount(at(4)).expect("unmount");
+        assert_clean(&device.image());
+    }
 }
 
 #[test]

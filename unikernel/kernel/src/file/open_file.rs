@@ -226,6 +226,9 @@ impl OpenFile {
         }
         let mut offset = self.offset.lock();
         let wanted = place(*offset, self.file.metadata().size).ok_or(Errno::EINVAL)?;
+        if wanted > self.file.max_bytes() {
+            return Err(Errno::EINVAL);
+        }
         *offset = wanted;
         Ok(wanted as usize)
     }

@@ -221,6 +221,10 @@ impl File for DiskFile {
         Ok(Arc::clone(&self.opened) as Arc<dyn PageSource>)
     }
 
+    fn max_bytes(&self) -> u64 {
+        self.inode().mount.max_file_bytes
+    }
+
     fn resize(&self, size: u64) -> Result<(), Errno> {
         self.inode().resize(size)
     }

@@ -61,6 +61,8 @@ pub struct Mount {
     pub covered: NodeId,
     /// Bytes in a block.
     pub block_bytes: usize,
+    /// Bytes that a file may have.
+    pub max_file_bytes: u64,
     volume: Volume,
     /// `None` once it is unmounted.
     ext4: Mutex<Option<Ext4<Volume>>>,

@@ -8,7 +8,6 @@ use super::inode::Inode;
 use super::load::split;
 use super::now;
 use super::write_back::ALL;
-use crate::fs::memory_file::MAX_FILE_BYTES;
 use crate::mem::PAGE_BYTES;
 use crate::mem::space::{self, Copies};
 use crate::syscall::Errno;
@@ -17,7 +16,7 @@ impl Inode {
     /// Makes the file shorter or longer (truncate(2)).
     pub fn resize(self: &Arc<Self>, size: u64) -> Result<(), Errno> {
         self.mount.check_writable()?;
-        if size > MAX_FILE_BYTES {
+        if size > self.mount.max_file_bytes {
             return Err(Errno::EFBIG);
         }
         let _turn = self.writers.lock();
@@ -85,9 +84,16 @@ impl Inode {
         }
     }
 
+    /// Whether the blocks of a range may be changed. As on Linux, even a hole cannot be made past the largest file.
+    fn check_range(&self, offset: u64, len: u64) -> Result<(), Errno> {
+        self.mount.check_writable()?;
+        let fits = offset.checked_add(len).is_some_and(|end| end <= self.mount.max_file_bytes);
+        if fits { Ok(()) } else { Err(Errno::EFBIG) }
+    }
+
     /// Gives a range blocks, so that writes there will not run out of space (fallocate(2)).
     pub fn allocate(self: &Arc<Self>, offset: u64, len: u64, keep_size: bool) -> Result<(), Errno> {
-        self.mount.check_writable()?;
+        self.check_range(offset, len)?;
         let _turn = self.writers.lock();
         let _transfers = self.transfers.lock();
         let outcome = self.mount.with(|ext4| ext4.allocate_range(self.number, offset, len, keep_size, now()));
@@ -103,7 +109,7 @@ impl Inode {
 
     /// Sets a range to zeros and gives its blocks back (`FALLOC_FL_PUNCH_HOLE`).
     pub fn punch(self: &Arc<Self>, offset: u64, len: u64) -> Result<(), Errno> {
-        self.mount.check_writable()?;
+        self.check_range(offset, len)?;
         let _turn = self.writers.lock();
         let _transfers = self.transfers.lock();
         self.write_back_in_turn(ALL)?;

@@ -11,7 +11,6 @@ use super::inode::Inode;
 use super::load::split;
 use super::write_back::ALL;
 use super::{flusher, now};
-use crate::fs::memory_file::MAX_FILE_BYTES;
 use crate::mem::PAGE_BYTES;
 use crate::mem::shared::SharedFrame;
 use crate::mem::space;
@@ -26,7 +25,11 @@ impl Inode {
         self.mount.check_writable()?;
         let _turn = self.writers.lock();
         let offset = offset.unwrap_or_else(|| self.size());
-        let room = MAX_FILE_BYTES.saturating_sub(offset);
+        if !self.attributes().is_mappable {
+            // The pages would be lost when they are written back.
+            return Err(Errno::EOPNOTSUPP);
+        }
+        let room = self.mount.max_file_bytes.saturating_sub(offset);
         if room == 0 && !from.is_empty() {
             return Err(Errno::EFBIG);
         }

@@ -14,6 +14,7 @@ use unikernel_fs::LastLink;
 use super::{Mount, Users, flusher, now};
 use crate::block;
 use crate::block::volume::Volume;
+use crate::fs::memory_file::MAX_FILE_BYTES;
 use crate::fs::{self, NodeId};
 use crate::platform::random;
 use crate::sync::{Mutex, SpinLock};
@@ -72,6 +73,16 @@ impl fmt::Display for TableError {
             Self::Mount(disk, MountError::UnknownFeature(feature)) => {
                 write!(f, "`{disk}` cannot be mounted: this kernel does not know ext4's feature `{feature}`")
             }
+            Self::Mount(disk, MountError::MissingFeature(feature)) => write!(
+                f,
+                "`{disk}` cannot be mounted: it lacks ext4's feature `{feature}`, as ext2 and ext3 do; \
+                 make a new filesystem with `mke2fs -t ext4`"
+            ),
+            Self::Mount(disk, MountError::LargeSectors) => write!(
+                f,
+                "`{disk}` cannot be mounted: its sectors are larger than the filesystem's blocks; \
+                 make one with `mke2fs -t ext4 -b 4096`"
+            ),
             Self::Mount(disk, MountError::NeedsRecovery) => {
                 write!(
                     f,
@@ -134,6 +145,7 @@ fn mount(point: &MountPoint, device_number: u64, may_format: bool) -> Result<Mou
         device_number,
         covered,
         block_bytes: ext4.block_bytes() as usize,
+        max_file_bytes: ext4.max_file_bytes().min(MAX_FILE_BYTES),
         volume,
         is_read_only: AtomicBool::new(is_read_only),
         inodes: SpinLock::default(),

@@ -7,6 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use guest_tests::{check, check_eq, data_folder, errno};
 
@@ -283,34 +284,40 @@ fn holes_are_seen(folder: &Path) {
 /// One thread touches pages, directly and by calls, while another cuts the file and lets it grow.
 fn cut_under_another_thread(folder: &Path) {
     const PAGES: usize = 70;
-    const ROUNDS: usize = 300;
+    const LEAST_ROUNDS: usize = 300;
+    const LIMIT: Duration = Duration::from_secs(20);
     let file = new_file(folder, "raced", &[b'a'; PAGES * PAGE]);
     let mapping = Mapping::shared(&file, PAGES);
     let is_over = AtomicBool::new(false);
     let start = mapping.start.expose_provenance();
-    let touch = &|first: usize| {
-        let mut seen = [0; 2];
+    // How often each thread has found a page there.
+    let seen = [AtomicUsize::new(0), AtomicUsize::new(0)];
+    let touch = &|first: usize, seen: &AtomicUsize| {
         while !is_over.load(Ordering::Relaxed) {
             for page in (first..PAGES).step_by(3) {
                 let at = ptr::with_exposed_provenance_mut(start + page * PAGE);
-                seen[usize::from(load(at).is_some())] += 1;
+                seen.fetch_add(usize::from(load(at).is_some()), Ordering::Relaxed);
                 store(at, b't');
             }
             let (reads, writes) = errors_of_calls(ptr::with_exposed_provenance_mut(start + first * PAGE));
             check!([0, libc::EFAULT].contains(&reads) && [0, libc::EFAULT].contains(&writes));
         }
-        seen
     };
     std::thread::scope(|scope| {
-        let others = [1, 2].map(|first| scope.spawn(move || touch(first)));
-        for round in 0..ROUNDS {
+        seen.iter().zip(1..).for_each(|(seen, first)| drop(scope.spawn(move || touch(first, seen))));
+        let begun = Instant::now();
+        // However late the threads start, they meet a file that is being cut.
+        let have_met = || seen.iter().all(|seen| seen.load(Ordering::Relaxed) > 0);
+        for round in 0.. {
+            if round >= LEAST_ROUNDS && (have_met() || begun.elapsed() > LIMIT) {
+                break;
+            }
             file.set_len(((round % 5) * 700) as u64).unwrap();
             file.set_len((PAGES * PAGE) as u64).unwrap();
             std::thread::yield_now();
         }
         is_over.store(true, Ordering::Relaxed);
-        let seen = others.map(|other| other.join().unwrap());
-        check!(seen.iter().all(|[_, there]| *there > 0));
+        check!(have_met());
     });
     // All of it is the file still.
     for page in 0..PAGES {

@@ -187,6 +187,8 @@ fn write_disk_statfs(mount: &Mount, answer: UserPtr<statfs>) -> SysResult {
 fn write_statfs(answer: UserPtr<statfs>) -> SysResult {
     let (limit, used) = (shared::limit() as i64, shared::count() as i64);
     let free = (limit - used).clamp(0, frames::free_pages() as i64);
+    // Before the copy, which may wait for a page: the tree is locked for the count only.
+    let used = fs::tree().len() as i64;
     answer.write(statfs {
         f_type: i64::from(TMPFS_MAGIC),
         f_bsize: i64::from(PREFERRED_BYTES),
@@ -195,7 +197,7 @@ fn write_statfs(answer: UserPtr<statfs>) -> SysResult {
         f_bfree: free as _,
         f_bavail: free as _,
         f_files: limit as _,
-        f_ffree: (limit - fs::tree().len() as i64) as _,
+        f_ffree: (limit - used) as _,
         f_namelen: unikernel_fs::MAX_NAME_BYTES as i64,
         ..statfs::zeroed()
     })?;

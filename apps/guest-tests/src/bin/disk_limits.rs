@@ -34,7 +34,7 @@ fn check(result: i32) -> io::Result<()> {
 fn largest(data: &Path) -> Option<u64> {
     let status = rustix::fs::statfs(data).unwrap();
     // `ext4_max_size`: the last block that 32 bits can number is never used.
-    (i64::from(status.f_type) == EXT4).then_some(u64::from(u32::MAX) * status.f_bsize as u64)
+    (status.f_type == EXT4).then_some(u64::from(u32::MAX) * status.f_bsize as u64)
 }
 
 fn sizes(data: &Path) {

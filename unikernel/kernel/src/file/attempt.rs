@@ -5,7 +5,7 @@
 //! The rule for a try: it copies before it takes anything, or it notes how far it came. Then nothing is lost or done
 //! twice when it begins again.
 
-use crate::mem::fault::{Missing, Pins};
+use crate::mem::fault::{Missing, paging_in};
 use crate::syscall::Errno;
 
 /// Why a try did not succeed.
@@ -36,13 +36,10 @@ impl From<Missing> for AttemptError {
 /// Tries until no page is missing. Does not wait for the file.
 #[inline]
 pub fn complete<T, E: Into<AttemptError>>(mut attempt: impl FnMut() -> Result<T, E>) -> Result<T, Errno> {
-    let mut pins = Pins::default();
-    loop {
-        match attempt().map_err(Into::into) {
-            Ok(value) => return Ok(value),
-            Err(AttemptError::Again) => return Err(Errno::EAGAIN),
-            Err(AttemptError::Errno(error)) => return Err(error),
-            Err(AttemptError::Missing(missing)) => pins.page_in(missing)?,
-        }
-    }
+    paging_in(|| match attempt().map_err(Into::into) {
+        Ok(value) => Ok(Ok(value)),
+        Err(AttemptError::Again) => Ok(Err(Errno::EAGAIN)),
+        Err(AttemptError::Errno(error)) => Ok(Err(error)),
+        Err(AttemptError::Missing(missing)) => Err(missing),
+    })?
 }

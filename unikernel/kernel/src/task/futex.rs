@@ -10,7 +10,7 @@ use unikernel_sched::futex::{self, BUCKETS, Bucket, Buckets, Futexes, OutOfMemor
 use super::thread::Thread;
 use super::wait::WaitError;
 use super::{current, scheduler};
-use crate::mem::fault::{Missing, Pins};
+use crate::mem::fault::{Missing, paging_in};
 use crate::mem::user::{Fault, UserPtr};
 use crate::sync::SpinLock;
 
@@ -88,14 +88,11 @@ fn look(word: UserPtr<u32>, expected: u32) -> Result<(), Refusal> {
 
 /// Does a step as soon as the word is in memory.
 fn complete<T>(mut step: impl FnMut() -> Result<T, Refusal>) -> Result<T, FutexError> {
-    let mut pins = Pins::default();
-    loop {
-        match step() {
-            Ok(value) => return Ok(value),
-            Err(Refusal::Error(error)) => return Err(error),
-            Err(Refusal::Missing(missing)) => pins.page_in(missing)?,
-        }
-    }
+    paging_in(|| match step() {
+        Ok(value) => Ok(Ok(value)),
+        Err(Refusal::Error(error)) => Ok(Err(error)),
+        Err(Refusal::Missing(missing)) => Err(missing),
+    })?
 }
 
 /// Sleeps while the word at `address` is `expected`, until a wake with a common bit.

@@ -40,10 +40,12 @@ fn pipes() {
     // What only names the pipe is no end of it.
     let named = again(&reader, OFlags::PATH).unwrap();
     assert_eq!(read(&named, &mut bytes), Err(Errno::BADF));
-    drop((named, second_writer, both));
+    let named_writer = again(&writer, OFlags::PATH).unwrap();
+    drop((second_writer, both));
     assert_eq!(events(&reader), PollFlags::empty());
     drop(writer);
     assert_eq!(events(&reader), PollFlags::HUP);
+    drop((named, named_writer));
     assert_eq!(read(&reader, &mut bytes), Ok(0));
     let writer = again(&reader, OFlags::WRONLY).unwrap();
     drop(reader);

@@ -231,21 +231,22 @@ fn reopen(descriptor: i32, flags: u32) -> Result<Arc<OpenFile>, Errno> {
         return Err(Errno::ENOTDIR);
     }
     if flags & O_PATH != 0 {
-        return Ok(file::open(Arc::new(Named(opened)), status));
+        return Ok(file::open(Arc::new(Named(Arc::clone(&opened.file))), status));
     }
     Ok(file::open(opened.file.reopen(status)?, status))
 }
 
-/// Something without a name in the filesystem, of which only the identity is wanted (`O_PATH`).
-struct Named(Arc<OpenFile>);
+/// Something without a name in the filesystem, of which only the identity is wanted (`O_PATH`). It keeps the file in memory,
+/// but not open.
+struct Named(Arc<dyn File>);
 
 impl File for Named {
     fn metadata(&self) -> Metadata {
-        self.0.file.metadata()
+        self.0.metadata()
     }
 
     fn name(&self) -> String {
-        self.0.file.name()
+        self.0.name()
     }
 }
 

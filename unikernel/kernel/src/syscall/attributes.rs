@@ -8,7 +8,6 @@ use unikernel_ext4::{AttributeChange, Timestamp};
 use unikernel_fs::NodeId;
 
 use super::path::{Named, resolve, truncate};
-use super::time::NANOS_PER_SECOND;
 use super::{Errno, SysResult};
 use crate::file::{self, OpenFile};
 use crate::fs::disk;
@@ -47,17 +46,14 @@ fn change(named: &Named, wanted: AttributeChange) -> SysResult {
         None => {}
         Some(Behind::Inode(inode)) => inode.change(wanted)?,
         Some(Behind::Node(id)) => {
-            let nanos = |time: Timestamp| {
-                i128::from(time.seconds) * i128::from(NANOS_PER_SECOND) + i128::from(time.nanoseconds)
-            };
             let mut tree = fs::tree();
             let attributes = tree.attributes_mut(id);
             attributes.changed_ns = time::wall_ns().into();
             attributes.permissions = wanted.permissions.unwrap_or(attributes.permissions);
             attributes.user = wanted.user.unwrap_or(attributes.user);
             attributes.group = wanted.group.unwrap_or(attributes.group);
-            attributes.accessed_ns = wanted.accessed.map_or(attributes.accessed_ns, nanos);
-            attributes.modified_ns = wanted.modified.map_or(attributes.modified_ns, nanos);
+            attributes.accessed_ns = wanted.accessed.map_or(attributes.accessed_ns, disk::nanos);
+            attributes.modified_ns = wanted.modified.map_or(attributes.modified_ns, disk::nanos);
         }
     }
     match named {

@@ -10,11 +10,11 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use linux_raw_sys::general::*;
 use spin::Once;
-use unikernel_ext4::{AttributeChange, Attributes, FileKind, InodeNumber, Run, Timestamp};
+use unikernel_ext4::{AttributeChange, Attributes, FileKind, InodeNumber, Run};
 
 use super::cache::Pages;
 use super::errors::Failures;
-use super::{Mount, NANOS_PER_SECOND, now};
+use super::{Mount, nanos, now};
 use crate::file::Metadata;
 use crate::file::lock::FileLocks;
 use crate::file::pipe::Fifo;
@@ -90,10 +90,6 @@ impl Runs {
         self.known.clear();
         self.generation += 1;
     }
-}
-
-fn nanos(time: Timestamp) -> i128 {
-    i128::from(time.seconds) * i128::from(NANOS_PER_SECOND) + i128::from(time.nanoseconds)
 }
 
 impl Inode {

@@ -111,12 +111,13 @@ impl Equivalent<NameKey> for NameRef<'_> {
 
 /// Now, as the filesystem counts.
 pub fn now() -> Timestamp {
-    timestamp(time::wall_ns())
+    let ns = time::wall_ns();
+    Timestamp { seconds: (ns / NANOS_PER_SECOND) as i64, nanoseconds: (ns % NANOS_PER_SECOND) as u32 }
 }
 
-/// Nanoseconds since 1970, as the filesystem counts.
-pub fn timestamp(ns: u64) -> Timestamp {
-    Timestamp { seconds: (ns / NANOS_PER_SECOND) as i64, nanoseconds: (ns % NANOS_PER_SECOND) as u32 }
+/// A time in nanoseconds since 1970, before which they are negative.
+pub fn nanos(time: Timestamp) -> i128 {
+    i128::from(time.seconds) * i128::from(NANOS_PER_SECOND) + i128::from(time.nanoseconds)
 }
 
 /// The error number for a filesystem's error.

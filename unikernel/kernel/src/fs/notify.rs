@@ -264,7 +264,8 @@ pub fn created(parent: FileKey, name: &[u8], is_directory: bool) {
 
 /// A directory has lost a name, and a file the last of its names if it `is_gone`.
 pub fn removed(parent: FileKey, name: &[u8], file: FileKey, is_directory: bool, is_gone: bool) {
-    if !is_wanted(IN_ATTRIB | IN_DELETE | IN_DELETE_SELF) && WATCH_COUNT.load(Ordering::Relaxed) == 0 {
+    // Whatever they ask for, the watches on a file that is gone end.
+    if WATCH_COUNT.load(Ordering::Relaxed) == 0 {
         return;
     }
     if !is_directory {
@@ -284,7 +285,9 @@ pub fn gone(file: FileKey) {
         None => return,
     };
     for watch in watches {
-        watch.queue.upgrade().map(|queue| queue.unwatch(watch.descriptor));
+        if let Some(queue) = watch.queue.upgrade() {
+            queue.unwatch(watch.descriptor);
+        }
     }
 }
 

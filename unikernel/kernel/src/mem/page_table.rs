@@ -227,7 +227,7 @@ pub fn replace_flags(entry: &mut PageTableEntry, flags: Flags) -> bool {
 }
 
 /// The first page in `[start, end)` that is mapped, passing over what is absent a table at a time.
-pub fn next_present(start: u64, end: u64) -> Option<u64> {
+pub fn next_mapped(start: u64, end: u64) -> Option<u64> {
     let mut at = start;
     while at < end {
         let virt = VirtAddr::new_truncate(at);

@@ -391,7 +391,7 @@ pub fn note_present(start: u64, pages: &mut [u8]) {
     let end = start.saturating_add(pages.len() as u64 * PAGE_BYTES);
     pages.fill(0);
     let mut at = start;
-    while let Some(present) = page_table::next_present(at, end) {
+    while let Some(present) = page_table::next_mapped(at, end) {
         pages[((present - start) / PAGE_BYTES) as usize] = 1;
         at = present + PAGE_BYTES;
     }

@@ -25,6 +25,8 @@ const COM1_IRQ: u8 = 4;
 /// Output is gathered to this size before it is sent, so that translating line ends does not cost
 /// a look at the status register each.
 const CHUNK_BYTES: usize = 128;
+/// So much is kept of what was written before the second console came.
+const EARLY_BYTES: usize = 4096;
 
 struct Console {
     uart: Uart16550<PioBackend>,
@@ -61,9 +63,6 @@ pub trait Port: Sync {
 static PORT: Once<&'static dyn Port> = Once::new();
 /// What was written before it came, or would have come: shown on it as well.
 static EARLY: SpinLock<Option<ArrayVec<u8, EARLY_BYTES>>> = SpinLock::new(Some(ArrayVec::new_const()));
-/// So much of it is kept.
-const EARLY_BYTES: usize = 4096;
-
 /// Sets up the UART. Call first of all.
 pub fn init() {
     let config = Config { baud_rate: BaudRate::Baud115200, ..Config::DEFAULT };

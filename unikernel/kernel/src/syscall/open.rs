@@ -104,8 +104,9 @@ fn check_rest_is_zero(mut rest: UserSlice) -> Result<(), Errno> {
 pub fn open_path(directory: i32, path: &[u8], flags: u32, mode: u32) -> Result<Arc<OpenFile>, Errno> {
     let opened = find_and_open(directory, path, flags, mode)?;
     if flags & O_PATH == 0 {
-        let changes = if flags & O_TRUNC != 0 && opened.file.is_regular() { IN_MODIFY } else { 0 };
-        notify::used(&*opened.file, changes);
+        if flags & O_TRUNC != 0 && opened.file.is_regular() {
+            notify::used(&*opened.file, IN_MODIFY);
+        }
         notify::used(&*opened.file, IN_OPEN);
     }
     Ok(opened)

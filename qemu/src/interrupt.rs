@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Child;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 
 use anyhow::Result;
@@ -48,22 +48,32 @@ fn ask(button: &Path) {
 }
 
 fn end() -> ! {
-    // Kept locked until the process is gone: no guest starts in between.
+    // All kept locked until the process is gone: no guest starts in between, and nobody takes a guest's end for its own.
     let guests = GUESTS.lock().unwrap_or_else(PoisonError::into_inner);
-    kill(&guests);
+    let running = running(&guests);
+    let _held = kill(&running);
     eprintln!("\ninterrupted: the guest is ended");
     std::process::exit(INTERRUPTED);
 }
 
-fn kill(guests: &[Weak<Mutex<Child>>]) {
-    for guest in guests.iter().filter_map(Weak::upgrade) {
-        let _ = guest.lock().unwrap_or_else(PoisonError::into_inner).kill();
+fn running(guests: &[Weak<Mutex<Child>>]) -> Vec<Arc<Mutex<Child>>> {
+    guests.iter().filter_map(Weak::upgrade).collect()
+}
+
+/// Kills guests, and returns when they are gone: whoever comes after the runner finds their ports and disks free.
+fn kill(guests: &[Arc<Mutex<Child>>]) -> Vec<MutexGuard<'_, Child>> {
+    let mut held: Vec<_> =
+        guests.iter().map(|guest| guest.lock().unwrap_or_else(PoisonError::into_inner)).collect();
+    for guest in &mut held {
+        let _ = guest.kill().and_then(|()| guest.wait());
     }
+    held
 }
 
 /// Ends all guests: whoever talks to one of them, and waits for an answer, sees its connection closed.
 pub(crate) fn end_guests() {
-    kill(&GUESTS.lock().unwrap_or_else(PoisonError::into_inner));
+    let guests = GUESTS.lock().unwrap_or_else(PoisonError::into_inner);
+    kill(&running(&guests));
 }
 
 /// Starts a guest's process through `start`, and remembers it for [`install`]'s handler.

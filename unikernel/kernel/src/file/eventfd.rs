@@ -1,6 +1,7 @@
 //! eventfd(2): a counter that one thread adds to and another takes. `mio` wakes itself with one.
 
 use alloc::sync::Arc;
+use core::fmt::Write;
 
 use super::{File, Metadata, PollSource, Readiness, WaitMode};
 use crate::mem::user::{UserPtr, UserSlice};
@@ -102,6 +103,13 @@ impl File for EventFd {
 
     fn metadata(&self) -> Metadata {
         Metadata::anonymous(0, 0)
+    }
+
+    fn describe(&self, text: &mut alloc::string::String) {
+        let count = *self.count.lock();
+        let is_semaphore = u8::from(self.take == Take::One);
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "eventfd-count: {count:16x}\neventfd-semaphore: {is_semaphore}");
     }
 
     fn name(&self) -> alloc::string::String {

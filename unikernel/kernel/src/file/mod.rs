@@ -5,7 +5,7 @@
 //! - [`PollSource`]: how a file tells sleeping threads and epoll that something changed;
 //! - [`lock`]: `flock` and byte-range locks;
 //! - [`epoll`], [`poll_set`]: waiting for many files; [`pipe`], [`eventfd`], [`timerfd`], [`signalfd`],
-//!   [`inotify`], [`console`]: files that live in memory alone.
+//!   [`inotify`], [`pidfd`], [`console`]: files that live in memory alone.
 //!
 //! Sockets are in `net`, files with a name in `fs`. The room stands directly behind the system
 //! calls and answers with their error numbers.
@@ -17,6 +17,7 @@ pub mod eventfd;
 pub mod inotify;
 pub mod lock;
 mod open_file;
+pub mod pidfd;
 pub mod pipe;
 pub mod poll_set;
 pub(crate) mod poll_source;
@@ -282,6 +283,9 @@ pub trait File: Any + Send + Sync {
 
     /// The last descriptor is gone. Called once; other threads may still be inside a call.
     fn close(&self) {}
+
+    /// Adds the lines of its own to `/proc/self/fdinfo`.
+    fn describe(&self, _text: &mut alloc::string::String) {}
 
     /// What `/proc/self/fd` shows.
     fn name(&self) -> alloc::string::String;

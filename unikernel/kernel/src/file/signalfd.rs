@@ -2,6 +2,7 @@
 
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
+use core::fmt::Write;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::{File, Metadata, PollSource, Readiness, WaitMode};
@@ -102,6 +103,11 @@ impl File for SignalFd {
 
     fn metadata(&self) -> Metadata {
         Metadata::anonymous(0, 0)
+    }
+
+    fn describe(&self, text: &mut alloc::string::String) {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "sigmask:\t{:016x}", self.wanted());
     }
 
     fn name(&self) -> alloc::string::String {

@@ -27,6 +27,7 @@ pub mod message;
 pub mod names;
 pub mod open;
 pub mod path;
+pub mod pidfd;
 pub mod polling;
 pub mod prctl;
 pub mod restart;

@@ -9,7 +9,7 @@ use unikernel_ext4::{FileKind, NewKind};
 use unikernel_fs::{Attributes, LastLink, Node, Place};
 
 use super::descriptor::on_exec_of;
-use super::path::{base_of, descriptor_of, read_path, truncate};
+use super::path::{base_of, described_descriptor, descriptor_of, read_path, truncate};
 use super::{Errno, SysResult};
 use crate::file::{self, File, FileFlags, Metadata, OpenFile};
 use crate::fs::disk::file::{DiskFile, DiskName, Opened};
@@ -113,6 +113,9 @@ pub fn open_path(directory: i32, path: &[u8], flags: u32, mode: u32) -> Result<A
 }
 
 fn find_and_open(directory: i32, path: &[u8], flags: u32, mode: u32) -> Result<Arc<OpenFile>, Errno> {
+    if let Some(descriptor) = described_descriptor(path) {
+        return Ok(file::open(fs::proc::descriptor::open(descriptor)?, FileFlags::from_bits_truncate(flags)));
+    }
     if flags & O_NOFOLLOW == 0
         && let Some(descriptor) = descriptor_of(path)
     {

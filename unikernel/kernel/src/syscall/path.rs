@@ -70,8 +70,17 @@ pub(super) fn descriptor_of(path: &[u8]) -> Option<i32> {
     if let Some(descriptor) = STREAMS.iter().position(|stream| *stream == path) {
         return Some(descriptor as i32);
     }
-    const FOLDERS: [&[u8]; 4] = [b"/proc/self/fd/", b"/dev/fd/", b"/proc/1/fd/", b"/proc/thread-self/fd/"];
-    let number = FOLDERS.iter().find_map(|folder| path.strip_prefix(*folder))?;
+    numbered(path, &[b"/proc/self/fd/", b"/dev/fd/", b"/proc/1/fd/", b"/proc/thread-self/fd/"])
+}
+
+/// The descriptor that a path of `/proc/self/fdinfo` is about (proc_pid_fdinfo(5)).
+pub(super) fn described_descriptor(path: &[u8]) -> Option<i32> {
+    numbered(path, &[b"/proc/self/fdinfo/", b"/proc/1/fdinfo/", b"/proc/thread-self/fdinfo/"])
+}
+
+/// The number that is the last name of a path in one of these folders.
+fn numbered(path: &[u8], folders: &[&[u8]]) -> Option<i32> {
+    let number = folders.iter().find_map(|folder| path.strip_prefix(*folder))?;
     core::str::from_utf8(number).ok()?.parse().ok()
 }
 

@@ -20,7 +20,7 @@ use crate::task::{WaitQueue, current};
 /// Bytes of a signal set in the raw calls.
 const SET_BYTES: usize = size_of::<SignalSet>();
 
-fn check_signal(signal: u32) -> Result<u32, Errno> {
+pub(super) fn check_signal(signal: u32) -> Result<u32, Errno> {
     if (1..=MAX_SIGNAL).contains(&signal) { Ok(signal) } else { Err(Errno::EINVAL) }
 }
 
@@ -222,7 +222,7 @@ pub fn sys_kill(pid: i32, signal: u32) -> SysResult {
 }
 
 /// Tells a sender that there was no room (sigqueue(3)); kill(2) alone never hears of it, as on Linux.
-fn queued(sent: Sent) -> Result<(), Errno> {
+pub(super) fn queued(sent: Sent) -> Result<(), Errno> {
     if sent == Sent::Full { Err(Errno::EAGAIN) } else { Ok(()) }
 }
 
@@ -244,15 +244,25 @@ pub fn sys_tgkill(pid: i32, id: i32, signal: u32) -> SysResult {
 }
 
 /// The start of a `siginfo_t` of a queued signal: number, error, code; sender; value.
-type QueuedInfo = [u64; 4];
+pub(super) type QueuedInfo = [u64; 4];
 
 /// What the app wants to tell. To others it must not look like the kernel, or like kill(2).
 fn read_queued(pid: i32, signal: u32, info: UserPtr<QueuedInfo>) -> Result<SignalInfo, Errno> {
-    let [_, code, detail, value] = info.read()?;
-    if pid != PROCESS_ID && (code as i32 >= 0 || code as i32 == SI_TKILL) {
+    let told = told_by_app(signal, info.read()?);
+    if pid != PROCESS_ID && looks_like_kernel(&told) {
         return Err(Errno::EPERM);
     }
-    Ok(SignalInfo { signal, code: code as i32, detail, value, timer: None })
+    Ok(told)
+}
+
+/// What the app wants to tell with a signal.
+pub(super) fn told_by_app(signal: u32, [_, code, detail, value]: QueuedInfo) -> SignalInfo {
+    SignalInfo { signal, code: code as i32, detail, value, timer: None }
+}
+
+/// True if its receiver could take it for the kernel's, or for one of kill(2).
+pub(super) fn looks_like_kernel(info: &SignalInfo) -> bool {
+    info.code >= 0 || info.code == SI_TKILL
 }
 
 /// rt_sigqueueinfo(2).

@@ -9,8 +9,8 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use super::{Errno, FromRegister, SysResult};
 use super::{
     attributes, copy, credentials, descriptor, epoll, event, futex, identity, inotify, io, lock, memory,
-    message, names, open, path, polling, prctl, restart, scheduling, signal, socket, sockopt, stat, thread,
-    time, timer, uring, xattr,
+    message, names, open, path, pidfd, polling, prctl, restart, scheduling, signal, socket, sockopt, stat,
+    thread, time, timer, uring, xattr,
 };
 
 /// How the tracer prints an argument.
@@ -155,6 +155,10 @@ syscalls! {
     __NR_kill: kill(pid: Int, sig: Signal) => signal::sys_kill, Full, "";
     __NR_tkill: tkill(tid: Int, sig: Signal) => signal::sys_tkill, Full, "";
     __NR_tgkill: tgkill(tgid: Int, tid: Int, sig: Signal) => signal::sys_tgkill, Full, "";
+
+    __NR_pidfd_open: pidfd_open(pid: Int, flags: Flags) => pidfd::sys_pidfd_open, Full, "";
+    __NR_pidfd_send_signal: pidfd_send_signal(pidfd: Fd, sig: Signal, info: Ptr, flags: Flags) => pidfd::sys_pidfd_send_signal, Full, "";
+    __NR_pidfd_getfd: pidfd_getfd(pidfd: Fd, targetfd: Fd, flags: Flags) => pidfd::sys_pidfd_getfd, Full, "";
 
     // Time
     __NR_clock_gettime: clock_gettime(clockid: Clock, tp: Ptr) => time::sys_clock_gettime, Full, "";

@@ -6,6 +6,7 @@ use linux_raw_sys::general::*;
 
 use super::{Errno, SysResult};
 use crate::arch::trap::TrapFrame;
+use crate::file::{self, pidfd::PidFd};
 use crate::mem::user::{USER_END, UserPtr, UserSlice};
 
 use crate::task::current;
@@ -151,10 +152,17 @@ pub fn sys_waitid(id_type: u32, id: i32, info: UserPtr<[u32; 7]>, options: u32, 
         P_ALL => true,
         P_PID => id > 0,
         P_PGID => id >= 0,
+        P_PIDFD => id >= 0,
         _ => false,
     };
     let is_known = options & !KNOWN == 0 && options & WANTED != 0 && names_somebody;
-    Err(if is_known { Errno::ECHILD } else { Errno::EINVAL })
+    if !is_known {
+        return Err(Errno::EINVAL);
+    }
+    if id_type == P_PIDFD {
+        file::get(id)?.downcast::<PidFd>().ok_or(Errno::EBADF)?;
+    }
+    Err(Errno::ECHILD)
 }
 
 /// _exit(2) of one thread.

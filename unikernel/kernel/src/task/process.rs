@@ -9,6 +9,7 @@ use super::signal::{self, Dispositions};
 use super::signal_queue::SharedQueue;
 use super::thread::{Thread, ThreadId};
 use super::{WaitQueue, current, futex, scheduler, stop};
+use crate::file::pidfd;
 use crate::mem::user::UserPtr;
 use unikernel_cmdline::ExitAction;
 
@@ -110,6 +111,7 @@ pub fn exit_thread(code: i32) -> ! {
     if is_last {
         exit_process(code);
     }
+    pidfd::thread_ended(&me);
     signal::hand_on(!0);
     drop(me);
     scheduler::exit_current()

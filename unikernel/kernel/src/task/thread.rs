@@ -17,6 +17,7 @@ use crate::arch::fpu::FpuState;
 use crate::arch::switch::KernelStack;
 use crate::arch::trap::TrapFrame;
 use crate::debug::lock_order::ThreadLocks;
+use crate::file::pidfd::ExitWatch;
 use crate::file::release::Releases;
 use crate::mem::fault::Pending;
 use crate::mem::kernel_map::STACK_BYTES;
@@ -65,6 +66,8 @@ pub struct Thread {
     pub pending_fault: SpinLock<Option<Pending>>,
     /// How the call goes on that a signal has cut short.
     pub restart: SpinLock<Option<Restart>>,
+    /// Who waits for its end.
+    pub exit_watch: SpinLock<ExitWatch>,
     /// What it has still to close.
     pub releases: SpinLock<Releases>,
     /// The sleeping locks that it holds.
@@ -171,6 +174,7 @@ impl Thread {
             cpu_time_ns: AtomicU64::new(0),
             pending_fault: SpinLock::new(None),
             restart: SpinLock::new(None),
+            exit_watch: SpinLock::default(),
             releases: SpinLock::default(),
             locks: ThreadLocks::new(),
             saved,

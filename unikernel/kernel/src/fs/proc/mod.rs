@@ -2,9 +2,10 @@
 //! opened.
 //!
 //! - here: which texts and links there are; [`app`]: those about the app, which is process 1;
-//! - [`machine`]: those about processors, memory and time.
+//! - [`descriptor`]: that about an open file; [`machine`]: those about processors, memory and time.
 
 mod app;
+pub mod descriptor;
 mod machine;
 
 use alloc::format;

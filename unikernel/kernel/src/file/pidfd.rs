@@ -1,0 +1,143 @@
+//! pidfd_open(2): the app, or one of its threads, as a file. It becomes readable when that ends, which the app itself
+//! never lives to see.
+
+use alloc::string::String;
+use alloc::sync::Arc;
+use core::fmt::Write;
+use core::sync::atomic::{AtomicBool, Ordering};
+
+use super::{File, Metadata, OpenFile, PollSource, Readiness};
+use crate::fs::node::NameOnly;
+use crate::task::process::{PROCESS_ID, process};
+use crate::task::thread::{Thread, ThreadId};
+
+/// Where those gather who wait for the end of a thread: every descriptor of it, however many there are.
+#[derive(Default)]
+pub struct ExitEvent {
+    has_happened: AtomicBool,
+    source: PollSource,
+}
+
+/// Who waits for the end of one thread. A part of the thread.
+#[derive(Default)]
+pub enum ExitWatch {
+    /// Nobody yet.
+    #[default]
+    Nobody,
+    /// Somebody has, or had, a descriptor.
+    Event(Arc<ExitEvent>),
+    /// It has ended, so nobody can begin to wait.
+    Over,
+}
+
+impl ExitWatch {
+    fn event(&mut self) -> Option<Arc<ExitEvent>> {
+        if let Self::Nobody = self {
+            *self = Self::Event(Arc::default());
+        }
+        match self {
+            Self::Event(event) => Some(Arc::clone(event)),
+            Self::Nobody | Self::Over => None,
+        }
+    }
+}
+
+/// A thread has left the list of threads.
+pub fn thread_ended(thread: &Thread) {
+    let watch = core::mem::replace(&mut *thread.exit_watch.lock(), ExitWatch::Over);
+    if let ExitWatch::Event(event) = watch {
+        event.has_happened.store(true, Ordering::Release);
+        event.source.notify(event.readiness());
+    }
+}
+
+impl ExitEvent {
+    fn readiness(&self) -> Readiness {
+        let has_happened = self.has_happened.load(Ordering::Acquire);
+        // There is no parent to wait for a thread, so it is gone as soon as it has ended.
+        if has_happened { Readiness::READABLE | Readiness::HUP } else { Readiness::empty() }
+    }
+}
+
+/// Whom a descriptor stands for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Subject {
+    /// The app.
+    Process,
+    /// One thread (`PIDFD_THREAD`).
+    Thread(ThreadId),
+}
+
+/// The app or a thread as a file.
+pub struct PidFd {
+    subject: Subject,
+    exit: Arc<ExitEvent>,
+}
+
+impl PidFd {
+    /// The app.
+    pub fn of_process() -> Arc<Self> {
+        Arc::new(Self { subject: Subject::Process, exit: Arc::default() })
+    }
+
+    /// A thread, unless it has ended.
+    pub fn of_thread(thread: &Thread) -> Option<Arc<Self>> {
+        let exit = thread.exit_watch.lock().event()?;
+        Some(Arc::new(Self { subject: Subject::Thread(thread.id), exit }))
+    }
+
+    /// Whom it stands for.
+    pub fn subject(&self) -> Subject {
+        self.subject
+    }
+
+    /// True if that has not ended.
+    pub fn is_alive(&self) -> bool {
+        !self.exit.has_happened.load(Ordering::Acquire)
+    }
+
+    fn id(&self) -> ThreadId {
+        match self.subject {
+            Subject::Process => PROCESS_ID,
+            Subject::Thread(id) => id,
+        }
+    }
+}
+
+/// Whom an open file stands for where a signal is sent to it: a directory of `/proc` will do, too.
+pub fn subject_of(opened: &OpenFile) -> Option<Subject> {
+    if let Some(pidfd) = opened.downcast::<PidFd>() {
+        return Some(pidfd.subject);
+    }
+    let is_own_directory = opened.downcast::<NameOnly>().is_some() && opened.file.name() == "/proc/1";
+    is_own_directory.then_some(Subject::Process)
+}
+
+/// The thread with this id, if it can be waited for.
+pub fn find(id: ThreadId) -> Option<Arc<PidFd>> {
+    process().thread(id).and_then(|thread| PidFd::of_thread(&thread))
+}
+
+impl File for PidFd {
+    fn readiness(&self) -> Readiness {
+        self.exit.readiness()
+    }
+
+    fn poll_source(&self) -> Option<&PollSource> {
+        Some(&self.exit.source)
+    }
+
+    fn metadata(&self) -> Metadata {
+        Metadata { mode: 0o700, ..Metadata::anonymous(0, self.id() as u64) }
+    }
+
+    fn describe(&self, text: &mut String) {
+        let id = if self.is_alive() { self.id() } else { -1 };
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "Pid:\t{id}\nNSpid:\t{id}");
+    }
+
+    fn name(&self) -> String {
+        "anon_inode:[pidfd]".into()
+    }
+}

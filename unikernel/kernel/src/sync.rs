@@ -17,7 +17,7 @@
 //! - `file` table, then one open file, then the watches of an epoll instance
 //! - `net` stack, then the NIC, then the capture of its frames; the streams to the host
 //! - one pipe, counter or timer, then the watches on a file, then a ready list
-//! - wait queues, futex buckets
+//! - wait queues, futex buckets; with a bucket held, the list of threads is looked at, as nothing comes after that
 //! - `mem::space` (regions and page tables of the app): any copy from or to the app may page-fault
 //! - a thread's signals
 //! - run queues (one at a time), timers of a core (one at a time)

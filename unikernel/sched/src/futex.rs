@@ -12,6 +12,8 @@ use alloc::sync::Arc;
 
 use crate::atomic::{AtomicBool, AtomicU64, Ordering};
 
+pub mod pi;
+
 /// Waiters are spread over this many queues by address.
 pub const BUCKETS: usize = if cfg!(loom) { 2 } else { 64 };
 
@@ -42,13 +44,16 @@ pub struct Waiter<T> {
     address: AtomicU64,
     bits: u32,
     is_woken: AtomicBool,
+    /// Of who waits for a lock with an owner.
+    claim: Option<pi::Claim>,
     thread: T,
 }
 
 impl<T> Waiter<T> {
     /// A thread that will wait at `address` for a wake with a common bit.
     pub fn new(address: u64, bits: u32, thread: T) -> Self {
-        Self { address: AtomicU64::new(address), bits, is_woken: AtomicBool::new(false), thread }
+        let (address, is_woken) = (AtomicU64::new(address), AtomicBool::new(false));
+        Self { address, bits, is_woken, claim: None, thread }
     }
 
     /// The thread.
@@ -73,6 +78,10 @@ impl<T> Waiter<T> {
 /// There is no memory for an entry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct OutOfMemory;
+
+/// Somebody there waits for a lock with an owner ([`pi`]), which only a release of that lock can wake.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct IsLock;
 
 /// How many a requeue has woken, and how many moved.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -114,34 +123,47 @@ impl<B: Buckets> Futexes<B> {
 
     /// Takes a waiter off whatever queue it is in. False if a waker was faster, which has counted it.
     pub fn leave(&self, waiter: &Arc<Waiter<B::Thread>>) -> bool {
+        self.with_bucket_of(waiter, |bucket| {
+            let index = bucket.iter().position(|other| Arc::ptr_eq(other, waiter));
+            index.and_then(|index| bucket.remove(index)).is_some()
+        })
+    }
+
+    /// Runs `work` with the bucket locked that a waiter belongs to.
+    fn with_bucket_of<R>(
+        &self,
+        waiter: &Arc<Waiter<B::Thread>>,
+        mut work: impl FnMut(&mut Bucket<B::Thread>) -> R,
+    ) -> R {
         loop {
             let address = waiter.address.load(Ordering::Relaxed);
             let outcome = self.0.with(bucket_of(address), |bucket| {
                 // A move has both locks while it changes the address.
-                waiter.is_at(address).then(|| {
-                    let index = bucket.iter().position(|other| Arc::ptr_eq(other, waiter));
-                    index.and_then(|index| bucket.remove(index)).is_some()
-                })
+                waiter.is_at(address).then(|| work(bucket))
             });
-            if let Some(was_queued) = outcome {
-                return was_queued;
+            if let Some(result) = outcome {
+                return result;
             }
         }
     }
 
     /// Takes up to `count` waiters with a common bit off the queue of `address` and gives them to `woken`, with the lock
-    /// held, for as long as that has room. Answers how many.
+    /// held, for as long as that has room. Answers how many; those that were woken before a refusal stay so.
     pub fn take(
         &self,
         address: u64,
         count: usize,
         bits: u32,
         mut woken: impl FnMut(Arc<Waiter<B::Thread>>),
-    ) -> usize {
+    ) -> Result<usize, IsLock> {
         self.0.with(bucket_of(address), |bucket| {
             let (mut taken, mut index) = (0, 0);
             while taken < count && index < bucket.len() {
-                if !bucket[index].is_at(address) || bucket[index].bits & bits == 0 {
+                let waiter = &bucket[index];
+                if waiter.is_at(address) && waiter.claim.is_some() {
+                    return Err(IsLock);
+                }
+                if !waiter.is_at(address) || waiter.bits & bits == 0 {
                     index += 1;
                     continue;
                 }
@@ -150,13 +172,13 @@ impl<B: Buckets> Futexes<B> {
                 woken(waiter);
                 taken += 1;
             }
-            taken
+            Ok(taken)
         })
     }
 
     /// Takes up to `wake_count` waiters off the queue of `from`, and moves up to `move_count` of those behind them to
     /// `to`, unless `check` fails; all in one step. `woken` is called with the locks held.
-    pub fn requeue<E: From<OutOfMemory>>(
+    pub fn requeue<E: From<OutOfMemory> + From<IsLock>>(
         &self,
         (from, to): (u64, u64),
         (wake_count, move_count): (usize, usize),
@@ -166,6 +188,9 @@ impl<B: Buckets> Futexes<B> {
         let (source, target) = (bucket_of(from), bucket_of(to));
         let step = |source: &mut Bucket<B::Thread>, target: Option<&mut Bucket<B::Thread>>| {
             check()?;
+            if source.iter().any(|waiter| waiter.is_at(from) && waiter.claim.is_some()) {
+                return Err(IsLock.into());
+            }
             Ok(move_waiters(source, target, (from, to), (wake_count, move_count), &mut woken)?)
         };
         if source == target {

@@ -5,11 +5,11 @@
 //! - [`RunQueue`]: round robin, one a core; [`Dispatcher`]: all queues together, with placement,
 //!   stealing, and the protocol between a core that halts and one that gives it work;
 //! - [`SleepState`]: one thread between running and sleeping;
-//! - [`futex`]: the queues of threads that sleep on a word of the app's;
+//! - [`futex`]: the queues of threads that sleep on a word of the app's; [`futex::pi`]: those for locks with an owner;
 //! - [`CoreSet`]: affinity and idleness; [`AdaptiveSpin`]: polling before halting, learned.
 //!
 //! These three are the parts where a wrong order loses a wake-up, so they are model-checked:
-//! `make model` runs the tests in `model.rs` and `futex/model.rs` under `loom`, which tries every
+//! `make model` runs the tests in `model.rs`, `futex/model.rs` and `futex/pi/model.rs` under `loom`, which tries every
 //! interleaving and every reordering that the memory model allows.
 
 #![no_std]

@@ -143,6 +143,16 @@ impl<T: UserAbi> UserPtr<T> {
 }
 
 impl UserPtr<u32> {
+    /// Makes the word `new` if it is `expected`, in one step for all threads of the app, if it is in memory. Answers
+    /// what it was.
+    pub fn try_compare_exchange(self, expected: u32, new: u32) -> Result<u32, Missing> {
+        if !self.slice().is_allowed(size_of::<u32>()) {
+            return Err(Missing::FAULT);
+        }
+        // SAFETY: the range is the app's by the check above.
+        unsafe { user_copy::compare_exchange(self.0, expected, new) }.ok_or_else(Missing::noted)
+    }
+
     /// Changes the word to what `change` makes of it, in one step for all threads of the app. Answers
     /// what it was; `None` from `change` leaves it alone. May sleep.
     pub fn update(self, mut change: impl FnMut(u32) -> Option<u32>) -> Result<u32, Fault> {

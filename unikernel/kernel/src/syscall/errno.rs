@@ -26,6 +26,7 @@ macro_rules! errnos {
                     Self::RESTART => "ERESTARTSYS",
                     Self::RESTART_NO_HANDLER => "ERESTARTNOHAND",
                     Self::RESTART_BLOCK => "ERESTART_RESTARTBLOCK",
+                    Self::RESTART_ALWAYS => "ERESTARTNOINTR",
                     _ => "E?",
                 }
             }
@@ -55,8 +56,12 @@ impl Errno {
     /// (`syscall::restart`; Linux: `ERESTART_RESTARTBLOCK`, 516).
     pub const RESTART_BLOCK: Self = Self(516);
 
+    /// The same for calls that begin again after any handler (Linux: `ERESTARTNOINTR`, 513).
+    pub const RESTART_ALWAYS: Self = Self(513);
+
     /// Those that never reach the app: what becomes of the call is settled with the signal.
-    pub const RESTARTS: [Self; 3] = [Self::RESTART, Self::RESTART_NO_HANDLER, Self::RESTART_BLOCK];
+    pub const RESTARTS: [Self; 4] =
+        [Self::RESTART, Self::RESTART_NO_HANDLER, Self::RESTART_BLOCK, Self::RESTART_ALWAYS];
 
     /// How a sleep ended that may have had a deadline, for calls whose time-out reads as "try again". With a deadline a
     /// signal ends the call for good, as its time-out would begin anew (Linux: `sock_intr_errno`).

@@ -1,12 +1,14 @@
 //! futex(2): the arguments, decoded; the queues are `task::futex`.
 
 use linux_raw_sys::general::*;
+use unikernel_sched::futex::pi::LockError;
 
 use super::restart::interrupted;
 use super::time::{self, ClockBase};
 use super::{Errno, SysResult};
 use crate::mem::user::{UserPtr, UserSlice};
 use crate::task::futex::{self, FutexError};
+use crate::task::futex_pi;
 use crate::task::restart::Restart;
 
 impl From<FutexError> for Errno {
@@ -17,6 +19,11 @@ impl From<FutexError> for Errno {
             FutexError::OutOfMemory => Self::ENOMEM,
             FutexError::TimedOut => Self::ETIMEDOUT,
             FutexError::Interrupted => Self::RESTART,
+            FutexError::IsLock | FutexError::Lock(LockError::Inconsistent) => Self::EINVAL,
+            FutexError::Taken | FutexError::Lock(LockError::Changed) => Self::EAGAIN,
+            FutexError::Lock(LockError::Deadlock) => Self::EDEADLK,
+            FutexError::Lock(LockError::NotOwner) => Self::EPERM,
+            FutexError::Lock(LockError::NoSuchOwner) => Self::ESRCH,
         }
     }
 }
@@ -33,6 +40,11 @@ pub fn sys_futex(
     // One process: private and shared futexes are the same thing.
     let command = operation & !(FUTEX_PRIVATE_FLAG | FUTEX_CLOCK_REALTIME);
     let is_realtime = operation & FUTEX_CLOCK_REALTIME != 0;
+    let takes_clock = matches!(command, FUTEX_WAIT_BITSET | FUTEX_WAIT_REQUEUE_PI | FUTEX_LOCK_PI2);
+    if is_realtime && !takes_clock {
+        return Err(Errno::ENOSYS);
+    }
+    let absolute = if is_realtime { ClockBase::AbsoluteWall } else { ClockBase::AbsoluteMonotonic };
     if !address.is_multiple_of(4) {
         return Err(Errno::EINVAL);
     }
@@ -45,10 +57,7 @@ pub fn sys_futex(
     match command {
         FUTEX_WAIT => wait(address, value, u32::MAX, fourth, ClockBase::Relative),
         FUTEX_WAIT_BITSET if value3 == 0 => Err(Errno::EINVAL),
-        FUTEX_WAIT_BITSET => {
-            let base = if is_realtime { ClockBase::AbsoluteWall } else { ClockBase::AbsoluteMonotonic };
-            wait(address, value, value3, fourth, base)
-        }
+        FUTEX_WAIT_BITSET => wait(address, value, value3, fourth, absolute),
         FUTEX_WAKE => wake(address, value, u32::MAX),
         FUTEX_WAKE_BITSET if value3 == 0 => Err(Errno::EINVAL),
         FUTEX_WAKE_BITSET => wake(address, value, value3),
@@ -57,7 +66,52 @@ pub fn sys_futex(
             requeue(address, address2, value, fourth as u32, expected)
         }
         FUTEX_WAKE_OP => wake_op(address, address2, value, fourth as u32, value3),
+        FUTEX_LOCK_PI => lock(address, fourth, ClockBase::AbsoluteWall),
+        FUTEX_LOCK_PI2 => lock(address, fourth, absolute),
+        FUTEX_TRYLOCK_PI => with_owner(futex_pi::try_lock(address)),
+        FUTEX_UNLOCK_PI => with_owner(futex_pi::unlock(address)),
+        FUTEX_WAIT_REQUEUE_PI => {
+            let deadline_ns = time::read_deadline(UserPtr::new(fourth), absolute)?;
+            check_lock(address, address2)?;
+            with_owner(futex_pi::wait_requeue((address, address2), value, deadline_ns))
+        }
+        FUTEX_CMP_REQUEUE_PI => requeue_to_lock(address, address2, value, fourth as u32, value3),
         _ => Err(Errno::ENOSYS),
+    }
+}
+
+fn lock(address: u64, timeout: u64, base: ClockBase) -> SysResult {
+    let deadline_ns = time::read_deadline(UserPtr::new(timeout), base)?;
+    with_owner(futex_pi::lock(address, deadline_ns))
+}
+
+/// Calls on locks with an owner begin again whatever handler ran: their time-outs are absolute.
+fn with_owner(outcome: Result<(), FutexError>) -> SysResult {
+    match outcome {
+        Ok(()) => Ok(0),
+        Err(FutexError::Interrupted) => Err(Errno::RESTART_ALWAYS),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The lock to which waiters at `address` are to be moved.
+fn check_lock(address: u64, lock: u64) -> Result<(), Errno> {
+    if address == lock || !lock.is_multiple_of(4) {
+        return Err(Errno::EINVAL);
+    }
+    UserSlice::checked(lock, 4)?;
+    Ok(())
+}
+
+/// One waiter gets the lock at most, so no more can be woken.
+fn requeue_to_lock(from: u64, to: u64, wake_count: u32, move_count: u32, expected: u32) -> SysResult {
+    check_lock(from, to)?;
+    if wake_count != 1 || move_count >> 31 != 0 {
+        return Err(Errno::EINVAL);
+    }
+    match futex_pi::requeue((from, to), move_count as usize, Some(expected)) {
+        Err(FutexError::Interrupted) => Err(Errno::RESTART_ALWAYS),
+        outcome => Ok(outcome?),
     }
 }
 
@@ -82,7 +136,7 @@ fn count_of(value: u32) -> usize {
 }
 
 fn wake(address: u64, count: u32, bits: u32) -> SysResult {
-    Ok(futex::wake(address, count_of(count), bits))
+    Ok(futex::wake(address, count_of(count), bits)?)
 }
 
 fn requeue(from: u64, to: u64, wake_count: u32, move_count: u32, expected: Option<u32>) -> SysResult {
@@ -125,6 +179,6 @@ fn wake_op(address: u64, address2: u64, count: u32, count2: u32, encoded: u32) -
         FUTEX_OP_CMP_GE => old >= compared,
         _ => return Err(Errno::ENOSYS),
     };
-    let woken = futex::wake(address, count_of(count), u32::MAX);
-    Ok(if holds { woken + futex::wake(address2, count_of(count2), u32::MAX) } else { woken })
+    let woken = futex::wake(address, count_of(count), u32::MAX)?;
+    Ok(if holds { woken + futex::wake(address2, count_of(count2), u32::MAX)? } else { woken })
 }

@@ -1,11 +1,11 @@
 //! The kernel's part of the app's locks: sleeping on a word until somebody wakes it (futex(2)).
-//! The app is one process, so a futex is its virtual address.
+//! The app is one process, so a futex is its virtual address. [`pi`](super::futex_pi): those with an owner.
 
 use alloc::sync::Arc;
-use core::sync::atomic::Ordering;
 
 use arrayvec::ArrayVec;
-use unikernel_sched::futex::{self, BUCKETS, Bucket, Buckets, Futexes, OutOfMemory, Requeued};
+use unikernel_sched::futex::pi::LockError;
+use unikernel_sched::futex::{self, BUCKETS, Bucket, Buckets, Futexes, IsLock, OutOfMemory, Requeued};
 
 use super::thread::Thread;
 use super::wait::WaitError;
@@ -17,9 +17,9 @@ use crate::sync::SpinLock;
 /// Threads woken between two looks at the queue.
 const WAKE_BATCH: usize = 16;
 
-type Waiter = futex::Waiter<Arc<Thread>>;
+pub(super) type Waiter = futex::Waiter<Arc<Thread>>;
 
-struct Locks([SpinLock<Bucket<Arc<Thread>>>; BUCKETS]);
+pub(super) struct Locks([SpinLock<Bucket<Arc<Thread>>>; BUCKETS]);
 
 impl Buckets for Locks {
     type Thread = Arc<Thread>;
@@ -40,7 +40,8 @@ impl Buckets for Locks {
     }
 }
 
-static FUTEXES: Futexes<Locks> = Futexes::new(Locks([const { SpinLock::new(Bucket::new()) }; BUCKETS]));
+pub(super) static FUTEXES: Futexes<Locks> =
+    Futexes::new(Locks([const { SpinLock::new(Bucket::new()) }; BUCKETS]));
 
 /// Why a wait did not happen or ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -55,6 +56,12 @@ pub enum FutexError {
     TimedOut,
     /// A signal came.
     Interrupted,
+    /// Somebody waits there for a lock with an owner.
+    IsLock,
+    /// A lock with an owner cannot be taken or released like this.
+    Lock(LockError),
+    /// It is taken, and the caller does not wait.
+    Taken,
 }
 
 impl From<Fault> for FutexError {
@@ -64,7 +71,7 @@ impl From<Fault> for FutexError {
 }
 
 /// Why a step with a bucket locked was not done.
-enum Refusal {
+pub(super) enum Refusal {
     Missing(Missing),
     Error(FutexError),
 }
@@ -81,13 +88,25 @@ impl From<OutOfMemory> for Refusal {
     }
 }
 
+impl From<IsLock> for Refusal {
+    fn from(_: IsLock) -> Self {
+        Self::Error(FutexError::IsLock)
+    }
+}
+
+impl From<LockError> for Refusal {
+    fn from(error: LockError) -> Self {
+        Self::Error(FutexError::Lock(error))
+    }
+}
+
 /// The look at a word before a step, with the bucket locked.
-fn look(word: UserPtr<u32>, expected: u32) -> Result<(), Refusal> {
+pub(super) fn look(word: UserPtr<u32>, expected: u32) -> Result<(), Refusal> {
     if word.try_read()? == expected { Ok(()) } else { Err(Refusal::Error(FutexError::ValueChanged)) }
 }
 
 /// Does a step as soon as the word is in memory.
-fn complete<T>(mut step: impl FnMut() -> Result<T, Refusal>) -> Result<T, FutexError> {
+pub(super) fn complete<T>(mut step: impl FnMut() -> Result<T, Refusal>) -> Result<T, FutexError> {
     paging_in(|| match step() {
         Ok(value) => Ok(Ok(value)),
         Err(Refusal::Error(error)) => Ok(Err(error)),
@@ -123,20 +142,21 @@ pub fn wait(address: u64, expected: u32, bits: u32, deadline_ns: Option<u64>) ->
 /// Wakes up to `count` threads that wait at `address` with a common bit; answers how many. The queue's lock is not
 /// held meanwhile: an interrupt for another core can take long where a host is busy, and whoever is woken often has a
 /// futex of its own to wake (Linux: `wake_q`).
-pub fn wake(address: u64, count: usize, bits: u32) -> usize {
+pub fn wake(address: u64, count: usize, bits: u32) -> Result<usize, FutexError> {
     let mut woken = 0;
     loop {
         let mut batch = ArrayVec::<Arc<Waiter>, WAKE_BATCH>::new();
-        FUTEXES.take(address, WAKE_BATCH.min(count - woken), bits, |waiter| batch.push(waiter));
+        let taken = FUTEXES.take(address, WAKE_BATCH.min(count - woken), bits, |waiter| batch.push(waiter));
         batch.iter().for_each(wake_thread);
+        taken.map_err(|IsLock| FutexError::IsLock)?;
         woken += batch.len();
         if !batch.is_full() {
-            return woken;
+            return Ok(woken);
         }
     }
 }
 
-fn wake_thread(waiter: &Arc<Waiter>) {
+pub(super) fn wake_thread(waiter: &Arc<Waiter>) {
     // Its time may have been over already; then it finds that it was woken.
     let _ = scheduler::wake(waiter.thread());
 }
@@ -160,46 +180,4 @@ pub fn requeue(
     })?;
     batch.iter().for_each(wake_thread);
     Ok(done)
-}
-
-/// Set in a robust futex whose owner died (futex.h, `FUTEX_OWNER_DIED`).
-const OWNER_DIED: u32 = linux_raw_sys::general::FUTEX_OWNER_DIED;
-const TID_MASK: u32 = linux_raw_sys::general::FUTEX_TID_MASK;
-/// A list longer than this is taken for a loop (Linux: `ROBUST_LIST_LIMIT`).
-const ROBUST_LIST_LIMIT: usize = 2048;
-
-/// Releases the robust futexes that an ending thread still holds (get_robust_list(2)). The list
-/// is in the app's memory and is believed only as far as it can be read.
-pub fn release_robust_list(thread: &Thread) {
-    let head = thread.robust_list.load(Ordering::Relaxed);
-    if head != 0 {
-        let _ = walk_robust_list(head, thread.id as u32);
-    }
-}
-
-fn walk_robust_list(head: u64, id: u32) -> Result<(), Fault> {
-    // `struct robust_list_head`: next, offset of the futex word from an entry, pending entry.
-    let [first, offset, pending] = UserPtr::<[u64; 3]>::new(head).read()?;
-    let mut entry = first;
-    for _ in 0..ROBUST_LIST_LIMIT {
-        if entry == head {
-            break;
-        }
-        let next = UserPtr::<u64>::new(entry).read();
-        if entry != pending {
-            mark_owner_died(entry.wrapping_add(offset), id)?;
-        }
-        entry = next?;
-    }
-    if pending != 0 { mark_owner_died(pending.wrapping_add(offset), id) } else { Ok(()) }
-}
-
-fn mark_owner_died(address: u64, id: u32) -> Result<(), Fault> {
-    let is_held = |value: u32| value & TID_MASK == id;
-    let before = UserPtr::<u32>::new(address)
-        .update(|value| is_held(value).then_some(value & !TID_MASK | OWNER_DIED))?;
-    if is_held(before) {
-        wake(address, 1, u32::MAX);
-    }
-    Ok(())
 }

@@ -4,7 +4,8 @@
 //! - [`scheduler`]: which thread runs, blocking and waking; `cores`: its state for each core;
 //!   `idle`: what a core does when nobody can run;
 //! - [`wait`]: sleeping until a condition holds; [`timer`]: waking at a time;
-//! - [`futex`]: the wait queues behind the app's own locks;
+//! - [`futex`]: the wait queues behind the app's own locks; [`futex_pi`]: behind those with an owner; [`futex_robust`]:
+//!   what becomes of them when a thread ends;
 //! - [`signal`], [`signal_delivery`] and [`signal_frame`]: faults and signals, to a handler or to the end;
 //!   [`signal_queue`]: those that wait; [`signal_timer`]: timers that send them;
 //! - [`process`]: what all threads share; [`settings`]: what prctl(2) keeps; [`exec`]: how the app starts; [`stop`]: how the machine stops.
@@ -12,6 +13,8 @@
 mod cores;
 pub mod exec;
 pub mod futex;
+pub mod futex_pi;
+pub mod futex_robust;
 mod idle;
 pub mod out_of_memory;
 pub mod process;

@@ -8,7 +8,7 @@ use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use super::signal::{self, Dispositions};
 use super::signal_queue::SharedQueue;
 use super::thread::{Thread, ThreadId};
-use super::{WaitQueue, current, futex, scheduler, stop};
+use super::{WaitQueue, current, futex, futex_pi, futex_robust, scheduler, stop};
 use crate::file::pidfd;
 use crate::mem::user::UserPtr;
 use unikernel_cmdline::ExitAction;
@@ -95,12 +95,13 @@ impl Process {
 /// Ends the calling thread (`exit`); the last one ends the app with `code`.
 pub fn exit_thread(code: i32) -> ! {
     let me = Arc::clone(&current());
-    futex::release_robust_list(&me);
+    futex_robust::release(&me);
     let clear = me.clear_child_tid.load(Ordering::Relaxed);
     if clear != 0 {
         // A joiner sleeps on this word. If the app has unmapped it, nobody can be waiting there.
         let _ = UserPtr::<u32>::new(clear).write(0);
-        futex::wake(clear, 1, u32::MAX);
+        // Nor for a lock with an owner: the word is none.
+        let _ = futex::wake(clear, 1, u32::MAX);
     }
     PROCESS.departed_time_ns.fetch_add(scheduler::cpu_time_ns(&me), Ordering::Relaxed);
     let is_last = {
@@ -111,6 +112,7 @@ pub fn exit_thread(code: i32) -> ! {
     if is_last {
         exit_process(code);
     }
+    futex_pi::inherit(&me);
     pidfd::thread_ended(&me);
     signal::hand_on(!0);
     drop(me);

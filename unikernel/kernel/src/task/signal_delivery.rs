@@ -142,7 +142,8 @@ fn settle_interrupted_call(frame: &mut TrapFrame, handler: Option<&SigAction>) {
         return;
     }
     let has_restart = |action: &SigAction| action.flags & u64::from(SA_RESTART) != 0;
-    let goes_on = handler.is_none_or(|action| is(Errno::RESTART) && has_restart(action));
+    let goes_on =
+        is(Errno::RESTART_ALWAYS) || handler.is_none_or(|action| is(Errno::RESTART) && has_restart(action));
     if !goes_on {
         frame.rax = Errno::EINTR.to_rax();
         return;

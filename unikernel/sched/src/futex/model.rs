@@ -6,14 +6,14 @@ use loom::sync::Mutex;
 use loom::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use loom::thread;
 
-use super::{Bucket, Buckets, Futexes, OutOfMemory, Waiter};
+use super::{Bucket, Buckets, Futexes, IsLock, OutOfMemory, Waiter};
 
-const A: u64 = 0;
-const B: u64 = 4;
+pub(super) const A: u64 = 0;
+pub(super) const B: u64 = 4;
 const ALL: u32 = u32::MAX;
 
 #[derive(Default)]
-struct Locks([Mutex<Bucket<()>>; 2]);
+pub(super) struct Locks([Mutex<Bucket<()>>; 2]);
 
 impl Buckets for Locks {
     type Thread = ();
@@ -40,6 +40,12 @@ impl From<OutOfMemory> for Refused {
     }
 }
 
+impl From<IsLock> for Refused {
+    fn from(_: IsLock) -> Self {
+        Self
+    }
+}
+
 type World = Arc<Futexes<Locks>>;
 
 fn world() -> World {
@@ -53,7 +59,7 @@ fn queued_at(world: &World, address: u64) -> Arc<Waiter<()>> {
 }
 
 fn wake(world: &World, address: u64) -> usize {
-    world.take(address, usize::MAX, ALL, drop)
+    world.take(address, usize::MAX, ALL, drop).expect("nobody wants a lock")
 }
 
 fn requeue(world: &World, from: u64, to: u64) -> usize {

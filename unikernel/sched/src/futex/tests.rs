@@ -4,9 +4,27 @@ use std::cell::RefCell;
 use std::sync::Arc;
 use std::vec::Vec;
 
-use super::{BUCKETS, Bucket, Buckets, Futexes, OutOfMemory, Requeued, Waiter};
+use super::{BUCKETS, Bucket, Buckets, Futexes, IsLock, OutOfMemory, Requeued, Waiter};
 
-struct Cells([RefCell<Bucket<u32>>; BUCKETS]);
+#[derive(Debug, PartialEq)]
+enum Refused {
+    OutOfMemory,
+    IsLock,
+}
+
+impl From<OutOfMemory> for Refused {
+    fn from(_: OutOfMemory) -> Self {
+        Self::OutOfMemory
+    }
+}
+
+impl From<IsLock> for Refused {
+    fn from(_: IsLock) -> Self {
+        Self::IsLock
+    }
+}
+
+pub(super) struct Cells([RefCell<Bucket<u32>>; BUCKETS]);
 
 impl Buckets for Cells {
     type Thread = u32;
@@ -24,7 +42,7 @@ impl Buckets for Cells {
     }
 }
 
-fn queues() -> Futexes<Cells> {
+pub(super) fn queues() -> Futexes<Cells> {
     Futexes::new(Cells(std::array::from_fn(|_| RefCell::default())))
 }
 
@@ -37,15 +55,15 @@ fn enter(queues: &Futexes<Cells>, address: u64, bits: u32, id: u32) -> Arc<Waite
 fn wake(queues: &Futexes<Cells>, address: u64, count: usize, bits: u32) -> Vec<u32> {
     let mut woken = Vec::new();
     let counted = queues.take(address, count, bits, |waiter| woken.push(*waiter.thread()));
-    assert_eq!(counted, woken.len());
+    assert_eq!(counted, Ok(woken.len()));
     woken
 }
 
 const ALL: u32 = u32::MAX;
 /// Two words with different buckets, and one that shares the first one's.
-const A: u64 = 0x1000;
-const B: u64 = 0x1004;
-const C: u64 = A + 4 * BUCKETS as u64;
+pub(super) const A: u64 = 0x1000;
+pub(super) const B: u64 = 0x1004;
+pub(super) const C: u64 = A + 4 * BUCKETS as u64;
 
 #[test]
 fn wakes_in_order_by_address_and_bits() {
@@ -68,7 +86,7 @@ fn requeue_wakes_the_first_and_moves_the_next() {
         enter(&queues, to, ALL, 9);
         let mut woken = Vec::new();
         let wake_two = |waiter: Arc<Waiter<u32>>| woken.push(*waiter.thread());
-        let done = queues.requeue((from, to), (2, 3), || Ok::<_, OutOfMemory>(()), wake_two);
+        let done = queues.requeue((from, to), (2, 3), || Ok::<_, Refused>(()), wake_two);
         assert_eq!((done, woken), (Ok(Requeued { woken: 2, moved: 3 }), std::vec![0, 1]));
         assert_eq!(wake(&queues, from, 9, ALL), [5]);
         let mut moved = wake(&queues, to, 9, ALL);
@@ -82,7 +100,7 @@ fn requeue_wakes_the_first_and_moves_the_next() {
 fn requeue_onto_itself_ends() {
     let queues = queues();
     (0..3).for_each(|id| drop(enter(&queues, A, ALL, id)));
-    let done = queues.requeue((A, A), (1, usize::MAX), || Ok::<_, OutOfMemory>(()), drop);
+    let done = queues.requeue((A, A), (1, usize::MAX), || Ok::<_, Refused>(()), drop);
     assert_eq!(done, Ok(Requeued { woken: 1, moved: 2 }));
     assert_eq!(wake(&queues, A, 9, ALL), [1, 2]);
 }
@@ -91,7 +109,7 @@ fn requeue_onto_itself_ends() {
 fn refused_steps_change_nothing() {
     let queues = queues();
     let waiter = enter(&queues, A, ALL, 1);
-    assert_eq!(queues.requeue((A, B), (1, 1), || Err(OutOfMemory), drop), Err(OutOfMemory));
+    assert_eq!(queues.requeue((A, B), (1, 1), || Err(Refused::OutOfMemory), drop), Err(Refused::OutOfMemory));
     let other = Arc::new(Waiter::new(A, ALL, 2));
     assert_eq!(queues.enter(&other, || Err(OutOfMemory)), Err(OutOfMemory));
     assert!(!queues.leave(&other));
@@ -104,7 +122,7 @@ fn refused_steps_change_nothing() {
 fn leaves_from_where_it_was_moved_to() {
     let queues = queues();
     let waiter = enter(&queues, A, ALL, 1);
-    assert!(queues.requeue((A, B), (0, 1), || Ok::<_, OutOfMemory>(()), drop).is_ok());
+    assert!(queues.requeue((A, B), (0, 1), || Ok::<_, Refused>(()), drop).is_ok());
     assert!(queues.leave(&waiter) && !queues.leave(&waiter));
     assert_eq!(wake(&queues, B, 9, ALL), []);
 }

@@ -1,14 +1,20 @@
 //! Small numbers for open files: the lowest free one is given first (POSIX), and found again in
 //! constant time.
 
+use alloc::collections::TryReserveError;
 use alloc::vec::Vec;
 
 const BITS_PER_WORD: usize = u64::BITS as usize;
 
+/// Slots are allocated so many at a time: a table of many descriptors is not one large block, and a high
+/// descriptor costs no more than a low one.
+const CHUNK_SLOTS: usize = 128;
+
 /// A table from descriptors to what they stand for. It grows as descriptors are used.
 #[derive(Debug)]
 pub struct DescriptorTable<T> {
-    slots: Vec<Option<T>>,
+    /// A chunk is empty until one of its descriptors is used.
+    chunks: Vec<Vec<Option<T>>>,
     /// One bit a descriptor, taken or free, so that 64 of them are passed at a look.
     taken: Vec<u64>,
     /// No descriptor below this one is free.
@@ -16,57 +22,74 @@ pub struct DescriptorTable<T> {
     limit: usize,
 }
 
-/// The limit on descriptors is reached.
+/// Why there is no descriptor.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct TableFull;
+pub enum TableFull {
+    /// The limit on descriptors is reached.
+    Limit,
+    /// There is no memory for more.
+    Memory,
+}
 
 impl<T> DescriptorTable<T> {
     /// Makes an empty table for descriptors below `limit`.
     pub const fn new(limit: usize) -> Self {
-        Self { slots: Vec::new(), taken: Vec::new(), lowest_free: 0, limit }
+        Self { chunks: Vec::new(), taken: Vec::new(), lowest_free: 0, limit }
     }
 
     /// What a descriptor stands for.
     #[inline]
     pub fn get(&self, descriptor: usize) -> Option<&T> {
-        self.slots.get(descriptor)?.as_ref()
+        self.chunks.get(descriptor / CHUNK_SLOTS)?.get(descriptor % CHUNK_SLOTS)?.as_ref()
+    }
+
+    fn slot_mut(&mut self, descriptor: usize) -> Option<&mut Option<T>> {
+        self.chunks.get_mut(descriptor / CHUNK_SLOTS)?.get_mut(descriptor % CHUNK_SLOTS)
     }
 
     /// What a descriptor stands for, to change it.
     pub fn get_mut(&mut self, descriptor: usize) -> Option<&mut T> {
-        self.slots.get_mut(descriptor)?.as_mut()
+        self.slot_mut(descriptor)?.as_mut()
     }
 
-    /// Takes the lowest free descriptor that is not below `lowest`.
-    pub fn add(&mut self, lowest: usize, value: T) -> Result<usize, TableFull> {
+    /// Takes the lowest free descriptor that is not below `lowest`. A value that finds no place comes back.
+    pub fn add(&mut self, lowest: usize, value: T) -> Result<usize, (TableFull, T)> {
         let descriptor = self.find_free(lowest.max(self.lowest_free));
-        if descriptor >= self.limit {
-            return Err(TableFull);
+        match self.put(descriptor, value) {
+            Ok(_) => {
+                if lowest <= self.lowest_free {
+                    self.lowest_free = descriptor + 1;
+                }
+                Ok(descriptor)
+            }
+            Err(refused) => Err(refused),
         }
-        if lowest <= self.lowest_free {
-            self.lowest_free = descriptor + 1;
-        }
-        self.put(descriptor, value);
-        Ok(descriptor)
     }
 
-    /// Takes this very descriptor; answers what it stood for.
-    pub fn replace(&mut self, descriptor: usize, value: T) -> Result<Option<T>, TableFull> {
-        if descriptor < self.limit { Ok(self.put(descriptor, value)) } else { Err(TableFull) }
+    /// Takes this very descriptor; answers what it stood for. A value that finds no place comes back.
+    pub fn replace(&mut self, descriptor: usize, value: T) -> Result<Option<T>, (TableFull, T)> {
+        self.put(descriptor, value)
     }
 
     /// Frees a descriptor; answers what it stood for.
     pub fn remove(&mut self, descriptor: usize) -> Option<T> {
-        let value = self.slots.get_mut(descriptor)?.take()?;
+        let value = self.slot_mut(descriptor)?.take()?;
         self.taken[descriptor / BITS_PER_WORD] &= !(1 << (descriptor % BITS_PER_WORD));
         self.lowest_free = self.lowest_free.min(descriptor);
+        self.drop_unused_chunk(descriptor / CHUNK_SLOTS);
         Some(value)
     }
 
-    /// The descriptors in use between two bounds, both included.
-    pub fn in_use(&self, first: usize, last: usize) -> impl Iterator<Item = usize> {
-        let end = self.slots.len().min(last.saturating_add(1));
-        (first..end).filter(|&descriptor| self.slots[descriptor].is_some())
+    /// The lowest descriptor in use that is not below `first`.
+    pub fn first_in_use(&self, first: usize) -> Option<usize> {
+        let first_word = first / BITS_PER_WORD;
+        let words = self.taken.iter().enumerate().skip(first_word);
+        let mut found = words.map(|(index, &taken)| {
+            let from = if index == first_word { u64::MAX << (first % BITS_PER_WORD) } else { u64::MAX };
+            (index, taken & from)
+        });
+        let (index, taken) = found.find(|(_, taken)| *taken != 0)?;
+        Some(index * BITS_PER_WORD + taken.trailing_zeros() as usize)
     }
 
     /// One past the highest descriptor that was ever in use, up to the next multiple of 64.
@@ -96,13 +119,44 @@ impl<T> DescriptorTable<T> {
         lowest.max(self.taken.len() * BITS_PER_WORD)
     }
 
-    fn put(&mut self, descriptor: usize, value: T) -> Option<T> {
-        if descriptor >= self.slots.len() {
-            self.slots.resize_with(descriptor + 1, || None);
-            self.taken.resize(self.slots.len().div_ceil(BITS_PER_WORD), 0);
+    fn put(&mut self, descriptor: usize, value: T) -> Result<Option<T>, (TableFull, T)> {
+        let room = match descriptor < self.limit {
+            true => self.make_room(descriptor).map_err(|_| TableFull::Memory),
+            false => Err(TableFull::Limit),
+        };
+        if let Err(full) = room {
+            return Err((full, value));
         }
         self.taken[descriptor / BITS_PER_WORD] |= 1 << (descriptor % BITS_PER_WORD);
-        self.slots[descriptor].replace(value)
+        Ok(self.slot_mut(descriptor).and_then(|slot| slot.replace(value)))
+    }
+
+    /// Gives a chunk's memory back if none of its descriptors is in use.
+    fn drop_unused_chunk(&mut self, chunk: usize) {
+        const WORDS: usize = CHUNK_SLOTS / BITS_PER_WORD;
+        let mut words = self.taken.iter().skip(chunk * WORDS).take(WORDS);
+        if words.all(|word| *word == 0) {
+            self.chunks[chunk] = Vec::new();
+        }
+    }
+
+    /// Sees to it that a descriptor has a slot and a bit.
+    fn make_room(&mut self, descriptor: usize) -> Result<(), TryReserveError> {
+        let (chunk, word) = (descriptor / CHUNK_SLOTS, descriptor / BITS_PER_WORD);
+        if word >= self.taken.len() {
+            self.taken.try_reserve(word + 1 - self.taken.len())?;
+        }
+        if chunk >= self.chunks.len() {
+            self.chunks.try_reserve(chunk + 1 - self.chunks.len())?;
+            self.chunks.resize_with(chunk + 1, Vec::new);
+        }
+        let slots = &mut self.chunks[chunk];
+        if slots.is_empty() {
+            slots.try_reserve_exact(CHUNK_SLOTS)?;
+            slots.resize_with(CHUNK_SLOTS, || None);
+        }
+        self.taken.resize(self.taken.len().max(word + 1), 0);
+        Ok(())
     }
 }
 
@@ -143,22 +197,24 @@ mod tests {
             for (value, step) in steps.iter().enumerate() {
                 match *step {
                     Step::Add(lowest) => {
-                        let free = (lowest..LIMIT).find(|key| !model.contains_key(key)).ok_or(TableFull);
+                        let free = (lowest..LIMIT).find(|key| !model.contains_key(key)).ok_or((TableFull::Limit, value));
                         prop_assert_eq!(table.add(lowest, value), free);
                         if let Ok(key) = free {
                             model.insert(key, value);
                         }
                     }
                     Step::Replace(key) if key >= LIMIT => {
-                        prop_assert_eq!(table.replace(key, value), Err(TableFull));
+                        prop_assert_eq!(table.replace(key, value), Err((TableFull::Limit, value)));
                     }
                     Step::Replace(key) => prop_assert_eq!(table.replace(key, value), Ok(model.insert(key, value))),
                     Step::Remove(key) => prop_assert_eq!(table.remove(key), model.remove(&key)),
                 }
             }
             prop_assert_eq!(table.len(), model.len());
-            prop_assert!(table.in_use(0, usize::MAX).eq(model.keys().copied()));
-            prop_assert!(table.in_use(10, 20).eq(model.range(10..=20).map(|(key, _)| *key)));
+            for first in 0..LIMIT + 200 {
+                let next = model.range(first..).next().map(|(key, _)| *key);
+                prop_assert_eq!(table.first_in_use(first), next);
+            }
             prop_assert!((0..LIMIT + 20).all(|key| table.get(key) == model.get(&key)));
         }
     }

@@ -4,6 +4,7 @@
 //! The caller copies: it is shown the at most two runs where bytes are or may go, and says
 //! afterwards how many it moved. So a copy that fails half-way leaves the ring as it was.
 
+use alloc::collections::TryReserveError;
 use alloc::vec::Vec;
 use core::ops::Range;
 
@@ -31,6 +32,11 @@ impl<const CAPACITY: usize> Ring<CAPACITY> {
         self.len == 0
     }
 
+    /// True if it has its buffer already.
+    pub const fn has_buffer(&self) -> bool {
+        !self.bytes.is_empty()
+    }
+
     /// Bytes that it has room for.
     pub const fn free(&self) -> usize {
         CAPACITY - self.len
@@ -54,11 +60,12 @@ impl<const CAPACITY: usize> Ring<CAPACITY> {
     }
 
     /// Room for new bytes, `wanted` at most.
-    pub fn room(&mut self, wanted: usize) -> [&mut [u8]; 2] {
+    pub fn room(&mut self, wanted: usize) -> Result<[&mut [u8]; 2], TryReserveError> {
+        self.bytes.try_reserve_exact(CAPACITY - self.bytes.len())?;
         self.bytes.resize(CAPACITY, 0);
         let [head, tail] = runs::<CAPACITY>((self.first + self.len) % CAPACITY, wanted.min(self.free()));
         let (low, high) = self.bytes.split_at_mut(head.start);
-        [&mut high[..head.len()], &mut low[tail]]
+        Ok([&mut high[..head.len()], &mut low[tail]])
     }
 
     /// Adds the bytes that were written to the start of [`Self::room`].
@@ -93,7 +100,7 @@ mod tests {
             let mut next = 0u8;
             for (is_write, count) in moves {
                 if is_write {
-                    let [head, tail] = ring.room(count);
+                    let [head, tail] = ring.room(count).unwrap();
                     prop_assert_eq!(head.len() + tail.len(), count.min(16 - model.len()));
                     let mut written = 0;
                     for byte in head.iter_mut().chain(tail) {

@@ -146,13 +146,14 @@ const FIRST_COOKIE: u64 = 2;
 impl<F, S> Tree<F, S> {
     /// Makes a tree with an empty root.
     pub fn new() -> Self {
-        let mut tree = Self { slots: Vec::new(), free: Vec::new(), next_inode: 1 };
-        let root = tree.insert(
-            Node::Directory(Directory::new(NodeId::ROOT)),
-            Attributes::with_permissions(DIRECTORY_PERMISSIONS),
-        );
-        tree.slot_mut(root).names = 1;
-        tree
+        let root = Slot {
+            node: Node::Directory(Directory::new(NodeId::ROOT)),
+            attributes: Attributes::with_permissions(DIRECTORY_PERMISSIONS),
+            inode: 1,
+            names: 1,
+            opens: 0,
+        };
+        Self { slots: alloc::vec![Some(root)], free: Vec::new(), next_inode: 2 }
     }
 
     /// How many nodes there are, the root included.
@@ -238,16 +239,21 @@ impl<F, S> Tree<F, S> {
     }
 
     /// Puts in a node without a name.
-    fn insert(&mut self, node: Node<F, S>, attributes: Attributes) -> NodeId {
+    fn insert(&mut self, node: Node<F, S>, attributes: Attributes) -> Result<NodeId, EditError> {
+        if self.free.is_empty() {
+            // Room for its end too, which cannot fail.
+            self.slots.try_reserve(1).map_err(|_| EditError::OutOfMemory)?;
+            self.free.try_reserve(self.slots.len() + 1).map_err(|_| EditError::OutOfMemory)?;
+        }
         let inode = self.next_inode;
         self.next_inode += 1;
         let slot = Some(Slot { node, attributes, inode, names: 0, opens: 0 });
         if let Some(id) = self.free.pop() {
             self.slots[id.0 as usize] = slot;
-            return id;
+            return Ok(id);
         }
         self.slots.push(slot);
-        NodeId(self.slots.len() as u32 - 1)
+        Ok(NodeId(self.slots.len() as u32 - 1))
     }
 
     /// The listing of a directory from a position on ([`Entry::next`]; it begins at 0): `.`, `..`,

@@ -19,6 +19,8 @@ pub enum EditError {
     NotEmpty,
     /// A directory would end up inside itself.
     IntoItself,
+    /// There is no memory for one more node.
+    OutOfMemory,
 }
 
 /// What a rename does if the new name is taken.
@@ -44,7 +46,7 @@ impl<F, S> Tree<F, S> {
         if self.linked_directory(parent)?.get(name).is_some() {
             return Err(EditError::Exists);
         }
-        let id = self.insert(node, attributes);
+        let id = self.insert(node, attributes)?;
         self.attach(parent, name, id);
         self.touch(parent, attributes.changed_ns);
         Ok(id)
@@ -61,10 +63,10 @@ impl<F, S> Tree<F, S> {
     }
 
     /// Makes a node without any name, which lives while it is open; it is returned opened once.
-    pub fn create_unnamed(&mut self, node: Node<F, S>, attributes: Attributes) -> NodeId {
-        let id = self.insert(node, attributes);
+    pub fn create_unnamed(&mut self, node: Node<F, S>, attributes: Attributes) -> Result<NodeId, EditError> {
+        let id = self.insert(node, attributes)?;
         self.open(id);
-        id
+        Ok(id)
     }
 
     /// Gives a node that is not a directory one more name.

@@ -77,6 +77,8 @@ impl Epoll {
             self.check_nesting(nested)?;
         }
         let mut watches = self.watches.lock();
+        watches.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+        let count = watches.len() + 1;
         let hashbrown::hash_map::Entry::Vacant(entry) = watches.entry(key_of(descriptor, opened)) else {
             return Err(Errno::EEXIST);
         };
@@ -88,9 +90,9 @@ impl Epoll {
             Arc::clone(&self.ready),
             Weak::clone(&self.myself),
         );
+        self.ready.reserve(count)?;
+        source.attach(Arc::clone(&watch))?;
         entry.insert(Arc::clone(&watch));
-        self.ready.reserve(watches.len());
-        source.attach(Arc::clone(&watch));
         Watch::look(&watch);
         Ok(())
     }

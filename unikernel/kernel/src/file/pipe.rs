@@ -12,6 +12,7 @@ use unikernel_fs::Ring;
 use super::{
     AttemptError, File, FileFlags, Metadata, OpenFile, PollSource, Readiness, WaitMode, broken_pipe,
 };
+use crate::mem::room;
 use crate::mem::user::{UserPtr, UserSlice};
 use crate::sync::SpinLock;
 use crate::syscall::{Errno, SysResult};
@@ -236,7 +237,10 @@ impl Pipe {
         if state.ring.free() < least {
             return Err(AttemptError::Again);
         }
-        let [head, tail] = state.ring.room(from.len());
+        if !state.ring.has_buffer() {
+            room::ask_locked().map_err(Errno::from)?;
+        }
+        let [head, tail] = state.ring.room(from.len()).map_err(|_| Errno::ENOMEM)?;
         from.try_read(head)?;
         from.skip(head.len()).try_read(tail)?;
         let count = head.len() + tail.len();

@@ -6,8 +6,18 @@ use alloc::vec::Vec;
 
 use super::poll_source::{ReadyList, Watch};
 use super::{OpenFile, Readiness};
+use crate::mem::room::OutOfMemory;
 use crate::net;
 use crate::task::wait::WaitError;
+
+/// Why a wait ended without a file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PollError {
+    /// Its time had come, or a signal.
+    Wait(WaitError),
+    /// There was no room for the watches.
+    OutOfMemory,
+}
 
 /// One file to wait for.
 pub struct PollEntry {
@@ -40,18 +50,21 @@ fn look_at_all(entries: &mut [PollEntry]) -> Option<usize> {
 /// Waits until an entry finds something. Answers how many did.
 ///
 /// A deadline of 0 means one look only.
-pub fn wait(entries: &mut [PollEntry], deadline_ns: Option<u64>) -> Result<usize, WaitError> {
+pub fn wait(entries: &mut [PollEntry], deadline_ns: Option<u64>) -> Result<usize, PollError> {
     net::flush();
     if let Some(count) = look_at_all(entries) {
         return Ok(count);
     }
     net::poll();
     if deadline_ns == Some(0) {
-        return look_at_all(entries).ok_or(WaitError::TimedOut);
+        return look_at_all(entries).ok_or(PollError::Wait(WaitError::TimedOut));
     }
     let ready = Arc::new(ReadyList::default());
-    let watches = attach(entries, &ready);
-    let outcome = ready.source.wait(deadline_ns, || look_at_all(entries));
+    let mut watches = Vec::new();
+    let outcome = match attach(entries, &ready, &mut watches) {
+        Ok(()) => ready.source.wait(deadline_ns, || look_at_all(entries)).map_err(PollError::Wait),
+        Err(OutOfMemory) => Err(PollError::OutOfMemory),
+    };
     for watch in &watches {
         if let Some(source) = watch.file.poll_source() {
             source.detach(watch);
@@ -61,17 +74,22 @@ pub fn wait(entries: &mut [PollEntry], deadline_ns: Option<u64>) -> Result<usize
     outcome
 }
 
-fn attach(entries: &[PollEntry], ready: &Arc<ReadyList>) -> Vec<Arc<Watch>> {
-    ready.reserve(entries.len());
-    let mut watches = Vec::new();
+/// Puts a watch on each file. Those that there was no room for are missing.
+fn attach(
+    entries: &[PollEntry],
+    ready: &Arc<ReadyList>,
+    watches: &mut Vec<Arc<Watch>>,
+) -> Result<(), OutOfMemory> {
+    ready.reserve(entries.len())?;
+    watches.try_reserve_exact(entries.len()).map_err(|_| OutOfMemory)?;
     for (index, entry) in entries.iter().enumerate() {
         let Some(opened) = &entry.opened else { continue };
         let Some(source) = opened.file.poll_source() else { continue };
         let key = (index as i32, 0);
         let file = Arc::clone(&opened.file);
         let watch = Watch::new(file, key, (entry.wanted.bits(), 0), Arc::clone(ready), Weak::new());
-        source.attach(Arc::clone(&watch));
+        source.attach(Arc::clone(&watch))?;
         watches.push(watch);
     }
-    watches
+    Ok(())
 }

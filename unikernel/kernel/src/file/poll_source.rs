@@ -20,6 +20,7 @@ use smallvec::SmallVec;
 use super::attempt::{AttemptError, complete};
 use super::{File, Readiness, WaitMode};
 use crate::mem::fault::Pins;
+use crate::mem::room::{self, OutOfMemory};
 use crate::sync::SpinLock;
 use crate::syscall::Errno;
 use crate::task::WaitQueue;
@@ -97,11 +98,14 @@ impl PollSource {
     }
 
     /// Adds a watch.
-    pub(crate) fn attach(&self, watch: Arc<Watch>) {
+    pub(crate) fn attach(&self, watch: Arc<Watch>) -> Result<(), OutOfMemory> {
+        room::ask_locked()?;
         self.change(|watches| {
+            watches.try_reserve(1).map_err(|_| OutOfMemory)?;
             watch.place.store(watches.len(), Ordering::Relaxed);
             watches.push(watch);
-        });
+            Ok(())
+        })
     }
 
     /// Takes a watch back, however many there are: each knows its place.
@@ -118,10 +122,11 @@ impl PollSource {
         });
     }
 
-    fn change(&self, change: impl FnOnce(&mut SmallVec<[Arc<Watch>; 1]>)) {
+    fn change<R>(&self, change: impl FnOnce(&mut SmallVec<[Arc<Watch>; 1]>) -> R) -> R {
         let mut watches = self.watches.lock();
-        change(&mut watches);
+        let outcome = change(&mut watches);
         self.watched.store(watches.len(), Ordering::Relaxed);
+        outcome
     }
 
     /// Takes back the watches on an open file that is being closed.
@@ -170,10 +175,10 @@ impl ReadyList {
     }
 
     /// Makes room for `count` watches, so that notifications need no memory.
-    pub(crate) fn reserve(&self, count: usize) {
+    pub(crate) fn reserve(&self, count: usize) -> Result<(), OutOfMemory> {
         let mut queue = self.queue.lock();
         let queued = queue.len();
-        queue.reserve(count.saturating_sub(queued));
+        queue.try_reserve(count.saturating_sub(queued)).map_err(|_| OutOfMemory)
     }
 
     /// Puts a watch at the end, if it is not on the list.

@@ -1,8 +1,9 @@
 //! signalfd(2): signals that are read instead of handled. They must be blocked, as the manual says.
 
+use alloc::collections::BTreeMap;
 use alloc::sync::{Arc, Weak};
-use alloc::vec::Vec;
 use core::fmt::Write;
+use core::ops::Bound;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::{File, Metadata, PollSource, Readiness, WaitMode};
@@ -14,11 +15,12 @@ use crate::task::signal::{self, SignalInfo, SignalSet, UNBLOCKABLE, set_of};
 /// Bytes of a `struct signalfd_siginfo`.
 const RECORD_BYTES: usize = 128;
 
-/// Every one that is open, to be told of new signals.
-static ALL: SpinLock<Vec<Weak<SignalFd>>> = SpinLock::new(Vec::new());
+/// Every one that is open, by its number, to be told of new signals.
+static ALL: SpinLock<BTreeMap<u64, Weak<SignalFd>>> = SpinLock::new(BTreeMap::new());
 
 /// Where the signals of a set are read.
 pub struct SignalFd {
+    number: u64,
     set: AtomicU64,
     source: PollSource,
 }
@@ -26,10 +28,11 @@ pub struct SignalFd {
 impl SignalFd {
     /// Makes one for a set.
     pub fn new(set: SignalSet) -> Arc<Self> {
-        let file = Arc::new(Self { set: AtomicU64::new(set & !UNBLOCKABLE), source: PollSource::new() });
-        let mut all = ALL.lock();
-        all.retain(|other| other.strong_count() > 0);
-        all.push(Arc::downgrade(&file));
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let set = AtomicU64::new(set & !UNBLOCKABLE);
+        let file = Arc::new(Self { number, set, source: PollSource::new() });
+        ALL.lock().insert(number, Arc::downgrade(&file));
         file
     }
 
@@ -44,14 +47,28 @@ impl SignalFd {
     }
 }
 
+impl Drop for SignalFd {
+    fn drop(&mut self) {
+        let removed = ALL.lock().remove(&self.number);
+        drop(removed);
+    }
+}
+
+/// The first one behind a place in [`ALL`]. Not to be dropped under the lock, which its end takes.
+fn first_behind(place: Bound<u64>) -> Option<Arc<SignalFd>> {
+    let all = ALL.lock();
+    all.range((place, Bound::Unbounded)).find_map(|(_, file)| file.upgrade())
+}
+
 /// A signal became pending.
 pub fn notify(signal: u32) {
-    let interested: Vec<Arc<SignalFd>> = {
-        let all = ALL.lock();
-        let files = all.iter().filter_map(Weak::upgrade);
-        files.filter(|file| file.wanted() & set_of(signal) != 0).collect()
-    };
-    interested.iter().for_each(|file| file.source.notify(Readiness::READABLE));
+    let mut place = Bound::Unbounded;
+    while let Some(file) = first_behind(place) {
+        if file.wanted() & set_of(signal) != 0 {
+            file.source.notify(Readiness::READABLE);
+        }
+        place = Bound::Excluded(file.number);
+    }
 }
 
 /// A `struct signalfd_siginfo`: number, errno, code, sender and its user, descriptor, timer, ...

@@ -1,11 +1,11 @@
 //! The app's descriptors: one table, whose logic is `unikernel_fs::DescriptorTable`.
 
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 
 use unikernel_fs::{DescriptorTable, TableFull};
 
 use super::{FileFlags, OpenFile};
+use crate::mem::room;
 use crate::net::unix::garbage;
 use crate::sync::SpinLock;
 use crate::syscall::Errno;
@@ -50,6 +50,13 @@ pub fn get_any(descriptor: i32) -> Result<Arc<OpenFile>, Errno> {
     Ok(Arc::clone(&slot.file))
 }
 
+fn errno_of(full: TableFull, at_limit: Errno) -> Errno {
+    match full {
+        TableFull::Limit => at_limit,
+        TableFull::Memory => Errno::ENOMEM,
+    }
+}
+
 /// Gives an open file the lowest free descriptor.
 pub fn install(file: Arc<OpenFile>, on_exec: OnExec) -> Result<usize, Errno> {
     install_from(0, file, on_exec)
@@ -57,15 +64,18 @@ pub fn install(file: Arc<OpenFile>, on_exec: OnExec) -> Result<usize, Errno> {
 
 /// Gives an open file the lowest free descriptor that is not below `lowest`.
 pub fn install_from(lowest: usize, file: Arc<OpenFile>, on_exec: OnExec) -> Result<usize, Errno> {
-    TABLE.lock().add(lowest, Slot { file, on_exec }).map_err(|TableFull| Errno::EMFILE)
+    // Descriptors do not only come from calls that asked for room: rings accept by themselves.
+    room::ask()?;
+    let added = TABLE.lock().add(lowest, Slot { file, on_exec });
+    added.map_err(|(full, _slot)| errno_of(full, Errno::EMFILE))
 }
 
 /// Gives an open file this descriptor, closing what had it.
 pub fn replace(descriptor: i32, file: Arc<OpenFile>, on_exec: OnExec) -> Result<usize, Errno> {
     let index = index(descriptor)?;
-    let before = TABLE.lock().replace(index, Slot { file, on_exec }).map_err(|TableFull| Errno::EBADF)?;
+    let replaced = TABLE.lock().replace(index, Slot { file, on_exec });
     // Closing may take other locks, so it waits until the table's is released.
-    drop(before);
+    drop(replaced.map_err(|(full, _slot)| errno_of(full, Errno::EBADF))?);
     garbage::collect();
     Ok(index)
 }
@@ -92,9 +102,14 @@ pub fn set_on_exec(descriptor: i32, on_exec: OnExec) -> Result<(), Errno> {
     Ok(())
 }
 
-/// The descriptors in use between two bounds, both included.
-pub fn in_use(first: usize, last: usize) -> Vec<i32> {
-    TABLE.lock().in_use(first, last).map(|descriptor| descriptor as i32).collect()
+/// The descriptors in use between two bounds, both included; each is looked for when its turn comes.
+pub fn in_use(first: usize, last: usize) -> impl Iterator<Item = i32> {
+    let mut next = first;
+    core::iter::from_fn(move || {
+        let found = TABLE.lock().first_in_use(next).filter(|&found| found <= last)?;
+        next = found + 1;
+        Some(found as i32)
+    })
 }
 
 /// Descriptors from this number on have never been used.

@@ -9,6 +9,7 @@ use unikernel_fs::{Attributes, Node};
 
 use super::{FileTree, NodeId, tree};
 use crate::file::table;
+use crate::mem::room;
 use crate::platform::time;
 use crate::task::process::process;
 
@@ -31,11 +32,15 @@ pub(super) fn init(tree: &mut FileTree) {
 pub fn refresh(directory: NodeId) {
     let Some(&[descriptors, threads]) = LISTINGS.get() else { return };
     if directory == descriptors {
-        let open = table::in_use(0, usize::MAX).into_iter().filter_map(|descriptor| {
-            let opened = table::get_any(descriptor).ok()?;
-            Some((descriptor.to_string(), Some(opened.file.name())))
-        });
-        update(directory, open.collect());
+        let mut open = Vec::new();
+        // As many as there is room for: there may be a million.
+        for descriptor in table::in_use(0, usize::MAX).take_while(|_| room::is_left()) {
+            let Ok(opened) = table::get_any(descriptor) else { continue };
+            if room::push(&mut open, (descriptor.to_string(), Some(opened.file.name()))).is_err() {
+                break;
+            }
+        }
+        update(directory, open);
     } else if directory == threads {
         update(directory, process().threads().iter().map(|thread| (thread.id.to_string(), None)).collect());
     }

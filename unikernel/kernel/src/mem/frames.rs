@@ -3,7 +3,9 @@
 //!
 //! The last [`reserve_pages`] are for the kernel: the app's faults and mappings get
 //! "out of memory" before the network and the threads' stacks do. What stays free beyond them for promises that were made
-//! to the app is [`set_aside`]. [`can_app_take`] is the one line that both stand in.
+//! to the app is [`set_aside`]. [`can_app_take`] is the one line that both stand in; [`can_objects_take`] the one for kernel objects, half a reserve below. A quarter of the reserve is one piece,
+//! the *last resort*, which serves what the kernel cannot do without when no other block is large enough: an app that
+//! gives back every second page must not leave the kernel without blocks.
 
 use core::sync::atomic::{AtomicUsize, Ordering};
 
@@ -23,6 +25,11 @@ struct Frames {
     stack: ArrayVec<u64, STACK_FRAMES>,
 }
 
+/// The last resort, with pages numbered from its first.
+static LAST_RESORT: SpinLock<Buddy<'static>> = SpinLock::new(Buddy::empty());
+static LAST_RESORT_FIRST: AtomicUsize = AtomicUsize::new(0);
+static LAST_RESORT_PAGES: AtomicUsize = AtomicUsize::new(0);
+static LAST_RESORT_FREE: AtomicUsize = AtomicUsize::new(0);
 static FRAMES: SpinLock<Frames> =
     SpinLock::new(Frames { buddy: Buddy::empty(), stack: ArrayVec::new_const() });
 static TOTAL_PAGES: AtomicUsize = AtomicUsize::new(0);
@@ -63,6 +70,51 @@ pub unsafe fn add(start: PhysAddr, end: PhysAddr) {
     FREE_PAGES.fetch_add(end - start, Ordering::Relaxed);
 }
 
+/// Puts the last resort aside, once all RAM is known.
+pub fn set_last_resort_aside() {
+    let pages = (reserve_pages() / 4 + 1).next_power_of_two() / 2;
+    let table_pages = (pages * size_of::<PageEntry>()).div_ceil(PAGE_BYTES);
+    let (Some(block), Some(table)) = (alloc_block(pages), alloc_block(table_pages)) else { return };
+    zero(table, table_pages);
+    // SAFETY: these frames are ours for ever, aligned, and zeros are entries.
+    let table = unsafe { core::slice::from_raw_parts_mut(phys_to_virt(table).as_mut_ptr(), pages) };
+    LAST_RESORT_FIRST.store(page_of(block), Ordering::Relaxed);
+    LAST_RESORT_PAGES.store(pages, Ordering::Relaxed);
+    let mut buddy = Buddy::new(table);
+    buddy.add(0, pages);
+    *LAST_RESORT.lock() = buddy;
+    LAST_RESORT_FREE.store(pages, Ordering::Relaxed);
+    FREE_PAGES.fetch_add(pages, Ordering::Relaxed);
+}
+
+/// A page's number in the last resort, if it is there.
+fn in_last_resort(page: usize) -> Option<usize> {
+    let number = page.wrapping_sub(LAST_RESORT_FIRST.load(Ordering::Relaxed));
+    (number < LAST_RESORT_PAGES.load(Ordering::Relaxed)).then_some(number)
+}
+
+/// True if half of the last resort is taken: then nothing should be made that may need more of it.
+pub fn is_last_resort_short() -> bool {
+    LAST_RESORT_FREE.load(Ordering::Relaxed) < LAST_RESORT_PAGES.load(Ordering::Relaxed) / 2
+}
+
+/// A block for what the kernel cannot do without, when there is no other.
+#[cold]
+pub fn alloc_from_last_resort(pages: usize) -> Option<PhysAddr> {
+    let order = Buddy::order_of(pages);
+    let page = LAST_RESORT.lock().alloc(order)? + LAST_RESORT_FIRST.load(Ordering::Relaxed);
+    LAST_RESORT_FREE.fetch_sub(1 << order, Ordering::Relaxed);
+    FREE_PAGES.fetch_sub(1 << order, Ordering::Relaxed);
+    Some(PhysAddr::new((page * PAGE_BYTES) as u64))
+}
+
+#[cold]
+fn free_to_last_resort(number: usize, order: usize) {
+    LAST_RESORT.lock().free(number, order);
+    LAST_RESORT_FREE.fetch_add(1 << order, Ordering::Relaxed);
+    FREE_PAGES.fetch_add(1 << order, Ordering::Relaxed);
+}
+
 /// All pages ever added.
 pub fn total_pages() -> usize {
     TOTAL_PAGES.load(Ordering::Relaxed)
@@ -86,6 +138,13 @@ pub fn set_aside(pages: usize) {
 /// True if the app, or a cache for it, may take `pages` more that it was not promised.
 pub fn can_app_take(pages: usize) -> bool {
     let kept = reserve_pages() + SET_ASIDE.load(Ordering::Relaxed);
+    free_pages() >= kept.saturating_add(pages)
+}
+
+/// True if the kernel may take `pages` for objects that the app causes: they end at half of the reserve, and leave
+/// promises alone.
+pub fn can_objects_take(pages: usize) -> bool {
+    let kept = reserve_pages() / 2 + SET_ASIDE.load(Ordering::Relaxed);
     free_pages() >= kept.saturating_add(pages)
 }
 
@@ -113,6 +172,9 @@ pub fn alloc_zeroed() -> Option<PhysAddr> {
 ///
 /// The frame must come from [`alloc`] or [`alloc_zeroed`], and nothing may use it any more.
 pub unsafe fn free(frame: PhysAddr) {
+    if let Some(number) = in_last_resort(page_of(frame)) {
+        return free_to_last_resort(number, 0);
+    }
     let mut frames = FRAMES.lock();
     if frames.stack.is_full() {
         drain(&mut frames);
@@ -146,6 +208,9 @@ pub fn alloc_block(pages: usize) -> Option<PhysAddr> {
 /// The block must come from [`alloc_block`] with the same `pages`, and nothing may use it.
 pub unsafe fn free_block(block: PhysAddr, pages: usize) {
     let order = Buddy::order_of(pages);
+    if let Some(number) = in_last_resort(page_of(block)) {
+        return free_to_last_resort(number, order);
+    }
     FRAMES.lock().buddy.free(page_of(block), order);
     FREE_PAGES.fetch_add(1 << order, Ordering::Relaxed);
 }

@@ -1,9 +1,11 @@
 //! The kernel's `alloc`: size classes in front of the frames.
 //!
-//! Small requests are rounded up to a power of two and served from a free list of that class; an
-//! empty class takes one block of frames and cuts it up. Objects of a page and more go back to
-//! the buddy once their class holds enough; smaller ones stay in their class. Freeing is two
-//! stores, where the buddy's own free walks a list.
+//! Requests are rounded up to a power of two. Those below a page are objects of a [`slab`], which gives pages
+//! back as they become empty. Those of a page and more are blocks of frames; each class keeps some, so that
+//! freeing is two stores, where the buddy's own free walks a list.
+//!
+//! Requests that have a class are served while there is a frame: that there is, [`room`] sees to. Who asks for
+//! more says `try_reserve`, and may be refused.
 
 use core::alloc::{GlobalAlloc, Layout};
 use core::ptr::{self, NonNull};
@@ -12,7 +14,7 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 use x86_64::{PhysAddr, VirtAddr};
 
 use super::layout::{PAGE_BYTES, phys_to_virt, virt_to_phys};
-use super::{frames, space};
+use super::{frames, room, slab, space};
 use crate::fs::disk::cache;
 use crate::sync::SpinLock;
 
@@ -21,33 +23,50 @@ use crate::sync::SpinLock;
 const SMALLEST_LOG2: u32 = 4;
 /// The largest class; beyond it, requests are whole blocks of frames.
 const LARGEST_LOG2: u32 = 16;
-const CLASSES: usize = (LARGEST_LOG2 - SMALLEST_LOG2 + 1) as usize;
-/// Bytes that a class of a page and more keeps before it gives blocks back.
+/// Larger requests are refused before the kernel's reserve is touched.
+const SURE_BYTES: usize = 256 * 1024;
+/// The first class whose objects are blocks of frames.
+const PAGE_LOG2: u32 = PAGE_BYTES.trailing_zeros();
+const SMALL_CLASSES: usize = (PAGE_LOG2 - SMALLEST_LOG2) as usize;
+const BLOCK_CLASSES: usize = (LARGEST_LOG2 - PAGE_LOG2 + 1) as usize;
+/// Bytes that a class of blocks keeps before it gives some back.
 const KEEP_BYTES: usize = 512 * 1024;
 
-/// A free object holds the address of the next.
-struct FreeObject {
-    next: Option<NonNull<FreeObject>>,
+/// A free block holds the address of the next.
+struct FreeBlock {
+    next: Option<NonNull<FreeBlock>>,
 }
 
-#[derive(Clone, Copy)]
-struct Class {
-    free: Option<NonNull<FreeObject>>,
+/// Free blocks of one size.
+struct Blocks {
+    free: Option<NonNull<FreeBlock>>,
     count: usize,
 }
 
-// SAFETY: the objects on the list are free memory that only the lock's holder touches.
-unsafe impl Send for Class {}
+// SAFETY: the blocks on the list are free memory that only the lock's holder touches.
+unsafe impl Send for Blocks {}
 
 /// The allocator behind `alloc`.
 pub struct KernelHeap {
-    classes: [SpinLock<Class>; CLASSES],
+    small: [SpinLock<slab::Class>; SMALL_CLASSES],
+    blocks: [SpinLock<Blocks>; BLOCK_CLASSES],
     used_bytes: AtomicUsize,
+}
+
+const fn small_classes() -> [SpinLock<slab::Class>; SMALL_CLASSES] {
+    let mut classes = [const { SpinLock::new(slab::Class::new(SMALLEST_LOG2)) }; SMALL_CLASSES];
+    let mut index = 1;
+    while index < SMALL_CLASSES {
+        classes[index] = SpinLock::new(slab::Class::new(SMALLEST_LOG2 + index as u32));
+        index += 1;
+    }
+    classes
 }
 
 #[global_allocator]
 static HEAP: KernelHeap = KernelHeap {
-    classes: [const { SpinLock::new(Class { free: None, count: 0 }) }; CLASSES],
+    small: small_classes(),
+    blocks: [const { SpinLock::new(Blocks { free: None, count: 0 }) }; BLOCK_CLASSES],
     used_bytes: AtomicUsize::new(0),
 };
 
@@ -67,36 +86,45 @@ fn block_pages(layout: Layout) -> usize {
     layout.size().max(layout.align()).div_ceil(PAGE_BYTES).next_power_of_two()
 }
 
+/// How [`HEAP`] serves a request.
+enum Source<'h> {
+    Small(&'h SpinLock<slab::Class>),
+    Blocks(&'h SpinLock<Blocks>),
+}
+
 impl KernelHeap {
-    fn class(&self, log2: u32) -> &SpinLock<Class> {
-        &self.classes[(log2 - SMALLEST_LOG2) as usize]
+    fn source(&self, log2: u32) -> Source<'_> {
+        match log2.checked_sub(PAGE_LOG2) {
+            None => Source::Small(&self.small[(log2 - SMALLEST_LOG2) as usize]),
+            Some(order) => Source::Blocks(&self.blocks[order as usize]),
+        }
     }
 }
 
-impl Class {
-    fn push(&mut self, object: NonNull<FreeObject>) {
-        // SAFETY: the object is free memory of at least a link's size, aligned to its class.
-        unsafe { object.write(FreeObject { next: self.free }) };
-        self.free = Some(object);
+impl Blocks {
+    fn push(&mut self, block: NonNull<FreeBlock>) {
+        // SAFETY: the block is free memory of at least a link's size, aligned to its class.
+        unsafe { block.write(FreeBlock { next: self.free }) };
+        self.free = Some(block);
         self.count += 1;
     }
 
-    fn pop(&mut self) -> Option<NonNull<FreeObject>> {
-        let object = self.free?;
-        // SAFETY: objects on the list hold a link, written by `push`.
-        self.free = unsafe { object.read() }.next;
+    fn pop(&mut self) -> Option<NonNull<FreeBlock>> {
+        let block = self.free?;
+        // SAFETY: blocks on the list hold a link, written by `push`.
+        self.free = unsafe { block.read() }.next;
         self.count -= 1;
-        Some(object)
+        Some(block)
     }
 
-    /// Cuts fresh frames into objects.
-    fn refill(&mut self, log2: u32) -> Option<()> {
-        let pages = (1usize << log2).div_ceil(PAGE_BYTES);
-        let block = phys_to_virt(frames::alloc_block_or_frame(pages)?);
-        for offset in (0..pages * PAGE_BYTES).step_by(1 << log2) {
-            self.push(NonNull::new((block + offset as u64).as_mut_ptr())?);
+    /// A block from the list, or a fresh one.
+    fn alloc(&mut self, log2: u32) -> Option<NonNull<u8>> {
+        if let Some(block) = self.pop() {
+            return Some(block.cast());
         }
-        Some(())
+        let pages = 1 << (log2 - PAGE_LOG2);
+        let block = frames::alloc_block_or_frame(pages).or_else(|| frames::alloc_from_last_resort(pages))?;
+        NonNull::new(phys_to_virt(block).as_mut_ptr())
     }
 }
 
@@ -105,16 +133,20 @@ impl Class {
 unsafe impl GlobalAlloc for KernelHeap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let Some(log2) = class_log2(layout) else {
-            let Some(block) = frames::alloc_block(block_pages(layout)) else { return ptr::null_mut() };
+            // Who asks for so much can do without, and takes nothing from those who cannot.
+            let has_room = layout.size() <= SURE_BYTES || room::is_left_for(layout.size());
+            let block = if has_room { frames::alloc_block(block_pages(layout)) } else { None };
+            let Some(block) = block else { return ptr::null_mut() };
             self.used_bytes.fetch_add(block_pages(layout) * PAGE_BYTES, Ordering::Relaxed);
             return phys_to_virt(block).as_mut_ptr();
         };
-        let mut class = self.class(log2).lock();
-        if class.free.is_none() && class.refill(log2).is_none() {
-            return ptr::null_mut();
-        }
+        let object = match self.source(log2) {
+            Source::Small(class) => class.lock().alloc(),
+            Source::Blocks(blocks) => blocks.lock().alloc(log2),
+        };
+        let Some(object) = object else { return ptr::null_mut() };
         self.used_bytes.fetch_add(1 << log2, Ordering::Relaxed);
-        class.pop().map_or(ptr::null_mut(), |object| object.as_ptr().cast())
+        object.as_ptr()
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
@@ -125,25 +157,29 @@ unsafe impl GlobalAlloc for KernelHeap {
             return unsafe { frames::free_block(physical, block_pages(layout)) };
         };
         self.used_bytes.fetch_sub(1 << log2, Ordering::Relaxed);
-        let mut class = self.class(log2).lock();
-        if (1usize << log2) >= PAGE_BYTES && class.count << log2 >= KEEP_BYTES {
-            // SAFETY: an object of a page and more is a whole block of frames; the caller is done.
+        let mut blocks = match self.source(log2) {
+            // SAFETY: allocated above from this class; the caller is done with it.
+            Source::Small(class) => return unsafe { class.lock().free(pointer) },
+            Source::Blocks(blocks) => blocks.lock(),
+        };
+        if blocks.count << log2 >= KEEP_BYTES {
+            // SAFETY: allocated above as a block of this many frames; the caller is done.
             return unsafe { frames::free_block_or_frame(physical, (1 << log2) / PAGE_BYTES) };
         }
-        if let Some(object) = NonNull::new(pointer.cast()) {
-            class.push(object);
+        if let Some(block) = NonNull::new(pointer.cast()) {
+            blocks.push(block);
         }
     }
 }
 
 /// Gives the blocks that classes keep back to the frames, when those run short.
 pub fn trim() {
-    for log2 in PAGE_BYTES.trailing_zeros()..=LARGEST_LOG2 {
-        let mut class = HEAP.class(log2).lock();
-        while let Some(object) = class.pop() {
-            let physical: PhysAddr = virt_to_phys(VirtAddr::from_ptr(object.as_ptr()));
-            // SAFETY: as in `dealloc`; the object was free.
-            unsafe { frames::free_block_or_frame(physical, (1 << log2) / PAGE_BYTES) };
+    for (order, blocks) in HEAP.blocks.iter().enumerate() {
+        let mut blocks = blocks.lock();
+        while let Some(block) = blocks.pop() {
+            let physical: PhysAddr = virt_to_phys(VirtAddr::from_ptr(block.as_ptr()));
+            // SAFETY: as in `dealloc`; the block was free.
+            unsafe { frames::free_block_or_frame(physical, 1 << order) };
         }
     }
 }

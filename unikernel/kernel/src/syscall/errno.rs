@@ -89,3 +89,9 @@ impl From<crate::mem::user::Fault> for Errno {
         Self::EFAULT
     }
 }
+
+impl From<crate::mem::room::OutOfMemory> for Errno {
+    fn from(_: crate::mem::room::OutOfMemory) -> Self {
+        Self::ENOMEM
+    }
+}

@@ -8,6 +8,7 @@
 //! validate flags, take references to files and memory, call the room that does the work, convert
 //! the result. Past a handler there are no raw user pointers.
 
+mod admission;
 pub mod attributes;
 mod control;
 mod control_out;

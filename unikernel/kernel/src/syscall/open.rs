@@ -271,7 +271,7 @@ fn open_unnamed(base: &Located, path: &[u8], flags: u32, mode: u32) -> Result<Ar
     }
     let mut tree = fs::tree();
     let attributes = Attributes::new(fs::masked(mode), time::wall_ns());
-    let id = tree.create_unnamed(Node::File(MemoryFile::empty()), attributes);
+    let id = tree.create_unnamed(Node::File(MemoryFile::empty()), attributes)?;
     drop(tree);
     Ok(file::open(node::open(Handle::of_unnamed(id))?, status))
 }
@@ -286,7 +286,7 @@ pub fn sys_memfd_create(name: UserPtr<u8>, flags: u32) -> SysResult {
     }
     drop(name);
     let attributes = Attributes::new(0o777, time::wall_ns());
-    let id = fs::tree().create_unnamed(Node::File(MemoryFile::empty()), attributes);
+    let id = fs::tree().create_unnamed(Node::File(MemoryFile::empty()), attributes)?;
     let file = fs::node::open(fs::Handle::of_unnamed(id))?;
     let on_exec =
         if flags & MFD_CLOEXEC != 0 { file::table::OnExec::Close } else { file::table::OnExec::Keep };

@@ -38,6 +38,7 @@ impl From<EditError> for Errno {
             EditError::IsADirectory => Self::EISDIR,
             EditError::NotEmpty => Self::ENOTEMPTY,
             EditError::IntoItself => Self::EINVAL,
+            EditError::OutOfMemory => Self::ENOMEM,
         }
     }
 }

@@ -1,6 +1,5 @@
 //! Waiting for several files at once, the old way (poll(2), select(2)).
 
-use alloc::vec;
 use alloc::vec::Vec;
 
 use linux_raw_sys::general::*;
@@ -10,9 +9,10 @@ use super::restart::interrupted;
 use super::signal::{read_mask, with_mask};
 use super::time::{self, ClockBase};
 use super::{Errno, SysResult};
-use crate::file::poll_set::{self, PollEntry};
+use crate::file::poll_set::{self, PollEntry, PollError};
 use crate::file::{self, Readiness};
-use crate::mem::user::{Fault, UserPtr, UserSlice};
+use crate::mem::room;
+use crate::mem::user::{Fault, UserPtr};
 use crate::platform;
 use crate::task::restart::Restart;
 use crate::task::signal::SignalSet;
@@ -99,6 +99,8 @@ fn poll(fds: UserPtr<pollfd>, count: usize, deadline_ns: Option<u64>) -> SysResu
             invalid += 1;
         }
         let wanted = Readiness::from_bits_truncate(u32::from(entry.events as u16));
+        entries.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+        raw.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
         entries.push(PollEntry::new(opened, wanted));
         raw.push(entry);
     }
@@ -115,8 +117,9 @@ fn poll(fds: UserPtr<pollfd>, count: usize, deadline_ns: Option<u64>) -> SysResu
 fn wait(entries: &mut [PollEntry], deadline_ns: Option<u64>) -> SysResult {
     match poll_set::wait(entries, deadline_ns) {
         Ok(count) => Ok(count),
-        Err(WaitError::TimedOut) => Ok(0),
-        Err(WaitError::Interrupted) => Err(Errno::RESTART_NO_HANDLER),
+        Err(PollError::Wait(WaitError::TimedOut)) => Ok(0),
+        Err(PollError::Wait(WaitError::Interrupted)) => Err(Errno::RESTART_NO_HANDLER),
+        Err(PollError::OutOfMemory) => Err(Errno::ENOMEM),
     }
 }
 
@@ -136,7 +139,7 @@ fn has(set: &FdSet, descriptor: usize) -> bool {
 }
 
 fn read_set(pointer: UserPtr<u64>, words: usize) -> Result<FdSet, Errno> {
-    let mut set = vec![0; words];
+    let mut set = room::filled(0, words)?;
     if let Some(pointer) = pointer.non_null() {
         for (index, word) in set.iter_mut().enumerate() {
             *word = pointer.element(index).read()?;
@@ -207,14 +210,14 @@ fn select(count: i32, pointers: [UserPtr<u64>; 3], deadline_ns: Option<u64>) -> 
         let wanted = sets.iter().zip(SET_MEANINGS).filter(|(set, _)| has(set, descriptor));
         let wanted = wanted.fold(Readiness::empty(), |wanted, (_, (asked, _))| wanted | asked);
         if !wanted.is_empty() {
-            descriptors.push(descriptor);
-            entries.push(PollEntry::new(Some(file::get(descriptor as i32)?), wanted));
+            room::push(&mut descriptors, descriptor)?;
+            room::push(&mut entries, PollEntry::new(Some(file::get(descriptor as i32)?), wanted))?;
         }
     }
     wait(&mut entries, deadline_ns)?;
     let mut total = 0;
     for ((set, pointer), (_, answers)) in sets.iter().zip(pointers).zip(SET_MEANINGS) {
-        let mut found = vec![0_u64; words];
+        let mut found = room::filled(0_u64, words)?;
         for (&descriptor, entry) in descriptors.iter().zip(&entries) {
             if has(set, descriptor) && entry.found.intersects(answers) {
                 found[descriptor / BITS_PER_WORD] |= 1 << (descriptor % BITS_PER_WORD);
@@ -222,8 +225,9 @@ fn select(count: i32, pointers: [UserPtr<u64>; 3], deadline_ns: Option<u64>) -> 
             }
         }
         if let Some(pointer) = pointer.non_null() {
-            let bytes: Vec<u8> = found.iter().flat_map(|word| word.to_le_bytes()).collect();
-            UserSlice::new(pointer.address(), bytes.len()).write(&bytes)?;
+            for (index, word) in found.iter().enumerate() {
+                pointer.element(index).write(*word)?;
+            }
         }
     }
     Ok(total)

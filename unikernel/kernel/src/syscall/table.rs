@@ -8,8 +8,8 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Errno, FromRegister, SysResult};
 use super::{
-    attributes, copy, credentials, descriptor, epoll, event, futex, identity, inotify, io, lock, memory,
-    message, names, open, path, pidfd, polling, prctl, restart, scheduling, signal, socket, sockopt, stat,
+    admission, attributes, copy, credentials, descriptor, epoll, event, futex, identity, inotify, io, lock,
+    memory, message, names, open, path, pidfd, polling, prctl, restart, scheduling, signal, socket, sockopt, stat,
     thread, time, timer, uring, xattr,
 };
 
@@ -82,6 +82,9 @@ macro_rules! syscalls {
             // The register's upper half does not count: Linux compares `eax`.
             match number as u32 {
                 $($number => {
+                    if const { !admission::is_always_admitted($number) } {
+                        admission::ask()?;
+                    }
                     let mut registers = args.iter().copied();
                     // A call without arguments takes none.
                     let _ = registers.by_ref();

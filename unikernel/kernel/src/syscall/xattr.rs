@@ -1,7 +1,6 @@
 //! Extended attributes (xattr(7)): files on disks have them; the tree in memory has none.
 
 use alloc::sync::Arc;
-use alloc::vec;
 use alloc::vec::Vec;
 
 use linux_raw_sys::general::{AT_FDCWD, AT_SYMLINK_NOFOLLOW, XATTR_CREATE, XATTR_REPLACE};
@@ -13,6 +12,7 @@ use crate::file;
 use crate::fs::Located;
 use crate::fs::disk::inode::Inode;
 use crate::fs::disk::{self, now};
+use crate::mem::room;
 use crate::mem::user::{UserPtr, UserSlice, read_c_string};
 
 /// The longest name, and the largest value and list (xattr(7), "Limits").
@@ -91,7 +91,7 @@ impl Setting {
         if size > MAX_BYTES {
             return Err(Errno::E2BIG);
         }
-        let mut bytes = vec![0; size];
+        let mut bytes = room::filled(0, size)?;
         UserSlice::new(value, size).read(&mut bytes)?;
         Ok(Self { name, value: bytes, flags })
     }

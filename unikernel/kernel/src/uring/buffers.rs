@@ -10,6 +10,7 @@ use linux_raw_sys::io_uring::*;
 
 use super::Ring;
 use crate::file::{self, AttemptError, OpenFile};
+use crate::mem::room;
 use crate::mem::user::{UserPtr, UserSlice};
 use crate::syscall::{Errno, SysResult};
 
@@ -87,7 +88,7 @@ impl Registered {
             if descriptor != IORING_REGISTER_FILES_SKIP {
                 match registrable(descriptor) {
                     Ok(opened) => {
-                        retired.push(core::mem::replace(&mut self.files[first + index], opened));
+                        room::push(retired, core::mem::replace(&mut self.files[first + index], opened))?;
                     }
                     Err(error) if index == 0 => return Err(error),
                     Err(_) => return Ok(index),
@@ -140,6 +141,7 @@ impl Registered {
         if list.len() + count as usize > MAX_PROVIDED {
             return Err(Errno::EOVERFLOW);
         }
+        list.try_reserve(count as usize).map_err(|_| Errno::ENOMEM)?;
         for index in 0..count as u16 {
             let address = first.address().wrapping_add(u64::from(index) * first.len() as u64);
             let buffer = UserSlice::new(address, first.len());
@@ -261,7 +263,12 @@ pub(super) fn read_files(
         Some(descriptors) => registrable(descriptors.element(index).read()?),
         None => Ok(None),
     };
-    (0..count as usize).map(read).collect()
+    let mut files = Vec::new();
+    files.try_reserve_exact(count as usize).map_err(|_| Errno::ENOMEM)?;
+    for index in 0..count as usize {
+        files.push(read(index)?);
+    }
+    Ok(files)
 }
 
 /// The file to register for a descriptor. Rings are not for registering: they could hold each other.

@@ -99,11 +99,17 @@ impl Ring {
                     }
                 }
         };
-        let found = self.slots.lock().find(matches);
         if !target.takes_all {
-            return self.end(*found.first().ok_or(Errno::ENOENT)?);
+            let found = self.slots.lock().find(0, matches);
+            return self.end(found.ok_or(Errno::ENOENT)?);
         }
-        let ended = found.into_iter().filter(|&key| self.end(key).is_ok()).count();
+        let (mut ended, mut from) = (0, 0);
+        loop {
+            let found = self.slots.lock().find(from, matches);
+            let Some(key) = found else { break };
+            from = key.index as usize + 1;
+            ended += usize::from(self.end(key).is_ok());
+        }
         if ended > 0 || target.user_data.is_none() { Ok(ended) } else { Err(Errno::ENOENT) }
     }
 
@@ -113,9 +119,9 @@ impl Ring {
     }
 
     fn find_one(&self, user_data: u64, is_kind: impl Fn(&Request) -> bool) -> Result<Key, Errno> {
-        let found =
-            self.slots.lock().find(|word, request| word == user_data && request.is_some_and(&is_kind));
-        found.first().copied().ok_or(Errno::ENOENT)
+        let matches = |word, request: Option<&Request>| word == user_data && request.is_some_and(&is_kind);
+        let found = self.slots.lock().find(0, matches);
+        found.ok_or(Errno::ENOENT)
     }
 
     fn end(&self, key: Key) -> SysResult {
@@ -181,8 +187,11 @@ impl Ring {
             }
             self.cancel_chain(chain);
         }
-        let found = self.slots.lock().find(|_, _| true);
-        for key in found {
+        let mut from = 0;
+        loop {
+            let found = self.slots.lock().find(from, |_, _| true);
+            let Some(key) = found else { break };
+            from = key.index as usize + 1;
             self.resume(key, Cause::Cancel);
         }
         loop {

@@ -10,6 +10,7 @@ use super::slots::Key;
 use super::timeout::Expiry;
 use crate::file::Readiness;
 use crate::file::eventfd::EventFd;
+use crate::mem::room::{self, OutOfMemory};
 
 /// Completions that may wait for room in the queue. Linux counts them as memory of the app's.
 const MAX_BACKLOG: usize = 65_536;
@@ -27,8 +28,8 @@ pub(super) struct Completions {
 
 impl Completions {
     /// Has the time-out at `key` end after so many completions.
-    pub(super) fn count_down(&mut self, count: u32, key: Key) {
-        self.counting.push((self.posted.wrapping_add(count), key));
+    pub(super) fn count_down(&mut self, count: u32, key: Key) -> Result<(), OutOfMemory> {
+        room::push(&mut self.counting, (self.posted.wrapping_add(count), key))
     }
 }
 
@@ -40,9 +41,11 @@ impl Ring {
         let has_room = completions.backlog.is_empty() && self.memory.complete(completions.tail, cqe);
         if has_room {
             completions.tail = completions.tail.wrapping_add(1);
-        } else {
+        } else if completions.backlog.try_reserve(1).is_ok() {
             completions.backlog.push_back(cqe);
             self.memory.set_overflow(true);
+        } else {
+            self.memory.count_lost();
         }
         completions.posted = completions.posted.wrapping_add(1);
         let posted = completions.posted;

@@ -92,23 +92,26 @@ impl Ring {
             (key, slots.count())
         };
         request.key = Some(key);
+        // Room for the events of all, as they come where nobody can be refused.
+        self.expired.lock().try_reserve(2 * count).map_err(|_| Errno::ENOMEM)?;
+        self.followers.lock().try_reserve(count).map_err(|_| Errno::ENOMEM)?;
         self.guard(request, key);
         if let Action::Timeout(timeout) = &request.action {
             if timeout.count > 0 {
-                self.completions.lock().count_down(timeout.count, key);
+                self.completions.lock().count_down(timeout.count, key)?;
             }
             request.timer = Some(self.alarm(timeout.deadline_ns, key));
         }
         let (Some(wanted), Some(opened)) = (wanted, &request.file) else { return Ok((key, false)) };
         // A file that cannot tell when it is ready cannot be waited for.
         let source = opened.file.poll_source().ok_or(Errno::EAGAIN)?;
-        self.ready.reserve(count);
+        self.ready.reserve(count)?;
         let bits = (wanted | Readiness::ALWAYS | Readiness::RDHUP).bits();
         let watch_key = (key.index as i32, key.generation as usize);
         let file = Arc::clone(&opened.file);
         let ready = Arc::clone(&self.ready);
         let watch = Watch::new(file, watch_key, (bits, 0), ready, alloc::sync::Weak::new());
-        source.attach(Arc::clone(&watch));
+        source.attach(Arc::clone(&watch))?;
         request.watch = Some(watch);
         Ok((key, opened.file.readiness().bits() & bits != 0))
     }
@@ -248,8 +251,11 @@ impl Ring {
             let key = Key { index: watch.key.0 as u32, generation: watch.key.1 as u32 };
             self.resume(key, Cause::Event);
         }
-        let expired = core::mem::take(&mut *self.expired.lock());
-        for (key, expiry) in expired {
+        // One by one: the queue keeps its memory, which was reserved for all requests that wait.
+        let count = self.expired.lock().len();
+        for _ in 0..count {
+            let first = self.expired.lock().pop_front();
+            let Some((key, expiry)) = first else { break };
             self.expire(key, expiry);
         }
         loop {

@@ -60,7 +60,12 @@ pub(super) struct RingMemory {
 }
 
 fn frames(bytes: usize) -> Result<Vec<SharedFrame>, OutOfMemory> {
-    (0..bytes.div_ceil(PAGE_BYTES)).map(|_| SharedFrame::new_zeroed().ok_or(OutOfMemory)).collect()
+    let mut frames = Vec::new();
+    for _ in 0..bytes.div_ceil(PAGE_BYTES) {
+        frames.try_reserve(1).map_err(|_| OutOfMemory)?;
+        frames.push(SharedFrame::new_zeroed().ok_or(OutOfMemory)?);
+    }
+    Ok(frames)
 }
 
 impl RingMemory {
@@ -171,6 +176,11 @@ impl RingMemory {
         frame.fill(within, &bytes);
         self.store(CQ_TAIL, tail.wrapping_add(1));
         true
+    }
+
+    /// Tells the app that a completion was lost: there was room for it nowhere (Linux counts it as well).
+    pub(super) fn count_lost(&self) {
+        self.store(CQ_OVERFLOW, self.load(CQ_OVERFLOW).wrapping_add(1));
     }
 
     /// Tells the app whether completions wait for room in the queue.

@@ -9,7 +9,8 @@ use smallvec::SmallVec;
 
 use super::Ring;
 use super::request::{Action, Request};
-use super::sqe::{Sqe, SqeFlags};
+use super::sqe::SqeFlags;
+use crate::mem::room;
 use crate::syscall::Errno;
 
 /// Chains that wait for those before them (`IOSQE_IO_DRAIN`).
@@ -40,18 +41,14 @@ impl Ring {
     /// Takes up to `count` entries from the queue and starts them; answers how many were taken.
     pub(super) fn submit(&self, count: u32) -> usize {
         let mut left = count;
-        while left > 0 {
-            let sqes = self.next_chain(&mut left);
-            if sqes.is_empty() {
-                break;
-            }
+        while left > 0 && self.has_room_for_chain() {
+            let requests = self.next_chain(&mut left);
             let mut chain: Option<Box<Request>> = None;
-            for sqe in sqes.into_iter().rev() {
-                let mut request = Request::new(sqe);
+            for mut request in requests.into_iter().rev() {
                 request.next = chain.take();
                 chain = Some(request);
             }
-            let Some(chain) = chain else { continue };
+            let Some(chain) = chain else { break };
             let is_bad = matches!(chain.action, Action::Refused(_));
             self.start_in_order(chain);
             if is_bad && self.setup_flags & IORING_SETUP_SUBMIT_ALL == 0 {
@@ -62,12 +59,24 @@ impl Ring {
         (count - left) as usize
     }
 
-    /// The entries of the next chain.
-    fn next_chain(&self, left: &mut u32) -> SmallVec<[Sqe; 2]> {
+    /// True if a chain may be begun, and kept where it has to wait.
+    fn has_room_for_chain(&self) -> bool {
+        room::is_left()
+            && self.deferred.lock().chains.try_reserve(1).is_ok()
+            && self.followers.lock().try_reserve(1).is_ok()
+    }
+
+    /// The requests of the next chain; of a long one only as many as there is room for, as the app may have written
+    /// any number.
+    fn next_chain(&self, left: &mut u32) -> SmallVec<[Box<Request>; 2]> {
         let mut chain = SmallVec::new();
         let mut head = self.sq_head.lock();
         let mut available = self.memory.submitted_behind(*head);
         while *left > 0 && available > 0 {
+            let has_room = chain.is_empty() || room::is_left() && chain.try_reserve(1).is_ok();
+            if !has_room {
+                break;
+            }
             let entry = self.memory.entry(*head);
             *head = head.wrapping_add(1);
             self.memory.set_sq_head(*head);
@@ -75,7 +84,7 @@ impl Ring {
             available -= 1;
             let Some(entry) = entry else { continue };
             let is_last = !entry.is_linked();
-            chain.push(entry);
+            chain.push(Request::new(entry));
             if is_last {
                 break;
             }

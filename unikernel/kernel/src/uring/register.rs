@@ -104,7 +104,11 @@ impl Ring {
             let len = usize::try_from(len).map_err(|_| Errno::EFAULT)?;
             if address == 0 && len != 0 { Err(Errno::EFAULT) } else { Ok(UserSlice::new(address, len)) }
         };
-        let buffers = (0..count as usize).map(read).collect::<Result<Vec<_>, Errno>>()?;
+        let mut buffers = Vec::new();
+        buffers.try_reserve_exact(count as usize).map_err(|_| Errno::ENOMEM)?;
+        for index in 0..count as usize {
+            buffers.push(read(index)?);
+        }
         let mut registered = self.registered.lock();
         if !registered.buffers.is_empty() {
             return Err(Errno::EBUSY);
@@ -144,7 +148,10 @@ impl Ring {
             (true, false) => self.set_files(Some(UserPtr::new(table.data)), table.nr),
             (false, true) => {
                 let count = (table.nr as usize).min(MAX_BUFFERS);
-                self.registered.lock().buffers = alloc::vec![UserSlice::new(0, 0); count];
+                let mut buffers = Vec::new();
+                buffers.try_reserve_exact(count).map_err(|_| Errno::ENOMEM)?;
+                buffers.resize(count, UserSlice::new(0, 0));
+                self.registered.lock().buffers = buffers;
                 Ok(0)
             }
             (false, false) => self.set_buffers(UserPtr::new(table.data), table.nr),

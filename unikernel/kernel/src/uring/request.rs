@@ -16,6 +16,7 @@ use super::sqe::{Sqe, SqeFlags};
 use super::timeout::Timeout;
 use crate::file::poll_source::Watch;
 use crate::file::{OpenFile, Readiness};
+use crate::mem::room;
 use crate::mem::user::{UserPtr, UserSlice};
 use crate::net::address::Given;
 use crate::net::socket::{MessageFlags, SendControl};
@@ -78,7 +79,8 @@ pub(super) struct Request {
 impl Request {
     /// Reads what the entry points to.
     pub(super) fn new(sqe: Sqe) -> Box<Self> {
-        let action = prepare(&sqe).unwrap_or_else(Action::Refused);
+        let action = room::ask_locked().map_err(Errno::from).and_then(|()| prepare(&sqe));
+        let action = action.unwrap_or_else(Action::Refused);
         Box::new(Self {
             sqe,
             action,

@@ -62,12 +62,15 @@ pub(super) enum Cause {
 }
 
 impl Slots {
-    /// A slot for a request that is being worked on; `None` if too many wait.
+    /// A slot for a request that is being worked on; `None` if too many wait, or there is no memory for more.
     pub(super) fn reserve(&mut self, user_data: u64) -> Option<Key> {
         let index = match self.free.pop() {
             Some(index) => index,
             None if self.slots.len() >= MAX_WAITING => return None,
             None => {
+                // Room for its release too, which cannot fail.
+                self.slots.try_reserve(1).ok()?;
+                self.free.try_reserve(self.slots.len() + 1 - self.free.len()).ok()?;
                 self.slots.push(Slot { generation: 0, state: State::Free, user_data });
                 self.slots.len() as u32 - 1
             }
@@ -128,16 +131,16 @@ impl Slots {
         }
     }
 
-    /// The waiting requests that a predicate takes; of those that are being worked on only the app's word
-    /// is known.
-    pub(super) fn find(&self, matches: impl Fn(u64, Option<&Request>) -> bool) -> Vec<Key> {
-        let slots = self.slots.iter().enumerate();
-        let chosen = slots.filter(|(_, slot)| match &slot.state {
+    /// The first waiting request from a slot on that a predicate takes; of those that are being worked on only
+    /// the app's word is known.
+    pub(super) fn find(&self, from: usize, matches: impl Fn(u64, Option<&Request>) -> bool) -> Option<Key> {
+        let mut slots = self.slots.iter().enumerate().skip(from);
+        let (index, slot) = slots.find(|(_, slot)| match &slot.state {
             State::Free => false,
             State::Busy { .. } => matches(slot.user_data, None),
             State::Parked(request) => matches(slot.user_data, Some(request)),
-        });
-        chosen.map(|(index, slot)| Key { index: index as u32, generation: slot.generation }).collect()
+        })?;
+        Some(Key { index: index as u32, generation: slot.generation })
     }
 
     /// Changes a request where it waits; `None` if it does not.

@@ -73,6 +73,9 @@ impl Ring {
         let Some(ring) = self.myself.upgrade() else { return Err((request, Errno::ECANCELED)) };
         request.is_with_worker = true;
         let mut pool = POOL.lock();
+        if pool.waiting.try_reserve(1).is_err() {
+            return Err((request, Errno::ENOMEM));
+        }
         if pool.idle <= pool.waiting.len() && pool.workers < MOST_WORKERS {
             if scheduler::start_kernel_thread("io_uring", main).is_ok() {
                 pool.workers += 1;

@@ -18,6 +18,7 @@ use super::{
 use crate::arch::tlb;
 use crate::mem::fault::Failure;
 use crate::mem::layout;
+use crate::mem::room;
 use crate::mem::shared::SharedFrame;
 
 /// An object whose pages can be mapped. It is asked with the address space locked: it must not touch
@@ -85,7 +86,7 @@ pub fn map_object(
     sharing: Sharing,
 ) -> Result<u64, SpaceError> {
     let mut space = SPACE.lock();
-    let object = space.number_of(object);
+    let object = space.number_of(object)?;
     let is_shared = sharing == Sharing::Shared;
     let kind = |start| RegionKind::Object(ObjectPart::new(object, offset, start, is_shared));
     let is_charged = protection.contains(Protection::WRITE) && !is_shared;
@@ -105,22 +106,25 @@ pub fn has_paged_objects() -> bool {
 }
 
 impl Space {
-    fn number_of(&mut self, object: Arc<dyn PageSource>) -> u32 {
+    fn number_of(&mut self, object: Arc<dyn PageSource>) -> Result<u32, SpaceError> {
         let is_it = |slot: &Option<Arc<dyn PageSource>>| {
             slot.as_ref().is_some_and(|other| Arc::ptr_eq(other, &object))
         };
         if let Some(index) = self.objects.iter().position(is_it) {
-            return index as u32;
+            return Ok(index as u32);
         }
-        let index = self.objects.iter().position(Option::is_none).unwrap_or_else(|| {
-            self.objects.push(None);
-            self.objects.len() - 1
-        });
+        let index = match self.objects.iter().position(Option::is_none) {
+            Some(index) => index,
+            None => {
+                room::push(&mut self.objects, None).map_err(|_| SpaceError::OutOfMemory)?;
+                self.objects.len() - 1
+            }
+        };
         if object.is_paged() {
             PAGED_OBJECTS.fetch_add(1, Ordering::Relaxed);
         }
         self.objects[index] = Some(object);
-        index as u32
+        Ok(index as u32)
     }
 
     /// True if the object of this number shows the pages of this identity.

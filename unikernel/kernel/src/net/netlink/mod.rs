@@ -22,6 +22,7 @@ use super::socket::{Beside, Direction, Kind, MessageFlags, Received, Socket};
 use super::unix::Rights;
 use crate::file::{Readiness, WaitMode};
 use crate::mem::fault::paging_in;
+use crate::mem::room;
 use crate::mem::user::UserSlice;
 use crate::sync::SpinLock;
 use crate::syscall::{Errno, SysResult};
@@ -193,7 +194,7 @@ impl Endpoint for Netlink {
         if len > MAX_REQUEST_BYTES {
             return Err(Errno::EMSGSIZE);
         }
-        let mut bytes = alloc::vec![0; len];
+        let mut bytes = room::filled(0, len)?;
         paging_in(|| try_gather(from, &mut bytes))?;
         self.take_in(&bytes)?;
         socket.source.notify(self.readiness());

@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 use super::{Style, UnixName};
 use crate::file::{AttemptError, OpenFile, WaitMode};
 use crate::mem::fault::Missing;
+use crate::mem::room;
 use crate::mem::user::UserSlice;
 use crate::net::socket::Socket;
 use crate::syscall::Errno;
@@ -254,6 +255,7 @@ impl Lane {
             && last.rights.is_empty()
             && last.bytes.len() + bytes.len() <= MAX_PIECE_BYTES
         {
+            last.bytes.try_reserve(bytes.len()).map_err(|_| Errno::ENOBUFS)?;
             last.bytes.extend_from_slice(&bytes);
             self.queued_bytes += bytes.len();
             return Ok(bytes.len());
@@ -287,6 +289,8 @@ fn try_scatter(bytes: &[u8], into: &[UserSlice], done: usize) -> Result<usize, M
 
 /// Copies the first `len` bytes of the app's buffers.
 fn try_gather(from: &[UserSlice], len: usize) -> Result<Vec<u8>, AttemptError> {
+    // Bytes also come by write(2), which is never refused at the door.
+    room::ask_locked().map_err(|_| Errno::ENOBUFS)?;
     let mut bytes = Vec::new();
     bytes.try_reserve_exact(len).map_err(|_| Errno::ENOBUFS)?;
     bytes.resize(len, 0);

@@ -4,7 +4,6 @@
 //! neighbours with equal attributes, so that the map stays as small as the app's habits allow.
 
 use alloc::collections::BTreeMap;
-use alloc::vec::Vec;
 
 use crate::region::{Protection, Region};
 
@@ -59,6 +58,11 @@ impl RegionMap {
         self.regions.range(first..end.max(first)).map(move |(_, region)| region.clip(start, end))
     }
 
+    /// The lowest of [`Self::overlapping`], none in an empty range: to look at each while regions change.
+    pub fn first_overlapping(&self, start: u64, end: u64) -> Option<Region> {
+        self.overlapping(start, end).next().filter(|_| start < end)
+    }
+
     /// True if nothing is mapped in `[start, end)`.
     pub fn is_free(&self, start: u64, end: u64) -> bool {
         self.overlapping(start, end).next().is_none()
@@ -73,13 +77,17 @@ impl RegionMap {
         Ok(())
     }
 
-    /// Unmaps `[start, end)`; answers what was there.
-    pub fn remove(&mut self, start: u64, end: u64) -> Vec<Region> {
-        let removed: Vec<Region> = self.overlapping(start, end).collect();
-        for piece in &removed {
-            self.cut(piece);
-        }
-        removed
+    /// Unmaps the lowest piece of a region inside `[start, end)`, which it answers: of a range with any number of regions
+    /// there is no list.
+    pub fn remove_first(&mut self, start: u64, end: u64) -> Option<Region> {
+        let piece = self.first_overlapping(start, end)?;
+        self.cut(&piece);
+        Some(piece)
+    }
+
+    /// True if [`Self::remove_first`] would make two regions of one there.
+    pub fn splits(&self, start: u64, end: u64) -> bool {
+        self.find(start).is_some_and(|region| region.start < start && end < region.end)
     }
 
     /// Gives all of `[start, end)` a protection. A region that becomes writable is charged from
@@ -89,7 +97,9 @@ impl RegionMap {
             return Err(RangeError::Hole);
         }
         let mut newly_charged = 0;
-        for piece in self.overlapping(start, end).collect::<Vec<_>>() {
+        let mut at = start;
+        while let Some(piece) = self.first_overlapping(at, end) {
+            at = piece.end;
             let is_charged =
                 piece.is_charged || protection.contains(Protection::WRITE) && piece.kind.is_promised();
             newly_charged += if is_charged { piece.pages() - piece.charged_pages() } else { 0 };

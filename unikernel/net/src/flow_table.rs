@@ -329,6 +329,11 @@ impl FlowTable {
         self.flows.iter().filter(|(_, flow)| flow.is_app()).map(|(id, _)| id).collect()
     }
 
+    /// All flows.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (TcpId, &Flow)> {
+        self.flows.iter().map(|(id, flow)| (id, &**flow))
+    }
+
     /// Ids of the flows that use a local address which `is_lost`.
     pub(crate) fn with_address(&self, is_lost: impl Fn(IpAddr) -> bool) -> Vec<TcpId> {
         self.flows.iter().filter(|(_, flow)| is_lost(flow.local.ip())).map(|(id, _)| id).collect()

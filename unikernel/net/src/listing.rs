@@ -3,7 +3,7 @@
 //! A file there may tell of several stacks: the caller writes the heading once and has each stack add its lines.
 
 use alloc::string::String;
-use core::fmt::Write;
+use core::fmt::{self, Write};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use smoltcp::socket::tcp::State;
@@ -92,16 +92,16 @@ struct Line {
 }
 
 impl Line {
-    fn write(&self, out: &mut String, rest: &str) {
+    fn write(&self, out: &mut impl Write, rest: &str) -> fmt::Result {
         let nobody = match self.local {
             SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
             SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
         };
         let remote = self.remote.unwrap_or(nobody);
         let (local, (sending, receiving)) = (self.local, self.queues);
-        put!(
+        writeln!(
             out,
-            "{:4}: {}:{:04X} {}:{:04X} {:02X} {sending:08X}:{receiving:08X} 00:00000000 00000000     0        0 {} {rest}\n",
+            "{:4}: {}:{:04X} {}:{:04X} {:02X} {sending:08X}:{receiving:08X} 00:00000000 00000000     0        0 {} {rest}",
             self.slot,
             hex(local.ip()),
             local.port(),
@@ -109,7 +109,7 @@ impl Line {
             remote.port(),
             self.state,
             self.inode,
-        );
+        )
     }
 }
 
@@ -129,42 +129,60 @@ impl IpVersion {
 }
 
 impl Stack {
-    /// Adds the lines of TCP listeners. They are the same on every shard. `inode` numbers the app's sockets.
-    pub fn list_listeners(&self, out: &mut String, version: IpVersion, inode: impl Fn(SocketId) -> u64) {
+    /// Adds the lines of TCP listeners. They are the same on every shard. `inode` numbers the app's sockets. An error is
+    /// that of `out`.
+    pub fn list_listeners(
+        &self,
+        out: &mut impl Write,
+        version: IpVersion,
+        inode: impl Fn(SocketId) -> u64,
+    ) -> fmt::Result {
         for (id, local, waiting) in self.listeners.listening() {
             if version.has(local) {
                 let (slot, inode) = (id.slot(), inode(SocketId::Listener(id)));
                 let line = Line { slot, local, remote: None, state: LISTEN, queues: (0, waiting), inode };
-                line.write(out, "1 0000000000000000 100 0 0 10 0");
+                line.write(out, "1 0000000000000000 100 0 0 10 0")?;
             }
         }
+        Ok(())
     }
 
     /// Adds the lines of TCP connections.
-    pub fn list_connections(&self, out: &mut String, version: IpVersion, inode: impl Fn(SocketId) -> u64) {
-        for id in self.flows.with_address(|_| true) {
-            let Some(flow) = self.flows.get(id) else { continue };
+    pub fn list_connections(
+        &self,
+        out: &mut impl Write,
+        version: IpVersion,
+        inode: impl Fn(SocketId) -> u64,
+    ) -> fmt::Result {
+        for (id, flow) in self.flows.all() {
             let (local, remote, state) = (flow.local, flow.remote, flow.state());
             if version.has(local) && state != State::Closed {
                 let queues = (flow.send_queue(), flow.recv_queue());
                 let (slot, inode) = (id.slot(), inode(SocketId::Tcp(id)));
                 let line =
                     Line { slot, local, remote: Some(remote), state: state_number(state), queues, inode };
-                line.write(out, "1 0000000000000000 20 4 30 10 -1");
+                line.write(out, "1 0000000000000000 20 4 30 10 -1")?;
             }
         }
+        Ok(())
     }
 
     /// Adds the lines of UDP sockets.
-    pub fn list_udp(&self, out: &mut String, version: IpVersion, inode: impl Fn(SocketId) -> u64) {
+    pub fn list_udp(
+        &self,
+        out: &mut impl Write,
+        version: IpVersion,
+        inode: impl Fn(SocketId) -> u64,
+    ) -> fmt::Result {
         for (id, socket) in self.udp.iter().filter(|(_, socket)| version.has(socket.local)) {
             let state = if socket.peer.is_some() { ESTABLISHED } else { CLOSED };
             let queues = (0, socket.queued_bytes());
             let (slot, inode) = (id.slot(), inode(SocketId::Udp(id)));
             let (local, remote) = (socket.local, socket.peer);
             let line = Line { slot, local, remote, state, queues, inode };
-            line.write(out, "2 0000000000000000 0");
+            line.write(out, "2 0000000000000000 0")?;
         }
+        Ok(())
     }
 
     /// Adds the lines of `route`, those of IPv4, for the card called `name`.

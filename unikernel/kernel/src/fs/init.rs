@@ -2,7 +2,8 @@
 
 use unikernel_fs::{Attributes, LastLink, Node};
 
-use super::{FileTree, MemoryFile, NodeId, Special, TREE, device, image, listing, proc};
+use super::proc::{self, MakeText};
+use super::{FileTree, MemoryFile, NodeId, Special, TREE, device, image, listing};
 use crate::file;
 use crate::net;
 use crate::sync::SpinLock;
@@ -48,8 +49,11 @@ pub fn init(initrd: Option<&'static [u8]>) {
     for (path, device) in device::NODES {
         add(&mut tree, path, Node::Special(Special::Device(*device)), DEVICE);
     }
-    for (path, make) in proc::TEXTS.iter().chain(net::listing::TEXTS) {
-        add(&mut tree, path, Node::Special(Special::Text(*make)), TEXT);
+    let short = proc::TEXTS.iter().chain(net::listing::TEXTS);
+    let short = short.map(|(path, make)| (path, MakeText::Short(*make)));
+    let long = proc::LISTS.iter().chain(net::listing::LISTS);
+    for (path, make) in short.chain(long.map(|(path, write)| (path, MakeText::Long(*write)))) {
+        add(&mut tree, path, Node::Special(Special::Text(make)), TEXT);
     }
     for (path, target) in proc::LINKS {
         let link = Node::Symlink(target.as_bytes().into());
@@ -69,7 +73,12 @@ pub fn init(initrd: Option<&'static [u8]>) {
     ] {
         add_default(&mut tree, path, Node::File(MemoryFile::from_archive(content)), FILE);
     }
-    add_default(&mut tree, "/etc/resolv.conf", Node::Special(Special::Text(net::resolv_conf)), TEXT);
+    add_default(
+        &mut tree,
+        "/etc/resolv.conf",
+        Node::Special(Special::Text(MakeText::Short(net::resolv_conf))),
+        TEXT,
+    );
     TREE.call_once(|| SpinLock::new(tree));
     file::console::open_standard_streams();
 }

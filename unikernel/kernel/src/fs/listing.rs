@@ -42,7 +42,13 @@ pub fn refresh(directory: NodeId) {
         }
         update(directory, open);
     } else if directory == threads {
-        update(directory, process().threads().iter().map(|thread| (thread.id.to_string(), None)).collect());
+        let mut running = Vec::new();
+        for thread in process().threads().take_while(|_| room::is_left()) {
+            if room::push(&mut running, (thread.id.to_string(), None)).is_err() {
+                break;
+            }
+        }
+        update(directory, running);
     }
 }
 
@@ -63,6 +69,9 @@ fn update(directory: NodeId, entries: Vec<(String, Option<String>)>) {
         );
     }
     for (name, target) in entries {
+        if !room::is_left() {
+            break;
+        }
         // One that is there already stays.
         let _ = match target {
             Some(target) => {

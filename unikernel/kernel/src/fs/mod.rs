@@ -24,7 +24,6 @@ pub mod proc;
 
 use alloc::borrow::Cow;
 use alloc::boxed::Box;
-use alloc::string::String;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -44,6 +43,7 @@ use device::Device;
 use disk::file::Opened;
 use disk::walk::{DiskPlace, DiskWalk};
 use memory_file::MemoryFile;
+use proc::MakeText;
 
 /// Nodes that the kernel brings.
 #[derive(Clone)]
@@ -51,7 +51,7 @@ pub enum Special {
     /// A device.
     Device(Device),
     /// A text that is made at each opening.
-    Text(fn() -> String),
+    Text(MakeText),
     /// The app's own program.
     Image,
     /// A named pipe.

@@ -90,7 +90,7 @@ pub fn open(handle: Handle) -> Result<Arc<dyn File>, Errno> {
         Inside::NameOnly | Inside::Special(Special::Socket(_) | Special::Fifo(_)) => open_name(handle),
         Inside::File(content) => Arc::new(FileNode { handle, content }),
         Inside::Special(Special::Image) => Arc::new(FileNode { handle, content: image::open()? }),
-        Inside::Special(Special::Text(make)) => Arc::new(Text { handle, text: make() }),
+        Inside::Special(Special::Text(make)) => Arc::new(Text { handle, text: make.make()? }),
         Inside::Special(Special::Device(Device::Console)) => console::console(),
         Inside::Special(Special::Device(device)) => Arc::new(DeviceFile { device, handle }),
     })

@@ -19,6 +19,7 @@ use super::disk::file::Opened;
 use super::disk::inode::Inode;
 use super::{Handle, Located, NodeId, disk, node, tree};
 use crate::file::{File, PollSource, Readiness};
+use crate::mem::room;
 use crate::sync::SpinLock;
 
 /// Watches of all instances together (`/proc/sys/fs/inotify/max_user_watches`).
@@ -127,9 +128,19 @@ impl Queue {
         let outcome = step(&first);
         match outcome {
             Ok(_) => _ = EVENT_BYTES.fetch_sub(first.bytes(), Ordering::Relaxed),
-            Err(_) => self.events.lock().push_front(first),
+            Err(_) => self.put_back(first),
         }
         Some(outcome)
+    }
+
+    /// Puts back what could not be read. Its place may be another's by now; without memory for one more it is lost.
+    fn put_back(&self, event: Event) {
+        let mut events = self.events.lock();
+        if events.try_reserve(1).is_ok() {
+            events.push_front(event);
+        } else {
+            EVENT_BYTES.fetch_sub(event.bytes(), Ordering::Relaxed);
+        }
     }
 
     /// The lengths of the names that wait, in their order.
@@ -155,8 +166,13 @@ impl Queue {
         }
         let has_room = events.len() < MAX_EVENTS - 1
             && EVENT_BYTES.load(Ordering::Relaxed) + bytes <= MAX_EVENT_BYTES
-            && events.try_reserve(1).is_ok();
+            && room::is_left()
+            && events.try_reserve(2).is_ok();
         let event = if has_room { event } else { overflow };
+        // Each event leaves a place for the one that tells of an overflow.
+        if events.len() == events.capacity() {
+            return;
+        }
         EVENT_BYTES.fetch_add(event.bytes(), Ordering::Relaxed);
         events.push_back(event);
         drop(events);

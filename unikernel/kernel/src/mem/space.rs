@@ -35,6 +35,7 @@ use x86_64::structures::paging::PageTableFlags as Flags;
 use super::frames;
 use super::layout::{self, LARGE_PAGE_BYTES, page_up};
 use super::page_table::{self, OutOfFrames};
+use super::room;
 use super::shared::SharedFrame;
 use super::user::USER_END;
 use crate::arch::tlb;
@@ -228,9 +229,13 @@ impl Space {
     }
 
     fn unmap(&mut self, start: u64, end: u64) -> Result<(), SpaceError> {
+        // Two regions take more than one, and nobody has asked for room for a call that frees.
+        if self.regions.splits(start, end) {
+            room::ask_locked().map_err(|_| SpaceError::OutOfMemory)?;
+        }
         self.free_pages(start, end)?;
         let mut has_object = false;
-        for removed in self.regions.remove(start, end) {
+        while let Some(removed) = self.regions.remove_first(start, end) {
             self.charged_pages -= removed.charged_pages();
             has_object |= matches!(removed.kind, RegionKind::Object(_));
         }
@@ -370,10 +375,13 @@ pub fn discard(start: u64, len: u64) -> Result<(), SpaceError> {
     if !space.regions.is_covered(start, end) {
         return Err(SpaceError::NotMapped);
     }
-    // The image's pages hold more than zeros and could not be brought back.
-    let pieces: Vec<Region> = space.regions.overlapping(start, end).collect();
-    for piece in pieces.iter().filter(|piece| !matches!(piece.kind, RegionKind::Image | RegionKind::Kernel)) {
-        space.free_pages(piece.start, piece.end)?;
+    let mut at = start;
+    while let Some(piece) = space.regions.first_overlapping(at, end) {
+        at = piece.end;
+        // The image's pages hold more than zeros and could not be brought back.
+        if !matches!(piece.kind, RegionKind::Image | RegionKind::Kernel) {
+            space.free_pages(piece.start, piece.end)?;
+        }
     }
     space.publish();
     Ok(())

@@ -2,23 +2,20 @@
 
 use alloc::format;
 use alloc::string::String;
+use core::fmt::{self, Write};
 
 use unikernel_net::listing::{self, IpVersion, heading};
 use unikernel_net::{Counters, Stack};
 
 use super::cards::{self, Link};
 use super::{shards, unix};
+use crate::fs::proc::{List, LongText};
 
 /// A path and what makes its text.
 type Text = (&'static str, fn() -> String);
 
 /// All files.
 pub const TEXTS: &[Text] = &[
-    ("/proc/net/tcp", || tcp(heading::TCP, IpVersion::V4)),
-    ("/proc/net/tcp6", || tcp(heading::TCP6, IpVersion::V6)),
-    ("/proc/net/udp", || udp(heading::UDP, IpVersion::V4)),
-    ("/proc/net/udp6", || udp(heading::UDP6, IpVersion::V6)),
-    ("/proc/net/unix", unix::listing::list),
     ("/proc/net/dev", dev),
     ("/proc/net/route", || of_cards(heading::ROUTE, |stack, out, link| stack.list_routes(out, link.name()))),
     ("/proc/net/arp", || of_cards(heading::ARP, |stack, out, link| stack.list_neighbors(out, link.name()))),
@@ -32,38 +29,42 @@ pub const TEXTS: &[Text] = &[
     ("/proc/net/sockstat", sockstat),
 ];
 
-fn with_heading(heading: &str, write: impl FnOnce(&mut String)) -> String {
-    let mut text = String::from(heading);
-    write(&mut text);
-    text
-}
+/// Files that have a line for each socket of the app's.
+pub const LISTS: &[List] = &[
+    ("/proc/net/tcp", |out| tcp(out, heading::TCP, IpVersion::V4)),
+    ("/proc/net/tcp6", |out| tcp(out, heading::TCP6, IpVersion::V6)),
+    ("/proc/net/udp", |out| udp(out, heading::UDP, IpVersion::V4)),
+    ("/proc/net/udp6", |out| udp(out, heading::UDP6, IpVersion::V6)),
+    ("/proc/net/unix", unix::listing::list),
+];
 
 /// The lines of each card below a heading.
 fn of_cards(heading: &str, write: impl Fn(&Stack, &mut String, Link)) -> String {
-    with_heading(heading, |out| {
-        for (number, card) in cards::all().iter().enumerate() {
-            write(&shards::lock(card.shards.start).stack, out, Link::Card(number));
-        }
-    })
-}
-
-fn tcp(heading: &str, version: IpVersion) -> String {
     let mut text = String::from(heading);
-    {
-        let net = super::lock();
-        net.stack.list_listeners(&mut text, version, |id| net.routes.inode(id));
-    }
-    for shard in 0..shards::count() {
-        let net = shards::lock(shard);
-        net.stack.list_connections(&mut text, version, |id| net.routes.inode(id));
+    for (number, card) in cards::all().iter().enumerate() {
+        write(&shards::lock(card.shards.start).stack, &mut text, Link::Card(number));
     }
     text
 }
 
+fn tcp(out: &mut LongText, heading: &str, version: IpVersion) -> fmt::Result {
+    out.write_str(heading)?;
+    {
+        let net = super::lock();
+        net.stack.list_listeners(out, version, |id| net.routes.inode(id))?;
+    }
+    for shard in 0..shards::count() {
+        let net = shards::lock(shard);
+        net.stack.list_connections(out, version, |id| net.routes.inode(id))?;
+    }
+    Ok(())
+}
+
 /// Sockets are alike on every card; what waits, waits where it came in.
-fn udp(heading: &str, version: IpVersion) -> String {
+fn udp(out: &mut LongText, heading: &str, version: IpVersion) -> fmt::Result {
+    out.write_str(heading)?;
     let net = super::lock();
-    with_heading(heading, |out| net.stack.list_udp(out, version, |id| net.routes.inode(id)))
+    net.stack.list_udp(out, version, |id| net.routes.inode(id))
 }
 
 fn dev() -> String {

@@ -33,11 +33,14 @@ const ALWAYS: &[u32] = &[
     __NR_fdatasync,
     __NR_sync,
     __NR_syncfs,
-    // One buffer in or out, with what is open.
+    // Bytes in or out, with what is open; of many buffers the list asks for room.
     __NR_read,
     __NR_write,
     __NR_pread64,
     __NR_pwrite64,
+    __NR_readv,
+    __NR_writev,
+    __NR_sendto,
     __NR_recvfrom,
     __NR_lseek,
     __NR_ioctl,

@@ -12,6 +12,7 @@ use linux_raw_sys::net::{
 use super::Errno;
 use super::sockopt_udp::UDP_SEGMENT;
 use crate::file::{self, OpenFile};
+use crate::mem::room;
 use crate::mem::user::UserSlice;
 use crate::net::socket::SendControl;
 use crate::net::unix::Rights;
@@ -51,7 +52,7 @@ pub(super) fn read(header: &msghdr) -> Result<(Rights, SendControl), Errno> {
     if len > MAX_CONTROL_BYTES {
         return Err(Errno::ENOBUFS);
     }
-    let mut bytes = alloc::vec![0; len];
+    let mut bytes = room::filled(0, len)?;
     UserSlice::new(header.msg_control.addr() as u64, len).read(&mut bytes)?;
     let mut rest = &bytes[..];
     while rest.len() >= HEADER_BYTES {
@@ -62,6 +63,9 @@ pub(super) fn read(header: &msghdr) -> Result<(Rights, SendControl), Errno> {
         let data = &rest[HEADER_BYTES..len];
         match (word(rest, 8), word(rest, 12)) {
             (SOL_SOCKET, SCM_RIGHTS) => {
+                if rights.len() + data.len() / 4 > MAX_RIGHTS {
+                    return Err(Errno::EINVAL);
+                }
                 for descriptor in data.chunks_exact(4) {
                     rights.push(travelling(word(descriptor, 0) as i32)?);
                 }
@@ -80,7 +84,7 @@ pub(super) fn read(header: &msghdr) -> Result<(Rights, SendControl), Errno> {
         }
         rest = &rest[len.next_multiple_of(8).min(rest.len())..];
     }
-    if rights.len() > MAX_RIGHTS { Err(Errno::EINVAL) } else { Ok((rights, control)) }
+    Ok((rights, control))
 }
 
 /// A value of just so many bytes.

@@ -1,7 +1,6 @@
 //! Bytes from one open file to another without passing through the app (sendfile(2),
 //! copy_file_range(2)). The kernel passes them through a buffer of its own.
 
-use alloc::vec;
 use core::cell::Cell;
 
 use linux_raw_sys::general::{S_IFDIR, S_IFMT, S_IFREG};
@@ -9,6 +8,7 @@ use linux_raw_sys::general::{S_IFDIR, S_IFMT, S_IFREG};
 use super::io::MAX_TRANSFER_BYTES;
 use super::{Errno, SysResult};
 use crate::file::{self, FileFlags, OpenFile, WaitMode};
+use crate::mem::room;
 use crate::mem::user::{UserPtr, UserSlice};
 
 /// Bytes moved at a time.
@@ -56,7 +56,7 @@ fn pump(
     mut write: impl FnMut(UserSlice, WaitMode) -> SysResult,
     first_mode: WaitMode,
 ) -> SysResult {
-    let mut buffer = vec![0; CHUNK_BYTES.min(count)];
+    let mut buffer = room::filled(0, CHUNK_BYTES.min(count))?;
     let (mut moved, mut mode) = (0, first_mode);
     while moved < count {
         // SAFETY: the slice is used in this round only, and the buffer by nobody else.

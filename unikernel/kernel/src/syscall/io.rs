@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 use super::{Errno, SysResult};
 use crate::file::{self, WaitMode};
 use crate::fs::memory_file::Content;
+use crate::mem::room;
 use crate::mem::user::{UserPtr, UserSlice};
 
 /// One call moves so many bytes at most (Linux: `MAX_RW_COUNT`).
@@ -36,6 +37,10 @@ pub fn read_buffers(array: UserPtr<RawBuffer>, count: usize) -> Result<Buffers, 
     }
     let mut left = MAX_TRANSFER_BYTES;
     let mut buffers = Buffers::new();
+    if count > buffers.inline_size() {
+        room::ask()?;
+        buffers.try_reserve_exact(count).map_err(|_| Errno::ENOMEM)?;
+    }
     for index in 0..count {
         let [address, len] = array.element(index).read()?;
         if len > isize::MAX as u64 {

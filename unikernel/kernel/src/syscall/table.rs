@@ -9,8 +9,8 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use super::{Errno, FromRegister, SysResult};
 use super::{
     admission, attributes, copy, credentials, descriptor, epoll, event, futex, identity, inotify, io, lock,
-    memory, message, names, open, path, pidfd, polling, prctl, restart, scheduling, signal, socket, sockopt, stat,
-    thread, time, timer, uring, xattr,
+    memory, message, names, open, path, pidfd, polling, prctl, restart, scheduling, signal, socket, sockopt,
+    stat, thread, time, timer, uring, xattr,
 };
 
 /// How the tracer prints an argument.

@@ -2,7 +2,7 @@
 
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
-use alloc::vec::Vec;
+use core::ops::Bound;
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 
 use super::signal::{self, Dispositions};
@@ -70,9 +70,15 @@ impl Process {
         self.threads.lock().values().find(|thread| predicate(thread)).cloned()
     }
 
-    /// All threads, oldest first.
-    pub fn threads(&self) -> Vec<Arc<Thread>> {
-        self.threads.lock().values().cloned().collect()
+    /// All threads, oldest first; each is looked for when its turn comes, as a list would be as long as the app likes.
+    pub fn threads(&self) -> impl Iterator<Item = Arc<Thread>> {
+        let mut last = 0;
+        core::iter::from_fn(move || {
+            let behind = (Bound::Excluded(last), Bound::Unbounded);
+            let thread = self.threads.lock().range(behind).next().map(|(_, thread)| Arc::clone(thread))?;
+            last = thread.id;
+            Some(thread)
+        })
     }
 
     /// How many threads there are.
@@ -82,7 +88,7 @@ impl Process {
 
     /// Nanoseconds that all threads together ran, the ended ones included.
     pub fn cpu_time_ns(&self) -> u64 {
-        let running: u64 = self.threads().iter().map(scheduler::cpu_time_ns).sum();
+        let running: u64 = self.threads().map(|thread| scheduler::cpu_time_ns(&thread)).sum();
         self.departed_time_ns.load(Ordering::Relaxed) + running
     }
 

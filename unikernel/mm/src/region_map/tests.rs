@@ -85,8 +85,12 @@ fn apply(map: &mut RegionMap, model: &mut Model, operation: &Operation) {
             }
         }
         Operation::Remove(start, end) => {
-            let removed: u64 =
-                map.remove(start * PAGE_BYTES, end * PAGE_BYTES).iter().map(Region::pages).sum();
+            let (from, to) = (start * PAGE_BYTES, end * PAGE_BYTES);
+            let is_split = map.splits(from, to);
+            assert!(!is_split || model[start as usize - 1].is_some() && model[end as usize].is_some());
+            let removed = core::iter::from_fn(|| map.remove_first(from, to));
+            let removed: u64 = removed.map(|piece| piece.pages()).sum();
+            assert_eq!(map.first_overlapping(to, to), None);
             let pages = &mut model[start as usize..end as usize];
             assert_eq!(removed, pages.iter().flatten().count() as u64);
             pages.fill(None);

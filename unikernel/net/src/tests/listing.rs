@@ -23,19 +23,19 @@ fn sockets_are_listed_as_linux_does() {
     let mut net = Net::new();
     let listener = net.a.listen(8080, 4);
     let (server, _) = net.connect(listener);
-    let listeners = text(|out| net.a.stack.list_listeners(out, IpVersion::V4, inode));
+    let listeners = text(|out| net.a.stack.list_listeners(out, IpVersion::V4, inode).unwrap());
     assert!(
         listeners.contains(
             ": 00000000:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 71 "
         ),
         "{listeners}"
     );
-    let connections = text(|out| net.a.stack.list_connections(out, IpVersion::V4, inode));
+    let connections = text(|out| net.a.stack.list_connections(out, IpVersion::V4, inode).unwrap());
     let port = net.a.stack.tcp_peer(server).unwrap().port();
     assert!(connections.contains(&std::format!(": 0F02000A:1F90 0102000A:{port:04X} 01 ")), "{connections}");
-    assert_eq!(text(|out| net.a.stack.list_connections(out, IpVersion::V6, inode)), "");
+    assert_eq!(text(|out| net.a.stack.list_connections(out, IpVersion::V6, inode).unwrap()), "");
     net.a.stack.udp_bind("[::1]:53".parse().unwrap(), BindOptions::default()).unwrap();
-    let udp = text(|out| net.a.stack.list_udp(out, IpVersion::V6, inode));
+    let udp = text(|out| net.a.stack.list_udp(out, IpVersion::V6, inode).unwrap());
     assert!(
         udp.contains(": 00000000000000000000000001000000:0035 00000000000000000000000000000000:0000 07 "),
         "{udp}"

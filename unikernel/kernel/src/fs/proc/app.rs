@@ -2,12 +2,12 @@
 
 use alloc::format;
 use alloc::string::String;
-use core::fmt::Write;
+use core::fmt::{self, Write};
 
 use unikernel_mm::PAGE_BYTES;
 use unikernel_sched::CoreSet;
 
-use super::{NANOS_PER_TICK, line, machine};
+use super::{LongText, NANOS_PER_TICK, line, machine};
 use crate::arch::cpu;
 use crate::file::table;
 use crate::fs;
@@ -61,8 +61,7 @@ pub(super) fn name() -> String {
     String::from_utf8_lossy(name).into_owned()
 }
 
-pub(super) fn maps() -> String {
-    let mut text = String::new();
+pub(super) fn maps(text: &mut LongText) -> fmt::Result {
     let path = fs::image::path();
     for region in space::regions() {
         let letter = |protection, letter| if region.protection.contains(protection) { letter } else { '-' };
@@ -74,7 +73,7 @@ pub(super) fn maps() -> String {
             RegionKind::Kernel if region.protection.contains(Protection::EXECUTE) => "[vdso]",
             RegionKind::Kernel => "[vvar]",
         };
-        line!(
+        writeln!(
             text,
             "{:08x}-{:08x} {}{}{}p 00000000 00:00 0 {name}",
             region.start,
@@ -82,9 +81,9 @@ pub(super) fn maps() -> String {
             letter(Protection::READ, 'r'),
             letter(Protection::WRITE, 'w'),
             letter(Protection::EXECUTE, 'x'),
-        );
+        )?;
     }
-    text
+    Ok(())
 }
 
 pub(super) fn stat() -> String {

@@ -2,11 +2,13 @@
 //! opened.
 //!
 //! - here: which texts and links there are; [`app`]: those about the app, which is process 1;
-//! - [`descriptor`]: that about an open file; [`machine`]: those about processors, memory and time.
+//! - [`descriptor`]: that about an open file; [`machine`]: those about processors, memory and time;
+//! - [`text`]: how they are made.
 
 mod app;
 pub mod descriptor;
 mod machine;
+mod text;
 
 use alloc::format;
 use alloc::string::String;
@@ -18,6 +20,7 @@ use crate::syscall::identity;
 use crate::task::process::{PROCESS_ID, process};
 
 pub use app::set_start;
+pub use text::{List, LongText, MakeText};
 
 /// `USER_HZ`: what times in `/proc` are counted in.
 const NANOS_PER_TICK: u64 = 10_000_000;
@@ -33,7 +36,6 @@ pub const TEXTS: &[Text] = &[
     ("/proc/1/oom_score", || "0\n".into()),
     ("/proc/1/oom_score_adj", || "0\n".into()),
     ("/proc/1/comm", || format!("{}\n", app::name())),
-    ("/proc/1/maps", app::maps),
     ("/proc/1/stat", app::stat),
     ("/proc/1/statm", app::statm),
     ("/proc/1/status", app::status),
@@ -78,6 +80,9 @@ pub const TEXTS: &[Text] = &[
     ("/sys/devices/system/cpu/possible", machine::cores),
     ("/sys/devices/system/cpu/present", machine::cores),
 ];
+
+/// Texts that are as long as the app makes them.
+pub const LISTS: &[List] = &[("/proc/1/maps", app::maps)];
 
 /// Symbolic links.
 pub const LINKS: &[(&str, &str)] = &[

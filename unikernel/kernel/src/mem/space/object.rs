@@ -2,7 +2,6 @@
 //! a private one gets copies at the first touch.
 
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 use core::ops::ControlFlow;
 use core::ptr;
 use core::sync::atomic::{AtomicUsize, Ordering};
@@ -218,16 +217,24 @@ pub fn collect_dirty(object: &dyn PageSource) {
 /// Makes what is mapped in a range as safe as the objects behind it can (msync(2)).
 pub fn sync(start: u64, len: u64) -> Result<bool, SpaceError> {
     let end = check_range(start, len)?;
-    let objects: Vec<Arc<dyn PageSource>> = {
-        let space = SPACE.lock();
-        if !space.regions.is_covered(start, end) {
-            return Err(SpaceError::NotMapped);
+    if !SPACE.lock().regions.is_covered(start, end) {
+        return Err(SpaceError::NotMapped);
+    }
+    let (mut at, mut is_safe) = (start, true);
+    while let Some((object, next)) = shared_behind(at, end) {
+        is_safe &= object.sync();
+        at = next;
+    }
+    Ok(is_safe)
+}
+
+/// The object of the first shared mapping in a range, and where that mapping ends.
+fn shared_behind(start: u64, end: u64) -> Option<(Arc<dyn PageSource>, u64)> {
+    let space = SPACE.lock();
+    space.regions.overlapping(start, end).find_map(|region| match region.kind {
+        RegionKind::Object(part) if part.is_shared => {
+            Some((space.objects[part.object as usize].clone()?, region.end))
         }
-        let shared = space.regions.overlapping(start, end).filter_map(|region| match region.kind {
-            RegionKind::Object(part) if part.is_shared => space.objects[part.object as usize].clone(),
-            _ => None,
-        });
-        shared.collect()
-    };
-    Ok(objects.iter().all(|object| object.sync()))
+        _ => None,
+    })
 }

@@ -1,7 +1,5 @@
 //! How much the app uses, and where.
 
-use alloc::vec::Vec;
-
 use super::{Region, RegionKind, SPACE};
 
 /// Sizes in pages, for `/proc` and metrics.
@@ -33,7 +31,12 @@ pub fn usage() -> Usage {
     }
 }
 
-/// A copy of all regions, lowest first.
-pub fn regions() -> Vec<Region> {
-    SPACE.lock().regions.iter().copied().collect()
+/// All regions, lowest first; each as it is when its turn comes.
+pub fn regions() -> impl Iterator<Item = Region> {
+    let mut next = 0;
+    core::iter::from_fn(move || {
+        let region = SPACE.lock().regions.first_overlapping(next, u64::MAX)?;
+        next = region.end;
+        Some(region)
+    })
 }

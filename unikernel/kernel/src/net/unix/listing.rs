@@ -4,10 +4,12 @@ use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
 use alloc::sync::{Arc, Weak};
-use alloc::vec::Vec;
+use core::fmt::{self, Write};
+use core::ops::Bound;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Role, Unix, UnixName};
+use crate::fs::proc::LongText;
 use crate::net::socket::{Socket, kind_number};
 use crate::sync::SpinLock;
 
@@ -43,13 +45,21 @@ impl Drop for Entry {
     }
 }
 
-/// The whole file.
-pub fn list() -> String {
-    // A socket that is dropped takes the lock.
-    let sockets: Vec<Arc<Socket>> = SOCKETS.lock().values().filter_map(Weak::upgrade).collect();
-    let mut text = String::from(HEADING);
-    sockets.iter().filter_map(line).for_each(|line| text += &line);
-    text
+/// Writes the whole file.
+pub fn list(text: &mut LongText) -> fmt::Result {
+    text.write_str(HEADING)?;
+    let mut place = Bound::Unbounded;
+    while let Some((number, socket)) = first_behind(place) {
+        text.write_str(&line(&socket).unwrap_or_default())?;
+        place = Bound::Excluded(number);
+    }
+    Ok(())
+}
+
+/// The first socket behind a place in [`SOCKETS`]. Not to be dropped under the lock, which its end takes.
+fn first_behind(place: Bound<u64>) -> Option<(u64, Arc<Socket>)> {
+    let sockets = SOCKETS.lock();
+    sockets.range((place, Bound::Unbounded)).find_map(|(number, socket)| Some((*number, socket.upgrade()?)))
 }
 
 fn line(socket: &Arc<Socket>) -> Option<String> {

@@ -62,6 +62,11 @@ impl<T: ?Sized> Mutex<T> {
         self.try_take().then(|| self.guard())
     }
 
+    /// True if somebody holds it, who may let go of it at any time.
+    pub fn is_locked(&self) -> bool {
+        self.is_locked.load(Ordering::Acquire)
+    }
+
     #[inline]
     fn try_take(&self) -> bool {
         self.is_locked.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok()

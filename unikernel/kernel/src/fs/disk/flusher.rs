@@ -51,7 +51,6 @@ fn look_after(mount: &'static Mount, is_due: bool) {
         // It may have become dirty after the clock was read.
         let is_old = since_ns != 0 && now_ns.saturating_sub(since_ns) >= AGE_NS;
         if is_much || is_old || is_due {
-            mount.dirty.lock().remove(&inode.number.0);
             let _ = inode.write_back(ALL);
             let _ = inode.store_times();
         }
@@ -61,11 +60,10 @@ fn look_after(mount: &'static Mount, is_due: bool) {
     }
 }
 
-/// Writes back all that is dirty. The first error counts.
+/// Writes back all that is dirty, and waits for what others are writing back. The first error counts.
 pub(super) fn write_back_all(mount: &'static Mount) -> Result<(), Errno> {
     let mut outcome = Ok(());
     for inode in mount.dirty_inodes() {
-        mount.dirty.lock().remove(&inode.number.0);
         outcome = outcome.and(inode.write_back(ALL)).and(inode.store_times());
     }
     outcome

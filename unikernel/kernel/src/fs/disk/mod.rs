@@ -283,12 +283,16 @@ impl Mount {
         self.mapped.lock().insert(inode.number.0);
     }
 
-    /// The inodes that have or may have something to write back.
+    /// The inodes that have or may have something to write back. Those of which somebody is writing back are among them: whoever
+    /// makes all durable has to wait for that.
     fn dirty_inodes(&self) -> Vec<Arc<Inode>> {
         let mut numbers = self.dirty.lock().clone();
         numbers.extend(self.mapped.lock().iter());
+        // After `dirty`, from which an inode is taken under this lock of its own.
         let inodes = self.inodes.lock();
-        numbers.iter().filter_map(|number| inodes.get(number).cloned()).collect()
+        let is_wanted =
+            |inode: &&Arc<Inode>| numbers.contains(&inode.number.0) || inode.transfers.is_locked();
+        inodes.values().filter(is_wanted).cloned().collect()
     }
 
     /// What a name leads to, if that is remembered.

@@ -53,6 +53,10 @@ impl Inode {
     /// cache.
     pub(super) fn write_back(self: &Arc<Self>, range: RangeInclusive<u64>) -> Result<(), Errno> {
         let _turn = self.transfers.lock();
+        if range == ALL {
+            // Not before the lock is held: an inode that is in neither state has nothing on its way to the disk.
+            self.mount.dirty.lock().remove(&self.number.0);
+        }
         self.write_back_in_turn(range)
     }
 

@@ -5,6 +5,7 @@
 mod brk;
 mod charge;
 mod cut;
+mod free;
 mod initial;
 mod object;
 mod reclaim;
@@ -17,7 +18,6 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::ControlFlow;
 
-use arrayvec::ArrayVec;
 pub use brk::set_break;
 pub use charge::{be_strict, charge_limit, is_strict, owed_pages};
 pub use cut::{Copies, unmap_object};
@@ -29,10 +29,8 @@ pub(super) use touch::{Obstacle, bring_in};
 use unikernel_mm::{PAGE_BYTES, RangeError, RegionMap};
 pub use unikernel_mm::{Protection, Region, RegionKind};
 pub use usage::{Usage, regions, usage};
-use x86_64::PhysAddr;
 use x86_64::structures::paging::PageTableFlags as Flags;
 
-use super::frames;
 use super::layout::{self, LARGE_PAGE_BYTES, page_up};
 use super::page_table::{self, OutOfFrames};
 use super::room;
@@ -54,8 +52,6 @@ const SHARED_PAGE: Flags = Flags::BIT_9;
 const NO_ACCESS: Flags = Flags::BIT_10;
 /// Marks the entry of a page that a charged region has of its own.
 const CHARGED_PAGE: Flags = Flags::BIT_11;
-/// Pages given back with one request to the other cores.
-const BATCH_PAGES: usize = 256;
 
 /// Why a change of the address space is refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -244,64 +240,6 @@ impl Space {
         }
         self.publish();
         Ok(())
-    }
-
-    /// Gives the pages in a range back; the regions stay. The kernel's half of the image has no regions but is mapped, so
-    /// the rule that its pages are nobody's to give stands here, where every caller passes.
-    ///
-    /// In batches: every core must have forgotten a page before its frame may go to somebody else, and asking them costs
-    /// an interrupt.
-    fn free_pages(&mut self, start: u64, end: u64) -> Result<(), SpaceError> {
-        if layout::overlaps_kernel(start, end) {
-            return Err(SpaceError::BadRange);
-        }
-        let mut at = start;
-        while at < end {
-            at = self.free_batch(at, end)?;
-        }
-        Ok(())
-    }
-
-    /// Gives up to [`BATCH_PAGES`] pages back, from `start` on. Answers where to go on.
-    fn free_batch(&mut self, start: u64, end: u64) -> Result<u64, SpaceError> {
-        let mut batch = ArrayVec::<(PhysAddr, usize), BATCH_PAGES>::new();
-        let mut shared = ArrayVec::<(u64, bool), BATCH_PAGES>::new();
-        let mut next = end;
-        let mut kept = 0;
-        page_table::for_each_mapped(start, end, |virt, entry, bytes| {
-            if batch.is_full() || shared.is_full() {
-                next = virt.as_u64();
-                return ControlFlow::Break(());
-            }
-            let (frame, flags) = page_table::take(entry);
-            if flags.contains(SHARED_PAGE) {
-                shared.push((virt.as_u64(), flags.contains(Flags::DIRTY)));
-            } else {
-                let pages = bytes / PAGE_BYTES;
-                batch.push((frame, pages as usize));
-                kept += if flags.contains(CHARGED_PAGE) { pages } else { 0 };
-            }
-            ControlFlow::Continue(())
-        })?;
-        if !batch.is_empty() || !shared.is_empty() {
-            tlb::flush(start, next);
-        }
-        self.kept_pages -= kept;
-        // What is owed again must be set aside before it is free, or others may have it.
-        self.publish();
-        for (frame, pages) in batch {
-            // SAFETY: the page was the app's alone, its entry is gone, and no core remembers it.
-            unsafe { frames::free_block_or_frame(frame, pages) };
-            self.resident_pages -= pages as u64;
-        }
-        for (page, is_dirty) in shared {
-            if is_dirty {
-                self.note_dirty(page);
-            }
-            self.shared_pages.remove(&page);
-            self.resident_pages -= 1;
-        }
-        Ok(next)
     }
 
     fn protect(&mut self, start: u64, end: u64, protection: Protection) -> Result<(), SpaceError> {

@@ -1,6 +1,7 @@
 //! What the guest tests share: checks that say where they failed, and the system call by number.
 
 pub mod cold;
+pub mod mapping;
 pub mod random;
 pub mod rings;
 

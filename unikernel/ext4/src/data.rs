@@ -4,6 +4,7 @@ use crate::inode::Inode;
 use crate::layout::inode::{BLOCK_AREA_BYTES, InodeFlags};
 use crate::{BlockDevice, Error, Ext4, FileKind, InodeNumber, Run};
 use alloc::vec::Vec;
+use core::ops::Range;
 
 impl<D: BlockDevice> Ext4<D> {
     /// Reads a regular file's inode.
@@ -22,6 +23,18 @@ impl<D: BlockDevice> Ext4<D> {
     pub fn map(&mut self, inode: InodeNumber, first_block: u64, max_blocks: u32) -> Result<Run, Error> {
         let inode = self.file(inode)?;
         self.map_inode(&inode, first_block, max_blocks)
+    }
+
+    /// True if blocks of a file all have a place on the disk, be they written or not.
+    pub fn is_allocated(&mut self, inode: InodeNumber, blocks: Range<u64>) -> Result<bool, Error> {
+        let inode = self.file(inode)?;
+        let mut at = blocks.start;
+        while at < blocks.end {
+            let Ok(block) = u32::try_from(at) else { return Ok(false) };
+            let Ok(extent) = self.find_extent(&inode, block)? else { return Ok(false) };
+            at = u64::from(extent.end());
+        }
+        Ok(true)
     }
 
     pub(crate) fn map_inode(&mut self, inode: &Inode, first: u64, max_blocks: u32) -> Result<Run, Error> {

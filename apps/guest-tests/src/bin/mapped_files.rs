@@ -2,18 +2,17 @@
 //! cannot be had later. Argument: the folder.
 
 use std::fs::{self, File, OpenOptions};
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use guest_tests::{check, check_eq, data_folder, errno};
-
-const PAGE: usize = 4096;
-const READ: i32 = libc::PROT_READ;
-const READ_WRITE: i32 = libc::PROT_READ | libc::PROT_WRITE;
+use guest_tests::mapping::{
+    Mapping, PAGE, READ, READ_WRITE, byte_at, catch_bus_errors, check_is_no_page, errors_of_calls,
+    forget_pages, load, new_file, store,
+};
+use guest_tests::{check, check_eq, data_folder};
 
 fn main() {
     let folder = data_folder().join("mapped-files");
@@ -32,131 +31,6 @@ fn main() {
     println!("mapped_files: all well");
 }
 
-static BUS_CODE: AtomicI32 = AtomicI32::new(0);
-static BUS_ADDRESS: AtomicUsize = AtomicUsize::new(0);
-
-/// Lets [`load`] and [`store`] go on behind an access that ends in SIGBUS.
-fn catch_bus_errors() {
-    extern "C" fn skip(_: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
-        // SAFETY: the kernel gives both; the access is two bytes long, and the code after it reads `rdx`.
-        unsafe {
-            BUS_CODE.store((*info).si_code, Ordering::Relaxed);
-            BUS_ADDRESS.store((*info).si_addr().addr(), Ordering::Relaxed);
-            let registers = &mut (*context.cast::<libc::ucontext_t>()).uc_mcontext.gregs;
-            registers[libc::REG_RIP as usize] += 2;
-            registers[libc::REG_RDX as usize] = 1;
-        }
-    }
-    // SAFETY: a zeroed `sigaction` is one without flags; the handler is async-signal-safe.
-    unsafe {
-        let mut action: libc::sigaction = std::mem::zeroed();
-        let handler: extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::c_void) = skip;
-        action.sa_sigaction = handler as usize;
-        action.sa_flags = libc::SA_SIGINFO;
-        check_eq!(libc::sigaction(libc::SIGBUS, &action, ptr::null_mut()), 0);
-    }
-}
-
-/// Reads a byte of a mapping; `None` if that ends in SIGBUS.
-fn load(at: *const u8) -> Option<u8> {
-    let (value, failed): (u8, u64);
-    // SAFETY: the tests name mapped memory; the handler skips the instruction if there is no page.
-    unsafe { std::arch::asm!("mov al, [rdi]", in("rdi") at, out("al") value, inout("rdx") 0_u64 => failed) };
-    (failed == 0).then_some(value)
-}
-
-/// Writes a byte of a mapping; false if that ends in SIGBUS.
-fn store(at: *mut u8, value: u8) -> bool {
-    let failed: u64;
-    // SAFETY: as above.
-    unsafe { std::arch::asm!("mov [rdi], al", in("rdi") at, in("al") value, inout("rdx") 0_u64 => failed) };
-    failed == 0
-}
-
-/// A mapping of a file, unmapped at the end.
-struct Mapping {
-    start: *mut u8,
-    len: usize,
-}
-
-impl Mapping {
-    fn new(file: &File, pages: usize, protection: i32, flags: i32) -> Self {
-        let len = pages * PAGE;
-        // SAFETY: the kernel picks the place.
-        let start = unsafe { libc::mmap(ptr::null_mut(), len, protection, flags, file.as_raw_fd(), 0) };
-        check!(start != libc::MAP_FAILED);
-        Self { start: start.cast(), len }
-    }
-
-    fn shared(file: &File, pages: usize) -> Self {
-        Self::new(file, pages, READ_WRITE, libc::MAP_SHARED)
-    }
-
-    fn private(file: &File, pages: usize) -> Self {
-        Self::new(file, pages, READ_WRITE, libc::MAP_PRIVATE)
-    }
-
-    fn at(&self, offset: usize) -> *mut u8 {
-        check!(offset < self.len);
-        self.start.wrapping_add(offset)
-    }
-
-    fn load(&self, offset: usize) -> Option<u8> {
-        load(self.at(offset))
-    }
-
-    fn store(&self, offset: usize, value: u8) -> bool {
-        store(self.at(offset), value)
-    }
-
-    fn protect(&self, offset: usize, protection: i32) -> i32 {
-        // SAFETY: the page is this mapping's.
-        if unsafe { libc::mprotect(self.at(offset).cast(), PAGE, protection) } == 0 { 0 } else { errno() }
-    }
-}
-
-impl Drop for Mapping {
-    fn drop(&mut self) {
-        // SAFETY: mapped by `new`, and nothing refers to it.
-        check_eq!(unsafe { libc::munmap(self.start.cast(), self.len) }, 0);
-    }
-}
-
-fn new_file(folder: &Path, name: &str, content: &[u8]) -> File {
-    let path = folder.join(name);
-    fs::write(&path, content).unwrap();
-    OpenOptions::new().read(true).write(true).open(path).unwrap()
-}
-
-fn byte_at(file: &File, offset: usize) -> u8 {
-    let mut byte = [0];
-    file.read_exact_at(&mut byte, offset as u64).unwrap();
-    byte[0]
-}
-
-/// What a call says that reads the byte, and one that writes it.
-fn errors_of_calls(at: *mut u8) -> (i32, i32) {
-    let mut pipe = [0; 2];
-    // SAFETY: the array takes two descriptors; the addresses are meant to be bad.
-    unsafe {
-        check_eq!(libc::pipe(pipe.as_mut_ptr()), 0);
-        let reads = if libc::write(pipe[1], at.cast(), 1) == 1 { 0 } else { errno() };
-        let writes = if libc::getrandom(at.cast(), 1, 0) == 1 { 0 } else { errno() };
-        libc::close(pipe[0]);
-        libc::close(pipe[1]);
-        (reads, writes)
-    }
-}
-
-fn check_is_no_page(mapping: &Mapping, offset: usize) {
-    BUS_CODE.store(0, Ordering::Relaxed);
-    check_eq!(mapping.load(offset), None);
-    check_eq!(BUS_CODE.load(Ordering::Relaxed), 2 /* BUS_ADRERR */);
-    check_eq!(BUS_ADDRESS.load(Ordering::Relaxed), mapping.at(offset).addr());
-    check!(!mapping.store(offset, b'!'));
-    check_eq!(errors_of_calls(mapping.at(offset)), (libc::EFAULT, libc::EFAULT));
-}
-
 fn beyond_the_end(folder: &Path) {
     let file = new_file(folder, "short", &[b'a'; 2048]);
     for mapping in [Mapping::shared(&file, 3), Mapping::private(&file, 3)] {
@@ -164,12 +38,11 @@ fn beyond_the_end(folder: &Path) {
         check_eq!((mapping.load(0), mapping.load(PAGE - 1)), (Some(b'a'), Some(0)));
         check_is_no_page(&mapping, 2 * PAGE);
     }
-    let mapping = Mapping::shared(&file, 3);
     file.set_len(PAGE as u64 + 1).unwrap();
+    let mapping = Mapping::shared(&file, 3);
     check_eq!(mapping.load(2 * PAGE - 1), Some(0));
     check_is_no_page(&mapping, 2 * PAGE);
-    let empty = new_file(folder, "empty", b"");
-    check_is_no_page(&Mapping::shared(&empty, 1), 0);
+    check_is_no_page(&Mapping::shared(&new_file(folder, "empty", b""), 1), 0);
 }
 
 /// A way to make a file shorter: to a length, or to nothing.
@@ -217,12 +90,6 @@ fn cut_and_grown(folder: &Path, cut: Cut) {
     for page in [1, 2, 39] {
         check_eq!((byte_at(&file, page * PAGE), byte_at(&file, page * PAGE + 1)), (b's', b'w'));
     }
-}
-
-fn forget_pages(file: &File) {
-    file.sync_all().unwrap();
-    // SAFETY: only the descriptor is used.
-    check_eq!(unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) }, 0);
 }
 
 fn copies_are_cut_too(folder: &Path) {
@@ -352,7 +219,6 @@ fn rights_stay_those_of_the_file(folder: &Path) {
     check_eq!(private.protect(0, READ_WRITE), 0);
     check!(private.store(0, b'w'));
     check_eq!(byte_at(&file, 0), b'r');
-    // And what may be written, may be made so later.
     let file = OpenOptions::new().read(true).write(true).open(folder.join("rights")).unwrap();
     let shared = Mapping::new(&file, 1, READ, libc::MAP_SHARED);
     check_eq!(shared.protect(0, READ_WRITE), 0);

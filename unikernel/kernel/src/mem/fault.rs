@@ -40,7 +40,7 @@ pub enum Failure {
     NotMapped,
     /// The region does not allow the access.
     NotAllowed,
-    /// The object that is mapped there has no such page.
+    /// The object that is mapped there has no such page, or no place for what would be written to it.
     NoPage,
     /// Memory is exhausted.
     OutOfMemory,
@@ -65,6 +65,8 @@ pub fn handle(address: u64, access: Access) -> Result<(), Failure> {
             Err(Obstacle::Absent(source, index)) => {
                 _loaded = Some(source.load(index).ok_or_else(why_unreadable)?);
             }
+            Err(Obstacle::NoPlace(source, index)) if source.reserve(index) => {}
+            Err(Obstacle::NoPlace(..)) => return Err(Failure::NoPage),
         }
     }
     Err(why_unreadable())
@@ -83,6 +85,7 @@ pub fn handle_in_kernel(address: u64, access: Access) -> Result<(), Failure> {
         Err(Obstacle::Failed(Failure::OutOfMemory)) => (Failure::OutOfMemory, Pending::Memory),
         Err(Obstacle::Failed(failure)) => return Err(failure),
         Err(Obstacle::Absent(source, index)) => (Failure::NotReadable, Pending::Page(source, index)),
+        Err(Obstacle::NoPlace(source, index)) => (Failure::NoPage, Pending::Place(source, index)),
     };
     if !this_cpu().current_thread().is_null() {
         let before = task::current().pending_fault.lock().replace(pending);
@@ -102,6 +105,8 @@ fn bring_in(address: u64, access: Access) -> Result<(), Obstacle> {
 pub enum Pending {
     /// This page of the object.
     Page(Arc<dyn PageSource>, u64),
+    /// A place for what is written to this page.
+    Place(Arc<dyn PageSource>, u64),
     /// Memory, which may be full of pages that have to be written first.
     Memory,
 }
@@ -161,6 +166,7 @@ impl Pins {
                 self.frames.push(frame);
                 Ok(())
             }
+            Pending::Place(source, index) => source.reserve(index).then_some(()).ok_or(Fault),
             Pending::Memory => {
                 self.waits_for_memory += 1;
                 let goes_on = self.waits_for_memory <= MOST_WAITS_FOR_MEMORY && flusher::make_room(1);

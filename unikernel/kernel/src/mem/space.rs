@@ -266,7 +266,7 @@ impl Space {
             let is_new_charge = is_writable && held.is_empty() && is_promised(virt.as_u64());
             newly_kept += if is_new_charge { bytes / PAGE_BYTES } else { 0 };
             let held = if is_new_charge { CHARGED_PAGE } else { held };
-            let flags = flags | large | held;
+            let flags = object::narrowed(entry.flags(), flags | large | held);
             is_less_allowed |= page_table::replace_flags(entry, flags);
             ControlFlow::Continue(())
         });

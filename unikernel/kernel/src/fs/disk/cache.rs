@@ -32,6 +32,8 @@ pub(super) struct Page {
     is_referenced: AtomicBool,
     /// It is dirty and has no blocks yet.
     pub(super) is_delayed: AtomicBool,
+    /// All of it is known to have blocks.
+    pub(super) has_blocks: AtomicBool,
 }
 
 /// A file's pages in memory.
@@ -52,6 +54,7 @@ impl Page {
             state: AtomicU8::new(LOADING),
             is_referenced: AtomicBool::new(false),
             is_delayed: AtomicBool::new(false),
+            has_blocks: AtomicBool::new(false),
         })
     }
 
@@ -73,6 +76,11 @@ impl Page {
 
     pub(super) fn is_ready(&self) -> bool {
         self.state.load(Ordering::Acquire) == READY
+    }
+
+    /// True if what is written to it will find blocks.
+    pub(super) fn has_place(&self) -> bool {
+        self.is_delayed.load(Ordering::Relaxed) || self.has_blocks.load(Ordering::Relaxed)
     }
 
     /// Notes that somebody uses it.

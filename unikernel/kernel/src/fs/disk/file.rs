@@ -19,8 +19,7 @@ use crate::file::lock::FileLocks;
 use crate::file::{File, Metadata};
 use crate::fs::memory_file::Content;
 use crate::mem::PAGE_BYTES;
-use crate::mem::shared::SharedFrame;
-use crate::mem::space::{PageSource, Supply};
+use crate::mem::space::PageSource;
 use crate::mem::user::UserSlice;
 use crate::sync::SpinLock;
 use crate::syscall::{Errno, SysResult};
@@ -243,59 +242,6 @@ impl File for DiskFile {
 
     fn name(&self) -> String {
         self.opened.name()
-    }
-}
-
-impl PageSource for Inode {
-    fn page(&self, index: u64) -> Supply {
-        if index >= self.size().div_ceil(PAGE_BYTES as u64) {
-            return Supply::None;
-        }
-        self.page_in_memory(index).map_or(Supply::Absent, Supply::Page)
-    }
-
-    fn load(&self, index: u64) -> Option<SharedFrame> {
-        let inode = self.mount.inode(self.number).ok()?;
-        if index >= self.size().div_ceil(PAGE_BYTES as u64) {
-            return None;
-        }
-        Some(Inode::page(&inode, index, 4, None).ok()?.frame.clone())
-    }
-
-    fn is_paged(&self) -> bool {
-        true
-    }
-
-    fn note_dirty(&self, index: u64) {
-        self.mark_dirty(index);
-        self.note_write(0);
-    }
-}
-
-/// What a mapping shows are the inode's pages; `msync` tells of errors as `fsync` on the mapped file would.
-impl PageSource for Opened {
-    fn identity(&self) -> usize {
-        self.inode.identity()
-    }
-
-    fn page(&self, index: u64) -> Supply {
-        PageSource::page(&*self.inode, index)
-    }
-
-    fn load(&self, index: u64) -> Option<SharedFrame> {
-        PageSource::load(&*self.inode, index)
-    }
-
-    fn is_paged(&self) -> bool {
-        self.inode.is_paged()
-    }
-
-    fn note_dirty(&self, index: u64) {
-        self.inode.note_dirty(index);
-    }
-
-    fn sync(&self) -> bool {
-        Opened::sync(self, Sync::All).is_ok()
     }
 }
 

@@ -3,6 +3,7 @@
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::sync::atomic::Ordering;
 
 use unikernel_ext4::Run;
 use unikernel_fs::ReadAhead;
@@ -155,13 +156,16 @@ impl Inode {
         let blocks_per_page = (PAGE_BYTES / block_bytes) as u64;
         let mut transfers: Vec<Transfer> = Vec::new();
         for (index, page) in batch {
-            let mut part = 0;
+            let (mut part, mut has_blocks) = (0, true);
             while part < blocks_per_page {
                 let run = self.run(index * blocks_per_page + part)?;
                 let blocks = u64::from(run.blocks).min(blocks_per_page - part);
                 let (at, len) = (part as usize * block_bytes, blocks as usize * block_bytes);
                 match run.start {
-                    None => page.frame.clear(at, len),
+                    None => {
+                        has_blocks = false;
+                        page.frame.clear(at, len);
+                    }
                     Some(start) => {
                         let memory = Memory { address: page.frame.address() + at as u64, len: len as u32 };
                         let sector = start * (block_bytes as u64 / SECTOR_BYTES);
@@ -170,6 +174,7 @@ impl Inode {
                 }
                 part += blocks;
             }
+            page.has_blocks.store(has_blocks, Ordering::Relaxed);
         }
         if !transfers.is_empty() {
             self.mount.volume.disk().transfer(Operation::Read, &transfers).map_err(|_| Errno::EIO)?;

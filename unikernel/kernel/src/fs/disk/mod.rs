@@ -5,7 +5,7 @@
 //! - [`walk`]: paths; [`file`]: open files and directories;
 //! - [`cache`]: the pages of files in memory; [`load`]: reading them; [`store`]: changing them;
 //!   [`write_back`]: writing them back, which [`flusher`] does in time; [`errors`]: who is told that it failed;
-//!   [`resize`]: other lengths and other blocks.
+//!   [`resize`]: other lengths and other blocks; [`mapped`]: what mappings show.
 //!
 //! ext4's own structures are behind one sleeping lock for each filesystem. It is held for looking up and
 //! changing, never while file content is transferred.
@@ -16,6 +16,7 @@ pub mod file;
 pub(crate) mod flusher;
 pub mod inode;
 mod load;
+mod mapped;
 pub mod names;
 mod resize;
 mod store;

@@ -74,6 +74,11 @@ impl Inode {
         }
         if let Some(page) = self.pages.lock().all.get(&index) {
             page.frame.clear(within, (until - size).min((PAGE_BYTES - within) as u64) as usize);
+            page.has_blocks.fetch_and(self.mount.block_bytes == PAGE_BYTES, Ordering::Relaxed);
+        }
+        if self.mount.block_bytes < PAGE_BYTES {
+            // The blocks that the page now has more of are nobody's yet.
+            self.unmap(index..index + 1, Copies::Keep);
         }
     }
 
@@ -125,6 +130,7 @@ impl Inode {
             let from = offset.max(index * page_bytes);
             let to = end.min((index + 1) * page_bytes);
             page.frame.clear((from % page_bytes) as usize, (to - from) as usize);
+            page.has_blocks.store(false, Ordering::Relaxed);
         }
         // What is stored there from now on needs blocks again.
         self.unmap(offset / page_bytes..end.div_ceil(page_bytes), Copies::Keep);

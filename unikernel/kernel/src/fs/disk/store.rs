@@ -131,9 +131,23 @@ impl Inode {
         Ok(())
     }
 
+    /// True if a page has blocks, as far as it lies in the file, be they written or not.
     fn has_blocks(&self, index: u64) -> bool {
-        let block = index * (PAGE_BYTES / self.mount.block_bytes) as u64;
-        self.mount.with(|ext4| ext4.map(self.number, block, 1)).is_ok_and(|run| run.start.is_some())
+        let block_bytes = self.mount.block_bytes as u64;
+        let per_page = PAGE_BYTES as u64 / block_bytes;
+        let first = index * per_page;
+        let end = (first + per_page).min(self.size().div_ceil(block_bytes));
+        first < end && self.mount.with(|ext4| ext4.is_allocated(self.number, first..end)) == Ok(true)
+    }
+
+    /// A mapping is about to write to a page: makes sure of blocks for it, and counts it as dirty, so that it gets them.
+    pub(super) fn reserve_page(self: &Arc<Self>, index: u64) -> Result<(), Errno> {
+        self.mount.check_writable()?;
+        let _turn = self.writers.lock();
+        let page = self.page(index, 1, None)?;
+        self.check_space(index, &page)?;
+        self.note_written(&mut self.pages.lock(), index, 0);
+        Ok(())
     }
 
     pub(super) fn give_space_back(&self, page: &Page) {

@@ -113,6 +113,7 @@ impl Inode {
                 continue;
             }
             let Err(error) = self.store(part) else {
+                self.note_blocks(part);
                 self.failures.lock().note_written(part);
                 continue;
             };
@@ -126,6 +127,15 @@ impl Inode {
             losses.pages += part.len();
             losses.first_error = losses.first_error.or(Some(error));
             self.note_lost(part, error);
+        }
+    }
+
+    /// Notes that pages which were written have blocks; the last one perhaps for the file's part of it only.
+    fn note_blocks(&self, pages: &[DirtyPage]) {
+        let whole_pages = self.size() / PAGE_BYTES as u64;
+        let is_one_block = self.mount.block_bytes == PAGE_BYTES;
+        for (_, page) in pages.iter().filter(|(index, _)| is_one_block || *index < whole_pages) {
+            page.has_blocks.store(true, Ordering::Relaxed);
         }
     }
 

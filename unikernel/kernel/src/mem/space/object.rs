@@ -15,7 +15,7 @@ use super::{
     check_range, page_table,
 };
 use crate::arch::tlb;
-use crate::mem::fault::Failure;
+use crate::mem::fault::{Access, Failure};
 use crate::mem::layout;
 use crate::mem::room;
 use crate::mem::shared::SharedFrame;
@@ -35,6 +35,17 @@ pub trait PageSource: Send + Sync {
     /// the answer is kept. `None` if it cannot be had: an I/O error, or memory is short.
     fn load(&self, _index: u64) -> Option<SharedFrame> {
         None
+    }
+
+    /// True if what the app writes to a page in memory will have a place, such as blocks of a disk. Only such pages are
+    /// mapped for writing. Called like [`Self::page`].
+    fn has_place(&self, _index: u64) -> bool {
+        true
+    }
+
+    /// Sees to it that a page has one; called without locks, and may sleep. False if there is none.
+    fn reserve(&self, _index: u64) -> bool {
+        true
     }
 
     /// True if pages may be [`Supply::Absent`].
@@ -159,11 +170,13 @@ impl Space {
         address: u64,
         part: ObjectPart,
         is_charged: bool,
-        flags: Flags,
+        mut flags: Flags,
+        access: Access,
     ) -> Result<(), Obstacle> {
         let page = layout::page_down(address);
         let virt = VirtAddr::new(page);
-        if page_table::lookup(virt).is_some() {
+        let held = page_table::lookup(virt);
+        if held.is_some_and(|held| !access.is_write || held.flags.contains(Flags::WRITABLE)) {
             // Another thread was faster, or the processor remembered what the page was before.
             x86_64::instructions::tlb::flush(virt);
             return Ok(());
@@ -176,6 +189,17 @@ impl Space {
             Supply::None => return Err(Failure::NoPage.into()),
             Supply::OutOfMemory => return Err(Failure::OutOfMemory.into()),
         };
+        if part.is_shared && flags.contains(Flags::WRITABLE) && !object.has_place(index) {
+            // It is mapped for reading until somebody writes.
+            if access.is_write {
+                return Err(Obstacle::NoPlace(Arc::clone(object), index));
+            }
+            flags -= Flags::WRITABLE;
+        }
+        if held.is_some() {
+            allow_writing(virt);
+            return Ok(());
+        }
         if part.is_shared {
             page_table::map(virt, shared.address(), flags | SHARED_PAGE).map_err(|_| Failure::OutOfMemory)?;
             self.shared_pages.insert(page, shared);
@@ -185,6 +209,26 @@ impl Space {
         self.map_own_page(virt, is_charged, flags, |copy| shared.read(0, copy))?;
         Ok(())
     }
+}
+
+/// Lets a page that is mapped for reading be written.
+fn allow_writing(page: VirtAddr) {
+    let start = page.as_u64();
+    // No large page shows an object, so nothing is split and nothing can fail.
+    let _ = page_table::for_each_mapped(start, start + PAGE_BYTES, |_, entry, _| {
+        page_table::replace_flags(entry, entry.flags() | Flags::WRITABLE);
+        ControlFlow::Continue(())
+    });
+    x86_64::instructions::tlb::flush(page);
+}
+
+/// The flags that an entry gets after a change of its region's protection: an object's page that may not be written yet
+/// is not opened by the way.
+pub(super) fn narrowed(held: Flags, mut wanted: Flags) -> Flags {
+    if held.contains(SHARED_PAGE) && !held.contains(Flags::WRITABLE) {
+        wanted -= Flags::WRITABLE;
+    }
+    wanted
 }
 
 /// Tells an object which of its pages the app has written to through shared mappings since this was asked last

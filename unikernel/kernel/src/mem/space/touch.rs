@@ -29,7 +29,7 @@ impl Space {
             region.protection.contains(needed) || needed == Protection::READ && !region.protection.is_empty();
         let flags = flags_of(region.protection).filter(|_| is_allowed).ok_or(Failure::NotAllowed)?;
         if let RegionKind::Object(part) = region.kind {
-            return self.bring_in_object(address, part, region.is_charged, flags);
+            return self.bring_in_object(address, part, region.is_charged, flags, access);
         }
         if self.bring_in_large(address, &region, flags).map_err(|_| Failure::OutOfMemory)? {
             return Ok(());
@@ -124,6 +124,8 @@ pub(in crate::mem) enum Obstacle {
     Failed(Failure),
     /// This page of the object has to be loaded first, which may sleep.
     Absent(Arc<dyn PageSource>, u64),
+    /// What would be written to this page of the object has no place yet; finding one may sleep.
+    NoPlace(Arc<dyn PageSource>, u64),
 }
 
 impl From<Failure> for Obstacle {

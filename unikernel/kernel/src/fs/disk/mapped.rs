@@ -1,0 +1,79 @@
+//! Files of disks as mappings show them: pages of the cache, for writing only where what is written will have blocks.
+
+use unikernel_ext4::Sync;
+
+use super::file::Opened;
+use super::inode::Inode;
+use crate::mem::PAGE_BYTES;
+use crate::mem::shared::SharedFrame;
+use crate::mem::space::{PageSource, Supply};
+
+impl PageSource for Inode {
+    fn page(&self, index: u64) -> Supply {
+        if index >= self.size().div_ceil(PAGE_BYTES as u64) {
+            return Supply::None;
+        }
+        self.page_in_memory(index).map_or(Supply::Absent, Supply::Page)
+    }
+
+    fn load(&self, index: u64) -> Option<SharedFrame> {
+        let inode = self.mount.inode(self.number).ok()?;
+        if index >= self.size().div_ceil(PAGE_BYTES as u64) {
+            return None;
+        }
+        Some(Inode::page(&inode, index, 4, None).ok()?.frame.clone())
+    }
+
+    fn has_place(&self, index: u64) -> bool {
+        let pages = self.pages.lock();
+        pages.all.get(&index).is_some_and(|page| page.has_place())
+    }
+
+    fn reserve(&self, index: u64) -> bool {
+        self.mount.inode(self.number).is_ok_and(|inode| inode.reserve_page(index).is_ok())
+    }
+
+    fn is_paged(&self) -> bool {
+        true
+    }
+
+    fn note_dirty(&self, index: u64) {
+        self.mark_dirty(index);
+        self.note_write(0);
+    }
+}
+
+/// What a mapping shows are the inode's pages; `msync` tells of errors as `fsync` on the mapped file would.
+impl PageSource for Opened {
+    fn identity(&self) -> usize {
+        self.inode.identity()
+    }
+
+    fn page(&self, index: u64) -> Supply {
+        PageSource::page(&*self.inode, index)
+    }
+
+    fn load(&self, index: u64) -> Option<SharedFrame> {
+        PageSource::load(&*self.inode, index)
+    }
+
+    fn has_place(&self, index: u64) -> bool {
+        self.inode.has_place(index)
+    }
+
+    fn reserve(&self, index: u64) -> bool {
+        self.inode.reserve(index)
+    }
+
+    fn is_paged(&self) -> bool {
+        self.inode.is_paged()
+    }
+
+    fn note_dirty(&self, index: u64) {
+        self.inode.note_dirty(index);
+    }
+
+    fn sync(&self) -> bool {
+        Opened::sync(self, Sync::All).is_ok()
+    }
+}

@@ -21,6 +21,27 @@ fn main() {
     signal_reaches_one_thread();
     ignored_signal_does_nothing();
     traps_tell_their_cause();
+    what_is_queued_arrives();
+}
+
+/// Real-time signals queue up to a limit, and from there on the sender is told: what a call took is delivered.
+fn what_is_queued_arrives() {
+    // On Linux the limit is the user's, and others may have used some of it.
+    const MOST: usize = 1_000_000;
+    let signal = libc::SIGRTMIN() + 3;
+    handle(signal, note as *const () as usize, 0);
+    mask(libc::SIG_BLOCK, signal);
+    COUNT.store(0, Ordering::SeqCst);
+    let value = libc::sigval { sival_ptr: ptr::null_mut() };
+    // SAFETY: sends a signal to this process.
+    let send = || unsafe { libc::sigqueue(libc::getpid(), signal, value) };
+    let sent = (0..MOST).take_while(|_| send() == 0).count();
+    check_eq!(errno(), libc::EAGAIN);
+    check!(sent >= 32);
+    mask(libc::SIG_UNBLOCK, signal);
+    check_eq!(COUNT.load(Ordering::SeqCst), sent);
+    check_eq!(send(), 0);
+    check_eq!(COUNT.load(Ordering::SeqCst), sent + 1);
 }
 
 extern "C" fn note(signal: i32) {

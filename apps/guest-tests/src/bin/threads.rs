@@ -6,7 +6,7 @@ use std::sync::{Arc, Barrier, Condvar, Mutex, RwLock, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use guest_tests::{check, check_eq};
+use guest_tests::{check, check_eq, raw_syscall};
 
 fn main() {
     join_returns_values();
@@ -19,6 +19,28 @@ fn main() {
     park_and_unpark();
     scoped_threads_and_barrier();
     rwlock_lets_readers_in();
+    storage_out_of_the_address_space_is_refused();
+}
+
+/// A base that the processor would not take must be refused while there is somebody to tell.
+fn storage_out_of_the_address_space_is_refused() {
+    const FLAGS: i32 = libc::CLONE_VM
+        | libc::CLONE_FS
+        | libc::CLONE_FILES
+        | libc::CLONE_SIGHAND
+        | libc::CLONE_THREAD
+        | libc::CLONE_SYSVSEM
+        | libc::CLONE_SETTLS;
+    let mut stack = vec![0_u64; 1024];
+    let top = stack.as_mut_ptr_range().end as u64;
+    for base in [1 << 47, 0x8000_0000_0000_0000, u64::MAX, 0xffff_8000_0000_0000] {
+        let outcome = raw_syscall(libc::SYS_clone, [FLAGS as u64, top, 0, 0, base, 0]);
+        check_eq!(outcome, -i64::from(libc::EPERM));
+        // struct clone_args: flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls.
+        let args = [FLAGS as u64, 0, 0, 0, 0, stack.as_mut_ptr() as u64, 8192, base];
+        let outcome = raw_syscall(libc::SYS_clone3, [args.as_ptr() as u64, 64, 0, 0, 0, 0]);
+        check_eq!(outcome, -i64::from(libc::EPERM));
+    }
 }
 
 fn join_returns_values() {

@@ -37,6 +37,11 @@ impl<T> DescriptorTable<T> {
         Self { chunks: Vec::new(), taken: Vec::new(), lowest_free: 0, limit }
     }
 
+    /// Changes the limit; descriptors beyond it stay.
+    pub fn set_limit(&mut self, limit: usize) {
+        self.limit = limit;
+    }
+
     /// What a descriptor stands for.
     #[inline]
     pub fn get(&self, descriptor: usize) -> Option<&T> {

@@ -10,8 +10,8 @@ use crate::net::unix::garbage;
 use crate::sync::SpinLock;
 use crate::syscall::Errno;
 
-/// Descriptors that an app may have (`RLIMIT_NOFILE`). The table grows as they are used.
-pub const MAX_DESCRIPTORS: usize = crate::syscall::identity::MAX_OPEN_FILES as usize;
+/// Descriptors that an app may have at most; it may want fewer (`RLIMIT_NOFILE`). The table grows as they are used.
+const MAX_DESCRIPTORS: usize = crate::syscall::identity::MAX_OPEN_FILES as usize;
 
 /// What becomes of a descriptor at `execve`. No program is ever started here, but the app may ask.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -28,6 +28,11 @@ struct Slot {
 }
 
 static TABLE: SpinLock<DescriptorTable<Slot>> = SpinLock::new(DescriptorTable::new(MAX_DESCRIPTORS));
+
+/// Gives out no descriptors from `limit` on.
+pub fn set_limit(limit: usize) {
+    TABLE.lock().set_limit(limit.min(MAX_DESCRIPTORS));
+}
 
 fn index(descriptor: i32) -> Result<usize, Errno> {
     usize::try_from(descriptor).map_err(|_| Errno::EBADF)

@@ -17,6 +17,7 @@ use crate::mem::space::{self, Copies, PageSource, Supply};
 use crate::mem::user::UserSlice;
 use crate::sync::{Mutex, SpinLock};
 use crate::syscall::{Errno, SysResult};
+use crate::task::limits;
 
 /// The largest file (Linux: `MAX_LFS_FILESIZE`).
 pub const MAX_FILE_BYTES: u64 = i64::MAX as u64;
@@ -204,11 +205,7 @@ impl MemoryFile {
 
     /// The same for who holds `moving_end`, or stays before the end.
     fn write_in_turn(&self, offset: u64, from: UserSlice) -> SysResult {
-        let room = MAX_FILE_BYTES.saturating_sub(offset);
-        if room == 0 && !from.is_empty() {
-            return Err(Errno::EFBIG);
-        }
-        let from = from.truncate(usize::try_from(room).unwrap_or(usize::MAX));
+        let from = from.truncate(limits::room_in_file(offset, from.len(), MAX_FILE_BYTES)?);
         let mut done = 0;
         while done < from.len() {
             let (index, within) = split(offset + done as u64);
@@ -262,10 +259,8 @@ impl MemoryFile {
 
     /// Makes the file shorter or longer; what is added is a hole.
     pub fn resize(&self, size: u64) -> Result<(), Errno> {
-        if size > MAX_FILE_BYTES {
-            return Err(Errno::EFBIG);
-        }
         let _turn = self.moving_end.lock();
+        limits::check_file_size(self.size(), size, MAX_FILE_BYTES)?;
         let mut state = self.state.lock();
         if size >= state.size {
             state.clear_behind_end(size);

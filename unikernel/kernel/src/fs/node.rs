@@ -8,7 +8,7 @@ use linux_raw_sys::general::*;
 use unikernel_fs::{Node, NodeId};
 
 use super::device::DeviceFile;
-use super::memory_file::{Content, MemoryFile};
+use super::memory_file::{Content, MAX_FILE_BYTES, MemoryFile};
 use super::{Device, FileTree, Handle, Special, image, tree};
 use crate::file::lock::FileLocks;
 use crate::file::pipe::Fifo;
@@ -17,6 +17,7 @@ use crate::mem::space::PageSource;
 use crate::mem::user::UserSlice;
 use crate::platform::time;
 use crate::syscall::{Errno, SysResult};
+use crate::task::limits;
 
 /// `st_dev` of everything in the tree.
 const DEVICE_NUMBER: u64 = 1;
@@ -214,6 +215,9 @@ impl File for FileNode {
     }
 
     fn allocate(&self, offset: u64, len: u64, keep_size: bool) -> Result<(), Errno> {
+        if !keep_size {
+            limits::check_file_size(self.content.size(), offset + len, MAX_FILE_BYTES)?;
+        }
         self.content.reserve(offset, len)?;
         if !keep_size && offset + len > self.content.size() {
             self.content.resize(offset + len)?;

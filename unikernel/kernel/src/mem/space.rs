@@ -7,6 +7,7 @@ mod charge;
 mod cut;
 mod free;
 mod initial;
+mod limits;
 mod object;
 mod reclaim;
 mod remap;
@@ -188,6 +189,7 @@ impl Space {
     ) -> Result<u64, SpaceError> {
         let is_charged = protection.contains(Protection::WRITE) && kind.is_promised();
         let allowed = Protection::all();
+        self.check_limits(placement, len, protection.contains(Protection::WRITE))?;
         self.map_kind(placement, len, Terms { protection, allowed, is_charged, moving: 0 }, |_| kind)
     }
 
@@ -251,6 +253,7 @@ impl Space {
         if has_kernels || !self.regions.allows(start, end, protection) {
             return Err(SpaceError::NotAllowed);
         }
+        self.check_protection(start, end, protection)?;
         self.check_charge(start, end, self.regions.charge_of_protect(start, end, protection), 0)?;
         // First what can fail, a page table for splitting a large page; then the books.
         let flags = flags_of(protection);

@@ -97,6 +97,11 @@ pub fn ids() -> ([u32; 3], [u32; 3]) {
     (of(credentials.user), of(credentials.group))
 }
 
+/// True for root.
+pub fn is_privileged() -> bool {
+    CREDENTIALS.lock().is_privileged()
+}
+
 /// The capabilities that the app has: root has all, and everybody else none.
 pub fn capabilities() -> u64 {
     if CREDENTIALS.lock().is_privileged() { CAPABILITIES } else { 0 }

@@ -11,6 +11,7 @@ use crate::file::{self, FileFlags, pipe};
 use crate::fs::disk;
 use crate::fs::disk::file::DiskFile;
 use crate::mem::user::UserPtr;
+use crate::task::limits;
 use crate::user_abi;
 
 user_abi!(fstrim_range);
@@ -76,7 +77,7 @@ pub fn sys_fcntl(fd: i32, command: u32, argument: u64) -> SysResult {
         F_DUPFD | F_DUPFD_CLOEXEC => {
             let lowest = argument as u32 as usize;
             let on_exec = if command == F_DUPFD { OnExec::Keep } else { OnExec::Close };
-            if lowest >= table::MAX_DESCRIPTORS {
+            if lowest as u64 >= limits::soft(RLIMIT_NOFILE) {
                 return Err(Errno::EINVAL);
             }
             table::install_from(lowest, opened, on_exec)

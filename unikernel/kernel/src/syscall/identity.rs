@@ -11,8 +11,8 @@ use super::{Errno, SysResult};
 use crate::mem::frames;
 use crate::mem::user::{UserAbi, UserPtr, UserSlice};
 use crate::platform::{random, time};
+use crate::task::limits::{self, Limit};
 use crate::task::process::{PROCESS_ID, process};
-use crate::task::signal_queue::MAX_QUEUED;
 use crate::task::{current, scheduler};
 use crate::user_abi;
 
@@ -91,45 +91,28 @@ pub fn sys_getrandom(buffer: u64, len: usize, flags: u32) -> SysResult {
     Ok(len)
 }
 
-/// prlimit64(2). Limits are fixed; setting one to what it is, or lower, is accepted as done.
+/// prlimit64(2).
 pub fn sys_prlimit64(pid: i32, resource: u32, new: UserPtr<rlimit64>, old: UserPtr<rlimit64>) -> SysResult {
     if pid != 0 && pid != PROCESS_ID {
         return Err(Errno::ESRCH);
     }
-    let limit = limit_of(resource)?;
-    if let Some(new) = new.non_null() {
-        let new = new.read()?;
-        if new.rlim_cur > new.rlim_max {
-            return Err(Errno::EINVAL);
+    let before = match new.non_null() {
+        Some(new) => {
+            let new = new.read()?;
+            limits::set(resource, Limit { soft: new.rlim_cur, hard: new.rlim_max })?
         }
-        if new.rlim_max > limit.rlim_max {
-            return Err(Errno::EPERM);
-        }
-    }
+        None => limits::get(resource).ok_or(Errno::EINVAL)?,
+    };
     if let Some(old) = old.non_null() {
-        old.write(limit)?;
+        old.write(rlimit64 { rlim_cur: before.soft, rlim_max: before.hard })?;
     }
     Ok(0)
 }
 
-/// A limit: how much of a resource the app may use.
-pub fn limit_of(resource: u32) -> Result<rlimit64, Errno> {
-    const UNLIMITED: u64 = u64::MAX;
-    let (current, maximum) = match resource {
-        RLIMIT_NOFILE => (MAX_OPEN_FILES, MAX_OPEN_FILES),
-        RLIMIT_STACK => (STACK_LIMIT_BYTES, STACK_LIMIT_BYTES),
-        RLIMIT_CORE => (0, 0),
-        RLIMIT_SIGPENDING => (MAX_QUEUED as u64, MAX_QUEUED as u64),
-        RLIMIT_NPROC => (crate::task::process::MAX_THREADS as u64, crate::task::process::MAX_THREADS as u64),
-        resource if resource < 16 => (UNLIMITED, UNLIMITED),
-        _ => return Err(Errno::EINVAL),
-    };
-    Ok(rlimit64 { rlim_cur: current, rlim_max: maximum })
-}
-
 /// getrlimit(2).
 pub fn sys_getrlimit(resource: u32, old: UserPtr<rlimit64>) -> SysResult {
-    old.write(limit_of(resource)?)?;
+    let limit = limits::get(resource).ok_or(Errno::EINVAL)?;
+    old.write(rlimit64 { rlim_cur: limit.soft, rlim_max: limit.hard })?;
     Ok(0)
 }
 

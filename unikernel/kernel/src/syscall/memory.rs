@@ -4,14 +4,14 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use linux_raw_sys::general::*;
 
-use super::{Errno, SysResult};
+use super::{Errno, SysResult, credentials};
 use crate::file;
 use crate::fs::disk::flusher;
 use crate::fs::memory_file::MAX_FILE_BYTES;
 use crate::mem::frames;
 use crate::mem::space::{self, Move, Placement, Protection, Sharing, SpaceError};
 use crate::mem::user::{USER_END, UserSlice};
-use crate::task::scheduler;
+use crate::task::{limits, scheduler};
 
 impl From<SpaceError> for Errno {
     fn from(error: SpaceError) -> Self {
@@ -186,8 +186,14 @@ pub fn sys_brk(address: u64) -> SysResult {
     Ok(space::set_break(address) as usize)
 }
 
-/// mlock(2) and relatives: there is no swap, so memory is as good as locked once it is there.
+/// mlock(2): there is no swap, so memory is as good as locked once it is there.
 pub fn sys_mlock(address: u64, len: u64) -> SysResult {
+    check_locked(len)?;
+    sys_munlock(address, len)
+}
+
+/// munlock(2).
+pub fn sys_munlock(address: u64, len: u64) -> SysResult {
     let start = address & !4095;
     // As in Linux, a length that wraps around is none.
     let len = len.wrapping_add(address & 4095).wrapping_add(4095) & !4095;
@@ -198,6 +204,17 @@ pub fn sys_mlock(address: u64, len: u64) -> SysResult {
     Ok(0)
 }
 
+/// Whether a call may lock so many bytes (setrlimit(2), `RLIMIT_MEMLOCK`). Nobody counts what is locked in all, as nothing is
+/// taken from others by it.
+fn check_locked(len: u64) -> Result<(), Errno> {
+    match limits::soft(RLIMIT_MEMLOCK) {
+        _ if credentials::is_privileged() => Ok(()),
+        0 => Err(Errno::EPERM),
+        limit if len > limit => Err(Errno::ENOMEM),
+        _ => Ok(()),
+    }
+}
+
 /// mlock2(2).
 pub fn sys_mlock2(address: u64, len: u64, flags: u32) -> SysResult {
     if flags & !MLOCK_ONFAULT != 0 { Err(Errno::EINVAL) } else { sys_mlock(address, len) }
@@ -206,7 +223,11 @@ pub fn sys_mlock2(address: u64, len: u64, flags: u32) -> SysResult {
 /// mlockall(2).
 pub fn sys_mlockall(flags: u32) -> SysResult {
     let is_known = flags & !(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) == 0;
-    if is_known && flags != 0 && flags != MCL_ONFAULT { Ok(0) } else { Err(Errno::EINVAL) }
+    if !is_known || flags == 0 || flags == MCL_ONFAULT {
+        return Err(Errno::EINVAL);
+    }
+    check_locked(if flags & MCL_CURRENT != 0 { space::usage().mapped_pages * 4096 } else { 0 })?;
+    Ok(0)
 }
 
 /// munlockall(2).

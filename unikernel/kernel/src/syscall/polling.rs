@@ -14,6 +14,7 @@ use crate::file::{self, Readiness};
 use crate::mem::room;
 use crate::mem::user::{Fault, UserPtr};
 use crate::platform;
+use crate::task::limits;
 use crate::task::restart::Restart;
 use crate::task::signal::SignalSet;
 use crate::task::wait::WaitError;
@@ -84,7 +85,7 @@ pub fn sys_ppoll(
 }
 
 fn poll(fds: UserPtr<pollfd>, count: usize, deadline_ns: Option<u64>) -> SysResult {
-    if count > file::table::MAX_DESCRIPTORS {
+    if count as u64 > limits::soft(RLIMIT_NOFILE) {
         return Err(Errno::EINVAL);
     }
     let mut raw: SmallVec<[pollfd; 8]> = SmallVec::new();

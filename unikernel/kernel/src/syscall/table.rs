@@ -106,7 +106,7 @@ syscalls! {
     __NR_madvise: madvise(addr: Ptr, length: Size, advice: Int) => memory::sys_madvise, Partial, "hints that only tune are accepted and have no effect";
     __NR_brk: brk(addr: Ptr) => memory::sys_brk, Full, "";
     __NR_mlock: mlock(addr: Ptr, len: Size) => memory::sys_mlock, Full, "";
-    __NR_munlock: munlock(addr: Ptr, len: Size) => memory::sys_mlock, Full, "";
+    __NR_munlock: munlock(addr: Ptr, len: Size) => memory::sys_munlock, Full, "";
     __NR_mlock2: mlock2(addr: Ptr, len: Size, flags: Flags) => memory::sys_mlock2, Full, "";
     __NR_mlockall: mlockall(flags: Flags) => memory::sys_mlockall, Full, "";
     __NR_munlockall: munlockall() => memory::sys_munlockall, Full, "";
@@ -362,9 +362,9 @@ syscalls! {
     __NR_uname: uname(buf: Ptr) => identity::sys_uname, Full, "";
     __NR_sysinfo: sysinfo(info: Ptr) => identity::sys_sysinfo, Partial, "load averages and swap are zero";
     __NR_getrandom: getrandom(buf: Ptr, buflen: Size, flags: Flags) => identity::sys_getrandom, Full, "";
-    __NR_prlimit64: prlimit64(pid: Int, resource: Int, new_limit: Ptr, old_limit: Ptr) => identity::sys_prlimit64, Partial, "limits do not change";
+    __NR_prlimit64: prlimit64(pid: Int, resource: Int, new_limit: Ptr, old_limit: Ptr) => identity::sys_prlimit64, Partial, "no core dumps; see setrlimit in docs/boundary.md";
     __NR_getrlimit: getrlimit(resource: Int, rlim: Ptr) => identity::sys_getrlimit, Full, "";
-    __NR_setrlimit: setrlimit(resource: Int, rlim: Ptr) => identity::sys_setrlimit, Partial, "limits do not change";
+    __NR_setrlimit: setrlimit(resource: Int, rlim: Ptr) => identity::sys_setrlimit, Partial, "no core dumps; see setrlimit in docs/boundary.md";
     __NR_getrusage: getrusage(who: Int, usage: Ptr) => identity::sys_getrusage, Partial, "user time only";
     __NR_personality: personality(persona: Int) => identity::sys_personality, Partial, "remembered, without effect";
     __NR_prctl: prctl(option: Int, arg2: Ptr, arg3: Size, arg4: Size, arg5: Size) => prctl::sys_prctl, Partial, "names; most other options are kept and have no effect, or are refused";

@@ -4,10 +4,11 @@ use alloc::sync::Arc;
 
 use linux_raw_sys::general::*;
 
-use super::{Errno, SysResult};
+use super::{Errno, SysResult, credentials};
 use crate::arch::trap::TrapFrame;
 use crate::file::{self, pidfd::PidFd};
 use crate::mem::user::{USER_END, UserPtr, UserSlice};
+use crate::task::limits;
 
 use crate::task::current;
 use crate::task::process::{self, MAX_THREADS, process};
@@ -88,7 +89,8 @@ fn spawn(request: &Request) -> SysResult {
     if has(CLONE_SETTLS) && request.tls >= USER_END {
         return Err(Errno::EPERM);
     }
-    if process().thread_count() >= MAX_THREADS {
+    let most = if credentials::is_privileged() { MAX_THREADS as u64 } else { limits::soft(RLIMIT_NPROC) };
+    if process().thread_count() as u64 >= most {
         return Err(Errno::EAGAIN);
     }
     // SAFETY: the frame of the running thread lies at the top of its own kernel stack, written by

@@ -11,11 +11,13 @@
 //! - [`process`]: what all threads share; [`settings`]: what prctl(2) keeps; [`exec`]: how the app starts; [`stop`]: how the machine stops.
 
 mod cores;
+mod cpu_limit;
 pub mod exec;
 pub mod futex;
 pub mod futex_pi;
 pub mod futex_robust;
 mod idle;
+pub mod limits;
 pub mod out_of_memory;
 pub mod process;
 pub mod restart;

@@ -6,12 +6,13 @@
 use alloc::collections::VecDeque;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use linux_raw_sys::general::{SI_USER, SIGRTMIN};
+use linux_raw_sys::general::{RLIMIT_SIGPENDING, SI_USER, SIGRTMIN};
 
+use super::limits;
 use super::signal::{SYNCHRONOUS, SignalInfo, SignalSet, set_of};
 use crate::sync::SpinLock;
 
-/// Signals that wait in all queues together, beyond which real-time signals are refused (`RLIMIT_SIGPENDING`).
+/// Signals that wait in all queues together, beyond which real-time signals are refused; the app may want fewer (`RLIMIT_SIGPENDING`).
 pub const MAX_QUEUED: usize = 4096;
 
 /// How many do.
@@ -70,7 +71,8 @@ impl SignalQueue {
     }
 
     fn keep(&mut self, info: SignalInfo) -> bool {
-        let is_over = QUEUED.fetch_add(1, Ordering::Relaxed) >= MAX_QUEUED && !info.is_posix_timer();
+        let is_over = QUEUED.fetch_add(1, Ordering::Relaxed) as u64 >= limits::soft(RLIMIT_SIGPENDING)
+            && !info.is_posix_timer();
         if is_over || self.infos.try_reserve(1).is_err() {
             QUEUED.fetch_sub(1, Ordering::Relaxed);
             return false;

@@ -6,10 +6,11 @@
 use alloc::collections::BTreeMap;
 use alloc::sync::{Arc, Weak};
 
-use linux_raw_sys::general::SIGALRM;
+use linux_raw_sys::general::{RLIMIT_SIGPENDING, SIGALRM};
 use spin::Once;
 use unikernel_fs::Expirations;
 
+use super::limits;
 use super::process::process;
 use super::signal::{self, SignalInfo};
 use super::signal_queue::Sent;
@@ -21,7 +22,7 @@ use crate::sync::{SpinLock, SpinLockGuard};
 use crate::syscall::time::CpuClock;
 
 /// Timers that an app may have (Linux bounds them by `RLIMIT_SIGPENDING`).
-pub const MAX_TIMERS: usize = 1024;
+const MAX_TIMERS: u64 = 1024;
 
 /// When, on the clock since boot, so much more processor time can have been used at the earliest: all cores may work on it. Nobody counts
 /// it more finely than this.
@@ -244,7 +245,7 @@ static TIMERS: SpinLock<Timers> = SpinLock::new(Timers { by_id: BTreeMap::new(),
 /// Makes a timer under a new number, which `target` is told; `None` if there are too many.
 pub fn create(target: impl FnOnce(i32) -> Target, cpu_clock: Option<CpuClock>) -> Option<i32> {
     let mut timers = TIMERS.lock();
-    if timers.by_id.len() == MAX_TIMERS {
+    if timers.by_id.len() as u64 >= limits::soft(RLIMIT_SIGPENDING).min(MAX_TIMERS) {
         return None;
     }
     let id = timers.next_id;

@@ -11,17 +11,16 @@ use super::write_back::ALL;
 use crate::mem::PAGE_BYTES;
 use crate::mem::space::{self, Copies};
 use crate::syscall::Errno;
+use crate::task::limits;
 
 impl Inode {
     /// Makes the file shorter or longer (truncate(2)).
     pub fn resize(self: &Arc<Self>, size: u64) -> Result<(), Errno> {
         self.mount.check_writable()?;
-        if size > self.mount.max_file_bytes {
-            return Err(Errno::EFBIG);
-        }
         let _turn = self.writers.lock();
         let _transfers = self.transfers.lock();
         let old = self.size();
+        limits::check_file_size(old, size, self.mount.max_file_bytes)?;
         if size < old {
             // No page behind the end is brought in from now on, and none is being read while its blocks go.
             self.set_size(size);
@@ -101,6 +100,9 @@ impl Inode {
         self.check_range(offset, len)?;
         let _turn = self.writers.lock();
         let _transfers = self.transfers.lock();
+        if !keep_size {
+            limits::check_file_size(self.size(), offset + len, self.mount.max_file_bytes)?;
+        }
         let outcome = self.mount.with(|ext4| ext4.allocate_range(self.number, offset, len, keep_size, now()));
         self.runs.lock().forget();
         outcome?;

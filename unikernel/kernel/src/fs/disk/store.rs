@@ -17,6 +17,7 @@ use crate::mem::space;
 use crate::mem::user::UserSlice;
 use crate::platform::time;
 use crate::syscall::Errno;
+use crate::task::limits;
 
 impl Inode {
     /// Copies the app's bytes to `offset` and after, or to the end; less than all if there is no room. Answers
@@ -29,11 +30,7 @@ impl Inode {
             // The pages would be lost when they are written back.
             return Err(Errno::EOPNOTSUPP);
         }
-        let room = self.mount.max_file_bytes.saturating_sub(offset);
-        if room == 0 && !from.is_empty() {
-            return Err(Errno::EFBIG);
-        }
-        let from = from.truncate(usize::try_from(room).unwrap_or(usize::MAX));
+        let from = from.truncate(limits::room_in_file(offset, from.len(), self.mount.max_file_bytes)?);
         self.clear_behind_end(offset);
         self.pages.lock().write_end = offset + from.len() as u64;
         let outcome = self.write_in_turn(offset, from);

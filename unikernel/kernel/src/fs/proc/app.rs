@@ -4,6 +4,7 @@ use alloc::format;
 use alloc::string::String;
 use core::fmt::{self, Write};
 
+use linux_raw_sys::general::RLIMIT_SIGPENDING;
 use unikernel_mm::PAGE_BYTES;
 use unikernel_sched::CoreSet;
 
@@ -13,11 +14,12 @@ use crate::file::table;
 use crate::fs;
 use crate::mem::space::{self, Protection, RegionKind};
 use crate::sync::SpinLock;
-use crate::syscall::{credentials, identity};
+use crate::syscall::credentials;
 use crate::task::current;
+use crate::task::limits;
 use crate::task::process::{PROCESS_ID, process};
 use crate::task::signal::{DEFAULT, IGNORE, MAX_SIGNAL, SignalSet, set_of};
-use crate::task::signal_queue::{self, MAX_QUEUED};
+use crate::task::signal_queue;
 
 /// What the app was started with.
 struct Start {
@@ -129,7 +131,7 @@ pub(super) fn status() -> String {
         let signals = me.signals.lock();
         (signals.pending.set(), signals.mask)
     };
-    line!(text, "SigQ:\t{}/{MAX_QUEUED}", signal_queue::queued());
+    line!(text, "SigQ:\t{}/{}", signal_queue::queued(), limits::soft(RLIMIT_SIGPENDING));
     line!(text, "SigPnd:\t{pending:016x}\nShdPnd:\t{:016x}", process().pending.set());
     line!(text, "SigBlk:\t{blocked:016x}\nSigIgn:\t{ignored:016x}\nSigCgt:\t{caught:016x}");
     let held = credentials::capabilities();
@@ -155,7 +157,7 @@ fn handled_signals() -> [SignalSet; 2] {
 }
 
 /// Names and units of the limits, by their numbers (getrlimit(2)).
-const LIMITS: [(&str, &str); 16] = [
+const LIMITS: [(&str, &str); limits::COUNT] = [
     ("Max cpu time", "seconds"),
     ("Max file size", "bytes"),
     ("Max data size", "bytes"),
@@ -175,12 +177,13 @@ const LIMITS: [(&str, &str); 16] = [
 ];
 
 pub(super) fn limits() -> String {
-    let shown = |limit| if limit == u64::MAX { String::from("unlimited") } else { format!("{limit}") };
+    let shown =
+        |limit| if limit == limits::UNLIMITED { String::from("unlimited") } else { format!("{limit}") };
     let mut text = String::new();
     line!(text, "{:<26}{:<21}{:<21}{:<10}", "Limit", "Soft Limit", "Hard Limit", "Units");
     for (number, (name, unit)) in LIMITS.iter().enumerate() {
-        let Ok(limit) = identity::limit_of(number as u32) else { continue };
-        let (soft, hard) = (shown(limit.rlim_cur), shown(limit.rlim_max));
+        let Some(limit) = limits::get(number as u32) else { continue };
+        let (soft, hard) = (shown(limit.soft), shown(limit.hard));
         line!(text, "{name:<26}{soft:<21}{hard:<21}{unit:<10}");
     }
     text

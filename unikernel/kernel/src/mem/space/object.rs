@@ -96,8 +96,9 @@ pub fn map_object(
     sharing: Sharing,
 ) -> Result<u64, SpaceError> {
     let mut space = SPACE.lock();
-    let object = space.number_of(object)?;
     let is_shared = sharing == Sharing::Shared;
+    space.check_limits(placement, len, !is_shared && protection.contains(Protection::WRITE))?;
+    let object = space.number_of(object)?;
     let kind = |start| RegionKind::Object(ObjectPart::new(object, offset, start, is_shared));
     let is_charged = protection.contains(Protection::WRITE) && !is_shared;
     let outcome = space.map_kind(placement, len, Terms { protection, allowed, is_charged, moving: 0 }, kind);

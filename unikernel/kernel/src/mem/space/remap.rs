@@ -40,6 +40,7 @@ pub fn remap(start: u64, old_len: u64, new_len: u64, how: Move) -> Result<u64, S
         return Err(SpaceError::NotAllowed);
     }
     let old_len = old_end - start;
+    space.check_longer(&region, new_len.saturating_sub(old_len) / PAGE_BYTES)?;
     if how == Move::No || how == Move::Anywhere {
         if new_len <= old_len {
             if new_len < old_len {

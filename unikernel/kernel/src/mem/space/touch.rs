@@ -6,6 +6,7 @@ use unikernel_mm::PAGE_BYTES;
 use x86_64::structures::paging::PageTableFlags as Flags;
 use x86_64::{PhysAddr, VirtAddr};
 
+use super::limits::exceeds_stack;
 use super::{
     CHARGED_PAGE, LARGE_REGION_BYTES, PageSource, Protection, Region, RegionKind, SPACE, Space, flags_of,
     is_strict, release_clean,
@@ -20,6 +21,9 @@ const FAULT_AROUND_PAGES: u64 = 4;
 impl Space {
     fn bring_in(&mut self, address: u64, access: Access) -> Result<(), Obstacle> {
         let region = *self.regions.find(address).ok_or(Failure::NotMapped)?;
+        if exceeds_stack(&region, address) {
+            return Err(Failure::NotMapped.into());
+        }
         let needed = match access {
             Access { is_execute: true, .. } => Protection::EXECUTE,
             Access { is_write: true, .. } => Protection::WRITE,

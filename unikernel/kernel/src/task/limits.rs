@@ -1,0 +1,122 @@
+//! How much of each resource the app may use (getrlimit(2)). Who uses a resource asks [`soft`] for its limit.
+//!
+//! A limit that nobody would keep to is not accepted: see [`most`]. `RLIMIT_RSS` and `RLIMIT_LOCKS` are remembered and
+//! have no effect, as on Linux; of `RLIMIT_MSGQUEUE`, `RLIMIT_NICE` and `RLIMIT_RTPRIO` there is nothing that could be
+//! used. As on Linux, root is free of `RLIMIT_NPROC` and `RLIMIT_MEMLOCK`.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use linux_raw_sys::general::*;
+
+use super::cpu_limit;
+use super::process::MAX_THREADS;
+use super::signal::{self, SignalInfo};
+use super::signal_queue::MAX_QUEUED;
+use crate::file::table;
+use crate::sync::SpinLock;
+use crate::syscall::identity::{MAX_OPEN_FILES, STACK_LIMIT_BYTES};
+use crate::syscall::{Errno, credentials};
+
+/// How many resources have limits.
+pub const COUNT: usize = 16;
+/// No limit (`RLIM_INFINITY`).
+pub const UNLIMITED: u64 = u64::MAX;
+
+/// The limits of a resource.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limit {
+    /// What counts.
+    pub soft: u64,
+    /// What the soft limit may be raised to.
+    pub hard: u64,
+}
+
+/// What the app set, for each resource.
+static LIMITS: SpinLock<[Limit; COUNT]> = SpinLock::new(first());
+/// The soft limits again: what uses a resource looks here.
+static SOFT: [AtomicU64; COUNT] = {
+    let (mut soft, limits) = ([const { AtomicU64::new(UNLIMITED) }; COUNT], first());
+    let mut index = 0;
+    while index < COUNT {
+        soft[index] = AtomicU64::new(limits[index].soft);
+        index += 1;
+    }
+    soft
+};
+
+/// The highest limit of a resource: what the machine is made for. There are no core dumps, and no real-time threads whose
+/// time could be bounded.
+const fn most(resource: u32) -> u64 {
+    match resource {
+        RLIMIT_NOFILE => MAX_OPEN_FILES,
+        RLIMIT_STACK => STACK_LIMIT_BYTES,
+        RLIMIT_CORE => 0,
+        RLIMIT_SIGPENDING => MAX_QUEUED as u64,
+        RLIMIT_NPROC => MAX_THREADS as u64,
+        _ => UNLIMITED,
+    }
+}
+
+const fn first() -> [Limit; COUNT] {
+    let mut limits = [Limit { soft: 0, hard: 0 }; COUNT];
+    let mut resource = 0;
+    while resource < COUNT {
+        let most = most(resource as u32);
+        limits[resource] = Limit { soft: most, hard: most };
+        resource += 1;
+    }
+    limits
+}
+
+/// The limits of a resource; none if there is no such resource.
+pub fn get(resource: u32) -> Option<Limit> {
+    LIMITS.lock().get(resource as usize).copied()
+}
+
+/// Changes them, and answers what they were. Only root may raise a hard limit.
+pub fn set(resource: u32, new: Limit) -> Result<Limit, Errno> {
+    let is_privileged = credentials::is_privileged();
+    let mut limits = LIMITS.lock();
+    let limit = limits.get_mut(resource as usize).ok_or(Errno::EINVAL)?;
+    if new.soft > new.hard {
+        return Err(Errno::EINVAL);
+    }
+    let before = *limit;
+    let is_kept = resource != RLIMIT_RTTIME || new == before;
+    if new.hard > most(resource) || new.hard > before.hard && !is_privileged || !is_kept {
+        return Err(Errno::EPERM);
+    }
+    *limit = new;
+    SOFT[resource as usize].store(new.soft, Ordering::Relaxed);
+    match resource {
+        RLIMIT_NOFILE => table::set_limit(new.soft as usize),
+        RLIMIT_CPU => cpu_limit::set(new),
+        _ => {}
+    }
+    Ok(before)
+}
+
+/// The soft limit of a resource that there is.
+#[inline]
+pub fn soft(resource: u32) -> u64 {
+    SOFT[resource as usize].load(Ordering::Relaxed)
+}
+
+/// How many of `len` bytes can be written at `offset` of a file that can have `most` bytes at all. Who can write none is told, by a
+/// signal if it is the app's own limit (setrlimit(2)).
+pub fn room_in_file(offset: u64, len: usize, most: u64) -> Result<usize, Errno> {
+    let limit = soft(RLIMIT_FSIZE);
+    let room = most.min(limit).saturating_sub(offset);
+    if room > 0 || len == 0 {
+        return Ok(usize::try_from(room).unwrap_or(usize::MAX).min(len));
+    }
+    if offset >= limit {
+        signal::send(&super::current(), SignalInfo::from_kernel(SIGXFSZ));
+    }
+    Err(Errno::EFBIG)
+}
+
+/// Whether a file of `old` bytes may become one of `new`.
+pub fn check_file_size(old: u64, new: u64, most: u64) -> Result<(), Errno> {
+    if new <= old { Ok(()) } else { room_in_file(new - 1, 1, most).map(drop) }
+}

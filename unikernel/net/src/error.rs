@@ -39,6 +39,12 @@ errors! {
         NetworkUnreachable,
         /// A datagram did not fit a path on the way.
         TooLong,
+        /// The peer does not know the protocol.
+        NoProtocol,
+        /// Somebody on the way does not let it pass.
+        Forbidden,
+        /// The peer had closed, and refused what it was sent.
+        Closed,
         /// The address this connection used is no longer ours.
         AddressLost,
     }
@@ -104,6 +110,10 @@ errors! {
         NetworkUnreachable,
         /// A datagram did not fit a path on the way.
         TooLong,
+        /// The peer does not know the protocol.
+        NoProtocol,
+        /// Somebody on the way does not let it pass.
+        Forbidden,
         /// The id names no socket.
         BadId,
     }
@@ -123,6 +133,10 @@ errors! {
         NoRoute,
         /// Broadcast was not allowed on this socket.
         Broadcast,
+        /// The peer does not know the protocol.
+        NoProtocol,
+        /// Somebody on the way does not let it pass.
+        Forbidden,
         /// The source is not ours, or the pieces are too many.
         Invalid,
         /// The peer refused the connection.
@@ -167,10 +181,13 @@ impl From<SocketError> for RecvError {
         match error {
             SocketError::Refused => Self::Refused,
             SocketError::Reset | SocketError::AddressLost => Self::Reset,
+            SocketError::Closed => Self::Finished,
             SocketError::TimedOut => Self::TimedOut,
             SocketError::HostUnreachable => Self::Unreachable,
             SocketError::NetworkUnreachable => Self::NetworkUnreachable,
             SocketError::TooLong => Self::TooLong,
+            SocketError::NoProtocol => Self::NoProtocol,
+            SocketError::Forbidden => Self::Forbidden,
         }
     }
 }
@@ -180,10 +197,13 @@ impl From<SocketError> for SendError {
         match error {
             SocketError::Refused => Self::Refused,
             SocketError::Reset | SocketError::AddressLost => Self::Reset,
+            SocketError::Closed => Self::Closed,
             SocketError::TimedOut => Self::TimedOut,
             SocketError::HostUnreachable => Self::Unreachable,
             SocketError::NetworkUnreachable => Self::NoRoute,
             SocketError::TooLong => Self::TooLong,
+            SocketError::NoProtocol => Self::NoProtocol,
+            SocketError::Forbidden => Self::Forbidden,
         }
     }
 }

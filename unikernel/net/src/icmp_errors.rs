@@ -12,7 +12,7 @@ use crate::error::SocketError;
 use crate::flow::Flow;
 use crate::key::FlowKey;
 use crate::stack::Stack;
-use crate::udp_control::{ErrorOrigin, QueuedError};
+use crate::udp_control::{ErrorOrigin, PathDiscovery, QueuedError};
 
 /// How long a path is taken to be as narrow as a router said (RFC 1191 section 6.3).
 const NARROW_TIME: Duration = Duration::from_secs(600);
@@ -47,12 +47,16 @@ impl<'m> Complaint<'m> {
     /// Reads an ICMP message; none if it is no error that a socket could have caused.
     pub(crate) fn parse_v4(from: IpAddr, message: &'m [u8]) -> Option<Self> {
         let head = message.first_chunk::<QUOTE>()?;
+        // As Linux has it (`icmp_err_convert`).
         let (error, is_hard) = match (head[0], head[1]) {
-            (3, 2 | 3) => (SocketError::Refused, true),
+            (3, 2) => (SocketError::NoProtocol, true),
+            (3, 3) => (SocketError::Refused, true),
             (3, 4) => (SocketError::TooLong, false),
-            // The network is unknown or forbidden, or does not serve this type of service.
-            (3, 0 | 6 | 9 | 11) => (SocketError::NetworkUnreachable, false),
-            (3, 1 | 5 | 7 | 8 | 10 | 12 | 13) | (11, 0) => (SocketError::HostUnreachable, false),
+            // The network is not reached or does not serve this type of service; is unknown, or forbidden.
+            (3, 0 | 11) => (SocketError::NetworkUnreachable, false),
+            (3, 6 | 9) => (SocketError::NetworkUnreachable, true),
+            (3, 1 | 5 | 12) | (11, 0) => (SocketError::HostUnreachable, false),
+            (3, 7 | 8 | 10 | 13..=15) => (SocketError::HostUnreachable, true),
             _ => return None,
         };
         let quote = &message[QUOTE..];
@@ -77,7 +81,9 @@ impl<'m> Complaint<'m> {
     pub(crate) fn parse_v6(from: IpAddr, message: &'m [u8]) -> Option<Self> {
         let head = message.first_chunk::<QUOTE>()?;
         let (error, is_hard) = match (head[0], head[1]) {
+            // As Linux has it (`icmpv6_err_convert`).
             (1, 0) => (SocketError::NetworkUnreachable, false),
+            (1, 1 | 5 | 6) => (SocketError::Forbidden, true),
             (1, 4) => (SocketError::Refused, true),
             (2, 0) => (SocketError::TooLong, false),
             (1, _) | (3, 0) => (SocketError::HostUnreachable, false),
@@ -157,13 +163,23 @@ impl Stack {
     }
 
     fn udp_complaint(&mut self, complaint: &Complaint<'_>) {
-        let Complaint { local, remote, error, is_hard, .. } = *complaint;
+        let Complaint { local, remote, error, mut is_hard, .. } = *complaint;
         let Some(id) = self.udp.lookup(local, remote) else { return };
         let Some(socket) = self.udp.get_mut(id) else { return };
-        if let Some(mtu) = complaint.mtu {
-            self.narrow.note(self.now, remote.ip(), mtu);
-        }
         self.counters.icmp_errors += 1;
+        if let Some(mtu) = complaint.mtu {
+            let discovery = socket.headers[usize::from(remote.is_ipv6())].discovery;
+            if discovery.believes_routers() {
+                self.narrow.note(self.now, remote.ip(), mtu);
+            } else if remote.is_ipv6() {
+                return;
+            }
+            // Who minds the path has to send less at a time (Linux: `__udp4_lib_err`, `__udp6_lib_err`).
+            is_hard = discovery != PathDiscovery::Never;
+            if !is_hard && remote.is_ipv4() {
+                return;
+            }
+        }
         if socket.receives_errors || (is_hard && socket.peer == Some(remote)) {
             socket.error = Some(error);
             let mtu = complaint.mtu.unwrap_or(0) as u32;

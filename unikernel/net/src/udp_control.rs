@@ -61,6 +61,11 @@ impl PathDiscovery {
         matches!(self, Self::Never | Self::Want | Self::Always)
     }
 
+    /// True if what routers say of the path is noted.
+    pub(crate) fn believes_routers(self) -> bool {
+        !matches!(self, Self::Interface | Self::Omit)
+    }
+
     /// True if what does not fit is refused.
     pub(crate) fn refuses(self) -> bool {
         matches!(self, Self::Always | Self::Probe | Self::Interface)

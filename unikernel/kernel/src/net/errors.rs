@@ -16,6 +16,9 @@ impl From<SocketError> for Errno {
             SocketError::HostUnreachable => Self::EHOSTUNREACH,
             SocketError::NetworkUnreachable => Self::ENETUNREACH,
             SocketError::TooLong => Self::EMSGSIZE,
+            SocketError::NoProtocol => Self::ENOPROTOOPT,
+            SocketError::Forbidden => Self::EACCES,
+            SocketError::Closed => Self::EPIPE,
             SocketError::AddressLost => Self::ENETDOWN,
         }
     }
@@ -73,6 +76,8 @@ impl From<RecvError> for Errno {
             RecvError::Unreachable => Self::EHOSTUNREACH,
             RecvError::NetworkUnreachable => Self::ENETUNREACH,
             RecvError::TooLong => Self::EMSGSIZE,
+            RecvError::NoProtocol => Self::ENOPROTOOPT,
+            RecvError::Forbidden => Self::EACCES,
         }
     }
 }
@@ -86,7 +91,8 @@ impl From<SendError> for Errno {
             SendError::NoDestination => Self::EDESTADDRREQ,
             SendError::TooLong => Self::EMSGSIZE,
             SendError::NoRoute => Self::ENETUNREACH,
-            SendError::Broadcast => Self::EACCES,
+            SendError::NoProtocol => Self::ENOPROTOOPT,
+            SendError::Broadcast | SendError::Forbidden => Self::EACCES,
             SendError::Invalid => Self::EINVAL,
             SendError::Refused => Self::ECONNREFUSED,
             SendError::Reset => Self::ECONNRESET,

@@ -118,13 +118,16 @@ fn complain(net: &mut Net, kind: u8, code: u8, mtu: u16) {
 fn errors_reach_the_socket_as_on_linux() {
     // Unasked, a connected socket hears only of what will not pass (Linux: `icmp_err_convert`).
     for (kind, code, receives_errors, expected) in [
+        (3, 2, false, Some(SocketError::NoProtocol)),
         (3, 3, false, Some(SocketError::Refused)),
+        (3, 9, false, Some(SocketError::NetworkUnreachable)),
+        (3, 10, false, Some(SocketError::HostUnreachable)),
+        (3, 13, false, Some(SocketError::HostUnreachable)),
         (3, 1, false, None),
         (3, 0, false, None),
         (3, 0, true, Some(SocketError::NetworkUnreachable)),
         (3, 1, true, Some(SocketError::HostUnreachable)),
         (11, 0, true, Some(SocketError::HostUnreachable)),
-        (3, 4, true, Some(SocketError::TooLong)),
     ] {
         let mut net = Net::new();
         net.introduce();
@@ -134,6 +137,35 @@ fn errors_reach_the_socket_as_on_linux() {
         send(&mut net.b, id, at(15, 53), b"x").unwrap();
         complain(&mut net, kind, code, 0);
         assert_eq!(net.b.stack.udp_take_error(id), expected, "{kind}/{code}");
+    }
+}
+
+#[test]
+fn who_minds_the_path_hears_that_it_is_narrow() {
+    use PathDiscovery::{Always, Interface, Never, Omit, Probe, Want};
+    for (discovery, hears, notes) in [
+        (Never, false, true),
+        (Want, true, true),
+        (Always, true, true),
+        (Probe, true, true),
+        (Interface, true, false),
+        (Omit, true, false),
+    ] {
+        for receives_errors in [false, true] {
+            let mut net = wide();
+            net.introduce();
+            let id = net.b.stack.udp_bind(any(0), BindOptions::default()).unwrap();
+            net.b.stack.udp_connect(id, Some(at(15, 53))).unwrap();
+            net.b.stack.udp_set_receives_errors(id, receives_errors);
+            set_discovery(&mut net.b, id, discovery);
+            send(&mut net.b, id, at(15, 53), b"x").unwrap();
+            complain(&mut net, 3, 4, 1000);
+            let expected = hears.then_some(SocketError::TooLong);
+            assert_eq!(net.b.stack.udp_take_error(id), expected, "{discovery:?}");
+            assert_eq!(net.b.stack.udp_take_queued_error(id).is_some(), hears && receives_errors);
+            set_discovery(&mut net.b, id, Want);
+            assert_eq!(net.b.stack.udp_path_mtu(id) == Some(1000), notes, "{discovery:?}");
+        }
     }
 }
 

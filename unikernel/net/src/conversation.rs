@@ -198,8 +198,7 @@ impl Flow {
     pub(crate) fn may_send(&self, now: Instant) -> bool {
         let (in_flight, mss) = (self.track.in_flight(), usize::from(self.track.mss));
         let unsent = self.send_queue().saturating_sub(in_flight);
-        let is_held =
-            unsent < mss && self.corked_until.is_some_and(|until| until > now) && self.send_queue() > 0;
+        let is_held = unsent < mss && self.corked_until > now && self.send_queue() > 0;
         unsent == 0 || self.repeats || !is_held && in_flight + unsent.min(mss) <= self.congestion.window(mss)
     }
 }

@@ -119,12 +119,22 @@ impl Stack {
 
     /// Visits one flow. False if it must be visited again when the device has room.
     fn flow_out<D: Segmenter + ?Sized>(&mut self, id: TcpId, device: &mut D) -> bool {
+        let was_backed_up = self.is_backed_up(id);
+        let is_done = self.visit(id, device);
+        if was_backed_up && !self.is_backed_up(id) {
+            self.notify_tcp(id);
+        }
+        is_done
+    }
+
+    fn visit<D: Segmenter + ?Sized>(&mut self, id: TcpId, device: &mut D) -> bool {
         if let Some(is_done) = self.plain_out(id, device) {
             return is_done;
         }
         let Some(flow) = self.flows.get_mut(id) else { return true };
         self.counters.retransmit_timeouts += u64::from(flow.check_due(self.now));
         flow.tune_timeout(&self.timeouts);
+        flow.forget_urgent();
         let before = flow.state();
         let seen = Seen::default();
         let visit = match flow.path {
@@ -290,7 +300,7 @@ fn send<D: Device + ?Sized>(
     loop {
         if !is_owed && !flow.may_send(now) {
             let due = if flow.track.acknowledged == flow.track.received { NEVER } else { now + ACK_PATIENCE };
-            let due = due.min(flow.corked_until.filter(|until| *until > now).unwrap_or(NEVER));
+            let due = due.min(if flow.corked_until > now { flow.corked_until } else { NEVER });
             return (Visit::Done(due.min(flow.congestion.due)), progress);
         }
         is_owed = false;

@@ -16,11 +16,14 @@ use crate::engine::{Ends, Engine};
 use crate::error::SocketError;
 use crate::id::ListenerId;
 use crate::key::FlowKey;
+use crate::low_water::LowWater;
 use crate::phy::Header;
 use crate::rings::Plain;
+use crate::timeouts::ShortTimeout;
 use crate::timers::NEVER;
 use crate::timewait::Final;
 use crate::track::{Front, Track, WINDOW_SHIFT};
+use crate::urgent::Urgent;
 
 /// Who a flow belongs to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -136,11 +139,15 @@ pub(crate) struct Flow {
     pub(crate) acks_at_once: bool,
     /// The app has said that more comes: segments that are not full wait, until that time.
     pub(crate) is_corked: bool,
-    pub(crate) corked_until: Option<Instant>,
+    pub(crate) corked_until: Instant,
     /// How long an attempt to connect may take, if the app has said so.
-    pub(crate) connect_timeout: Option<Duration>,
+    pub(crate) connect_timeout: ShortTimeout,
     pub(crate) keep_alive: Option<KeepAlive>,
-    pub(crate) user_timeout: Option<Duration>,
+    pub(crate) user_timeout: ShortTimeout,
+    pub(crate) low_water: LowWater,
+    pub(crate) urgent: Urgent,
+    /// How long the peer may take to end, once the app has left, if the app has said so.
+    pub(crate) end_seconds: Option<u16>,
 }
 
 /// What a new flow starts with.
@@ -154,15 +161,6 @@ pub(crate) struct Origin {
     pub(crate) iss: TcpSeqNumber,
     /// The peer's.
     pub(crate) irs: TcpSeqNumber,
-}
-
-/// The time-outs a socket runs with, by what it is doing.
-#[derive(Clone, Copy)]
-pub(crate) struct Timeouts {
-    pub(crate) half_open: Duration,
-    pub(crate) connect: Duration,
-    pub(crate) retransmit: Duration,
-    pub(crate) linger: Duration,
 }
 
 /// How far a flow's buffers may grow, in bytes.
@@ -214,10 +212,13 @@ impl Flow {
             largest_mss: 0,
             acks_at_once: false,
             is_corked: false,
-            corked_until: None,
-            connect_timeout: None,
+            corked_until: Instant::ZERO,
+            connect_timeout: ShortTimeout::default(),
             keep_alive: None,
-            user_timeout: None,
+            user_timeout: ShortTimeout::default(),
+            low_water: LowWater::default(),
+            urgent: Urgent::default(),
+            end_seconds: None,
         }
     }
 
@@ -356,23 +357,8 @@ impl Flow {
             shift: if is_scaled { WINDOW_SHIFT } else { 0 },
             largest_mss: self.largest_mss,
             is_summed,
+            urgent_end: self.urgent_end(),
         }
-    }
-
-    /// Sets the socket's time-out to what its state asks for. smoltcp's time-out is about silence
-    /// of the peer whatever the socket does, so it may be on only while an answer is owed.
-    pub(crate) fn tune_timeout(&mut self, timeouts: &Timeouts) {
-        let (owner, user) = (self.owner, self.user_timeout);
-        let connect = self.connect_timeout.or(user);
-        let Some(socket) = self.socket_mut() else { return };
-        let timeout = match (owner, socket.state()) {
-            (Owner::Orphan, _) => Some(timeouts.linger),
-            (_, State::SynReceived) => Some(timeouts.half_open),
-            (_, State::SynSent) => Some(connect.unwrap_or(timeouts.connect)),
-            _ if socket.send_queue() > 0 => Some(user.unwrap_or(timeouts.retransmit)),
-            _ => None,
-        };
-        socket.set_timeout(timeout);
     }
 
     /// True if one segment takes all that there is to send.

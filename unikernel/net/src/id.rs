@@ -60,5 +60,7 @@ bitflags::bitflags! {
         const HUP = 8;
         /// An error waits to be taken.
         const ERR = 16;
+        /// Urgent data waits beside the stream.
+        const PRI = 32;
     }
 }

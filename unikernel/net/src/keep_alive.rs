@@ -59,7 +59,7 @@ impl Stack {
             return due;
         }
         let silence = now - flow.heard_at;
-        let is_over = match flow.user_timeout {
+        let is_over = match flow.user_timeout.get() {
             // As Linux: it overrides the count (tcp(7)).
             Some(limit) => flow.probes > 0 && silence >= limit,
             None => flow.probes >= keep_alive.probes,

@@ -184,15 +184,14 @@ impl Flow {
             let wanted = unsent.min(mss);
             let len = wanted.min((window as usize).saturating_sub(in_flight));
             // A segment that is not full waits for the way to be clear, or for the app to say more.
-            let is_held = wanted < mss
-                && ((self.has_nagle && in_flight > 0) || self.corked_until.is_some_and(|until| until > now));
+            let is_held = wanted < mss && ((self.has_nagle && in_flight > 0) || self.corked_until > now);
             let is_clear =
                 in_flight == 0 || (len == wanted && under_way + len <= self.congestion.window(mss));
             if !is_held && is_clear && len > 0 {
                 return Step::Send { offset: in_flight, len };
             }
-            if let Some(corked) = self.corked_until.filter(|corked| *corked > now) {
-                until = until.min(corked);
+            if self.corked_until > now {
+                until = until.min(self.corked_until);
             }
         }
         let owed = received.since(acknowledged);
@@ -232,7 +231,7 @@ impl Flow {
         if self.track.in_flight() > 0 {
             return self.congestion.due <= now
                 && !self.congestion.is_probe_due()
-                && (self.congestion.is_backed_off() || self.user_timeout.is_some());
+                && (self.congestion.is_backed_off() || self.user_timeout.get().is_some());
         }
         self.track.window == 0 && self.send_queue() > 0
     }

@@ -41,6 +41,7 @@ impl Stack {
     pub(crate) fn plain_out<D: Segmenter + ?Sized>(&mut self, id: TcpId, device: &mut D) -> Option<bool> {
         let now = self.now;
         let flow = self.flows.get_mut(id).filter(|flow| flow.engine.is_none())?;
+        flow.forget_urgent();
         if flow.needs_engine(now) {
             return self.trade_for_engine(id);
         }
@@ -105,7 +106,9 @@ impl<D: Segmenter + ?Sized> Exit<'_, D> {
         let mut visit = Visit { next: None, sent: 0, repeated: 0 };
         loop {
             let mut step = flow.step(now);
-            if flow.send_queue() > usize::from(flow.track.mss) && self.header.is_some() {
+            let is_long = flow.send_queue() > usize::from(flow.track.mss);
+            // Each segment has a pointer of its own.
+            if is_long && self.header.is_some() && flow.urgent_end().is_none() {
                 step = self.enlarged(flow, step);
             }
             match step {
@@ -223,8 +226,10 @@ fn ends(flow: &Flow) -> Ends {
 /// What the headers say in front of `len` bytes from `offset`.
 #[inline]
 fn plan(flow: &Flow, (offset, len): (usize, usize)) -> Plan {
+    let sequence = flow.track.una + offset;
     Plan {
-        sequence: flow.track.una + offset,
+        sequence,
+        urgent: flow.urgent_pointer(sequence),
         acknowledged: flow.track.received,
         window: flow.told_window(),
         is_pushed: len > 0 && offset + len == flow.send_queue(),

@@ -12,8 +12,11 @@ impl Flow {
             Some(engine) => state_readiness(engine.socket().state()),
             None => Readiness::empty(),
         };
-        if self.recv_queue() > 0 {
+        if self.has_enough() {
             ready |= Readiness::IN;
+        }
+        if self.has_urgent() {
+            ready |= Readiness::PRI;
         }
         if self.is_read_shut {
             ready |= Readiness::IN | Readiness::RDHUP;
@@ -35,7 +38,7 @@ impl Flow {
     /// every segment that is acknowledged (Linux: `sk_stream_is_writeable`).
     #[inline]
     pub(crate) fn is_writable(&self) -> bool {
-        if self.is_starved {
+        if self.is_starved || self.is_backed_up() {
             return false;
         }
         if self.plain.is_some() && self.send_queue() * 3 <= 2 * self.tx_least() {

@@ -16,6 +16,7 @@ const FIN: u8 = 1;
 const SYN: u8 = 2;
 const RST: u8 = 4;
 const ACK: u8 = 0x10;
+const URG: u8 = 0x20;
 /// Payload of a segment for a peer that names no largest one (RFC 9293 section 3.7.1).
 const USUAL_MSS: u16 = 536;
 /// A smaller one is not believed: it would only make much work of few bytes (Linux: `tcp_min_snd_mss`).
@@ -160,6 +161,18 @@ impl<'p> Segment<'p> {
     pub(crate) fn heard(&self) -> Heard {
         let Self { sequence, ack_number, window, .. } = *self;
         Heard { sequence, ack_number, window, len: self.payload.len() }
+    }
+
+    /// True if the urgent pointer counts.
+    #[inline]
+    pub(crate) fn is_urgent(&self) -> bool {
+        self.has(URG)
+    }
+
+    /// The number of the urgent byte. A pointer to the first byte counts for one behind it, as on Linux.
+    pub(crate) fn urgent_number(&self) -> Option<TcpSeqNumber> {
+        let pointer = usize::from(self.tcp().urgent_at());
+        self.is_urgent().then(|| self.sequence + pointer.saturating_sub(1))
     }
 
     /// What the acknowledgement field says.

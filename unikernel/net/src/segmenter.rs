@@ -59,7 +59,7 @@ impl Flow {
             wanted = wanted.min(sent.since(una).saturating_sub(in_flight));
         }
         // What does not fill a segment may go with the others only if it might go after them.
-        let ends_all = in_flight + wanted == queued && !self.has_nagle && self.corked_until.is_none();
+        let ends_all = in_flight + wanted == queued && !self.has_nagle && !self.is_corked;
         let len = if ends_all { wanted } else { wanted / mss * mss };
         Step::Send { offset, len: len.max(mss) }
     }

@@ -8,7 +8,9 @@ use smoltcp::socket::tcp::{RecvError as TcpRecvError, Socket, State};
 use smoltcp::time::{Duration, Instant};
 use smoltcp::wire::TcpSeqNumber;
 
-use crate::error::{AcceptError, BindError, ConnectError, ListenError, RecvError, SendError, StateError};
+use crate::error::{
+    AcceptError, BindError, ConnectError, ListenError, RecvError, SendError, SocketError, StateError,
+};
 use crate::flow::{Flow, Origin, Owner};
 use crate::id::{ListenerId, Readiness, TcpId};
 use crate::isn::seed_for;
@@ -26,6 +28,11 @@ impl Stack {
         }
         let local = self.with_tcp_port(local).ok_or(BindError::NoPort)?;
         self.listeners.bind(local, options)
+    }
+
+    /// True if packets to an address need no router.
+    pub fn reaches_directly(&self, to: core::net::IpAddr) -> bool {
+        self.addresses.owns(to) || self.addresses.is_on_link(to)
     }
 
     /// Binds what another stack of the machine has bound, whose answer was good: the address is the machine's, and
@@ -235,10 +242,12 @@ impl Stack {
         take: impl FnOnce(&[u8]) -> (usize, R),
     ) -> Result<(R, usize), RecvError> {
         let flow = self.flows.app_mut(id).ok_or(RecvError::BadId)?;
+        let most = flow.readable_to_mark();
         let waiting = flow.recv_queue();
         if waiting == 0 {
             return Err(nothing_to_read(flow));
         }
+        let take = |bytes: &[u8]| take(&bytes[..bytes.len().min(most)]);
         let result = match (&mut flow.plain, &mut flow.engine) {
             (Some(plain), _) => plain.received.take_with(take),
             (None, Some(engine)) => engine.socket_mut().recv(|bytes| take(bytes)).map_err(recv_error)?,
@@ -246,23 +255,31 @@ impl Stack {
         };
         let left = flow.recv_queue();
         flow.widen(waiting - left);
+        let is_at_mark = flow.note_read(waiting - left);
         if !flow.is_dirty && (flow.engine.is_some() || flow.has_opened()) {
             // The window has grown; the peer may have to be told.
             flow.is_dirty = true;
             self.dirty.push(id);
         }
-        Ok((result, left))
+        Ok((result, if is_at_mark { 0 } else { left }))
     }
 
     /// Lends received bytes to `look` without taking them.
     pub fn tcp_peek<R>(&mut self, id: TcpId, look: impl FnOnce(&[u8]) -> R) -> Result<R, RecvError> {
         let flow = self.flows.app_mut(id).ok_or(RecvError::BadId)?;
-        if flow.recv_queue() == 0 {
+        let (hidden, most) = flow.visible_to_mark();
+        if flow.recv_queue() == hidden {
             return Err(nothing_to_read(flow));
         }
         match (&flow.plain, &mut flow.engine) {
-            (Some(plain), _) => Ok(look(plain.received.part(0, usize::MAX))),
-            (None, Some(engine)) => engine.socket_mut().peek(usize::MAX).map(look).map_err(recv_error),
+            (Some(plain), _) => Ok(look(plain.received.part(hidden, most))),
+            (None, Some(engine)) => {
+                let visible = |bytes: &[u8]| {
+                    let bytes = &bytes[hidden.min(bytes.len())..];
+                    look(&bytes[..bytes.len().min(most)])
+                };
+                engine.socket_mut().peek(usize::MAX).map(visible).map_err(recv_error)
+            }
             (None, None) => Err(RecvError::WouldBlock),
         }
     }
@@ -295,6 +312,9 @@ impl Stack {
         fill: impl FnOnce(&mut [u8]) -> (usize, R),
     ) -> Result<R, SendError> {
         let mut flow = self.flows.app_mut(id).ok_or(SendError::BadId)?;
+        if flow.is_backed_up() {
+            return Err(SendError::WouldBlock);
+        }
         if !flow.has_room() {
             self.tcp_reserve(id, 1);
             flow = self.flows.app_mut(id).ok_or(SendError::BadId)?;
@@ -315,7 +335,7 @@ impl Stack {
         };
         flow.is_unsent |= was_empty;
         if flow.is_corked && was_empty {
-            flow.corked_until = Some(self.now + CORK_PATIENCE);
+            flow.corked_until = self.now + CORK_PATIENCE;
         }
         if !flow.is_dirty {
             flow.is_dirty = true;
@@ -343,7 +363,8 @@ fn recv_error(error: TcpRecvError) -> RecvError {
 /// Why there is nothing to read: an error comes first and once, then the end of the stream.
 #[cold]
 fn nothing_to_read(flow: &mut Flow) -> RecvError {
-    if let Some(error) = flow.error.take() {
+    // The end of the stream comes before an error of sending.
+    if let Some(error) = flow.error.take_if(|error| *error != SocketError::Closed) {
         return error.into();
     }
     match flow.state() {

@@ -109,6 +109,9 @@ impl Stack {
     }
 
     fn flow_in<T: TxToken>(&mut self, id: TcpId, segment: &Segment<'_>, link: Link, token: T) {
+        if segment.is_urgent() {
+            self.urgent_in(id, segment);
+        }
         let is_twice = self.flows.get(id).is_some_and(|flow| flow.hears_twice(segment));
         let is_done = self.plain_in(id, segment, link);
         if is_twice {
@@ -211,6 +214,8 @@ impl Stack {
                 let error = match before {
                     State::LastAck | State::TimeWait => None,
                     State::SynSent => Some(SocketError::Refused),
+                    // The peer had finished, and takes nothing more (Linux: `tcp_reset`).
+                    State::CloseWait => Some(SocketError::Closed),
                     _ => Some(SocketError::Reset),
                 };
                 if segment.is_rst() {

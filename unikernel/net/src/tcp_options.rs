@@ -3,12 +3,13 @@
 use core::net::SocketAddr;
 
 use smoltcp::socket::tcp::State;
-use smoltcp::time::Duration;
+use smoltcp::time::{Duration, Instant};
 
 use crate::error::SocketError;
-use crate::flow::{Flow, KeepAlive};
+use crate::flow::{Flow, KeepAlive, Path};
 use crate::id::{Readiness, TcpId};
 use crate::stack::Stack;
+use crate::timeouts::ShortTimeout;
 use crate::track::WINDOW_SHIFT;
 
 /// Asking and options.
@@ -24,7 +25,9 @@ impl Stack {
     #[inline]
     pub fn tcp_plain_queue(&self, id: TcpId) -> Option<usize> {
         let flow = self.flows.app(id).filter(|flow| !flow.is_read_shut && flow.error.is_none())?;
-        flow.plain.as_ref().map(|plain| plain.received.len())
+        // With a mark to reach it takes more to say what there is to read.
+        let plain = flow.plain.as_ref().filter(|_| flow.low_water.received <= 1 && !flow.is_urgent())?;
+        Some(plain.received.len())
     }
 
     /// Takes the pending error.
@@ -60,9 +63,16 @@ impl Stack {
         matches!(state, State::Closed | State::FinWait2 | State::TimeWait)
     }
 
-    /// Bytes that wait to be read.
-    pub fn tcp_recv_queue(&self, id: TcpId) -> usize {
-        self.flows.app(id).map_or(0, Flow::recv_queue)
+    /// True if the peer is on this machine.
+    pub fn tcp_is_loopback(&self, id: TcpId) -> bool {
+        self.flows.app(id).is_some_and(|flow| flow.path == Path::Loopback)
+    }
+
+    /// True if a peer on this machine has finished sending, and may have closed: then what it is sent is refused at once.
+    #[inline]
+    pub fn tcp_is_refused_at_once(&self, id: TcpId) -> bool {
+        let half_closed = |flow: &&Flow| flow.engine.is_some() && flow.state() == State::CloseWait;
+        self.flows.app(id).filter(half_closed).is_some_and(|flow| flow.path == Path::Loopback)
     }
 
     /// Bytes that are not acknowledged yet.
@@ -98,6 +108,7 @@ impl Stack {
 
     /// Bounds how long sent data may stay unacknowledged (`TCP_USER_TIMEOUT`).
     pub fn tcp_set_user_timeout(&mut self, id: TcpId, timeout: Option<Duration>) {
+        let timeout = ShortTimeout::new(timeout);
         if let Some(flow) = self.flows.app_mut(id).filter(|flow| flow.user_timeout != timeout) {
             flow.user_timeout = timeout;
             self.mark_dirty(id);
@@ -139,6 +150,13 @@ impl Stack {
         }
     }
 
+    /// Sets how long a peer may take to end its side after the app has left (`TCP_LINGER2`); none for the usual.
+    pub fn tcp_set_end_seconds(&mut self, id: TcpId, seconds: Option<u16>) {
+        if let Some(flow) = self.flows.app_mut(id) {
+            flow.end_seconds = seconds;
+        }
+    }
+
     /// Acknowledges at once instead of waiting for data to travel with (`TCP_QUICKACK`).
     pub fn tcp_set_quick_ack(&mut self, id: TcpId, is_on: bool) {
         let delay = (!is_on).then_some(self.config.ack_delay);
@@ -152,7 +170,7 @@ impl Stack {
 
     /// Holds segments back that are not full, for 200 ms at most, or lets them go (`TCP_CORK`).
     pub fn tcp_set_cork(&mut self, id: TcpId, is_on: bool) {
-        let until = is_on.then(|| self.now + CORK_PATIENCE);
+        let until = if is_on { self.now + CORK_PATIENCE } else { Instant::ZERO };
         if let Some(flow) = self.flows.app_mut(id).filter(|flow| flow.is_corked != is_on) {
             (flow.is_corked, flow.corked_until) = (is_on, until);
             self.mark_dirty(id);
@@ -162,7 +180,7 @@ impl Stack {
     /// How long the attempt to connect may take, if the default does not do (`TCP_SYNCNT`).
     pub fn tcp_set_connect_timeout(&mut self, id: TcpId, timeout: Option<Duration>) {
         if let Some(flow) = self.flows.app_mut(id) {
-            flow.connect_timeout = timeout;
+            flow.connect_timeout = ShortTimeout::new(timeout);
         }
     }
 

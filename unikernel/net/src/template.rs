@@ -19,6 +19,7 @@ const SEQUENCE: usize = TCP + 4;
 const ACKNOWLEDGED: usize = TCP + 8;
 const FLAGS: usize = TCP + 13;
 const WINDOW: usize = TCP + 14;
+const URGENT: usize = TCP + 18;
 
 /// The headers of an acknowledgement, but for what changes.
 pub(crate) struct Template {
@@ -34,7 +35,7 @@ impl Template {
             return None;
         }
         let none = TcpSeqNumber(0);
-        let plan = Plan { sequence: none, acknowledged: none, window: 0, is_pushed: false };
+        let plan = Plan { sequence: none, acknowledged: none, window: 0, is_pushed: false, urgent: 0 };
         let mut headers = [0; HEADERS];
         headers[..IP].copy_from_slice(ethernet);
         plan.write(ends, &mut headers[IP..], &ChecksumCapabilities::ignored());
@@ -67,6 +68,7 @@ impl Template {
         headers[ACKNOWLEDGED..][..4].copy_from_slice(&plan.acknowledged.0.to_be_bytes());
         headers[FLAGS] = plan.flags();
         headers[WINDOW..][..2].copy_from_slice(&plan.window.to_be_bytes());
+        headers[URGENT..][..2].copy_from_slice(&plan.urgent.to_be_bytes());
         if checksums.tcp.tx() {
             let ip = Ipv4Packet::new_unchecked(&frame[IP..TCP]);
             let (from, to) = (ip.src_addr().into(), ip.dst_addr().into());
@@ -88,7 +90,7 @@ mod tests {
         /// The two ways to write headers agree.
         #[test]
         fn a_copy_is_as_good_as_the_original(
-            addresses in any::<([u8; 4], u16, [u8; 4], u16)>(), numbers in any::<(i32, i32, u16)>(),
+            addresses in any::<([u8; 4], u16, [u8; 4], u16)>(), numbers in any::<(i32, i32, u16, u16)>(),
             is_pushed in any::<bool>(), hop_limit in 1u8.., is_summed in any::<bool>(),
             payload in prop::collection::vec(any::<u8>(), 0..200),
         ) {
@@ -98,9 +100,9 @@ mod tests {
                 remote: SocketAddr::new(IpAddr::from(to), to_port),
                 hop_limit,
             };
-            let (sequence, acknowledged, window) = numbers;
+            let (sequence, acknowledged, window, urgent) = numbers;
             let (sequence, acknowledged) = (TcpSeqNumber(sequence), TcpSeqNumber(acknowledged));
-            let plan = Plan { sequence, acknowledged, window, is_pushed };
+            let plan = Plan { sequence, acknowledged, window, is_pushed, urgent };
             let mut checksums = ChecksumCapabilities::default();
             checksums.tcp = if is_summed { Checksum::Both } else { Checksum::None };
             let ethernet = [7; HEADER_LEN];

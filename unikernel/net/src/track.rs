@@ -11,6 +11,7 @@ use core::cell::Cell;
 use smoltcp::wire::{IpAddress, TcpOption, TcpPacket, TcpSeqNumber};
 
 use crate::sequence::Distance;
+use crate::urgent::pointer;
 use crate::wire;
 
 /// The scale of the windows that we announce (RFC 7323): up to 8 MiB.
@@ -141,6 +142,8 @@ pub(crate) struct Front {
     pub(crate) largest_mss: u16,
     /// smoltcp has written whole checksums.
     pub(crate) is_summed: bool,
+    /// Where urgent data ends that the peer has to be told of.
+    pub(crate) urgent_end: Option<TcpSeqNumber>,
 }
 
 /// The last thing seen of a flow on its way out.
@@ -171,6 +174,20 @@ impl Front {
             if self.is_summed {
                 tcp.set_checksum(adjusted(tcp.checksum(), window, wide));
             }
+        }
+        if let Some(urgent_end) = self.urgent_end {
+            self.point(packet, offset, pointer(start, urgent_end));
+        }
+    }
+
+    #[cold]
+    fn point(&self, packet: &mut [u8], offset: usize, pointer: u16) {
+        let addresses = ip_addresses(packet);
+        let mut tcp = TcpPacket::new_unchecked(&mut packet[offset..]);
+        tcp.set_urg(pointer > 0);
+        tcp.set_urgent_at(pointer);
+        if self.is_summed {
+            tcp.fill_checksum(&addresses.0, &addresses.1);
         }
     }
 

@@ -100,6 +100,8 @@ pub(crate) struct Plan {
     /// As it stands in the header.
     pub(crate) window: u16,
     pub(crate) is_pushed: bool,
+    /// The urgent pointer; 0 for none.
+    pub(crate) urgent: u16,
 }
 
 impl Plan {
@@ -124,8 +126,9 @@ impl Plan {
     #[inline]
     pub(crate) fn flags(&self) -> u8 {
         const ACK: u8 = 0x10;
-        const PSH_ACK: u8 = 0x18;
-        if self.is_pushed { PSH_ACK } else { ACK }
+        const PSH: u8 = 8;
+        const URG: u8 = 0x20;
+        ACK | if self.is_pushed { PSH } else { 0 } | if self.urgent > 0 { URG } else { 0 }
     }
 
     #[inline]
@@ -133,8 +136,8 @@ impl Plan {
         let ([a, b], [c, d]) = (ends.local.port().to_be_bytes(), ends.remote.port().to_be_bytes());
         let [e, f, g, h] = self.sequence.0.to_be_bytes();
         let [i, j, k, l] = self.acknowledged.0.to_be_bytes();
-        let [m, n] = self.window.to_be_bytes();
-        [a, b, c, d, e, f, g, h, i, j, k, l, 0x50, self.flags(), m, n, 0, 0, 0, 0]
+        let ([m, n], [o, p]) = (self.window.to_be_bytes(), self.urgent.to_be_bytes());
+        [a, b, c, d, e, f, g, h, i, j, k, l, 0x50, self.flags(), m, n, 0, 0, o, p]
     }
 }
 

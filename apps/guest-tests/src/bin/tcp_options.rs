@@ -204,6 +204,144 @@ fn zero_copy_is_done_or_refused() {
     check_eq!(received, message);
 }
 
+/// socket(7), `SO_RCVLOWAT`: neither poll(2) nor a call that waits is content with less.
+fn low_water_mark_is_reached() {
+    let (_listener, mut client, server) = pair();
+    check_eq!(get(&server, libc::SOL_SOCKET, libc::SO_RCVLOWAT), 1);
+    check_eq!(set(&server, libc::SOL_SOCKET, libc::SO_RCVLOWAT, &100), 0);
+    check_eq!(get(&server, libc::SOL_SOCKET, libc::SO_RCVLOWAT), 100);
+    client.write_all(&[1; 60]).unwrap();
+    check_eq!(ready(&server, libc::POLLIN, 50), 0);
+    client.write_all(&[1; 39]).unwrap();
+    check_eq!(ready(&server, libc::POLLIN, 50), 0);
+    client.write_all(&[1; 1]).unwrap();
+    check_eq!(ready(&server, libc::POLLIN, 5000), libc::POLLIN);
+    let mut buffer = [0; 500];
+    check_eq!((&server).read(&mut buffer).unwrap(), 100);
+    let writer = std::thread::spawn(move || {
+        for _ in 0..5 {
+            std::thread::sleep(Duration::from_millis(5));
+            client.write_all(&[2; 25]).unwrap();
+        }
+        client
+    });
+    check!((&server).read(&mut buffer).unwrap() >= 100);
+    let client = writer.join().unwrap();
+    // What there is can be had without waiting, and the end is not waited for.
+    server.set_nonblocking(true).unwrap();
+    let _ = (&server).read(&mut buffer);
+    check_eq!((&server).read(&mut buffer).unwrap_err().kind(), ErrorKind::WouldBlock);
+    (&client).write_all(&[3; 7]).unwrap();
+    std::thread::sleep(Duration::from_millis(20));
+    check_eq!((&server).read(&mut buffer).unwrap(), 7);
+    drop(client);
+    check_eq!(ready(&server, libc::POLLIN, 5000), libc::POLLIN);
+    // Back to the usual.
+    check_eq!(set(&server, libc::SOL_SOCKET, libc::SO_RCVLOWAT, &0), 0);
+    check_eq!(get(&server, libc::SOL_SOCKET, libc::SO_RCVLOWAT), 1);
+}
+
+/// What poll(2) says within so many milliseconds.
+fn ready(socket: &impl AsRawFd, events: i16, milliseconds: c_int) -> i16 {
+    let mut poll = libc::pollfd { fd: socket.as_raw_fd(), events, revents: 0 };
+    // SAFETY: there is one entry, and it lives longer than the call.
+    check!(unsafe { libc::poll(&raw mut poll, 1, milliseconds) } >= 0);
+    poll.revents
+}
+
+/// tcp(7), `TCP_NOTSENT_LOWAT`: who has enough to send is not asked for more, and is told when it is gone.
+fn unsent_bytes_are_bounded() {
+    const LOW: c_int = 16 * 1024;
+    let (_listener, client, server) = pair();
+    check_eq!(set(&client, libc::IPPROTO_TCP, libc::TCP_NOTSENT_LOWAT, &LOW), 0);
+    check_eq!(get(&client, libc::IPPROTO_TCP, libc::TCP_NOTSENT_LOWAT), LOW);
+    client.set_nonblocking(true).unwrap();
+    let fill = || {
+        let mut total = 0;
+        while let Ok(count) = (&client).write(&[0; 4096]) {
+            total += count;
+        }
+        total
+    };
+    let mut sent = fill();
+    check!(sent > 0);
+    while ready(&client, libc::POLLOUT, 50) == libc::POLLOUT {
+        sent += fill();
+    }
+    // Of what is written all but little was sent.
+    check!((LOW as u32..8 * LOW as u32).contains(&unsent(&client)));
+    // What is read makes room with the peer; then more is wanted, again and again.
+    server.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    let (mut got, mut buffer) = (0, vec![0; 65_536]);
+    while got < 4_000_000 {
+        got += (&server).read(&mut buffer).unwrap();
+        if ready(&client, libc::POLLOUT, 0) == libc::POLLOUT {
+            sent += fill();
+        } else if got == sent {
+            check_eq!(ready(&client, libc::POLLOUT, 5000), libc::POLLOUT);
+        }
+    }
+}
+
+/// What was written and not sent yet (`tcpi_notsent_bytes`).
+fn unsent(socket: &impl AsRawFd) -> u32 {
+    const OFFSET: usize = 144;
+    let (mut info, mut len) = ([0_u8; 256], 256);
+    let (tcp, name) = (libc::IPPROTO_TCP, libc::TCP_INFO);
+    // SAFETY: there is room for so many bytes.
+    let got = unsafe { libc::getsockopt(socket.as_raw_fd(), tcp, name, info.as_mut_ptr().cast(), &mut len) };
+    check_eq!(got, 0);
+    u32::from_ne_bytes(info[OFFSET..][..4].try_into().unwrap())
+}
+
+/// Options that are read as they were set.
+fn options_read_back() {
+    let (listener, client, _server) = pair();
+    for (name, value) in [
+        (libc::SO_PRIORITY, 5),
+        (libc::SO_OOBINLINE, 1),
+        (libc::SO_DONTROUTE, 1),
+        (libc::SO_DONTROUTE, 0),
+        (libc::SO_BUSY_POLL, 0),
+    ] {
+        check_eq!(set(&client, libc::SOL_SOCKET, name, &value), 0);
+        check_eq!(get(&client, libc::SOL_SOCKET, name), value);
+    }
+    let tcp = libc::IPPROTO_TCP;
+    check_eq!(get(&client, tcp, libc::TCP_LINGER2), 60);
+    for (wished, told) in [(5, 5), (1000, 120), (-7, -1), (0, 60)] {
+        check_eq!(set(&client, tcp, libc::TCP_LINGER2, &wished), 0);
+        check_eq!(get(&client, tcp, libc::TCP_LINGER2), told);
+    }
+    check_eq!(set(&client, tcp, libc::TCP_WINDOW_CLAMP, &0), libc::EINVAL);
+    for (wished, told) in [(20_000, 20_000), (1, 1152)] {
+        check_eq!(set(&client, tcp, libc::TCP_WINDOW_CLAMP, &wished), 0);
+        check_eq!(get(&client, tcp, libc::TCP_WINDOW_CLAMP), told);
+    }
+    // Taken, or refused; but what is taken can be read back.
+    if set(&listener, tcp, libc::TCP_FASTOPEN, &5) == 0 {
+        check_eq!(get(&listener, tcp, libc::TCP_FASTOPEN), 5);
+    }
+}
+
+/// A call that waits looks at the network meanwhile (socket(7), `SO_BUSY_POLL`); who may not ask for that is told.
+fn busy_polling_waits() {
+    let (_listener, client, server) = pair();
+    match set(&server, libc::SOL_SOCKET, libc::SO_BUSY_POLL, &100) {
+        0 => check_eq!(get(&server, libc::SOL_SOCKET, libc::SO_BUSY_POLL), 100),
+        error => check_eq!(error, libc::EPERM),
+    }
+    check_eq!(set(&server, libc::SOL_SOCKET, libc::SO_BUSY_POLL, &-1), libc::EINVAL);
+    server.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+    check_eq!((&server).read(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock);
+    let writer = std::thread::spawn(move || {
+        (&client).write_all(b"x").unwrap();
+        client
+    });
+    check_eq!((&server).read(&mut [0; 4]).unwrap(), 1);
+    drop(writer.join().unwrap());
+}
+
 fn main() {
     answers();
     zero_copy_is_done_or_refused();
@@ -214,4 +352,8 @@ fn main() {
     linger_of_zero_resets();
     buffers_are_bounded();
     println!("tcp options hold");
+    low_water_mark_is_reached();
+    unsent_bytes_are_bounded();
+    options_read_back();
+    busy_polling_waits();
 }

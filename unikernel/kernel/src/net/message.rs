@@ -17,6 +17,8 @@ bitflags! {
     pub struct MessageFlags: u32 {
         /// Do not sleep.
         const DONT_WAIT = net::MSG_DONTWAIT;
+        /// Urgent data, beside the stream.
+        const URGENT = net::MSG_OOB;
         /// Look without taking.
         const PEEK = net::MSG_PEEK;
         /// Answer a datagram's true length.
@@ -68,6 +70,8 @@ pub enum Beside {
     Nothing,
     /// A datagram's header, and the number of the interface that it came in by.
     Arrival(Arrival, u32),
+    /// It is the urgent byte.
+    Urgent,
     /// It is no message, but an error about one.
     Error(Box<QueuedError>),
 }

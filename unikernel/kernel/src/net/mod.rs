@@ -35,6 +35,7 @@ mod standing;
 pub mod stream;
 mod transfer;
 pub mod unix;
+pub mod urgent;
 pub mod vsock;
 
 use alloc::string::String;

@@ -7,7 +7,9 @@ use linux_raw_sys::net::{
     IP_PMTUDISC_WANT,
 };
 use unikernel_net::smoltcp::time::Duration;
-use unikernel_net::{BindOptions, HeaderOptions, KeepAlive, MulticastOptions, PathDiscovery, Stack, TcpId};
+use unikernel_net::{
+    BindOptions, HeaderOptions, KeepAlive, LowWater, MulticastOptions, PathDiscovery, Stack, TcpId,
+};
 
 use super::address::Family;
 use super::cards::Link;
@@ -56,6 +58,14 @@ pub struct TcpOptions {
     pub receive_buffer: Option<i32>,
     /// `SO_SNDBUF`, doubled.
     pub send_buffer: Option<i32>,
+    /// `SO_RCVLOWAT`; 0 for the usual.
+    pub receive_low: u32,
+    /// `TCP_NOTSENT_LOWAT`; 0 for none.
+    pub unsent_low: u32,
+    /// `TCP_WINDOW_CLAMP`, in bytes; 0 for none.
+    pub window_clamp: u32,
+    /// `TCP_LINGER2`, in seconds; less than 0 for no time, 0 for the usual.
+    pub end_seconds: i32,
 }
 
 impl TcpOptions {
@@ -65,12 +75,14 @@ impl TcpOptions {
     }
 
     /// Sets a connection up as these options ask.
-    pub(super) fn apply(&self, stack: &mut Stack, id: TcpId) {
-        if *self == Self::default() {
-            return;
-        }
+    fn apply(&self, stack: &mut Stack, id: TcpId) {
         let bytes = |doubled: i32| doubled as usize / 2;
-        stack.tcp_set_buffers(id, self.receive_buffer.map(bytes), self.send_buffer.map(bytes));
+        let clamp = (self.window_clamp > 0).then_some(self.window_clamp as usize);
+        let receive = [self.receive_buffer.map(bytes), clamp].into_iter().flatten().min();
+        stack.tcp_set_buffers(id, receive, self.send_buffer.map(bytes));
+        stack.tcp_set_low_water(id, LowWater { received: self.receive_low, unsent: self.unsent_low });
+        let end = (self.end_seconds != 0).then(|| u16::try_from(self.end_seconds.max(0)).unwrap_or(u16::MAX));
+        stack.tcp_set_end_seconds(id, end);
         stack.tcp_set_quick_ack(id, self.quick_ack == Some(true));
         stack.tcp_set_cork(id, self.is_corked);
         if self.max_segment > 0 {
@@ -155,6 +167,10 @@ pub struct Hints {
     pub path_discovery_v6: u8,
     /// `SO_MARK`: there are no rules that would look at it.
     pub mark: u32,
+    /// `SO_PRIORITY`: there is one queue, as in Linux without a queueing discipline.
+    pub priority: i32,
+    /// `SO_OOBINLINE`: urgent data is read in the stream.
+    pub is_urgent_inline: bool,
 }
 
 impl Default for Hints {
@@ -169,6 +185,8 @@ impl Default for Hints {
             path_discovery: IP_PMTUDISC_WANT as u8,
             path_discovery_v6: IP_PMTUDISC_WANT as u8,
             mark: 0,
+            priority: 0,
+            is_urgent_inline: false,
         }
     }
 }
@@ -212,6 +230,8 @@ pub struct SocketOptions {
     pub is_transparent: bool,
     /// `SO_DONTROUTE`.
     pub is_direct: bool,
+    /// `SO_BUSY_POLL`: how long a call looks at the network before it sleeps, in microseconds.
+    pub busy_poll_us: u32,
     /// `SO_PASSCRED`.
     pub passes_credentials: bool,
     /// `SO_BINDTODEVICE`: the card that it uses, of several.
@@ -244,6 +264,7 @@ impl Default for SocketOptions {
             is_free: false,
             is_transparent: false,
             is_direct: false,
+            busy_poll_us: 0,
             passes_credentials: false,
             card: None,
             hints: Hints::default(),
@@ -252,14 +273,27 @@ impl Default for SocketOptions {
 }
 
 impl SocketOptions {
-    /// Sets a connection up as these options ask.
+    /// Sets a new connection up as these options ask.
+    pub(super) fn apply_to_new(&self, stack: &mut Stack, id: TcpId) {
+        self.apply_common(stack, id);
+        if self.tcp != TcpOptions::default() {
+            self.tcp.apply(stack, id);
+        }
+    }
+
+    /// Brings a connection in line with options that were changed, perhaps back to the usual.
     pub(super) fn apply(&self, stack: &mut Stack, id: TcpId) {
+        self.apply_common(stack, id);
+        self.tcp.apply(stack, id);
+    }
+
+    fn apply_common(&self, stack: &mut Stack, id: TcpId) {
         stack.tcp_set_nodelay(id, self.has_no_delay);
         stack.tcp_set_keep_alive(id, self.keep_alive());
         stack.tcp_set_hop_limit(id, self.hop_limit);
+        stack.tcp_set_urgent_inline(id, self.hints.is_urgent_inline);
         let timeout = (self.user_timeout_ms > 0).then(|| Duration::from_millis(self.user_timeout_ms.into()));
         stack.tcp_set_user_timeout(id, timeout);
-        self.tcp.apply(stack, id);
     }
 
     pub(super) fn bind_options(&self, family: Family) -> BindOptions {

@@ -53,7 +53,7 @@ impl Routes {
     /// Wakes who waits for `id`, with all that it is ready for. Of a connection it may well be told more than that, because
     /// whoever is woken asks anyway.
     #[inline]
-    pub(super) fn notify(&self, stack: &Stack, id: SocketId) {
+    pub(super) fn notify(&self, stack: &mut Stack, id: SocketId) {
         let (table, slot, ready) = match id {
             SocketId::Tcp(id) => (&self.tcp, id.slot(), NetReadiness::all()),
             SocketId::Listener(id) => (&self.listeners, id.slot(), stack.listener_readiness(id)),
@@ -62,6 +62,7 @@ impl Routes {
         if let Some(Some(socket)) = table.get(slot) {
             if let SocketId::Tcp(id) = id {
                 socket.note_standing(stack, id);
+                socket.tell_owner(stack, id);
             }
             socket.source.notify(to_file(ready));
         }
@@ -74,6 +75,7 @@ pub(super) fn to_file(ready: NetReadiness) -> Readiness {
     let mut bits = Readiness::empty();
     bits.set(Readiness::READABLE, ready.contains(NetReadiness::IN));
     bits.set(Readiness::WRITABLE, ready.contains(NetReadiness::OUT));
+    bits.set(Readiness::PRI, ready.contains(NetReadiness::PRI));
     bits.set(Readiness::RDHUP, ready.contains(NetReadiness::RDHUP));
     bits.set(Readiness::HUP, ready.contains(NetReadiness::HUP));
     bits.set(Readiness::ERR, ready.contains(NetReadiness::ERR));

@@ -361,7 +361,7 @@ impl Net {
         }
         self.stack.take_events(&mut self.events);
         for id in self.events.drain(..) {
-            self.routes.notify(&self.stack, id);
+            self.routes.notify(&mut self.stack, id);
         }
     }
 

@@ -20,10 +20,15 @@ pub use super::message::{Beside, HeaderControl, MessageFlags, Outgoing, Received
 use super::options::SocketOptions;
 use super::stream::Stream;
 use super::unix::{Style, Unix};
+use super::urgent::Owner;
 use crate::file::{AttemptError, PollSource, WaitMode, broken_pipe, complete};
 use crate::mem::user::UserSlice;
+use crate::platform::time;
 use crate::sync::SpinLock;
 use crate::syscall::{Errno, SysResult};
+
+/// Nobody else runs on the core for so long at most, in microseconds, whatever `SO_BUSY_POLL` asks for.
+const MAX_BUSY_POLL_US: u32 = 1000;
 
 /// Which of a socket's two time-outs counts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -77,6 +82,8 @@ pub struct Socket {
     pub kind: Kind,
     /// What `setsockopt` set.
     pub options: SpinLock<SocketOptions>,
+    /// Who is told of urgent data.
+    pub owner: Owner,
     pub(super) source: PollSource,
     pub(super) inode: u64,
     me: Weak<Self>,
@@ -90,6 +97,7 @@ impl Socket {
             family,
             kind,
             options: SpinLock::new(options),
+            owner: Owner::default(),
             source: PollSource::new(),
             inode: NEXT_INODE.fetch_add(1, Ordering::Relaxed),
             me: Weak::clone(me),
@@ -227,6 +235,10 @@ impl Socket {
         match &self.kind {
             // Connections have no errors but the one that ends them.
             Kind::Stream(_) if flags.contains(MessageFlags::ERROR_QUEUE) => Err(Errno::EAGAIN),
+            Kind::Stream(stream) if flags.contains(MessageFlags::URGENT) => {
+                stream.receive_urgent(into, flags)
+            }
+            Kind::Unix(_) | Kind::Other(_) if flags.contains(MessageFlags::URGENT) => Err(Errno::EOPNOTSUPP),
             Kind::Stream(stream) => stream.receive(self, into, flags, mode).map(Received::bytes),
             Kind::Datagram(datagram) => datagram.receive(self, into, flags, mode),
             Kind::Unix(unix) => unix.receive(self, into, flags, mode),
@@ -246,7 +258,8 @@ impl Socket {
     pub fn send(&self, message: Outgoing<'_>, flags: MessageFlags, mode: WaitMode) -> SysResult {
         let Outgoing { buffers, to, rights, control } = message;
         let result = match &self.kind {
-            Kind::Stream(stream) => stream.send(self, buffers, mode),
+            Kind::Stream(stream) => stream.send(self, buffers, flags, mode),
+            _ if flags.contains(MessageFlags::URGENT) => Err(Errno::EOPNOTSUPP),
             Kind::Datagram(datagram) => {
                 // Without a family an address counts as one without a port, too.
                 let to =
@@ -275,7 +288,7 @@ impl Socket {
     #[inline]
     pub fn send_bytes(&self, buffers: &[UserSlice], flags: MessageFlags, mode: WaitMode) -> SysResult {
         match &self.kind {
-            Kind::Stream(stream) => self.signalled(stream.send(self, buffers, mode), flags),
+            Kind::Stream(stream) => self.signalled(stream.send(self, buffers, flags, mode), flags),
             _ => self.send(Outgoing::bytes(buffers), flags, mode),
         }
     }
@@ -307,8 +320,32 @@ impl Socket {
         }
         super::flush();
         super::poll();
+        let busy_us = self.options.lock().busy_poll_us;
+        if busy_us > 0 {
+            let outcome = busy_poll(busy_us, &mut attempt);
+            if !matches!(outcome, Err(Errno::EAGAIN)) {
+                return outcome;
+            }
+        }
         let deadline_ns = self.options.lock().deadline(direction);
         self.source.block_on(mode, deadline_ns, attempt)
+    }
+}
+
+/// Looks at the network again and again, for so long, instead of sleeping (socket(7), `SO_BUSY_POLL`).
+#[cold]
+fn busy_poll<T, E: Into<AttemptError>>(
+    microseconds: u32,
+    attempt: &mut impl FnMut() -> Result<T, E>,
+) -> Result<T, Errno> {
+    let until_ns = time::now_ns() + u64::from(microseconds.min(MAX_BUSY_POLL_US)) * 1000;
+    loop {
+        let outcome = complete(&mut *attempt);
+        if !matches!(outcome, Err(Errno::EAGAIN)) || time::now_ns() >= until_ns {
+            return outcome;
+        }
+        super::poll();
+        core::hint::spin_loop();
     }
 }
 

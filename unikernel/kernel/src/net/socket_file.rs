@@ -3,7 +3,7 @@
 use alloc::string::String;
 
 use linux_raw_sys::general::S_IFSOCK;
-use linux_raw_sys::ioctl::FIONREAD;
+use linux_raw_sys::ioctl::{FIOGETOWN, FIONREAD, FIOSETOWN, SIOCATMARK, SIOCGPGRP, SIOCSPGRP};
 
 use super::interface;
 use super::socket::{Kind, MessageFlags, Socket};
@@ -72,6 +72,21 @@ impl File for Socket {
     fn ioctl(&self, request: u32, argument: u64) -> SysResult {
         if let Some(result) = interface::ioctl(request, argument) {
             return result;
+        }
+        if let (SIOCATMARK, Kind::Stream(stream)) = (request, &self.kind) {
+            UserPtr::new(argument).write(i32::from(stream.is_at_mark()))?;
+            return Ok(0);
+        }
+        match request {
+            FIOSETOWN | SIOCSPGRP => {
+                self.owner.set(UserPtr::new(argument).read()?)?;
+                return Ok(0);
+            }
+            FIOGETOWN | SIOCGPGRP => {
+                UserPtr::new(argument).write(self.owner.get())?;
+                return Ok(0);
+            }
+            _ => {}
         }
         let (receive_queue, send_queue) = match &self.kind {
             Kind::Stream(stream) => stream.queues()?,

@@ -2,7 +2,7 @@
 
 use alloc::sync::Arc;
 use core::net::SocketAddr;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use unikernel_net::{ListenerId, TcpInfo};
 
@@ -71,12 +71,15 @@ pub struct Stream {
     flow: AtomicU64,
     /// How reading stands.
     pub(super) standing: Standing,
+    /// `SO_RCVLOWAT`, which each call that receives looks at.
+    pub(super) receive_low: AtomicU32,
 }
 
 impl Stream {
-    fn connected(id: FlowId) -> Self {
+    fn connected(id: FlowId, options: &SocketOptions) -> Self {
         let (role, flow) = (SpinLock::new(Role::Flow(id, None)), AtomicU64::new(id.to_bits()));
-        Self { role, flow, standing: Standing::default() }
+        let receive_low = AtomicU32::new(options.tcp.receive_low);
+        Self { role, flow, standing: Standing::default(), receive_low }
     }
 
     #[inline]
@@ -119,9 +122,12 @@ impl Stream {
         let options = *socket.options.lock();
         socket.block_on(mode, Direction::Receive, || -> Result<_, Errno> {
             let (mut net, flow) = flows::accept(id)?;
-            let accepted =
-                Socket::new(socket.family, Kind::Stream(Self::connected(flow)), options.inherited());
-            options.apply(&mut net.stack, flow.id);
+            let accepted = Socket::new(
+                socket.family,
+                Kind::Stream(Self::connected(flow, &options)),
+                options.inherited(),
+            );
+            options.apply_to_new(&mut net.stack, flow.id);
             let peer = net.stack.tcp_peer(flow.id).ok_or(Errno::ECONNABORTED)?;
             net.routes.set_tcp(flow.id, Some(Arc::clone(&accepted)));
             Ok((accepted, cards::scoped(peer, flow.shard)))
@@ -163,8 +169,11 @@ impl Stream {
         let card = cards::towards(to.ip(), local.map(|local| local.ip()), options.card.or(scope));
         let shard = flows::shard_for(card, local, to);
         let mut net = super::shards::lock(shard);
+        if options.is_direct && !net.stack.reaches_directly(to.ip()) {
+            return Err(Errno::ENETUNREACH);
+        }
         let id = net.stack.tcp_connect(super::now(), local, to)?;
-        options.apply(&mut net.stack, id);
+        options.apply_to_new(&mut net.stack, id);
         net.routes.set_tcp(id, socket.arc());
         drop(net);
         self.become_flow(&mut role, FlowId { shard, id }, bound);
@@ -276,6 +285,7 @@ impl Stream {
 
     /// Brings a live connection in line with options that were changed.
     pub(super) fn apply(&self, options: &SocketOptions) {
+        self.receive_low.store(options.tcp.receive_low, Ordering::Relaxed);
         if let Some(flow) = self.flow() {
             options.apply(&mut flow.lock().stack, flow.id);
         } else if let Role::Listener(id) = *self.role.lock() {

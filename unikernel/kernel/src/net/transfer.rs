@@ -1,12 +1,14 @@
 //! Bytes between the app's memory and a connection's buffers: one copy, straight from one to the
 //! other. A buffer is a ring, so that it may take two pieces.
 
+use core::sync::atomic::Ordering;
+
 use unikernel_net::{RecvError, SendError, Stack, TcpId};
 
 use super::flows::FlowId;
 use super::socket::{Direction, MessageFlags, Socket};
 use super::stream::Stream;
-use crate::file::{AttemptError, WaitMode};
+use crate::file::{AttemptError, WaitMode, complete};
 use crate::mem::user::UserSlice;
 use crate::syscall::{Errno, SysResult};
 
@@ -112,10 +114,37 @@ impl Stream {
         let flow = self.flow().ok_or(Errno::ENOTCONN)?;
         let mut done = 0;
         match self.receive_now(flow, into, flags, &mut done) {
-            Ok(()) if done == 0 || !flags.waits_for_all() => Ok(done),
-            Err(AttemptError::Again) if mode == WaitMode::NonBlocking => Err(Errno::EAGAIN),
+            Ok(()) if done == 0 || done >= self.target(into, flags) || self.is_at_mark() => Ok(done),
+            Err(AttemptError::Again) if mode == WaitMode::NonBlocking => {
+                self.receive_from_here(flow, into, flags)
+            }
             Err(AttemptError::Errno(error)) => Err(error),
             _ => self.receive_in_time(socket, into, flags, mode, done),
+        }
+    }
+
+    /// What was written on this machine has come at once, as on Linux, though it may not have been carried over yet.
+    #[cold]
+    fn receive_from_here(&self, flow: FlowId, into: &[UserSlice], flags: MessageFlags) -> SysResult {
+        let net = flow.lock();
+        if !net.stack.tcp_is_loopback(flow.id) || !net.stack.has_work() {
+            return Err(Errno::EAGAIN);
+        }
+        net.flush();
+        let mut done = 0;
+        complete(|| self.receive_now(flow, into, flags, &mut done))?;
+        Ok(done)
+    }
+
+    /// How many bytes a call waits for.
+    #[inline]
+    fn target(&self, into: &[UserSlice], flags: MessageFlags) -> usize {
+        let low = self.receive_low.load(Ordering::Relaxed) as usize;
+        match flags.waits_for_all() {
+            true => total(into),
+            // A look cannot be put together from several.
+            false if low <= 1 || flags.contains(MessageFlags::PEEK) => 1,
+            false => low.min(total(into)),
         }
     }
 
@@ -146,16 +175,16 @@ impl Stream {
         mut done: usize,
     ) -> SysResult {
         let flow = self.flow().ok_or(Errno::ENOTCONN)?;
-        let wanted = total(into);
+        let (wanted, target) = (total(into), self.target(into, flags));
         let outcome = socket.block_on(mode, Direction::Receive, || {
             let before = done;
             if done == wanted {
                 return Ok(());
             }
             match self.receive_now(flow, into, flags, &mut done) {
-                Ok(()) if flags.waits_for_all() && done > before && done < wanted => Err(AttemptError::Again),
+                Ok(()) if done > before && done < target && !self.is_at_mark() => Err(AttemptError::Again),
                 // There was something until a page was missing.
-                Err(AttemptError::Again) if done > 0 && !flags.waits_for_all() => Ok(()),
+                Err(AttemptError::Again) if done > 0 && done >= target => Ok(()),
                 outcome => outcome,
             }
         });
@@ -166,15 +195,31 @@ impl Stream {
     }
 
     #[inline]
-    pub(super) fn send(&self, socket: &Socket, from: &[UserSlice], mode: WaitMode) -> SysResult {
+    pub(super) fn send(
+        &self,
+        socket: &Socket,
+        from: &[UserSlice],
+        flags: MessageFlags,
+        mode: WaitMode,
+    ) -> SysResult {
         let flow = self.flow().ok_or(Errno::EPIPE)?;
         let (wanted, mut done) = (total(from), 0);
-        let first = put(&mut flow.lock().stack, flow.id, from, &mut done);
+        let mut net = flow.lock();
+        let first = put(&mut net.stack, flow.id, from, &mut done);
+        if done > 0 && flags.contains(MessageFlags::URGENT) {
+            net.stack.tcp_mark_urgent(flow.id);
+        }
+        if net.stack.tcp_is_refused_at_once(flow.id) {
+            // The next write is to know, as on Linux, where loopback does not wait.
+            net.flush();
+        } else {
+            drop(net);
+        }
         match first {
             Ok(()) if done == wanted || mode == WaitMode::NonBlocking => Ok(done),
             Err(AttemptError::Again) if mode == WaitMode::NonBlocking => Err(Errno::EAGAIN),
             Err(AttemptError::Errno(error)) => Err(error),
-            _ => self.send_in_time(socket, from, mode, done),
+            _ => self.send_in_time(socket, from, (flags, mode), done),
         }
     }
 
@@ -184,13 +229,19 @@ impl Stream {
         &self,
         socket: &Socket,
         from: &[UserSlice],
-        mode: WaitMode,
+        (flags, mode): (MessageFlags, WaitMode),
         mut done: usize,
     ) -> SysResult {
         let flow = self.flow().ok_or(Errno::EPIPE)?;
         let wanted = total(from);
         let outcome = socket.block_on(mode, Direction::Send, || {
-            put(&mut flow.lock().stack, flow.id, from, &mut done)?;
+            let mut net = flow.lock();
+            let before = done;
+            let outcome = put(&mut net.stack, flow.id, from, &mut done);
+            if done > before && flags.contains(MessageFlags::URGENT) {
+                net.stack.tcp_mark_urgent(flow.id);
+            }
+            outcome?;
             if done < wanted { Err(AttemptError::Again) } else { Ok(()) }
         });
         match outcome {

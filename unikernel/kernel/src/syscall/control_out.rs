@@ -50,7 +50,7 @@ pub(super) fn write(
                 writer.put(SOL_SOCKET, SCM_CREDENTIALS, &bytes_of([PROCESS_ID, 0, 0]))?;
             }
         }
-        Beside::Nothing => {}
+        Beside::Nothing | Beside::Urgent => {}
         Beside::Arrival(arrival, interface) => {
             let options = socket.options.lock().datagram;
             writer.socket_level(arrival, &options)?;

@@ -11,6 +11,7 @@ use crate::file::{self, FileFlags, pipe};
 use crate::fs::disk;
 use crate::fs::disk::file::DiskFile;
 use crate::mem::user::UserPtr;
+use crate::net::socket::Socket;
 use crate::task::limits;
 use crate::user_abi;
 
@@ -92,6 +93,13 @@ pub fn sys_fcntl(fd: i32, command: u32, argument: u64) -> SysResult {
         F_SETFL => {
             opened.set_flags(FileFlags::CHANGEABLE, FileFlags::from_bits_truncate(argument as u32));
             Ok(0)
+        }
+        F_SETOWN | F_GETOWN => {
+            let socket = opened.downcast::<Socket>().ok_or(Errno::EINVAL)?;
+            match command {
+                F_GETOWN => Ok(socket.owner.get() as usize),
+                _ => socket.owner.set(argument as i32).map(|()| 0),
+            }
         }
         F_GETPIPE_SZ if pipe::is_pipe(&opened) => Ok(pipe::CAPACITY_BYTES),
         F_SETPIPE_SZ if pipe::is_pipe(&opened) && argument as usize <= pipe::CAPACITY_BYTES => {

@@ -1,7 +1,7 @@
 //! Sending and receiving (send(2), recv(2), sendmsg(2), recvmmsg(2), ...).
 
 use linux_raw_sys::general::__kernel_timespec;
-use linux_raw_sys::net::{MSG_TRUNC, mmsghdr, msghdr};
+use linux_raw_sys::net::{MSG_OOB, MSG_TRUNC, mmsghdr, msghdr};
 
 use super::io::{self, Buffers, MAX_TRANSFER_BYTES, RawBuffer};
 use super::socket::SocketRef;
@@ -12,7 +12,7 @@ use crate::file::WaitMode;
 use crate::file::table::OnExec;
 use crate::mem::user::{UserAbi, UserPtr, UserSlice};
 use crate::net::address;
-use crate::net::socket::{MessageFlags, Outgoing, Received, SendControl};
+use crate::net::socket::{Beside, MessageFlags, Outgoing, Received, SendControl};
 use crate::net::unix::Rights;
 use crate::platform::time;
 use crate::user_abi;
@@ -156,7 +156,8 @@ pub fn receive_into(
     let on_exec = if flags.contains(MessageFlags::CLOSE_ON_EXEC) { OnExec::Close } else { OnExec::Keep };
     let (control_len, control_flags) = control_out::write(&header, socket, &mut received, on_exec)?;
     header.msg_controllen = control_len as _;
-    header.msg_flags = if received.full_len > received.len { MSG_TRUNC } else { 0 } | control_flags;
+    let urgent = if matches!(received.beside, Beside::Urgent) { MSG_OOB } else { 0 };
+    header.msg_flags = if received.full_len > received.len { MSG_TRUNC } else { 0 } | control_flags | urgent;
     message.write(header)?;
     Ok(count_of(&received, flags))
 }

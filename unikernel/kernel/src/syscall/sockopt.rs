@@ -213,9 +213,30 @@ fn set_socket(socket: &Socket, name: u32, value: Value) -> Result<(), Errno> {
         }
         SO_RXQ_OVFL | SO_PEEK_OFF | SO_TIMESTAMP_OLD | SO_TIMESTAMP_NEW | SO_TIMESTAMPNS_OLD
         | SO_TIMESTAMPNS_NEW => sockopt_udp::set_socket(socket, name, value),
-        SO_RCVLOWAT | SO_PRIORITY | SO_BUSY_POLL | SO_INCOMING_CPU => value.int().map(drop),
-        // Urgent data stays in the stream, and there is one route only.
-        SO_OOBINLINE | SO_DONTROUTE => value.int().map(drop),
+        SO_RCVLOWAT => {
+            let bytes = value.int()?;
+            // Where nothing would look at it, it is not known.
+            if !matches!(socket.kind, Kind::Stream(_) | Kind::Datagram(_)) {
+                return Err(Errno::ENOPROTOOPT);
+            }
+            // Less than nothing is as much as can be (Linux: `sock_set_rcvlowat`).
+            let bytes = if bytes < 0 { i32::MAX } else { bytes.max(1) };
+            socket.set_options(|options| options.tcp.receive_low = bytes as u32);
+            Ok(())
+        }
+        SO_PRIORITY => {
+            let priority = value.int()?;
+            socket.set_options(|options| options.hints.priority = priority);
+            Ok(())
+        }
+        SO_BUSY_POLL => {
+            let microseconds = u32::try_from(value.int()?).map_err(|_| Errno::EINVAL)?;
+            socket.set_options(|options| options.busy_poll_us = microseconds);
+            Ok(())
+        }
+        SO_INCOMING_CPU => value.int().map(drop),
+        SO_OOBINLINE => set(|options| &mut options.hints.is_urgent_inline),
+        SO_DONTROUTE => set(|options| &mut options.is_direct),
         SO_TYPE | SO_ERROR | SO_ACCEPTCONN | SO_PROTOCOL | SO_DOMAIN => Err(Errno::ENOPROTOOPT),
         _ => Err(Errno::ENOPROTOOPT),
     }
@@ -306,9 +327,13 @@ fn get_socket(socket: &Socket, name: u32, place: Place) -> SysResult {
         SO_COOKIE => place.write(&socket.inode().to_ne_bytes()),
         SO_RXQ_OVFL | SO_PEEK_OFF | SO_TIMESTAMP_OLD | SO_TIMESTAMP_NEW | SO_TIMESTAMPNS_OLD
         | SO_TIMESTAMPNS_NEW => sockopt_udp::get_socket(socket, name, place),
-        SO_RCVLOWAT | SO_SNDLOWAT => place.int(1),
+        SO_RCVLOWAT => place.int(options.tcp.receive_low.max(1) as i32),
+        SO_SNDLOWAT => place.int(1),
         SO_INCOMING_CPU => place.int(core_of(socket)),
-        SO_OOBINLINE | SO_DONTROUTE | SO_PRIORITY | SO_BUSY_POLL => place.int(0),
+        SO_OOBINLINE => place.flag(options.hints.is_urgent_inline),
+        SO_DONTROUTE => place.flag(options.is_direct),
+        SO_PRIORITY => place.int(options.hints.priority),
+        SO_BUSY_POLL => place.int(options.busy_poll_us as i32),
         _ => Err(Errno::ENOPROTOOPT),
     }
 }

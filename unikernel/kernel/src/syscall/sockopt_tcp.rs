@@ -15,6 +15,11 @@ const MAX_KEEP_PROBES: i32 = 127;
 /// Repetitions of a SYN when nothing was set, and at most (tcp(7)).
 const SYN_RETRIES: i32 = 6;
 const MAX_SYN_RETRIES: i32 = 127;
+/// How long a peer may take to end its side after the app has left, and at most (tcp(7), `TCP_LINGER2`).
+const END_SECONDS: i32 = 60;
+const MAX_END_SECONDS: i32 = 120;
+/// The narrowest window that can be asked for (Linux: half of `SOCK_MIN_RCVBUF`).
+const LEAST_CLAMP: i32 = 1152;
 /// The only congestion control that there is, as `TCP_CONGESTION` names it.
 const CONGESTION_CONTROL: &[u8] = b"cubic";
 
@@ -77,13 +82,20 @@ pub(super) fn set(socket: &Socket, name: u32, value: Value) -> Result<(), Errno>
             let seconds = defer_seconds(value.int()?);
             socket.set_options(|options| options.tcp.defer_seconds = seconds);
         }
-        TCP_LINGER2 | TCP_WINDOW_CLAMP => {
-            value.int()?;
+        TCP_LINGER2 => {
+            let seconds = value.int()?.clamp(-1, MAX_END_SECONDS);
+            socket.set_options(|options| options.tcp.end_seconds = seconds);
         }
-        // A hint: data in a SYN is not taken, and its sender sends it again (RFC 7413, section 4.2).
-        TCP_FASTOPEN | TCP_FASTOPEN_CONNECT => {
-            value.int()?;
+        TCP_WINDOW_CLAMP => {
+            let bytes = clamp_bytes(socket, value.int()?)?;
+            socket.set_options(|options| options.tcp.window_clamp = bytes);
         }
+        TCP_NOTSENT_LOWAT => {
+            let bytes = value.int()? as u32;
+            socket.set_options(|options| options.tcp.unsent_low = bytes);
+        }
+        // Data in a SYN is not taken (RFC 7413): who wants that is told.
+        TCP_FASTOPEN | TCP_FASTOPEN_CONNECT => return Err(Errno::ENOPROTOOPT),
         _ => return Err(Errno::ENOPROTOOPT),
     }
     Ok(())
@@ -94,6 +106,15 @@ fn segment_bytes(wished: i32) -> Result<u16, Errno> {
     match wished {
         0 | 88..=32767 => Ok(wished as u16),
         _ => Err(Errno::EINVAL),
+    }
+}
+
+/// A bound on the window; none only before there is a connection (Linux: `tcp_set_window_clamp`).
+fn clamp_bytes(socket: &Socket, wished: i32) -> Result<u32, Errno> {
+    match wished {
+        0 if stream_info(socket).is_some() || is_listening(socket) => Err(Errno::EINVAL),
+        0 => Ok(0),
+        wished => Ok(wished.max(LEAST_CLAMP) as u32),
     }
 }
 
@@ -136,7 +157,10 @@ pub(super) fn get(socket: &Socket, name: u32, place: Place) -> SysResult {
         TCP_SYNCNT => {
             place.int(if options.tcp.syn_retries > 0 { options.tcp.syn_retries.into() } else { SYN_RETRIES })
         }
-        TCP_FASTOPEN | TCP_FASTOPEN_CONNECT => place.int(0),
+        TCP_LINGER2 if options.tcp.end_seconds == 0 => place.int(END_SECONDS),
+        TCP_LINGER2 => place.int(options.tcp.end_seconds),
+        TCP_WINDOW_CLAMP => place.int(options.tcp.window_clamp as i32),
+        TCP_NOTSENT_LOWAT => place.int(options.tcp.unsent_low as i32),
         TCP_MAXSEG => place.int(segment_size(socket, &options)),
         TCP_INFO => place.write(&tcp_info::bytes(stream_info(socket), is_listening(socket))),
         TCP_CONGESTION => {

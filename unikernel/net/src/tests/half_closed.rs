@@ -64,7 +64,7 @@ fn closed_peer_resets_who_writes_much() {
             host.flush(now);
             now += Duration::from_millis(10);
         }
-        assert_eq!(host.stack.tcp_take_error(client), Some(SocketError::Reset), "{address}, {count} bytes");
+        assert_eq!(host.stack.tcp_take_error(client), Some(SocketError::Closed), "{address}, {count} bytes");
     }
 }
 

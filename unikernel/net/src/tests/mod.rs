@@ -32,6 +32,7 @@ mod times;
 mod transfer;
 mod udp;
 mod udp_control;
+mod urgent;
 mod vsock;
 
 use alloc::boxed::Box;

@@ -167,10 +167,14 @@ fn established_ack_of_unsent_data_is_challenged() {
 }
 
 #[test]
-fn established_urgent_data_is_plain_data() {
-    let mut scene = Scene::established();
-    scene.hear(ACK | 0x20, scene.next, scene.expected, b"urgent");
-    assert_eq!(scene.host.recv(scene.server).unwrap(), b"urgent");
+fn established_urgent_data_is_read_where_it_is_wanted() {
+    // A pointer of 0 is one to the first byte.
+    for (is_inline, expected) in [(true, b"urgent".as_slice()), (false, b"rgent")] {
+        let mut scene = Scene::established();
+        scene.host.stack.tcp_set_urgent_inline(scene.server, is_inline);
+        scene.hear(ACK | 0x20, scene.next, scene.expected, b"urgent");
+        assert_eq!(scene.host.recv(scene.server).unwrap(), expected);
+    }
 }
 
 #[test]

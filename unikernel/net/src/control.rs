@@ -22,6 +22,9 @@ const DISCOVER_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long an address is kept that a server has refused to lease again: mostly it gives the same one to who asks anew, and
 /// connections go on (as on Linux, where they survive the loss of an address).
 const PROBATION: Duration = Duration::from_secs(10);
+/// The pause after a second refusal in a row, and how often it doubles at most.
+const LEAST_PAUSE: Duration = Duration::from_secs(1);
+const MOST_DOUBLINGS: u32 = 6;
 /// The longest message of a server's that is looked at.
 const LONGEST_MESSAGE: usize = 1500;
 
@@ -38,6 +41,10 @@ pub(crate) struct Control {
     dhcp: Option<SocketHandle>,
     /// The server's last message was a refusal.
     is_refused: bool,
+    /// How many refusals have come since the last lease.
+    refusals: u32,
+    /// No server is asked before.
+    quiet_until: Instant,
     /// When the address goes that a server has refused.
     lost_at: Option<Instant>,
     /// When the interface wants to be polled.
@@ -50,7 +57,16 @@ impl Control {
         config.random_seed = seed;
         let interface = Interface::new(config, &mut Capabilities(device), now);
         let sockets = SocketSet::new(vec![SocketStorage::EMPTY]);
-        Self { interface, sockets, dhcp: None, is_refused: false, lost_at: None, next: NEVER }
+        Self {
+            interface,
+            sockets,
+            dhcp: None,
+            is_refused: false,
+            refusals: 0,
+            quiet_until: Instant::ZERO,
+            lost_at: None,
+            next: NEVER,
+        }
     }
 
     /// Starts the DHCP client.
@@ -91,6 +107,18 @@ impl Control {
             self.is_refused = message.is_refusal();
             self.process(now, &frame, token, traffic);
         }
+        if message.is_refusal() {
+            self.refused(now);
+        }
+    }
+
+    /// After a refusal another lease is asked for at once; after several in a row, at longer and longer intervals: a server
+    /// may offer what it then refuses.
+    fn refused(&mut self, now: Instant) {
+        self.refusals = self.refusals.saturating_add(1);
+        if let Some(doublings) = self.refusals.checked_sub(2) {
+            self.quiet_until = now + LEAST_PAUSE * (1 << doublings.min(MOST_DOUBLINGS));
+        }
     }
 
     /// Sends what is due. False if the device had no room.
@@ -100,6 +128,10 @@ impl Control {
         device: &mut D,
         traffic: &Traffic,
     ) -> bool {
+        if now < self.quiet_until {
+            self.next = self.quiet_until.min(self.lost_at.unwrap_or(NEVER));
+            return true;
+        }
         let mut outbound = Outbound::new(device, None, Some(traffic));
         self.interface.poll_egress(now, &mut outbound, &mut self.sockets);
         let has_room = !outbound.exhausted;
@@ -117,7 +149,7 @@ impl Control {
         let socket = self.sockets.get_mut::<dhcpv4::Socket<'_>>(self.dhcp?);
         match socket.poll() {
             Some(dhcpv4::Event::Configured(config)) => {
-                self.lost_at = None;
+                (self.lost_at, self.refusals) = (None, 0);
                 Some(Lease::Gained(config_of(&config)))
             }
             Some(dhcpv4::Event::Deconfigured) if core::mem::take(&mut self.is_refused) => {

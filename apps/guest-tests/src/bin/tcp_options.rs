@@ -207,6 +207,7 @@ fn zero_copy_is_done_or_refused() {
 /// socket(7), `SO_RCVLOWAT`: neither poll(2) nor a call that waits is content with less.
 fn low_water_mark_is_reached() {
     let (_listener, mut client, server) = pair();
+    client.set_nodelay(true).unwrap();
     check_eq!(get(&server, libc::SOL_SOCKET, libc::SO_RCVLOWAT), 1);
     check_eq!(set(&server, libc::SOL_SOCKET, libc::SO_RCVLOWAT, &100), 0);
     check_eq!(get(&server, libc::SOL_SOCKET, libc::SO_RCVLOWAT), 100);

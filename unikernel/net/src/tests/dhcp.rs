@@ -229,6 +229,50 @@ fn refused_address_goes_in_the_end() {
     assert_eq!(leased.address(), None);
 }
 
+#[test]
+fn refusals_make_no_storm() {
+    let refuse = |_, options: Vec<u8>| match options.windows(3).any(|option| option == [53, 1, 5]) {
+        true => [without(&options, 53), vec![53, 1, 6]].concat(),
+        false => options,
+    };
+    let mut leased = Leased::from_server(120, refuse);
+    assert_eq!(leased.address(), None);
+    let sent = leased.host.stack.counters().tx_packets;
+    assert!(sent < 60, "{sent} packets in two minutes");
+    leased.serve(70, |_, options| options);
+    assert_eq!(leased.address(), Some(ip(40)));
+}
+
+#[test]
+fn routes_of_every_kind_are_read_or_left_out() {
+    let cases: [(&[u8], Option<Ipv4Addr>); 6] = [
+        // Malformed: the router of the other option counts.
+        (&[121, 3, 24, 10, 9], Some(ip(2))),
+        (&[121, 5, 33, 10, 0, 2, 9], Some(ip(2))),
+        (&[121, 4, 0, 10, 0, 2], Some(ip(2))),
+        (&[121, 0], Some(ip(2))),
+        // No default among them: there is none.
+        (&[121, 8, 24, 10, 9, 9, 10, 0, 2, 9], None),
+        // Two: the first.
+        (&[121, 10, 0, 10, 0, 2, 8, 0, 10, 0, 2, 9], Some(ip(8))),
+    ];
+    for (routes, gateway) in cases {
+        let leased = Leased::from_server(2, |_, options| [options, routes.to_vec()].concat());
+        assert_eq!(leased.config().gateway, gateway, "{routes:?}");
+        assert_eq!(leased.address(), Some(ip(40)));
+    }
+}
+
+#[test]
+fn endless_lease_stays() {
+    let mut leased = Leased::from_server(2, |_, options| {
+        [without(&options, 51), vec![51, 4, 255, 255, 255, 255]].concat()
+    });
+    leased.now += Duration::from_secs(1_000_000_000);
+    leased.run(10, |_| false);
+    assert_eq!(leased.address(), Some(ip(40)));
+}
+
 /// As in Google's cloud: the address is a network of its own, and the router outside of it.
 #[test]
 fn router_outside_of_the_network_is_a_neighbor() {

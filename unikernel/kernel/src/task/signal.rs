@@ -126,7 +126,7 @@ pub struct AlternateStack {
 impl AlternateStack {
     /// True if `stack_pointer` is on it.
     pub fn contains(&self, stack_pointer: u64) -> bool {
-        self.size != 0 && stack_pointer.wrapping_sub(self.base) <= self.size
+        stack_pointer > self.base && stack_pointer - self.base <= self.size
     }
 }
 

@@ -28,7 +28,7 @@ impl Cause {
 
     /// A breakpoint (`int3`). Linux tells no address.
     pub const BREAKPOINT: Self = Self::new(SIGTRAP, SI_KERNEL, 0);
-    /// A privileged instruction, a bad segment, a non-canonical address. Linux knows no address.
+    /// A privileged instruction, a bad segment, a non-canonical address, no stack for a handler. Linux knows no address.
     pub const GENERAL_PROTECTION: Self = Self::new(SIGSEGV, SI_KERNEL, 0);
     /// An unaligned access with AC set.
     pub const ALIGNMENT: Self = Self::new(SIGBUS, BUS_ADRALN, 0);
@@ -155,9 +155,11 @@ fn settle_interrupted_call(frame: &mut TrapFrame, handler: Option<&SigAction>) {
 fn run_handler(frame: &mut TrapFrame, cause: Cause, action: SigAction) {
     let signal = cause.info.signal;
     if signal_frame::push(frame, &cause, &action).is_err() {
-        // No stack for the handler: Linux forces SIGSEGV, whose handler has no stack either.
-        let fault = Cause { info: SignalInfo { signal: SIGSEGV, ..cause.info }, ..cause };
-        die(frame, fault);
+        // No stack for the handler. That of SIGSEGV may have one of its own.
+        if signal == SIGSEGV {
+            die(frame, cause);
+        }
+        return force(frame, Cause::GENERAL_PROTECTION);
     }
     let mut dispositions = process().dispositions.lock();
     if action.flags & u64::from(SA_RESETHAND) != 0 {

@@ -95,12 +95,13 @@ pub fn push(frame: &mut TrapFrame, cause: &Cause, action: &SigAction) -> Result<
     }
     let me = current();
     let (alternate, mask) = {
-        let mut signals = me.signals.lock();
-        let mask = signals.saved_mask.take().unwrap_or(signals.mask);
-        (signals.alternate_stack, mask)
+        let signals = me.signals.lock();
+        (signals.alternate_stack, signals.saved_mask.unwrap_or(signals.mask))
     };
-    let wants_alternate = action.flags & u64::from(SA_ONSTACK) != 0 && alternate.size != 0;
-    let top = if wants_alternate && !alternate.contains(frame.rsp) {
+    let is_on_alternate = alternate.contains(frame.rsp);
+    let enters_alternate =
+        action.flags & u64::from(SA_ONSTACK) != 0 && alternate.size != 0 && !is_on_alternate;
+    let top = if enters_alternate {
         alternate.base.wrapping_add(alternate.size)
     } else {
         frame.rsp.wrapping_sub(RED_ZONE_BYTES)
@@ -109,6 +110,10 @@ pub fn push(frame: &mut TrapFrame, cause: &Cause, action: &SigAction) -> Result<
     let fpu_at = top.wrapping_sub(fpu_bytes as u64) & !63;
     // The handler is entered as if called: 16-byte alignment before the return address.
     let at = (fpu_at.wrapping_sub(size_of::<RtSigFrame>() as u64) & !15).wrapping_sub(8);
+    // What lies below the alternate stack is not the signal's (Linux: "overflowed sigaltstack").
+    if (enters_alternate || is_on_alternate) && !alternate.contains(at) {
+        return Err(Fault);
+    }
     // The area is not to be lent out while the thread sleeps.
     paging_in(|| me.with_own_fpu(|fpu| UserSlice::new(fpu_at, fpu_bytes).try_write(fpu.image())))?;
 
@@ -121,8 +126,12 @@ pub fn push(frame: &mut TrapFrame, cause: &Cause, action: &SigAction) -> Result<
     pushed.info = signal_info(cause);
     UserPtr::new(at).write(pushed)?;
 
-    if alternate.is_auto_disarm {
-        me.signals.lock().alternate_stack = AlternateStack::default();
+    {
+        let mut signals = me.signals.lock();
+        signals.saved_mask = None;
+        if alternate.is_auto_disarm {
+            signals.alternate_stack = AlternateStack::default();
+        }
     }
     frame.rsp = at;
     frame.rip = action.handler;

@@ -41,7 +41,7 @@ use crate::file::poll_source::{PollSource, ReadyList, ReadyOwner};
 use crate::file::{File, Metadata, Readiness};
 use crate::mem::space::PageSource;
 use crate::net;
-use crate::sync::SpinLock;
+use crate::sync::{Mutex, SpinLock};
 use crate::syscall::{Errno, SysResult};
 use crate::task::current;
 use crate::task::wait::WaitError;
@@ -94,7 +94,9 @@ pub struct Ring {
     issuer: AtomicI32,
     is_enabled: AtomicBool,
     /// How far entries were taken from the submission queue.
-    sq_head: SpinLock<u32>,
+    sq_head: AtomicU32,
+    /// Held while a chain is taken from the queue: what its entries point to is read then, which may sleep.
+    submission: Mutex<()>,
     completions: SpinLock<Completions>,
     slots: SpinLock<Slots>,
     deferred: SpinLock<Deferred>,
@@ -154,7 +156,8 @@ impl Ring {
             setup_flags: flags,
             issuer: AtomicI32::new(if flags & IORING_SETUP_SINGLE_ISSUER != 0 { current().id } else { 0 }),
             is_enabled: AtomicBool::new(flags & IORING_SETUP_R_DISABLED == 0),
-            sq_head: SpinLock::new(0),
+            sq_head: AtomicU32::new(0),
+            submission: Mutex::new(()),
             completions: SpinLock::default(),
             slots: SpinLock::default(),
             deferred: SpinLock::default(),
@@ -261,7 +264,7 @@ impl File for Ring {
     fn readiness(&self) -> Readiness {
         let mut ready = Readiness::empty();
         ready.set(Readiness::READABLE, self.available() > 0);
-        let head = *self.sq_head.lock();
+        let head = self.sq_head.load(Ordering::Relaxed);
         ready.set(Readiness::WRITABLE, self.memory.submitted_behind(head) < self.memory.sq_entries);
         ready
     }

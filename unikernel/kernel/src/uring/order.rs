@@ -70,16 +70,18 @@ impl Ring {
     /// any number.
     fn next_chain(&self, left: &mut u32) -> SmallVec<[Box<Request>; 2]> {
         let mut chain = SmallVec::new();
-        let mut head = self.sq_head.lock();
-        let mut available = self.memory.submitted_behind(*head);
+        let _turn = self.submission.lock();
+        let mut head = self.sq_head.load(Ordering::Relaxed);
+        let mut available = self.memory.submitted_behind(head);
         while *left > 0 && available > 0 {
             let has_room = chain.is_empty() || room::is_left() && chain.try_reserve(1).is_ok();
             if !has_room {
                 break;
             }
-            let entry = self.memory.entry(*head);
-            *head = head.wrapping_add(1);
-            self.memory.set_sq_head(*head);
+            let entry = self.memory.entry(head);
+            head = head.wrapping_add(1);
+            self.sq_head.store(head, Ordering::Relaxed);
+            self.memory.set_sq_head(head);
             *left -= 1;
             available -= 1;
             let Some(entry) = entry else { continue };

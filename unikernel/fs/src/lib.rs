@@ -16,7 +16,7 @@
 //!
 //! - [`DescriptorTable`]: numbers for them; [`Ring`]: a pipe's bytes;
 //! - [`RangeLocks`]: who locks which bytes;
-//! - [`terminal`]: a console's input; [`Expirations`]: a timer's count.
+//! - [`terminal`]: the line discipline of terminals; [`Expirations`]: a timer's count.
 
 #![no_std]
 #![forbid(unsafe_code)]

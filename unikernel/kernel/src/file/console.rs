@@ -1,26 +1,22 @@
-//! The serial console as a terminal: the app's standard streams, and `/dev/tty`.
+//! The serial console as a terminal: the app's standard streams, and `/dev/tty` while nothing else is.
 //!
-//! Input is edited by line (`unikernel_fs::terminal`); Ctrl-C sends `SIGINT`. Output is handed to the
-//! UART in large pieces.
+//! The line discipline is that of all terminals (`unikernel_fs::terminal`); its keys send their signals to the app always.
 
 use alloc::string::String;
 use alloc::sync::Arc;
 
+use arrayvec::ArrayVec;
 use linux_raw_sys::general::*;
-use linux_raw_sys::ioctl::{FIONREAD, TCGETS, TIOCGWINSZ};
 use spin::Once;
-use unikernel_fs::terminal::{DELETE, END_OF_INPUT, INTERRUPT, LineEditor, Typed};
+use unikernel_fs::terminal::{Screen, Settings, Terminal, Typed};
 
 use super::table::{self, OnExec};
+use super::tty::{self, Line, NO_WINDOW, Queues, number_of, session};
 use super::{AttemptError, File, FileFlags, Metadata, PollSource, Readiness, WaitMode};
-use crate::mem::user::{UserPtr, UserSlice};
+use crate::mem::user::UserSlice;
 use crate::platform::console;
 use crate::sync::SpinLock;
 use crate::syscall::{Errno, SysResult};
-use crate::task::signal::{self, SignalInfo};
-use crate::user_abi;
-
-user_abi!(termios, winsize);
 
 /// Output is copied from the app in pieces of this size.
 const CHUNK_BYTES: usize = 512;
@@ -29,7 +25,8 @@ pub const CONSOLE_DEVICE: u64 = 5 << 8 | 1;
 
 /// The console.
 pub struct Console {
-    input: SpinLock<LineEditor>,
+    terminal: SpinLock<Terminal>,
+    window: SpinLock<winsize>,
     source: PollSource,
 }
 
@@ -37,7 +34,10 @@ static CONSOLE: Once<Arc<Console>> = Once::new();
 
 /// The one console.
 pub fn console() -> Arc<Console> {
-    let make = || Arc::new(Console { input: SpinLock::default(), source: PollSource::new() });
+    let make = || {
+        let (terminal, window) = (SpinLock::new(Terminal::new()), SpinLock::new(NO_WINDOW));
+        Arc::new(Console { terminal, window, source: PollSource::new() })
+    };
     Arc::clone(CONSOLE.call_once(make))
 }
 
@@ -68,75 +68,149 @@ fn on_input() {
     }
 }
 
-impl Console {
-    fn typed(&self, byte: u8) {
-        let typed = self.input.lock().key(byte, console::write);
-        match typed {
-            Typed::Edited => {}
-            Typed::Completed => self.source.notify(Readiness::READABLE),
-            Typed::Interrupted => {
-                signal::send_to_process(SignalInfo::from_kernel(SIGINT));
-            }
-        }
-    }
+/// What is to be written to the UART, in large pieces.
+#[derive(Default)]
+struct Gathered(ArrayVec<u8, CHUNK_BYTES>);
 
-    /// Reads one line at most.
-    fn try_read(&self, into: UserSlice) -> Result<usize, AttemptError> {
-        let mut input = self.input.lock();
-        let [head, tail] = input.content(into.len()).ok_or(Errno::EAGAIN)?;
-        into.try_write(head)?;
-        into.skip(head.len()).try_write(tail)?;
-        let count = head.len() + tail.len();
-        input.consume(count);
-        Ok(count)
+impl Gathered {
+    fn flush(&mut self) {
+        console::write_processed(&self.0);
+        self.0.clear();
     }
 }
 
-/// The settings that this console has and cannot change.
-fn settings() -> termios {
-    let mut c_cc = [0; 19];
-    c_cc[VINTR as usize] = INTERRUPT;
-    c_cc[VEOF as usize] = END_OF_INPUT;
-    c_cc[VERASE as usize] = DELETE;
-    c_cc[VMIN as usize] = 1;
-    termios {
-        c_iflag: ICRNL,
-        c_oflag: OPOST | ONLCR,
-        c_cflag: B115200 | CS8 | CREAD,
-        c_lflag: ISIG | ICANON | ECHO | ECHOE,
-        c_line: 0,
-        c_cc,
+impl Screen for Gathered {
+    fn put(&mut self, byte: u8) {
+        if self.0.is_full() {
+            self.flush();
+        }
+        self.0.push(byte);
+    }
+}
+
+impl Drop for Gathered {
+    fn drop(&mut self) {
+        self.flush();
+    }
+}
+
+impl Console {
+    fn typed(&self, byte: u8) {
+        let typed = self.terminal.lock().key(byte, &mut Gathered::default());
+        self.tell(&typed);
+        if let Some(signal) = typed.signal {
+            session::signal(number_of(signal));
+        }
+    }
+
+    fn tell(&self, typed: &Typed) {
+        if typed.is_readable {
+            self.source.notify(Readiness::READABLE);
+        }
+        if typed.is_held == Some(false) {
+            self.source.notify(Readiness::WRITABLE);
+        }
+    }
+
+    fn show(&self, bytes: &[u8]) -> SysResult {
+        let mut terminal = self.terminal.lock();
+        if terminal.is_held() {
+            return Err(Errno::EAGAIN);
+        }
+        let mut screen = Gathered::default();
+        bytes.iter().for_each(|&byte| terminal.write(byte, &mut screen));
+        Ok(bytes.len())
+    }
+}
+
+impl Line for Console {
+    fn source(&self) -> &PollSource {
+        &self.source
+    }
+
+    fn try_read(&self, into: UserSlice) -> Result<usize, AttemptError> {
+        let mut terminal = self.terminal.lock();
+        let [head, tail] = terminal.content(into.len()).ok_or(Errno::EAGAIN)?;
+        into.try_write(head)?;
+        into.skip(head.len()).try_write(tail)?;
+        let count = head.len() + tail.len();
+        terminal.consume(count);
+        Ok(count)
+    }
+
+    fn settings(&self) -> Settings {
+        *self.terminal.lock().settings()
+    }
+
+    fn set(&self, settings: Settings) {
+        self.terminal.lock().set(settings, &mut Gathered::default());
+        self.source.notify(self.readiness());
+    }
+
+    fn input_len(&self) -> usize {
+        self.terminal.lock().len()
+    }
+
+    fn flush(&self, queues: Queues) {
+        // What is written is shown at once.
+        if queues.input {
+            self.terminal.lock().clear_input();
+        }
+    }
+
+    fn hold(&self, is_held: bool) {
+        let typed = self.terminal.lock().hold(is_held, &mut Gathered::default());
+        self.tell(&typed);
+    }
+
+    fn send(&self, byte: u8) {
+        console::write_processed(&[byte]);
+    }
+
+    fn window(&self) -> winsize {
+        *self.window.lock()
+    }
+
+    fn set_window(&self, size: winsize) -> bool {
+        let parts = |size: &winsize| [size.ws_row, size.ws_col, size.ws_xpixel, size.ws_ypixel];
+        let before = core::mem::replace(&mut *self.window.lock(), size);
+        parts(&before) != parts(&size)
+    }
+
+    fn device(&self) -> u64 {
+        CONSOLE_DEVICE
+    }
+
+    fn is_controlling(&self) -> bool {
+        session::controlling().is_none()
+    }
+
+    fn take_control(&self) -> Result<(), Errno> {
+        if self.is_controlling() { Ok(()) } else { Err(Errno::EPERM) }
+    }
+
+    fn give_up_control(&self) -> Result<(), Errno> {
+        // Its keys would still send signals.
+        Err(Errno::ENOTTY)
     }
 }
 
 impl File for Console {
     fn read(&self, into: UserSlice, mode: WaitMode) -> SysResult {
-        if into.is_empty() {
-            return Ok(0);
-        }
-        self.source.block_on(mode, None, || self.try_read(into))
+        tty::read(self, into, mode)
     }
 
-    fn write(&self, from: UserSlice, _mode: WaitMode) -> SysResult {
-        let mut chunk = [0; CHUNK_BYTES];
-        let mut written = 0;
-        while written < from.len() {
-            let rest = from.skip(written);
-            let chunk = &mut chunk[..rest.len().min(CHUNK_BYTES)];
-            match rest.read(chunk) {
-                Ok(()) => console::write(chunk),
-                Err(_) if written > 0 => break,
-                Err(fault) => return Err(fault.into()),
-            }
-            written += chunk.len();
-        }
-        Ok(written)
+    fn write(&self, from: UserSlice, mode: WaitMode) -> SysResult {
+        tty::write_chunks::<CHUNK_BYTES>(from, mode, |bytes, mode| {
+            self.source.block_on(mode, None, || self.show(bytes))
+        })
     }
 
     fn readiness(&self) -> Readiness {
-        let input = self.input.lock();
-        let mut ready = Readiness::WRITABLE;
-        ready.set(Readiness::READABLE, input.has_line());
+        let terminal = self.terminal.lock();
+        let mut ready = Readiness::empty();
+        ready.set(Readiness::WRITABLE, !terminal.is_held());
+        ready.set(Readiness::READABLE, terminal.is_readable());
         ready
     }
 
@@ -149,20 +223,7 @@ impl File for Console {
     }
 
     fn ioctl(&self, request: u32, argument: u64) -> SysResult {
-        match request {
-            TCGETS => UserPtr::new(argument).write(settings())?,
-            // A serial line does not know: 0 makes programs take their default.
-            TIOCGWINSZ => {
-                let size = winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
-                UserPtr::new(argument).write(size)?;
-            }
-            FIONREAD => {
-                let len = self.input.lock().len();
-                UserPtr::new(argument).write(len as i32)?;
-            }
-            _ => return Err(Errno::ENOTTY),
-        }
-        Ok(0)
+        tty::ioctl(self, request, argument)
     }
 
     fn reopen(&self, _flags: FileFlags) -> Result<Arc<dyn File>, Errno> {

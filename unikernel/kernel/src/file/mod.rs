@@ -5,7 +5,7 @@
 //! - [`PollSource`]: how a file tells sleeping threads and epoll that something changed;
 //! - [`lock`]: `flock` and byte-range locks;
 //! - [`epoll`], [`poll_set`]: waiting for many files; [`pipe`], [`eventfd`], [`timerfd`], [`signalfd`],
-//!   [`inotify`], [`pidfd`], [`console`]: files that live in memory alone.
+//!   [`inotify`], [`pidfd`]: files that live in memory alone; [`tty`], [`console`]: terminals.
 //!
 //! Sockets are in `net`, files with a name in `fs`. The room stands directly behind the system
 //! calls and answers with their error numbers.
@@ -25,6 +25,7 @@ pub mod release;
 pub mod signalfd;
 pub mod table;
 pub mod timerfd;
+pub mod tty;
 
 use alloc::sync::Arc;
 use core::any::Any;

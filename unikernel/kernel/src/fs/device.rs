@@ -31,6 +31,12 @@ pub enum Device {
     URandom,
     /// The serial console.
     Console,
+    /// The app's controlling terminal.
+    Tty,
+    /// Makes a pseudo-terminal at each opening.
+    Ptmx,
+    /// The slave of a pseudo-terminal.
+    Slave(u32),
 }
 
 /// Where they are.
@@ -41,13 +47,17 @@ pub const NODES: &[(&str, Device)] = &[
     ("/dev/random", Device::Random),
     ("/dev/urandom", Device::URandom),
     ("/dev/console", Device::Console),
-    ("/dev/tty", Device::Console),
+    ("/dev/tty", Device::Tty),
+    ("/dev/ptmx", Device::Ptmx),
+    ("/dev/pts/ptmx", Device::Ptmx),
 ];
 
 impl Device {
-    /// Its number, as Linux gives it (major 1, but for the console).
+    /// Its number, as Linux gives it (major 1, but for terminals).
     pub const fn number(self) -> u64 {
         const MEMORY_MAJOR: u64 = 1 << 8;
+        const TERMINAL_MAJOR: u64 = 5 << 8;
+        const SLAVE_MAJOR: u64 = 136 << 8;
         match self {
             Self::Null => MEMORY_MAJOR | 3,
             Self::Zero => MEMORY_MAJOR | 5,
@@ -55,6 +65,13 @@ impl Device {
             Self::Random => MEMORY_MAJOR | 8,
             Self::URandom => MEMORY_MAJOR | 9,
             Self::Console => CONSOLE_DEVICE,
+            Self::Tty => TERMINAL_MAJOR,
+            Self::Ptmx => TERMINAL_MAJOR | 2,
+            // A minor number has bits on both sides of the major one (`makedev`).
+            Self::Slave(index) => {
+                let index = index as u64;
+                SLAVE_MAJOR | index & 0xff | (index & !0xff) << 12
+            }
         }
     }
 }
@@ -95,7 +112,7 @@ impl File for DeviceFile {
         match self.device {
             Device::Zero | Device::Full => produce(into, |_| {}),
             Device::Random | Device::URandom => produce(into, random::fill),
-            Device::Null | Device::Console => Ok(0),
+            Device::Null | Device::Console | Device::Tty | Device::Ptmx | Device::Slave(_) => Ok(0),
         }
     }
 

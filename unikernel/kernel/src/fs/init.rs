@@ -3,7 +3,7 @@
 use unikernel_fs::{Attributes, LastLink, Node};
 
 use super::proc::{self, MakeText};
-use super::{FileTree, MemoryFile, NodeId, Special, TREE, device, image, listing};
+use super::{FileTree, Handle, MemoryFile, NodeId, SLAVES, Special, TREE, device, image, listing};
 use crate::file;
 use crate::net;
 use crate::sync::SpinLock;
@@ -45,6 +45,9 @@ pub fn init(initrd: Option<&'static [u8]>) {
             let attributes = Attributes::with_permissions(*permissions);
             let _ = tree.add_directory(path.as_bytes(), attributes);
         }
+    }
+    if let Ok(id) = tree.add_directory(b"/dev/pts", Attributes::with_permissions(0o755)) {
+        SLAVES.call_once(|| Handle::of_directory(&mut tree, id));
     }
     for (path, device) in device::NODES {
         add(&mut tree, path, Node::Special(Special::Device(*device)), DEVICE);

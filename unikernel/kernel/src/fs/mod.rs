@@ -31,12 +31,13 @@ use core::sync::atomic::{AtomicU32, Ordering};
 pub use init::init;
 use spin::Once;
 use unikernel_ext4::InodeNumber;
-use unikernel_fs::{LastLink, Place, Tree, Walk};
+use unikernel_fs::{Attributes, LastLink, Node, Place, Tree, Walk};
 pub use unikernel_fs::{LookupError, NodeId};
 
 use crate::file::Metadata;
 use crate::file::pipe::Fifo;
 use crate::net::socket::Socket;
+use crate::platform::time;
 use crate::sync::{SpinLock, SpinLockGuard};
 use crate::syscall::Errno;
 use device::Device;
@@ -113,6 +114,12 @@ impl Handle {
         Self { id: self.id, place: self.place.clone() }
     }
 
+    /// True for `/dev/pts` and what is there.
+    pub fn is_of_slaves(&self) -> bool {
+        let is_it = |id| SLAVES.get().is_some_and(|slaves| slaves.id == id);
+        is_it(self.id) || self.place.as_ref().is_some_and(|(parent, _)| is_it(*parent))
+    }
+
     /// The path that led here, as far as it still does.
     pub fn path(&self) -> Vec<u8> {
         let tree = tree();
@@ -141,6 +148,30 @@ impl Drop for Handle {
         // A long file takes a while to go; nobody waits for the tree meanwhile.
         drop((node, parent));
     }
+}
+
+/// `/dev/pts`.
+static SLAVES: Once<Handle> = Once::new();
+
+/// Makes the node of a pseudo-terminal's slave in `/dev/pts`.
+pub fn create_slave(name: &[u8], device: Device, permissions: u16) -> Result<Handle, Errno> {
+    let directory = SLAVES.get().ok_or(Errno::ENOENT)?.id;
+    let attributes = Attributes::new(permissions, time::wall_ns());
+    let mut tree = tree();
+    let id = tree.create(directory, name, Node::Special(Special::Device(device)), attributes)?;
+    tree.open(id);
+    tree.open(directory);
+    Ok(Handle { id, place: Some((directory, name.into())) })
+}
+
+/// Takes that node's name away, if the app has not done that, or given it to something else.
+pub fn remove_slave(node: &Handle) {
+    let Some((directory, name)) = &node.place else { return };
+    let mut tree = tree();
+    let is_there = tree.lookup(*directory, name, LastLink::Keep) == Ok(node.id);
+    let removed = is_there.then(|| tree.unlink(*directory, name, time::wall_ns()));
+    drop(tree);
+    drop(removed);
 }
 
 /// What a path leads to, kept alive.

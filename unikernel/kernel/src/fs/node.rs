@@ -12,6 +12,7 @@ use super::memory_file::{Content, MAX_FILE_BYTES, MemoryFile};
 use super::{Device, FileTree, Handle, Special, image, tree};
 use crate::file::lock::FileLocks;
 use crate::file::pipe::Fifo;
+use crate::file::tty::{master::Master, slave::Slave};
 use crate::file::{File, Metadata, console};
 use crate::mem::space::PageSource;
 use crate::mem::user::UserSlice;
@@ -93,6 +94,12 @@ pub fn open(handle: Handle) -> Result<Arc<dyn File>, Errno> {
         Inside::Special(Special::Image) => Arc::new(FileNode { handle, content: image::open()? }),
         Inside::Special(Special::Text(make)) => Arc::new(Text { handle, text: make.make()? }),
         Inside::Special(Special::Device(Device::Console)) => console::console(),
+        Inside::Special(Special::Device(Device::Tty)) => match Slave::open_controlling(&handle) {
+            Some(opened) => opened?,
+            None => console::console(),
+        },
+        Inside::Special(Special::Device(Device::Ptmx)) => Master::open(handle)?,
+        Inside::Special(Special::Device(Device::Slave(index))) => Slave::open_index(index, handle)?,
         Inside::Special(Special::Device(device)) => Arc::new(DeviceFile { device, handle }),
     })
 }
@@ -118,9 +125,12 @@ pub fn handle_of(file: &dyn File) -> Option<&Handle> {
         .or_else(|| any.downcast_ref::<NameOnly>().map(|named| &*named.handle))
         .or_else(|| any.downcast_ref::<Text>().map(|text| &text.handle))
         .or_else(|| any.downcast_ref::<DeviceFile>().map(|device| &device.handle))
+        .or_else(|| any.downcast_ref::<Slave>().map(Slave::handle))
+        .or_else(|| any.downcast_ref::<Master>().map(Master::handle))
 }
 
-fn name_of(handle: &Handle) -> String {
+/// The path that led to a node.
+pub fn name_of(handle: &Handle) -> String {
     String::from_utf8_lossy(&handle.path()).into_owned()
 }
 

@@ -81,6 +81,17 @@ pub fn write(bytes: &[u8]) {
     }
 }
 
+/// Writes bytes in which line ends are as they are to be shown.
+pub fn write_processed(bytes: &[u8]) {
+    if IS_PRESENT.load(Ordering::Relaxed) {
+        CONSOLE.lock().uart.send_bytes_exact(bytes);
+    }
+    match PORT.get() {
+        Some(port) => port.write(bytes),
+        None => keep_early(bytes),
+    }
+}
+
 fn keep_early(bytes: &[u8]) {
     if let Some(early) = &mut *EARLY.lock() {
         let kept = bytes.len().min(early.remaining_capacity());

@@ -8,6 +8,7 @@ use linux_raw_sys::system::{new_utsname, sysinfo};
 
 use super::time::to_timespec;
 use super::{Errno, SysResult};
+use crate::file::tty::session;
 use crate::mem::frames;
 use crate::mem::user::{UserAbi, UserPtr, UserSlice};
 use crate::platform::{random, time};
@@ -39,6 +40,20 @@ pub fn sys_zero() -> SysResult {
 /// getpgid(2) and getsid(2): the app is its own group and session.
 pub fn sys_getpgid(pid: i32) -> SysResult {
     if pid == 0 || pid == PROCESS_ID { Ok(PROCESS_ID as usize) } else { Err(Errno::ESRCH) }
+}
+
+/// setsid(2): once, the app may begin the session that it always had.
+pub fn sys_setsid() -> SysResult {
+    if session::begin() { Ok(PROCESS_ID as usize) } else { Err(Errno::EPERM) }
+}
+
+/// setpgid(2): the group of a session's leader does not change.
+pub fn sys_setpgid(pid: i32, group: i32) -> SysResult {
+    match (pid, group) {
+        (_, ..0) => Err(Errno::EINVAL),
+        (0 | PROCESS_ID, _) => Err(Errno::EPERM),
+        _ => Err(Errno::ESRCH),
+    }
 }
 
 /// uname(2).

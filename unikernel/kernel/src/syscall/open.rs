@@ -3,6 +3,7 @@
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::any::Any;
 
 use linux_raw_sys::general::*;
 use unikernel_ext4::{FileKind, NewKind};
@@ -11,6 +12,7 @@ use unikernel_fs::{Attributes, LastLink, Node, Place};
 use super::descriptor::on_exec_of;
 use super::path::{base_of, described_descriptor, descriptor_of, read_path, truncate};
 use super::{Errno, SysResult};
+use crate::file::tty::slave::Slave;
 use crate::file::{self, File, FileFlags, Metadata, OpenFile};
 use crate::fs::disk::file::{DiskFile, DiskName, Opened};
 use crate::fs::disk::names;
@@ -156,6 +158,13 @@ fn open_node(handle: Handle, flags: u32) -> Result<Arc<OpenFile>, Errno> {
         return Ok(file::open(fifo.open_with(status)?, status));
     }
     let file = if flags & O_PATH != 0 { node::open_name(handle) } else { node::open(handle)? };
+    let any: &dyn Any = &*file;
+    if flags & O_NOCTTY == 0
+        && status.can_read()
+        && let Some(slave) = any.downcast_ref::<Slave>()
+    {
+        slave.control();
+    }
     if flags & O_TRUNC != 0 && flags & O_PATH == 0 {
         truncate(&*file, 0)?;
     }

@@ -11,7 +11,7 @@ use crate::fs::disk::file::DiskName;
 use crate::fs::disk::{self, Mount};
 use crate::fs::node::{self, NameOnly};
 use crate::fs::notify;
-use crate::fs::{self, Located};
+use crate::fs::{self, Handle, Located};
 use crate::mem::user::{UserAbi, UserPtr, UserSlice};
 use crate::mem::{frames, shared};
 use crate::user_abi;
@@ -148,7 +148,7 @@ pub fn sys_statfs(path: UserPtr<u8>, answer: UserPtr<statfs>) -> SysResult {
     match resolve(AT_FDCWD, path, 0)? {
         Named::Node(Located::Disk(opened)) => write_disk_statfs(opened.inode.mount, answer),
         Named::Opened(opened) => statfs_of(&opened, answer),
-        Named::Node(Located::Memory(_)) => write_statfs(answer),
+        Named::Node(Located::Memory(found)) => write_statfs(magic_of(&found), answer),
     }
 }
 
@@ -160,7 +160,7 @@ pub fn sys_fstatfs(fd: i32, answer: UserPtr<statfs>) -> SysResult {
 fn statfs_of(opened: &file::OpenFile, answer: UserPtr<statfs>) -> SysResult {
     match disk::file::of(&*opened.file) {
         Some(opened) => write_disk_statfs(opened.inode.mount, answer),
-        None => write_statfs(answer),
+        None => write_statfs(node::handle_of(&*opened.file).map_or(TMPFS_MAGIC, magic_of), answer),
     }
 }
 
@@ -183,14 +183,19 @@ fn write_disk_statfs(mount: &Mount, answer: UserPtr<statfs>) -> SysResult {
     Ok(0)
 }
 
+/// Pseudo-terminals pass for a filesystem of their own.
+fn magic_of(node: &Handle) -> u32 {
+    if node.is_of_slaves() { DEVPTS_SUPER_MAGIC } else { TMPFS_MAGIC }
+}
+
 /// One filesystem, in memory: it may take half of that.
-fn write_statfs(answer: UserPtr<statfs>) -> SysResult {
+fn write_statfs(magic: u32, answer: UserPtr<statfs>) -> SysResult {
     let (limit, used) = (shared::limit() as i64, shared::count() as i64);
     let free = (limit - used).clamp(0, frames::free_pages() as i64);
     // Before the copy, which may wait for a page: the tree is locked for the count only.
     let used = fs::tree().len() as i64;
     answer.write(statfs {
-        f_type: i64::from(TMPFS_MAGIC),
+        f_type: i64::from(magic),
         f_bsize: i64::from(PREFERRED_BYTES),
         f_frsize: i64::from(PREFERRED_BYTES),
         f_blocks: limit as _,

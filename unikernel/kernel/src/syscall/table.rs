@@ -229,7 +229,7 @@ syscalls! {
     __NR_dup3: dup3(oldfd: Fd, newfd: Fd, flags: Flags) => descriptor::sys_dup3, Full, "";
     __NR_fcntl: fcntl(fd: Fd, cmd: Int, arg: Int) => descriptor::sys_fcntl, Partial, "duplicates, flags, pipe sizes, locks; no leases, seals or signals";
     __NR_flock: flock(fd: Fd, operation: Flags) => lock::sys_flock, Full, "";
-    __NR_ioctl: ioctl(fd: Fd, request: Flags, argp: Ptr) => descriptor::sys_ioctl, Partial, "FIONBIO, FIOCLEX, FIONREAD; on the console TCGETS and TIOCGWINSZ";
+    __NR_ioctl: ioctl(fd: Fd, request: Flags, argp: Ptr) => descriptor::sys_ioctl, Partial, "FIONBIO, FIOCLEX, FIONREAD; terminals: all but TCGETA and relatives, TIOCSTI, TIOCCONS";
     __NR_fsync: fsync(fd: Fd) => descriptor::sys_fsync, Full, "";
     __NR_fdatasync: fdatasync(fd: Fd) => descriptor::sys_fdatasync, Full, "";
     __NR_sync: sync() => descriptor::sys_sync, Full, "";
@@ -359,6 +359,8 @@ syscalls! {
     __NR_getpgrp: getpgrp() => identity::sys_getpid, Full, "";
     __NR_getpgid: getpgid(pid: Int) => identity::sys_getpgid, Full, "";
     __NR_getsid: getsid(pid: Int) => identity::sys_getpgid, Full, "";
+    __NR_setsid: setsid() => identity::sys_setsid, Full, "";
+    __NR_setpgid: setpgid(pid: Int, pgid: Int) => identity::sys_setpgid, Full, "";
     __NR_uname: uname(buf: Ptr) => identity::sys_uname, Full, "";
     __NR_sysinfo: sysinfo(info: Ptr) => identity::sys_sysinfo, Partial, "load averages and swap are zero";
     __NR_getrandom: getrandom(buf: Ptr, buflen: Size, flags: Flags) => identity::sys_getrandom, Full, "";

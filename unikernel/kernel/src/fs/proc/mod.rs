@@ -15,6 +15,7 @@ use alloc::string::String;
 
 use super::{metrics, notify};
 use crate::file::inotify;
+use crate::file::tty::pty;
 use crate::mem::space;
 use crate::syscall::identity;
 use crate::task::process::{PROCESS_ID, process};
@@ -24,6 +25,10 @@ pub use text::{List, LongText, MakeText};
 
 /// `USER_HZ`: what times in `/proc` are counted in.
 const NANOS_PER_TICK: u64 = 10_000_000;
+
+/// Pseudo-terminals, as a filesystem of their own, which they are on Linux.
+const PTS_MOUNT: &str = "devpts /dev/pts devpts rw,mode=620,ptmxmode=666 0 0\n";
+const PTS_MOUNT_INFO: &str = "3 1 0:1 /dev/pts /dev/pts rw - devpts devpts rw,mode=620,ptmxmode=666\n";
 
 /// A path and what makes its text.
 type Text = (&'static str, fn() -> String);
@@ -41,11 +46,13 @@ pub const TEXTS: &[Text] = &[
     ("/proc/1/status", app::status),
     ("/proc/1/mounts", || {
         let disks = super::disk::table::render_mounts();
-        format!("tmpfs / tmpfs rw 0 0\nproc /proc proc ro 0 0\n{disks}")
+        format!("tmpfs / tmpfs rw 0 0\nproc /proc proc ro 0 0\n{PTS_MOUNT}{disks}")
     }),
     ("/proc/1/mountinfo", || {
         let disks = super::disk::table::render_mountinfo();
-        format!("1 0 0:1 / / rw - tmpfs tmpfs rw\n2 1 0:1 /proc /proc ro - proc proc ro\n{disks}")
+        format!(
+            "1 0 0:1 / / rw - tmpfs tmpfs rw\n2 1 0:1 /proc /proc ro - proc proc ro\n{PTS_MOUNT_INFO}{disks}"
+        )
     }),
     ("/proc/cmdline", app::kernel_words),
     ("/proc/cpuinfo", machine::cpuinfo),
@@ -65,6 +72,8 @@ pub const TEXTS: &[Text] = &[
     ("/proc/sys/fs/inotify/max_queued_events", || format!("{}\n", notify::MAX_EVENTS)),
     ("/proc/sys/fs/nr_open", || format!("{}\n", identity::MAX_OPEN_FILES)),
     ("/proc/sys/kernel/pid_max", || format!("{}\n", crate::task::process::MAX_THREADS)),
+    ("/proc/sys/kernel/pty/max", || format!("{}\n", pty::MAX_PTYS)),
+    ("/proc/sys/kernel/pty/nr", || format!("{}\n", pty::count())),
     ("/proc/sys/kernel/random/entropy_avail", || "256\n".into()),
     ("/proc/sys/kernel/random/poolsize", || "256\n".into()),
     ("/proc/sys/kernel/threads-max", || format!("{}\n", crate::task::process::MAX_THREADS)),

@@ -11,7 +11,9 @@ const BYTE_PREFIX: u8 = 0x0a;
 const WORD_PREFIX: u8 = 0x0b;
 const DWORD_PREFIX: u8 = 0x0c;
 const QWORD_PREFIX: u8 = 0x0e;
+const BUFFER: u8 = 0x11;
 const PACKAGE: u8 = 0x12;
+const RETURN: u8 = 0xa4;
 /// `Device (`, the two bytes that begin one.
 const DEVICE: [u8; 2] = [0x5b, 0x82];
 /// The event registers of generic event devices that we know, as `OperationRegion (NAME, SystemMemory, `: their
@@ -22,9 +24,17 @@ const EVENT_REGIONS: [(&[u8], u8, u32); 2] = [
     // Cloud Hypervisor (`devices/src/acpi.rs`).
     (b"\x5b\x80GDST\0", 1, 1 << 3),
 ];
-/// Resource descriptors: 32-bit fixed memory, extended interrupt.
+/// Resource descriptors: 32-bit fixed memory, extended interrupt, address spaces with fields of 16, 32 and 64 bits.
 const MEMORY32_FIXED: [u8; 3] = [0x86, 0x09, 0x00];
 const EXTENDED_INTERRUPT: u8 = 0x89;
+const WORD_SPACE: u8 = 0x88;
+const DWORD_SPACE: u8 = 0x87;
+const QWORD_SPACE: u8 = 0x8a;
+/// What such a space holds: memory, bus numbers.
+const SPACE_MEMORY: u8 = 0;
+const SPACE_BUSES: u8 = 2;
+/// The descriptor that ends a list of them.
+const END_TAG: u8 = 0x79;
 
 /// The generic event device of a hardware-reduced machine (ACPI 6.5, section 5.6.9), as hypervisors lay
 /// it out: a register whose bits say what happened.
@@ -93,6 +103,91 @@ pub fn root_buses(code: &[u8]) -> impl Iterator<Item = u8> {
     .flatten()
 }
 
+/// A PCI Express host bridge that the table describes alone, without an MCFG table: QEMU's `microvm,pcie=on`
+/// (`hw/pci-host/gpex-acpi.c`), on which no firmware has numbered buses or given addresses.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct HostBridge {
+    /// The physical address of the first bus's configuration space.
+    pub ecam: u64,
+    /// The numbers that buses can have.
+    pub first_bus: u8,
+    /// The last of them.
+    pub last_bus: u8,
+    /// The first address that devices' registers may have, below 4 GiB.
+    pub window_start: u64,
+    /// One past the last.
+    pub window_end: u64,
+}
+
+/// The PCI Express host bridge (`PNP0A08`) that says where its configuration space is.
+pub fn host_bridge(code: &[u8]) -> Option<HostBridge> {
+    let body = after(code, b"PNP0A08")?;
+    // A method without arguments that returns a constant, or a name for one.
+    let base = after(body, b"_CBA")?;
+    let (ecam, _) = integer(base.strip_prefix(&[0, RETURN]).unwrap_or(base))?;
+    let mut rest = body;
+    while let Some(list) = after(rest, b"_CRS") {
+        let mut bridge = HostBridge { ecam, first_bus: 0, last_bus: 0, window_start: 0, window_end: 0 };
+        for (tag, space) in descriptors(list) {
+            bridge.add(tag, space);
+        }
+        if ecam != 0 && bridge.window_start < bridge.window_end {
+            return Some(bridge);
+        }
+        rest = list;
+    }
+    None
+}
+
+impl HostBridge {
+    /// Takes an address space descriptor (ACPI 6.5, section 6.4.3.5): its kind, two bytes of flags, granularity, least, most.
+    fn add(&mut self, tag: u8, space: &[u8]) -> Option<()> {
+        match (tag, *space.first()?) {
+            (DWORD_SPACE, SPACE_MEMORY) if self.window_end == 0 => {
+                self.window_start = dword(space.get(7..)?)?.into();
+                self.window_end = u64::from(dword(space.get(11..)?)?) + 1;
+            }
+            (WORD_SPACE, SPACE_BUSES) => {
+                (self.first_bus, self.last_bus) = (*space.get(5)?, *space.get(7)?);
+            }
+            _ => {}
+        }
+        Some(())
+    }
+}
+
+/// The large resource descriptors of the buffer that begins here, each with its tag.
+fn descriptors(code: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
+    let mut rest = buffer(code).unwrap_or_default();
+    core::iter::from_fn(move || {
+        loop {
+            let (&tag, after_tag) = rest.split_first()?;
+            if tag == END_TAG {
+                return None;
+            }
+            // Small descriptors have their length in the tag.
+            let (len, body) = if tag & 0x80 == 0 {
+                (usize::from(tag & 7), after_tag)
+            } else {
+                (usize::from(u16::from_le_bytes(*after_tag.first_chunk()?)), &after_tag[2..])
+            };
+            let descriptor = body.get(..len)?;
+            rest = &body[len..];
+            if tag & 0x80 != 0 {
+                return Some((tag, descriptor));
+            }
+        }
+    })
+}
+
+/// The bytes of a buffer: its opcode, the length of the package, the number of bytes, the bytes.
+fn buffer(code: &[u8]) -> Option<&[u8]> {
+    let package = code.strip_prefix(&[BUFFER])?;
+    let length_bytes = usize::from(package.first()? >> 6) + 1;
+    let (len, bytes) = integer(package.get(length_bytes..)?)?;
+    bytes.get(..usize::try_from(len).ok()?)
+}
+
 /// The physical address of the virtual machine's generation, in a table with such a device.
 pub fn generation(code: &[u8]) -> Option<u64> {
     /// QEMU leaves room in front of it (`include/hw/acpi/vmgenid.h`).
@@ -102,13 +197,28 @@ pub fn generation(code: &[u8]) -> Option<u64> {
         let (base, _) = integer(after(code, b"\x08VGIA")?)?;
         return (base != 0).then(|| base.saturating_add(OFFSET));
     }
-    // Firecracker: `Name (ADDR, Package (2) { low, high })`.
-    let package = after(after(code, b"FCVMGID")?, b"ADDR")?.strip_prefix(&[PACKAGE])?;
+    // The specification's identifier and object; Firecracker: `Name (ADDR, Package (2) { low, high })`.
+    let package = after(after(code, b"VM_Gen_Counter\0")?, b"\x08ADDR")?.strip_prefix(&[PACKAGE])?;
     let length_bytes = usize::from(package.first()? >> 6) + 1;
     let (low, rest) = integer(package.get(length_bytes + 1..)?)?;
     let (high, _) = integer(rest)?;
     let address = high.checked_shl(32)? | low;
     (address != 0).then_some(address)
+}
+
+/// The physical address of a `vmclock` device's page ([`crate::vmclock`]), which is its only resource.
+pub fn clock_page(code: &[u8]) -> Option<u64> {
+    let body = after(code, b"VMCLOCK\0")?;
+    let mut spaces = descriptors(after(body, b"_CRS")?);
+    let (_, space) =
+        spaces.find(|(tag, space)| *tag == QWORD_SPACE && space.first() == Some(&SPACE_MEMORY))?;
+    space.get(11..)?.first_chunk().map(|bytes| u64::from_le_bytes(*bytes)).filter(|&address| address != 0)
+}
+
+/// The lines of a generic event device without a register, which has one for each kind of event: Firecracker's.
+pub fn event_lines(code: &[u8]) -> impl Iterator<Item = Line> {
+    let list = devices(code, b"ACPI0013").next().and_then(|body| after(body, b"_CRS")).unwrap_or_default();
+    descriptors(list).filter(|(tag, _)| *tag == EXTENDED_INTERRUPT).filter_map(|(_, words)| line_of(words))
 }
 
 /// What follows each occurrence of the hardware id, up to the next device.
@@ -125,9 +235,14 @@ fn devices<'a>(code: &'a [u8], hardware_id: &'static [u8]) -> impl Iterator<Item
 fn interrupt(body: &[u8]) -> Option<Line> {
     let at =
         (0..body.len()).find(|&at| body[at] == EXTENDED_INTERRUPT && body[at + 1..].starts_with(&[6, 0]))?;
-    let flags = *body.get(at + 3)?;
+    line_of(&body[at + 3..])
+}
+
+/// The line of an extended interrupt descriptor: flags, count, the first number.
+fn line_of(words: &[u8]) -> Option<Line> {
+    let flags = *words.first()?;
     Some(Line {
-        gsi: dword(body.get(at + 5..)?)?,
+        gsi: dword(words.get(2..)?)?,
         trigger: if flags & 1 << 1 != 0 { Trigger::Edge } else { Trigger::Level },
         polarity: if flags & 1 << 2 != 0 { Polarity::Low } else { Polarity::High },
     })

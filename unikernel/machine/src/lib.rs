@@ -4,9 +4,12 @@
 //!
 //! - [`aml`]: the few constants that matter in the firmware's bytecode; [`mod@line`]: how an interrupt
 //!   line is wired;
+//! - [`pci_setup`]: numbers for buses and addresses for devices where no firmware has given any;
 //! - [`calendar`]: the battery-backed clock's date; [`calibration`]: counters of known rate;
+//! - [`disk`]: what a disk says of itself, and requests that it takes;
 //! - [`ring`]: the split virtqueue; [`packet`], [`checksum`]: what stands in front of a network card's packets, and what its
 //!   checksum offload needs;
+//! - [`vmclock`]: what a hypervisor says of breaks in the machine's life;
 //! - [`levels`]: which lines of the log are shown.
 
 #![no_std]
@@ -18,7 +21,10 @@ pub mod aml;
 pub mod calendar;
 pub mod calibration;
 pub mod checksum;
+pub mod disk;
 pub mod levels;
 pub mod line;
 pub mod packet;
+pub mod pci_setup;
 pub mod ring;
+pub mod vmclock;

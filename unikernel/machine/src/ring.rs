@@ -22,8 +22,8 @@
 //! With VIRTIO_F_EVENT_IDX (section 2.7.10) both words are positions instead of flags: "call when you pass this
 //! one" ([`needs_event`]). The drawing is the same.
 //!
-//! The device is not trusted: whatever it writes, a buffer is never given out twice, and no index
-//! or length leaves its bounds.
+//! The device is not trusted: whatever it writes, a buffer is never given out twice, no index
+//! or length leaves its bounds, and no call looks at more elements than the ring has.
 
 use alloc::boxed::Box;
 use core::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering};
@@ -330,7 +330,15 @@ impl Ring {
     /// Takes back a buffer.
     #[inline]
     pub fn take(&mut self) -> Option<Completion> {
-        while self.has_completions() {
+        // A device that goes on writing nonsense is not listened to for ever.
+        for _ in 0..self.size() {
+            let given_back = self.shared.used_index.load(Ordering::Acquire).wrapping_sub(self.next_used);
+            if given_back == 0 {
+                return None;
+            }
+            if given_back > self.size() {
+                return self.skip(given_back);
+            }
             let used = &self.shared.used[usize::from(self.next_used & self.mask)];
             self.next_used = self.next_used.wrapping_add(1);
             let (id, len) = (used.id.load(Ordering::Relaxed), used.len.load(Ordering::Relaxed));
@@ -342,6 +350,14 @@ impl Ring {
             *is_posted = false;
             return Some(Completion { buffer: id as u16, len });
         }
+        None
+    }
+
+    /// More than all buffers cannot have come back: the index is nonsense, and what lies behind it is as well.
+    #[cold]
+    fn skip(&mut self, count: u16) -> Option<Completion> {
+        self.next_used = self.next_used.wrapping_add(count);
+        self.bad_completions += u64::from(count);
         None
     }
 

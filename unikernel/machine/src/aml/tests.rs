@@ -88,6 +88,39 @@ fn further_pci_roots_are_found() {
     assert_eq!(root_buses(b"\x08_BBN").count(), 0);
 }
 
+/// What QEMU 7.2 says of the host bridge of `-M microvm,pcie=on`, without its interrupts but one.
+const GPEX: &[u8] = b"\x08_HID\x0dPNP0A08\0\x08_CID\x0dPNP0A03\0\x08_BBN\0\
+    \x08_CRS\x11\x0e\x0a\x0b\x89\x06\0\x01\x01\x13\0\0\0\x79\0\
+    \x14\x0c_CBA\0\xa4\x0c\0\0\0\xe0\
+    \x08_CRS\x11\x4e\x05\x0a\x5a\x88\x0d\0\x02\x0c\0\0\0\0\0\xff\0\0\0\0\x01\
+    \x87\x17\0\0\x0c\x01\0\0\0\0\0\0\0\xc0\xff\xff\xff\xdf\0\0\0\0\0\0\0\x20\
+    \x8a\x2b\0\0\x0c\x01\0\0\0\0\0\0\0\0\0\0\0\0\xc0\0\0\0\xff\xff\xff\xff\xff\0\0\0\
+    \0\0\0\0\0\0\0\0\0\0\0\0\x40\0\0\0\x79\0";
+
+#[test]
+fn clock_page_is_the_only_memory_of_its_device() {
+    let code = b"\x08_HID\x0dAMZNC10C\0\x08_CID\x0dVMCLOCK\0\x08_DDN\x0dVMCLOCK\0\x14\x09_STA\0\xa4\x0a\x0f\
+        \x08_CRS\x11\x33\x0a\x30\x8a\x2b\0\0\x0c\x02\0\0\0\0\0\0\0\0\0\xf0\xfd\x0f\x01\0\0\0\xff\xff\xfd\x0f\x01\0\0\0\
+        \0\0\0\0\0\0\0\0\0\x10\0\0\0\0\0\0\x79\0";
+    assert_eq!(clock_page(code), Some(0x1_0ffd_f000));
+    assert_eq!(clock_page(&microvm()), None);
+}
+
+#[test]
+fn events_of_firecracker_have_lines_of_their_own() {
+    let code = b"\x08_HID\x0dACPI0013\0\x08_CRS\x11\x17\x0a\x14\x89\x06\0\x03\x01\x05\0\0\0\x89\x06\0\x03\x01\x06\0\0\0\x79\0";
+    let line = |gsi| Line { gsi, trigger: Trigger::Edge, polarity: Polarity::High };
+    assert_eq!(event_lines(code).collect::<Vec<_>>(), [line(5), line(6)]);
+}
+
+#[test]
+fn host_bridge_of_microvm_is_found() {
+    let bridge = host_bridge(GPEX).unwrap();
+    assert_eq!((bridge.ecam, bridge.first_bus, bridge.last_bus), (0xe000_0000, 0, 255));
+    assert_eq!((bridge.window_start, bridge.window_end), (0xc000_0000, 0xe000_0000));
+    assert_eq!(host_bridge(&microvm()), None);
+}
+
 #[test]
 fn generation_is_where_each_hypervisor_says() {
     let qemu = |address: &[u8]| {
@@ -98,8 +131,15 @@ fn generation_is_where_each_hypervisor_says() {
     };
     assert_eq!(qemu(b"\0\xf0\xfd\x0f"), Some(0x0ffd_f028));
     assert_eq!(qemu(b"\0\0\0\0"), None);
-    let firecracker = b"\x08_HID\x0dFCVMGID\0\x08ADDR\x12\x08\x02\x0c\xf0\xff\xff\xfe\x01";
-    assert_eq!(generation(firecracker), Some(0x1_feff_fff0));
+    // Firecracker's, whose hardware id was another before 1.13.
+    for hardware_id in [&b"FCVMGID\0"[..], b"VMGENCTR\0"] {
+        let parts = [
+            b"\x08_HID\x0d",
+            hardware_id,
+            b"\x08_CID\x0dVM_Gen_Counter\0\x08_DDN\x0dVM_Gen_Counter\0\x08ADDR\x12\x08\x02\x0c\xf0\xff\xff\xfe\x01",
+        ];
+        assert_eq!(generation(&parts.concat()), Some(0x1_feff_fff0));
+    }
     assert_eq!(generation(&microvm()), None);
 }
 
@@ -115,9 +155,22 @@ proptest! {
     }
 
     #[test]
+    fn changed_host_bridge_does_no_harm(cut in 0usize..200, at in 0usize..150, byte: u8) {
+        let mut code = GPEX.to_vec();
+        code[at] = byte;
+        code.truncate(cut);
+        if let Some(bridge) = host_bridge(&code) {
+            prop_assert!(bridge.window_start < bridge.window_end && bridge.window_end <= 1 << 32);
+        }
+    }
+
+    #[test]
     fn noise_does_no_harm(code: Vec<u8>) {
         let _ = (s5_sleep_types(&code), event_device(&code), virtio_devices(&code).count());
         let _ = generation(&[b"QEMUVGID\0\x08VGIA", &code[..]].concat());
-        let _ = generation(&[b"FCVMGID\0ADDR\x12", &code[..]].concat());
+        let _ = host_bridge(&[b"PNP0A08\0_CBA\x01_CRS\x11", &code[..]].concat());
+        let _ = generation(&[b"VM_Gen_Counter\0\x08ADDR\x12", &code[..]].concat());
+        let _ = clock_page(&[b"VMCLOCK\0_CRS\x11", &code[..]].concat());
+        let _ = event_lines(&[b"ACPI0013\0_CRS\x11", &code[..]].concat()).count();
     }
 }

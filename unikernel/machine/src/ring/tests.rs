@@ -269,6 +269,43 @@ proptest! {
 }
 
 #[test]
+fn index_that_jumps_is_skipped_at_once() {
+    let (mut ring, mut device) = ring(8, Direction::ToDriver);
+    (0..8).for_each(|buffer| ring.post(buffer, 64));
+    device.used_index.store(9, Ordering::Relaxed);
+    assert_eq!((ring.take(), ring.bad_completions()), (None, 9));
+    assert!(!ring.has_completions(), "nothing is left to look at");
+    device.used_index.store(8, Ordering::Relaxed);
+    assert_eq!((ring.take(), ring.bad_completions()), (None, 9 + 65_535), "backwards is a long way forward");
+    // It can find its way back.
+    device.complete(3, 64);
+    assert_eq!(ring.take(), Some(Completion { buffer: 3, len: 64 }));
+}
+
+/// A device that never stops giving back what it does not have.
+#[test]
+fn nonsense_without_end_ends_each_call() {
+    let (mut ring, device) = ring(8, Direction::ToDriver);
+    ring.post(0, 64);
+    for slot in device.used {
+        slot.id.store(7, Ordering::Relaxed);
+    }
+    let (used_index, is_over) = (device.used_index, std::sync::atomic::AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                used_index.fetch_add(1, Ordering::Release);
+            }
+        });
+        for _ in 0..10_000 {
+            assert_eq!(ring.take(), None);
+        }
+        is_over.store(true, Ordering::Relaxed);
+    });
+    assert!(ring.is_posted(0));
+}
+
+#[test]
 fn table_chains_the_parts_of_a_request() {
     let parts = [(0x1000, 16, false), (0x2_0000_0000, 4096, true), (0x1010, 1, true)];
     let segments = parts.map(|(address, len, is_written)| Segment { address, len, is_written });

@@ -7,8 +7,9 @@
 //! A word that is not known is an error which names it and the nearest known one, because a
 //! silently ignored `ipp=` costs an hour. Linux's own words are ignored, by name and not silently. Double quotes hold words together.
 //!
-//! - [`parse`] makes [`Options`]; [`ParseError`] says what is wrong, for people;
+//! - [`text`] is the line if it is one; [`parse`] makes [`Options`]; [`ParseError`] says what is wrong, for people;
 //! - [`MountPoint`]: where a disk goes;
+//! - [`Shown`]: a word in a message;
 //! - [`MmioDevice`]: what hypervisors append on their own account;
 //! - `words` splits and unquotes; `suggest` finds the nearest known key.
 
@@ -37,3 +38,4 @@ pub use mounts::MountPoint;
 pub use offloads::Offloads;
 pub use options::{ExitAction, Options, ParseError, parse};
 pub use route::Route;
+pub use words::{NotUtf8, Shown, text};

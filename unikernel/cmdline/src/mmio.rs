@@ -31,7 +31,9 @@ impl MmioDevice {
         let (base, irq) = (number(parts.next()?)?, parts.next()?.parse().ok()?);
         let has_good_id = parts.next().is_none_or(|id| id.parse::<u32>().is_ok());
         let size = size_with_suffix(size)?;
-        let is_in_memory = base.checked_add(size).is_some_and(|end| end <= PHYSICAL_END);
+        // Registers have 32 bits, and stand at multiples of them.
+        let is_in_memory =
+            base.checked_add(size).is_some_and(|end| end <= PHYSICAL_END) && base.is_multiple_of(4);
         (size > 0 && is_in_memory && has_good_id && parts.next().is_none()).then_some(Self {
             base,
             size,
@@ -94,6 +96,7 @@ mod tests {
             "0@0x1000:5",
             "512@0xffffffffffffffff:5",
             "512@0x10000000000000:5",
+            "512@0xfeb00e01:5",
             "18446744073709551615K@0x1000:5",
             "512@0x1000:-1",
             "512@0x1000:4294967296",

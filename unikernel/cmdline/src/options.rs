@@ -1,6 +1,8 @@
 //! The words for the kernel, one by one.
 
 use alloc::borrow::ToOwned;
+use alloc::boxed::Box;
+use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
@@ -12,7 +14,7 @@ use crate::mmio::{self, MmioDevice};
 use crate::mounts::MountPoint;
 use crate::offloads::{self, Offloads};
 use crate::suggest::nearest;
-use crate::words;
+use crate::words::{self, Shown};
 
 /// Every key there is; `env.` takes any name behind it.
 const KEYS: &[&str] = &[
@@ -114,32 +116,67 @@ pub enum ParseError {
     NeedsStaticAddress(&'static str),
     /// `format=` names a disk that is mounted nowhere.
     FormatWithoutMount(String),
+    /// A disk that is mounted at two places.
+    DiskTwice(String, [String; 2]),
+    /// Two disks that are mounted at one place.
+    PlaceTwice(String, [String; 2]),
+    /// A mistake in a word about a card that it names.
+    OfCard(usize, Box<ParseError>),
+}
+
+impl ParseError {
+    /// Says what is wrong with a word whose key begins with `card`. What the word brought is shown without its control
+    /// characters, which could write over the message.
+    fn describe(&self, f: &mut fmt::Formatter<'_>, card: &str) -> fmt::Result {
+        match self {
+            Self::BadValue(key, value, expected) => {
+                write!(f, "`{card}{key}={}`: expected {expected}", Shown(value))
+            }
+            Self::NeedsStaticAddress(key) => {
+                write!(
+                    f,
+                    "`{card}{key}=` goes with a static address, `{card}ip=10.0.2.15/24`; DHCP brings its own"
+                )
+            }
+            other => write!(f, "{other}"),
+        }
+    }
 }
 
 impl fmt::Display for ParseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::UnclosedQuote => write!(f, "a double quote is not closed"),
-            Self::UnknownWord(word, Some("env.")) => {
-                write!(f, "unknown option `{word}`; did you mean `env.NAME=`?")
-            }
-            Self::UnknownWord(word, Some("eth1.")) => {
-                write!(f, "unknown option `{word}`; a card's words are `eth1.ip=` and the like")
-            }
-            Self::UnknownWord(word, Some(near)) => {
-                write!(f, "unknown option `{word}`; did you mean `{near}=`?")
-            }
-            Self::UnknownWord(word, None) => {
-                write!(f, "unknown option `{word}`; the app's own arguments come after `--`")
+            Self::UnknownWord(word, near) => {
+                write!(f, "unknown option `{}`; ", Shown(word))?;
+                match near {
+                    Some("env.") => write!(f, "did you mean `env.NAME=`?"),
+                    Some("eth1.") => write!(f, "a card's words are `eth1.ip=` and the like"),
+                    Some(near) => write!(f, "did you mean `{near}=`?"),
+                    None => write!(f, "the app's own arguments come after `--`"),
+                }
             }
             Self::MissingValue(key) => write!(f, "option `{key}` needs a value: `{key}=...`"),
-            Self::BadValue(key, value, expected) => write!(f, "`{key}={value}`: expected {expected}"),
-            Self::NeedsStaticAddress(key) => {
-                write!(f, "`{key}=` goes with a static address, `ip=10.0.2.15/24`; DHCP brings its own")
-            }
+            Self::BadValue(..) | Self::NeedsStaticAddress(_) => self.describe(f, ""),
             Self::FormatWithoutMount(disk) => {
+                let disk = Shown(disk);
                 write!(f, "`format={disk}` goes with `mount=/data:{disk}` or `root={disk}`")
             }
+            Self::DiskTwice(disk, [first, second]) => {
+                let (first, second) = (Shown(first), Shown(second));
+                write!(
+                    f,
+                    "disk `{disk}` is mounted at `{first}` and at `{second}`: expected one place for it"
+                )
+            }
+            Self::PlaceTwice(path, [first, second]) => {
+                let path = Shown(path);
+                write!(
+                    f,
+                    "disks `{first}` and `{second}` are mounted at `{path}`: expected one disk for a place"
+                )
+            }
+            Self::OfCard(number, error) => error.describe(f, &format!("eth{number}.")),
         }
     }
 }
@@ -167,7 +204,10 @@ pub fn parse(line: &str) -> Result<Options, ParseError> {
     }
     options.app_arguments = words.collect();
     options.mmio_devices.extend(MmioDevice::take_appended(&mut options.app_arguments));
-    options.cards.iter().try_for_each(CardOptions::check)?;
+    for (number, card) in options.cards.iter().enumerate() {
+        card.check().map_err(|error| of_card(number, error))?;
+    }
+    options.check_mounts()?;
     options.check_formats()?;
     Ok(options)
 }
@@ -214,16 +254,24 @@ impl Options {
         Ok(())
     }
 
-    /// `root=` in our form or in Linux's.
+    /// `root=` in our form or in Linux's. The last one counts, but ours before one of Linux's, which may be the
+    /// hypervisor's.
     fn take_root(&mut self, word: &str, value: &str) -> Result<(), ParseError> {
-        match LinuxRoot::parse(value) {
-            Some(LinuxRoot::Disk(point)) => {
-                self.linux_root = Some(self.mounts.len());
-                self.mounts.push(point);
+        let known = self.mounts.iter().position(|point| point.path == "/");
+        let (point, is_linux) = match LinuxRoot::parse(value) {
+            Some(LinuxRoot::Disk(point)) if known.is_none() || known == self.linux_root => (point, true),
+            Some(_) => {
+                self.ignored.push(word.to_owned());
+                return Ok(());
             }
-            Some(LinuxRoot::Other) => self.ignored.push(word.to_owned()),
-            None => self.mounts.push(MountPoint::root(value)?),
+            None => (MountPoint::root(value)?, false),
+        };
+        let index = known.unwrap_or(self.mounts.len());
+        match self.mounts.get_mut(index) {
+            Some(known) => *known = point,
+            None => self.mounts.push(point),
         }
+        self.linux_root = is_linux.then_some(index);
         Ok(())
     }
 
@@ -238,7 +286,7 @@ impl Options {
         if number >= self.cards.len() {
             self.cards.resize(number + 1, CardOptions::default());
         }
-        self.cards[number].take(key, value)
+        self.cards[number].take(key, value).map_err(|error| of_card(number, error))
     }
 
     /// What is said about a card: nothing if it is not named.
@@ -248,6 +296,27 @@ impl Options {
 }
 
 impl Options {
+    /// Two filesystems over one disk would destroy it.
+    fn check_mounts(&self) -> Result<(), ParseError> {
+        for (index, point) in self.mounts.iter().enumerate() {
+            for earlier in &self.mounts[..index] {
+                if earlier.disk == point.disk {
+                    return Err(ParseError::DiskTwice(
+                        point.disk.clone(),
+                        [earlier, point].map(|point| point.path.clone()),
+                    ));
+                }
+                if earlier.path == point.path {
+                    return Err(ParseError::PlaceTwice(
+                        point.path.clone(),
+                        [earlier, point].map(|point| point.disk.clone()),
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// A disk that is not mounted would be formatted for nothing: a slip of the pen.
     fn check_formats(&self) -> Result<(), ParseError> {
         let is_mounted = |disk: &&String| self.mounts.iter().any(|point| point.disk == **disk);
@@ -256,6 +325,11 @@ impl Options {
             None => Ok(()),
         }
     }
+}
+
+/// A mistake in a word that may name the card; the first needs no name.
+fn of_card(number: usize, error: ParseError) -> ParseError {
+    if number == 0 { error } else { ParseError::OfCard(number, Box::new(error)) }
 }
 
 fn unknown(word: &str, key: &str) -> ParseError {

@@ -160,6 +160,44 @@ fn root_of_linux_is_the_disk_of_that_number() {
 }
 
 #[test]
+fn one_root_counts_and_a_disk_has_one_place() {
+    let roots = |line: &str| -> Vec<(String, bool)> {
+        let mounts = parse(line).unwrap().mounts;
+        mounts.into_iter().map(|point| (point.disk, point.is_read_only)).collect()
+    };
+    let is = |disk: &str, is_read_only| vec![(disk.to_owned(), is_read_only)];
+    assert_eq!(roots("root=blk0 root=blk1:ext4:ro"), is("blk1", true));
+    assert_eq!(roots("root=/dev/vdb root=/dev/vda ro"), is("blk0", true));
+    // A hypervisor's, before ours or behind it.
+    assert_eq!(roots("root=/dev/vda ro root=blk0"), is("blk0", false));
+    assert_eq!(roots("root=blk0 root=/dev/vda ro"), is("blk0", false));
+    assert_eq!(
+        message("mount=/a:blk0 mount=/b:blk0"),
+        "disk `blk0` is mounted at `/a` and at `/b`: expected one place for it"
+    );
+    assert!(message("root=blk3 mount=/b:blk3").contains("disk `blk3`"));
+    assert!(message("mount=/a:blk0 mount=/a/:blk1").contains("disks `blk0` and `blk1` are mounted at `/a`"));
+}
+
+#[test]
+fn word_that_is_no_text_is_named() {
+    assert_eq!(text("log=info ü".as_bytes()), Ok("log=info ü"));
+    let bad = |line: &[u8]| text(line).unwrap_err().0;
+    assert_eq!(bad(b"log=info env.A=\xff\x1b -- x"), "env.A=\\xff\\x1b");
+    assert_eq!(bad(b"\xc3"), "\\xc3");
+    assert_eq!(bad(b"a b\xc3 \xff"), "b\\xc3");
+}
+
+#[test]
+fn control_characters_are_not_shown() {
+    assert_eq!(
+        message("\"lgo=\x1b[2J\nINFO all is well\""),
+        "unknown option `lgo=\\u{1b}[2J\\nINFO all is well`; did you mean `log=`?"
+    );
+    assert!(message("exit=\x07\u{9b}x").contains("`exit=\\u{7}\\u{9b}x`"));
+}
+
+#[test]
 fn filter_words_keep_their_order() {
     let options = parse("deny=tcp/22 filter=deny allow=tcp:10.0.0.0/8 allow=icmp").unwrap();
     assert!(options.denies_by_default);
@@ -200,7 +238,8 @@ fn each_card_has_words_of_its_own() {
     assert_eq!(addresses, [Address::None, Address::Dhcp, given, Address::Dhcp]);
     assert!(options.card(0).ignores_advertisements && !options.card(2).ignores_advertisements);
     assert_eq!((options.card(2).gateway.is_some(), options.card(2).routes.len()), (true, 1));
-    assert!(message("eth1.gw=10.0.2.2").contains("static address"));
+    assert!(message("eth1.gw=10.0.2.2").contains("`eth1.gw=` goes with a static address"));
+    assert_eq!(message("eth1.gw=router"), "`eth1.gw=router`: expected an IP address");
     assert_eq!(message("eth1.slac=on"), "unknown option `eth1.slac=on`; did you mean `slaac=`?");
     assert_eq!(message("eth1.rout=x"), "unknown option `eth1.rout=x`; did you mean `route=`?");
     assert!(message("eth9.ip=dhcp").contains("unknown option"));
@@ -219,10 +258,112 @@ fn captures_are_on_off_or_cut() {
     assert_eq!(message("pacp=on"), "unknown option `pacp=on`; did you mean `pcap=`?");
 }
 
+/// Keys and values that an attacker would try.
+const ATTACKS: [&[&str]; 2] = [
+    &[
+        "ip",
+        "gw",
+        "dns",
+        "route",
+        "slaac",
+        "eth0.ip",
+        "eth7.gw",
+        "eth8.ip",
+        "eth-1.ip",
+        "eth1.",
+        "filter",
+        "allow",
+        "deny",
+        "pcap",
+        "log",
+        "trace",
+        "exit",
+        "stop",
+        "env.A",
+        "env.",
+        "cwd",
+        "root",
+        "mount",
+        "format",
+        "overcommit",
+        "offload",
+        "virtio_mmio.device",
+        "console",
+        "ro",
+        "--",
+        "lgo",
+        "",
+    ],
+    &[
+        "",
+        "=",
+        "0",
+        "-1",
+        "+1",
+        "4294967295",
+        "4294967296",
+        "18446744073709551616",
+        "0x",
+        "1e9",
+        "on",
+        "none",
+        "dhcp",
+        "10.0.2.15/24",
+        "10.0.2.15/33",
+        "::/0",
+        "::1/129",
+        "tcp/80",
+        "tcp/65536",
+        "blk0",
+        "blk18446744073709551616",
+        "/:blk0",
+        "/a:blk0:ext4:ro:x",
+        "/dev/vda",
+        "/dev/vdz9",
+        "512@0xffffffffffffffff:5",
+        "\"",
+        "\"\"",
+        "\u{1b}[2J",
+        "ü",
+        "\u{fffd}",
+    ],
+];
+
+/// Lines of such words, of up to some 10,000 bytes, among them words that are repeated and long.
+fn attack() -> impl Strategy<Value = String> {
+    let key = prop::sample::select(ATTACKS[0]);
+    let value = prop::sample::select(ATTACKS[1]);
+    let word = (key, prop::option::of(value), 1usize..3).prop_map(|(key, value, times)| {
+        format!("{key}{}", value.map(|value| format!("={}", value.repeat(times))).unwrap_or_default())
+    });
+    let noise = "\\PC{0,40}";
+    let words = prop::collection::vec(prop_oneof![8 => word, 1 => noise], 0..12);
+    (words, 1usize..50).prop_map(|(words, times)| vec![words.join(" "); times].join(" "))
+}
+
 proptest! {
+    #[test]
+    fn no_bytes_panic(line: Vec<u8>) {
+        let _ = text(&line).map(parse);
+    }
+
     #[test]
     fn no_line_panics(line in "\\PC{0,80}") {
         let _ = parse(&line).map_err(|error| error.to_string());
+    }
+
+    /// What is wrong is said with the key or the disk that it is about, and shown without control characters.
+    #[test]
+    fn attacks_are_answered_by_name(line in attack()) {
+        if let Err(error) = parse(&line) {
+            let text = error.to_string();
+            let named = text.split('`').nth(1).unwrap_or("\"").split('=').next().unwrap_or_default();
+            let plain = Shown(&line.replace('"', "")).to_string();
+            prop_assert!(plain.contains(named) || text.contains("double quote"), "{text}");
+            let says_what_to_do = ["expected", "did you mean", "needs a value", "goes with", "come after", "words are", "not closed"];
+            prop_assert!(says_what_to_do.iter().any(|words| text.contains(words)), "{text}");
+            prop_assert!(!text.chars().any(char::is_control), "{text:?}");
+        }
     }
 
     #[test]

@@ -1,7 +1,38 @@
 //! Splitting into words, with double quotes.
 
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use core::fmt::{self, Write};
+
+/// A text without control characters, for messages: they could write over what stands around it.
+#[derive(Clone, Copy, Debug)]
+pub struct Shown<'a>(pub &'a str);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.chars().try_for_each(|character| {
+            if character.is_control() {
+                write!(f, "{}", character.escape_default())
+            } else {
+                f.write_char(character)
+            }
+        })
+    }
+}
+
+/// A word of the line is no text; here it is with escapes for what is not ASCII.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NotUtf8(pub String);
+
+/// The line as text. An app would get other arguments than it was given if what is none were replaced.
+pub fn text(line: &[u8]) -> Result<&str, NotUtf8> {
+    core::str::from_utf8(line).map_err(|error| {
+        let (good, bad) = line.split_at(error.valid_up_to());
+        let start = good.iter().rposition(u8::is_ascii_whitespace).map_or(0, |space| space + 1);
+        let len = bad.iter().position(u8::is_ascii_whitespace).unwrap_or(bad.len());
+        NotUtf8(line[start..good.len() + len].escape_ascii().to_string())
+    })
+}
 
 /// A quote was opened and not closed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

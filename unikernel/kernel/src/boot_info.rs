@@ -6,6 +6,7 @@ use core::fmt;
 use arrayvec::ArrayVec;
 use pvh::start_info::reader::{IdentityMap, StartInfoReader};
 use pvh::start_info::{MemmapType, ModlistEntry, StartInfo};
+use unikernel_cmdline::NotUtf8;
 use x86_64::PhysAddr;
 
 use crate::mem::layout;
@@ -43,13 +44,21 @@ pub struct BootInfo {
 #[derive(Debug)]
 pub struct NoStartInfo;
 
-/// The command line has so many bytes, which is too many.
+/// Why a command line cannot be read.
 #[derive(Debug)]
-pub struct CommandLineTooLong(usize);
+pub enum CommandLineError {
+    /// It has so many bytes, which is too many.
+    TooLong(usize),
+    /// This word is not text.
+    NotUtf8(NotUtf8),
+}
 
-impl fmt::Display for CommandLineTooLong {
+impl fmt::Display for CommandLineError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "it has {} bytes; {MAX_COMMAND_LINE_BYTES} are the most", self.0)
+        match self {
+            Self::TooLong(bytes) => write!(f, "it has {bytes} bytes; {MAX_COMMAND_LINE_BYTES} are the most"),
+            Self::NotUtf8(NotUtf8(word)) => write!(f, "`{word}`: expected UTF-8"),
+        }
     }
 }
 
@@ -113,13 +122,13 @@ impl BootInfo {
         Ok(Self { ram, tables_end, initrd, rsdp, command_line, command_line_bytes: text.len() })
     }
 
-    /// The command line as text; what is not UTF-8 is replaced. What was cut off could be anything, so a line
-    /// that is too long is an error.
-    pub fn command_line(&self) -> Result<String, CommandLineTooLong> {
+    /// The command line as text. What was cut off could be anything, so a line that is too long is an error.
+    pub fn command_line(&self) -> Result<String, CommandLineError> {
         if self.command_line_bytes > MAX_COMMAND_LINE_BYTES {
-            return Err(CommandLineTooLong(self.command_line_bytes));
+            return Err(CommandLineError::TooLong(self.command_line_bytes));
         }
-        Ok(String::from_utf8_lossy(&self.command_line).into_owned())
+        let text = unikernel_cmdline::text(&self.command_line).map_err(CommandLineError::NotUtf8)?;
+        Ok(text.into())
     }
 
     /// Calls `give` with each page-aligned run of RAM that nobody uses yet.

@@ -39,7 +39,8 @@ use alloc::vec::Vec;
 use boot_info::BootInfo;
 use drivers::virtio::VirtioDevice;
 use platform::acpi::MmioDevice;
-use unikernel_cmdline::Options;
+use syscall::errno::Errno;
+use unikernel_cmdline::{Options, Shown};
 use x86_64::PhysAddr;
 
 /// Exit code when the machine or the command line does not let the app start.
@@ -69,7 +70,7 @@ extern "C" fn kernel_main(start_info: u32) -> ! {
     let (command_line, options) =
         understood.unwrap_or_else(|error| cannot_boot(format_args!("bad command line: {error}")));
     for word in &options.ignored {
-        log::info!("`{word}`: a word for Linux, not used");
+        log::info!("`{}`: a word for Linux, not used", Shown(word));
     }
     platform::interrupts::set_timer_handler(task::timer::interrupt);
     platform::interrupts::set_look_handler(task::scheduler::look);
@@ -122,7 +123,7 @@ fn start_console(device: Option<VirtioDevice>) {
 
 fn mount_disks(options: &Options) {
     if let Err(error) = fs::disk::table::mount_all(&options.mounts, &options.formatted) {
-        cannot_boot(format_args!("{error}"));
+        cannot_boot(format_args!("{}", Shown(&error.to_string())));
     }
 }
 
@@ -132,7 +133,9 @@ fn understand(info: &BootInfo) -> Result<(String, Options), String> {
     let options = unikernel_cmdline::parse(&line).map_err(|error| error.to_string())?;
     if let Some(text) = &options.log {
         let levels = platform::logger::Levels::parse(text);
-        platform::logger::set_levels(levels.map_err(|error| alloc::format!("`log={text}`: {error}"))?);
+        platform::logger::set_levels(
+            levels.map_err(|error| alloc::format!("`log={}`: {}", Shown(text), Shown(&error.to_string())))?,
+        );
     }
     Ok((line, options))
 }
@@ -141,7 +144,8 @@ fn understand(info: &BootInfo) -> Result<(String, Options), String> {
 fn set_current_directory(options: &Options) {
     let Some(path) = &options.current_directory else { return };
     if let Err(error) = fs::enter(path.as_bytes()) {
-        cannot_boot(format_args!("bad command line: `cwd={path}`: {error:?}"));
+        let reason = if error == Errno::ENOENT { "there is none" } else { "this is none" };
+        cannot_boot(format_args!("bad command line: `cwd={}`: expected a directory; {reason}", Shown(path)));
     }
 }
 

@@ -6,6 +6,7 @@
 //! interpreted: [`unikernel_machine::aml`] picks the few constant objects that we need out of its bytes.
 //! A machine without ACPI gets [`Machine::default`]: what every PC has.
 
+use core::ops::Range;
 use core::pin::Pin;
 use core::ptr::NonNull;
 
@@ -26,8 +27,10 @@ use crate::mem;
 /// More than any machine has: QEMU's `microvm` has slots for 24.
 const MAX_MMIO_DEVICES: usize = 32;
 
-/// PCI roots that are looked at.
+/// PCI roots, tables of bytecode and lines of an event device that are looked at.
 const MAX_PCI_ROOTS: usize = 32;
+const MAX_TABLES: usize = 16;
+const MAX_EVENT_LINES: usize = 8;
 
 /// An IO-APIC and the first of its lines in the machine's numbering.
 #[derive(Clone, Copy, Debug)]
@@ -127,7 +130,7 @@ impl FixedRegister {
 }
 
 /// The registers of power management.
-#[derive(Clone, Copy, Default, Debug)]
+#[derive(Clone, Default, Debug)]
 pub struct PowerRegisters {
     /// PM1 event blocks: status, and half-way in, enable.
     pub pm1_event: [Option<FixedRegister>; 2],
@@ -149,6 +152,8 @@ pub struct PowerRegisters {
     pub gpe0: Option<(FixedRegister, u16)>,
     /// The generic event device of a hardware-reduced machine.
     pub event_device: Option<EventDevice>,
+    /// The lines of one without a register.
+    pub event_lines: ArrayVec<Line, MAX_EVENT_LINES>,
 }
 
 impl PowerRegisters {
@@ -175,8 +180,12 @@ pub struct Machine {
     pub century_register: Option<u8>,
     /// Where the virtual machine's generation is.
     pub generation: Option<PhysAddr>,
+    /// Where a hypervisor tells of breaks in the machine's life.
+    pub clock_page: Option<PhysAddr>,
     /// PCI configuration space.
     pub ecam: Option<Ecam>,
+    /// Addresses for the devices on it, which may have none.
+    pub pci_window: Option<Range<u64>>,
     /// The first buses of PCI roots other than the one of bus 0.
     pub pci_roots: ArrayVec<u8, MAX_PCI_ROOTS>,
     /// Virtio devices that the DSDT lists.
@@ -194,7 +203,9 @@ impl Default for Machine {
             pm_timer_port: None,
             century_register: None,
             generation: None,
+            clock_page: None,
             ecam: None,
+            pci_window: None,
             pci_roots: ArrayVec::new(),
             mmio_devices: ArrayVec::new(),
         }
@@ -280,8 +291,13 @@ fn read_tables(rsdp: Option<PhysAddr>) -> Result<Machine, AcpiError> {
     if let Some(code) = dsdt {
         read_dsdt(&mut machine, code);
     }
-    let found = dsdt.into_iter().chain(tables.ssdts().map(|table| code(&table))).find_map(aml::generation);
-    machine.generation = found.and_then(|address| PhysAddr::try_new(address).ok());
+    let codes: ArrayVec<&[u8], MAX_TABLES> =
+        dsdt.into_iter().chain(tables.ssdts().map(|table| code(&table))).take(MAX_TABLES).collect();
+    let find = |look: fn(&[u8]) -> Option<u64>| {
+        codes.iter().find_map(|code| look(code)).and_then(|address| PhysAddr::try_new(address).ok())
+    };
+    machine.generation = find(aml::generation);
+    machine.clock_page = find(aml::clock_page);
     Ok(machine)
 }
 
@@ -354,9 +370,21 @@ fn code(table: &AmlTable) -> &'static [u8] {
 }
 
 fn read_dsdt(machine: &mut Machine, code: &[u8]) {
+    // Only where nothing else says where configuration space is, nobody has set it up.
+    if let (None, Some(bridge)) = (machine.ecam, aml::host_bridge(code)) {
+        machine.ecam = PhysAddr::try_new(bridge.ecam).ok().map(|address| Ecam {
+            address,
+            first_bus: bridge.first_bus,
+            last_bus: bridge.last_bus,
+        });
+        machine.pci_window = Some(bridge.window_start..bridge.window_end);
+    }
     machine.power.s5_types = aml::s5_sleep_types(code);
     if machine.power.sleep_control.is_some() {
         machine.power.event_device = aml::event_device(code);
+    }
+    if machine.power.event_device.is_none() {
+        machine.power.event_lines = aml::event_lines(code).take(MAX_EVENT_LINES).collect();
     }
     machine.pci_roots = aml::root_buses(code).take(MAX_PCI_ROOTS).collect();
     machine.mmio_devices = aml::virtio_devices(code)

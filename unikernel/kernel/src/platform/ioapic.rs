@@ -59,7 +59,7 @@ impl IoApic {
     }
 
     fn has(&self, gsi: u32) -> bool {
-        (self.first_gsi..self.first_gsi + self.lines).contains(&gsi)
+        gsi.checked_sub(self.first_gsi).is_some_and(|line| line < self.lines)
     }
 
     fn set_entry(&self, line: u32, low: u32, apic_id: u32) {

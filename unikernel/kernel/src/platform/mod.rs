@@ -6,7 +6,8 @@
 //! - [`acpi`]: what the firmware says; [`pci`]: devices on the PCI bus;
 //! - [`interrupts`], with [`apic`], [`ioapic`] and [`shared_line`]: from a device to its handler;
 //! - [`time`], with `calibrate`, `pvclock` and `rtc`; [`timer`]: an interrupt at a time;
-//! - [`random`]; [`generation`]: whether the machine goes on from a saved state; [`power`]: off, reboot, exit code, power button;
+//! - [`random`]; [`generation`]: whether the machine goes on from a saved state; [`power`]: off, reboot, exit code, power button,
+//!   with `keyboard`: Ctrl-Alt-Delete where there is none;
 //! - [`io`]: the handles for registers that all of them stand on.
 
 pub mod acpi;
@@ -17,6 +18,7 @@ pub mod generation;
 pub mod interrupts;
 pub mod io;
 pub mod ioapic;
+mod keyboard;
 pub mod logger;
 pub mod pci;
 pub mod power;

@@ -11,6 +11,7 @@ use super::console;
 use super::generation;
 use super::interrupts;
 use super::io::{IoPort, Mmio};
+use super::keyboard;
 use super::time;
 
 /// QEMU's `isa-debug-exit`, where the runner puts it.
@@ -117,6 +118,14 @@ pub fn enable_power_button(on_press: fn()) {
     } else if let (Some(line), Some(vector)) = (power.sci, interrupts::register(&sci_interrupt)) {
         take_over_events(power);
         interrupts::route(line, vector);
+    } else {
+        keyboard::enable();
+    }
+    // There is no bit that says which event it is; Firecracker has none but these.
+    for line in &power.event_lines {
+        if let Some(vector) = interrupts::register(&generation::check) {
+            interrupts::route(*line, vector);
+        }
     }
 }
 
@@ -175,7 +184,7 @@ fn event_interrupt() {
     }
 }
 
-fn pressed() {
+pub(super) fn pressed() {
     if let Some(on_press) = ON_POWER_BUTTON.get() {
         on_press();
     }

@@ -12,9 +12,9 @@ use unikernel_cmdline::Offloads;
 use crate::platform::acpi::{self, MmioDevice};
 use crate::platform::pci::Function;
 use crate::platform::{pci, random};
-use virtio::VirtioDevice;
 use virtio::blk::Disk;
 use virtio::net::Card;
+use virtio::{OpenError, VirtioDevice};
 
 /// What [`probe`] found.
 #[derive(Default)]
@@ -35,9 +35,12 @@ pub struct Devices {
 pub fn probe(listed: &[MmioDevice], offloads: Offloads, on_network: fn(), on_disk: fn()) -> Devices {
     let from_pci = pci::scan().into_iter().filter_map(open_pci);
     let described = &acpi::machine().mmio_devices;
-    // A hypervisor that has tables may list the same devices once more.
-    let is_new = |device: &&MmioDevice| described.iter().all(|known| known.address != device.address);
-    let from_memory = described.iter().chain(listed.iter().filter(is_new)).filter_map(virtio::open_mmio);
+    // A hypervisor that has tables may list the same devices once more, and a user may list one twice.
+    let is_new = |(index, device): &(usize, &MmioDevice)| {
+        described.iter().chain(&listed[..*index]).all(|known| known.address != device.address)
+    };
+    let new = listed.iter().enumerate().filter(is_new).filter_map(|(_, device)| open_listed(device));
+    let from_memory = described.iter().filter_map(|device| virtio::open_mmio(device).ok()).chain(new);
     let mut devices = Devices::default();
     for device in from_pci.chain(from_memory) {
         devices.start(device, offloads, on_network, on_disk);
@@ -50,8 +53,8 @@ pub fn probe(listed: &[MmioDevice], offloads: Offloads, on_network: fn(), on_dis
     devices
 }
 
-/// Opens a PCI function. One that somebody may miss is named if that cannot be: a network card, or a disk other than the
-/// controllers that every PC has.
+/// Opens a PCI function. One that somebody may miss is named if that cannot be: a network card, a disk other than the
+/// controllers that every PC has, and any virtio device of a kind that we drive.
 fn open_pci(function: Function) -> Option<VirtioDevice> {
     let (address, vendor, device) = (function.address(), function.vendor, function.device);
     let what = match function.class() {
@@ -64,9 +67,21 @@ fn open_pci(function: Function) -> Option<VirtioDevice> {
         Ok(device) => return Some(device),
         Err(error) => error,
     };
-    match what {
+    let is_ours = error != OpenError::NoDriver;
+    match what.or(is_ours.then_some("virtio device")) {
         Some(what) => log::warn!("PCI {address}: {what} {vendor:04x}:{device:04x}: not used: {error}"),
         None => log::debug!("PCI {address}: {vendor:04x}:{device:04x}: not used: {error}"),
+    }
+    None
+}
+
+/// Opens a device that the command line names, or says why that cannot be.
+fn open_listed(device: &MmioDevice) -> Option<VirtioDevice> {
+    match virtio::open_mmio(device) {
+        Ok(device) => return Some(device),
+        // Hypervisors list their places with and without a device.
+        Err(OpenError::Empty) => {}
+        Err(error) => log::warn!("`virtio_mmio.device=` at {:#x}: not used: {error}", device.address),
     }
     None
 }

@@ -3,13 +3,15 @@
 //! Configuration space is reached through the ports of PCI's first days where they exist, since
 //! they need no mapping, else through ECAM (PCI Express on `microvm`). Address registers (BARs) are
 //! taken as the firmware set them; they are not sized, because every write to one makes a
-//! hypervisor rearrange its memory map.
+//! hypervisor rearrange its memory map. Where no firmware has set anything up,
+//! [`unikernel_machine::pci_setup`] does.
 
 use alloc::vec::Vec;
 
 use pci_types::capability::PciCapability;
 use pci_types::{CommandRegister, ConfigRegionAccess, EndpointHeader, HeaderType, PciAddress, PciHeader};
 use spin::Once;
+use unikernel_machine::pci_setup::{self, ConfigSpace, Place};
 use x86_64::PhysAddr;
 
 use super::acpi::{self, Ecam};
@@ -113,6 +115,31 @@ impl ConfigRegionAccess for Access {
     }
 }
 
+impl ConfigSpace for Access {
+    fn read(&self, place: Place, offset: u16) -> u32 {
+        let address = PciAddress::new(0, place.bus, place.device, place.function);
+        // SAFETY: reading the registers of `pci_setup` has no effect.
+        unsafe { ConfigRegionAccess::read(self, address, offset) }
+    }
+
+    fn write(&self, place: Place, offset: u16, value: u32) {
+        let address = PciAddress::new(0, place.bus, place.device, place.function);
+        // SAFETY: it gives devices addresses that the firmware says are for them, where there is no RAM, and lets
+        // bridges pass on what comes from behind; see `Access::bus` on the devices themselves.
+        unsafe { ConfigRegionAccess::write(self, address, offset, value) }
+    }
+}
+
+/// Gives numbers and addresses to what has none, where the firmware has left that to us.
+fn set_up(access: &Access) {
+    if let (Access::Memory(ecam, _), Some(window)) = (access, acpi::machine().pci_window.clone()) {
+        let refused = pci_setup::set_up(access, ecam.first_bus..=ecam.last_bus, window);
+        if refused > 0 {
+            log::warn!("PCI: no room for {refused} runs of registers or buses: some devices are not used");
+        }
+    }
+}
+
 /// A PCI function that is a device.
 pub struct Function {
     access: &'static Access,
@@ -127,6 +154,7 @@ pub struct Function {
 pub fn scan() -> Vec<Function> {
     let mut found = Vec::new();
     if let Some(access) = ACCESS.call_once(Access::find) {
+        set_up(access);
         let mut buses = alloc::vec![0];
         for &root in &acpi::machine().pci_roots {
             if !buses.contains(&root) {
@@ -174,7 +202,8 @@ fn scan_function(
         }
         HeaderType::PciPciBridge => {
             // SAFETY: a read of a bridge's header has no effect.
-            let secondary = unsafe { access.read(address, BRIDGE_BUSES) }.to_le_bytes()[1];
+            let secondary =
+                unsafe { ConfigRegionAccess::read(access, address, BRIDGE_BUSES) }.to_le_bytes()[1];
             if secondary != 0 && !buses.contains(&secondary) {
                 buses.push(secondary);
             }
@@ -203,24 +232,26 @@ impl Function {
     /// Reads configuration space at a multiple of 4.
     pub fn read_config(&self, offset: u16) -> u32 {
         // SAFETY: only drivers read, and only capabilities, which have no side effects.
-        unsafe { self.access.read(self.address(), offset) }
+        unsafe { ConfigRegionAccess::read(self.access, self.address(), offset) }
     }
 
-    /// The memory address in a BAR; `None` for ports, and for what the firmware left unset.
-    pub fn memory_bar(&self, slot: u8) -> Option<PhysAddr> {
+    /// The memory address `offset` bytes into what a BAR shows; `None` for ports, for what the firmware left unset, and
+    /// for what is no address.
+    pub fn memory_bar(&self, slot: u8, offset: u32) -> Option<PhysAddr> {
         const IS_PORTS: u32 = 1;
         const IS_64_BITS: u32 = 0b100;
         if slot >= 6 {
             return None;
         }
-        let offset = 0x10 + 4 * u16::from(slot);
-        let low = self.read_config(offset);
+        let bar = 0x10 + 4 * u16::from(slot);
+        let low = self.read_config(bar);
         if low & IS_PORTS != 0 {
             return None;
         }
-        let high = if low & IS_64_BITS != 0 && slot < 5 { self.read_config(offset + 4) } else { 0 };
-        let address = u64::from(high) << 32 | u64::from(low & !0xf);
-        PhysAddr::try_new(address).ok().filter(|address| !address.is_null())
+        let high = if low & IS_64_BITS != 0 && slot < 5 { self.read_config(bar + 4) } else { 0 };
+        let base = u64::from(high) << 32 | u64::from(low & !0xf);
+        let address = base.checked_add(offset.into()).filter(|_| base != 0)?;
+        PhysAddr::try_new(address).ok()
     }
 
     /// Lets the function answer accesses to its memory.
@@ -257,7 +288,7 @@ impl Function {
             _ => None,
         });
         let mut msix = capability?;
-        let start = self.memory_bar(msix.table_bar())? + u64::from(msix.table_offset());
+        let start = self.memory_bar(msix.table_bar(), msix.table_offset())?;
         let count = usize::from(msix.table_size());
         // SAFETY: the capability says that the MSI-X table is there. A message written by the
         // device raises an interrupt; `interrupts::message` gives no other address.

@@ -8,8 +8,8 @@ use core::ptr::NonNull;
 use unikernel_machine::line::Line;
 use virtio_drivers::transport::mmio::{MmioTransport, VirtIOHeader};
 
-use super::StartError;
 use super::transport::Doorbell;
+use super::{OpenError, StartError};
 use crate::platform::acpi::MmioDevice;
 use crate::platform::interrupts;
 use crate::platform::io::Mmio;
@@ -19,7 +19,12 @@ const INTERRUPT_STATUS: usize = 0x60;
 const INTERRUPT_ACKNOWLEDGE: usize = 0x64;
 /// Registers without the device's own configuration.
 const MIN_BYTES: usize = 0x100;
+/// With it, the most that there is a use for.
+const MOST_BYTES: usize = 0x1000;
+const MAGIC_VALUE: usize = 0x00;
 const DEVICE_ID: usize = 0x08;
+/// "virt".
+const MAGIC: u32 = 0x7472_6976;
 
 /// A virtio device in memory.
 pub struct MmioLink {
@@ -29,23 +34,27 @@ pub struct MmioLink {
 }
 
 impl MmioLink {
-    /// Opens the device; `None` if the place is empty or holds something else.
-    pub fn open(device: &MmioDevice) -> Option<Self> {
-        if device.len < MIN_BYTES {
-            return None;
+    /// Opens the device, if there is one.
+    pub fn open(device: &MmioDevice) -> Result<Self, OpenError> {
+        if device.len < MIN_BYTES || !device.address.is_aligned(size_of::<u32>() as u64) {
+            return Err(OpenError::NoDevice);
         }
+        let len = device.len.min(MOST_BYTES);
         // SAFETY: firmware or the command line says that a virtio device is there. It uses memory
         // only as queues tell it to, and the drivers put only DMA memory of their own into queues.
-        let registers = unsafe { Mmio::map(device.address, device.len) };
-        // An empty slot has the device id 0.
-        if registers.read::<u32>(DEVICE_ID) == 0 {
-            return None;
+        let registers = unsafe { Mmio::map(device.address, len) };
+        if registers.read::<u32>(MAGIC_VALUE) != MAGIC {
+            return Err(OpenError::NoDevice);
         }
-        let header = NonNull::new(registers.as_ptr().cast::<VirtIOHeader>())?;
+        // Of an empty slot.
+        if registers.read::<u32>(DEVICE_ID) == 0 {
+            return Err(OpenError::Empty);
+        }
+        let header = NonNull::new(registers.as_ptr().cast::<VirtIOHeader>()).ok_or(OpenError::NoDevice)?;
         // SAFETY: the registers are mapped for ever; the handle kept here touches only the
         // interrupt registers, which the transport leaves to us, and notifies.
-        let transport = unsafe { MmioTransport::new(header, device.len) }.ok()?;
-        Some(Self { transport, registers, line: device.line })
+        let transport = unsafe { MmioTransport::new(header, len) }.map_err(|_| OpenError::NoDriver)?;
+        Ok(Self { transport, registers, line: device.line })
     }
 
     /// See [`super::transport::Link::doorbell`].

@@ -84,6 +84,8 @@ pub enum StartError {
     BadQueue(u16),
     /// Its configuration space cannot be read.
     BadConfiguration,
+    /// It reads and writes so many bytes at once.
+    BadBlocks(u32),
 }
 
 impl fmt::Display for StartError {
@@ -94,16 +96,25 @@ impl fmt::Display for StartError {
             Self::NoAnyLayout => write!(f, "it is a legacy device without VIRTIO_F_ANY_LAYOUT"),
             Self::BadQueue(queue) => write!(f, "its queue {queue} is missing or too small"),
             Self::BadConfiguration => write!(f, "its configuration space is too small"),
+            Self::BadBlocks(bytes) => {
+                write!(f, "its blocks have {bytes} bytes: expected a power of two up to 4096")
+            }
         }
     }
 }
 
-/// Why a PCI function cannot be opened.
+/// Why a device cannot be opened.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum OpenError {
     /// It is no virtio device, or one of a kind that has no driver.
     NoDriver,
-    /// It has no register structures of virtio 1, or none at an address.
+    /// There are no registers of such a device.
+    NoDevice,
+    /// There is a place for a device, and none in it.
+    Empty,
+    /// It has no register structures of virtio 1.
+    Legacy,
+    /// Some of them are missing, or have no address.
     NoStructures,
 }
 
@@ -111,11 +122,13 @@ impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoDriver => write!(f, "there is no driver for it"),
+            Self::NoDevice => write!(f, "no virtio device has its registers there"),
+            Self::Empty => write!(f, "the place is empty"),
+            Self::Legacy => {
+                write!(f, "it is a legacy device without virtio 1 (with QEMU, leave `disable-modern=on` out)")
+            }
             Self::NoStructures => {
-                write!(
-                    f,
-                    "it is a legacy device without virtio 1, or the firmware gave its registers no address"
-                )
+                write!(f, "its registers are incomplete, or the firmware gave them no address")
             }
         }
     }
@@ -129,7 +142,8 @@ pub fn open_pci(function: Function) -> Result<VirtioDevice, OpenError> {
 }
 
 /// Opens a device in memory, if it is one that we drive.
-pub fn open_mmio(device: &MmioDevice) -> Option<VirtioDevice> {
+pub fn open_mmio(device: &MmioDevice) -> Result<VirtioDevice, OpenError> {
     let link = Link::Mmio(MmioLink::open(device)?);
-    Some(VirtioDevice { kind: Kind::of(&link)?, link, place: format!("virtio at {:#x}", device.address) })
+    let kind = Kind::of(&link).ok_or(OpenError::NoDriver)?;
+    Ok(VirtioDevice { kind, link, place: format!("virtio at {:#x}", device.address) })
 }

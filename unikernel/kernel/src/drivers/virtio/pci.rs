@@ -31,6 +31,8 @@ const COMMON: u8 = 1;
 const NOTIFY: u8 = 2;
 const ISR: u8 = 3;
 const DEVICE: u8 = 4;
+/// The most of a structure that is mapped: QEMU's notifications have 4 MiB.
+const MOST_BYTES: u32 = 8 << 20;
 /// "No vector" in the vector registers.
 const NO_VECTOR: u16 = 0xffff;
 
@@ -82,6 +84,10 @@ impl PciLink {
     pub fn open(mut function: Function) -> core::result::Result<Self, OpenError> {
         let device_type = device_type(&function).ok_or(OpenError::NoDriver)?;
         function.enable_memory();
+        let is_vendors = |capability| matches!(capability, PciCapability::Vendor(_));
+        if !function.capabilities().any(is_vendors) {
+            return Err(OpenError::Legacy);
+        }
         let find = |kind| {
             let found = structures(&function).find(|structure| structure.kind == kind);
             found.ok_or(OpenError::NoStructures)
@@ -195,10 +201,19 @@ fn structures(function: &Function) -> impl Iterator<Item = Structure> {
             return None;
         }
         let multiplier = if kind == NOTIFY { function.read_config(at.offset + 16) } else { 0 };
-        let start = function.memory_bar(bar)? + u64::from(offset);
+        let start = function.memory_bar(bar, offset)?;
+        // Section 4.1.4.1: fields are where their width can be read.
+        let align = match kind {
+            ISR => 1,
+            NOTIFY => 2,
+            _ => 4,
+        };
+        if !offset.is_multiple_of(align) {
+            return None;
+        }
         // SAFETY: the device says that its registers are there. It uses memory only as queues
         // tell it to, and the drivers put only DMA memory of their own into queues.
-        let registers = unsafe { Mmio::map(start, len as usize) };
+        let registers = unsafe { Mmio::map(start, len.min(MOST_BYTES) as usize) };
         Some(Structure { kind, registers, multiplier })
     })
 }

@@ -6,12 +6,9 @@ use alloc::vec::Vec;
 
 use x86_64::VirtAddr;
 
-use crate::drivers::virtio::blk::{Disk, DiskError, Memory, Operation, Parts, SECTOR_BYTES, Transfer};
+use crate::drivers::virtio::blk::{Disk, DiskError, Memory, Operation, SECTOR_BYTES, Transfer};
 use crate::mem::layout::STACKS_BASE;
 use crate::mem::virt_to_phys;
-
-/// One request takes so many bytes at most, so that several are in flight for a long run.
-const REQUEST_BYTES: usize = 256 * 1024;
 
 /// A disk as bytes.
 #[derive(Clone, Copy)]
@@ -104,7 +101,7 @@ impl Volume {
 
     /// Tells the disk that a range is not needed any more, if it wants to know.
     pub fn discard(&self, offset: u64, len: u64) -> Result<(), DiskError> {
-        match self.disk.max_discard() {
+        match self.disk.limits().max_discard {
             0 => Ok(()),
             most => self.clear(Operation::Discard, offset, len, most),
         }
@@ -112,12 +109,12 @@ impl Volume {
 
     /// True if the disk sets ranges to zero by itself.
     pub fn can_zero(&self) -> bool {
-        self.disk.max_write_zeroes() > 0
+        self.disk.limits().max_write_zeroes > 0
     }
 
     /// Has the disk set a range to zero, which it must be able to.
     pub fn zero(&self, offset: u64, len: u64) -> Result<(), DiskError> {
-        self.clear(Operation::WriteZeroes, offset, len, self.disk.max_write_zeroes())
+        self.clear(Operation::WriteZeroes, offset, len, self.disk.limits().max_write_zeroes)
     }
 
     /// Requests without content, of up to `most` sectors each.
@@ -137,40 +134,12 @@ impl Volume {
 
     /// Adds the transfer of `bytes` at `offset`, as part of the last one where it goes on there.
     fn add(&self, transfers: &mut Vec<Transfer>, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {
-        let sector_bytes = SECTOR_BYTES as usize;
-        if !offset.is_multiple_of(SECTOR_BYTES) || !bytes.len().is_multiple_of(sector_bytes) {
+        if !offset.is_multiple_of(SECTOR_BYTES) || !bytes.len().is_multiple_of(SECTOR_BYTES as usize) {
             return Err(DiskError);
         }
-        let part_bytes = (self.disk.max_part_bytes() as usize).min(REQUEST_BYTES);
-        let mut sector = offset / SECTOR_BYTES;
-        for part in bytes.chunks(part_bytes / sector_bytes * sector_bytes) {
-            push(transfers, self.disk, sector, memory(part));
-            sector += part.len() as u64 / SECTOR_BYTES;
-        }
+        self.disk.limits().add(transfers, offset / SECTOR_BYTES, memory(bytes));
         Ok(())
     }
-}
-
-/// Adds a run of memory for `sector` and after to the last transfer, if it follows it, or as a new one.
-pub fn push(transfers: &mut Vec<Transfer>, disk: &Disk, sector: u64, memory: Memory) {
-    if let Some(last) = transfers.last_mut()
-        && last.sector + last.bytes() / SECTOR_BYTES == sector
-        && last.bytes() as usize + memory.len as usize <= REQUEST_BYTES
-    {
-        let has_room = last.parts.len() < disk.max_parts();
-        match last.parts.last_mut() {
-            Some(part)
-                if part.address + u64::from(part.len) == memory.address
-                    && part.len + memory.len <= disk.max_part_bytes() =>
-            {
-                part.len += memory.len;
-                return;
-            }
-            _ if has_room => return last.parts.push(memory),
-            _ => {}
-        }
-    }
-    transfers.push(Transfer { sector, parts: Parts::from_slice(&[memory]) });
 }
 
 /// True for memory that is one run for a device, too: all but stacks.
@@ -179,5 +148,5 @@ fn is_in_ram(bytes: &[u8]) -> bool {
 }
 
 fn memory(bytes: &[u8]) -> Memory {
-    Memory { address: virt_to_phys(VirtAddr::from_ptr(bytes.as_ptr())), len: bytes.len() as u32 }
+    Memory { address: virt_to_phys(VirtAddr::from_ptr(bytes.as_ptr())).as_u64(), len: bytes.len() as u32 }
 }

@@ -12,8 +12,9 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bitflags::bitflags;
 use smallvec::SmallVec;
+use unikernel_machine::disk::{BadBlocks, Claims};
+pub use unikernel_machine::disk::{Limits, Memory, Parts, SECTOR_BYTES, Transfer};
 use virtio_drivers::transport::{DeviceStatus, Transport};
-use x86_64::PhysAddr;
 
 use super::blk_queue::{Queue, Status};
 use super::transport::Link;
@@ -50,8 +51,6 @@ bitflags! {
     }
 }
 
-/// Bytes of a sector, in which the device counts.
-pub const SECTOR_BYTES: u64 = 512;
 /// Offsets in the configuration (section 5.2.4).
 const CONFIG_CAPACITY: usize = 0;
 const CONFIG_SIZE_MAX: usize = 8;
@@ -60,8 +59,6 @@ const CONFIG_BLK_SIZE: usize = 20;
 const CONFIG_NUM_QUEUES: usize = 34;
 const CONFIG_MAX_DISCARD: usize = 36;
 const CONFIG_MAX_WRITE_ZEROES: usize = 48;
-/// The largest block that a disk may have: a page.
-const MAX_BLOCK_BYTES: u32 = 4096;
 /// Queues at most: more cores share them.
 const MAX_QUEUES: usize = 8;
 
@@ -96,34 +93,6 @@ impl Operation {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct DiskError;
 
-/// A run of memory that a device reads or writes: RAM, which the caller keeps alive until the request is over.
-#[derive(Clone, Copy, Debug)]
-pub struct Memory {
-    /// Where it lies.
-    pub address: PhysAddr,
-    /// Its bytes.
-    pub len: u32,
-}
-
-/// The parts of a request.
-pub type Parts = SmallVec<[Memory; 8]>;
-
-/// One request: memory and the sectors from `sector` on.
-#[derive(Clone, Debug)]
-pub struct Transfer {
-    /// The first sector.
-    pub sector: u64,
-    /// As much memory as sectors; at most [`Disk::max_parts`] parts.
-    pub parts: Parts,
-}
-
-impl Transfer {
-    /// Its length.
-    pub fn bytes(&self) -> u64 {
-        self.parts.iter().map(|part| u64::from(part.len)).sum()
-    }
-}
-
 /// A disk, started.
 pub struct Disk {
     link: SpinLock<Link>,
@@ -132,11 +101,7 @@ pub struct Disk {
     place: String,
     queues: Box<[Queue]>,
     sectors: AtomicU64,
-    block_bytes: usize,
-    max_parts: usize,
-    max_part_bytes: u32,
-    max_discard: u32,
-    max_write_zeroes: u32,
+    limits: Limits,
     /// It was reset because it did not answer.
     is_dead: AtomicBool,
 }
@@ -148,20 +113,21 @@ impl Disk {
         let features = link.negotiate(|offered: Features| offered)?;
         let takes_tables = features.contains(Features::INDIRECT_DESC);
         let configured = |feature, offset| read_limit(&link, features.contains(feature), offset);
-        let max_part_bytes = configured(Features::SIZE_MAX, CONFIG_SIZE_MAX)?.unwrap_or(1 << 20);
-        let max_parts = configured(Features::SEG_MAX, CONFIG_SEG_MAX)?.unwrap_or(1);
-        let max_discard = configured(Features::DISCARD, CONFIG_MAX_DISCARD)?.unwrap_or(0);
-        let max_write_zeroes = configured(Features::WRITE_ZEROES, CONFIG_MAX_WRITE_ZEROES)?.unwrap_or(0);
-        let block_bytes = configured(Features::BLK_SIZE, CONFIG_BLK_SIZE)?.unwrap_or(SECTOR_BYTES as u32);
-        if !block_bytes.is_power_of_two() || block_bytes > MAX_BLOCK_BYTES {
-            return Err(StartError::BadConfiguration);
-        }
-        let sectors = read_capacity(&link)?;
+        let claims = Claims {
+            block_bytes: configured(Features::BLK_SIZE, CONFIG_BLK_SIZE)?,
+            max_part_bytes: configured(Features::SIZE_MAX, CONFIG_SIZE_MAX)?,
+            max_parts: configured(Features::SEG_MAX, CONFIG_SEG_MAX)?,
+            max_discard: configured(Features::DISCARD, CONFIG_MAX_DISCARD)?,
+            max_write_zeroes: configured(Features::WRITE_ZEROES, CONFIG_MAX_WRITE_ZEROES)?,
+        };
+        let capacity = read_capacity(&link)?;
         let count = offered_queues(&link, features)?.min(most_queues).clamp(1, MAX_QUEUES);
         link.connect_interrupt(on_interrupt, 1)?;
         let queues = (0..count).map(|queue| Queue::new(&mut link, queue as u16, takes_tables));
         let queues = queues.collect::<Result<Box<[_]>, _>>()?;
-        let most_parts = queues.iter().map(Queue::max_parts).min().unwrap_or(1);
+        let room = queues.iter().map(Queue::max_parts).min().unwrap_or(1);
+        let limits = Limits::new(claims, room).map_err(|BadBlocks(bytes)| StartError::BadBlocks(bytes))?;
+        let sectors = limits.sectors(capacity);
         link.start();
         log::debug!("{}: disk of {sectors} sectors, {features:?}, {count} queues", device.place);
         Ok(Self {
@@ -170,11 +136,7 @@ impl Disk {
             place: device.place,
             queues,
             sectors: AtomicU64::new(sectors),
-            block_bytes: (block_bytes as usize).max(SECTOR_BYTES as usize),
-            max_parts: (max_parts as usize).clamp(1, most_parts),
-            max_part_bytes: max_part_bytes.max(block_bytes).max(SECTOR_BYTES as u32),
-            max_discard,
-            max_write_zeroes,
+            limits,
             is_dead: AtomicBool::new(false),
         })
     }
@@ -191,32 +153,17 @@ impl Disk {
 
     /// Bytes that it reads and writes at once: requests begin and end at multiples of it (section 5.2.5: "logical block").
     pub fn block_bytes(&self) -> usize {
-        self.block_bytes
+        self.limits.block_bytes as usize
+    }
+
+    /// What requests must keep to.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
     }
 
     /// True if it cannot be written.
     pub fn is_read_only(&self) -> bool {
         self.features.contains(Features::RO)
-    }
-
-    /// Parts of a request at most.
-    pub fn max_parts(&self) -> usize {
-        self.max_parts
-    }
-
-    /// Bytes of a part at most.
-    pub fn max_part_bytes(&self) -> u32 {
-        self.max_part_bytes
-    }
-
-    /// Sectors that one discard takes at most; 0 if there are none.
-    pub fn max_discard(&self) -> u32 {
-        self.max_discard
-    }
-
-    /// Sectors that the device sets to zero with one request at most; 0 if it does not.
-    pub fn max_write_zeroes(&self) -> u32 {
-        self.max_write_zeroes
     }
 
     /// Reads or writes; all requests are in flight together as far as the queue has room. The first
@@ -314,7 +261,8 @@ impl Disk {
     /// Called when the device has raised its interrupt: answers have come, or its configuration has changed.
     pub fn interrupt(&self) {
         self.queues.iter().for_each(Queue::interrupt);
-        let now = self.link.try_lock().and_then(|link| read_capacity(&link).ok());
+        let capacity = self.link.try_lock().and_then(|link| read_capacity(&link).ok());
+        let now = capacity.map(|capacity| self.limits.sectors(capacity));
         if let Some(now) = now
             && !self.is_dead.load(Ordering::Relaxed)
             && self.sectors.swap(now, Ordering::Relaxed) != now
@@ -336,8 +284,7 @@ fn read_limit(link: &Link, is_there: bool, offset: usize) -> Result<Option<u32>,
     if !is_there {
         return Ok(None);
     }
-    let limit = link.read_config_space::<u32>(offset).map_err(|_| StartError::BadConfiguration)?;
-    Ok(Some(limit.max(1)))
+    link.read_config_space::<u32>(offset).map(Some).map_err(|_| StartError::BadConfiguration)
 }
 
 fn offered_queues(link: &Link, features: Features) -> Result<usize, StartError> {

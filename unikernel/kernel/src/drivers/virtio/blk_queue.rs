@@ -148,7 +148,7 @@ impl Queue {
         let mut segments = ArrayVec::<Segment, { MAX_SEGMENTS + 2 }>::new();
         segments.push(part(HEADER_AT, HEADER_BYTES as u32, false));
         segments.extend(transfer.parts.iter().map(|memory| Segment {
-            address: memory.address.as_u64(),
+            address: memory.address,
             len: memory.len,
             is_written: reads,
         }));
@@ -248,7 +248,8 @@ impl Queue {
 
     /// The device raised its interrupt. While requests are in flight it may raise more.
     pub fn interrupt(&self) {
-        loop {
+        // Each round takes an answer, or the device lies: then the next interrupt is as good.
+        for _ in 0..=self.slots.len() {
             let mut requests = self.requests.lock();
             requests.ring.disable_interrupts();
             drop(requests);

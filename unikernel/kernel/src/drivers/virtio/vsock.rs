@@ -76,7 +76,9 @@ impl SocketDevice {
     /// Gives every packet that has come in to `take`. True if there were any.
     pub fn receive(&mut self, mut take: impl FnMut(&[u8])) -> bool {
         let mut has_any = false;
-        while let Some(completion) = self.rx.take() {
+        // What comes meanwhile waits for the next time.
+        for _ in 0..self.rx.size() {
+            let Some(completion) = self.rx.take() else { break };
             take(&self.rx.buffer(completion.buffer)[..completion.len as usize]);
             self.rx.post(completion.buffer, BUFFER_BYTES);
             has_any = true;
@@ -88,7 +90,8 @@ impl SocketDevice {
     /// True if the device has said that the machine was moved (section 5.10.6.7), the one event that there is.
     pub fn take_reset(&mut self) -> bool {
         let mut has_any = false;
-        while let Some(completion) = self.events.take() {
+        for _ in 0..self.events.size() {
+            let Some(completion) = self.events.take() else { break };
             self.events.post(completion.buffer, EVENT_BYTES);
             has_any = true;
         }

@@ -11,7 +11,6 @@ use unikernel_fs::ReadAhead;
 use super::cache::{self, Page};
 use super::flusher;
 use super::inode::Inode;
-use crate::block::volume::push;
 use crate::drivers::virtio::blk::{Memory, Operation, SECTOR_BYTES, Transfer};
 use crate::mem::PAGE_BYTES;
 use crate::mem::shared::SharedFrame;
@@ -167,9 +166,10 @@ impl Inode {
                         page.frame.clear(at, len);
                     }
                     Some(start) => {
-                        let memory = Memory { address: page.frame.address() + at as u64, len: len as u32 };
+                        let address = page.frame.address().as_u64() + at as u64;
+                        let memory = Memory { address, len: len as u32 };
                         let sector = start * (block_bytes as u64 / SECTOR_BYTES);
-                        push(&mut transfers, self.mount.volume.disk(), sector, memory);
+                        self.mount.volume.disk().limits().add(&mut transfers, sector, memory);
                     }
                 }
                 part += blocks;

@@ -198,7 +198,7 @@ impl Mount {
     /// Tells the disk which blocks of a range are free, in bytes as `FITRIM` counts; answers how many bytes.
     pub fn trim(&self, start: u64, len: u64, least: u64) -> Result<u64, Errno> {
         self.check_writable()?;
-        if self.volume.disk().max_discard() == 0 {
+        if self.volume.disk().limits().max_discard == 0 {
             return Err(Errno::EOPNOTSUPP);
         }
         let block_bytes = self.block_bytes as u64;

@@ -13,7 +13,7 @@ use super::errors::Told;
 use super::inode::Inode;
 use super::load::split;
 use super::{Mount, flusher, now};
-use crate::block::volume::{Volume, push};
+use crate::block::volume::Volume;
 use crate::drivers::virtio::blk::{Memory, Operation, SECTOR_BYTES, Transfer};
 use crate::mem::PAGE_BYTES;
 use crate::syscall::Errno;
@@ -221,10 +221,10 @@ impl Inode {
                 let (_, page) = &stretch.pages[((block - stretch.first) / per_page) as usize];
                 let within = (block % per_page) as usize;
                 let count = (per_page - within as u64).min(u64::from(run.blocks) - done);
-                let address = page.frame.address() + (within * block_bytes) as u64;
+                let address = page.frame.address().as_u64() + (within * block_bytes) as u64;
                 let memory = Memory { address, len: count as u32 * block_bytes as u32 };
                 let sector = (run.start + done) * (block_bytes as u64 / SECTOR_BYTES);
-                push(&mut transfers, self.mount.volume.disk(), sector, memory);
+                self.mount.volume.disk().limits().add(&mut transfers, sector, memory);
                 done += count;
             }
         }

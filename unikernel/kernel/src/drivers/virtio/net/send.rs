@@ -104,8 +104,8 @@ impl Sender {
     /// Takes sent buffers back.
     fn reclaim(&mut self) -> bool {
         self.take_back();
-        if self.free.is_empty() {
-            return self.wait_for_room();
+        if self.free.is_empty() && !self.wait_for_room() {
+            return false;
         }
         if self.is_waiting {
             self.ring.disable_interrupts();
@@ -118,7 +118,11 @@ impl Sender {
     fn wait_for_room(&mut self) -> bool {
         self.full += 1;
         self.is_waiting = true;
-        self.ring.enable_interrupts() && self.reclaim()
+        // Once: a device that only says that there are some would have us look for ever.
+        if self.ring.enable_interrupts() {
+            self.take_back();
+        }
+        !self.free.is_empty()
     }
 
     /// Sends a frame of `len` bytes that `fill` writes; nothing, and false, if there is no buffer for it.

@@ -21,6 +21,8 @@ type NamedTest = (String, Box<dyn Fn() -> Result<()>>);
 const TIME_OUT: Duration = Duration::from_secs(30);
 /// The exit code when the app cannot be started.
 const CANNOT_BOOT: u8 = 125;
+/// What a shell would show for SIGTERM.
+const TERMINATED: u8 = 128 + 15;
 
 /// All of them.
 pub(crate) fn all() -> Vec<NamedTest> {
@@ -37,6 +39,7 @@ pub(crate) fn all() -> Vec<NamedTest> {
         let check = move || console_both_ways(kind, has_serial_port);
         tests.push((format!("boot_console_{name} [{kind}]"), Box::new(check)));
     }
+    tests.push(("boot_ctrl_alt_delete [pc]".into(), Box::new(ctrl_alt_delete)));
     tests.push(("boot_century".into(), Box::new(century)));
     tests.push(("boot_saved_state_twice".into(), Box::new(saved_state_twice)));
     for (name, properties) in
@@ -46,14 +49,14 @@ pub(crate) fn all() -> Vec<NamedTest> {
             tests.push((format!("http_{name} [{kind}]"), Box::new(move || serves_with(kind, properties))));
         }
     }
-    tests.push(("disk_second_root [q35]".into(), Box::new(second_root)));
     for (name, property) in [("no_indirect", "indirect_desc=off"), ("intx", "vectors=0")] {
         tests.push((format!("disk_{name} [q35]"), Box::new(move || formats(property))));
     }
     tests
 }
 
-fn run(machine: &Machine) -> Result<Ending> {
+/// Boots it until it ends, without a panic.
+pub(crate) fn run(machine: &Machine) -> Result<Ending> {
     let mut guest = Vm::start(machine, Console::Recorded)?;
     let ending = guest.wait(Some(TIME_OUT))?;
     let ending = ending.with_context(|| format!("it did not end: {}", guest.console()))?;
@@ -62,7 +65,7 @@ fn run(machine: &Machine) -> Result<Ending> {
 }
 
 /// A machine with the hello image.
-fn hello(kind: Kind, append: &str) -> Result<Machine> {
+pub(crate) fn hello(kind: Kind, append: &str) -> Result<Machine> {
     let mut machine = Machine::new(kind, &project::built("hello")?);
     machine.append = append.to_owned();
     Ok(machine)
@@ -115,6 +118,9 @@ fn bad_command_lines(kind: Kind) -> Result<()> {
         ("log=net:loud".into(), "bad command line: `log=net:loud`"),
         ("ip".into(), "needs a value"),
         ("mount=blk0".into(), "bad command line"),
+        ("mount=/a:blk0 mount=/b:blk0".into(), "disk `blk0` is mounted at `/a` and at `/b`"),
+        ("virtio_mmio.device=512@0xfeb00e01:5".into(), "`virtio_mmio.device=512@0xfeb00e01:5`: expected"),
+        ("cwd=/none".into(), "`cwd=/none`: expected a directory"),
         (long(2049), "it has 2049 bytes; 2048 are the most"),
         (long(4000), "it has 4000 bytes; 2048 are the most"),
         (long(9000), "command line"),
@@ -147,6 +153,22 @@ fn ends_without_acpi() -> Result<()> {
     machine.extra = ["-machine", "acpi=off"].map(str::to_owned).into();
     let ending = run(&machine)?;
     ensure!(ending.console.contains("Hello from ring 3"), "{}", ending.console);
+    Ok(())
+}
+
+/// Without ACPI, the keyboard is the power button.
+fn ctrl_alt_delete() -> Result<()> {
+    project::build("guest-tests", &["random_clock"], Profile::Release)?;
+    let control = std::env::temp_dir().join(format!("qmp-keys-{}", std::process::id()));
+    let mut machine = Machine::new(Kind::Pc, &project::image("random_clock"));
+    machine.extra = ["-machine", "acpi=off"].map(str::to_owned).into();
+    machine.extra.extend(qmp::arguments(&control));
+    let mut guest = Vm::start(&machine, Console::Recorded)?;
+    guest.wait_until(TIME_OUT, || !printed(&guest).is_empty())?;
+    qmp::press_ctrl_alt_delete(&control)?;
+    let ending = guest.wait(Some(TIME_OUT))?;
+    let ending = ending.with_context(|| format!("it does not end: {}", guest.console()))?;
+    ensure!(ending.code == Some(TERMINATED), "ended with {:?}: {}", ending.code, ending.console);
     Ok(())
 }
 
@@ -244,21 +266,4 @@ fn saved_state_twice() -> Result<()> {
     let is_there_twice = |(number, _): &&(String, u64)| second.iter().any(|(other, _)| other == number);
     ensure!(!first.iter().any(|line| is_there_twice(&line)), "the same numbers: {first:?} and {second:?}");
     Ok(std::fs::remove_file(&state)?)
-}
-
-/// A disk on a PCI root of its own.
-fn second_root() -> Result<()> {
-    let path = project::work_dir("disks")?.join("boot-second-root.img");
-    std::fs::File::create(&path)?.set_len(64 << 20)?;
-    let mut machine = hello(Kind::Q35, "format=blk0 mount=/data:blk0")?;
-    let drive = format!("if=none,id=far,format=raw,file={}", path.display());
-    let devices = ["pxb-pcie,id=root1,bus_nr=64", "pcie-root-port,id=port1,bus=root1,chassis=1"];
-    machine.extra = ["-drive".to_owned(), drive].into();
-    for device in devices.into_iter().chain(["virtio-blk-pci,drive=far,bus=port1"]) {
-        machine.extra.extend(["-device".to_owned(), device.to_owned()]);
-    }
-    let ending = run(&machine)?;
-    ensure!(ending.code == Some(0), "ended with {:?}: {}", ending.code, ending.console);
-    disk::check(&path)?;
-    Ok(std::fs::remove_file(&path)?)
 }

@@ -19,6 +19,14 @@ pub(crate) fn press_power_button(path: &Path) -> Result<()> {
     execute(path, &[r#"{"execute": "system_powerdown"}"#]).map(drop)
 }
 
+/// Presses three keys.
+pub(crate) fn press_ctrl_alt_delete(path: &Path) -> Result<()> {
+    let keys =
+        ["ctrl", "alt", "delete"].map(|key| format!(r#"{{"type": "qcode", "data": "{key}"}}"#)).join(", ");
+    let command = format!(r#"{{"execute": "send-key", "arguments": {{"keys": [{keys}]}}}}"#);
+    execute(path, &[&command]).map(drop)
+}
+
 /// Gives commands; answers what QEMU answers to the last.
 pub(crate) fn execute(path: &Path, commands: &[&str]) -> Result<String> {
     let stream = UnixStream::connect(path).context("cannot reach QEMU's control socket")?;

@@ -88,7 +88,8 @@ pub fn virtio_devices(code: &[u8]) -> impl Iterator<Item = VirtioDevice> {
 pub fn event_device(code: &[u8]) -> Option<EventDevice> {
     let body = devices(code, b"ACPI0013").next()?;
     EVENT_REGIONS.iter().find_map(|&(region, register_bytes, power_button)| {
-        let (register, _) = integer(after(body, region)?)?;
+        // Cloud Hypervisor has it in a device of its own, before this one.
+        let (register, _) = integer(after(code, region)?)?;
         Some(EventDevice { register, register_bytes, power_button, line: interrupt(body)? })
     })
 }

@@ -79,6 +79,12 @@ fn is_set_up(space: &impl ConfigSpace, bus: u8) -> bool {
     })
 }
 
+/// True if a function with such a vendor is there: a bus without one answers with ones, Firecracker's without PCI with zeros
+/// (Linux takes both so, `drivers/pci/probe.c`).
+pub fn is_vendor(id: u16) -> bool {
+    id != 0 && id != u16::MAX
+}
+
 /// What a function is, of the kinds that have registers.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -98,7 +104,7 @@ impl Kind {
 /// The functions on a bus.
 fn functions<S: ConfigSpace>(space: &S, bus: u8) -> impl Iterator<Item = (Place, Kind)> {
     let header = |place| (space.read(place, HEADER_TYPE) >> 16) as u8;
-    let is_there = |place: &Place| space.read(*place, ID) as u16 != u16::MAX;
+    let is_there = |place: &Place| is_vendor(space.read(*place, ID) as u16);
     (0..32).map(move |device| Place { bus, device, function: 0 }).filter(is_there).flat_map(move |first| {
         let count = if header(first) & 0x80 != 0 { 8 } else { 1 };
         let places = (0..count).map(move |function| Place { function, ..first });

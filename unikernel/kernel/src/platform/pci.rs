@@ -22,7 +22,6 @@ use crate::sync::SpinLock;
 const ADDRESS_PORT: u16 = 0xcf8;
 const DATA_PORT: u16 = 0xcfc;
 const ENABLE: u32 = 1 << 31;
-const NO_VENDOR: u16 = 0xffff;
 const BUS_BYTES: u64 = 1 << 20;
 /// Where a bridge keeps the numbers of its buses: primary, secondary, subordinate.
 const BRIDGE_BUSES: u16 = 0x18;
@@ -174,7 +173,7 @@ pub fn scan() -> Vec<Function> {
 fn scan_bus(access: &'static Access, bus: u8, buses: &mut Vec<u8>, found: &mut Vec<Function>) {
     for device in 0..32 {
         let first = PciHeader::new(PciAddress::new(0, bus, device, 0));
-        if first.id(access).0 == NO_VENDOR {
+        if !pci_setup::is_vendor(first.id(access).0) {
             continue;
         }
         let functions = if first.has_multiple_functions(access) { 8 } else { 1 };
@@ -191,7 +190,7 @@ fn scan_function(
     found: &mut Vec<Function>,
 ) {
     let (vendor, device) = PciHeader::new(address).id(access);
-    if vendor == NO_VENDOR {
+    if !pci_setup::is_vendor(vendor) {
         return;
     }
     match PciHeader::new(address).header_type(access) {

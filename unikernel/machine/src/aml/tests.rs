@@ -54,13 +54,15 @@ fn microvm_dsdt_event_device_is_found() {
 
 #[test]
 fn event_device_of_cloud_hypervisor_is_found() {
-    // Its hardware id, an edge-triggered interrupt, and the region with an address of 32 or of 64 bits.
+    // A device with the region, whose address has 32 or 64 bits, and behind it the one with the hardware id and an
+    // edge-triggered interrupt.
     let device = |address: &[u8]| {
-        let parts: [&[u8]; 4] = [
-            b"\x08_HID\x0dACPI0013\0",
-            b"\x08_CRS\x11\x0e\x0a\x0b\x89\x06\0\x03\x01\x0b\0\0\0\x79\0",
-            b"\x5b\x80GDST\0",
+        let parts: [&[u8]; 5] = [
+            b"\x5b\x82GEC_\x08_HID\x0c\x41\xd0\x0a\x06\x5b\x80GDST\0",
             address,
+            b"\x5b\x81\x0bGDST\x01GDAT\x08",
+            b"\x5b\x82GED_\x08_HID\x0dACPI0013\0",
+            b"\x08_CRS\x11\x0e\x0a\x0b\x89\x06\0\x03\x01\x0b\0\0\0\x79\0",
         ];
         event_device(&parts.concat()).unwrap()
     };

@@ -121,6 +121,22 @@ fn card_behind_bridges_is_within_their_windows() {
 }
 
 #[test]
+fn bus_that_nobody_answers_for_is_empty() {
+    struct Same(u32);
+    impl ConfigSpace for Same {
+        fn read(&self, _: Place, _: u16) -> u32 {
+            self.0
+        }
+        fn write(&self, place: Place, offset: u16, _: u32) {
+            panic!("write to {place:?}, {offset:#x}");
+        }
+    }
+    for answer in [0, u32::MAX, 0xffff_0000, 0xffff] {
+        assert_eq!(set_up(&Same(answer), 0..=255, WINDOW), 0);
+    }
+}
+
+#[test]
 fn what_firmware_has_set_up_is_left() {
     let machine = Machine::new(&[card(), bridge(&[card()])]);
     machine.write(Place { bus: 0, device: 0, function: 0 }, bar_offset(1), 0xfebd_0000);

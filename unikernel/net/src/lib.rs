@@ -124,5 +124,7 @@ pub use smoltcp;
 pub use stack::Stack;
 pub use tcp_options::TcpInfo;
 pub use udp::MulticastOptions;
-pub use udp_control::{Arrival, ErrorOrigin, HeaderOptions, PathDiscovery, QueuedError, SendOptions};
+pub use udp_control::{
+    Arrival, ErrorOrigin, HeaderOptions, PathDiscovery, QueuedError, SendOptions, SentNote,
+};
 pub use urgent::UrgentError;

@@ -8,7 +8,7 @@ use crate::listener::BindOptions;
 use crate::route::here_if_unspecified;
 use crate::stack::Stack;
 use crate::udp::MulticastOptions;
-use crate::udp_control::Arrival;
+use crate::udp_control::{Arrival, ErrorOrigin};
 
 impl Stack {
     /// Binds a socket; port 0 chooses one.
@@ -130,7 +130,7 @@ impl Stack {
         if let Some(socket) = self.udp.get_mut(id) {
             socket.receives_errors = is_on;
             if !is_on {
-                socket.errors.clear();
+                socket.errors.retain(|queued| matches!(queued.origin, ErrorOrigin::Sent(_)));
             }
         }
     }

@@ -114,6 +114,19 @@ pub enum ErrorOrigin {
     Local,
     /// An ICMP or ICMPv6 message: type, code and who sent it.
     Icmp(u8, u8, IpAddr),
+    /// It is no error, but the news that the datagram was sent.
+    Sent(SentNote),
+}
+
+/// When a datagram was sent (socket(7), `SO_TIMESTAMPING`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SentNote {
+    /// The time of day, in nanoseconds, on whatever clock the sender has read.
+    pub wall_ns: u64,
+    /// Which of the socket's datagrams it is, if they are counted.
+    pub key: u32,
+    /// It was about to be sent, only.
+    pub is_scheduled: bool,
 }
 
 /// An error in a socket's queue (`IP_RECVERR`).
@@ -150,11 +163,21 @@ impl Stack {
     pub fn udp_take_queued_error(&mut self, id: UdpId) -> Option<QueuedError> {
         let socket = self.udp.get_mut(id)?;
         let queued = socket.errors.pop_front()?;
-        if queued.origin != ErrorOrigin::Local {
-            let is_from_outside = |next: &&QueuedError| next.origin != ErrorOrigin::Local;
+        let is_from_outside = |next: &&QueuedError| matches!(next.origin, ErrorOrigin::Icmp(..));
+        if is_from_outside(&&queued) {
             socket.error = socket.errors.front().filter(is_from_outside).map(|next| next.error);
         }
         Some(queued)
+    }
+
+    /// Puts the news into a socket's queue that one of its datagrams was sent.
+    pub fn udp_note_sent(&mut self, id: UdpId, to: SocketAddr, note: SentNote, data: Vec<u8>) {
+        let Some(socket) = self.udp.get_mut(id).filter(|socket| socket.errors.len() < MAX_ERRORS) else {
+            return;
+        };
+        let (error, origin) = (SocketError::TooLong, ErrorOrigin::Sent(note));
+        socket.errors.push_back(QueuedError { error, origin, to, mtu: 0, data });
+        self.notify_udp(id);
     }
 
     /// Puts an error into the queue of a socket that wants to be told.

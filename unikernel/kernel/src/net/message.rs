@@ -50,6 +50,41 @@ impl MessageFlags {
     }
 }
 
+bitflags! {
+    /// Which times of datagrams are told (Linux: `SOF_TIMESTAMPING_*`). Those of the card's clock are never known.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+    pub struct Timestamping: u32 {
+        /// That of sending, by the card.
+        const TX_HARDWARE = 1;
+        /// That of sending.
+        const TX_SOFTWARE = 1 << 1;
+        /// That of receiving, by the card.
+        const RX_HARDWARE = 1 << 2;
+        /// That of receiving.
+        const RX_SOFTWARE = 1 << 3;
+        /// Those of our clock are told.
+        const SOFTWARE = 1 << 4;
+        /// Those of the card, as ours.
+        const SYS_HARDWARE = 1 << 5;
+        /// Those of the card.
+        const RAW_HARDWARE = 1 << 6;
+        /// Datagrams that are sent are counted.
+        const OPT_ID = 1 << 7;
+        /// That of the decision to send.
+        const TX_SCHED = 1 << 8;
+        /// That of an acknowledgement, of a stream.
+        const TX_ACK = 1 << 9;
+        /// With the times of sending comes what is told of a datagram's header.
+        const OPT_CMSG = 1 << 10;
+        /// The datagram does not come back with its time.
+        const OPT_TSONLY = 1 << 11;
+        /// With the card's time comes the card's number.
+        const OPT_PKTINFO = 1 << 13;
+        /// The card's and ours, both.
+        const OPT_TX_SWHW = 1 << 14;
+    }
+}
+
 /// What a receive call got.
 pub struct Received {
     /// Bytes copied.

@@ -13,6 +13,7 @@ use unikernel_net::{
 
 use super::address::Family;
 use super::cards::Link;
+use super::message::Timestamping;
 use super::socket::Direction;
 use crate::platform::time;
 
@@ -123,6 +124,12 @@ pub struct DatagramOptions {
     pub told: Told,
     /// The option that asked for their time: `SO_TIMESTAMP`, `SO_TIMESTAMPNS` or one of their twins.
     pub timestamp: Option<u32>,
+    /// What `SO_TIMESTAMPING` asked for.
+    pub timestamping: Timestamping,
+    /// The option that did.
+    pub timestamping_name: u32,
+    /// Datagrams that were counted since.
+    pub sent_key: u32,
     /// `UDP_SEGMENT`; 0 for none.
     pub segment: u16,
     /// `UDP_GRO`.

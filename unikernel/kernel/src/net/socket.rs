@@ -16,7 +16,9 @@ use unikernel_net::{Stack, TcpId};
 use super::address::{Address, Family, Given};
 use super::datagram::Datagram;
 use super::endpoint::Endpoint;
-pub use super::message::{Beside, HeaderControl, MessageFlags, Outgoing, Received, SendControl};
+pub use super::message::{
+    Beside, HeaderControl, MessageFlags, Outgoing, Received, SendControl, Timestamping,
+};
 use super::options::SocketOptions;
 use super::stream::Stream;
 use super::unix::{Style, Unix};

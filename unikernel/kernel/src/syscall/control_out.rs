@@ -20,19 +20,20 @@ use crate::file::table::{self, OnExec};
 use crate::mem::user::UserSlice;
 use crate::net::address::{self, Family};
 use crate::net::options::{DatagramOptions, Told};
-use crate::net::socket::{Beside, Received, Socket};
+use crate::net::socket::{Beside, Received, Socket, Timestamping};
 use crate::net::unix::Rights;
 use crate::platform::time;
 use crate::task::process::PROCESS_ID;
 
 const SOL_IPV6: u32 = IPPROTO_IPV6 as u32;
 const SOL_UDP: u32 = IPPROTO_UDP as u32;
-/// Bytes of the largest message but for that of open files: an error and the address of who sent it.
-const MAX_BYTES: usize = HEADER_BYTES + 16 + 28;
+/// Bytes of the largest message but for that of open files: three times.
+const MAX_BYTES: usize = HEADER_BYTES + 48;
 /// Origins of errors (`struct sock_extended_err`).
 const SO_EE_ORIGIN_LOCAL: u8 = 1;
 const SO_EE_ORIGIN_ICMP: u8 = 2;
 const SO_EE_ORIGIN_ICMP6: u8 = 3;
+const SO_EE_ORIGIN_TIMESTAMPING: u8 = 4;
 
 /// Writes what came beside a message's bytes. Answers the length of it, and flags for the message.
 pub(super) fn write(
@@ -56,7 +57,13 @@ pub(super) fn write(
             writer.socket_level(arrival, &options)?;
             writer.ip_level(arrival, *interface, options.told, socket.family)?;
         }
-        Beside::Error(queued) => writer.error(queued, socket.family)?,
+        Beside::Error(queued) => {
+            if let ErrorOrigin::Sent(note) = queued.origin {
+                let options = socket.options.lock().datagram;
+                writer.times(note.wall_ns, &options)?;
+            }
+            writer.error(queued, socket.family)?;
+        }
     }
     writer.rights(core::mem::take(&mut received.rights), on_exec)?;
     Ok((writer.used, writer.flags))
@@ -100,14 +107,17 @@ impl Writer {
 
     /// When a datagram came, how many were lost before, and of how many it is made up.
     fn socket_level(&mut self, arrival: &Arrival, options: &DatagramOptions) -> Result<(), Errno> {
+        let at_ns = (arrival.at.total_micros().max(0) as u64).saturating_mul(1000);
+        let age_ns = time::now_ns().saturating_sub(at_ns);
+        let wall_ns = time::wall_ns().saturating_sub(age_ns);
         if let Some(kind) = options.timestamp {
-            let at_ns = (arrival.at.total_micros().max(0) as u64).saturating_mul(1000);
-            let age_ns = time::now_ns().saturating_sub(at_ns);
-            let wall_ns = time::wall_ns().saturating_sub(age_ns);
             let part_ns = wall_ns % 1_000_000_000;
             let is_in_micros = matches!(kind, SO_TIMESTAMP_OLD | SO_TIMESTAMP_NEW);
             let part = if is_in_micros { part_ns / 1000 } else { part_ns };
             self.put(SOL_SOCKET, kind, [wall_ns / 1_000_000_000, part].map(u64::to_ne_bytes).as_flattened())?;
+        }
+        if options.timestamping.contains(Timestamping::RX_SOFTWARE) {
+            self.times(wall_ns, options)?;
         }
         if options.told.contains(Told::DROPS) && arrival.drops > 0 {
             self.put(SOL_SOCKET, SO_RXQ_OVFL, &arrival.drops.to_ne_bytes())?;
@@ -116,6 +126,15 @@ impl Writer {
             Some(bytes) => self.int(SOL_UDP, UDP_GRO, bytes.into()),
             None => Ok(()),
         }
+    }
+
+    /// The time of our clock, and two of the card's that are not known (`struct scm_timestamping`).
+    fn times(&mut self, wall_ns: u64, options: &DatagramOptions) -> Result<(), Errno> {
+        if !options.timestamping.contains(Timestamping::SOFTWARE) {
+            return Ok(());
+        }
+        let times = [wall_ns / 1_000_000_000, wall_ns % 1_000_000_000, 0, 0, 0, 0];
+        self.put(SOL_SOCKET, options.timestamping_name, times.map(u64::to_ne_bytes).as_flattened())
     }
 
     /// What the datagram's header said. A socket of IPv6 is told of datagrams of IPv4 by both kinds of messages.
@@ -165,11 +184,16 @@ impl Writer {
                 (SO_EE_ORIGIN_ICMP, kind, code, Some(from))
             }
             ErrorOrigin::Icmp(kind, code, from) => (SO_EE_ORIGIN_ICMP6, kind, code, Some(from)),
+            ErrorOrigin::Sent(_) => (SO_EE_ORIGIN_TIMESTAMPING, 0, 0, None),
+        };
+        let (number, words) = match queued.origin {
+            ErrorOrigin::Sent(note) => (Errno::ENOMSG, [note.is_scheduled.into(), note.key]),
+            _ => (Errno::from(queued.error), [queued.mtu, 0]),
         };
         let mut bytes: ArrayVec<u8, MAX_BYTES> = ArrayVec::new();
-        bytes.extend(Errno::from(queued.error).number().to_ne_bytes());
+        bytes.extend(number.number().to_ne_bytes());
         bytes.extend([origin, kind, code, 0]);
-        bytes.extend([queued.mtu, 0].iter().flat_map(|word| word.to_ne_bytes()));
+        bytes.extend(words.iter().flat_map(|word| word.to_ne_bytes()));
         let (mut address, len) =
             address::encode(SocketAddr::new(offender.unwrap_or(queued.to.ip()), 0), family);
         if offender.is_none() {

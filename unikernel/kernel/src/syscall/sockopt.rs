@@ -212,12 +212,14 @@ fn set_socket(socket: &Socket, name: u32, value: Value) -> Result<(), Errno> {
             Ok(())
         }
         SO_RXQ_OVFL | SO_PEEK_OFF | SO_TIMESTAMP_OLD | SO_TIMESTAMP_NEW | SO_TIMESTAMPNS_OLD
-        | SO_TIMESTAMPNS_NEW => sockopt_udp::set_socket(socket, name, value),
+        | SO_TIMESTAMPNS_NEW | SO_TIMESTAMPING_OLD | SO_TIMESTAMPING_NEW => {
+            sockopt_udp::set_socket(socket, name, value)
+        }
         SO_RCVLOWAT => {
             let bytes = value.int()?;
-            // Where nothing would look at it, it is not known.
+            // Where nothing would look at it, there is no other mark than the usual.
             if !matches!(socket.kind, Kind::Stream(_) | Kind::Datagram(_)) {
-                return Err(Errno::ENOPROTOOPT);
+                return if bytes == 1 { Ok(()) } else { Err(Errno::ENOPROTOOPT) };
             }
             // Less than nothing is as much as can be (Linux: `sock_set_rcvlowat`).
             let bytes = if bytes < 0 { i32::MAX } else { bytes.max(1) };
@@ -326,7 +328,9 @@ fn get_socket(socket: &Socket, name: u32, place: Place) -> SysResult {
         SO_COOKIE if place.room < size_of::<u64>() => Err(Errno::EINVAL),
         SO_COOKIE => place.write(&socket.inode().to_ne_bytes()),
         SO_RXQ_OVFL | SO_PEEK_OFF | SO_TIMESTAMP_OLD | SO_TIMESTAMP_NEW | SO_TIMESTAMPNS_OLD
-        | SO_TIMESTAMPNS_NEW => sockopt_udp::get_socket(socket, name, place),
+        | SO_TIMESTAMPNS_NEW | SO_TIMESTAMPING_OLD | SO_TIMESTAMPING_NEW => {
+            sockopt_udp::get_socket(socket, name, place)
+        }
         SO_RCVLOWAT => place.int(options.tcp.receive_low.max(1) as i32),
         SO_SNDLOWAT => place.int(1),
         SO_INCOMING_CPU => place.int(core_of(socket)),

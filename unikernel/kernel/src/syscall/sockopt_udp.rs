@@ -1,13 +1,14 @@
 //! Options of UDP sockets (udp(7)), and what any socket's options say of datagrams (socket(7)).
 
 use linux_raw_sys::net::{
-    SO_PEEK_OFF, SO_RXQ_OVFL, SO_TIMESTAMP_NEW, SO_TIMESTAMP_OLD, SO_TIMESTAMPNS_NEW, SO_TIMESTAMPNS_OLD,
+    SO_PEEK_OFF, SO_RXQ_OVFL, SO_TIMESTAMP_NEW, SO_TIMESTAMP_OLD, SO_TIMESTAMPING_NEW, SO_TIMESTAMPING_OLD,
+    SO_TIMESTAMPNS_NEW, SO_TIMESTAMPNS_OLD,
 };
 
 use super::sockopt::{Place, Value};
 use super::{Errno, SysResult};
-use crate::net::options::Told;
-use crate::net::socket::{Kind, Socket};
+use crate::net::options::{SocketOptions, Told};
+use crate::net::socket::{Kind, Socket, Timestamping};
 
 /// Options that `linux-raw-sys` does not know (`linux/udp.h`).
 pub(super) const UDP_SEGMENT: u32 = 103;
@@ -55,6 +56,17 @@ pub(super) fn set_socket(socket: &Socket, name: u32, value: Value) -> Result<(),
             require_udp(socket, Errno::EOPNOTSUPP)?;
             socket.set_options(|options| options.datagram.peek_offset = usize::try_from(number).ok());
         }
+        SO_TIMESTAMPING_OLD | SO_TIMESTAMPING_NEW => {
+            require_udp(socket, Errno::ENOPROTOOPT)?;
+            let wanted = Timestamping::from_bits(number as u32).ok_or(Errno::EINVAL)?;
+            socket.set_options(|SocketOptions { datagram, .. }| {
+                // Counting begins anew when it is asked for.
+                if !datagram.timestamping.contains(Timestamping::OPT_ID) {
+                    datagram.sent_key = 0;
+                }
+                (datagram.timestamping, datagram.timestamping_name) = (wanted, name);
+            });
+        }
         // The times of what a stream is made up of are not kept.
         _ => {
             require_udp(socket, Errno::ENOPROTOOPT)?;
@@ -76,6 +88,11 @@ pub(super) fn get_socket(socket: &Socket, name: u32, place: Place) -> SysResult 
         SO_TIMESTAMP_OLD | SO_TIMESTAMP_NEW | SO_TIMESTAMPNS_OLD | SO_TIMESTAMPNS_NEW => {
             require_udp(socket, Errno::ENOPROTOOPT)?;
             place.flag(options.timestamp == Some(name))
+        }
+        SO_TIMESTAMPING_OLD | SO_TIMESTAMPING_NEW => {
+            require_udp(socket, Errno::ENOPROTOOPT)?;
+            // Behind the flags, the number of a card's clock (`struct so_timestamping`).
+            place.write([options.timestamping.bits(), 0].map(u32::to_ne_bytes).as_flattened())
         }
         _ => Err(Errno::ENOPROTOOPT),
     }

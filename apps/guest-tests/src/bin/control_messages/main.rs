@@ -10,6 +10,7 @@ use guest_tests::{check, check_eq, errno};
 use message::{cookie, get, list, pair, receive, send, set, sockaddr};
 
 mod message;
+mod times;
 
 /// `linux/udp.h`
 const UDP_SEGMENT: i32 = 103;
@@ -29,6 +30,7 @@ fn main() {
     errors_wait_in_a_queue();
     too_long_is_an_error_in_the_queue();
     times_and_losses_are_told();
+    times::are_told();
     peeking_goes_on();
     many_messages_have_theirs();
     credentials_are_passed();

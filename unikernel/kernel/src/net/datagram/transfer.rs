@@ -1,10 +1,11 @@
 //! Datagrams between the app's memory and the stacks.
 
 use alloc::boxed::Box;
+use alloc::vec::Vec;
 use core::net::SocketAddr;
 use core::sync::atomic::Ordering;
 
-use unikernel_net::{Arrival, RecvError, SendError, SendOptions, UdpId};
+use unikernel_net::{Arrival, ErrorOrigin, RecvError, SendError, SendOptions, SentNote, Stack, UdpId};
 
 use super::Datagram;
 use crate::file::{AttemptError, WaitMode};
@@ -14,8 +15,9 @@ use crate::net::address::Address;
 use crate::net::cards::{self, Link};
 use crate::net::options::SocketOptions;
 use crate::net::shards;
-use crate::net::socket::{Beside, Direction, MessageFlags, Received, SendControl, Socket};
+use crate::net::socket::{Beside, Direction, MessageFlags, Received, SendControl, Socket, Timestamping};
 use crate::net::unix::Rights;
+use crate::platform::time;
 use crate::syscall::{Errno, SysResult};
 
 /// Why a datagram was not sent: the stack refuses, or the app's memory is not there.
@@ -90,8 +92,13 @@ impl Datagram {
             let gather = |room: &mut [u8]| try_gather(from, room).map_err(NotSent::from);
             let options = *socket.options.lock();
             let (mut net, to) = self.lock_towards(&options, id, to, control);
+            let timestamping =
+                options.datagram.timestamping & Timestamping::TX_SOFTWARE.union(Timestamping::TX_SCHED);
             let options = send_options(&options, to, control, flags)?;
             let outcome = net.stack.udp_send_with(id, to, &options, len, gather);
+            if outcome.is_ok() && !timestamping.is_empty() {
+                socket.note_sent(&mut net.stack, id, to, from);
+            }
             if net.stack.has_loopback() {
                 // What stays in the machine is there when the call returns, as on Linux.
                 net.flush();
@@ -129,7 +136,8 @@ fn receive_error(id: UdpId, into: &[UserSlice]) -> Result<Received, Errno> {
     let take = |shard| shards::lock(shard).stack.udp_take_queued_error(id);
     let queued = cards::firsts().find_map(take).ok_or(Errno::EAGAIN)?;
     let len = paging_in(|| try_scatter(&queued.data, into))?;
-    let (full_len, from) = (queued.data.len(), Some(Address::Internet(queued.to)));
+    let is_error = !matches!(queued.origin, ErrorOrigin::Sent(_));
+    let (full_len, from) = (queued.data.len(), is_error.then_some(Address::Internet(queued.to)));
     Ok(Received { len, full_len, from, rights: Rights::new(), beside: Beside::Error(Box::new(queued)) })
 }
 
@@ -162,6 +170,34 @@ fn send_options(
 }
 
 impl Socket {
+    /// Tells in the queue of errors when a datagram was sent, as `SO_TIMESTAMPING` asks for.
+    #[cold]
+    fn note_sent(&self, stack: &mut Stack, id: UdpId, to: Option<SocketAddr>, from: &[UserSlice]) {
+        let Some(to) = to.or_else(|| stack.udp_peer(id)) else { return };
+        let (wanted, key) = {
+            let datagram = &mut self.options.lock().datagram;
+            let is_counted = datagram.timestamping.contains(Timestamping::OPT_ID);
+            let key = if is_counted { datagram.sent_key } else { 0 };
+            datagram.sent_key = datagram.sent_key.wrapping_add(u32::from(is_counted));
+            (datagram.timestamping, key)
+        };
+        let mut data = Vec::new();
+        let len = from.iter().map(UserSlice::len).sum();
+        // Without memory for it the time comes alone; so it does if the app has unmapped the bytes meanwhile.
+        if !wanted.contains(Timestamping::OPT_TSONLY) && data.try_reserve_exact(len).is_ok() {
+            data.resize(len, 0);
+            if try_gather(from, &mut data).is_err() {
+                data.clear();
+            }
+        }
+        for (kind, is_scheduled) in [(Timestamping::TX_SCHED, true), (Timestamping::TX_SOFTWARE, false)] {
+            if wanted.contains(kind) {
+                let note = SentNote { wall_ns: time::wall_ns(), key, is_scheduled };
+                stack.udp_note_sent(id, to, note, data.clone());
+            }
+        }
+    }
+
     /// Where peeking goes on after a receive call (socket(7), `SO_PEEK_OFF`).
     fn move_peek_offset(&self, received: &Received, flags: MessageFlags) {
         if let Some(offset) = &mut self.options.lock().datagram.peek_offset {

@@ -8,6 +8,8 @@ use std::{mem, ptr, thread};
 use guest_tests::{check, check_eq, errno};
 use libc::{AF_INET, AF_UNIX, SHUT_RD, SHUT_RDWR, SHUT_WR, SOCK_DGRAM, SOCK_SEQPACKET, SOCK_STREAM};
 
+mod gone;
+
 /// `POLLIN`, `POLLOUT` and `POLLRDHUP`, as epoll has them.
 const EVENTS: i32 = libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLRDHUP;
 const IN: i32 = libc::EPOLLIN;
@@ -29,8 +31,8 @@ fn main() {
     unconnected();
     unconnected_udp();
     listener();
-    peer_is_gone();
-    tcp_peer_is_gone();
+    gone::peer();
+    gone::tcp_peer();
     waiting_calls_end();
     edge_tells_of_room();
     poll_waits_for_room();
@@ -284,50 +286,6 @@ fn listener() {
         check_eq!((told(epoll), poll(socket)), (END | HUP, END | HUP));
         close(&[client, accepted, late, socket, epoll]);
     }
-}
-
-fn peer_is_gone() {
-    for (kind, ready, first, second) in [
-        (SOCK_STREAM, END | OUT | HUP, (-libc::EPIPE, 1), (-libc::EPIPE, 1)),
-        (SOCK_SEQPACKET, END | OUT | HUP, (-libc::EPIPE, 0), (-libc::EPIPE, 0)),
-        // It forgets the peer.
-        (SOCK_DGRAM, OUT, (-libc::ECONNREFUSED, 0), (-libc::ENOTCONN, 0)),
-    ] {
-        let [one, other] = pair(AF_UNIX, kind);
-        close(&[other]);
-        check_eq!((poll(one), send(one), send(one), poll(one)), (ready, first, second, ready));
-        close(&[one]);
-    }
-}
-
-/// On loopback the first write to a peer that has closed is refused before the second is made.
-fn tcp_peer_is_gone() {
-    const ERROR: i32 = libc::EPOLLERR;
-    let [one, other] = pair(AF_INET, SOCK_STREAM);
-    close(&[other]);
-    check_eq!(poll(one), END | OUT);
-    check_eq!(send(one), (3, 0));
-    check_eq!(poll(one), END | OUT | HUP | ERROR);
-    check_eq!(receive(one, 0), 0);
-    check_eq!(send(one), (-libc::EPIPE, 1));
-    check_eq!((poll(one), receive(one, 0)), (END | OUT | HUP, 0));
-    close(&[one]);
-    // However much it is; and who asks for the error takes it.
-    let [one, other] = pair(AF_INET, SOCK_STREAM);
-    close(&[other]);
-    check_eq!(poll(one), END | OUT);
-    let much = [0u8; 60_000];
-    // SAFETY: the buffer is whole.
-    check!(unsafe { libc::send(one, much.as_ptr().cast(), much.len(), 0) } > 0);
-    let (mut error, mut len) = (0, 4);
-    // SAFETY: there is room for one number.
-    unsafe {
-        let place = (&raw mut error).cast();
-        check_eq!(libc::getsockopt(one, libc::SOL_SOCKET, libc::SO_ERROR, place, &mut len), 0);
-    }
-    check_eq!(error, libc::EPIPE);
-    check_eq!(send(one), (-libc::EPIPE, 1));
-    close(&[one]);
 }
 
 /// What a call answers that waits while another thread shuts the socket.

@@ -5,15 +5,20 @@
 //! A page is shared with whoever maps the file. Calls copy between a page and the app without any
 //! lock of the file, for the app's memory may be a mapping of the very same file.
 
+mod mapped;
+mod seals;
+
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
+
+use linux_raw_sys::general::F_SEAL_SEAL;
 
 use crate::file::lock::FileLocks;
 use crate::fs::disk::cache;
 use crate::mem::PAGE_BYTES;
 use crate::mem::frames;
-use crate::mem::shared::{self, SharedFrame};
-use crate::mem::space::{self, Copies, PageSource, Supply};
+use crate::mem::shared::SharedFrame;
+use crate::mem::space::{self, Copies};
 use crate::mem::user::UserSlice;
 use crate::sync::{Mutex, SpinLock};
 use crate::syscall::{Errno, SysResult};
@@ -36,6 +41,10 @@ struct State {
     base: &'static [u8],
     pages: BTreeMap<u64, SharedFrame>,
     size: u64,
+    /// What may not be done any more ([`seals`]).
+    seals: u32,
+    /// Writes that are under way.
+    writing: u32,
 }
 
 /// Where the bytes of one page are.
@@ -136,7 +145,8 @@ impl State {
 impl MemoryFile {
     /// A file with an archive's bytes.
     pub fn from_archive(base: &'static [u8]) -> Arc<Self> {
-        let state = State { base, pages: BTreeMap::new(), size: base.len() as u64 };
+        let size = base.len() as u64;
+        let state = State { base, pages: BTreeMap::new(), size, seals: F_SEAL_SEAL, writing: 0 };
         Arc::new(Self {
             state: SpinLock::new(state),
             moving_end: Mutex::new(()),
@@ -206,6 +216,10 @@ impl MemoryFile {
     /// The same for who holds `moving_end`, or stays before the end.
     fn write_in_turn(&self, offset: u64, from: UserSlice) -> SysResult {
         let from = from.truncate(limits::room_in_file(offset, from.len(), MAX_FILE_BYTES)?);
+        if from.is_empty() {
+            return Ok(0);
+        }
+        let _writing = self.begin_write()?;
         let mut done = 0;
         while done < from.len() {
             let (index, within) = split(offset + done as u64);
@@ -241,9 +255,13 @@ impl MemoryFile {
     }
 
     fn write_piece(&self, index: u64, within: usize, from: UserSlice) -> Result<(), Errno> {
-        let page = self.state.lock().page(index).ok_or(Errno::ENOSPC)?;
-        page.copy_from(within, from.len(), from)?;
         let end = index * PAGE_BYTES as u64 + (within + from.len()) as u64;
+        let page = {
+            let mut state = self.state.lock();
+            state.check_resize(end.max(state.size))?;
+            state.page(index).ok_or(Errno::ENOSPC)?
+        };
+        page.copy_from(within, from.len(), from)?;
         let mut state = self.state.lock();
         state.size = state.size.max(end);
         Ok(())
@@ -262,6 +280,7 @@ impl MemoryFile {
         let _turn = self.moving_end.lock();
         limits::check_file_size(self.size(), size, MAX_FILE_BYTES)?;
         let mut state = self.state.lock();
+        state.check_resize(size)?;
         if size >= state.size {
             state.clear_behind_end(size);
             state.size = size;
@@ -279,6 +298,11 @@ impl MemoryFile {
     /// Makes sure that writes to a range will not run out of memory (fallocate(2)).
     pub fn reserve(&self, offset: u64, len: u64) -> Result<(), Errno> {
         let (first, last) = (offset / PAGE_BYTES as u64, offset.saturating_add(len - 1) / PAGE_BYTES as u64);
+        let end = offset.saturating_add(len);
+        {
+            let state = self.state.lock();
+            state.check_resize(end.max(state.size))?;
+        }
         // What there can be no room for is refused before anything is taken for it.
         let there = self.state.lock().pages.range(first..=last).count();
         let could_be_free = frames::free_pages() + cache::counts().0;
@@ -293,6 +317,7 @@ impl MemoryFile {
 
     /// Sets a range to zeros, giving whole pages back (`FALLOC_FL_PUNCH_HOLE`).
     pub fn punch(&self, offset: u64, len: u64) -> Result<(), Errno> {
+        let _writing = self.begin_write()?;
         let mut at = offset;
         loop {
             let mut state = self.state.lock();
@@ -358,19 +383,4 @@ fn copy_out(piece: &Piece, within: usize, into: UserSlice) -> Result<(), Errno> 
         }
     }
     Ok(())
-}
-
-impl PageSource for MemoryFile {
-    fn page(&self, index: u64) -> Supply {
-        let mut state = self.state.lock();
-        if index >= state.size.div_ceil(PAGE_BYTES as u64) {
-            return Supply::None;
-        }
-        match state.page(index) {
-            Some(page) => Supply::Page(page),
-            // Files have their share of memory: there is no place for the page, however much is free.
-            None if shared::count() >= shared::limit() => Supply::None,
-            None => Supply::OutOfMemory,
-        }
-    }
 }

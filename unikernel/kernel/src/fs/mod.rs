@@ -105,6 +105,12 @@ impl Handle {
         Self { id, place: None }
     }
 
+    /// The same; people read this name, which leads nowhere.
+    pub fn of_unnamed_called(tree: &mut FileTree, id: NodeId, name: &[u8]) -> Self {
+        tree.open(NodeId::ROOT);
+        Self { id, place: Some((NodeId::ROOT, name.into())) }
+    }
+
     /// Another one for the same node.
     pub fn again(&self, tree: &mut FileTree) -> Self {
         tree.open(self.id);

@@ -5,7 +5,7 @@ use alloc::sync::Arc;
 
 use linux_raw_sys::general::*;
 use unikernel_ext4::{AttributeChange, Timestamp};
-use unikernel_fs::NodeId;
+use unikernel_fs::{Node, NodeId};
 
 use super::path::{Named, resolve, truncate};
 use super::{Errno, SysResult};
@@ -14,7 +14,7 @@ use crate::fs::disk;
 use crate::fs::disk::inode::Inode;
 use crate::fs::node::{self, FileNode, NameOnly};
 use crate::fs::notify;
-use crate::fs::{self, Located};
+use crate::fs::{self, FileTree, Located};
 use crate::mem::user::UserPtr;
 use crate::platform::time;
 
@@ -47,6 +47,7 @@ fn change(named: &Named, wanted: AttributeChange) -> SysResult {
         Some(Behind::Inode(inode)) => inode.change(wanted)?,
         Some(Behind::Node(id)) => {
             let mut tree = fs::tree();
+            check_seals(&tree, id, &wanted)?;
             let attributes = tree.attributes_mut(id);
             attributes.changed_ns = time::wall_ns().into();
             attributes.permissions = wanted.permissions.unwrap_or(attributes.permissions);
@@ -61,6 +62,16 @@ fn change(named: &Named, wanted: AttributeChange) -> SysResult {
         Named::Opened(opened) => notify::used(&*opened.file, IN_ATTRIB),
     }
     Ok(0)
+}
+
+/// A sealed file's permission to be executed stays as it is.
+fn check_seals(tree: &FileTree, id: NodeId, wanted: &AttributeChange) -> Result<(), Errno> {
+    match (tree.node(id), wanted.permissions) {
+        (Node::File(content), Some(permissions)) => {
+            content.check_mode(tree.attributes(id).permissions.into(), permissions.into())
+        }
+        _ => Ok(()),
+    }
 }
 
 fn permissions(mode: u32) -> AttributeChange {

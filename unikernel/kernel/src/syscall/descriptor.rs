@@ -7,9 +7,10 @@ use unikernel_ext4::Sync;
 
 use super::{Errno, SysResult};
 use crate::file::table::{self, OnExec};
-use crate::file::{self, FileFlags, pipe};
+use crate::file::{self, File, FileFlags, OpenFile, pipe};
 use crate::fs::disk;
 use crate::fs::disk::file::DiskFile;
+use crate::fs::node::FileNode;
 use crate::mem::user::UserPtr;
 use crate::net::socket::Socket;
 use crate::task::limits;
@@ -106,11 +107,23 @@ pub fn sys_fcntl(fd: i32, command: u32, argument: u64) -> SysResult {
             Ok(pipe::CAPACITY_BYTES)
         }
         F_SETPIPE_SZ if pipe::is_pipe(&opened) => Err(Errno::EPERM),
+        F_GET_SEALS => Ok(opened.downcast::<FileNode>().ok_or(Errno::EINVAL)?.content().seals() as usize),
+        F_ADD_SEALS => add_seals(&opened, argument as u32),
         F_GETLK | F_SETLK | F_SETLKW | F_OFD_GETLK | F_OFD_SETLK | F_OFD_SETLKW => {
             super::lock::control(&opened, command, UserPtr::new(argument))
         }
         _ => Err(Errno::EINVAL),
     }
+}
+
+/// Only files in memory have seals.
+fn add_seals(opened: &OpenFile, seals: u32) -> SysResult {
+    if !opened.flags().can_write() {
+        return Err(Errno::EPERM);
+    }
+    let file = opened.downcast::<FileNode>().ok_or(Errno::EINVAL)?;
+    file.content().add_seals(seals, file.metadata().mode)?;
+    Ok(0)
 }
 
 /// fsync(2).

@@ -2,7 +2,6 @@
 
 use alloc::string::String;
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 use core::any::Any;
 
 use linux_raw_sys::general::*;
@@ -285,18 +284,29 @@ fn open_unnamed(base: &Located, path: &[u8], flags: u32, mode: u32) -> Result<Ar
     Ok(file::open(node::open(Handle::of_unnamed(id))?, status))
 }
 
-/// memfd_create(2): a file without a name.
+/// memfd_create(2): a file without a name in any directory. There is no memory of huge pages.
 pub fn sys_memfd_create(name: UserPtr<u8>, flags: u32) -> SysResult {
     /// The longest name (memfd_create(2)).
     const MAX_NAME_BYTES: usize = 249;
-    let name: Vec<u8> = read_c_string(name, MAX_NAME_BYTES)?.ok_or(Errno::EINVAL)?;
-    if flags & !(MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL | MFD_EXEC) != 0 {
+    const EXECUTION: u32 = MFD_NOEXEC_SEAL | MFD_EXEC;
+    if flags & !(MFD_CLOEXEC | MFD_ALLOW_SEALING | EXECUTION) != 0 || flags & EXECUTION == EXECUTION {
         return Err(Errno::EINVAL);
     }
-    drop(name);
-    let attributes = Attributes::new(0o777, time::wall_ns());
-    let id = fs::tree().create_unnamed(Node::File(MemoryFile::empty()), attributes)?;
-    let file = fs::node::open(fs::Handle::of_unnamed(id))?;
+    let mut full_name = b"memfd:".to_vec();
+    full_name.extend(read_c_string(name, MAX_NAME_BYTES)?.ok_or(Errno::EINVAL)?);
+    let (mode, seals) = match flags {
+        _ if flags & MFD_NOEXEC_SEAL != 0 => (0o666, F_SEAL_EXEC),
+        _ if flags & MFD_ALLOW_SEALING != 0 => (0o777, 0),
+        _ => (0o777, F_SEAL_SEAL),
+    };
+    let content = MemoryFile::empty();
+    content.begin_with_seals(seals);
+    let attributes = Attributes::new(mode, time::wall_ns());
+    let mut tree = fs::tree();
+    let id = tree.create_unnamed(Node::File(content), attributes)?;
+    let handle = Handle::of_unnamed_called(&mut tree, id, &full_name);
+    drop(tree);
+    let file = node::open(handle)?;
     let on_exec =
         if flags & MFD_CLOEXEC != 0 { file::table::OnExec::Close } else { file::table::OnExec::Keep };
     file::install(file::open(file, file::FileFlags::READ_WRITE), on_exec)

@@ -1,0 +1,32 @@
+//! Files in memory as mappings show them: their own pages.
+
+use alloc::string::String;
+
+use super::MemoryFile;
+use crate::mem::PAGE_BYTES;
+use crate::mem::shared;
+use crate::mem::space::{Description, PageSource, Supply};
+
+impl PageSource for MemoryFile {
+    fn page(&self, index: u64) -> Supply {
+        let mut state = self.state.lock();
+        if index >= state.size.div_ceil(PAGE_BYTES as u64) {
+            return Supply::None;
+        }
+        match state.page(index) {
+            Some(page) => Supply::Page(page),
+            // Files have their share of memory: there is no place for the page, however much is free.
+            None if shared::count() >= shared::limit() => Supply::None,
+            None => Supply::OutOfMemory,
+        }
+    }
+
+    fn allows_writing(&self) -> bool {
+        self.state.lock().check_write().is_ok()
+    }
+
+    /// A node knows more of it.
+    fn describe(&self) -> Description {
+        Description { name: String::new(), device: 0, inode: 0 }
+    }
+}

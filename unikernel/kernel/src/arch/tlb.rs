@@ -37,6 +37,17 @@ static IS_STALE: PerCore<AtomicBool> = per_core!(AtomicBool::new(false));
 /// Forgets the translations of `[start, end)` on all cores. The caller has changed the entries, and
 /// holds the address space's lock, so there is one caller at a time.
 pub fn flush(start: u64, end: u64) {
+    ask(start, end, leave_for_later);
+}
+
+/// Forgets the app's translations on all cores, and where its page tables are; idle ones do so at once, too, as they may
+/// look into tables that they remember. The caller is as [`flush`]'s.
+pub fn flush_everywhere() {
+    ask(0, u64::MAX, |_| false);
+}
+
+/// Has all cores forget `[start, end)` but those that are spared.
+fn ask(start: u64, end: u64, is_spared: impl Fn(usize) -> bool) {
     flush_here(start, end);
     if cpu::online() == 1 {
         return;
@@ -46,7 +57,7 @@ pub fn flush(start: u64, end: u64) {
     let here = this_cpu().index();
     let others = (0..cpu::online()).filter(|&core| core != here);
     let mut asked = 0u64;
-    for core in others.filter(|&core| !leave_for_later(core)) {
+    for core in others.filter(|&core| !is_spared(core)) {
         IS_ASKED.of(core).store(true, Ordering::SeqCst);
         interrupts::send(core, interrupts::FLUSH_VECTOR);
         asked |= 1 << core;

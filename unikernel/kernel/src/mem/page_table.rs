@@ -2,8 +2,12 @@
 //! lock, the kernel's by `kernel_map` under its own. The kernel's image lies in the app's half, but
 //! nothing changes its mapping after [`init`].
 //!
+//! [`prune`] takes tables out that are empty.
+//!
 //! What was absent needs no flush when it appears (SDM Vol. 3, 4.10.4.3). Who takes a page or a
 //! permission away calls [`tlb::flush`](crate::arch::tlb::flush).
+
+mod prune;
 
 use core::ops::ControlFlow;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -13,8 +17,11 @@ use x86_64::structures::paging::page_table::PageTableEntry;
 use x86_64::structures::paging::{PageTable, PageTableFlags as Flags, PhysFrame};
 use x86_64::{PhysAddr, VirtAddr};
 
+pub use prune::prune;
+
 use super::frames;
 use super::layout::{self, DIRECT_MAP_BASE, LARGE_PAGE_BYTES, PAGE_BYTES, phys_to_virt};
+use super::user::USER_END;
 
 /// No frame could be had for a table or page.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -69,10 +76,23 @@ fn descend(entry: &mut PageTableEntry) -> Result<&'static mut PageTable, OutOfFr
     Ok(table(entry.addr()))
 }
 
+/// The same on the way to `virt`. A spare table serves the app only: what an idle core finds in one that it remembers, it must be
+/// able to forget with the app's translations.
+fn descend_to(virt: VirtAddr, entry: &mut PageTableEntry) -> Result<&'static mut PageTable, OutOfFrames> {
+    if entry.is_unused()
+        && virt.as_u64() < USER_END
+        && let Some(spare) = prune::take_spare()
+    {
+        TABLES.fetch_add(1, Ordering::Relaxed);
+        entry.set_addr(spare, TABLE);
+    }
+    descend(entry)
+}
+
 /// The entry for `virt` in its page directory.
 fn directory_entry(virt: VirtAddr) -> Result<&'static mut PageTableEntry, OutOfFrames> {
-    let pointers = descend(&mut root()[virt.p4_index()])?;
-    let directory = descend(&mut pointers[virt.p3_index()])?;
+    let pointers = descend_to(virt, &mut root()[virt.p4_index()])?;
+    let directory = descend_to(virt, &mut pointers[virt.p3_index()])?;
     Ok(&mut directory[virt.p2_index()])
 }
 
@@ -103,7 +123,7 @@ pub fn most_tables(start: u64, end: u64) -> u64 {
 fn small_pages(virt: VirtAddr) -> Result<&'static mut PageTable, OutOfFrames> {
     let entry = directory_entry(virt)?;
     split(virt, entry)?;
-    descend(entry)
+    descend_to(virt, entry)
 }
 
 /// Maps one large page where no table is; false if small pages are there already.

@@ -111,6 +111,7 @@ fn pipe_vectored() {
 fn vectors_too_long() {
     let (reader, writer) = pipe().unwrap();
     let (left, right) = UnixStream::pair().unwrap();
+    let file = rustix::fs::memfd_create("vectors", rustix::fs::MemfdFlags::empty()).unwrap();
     let mut byte = 0_u8;
     let start = &raw mut byte;
     let part = |len| libc::iovec { iov_base: start.cast(), iov_len: len };
@@ -129,9 +130,13 @@ fn vectors_too_long() {
                 last_error(libc::readv(reader.as_raw_fd(), parts.as_ptr(), 2)),
                 last_error(libc::sendmsg(left.as_raw_fd(), &message, 0)),
                 last_error(libc::recvmsg(right.as_raw_fd(), &mut message, libc::MSG_DONTWAIT)),
+                last_error(libc::preadv(file.as_raw_fd(), parts.as_ptr(), 2, 0)),
+                last_error(libc::pwritev(file.as_raw_fd(), parts.as_ptr(), 2, 0)),
+                last_error(libc::preadv2(file.as_raw_fd(), parts.as_ptr(), 2, -1, 0)),
+                last_error(libc::pwritev2(file.as_raw_fd(), parts.as_ptr(), 2, 0, 0)),
             ]
         };
-        assert_eq!(outcomes, [error; 4]);
+        assert_eq!(outcomes, [error; 8]);
     }
 }
 

@@ -15,7 +15,7 @@ use unikernel_report::symbols::Symbol;
 
 use super::memory_file::MemoryFile;
 use crate::debug::symbols;
-use crate::mem::layout;
+use crate::mem::layout::{self, PAGE_BYTES};
 use crate::mem::user::UserSlice;
 use crate::sync::SpinLock;
 use crate::syscall::Errno;
@@ -42,6 +42,14 @@ pub fn path() -> String {
 /// The length of the file.
 pub fn size() -> u64 {
     layout().end
+}
+
+/// Where in the file the byte of an address is; `None` if it is not from there.
+pub fn offset_of(address: u64) -> Option<u64> {
+    let page = |address: u64| address & !(PAGE_BYTES as u64 - 1);
+    let segment = segments()
+        .find(|segment| (page(segment.p_vaddr)..segment.p_vaddr + segment.p_filesz).contains(&address))?;
+    Some(page(segment.p_offset) + (address - page(segment.p_vaddr)))
 }
 
 /// The file; `ENOMEM` if there is no memory for it. Who opens it while it is open shares it.

@@ -14,7 +14,7 @@ use crate::file::lock::FileLocks;
 use crate::file::pipe::Fifo;
 use crate::file::tty::{master::Master, slave::Slave};
 use crate::file::{File, Metadata, console};
-use crate::mem::space::PageSource;
+use crate::mem::space::{Description, PageSource, Supply};
 use crate::mem::user::UserSlice;
 use crate::platform::time;
 use crate::syscall::{Errno, SysResult};
@@ -90,8 +90,10 @@ pub fn open(handle: Handle) -> Result<Arc<dyn File>, Errno> {
         // A socket is connected to, not opened; `check_open` has refused it. A named pipe is opened by
         // its ends ([`fifo`]).
         Inside::NameOnly | Inside::Special(Special::Socket(_) | Special::Fifo(_)) => open_name(handle),
-        Inside::File(content) => Arc::new(FileNode { handle, content }),
-        Inside::Special(Special::Image) => Arc::new(FileNode { handle, content: image::open()? }),
+        Inside::File(content) => Arc::new(FileNode(Arc::new(Named { handle, content }))),
+        Inside::Special(Special::Image) => {
+            Arc::new(FileNode(Arc::new(Named { handle, content: image::open()? })))
+        }
         Inside::Special(Special::Text(make)) => Arc::new(Text { handle, text: make.make()? }),
         Inside::Special(Special::Device(Device::Console)) => console::console(),
         Inside::Special(Special::Device(Device::Tty)) => match Slave::open_controlling(&handle) {
@@ -120,7 +122,7 @@ pub fn open_name(handle: Handle) -> Arc<dyn File> {
 /// What keeps the node behind an open file, if there is one.
 pub fn handle_of(file: &dyn File) -> Option<&Handle> {
     let any: &dyn Any = file;
-    let regular = any.downcast_ref::<FileNode>().map(|file| &file.handle);
+    let regular = any.downcast_ref::<FileNode>().map(|file| &file.0.handle);
     regular
         .or_else(|| any.downcast_ref::<NameOnly>().map(|named| &*named.handle))
         .or_else(|| any.downcast_ref::<Text>().map(|text| &text.handle))
@@ -134,26 +136,49 @@ pub fn name_of(handle: &Handle) -> String {
     String::from_utf8_lossy(&handle.path()).into_owned()
 }
 
-/// A regular file.
-pub struct FileNode {
+/// A regular file, which mappings share.
+pub struct FileNode(Arc<Named>);
+
+/// A file's bytes, and the node that has them.
+struct Named {
     handle: Handle,
     content: Arc<MemoryFile>,
+}
+
+/// What a mapping shows are the bytes; the node has the name.
+impl PageSource for Named {
+    fn identity(&self) -> usize {
+        self.content.identity()
+    }
+
+    fn page(&self, index: u64) -> Supply {
+        self.content.page(index)
+    }
+
+    fn allows_writing(&self) -> bool {
+        self.content.allows_writing()
+    }
+
+    fn describe(&self) -> Description {
+        let Metadata { device, inode, .. } = metadata(self.handle.id);
+        Description { name: name_of(&self.handle), device, inode }
+    }
 }
 
 impl FileNode {
     /// Which node it is.
     pub fn id(&self) -> NodeId {
-        self.handle.id
+        self.0.handle.id
     }
 
     /// Its bytes.
     pub fn content(&self) -> &Arc<MemoryFile> {
-        &self.content
+        &self.0.content
     }
 
     /// Notes that the content changed now.
     pub fn note_change(&self) {
-        note_change(self.handle.id);
+        note_change(self.0.handle.id);
     }
 }
 
@@ -183,35 +208,35 @@ impl File for FileNode {
     }
 
     fn read_at(&self, offset: u64, into: UserSlice) -> SysResult {
-        self.content.read(offset, into)
+        self.0.content.read(offset, into)
     }
 
     fn write_at(&self, offset: u64, from: UserSlice) -> SysResult {
-        let count = self.content.write(offset, from)?;
+        let count = self.0.content.write(offset, from)?;
         self.note_change();
         Ok(count)
     }
 
     fn append(&self, from: UserSlice) -> Result<(u64, usize), Errno> {
-        let outcome = self.content.append(from)?;
+        let outcome = self.0.content.append(from)?;
         self.note_change();
         Ok(outcome)
     }
 
     fn find_content(&self, offset: u64, wanted: Content) -> Option<u64> {
-        self.content.find(offset, wanted)
+        self.0.content.find(offset, wanted)
     }
 
     fn metadata(&self) -> Metadata {
-        metadata(self.handle.id)
+        metadata(self.0.handle.id)
     }
 
     fn locks(&self) -> Option<&FileLocks> {
-        Some(self.content.locks())
+        Some(self.0.content.locks())
     }
 
     fn page_source(&self) -> Result<Arc<dyn PageSource>, Errno> {
-        Ok(Arc::clone(&self.content) as Arc<dyn PageSource>)
+        Ok(Arc::clone(&self.0) as Arc<dyn PageSource>)
     }
 
     fn is_regular(&self) -> bool {
@@ -219,31 +244,31 @@ impl File for FileNode {
     }
 
     fn resize(&self, size: u64) -> Result<(), Errno> {
-        self.content.resize(size)?;
+        self.0.content.resize(size)?;
         self.note_change();
         Ok(())
     }
 
     fn allocate(&self, offset: u64, len: u64, keep_size: bool) -> Result<(), Errno> {
         if !keep_size {
-            limits::check_file_size(self.content.size(), offset + len, MAX_FILE_BYTES)?;
+            limits::check_file_size(self.0.content.size(), offset + len, MAX_FILE_BYTES)?;
         }
-        self.content.reserve(offset, len)?;
-        if !keep_size && offset + len > self.content.size() {
-            self.content.resize(offset + len)?;
+        self.0.content.reserve(offset, len)?;
+        if !keep_size && offset + len > self.0.content.size() {
+            self.0.content.resize(offset + len)?;
         }
         self.note_change();
         Ok(())
     }
 
     fn punch(&self, offset: u64, len: u64) -> Result<(), Errno> {
-        self.content.punch(offset, len)?;
+        self.0.content.punch(offset, len)?;
         self.note_change();
         Ok(())
     }
 
     fn name(&self) -> String {
-        name_of(&self.handle)
+        name_of(&self.0.handle)
     }
 }
 

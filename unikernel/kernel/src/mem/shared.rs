@@ -23,11 +23,12 @@ pub fn limit() -> usize {
     frames::total_pages() / 2
 }
 
-/// Whose pages they are: those of files in memory have a limit, a cache's can be given up.
+/// Whose pages they are: those of files in memory have a limit, a cache's can be given up, the app's own have neither.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Purpose {
     Memory,
     Cache,
+    App,
 }
 
 struct Owned(PhysAddr, Purpose);
@@ -59,6 +60,13 @@ impl SharedFrame {
         let frame = if frames::can_app_take(1) { frames::alloc_zeroed() } else { None }?;
         COUNT.fetch_add(1, Ordering::Relaxed);
         Some(Self(Arc::new(Owned(frame, Purpose::Memory))))
+    }
+
+    /// A frame of zeros for memory that the app shows at several places; `None` if memory is exhausted.
+    pub fn for_app() -> Option<Self> {
+        heap::make_room(1);
+        let frame = if frames::can_app_take(1) { frames::alloc_zeroed() } else { None }?;
+        Some(Self(Arc::new(Owned(frame, Purpose::App))))
     }
 
     /// A frame with whatever content it has, for a cache, which fills it before anybody sees it. A cache takes

@@ -2,6 +2,8 @@
 //!
 //! `mmap` only promises; pages come at the first touch ([`bring_in`]). [`charge`] tells what a promise is worth.
 
+mod advice;
+mod anonymous;
 mod brk;
 mod charge;
 mod cut;
@@ -9,6 +11,7 @@ mod free;
 mod initial;
 mod limits;
 mod object;
+mod protect;
 mod reclaim;
 mod remap;
 mod touch;
@@ -17,19 +20,24 @@ mod usage;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::ops::ControlFlow;
 
+pub use advice::{Advice, PopulateError, advise, populate};
+pub use anonymous::SharedMemory;
 pub use brk::set_break;
 pub use charge::{be_strict, charge_limit, is_strict, owed_pages};
 pub use cut::{Copies, unmap_object};
 pub use initial::{adopt_image, map_first_stack, map_vdso};
-pub use object::{PageSource, Sharing, Supply, collect_dirty, has_paged_objects, map_object, sync};
+pub use object::{
+    Description, PageSource, Sharing, Supply, collect_dirty, has_paged_objects, has_writable_mapping,
+    map_object, sync,
+};
+pub use protect::protect;
 pub use reclaim::{release_clean, release_clean_in_turn};
 pub use remap::{Move, remap};
 pub(super) use touch::{Obstacle, bring_in};
 use unikernel_mm::{PAGE_BYTES, RangeError, RegionMap};
 pub use unikernel_mm::{Protection, Region, RegionKind};
-pub use usage::{Usage, regions, usage};
+pub use usage::{Shown, Usage, listing, usage};
 use x86_64::structures::paging::PageTableFlags as Flags;
 
 use super::layout::{self, LARGE_PAGE_BYTES, page_up};
@@ -65,6 +73,10 @@ pub enum SpaceError {
     NotMapped,
     /// The pages are the kernel's, and can only be unmapped; or what they show must not be used so.
     NotAllowed,
+    /// The object must not be written to any more.
+    Sealed,
+    /// What is mapped there is not of a kind for this.
+    NotSuitable,
     /// There is no memory, or no room, for the promise.
     OutOfMemory,
 }
@@ -118,6 +130,10 @@ struct Space {
     mappings_end: u64,
     /// Objects that regions show, by number.
     objects: Vec<Option<Arc<dyn PageSource>>>,
+    /// True if a region that showed one of them is gone, and nobody has looked yet whether others show it.
+    has_lost_object: bool,
+    /// Objects that are let go of once the address space is not locked any more: their ends take locks, and a while.
+    departed: Vec<Arc<dyn PageSource>>,
     /// The shares in the pages of objects that are mapped, by address.
     shared_pages: BTreeMap<u64, SharedFrame>,
     /// The page at which the last look for pages to let go ended.
@@ -133,9 +149,21 @@ static SPACE: SpinLock<Space> = SpinLock::new(Space {
     break_end: 0,
     mappings_end: USER_END,
     objects: Vec::new(),
+    has_lost_object: false,
+    departed: Vec::new(),
     shared_pages: BTreeMap::new(),
     reclaim_hand: 0,
 });
+
+/// Changes the address space in a way that may take mappings away.
+fn change<T>(act: impl FnOnce(&mut Space) -> T) -> T {
+    let mut space = SPACE.lock();
+    let outcome = act(&mut space);
+    let departed = core::mem::take(&mut space.departed);
+    drop(space);
+    drop(departed);
+    outcome
+}
 
 /// The page-table flags for a protection; `None` for no access at all.
 fn flags_of(protection: Protection) -> Option<Flags> {
@@ -218,69 +246,35 @@ impl Space {
         let replaced: u64 = self.regions.overlapping(start, end).map(|piece| piece.charged_pages()).sum();
         self.check_charge(start, end, region.charged_pages(), moving + replaced)?;
         if matches!(placement, Placement::Fixed(_)) {
-            self.unmap(start, end)?;
+            // The tables stay: a strict promise has made them.
+            self.remove(start, end)?;
         }
         self.regions.insert(region)?;
+        // Not before: what is mapped now may be the object that was there, or one that no other region shows.
+        self.forget_unused_objects();
         self.charged_pages += region.charged_pages();
         self.publish();
         Ok(start)
     }
 
     fn unmap(&mut self, start: u64, end: u64) -> Result<(), SpaceError> {
+        self.remove(start, end)?;
+        self.forget_unused_objects();
+        page_table::prune(start, end, |span| self.regions.is_free(span.start, span.end));
+        Ok(())
+    }
+
+    /// Takes regions and their pages away, but for the page tables.
+    fn remove(&mut self, start: u64, end: u64) -> Result<(), SpaceError> {
         // Two regions take more than one, and nobody has asked for room for a call that frees.
         if self.regions.splits(start, end) {
             room::ask_locked().map_err(|_| SpaceError::OutOfMemory)?;
         }
         self.free_pages(start, end)?;
-        let mut has_object = false;
         while let Some(removed) = self.regions.remove_first(start, end) {
             self.charged_pages -= removed.charged_pages();
-            has_object |= matches!(removed.kind, RegionKind::Object(_));
+            self.has_lost_object |= matches!(removed.kind, RegionKind::Object(_));
         }
-        if has_object {
-            self.forget_unused_objects();
-        }
-        self.publish();
-        Ok(())
-    }
-
-    fn protect(&mut self, start: u64, end: u64, protection: Protection) -> Result<(), SpaceError> {
-        if !self.regions.is_covered(start, end) {
-            return Err(SpaceError::NotMapped);
-        }
-        let has_kernels =
-            self.regions.overlapping(start, end).any(|region| region.kind == RegionKind::Kernel);
-        if has_kernels || !self.regions.allows(start, end, protection) {
-            return Err(SpaceError::NotAllowed);
-        }
-        self.check_protection(start, end, protection)?;
-        self.check_charge(start, end, self.regions.charge_of_protect(start, end, protection), 0)?;
-        // First what can fail, a page table for splitting a large page; then the books.
-        let flags = flags_of(protection);
-        let mut is_less_allowed = false;
-        let mut newly_kept = 0;
-        let regions = &self.regions;
-        let is_promised = |page| regions.find(page).is_some_and(|region| region.kind.is_promised());
-        let outcome = page_table::for_each_mapped(start, end, |virt, entry, bytes| {
-            let large = if bytes == LARGE_PAGE_BYTES { Flags::HUGE_PAGE } else { Flags::empty() };
-            let flags = flags.unwrap_or(NO_ACCESS);
-            let held = entry.flags() & (SHARED_PAGE | CHARGED_PAGE);
-            let is_writable = protection.contains(Protection::WRITE);
-            let is_new_charge = is_writable && held.is_empty() && is_promised(virt.as_u64());
-            newly_kept += if is_new_charge { bytes / PAGE_BYTES } else { 0 };
-            let held = if is_new_charge { CHARGED_PAGE } else { held };
-            let flags = object::narrowed(entry.flags(), flags | large | held);
-            is_less_allowed |= page_table::replace_flags(entry, flags);
-            ControlFlow::Continue(())
-        });
-        // The guard of a new thread's stack lies where nothing is mapped yet: no reason to ask every core.
-        if is_less_allowed {
-            tlb::flush(start, end);
-        }
-        // Marked pages count, whatever becomes of the rest.
-        self.kept_pages += newly_kept;
-        outcome?;
-        self.charged_pages += self.regions.protect(start, end, protection)?;
         self.publish();
         Ok(())
     }
@@ -294,38 +288,13 @@ pub fn map(
     is_reserved: bool,
 ) -> Result<u64, SpaceError> {
     let kind = if is_reserved || is_strict() { RegionKind::Anonymous } else { RegionKind::Unreserved };
-    SPACE.lock().map(placement, len, protection, kind)
+    change(|space| space.map(placement, len, protection, kind))
 }
 
 /// Unmaps what is mapped in a range.
 pub fn unmap(start: u64, len: u64) -> Result<(), SpaceError> {
     let end = check_range(start, len)?;
-    SPACE.lock().unmap(start, end)
-}
-
-/// Changes what may be done with a range.
-pub fn protect(start: u64, len: u64, protection: Protection) -> Result<(), SpaceError> {
-    let end = check_range(start, len)?;
-    SPACE.lock().protect(start, end, protection)
-}
-
-/// Forgets the content of a range: the next touch finds zeros (`MADV_DONTNEED`).
-pub fn discard(start: u64, len: u64) -> Result<(), SpaceError> {
-    let end = check_range(start, len)?;
-    let mut space = SPACE.lock();
-    if !space.regions.is_covered(start, end) {
-        return Err(SpaceError::NotMapped);
-    }
-    let mut at = start;
-    while let Some(piece) = space.regions.first_overlapping(at, end) {
-        at = piece.end;
-        // The image's pages hold more than zeros and could not be brought back.
-        if !matches!(piece.kind, RegionKind::Image | RegionKind::Kernel) {
-            space.free_pages(piece.start, piece.end)?;
-        }
-    }
-    space.publish();
-    Ok(())
+    change(|space| space.unmap(start, end))
 }
 
 /// Checks that a range is mapped, for calls that need no more.

@@ -9,16 +9,30 @@ use crate::file;
 use crate::fs::disk::flusher;
 use crate::fs::memory_file::MAX_FILE_BYTES;
 use crate::mem::frames;
-use crate::mem::space::{self, Move, Placement, Protection, Sharing, SpaceError};
+use crate::mem::space::{
+    self, Advice, Move, Placement, PopulateError, Protection, SharedMemory, Sharing, SpaceError,
+};
 use crate::mem::user::{USER_END, UserSlice};
 use crate::task::{limits, scheduler};
+
+impl From<PopulateError> for Errno {
+    fn from(error: PopulateError) -> Self {
+        match error {
+            PopulateError::NotAllowed => Self::EINVAL,
+            PopulateError::NotMapped | PopulateError::OutOfMemory => Self::ENOMEM,
+            PopulateError::NoPage => Self::EFAULT,
+            PopulateError::Interrupted => Self::EINTR,
+        }
+    }
+}
 
 impl From<SpaceError> for Errno {
     fn from(error: SpaceError) -> Self {
         match error {
-            SpaceError::BadRange => Self::EINVAL,
+            SpaceError::BadRange | SpaceError::NotSuitable => Self::EINVAL,
             SpaceError::Taken => Self::EEXIST,
             SpaceError::NotAllowed => Self::EACCES,
+            SpaceError::Sealed => Self::EPERM,
             SpaceError::NotMapped | SpaceError::OutOfMemory => Self::ENOMEM,
         }
     }
@@ -62,7 +76,24 @@ fn promise<T>(len: u64, attempt: impl Fn() -> Result<T, SpaceError>) -> Result<T
     }
 }
 
-/// mmap(2). Shared anonymous memory is private memory: there is one process to share it with.
+/// Flags that every kind of mapping knows, so that `MAP_SHARED_VALIDATE` takes them (Linux: `LEGACY_MAP_MASK`).
+const LEGACY: u32 = MAP_TYPE
+    | MAP_FIXED
+    | MAP_ANONYMOUS
+    | MAP_DENYWRITE
+    | MAP_EXECUTABLE
+    | MAP_GROWSDOWN
+    | MAP_LOCKED
+    | MAP_NORESERVE
+    | MAP_POPULATE
+    | MAP_NONBLOCK
+    | MAP_STACK
+    | MAP_HUGETLB
+    | MAP_HUGE_MASK << MAP_HUGE_SHIFT
+    | MAP_32BIT
+    | MAP_ABOVE4G;
+
+/// mmap(2).
 pub fn sys_mmap(address: u64, len: u64, bits: u32, flags: u32, fd: i32, offset: u64) -> SysResult {
     let protection = protection(bits)?;
     if len == 0 || !offset.is_multiple_of(4096) {
@@ -71,9 +102,6 @@ pub fn sys_mmap(address: u64, len: u64, bits: u32, flags: u32, fd: i32, offset: 
     if len > USER_END {
         return Err(Errno::ENOMEM);
     }
-    if !matches!(flags & MAP_TYPE, MAP_SHARED | MAP_PRIVATE | MAP_SHARED_VALIDATE) {
-        return Err(Errno::EINVAL);
-    }
     let placement = if flags & MAP_FIXED_NOREPLACE != 0 {
         Placement::FixedNoReplace(address)
     } else if flags & MAP_FIXED != 0 {
@@ -81,16 +109,37 @@ pub fn sys_mmap(address: u64, len: u64, bits: u32, flags: u32, fd: i32, offset: 
     } else {
         Placement::Anywhere(address)
     };
-    if flags & MAP_ANONYMOUS != 0 {
-        // `MAP_SHARED | MAP_PRIVATE` is the same bits: a request about a file's flags.
-        if flags & MAP_TYPE == MAP_SHARED_VALIDATE {
-            return Err(Errno::EINVAL);
+    let is_anonymous = flags & MAP_ANONYMOUS != 0;
+    let start = match flags & MAP_TYPE {
+        MAP_PRIVATE if is_anonymous => {
+            let is_reserved = flags & MAP_NORESERVE == 0;
+            promise(len, || space::map(placement, len, protection, is_reserved))? as usize
         }
-        let is_reserved = flags & MAP_NORESERVE == 0;
-        return Ok(promise(len, || space::map(placement, len, protection, is_reserved))? as usize);
+        MAP_SHARED if is_anonymous => promise(len, || map_shared(placement, len, protection))? as usize,
+        MAP_PRIVATE => map_file(placement, len, protection, Sharing::Private, fd, offset)?,
+        MAP_SHARED => map_file(placement, len, protection, Sharing::Shared, fd, offset)?,
+        // The bits of both: shared, and the caller wants to be told of flags that have no effect.
+        MAP_SHARED_VALIDATE if !is_anonymous => {
+            let opened = file::get(fd)?;
+            if flags & !LEGACY != 0 {
+                return Err(Errno::EOPNOTSUPP);
+            }
+            drop(opened);
+            map_file(placement, len, protection, Sharing::Shared, fd, offset)?
+        }
+        _ => return Err(Errno::EINVAL),
+    };
+    if flags & MAP_POPULATE != 0 && flags & MAP_NONBLOCK == 0 {
+        // What cannot be brought in now may be brought in later, or the touch tells why not.
+        let is_write = protection.contains(Protection::WRITE);
+        let _ = space::populate(start as u64, len, is_write);
     }
-    let sharing = if flags & MAP_TYPE == MAP_PRIVATE { Sharing::Private } else { Sharing::Shared };
-    map_file(placement, len, protection, sharing, fd, offset)
+    Ok(start)
+}
+
+fn map_shared(placement: Placement, len: u64, protection: Protection) -> Result<u64, SpaceError> {
+    let memory = SharedMemory::new(len)?;
+    space::map_object(placement, len, protection, Protection::all(), memory, 0, Sharing::Shared)
 }
 
 fn map_file(
@@ -165,18 +214,29 @@ pub fn sys_mremap(address: u64, old_len: u64, new_len: u64, flags: u64, new_addr
     }
 }
 
-/// madvise(2).
+/// madvise(2). There is no swap, so pages that are cold stay; and no fork, so what a child would get is no matter.
 pub fn sys_madvise(address: u64, len: u64, advice: u32) -> SysResult {
+    let populates = matches!(advice, MADV_POPULATE_READ | MADV_POPULATE_WRITE);
+    let effect = match advice {
+        MADV_DONTNEED | MADV_DONTNEED_LOCKED => Advice::Discard,
+        MADV_FREE => Advice::DiscardOwn,
+        MADV_WIPEONFORK => Advice::NothingForFiles,
+        MADV_COLD | MADV_PAGEOUT | MADV_DOFORK | MADV_DODUMP => Advice::NothingForKernels,
+        MADV_NORMAL | MADV_RANDOM | MADV_SEQUENTIAL | MADV_WILLNEED | MADV_HUGEPAGE | MADV_NOHUGEPAGE
+        | MADV_DONTDUMP | MADV_DONTFORK | MADV_KEEPONFORK | MADV_MERGEABLE | MADV_UNMERGEABLE => {
+            Advice::Nothing
+        }
+        _ if populates => Advice::Nothing,
+        _ => return Err(Errno::EINVAL),
+    };
     check_range(address, len)?;
     if len == 0 {
         return Ok(0);
     }
-    match advice {
-        MADV_DONTNEED | MADV_FREE | MADV_DONTNEED_LOCKED => space::discard(address, len)?,
-        MADV_NORMAL | MADV_RANDOM | MADV_SEQUENTIAL | MADV_WILLNEED | MADV_HUGEPAGE | MADV_NOHUGEPAGE
-        | MADV_DONTDUMP | MADV_DODUMP | MADV_DONTFORK | MADV_DOFORK | MADV_COLD | MADV_MERGEABLE
-        | MADV_UNMERGEABLE => space::check_mapped(address, len)?,
-        _ => return Err(Errno::EINVAL),
+    if populates {
+        space::populate(address, len, advice == MADV_POPULATE_WRITE)?;
+    } else {
+        space::advise(address, len, effect)?;
     }
     Ok(0)
 }

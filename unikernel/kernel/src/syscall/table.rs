@@ -103,7 +103,7 @@ syscalls! {
     __NR_munmap: munmap(addr: Ptr, length: Size) => memory::sys_munmap, Full, "";
     __NR_mprotect: mprotect(addr: Ptr, len: Size, prot: Flags) => memory::sys_mprotect, Partial, "memory is never writable and executable at once";
     __NR_mremap: mremap(old_address: Ptr, old_size: Size, new_size: Size, flags: Flags, new_address: Ptr) => memory::sys_mremap, Partial, "no MREMAP_DONTUNMAP";
-    __NR_madvise: madvise(addr: Ptr, length: Size, advice: Int) => memory::sys_madvise, Partial, "hints that only tune are accepted and have no effect";
+    __NR_madvise: madvise(addr: Ptr, length: Size, advice: Int) => memory::sys_madvise, Partial, "hints that only tune are accepted and have no effect; no MADV_REMOVE, COLLAPSE or GUARD_INSTALL";
     __NR_brk: brk(addr: Ptr) => memory::sys_brk, Full, "";
     __NR_mlock: mlock(addr: Ptr, len: Size) => memory::sys_mlock, Full, "";
     __NR_munlock: munlock(addr: Ptr, len: Size) => memory::sys_munlock, Full, "";
@@ -175,8 +175,8 @@ syscalls! {
     __NR_timer_gettime: timer_gettime(timerid: Int, curr_value: Ptr) => timer::sys_timer_gettime, Full, "";
     __NR_timer_getoverrun: timer_getoverrun(timerid: Int) => timer::sys_timer_getoverrun, Full, "";
     __NR_timer_delete: timer_delete(timerid: Int) => timer::sys_timer_delete, Full, "";
-    __NR_setitimer: setitimer(which: Int, new_value: Ptr, old_value: Ptr) => timer::sys_setitimer, Partial, "ITIMER_REAL only";
-    __NR_getitimer: getitimer(which: Int, curr_value: Ptr) => timer::sys_getitimer, Partial, "ITIMER_REAL only";
+    __NR_setitimer: setitimer(which: Int, new_value: Ptr, old_value: Ptr) => timer::sys_setitimer, Partial, "ITIMER_VIRTUAL counts time in calls, too";
+    __NR_getitimer: getitimer(which: Int, curr_value: Ptr) => timer::sys_getitimer, Full, "";
     __NR_alarm: alarm(seconds: Int) => timer::sys_alarm, Full, "";
     __NR_times: times(buf: Ptr) => time::sys_times, Partial, "user time only";
     __NR_time: time(tloc: Ptr) => time::sys_time, Full, "";
@@ -227,7 +227,7 @@ syscalls! {
     __NR_dup: dup(oldfd: Fd) => descriptor::sys_dup, Full, "";
     __NR_dup2: dup2(oldfd: Fd, newfd: Fd) => descriptor::sys_dup2, Full, "";
     __NR_dup3: dup3(oldfd: Fd, newfd: Fd, flags: Flags) => descriptor::sys_dup3, Full, "";
-    __NR_fcntl: fcntl(fd: Fd, cmd: Int, arg: Int) => descriptor::sys_fcntl, Partial, "duplicates, flags, pipe sizes, locks; no leases, seals or signals";
+    __NR_fcntl: fcntl(fd: Fd, cmd: Int, arg: Int) => descriptor::sys_fcntl, Partial, "duplicates, flags, pipe sizes, locks, seals; no leases or signals";
     __NR_flock: flock(fd: Fd, operation: Flags) => lock::sys_flock, Full, "";
     __NR_ioctl: ioctl(fd: Fd, request: Flags, argp: Ptr) => descriptor::sys_ioctl, Partial, "FIONBIO, FIOCLEX, FIONREAD; terminals: all but TCGETA and relatives, TIOCSTI, TIOCCONS";
     __NR_fsync: fsync(fd: Fd) => descriptor::sys_fsync, Full, "";
@@ -294,7 +294,7 @@ syscalls! {
     __NR_rename: rename(oldpath: Str, newpath: Str) => names::sys_rename, Full, "";
     __NR_renameat: renameat(olddirfd: Fd, oldpath: Str, newdirfd: Fd, newpath: Str) => names::sys_renameat, Full, "";
     __NR_renameat2: renameat2(olddirfd: Fd, oldpath: Str, newdirfd: Fd, newpath: Str, flags: Flags) => names::sys_renameat2, Partial, "no RENAME_WHITEOUT";
-    __NR_memfd_create: memfd_create(name: Str, flags: Flags) => open::sys_memfd_create, Partial, "no seals and no huge pages";
+    __NR_memfd_create: memfd_create(name: Str, flags: Flags) => open::sys_memfd_create, Partial, "no huge pages";
 
     // Attributes
     __NR_chmod: chmod(pathname: Str, mode: Flags) => attributes::sys_chmod, Full, "";

@@ -10,6 +10,7 @@
 //! The app may write all of it at any time. So every word is read once, checked, and never read again, and
 //! entries are copied out before they are looked at.
 
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
 
@@ -18,7 +19,7 @@ use linux_raw_sys::io_uring::*;
 use super::sqe::{SQE_BYTES, Sqe};
 use crate::mem::layout::PAGE_BYTES;
 use crate::mem::shared::SharedFrame;
-use crate::mem::space::{PageSource, Supply};
+use crate::mem::space::{Description, PageSource, Supply};
 
 const SQ_HEAD: u32 = 0;
 const SQ_TAIL: u32 = 64;
@@ -205,5 +206,9 @@ impl PageSource for RingMemory {
         };
         let frame = frames.get((offset - u64::from(start)) as usize / PAGE_BYTES);
         frame.cloned().map_or(Supply::None, Supply::Page)
+    }
+
+    fn describe(&self) -> Description {
+        Description { name: String::from("anon_inode:[io_uring]"), device: 0, inode: 0 }
     }
 }

@@ -1,12 +1,15 @@
 //! Files of disks as mappings show them: pages of the cache, for writing only where what is written will have blocks.
 
+use alloc::string::String;
+
 use unikernel_ext4::Sync;
 
 use super::file::Opened;
 use super::inode::Inode;
+use crate::file::Metadata;
 use crate::mem::PAGE_BYTES;
 use crate::mem::shared::SharedFrame;
-use crate::mem::space::{PageSource, Supply};
+use crate::mem::space::{Description, PageSource, Supply};
 
 impl PageSource for Inode {
     fn page(&self, index: u64) -> Supply {
@@ -41,6 +44,12 @@ impl PageSource for Inode {
         self.mark_dirty(index);
         self.note_write(0);
     }
+
+    /// Who has it open knows the name.
+    fn describe(&self) -> Description {
+        let Metadata { device, inode, .. } = self.metadata();
+        Description { name: String::new(), device, inode }
+    }
 }
 
 /// What a mapping shows are the inode's pages; `msync` tells of errors as `fsync` on the mapped file would.
@@ -71,6 +80,10 @@ impl PageSource for Opened {
 
     fn note_dirty(&self, index: u64) {
         self.inode.note_dirty(index);
+    }
+
+    fn describe(&self) -> Description {
+        Description { name: self.name(), ..self.inode.describe() }
     }
 
     fn sync(&self) -> bool {

@@ -2,17 +2,17 @@
 
 use alloc::format;
 use alloc::string::String;
-use core::fmt::{self, Write};
+use core::fmt::Write;
 
 use linux_raw_sys::general::RLIMIT_SIGPENDING;
 use unikernel_mm::PAGE_BYTES;
 use unikernel_sched::CoreSet;
 
-use super::{LongText, NANOS_PER_TICK, line, machine};
+use super::{NANOS_PER_TICK, line, machine};
 use crate::arch::cpu;
 use crate::file::table;
 use crate::fs;
-use crate::mem::space::{self, Protection, RegionKind};
+use crate::mem::space;
 use crate::sync::SpinLock;
 use crate::syscall::credentials;
 use crate::task::current;
@@ -61,31 +61,6 @@ pub(super) fn name() -> String {
     let name =
         name.as_ref().map_or(&b""[..], |name| name.split(|&byte| byte == 0).next().unwrap_or_default());
     String::from_utf8_lossy(name).into_owned()
-}
-
-pub(super) fn maps(text: &mut LongText) -> fmt::Result {
-    let path = fs::image::path();
-    for region in space::regions() {
-        let letter = |protection, letter| if region.protection.contains(protection) { letter } else { '-' };
-        let name = match region.kind {
-            RegionKind::Anonymous | RegionKind::Unreserved => "",
-            RegionKind::Stack => "[stack]",
-            RegionKind::Image => &path,
-            RegionKind::Object(_) => "/dev/zero",
-            RegionKind::Kernel if region.protection.contains(Protection::EXECUTE) => "[vdso]",
-            RegionKind::Kernel => "[vvar]",
-        };
-        writeln!(
-            text,
-            "{:08x}-{:08x} {}{}{}p 00000000 00:00 0 {name}",
-            region.start,
-            region.end,
-            letter(Protection::READ, 'r'),
-            letter(Protection::WRITE, 'w'),
-            letter(Protection::EXECUTE, 'x'),
-        )?;
-    }
-    Ok(())
 }
 
 pub(super) fn stat() -> String {

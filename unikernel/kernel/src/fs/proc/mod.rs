@@ -3,11 +3,12 @@
 //!
 //! - here: which texts and links there are; [`app`]: those about the app, which is process 1;
 //! - [`descriptor`]: that about an open file; [`machine`]: those about processors, memory and time;
-//! - [`text`]: how they are made.
+//! - [`maps`]: the one about the address space; [`text`]: how they are made.
 
 mod app;
 pub mod descriptor;
 mod machine;
+mod maps;
 mod text;
 
 use alloc::format;
@@ -91,7 +92,7 @@ pub const TEXTS: &[Text] = &[
 ];
 
 /// Texts that are as long as the app makes them.
-pub const LISTS: &[List] = &[("/proc/1/maps", app::maps)];
+pub const LISTS: &[List] = &[("/proc/1/maps", maps::maps)];
 
 /// Symbolic links.
 pub const LINKS: &[(&str, &str)] = &[

@@ -1,25 +1,30 @@
 //! The break (brk(2)), which few allocators use today.
 
-use super::{BREAK_END, Placement, Protection, RegionKind, SPACE};
+use super::{BREAK_END, Placement, Protection, RegionKind, Space, change};
 use crate::mem::layout::page_up;
 
 /// Moves the break (brk(2)); answers where it is then.
 pub fn set_break(wanted: u64) -> u64 {
-    let mut space = SPACE.lock();
-    let (start, old) = (space.break_start, space.break_end);
-    if wanted < start || wanted > BREAK_END {
-        return old;
+    change(|space| space.set_break(wanted))
+}
+
+impl Space {
+    fn set_break(&mut self, wanted: u64) -> u64 {
+        let (start, old) = (self.break_start, self.break_end);
+        if wanted < start || wanted > BREAK_END {
+            return old;
+        }
+        let (old_page, new_page) = (page_up(old), page_up(wanted));
+        let changed = if new_page > old_page {
+            let protection = Protection::READ | Protection::WRITE;
+            let kind = RegionKind::Anonymous;
+            self.map(Placement::FixedNoReplace(old_page), new_page - old_page, protection, kind).is_ok()
+        } else {
+            new_page == old_page || self.unmap(new_page, old_page).is_ok()
+        };
+        if changed {
+            self.break_end = wanted;
+        }
+        self.break_end
     }
-    let (old_page, new_page) = (page_up(old), page_up(wanted));
-    let changed = if new_page > old_page {
-        let protection = Protection::READ | Protection::WRITE;
-        let kind = RegionKind::Anonymous;
-        space.map(Placement::FixedNoReplace(old_page), new_page - old_page, protection, kind).is_ok()
-    } else {
-        new_page == old_page || space.unmap(new_page, old_page).is_ok()
-    };
-    if changed {
-        space.break_end = wanted;
-    }
-    space.break_end
 }

@@ -1,6 +1,7 @@
 //! Mappings of objects that have pages: files, rings. A shared mapping shows the object's own pages,
 //! a private one gets copies at the first touch.
 
+use alloc::string::String;
 use alloc::sync::Arc;
 use core::ops::ControlFlow;
 use core::ptr;
@@ -12,7 +13,7 @@ use x86_64::structures::paging::PageTableFlags as Flags;
 
 use super::{
     Obstacle, Placement, Protection, Region, RegionKind, SHARED_PAGE, SPACE, Space, SpaceError, Terms,
-    check_range, page_table,
+    change, check_range, page_table,
 };
 use crate::arch::tlb;
 use crate::mem::fault::{Access, Failure};
@@ -48,6 +49,14 @@ pub trait PageSource: Send + Sync {
         true
     }
 
+    /// What it is called.
+    fn describe(&self) -> Description;
+
+    /// False if no new shared mapping may be written through (a sealed file). Called like [`Self::page`].
+    fn allows_writing(&self) -> bool {
+        true
+    }
+
     /// True if pages may be [`Supply::Absent`].
     fn is_paged(&self) -> bool {
         false
@@ -76,6 +85,16 @@ pub enum Supply {
     OutOfMemory,
 }
 
+/// An object as `/proc/self/maps` names it.
+pub struct Description {
+    /// Its path, or what stands for one.
+    pub name: String,
+    /// `st_dev` of the file.
+    pub device: u64,
+    /// `st_ino` of the file.
+    pub inode: u64,
+}
+
 /// How a mapping relates to its object.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Sharing {
@@ -90,22 +109,42 @@ pub fn map_object(
     placement: Placement,
     len: u64,
     protection: Protection,
-    allowed: Protection,
+    mut allowed: Protection,
     object: Arc<dyn PageSource>,
     offset: u64,
     sharing: Sharing,
 ) -> Result<u64, SpaceError> {
-    let mut space = SPACE.lock();
     let is_shared = sharing == Sharing::Shared;
-    space.check_limits(placement, len, !is_shared && protection.contains(Protection::WRITE))?;
-    let object = space.number_of(object)?;
-    let kind = |start| RegionKind::Object(ObjectPart::new(object, offset, start, is_shared));
-    let is_charged = protection.contains(Protection::WRITE) && !is_shared;
-    let outcome = space.map_kind(placement, len, Terms { protection, allowed, is_charged, moving: 0 }, kind);
-    if outcome.is_err() {
-        space.forget_unused_objects();
-    }
-    outcome
+    change(|space| {
+        // With the address space locked: who seals a file looks for mappings afterwards.
+        if is_shared && !object.allows_writing() {
+            allowed -= Protection::WRITE;
+        }
+        if !allowed.contains(protection) {
+            return Err(SpaceError::Sealed);
+        }
+        space.check_limits(placement, len, !is_shared && protection.contains(Protection::WRITE))?;
+        let object = space.number_of(object)?;
+        let kind = |start| RegionKind::Object(ObjectPart::new(object, offset, start, is_shared));
+        let is_charged = protection.contains(Protection::WRITE) && !is_shared;
+        let outcome =
+            space.map_kind(placement, len, Terms { protection, allowed, is_charged, moving: 0 }, kind);
+        if outcome.is_err() {
+            space.has_lost_object = true;
+            space.forget_unused_objects();
+        }
+        outcome
+    })
+}
+
+/// True if the app may ever write to an object through one of its mappings.
+pub fn has_writable_mapping(object: &dyn PageSource) -> bool {
+    let space = SPACE.lock();
+    let identity = object.identity();
+    space.regions.iter().any(|region| {
+        let RegionKind::Object(part) = region.kind else { return false };
+        part.is_shared && region.allowed.contains(Protection::WRITE) && space.is_object(part.object, identity)
+    })
 }
 
 /// Objects in the address space whose pages may be absent.
@@ -152,15 +191,19 @@ impl Space {
         }
     }
 
-    /// Lets go of the objects that no region shows any more.
+    /// Lets go of the objects that no region shows any more, if there may be some.
     pub(super) fn forget_unused_objects(&mut self) {
+        if !core::mem::take(&mut self.has_lost_object) {
+            return;
+        }
         for index in 0..self.objects.len() {
             let shows = |kind| matches!(kind, RegionKind::Object(part) if part.object as usize == index);
             if !self.regions.iter().any(|region| shows(region.kind)) {
-                let gone = self.objects[index].take();
-                if gone.is_some_and(|object| object.is_paged()) {
+                let Some(gone) = self.objects[index].take() else { continue };
+                if gone.is_paged() {
                     PAGED_OBJECTS.fetch_sub(1, Ordering::Relaxed);
                 }
+                self.departed.push(gone);
             }
         }
     }
@@ -221,15 +264,6 @@ fn allow_writing(page: VirtAddr) {
         ControlFlow::Continue(())
     });
     x86_64::instructions::tlb::flush(page);
-}
-
-/// The flags that an entry gets after a change of its region's protection: an object's page that may not be written yet
-/// is not opened by the way.
-pub(super) fn narrowed(held: Flags, mut wanted: Flags) -> Flags {
-    if held.contains(SHARED_PAGE) && !held.contains(Flags::WRITABLE) {
-        wanted -= Flags::WRITABLE;
-    }
-    wanted
 }
 
 /// Tells an object which of its pages the app has written to through shared mappings since this was asked last

@@ -6,7 +6,7 @@ use core::ops::ControlFlow;
 use unikernel_mm::PAGE_BYTES;
 use x86_64::VirtAddr;
 
-use super::{Placement, Region, RegionKind, SPACE, Space, SpaceError, Terms, check_range};
+use super::{Placement, Region, RegionKind, Space, SpaceError, Terms, change, check_range};
 use crate::arch::tlb;
 use crate::mem::layout::{self, LARGE_PAGE_BYTES, page_up};
 use crate::mem::page_table::{self, OutOfFrames};
@@ -24,48 +24,88 @@ pub enum Move {
 
 /// Changes the length and perhaps the place of a mapping (mremap(2)); answers where it is.
 pub fn remap(start: u64, old_len: u64, new_len: u64, how: Move) -> Result<u64, SpaceError> {
-    let old_end = check_range(start, old_len)?;
-    let new_len = page_up(new_len);
-    if new_len == 0 {
-        return Err(SpaceError::BadRange);
-    }
-    let mut space = SPACE.lock();
-    let region = *space.regions.find(start).ok_or(SpaceError::NotMapped)?;
-    // What is cut off may hold anything; what is kept, grown or moved is one mapping.
-    let is_cut = new_len <= old_end - start && !matches!(how, Move::To(_));
-    if region.end < old_end && !is_cut {
-        return Err(SpaceError::NotMapped);
-    }
-    if region.kind == RegionKind::Kernel {
-        return Err(SpaceError::NotAllowed);
-    }
-    let old_len = old_end - start;
-    space.check_longer(&region, new_len.saturating_sub(old_len) / PAGE_BYTES)?;
-    if how == Move::No || how == Move::Anywhere {
-        if new_len <= old_len {
-            if new_len < old_len {
-                space.unmap(start + new_len, old_end)?;
-            }
-            return Ok(start);
-        }
-        if space.grow_in_place(&region, old_end, new_len - old_len).is_ok() {
-            return Ok(start);
-        }
-    }
-    match how {
-        Move::No => Err(SpaceError::OutOfMemory),
-        Move::Anywhere => space.move_pages(start, old_len, new_len, Placement::Anywhere(0), &region),
-        Move::To(to) => {
-            let to_end = check_range(to, new_len)?;
-            if to < old_end && start < to_end {
-                return Err(SpaceError::BadRange);
-            }
-            space.move_pages(start, old_len, new_len, Placement::Fixed(to), &region)
-        }
-    }
+    change(|space| match old_len {
+        0 => space.duplicate(start, new_len, how),
+        _ => space.remap(start, old_len, new_len, how),
+    })
 }
 
 impl Space {
+    fn remap(&mut self, start: u64, old_len: u64, new_len: u64, how: Move) -> Result<u64, SpaceError> {
+        let old_end = check_range(start, old_len)?;
+        let new_len = page_up(new_len);
+        if new_len == 0 {
+            return Err(SpaceError::BadRange);
+        }
+        let region = *self.regions.find(start).ok_or(SpaceError::NotMapped)?;
+        // What is cut off may hold anything; what is kept, grown or moved is one mapping.
+        let is_cut = new_len <= old_end - start && !matches!(how, Move::To(_));
+        if region.end < old_end && !is_cut {
+            return Err(SpaceError::NotMapped);
+        }
+        if region.kind == RegionKind::Kernel {
+            return Err(SpaceError::NotAllowed);
+        }
+        let old_len = old_end - start;
+        self.check_longer(&region, new_len.saturating_sub(old_len) / PAGE_BYTES)?;
+        if how == Move::No || how == Move::Anywhere {
+            if new_len <= old_len {
+                if new_len < old_len {
+                    self.unmap(start + new_len, old_end)?;
+                }
+                return Ok(start);
+            }
+            if self.grow_in_place(&region, old_end, new_len - old_len).is_ok() {
+                return Ok(start);
+            }
+        }
+        match how {
+            Move::No => Err(SpaceError::OutOfMemory),
+            Move::Anywhere => self.move_pages(start, old_len, new_len, Placement::Anywhere(0), &region),
+            Move::To(to) => {
+                let to_end = check_range(to, new_len)?;
+                if to < old_end && start < to_end {
+                    return Err(SpaceError::BadRange);
+                }
+                self.move_pages(start, old_len, new_len, Placement::Fixed(to), &region)
+            }
+        }
+    }
+
+    /// Maps what is shown at `start` once more, from there on: what a remapping of no length means, where the mapping is shared.
+    fn duplicate(&mut self, start: u64, new_len: u64, how: Move) -> Result<u64, SpaceError> {
+        let new_len = page_up(new_len);
+        if new_len == 0 {
+            return Err(SpaceError::BadRange);
+        }
+        let placement = match how {
+            Move::No | Move::Anywhere => Placement::Anywhere(0),
+            Move::To(to) => {
+                let to_end = check_range(to, new_len)?;
+                if to < start && start < to_end {
+                    return Err(SpaceError::BadRange);
+                }
+                if to == start {
+                    // As in Linux, what is in the way goes first.
+                    self.unmap(to, to_end)?;
+                }
+                Placement::Fixed(to)
+            }
+        };
+        let region = *self.regions.find(start).ok_or(SpaceError::NotMapped)?;
+        let RegionKind::Object(part) = region.kind else { return Err(SpaceError::NotSuitable) };
+        if !part.is_shared {
+            return Err(SpaceError::NotSuitable);
+        }
+        if how == Move::No {
+            return Err(SpaceError::OutOfMemory);
+        }
+        self.check_longer(&region, new_len / PAGE_BYTES)?;
+        let Region { protection, allowed, .. } = region;
+        let terms = Terms { protection, allowed, is_charged: false, moving: 0 };
+        self.map_kind(placement, new_len, terms, |to| RegionKind::Object(part.moved(to.wrapping_sub(start))))
+    }
+
     fn grow_in_place(&mut self, region: &Region, end: u64, by: u64) -> Result<(), SpaceError> {
         let new_end = check_range(end, by)?;
         if region.end != end || !self.regions.is_free(end, new_end) || layout::overlaps_kernel(end, new_end) {

@@ -1,6 +1,8 @@
 //! How much the app uses, and where.
 
-use super::{Region, RegionKind, SPACE};
+use alloc::sync::Arc;
+
+use super::{PageSource, Region, RegionKind, SPACE};
 
 /// Sizes in pages, for `/proc` and metrics.
 #[derive(Clone, Copy, Debug)]
@@ -31,12 +33,31 @@ pub fn usage() -> Usage {
     }
 }
 
+/// A region, and what it shows.
+pub struct Shown {
+    /// The region.
+    pub region: Region,
+    /// The object, and from which of its bytes on.
+    pub object: Option<(Arc<dyn PageSource>, u64)>,
+    /// True if the break has grown over it.
+    pub is_heap: bool,
+}
+
 /// All regions, lowest first; each as it is when its turn comes.
-pub fn regions() -> impl Iterator<Item = Region> {
+pub fn listing() -> impl Iterator<Item = Shown> {
     let mut next = 0;
     core::iter::from_fn(move || {
-        let region = SPACE.lock().regions.first_overlapping(next, u64::MAX)?;
+        let space = SPACE.lock();
+        let region = space.regions.first_overlapping(next, u64::MAX)?;
         next = region.end;
-        Some(region)
+        let object = match region.kind {
+            RegionKind::Object(part) => {
+                let object = space.objects[part.object as usize].as_ref();
+                object.map(|object| (Arc::clone(object), part.offset_of(region.start)))
+            }
+            _ => None,
+        };
+        let is_heap = region.start < space.break_end && region.end > space.break_start;
+        Some(Shown { region, object, is_heap })
     })
 }

@@ -1,0 +1,126 @@
+//! What the app says about memory that it has (madvise(2)).
+
+use unikernel_mm::{PAGE_BYTES, Protection, Region, RegionKind};
+use x86_64::VirtAddr;
+use x86_64::structures::paging::PageTableFlags as Flags;
+
+use super::{SPACE, Space, SpaceError, check_range};
+use crate::mem::fault::{self, Access, Failure};
+use crate::mem::page_table;
+use crate::task::{process, scheduler};
+
+/// What is to happen to a range.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Advice {
+    /// Nothing that there would be to do here.
+    Nothing,
+    /// The same, but not for pages of the kernel's.
+    NothingForKernels,
+    /// The same, for private memory that is no file's only.
+    NothingForFiles,
+    /// Forget the content: the next touch finds zeros, or what the file has.
+    Discard,
+    /// The same, for private memory that is no file's only.
+    DiscardOwn,
+}
+
+impl Advice {
+    fn fits(self, region: &Region) -> bool {
+        match self {
+            Self::Nothing => true,
+            Self::NothingForKernels | Self::Discard => region.kind != RegionKind::Kernel,
+            Self::NothingForFiles | Self::DiscardOwn => {
+                !matches!(region.kind, RegionKind::Kernel | RegionKind::Object(_))
+            }
+        }
+    }
+
+    /// The image's pages hold more than zeros and could not be brought back.
+    fn discards(self, region: &Region) -> bool {
+        matches!(self, Self::Discard | Self::DiscardOwn) && region.kind != RegionKind::Image
+    }
+}
+
+/// Takes advice about a range. As in Linux, a hole in it is told of once the rest is done.
+pub fn advise(start: u64, len: u64, advice: Advice) -> Result<(), SpaceError> {
+    let end = check_range(start, len)?;
+    let mut space = SPACE.lock();
+    let mut at = start;
+    while let Some(piece) = space.regions.first_overlapping(at, end) {
+        if !advice.fits(&piece) {
+            return Err(SpaceError::NotSuitable);
+        }
+        if advice.discards(&piece) {
+            space.free_pages(piece.start, piece.end)?;
+        }
+        at = piece.end;
+    }
+    space.publish();
+    if space.regions.is_covered(start, end) { Ok(()) } else { Err(SpaceError::NotMapped) }
+}
+
+/// Why pages could not be brought in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PopulateError {
+    /// The range is no good, or what is mapped there does not allow the access.
+    NotAllowed,
+    /// Nothing is mapped there.
+    NotMapped,
+    /// Memory is exhausted.
+    OutOfMemory,
+    /// A touch would end in SIGBUS: behind the end of a file, or its disk cannot be read or is full.
+    NoPage,
+    /// The app ends.
+    Interrupted,
+}
+
+impl From<Failure> for PopulateError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::NotMapped => Self::NotMapped,
+            Failure::NotAllowed => Self::NotAllowed,
+            Failure::NoPage | Failure::NotReadable => Self::NoPage,
+            Failure::OutOfMemory => Self::OutOfMemory,
+        }
+    }
+}
+
+/// Has all pages of a range be there as after a load, or a store, from each. May sleep.
+pub fn populate(start: u64, len: u64, is_write: bool) -> Result<(), PopulateError> {
+    let end = check_range(start, len).map_err(|_| PopulateError::NotAllowed)?;
+    let mut at = start;
+    while at < end {
+        let next = SPACE.lock().pass_present(at, end, is_write)?;
+        if next == at {
+            fault::handle(at, Access { is_write, is_execute: false })?;
+            at += PAGE_BYTES;
+        } else {
+            at = next;
+        }
+        if process::is_ending() {
+            return Err(PopulateError::Interrupted);
+        }
+        scheduler::yield_now();
+    }
+    Ok(())
+}
+
+/// Pages that are looked at with the address space locked, at most.
+const AT_ONCE: u64 = 512;
+
+impl Space {
+    /// Passes over pages from `at` on that are there already; answers the first that may not be.
+    fn pass_present(&self, at: u64, end: u64, is_write: bool) -> Result<u64, PopulateError> {
+        let region = self.regions.find(at).ok_or(PopulateError::NotMapped)?;
+        let needed = if is_write { Protection::WRITE } else { Protection::READ };
+        if region.kind == RegionKind::Kernel || !region.protection.contains(needed) {
+            return Err(PopulateError::NotAllowed);
+        }
+        let end = end.min(region.end).min(at + AT_ONCE * PAGE_BYTES);
+        let wanted = if is_write { Flags::WRITABLE } else { Flags::PRESENT };
+        let is_there = |page| {
+            page_table::lookup(VirtAddr::new(page)).is_some_and(|mapping| mapping.flags.contains(wanted))
+        };
+        Ok((at..end).step_by(PAGE_BYTES as usize).find(|page| !is_there(*page)).unwrap_or(end))
+    }
+}

@@ -1,0 +1,69 @@
+//! Changing what may be done with pages (mprotect(2)).
+
+use core::ops::ControlFlow;
+
+use unikernel_mm::{PAGE_BYTES, Protection, RegionKind};
+use x86_64::structures::paging::PageTableFlags as Flags;
+
+use super::{CHARGED_PAGE, NO_ACCESS, SHARED_PAGE, SPACE, Space, SpaceError, check_range, flags_of};
+use crate::arch::tlb;
+use crate::mem::layout::LARGE_PAGE_BYTES;
+use crate::mem::page_table;
+
+impl Space {
+    fn protect(&mut self, start: u64, end: u64, protection: Protection) -> Result<(), SpaceError> {
+        if !self.regions.is_covered(start, end) {
+            return Err(SpaceError::NotMapped);
+        }
+        let has_kernels =
+            self.regions.overlapping(start, end).any(|region| region.kind == RegionKind::Kernel);
+        if has_kernels || !self.regions.allows(start, end, protection) {
+            return Err(SpaceError::NotAllowed);
+        }
+        self.check_protection(start, end, protection)?;
+        self.check_charge(start, end, self.regions.charge_of_protect(start, end, protection), 0)?;
+        // First what can fail, a page table for splitting a large page; then the books.
+        let flags = flags_of(protection);
+        let mut is_less_allowed = false;
+        let mut newly_kept = 0;
+        let regions = &self.regions;
+        let is_promised = |page| regions.find(page).is_some_and(|region| region.kind.is_promised());
+        let outcome = page_table::for_each_mapped(start, end, |virt, entry, bytes| {
+            let large = if bytes == LARGE_PAGE_BYTES { Flags::HUGE_PAGE } else { Flags::empty() };
+            let flags = flags.unwrap_or(NO_ACCESS);
+            let held = entry.flags() & (SHARED_PAGE | CHARGED_PAGE);
+            let is_writable = protection.contains(Protection::WRITE);
+            let is_new_charge = is_writable && held.is_empty() && is_promised(virt.as_u64());
+            newly_kept += if is_new_charge { bytes / PAGE_BYTES } else { 0 };
+            let held = if is_new_charge { CHARGED_PAGE } else { held };
+            let flags = narrowed(entry.flags(), flags | large | held);
+            is_less_allowed |= page_table::replace_flags(entry, flags);
+            ControlFlow::Continue(())
+        });
+        // The guard of a new thread's stack lies where nothing is mapped yet: no reason to ask every core.
+        if is_less_allowed {
+            tlb::flush(start, end);
+        }
+        // Marked pages count, whatever becomes of the rest.
+        self.kept_pages += newly_kept;
+        outcome?;
+        self.charged_pages += self.regions.protect(start, end, protection)?;
+        self.publish();
+        Ok(())
+    }
+}
+
+/// Changes what may be done with a range.
+pub fn protect(start: u64, len: u64, protection: Protection) -> Result<(), SpaceError> {
+    let end = check_range(start, len)?;
+    SPACE.lock().protect(start, end, protection)
+}
+
+/// The flags that an entry gets after a change of its region's protection: an object's page that may not be written yet
+/// is not opened by the way.
+fn narrowed(held: Flags, mut wanted: Flags) -> Flags {
+    if held.contains(SHARED_PAGE) && !held.contains(Flags::WRITABLE) {
+        wanted -= Flags::WRITABLE;
+    }
+    wanted
+}

@@ -1,12 +1,12 @@
 //! The calls, with what they refuse; reads that wait for all that is expected.
 
 use std::ffi::CString;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use guest_tests::{check_eq, errno};
+use guest_tests::{check, check_eq, errno};
 
 pub(crate) const TIOCGPTPEER: libc::Ioctl = 0x5441;
 pub(crate) const TIOCGPTLCK: libc::Ioctl = 0x8004_5439_u32 as libc::Ioctl;
@@ -61,12 +61,30 @@ pub(crate) fn ask(fd: &OwnedFd, request: libc::Ioctl) -> i32 {
     value
 }
 
-pub(crate) fn poll(fd: RawFd, timeout_ms: i32) -> i16 {
-    let events = libc::POLLIN | libc::POLLOUT | libc::POLLPRI;
-    let mut entry = libc::pollfd { fd, events, revents: 0 };
+fn poll_for(fd: &OwnedFd, events: i16, timeout_ms: i32) -> i16 {
+    let mut entry = libc::pollfd { fd: fd.as_raw_fd(), events, revents: 0 };
     // SAFETY: one entry.
     unsafe { libc::poll(&raw mut entry, 1, timeout_ms) };
     entry.revents
+}
+
+/// What a terminal is ready for.
+pub(crate) fn poll(fd: &OwnedFd) -> i16 {
+    poll_for(fd, libc::POLLIN | libc::POLLOUT | libc::POLLPRI, 0)
+}
+
+/// Waits until output is held.
+pub(crate) fn await_hold(slave: &OwnedFd) {
+    let end = Instant::now() + Duration::from_secs(10);
+    while poll(slave) & libc::POLLOUT != 0 && Instant::now() < end {
+        thread::sleep(Duration::from_millis(1));
+    }
+    check_eq!(poll(slave), 0);
+}
+
+/// Waits until one of these events is there.
+pub(crate) fn await_event(fd: &OwnedFd, events: i16) {
+    check!(poll_for(fd, events, 10_000) & events != 0);
 }
 
 pub(crate) fn read_some(fd: &OwnedFd, count: usize) -> Result<Vec<u8>, i32> {
@@ -113,7 +131,7 @@ pub(crate) fn expect_nothing(fd: &OwnedFd) {
 
 /// Reads what was echoed meanwhile.
 pub(crate) fn drain(fd: &OwnedFd) {
-    thread::sleep(Duration::from_millis(20));
+    thread::sleep(Duration::from_millis(60));
     while read_some(fd, 4096).is_ok() {}
 }
 

@@ -1,6 +1,5 @@
 //! The line discipline, from the keys at the master to the reader at the slave, and back.
 
-use std::os::fd::AsRawFd;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -71,16 +70,16 @@ pub(crate) fn bytes_as_they_come() {
     make_raw(&slave, 3, 0);
     put(&master, b"a\x03");
     thread::sleep(Duration::from_millis(20));
-    check_eq!(poll(slave.as_raw_fd(), 0), libc::POLLOUT);
+    check_eq!(poll(&slave), libc::POLLOUT);
     put(&master, b"\r");
-    check_eq!(poll(slave.as_raw_fd(), 5000) & libc::POLLIN, libc::POLLIN);
+    await_event(&slave, libc::POLLIN);
     check_eq!(read_some(&slave, 9), Ok(b"a\x03\r".to_vec()));
     check_eq!(read_some(&slave, 9), Err(libc::EAGAIN));
     make_raw(&slave, 0, 0);
     check_eq!(read_some(&slave, 9), Ok(Vec::new()));
     // What was typed stays, as a line.
     put(&master, b"raw");
-    check_eq!(poll(slave.as_raw_fd(), 5000) & libc::POLLIN, libc::POLLIN);
+    await_event(&slave, libc::POLLIN);
     set(&slave, |new| new.c_lflag |= libc::ICANON);
     check_eq!(read_some(&slave, 9), Ok(b"raw".to_vec()));
     put(&master, b"part");
@@ -131,10 +130,10 @@ pub(crate) fn waiting() {
 pub(crate) fn flow() {
     let Pair { master, slave, .. } = pair();
     put(&master, b"\x13");
-    thread::sleep(Duration::from_millis(20));
-    check_eq!((poll(slave.as_raw_fd(), 0), write(&slave, b"held")), (0, Err(libc::EAGAIN)));
+    await_hold(&slave);
+    check_eq!(write(&slave, b"held"), Err(libc::EAGAIN));
     put(&master, b"\x11");
-    check_eq!(poll(slave.as_raw_fd(), 5000), libc::POLLOUT);
+    await_event(&slave, libc::POLLOUT);
     put(&slave, b"goes on");
     expect(&master, b"goes on");
     check_eq!(control_by(&slave, libc::TCXONC, 0), 0);
@@ -151,7 +150,8 @@ pub(crate) fn packets() {
     put(&slave, b"hi");
     expect(&master, b"\0hi");
     check_eq!(control_by(&slave, libc::TCFLSH, 2), 0);
-    check_eq!(poll(master.as_raw_fd(), 5000), libc::POLLIN | libc::POLLPRI | libc::POLLOUT);
+    await_event(&master, libc::POLLPRI);
+    check_eq!(poll(&master), libc::POLLIN | libc::POLLPRI | libc::POLLOUT);
     check_eq!(read_some(&master, 99), Ok(vec![3]));
     for (action, status) in [(0, 4), (1, 8)] {
         check_eq!(control_by(&slave, libc::TCXONC, action), 0);

@@ -26,6 +26,7 @@ fn main() {
     discipline::flow();
     discipline::packets();
     full_queues();
+    blocked_writers();
     ends();
     session();
     library();
@@ -78,14 +79,41 @@ fn full_queues() {
             }
             check!(written < 1_000_000);
         };
-        check_eq!((end, poll(writer.as_raw_fd(), 0) & libc::POLLOUT), (libc::EAGAIN, 0));
+        check_eq!((end, poll(writer) & libc::POLLOUT), (libc::EAGAIN, 0));
         let mut read = 0;
         while read < written {
-            check!(poll(reader.as_raw_fd(), 5000) & libc::POLLIN != 0);
+            await_event(reader, libc::POLLIN);
             read += read_some(reader, 65_536).expect("there is something").len();
         }
         check_eq!(read, written);
-        check!(poll(writer.as_raw_fd(), 5000) & libc::POLLOUT != 0);
+        await_event(writer, libc::POLLOUT);
+    }
+}
+
+/// Writers that may wait write all, however slow the reader is, and whatever else is not read.
+fn blocked_writers() {
+    const LEN: usize = 50_000;
+    let Pair { master, slave, .. } = pair();
+    make_raw(&slave, 1, 0);
+    // The master reads it later.
+    put(&slave, b"unread");
+    for (writer, reader) in [(&master, &slave), (&slave, &master)] {
+        // SAFETY: no pointer is taken.
+        check_eq!(unsafe { libc::fcntl(writer.as_raw_fd(), libc::F_SETFL, libc::O_RDWR) }, 0);
+        thread::scope(|scope| {
+            let written = scope.spawn(|| write(writer, &vec![b'y'; LEN]));
+            thread::sleep(Duration::from_millis(20));
+            check!(!written.is_finished());
+            let mut read = 0;
+            while read < LEN {
+                await_event(reader, libc::POLLIN);
+                read += read_some(reader, 5000).unwrap_or_default().len();
+            }
+            check_eq!((written.join().ok(), read), (Some(Ok(LEN)), LEN));
+        });
+        // SAFETY: as above.
+        check_eq!(unsafe { libc::fcntl(writer.as_raw_fd(), libc::F_SETFL, NEW) }, 0);
+        drain(&master);
     }
 }
 
@@ -93,12 +121,12 @@ fn ends() {
     let Pair { master, slave, path } = pair();
     put(&slave, b"last");
     drop(slave);
-    check!(poll(master.as_raw_fd(), 5000) & libc::POLLHUP != 0);
+    await_event(&master, libc::POLLHUP);
     expect(&master, b"last");
     check_eq!(read_some(&master, 9), Err(libc::EIO));
     // It can be opened again.
     let slave = open(&path, NEW).expect("it is still there");
-    check_eq!(poll(master.as_raw_fd(), 0), libc::POLLOUT);
+    check_eq!(poll(&master), libc::POLLOUT);
     check_eq!(read_some(&master, 9), Err(libc::EAGAIN));
     let patient = open(&path, libc::O_RDWR | libc::O_NOCTTY).expect("it is still there");
     let patient = &patient;
@@ -109,7 +137,7 @@ fn ends() {
         // Whoever waits hears of it; later reads find the end.
         check_eq!(reader.join().ok(), Some(Err(libc::EIO)));
     });
-    check_eq!(poll(slave.as_raw_fd(), 0), libc::POLLIN | libc::POLLOUT | libc::POLLERR | libc::POLLHUP);
+    check_eq!(poll(&slave), libc::POLLIN | libc::POLLOUT | libc::POLLERR | libc::POLLHUP);
     check_eq!((read_some(&slave, 9), write(&slave, b"x")), (Ok(Vec::new()), Err(libc::EIO)));
     check_eq!(control_by(&slave, libc::TCXONC, 0), -libc::EIO);
     check_eq!(open(&path, NEW).err(), Some(libc::ENOENT));

@@ -205,6 +205,10 @@ impl Pty {
             count += 1;
         }
         drop(state);
+        if count == 0 {
+            // Nobody is told, or the caller would wake itself for ever.
+            return Err(Errno::EAGAIN);
+        }
         if session::is_controlling(self) {
             signals.into_iter().for_each(session::signal);
         }
@@ -215,7 +219,7 @@ impl Pty {
             self.slave.notify(Readiness::WRITABLE);
         }
         self.tell_master();
-        if count == 0 { Err(Errno::EAGAIN) } else { Ok(count) }
+        Ok(count)
     }
 
     /// There may be something for the master to read.

@@ -70,6 +70,11 @@ pub enum Address {
     Other(Name),
 }
 
+/// Bytes of the shortest address of a family of the internet.
+fn least_bytes(family: Family) -> usize {
+    if family == Family::V4 { V4_BYTES } else { V6_LEAST_BYTES }
+}
+
 /// Whether an address could be read, whatever it is: it has no impossible length, and its bytes are there.
 pub fn check_readable(address: u64, len: u32) -> Result<(), Errno> {
     if len as usize > LARGEST_BYTES {
@@ -109,9 +114,10 @@ impl Given {
             (AF_NETLINK, Family::Netlink) => other(bytes, netlink::NAME_BYTES),
             (AF_VSOCK, Family::Vsock) => other(bytes, vsock::NAME_BYTES),
             (_, Family::Unix | Family::Netlink | Family::Vsock) => Err(Errno::EINVAL),
-            (AF_INET, Family::V4) if len >= V4_BYTES => Ok(Self::Internet(parse_v4(bytes))),
-            (AF_INET6, Family::V6) if len >= V6_LEAST_BYTES => Ok(Self::Internet(parse_v6(bytes))),
-            (AF_INET, Family::V4) | (AF_INET6, Family::V6) => Err(Errno::EINVAL),
+            // The length is looked at first.
+            _ if len < least_bytes(family) => Err(Errno::EINVAL),
+            (AF_INET, Family::V4) => Ok(Self::Internet(parse_v4(bytes))),
+            (AF_INET6, Family::V6) => Ok(Self::Internet(parse_v6(bytes))),
             _ => Err(Errno::EAFNOSUPPORT),
         }
     }
@@ -120,11 +126,22 @@ impl Given {
     /// that address.
     pub fn read_own(address: u64, len: u32, family: Family) -> Result<Self, Errno> {
         let given = Self::read(address, len, family)?;
-        if given != Self::Unspecified || family != Family::V4 || (len as usize) < V4_BYTES {
+        if given != Self::Unspecified || !matches!(family, Family::V4 | Family::V6) {
             return Ok(given);
         }
-        let own = parse_v4(&UserPtr::<[u8; V4_BYTES]>::new(address).read()?);
-        Ok(if own.ip().is_unspecified() { Self::Internet(own) } else { given })
+        match Self::read_v4_of_no_family(address, len, family)? {
+            Some(own) if own.ip().is_unspecified() => Ok(Self::Internet(own)),
+            _ if (len as usize) < least_bytes(family) => Err(Errno::EINVAL),
+            _ => Ok(given),
+        }
+    }
+
+    /// What an address without a family would be as one of IPv4, for a socket of IPv4.
+    fn read_v4_of_no_family(address: u64, len: u32, family: Family) -> Result<Option<SocketAddr>, Errno> {
+        if family != Family::V4 || (len as usize) < V4_BYTES {
+            return Ok(None);
+        }
+        Ok(Some(parse_v4(&UserPtr::<[u8; V4_BYTES]>::new(address).read()?)))
     }
 
     /// Reads an address before its socket is known; see [`Self::check`].
@@ -185,8 +202,25 @@ impl Socket {
         if !matches!(self.kind, Kind::Datagram(_)) || self.family != Family::V6 || len < 2 || !is_v4() {
             return Given::read(address, len, self.family);
         }
-        let given = Given::read(address, len, Family::V4)?;
-        if self.options.lock().is_v6_only { Err(refused) } else { Ok(given) }
+        if self.options.lock().is_v6_only {
+            return Err(refused);
+        }
+        Given::read(address, len, Family::V4)
+    }
+
+    /// Reads where a message goes; none if it goes to the peer. Datagrams take what has no family for an address of IPv4,
+    /// and for none with IPv6, which knows no others but those of the two.
+    pub fn read_destination(&self, address: u64, len: u32) -> Result<Option<Given>, Errno> {
+        let is_datagram = matches!(self.kind, Kind::Datagram(_));
+        match self.read_peer(address, len, Errno::ENETUNREACH) {
+            Ok(Given::Unspecified) if is_datagram && self.family == Family::V6 => Ok(None),
+            Ok(Given::Unspecified) if is_datagram => {
+                let to = Given::read_v4_of_no_family(address, len, self.family)?;
+                to.map(|to| Some(Given::Internet(to))).ok_or(Errno::EINVAL)
+            }
+            Err(Errno::EAFNOSUPPORT) if is_datagram && self.family == Family::V6 => Err(Errno::EINVAL),
+            given => given.map(Some),
+        }
     }
 
     /// Whether a peer's address can be reached from here at all: not one of IPv4 in its mapped form by a socket for IPv6 alone.

@@ -131,6 +131,9 @@ impl Socket {
 
     /// bind(2).
     pub fn bind(&self, address: Given) -> Result<(), Errno> {
+        if self.check_reachable(&address).is_err() {
+            return Err(Errno::EINVAL);
+        }
         match &self.kind {
             Kind::Stream(stream) => stream.bind(self, address.internet()?),
             Kind::Datagram(datagram) => datagram.bind(self, address.internet()?),

@@ -162,6 +162,10 @@ impl Stream {
             Role::Listener(_) => return Err(Errno::EISCONN),
             Role::Closed => return Err(Errno::EBADF),
         };
+        if to.port() == 0 {
+            // Nobody can listen there.
+            return Err(Errno::ECONNREFUSED);
+        }
         let options = *socket.options.lock();
         let local = bound.and_then(|id| super::lock().stack.listener_local(id));
         let (to, scope) = cards::unscoped(to);

@@ -56,7 +56,7 @@ pub fn sys_sendto(descriptor: i32, buffer: u64, len: usize, flags: u32, to: u64,
     if to == 0 {
         return socket.send_bytes(&buffers, flags, mode_of(&socket, flags));
     }
-    let to = Some(socket.read_peer(to, to_len, Errno::ENETUNREACH)?);
+    let to = socket.read_destination(to, to_len)?;
     socket.send(Outgoing { to, ..Outgoing::bytes(&buffers) }, flags, mode_of(&socket, flags))
 }
 
@@ -112,7 +112,7 @@ fn send_one(socket: &SocketRef, header: &msghdr, flags: MessageFlags) -> SysResu
     let (buffers, rights, control) = read_parts(header)?;
     let to = match name_of(header)? {
         None => None,
-        Some((name, len)) => Some(socket.read_peer(name, len, Errno::ENETUNREACH)?),
+        Some((name, len)) => socket.read_destination(name, len)?,
     };
     socket.send(Outgoing { buffers: &buffers, to, rights, control }, flags, mode_of(socket, flags))
 }

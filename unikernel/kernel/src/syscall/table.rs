@@ -192,8 +192,8 @@ syscalls! {
     __NR_shutdown: shutdown(fd: Fd, how: Int) => socket::sys_shutdown, Full, "";
     __NR_getsockname: getsockname(fd: Fd, addr: Ptr, addrlen: Ptr) => socket::sys_getsockname, Full, "";
     __NR_getpeername: getpeername(fd: Fd, addr: Ptr, addrlen: Ptr) => socket::sys_getpeername, Full, "";
-    __NR_sendto: sendto(fd: Fd, buf: InBuf, len: Size, flags: Flags, dest_addr: SockAddr, addrlen: Size) => message::sys_sendto, Partial, "no urgent data";
-    __NR_recvfrom: recvfrom(fd: Fd, buf: OutBuf, len: Size, flags: Flags, src_addr: Ptr, addrlen: Ptr) => message::sys_recvfrom, Partial, "no urgent data";
+    __NR_sendto: sendto(fd: Fd, buf: InBuf, len: Size, flags: Flags, dest_addr: SockAddr, addrlen: Size) => message::sys_sendto, Partial, "urgent data of TCP alone";
+    __NR_recvfrom: recvfrom(fd: Fd, buf: OutBuf, len: Size, flags: Flags, src_addr: Ptr, addrlen: Ptr) => message::sys_recvfrom, Partial, "urgent data of TCP alone";
     __NR_sendmsg: sendmsg(fd: Fd, msg: Ptr, flags: Flags) => message::sys_sendmsg, Partial, "control messages: open files, credentials, what UDP has";
     __NR_recvmsg: recvmsg(fd: Fd, msg: Ptr, flags: Flags) => message::sys_recvmsg, Partial, "control messages: open files, credentials, what UDP has";
     __NR_sendmmsg: sendmmsg(fd: Fd, msgvec: Ptr, vlen: Int, flags: Flags) => message::sys_sendmmsg, Partial, "control messages: open files, credentials, what UDP has";

@@ -37,8 +37,9 @@ fn main() {
     memory::stack();
     queued_signals();
     // Root is free of some, and may raise what was lowered.
-    // SAFETY: values only.
+    // SAFETY: no arguments.
     if unsafe { libc::geteuid() } == 0 {
+        // SAFETY: values only.
         check_eq!(unsafe { libc::setuid(65_534) }, 0);
     }
     locked_memory();
@@ -264,8 +265,8 @@ fn queued_signals() {
 
 fn locked_memory() {
     let place = map(0, 64 * PAGE, WRITE, 0).unwrap();
-    // SAFETY: mapped above.
     let lock = |pages: usize| {
+        // SAFETY: mapped above.
         let outcome = unsafe { libc::mlock(place as *const c_void, pages * PAGE) };
         if outcome == 0 { 0 } else { errno() }
     };

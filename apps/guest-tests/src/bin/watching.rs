@@ -14,6 +14,10 @@ use libc::{
 };
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
+use rustix::fs::{
+    FallocateFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, copy_file_range, fallocate, futimens,
+    sendfile,
+};
 use rustix::io::Errno;
 
 /// One event: the watch, what happened, the cookie, the name.
@@ -139,6 +143,60 @@ fn one_file(folder: &Path) {
     assert_eq!(inotify::remove_watch(&instance.0, watch), Err(Errno::INVAL));
 }
 
+/// Each way to use a file, with what it tells, as Linux 6.18 does.
+fn each_use(folder: &Path) {
+    let path = folder.join("used");
+    File::create(&path).unwrap();
+    let instance = Instance::new();
+    let watch = instance.watch(&path, IN_ALL_EVENTS).unwrap();
+    let told = |what: &str, wanted: &[u32]| {
+        let seen: Vec<u32> = instance.masks(watch).into_iter().map(|event| event.0).collect();
+        assert_eq!(seen, wanted, "{what}");
+    };
+    // An empty file is cut off, too.
+    let mut file = File::create(&path).unwrap();
+    told("open with O_TRUNC", &[IN_OPEN, IN_MODIFY]);
+    assert_eq!(file.write(b"").unwrap(), 0);
+    told("write of nothing", &[]);
+    file.set_len(0).unwrap();
+    told("ftruncate to the same length", &[IN_MODIFY]);
+    let omitted = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
+    let (past, now) = (Timespec { tv_sec: 5, tv_nsec: 0 }, Timespec { tv_sec: 0, tv_nsec: UTIME_NOW });
+    let times: [(&str, Timespec, Timespec, &[u32]); 5] = [
+        ("both times", past, past, &[IN_ATTRIB]),
+        ("the last change alone", omitted, past, &[IN_MODIFY]),
+        ("the last access alone", past, omitted, &[IN_ACCESS]),
+        ("both times, one of them now", past, now, &[IN_ATTRIB]),
+        ("neither time", omitted, omitted, &[]),
+    ];
+    for (what, last_access, last_modification, wanted) in times {
+        futimens(&file, &Timestamps { last_access, last_modification }).unwrap();
+        told(what, wanted);
+    }
+    fallocate(&file, FallocateFlags::empty(), 0, 100).unwrap();
+    told("fallocate", &[IN_MODIFY]);
+    let mut reader = File::open(&path).unwrap();
+    told("open", &[IN_OPEN]);
+    assert_eq!(reader.read(&mut [0; 5]).unwrap(), 5);
+    told("read", &[IN_ACCESS]);
+    reader.seek(SeekFrom::End(0)).unwrap();
+    assert_eq!(reader.read(&mut [0; 5]).unwrap(), 0);
+    told("read at the end", &[]);
+    sendfile(&file, &reader, Some(&mut 0), 10).unwrap();
+    told("sendfile", &[IN_ACCESS, IN_MODIFY]);
+    copy_file_range(&reader, Some(&mut 10), &file, Some(&mut 200), 10).unwrap();
+    told("copy_file_range", &[IN_ACCESS, IN_MODIFY]);
+    drop(reader);
+    drop(file);
+    told("close", &[IN_CLOSE_NOWRITE, IN_CLOSE_WRITE]);
+    // A file that is made has nothing to cut off.
+    let watch = instance.watch(folder, IN_ALL_EVENTS).unwrap();
+    drop(File::create(folder.join("made")).unwrap());
+    let events: Vec<_> = instance.events().into_iter().filter(|event| event.0 == watch).collect();
+    let masks: Vec<u32> = events.into_iter().map(|event| event.1).collect();
+    assert_eq!(masks, [IN_CREATE, IN_OPEN, IN_CLOSE_WRITE]);
+}
+
 fn renames(folder: &Path) {
     let (one, two) = (folder.join("one"), folder.join("two"));
     fs::create_dir(&one).unwrap();
@@ -240,11 +298,14 @@ fn main() {
     fs::create_dir(&folder).unwrap();
     names_in_a_directory(&folder);
     one_file(&folder);
+    each_use(&folder);
     renames(&folder);
     masks(&folder);
     waiting(&folder);
     if std::env::var_os("DATA").is_none() {
         overflow(&folder);
     }
+    fs::remove_file(folder.join("used")).unwrap();
+    fs::remove_file(folder.join("made")).unwrap();
     fs::remove_dir(&folder).unwrap();
 }

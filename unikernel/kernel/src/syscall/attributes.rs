@@ -57,9 +57,15 @@ fn change(named: &Named, wanted: AttributeChange) -> SysResult {
             attributes.modified_ns = wanted.modified.map_or(attributes.modified_ns, disk::nanos);
         }
     }
+    let event = match wanted {
+        // One time alone is what a read or a write would have set (Linux: `fsnotify_change`).
+        AttributeChange { accessed: Some(_), modified: None, .. } => IN_ACCESS,
+        AttributeChange { accessed: None, modified: Some(_), .. } => IN_MODIFY,
+        _ => IN_ATTRIB,
+    };
     match named {
-        Named::Node(found) => notify::used_at(found, IN_ATTRIB),
-        Named::Opened(opened) => notify::used(&*opened.file, IN_ATTRIB),
+        Named::Node(found) => notify::used_at(found, event),
+        Named::Opened(opened) => notify::used(&*opened.file, event),
     }
     Ok(0)
 }
@@ -183,6 +189,10 @@ pub fn sys_utimensat(
 
 /// Sets the times of the last read and the last change, those that are given.
 fn set_times(directory: i32, path: UserPtr<u8>, times: [Option<Timestamp>; 2], flags: u32) -> SysResult {
+    if times == [None, None] {
+        // Not even the path is looked at (utimensat(2), "UTIME_OMIT").
+        return Ok(0);
+    }
     // Without a path the descriptor itself is meant: that is how futimens(3) does it.
     let named = if path.is_null() { opened(directory)? } else { resolve(directory, path, flags)? };
     let [accessed, modified] = times;

@@ -94,7 +94,7 @@ pub fn sys_sendfile(out_fd: i32, in_fd: i32, offset: UserPtr<i64>, count: usize)
     let place = Cell::new(Place::read(offset)?.resolve(&from));
     let outcome = pump(
         count.min(MAX_TRANSFER_BYTES),
-        |chunk| from.file.read_at(place.get(), chunk),
+        |chunk| from.read_at(place.get(), chunk),
         |chunk, mode| {
             let taken = to.write_with(chunk, mode)?;
             place.set(place.get() + taken as u64);
@@ -142,9 +142,9 @@ pub fn sys_copy_file_range(
     let (read_at, write_at) = (Cell::new(start), Cell::new(target_start));
     let outcome = pump(
         count,
-        |chunk| from.file.read_at(read_at.get(), chunk),
+        |chunk| from.read_at(read_at.get(), chunk),
         |chunk, _| {
-            let taken = to.file.write_at(write_at.get(), chunk)?;
+            let taken = to.write_at(write_at.get(), chunk)?;
             read_at.set(read_at.get() + taken as u64);
             write_at.set(write_at.get() + taken as u64);
             Ok(taken)

@@ -103,48 +103,53 @@ fn check_rest_is_zero(mut rest: UserSlice) -> Result<(), Errno> {
 
 /// Opens a path, making the file if that is asked for.
 pub fn open_path(directory: i32, path: &[u8], flags: u32, mode: u32) -> Result<Arc<OpenFile>, Errno> {
-    let opened = find_and_open(directory, path, flags, mode)?;
+    let (opened, is_new) = find_and_open(directory, path, flags, mode)?;
     if flags & O_PATH == 0 {
-        if flags & O_TRUNC != 0 && opened.file.is_regular() {
+        notify::used(&*opened.file, IN_OPEN);
+        // A file that was made just now had nothing to cut off.
+        if flags & O_TRUNC != 0 && !is_new && opened.file.is_regular() {
             notify::used(&*opened.file, IN_MODIFY);
         }
-        notify::used(&*opened.file, IN_OPEN);
     }
     Ok(opened)
 }
 
-fn find_and_open(directory: i32, path: &[u8], flags: u32, mode: u32) -> Result<Arc<OpenFile>, Errno> {
+/// Opens a path; also answers whether the file was made just now.
+fn find_and_open(directory: i32, path: &[u8], flags: u32, mode: u32) -> Result<(Arc<OpenFile>, bool), Errno> {
     if let Some(descriptor) = described_descriptor(path) {
-        return Ok(file::open(fs::proc::descriptor::open(descriptor)?, FileFlags::from_bits_truncate(flags)));
+        let file = fs::proc::descriptor::open(descriptor)?;
+        return Ok((file::open(file, FileFlags::from_bits_truncate(flags)), false));
     }
     if flags & O_NOFOLLOW == 0
         && let Some(descriptor) = descriptor_of(path)
     {
-        return reopen(descriptor, flags);
+        return Ok((reopen(descriptor, flags)?, false));
     }
     let base = base_of(directory, path)?;
     if flags & O_TMPFILE == O_TMPFILE {
-        return open_unnamed(&base, path, flags, mode);
+        return Ok((open_unnamed(&base, path, flags, mode)?, true));
     }
     let last = if keeps_last_link(flags) { LastLink::Keep } else { LastLink::Follow };
-    let handle = loop {
+    loop {
         match fs::walk(&base, path, last)? {
-            Walked::Disk(place) => match open_on_disk(place, flags, mode) {
-                // Another thread has made it since: that one is meant.
-                Err(Errno::EEXIST) if flags & O_EXCL == 0 => {}
-                outcome => return outcome,
-            },
+            Walked::Disk(place) => {
+                let is_new = place.found.is_none();
+                match open_on_disk(place, flags, mode) {
+                    // Another thread has made it since: that one is meant.
+                    Err(Errno::EEXIST) if flags & O_EXCL == 0 => {}
+                    outcome => return Ok((outcome?, is_new)),
+                }
+            }
             Walked::Memory(tree, place) => {
                 let new_name = place.found.is_none().then(|| (place.parent, place.name.clone()));
                 let handle = find_to_open(tree, place, flags, mode)?;
-                if let Some((parent, name)) = new_name {
-                    notify::created(parent.into(), &name, false);
+                if let Some((parent, name)) = &new_name {
+                    notify::created((*parent).into(), name, false);
                 }
-                break handle;
+                return Ok((open_node(handle, flags)?, new_name.is_some()));
             }
         }
-    };
-    open_node(handle, flags)
+    }
 }
 
 /// Opens a node that may be opened in this way.

@@ -11,6 +11,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
+use super::c_programs;
 use super::source::{self, Source, cargo};
 use super::suites::Suite;
 use crate::project;
@@ -22,6 +23,8 @@ pub(super) const UNIT_TESTS: &str = "lib";
 pub(super) struct Program {
     /// The name of the test target, or [`UNIT_TESTS`].
     pub(super) name: String,
+    /// How it was linked without the kernel.
+    record: PathBuf,
     /// The one ELF for both.
     pub(super) image: PathBuf,
 }
@@ -55,30 +58,31 @@ struct Diagnostic {
     message: String,
 }
 
-/// Compiles a suite and makes its images.
-pub(super) fn build(suite: &Suite, source: &Source, kernel_profile: &str) -> Result<Built> {
-    let (executables, broken) = compile(suite, source)?;
+/// Compiles a suite.
+pub(super) fn build(suite: &Suite, source: &Source) -> Result<Built> {
+    let (executables, broken) = match &suite.c {
+        Some(sources) => c_programs::compile(suite, sources, source)?,
+        None => compile(suite, source)?,
+    };
+    ensure!(!executables.is_empty(), "no test program of {} was built", suite.name);
     let folder = source::work_dir()?.join("images").join(&suite.name);
-    fs::create_dir_all(&folder)?;
-    let programs: Vec<Program> =
-        executables.keys().map(|name| Program { name: name.clone(), image: folder.join(name) }).collect();
-    let links = programs.iter().map(|program| {
-        let mut record = executables[&program.name].clone().into_os_string();
+    let program = |(name, executable): (String, PathBuf)| {
+        let mut record = executable.into_os_string();
         record.push(".link");
-        (PathBuf::from(record), program.image.clone())
-    });
-    link(&links.collect::<Vec<_>>(), kernel_profile)?;
-    Ok(Built { programs, broken })
+        Program { image: folder.join(&name), name, record: record.into() }
+    };
+    Ok(Built { programs: executables.into_iter().map(program).collect(), broken })
 }
 
 fn compile(suite: &Suite, source: &Source) -> Result<(BTreeMap<String, PathBuf>, BTreeMap<String, String>)> {
     let mut command = cargo();
-    command.current_dir(&source.package).args([
-        "test",
-        "--no-run",
-        "--no-fail-fast",
-        "--message-format=json",
-    ]);
+    let is_binary = !suite.filters.is_empty();
+    let verb: &[&str] = if is_binary { &["build"] } else { &["test", "--no-run", "--no-fail-fast"] };
+    command.current_dir(&source.package).args(verb).arg("--message-format=json").envs(source::PROFILE);
+    if suite.toolchain.is_some() {
+        // The standard library's tests are of unstable parts, too.
+        command.env("RUSTC_BOOTSTRAP", "1");
+    }
     command.args(["--target", suite.target(), "--target-dir"]).arg(source::work_dir()?.join("build"));
     if !suite.default_features {
         command.arg("--no-default-features");
@@ -96,6 +100,7 @@ fn compile(suite: &Suite, source: &Source) -> Result<(BTreeMap<String, PathBuf>,
         let is_kind = |wanted: &str| target.kind.iter().any(|kind| kind == wanted);
         let name = match () {
             () if is_kind("test") => target.name,
+            () if is_kind("bin") && is_binary => target.name,
             // Examples and benchmarks are not tests.
             () if is_kind("example") || is_kind("bench") || is_kind("bin") => continue,
             () => UNIT_TESTS.to_owned(),
@@ -112,12 +117,11 @@ fn compile(suite: &Suite, source: &Source) -> Result<(BTreeMap<String, PathBuf>,
     }
     executables.retain(|name: &String, _| suite.takes(name));
     broken.retain(|name, _| suite.takes(name) && !executables.contains_key(name));
-    ensure!(!executables.is_empty(), "no test program of {} was built", suite.name);
     Ok((executables, broken))
 }
 
-/// Links the kernel in, by the build crate's program.
-fn link(links: &[(PathBuf, PathBuf)], kernel_profile: &str) -> Result<()> {
+/// Links the kernel in, by the build crate's program: makes the images.
+pub(super) fn link(programs: &[&Program], kernel_profile: &str) -> Result<()> {
     let tool = ["run", "--quiet", "--release", "-p", "unikernel-build", "--bin", "link-image", "--"];
     let mut child = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
         .current_dir(project::root())
@@ -129,15 +133,17 @@ fn link(links: &[(PathBuf, PathBuf)], kernel_profile: &str) -> Result<()> {
         .spawn()
         .context("cannot run cargo")?;
     let mut input = child.stdin.take().context("the input is piped")?;
-    for (record, image) in links {
-        writeln!(input, "{} {}", record.display(), image.display())?;
+    for program in programs {
+        fs::create_dir_all(program.image.parent().context("an image is in a folder")?)?;
+        writeln!(input, "{} {}", program.record.display(), program.image.display())?;
     }
     drop(input);
     ensure!(child.wait()?.success(), "the images cannot be linked; the messages are above");
     Ok(())
 }
 
-/// True if the suite's files are worth an archive for the guest: all but what cargo made.
+/// True if the suite's files are worth an archive for the guest: all but what git, cargo and C compilers need.
 pub(super) fn belongs_to_suite(path: &Path) -> bool {
-    !path.ends_with("target") && !path.ends_with("Cargo.toml.published")
+    let is_for_c = path.extension().is_some_and(|extension| extension == "c" || extension == "h");
+    !is_for_c && !["target", "Cargo.toml.published", ".git"].iter().any(|name| path.ends_with(name))
 }

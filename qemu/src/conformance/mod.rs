@@ -1,17 +1,21 @@
 //! `conformance`: the test suites of published crates, on Linux first, then booted.
 //!
-//! - [`suites`]: which, from `qemu/conformance/suites.toml`; [`source`]: their sources, from the registry;
-//! - [`build`]: their test programs, with the kernel linked in; [`place`]: Linux, or a guest;
+//! - [`suites`]: which, from `qemu/conformance/suites.toml`; [`source`]: their sources, from the registry or a
+//!   repository; [`std_tests`]: those of the standard library;
+//! - [`build`]: their test programs, with the kernel linked in; [`c_programs`]: those in C;
+//! - [`place`]: Linux, or a guest;
 //! - [`runner`]: one program from its first test to its last; [`libtest`]: what the harness says;
 //! - [`results`]: outcomes and what follows; [`report`]: `docs/conformance.md`.
 
 mod build;
+mod c_programs;
 mod libtest;
 mod place;
 mod report;
 mod results;
 mod runner;
 mod source;
+mod std_tests;
 mod suites;
 
 use std::collections::BTreeSet;
@@ -29,10 +33,13 @@ use build::Program;
 use place::Place;
 use results::{Entry, Outcome, Results, Verdict};
 use runner::{Limits, Tried};
+use source::Source;
 use suites::Suite;
 
-/// Programs at once.
+/// Programs that run at once.
 const WORKERS: usize = 2;
+/// Programs that are linked before the first of them runs.
+const PROGRAMS_AT_ONCE: usize = 64;
 
 /// Runs the chosen suites; answers the process's exit code.
 pub(crate) fn run(options: &ConformanceOptions) -> Result<u8> {
@@ -57,10 +64,11 @@ pub(crate) fn run(options: &ConformanceOptions) -> Result<u8> {
 fn run_suite(suite: &Suite, options: &ConformanceOptions) -> Result<Results> {
     let source = source::prepare(suite)?;
     let profile = if options.is_checked { "kernel-checked" } else { "kernel" };
-    let built = build::build(suite, &source, profile)?;
+    let built = build::build(suite, &source)?;
     let earlier = Results::load(suite)?;
     let run = SuiteRun {
         suite,
+        source: &source,
         options,
         limits: Limits {
             test: Duration::from_secs(suite.seconds),
@@ -71,7 +79,15 @@ fn run_suite(suite: &Suite, options: &ConformanceOptions) -> Result<Results> {
         earlier: &earlier,
         results: Mutex::default(),
     };
-    run.run_all(&built.programs)?;
+    let chosen: Vec<&Program> = built.programs.iter().filter(|program| run.has_chosen(program)).collect();
+    for programs in chosen.chunks(PROGRAMS_AT_ONCE) {
+        build::link(programs, profile)?;
+        run.run_all(programs)?;
+        // A suite of two thousand programs would fill the disk; a few are worth a second look.
+        if chosen.len() > PROGRAMS_AT_ONCE {
+            programs.iter().try_for_each(|program| fs::remove_file(&program.image))?;
+        }
+    }
     let mut results = run.results.into_inner().unwrap_or_default();
     results.version.clone_from(&suite.version);
     results.cpus = options.cpus;
@@ -88,6 +104,7 @@ fn run_suite(suite: &Suite, options: &ConformanceOptions) -> Result<Results> {
 /// A suite on its way.
 struct SuiteRun<'a> {
     suite: &'a Suite,
+    source: &'a Source,
     options: &'a ConformanceOptions,
     limits: Limits,
     linux: Place,
@@ -98,7 +115,7 @@ struct SuiteRun<'a> {
 
 impl SuiteRun<'_> {
     /// Runs the programs on a few workers.
-    fn run_all(&self, programs: &[Program]) -> Result<()> {
+    fn run_all(&self, programs: &[&Program]) -> Result<()> {
         let next = AtomicUsize::new(0);
         let work = || -> Result<()> {
             while let Some(program) = programs.get(next.fetch_add(1, Ordering::Relaxed)) {
@@ -112,11 +129,24 @@ impl SuiteRun<'_> {
         })
     }
 
+    /// False if no test of the program is to run.
+    fn has_chosen(&self, program: &Program) -> bool {
+        self.suite.c.is_none() || self.is_chosen(&program.name)
+    }
+
     fn run_program(&self, program: &Program) -> Result<()> {
         let started = Instant::now();
-        match runner::list(program, &self.linux, self.limits)? {
-            Some(all) => self.run_tests(program, &all)?,
-            None => self.run_whole(program)?,
+        if self.suite.c.is_some() {
+            return self.run_whole(program, None);
+        }
+        if !self.suite.filters.is_empty() {
+            for filter in &self.suite.filters {
+                self.run_whole(program, Some(filter))?;
+            }
+        } else if let Some(all) = runner::list(program, &self.linux, self.limits)? {
+            self.run_tests(program, &all)?;
+        } else {
+            self.run_whole(program, None)?;
         }
         println!("{}/{}: {:.1} s", self.suite.name, program.name, started.elapsed().as_secs_f32());
         Ok(())
@@ -152,19 +182,24 @@ impl SuiteRun<'_> {
         Ok(())
     }
 
-    /// Runs a program with another harness, which is one test.
-    fn run_whole(&self, program: &Program) -> Result<()> {
-        if !self.is_chosen(&program.name) {
+    /// Runs a program with another harness: it is one test, or its argument chooses one.
+    fn run_whole(&self, program: &Program, filter: Option<&str>) -> Result<()> {
+        let name = filter.map_or_else(|| program.name.clone(), |test| format!("{}::{test}", program.name));
+        if !self.is_chosen(&name) {
             return Ok(());
         }
-        if self.suite.excuse(&program.name).is_some() {
-            self.enter(&program.name, Entry { linux: Outcome::Ignored, guest: None, first_failure: None });
+        let by_source = self.suite.c.as_ref().and_then(|c| c_programs::excuse(c, self.source, &name));
+        if let Some(reason) = self.suite.excuse(&name).or(by_source) {
+            let linux = Outcome::Excused(reason.to_owned());
+            self.enter(&name, Entry { linux, guest: None, first_failure: None });
             return Ok(());
         }
-        let linux = runner::run_whole(program, &self.linux, self.limits)?;
+        let arguments: Vec<String> = filter.into_iter().map(str::to_owned).collect();
+        let attempt = |place| runner::run_whole(program, place, &arguments, self.limits);
+        let linux = attempt(&self.linux)?;
         let passes = linux.outcome == Outcome::Passed;
-        let guest = passes.then(|| runner::run_whole(program, &self.guest, self.limits)).transpose()?;
-        self.enter(&program.name, Entry::new(linux, guest));
+        let guest = passes.then(|| attempt(&self.guest)).transpose()?;
+        self.enter(&name, Entry::new(linux, guest));
         Ok(())
     }
 

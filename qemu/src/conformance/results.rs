@@ -16,6 +16,8 @@ pub(super) enum Outcome {
     Passed,
     /// By its authors.
     Ignored,
+    /// Not run: it cannot apply, for this reason.
+    Excused(String),
     /// With what the output says.
     Failed(String),
 }
@@ -79,11 +81,14 @@ impl Entry {
             return Verdict::NotApplicable(reason.to_owned());
         }
         match (&self.linux, &self.guest) {
+            (Outcome::Excused(reason), _) => Verdict::NotApplicable(reason.clone()),
             (Outcome::Ignored, _) => Verdict::NotApplicable("ignored by its authors".into()),
             (Outcome::Failed(_), _) => Verdict::NotApplicable("fails on Linux too".into()),
             (Outcome::Passed, Some(Outcome::Passed)) => Verdict::Passed,
             (Outcome::Passed, Some(Outcome::Failed(reason))) => Verdict::Failed(reason.clone()),
-            (Outcome::Passed, Some(Outcome::Ignored)) => Verdict::Failed("ignored when booted".into()),
+            (Outcome::Passed, Some(Outcome::Ignored | Outcome::Excused(_))) => {
+                Verdict::Failed("ignored when booted".into())
+            }
             (Outcome::Passed, None) => Verdict::Failed("not run".into()),
         }
     }

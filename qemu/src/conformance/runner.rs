@@ -72,9 +72,14 @@ fn wait(process: &mut Process, time_out: Duration) -> Result<bool> {
 }
 
 /// Runs a program that is one test.
-pub(super) fn run_whole(program: &Program, place: &Place, limits: Limits) -> Result<Tried> {
+pub(super) fn run_whole(
+    program: &Program,
+    place: &Place,
+    arguments: &[String],
+    limits: Limits,
+) -> Result<Tried> {
     let attempt = || -> Result<Outcome> {
-        let mut process = place.start(program, &[])?;
+        let mut process = place.start(program, arguments)?;
         // A guest that is not told otherwise ends QEMU with twice the exit code plus one.
         let is_guest = matches!(place, Place::Guest { .. });
         let is_good = wait(&mut process, limits.test)?;

@@ -1,7 +1,8 @@
-//! The suites' sources: the published `.crate` file, checked and unpacked into a workspace of its own.
+//! The suites' sources: the published `.crate` file, checked and unpacked into a workspace of its own, or, for a
+//! crate that is published without its tests, a commit of its repository.
 //!
-//! The sources stay as they are. The manifest loses what concerns the workspace it was published from, and
-//! dev-dependencies on the crate itself are led to the unpacked one, as they were there.
+//! The sources stay as they are. The manifest of a published crate loses what concerns the workspace it was
+//! published from, and dev-dependencies on the crate itself are led to the unpacked one, as they were there.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -11,13 +12,19 @@ use std::process::Command;
 use anyhow::{Context, Result, bail, ensure};
 use toml::{Table, Value};
 
-use super::suites::{CLibrary, Suite};
+use super::std_tests;
+use super::suites::{CLibrary, Repository, Suite};
 use crate::project;
 
 /// What has a meaning only at the root of a workspace.
 const ROOT_TABLES: [&str; 4] = ["workspace", "profile", "patch", "replace"];
-/// Quick enough under emulation, with the checks of a debug build, and panics that unwind to the harness.
-const PROFILE: &str = "[profile.dev]\nopt-level = 1\ndebug = false\nincremental = false\n";
+/// The profile in cargo's environment: quick enough under emulation, with the checks of a debug build, and
+/// panics that unwind to the harness.
+pub(super) const PROFILE: [(&str, &str); 3] = [
+    ("CARGO_PROFILE_DEV_OPT_LEVEL", "1"),
+    ("CARGO_PROFILE_DEV_DEBUG", "false"),
+    ("CARGO_PROFILE_DEV_INCREMENTAL", "false"),
+];
 
 /// Where everything of this tool lies: sources, programs, results.
 pub(super) fn work_dir() -> Result<PathBuf> {
@@ -30,19 +37,61 @@ pub(super) struct Source {
     pub(super) package: PathBuf,
 }
 
-/// Gets a suite from the registry, by cargo, unless it is there already.
+/// Gets a suite, unless it is there already.
 pub(super) fn prepare(suite: &Suite) -> Result<Source> {
     let workspace = work_dir()?.join("suites").join(&suite.name);
-    let package = workspace.join(suite.folder());
-    if !package.join("Cargo.toml").exists() {
-        fs::create_dir_all(&workspace)?;
-        let archive = archive(suite)?;
-        check_sum(&archive, &suite.sha256)?;
-        run(Command::new("tar").arg("xzf").arg(&archive).arg("-C").arg(&workspace))?;
+    fs::create_dir_all(&workspace)?;
+    write_config(suite, &workspace)?;
+    let folder = workspace.join(suite.folder());
+    match (&suite.repository, &suite.sha256, &suite.toolchain) {
+        (_, _, Some(toolchain)) => {
+            std_tests::copy(toolchain, &folder)?;
+            write_workspace(suite, &workspace)?;
+            Ok(Source { package: folder })
+        }
+        (Some(repository), _, _) => {
+            check_out(repository, &folder)?;
+            let manifest = fs::read_to_string(folder.join("Cargo.toml")).unwrap_or_default();
+            if suite.c.is_none() && !manifest.contains("[workspace]") {
+                write_workspace(suite, &workspace)?;
+            }
+            // Without the slash that joining nothing leaves.
+            Ok(Source { package: folder.join(&repository.folder).components().collect() })
+        }
+        (None, Some(sum), None) => {
+            unpack(suite, sum, &workspace, &folder)?;
+            Ok(Source { package: folder })
+        }
+        (None, None, None) => {
+            bail!("neither `sha256`, `repository` nor `toolchain` says where the sources are")
+        }
     }
-    adapt_manifest(suite, &package)?;
-    write_workspace(suite, &workspace)?;
-    Ok(Source { package })
+}
+
+/// The commit, by git, which is led elsewhere by `url.*.insteadOf` where there is no way to the internet.
+fn check_out(repository: &Repository, folder: &Path) -> Result<()> {
+    let git = || {
+        let mut command = Command::new("git");
+        command.arg("-C").arg(folder);
+        command
+    };
+    if folder.join(".git").exists() && run(git().args(["checkout", "--quiet", &repository.commit])).is_ok() {
+        return Ok(());
+    }
+    run(Command::new("git").args(["init", "--quiet"]).arg(folder))?;
+    run(git().args(["fetch", "--quiet", "--depth=1", &repository.url, &repository.commit]))?;
+    run(git().args(["checkout", "--quiet", "--detach", &repository.commit]))
+}
+
+/// The published crate, by cargo from the registry.
+fn unpack(suite: &Suite, sum: &str, workspace: &Path, package: &Path) -> Result<()> {
+    if !package.join("Cargo.toml").exists() {
+        let archive = archive(suite)?;
+        check_sum(&archive, sum)?;
+        run(Command::new("tar").arg("xzf").arg(&archive).arg("-C").arg(workspace))?;
+    }
+    adapt_manifest(suite, package)?;
+    write_workspace(suite, workspace)
 }
 
 /// The `.crate` file in cargo's cache, fetched by a manifest that depends on it.
@@ -89,15 +138,19 @@ fn adapt_manifest(suite: &Suite, package: &Path) -> Result<()> {
     write_if_changed(&path, &toml::to_string(&manifest)?)
 }
 
+/// Cargo's configuration, for whatever is below this folder.
+fn write_config(suite: &Suite, workspace: &Path) -> Result<()> {
+    let config = format!("{}\n{}", linking(suite, CLibrary::Musl), linking(suite, CLibrary::Gnu));
+    fs::create_dir_all(workspace.join(".cargo"))?;
+    write_if_changed(&workspace.join(".cargo/config.toml"), &config)
+}
+
 fn write_workspace(suite: &Suite, workspace: &Path) -> Result<()> {
     let (name, folder) = (&suite.name, suite.folder());
     let manifest = format!(
-        "[workspace]\nresolver = \"2\"\nmembers = [\"{folder}\"]\n\n[patch.crates-io]\n{name} = {{ path = \"{folder}\" }}\n\n{PROFILE}",
+        "[workspace]\nresolver = \"2\"\nmembers = [\"{folder}\"]\n\n[patch.crates-io]\n{name} = {{ path = \"{folder}\" }}\n",
     );
     write_if_changed(&workspace.join("Cargo.toml"), &manifest)?;
-    let config = format!("{}\n{}", linking(CLibrary::Musl), linking(CLibrary::Gnu));
-    fs::create_dir_all(workspace.join(".cargo"))?;
-    write_if_changed(&workspace.join(".cargo/config.toml"), &config)?;
     // The authors' own choice of dependencies.
     let (theirs, ours) = (workspace.join(&folder).join("Cargo.lock"), workspace.join("Cargo.lock"));
     if suite.keeps_lock && theirs.exists() && !ours.exists() {
@@ -107,16 +160,15 @@ fn write_workspace(suite: &Suite, workspace: &Path) -> Result<()> {
 }
 
 /// How programs with a C library are linked: as `.cargo/config.toml` says, and recorded.
-fn linking(library: CLibrary) -> String {
+fn linking(suite: &Suite, library: CLibrary) -> String {
     let (target, linker, flag) = match library {
         CLibrary::Musl => (project::TARGET, "lld", "-Clink-self-contained=yes"),
         CLibrary::Gnu => (project::GNU_TARGET, "cc", "-Ctarget-feature=+crt-static"),
     };
     let linker = project::root().join("qemu/conformance").join(linker);
-    format!(
-        "[target.{target}]\nlinker = {linker:?}\n\
-         rustflags = [\"-Crelocation-model=static\", \"{flag}\", \"-Cforce-frame-pointers=yes\"]\n"
-    )
+    let mut flags = vec!["-Crelocation-model=static", flag, "-Cforce-frame-pointers=yes"];
+    flags.extend(suite.rustflags.iter().map(String::as_str));
+    format!("[target.{target}]\nlinker = {linker:?}\nrustflags = {flags:?}\n")
 }
 
 /// The lock file without the registry's edition of the crate, which would keep cargo from the one here.

@@ -17,17 +17,24 @@ struct Manifest {
     suite: Vec<Suite>,
 }
 
-/// One published crate and its tests.
+/// One crate and its tests.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct Suite {
     pub(super) name: String,
     pub(super) version: String,
-    /// Of the `.crate` file.
-    pub(super) sha256: String,
+    /// Of the `.crate` file: the sources are the registry's.
+    pub(super) sha256: Option<String>,
+    /// Of a crate that is published without its tests: the sources are its authors'.
+    pub(super) repository: Option<Repository>,
+    /// Of the standard library's own tests: the sources are the toolchain's.
+    pub(super) toolchain: Option<Toolchain>,
     /// Beside the default ones.
     #[serde(default)]
     pub(super) features: Vec<String>,
+    /// For the compiler, beside those that make a program static.
+    #[serde(default)]
+    pub(super) rustflags: Vec<String>,
     #[serde(default = "yes")]
     pub(super) default_features: bool,
     /// Whether the unit tests in `src` belong to the suite.
@@ -52,8 +59,62 @@ pub(super) struct Suite {
     pub(super) memory_mib: u64,
     /// At once in one process. The harness's own default is the number of processors.
     pub(super) threads: Option<u32>,
+    /// For a binary with a harness of its own: the arguments that choose one of its tests each.
+    #[serde(default)]
+    pub(super) filters: Vec<String>,
+    /// A suite of C programs, not of Rust ones.
+    pub(super) c: Option<CSources>,
     #[serde(default)]
     pub(super) excuse: Vec<Excuse>,
+}
+
+/// C programs: each source file is one.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CSources {
+    /// The programs' files, where `*` stands for any text.
+    pub(super) programs: Vec<String>,
+    /// Files that each of them is compiled with.
+    #[serde(default)]
+    pub(super) common: Vec<String>,
+    /// Folders of headers.
+    #[serde(default)]
+    pub(super) include: Vec<String>,
+    /// For the compiler and the linker.
+    pub(super) flags: Vec<String>,
+    /// Tests that cannot apply, by what they call.
+    #[serde(default)]
+    pub(super) excuse: Vec<CallExcuse>,
+}
+
+/// What a program that cannot apply calls.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CallExcuse {
+    /// Text of the source.
+    pub(super) calls: Vec<String>,
+    pub(super) reason: String,
+}
+
+/// A commit of a git repository.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Repository {
+    pub(super) url: String,
+    pub(super) commit: String,
+    /// Where in it the package is.
+    #[serde(default)]
+    pub(super) folder: String,
+}
+
+/// Tests of the standard library, from the toolchain's component `rust-src`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Toolchain {
+    /// What of `library/std` is taken.
+    pub(super) parts: Vec<String>,
+    /// Test functions that are cut out, as `file: name`, with the reason.
+    pub(super) cut: BTreeMap<String, String>,
 }
 
 /// The C libraries that a static program may have.
@@ -130,7 +191,7 @@ impl Suite {
 }
 
 /// True if `text` is as the pattern says, in which `*` stands for any text.
-fn matches(pattern: &str, text: &str) -> bool {
+pub(super) fn matches(pattern: &str, text: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == text,
         Some((before, after)) => text.strip_prefix(before).is_some_and(|rest| {
@@ -155,7 +216,10 @@ mod tests {
     #[test]
     fn list_is_well_formed() {
         for suite in load(&[]).unwrap() {
-            assert_eq!(suite.sha256.len(), 64, "{}", suite.name);
+            let hashes = [suite.sha256.map(|sum| (sum, 64)), suite.repository.map(|at| (at.commit, 40))];
+            let hashes: Vec<_> = hashes.into_iter().flatten().collect();
+            assert!(hashes.iter().all(|(hash, digits)| hash.len() == *digits), "{}", suite.name);
+            assert_eq!(hashes.len() + usize::from(suite.toolchain.is_some()), 1, "{}", suite.name);
             assert!(suite.excuse.iter().all(|excuse| !excuse.tests.is_empty()), "{}", suite.name);
         }
     }

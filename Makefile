@@ -20,6 +20,7 @@ comma   := ,
 .DEFAULT_GOAL := help
 POINTS  ?= 1000000
 KILLS   ?= 100
+LIES    ?= 200
 .PHONY: help setup run disk test bench conformance model powercut kill fuzz debug lint doc clean host-test images
 
 help: ## list the targets
@@ -64,8 +65,10 @@ kill: setup ## kv killed at random moments, more often than in a test run (KILLS
 debug: setup ## boot APP under gdb, with symbols of both halves, stopped at main
 	@sh qemu/debug.sh $(APP) $(MACHINE) $(PORT) $(SMP) "$(APPEND)" $(ARGS)
 
-fuzz: setup ## TCP for long: ten million damaged frames, 200,000 connections, streams against a model of them
+fuzz: setup ## for long: ten million damaged frames, 200,000 connections, streams against a model; a disk that lies (LIES=200)
 	LONG_TESTS=1 cargo test --quiet --release -p unikernel-net -- fuzz listen churn
+	PROPTEST_CASES=20000 cargo test --quiet --release -p unikernel-machine -p unikernel-cmdline
+	export LIES=$(LIES); $(QEMU_RUN) test lies_of
 
 lint: setup ## format and lints
 	cargo fmt --check

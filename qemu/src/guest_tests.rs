@@ -21,8 +21,8 @@ use crate::project::Profile;
 use crate::stop_tests;
 use crate::vm::{self, Console, Vm};
 use crate::{
-    app_tests, boot_tests, device_tests, http_tests, interrupt, kv, project, run, run_tests, tap_tests,
-    vsock_tests,
+    app_tests, boot_tests, device_tests, http_tests, interrupt, kv, liar_tests, project, run, run_tests,
+    tap_tests, vsock_tests,
 };
 
 /// Guests at once: one a core of a small machine.
@@ -153,6 +153,7 @@ pub(crate) fn run(options: &TestOptions) -> Result<u8> {
     let outside = [
         boot_tests::all(),
         device_tests::all(),
+        liar_tests::all(),
         stop_tests::all(),
         run_tests::all(),
         http_tests::all(),

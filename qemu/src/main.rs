@@ -4,7 +4,7 @@
 //! - [`machine`]: QEMU's arguments; [`process`] and [`vm`]: one guest from start to end, cleaned up whatever happens;
 //! - [`run`]: `make run`, with [`run_tests`]; [`guest_tests`] (with [`disk_tests`]), [`http_tests`], [`app_tests`], [`boot_tests`], [`device_tests`], [`capture_tests`], [`frame_tests`], [`kv`],
 //!   [`tap_tests`] (with [`load_tests`], [`offload_tests`]), [`tcp_tests`] and [`vsock_tests`]: `make test`; [`bench`]: `make bench`; [`conformance`]: `make conformance`;
-//! - [`attacks`] and [`storm`]: hostile clients and many clients, for tests and benchmark;
+//! - [`attacks`] and [`storm`]: hostile clients and many clients, for tests and benchmark; [`liar`]: a disk that lies, with [`liar_tests`];
 //! - [`cpio`]: folders as initrd archives; [`disk`]: disk images; [`qmp`]: QEMU's control socket; [`random`]: numbers for tests; [`icmpv6`]: a
 //!   router and a `ping` for tests; [`impairment`]: a bad network; [`bulk`]: the other end of bulk transfers.
 
@@ -30,6 +30,8 @@ mod icmpv6;
 mod impairment;
 mod interrupt;
 mod kv;
+mod liar;
+mod liar_tests;
 mod load_tests;
 mod machine;
 mod namespace;

@@ -22,6 +22,14 @@ pub(crate) struct BlockRun {
     pub len: u32,
 }
 
+/// What there is of `want` blocks, at least one.
+fn affordable(available: u64, want: u32) -> Result<u32, Error> {
+    match available {
+        0 => Err(Error::NoSpace),
+        available => Ok(u32::try_from(available).map_or(want, |available| available.min(want))),
+    }
+}
+
 impl<D: BlockDevice> Ext4<D> {
     /// Blocks kept back so that metadata of data already written finds a place (Linux keeps as many).
     pub(crate) fn pool_blocks(&self) -> u64 {
@@ -30,7 +38,12 @@ impl<D: BlockDevice> Ext4<D> {
 
     /// Blocks that new data may take.
     pub(crate) fn available_blocks(&self) -> u64 {
-        self.free_blocks.saturating_sub(self.reserved_blocks + self.pool_blocks())
+        self.available_with(0)
+    }
+
+    /// The same, with `more` that become free at the next commit. They fill the pool up first.
+    pub(crate) fn available_with(&self, more: u64) -> u64 {
+        (self.free_blocks + more).saturating_sub(self.reserved_blocks + self.pool_blocks())
     }
 
     /// Takes one block for metadata.
@@ -42,26 +55,21 @@ impl<D: BlockDevice> Ext4<D> {
 
     /// Takes up to `want` blocks for data, at least one.
     pub(crate) fn allocate_run(&mut self, goal: u64, want: u32) -> Result<BlockRun, Error> {
-        let want = self.affordable(want)?;
+        let want = affordable(self.available_blocks(), want)?;
         let run = self.find_free(goal, want)?;
         self.take(run)?;
         Ok(run)
     }
 
-    /// Sets up to `want` blocks aside, at least one.
+    /// Sets up to `want` blocks aside, at least one, for data that was accepted when there was room. Metadata may have taken
+    /// some of it since, from the same free blocks: most of the pool makes up for that.
     pub(crate) fn reserve_run(&mut self, goal: u64, want: u32) -> Result<BlockRun, Error> {
-        let want = self.affordable(want)?;
+        let kept_back = self.reserved_blocks + self.pool_blocks() / 4;
+        let want = affordable(self.free_blocks.saturating_sub(kept_back), want)?;
         let run = self.find_free(goal, want)?;
         self.reservations.insert(run.start, run.len);
         self.reserved_blocks += u64::from(run.len);
         Ok(run)
-    }
-
-    fn affordable(&self, want: u32) -> Result<u32, Error> {
-        match self.available_blocks() {
-            0 => Err(Error::NoSpace),
-            available => Ok(u32::try_from(available).map_or(want, |available| available.min(want))),
-        }
     }
 
     /// Gives reserved blocks back.

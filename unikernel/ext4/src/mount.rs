@@ -271,7 +271,7 @@ impl<D: BlockDevice> Ext4<D> {
             block_bytes: self.block_bytes(),
             blocks: self.geometry.blocks.saturating_sub(overhead),
             free_blocks: (self.free_blocks + pending).saturating_sub(self.reserved_blocks),
-            available_blocks: self.available_blocks() + pending,
+            available_blocks: self.available_with(pending),
             inodes: u64::from(self.geometry.inodes),
             free_inodes: self.free_inodes,
             uuid: self.geometry.uuid,

@@ -69,14 +69,22 @@ fn full(folder: &Path, is_disk: bool, round: usize) {
         let kept = Mapping::shared(file, 2);
         check!(kept.store(0, b'k') && kept.load(PAGE) == Some(old) && kept.store(PAGE, b'k'));
     }
-    // What is punched has room again, when there is some.
+    // What is punched has no room any more, if others have taken it.
     let part = Mapping::shared(&written, 2);
     fs::remove_file(folder.join("filler")).unwrap();
     check!(mapping.store(0, b'x') && mapping.store(4 * PAGE, b'x'));
     rustix::fs::fallocate(&written, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, 0, PAGE as u64)
         .unwrap();
     check_eq!((part.load(0), part.load(PAGE)), (Some(0), Some(b'k')));
-    check!(part.store(0, b'm') && mapping.store(0, b'x'));
+    if is_disk {
+        fill(&folder.join("filler"));
+        check_no_store(&part, 0);
+        check!(part.store(PAGE, b'l'));
+        check!(mapping.store(0, b'y'));
+        fs::remove_file(folder.join("filler")).unwrap();
+    }
+    check!(mapping.store(0, b'x'));
+    check!(part.store(0, b'm'));
     drop((mapping, part));
     for file in [&holes, &promised, &written] {
         forget_pages(file);

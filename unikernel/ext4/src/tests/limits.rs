@@ -118,6 +118,26 @@ fn blocks_of_a_failed_write_stay_the_files_and_read_as_zeros() {
     assert_clean(&device.image());
 }
 
+/// Whoever is told of so many available blocks may accept as much data, and write it later: its own metadata takes none of them.
+#[test]
+fn available_blocks_are_available_for_data() {
+    const BLOCK: u64 = 1024;
+    let device = formatted(8 << 10, BLOCK as u32);
+    let mut fs = mounted(&device);
+    let inode = fs.create(ROOT, b"scattered", file(), at(2)).expect("create");
+    let promised = fs.statistics().available_blocks;
+    for block in 0..promised {
+        // Every block is an extent of its own, so that as much metadata is needed as there can be.
+        fs.write_at(inode, 2 * block * BLOCK, &[7; BLOCK as usize], at(2))
+            .expect("a block that was promised");
+    }
+    assert_eq!(fs.statistics().available_blocks, 0);
+    fs.commit(at(3)).expect("commit");
+    check(&mut fs);
+    fs.unmount(at(4)).expect("unmount");
+    assert_clean(&device.image());
+}
+
 #[test]
 fn read_only_mount_changes_nothing_but_the_journal() {
     let device = formatted(2300, 1024);

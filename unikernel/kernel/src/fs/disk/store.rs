@@ -113,6 +113,10 @@ impl Inode {
             let delayed = self.mount.delayed_pages.load(Ordering::Relaxed);
             delayed + 1 > self.mount.free_pages.load(Ordering::Relaxed)
         };
+        if is_full() {
+            // Files that were deleted give their blocks back when somebody looks at the filesystem next.
+            let _ = self.mount.statistics();
+        }
         if is_full() && self.mount.delayed_pages.load(Ordering::Relaxed) > 0 {
             // Many of the pages that were counted have blocks already. Who syncs a file is told if this fails.
             let _ = self.write_back(ALL);

@@ -14,6 +14,7 @@ static VALUE: AtomicI32 = AtomicI32::new(0);
 
 fn main() {
     itimer();
+    itimers_of_processor_time();
     posix_timer();
     processor_time();
     wall_clock_in_the_past();
@@ -65,6 +66,47 @@ fn itimer() {
     check_eq!(left.it_interval.tv_usec, 5_000);
     // SAFETY: takes a number.
     check_eq!(unsafe { (libc::alarm(100), libc::alarm(0), libc::alarm(0)) }, (0, 100, 0));
+}
+
+/// The timers that only run while the program does.
+fn itimers_of_processor_time() {
+    let of = |micros| libc::timeval { tv_sec: 0, tv_usec: micros };
+    let never = libc::itimerval { it_interval: of(0), it_value: of(0) };
+    for (which, signal) in [(libc::ITIMER_VIRTUAL, libc::SIGVTALRM), (libc::ITIMER_PROF, libc::SIGPROF)] {
+        // SAFETY: whole structures; null means that the old setting is not wanted.
+        let set = |new, old: &mut libc::itimerval| unsafe { libc::setitimer(which, new, old) };
+        handle(signal);
+        COUNT.store(0, Ordering::SeqCst);
+        let mut left = never;
+        check_eq!(set(&libc::itimerval { it_interval: of(20_000), it_value: of(30_000) }, &mut left), 0);
+        check_eq!((left.it_value.tv_usec, left.it_interval.tv_usec), (0, 0));
+        thread::sleep(Duration::from_millis(300));
+        check_eq!(COUNT.load(Ordering::SeqCst), 0);
+        let start = Instant::now();
+        while COUNT.load(Ordering::SeqCst) < 5 {
+            check!(start.elapsed() < Duration::from_secs(30));
+        }
+        check!(start.elapsed() >= Duration::from_millis(80));
+        // SAFETY: as above.
+        check_eq!(unsafe { libc::getitimer(which, &mut left) }, 0);
+        check_eq!((left.it_value.tv_sec, left.it_interval.tv_usec), (0, 20_000));
+        check!(left.it_value.tv_usec <= 30_000);
+        check_eq!(set(&never, &mut left), 0);
+        check_eq!(left.it_interval.tv_usec, 20_000);
+        // SAFETY: as above.
+        check_eq!(unsafe { libc::getitimer(which, &mut left) }, 0);
+        check_eq!((left.it_value.tv_usec, left.it_interval.tv_usec), (0, 0));
+        check_eq!(set(&libc::itimerval { it_interval: of(0), it_value: of(1_000_000) }, &mut left), -1);
+        check_eq!(errno(), libc::EINVAL);
+    }
+    check_eq!(
+        raw_syscall(libc::SYS_setitimer, [3, (&raw const never) as u64, 0, 0, 0, 0]),
+        -i64::from(libc::EINVAL)
+    );
+    check_eq!(
+        raw_syscall(libc::SYS_getitimer, [3, (&raw const never) as u64, 0, 0, 0, 0]),
+        -i64::from(libc::EINVAL)
+    );
 }
 
 /// Makes a timer; answers its number.

@@ -7,9 +7,10 @@ use linux_raw_sys::general::*;
 use super::time::{ClockBase, CpuClock, NANOS_PER_SECOND, deadline_ns, timespec_ns, timeval_ns, to_timespec};
 use super::{Errno, SysResult};
 use crate::mem::user::UserPtr;
+use crate::platform::time;
 use crate::task::process::process;
 use crate::task::signal::{MAX_SIGNAL, SignalInfo};
-use crate::task::signal_timer::{self, Setting, SignalTimer, Target};
+use crate::task::signal_timer::{self, IntervalTimer, Setting, SignalTimer, Target};
 use crate::user_abi;
 
 user_abi!(__kernel_old_itimerval);
@@ -135,13 +136,12 @@ fn to_itimerval(setting: Setting) -> __kernel_old_itimerval {
     __kernel_old_itimerval { it_interval: timeval(setting.interval_ns), it_value: timeval(setting.first_ns) }
 }
 
-/// setitimer(2): the timer of real time. Those of processor time are refused.
+/// setitimer(2).
 pub fn sys_setitimer(
     which: u32,
     new: UserPtr<__kernel_old_itimerval>,
     old: UserPtr<__kernel_old_itimerval>,
 ) -> SysResult {
-    check_which(which)?;
     let (first_ns, interval_ns) = match new.non_null() {
         Some(new) => {
             let new = new.read()?;
@@ -149,30 +149,27 @@ pub fn sys_setitimer(
         }
         None => (0, 0),
     };
-    let next_ns = (first_ns != 0).then(|| deadline_ns(first_ns, ClockBase::Relative));
-    let before = signal_timer::alarm().set(next_ns, interval_ns);
+    let timer = interval_timer(which)?.get();
+    let now_ns = timer.cpu_time_ns().unwrap_or_else(time::now_ns);
+    let before = timer.set((first_ns != 0).then(|| now_ns.saturating_add(first_ns)), interval_ns);
     if let Some(old) = old.non_null() {
         old.write(to_itimerval(before))?;
     }
     Ok(0)
 }
 
-fn check_which(which: u32) -> Result<(), Errno> {
+fn interval_timer(which: u32) -> Result<IntervalTimer, Errno> {
     match which {
-        ITIMER_REAL => Ok(()),
-        ITIMER_VIRTUAL | ITIMER_PROF => Err(Errno::EOPNOTSUPP),
+        ITIMER_REAL => Ok(IntervalTimer::Real),
+        ITIMER_VIRTUAL => Ok(IntervalTimer::Virtual),
+        ITIMER_PROF => Ok(IntervalTimer::Profile),
         _ => Err(Errno::EINVAL),
     }
 }
 
 /// getitimer(2).
 pub fn sys_getitimer(which: u32, current: UserPtr<__kernel_old_itimerval>) -> SysResult {
-    // Those of processor time are never set.
-    let setting = match which {
-        ITIMER_VIRTUAL | ITIMER_PROF => Setting::default(),
-        _ => check_which(which).map(|()| signal_timer::alarm().setting())?,
-    };
-    current.write(to_itimerval(setting))?;
+    current.write(to_itimerval(interval_timer(which)?.get().setting()))?;
     Ok(0)
 }
 
@@ -180,7 +177,7 @@ pub fn sys_getitimer(which: u32, current: UserPtr<__kernel_old_itimerval>) -> Sy
 pub fn sys_alarm(seconds: u32) -> SysResult {
     let wait_ns = u64::from(seconds) * NANOS_PER_SECOND;
     let next_ns = (seconds != 0).then(|| deadline_ns(wait_ns, ClockBase::Relative));
-    let before = signal_timer::alarm().set(next_ns, 0).first_ns;
+    let before = IntervalTimer::Real.get().set(next_ns, 0).first_ns;
     let rounded = (before + NANOS_PER_SECOND / 2) / NANOS_PER_SECOND;
     Ok(if before > 0 { rounded.max(1) as usize } else { 0 })
 }

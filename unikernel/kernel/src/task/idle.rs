@@ -35,11 +35,14 @@ pub(super) fn wait() {
     timer::run_expired();
     net::flush();
     uring::run_scheduled();
+    // The thread whose stack this is sleeps: its processor time stands still.
+    scheduler::stop_clock();
     DISPATCHER.begin_idle(here);
     tlb::begin_lazy();
     look_around(here);
     tlb::end_lazy();
     DISPATCHER.end_idle(here);
+    scheduler::start_clock();
     own().is_idling.set(false);
 }
 
@@ -91,8 +94,7 @@ fn halt(here: usize) {
     account(time::now_ns() - halted_ns);
 }
 
-/// So much time was idle: the core slept, or looked for work in vain, and not the thread on whose stack it did.
+/// So much time was idle: the core slept, or looked for work in vain.
 fn account(idle_ns: u64) {
     CORES.idle_ns.fetch_add(idle_ns, Ordering::Relaxed);
-    CORES.switched_at_ns.fetch_add(idle_ns, Ordering::Relaxed);
 }

@@ -51,6 +51,18 @@ pub fn cpu_time_ns(thread: &Arc<Thread>) -> u64 {
     thread.cpu_time_ns.load(Ordering::Relaxed) + since_ns
 }
 
+/// Counts what the running thread has run so far, and no more until [`start_clock`].
+pub(super) fn stop_clock() {
+    let ran_ns = time::now_ns().saturating_sub(CORES.switched_at_ns.load(Ordering::Relaxed));
+    current().cpu_time_ns.fetch_add(ran_ns, Ordering::Relaxed);
+    CORES.switched_at_ns.store(u64::MAX, Ordering::Relaxed);
+}
+
+/// The running thread's time counts again.
+pub(super) fn start_clock() {
+    CORES.switched_at_ns.store(time::now_ns(), Ordering::Relaxed);
+}
+
 /// Queues a thread that can run.
 pub fn enqueue(thread: Arc<Thread>) {
     if DISPATCHER.make_ready(&Cores, thread, this_cpu().index()) {

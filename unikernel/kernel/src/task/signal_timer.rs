@@ -1,4 +1,4 @@
-//! Timers that send signals: those of timer_create(2), and the one of setitimer(2) and alarm(2).
+//! Timers that send signals: those of timer_create(2), and the three of setitimer(2), one of which is alarm(2)'s.
 //!
 //! A timer has one signal under way at most. It rests until that is taken; the expirations of the meantime are
 //! overruns. So a short interval costs no more than the app takes.
@@ -6,7 +6,7 @@
 use alloc::collections::BTreeMap;
 use alloc::sync::{Arc, Weak};
 
-use linux_raw_sys::general::{RLIMIT_SIGPENDING, SIGALRM};
+use linux_raw_sys::general::{RLIMIT_SIGPENDING, SIGALRM, SIGPROF, SIGVTALRM};
 use spin::Once;
 use unikernel_fs::Expirations;
 
@@ -49,8 +49,16 @@ pub struct TimerSignal {
     setting: u32,
 }
 
-/// The number of the timer of setitimer(2), which timer_create(2) never gives.
-const ALARM: i32 = -1;
+/// The timers of setitimer(2). Their numbers are ones that timer_create(2) never gives.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum IntervalTimer {
+    /// Of real time, which alarm(2) sets, too.
+    Real = -1,
+    /// Of the app's processor time. What it spends in calls is counted with it, as in all accounts of this kernel.
+    Virtual = -2,
+    /// The same, for profilers.
+    Profile = -3,
+}
 
 #[derive(Default)]
 struct State {
@@ -214,7 +222,7 @@ pub fn take(info: SignalInfo) -> Option<SignalInfo> {
     let Some(signal) = info.timer else { return Some(info) };
     let overrun = find(signal.id).and_then(|timer| timer.signal_taken(signal.setting));
     if !info.is_posix_timer() {
-        // An alarm's signal stays, whatever is set afterwards.
+        // An interval timer's signal stays, whatever is set afterwards.
         return Some(info);
     }
     // A timer's `siginfo` has its number and the overrun where others have the sender.
@@ -229,10 +237,20 @@ pub fn signal_dropped(info: &SignalInfo) {
     }
 }
 
-/// The one timer of setitimer(2) and alarm(2).
-pub fn alarm() -> &'static Arc<SignalTimer> {
-    static TIMER: Once<Arc<SignalTimer>> = Once::new();
-    TIMER.call_once(|| SignalTimer::new(ALARM, Target::Process(SignalInfo::from_kernel(SIGALRM)), None))
+impl IntervalTimer {
+    const ALL: [Self; 3] = [Self::Real, Self::Virtual, Self::Profile];
+
+    /// The timer.
+    pub fn get(self) -> &'static Arc<SignalTimer> {
+        static TIMERS: [Once<Arc<SignalTimer>>; 3] = [const { Once::new() }; 3];
+        let (place, signal, cpu_clock) = match self {
+            Self::Real => (&TIMERS[0], SIGALRM, None),
+            Self::Virtual => (&TIMERS[1], SIGVTALRM, Some(CpuClock::Process)),
+            Self::Profile => (&TIMERS[2], SIGPROF, Some(CpuClock::Process)),
+        };
+        let target = Target::Process(SignalInfo::from_kernel(signal));
+        place.call_once(|| SignalTimer::new(self as i32, target, cpu_clock))
+    }
 }
 
 struct Timers {
@@ -256,8 +274,8 @@ pub fn create(target: impl FnOnce(i32) -> Target, cpu_clock: Option<CpuClock>) -
 
 /// The timer with a number.
 pub fn find(id: i32) -> Option<Arc<SignalTimer>> {
-    if id == ALARM {
-        return Some(Arc::clone(alarm()));
+    if let Some(interval) = IntervalTimer::ALL.into_iter().find(|interval| *interval as i32 == id) {
+        return Some(Arc::clone(interval.get()));
     }
     TIMERS.lock().by_id.get(&id).cloned()
 }

@@ -44,7 +44,9 @@ pub use lookup::{LastLink, LookupError, Place, Walk};
 pub use range_locks::{HeldLock, LockKind, Owner, RangeLocks};
 pub use read_ahead::ReadAhead;
 pub use ring::Ring;
-pub use tree::{AddError, Attributes, Directory, EditError, Entry, Node, NodeId, RenameMode, Tree};
+pub use tree::{
+    AddError, Attributes, Directory, EditError, Entry, FilesystemId, Node, NodeId, RenameMode, Tree,
+};
 
 /// The longest name in a directory (`NAME_MAX`).
 pub const MAX_NAME_BYTES: usize = 255;

@@ -34,6 +34,11 @@ impl NodeId {
     pub const ROOT: Self = Self(0);
 }
 
+/// Which of the filesystems that a tree holds. The root's is 0; every node is in that of its directory, unless
+/// [`Tree::set_filesystem`] said otherwise.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct FilesystemId(pub u8);
+
 /// What a node is.
 #[derive(Debug)]
 pub enum Node<F, S> {
@@ -128,6 +133,7 @@ struct Slot<F, S> {
     names: u32,
     /// How often it is open.
     opens: u32,
+    filesystem: FilesystemId,
 }
 
 /// A tree of files.
@@ -152,6 +158,7 @@ impl<F, S> Tree<F, S> {
             inode: 1,
             names: 1,
             opens: 0,
+            filesystem: FilesystemId::default(),
         };
         Self { slots: alloc::vec![Some(root)], free: Vec::new(), next_inode: 2 }
     }
@@ -191,6 +198,33 @@ impl<F, S> Tree<F, S> {
     /// A number that no other node of the tree has or had.
     pub fn inode(&self, id: NodeId) -> u64 {
         self.slot(id).inode
+    }
+
+    /// The filesystem that a node is in.
+    pub fn filesystem(&self, id: NodeId) -> FilesystemId {
+        self.slot(id).filesystem
+    }
+
+    /// Makes a directory, with all that is in it, a filesystem of its own. Names are neither moved nor linked from
+    /// one to another.
+    pub fn set_filesystem(&mut self, root: NodeId, filesystem: FilesystemId) {
+        let mut pending = alloc::vec![root];
+        while let Some(id) = pending.pop() {
+            self.slot_mut(id).filesystem = filesystem;
+            if let Node::Directory(directory) = self.node(id) {
+                pending.extend(directory.links.values().map(|link| link.id));
+            }
+        }
+    }
+
+    /// True for a directory with which a filesystem begins.
+    pub fn is_filesystem_root(&self, id: NodeId) -> bool {
+        match self.node(id) {
+            Node::Directory(directory) => {
+                id == NodeId::ROOT || self.filesystem(id) != self.filesystem(directory.parent)
+            }
+            _ => false,
+        }
     }
 
     /// A node's owner, permissions and times.
@@ -239,7 +273,12 @@ impl<F, S> Tree<F, S> {
     }
 
     /// Puts in a node without a name.
-    fn insert(&mut self, node: Node<F, S>, attributes: Attributes) -> Result<NodeId, EditError> {
+    fn insert(
+        &mut self,
+        node: Node<F, S>,
+        attributes: Attributes,
+        filesystem: FilesystemId,
+    ) -> Result<NodeId, EditError> {
         if self.free.is_empty() {
             // Room for its end too, which cannot fail.
             self.slots.try_reserve(1).map_err(|_| EditError::OutOfMemory)?;
@@ -247,7 +286,7 @@ impl<F, S> Tree<F, S> {
         }
         let inode = self.next_inode;
         self.next_inode += 1;
-        let slot = Some(Slot { node, attributes, inode, names: 0, opens: 0 });
+        let slot = Some(Slot { node, attributes, inode, names: 0, opens: 0, filesystem });
         if let Some(id) = self.free.pop() {
             self.slots[id.0 as usize] = slot;
             return Ok(id);

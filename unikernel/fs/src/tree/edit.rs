@@ -21,6 +21,10 @@ pub enum EditError {
     IntoItself,
     /// There is no memory for one more node.
     OutOfMemory,
+    /// The two names are in different filesystems.
+    OtherFilesystem,
+    /// A filesystem begins with the directory.
+    Busy,
 }
 
 /// What a rename does if the new name is taken.
@@ -46,7 +50,7 @@ impl<F, S> Tree<F, S> {
         if self.linked_directory(parent)?.get(name).is_some() {
             return Err(EditError::Exists);
         }
-        let id = self.insert(node, attributes)?;
+        let id = self.insert(node, attributes, self.filesystem(parent))?;
         self.attach(parent, name, id);
         self.touch(parent, attributes.changed_ns);
         Ok(id)
@@ -62,9 +66,15 @@ impl<F, S> Tree<F, S> {
         self.create(parent, name, Node::Directory(Directory::new(parent)), attributes)
     }
 
-    /// Makes a node without any name, which lives while it is open; it is returned opened once.
-    pub fn create_unnamed(&mut self, node: Node<F, S>, attributes: Attributes) -> Result<NodeId, EditError> {
-        let id = self.insert(node, attributes)?;
+    /// Makes a node without any name in the filesystem of `beside`. It lives while it is open, and is returned
+    /// opened once.
+    pub fn create_unnamed(
+        &mut self,
+        beside: NodeId,
+        node: Node<F, S>,
+        attributes: Attributes,
+    ) -> Result<NodeId, EditError> {
+        let id = self.insert(node, attributes, self.filesystem(beside))?;
         self.open(id);
         Ok(id)
     }
@@ -76,6 +86,9 @@ impl<F, S> Tree<F, S> {
         }
         if self.linked_directory(parent)?.get(name).is_some() {
             return Err(EditError::Exists);
+        }
+        if self.filesystem(parent) != self.filesystem(id) {
+            return Err(EditError::OtherFilesystem);
         }
         self.attach(parent, name, id);
         self.touch(parent, now_ns.into());
@@ -106,7 +119,11 @@ impl<F, S> Tree<F, S> {
         now_ns: u64,
     ) -> Result<Option<Node<F, S>>, EditError> {
         let id = self.directory(parent)?.get(name).ok_or(EditError::NotFound)?;
-        if !self.directory(id)?.links.is_empty() {
+        let directory = self.directory(id)?;
+        if self.is_filesystem_root(id) {
+            return Err(EditError::Busy);
+        }
+        if !directory.links.is_empty() {
             return Err(EditError::NotEmpty);
         }
         Ok(self.detach(parent, name, id, now_ns))
@@ -120,8 +137,14 @@ impl<F, S> Tree<F, S> {
         mode: RenameMode,
         now_ns: u64,
     ) -> Result<Option<Node<F, S>>, EditError> {
+        if self.filesystem(from) != self.filesystem(to) {
+            return Err(EditError::OtherFilesystem);
+        }
         let moved = self.directory(from)?.get(old_name).ok_or(EditError::NotFound)?;
         let target = self.linked_directory(to)?.get(new_name);
+        if [Some(moved), target].into_iter().flatten().any(|id| self.is_filesystem_root(id)) {
+            return Err(EditError::Busy);
+        }
         if mode == RenameMode::Exchange {
             let target = target.ok_or(EditError::NotFound)?;
             return self.exchange((from, old_name, moved), (to, new_name, target), now_ns);

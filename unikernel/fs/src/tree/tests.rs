@@ -226,6 +226,34 @@ fn exchange_swaps_a_file_and_a_directory() {
 }
 
 #[test]
+fn names_stay_in_their_filesystem() {
+    let other = FilesystemId(1);
+    let mut tree = with_file("other/inside/file");
+    tree.add(b"file", Node::File(b"".as_slice()), Attributes::default()).unwrap();
+    let at =
+        |tree: &TestTree<'_>, path: &str| tree.lookup(NodeId::ROOT, path.as_bytes(), LastLink::Keep).unwrap();
+    let root = at(&tree, "other");
+    tree.set_filesystem(root, other);
+    assert!(tree.is_filesystem_root(root) && tree.is_filesystem_root(NodeId::ROOT));
+    let inside = at(&tree, "other/inside");
+    assert_eq!((tree.filesystem(inside), tree.is_filesystem_root(inside)), (other, false));
+    assert_eq!(tree.filesystem(at(&tree, "other/inside/file")), other);
+    assert_eq!(tree.filesystem(at(&tree, "file")), FilesystemId::default());
+    let made = tree.create_directory(inside, b"new", Attributes::default()).unwrap();
+    assert_eq!(tree.filesystem(made), other);
+    let unnamed = tree.create_unnamed(inside, Node::File(b"".as_slice()), Attributes::default()).unwrap();
+    assert_eq!(tree.link(NodeId::ROOT, b"named", unnamed, 0), Err(EditError::OtherFilesystem));
+    tree.link(inside, b"named", unnamed, 0).unwrap();
+    for mode in [RenameMode::Replace, RenameMode::KeepExisting, RenameMode::Exchange] {
+        let across = tree.rename((NodeId::ROOT, b"file"), (inside, b"named"), mode, 0);
+        assert_eq!(across.unwrap_err(), EditError::OtherFilesystem);
+        let moved = tree.rename((NodeId::ROOT, b"other"), (NodeId::ROOT, b"file"), mode, 0);
+        assert_eq!(moved.unwrap_err(), EditError::Busy);
+    }
+    assert_eq!(tree.remove_directory(NodeId::ROOT, b"other", 0).unwrap_err(), EditError::Busy);
+}
+
+#[test]
 fn listing_in_pieces_survives_removals() {
     let mut tree = TestTree::new();
     for name in ["a", "b", "c", "d"] {

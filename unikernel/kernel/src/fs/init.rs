@@ -3,7 +3,7 @@
 use unikernel_fs::{Attributes, LastLink, Node};
 
 use super::proc::{self, MakeText};
-use super::{FileTree, Handle, MemoryFile, NodeId, SLAVES, Special, TREE, device, image, listing};
+use super::{FileTree, Handle, MemoryFile, NodeId, SLAVES, Special, TREE, device, image, listing, mounts};
 use crate::file;
 use crate::net;
 use crate::sync::SpinLock;
@@ -28,8 +28,14 @@ const OS_RELEASE: &[u8] = concat!(
 .as_bytes();
 
 /// Directories that programs expect, and their permissions.
-const DIRECTORIES: &[(&str, u16)] =
-    &[("/tmp", 0o1777), ("/dev/shm", 0o1777), ("/root", 0o700), ("/var/tmp", 0o1777), ("/run", 0o755)];
+const DIRECTORIES: &[(&str, u16)] = &[
+    ("/tmp", 0o1777),
+    ("/dev/shm", 0o1777),
+    ("/root", 0o700),
+    ("/var/tmp", 0o1777),
+    ("/run", 0o755),
+    ("/sys/fs/cgroup", 0o555),
+];
 
 /// Builds the tree and opens the standard streams.
 pub fn init(initrd: Option<&'static [u8]>) {
@@ -82,6 +88,7 @@ pub fn init(initrd: Option<&'static [u8]>) {
         Node::Special(Special::Text(MakeText::Short(net::resolv_conf))),
         TEXT,
     );
+    mounts::init(&mut tree);
     TREE.call_once(|| SpinLock::new(tree));
     file::console::open_standard_streams();
 }

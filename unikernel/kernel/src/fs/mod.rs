@@ -3,7 +3,7 @@
 //!
 //! - here: the one [`tree`] and the [`Handle`]s that keep its nodes alive; [`init`] fills it;
 //! - [`node`]: a node of the tree as an open file; [`memory_file`]: a file's bytes;
-//! - [`disk`]: filesystems on disks, below directories of the tree;
+//! - [`disk`]: filesystems on disks, below directories of the tree; [`mounts`]: which filesystems the app sees;
 //! - [`notify`]: who watches files is told of changes;
 //! - [`image`]: the app's program as a file; [`device`]: `/dev`; [`proc`]: `/proc`, texts made when they are opened; [`metrics`]: the
 //!   kernel's counters among them; [`listing`]: its directories that change.
@@ -18,6 +18,7 @@ mod init;
 pub mod listing;
 pub mod memory_file;
 pub mod metrics;
+pub mod mounts;
 pub mod node;
 pub mod notify;
 pub mod proc;
@@ -118,12 +119,6 @@ impl Handle {
             tree.open(*parent);
         }
         Self { id: self.id, place: self.place.clone() }
-    }
-
-    /// True for `/dev/pts` and what is there.
-    pub fn is_of_slaves(&self) -> bool {
-        let is_it = |id| SLAVES.get().is_some_and(|slaves| slaves.id == id);
-        is_it(self.id) || self.place.as_ref().is_some_and(|(parent, _)| is_it(*parent))
     }
 
     /// The path that led here, as far as it still does.

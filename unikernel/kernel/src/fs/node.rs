@@ -9,7 +9,7 @@ use unikernel_fs::{Node, NodeId};
 
 use super::device::DeviceFile;
 use super::memory_file::{Content, MAX_FILE_BYTES, MemoryFile};
-use super::{Device, FileTree, Handle, Special, image, tree};
+use super::{Device, FileTree, Handle, Special, image, mounts, tree};
 use crate::file::lock::FileLocks;
 use crate::file::pipe::Fifo;
 use crate::file::tty::{master::Master, slave::Slave};
@@ -19,9 +19,6 @@ use crate::mem::user::UserSlice;
 use crate::platform::time;
 use crate::syscall::{Errno, SysResult};
 use crate::task::limits;
-
-/// `st_dev` of everything in the tree.
-const DEVICE_NUMBER: u64 = 1;
 
 /// What `stat` tells of a node.
 pub fn metadata_in(tree: &FileTree, id: NodeId) -> Metadata {
@@ -38,7 +35,7 @@ pub fn metadata_in(tree: &FileTree, id: NodeId) -> Metadata {
         Node::Special(Special::Fifo(_)) => (S_IFIFO, 0, 0, 0),
     };
     Metadata {
-        device: DEVICE_NUMBER,
+        device: mounts::device_number(tree, id),
         inode: tree.inode(id),
         mode: file_type | u32::from(attributes.permissions),
         links: tree.links(id),

@@ -13,8 +13,8 @@ use crate::fs::disk::walk::DiskPlace;
 use crate::fs::disk::{self, names};
 use crate::fs::memory_file::MemoryFile;
 use crate::fs::node::FileNode;
-use crate::fs::notify;
 use crate::fs::{self, FileTree, Located, NodeId, Special, Walked};
+use crate::fs::{mounts, notify};
 use crate::mem::user::UserPtr;
 use crate::platform::time;
 
@@ -36,6 +36,7 @@ fn at_new_name<T>(
     if place.found.is_some() {
         return Err(Errno::EEXIST);
     }
+    mounts::check_create(&tree, place.parent)?;
     let outcome = make(&mut tree, &place)?;
     let made = match tree.node(place.parent) {
         Node::Directory(directory) => directory.get(&place.name),
@@ -227,6 +228,7 @@ pub fn sys_unlinkat(directory: i32, path: UserPtr<u8>, flags: u32) -> SysResult 
         Walked::Memory(tree, place) => (tree, place),
         Walked::Disk(place) => return remove_on_disk(&place, flags & AT_REMOVEDIR != 0),
     };
+    mounts::check_remove(&tree, place.parent)?;
     let found = place.found.ok_or(Errno::ENOENT)?;
     let removed = if flags & AT_REMOVEDIR != 0 {
         match place.name.as_slice() {
@@ -370,9 +372,13 @@ pub fn sys_renameat2(
     let mut tree = fs::tree();
     let from = walk_in_tree(&tree, &base, &path)?;
     let to = walk_in_tree(&tree, &new_base, &new_path)?;
+    if tree.filesystem(from.parent) != tree.filesystem(to.parent) {
+        return Err(Errno::EXDEV);
+    }
     if is_dots(&from) || is_dots(&to) {
         return Err(Errno::EBUSY);
     }
+    mounts::check_remove(&tree, from.parent)?;
     let moved = from.found.ok_or(Errno::ENOENT)?;
     let is_directory = matches!(tree.node(moved), Node::Directory(_));
     if (from.wants_directory || to.wants_directory) && !is_directory {

@@ -17,6 +17,7 @@ use crate::fs::disk::file::{DiskFile, DiskName, Opened};
 use crate::fs::disk::names;
 use crate::fs::disk::walk::DiskPlace;
 use crate::fs::memory_file::MemoryFile;
+use crate::fs::mounts::{self, Edits};
 use crate::fs::notify;
 use crate::fs::{self, FileTree, Handle, Located, NodeId, Special, Walked, disk, node};
 use crate::mem::user::{UserPtr, UserSlice, read_c_string};
@@ -143,10 +144,13 @@ fn find_and_open(directory: i32, path: &[u8], flags: u32, mode: u32) -> Result<(
             Walked::Memory(tree, place) => {
                 let new_name = place.found.is_none().then(|| (place.parent, place.name.clone()));
                 let handle = find_to_open(tree, place, flags, mode)?;
-                if let Some((parent, name)) = &new_name {
-                    notify::created((*parent).into(), name, false);
+                let is_new = new_name.is_some();
+                if let Some((parent, name)) = new_name {
+                    notify::created(parent.into(), &name, false);
                 }
-                return Ok((open_node(handle, flags)?, new_name.is_some()));
+                // Of a new file there is nothing to cut off, which would be a change after it was made.
+                let flags = if is_new { flags & !O_TRUNC } else { flags };
+                return Ok((open_node(handle, flags)?, is_new));
             }
         }
     }
@@ -282,9 +286,15 @@ fn open_unnamed(base: &Located, path: &[u8], flags: u32, mode: u32) -> Result<Ar
         let opened = Opened::new(inode, directory.path.clone(), None);
         return Ok(file::open(Arc::new(DiskFile::new(opened, flags)), status));
     }
+    let Located::Memory(directory) = directory else { return Err(Errno::ENOTDIR) };
     let mut tree = fs::tree();
+    match mounts::of(&tree, directory.id).edits {
+        Edits::Allowed => {}
+        Edits::KernelOnly => return Err(Errno::EOPNOTSUPP),
+        Edits::ReadOnly => return Err(Errno::EROFS),
+    }
     let attributes = Attributes::new(fs::masked(mode), time::wall_ns());
-    let id = tree.create_unnamed(Node::File(MemoryFile::empty()), attributes)?;
+    let id = tree.create_unnamed(directory.id, Node::File(MemoryFile::empty()), attributes)?;
     drop(tree);
     Ok(file::open(node::open(Handle::of_unnamed(id))?, status))
 }
@@ -308,7 +318,7 @@ pub fn sys_memfd_create(name: UserPtr<u8>, flags: u32) -> SysResult {
     content.begin_with_seals(seals);
     let attributes = Attributes::new(mode, time::wall_ns());
     let mut tree = fs::tree();
-    let id = tree.create_unnamed(Node::File(content), attributes)?;
+    let id = tree.create_unnamed(NodeId::ROOT, Node::File(content), attributes)?;
     let handle = Handle::of_unnamed_called(&mut tree, id, &full_name);
     drop(tree);
     let file = node::open(handle)?;
@@ -346,6 +356,7 @@ fn create_file(tree: &mut FileTree, place: &Place, mode: u32) -> Result<NodeId, 
     if place.wants_directory {
         return Err(Errno::EISDIR);
     }
+    mounts::check_create(tree, place.parent)?;
     let attributes = Attributes::new(fs::masked(mode), time::wall_ns());
     let content = MemoryFile::empty();
     Ok(tree.create(place.parent, &place.name, Node::File(content), attributes)?)
@@ -364,7 +375,10 @@ fn check_open(tree: &FileTree, id: NodeId, flags: u32, creates: bool) -> Result<
     match tree.node(id) {
         Node::Directory(_) if writes || creates => Err(Errno::EISDIR),
         Node::Symlink(_) => Err(Errno::ELOOP),
-        Node::Special(Special::Text(_)) if writes => Err(Errno::EACCES),
+        Node::Special(Special::Text(_)) if writes => match mounts::of(tree, id).edits {
+            Edits::ReadOnly => Err(Errno::EROFS),
+            _ => Err(Errno::EACCES),
+        },
         Node::Special(Special::Image) if writes => Err(Errno::ETXTBSY),
         Node::Special(Special::Socket(_)) => Err(Errno::ENXIO),
         _ => Ok(()),

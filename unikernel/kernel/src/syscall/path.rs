@@ -39,6 +39,8 @@ impl From<EditError> for Errno {
             EditError::NotEmpty => Self::ENOTEMPTY,
             EditError::IntoItself => Self::EINVAL,
             EditError::OutOfMemory => Self::ENOMEM,
+            EditError::OtherFilesystem => Self::EXDEV,
+            EditError::Busy => Self::EBUSY,
         }
     }
 }

@@ -10,8 +10,8 @@ use crate::file::{self, Metadata};
 use crate::fs::disk::file::DiskName;
 use crate::fs::disk::{self, Mount};
 use crate::fs::node::{self, NameOnly};
-use crate::fs::notify;
-use crate::fs::{self, Handle, Located};
+use crate::fs::{self, Located, NodeId};
+use crate::fs::{mounts, notify};
 use crate::mem::user::{UserAbi, UserPtr, UserSlice};
 use crate::mem::{frames, shared};
 use crate::user_abi;
@@ -25,6 +25,9 @@ const PREFERRED_BYTES: u32 = 4096;
 const BLOCK_BYTES: u64 = 512;
 /// Bytes of a directory entry before its name (getdents64(2)).
 const ENTRY_HEADER_BYTES: usize = 19;
+/// `f_flags` means something; files' times of reading are kept as `relatime` has it (linux/statfs.h).
+const ST_VALID: i64 = 0x20;
+const ST_RELATIME: i64 = 0x1000;
 /// A listing is handed out in pieces of this size at most.
 const MAX_LISTING_BYTES: usize = 32_768;
 
@@ -120,9 +123,10 @@ fn to_statx(metadata: &Metadata) -> statx {
         statx_timestamp { tv_sec: seconds, tv_nsec: nanos, __reserved: 0 }
     };
     let (stx_dev_major, stx_dev_minor) = device_parts(metadata.device);
+    let mount = mounts::id_of(metadata.device);
     let (stx_rdev_major, stx_rdev_minor) = device_parts(metadata.special_device);
     statx {
-        stx_mask: STATX_BASIC_STATS | STATX_BTIME,
+        stx_mask: STATX_BASIC_STATS | STATX_BTIME | mount.map_or(0, |_| STATX_MNT_ID),
         stx_blksize: PREFERRED_BYTES,
         stx_nlink: metadata.links,
         stx_mode: metadata.mode as u16,
@@ -139,6 +143,7 @@ fn to_statx(metadata: &Metadata) -> statx {
         stx_dev_minor,
         stx_rdev_major,
         stx_rdev_minor,
+        stx_mnt_id: mount.unwrap_or(0),
         ..statx::zeroed()
     }
 }
@@ -148,7 +153,10 @@ pub fn sys_statfs(path: UserPtr<u8>, answer: UserPtr<statfs>) -> SysResult {
     match resolve(AT_FDCWD, path, 0)? {
         Named::Node(Located::Disk(opened)) => write_disk_statfs(opened.inode.mount, answer),
         Named::Opened(opened) => statfs_of(&opened, answer),
-        Named::Node(Located::Memory(found)) => write_statfs(magic_of(&found), answer),
+        Named::Node(Located::Memory(handle)) => {
+            let filesystem = filesystem_of(handle.id);
+            write_statfs(filesystem, answer)
+        }
     }
 }
 
@@ -160,13 +168,26 @@ pub fn sys_fstatfs(fd: i32, answer: UserPtr<statfs>) -> SysResult {
 fn statfs_of(opened: &file::OpenFile, answer: UserPtr<statfs>) -> SysResult {
     match disk::file::of(&*opened.file) {
         Some(opened) => write_disk_statfs(opened.inode.mount, answer),
-        None => write_statfs(node::handle_of(&*opened.file).map_or(TMPFS_MAGIC, magic_of), answer),
+        None => {
+            let metadata = opened.file.metadata();
+            let named = node::handle_of(&*opened.file).map(|handle| filesystem_of(handle.id));
+            let magic = match metadata.mode & S_IFMT {
+                S_IFIFO => PIPEFS_MAGIC,
+                S_IFSOCK => SOCKFS_MAGIC,
+                // The console, which is a file of `/dev`.
+                S_IFCHR => TMPFS_MAGIC,
+                _ => ANON_INODE_FS_MAGIC,
+            };
+            write_statfs(named.unwrap_or((magic, metadata.device)), answer)
+        }
     }
 }
 
 fn write_disk_statfs(mount: &Mount, answer: UserPtr<statfs>) -> SysResult {
     let statistics = mount.statistics()?;
     let block_bytes = i64::from(statistics.block_bytes);
+    // As Linux makes it of the identity.
+    let identity = u128::from_le_bytes(statistics.uuid);
     answer.write(statfs {
         f_type: i64::from(EXT4_SUPER_MAGIC),
         f_bsize: block_bytes,
@@ -177,36 +198,53 @@ fn write_disk_statfs(mount: &Mount, answer: UserPtr<statfs>) -> SysResult {
         f_files: statistics.inodes as _,
         f_ffree: statistics.free_inodes as _,
         f_namelen: unikernel_fs::MAX_NAME_BYTES as i64,
-        f_flags: if mount.is_read_only() { i64::from(MS_RDONLY) } else { 0 },
+        f_fsid: to_fsid(identity as u64 ^ (identity >> 64) as u64),
+        f_flags: ST_VALID | if mount.is_read_only() { i64::from(MS_RDONLY) } else { ST_RELATIME },
         ..statfs::zeroed()
     })?;
     Ok(0)
 }
 
-/// Pseudo-terminals pass for a filesystem of their own.
-fn magic_of(node: &Handle) -> u32 {
-    if node.is_of_slaves() { DEVPTS_SUPER_MAGIC } else { TMPFS_MAGIC }
+/// Kind (`f_type`) and device number of the filesystem of a node.
+fn filesystem_of(id: NodeId) -> (u32, u64) {
+    let tree = fs::tree();
+    (mounts::of(&tree, id).magic, mounts::device_number(&tree, id))
 }
 
-/// One filesystem, in memory: it may take half of that.
-fn write_statfs(magic: u32, answer: UserPtr<statfs>) -> SysResult {
+/// A filesystem in memory. Those for files may take half of it, together; the others take nothing that anybody counts.
+fn write_statfs((magic, device): (u32, u64), answer: UserPtr<statfs>) -> SysResult {
+    let flags = ST_VALID | if mounts::is_read_only(device) { i64::from(MS_RDONLY) } else { 0 };
+    let facts = statfs {
+        f_type: i64::from(magic),
+        f_bsize: i64::from(PREFERRED_BYTES),
+        f_frsize: i64::from(PREFERRED_BYTES),
+        f_namelen: unikernel_fs::MAX_NAME_BYTES as i64,
+        f_fsid: to_fsid(device),
+        f_flags: flags,
+        ..statfs::zeroed()
+    };
+    if magic != TMPFS_MAGIC {
+        answer.write(facts)?;
+        return Ok(0);
+    }
     let (limit, used) = (shared::limit() as i64, shared::count() as i64);
     let free = (limit - used).clamp(0, frames::free_pages() as i64);
     // Before the copy, which may wait for a page: the tree is locked for the count only.
     let used = fs::tree().len() as i64;
     answer.write(statfs {
-        f_type: i64::from(magic),
-        f_bsize: i64::from(PREFERRED_BYTES),
-        f_frsize: i64::from(PREFERRED_BYTES),
         f_blocks: limit as _,
         f_bfree: free as _,
         f_bavail: free as _,
         f_files: limit as _,
         f_ffree: (limit - used) as _,
-        f_namelen: unikernel_fs::MAX_NAME_BYTES as i64,
-        ..statfs::zeroed()
+        ..facts
     })?;
     Ok(0)
+}
+
+/// `f_fsid` tells filesystems apart, and nothing else.
+const fn to_fsid(number: u64) -> __kernel_fsid_t {
+    __kernel_fsid_t { val: [number as i32, (number >> 32) as i32] }
 }
 
 /// getdents64(2).

@@ -208,22 +208,3 @@ pub fn unmount_all() {
         }
     }
 }
-
-/// A line of `/proc/mounts` for each.
-pub fn render_mounts() -> String {
-    let line = |mount: &Mount| {
-        let mode = if mount.is_read_only() { "ro" } else { "rw" };
-        format!("/dev/{} {} ext4 {mode},relatime 0 0\n", mount.disk, mount.path)
-    };
-    all().iter().map(line).collect()
-}
-
-/// A line of `/proc/self/mountinfo` for each.
-pub fn render_mountinfo() -> String {
-    let line = |(number, mount): (usize, &Mount)| {
-        let mode = if mount.is_read_only() { "ro" } else { "rw" };
-        let (id, minor) = (number + 10, mount.device_number & 0xff);
-        format!("{id} 1 8:{minor} / {} {mode},relatime - ext4 /dev/{} {mode}\n", mount.path, mount.disk)
-    };
-    all().iter().enumerate().map(line).collect()
-}

@@ -14,7 +14,7 @@ mod text;
 use alloc::format;
 use alloc::string::String;
 
-use super::{metrics, notify};
+use super::{metrics, mounts, notify};
 use crate::file::inotify;
 use crate::file::tty::pty;
 use crate::mem::space;
@@ -26,10 +26,6 @@ pub use text::{List, LongText, MakeText};
 
 /// `USER_HZ`: what times in `/proc` are counted in.
 const NANOS_PER_TICK: u64 = 10_000_000;
-
-/// Pseudo-terminals, as a filesystem of their own, which they are on Linux.
-const PTS_MOUNT: &str = "devpts /dev/pts devpts rw,mode=620,ptmxmode=666 0 0\n";
-const PTS_MOUNT_INFO: &str = "3 1 0:1 /dev/pts /dev/pts rw - devpts devpts rw,mode=620,ptmxmode=666\n";
 
 /// A path and what makes its text.
 type Text = (&'static str, fn() -> String);
@@ -45,16 +41,8 @@ pub const TEXTS: &[Text] = &[
     ("/proc/1/stat", app::stat),
     ("/proc/1/statm", app::statm),
     ("/proc/1/status", app::status),
-    ("/proc/1/mounts", || {
-        let disks = super::disk::table::render_mounts();
-        format!("tmpfs / tmpfs rw 0 0\nproc /proc proc ro 0 0\n{PTS_MOUNT}{disks}")
-    }),
-    ("/proc/1/mountinfo", || {
-        let disks = super::disk::table::render_mountinfo();
-        format!(
-            "1 0 0:1 / / rw - tmpfs tmpfs rw\n2 1 0:1 /proc /proc ro - proc proc ro\n{PTS_MOUNT_INFO}{disks}"
-        )
-    }),
+    ("/proc/1/mounts", mounts::render_mounts),
+    ("/proc/1/mountinfo", mounts::render_mountinfo),
     ("/proc/cmdline", app::kernel_words),
     ("/proc/cpuinfo", machine::cpuinfo),
     ("/proc/interrupts", machine::interrupts),

@@ -11,7 +11,7 @@ use unikernel_fs::{Attributes, LastLink, Node};
 
 use super::Style;
 use crate::fs::disk::names;
-use crate::fs::{self, Special, Walked};
+use crate::fs::{self, Special, Walked, mounts};
 use crate::net::socket::Socket;
 use crate::platform::{random, time};
 use crate::sync::SpinLock;
@@ -109,6 +109,7 @@ fn bind_path(socket: &Weak<Socket>, path: Vec<u8>) -> Result<UnixName, Errno> {
     if place.found.is_some() || place.wants_directory {
         return Err(Errno::EADDRINUSE);
     }
+    mounts::check_create(&tree, place.parent)?;
     let attributes = Attributes::new(fs::masked(0o777), time::wall_ns());
     let node = Node::Special(Special::Socket(Weak::clone(socket)));
     tree.create(place.parent, &place.name, node, attributes)?;

@@ -1,0 +1,216 @@
+//! The mounts that the app sees: parts of the tree in memory that Linux has as filesystems of their own, and the disks
+//! ([`disk::table`]). Device numbers, `/proc/self/mountinfo` and statfs(2) all ask here.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt::Write;
+
+use linux_raw_sys::general::{CGROUP2_SUPER_MAGIC, DEVPTS_SUPER_MAGIC, PROC_SUPER_MAGIC, SYSFS_MAGIC, TMPFS_MAGIC};
+use unikernel_fs::{FilesystemId, LastLink};
+
+use super::disk::{self, Mount};
+use super::{FileTree, NodeId, tree};
+use crate::syscall::Errno;
+
+/// A filesystem within the tree.
+pub struct Filesystem {
+    /// Where it begins.
+    path: &'static str,
+    /// Its name among Linux's filesystems.
+    kind: &'static str,
+    /// `f_type` of statfs(2).
+    pub magic: u32,
+    /// What the app may do with names in it.
+    pub edits: Edits,
+}
+
+/// What the app may do with names.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Edits {
+    /// Make and remove them.
+    Allowed,
+    /// They are the kernel's. Writing to files is another matter.
+    KernelOnly,
+    /// Nothing: the mount is read-only.
+    ReadOnly,
+}
+
+const fn filesystem(path: &'static str, kind: &'static str, magic: u32, edits: Edits) -> Filesystem {
+    Filesystem { path, kind, magic, edits }
+}
+
+/// By their [`FilesystemId`].
+static IN_MEMORY: [Filesystem; 7] = [
+    filesystem("/", "tmpfs", TMPFS_MAGIC, Edits::Allowed),
+    filesystem("/proc", "proc", PROC_SUPER_MAGIC, Edits::KernelOnly),
+    filesystem("/sys", "sysfs", SYSFS_MAGIC, Edits::ReadOnly),
+    filesystem("/sys/fs/cgroup", "cgroup2", CGROUP2_SUPER_MAGIC, Edits::ReadOnly),
+    // Linux's devtmpfs says that it is a tmpfs.
+    filesystem("/dev", "devtmpfs", TMPFS_MAGIC, Edits::Allowed),
+    filesystem("/dev/shm", "tmpfs", TMPFS_MAGIC, Edits::Allowed),
+    filesystem("/dev/pts", "devpts", DEVPTS_SUPER_MAGIC, Edits::KernelOnly),
+];
+
+/// Mount ids of disks come behind those of the tree.
+const FIRST_DISK_ID: u64 = 16;
+
+/// Divides the tree, once everything the kernel brings is in it.
+pub(super) fn init(tree: &mut FileTree) {
+    for (number, filesystem) in IN_MEMORY.iter().enumerate().skip(1) {
+        match tree.lookup(NodeId::ROOT, filesystem.path.as_bytes(), LastLink::Keep) {
+            Ok(root) if tree.is_directory(root) => tree.set_filesystem(root, FilesystemId(number as u8)),
+            _ => log::warn!("{} is no directory: the initrd is in the way", filesystem.path),
+        }
+    }
+}
+
+/// The filesystem of a node of the tree.
+pub fn of(tree: &FileTree, id: NodeId) -> &'static Filesystem {
+    &IN_MEMORY[usize::from(tree.filesystem(id).0)]
+}
+
+/// `st_dev` of a node of the tree: a number without a device (major 0), as Linux gives filesystems without a disk.
+pub fn device_number(tree: &FileTree, id: NodeId) -> u64 {
+    memory_device(usize::from(tree.filesystem(id).0))
+}
+
+const fn memory_device(number: usize) -> u64 {
+    number as u64 + 1
+}
+
+/// Where new names are to be made: `ENOENT` where only the kernel makes them, as nothing else is ever found there.
+pub fn check_create(tree: &FileTree, directory: NodeId) -> Result<(), Errno> {
+    match of(tree, directory).edits {
+        Edits::Allowed => Ok(()),
+        Edits::KernelOnly => Err(Errno::ENOENT),
+        Edits::ReadOnly => Err(Errno::EROFS),
+    }
+}
+
+/// Where a name is to go, or to lead elsewhere.
+pub fn check_remove(tree: &FileTree, directory: NodeId) -> Result<(), Errno> {
+    match of(tree, directory).edits {
+        Edits::Allowed => Ok(()),
+        Edits::KernelOnly => Err(Errno::EPERM),
+        Edits::ReadOnly => Err(Errno::EROFS),
+    }
+}
+
+/// One line of the table.
+struct Line {
+    id: u64,
+    device: u64,
+    /// What of the filesystem is shown.
+    root: String,
+    path: String,
+    kind: &'static str,
+    source: String,
+    is_read_only: bool,
+    /// Options of the mount, behind `rw` or `ro`, and of the filesystem.
+    options: &'static str,
+    own_options: &'static str,
+}
+
+/// All mounts, the root first. A disk at `/` covers the tree, of which the directories of the kernel's are seen still.
+fn lines() -> Vec<Line> {
+    let covered = disk::table::covered();
+    let is_covered = covered.contains(&NodeId::ROOT);
+    let mut lines = Vec::new();
+    let disk = |(number, mount): (usize, &Mount)| Line {
+        id: FIRST_DISK_ID + number as u64,
+        device: mount.device_number,
+        root: "/".into(),
+        path: escape(&tree().path_of(mount.covered).unwrap_or_default()),
+        kind: "ext4",
+        source: format!("/dev/{}", mount.disk),
+        is_read_only: mount.is_read_only(),
+        options: ",relatime",
+        own_options: "",
+    };
+    let is_root = |(_, mount): &(usize, &Mount)| mount.covered == NodeId::ROOT;
+    lines.extend(disk::table::all().iter().enumerate().filter(is_root).map(disk));
+    for (number, filesystem) in IN_MEMORY.iter().enumerate() {
+        // What is left of the tree under a disk at `/` is one more directory of it.
+        let (root, path) = if is_covered && number == 0 { ("/run", "/run") } else { ("/", filesystem.path) };
+        lines.push(Line {
+            id: number as u64 + 1,
+            device: memory_device(number),
+            root: root.into(),
+            path: path.into(),
+            kind: filesystem.kind,
+            source: filesystem.kind.into(),
+            is_read_only: filesystem.edits == Edits::ReadOnly,
+            options: "",
+            own_options: if filesystem.kind == "devpts" { ",mode=620,ptmxmode=666" } else { "" },
+        });
+    }
+    lines.extend(disk::table::all().iter().enumerate().filter(|entry| !is_root(entry)).map(disk));
+    lines
+}
+
+/// Spaces and the like, as the tables of `/proc` write them (getmntent(3)).
+fn escape(path: &[u8]) -> String {
+    String::from_utf8_lossy(path).chars().fold(String::new(), |mut text, character| {
+        if matches!(character, ' ' | '\t' | '\n' | '\\') {
+            // Writing to a string cannot fail.
+            let _ = write!(text, "\\{:03o}", u32::from(character));
+        } else {
+            text.push(character);
+        }
+        text
+    })
+}
+
+const fn mode(is_read_only: bool) -> &'static str {
+    if is_read_only { "ro" } else { "rw" }
+}
+
+/// `/proc/mounts`.
+pub fn render_mounts() -> String {
+    let line = |line: &Line| {
+        let mode = mode(line.is_read_only);
+        let (options, own_options) = (line.options, line.own_options);
+        format!("{} {} {} {mode}{options}{own_options} 0 0\n", line.source, line.path, line.kind)
+    };
+    lines().iter().map(line).collect()
+}
+
+/// `/proc/self/mountinfo` (proc_pid_mountinfo(5)).
+pub fn render_mountinfo() -> String {
+    let lines = lines();
+    let line = |line: &Line| {
+        let (mode, parent) = (mode(line.is_read_only), parent_of(&lines, line));
+        let (major, minor) = (line.device >> 8, line.device & 0xff);
+        format!(
+            "{} {parent} {major}:{minor} {} {} {mode}{} - {} {} {mode}{}\n",
+            line.id, line.root, line.path, line.options, line.kind, line.source, line.own_options,
+        )
+    };
+    lines.iter().map(line).collect()
+}
+
+/// The mount that a mount lies in; the root lies in none that is seen.
+fn parent_of(lines: &[Line], line: &Line) -> u64 {
+    let holds = |other: &&Line| {
+        let rest = line.path.strip_prefix(other.path.as_str());
+        line.path != "/" && rest.is_some_and(|rest| other.path == "/" || rest.starts_with('/'))
+    };
+    lines.iter().filter(holds).max_by_key(|other| other.path.len()).map_or(0, |parent| parent.id)
+}
+
+/// The id of the mount with a device number (`stx_mnt_id`); what has no name anywhere is in none that is shown.
+pub fn id_of(device: u64) -> Option<u64> {
+    let in_memory = (0..IN_MEMORY.len()).find(|&number| memory_device(number) == device);
+    let on_disk = || disk::table::all().iter().position(|mount| mount.device_number == device);
+    in_memory
+        .map(|number| number as u64 + 1)
+        .or_else(|| on_disk().map(|number| FIRST_DISK_ID + number as u64))
+}
+
+/// True if the filesystem of the tree with a device number is mounted read-only.
+pub fn is_read_only(device: u64) -> bool {
+    let mut numbered = IN_MEMORY.iter().enumerate();
+    numbered
+        .any(|(number, filesystem)| memory_device(number) == device && filesystem.edits == Edits::ReadOnly)
+}

@@ -294,7 +294,7 @@ pub trait File: Any + Send + Sync {
 
 /// Runs a transfer over several buffers, as `readv` does over a stream: it blocks for the first
 /// bytes only, and ends at the first short count.
-fn each_buffer(
+pub(crate) fn each_buffer(
     buffers: &[UserSlice],
     mode: WaitMode,
     mut transfer: impl FnMut(UserSlice, WaitMode) -> SysResult,

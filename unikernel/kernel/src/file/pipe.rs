@@ -1,4 +1,7 @@
-//! pipe(2): bytes from one end to the other, 64 KiB at most in between.
+//! pipe(2): bytes from one end to the other, 64 KiB at most in between. [`splice`] moves them on the kernel's behalf.
+
+mod fifo;
+pub mod splice;
 
 use alloc::format;
 use alloc::string::String;
@@ -8,6 +11,8 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use linux_raw_sys::general::S_IFIFO;
 use linux_raw_sys::ioctl::FIONREAD;
 use unikernel_fs::Ring;
+
+pub use fifo::Fifo;
 
 use super::{
     AttemptError, File, FileFlags, Metadata, OpenFile, PollSource, Readiness, WaitMode, broken_pipe,
@@ -24,6 +29,10 @@ const ATOMIC_BYTES: usize = 4096;
 
 struct State {
     ring: Ring<CAPACITY_BYTES>,
+    /// Of the oldest bytes, those that a transfer of the kernel's holds: until it lets go, nobody reads.
+    held: usize,
+    /// Room that is set aside for such a transfer.
+    reserved: usize,
     readers: usize,
     writers: usize,
     /// Somebody has been able to write: only then does a lack of writers mean a hang-up (fifo(7)).
@@ -40,6 +49,16 @@ impl State {
 
     fn has_writer(&self) -> bool {
         self.writers > 0
+    }
+
+    /// Bytes that can be read now.
+    fn readable(&self) -> usize {
+        if self.held > 0 { 0 } else { self.ring.len() }
+    }
+
+    /// Bytes that can be written now.
+    fn free(&self) -> usize {
+        self.ring.free().saturating_sub(self.reserved)
     }
 }
 
@@ -66,90 +85,9 @@ pub fn pair() -> (Arc<ReadEnd>, Arc<WriteEnd>) {
     (Arc::new(pipe.read_end()), Arc::new(pipe.write_end()))
 }
 
-/// A pipe with a name (fifo(7)). It has ends while it is open.
-#[derive(Clone)]
-pub struct Fifo(Arc<Pipe>);
-
-/// Which ends of a named pipe are wanted.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Ends {
-    /// The one to read from.
-    Read,
-    /// The one to write to.
-    Write,
-    /// Both.
-    Both,
-}
-
-impl Default for Fifo {
-    /// A named pipe that nobody has open.
-    fn default() -> Self {
-        Self(Pipe::new(true))
-    }
-}
-
-impl Fifo {
-    /// Opens it, by flags of open(2).
-    pub fn open_with(&self, flags: FileFlags) -> Result<Arc<dyn File>, Errno> {
-        let ends = match (flags.can_read(), flags.can_write()) {
-            (true, true) => Ends::Both,
-            (false, _) => Ends::Write,
-            (true, false) => Ends::Read,
-        };
-        let is_patient = !flags.contains(FileFlags::NONBLOCK);
-        self.open(ends, if is_patient { WaitMode::MayBlock } else { WaitMode::NonBlocking })
-    }
-
-    /// Opens it. Who wants one end waits for somebody at the other; if it may not wait, reading goes on
-    /// without, and writing answers `ENXIO`.
-    fn open(&self, ends: Ends, mode: WaitMode) -> Result<Arc<dyn File>, Errno> {
-        let pipe = &self.0;
-        match ends {
-            Ends::Read if !pipe.is_named => Ok(Arc::new(pipe.read_end())),
-            Ends::Write if !pipe.is_named => Ok(Arc::new(pipe.write_end())),
-            Ends::Both => Ok(Arc::new(BothEnds(pipe.read_end(), pipe.write_end()))),
-            Ends::Read => {
-                let before = pipe.state.lock().writers_ever;
-                let end = Arc::new(pipe.read_end());
-                pipe.writer.notify(Readiness::WRITABLE);
-                if mode == WaitMode::MayBlock {
-                    wait_or_close(&*end, &pipe.reader, || {
-                        let state = pipe.state.lock();
-                        state.has_writer() || state.writers_ever != before
-                    })?;
-                }
-                Ok(end)
-            }
-            Ends::Write => {
-                if mode == WaitMode::NonBlocking && !pipe.state.lock().has_reader() {
-                    return Err(Errno::ENXIO);
-                }
-                let before = pipe.state.lock().readers_ever;
-                let end = Arc::new(pipe.write_end());
-                pipe.reader.notify(Readiness::empty());
-                wait_or_close(&*end, &pipe.writer, || {
-                    let state = pipe.state.lock();
-                    state.has_reader() || state.readers_ever != before
-                })?;
-                Ok(end)
-            }
-        }
-    }
-}
-
-/// Waits until somebody has the other end. A signal gives the own one back.
-fn wait_or_close(end: &dyn File, source: &PollSource, is_there: impl Fn() -> bool) -> Result<(), Errno> {
-    source.wait(None, || is_there().then_some(())).map_err(|_| {
-        end.close();
-        Errno::RESTART
-    })
-}
-
 /// True if an open file is an end of a pipe.
 pub fn is_pipe(opened: &OpenFile) -> bool {
-    opened.downcast::<ReadEnd>().is_some()
-        || opened.downcast::<WriteEnd>().is_some()
-        || opened.downcast::<BothEnds>().is_some()
+    splice::side_of(opened).is_some()
 }
 
 impl Pipe {
@@ -157,6 +95,8 @@ impl Pipe {
         static NEXT_INODE: AtomicU64 = AtomicU64::new(1);
         let state = State {
             ring: Ring::new(),
+            held: 0,
+            reserved: 0,
             readers: 0,
             writers: 0,
             had_writer: false,
@@ -217,8 +157,9 @@ impl Pipe {
 
     fn try_read(&self, into: UserSlice) -> Result<usize, AttemptError> {
         let mut state = self.state.lock();
-        if state.ring.is_empty() {
-            return if state.has_writer() { Err(AttemptError::Again) } else { Ok(0) };
+        if state.readable() == 0 {
+            let may_come = state.has_writer() || state.held > 0;
+            return if may_come { Err(AttemptError::Again) } else { Ok(0) };
         }
         let [head, tail] = state.ring.content(into.len());
         into.try_write(head)?;
@@ -228,19 +169,20 @@ impl Pipe {
         Ok(count)
     }
 
-    fn try_write(&self, from: UserSlice) -> Result<usize, AttemptError> {
+    /// Writes what there is room for, if that is `least` at least.
+    fn try_write(&self, from: UserSlice, least: usize) -> Result<usize, AttemptError> {
         let mut state = self.state.lock();
         if !state.has_reader() {
             return Err(Errno::EPIPE.into());
         }
-        let least = if from.len() <= ATOMIC_BYTES { from.len() } else { 1 };
-        if state.ring.free() < least {
+        let free = state.free();
+        if free < least {
             return Err(AttemptError::Again);
         }
         if !state.ring.has_buffer() {
             room::ask_locked().map_err(Errno::from)?;
         }
-        let [head, tail] = state.ring.room(from.len()).map_err(|_| Errno::ENOMEM)?;
+        let [head, tail] = state.ring.room(from.len().min(free)).map_err(|_| Errno::ENOMEM)?;
         from.try_read(head)?;
         from.skip(head.len()).try_read(tail)?;
         let count = head.len() + tail.len();
@@ -262,7 +204,7 @@ impl File for ReadEnd {
     fn readiness(&self) -> Readiness {
         let state = self.0.state.lock();
         let mut ready = Readiness::empty();
-        ready.set(Readiness::READABLE, !state.ring.is_empty());
+        ready.set(Readiness::READABLE, state.readable() > 0);
         ready.set(Readiness::HUP, !state.has_writer() && state.had_writer);
         ready
     }
@@ -280,7 +222,7 @@ impl File for ReadEnd {
     }
 
     fn reopen(&self, flags: FileFlags) -> Result<Arc<dyn File>, Errno> {
-        Fifo(Arc::clone(&self.0)).open_with(flags)
+        Fifo::of(&self.0).open_with(flags)
     }
 
     fn close(&self) {
@@ -306,7 +248,8 @@ impl File for WriteEnd {
         // A blocking write ends when all is written, a non-blocking one when the pipe is full.
         while written < from.len() {
             let rest = from.skip(written);
-            match self.0.writer.block_on(mode, None, || self.0.try_write(rest)) {
+            let least = if rest.len() <= ATOMIC_BYTES { rest.len() } else { 1 };
+            match self.0.writer.block_on(mode, None, || self.0.try_write(rest, least)) {
                 Ok(count) => written += count,
                 Err(Errno::EPIPE) => return Err(broken_pipe()),
                 Err(error) if written == 0 => return Err(error),
@@ -320,7 +263,7 @@ impl File for WriteEnd {
     fn readiness(&self) -> Readiness {
         let state = self.0.state.lock();
         let mut ready = Readiness::empty();
-        ready.set(Readiness::WRITABLE, state.ring.free() >= ATOMIC_BYTES);
+        ready.set(Readiness::WRITABLE, state.free() >= ATOMIC_BYTES);
         ready.set(Readiness::ERR, !state.has_reader());
         ready
     }
@@ -338,7 +281,7 @@ impl File for WriteEnd {
     }
 
     fn reopen(&self, flags: FileFlags) -> Result<Arc<dyn File>, Errno> {
-        Fifo(Arc::clone(&self.0)).open_with(flags)
+        Fifo::of(&self.0).open_with(flags)
     }
 
     fn close(&self) {
@@ -385,7 +328,7 @@ impl File for BothEnds {
     }
 
     fn reopen(&self, flags: FileFlags) -> Result<Arc<dyn File>, Errno> {
-        Fifo(Arc::clone(&self.0.0)).open_with(flags)
+        Fifo::of(&self.0.0).open_with(flags)
     }
 
     fn close(&self) {

@@ -3,11 +3,11 @@
 
 use core::cell::Cell;
 
-use linux_raw_sys::general::{S_IFDIR, S_IFMT, S_IFREG};
+use linux_raw_sys::general::{S_IFCHR, S_IFDIR, S_IFMT, S_IFREG};
 
 use super::io::MAX_TRANSFER_BYTES;
 use super::{Errno, SysResult};
-use crate::file::{self, FileFlags, OpenFile, WaitMode};
+use crate::file::{self, FileFlags, OpenFile, WaitMode, pipe};
 use crate::mem::room;
 use crate::mem::user::{UserPtr, UserSlice};
 
@@ -15,18 +15,18 @@ use crate::mem::user::{UserPtr, UserSlice};
 const CHUNK_BYTES: usize = 64 * 1024;
 
 /// A place in a file: an offset that the app gives, or the file's own.
-enum Place {
+pub(super) enum Place {
     Given(u64),
     Own,
 }
 
 impl Place {
-    fn read(pointer: UserPtr<i64>) -> Result<Self, Errno> {
+    pub(super) fn read(pointer: UserPtr<i64>) -> Result<Self, Errno> {
         let Some(pointer) = pointer.non_null() else { return Ok(Self::Own) };
         u64::try_from(pointer.read()?).map(Self::Given).map_err(|_| Errno::EINVAL)
     }
 
-    fn resolve(&self, opened: &OpenFile) -> u64 {
+    pub(super) fn resolve(&self, opened: &OpenFile) -> u64 {
         match self {
             Self::Given(offset) => *offset,
             Self::Own => opened.with_offset(|offset| *offset),
@@ -43,70 +43,90 @@ impl Place {
     }
 }
 
-/// `EINVAL` for what is no regular file.
-fn check_regular(opened: &OpenFile) -> Result<(), Errno> {
-    if opened.file.is_regular() { Ok(()) } else { Err(Errno::EINVAL) }
-}
-
 /// Moves up to `count` bytes through a buffer: `read` fills a part of it, `write` takes what it can of
-/// that and answers how much. Ends early where the source ends or the target is full.
+/// that and answers how much. Ends early where the source ends or the target takes no more.
 fn pump(
     count: usize,
     mut read: impl FnMut(UserSlice) -> SysResult,
-    mut write: impl FnMut(UserSlice, WaitMode) -> SysResult,
-    first_mode: WaitMode,
+    mut write: impl FnMut(UserSlice) -> SysResult,
 ) -> SysResult {
-    let mut buffer = room::filled(0, CHUNK_BYTES.min(count))?;
-    let (mut moved, mut mode) = (0, first_mode);
+    let mut bytes = room::filled(0, CHUNK_BYTES.min(count))?;
+    let mut moved = 0;
     while moved < count {
         // SAFETY: the slice is used in this round only, and the buffer by nobody else.
-        let chunk = unsafe { UserSlice::of_kernel(&mut buffer) }.truncate(count - moved);
-        let len = read(chunk)?;
-        if len == 0 {
-            break;
-        }
-        match write(chunk.truncate(len), mode) {
-            Ok(taken) => {
-                moved += taken;
-                if taken < len {
-                    break;
-                }
-            }
+        let chunk = unsafe { UserSlice::of_kernel(&mut bytes) }.truncate(count - moved);
+        let outcome = match read(chunk) {
+            Ok(0) => break,
+            Ok(len) => write(chunk.truncate(len)),
+            Err(error) => Err(error),
+        };
+        match outcome {
+            Ok(0) => break,
+            Ok(taken) => moved += taken,
             Err(error) if moved == 0 => return Err(error),
             Err(_) => break,
         }
-        // Only the first bytes are waited for.
-        mode = WaitMode::NonBlocking;
     }
     Ok(moved)
 }
 
-/// sendfile(2): from a regular file to anything.
+/// sendfile(2): from what has an offset to anything. A pipe is filled once, as splice(2) does; other targets are waited for
+/// until all is written, unless their descriptor says otherwise.
 pub fn sys_sendfile(out_fd: i32, in_fd: i32, offset: UserPtr<i64>, count: usize) -> SysResult {
     let (to, from) = (file::get(out_fd)?, file::get(in_fd)?);
     if !to.flags().can_write() || !from.flags().can_read() {
         return Err(Errno::EBADF);
     }
-    check_regular(&from)?;
-    if count > isize::MAX as usize || to.flags().contains(FileFlags::APPEND) {
+    let given = Place::read(offset)?;
+    if !from.file.takes_offset() {
+        return Err(if offset.is_null() { Errno::EINVAL } else { Errno::ESPIPE });
+    }
+    let kind = from.file.metadata().mode & S_IFMT;
+    let start = given.resolve(&from);
+    let is_beyond = start.checked_add(count as u64).is_none_or(|end| end > i64::MAX as u64);
+    if !matches!(kind, S_IFREG | S_IFCHR) || is_beyond || to.flags().contains(FileFlags::APPEND) {
         return Err(Errno::EINVAL);
     }
-    let place = Cell::new(Place::read(offset)?.resolve(&from));
+    if start >= from.file.max_bytes() && count > 0 {
+        return Err(Errno::EOVERFLOW);
+    }
+    let place = Cell::new(start);
+    let first_mode = Cell::new(to.wait_mode());
+    let is_pipe = pipe::is_pipe(&to);
     let outcome = pump(
         count.min(MAX_TRANSFER_BYTES),
         |chunk| from.read_at(place.get(), chunk),
-        |chunk, mode| {
-            let taken = to.write_with(chunk, mode)?;
+        |chunk| {
+            let taken = to.write_with(chunk, first_mode.get())?;
             place.set(place.get() + taken as u64);
+            if is_pipe {
+                first_mode.set(WaitMode::NonBlocking);
+            }
             Ok(taken)
         },
-        to.wait_mode(),
     );
     Place::finish(offset, &from, place.get())?;
     outcome
 }
 
-/// copy_file_range(2): between regular files.
+/// `EISDIR` or `EINVAL` for what is no regular file.
+fn check_kind(opened: &OpenFile) -> Result<(), Errno> {
+    match opened.file.metadata().mode & S_IFMT {
+        S_IFREG => Ok(()),
+        S_IFDIR => Err(Errno::EISDIR),
+        _ => Err(Errno::EINVAL),
+    }
+}
+
+/// Where a copy begins. That may be a lie: it is checked when more is known.
+fn start_of(opened: &OpenFile, offset: UserPtr<i64>) -> Result<u64, Errno> {
+    match offset.non_null() {
+        Some(offset) => Ok(offset.read()? as u64),
+        None => Ok(Place::Own.resolve(opened)),
+    }
+}
+
+/// copy_file_range(2): between regular files of one filesystem.
 pub fn sys_copy_file_range(
     in_fd: i32,
     in_offset: UserPtr<i64>,
@@ -116,42 +136,51 @@ pub fn sys_copy_file_range(
     flags: u32,
 ) -> SysResult {
     let (from, to) = (file::get(in_fd)?, file::get(out_fd)?);
-    for opened in [&from, &to] {
-        match opened.file.metadata().mode & S_IFMT {
-            S_IFREG => {}
-            S_IFDIR => return Err(Errno::EISDIR),
-            _ => return Err(Errno::EINVAL),
-        }
-    }
-    if !from.flags().can_read() || !to.flags().can_write() || to.flags().contains(FileFlags::APPEND) {
-        return Err(Errno::EBADF);
-    }
+    let (start, target) = (start_of(&from, in_offset)?, start_of(&to, out_offset)?);
     if flags != 0 {
         return Err(Errno::EINVAL);
     }
-    check_regular(&from)?;
-    check_regular(&to)?;
-    let count = count.min(MAX_TRANSFER_BYTES);
-    let (start, target_start) =
-        (Place::read(in_offset)?.resolve(&from), Place::read(out_offset)?.resolve(&to));
-    let overlaps = start.abs_diff(target_start) < count as u64;
-    let (one, other) = (from.file.metadata(), to.file.metadata());
-    if (one.device, one.inode) == (other.device, other.inode) && overlaps {
-        return Err(Errno::EINVAL);
+    check_kind(&from)?;
+    check_kind(&to)?;
+    if !from.flags().can_read() || !to.flags().can_write() || to.flags().contains(FileFlags::APPEND) {
+        return Err(Errno::EBADF);
     }
-    let (read_at, write_at) = (Cell::new(start), Cell::new(target_start));
+    let count = copied_bytes((&from, start), (&to, target), count as u64)?;
+    let (read_at, write_at) = (Cell::new(start), Cell::new(target));
     let outcome = pump(
         count,
         |chunk| from.read_at(read_at.get(), chunk),
-        |chunk, _| {
+        |chunk| {
             let taken = to.write_at(write_at.get(), chunk)?;
             read_at.set(read_at.get() + taken as u64);
             write_at.set(write_at.get() + taken as u64);
             Ok(taken)
         },
-        WaitMode::MayBlock,
     );
     Place::finish(in_offset, &from, read_at.get())?;
     Place::finish(out_offset, &to, write_at.get())?;
     outcome
+}
+
+/// How many bytes there are to copy, no more than a call moves.
+fn copied_bytes(
+    (from, start): (&OpenFile, u64),
+    (to, target): (&OpenFile, u64),
+    count: u64,
+) -> Result<usize, Errno> {
+    let (source, goal) = (from.file.metadata(), to.file.metadata());
+    if source.device != goal.device {
+        return Err(Errno::EXDEV);
+    }
+    if start.checked_add(count).is_none() || target.checked_add(count).is_none() {
+        return Err(Errno::EOVERFLOW);
+    }
+    if start > i64::MAX as u64 || target > i64::MAX as u64 {
+        return Err(Errno::EINVAL);
+    }
+    let count = count.min(source.size.saturating_sub(start));
+    if source.inode == goal.inode && target + count > start && target < start + count {
+        return Err(Errno::EINVAL);
+    }
+    Ok(usize::try_from(count).unwrap_or(usize::MAX).min(MAX_TRANSFER_BYTES))
 }

@@ -39,6 +39,7 @@ pub mod sockopt;
 mod sockopt_ip;
 mod sockopt_tcp;
 mod sockopt_udp;
+pub mod splice;
 pub mod stat;
 mod table;
 mod tcp_info;

@@ -10,7 +10,7 @@ use super::{Errno, FromRegister, SysResult};
 use super::{
     admission, attributes, copy, credentials, descriptor, epoll, event, futex, identity, inotify, io, lock,
     memory, message, names, open, path, pidfd, polling, prctl, restart, scheduling, signal, socket, sockopt,
-    stat, thread, time, timer, uring, xattr,
+    splice, stat, thread, time, timer, uring, xattr,
 };
 
 /// How the tracer prints an argument.
@@ -214,6 +214,10 @@ syscalls! {
     __NR_pwritev2: pwritev2(fd: Fd, iov: Ptr, iovcnt: Size, offset: Int, offset_high: Int, flags: Flags) => io::sys_pwritev2, Partial, "hints, and RWF_DSYNC and RWF_SYNC; no RWF_APPEND";
     __NR_sendfile: sendfile(out_fd: Fd, in_fd: Fd, offset: Ptr, count: Size) => copy::sys_sendfile, Full, "";
     __NR_copy_file_range: copy_file_range(fd_in: Fd, off_in: Ptr, fd_out: Fd, off_out: Ptr, len: Size, flags: Flags) => copy::sys_copy_file_range, Full, "";
+
+    __NR_splice: splice(fd_in: Fd, off_in: Ptr, fd_out: Fd, off_out: Ptr, len: Size, flags: Flags) => splice::sys_splice, Full, "";
+    __NR_tee: tee(fd_in: Fd, fd_out: Fd, len: Size, flags: Flags) => splice::sys_tee, Full, "";
+    __NR_vmsplice: vmsplice(fd: Fd, iov: Ptr, nr_segs: Size, flags: Flags) => splice::sys_vmsplice, Partial, "bytes are copied: pages are neither given nor mapped";
 
     // Rings
     __NR_io_uring_setup: io_uring_setup(entries: Int, params: Ptr) => uring::sys_io_uring_setup, Partial, "no SQPOLL, IOPOLL, SQE128 or CQE32";

@@ -1,0 +1,210 @@
+//! Bytes between pipes and other files without passing through the app (splice(2), tee(2), vmsplice(2)). They are copied: what
+//! Linux does by handing on pages is not seen from outside.
+
+use linux_raw_sys::general::{
+    S_IFCHR, S_IFDIR, S_IFMT, S_IFREG, S_IFSOCK, SPLICE_F_GIFT, SPLICE_F_MORE, SPLICE_F_MOVE,
+    SPLICE_F_NONBLOCK,
+};
+
+use super::copy::Place;
+use super::io::{RawBuffer, read_buffers};
+use super::{Errno, SysResult};
+use crate::file::pipe::splice::{Side, side_of};
+use crate::file::{self, FileFlags, OpenFile, WaitMode};
+use crate::mem::room;
+use crate::mem::user::{UserPtr, UserSlice};
+
+/// Bytes moved at a time: what a pipe holds.
+const MOST_BYTES: usize = crate::file::pipe::CAPACITY_BYTES;
+
+fn check_flags(flags: u32) -> Result<(), Errno> {
+    let known = SPLICE_F_MOVE | SPLICE_F_NONBLOCK | SPLICE_F_MORE | SPLICE_F_GIFT;
+    if flags & !known == 0 { Ok(()) } else { Err(Errno::EINVAL) }
+}
+
+/// Whether a pipe is waited for: not if one of the descriptors or the call says no.
+fn mode_of(flags: u32, opened: &[&OpenFile]) -> WaitMode {
+    let is_hasty = opened.iter().any(|opened| opened.wait_mode() == WaitMode::NonBlocking);
+    if flags & SPLICE_F_NONBLOCK != 0 || is_hasty { WaitMode::NonBlocking } else { WaitMode::MayBlock }
+}
+
+/// splice(2).
+pub fn sys_splice(
+    in_fd: i32,
+    in_offset: UserPtr<i64>,
+    out_fd: i32,
+    out_offset: UserPtr<i64>,
+    len: usize,
+    flags: u32,
+) -> SysResult {
+    if len == 0 {
+        return Ok(0);
+    }
+    check_flags(flags)?;
+    let (from, to) = (file::get(in_fd)?, file::get(out_fd)?);
+    let sides = (side_of(&from), side_of(&to));
+    if sides.0.is_some() && !in_offset.is_null() || sides.1.is_some() && !out_offset.is_null() {
+        return Err(Errno::ESPIPE);
+    }
+    if !from.flags().can_read() || !to.flags().can_write() {
+        return Err(Errno::EBADF);
+    }
+    match sides {
+        (Some(from_pipe), Some(to_pipe)) => {
+            between(&from_pipe, &to_pipe, len, mode_of(flags, &[&from, &to]), Side::move_to)
+        }
+        (Some(pipe), None) => out_of(&pipe, &to, out_offset, len, mode_of(flags, &[&from])),
+        (None, Some(pipe)) => into(&pipe, &from, in_offset, len, mode_of(flags, &[&to])),
+        (None, None) => Err(Errno::EINVAL),
+    }
+}
+
+/// tee(2): the bytes stay where they were, too.
+pub fn sys_tee(in_fd: i32, out_fd: i32, len: usize, flags: u32) -> SysResult {
+    check_flags(flags)?;
+    if len == 0 {
+        return Ok(0);
+    }
+    let (from, to) = (file::get(in_fd)?, file::get(out_fd)?);
+    if !from.flags().can_read() || !to.flags().can_write() {
+        return Err(Errno::EBADF);
+    }
+    let (from_pipe, to_pipe) = side_of(&from).zip(side_of(&to)).ok_or(Errno::EINVAL)?;
+    between(&from_pipe, &to_pipe, len, mode_of(flags, &[&from, &to]), Side::copy_to)
+}
+
+/// vmsplice(2): the app's memory is copied when it is given, so that it may be changed afterwards.
+pub fn sys_vmsplice(fd: i32, array: UserPtr<RawBuffer>, count: usize, flags: u32) -> SysResult {
+    check_flags(flags)?;
+    let opened = file::get(fd)?;
+    if !opened.flags().can_read() && !opened.flags().can_write() {
+        return Err(Errno::EBADF);
+    }
+    let buffers = read_buffers(array, count)?;
+    if buffers.iter().all(UserSlice::is_empty) {
+        return Ok(0);
+    }
+    let pipe = side_of(&opened).ok_or(Errno::EBADF)?;
+    // What the descriptor says of waiting does not count (so Linux).
+    let mode = mode_of(flags, &[]);
+    if opened.flags().can_write() {
+        file::each_buffer(&buffers, mode, |buffer, mode| pipe.fill_from(buffer, mode))
+    } else {
+        opened.read_vectored_with(&buffers, mode)
+    }
+}
+
+/// Moves or copies bytes once, as many as there are and there is room for.
+fn between(
+    from: &Side,
+    to: &Side,
+    len: usize,
+    mode: WaitMode,
+    transfer: fn(&Side, &Side, usize) -> SysResult,
+) -> SysResult {
+    if from.is(to) {
+        return Err(Errno::EINVAL);
+    }
+    loop {
+        if !from.wait_for_bytes(mode)? {
+            return Ok(0);
+        }
+        to.wait_for_room(mode)?;
+        match transfer(from, to, len)? {
+            // Another thread was faster.
+            0 => {}
+            moved => return Ok(moved),
+        }
+    }
+}
+
+/// Where a transfer begins in a file that is no pipe.
+fn start_of(opened: &OpenFile, offset: UserPtr<i64>, len: usize) -> Result<Option<u64>, Errno> {
+    let given = Place::read(offset)?;
+    if matches!(given, Place::Given(_)) && !opened.file.takes_offset() || len > isize::MAX as usize {
+        return Err(Errno::EINVAL);
+    }
+    let start = if opened.file.is_seekable() || !offset.is_null() { given.resolve(opened) } else { 0 };
+    start.checked_add(len as u64).filter(|&end| end <= i64::MAX as u64).ok_or(Errno::EINVAL)?;
+    Ok(if offset.is_null() { None } else { Some(start) })
+}
+
+/// From a file or a socket into a pipe, once.
+fn into(pipe: &Side, from: &OpenFile, offset: UserPtr<i64>, len: usize, mode: WaitMode) -> SysResult {
+    let start = start_of(from, offset, len)?;
+    if !matches!(from.file.metadata().mode & S_IFMT, S_IFREG | S_IFCHR | S_IFSOCK) {
+        return Err(Errno::EINVAL);
+    }
+    let reserved = loop {
+        pipe.wait_for_room(mode)?;
+        let reserved = pipe.reserve(len)?;
+        if reserved.len > 0 {
+            break reserved;
+        }
+    };
+    let mut bytes = room::filled(0, reserved.len)?;
+    // SAFETY: the buffer is this function's, which uses it for nothing else until the call is back.
+    let chunk = unsafe { UserSlice::of_kernel(&mut bytes) };
+    let count = match start {
+        Some(start) => from.read_at(start, chunk)?,
+        None => from.read(chunk)?,
+    };
+    if count == 0 {
+        return Ok(0);
+    }
+    reserved.fill(&bytes[..count])?;
+    if let Some(start) = start {
+        offset.write((start + count as u64) as i64)?;
+    }
+    Ok(count)
+}
+
+/// From a pipe into a file or a socket: what is there.
+fn out_of(pipe: &Side, to: &OpenFile, offset: UserPtr<i64>, len: usize, mode: WaitMode) -> SysResult {
+    let kind = to.file.metadata().mode & S_IFMT;
+    if to.flags().contains(FileFlags::APPEND)
+        || !to.file.is_regular() && !matches!(kind, S_IFCHR | S_IFSOCK)
+        || kind == S_IFDIR
+    {
+        return Err(Errno::EINVAL);
+    }
+    let start = start_of(to, offset, len)?;
+    let (mut moved, mut mode) = (0, mode);
+    let outcome = loop {
+        if moved == len {
+            break Ok(());
+        }
+        match pipe.wait_for_bytes(mode) {
+            Ok(true) => {}
+            Ok(false) => break Ok(()),
+            Err(error) => break Err(error),
+        }
+        let mut held = pipe.hold((len - moved).min(MOST_BYTES))?;
+        if held.bytes().is_empty() {
+            continue;
+        }
+        // SAFETY: the bytes are this function's as long as it holds them.
+        let chunk = unsafe { UserSlice::of_kernel(held.bytes()) };
+        let written = match start {
+            Some(start) => to.write_at(start + moved as u64, chunk),
+            None => to.write(chunk),
+        };
+        match written {
+            Ok(0) => break Ok(()),
+            Ok(count) => {
+                held.take(count);
+                moved += count;
+            }
+            Err(error) => break Err(error),
+        }
+        // Only the first bytes are waited for.
+        mode = WaitMode::NonBlocking;
+    };
+    if let Some(start) = start {
+        offset.write((start + moved as u64) as i64)?;
+    }
+    match outcome {
+        Err(error) if moved == 0 => Err(error),
+        _ => Ok(moved),
+    }
+}

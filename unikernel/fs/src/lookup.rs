@@ -50,8 +50,8 @@ pub struct Place {
 pub enum Walk {
     /// To its end.
     Here(Place),
-    /// To a directory that another filesystem covers; from its root, the rest of the path goes on. The rest
-    /// is empty if the path ends there.
+    /// To a directory that another filesystem covers, or another node at which the caller decides; from there, the
+    /// rest of the path goes on. The rest is empty if the path ends there.
     Covered(NodeId, Vec<u8>),
 }
 
@@ -106,7 +106,7 @@ impl<F, S> Tree<F, S> {
             let Some(next) = next else {
                 return if is_last { Ok(Walk::Here(place)) } else { Err(LookupError::NotFound) };
             };
-            if covered.contains(&next) {
+            if next != at && covered.contains(&next) {
                 return Ok(Walk::Covered(next, rest_of(&pending)));
             }
             match self.node(next) {

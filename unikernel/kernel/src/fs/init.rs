@@ -2,7 +2,7 @@
 
 use unikernel_fs::{Attributes, LastLink, Node};
 
-use super::proc::{self, MakeText};
+use super::proc::{self, MakeText, Text};
 use super::{FileTree, Handle, MemoryFile, NodeId, SLAVES, Special, TREE, device, image, listing, mounts};
 use crate::file;
 use crate::net;
@@ -62,7 +62,10 @@ pub fn init(initrd: Option<&'static [u8]>) {
     let short = short.map(|(path, make)| (path, MakeText::Short(*make)));
     let long = proc::LISTS.iter().chain(net::listing::LISTS);
     for (path, make) in short.chain(long.map(|(path, write)| (path, MakeText::Long(*write)))) {
-        add(&mut tree, path, Node::Special(Special::Text(make)), TEXT);
+        add(&mut tree, path, Node::Special(Special::Text(Text::Fixed(make))), TEXT);
+    }
+    for (path, text) in proc::WRITABLE {
+        add(&mut tree, path, Node::Special(Special::Text(*text)), FILE);
     }
     for (path, target) in proc::LINKS {
         let link = Node::Symlink(target.as_bytes().into());
@@ -85,7 +88,7 @@ pub fn init(initrd: Option<&'static [u8]>) {
     add_default(
         &mut tree,
         "/etc/resolv.conf",
-        Node::Special(Special::Text(MakeText::Short(net::resolv_conf))),
+        Node::Special(Special::Text(Text::Fixed(MakeText::Short(net::resolv_conf)))),
         TEXT,
     );
     mounts::init(&mut tree);

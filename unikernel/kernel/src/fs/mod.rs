@@ -4,9 +4,10 @@
 //! - here: the one [`tree`] and the [`Handle`]s that keep its nodes alive; [`init`] fills it;
 //! - [`node`]: a node of the tree as an open file; [`memory_file`]: a file's bytes;
 //! - [`disk`]: filesystems on disks, below directories of the tree; [`mounts`]: which filesystems the app sees;
+//! - [`resolve`]: walks that may not lead everywhere;
 //! - [`notify`]: who watches files is told of changes;
 //! - [`image`]: the app's program as a file; [`device`]: `/dev`; [`proc`]: `/proc`, texts made when they are opened; [`metrics`]: the
-//!   kernel's counters among them; [`listing`]: its directories that change.
+//!   kernel's counters among them; [`listing`]: its directories and links that change by themselves.
 //!
 //! The tree itself, and walking it, is `unikernel_fs`. Its lock is held for a step at a time, never
 //! while the app's memory is touched.
@@ -22,6 +23,7 @@ pub mod mounts;
 pub mod node;
 pub mod notify;
 pub mod proc;
+pub mod resolve;
 
 use alloc::borrow::Cow;
 use alloc::boxed::Box;
@@ -35,8 +37,8 @@ use unikernel_ext4::InodeNumber;
 use unikernel_fs::{Attributes, LastLink, Node, Place, Tree, Walk};
 pub use unikernel_fs::{LookupError, NodeId};
 
-use crate::file::Metadata;
 use crate::file::pipe::Fifo;
+use crate::file::{self, File, Metadata};
 use crate::net::socket::Socket;
 use crate::platform::time;
 use crate::sync::{SpinLock, SpinLockGuard};
@@ -44,16 +46,16 @@ use crate::syscall::Errno;
 use device::Device;
 use disk::file::Opened;
 use disk::walk::{DiskPlace, DiskWalk};
+use listing::Onward;
 use memory_file::MemoryFile;
-use proc::MakeText;
 
 /// Nodes that the kernel brings.
 #[derive(Clone)]
 pub enum Special {
     /// A device.
     Device(Device),
-    /// A text that is made at each opening.
-    Text(MakeText),
+    /// A text of the kernel's.
+    Text(proc::Text),
     /// The app's own program.
     Image,
     /// A named pipe.
@@ -110,6 +112,11 @@ impl Handle {
     pub fn of_unnamed_called(tree: &mut FileTree, id: NodeId, name: &[u8]) -> Self {
         tree.open(NodeId::ROOT);
         Self { id, place: Some((NodeId::ROOT, name.into())) }
+    }
+
+    /// The directory in which it was found, and its name there, unless it is a directory itself.
+    pub fn place(&self) -> Option<(NodeId, &[u8])> {
+        self.place.as_ref().map(|(parent, name)| (*parent, &**name))
     }
 
     /// Another one for the same node.
@@ -185,6 +192,15 @@ pub enum Located {
 }
 
 impl Located {
+    /// What is behind an open file, if that is a node or an inode.
+    pub fn of(file: &dyn File) -> Option<Self> {
+        if let Some(opened) = disk::file::of(file) {
+            return Some(Self::Disk(Arc::clone(opened)));
+        }
+        let handle = node::handle_of(file)?.again(&mut tree());
+        Some(Self::Memory(Arc::new(handle)))
+    }
+
     /// What `stat` tells.
     pub fn metadata(&self) -> Metadata {
         match self {
@@ -208,6 +224,15 @@ pub enum Walked {
     Memory(SpinLockGuard<'static, FileTree>, Place),
     /// On a disk.
     Disk(DiskPlace),
+    /// To what a descriptor has open, by its link in `/proc/self/fd`.
+    Descriptor(i32),
+}
+
+static STOPS: Once<Vec<NodeId>> = Once::new();
+
+/// Finishes the tree: all filesystems are mounted.
+fn finish() {
+    STOPS.call_once(|| [disk::table::covered(), &listing::stops()].concat());
 }
 
 /// Filesystems crossed on one path: as many as links.
@@ -226,15 +251,34 @@ pub fn walk(base: &Located, path: &[u8], last: LastLink) -> Result<Walked, Errno
             }
         }
         Located::Disk(_) => (NodeId::ROOT, Cow::Borrowed(path)),
-        Located::Memory(handle) => (handle.id, Cow::Borrowed(path)),
+        Located::Memory(handle) => match listing::way_back(handle.id) {
+            Some(way) if !path.is_empty() && !path.starts_with(b"/") => {
+                (handle.id, Cow::Owned([way, path].concat()))
+            }
+            _ => (handle.id, Cow::Borrowed(path)),
+        },
     };
     for _ in 0..MAX_CROSSINGS {
         let tree = tree();
-        let (covered, below) = match tree.walk_to_cover(node, &rest, last, disk::table::covered())? {
+        let stops = STOPS.get().map_or(&[][..], Vec::as_slice);
+        let (covered, below) = match tree.walk_to_cover(node, &rest, last, stops)? {
             Walk::Here(place) => return Ok(Walked::Memory(tree, place)),
             Walk::Covered(covered, below) => (covered, below),
         };
         drop(tree);
+        match listing::go_on(covered, &below, last) {
+            None => {}
+            Some(Onward::From(to, left)) => {
+                (node, rest) = (to, Cow::Owned(left));
+                continue;
+            }
+            Some(Onward::Itself(parent, name)) => {
+                let tree = self::tree();
+                let place = tree.walk(parent, name, LastLink::Keep)?;
+                return Ok(Walked::Memory(tree, place));
+            }
+            Some(Onward::Descriptor(descriptor)) => return Ok(Walked::Descriptor(descriptor)),
+        }
         let mount = disk::table::on(covered).ok_or(Errno::ENOENT)?;
         let root = mount.inode(InodeNumber::ROOT)?;
         match disk::walk::walk(root, mount.path.as_bytes(), &below, last)? {
@@ -247,9 +291,19 @@ pub fn walk(base: &Located, path: &[u8], last: LastLink) -> Result<Walked, Errno
 
 /// Walks a path to what it leads to, and keeps it.
 pub fn find(base: &Located, path: &[u8], last: LastLink) -> Result<Located, Errno> {
-    let (mut tree, place) = match walk(base, path, last)? {
+    locate(walk(base, path, last)?)
+}
+
+/// Keeps what a walk has found.
+pub fn locate(walked: Walked) -> Result<Located, Errno> {
+    let (mut tree, place) = match walked {
         Walked::Disk(place) => return Ok(Located::Disk(Arc::new(place.open()?))),
         Walked::Memory(tree, place) => (tree, place),
+        Walked::Descriptor(descriptor) => {
+            let opened = file::get_any(descriptor).map_err(|_| Errno::ENOENT)?;
+            // What has no name anywhere is no directory either.
+            return Located::of(&*opened.file).ok_or(Errno::ENOTDIR);
+        }
     };
     let id = place.found.ok_or(Errno::ENOENT)?;
     let is_directory = tree.is_directory(id);

@@ -9,7 +9,7 @@ use unikernel_fs::{Node, NodeId};
 
 use super::device::DeviceFile;
 use super::memory_file::{Content, MAX_FILE_BYTES, MemoryFile};
-use super::{Device, FileTree, Handle, Special, image, mounts, tree};
+use super::{Device, FileTree, Handle, Special, image, mounts, proc, tree};
 use crate::file::lock::FileLocks;
 use crate::file::pipe::Fifo;
 use crate::file::tty::{master::Master, slave::Slave};
@@ -17,6 +17,7 @@ use crate::file::{File, Metadata, console};
 use crate::mem::space::{Description, PageSource, Supply};
 use crate::mem::user::UserSlice;
 use crate::platform::time;
+use crate::sync::SpinLock;
 use crate::syscall::{Errno, SysResult};
 use crate::task::limits;
 
@@ -91,7 +92,9 @@ pub fn open(handle: Handle) -> Result<Arc<dyn File>, Errno> {
         Inside::Special(Special::Image) => {
             Arc::new(FileNode(Arc::new(Named { handle, content: image::open()? })))
         }
-        Inside::Special(Special::Text(make)) => Arc::new(Text { handle, text: make.make()? }),
+        Inside::Special(Special::Text(text)) => {
+            Arc::new(Text { handle, text, content: SpinLock::new(Arc::from("")) })
+        }
         Inside::Special(Special::Device(Device::Console)) => console::console(),
         Inside::Special(Special::Device(Device::Tty)) => match Slave::open_controlling(&handle) {
             Some(opened) => opened?,
@@ -269,10 +272,11 @@ impl File for FileNode {
     }
 }
 
-/// A text that was made when it was opened.
+/// A text that is made whenever it is read from its start, so that who keeps it open reads what is true now.
 struct Text {
     handle: Handle,
-    text: String,
+    text: proc::Text,
+    content: SpinLock<Arc<str>>,
 }
 
 impl File for Text {
@@ -281,11 +285,24 @@ impl File for Text {
     }
 
     fn read_at(&self, offset: u64, into: UserSlice) -> SysResult {
-        let bytes = self.text.as_bytes();
+        if offset == 0 {
+            let made = Arc::from(self.text.make()?);
+            *self.content.lock() = made;
+        }
+        let content = Arc::clone(&self.content.lock());
+        let bytes = content.as_bytes();
         let rest = &bytes[usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len())..];
         let count = rest.len().min(into.len());
         into.write(&rest[..count])?;
         Ok(count)
+    }
+
+    fn write_at(&self, _offset: u64, from: UserSlice) -> SysResult {
+        let mut bytes = [0; proc::MAX_WRITTEN_BYTES];
+        let bytes = &mut bytes[..from.len().min(proc::MAX_WRITTEN_BYTES)];
+        from.truncate(bytes.len()).read(bytes)?;
+        self.text.store(bytes)?;
+        Ok(from.len())
     }
 
     fn metadata(&self) -> Metadata {

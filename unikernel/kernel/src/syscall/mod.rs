@@ -27,6 +27,7 @@ pub mod memory;
 pub mod message;
 pub mod names;
 pub mod open;
+pub mod openat2;
 pub mod path;
 pub mod pidfd;
 pub mod polling;

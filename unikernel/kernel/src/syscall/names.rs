@@ -4,7 +4,7 @@ use linux_raw_sys::general::*;
 use unikernel_ext4::NewKind;
 use unikernel_fs::{Attributes, EditError, LastLink, Node, Place, RenameMode, Walk};
 
-use super::path::{base_of, descriptor_of, read_path};
+use super::path::{base_of, read_path};
 use super::{Errno, SysResult};
 use crate::file;
 use crate::file::pipe::Fifo;
@@ -12,7 +12,6 @@ use crate::fs::disk::inode::Inode;
 use crate::fs::disk::walk::DiskPlace;
 use crate::fs::disk::{self, names};
 use crate::fs::memory_file::MemoryFile;
-use crate::fs::node::FileNode;
 use crate::fs::{self, FileTree, Located, NodeId, Special, Walked};
 use crate::fs::{mounts, notify};
 use crate::mem::user::UserPtr;
@@ -32,6 +31,7 @@ fn at_new_name<T>(
         Walked::Memory(tree, place) => (tree, place),
         Walked::Disk(place) if place.found.is_some() => return Err(Errno::EEXIST),
         Walked::Disk(place) => return on_disk(&place),
+        Walked::Descriptor(_) => return Err(Errno::EEXIST),
     };
     if place.found.is_some() {
         return Err(Errno::EEXIST);
@@ -156,22 +156,20 @@ pub fn sys_linkat(
     }
     let path = read_path(path)?;
     let follows = flags & AT_SYMLINK_FOLLOW != 0;
-    let descriptor = match descriptor_of(&path) {
-        Some(descriptor) if follows => Some(descriptor),
-        _ if path.is_empty() && flags & AT_EMPTY_PATH != 0 => Some(directory),
-        _ => None,
-    };
-    if let Some(descriptor) = descriptor {
-        let new_path = read_path(new_path)?;
-        let opened = file::get_any(descriptor)?;
-        if let Some(opened) = disk::file::of(&*opened.file) {
-            return link_inode(&opened.inode, new_directory, &new_path);
-        }
-        let id = opened.downcast::<FileNode>().ok_or(Errno::EPERM)?.id();
-        return link_node(id, new_directory, &new_path);
-    }
     let last = if follows { LastLink::Follow } else { LastLink::Keep };
-    let found = fs::find(&base_of(directory, &path)?, &path, last)?;
+    let found = if path.is_empty() && flags & AT_EMPTY_PATH != 0 {
+        Located::of(&*file::get_any(directory)?.file).ok_or(Errno::EXDEV)?
+    } else {
+        let base = base_of(directory, &path)?;
+        match fs::walk(&base, &path, last)? {
+            Walked::Descriptor(descriptor) => {
+                let opened = file::get_any(descriptor).map_err(|_| Errno::ENOENT)?;
+                // What has no name is in no filesystem that could give it one.
+                Located::of(&*opened.file).ok_or(Errno::EXDEV)?
+            }
+            walked => fs::locate(walked)?,
+        }
+    };
     let new_path = read_path(new_path)?;
     match found {
         Located::Memory(handle) => link_node(handle.id, new_directory, &new_path),
@@ -227,6 +225,7 @@ pub fn sys_unlinkat(directory: i32, path: UserPtr<u8>, flags: u32) -> SysResult 
     let (mut tree, place) = match walk_to_name(&base, &path)? {
         Walked::Memory(tree, place) => (tree, place),
         Walked::Disk(place) => return remove_on_disk(&place, flags & AT_REMOVEDIR != 0),
+        Walked::Descriptor(_) => return Err(Errno::EPERM),
     };
     mounts::check_remove(&tree, place.parent)?;
     let found = place.found.ok_or(Errno::ENOENT)?;
@@ -276,6 +275,7 @@ fn walk_to_name(base: &Located, path: &[u8]) -> Result<Walked, Errno> {
     match &mut walked {
         Walked::Memory(_, place) => place.wants_directory = end < path.len(),
         Walked::Disk(place) => place.wants_directory = end < path.len(),
+        Walked::Descriptor(_) => {}
     }
     Ok(walked)
 }
@@ -360,6 +360,7 @@ pub fn sys_renameat2(
     let from = match walk_to_name(&base, &path)? {
         Walked::Disk(place) => Some(place),
         Walked::Memory(..) => None,
+        Walked::Descriptor(_) => return Err(Errno::EPERM),
     };
     let new_path = read_path(new_path)?;
     let new_base = base_of(new_directory, &new_path)?;

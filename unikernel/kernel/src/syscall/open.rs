@@ -1,4 +1,4 @@
-//! Opening files, and making them (open(2), creat(2), openat2(2), memfd_create(2)).
+//! Opening files, and making them (open(2), creat(2), memfd_create(2)); openat2(2) is in [`openat2`](super::openat2).
 
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -9,7 +9,7 @@ use unikernel_ext4::{FileKind, NewKind};
 use unikernel_fs::{Attributes, LastLink, Node, Place};
 
 use super::descriptor::on_exec_of;
-use super::path::{base_of, described_descriptor, descriptor_of, read_path, truncate};
+use super::path::{base_of, read_path, truncate};
 use super::{Errno, SysResult};
 use crate::file::tty::slave::Slave;
 use crate::file::{self, File, FileFlags, Metadata, OpenFile};
@@ -20,15 +20,12 @@ use crate::fs::memory_file::MemoryFile;
 use crate::fs::mounts::{self, Edits};
 use crate::fs::notify;
 use crate::fs::{self, FileTree, Handle, Located, NodeId, Special, Walked, disk, node};
-use crate::mem::user::{UserPtr, UserSlice, read_c_string};
+use crate::mem::user::{UserPtr, read_c_string};
 use crate::platform::time;
 use crate::sync::SpinLockGuard;
-use crate::user_abi;
-
-user_abi!(open_how);
 
 /// Flags of `open` that have a meaning here, or none but do no harm.
-const OPEN_FLAGS: u32 = O_ACCMODE
+pub(super) const OPEN_FLAGS: u32 = O_ACCMODE
     | O_CREAT
     | O_EXCL
     | O_NOCTTY
@@ -48,7 +45,7 @@ const OPEN_FLAGS: u32 = O_ACCMODE
     | O_TMPFILE;
 
 /// Flags that count beside `O_PATH` (open(2)).
-const O_PATH_FLAGS: u32 = O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+pub(super) const O_PATH_FLAGS: u32 = O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
 
 /// open(2).
 pub fn sys_open(path: UserPtr<u8>, flags: u32, mode: u32) -> SysResult {
@@ -67,44 +64,27 @@ pub fn sys_openat(directory: i32, path: UserPtr<u8>, flags: u32, mode: u32) -> S
     file::install(opened, on_exec_of(flags))
 }
 
-/// openat2(2).
-pub fn sys_openat2(directory: i32, path: UserPtr<u8>, how: UserPtr<open_how>, size: usize) -> SysResult {
-    if size < size_of::<open_how>() {
-        return Err(Errno::EINVAL);
-    }
-    check_rest_is_zero(UserSlice::new(how.address(), size).skip(size_of::<open_how>()))?;
-    let how = how.read()?;
-    // What would restrict the walk is not there, and ignoring it would be a lie.
-    let is_mode_wanted = how.flags & u64::from(O_CREAT | O_TMPFILE & !O_DIRECTORY) != 0;
-    if how.flags & !u64::from(OPEN_FLAGS) != 0 || how.mode & !0o7777 != 0 || how.mode != 0 && !is_mode_wanted
-    {
-        return Err(Errno::EINVAL);
-    }
-    if how.resolve != 0 {
-        return Err(Errno::EAGAIN);
-    }
-    sys_openat(directory, path, how.flags as u32, how.mode as u32)
-}
-
-/// What a structure has behind the part that is known here must say nothing (openat2(2), "Extensibility").
-fn check_rest_is_zero(mut rest: UserSlice) -> Result<(), Errno> {
-    if rest.len() > 4096 {
-        return Err(Errno::E2BIG);
-    }
-    let mut byte = [0];
-    while !rest.is_empty() {
-        rest.read(&mut byte)?;
-        if byte != [0] {
-            return Err(Errno::E2BIG);
-        }
-        rest = rest.skip(1);
-    }
-    Ok(())
-}
-
 /// Opens a path, making the file if that is asked for.
 pub fn open_path(directory: i32, path: &[u8], flags: u32, mode: u32) -> Result<Arc<OpenFile>, Errno> {
-    let (opened, is_new) = find_and_open(directory, path, flags, mode)?;
+    check_flags(flags)?;
+    let (opened, is_new) = open_from(&base_of(directory, path)?, path, last_link(flags), (flags, mode))?;
+    tell_opened(&opened, flags, is_new);
+    Ok(opened)
+}
+
+/// Combinations that mean nothing (open(2)).
+pub(super) fn check_flags(flags: u32) -> Result<(), Errno> {
+    let is_unnamed = flags & O_TMPFILE == O_TMPFILE;
+    let is_wrong = if is_unnamed {
+        flags & O_CREAT != 0 || !FileFlags::from_bits_truncate(flags).can_write()
+    } else {
+        flags & O_TMPFILE & !O_DIRECTORY != 0 || creates(flags) && flags & O_DIRECTORY != 0
+    };
+    if is_wrong { Err(Errno::EINVAL) } else { Ok(()) }
+}
+
+/// Whoever watches the file is told that it was opened.
+pub(super) fn tell_opened(opened: &OpenFile, flags: u32, is_new: bool) {
     if flags & O_PATH == 0 {
         notify::used(&*opened.file, IN_OPEN);
         // A file that was made just now had nothing to cut off.
@@ -112,27 +92,20 @@ pub fn open_path(directory: i32, path: &[u8], flags: u32, mode: u32) -> Result<A
             notify::used(&*opened.file, IN_MODIFY);
         }
     }
-    Ok(opened)
 }
 
 /// Opens a path; also answers whether the file was made just now.
-fn find_and_open(directory: i32, path: &[u8], flags: u32, mode: u32) -> Result<(Arc<OpenFile>, bool), Errno> {
-    if let Some(descriptor) = described_descriptor(path) {
-        let file = fs::proc::descriptor::open(descriptor)?;
-        return Ok((file::open(file, FileFlags::from_bits_truncate(flags)), false));
-    }
-    if flags & O_NOFOLLOW == 0
-        && let Some(descriptor) = descriptor_of(path)
-    {
-        return Ok((reopen(descriptor, flags)?, false));
-    }
-    let base = base_of(directory, path)?;
+pub(super) fn open_from(
+    base: &Located,
+    path: &[u8],
+    last: LastLink,
+    (flags, mode): (u32, u32),
+) -> Result<(Arc<OpenFile>, bool), Errno> {
     if flags & O_TMPFILE == O_TMPFILE {
-        return Ok((open_unnamed(&base, path, flags, mode)?, true));
+        return Ok((open_unnamed(fs::find(base, path, last)?, flags, mode)?, true));
     }
-    let last = if keeps_last_link(flags) { LastLink::Keep } else { LastLink::Follow };
     loop {
-        match fs::walk(&base, path, last)? {
+        match fs::walk(base, path, last)? {
             Walked::Disk(place) => {
                 let is_new = place.found.is_none();
                 match open_on_disk(place, flags, mode) {
@@ -152,6 +125,7 @@ fn find_and_open(directory: i32, path: &[u8], flags: u32, mode: u32) -> Result<(
                 let flags = if is_new { flags & !O_TRUNC } else { flags };
                 return Ok((open_node(handle, flags)?, is_new));
             }
+            Walked::Descriptor(descriptor) => return Ok((reopen(descriptor, flags)?, false)),
         }
     }
 }
@@ -179,12 +153,13 @@ fn open_node(handle: Handle, flags: u32) -> Result<Arc<OpenFile>, Errno> {
     Ok(file::open(file, status))
 }
 
-fn creates(flags: u32) -> bool {
+pub(super) fn creates(flags: u32) -> bool {
     flags & O_CREAT != 0 && flags & O_PATH == 0
 }
 
-fn keeps_last_link(flags: u32) -> bool {
-    flags & O_NOFOLLOW != 0 || creates(flags) && flags & O_EXCL != 0
+pub(super) fn last_link(flags: u32) -> LastLink {
+    let keeps = flags & O_NOFOLLOW != 0 || creates(flags) && flags & O_EXCL != 0;
+    if keeps { LastLink::Keep } else { LastLink::Follow }
 }
 
 /// Opens what a walk on a disk has found, making the file if that is asked for.
@@ -231,12 +206,9 @@ fn open_inode(opened: Opened, flags: u32, is_new: bool) -> Result<Arc<OpenFile>,
 
 /// Opens what a descriptor has open once more, with an offset and flags of its own (proc_pid_fd(5)): whatever is asked when a
 /// path is opened is asked here, too.
-fn reopen(descriptor: i32, flags: u32) -> Result<Arc<OpenFile>, Errno> {
+pub(super) fn reopen(descriptor: i32, flags: u32) -> Result<Arc<OpenFile>, Errno> {
     let status = FileFlags::from_bits_truncate(flags);
     let opened = file::get_any(descriptor).map_err(|_| Errno::ENOENT)?;
-    if creates(flags) && flags & O_EXCL != 0 {
-        return Err(Errno::EEXIST);
-    }
     if let Some(named) = disk::file::of(&*opened.file) {
         let again = Opened::new(Arc::clone(&named.inode), named.path.clone(), named.parent);
         return open_inode(again, flags, false);
@@ -272,12 +244,8 @@ impl File for Named {
 }
 
 /// `O_TMPFILE`: a file in a directory, without a name there.
-fn open_unnamed(base: &Located, path: &[u8], flags: u32, mode: u32) -> Result<Arc<OpenFile>, Errno> {
+fn open_unnamed(directory: Located, flags: u32, mode: u32) -> Result<Arc<OpenFile>, Errno> {
     let status = FileFlags::from_bits_truncate(flags);
-    if !status.can_write() {
-        return Err(Errno::EINVAL);
-    }
-    let directory = fs::find(base, path, LastLink::Follow)?;
     if !directory.is_directory() {
         return Err(Errno::ENOTDIR);
     }
@@ -375,10 +343,12 @@ fn check_open(tree: &FileTree, id: NodeId, flags: u32, creates: bool) -> Result<
     match tree.node(id) {
         Node::Directory(_) if writes || creates => Err(Errno::EISDIR),
         Node::Symlink(_) => Err(Errno::ELOOP),
-        Node::Special(Special::Text(_)) if writes => match mounts::of(tree, id).edits {
-            Edits::ReadOnly => Err(Errno::EROFS),
-            _ => Err(Errno::EACCES),
-        },
+        Node::Special(Special::Text(text)) if writes && !text.is_writable() => {
+            match mounts::of(tree, id).edits {
+                Edits::ReadOnly => Err(Errno::EROFS),
+                _ => Err(Errno::EACCES),
+            }
+        }
         Node::Special(Special::Image) if writes => Err(Errno::ETXTBSY),
         Node::Special(Special::Socket(_)) => Err(Errno::ENXIO),
         _ => Ok(()),

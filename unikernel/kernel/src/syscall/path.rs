@@ -12,7 +12,7 @@ use crate::file::{self, File, OpenFile};
 use crate::fs::disk;
 use crate::fs::disk::file::DiskName;
 use crate::fs::node::NameOnly;
-use crate::fs::{self, Located, LookupError};
+use crate::fs::{self, Located, LookupError, Walked};
 use crate::mem::user::{UserPtr, UserSlice, read_c_string};
 
 /// The longest path, without its NUL (`PATH_MAX`).
@@ -67,26 +67,6 @@ pub(super) fn base_of(directory: i32, path: &[u8]) -> Result<Located, Errno> {
     node_of(&*file::get_any(directory)?).ok_or(Errno::ENOTDIR)
 }
 
-/// The descriptor that a path of `/proc/self/fd` or `/dev` names (proc_pid_fd(5)).
-pub(super) fn descriptor_of(path: &[u8]) -> Option<i32> {
-    const STREAMS: [&[u8]; 3] = [b"/dev/stdin", b"/dev/stdout", b"/dev/stderr"];
-    if let Some(descriptor) = STREAMS.iter().position(|stream| *stream == path) {
-        return Some(descriptor as i32);
-    }
-    numbered(path, &[b"/proc/self/fd/", b"/dev/fd/", b"/proc/1/fd/", b"/proc/thread-self/fd/"])
-}
-
-/// The descriptor that a path of `/proc/self/fdinfo` is about (proc_pid_fdinfo(5)).
-pub(super) fn described_descriptor(path: &[u8]) -> Option<i32> {
-    numbered(path, &[b"/proc/self/fdinfo/", b"/proc/1/fdinfo/", b"/proc/thread-self/fdinfo/"])
-}
-
-/// The number that is the last name of a path in one of these folders.
-fn numbered(path: &[u8], folders: &[&[u8]]) -> Option<i32> {
-    let number = folders.iter().find_map(|folder| path.strip_prefix(*folder))?;
-    core::str::from_utf8(number).ok()?.parse().ok()
-}
-
 /// What a path and flags of the `*at` calls name: a node of the tree, or with `AT_EMPTY_PATH` a
 /// descriptor.
 pub enum Named {
@@ -108,11 +88,14 @@ pub fn resolve(directory: i32, path: UserPtr<u8>, flags: u32) -> Result<Named, E
         });
     }
     let follows = flags & AT_SYMLINK_NOFOLLOW == 0;
-    if follows && let Some(descriptor) = descriptor_of(&path) {
-        return Ok(Named::Opened(file::get_any(descriptor).map_err(|_| Errno::ENOENT)?));
-    }
     let last = if follows { LastLink::Follow } else { LastLink::Keep };
-    Ok(Named::Node(fs::find(&base_of(directory, &path)?, &path, last)?))
+    let base = base_of(directory, &path)?;
+    Ok(match fs::walk(&base, &path, last)? {
+        Walked::Descriptor(descriptor) => {
+            Named::Opened(file::get_any(descriptor).map_err(|_| Errno::ENOENT)?)
+        }
+        walked => Named::Node(fs::locate(walked)?),
+    })
 }
 
 /// Changes a file's length (truncate(2), `O_TRUNC`); devices have none, and do not mind.
@@ -154,10 +137,7 @@ pub fn sys_readlink(path: UserPtr<u8>, buffer: u64, size: i32) -> SysResult {
 pub fn sys_readlinkat(directory: i32, path: UserPtr<u8>, buffer: u64, size: i32) -> SysResult {
     let size = usize::try_from(size).ok().filter(|&size| size > 0).ok_or(Errno::EINVAL)?;
     let path = read_path(path)?;
-    let target = match descriptor_of(&path) {
-        Some(descriptor) => file::get_any(descriptor).map_err(|_| Errno::ENOENT)?.file.name().into_bytes(),
-        None => link_target(directory, &path)?,
-    };
+    let target = link_target(directory, &path)?;
     let count = target.len().min(size);
     UserSlice::new(buffer, size).write(&target[..count])?;
     Ok(count)
@@ -172,7 +152,9 @@ fn link_target(directory: i32, path: &[u8]) -> Result<Vec<u8>, Errno> {
     match found {
         Located::Disk(opened) => disk::file::link_target(&opened.inode),
         Located::Memory(handle) => match fs::tree().node(handle.id) {
-            Node::Symlink(target) => Ok(target.to_vec()),
+            Node::Symlink(target) => {
+                Ok(fs::listing::link_target(handle.id).unwrap_or_else(|| target.to_vec()))
+            }
             _ => Err(Errno::EINVAL),
         },
     }

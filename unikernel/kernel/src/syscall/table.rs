@@ -9,7 +9,8 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use super::{Errno, FromRegister, SysResult};
 use super::{
     admission, attributes, copy, credentials, descriptor, epoll, event, futex, identity, inotify, io, lock,
-    memory, message, names, open, path, pidfd, polling, prctl, restart, scheduling, signal, socket, sockopt,
+    memory, message, names, open, openat2, path, pidfd, polling, prctl, restart, scheduling, signal, socket,
+    sockopt,
     splice, stat, thread, time, timer, uring, xattr,
 };
 
@@ -272,7 +273,7 @@ syscalls! {
     __NR_open: open(pathname: Str, flags: Flags, mode: Flags) => open::sys_open, Full, "";
     __NR_creat: creat(pathname: Str, mode: Flags) => open::sys_creat, Full, "";
     __NR_openat: openat(dirfd: Fd, pathname: Str, flags: Flags, mode: Flags) => open::sys_openat, Full, "";
-    __NR_openat2: openat2(dirfd: Fd, pathname: Str, how: Ptr, size: Size) => open::sys_openat2, Partial, "no RESOLVE flags: EAGAIN";
+    __NR_openat2: openat2(dirfd: Fd, pathname: Str, how: Ptr, size: Size) => openat2::sys_openat2, Full, "";
     __NR_access: access(pathname: Str, mode: Flags) => path::sys_access, Full, "";
     __NR_faccessat: faccessat(dirfd: Fd, pathname: Str, mode: Flags) => path::sys_faccessat, Full, "";
     __NR_faccessat2: faccessat2(dirfd: Fd, pathname: Str, mode: Flags, flags: Flags) => path::sys_faccessat2, Full, "";

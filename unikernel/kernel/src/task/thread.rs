@@ -101,6 +101,11 @@ unsafe impl Sync for Thread {}
 unsafe impl Send for Thread {}
 
 impl Thread {
+    /// True while a core runs it.
+    pub fn runs(&self) -> bool {
+        self.placement.is_on_core.load(Ordering::Relaxed)
+    }
+
     /// Makes a thread which enters ring 3 with `frame`, with the vector registers of a new program
     /// or a copy of the calling thread's.
     pub fn new(

@@ -115,7 +115,7 @@ pub(super) fn call(ring: &Ring, request: &Request) -> SysResult {
         }
         opcode::OPENAT2 => {
             let how = UserPtr::<open_how>::new(sqe.off);
-            let opened = syscall::open::sys_openat2(sqe.fd, path, how, sqe.len as usize)?;
+            let opened = syscall::openat2::sys_openat2(sqe.fd, path, how, sqe.len as usize)?;
             ring.place(opened, sqe)
         }
         opcode::SOCKET => {

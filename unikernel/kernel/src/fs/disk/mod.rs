@@ -301,6 +301,12 @@ impl Mount {
         self.names.lock().get(&NameRef(directory.0, name)).copied().map(InodeNumber)
     }
 
+    /// True if a name can be looked up without waiting for the disk.
+    pub fn has_in_memory(&self, directory: InodeNumber, name: &[u8]) -> bool {
+        let number = self.remembered(directory, name);
+        number.is_some_and(|number| self.inodes.lock().contains_key(&number.0))
+    }
+
     fn remember(&self, directory: InodeNumber, name: &[u8], inode: InodeNumber) {
         let mut names = self.names.lock();
         if names.len() >= MAX_NAMES {

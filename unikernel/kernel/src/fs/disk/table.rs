@@ -107,12 +107,12 @@ pub fn mount_all(wanted: &[MountPoint], formatted: &[String]) -> Result<(), Tabl
     if (1..covered.len()).any(|index| covered[..index].contains(&covered[index])) {
         return Err(TableError::Place("one directory twice".into()));
     }
-    if mounts.is_empty() {
-        return Ok(());
+    if !mounts.is_empty() {
+        MOUNTS.call_once(|| mounts);
+        COVERED.call_once(|| covered);
+        flusher::start();
     }
-    MOUNTS.call_once(|| mounts);
-    COVERED.call_once(|| covered);
-    flusher::start();
+    fs::finish();
     Ok(())
 }
 

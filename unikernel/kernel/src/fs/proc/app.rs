@@ -2,6 +2,7 @@
 
 use alloc::format;
 use alloc::string::String;
+use alloc::sync::Arc;
 use core::fmt::Write;
 
 use linux_raw_sys::general::RLIMIT_SIGPENDING;
@@ -15,11 +16,12 @@ use crate::fs;
 use crate::mem::space;
 use crate::sync::SpinLock;
 use crate::syscall::credentials;
-use crate::task::current;
 use crate::task::limits;
 use crate::task::process::{PROCESS_ID, process};
 use crate::task::signal::{DEFAULT, IGNORE, MAX_SIGNAL, SignalSet, set_of};
 use crate::task::signal_queue;
+use crate::task::thread::{Thread, ThreadId};
+use crate::task::{current, scheduler};
 
 /// What the app was started with.
 struct Start {
@@ -55,24 +57,36 @@ pub(super) fn environment() -> String {
     START.lock().environment.clone()
 }
 
-/// The name of the first thread, which is the program's until the app changes it (prctl(2), `PR_SET_NAME`).
-pub(super) fn name() -> String {
-    let name = process().thread(PROCESS_ID).map(|thread| *thread.name.lock());
-    let name =
-        name.as_ref().map_or(&b""[..], |name| name.split(|&byte| byte == 0).next().unwrap_or_default());
-    String::from_utf8_lossy(name).into_owned()
+/// The name of a thread; the first one's is the program's until the app changes it (prctl(2), `PR_SET_NAME`).
+pub(super) fn name_of(thread: &Thread) -> String {
+    let name = *thread.name.lock();
+    String::from_utf8_lossy(name.split(|&byte| byte == 0).next().unwrap_or_default()).into_owned()
+}
+
+/// The first thread, or the calling one where that has ended.
+fn first_thread() -> Arc<Thread> {
+    process().thread(PROCESS_ID).unwrap_or_else(|| Arc::clone(&current()))
 }
 
 pub(super) fn stat() -> String {
+    stat_of(PROCESS_ID, &first_thread(), process().cpu_time_ns())
+}
+
+pub(super) fn thread_stat(thread: &Arc<Thread>) -> String {
+    stat_of(thread.id, thread, scheduler::cpu_time_ns(thread))
+}
+
+fn stat_of(id: ThreadId, thread: &Thread, time_ns: u64) -> String {
     let usage = space::usage();
-    let ticks = process().cpu_time_ns() / NANOS_PER_TICK;
+    let ticks = time_ns / NANOS_PER_TICK;
     // The fields of proc_pid_stat(5): state, parent, group, session, terminal, its group, flags,
     // four fault counts, user and system time, those of children, priority, nice, threads, one
     // field of no use, start time, size, resident pages, and the limit on them; the rest is 0.
     let zeros = " 0".repeat(27);
     format!(
-        "{PROCESS_ID} ({}) R 0 {PROCESS_ID} {PROCESS_ID} 0 -1 0 0 0 0 0 {ticks} 0 0 0 20 0 {} 0 0 {} {} {}{zeros}\n",
-        name(),
+        "{id} ({}) {} 0 {PROCESS_ID} {PROCESS_ID} 0 -1 0 0 0 0 0 {ticks} 0 0 0 20 0 {} 0 0 {} {} {}{zeros}\n",
+        name_of(thread),
+        if thread.runs() { 'R' } else { 'S' },
         process().thread_count(),
         usage.mapped_pages * PAGE_BYTES,
         usage.resident_pages,
@@ -89,11 +103,16 @@ pub(super) fn kibibytes(pages: u64) -> u64 {
     pages * PAGE_BYTES / 1024
 }
 
-pub(super) fn status() -> String {
+pub(super) fn process_status() -> String {
+    status(&first_thread())
+}
+
+pub(super) fn status(thread: &Arc<Thread>) -> String {
     let usage = space::usage();
     let mut text = String::new();
-    line!(text, "Name:\t{}\nUmask:\t{:04o}\nState:\tR (running)", name(), fs::mask());
-    line!(text, "Tgid:\t{PROCESS_ID}\nNgid:\t0\nPid:\t{PROCESS_ID}\nPPid:\t0\nTracerPid:\t0");
+    let state = if thread.runs() { "R (running)" } else { "S (sleeping)" };
+    line!(text, "Name:\t{}\nUmask:\t{:04o}\nState:\t{state}", name_of(thread), fs::mask());
+    line!(text, "Tgid:\t{PROCESS_ID}\nNgid:\t0\nPid:\t{}\nPPid:\t0\nTracerPid:\t0", thread.id);
     let ids = |[real, effective, saved]: [u32; 3]| format!("{real}\t{effective}\t{saved}\t{effective}");
     let (user, group) = credentials::ids();
     line!(text, "Uid:\t{}\nGid:\t{}\nFDSize:\t{}\nGroups:\t", ids(user), ids(group), table::span());
@@ -102,8 +121,7 @@ pub(super) fn status() -> String {
     line!(text, "Threads:\t{}", process().thread_count());
     let [ignored, caught] = handled_signals();
     let (pending, blocked) = {
-        let me = current();
-        let signals = me.signals.lock();
+        let signals = thread.signals.lock();
         (signals.pending.set(), signals.mask)
     };
     line!(text, "SigQ:\t{}/{}", signal_queue::queued(), limits::soft(RLIMIT_SIGPENDING));

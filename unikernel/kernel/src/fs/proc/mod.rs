@@ -1,25 +1,30 @@
-//! `/proc` and `/sys` as far as programs and libraries look at them (proc(5)). Every text is made when its file is
-//! opened.
+//! `/proc` and `/sys` as far as programs and libraries look at them (proc(5)). Every text is made when somebody begins to
+//! read it.
 //!
 //! - here: which texts and links there are; [`app`]: those about the app, which is process 1;
 //! - [`descriptor`]: that about an open file; [`machine`]: those about processors, memory and time;
 //! - [`maps`]: the one about the address space; [`text`]: how they are made.
 
 mod app;
-pub mod descriptor;
+mod descriptor;
 mod machine;
 mod maps;
 mod text;
 
 use alloc::format;
 use alloc::string::String;
+use alloc::sync::Arc;
+use core::ops::RangeInclusive;
+use core::str;
+use core::sync::atomic::{AtomicI32, Ordering};
 
 use super::{metrics, mounts, notify};
 use crate::file::inotify;
 use crate::file::tty::pty;
 use crate::mem::space;
-use crate::syscall::identity;
+use crate::syscall::{Errno, identity};
 use crate::task::process::{PROCESS_ID, process};
+use crate::task::thread::{Thread, ThreadId};
 
 pub use app::set_start;
 pub use text::{List, LongText, MakeText};
@@ -27,20 +32,101 @@ pub use text::{List, LongText, MakeText};
 /// `USER_HZ`: what times in `/proc` are counted in.
 const NANOS_PER_TICK: u64 = 10_000_000;
 
-/// A path and what makes its text.
-type Text = (&'static str, fn() -> String);
+/// What makes a text, each time when somebody begins to read it, and what takes one that is written.
+#[derive(Clone, Copy)]
+pub enum Text {
+    /// About everything.
+    Fixed(MakeText),
+    /// About one descriptor.
+    Descriptor(i32),
+    /// About one thread.
+    Thread(fn(&Arc<Thread>) -> String, ThreadId),
+    /// The name of a thread, which can be changed.
+    Name(ThreadId),
+    /// A number that is only kept.
+    Number(&'static Number),
+}
 
-/// All texts.
-pub const TEXTS: &[Text] = &[
+/// A number that the app sets, within bounds, and that has no effect.
+pub struct Number {
+    value: AtomicI32,
+    bounds: RangeInclusive<i32>,
+}
+
+impl Text {
+    /// The text; `ESRCH` if the thread has ended, `ENOENT` if the descriptor is closed.
+    pub fn make(self) -> Result<String, Errno> {
+        let thread_of = |id| process().thread(id).ok_or(Errno::ESRCH);
+        Ok(match self {
+            Self::Fixed(make) => make.make()?,
+            Self::Descriptor(number) => descriptor::describe(number)?,
+            Self::Thread(make, id) => make(&thread_of(id)?),
+            Self::Name(id) => format!("{}\n", app::name_of(&*thread_of(id)?)),
+            Self::Number(number) => format!("{}\n", number.value.load(Ordering::Relaxed)),
+        })
+    }
+
+    /// True if the app may write it.
+    pub const fn is_writable(self) -> bool {
+        matches!(self, Self::Name(_) | Self::Number(_))
+    }
+
+    /// Takes what the app has written.
+    pub fn store(self, bytes: &[u8]) -> Result<(), Errno> {
+        match self {
+            Self::Fixed(_) | Self::Descriptor(_) | Self::Thread(..) => Err(Errno::EIO),
+            Self::Name(id) => {
+                let thread = process().thread(id).ok_or(Errno::ESRCH)?;
+                *thread.name.lock() = thread_name(bytes);
+                Ok(())
+            }
+            Self::Number(number) => {
+                let text = str::from_utf8(bytes).map_err(|_| Errno::EINVAL)?;
+                let value = text.trim().parse().map_err(|_| Errno::EINVAL)?;
+                if !number.bounds.contains(&value) {
+                    return Err(Errno::EINVAL);
+                }
+                number.value.store(value, Ordering::Relaxed);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// What the longest text that can be written has room for.
+pub const MAX_WRITTEN_BYTES: usize = 16;
+
+/// A name of at most 15 bytes, up to a NUL.
+fn thread_name(bytes: &[u8]) -> [u8; 16] {
+    let mut name = [0; 16];
+    let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len()).min(name.len() - 1);
+    name[..end].copy_from_slice(&bytes[..end]);
+    name
+}
+
+/// The kernel ends the one process there is when memory runs out, whatever it says here.
+static OOM_SCORE: Number = Number { value: AtomicI32::new(0), bounds: -1000..=1000 };
+
+/// Files of a thread in `/proc/self/task`: a name, what makes it for a thread, and permissions.
+pub const THREAD_TEXTS: &[(&str, fn(ThreadId) -> Text, u16)] = &[
+    ("comm", Text::Name, 0o644),
+    ("stat", |id| Text::Thread(app::thread_stat, id), 0o444),
+    ("status", |id| Text::Thread(app::status, id), 0o444),
+];
+
+/// Texts that can be written.
+pub const WRITABLE: &[(&str, Text)] =
+    &[("/proc/1/comm", Text::Name(PROCESS_ID)), ("/proc/1/oom_score_adj", Text::Number(&OOM_SCORE))];
+
+/// All other texts, and what makes them.
+pub const TEXTS: &[(&str, fn() -> String)] = &[
     ("/proc/unikernel/metrics", metrics::render),
     ("/proc/1/cmdline", app::arguments),
     ("/proc/1/environ", app::environment),
     ("/proc/1/oom_score", || "0\n".into()),
-    ("/proc/1/oom_score_adj", || "0\n".into()),
-    ("/proc/1/comm", || format!("{}\n", app::name())),
     ("/proc/1/stat", app::stat),
     ("/proc/1/statm", app::statm),
-    ("/proc/1/status", app::status),
+    ("/proc/1/status", app::process_status),
     ("/proc/1/mounts", mounts::render_mounts),
     ("/proc/1/mountinfo", mounts::render_mountinfo),
     ("/proc/cmdline", app::kernel_words),
@@ -89,7 +175,10 @@ pub const LINKS: &[(&str, &str)] = &[
     ("/proc/mounts", "self/mounts"),
     ("/etc/mtab", "/proc/1/mounts"),
     ("/proc/self", "1"),
-    ("/proc/thread-self", "1"),
+    ("/dev/fd", "/proc/self/fd"),
+    ("/dev/stdin", "/proc/self/fd/0"),
+    ("/dev/stdout", "/proc/self/fd/1"),
+    ("/dev/stderr", "/proc/self/fd/2"),
 ];
 
 /// Writes a line; a string takes all of it.

@@ -11,7 +11,7 @@ use unikernel_fs::{Attributes, LastLink, Node};
 
 use super::Style;
 use crate::fs::disk::names;
-use crate::fs::{self, Special, Walked, mounts};
+use crate::fs::{self, Located, Special, Walked, mounts};
 use crate::net::socket::Socket;
 use crate::platform::{random, time};
 use crate::sync::SpinLock;
@@ -105,6 +105,7 @@ fn bind_path(socket: &Weak<Socket>, path: Vec<u8>) -> Result<UnixName, Errno> {
             names::create(&place, NewKind::Socket, fs::masked(0o777))?.bind(socket);
             return Ok(UnixName::Path(path));
         }
+        Walked::Descriptor(_) => return Err(Errno::EADDRINUSE),
     };
     if place.found.is_some() || place.wants_directory {
         return Err(Errno::EADDRINUSE);
@@ -121,12 +122,12 @@ pub(super) fn find(name: &UnixName, style: Style) -> Result<Arc<Socket>, Errno> 
     let socket = match name {
         UnixName::Unnamed => return Err(Errno::EINVAL),
         UnixName::Abstract(name) => ABSTRACT.lock().get(&(style, name.clone())).and_then(Weak::upgrade),
-        UnixName::Path(path) => match fs::walk(&fs::current_directory(), path, LastLink::Follow)? {
-            Walked::Memory(tree, place) => match tree.node(place.found.ok_or(Errno::ENOENT)?) {
+        UnixName::Path(path) => match fs::find(&fs::current_directory(), path, LastLink::Follow)? {
+            Located::Memory(handle) => match fs::tree().node(handle.id) {
                 Node::Special(Special::Socket(socket)) => socket.upgrade(),
                 _ => None,
             },
-            Walked::Disk(place) => place.found.ok_or(Errno::ENOENT)?.socket(),
+            Located::Disk(opened) => opened.inode.socket(),
         },
     };
     socket.ok_or(Errno::ECONNREFUSED)

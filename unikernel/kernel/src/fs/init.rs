@@ -58,7 +58,7 @@ pub fn init(initrd: Option<&'static [u8]>) {
     for (path, device) in device::NODES {
         add(&mut tree, path, Node::Special(Special::Device(*device)), DEVICE);
     }
-    let short = proc::TEXTS.iter().chain(net::listing::TEXTS);
+    let short = proc::tables().into_iter().flatten().chain(net::listing::TEXTS);
     let short = short.map(|(path, make)| (path, MakeText::Short(*make)));
     let long = proc::LISTS.iter().chain(net::listing::LISTS);
     for (path, make) in short.chain(long.map(|(path, write)| (path, MakeText::Long(*write)))) {

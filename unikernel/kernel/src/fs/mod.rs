@@ -230,8 +230,9 @@ pub enum Walked {
 
 static STOPS: Once<Vec<NodeId>> = Once::new();
 
-/// Finishes the tree: all filesystems are mounted.
+/// Finishes the tree: all filesystems are mounted, and all cores run.
 fn finish() {
+    proc::topology::add_cores(&mut tree());
     STOPS.call_once(|| [disk::table::covered(), &listing::stops()].concat());
 }
 

@@ -11,7 +11,7 @@ use crate::mem::user::UserPtr;
 use crate::sync::SpinLock;
 
 /// Groups that a process may have (`NGROUPS_MAX`).
-const MAX_GROUPS: usize = 65_536;
+pub const MAX_GROUPS: usize = 65_536;
 /// "Leave it as it is" (setresuid(2)).
 const KEEP: u32 = u32::MAX;
 

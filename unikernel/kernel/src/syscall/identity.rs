@@ -22,6 +22,8 @@ user_abi!(new_utsname, sysinfo, rlimit64, rusage);
 /// What `uname -r` shows: programs parse it to guess features, so it names the Linux version
 /// whose calls the table follows.
 pub const RELEASE: &str = "6.1.0-unikernel";
+/// What `uname` says of the build.
+pub const VERSION: &str = concat!("unikernel ", env!("CARGO_PKG_VERSION"));
 /// Soft and hard limit on open files.
 pub const MAX_OPEN_FILES: u64 = 1_048_576;
 /// Bytes that the first stack may grow to.
@@ -67,7 +69,7 @@ pub fn sys_uname(name: UserPtr<new_utsname>) -> SysResult {
     set(&mut names.sysname, "Linux");
     set(&mut names.nodename, "unikernel");
     set(&mut names.release, RELEASE);
-    set(&mut names.version, concat!("unikernel ", env!("CARGO_PKG_VERSION")));
+    set(&mut names.version, VERSION);
     set(&mut names.machine, "x86_64");
     set(&mut names.domainname, "(none)");
     name.write(names)?;

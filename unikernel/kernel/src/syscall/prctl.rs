@@ -14,7 +14,7 @@ use crate::task::signal::MAX_SIGNAL;
 use crate::task::{current, exec};
 
 /// Capabilities that Linux 6.1 knows (capabilities(7)).
-const CAPABILITIES: u64 = 41;
+pub const CAPABILITIES: u64 = 41;
 /// The longest name of a region, with its NUL (`PR_SET_VMA_ANON_NAME`).
 const MAX_REGION_NAME: usize = 80;
 

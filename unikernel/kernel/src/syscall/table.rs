@@ -10,8 +10,7 @@ use super::{Errno, FromRegister, SysResult};
 use super::{
     admission, attributes, copy, credentials, descriptor, epoll, event, futex, identity, inotify, io, lock,
     memory, message, names, open, openat2, path, pidfd, polling, prctl, restart, scheduling, signal, socket,
-    sockopt,
-    splice, stat, thread, time, timer, uring, xattr,
+    sockopt, splice, stat, thread, time, timer, uring, xattr,
 };
 
 /// How the tracer prints an argument.

@@ -5,8 +5,8 @@ use alloc::string::String;
 
 use linux_raw_sys::general::O_CLOEXEC;
 
-use crate::file::table::{self, OnExec};
 use crate::file;
+use crate::file::table::{self, OnExec};
 use crate::fs::mounts;
 use crate::syscall::Errno;
 

@@ -8,7 +8,7 @@ use core::fmt::Write;
 use spin::Once;
 
 use super::app::kibibytes;
-use super::{NANOS_PER_TICK, line};
+use super::{NANOS_PER_TICK, features, line};
 use crate::arch::cpu;
 use crate::mem::{frames, shared, space};
 use crate::platform::{interrupts, random, time};
@@ -21,14 +21,21 @@ pub(super) fn cpuinfo() -> String {
     let cpuid = raw_cpuid::CpuId::new();
     let vendor = cpuid.get_vendor_info();
     let brand = cpuid.get_processor_brand_string();
+    let facts = cpuid.get_feature_info();
+    let flags = features::names();
     let mut text = String::new();
     let count = cpu::online();
     for core in 0..count {
         line!(text, "processor\t: {core}");
         line!(text, "vendor_id\t: {}", vendor.as_ref().map_or("unknown", |vendor| vendor.as_str()));
         line!(text, "model name\t: {}", brand.as_ref().map_or("unknown", |brand| brand.as_str().trim()));
-        line!(text, "cpu MHz\t\t: {}", time::tsc_hz() / 1_000_000);
-        line!(text, "physical id\t: 0\ncore id\t\t: {core}\ncpu cores\t: {count}\n");
+        if let Some(facts) = &facts {
+            line!(text, "cpu family\t: {}\nmodel\t\t: {}", facts.family_id(), facts.model_id());
+            line!(text, "stepping\t: {}", facts.stepping_id());
+        }
+        line!(text, "cpu MHz\t\t: {}.{:03}", time::tsc_hz() / 1_000_000, time::tsc_hz() / 1000 % 1000);
+        line!(text, "physical id\t: 0\nsiblings\t: {count}\ncore id\t\t: {core}\ncpu cores\t: {count}");
+        line!(text, "fpu\t\t: yes\nwp\t\t: yes\nflags\t\t:{flags}\n");
     }
     text
 }

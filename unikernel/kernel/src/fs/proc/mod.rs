@@ -2,14 +2,18 @@
 //! read it.
 //!
 //! - here: which texts and links there are; [`app`]: those about the app, which is process 1;
-//! - [`descriptor`]: that about an open file; [`machine`]: those about processors, memory and time;
+//! - [`descriptor`]: that about an open file; [`machine`]: those about processors, memory and time; [`topology`]: the same in
+//!   `/sys`; [`cgroup`]: the app's control group;
 //! - [`maps`]: the one about the address space; [`text`]: how they are made.
 
 mod app;
+mod cgroup;
 mod descriptor;
+mod features;
 mod machine;
 mod maps;
 mod text;
+pub mod topology;
 
 use alloc::format;
 use alloc::string::String;
@@ -19,10 +23,10 @@ use core::str;
 use core::sync::atomic::{AtomicI32, Ordering};
 
 use super::{metrics, mounts, notify};
-use crate::file::inotify;
 use crate::file::tty::pty;
+use crate::file::{inotify, pipe};
 use crate::mem::space;
-use crate::syscall::{Errno, identity};
+use crate::syscall::{Errno, credentials, identity, prctl};
 use crate::task::process::{PROCESS_ID, process};
 use crate::task::thread::{Thread, ThreadId};
 
@@ -32,11 +36,18 @@ pub use text::{List, LongText, MakeText};
 /// `USER_HZ`: what times in `/proc` are counted in.
 const NANOS_PER_TICK: u64 = 10_000_000;
 
+/// A path and what makes its text.
+pub type Entry = (&'static str, fn() -> String);
+/// A name, what makes it for a thread, and permissions.
+type ThreadFile = (&'static str, fn(ThreadId) -> Text, u16);
+
 /// What makes a text, each time when somebody begins to read it, and what takes one that is written.
 #[derive(Clone, Copy)]
 pub enum Text {
     /// About everything.
     Fixed(MakeText),
+    /// About one core.
+    Core(fn(usize) -> String, usize),
     /// About one descriptor.
     Descriptor(i32),
     /// About one thread.
@@ -59,6 +70,7 @@ impl Text {
         let thread_of = |id| process().thread(id).ok_or(Errno::ESRCH);
         Ok(match self {
             Self::Fixed(make) => make.make()?,
+            Self::Core(make, core) => make(core),
             Self::Descriptor(number) => descriptor::describe(number)?,
             Self::Thread(make, id) => make(&thread_of(id)?),
             Self::Name(id) => format!("{}\n", app::name_of(&*thread_of(id)?)),
@@ -74,7 +86,7 @@ impl Text {
     /// Takes what the app has written.
     pub fn store(self, bytes: &[u8]) -> Result<(), Errno> {
         match self {
-            Self::Fixed(_) | Self::Descriptor(_) | Self::Thread(..) => Err(Errno::EIO),
+            Self::Fixed(_) | Self::Core(..) | Self::Descriptor(_) | Self::Thread(..) => Err(Errno::EIO),
             Self::Name(id) => {
                 let thread = process().thread(id).ok_or(Errno::ESRCH)?;
                 *thread.name.lock() = thread_name(bytes);
@@ -107,8 +119,8 @@ fn thread_name(bytes: &[u8]) -> [u8; 16] {
 /// The kernel ends the one process there is when memory runs out, whatever it says here.
 static OOM_SCORE: Number = Number { value: AtomicI32::new(0), bounds: -1000..=1000 };
 
-/// Files of a thread in `/proc/self/task`: a name, what makes it for a thread, and permissions.
-pub const THREAD_TEXTS: &[(&str, fn(ThreadId) -> Text, u16)] = &[
+/// Files of a thread in `/proc/self/task`.
+pub const THREAD_TEXTS: &[ThreadFile] = &[
     ("comm", Text::Name, 0o644),
     ("stat", |id| Text::Thread(app::thread_stat, id), 0o444),
     ("status", |id| Text::Thread(app::status, id), 0o444),
@@ -119,7 +131,7 @@ pub const WRITABLE: &[(&str, Text)] =
     &[("/proc/1/comm", Text::Name(PROCESS_ID)), ("/proc/1/oom_score_adj", Text::Number(&OOM_SCORE))];
 
 /// All other texts, and what makes them.
-pub const TEXTS: &[(&str, fn() -> String)] = &[
+const TEXTS: &[Entry] = &[
     ("/proc/unikernel/metrics", metrics::render),
     ("/proc/1/cmdline", app::arguments),
     ("/proc/1/environ", app::environment),
@@ -136,7 +148,15 @@ pub const TEXTS: &[(&str, fn() -> String)] = &[
     ("/proc/meminfo", machine::meminfo),
     ("/proc/stat", machine::stat),
     ("/proc/uptime", machine::uptime),
-    ("/proc/version", || format!("Linux version {}\n", identity::RELEASE)),
+    ("/proc/swaps", || "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n".into()),
+    ("/proc/version", || format!("Linux version {} {}\n", identity::RELEASE, identity::VERSION)),
+    ("/proc/sys/fs/pipe-max-size", || format!("{}\n", pipe::CAPACITY_BYTES)),
+    ("/proc/sys/kernel/cap_last_cap", || format!("{}\n", prctl::CAPABILITIES - 1)),
+    ("/proc/sys/kernel/domainname", || "(none)\n".into()),
+    ("/proc/sys/kernel/ngroups_max", || format!("{}\n", credentials::MAX_GROUPS)),
+    ("/proc/sys/kernel/version", || format!("{}\n", identity::VERSION)),
+    // Memory alone bounds them.
+    ("/proc/sys/vm/max_map_count", || format!("{}\n", i32::MAX)),
     ("/proc/sys/kernel/osrelease", || format!("{}\n", identity::RELEASE)),
     ("/proc/sys/kernel/ostype", || "Linux\n".into()),
     ("/proc/sys/kernel/hostname", || "unikernel\n".into()),
@@ -154,19 +174,21 @@ pub const TEXTS: &[(&str, fn() -> String)] = &[
     ("/proc/sys/kernel/threads-max", || format!("{}\n", crate::task::process::MAX_THREADS)),
     ("/proc/sys/net/core/somaxconn", || "4096\n".into()),
     ("/proc/sys/vm/overcommit_memory", || if space::is_strict() { "2\n" } else { "0\n" }.into()),
-    ("/proc/1/cgroup", || "0::/\n".into()),
     ("/proc/1/limits", app::limits),
-    ("/proc/filesystems", || "nodev\ttmpfs\nnodev\tproc\n\text4\n".into()),
+    ("/proc/filesystems", || {
+        "nodev\tsysfs\nnodev\ttmpfs\nnodev\tproc\nnodev\tcgroup2\nnodev\tdevtmpfs\n\text4\n".into()
+    }),
     ("/proc/sys/kernel/random/boot_id", machine::boot_id),
     ("/proc/sys/kernel/random/uuid", machine::uuid),
-    ("/sys/class/net/lo/ifindex", || "1\n".into()),
-    ("/sys/devices/system/cpu/online", machine::cores),
-    ("/sys/devices/system/cpu/possible", machine::cores),
-    ("/sys/devices/system/cpu/present", machine::cores),
 ];
 
+/// The tables of texts.
+pub fn tables() -> [&'static [Entry]; 3] {
+    [TEXTS, cgroup::TEXTS, topology::TEXTS]
+}
+
 /// Texts that are as long as the app makes them.
-pub const LISTS: &[List] = &[("/proc/1/maps", maps::maps)];
+pub const LISTS: &[List] = &[("/proc/1/maps", maps::maps), ("/sys/fs/cgroup/cgroup.threads", cgroup::threads)];
 
 /// Symbolic links.
 pub const LINKS: &[(&str, &str)] = &[

@@ -32,6 +32,7 @@ pub mod path;
 pub mod pidfd;
 pub mod polling;
 pub mod prctl;
+pub mod rename;
 pub mod restart;
 pub mod scheduling;
 pub mod signal;

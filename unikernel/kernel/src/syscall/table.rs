@@ -9,8 +9,8 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use super::{Errno, FromRegister, SysResult};
 use super::{
     admission, attributes, copy, credentials, descriptor, epoll, event, futex, identity, inotify, io, lock,
-    memory, message, names, open, openat2, path, pidfd, polling, prctl, restart, scheduling, signal, socket,
-    sockopt, splice, stat, thread, time, timer, uring, xattr,
+    memory, message, names, open, openat2, path, pidfd, polling, prctl, rename, restart, scheduling, signal,
+    socket, sockopt, splice, stat, thread, time, timer, uring, xattr,
 };
 
 /// How the tracer prints an argument.
@@ -295,9 +295,9 @@ syscalls! {
     __NR_unlink: unlink(pathname: Str) => names::sys_unlink, Full, "";
     __NR_unlinkat: unlinkat(dirfd: Fd, pathname: Str, flags: Flags) => names::sys_unlinkat, Full, "";
     __NR_rmdir: rmdir(pathname: Str) => names::sys_rmdir, Full, "";
-    __NR_rename: rename(oldpath: Str, newpath: Str) => names::sys_rename, Full, "";
-    __NR_renameat: renameat(olddirfd: Fd, oldpath: Str, newdirfd: Fd, newpath: Str) => names::sys_renameat, Full, "";
-    __NR_renameat2: renameat2(olddirfd: Fd, oldpath: Str, newdirfd: Fd, newpath: Str, flags: Flags) => names::sys_renameat2, Partial, "no RENAME_WHITEOUT";
+    __NR_rename: rename(oldpath: Str, newpath: Str) => rename::sys_rename, Full, "";
+    __NR_renameat: renameat(olddirfd: Fd, oldpath: Str, newdirfd: Fd, newpath: Str) => rename::sys_renameat, Full, "";
+    __NR_renameat2: renameat2(olddirfd: Fd, oldpath: Str, newdirfd: Fd, newpath: Str, flags: Flags) => rename::sys_renameat2, Partial, "no RENAME_WHITEOUT";
     __NR_memfd_create: memfd_create(name: Str, flags: Flags) => open::sys_memfd_create, Partial, "no huge pages";
 
     // Attributes

@@ -140,7 +140,7 @@ pub(super) fn call(ring: &Ring, request: &Request) -> SysResult {
         }
         opcode::LISTEN => with_descriptor(request, |fd| syscall::socket::sys_listen(fd, sqe.len as i32)),
         opcode::RENAMEAT => {
-            syscall::names::sys_renameat2(sqe.fd, path, sqe.len as i32, other_path, sqe.op_flags)
+            syscall::rename::sys_renameat2(sqe.fd, path, sqe.len as i32, other_path, sqe.op_flags)
         }
         opcode::UNLINKAT => syscall::names::sys_unlinkat(sqe.fd, path, sqe.op_flags),
         opcode::MKDIRAT => syscall::names::sys_mkdirat(sqe.fd, path, sqe.len),

@@ -188,7 +188,8 @@ pub fn tables() -> [&'static [Entry]; 3] {
 }
 
 /// Texts that are as long as the app makes them.
-pub const LISTS: &[List] = &[("/proc/1/maps", maps::maps), ("/sys/fs/cgroup/cgroup.threads", cgroup::threads)];
+pub const LISTS: &[List] =
+    &[("/proc/1/maps", maps::maps), ("/sys/fs/cgroup/cgroup.threads", cgroup::threads)];
 
 /// Symbolic links.
 pub const LINKS: &[(&str, &str)] = &[

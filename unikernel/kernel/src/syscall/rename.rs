@@ -1,0 +1,134 @@
+//! Renaming (rename(2)).
+
+use linux_raw_sys::general::*;
+use unikernel_fs::{LastLink, Node, Place, RenameMode, Walk};
+
+use super::names::{is_dots, walk_to_name};
+use super::path::{base_of, read_path};
+use super::{Errno, SysResult};
+use crate::fs::disk::walk::DiskPlace;
+use crate::fs::disk::{self, names};
+use crate::fs::{self, FileTree, Located, NodeId, Walked};
+use crate::fs::{mounts, notify};
+use crate::mem::user::UserPtr;
+use crate::platform::time;
+
+/// Walks to a name that will be changed, within the tree only.
+fn walk_in_tree(tree: &FileTree, base: &Located, path: &[u8]) -> Result<Place, Errno> {
+    let base = match base {
+        Located::Memory(handle) => handle.id,
+        Located::Disk(_) if path.starts_with(b"/") => NodeId::ROOT,
+        Located::Disk(_) => return Err(Errno::EXDEV),
+    };
+    let end = path.iter().rposition(|&byte| byte != b'/').map_or(path.len(), |last| last + 1);
+    match tree.walk_to_cover(base, &path[..end], LastLink::Keep, disk::table::covered())? {
+        Walk::Here(place) => Ok(Place { wants_directory: end < path.len(), ..place }),
+        Walk::Covered(..) => Err(Errno::EXDEV),
+    }
+}
+
+/// rename(2) where at least one of the names is on a disk.
+fn rename_on_disk(from: &DiskPlace, to: &DiskPlace, flags: u32) -> SysResult {
+    if names::is_dots(from) || names::is_dots(to) {
+        return Err(Errno::EBUSY);
+    }
+    let moved = from.found.as_ref().ok_or(Errno::ENOENT)?;
+    if !core::ptr::eq(from.parent.mount, to.parent.mount) {
+        return Err(Errno::EXDEV);
+    }
+    if (from.wants_directory || to.wants_directory) && !moved.is_directory() {
+        return Err(Errno::ENOTDIR);
+    }
+    let mode = match flags {
+        0 => unikernel_ext4::RenameMode::Replace,
+        RENAME_NOREPLACE => unikernel_ext4::RenameMode::NoReplace,
+        _ => unikernel_ext4::RenameMode::Exchange,
+    };
+    let is_same = to.found.as_ref().is_some_and(|found| found.number == moved.number);
+    if is_same && flags == 0 {
+        return Ok(0);
+    }
+    names::rename(from, to, mode)?;
+    Ok(0)
+}
+
+/// rename(2).
+pub fn sys_rename(path: UserPtr<u8>, new_path: UserPtr<u8>) -> SysResult {
+    sys_renameat2(AT_FDCWD, path, AT_FDCWD, new_path, 0)
+}
+
+/// renameat(2).
+pub fn sys_renameat(
+    directory: i32,
+    path: UserPtr<u8>,
+    new_directory: i32,
+    new_path: UserPtr<u8>,
+) -> SysResult {
+    sys_renameat2(directory, path, new_directory, new_path, 0)
+}
+
+/// renameat2(2).
+pub fn sys_renameat2(
+    directory: i32,
+    path: UserPtr<u8>,
+    new_directory: i32,
+    new_path: UserPtr<u8>,
+    flags: u32,
+) -> SysResult {
+    let mode = match flags {
+        0 => RenameMode::Replace,
+        RENAME_NOREPLACE => RenameMode::KeepExisting,
+        RENAME_EXCHANGE => RenameMode::Exchange,
+        _ => return Err(Errno::EINVAL),
+    };
+    let path = read_path(path)?;
+    let base = base_of(directory, &path)?;
+    // The old name's faults are told before the new one is looked at, and the tree is not locked for
+    // the first walk while the second may wait for a disk.
+    let from = match walk_to_name(&base, &path)? {
+        Walked::Disk(place) => Some(place),
+        Walked::Memory(..) => None,
+        Walked::Descriptor(_) => return Err(Errno::EPERM),
+    };
+    let new_path = read_path(new_path)?;
+    let new_base = base_of(new_directory, &new_path)?;
+    match (from, walk_to_name(&new_base, &new_path)?) {
+        (Some(from), Walked::Disk(to)) => return rename_on_disk(&from, &to, flags),
+        (None, Walked::Memory(..)) => {}
+        _ => return Err(Errno::EXDEV),
+    }
+    // Once more, now both under one lock.
+    let mut tree = fs::tree();
+    let from = walk_in_tree(&tree, &base, &path)?;
+    let to = walk_in_tree(&tree, &new_base, &new_path)?;
+    if tree.filesystem(from.parent) != tree.filesystem(to.parent) {
+        return Err(Errno::EXDEV);
+    }
+    if is_dots(&from) || is_dots(&to) {
+        return Err(Errno::EBUSY);
+    }
+    mounts::check_remove(&tree, from.parent)?;
+    let moved = from.found.ok_or(Errno::ENOENT)?;
+    let is_directory = matches!(tree.node(moved), Node::Directory(_));
+    if (from.wants_directory || to.wants_directory) && !is_directory {
+        return Err(Errno::ENOTDIR);
+    }
+    if from.found == to.found && mode == RenameMode::Replace {
+        return Ok(0);
+    }
+    let replaced = tree.rename((from.parent, &from.name), (to.parent, &to.name), mode, time::wall_ns())?;
+    let other = to.found.map(|id| (id, replaced.is_none() && tree.links(id) == 0));
+    let is_other_directory = other.is_some_and(|(id, _)| replaced.is_none() && tree.is_directory(id));
+    drop(tree);
+    drop(replaced);
+    let (old, new) = ((from.parent.into(), &*from.name), (to.parent.into(), &*to.name));
+    notify::renamed(old, new, moved.into(), is_directory);
+    match other {
+        Some((id, _)) if mode == RenameMode::Exchange => {
+            notify::renamed(new, old, id.into(), is_other_directory);
+        }
+        Some((id, true)) => notify::gone(id.into()),
+        _ => {}
+    }
+    Ok(0)
+}

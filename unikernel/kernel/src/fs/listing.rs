@@ -170,9 +170,11 @@ pub fn is_magic(link: &Handle) -> bool {
 pub fn refresh(directory: NodeId) {
     let Some(stops) = STOPS.get() else { return };
     let Some(show) = stops.show(directory) else { return };
-    // What is gone leaves, what is there stays. There may be a million, of which no list is made.
+    // What is gone leaves, what is there stays. There may be a million, of which no list is made; those that come
+    // meanwhile are not waited for.
     let mut position = 0;
-    loop {
+    let count = tree().list(directory, position).map_or(0, Iterator::count);
+    for _ in 0..count {
         let tree = tree();
         let next = tree.list(directory, position).and_then(|mut entries| entries.next());
         let Some((name, next)) = next.map(|entry| (number(entry.name), entry.next)) else { break };

@@ -129,7 +129,7 @@ fn control_group() {
             list(&line("/sys/devices/system/cpu/online"))
         );
         let (before, page) = (number(folder.join("memory.current")), 4096);
-        let memory = vec![1_u8; 64 * page];
+        let memory = std::hint::black_box(vec![1_u8; 64 * page]);
         check!(number(folder.join("memory.current")) >= before + 60 * page as u64);
         drop(memory);
         check_eq!(

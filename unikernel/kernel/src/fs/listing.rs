@@ -255,6 +255,11 @@ fn show_thread(directory: NodeId, thread: i32) {
     let Ok(made) = tree.create_directory(directory, name.as_bytes(), Attributes::new(0o555, now_ns)) else {
         return;
     };
+    // Threads share their descriptors.
+    for (name, target) in [("fd", b"../../fd".as_slice()), ("fdinfo", b"../../fdinfo")] {
+        let link = Node::Symlink(target.into());
+        let _ = tree.create(made, name.as_bytes(), link, Attributes::new(0o777, now_ns));
+    }
     for (file, text, permissions) in THREAD_TEXTS {
         let node = Node::Special(Special::Text(text(thread)));
         let _ = tree.create(made, file.as_bytes(), node, Attributes::new(*permissions, now_ns));

@@ -151,12 +151,15 @@ fn link_target(directory: i32, path: &[u8]) -> Result<Vec<u8>, Errno> {
     };
     match found {
         Located::Disk(opened) => disk::file::link_target(&opened.inode),
-        Located::Memory(handle) => match fs::tree().node(handle.id) {
-            Node::Symlink(target) => {
-                Ok(fs::listing::link_target(handle.id).unwrap_or_else(|| target.to_vec()))
+        Located::Memory(handle) => {
+            // Asked before the tree is locked: it may take that lock.
+            let made = fs::listing::link_target(handle.id);
+            match (made, fs::tree().node(handle.id)) {
+                (Some(target), _) => Ok(target),
+                (None, Node::Symlink(target)) => Ok(target.to_vec()),
+                _ => Err(Errno::EINVAL),
             }
-            _ => Err(Errno::EINVAL),
-        },
+        }
     }
 }
 

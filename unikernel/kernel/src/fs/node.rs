@@ -92,9 +92,7 @@ pub fn open(handle: Handle) -> Result<Arc<dyn File>, Errno> {
         Inside::Special(Special::Image) => {
             Arc::new(FileNode(Arc::new(Named { handle, content: image::open()? })))
         }
-        Inside::Special(Special::Text(text)) => {
-            Arc::new(Text { handle, text, content: SpinLock::new(Arc::from("")) })
-        }
+        Inside::Special(Special::Text(text)) => Arc::new(Text { handle, text, content: SpinLock::new(None) }),
         Inside::Special(Special::Device(Device::Console)) => console::console(),
         Inside::Special(Special::Device(Device::Tty)) => match Slave::open_controlling(&handle) {
             Some(opened) => opened?,
@@ -276,7 +274,8 @@ impl File for FileNode {
 struct Text {
     handle: Handle,
     text: proc::Text,
-    content: SpinLock<Arc<str>>,
+    /// None before the first reading.
+    content: SpinLock<Option<Arc<str>>>,
 }
 
 impl File for Text {
@@ -285,11 +284,15 @@ impl File for Text {
     }
 
     fn read_at(&self, offset: u64, into: UserSlice) -> SysResult {
-        if offset == 0 {
-            let made = Arc::from(self.text.make()?);
-            *self.content.lock() = made;
-        }
-        let content = Arc::clone(&self.content.lock());
+        let kept = self.content.lock().clone().filter(|_| offset > 0);
+        let content = match kept {
+            Some(content) => content,
+            None => {
+                let made: Arc<str> = Arc::from(self.text.make()?);
+                *self.content.lock() = Some(Arc::clone(&made));
+                made
+            }
+        };
         let bytes = content.as_bytes();
         let rest = &bytes[usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len())..];
         let count = rest.len().min(into.len());

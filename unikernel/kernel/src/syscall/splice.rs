@@ -46,6 +46,10 @@ pub fn sys_splice(
     if sides.0.is_some() && !in_offset.is_null() || sides.1.is_some() && !out_offset.is_null() {
         return Err(Errno::ESPIPE);
     }
+    // Offsets that cannot be read are told of before anything else that may be wrong.
+    for offset in [in_offset, out_offset].into_iter().filter_map(UserPtr::non_null) {
+        offset.read()?;
+    }
     if !from.flags().can_read() || !to.flags().can_write() {
         return Err(Errno::EBADF);
     }

@@ -217,6 +217,10 @@ fn unmap_kernel() {
         );
         // A mapping of the app's is cut to a page, with everything behind it.
         assert!(call(libc::SYS_mremap, [APP_START, kernel + len - APP_START, 4096]) < 0, "mremap of {len}");
+    }
+    // Advice is taken for the app's own pages in a range, whatever else is there (madvise(2), ENOMEM): so no range
+    // that reaches behind the kernel.
+    for len in [1, 4096, 40 * 4096, 2 << 20] {
         for advice in [libc::MADV_DONTNEED, libc::MADV_FREE] {
             assert!(call(libc::SYS_madvise, [kernel, len, advice as u64]) < 0, "madvise of {len}");
         }

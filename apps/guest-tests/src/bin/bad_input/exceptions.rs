@@ -79,6 +79,7 @@ const VALUES: &[(&str, &str, &[Bad])] = &[
     ("timer_delete", "timerid", LOW_WORD_ZERO),
     // Another program of the host, but the appliance itself.
     ("get_robust_list", "pid", &[Bad::One]),
+    ("setpgid", "pid", &[Bad::One]),
     ("rt_sigqueueinfo", "tgid", &[Bad::One]),
 ];
 

@@ -2,6 +2,7 @@
 
 pub mod cold;
 pub mod mapping;
+pub mod objects;
 pub mod random;
 pub mod rings;
 

@@ -37,6 +37,8 @@ pub enum Error {
     Corrupt(&'static str),
     /// The device reported an I/O error.
     Device,
+    /// The caller has no memory for what it wants to keep; never said by this crate.
+    NoMemory,
 }
 
 impl From<DeviceError> for Error {

@@ -56,6 +56,8 @@ errors! {
         NotOurs,
         /// Every ephemeral port is taken.
         NoPort,
+        /// There is no memory for another socket.
+        NoMemory,
         /// The id names no socket.
         BadId,
     }

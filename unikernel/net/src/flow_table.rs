@@ -96,6 +96,7 @@ impl FlowTable {
             return None;
         }
         self.ask_for_small(now);
+        self.reserve_slot(seed)?;
         let engine = self.buffers.take_small()?;
         let mut flow = Box::new(Flow::new(Some(engine), origin, self.limits, now));
         equip(&mut flow, self.ack_delay);
@@ -107,7 +108,15 @@ impl FlowTable {
         if self.flows.len() >= self.limit || !self.buffers.allows_flow() {
             return None;
         }
+        self.reserve_slot(seed)?;
         Some(self.add(seed, Box::new(Flow::new(None, origin, self.limits, now))))
+    }
+
+    /// Sees to it that the tables have a place for one more flow: they are large blocks of memory, and grow where a peer
+    /// connects.
+    fn reserve_slot(&mut self, seed: &Seed) -> Option<()> {
+        self.flows.try_reserve(1).ok()?;
+        self.index.try_reserve(1, |(key, _)| seed.hash(key)).ok()
     }
 
     fn add(&mut self, seed: &Seed, flow: Box<Flow>) -> TcpId {

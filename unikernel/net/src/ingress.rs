@@ -253,8 +253,9 @@ impl Stack {
 
     fn queue_datagram(&mut self, id: UdpId, arrival: &Arrival, data: &[u8]) {
         let (limit, batch) = (self.config.udp_rx_bytes, self.batch);
+        let has_memory = (self.config.has_memory)(data.len());
         let Some(socket) = self.udp.get_mut(id) else { return };
-        if socket.push(Datagram::new(*arrival, data, batch), limit) {
+        if has_memory && socket.push(Datagram::new(*arrival, data, batch), limit) {
             self.notify_udp(id);
         } else {
             self.counters.udp_full += 1;

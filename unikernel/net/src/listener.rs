@@ -129,6 +129,8 @@ impl Listeners {
         if self.at_port(local.port()).any(|(_, other)| other.conflicts(local.ip(), &options)) {
             return Err(BindError::InUse);
         }
+        self.listeners.try_reserve(1).map_err(|_| BindError::NoMemory)?;
+        self.ports.try_reserve(1).map_err(|_| BindError::NoMemory)?;
         let id = self.listeners.insert(Listener {
             local,
             options,

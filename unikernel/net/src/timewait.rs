@@ -57,7 +57,12 @@ impl TimeWait {
     /// Remembers the end of a connection. True if another record had to go for it.
     pub(crate) fn insert(&mut self, now: Instant, seed: &Seed, key: FlowKey, last: Final) -> bool {
         self.expire(now);
-        let evicts = self.records.len() >= self.limit && self.drop_oldest();
+        let is_full = self.records.len() >= self.limit || self.records.try_reserve(1).is_err();
+        let evicts = is_full && self.drop_oldest();
+        if self.records.len() == self.records.capacity() {
+            // There is no memory for the first.
+            return evicts;
+        }
         let hash = seed.hash(&key);
         self.remove(hash, &key);
         let serial = self.oldest.wrapping_add(self.records.len() as u32);

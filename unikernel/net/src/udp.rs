@@ -1,5 +1,6 @@
 //! UDP sockets: a port table and a bounded queue of datagrams each.
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
@@ -176,7 +177,8 @@ impl UdpSocket {
 
 /// Every UDP socket.
 pub(crate) struct UdpTable {
-    sockets: SlotMap<UdpId, UdpSocket>,
+    /// Boxed, as the table stays as large as it once was.
+    sockets: SlotMap<UdpId, Box<UdpSocket>>,
     ports: HashMap<u16, Vec<UdpId>>,
 }
 
@@ -186,16 +188,16 @@ impl UdpTable {
     }
 
     pub(crate) fn get(&self, id: UdpId) -> Option<&UdpSocket> {
-        self.sockets.get(id)
+        self.sockets.get(id).map(|socket| &**socket)
     }
 
     /// Every socket.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (UdpId, &UdpSocket)> {
-        self.sockets.iter()
+        self.sockets.iter().map(|(id, socket)| (id, &**socket))
     }
 
     pub(crate) fn get_mut(&mut self, id: UdpId) -> Option<&mut UdpSocket> {
-        self.sockets.get_mut(id)
+        self.sockets.get_mut(id).map(|socket| &mut **socket)
     }
 
     /// True if somebody is bound to `port`.
@@ -210,7 +212,9 @@ impl UdpTable {
         if others.any(|other| other.conflicts(local.ip(), &options)) {
             return Err(BindError::InUse);
         }
-        let id = self.sockets.insert(UdpSocket {
+        self.sockets.try_reserve(1).map_err(|_| BindError::NoMemory)?;
+        self.ports.try_reserve(1).map_err(|_| BindError::NoMemory)?;
+        let id = self.sockets.insert(Box::new(UdpSocket {
             local,
             bound: local.ip(),
             options,
@@ -230,7 +234,7 @@ impl UdpTable {
             is_deaf: false,
             asked: Asked::default(),
             has_event: false,
-        });
+        }));
         self.ports.entry(local.port()).or_default().push(id);
         Ok(id)
     }

@@ -191,6 +191,7 @@ pub fn make_room(pages: usize) {
         return;
     }
     trim();
+    space::release_stacks();
     while !frames::can_app_take(pages) {
         let is_freed = cache::shrink(pages + 64) > 0;
         if !is_freed && space::release_clean() == 0 {

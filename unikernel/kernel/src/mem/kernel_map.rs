@@ -1,16 +1,19 @@
 //! What the kernel maps for itself beyond its image and the direct map: stacks between guard
 //! pages, device registers, and memory that devices read and write.
 
+use core::ops::ControlFlow;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use alloc::vec::Vec;
 
+use arrayvec::ArrayVec;
 use x86_64::structures::paging::PageTableFlags as Flags;
 use x86_64::{PhysAddr, VirtAddr};
 
 use super::frames;
 use super::layout::{MMIO_BASE, PAGE_BYTES, STACKS_BASE, phys_to_virt, virt_to_phys};
 use super::page_table::{self, KERNEL_DATA, OutOfFrames};
+use crate::arch::tlb;
 use crate::sync::SpinLock;
 
 /// Usable bytes of a kernel stack.
@@ -18,13 +21,43 @@ pub const STACK_BYTES: usize = 4 * PAGE_BYTES;
 /// Distance between stacks: the stack and, below it, a page that is never mapped.
 const STACK_STRIDE: u64 = (STACK_BYTES + PAGE_BYTES) as u64;
 
+const STACK_PAGES: usize = STACK_BYTES / PAGE_BYTES;
+/// A core that idles forgets such pages with all that are not global ([`tlb::flush`]).
+const STACK_PAGE: Flags = KERNEL_DATA.difference(Flags::GLOBAL);
+/// Stacks unmapped at a time.
+const TRIM_STACKS: usize = 8;
+
+/// Both lists have room for all stacks, so that giving one back needs no memory.
 struct Stacks {
     /// Tops of mapped stacks that nobody uses.
     free: Vec<VirtAddr>,
+    /// Tops of stacks that were unmapped.
+    unmapped: Vec<VirtAddr>,
     next: u64,
 }
 
-static STACKS: SpinLock<Stacks> = SpinLock::new(Stacks { free: Vec::new(), next: STACKS_BASE });
+static STACKS: SpinLock<Stacks> =
+    SpinLock::new(Stacks { free: Vec::new(), unmapped: Vec::new(), next: STACKS_BASE });
+
+impl Stacks {
+    /// How many places for stacks there are.
+    fn count(&self) -> usize {
+        ((self.next - STACKS_BASE) / STACK_STRIDE) as usize
+    }
+
+    /// A place where no stack is mapped.
+    fn place(&mut self) -> Result<VirtAddr, OutOfFrames> {
+        if let Some(top) = self.unmapped.pop() {
+            return Ok(top);
+        }
+        let count = self.count() + 1;
+        for list in [&mut self.free, &mut self.unmapped] {
+            list.try_reserve(count - list.len()).map_err(|_| OutOfFrames)?;
+        }
+        self.next += STACK_STRIDE;
+        Ok(VirtAddr::new(self.next))
+    }
+}
 
 /// Maps a kernel stack and answers its top. Below it is a guard page: an overflow raises a double
 /// fault (on a stack of its own) instead of eating what lies there.
@@ -33,24 +66,72 @@ pub fn alloc_stack() -> Result<VirtAddr, OutOfFrames> {
     if let Some(top) = stacks.free.pop() {
         return Ok(top);
     }
-    let bottom = stacks.next + PAGE_BYTES as u64;
-    for page in 0..(STACK_BYTES / PAGE_BYTES) as u64 {
-        let frame = frames::alloc_zeroed().ok_or(OutOfFrames)?;
-        page_table::map(VirtAddr::new(bottom + page * PAGE_BYTES as u64), frame, KERNEL_DATA)?;
+    let top = stacks.place()?;
+    if let Err(error) = map_stack(top) {
+        // SAFETY: nobody has used what there is of it.
+        take_frames(top).into_iter().for_each(|frame| unsafe { frames::free(frame) });
+        stacks.unmapped.push(top);
+        return Err(error);
     }
-    stacks.next += STACK_STRIDE;
-    Ok(VirtAddr::new(bottom + STACK_BYTES as u64))
+    Ok(top)
+}
+
+fn bottom(top: VirtAddr) -> u64 {
+    top.as_u64() - STACK_BYTES as u64
+}
+
+fn map_stack(top: VirtAddr) -> Result<(), OutOfFrames> {
+    for page in (bottom(top)..top.as_u64()).step_by(PAGE_BYTES) {
+        let page = VirtAddr::new(page);
+        page_table::prepare(page)?;
+        page_table::map(page, frames::alloc_zeroed().ok_or(OutOfFrames)?, STACK_PAGE)?;
+    }
+    Ok(())
+}
+
+/// Unmaps a stack as far as it is mapped; answers its frames, which a core may remember until it is told.
+fn take_frames(top: VirtAddr) -> ArrayVec<PhysAddr, STACK_PAGES> {
+    let mut taken = ArrayVec::new();
+    // These are small pages, so none is split and nothing can fail.
+    let _ = page_table::for_each_mapped(bottom(top), top.as_u64(), |_, entry, _| {
+        taken.push(page_table::take(entry).0);
+        ControlFlow::Continue(())
+    });
+    taken
 }
 
 /// Bytes of all kernel stacks that are mapped.
 pub fn stack_bytes() -> usize {
-    let mapped = STACKS.lock().next - STACKS_BASE;
-    (mapped / STACK_STRIDE) as usize * STACK_BYTES
+    let stacks = STACKS.lock();
+    (stacks.count() - stacks.unmapped.len()) * STACK_BYTES
 }
 
-/// Gives a stack back for the next thread. It stays mapped.
+/// Gives a stack back for the next thread. It stays mapped until memory is short ([`trim_stacks`]).
 pub fn free_stack(top: VirtAddr) {
     STACKS.lock().free.push(top);
+}
+
+/// Unmaps some stacks that nobody uses; true if there were any. The caller holds the address space's lock, as
+/// [`tlb::flush`] asks.
+pub(super) fn trim_stacks() -> bool {
+    let mut tops = ArrayVec::<VirtAddr, TRIM_STACKS>::new();
+    let mut taken = ArrayVec::<PhysAddr, { TRIM_STACKS * STACK_PAGES }>::new();
+    {
+        let mut stacks = STACKS.lock();
+        while !tops.is_full()
+            && let Some(top) = stacks.free.pop()
+        {
+            taken.extend(take_frames(top));
+            tops.push(top);
+        }
+    }
+    let Some(lowest) = tops.iter().min() else { return false };
+    let highest = tops.iter().max().unwrap_or(lowest);
+    tlb::flush(bottom(*lowest), highest.as_u64());
+    // SAFETY: the stacks were nobody's, and no core remembers their pages.
+    taken.into_iter().for_each(|frame| unsafe { frames::free(frame) });
+    STACKS.lock().unmapped.extend(tops);
+    true
 }
 
 static NEXT_MMIO: AtomicU64 = AtomicU64::new(MMIO_BASE);

@@ -32,7 +32,7 @@ pub use object::{
     map_object, sync,
 };
 pub use protect::protect;
-pub use reclaim::{release_clean, release_clean_in_turn};
+pub use reclaim::{release_clean, release_clean_in_turn, release_stacks};
 pub use remap::{Move, remap};
 pub(super) use touch::{Obstacle, bring_in};
 use unikernel_mm::{PAGE_BYTES, RangeError, RegionMap};

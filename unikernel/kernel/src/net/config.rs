@@ -17,7 +17,7 @@ const FLOW_BYTES: usize = 2048;
 const SMALL_FLOW_BYTES: usize = 16 * 1024;
 /// Handshakes that take memory. Beyond them cookies do as well, so a flood need not be given more.
 const MAX_HALF_OPEN: usize = 512;
-/// Connections are refused rather than taking the last pages.
+/// Connections are refused, and datagrams dropped, rather than taking the last pages.
 const LAST_PAGES: usize = 32;
 
 /// A connection's first window, how far that may grow, and how far its send buffer may. One that is fast
@@ -113,7 +113,8 @@ fn rule(rule: &FilterRule) -> Rule {
 /// Beyond the kernel's reserve, connections get what is not promised to the app: a server whose memory is gone ends, one
 /// whose peers have to wait does not.
 fn has_memory(bytes: usize) -> bool {
-    let needed = bytes.div_ceil(PAGE_BYTES) + LAST_PAGES;
+    // The last quarter of the reserve is for who cannot be refused.
+    let needed = bytes.div_ceil(PAGE_BYTES) + LAST_PAGES.max(frames::reserve_pages() / 4);
     let is_reserve = || heap::used_bytes() / PAGE_BYTES + needed < frames::reserve_pages();
     let free = frames::free_pages();
     free > needed && (free > needed + space::owed_pages() || is_reserve())

@@ -30,6 +30,7 @@ impl From<BindError> for Errno {
             BindError::InUse | BindError::NoPort => Self::EADDRINUSE,
             BindError::NotOurs => Self::EADDRNOTAVAIL,
             BindError::BadId => Self::EBADF,
+            BindError::NoMemory => Self::ENOMEM,
         }
     }
 }

@@ -1,5 +1,5 @@
 //! From the stack's ids to the sockets that wait. Ids carry small slot numbers, so this is three
-//! arrays.
+//! arrays, in pieces of a page: one large block would have to be found when a peer connects.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -9,35 +9,53 @@ use unikernel_net::{ListenerId, Readiness as NetReadiness, SocketId, Stack, TcpI
 use super::socket::Socket;
 use crate::file::Readiness;
 
+/// Slots in a piece.
+const PIECE_SLOTS: usize = 512;
+
+/// Sockets by slot number.
+#[derive(Default)]
+struct Table(Vec<Vec<Option<Arc<Socket>>>>);
+
+impl Table {
+    fn put(&mut self, slot: usize, socket: Option<Arc<Socket>>) {
+        let piece = slot / PIECE_SLOTS;
+        if piece >= self.0.len() {
+            self.0.resize_with(piece + 1, Vec::new);
+        }
+        if self.0[piece].is_empty() {
+            self.0[piece].resize_with(PIECE_SLOTS, || None);
+        }
+        self.0[piece][slot % PIECE_SLOTS] = socket;
+    }
+
+    #[inline]
+    fn get(&self, slot: usize) -> Option<&Arc<Socket>> {
+        self.0.get(slot / PIECE_SLOTS)?.get(slot % PIECE_SLOTS)?.as_ref()
+    }
+}
+
 /// Who waits for what.
 #[derive(Default)]
 pub(super) struct Routes {
-    tcp: Vec<Option<Arc<Socket>>>,
-    listeners: Vec<Option<Arc<Socket>>>,
-    udp: Vec<Option<Arc<Socket>>>,
-}
-
-fn put(table: &mut Vec<Option<Arc<Socket>>>, slot: usize, socket: Option<Arc<Socket>>) {
-    if slot >= table.len() {
-        table.resize_with(slot + 1, || None);
-    }
-    table[slot] = socket;
+    tcp: Table,
+    listeners: Table,
+    udp: Table,
 }
 
 impl Routes {
     /// Sends the events of a connection to `socket`, or to nobody.
     pub(super) fn set_tcp(&mut self, id: TcpId, socket: Option<Arc<Socket>>) {
-        put(&mut self.tcp, id.slot(), socket);
+        self.tcp.put(id.slot(), socket);
     }
 
     /// Sends the events of a listener to `socket`, or to nobody.
     pub(super) fn set_listener(&mut self, id: ListenerId, socket: Option<Arc<Socket>>) {
-        put(&mut self.listeners, id.slot(), socket);
+        self.listeners.put(id.slot(), socket);
     }
 
     /// Sends the events of a UDP socket to `socket`, or to nobody.
     pub(super) fn set_udp(&mut self, id: UdpId, socket: Option<Arc<Socket>>) {
-        put(&mut self.udp, id.slot(), socket);
+        self.udp.put(id.slot(), socket);
     }
 
     /// The number of the socket that has `id`, 0 if none does (proc_net(5)).
@@ -47,7 +65,7 @@ impl Routes {
             SocketId::Listener(id) => (&self.listeners, id.slot()),
             SocketId::Udp(id) => (&self.udp, id.slot()),
         };
-        table.get(slot).and_then(Option::as_ref).map_or(0, |socket| socket.inode())
+        table.get(slot).map_or(0, |socket| socket.inode())
     }
 
     /// Wakes who waits for `id`, with all that it is ready for. Of a connection it may well be told more than that, because
@@ -59,7 +77,7 @@ impl Routes {
             SocketId::Listener(id) => (&self.listeners, id.slot(), stack.listener_readiness(id)),
             SocketId::Udp(id) => (&self.udp, id.slot(), stack.udp_readiness(id)),
         };
-        if let Some(Some(socket)) = table.get(slot) {
+        if let Some(socket) = table.get(slot) {
             if let SocketId::Tcp(id) = id {
                 socket.note_standing(stack, id);
                 socket.tell_owner(stack, id);

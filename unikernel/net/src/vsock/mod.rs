@@ -168,6 +168,7 @@ impl Vsock {
         if self.connections.len() >= MAX_CONNECTIONS || self.by_peer.contains_key(&key) {
             return None;
         }
+        self.connections.try_reserve(1).ok()?;
         let id = self.connections.insert(connection);
         self.by_peer.insert(key, id);
         Some(id)

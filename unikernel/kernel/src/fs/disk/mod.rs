@@ -39,6 +39,7 @@ use unikernel_fs::ErrorSequence;
 
 use crate::block::volume::Volume;
 use crate::fs::NodeId;
+use crate::mem::frames;
 use crate::platform::time;
 use crate::sync::{Mutex, SpinLock};
 use crate::syscall::Errno;
@@ -138,6 +139,7 @@ pub fn errno(error: Error) -> Errno {
         Error::NoAttribute => Errno::ENODATA,
         Error::Unsupported => Errno::EOPNOTSUPP,
         Error::Corrupt(_) | Error::Device => Errno::EIO,
+        Error::NoMemory => Errno::ENOMEM,
     }
 }
 
@@ -227,12 +229,15 @@ impl Mount {
             return Ok(Arc::clone(inode));
         }
         let attributes = ext4.attributes(number)?;
+        self.inodes.lock().try_reserve(1).map_err(|_| Error::NoMemory)?;
         ext4.open(number)?;
         let inode = Arc::new(Inode::new(self, number, attributes));
         let surplus = {
             let mut inodes = self.inodes.lock();
             inodes.insert(number.0, Arc::clone(&inode));
-            if inodes.len() > MAX_INODES { take_unused(&mut inodes) } else { Vec::new() }
+            // Those that nobody uses go before the door has to refuse calls.
+            let are_too_many = inodes.len() > MAX_INODES || !frames::can_app_take(0);
+            if are_too_many { take_unused(&mut inodes) } else { Vec::new() }
         };
         for unused in surplus {
             ext4.close(unused.number, now())?;
@@ -309,8 +314,11 @@ impl Mount {
 
     fn remember(&self, directory: InodeNumber, name: &[u8], inode: InodeNumber) {
         let mut names = self.names.lock();
-        if names.len() >= MAX_NAMES {
+        if names.len() >= MAX_NAMES || !frames::can_app_take(0) {
             names.clear();
+        }
+        if names.try_reserve(1).is_err() {
+            return;
         }
         names.insert(NameKey(directory.0, name.into()), inode.0);
     }

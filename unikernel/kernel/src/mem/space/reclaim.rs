@@ -10,6 +10,7 @@ use x86_64::structures::paging::page_table::PageTableEntry;
 
 use super::{SPACE, Space, page_table};
 use crate::arch::tlb;
+use crate::mem::kernel_map;
 use crate::mem::layout::PAGE_BYTES;
 
 /// Pages let go at a time.
@@ -25,6 +26,11 @@ pub fn release_clean() -> usize {
 /// The same for who can wait, and has not locked the address space.
 pub fn release_clean_in_turn() -> usize {
     SPACE.lock().release_clean()
+}
+
+/// Unmaps stacks that no thread uses. If the address space is locked, they stay.
+pub fn release_stacks() {
+    while SPACE.try_lock().is_some_and(|_turn| kernel_map::trim_stacks()) {}
 }
 
 impl Space {

@@ -12,6 +12,7 @@
 use alloc::collections::BTreeMap;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
+use core::ops::Bound;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 use super::{Rights, Role, Unix};
@@ -23,7 +24,8 @@ use crate::syscall::Errno;
 /// Different sockets on their way at most: a search looks at them all.
 const MAX_SOCKETS: usize = 16_384;
 
-static IN_FLIGHT: SpinLock<InFlight> = SpinLock::new(InFlight { sockets: BTreeMap::new(), changes: 0 });
+static IN_FLIGHT: SpinLock<InFlight> =
+    SpinLock::new(InFlight { sockets: BTreeMap::new(), changes: 0, is_searched: false });
 /// How many sockets there are in it. Changed with its lock held.
 static COUNT: AtomicUsize = AtomicUsize::new(0);
 
@@ -33,19 +35,27 @@ pub(super) struct InFlight {
     sockets: BTreeMap<usize, Counted>,
     /// Times that garbage may have come to be, since it was last looked for.
     changes: usize,
+    /// A thread works off what it has found.
+    is_searched: bool,
 }
 
 struct Counted {
     file: Weak<OpenFile>,
     /// How often it is on its way.
     count: usize,
-}
-
-struct Candidate {
-    file: Arc<OpenFile>,
+    // What a search knows of it, which so needs no memory: it may be what frees some.
+    mark: Mark,
     /// References that are not held by candidates.
     others: usize,
-    is_in_use: bool,
+    /// The next candidate that is in use and whose lanes have not been looked into.
+    next_in_use: Option<usize>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Mark {
+    InUse,
+    /// Nothing says that it is in use; after the search, it is garbage.
+    Candidate,
 }
 
 /// The lock that moving open files into a lane or out of one needs.
@@ -69,7 +79,13 @@ impl InFlight {
             return Err(Errno::ETOOMANYREFS);
         }
         for file in sockets {
-            let new = || Counted { file: Arc::downgrade(file), count: 0 };
+            let new = || Counted {
+                file: Arc::downgrade(file),
+                count: 0,
+                mark: Mark::InUse,
+                others: 0,
+                next_in_use: None,
+            };
             self.sockets.entry(address(file)).or_insert_with(new).count += 1;
         }
         COUNT.store(self.sockets.len(), Ordering::Relaxed);
@@ -98,43 +114,52 @@ impl InFlight {
         is_due
     }
 
-    /// The garbage. None of the references that are dropped here is a file's last, as each is on its way too.
-    fn find(&self) -> Vec<Arc<OpenFile>> {
-        let mut candidates: BTreeMap<usize, Candidate> = BTreeMap::new();
-        for (&address, counted) in &self.sockets {
-            let Some(file) = counted.file.upgrade() else { continue };
-            if Arc::strong_count(&file) == counted.count + 1 {
-                candidates.insert(address, Candidate { file, others: counted.count, is_in_use: false });
-            }
+    /// Marks the garbage as candidates, all else as in use.
+    fn find(&mut self) {
+        for counted in self.sockets.values_mut() {
+            let has_others = Weak::strong_count(&counted.file) != counted.count;
+            counted.mark = if has_others { Mark::InUse } else { Mark::Candidate };
+            counted.others = counted.count;
+            counted.next_in_use = None;
         }
-        let holders: Vec<Arc<OpenFile>> = candidates.values().map(|one| Arc::clone(&one.file)).collect();
-        for holder in &holders {
-            each_held(holder, |held| {
-                if let Some(candidate) = candidates.get_mut(&held) {
+        let mut place = Bound::Unbounded;
+        while let Some((address, holder)) = self.candidate_behind(place) {
+            each_held(&holder, |held| {
+                if let Some(candidate) = self.candidate(held) {
                     candidate.others -= 1;
                 }
             });
+            place = Bound::Excluded(address);
         }
-        let mut in_use: Vec<Arc<OpenFile>> = Vec::new();
-        for candidate in candidates.values_mut().filter(|candidate| candidate.others > 0) {
-            candidate.is_in_use = true;
-            in_use.push(Arc::clone(&candidate.file));
+        let mut first_in_use = None;
+        for (&address, candidate) in &mut self.sockets {
+            if candidate.mark == Mark::Candidate && candidate.others > 0 {
+                candidate.mark = Mark::InUse;
+                candidate.next_in_use = first_in_use.replace(address);
+            }
         }
-        while let Some(holder) = in_use.pop() {
+        while let Some(address) = first_in_use {
+            let Some(counted) = self.sockets.get_mut(&address) else { break };
+            first_in_use = counted.next_in_use.take();
+            let Some(holder) = counted.file.upgrade() else { continue };
             each_held(&holder, |held| {
-                if let Some(candidate) = candidates.get_mut(&held)
-                    && !candidate.is_in_use
-                {
-                    candidate.is_in_use = true;
-                    in_use.push(Arc::clone(&candidate.file));
+                if let Some(candidate) = self.candidate(held) {
+                    candidate.mark = Mark::InUse;
+                    candidate.next_in_use = first_in_use.replace(held);
                 }
             });
         }
-        candidates
-            .into_values()
-            .filter(|candidate| !candidate.is_in_use)
-            .map(|candidate| candidate.file)
-            .collect()
+    }
+
+    fn candidate(&mut self, address: usize) -> Option<&mut Counted> {
+        self.sockets.get_mut(&address).filter(|counted| counted.mark == Mark::Candidate)
+    }
+
+    /// The first candidate behind a place. The reference is not the file's last, while it is on its way.
+    fn candidate_behind(&self, place: Bound<usize>) -> Option<(usize, Arc<OpenFile>)> {
+        let behind = self.sockets.range((place, Bound::Unbounded));
+        let mut candidates = behind.filter(|(_, counted)| counted.mark == Mark::Candidate);
+        candidates.find_map(|(&address, counted)| Some((address, counted.file.upgrade()?)))
     }
 }
 
@@ -169,17 +194,32 @@ pub fn collect() {
 
 #[cold]
 fn search() {
-    let garbage = {
+    {
         let mut in_flight = lock();
-        if !in_flight.is_due() {
+        if !in_flight.is_due() || in_flight.is_searched {
             return;
         }
-        in_flight.find()
-    };
-    // Nobody can ask for what is on its way to them any more.
-    for socket in garbage.iter().filter_map(|file| unix(file)) {
-        socket.unaccepted().iter().filter_map(|socket| socket.unix()).for_each(|socket| _ = socket.discard());
-        socket.discard();
+        in_flight.is_searched = true;
+        in_flight.find();
     }
-    release::release(garbage);
+    let mut place = Bound::Unbounded;
+    loop {
+        let mut in_flight = lock();
+        let Some((address, file)) = in_flight.candidate_behind(place) else {
+            in_flight.is_searched = false;
+            return;
+        };
+        drop(in_flight);
+        // Nobody can ask for what is on its way to it any more.
+        if let Some(socket) = unix(&file) {
+            socket
+                .unaccepted()
+                .iter()
+                .filter_map(|socket| socket.unix())
+                .for_each(|socket| _ = socket.discard());
+            socket.discard();
+        }
+        release::release(alloc::vec![file]);
+        place = Bound::Excluded(address);
+    }
 }

@@ -1,5 +1,6 @@
 //! What the guest tests share: checks that say where they failed, and the system call by number.
 
+pub mod call_table;
 pub mod cold;
 pub mod mapping;
 pub mod objects;

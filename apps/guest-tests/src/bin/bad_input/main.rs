@@ -3,16 +3,15 @@
 //! kind of descriptor where a call takes one. What it prints on Linux and booted must be the same, line by
 //! line: the runner compares.
 //!
-//! - [`table`]: the calls, read from the dispatcher's own table; [`world`]: files, buffers and descriptors,
+//! - [`world`]: files, buffers and descriptors,
 //!   made anew for each call; [`exceptions`]: what is left out, and why.
 
 mod exceptions;
-mod table;
 mod world;
 
 use exceptions::{Skip, baseline, skip};
-use guest_tests::raw_syscall;
-use table::{Call, Kind};
+use guest_tests::call_table::{Call, Kind};
+use guest_tests::{call_table, raw_syscall};
 use world::{DESCRIPTORS, World};
 
 /// What an argument is replaced with.
@@ -54,7 +53,7 @@ const BAD_PATHS: [&str; 7] = [
 ];
 
 fn main() {
-    let calls = table::calls();
+    let calls = call_table::calls();
     assert!(calls.len() > 150, "the dispatcher's table was not understood");
     let mut world = World::new();
     for call in &calls {

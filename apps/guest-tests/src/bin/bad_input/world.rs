@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use guest_tests::raw_syscall;
 
 use crate::Bad;
-use crate::table::Kind;
+use guest_tests::call_table::Kind;
 
 /// Where everything happens.
 /// On a file system in memory, whose limits are those of ours.

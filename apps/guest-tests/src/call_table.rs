@@ -7,25 +7,34 @@ const NUMBERS: u32 = 512;
 
 /// What an argument is (`ArgKind` of the table).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Kind {
+pub enum Kind {
+    /// A file descriptor.
     Fd,
+    /// An address.
     Pointer,
+    /// The address of a text.
     Str,
+    /// A length.
     Size,
+    /// A number or flags.
     Number,
+    /// A clock's id.
     Clock,
 }
 
 /// One call.
-pub(crate) struct Call {
-    pub(crate) name: &'static str,
-    pub(crate) number: i64,
-    pub(crate) args: Vec<(&'static str, Kind)>,
+pub struct Call {
+    /// The Linux name.
+    pub name: &'static str,
+    /// The number on x86-64.
+    pub number: i64,
+    /// Names and kinds of the arguments, in their order.
+    pub args: Vec<(&'static str, Kind)>,
 }
 
 /// All of them, in the table's order.
-pub(crate) fn calls() -> Vec<Call> {
-    const TABLE: &str = include_str!("../../../../../unikernel/kernel/src/syscall/table.rs");
+pub fn calls() -> Vec<Call> {
+    const TABLE: &str = include_str!("../../../unikernel/kernel/src/syscall/table.rs");
     TABLE.lines().filter_map(|line| parse(line.trim())).collect()
 }
 

@@ -13,7 +13,7 @@ SIZE    ?=
 PCAP    ?=
 # The first build of the runner takes a minute, and says so; later ones are no news.
 RUNNER   = $${CARGO_TARGET_DIR:-target}/x86_64-unknown-linux-musl/release/qemu
-QEMU_RUN = { [ -x $(RUNNER) ] || cargo build --release -p qemu; } && cargo run --quiet --release -p qemu --
+QEMU_RUN = { [ -x "$(RUNNER)" ] || cargo build --release -p qemu; } && cargo run --quiet --release -p qemu --
 BENCH    = $(if $(QUICK),--rounds 1 --seconds 1 --apps http --skip memory$(comma)sequential$(comma)lasting)
 comma   := ,
 
@@ -21,6 +21,8 @@ comma   := ,
 POINTS  ?= 1000000
 KILLS   ?= 100
 LIES    ?= 200
+FUZZ_SECONDS ?= 3600
+FUZZ_SEED ?=
 .PHONY: help setup run disk test bench conformance model powercut kill fuzz debug lint doc clean host-test images
 
 help: ## list the targets
@@ -45,7 +47,7 @@ host-test: setup
 
 images: setup
 	cargo build --release
-	@cargo run --quiet --release -p unikernel-build --bin check-image -- $(addprefix $${CARGO_TARGET_DIR:-target}/x86_64-unknown-linux-musl/release/,hello http http-mio http-axum tls sqlite kv files)
+	@cargo run --quiet --release -p unikernel-build --bin check-image -- $(foreach app,hello http http-mio http-axum tls sqlite kv files,"$${CARGO_TARGET_DIR:-target}/x86_64-unknown-linux-musl/release/$(app)")
 
 bench: setup ## measure against a Linux guest with the same ELF (QUICK=1 for a short run)
 	@$(QEMU_RUN) bench $(BENCH)
@@ -54,7 +56,7 @@ conformance: setup ## the test suites of published crates, on Linux and booted (
 	@$(QEMU_RUN) conformance $(if $(SUITE),--suite $(SUITE))
 
 model: setup ## the scheduler's protocol in every interleaving
-	RUSTFLAGS="--cfg loom" cargo test --quiet --release -p unikernel-sched --target x86_64-unknown-linux-gnu --target-dir $${CARGO_TARGET_DIR:-target}/model
+	RUSTFLAGS="--cfg loom" cargo test --quiet --release -p unikernel-sched --target x86_64-unknown-linux-gnu --target-dir "$${CARGO_TARGET_DIR:-target}/model"
 
 powercut: setup ## ext4 under power cuts, many more than in a test run (POINTS=1000000)
 	POWERCUT_POINTS=$(POINTS) cargo test --quiet -p unikernel-ext4 nothing_durable -- --nocapture
@@ -65,7 +67,8 @@ kill: setup ## kv killed at random moments, more often than in a test run (KILLS
 debug: setup ## boot APP under gdb, with symbols of both halves, stopped at main
 	@sh qemu/debug.sh $(APP) $(MACHINE) $(PORT) $(SMP) "$(APPEND)" $(ARGS)
 
-fuzz: setup ## for long: ten million damaged frames, 200,000 connections, streams against a model; a disk that lies (LIES=200)
+fuzz: setup ## for long: random calls (FUZZ_SECONDS=3600), damaged frames, connections, streams; a disk that lies (LIES=200)
+	@$(QEMU_RUN) fuzz --seconds $(FUZZ_SECONDS) $(addprefix --seed ,$(FUZZ_SEED))
 	LONG_TESTS=1 cargo test --quiet --release -p unikernel-net -- fuzz listen churn
 	PROPTEST_CASES=20000 cargo test --quiet --release -p unikernel-machine -p unikernel-cmdline
 	export LIES=$(LIES); $(QEMU_RUN) test lies_of

@@ -1,5 +1,6 @@
 //! The command line of the runner.
 
+mod fuzz;
 mod words;
 
 use std::path::PathBuf;
@@ -14,6 +15,7 @@ use crate::disk::Disk;
 use crate::machine::{Accelerator, Kind};
 use crate::project::nearest;
 use crate::tap_tests;
+pub(crate) use fuzz::FuzzOptions;
 pub(crate) use words::HELP;
 use words::{COMMANDS, OPTIONS};
 
@@ -27,6 +29,7 @@ pub(crate) enum Command {
     Bench(BenchOptions),
     Conformance(ConformanceOptions),
     Disk(DiskOptions),
+    Fuzz(FuzzOptions),
 }
 
 /// How to boot one appliance.
@@ -161,6 +164,7 @@ pub(crate) fn parse() -> Result<Command> {
             Some("bench") => parse_bench(&mut parser).map(Command::Bench),
             Some("conformance") => parse_conformance(&mut parser).map(Command::Conformance),
             Some("disk") => parse_disk(&mut parser).map(Command::Disk),
+            Some("fuzz") => fuzz::parse(&mut parser).map(Command::Fuzz),
             Some("help") => Ok(Command::Help),
             Some(tap_tests::COMMAND) => {
                 let name = parser.value()?.string()?;
@@ -173,7 +177,7 @@ pub(crate) fn parse() -> Result<Command> {
             _ => {
                 let command = command.to_string_lossy();
                 bail!(
-                    "no command `{command}`{}: there are run, test, bench, conformance and disk",
+                    "no command `{command}`{}: there are run, test, bench, conformance, disk and fuzz",
                     hint(&command, COMMANDS)
                 )
             }

@@ -43,6 +43,20 @@ fn once() -> u32 {
 }
 
 impl DiskPlan {
+    /// A disk with an empty filesystem.
+    pub(crate) fn of_size(size: &str) -> Self {
+        Self {
+            size: size.to_owned(),
+            unformatted: false,
+            read_only: false,
+            boots: 1,
+            faults: None,
+            write_limit: None,
+            sector_bytes: None,
+            options: Vec::new(),
+        }
+    }
+
     /// An empty folder in place of the disk.
     pub(crate) fn folder(&self, name: &str) -> Result<PathBuf> {
         let folder = project::work_dir("disks")?.join(name);

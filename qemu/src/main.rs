@@ -23,6 +23,7 @@ mod device_tests;
 mod disk;
 mod disk_tests;
 mod frame_tests;
+mod fuzz;
 mod guest_tests;
 mod http;
 mod http_tests;
@@ -65,6 +66,7 @@ fn main() -> ExitCode {
         Command::Bench(options) => bench::run(&options),
         Command::Conformance(options) => conformance::run(&options),
         Command::Disk(options) => disk::run(&options),
+        Command::Fuzz(options) => fuzz::run(&options),
     });
     match outcome {
         Ok(code) => ExitCode::from(code),

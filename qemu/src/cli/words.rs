@@ -1,8 +1,8 @@
 //! The words of the command line, and what `help` says about them.
 
 /// The commands and every option, for hints at what a mistyped word may have meant.
-pub(super) const COMMANDS: [&str; 6] = ["run", "test", "bench", "conformance", "disk", "help"];
-pub(super) const OPTIONS: [&str; 25] = [
+pub(super) const COMMANDS: [&str; 7] = ["run", "test", "bench", "conformance", "disk", "fuzz", "help"];
+pub(super) const OPTIONS: [&str; 26] = [
     "--help",
     "--machine",
     "--memory",
@@ -28,6 +28,7 @@ pub(super) const OPTIONS: [&str; 25] = [
     "--test",
     "--keep",
     "--checked",
+    "--seed",
 ];
 
 /// What `--help` prints.
@@ -39,6 +40,7 @@ usage: qemu <command> [options]
   bench        measure against a Linux guest that runs the same ELF
   conformance  run the test suites of published crates, on Linux and booted
   disk FILE    make a disk image with ext4 on it
+  fuzz         make random system calls on a kernel that checks itself
 
 options of run:
   --machine q35|microvm|pc   what to boot on (q35)
@@ -60,6 +62,10 @@ options of run:
 options of disk:
   --dir FOLDER               what the disk holds at first (nothing)
   --size SIZE                its size, such as 64M or 2G (what the folder needs, and half as much again)
+
+options of fuzz:
+  --seconds N                how long (60)
+  --seed N                   the first seed (by the clock)
 
 options of bench:
   --apps http,axum-rest@2:64 which appliances, on how many processors, with how many connections

@@ -10,8 +10,8 @@ const WIDTH: f64 = 960.0;
 const BAR_PANEL: f64 = 300.0;
 const LINE_PANEL: f64 = 300.0;
 const MARGIN: f64 = 56.0;
-/// Space right of a distribution's curves, for their last values.
-const LABEL_SPACE: f64 = 70.0;
+/// Space right of a distribution's curves, for their last values and the next one's scale.
+const LABEL_SPACE: f64 = 100.0;
 /// The height of a line of text.
 const LINE: f64 = 14.0;
 const OURS: &str = "#d9480f";

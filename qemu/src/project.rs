@@ -19,7 +19,15 @@ pub(crate) fn root() -> PathBuf {
 
 /// Cargo's target folder.
 pub(crate) fn target_dir() -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+    let named = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+    named.or_else(own_target_dir).unwrap_or_else(|| root().join("target"))
+}
+
+/// Where this program lies, if cargo has put it into a target folder: the settings of a user may name any.
+fn own_target_dir() -> Option<PathBuf> {
+    let program = std::env::current_exe().ok()?;
+    let triple = program.ancestors().find(|folder| folder.ends_with(TARGET))?;
+    triple.parent().map(Path::to_owned)
 }
 
 /// A folder for what the runner writes.
@@ -72,6 +80,9 @@ pub(crate) fn build(package: &str, programs: &[&str], profile: Profile) -> Resul
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     // By its folder: `-p http` could also mean the crate of that name, on which axum stands.
     let manifest = format!("apps/{package}/Cargo.toml");
+    if !image_of(programs.first().unwrap_or(&package), profile).exists() {
+        eprintln!("building {package} and a kernel for it, which takes minutes the first time");
+    }
     let status = Command::new(cargo)
         .current_dir(root())
         .args(["build", "--manifest-path", &manifest])

@@ -10,6 +10,7 @@ mod relax;
 mod symbols;
 mod tools;
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
@@ -136,6 +137,12 @@ fn kernel_profile() -> &'static str {
 
 fn compile_kernel(unikernel_dir: &Path, target_dir: &Path, profile: &str) -> PathBuf {
     const TARGET: &str = "x86_64-unknown-none";
+    let archive = target_dir.join(TARGET).join(profile).join("libunikernel_kernel.a");
+    if !archive.exists() {
+        tell_terminal(
+            "compiling the kernel for the first time, which takes minutes; cargo shows nothing of it",
+        );
+    }
     let mut cargo = Tool::cargo();
     cargo
         .current_dir(unikernel_dir)
@@ -143,5 +150,13 @@ fn compile_kernel(unikernel_dir: &Path, target_dir: &Path, profile: &str) -> Pat
         .arg(target_dir)
         .env("RUSTFLAGS", KERNEL_FLAGS);
     run(&mut cargo);
-    target_dir.join(TARGET).join(profile).join("libunikernel_kernel.a")
+    archive
+}
+
+/// Writes a line to the terminal, if there is one: cargo keeps what build scripts print to itself.
+fn tell_terminal(text: &str) {
+    if let Ok(mut terminal) = fs::OpenOptions::new().write(true).open("/dev/tty") {
+        // Over cargo's progress bar, which comes again. Who cannot be told loses nothing.
+        let _ = writeln!(terminal, "\r\x1b[K        Note {text}");
+    }
 }

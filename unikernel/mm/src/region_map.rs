@@ -52,15 +52,16 @@ impl RegionMap {
         region.contains(address).then_some(region)
     }
 
-    /// The parts of regions inside `[start, end)`, lowest first.
+    /// The parts of regions inside `[start, end)`, lowest first; none in an empty range, also within a region.
     pub fn overlapping(&self, start: u64, end: u64) -> impl Iterator<Item = Region> + '_ {
-        let first = self.find(start).map_or(start, |region| region.start);
-        self.regions.range(first..end.max(first)).map(move |(_, region)| region.clip(start, end))
+        let end = end.max(start);
+        let first = self.find(start).filter(|_| start < end).map_or(start, |region| region.start);
+        self.regions.range(first..end).map(move |(_, region)| region.clip(start, end))
     }
 
-    /// The lowest of [`Self::overlapping`], none in an empty range: to look at each while regions change.
+    /// The lowest of [`Self::overlapping`]: to look at each while regions change.
     pub fn first_overlapping(&self, start: u64, end: u64) -> Option<Region> {
-        self.overlapping(start, end).next().filter(|_| start < end)
+        self.overlapping(start, end).next()
     }
 
     /// True if nothing is mapped in `[start, end)`.

@@ -27,8 +27,24 @@ fn main() {
     holes_are_seen(&folder);
     cut_under_another_thread(&folder);
     rights_stay_those_of_the_file(&folder);
+    parts_are_synced(&folder);
     fs::remove_dir_all(&folder).unwrap();
     println!("mapped_files: all well");
+}
+
+/// msync(2) of the first, a middle and the last page of one mapping, and of none.
+fn parts_are_synced(folder: &Path) {
+    let file = new_file(folder, "parts", &[b'a'; 3 * PAGE]);
+    let mapping = Mapping::shared(&file, 3);
+    for page in 0..3 {
+        let at = mapping.at(page * PAGE);
+        check!(store(at, b'b'));
+        for len in [PAGE, 1, 0] {
+            // SAFETY: the range is in the mapping.
+            check_eq!(unsafe { libc::msync(at.cast(), len, libc::MS_SYNC) }, 0);
+        }
+        check_eq!(byte_at(&file, page * PAGE), b'b');
+    }
 }
 
 fn beyond_the_end(folder: &Path) {

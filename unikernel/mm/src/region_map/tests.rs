@@ -91,6 +91,9 @@ fn apply(map: &mut RegionMap, model: &mut Model, operation: &Operation) {
             let removed = core::iter::from_fn(|| map.remove_first(from, to));
             let removed: u64 = removed.map(|piece| piece.pages()).sum();
             assert_eq!(map.first_overlapping(to, to), None);
+            assert!(
+                (0..=end).all(|page| map.overlapping(page * PAGE_BYTES, page * PAGE_BYTES).next().is_none())
+            );
             let pages = &mut model[start as usize..end as usize];
             assert_eq!(removed, pages.iter().flatten().count() as u64);
             pages.fill(None);

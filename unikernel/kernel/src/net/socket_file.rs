@@ -7,6 +7,7 @@ use linux_raw_sys::ioctl::{FIOGETOWN, FIONREAD, FIOSETOWN, SIOCATMARK, SIOCGPGRP
 
 use super::interface;
 use super::socket::{Kind, MessageFlags, Socket};
+use super::stream::Stream;
 use crate::file::{File, Metadata, PollSource, Readiness, WaitMode};
 use crate::mem::user::{UserPtr, UserSlice};
 use crate::syscall::{Errno, SysResult};
@@ -72,6 +73,11 @@ impl File for Socket {
     fn ioctl(&self, request: u32, argument: u64) -> SysResult {
         if let Some(result) = interface::ioctl(request, argument) {
             return result;
+        }
+        if let Kind::Stream(stream) = &self.kind
+            && let Some(flow) = stream.flow()
+        {
+            Stream::carry_over(flow);
         }
         if let (SIOCATMARK, Kind::Stream(stream)) = (request, &self.kind) {
             UserPtr::new(argument).write(i32::from(stream.is_at_mark()))?;

@@ -123,17 +123,26 @@ impl Stream {
         }
     }
 
-    /// What was written on this machine has come at once, as on Linux, though it may not have been carried over yet.
+    /// The same after what was written on this machine has come.
     #[cold]
     fn receive_from_here(&self, flow: FlowId, into: &[UserSlice], flags: MessageFlags) -> SysResult {
-        let net = flow.lock();
-        if !net.stack.tcp_is_loopback(flow.id) || !net.stack.has_work() {
+        if !Self::carry_over(flow) {
             return Err(Errno::EAGAIN);
         }
-        net.flush();
         let mut done = 0;
         complete(|| self.receive_now(flow, into, flags, &mut done))?;
         Ok(done)
+    }
+
+    /// What was written on this machine has come at once, as on Linux, though it may not have been carried over yet: whoever
+    /// looks without waiting sees to that first. True if there may be news.
+    pub(super) fn carry_over(flow: FlowId) -> bool {
+        let net = flow.lock();
+        let has_work = net.stack.tcp_is_loopback(flow.id) && net.stack.has_work();
+        if has_work {
+            net.flush();
+        }
+        has_work
     }
 
     /// How many bytes a call waits for.

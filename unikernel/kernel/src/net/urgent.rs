@@ -48,6 +48,8 @@ impl Stream {
     #[cold]
     pub(super) fn receive_urgent(&self, into: &[UserSlice], flags: MessageFlags) -> Result<Received, Errno> {
         let flow = self.flow().ok_or(Errno::ENOTCONN)?;
+        // A later urgent byte takes the place of this one.
+        Self::carry_over(flow);
         let outcome = flow.lock().stack.tcp_recv_urgent(flow.id, flags.contains(MessageFlags::PEEK));
         let byte = match outcome {
             Ok(byte) => byte,

@@ -51,6 +51,8 @@ pub fn sys_setsid() -> SysResult {
 
 /// setpgid(2): the group of a session's leader does not change.
 pub fn sys_setpgid(pid: i32, group: i32) -> SysResult {
+    // No group means one of the process's own number.
+    let group = if group == 0 { pid } else { group };
     match (pid, group) {
         (_, ..0) => Err(Errno::EINVAL),
         (0 | PROCESS_ID, _) => Err(Errno::EPERM),

@@ -31,6 +31,20 @@ const LEAST_WAIT_US: u32 = 1000;
 /// peer acknowledges at once what it has.
 const MANY_HOLES: u8 = 3;
 
+/// With less than so many segments under way a stream is thin, and so many of its time-outs do not grow (Linux:
+/// `tcp_stream_is_thin`, `TCP_THIN_LINEAR_RETRIES`).
+const THIN_SEGMENTS: usize = 4;
+const LINEAR_TIMEOUTS: u8 = 6;
+
+/// What an app can have done otherwise.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct CongestionOptions {
+    /// Reno in place of CUBIC (`TCP_CONGESTION`).
+    pub is_reno: bool,
+    /// `TCP_THIN_LINEAR_TIMEOUTS`.
+    pub has_linear_timeouts: bool,
+}
+
 /// How a loss is repaired.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Repair {
@@ -76,6 +90,8 @@ pub(crate) struct Congestion {
     cubic: Cubic,
     rtt: RoundTrip,
     backoff: u8,
+    /// Time-outs with little under way do not grow at first (`TCP_THIN_LINEAR_TIMEOUTS`).
+    has_linear_timeouts: bool,
     /// By how much the way is known to mix segments up, in microseconds.
     reordering_us: u32,
     probe: Probe,
@@ -104,6 +120,7 @@ impl Congestion {
             cubic: Cubic::NEW,
             rtt: RoundTrip::UNKNOWN,
             backoff: 0,
+            has_linear_timeouts: false,
             reordering_us: 0,
             probe: Probe::None,
             due: NEVER,
@@ -134,6 +151,12 @@ impl Congestion {
     /// Above this the window grows slowly; none before the first loss.
     pub(crate) fn threshold(&self) -> Option<usize> {
         (self.threshold != u32::MAX).then_some(self.threshold as usize)
+    }
+
+    /// Does what the app asks to be done otherwise.
+    pub(crate) fn set_options(&mut self, options: CongestionOptions) {
+        self.cubic.is_reno = options.is_reno;
+        self.has_linear_timeouts = options.has_linear_timeouts;
     }
 
     /// True if the timer has expired, and nothing was heard since.
@@ -352,7 +375,9 @@ impl Congestion {
         self.recover = Some((track.sent, Repair::Slow));
         self.probe = Probe::None;
         self.backoff = self.backoff.saturating_add(1);
-        self.due = now + self.patience();
+        let is_thin = track.in_flight() < THIN_SEGMENTS * mss && self.backoff <= LINEAR_TIMEOUTS;
+        let wait = if self.has_linear_timeouts && is_thin { self.rtt.timeout() } else { self.patience() };
+        self.due = now + wait;
         self.rtt.confuse();
         self.slow_start = SlowStart::NEW;
     }

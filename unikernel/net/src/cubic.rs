@@ -8,6 +8,8 @@ use crate::timers::NEVER;
 
 /// What is left of the window after a loss (beta), in tenths.
 const KEPT: usize = 7;
+/// The same with Reno (RFC 5681 equation 4).
+const KEPT_BY_RENO: usize = 5;
 /// The same if the window has not even come to where the last loss was (fast convergence): (1 + beta) / 2, in twentieths.
 const KEPT_OF_GOAL: usize = 17;
 /// Segments by which Reno's window would grow in a round trip, if it were cut as little: 3 (1 - beta) / (1 + beta).
@@ -30,15 +32,22 @@ pub(crate) struct Cubic {
     epoch: Instant,
     /// How long after that the goal is reached (K), in milliseconds.
     rise_ms: u32,
+    /// The app has asked for Reno itself, for its fairness towards old peers.
+    pub(crate) is_reno: bool,
     /// The window that Reno would have, in 1/256 bytes.
     reno: u64,
 }
 
 impl Cubic {
-    pub(crate) const NEW: Self = Self { goal: 0, prior: 0, epoch: NEVER, rise_ms: 0, reno: 0 };
+    pub(crate) const NEW: Self =
+        Self { goal: 0, prior: 0, epoch: NEVER, rise_ms: 0, is_reno: false, reno: 0 };
 
     /// Something was lost with `window` bytes under way. Answers how many may be from now on.
     pub(crate) fn cut(&mut self, window: usize) -> usize {
+        if self.is_reno {
+            self.epoch = NEVER;
+            return window * KEPT_BY_RENO / 10;
+        }
         let is_less = window < self.goal as usize;
         self.goal = if is_less { window * KEPT_OF_GOAL / 20 } else { window } as u32;
         (self.prior, self.epoch) = (window as u32, NEVER);
@@ -62,8 +71,12 @@ impl Cubic {
         if self.epoch == NEVER {
             self.begin(now, window, mss);
         }
-        let (from, to) = if self.reno / PARTS < self.prior.into() { RENO } else { (1, 1) };
+        let is_like_reno = self.is_reno || self.reno / PARTS >= self.prior.into();
+        let (from, to) = if is_like_reno { (1, 1) } else { RENO };
         self.reno += PARTS * from * (count * mss) as u64 / (to * window as u64);
+        if self.is_reno {
+            return window.max((self.reno / PARTS) as usize);
+        }
         // Within a round trip it goes to where the curve is after it.
         let target = self.at(now - self.epoch + rtt, mss).clamp(window, window * 3 / 2);
         let step = (target - window) * count / window;
@@ -144,6 +157,15 @@ mod tests {
         assert!((985..=1001).contains(&windows[8]), "and is back after K: {windows:?}");
         assert!(windows[10] - windows[7] < 10, "where it lingers: {windows:?}");
         assert!(windows[17] > 1250, "and then goes on: {windows:?}");
+    }
+
+    #[test]
+    fn reno_is_cut_by_half_and_grows_by_a_segment_in_a_round_trip() {
+        let mut reno = Cubic { is_reno: true, ..Cubic::NEW };
+        let after = reno.cut(100 * MSS);
+        assert_eq!(after, 50 * MSS);
+        let windows = windows(&mut reno, after, 5);
+        assert!((97..=100).contains(&windows[4]), "{windows:?}");
     }
 
     #[test]

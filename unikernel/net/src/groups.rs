@@ -3,7 +3,8 @@
 //! reports every group, after a random time.
 //!
 //! A datagram to a group goes to every socket on its port that is bound to the group or to no address, as long as
-//! anybody here has joined the group (Linux: `IP_MULTICAST_ALL`).
+//! anybody here has joined the group, but for sockets that hear only what they have joined themselves (Linux:
+//! `IP_MULTICAST_ALL`), or only some senders (RFC 4607; routers are asked for all of them, and others are dropped here).
 
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};

@@ -109,6 +109,7 @@ mod wire;
 mod tests;
 
 pub use config::{Addressing, Config, Ipv4Config, Ipv6Address, Ipv6Config, NetConfig, RouteEntry};
+pub use congestion::CongestionOptions;
 pub use counters::Counters;
 pub use error::*;
 pub use filter::{Filter, Protocol, Rule, Verdict};

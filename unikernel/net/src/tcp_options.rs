@@ -5,6 +5,7 @@ use core::net::SocketAddr;
 use smoltcp::socket::tcp::State;
 use smoltcp::time::{Duration, Instant};
 
+use crate::congestion::CongestionOptions;
 use crate::error::SocketError;
 use crate::flow::{Flow, KeepAlive, Path};
 use crate::id::{Readiness, TcpId};
@@ -166,6 +167,13 @@ impl Stack {
             socket.set_ack_delay(delay);
         }
         self.mark_dirty(id);
+    }
+
+    /// Changes how congestion is met (`TCP_CONGESTION`, `TCP_THIN_LINEAR_TIMEOUTS`).
+    pub fn tcp_set_congestion(&mut self, id: TcpId, options: CongestionOptions) {
+        if let Some(flow) = self.flows.app_mut(id) {
+            flow.congestion.set_options(options);
+        }
     }
 
     /// Holds segments back that are not full, for 200 ms at most, or lets them go (`TCP_CORK`).

@@ -58,11 +58,15 @@ pub struct MulticastOptions {
     pub is_looped: bool,
     /// `IP_MULTICAST_IF`: which way it leaves; none for the card, if there is one.
     pub link: Option<GroupLink>,
+    /// `IP_MULTICAST_ALL`: it hears groups of IPv4 that others here have joined.
+    pub hears_all: bool,
+    /// `IPV6_MULTICAST_ALL`: and those of IPv6.
+    pub hears_all_v6: bool,
 }
 
 impl Default for MulticastOptions {
     fn default() -> Self {
-        Self { hop_limit: 1, is_looped: true, link: None }
+        Self { hop_limit: 1, is_looped: true, link: None, hears_all: true, hears_all_v6: true }
     }
 }
 
@@ -87,6 +91,8 @@ pub(crate) struct UdpSocket {
     pub(crate) hop_limit: u8,
     /// Groups it has joined, and how it sends to groups.
     pub(crate) groups: Vec<Membership>,
+    /// The only senders whose datagrams it takes, of the groups that are named (RFC 4607).
+    pub(crate) sources: Vec<(IpAddr, IpAddr)>,
     pub(crate) multicast: MulticastOptions,
     /// What the headers of IPv4 and IPv6 say.
     pub(crate) headers: [HeaderOptions; 2],
@@ -152,6 +158,19 @@ impl UdpSocket {
             ready |= Readiness::ERR;
         }
         ready
+    }
+
+    /// True if the socket wants to hear a group, or everybody is meant.
+    fn hears(&self, to: IpAddr, from: IpAddr) -> bool {
+        let is_asked = |membership: &Membership| membership.0 == to;
+        if !to.is_multicast() {
+            return true;
+        }
+        if !self.groups.iter().any(is_asked) {
+            return if to.is_ipv4() { self.multicast.hears_all } else { self.multicast.hears_all_v6 };
+        }
+        let mut sources = self.sources.iter().filter(|(group, _)| *group == to).peekable();
+        sources.peek().is_none() || sources.any(|(_, source)| *source == from)
     }
 
     /// How well the socket fits a datagram: none, or more for a closer match.
@@ -228,6 +247,7 @@ impl UdpTable {
             receives_errors: false,
             hop_limit: 64,
             groups: Vec::new(),
+            sources: Vec::new(),
             multicast: MulticastOptions::default(),
             headers: Default::default(),
             coalesces: false,
@@ -257,8 +277,10 @@ impl UdpTable {
     /// Every socket that takes a datagram for a group or for everybody.
     pub(crate) fn listeners(&self, to: SocketAddr, from: SocketAddr) -> Vec<UdpId> {
         let ids = self.ports.get(&to.port()).map(Vec::as_slice).unwrap_or_default();
-        let takes =
-            |id: &&UdpId| self.sockets.get(**id).and_then(|socket| socket.rank(to.ip(), from)).is_some();
+        let takes = |id: &&UdpId| {
+            let socket = self.sockets.get(**id);
+            socket.is_some_and(|it| it.hears(to.ip(), from.ip()) && it.rank(to.ip(), from).is_some())
+        };
         ids.iter().filter(takes).copied().collect()
     }
 

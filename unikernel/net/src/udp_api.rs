@@ -1,6 +1,6 @@
 //! UDP sockets as an app sees them.
 
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 
 use crate::error::{BindError, ConnectError, RecvError, SocketError};
 use crate::id::{Readiness, UdpId};
@@ -144,6 +144,14 @@ impl Stack {
     pub fn udp_set_multicast(&mut self, id: UdpId, options: MulticastOptions) {
         if let Some(socket) = self.udp.get_mut(id) {
             socket.multicast = options;
+        }
+    }
+
+    /// Names the only senders, by group, whose datagrams the socket takes; a group that is not named has no such bound
+    /// (`IP_ADD_SOURCE_MEMBERSHIP`).
+    pub fn udp_set_sources(&mut self, id: UdpId, sources: &[(IpAddr, IpAddr)]) {
+        if let Some(socket) = self.udp.get_mut(id) {
+            socket.sources = sources.to_vec();
         }
     }
 

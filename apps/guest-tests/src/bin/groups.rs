@@ -12,6 +12,8 @@ const GROUP: Ipv4Addr = Ipv4Addr::new(239, 1, 2, 3);
 fn main() {
     members_hear_the_group();
     joining_has_rules();
+    others_groups_can_be_left_out();
+    one_sender_can_be_chosen();
     largest_datagrams_arrive();
     discovery_can_be_set();
     packet_sockets_need_a_privilege_or_a_feature();
@@ -54,6 +56,65 @@ fn members_hear_the_group() {
     member.set_nonblocking(true).unwrap();
     sender.send_to(b"gone", to).unwrap();
     check_eq!(member.recv(&mut buffer).unwrap_err().kind(), ErrorKind::WouldBlock);
+}
+
+/// `IP_MULTICAST_ALL`: a socket hears a group that another has joined, unless it does not want to.
+fn others_groups_can_be_left_out() {
+    let member = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
+    let port = member.local_addr().unwrap().port();
+    member.join_multicast_v4(&GROUP, &Ipv4Addr::LOCALHOST).unwrap();
+    check_eq!(
+        set_option(&member, libc::IPPROTO_IP, libc::IP_MULTICAST_ALL, &[2, 0, 0, 0]),
+        Some(libc::EINVAL)
+    );
+    check_eq!(set_option(&member, libc::IPPROTO_IP, libc::IP_MULTICAST_ALL, &[0; 4]), None);
+    member.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    let sender = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    check_eq!(set_option(&sender, libc::IPPROTO_IP, libc::IP_MULTICAST_IF, &[127, 0, 0, 1]), None);
+    sender.send_to(b"own", (GROUP, port)).unwrap();
+    let mut buffer = [0; 8];
+    check_eq!(member.recv(&mut buffer).unwrap(), 3);
+    // Another joins another group, which the first would hear by default.
+    let other = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let group = Ipv4Addr::new(239, 1, 2, 4);
+    other.join_multicast_v4(&group, &Ipv4Addr::LOCALHOST).unwrap();
+    member.set_nonblocking(true).unwrap();
+    sender.send_to(b"other", (group, port)).unwrap();
+    check_eq!(member.recv(&mut buffer).unwrap_err().kind(), ErrorKind::WouldBlock);
+    check_eq!(set_option(&member, libc::IPPROTO_IP, libc::IP_MULTICAST_ALL, &[1, 0, 0, 0]), None);
+    sender.send_to(b"other", (group, port)).unwrap();
+    member.set_nonblocking(false).unwrap();
+    check_eq!(member.recv(&mut buffer).unwrap(), 5);
+}
+
+/// `IP_ADD_SOURCE_MEMBERSHIP`: a group for what one sender sends to it (RFC 4607).
+fn one_sender_can_be_chosen() {
+    let member = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
+    let port = member.local_addr().unwrap().port();
+    let change = |name: i32, sender: [u8; 4]| {
+        let value = [GROUP.octets(), [127, 0, 0, 1], sender].concat();
+        set_option(&member, libc::IPPROTO_IP, name, &value)
+    };
+    check_eq!(change(libc::IP_DROP_SOURCE_MEMBERSHIP, [127, 0, 0, 2]), Some(libc::EINVAL));
+    check_eq!(change(libc::IP_ADD_SOURCE_MEMBERSHIP, [127, 0, 0, 2]), None);
+    check_eq!(change(libc::IP_ADD_SOURCE_MEMBERSHIP, [127, 0, 0, 2]), Some(libc::EADDRNOTAVAIL));
+    let sender = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    check_eq!(set_option(&sender, libc::IPPROTO_IP, libc::IP_MULTICAST_IF, &[127, 0, 0, 1]), None);
+    member.set_nonblocking(true).unwrap();
+    let mut buffer = [0; 8];
+    sender.send_to(b"not", (GROUP, port)).unwrap();
+    check_eq!(member.recv(&mut buffer).unwrap_err().kind(), ErrorKind::WouldBlock);
+    check_eq!(change(libc::IP_ADD_SOURCE_MEMBERSHIP, [127, 0, 0, 1]), None);
+    sender.send_to(b"chosen", (GROUP, port)).unwrap();
+    member.set_nonblocking(false).unwrap();
+    member.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    check_eq!(member.recv(&mut buffer).unwrap(), 6);
+    for sender in [[127, 0, 0, 1], [127, 0, 0, 2]] {
+        check_eq!(change(libc::IP_DROP_SOURCE_MEMBERSHIP, sender), None);
+    }
+    // With the last sender the group is left.
+    let left = member.leave_multicast_v4(&GROUP, &Ipv4Addr::LOCALHOST).unwrap_err();
+    check_eq!(left.raw_os_error(), Some(libc::EADDRNOTAVAIL));
 }
 
 fn joining_has_rules() {

@@ -86,6 +86,11 @@ fn answers() {
     check_eq!(set(&client, tcp, libc::TCP_CONGESTION, b"no-such-one"), libc::ENOENT);
     check_eq!(set(&client, tcp, libc::TCP_CONGESTION, b""), libc::EINVAL);
     check_eq!(get(&client, tcp, libc::TCP_CONGESTION), i32::from_ne_bytes(*b"cubi"));
+    check_eq!(set(&client, tcp, libc::TCP_CONGESTION, b"reno"), 0);
+    check_eq!(get(&client, tcp, libc::TCP_CONGESTION), i32::from_ne_bytes(*b"reno"));
+    check_eq!(get(&client, tcp, libc::TCP_THIN_LINEAR_TIMEOUTS), 0);
+    check_eq!(set(&client, tcp, libc::TCP_THIN_LINEAR_TIMEOUTS, &1i32.to_ne_bytes()), 0);
+    check_eq!(get(&client, tcp, libc::TCP_THIN_LINEAR_TIMEOUTS), 1);
 }
 
 fn info_tells_the_state() {

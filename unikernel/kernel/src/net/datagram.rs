@@ -23,6 +23,8 @@ pub(super) use transfer::{try_gather, try_scatter};
 
 /// Groups that can be joined before there is a port, as many as after (Linux: `igmp_max_memberships`).
 const EARLY_GROUPS: usize = 20;
+/// Senders that a socket can name, of all groups together (Linux: `igmp_max_msf` for each of twenty groups is more).
+const MAX_SOURCES: usize = 64;
 
 /// Held while ports are bound and given back, so that every stack sees the same changes in the same order: then a socket
 /// has the same number in each.
@@ -36,6 +38,8 @@ pub struct Datagram {
     port: SpinLock<Port>,
     /// Groups joined before there was a port. `port`'s lock comes first.
     early: SpinLock<Vec<Joined>>,
+    /// The senders, by group, that it wants to hear alone; all of a group that has none here.
+    sources: SpinLock<Vec<(IpAddr, IpAddr)>>,
     /// Which card is looked at first, so that a busy one does not keep the others waiting.
     turn: AtomicUsize,
 }
@@ -52,7 +56,7 @@ impl Default for Datagram {
     fn default() -> Self {
         let port = SpinLock::new(Port::default());
         let early = SpinLock::new(Vec::new());
-        Self { port, early, turn: AtomicUsize::new(0) }
+        Self { port, early, sources: SpinLock::new(Vec::new()), turn: AtomicUsize::new(0) }
     }
 }
 
@@ -108,7 +112,59 @@ impl Datagram {
                 log::warn!("group {group}: {error:?}");
             }
         }
+        self.apply_sources(id);
         Ok(id)
+    }
+
+    /// Joins a group for what one sender sends to it.
+    pub fn join_source(&self, group: IpAddr, source: IpAddr, link: Option<Link>) -> Result<(), Errno> {
+        let is_first = {
+            let sources = self.sources.lock();
+            if sources.contains(&(group, source)) {
+                return Err(Errno::EADDRNOTAVAIL);
+            }
+            if sources.len() >= MAX_SOURCES {
+                return Err(Errno::ENOBUFS);
+            }
+            !sources.iter().any(|(known, _)| *known == group)
+        };
+        if is_first {
+            match self.join(group, link) {
+                // For everybody's until now.
+                Ok(()) | Err(Errno::EADDRINUSE) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.change_sources(|sources| sources.push((group, source)));
+        Ok(())
+    }
+
+    /// Leaves a group for what one sender sends to it, and for good if it was the last.
+    pub fn leave_source(&self, group: IpAddr, source: IpAddr, link: Option<Link>) -> Result<(), Errno> {
+        {
+            let sources = self.sources.lock();
+            let is_bound = sources.iter().any(|(known, _)| *known == group);
+            if !sources.contains(&(group, source)) {
+                return Err(if is_bound { Errno::EADDRNOTAVAIL } else { Errno::EINVAL });
+            }
+        }
+        self.change_sources(|sources| sources.retain(|known| *known != (group, source)));
+        let is_last = !self.sources.lock().iter().any(|(known, _)| *known == group);
+        if is_last { self.leave(group, link) } else { Ok(()) }
+    }
+
+    fn change_sources(&self, change: impl FnOnce(&mut Vec<(IpAddr, IpAddr)>)) {
+        change(&mut self.sources.lock());
+        if let Some(id) = self.id() {
+            self.apply_sources(id);
+        }
+    }
+
+    fn apply_sources(&self, id: UdpId) {
+        let sources = self.sources.lock().clone();
+        for shard in cards::firsts() {
+            shards::lock(shard).stack.udp_set_sources(id, &sources);
+        }
     }
 
     /// Joins a group.
@@ -133,6 +189,9 @@ impl Datagram {
 
     /// Leaves a group: that of a link, or if none is named the first.
     pub fn leave(&self, group: IpAddr, link: Option<Link>) -> Result<(), Errno> {
+        if self.sources.lock().iter().any(|(known, _)| *known == group) {
+            self.change_sources(|sources| sources.retain(|(known, _)| *known != group));
+        }
         let port = self.port.lock();
         if let Some(id) = port.id {
             let card = match link {

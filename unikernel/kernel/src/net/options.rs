@@ -8,7 +8,8 @@ use linux_raw_sys::net::{
 };
 use unikernel_net::smoltcp::time::Duration;
 use unikernel_net::{
-    BindOptions, HeaderOptions, KeepAlive, LowWater, MulticastOptions, PathDiscovery, Stack, TcpId,
+    BindOptions, CongestionOptions, HeaderOptions, KeepAlive, LowWater, MulticastOptions, PathDiscovery,
+    Stack, TcpId,
 };
 
 use super::address::Family;
@@ -67,6 +68,8 @@ pub struct TcpOptions {
     pub window_clamp: u32,
     /// `TCP_LINGER2`, in seconds; less than 0 for no time, 0 for the usual.
     pub end_seconds: i32,
+    /// `TCP_CONGESTION`, `TCP_THIN_LINEAR_TIMEOUTS`.
+    pub congestion: CongestionOptions,
 }
 
 impl TcpOptions {
@@ -86,6 +89,7 @@ impl TcpOptions {
         stack.tcp_set_end_seconds(id, end);
         stack.tcp_set_quick_ack(id, self.quick_ack == Some(true));
         stack.tcp_set_cork(id, self.is_corked);
+        stack.tcp_set_congestion(id, self.congestion);
         if self.max_segment > 0 {
             stack.tcp_set_max_segment(id, self.max_segment);
         }
@@ -166,6 +170,14 @@ pub struct Hints {
     pub has_multicast_loop: bool,
     /// `IPV6_MULTICAST_LOOP`.
     pub has_multicast_loop_v6: bool,
+    /// `IP_MULTICAST_ALL`.
+    pub hears_all_groups: bool,
+    /// `IPV6_MULTICAST_ALL`.
+    pub hears_all_groups_v6: bool,
+    /// `IP_BIND_ADDRESS_NO_PORT`: a port is never so short that it would have to be chosen late.
+    pub binds_address_only: bool,
+    /// `SO_INCOMING_CPU` as the app set it. It says where data is wanted; the card decides.
+    pub incoming_core: Option<i32>,
     /// `IP_MULTICAST_IF`, `IPV6_MULTICAST_IF`.
     pub multicast_link: Option<Link>,
     /// `IP_MTU_DISCOVER`.
@@ -188,6 +200,10 @@ impl Default for Hints {
             multicast_ttl: 1,
             has_multicast_loop: true,
             has_multicast_loop_v6: true,
+            hears_all_groups: true,
+            hears_all_groups_v6: true,
+            binds_address_only: false,
+            incoming_core: None,
             multicast_link: None,
             path_discovery: IP_PMTUDISC_WANT as u8,
             path_discovery_v6: IP_PMTUDISC_WANT as u8,
@@ -333,7 +349,13 @@ impl SocketOptions {
         let hints = &self.hints;
         let is_looped = if is_v6 { hints.has_multicast_loop_v6 } else { hints.has_multicast_loop };
         let link = hints.multicast_link.map(Link::in_stack);
-        MulticastOptions { hop_limit: hints.multicast_ttl, is_looped, link }
+        MulticastOptions {
+            hop_limit: hints.multicast_ttl,
+            is_looped,
+            link,
+            hears_all: hints.hears_all_groups,
+            hears_all_v6: hints.hears_all_groups_v6,
+        }
     }
 
     /// What the headers of IPv4 say.

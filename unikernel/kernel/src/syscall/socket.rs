@@ -88,7 +88,8 @@ pub fn sys_socket(domain: u32, kind: u32, protocol: u32) -> SysResult {
         (SOCK_DGRAM, 0) => Kind::Datagram(Datagram::default()),
         (SOCK_DGRAM, udp) if udp == IPPROTO_UDP as u32 => Kind::Datagram(Datagram::default()),
         (kind, protocol) if kind >= SOCK_MAX || protocol >= IPPROTO_END => return Err(Errno::EINVAL),
-        (SOCK_STREAM | SOCK_DGRAM, _) => return Err(Errno::EPROTONOSUPPORT),
+        // Frames are the kernel's: there is no protocol for a raw socket (Linux has none of number 0, either).
+        (SOCK_STREAM | SOCK_DGRAM | SOCK_RAW, _) => return Err(Errno::EPROTONOSUPPORT),
         _ => return Err(Errno::ESOCKTNOSUPPORT),
     };
     install(Socket::new(family, kind, SocketOptions::default()), flags)

@@ -236,7 +236,11 @@ fn set_socket(socket: &Socket, name: u32, value: Value) -> Result<(), Errno> {
             socket.set_options(|options| options.busy_poll_us = microseconds);
             Ok(())
         }
-        SO_INCOMING_CPU => value.int().map(drop),
+        SO_INCOMING_CPU => {
+            let core = value.int()?;
+            socket.set_options(|options| options.hints.incoming_core = Some(core));
+            Ok(())
+        }
         SO_OOBINLINE => set(|options| &mut options.hints.is_urgent_inline),
         SO_DONTROUTE => set(|options| &mut options.is_direct),
         SO_TYPE | SO_ERROR | SO_ACCEPTCONN | SO_PROTOCOL | SO_DOMAIN => Err(Errno::ENOPROTOOPT),
@@ -333,7 +337,7 @@ fn get_socket(socket: &Socket, name: u32, place: Place) -> SysResult {
         }
         SO_RCVLOWAT => place.int(options.tcp.receive_low.max(1) as i32),
         SO_SNDLOWAT => place.int(1),
-        SO_INCOMING_CPU => place.int(core_of(socket)),
+        SO_INCOMING_CPU => place.int(options.hints.incoming_core.unwrap_or_else(|| core_of(socket))),
         SO_OOBINLINE => place.flag(options.hints.is_urgent_inline),
         SO_DONTROUTE => place.flag(options.is_direct),
         SO_PRIORITY => place.int(options.hints.priority),

@@ -8,11 +8,15 @@ use super::sockopt::{Place, Value};
 use super::{Errno, SysResult};
 use crate::net::address::Family;
 use crate::net::cards::{self, Link};
+use crate::net::datagram::Datagram;
 use crate::net::options::{SocketOptions, Told, discovery};
 use crate::net::socket::{Kind, Socket};
 
 /// Time to live when nothing was set (ip(7)).
 const DEFAULT_HOPS: i32 = 64;
+/// Where a connection was going before it was redirected, which is nowhere here (Linux: netfilter's, the same number for both
+/// versions of IP).
+const SO_ORIGINAL_DST: u32 = 80;
 /// Bytes of a `struct ipv6_mreq`: a group and the number of an interface.
 const MREQ_V6_BYTES: usize = 20;
 
@@ -77,9 +81,18 @@ pub(super) fn set_ip(socket: &Socket, name: u32, value: Value) -> Result<(), Err
             socket.set_options(|options| options.hints.multicast_link = link);
             Ok(())
         }
-        // These ask for what is the case anyway.
-        IP_BIND_ADDRESS_NO_PORT => Ok(()),
-        IP_MULTICAST_ALL if value.is_on()? => Ok(()),
+        IP_ADD_SOURCE_MEMBERSHIP => with_source(socket, value, Datagram::join_source),
+        IP_DROP_SOURCE_MEMBERSHIP => with_source(socket, value, Datagram::leave_source),
+        IP_BIND_ADDRESS_NO_PORT => {
+            let is_on = value.byte_is_on()?;
+            socket.set_options(|options| options.hints.binds_address_only = is_on);
+            Ok(())
+        }
+        IP_MULTICAST_ALL => {
+            let is_on = read_switch(value)?;
+            socket.set_options(|options| options.hints.hears_all_groups = is_on);
+            Ok(())
+        }
         _ => Err(Errno::ENOPROTOOPT),
     }
 }
@@ -95,6 +108,9 @@ pub(super) fn get_ip(socket: &Socket, name: u32, place: Place) -> SysResult {
         IP_MTU_DISCOVER => place.int(hints.path_discovery.into()),
         IP_MULTICAST_TTL => place.int(hints.multicast_ttl.into()),
         IP_MULTICAST_LOOP => place.flag(hints.has_multicast_loop),
+        IP_MULTICAST_ALL => place.flag(hints.hears_all_groups),
+        IP_BIND_ADDRESS_NO_PORT => place.flag(hints.binds_address_only),
+        SO_ORIGINAL_DST if matches!(socket.kind, Kind::Stream(_)) => Err(Errno::ENOENT),
         IP_MULTICAST_IF => place.write(&[0; 4]),
         IP_MTU => place.int(path_mtu(socket)?),
         IP_PKTINFO => place.flag(told.contains(Told::INFO_V4)),
@@ -156,6 +172,11 @@ pub(super) fn set_ipv6(socket: &Socket, name: u32, value: Value) -> Result<(), E
         }
         IPV6_ADD_MEMBERSHIP => join(socket, membership_v6(value)?),
         IPV6_DROP_MEMBERSHIP => leave(socket, membership_v6(value)?),
+        IPV6_MULTICAST_ALL => {
+            let is_on = read_switch(value)?;
+            socket.set_options(|options| options.hints.hears_all_groups_v6 = is_on);
+            Ok(())
+        }
         IPV6_MULTICAST_IF => {
             let link = link_by_number(value.int()?)?;
             socket.set_options(|options| options.hints.multicast_link = link);
@@ -176,6 +197,8 @@ pub(super) fn get_ipv6(socket: &Socket, name: u32, place: Place) -> SysResult {
         IPV6_UNICAST_HOPS => place.int(hops_of(socket)),
         IPV6_TCLASS => place.int(options.hints.traffic_class.into()),
         IPV6_MULTICAST_LOOP => place.flag(options.hints.has_multicast_loop_v6),
+        IPV6_MULTICAST_ALL => place.flag(options.hints.hears_all_groups_v6),
+        SO_ORIGINAL_DST if matches!(socket.kind, Kind::Stream(_)) => Err(Errno::ENOENT),
         IPV6_RECVERR => place.flag(options.receives_errors),
         IPV6_MULTICAST_HOPS => place.int(options.hints.multicast_ttl.into()),
         IPV6_MTU_DISCOVER => place.int(options.hints.path_discovery_v6.into()),
@@ -269,6 +292,28 @@ fn join(socket: &Socket, (group, link): Membership) -> Result<(), Errno> {
     match &socket.kind {
         Kind::Datagram(datagram) => datagram.join(group, link),
         _ => Err(Errno::EPROTO),
+    }
+}
+
+/// Joins or leaves a group for one sender's datagrams, as a `struct ip_mreq_source` says.
+fn with_source(
+    socket: &Socket,
+    value: Value,
+    step: fn(&Datagram, IpAddr, IpAddr, Option<Link>) -> Result<(), Errno>,
+) -> Result<(), Errno> {
+    let bytes: [u8; 12] = value.read()?;
+    let (group, interface, source) = (first(&bytes), first(&bytes[4..]), first(&bytes[8..]));
+    match &socket.kind {
+        Kind::Datagram(datagram) => step(datagram, group.into(), source.into(), link_of(interface, 0)?),
+        _ => Err(Errno::EPROTO),
+    }
+}
+
+/// A switch that is 0 or 1.
+fn read_switch(value: Value) -> Result<bool, Errno> {
+    match value.byte()? {
+        number @ 0..=1 => Ok(number == 1),
+        _ => Err(Errno::EINVAL),
     }
 }
 

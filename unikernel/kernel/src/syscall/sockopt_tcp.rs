@@ -20,8 +20,9 @@ const END_SECONDS: i32 = 60;
 const MAX_END_SECONDS: i32 = 120;
 /// The narrowest window that can be asked for (Linux: half of `SOCK_MIN_RCVBUF`).
 const LEAST_CLAMP: i32 = 1152;
-/// The only congestion control that there is, as `TCP_CONGESTION` names it.
-const CONGESTION_CONTROL: &[u8] = b"cubic";
+/// The congestion controls that there are, as `TCP_CONGESTION` names them.
+const CUBIC: &[u8] = b"cubic";
+const RENO: &[u8] = b"reno";
 
 fn require_tcp(socket: &Socket) -> Result<(), Errno> {
     if matches!(socket.kind, Kind::Stream(_)) { Ok(()) } else { Err(Errno::EOPNOTSUPP) }
@@ -41,11 +42,19 @@ pub(super) fn set(socket: &Socket, name: u32, value: Value) -> Result<(), Errno>
             socket.set_options(|options| options.has_no_delay = is_on);
         }
         // Who asks for another is told that it is not there.
-        TCP_CONGESTION => match &value.name()?[..] {
-            CONGESTION_CONTROL => {}
-            [] if value.len() == 0 => return Err(Errno::EINVAL),
-            _ => return Err(Errno::ENOENT),
-        },
+        TCP_CONGESTION => {
+            let is_reno = match &value.name()?[..] {
+                CUBIC => false,
+                RENO => true,
+                [] if value.len() == 0 => return Err(Errno::EINVAL),
+                _ => return Err(Errno::ENOENT),
+            };
+            socket.set_options(|options| options.tcp.congestion.is_reno = is_reno);
+        }
+        TCP_THIN_LINEAR_TIMEOUTS => {
+            let is_on = value.is_on()?;
+            socket.set_options(|options| options.tcp.congestion.has_linear_timeouts = is_on);
+        }
         TCP_KEEPIDLE => {
             let seconds = within(MAX_KEEP_SECONDS)?;
             socket.set_options(|options| options.keep_alive.idle_seconds = seconds);
@@ -161,11 +170,13 @@ pub(super) fn get(socket: &Socket, name: u32, place: Place) -> SysResult {
         TCP_LINGER2 => place.int(options.tcp.end_seconds),
         TCP_WINDOW_CLAMP => place.int(options.tcp.window_clamp as i32),
         TCP_NOTSENT_LOWAT => place.int(options.tcp.unsent_low as i32),
+        TCP_THIN_LINEAR_TIMEOUTS => place.flag(options.tcp.congestion.has_linear_timeouts),
         TCP_MAXSEG => place.int(segment_size(socket, &options)),
         TCP_INFO => place.write(&tcp_info::bytes(stream_info(socket), is_listening(socket))),
         TCP_CONGESTION => {
             let mut name = [0; NAME_BYTES];
-            name[..CONGESTION_CONTROL.len()].copy_from_slice(CONGESTION_CONTROL);
+            let chosen = if options.tcp.congestion.is_reno { RENO } else { CUBIC };
+            name[..chosen.len()].copy_from_slice(chosen);
             place.write(&name)
         }
         _ => Err(Errno::ENOPROTOOPT),

@@ -137,7 +137,7 @@ fn own_members_hear_it_unless_told_not_to() {
     send(&mut net.a, id, SocketAddr::new(group(3), 5000));
     net.settle();
     assert_eq!(count(&mut net.a, id), 1);
-    let quiet = MulticastOptions { is_looped: false, hop_limit: 9, link: None };
+    let quiet = MulticastOptions { is_looped: false, hop_limit: 9, ..MulticastOptions::default() };
     net.a.stack.udp_set_multicast(id, quiet);
     send(&mut net.a, id, SocketAddr::new(group(3), 5000));
     net.a.flush(net.now);
@@ -150,4 +150,29 @@ fn own_members_hear_it_unless_told_not_to() {
     send(&mut net.a, id, SocketAddr::new(group(3), 5000));
     net.settle();
     assert_eq!((count(&mut net.a, id), net.a.stack.counters().tx_packets), (1, before));
+}
+
+#[test]
+fn only_what_was_joined_is_heard_if_that_is_wanted() {
+    let mut net = Net::new();
+    let (member, shy) = (bind(&mut net.a, 5000), bind(&mut net.a, 5000));
+    net.a.stack.udp_join(member, group(3), None).unwrap();
+    let own_only = MulticastOptions { hears_all: false, ..MulticastOptions::default() };
+    net.a.stack.udp_set_multicast(shy, own_only);
+    let sender = bind(&mut net.b, 6000);
+    let mut heard = |net: &mut Net| {
+        send(&mut net.b, sender, SocketAddr::new(group(3), 5000));
+        net.settle();
+        [member, shy].map(|id| count(&mut net.a, id))
+    };
+    assert_eq!(heard(&mut net), [1, 0]);
+    net.a.stack.udp_join(shy, group(3), None).unwrap();
+    assert_eq!(heard(&mut net), [1, 1]);
+    // Of one sender only, which is another; then that one, too.
+    net.a.stack.udp_set_sources(shy, &[(group(3), ip(99).into()), (group(4), ip(1).into())]);
+    assert_eq!(heard(&mut net), [1, 0]);
+    let from = net.b.stack.udp_local(sender).unwrap();
+    assert!(from.ip().is_unspecified());
+    net.a.stack.udp_set_sources(shy, &[(group(3), ip(1).into())]);
+    assert_eq!(heard(&mut net), [1, 1]);
 }

@@ -50,6 +50,8 @@ mod fs_tests {
 
 #[path = "src/thread"]
 mod thread_tests {
+    use std::thread::*;
+
     mod tests;
 }
 

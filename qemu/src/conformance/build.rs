@@ -5,10 +5,11 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 
 use super::c_programs;
@@ -107,6 +108,7 @@ fn compile(suite: &Suite, source: &Source) -> Result<(BTreeMap<String, PathBuf>,
         };
         match (message.reason.as_str(), message.executable, message.message) {
             ("compiler-artifact", Some(executable), _) => {
+                let executable = if is_binary { as_linked(&executable)? } else { executable };
                 executables.insert(name, executable);
             }
             ("compiler-message", _, Some(diagnostic)) if diagnostic.level == "error" => {
@@ -118,6 +120,20 @@ fn compile(suite: &Suite, source: &Source) -> Result<(BTreeMap<String, PathBuf>,
     executables.retain(|name: &String, _| suite.takes(name));
     broken.retain(|name, _| suite.takes(name) && !executables.contains_key(name));
     Ok((executables, broken))
+}
+
+/// A binary where it was linked, beside the record of that: cargo names another link to it, without the hash.
+fn as_linked(binary: &Path) -> Result<PathBuf> {
+    let inode = |path: &Path| fs::metadata(path).map(|metadata| metadata.ino());
+    let wanted = inode(binary)?;
+    let folder = binary.parent().context("a binary is in a folder")?.join("deps");
+    for entry in fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))? {
+        let path = entry?.path();
+        if inode(&path)? == wanted {
+            return Ok(path);
+        }
+    }
+    bail!("{} was linked nowhere", binary.display())
 }
 
 /// Links the kernel in, by the build crate's program: makes the images.

@@ -71,7 +71,7 @@ pub(super) fn compile(
 /// Compiles one test; answers the compiler's first complaint if it does not compile.
 fn compile_one(
     sources: &CSources,
-    source: &Source,
+    suite: &Source,
     path: &Path,
     common: &[PathBuf],
     executable: &Path,
@@ -91,7 +91,7 @@ fn compile_one(
     fs::create_dir_all(&objects)?;
     let mut compiler = Command::new("cc");
     compiler.current_dir(&objects).arg("-c").args(FLAGS).args(&sources.flags);
-    compiler.args(sources.include.iter().flat_map(|include| ["-I".into(), source.package.join(include)]));
+    compiler.args(sources.include.iter().flat_map(|include| ["-I".into(), suite.package.join(include)]));
     let compiled = compiler.arg(path).args(common).output().context("cannot run cc")?;
     let complaint = |output: &[u8]| {
         let text = String::from_utf8_lossy(output).into_owned();
@@ -101,6 +101,9 @@ fn compile_one(
         return Ok(Some(complaint(&compiled.stderr).unwrap_or_else(|| "it does not compile".into())));
     }
     let mut linker = Command::new(project::root().join("qemu/conformance/cc"));
+    // The linker that rustc takes, too: it leaves the addresses free where the kernel goes.
+    let tools = source::rustlib()?.join(project::GNU_TARGET).join("bin/gcc-ld");
+    linker.arg(format!("-B{}", tools.display())).arg("-fuse-ld=lld");
     linker.arg("-o").arg(executable).args(files(&objects)?).args(FLAGS).args(&sources.flags);
     let linked = linker.output().context("cannot run the linker")?;
     fs::remove_dir_all(&objects)?;

@@ -31,6 +31,13 @@ pub(super) fn work_dir() -> Result<PathBuf> {
     project::work_dir("conformance")
 }
 
+/// The toolchain's folder of libraries, sources and tools.
+pub(super) fn rustlib() -> Result<PathBuf> {
+    let output = Command::new("rustc").args(["--print", "sysroot"]).output().context("cannot run rustc")?;
+    ensure!(output.status.success(), "rustc does not know its folder");
+    Ok(Path::new(String::from_utf8(output.stdout)?.trim()).join("lib/rustlib"))
+}
+
 /// An unpacked suite.
 pub(super) struct Source {
     /// The crate: the working folder of its tests.
@@ -41,7 +48,7 @@ pub(super) struct Source {
 pub(super) fn prepare(suite: &Suite) -> Result<Source> {
     let workspace = work_dir()?.join("suites").join(&suite.name);
     fs::create_dir_all(&workspace)?;
-    write_config(suite, &workspace)?;
+    write_config(&workspace)?;
     let folder = workspace.join(suite.folder());
     match (&suite.repository, &suite.sha256, &suite.toolchain) {
         (_, _, Some(toolchain)) => {
@@ -139,8 +146,8 @@ fn adapt_manifest(suite: &Suite, package: &Path) -> Result<()> {
 }
 
 /// Cargo's configuration, for whatever is below this folder.
-fn write_config(suite: &Suite, workspace: &Path) -> Result<()> {
-    let config = format!("{}\n{}", linking(suite, CLibrary::Musl), linking(suite, CLibrary::Gnu));
+fn write_config(workspace: &Path) -> Result<()> {
+    let config = format!("{}\n{}", linking(CLibrary::Musl), linking(CLibrary::Gnu));
     fs::create_dir_all(workspace.join(".cargo"))?;
     write_if_changed(&workspace.join(".cargo/config.toml"), &config)
 }
@@ -160,14 +167,13 @@ fn write_workspace(suite: &Suite, workspace: &Path) -> Result<()> {
 }
 
 /// How programs with a C library are linked: as `.cargo/config.toml` says, and recorded.
-fn linking(suite: &Suite, library: CLibrary) -> String {
+fn linking(library: CLibrary) -> String {
     let (target, linker, flag) = match library {
         CLibrary::Musl => (project::TARGET, "lld", "-Clink-self-contained=yes"),
         CLibrary::Gnu => (project::GNU_TARGET, "cc", "-Ctarget-feature=+crt-static"),
     };
     let linker = project::root().join("qemu/conformance").join(linker);
-    let mut flags = vec!["-Crelocation-model=static", flag, "-Cforce-frame-pointers=yes"];
-    flags.extend(suite.rustflags.iter().map(String::as_str));
+    let flags = ["-Crelocation-model=static", flag, "-Cforce-frame-pointers=yes"];
     format!("[target.{target}]\nlinker = {linker:?}\nrustflags = {flags:?}\n")
 }
 

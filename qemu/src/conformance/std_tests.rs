@@ -3,10 +3,10 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 
+use super::source;
 use super::suites::Toolchain;
 use crate::project;
 
@@ -29,7 +29,7 @@ pub(super) fn copy(toolchain: &Toolchain, folder: &Path) -> Result<()> {
         fs::write(&path, without(&text, name).with_context(|| format!("no test {name} in {file}"))?)?;
     }
     // The manifest last: it says that all is there.
-    for name in ["lib.rs", "unit.rs", "Cargo.toml"] {
+    for name in ["lib.rs", "sync.rs", "unit.rs", "Cargo.toml"] {
         fs::copy(project::root().join(PACKAGE).join(name), folder.join(name))?;
     }
     Ok(())
@@ -37,10 +37,7 @@ pub(super) fn copy(toolchain: &Toolchain, folder: &Path) -> Result<()> {
 
 /// Where the toolchain has the sources of `std`.
 fn library() -> Result<PathBuf> {
-    let output = Command::new("rustc").args(["--print", "sysroot"]).output().context("cannot run rustc")?;
-    ensure!(output.status.success(), "rustc does not know its folder");
-    let sysroot = PathBuf::from(String::from_utf8(output.stdout)?.trim());
-    let library = sysroot.join("lib/rustlib/src/rust/library/std");
+    let library = source::rustlib()?.join("src/rust/library/std");
     if !library.exists() {
         bail!("the sources of std are missing: `rustup component add rust-src`");
     }

@@ -32,9 +32,6 @@ pub(super) struct Suite {
     /// Beside the default ones.
     #[serde(default)]
     pub(super) features: Vec<String>,
-    /// For the compiler, beside those that make a program static.
-    #[serde(default)]
-    pub(super) rustflags: Vec<String>,
     #[serde(default = "yes")]
     pub(super) default_features: bool,
     /// Whether the unit tests in `src` belong to the suite.

@@ -160,7 +160,7 @@ fn only_what_was_joined_is_heard_if_that_is_wanted() {
     let own_only = MulticastOptions { hears_all: false, ..MulticastOptions::default() };
     net.a.stack.udp_set_multicast(shy, own_only);
     let sender = bind(&mut net.b, 6000);
-    let mut heard = |net: &mut Net| {
+    let heard = |net: &mut Net| {
         send(&mut net.b, sender, SocketAddr::new(group(3), 5000));
         net.settle();
         [member, shy].map(|id| count(&mut net.a, id))

@@ -54,10 +54,14 @@ impl Fifo {
             Ends::Write if !pipe.is_named => Ok(Arc::new(pipe.write_end())),
             Ends::Both => Ok(Arc::new(BothEnds(pipe.read_end(), pipe.write_end()))),
             Ends::Read => {
-                let before = pipe.state.lock().writers_ever;
+                let (is_met, before) = {
+                    let state = pipe.state.lock();
+                    (state.has_writer(), state.writers_ever)
+                };
                 let end = Arc::new(pipe.read_end());
                 pipe.writer.notify(Readiness::WRITABLE);
-                if mode == WaitMode::MayBlock {
+                // A writer that was there may have written and left by now.
+                if mode == WaitMode::MayBlock && !is_met {
                     wait_or_close(&*end, &pipe.reader, || {
                         let state = pipe.state.lock();
                         state.has_writer() || state.writers_ever != before
@@ -69,12 +73,15 @@ impl Fifo {
                 if mode == WaitMode::NonBlocking && !pipe.state.lock().has_reader() {
                     return Err(Errno::ENXIO);
                 }
-                let before = pipe.state.lock().readers_ever;
+                let (is_met, before) = {
+                    let state = pipe.state.lock();
+                    (state.has_reader(), state.readers_ever)
+                };
                 let end = Arc::new(pipe.write_end());
                 pipe.reader.notify(Readiness::empty());
                 wait_or_close(&*end, &pipe.writer, || {
                     let state = pipe.state.lock();
-                    state.has_reader() || state.readers_ever != before
+                    is_met || state.has_reader() || state.readers_ever != before
                 })?;
                 Ok(end)
             }

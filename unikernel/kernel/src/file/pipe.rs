@@ -51,6 +51,16 @@ impl State {
         self.writers > 0
     }
 
+    /// If nobody could read, how many readers there have ever been: one more, and somebody could.
+    fn readers_missed(&self) -> Option<usize> {
+        (!self.has_reader()).then_some(self.readers_ever)
+    }
+
+    /// The same of writers.
+    fn writers_missed(&self) -> Option<usize> {
+        (!self.has_writer()).then_some(self.writers_ever)
+    }
+
     /// Bytes that can be read now.
     fn readable(&self) -> usize {
         if self.held > 0 { 0 } else { self.ring.len() }

@@ -54,35 +54,24 @@ impl Fifo {
             Ends::Write if !pipe.is_named => Ok(Arc::new(pipe.write_end())),
             Ends::Both => Ok(Arc::new(BothEnds(pipe.read_end(), pipe.write_end()))),
             Ends::Read => {
-                let (is_met, before) = {
-                    let state = pipe.state.lock();
-                    (state.has_writer(), state.writers_ever)
-                };
+                let missing = pipe.state.lock().writers_missed();
                 let end = Arc::new(pipe.read_end());
                 pipe.writer.notify(Readiness::WRITABLE);
-                // A writer that was there may have written and left by now.
-                if mode == WaitMode::MayBlock && !is_met {
-                    wait_or_close(&*end, &pipe.reader, || {
-                        let state = pipe.state.lock();
-                        state.has_writer() || state.writers_ever != before
-                    })?;
+                if let Some(before) = missing.filter(|_| mode == WaitMode::MayBlock) {
+                    wait_or_close(&*end, &pipe.reader, || pipe.state.lock().writers_ever != before)?;
                 }
                 Ok(end)
             }
             Ends::Write => {
-                if mode == WaitMode::NonBlocking && !pipe.state.lock().has_reader() {
+                let missing = pipe.state.lock().readers_missed();
+                if mode == WaitMode::NonBlocking && missing.is_some() {
                     return Err(Errno::ENXIO);
                 }
-                let (is_met, before) = {
-                    let state = pipe.state.lock();
-                    (state.has_reader(), state.readers_ever)
-                };
                 let end = Arc::new(pipe.write_end());
                 pipe.reader.notify(Readiness::empty());
-                wait_or_close(&*end, &pipe.writer, || {
-                    let state = pipe.state.lock();
-                    is_met || state.has_reader() || state.readers_ever != before
-                })?;
+                if let Some(before) = missing {
+                    wait_or_close(&*end, &pipe.writer, || pipe.state.lock().readers_ever != before)?;
+                }
                 Ok(end)
             }
         }

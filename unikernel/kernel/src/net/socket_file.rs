@@ -7,7 +7,6 @@ use linux_raw_sys::ioctl::{FIOGETOWN, FIONREAD, FIOSETOWN, SIOCATMARK, SIOCGPGRP
 
 use super::interface;
 use super::socket::{Kind, MessageFlags, Socket};
-use super::stream::Stream;
 use crate::file::{File, Metadata, PollSource, Readiness, WaitMode};
 use crate::mem::user::{UserPtr, UserSlice};
 use crate::syscall::{Errno, SysResult};
@@ -74,13 +73,8 @@ impl File for Socket {
         if let Some(result) = interface::ioctl(request, argument) {
             return result;
         }
-        if let Kind::Stream(stream) = &self.kind
-            && let Some(flow) = stream.flow()
-        {
-            Stream::carry_over(flow);
-        }
         if let (SIOCATMARK, Kind::Stream(stream)) = (request, &self.kind) {
-            UserPtr::new(argument).write(i32::from(stream.is_at_mark()))?;
+            UserPtr::new(argument).write(i32::from(stream.ask_mark()))?;
             return Ok(0);
         }
         match request {

@@ -340,6 +340,7 @@ impl Stream {
             return Err(Errno::EINVAL);
         }
         let Some(flow) = self.flow() else { return Ok((0, 0)) };
+        Self::carry_over(flow);
         let net = flow.lock();
         Ok((net.stack.tcp_recv_queue(flow.id), net.stack.tcp_send_queue(flow.id)))
     }

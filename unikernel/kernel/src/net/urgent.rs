@@ -64,7 +64,15 @@ impl Stream {
         Ok(Received { full_len: 1, beside: Beside::Urgent, ..Received::bytes(usize::from(place.is_some())) })
     }
 
-    /// True if the urgent byte is the next one (sockatmark(3)).
+    /// True if the urgent byte is the next one, after what was written on this machine has come (sockatmark(3)).
+    pub(super) fn ask_mark(&self) -> bool {
+        if let Some(flow) = self.flow() {
+            Self::carry_over(flow);
+        }
+        self.is_at_mark()
+    }
+
+    /// True if the urgent byte is the next one.
     pub(super) fn is_at_mark(&self) -> bool {
         self.flow().is_some_and(|flow| flow.lock().stack.tcp_is_at_mark(flow.id))
     }

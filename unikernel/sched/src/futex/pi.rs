@@ -332,5 +332,7 @@ fn move_to_lock<T>(
 
 #[cfg(all(test, loom))]
 mod model;
+#[cfg(test)]
+mod refusal;
 #[cfg(all(test, not(loom)))]
 mod tests;

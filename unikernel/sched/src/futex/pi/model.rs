@@ -7,35 +7,18 @@ use loom::sync::atomic::{AtomicU32, Ordering};
 use loom::thread;
 
 use super::super::model::{A, B, Locks};
-use super::{Futexes, LockError, OWNER, OWNER_DIED, OutOfMemory, Outcome, WAITERS, Waiter, Word, bucket_of};
+use super::refusal::Refusal;
+use super::{Futexes, LockError, OWNER, OWNER_DIED, Outcome, WAITERS, Waiter, Word, bucket_of};
 
 #[derive(Clone)]
 struct Shared(Arc<AtomicU32>);
 
-#[derive(Debug, PartialEq)]
-enum Error {
-    Lock(LockError),
-    OutOfMemory,
-}
-
-impl From<LockError> for Error {
-    fn from(error: LockError) -> Self {
-        Self::Lock(error)
-    }
-}
-
-impl From<OutOfMemory> for Error {
-    fn from(_: OutOfMemory) -> Self {
-        Self::OutOfMemory
-    }
-}
-
 impl Word for Shared {
-    type Error = Error;
-    fn read(&self) -> Result<u32, Error> {
+    type Error = Refusal;
+    fn read(&self) -> Result<u32, Refusal> {
         Ok(self.0.load(Ordering::SeqCst))
     }
-    fn compare_exchange(&self, expected: u32, new: u32) -> Result<u32, Error> {
+    fn compare_exchange(&self, expected: u32, new: u32) -> Result<u32, Refusal> {
         let outcome = self.0.compare_exchange(expected, new, Ordering::SeqCst, Ordering::SeqCst);
         Ok(outcome.unwrap_or_else(|found| found))
     }
@@ -58,17 +41,17 @@ fn world(word: u32) -> World {
 }
 
 /// Tries until the word holds still.
-fn settled<T>(mut step: impl FnMut() -> Result<T, Error>) -> Result<T, Error> {
+fn settled<T>(mut step: impl FnMut() -> Result<T, Refusal>) -> Result<T, Refusal> {
     loop {
         match step() {
-            Err(Error::Lock(LockError::Changed)) => thread::yield_now(),
+            Err(Refusal::Lock(LockError::Changed)) => thread::yield_now(),
             outcome => return outcome,
         }
     }
 }
 
 impl World {
-    fn lock(&self, id: u32) -> Result<(Outcome, Arc<Waiter<()>>), Error> {
+    fn lock(&self, id: u32) -> Result<(Outcome, Arc<Waiter<()>>), Refusal> {
         let waiter = Arc::new(Waiter::for_lock(A, id, ()));
         let is_alive = |id: u32| *self.alive.lock().unwrap() & (1 << id) != 0;
         let outcome = settled(|| self.futexes.lock(&waiter, &self.word, is_alive, || {}))?;
@@ -148,7 +131,7 @@ fn nobody_waits_for_a_thread_that_has_ended() {
                 }
                 Err(error) => {
                     assert!(!is_robust);
-                    assert_eq!(error, Error::Lock(LockError::NoSuchOwner));
+                    assert_eq!(error, Refusal::Lock(LockError::NoSuchOwner));
                 }
             }
         });
@@ -161,7 +144,7 @@ fn moved_waiter_gets_the_lock() {
     loom::model(|| {
         let world = world(1);
         let waiter = Arc::new(Waiter::for_condition(B, A, 2, ()));
-        world.futexes.enter(&waiter, || Ok::<_, Error>(())).unwrap();
+        world.futexes.enter(&waiter, || Ok::<_, Refusal>(())).unwrap();
         let releaser = {
             let world = world.clone();
             thread::spawn(move || drop(world.unlock(1)))

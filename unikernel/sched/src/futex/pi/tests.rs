@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 
 use super::super::tests::{A, B, C, Cells, queues};
+use super::refusal::Refusal;
 use super::{Futexes, LockError, OWNER_DIED, OutOfMemory, Outcome, WAITERS, Waiter, Word};
 
 /// A word that nobody else changes, unless `meanwhile` says so.
@@ -13,34 +14,16 @@ struct Plain {
     meanwhile: Cell<Option<u32>>,
 }
 
-#[derive(Debug, PartialEq)]
-enum Error {
-    Lock(LockError),
-    OutOfMemory,
-}
-
-impl From<LockError> for Error {
-    fn from(error: LockError) -> Self {
-        Self::Lock(error)
-    }
-}
-
-impl From<OutOfMemory> for Error {
-    fn from(_: OutOfMemory) -> Self {
-        Self::OutOfMemory
-    }
-}
-
 impl Word for &Plain {
-    type Error = Error;
-    fn read(&self) -> Result<u32, Error> {
+    type Error = Refusal;
+    fn read(&self) -> Result<u32, Refusal> {
         let value = self.value.get();
         if let Some(new) = self.meanwhile.take() {
             self.value.set(new);
         }
         Ok(value)
     }
-    fn compare_exchange(&self, expected: u32, new: u32) -> Result<u32, Error> {
+    fn compare_exchange(&self, expected: u32, new: u32) -> Result<u32, Refusal> {
         let found = self.value.get();
         if found == expected {
             self.value.set(new);
@@ -55,17 +38,22 @@ fn of(value: u32) -> Plain {
 
 type World = Futexes<Cells>;
 
-fn lock_as(world: &World, address: u64, word: &Plain, id: u32) -> Result<(Outcome, Arc<Waiter<u32>>), Error> {
+fn lock_as(
+    world: &World,
+    address: u64,
+    word: &Plain,
+    id: u32,
+) -> Result<(Outcome, Arc<Waiter<u32>>), Refusal> {
     let waiter = Arc::new(Waiter::for_lock(address, id, id));
     let outcome = world.lock(&waiter, &word, |id| id < 100, || {})?;
     Ok((outcome, waiter))
 }
 
-fn refusal(world: &World, word: &Plain, id: u32) -> Option<Error> {
+fn refusal(world: &World, word: &Plain, id: u32) -> Option<Refusal> {
     lock_as(world, A, word, id).err()
 }
 
-fn unlock(world: &World, word: &Plain, id: u32) -> Result<Option<u32>, Error> {
+fn unlock(world: &World, word: &Plain, id: u32) -> Result<Option<u32>, Refusal> {
     Ok(world.unlock(A, id, &word)?.map(|waiter| *waiter.thread()))
 }
 
@@ -80,7 +68,7 @@ fn lock_passes_from_owner_to_owner() {
     // Another lock in the same bucket is none of theirs.
     let other = of(9);
     lock_as(&world, C, &other, 4).unwrap();
-    assert_eq!(unlock(&world, &word, 2), Err(Error::Lock(LockError::NotOwner)));
+    assert_eq!(unlock(&world, &word, 2), Err(Refusal::Lock(LockError::NotOwner)));
     assert_eq!(unlock(&world, &word, 1), Ok(Some(2)));
     assert!(second.1.is_woken());
     assert_eq!(word.value.get(), WAITERS | 2);
@@ -92,23 +80,23 @@ fn lock_passes_from_owner_to_owner() {
 #[test]
 fn what_contradicts_is_refused() {
     let (world, word) = (queues(), of(1));
-    assert_eq!(refusal(&world, &word, 1), Some(Error::Lock(LockError::Deadlock)));
+    assert_eq!(refusal(&world, &word, 1), Some(Refusal::Lock(LockError::Deadlock)));
     word.value.set(500);
-    assert_eq!(refusal(&world, &word, 1), Some(Error::Lock(LockError::NoSuchOwner)));
+    assert_eq!(refusal(&world, &word, 1), Some(Refusal::Lock(LockError::NoSuchOwner)));
     assert_eq!(word.value.get(), 500);
     word.value.set(1);
     lock_as(&world, A, &word, 2).unwrap();
     // The app writes nonsense while somebody waits.
     for nonsense in [0, 3, WAITERS, OWNER_DIED | 3] {
         word.value.set(nonsense);
-        assert_eq!(refusal(&world, &word, 5), Some(Error::Lock(LockError::Inconsistent)));
+        assert_eq!(refusal(&world, &word, 5), Some(Refusal::Lock(LockError::Inconsistent)));
     }
     word.value.set(3);
-    assert_eq!(unlock(&world, &word, 3), Err(Error::Lock(LockError::Inconsistent)));
+    assert_eq!(unlock(&world, &word, 3), Err(Refusal::Lock(LockError::Inconsistent)));
     // Whoever sleeps on the word itself waits for no lock.
     let plain = Arc::new(Waiter::new(B, 1, 7));
     world.enter(&plain, || Ok::<_, OutOfMemory>(())).unwrap();
-    assert_eq!(lock_as(&world, B, &of(0), 1).err(), Some(Error::Lock(LockError::Inconsistent)));
+    assert_eq!(lock_as(&world, B, &of(0), 1).err(), Some(Refusal::Lock(LockError::Inconsistent)));
     assert_eq!(world.take(A, 1, u32::MAX, drop), Err(super::super::IsLock));
 }
 
@@ -118,12 +106,12 @@ fn change_between_two_looks_does_nothing() {
     for (before, after) in [(0, 1), (1, 0), (500, OWNER_DIED)] {
         word.value.set(before);
         word.meanwhile.set(Some(after));
-        assert_eq!(refusal(&world, &word, 2), Some(Error::Lock(LockError::Changed)));
+        assert_eq!(refusal(&world, &word, 2), Some(Refusal::Lock(LockError::Changed)));
         assert_eq!(word.value.get(), after);
     }
     word.value.set(2);
     word.meanwhile.set(Some(WAITERS | 2));
-    assert_eq!(unlock(&world, &word, 2), Err(Error::Lock(LockError::Changed)));
+    assert_eq!(unlock(&world, &word, 2), Err(Refusal::Lock(LockError::Changed)));
 }
 
 #[test]
@@ -132,7 +120,7 @@ fn trying_does_not_wait() {
     let attempt = |id| world.try_lock(A, id, &&word, |_| true);
     assert_eq!(attempt(1), Ok(Outcome::Acquired));
     assert_eq!(attempt(2), Ok(Outcome::Owned(1)));
-    assert_eq!(attempt(1), Err(Error::Lock(LockError::Deadlock)));
+    assert_eq!(attempt(1), Err(Refusal::Lock(LockError::Deadlock)));
     assert_eq!(unlock(&world, &word, 1), Ok(None));
 }
 
@@ -144,7 +132,7 @@ fn lock_of_a_dead_owner_is_given_on() {
     let reach = |address| (address == A).then_some(&word);
     let inherit = |id| {
         let next = world.inherit(super::bucket_of(A), id, reach)?;
-        Ok::<_, Error>(next.map(|waiter| *waiter.thread()))
+        Ok::<_, Refusal>(next.map(|waiter| *waiter.thread()))
     };
     assert_eq!(inherit(9), Ok(None));
     assert_eq!(inherit(1), Ok(Some(2)));
@@ -169,7 +157,7 @@ fn wait_at(world: &World, address: u64, lock: u64, id: u32) -> Arc<Waiter<u32>> 
     waiter
 }
 
-fn requeue(world: &World, to: u64, count: usize, word: &Plain) -> Result<(usize, Option<u32>), Error> {
+fn requeue(world: &World, to: u64, count: usize, word: &Plain) -> Result<(usize, Option<u32>), Refusal> {
     let (done, woken) = world.requeue_to_lock((A, to), count, || Ok(()), &word, |_| true)?;
     Ok((done, woken.map(|waiter| *waiter.thread())))
 }
@@ -199,10 +187,10 @@ fn condition_for_another_lock_is_refused() {
     let (world, word) = (queues(), of(0));
     let _first = wait_at(&world, A, B, 1);
     let _second = wait_at(&world, A, C, 2);
-    assert_eq!(requeue(&world, C, 1, &word), Err(Error::Lock(LockError::Inconsistent)));
-    assert_eq!(requeue(&world, B, 1, &word), Err(Error::Lock(LockError::Inconsistent)));
+    assert_eq!(requeue(&world, C, 1, &word), Err(Refusal::Lock(LockError::Inconsistent)));
+    assert_eq!(requeue(&world, B, 1, &word), Err(Refusal::Lock(LockError::Inconsistent)));
     word.value.set(1);
-    assert_eq!(requeue(&world, B, 0, &word), Err(Error::Lock(LockError::Deadlock)));
+    assert_eq!(requeue(&world, B, 0, &word), Err(Refusal::Lock(LockError::Deadlock)));
     word.value.set(0);
     assert_eq!(requeue(&world, B, 0, &word), Ok((1, Some(1))));
     assert_eq!(word.value.get(), 1);

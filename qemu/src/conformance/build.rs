@@ -59,6 +59,13 @@ struct Diagnostic {
     message: String,
 }
 
+/// Where `qemu/conformance/lld` records the link of an executable.
+pub(super) fn record_of(executable: &Path) -> PathBuf {
+    let mut record = executable.to_owned().into_os_string();
+    record.push(".link");
+    record.into()
+}
+
 /// Compiles a suite.
 pub(super) fn build(suite: &Suite, source: &Source) -> Result<Built> {
     let (executables, broken) = match &suite.c {
@@ -67,10 +74,10 @@ pub(super) fn build(suite: &Suite, source: &Source) -> Result<Built> {
     };
     ensure!(!executables.is_empty(), "no test program of {} was built", suite.name);
     let folder = source::work_dir()?.join("images").join(&suite.name);
-    let program = |(name, executable): (String, PathBuf)| {
-        let mut record = executable.into_os_string();
-        record.push(".link");
-        Program { image: folder.join(&name), name, record: record.into() }
+    let program = |(name, executable): (String, PathBuf)| Program {
+        image: folder.join(&name),
+        name,
+        record: record_of(&executable),
     };
     Ok(Built { programs: executables.into_iter().map(program).collect(), broken })
 }

@@ -6,17 +6,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 
 use anyhow::{Context, Result};
 
+use super::build::record_of;
+use super::share_out;
 use super::source::{self, Source};
 use super::suites::{CSources, CallExcuse, Suite, matches};
 use crate::project;
 
-/// Compilers at once.
-const WORKERS: usize = 2;
 /// As rustc is told for the other suites: the kernel is linked at a fixed place, and walks frames.
 const FLAGS: [&str; 5] = ["-w", "-static", "-no-pie", "-fno-pie", "-fno-omit-frame-pointer"];
 
@@ -48,19 +46,12 @@ pub(super) fn compile(
     let folder = source::work_dir()?.join("c-programs").join(suite.folder());
     let tests: Vec<(String, PathBuf)> = tests(sources, source)?.into_iter().collect();
     let common: Vec<PathBuf> = sources.common.iter().map(|name| source.package.join(name)).collect();
-    let next = AtomicUsize::new(0);
     let broken = Mutex::new(BTreeMap::new());
-    let work = || -> Result<()> {
-        while let Some((name, path)) = tests.get(next.fetch_add(1, Ordering::Relaxed)) {
-            if let Some(complaint) = compile_one(sources, source, path, &common, &folder.join(name))? {
-                broken.lock().expect("no worker panics with the list").insert(name.clone(), complaint);
-            }
+    share_out(&tests, |(name, path)| {
+        if let Some(complaint) = compile_one(sources, source, path, &common, &folder.join(name))? {
+            broken.lock().expect("no worker panics with the list").insert(name.clone(), complaint);
         }
         Ok(())
-    };
-    thread::scope(|scope| {
-        let workers: Vec<_> = (0..WORKERS).map(|_| scope.spawn(work)).collect();
-        workers.into_iter().try_for_each(|worker| worker.join().expect("a worker does not panic"))
     })?;
     let broken = broken.into_inner().unwrap_or_default();
     let names = tests.into_iter().map(|(name, _)| name).filter(|name| !broken.contains_key(name));
@@ -76,9 +67,7 @@ fn compile_one(
     common: &[PathBuf],
     executable: &Path,
 ) -> Result<Option<String>> {
-    let mut record = executable.to_owned().into_os_string();
-    record.push(".link");
-    if executable.exists() && Path::new(&record).exists() {
+    if executable.exists() && record_of(executable).exists() {
         return Ok(None);
     }
     let folder = executable.parent().context("an executable is in a folder")?;

@@ -36,7 +36,7 @@ use runner::{Limits, Tried};
 use source::Source;
 use suites::Suite;
 
-/// Programs that run at once.
+/// Programs that run, or are compiled, at once.
 const WORKERS: usize = 2;
 /// Programs that are linked before the first of them runs.
 const PROGRAMS_AT_ONCE: usize = 64;
@@ -59,6 +59,17 @@ pub(crate) fn run(options: &ConformanceOptions) -> Result<u8> {
         println!("written: {}", path.display());
     }
     Ok(u8::from(failed > 0))
+}
+
+/// Does the work for each item, a few at once.
+fn share_out<T: Sync>(items: &[T], work: impl Fn(&T) -> Result<()> + Sync) -> Result<()> {
+    let next = AtomicUsize::new(0);
+    let take = || items.get(next.fetch_add(1, Ordering::Relaxed));
+    let turns = || std::iter::from_fn(take).try_for_each(&work);
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..WORKERS).map(|_| scope.spawn(turns)).collect();
+        workers.into_iter().try_for_each(|worker| worker.join().expect("a worker does not panic"))
+    })
 }
 
 fn run_suite(suite: &Suite, options: &ConformanceOptions) -> Result<Results> {
@@ -116,16 +127,8 @@ struct SuiteRun<'a> {
 impl SuiteRun<'_> {
     /// Runs the programs on a few workers.
     fn run_all(&self, programs: &[&Program]) -> Result<()> {
-        let next = AtomicUsize::new(0);
-        let work = || -> Result<()> {
-            while let Some(program) = programs.get(next.fetch_add(1, Ordering::Relaxed)) {
-                self.run_program(program).with_context(|| format!("program {}", program.name))?;
-            }
-            Ok(())
-        };
-        thread::scope(|scope| {
-            let workers: Vec<_> = (0..WORKERS).map(|_| scope.spawn(work)).collect();
-            workers.into_iter().try_for_each(|worker| worker.join().expect("a worker does not panic"))
+        share_out(programs, |program| {
+            self.run_program(program).with_context(|| format!("program {}", program.name))
         })
     }
 

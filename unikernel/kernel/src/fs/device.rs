@@ -67,7 +67,7 @@ impl Device {
             Self::Console => CONSOLE_DEVICE,
             Self::Tty => TERMINAL_MAJOR,
             Self::Ptmx => TERMINAL_MAJOR | 2,
-            // A minor number has bits on both sides of the major one (`makedev`).
+            // As `parts` takes it apart.
             Self::Slave(index) => {
                 let index = index as u64;
                 SLAVE_MAJOR | index & 0xff | (index & !0xff) << 12
@@ -75,6 +75,16 @@ impl Device {
         }
     }
 }
+
+/// The major and minor parts of a device number. A minor number has bits on both sides of the major one (`makedev`).
+pub const fn parts(number: u64) -> (u32, u32) {
+    ((number >> 8 & 0xfff) as u32, (number & 0xff | number >> 12 & 0xf_ff00) as u32)
+}
+
+const _: () = {
+    let (major, minor) = parts(Device::Slave(256).number());
+    assert!(major == 136 && minor == 256, "what is packed is taken apart again");
+};
 
 /// A device as an open file.
 pub(super) struct DeviceFile {

@@ -11,6 +11,7 @@ use linux_raw_sys::general::{
 };
 use unikernel_fs::{FilesystemId, LastLink};
 
+use super::device;
 use super::disk::{self, Mount};
 use super::{FileTree, NodeId, tree};
 use crate::syscall::Errno;
@@ -183,7 +184,7 @@ pub fn render_mountinfo() -> String {
     let lines = lines();
     let line = |line: &Line| {
         let (mode, parent) = (mode(line.is_read_only), parent_of(&lines, line));
-        let (major, minor) = (line.device >> 8, line.device & 0xff);
+        let (major, minor) = device::parts(line.device);
         format!(
             "{} {parent} {major}:{minor} {} {} {mode}{} - {} {} {mode}{}\n",
             line.id, line.root, line.path, line.options, line.kind, line.source, line.own_options,

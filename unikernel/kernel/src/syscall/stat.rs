@@ -10,7 +10,7 @@ use crate::file::{self, Metadata};
 use crate::fs::disk::file::DiskName;
 use crate::fs::disk::{self, Mount};
 use crate::fs::node::{self, NameOnly};
-use crate::fs::{self, Located, NodeId};
+use crate::fs::{self, Located, NodeId, device};
 use crate::fs::{mounts, notify};
 use crate::mem::user::{UserAbi, UserPtr, UserSlice};
 use crate::mem::{frames, shared};
@@ -112,19 +112,14 @@ fn to_stat(metadata: &Metadata) -> stat {
     }
 }
 
-/// The major and minor parts of a device number, as far as the numbers here go.
-const fn device_parts(number: u64) -> (u32, u32) {
-    ((number >> 8) as u32, (number & 0xff) as u32)
-}
-
 fn to_statx(metadata: &Metadata) -> statx {
     let time = |ns| {
         let (seconds, nanos) = parts(ns);
         statx_timestamp { tv_sec: seconds, tv_nsec: nanos, __reserved: 0 }
     };
-    let (stx_dev_major, stx_dev_minor) = device_parts(metadata.device);
+    let (stx_dev_major, stx_dev_minor) = device::parts(metadata.device);
     let mount = mounts::id_of(metadata.device);
-    let (stx_rdev_major, stx_rdev_minor) = device_parts(metadata.special_device);
+    let (stx_rdev_major, stx_rdev_minor) = device::parts(metadata.special_device);
     statx {
         stx_mask: STATX_BASIC_STATS | STATX_BTIME | mount.map_or(0, |_| STATX_MNT_ID),
         stx_blksize: PREFERRED_BYTES,

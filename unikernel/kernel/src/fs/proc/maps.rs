@@ -6,7 +6,7 @@ use core::fmt::{self, Write};
 use unikernel_fs::LastLink;
 
 use super::LongText;
-use crate::fs::{self, image};
+use crate::fs::{self, device, image};
 use crate::mem::space::{self, Description, Protection, RegionKind, Shown};
 
 /// Where the name stands in a line.
@@ -19,8 +19,7 @@ pub(super) fn maps(text: &mut LongText) -> fmt::Result {
         let region = &shown.region;
         let letter = |protection, letter| if region.protection.contains(protection) { letter } else { '-' };
         let is_shared = matches!(region.kind, RegionKind::Object(part) if part.is_shared);
-        // As stat(2) packs the two numbers.
-        let (major, minor) = (device >> 8 & 0xfff, device & 0xff | device >> 12 & 0xf_ff00);
+        let (major, minor) = device::parts(device);
         let columns = format!(
             "{:08x}-{:08x} {}{}{}{} {offset:08x} {major:02x}:{minor:02x} {inode} ",
             region.start,

@@ -162,11 +162,10 @@ impl UdpSocket {
 
     /// True if the socket wants to hear a group, or everybody is meant.
     fn hears(&self, to: IpAddr, from: IpAddr) -> bool {
-        let is_asked = |membership: &Membership| membership.0 == to;
         if !to.is_multicast() {
             return true;
         }
-        if !self.groups.iter().any(is_asked) {
+        if !self.groups.iter().any(|(group, _)| *group == to) {
             return if to.is_ipv4() { self.multicast.hears_all } else { self.multicast.hears_all_v6 };
         }
         let mut sources = self.sources.iter().filter(|(group, _)| *group == to).peekable();

@@ -141,16 +141,21 @@ impl Datagram {
 
     /// Leaves a group for what one sender sends to it, and for good if it was the last.
     pub fn leave_source(&self, group: IpAddr, source: IpAddr, link: Option<Link>) -> Result<(), Errno> {
-        {
+        let (is_known, count) = {
             let sources = self.sources.lock();
-            let is_bound = sources.iter().any(|(known, _)| *known == group);
-            if !sources.contains(&(group, source)) {
-                return Err(if is_bound { Errno::EADDRNOTAVAIL } else { Errno::EINVAL });
+            let count = sources.iter().filter(|(known, _)| *known == group).count();
+            (sources.contains(&(group, source)), count)
+        };
+        match count {
+            0 => Err(Errno::EINVAL),
+            _ if !is_known => Err(Errno::EADDRNOTAVAIL),
+            // Its senders are forgotten with the group.
+            1 => self.leave(group, link),
+            _ => {
+                self.change_sources(|sources| sources.retain(|known| *known != (group, source)));
+                Ok(())
             }
         }
-        self.change_sources(|sources| sources.retain(|known| *known != (group, source)));
-        let is_last = !self.sources.lock().iter().any(|(known, _)| *known == group);
-        if is_last { self.leave(group, link) } else { Ok(()) }
     }
 
     fn change_sources(&self, change: impl FnOnce(&mut Vec<(IpAddr, IpAddr)>)) {

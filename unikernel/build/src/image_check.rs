@@ -56,6 +56,13 @@ pub fn check(file: &[u8]) -> Vec<Fault> {
     }
 }
 
+/// True if a hypervisor finds its way into the file, whatever else it is: a quick look that needs no symbols.
+pub fn has_way_in(file: &[u8]) -> bool {
+    FileHeader64::<LittleEndian>::parse(file)
+        .and_then(|header| header.program_headers(ENDIAN, file))
+        .is_ok_and(|segments| pvh_entry(segments, file).is_some())
+}
+
 struct Image<'a> {
     file: &'a [u8],
     segments: &'a [Segment],
@@ -145,16 +152,20 @@ impl<'a> Image<'a> {
     }
 
     fn pvh_entry(&self) -> Option<u64> {
-        self.segments.iter().filter(|segment| segment.p_type(ENDIAN) == PT_NOTE).find_map(|segment| {
-            let mut notes = segment.notes(ENDIAN, self.file).ok()??;
-            while let Ok(Some(note)) = notes.next() {
-                if note.n_type(ENDIAN) == PVH_ENTRY_NOTE && note.name() == b"Xen" {
-                    return Some(u64::from(u32::from_le_bytes(note.desc().try_into().ok()?)));
-                }
-            }
-            None
-        })
+        pvh_entry(self.segments, self.file)
     }
+}
+
+fn pvh_entry(segments: &[Segment], file: &[u8]) -> Option<u64> {
+    segments.iter().filter(|segment| segment.p_type(ENDIAN) == PT_NOTE).find_map(|segment| {
+        let mut notes = segment.notes(ENDIAN, file).ok()??;
+        while let Ok(Some(note)) = notes.next() {
+            if note.n_type(ENDIAN) == PVH_ENTRY_NOTE && note.name() == b"Xen" {
+                return Some(u64::from(u32::from_le_bytes(note.desc().try_into().ok()?)));
+            }
+        }
+        None
+    })
 }
 
 #[cfg(test)]

@@ -1,11 +1,12 @@
-//! The host side of the build. An app's build script calls [`link_image`], which compiles the
-//! kernel, makes it one relocatable object whose names cannot clash with the app's, and tells cargo
-//! to link it in under `image.ld`.
+//! The host side of the build: compiles the kernel, makes it one relocatable object whose names cannot clash
+//! with the app's ([`Kernel`]), and has it linked in under `image.ld`. An app's build script does so by
+//! [`link_image`]; `cargo unikernel` does it for packages that have no such script.
 //!
 //! The two halves must not share code, statics, the allocator or the panic handler: each has its
 //! own `core`, and after `objcopy` only the kernel's entry is visible to the linker.
 
 pub mod image_check;
+mod kernel;
 mod relax;
 mod symbols;
 mod tools;
@@ -15,16 +16,16 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
 
-use tools::{Tool, run};
-
-/// The kernel's PVH entry, which keeps everything else alive through `--gc-sections`.
-const KERNEL_ENTRY: &str = "_kernel_start32";
-
-/// The image has a fixed place, and its backtraces follow frame pointers.
-const KERNEL_FLAGS: &str = "-Crelocation-model=static -Cforce-frame-pointers=yes";
+pub use kernel::Kernel;
+pub use symbols::embed;
+use tools::run;
+pub use tools::{Failure, Output, linker, split_debug};
 
 /// How the linker wrapper (`lld` beside this crate's manifest) asks for the last step.
 const EMBED_VARIABLE: &str = "UNIKERNEL_EMBED_SYMBOLS";
+
+/// Set by `cargo unikernel`, which links the kernel in itself.
+pub const LINKED_OUTSIDE: &str = "UNIKERNEL_LINKED_OUTSIDE";
 
 /// Compiles the kernel and emits the link arguments that make the app an image.
 ///
@@ -35,8 +36,12 @@ pub fn link_image() {
     if embed_if_asked() {
         return;
     }
+    println!("cargo:rerun-if-env-changed={LINKED_OUTSIDE}");
+    if env::var_os(LINKED_OUTSIDE).is_some() {
+        return;
+    }
     let out_dir = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR for build scripts"));
-    watch(unikernel_dir());
+    watch(kernel::sources());
     for argument in image_arguments(&kernel_target_dir(&out_dir), &out_dir, kernel_profile()) {
         println!("cargo:rustc-link-arg-bins={argument}");
     }
@@ -50,8 +55,15 @@ pub fn link_image() {
 /// If the image cannot be read or written.
 pub fn embed_if_asked() -> bool {
     let Some(image) = env::var_os(EMBED_VARIABLE) else { return false };
-    symbols::embed(Path::new(&image)).expect("the linked image can be read and written");
+    embed(Path::new(&image), &program_name(Path::new(&image)))
+        .expect("the linked image can be read and written");
     true
+}
+
+/// What the program is called: cargo's word for it, for its file in `deps` has a hash behind the name.
+fn program_name(path: &Path) -> String {
+    let file = || path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    env::var("CARGO_BIN_NAME").unwrap_or_else(|_| file())
 }
 
 /// Compiles the kernel under `profile` and answers the arguments for `unikernel/build/lld` that link it
@@ -62,31 +74,16 @@ pub fn embed_if_asked() -> bool {
 ///
 /// As [`link_image`].
 pub fn image_arguments(kernel_target_dir: &Path, work_dir: &Path, profile: &str) -> Vec<String> {
-    let archive = compile_kernel(unikernel_dir(), kernel_target_dir, profile);
-    let linked = work_dir.join("kernel.o");
-    let localised = work_dir.join("kernel-local.o");
-    run(Tool::linker()
-        .args(["-flavor", "gnu", "-r", "--gc-sections", "-u", KERNEL_ENTRY, "-o"])
-        .arg(&linked)
-        .arg(&archive));
-    run(Tool::objcopy()
-        .arg("--prefix-alloc-sections=.kernel")
-        .arg(format!("--keep-global-symbol={KERNEL_ENTRY}"))
-        .arg(&linked)
-        .arg(&localised));
-    let mut object = fs::read(&localised).expect("objcopy wrote the object");
-    relax::allow_relaxation(&mut object);
-    fs::write(&localised, object).expect("the build folder is writable");
-
+    if !kernel::archive(kernel_target_dir, profile).exists() {
+        tell_terminal(
+            "compiling the kernel for the first time, which takes minutes; cargo shows nothing of it",
+        );
+    }
+    let kernel = Kernel::compile(kernel_target_dir, work_dir, profile, Output::Kept)
+        .unwrap_or_else(|failure| panic!("{failure}"));
     let this_program = env::current_exe().expect("a program knows its own path");
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("image.ld");
-    vec![
-        format!("--unikernel-image-tool={}", this_program.display()),
-        localised.display().to_string(),
-        format!("--undefined={KERNEL_ENTRY}"),
-        "-T".to_owned(),
-        script.display().to_string(),
-    ]
+    let tool = format!("--unikernel-image-tool={}", this_program.display());
+    [tool].into_iter().chain(kernel.link_arguments()).collect()
 }
 
 /// Runs a linker of `.cargo/config.toml` (`lld`, `cc`) outside of rustc.
@@ -95,15 +92,14 @@ pub fn image_arguments(kernel_target_dir: &Path, work_dir: &Path, profile: &str)
 ///
 /// If it fails, with its messages.
 pub fn run_linker(name: &str, arguments: &[&str]) {
-    let mut path = tools::tool_dir().into_os_string();
-    path.push(":");
-    path.push(env::var_os("PATH").unwrap_or_default());
     let wrapper = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
-    run(Command::new(wrapper).args(arguments).env("PATH", path));
-}
-
-fn unikernel_dir() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in unikernel/build")
+    let outcome = tools::tool_dir().and_then(|tools| {
+        let mut path = tools.into_os_string();
+        path.push(":");
+        path.push(env::var_os("PATH").unwrap_or_default());
+        run(Command::new(wrapper).args(arguments).env("PATH", path), Output::Kept)
+    });
+    outcome.unwrap_or_else(|failure| panic!("{failure}"));
 }
 
 /// Rebuilds when the kernel, a crate below it, their dependencies, or the layout changes.
@@ -133,24 +129,6 @@ fn kernel_profile() -> &'static str {
         Ok("debug") => "kernel-checked",
         _ => "kernel",
     }
-}
-
-fn compile_kernel(unikernel_dir: &Path, target_dir: &Path, profile: &str) -> PathBuf {
-    const TARGET: &str = "x86_64-unknown-none";
-    let archive = target_dir.join(TARGET).join(profile).join("libunikernel_kernel.a");
-    if !archive.exists() {
-        tell_terminal(
-            "compiling the kernel for the first time, which takes minutes; cargo shows nothing of it",
-        );
-    }
-    let mut cargo = Tool::cargo();
-    cargo
-        .current_dir(unikernel_dir)
-        .args(["build", "--profile", profile, "-p", "unikernel-kernel", "--target", TARGET, "--target-dir"])
-        .arg(target_dir)
-        .env("RUSTFLAGS", KERNEL_FLAGS);
-    run(&mut cargo);
-    archive
 }
 
 /// Writes a line to the terminal, if there is one: cargo keeps what build scripts print to itself.

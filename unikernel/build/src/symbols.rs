@@ -31,17 +31,12 @@ const SECTION_FIELDS: [usize; 2] = [24, 32];
 
 /// Adds the table to the image at `path`. A file without the table's symbol is no image of ours
 /// (a test, a host program) and stays as it is.
-pub(crate) fn embed(path: &Path) -> io::Result<()> {
-    match with_table(fs::read(path)?, &program_name(path)) {
+/// `program` is the name that reports shall call it by.
+pub fn embed(path: &Path, program: &str) -> io::Result<()> {
+    match with_table(fs::read(path)?, program) {
         Some(file) => fs::write(path, file),
         None => Ok(()),
     }
-}
-
-/// What the program is called: cargo's word for it, for its file in `deps` has a hash behind the name.
-fn program_name(path: &Path) -> String {
-    let file = || path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    std::env::var("CARGO_BIN_NAME").unwrap_or_else(|_| file())
 }
 
 /// The file with its table, if it has a place for one.

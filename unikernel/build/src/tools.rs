@@ -1,9 +1,9 @@
 //! The programs of the Rust toolchain that the build runs, and how their failures are told.
 
-use std::env;
-use std::io::ErrorKind;
-use std::path::PathBuf;
-use std::process::Command;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+use std::process::{self, Command};
+use std::{env, fmt};
 
 /// Makes commands for the toolchain's own programs.
 pub(crate) struct Tool;
@@ -31,50 +31,106 @@ impl Tool {
     }
 
     /// The toolchain's LLD.
-    pub(crate) fn linker() -> Command {
-        Command::new(tool_dir().join("rust-lld"))
+    pub(crate) fn linker() -> Result<Command, Failure> {
+        Ok(Command::new(linker()?))
     }
 
     /// The toolchain's objcopy, which finds its LLVM library only when told where.
-    pub(crate) fn objcopy() -> Command {
-        let mut command = Command::new(tool_dir().join("rust-objcopy"));
-        command.env("LD_LIBRARY_PATH", sysroot().join("lib"));
-        command
+    pub(crate) fn objcopy() -> Result<Command, Failure> {
+        let mut command = Command::new(tool_dir()?.join("rust-objcopy"));
+        command.env("LD_LIBRARY_PATH", sysroot()?.join("lib"));
+        Ok(command)
     }
+}
+
+/// Where the output of a command goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Output {
+    /// To whoever started this process.
+    Shown,
+    /// Into the [`Failure`], if it comes to one.
+    Kept,
+}
+
+/// A step of the build that did not work, and what to do about it.
+#[derive(Debug)]
+pub struct Failure(String);
+
+impl Failure {
+    pub(crate) fn of_file(path: &Path, error: &io::Error) -> Self {
+        Self(format!("cannot write {}: {error}", path.display()))
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// The toolchain's own linker.
+pub fn linker() -> Result<PathBuf, Failure> {
+    Ok(tool_dir()?.join("rust-lld"))
+}
+
+/// Moves what only a debugger reads out of `image` into the file `debug`, to which `image` then refers.
+pub fn split_debug(image: &Path, debug: &Path) -> Result<(), Failure> {
+    run(Tool::objcopy()?.arg("--only-keep-debug").arg(image).arg(debug), Output::Kept)?;
+    let mut link = std::ffi::OsString::from("--add-gnu-debuglink=");
+    link.push(debug);
+    run(Tool::objcopy()?.arg("--strip-all").arg(link).arg(image), Output::Kept)
 }
 
 /// What `rustc --print` answers.
-fn told_by_rustc(topic: &str) -> String {
-    let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-    let output = Command::new(rustc).args(["--print", topic]).output().expect("rustc runs");
-    String::from_utf8(output.stdout).expect("a path in UTF-8").trim().to_owned()
+fn told_by_rustc(topic: &str) -> Result<String, Failure> {
+    let mut rustc = Command::new(env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
+    let output = output_of(rustc.args(["--print", topic]))?;
+    let text = String::from_utf8(output.stdout);
+    text.map(|text| text.trim().to_owned()).map_err(|_| Failure("the toolchain's path is not UTF-8".into()))
 }
 
-fn sysroot() -> PathBuf {
-    PathBuf::from(told_by_rustc("sysroot"))
+fn sysroot() -> Result<PathBuf, Failure> {
+    told_by_rustc("sysroot").map(PathBuf::from)
 }
 
 /// Where the toolchain keeps the programs that are not meant for users.
-pub(crate) fn tool_dir() -> PathBuf {
-    sysroot().join("lib/rustlib").join(told_by_rustc("host-tuple")).join("bin")
+pub(crate) fn tool_dir() -> Result<PathBuf, Failure> {
+    Ok(sysroot()?.join("lib/rustlib").join(told_by_rustc("host-tuple")?).join("bin"))
 }
 
-/// Runs a command; stops the build with its output if it fails.
-pub(crate) fn run(command: &mut Command) {
-    let output = match command.output() {
-        Ok(output) => output,
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            let program = command.get_program().display();
-            panic!("the toolchain has no {program}: run `rustup component add llvm-tools`");
-        }
-        Err(error) => panic!("cannot run {command:?}: {error}"),
-    };
+/// Runs a command to its end.
+pub(crate) fn run(command: &mut Command, output: Output) -> Result<(), Failure> {
+    match output {
+        Output::Kept => output_of(command).map(drop),
+        Output::Shown => match command.status() {
+            Ok(status) if status.success() => Ok(()),
+            Ok(status) => Err(Failure(format!("{command:?} failed ({status}); its messages are above"))),
+            Err(error) => Err(not_started(command, &error)),
+        },
+    }
+}
+
+fn output_of(command: &mut Command) -> Result<process::Output, Failure> {
+    let output = command.output().map_err(|error| not_started(command, &error))?;
     if output.status.success() {
-        return;
+        return Ok(output);
     }
     let errors = String::from_utf8_lossy(&output.stderr);
     if errors.contains("target may not be installed") || errors.contains("can't find crate for `core`") {
-        panic!("the kernel's target is missing: run `rustup target add x86_64-unknown-none`\n{errors}");
+        let what = "the kernel's target is missing: run `rustup target add x86_64-unknown-none`";
+        return Err(Failure(format!("{what}\n{errors}")));
     }
-    panic!("{command:?} failed ({}):\n{errors}", output.status);
+    Err(Failure(format!("{command:?} failed ({}):\n{errors}", output.status)))
+}
+
+fn not_started(command: &Command, error: &io::Error) -> Failure {
+    let program = command.get_program().display();
+    Failure(match error.kind() {
+        ErrorKind::NotFound => {
+            format!("the toolchain has no {program}: run `rustup component add llvm-tools`")
+        }
+        _ => format!("cannot run {program}: {error}"),
+    })
 }

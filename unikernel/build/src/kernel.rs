@@ -1,0 +1,110 @@
+//! The kernel as one object that any static program can be linked with.
+
+use std::path::{Path, PathBuf};
+use std::{env, fs, io};
+
+use crate::relax;
+use crate::tools::{Failure, Output, Tool, run};
+
+/// The kernel's PVH entry, which keeps everything else alive through `--gc-sections`.
+const ENTRY: &str = "_kernel_start32";
+/// The image has a fixed place, and its backtraces follow frame pointers.
+const FLAGS: &str = "-Crelocation-model=static -Cforce-frame-pointers=yes";
+const TARGET: &str = "x86_64-unknown-none";
+
+/// The kernel, compiled, with all its names but the entry's made local: they cannot clash with an app's.
+#[derive(Debug)]
+pub struct Kernel {
+    object: PathBuf,
+}
+
+impl Kernel {
+    /// Compiles the kernel under a cargo profile into `target_dir`; the object is left in `work_dir`. What is
+    /// there from the last time is used again. Builds of several programs may do this at once.
+    pub fn compile(
+        target_dir: &Path,
+        work_dir: &Path,
+        profile: &str,
+        output: Output,
+    ) -> Result<Self, Failure> {
+        let archive = compile(target_dir, profile, output)?;
+        let object = work_dir.join(format!("{profile}.o"));
+        if !is_newer(&object, &archive) {
+            // Under another name until it is whole.
+            let new = |what| work_dir.join(format!("{profile}-{}.{what}", std::process::id()));
+            let (linked, localised) = (new("linked"), new("local"));
+            fs::create_dir_all(work_dir).map_err(|error| Failure::of_file(work_dir, &error))?;
+            localise(&archive, &linked, &localised)?;
+            let place = || {
+                let mut file = fs::read(&localised)?;
+                relax::allow_relaxation(&mut file);
+                fs::write(&linked, file)?;
+                fs::rename(&linked, &object)?;
+                fs::remove_file(&localised)
+            };
+            place().map_err(|error: io::Error| Failure::of_file(&object, &error))?;
+        }
+        Ok(Self { object })
+    }
+
+    /// The object.
+    pub fn object(&self) -> &Path {
+        &self.object
+    }
+
+    /// Arguments for an ELF linker that put the kernel behind a static program.
+    pub fn link_arguments(&self) -> Vec<String> {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("image.ld");
+        vec![
+            self.object.display().to_string(),
+            format!("--undefined={ENTRY}"),
+            "-T".to_owned(),
+            script.display().to_string(),
+        ]
+    }
+}
+
+/// The folder of the crates that the kernel is made of.
+pub(crate) fn sources() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in unikernel/build")
+}
+
+/// Where [`Kernel::compile`] finds an earlier compilation.
+pub(crate) fn archive(target_dir: &Path, profile: &str) -> PathBuf {
+    target_dir.join(TARGET).join(profile).join("libunikernel_kernel.a")
+}
+
+fn compile(target_dir: &Path, profile: &str, output: Output) -> Result<PathBuf, Failure> {
+    let mut cargo = Tool::cargo();
+    cargo
+        .current_dir(sources())
+        .args(["build", "--profile", profile, "-p", "unikernel-kernel", "--target", TARGET, "--target-dir"])
+        .arg(target_dir)
+        .env("RUSTFLAGS", FLAGS);
+    run(&mut cargo, output)?;
+    Ok(archive(target_dir, profile))
+}
+
+fn is_newer(file: &Path, than: &Path) -> bool {
+    let time = |path| fs::metadata(path).and_then(|metadata| metadata.modified()).ok();
+    // At equal times nobody knows which was first.
+    time(file).is_some_and(|file| time(than).is_some_and(|than| file > than))
+}
+
+fn localise(archive: &Path, linked: &Path, localised: &Path) -> Result<(), Failure> {
+    run(
+        Tool::linker()?
+            .args(["-flavor", "gnu", "-r", "--gc-sections", "-u", ENTRY, "-o"])
+            .arg(linked)
+            .arg(archive),
+        Output::Kept,
+    )?;
+    run(
+        Tool::objcopy()?
+            .arg("--prefix-alloc-sections=.kernel")
+            .arg(format!("--keep-global-symbol={ENTRY}"))
+            .arg(linked)
+            .arg(localised),
+        Output::Kept,
+    )
+}

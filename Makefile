@@ -12,7 +12,7 @@ DIR     ?=
 SIZE    ?=
 PCAP    ?=
 # The first build of the runner takes a minute, and says so; later ones are no news.
-RUNNER   = $${CARGO_TARGET_DIR:-target}/x86_64-unknown-linux-musl/release/qemu
+RUNNER   = $${CARGO_TARGET_DIR:-target}/x86_64-unknown-linux-musl/release/cargo-unikernel
 QEMU_RUN = { [ -x "$(RUNNER)" ] || cargo build --release -p qemu; } && cargo run --quiet --release -p qemu --
 BENCH    = $(if $(QUICK),--rounds 1 --seconds 1 --apps http --skip memory$(comma)sequential$(comma)lasting)
 comma   := ,

@@ -6,7 +6,7 @@ shift 5
 command -v gdb >/dev/null || { echo "debug: there is no gdb: apt-get install gdb" >&2; exit 1; }
 target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
 cargo build --release -p qemu
-runner=$target/x86_64-unknown-linux-musl/release/qemu
+runner=$target/x86_64-unknown-linux-musl/release/cargo-unikernel
 # The app with its variables, in a folder of its own; the kernel stays as it ships.
 export CARGO_TARGET_DIR="$target/debugger" CARGO_PROFILE_RELEASE_DEBUG=full CARGO_PROFILE_RELEASE_OPT_LEVEL=0
 cargo build --release --manifest-path "apps/$app/Cargo.toml"

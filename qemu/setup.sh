@@ -34,6 +34,8 @@ need curl curl
 need redis-cli redis-tools
 need h2load nghttp2-client
 need iperf3 iperf3
+need skopeo skopeo
+need umoci umoci
 need cc gcc
 [ -x /usr/sbin/mke2fs ] || need mke2fs e2fsprogs
 [ -e /usr/lib/x86_64-linux-gnu/libc.a ] || missing="$missing libc6-dev"

@@ -1,9 +1,11 @@
 //! The command line of the runner.
 
+mod deploy;
 mod fuzz;
 mod run;
 mod words;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -12,17 +14,24 @@ use lexopt::prelude::*;
 use serde::Serialize;
 
 use crate::machine::Kind;
+use crate::package::{PackageOptions, take_option};
 use crate::project::nearest;
 use crate::tap_tests;
+pub(crate) use deploy::DeployOptions;
 pub(crate) use fuzz::FuzzOptions;
-pub(crate) use run::{Network, RunOptions};
+pub(crate) use run::{Network, RunOptions, What};
 pub(crate) use words::HELP;
 use words::{COMMANDS, OPTIONS};
 
 /// What to do.
 pub(crate) enum Command {
     Help,
-    Run(RunOptions),
+    New(PathBuf),
+    CheckHost,
+    Build(PackageOptions),
+    Deploy(Box<DeployOptions>),
+    Oci(Box<DeployOptions>),
+    Run(Box<RunOptions>),
     Test(TestOptions),
     /// A part of the tests that runs in a namespace; not for people.
     TapTest(String, Option<Kind>),
@@ -102,51 +111,75 @@ pub(crate) struct ConformanceOptions {
 
 /// Reads the process's arguments.
 pub(crate) fn parse() -> Result<Command> {
-    // Wherever it stands, but for what follows `--`, which is the app's.
-    if std::env::args().take_while(|word| word != "--").any(|word| word == "--help" || word == "-h") {
+    let mut words: Vec<OsString> = std::env::args_os().skip(1).collect();
+    // `cargo unikernel run` is `cargo-unikernel unikernel run`.
+    if words.first().is_some_and(|word| word == "unikernel") {
+        words.remove(0);
+    }
+    let end = words.iter().position(|word| word == "--").unwrap_or(words.len());
+    let behind = words.split_off(end).into_iter().skip(1);
+    let behind: Vec<String> = behind.map(|word| word.string()).collect::<Result<_, _>>()?;
+    // Wherever it stands, but for what is the app's.
+    if words.iter().any(|word| word == "--help" || word == "-h") {
         return Ok(Command::Help);
     }
-    let mut parser = lexopt::Parser::from_env();
-    match parser.next()? {
-        None => Ok(Command::Help),
-        Some(Value(command)) => match command.to_str() {
-            Some("run") => run::parse(&mut parser).map(Command::Run),
-            Some("test") => parse_test(&mut parser).map(Command::Test),
-            Some("bench") => parse_bench(&mut parser).map(Command::Bench),
-            Some("conformance") => parse_conformance(&mut parser).map(Command::Conformance),
-            Some("disk") => parse_disk(&mut parser).map(Command::Disk),
-            Some("fuzz") => fuzz::parse(&mut parser).map(Command::Fuzz),
-            Some("help") => Ok(Command::Help),
-            Some(tap_tests::COMMAND) => {
-                let name = parser.value()?.string()?;
-                let kind = parser.next()?.map(|argument| match argument {
-                    Value(kind) => kind.string()?.parse(),
-                    other => Err(unexpected(&other)),
-                });
-                Ok(Command::TapTest(name, kind.transpose()?))
-            }
-            _ => {
-                let command = command.to_string_lossy();
-                bail!(
-                    "no command `{command}`{}: there are run, test, bench, conformance, disk and fuzz",
-                    hint(&command, COMMANDS)
-                )
-            }
-        },
-        Some(other) => Err(unexpected(&other)),
+    let mut parser = lexopt::Parser::from_args(words);
+    let command = match parser.next()? {
+        None => return Ok(Command::Help),
+        Some(Value(command)) => command.string()?,
+        Some(other) => return Err(unexpected(&shown(&other))),
+    };
+    match command.as_str() {
+        "run" => return run::parse(&mut parser, behind).map(|options| Command::Run(Box::new(options))),
+        "deploy" => {
+            return deploy::parse(&mut parser, None, behind)
+                .map(|options| Command::Deploy(Box::new(options)));
+        }
+        "oci" => {
+            return deploy::parse(&mut parser, Some("oci"), behind)
+                .map(|options| Command::Oci(Box::new(options)));
+        }
+        _ => {}
+    }
+    if !behind.is_empty() {
+        bail!("`{command}` takes nothing behind `--`");
+    }
+    match command.as_str() {
+        "new" => parse_new(&mut parser).map(Command::New),
+        "check-host" => nothing_more(&mut parser).map(|()| Command::CheckHost),
+        "build" => parse_build(&mut parser).map(Command::Build),
+        "test" => parse_test(&mut parser).map(Command::Test),
+        "bench" => parse_bench(&mut parser).map(Command::Bench),
+        "conformance" => parse_conformance(&mut parser).map(Command::Conformance),
+        "disk" => parse_disk(&mut parser).map(Command::Disk),
+        "fuzz" => fuzz::parse(&mut parser).map(Command::Fuzz),
+        "help" => Ok(Command::Help),
+        tap_tests::COMMAND => {
+            let name = parser.value()?.string()?;
+            let kind = parser.next()?.map(|argument| match argument {
+                Value(kind) => kind.string()?.parse(),
+                other => Err(unexpected(&shown(&other))),
+            });
+            Ok(Command::TapTest(name, kind.transpose()?))
+        }
+        _ => bail!("no command `{command}`{}: there are {}", hint(&command, COMMANDS), COMMANDS.join(", ")),
     }
 }
 
-fn unexpected(argument: &lexopt::Arg<'_>) -> anyhow::Error {
-    let shown = match argument {
+fn shown(argument: &lexopt::Arg<'_>) -> String {
+    match argument {
         Short(letter) => format!("-{letter}"),
         Long(name) => format!("--{name}"),
         Value(value) => value.to_string_lossy().into_owned(),
-    };
-    anyhow!(
-        "unknown option `{shown}`{}: `cargo run -p qemu -- --help` lists what there is",
-        hint(&shown, OPTIONS)
-    )
+    }
+}
+
+fn unexpected(shown: &str) -> anyhow::Error {
+    anyhow!("unknown option `{shown}`{}: `cargo unikernel --help` lists what there is", hint(shown, OPTIONS))
+}
+
+fn nothing_more(parser: &mut lexopt::Parser) -> Result<()> {
+    parser.next()?.map_or(Ok(()), |argument| Err(unexpected(&shown(&argument))))
 }
 
 /// What a word may have been meant to be.
@@ -169,12 +202,35 @@ fn cpus(count: u32) -> Result<u32> {
     Ok(count)
 }
 
+fn parse_new(parser: &mut lexopt::Parser) -> Result<PathBuf> {
+    let mut path = None;
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Value(name) if path.is_none() => path = Some(name.into()),
+            other => return Err(unexpected(&shown(&other))),
+        }
+    }
+    path.context("which name? For example: `cargo unikernel new server`")
+}
+
+fn parse_build(parser: &mut lexopt::Parser) -> Result<PackageOptions> {
+    let mut options = PackageOptions::default();
+    while let Some(argument) = parser.next()? {
+        let option = shown(&argument);
+        let is_value = matches!(argument, Value(_));
+        if is_value || !take_option(&option, &mut options, parser)? {
+            return Err(unexpected(&option));
+        }
+    }
+    Ok(options)
+}
+
 fn parse_test(parser: &mut lexopt::Parser) -> Result<TestOptions> {
     let mut options = TestOptions::default();
     while let Some(argument) = parser.next()? {
         match argument {
             Value(filter) => options.filter = Some(filter.string()?),
-            other => return Err(unexpected(&other)),
+            other => return Err(unexpected(&shown(&other))),
         }
     }
     Ok(options)
@@ -187,10 +243,11 @@ fn parse_disk(parser: &mut lexopt::Parser) -> Result<DiskOptions> {
             Value(path) if file.is_none() => file = Some(path.into()),
             Long("dir") => folder = Some(parser.value()?.into()),
             Long("size") => size = Some(parser.value()?.string()?),
-            other => return Err(unexpected(&other)),
+            other => return Err(unexpected(&shown(&other))),
         }
     }
-    let file = file.ok_or_else(|| anyhow!("which file? For example: `qemu disk data.img --size 64M`"))?;
+    let file =
+        file.ok_or_else(|| anyhow!("which file? For example: `cargo unikernel disk data.img --size 64M`"))?;
     Ok(DiskOptions { file, folder, size })
 }
 
@@ -215,7 +272,7 @@ fn parse_conformance(parser: &mut lexopt::Parser) -> Result<ConformanceOptions> 
             Long("checked") => options.is_checked = true,
             Long("smp") => options.cpus = cpus(value(parser, "smp")?)?,
             Long("machine") => options.machine = value(parser, "machine")?,
-            other => return Err(unexpected(&other)),
+            other => return Err(unexpected(&shown(&other))),
         }
     }
     Ok(options)
@@ -237,7 +294,7 @@ fn parse_bench(parser: &mut lexopt::Parser) -> Result<BenchOptions> {
             Long("rounds") => options.rounds = value(parser, "rounds")?,
             Long("seconds") => options.seconds = value(parser, "seconds")?,
             Long("skip") => options.skip = list(parser.value()?.string()?),
-            other => return Err(unexpected(&other)),
+            other => return Err(unexpected(&shown(&other))),
         }
     }
     Ok(options)

@@ -2,7 +2,7 @@
 //!
 //! - [`cli`]: the command line; [`project`]: where things are, and building them;
 //! - [`machine`]: QEMU's arguments; [`process`] and [`vm`]: one guest from start to end, cleaned up whatever happens;
-//! - [`run`]: `make run`, with [`run_tests`]; [`guest_tests`] (with [`disk_tests`]), [`http_tests`], [`app_tests`], [`boot_tests`], [`device_tests`], [`capture_tests`], [`frame_tests`], [`kv`],
+//! - [`package`]: packages of users as appliances; [`run`]: boots one; [`deploy`] and [`oci`]: files that start one elsewhere; with [`run_tests`]; [`guest_tests`] (with [`disk_tests`]), [`http_tests`], [`app_tests`], [`boot_tests`], [`device_tests`], [`capture_tests`], [`frame_tests`], [`package_tests`], [`kv`],
 //!   [`tap_tests`] (with [`load_tests`], [`offload_tests`]), [`tcp_tests`] and [`vsock_tests`]: `make test`; [`bench`]: `make bench`; [`conformance`]: `make conformance`;
 //! - [`attacks`] and [`storm`]: hostile clients and many clients, for tests and benchmark; [`liar`]: a disk that lies, with [`liar_tests`];
 //! - [`cpio`]: folders as initrd archives; [`disk`]: disk images; [`qmp`]: QEMU's control socket; [`random`]: numbers for tests; [`icmpv6`]: a
@@ -19,6 +19,7 @@ mod capture_tests;
 mod cli;
 mod conformance;
 mod cpio;
+mod deploy;
 mod device_tests;
 mod disk;
 mod disk_tests;
@@ -36,7 +37,10 @@ mod liar_tests;
 mod load_tests;
 mod machine;
 mod namespace;
+mod oci;
 mod offload_tests;
+mod package;
+mod package_tests;
 mod process;
 mod project;
 mod qmp;
@@ -60,6 +64,11 @@ fn main() -> ExitCode {
             print!("{}", cli::HELP);
             Ok(0)
         }
+        Command::New(path) => package::create(&path),
+        Command::CheckHost => package::check_host(),
+        Command::Build(options) => build(&options),
+        Command::Deploy(options) => deploy::run(&options),
+        Command::Oci(options) => oci::run(&options),
         Command::Run(options) => run::run(&options),
         Command::Test(options) => guest_tests::run(&options),
         Command::TapTest(name, kind) => tap_tests::inside(&name, kind),
@@ -75,4 +84,11 @@ fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+fn build(options: &package::PackageOptions) -> anyhow::Result<u8> {
+    for image in package::build(options, false)? {
+        println!("{}", image.path.display());
+    }
+    Ok(0)
 }

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use crate::cli::{Network, RunOptions};
+use crate::cli::{Network, RunOptions, What};
 use crate::cpio::Archive;
 use crate::machine::{Machine, Net, QEMU};
 use crate::vm::{Console, Vm};
-use crate::{http, interrupt, project, qmp};
+use crate::{http, interrupt, package, project, qmp};
 
 /// How long, and how often, `run` looks whether a server answers.
 const READINESS_PATIENCE: Duration = Duration::from_secs(60);
@@ -21,8 +21,8 @@ const TIMED_OUT: u8 = 124;
 
 /// Builds, boots, and waits; answers the app's exit code.
 pub(crate) fn run(options: &RunOptions) -> Result<u8> {
-    let kernel = project::build_app(&options.app)?;
-    let mut machine = machine(options, &kernel)?;
+    let bootable = bootable(&options.what)?;
+    let mut machine = machine(options, &bootable)?;
     let button = button(options)?;
     machine.extra.extend(button.iter().flat_map(|path| qmp::arguments(path)));
     if options.is_verbose {
@@ -59,6 +59,36 @@ pub(crate) fn run(options: &RunOptions) -> Result<u8> {
     }
 }
 
+/// What to boot, with the files that come with it.
+pub(crate) struct Bootable {
+    pub(crate) image: PathBuf,
+    pub(crate) initrd: Option<PathBuf>,
+}
+
+/// Finds it, building it first if it is a package's.
+pub(crate) fn bootable(what: &What) -> Result<Bootable> {
+    let (image, initrd) = match what {
+        What::Package(options) => {
+            let mut images = package::build(options, true)?;
+            let image = images.pop().context("one program was built")?;
+            let folder = image.package.join("initrd");
+            (image.path, folder.is_dir().then(|| initrd_file(&folder, &image.name)).transpose()?)
+        }
+        What::Named(name) if Path::new(name).is_file() => (image(Path::new(name))?, None),
+        What::Named(name) => (project::build_app(name)?, app_files(name, name)?),
+    };
+    Ok(Bootable { image, initrd })
+}
+
+/// An image that is there; QEMU's own message about another file would not say what to do.
+fn image(path: &Path) -> Result<PathBuf> {
+    let file = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    if !unikernel_build::image_check::has_way_in(&file) {
+        bail!("{} has no kernel in it: `cargo unikernel build` makes images of packages", path.display());
+    }
+    Ok(path.to_owned())
+}
+
 /// Where the control socket is by which Ctrl-C presses the power button. A guest that a debugger holds could
 /// not react to it, and the address of a socket has 108 bytes (unix(7)).
 fn button(options: &RunOptions) -> Result<Option<PathBuf>> {
@@ -66,19 +96,19 @@ fn button(options: &RunOptions) -> Result<Option<PathBuf>> {
     Ok((!options.waits_for_gdb && path.as_os_str().len() < 108).then_some(path))
 }
 
-fn machine(options: &RunOptions, kernel: &Path) -> Result<Machine> {
-    let mut machine = Machine::new(options.machine, kernel);
+fn machine(options: &RunOptions, bootable: &Bootable) -> Result<Machine> {
+    let mut machine = Machine::new(options.machine, &bootable.image);
     machine.accelerator = options.accelerator;
     machine.memory_mib = options.memory_mib;
     machine.cpus = options.cpus;
-    machine.append = command_line(&options.append, &options.app_arguments);
+    machine.append = command_line(&options.append, &options.environment, &options.app_arguments);
     let mut nets =
         options.networks.iter().enumerate().map(|(number, network)| net(network, number, options.ports));
     machine.net = nets.next().unwrap_or(Net::User(options.ports.0, options.ports.1));
     machine.more_nets = nets.collect();
     machine.initrd = match &options.initrd {
-        Some(path) => Some(initrd_file(path, &options.app)?),
-        None => app_files(&options.app, &options.app)?,
+        Some(path) => Some(initrd_file(path, &format!("of-{}", std::process::id()))?),
+        None => bootable.initrd.clone(),
     };
     machine.disks = options.disks.clone();
     for disk in &mut machine.disks {
@@ -92,6 +122,7 @@ fn machine(options: &RunOptions, kernel: &Path) -> Result<Machine> {
     if options.waits_for_gdb {
         machine.extra.extend(["-s", "-S"].map(str::to_owned));
     }
+    machine.extra.extend(options.qemu_arguments.iter().cloned());
     Ok(machine)
 }
 
@@ -105,9 +136,12 @@ fn net(network: &Network, number: usize, (host, guest): (u16, u16)) -> Net {
     }
 }
 
-/// Kernel words, `--`, app arguments, with quotes where words have spaces.
-fn command_line(words: &str, arguments: &[String]) -> String {
+/// Kernel words, variables, `--`, app arguments, with quotes where words may have spaces.
+pub(crate) fn command_line(words: &str, environment: &[(String, String)], arguments: &[String]) -> String {
     let mut line = words.to_owned();
+    for (name, value) in environment {
+        line.push_str(&format!(" \"env.{name}={value}\""));
+    }
     if !arguments.is_empty() {
         line.push_str(" --");
         for argument in arguments {
@@ -171,7 +205,9 @@ mod tests {
 
     #[test]
     fn app_arguments_are_quoted_behind_two_dashes() {
-        assert_eq!(command_line("log=debug", &[]), "log=debug");
-        assert_eq!(command_line("", &["a b".into(), "c".into()]), "-- \"a b\" \"c\"");
+        assert_eq!(command_line("log=debug", &[], &[]), "log=debug");
+        let variable = ("A".to_owned(), "b c".to_owned());
+        let line = command_line("", &[variable], &["a b".into(), "c".into()]);
+        assert_eq!(line, "\"env.A=b c\" -- \"a b\" \"c\"");
     }
 }

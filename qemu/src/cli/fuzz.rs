@@ -21,7 +21,7 @@ pub(super) fn parse(parser: &mut lexopt::Parser) -> Result<FuzzOptions> {
         match argument {
             Long("seconds") => options.seconds = value(parser, "seconds")?,
             Long("seed") => options.seed = value(parser, "seed")?,
-            other => return Err(unexpected(&other)),
+            other => return Err(unexpected(&super::shown(&other))),
         }
     }
     Ok(options)

@@ -7,14 +7,24 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use lexopt::prelude::*;
 
-use super::{cpus, unexpected, value};
+use super::{cpus, shown, unexpected, value};
 use crate::disk::Disk;
 use crate::machine::{Accelerator, Kind};
+use crate::package::{PackageOptions, take_option};
+
+/// What to boot.
+#[derive(Clone, Debug)]
+pub(crate) enum What {
+    /// A package's program, which is built first.
+    Package(PackageOptions),
+    /// An image, by its path, or an app of this repository.
+    Named(String),
+}
 
 /// How to boot one appliance.
 #[derive(Clone, Debug)]
 pub(crate) struct RunOptions {
-    pub(crate) app: String,
+    pub(crate) what: What,
     pub(crate) machine: Kind,
     pub(crate) memory_mib: u64,
     pub(crate) cpus: u32,
@@ -27,6 +37,10 @@ pub(crate) struct RunOptions {
     /// What is written to the disks is forgotten.
     pub(crate) forgets_writes: bool,
     pub(crate) append: String,
+    /// Variables for the app.
+    pub(crate) environment: Vec<(String, String)>,
+    /// QEMU's own, at the end of its command line.
+    pub(crate) qemu_arguments: Vec<String>,
     /// Where the guest's frames are written to.
     pub(crate) capture: Option<PathBuf>,
     pub(crate) accelerator: Accelerator,
@@ -60,51 +74,99 @@ impl FromStr for Network {
     }
 }
 
-pub(super) fn parse(parser: &mut lexopt::Parser) -> Result<RunOptions> {
-    let mut options = RunOptions {
-        app: String::new(),
-        machine: Kind::Q35,
-        memory_mib: 256,
-        cpus: 1,
-        ports: (8080, 8080),
-        networks: Vec::new(),
-        initrd: None,
-        disks: Vec::new(),
-        forgets_writes: false,
-        append: String::new(),
-        capture: None,
-        accelerator: Accelerator::Auto,
-        time_out: None,
-        waits_for_gdb: false,
-        is_verbose: false,
-        app_arguments: Vec::new(),
-    };
-    while let Some(argument) = parser.next()? {
-        match argument {
-            Value(app) if options.app.is_empty() => options.app = app.string()?,
-            // lexopt hands out what follows `--` as plain values.
-            Value(argument) => options.app_arguments.push(argument.string()?),
-            Long("machine") => options.machine = value(parser, "machine")?,
-            Long("memory") => options.memory_mib = memory(&parser.value()?.string()?)?,
-            Long("smp") => options.cpus = cpus(value(parser, "smp")?)?,
-            Long("port") => options.ports = ports(&parser.value()?.string()?)?,
-            Long("net") => options.networks.push(value(parser, "net")?),
-            Long("initrd") => options.initrd = Some(parser.value()?.into()),
-            Long("disk") => options.disks.push(value(parser, "disk")?),
-            Long("snapshot") => options.forgets_writes = true,
-            Long("append") => options.append = parser.value()?.string()?,
-            Long("pcap") => options.capture = Some(parser.value()?.into()),
-            Long("accel") => options.accelerator = value(parser, "accel")?,
-            Long("time-out") => options.time_out = Some(Duration::from_secs(value(parser, "time-out")?)),
-            Long("gdb") => options.waits_for_gdb = true,
-            Long("verbose") => options.is_verbose = true,
-            other => return Err(unexpected(&other)),
+impl RunOptions {
+    /// As nothing is said.
+    pub(super) fn new(app_arguments: Vec<String>) -> Self {
+        Self {
+            what: What::Package(PackageOptions::default()),
+            machine: Kind::Q35,
+            memory_mib: 256,
+            cpus: 1,
+            ports: (8080, 8080),
+            networks: Vec::new(),
+            initrd: None,
+            disks: Vec::new(),
+            forgets_writes: false,
+            append: String::new(),
+            environment: Vec::new(),
+            qemu_arguments: Vec::new(),
+            capture: None,
+            accelerator: Accelerator::Auto,
+            time_out: None,
+            waits_for_gdb: false,
+            is_verbose: false,
+            app_arguments,
         }
     }
-    if options.app.is_empty() {
-        bail!("which app? For example: `make run APP=hello`");
+}
+
+/// Reads the options of `run`; `app_arguments` are the words behind `--`.
+pub(super) fn parse(parser: &mut lexopt::Parser, app_arguments: Vec<String>) -> Result<RunOptions> {
+    let mut options = RunOptions::new(app_arguments);
+    let (mut named, mut package) = (None, PackageOptions::default());
+    let mut has_package_options = false;
+    while let Some(argument) = parser.next()? {
+        let option = match argument {
+            Value(app) if named.is_none() => {
+                named = Some(app.string()?);
+                continue;
+            }
+            other => shown(&other),
+        };
+        if take_option(&option, &mut package, parser)? {
+            has_package_options = true;
+        } else {
+            take(&option, &mut options, parser)?;
+        }
     }
+    options.what = match named {
+        Some(name) if has_package_options => {
+            bail!("`{name}` is an image or an app of this repository: options about packages do not fit it")
+        }
+        Some(name) => What::Named(name),
+        None => What::Package(package),
+    };
     Ok(options)
+}
+
+/// Takes an option that is about the machine.
+pub(super) fn take(option: &str, options: &mut RunOptions, parser: &mut lexopt::Parser) -> Result<()> {
+    match option {
+        "--machine" => options.machine = value(parser, "machine")?,
+        "--memory" => options.memory_mib = memory(&parser.value()?.string()?)?,
+        "--smp" => options.cpus = cpus(value(parser, "smp")?)?,
+        "--port" => options.ports = ports(&parser.value()?.string()?)?,
+        "--net" => options.networks.push(value(parser, "net")?),
+        "--initrd" => options.initrd = Some(parser.value()?.into()),
+        "--disk" => options.disks.push(value(parser, "disk")?),
+        "--snapshot" => options.forgets_writes = true,
+        "--append" => options.append = parser.value()?.string()?,
+        "--env" => options.environment.push(variable(&parser.value()?.string()?)?),
+        "--qemu-arg" => options.qemu_arguments.push(parser.value()?.string()?),
+        "--pcap" => options.capture = Some(parser.value()?.into()),
+        "--accel" => options.accelerator = value(parser, "accel")?,
+        "--time-out" => options.time_out = Some(Duration::from_secs(value(parser, "time-out")?)),
+        "--gdb" => options.waits_for_gdb = true,
+        "-v" | "--verbose" => options.is_verbose = true,
+        other => return Err(unexpected(other)),
+    }
+    Ok(())
+}
+
+/// `NAME=VALUE`, or `NAME` with the value that it has here, as `docker run --env` takes it.
+fn variable(text: &str) -> Result<(String, String)> {
+    let (name, value) = match text.split_once('=') {
+        Some((name, value)) => (name, value.to_owned()),
+        None => (text, std::env::var(text).with_context(|| format!("--env {text}: it is not set here"))?),
+    };
+    if name.is_empty() || name.contains(|character: char| character.is_whitespace() || character == '"') {
+        bail!("--env {text}: NAME=VALUE, such as RUST_LOG=debug");
+    }
+    // The kernel's command line has no way to write a quote.
+    if value.contains('"') {
+        bail!("--env {name}: a quote cannot stand on the kernel's command line");
+    }
+    Ok((name.to_owned(), value))
 }
 
 /// A size in MiB, with an optional M or G.
@@ -148,5 +210,27 @@ mod tests {
         assert_eq!("tap=tap7".parse::<Network>().unwrap(), Network::Tap("tap7".into()));
         assert_eq!("none".parse::<Network>().unwrap(), Network::None);
         assert!("tap=".parse::<Network>().is_err());
+    }
+
+    #[test]
+    fn variables_have_a_name_and_no_quotes() {
+        assert_eq!(variable("A=b c=d").unwrap(), ("A".into(), "b c=d".into()));
+        assert_eq!(variable("A=").unwrap(), ("A".into(), String::new()));
+        for wrong in ["=b", "A B=c", "A=\"", "NOT_SET_ANYWHERE_HERE"] {
+            assert!(variable(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_follows_two_dashes_is_the_apps() {
+        let parse = |words: &[&str], behind: &[&str]| {
+            let behind = behind.iter().map(|&word| word.to_owned()).collect();
+            parse(&mut lexopt::Parser::from_args(words), behind)
+        };
+        let options = parse(&["--smp", "2"], &["--smp", "3"]).unwrap();
+        assert!(matches!(options.what, What::Package(_)));
+        assert_eq!((options.cpus, options.app_arguments.len()), (2, 2));
+        assert!(matches!(parse(&["http"], &[]).unwrap().what, What::Named(name) if name == "http"));
+        assert!(parse(&["http", "--release"], &[]).is_err());
     }
 }

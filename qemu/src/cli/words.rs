@@ -1,9 +1,45 @@
 //! The words of the command line, and what `help` says about them.
 
 /// The commands and every option, for hints at what a mistyped word may have meant.
-pub(super) const COMMANDS: [&str; 7] = ["run", "test", "bench", "conformance", "disk", "fuzz", "help"];
-pub(super) const OPTIONS: [&str; 26] = [
+pub(super) const COMMANDS: [&str; 12] = [
+    "new",
+    "check-host",
+    "build",
+    "run",
+    "deploy",
+    "oci",
+    "disk",
+    "test",
+    "bench",
+    "conformance",
+    "fuzz",
+    "help",
+];
+pub(super) const OPTIONS: [&str; 49] = [
     "--help",
+    "--package",
+    "--bin",
+    "--example",
+    "--release",
+    "--profile",
+    "--target",
+    "--manifest-path",
+    "--keep-debug",
+    "--features",
+    "--all-features",
+    "--no-default-features",
+    "--locked",
+    "--offline",
+    "--frozen",
+    "--jobs",
+    "--config",
+    "--target-dir",
+    "--quiet",
+    "--output",
+    "--name",
+    "--replicas",
+    "--env",
+    "--qemu-arg",
     "--machine",
     "--memory",
     "--smp",
@@ -33,14 +69,31 @@ pub(super) const OPTIONS: [&str; 26] = [
 
 /// What `--help` prints.
 pub(crate) const HELP: &str = "\
-usage: qemu <command> [options]
+usage: cargo unikernel <command> [options]
 
-  run APP      build an appliance and boot it; ends with the app's exit code
+  new NAME     make a package with an HTTP server in it
+  check-host   say what is missing on this host, and the command that installs it
+  build        build the package in this folder as an appliance: one ELF that Linux runs and a hypervisor boots
+  run          build it and boot it under QEMU; ends with the program's exit code
+  run ELF      boot an image
+  deploy FORM [ELF]
+               write the files that start it elsewhere; FORM is systemd, libvirt, firecracker, cloud-hypervisor, nomad,
+               kubevirt or proxmox
+  oci [ELF]    make a container image of it (an OCI image layout), for KubeVirt and urunc
+  disk FILE    make a disk image with ext4 on it
+
+for the kernel's own developers, in its repository:
+  run APP      build an app of apps/ and boot it
   test [NAME]  run the guest tests (all, or those whose name contains NAME)
   bench        measure against a Linux guest that runs the same ELF
   conformance  run the test suites of published crates, on Linux and booted
-  disk FILE    make a disk image with ext4 on it
   fuzz         make random system calls on a kernel that checks itself
+
+options of build, and of run for a package, are cargo's:
+  -p --package, --bin, --example, -r --release, --profile, --manifest-path, -F --features, --all-features,
+  --no-default-features, --locked, --offline, --frozen, -j --jobs, --config, --target-dir, -q --quiet, and
+  --target TRIPLE            x86_64-unknown-linux-musl, or -gnu for the GNU C library (musl)
+  --keep-debug               leave debug information in the image (it goes to a file beside it)
 
 options of run:
   --machine q35|microvm|pc   what to boot on (q35)
@@ -48,16 +101,23 @@ options of run:
   --smp N                    processors of the guest (1)
   --port HOST[:GUEST]        forward a TCP port (8080:8080)
   --net user|none|tap=NAME   what the network device is connected to (user); once more for each further device
-  --initrd PATH              a cpio archive, or a folder to pack into one
+  --initrd PATH              a cpio archive, or a folder to pack into one (the folder `initrd` of the package)
   --disk FILE[:ro]           a disk, raw or .qcow2; the first is blk0 (may be given several times)
   --snapshot                 leave the disks as they are: what is written is forgotten
+  --env NAME[=VALUE]         a variable for the program
   --append WORDS             words for the kernel's command line
+  --qemu-arg WORD            a word for QEMU's command line (may be given several times)
   --pcap FILE                write every frame of the guest's to a file for Wireshark
   --accel auto|tcg|kvm       how the guest is executed (auto)
   --time-out SECONDS         end the guest after this time
   --gdb                      wait for a debugger on port 1234
-  --verbose                  show QEMU's command line
-  -- ARGS                    arguments for the app
+  -v --verbose               show QEMU's command line
+  -- ARGS                    arguments for the program
+
+options of deploy and oci, beside those of build (--release is usual) and run:
+  -o --output FOLDER         where the files go (deploy/FORM, deploy/oci)
+  --name NAME                what it is called there (as the program)
+  --replicas N               how many, where an engine starts them (1)
 
 options of disk:
   --dir FOLDER               what the disk holds at first (nothing)

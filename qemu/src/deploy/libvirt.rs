@@ -1,0 +1,49 @@
+//! A domain for libvirt (formatdomain): direct kernel boot under QEMU.
+
+use std::fmt::Write;
+
+use anyhow::Result;
+
+use super::{Appliance, File, text};
+
+pub(super) fn files(appliance: &Appliance) -> Result<Vec<File>> {
+    let Appliance { name, memory_mib, cpus, .. } = appliance;
+    let mut boot = format!("    <kernel>{}</kernel>\n", escaped(text(&appliance.image)?));
+    if let Some(initrd) = &appliance.initrd {
+        writeln!(boot, "    <initrd>{}</initrd>", escaped(text(initrd)?))?;
+    }
+    if !appliance.command_line.is_empty() {
+        writeln!(boot, "    <cmdline>{}</cmdline>", escaped(&appliance.command_line))?;
+    }
+    let mut disks = String::new();
+    for (disk, letter) in appliance.disks.iter().zip('a'..='z') {
+        let format = if disk.path.extension().is_some_and(|end| end == "qcow2") { "qcow2" } else { "raw" };
+        writeln!(
+            disks,
+            "    <disk type='file' device='disk'>\n      <driver name='qemu' type='{format}'/>\n      \
+             <source file='{}'/>\n      <target dev='vd{letter}' bus='virtio'/>{}\n    </disk>",
+            escaped(text(&disk.path)?),
+            if disk.is_read_only { "\n      <readonly/>" } else { "" }
+        )?;
+    }
+    // The button is pressed by `virsh shutdown`; `pvpanic` and the like have no driver in the kernel.
+    let xml = format!(
+        "<domain type='kvm'>\n  <name>{name}</name>\n  <memory unit='MiB'>{memory_mib}</memory>\n  \
+         <vcpu>{cpus}</vcpu>\n  <os>\n    <type arch='x86_64' machine='q35'>hvm</type>\n{boot}  </os>\n  \
+         <features>\n    <acpi/>\n  </features>\n  <cpu mode='host-passthrough'/>\n  \
+         <on_poweroff>destroy</on_poweroff>\n  <on_reboot>restart</on_reboot>\n  <on_crash>restart</on_crash>\n  \
+         <devices>\n{disks}    <interface type='network'>\n      <source network='default'/>\n      \
+         <model type='virtio'/>\n    </interface>\n    <serial type='pty'/>\n    <console type='pty'/>\n    \
+         <rng model='virtio'>\n      <backend model='random'>/dev/urandom</backend>\n    </rng>\n    \
+         <memballoon model='none'/>\n  </devices>\n</domain>\n"
+    );
+    Ok(vec![File::new(format!("{name}.xml"), xml)])
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('\'', "&apos;")
+        .replace('"', "&quot;")
+}

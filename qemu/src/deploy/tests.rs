@@ -1,0 +1,158 @@
+//! Every form, read again by a parser of its language that is not ours; with words that have a meaning there.
+
+use serde_json::Value;
+
+use super::*;
+
+/// What is awkward to write, in one line or another.
+const LINE: &str = "log=info \"env.A=<&'$x%y${z}\\\" -- --port 8080";
+
+fn appliance() -> Appliance {
+    Appliance {
+        name: "guest-book".into(),
+        image: "/srv/guest book's/guest-book".into(),
+        initrd: None,
+        memory_mib: 64,
+        cpus: 2,
+        ports: (80, 8080),
+        disks: Vec::new(),
+        command_line: LINE.into(),
+        replicas: 3,
+    }
+}
+
+fn with_disk() -> Appliance {
+    let disk = Disk { is_read_only: true, ..Disk::new(Path::new("/srv/data.qcow2")) };
+    Appliance { disks: vec![disk], ..appliance() }
+}
+
+fn files(form: &str, appliance: &Appliance) -> Vec<File> {
+    let form = FORMS.iter().find(|known| known.name == form).unwrap();
+    (form.files)(appliance).unwrap()
+}
+
+/// The words that a script hands to `program`, as a shell reads them.
+fn words_for(program: &str, script: &str) -> Vec<String> {
+    let folder = std::env::temp_dir().join(format!("deploy-{program}-{}", std::process::id()));
+    fs::create_dir_all(&folder).unwrap();
+    // Whatever else the script runs does nothing.
+    let log = folder.join("log");
+    for name in ["ip", "curl", "mktemp", "qm", "pvesh", "firecracker", "cloud-hypervisor"] {
+        let text = match name == program {
+            true => format!("#!/bin/sh\n[ \"$1\" = start ] || printf '%s\\n' \"$@\" > '{}'\n", log.display()),
+            false => "#!/bin/sh\necho 7\n".to_owned(),
+        };
+        write(&folder.join(name), &File::script(String::new(), text)).unwrap();
+    }
+    let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
+    let status = std::process::Command::new("sh")
+        .args(["-c", script, "/dev/null"])
+        .env("PATH", path)
+        .status()
+        .unwrap();
+    assert!(status.success());
+    let words = fs::read_to_string(log).unwrap().lines().map(str::to_owned).collect();
+    fs::remove_dir_all(folder).unwrap();
+    words
+}
+
+#[test]
+fn names_are_those_of_hosts() {
+    assert_eq!(host_name("My_Server.elf"), "my-server-elf");
+    assert_eq!(host_name("--"), "appliance");
+    assert_eq!(host_name(&"x".repeat(100)).len(), 63);
+}
+
+#[test]
+fn systemd_gets_every_word_as_it_is() {
+    let [file] = &files("systemd", &with_disk())[..] else { panic!("one file") };
+    assert_eq!(file.name, "guest-book.service");
+    let append = file.text.split(" -append ").nth(1).unwrap();
+    assert!(append.starts_with("\"log=info \\\"env.A=<&'$$x%%y$${z}\\\\\\\" -- --port 8080\""), "{append}");
+    assert!(file.text.contains("-kernel \"/srv/guest book's/guest-book\""));
+    // systemd itself, where it is installed.
+    let path = std::env::temp_dir().join(format!("deploy-{}-guest-book.service", std::process::id()));
+    fs::write(&path, &file.text).unwrap();
+    if let Ok(output) = std::process::Command::new("systemd-analyze").arg("verify").arg(&path).output() {
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let own = said.lines().filter(|line| line.contains("guest-book") && !line.contains("not executable"));
+        assert_eq!(own.collect::<Vec<_>>(), Vec::<&str>::new());
+    }
+    fs::remove_file(path).unwrap();
+}
+
+#[test]
+fn libvirt_reads_the_domain() {
+    let [file] = &files("libvirt", &with_disk())[..] else { panic!("one file") };
+    let document = roxmltree::Document::parse(&file.text).unwrap();
+    let text = |name: &str| {
+        let node = document.descendants().find(|node| node.has_tag_name(name)).unwrap();
+        node.text().unwrap().to_owned()
+    };
+    assert_eq!(text("cmdline"), LINE);
+    assert_eq!(text("kernel"), "/srv/guest book's/guest-book");
+    let source = document.descendants().find(|node| node.has_attribute("file")).unwrap();
+    assert_eq!(source.attribute("file"), Some("/srv/data.qcow2"));
+    assert!(document.descendants().any(|node| node.has_tag_name("readonly")));
+}
+
+#[test]
+fn firecracker_reads_the_configuration() {
+    let [configuration, script] = &files("firecracker", &with_disk())[..] else { panic!("two files") };
+    let json: Value = serde_json::from_str(&configuration.text).unwrap();
+    assert!(json["boot-source"]["boot_args"].as_str().unwrap().ends_with(LINE));
+    assert_eq!(json["machine-config"]["vcpu_count"], 2);
+    assert_eq!(json["drives"][0]["is_read_only"], true);
+    assert!(
+        words_for("firecracker", &script.text).ends_with(&["--config-file".into(), "guest-book.json".into()])
+    );
+    assert!((FORMS[2].files)(&Appliance { cpus: 33, ..appliance() }).is_err());
+}
+
+#[test]
+fn cloud_hypervisor_gets_every_word_as_it_is() {
+    let [script] = &files("cloud-hypervisor", &with_disk())[..] else { panic!("one file") };
+    let words = words_for("cloud-hypervisor", &script.text);
+    let after = |option| words[words.iter().position(|word| word == option).unwrap() + 1].as_str();
+    assert!(after("--cmdline").ends_with(LINE));
+    assert_eq!(after("--disk"), "path=/srv/data.qcow2,readonly=on");
+    assert_eq!(after("--kernel"), "/srv/guest book's/guest-book");
+}
+
+#[test]
+fn nomad_reads_the_job() {
+    let [file] = &files("nomad", &with_disk())[..] else { panic!("one file") };
+    let job: Value = hcl::from_str(&file.text).unwrap();
+    let group = &job["job"]["guest-book"]["group"]["guest-book"];
+    assert_eq!(group["count"], 3);
+    let task = &group["task"]["guest-book"];
+    assert_eq!(task["resources"]["memory"], 64);
+    let words: Vec<&str> =
+        task["config"]["args"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    let append = words[words.iter().position(|&word| word == "-append").unwrap() + 1];
+    assert_eq!(append.replace("$${", "${"), LINE);
+}
+
+#[test]
+fn kubevirt_reads_the_manifests() {
+    let [file] = &files("kubevirt", &appliance())[..] else { panic!("one file") };
+    let documents: Vec<Value> = serde_yaml_ng::Deserializer::from_str(&file.text)
+        .map(|document| serde::Deserialize::deserialize(document).unwrap())
+        .collect();
+    let [machines, service] = &documents[..] else { panic!("two documents") };
+    assert_eq!(machines["spec"]["replicas"], 3);
+    let boot = &machines["spec"]["template"]["spec"]["domain"]["firmware"]["kernelBoot"];
+    assert_eq!(boot["kernelArgs"], LINE);
+    assert_eq!(service["spec"]["selector"], machines["spec"]["template"]["metadata"]["labels"]);
+    assert!((FORMS[5].files)(&with_disk()).is_err());
+}
+
+#[test]
+fn proxmox_gets_every_word_as_it_is() {
+    let [script] = &files("proxmox", &appliance())[..] else { panic!("one file") };
+    let words = words_for("qm", &script.text);
+    let arguments = &words[words.iter().position(|word| word == "--args").unwrap() + 1];
+    // qm splits them once more.
+    let split = words_for("ip", &format!("ip {arguments}"));
+    assert_eq!(split, ["-kernel", "/srv/guest book's/guest-book", "-append", LINE]);
+}

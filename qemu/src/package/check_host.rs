@@ -1,0 +1,113 @@
+//! `check-host`: what is missing on this host, and the command that installs it.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::machine::QEMU;
+use crate::project::TARGET;
+
+/// Something that building or running needs.
+struct Need {
+    what: String,
+    is_there: bool,
+    /// Without it most things work.
+    is_optional: bool,
+    remedy: String,
+}
+
+/// Lists what is there and what is not; answers 0 if nothing that is needed is missing.
+pub(crate) fn check_host() -> Result<u8> {
+    let needs = needs();
+    for need in &needs {
+        let state = match (need.is_there, need.is_optional) {
+            (true, _) => "ok      ",
+            (false, false) => "MISSING ",
+            (false, true) => "absent  ",
+        };
+        println!("{state}{}", need.what);
+        if !need.is_there {
+            println!("        {}", need.remedy);
+        }
+    }
+    let is_ready = needs.iter().all(|need| need.is_there || need.is_optional);
+    println!(
+        "{}",
+        if is_ready {
+            "ready: `cargo unikernel new NAME`"
+        } else {
+            "run the commands above, then `cargo unikernel check-host` again"
+        }
+    );
+    Ok(u8::from(!is_ready))
+}
+
+fn needs() -> Vec<Need> {
+    let target = |target: &str, of_what: &str| Need {
+        what: format!("Rust target {target} ({of_what})"),
+        is_there: printed("target-libdir", Some(target)).is_some_and(|folder| Path::new(&folder).exists()),
+        is_optional: false,
+        remedy: format!("rustup target add {target}"),
+    };
+    let program = |name: &str, what: &str, package: &str, is_optional| Need {
+        what: format!("{name} ({what})"),
+        is_there: finds(name),
+        is_optional,
+        remedy: format!("apt-get install {package}"),
+    };
+    vec![
+        target(TARGET, "programs"),
+        target("x86_64-unknown-none", "the kernel"),
+        Need {
+            what: "rust-objcopy of the toolchain (images)".into(),
+            is_there: has_objcopy(),
+            is_optional: false,
+            remedy: "rustup component add llvm-tools".into(),
+        },
+        program(QEMU, "boots images", "qemu-system-x86", false),
+        program("cc", "build scripts", "gcc libc6-dev", false),
+        program("musl-gcc", "C code in crates, such as SQLite or ring", "musl-tools", true),
+        Need {
+            what: "/dev/kvm (speed; without it QEMU translates)".into(),
+            is_there: std::fs::OpenOptions::new().read(true).write(true).open("/dev/kvm").is_ok(),
+            is_optional: true,
+            remedy: "a host with virtualisation, and a user in the group kvm: usermod -aG kvm $USER".into(),
+        },
+    ]
+}
+
+fn printed(topic: &str, target: Option<&str>) -> Option<String> {
+    let mut command = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
+    command.args(["--print", topic]);
+    if let Some(target) = target {
+        command.args(["--target", target]);
+    }
+    let output = command.output().ok().filter(|output| output.status.success())?;
+    Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+fn has_objcopy() -> bool {
+    let tools = || {
+        let (sysroot, host) = (printed("sysroot", None)?, printed("host-tuple", None)?);
+        Some(Path::new(&sysroot).join("lib/rustlib").join(host).join("bin/rust-objcopy"))
+    };
+    tools().is_some_and(|objcopy| objcopy.exists())
+}
+
+/// True if a program is in one of the folders of `PATH`.
+fn finds(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_are_found_in_the_path() {
+        assert!(finds("sh"));
+        assert!(!finds("no-such-program-anywhere"));
+    }
+}

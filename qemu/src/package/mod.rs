@@ -1,0 +1,16 @@
+//! Packages of users: any crate with a program becomes an appliance, wherever it lies and however it is set up.
+//!
+//! - [`selection`]: which programs of which package, as cargo's own commands understand it;
+//! - [`kernel`]: the kernel, compiled once for all packages; [`build`]: cargo, then the image;
+//! - [`create`]: `new`; [`check_host`]: what is missing on this host.
+
+mod build;
+mod check_host;
+mod create;
+mod kernel;
+mod selection;
+
+pub(crate) use build::build;
+pub(crate) use check_host::check_host;
+pub(crate) use create::create;
+pub(crate) use selection::{PackageOptions, take_option};

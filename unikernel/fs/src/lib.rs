@@ -45,7 +45,7 @@ pub use range_locks::{HeldLock, LockKind, Owner, RangeLocks};
 pub use read_ahead::ReadAhead;
 pub use ring::Ring;
 pub use tree::{
-    AddError, Attributes, Directory, EditError, Entry, FilesystemId, Node, NodeId, RenameMode, Tree,
+    AddError, Attributes, Directory, EditError, Entry, FilesystemId, Future, Node, NodeId, RenameMode, Tree,
 };
 
 /// The longest name in a directory (`NAME_MAX`).

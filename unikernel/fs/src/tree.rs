@@ -19,7 +19,7 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 pub use archive::AddError;
-pub use edit::{EditError, RenameMode};
+pub use edit::{EditError, Future, RenameMode};
 
 /// Permissions of directories that no archive mentions.
 pub(crate) const DIRECTORY_PERMISSIONS: u16 = 0o755;
@@ -133,6 +133,8 @@ struct Slot<F, S> {
     names: u32,
     /// How often it is open.
     opens: u32,
+    /// It was made without a name, and may get one.
+    is_nameable: bool,
     filesystem: FilesystemId,
 }
 
@@ -158,6 +160,7 @@ impl<F, S> Tree<F, S> {
             inode: 1,
             names: 1,
             opens: 0,
+            is_nameable: false,
             filesystem: FilesystemId::default(),
         };
         Self { slots: alloc::vec![Some(root)], free: Vec::new(), next_inode: 2 }
@@ -286,7 +289,7 @@ impl<F, S> Tree<F, S> {
         }
         let inode = self.next_inode;
         self.next_inode += 1;
-        let slot = Some(Slot { node, attributes, inode, names: 0, opens: 0, filesystem });
+        let slot = Some(Slot { node, attributes, inode, names: 0, opens: 0, is_nameable: false, filesystem });
         if let Some(id) = self.free.pop() {
             self.slots[id.0 as usize] = slot;
             return Ok(id);

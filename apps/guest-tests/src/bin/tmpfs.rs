@@ -229,6 +229,20 @@ fn unnamed(folder: &Path) {
     rustix::fs::linkat(CWD, &shown, CWD, folder.join("named"), AtFlags::SYMLINK_FOLLOW).unwrap();
     check_eq!(fs::read(folder.join("named")).unwrap(), b"appears");
     check_eq!(fs::read(&shown).unwrap(), b"appears");
+    // It has a name as any other by now: without it, it gets none again.
+    fs::remove_file(folder.join("named")).unwrap();
+    let again = |path: &str, flags| rustix::fs::linkat(CWD, path, CWD, folder.join("again"), flags).err();
+    check_eq!(again(&shown, AtFlags::SYMLINK_FOLLOW), Some(Errno::NOENT));
+    let removed = File::create(folder.join("removed")).unwrap();
+    fs::remove_file(folder.join("removed")).unwrap();
+    let secret = File::from(rustix::fs::open(folder, flags | OFlags::EXCL, Mode::from(0o600)).unwrap());
+    for file in [&removed, &secret] {
+        let shown = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(file));
+        check_eq!(again(&shown, AtFlags::SYMLINK_FOLLOW), Some(Errno::NOENT));
+        let by_descriptor = rustix::fs::linkat(file, "", CWD, folder.join("again"), AtFlags::EMPTY_PATH);
+        check_eq!(by_descriptor.err(), Some(Errno::NOENT));
+    }
+    check_eq!(fs::read_dir(folder).unwrap().count(), 0);
     let memory = File::from(rustix::fs::memfd_create("name", MemfdFlags::CLOEXEC).unwrap());
     memory.write_at(b"bytes", 3).unwrap();
     check_eq!(memory.metadata().unwrap().len(), 8);

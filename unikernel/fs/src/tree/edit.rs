@@ -38,6 +38,15 @@ pub enum RenameMode {
     Exchange,
 }
 
+/// Whether a node that is made without a name may get one (open(2): `O_TMPFILE` without `O_EXCL`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Future {
+    /// Once.
+    MayBeNamed,
+    /// Never.
+    StaysUnnamed,
+}
+
 impl<F, S> Tree<F, S> {
     /// Makes a node under a new name.
     pub fn create(
@@ -73,13 +82,15 @@ impl<F, S> Tree<F, S> {
         beside: NodeId,
         node: Node<F, S>,
         attributes: Attributes,
+        future: Future,
     ) -> Result<NodeId, EditError> {
         let id = self.insert(node, attributes, self.filesystem(beside))?;
+        self.slot_mut(id).is_nameable = future == Future::MayBeNamed;
         self.open(id);
         Ok(id)
     }
 
-    /// Gives a node that is not a directory one more name.
+    /// Gives a node that is not a directory one more name. One that has lost its names gets none (link(2): `ENOENT`).
     pub fn link(&mut self, parent: NodeId, name: &[u8], id: NodeId, now_ns: u64) -> Result<(), EditError> {
         if matches!(self.node(id), Node::Directory(_)) {
             return Err(EditError::IsADirectory);
@@ -90,6 +101,11 @@ impl<F, S> Tree<F, S> {
         if self.filesystem(parent) != self.filesystem(id) {
             return Err(EditError::OtherFilesystem);
         }
+        let slot = self.slot_mut(id);
+        if slot.names == 0 && !slot.is_nameable {
+            return Err(EditError::NotFound);
+        }
+        slot.is_nameable = false;
         self.attach(parent, name, id);
         self.touch(parent, now_ns.into());
         self.attributes_mut(id).changed_ns = now_ns.into();

@@ -241,7 +241,7 @@ fn names_stay_in_their_filesystem() {
     assert_eq!(tree.filesystem(at(&tree, "file")), FilesystemId::default());
     let made = tree.create_directory(inside, b"new", Attributes::default()).unwrap();
     assert_eq!(tree.filesystem(made), other);
-    let unnamed = tree.create_unnamed(inside, Node::File(b"".as_slice()), Attributes::default()).unwrap();
+    let unnamed = unnamed(&mut tree, inside, Future::MayBeNamed);
     assert_eq!(tree.link(NodeId::ROOT, b"named", unnamed, 0), Err(EditError::OtherFilesystem));
     tree.link(inside, b"named", unnamed, 0).unwrap();
     for mode in [RenameMode::Replace, RenameMode::KeepExisting, RenameMode::Exchange] {
@@ -251,6 +251,33 @@ fn names_stay_in_their_filesystem() {
         assert_eq!(moved.unwrap_err(), EditError::Busy);
     }
     assert_eq!(tree.remove_directory(NodeId::ROOT, b"other", 0).unwrap_err(), EditError::Busy);
+}
+
+fn unnamed(tree: &mut TestTree<'_>, beside: NodeId, future: Future) -> NodeId {
+    tree.create_unnamed(beside, Node::File(b"".as_slice()), Attributes::default(), future).unwrap()
+}
+
+#[test]
+fn names_that_are_lost_do_not_come_back() {
+    let mut tree = with_file("file");
+    let root = NodeId::ROOT;
+    let file = tree.lookup(root, b"file", LastLink::Keep).unwrap();
+    tree.open(file);
+    tree.link(root, b"other", file, 0).unwrap();
+    for name in [b"file".as_slice(), b"other"] {
+        assert!(tree.unlink(root, name, 0).unwrap().is_none());
+    }
+    assert_eq!(tree.link(root, b"again", file, 0), Err(EditError::NotFound));
+    let secret = unnamed(&mut tree, root, Future::StaysUnnamed);
+    assert_eq!(tree.link(root, b"secret", secret, 0), Err(EditError::NotFound));
+    // One made without a name gets one once: then it is as any other.
+    let made = unnamed(&mut tree, root, Future::MayBeNamed);
+    tree.link(root, b"made", made, 0).unwrap();
+    tree.link(root, b"twice", made, 0).unwrap();
+    for name in [b"made".as_slice(), b"twice"] {
+        assert!(tree.unlink(root, name, 0).unwrap().is_none());
+    }
+    assert_eq!(tree.link(root, b"made", made, 0), Err(EditError::NotFound));
 }
 
 #[test]

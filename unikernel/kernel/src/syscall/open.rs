@@ -6,7 +6,7 @@ use core::any::Any;
 
 use linux_raw_sys::general::*;
 use unikernel_ext4::{FileKind, NewKind};
-use unikernel_fs::{Attributes, LastLink, Node, Place};
+use unikernel_fs::{Attributes, Future, LastLink, Node, Place};
 
 use super::descriptor::on_exec_of;
 use super::path::{base_of, read_path, truncate};
@@ -262,7 +262,8 @@ fn open_unnamed(directory: Located, flags: u32, mode: u32) -> Result<Arc<OpenFil
         Edits::ReadOnly => return Err(Errno::EROFS),
     }
     let attributes = Attributes::new(fs::masked(mode), time::wall_ns());
-    let id = tree.create_unnamed(directory.id, Node::File(MemoryFile::empty()), attributes)?;
+    let future = if flags & O_EXCL != 0 { Future::StaysUnnamed } else { Future::MayBeNamed };
+    let id = tree.create_unnamed(directory.id, Node::File(MemoryFile::empty()), attributes, future)?;
     drop(tree);
     Ok(file::open(node::open(Handle::of_unnamed(id))?, status))
 }
@@ -286,7 +287,7 @@ pub fn sys_memfd_create(name: UserPtr<u8>, flags: u32) -> SysResult {
     content.begin_with_seals(seals);
     let attributes = Attributes::new(mode, time::wall_ns());
     let mut tree = fs::tree();
-    let id = tree.create_unnamed(NodeId::ROOT, Node::File(content), attributes)?;
+    let id = tree.create_unnamed(NodeId::ROOT, Node::File(content), attributes, Future::StaysUnnamed)?;
     let handle = Handle::of_unnamed_called(&mut tree, id, &full_name);
     drop(tree);
     let file = node::open(handle)?;

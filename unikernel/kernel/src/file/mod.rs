@@ -316,6 +316,24 @@ pub(crate) fn each_buffer(
     Ok(total)
 }
 
+/// Runs a transfer over several buffers, one behind the other in the file.
+pub(crate) fn at_each(
+    buffers: &[UserSlice],
+    offset: u64,
+    mut transfer: impl FnMut(u64, UserSlice) -> SysResult,
+) -> SysResult {
+    let mut total = 0;
+    for buffer in buffers {
+        match transfer(offset.saturating_add(total as u64), *buffer) {
+            Ok(count) if count < buffer.len() => return Ok(total + count),
+            Ok(count) => total += count,
+            Err(error) if total == 0 => return Err(error),
+            Err(_) => break,
+        }
+    }
+    Ok(total)
+}
+
 /// The peer does not read any more: raises `SIGPIPE` in the calling thread (which most apps
 /// ignore) and names the error to answer.
 pub fn broken_pipe() -> Errno {

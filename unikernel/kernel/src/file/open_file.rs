@@ -7,11 +7,12 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use bitflags::bitflags;
 use linux_raw_sys::general as raw;
 
-use super::{File, WaitMode};
+use super::{File, WaitMode, at_each};
 use crate::fs::notify;
 use crate::mem::user::UserSlice;
 use crate::sync::{Mutex, SpinLock};
 use crate::syscall::{Errno, SysResult};
+use crate::task::limits;
 
 bitflags! {
     /// Access mode and status flags (open(2)); the bits are Linux's own.
@@ -179,7 +180,15 @@ impl OpenFile {
             return self.check_write().map(|()| 0);
         }
         if self.file.is_seekable() {
-            return super::each_buffer(from, WaitMode::MayBlock, |buffer, _| self.write(buffer));
+            let mut total = 0;
+            return super::each_buffer(from, WaitMode::MayBlock, |buffer, _| {
+                if total > 0 && self.is_at_size_limit(|| *self.offset.lock()) {
+                    return Ok(0);
+                }
+                let count = self.write(buffer)?;
+                total += count;
+                Ok(count)
+            });
         }
         self.check_write()?;
         self.file.write_vectored(from, mode)
@@ -206,6 +215,29 @@ impl OpenFile {
         };
         self.tell(raw::IN_MODIFY, count);
         Ok(count)
+    }
+
+    /// pwritev(2).
+    pub fn write_vectored_at(&self, offset: u64, from: &[UserSlice]) -> SysResult {
+        at_each(from, offset, |at, buffer| {
+            if at > offset && self.is_at_size_limit(|| at) {
+                return Ok(0);
+            }
+            self.write_at(at, buffer)
+        })
+    }
+
+    /// True if nothing can be written at `offset`, or behind the end, for the app's own limit. A vectored write that has
+    /// written something ends there, as one write would; who can write nothing at all gets the signal
+    /// (`limits::room_in_file`).
+    fn is_at_size_limit(&self, offset: impl FnOnce() -> u64) -> bool {
+        let limit = limits::soft(raw::RLIMIT_FSIZE);
+        if limit == limits::UNLIMITED || !self.file.is_regular() {
+            return false;
+        }
+        let is_append = self.flags().contains(FileFlags::APPEND);
+        let at = if is_append { self.file.metadata().size } else { offset() };
+        at >= limit
     }
 
     /// Whoever watches the file is told that so many bytes were moved.

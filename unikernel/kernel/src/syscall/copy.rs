@@ -10,6 +10,7 @@ use super::{Errno, SysResult};
 use crate::file::{self, FileFlags, OpenFile, WaitMode, pipe};
 use crate::mem::room;
 use crate::mem::user::{UserPtr, UserSlice};
+use crate::task::limits;
 
 /// Bytes moved at a time.
 const CHUNK_BYTES: usize = 64 * 1024;
@@ -179,8 +180,12 @@ fn copied_bytes(
         return Err(Errno::EINVAL);
     }
     let count = count.min(source.size.saturating_sub(start));
-    if source.inode == goal.inode && target + count > start && target < start + count {
+    let count = usize::try_from(count).unwrap_or(usize::MAX).min(MAX_TRANSFER_BYTES);
+    // Cut here, for the whole call: where a piece begins at the limit, nothing is wrong. As on Linux, no bytes cannot be
+    // copied to there either.
+    let count = limits::room_in_file(target, count.max(1), to.file.max_bytes())?.min(count);
+    if source.inode == goal.inode && target + count as u64 > start && target < start + count as u64 {
         return Err(Errno::EINVAL);
     }
-    Ok(usize::try_from(count).unwrap_or(usize::MAX).min(MAX_TRANSFER_BYTES))
+    Ok(count)
 }

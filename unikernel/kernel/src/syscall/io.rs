@@ -100,7 +100,7 @@ pub fn sys_preadv(fd: i32, array: UserPtr<RawBuffer>, count: usize, offset: i64)
     if buffers.iter().all(UserSlice::is_empty) {
         return opened.read_vectored(&buffers);
     }
-    at_each(&buffers, offset, |offset, buffer| opened.read_at(offset, buffer))
+    file::at_each(&buffers, offset, |offset, buffer| opened.read_at(offset, buffer))
 }
 
 /// pwritev(2).
@@ -112,7 +112,7 @@ pub fn sys_pwritev(fd: i32, array: UserPtr<RawBuffer>, count: usize, offset: i64
     if buffers.iter().all(UserSlice::is_empty) {
         return opened.write_vectored(&buffers);
     }
-    at_each(&buffers, offset, |offset, buffer| opened.write_at(offset, buffer))
+    opened.write_vectored_at(offset, &buffers)
 }
 
 /// preadv2(2). An offset of -1 stands for the file's own.
@@ -160,24 +160,6 @@ pub fn sys_pwritev2(
         super::descriptor::sys_fsync(fd)?;
     }
     Ok(outcome)
-}
-
-/// Runs a transfer over several buffers, one behind the other in the file.
-pub fn at_each(
-    buffers: &[UserSlice],
-    offset: u64,
-    mut transfer: impl FnMut(u64, UserSlice) -> SysResult,
-) -> SysResult {
-    let mut total = 0;
-    for buffer in buffers {
-        match transfer(offset.saturating_add(total as u64), *buffer) {
-            Ok(count) if count < buffer.len() => return Ok(total + count),
-            Ok(count) => total += count,
-            Err(error) if total == 0 => return Err(error),
-            Err(_) => break,
-        }
-    }
-    Ok(total)
 }
 
 /// lseek(2). No file here has holes: data is everywhere up to the end.

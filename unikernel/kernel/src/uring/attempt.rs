@@ -15,7 +15,7 @@ use crate::file::{self, OpenFile, Readiness, WaitMode, complete};
 use crate::mem::user::{UserPtr, UserSlice};
 use crate::net::address::{self, Given};
 use crate::net::socket::{MessageFlags, Outgoing, Socket, kind_number};
-use crate::syscall::io::{self, Buffers};
+use crate::syscall::io::Buffers;
 use crate::syscall::message;
 use crate::syscall::socket::{SocketRef, install};
 use crate::syscall::{Errno, SysResult};
@@ -230,14 +230,14 @@ fn progress(done: &mut usize, all: &[UserSlice], flags: MessageFlags, moved: Sys
 
 fn read(opened: &OpenFile, into: &[UserSlice], offset: Option<u64>) -> SysResult {
     match offset.filter(|_| opened.file.is_seekable()) {
-        Some(offset) => io::at_each(into, offset, |offset, buffer| opened.read_at(offset, buffer)),
+        Some(offset) => file::at_each(into, offset, |offset, buffer| opened.read_at(offset, buffer)),
         None => opened.read_vectored_with(into, WaitMode::NonBlocking),
     }
 }
 
 fn write(opened: &OpenFile, from: &[UserSlice], offset: Option<u64>) -> SysResult {
     match offset.filter(|_| opened.file.is_seekable()) {
-        Some(offset) => io::at_each(from, offset, |offset, buffer| opened.write_at(offset, buffer)),
+        Some(offset) => opened.write_vectored_at(offset, from),
         None => opened.write_vectored_with(from, WaitMode::NonBlocking),
     }
 }

@@ -2,7 +2,7 @@
 //! With `cpu`, uses up its processor time and is killed.
 
 use std::fs::{File, OpenOptions};
-use std::io::{Seek, Write};
+use std::io::{IoSlice, Seek, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
@@ -215,6 +215,7 @@ fn file_sizes(folder: &Path) {
         check_eq!(came(libc::SIGXFSZ), 0);
         check_eq!(at(20_000), too_big);
         check_eq!(came(libc::SIGXFSZ), 1);
+        vectors(&file, LIMIT);
         // What is longer already may become shorter, but not grow.
         let length = |len| error(file.set_len(len).map(|()| 0));
         check_eq!(length(30_000), Ok(0));
@@ -242,6 +243,30 @@ fn file_sizes(folder: &Path) {
     });
     check_eq!(file.write(&[1; 100]).unwrap(), 100);
     fs::remove_file(&path).unwrap();
+}
+
+/// Several buffers are one write, and so is a copy: the signal is for who can write nothing, not for who was cut short
+/// between two buffers.
+fn vectors(file: &File, limit: u64) {
+    let piece = [2; 1000];
+    let buffers: Vec<_> = (0..40).map(|_| IoSlice::new(&piece)).collect();
+    let mut own = file.try_clone().unwrap();
+    for (start, wanted) in [(limit - 3000, 3000), (limit - 2500, 2500)] {
+        own.seek(std::io::SeekFrom::Start(start)).unwrap();
+        check_eq!(own.write_vectored(&buffers).unwrap(), wanted);
+        check_eq!(own.stream_position().unwrap(), limit);
+        check_eq!(rustix::io::pwritev(file, &buffers, start).unwrap(), wanted);
+        check_eq!(came(libc::SIGXFSZ), 0);
+    }
+    check_eq!(own.write_vectored(&buffers).unwrap_err().raw_os_error(), Some(libc::EFBIG));
+    check_eq!(came(libc::SIGXFSZ), 1);
+    check_eq!(rustix::io::pwritev(file, &buffers, limit), Err(rustix::io::Errno::FBIG));
+    check_eq!(came(libc::SIGXFSZ), 1);
+    let (mut from, mut to) = (limit + 1000, limit - 2000);
+    check_eq!(rustix::fs::copy_file_range(file, Some(&mut from), file, Some(&mut to), 2500), Ok(2000));
+    check_eq!((from, to, came(libc::SIGXFSZ)), (limit + 3000, limit, 0));
+    let copied = rustix::fs::copy_file_range(file, Some(&mut from), file, Some(&mut to), 2500);
+    check_eq!((copied, came(libc::SIGXFSZ)), (Err(rustix::io::Errno::FBIG), 1));
 }
 
 fn queued_signals() {

@@ -50,6 +50,14 @@ fn names_and_locks() {
     let number = path.rsplit('/').next().expect("there is a slash");
     let listed = fs::read_dir("/dev/pts").expect("a directory").flatten();
     check!(listed.into_iter().any(|entry| entry.file_name() == number));
+    // The name is the kernel's: it goes with the master.
+    let is_kept = |outcome: std::io::Result<()>| {
+        matches!(outcome.map_err(|error| error.raw_os_error()), Err(Some(libc::EPERM | libc::EACCES)))
+    };
+    check!(is_kept(fs::remove_file(&path)));
+    check!(is_kept(fs::rename(&path, "/dev/pts/other")));
+    check!(is_kept(fs::rename(&path, "/dev/pts/ptmx")));
+    check!(fs::metadata(&path).is_ok());
     for request in [libc::TIOCGPTN, TIOCPKT, TIOCGPTLCK] {
         check_eq!(control(&slave, request, &mut 0), -libc::ENOTTY);
     }

@@ -2,6 +2,7 @@
 //! blocks become part of the file (`finish_write`), so no power cut shows what they held before.
 
 use alloc::vec::Vec;
+use core::slice;
 
 use crate::blocks::BlockRun;
 use crate::inode::Inode;
@@ -124,27 +125,42 @@ impl<D: BlockDevice> Ext4<D> {
         size: Option<u64>,
         now: Timestamp,
     ) -> Result<(), Error> {
-        self.finish_runs(inode, runs, size, Content::Written, now)
+        let runs: Vec<_> = runs.iter().map(|run| (*run, Content::Written)).collect();
+        self.finish_runs(inode, &runs, size, now)
     }
 
-    /// The same for blocks whose data could not be written: those that the file did not have become part of it,
-    /// and read as zeros, so that nothing else is put where the disk may be bad. (Linux leaves them so, too.)
-    pub fn finish_failed_write(
+    /// The same of a write that the device did in part: `is_written` tells which blocks of the file, one by one. Of the
+    /// others, those that the file did not have become part of it, and read as zeros, so that nothing else is put
+    /// where the disk may be bad. (Linux leaves them so, too.)
+    pub fn finish_partial_write(
         &mut self,
         inode: InodeNumber,
         runs: &[WriteRun],
+        is_written: impl Fn(u64) -> bool,
         size: Option<u64>,
         now: Timestamp,
     ) -> Result<(), Error> {
-        self.finish_runs(inode, runs, size, Content::Missing, now)
+        let content = |block| if is_written(block) { Content::Written } else { Content::Missing };
+        let mut pieces: Vec<(WriteRun, Content)> = Vec::new();
+        for run in runs {
+            let mut done = 0;
+            while done < run.blocks {
+                let (file_block, start) = (run.file_block + u64::from(done), run.start + u64::from(done));
+                let kind = content(file_block);
+                let is_other = |len: &u32| content(file_block + u64::from(*len)) != kind;
+                let blocks = (1..run.blocks - done).find(is_other).unwrap_or(run.blocks - done);
+                pieces.push((WriteRun { file_block, start, blocks, state: run.state }, kind));
+                done += blocks;
+            }
+        }
+        self.finish_runs(inode, &pieces, size, now)
     }
 
     fn finish_runs(
         &mut self,
         inode: InodeNumber,
-        runs: &[WriteRun],
+        runs: &[(WriteRun, Content)],
         size: Option<u64>,
-        content: Content,
         now: Timestamp,
     ) -> Result<(), Error> {
         let old_size = self.file(inode)?.raw.size();
@@ -153,8 +169,9 @@ impl<D: BlockDevice> Ext4<D> {
             return Err(Error::TooLarge);
         }
         let last = old_size / self.geometry.block_bytes as u64;
-        let covers_last =
-            runs.iter().any(|run| (run.file_block..run.file_block + u64::from(run.blocks)).contains(&last));
+        let covers_last = runs
+            .iter()
+            .any(|(run, _)| (run.file_block..run.file_block + u64::from(run.blocks)).contains(&last));
         if new_size > old_size && !covers_last {
             self.zero_tail(inode, old_size)?;
         }
@@ -166,17 +183,17 @@ impl<D: BlockDevice> Ext4<D> {
             let is_last = index + 1 == chunks;
             self.operation(now, |fs| {
                 let mut inode = fs.file(inode)?;
-                for run in chunk {
-                    fs.join(&mut inode, *run, end, content)?;
+                for (run, content) in chunk {
+                    fs.join(&mut inode, *run, end, *content)?;
                 }
                 // Blocks past the end would be damage: the size grows with the first of them.
-                let joined = chunk.last().map_or(0, |run| {
+                let joined = chunk.last().map_or(0, |(run, _)| {
                     (run.file_block + u64::from(run.blocks)) * fs.geometry.block_bytes as u64
                 });
                 let size = if is_last { new_size } else { joined.min(new_size).max(old_size) };
                 fs.finish_chunk(inode, size, now)
             })?;
-            self.cancel_write(chunk);
+            chunk.iter().for_each(|(run, _)| self.cancel_write(slice::from_ref(run)));
         }
         Ok(())
     }

@@ -19,6 +19,7 @@ fn main() {
         Some("read-only") => read_only(&data),
         Some("bad-write") => bad_write(&data),
         Some("bad-batch") => bad_batch(&data),
+        Some("bad-sectors") => bad_sectors(&data),
         Some("bad-read") => bad_read(&data),
         other => panic!("what is {other:?}?"),
     }
@@ -97,6 +98,33 @@ fn bad_batch(data: &Path) {
     assert_eq!(lost.len(), 1, "{lost:?}");
     unheard(&file, lost[0] as u64, open);
     empty_direct_write(data);
+}
+
+/// A disk that is bad in many places loses those pages, and no others (`bad_sectors` of `tests.toml`).
+fn bad_sectors(data: &Path) {
+    const BAD: usize = 400;
+    const PAGE_BYTES: usize = 4096;
+    let file = OpenOptions::new().read(true).write(true).create_new(true).open(data.join("file")).unwrap();
+    for number in 0..PIECES {
+        file.write_all_at(&piece(number), (number * PIECE_BYTES) as u64).unwrap();
+    }
+    assert_eq!(code(file.sync_data()), Some(EIO));
+    // SAFETY: the call takes a descriptor and numbers.
+    unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
+    let lost: usize = (0..PIECES)
+        .map(|number| {
+            let (found, wanted) = (reads(&file, number).unwrap(), piece(number));
+            found
+                .chunks(PAGE_BYTES)
+                .zip(wanted.chunks(PAGE_BYTES))
+                .filter(|(found, wanted)| found != wanted)
+                .count()
+        })
+        .sum();
+    // Some lie where the filesystem has its own.
+    assert!((BAD * 9 / 10..=BAD).contains(&lost), "{lost} pages");
+    fs::write(data.join("other"), "fine").unwrap();
+    File::open(data.join("other")).unwrap().sync_all().unwrap();
 }
 
 /// A failure that nobody was told of is also for who opens the file later.

@@ -101,7 +101,7 @@ fn blocks_of_a_failed_write_stay_the_files_and_read_as_zeros() {
     let inode = fs.create(ROOT, b"torn", file(), at(2)).expect("create");
     fs.write_at(inode, 0, &[7; 2048], at(2)).expect("write");
     let failed = fs.prepare_write(inode, 1, 6).expect("blocks");
-    fs.finish_failed_write(inode, &failed, Some(7 * 1024), at(3)).expect("finish");
+    fs.finish_partial_write(inode, &failed, |_| false, Some(7 * 1024), at(3)).expect("finish");
     let again = fs.prepare_write(inode, 1, 6).expect("blocks");
     let places = |runs: &[crate::WriteRun]| -> Vec<u64> {
         runs.iter().flat_map(|run| run.start..run.start + u64::from(run.blocks)).collect()
@@ -112,6 +112,31 @@ fn blocks_of_a_failed_write_stay_the_files_and_read_as_zeros() {
     assert_eq!(fs.read_at(inode, 0, &mut bytes), Ok(bytes.len()));
     // What was there before the write is there still.
     assert!(bytes[..2048].iter().all(|byte| *byte == 7) && bytes[2048..].iter().all(|byte| *byte == 0));
+    fs.commit(at(3)).expect("commit");
+    check(&mut fs);
+    fs.unmount(at(4)).expect("unmount");
+    assert_clean(&device.image());
+}
+
+#[test]
+fn write_that_failed_in_part_keeps_the_rest() {
+    let device = formatted(2300, 1024);
+    let mut fs = mounted(&device);
+    let inode = fs.create(ROOT, b"torn", file(), at(2)).expect("create");
+    let runs = fs.prepare_write(inode, 0, 8).expect("blocks");
+    for run in &runs {
+        let bytes = std::vec![7; run.blocks as usize * 1024];
+        (&device).write(&[(run.start * 1024, &bytes)]).expect("write");
+    }
+    // The first, one in the middle, and the last, which the file's end is in.
+    let is_written = |block| ![0, 3, 7].contains(&block);
+    fs.finish_partial_write(inode, &runs, is_written, Some(8 * 1024 - 100), at(3)).expect("finish");
+    let mut bytes = [1; 8 * 1024 - 100];
+    assert_eq!(fs.read_at(inode, 0, &mut bytes), Ok(bytes.len()));
+    for (block, content) in bytes.chunks(1024).enumerate() {
+        let wanted = if is_written(block as u64) { 7 } else { 0 };
+        assert!(content.iter().all(|byte| *byte == wanted), "block {block}");
+    }
     fs.commit(at(3)).expect("commit");
     check(&mut fs);
     fs.unmount(at(4)).expect("unmount");

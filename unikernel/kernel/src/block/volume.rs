@@ -1,35 +1,82 @@
-//! A disk as a run of bytes in the kernel's memory, which is what the filesystem's own structures want. File
-//! content goes straight between the disk and the page cache ([`Volume::disk`]).
+//! A disk or a partition: as a run of bytes in the kernel's memory, which is what the filesystem's own structures want,
+//! and as sectors, for file content, which goes straight between the disk and the page cache ([`Volume::transfer`]).
+//! Offsets and sectors count from the partition's start, and nothing reaches past its end.
 
 use alloc::vec;
 use alloc::vec::Vec;
 
 use x86_64::VirtAddr;
 
-use crate::drivers::virtio::blk::{Disk, DiskError, Memory, Operation, SECTOR_BYTES, Transfer};
+use crate::drivers::virtio::blk::{
+    Disk, DiskError, FailedRequests, Limits, Memory, Operation, SECTOR_BYTES, Transfer,
+};
 use crate::mem::layout::STACKS_BASE;
 use crate::mem::virt_to_phys;
 
-/// A disk as bytes.
+/// A disk or a partition.
 #[derive(Clone, Copy)]
 pub struct Volume {
     disk: &'static Disk,
+    /// Where it begins on the disk, in sectors.
+    first_sector: u64,
+    /// How long it is; `None` for all of a disk, which may grow.
+    part_sectors: Option<u64>,
 }
 
 impl Volume {
     /// The whole of a disk.
     pub fn new(disk: &'static Disk) -> Self {
-        Self { disk }
+        Self { disk, first_sector: 0, part_sectors: None }
     }
 
-    /// The disk.
-    pub fn disk(&self) -> &'static Disk {
-        self.disk
+    /// A partition of a whole disk.
+    pub fn part(&self, first_sector: u64, sectors: u64) -> Self {
+        Self { disk: self.disk, first_sector, part_sectors: Some(sectors) }
+    }
+
+    fn sectors(&self) -> u64 {
+        self.part_sectors.unwrap_or_else(|| self.disk.sectors())
     }
 
     /// Its size in bytes.
     pub fn size_bytes(&self) -> u64 {
-        self.disk.sectors() * SECTOR_BYTES
+        self.sectors() * SECTOR_BYTES
+    }
+
+    /// What requests must keep to.
+    pub fn limits(&self) -> &'static Limits {
+        self.disk.limits()
+    }
+
+    /// True if it cannot be written.
+    pub fn is_read_only(&self) -> bool {
+        self.disk.is_read_only()
+    }
+
+    /// True if the two have a sector in common.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        let end = |volume: &Self| volume.first_sector.saturating_add(volume.sectors());
+        core::ptr::eq(self.disk, other.disk)
+            && self.first_sector < end(other)
+            && other.first_sector < end(self)
+    }
+
+    /// Where sectors lie on the disk, if they are all within.
+    fn place_of(&self, sector: u64, count: u64) -> Option<u64> {
+        let is_within = sector.checked_add(count).is_some_and(|end| end <= self.sectors());
+        self.first_sector.checked_add(sector).filter(|_| is_within)
+    }
+
+    /// Reads or writes sectors: see [`Disk::transfer`].
+    pub fn transfer(&self, operation: Operation, mut transfers: Vec<Transfer>) -> Result<(), FailedRequests> {
+        for transfer in &mut transfers {
+            let Some(place) = self.place_of(transfer.sector, transfer.bytes().div_ceil(SECTOR_BYTES)) else {
+                log::error!("{}: {operation:?} past the end of the partition or disk", self.disk.place());
+                return Err(FailedRequests((0..transfers.len()).collect()));
+            };
+            transfer.sector = place;
+        }
+        self.disk.transfer(operation, &transfers)
     }
 
     /// Fills `into` with what lies at `offset`; both are multiples of 512.
@@ -49,7 +96,7 @@ impl Volume {
         }
         let mut transfers = Vec::new();
         self.add(&mut transfers, offset, into)?;
-        self.disk.transfer(Operation::Read, &transfers)
+        Ok(self.transfer(Operation::Read, transfers)?)
     }
 
     /// Writes all of `writes`, in no order; offsets and lengths are multiples of 512.
@@ -67,7 +114,7 @@ impl Volume {
             let bytes = if is_in_ram(bytes) { bytes } else { copies.next().map_or(bytes, Vec::as_slice) };
             self.add(&mut transfers, offset, bytes)?;
         }
-        self.disk.transfer(Operation::Write, &transfers)
+        Ok(self.transfer(Operation::Write, transfers)?)
     }
 
     /// True if the disk takes a run of bytes as it is.
@@ -119,12 +166,14 @@ impl Volume {
 
     /// Requests without content, of up to `most` sectors each.
     fn clear(&self, operation: Operation, offset: u64, len: u64, most: u32) -> Result<(), DiskError> {
-        let (mut sector, end) = (offset.div_ceil(SECTOR_BYTES), (offset + len) / SECTOR_BYTES);
+        let end = offset.checked_add(len).ok_or(DiskError)? / SECTOR_BYTES;
+        let mut sector = offset.div_ceil(SECTOR_BYTES);
         while sector < end {
             let count = (end - sector).min(u64::from(most));
+            let place = self.place_of(sector, count).ok_or(DiskError)?;
             // `struct virtio_blk_discard_write_zeroes` (section 5.2.6).
             let mut range = vec![0; 16];
-            range[..8].copy_from_slice(&sector.to_le_bytes());
+            range[..8].copy_from_slice(&place.to_le_bytes());
             range[8..12].copy_from_slice(&(count as u32).to_le_bytes());
             self.disk.clear(operation, memory(&range))?;
             sector += count;

@@ -8,6 +8,7 @@
 
 use alloc::boxed::Box;
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bitflags::bitflags;
@@ -61,6 +62,8 @@ const CONFIG_MAX_DISCARD: usize = 36;
 const CONFIG_MAX_WRITE_ZEROES: usize = 48;
 /// Queues at most: more cores share them.
 const MAX_QUEUES: usize = 8;
+/// Failed requests of one transfer that the log has a line for.
+const MOST_LINES: usize = 16;
 
 /// What a request asks for (section 5.2.6).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -92,6 +95,23 @@ impl Operation {
 /// The device could not do it; a line in the log says what.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct DiskError;
+
+/// Requests of one transfer that failed, by their places in it; the others are done.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FailedRequests(pub Vec<usize>);
+
+impl From<FailedRequests> for DiskError {
+    fn from(_: FailedRequests) -> Self {
+        Self
+    }
+}
+
+/// A request in flight: its slot in the queue, its place in the transfer, and where on the disk it begins.
+struct Waiting {
+    slot: u16,
+    index: usize,
+    sector: u64,
+}
 
 /// A disk, started.
 pub struct Disk {
@@ -166,9 +186,9 @@ impl Disk {
         self.features.contains(Features::RO)
     }
 
-    /// Reads or writes; all requests are in flight together as far as the queue has room. The first
-    /// error counts, and all have ended when this returns.
-    pub fn transfer(&self, operation: Operation, transfers: &[Transfer]) -> Result<(), DiskError> {
+    /// Reads or writes; all requests are in flight together as far as the queue has room. All have ended when this
+    /// returns, and the error names those that failed.
+    pub fn transfer(&self, operation: Operation, transfers: &[Transfer]) -> Result<(), FailedRequests> {
         let sectors = self.sectors();
         let fits = |transfer: &Transfer| {
             let count = transfer.bytes().div_ceil(SECTOR_BYTES);
@@ -176,7 +196,7 @@ impl Disk {
         };
         if !transfers.iter().all(fits) {
             log::error!("{}: {operation:?} past the end of the disk", self.place);
-            return Err(DiskError);
+            return Err(FailedRequests((0..transfers.len()).collect()));
         }
         self.run(operation, transfers)
     }
@@ -187,27 +207,27 @@ impl Disk {
             // It writes through (section 5.2.6.2).
             return Ok(());
         }
-        self.run(Operation::Flush, &[Transfer { sector: 0, parts: Parts::new() }])
+        Ok(self.run(Operation::Flush, &[Transfer { sector: 0, parts: Parts::new() }])?)
     }
 
     /// [`Operation::Discard`] or [`Operation::WriteZeroes`] of up to as many sectors as the device takes.
     /// `range` is the memory of its `struct virtio_blk_discard_write_zeroes`.
     pub fn clear(&self, operation: Operation, range: Memory) -> Result<(), DiskError> {
-        self.run(operation, &[Transfer { sector: 0, parts: Parts::from_slice(&[range]) }])
+        Ok(self.run(operation, &[Transfer { sector: 0, parts: Parts::from_slice(&[range]) }])?)
     }
 
-    fn run(&self, operation: Operation, transfers: &[Transfer]) -> Result<(), DiskError> {
+    fn run(&self, operation: Operation, transfers: &[Transfer]) -> Result<(), FailedRequests> {
         let queue = &self.queues[this_cpu().index() % self.queues.len()];
-        let mut waiting = SmallVec::<[(u16, u64); 8]>::new();
-        let mut outcome = Ok(());
-        for transfer in transfers {
+        let mut waiting = SmallVec::<[Waiting; 8]>::new();
+        let mut failed = Vec::new();
+        for (index, transfer) in transfers.iter().enumerate() {
             loop {
                 if self.is_dead.load(Ordering::Acquire) {
-                    outcome = Err(DiskError);
+                    failed.push(index);
                     break;
                 }
                 if let Some(slot) = queue.submit(operation, transfer) {
-                    waiting.push((slot, transfer.sector));
+                    waiting.push(Waiting { slot, index, sector: transfer.sector });
                     break;
                 }
                 queue.notify();
@@ -215,19 +235,21 @@ impl Disk {
                 if waiting.is_empty() {
                     queue.wait_for_room();
                 } else {
-                    outcome = outcome.and(self.finish(queue, operation, waiting.remove(0)));
+                    self.finish(queue, operation, waiting.remove(0), &mut failed);
                 }
             }
         }
         queue.notify();
-        waiting
-            .into_iter()
-            .fold(outcome, |outcome, request| outcome.and(self.finish(queue, operation, request)))
+        waiting.into_iter().for_each(|request| self.finish(queue, operation, request, &mut failed));
+        if failed.len() > MOST_LINES {
+            log::error!("{}: {operation:?}: {} requests failed in all", self.place, failed.len());
+        }
+        if failed.is_empty() { Ok(()) } else { Err(FailedRequests(failed)) }
     }
 
     /// Waits for a request's end.
-    fn finish(&self, queue: &Queue, operation: Operation, request: (u16, u64)) -> Result<(), DiskError> {
-        let (slot, sector) = request;
+    fn finish(&self, queue: &Queue, operation: Operation, request: Waiting, failed: &mut Vec<usize>) {
+        let Waiting { slot, index, sector } = request;
         let is_modern = self.features.contains(Features::VERSION_1);
         let status = match queue.wait(slot) {
             Some(status) => status,
@@ -238,14 +260,16 @@ impl Disk {
         };
         let is_good = match status {
             Status::Done { written, expected } => written >= expected || !is_modern,
-            Status::Reset => return Err(DiskError),
-            Status::Failed(_) => false,
+            Status::Reset | Status::Failed(_) => false,
         };
         if is_good {
-            return Ok(());
+            return;
         }
-        log::error!("{}: {operation:?} at sector {sector} failed: {status}", self.place);
-        Err(DiskError)
+        failed.push(index);
+        // Of a reset `give_up` tells.
+        if status != Status::Reset && failed.len() <= MOST_LINES {
+            log::error!("{}: {operation:?} at sector {sector} failed: {status}", self.place);
+        }
     }
 
     /// The device does not answer. It is reset, which ends all its requests; no further ones are begun.

@@ -44,6 +44,8 @@ pub(super) struct Pages {
     pub(super) dirty: BTreeSet<u64>,
     /// Where the write ends that is under way: up to there bytes behind the file's end may be somebody's.
     pub(super) write_end: u64,
+    /// The page that a writer changes, with blocks promised to it: who writes it back leaves the promise.
+    pub(super) changing: Option<u64>,
 }
 
 impl Page {

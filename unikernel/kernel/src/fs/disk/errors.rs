@@ -45,14 +45,14 @@ impl Failures {
     /// These pages were written after all.
     pub(super) fn note_written(&mut self, pages: &[DirtyPage]) {
         if !self.lost.is_empty() {
-            self.lost.retain(|lost| pages.iter().all(|(index, _)| index != lost));
+            self.lost.retain(|lost| pages.iter().all(|page| page.index != *lost));
         }
     }
 
     fn note_lost(&mut self, pages: &[DirtyPage], error: Errno) {
         self.errors.record(error);
         let room = MOST_LOST.saturating_sub(self.lost.len());
-        self.lost.extend(pages.iter().map(|(index, _)| index).take(room));
+        self.lost.extend(pages.iter().map(|page| page.index).take(room));
     }
 }
 

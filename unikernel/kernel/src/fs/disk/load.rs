@@ -169,7 +169,7 @@ impl Inode {
                         let address = page.frame.address().as_u64() + at as u64;
                         let memory = Memory { address, len: len as u32 };
                         let sector = start * (block_bytes as u64 / SECTOR_BYTES);
-                        self.mount.volume.disk().limits().add(&mut transfers, sector, memory);
+                        self.mount.volume.limits().add(&mut transfers, sector, memory);
                     }
                 }
                 part += blocks;
@@ -177,7 +177,7 @@ impl Inode {
             page.has_blocks.store(has_blocks, Ordering::Relaxed);
         }
         if !transfers.is_empty() {
-            self.mount.volume.disk().transfer(Operation::Read, &transfers).map_err(|_| Errno::EIO)?;
+            self.mount.volume.transfer(Operation::Read, transfers).map_err(|_| Errno::EIO)?;
         }
         // What lies behind the end is nobody's; a mapping would show it. Who cuts the file clears the last page, too, but
         // perhaps before it was read.

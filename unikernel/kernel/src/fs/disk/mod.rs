@@ -53,7 +53,7 @@ const MAX_INODES: usize = 32_768;
 
 /// A mounted filesystem.
 pub struct Mount {
-    /// `blk0` and so on.
+    /// `blk0`, `blk0p1` and so on.
     pub disk: String,
     /// Where it is mounted.
     pub path: String,
@@ -200,7 +200,7 @@ impl Mount {
     /// Tells the disk which blocks of a range are free, in bytes as `FITRIM` counts; answers how many bytes.
     pub fn trim(&self, start: u64, len: u64, least: u64) -> Result<u64, Errno> {
         self.check_writable()?;
-        if self.volume.disk().limits().max_discard == 0 {
+        if self.volume.limits().max_discard == 0 {
             return Err(Errno::EOPNOTSUPP);
         }
         let block_bytes = self.block_bytes as u64;

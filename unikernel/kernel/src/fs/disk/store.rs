@@ -74,18 +74,34 @@ impl Inode {
             }
         }
         let page = self.page(index, 1, None)?;
-        if !self.pages.lock().dirty.contains(&index) {
-            self.check_space(index, &page)?;
+        self.change_page(index, &page, end, || Ok(page.frame.copy_from(within, from.len(), from)?))
+    }
+
+    /// Changes a page, up to `end` in the file, with blocks promised to it. If it is dirty already and is written back
+    /// meanwhile, it gets the blocks that it needed before; the promise stays for those of the change.
+    fn change_page(
+        self: &Arc<Self>,
+        index: u64,
+        page: &Page,
+        end: u64,
+        change: impl FnOnce() -> Result<(), Errno>,
+    ) -> Result<(), Errno> {
+        self.pages.lock().changing = Some(index);
+        let outcome = self.check_space(index, end, page).and_then(|()| change());
+        let mut pages = self.pages.lock();
+        pages.changing = None;
+        match outcome {
+            Ok(()) => self.note_written(&mut pages, index, end),
+            Err(_) if !pages.dirty.contains(&index) => self.give_space_back(page),
+            Err(_) => {}
         }
-        page.frame.copy_from(within, from.len(), from)?;
-        self.note_written(&mut self.pages.lock(), index, end);
-        Ok(())
+        outcome
     }
 
     /// Adds a page that nobody has yet, written up to `end` in the file; false if somebody was faster.
     fn add(self: &Arc<Self>, index: u64, frame: SharedFrame, end: u64) -> Result<bool, Errno> {
         let page = Page::ready(frame);
-        self.check_space(index, &page)?;
+        self.check_space(index, end, &page)?;
         {
             let mut pages = self.pages.lock();
             if pages.all.contains_key(&index) {
@@ -106,38 +122,46 @@ impl Inode {
         self.note_write(end);
     }
 
-    /// Makes sure that there will be blocks for a page, as if it had none: better than to find out when it is
-    /// too late to say so.
-    fn check_space(self: &Arc<Self>, index: u64, page: &Page) -> Result<(), Errno> {
-        let is_full = || {
-            let delayed = self.mount.delayed_pages.load(Ordering::Relaxed);
-            delayed + 1 > self.mount.free_pages.load(Ordering::Relaxed)
-        };
-        if is_full() {
-            // Files that were deleted give their blocks back when somebody looks at the filesystem next.
-            let _ = self.mount.statistics();
+    /// Makes sure that there will be blocks for a page that is written up to `end` in the file, as if it had none:
+    /// better than to find out when it is too late to say so.
+    fn check_space(self: &Arc<Self>, index: u64, end: u64, page: &Page) -> Result<(), Errno> {
+        if self.promise_space(page) {
+            return Ok(());
         }
-        if is_full() && self.mount.delayed_pages.load(Ordering::Relaxed) > 0 {
+        // Files that were deleted give their blocks back when somebody looks at the filesystem next.
+        let _ = self.mount.statistics();
+        if self.promise_space(page) {
+            return Ok(());
+        }
+        if self.mount.delayed_pages.load(Ordering::Relaxed) > 0 {
             // Many of the pages that were counted have blocks already. Who syncs a file is told if this fails.
             let _ = self.write_back(ALL);
             let _ = flusher::write_back_all(self.mount);
         }
         // A page that was read may well have blocks; only the filesystem knows.
-        if is_full() && !self.has_blocks(index) {
-            return Err(Errno::ENOSPC);
-        }
-        if !page.is_delayed.swap(true, Ordering::Relaxed) {
-            self.mount.delayed_pages.fetch_add(1, Ordering::Relaxed);
-        }
-        Ok(())
+        if self.promise_space(page) || self.has_blocks(index, end) { Ok(()) } else { Err(Errno::ENOSPC) }
     }
 
-    /// True if a page has blocks, as far as it lies in the file, be they written or not.
-    fn has_blocks(&self, index: u64) -> bool {
+    /// Promises blocks to a page, unless they are promised already; false if there are none left. Writers of other
+    /// files do the same at this moment: each is promised blocks of its own.
+    fn promise_space(&self, page: &Page) -> bool {
+        if page.is_delayed.load(Ordering::Relaxed) {
+            return true;
+        }
+        let free = self.mount.free_pages.load(Ordering::Relaxed);
+        let one_more = |delayed: u64| delayed.checked_add(1).filter(|delayed| *delayed <= free);
+        let promised =
+            self.mount.delayed_pages.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_ok();
+        page.is_delayed.fetch_or(promised, Ordering::Relaxed);
+        promised
+    }
+
+    /// True if a page has blocks, be they written or not, as far as it lies in the file or before `end`.
+    fn has_blocks(&self, index: u64, end: u64) -> bool {
         let block_bytes = self.mount.block_bytes as u64;
         let per_page = PAGE_BYTES as u64 / block_bytes;
         let first = index * per_page;
-        let end = (first + per_page).min(self.size().div_ceil(block_bytes));
+        let end = (first + per_page).min(self.size().max(end).div_ceil(block_bytes));
         first < end && self.mount.with(|ext4| ext4.is_allocated(self.number, first..end)) == Ok(true)
     }
 
@@ -146,9 +170,7 @@ impl Inode {
         self.mount.check_writable()?;
         let _turn = self.writers.lock();
         let page = self.page(index, 1, None)?;
-        self.check_space(index, &page)?;
-        self.note_written(&mut self.pages.lock(), index, 0);
-        Ok(())
+        self.change_page(index, &page, 0, || Ok(()))
     }
 
     pub(super) fn give_space_back(&self, page: &Page) {

@@ -1,4 +1,4 @@
-//! A disk, as the filesystem sees it.
+//! A disk or a partition, as the filesystem sees it.
 
 use unikernel_ext4::{BlockDevice, DeviceError, write_zeros};
 
@@ -15,11 +15,11 @@ impl BlockDevice for Volume {
     }
 
     fn sector_bytes(&self) -> usize {
-        self.disk().block_bytes()
+        self.limits().block_bytes as usize
     }
 
     fn is_read_only(&self) -> bool {
-        self.disk().is_read_only()
+        Volume::is_read_only(self)
     }
 
     fn read(&self, offset: u64, into: &mut [u8]) -> Result<(), DeviceError> {

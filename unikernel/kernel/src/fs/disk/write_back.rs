@@ -1,6 +1,7 @@
 //! Write-back: dirty pages go to blocks of the file on the disk, a batch at a time. A batch that fails says nothing
-//! about the next, and is itself tried again in halves: one bad sector costs its own page only.
+//! about the next, and pages near what failed are tried again alone: a bad sector costs its own page only.
 
+use alloc::collections::BTreeSet;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::RangeInclusive;
@@ -14,21 +15,32 @@ use super::inode::Inode;
 use super::load::split;
 use super::{Mount, flusher, now};
 use crate::block::volume::Volume;
-use crate::drivers::virtio::blk::{Memory, Operation, SECTOR_BYTES, Transfer};
+use crate::drivers::virtio::blk::{Memory, Operation, SECTOR_BYTES};
 use crate::mem::PAGE_BYTES;
 use crate::syscall::Errno;
 
 /// Pages written back at a time.
 const BATCH_PAGES: usize = 512;
-/// Pages that one pass over a file tries alone and in vain. A disk with more bad ones is bad as a whole: then batches
-/// are tried once only, or a pass over much data would take hours.
-const MOST_TRIED_ALONE: usize = 128;
 
 /// All pages of a file.
 pub(super) const ALL: RangeInclusive<u64> = 0..=u64::MAX;
 
-/// A page to be written, and which of the file it is.
-pub(super) type DirtyPage = (u64, Arc<Page>);
+/// A page to be written.
+#[derive(Clone)]
+pub(super) struct DirtyPage {
+    /// Which of the file it is.
+    pub(super) index: u64,
+    page: Arc<Page>,
+    /// Blocks are promised to it, as it may have none.
+    is_delayed: bool,
+}
+
+/// Memory of a page, and the sectors it goes to.
+struct Piece {
+    index: u64,
+    sector: u64,
+    memory: Memory,
+}
 
 /// Neighbouring pages to be written, and where to.
 struct Stretch<'a> {
@@ -43,8 +55,6 @@ struct Stretch<'a> {
 #[derive(Default)]
 struct Losses {
     pages: usize,
-    /// Pages that failed without company.
-    alone: usize,
     first_error: Option<Errno>,
 }
 
@@ -93,13 +103,16 @@ impl Inode {
         for &index in &taken {
             pages.dirty.remove(&index);
             let Some(page) = pages.all.get(&index).cloned() else { continue };
-            self.give_space_back(&page);
-            if index < size_pages {
+            if index >= size_pages {
+                self.give_space_back(&page);
+            } else {
                 // What a mapping has left behind the end must not come back when the file grows.
                 if index == last && self.is_mapped.load(Ordering::Relaxed) {
                     page.frame.clear(within, PAGE_BYTES - within);
                 }
-                batch.push((index, page));
+                let is_changing = pages.changing == Some(index);
+                let is_delayed = !is_changing && page.is_delayed.swap(false, Ordering::Relaxed);
+                batch.push(DirtyPage { index, page, is_delayed });
             }
         }
         taken.last().map(|last| (batch, last + 1))
@@ -112,30 +125,43 @@ impl Inode {
             if part.is_empty() {
                 continue;
             }
-            let Err(error) = self.store(part) else {
-                self.note_blocks(part);
-                self.failures.lock().note_written(part);
-                continue;
-            };
-            let may_be_in_part = matches!(error, Errno::EIO | Errno::ENOSPC);
-            if may_be_in_part && part.len() > 1 && losses.alone < MOST_TRIED_ALONE {
-                let (left, right) = part.split_at(part.len() / 2);
-                parts.extend([right, left]);
-                continue;
+            let mut stretches = self.stretches(part);
+            match self.mount.with(|ext4| self.prepare(ext4, &mut stretches)) {
+                // There may be blocks for some of the pages.
+                Err(Errno::EIO | Errno::ENOSPC) if part.len() > 1 => {
+                    let (left, right) = part.split_at(part.len() / 2);
+                    parts.extend([right, left]);
+                }
+                Err(error) => {
+                    self.keep_promises(part);
+                    self.lose(part, error, losses);
+                }
+                Ok(()) => {
+                    self.keep_promises(part);
+                    self.store(part, &stretches, losses);
+                }
             }
-            losses.alone += usize::from(part.len() == 1);
-            losses.pages += part.len();
-            losses.first_error = losses.first_error.or(Some(error));
-            self.note_lost(part, error);
         }
     }
 
-    /// Notes that pages which were written have blocks; the last one perhaps for the file's part of it only.
-    fn note_blocks(&self, pages: &[DirtyPage]) {
+    /// Pages have their blocks by now, of which the filesystem knows, or will never get any: nothing is promised to
+    /// them any more. Before, others would be promised the same blocks.
+    fn keep_promises(&self, pages: &[DirtyPage]) {
+        let promised = pages.iter().filter(|page| page.is_delayed).count();
+        self.mount.delayed_pages.fetch_sub(promised as u64, Ordering::Relaxed);
+    }
+
+    fn lose(&self, pages: &[DirtyPage], error: Errno, losses: &mut Losses) {
+        losses.pages += pages.len();
+        losses.first_error = losses.first_error.or(Some(error));
+        self.note_lost(pages, error);
+    }
+
+    /// Notes that a page which was written has blocks; the last one perhaps for the file's part of it only.
+    fn note_blocks(&self, page: &DirtyPage) {
         let whole_pages = self.size() / PAGE_BYTES as u64;
-        let is_one_block = self.mount.block_bytes == PAGE_BYTES;
-        for (_, page) in pages.iter().filter(|(index, _)| is_one_block || *index < whole_pages) {
-            page.has_blocks.store(true, Ordering::Relaxed);
+        if self.mount.block_bytes == PAGE_BYTES || page.index < whole_pages {
+            page.page.has_blocks.store(true, Ordering::Relaxed);
         }
     }
 
@@ -145,28 +171,77 @@ impl Inode {
         let per_page = PAGE_BYTES as u64 / block_bytes;
         let end_of_file = self.size().div_ceil(block_bytes);
         let stretch = |pages: &'a [DirtyPage]| {
-            let first = pages[0].0 * per_page;
+            let first = pages[0].index * per_page;
             let end = (first + pages.len() as u64 * per_page).min(end_of_file);
             Stretch { pages, first, blocks: end.saturating_sub(first) as u32, runs: Vec::new() }
         };
-        let neighbours = pages.chunk_by(|(one, _), (other, _)| one + 1 == *other);
+        let neighbours = pages.chunk_by(|one, other| one.index + 1 == other.index);
         neighbours.map(stretch).filter(|stretch| stretch.blocks > 0).collect()
     }
 
-    /// Writes pages, all or none.
-    fn store(&self, pages: &[DirtyPage]) -> Result<(), Errno> {
-        let mut stretches = self.stretches(pages);
-        self.mount.with(|ext4| self.prepare(ext4, &mut stretches))?;
+    /// Writes pages whose blocks are prepared.
+    fn store(&self, pages: &[DirtyPage], stretches: &[Stretch<'_>], losses: &mut Losses) {
         self.runs.lock().forget();
-        let transfers = self.transfers_of(&stretches);
-        let written = self.mount.volume.disk().transfer(Operation::Write, &transfers);
+        let bad = self.transfer(&self.pieces_of(stretches));
         let modified = self.attributes().modified;
-        let outcome = self.mount.with(|ext4| {
-            self.finish(ext4, &stretches, written.is_ok(), modified)?;
-            written.map_err(|_| Error::Device)
-        });
+        let outcome = self.mount.with(|ext4| self.finish(ext4, stretches, &bad, modified));
         self.runs.lock().forget();
-        outcome
+        if let Err(error) = outcome {
+            return self.lose(pages, error, losses);
+        }
+        let (lost, written): (Vec<_>, Vec<_>) =
+            pages.iter().cloned().partition(|page| bad.contains(&page.index));
+        written.iter().for_each(|page| self.note_blocks(page));
+        self.failures.lock().note_written(&written);
+        if !lost.is_empty() {
+            self.lose(&lost, Errno::EIO, losses);
+        }
+    }
+
+    /// Writes pieces, together where they lie together; those of a request that fails are tried again alone. Answers
+    /// the pages that the disk did not take.
+    fn transfer(&self, pieces: &[Piece]) -> BTreeSet<u64> {
+        let volume = &self.mount.volume;
+        let mut transfers = Vec::new();
+        // The first request that each piece can be in: the one that the piece before ended in.
+        let mut requests = Vec::with_capacity(pieces.len());
+        for piece in pieces {
+            requests.push(transfers.len().saturating_sub(1));
+            volume.limits().add(&mut transfers, piece.sector, piece.memory);
+        }
+        let last = transfers.len().saturating_sub(1);
+        let Err(failed) = volume.transfer(Operation::Write, transfers) else { return BTreeSet::new() };
+        let failed: BTreeSet<usize> = failed.0.into_iter().collect();
+        let ends = requests.iter().skip(1).copied().chain([last]);
+        let is_doubtful = |first: usize, last: usize| failed.range(first..=last).next().is_some();
+        let again = pieces.iter().zip(requests.iter().zip(ends));
+        let again: Vec<&Piece> =
+            again.filter(|(_, (first, last))| is_doubtful(**first, *last)).map(|(piece, _)| piece).collect();
+        self.transfer_alone(again)
+    }
+
+    /// Writes pieces, each by requests of its own. Of neighbours on the disk only one is in flight at a time: the device
+    /// would join their requests (QEMU does, and the host's block layer), and all would fail with the bad one.
+    fn transfer_alone(&self, mut pieces: Vec<&Piece>) -> BTreeSet<u64> {
+        pieces.sort_by_key(|piece| piece.sector);
+        let mut bad = self.transfer_apart(pieces.iter().step_by(2));
+        bad.append(&mut self.transfer_apart(pieces.iter().skip(1).step_by(2)));
+        bad
+    }
+
+    fn transfer_apart<'a>(&self, pieces: impl Iterator<Item = &'a &'a Piece>) -> BTreeSet<u64> {
+        let volume = &self.mount.volume;
+        let (mut transfers, mut pages) = (Vec::new(), Vec::new());
+        for piece in pieces {
+            let mut own = Vec::new();
+            volume.limits().add(&mut own, piece.sector, piece.memory);
+            pages.extend(own.iter().map(|_| piece.index));
+            transfers.append(&mut own);
+        }
+        match volume.transfer(Operation::Write, transfers) {
+            Ok(()) => BTreeSet::new(),
+            Err(failed) => failed.0.into_iter().map(|request| pages[request]).collect(),
+        }
     }
 
     fn prepare(&self, ext4: &mut Ext4<Volume>, stretches: &mut [Stretch<'_>]) -> Result<(), Error> {
@@ -182,22 +257,26 @@ impl Inode {
         Ok(())
     }
 
-    /// Makes the blocks the file's. Those of a failed write stay so without content: nobody else shall run into the
-    /// bad ones.
+    /// Makes the blocks the file's. Those of bad pages stay so without content: nobody else shall run into them.
     fn finish(
         &self,
         ext4: &mut Ext4<Volume>,
         stretches: &[Stretch<'_>],
-        is_written: bool,
+        bad: &BTreeSet<u64>,
         modified: Timestamp,
     ) -> Result<(), Error> {
         let (block_bytes, size) = (self.mount.block_bytes as u64, self.size());
+        let is_written = |block: u64| !bad.contains(&(block * block_bytes / PAGE_BYTES as u64));
         let mut outcome = Ok(());
         for stretch in stretches {
             let end = ((stretch.first + u64::from(stretch.blocks)) * block_bytes).min(size);
             let finished = match outcome {
-                Ok(()) if is_written => ext4.finish_write(self.number, &stretch.runs, Some(end), modified),
-                Ok(()) => ext4.finish_failed_write(self.number, &stretch.runs, Some(end), modified),
+                Ok(()) if bad.is_empty() => {
+                    ext4.finish_write(self.number, &stretch.runs, Some(end), modified)
+                }
+                Ok(()) => {
+                    ext4.finish_partial_write(self.number, &stretch.runs, is_written, Some(end), modified)
+                }
                 failed => failed,
             };
             if finished.is_err() {
@@ -208,27 +287,28 @@ impl Inode {
         outcome
     }
 
-    fn transfers_of(&self, stretches: &[Stretch<'_>]) -> Vec<Transfer> {
+    fn pieces_of(&self, stretches: &[Stretch<'_>]) -> Vec<Piece> {
         let block_bytes = self.mount.block_bytes;
         let per_page = (PAGE_BYTES / block_bytes) as u64;
-        let mut transfers = Vec::new();
+        let mut pieces = Vec::new();
         for (stretch, run) in
             stretches.iter().flat_map(|stretch| stretch.runs.iter().map(move |run| (stretch, run)))
         {
             let mut done = 0;
             while done < u64::from(run.blocks) {
                 let block = run.file_block + done;
-                let (_, page) = &stretch.pages[((block - stretch.first) / per_page) as usize];
+                let DirtyPage { index, page, .. } =
+                    &stretch.pages[((block - stretch.first) / per_page) as usize];
                 let within = (block % per_page) as usize;
                 let count = (per_page - within as u64).min(u64::from(run.blocks) - done);
                 let address = page.frame.address().as_u64() + (within * block_bytes) as u64;
                 let memory = Memory { address, len: count as u32 * block_bytes as u32 };
                 let sector = (run.start + done) * (block_bytes as u64 / SECTOR_BYTES);
-                self.mount.volume.disk().limits().add(&mut transfers, sector, memory);
+                pieces.push(Piece { index: *index, sector, memory });
                 done += count;
             }
         }
-        transfers
+        pieces
     }
 
     /// fsync(2), fdatasync(2), by who was told of the errors in `told`.

@@ -26,6 +26,8 @@ pub(crate) struct Disk {
     pub(crate) write_limit: Option<u64>,
     /// Bytes that it reads and writes at once, if not 512.
     pub(crate) sector_bytes: Option<u32>,
+    /// What the guest discards is gone from the image.
+    pub(crate) discards: bool,
 }
 
 impl FromStr for Disk {
@@ -51,6 +53,7 @@ impl Disk {
             faults: None,
             write_limit: None,
             sector_bytes: None,
+            discards: false,
         }
     }
 
@@ -79,7 +82,11 @@ impl Disk {
                 quoted(&self.path)
             )),
         }
-        let flags = [(self.is_read_only, ",readonly=on"), (self.forgets_writes, ",snapshot=on")];
+        let flags = [
+            (self.is_read_only, ",readonly=on"),
+            (self.forgets_writes, ",snapshot=on"),
+            (self.discards, ",discard=unmap"),
+        ];
         flags.iter().filter(|(is_on, _)| *is_on).for_each(|(_, flag)| drive.push_str(flag));
         if let Some(limit) = self.write_limit {
             drive.push_str(&format!(",throttling.bps-write={limit}"));
@@ -144,9 +151,27 @@ pub(crate) fn make(image: &Path, folder: Option<&Path>, size: &str, extra: &[&st
     Ok(())
 }
 
+/// The same in `bytes` of an image that is there, from `start` on.
+pub(crate) fn make_within(image: &Path, start: u64, bytes: u64, extra: &[&str]) -> Result<()> {
+    let mut command = tool("mke2fs");
+    command.args(["-q", "-F", "-t", "ext4"]).args(extra);
+    command.arg("-E").arg(format!("offset={start}")).arg(image).arg(format!("{}k", bytes / 1024));
+    let output = command.output().context(MISSING)?;
+    if !output.status.success() {
+        bail!("mke2fs: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(())
+}
+
 /// Checks an image with `e2fsck -fn`, which is to find nothing.
 pub(crate) fn check(image: &Path) -> Result<()> {
-    let output = tool("e2fsck").arg("-fn").arg(image).output().context(MISSING)?;
+    check_within(image, 0)
+}
+
+/// The same of a filesystem that begins at `start` of an image.
+pub(crate) fn check_within(image: &Path, start: u64) -> Result<()> {
+    let place = format!("{}?offset={start}", image.display());
+    let output = tool("e2fsck").arg("-fn").arg(place).output().context(MISSING)?;
     if !output.status.success() {
         bail!("e2fsck: {}", String::from_utf8_lossy(&output.stdout).trim());
     }

@@ -8,10 +8,22 @@ use serde::Deserialize;
 
 use crate::disk::{self, Disk};
 use crate::machine::Machine;
+use crate::partitioned::{Surrounded, TableKind};
 use crate::project;
 
 /// The environment variable that tells a test where its files go.
 pub(crate) const DATA: &str = "DATA";
+
+/// A configuration of QEMU's `blkdebug` with sectors that cannot be written.
+fn blkdebug_rules([first, step, count]: [u64; 3]) -> String {
+    let rule = |index| {
+        let sector = first + index * step;
+        format!(
+            "[inject-error]\nevent = \"write_aio\"\niotype = \"write\"\nerrno = \"5\"\nsector = \"{sector}\"\n\n"
+        )
+    };
+    (0..count).map(rule).collect()
+}
 
 /// The disk of a test.
 #[derive(Clone, Deserialize)]
@@ -29,6 +41,10 @@ pub(crate) struct DiskPlan {
     pub(crate) boots: u32,
     /// A configuration of QEMU's `blkdebug` below `apps/guest-tests`. What it breaks is not judged.
     faults: Option<String>,
+    /// The same, made for so many bad sectors: the first, how far they lie apart, how many.
+    bad_sectors: Option<[u64; 3]>,
+    /// The filesystem is in a partition, with others around it that nobody may touch.
+    table: Option<TableKind>,
     /// Bytes a second that the disk takes at most: the guest is faster, and memory fills.
     write_limit: Option<u64>,
     /// Bytes that the disk reads and writes at once, if not 512.
@@ -51,6 +67,8 @@ impl DiskPlan {
             read_only: false,
             boots: 1,
             faults: None,
+            bad_sectors: None,
+            table: None,
             write_limit: None,
             sector_bytes: None,
             options: Vec::new(),
@@ -72,27 +90,41 @@ impl DiskPlan {
         let path = project::work_dir("disks")?.join(format!("{name}.img"));
         let _ = std::fs::remove_file(&path);
         let options: Vec<&str> = self.options.iter().map(String::as_str).collect();
-        disk::make(&path, None, &self.size, &options)?;
+        match self.table {
+            None => disk::make(&path, None, &self.size, &options)?,
+            Some(kind) => Surrounded::new(kind, &self.size, self.sector_bytes)?.make(&path, &options)?,
+        }
         if self.unformatted {
             let len = path.metadata()?.len();
             std::fs::File::create(&path)?.set_len(len)?;
         }
-        let faults = self.faults.as_ref().map(|file| project::root().join("apps/guest-tests").join(file));
+        let mut faults = self.faults.as_ref().map(|file| project::root().join("apps/guest-tests").join(file));
+        if let Some(bad) = self.bad_sectors {
+            let file = path.with_extension("conf");
+            std::fs::write(&file, blkdebug_rules(bad))?;
+            faults = Some(file);
+        }
         let (is_read_only, write_limit, sector_bytes) = (self.read_only, self.write_limit, self.sector_bytes);
-        Ok(Disk { is_read_only, faults, write_limit, sector_bytes, ..Disk::new(&path) })
+        let discards = self.table.is_some();
+        Ok(Disk { is_read_only, faults, write_limit, sector_bytes, discards, ..Disk::new(&path) })
     }
 
     /// Gives the disk to a machine that is about to boot for the `boot`th time.
     pub(crate) fn attach(&self, machine: &mut Machine, disk: &Disk, boot: u32) {
         machine.disks.push(disk.clone());
         if !["mount=", "root="].iter().any(|word| machine.append.contains(word)) {
-            machine.append.push_str(" mount=/data:blk0:ext4");
+            let disk = self.table.map_or("blk0", TableKind::device);
+            machine.append.push_str(&format!(" mount=/data:{disk}:ext4"));
         }
         machine.append.push_str(&format!(" env.{DATA}=/data env.BOOT={boot}"));
     }
 
     /// What `e2fsck` thinks of the disk.
     pub(crate) fn judge(&self, disk: &Disk) -> Result<()> {
-        if self.faults.is_some() { Ok(()) } else { disk::check(&disk.path) }
+        match self.table {
+            _ if self.faults.is_some() || self.bad_sectors.is_some() => Ok(()),
+            None => disk::check(&disk.path),
+            Some(kind) => Surrounded::new(kind, &self.size, self.sector_bytes)?.judge(&disk.path),
+        }
     }
 }

@@ -41,6 +41,8 @@ mod oci;
 mod offload_tests;
 mod package;
 mod package_tests;
+mod partition_table;
+mod partitioned;
 mod process;
 mod project;
 mod qmp;

@@ -2,9 +2,9 @@
 //! and more) and users by habit. They say nothing to this kernel, so they are kept for a line in the log and nothing
 //! else; but `root=/dev/vda` names a disk, and that we understand.
 
-use alloc::string::String;
+use core::str;
 
-use crate::mounts::MountPoint;
+use crate::mounts::{MountPoint, TAGS};
 
 /// Keys, with or without a value (Linux, admin-guide/kernel-parameters).
 const KEYS: &[&str] = &[
@@ -85,24 +85,29 @@ pub(crate) fn is_for_linux(word: &str) -> bool {
 
 /// What `root=` means in Linux's form.
 pub(crate) enum LinuxRoot {
-    /// A whole virtio disk: ours of the same number.
+    /// A virtio disk or a partition of one: ours of the same number; or one that is named by a tag.
     Disk(MountPoint),
-    /// A partition, a label, a disk of another kind: nothing of ours.
+    /// A disk of another kind: nothing of ours.
     Other,
 }
 
 impl LinuxRoot {
     /// Reads the value; `None` if it has not Linux's form.
     pub(crate) fn parse(value: &str) -> Option<Self> {
-        const TAGS: [&str; 4] = ["PARTUUID=", "PARTLABEL=", "UUID=", "LABEL="];
         let Some(device) = value.strip_prefix("/dev/") else {
-            return TAGS.iter().any(|tag| value.starts_with(tag)).then_some(Self::Other);
+            // `LABEL=x:ext4:ro` is our form.
+            let has_tag = value.split_once('=').is_some_and(|(tag, _)| TAGS.contains(&tag));
+            return if has_tag { MountPoint::root(value).ok().map(Self::Disk) } else { None };
         };
-        let number = match device.strip_prefix("vd").unwrap_or_default().as_bytes() {
-            [letter @ b'a'..=b'z'] => letter - b'a',
+        let (disk, partition) = match device.strip_prefix("vd").unwrap_or_default().as_bytes() {
+            [letter @ b'a'..=b'z', partition @ ..] => (letter - b'a', partition),
             _ => return Some(Self::Other),
         };
-        let disk = alloc::format!("blk{number}");
-        Some(Self::Disk(MountPoint { path: String::from("/"), disk, is_read_only: false }))
+        let disk = match str::from_utf8(partition) {
+            Ok("") => alloc::format!("blk{disk}"),
+            Ok(partition) => alloc::format!("blk{disk}p{partition}"),
+            Err(_) => return Some(Self::Other),
+        };
+        Some(MountPoint::root(&disk).map_or(Self::Other, Self::Disk))
     }
 }

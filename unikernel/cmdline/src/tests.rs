@@ -153,7 +153,10 @@ fn root_of_linux_is_the_disk_of_that_number() {
     assert_eq!(root("root=/dev/vda"), point("blk0", false));
     // `ro` without it says nothing, and ours have flags of their own.
     assert_eq!(root("root=blk1 ro"), point("blk1", false));
-    for other in ["root=/dev/vda1", "root=/dev/sda", "root=/dev/vd", "root=PARTUUID=1-2", "root=LABEL=x"] {
+    assert_eq!(root("root=/dev/vdb12 ro"), point("blk1p12", true));
+    assert_eq!(root("root=PARTUUID=1-2 ro"), point("PARTUUID=1-2", true));
+    assert_eq!(root("root=LABEL=x:ext4:ro"), point("LABEL=x", true));
+    for other in ["root=/dev/sda", "root=/dev/vd", "root=/dev/vdap1", "root=/dev/nvme0n1p1"] {
         let options = parse(other).unwrap();
         assert_eq!((options.mounts.len(), options.ignored.len()), (0, 1), "{other}");
     }

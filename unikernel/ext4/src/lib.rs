@@ -57,9 +57,10 @@ use hashbrown::HashMap;
 pub use device::{BlockDevice, DeviceError, write_zeros};
 pub use error::{Error, FormatError, MountError};
 pub use format::FormatOptions;
+pub use mount::identify;
 pub use types::{
-    AttributeChange, Attributes, Entry, FileKind, InodeNumber, MountMode, NewKind, NewNode, RenameMode, Run,
-    Statistics, Sync, Timestamp, WriteRun,
+    AttributeChange, Attributes, Entry, FileKind, Identity, InodeNumber, MountMode, NewKind, NewNode,
+    RenameMode, Run, Statistics, Sync, Timestamp, WriteRun,
 };
 
 use cache::Cache;

@@ -5,6 +5,8 @@
 //! `RECOVER` before the journal says where its log begins, and until after it says that it is empty.
 
 use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use hashbrown::HashMap;
@@ -18,7 +20,7 @@ use crate::layout::inode::InodeFlags;
 use crate::layout::superblock::{MAGIC, STATE_VALID, SUPERBLOCK_BYTES, SUPERBLOCK_OFFSET};
 use crate::layout::{GroupDescriptor, Superblock};
 use crate::transaction::Transaction;
-use crate::{BlockDevice, Error, Ext4, InodeNumber, MountError, MountMode, Statistics, Timestamp};
+use crate::{BlockDevice, Error, Ext4, Identity, InodeNumber, MountError, MountMode, Statistics, Timestamp};
 
 fn read_superblock<D: BlockDevice>(device: &D) -> Result<Superblock, MountError> {
     if device.size_bytes() < SUPERBLOCK_OFFSET + SUPERBLOCK_BYTES as u64 {
@@ -28,6 +30,17 @@ fn read_superblock<D: BlockDevice>(device: &D) -> Result<Superblock, MountError>
     device.read(SUPERBLOCK_OFFSET, &mut bytes)?;
     let superblock = Superblock::read_from_bytes(&bytes).map_err(|_| MountError::NotExt4)?;
     if superblock.magic.get() == MAGIC { Ok(superblock) } else { Err(MountError::NotExt4) }
+}
+
+/// Who a filesystem says it is, if there is one: what `UUID=` and `LABEL=` mean.
+pub fn identify<D: BlockDevice>(device: &D) -> Option<Identity> {
+    let superblock = read_superblock(device).ok()?;
+    let digits = |range: core::ops::Range<usize>| -> String {
+        superblock.uuid[range].iter().map(|byte| format!("{byte:02x}")).collect()
+    };
+    let groups = [0..4, 4..6, 6..8, 8..10, 10..16].map(digits);
+    let name = superblock.volume_name.split(|byte| *byte == 0).next().unwrap_or_default();
+    Some(Identity { uuid: groups.join("-"), label: String::from_utf8_lossy(name).into_owned() })
 }
 
 /// Checks a superblock, and gives its numbers.

@@ -1,5 +1,7 @@
 //! The public vocabulary: inodes, times, attributes, runs of blocks.
 
+use alloc::string::String;
+
 /// An inode's number, from 1. The root directory is [`InodeNumber::ROOT`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct InodeNumber(pub u32);
@@ -166,6 +168,15 @@ pub struct Run {
     pub start: Option<u64>,
     /// How many blocks; at least 1.
     pub blocks: u32,
+}
+
+/// How a filesystem is told from others ([`identify`](crate::identify)).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Identity {
+    /// With lower-case digits, in groups of 8, 4, 4, 4 and 12.
+    pub uuid: String,
+    /// May be empty.
+    pub label: String,
 }
 
 /// Blocks of the disk that wait for a file's data, from [`Ext4::prepare_write`](crate::Ext4::prepare_write).

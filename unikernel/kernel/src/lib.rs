@@ -122,6 +122,7 @@ fn start_console(device: Option<VirtioDevice>) {
 }
 
 fn mount_disks(options: &Options) {
+    block::find_partitions();
     if let Err(error) = fs::disk::table::mount_all(&options.mounts, &options.formatted) {
         cannot_boot(format_args!("{}", Shown(&error.to_string())));
     }

@@ -126,7 +126,7 @@ fn write_that_failed_in_part_keeps_the_rest() {
     let runs = fs.prepare_write(inode, 0, 8).expect("blocks");
     for run in &runs {
         let bytes = std::vec![7; run.blocks as usize * 1024];
-        (&device).write(&[(run.start * 1024, &bytes)]).expect("write");
+        device.write(&[(run.start * 1024, &bytes)]).expect("write");
     }
     // The first, one in the middle, and the last, which the file's end is in.
     let is_written = |block| ![0, 3, 7].contains(&block);

@@ -8,19 +8,16 @@ use core::sync::atomic::{AtomicBool, AtomicU64};
 
 use spin::Once;
 use unikernel_cmdline::MountPoint;
-use unikernel_ext4::{Ext4, FormatError, FormatOptions, InodeNumber, MountError, MountMode};
+use unikernel_ext4::{Ext4, FormatError, FormatOptions, InodeNumber, MountError, MountMode, identify};
 use unikernel_fs::LastLink;
 
 use super::{Mount, Users, flusher, now};
-use crate::block;
 use crate::block::volume::Volume;
+use crate::block::{self, Device};
 use crate::fs::memory_file::MAX_FILE_BYTES;
 use crate::fs::{self, NodeId};
 use crate::platform::random;
 use crate::sync::{Mutex, SpinLock};
-
-/// `st_dev` of the first disk: major 8, as SCSI disks have.
-const FIRST_DEVICE: u64 = 8 << 8;
 
 static MOUNTS: Once<Vec<Mount>> = Once::new();
 static COVERED: Once<Vec<NodeId>> = Once::new();
@@ -42,8 +39,14 @@ pub fn on(node: NodeId) -> Option<&'static Mount> {
 
 /// Why something cannot be mounted, for people.
 pub enum TableError {
-    /// There is no such disk.
+    /// There is no such disk or partition.
     NoDisk(String),
+    /// A tag is that of several.
+    Several(String, [String; 2]),
+    /// Two filesystems would be over the same sectors.
+    Shared([String; 2]),
+    /// The disk has no filesystem but partitions.
+    Partitioned(String),
     /// The disk holds no filesystem that is known.
     Unformatted(String),
     /// The filesystem cannot be used.
@@ -59,12 +62,24 @@ impl fmt::Display for TableError {
         match self {
             Self::NoDisk(disk) => {
                 write!(f, "there is no disk `{disk}`: the machine has ")?;
-                match block::all().len() {
-                    0 => f.write_str("none"),
-                    1 => f.write_str("one, `blk0`"),
-                    count => write!(f, "{count}, `blk0` to `blk{}`", count - 1),
+                match block::all() {
+                    [] => f.write_str("none"),
+                    [device] => write!(f, "one, `{}`", device.name),
+                    [first, .., last] => {
+                        write!(f, "{}, `{}` to `{}`", block::all().len(), first.name, last.name)
+                    }
                 }
             }
+            Self::Several(tag, [first, second]) => {
+                write!(f, "`{tag}` is not clear: it is `{first}` and `{second}`; name one of them")
+            }
+            Self::Shared([first, second]) => {
+                write!(f, "`{first}` and `{second}` cannot both be mounted: they share sectors")
+            }
+            Self::Partitioned(disk) => write!(
+                f,
+                "`{disk}` has a partition table and no filesystem of its own; mount a partition, such as `{disk}p1`"
+            ),
             Self::Unformatted(disk) => write!(
                 f,
                 "`{disk}` has no ext4 filesystem; make one with `mke2fs -t ext4`, or let the kernel do it with \
@@ -99,9 +114,8 @@ impl fmt::Display for TableError {
 /// Mounts what the command line says, formatting the disks of `formatted` if they have no filesystem.
 pub fn mount_all(wanted: &[MountPoint], formatted: &[String]) -> Result<(), TableError> {
     let mut mounts = Vec::new();
-    for (number, point) in wanted.iter().enumerate() {
-        let device_number = FIRST_DEVICE + number as u64;
-        mounts.push(mount(point, device_number, formatted.contains(&point.disk))?);
+    for (point, device) in wanted.iter().zip(devices_of(wanted)?) {
+        mounts.push(mount(point, device, formatted.contains(&point.disk))?);
     }
     let covered: Vec<NodeId> = mounts.iter().map(|mount| mount.covered).collect();
     if (1..covered.len()).any(|index| covered[..index].contains(&covered[index])) {
@@ -116,11 +130,44 @@ pub fn mount_all(wanted: &[MountPoint], formatted: &[String]) -> Result<(), Tabl
     Ok(())
 }
 
-fn mount(point: &MountPoint, device_number: u64, may_format: bool) -> Result<Mount, TableError> {
-    let disk = &point.disk;
-    let volume = Volume::new(block::find(disk).ok_or_else(|| TableError::NoDisk(disk.clone()))?);
+/// The disks and partitions of mount points; no two filesystems may be over one.
+fn devices_of(wanted: &[MountPoint]) -> Result<Vec<&'static Device>, TableError> {
+    let devices: Vec<_> = wanted.iter().map(|point| device_of(&point.disk)).collect::<Result<_, _>>()?;
+    for (index, device) in devices.iter().enumerate() {
+        if let Some(other) = devices[..index].iter().find(|other| other.volume.overlaps(&device.volume)) {
+            return Err(TableError::Shared([other, device].map(|device| device.name.clone())));
+        }
+    }
+    Ok(devices)
+}
+
+/// The disk or partition with a name, or with a tag: the UUID or label of its filesystem or in its table.
+fn device_of(name: &str) -> Result<&'static Device, TableError> {
+    let Some((tag, value)) = name.split_once('=') else {
+        return block::find(name).ok_or_else(|| TableError::NoDisk(name.into()));
+    };
+    let is_meant = |device: &&Device| match (tag, &device.partition) {
+        ("PARTUUID", Some((uuid, _))) => uuid.eq_ignore_ascii_case(value),
+        ("PARTLABEL", Some((_, label))) => label == value,
+        ("UUID" | "LABEL", _) if !device.has_table => identify(&device.volume).is_some_and(|identity| {
+            if tag == "UUID" { identity.uuid.eq_ignore_ascii_case(value) } else { identity.label == value }
+        }),
+        _ => false,
+    };
+    let mut found = block::all().iter().filter(is_meant);
+    let device = found.next().ok_or_else(|| TableError::NoDisk(name.into()))?;
+    match found.next() {
+        Some(other) => Err(TableError::Several(name.into(), [device, other].map(|it| it.name.clone()))),
+        None => Ok(device),
+    }
+}
+
+fn mount(point: &MountPoint, device: &Device, may_format: bool) -> Result<Mount, TableError> {
+    let (disk, volume) = (&device.name, device.volume);
     let mode = if point.is_read_only { MountMode::ReadOnly } else { MountMode::ReadWrite };
     let ext4 = match Ext4::mount(volume, mode, now()) {
+        // What the partitions hold would be lost.
+        Err(MountError::NotExt4) if device.has_table => return Err(TableError::Partitioned(disk.clone())),
         Err(MountError::NotExt4) if may_format => {
             format(&volume).map_err(|error| TableError::Format(disk.clone(), error))?;
             Ext4::mount(volume, mode, now())
@@ -142,7 +189,7 @@ fn mount(point: &MountPoint, device_number: u64, may_format: bool) -> Result<Mou
     let mount = Mount {
         disk: disk.clone(),
         path: point.path.clone(),
-        device_number,
+        device_number: device.number,
         covered,
         block_bytes: ext4.block_bytes() as usize,
         max_file_bytes: ext4.max_file_bytes().min(MAX_FILE_BYTES),

@@ -10,6 +10,8 @@ use spin::Once;
 use super::app::kibibytes;
 use super::{NANOS_PER_TICK, features, line};
 use crate::arch::cpu;
+use crate::block;
+use crate::fs::device;
 use crate::mem::{frames, shared, space};
 use crate::platform::{interrupts, random, time};
 use crate::task::process::process;
@@ -133,6 +135,17 @@ pub(super) fn stat() -> String {
     }
     line!(text, "intr {}\nctxt {}\nbtime {boot_s}\nprocesses 1", interrupts::taken(), scheduler::switches());
     line!(text, "procs_running 1\nprocs_blocked 0\nsoftirq 0 0 0 0 0 0 0 0 0 0 0");
+    text
+}
+
+/// `/proc/partitions`: disks and their partitions, sizes in KiB.
+pub(super) fn partitions() -> String {
+    let mut text = String::from("major minor  #blocks  name\n\n");
+    for device in block::all() {
+        let (major, minor) = device::parts(device.number);
+        let kib = device.volume.size_bytes() / 1024;
+        line!(text, "{major:4}  {minor:7} {kib:10} {}", device.name);
+    }
     text
 }
 

@@ -146,6 +146,7 @@ const TEXTS: &[Entry] = &[
     ("/proc/interrupts", machine::interrupts),
     ("/proc/loadavg", || format!("0.00 0.00 0.00 1/{} {PROCESS_ID}\n", process().thread_count())),
     ("/proc/meminfo", machine::meminfo),
+    ("/proc/partitions", machine::partitions),
     ("/proc/stat", machine::stat),
     ("/proc/uptime", machine::uptime),
     ("/proc/swaps", || "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n".into()),

@@ -32,8 +32,17 @@ fn tests(suite: &CSources, source: &Source) -> Result<BTreeMap<String, PathBuf>>
 pub(super) fn excuse<'a>(suite: &'a CSources, source: &Source, test: &str) -> Option<&'a str> {
     let text = fs::read(source.package.join(format!("{test}.c"))).ok()?;
     let text = String::from_utf8_lossy(&text);
-    let calls = |words: &&CallExcuse| words.calls.iter().any(|call| text.contains(call));
+    let calls = |words: &&CallExcuse| words.calls.iter().any(|call| has_call(&text, call));
     suite.excuse.iter().find(calls).map(|words| words.reason.as_str())
+}
+
+/// True if a text has a call of this function, or at least the look of one.
+fn has_call(text: &str, function: &str) -> bool {
+    let is_in_name = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
+    text.match_indices(function).any(|(at, _)| {
+        let after = text[at + function.len()..].trim_start();
+        !text[..at].ends_with(is_in_name) && after.starts_with('(')
+    })
 }
 
 /// Compiles the tests that are not there yet: executables with the record of their link, and the complaints
@@ -115,4 +124,15 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>> {
     }
     found.sort();
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn call_is_a_whole_name_with_arguments() {
+        assert!(has_call("pid = fork();", "fork") && has_call("if (fork ()) {", "fork"));
+        assert!(!has_call("pthread_atfork(a, b, c); int fork;", "fork"));
+    }
 }

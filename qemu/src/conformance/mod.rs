@@ -85,7 +85,7 @@ fn run_suite(suite: &Suite, options: &ConformanceOptions) -> Result<Results> {
             test: Duration::from_secs(suite.seconds),
             threads: suite.threads.unwrap_or(options.cpus),
         },
-        linux: Place::linux(&source),
+        linux: Place::linux(suite, &source),
         guest: Place::guest(suite, &source, options)?,
         earlier: &earlier,
         results: Mutex::default(),

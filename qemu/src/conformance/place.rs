@@ -1,10 +1,12 @@
 //! Where test programs run: on the Linux of this host, or booted.
 
 use std::fs;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
+use nix::unistd::getuid;
 
 use super::build::{self, Program};
 use super::libtest;
@@ -19,21 +21,23 @@ use crate::process::{Console, Process};
 /// How many bytes of arguments a place takes. The kernel's command line has 2048 bytes in all.
 const LINUX_ARGUMENTS: usize = 100_000;
 const GUEST_ARGUMENTS: usize = 1500;
+/// Who may do nothing.
+const NOBODY: u32 = 65_534;
 /// No DHCP: the addresses of QEMU's network are known.
 const ADDRESSES: &str = "ip=10.0.2.15/24 gw=10.0.2.2 dns=10.0.2.3";
 
 /// A place for the programs of one suite.
 pub(super) enum Place {
     /// The host.
-    Linux { folder: PathBuf },
+    Linux { folder: PathBuf, as_nobody: bool },
     /// A machine, but for the program.
     Guest { machine: Box<Machine>, folder: PathBuf },
 }
 
 impl Place {
     /// The host's Linux.
-    pub(super) fn linux(source: &Source) -> Self {
-        Self::Linux { folder: source.package.clone() }
+    pub(super) fn linux(suite: &Suite, source: &Source) -> Self {
+        Self::Linux { folder: source.package.clone(), as_nobody: suite.as_nobody && getuid().is_root() }
     }
 
     /// A guest with the suite's files at the same path as here.
@@ -58,8 +62,11 @@ impl Place {
     pub(super) fn start(&self, program: &Program, arguments: &[String]) -> Result<Process> {
         let (name, value) = libtest::ENVIRONMENT;
         match self {
-            Self::Linux { folder } => {
+            Self::Linux { folder, as_nobody } => {
                 let mut command = Command::new(&program.image);
+                if *as_nobody {
+                    command.uid(NOBODY).gid(NOBODY);
+                }
                 command.args(arguments).current_dir(folder);
                 command.env(name, value).env("CARGO_MANIFEST_DIR", folder);
                 Process::start(command, Console::Recorded)

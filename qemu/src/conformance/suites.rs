@@ -59,6 +59,9 @@ pub(super) struct Suite {
     /// For a binary with a harness of its own: the arguments that choose one of its tests each.
     #[serde(default)]
     pub(super) filters: Vec<String>,
+    /// Whether the programs run as nobody on Linux, where they would set its clock or take its processors otherwise.
+    #[serde(default)]
+    pub(super) as_nobody: bool,
     /// A suite of C programs, not of Rust ones.
     pub(super) c: Option<CSources>,
     #[serde(default)]
@@ -88,7 +91,7 @@ pub(super) struct CSources {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct CallExcuse {
-    /// Text of the source.
+    /// Functions that the source calls.
     pub(super) calls: Vec<String>,
     pub(super) reason: String,
 }

@@ -66,13 +66,13 @@ pub(super) fn record_of(executable: &Path) -> PathBuf {
     record.into()
 }
 
-/// Compiles a suite.
-pub(super) fn build(suite: &Suite, source: &Source) -> Result<Built> {
+/// Compiles a suite; of one in C, where each test is a program, those that are wanted.
+pub(super) fn build(suite: &Suite, source: &Source, is_wanted: &dyn Fn(&str) -> bool) -> Result<Built> {
     let (executables, broken) = match &suite.c {
-        Some(sources) => c_programs::compile(suite, sources, source)?,
+        Some(sources) => c_programs::compile(suite, sources, source, is_wanted)?,
         None => compile(suite, source)?,
     };
-    ensure!(!executables.is_empty(), "no test program of {} was built", suite.name);
+    ensure!(suite.c.is_some() || !executables.is_empty(), "no test program of {} was built", suite.name);
     let folder = source::work_dir()?.join("images").join(&suite.name);
     let program = |(name, executable): (String, PathBuf)| Program {
         image: folder.join(&name),

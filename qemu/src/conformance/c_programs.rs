@@ -19,7 +19,7 @@ use crate::project;
 const FLAGS: [&str; 5] = ["-w", "-static", "-no-pie", "-fno-pie", "-fno-omit-frame-pointer"];
 
 /// The tests of a suite by name, with their sources.
-fn tests(suite: &CSources, source: &Source) -> Result<BTreeMap<String, PathBuf>> {
+pub(super) fn tests(suite: &CSources, source: &Source) -> Result<BTreeMap<String, PathBuf>> {
     let tests = files(&source.package)?.into_iter().filter_map(|path| {
         let name = path.strip_prefix(&source.package).ok()?.to_str()?.to_owned();
         let is_test = suite.programs.iter().any(|pattern| matches(pattern, &name));
@@ -45,15 +45,17 @@ fn has_call(text: &str, function: &str) -> bool {
     })
 }
 
-/// Compiles the tests that are not there yet: executables with the record of their link, and the complaints
+/// Compiles the wanted tests that are not there yet: executables with the record of their link, and the complaints
 /// about those that do not compile.
 pub(super) fn compile(
     suite: &Suite,
     sources: &CSources,
     source: &Source,
+    is_wanted: &dyn Fn(&str) -> bool,
 ) -> Result<(BTreeMap<String, PathBuf>, BTreeMap<String, String>)> {
     let folder = source::work_dir()?.join("c-programs").join(suite.folder());
-    let tests: Vec<(String, PathBuf)> = tests(sources, source)?.into_iter().collect();
+    let tests = tests(sources, source)?.into_iter().filter(|(name, _)| is_wanted(name));
+    let tests: Vec<(String, PathBuf)> = tests.collect();
     let common: Vec<PathBuf> = sources.common.iter().map(|name| source.package.join(name)).collect();
     let broken = Mutex::new(BTreeMap::new());
     share_out(&tests, |(name, path)| {

@@ -75,7 +75,6 @@ fn share_out<T: Sync>(items: &[T], work: impl Fn(&T) -> Result<()> + Sync) -> Re
 fn run_suite(suite: &Suite, options: &ConformanceOptions) -> Result<Results> {
     let source = source::prepare(suite)?;
     let profile = if options.is_checked { "kernel-checked" } else { "kernel" };
-    let built = build::build(suite, &source)?;
     let earlier = Results::load(suite)?;
     let run = SuiteRun {
         suite,
@@ -90,7 +89,10 @@ fn run_suite(suite: &Suite, options: &ConformanceOptions) -> Result<Results> {
         earlier: &earlier,
         results: Mutex::default(),
     };
-    let chosen: Vec<&Program> = built.programs.iter().filter(|program| run.has_chosen(program)).collect();
+    run.excuse_c_programs()?;
+    let is_wanted = |test: &str| run.is_chosen(test) && run.excuse(test).is_none();
+    let built = build::build(suite, &source, &is_wanted)?;
+    let chosen: Vec<&Program> = built.programs.iter().collect();
     for programs in chosen.chunks(PROGRAMS_AT_ONCE) {
         build::link(programs, profile)?;
         run.run_all(programs)?;
@@ -104,6 +106,9 @@ fn run_suite(suite: &Suite, options: &ConformanceOptions) -> Result<Results> {
     results.cpus = options.cpus;
     results.broken = built.broken;
     if options.test.is_some() || options.keeps_results {
+        for (test, complaint) in earlier.broken {
+            results.broken.entry(test).or_insert(complaint);
+        }
         for (test, entry) in earlier.tests {
             results.tests.entry(test).or_insert(entry);
         }
@@ -132,9 +137,22 @@ impl SuiteRun<'_> {
         })
     }
 
-    /// False if no test of the program is to run.
-    fn has_chosen(&self, program: &Program) -> bool {
-        self.suite.c.is_none() || self.is_chosen(&program.name)
+    /// Enters the C programs that cannot apply, which are not even compiled.
+    fn excuse_c_programs(&self) -> Result<()> {
+        let Some(sources) = &self.suite.c else { return Ok(()) };
+        for (test, _) in c_programs::tests(sources, self.source)? {
+            if let Some(reason) = self.excuse(&test).filter(|_| self.is_chosen(&test)) {
+                let linux = Outcome::Excused(reason.to_owned());
+                self.enter(&test, Entry { linux, guest: None, first_failure: None });
+            }
+        }
+        Ok(())
+    }
+
+    /// Why a test cannot apply, by its name or by its source.
+    fn excuse(&self, test: &str) -> Option<&str> {
+        let by_source = || c_programs::excuse(self.suite.c.as_ref()?, self.source, test);
+        self.suite.excuse(test).or_else(by_source)
     }
 
     fn run_program(&self, program: &Program) -> Result<()> {
@@ -191,8 +209,7 @@ impl SuiteRun<'_> {
         if !self.is_chosen(&name) {
             return Ok(());
         }
-        let by_source = self.suite.c.as_ref().and_then(|c| c_programs::excuse(c, self.source, &name));
-        if let Some(reason) = self.suite.excuse(&name).or(by_source) {
+        if let Some(reason) = self.excuse(&name) {
             let linux = Outcome::Excused(reason.to_owned());
             self.enter(&name, Entry { linux, guest: None, first_failure: None });
             return Ok(());

@@ -16,7 +16,7 @@
 //!
 //! - [`DescriptorTable`]: numbers for them; [`Ring`]: a pipe's bytes;
 //! - [`RangeLocks`]: who locks which bytes;
-//! - [`terminal`]: the line discipline of terminals; [`Expirations`]: a timer's count.
+//! - [`terminal`]: the line discipline of terminals; [`Expirations`]: a timer's count; [`MessageQueue`]: messages by priority.
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -29,6 +29,7 @@ mod descriptors;
 mod error_sequence;
 mod expiration;
 mod lookup;
+mod message_queue;
 mod range_locks;
 mod read_ahead;
 mod ring;
@@ -41,6 +42,7 @@ pub use descriptors::{DescriptorTable, TableFull};
 pub use error_sequence::{ErrorCursor, ErrorSequence};
 pub use expiration::Expirations;
 pub use lookup::{LastLink, LookupError, Place, Walk};
+pub use message_queue::{Message, MessageQueue, QueueEnd, Sent, Turn};
 pub use range_locks::{HeldLock, LockKind, Owner, RangeLocks};
 pub use read_ahead::ReadAhead;
 pub use ring::Ring;

@@ -5,7 +5,7 @@
 //! - [`PollSource`]: how a file tells sleeping threads and epoll that something changed;
 //! - [`lock`]: `flock` and byte-range locks;
 //! - [`epoll`], [`poll_set`]: waiting for many files; [`pipe`], [`eventfd`], [`timerfd`], [`signalfd`],
-//!   [`inotify`], [`pidfd`]: files that live in memory alone; [`tty`], [`console`]: terminals.
+//!   [`inotify`], [`pidfd`], [`message_queue`]: files that live in memory alone; [`tty`], [`console`]: terminals.
 //!
 //! Sockets are in `net`, files with a name in `fs`. The room stands directly behind the system
 //! calls and answers with their error numbers.
@@ -16,6 +16,7 @@ pub mod epoll;
 pub mod eventfd;
 pub mod inotify;
 pub mod lock;
+pub mod message_queue;
 mod open_file;
 pub mod pidfd;
 pub mod pipe;

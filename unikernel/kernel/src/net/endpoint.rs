@@ -70,6 +70,11 @@ pub trait Endpoint: Send + Sync {
     /// send(2) and its relatives.
     fn send(&self, socket: &Socket, from: &[UserSlice], to: Option<&Name>, mode: WaitMode) -> SysResult;
 
+    /// Puts what the kernel has to say where the app receives it.
+    fn push(&self, _socket: &Socket, _bytes: &[u8]) -> Result<(), Errno> {
+        Err(Errno::EOPNOTSUPP)
+    }
+
     /// What it is ready for.
     fn readiness(&self) -> Readiness;
 

@@ -259,6 +259,14 @@ impl Socket {
         }
     }
 
+    /// Puts what the kernel has to say where the app receives it, which a netlink socket alone takes.
+    pub fn push(&self, bytes: &[u8]) -> Result<(), Errno> {
+        match &self.kind {
+            Kind::Other(endpoint) => endpoint.push(self, bytes),
+            _ => Err(Errno::EOPNOTSUPP),
+        }
+    }
+
     /// send(2) and its relatives.
     pub fn send(&self, message: Outgoing<'_>, flags: MessageFlags, mode: WaitMode) -> SysResult {
         let Outgoing { buffers, to, rights, control } = message;

@@ -25,6 +25,8 @@ const ALWAYS: &[u32] = &[
     __NR_rmdir,
     __NR_ftruncate,
     __NR_timer_delete,
+    __NR_mq_unlink,
+    __NR_mq_timedreceive,
     __NR_inotify_rm_watch,
     __NR_munlock,
     __NR_munlockall,

@@ -25,6 +25,7 @@ pub mod io;
 pub mod lock;
 pub mod memory;
 pub mod message;
+pub mod message_queue;
 pub mod names;
 pub mod open;
 pub mod openat2;

@@ -9,8 +9,8 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use super::{Errno, FromRegister, SysResult};
 use super::{
     admission, attributes, copy, credentials, descriptor, epoll, event, futex, identity, inotify, io, lock,
-    memory, message, names, open, openat2, path, pidfd, polling, prctl, rename, restart, scheduling, signal,
-    socket, sockopt, splice, stat, thread, time, timer, uring, xattr,
+    memory, message, message_queue, names, open, openat2, path, pidfd, polling, prctl, rename, restart,
+    scheduling, signal, socket, sockopt, splice, stat, thread, time, timer, uring, xattr,
 };
 
 /// How the tracer prints an argument.
@@ -261,6 +261,12 @@ syscalls! {
     __NR_inotify_init1: inotify_init1(flags: Flags) => inotify::sys_inotify_init1, Full, "";
     __NR_inotify_add_watch: inotify_add_watch(fd: Fd, pathname: Str, mask: Flags) => inotify::sys_inotify_add_watch, Partial, "a file that is unlinked while open is reported as deleted at once";
     __NR_inotify_rm_watch: inotify_rm_watch(fd: Fd, wd: Int) => inotify::sys_inotify_rm_watch, Full, "";
+    __NR_mq_open: mq_open(name: Str, oflag: Flags, mode: Flags, attr: Ptr) => message_queue::sys_mq_open, Full, "";
+    __NR_mq_unlink: mq_unlink(name: Str) => message_queue::sys_mq_unlink, Full, "";
+    __NR_mq_timedsend: mq_timedsend(mqdes: Fd, msg_ptr: InBuf, msg_len: Size, msg_prio: Int, abs_timeout: Timespec) => message_queue::sys_mq_timedsend, Full, "";
+    __NR_mq_timedreceive: mq_timedreceive(mqdes: Fd, msg_ptr: OutBuf, msg_len: Size, msg_prio: Ptr, abs_timeout: Timespec) => message_queue::sys_mq_timedreceive, Full, "";
+    __NR_mq_notify: mq_notify(mqdes: Fd, sevp: Ptr) => message_queue::sys_mq_notify, Full, "";
+    __NR_mq_getsetattr: mq_getsetattr(mqdes: Fd, newattr: Ptr, oldattr: Ptr) => message_queue::sys_mq_getsetattr, Full, "";
     __NR_eventfd2: eventfd2(initval: Int, flags: Flags) => event::sys_eventfd2, Full, "";
     __NR_signalfd: signalfd(fd: Fd, mask: Ptr, size: Size) => event::sys_signalfd, Full, "";
     __NR_signalfd4: signalfd4(fd: Fd, mask: Ptr, size: Size, flags: Flags) => event::sys_signalfd4, Full, "";

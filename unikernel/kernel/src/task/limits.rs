@@ -1,8 +1,8 @@
 //! How much of each resource the app may use (getrlimit(2)). Who uses a resource asks [`soft`] for its limit.
 //!
 //! A limit that nobody would keep to is not accepted: see [`most`]. `RLIMIT_RSS` and `RLIMIT_LOCKS` are remembered and
-//! have no effect, as on Linux; of `RLIMIT_MSGQUEUE`, `RLIMIT_NICE` and `RLIMIT_RTPRIO` there is nothing that could be
-//! used. As on Linux, root is free of `RLIMIT_NPROC` and `RLIMIT_MEMLOCK`.
+//! have no effect, as on Linux; of `RLIMIT_NICE` and `RLIMIT_RTPRIO` there is nothing that could be used. As on Linux, root
+//! is free of `RLIMIT_NPROC` and `RLIMIT_MEMLOCK`.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -21,6 +21,9 @@ use crate::syscall::{Errno, credentials};
 pub const COUNT: usize = 16;
 /// No limit (`RLIM_INFINITY`).
 pub const UNLIMITED: u64 = u64::MAX;
+
+/// What message queues may come to hold until the app says otherwise (`MQ_BYTES_MAX`).
+const MESSAGE_QUEUE_BYTES: u64 = 819_200;
 
 /// The limits of a resource.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -65,6 +68,7 @@ const fn first() -> [Limit; COUNT] {
         limits[resource] = Limit { soft: most, hard: most };
         resource += 1;
     }
+    limits[RLIMIT_MSGQUEUE as usize] = Limit { soft: MESSAGE_QUEUE_BYTES, hard: MESSAGE_QUEUE_BYTES };
     limits
 }
 

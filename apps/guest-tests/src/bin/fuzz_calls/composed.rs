@@ -24,6 +24,7 @@ impl Worker {
             14 => self.descriptors(),
             15 => self.pair(),
             16 if self.one_in(2) => self.counter(),
+            16 if self.one_in(2) => self.queue(),
             16 => self.locks(),
             17 => self.open(),
             18 => self.vectors(),
@@ -40,6 +41,7 @@ impl Worker {
             self.server();
             self.counter();
             self.timers();
+            self.queue();
             self.map();
             self.socket();
         }
@@ -312,5 +314,36 @@ impl Worker {
         let (fd, path, mask) =
             (self.descriptor_of(Sort::Inotify), self.path(), self.random.number() & 0xfff | how);
         self.call(libc::SYS_inotify_add_watch, [fd, path, mask, 0, 0, 0]);
+    }
+
+    /// Message queues: of a few names, and what goes through them.
+    fn queue(&mut self) {
+        let fd = self.descriptor_of(Sort::Queue);
+        let (time, scratch) = (self.short_time(), self.scratch(64));
+        match self.random.below(8) {
+            0 | 1 => {
+                let name = *self.random.pick(&["a", "b", "c", "d"]);
+                let (name, attributes) = (self.text(name), self.put(&[0, 4, 32, 0, 0, 0, 0, 0]));
+                let flags = (libc::O_CREAT | libc::O_RDWR) as u64 | *self.random.pick(&[0, 0, 0x800, 0x80]);
+                self.open_call(Sort::Queue, libc::SYS_mq_open, [name, flags, 0o600, attributes, 0, 0]);
+            }
+            2 => {
+                let name = *self.random.pick(&["a", "b", "c", "d"]);
+                let name = self.text(name);
+                self.call(libc::SYS_mq_unlink, [name, 0, 0, 0, 0, 0]);
+            }
+            3 => {
+                let (value, how) = (self.random.number(), self.random.below(3) as u64);
+                // What is ignored by default, or the number of a descriptor.
+                let event = self.put(&[value, libc::SIGURG as u64 | how << 32, 0, 0, 0, 0, 0, 0]);
+                let event = if self.one_in(4) { 0 } else { event };
+                self.call(libc::SYS_mq_notify, [fd, event, 0, 0, 0, 0]);
+            }
+            4 | 5 => {
+                let (len, priority) = (self.random.below(34) as u64, self.random.below(3) as u64);
+                self.call(libc::SYS_mq_timedsend, [fd, scratch, len, priority, time, 0]);
+            }
+            _ => _ = self.call(libc::SYS_mq_timedreceive, [fd, scratch, 32, 0, time, 0]),
+        }
     }
 }

@@ -58,6 +58,7 @@ const NOT_AT_RANDOM: &[&str] = &[
     "epoll_pwait2",
     "reboot",
     "timer_create",
+    "mq_notify",
     "io_uring_enter",
 ];
 
@@ -259,6 +260,7 @@ fn sort_made(name: &str) -> Option<Sort> {
         "dup" | "fcntl" => Sort::Folder,
         "epoll_create" | "epoll_create1" => Sort::Epoll,
         "inotify_init" | "inotify_init1" => Sort::Inotify,
+        "mq_open" => Sort::Queue,
         "eventfd" | "eventfd2" | "signalfd" | "signalfd4" | "timerfd_create" | "io_uring_setup" => {
             Sort::Counter
         }
@@ -274,6 +276,7 @@ fn sort_taken(name: &str) -> Option<Sort> {
         "getdents64" | "fchdir" | "fstatfs" => Sort::Folder,
         "epoll_wait" => Sort::Epoll,
         "inotify_add_watch" | "inotify_rm_watch" => Sort::Inotify,
+        "mq_timedsend" | "mq_timedreceive" | "mq_getsetattr" => Sort::Queue,
         "timerfd_settime" | "timerfd_gettime" | "signalfd4" => Sort::Counter,
         "pread64" | "pwrite64" | "preadv" | "pwritev" | "lseek" | "ftruncate" | "fallocate" | "fsync"
         | "fdatasync" | "sync_file_range" | "fadvise64" | "flock" | "copy_file_range" | "fsetxattr"

@@ -32,11 +32,12 @@ pub(crate) enum Sort {
     Epoll,
     Counter,
     Inotify,
+    Queue,
     Folder,
 }
 
 /// All of them.
-pub(crate) const SORTS: [Sort; 8] = [
+pub(crate) const SORTS: [Sort; 9] = [
     Sort::File,
     Sort::Stream,
     Sort::Datagram,
@@ -44,6 +45,7 @@ pub(crate) const SORTS: [Sort; 8] = [
     Sort::Epoll,
     Sort::Counter,
     Sort::Inotify,
+    Sort::Queue,
     Sort::Folder,
 ];
 

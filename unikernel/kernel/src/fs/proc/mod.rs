@@ -24,7 +24,7 @@ use core::sync::atomic::{AtomicI32, Ordering};
 
 use super::{metrics, mounts, notify};
 use crate::file::tty::pty;
-use crate::file::{inotify, pipe};
+use crate::file::{inotify, message_queue, pipe};
 use crate::mem::space;
 use crate::syscall::{Errno, credentials, identity, prctl};
 use crate::task::process::{PROCESS_ID, process};
@@ -166,6 +166,11 @@ const TEXTS: &[Entry] = &[
     ("/proc/sys/fs/inotify/max_user_watches", || format!("{}\n", notify::MAX_WATCHES)),
     ("/proc/sys/fs/inotify/max_user_instances", || format!("{}\n", inotify::MAX_INSTANCES)),
     ("/proc/sys/fs/inotify/max_queued_events", || format!("{}\n", notify::MAX_EVENTS)),
+    ("/proc/sys/fs/mqueue/msg_default", || format!("{}\n", message_queue::DEFAULT_MESSAGES)),
+    ("/proc/sys/fs/mqueue/msg_max", || format!("{}\n", message_queue::DEFAULT_MESSAGES)),
+    ("/proc/sys/fs/mqueue/msgsize_default", || format!("{}\n", message_queue::DEFAULT_MESSAGE_BYTES)),
+    ("/proc/sys/fs/mqueue/msgsize_max", || format!("{}\n", message_queue::DEFAULT_MESSAGE_BYTES)),
+    ("/proc/sys/fs/mqueue/queues_max", || format!("{}\n", message_queue::MAX_QUEUES)),
     ("/proc/sys/fs/nr_open", || format!("{}\n", identity::MAX_OPEN_FILES)),
     ("/proc/sys/kernel/pid_max", || format!("{}\n", crate::task::process::MAX_THREADS)),
     ("/proc/sys/kernel/pty/max", || format!("{}\n", pty::MAX_PTYS)),

@@ -201,6 +201,17 @@ impl Endpoint for Netlink {
         Ok(len)
     }
 
+    fn push(&self, socket: &Socket, bytes: &[u8]) -> Result<(), Errno> {
+        let mut state = self.state.lock();
+        if state.answers.len() >= MAX_PARTS {
+            return Err(Errno::ENOBUFS);
+        }
+        state.answers.push_back(bytes.to_vec());
+        drop(state);
+        socket.source.notify(self.readiness());
+        Ok(())
+    }
+
     fn readiness(&self) -> Readiness {
         let has_answers = !self.state.lock().answers.is_empty();
         Readiness::WRITABLE | if has_answers { Readiness::READABLE } else { Readiness::empty() }

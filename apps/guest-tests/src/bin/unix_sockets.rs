@@ -28,6 +28,7 @@ fn main() {
     packets();
     files_travel();
     big_writes();
+    told_buffer();
 }
 
 fn streams(path: &str) {
@@ -243,4 +244,16 @@ fn big_writes() {
     let mut fds = [PollFd::new(&one, PollFlags::OUT)];
     check_eq!(rustix::event::poll(&mut fds, Some(&rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 })), Ok(0));
     check_eq!(Errno::from_io_error(&one.send(&[0; 1_000_000]).unwrap_err()), Some(Errno::MSGSIZE));
+}
+
+/// Two datagrams of half of what SO_SNDBUF tells find room, and a third does not.
+fn told_buffer() {
+    let (sender, receiver) = UnixDatagram::pair().unwrap();
+    let half = vec![7; rustix::net::sockopt::socket_send_buffer_size(&sender).unwrap() / 2];
+    sender.set_nonblocking(true).unwrap();
+    check_eq!(sender.send(&half).ok(), Some(half.len()));
+    check_eq!(sender.send(&half).ok(), Some(half.len()));
+    check_eq!(sender.send(&half).map_err(|error| error.kind()), Err(ErrorKind::WouldBlock));
+    check_eq!(receiver.recv(&mut vec![0; half.len()]).ok(), Some(half.len()));
+    check_eq!(sender.send(&half).ok(), Some(half.len()));
 }

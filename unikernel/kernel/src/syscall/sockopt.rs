@@ -18,6 +18,7 @@ use crate::net::address::Family;
 use crate::net::cards::Link;
 use crate::net::options::{Linger, SocketOptions};
 use crate::net::socket::{Kind, Socket, kind_number};
+use crate::net::unix;
 use crate::task::process::PROCESS_ID;
 use crate::user_abi;
 
@@ -281,6 +282,14 @@ fn buffer_bytes(wished: i32, least: i32) -> i32 {
     wished.clamp(0, MAX_BUFFER).saturating_mul(2).max(least)
 }
 
+/// What may wait to be received and to be sent, until the app says otherwise.
+fn default_buffers(socket: &Socket) -> (usize, usize) {
+    match socket.unix() {
+        Some(_) => (unix::CAPACITY_BYTES, unix::CAPACITY_BYTES),
+        None => crate::net::buffer_sizes(),
+    }
+}
+
 fn set_linger(socket: &Socket, linger: linger) -> Result<(), Errno> {
     let is_on = linger.l_onoff != 0;
     socket.set_options(|options| {
@@ -315,8 +324,8 @@ fn get_socket(socket: &Socket, name: u32, place: Place) -> SysResult {
         }
         SO_RCVTIMEO | SO_RCVTIMEO_NEW => place.timeout(options.receive_timeout_ns),
         SO_SNDTIMEO | SO_SNDTIMEO_NEW => place.timeout(options.send_timeout_ns),
-        SO_RCVBUF => place.int(options.tcp.receive_buffer.unwrap_or(crate::net::buffer_sizes().0 as i32)),
-        SO_SNDBUF => place.int(options.tcp.send_buffer.unwrap_or(crate::net::buffer_sizes().1 as i32)),
+        SO_RCVBUF => place.int(options.tcp.receive_buffer.unwrap_or(default_buffers(socket).0 as i32)),
+        SO_SNDBUF => place.int(options.tcp.send_buffer.unwrap_or(default_buffers(socket).1 as i32)),
         SO_BINDTODEVICE => match options.card.map(|card| Link::Card(card).name()) {
             Some(_) if place.room < NAME_BYTES => Err(Errno::EINVAL),
             Some(name) => place.write(&[name.as_bytes(), &[0]].concat()),

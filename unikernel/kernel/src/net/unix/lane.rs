@@ -14,7 +14,7 @@ use crate::net::socket::Socket;
 use crate::syscall::Errno;
 
 /// Bytes on their way to one socket at most (Linux: `net.core.wmem_default`).
-const CAPACITY_BYTES: usize = 212_992;
+pub const CAPACITY_BYTES: usize = 212_992;
 /// Pieces of a stream that are joined into one are no longer than this.
 const MAX_PIECE_BYTES: usize = 65_536;
 /// Messages on their way, for those without bytes (Linux: `net.unix.max_dgram_qlen` is 10, but bounds

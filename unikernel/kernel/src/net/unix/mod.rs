@@ -15,7 +15,7 @@ mod names;
 use alloc::collections::VecDeque;
 use alloc::sync::{Arc, Weak};
 
-pub use lane::Rights;
+pub use lane::{CAPACITY_BYTES, Rights};
 use lane::{Lane, Taken};
 pub use names::UnixName;
 

@@ -139,7 +139,15 @@ impl Inode {
             let _ = flusher::write_back_all(self.mount);
         }
         // A page that was read may well have blocks; only the filesystem knows.
-        if self.promise_space(page) || self.has_blocks(index, end) { Ok(()) } else { Err(Errno::ENOSPC) }
+        if self.promise_space(page) {
+            return Ok(());
+        }
+        if !self.has_blocks(index, end) {
+            return Err(Errno::ENOSPC);
+        }
+        // A mapping asks for it; where the file grows, it is forgotten (`clear_behind_end`).
+        page.has_blocks.store(true, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Promises blocks to a page, unless they are promised already; false if there are none left. Writers of other

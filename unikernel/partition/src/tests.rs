@@ -2,7 +2,7 @@
 
 extern crate std;
 
-use std::string::{String, ToString};
+use std::string::ToString;
 use std::vec::Vec;
 use std::{format, vec};
 
@@ -327,8 +327,7 @@ fn filesystem_over_the_whole_disk_is_no_table() {
 fn labels_are_any_text() {
     let mut image = Image::with_gpt(512, &[(100, 199)]);
     let mut table = entries(&[(100, 199)]);
-    table[56..62].copy_from_slice(&[0xe9, 0x00, 0x00, 0xd8, 0x41, 0x00]);
-    table[62..64].fill(0);
+    table[56..64].copy_from_slice(&[0xe9, 0x00, 0x00, 0xd8, 0x41, 0x00, 0x00, 0x00]);
     image.put(2, 0, &table);
     image.put(1, 88, &crc32(&table).to_le_bytes());
     image.reseal(1);
@@ -349,18 +348,15 @@ fn check(image: &Image) {
         assert!(first.is_multiple_of(image.block_bytes as u64 / SECTOR_BYTES));
     }
     assert!(ranges.windows(2).all(|pair| pair[0].1 <= pair[1].0), "{ranges:?}");
-    let texts: Vec<String> = table.complaints.iter().map(ToString::to_string).collect();
-    assert!(texts.iter().all(|text| !text.is_empty()));
+    assert!(table.complaints.iter().all(|complaint| !complaint.to_string().is_empty()));
 }
 
-fn block_bytes() -> impl Strategy<Value = usize> {
-    prop::sample::select(vec![512, 4096])
-}
+const BLOCK_BYTES: [usize; 2] = [512, 4096];
 
 proptest! {
     #[test]
     fn gpt_with_any_entries_and_header_is_safe(
-        block_bytes in block_bytes(),
+        block_bytes in prop::sample::select(&BLOCK_BYTES[..]),
         partitions in prop::collection::vec((0..BLOCKS + 9, 0..BLOCKS + 9), 0..128),
         damage in prop::collection::vec((12usize..96, any::<u8>()), 0..4),
         reseals: bool,
@@ -377,7 +373,7 @@ proptest! {
 
     #[test]
     fn mbr_with_any_chain_is_safe(
-        block_bytes in block_bytes(),
+        block_bytes in prop::sample::select(&BLOCK_BYTES[..]),
         records in prop::collection::vec(
             (0..40u64, 0..4usize, prop::sample::select(vec![LINUX, 5, 0x0f, 0x85, 0xee, 0]), 0..60u32, 0..60u32),
             0..80,
@@ -392,7 +388,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_safe(block_bytes in block_bytes(), bytes in prop::collection::vec(any::<u8>(), 0..2048)) {
+    fn any_bytes_are_safe(block_bytes in prop::sample::select(&BLOCK_BYTES[..]), bytes in prop::collection::vec(any::<u8>(), 0..2048)) {
         let mut image = Image::new(block_bytes);
         image.put(0, 0, &bytes);
         image.put(0, 510, &[0x55, 0xaa]);

@@ -185,12 +185,23 @@ fn give_up(failure: Failure) -> Fault {
 }
 
 /// Runs a copy that cannot sleep until it misses nothing any more. The caller may sleep.
+#[inline]
 pub fn paging_in<T>(mut copy: impl FnMut() -> Result<T, Missing>) -> Result<T, Fault> {
+    // Nearly all miss nothing, and pay for no list of pages.
+    copy().or_else(|missing| page_in_and_repeat(missing, copy))
+}
+
+#[cold]
+fn page_in_and_repeat<T>(
+    mut missing: Missing,
+    mut copy: impl FnMut() -> Result<T, Missing>,
+) -> Result<T, Fault> {
     let mut pins = Pins::default();
     loop {
+        pins.page_in(missing)?;
         match copy() {
             Ok(value) => return Ok(value),
-            Err(missing) => pins.page_in(missing)?,
+            Err(next) => missing = next,
         }
     }
 }

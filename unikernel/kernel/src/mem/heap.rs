@@ -150,11 +150,12 @@ unsafe impl GlobalAlloc for KernelHeap {
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        let physical = virt_to_phys(VirtAddr::from_ptr(pointer));
+        let Some(pointer) = NonNull::new(pointer) else { return };
+        let physical = || virt_to_phys(VirtAddr::from_ptr(pointer.as_ptr()));
         let Some(log2) = class_log2(layout) else {
             self.used_bytes.fetch_sub(block_pages(layout) * PAGE_BYTES, Ordering::Relaxed);
             // SAFETY: allocated above as this many frames; the caller is done with it.
-            return unsafe { frames::free_block(physical, block_pages(layout)) };
+            return unsafe { frames::free_block(physical(), block_pages(layout)) };
         };
         self.used_bytes.fetch_sub(1 << log2, Ordering::Relaxed);
         let mut blocks = match self.source(log2) {
@@ -164,16 +165,17 @@ unsafe impl GlobalAlloc for KernelHeap {
         };
         if blocks.count << log2 >= KEEP_BYTES {
             // SAFETY: allocated above as a block of this many frames; the caller is done.
-            return unsafe { frames::free_block_or_frame(physical, (1 << log2) / PAGE_BYTES) };
+            return unsafe { frames::free_block_or_frame(physical(), (1 << log2) / PAGE_BYTES) };
         }
-        if let Some(block) = NonNull::new(pointer.cast()) {
-            blocks.push(block);
-        }
+        blocks.push(pointer.cast());
     }
 }
 
-/// Gives the blocks that classes keep back to the frames, when those run short.
+/// Gives what classes keep back to the frames, when those run short.
 pub fn trim() {
+    for class in &HEAP.small {
+        class.lock().empty_magazine();
+    }
     for (order, blocks) in HEAP.blocks.iter().enumerate() {
         let mut blocks = blocks.lock();
         while let Some(block) = blocks.pop() {

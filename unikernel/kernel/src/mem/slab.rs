@@ -2,6 +2,9 @@
 //!
 //! What is known of a page (its free objects, its neighbours on the class's list) lies in a table with an
 //! entry for each page of RAM; the free objects of a page are chained through themselves.
+//!
+//! In front of that, a class has a few objects that were freed last (a magazine, as Bonwick's vmem paper of 2001 has it):
+//! most are asked for again at once, and come and go by two stores without a look at their page.
 
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicPtr, Ordering};
@@ -16,6 +19,16 @@ const NO_PAGE: u32 = u32::MAX;
 const NO_OBJECT: u16 = u16::MAX;
 /// Free bytes that a class keeps, so that a page does not come and go with one object.
 const KEEP_BYTES: usize = 16 * 1024;
+
+/// Bytes, and objects, that the magazine of a class holds at most. To their pages they are in use: each may keep one
+/// from being given back until [`Class::empty_magazine`].
+const MAGAZINE_BYTES: usize = 8 * 1024;
+const MAGAZINE_OBJECTS: usize = 32;
+
+/// An object in a magazine holds the address of the next.
+struct Loaded {
+    next: Option<NonNull<Loaded>>,
+}
 
 /// What is known of a page that a class has.
 struct Page {
@@ -62,12 +75,21 @@ pub(super) struct Class {
     head: u32,
     /// Free objects of all pages.
     free: usize,
+    magazine: Option<NonNull<Loaded>>,
+    loaded: usize,
+    /// How many fit into the magazine.
+    capacity: usize,
 }
+
+// SAFETY: the objects in the magazine are free memory that only the lock's holder touches.
+unsafe impl Send for Class {}
 
 impl Class {
     /// A class without pages.
     pub(super) const fn new(log2: u32) -> Self {
-        Self { log2, head: NO_PAGE, free: 0 }
+        let fitting = MAGAZINE_BYTES >> log2;
+        let capacity = if fitting < MAGAZINE_OBJECTS { fitting } else { MAGAZINE_OBJECTS };
+        Self { log2, head: NO_PAGE, free: 0, magazine: None, loaded: 0, capacity }
     }
 
     fn objects_per_page(&self) -> usize {
@@ -86,6 +108,42 @@ impl Class {
 
     /// Takes an object with whatever content it has.
     pub(super) fn alloc(&mut self) -> Option<NonNull<u8>> {
+        let Some(object) = self.magazine else { return self.alloc_from_page() };
+        // SAFETY: objects in the magazine hold a link, written by `free`.
+        self.magazine = unsafe { object.read() }.next;
+        self.loaded -= 1;
+        Some(object.cast())
+    }
+
+    /// Gives an object back.
+    ///
+    /// # Safety
+    ///
+    /// It must come from [`Self::alloc`] of this class, and nothing may use it any more.
+    pub(super) unsafe fn free(&mut self, object: NonNull<u8>) {
+        if self.loaded == self.capacity {
+            // SAFETY: as the caller says.
+            return unsafe { self.free_to_page(object.as_ptr().cast()) };
+        }
+        let object = object.cast::<Loaded>();
+        // SAFETY: the object is free memory, and the smallest class has room for a link, with its alignment.
+        unsafe { object.write(Loaded { next: self.magazine }) };
+        self.magazine = Some(object);
+        self.loaded += 1;
+    }
+
+    /// Gives the objects of the magazine to their pages, when memory runs short.
+    pub(super) fn empty_magazine(&mut self) {
+        while let Some(object) = self.magazine {
+            // SAFETY: objects in the magazine hold a link, written by `free`.
+            self.magazine = unsafe { object.read() }.next;
+            // SAFETY: the object came from this class, and is nobody's since it is off the list.
+            unsafe { self.free_to_page(object.as_ptr().cast()) };
+        }
+        self.loaded = 0;
+    }
+
+    fn alloc_from_page(&mut self) -> Option<NonNull<u8>> {
         if self.head == NO_PAGE {
             self.add_page()?;
         }
@@ -104,12 +162,10 @@ impl Class {
         NonNull::new(object.cast())
     }
 
-    /// Gives an object back.
-    ///
     /// # Safety
     ///
-    /// It must come from [`Self::alloc`] of this class, and nothing may use it any more.
-    pub(super) unsafe fn free(&mut self, object: *mut u8) {
+    /// The object must come from [`Self::alloc`] of this class, be on no list, and nothing may use it any more.
+    unsafe fn free_to_page(&mut self, object: *mut u8) {
         let number = number_of(object);
         let index = ((object as usize % PAGE_BYTES) >> self.log2) as u16;
         // SAFETY: the object is free memory of two bytes and more, aligned to its size.

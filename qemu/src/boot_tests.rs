@@ -2,8 +2,7 @@
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixListener;
-use std::thread;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
@@ -13,6 +12,7 @@ use crate::http_tests::Server;
 use crate::machine::{Kind, Machine, Net};
 use crate::project::{self, Profile};
 use crate::qmp;
+use crate::saved_state_tests;
 use crate::vm::{Console, Ending, Vm};
 
 /// A name and what it does.
@@ -41,7 +41,7 @@ pub(crate) fn all() -> Vec<NamedTest> {
     }
     tests.push(("boot_ctrl_alt_delete [pc]".into(), Box::new(ctrl_alt_delete)));
     tests.push(("boot_century".into(), Box::new(century)));
-    tests.push(("boot_saved_state_twice".into(), Box::new(saved_state_twice)));
+    tests.push(("boot_saved_state_twice".into(), Box::new(saved_state_tests::twice)));
     for (name, properties) in
         [("intx", "vectors=0"), ("access_platform", "disable-legacy=on,iommu_platform=on")]
     {
@@ -164,7 +164,7 @@ fn ctrl_alt_delete() -> Result<()> {
     machine.extra = ["-machine", "acpi=off"].map(str::to_owned).into();
     machine.extra.extend(qmp::arguments(&control));
     let mut guest = Vm::start(&machine, Console::Recorded)?;
-    guest.wait_until(TIME_OUT, || !printed(&guest).is_empty())?;
+    guest.wait_until(TIME_OUT, || !saved_state_tests::printed(&guest).is_empty())?;
     qmp::press_ctrl_alt_delete(&control)?;
     let ending = guest.wait(Some(TIME_OUT))?;
     let ending = ending.with_context(|| format!("it does not end: {}", guest.console()))?;
@@ -216,54 +216,4 @@ fn formats(property: &str) -> Result<()> {
     ensure!(ending.code == Some(0), "ended with {:?}: {}", ending.code, ending.console);
     disk::check(&path)?;
     Ok(std::fs::remove_file(&path)?)
-}
-
-/// What the random clock has printed: numbers and times.
-fn printed(guest: &Vm) -> Vec<(String, u64)> {
-    let console = guest.console();
-    let words = |line: &str| -> Option<(String, u64)> {
-        let (number, time) = line.trim().strip_prefix("random ")?.split_once(" at ")?;
-        Some((number.to_owned(), time.parse().ok()?))
-    };
-    console.lines().filter_map(words).collect()
-}
-
-/// Two machines that go on from one state, 4 s old, have different random numbers and the right time.
-fn saved_state_twice() -> Result<()> {
-    project::build("guest-tests", &["random_clock"], Profile::Release)?;
-    let folder = project::work_dir("boot")?;
-    let (state, control) =
-        (folder.join("state"), std::env::temp_dir().join(format!("qmp-{}", std::process::id())));
-    let mut machine = Machine::new(Kind::Q35, &project::image("random_clock"));
-    machine.extra =
-        ["-device", "vmgenid,guid=324e6eaf-d1d1-4bf6-bf41-b9bb6c91fb87"].map(str::to_owned).into();
-    machine.extra.extend(qmp::arguments(&control));
-    let guest = Vm::start(&machine, Console::Recorded)?;
-    guest.wait_until(TIME_OUT, || printed(&guest).len() > 2)?;
-    let save =
-        format!(r#"{{"execute": "migrate", "arguments": {{"uri": "exec:cat > {}"}}}}"#, state.display());
-    qmp::execute(&control, &[&save])?;
-    guest.wait_until(TIME_OUT, || {
-        let answer = qmp::execute(&control, &[r#"{"execute": "query-migrate"}"#]);
-        answer.is_ok_and(|answer| answer.contains("completed"))
-    })?;
-    drop(guest);
-    thread::sleep(Duration::from_secs(4));
-    let resumed = || -> Result<Vec<(String, u64)>> {
-        let mut machine = Machine::new(Kind::Q35, &project::image("random_clock"));
-        machine.extra = ["-device", "vmgenid,guid=auto", "-incoming"].map(str::to_owned).into();
-        machine.extra.push(format!("exec:cat {}", state.display()));
-        let guest = Vm::start(&machine, Console::Recorded)?;
-        guest.wait_until(TIME_OUT, || printed(&guest).len() > 6)?;
-        ensure!(!guest.console().contains("PANIC"), "{}", guest.console());
-        let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
-        let numbers = printed(&guest);
-        let late = now.saturating_sub(numbers.last().map_or(0, |(_, time)| *time));
-        ensure!(late < 3, "its time is {late} s late: {}", guest.console());
-        Ok(numbers)
-    };
-    let (first, second) = (resumed()?, resumed()?);
-    let is_there_twice = |(number, _): &&(String, u64)| second.iter().any(|(other, _)| other == number);
-    ensure!(!first.iter().any(|line| is_there_twice(&line)), "the same numbers: {first:?} and {second:?}");
-    Ok(std::fs::remove_file(&state)?)
 }

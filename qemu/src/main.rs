@@ -49,6 +49,7 @@ mod qmp;
 mod random;
 mod run;
 mod run_tests;
+mod saved_state_tests;
 mod stop_tests;
 mod storm;
 mod tap_tests;

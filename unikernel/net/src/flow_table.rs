@@ -126,6 +126,20 @@ impl FlowTable {
         id
     }
 
+    /// Files all flows under the hashes of another seed. False if there is no memory for that: then they stay where they are.
+    pub(crate) fn rehash(&mut self, seed: &Seed) -> bool {
+        let hash = |(key, _): &(FlowKey, TcpId)| seed.hash(key);
+        let mut index = HashTable::new();
+        if index.try_reserve(self.index.len(), hash).is_err() {
+            return false;
+        }
+        for entry in self.index.drain() {
+            index.insert_unique(hash(&entry), entry, hash);
+        }
+        self.index = index;
+        true
+    }
+
     /// Has a flow be found by its id alone.
     pub(crate) fn unlist(&mut self, seed: &Seed, id: TcpId) {
         let Some(flow) = self.flows.get(id) else { return };

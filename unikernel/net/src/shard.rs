@@ -19,7 +19,7 @@ use smoltcp::time::Instant;
 use crate::config::{NetConfig, RouteEntry};
 use crate::cookies::Cookies;
 use crate::isn::Numbers;
-use crate::key::fold;
+use crate::key::{Seed, fold};
 use crate::stack::Stack;
 
 /// Which part of the flows a stack has.
@@ -95,11 +95,17 @@ impl Stack {
         self.is_from_sibling = false;
     }
 
-    /// Draws the secrets for sequence numbers and SYN cookies anew, because another machine may have the old ones.
-    /// Cookies that are on their way are refused. The keys of the hash tables stay: they decide where entries are.
+    /// Draws the secrets for sequence numbers, SYN cookies and the tables of connections anew, because another machine may have
+    /// the old ones. Cookies that are on their way are refused. What steers packets to shards stays: it decides where
+    /// connections are.
     pub fn renew_secrets(&mut self) {
         self.numbers = Numbers::new(&mut *self.random);
         self.cookies = Cookies::new(&mut *self.random);
+        let seed = Seed::new(&mut *self.random);
+        if self.flows.rehash(&seed) {
+            self.time_wait.rehash(&seed);
+            self.seed = seed;
+        }
     }
 
     /// How often the address has changed: when it has, the other shards must [`adopt`](Self::adopt) it.

@@ -30,7 +30,7 @@ struct Record {
 }
 
 pub(crate) struct TimeWait {
-    /// Oldest first. One that was removed stays until it is the oldest, known to `index` no more.
+    /// Oldest first. One that was removed stays until it is the oldest, known to `index` no more, with an `expiry` of zero.
     records: VecDeque<Record>,
     /// The serial number of the oldest record; the others' follow it.
     oldest: u32,
@@ -86,7 +86,20 @@ impl TimeWait {
         let (records, oldest) = (&self.records, self.oldest);
         let is_its = |serial: &u32| records[serial.wrapping_sub(oldest) as usize].key == *key;
         if let Ok(entry) = self.index.find_entry(hash, is_its) {
-            entry.remove();
+            let (serial, _) = entry.remove();
+            self.records[serial.wrapping_sub(oldest) as usize].expiry = Instant::ZERO;
+        }
+    }
+
+    /// Files all records under the hashes of another seed. The table has had room for them before.
+    pub(crate) fn rehash(&mut self, seed: &Seed) {
+        self.index.clear();
+        for (age, record) in self.records.iter_mut().enumerate() {
+            record.hash = seed.hash(&record.key);
+            let (hash, serial) = (record.hash, self.oldest.wrapping_add(age as u32));
+            if record.expiry != Instant::ZERO {
+                self.index.insert_unique(hash, serial, |_| hash);
+            }
         }
     }
 

@@ -1,9 +1,11 @@
-//! Prints a random number and the wall clock for ever, for `qemu/src/boot_tests.rs`, which goes on with it twice from one
-//! saved state.
+//! Prints a random number and the wall clock for ever, and listens, for `qemu/src/saved_state_tests.rs`, which goes on with it twice
+//! from one saved state.
 
+use std::net::TcpListener;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 fn main() {
+    let _listener = TcpListener::bind("0.0.0.0:8080").expect("the port is free");
     loop {
         let mut bytes = [0_u8; 8];
         // SAFETY: the buffer has that many bytes.

@@ -24,6 +24,7 @@ mod peer;
 mod plain;
 mod rules;
 mod sack;
+mod secrets;
 mod segmenter;
 mod shards;
 mod tail_loss;

@@ -222,6 +222,16 @@ impl Stack {
         }
     }
 
+    /// What the way to a peer carries whole, in bytes of IP packet (`IP_MTU`). Within the machine that is as much as Linux's
+    /// loopback, or as the length field of IPv4 says.
+    pub(crate) fn peer_mtu(&self, peer: IpAddr) -> usize {
+        match self.addresses.owns(peer) {
+            true if peer.is_ipv4() => usize::from(u16::MAX),
+            true => 1 << 16,
+            false => self.path_mtu(peer),
+        }
+    }
+
     /// The hardware address of a neighbour, or none yet; outer none if too many are being asked.
     fn resolve(&mut self, hop: IpAddr) -> Option<Option<smoltcp::wire::EthernetAddress>> {
         match self.neighbors.lookup(self.now, hop) {

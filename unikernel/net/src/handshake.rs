@@ -28,13 +28,14 @@ impl Stack {
         link: Link,
         token: T,
     ) {
-        if self.listeners.get(listener).is_none_or(|listener| listener.is_full()) {
+        let listening = self.listeners.get(listener).filter(|listener| !listener.is_full());
+        let Some(largest_mss) = listening.map(|listener| listener.largest_mss) else {
             return self.counters.backlog_full += 1;
-        }
+        };
         // A handshake without buffers could not end with a segment that brings data along, and the peer's bare
         // acknowledgement may be lost.
         if self.half_open >= self.config.max_half_open || !self.flows.has_small(self.now) {
-            return self.give_cookie(segment, link, token);
+            return self.give_cookie(largest_mss, segment, link, token);
         }
         let iss = TcpSeqNumber(self.numbers.number(self.now, &segment.key()) as i32);
         let origin = origin(segment, link, Owner::HalfOpen(listener), (iss, segment.sequence()));
@@ -46,6 +47,7 @@ impl Stack {
         let most = self.largest_segment(segment, link);
         let Some(flow) = self.flows.get_mut(id) else { return };
         flow.track.agree(segment, most);
+        flow.largest_mss = largest_mss;
         let seed = seed_for(iss.0 as u32, (self.random)());
         let mut interface = self.interfaces.newborn(is_loopback, seed, self.now);
         let traffic = (!is_loopback).then_some(&self.traffic);
@@ -63,10 +65,13 @@ impl Stack {
         mtu - wire::headers_len(segment.local)
     }
 
-    /// Answers a SYN and forgets it.
-    fn give_cookie<T: TxToken>(&mut self, segment: &Segment<'_>, link: Link, token: T) {
+    /// Answers a SYN and forgets it. The peer is to send `largest_mss` bytes in one segment at most, if that is not 0.
+    fn give_cookie<T: TxToken>(&mut self, largest_mss: u16, segment: &Segment<'_>, link: Link, token: T) {
         let (scale, has_sack) = segment.offers();
-        let largest = self.largest_segment(segment, link);
+        let mut largest = self.largest_segment(segment, link);
+        if largest_mss != 0 {
+            largest = largest.min(largest_mss.into());
+        }
         let mss = segment.mss().min(largest).min(usize::from(u16::MAX)) as u16;
         let irs = segment.sequence();
         let terms = Terms { mss, scale, has_sack };

@@ -41,6 +41,8 @@ pub(crate) struct Listener {
     /// How long a connection may wait for its first data before it is queued without; none to queue it at
     /// once (`TCP_DEFER_ACCEPT`).
     pub(crate) defers: Option<Duration>,
+    /// The largest payload that peers are told to send in one segment (`TCP_MAXSEG`); 0 for what the link takes.
+    pub(crate) largest_mss: u16,
     pub(crate) has_event: bool,
 }
 
@@ -137,6 +139,7 @@ impl Listeners {
             backlog: None,
             queue: VecDeque::new(),
             defers: None,
+            largest_mss: 0,
             has_event: false,
         });
         self.ports.entry(local.port()).or_default().push(id);

@@ -58,6 +58,13 @@ impl Stack {
         }
     }
 
+    /// Bounds the payload of segments that peers of new connections are told to send (`TCP_MAXSEG`); 0 for what the link takes.
+    pub fn listener_set_max_segment(&mut self, id: ListenerId, mss: u16) {
+        if let Some(listener) = self.listeners.get_mut(id) {
+            listener.largest_mss = mss;
+        }
+    }
+
     /// Takes the connection that has waited longest.
     pub fn tcp_accept(&mut self, id: ListenerId) -> Result<TcpId, AcceptError> {
         let listener = self.listeners.get_mut(id).ok_or(AcceptError::BadId)?;

@@ -76,6 +76,11 @@ impl Stack {
         self.flows.app(id).filter(half_closed).is_some_and(|flow| flow.path == Path::Loopback)
     }
 
+    /// What the path to the peer carries whole, in bytes of IP packet.
+    pub fn tcp_path_mtu(&self, id: TcpId) -> Option<usize> {
+        self.tcp_peer(id).map(|peer| self.peer_mtu(peer.ip()))
+    }
+
     /// Bytes that are not acknowledged yet.
     pub fn tcp_send_queue(&self, id: TcpId) -> usize {
         self.flows.app(id).map_or(0, Flow::send_queue)

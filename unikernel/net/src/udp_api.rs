@@ -137,7 +137,7 @@ impl Stack {
 
     /// What the path to the peer carries whole, in bytes of IP packet; none without a peer.
     pub fn udp_path_mtu(&self, id: UdpId) -> Option<usize> {
-        Some(self.path_mtu(self.udp_peer(id)?.ip()))
+        Some(self.peer_mtu(self.udp_peer(id)?.ip()))
     }
 
     /// Sets how datagrams for groups are sent.

@@ -24,6 +24,7 @@ fn main() {
     catch_bus_errors();
     shown_twice(&folder);
     only_shared_memory_is_shown_twice(&folder);
+    pages_move_alone(&folder);
     one_over_the_other(&folder);
     unknown_flags_are_told_of(&folder);
     populated(&folder);
@@ -98,6 +99,60 @@ fn only_shared_memory_is_shown_twice(folder: &Path) {
     let file = File::open(folder.join("once")).unwrap();
     let second = again(Mapping::new(&file, 2, READ, SHARED).at(0), PAGE, MAYMOVE).unwrap();
     check_eq!(second.protect(0, READ_WRITE), libc::EACCES);
+}
+
+/// Moves the pages of a mapping, which stays without them (`MREMAP_DONTUNMAP`).
+fn move_pages(at: *mut u8, lens: (usize, usize), flags: i32, to: *mut u8) -> Result<Mapping, i32> {
+    // SAFETY: what is replaced is the test's own, and the memory that is taken away is looked at by the test alone. Called by its
+    // number, as musl keeps hints to itself.
+    let start = unsafe { libc::syscall(libc::SYS_mremap, at, lens.0, lens.1, flags, to) };
+    let start = ptr::with_exposed_provenance_mut(start as usize);
+    if start == libc::MAP_FAILED.cast() { Err(errno()) } else { Ok(Mapping { start, len: lens.1 }) }
+}
+
+fn pages_move_alone(folder: &Path) {
+    const ALONE: i32 = libc::MREMAP_MAYMOVE | libc::MREMAP_DONTUNMAP;
+    const TO: i32 = ALONE | libc::MREMAP_FIXED;
+    let file = new_file(folder, "alone", &[b'f'; 4 * PAGE]);
+    let two = (2 * PAGE, 2 * PAGE);
+    // What is found where the pages were, and what was there.
+    for (first, left) in [
+        (private(4), 0),
+        (anonymous(1024, READ_WRITE, libc::MAP_PRIVATE), 0),
+        (Mapping::private(&file, 4), b'f'),
+        (anonymous(4, READ_WRITE, SHARED), b'1'),
+        (Mapping::shared(&file, 4), b'1'),
+    ] {
+        check!(first.store(PAGE, b'1') && first.store(3 * PAGE, b'3'));
+        let second = move_pages(first.at(PAGE), two, ALONE, ptr::null_mut()).unwrap();
+        check_eq!(
+            (second.load(0), first.load(PAGE), first.load(3 * PAGE)),
+            (Some(b'1'), Some(left), Some(b'3'))
+        );
+        check!(first.store(PAGE, b'2'));
+        check_eq!(second.load(0), Some(if left == b'1' { b'2' } else { b'1' }));
+        // Where something is, a hint does not lead, and a demand does.
+        let third = move_pages(first.at(PAGE), two, ALONE, second.start).unwrap();
+        check!(third.start != second.start);
+        let forth = move_pages(third.start, two, TO, second.start).unwrap();
+        check_eq!((forth.start, forth.load(0)), (second.start, Some(b'2')));
+        std::mem::forget(forth);
+    }
+    let first = private(4);
+    for (flags, lens, to) in [
+        (libc::MREMAP_DONTUNMAP, two, ptr::null_mut()),
+        (ALONE, (PAGE, 2 * PAGE), ptr::null_mut()),
+        (ALONE, (0, 0), ptr::null_mut()),
+        (ALONE, (0, PAGE), ptr::null_mut()),
+        (ALONE, two, first.at(PAGE)),
+        (TO, two, first.at(PAGE)),
+        (ALONE, two, first.start.wrapping_byte_sub(16 * PAGE - 1)),
+        (ALONE, two, ptr::without_provenance_mut(0xffff_8000_0000_0000)),
+    ] {
+        check_eq!(move_pages(first.start, lens, flags, to).err(), Some(libc::EINVAL));
+    }
+    check_eq!(first.protect(PAGE, READ), 0);
+    check_eq!(move_pages(first.start, two, ALONE, ptr::null_mut()).err(), Some(libc::EFAULT));
 }
 
 fn one_over_the_other(folder: &Path) {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use guest_tests::{check, check_eq, errno};
 use libc::{c_int, socklen_t};
+use rustix::net::{AddressFamily, SocketType};
 
 fn set<T>(socket: &impl AsRawFd, level: c_int, name: c_int, value: &T) -> c_int {
     let len = size_of::<T>() as socklen_t;
@@ -330,6 +331,38 @@ fn options_read_back() {
     }
 }
 
+/// A listener's bound holds for its peers, a connection's for both of its ends, and each says so (`TCP_MAXSEG`).
+fn segments_are_bounded() {
+    let (tcp, name) = (libc::IPPROTO_TCP, libc::TCP_MAXSEG);
+    for at_listener in [true, false] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        let bounded = if at_listener { listener.as_raw_fd() } else { client.as_raw_fd() };
+        check_eq!((get(&bounded, tcp, name), set(&bounded, tcp, name, &873)), (536, 0));
+        check_eq!(get(&bounded, tcp, name), 873);
+        rustix::net::connect(&client, &listener.local_addr().unwrap()).unwrap();
+        let (server, _) = listener.accept().unwrap();
+        check!((800..=873).contains(&get(&client, tcp, name)) && get(&server, tcp, name) <= 873);
+    }
+}
+
+/// Without a peer's cookie a connection begins as usual, whatever is wished (`TCP_FASTOPEN_CONNECT`).
+fn fast_open_needs_a_cookie() {
+    let (tcp, name) = (libc::IPPROTO_TCP, libc::TCP_FASTOPEN_CONNECT);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let client = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    for (value, kept) in [(2, 0), (-1, 0), (0, 0), (1, 1)] {
+        check_eq!(set(&client, tcp, name, &value), if value == kept { 0 } else { libc::EINVAL });
+        check_eq!(get(&client, tcp, name), kept);
+    }
+    check_eq!(set(&listener, tcp, name, &1), libc::EINVAL);
+    rustix::net::connect(&client, &listener.local_addr().unwrap()).unwrap();
+    let (mut server, _) = listener.accept().unwrap();
+    check_eq!((set(&client, tcp, name, &0), get(&client, tcp, name)), (libc::EINVAL, 1));
+    TcpStream::from(client).write_all(b"fast").unwrap();
+    check_eq!(server.read(&mut [0; 8]).unwrap(), 4);
+}
+
 /// A call that waits looks at the network meanwhile (socket(7), `SO_BUSY_POLL`); who may not ask for that is told.
 fn busy_polling_waits() {
     let (_listener, client, server) = pair();
@@ -361,5 +394,7 @@ fn main() {
     low_water_mark_is_reached();
     unsent_bytes_are_bounded();
     options_read_back();
+    segments_are_bounded();
+    fast_open_needs_a_cookie();
     busy_polling_waits();
 }

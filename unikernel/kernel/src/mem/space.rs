@@ -97,7 +97,7 @@ impl From<RangeError> for SpaceError {
 }
 
 /// Where a mapping goes.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Placement {
     /// Anywhere; the address is a hint.
     Anywhere(u64),

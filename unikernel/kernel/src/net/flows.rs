@@ -4,10 +4,10 @@ use alloc::sync::Arc;
 use core::net::SocketAddr;
 use core::ops::Deref;
 
-use unikernel_net::smoltcp::time::Duration;
 use unikernel_net::{AcceptError, BindOptions, ListenerId, Readiness, TcpId};
 
 use super::cards;
+use super::options::TcpOptions;
 use super::shards::{self, Guard, Net};
 use super::socket::Socket;
 use crate::arch::cpu::this_cpu;
@@ -89,9 +89,14 @@ pub(super) fn listen(
     Ok(())
 }
 
-/// Lets connections wait for their first data, or so long, before they can be accepted.
-pub(super) fn set_defer(id: ListenerId, patience: Option<Duration>) {
-    (0..shards::count()).for_each(|shard| shards::lock(shard).stack.listener_set_defer(id, patience));
+/// Brings a listener in line with options that were changed: how long connections may wait for their first data before they can
+/// be accepted, and the largest segment that their peers are told of.
+pub(super) fn apply(id: ListenerId, options: &TcpOptions) {
+    for shard in 0..shards::count() {
+        let stack = &mut shards::lock(shard).stack;
+        stack.listener_set_defer(id, options.defer());
+        stack.listener_set_max_segment(id, options.max_segment);
+    }
 }
 
 /// Gives the address back.

@@ -1,22 +1,20 @@
 //! What `setsockopt` sets (socket(7), tcp(7), ip(7), ipv6(7)), kept per socket so that it can be
 //! asked for, and applied when there is something to apply it to.
 
-use bitflags::bitflags;
-use linux_raw_sys::net::{
-    IP_PMTUDISC_DO, IP_PMTUDISC_DONT, IP_PMTUDISC_INTERFACE, IP_PMTUDISC_OMIT, IP_PMTUDISC_PROBE,
-    IP_PMTUDISC_WANT,
-};
+use linux_raw_sys::net::IP_PMTUDISC_WANT;
 use unikernel_net::smoltcp::time::Duration;
 use unikernel_net::{
-    BindOptions, CongestionOptions, HeaderOptions, KeepAlive, LowWater, MulticastOptions, PathDiscovery,
-    Stack, TcpId,
+    BindOptions, CongestionOptions, HeaderOptions, KeepAlive, LowWater, MulticastOptions, Stack, TcpId,
 };
 
 use super::address::Family;
 use super::cards::Link;
-use super::message::Timestamping;
 use super::socket::Direction;
 use crate::platform::time;
+
+mod datagram;
+
+pub use datagram::{DatagramOptions, Told, discovery};
 
 /// What closing does with what was not sent yet (`SO_LINGER`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -66,6 +64,8 @@ pub struct TcpOptions {
     pub unsent_low: u32,
     /// `TCP_WINDOW_CLAMP`, in bytes; 0 for none.
     pub window_clamp: u32,
+    /// `TCP_FASTOPEN_CONNECT`. A peer's cookie is never asked for, so each connection begins as one to a peer that gives none.
+    pub opens_fast: bool,
     /// `TCP_LINGER2`, in seconds; less than 0 for no time, 0 for the usual.
     pub end_seconds: i32,
     /// `TCP_CONGESTION`, `TCP_THIN_LINEAR_TIMEOUTS`.
@@ -98,63 +98,6 @@ impl TcpOptions {
         let timeout = retries.map(|retries| Duration::from_secs((1 << (retries + 1)) - 1));
         stack.tcp_set_connect_timeout(id, timeout);
     }
-}
-
-bitflags! {
-    /// What is told beside a datagram's bytes.
-    #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-    pub struct Told: u8 {
-        /// `SO_RXQ_OVFL`.
-        const DROPS = 1;
-        /// `IP_PKTINFO`.
-        const INFO_V4 = 1 << 1;
-        /// `IP_RECVTTL`.
-        const HOPS_V4 = 1 << 2;
-        /// `IP_RECVTOS`.
-        const CLASS_V4 = 1 << 3;
-        /// `IPV6_RECVPKTINFO`.
-        const INFO_V6 = 1 << 4;
-        /// `IPV6_RECVHOPLIMIT`.
-        const HOPS_V6 = 1 << 5;
-        /// `IPV6_RECVTCLASS`.
-        const CLASS_V6 = 1 << 6;
-    }
-}
-
-/// What datagrams do otherwise than usual (udp(7)).
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct DatagramOptions {
-    /// What is told of those received.
-    pub told: Told,
-    /// The option that asked for their time: `SO_TIMESTAMP`, `SO_TIMESTAMPNS` or one of their twins.
-    pub timestamp: Option<u32>,
-    /// What `SO_TIMESTAMPING` asked for.
-    pub timestamping: Timestamping,
-    /// The option that did.
-    pub timestamping_name: u32,
-    /// Datagrams that were counted since.
-    pub sent_key: u32,
-    /// `UDP_SEGMENT`; 0 for none.
-    pub segment: u16,
-    /// `UDP_GRO`.
-    pub coalesces: bool,
-    /// `IPV6_DONTFRAG`.
-    pub is_unsplit_v6: bool,
-    /// `SO_PEEK_OFF`.
-    pub peek_offset: Option<usize>,
-}
-
-/// How a path's width is minded, by Linux's number.
-pub fn discovery(number: u8) -> Option<PathDiscovery> {
-    Some(match u32::from(number) {
-        IP_PMTUDISC_DONT => PathDiscovery::Never,
-        IP_PMTUDISC_WANT => PathDiscovery::Want,
-        IP_PMTUDISC_DO => PathDiscovery::Always,
-        IP_PMTUDISC_PROBE => PathDiscovery::Probe,
-        IP_PMTUDISC_INTERFACE => PathDiscovery::Interface,
-        IP_PMTUDISC_OMIT => PathDiscovery::Omit,
-        _ => return None,
-    })
 }
 
 /// What goes into headers, or is kept only to be told when the app asks.

@@ -112,7 +112,7 @@ impl Stream {
         *role = Role::Bound(id);
         let card = socket.options.lock().card;
         flows::listen(id, backlog_for(backlog), card, socket.arc().as_ref())?;
-        flows::set_defer(id, socket.options.lock().tcp.defer());
+        flows::apply(id, &socket.options.lock().tcp);
         *role = Role::Listener(id);
         Ok(())
     }
@@ -293,7 +293,7 @@ impl Stream {
         if let Some(flow) = self.flow() {
             options.apply(&mut flow.lock().stack, flow.id);
         } else if let Role::Listener(id) = *self.role.lock() {
-            flows::set_defer(id, options.tcp.defer());
+            flows::apply(id, &options.tcp);
         }
     }
 
@@ -301,6 +301,12 @@ impl Stream {
     pub fn info(&self) -> Option<TcpInfo> {
         let flow = self.flow()?;
         flow.lock().stack.tcp_info(flow.id)
+    }
+
+    /// What the path to the peer carries, in bytes; none without a peer.
+    pub fn path_mtu(&self) -> Option<usize> {
+        let flow = self.flow()?;
+        flow.look().stack.tcp_path_mtu(flow.id)
     }
 
     /// The number of the shard that serves the connection, which is that of its core.

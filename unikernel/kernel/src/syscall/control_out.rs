@@ -2,13 +2,13 @@
 //! for, and open files.
 
 use alloc::vec::Vec;
-use core::net::{IpAddr, SocketAddr};
+use core::net::{IpAddr, SocketAddr, SocketAddrV6};
 
 use arrayvec::ArrayVec;
 use linux_raw_sys::net::{
-    IP_PKTINFO, IP_RECVERR, IP_TOS, IP_TTL, IPPROTO_IPV6, IPPROTO_UDP, IPV6_HOPLIMIT, IPV6_PKTINFO,
-    IPV6_RECVERR, IPV6_TCLASS, MSG_CTRUNC, MSG_ERRQUEUE, SCM_RIGHTS, SO_RXQ_OVFL, SO_TIMESTAMP_NEW,
-    SO_TIMESTAMP_OLD, SOL_IP, SOL_SOCKET, msghdr,
+    IP_ORIGDSTADDR, IP_PKTINFO, IP_RECVERR, IP_TOS, IP_TTL, IPPROTO_IPV6, IPPROTO_UDP, IPV6_HOPLIMIT,
+    IPV6_ORIGDSTADDR, IPV6_PKTINFO, IPV6_RECVERR, IPV6_TCLASS, MSG_CTRUNC, MSG_ERRQUEUE, SCM_RIGHTS,
+    SO_RXQ_OVFL, SO_TIMESTAMP_NEW, SO_TIMESTAMP_OLD, SOL_IP, SOL_SOCKET, msghdr,
 };
 use unikernel_net::{Arrival, ErrorOrigin, QueuedError};
 
@@ -18,7 +18,7 @@ use super::sockopt_udp::UDP_GRO;
 use crate::file;
 use crate::file::table::{self, OnExec};
 use crate::mem::user::UserSlice;
-use crate::net::address::{self, Family};
+use crate::net::address::{self, Address, Family};
 use crate::net::options::{DatagramOptions, Told};
 use crate::net::socket::{Beside, Received, Socket, Timestamping};
 use crate::net::unix::Rights;
@@ -56,6 +56,7 @@ pub(super) fn write(
             let options = socket.options.lock().datagram;
             writer.socket_level(arrival, &options)?;
             writer.ip_level(arrival, *interface, options.told, socket.family)?;
+            writer.destination((arrival.to, *interface), options.told, socket)?;
         }
         Beside::Error(queued) => {
             if let ErrorOrigin::Sent(note) = queued.origin {
@@ -174,6 +175,30 @@ impl Writer {
             }
         }
         Ok(())
+    }
+
+    /// Where the datagram was sent to, with the port; a rule of a firewall that changes it is not there.
+    fn destination(
+        &mut self,
+        (to, interface): (IpAddr, u32),
+        told: Told,
+        socket: &Socket,
+    ) -> Result<(), Errno> {
+        let (level, kind, family) = match to {
+            IpAddr::V4(_) if told.contains(Told::DESTINATION_V4) => (SOL_IP, IP_ORIGDSTADDR, Family::V4),
+            IpAddr::V6(_) if told.contains(Told::DESTINATION_V6) => (SOL_IPV6, IPV6_ORIGDSTADDR, Family::V6),
+            _ => return Ok(()),
+        };
+        // The port is the socket's own, or the datagram would not have come to it.
+        let Address::Internet(local) = socket.local() else { return Ok(()) };
+        let to = match to {
+            IpAddr::V6(v6) if v6.is_unicast_link_local() => {
+                SocketAddrV6::new(v6, local.port(), 0, interface).into()
+            }
+            to => SocketAddr::new(to, local.port()),
+        };
+        let (address, len) = address::encode(to, family);
+        self.put(level, kind, &address[..len])
     }
 
     /// An error as a `struct sock_extended_err`, with the address of who sent it behind.

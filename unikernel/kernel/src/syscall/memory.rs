@@ -195,10 +195,14 @@ pub fn sys_mprotect(address: u64, len: u64, bits: u64) -> SysResult {
 pub fn sys_mremap(address: u64, old_len: u64, new_len: u64, flags: u64, new_address: u64) -> SysResult {
     const MOVE: u64 = MREMAP_MAYMOVE as u64;
     const MOVE_TO: u64 = (MREMAP_MAYMOVE | MREMAP_FIXED) as u64;
+    const MOVE_PAGES: u64 = (MREMAP_MAYMOVE | MREMAP_DONTUNMAP) as u64;
+    const MOVE_PAGES_TO: u64 = MOVE_TO | MREMAP_DONTUNMAP as u64;
     let how = match flags {
         0 => Move::No,
         MOVE => Move::Anywhere,
         MOVE_TO => Move::To(new_address),
+        MOVE_PAGES if new_address.is_multiple_of(4096) => Move::Pages(Placement::Anywhere(new_address)),
+        MOVE_PAGES_TO => Move::Pages(Placement::Fixed(new_address)),
         _ => return Err(Errno::EINVAL),
     };
     if !address.is_multiple_of(4096) || new_len > USER_END {

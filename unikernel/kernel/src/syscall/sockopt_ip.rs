@@ -69,6 +69,7 @@ pub(super) fn set_ip(socket: &Socket, name: u32, value: Value) -> Result<(), Err
         IP_PKTINFO => tell(socket, Told::INFO_V4, value),
         IP_RECVTTL => tell(socket, Told::HOPS_V4, value),
         IP_RECVTOS => tell(socket, Told::CLASS_V4, value),
+        IP_RECVORIGDSTADDR => tell(socket, Told::DESTINATION_V4, value),
         IP_FREEBIND | IP_TRANSPARENT => set_free(socket, name == IP_FREEBIND, value),
         IP_ADD_MEMBERSHIP => join(socket, membership_v4(value)?),
         IP_DROP_MEMBERSHIP => leave(socket, membership_v4(value)?),
@@ -116,6 +117,7 @@ pub(super) fn get_ip(socket: &Socket, name: u32, place: Place) -> SysResult {
         IP_PKTINFO => place.flag(told.contains(Told::INFO_V4)),
         IP_RECVTTL => place.flag(told.contains(Told::HOPS_V4)),
         IP_RECVTOS => place.flag(told.contains(Told::CLASS_V4)),
+        IP_RECVORIGDSTADDR => place.flag(told.contains(Told::DESTINATION_V4)),
         IP_FREEBIND => place.flag(options.is_free),
         IP_TRANSPARENT => place.flag(options.is_transparent),
         _ => Err(Errno::ENOPROTOOPT),
@@ -164,6 +166,7 @@ pub(super) fn set_ipv6(socket: &Socket, name: u32, value: Value) -> Result<(), E
         IPV6_RECVPKTINFO => tell(socket, Told::INFO_V6, value),
         IPV6_RECVHOPLIMIT => tell(socket, Told::HOPS_V6, value),
         IPV6_RECVTCLASS => tell(socket, Told::CLASS_V6, value),
+        IPV6_RECVORIGDSTADDR => tell(socket, Told::DESTINATION_V6, value),
         IPV6_FREEBIND | IPV6_TRANSPARENT => set_free(socket, name == IPV6_FREEBIND, value),
         IPV6_DONTFRAG => {
             let is_on = value.is_on()?;
@@ -189,7 +192,8 @@ pub(super) fn set_ipv6(socket: &Socket, name: u32, value: Value) -> Result<(), E
 /// Tells one.
 pub(super) fn get_ipv6(socket: &Socket, name: u32, place: Place) -> SysResult {
     if socket.family != Family::V6 {
-        return Err(Errno::ENOPROTOOPT);
+        // Not what setting one answers: Linux's `ip_getsockopt` and `ip_setsockopt` differ.
+        return Err(Errno::EOPNOTSUPP);
     }
     let options = *socket.options.lock();
     match name {
@@ -205,6 +209,7 @@ pub(super) fn get_ipv6(socket: &Socket, name: u32, place: Place) -> SysResult {
         IPV6_RECVPKTINFO => place.flag(options.datagram.told.contains(Told::INFO_V6)),
         IPV6_RECVHOPLIMIT => place.flag(options.datagram.told.contains(Told::HOPS_V6)),
         IPV6_RECVTCLASS => place.flag(options.datagram.told.contains(Told::CLASS_V6)),
+        IPV6_RECVORIGDSTADDR => place.flag(options.datagram.told.contains(Told::DESTINATION_V6)),
         IPV6_DONTFRAG => place.flag(options.datagram.is_unsplit_v6),
         IPV6_FREEBIND => place.flag(options.is_free),
         IPV6_TRANSPARENT => place.flag(options.is_transparent),
@@ -239,9 +244,12 @@ fn set_free(socket: &Socket, is_freebind: bool, value: Value) -> Result<(), Errn
 /// What the path to the peer carries (`IP_MTU`).
 fn path_mtu(socket: &Socket) -> Result<i32, Errno> {
     match &socket.kind {
-        Kind::Datagram(datagram) => Ok(datagram.path_mtu(socket).ok_or(Errno::ENOTCONN)? as i32),
-        _ => Err(Errno::ENOTCONN),
+        Kind::Datagram(datagram) => datagram.path_mtu(socket),
+        Kind::Stream(stream) => stream.path_mtu(),
+        Kind::Unix(_) | Kind::Other(_) => None,
     }
+    .map(|bytes| bytes as i32)
+    .ok_or(Errno::ENOTCONN)
 }
 
 /// A `struct ip_mreq` or `struct ip_mreqn`.

@@ -103,8 +103,15 @@ pub(super) fn set(socket: &Socket, name: u32, value: Value) -> Result<(), Errno>
             let bytes = value.int()? as u32;
             socket.set_options(|options| options.tcp.unsent_low = bytes);
         }
+        TCP_FASTOPEN_CONNECT => {
+            let is_on = match value.int()? {
+                number @ 0..=1 if !is_begun(socket) => number == 1,
+                _ => return Err(Errno::EINVAL),
+            };
+            socket.set_options(|options| options.tcp.opens_fast = is_on);
+        }
         // Data in a SYN is not taken (RFC 7413): who wants that is told.
-        TCP_FASTOPEN | TCP_FASTOPEN_CONNECT => return Err(Errno::ENOPROTOOPT),
+        TCP_FASTOPEN => return Err(Errno::ENOPROTOOPT),
         _ => return Err(Errno::ENOPROTOOPT),
     }
     Ok(())
@@ -121,7 +128,7 @@ fn segment_bytes(wished: i32) -> Result<u16, Errno> {
 /// A bound on the window; none only before there is a connection (Linux: `tcp_set_window_clamp`).
 fn clamp_bytes(socket: &Socket, wished: i32) -> Result<u32, Errno> {
     match wished {
-        0 if stream_info(socket).is_some() || is_listening(socket) => Err(Errno::EINVAL),
+        0 if is_begun(socket) => Err(Errno::EINVAL),
         0 => Ok(0),
         wished => Ok(wished.max(LEAST_CLAMP) as u32),
     }
@@ -139,6 +146,11 @@ fn stream_info(socket: &Socket) -> Option<TcpInfo> {
         Kind::Stream(stream) => stream.info(),
         _ => None,
     }
+}
+
+/// True for a connection, an attempt at one, or a listener.
+fn is_begun(socket: &Socket) -> bool {
+    stream_info(socket).is_some() || is_listening(socket)
 }
 
 /// What a full segment carries, or would.
@@ -171,6 +183,7 @@ pub(super) fn get(socket: &Socket, name: u32, place: Place) -> SysResult {
         TCP_WINDOW_CLAMP => place.int(options.tcp.window_clamp as i32),
         TCP_NOTSENT_LOWAT => place.int(options.tcp.unsent_low as i32),
         TCP_THIN_LINEAR_TIMEOUTS => place.flag(options.tcp.congestion.has_linear_timeouts),
+        TCP_FASTOPEN_CONNECT => place.flag(options.tcp.opens_fast),
         TCP_MAXSEG => place.int(segment_size(socket, &options)),
         TCP_INFO => place.write(&tcp_info::bytes(stream_info(socket), is_listening(socket))),
         TCP_CONGESTION => {

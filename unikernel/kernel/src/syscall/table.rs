@@ -102,7 +102,7 @@ syscalls! {
     __NR_mmap: mmap(addr: Ptr, length: Size, prot: Flags, flags: Flags, fd: Fd, offset: Size) => memory::sys_mmap, Partial, "writable executable memory is refused";
     __NR_munmap: munmap(addr: Ptr, length: Size) => memory::sys_munmap, Full, "";
     __NR_mprotect: mprotect(addr: Ptr, len: Size, prot: Flags) => memory::sys_mprotect, Partial, "memory is never writable and executable at once";
-    __NR_mremap: mremap(old_address: Ptr, old_size: Size, new_size: Size, flags: Flags, new_address: Ptr) => memory::sys_mremap, Partial, "no MREMAP_DONTUNMAP";
+    __NR_mremap: mremap(old_address: Ptr, old_size: Size, new_size: Size, flags: Flags, new_address: Ptr) => memory::sys_mremap, Full, "";
     __NR_madvise: madvise(addr: Ptr, length: Size, advice: Int) => memory::sys_madvise, Partial, "hints that only tune are accepted and have no effect; no MADV_REMOVE, COLLAPSE or GUARD_INSTALL";
     __NR_brk: brk(addr: Ptr) => memory::sys_brk, Full, "";
     __NR_mlock: mlock(addr: Ptr, len: Size) => memory::sys_mlock, Full, "";
@@ -221,8 +221,8 @@ syscalls! {
 
     // Rings
     __NR_io_uring_setup: io_uring_setup(entries: Int, params: Ptr) => uring::sys_io_uring_setup, Partial, "no SQPOLL, IOPOLL, SQE128 or CQE32";
-    __NR_io_uring_enter: io_uring_enter(fd: Fd, to_submit: Int, min_complete: Int, flags: Flags, arg: Ptr, size: Size) => uring::sys_io_uring_enter, Partial, "no splice, xattr, futex or waitid operations";
-    __NR_io_uring_register: io_uring_register(fd: Fd, opcode: Int, arg: Ptr, nr_args: Int) => uring::sys_io_uring_register, Partial, "no resource tags, personalities, restrictions or registered rings";
+    __NR_io_uring_enter: io_uring_enter(fd: Fd, to_submit: Int, min_complete: Int, flags: Flags, arg: Ptr, size: Size) => uring::sys_io_uring_enter, Partial, "no splice, tee, pipe, xattr, futex, waitid or epoll_wait operations, no zero-copy receive";
+    __NR_io_uring_register: io_uring_register(fd: Fd, opcode: Int, arg: Ptr, nr_args: Int) => uring::sys_io_uring_register, Partial, "files, buffers, buffer rings, eventfd, probe, synchronous cancel; no resource tags, personalities, restrictions, registered rings or cloned buffers";
     __NR_lseek: lseek(fd: Fd, offset: Int, whence: Int) => io::sys_lseek, Full, "";
 
     // Descriptors
@@ -231,9 +231,9 @@ syscalls! {
     __NR_dup: dup(oldfd: Fd) => descriptor::sys_dup, Full, "";
     __NR_dup2: dup2(oldfd: Fd, newfd: Fd) => descriptor::sys_dup2, Full, "";
     __NR_dup3: dup3(oldfd: Fd, newfd: Fd, flags: Flags) => descriptor::sys_dup3, Full, "";
-    __NR_fcntl: fcntl(fd: Fd, cmd: Int, arg: Int) => descriptor::sys_fcntl, Partial, "duplicates, flags, pipe sizes, locks, seals; no leases or signals";
+    __NR_fcntl: fcntl(fd: Fd, cmd: Int, arg: Int) => descriptor::sys_fcntl, Partial, "duplicates, flags, pipe sizes, locks, seals, who gets SIGURG; no leases, no F_SETSIG";
     __NR_flock: flock(fd: Fd, operation: Flags) => lock::sys_flock, Full, "";
-    __NR_ioctl: ioctl(fd: Fd, request: Flags, argp: Ptr) => descriptor::sys_ioctl, Partial, "FIONBIO, FIOCLEX, FIONREAD; terminals: all but TCGETA and relatives, TIOCSTI, TIOCCONS";
+    __NR_ioctl: ioctl(fd: Fd, request: Flags, argp: Ptr) => descriptor::sys_ioctl, Partial, "FIONBIO, FIOCLEX, FIONREAD, FITRIM; sockets: queues, SIGURG, what interfaces there are; terminals: all but TCGETA and relatives, TIOCSTI, TIOCCONS";
     __NR_fsync: fsync(fd: Fd) => descriptor::sys_fsync, Full, "";
     __NR_fdatasync: fdatasync(fd: Fd) => descriptor::sys_fdatasync, Full, "";
     __NR_sync: sync() => descriptor::sys_sync, Full, "";
@@ -243,9 +243,9 @@ syscalls! {
 
     // Waiting for files
     __NR_poll: poll(fds: Ptr, nfds: Size, timeout: Int) => polling::sys_poll, Full, "";
-    __NR_ppoll: ppoll(fds: Ptr, nfds: Size, timeout: Timespec, sigmask: Ptr, size: Size) => polling::sys_ppoll, Partial, "the time left is not written back";
-    __NR_select: select(nfds: Int, readfds: Ptr, writefds: Ptr, exceptfds: Ptr, timeout: Ptr) => polling::sys_select, Partial, "the time left is not written back";
-    __NR_pselect6: pselect6(nfds: Int, readfds: Ptr, writefds: Ptr, exceptfds: Ptr, timeout: Timespec, sigmask: Ptr) => polling::sys_pselect6, Partial, "the time left is not written back";
+    __NR_ppoll: ppoll(fds: Ptr, nfds: Size, timeout: Timespec, sigmask: Ptr, size: Size) => polling::sys_ppoll, Full, "";
+    __NR_select: select(nfds: Int, readfds: Ptr, writefds: Ptr, exceptfds: Ptr, timeout: Ptr) => polling::sys_select, Full, "";
+    __NR_pselect6: pselect6(nfds: Int, readfds: Ptr, writefds: Ptr, exceptfds: Ptr, timeout: Timespec, sigmask: Ptr) => polling::sys_pselect6, Full, "";
     __NR_epoll_create: epoll_create(size: Int) => epoll::sys_epoll_create, Full, "";
     __NR_epoll_create1: epoll_create1(flags: Flags) => epoll::sys_epoll_create1, Full, "";
     __NR_epoll_ctl: epoll_ctl(epfd: Fd, op: Int, fd: Fd, event: Ptr) => epoll::sys_epoll_ctl, Partial, "an instance may watch instances, but no deeper";
@@ -372,7 +372,7 @@ syscalls! {
     __NR_setsid: setsid() => identity::sys_setsid, Full, "";
     __NR_setpgid: setpgid(pid: Int, pgid: Int) => identity::sys_setpgid, Full, "";
     __NR_uname: uname(buf: Ptr) => identity::sys_uname, Full, "";
-    __NR_sysinfo: sysinfo(info: Ptr) => identity::sys_sysinfo, Partial, "load averages and swap are zero";
+    __NR_sysinfo: sysinfo(info: Ptr) => identity::sys_sysinfo, Partial, "load averages, buffers and swap are zero";
     __NR_getrandom: getrandom(buf: Ptr, buflen: Size, flags: Flags) => identity::sys_getrandom, Full, "";
     __NR_prlimit64: prlimit64(pid: Int, resource: Int, new_limit: Ptr, old_limit: Ptr) => identity::sys_prlimit64, Partial, "no core dumps; see setrlimit in docs/boundary.md";
     __NR_getrlimit: getrlimit(resource: Int, rlim: Ptr) => identity::sys_getrlimit, Full, "";

@@ -304,3 +304,15 @@ fn streams_match_their_model_under_cookies_and_pressure() {
         }
     }
 }
+
+/// By a flow or by a cookie, the peer is told of the largest segment that the listener wants (`TCP_MAXSEG`).
+#[test]
+fn listener_bounds_the_segments_of_its_peers() {
+    for max_half_open in [0, 64] {
+        let mut net = Net::with(Host::with(Config { max_half_open, ..config(15) }), Host::new(1));
+        let listener = net.a.listen(8080, 4);
+        net.a.stack.listener_set_max_segment(listener, 500);
+        let (_, client) = net.connect(listener);
+        assert_eq!(net.b.stack.tcp_info(client).unwrap().mss, 500);
+    }
+}

@@ -9,6 +9,7 @@ use std::ptr::from_ref;
 use guest_tests::{check, check_eq, errno};
 use message::{cookie, get, list, pair, receive, send, set, sockaddr};
 
+mod destinations;
 mod message;
 mod times;
 
@@ -31,6 +32,8 @@ fn main() {
     too_long_is_an_error_in_the_queue();
     times_and_losses_are_told();
     times::are_told();
+    destinations::are_told();
+    destinations::ways_are_measured();
     peeking_goes_on();
     many_messages_have_theirs();
     credentials_are_passed();

@@ -1,7 +1,7 @@
 //! Mappings that change their length and place (mremap(2)). Pages move by their entries, so nothing is
 //! copied.
 
-use core::ops::ControlFlow;
+use core::ops::{ControlFlow, Range};
 
 use unikernel_mm::PAGE_BYTES;
 use x86_64::VirtAddr;
@@ -20,6 +20,8 @@ pub enum Move {
     Anywhere,
     /// To this address, replacing what is there.
     To(u64),
+    /// The pages move alone; the mapping stays, and asks for others at the next touch.
+    Pages(Placement),
 }
 
 /// Changes the length and perhaps the place of a mapping (mremap(2)); answers where it is.
@@ -37,9 +39,10 @@ impl Space {
         if new_len == 0 {
             return Err(SpaceError::BadRange);
         }
+        check_target(how, start..old_end, new_len)?;
         let region = *self.regions.find(start).ok_or(SpaceError::NotMapped)?;
         // What is cut off may hold anything; what is kept, grown or moved is one mapping.
-        let is_cut = new_len <= old_end - start && !matches!(how, Move::To(_));
+        let is_cut = new_len <= old_end - start && matches!(how, Move::No | Move::Anywhere);
         if region.end < old_end && !is_cut {
             return Err(SpaceError::NotMapped);
         }
@@ -47,7 +50,8 @@ impl Space {
             return Err(SpaceError::NotAllowed);
         }
         let old_len = old_end - start;
-        self.check_longer(&region, new_len.saturating_sub(old_len) / PAGE_BYTES)?;
+        let more = if let Move::Pages(_) = how { new_len } else { new_len.saturating_sub(old_len) };
+        self.check_longer(&region, more / PAGE_BYTES)?;
         if how == Move::No || how == Move::Anywhere {
             if new_len <= old_len {
                 if new_len < old_len {
@@ -61,14 +65,13 @@ impl Space {
         }
         match how {
             Move::No => Err(SpaceError::OutOfMemory),
-            Move::Anywhere => self.move_pages(start, old_len, new_len, Placement::Anywhere(0), &region),
-            Move::To(to) => {
-                let to_end = check_range(to, new_len)?;
-                if to < old_end && start < to_end {
-                    return Err(SpaceError::BadRange);
-                }
-                self.move_pages(start, old_len, new_len, Placement::Fixed(to), &region)
+            Move::Anywhere => self.move_region(start, old_len, new_len, Placement::Anywhere(0), &region),
+            Move::To(to) => self.move_region(start, old_len, new_len, Placement::Fixed(to), &region),
+            // Nothing could bring the image's pages once more.
+            Move::Pages(_) if new_len != old_len || region.kind == RegionKind::Image => {
+                Err(SpaceError::BadRange)
             }
+            Move::Pages(placement) => self.move_pages((start, old_len), new_len, placement, &region, 0),
         }
     }
 
@@ -79,6 +82,7 @@ impl Space {
             return Err(SpaceError::BadRange);
         }
         let placement = match how {
+            Move::Pages(_) => return Err(SpaceError::BadRange),
             Move::No | Move::Anywhere => Placement::Anywhere(0),
             Move::To(to) => {
                 let to_end = check_range(to, new_len)?;
@@ -119,7 +123,7 @@ impl Space {
         Ok(())
     }
 
-    fn move_pages(
+    fn move_region(
         &mut self,
         from: u64,
         old_len: u64,
@@ -127,13 +131,28 @@ impl Space {
         placement: Placement,
         region: &Region,
     ) -> Result<u64, SpaceError> {
+        // What moves is promised already, and will be no more where it was.
+        let moving = Region { start: from, end: from + old_len, ..*region }.charged_pages();
+        let to = self.move_pages((from, old_len), new_len, placement, region, moving)?;
+        self.unmap(from, from + old_len)?;
+        Ok(to)
+    }
+
+    /// Maps what `region` shows at `from` elsewhere, too, and moves its pages there. So many pages of the new promise will
+    /// take the place of others.
+    fn move_pages(
+        &mut self,
+        (from, old_len): (u64, u64),
+        new_len: u64,
+        placement: Placement,
+        region: &Region,
+        moving: u64,
+    ) -> Result<u64, SpaceError> {
         let moved = |to: u64| match region.kind {
             RegionKind::Object(part) => RegionKind::Object(part.moved(to.wrapping_sub(from))),
             RegionKind::Unreserved => RegionKind::Unreserved,
             _ => RegionKind::Anonymous,
         };
-        // What moves is promised already, and will be no more where it was.
-        let moving = Region { start: from, end: from + old_len, ..*region }.charged_pages();
         let Region { protection, allowed, is_charged, .. } = *region;
         let terms = Terms { protection, allowed, is_charged, moving };
         let to = self.map_kind(placement, new_len, terms, moved)?;
@@ -155,9 +174,19 @@ impl Space {
             }
         }
         tlb::flush(from, from + kept);
-        self.unmap(from, from + old_len)?;
         Ok(to)
     }
+}
+
+/// Whether a mapping may go where it is wanted, which is not over itself.
+fn check_target(how: Move, old: Range<u64>, new_len: u64) -> Result<(), SpaceError> {
+    let to = match how {
+        Move::No | Move::Anywhere => return Ok(()),
+        Move::To(to) => to,
+        Move::Pages(Placement::Anywhere(to) | Placement::Fixed(to) | Placement::FixedNoReplace(to)) => to,
+    };
+    let to_end = check_range(to, new_len)?;
+    if to < old.end && old.start < to_end { Err(SpaceError::BadRange) } else { Ok(()) }
 }
 
 /// Splits the large pages of a range that moves, for pages move by their entries, and makes the tables for where it goes:

@@ -18,11 +18,12 @@ use crate::platform::time;
 use crate::sync::SpinLock;
 use crate::syscall::Errno;
 
-/// Who asks for what programs usually ask for, or more, gets at least so much: a queue shorter than one
-/// receive batch would turn connections away while the app has no chance to accept any. POSIX lets a longer
+/// Who asks for what libraries ask for (std, mio, tokio), or more, gets as much as Linux allows at most (`somaxconn`). A SYN that
+/// finds the queue full is lost, and repeated after 1, 3, 7, 15 seconds: for an app that is busy for a moment that is
+/// much worse than a queue. What waits in it is bounded by memory, as all connections are. POSIX lets a longer
 /// one than asked for be kept (listen(3p)).
 const USUAL_BACKLOG: usize = 128;
-const LEAST_USUAL_BACKLOG: usize = 512;
+const LEAST_USUAL_BACKLOG: usize = 4096;
 
 /// What listen(2) makes of a backlog; Linux keeps one more than asked for, too.
 fn backlog_for(wished: usize) -> usize {

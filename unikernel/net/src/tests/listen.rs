@@ -198,6 +198,33 @@ fn storm_of_ten_thousand_is_accepted_whole() {
     assert!(clients.iter().all(|client| net.b.stack.tcp_is_connected(*client)));
 }
 
+/// How many milliseconds it takes until an app that accepts ten connections each 5 ms has all of 5,000 that came at once.
+fn storm_ms(backlog: usize) -> i64 {
+    let mut net = Net::new();
+    let listener = net.a.listen(8080, backlog);
+    net.introduce();
+    let start = net.now;
+    let mut clients: Vec<_> =
+        (0..5000).map(|_| net.b.stack.tcp_connect(net.now, None, at(15, 8080)).unwrap()).collect();
+    let mut accepted = 0;
+    while accepted < 5000 && net.now < start + Duration::from_secs(60) {
+        net.step();
+        // Whoever believes to be connected asks something.
+        clients.retain(|client| !net.b.stack.tcp_is_connected(*client) || net.b.send(*client, b"?") == 0);
+        accepted += (0..10).filter(|_| net.a.stack.tcp_accept(listener).is_ok()).count();
+        net.now += Duration::from_millis(5);
+    }
+    (net.now - start).total_millis() as i64
+}
+
+/// Peers whose SYN finds the queue full come again after a second and longer: a long queue keeps the app at work.
+#[test]
+fn storm_waits_in_a_long_queue_rather_than_outside() {
+    let (short, long) = (storm_ms(128), storm_ms(4096));
+    assert!(long < 3600, "2500 ms are the app's own: {long} ms");
+    assert!(short > 2 * long, "{short} ms and {long} ms");
+}
+
 #[test]
 fn deferred_connection_waits_for_data() {
     for max_half_open in [0, 64] {

@@ -90,6 +90,9 @@ pub(crate) fn build(package: &str, programs: &[&str], profile: Profile) -> Resul
         .args((!std::io::stderr().is_terminal()).then_some("--quiet"))
         .args((profile != Profile::Debug).then_some("--release"))
         .args(["--target", if profile == Profile::Gnu { GNU_TARGET } else { TARGET }])
+        // Where the images are looked for, whatever said so to the cargo that has built this program.
+        .arg("--target-dir")
+        .arg(target_dir())
         .args(programs.iter().flat_map(|program| ["--bin", program]))
         .status()
         .context("cannot run cargo")?;

@@ -8,6 +8,7 @@
 pub mod image_check;
 mod kernel;
 mod relax;
+mod settings;
 mod symbols;
 mod tools;
 
@@ -39,6 +40,9 @@ pub fn link_image() {
     println!("cargo:rerun-if-env-changed={LINKED_OUTSIDE}");
     if env::var_os(LINKED_OUTSIDE).is_some() {
         return;
+    }
+    if let Some(problem) = settings::problem(|name| env::var(name).ok(), is_no_std()) {
+        panic!("{problem}");
     }
     let out_dir = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR for build scripts"));
     watch(kernel::sources());
@@ -100,6 +104,12 @@ pub fn run_linker(name: &str, arguments: &[&str]) {
         run(Command::new(wrapper).args(arguments).env("PATH", path), Output::Kept)
     });
     outcome.unwrap_or_else(|failure| panic!("{failure}"));
+}
+
+/// True if the app that is being built has a program without `std`.
+fn is_no_std() -> bool {
+    fs::read_to_string("src/main.rs")
+        .is_ok_and(|source| source.starts_with("#![no_std]") || source.contains("\n#![no_std]"))
 }
 
 /// Rebuilds when the kernel, a crate below it, their dependencies, or the layout changes.

@@ -13,20 +13,10 @@ impl Tool {
     /// taken away: its flags are for another target.
     pub(crate) fn cargo() -> Command {
         let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        for (name, _) in env::vars_os() {
-            let name = name.to_string_lossy();
-            let is_ours = name.starts_with("CARGO_ENCODED")
-                || name.starts_with("CARGO_BUILD")
-                || name.starts_with("CARGO_CFG")
-                || name.starts_with("CARGO_PROFILE")
-                || name.ends_with("RUSTFLAGS")
-                || name == "RUSTC_WORKSPACE_WRAPPER"
-                || name == "CARGO_TARGET_DIR"
-                || name == "CLIPPY_ARGS";
-            if is_ours {
-                command.env_remove(&*name);
-            }
-        }
+        let names = env::vars_os().map(|(name, _)| name);
+        names.filter(|name| concerns_app(&name.to_string_lossy())).for_each(|name| {
+            command.env_remove(name);
+        });
         command
     }
 
@@ -83,6 +73,19 @@ pub fn split_debug(image: &Path, debug: &Path) -> Result<(), Failure> {
     run(Tool::objcopy()?.arg("--strip-all").arg(link).arg(image), Output::Kept)
 }
 
+/// True for a variable that says how the app is compiled, and not how the kernel is: flags for another target, wrappers that
+/// add such flags.
+fn concerns_app(variable: &str) -> bool {
+    ["CARGO_ENCODED", "CARGO_BUILD", "CARGO_CFG", "CARGO_PROFILE"]
+        .iter()
+        .any(|prefix| variable.starts_with(prefix))
+        || variable.ends_with("RUSTFLAGS")
+        || matches!(
+            variable,
+            "RUSTC_WRAPPER" | "RUSTC_WORKSPACE_WRAPPER" | "CARGO_TARGET_DIR" | "CLIPPY_ARGS"
+        )
+}
+
 /// What `rustc --print` answers.
 fn told_by_rustc(topic: &str) -> Result<String, Failure> {
     let mut rustc = Command::new(env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
@@ -133,4 +136,29 @@ fn not_started(command: &Command, error: &io::Error) -> Failure {
         }
         _ => format!("cannot run {program}: {error}"),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::concerns_app;
+
+    #[test]
+    fn kernel_is_compiled_without_the_settings_of_apps() {
+        for name in [
+            "RUSTFLAGS",
+            "CARGO_ENCODED_RUSTFLAGS",
+            "CARGO_BUILD_RUSTFLAGS",
+            "CARGO_TARGET_X86_64_UNKNOWN_NONE_RUSTFLAGS",
+            "CARGO_BUILD_TARGET",
+            "CARGO_PROFILE_RELEASE_LTO",
+            "RUSTC_WRAPPER",
+            "RUSTC_WORKSPACE_WRAPPER",
+            "CARGO_TARGET_DIR",
+        ] {
+            assert!(concerns_app(name), "{name}");
+        }
+        for name in ["PATH", "CARGO_HOME", "RUSTUP_TOOLCHAIN", "CARGO_NET_OFFLINE", "RUSTC", "HOME"] {
+            assert!(!concerns_app(name), "{name}");
+        }
+    }
 }

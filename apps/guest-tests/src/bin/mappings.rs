@@ -29,6 +29,8 @@ fn main() {
     unknown_flags_are_told_of(&folder);
     populated(&folder);
     advice_has_its_place(&folder);
+    protected_up_to_an_obstacle(&folder);
+    places_that_are_asked_for();
     maps_name_what_is_mapped(&folder);
     fs::remove_dir_all(&folder).unwrap();
     println!("mappings: all well");
@@ -289,6 +291,59 @@ fn advice_has_its_place(folder: &Path) {
 }
 
 /// The columns of the line of `/proc/self/maps` about an address: rights, offset, device, inode, name.
+/// What comes before a hole, or a mapping that may not be written, is changed all the same; what comes behind it is not.
+fn protected_up_to_an_obstacle(folder: &Path) {
+    let protect = |mapping: &Mapping, protection| {
+        // SAFETY: the pages are this test's own.
+        if unsafe { libc::mprotect(mapping.start.cast(), mapping.len, protection) } == 0 {
+            0
+        } else {
+            errno()
+        }
+    };
+    let mapping = with_hole();
+    check_eq!(protect(&mapping, READ), libc::ENOMEM);
+    check!(!can_write(mapping.start) && can_write(mapping.at(mapping.len - PAGE)));
+    drop(mapping);
+    new_file(folder, "read only", &[b'f'; PAGE]);
+    let file = File::open(folder.join("read only")).unwrap();
+    let mapping = private(3);
+    let middle = map(mapping.at(PAGE), PAGE, READ, SHARED | libc::MAP_FIXED, Some(&file));
+    check_eq!(middle, Ok(mapping.at(PAGE)));
+    check_eq!(protect(&mapping, READ), 0);
+    check_eq!(protect(&mapping, READ_WRITE), libc::EACCES);
+    check!(can_write(mapping.start) && !can_write(mapping.at(PAGE)) && !can_write(mapping.at(2 * PAGE)));
+    // Of what does not grow, no end is meant.
+    const BOTH: i32 = libc::PROT_GROWSDOWN | libc::PROT_GROWSUP;
+    for ends in [libc::PROT_GROWSDOWN, libc::PROT_GROWSUP, BOTH] {
+        check_eq!(mapping.protect(0, READ | ends), libc::EINVAL);
+    }
+}
+
+/// Whether a call may write there.
+fn can_write(at: *mut u8) -> bool {
+    // SAFETY: the page is a test's own, which expects no content.
+    unsafe { libc::getrandom(at.cast(), 1, 0) == 1 }
+}
+
+fn places_that_are_asked_for() {
+    const USER_END: usize = 0x7fff_ffff_f000;
+    const PRIVATE: i32 = libc::MAP_PRIVATE | ANONYMOUS;
+    let low = anonymous(3, READ_WRITE, libc::MAP_PRIVATE | libc::MAP_32BIT);
+    check!(low.start.addr() + low.len <= 1 << 31 && low.store(2 * PAGE, 1));
+    for (at, pages) in [(USER_END - PAGE, 2), (USER_END, 1), (usize::MAX - PAGE + 1, 1)] {
+        for fixed in [libc::MAP_FIXED, libc::MAP_FIXED_NOREPLACE] {
+            let at = ptr::without_provenance_mut(at);
+            check_eq!(map(at, pages * PAGE, READ, PRIVATE | fixed, None), Err(libc::ENOMEM));
+        }
+    }
+    let growing = SHARED | ANONYMOUS | libc::MAP_GROWSDOWN;
+    check_eq!(map(ptr::null_mut(), PAGE, READ, growing, None), Err(libc::EINVAL));
+    // SAFETY: nothing is mapped there.
+    check_eq!(unsafe { libc::msync(low.start.cast(), PAGE.wrapping_neg(), libc::MS_SYNC) }, -1);
+    check_eq!(errno(), libc::ENOMEM);
+}
+
 fn line_of(at: *const u8) -> [String; 5] {
     let maps = fs::read_to_string("/proc/self/maps").unwrap();
     let is_it = |line: &&str| {

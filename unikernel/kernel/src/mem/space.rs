@@ -31,7 +31,7 @@ pub use object::{
     Description, PageSource, Sharing, Supply, collect_dirty, has_paged_objects, has_writable_mapping,
     map_object, sync,
 };
-pub use protect::protect;
+pub use protect::{grows_down, protect};
 pub use reclaim::{release_clean, release_clean_in_turn, release_stacks};
 pub use remap::{Move, remap};
 pub(super) use touch::{Obstacle, bring_in};
@@ -54,6 +54,8 @@ pub const LOWEST: u64 = 0x1_0000;
 const LARGE_REGION_BYTES: u64 = 2 * LARGE_PAGE_BYTES;
 /// The break may grow up to here, far below the mappings.
 const BREAK_END: u64 = 1 << 40;
+/// Where mappings go whose addresses are to fit into 31 bits.
+const LOW: core::ops::Range<u64> = 1 << 30..1 << 31;
 /// Marks the entry of a page that an object owns, too (the bit is the system's to use).
 const SHARED_PAGE: Flags = Flags::BIT_9;
 /// Marks the entry of a page without access: its content stays, but no processor, in whatever ring, finds it (the bit is
@@ -101,6 +103,8 @@ impl From<RangeError> for SpaceError {
 pub enum Placement {
     /// Anywhere; the address is a hint.
     Anywhere(u64),
+    /// Anywhere in the second gigabyte (`MAP_32BIT`).
+    Low,
     /// Exactly there, replacing what is there.
     Fixed(u64),
     /// Exactly there, if it is free.
@@ -191,6 +195,10 @@ impl Space {
             Placement::Fixed(start) => Ok(start),
             Placement::FixedNoReplace(start) if self.regions.is_free(start, start + len) => Ok(start),
             Placement::FixedNoReplace(_) => Err(SpaceError::Taken),
+            Placement::Low => {
+                let low = LOW.start.max(layout::image_end());
+                self.regions.find_free(len, PAGE_BYTES, low, LOW.end).ok_or(SpaceError::OutOfMemory)
+            }
             Placement::Anywhere(hint) => {
                 let hint = layout::page_down(hint);
                 let is_usable = hint >= LOWEST
@@ -234,6 +242,9 @@ impl Space {
             return Err(SpaceError::OutOfMemory);
         }
         if let Placement::Fixed(start) | Placement::FixedNoReplace(start) = placement {
+            if start.checked_add(len).is_none_or(|end| end > USER_END) {
+                return Err(SpaceError::OutOfMemory);
+            }
             let end = check_range(start, len)?;
             if start < LOWEST || layout::overlaps_kernel(start, end) {
                 return Err(SpaceError::BadRange);

@@ -106,10 +106,13 @@ pub fn sys_mmap(address: u64, len: u64, bits: u32, flags: u32, fd: i32, offset: 
         Placement::FixedNoReplace(address)
     } else if flags & MAP_FIXED != 0 {
         Placement::Fixed(address)
+    } else if flags & MAP_32BIT != 0 && address == 0 {
+        Placement::Low
     } else {
         Placement::Anywhere(address)
     };
     let is_anonymous = flags & MAP_ANONYMOUS != 0;
+    check_kind(flags, is_anonymous)?;
     let start = match flags & MAP_TYPE {
         MAP_PRIVATE if is_anonymous => {
             let is_reserved = flags & MAP_NORESERVE == 0;
@@ -135,6 +138,18 @@ pub fn sys_mmap(address: u64, len: u64, bits: u32, flags: u32, fd: i32, offset: 
         let _ = space::populate(start as u64, len, is_write);
     }
     Ok(start)
+}
+
+/// Refuses what no mapping here can be: made of huge pages that were set aside for that, or shared and growing.
+fn check_kind(flags: u32, is_anonymous: bool) -> Result<(), Errno> {
+    match flags & MAP_HUGETLB != 0 {
+        true if is_anonymous => Err(Errno::ENOMEM),
+        true => Err(Errno::EINVAL),
+        false if is_anonymous && flags & MAP_TYPE == MAP_SHARED && flags & MAP_GROWSDOWN != 0 => {
+            Err(Errno::EINVAL)
+        }
+        false => Ok(()),
+    }
 }
 
 fn map_shared(placement: Placement, len: u64, protection: Protection) -> Result<u64, SpaceError> {
@@ -175,7 +190,8 @@ pub fn sys_munmap(address: u64, len: u64) -> SysResult {
 /// mprotect(2).
 pub fn sys_mprotect(address: u64, len: u64, bits: u64) -> SysResult {
     const KNOWN: u32 = PROT_READ | PROT_WRITE | PROT_EXEC | PROT_GROWSDOWN | PROT_GROWSUP | PROT_SEM;
-    if !address.is_multiple_of(4096) {
+    let grows = bits as u32 & (PROT_GROWSDOWN | PROT_GROWSUP);
+    if grows == PROT_GROWSDOWN | PROT_GROWSUP || !address.is_multiple_of(4096) {
         return Err(Errno::EINVAL);
     }
     if len == 0 {
@@ -187,6 +203,10 @@ pub fn sys_mprotect(address: u64, len: u64, bits: u64) -> SysResult {
         return Err(Errno::EINVAL);
     }
     let protection = protection(bits as u32)?;
+    if grows == PROT_GROWSUP || grows == PROT_GROWSDOWN && !space::grows_down(address) {
+        space::check_mapped(address, 1)?;
+        return Err(Errno::EINVAL);
+    }
     promise(len, || space::protect(address, len, protection))?;
     Ok(0)
 }
@@ -329,9 +349,12 @@ pub fn sys_msync(address: u64, len: u64, flags: u32) -> SysResult {
     if !address.is_multiple_of(4096) {
         return Err(Errno::EINVAL);
     }
-    sys_mlock(address, len)?;
-    // As in Linux, a length that wraps around when it is rounded is none.
+    // As in Linux, a length that wraps around when it is rounded is none, and a range that does is not mapped.
     let len = len.wrapping_add(4095) & !4095;
+    if address.checked_add(len).is_none_or(|end| end > USER_END && len > 0) {
+        return Err(Errno::ENOMEM);
+    }
+    sys_munlock(address, len)?;
     if flags & MS_SYNC != 0 && len != 0 && !space::sync(address, len)? {
         return Err(Errno::EIO);
     }

@@ -11,15 +11,31 @@ use crate::mem::layout::LARGE_PAGE_BYTES;
 use crate::mem::page_table;
 
 impl Space {
+    /// What comes before an obstacle is changed all the same, as Linux does.
     fn protect(&mut self, start: u64, end: u64, protection: Protection) -> Result<(), SpaceError> {
-        if !self.regions.is_covered(start, end) {
-            return Err(SpaceError::NotMapped);
+        let (reach, obstacle) = self.reach_of_protect(start, end, protection);
+        if reach > start {
+            self.protect_all(start, reach, protection)?;
         }
-        let has_kernels =
-            self.regions.overlapping(start, end).any(|region| region.kind == RegionKind::Kernel);
-        if has_kernels || !self.regions.allows(start, end, protection) {
-            return Err(SpaceError::NotAllowed);
+        obstacle.map_or(Ok(()), Err)
+    }
+
+    /// Up to where a range may be given a protection, and what is in the way there.
+    fn reach_of_protect(&self, start: u64, end: u64, protection: Protection) -> (u64, Option<SpaceError>) {
+        let mut reach = start;
+        for region in self.regions.overlapping(start, end) {
+            if region.start != reach {
+                break;
+            }
+            if region.kind == RegionKind::Kernel || !region.allowed.contains(protection) {
+                return (reach, Some(SpaceError::NotAllowed));
+            }
+            reach = region.end;
         }
+        (reach, (reach < end).then_some(SpaceError::NotMapped))
+    }
+
+    fn protect_all(&mut self, start: u64, end: u64, protection: Protection) -> Result<(), SpaceError> {
         self.check_protection(start, end, protection)?;
         self.check_charge(start, end, self.regions.charge_of_protect(start, end, protection), 0)?;
         // First what can fail, a page table for splitting a large page; then the books.
@@ -51,6 +67,11 @@ impl Space {
         self.publish();
         Ok(())
     }
+}
+
+/// True if a mapping there grows downwards: only the first stack does, and it has its full length.
+pub fn grows_down(address: u64) -> bool {
+    SPACE.lock().regions.find(address).is_some_and(|region| region.kind == RegionKind::Stack)
 }
 
 /// Changes what may be done with a range.

@@ -22,6 +22,62 @@ fn main() {
     ignored_signal_does_nothing();
     traps_tell_their_cause();
     what_is_queued_arrives();
+    unknown_flags_are_not_kept();
+    stop_and_go_on_take_each_other_back();
+    alternate_stacks_have_one_mode();
+}
+
+/// An app learns from their absence that the kernel does not know them.
+fn unknown_flags_are_not_kept() {
+    handle(libc::SIGUSR2, note as *const () as usize, !libc::SA_SIGINFO);
+    // SAFETY: the place is whole.
+    let flags = unsafe {
+        let mut action: libc::sigaction = mem::zeroed();
+        check_eq!(libc::sigaction(libc::SIGUSR2, ptr::null(), &mut action), 0);
+        action.sa_flags
+    };
+    check_eq!(flags & 0x3_f7f8, 0);
+    check_eq!(flags & libc::SA_NODEFER, libc::SA_NODEFER);
+    handle(libc::SIGUSR2, libc::SIG_DFL, 0);
+}
+
+fn stop_and_go_on_take_each_other_back() {
+    let is_pending = |signal| {
+        // SAFETY: the set is whole.
+        unsafe {
+            let mut set: libc::sigset_t = mem::zeroed();
+            check_eq!(libc::sigpending(&mut set), 0);
+            libc::sigismember(&set, signal) == 1
+        }
+    };
+    for stop in [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU] {
+        mask(libc::SIG_BLOCK, stop);
+        mask(libc::SIG_BLOCK, libc::SIGCONT);
+        for (first, second) in [(stop, libc::SIGCONT), (libc::SIGCONT, stop)] {
+            raise(first);
+            check!(is_pending(first));
+            // SAFETY: sends a signal to this process.
+            check_eq!(unsafe { libc::kill(libc::getpid(), second) }, 0);
+            check!(is_pending(second) && !is_pending(first));
+        }
+        handle(stop, libc::SIG_IGN, 0);
+        mask(libc::SIG_UNBLOCK, stop);
+        handle(stop, libc::SIG_DFL, 0);
+    }
+    mask(libc::SIG_UNBLOCK, libc::SIGCONT);
+}
+
+fn alternate_stacks_have_one_mode() {
+    let stack = vec![0u8; 64 * 1024].leak();
+    let both = libc::SS_DISABLE | libc::SS_ONSTACK;
+    let with = |ss_flags| {
+        let new = libc::stack_t { ss_sp: stack.as_ptr().cast_mut().cast(), ss_flags, ss_size: stack.len() };
+        // SAFETY: the stack lives for ever.
+        if unsafe { libc::sigaltstack(&new, ptr::null_mut()) } == 0 { 0 } else { errno() }
+    };
+    check_eq!(with(both), libc::EINVAL);
+    check_eq!(with(4), libc::EINVAL);
+    check_eq!(with(libc::SS_DISABLE), 0);
 }
 
 /// Real-time signals queue up to a limit, and from there on the sender is told: what a call took is delivered.

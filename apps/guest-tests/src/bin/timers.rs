@@ -18,6 +18,8 @@ fn main() {
     posix_timer();
     processor_time();
     wall_clock_in_the_past();
+    wall_clock_timers_in_the_past();
+    clocks_that_nobody_sleeps_by();
     timer_without_a_signal();
     signals_are_read();
     reader_waits_for_any_thread();
@@ -200,6 +202,43 @@ fn wall_clock_in_the_past() {
         check!((5..=7).contains(&set(now - 50, 10)));
         libc::close(fd);
     }
+}
+
+/// The same of timers with signals: the first comes at once, and tells of the others.
+fn wall_clock_timers_in_the_past() {
+    mask(libc::SIG_BLOCK, libc::SIGUSR1);
+    // SAFETY: asks for the time.
+    let now = unsafe { libc::time(ptr::null_mut()) } as u64;
+    for (first, interval, others) in
+        [(1, 0, 0), (10, 1000, now / 1000), (now - 50, 100, 0), (now - 500, 100, 5)]
+    {
+        let id = create(libc::CLOCK_REALTIME, libc::SIGEV_SIGNAL, 5);
+        let words = [[interval, 0], [first, 0]];
+        let setting = words.as_ptr() as u64;
+        check_eq!(raw_syscall(libc::SYS_timer_settime, [id as u64, 1, setting, 0, 0, 0]), 0);
+        // SAFETY: the places are whole.
+        unsafe {
+            let second = libc::timespec { tv_sec: 1, tv_nsec: 0 };
+            check_eq!(libc::sigtimedwait(&set_of(libc::SIGUSR1), ptr::null_mut(), &second), libc::SIGUSR1);
+        }
+        let overrun = raw_syscall(libc::SYS_timer_getoverrun, [id as u64, 0, 0, 0, 0, 0]);
+        check!((others as i64 - 1..=others as i64 + 1).contains(&overrun));
+        check_eq!(raw_syscall(libc::SYS_timer_delete, [id as u64, 0, 0, 0, 0, 0]), 0);
+    }
+    mask(libc::SIG_UNBLOCK, libc::SIGUSR1);
+}
+
+fn clocks_that_nobody_sleeps_by() {
+    let (event, mut id, moment) = ([0u64, libc::SIGUSR1 as u64, 0, 0, 0, 0, 0, 0], 0i32, [0u64; 2]);
+    for clock in [libc::CLOCK_MONOTONIC_RAW, libc::CLOCK_MONOTONIC_COARSE, libc::CLOCK_REALTIME_COARSE] {
+        let make = [clock as u64, event.as_ptr() as u64, &raw mut id as u64, 0, 0, 0];
+        check_eq!(raw_syscall(libc::SYS_timer_create, make), -i64::from(libc::EOPNOTSUPP));
+        let sleep = [clock as u64, 0, moment.as_ptr() as u64, 0, 0, 0];
+        check_eq!(raw_syscall(libc::SYS_clock_nanosleep, sleep), -i64::from(libc::EOPNOTSUPP));
+    }
+    // To the kernel, a signal that a thread of the C library waits for is one like others.
+    let id = create(libc::CLOCK_MONOTONIC, libc::SIGEV_THREAD, 0);
+    check_eq!(raw_syscall(libc::SYS_timer_delete, [id as u64, 0, 0, 0, 0, 0]), 0);
 }
 
 fn timer_without_a_signal() {

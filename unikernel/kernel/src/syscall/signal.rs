@@ -24,6 +24,17 @@ pub(super) fn check_signal(signal: u32) -> Result<u32, Errno> {
     if (1..=MAX_SIGNAL).contains(&signal) { Ok(signal) } else { Err(Errno::EINVAL) }
 }
 
+/// Flags of an action that are kept: the others read as zero again, which tells the app that they are not known.
+const KNOWN_FLAGS: u64 = (SA_NOCLDSTOP
+    | SA_NOCLDWAIT
+    | SA_SIGINFO
+    | SA_EXPOSE_TAGBITS
+    | SA_RESTORER
+    | SA_ONSTACK
+    | SA_RESTART
+    | SA_NODEFER
+    | SA_RESETHAND) as u64;
+
 /// rt_sigaction(2).
 pub fn sys_rt_sigaction(
     signal: u32,
@@ -44,7 +55,7 @@ pub fn sys_rt_sigaction(
         let action = dispositions.get_mut(signal);
         let before = *action;
         if let Some(new) = new {
-            *action = SigAction { mask: new.mask & !UNBLOCKABLE, ..new };
+            *action = SigAction { mask: new.mask & !UNBLOCKABLE, flags: new.flags & KNOWN_FLAGS, ..new };
         }
         before
     };
@@ -198,10 +209,11 @@ pub fn sys_sigaltstack(new: UserPtr<StackT>, old: UserPtr<StackT>) -> SysResult 
 }
 
 fn decode_stack(new: StackT) -> Result<AlternateStack, Errno> {
-    if new.flags & !(SS_DISABLE | SS_ONSTACK | SS_AUTODISARM) != 0 {
+    let mode = new.flags & !SS_AUTODISARM;
+    if !matches!(mode, 0 | SS_ONSTACK | SS_DISABLE) {
         return Err(Errno::EINVAL);
     }
-    if new.flags & SS_DISABLE != 0 {
+    if mode == SS_DISABLE {
         return Ok(AlternateStack::default());
     }
     if new.size < u64::from(MINSIGSTKSZ) {

@@ -207,7 +207,11 @@ pub fn sys_clock_nanosleep(
     remaining: UserPtr<__kernel_timespec>,
 ) -> SysResult {
     match CpuClock::of(clock)? {
+        None if matches!(clock, CLOCK_MONOTONIC_RAW | CLOCK_MONOTONIC_COARSE | CLOCK_REALTIME_COARSE) => {
+            return Err(Errno::EOPNOTSUPP);
+        }
         None => {}
+        _ if clock == CLOCK_THREAD_CPUTIME_ID => return Err(Errno::EOPNOTSUPP),
         // Who sleeps uses none.
         Some(CpuClock::Thread(thread)) if thread.id == current().id => return Err(Errno::EINVAL),
         Some(clock) => return sleep_processor_time(&clock, flags, request, remaining),

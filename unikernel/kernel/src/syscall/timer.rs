@@ -4,7 +4,10 @@ use alloc::sync::Arc;
 
 use linux_raw_sys::general::*;
 
-use super::time::{ClockBase, CpuClock, NANOS_PER_SECOND, deadline_ns, timespec_ns, timeval_ns, to_timespec};
+use super::time::{
+    ClockBase, CpuClock, NANOS_PER_SECOND, deadline_ns, first_expiration, timespec_ns, timeval_ns,
+    to_timespec,
+};
 use super::{Errno, SysResult};
 use crate::mem::user::UserPtr;
 use crate::platform::time;
@@ -24,6 +27,7 @@ fn base_of(clock: u32) -> Result<ClockBase, Errno> {
     match clock {
         CLOCK_REALTIME | CLOCK_REALTIME_ALARM | CLOCK_TAI => Ok(ClockBase::AbsoluteWall),
         CLOCK_MONOTONIC | CLOCK_BOOTTIME | CLOCK_BOOTTIME_ALARM => Ok(ClockBase::AbsoluteMonotonic),
+        CLOCK_MONOTONIC_RAW | CLOCK_MONOTONIC_COARSE | CLOCK_REALTIME_COARSE => Err(Errno::EOPNOTSUPP),
         _ => Err(Errno::EINVAL),
     }
 }
@@ -59,7 +63,7 @@ pub fn sys_timer_create(clock: u32, event: UserPtr<Event>, id: UserPtr<i32>) -> 
             _ => Target::Process(info),
         }
     };
-    if !matches!(notify, SIGEV_NONE | SIGEV_SIGNAL | SIGEV_THREAD_ID) {
+    if !matches!(notify, SIGEV_NONE | SIGEV_SIGNAL | SIGEV_THREAD | SIGEV_THREAD_ID) {
         return Err(Errno::EINVAL);
     }
     let number = signal_timer::create(target, cpu_clock).ok_or(Errno::EAGAIN)?;
@@ -99,12 +103,12 @@ pub fn sys_timer_settime(
         (true, true) => ClockBase::AbsoluteWall,
         (true, false) => ClockBase::AbsoluteMonotonic,
     };
-    let next_ns = (first_ns != 0).then(|| match (timer.cpu_time_ns(), base) {
-        (Some(now_ns), ClockBase::Relative) => now_ns.saturating_add(first_ns),
-        (Some(_), _) => first_ns,
-        (None, base) => deadline_ns(first_ns, base),
+    let first = (first_ns != 0).then(|| match (timer.cpu_time_ns(), base) {
+        (Some(now_ns), ClockBase::Relative) => (now_ns.saturating_add(first_ns), 0),
+        (Some(_), _) => (first_ns, 0),
+        (None, base) => first_expiration(first_ns, interval_ns, base),
     });
-    let before = timer.set(next_ns, interval_ns);
+    let before = timer.set_after(first, interval_ns);
     if let Some(old) = old.non_null() {
         old.write(to_itimerspec(before))?;
     }

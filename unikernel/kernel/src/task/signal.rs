@@ -169,8 +169,21 @@ fn is_dropped(thread: &Thread, signal: u32) -> bool {
     kept & set_of(signal) == 0 && process().dispositions.lock().is_ignored(signal)
 }
 
+/// Signals that stop a process elsewhere.
+const STOPS: [u32; 4] = [SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU];
+
+/// A signal to stop takes back those to go on, and the other way round, even if nobody wants it (signal(7)).
+fn take_back_opposite(signal: u32) {
+    match signal {
+        SIGCONT => STOPS.into_iter().for_each(discard),
+        _ if STOPS.contains(&signal) => discard(SIGCONT),
+        _ => {}
+    }
+}
+
 /// Sends a signal to one thread.
 pub fn send(thread: &Arc<Thread>, info: SignalInfo) -> Sent {
+    take_back_opposite(info.signal);
     if is_dropped(thread, info.signal) {
         return Sent::Ignored;
     }
@@ -187,6 +200,7 @@ pub fn send(thread: &Arc<Thread>, info: SignalInfo) -> Sent {
 
 /// Sends a signal to the app: any thread that lets it in may take it, the oldest that does is made to look.
 pub fn send_to_process(info: SignalInfo) -> Sent {
+    take_back_opposite(info.signal);
     let first = process().find_thread(|_| true);
     if first.is_none_or(|first| is_dropped(&first, info.signal)) {
         return Sent::Ignored;

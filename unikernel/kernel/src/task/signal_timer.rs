@@ -116,10 +116,16 @@ impl SignalTimer {
     /// Starts it at `next_ns` on its clock (the usual one shows the time since boot), or stops it; answers what was set
     /// before.
     pub fn set(&self, next_ns: Option<u64>, interval_ns: u64) -> Setting {
+        self.set_after(next_ns.map(|next_ns| (next_ns, 0)), interval_ns)
+    }
+
+    /// The same for a first expiration that comes after so many which nobody has seen.
+    pub fn set_after(&self, first: Option<(u64, u64)>, interval_ns: u64) -> Setting {
         let now_ns = self.now_ns();
         let mut state = self.state.lock();
         let before = self.remaining(&mut state, now_ns);
-        state.expirations.set(next_ns, interval_ns);
+        state.expirations.set(first.map(|(next_ns, _)| next_ns), interval_ns);
+        state.expirations.add_missed(first.map_or(0, |(_, missed)| missed));
         state.setting = state.setting.wrapping_add(1);
         state.is_signal_pending = false;
         state.overrun = 0;
@@ -150,7 +156,9 @@ impl SignalTimer {
     fn restart(&self, mut state: SpinLockGuard<State>, now_ns: u64, rest_ns: u64) {
         let next_ns = state.expirations.next_ns().filter(|_| !matches!(self.target, Target::Nobody));
         let timer = next_ns.zip(self.myself.upgrade()).filter(|_| !state.is_signal_pending);
+        let is_due = state.expirations.count() > 0 && rest_ns == 0;
         let timer = timer.map(|(next_ns, myself)| {
+            let next_ns = if is_due { now_ns } else { next_ns };
             let at_ns = match self.cpu_clock {
                 None => next_ns.max(now_ns.saturating_add(rest_ns)),
                 Some(_) => earliest_ns(next_ns.saturating_sub(now_ns)),

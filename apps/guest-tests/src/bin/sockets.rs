@@ -17,6 +17,8 @@ fn main() {
     refused_connection_is_an_error();
     nonblocking_calls_do_not_wait();
     time_outs_are_kept();
+    reading_nothing_does_not_wait();
+    bytes_are_thrown_away();
     many_connections_one_after_another();
     many_connections_at_once();
     addresses_are_told();
@@ -277,6 +279,44 @@ fn time_outs_are_kept() {
     let started = Instant::now();
     check_eq!(client.read(&mut [0; 8]).unwrap_err().kind(), ErrorKind::WouldBlock);
     check!(started.elapsed() >= Duration::from_millis(40));
+}
+
+/// Of no bytes, and with a time-out that is over already.
+fn reading_nothing_does_not_wait() {
+    let (_listener, address) = listener();
+    let client = TcpStream::connect(address).unwrap();
+    let datagrams = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let (unix, _peer) = std::os::unix::net::UnixStream::pair().unwrap();
+    let sockets = [client.as_raw_fd(), datagrams.as_raw_fd(), unix.as_raw_fd()];
+    for socket in sockets {
+        // SAFETY: a read of no bytes.
+        check_eq!(unsafe { libc::read(socket, [0u8; 0].as_mut_ptr().cast(), 0) }, 0);
+    }
+    let negative = libc::timeval { tv_sec: -1, tv_usec: 0 };
+    for socket in sockets {
+        let (place, size) = ((&raw const negative).cast(), size_of_val(&negative) as u32);
+        // SAFETY: the value is whole, and the buffer has a byte.
+        unsafe {
+            check_eq!(libc::setsockopt(socket, libc::SOL_SOCKET, libc::SO_RCVTIMEO, place, size), 0);
+            check_eq!(libc::recv(socket, [0u8].as_mut_ptr().cast(), 1, 0), -1);
+        }
+        check_eq!(errno(), libc::EAGAIN);
+    }
+}
+
+/// A stream's bytes go without being copied anywhere (tcp(7), `MSG_TRUNC`).
+fn bytes_are_thrown_away() {
+    let (listener, address) = listener();
+    let mut client = TcpStream::connect(address).unwrap();
+    let mut server = listener.accept().unwrap().0;
+    client.write_all(b"gone and kept").unwrap();
+    let mut first = [0];
+    server.peek(&mut first).unwrap();
+    // SAFETY: nothing is written to the buffer, so there is none.
+    check_eq!(unsafe { libc::recv(server.as_raw_fd(), std::ptr::null_mut(), 9, libc::MSG_TRUNC) }, 9);
+    let mut kept = [0; 4];
+    server.read_exact(&mut kept).unwrap();
+    check_eq!(kept, *b"kept");
 }
 
 fn many_connections_one_after_another() {

@@ -21,7 +21,7 @@ bitflags! {
         const URGENT = net::MSG_OOB;
         /// Look without taking.
         const PEEK = net::MSG_PEEK;
-        /// Answer a datagram's true length.
+        /// Answer a datagram's true length; of a stream, throw the bytes away.
         const TRUNCATE = net::MSG_TRUNC;
         /// Fill the whole buffer.
         const WAIT_ALL = net::MSG_WAITALL;

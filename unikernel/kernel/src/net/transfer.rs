@@ -9,6 +9,7 @@ use super::flows::FlowId;
 use super::socket::{Direction, MessageFlags, Socket};
 use super::stream::Stream;
 use crate::file::{AttemptError, WaitMode, complete};
+use crate::mem::fault::Missing;
 use crate::mem::user::UserSlice;
 use crate::syscall::{Errno, SysResult};
 
@@ -25,13 +26,19 @@ fn rest(buffers: &[UserSlice], done: usize) -> impl Iterator<Item = UserSlice> {
 /// Moves received bytes into the app's buffers past the first `done` of them, which grow by what was moved. An error
 /// counts only if nothing was moved before it; a page that is missing always does.
 #[inline]
-fn take(stack: &mut Stack, id: TcpId, into: &[UserSlice], done: &mut usize) -> Result<(), AttemptError> {
+fn take(
+    stack: &mut Stack,
+    id: TcpId,
+    into: &[UserSlice],
+    done: &mut usize,
+    copy: impl Fn(UserSlice, &[u8]) -> Result<(), Missing>,
+) -> Result<(), AttemptError> {
     let (begin, mut may_have_more) = (*done, true);
     for mut buffer in rest(into, begin) {
         while !buffer.is_empty() && may_have_more {
             let moved = stack.tcp_recv(id, |bytes| {
                 let count = bytes.len().min(buffer.len());
-                match buffer.try_write(&bytes[..count]) {
+                match copy(buffer, &bytes[..count]) {
                     Ok(()) => (count, Ok(count)),
                     Err(missing) => (0, Err(missing)),
                 }
@@ -165,9 +172,13 @@ impl Stream {
         done: &mut usize,
     ) -> Result<(), AttemptError> {
         let mut net = flow.lock();
-        match flags.contains(MessageFlags::PEEK) {
-            false => take(&mut net.stack, flow.id, into, done)?,
-            true => *done = peek(&mut net.stack, flow.id, into)?,
+        if flags.contains(MessageFlags::PEEK) {
+            *done = peek(&mut net.stack, flow.id, into)?;
+        } else if flags.contains(MessageFlags::TRUNCATE) {
+            // The bytes are only to go away (tcp(7)).
+            take(&mut net.stack, flow.id, into, done, |_, _| Ok(()))?;
+        } else {
+            take(&mut net.stack, flow.id, into, done, |buffer, bytes| buffer.try_write(bytes))?;
         }
         self.standing.note(&net.stack, flow.id);
         Ok(())

@@ -123,12 +123,12 @@ impl Value {
         Ok(self.int()? != 0)
     }
 
-    /// A time-out; zero means none.
+    /// A time-out; zero means none, and a negative one that nothing is waited for.
     fn timeout_ns(self) -> Result<Option<u64>, Errno> {
         let time: __kernel_old_timeval = self.read()?;
         let micros =
             u64::try_from(time.tv_usec).ok().filter(|&micros| micros < 1_000_000).ok_or(Errno::EDOM)?;
-        let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+        let Ok(seconds) = u64::try_from(time.tv_sec) else { return Ok(Some(0)) };
         let nanoseconds = seconds.saturating_mul(1_000_000_000).saturating_add(micros * 1000);
         Ok((nanoseconds > 0).then_some(nanoseconds))
     }

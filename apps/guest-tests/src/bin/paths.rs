@@ -4,7 +4,7 @@ use std::fs::{self, File, FileType, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags, openat, statx};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags, fcntl_getfl, fcntl_setfl, openat, statx};
 use rustix::io::Errno;
 
 fn main() {
@@ -17,6 +17,7 @@ fn main() {
         ("listing", listing),
         ("current directory", current_directory),
         ("flags of open", open_flags),
+        ("flags that are told", told_flags),
         ("relative to a descriptor", relative),
     ];
     for (name, test) in tests {
@@ -128,6 +129,26 @@ fn open_flags() {
     assert_eq!(open("/dev/null", OFlags::CREATE | OFlags::EXCL), Err(Errno::EXIST));
     assert_eq!(open("/dev/null", OFlags::CREATE | OFlags::WRONLY | OFlags::TRUNC), Ok(()));
     assert_eq!(open("/proc/self/exe", OFlags::NOFOLLOW), Err(Errno::LOOP));
+}
+
+fn told_flags() {
+    let path = std::env::temp_dir().join("told-flags");
+    let file =
+        |flags| openat(CWD, &path, OFlags::CREATE | OFlags::RDWR | flags, Mode::RUSR | Mode::WUSR).unwrap();
+    for flags in [OFlags::SYNC, OFlags::DSYNC, OFlags::NOATIME, OFlags::NOFOLLOW, OFlags::APPEND] {
+        assert!(fcntl_getfl(file(flags)).unwrap().contains(flags), "{flags:?}");
+    }
+    let file = file(OFlags::empty());
+    fcntl_setfl(&file, OFlags::NOATIME).unwrap();
+    assert!(fcntl_getfl(&file).unwrap().contains(OFlags::NOATIME));
+    let event = rustix::event::eventfd(0, rustix::event::EventfdFlags::empty()).unwrap();
+    assert_eq!(fcntl_setfl(&event, OFlags::DIRECT), Err(Errno::INVAL));
+    // No transfer ends behind the last offset.
+    let end = i64::MAX as u64;
+    assert_eq!(rustix::io::pread(&file, &mut [0; 4][..], end - 3), Err(Errno::INVAL));
+    assert_eq!(rustix::io::pread(&file, &mut [0; 3][..], end - 3), Ok(0));
+    assert_eq!(rustix::io::pwrite(&file, b"x", end), Err(Errno::INVAL));
+    fs::remove_file(path).unwrap();
 }
 
 fn relative() {

@@ -211,6 +211,9 @@ fn through_sockets(folder: &Path) {
             target.flush().unwrap();
         });
         check!(fs::read(folder.join("received")).unwrap() == all);
+        // The call has its say in whether the socket is waited for, too.
+        let (_idle, quiet) = UnixStream::pair().unwrap();
+        check_eq!(splice(&quiet, &writer, 1, libc::SPLICE_F_NONBLOCK), Err(Errno::AGAIN));
         // And back: what the socket does not take stays in the pipe.
         hasty(&far);
         let mut end = File::from(writer.try_clone().unwrap());

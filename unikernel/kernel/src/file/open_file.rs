@@ -32,12 +32,24 @@ bitflags! {
         const DIRECTORY = raw::O_DIRECTORY;
         /// Large-file support, which is always there.
         const LARGEFILE = raw::O_LARGEFILE;
+        /// Past the cache. Together with the next ones only told ([`raw::F_GETFL`]): a file learns of them when it is opened.
+        const DIRECT = raw::O_DIRECT;
+        /// Writes wait for their data, and what finds it.
+        const DSYNC = raw::O_DSYNC;
+        /// Writes wait for all, with `DSYNC`.
+        const SYNC = raw::O_SYNC;
+        /// Reads do not change the time of access.
+        const NOATIME = raw::O_NOATIME;
+        /// The last link of the path was not followed.
+        const NOFOLLOW = raw::O_NOFOLLOW;
+        /// Made without a name, with `DIRECTORY`.
+        const UNNAMED = raw::O_TMPFILE;
     }
 }
 
 impl FileFlags {
     /// Flags that `fcntl(F_SETFL)` changes.
-    pub const CHANGEABLE: Self = Self::APPEND.union(Self::NONBLOCK);
+    pub const CHANGEABLE: Self = Self::APPEND.union(Self::NONBLOCK).union(Self::DIRECT).union(Self::NOATIME);
 
     /// True if the file may be read.
     pub fn can_read(self) -> bool {
@@ -48,6 +60,11 @@ impl FileFlags {
     pub fn can_write(self) -> bool {
         self.intersects(Self::WRITE_ONLY.union(Self::READ_WRITE)) && !self.contains(Self::PATH)
     }
+}
+
+/// A transfer ends where an offset can name it.
+fn check_end(offset: u64, len: usize) -> Result<(), Errno> {
+    offset.checked_add(len as u64).filter(|&end| end <= i64::MAX as u64).map(|_| ()).ok_or(Errno::EINVAL)
 }
 
 /// An open file description. When the last descriptor and the last call in progress let go of
@@ -198,6 +215,7 @@ impl OpenFile {
     pub fn read_at(&self, offset: u64, into: UserSlice) -> SysResult {
         self.check_seekable()?;
         self.check_read()?;
+        check_end(offset, into.len())?;
         let count = self.file.read_at(offset, into)?;
         self.tell(raw::IN_ACCESS, count);
         Ok(count)
@@ -207,6 +225,7 @@ impl OpenFile {
     pub fn write_at(&self, offset: u64, from: UserSlice) -> SysResult {
         self.check_seekable()?;
         self.check_write()?;
+        check_end(offset, from.len())?;
         // So Linux has it, against POSIX (pwrite(2), BUGS).
         let count = if self.flags().contains(FileFlags::APPEND) && self.file.is_seekable() {
             self.file.append(from)?.1

@@ -91,6 +91,7 @@ pub fn sys_fcntl(fd: i32, command: u32, argument: u64) -> SysResult {
             Ok(0)
         }
         F_GETFL => Ok(opened.flags().bits() as usize),
+        F_SETFL if argument as u32 & O_DIRECT != 0 && !opened.file.is_regular() => Err(Errno::EINVAL),
         F_SETFL => {
             opened.set_flags(FileFlags::CHANGEABLE, FileFlags::from_bits_truncate(argument as u32));
             Ok(0)
@@ -198,6 +199,21 @@ pub fn sys_fadvise64(fd: i32, offset: i64, len: i64, advice: u32) -> SysResult {
         POSIX_FADV_WILLNEED => file.prefetch(offset, len)?,
         POSIX_FADV_DONTNEED => file.forget(offset, len),
         _ => {}
+    }
+    Ok(0)
+}
+
+/// readahead(2).
+pub fn sys_readahead(fd: i32, offset: i64, count: usize) -> SysResult {
+    let opened = file::get(fd)?;
+    if !opened.flags().can_read() {
+        return Err(Errno::EBADF);
+    }
+    if !opened.file.is_regular() {
+        return Err(Errno::EINVAL);
+    }
+    if let Some(file) = opened.downcast::<DiskFile>() {
+        file.prefetch(offset.max(0) as u64, count as u64)?;
     }
     Ok(0)
 }

@@ -58,7 +58,10 @@ pub fn sys_splice(
             between(&from_pipe, &to_pipe, len, mode_of(flags, &[&from, &to]), Side::move_to)
         }
         (Some(pipe), None) => out_of(&pipe, &to, out_offset, len, mode_of(flags, &[&from])),
-        (None, Some(pipe)) => into(&pipe, &from, in_offset, len, mode_of(flags, &[&to])),
+        (None, Some(pipe)) => {
+            let modes = (mode_of(flags, &[&from]), mode_of(flags, &[&to]));
+            into(&pipe, &from, in_offset, len, modes)
+        }
         (None, None) => Err(Errno::EINVAL),
     }
 }
@@ -133,8 +136,14 @@ fn start_of(opened: &OpenFile, offset: UserPtr<i64>, len: usize) -> Result<Optio
     Ok(if offset.is_null() { None } else { Some(start) })
 }
 
-/// From a file or a socket into a pipe, once.
-fn into(pipe: &Side, from: &OpenFile, offset: UserPtr<i64>, len: usize, mode: WaitMode) -> SysResult {
+/// From a file or a socket into a pipe, once. Each of the two has its own say in whether it is waited for.
+fn into(
+    pipe: &Side,
+    from: &OpenFile,
+    offset: UserPtr<i64>,
+    len: usize,
+    (source_mode, mode): (WaitMode, WaitMode),
+) -> SysResult {
     let start = start_of(from, offset, len)?;
     if !matches!(from.file.metadata().mode & S_IFMT, S_IFREG | S_IFCHR | S_IFSOCK) {
         return Err(Errno::EINVAL);
@@ -151,7 +160,8 @@ fn into(pipe: &Side, from: &OpenFile, offset: UserPtr<i64>, len: usize, mode: Wa
     let chunk = unsafe { UserSlice::of_kernel(&mut bytes) };
     let count = match start {
         Some(start) => from.read_at(start, chunk)?,
-        None => from.read(chunk)?,
+        None if from.file.is_seekable() => from.read(chunk)?,
+        None => from.read_vectored_with(&[chunk], source_mode)?,
     };
     if count == 0 {
         return Ok(0);

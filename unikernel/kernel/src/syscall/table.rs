@@ -239,6 +239,7 @@ syscalls! {
     __NR_sync: sync() => descriptor::sys_sync, Full, "";
     __NR_syncfs: syncfs(fd: Fd) => descriptor::sys_syncfs, Full, "";
     __NR_sync_file_range: sync_file_range(fd: Fd, offset: Int, nbytes: Int, flags: Flags) => descriptor::sys_sync_file_range, Full, "";
+    __NR_readahead: readahead(fd: Fd, offset: Int, count: Size) => descriptor::sys_readahead, Full, "";
     __NR_fadvise64: fadvise64(fd: Fd, offset: Int, len: Int, advice: Flags) => descriptor::sys_fadvise64, Full, "";
 
     // Waiting for files

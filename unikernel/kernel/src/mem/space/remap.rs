@@ -181,7 +181,7 @@ impl Space {
 /// Whether a mapping may go where it is wanted, which is not over itself.
 fn check_target(how: Move, old: Range<u64>, new_len: u64) -> Result<(), SpaceError> {
     let to = match how {
-        Move::No | Move::Anywhere => return Ok(()),
+        Move::No | Move::Anywhere | Move::Pages(Placement::Low) => return Ok(()),
         Move::To(to) => to,
         Move::Pages(Placement::Anywhere(to) | Placement::Fixed(to) | Placement::FixedNoReplace(to)) => to,
     };

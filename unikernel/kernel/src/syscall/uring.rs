@@ -27,9 +27,11 @@ const ENTER_FLAGS: u32 = IORING_ENTER_GETEVENTS
 /// io_uring_setup(2).
 pub fn sys_io_uring_setup(entries: u32, place: UserPtr<io_uring_params>) -> SysResult {
     let mut params = place.read()?;
+    // Opened first: what it has begun ends with the file if its parameters cannot be written.
     let ring: Arc<dyn File> = Ring::new(entries, &mut params)?;
+    let opened = file::open(ring, FileFlags::READ_WRITE);
     place.write(params)?;
-    file::install(file::open(ring, FileFlags::READ_WRITE), OnExec::Close)
+    file::install(opened, OnExec::Close)
 }
 
 /// io_uring_enter(2).
@@ -46,7 +48,7 @@ pub fn sys_io_uring_enter(
     }
     let opened = file::get(fd)?;
     let ring = opened.downcast::<Ring>().ok_or(Errno::EOPNOTSUPP)?;
-    let submitted = ring.enter(to_submit)?;
+    let submitted = ring.enter(to_submit, flags)?;
     if flags & IORING_ENTER_GETEVENTS == 0 {
         return Ok(submitted);
     }

@@ -228,8 +228,8 @@ pub fn set_allowed(thread: &Arc<Thread>, allowed: CoreSet) {
     }
 }
 
-/// Ends the running thread.
-pub(super) fn exit_current() -> ! {
+/// Ends the running thread. What its caller still holds is never let go.
+pub fn exit_current() -> ! {
     current().sleep_state.mark_dead();
     run_next(Leaving::Stopped);
     unreachable!("a dead thread was scheduled");

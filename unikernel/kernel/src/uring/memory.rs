@@ -2,9 +2,9 @@
 //!
 //! ```text
 //!   offset 0        head and tail of both queues, one cache line each; sizes and flags
-//!   CQES            completion entries, 16 bytes each
+//!   CQES            completion entries, 16 or 32 bytes each
 //!   behind them     the submission queue's array of entry indices
-//!   OFF_SQES        submission entries, 64 bytes each: pages of their own
+//!   OFF_SQES        submission entries, 64 or 128 bytes each: pages of their own
 //! ```
 //!
 //! The app may write all of it at any time. So every word is read once, checked, and never read again, and
@@ -34,8 +34,8 @@ const CQ_ENTRIES: u32 = 276;
 const CQ_FLAGS: u32 = 280;
 const CQ_OVERFLOW: u32 = 284;
 const CQES: u32 = 320;
-/// Bytes of a completion entry.
-const CQE_BYTES: u32 = 16;
+/// Bytes of a completion entry that we have something for; those behind them in a large one are zero.
+const CQE_BYTES: usize = 16;
 
 /// What the app gets for one request.
 #[derive(Clone, Copy, Debug)]
@@ -58,6 +58,10 @@ pub(super) struct RingMemory {
     /// Completion entries.
     pub(super) cq_entries: u32,
     has_array: bool,
+    /// Bytes of a submission entry; of a large one only the first half is looked at, as no command here takes more.
+    sqe_bytes: usize,
+    /// Bytes of a completion entry.
+    cqe_bytes: u32,
 }
 
 fn frames(bytes: usize) -> Result<Vec<SharedFrame>, OutOfMemory> {
@@ -70,11 +74,15 @@ fn frames(bytes: usize) -> Result<Vec<SharedFrame>, OutOfMemory> {
 }
 
 impl RingMemory {
-    pub(super) fn new(sq_entries: u32, cq_entries: u32, has_array: bool) -> Result<Self, OutOfMemory> {
+    /// The memory of a ring that is set up with `flags`.
+    pub(super) fn new(sq_entries: u32, cq_entries: u32, flags: u32) -> Result<Self, OutOfMemory> {
+        let has_array = flags & IORING_SETUP_NO_SQARRAY == 0;
+        let sqe_bytes = if flags & IORING_SETUP_SQE128 != 0 { 2 * SQE_BYTES } else { SQE_BYTES };
+        let cqe_bytes = if flags & IORING_SETUP_CQE32 != 0 { 2 * CQE_BYTES } else { CQE_BYTES } as u32;
         let array_bytes = if has_array { sq_entries as usize * 4 } else { 0 };
-        let ring_bytes = (CQES + cq_entries * CQE_BYTES) as usize + array_bytes;
-        let (rings, entries) = (frames(ring_bytes)?, frames(sq_entries as usize * SQE_BYTES)?);
-        let memory = Self { rings, entries, sq_entries, cq_entries, has_array };
+        let ring_bytes = (CQES + cq_entries * cqe_bytes) as usize + array_bytes;
+        let (rings, entries) = (frames(ring_bytes)?, frames(sq_entries as usize * sqe_bytes)?);
+        let memory = Self { rings, entries, sq_entries, cq_entries, has_array, sqe_bytes, cqe_bytes };
         let constants = [
             (SQ_MASK, sq_entries - 1),
             (SQ_ENTRIES, sq_entries),
@@ -88,7 +96,7 @@ impl RingMemory {
     }
 
     fn array(&self) -> u32 {
-        CQES + self.cq_entries * CQE_BYTES
+        CQES + self.cq_entries * self.cqe_bytes
     }
 
     /// Where the app finds the words (io_uring_setup(2), `sq_off` and `cq_off`).
@@ -147,7 +155,7 @@ impl RingMemory {
             self.store(SQ_DROPPED, self.load(SQ_DROPPED).wrapping_add(1));
             return None;
         }
-        let offset = index as usize * SQE_BYTES;
+        let offset = index as usize * self.sqe_bytes;
         let mut bytes = [0; SQE_BYTES];
         self.entries[offset / PAGE_BYTES].read(offset % PAGE_BYTES, &mut bytes);
         Some(Sqe::parse(&bytes))
@@ -168,13 +176,13 @@ impl RingMemory {
         if self.completions_behind(tail) >= self.cq_entries {
             return false;
         }
-        let offset = CQES + (tail & (self.cq_entries - 1)) * CQE_BYTES;
+        let offset = CQES + (tail & (self.cq_entries - 1)) * self.cqe_bytes;
         let (frame, within) = self.frame(offset);
-        let mut bytes = [0; CQE_BYTES as usize];
+        let mut bytes = [0; 2 * CQE_BYTES];
         bytes[..8].copy_from_slice(&cqe.user_data.to_ne_bytes());
         bytes[8..12].copy_from_slice(&cqe.result.to_ne_bytes());
-        bytes[12..].copy_from_slice(&cqe.flags.to_ne_bytes());
-        frame.fill(within, &bytes);
+        bytes[12..CQE_BYTES].copy_from_slice(&cqe.flags.to_ne_bytes());
+        frame.fill(within, &bytes[..self.cqe_bytes as usize]);
         self.store(CQ_TAIL, tail.wrapping_add(1));
         true
     }
@@ -186,7 +194,23 @@ impl RingMemory {
 
     /// Tells the app whether completions wait for room in the queue.
     pub(super) fn set_overflow(&self, is_set: bool) {
-        self.store(SQ_FLAGS, if is_set { IORING_SQ_CQ_OVERFLOW } else { 0 });
+        self.set_flag(IORING_SQ_CQ_OVERFLOW, is_set);
+    }
+
+    /// Tells the app whether it has to call for its submissions to be taken. What is read of the ring afterwards was
+    /// written no earlier than the app could see it.
+    pub(super) fn set_needs_wakeup(&self, is_set: bool) {
+        self.set_flag(IORING_SQ_NEED_WAKEUP, is_set);
+    }
+
+    fn set_flag(&self, flag: u32, is_set: bool) {
+        let (frame, within) = self.frame(SQ_FLAGS);
+        let word = frame.word(within);
+        if is_set {
+            word.fetch_or(flag, Ordering::SeqCst)
+        } else {
+            word.fetch_and(!flag, Ordering::SeqCst)
+        };
     }
 
     /// Whether the app wants no eventfd just now.

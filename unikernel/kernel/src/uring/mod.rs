@@ -4,7 +4,7 @@
 //! - `request`: what an entry asks for; `operation`: the calls that never wait; `attempt`: those that may;
 //! - `order`: from the queue to the start; `engine`: a request from its start to its end; `slots`: where
 //!   requests wait; `completion`: the results;
-//! - `timeout`, `cancel`; `buffers`: what is registered; `register`: how.
+//! - `poller`: who submits without a call; `timeout`, `cancel`; `buffers`: what is registered; `register`: how.
 //!
 //! A request that may have to sleep for a disk goes to a thread of the kernel's (`workers`). Any other that
 //! cannot be done at once waits with a watch on its file, as an epoll instance would. When the file becomes ready, whoever made it so asks for the ring's work to be done,
@@ -20,6 +20,7 @@ mod engine;
 mod memory;
 mod operation;
 mod order;
+mod poller;
 mod register;
 mod request;
 mod slots;
@@ -43,12 +44,13 @@ use crate::mem::space::PageSource;
 use crate::net;
 use crate::sync::{Mutex, SpinLock};
 use crate::syscall::{Errno, SysResult};
-use crate::task::current;
 use crate::task::wait::WaitError;
+use crate::task::{WaitQueue, current};
 use buffers::Registered;
 use completion::Completions;
 use memory::RingMemory;
 use order::Deferred;
+use poller::Poller;
 use request::Request;
 use slots::{Key, Slots};
 use timeout::Expiry;
@@ -57,8 +59,10 @@ use timeout::Expiry;
 const MAX_ENTRIES: u32 = 32_768;
 /// Completion entries of a ring at most.
 const MAX_COMPLETIONS: u32 = 2 * MAX_ENTRIES;
-/// What a ring may be set up with. There is no polling thread, and no device that must be polled.
-const SETUP_FLAGS: u32 = IORING_SETUP_CQSIZE
+/// What a ring may be set up with. There is no device that must be polled.
+const SETUP_FLAGS: u32 = IORING_SETUP_SQPOLL
+    | IORING_SETUP_SQ_AFF
+    | IORING_SETUP_CQSIZE
     | IORING_SETUP_CLAMP
     | IORING_SETUP_ATTACH_WQ
     | IORING_SETUP_R_DISABLED
@@ -67,7 +71,9 @@ const SETUP_FLAGS: u32 = IORING_SETUP_CQSIZE
     | IORING_SETUP_TASKRUN_FLAG
     | IORING_SETUP_SINGLE_ISSUER
     | IORING_SETUP_DEFER_TASKRUN
-    | IORING_SETUP_NO_SQARRAY;
+    | IORING_SETUP_NO_SQARRAY
+    | IORING_SETUP_SQE128
+    | IORING_SETUP_CQE32;
 /// What a ring can do.
 const FEATURES: u32 = IORING_FEAT_SINGLE_MMAP
     | IORING_FEAT_NODROP
@@ -76,6 +82,7 @@ const FEATURES: u32 = IORING_FEAT_SINGLE_MMAP
     | IORING_FEAT_CUR_PERSONALITY
     | IORING_FEAT_FAST_POLL
     | IORING_FEAT_POLL_32BITS
+    | IORING_FEAT_SQPOLL_NONFIXED
     | IORING_FEAT_EXT_ARG
     | IORING_FEAT_NATIVE_WORKERS
     | IORING_FEAT_CQE_SKIP
@@ -90,6 +97,10 @@ static HAS_SCHEDULED: AtomicBool = AtomicBool::new(false);
 pub struct Ring {
     memory: Arc<RingMemory>,
     setup_flags: u32,
+    /// Who submits, if not the app's calls (`IORING_SETUP_SQPOLL`).
+    poller: Option<Arc<Poller>>,
+    /// Threads that wait for room in the submission queue.
+    submitters: WaitQueue,
     /// The only thread that may submit, or 0 (`IORING_SETUP_SINGLE_ISSUER`).
     issuer: AtomicI32,
     is_enabled: AtomicBool,
@@ -127,13 +138,25 @@ fn entries(asked: u32, most: u32, clamps: bool) -> Result<u32, Errno> {
     }
 }
 
+/// Flags that are known and go together.
+fn check_flags(flags: u32) -> Result<(), Errno> {
+    let has = |bits| flags & bits != 0;
+    // Those are about where the calling thread does a ring's work.
+    let task_flags = IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_DEFER_TASKRUN;
+    let is_wrong = flags & !SETUP_FLAGS != 0
+        || has(IORING_SETUP_DEFER_TASKRUN) && !has(IORING_SETUP_SINGLE_ISSUER)
+        || has(IORING_SETUP_SQPOLL) && has(task_flags)
+        || has(IORING_SETUP_TASKRUN_FLAG) && !has(IORING_SETUP_COOP_TASKRUN | IORING_SETUP_DEFER_TASKRUN)
+        || has(IORING_SETUP_SQ_AFF) && !has(IORING_SETUP_SQPOLL);
+    if is_wrong { Err(Errno::EINVAL) } else { Ok(()) }
+}
+
 impl Ring {
     /// Makes a ring for so many submissions; completes the parameters (io_uring_setup(2)).
     pub fn new(asked: u32, params: &mut io_uring_params) -> Result<Arc<Self>, Errno> {
         let flags = params.flags;
-        let is_deferred_alone =
-            flags & IORING_SETUP_DEFER_TASKRUN != 0 && flags & IORING_SETUP_SINGLE_ISSUER == 0;
-        if flags & !SETUP_FLAGS != 0 || params.resv != [0; 3] || is_deferred_alone {
+        check_flags(flags)?;
+        if params.resv != [0; 3] {
             return Err(Errno::EINVAL);
         }
         let clamps = flags & IORING_SETUP_CLAMP != 0;
@@ -147,13 +170,15 @@ impl Ring {
         } else {
             2 * sq_entries
         };
-        let has_array = flags & IORING_SETUP_NO_SQARRAY == 0;
-        let memory = RingMemory::new(sq_entries, cq_entries, has_array).map_err(|_| Errno::ENOMEM)?;
+        let memory = RingMemory::new(sq_entries, cq_entries, flags).map_err(|_| Errno::ENOMEM)?;
+        let poller = Poller::for_ring(params)?;
         memory.describe(params);
         params.features = FEATURES;
-        Ok(Arc::new_cyclic(|myself: &Weak<Self>| Self {
+        let ring = Arc::new_cyclic(|myself: &Weak<Self>| Self {
             memory: Arc::new(memory),
             setup_flags: flags,
+            poller,
+            submitters: WaitQueue::new(),
             issuer: AtomicI32::new(if flags & IORING_SETUP_SINGLE_ISSUER != 0 { current().id } else { 0 }),
             is_enabled: AtomicBool::new(flags & IORING_SETUP_R_DISABLED == 0),
             sq_head: AtomicU32::new(0),
@@ -171,13 +196,23 @@ impl Ring {
             has_news: AtomicBool::new(false),
             source: PollSource::new(),
             myself: Weak::clone(myself),
-        }))
+        });
+        if let Some(poller) = &ring.poller {
+            poller.serve_too(&ring, params.sq_thread_idle)?;
+        }
+        Ok(ring)
     }
 
-    /// Takes entries from the submission queue; answers how many.
-    pub fn enter(&self, to_submit: u32) -> SysResult {
+    /// Takes entries from the submission queue, or has them taken; answers how many.
+    pub fn enter(&self, to_submit: u32, flags: u32) -> SysResult {
         if !self.is_enabled.load(Ordering::Relaxed) {
             return Err(Errno::EBADFD);
+        }
+        if let Some(poller) = &self.poller {
+            self.flush_backlog();
+            self.announce();
+            self.call_poller(poller, flags);
+            return Ok(to_submit as usize);
         }
         let issuer = self.issuer.load(Ordering::Relaxed);
         if issuer != 0 && issuer != current().id {
@@ -283,6 +318,9 @@ impl File for Ring {
 
     fn close(&self) {
         self.is_closed.store(true, Ordering::Relaxed);
+        if let Some(poller) = &self.poller {
+            poller.call();
+        }
         self.cancel_all();
         let registered = core::mem::take(&mut *self.registered.lock());
         drop(registered);

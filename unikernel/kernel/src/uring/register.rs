@@ -66,6 +66,9 @@ impl Ring {
                     self.issuer.store(current().id, Ordering::Relaxed);
                 }
                 let was_enabled = self.is_enabled.swap(true, Ordering::Relaxed);
+                if let Some(poller) = &self.poller {
+                    poller.call();
+                }
                 if was_enabled { Err(Errno::EBADFD) } else { Ok(0) }
             }
             () if is(op::IORING_REGISTER_PBUF_RING) => {

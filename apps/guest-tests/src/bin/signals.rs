@@ -1,8 +1,8 @@
 //! Signals: handlers, masks, the alternate stack, faults that are caught.
 
-use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
-use std::time::Duration;
-use std::{mem, ptr, thread};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+use std::{hint, mem, ptr, thread};
 
 use guest_tests::{check, check_eq, errno};
 
@@ -25,6 +25,7 @@ fn main() {
     unknown_flags_are_not_kept();
     stop_and_go_on_take_each_other_back();
     alternate_stacks_have_one_mode();
+    one_shot_handler_runs_once();
 }
 
 /// An app learns from their absence that the kernel does not know them.
@@ -78,6 +79,55 @@ fn alternate_stacks_have_one_mode() {
     check_eq!(with(both), libc::EINVAL);
     check_eq!(with(4), libc::EINVAL);
     check_eq!(with(libc::SS_DISABLE), 0);
+}
+
+/// Two threads that let the same signal in at the same time run a handler of `SA_RESETHAND` once. The signal's default
+/// is to be ignored, so the other thread notices nothing.
+fn one_shot_handler_runs_once() {
+    let (start, gate, is_over) = (Instant::now(), Gate(AtomicUsize::new(0)), AtomicBool::new(false));
+    let rounds = |is_first: bool| {
+        for round in 0.. {
+            if is_first {
+                handle(libc::SIGWINCH, note as *const () as usize, libc::SA_RESETHAND);
+                COUNT.store(0, Ordering::SeqCst);
+            }
+            gate.pass(3 * round + 1);
+            // SAFETY: sends a signal to this thread, which takes it before the call is back.
+            check_eq!(unsafe { libc::pthread_kill(libc::pthread_self(), libc::SIGWINCH) }, 0);
+            gate.pass(3 * round + 2);
+            check_eq!(COUNT.load(Ordering::SeqCst), 1);
+            if is_first {
+                is_over.store(start.elapsed() > Duration::from_millis(500), Ordering::SeqCst);
+            }
+            gate.pass(3 * round + 3);
+            if is_over.load(Ordering::SeqCst) {
+                break;
+            }
+        }
+    };
+    thread::scope(|scope| {
+        scope.spawn(|| rounds(true));
+        scope.spawn(|| rounds(false));
+    });
+}
+
+/// Lets two threads go on at the same instant: a barrier that spins, and gives way where there is one processor.
+struct Gate(AtomicUsize);
+
+impl Gate {
+    fn pass(&self, count: usize) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        for spins in 0.. {
+            if self.0.load(Ordering::SeqCst) >= 2 * count {
+                break;
+            }
+            if spins % 1000 == 999 {
+                thread::yield_now();
+            } else {
+                hint::spin_loop();
+            }
+        }
+    }
 }
 
 /// Real-time signals queue up to a limit, and from there on the sender is told: what a call took is delivered.

@@ -73,6 +73,18 @@ impl Dispositions {
         &mut self.0[signal as usize - 1]
     }
 
+    /// Takes the action for a handler that runs now. That of `SA_RESETHAND` is taken by one thread only: the next
+    /// signal, on whatever core, finds the default.
+    pub fn take(&mut self, signal: u32) -> SigAction {
+        let action = self.get_mut(signal);
+        let taken = *action;
+        let is_handler = taken.handler != DEFAULT && taken.handler != IGNORE;
+        if is_handler && taken.flags & u64::from(SA_RESETHAND) != 0 {
+            action.handler = DEFAULT;
+        }
+        taken
+    }
+
     /// True if `signal` has no effect.
     pub fn is_ignored(&self, signal: u32) -> bool {
         let handler = self.0[signal as usize - 1].handler;

@@ -92,7 +92,7 @@ impl Cause {
 pub fn force(frame: &mut TrapFrame, cause: Cause) {
     let signal = cause.info.signal;
     let mask = current().signals.lock().mask;
-    let action = *process().dispositions.lock().get_mut(signal);
+    let action = process().dispositions.lock().take(signal);
     if action.handler == DEFAULT || action.handler == IGNORE || mask & set_of(signal) != 0 {
         die(frame, cause);
     }
@@ -112,7 +112,7 @@ pub fn deliver_pending(frame: &mut TrapFrame) {
             if dispositions.is_ignored(info.signal) {
                 continue;
             }
-            *dispositions.get_mut(info.signal)
+            dispositions.take(info.signal)
         };
         let cause = Cause { info, trap: 0, error_code: 0 };
         if action.handler == DEFAULT {
@@ -161,11 +161,6 @@ fn run_handler(frame: &mut TrapFrame, cause: Cause, action: SigAction) {
         }
         return force(frame, Cause::GENERAL_PROTECTION);
     }
-    let mut dispositions = process().dispositions.lock();
-    if action.flags & u64::from(SA_RESETHAND) != 0 {
-        dispositions.get_mut(signal).handler = DEFAULT;
-    }
-    drop(dispositions);
     let mask = current().signals.lock().mask;
     let own = if action.flags & u64::from(SA_NODEFER) == 0 { set_of(signal) } else { 0 };
     signal::set_mask(mask | action.mask | own);

@@ -67,12 +67,7 @@ pub fn alloc_stack() -> Result<VirtAddr, OutOfFrames> {
         return Ok(top);
     }
     let top = stacks.place()?;
-    if let Err(error) = map_stack(top) {
-        // SAFETY: nobody has used what there is of it.
-        take_frames(top).into_iter().for_each(|frame| unsafe { frames::free(frame) });
-        stacks.unmapped.push(top);
-        return Err(error);
-    }
+    map_stack(top).inspect_err(|_| stacks.unmapped.push(top))?;
     Ok(top)
 }
 
@@ -80,16 +75,31 @@ fn bottom(top: VirtAddr) -> u64 {
     top.as_u64() - STACK_BYTES as u64
 }
 
+/// Maps a whole stack or nothing. All memory is taken before the first page is mapped: a page that was mapped, even if
+/// nobody used it, would have to be forgotten by all cores before its frame may go to somebody else.
 fn map_stack(top: VirtAddr) -> Result<(), OutOfFrames> {
-    for page in (bottom(top)..top.as_u64()).step_by(PAGE_BYTES) {
-        let page = VirtAddr::new(page);
-        page_table::prepare(page)?;
-        page_table::map(page, frames::alloc_zeroed().ok_or(OutOfFrames)?, STACK_PAGE)?;
+    page_table::prepare_range(bottom(top), top.as_u64())?;
+    let frames = stack_frames()?;
+    for (page, frame) in (bottom(top)..top.as_u64()).step_by(PAGE_BYTES).zip(frames) {
+        page_table::map(VirtAddr::new(page), frame, STACK_PAGE)?;
     }
     Ok(())
 }
 
-/// Unmaps a stack as far as it is mapped; answers its frames, which a core may remember until it is told.
+fn stack_frames() -> Result<ArrayVec<PhysAddr, STACK_PAGES>, OutOfFrames> {
+    let mut taken = ArrayVec::new();
+    while !taken.is_full() {
+        let Some(frame) = frames::alloc_zeroed() else {
+            // SAFETY: they have just been allocated, and were never mapped.
+            taken.into_iter().for_each(|frame| unsafe { frames::free(frame) });
+            return Err(OutOfFrames);
+        };
+        taken.push(frame);
+    }
+    Ok(taken)
+}
+
+/// Unmaps a stack; answers its frames, which a core may remember until it is told.
 fn take_frames(top: VirtAddr) -> ArrayVec<PhysAddr, STACK_PAGES> {
     let mut taken = ArrayVec::new();
     // These are small pages, so none is split and nothing can fail.

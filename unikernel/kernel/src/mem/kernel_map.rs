@@ -163,15 +163,11 @@ pub fn map_mmio(physical: PhysAddr, len: usize) -> VirtAddr {
     VirtAddr::new(base + offset)
 }
 
-/// Takes zeroed, physically contiguous memory for a device.
-///
-/// # Panics
-///
-/// If there is none; drivers ask at boot only.
-pub fn dma_alloc(pages: usize) -> (PhysAddr, VirtAddr) {
-    let block = frames::alloc_block(pages).expect("memory for device queues");
+/// Takes zeroed, physically contiguous memory for a device, if there is enough.
+pub fn dma_alloc(pages: usize) -> Option<(PhysAddr, VirtAddr)> {
+    let block = frames::alloc_block(pages)?;
     frames::zero(block, pages);
-    (block, phys_to_virt(block))
+    Some((block, phys_to_virt(block)))
 }
 
 /// Gives device memory back.

@@ -54,7 +54,7 @@ pub(super) fn detect() -> Option<Clock> {
     if !is_offered {
         return None;
     }
-    let (page, shown) = mem::dma_alloc(1);
+    let (page, shown) = mem::dma_alloc(1)?;
     enable(page);
     let system = shown.as_ptr::<SystemTime>();
     let wall = (shown + WALL_OFFSET).as_ptr::<WallClock>();

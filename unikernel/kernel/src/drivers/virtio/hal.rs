@@ -14,7 +14,10 @@ pub struct KernelHal;
 // used by nobody else, and all of RAM is mapped.
 unsafe impl Hal for KernelHal {
     fn dma_alloc(pages: usize, _: BufferDirection) -> (PhysAddr, NonNull<u8>) {
-        let (physical, shown) = mem::dma_alloc(pages);
+        let Some((physical, shown)) = mem::dma_alloc(pages) else {
+            // `virtio-drivers` takes address 0 for a failure (`Error::DmaError`).
+            return (0, NonNull::dangling());
+        };
         (physical.as_u64(), NonNull::new(shown.as_mut_ptr()).expect("the direct map is not at zero"))
     }
 

@@ -86,6 +86,18 @@ pub enum StartError {
     BadConfiguration,
     /// It reads and writes so many bytes at once.
     BadBlocks(u32),
+    /// There is no memory for its queues.
+    OutOfMemory,
+}
+
+impl StartError {
+    /// Why `virtio-drivers` did not make a queue.
+    fn of_queue(queue: u16, error: virtio_drivers::Error) -> Self {
+        match error {
+            virtio_drivers::Error::DmaError => Self::OutOfMemory,
+            _ => Self::BadQueue(queue),
+        }
+    }
 }
 
 impl fmt::Display for StartError {
@@ -96,6 +108,9 @@ impl fmt::Display for StartError {
             Self::NoAnyLayout => write!(f, "it is a legacy device without VIRTIO_F_ANY_LAYOUT"),
             Self::BadQueue(queue) => write!(f, "its queue {queue} is missing or too small"),
             Self::BadConfiguration => write!(f, "its configuration space is too small"),
+            Self::OutOfMemory => {
+                write!(f, "there is not enough memory for its queues (more, or fewer devices)")
+            }
             Self::BadBlocks(bytes) => {
                 write!(f, "its blocks have {bytes} bytes: expected a power of two up to 4096")
             }

@@ -53,8 +53,8 @@ impl Ring {
         }
         let size = 1 << size.ilog2();
         let large = if large < size { large } else { 0 };
-        let buffers = Buffers::allocate((size - large).into(), large.into(), buffer_bytes);
-        let shared = allocate(link, queue, size);
+        let buffers = Buffers::allocate((size - large).into(), large.into(), buffer_bytes)?;
+        let shared = allocate(link, queue, size)?;
         let ring = unikernel_machine::ring::Ring::new(shared, direction, |buffer| buffers.physical(buffer));
         Ok(Self { ring, buffers, doorbell: link.doorbell(queue) })
     }
@@ -208,9 +208,10 @@ fn full_fence() {
 }
 
 /// Allocates a ring's shared memory, for ever, and tells the device where it is.
-fn allocate(link: &mut Link, queue: u16, size: u16) -> Shared {
+fn allocate(link: &mut Link, queue: u16, size: u16) -> Result<Shared, StartError> {
     let layout = Layout::new(size);
-    let (physical, shown) = mem::dma_alloc(layout.size_bytes.div_ceil(PAGE_BYTES));
+    let pages = layout.size_bytes.div_ceil(PAGE_BYTES);
+    let (physical, shown) = mem::dma_alloc(pages).ok_or(StartError::OutOfMemory)?;
     let address = |at: usize| physical.as_u64() + at as u64;
     link.queue_set(queue, u32::from(size), address(0), address(layout.avail), address(layout.used));
     let part = |at: usize| shown + at as u64;
@@ -218,7 +219,7 @@ fn allocate(link: &mut Link, queue: u16, size: u16) -> Shared {
     // SAFETY: all parts lie within the block just allocated, zeroed, aligned to a page and never
     // freed, and they do not overlap (`Layout`); any bytes are valid atomics. Nobody but the
     // device, whose accesses atomics allow for, has another reference.
-    unsafe {
+    let shared = unsafe {
         Shared {
             descriptors: slice_at(part(0), entries),
             avail_flags: &*part(layout.avail).as_ptr(),
@@ -230,7 +231,8 @@ fn allocate(link: &mut Link, queue: u16, size: u16) -> Shared {
             used_event: &*part(layout.used_event).as_ptr(),
             avail_event: &*part(layout.avail_event).as_ptr(),
         }
-    }
+    };
+    Ok(shared)
 }
 
 /// # Safety
@@ -278,9 +280,9 @@ struct Buffers {
 }
 
 impl Buffers {
-    fn allocate(count: usize, large: usize, bytes_each: usize) -> Self {
-        let small = Block::allocate(count * bytes_each).expect("memory for device buffers");
-        Self { small, count, bytes_each, large: (0..large).map(|_| None).collect() }
+    fn allocate(count: usize, large: usize, bytes_each: usize) -> Result<Self, StartError> {
+        let small = Block::allocate(count * bytes_each).ok_or(StartError::OutOfMemory)?;
+        Ok(Self { small, count, bytes_each, large: (0..large).map(|_| None).collect() })
     }
 
     fn large(&self, buffer: u16) -> Option<&Block> {

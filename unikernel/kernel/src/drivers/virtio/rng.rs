@@ -42,7 +42,7 @@ pub fn start(device: VirtioDevice) -> Result<(), StartError> {
     let mut link = device.link;
     link.negotiate(|offered: Features| offered)?;
     let mut queue =
-        VirtQueue::new(&mut link, QUEUE, false, false).map_err(|_| StartError::BadQueue(QUEUE))?;
+        VirtQueue::new(&mut link, QUEUE, false, false).map_err(|error| StartError::of_queue(QUEUE, error))?;
     // It is polled.
     queue.set_dev_notify(false);
     link.start();

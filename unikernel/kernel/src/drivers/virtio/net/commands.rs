@@ -20,7 +20,8 @@ impl CommandQueue {
     /// Sets the queue up: it comes behind all pairs that the device has.
     pub(super) fn new(link: &mut Link, offered_pairs: usize) -> Result<Self, StartError> {
         let number = u16::try_from(2 * offered_pairs).map_err(|_| StartError::BadConfiguration)?;
-        let queue = VirtQueue::new(link, number, false, false).map_err(|_| StartError::BadQueue(number))?;
+        let queue = VirtQueue::new(link, number, false, false)
+            .map_err(|error| StartError::of_queue(number, error))?;
         Ok(Self(queue))
     }
 

@@ -43,19 +43,21 @@ const PROGRAMS_AT_ONCE: usize = 64;
 
 /// Runs the chosen suites; answers the process's exit code.
 pub(crate) fn run(options: &ConformanceOptions) -> Result<u8> {
+    let path = project::root().join("docs/conformance.md");
+    let earlier = fs::read_to_string(&path).unwrap_or_default();
     let mut failed = 0;
     for suite in suites::load(&options.suites)? {
         let results = run_suite(&suite, options).with_context(|| format!("suite {}", suite.name))?;
         failed += report::Sums::of(&suite, &results).failed;
-        println!("\n{}", report::table(&[(suite, results)]));
+        println!("\n{}", report::table(&[(suite, results)], ""));
     }
     let all = suites::load(&[])?.into_iter();
     let all: Vec<(Suite, Results)> =
         all.map(|suite| Results::load(&suite).map(|results| (suite, results))).collect::<Result<_>>()?;
-    println!("{}", report::table(&all));
+    println!("{}", report::table(&all, &earlier));
     if options.test.is_none() {
-        let path = project::root().join("docs/conformance.md");
-        fs::write(&path, report::page(&all)).with_context(|| format!("cannot write {}", path.display()))?;
+        fs::write(&path, report::page(&all, &earlier))
+            .with_context(|| format!("cannot write {}", path.display()))?;
         println!("written: {}", path.display());
     }
     Ok(u8::from(failed > 0))

@@ -21,6 +21,8 @@ fn main() {
         ("a wait that ends early", short_waits),
         ("commands of sockets", commands),
         ("an address without a length", nameless),
+        ("addresses of every family, as the calls take them", families),
+        ("bytes from pipe to pipe", splices),
     ];
     for (name, test) in tests {
         println!("{name}");
@@ -341,4 +343,79 @@ fn nameless() {
     let mut bytes = [0; 4];
     other.read_exact(&mut bytes).unwrap();
     assert_eq!(&bytes, b"hihi");
+}
+
+/// A `sockaddr` of a family with a port, on the loopback of IPv4, or of IPv6 where it is all zeros.
+fn address(family: u16, port: u16) -> [u8; 28] {
+    let mut bytes = [0; 28];
+    bytes[..2].copy_from_slice(&family.to_ne_bytes());
+    bytes[2..4].copy_from_slice(&port.to_be_bytes());
+    bytes[4..8].copy_from_slice(&[127, 0, 0, 1]);
+    bytes
+}
+
+fn outcome(result: isize) -> i32 {
+    if result < 0 { -std::io::Error::last_os_error().raw_os_error().unwrap() } else { result as i32 }
+}
+
+fn families() {
+    let mut ring = ring(8);
+    let target = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let port = target.local_addr().unwrap().port();
+    for kind in [libc::AF_INET, libc::AF_INET6] {
+        for family in [libc::AF_UNSPEC, libc::AF_INET, libc::AF_INET6, libc::AF_UNIX, 77] {
+            for len in [2_u16, 15, 16, 24, 28] {
+                // SAFETY: no argument is a pointer.
+                let made = unsafe { libc::socket(kind, libc::SOCK_DGRAM, 0) };
+                // SAFETY: it was made a moment ago.
+                let socket = unsafe { OwnedFd::from_raw_fd(made) };
+                let to = address(family as u16, port);
+                // SAFETY: the bytes and the address live as long as the call.
+                let called = outcome(unsafe {
+                    libc::sendto(made, b"x".as_ptr().cast(), 1, 0, to.as_ptr().cast(), len.into())
+                });
+                let send = opcode::Send::new(fd(&socket), b"x".as_ptr(), 1)
+                    .dest_addr(to.as_ptr().cast())
+                    .dest_addr_len(len.into());
+                assert_eq!(one(&mut ring, &send.build()), called, "send {kind} {family} {len}");
+                // SAFETY: the address lives as long as the call.
+                let called = outcome(unsafe { libc::connect(made, to.as_ptr().cast(), len.into()) } as isize);
+                let connect = opcode::Connect::new(fd(&socket), to.as_ptr().cast(), len.into()).build();
+                assert_eq!(one(&mut ring, &connect), called, "connect {kind} {family} {len}");
+            }
+        }
+    }
+}
+
+fn splices() {
+    let mut ring = ring(8);
+    let ((first, fill), (last, other)) = (pipe(), pipe());
+    // Whichever end is not ready is waited for.
+    let splice = |len| opcode::Splice::new(fd(&first), -1, fd(&other), -1, len).build();
+    push(&mut ring, &splice(64).user_data(1));
+    ring.submit().unwrap();
+    nap();
+    assert_eq!(ring.completion().count(), 0);
+    rustix::io::write(&fill, b"bytes").unwrap();
+    assert_eq!(complete(&mut ring, 1)[0].1, 5);
+    rustix::io::write(&fill, b"again").unwrap();
+    assert_eq!(one(&mut ring, &opcode::Tee::new(fd(&first), fd(&other), 3).build()), 3);
+    let mut buffer = [0; 16];
+    assert_eq!(rustix::io::read(&last, &mut buffer).unwrap(), 8);
+    assert_eq!(&buffer[..8], b"bytesaga");
+    rustix::io::write(&other, &[7; 65_536]).unwrap();
+    push(&mut ring, &splice(64).user_data(2));
+    ring.submit().unwrap();
+    nap();
+    assert_eq!(ring.completion().count(), 0, "there is no room");
+    let mut all = vec![0; 65_536];
+    assert_eq!(rustix::io::read(&last, &mut all).unwrap(), 65_536);
+    assert_eq!(complete(&mut ring, 1)[0].1, 5);
+    // Flags say not to wait; offsets are for files alone; a number that is no file.
+    let hasty = opcode::Splice::new(fd(&first), -1, fd(&other), -1, 9).flags(libc::SPLICE_F_NONBLOCK).build();
+    assert_eq!(one(&mut ring, &hasty), -libc::EAGAIN);
+    let placed = opcode::Splice::new(fd(&first), 3, fd(&other), -1, 9).build();
+    assert_eq!(one(&mut ring, &placed), -libc::ESPIPE);
+    let nowhere = opcode::Splice::new(Fd(-1), -1, fd(&other), -1, 9).build();
+    assert_eq!(one(&mut ring, &nowhere), -libc::EBADF);
 }

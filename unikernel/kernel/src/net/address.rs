@@ -6,6 +6,7 @@
 use core::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
 use linux_raw_sys::net::{AF_INET, AF_INET6, AF_NETLINK, AF_UNIX, AF_UNSPEC, AF_VSOCK, sockaddr_in};
+use smallvec::SmallVec;
 
 use super::endpoint::Name;
 use super::socket::{Kind, Socket};
@@ -75,13 +76,26 @@ fn least_bytes(family: Family) -> usize {
     if family == Family::V4 { V4_BYTES } else { V6_LEAST_BYTES }
 }
 
-/// Whether an address could be read, whatever it is: it has no impossible length, and its bytes are there.
-pub fn check_readable(address: u64, len: u32) -> Result<(), Errno> {
-    if len as usize > LARGEST_BYTES {
-        return Err(Errno::EINVAL);
+/// The bytes of an address, which are fetched before anybody asks what socket they are for.
+#[derive(Clone, Debug)]
+pub struct Raw(SmallVec<[u8; V6_BYTES]>);
+
+impl Raw {
+    /// Fetches an address, whatever it is: it has no impossible length, and its bytes are there.
+    pub fn read(address: u64, len: u32) -> Result<Self, Errno> {
+        let len = len as usize;
+        if len > LARGEST_BYTES {
+            return Err(Errno::EINVAL);
+        }
+        let mut bytes = SmallVec::from_elem(0, len);
+        UserSlice::new(address, len).read(&mut bytes)?;
+        Ok(Self(bytes))
     }
-    let mut bytes = [0; LARGEST_BYTES];
-    Ok(UserSlice::new(address, len as usize).read(&mut bytes[..len as usize])?)
+
+    /// `AF_*`, if it is long enough to have a family.
+    fn family(&self) -> Option<u32> {
+        self.0.first_chunk().map(|&number| u32::from(u16::from_ne_bytes(number)))
+    }
 }
 
 /// What the app gave.
@@ -98,16 +112,10 @@ pub enum Given {
 }
 
 impl Given {
-    /// Reads an address for a socket of `family`.
-    pub fn read(address: u64, len: u32, family: Family) -> Result<Self, Errno> {
-        let len = len as usize;
-        if !(2..=LARGEST_BYTES).contains(&len) {
-            return Err(Errno::EINVAL);
-        }
-        let mut bytes = [0; LARGEST_BYTES];
-        let bytes = &mut bytes[..len];
-        UserSlice::new(address, len).read(bytes)?;
-        let given = u32::from(u16::from_ne_bytes([bytes[0], bytes[1]]));
+    /// Takes an address for a socket of `family` apart.
+    fn parse(raw: &Raw, family: Family) -> Result<Self, Errno> {
+        let given = raw.family().ok_or(Errno::EINVAL)?;
+        let (bytes, len) = (&raw.0[..], raw.0.len());
         match (given, family) {
             (AF_UNSPEC, _) => Ok(Self::Unspecified),
             (AF_UNIX, Family::Unix) => Ok(Self::Unix(UnixName::parse(&bytes[2..])?)),
@@ -125,48 +133,22 @@ impl Given {
     /// Reads an address to bind to. For IPv4, Linux has always taken "no family" with "any address" for
     /// that address.
     pub fn read_own(address: u64, len: u32, family: Family) -> Result<Self, Errno> {
-        let given = Self::read(address, len, family)?;
+        let raw = Raw::read(address, len)?;
+        let given = Self::parse(&raw, family)?;
         if given != Self::Unspecified || !matches!(family, Family::V4 | Family::V6) {
             return Ok(given);
         }
-        match Self::read_v4_of_no_family(address, len, family)? {
+        match Self::v4_of_no_family(&raw, family) {
             Some(own) if own.ip().is_unspecified() => Ok(Self::Internet(own)),
-            _ if (len as usize) < least_bytes(family) => Err(Errno::EINVAL),
+            _ if raw.0.len() < least_bytes(family) => Err(Errno::EINVAL),
             _ => Ok(given),
         }
     }
 
     /// What an address without a family would be as one of IPv4, for a socket of IPv4.
-    fn read_v4_of_no_family(address: u64, len: u32, family: Family) -> Result<Option<SocketAddr>, Errno> {
-        if family != Family::V4 || (len as usize) < V4_BYTES {
-            return Ok(None);
-        }
-        Ok(Some(parse_v4(&UserPtr::<[u8; V4_BYTES]>::new(address).read()?)))
-    }
-
-    /// Reads an address before its socket is known; see [`Self::check`].
-    pub fn read_any(address: u64, len: u32) -> Result<Self, Errno> {
-        let family = match u32::from(UserPtr::<u16>::new(address).read()?) {
-            AF_UNIX => Family::Unix,
-            AF_INET6 => Family::V6,
-            AF_NETLINK => Family::Netlink,
-            AF_VSOCK => Family::Vsock,
-            _ => Family::V4,
-        };
-        Self::read(address, len, family)
-    }
-
-    /// Whether the address is one for a socket of `family`, with the error if it is not.
-    pub fn check(&self, family: Family) -> Result<(), Errno> {
-        match (self, family) {
-            (Self::Unspecified, _) | (Self::Unix(_), Family::Unix) => Ok(()),
-            (Self::Other(name), family) if name[..2] == (family.number() as u16).to_ne_bytes() => Ok(()),
-            (_, Family::Unix | Family::Netlink | Family::Vsock) => Err(Errno::EINVAL),
-            (Self::Internet(address), Family::V4) if address.is_ipv4() => Ok(()),
-            // An address of IPv4 mapped into IPv6 was made one of IPv4 when it was read.
-            (Self::Internet(_), Family::V6) => Ok(()),
-            _ => Err(Errno::EAFNOSUPPORT),
-        }
+    fn v4_of_no_family(raw: &Raw, family: Family) -> Option<SocketAddr> {
+        let is_v4 = family == Family::V4 && raw.0.len() >= V4_BYTES;
+        is_v4.then(|| parse_v4(&raw.0))
     }
 
     /// The internet address.
@@ -195,27 +177,27 @@ impl Given {
 }
 
 impl Socket {
-    /// Reads an address to connect or to send to. A datagram socket of IPv6 takes one of IPv4 as it is (glibc's `getaddrinfo`
+    /// The address to connect or to send to. A datagram socket of IPv6 takes one of IPv4 as it is (glibc's `getaddrinfo`
     /// asks for the way to it like that), unless it is for IPv6 alone: that is `refused`.
-    pub fn read_peer(&self, address: u64, len: u32, refused: Errno) -> Result<Given, Errno> {
-        let is_v4 = || UserPtr::<u16>::new(address).read().is_ok_and(|family| u32::from(family) == AF_INET);
-        if !matches!(self.kind, Kind::Datagram(_)) || self.family != Family::V6 || len < 2 || !is_v4() {
-            return Given::read(address, len, self.family);
+    pub fn peer_of(&self, raw: &Raw, refused: Errno) -> Result<Given, Errno> {
+        let is_v4 = raw.family() == Some(AF_INET);
+        if !matches!(self.kind, Kind::Datagram(_)) || self.family != Family::V6 || !is_v4 {
+            return Given::parse(raw, self.family);
         }
         if self.options.lock().is_v6_only {
             return Err(refused);
         }
-        Given::read(address, len, Family::V4)
+        Given::parse(raw, Family::V4)
     }
 
-    /// Reads where a message goes; none if it goes to the peer. Datagrams take what has no family for an address of IPv4,
+    /// Where a message goes; none if it goes to the peer. Datagrams take what has no family for an address of IPv4,
     /// and for none with IPv6, which knows no others but those of the two.
-    pub fn read_destination(&self, address: u64, len: u32) -> Result<Option<Given>, Errno> {
+    pub fn destination_of(&self, raw: &Raw) -> Result<Option<Given>, Errno> {
         let is_datagram = matches!(self.kind, Kind::Datagram(_));
-        match self.read_peer(address, len, Errno::ENETUNREACH) {
+        match self.peer_of(raw, Errno::ENETUNREACH) {
             Ok(Given::Unspecified) if is_datagram && self.family == Family::V6 => Ok(None),
             Ok(Given::Unspecified) if is_datagram => {
-                let to = Given::read_v4_of_no_family(address, len, self.family)?;
+                let to = Given::v4_of_no_family(raw, self.family);
                 to.map(|to| Some(Given::Internet(to))).ok_or(Errno::EINVAL)
             }
             Err(Errno::EAFNOSUPPORT) if is_datagram && self.family == Family::V6 => Err(Errno::EINVAL),

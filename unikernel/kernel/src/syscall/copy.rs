@@ -16,18 +16,18 @@ use crate::task::limits;
 const CHUNK_BYTES: usize = 64 * 1024;
 
 /// A place in a file: an offset that the app gives, or the file's own.
-pub(super) enum Place {
+enum Place {
     Given(u64),
     Own,
 }
 
 impl Place {
-    pub(super) fn read(pointer: UserPtr<i64>) -> Result<Self, Errno> {
+    fn read(pointer: UserPtr<i64>) -> Result<Self, Errno> {
         let Some(pointer) = pointer.non_null() else { return Ok(Self::Own) };
         u64::try_from(pointer.read()?).map(Self::Given).map_err(|_| Errno::EINVAL)
     }
 
-    pub(super) fn resolve(&self, opened: &OpenFile) -> u64 {
+    fn resolve(&self, opened: &OpenFile) -> u64 {
         match self {
             Self::Given(offset) => *offset,
             Self::Own => opened.with_offset(|offset| *offset),

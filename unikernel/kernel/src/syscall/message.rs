@@ -11,7 +11,7 @@ use super::{control, control_out};
 use crate::file::WaitMode;
 use crate::file::table::OnExec;
 use crate::mem::user::{UserAbi, UserPtr, UserSlice};
-use crate::net::address;
+use crate::net::address::{self, Raw};
 use crate::net::socket::{Beside, MessageFlags, Outgoing, Received, SendControl};
 use crate::net::unix::Rights;
 use crate::platform::time;
@@ -56,7 +56,7 @@ pub fn sys_sendto(descriptor: i32, buffer: u64, len: usize, flags: u32, to: u64,
     if to == 0 {
         return socket.send_bytes(&buffers, flags, mode_of(&socket, flags));
     }
-    let to = socket.read_destination(to, to_len)?;
+    let to = socket.destination_of(&Raw::read(to, to_len)?)?;
     socket.send(Outgoing { to, ..Outgoing::bytes(&buffers) }, flags, mode_of(&socket, flags))
 }
 
@@ -112,7 +112,7 @@ fn send_one(socket: &SocketRef, header: &msghdr, flags: MessageFlags) -> SysResu
     let (buffers, rights, control) = read_parts(header)?;
     let to = match name_of(header)? {
         None => None,
-        Some((name, len)) => socket.read_destination(name, len)?,
+        Some((name, len)) => socket.destination_of(&Raw::read(name, len)?)?,
     };
     socket.send(Outgoing { buffers: &buffers, to, rights, control }, flags, mode_of(socket, flags))
 }

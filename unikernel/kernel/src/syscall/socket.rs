@@ -10,7 +10,7 @@ use super::{Errno, SysResult};
 use crate::file::table::OnExec;
 use crate::file::{self, File, FileFlags, OpenFile, WaitMode};
 use crate::mem::user::UserPtr;
-use crate::net::address::{self, Address, Family, Given};
+use crate::net::address::{self, Address, Family, Given, Raw};
 use crate::net::datagram::Datagram;
 use crate::net::options::SocketOptions;
 use crate::net::socket::{Kind, Shutdown, Socket};
@@ -191,9 +191,9 @@ pub fn sys_accept4(descriptor: i32, address: u64, len: UserPtr<u32>, flags: u32)
 pub fn sys_connect(descriptor: i32, address: u64, len: u32) -> SysResult {
     let opened = file::get(descriptor)?;
     // The bytes are fetched before anybody asks whether there is a socket, as Linux does.
-    address::check_readable(address, len)?;
+    let raw = Raw::read(address, len)?;
     let socket = SocketRef::of(opened)?;
-    let address = socket.read_peer(address, len, Errno::EAFNOSUPPORT)?;
+    let address = socket.peer_of(&raw, Errno::EAFNOSUPPORT)?;
     socket.connect(address, socket.wait_mode())?;
     Ok(0)
 }

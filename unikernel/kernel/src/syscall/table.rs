@@ -221,7 +221,7 @@ syscalls! {
 
     // Rings
     __NR_io_uring_setup: io_uring_setup(entries: Int, params: Ptr) => uring::sys_io_uring_setup, Partial, "no IOPOLL";
-    __NR_io_uring_enter: io_uring_enter(fd: Fd, to_submit: Int, min_complete: Int, flags: Flags, arg: Ptr, size: Size) => uring::sys_io_uring_enter, Partial, "no splice, tee, pipe, xattr, futex, waitid or epoll_wait operations, no zero-copy receive";
+    __NR_io_uring_enter: io_uring_enter(fd: Fd, to_submit: Int, min_complete: Int, flags: Flags, arg: Ptr, size: Size) => uring::sys_io_uring_enter, Partial, "no pipe, xattr, futex, waitid or epoll_wait operations, no zero-copy receive";
     __NR_io_uring_register: io_uring_register(fd: Fd, opcode: Int, arg: Ptr, nr_args: Int) => uring::sys_io_uring_register, Partial, "files, buffers, buffer rings, eventfd, probe, synchronous cancel; no resource tags, personalities, restrictions, registered rings or cloned buffers";
     __NR_lseek: lseek(fd: Fd, offset: Int, whence: Int) => io::sys_lseek, Full, "";
 

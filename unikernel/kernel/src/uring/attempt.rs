@@ -13,7 +13,7 @@ use super::request::{Action, Request};
 use super::sqe::{Sqe, SqeFlags};
 use crate::file::{self, OpenFile, Readiness, WaitMode, complete};
 use crate::mem::user::{UserPtr, UserSlice};
-use crate::net::address::{self, Given};
+use crate::net::address::{self, Raw};
 use crate::net::socket::{MessageFlags, Outgoing, Socket, kind_number};
 use crate::syscall::io::Buffers;
 use crate::syscall::message;
@@ -41,6 +41,9 @@ impl Ring {
         }
         if let Action::Poll { wanted, is_one_shot } = request.action {
             return self.poll(request, wanted, is_one_shot);
+        }
+        if matches!(request.action, Action::Splice(_)) {
+            return self.splice(request);
         }
         let wanted = match &request.action {
             Action::Write { .. } | Action::Send { .. } | Action::Connect { .. } => Readiness::WRITABLE,
@@ -125,20 +128,23 @@ impl Ring {
             }
             Action::Send { buffers, to, rights, control, flags } => {
                 let socket = SocketRef::of(opened)?;
-                if let Some(to) = to {
-                    to.check(socket.family)?;
-                }
+                let to = match to {
+                    Some(raw) => socket.destination_of(raw)?,
+                    None => None,
+                };
                 let rest: Buffers = rest(buffers, request.done);
-                let (to, rights, control) = (to.clone(), rights.clone(), *control);
+                let (rights, control) = (rights.clone(), *control);
                 let message = Outgoing { buffers: &rest, to, rights, control };
                 let sent = socket.send(message, *flags, WaitMode::NonBlocking);
                 progress(&mut request.done, buffers, *flags, sent)
             }
             Action::Accept => self.accept(&SocketRef::of(opened)?, &request.sqe),
             Action::Connect { to, has_begun } => connect(&SocketRef::of(opened)?, to, has_begun),
-            Action::Call | Action::Poll { .. } | Action::Timeout(_) | Action::Refused(_) => {
-                Err(Errno::EINVAL)
-            }
+            Action::Call
+            | Action::Poll { .. }
+            | Action::Splice(_)
+            | Action::Timeout(_)
+            | Action::Refused(_) => Err(Errno::EINVAL),
         }
     }
 
@@ -242,9 +248,9 @@ fn write(opened: &OpenFile, from: &[UserSlice], offset: Option<u64>) -> SysResul
     }
 }
 
-fn connect(socket: &SocketRef, to: &Given, has_begun: &mut bool) -> SysResult {
-    to.check(socket.family)?;
-    match socket.connect(to.clone(), WaitMode::NonBlocking) {
+fn connect(socket: &SocketRef, to: &Raw, has_begun: &mut bool) -> SysResult {
+    let to = socket.peer_of(to, Errno::EAFNOSUPPORT)?;
+    match socket.connect(to, WaitMode::NonBlocking) {
         Ok(()) => Ok(0),
         Err(Errno::EISCONN) if *has_begun => Ok(0),
         // It goes on: the next look is when the socket can be written, or has failed.

@@ -47,6 +47,9 @@ impl Ring {
             return Err(Errno::EBADF);
         }
         request.file = Some(opened);
+        if let Action::Splice(splice) = &mut request.action {
+            splice.from = Some(self.source_of(&request.sqe)?);
+        }
         Ok(())
     }
 
@@ -64,7 +67,12 @@ impl Ring {
                 Attempt::Waits => None,
             };
             let key = match request.key {
-                Some(key) => key,
+                Some(key) if !self.waits_elsewhere(&request) => key,
+                Some(key) => match self.watch(&mut request, key, wanted) {
+                    Ok(false) => key,
+                    Ok(true) => continue,
+                    Err(error) => return self.finish(request, Err(error), 0),
+                },
                 None => match self.make_waiting(&mut request, wanted) {
                     Ok((key, false)) => key,
                     Ok((_, true)) => continue,
@@ -102,18 +110,33 @@ impl Ring {
             }
             request.timer = Some(self.alarm(timeout.deadline_ns, key));
         }
-        let (Some(wanted), Some(opened)) = (wanted, &request.file) else { return Ok((key, false)) };
+        self.ready.reserve(count)?;
+        Ok((key, self.watch(request, key, wanted)?))
+    }
+
+    /// True if a request has to wait for another file than before.
+    fn waits_elsewhere(&self, request: &Request) -> bool {
+        let watched = request.watch.as_ref().map(|watch| &watch.file);
+        let awaited = request.awaited.as_ref().map(|opened| &opened.file);
+        awaited.is_some_and(|awaited| !watched.is_some_and(|watched| Arc::ptr_eq(watched, awaited)))
+    }
+
+    /// Watches the file that a request waits for, and no other. True if there is reason to look again.
+    fn watch(&self, request: &mut Request, key: Key, wanted: Option<Readiness>) -> Result<bool, Errno> {
+        unwatch(request);
+        let awaited = request.awaited.as_ref().or(request.file.as_ref());
+        let (Some(wanted), Some(opened)) = (wanted, awaited) else { return Ok(false) };
         // A file that cannot tell when it is ready cannot be waited for.
         let source = opened.file.poll_source().ok_or(Errno::EAGAIN)?;
-        self.ready.reserve(count)?;
         let bits = (wanted | Readiness::ALWAYS | Readiness::RDHUP).bits();
         let watch_key = (key.index as i32, key.generation as usize);
         let file = Arc::clone(&opened.file);
         let ready = Arc::clone(&self.ready);
         let watch = Watch::new(file, watch_key, (bits, 0), ready, alloc::sync::Weak::new());
         source.attach(Arc::clone(&watch))?;
+        let is_ready = opened.file.readiness().bits() & bits != 0;
         request.watch = Some(watch);
-        Ok((key, opened.file.readiness().bits() & bits != 0))
+        Ok(is_ready)
     }
 
     /// Starts the time-out that watches over a request, if the next in its chain is one.
@@ -203,11 +226,7 @@ impl Ring {
 
     /// Takes back what a waiting request has set up.
     fn leave(&self, request: &mut Request) {
-        if let Some(watch) = request.watch.take()
-            && let Some(source) = watch.file.poll_source()
-        {
-            source.detach(&watch);
-        }
+        unwatch(request);
         drop(request.timer.take());
         if let Some(key) = request.key.take() {
             self.slots.lock().release(key);
@@ -299,6 +318,14 @@ impl Ring {
     }
 }
 
+fn unwatch(request: &mut Request) {
+    if let Some(watch) = request.watch.take()
+        && let Some(source) = watch.file.poll_source()
+    {
+        source.detach(&watch);
+    }
+}
+
 /// True if an error is what the app wanted to happen.
 fn is_good_end(request: &Request, result: SysResult) -> bool {
     matches!(&request.action, Action::Timeout(timeout) if timeout.is_success && result == Err(Errno::ETIME))
@@ -313,6 +340,7 @@ fn is_short(request: &Request, result: SysResult) -> bool {
         {
             buffers
         }
+        Action::Splice(_) => return result.is_ok_and(|count| count < request.sqe.len as usize),
         _ => return false,
     };
     let wanted: usize = wanted.iter().map(crate::mem::user::UserSlice::len).sum();

@@ -1,7 +1,7 @@
 //! io_uring(7): system calls by a queue in shared memory, with their results in another.
 //!
 //! - [`Ring`]: the file; `memory`: what the app maps; `sqe`: an entry;
-//! - `request`: what an entry asks for; `operation`: the calls that never wait; `attempt`: those that may;
+//! - `request`: what an entry asks for; `operation`: the calls that never wait; `attempt`: those that may (`splice`);
 //! - `order`: from the queue to the start; `engine`: a request from its start to its end; `slots`: where
 //!   requests wait; `completion`: the results;
 //! - `poller`: who submits without a call; `timeout`, `cancel`; `buffers`: what is registered; `register`: how.
@@ -24,6 +24,7 @@ mod poller;
 mod register;
 mod request;
 mod slots;
+mod splice;
 mod sqe;
 mod timeout;
 mod workers;

@@ -12,13 +12,14 @@ use smallvec::smallvec;
 use super::buffers::Selected;
 use super::operation::{self, opcode};
 use super::slots::Key;
+use super::splice::Splice;
 use super::sqe::{Sqe, SqeFlags};
 use super::timeout::Timeout;
 use crate::file::poll_source::Watch;
 use crate::file::{OpenFile, Readiness};
 use crate::mem::room;
 use crate::mem::user::{UserPtr, UserSlice};
-use crate::net::address::Given;
+use crate::net::address::Raw;
 use crate::net::socket::{MessageFlags, SendControl};
 use crate::net::unix::Rights;
 use crate::syscall::Errno;
@@ -35,7 +36,7 @@ pub(super) enum Action {
     /// write(2) and so on.
     Write { buffers: Buffers, offset: Option<u64> },
     /// send(2), sendto(2), sendmsg(2).
-    Send { buffers: Buffers, to: Option<Given>, rights: Rights, control: SendControl, flags: MessageFlags },
+    Send { buffers: Buffers, to: Option<Raw>, rights: Rights, control: SendControl, flags: MessageFlags },
     /// recv(2).
     Receive { buffers: Buffers, flags: MessageFlags },
     /// recvmsg(2): what came beside the bytes goes to the message's header.
@@ -43,9 +44,11 @@ pub(super) enum Action {
     /// accept4(2).
     Accept,
     /// connect(2).
-    Connect { to: Given, has_begun: bool },
+    Connect { to: Raw, has_begun: bool },
     /// poll(2) for one file.
     Poll { wanted: Readiness, is_one_shot: bool },
+    /// splice(2), tee(2).
+    Splice(Splice),
     /// A time to wait for.
     Timeout(Timeout),
     /// Refused when it was read.
@@ -61,6 +64,8 @@ pub(super) struct Request {
     /// Where it is parked, once it had to wait.
     pub(super) key: Option<Key>,
     pub(super) watch: Option<Arc<Watch>>,
+    /// The file that it waits for, if that is another.
+    pub(super) awaited: Option<Arc<OpenFile>>,
     /// The provided buffer that was taken for it.
     pub(super) selected: Option<Selected>,
     /// Bytes that were moved, for requests that want all.
@@ -87,6 +92,7 @@ impl Request {
             file: None,
             key: None,
             watch: None,
+            awaited: None,
             selected: None,
             done: 0,
             is_cancelled: false,
@@ -213,6 +219,7 @@ fn prepare(sqe: &Sqe) -> Result<Action, Errno> {
             Action::Connect { to, has_begun: false }
         }
         opcode::POLL_ADD => poll(sqe)?,
+        opcode::SPLICE | opcode::TEE => Action::Splice(Splice::read(sqe)?),
         opcode::TIMEOUT | opcode::LINK_TIMEOUT => {
             Action::Timeout(Timeout::read(sqe, UserPtr::<__kernel_timespec>::new(sqe.addr))?)
         }
@@ -233,8 +240,8 @@ fn check_selection(sqe: &Sqe) -> Result<(), Errno> {
     }
 }
 
-fn address(place: u64, len: u32) -> Result<Option<Given>, Errno> {
-    if place == 0 { Ok(None) } else { Given::read_any(place, len).map(Some) }
+fn address(place: u64, len: u32) -> Result<Option<Raw>, Errno> {
+    if place == 0 { Ok(None) } else { Raw::read(place, len).map(Some) }
 }
 
 fn poll(sqe: &Sqe) -> Result<Action, Errno> {

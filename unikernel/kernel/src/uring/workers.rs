@@ -48,6 +48,12 @@ pub(super) fn wants_worker(request: &Request) -> bool {
             // The lock of the place where the file stands is one that sleeps.
             opened.file.is_seekable() && !scheduler::can_block()
         }
+        (Action::Splice(splice), Some(to)) => {
+            let mut both = [splice.from.as_ref(), Some(to)].into_iter().flatten();
+            both.any(|opened| {
+                opened.file.is_on_disk() || opened.file.is_seekable() && !scheduler::can_block()
+            })
+        }
         (Action::Call, Some(opened)) => opened.file.is_on_disk(),
         (Action::Call, None) => {
             walks(request.sqe.opcode) && !scheduler::can_block() && !table::all().is_empty()

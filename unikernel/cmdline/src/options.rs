@@ -213,6 +213,13 @@ pub fn parse(line: &str) -> Result<Options, ParseError> {
 }
 
 impl Options {
+    /// The root that came in a form of Linux's which hypervisors append on their own account, whether or not there is such
+    /// a disk (Firecracker: `root=/dev/vda`, `root=PARTUUID=...`).
+    pub fn root_for_linux(&self) -> Option<&MountPoint> {
+        let point = self.mounts.get(self.linux_root?)?;
+        Some(point).filter(|point| point.disk.starts_with("blk") || point.disk.starts_with("PARTUUID="))
+    }
+
     fn take(&mut self, word: &str) -> Result<(), ParseError> {
         let (key, value) = match word.split_once('=') {
             Some((key, value)) => (key, value),

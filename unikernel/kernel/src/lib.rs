@@ -123,7 +123,12 @@ fn start_console(device: Option<VirtioDevice>) {
 
 fn mount_disks(options: &Options) {
     block::find_partitions();
-    if let Err(error) = fs::disk::table::mount_all(&options.mounts, &options.formatted) {
+    let mut mounts = options.mounts.clone();
+    if let Some(root) = options.root_for_linux().filter(|root| !fs::disk::table::has(&root.disk)) {
+        log::warn!("`root=` in Linux's form: there is no `{}` here; not used", Shown(&root.disk));
+        mounts.retain(|point| point != root);
+    }
+    if let Err(error) = fs::disk::table::mount_all(&mounts, &options.formatted) {
         cannot_boot(format_args!("{}", Shown(&error.to_string())));
     }
 }

@@ -111,9 +111,10 @@ impl Stream {
             _ => return Err(Errno::EINVAL),
         };
         *role = Role::Bound(id);
-        let card = socket.options.lock().card;
-        flows::listen(id, backlog_for(backlog), card, socket.arc().as_ref())?;
-        flows::apply(id, &socket.options.lock().tcp);
+        // A copy: the options' lock is never held while a shard's is taken.
+        let options = *socket.options.lock();
+        flows::listen(id, backlog_for(backlog), options.card, socket.arc().as_ref())?;
+        flows::apply(id, &options.tcp);
         *role = Role::Listener(id);
         Ok(())
     }

@@ -209,7 +209,8 @@ pub fn sys_readahead(fd: i32, offset: i64, count: usize) -> SysResult {
     if !opened.flags().can_read() {
         return Err(Errno::EBADF);
     }
-    if !opened.file.is_regular() {
+    // For Linux the count is a length of files, which has a sign.
+    if !opened.file.is_regular() || i64::try_from(count).is_err() {
         return Err(Errno::EINVAL);
     }
     if let Some(file) = opened.downcast::<DiskFile>() {

@@ -142,8 +142,10 @@ pub fn sys_mmap(address: u64, len: u64, bits: u32, flags: u32, fd: i32, offset: 
 
 /// Refuses what no mapping here can be: made of huge pages that were set aside for that, or shared and growing.
 fn check_kind(flags: u32, is_anonymous: bool) -> Result<(), Errno> {
+    // The usual size, or the logarithm of one that the processor has: there are none of these pages.
+    let is_page_size = matches!(flags >> MAP_HUGE_SHIFT & MAP_HUGE_MASK, 0 | 21 | 30);
     match flags & MAP_HUGETLB != 0 {
-        true if is_anonymous => Err(Errno::ENOMEM),
+        true if is_anonymous && is_page_size => Err(Errno::ENOMEM),
         true => Err(Errno::EINVAL),
         false if is_anonymous && flags & MAP_TYPE == MAP_SHARED && flags & MAP_GROWSDOWN != 0 => {
             Err(Errno::EINVAL)

@@ -141,6 +141,11 @@ fn devices_of(wanted: &[MountPoint]) -> Result<Vec<&'static Device>, TableError>
     Ok(devices)
 }
 
+/// True if there is a disk or partition with a name or tag.
+pub fn has(name: &str) -> bool {
+    !matches!(device_of(name), Err(TableError::NoDisk(_)))
+}
+
 /// The disk or partition with a name, or with a tag: the UUID or label of its filesystem or in its table.
 fn device_of(name: &str) -> Result<&'static Device, TableError> {
     let Some((tag, value)) = name.split_once('=') else {

@@ -16,6 +16,7 @@ use queue::{
 };
 
 fn main() {
+    telling::block_signal();
     names();
     shapes();
     order_and_refusals();

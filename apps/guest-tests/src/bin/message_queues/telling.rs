@@ -32,14 +32,24 @@ fn take_signal(signal: i32, milliseconds: i64) -> Option<(i32, u64)> {
     }
 }
 
-pub(crate) fn told_by_signal() {
-    let signal = libc::SIGRTMIN() + 3;
-    // SAFETY: the set lives during the calls; all threads of this test begin later.
+/// The signal that messages are told by.
+fn signal() -> i32 {
+    libc::SIGRTMIN() + 3
+}
+
+/// To be called before there are threads, which inherit it: the signal is the process's, and a thread that is done but not
+/// gone yet (a scope does not wait for that) would take it and end the process.
+pub(crate) fn block_signal() {
+    // SAFETY: the set lives during the calls.
     unsafe {
         let mut set: libc::sigset_t = std::mem::zeroed();
-        libc::sigaddset(&raw mut set, signal);
+        libc::sigaddset(&raw mut set, signal());
         libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut());
     }
+}
+
+pub(crate) fn told_by_signal() {
+    let signal = signal();
     let queue = Queue::new("signal", 4, 8, 0);
     let wanted = event(0x1234_5678_9ABC, signal as u32, libc::SIGEV_SIGNAL);
     check_eq!(queue.notify(Some(&event(0, 0, 3))), refused(libc::EINVAL));

@@ -213,11 +213,11 @@ pub fn parse(line: &str) -> Result<Options, ParseError> {
 }
 
 impl Options {
-    /// The root that came in a form of Linux's which hypervisors append on their own account, whether or not there is such
-    /// a disk (Firecracker: `root=/dev/vda`, `root=PARTUUID=...`).
+    /// The root that came as `root=PARTUUID=...`, which is written into configurations for Linux and means nothing to a machine
+    /// without such a partition. Who names a disk or a filesystem means it.
     pub fn root_for_linux(&self) -> Option<&MountPoint> {
         let point = self.mounts.get(self.linux_root?)?;
-        Some(point).filter(|point| point.disk.starts_with("blk") || point.disk.starts_with("PARTUUID="))
+        Some(point).filter(|point| point.disk.starts_with("PARTUUID="))
     }
 
     fn take(&mut self, word: &str) -> Result<(), ParseError> {

@@ -156,10 +156,9 @@ fn root_of_linux_is_the_disk_of_that_number() {
     assert_eq!(root("root=/dev/vdb12 ro"), point("blk1p12", true));
     assert_eq!(root("root=PARTUUID=1-2 ro"), point("PARTUUID=1-2", true));
     assert_eq!(root("root=LABEL=x:ext4:ro"), point("LABEL=x", true));
-    // Who names a filesystem means it.
     let is_for_linux = |line| parse(line).unwrap().root_for_linux().is_some();
-    assert!(is_for_linux("root=/dev/vda") && is_for_linux("root=PARTUUID=1-2"));
-    assert!(!is_for_linux("root=blk0") && !is_for_linux("root=LABEL=x") && !is_for_linux("mount=/data:blk0"));
+    assert!(is_for_linux("root=PARTUUID=1-2") && !is_for_linux("mount=/data:PARTUUID=1-2"));
+    assert!(!is_for_linux("root=/dev/vda") && !is_for_linux("root=blk0") && !is_for_linux("root=LABEL=x"));
     for other in ["root=/dev/sda", "root=/dev/vd", "root=/dev/vdap1", "root=/dev/nvme0n1p1"] {
         let options = parse(other).unwrap();
         assert_eq!((options.mounts.len(), options.ignored.len()), (0, 1), "{other}");

@@ -154,7 +154,11 @@ fn any_shape() -> Result<()> {
 }
 
 fn write_shapes(folder: &Folder) -> Result<()> {
-    folder.write("Cargo.toml", "[workspace]\nresolver = \"3\"\nmembers = [\"shaped\", \"other\"]\n")?;
+    folder.write(
+        "Cargo.toml",
+        "[workspace]\nresolver = \"3\"\nmembers = [\"shaped\", \"other\"]\n\
+        [profile.release]\nstrip = true\npanic = \"abort\"\n",
+    )?;
     let manifest =
         "[package]\nname = \"shaped\"\nversion = \"1.0.0\"\nedition = \"2024\"\ndefault-run = \"first\"\n";
     folder.write("shaped/Cargo.toml", manifest)?;

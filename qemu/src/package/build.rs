@@ -145,6 +145,8 @@ fn rustc_arguments(target: &str, kernel: &Kernel) -> Vec<OsString> {
         "-Crelocation-model=static".into(),
         "-Cforce-frame-pointers=yes".into(),
         "-Ctarget-feature=+crt-static".into(),
+        // Whatever the profile says: names are needed until the image is made, and go then.
+        "-Cstrip=none".into(),
     ];
     if target == TARGET {
         arguments.push("-Clink-self-contained=yes".into());
@@ -166,17 +168,25 @@ fn is_without_std(source: &Path) -> bool {
 fn finish(executable: &Path, image: &Path, name: &str, keeps_debug: bool) -> Result<()> {
     // Under another name until it is whole: a running QEMU or a second build may read the old one.
     let new = image.with_extension(format!("{}.new", std::process::id()));
-    fs::copy(executable, &new)?;
-    embed(&new, name)?;
-    let faults = image_check::check(&fs::read(&new)?);
+    let outcome = make(executable, &new, image, name, keeps_debug);
+    if outcome.is_err() {
+        let _ = fs::remove_file(&new);
+    }
+    outcome
+}
+
+fn make(executable: &Path, new: &Path, image: &Path, name: &str, keeps_debug: bool) -> Result<()> {
+    fs::copy(executable, new)?;
+    embed(new, name)?;
+    let faults = image_check::check(&fs::read(new)?);
     if let Some(fault) = faults.first() {
         bail!("{fault}");
     }
     if !keeps_debug {
         let mut debug = image.as_os_str().to_owned();
         debug.push(".debug");
-        split_debug(&new, Path::new(&debug))?;
+        split_debug(new, Path::new(&debug))?;
     }
-    fs::rename(&new, image)?;
+    fs::rename(new, image)?;
     Ok(())
 }

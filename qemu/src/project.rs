@@ -1,6 +1,7 @@
 //! Where things are in the working copy, and building them.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -75,15 +76,25 @@ pub(crate) fn image_of(name: &str, profile: Profile) -> PathBuf {
     target_dir().join(target).join(folder).join(name)
 }
 
+/// The cargo that runs this tool, without what it tells its own build.
+pub(crate) fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let is_cargos = |name: &OsStr| name.to_str().is_some_and(|name| name.starts_with("CARGO_PKG_"));
+    for (name, _) in std::env::vars_os().filter(|(name, _)| is_cargos(name)) {
+        command.env_remove(name);
+    }
+    command.env_remove("CARGO_MANIFEST_DIR").env_remove("CARGO_MANIFEST_PATH");
+    command
+}
+
 /// Builds a package in `apps/`, all of it or some of its programs; the images lie where [`image_of`] says.
 pub(crate) fn build(package: &str, programs: &[&str], profile: Profile) -> Result<()> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     // By its folder: `-p http` could also mean the crate of that name, on which axum stands.
     let manifest = format!("apps/{package}/Cargo.toml");
     if !image_of(programs.first().unwrap_or(&package), profile).exists() {
         eprintln!("building {package} and a kernel for it, which takes minutes the first time");
     }
-    let status = Command::new(cargo)
+    let status = cargo()
         .current_dir(root())
         .args(["build", "--manifest-path", &manifest])
         // A person sees what takes so long; a log gets the errors only.

@@ -7,15 +7,15 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 
 use super::c_programs;
-use super::source::{self, Source, cargo};
+use super::source::{self, Source};
 use super::suites::Suite;
-use crate::project;
+use crate::project::{self, cargo};
 
 /// The unit tests' program.
 pub(super) const UNIT_TESTS: &str = "lib";
@@ -146,7 +146,7 @@ fn as_linked(binary: &Path) -> Result<PathBuf> {
 /// Links the kernel in, by the build crate's program: makes the images.
 pub(super) fn link(programs: &[&Program], kernel_profile: &str) -> Result<()> {
     let tool = ["run", "--quiet", "--release", "-p", "unikernel-build", "--bin", "link-image", "--"];
-    let mut child = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+    let mut child = cargo()
         .current_dir(project::root())
         .args(tool)
         .arg(source::work_dir()?.join("kernel"))

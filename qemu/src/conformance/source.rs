@@ -4,7 +4,6 @@
 //! The sources stay as they are. The manifest of a published crate loses what concerns the workspace it was
 //! published from, and dev-dependencies on the crate itself are led to the unpacked one, as they were there.
 
-use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -14,7 +13,7 @@ use toml::{Table, Value};
 
 use super::std_tests;
 use super::suites::{CLibrary, Repository, Suite};
-use crate::project;
+use crate::project::{self, cargo};
 
 /// What has a meaning only at the root of a workspace.
 const ROOT_TABLES: [&str; 4] = ["workspace", "profile", "patch", "replace"];
@@ -192,17 +191,6 @@ fn write_if_changed(path: &Path, text: &str) -> Result<()> {
         return Ok(());
     }
     fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
-}
-
-/// The cargo that runs this tool, without what it tells its own build.
-pub(super) fn cargo() -> Command {
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    let is_cargos = |name: &OsStr| name.to_str().is_some_and(|name| name.starts_with("CARGO_PKG_"));
-    for (name, _) in std::env::vars_os().filter(|(name, _)| is_cargos(name)) {
-        command.env_remove(name);
-    }
-    command.env_remove("CARGO_MANIFEST_DIR").env_remove("CARGO_MANIFEST_PATH");
-    command
 }
 
 /// Runs a command that must succeed.

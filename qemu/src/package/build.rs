@@ -12,11 +12,11 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
-use unikernel_build::{Kernel, LINKED_OUTSIDE, embed, image_check, linker, split_debug};
+use unikernel_build::{Kernel, LINKED_OUTSIDE, embed, has_target, image_check, linker, split_debug};
 
 use super::kernel::kernel;
-use super::selection::{PackageOptions, Program, Selection, cargo, select};
-use crate::project::{GNU_TARGET, TARGET};
+use super::selection::{PackageOptions, Program, Selection, select};
+use crate::project::{GNU_TARGET, TARGET, cargo};
 
 /// An appliance's ELF.
 #[derive(Debug)]
@@ -115,11 +115,7 @@ fn link(
 
 /// What is often the reason.
 fn hint(target: &str) -> String {
-    let is_installed = |target| {
-        let listed = Command::new("rustc").args(["--print", "target-libdir", "--target", target]).output();
-        listed.is_ok_and(|output| Path::new(String::from_utf8_lossy(&output.stdout).trim()).exists())
-    };
-    if is_installed(target) {
+    if has_target(target) {
         String::new()
     } else {
         format!("\nthe target is missing: run `rustup target add {target}`")

@@ -1,9 +1,7 @@
 //! `check-host`: what is missing on this host, and the command that installs it.
 
-use std::path::Path;
-use std::process::Command;
-
 use anyhow::Result;
+use unikernel_build::{has_objcopy, has_target};
 
 use crate::machine::QEMU;
 use crate::project::TARGET;
@@ -46,7 +44,7 @@ pub(crate) fn check_host() -> Result<u8> {
 fn needs() -> Vec<Need> {
     let target = |target: &str, of_what: &str| Need {
         what: format!("Rust target {target} ({of_what})"),
-        is_there: printed("target-libdir", Some(target)).is_some_and(|folder| Path::new(&folder).exists()),
+        is_there: has_target(target),
         is_optional: false,
         remedy: format!("rustup target add {target}"),
     };
@@ -75,24 +73,6 @@ fn needs() -> Vec<Need> {
             remedy: "a host with virtualisation, and a user in the group kvm: usermod -aG kvm $USER".into(),
         },
     ]
-}
-
-fn printed(topic: &str, target: Option<&str>) -> Option<String> {
-    let mut command = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
-    command.args(["--print", topic]);
-    if let Some(target) = target {
-        command.args(["--target", target]);
-    }
-    let output = command.output().ok().filter(|output| output.status.success())?;
-    Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
-}
-
-fn has_objcopy() -> bool {
-    let tools = || {
-        let (sysroot, host) = (printed("sysroot", None)?, printed("host-tuple", None)?);
-        Some(Path::new(&sysroot).join("lib/rustlib").join(host).join("bin/rust-objcopy"))
-    };
-    tools().is_some_and(|objcopy| objcopy.exists())
 }
 
 /// True if a program is in one of the folders of `PATH`.

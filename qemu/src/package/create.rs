@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::selection::cargo;
+use crate::project::cargo;
 
 const MAIN: &str = include_str!("template/main.rs");
 /// What the server stands on; a newer compatible version is taken where there is one.

@@ -2,13 +2,12 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 use lexopt::prelude::*;
 use serde::Deserialize;
 
-use crate::project::{TARGET, nearest};
+use crate::project::{TARGET, cargo, nearest};
 
 /// Options that are handed on to cargo as they are.
 const FLAGS: [&str; 8] = [
@@ -180,11 +179,6 @@ fn metadata(options: &PackageOptions) -> Result<Metadata> {
         bail!("{message}{hint}");
     }
     serde_json::from_slice(&output.stdout).context("cargo metadata answers in an unknown form")
-}
-
-/// The cargo that this program was started by.
-pub(super) fn cargo() -> Command {
-    Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
 }
 
 impl Package {

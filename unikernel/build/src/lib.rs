@@ -20,7 +20,7 @@ use std::{env, fs};
 pub use kernel::Kernel;
 pub use symbols::embed;
 use tools::run;
-pub use tools::{Failure, Output, linker, split_debug};
+pub use tools::{Failure, Output, has_objcopy, has_target, linker, split_debug};
 
 /// How the linker wrapper (`lld` beside this crate's manifest) asks for the last step.
 const EMBED_VARIABLE: &str = "UNIKERNEL_EMBED_SYMBOLS";

@@ -27,7 +27,7 @@ impl Tool {
 
     /// The toolchain's objcopy, which finds its LLVM library only when told where.
     pub(crate) fn objcopy() -> Result<Command, Failure> {
-        let mut command = Command::new(tool_dir()?.join("rust-objcopy"));
+        let mut command = Command::new(objcopy()?);
         command.env("LD_LIBRARY_PATH", sysroot()?.join("lib"));
         Ok(command)
     }
@@ -65,6 +65,20 @@ pub fn linker() -> Result<PathBuf, Failure> {
     Ok(tool_dir()?.join("rust-lld"))
 }
 
+fn objcopy() -> Result<PathBuf, Failure> {
+    Ok(tool_dir()?.join("rust-objcopy"))
+}
+
+/// True if the toolchain's component with objcopy is installed.
+pub fn has_objcopy() -> bool {
+    objcopy().is_ok_and(|program| program.exists())
+}
+
+/// True if the toolchain has the standard library of a target.
+pub fn has_target(target: &str) -> bool {
+    told_by_rustc(&["target-libdir", "--target", target]).is_ok_and(|folder| Path::new(&folder).exists())
+}
+
 /// Moves what only a debugger reads out of `image` into the file `debug`, to which `image` then refers.
 pub fn split_debug(image: &Path, debug: &Path) -> Result<(), Failure> {
     run(Tool::objcopy()?.arg("--only-keep-debug").arg(image).arg(debug), Output::Kept)?;
@@ -87,20 +101,20 @@ fn concerns_app(variable: &str) -> bool {
 }
 
 /// What `rustc --print` answers.
-fn told_by_rustc(topic: &str) -> Result<String, Failure> {
+fn told_by_rustc(topic: &[&str]) -> Result<String, Failure> {
     let mut rustc = Command::new(env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
-    let output = output_of(rustc.args(["--print", topic]))?;
+    let output = output_of(rustc.arg("--print").args(topic))?;
     let text = String::from_utf8(output.stdout);
     text.map(|text| text.trim().to_owned()).map_err(|_| Failure("the toolchain's path is not UTF-8".into()))
 }
 
 fn sysroot() -> Result<PathBuf, Failure> {
-    told_by_rustc("sysroot").map(PathBuf::from)
+    told_by_rustc(&["sysroot"]).map(PathBuf::from)
 }
 
 /// Where the toolchain keeps the programs that are not meant for users.
 pub(crate) fn tool_dir() -> Result<PathBuf, Failure> {
-    Ok(sysroot()?.join("lib/rustlib").join(told_by_rustc("host-tuple")?).join("bin"))
+    Ok(sysroot()?.join("lib/rustlib").join(told_by_rustc(&["host-tuple"])?).join("bin"))
 }
 
 /// Runs a command to its end.

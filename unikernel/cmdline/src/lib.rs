@@ -8,6 +8,7 @@
 //! silently ignored `ipp=` costs an hour. Linux's own words are ignored, by name and not silently. Double quotes hold words together.
 //!
 //! - [`text`] is the line if it is one; [`parse`] makes [`Options`]; [`ParseError`] says what is wrong, for people;
+//! - [`SystemOptions`]: the host name, and what the machine does beside running the app;
 //! - [`MountPoint`]: where a disk goes;
 //! - [`Shown`]: a word in a message;
 //! - [`MmioDevice`]: what hypervisors append on their own account;
@@ -27,6 +28,7 @@ mod offloads;
 mod options;
 mod route;
 mod suggest;
+mod system;
 #[cfg(test)]
 mod tests;
 mod words;
@@ -38,4 +40,5 @@ pub use mounts::MountPoint;
 pub use offloads::Offloads;
 pub use options::{ExitAction, Options, ParseError, parse};
 pub use route::Route;
+pub use system::{SystemOptions, is_host_name};
 pub use words::{NotUtf8, Shown, text};

@@ -14,6 +14,7 @@ use crate::mmio::{self, MmioDevice};
 use crate::mounts::MountPoint;
 use crate::offloads::{self, Offloads};
 use crate::suggest::nearest;
+use crate::system::{self, SystemOptions};
 use crate::words::{self, Shown};
 
 /// Every key there is; `env.` takes any name behind it.
@@ -38,6 +39,9 @@ const KEYS: &[&str] = &[
     "mount",
     "format",
     "overcommit",
+    "hostname",
+    "loopback",
+    "forward",
     offloads::KEY,
     mmio::KEY,
 ];
@@ -89,6 +93,8 @@ pub struct Options {
     pub mounts: Vec<MountPoint>,
     /// Which of them came as Linux's `root=/dev/vda`, to which Linux's `ro` belongs.
     linux_root: Option<usize>,
+    /// `hostname=` and the words of services.
+    pub system: SystemOptions,
     /// `format=`, disks that get a filesystem if they have none.
     pub formatted: Vec<String>,
     /// `env.NAME=value`, in order.
@@ -252,6 +258,9 @@ impl Options {
             "mount" => self.mounts.push(MountPoint::parse(value)?),
             "format" => self.formatted.push(value.to_owned()),
             mmio::KEY => self.mmio_devices.push(mmio_device(value)?),
+            _ if let Some(key) = system::KEYS.into_iter().find(|known| *known == key) => {
+                self.system.take(key, value)?;
+            }
             _ => match key.strip_prefix("env.") {
                 Some(name) if !name.is_empty() => self.environment.push((name.to_owned(), value.to_owned())),
                 _ if linux::is_for_linux(word) => self.ignored.push(word.to_owned()),

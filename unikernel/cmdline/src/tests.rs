@@ -47,6 +47,25 @@ fn memory_is_promised_in_two_ways() {
 }
 
 #[test]
+fn host_names_and_ports_of_loopback() {
+    let system =
+        parse("hostname=web-1.example.org loopback=open forward=6379,80 forward=65535").unwrap().system;
+    assert_eq!(system.host_name.as_deref(), Some("web-1.example.org"));
+    assert!(system.opens_loopback);
+    assert_eq!(system.forwarded_ports, [6379, 80, 65535]);
+    assert!(!parse("loopback=open loopback=closed").unwrap().system.opens_loopback);
+    let long = ["a"; 33].join(".");
+    for bad in ["", "-a", "a-", "a..b", ".", "a b", "ü", "a/b", "a\n", &"a".repeat(64), &long] {
+        assert!(message(&format!("\"hostname={bad}\"")).contains("a host name"), "{bad}");
+    }
+    for bad in ["", "0", "65536", "80,", "80-90", "+80", "tcp/80"] {
+        assert!(message(&format!("forward={bad}")).contains("TCP ports"), "{bad}");
+    }
+    assert!(message("loopback=on").contains("`open` or `closed`"));
+    assert_eq!(message("hostnam=a"), "unknown option `hostnam=a`; did you mean `hostname=`?");
+}
+
+#[test]
 fn offloads_are_switched_off_by_name() {
     let everything = Offloads::default();
     assert_eq!(parse("").unwrap().offloads, everything);
@@ -292,6 +311,9 @@ const ATTACKS: [&[&str]; 2] = [
         "mount",
         "format",
         "overcommit",
+        "hostname",
+        "loopback",
+        "forward",
         "offload",
         "virtio_mmio.device",
         "console",

@@ -79,6 +79,9 @@ extern "C" fn kernel_main(start_info: u32) -> ! {
         mem::space::be_strict();
     }
     options.stop_seconds.into_iter().for_each(task::stop::set_patience);
+    if let Some(name) = &options.system.host_name {
+        task::host_name::set(name);
+    }
     fs::init(info.initrd.map(boot_info::Range::bytes));
     let mut devices = find_devices(&options);
     block::init(core::mem::take(&mut devices.disks));
@@ -93,6 +96,7 @@ extern "C" fn kernel_main(start_info: u32) -> ! {
     arch::startup::start_others();
     net::spread_interrupts();
     mount_disks(&options);
+    fs::add_identity();
     set_current_directory(&options);
     start_app(&command_line, &options);
     platform::power::enable_power_button(task::stop::power_button);
@@ -159,13 +163,22 @@ fn start_app(words: &str, options: &Options) {
     let name = fs::image::path();
     let arguments: Vec<&[u8]> =
         core::iter::once(name.as_bytes()).chain(options.app_arguments.iter().map(String::as_bytes)).collect();
-    let environment: Vec<String> =
-        options.environment.iter().map(|(name, value)| alloc::format!("{name}={value}")).collect();
+    let environment = environment(options);
     let environment: Vec<&[u8]> = environment.iter().map(String::as_bytes).collect();
     fs::proc::set_start(words, &arguments, &environment);
     if let Err(error) = task::exec::start(&arguments, &environment) {
         cannot_boot(format_args!("cannot start the app: {error:?}"));
     }
+}
+
+/// The app's environment: what programs expect, and what the command line says.
+fn environment(options: &Options) -> Vec<String> {
+    const DEFAULTS: [(&str, &str); 2] =
+        [("HOME", "/root"), ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")];
+    let is_given = |name: &str| options.environment.iter().any(|(given, _)| given == name);
+    let defaults = DEFAULTS.into_iter().filter(|(name, _)| !is_given(name));
+    let given = options.environment.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    defaults.chain(given).map(|(name, value)| alloc::format!("{name}={value}")).collect()
 }
 
 /// Says why there is nothing to run, and ends with a code of its own.

@@ -26,7 +26,7 @@ impl Stack {
             }
             Addressing::Dhcp if has_nic => {
                 self.set_ipv4(None);
-                self.control.start_dhcp(self.now);
+                self.control.start_dhcp(self.now, &self.config.host_name);
             }
             _ => self.set_ipv4(None),
         }

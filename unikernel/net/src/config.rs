@@ -20,6 +20,25 @@ pub enum Addressing {
     Static(Ipv4Config),
 }
 
+/// Which listeners on the loopback address are reached from outside, too.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum OpenLoopback {
+    /// Those on these ports.
+    Ports(Vec<u16>),
+    /// All.
+    All,
+}
+
+impl OpenLoopback {
+    /// True if `port` is open.
+    pub fn has(&self, port: u16) -> bool {
+        match self {
+            Self::Ports(ports) => ports.contains(&port),
+            Self::All => true,
+        }
+    }
+}
+
 /// An IPv4 address with what belongs to it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Ipv4Config {
@@ -124,6 +143,10 @@ pub struct Config {
     pub has_memory: fn(bytes: usize) -> bool,
     /// Whose packets are taken in.
     pub filter: Filter,
+    /// Connections from outside to a port that only loopback listens on.
+    pub open_loopback: OpenLoopback,
+    /// What DHCP servers are told of this machine (RFC 2132, option 12); empty for nothing.
+    pub host_name: Vec<u8>,
     /// Which part of the machine's flows this stack has.
     pub shard: Shard,
     /// Packets that may wait in the loopback queue, and frames that may wait for the NIC.
@@ -158,6 +181,8 @@ impl Config {
             udp_rx_bytes: 128 * 1024,
             has_memory: |_| true,
             filter: Filter::default(),
+            open_loopback: OpenLoopback::Ports(Vec::new()),
+            host_name: Vec::new(),
             shard: Shard::WHOLE,
             queue_packets: 256,
         }

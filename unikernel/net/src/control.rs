@@ -9,7 +9,7 @@ use smoltcp::iface::{Config as InterfaceConfig, Interface, SocketHandle, SocketS
 use smoltcp::phy::{Device, DeviceCapabilities, TxToken};
 use smoltcp::socket::dhcpv4;
 use smoltcp::time::{Duration, Instant};
-use smoltcp::wire::{EthernetAddress, HardwareAddress, IpCidr, Ipv4Cidr};
+use smoltcp::wire::{DhcpOption, EthernetAddress, HardwareAddress, IpCidr, Ipv4Cidr};
 
 use crate::config::{Ipv4Config, NetConfig, RouteEntry};
 use crate::counters::Traffic;
@@ -69,15 +69,20 @@ impl Control {
         }
     }
 
-    /// Starts the DHCP client.
-    pub(crate) fn start_dhcp(&mut self, now: Instant) {
+    /// Starts the DHCP client, which tells servers the machine's name unless that is empty.
+    pub(crate) fn start_dhcp(&mut self, now: Instant, host_name: &[u8]) {
         let mut socket = dhcpv4::Socket::new();
         let mut retry = dhcpv4::RetryConfig::default();
         retry.discover_timeout = DISCOVER_TIMEOUT;
         retry.initial_request_timeout = DISCOVER_TIMEOUT;
         socket.set_retry_config(retry);
         socket.set_parameter_request_list(dhcp::REQUESTED);
-        // One for each card, for as long as the machine runs: so the whole of what a server says comes to us.
+        // What is leaked here is so once for each card, for as long as the machine runs.
+        if !host_name.is_empty() {
+            let name = DhcpOption { kind: dhcp::HOST_NAME, data: Box::leak(host_name.into()) };
+            socket.set_outgoing_options(Box::leak(Box::new([name])));
+        }
+        // So the whole of what a server says comes to us.
         socket.set_receive_packet_buffer(Box::leak(vec![0; LONGEST_MESSAGE].into_boxed_slice()));
         self.dhcp = Some(self.sockets.add(socket));
         self.next = now;

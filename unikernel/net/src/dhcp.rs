@@ -19,6 +19,8 @@ const PAD: u8 = 0;
 const MASK: u8 = 1;
 const ROUTERS: u8 = 3;
 const NAME_SERVERS: u8 = 6;
+/// The client's name, which it sends.
+pub(crate) const HOST_NAME: u8 = 12;
 const LEASE_TIME: u8 = 51;
 const MESSAGE_TYPE: u8 = 53;
 const SERVER: u8 = 54;

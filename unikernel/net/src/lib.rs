@@ -108,7 +108,9 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
-pub use config::{Addressing, Config, Ipv4Config, Ipv6Address, Ipv6Config, NetConfig, RouteEntry};
+pub use config::{
+    Addressing, Config, Ipv4Config, Ipv6Address, Ipv6Config, NetConfig, OpenLoopback, RouteEntry,
+};
 pub use congestion::CongestionOptions;
 pub use counters::Counters;
 pub use error::*;

@@ -2,7 +2,7 @@
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
-use core::net::{IpAddr, SocketAddr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use hashbrown::HashMap;
 use slotmap::SlotMap;
@@ -189,6 +189,14 @@ impl Listeners {
         let equals = || candidates().filter(|(_, l)| rank(l) == best);
         let index = hash % equals().count() as u64;
         equals().nth(index as usize).map(|(id, _)| id)
+    }
+
+    /// Who listens on the loopback address alone for connections that came to `local`. One of IPv6 takes those of IPv4, too,
+    /// as its socket shows their peers.
+    pub(crate) fn lookup_loopback(&self, local: SocketAddr, hash: u64) -> Option<ListenerId> {
+        let (v4, v6) = (IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST));
+        let v4 = self.lookup(v4, local.port(), hash).filter(|_| local.is_ipv4());
+        v4.or_else(|| self.lookup(v6, local.port(), hash))
     }
 
     fn at_port(&self, port: u16) -> impl Iterator<Item = (ListenerId, &Listener)> {

@@ -51,6 +51,11 @@ impl Stack {
         if self.listeners.listen(id, backlog) { Ok(()) } else { Err(ListenError::InUse) }
     }
 
+    /// True if connections from outside reach who listens on the loopback address alone, on this port.
+    pub fn opens_loopback(&self, port: u16) -> bool {
+        self.config.open_loopback.has(port)
+    }
+
     /// Lets connections wait for their first data, or so long, before they are queued (`TCP_DEFER_ACCEPT`).
     pub fn listener_set_defer(&mut self, id: ListenerId, patience: Option<Duration>) {
         if let Some(listener) = self.listeners.get_mut(id) {

@@ -1,12 +1,14 @@
 //! TCP segments coming in: to their flow, to a record in TIME-WAIT, to a listener, or to nobody.
 
+use core::net::SocketAddr;
+
 use smoltcp::phy::TxToken;
 use smoltcp::socket::tcp::State;
 
 use crate::error::SocketError;
 use crate::flow::{Owner, Path, View};
 use crate::guard::Judgement;
-use crate::id::TcpId;
+use crate::id::{ListenerId, TcpId};
 use crate::ingress::Link;
 use crate::key::FlowKey;
 use crate::phy::{Inbound, LOOPBACK_MTU};
@@ -257,7 +259,7 @@ impl Stack {
         }
         let is_refused = self.listeners.is_refusing && segment.is_opening() && link != Link::Loopback;
         let listener = match segment.may_concern_listener() && !is_refused {
-            true => self.listeners.lookup(segment.local.ip(), segment.local.port(), hash),
+            true => self.listener_for(hash, segment.local, link),
             false => None,
         };
         match listener {
@@ -276,6 +278,17 @@ impl Stack {
                 self.counters.no_listener += 1;
                 self.answer_for_nobody(segment.packet, link, token);
             }
+        }
+    }
+
+    /// Who listens at an address. If nobody does, those on the loopback address are asked, if they may be reached from
+    /// outside.
+    fn listener_for(&self, hash: u64, local: SocketAddr, link: Link) -> Option<ListenerId> {
+        let listener = self.listeners.lookup(local.ip(), local.port(), hash);
+        let is_open = link != Link::Loopback && self.config.open_loopback.has(local.port());
+        match listener {
+            None if is_open => self.listeners.lookup_loopback(local, hash),
+            listener => listener,
         }
     }
 

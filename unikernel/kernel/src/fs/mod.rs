@@ -1,7 +1,8 @@
 //! Files with names: one tree in memory (tmpfs semantics), which begins with what the initrd brought
 //! and what the kernel adds to it.
 //!
-//! - here: the one [`tree`] and the [`Handle`]s that keep its nodes alive; [`init`] fills it;
+//! - here: the one [`tree`] and the [`Handle`]s that keep its nodes alive; [`init`] fills it, with
+//!   what programs look for (`defaults`);
 //! - [`node`]: a node of the tree as an open file; [`memory_file`]: a file's bytes;
 //! - [`disk`]: filesystems on disks, below directories of the tree; [`mounts`]: which filesystems the app sees;
 //! - [`resolve`]: walks that may not lead everywhere;
@@ -12,6 +13,7 @@
 //! The tree itself, and walking it, is `unikernel_fs`. Its lock is held for a step at a time, never
 //! while the app's memory is touched.
 
+mod defaults;
 pub mod device;
 pub mod disk;
 pub mod image;
@@ -31,6 +33,7 @@ use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, Ordering};
 
+pub use defaults::add_identity;
 pub use init::init;
 use spin::Once;
 use unikernel_ext4::InodeNumber;

@@ -4,7 +4,8 @@
 use unikernel_cmdline::{Address, CardOptions, FilterProtocol, FilterRule, Options, Route};
 use unikernel_net::smoltcp::wire::{EthernetAddress, IpCidr, Ipv4Cidr, Ipv6Cidr};
 use unikernel_net::{
-    Addressing, Config, Filter, Ipv4Config, Ipv6Config, Protocol, RouteEntry, Rule, Shard, Verdict,
+    Addressing, Config, Filter, Ipv4Config, Ipv6Config, OpenLoopback, Protocol, RouteEntry, Rule, Shard,
+    Verdict,
 };
 
 use crate::mem::{frames, heap, space};
@@ -48,6 +49,8 @@ pub(super) fn for_card(options: &Options, number: usize, mac: [u8; 6], stacks: u
         time_wait_slots: (ram / 64 / 128).min(16384) / stacks,
         has_memory,
         filter: filter(options),
+        open_loopback: open_loopback(options),
+        host_name: options.system.host_name.as_deref().unwrap_or_default().into(),
         ipv6: ipv6(&card),
         routes: card.routes.iter().map(route).collect(),
         ..Config::new(EthernetAddress(mac), addressing(&card))
@@ -90,6 +93,13 @@ fn route(route: &Route) -> RouteEntry {
     let (address, len) = route.network;
     let network = IpCidr::new(address.into(), len);
     RouteEntry { network, gateway: Some(route.gateway), metric: route.metric }
+}
+
+fn open_loopback(options: &Options) -> OpenLoopback {
+    match options.system.opens_loopback {
+        true => OpenLoopback::All,
+        false => OpenLoopback::Ports(options.system.forwarded_ports.clone()),
+    }
 }
 
 fn filter(options: &Options) -> Filter {

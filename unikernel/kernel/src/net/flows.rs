@@ -6,10 +6,10 @@ use core::ops::Deref;
 
 use unikernel_net::{AcceptError, BindOptions, ListenerId, Readiness, TcpId};
 
-use super::cards;
 use super::options::TcpOptions;
 use super::shards::{self, Guard, Net};
 use super::socket::Socket;
+use super::{cards, loopback};
 use crate::arch::cpu::this_cpu;
 use crate::sync::SpinLock;
 use crate::syscall::Errno;
@@ -86,6 +86,7 @@ pub(super) fn listen(
         net.stack.tcp_listen(id, backlog)?;
         net.routes.set_listener(id, socket.cloned());
     }
+    loopback::report(&shards::look(0).stack, id);
     Ok(())
 }
 

@@ -5,7 +5,7 @@
 //!
 //! - here: the calls of the scheduler and the system calls that drive the network; [`cards`]: which card is which;
 //!   `shards`: the stacks, one for each pair of queues of a card;
-//! - [`capture`]: what `pcap=` asks for;
+//! - [`capture`]: what `pcap=` asks for; `loopback`: names who listens where nobody outside gets;
 //! - [`socket`]: the file that the app's descriptors lead to, with [`stream`], [`datagram`] and
 //!   [`unix`], [`netlink`] and [`vsock`] for the kinds; [`options`]: what `setsockopt` sets; [`address`]: `sockaddr`.
 //!
@@ -24,6 +24,7 @@ mod errors;
 mod flows;
 mod interface;
 pub mod listing;
+mod loopback;
 mod message;
 pub mod netlink;
 pub mod options;

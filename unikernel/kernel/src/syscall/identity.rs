@@ -12,6 +12,7 @@ use crate::file::tty::session;
 use crate::mem::frames;
 use crate::mem::user::{UserAbi, UserPtr, UserSlice};
 use crate::platform::{random, time};
+use crate::task::host_name;
 use crate::task::limits::{self, Limit};
 use crate::task::process::{PROCESS_ID, process};
 use crate::task::{current, scheduler};
@@ -69,7 +70,7 @@ pub fn sys_uname(name: UserPtr<new_utsname>) -> SysResult {
         }
     };
     set(&mut names.sysname, "Linux");
-    set(&mut names.nodename, "unikernel");
+    set(&mut names.nodename, &host_name::get());
     set(&mut names.release, RELEASE);
     set(&mut names.version, VERSION);
     set(&mut names.machine, "x86_64");

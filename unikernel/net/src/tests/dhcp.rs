@@ -60,6 +60,32 @@ fn is_broadcast(frame: &[u8]) -> bool {
 }
 
 #[test]
+fn servers_are_told_the_name() {
+    for name in [&b""[..], b"web-1"] {
+        let config = Config { host_name: name.to_vec(), ..Config::new(mac(15), Addressing::Dhcp) };
+        let mut leased = Leased { host: Host::with(config), now: Instant::ZERO, lease: ip(40) };
+        let told = core::cell::RefCell::new(Vec::new());
+        leased.exchange(
+            2,
+            |_| false,
+            |_, frame| {
+                if frame[12..14] == [8, 0] && frame[36..38] == [0, 67] {
+                    let packet = smoltcp::wire::DhcpPacket::new_checked(&frame[42..]).unwrap();
+                    let name =
+                        packet.options().find(|option| option.kind == 12).map(|option| option.data.to_vec());
+                    told.borrow_mut().push(name);
+                }
+                dhcp_server(frame, ip(40))
+            },
+        );
+        // In the question and in the request.
+        let expected = Some(name.to_vec()).filter(|name| !name.is_empty());
+        assert_eq!(told.into_inner(), [expected.clone(), expected]);
+        assert_eq!(leased.address(), Some(ip(40)));
+    }
+}
+
+#[test]
 fn server_that_is_deaf_to_renewals_is_asked_by_broadcast() {
     let mut leased = Leased::new();
     assert_eq!(leased.address(), Some(ip(40)));

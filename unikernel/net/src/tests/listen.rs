@@ -343,3 +343,55 @@ fn listener_bounds_the_segments_of_its_peers() {
         assert_eq!(net.b.stack.tcp_info(client).unwrap().mss, 500);
     }
 }
+
+/// A host that lets connections from outside reach what listens on the loopback address.
+fn open_net(open_loopback: OpenLoopback) -> Net {
+    Net::with(Host::with(Config { open_loopback, ..config(15) }), Host::new(1))
+}
+
+fn listen_at(host: &mut Host, address: &str) -> ListenerId {
+    let id = host.stack.tcp_bind(address.parse().unwrap(), BindOptions::default()).unwrap();
+    host.stack.tcp_listen(id, 4).unwrap();
+    id
+}
+
+#[test]
+fn listen_on_loopback_is_reached_from_outside_if_it_is_open() {
+    for address in ["127.0.0.1:6379", "[::1]:6379"] {
+        for open in [OpenLoopback::All, OpenLoopback::Ports(vec![80, 6379])] {
+            let mut net = open_net(open);
+            let listener = listen_at(&mut net.a, address);
+            let (server, client) = net.connect(listener);
+            assert_eq!(net.a.stack.tcp_local(server), Some(at(15, 6379)));
+            net.b.send(client, b"PING");
+            net.settle();
+            assert_eq!(net.a.recv(server).unwrap(), b"PING", "{address}");
+        }
+    }
+}
+
+#[test]
+fn listen_on_loopback_is_closed_otherwise() {
+    for (open, address) in [
+        (OpenLoopback::Ports(vec![]), "127.0.0.1:6379"),
+        (OpenLoopback::Ports(vec![6380]), "127.0.0.1:6379"),
+        (OpenLoopback::All, "127.0.0.1:6380"),
+    ] {
+        let mut net = open_net(open);
+        let listener = listen_at(&mut net.a, address);
+        let client = net.b.stack.tcp_connect(net.now, None, at(15, 6379)).unwrap();
+        net.settle();
+        assert_eq!(net.b.stack.tcp_take_error(client), Some(SocketError::Refused));
+        assert_eq!(net.a.stack.tcp_accept(listener), Err(AcceptError::WouldBlock));
+    }
+}
+
+/// Who listens for everybody goes before who listens on the loopback address.
+#[test]
+fn listen_on_loopback_does_not_take_what_others_listen_for() {
+    let mut net = open_net(OpenLoopback::All);
+    let inner = listen_at(&mut net.a, "127.0.0.1:6379");
+    let outer = listen_at(&mut net.a, "10.0.2.15:6379");
+    net.connect(outer);
+    assert_eq!(net.a.stack.tcp_accept(inner), Err(AcceptError::WouldBlock));
+}

@@ -64,6 +64,11 @@ pub(super) fn boot_id() -> String {
     BOOT_ID.call_once(uuid).clone()
 }
 
+/// A new name for this run of the machine (machine-id(5)).
+pub fn machine_id() -> String {
+    uuid().replace('-', "")
+}
+
 /// A row for each kind of interrupt, a column for each core.
 pub(super) fn interrupts() -> String {
     let taken: Vec<_> = (0..cpu::online()).map(interrupts::taken_by).collect();

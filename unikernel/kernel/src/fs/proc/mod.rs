@@ -27,10 +27,12 @@ use crate::file::tty::pty;
 use crate::file::{inotify, message_queue, pipe};
 use crate::mem::space;
 use crate::syscall::{Errno, credentials, identity, prctl};
+use crate::task::host_name;
 use crate::task::process::{PROCESS_ID, process};
 use crate::task::thread::{Thread, ThreadId};
 
 pub use app::set_start;
+pub use machine::machine_id;
 pub use text::{List, LongText, MakeText};
 
 /// `USER_HZ`: what times in `/proc` are counted in.
@@ -160,7 +162,7 @@ const TEXTS: &[Entry] = &[
     ("/proc/sys/vm/max_map_count", || format!("{}\n", i32::MAX)),
     ("/proc/sys/kernel/osrelease", || format!("{}\n", identity::RELEASE)),
     ("/proc/sys/kernel/ostype", || "Linux\n".into()),
-    ("/proc/sys/kernel/hostname", || "unikernel\n".into()),
+    ("/proc/sys/kernel/hostname", || format!("{}\n", host_name::get())),
     ("/proc/modules", String::new),
     ("/proc/sys/fs/file-max", || format!("{}\n", identity::MAX_OPEN_FILES)),
     ("/proc/sys/fs/inotify/max_user_watches", || format!("{}\n", notify::MAX_WATCHES)),

@@ -43,6 +43,7 @@ impl<const CAPACITY: usize> Ring<CAPACITY> {
     }
 
     /// The oldest bytes, `wanted` at most.
+    #[inline]
     pub fn content(&self, wanted: usize) -> [&[u8]; 2] {
         let [head, tail] = runs::<CAPACITY>(self.first, wanted.min(self.len));
         [self.bytes.get(head).unwrap_or(&[]), self.bytes.get(tail).unwrap_or(&[])]
@@ -60,12 +61,21 @@ impl<const CAPACITY: usize> Ring<CAPACITY> {
     }
 
     /// Room for new bytes, `wanted` at most.
+    #[inline]
     pub fn room(&mut self, wanted: usize) -> Result<[&mut [u8]; 2], TryReserveError> {
-        self.bytes.try_reserve_exact(CAPACITY - self.bytes.len())?;
-        self.bytes.resize(CAPACITY, 0);
+        if !self.has_buffer() {
+            self.allocate()?;
+        }
         let [head, tail] = runs::<CAPACITY>((self.first + self.len) % CAPACITY, wanted.min(self.free()));
         let (low, high) = self.bytes.split_at_mut(head.start);
         Ok([&mut high[..head.len()], &mut low[tail]])
+    }
+
+    #[cold]
+    fn allocate(&mut self) -> Result<(), TryReserveError> {
+        self.bytes.try_reserve_exact(CAPACITY)?;
+        self.bytes.resize(CAPACITY, 0);
+        Ok(())
     }
 
     /// Adds the bytes that were written to the start of [`Self::room`].

@@ -173,7 +173,9 @@ impl Pipe {
         }
         let [head, tail] = state.ring.content(into.len());
         into.try_write(head)?;
-        into.skip(head.len()).try_write(tail)?;
+        if !tail.is_empty() {
+            into.skip(head.len()).try_write(tail)?;
+        }
         let count = head.len() + tail.len();
         state.ring.consume(count);
         Ok(count)
@@ -194,7 +196,9 @@ impl Pipe {
         }
         let [head, tail] = state.ring.room(from.len().min(free)).map_err(|_| Errno::ENOMEM)?;
         from.try_read(head)?;
-        from.skip(head.len()).try_read(tail)?;
+        if !tail.is_empty() {
+            from.skip(head.len()).try_read(tail)?;
+        }
         let count = head.len() + tail.len();
         state.ring.commit(count);
         Ok(count)

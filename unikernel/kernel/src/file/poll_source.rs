@@ -11,7 +11,7 @@
 
 use alloc::collections::VecDeque;
 use alloc::sync::{Arc, Weak};
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
 use arrayvec::ArrayVec;
 use linux_raw_sys::general::{EPOLLET, EPOLLEXCLUSIVE, EPOLLONESHOT};
@@ -49,7 +49,14 @@ impl PollSource {
     /// depend on each arrival of data being told, even if there was data before.
     #[inline]
     pub fn notify(&self, news: Readiness) {
+        // It begins with a full fence, which pairs with that of `attach`.
         self.threads.wake_all();
+        if !self.is_unwatched() {
+            self.notify_each(news);
+        }
+    }
+
+    fn notify_each(&self, news: Readiness) {
         let mut has_exclusive_woken = false;
         for watch in self.watches.lock().iter() {
             let is_exclusive = watch.bits.load(Ordering::Relaxed) & EPOLLEXCLUSIVE != 0;
@@ -73,6 +80,16 @@ impl PollSource {
         if mode == WaitMode::NonBlocking || !matches!(first, Err(Errno::EAGAIN)) {
             return first;
         }
+        self.sleep_on(deadline_ns, attempt)
+    }
+
+    /// The rest of [`Self::block_on`], out of the way of attempts that succeed at once.
+    #[inline(never)]
+    fn sleep_on<T, E: Into<AttemptError>>(
+        &self,
+        deadline_ns: Option<u64>,
+        mut attempt: impl FnMut() -> Result<T, E>,
+    ) -> Result<T, Errno> {
         let mut pins = Pins::default();
         loop {
             let awaited = self.wait(deadline_ns, || match attempt().map_err(Into::into) {
@@ -97,7 +114,7 @@ impl PollSource {
         self.threads.wait_until(deadline_ns, condition)
     }
 
-    /// Adds a watch.
+    /// Adds a watch. The caller looks at the file after that: what changed before is told to nobody.
     pub(crate) fn attach(&self, watch: Arc<Watch>) -> Result<(), OutOfMemory> {
         room::ask_locked()?;
         self.change(|watches| {
@@ -105,7 +122,10 @@ impl PollSource {
             watch.place.store(watches.len(), Ordering::Relaxed);
             watches.push(watch);
             Ok(())
-        })
+        })?;
+        // Either the caller's look sees a change, or whoever makes it sees that there is a watch (`notify`).
+        fence(Ordering::SeqCst);
+        Ok(())
     }
 
     /// Takes a watch back, however many there are: each knows its place.

@@ -78,9 +78,14 @@ fn descend(entry: &mut PageTableEntry) -> Result<&'static mut PageTable, OutOfFr
 
 /// The same on the way to `virt`. A spare table serves the app only: what an idle core finds in one that it remembers, it must be
 /// able to forget with the app's translations.
+#[inline]
 fn descend_to(virt: VirtAddr, entry: &mut PageTableEntry) -> Result<&'static mut PageTable, OutOfFrames> {
-    if entry.is_unused()
-        && virt.as_u64() < USER_END
+    if entry.is_unused() { link_table(virt, entry) } else { Ok(table(entry.addr())) }
+}
+
+#[cold]
+fn link_table(virt: VirtAddr, entry: &mut PageTableEntry) -> Result<&'static mut PageTable, OutOfFrames> {
+    if virt.as_u64() < USER_END
         && let Some(spare) = prune::take_spare()
     {
         TABLES.fetch_add(1, Ordering::Relaxed);
@@ -194,28 +199,41 @@ pub fn for_each_mapped(
     let mut at = start;
     while at < end {
         let virt = VirtAddr::new(at);
-        let Some(step) = missing_span(virt) else {
+        let span = missing_span(virt);
+        let next = end_of_span(at, span.unwrap_or(LARGE_PAGE_BYTES));
+        if span.is_none() {
             let entry = directory_entry(virt)?;
-            if entry.flags().contains(Flags::HUGE_PAGE) {
-                if at.is_multiple_of(LARGE_PAGE_BYTES) && end - at >= LARGE_PAGE_BYTES {
-                    if visit(virt, entry, LARGE_PAGE_BYTES).is_break() {
-                        return Ok(());
-                    }
-                    at += LARGE_PAGE_BYTES;
-                    continue;
-                }
+            let is_whole = at.is_multiple_of(LARGE_PAGE_BYTES) && end - at >= LARGE_PAGE_BYTES;
+            let is_done = if entry.flags().contains(Flags::HUGE_PAGE) && is_whole {
+                visit(virt, entry, LARGE_PAGE_BYTES)
+            } else {
                 split(virt, entry)?;
+                visit_small(table(entry.addr()), at, next.min(end), &mut visit)
+            };
+            if is_done.is_break() {
+                break;
             }
-            let small = &mut table(entry.addr())[virt.p1_index()];
-            if !small.is_unused() && visit(virt, small, PAGE_BYTES as u64).is_break() {
-                return Ok(());
-            }
-            at += PAGE_BYTES as u64;
-            continue;
-        };
-        at = (at & !(step - 1)).saturating_add(step);
+        }
+        at = next;
     }
     Ok(())
+}
+
+/// [`for_each_mapped`] within the span of one table.
+#[inline]
+fn visit_small(
+    pages: &mut PageTable,
+    start: u64,
+    end: u64,
+    visit: &mut impl FnMut(VirtAddr, &mut PageTableEntry, u64) -> ControlFlow<()>,
+) -> ControlFlow<()> {
+    let addresses = (start..end).step_by(PAGE_BYTES);
+    for (entry, at) in pages.iter_mut().skip(VirtAddr::new(start).p1_index().into()).zip(addresses) {
+        if !entry.is_unused() {
+            visit(VirtAddr::new(at), entry, PAGE_BYTES as u64)?;
+        }
+    }
+    ControlFlow::Continue(())
 }
 
 /// An entry, as processors see it that set its accessed and dirty bits at any moment: what they note must not be
@@ -256,9 +274,14 @@ pub fn next_mapped(start: u64, end: u64) -> Option<u64> {
             None if lookup(virt).is_some() => return Some(at),
             None => PAGE_BYTES as u64,
         };
-        at = (at & !(step - 1)).saturating_add(step);
+        at = end_of_span(at, step);
     }
     None
+}
+
+/// Where the next span of a size begins, which is a power of two.
+fn end_of_span(at: u64, bytes: u64) -> u64 {
+    (at & !(bytes - 1)).saturating_add(bytes)
 }
 
 /// The size of the empty span around `virt` if a level above the pages is missing.

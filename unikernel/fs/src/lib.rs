@@ -41,7 +41,7 @@ pub use cpio::ArchiveError;
 pub use descriptors::{DescriptorTable, TableFull};
 pub use error_sequence::{ErrorCursor, ErrorSequence};
 pub use expiration::Expirations;
-pub use lookup::{LastLink, LookupError, Place, Walk};
+pub use lookup::{LastLink, LookupError, Place, Walk, next_name};
 pub use message_queue::{Message, MessageQueue, QueueEnd, Sent, Turn};
 pub use range_locks::{HeldLock, LockKind, Owner, RangeLocks};
 pub use read_ahead::ReadAhead;

@@ -98,13 +98,12 @@ impl<F, S> Tree<F, S> {
         if path.starts_with(b"/") && covered.contains(&at) {
             return Ok(Walk::Covered(at, path.to_vec()));
         }
-        let mut place = Place { parent: at, name: Vec::new(), found: Some(at), wants_directory };
-        while let Some(name) = next_name(&mut pending) {
-            let next = self.step(self.as_directory(at)?, at, name)?;
+        while let Some(name) = next_pending(&mut pending) {
+            let found = self.step(self.as_directory(at)?, at, name)?;
             let is_last = pending.iter().all(|rest| rest.iter().all(|&byte| byte == b'/'));
-            place = Place { parent: at, name: name.to_vec(), found: next, wants_directory };
-            let Some(next) = next else {
-                return if is_last { Ok(Walk::Here(place)) } else { Err(LookupError::NotFound) };
+            let place = |parent| Place { parent, name: name.to_vec(), found, wants_directory };
+            let Some(next) = found else {
+                return if is_last { Ok(Walk::Here(place(at))) } else { Err(LookupError::NotFound) };
             };
             if next != at && covered.contains(&next) {
                 return Ok(Walk::Covered(next, rest_of(&pending)));
@@ -124,14 +123,15 @@ impl<F, S> Tree<F, S> {
                             pending.push(target);
                             return Ok(Walk::Covered(at, rest_of(&pending)));
                         }
-                        place = Place { parent: at, name: Vec::new(), found: Some(at), wants_directory };
                     }
                     pending.push(target);
                 }
+                _ if is_last => return Ok(Walk::Here(place(at))),
                 _ => at = next,
             }
         }
-        Ok(Walk::Here(place))
+        // The path was the root, or a link to it.
+        Ok(Walk::Here(Place { parent: at, name: Vec::new(), found: Some(at), wants_directory }))
     }
 
     /// One name further; inner `None` if nothing has it.
@@ -154,6 +154,9 @@ impl<F, S> Tree<F, S> {
 
 /// All that is left to walk, as one path.
 fn rest_of(pending: &Pending<'_>) -> Vec<u8> {
+    if let [rest] = pending.as_slice() {
+        return rest.to_vec();
+    }
     let left = pending.iter().rev().filter(|rest| !rest.is_empty());
     left.fold(Vec::new(), |mut path, rest| {
         if !path.is_empty() {
@@ -165,18 +168,22 @@ fn rest_of(pending: &Pending<'_>) -> Vec<u8> {
 }
 
 /// Takes the next name off what is left to walk.
-fn next_name<'p>(pending: &mut Pending<'p>) -> Option<&'p [u8]> {
+fn next_pending<'p>(pending: &mut Pending<'p>) -> Option<&'p [u8]> {
     while let Some(rest) = pending.last_mut() {
-        let start = rest.iter().position(|&byte| byte != b'/');
-        let Some(start) = start else {
-            pending.pop();
-            continue;
-        };
-        let named = &rest[start..];
-        let end = named.iter().position(|&byte| byte == b'/').unwrap_or(named.len());
-        let (name, after) = named.split_at(end);
-        *rest = after;
-        return Some(name);
+        if let Some(name) = next_name(rest) {
+            return Some(name);
+        }
+        pending.pop();
     }
     None
+}
+
+/// Takes the first name off a path, with the slashes before it.
+pub fn next_name<'p>(path: &mut &'p [u8]) -> Option<&'p [u8]> {
+    let start = path.iter().position(|&byte| byte != b'/')?;
+    let named = &path[start..];
+    let end = named.iter().position(|&byte| byte == b'/').unwrap_or(named.len());
+    let (name, after) = named.split_at(end);
+    *path = after;
+    Some(name)
 }

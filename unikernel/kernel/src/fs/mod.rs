@@ -237,6 +237,8 @@ static STOPS: Once<Vec<NodeId>> = Once::new();
 fn finish() {
     proc::topology::add_cores(&mut tree());
     STOPS.call_once(|| [disk::table::covered(), &listing::stops()].concat());
+    // From now on it is known what covers the root, and need not be looked for with each path.
+    set_current_directory(root());
 }
 
 /// Filesystems crossed on one path: as many as links.
@@ -327,6 +329,11 @@ pub fn current_directory() -> Located {
     if let Some(directory) = &*CURRENT_DIRECTORY.lock() {
         return directory.clone();
     }
+    root()
+}
+
+/// Where absolute paths start.
+fn root() -> Located {
     let root = Located::Memory(Arc::new(Handle::of_directory(&mut tree(), NodeId::ROOT)));
     // The root may be covered.
     find(&root, b"/", LastLink::Follow).unwrap_or(root)

@@ -3,8 +3,8 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use unikernel_ext4::{Error, InodeNumber};
-use unikernel_fs::{LastLink, MAX_NAME_BYTES};
+use unikernel_ext4::{Error, FileKind, InodeNumber};
+use unikernel_fs::{LastLink, MAX_NAME_BYTES, next_name};
 
 use super::Mount;
 use super::file::{self, Opened};
@@ -54,54 +54,39 @@ pub enum DiskWalk {
 struct Walker {
     mount: &'static Mount,
     at: Arc<Inode>,
+    /// The path of `at`, until the walk ends.
     path: Vec<u8>,
-    rest: Vec<u8>,
     links: usize,
+    wants_directory: bool,
+    /// A link at the end is followed, too.
+    must_follow: bool,
+}
+
+/// Where a part of a walk ends that follows no link.
+enum Step {
+    /// The whole walk ends there.
+    End(DiskWalk),
+    /// At a link: this is left to walk.
+    Link(Vec<u8>),
 }
 
 /// Walks `path`, which is relative, from the directory `at` whose own path is given.
 pub fn walk(at: Arc<Inode>, at_path: &[u8], path: &[u8], last: LastLink) -> Result<DiskWalk, Errno> {
     let wants_directory = path.ends_with(b"/");
     let must_follow = last == LastLink::Follow || wants_directory;
-    let mut walker = Walker { mount: at.mount, path: at_path.to_vec(), rest: path.to_vec(), links: 0, at };
-    let (parent, here) = (Arc::clone(&walker.at), walker.path.clone());
-    let mut place =
-        DiskPlace { found: Some(Arc::clone(&parent)), parent, name: Vec::new(), wants_directory, path: here };
-    while let Some(name) = walker.next_name() {
-        if !walker.at.is_directory() {
-            return Err(Errno::ENOTDIR);
+    // With room for all of it, if no link makes it longer.
+    let mut own_path = Vec::with_capacity(at_path.len() + 1 + path.len());
+    own_path.extend_from_slice(at_path);
+    let mut walker = Walker { mount: at.mount, at, path: own_path, links: 0, wants_directory, must_follow };
+    let (mut target, mut rest);
+    rest = path;
+    loop {
+        match walker.go(rest)? {
+            Step::End(walk) => return Ok(walk),
+            Step::Link(left) => target = left,
         }
-        if name == b".." && walker.at.number == InodeNumber::ROOT {
-            let mut rest = b"../".to_vec();
-            rest.extend_from_slice(&walker.rest);
-            return Ok(DiskWalk::Leaves(walker.mount.covered, rest));
-        }
-        if walker.is_overlaid(&name) {
-            let mut rest = name;
-            rest.push(b'/');
-            rest.extend_from_slice(&walker.rest);
-            // A slash at the end would say that it has to be a directory, which these are.
-            return Ok(DiskWalk::Leaves(NodeId::ROOT, rest));
-        }
-        let is_last = walker.rest.iter().all(|&byte| byte == b'/');
-        let found = walker.step(&name)?;
-        let parent = Arc::clone(&walker.at);
-        let mut path = walker.path.clone();
-        extend(&mut path, &name);
-        place = DiskPlace { parent, name, found: found.clone(), wants_directory, path };
-        let Some(found) = found else {
-            return if is_last { Ok(DiskWalk::Here(place)) } else { Err(Errno::ENOENT) };
-        };
-        if found.kind() == unikernel_ext4::FileKind::Symlink && (must_follow || !is_last) {
-            if let Some(target) = walker.follow(&found)? {
-                return Ok(DiskWalk::Leaves(NodeId::ROOT, target));
-            }
-            continue;
-        }
-        walker.at = found;
-        walker.path.clone_from(&place.path);
+        rest = &target;
     }
-    Ok(DiskWalk::Here(place))
 }
 
 /// Appends a name to a path, or takes one off for `..`.
@@ -122,20 +107,60 @@ fn extend(path: &mut Vec<u8>, name: &[u8]) {
 }
 
 impl Walker {
-    /// True for a directory of the kernel's that is shown in a root on a disk.
+    /// True for the name of a directory of the kernel's, in a root on a disk where it is shown.
     fn is_overlaid(&self, name: &[u8]) -> bool {
-        self.at.number == InodeNumber::ROOT
-            && self.mount.covered == NodeId::ROOT
-            && matches!(name, b"dev" | b"proc" | b"sys" | b"run")
+        self.mount.covered == NodeId::ROOT && matches!(name, b"dev" | b"proc" | b"sys" | b"run")
     }
 
-    fn next_name(&mut self) -> Option<Vec<u8>> {
-        let start = self.rest.iter().position(|&byte| byte != b'/')?;
-        let named = &self.rest[start..];
-        let end = named.iter().position(|&byte| byte == b'/').unwrap_or(named.len());
-        let name = named[..end].to_vec();
-        self.rest.drain(..start + end);
-        Some(name)
+    /// Walks a path up to a link that is to be followed.
+    fn go(&mut self, path: &[u8]) -> Result<Step, Errno> {
+        let mut rest = path;
+        while let Some(name) = next_name(&mut rest) {
+            if !self.at.is_directory() {
+                return Err(Errno::ENOTDIR);
+            }
+            if let Some(left) = self.leave(name, rest) {
+                return Ok(Step::End(left));
+            }
+            let is_last = rest.iter().all(|&byte| byte == b'/');
+            let found = self.step(name)?;
+            match found {
+                None if !is_last => return Err(Errno::ENOENT),
+                Some(link) if link.kind() == FileKind::Symlink && (self.must_follow || !is_last) => {
+                    return self.follow(&link, rest);
+                }
+                found if is_last => return Ok(self.end(name, found)),
+                Some(found) => {
+                    extend(&mut self.path, name);
+                    self.at = found;
+                }
+                None => {}
+            }
+        }
+        let start = Arc::clone(&self.at);
+        Ok(self.end(b"", Some(start)))
+    }
+
+    /// The end of the walk, at a name.
+    fn end(&mut self, name: &[u8], found: Option<Arc<Inode>>) -> Step {
+        let mut path = core::mem::take(&mut self.path);
+        if !name.is_empty() {
+            extend(&mut path, name);
+        }
+        let (parent, wants_directory) = (Arc::clone(&self.at), self.wants_directory);
+        Step::End(DiskWalk::Here(DiskPlace { parent, name: name.to_vec(), found, wants_directory, path }))
+    }
+
+    /// How the walk leaves the filesystem, if it does so with this name.
+    fn leave(&self, name: &[u8], rest: &[u8]) -> Option<DiskWalk> {
+        if self.at.number != InodeNumber::ROOT {
+            return None;
+        }
+        if name == b".." {
+            return Some(DiskWalk::Leaves(self.mount.covered, [b"../", rest].concat()));
+        }
+        // A slash at the end would say that it has to be a directory, which these are.
+        self.is_overlaid(name).then(|| DiskWalk::Leaves(NodeId::ROOT, [name, b"/", rest].concat()))
     }
 
     /// One name further; `None` if nothing has it.
@@ -149,8 +174,8 @@ impl Walker {
         self.mount.child(&self.at, name)
     }
 
-    /// Goes on with a link's target. Answers the whole path that is left if it leads out of here.
-    fn follow(&mut self, link: &Inode) -> Result<Option<Vec<u8>>, Errno> {
+    /// Goes on with a link's target, and what is left behind the link.
+    fn follow(&mut self, link: &Inode, rest: &[u8]) -> Result<Step, Errno> {
         self.links += 1;
         if self.links > MAX_LINKS {
             return Err(Errno::ELOOP);
@@ -159,15 +184,12 @@ impl Walker {
         if target.is_empty() {
             return Err(Errno::ENOENT);
         }
-        if !self.rest.is_empty() {
+        if !rest.is_empty() {
             target.push(b'/');
-            target.append(&mut self.rest);
+            target.extend_from_slice(rest);
         }
-        if target.starts_with(b"/") {
-            return Ok(Some(target));
-        }
-        self.rest = target;
-        Ok(None)
+        let is_absolute = target.starts_with(b"/");
+        Ok(if is_absolute { Step::End(DiskWalk::Leaves(NodeId::ROOT, target)) } else { Step::Link(target) })
     }
 }
 

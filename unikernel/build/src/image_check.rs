@@ -8,6 +8,8 @@ use object::elf::{FileHeader64, PF_W, PF_X, PT_GNU_STACK, PT_LOAD, PT_NOTE, Prog
 use object::read::elf::{FileHeader, ProgramHeader, Sym};
 use unikernel_report::symbols::Table;
 
+use crate::segments::KERNEL_OFFSET;
+
 const ENDIAN: LittleEndian = LittleEndian;
 const PAGE_BYTES: u64 = 4096;
 /// `XEN_ELFNOTE_PHYS32_ENTRY`: where a hypervisor enters.
@@ -28,6 +30,8 @@ pub enum Fault {
     NoPvhEntry,
     /// Linux would not enter in the app's code.
     EntryNotInApp(u64),
+    /// The segment at this address is not loaded there: Linux would look for it elsewhere than a hypervisor.
+    NotWhereLoaded(u64),
     /// Backtraces would be without names.
     NoNames,
 }
@@ -39,6 +43,7 @@ impl fmt::Display for Fault {
             Self::WritableAndExecutable(at) => write!(f, "the segment at {at:#x} is writable and executable"),
             Self::ExecutableStack => write!(f, "the stack is executable"),
             Self::SharedPage(at) => write!(f, "kernel and app share the page at {at:#x}"),
+            Self::NotWhereLoaded(at) => write!(f, "the segment at {at:#x} is loaded elsewhere"),
             Self::NoPvhEntry => write!(f, "no PVH note leads into the kernel's code"),
             Self::NoNames => write!(f, "the last segment does not name the functions of both halves"),
             Self::EntryNotInApp(at) => write!(f, "the entry {at:#x} is not in the app's code"),
@@ -67,7 +72,7 @@ struct Image<'a> {
     file: &'a [u8],
     segments: &'a [Segment],
     entry: u64,
-    /// Where the kernel's half begins.
+    /// Where the kernel's half is loaded.
     kernel_start: u64,
 }
 
@@ -79,7 +84,7 @@ impl<'a> Image<'a> {
         let sections = header.sections(ENDIAN, file).map_err(text)?;
         let symbols = sections.symbols(ENDIAN, file, object::elf::SHT_SYMTAB).map_err(text)?;
         let is_start = |symbol: &&object::elf::Sym64<LittleEndian>| {
-            symbol.name(ENDIAN, symbols.strings()) == Ok(b"__kernel_start")
+            symbol.name(ENDIAN, symbols.strings()) == Ok(b"__kernel_load_start")
         };
         let kernel_start = symbols.iter().find(is_start).ok_or("it has no kernel in it")?.st_value(ENDIAN);
         Ok(Self { file, segments, entry: header.e_entry(ENDIAN), kernel_start })
@@ -104,6 +109,9 @@ impl<'a> Image<'a> {
         for segment in self.loaded() {
             if segment.p_flags(ENDIAN) & (PF_W | PF_X) == PF_W | PF_X {
                 faults.push(Fault::WritableAndExecutable(segment.p_vaddr(ENDIAN)));
+            }
+            if segment.p_vaddr(ENDIAN) != segment.p_paddr(ENDIAN) {
+                faults.push(Fault::NotWhereLoaded(segment.p_vaddr(ENDIAN)));
             }
         }
         let stack = self.segments.iter().find(|segment| segment.p_type(ENDIAN) == PT_GNU_STACK);
@@ -148,9 +156,10 @@ impl<'a> Image<'a> {
         let last = self.loaded().max_by_key(|segment| segment.p_vaddr(ENDIAN));
         let table = last.and_then(|segment| Table::parse(segment.data(ENDIAN, self.file).ok()?));
         let knows = |address| table.is_some_and(|table| table.find(address).is_some());
-        knows(self.entry) && self.pvh_entry().is_none_or(knows)
+        knows(self.entry) && self.pvh_entry().is_none_or(|entry| knows(entry + KERNEL_OFFSET))
     }
 
+    /// The physical address where a hypervisor enters.
     fn pvh_entry(&self) -> Option<u64> {
         pvh_entry(self.segments, self.file)
     }

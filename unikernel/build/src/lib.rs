@@ -8,6 +8,7 @@
 pub mod image_check;
 mod kernel;
 mod relax;
+mod segments;
 mod settings;
 mod symbols;
 mod tools;

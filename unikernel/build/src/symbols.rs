@@ -15,6 +15,8 @@ use object::elf::{
 use object::read::elf::{FileHeader, ProgramHeader, SectionHeader, SectionTable, Sym};
 use unikernel_report::symbols::{Function, encode};
 
+use crate::segments;
+
 type Header = FileHeader64<LittleEndian>;
 type Sections<'a> = SectionTable<'a, Header>;
 const ENDIAN: LittleEndian = LittleEndian;
@@ -29,19 +31,19 @@ const SEGMENT_FIELDS: [usize; 3] = [8, 32, 40];
 /// Where `sh_offset` and `sh_size` lie in a 64-bit section header.
 const SECTION_FIELDS: [usize; 2] = [24, 32];
 
-/// Adds the table to the image at `path`. A file without the table's symbol is no image of ours
-/// (a test, a host program) and stays as it is.
+/// Makes a linked file the image that is loaded: adds the table, and names the addresses at which the kernel is loaded
+/// ([`segments`]). A file of another kind (a test, a host program) has neither and stays as it is.
 /// `program` is the name that reports shall call it by.
 pub fn embed(path: &Path, program: &str) -> io::Result<()> {
-    match with_table(fs::read(path)?, program) {
-        Some(file) => fs::write(path, file),
-        None => Ok(()),
-    }
+    let mut file = fs::read(path)?;
+    let has_table = add_table(&mut file, program);
+    let is_lowered = segments::lower(&mut file);
+    if has_table || is_lowered { fs::write(path, file) } else { Ok(()) }
 }
 
-/// The file with its table, if it has a place for one.
-fn with_table(mut file: Vec<u8>, program: &str) -> Option<Vec<u8>> {
-    let Plan { table, segment, section } = plan(&file, program)?;
+/// Adds the table; false if the file has no place for one.
+fn add_table(file: &mut Vec<u8>, program: &str) -> bool {
+    let Some(Plan { table, segment, section }) = plan(file, program) else { return false };
     file.resize(file.len().next_multiple_of(PAGE_BYTES), 0);
     let (offset, size) = (file.len() as u64, table.len() as u64);
     file.extend_from_slice(&table);
@@ -52,7 +54,7 @@ fn with_table(mut file: Vec<u8>, program: &str) -> Option<Vec<u8>> {
     for (field, value) in SECTION_FIELDS.iter().zip([offset, size]) {
         set(section + field, value);
     }
-    Some(file)
+    true
 }
 
 struct Plan {
@@ -74,7 +76,7 @@ fn plan(file: &[u8], program: &str) -> Option<Plan> {
         if name == TABLE_SYMBOL {
             table_address = Some(symbol.st_value(ENDIAN));
         } else if is_function(symbol, name, &sections) {
-            functions.push((symbol.st_value(ENDIAN) as u32, demangle(name)));
+            functions.push((symbol.st_value(ENDIAN), demangle(name)));
         }
     }
     functions.extend(sections.iter().filter(|section| is_code(section)).map(end_of_code));
@@ -96,14 +98,14 @@ fn is_code(section: &SectionHeader64<LittleEndian>) -> bool {
 }
 
 fn end_of_code(section: &SectionHeader64<LittleEndian>) -> Function {
-    ((section.sh_addr(ENDIAN) + section.sh_size(ENDIAN)) as u32, String::new())
+    (section.sh_addr(ENDIAN) + section.sh_size(ENDIAN), String::new())
 }
 
 /// True for functions, those written in assembly included, and false for the labels in them.
 fn is_function(symbol: &object::elf::Sym64<LittleEndian>, name: &[u8], sections: &Sections<'_>) -> bool {
     let section = sections.section(object::SectionIndex(symbol.st_shndx(ENDIAN).into()));
     // A symbol at the end of the code is no part of it.
-    let is_in = |section| is_code(section) && (symbol.st_value(ENDIAN) as u32) < end_of_code(section).0;
+    let is_in = |section| is_code(section) && symbol.st_value(ENDIAN) < end_of_code(section).0;
     matches!(symbol.st_type(), STT_FUNC | STT_NOTYPE)
         && !name.is_empty()
         && !name.starts_with(b".L")
@@ -141,9 +143,10 @@ mod tests {
 
     #[test]
     fn file_without_place_for_a_table_is_left_alone() {
-        assert_eq!(with_table(b"#!/bin/sh\n".to_vec(), "sh"), None);
+        assert!(!add_table(&mut b"#!/bin/sh\n".to_vec(), "sh"));
         // This test is itself a linked program, and no image.
-        let program = std::env::current_exe().and_then(fs::read).expect("the test can read itself");
-        assert_eq!(with_table(program, "test"), None);
+        let mut program = std::env::current_exe().and_then(fs::read).expect("the test can read itself");
+        assert!(!add_table(&mut program, "test"));
+        assert!(!segments::lower(&mut program));
     }
 }

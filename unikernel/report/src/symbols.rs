@@ -2,8 +2,8 @@
 //! finds names in it.
 //!
 //! All numbers are little-endian: the count of entries and the table's bytes (64 bits each), the
-//! addresses in ascending order (32 bits each; an image lies below 4 GiB), where each name ends in
-//! the text (32 bits each), the text, the program's name. An empty name marks the end of a run of code, so that an
+//! addresses in ascending order (32 bits each, of which the sign is extended: an app lies in the first 2 GiB, the kernel
+//! in the last), where each name ends in the text (32 bits each), the text, the program's name. An empty name marks the end of a run of code, so that an
 //! address behind it belongs to nobody.
 
 use alloc::string::String;
@@ -13,10 +13,12 @@ use alloc::vec::Vec;
 pub const HEADER_BYTES: usize = 16;
 
 /// A function's address and name, or the end of a run of code and an empty name.
-pub type Function = (u32, String);
+pub type Function = (u64, String);
 
-/// Makes the table of a program. Of several names for one address, the first in the alphabet stays.
+/// Makes the table of a program. Of several names for one address, the first in the alphabet stays. An address in neither
+/// the first nor the last 2 GiB, where no code can be linked, gets no name.
 pub fn encode(mut functions: Vec<Function>, program: &str) -> Vec<u8> {
+    functions.retain(|(address, _)| long(*address as u32) == *address);
     // At one address, a name comes before the end of the run of code that it follows.
     functions.sort_by(|a, b| (a.0, a.1.is_empty(), &a.1).cmp(&(b.0, b.1.is_empty(), &b.1)));
     functions.dedup_by_key(|(address, _)| *address);
@@ -25,7 +27,7 @@ pub fn encode(mut functions: Vec<Function>, program: &str) -> Vec<u8> {
     let mut table = Vec::with_capacity(bytes);
     table.extend((functions.len() as u64).to_le_bytes());
     table.extend((bytes as u64).to_le_bytes());
-    table.extend(functions.iter().flat_map(|(address, _)| address.to_le_bytes()));
+    table.extend(functions.iter().flat_map(|(address, _)| (*address as u32).to_le_bytes()));
     let mut end = 0;
     for (_, name) in &functions {
         end += name.len() as u32;
@@ -67,7 +69,7 @@ impl<'a> Table<'a> {
 
     /// The function around `address`, if it lies in code.
     pub fn find(&self, address: u64) -> Option<Symbol<'a>> {
-        let index = self.addresses.partition_point(|&start| word(start) <= address).checked_sub(1)?;
+        let index = self.addresses.partition_point(|&start| address_of(start) <= address).checked_sub(1)?;
         self.symbol(index)
     }
 
@@ -75,15 +77,15 @@ impl<'a> Table<'a> {
         let begin = index.checked_sub(1).map_or(0, |before| word(self.ends[before]));
         let name = self.text.get(begin as usize..word(self.ends[index]) as usize)?;
         let name = core::str::from_utf8(name).ok().filter(|name| !name.is_empty())?;
-        Some(Symbol { name, start: word(self.addresses[index]) })
+        Some(Symbol { name, start: address_of(self.addresses[index]) })
     }
 
     /// All functions, in the order of their addresses, each with its bytes up to the next one.
     pub fn functions(self) -> impl Iterator<Item = (Symbol<'a>, u64)> {
         (0..self.addresses.len()).filter_map(move |index| {
             let symbol = self.symbol(index)?;
-            let end = self.addresses.get(index + 1).map_or(symbol.start, |&end| word(end));
-            Some((symbol, end - symbol.start))
+            let end = self.addresses.get(index + 1).map_or(symbol.start, |&end| address_of(end));
+            Some((symbol, end.saturating_sub(symbol.start)))
         })
     }
 
@@ -99,6 +101,15 @@ fn word(bytes: [u8; 4]) -> u64 {
     u64::from(u32::from_le_bytes(bytes))
 }
 
+fn address_of(bytes: [u8; 4]) -> u64 {
+    long(u32::from_le_bytes(bytes))
+}
+
+/// An address of which 32 bits are kept.
+fn long(address: u32) -> u64 {
+    i64::from(address.cast_signed()).cast_unsigned()
+}
+
 #[cfg(test)]
 mod tests {
     use alloc::string::ToString;
@@ -108,7 +119,7 @@ mod tests {
 
     use super::*;
 
-    fn table(functions: &[(u32, &str)]) -> Vec<u8> {
+    fn table(functions: &[(u64, &str)]) -> Vec<u8> {
         encode(functions.iter().map(|&(address, name)| (address, name.to_string())).collect(), "server")
     }
 
@@ -146,6 +157,17 @@ mod tests {
     }
 
     #[test]
+    fn both_ends_of_the_address_space_have_names_and_nothing_between() {
+        let kernel = 0xffff_ffff_8040_0000;
+        let table = table(&[(kernel, "kernel"), (0x20_0000, "app"), (0x30_0000, ""), (1 << 32, "far")]);
+        assert_eq!(name_at(&table, 0x2f_ffff), Some(("app", 0x20_0000)));
+        assert_eq!(name_at(&table, kernel + 5), Some(("kernel", kernel)));
+        for address in [1 << 32, 0x8040_0000, kernel - 1] {
+            assert_eq!(name_at(&table, address), None, "{address:#x}");
+        }
+    }
+
+    #[test]
     fn adjoining_runs_of_code_keep_the_name_at_their_border() {
         let table = table(&[(0x1000, "a"), (0x2000, ""), (0x2000, "b")]);
         assert_eq!(name_at(&table, 0x2000), Some(("b", 0x2000)));
@@ -165,10 +187,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_function_is_found(functions in prop::collection::btree_map(any::<u32>(), "[a-zé:]{1,9}", 1..40)) {
+        fn every_function_is_found(functions in prop::collection::btree_map(any::<u32>().prop_map(long), "[a-zé:]{1,9}", 1..40)) {
             let table = encode(functions.clone().into_iter().collect(), "x");
             for (address, name) in &functions {
-                prop_assert_eq!(name_at(&table, u64::from(*address)), Some((name.as_str(), u64::from(*address))));
+                prop_assert_eq!(name_at(&table, *address), Some((name.as_str(), *address)));
             }
         }
 

@@ -5,17 +5,18 @@ use std::arch::asm;
 
 use guest_tests::raw_syscall;
 
-unsafe extern "C" {
-    /// First byte of the kernel's half of this image.
-    static __kernel_start: u8;
-}
-
+/// From where the kernel is loaded to where it runs.
+const KERNEL_OFFSET: u64 = 0xffff_ffff_8000_0000;
 /// Where the kernel maps all memory for itself.
 const DIRECT_MAP: u64 = 0xffff_8000_0000_0000;
 const NON_CANONICAL: u64 = 0x0000_8000_0000_0000;
 
+/// First byte of the kernel of this image.
 fn kernel_image() -> u64 {
-    (&raw const __kernel_start) as u64
+    let start: u64;
+    // SAFETY: loads a constant. Compiled code reaches the program's own addresses only.
+    unsafe { asm!("movabs {}, offset __kernel_start", out(reg) start, options(pure, nomem, nostack)) };
+    start
 }
 
 fn read(address: u64) {
@@ -150,6 +151,10 @@ fn main() {
             unmap_kernel();
             harmless();
         }
+        "map-over-loaded-kernel" => {
+            map_over_loaded_kernel();
+            harmless();
+        }
         "nested-task-flag" => {
             instruction!("pushfq", "or dword ptr [rsp], 0x4000", "popfq", "mov eax, 39", "syscall");
             harmless();
@@ -209,14 +214,16 @@ fn unmap_kernel() {
     const APP_START: u64 = 0x20_0000;
     let kernel = kernel_image();
     let call = |number, args: [u64; 3]| raw_syscall(number, [args[0], args[1], args[2], 0, 0, 0]);
-    for len in [1, 4096, 40 * 4096, 2 << 20, 1 << 30, (1 << 46) - kernel] {
+    // The last ones reach to the end, and around it.
+    for len in [1, 4096, 40 * 4096, 2 << 20, 1 << 30, kernel.wrapping_neg(), APP_START.wrapping_sub(kernel)] {
         assert!(call(libc::SYS_munmap, [kernel, len, 0]) < 0, "munmap of {len}");
         assert!(
-            call(libc::SYS_munmap, [kernel - 4096, len + 4096, 0]) < 0,
+            call(libc::SYS_munmap, [kernel - 4096, len.wrapping_add(4096), 0]) < 0,
             "munmap of {len} and a page before"
         );
         // A mapping of the app's is cut to a page, with everything behind it.
-        assert!(call(libc::SYS_mremap, [APP_START, kernel + len - APP_START, 4096]) < 0, "mremap of {len}");
+        let behind = kernel.wrapping_add(len).wrapping_sub(APP_START);
+        assert!(call(libc::SYS_mremap, [APP_START, behind.max(1 << 47), 4096]) < 0, "mremap of {len}");
     }
     // Advice is taken for the app's own pages in a range, whatever else is there (madvise(2), ENOMEM): so no range
     // that reaches behind the kernel.
@@ -225,6 +232,25 @@ fn unmap_kernel() {
             assert!(call(libc::SYS_madvise, [kernel, len, advice as u64]) < 0, "madvise of {len}");
         }
     }
+}
+
+/// The addresses at which the kernel is loaded are not where it runs: they are the app's to map, and show pages of its own.
+fn map_over_loaded_kernel() {
+    const BYTES: u64 = 4 << 20;
+    let at = kernel_image() - KERNEL_OFFSET;
+    let protection = (libc::PROT_READ | libc::PROT_WRITE) as u64;
+    let flags = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED) as u64;
+    let mapped = raw_syscall(libc::SYS_mmap, [at, BYTES, protection, flags, u64::MAX, 0]);
+    assert_eq!(mapped as u64, at);
+    for word in (at..at + BYTES).step_by(512) {
+        let word = word as *mut u64;
+        // SAFETY: the page is this program's by the mapping above.
+        unsafe {
+            assert_eq!(word.read_volatile(), 0);
+            word.write_volatile(u64::MAX);
+        }
+    }
+    assert_eq!(raw_syscall(libc::SYS_munmap, [at, BYTES, 0, 0, 0, 0]), 0);
 }
 
 /// GS bases that the kernel must not take for its own.

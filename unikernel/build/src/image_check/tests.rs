@@ -12,6 +12,8 @@ struct Part {
     flags: u32,
     address: u64,
     memory_bytes: u64,
+    /// Where it is loaded, from there.
+    shift: u64,
     content: &'static [u8],
 }
 
@@ -19,19 +21,21 @@ struct Part {
 const NOTE: &[u8] = b"\x04\0\0\0\x04\0\0\0\x12\0\0\0Xen\0\0\x10\x40\0";
 
 fn names() -> &'static [u8] {
-    encode(vec![(0x20_0000, "_start".into()), (0x40_1000, "kernel_entry".into())], "app").leak()
+    encode(vec![(0x20_0000, "_start".into()), (KERNEL_OFFSET + 0x40_1000, "kernel_entry".into())], "app")
+        .leak()
 }
 
 fn good_parts() -> Vec<Part> {
-    let load = |flags, address| Part { kind: PT_LOAD, flags, address, memory_bytes: 0x800, content: b"" };
+    let load =
+        |flags, address| Part { kind: PT_LOAD, flags, address, memory_bytes: 0x800, shift: 0, content: b"" };
     vec![
         load(5, 0x20_0000),
         load(6, 0x20_1000),
         load(5, 0x40_1000),
         load(6, 0x40_2000),
-        Part { kind: PT_GNU_STACK, flags: 6, address: 0, memory_bytes: 0, content: b"" },
-        Part { kind: PT_NOTE, flags: 4, address: KERNEL_START, memory_bytes: 20, content: NOTE },
-        Part { kind: PT_LOAD, flags: 4, address: 0x40_3000, memory_bytes: 0x800, content: names() },
+        Part { kind: PT_GNU_STACK, flags: 6, address: 0, memory_bytes: 0, shift: 0, content: b"" },
+        Part { kind: PT_NOTE, flags: 4, address: KERNEL_START, memory_bytes: 20, shift: 0, content: NOTE },
+        Part { kind: PT_LOAD, flags: 4, address: 0x40_3000, memory_bytes: 0x800, shift: 0, content: names() },
     ]
 }
 
@@ -42,7 +46,7 @@ fn assemble(parts: &[Part], entry: u64) -> Vec<u8> {
         let offset = file.len() as u64;
         file.extend_from_slice(part.content);
         let size = part.content.len() as u64;
-        let words = [offset, part.address, part.address, size, part.memory_bytes, 4];
+        let words = [offset, part.address, part.address.wrapping_add(part.shift), size, part.memory_bytes, 4];
         let at = 64 + 56 * index;
         file[at..at + 4].copy_from_slice(&part.kind.to_le_bytes());
         file[at + 4..at + 8].copy_from_slice(&part.flags.to_le_bytes());
@@ -51,7 +55,7 @@ fn assemble(parts: &[Part], entry: u64) -> Vec<u8> {
         }
     }
     let strings = file.len();
-    file.extend_from_slice(b"\0__kernel_start\0");
+    file.extend_from_slice(b"\0__kernel_load_start\0");
     file.resize(file.len().next_multiple_of(8), 0);
     let symbols = file.len();
     file.extend_from_slice(&[0; 24]);
@@ -71,7 +75,7 @@ fn assemble(parts: &[Part], entry: u64) -> Vec<u8> {
         file.extend_from_slice(&header);
     };
     section(object::elf::SHT_SYMTAB, symbols, 48, 2, 24);
-    section(object::elf::SHT_STRTAB, strings, 16, 0, 0);
+    section(object::elf::SHT_STRTAB, strings, 21, 0, 0);
     file[..16].copy_from_slice(b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0");
     for (at, value) in
         [(16, 2u16), (18, 62), (52, 64), (54, 56), (56, parts.len() as u16), (58, 64), (60, 3), (62, 2)]
@@ -100,6 +104,25 @@ fn good_image_has_no_faults() {
 #[test]
 fn writable_code_is_found() {
     assert_eq!(faults_after(|parts| parts[2].flags = 7), [Fault::WritableAndExecutable(0x40_1000)]);
+}
+
+#[test]
+fn segment_that_is_loaded_elsewhere_is_found() {
+    assert_eq!(faults_after(|parts| parts[3].shift = 0x1000), [Fault::NotWhereLoaded(0x40_2000)]);
+}
+
+#[test]
+fn kernel_at_its_own_addresses_is_lowered_to_where_it_is_loaded() {
+    let mut parts = good_parts();
+    for part in parts.iter_mut().filter(|part| part.address >= KERNEL_START) {
+        part.address += KERNEL_OFFSET;
+        part.shift = KERNEL_OFFSET.wrapping_neg();
+    }
+    let mut file = assemble(&parts, APP_ENTRY);
+    assert!(!check(&file).is_empty());
+    assert!(crate::segments::lower(&mut file));
+    assert_eq!(file, assemble(&good_parts(), APP_ENTRY));
+    assert!(!crate::segments::lower(&mut file));
 }
 
 #[test]

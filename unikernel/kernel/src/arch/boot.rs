@@ -1,10 +1,15 @@
 //! From the hypervisor to Rust. PVH (Xen's "direct boot" ABI) enters in 32-bit protected mode with
 //! paging off, flat segments and the physical address of the start info in `ebx`. This stub builds
-//! just enough page tables to reach 64-bit mode: the first GiB, mapped twice (where it is, because
-//! the image runs there, and at the direct map, because the memory manager will look there).
+//! just enough page tables to reach 64-bit mode: the first GiB, mapped three times (where it is, because this stub
+//! runs there; at the direct map, because the memory manager will look there; and at the kernel's own addresses).
 //! `mem::page_table` replaces them with the exact ones.
+//!
+//! The kernel is linked for the last 2 GiB and loaded `__kernel_offset` below that: until paging is on, symbols are
+//! named by their physical addresses.
 
 use core::arch::global_asm;
+
+use crate::mem::layout::KERNEL_OFFSET;
 
 /// Size of the stack used until the first thread runs.
 const BOOT_STACK_BYTES: usize = 64 * 1024;
@@ -18,7 +23,7 @@ global_asm!(
     .long 4
     .long 18
     .asciz "Xen"
-    .long _kernel_start32
+    .long _kernel_start32 - {offset}
 
     .section .text.boot, "ax", @progbits
     .code32
@@ -26,11 +31,10 @@ global_asm!(
     .type _kernel_start32, @function
 _kernel_start32:
     cld
-    movl $boot_stack_top, %esp
     movl %ebx, %ebp
 
     // One page directory of 512 pages of 2 MiB (present, writable, large).
-    movl $boot_pd, %edi
+    movl $boot_pd - {offset}, %edi
     movl $0x83, %eax
     movl $512, %ecx
 1:  movl %eax, (%edi)
@@ -39,11 +43,14 @@ _kernel_start32:
     addl $8, %edi
     decl %ecx
     jnz 1b
-    movl $boot_pd + 3, boot_pdpt
-    movl $boot_pdpt + 3, boot_pml4
-    movl $boot_pdpt + 3, boot_pml4 + 256 * 8
+    // The kernel's GiB is the last but one.
+    movl $boot_pd - {offset} + 3, boot_pdpt - {offset}
+    movl $boot_pd - {offset} + 3, boot_kernel_pdpt - {offset} + 510 * 8
+    movl $boot_pdpt - {offset} + 3, boot_pml4 - {offset}
+    movl $boot_pdpt - {offset} + 3, boot_pml4 - {offset} + 256 * 8
+    movl $boot_kernel_pdpt - {offset} + 3, boot_pml4 - {offset} + 511 * 8
 
-    movl $boot_pml4, %eax
+    movl $boot_pml4 - {offset}, %eax
     movl %eax, %cr3
     movl %cr4, %eax
     orl $0x20, %eax             // PAE
@@ -56,11 +63,14 @@ _kernel_start32:
     andl $0xfffffffb, %eax      // not EM
     orl $0x80010023, %eax       // PG, WP, NE, MP, PE
     movl %eax, %cr0
-    lgdt boot_gdt_pointer
-    ljmp $8, $boot_start64
+    lgdt boot_gdt_pointer - {offset}
+    ljmp $8, $boot_start64 - {offset}
 
     .code64
 boot_start64:
+    movq $1f, %rax
+    jmpq *%rax
+1:  movq $boot_stack_top, %rsp
     xorl %eax, %eax
     movl %eax, %ds
     movl %eax, %es
@@ -79,16 +89,18 @@ boot_gdt:
     .quad 0x00209b0000000000    // 64-bit code, ring 0
 boot_gdt_pointer:
     .word 15
-    .long boot_gdt
+    .long boot_gdt - {offset}
 
     .section .bss.boot, "aw", @nobits
     .balign 4096
 boot_pml4: .skip 4096
 boot_pdpt: .skip 4096
+boot_kernel_pdpt: .skip 4096
 boot_pd:   .skip 4096
 boot_stack: .skip {stack}
 boot_stack_top:
     "#,
+    offset = const KERNEL_OFFSET,
     main = sym crate::kernel_main,
     stack = const BOOT_STACK_BYTES,
     options(att_syntax)

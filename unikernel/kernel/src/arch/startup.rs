@@ -1,6 +1,6 @@
 //! Starting the other cores. A core wakes up in real mode at a page below 1 MiB that the start-up
 //! interrupt names (SDM Vol. 3, 9.4.4). The few instructions there lead into the image, where 32-bit
-//! code goes the way that `boot` went, with the boot page tables, and Rust changes to the final ones.
+//! code goes the way that `boot` went, with the boot page tables, and changes to the final ones.
 
 use core::arch::global_asm;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -11,6 +11,7 @@ use x86_64::registers::control::Cr3;
 use super::cpu;
 use super::switch::KernelStack;
 use crate::mem;
+use crate::mem::layout::KERNEL_OFFSET;
 use crate::platform::{acpi, apic, time, timer};
 use crate::task::scheduler;
 
@@ -48,11 +49,11 @@ startup_trampoline:
     movl %cr0, %eax
     orl $1, %eax
     movl %eax, %cr0
-    ljmpl $16, $startup32
+    ljmpl $16, $startup32 - {offset}
     .balign 4
 startup_gdt_pointer:
     .word 31
-    .long startup_gdt
+    .long startup_gdt - {offset}
 startup_trampoline_end:
 
     .balign 8
@@ -69,7 +70,7 @@ startup32:
     movl %eax, %ds
     movl %eax, %es
     movl %eax, %ss
-    movl $boot_pml4, %eax
+    movl $boot_pml4 - {offset}, %eax
     movl %eax, %cr3
     movl %cr4, %eax
     orl $0x20, %eax             // PAE
@@ -82,10 +83,13 @@ startup32:
     andl $0x9ffffffb, %eax      // not EM; caches on
     orl $0x80010023, %eax       // PG, WP, NE, MP, PE
     movl %eax, %cr0
-    ljmp $8, $startup64
+    ljmp $8, $startup64 - {offset}
 
     .code64
 startup64:
+    movq $1f, %rax
+    jmpq *%rax
+1:
     xorl %eax, %eax
     movl %eax, %ds
     movl %eax, %es
@@ -99,6 +103,7 @@ startup64:
     call {main}
     ud2
     "#,
+    offset = const KERNEL_OFFSET,
     root = sym ROOT,
     stack = sym STARTUP_STACK,
     main = sym startup_main,

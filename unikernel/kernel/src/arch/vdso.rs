@@ -8,8 +8,9 @@
 
 use core::arch::global_asm;
 
-use x86_64::PhysAddr;
+use x86_64::{PhysAddr, VirtAddr};
 
+use crate::mem::virt_to_phys;
 use crate::platform::time::{self, shared};
 
 unsafe extern "C" {
@@ -18,12 +19,12 @@ unsafe extern "C" {
 
 /// Where the object lies: one page of the kernel's read-only data, mapped into the app as it is.
 pub fn image() -> PhysAddr {
-    PhysAddr::new((&raw const vdso_image) as u64)
+    virt_to_phys(VirtAddr::from_ptr(&raw const vdso_image))
 }
 
 /// Where the clock's page lies.
 pub fn clock() -> PhysAddr {
-    PhysAddr::new(time::shared_page())
+    virt_to_phys(VirtAddr::new(time::shared_page()))
 }
 
 global_asm!(

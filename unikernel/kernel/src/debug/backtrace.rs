@@ -11,7 +11,7 @@ use super::symbols;
 use crate::arch::trap::TrapFrame;
 use crate::mem::layout::{self, MMIO_BASE, STACKS_BASE};
 use crate::mem::page_table;
-use crate::mem::user::UserPtr;
+use crate::mem::user::{USER_END, UserPtr};
 
 /// Innermost frames that are written.
 const FIRST_FRAMES: usize = 32;
@@ -95,7 +95,7 @@ impl View for App {
 
     fn code<const N: usize>(&self, address: u64) -> Option<[u8; N]> {
         // Data that looks like code must not look like a caller.
-        let is_code = |at: u64| !layout::overlaps_kernel(at, at + 1) && symbols::find(at).is_some();
+        let is_code = |at: u64| at < USER_END && symbols::find(at).is_some();
         let last = address.checked_add(N.saturating_sub(1) as u64)?;
         if !is_code(address) || !is_code(last) {
             return None;

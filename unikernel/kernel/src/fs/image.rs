@@ -86,7 +86,7 @@ fn layout() -> Layout {
 }
 
 fn is_of_app(segment: &elf64_phdr) -> bool {
-    segment.p_vaddr < layout::kernel_start()
+    segment.p_vaddr < layout::kernel_load_start()
 }
 
 fn segments() -> impl Iterator<Item = &'static elf64_phdr> {

@@ -12,7 +12,7 @@ use alloc::vec::Vec;
 use super::shared::SharedFrame;
 use super::space::{self, Obstacle, PageSource};
 use super::user::Fault;
-use super::{frames, layout, user};
+use super::{frames, user};
 use crate::arch::cpu::this_cpu;
 use crate::fs::disk::flusher;
 use crate::task::{self, out_of_memory, scheduler};
@@ -95,7 +95,7 @@ pub fn handle_in_kernel(address: u64, access: Access) -> Result<(), Failure> {
 }
 
 fn bring_in(address: u64, access: Access) -> Result<(), Obstacle> {
-    if address >= user::USER_END || layout::overlaps_kernel(address, address + 1) {
+    if address >= user::USER_END {
         return Err(Failure::NotMapped.into());
     }
     space::bring_in(address, access)

@@ -1,15 +1,18 @@
 //! The map of the one address space.
 //!
 //! ```text
-//!            0 .. 2 MiB                      never mapped (null pointers and friends)
-//!        2 MiB .. __app_end                  the app's image, user pages
-//!     (2 MiB aligned) __kernel_start ..      the kernel's image, supervisor pages
-//!         after the image ..                 brk
+//!            0 .. 64 KiB                     never mapped (null pointers and friends)
+//!        2 MiB .. __app_end                  the linked app's image, where it is loaded
+//!        after the image ..                  brk
 //!                  .. 0x7fff_ffff_f000       mmap, growing down; the first stack at the top
+//!
 //!  0xffff_8000_0000_0000 ..                  all RAM, once, supervisor, not executable
 //!  0xffff_c000_0000_0000 ..                  kernel stacks between guard pages
 //!  0xffff_d000_0000_0000 ..                  device registers, uncached
+//!  0xffff_ffff_8000_0000 ..                  the kernel's image, by its physical address
 //! ```
+//!
+//! All of the lower half is the app's: user pages. All of the upper half is the kernel's: supervisor pages.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -27,9 +30,12 @@ pub const DIRECT_MAP_BASE: u64 = 0xffff_8000_0000_0000;
 pub const STACKS_BASE: u64 = 0xffff_c000_0000_0000;
 /// Where device registers are mapped.
 pub const MMIO_BASE: u64 = 0xffff_d000_0000_0000;
+/// Where physical address 0 would appear for the kernel's image: `__kernel_offset` of `image.ld`.
+pub const KERNEL_OFFSET: u64 = 0xffff_ffff_8000_0000;
 
 unsafe extern "C" {
     static __image_start: u8;
+    static __kernel_load_start: u8;
     static __kernel_start: u8;
     static __kernel_text_start: u8;
     static __kernel_text_end: u8;
@@ -48,9 +54,11 @@ macro_rules! section_address {
 }
 
 section_address! {
-    /// First byte of the image: its ELF header.
+    /// Physical address of the image's first byte, its ELF header.
     image_start = __image_start;
-    /// First byte of the kernel's half.
+    /// Physical address of the kernel's first byte, behind the app's half of the image.
+    kernel_load_start = __kernel_load_start;
+    /// First byte of the kernel.
     kernel_start = __kernel_start;
     /// First byte of the kernel's code.
     kernel_text_start = __kernel_text_start;
@@ -62,19 +70,24 @@ section_address! {
     kernel_bss_end = __kernel_bss_end;
 }
 
-/// One past the image; set by [`init`], since the build adds the symbols after the link.
-static IMAGE_END: AtomicU64 = AtomicU64::new(0);
+/// One past the kernel; set by [`init`], since the build adds the symbols after the link.
+static KERNEL_END: AtomicU64 = AtomicU64::new(0);
 
 /// Measures the image. Call before anything else here is used.
 pub fn init() {
     let end = symbols::table_start() + symbols::table_bytes().max(1);
-    IMAGE_END.store(page_up(end), Ordering::Relaxed);
+    KERNEL_END.store(page_up(end), Ordering::Relaxed);
 }
 
-/// One past the image, and so past the kernel's half: its last segment holds the symbols.
+/// One past the kernel's last byte: its last segment holds the symbols.
 #[inline]
+pub fn kernel_end() -> u64 {
+    KERNEL_END.load(Ordering::Relaxed)
+}
+
+/// Physical address of one past the image, of which the kernel is the last part.
 pub fn image_end() -> u64 {
-    IMAGE_END.load(Ordering::Relaxed)
+    kernel_end() - KERNEL_OFFSET
 }
 
 /// Where the direct map shows a physical address.
@@ -87,13 +100,8 @@ pub fn phys_to_virt(address: PhysAddr) -> VirtAddr {
 #[inline]
 pub fn virt_to_phys(address: VirtAddr) -> PhysAddr {
     let address = address.as_u64();
-    PhysAddr::new(if address >= DIRECT_MAP_BASE { address - DIRECT_MAP_BASE } else { address })
-}
-
-/// True if `[start, end)` touches the kernel's half of the image.
-#[inline]
-pub fn overlaps_kernel(start: u64, end: u64) -> bool {
-    start < image_end() && end > kernel_start()
+    let base = if address >= KERNEL_OFFSET { KERNEL_OFFSET } else { DIRECT_MAP_BASE };
+    PhysAddr::new(address - base)
 }
 
 /// True if `address` is in the kernel's writable data.

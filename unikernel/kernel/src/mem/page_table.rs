@@ -1,6 +1,6 @@
 //! The one set of page tables. The app's half is changed by `space` and `fault` under the space
-//! lock, the kernel's by `kernel_map` under its own. The kernel's image lies in the app's half, but
-//! nothing changes its mapping after [`init`].
+//! lock, the kernel's by `kernel_map` under its own. The mapping of the kernel's image does not change
+//! after [`init`].
 //!
 //! [`prune`] takes tables out that are empty.
 //!
@@ -20,7 +20,7 @@ use x86_64::{PhysAddr, VirtAddr};
 pub use prune::prune;
 
 use super::frames;
-use super::layout::{self, DIRECT_MAP_BASE, LARGE_PAGE_BYTES, PAGE_BYTES, phys_to_virt};
+use super::layout::{self, DIRECT_MAP_BASE, LARGE_PAGE_BYTES, PAGE_BYTES, phys_to_virt, virt_to_phys};
 use super::user::USER_END;
 
 /// No frame could be had for a table or page.
@@ -306,7 +306,7 @@ pub fn init(ram_end: PhysAddr) -> Result<(), OutOfFrames> {
         .is_some_and(|features| features.has_1gib_pages());
     let new = table(new_root);
     direct_map(&mut new[256], ram_end, has_gib_pages)?;
-    map_kernel_image(descend(&mut new[0])?)?;
+    map_kernel_image(descend(&mut new[511])?)?;
     // SAFETY: the new tables map the running code, its stack (in the image's bss), its data and
     // the direct map, all as before or stricter where nothing relies on more.
     unsafe { Cr3::write(PhysFrame::containing_address(new_root), Cr3Flags::empty()) };
@@ -333,13 +333,13 @@ fn direct_map(slot: &mut PageTableEntry, ram_end: PhysAddr, has_gib_pages: bool)
 fn map_kernel_image(pointers: &mut PageTable) -> Result<(), OutOfFrames> {
     let text = layout::kernel_text_start()..layout::kernel_text_end();
     let mut at = layout::page_down(layout::kernel_start());
-    while at < layout::image_end() {
+    while at < layout::kernel_end() {
         let virt = VirtAddr::new(at);
         let mut flags = Flags::PRESENT | Flags::GLOBAL;
         flags.set(Flags::NO_EXECUTE, !text.contains(&at));
         flags.set(Flags::WRITABLE, layout::is_kernel_writable(at));
         let directory = descend(&mut pointers[virt.p3_index()])?;
-        descend(&mut directory[virt.p2_index()])?[virt.p1_index()].set_addr(PhysAddr::new(at), flags);
+        descend(&mut directory[virt.p2_index()])?[virt.p1_index()].set_addr(virt_to_phys(virt), flags);
         at += PAGE_BYTES as u64;
     }
     Ok(())

@@ -202,7 +202,7 @@ impl Space {
             Placement::Anywhere(hint) => {
                 let hint = layout::page_down(hint);
                 let is_usable = hint >= LOWEST
-                    && check_range(hint, len).is_ok_and(|end| !layout::overlaps_kernel(hint, end))
+                    && check_range(hint, len).is_ok()
                     && self.regions.is_free(hint, hint + len);
                 if is_usable { Ok(hint) } else { self.find_free(len).ok_or(SpaceError::OutOfMemory) }
             }
@@ -245,8 +245,8 @@ impl Space {
             if start.checked_add(len).is_none_or(|end| end > USER_END) {
                 return Err(SpaceError::OutOfMemory);
             }
-            let end = check_range(start, len)?;
-            if start < LOWEST || layout::overlaps_kernel(start, end) {
+            check_range(start, len)?;
+            if start < LOWEST {
                 return Err(SpaceError::BadRange);
             }
         }

@@ -56,7 +56,7 @@ unsafe impl<T: UserAbi, const N: usize> UserAbi for [T; N] {}
 #[inline]
 fn range_is_user(address: u64, len: usize) -> bool {
     let Some(end) = address.checked_add(len as u64) else { return false };
-    end <= USER_END && !super::layout::overlaps_kernel(address, end)
+    end <= USER_END
 }
 
 /// An alleged pointer to one `T` in the app's memory.

@@ -77,7 +77,7 @@ pub fn program_headers() -> &'static [elf64_phdr] {
 /// Opens the app's half of the image to ring 3, each segment with its own permissions.
 fn map_image() -> Result<(), SpaceError> {
     for segment in program_headers() {
-        if segment.p_type != PT_LOAD || segment.p_vaddr >= layout::kernel_start() {
+        if segment.p_type != PT_LOAD || segment.p_vaddr >= layout::kernel_load_start() {
             continue;
         }
         let mut protection = Protection::READ;

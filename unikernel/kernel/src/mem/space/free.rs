@@ -9,7 +9,8 @@ use x86_64::{PhysAddr, VirtAddr};
 
 use super::{CHARGED_PAGE, SHARED_PAGE, Space, SpaceError};
 use crate::arch::tlb;
-use crate::mem::layout::{self, LARGE_PAGE_BYTES};
+use crate::mem::layout::LARGE_PAGE_BYTES;
+use crate::mem::user::USER_END;
 use crate::mem::{frames, page_table};
 
 /// Pages given back with one request to the other cores.
@@ -39,13 +40,13 @@ impl TakenPage {
 }
 
 impl Space {
-    /// Gives the pages in a range back; the regions stay. The kernel's half of the image has no regions but is mapped, so
-    /// the rule that its pages are nobody's to give stands here, where every caller passes.
+    /// Gives the pages in a range back; the regions stay. The kernel's pages are nobody's to give, and this is where every
+    /// caller passes.
     ///
     /// In batches: every core must have forgotten a page before its frame may go to somebody else, and asking them costs
     /// an interrupt.
     pub(super) fn free_pages(&mut self, start: u64, end: u64) -> Result<(), SpaceError> {
-        if layout::overlaps_kernel(start, end) {
+        if end > USER_END {
             return Err(SpaceError::BadRange);
         }
         let mut at = start;

@@ -8,7 +8,7 @@ use x86_64::VirtAddr;
 
 use super::{Placement, Region, RegionKind, Space, SpaceError, Terms, change, check_range};
 use crate::arch::tlb;
-use crate::mem::layout::{self, LARGE_PAGE_BYTES, page_up};
+use crate::mem::layout::{LARGE_PAGE_BYTES, page_up};
 use crate::mem::page_table::{self, OutOfFrames};
 
 /// How `remap` may move a mapping.
@@ -112,7 +112,7 @@ impl Space {
 
     fn grow_in_place(&mut self, region: &Region, end: u64, by: u64) -> Result<(), SpaceError> {
         let new_end = check_range(end, by)?;
-        if region.end != end || !self.regions.is_free(end, new_end) || layout::overlaps_kernel(end, new_end) {
+        if region.end != end || !self.regions.is_free(end, new_end) {
             return Err(SpaceError::Taken);
         }
         let added = Region { start: end, end: new_end, ..*region };

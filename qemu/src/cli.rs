@@ -2,6 +2,7 @@
 
 mod deploy;
 mod fuzz;
+mod init;
 mod run;
 mod words;
 
@@ -14,7 +15,7 @@ use lexopt::prelude::*;
 use serde::Serialize;
 
 use crate::machine::Kind;
-use crate::package::{PackageOptions, take_option};
+use crate::package::{InitOptions, PackageOptions, take_option};
 use crate::project::nearest;
 use crate::tap_tests;
 pub(crate) use deploy::DeployOptions;
@@ -27,6 +28,7 @@ use words::{COMMANDS, OPTIONS};
 pub(crate) enum Command {
     Help,
     New(PathBuf),
+    Init(InitOptions),
     CheckHost,
     Build(PackageOptions),
     Deploy(Box<DeployOptions>),
@@ -146,6 +148,7 @@ pub(crate) fn parse() -> Result<Command> {
     }
     match command.as_str() {
         "new" => parse_new(&mut parser).map(Command::New),
+        "init" => init::parse(&mut parser).map(Command::Init),
         "check-host" => nothing_more(&mut parser).map(|()| Command::CheckHost),
         "build" => parse_build(&mut parser).map(Command::Build),
         "test" => parse_test(&mut parser).map(Command::Test),

@@ -21,7 +21,7 @@ use crate::project::Profile;
 use crate::stop_tests;
 use crate::vm::{self, Console, Vm};
 use crate::{
-    app_tests, boot_tests, device_tests, http_tests, interrupt, kv, liar_tests, loopback_tests,
+    app_tests, boot_tests, device_tests, http_tests, init_tests, interrupt, kv, liar_tests, loopback_tests,
     package_tests, project, run, run_tests, tap_tests, vsock_tests,
 };
 
@@ -157,6 +157,7 @@ pub(crate) fn run(options: &TestOptions) -> Result<u8> {
         stop_tests::all(),
         run_tests::all(),
         package_tests::all(),
+        init_tests::all(),
         http_tests::all(),
         loopback_tests::all(),
         app_tests::all(),

@@ -34,16 +34,16 @@ pub(crate) fn all() -> Vec<NamedTest> {
 }
 
 /// A folder outside of the repository, as a user's may be called; removed in the end.
-struct Folder(PathBuf);
+pub(crate) struct Folder(pub(crate) PathBuf);
 
 impl Folder {
-    fn new(name: &str) -> Result<Self> {
+    pub(crate) fn new(name: &str) -> Result<Self> {
         let path = std::env::temp_dir().join(format!("unikernel é {name} {}", std::process::id()));
         fs::create_dir_all(&path)?;
         Ok(Self(path))
     }
 
-    fn write(&self, path: &str, text: &str) -> Result<PathBuf> {
+    pub(crate) fn write(&self, path: &str, text: &str) -> Result<PathBuf> {
         let path = self.0.join(path);
         fs::create_dir_all(path.parent().context("a file is in a folder")?)?;
         fs::write(&path, text)?;
@@ -59,9 +59,18 @@ impl Drop for Folder {
 
 /// `cargo unikernel` in a folder. Its cache lies with what else the tests build, and the settings of this
 /// repository's own build do not reach it.
-fn unikernel<I: AsRef<OsStr>>(folder: &Path, arguments: impl IntoIterator<Item = I>) -> Result<Command> {
+pub(crate) fn unikernel<I: AsRef<OsStr>>(
+    folder: &Path,
+    arguments: impl IntoIterator<Item = I>,
+) -> Result<Command> {
     let mut command = Command::new(std::env::current_exe()?);
     command.arg("unikernel").args(arguments).current_dir(folder);
+    usual_environment(&mut command)?;
+    Ok(command)
+}
+
+/// That of a user, but for the cache.
+pub(crate) fn usual_environment(command: &mut Command) -> Result<()> {
     command.env("XDG_CACHE_HOME", project::work_dir("package-cache")?);
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
@@ -69,14 +78,14 @@ fn unikernel<I: AsRef<OsStr>>(folder: &Path, arguments: impl IntoIterator<Item =
             command.env_remove(&name);
         }
     }
-    Ok(command)
+    Ok(())
 }
 
-fn text_of(output: &Output) -> String {
+pub(crate) fn text_of(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
-fn succeeds(mut command: Command) -> Result<String> {
+pub(crate) fn succeeds(mut command: Command) -> Result<String> {
     let output = command.output()?;
     ensure!(output.status.success(), "{command:?}: {}\n{}", output.status, text_of(&output));
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
@@ -133,6 +142,7 @@ fn any_shape() -> Result<()> {
     let expected = ["first", "second"].map(|name| image(&folder, name));
     ensure!(images.iter().map(Path::new).eq(expected.iter()), "the images are {images:?}");
     check_image(&folder, &expected[0])?;
+    check_debug_file(&expected[0])?;
 
     // The folder leaves no trace in the image.
     write_shapes(&again)?;
@@ -150,10 +160,11 @@ fn any_shape() -> Result<()> {
     command.env("RUSTFLAGS", "-Dwarnings -Ctarget-cpu=x86-64-v2").env("RUSTC_WRAPPER", &wrapper);
     command.env("CARGO_TARGET_DIR", folder.0.join("else where"));
     let built = succeeds(command)?;
-    check_image(&folder, Path::new(built.trim()))
+    check_image(&folder, Path::new(built.trim()))?;
+    check_debug_file(Path::new(built.trim()))
 }
 
-fn write_shapes(folder: &Folder) -> Result<()> {
+pub(crate) fn write_shapes(folder: &Folder) -> Result<()> {
     folder.write(
         "Cargo.toml",
         "[workspace]\nresolver = \"3\"\nmembers = [\"shaped\", \"other\"]\n\
@@ -179,7 +190,7 @@ fn write_shapes(folder: &Folder) -> Result<()> {
 }
 
 /// The same file as a program of Linux's, and booted.
-fn check_image(folder: &Folder, image: &Path) -> Result<()> {
+pub(crate) fn check_image(folder: &Folder, image: &Path) -> Result<()> {
     let output = Command::new(image).arg("argument").output()?;
     let is_right = output.status.code() == Some(42) && output.stdout == b"script says library\n";
     ensure!(is_right, "on Linux: {}\n{}", output.status, text_of(&output));
@@ -188,11 +199,12 @@ fn check_image(folder: &Folder, image: &Path) -> Result<()> {
     let output = unikernel(&folder.0, words)?.output()?;
     let is_right = output.status.code() == Some(42) && text_of(&output).contains("script says library");
     ensure!(is_right, "booted: {}\n{}", output.status, text_of(&output));
-    ensure!(
-        image.with_extension("debug").exists(),
-        "there is nothing for a debugger beside {}",
-        image.display()
-    );
+    Ok(())
+}
+
+fn check_debug_file(image: &Path) -> Result<()> {
+    let file = image.with_extension("debug");
+    ensure!(file.exists(), "there is nothing for a debugger beside {}", image.display());
     Ok(())
 }
 

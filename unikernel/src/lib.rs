@@ -1,6 +1,6 @@
 //! What an appliance depends on: the ring-3 side.
 //!
-//! A `std` program needs nothing from here; it depends on this crate so that the build links the
+//! A `std` program needs nothing from here: `unikernel_build::link_image` in its build script links the
 //! kernel in. A `no_std` program finds the machine behind these modules:
 //!
 //! - [`net`]: TCP and UDP; [`poll`]: waiting for many sockets; [`fs`]: files;

@@ -1,8 +1,9 @@
 //! The words of the command line, and what `help` says about them.
 
 /// The commands and every option, for hints at what a mistyped word may have meant.
-pub(super) const COMMANDS: [&str; 12] = [
+pub(super) const COMMANDS: [&str; 13] = [
     "new",
+    "init",
     "check-host",
     "build",
     "run",
@@ -15,8 +16,11 @@ pub(super) const COMMANDS: [&str; 12] = [
     "fuzz",
     "help",
 ];
-pub(super) const OPTIONS: [&str; 49] = [
+pub(super) const OPTIONS: [&str; 52] = [
     "--help",
+    "--dry-run",
+    "--path",
+    "--git",
     "--package",
     "--bin",
     "--example",
@@ -72,6 +76,8 @@ pub(crate) const HELP: &str = "\
 usage: cargo unikernel <command> [options]
 
   new NAME     make a package with an HTTP server in it
+  init         have plain `cargo build` make the image of the package in this folder, too: a build script, a build
+               dependency, the target as default; shows what it changes (`build` and `run` need none of it)
   check-host   say what is missing on this host, and the command that installs it
   build        build the package in this folder as an appliance: one ELF that Linux runs and a hypervisor boots
   run          build it and boot it under QEMU; ends with the program's exit code
@@ -94,6 +100,11 @@ options of build, and of run for a package, are cargo's:
   --no-default-features, --locked, --offline, --frozen, -j --jobs, --config, --target-dir, -q --quiet, and
   --target TRIPLE            x86_64-unknown-linux-musl, or -gnu for the GNU C library (musl)
   --keep-debug               leave debug information in the image (it goes to a file beside it)
+
+options of init, beside -p and --manifest-path:
+  --dry-run                  only show what would be changed
+  --path FOLDER              take our crates from a clone of the repository (from where this tool came)
+  --git URL                  take our crates from a repository
 
 options of run:
   --machine q35|microvm|pc   what to boot on (q35)

@@ -2,15 +2,19 @@
 //!
 //! - [`selection`]: which programs of which package, as cargo's own commands understand it;
 //! - [`kernel`]: the kernel, compiled once for all packages; [`build`]: cargo, then the image;
-//! - [`create`]: `new`; [`check_host`]: what is missing on this host.
+//! - [`create`]: `new`; [`init`]: plain cargo makes the image, of our crates from an [`origin`]; [`check_host`]: what is missing on this host.
 
 mod build;
 mod check_host;
 mod create;
+mod init;
 mod kernel;
+mod origin;
 mod selection;
 
 pub(crate) use build::build;
 pub(crate) use check_host::check_host;
 pub(crate) use create::create;
+pub(crate) use init::{InitOptions, init};
+pub(crate) use origin::Origin;
 pub(crate) use selection::{PackageOptions, take_option};

@@ -127,6 +127,7 @@ struct Target {
 struct Metadata {
     packages: Vec<Package>,
     target_directory: PathBuf,
+    workspace_root: PathBuf,
 }
 
 /// A program of a package.
@@ -143,6 +144,9 @@ pub(super) struct Selection {
     pub(super) package: Package,
     pub(super) programs: Vec<Program>,
     pub(super) target_dir: PathBuf,
+    pub(super) workspace_root: PathBuf,
+    /// True if the package is the only one of its workspace.
+    pub(super) is_alone: bool,
 }
 
 /// Finds the package and its programs. `one` asks for the single program that `run` can mean.
@@ -160,7 +164,8 @@ pub(super) fn select(options: &PackageOptions, one: bool) -> Result<Selection> {
         Some((_, Some(folder))) => std::path::absolute(folder)?,
         _ => metadata.target_directory,
     };
-    Ok(Selection { package, programs, target_dir })
+    let is_alone = metadata.packages.len() == 1;
+    Ok(Selection { package, programs, target_dir, workspace_root: metadata.workspace_root, is_alone })
 }
 
 fn metadata(options: &PackageOptions) -> Result<Metadata> {
@@ -189,6 +194,15 @@ impl Package {
             is_example: kind == "example",
             source: target.src_path.clone(),
         })
+    }
+
+    pub(super) fn manifest(&self) -> &Path {
+        &self.manifest_path
+    }
+
+    pub(super) fn build_script(&self) -> Option<&Path> {
+        let is_script = |target: &&Target| target.kind.iter().any(|word| word == "custom-build");
+        self.targets.iter().find(is_script).map(|target| target.src_path.as_path())
     }
 
     pub(super) fn folder(&self) -> &Path {

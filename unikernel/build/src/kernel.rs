@@ -1,10 +1,11 @@
 //! The kernel as one object that any static program can be linked with.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::{env, fs, io};
 
-use crate::relax;
-use crate::tools::{Failure, Output, Tool, run};
+use crate::tools::{Failure, Output, run};
+use crate::{relax, sources, toolchain};
 
 /// The kernel's PVH entry, which keeps everything else alive through `--gc-sections`.
 const ENTRY: &str = "_kernel_start32";
@@ -64,24 +65,15 @@ impl Kernel {
     }
 }
 
-/// The folder of the crates that the kernel is made of.
-pub(crate) fn sources() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in unikernel/build")
-}
-
 /// Where [`Kernel::compile`] finds an earlier compilation.
 pub(crate) fn archive(target_dir: &Path, profile: &str) -> PathBuf {
     target_dir.join(TARGET).join(profile).join("libunikernel_kernel.a")
 }
 
 fn compile(target_dir: &Path, profile: &str, output: Output) -> Result<PathBuf, Failure> {
-    let mut cargo = Tool::cargo();
-    cargo
-        .current_dir(sources())
-        .args(["build", "--profile", profile, "-p", "unikernel-kernel", "--target", TARGET, "--target-dir"])
-        .arg(target_dir)
-        .env("RUSTFLAGS", FLAGS);
-    run(&mut cargo, output)?;
+    let mut cargo = sources::build_kernel()?;
+    cargo.args(["--profile", profile, "--target", TARGET, "--target-dir"]).arg(target_dir);
+    run(cargo.env("RUSTFLAGS", FLAGS), output)?;
     Ok(archive(target_dir, profile))
 }
 
@@ -93,14 +85,14 @@ fn is_newer(file: &Path, than: &Path) -> bool {
 
 fn localise(archive: &Path, linked: &Path, localised: &Path) -> Result<(), Failure> {
     run(
-        Tool::linker()?
+        Command::new(toolchain::linker()?)
             .args(["-flavor", "gnu", "-r", "--gc-sections", "-u", ENTRY, "-o"])
             .arg(linked)
             .arg(archive),
         Output::Kept,
     )?;
     run(
-        Tool::objcopy()?
+        toolchain::objcopy()?
             .arg("--prefix-alloc-sections=.kernel")
             .arg(format!("--keep-global-symbol={ENTRY}"))
             .arg(linked)

@@ -4,117 +4,119 @@
 //!
 //! The two halves must not share code, statics, the allocator or the panic handler: each has its
 //! own `core`, and after `objcopy` only the kernel's entry is visible to the linker.
+//!
+//! The feature `image` (on by default) makes images in this process. A build script needs none of it: without the
+//! feature this crate has no dependencies, and compiles in a moment.
 
+#[cfg(feature = "image")]
 pub mod image_check;
+#[cfg(feature = "image")]
 mod kernel;
+#[cfg(feature = "image")]
+mod program;
+#[cfg(feature = "image")]
 mod relax;
+#[cfg(feature = "image")]
 mod segments;
+#[cfg(feature = "image")]
 mod settings;
+mod shim;
+mod sources;
+#[cfg(feature = "image")]
 mod symbols;
+#[cfg(feature = "image")]
+mod toolchain;
 mod tools;
+#[cfg(feature = "image")]
+mod wrapped;
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::{env, fs};
 
+#[cfg(feature = "image")]
 pub use kernel::Kernel;
+#[cfg(feature = "image")]
+pub use program::link_program;
+#[cfg(feature = "image")]
+pub use sources::kernel_manifest;
+pub use sources::{cache_dir, kernel_profile};
+#[cfg(feature = "image")]
 pub use symbols::embed;
-use tools::run;
-pub use tools::{Failure, Output, has_objcopy, has_target, linker, split_debug};
-
-/// How the linker wrapper (`lld` beside this crate's manifest) asks for the last step.
-const EMBED_VARIABLE: &str = "UNIKERNEL_EMBED_SYMBOLS";
+#[cfg(feature = "image")]
+pub use toolchain::{has_objcopy, has_target, linker, split_debug};
+pub use tools::{Failure, Output};
+#[cfg(feature = "image")]
+pub use wrapped::{embed_if_asked, image_arguments, run_linker};
 
 /// Set by `cargo unikernel`, which links the kernel in itself.
 pub const LINKED_OUTSIDE: &str = "UNIKERNEL_LINKED_OUTSIDE";
 
-/// Compiles the kernel and emits the link arguments that make the app an image.
+/// Has the programs of the package linked with the kernel, as images.
 ///
 /// # Panics
 ///
-/// If a tool is missing or fails, with what to do about it; cargo shows the message.
+/// If that cannot be, with what to do about it; cargo shows the message.
 pub fn link_image() {
-    if embed_if_asked() {
+    if shim::is_linker() {
+        panic!("{}", shim::link());
+    }
+    #[cfg(feature = "image")]
+    if wrapped::embed_if_asked() {
         return;
     }
     println!("cargo:rerun-if-env-changed={LINKED_OUTSIDE}");
     if env::var_os(LINKED_OUTSIDE).is_some() {
         return;
     }
-    if let Some(problem) = settings::problem(|name| env::var(name).ok(), is_no_std()) {
+    watch();
+    let out_dir = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR for build scripts"));
+    #[cfg(feature = "image")]
+    if wrapped::is_set_up() {
+        return wrapped::link_image(&out_dir);
+    }
+    link_by_compiler(&out_dir);
+}
+
+/// With whatever C compiler links.
+fn link_by_compiler(out_dir: &Path) {
+    watch_settings();
+    let variable = |name: &str| env::var(name).ok();
+    let profile = env::var("PROFILE").unwrap_or_default();
+    if !shim::is_static(variable) {
+        // Elsewhere it is a program as ever. Who ships one may have meant an image.
+        if profile == "release" {
+            println!(
+                "cargo:warning=no kernel is linked in, for this is no static program: `--target \
+                 x86_64-unknown-linux-musl` makes one, or `cargo unikernel build`"
+            );
+        }
+        return;
+    }
+    if let Some(problem) = shim::problem(variable) {
         panic!("{problem}");
     }
-    let out_dir = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR for build scripts"));
-    watch(kernel::sources());
-    for argument in image_arguments(&kernel_target_dir(&out_dir), &out_dir, kernel_profile()) {
+    let arguments = shim::arguments(out_dir, kernel_profile(&profile)).expect("OUT_DIR can be written");
+    for argument in arguments {
         println!("cargo:rustc-link-arg-bins={argument}");
     }
 }
 
-/// The last step of a link, for which the linker wrapper calls the program that gave it the arguments
-/// again; true if this process is that call.
-///
-/// # Panics
-///
-/// If the image cannot be read or written.
-pub fn embed_if_asked() -> bool {
-    let Some(image) = env::var_os(EMBED_VARIABLE) else { return false };
-    embed(Path::new(&image), &program_name(Path::new(&image)))
-        .expect("the linked image can be read and written");
-    true
-}
-
-/// What the program is called: cargo's word for it, for its file in `deps` has a hash behind the name.
-fn program_name(path: &Path) -> String {
-    let file = || path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    env::var("CARGO_BIN_NAME").unwrap_or_else(|_| file())
-}
-
-/// Compiles the kernel under `profile` and answers the arguments for `unikernel/build/lld` that link it
-/// into any static program. Objects are left in `work_dir`; the running program must begin with
-/// [`embed_if_asked`].
-///
-/// # Panics
-///
-/// As [`link_image`].
-pub fn image_arguments(kernel_target_dir: &Path, work_dir: &Path, profile: &str) -> Vec<String> {
-    if !kernel::archive(kernel_target_dir, profile).exists() {
-        tell_terminal(
-            "compiling the kernel for the first time, which takes minutes; cargo shows nothing of it",
-        );
+/// Looks at the linker again when the user's settings change.
+fn watch_settings() {
+    let target = env::var("TARGET").unwrap_or_default().to_uppercase().replace('-', "_");
+    println!("cargo:rerun-if-env-changed=CARGO_TARGET_{target}_LINKER");
+    let package = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default());
+    let files = package.ancestors().map(|folder| folder.join(".cargo/config.toml"));
+    for file in files.filter(|file| file.is_file()) {
+        println!("cargo:rerun-if-changed={}", file.display());
     }
-    let kernel = Kernel::compile(kernel_target_dir, work_dir, profile, Output::Kept)
-        .unwrap_or_else(|failure| panic!("{failure}"));
-    let this_program = env::current_exe().expect("a program knows its own path");
-    let tool = format!("--unikernel-image-tool={}", this_program.display());
-    [tool].into_iter().chain(kernel.link_arguments()).collect()
 }
 
-/// Runs a linker of `.cargo/config.toml` (`lld`, `cc`) outside of rustc.
-///
-/// # Panics
-///
-/// If it fails, with its messages.
-pub fn run_linker(name: &str, arguments: &[&str]) {
-    let wrapper = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
-    let outcome = tools::tool_dir().and_then(|tools| {
-        let mut path = tools.into_os_string();
-        path.push(":");
-        path.push(env::var_os("PATH").unwrap_or_default());
-        run(Command::new(wrapper).args(arguments).env("PATH", path), Output::Kept)
-    });
-    outcome.unwrap_or_else(|failure| panic!("{failure}"));
-}
-
-/// True if the app that is being built has a program without `std`.
-fn is_no_std() -> bool {
-    fs::read_to_string("src/main.rs")
-        .is_ok_and(|source| source.starts_with("#![no_std]") || source.contains("\n#![no_std]"))
-}
-
-/// Rebuilds when the kernel, a crate below it, their dependencies, or the layout changes.
-fn watch(unikernel_dir: &Path) {
+/// Rebuilds when the kernel, a crate below it, their dependencies, or the layout changes. What comes from a registry
+/// never does.
+fn watch() {
+    println!("cargo:rerun-if-changed=build.rs");
+    let Some(unikernel_dir) = sources::workspace() else { return };
     let entries = fs::read_dir(unikernel_dir).expect("the crate lies in unikernel/build");
     let folders =
         entries.flatten().map(|entry| entry.path()).filter(|path| path.join("Cargo.toml").is_file());
@@ -124,28 +126,5 @@ fn watch(unikernel_dir: &Path) {
         .map(|file| unikernel_dir.join(file));
     for path in sources.chain(single) {
         println!("cargo:rerun-if-changed={}", path.display());
-    }
-}
-
-/// One folder for the kernel's artefacts beside the app's, so that all apps share one compilation.
-fn kernel_target_dir(out_dir: &Path) -> PathBuf {
-    // OUT_DIR is <target>/<triple>/<profile>/build/<package>/out.
-    let target_dir = out_dir.ancestors().nth(5).expect("OUT_DIR has cargo's layout");
-    target_dir.join("kernel")
-}
-
-/// A debug build of an app gets a kernel that checks itself: locks, arithmetic, assertions.
-fn kernel_profile() -> &'static str {
-    match env::var("PROFILE").as_deref() {
-        Ok("debug") => "kernel-checked",
-        _ => "kernel",
-    }
-}
-
-/// Writes a line to the terminal, if there is one: cargo keeps what build scripts print to itself.
-fn tell_terminal(text: &str) {
-    if let Ok(mut terminal) = fs::OpenOptions::new().write(true).open("/dev/tty") {
-        // Over cargo's progress bar, which comes again. Who cannot be told loses nothing.
-        let _ = writeln!(terminal, "\r\x1b[K        Note {text}");
     }
 }

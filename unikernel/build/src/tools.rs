@@ -1,36 +1,20 @@
-//! The programs of the Rust toolchain that the build runs, and how their failures are told.
+//! How the build runs cargo and other programs, and how their failures are told.
 
 use std::io::{self, ErrorKind};
-use std::path::{Path, PathBuf};
+#[cfg(feature = "image")]
+use std::path::Path;
 use std::process::{self, Command};
 use std::{env, fmt};
 
-/// Makes commands for the toolchain's own programs.
-pub(crate) struct Tool;
-
-impl Tool {
-    /// The cargo that runs this build, with the environment that concerns only the app's half
-    /// taken away: its flags are for another target.
-    pub(crate) fn cargo() -> Command {
-        let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        let names = env::vars_os().map(|(name, _)| name);
-        names.filter(|name| concerns_app(&name.to_string_lossy())).for_each(|name| {
-            command.env_remove(name);
-        });
-        command
-    }
-
-    /// The toolchain's LLD.
-    pub(crate) fn linker() -> Result<Command, Failure> {
-        Ok(Command::new(linker()?))
-    }
-
-    /// The toolchain's objcopy, which finds its LLVM library only when told where.
-    pub(crate) fn objcopy() -> Result<Command, Failure> {
-        let mut command = Command::new(objcopy()?);
-        command.env("LD_LIBRARY_PATH", sysroot()?.join("lib"));
-        Ok(command)
-    }
+/// The cargo that runs this build, with the environment that concerns only the app's half
+/// taken away: its flags are for another target.
+pub(crate) fn cargo() -> Command {
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let names = env::vars_os().map(|(name, _)| name);
+    names.filter(|name| concerns_app(&name.to_string_lossy())).for_each(|name| {
+        command.env_remove(name);
+    });
+    command
 }
 
 /// Where the output of a command goes.
@@ -47,6 +31,11 @@ pub enum Output {
 pub struct Failure(String);
 
 impl Failure {
+    pub(crate) fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    #[cfg(feature = "image")]
     pub(crate) fn of_file(path: &Path, error: &io::Error) -> Self {
         Self(format!("cannot write {}: {error}", path.display()))
     }
@@ -59,33 +48,6 @@ impl fmt::Display for Failure {
 }
 
 impl std::error::Error for Failure {}
-
-/// The toolchain's own linker.
-pub fn linker() -> Result<PathBuf, Failure> {
-    Ok(tool_dir()?.join("rust-lld"))
-}
-
-fn objcopy() -> Result<PathBuf, Failure> {
-    Ok(tool_dir()?.join("rust-objcopy"))
-}
-
-/// True if the toolchain's component with objcopy is installed.
-pub fn has_objcopy() -> bool {
-    objcopy().is_ok_and(|program| program.exists())
-}
-
-/// True if the toolchain has the standard library of a target.
-pub fn has_target(target: &str) -> bool {
-    told_by_rustc(&["target-libdir", "--target", target]).is_ok_and(|folder| Path::new(&folder).exists())
-}
-
-/// Moves what only a debugger reads out of `image` into the file `debug`, to which `image` then refers.
-pub fn split_debug(image: &Path, debug: &Path) -> Result<(), Failure> {
-    run(Tool::objcopy()?.arg("--only-keep-debug").arg(image).arg(debug), Output::Kept)?;
-    let mut link = std::ffi::OsString::from("--add-gnu-debuglink=");
-    link.push(debug);
-    run(Tool::objcopy()?.arg("--strip-all").arg(link).arg(image), Output::Kept)
-}
 
 /// True for a variable that says how the app is compiled, and not how the kernel is: flags for another target, wrappers that
 /// add such flags.
@@ -101,20 +63,11 @@ fn concerns_app(variable: &str) -> bool {
 }
 
 /// What `rustc --print` answers.
-fn told_by_rustc(topic: &[&str]) -> Result<String, Failure> {
+pub(crate) fn told_by_rustc(topic: &[&str]) -> Result<String, Failure> {
     let mut rustc = Command::new(env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
     let output = output_of(rustc.arg("--print").args(topic))?;
     let text = String::from_utf8(output.stdout);
     text.map(|text| text.trim().to_owned()).map_err(|_| Failure("the toolchain's path is not UTF-8".into()))
-}
-
-fn sysroot() -> Result<PathBuf, Failure> {
-    told_by_rustc(&["sysroot"]).map(PathBuf::from)
-}
-
-/// Where the toolchain keeps the programs that are not meant for users.
-pub(crate) fn tool_dir() -> Result<PathBuf, Failure> {
-    Ok(sysroot()?.join("lib/rustlib").join(told_by_rustc(&["host-tuple"])?).join("bin"))
 }
 
 /// Runs a command to its end.

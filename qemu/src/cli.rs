@@ -1,5 +1,6 @@
 //! The command line of the runner.
 
+mod bom;
 mod deploy;
 mod fuzz;
 mod init;
@@ -14,6 +15,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use lexopt::prelude::*;
 use serde::Serialize;
 
+use crate::bom::BomOptions;
 use crate::machine::Kind;
 use crate::package::{InitOptions, PackageOptions, take_option};
 use crate::project::nearest;
@@ -29,6 +31,8 @@ pub(crate) enum Command {
     Help,
     New(PathBuf),
     Init(InitOptions),
+    Sbom(BomOptions),
+    Licenses(BomOptions),
     CheckHost,
     Build(PackageOptions),
     Deploy(Box<DeployOptions>),
@@ -148,6 +152,8 @@ pub(crate) fn parse() -> Result<Command> {
     }
     match command.as_str() {
         "new" => parse_new(&mut parser).map(Command::New),
+        "sbom" => bom::parse(&mut parser).map(Command::Sbom),
+        "licenses" => bom::parse(&mut parser).map(Command::Licenses),
         "init" => init::parse(&mut parser).map(Command::Init),
         "check-host" => nothing_more(&mut parser).map(|()| Command::CheckHost),
         "build" => parse_build(&mut parser).map(Command::Build),

@@ -23,6 +23,7 @@ pub(crate) fn all() -> Vec<NamedTest> {
         ("package_init_by_hand".to_owned(), Box::new(own_script)),
         ("package_init_cost".to_owned(), Box::new(cost_of_check)),
         ("package_as_crates".to_owned(), Box::new(crates)),
+        ("package_lists".to_owned(), Box::new(lists)),
     ]
 }
 
@@ -174,5 +175,27 @@ fn crates() -> Result<()> {
             ensure!(paths.iter().any(|path| path.ends_with(licence)), "{name} has no {licence}");
         }
     }
+    Ok(())
+}
+
+/// What it is made of: a list that hangs together, with both halves in it, and the licences.
+fn lists() -> Result<()> {
+    let folder = Folder::new("lists")?;
+    write_shapes(&folder)?;
+    let text = succeeds(unikernel(&folder.0, ["sbom", "-p", "shaped"])?)?;
+    ensure!(!text.contains(&*folder.0.to_string_lossy()), "a folder of this host is in it");
+    let list: serde_json::Value = serde_json::from_str(&text)?;
+    ensure!(list["metadata"]["component"]["name"] == "shaped", "{}", list["metadata"]);
+    let components = list["components"].as_array().context("there are components")?;
+    let has = |name: &str| components.iter().any(|it| it["name"] == name && it["scope"] == "required");
+    ensure!(has("unikernel-kernel") && has("smoltcp") && has("rust-std"), "a half is missing");
+    let known: Vec<_> =
+        components.iter().chain([&list["metadata"]["component"]]).map(|it| &it["bom-ref"]).collect();
+    for edge in list["dependencies"].as_array().context("there are dependencies")? {
+        let ends = edge["dependsOn"].as_array().into_iter().flatten().chain([&edge["ref"]]);
+        ensure!(ends.into_iter().all(|end| known.contains(&end)), "unknown: {edge}");
+    }
+    let text = succeeds(unikernel(&folder.0, ["licenses", "-p", "shaped", "--texts"])?)?;
+    ensure!(text.contains("0BSD\n    managed") && text.contains("Permission is hereby granted"), "{text}");
     Ok(())
 }

@@ -1,9 +1,11 @@
 //! The words of the command line, and what `help` says about them.
 
 /// The commands and every option, for hints at what a mistyped word may have meant.
-pub(super) const COMMANDS: [&str; 13] = [
+pub(super) const COMMANDS: [&str; 15] = [
     "new",
     "init",
+    "sbom",
+    "licenses",
     "check-host",
     "build",
     "run",
@@ -16,8 +18,9 @@ pub(super) const COMMANDS: [&str; 13] = [
     "fuzz",
     "help",
 ];
-pub(super) const OPTIONS: [&str; 52] = [
+pub(super) const OPTIONS: [&str; 53] = [
     "--help",
+    "--texts",
     "--dry-run",
     "--path",
     "--git",
@@ -86,6 +89,8 @@ usage: cargo unikernel <command> [options]
                write the files that start it elsewhere; FORM is systemd, libvirt, firecracker, cloud-hypervisor, nomad,
                kubevirt or proxmox
   oci [ELF]    make a container image of it (an OCI image layout), for KubeVirt and urunc
+  sbom         list the crates of the program and of the kernel, as CycloneDX (JSON)
+  licenses     list their licences; --texts adds what these say
   disk FILE    make a disk image with ext4 on it
 
 for the kernel's own developers, in its repository:
@@ -105,6 +110,10 @@ options of init, beside -p and --manifest-path:
   --dry-run                  only show what would be changed
   --path FOLDER              take our crates from a clone of the repository (from where this tool came)
   --git URL                  take our crates from a repository
+
+options of sbom and licenses, beside those of build:
+  -o --output FILE           where the list goes (the standard output)
+  --texts                    the texts of the licences, too
 
 options of run:
   --machine q35|microvm|pc   what to boot on (q35)

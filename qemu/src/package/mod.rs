@@ -17,4 +17,4 @@ pub(crate) use check_host::check_host;
 pub(crate) use create::create;
 pub(crate) use init::{InitOptions, init};
 pub(crate) use origin::Origin;
-pub(crate) use selection::{PackageOptions, take_option};
+pub(crate) use selection::{PackageOptions, package_of, take_option};

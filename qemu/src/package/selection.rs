@@ -23,6 +23,8 @@ const FLAGS: [&str; 8] = [
 const WITH_VALUE: [&str; 6] = ["features", "jobs", "config", "color", "target-dir", "lockfile-path"];
 /// Those of them that `cargo metadata` knows too.
 const FOR_METADATA: [&str; 6] = ["locked", "offline", "frozen", "config", "lockfile-path", "color"];
+/// Further ones, where dependencies are asked for.
+const FOR_GRAPH: [&str; 3] = ["features", "all-features", "no-default-features"];
 
 /// What of a package to build, and how.
 #[derive(Clone, Default, Debug)]
@@ -60,17 +62,22 @@ impl PackageOptions {
 
     /// The options for a cargo command: those that every command knows, or all.
     pub(crate) fn arguments(&self, is_for_metadata: bool) -> Vec<OsString> {
-        let mut arguments = Vec::new();
-        if let Some(manifest) = &self.manifest {
-            arguments.extend(["--manifest-path".into(), manifest.into()]);
-        }
-        for (name, value) in &self.handed_on {
-            if !is_for_metadata || FOR_METADATA.contains(&name.as_str()) {
-                arguments.push(format!("--{name}").into());
-                arguments.extend(value.clone());
-            }
-        }
-        arguments
+        let manifest = self.manifest.iter().flat_map(|path| ["--manifest-path".into(), path.into()]);
+        let handed = self.handed_on(|name| !is_for_metadata || FOR_METADATA.contains(&name));
+        manifest.chain(handed).collect()
+    }
+
+    /// Those for `cargo metadata` of a whole graph, but for the manifest.
+    pub(crate) fn graph_arguments(&self) -> Vec<OsString> {
+        self.handed_on(|name| FOR_METADATA.contains(&name) || FOR_GRAPH.contains(&name))
+    }
+
+    fn handed_on(&self, is_wanted: impl Fn(&str) -> bool) -> Vec<OsString> {
+        let wanted = self.handed_on.iter().filter(|(name, _)| is_wanted(name));
+        let words = |(name, value): &(String, Option<OsString>)| {
+            [Some(format!("--{name}").into()), value.clone()].into_iter().flatten()
+        };
+        wanted.flat_map(words).collect()
     }
 }
 
@@ -109,8 +116,8 @@ pub(crate) fn take_option(
 
 /// A package as `cargo metadata` shows it.
 #[derive(Clone, Deserialize, Debug)]
-pub(super) struct Package {
-    pub(super) name: String,
+pub(crate) struct Package {
+    pub(crate) name: String,
     manifest_path: PathBuf,
     targets: Vec<Target>,
     default_run: Option<String>,
@@ -168,6 +175,11 @@ pub(super) fn select(options: &PackageOptions, one: bool) -> Result<Selection> {
     Ok(Selection { package, programs, target_dir, workspace_root: metadata.workspace_root, is_alone })
 }
 
+/// The package that the options mean.
+pub(crate) fn package_of(options: &PackageOptions) -> Result<Package> {
+    Ok(select(options, false)?.package)
+}
+
 fn metadata(options: &PackageOptions) -> Result<Metadata> {
     let mut command = cargo();
     command.args(["metadata", "--no-deps", "--format-version", "1"]).args(options.arguments(true));
@@ -196,7 +208,7 @@ impl Package {
         })
     }
 
-    pub(super) fn manifest(&self) -> &Path {
+    pub(crate) fn manifest(&self) -> &Path {
         &self.manifest_path
     }
 

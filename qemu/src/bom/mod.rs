@@ -1,0 +1,52 @@
+//! What an appliance is made of: the crates of the program and those of the kernel, for `sbom` ([`cyclonedx`]) and
+//! `licenses` ([`licenses`](mod@licenses)). cargo tells the crates ([`graph`]); nothing is compiled.
+
+mod cyclonedx;
+mod graph;
+mod licenses;
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+
+use crate::package::PackageOptions;
+use graph::Graph;
+
+/// Of which package, and where it goes.
+#[derive(Clone, Default, Debug)]
+pub(crate) struct BomOptions {
+    pub(crate) package: PackageOptions,
+    /// A file in place of the standard output.
+    pub(crate) output: Option<PathBuf>,
+    /// The texts of licences too.
+    pub(crate) has_texts: bool,
+}
+
+/// `sbom`: the list for programs.
+pub(crate) fn sbom(options: &BomOptions) -> Result<u8> {
+    let graph = Graph::of(&options.package)?;
+    let text = serde_json::to_string_pretty(&cyclonedx::document(&graph))? + "\n";
+    write(options, &text)
+}
+
+/// `licenses`: the list for people.
+pub(crate) fn licenses(options: &BomOptions) -> Result<u8> {
+    let graph = Graph::of(&options.package)?;
+    let mut text = licenses::table(&graph);
+    if options.has_texts {
+        text.push_str(&licenses::texts(&graph)?);
+    }
+    write(options, &text)
+}
+
+fn write(options: &BomOptions, text: &str) -> Result<u8> {
+    match &options.output {
+        None => print!("{text}"),
+        Some(path) => {
+            fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
+            eprintln!("written: {}", path.display());
+        }
+    }
+    Ok(0)
+}

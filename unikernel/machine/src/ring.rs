@@ -330,35 +330,38 @@ impl Ring {
     /// Takes back a buffer.
     #[inline]
     pub fn take(&mut self) -> Option<Completion> {
-        // A device that goes on writing nonsense is not listened to for ever.
-        for _ in 0..self.size() {
-            let given_back = self.shared.used_index.load(Ordering::Acquire).wrapping_sub(self.next_used);
-            if given_back == 0 {
-                return None;
-            }
-            if given_back > self.size() {
-                return self.skip(given_back);
-            }
-            let used = &self.shared.used[usize::from(self.next_used & self.mask)];
-            self.next_used = self.next_used.wrapping_add(1);
-            let (id, len) = (used.id.load(Ordering::Relaxed), used.len.load(Ordering::Relaxed));
-            // Only a buffer that the device has can come back.
-            let Some(is_posted) = self.is_posted.get_mut(id as usize).filter(|posted| **posted) else {
-                self.bad_completions += 1;
-                continue;
-            };
-            *is_posted = false;
-            return Some(Completion { buffer: id as u16, len });
-        }
-        None
+        self.take_element()?.or_else(|| self.take_after_nonsense())
     }
 
-    /// More than all buffers cannot have come back: the index is nonsense, and what lies behind it is as well.
     #[cold]
-    fn skip(&mut self, count: u16) -> Option<Completion> {
-        self.next_used = self.next_used.wrapping_add(count);
-        self.bad_completions += u64::from(count);
-        None
+    fn take_after_nonsense(&mut self) -> Option<Completion> {
+        // A device that goes on writing nonsense is not listened to for ever.
+        (1..self.size()).map_while(|_| self.take_element()).find_map(|taken| taken)
+    }
+
+    /// Looks at an element of the used ring, if there is one. The inner answer is none if it is nonsense.
+    #[inline]
+    fn take_element(&mut self) -> Option<Option<Completion>> {
+        let given_back = self.shared.used_index.load(Ordering::Acquire).wrapping_sub(self.next_used);
+        if given_back == 0 {
+            return None;
+        }
+        if given_back > self.size() {
+            // More than all buffers cannot have come back: the index is nonsense, and what lies behind it is as well.
+            self.next_used = self.next_used.wrapping_add(given_back);
+            self.bad_completions += u64::from(given_back);
+            return None;
+        }
+        let used = &self.shared.used[usize::from(self.next_used & self.mask)];
+        self.next_used = self.next_used.wrapping_add(1);
+        let (id, len) = (used.id.load(Ordering::Relaxed), used.len.load(Ordering::Relaxed));
+        // Only a buffer that the device has can come back.
+        let Some(is_posted) = self.is_posted.get_mut(id as usize).filter(|posted| **posted) else {
+            self.bad_completions += 1;
+            return Some(None);
+        };
+        *is_posted = false;
+        Some(Some(Completion { buffer: id as u16, len }))
     }
 
     /// Asks for no interrupts. A hint: one may still come.

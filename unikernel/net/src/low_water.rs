@@ -35,12 +35,14 @@ impl Stack {
     pub fn tcp_set_low_water(&mut self, id: TcpId, marks: LowWater) {
         let Some(flow) = self.flows.app_mut(id).filter(|flow| flow.low_water != marks) else { return };
         flow.low_water = marks;
+        self.has_unsent_marks |= marks.unsent > 0;
         self.notify_tcp(id);
     }
 
     /// True if nothing but bytes that were not sent yet keeps an app from writing.
     #[inline]
     pub(crate) fn is_backed_up(&self, id: TcpId) -> bool {
-        self.flows.get(id).is_some_and(Flow::is_backed_up)
+        // Most machines have no marks, and every visit to a connection asks.
+        self.has_unsent_marks && self.flows.get(id).is_some_and(Flow::is_backed_up)
     }
 }

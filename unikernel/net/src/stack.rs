@@ -111,6 +111,8 @@ pub struct Stack {
     /// IPv6 addresses and routers; on the first shard, if there is a NIC.
     pub(crate) autoconf: Option<Autoconf>,
     pub(crate) loopback: Loopback,
+    /// Something has come over it: there are, or were, connections of this machine to itself.
+    pub(crate) has_looped: bool,
     pub(crate) neighbors: Neighbors,
     pub(crate) reassembly: Reassembly,
     pub(crate) groups: Groups,
@@ -124,6 +126,8 @@ pub struct Stack {
 
     // Who talks.
     pub(crate) flows: FlowTable,
+    /// Some connection has, or had, a mark for what was not sent yet.
+    pub(crate) has_unsent_marks: bool,
     pub(crate) listeners: Listeners,
     pub(crate) half_open: usize,
     pub(crate) cookies: Cookies,
@@ -188,6 +192,7 @@ impl Stack {
             autoconf: None,
             control: Control::new(config.mac, device, random(), now),
             loopback: Loopback::new(config.queue_packets),
+            has_looped: false,
             neighbors: Neighbors::new(config.max_neighbors),
             reassembly: Reassembly::default(),
             groups: Groups::default(),
@@ -197,6 +202,7 @@ impl Stack {
             traffic: Traffic::default(),
             nobody: SocketSet::new(Vec::new()),
             flows: FlowTable::new(&config),
+            has_unsent_marks: false,
             listeners: Listeners::new(config.max_backlog),
             half_open: 0,
             cookies: Cookies::new(&mut *random),
@@ -243,6 +249,7 @@ impl Stack {
             return false;
         }
         self.batch += 1;
+        self.has_looped = true;
         let mut handled = 0;
         while handled < LOOPBACK_BATCH {
             let Some(packet) = self.loopback.pop() else { break };

@@ -73,7 +73,9 @@ impl Stack {
     #[inline]
     pub fn tcp_is_refused_at_once(&self, id: TcpId) -> bool {
         let half_closed = |flow: &&Flow| flow.engine.is_some() && flow.state() == State::CloseWait;
-        self.flows.app(id).filter(half_closed).is_some_and(|flow| flow.path == Path::Loopback)
+        // Every call that sends asks. Who has received the end of such a connection has received it over loopback.
+        self.has_looped
+            && self.flows.app(id).filter(half_closed).is_some_and(|flow| flow.path == Path::Loopback)
     }
 
     /// What the path to the peer carries whole, in bytes of IP packet.

@@ -49,7 +49,6 @@ impl PollSource {
     /// depend on each arrival of data being told, even if there was data before.
     #[inline]
     pub fn notify(&self, news: Readiness) {
-        // It begins with a full fence, which pairs with that of `attach`.
         self.threads.wake_all();
         if !self.is_unwatched() {
             self.notify_each(news);
@@ -60,10 +59,9 @@ impl PollSource {
         let mut has_exclusive_woken = false;
         for watch in self.watches.lock().iter() {
             let is_exclusive = watch.bits.load(Ordering::Relaxed) & EPOLLEXCLUSIVE != 0;
-            if is_exclusive && has_exclusive_woken {
-                continue;
+            if !(is_exclusive && has_exclusive_woken) {
+                has_exclusive_woken |= Watch::notify(watch, news) && is_exclusive;
             }
-            has_exclusive_woken |= Watch::notify(watch, news) && is_exclusive;
         }
     }
 
@@ -123,7 +121,7 @@ impl PollSource {
             watches.push(watch);
             Ok(())
         })?;
-        // Either the caller's look sees a change, or whoever makes it sees that there is a watch (`notify`).
+        // Pairs with the fence that waking begins with: the caller's look sees a change, or `notify` sees the watch.
         fence(Ordering::SeqCst);
         Ok(())
     }
@@ -202,6 +200,7 @@ impl ReadyList {
     }
 
     /// Puts a watch at the end, if it is not on the list.
+    #[inline(always)]
     pub(crate) fn push(&self, watch: &Arc<Watch>) -> bool {
         // Exchanges on both sides: if a look at the watch is just about to begin, it sees what the caller has changed.
         let is_new = !watch.is_queued.swap(true, Ordering::AcqRel);
@@ -300,10 +299,14 @@ impl PollSource {
     ///
     /// Called while the watches of the file that has changed are held. An epoll instance may watch
     /// another, but never in a circle (`Epoll::check_nesting`).
+    #[inline]
     fn notify_watches(&self, news: Readiness) {
-        if self.is_unwatched() {
-            return;
+        if !self.is_unwatched() {
+            self.notify_nested(news);
         }
+    }
+
+    fn notify_nested(&self, news: Readiness) {
         for watch in self.watches.lock_nested().iter() {
             Watch::notify(watch, news);
         }

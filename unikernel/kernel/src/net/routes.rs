@@ -73,16 +73,16 @@ impl Routes {
     #[inline]
     pub(super) fn notify(&self, stack: &mut Stack, id: SocketId) {
         let (table, slot, ready) = match id {
-            SocketId::Tcp(id) => (&self.tcp, id.slot(), NetReadiness::all()),
-            SocketId::Listener(id) => (&self.listeners, id.slot(), stack.listener_readiness(id)),
-            SocketId::Udp(id) => (&self.udp, id.slot(), stack.udp_readiness(id)),
+            SocketId::Tcp(id) => (&self.tcp, id.slot(), to_file(NetReadiness::all())),
+            SocketId::Listener(id) => (&self.listeners, id.slot(), to_file(stack.listener_readiness(id))),
+            SocketId::Udp(id) => (&self.udp, id.slot(), to_file(stack.udp_readiness(id))),
         };
         if let Some(socket) = table.get(slot) {
             if let SocketId::Tcp(id) = id {
                 socket.note_standing(stack, id);
                 socket.tell_owner(stack, id);
             }
-            socket.source.notify(to_file(ready));
+            socket.source.notify(ready);
         }
     }
 }

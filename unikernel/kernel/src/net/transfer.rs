@@ -75,12 +75,17 @@ fn peek(stack: &mut Stack, id: TcpId, into: &[UserSlice]) -> Result<usize, Attem
     }
 }
 
-/// Moves the app's bytes past the first `done` into the send buffer, as far as there is room; `done` grows by them. For
+/// Moves the app's bytes, so many in total, past the first `done` into the send buffer, as far as there is room; `done` grows by them. For
 /// errors see [`take`].
 #[inline]
-fn put(stack: &mut Stack, id: TcpId, from: &[UserSlice], done: &mut usize) -> Result<(), AttemptError> {
+fn put(
+    stack: &mut Stack,
+    id: TcpId,
+    (from, total): (&[UserSlice], usize),
+    done: &mut usize,
+) -> Result<(), AttemptError> {
     let begin = *done;
-    stack.tcp_reserve(id, total(from) - begin);
+    stack.tcp_reserve(id, total - begin);
     for mut buffer in rest(from, begin) {
         while !buffer.is_empty() {
             let moved = stack.tcp_send(id, |room| {
@@ -105,7 +110,11 @@ fn put(stack: &mut Stack, id: TcpId, from: &[UserSlice], done: &mut usize) -> Re
     Ok(())
 }
 
+#[inline]
 fn total(buffers: &[UserSlice]) -> usize {
+    if let [buffer] = buffers {
+        return buffer.len();
+    }
     buffers.iter().map(UserSlice::len).sum()
 }
 
@@ -225,7 +234,7 @@ impl Stream {
         let flow = self.flow().ok_or(Errno::EPIPE)?;
         let (wanted, mut done) = (total(from), 0);
         let mut net = flow.lock();
-        let first = put(&mut net.stack, flow.id, from, &mut done);
+        let first = put(&mut net.stack, flow.id, (from, wanted), &mut done);
         if done > 0 && flags.contains(MessageFlags::URGENT) {
             net.stack.tcp_mark_urgent(flow.id);
         }
@@ -257,7 +266,7 @@ impl Stream {
         let outcome = socket.block_on(mode, Direction::Send, || {
             let mut net = flow.lock();
             let before = done;
-            let outcome = put(&mut net.stack, flow.id, from, &mut done);
+            let outcome = put(&mut net.stack, flow.id, (from, wanted), &mut done);
             if done > before && flags.contains(MessageFlags::URGENT) {
                 net.stack.tcp_mark_urgent(flow.id);
             }

@@ -87,33 +87,43 @@ impl Receiver {
     /// The next frame that is worth looking at.
     #[inline]
     pub(super) fn next(&mut self) -> Option<Place> {
+        self.look()?.or_else(|| self.look_further())
+    }
+
+    /// The next frame that is worth looking at, after one that was not.
+    #[cold]
+    fn look_further(&mut self) -> Option<Place> {
         // A device that brings nothing but nonsense is left in between, for others to have their turn.
-        for _ in 0..self.ring.size() {
-            let first = self.ring.take()?;
-            let (header_bytes, verifies) = (self.header_bytes, self.verifies_checksums);
-            let mut place = Place::Buffers { first: first.buffer, count: 1, len: first.len as usize };
-            let mut bytes = &self.ring.buffer(first.buffer)[..first.len as usize];
-            let count = if self.merges { packet::buffers(bytes) } else { 1 };
-            if count != 1 {
-                let Some(wide) = self.place_of_many(first, count) else {
-                    self.bad_merges += 1;
-                    continue;
-                };
-                (place, bytes) = (wide, self.packet(wide));
-            }
-            let (len, is_acceptable) = (bytes.len(), is_acceptable(bytes, header_bytes, verifies));
-            if self.tap.is_some() {
-                self.show(place);
-            }
-            if is_acceptable {
-                self.frames += 1;
-                self.bytes += (len - header_bytes) as u64;
-                return Some(place);
-            }
-            self.dropped += 1;
-            self.give_back(place);
+        (1..self.ring.size()).map_while(|_| self.look()).find_map(|place| place)
+    }
+
+    /// Looks at the next frame, if there is one. The inner answer is none if it is not worth looking at.
+    #[inline(always)]
+    fn look(&mut self) -> Option<Option<Place>> {
+        let first = self.ring.take()?;
+        let (header_bytes, verifies) = (self.header_bytes, self.verifies_checksums);
+        let mut place = Place::Buffers { first: first.buffer, count: 1, len: first.len as usize };
+        let mut bytes = &self.ring.buffer(first.buffer)[..first.len as usize];
+        let count = if self.merges { packet::buffers(bytes) } else { 1 };
+        if count != 1 {
+            let Some(wide) = self.place_of_many(first, count) else {
+                self.bad_merges += 1;
+                return Some(None);
+            };
+            (place, bytes) = (wide, self.packet(wide));
         }
-        None
+        let (len, is_acceptable) = (bytes.len(), is_acceptable(bytes, header_bytes, verifies));
+        if self.tap.is_some() {
+            self.show(place);
+        }
+        if is_acceptable {
+            self.frames += 1;
+            self.bytes += (len - header_bytes) as u64;
+            return Some(Some(place));
+        }
+        self.dropped += 1;
+        self.give_back(place);
+        Some(None)
     }
 
     /// Where the packet lies that begins in `first` and takes `count` buffers, a number that nobody has checked yet.

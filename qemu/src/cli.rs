@@ -1,5 +1,6 @@
 //! The command line of the runner.
 
+mod background;
 mod bom;
 mod deploy;
 mod fuzz;
@@ -15,7 +16,9 @@ use anyhow::{Context, Result, anyhow, bail};
 use lexopt::prelude::*;
 use serde::Serialize;
 
+use crate::background::LogsOptions;
 use crate::bom::BomOptions;
+use crate::debug::DebugOptions;
 use crate::machine::Kind;
 use crate::package::{InitOptions, PackageOptions, take_option};
 use crate::project::nearest;
@@ -31,6 +34,9 @@ pub(crate) enum Command {
     Help,
     New(PathBuf),
     Init(InitOptions),
+    Debug(Box<DebugOptions>),
+    Logs(LogsOptions),
+    Stop(String),
     Sbom(BomOptions),
     Licenses(BomOptions),
     CheckHost,
@@ -137,6 +143,9 @@ pub(crate) fn parse() -> Result<Command> {
     };
     match command.as_str() {
         "run" => return run::parse(&mut parser, behind).map(|options| Command::Run(Box::new(options))),
+        "debug" => {
+            return run::parse_debug(&mut parser, behind).map(|options| Command::Debug(Box::new(options)));
+        }
         "deploy" => {
             return deploy::parse(&mut parser, None, behind)
                 .map(|options| Command::Deploy(Box::new(options)));
@@ -152,6 +161,8 @@ pub(crate) fn parse() -> Result<Command> {
     }
     match command.as_str() {
         "new" => parse_new(&mut parser).map(Command::New),
+        "logs" => background::parse_logs(&mut parser).map(Command::Logs),
+        "stop" => background::parse_stop(&mut parser).map(Command::Stop),
         "sbom" => bom::parse(&mut parser).map(Command::Sbom),
         "licenses" => bom::parse(&mut parser).map(Command::Licenses),
         "init" => init::parse(&mut parser).map(Command::Init),

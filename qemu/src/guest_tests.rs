@@ -21,8 +21,8 @@ use crate::project::Profile;
 use crate::stop_tests;
 use crate::vm::{self, Console, Vm};
 use crate::{
-    app_tests, boot_tests, device_tests, http_tests, init_tests, interrupt, kv, liar_tests, loopback_tests,
-    package_tests, project, run, run_tests, tap_tests, vsock_tests,
+    app_tests, background_tests, boot_tests, device_tests, http_tests, init_tests, interrupt, kv, liar_tests,
+    loopback_tests, package_tests, project, run, run_tests, tap_tests, vsock_tests,
 };
 
 /// Guests at once: one a core of a small machine.
@@ -158,6 +158,7 @@ pub(crate) fn run(options: &TestOptions) -> Result<u8> {
         run_tests::all(),
         package_tests::all(),
         init_tests::all(),
+        background_tests::all(),
         http_tests::all(),
         loopback_tests::all(),
         app_tests::all(),

@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Child;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 
@@ -21,9 +22,15 @@ static GUESTS: Mutex<Vec<Weak<Mutex<Child>>>> = Mutex::new(Vec::new());
 /// The control socket of the guest whose power button the first signal presses.
 static BUTTON: Mutex<Option<PathBuf>> = Mutex::new(None);
 
+/// Whether signals are for a debugger that runs in the foreground.
+static HAS_DEBUGGER: AtomicBool = AtomicBool::new(false);
+
 /// Makes SIGINT, SIGTERM and SIGHUP end all guests, then the runner. To be called once.
 pub(crate) fn install() -> Result<()> {
     ctrlc::set_handler(|| {
+        if HAS_DEBUGGER.load(Ordering::Relaxed) {
+            return;
+        }
         let button = BUTTON.lock().unwrap_or_else(PoisonError::into_inner).take();
         match button {
             // Apart, so that the second signal is heard while QEMU does not answer.
@@ -32,6 +39,11 @@ pub(crate) fn install() -> Result<()> {
         }
     })?;
     Ok(())
+}
+
+/// Makes signals do nothing here: a debugger gets them as well, and ends when its user says so.
+pub(crate) fn leave_to_debugger() {
+    HAS_DEBUGGER.store(true, Ordering::Relaxed);
 }
 
 /// Makes the first signal press a guest's power button, by its control socket.

@@ -2,7 +2,7 @@
 //!
 //! - [`cli`]: the command line; [`project`]: where things are, and building them;
 //! - [`machine`]: QEMU's arguments; [`process`] and [`vm`]: one guest from start to end, cleaned up whatever happens;
-//! - [`package`]: packages of users as appliances; [`bom`]: what they are made of; [`run`]: boots one; [`deploy`] and [`oci`]: files that start one elsewhere; with [`run_tests`]; [`guest_tests`] (with [`disk_tests`]), [`http_tests`], [`app_tests`], [`boot_tests`], [`device_tests`], [`capture_tests`], [`loopback_tests`], [`frame_tests`], [`package_tests`], [`init_tests`], [`kv`],
+//! - [`package`]: packages of users as appliances; [`bom`]: what they are made of; [`run`]: boots one; [`background`]: without a terminal; [`debug`]: under gdb; [`deploy`] and [`oci`]: files that start one elsewhere; with [`run_tests`]; [`guest_tests`] (with [`disk_tests`]), [`http_tests`], [`app_tests`], [`boot_tests`], [`device_tests`], [`capture_tests`], [`loopback_tests`], [`frame_tests`], [`package_tests`], [`init_tests`], [`background_tests`], [`kv`],
 //!   [`tap_tests`] (with [`load_tests`], [`offload_tests`]), [`tcp_tests`] and [`vsock_tests`]: `make test`; [`bench`]: `make bench`; [`conformance`]: `make conformance`;
 //! - [`attacks`] and [`storm`]: hostile clients and many clients, for tests and benchmark; [`liar`]: a disk that lies, with [`liar_tests`];
 //! - [`cpio`]: folders as initrd archives; [`disk`]: disk images; [`qmp`]: QEMU's control socket; [`random`]: numbers for tests; [`icmpv6`]: a
@@ -12,6 +12,8 @@
 
 mod app_tests;
 mod attacks;
+mod background;
+mod background_tests;
 mod bench;
 mod bom;
 mod boot_tests;
@@ -20,6 +22,7 @@ mod capture_tests;
 mod cli;
 mod conformance;
 mod cpio;
+mod debug;
 mod deploy;
 mod device_tests;
 mod disk;
@@ -71,6 +74,9 @@ fn main() -> ExitCode {
             Ok(0)
         }
         Command::New(path) => package::create(&path),
+        Command::Debug(options) => debug::run(&options),
+        Command::Logs(options) => background::logs(&options),
+        Command::Stop(name) => background::stop(&name),
         Command::Sbom(options) => bom::sbom(&options),
         Command::Licenses(options) => bom::licenses(&options),
         Command::Init(options) => package::init(&options),

@@ -11,7 +11,7 @@ use crate::cli::{Network, RunOptions, What};
 use crate::cpio::Archive;
 use crate::machine::{Machine, Net, QEMU};
 use crate::vm::{Console, Vm};
-use crate::{http, interrupt, package, project, qmp};
+use crate::{background, http, interrupt, package, project, qmp};
 
 /// How long, and how often, `run` looks whether a server answers.
 const READINESS_PATIENCE: Duration = Duration::from_secs(60);
@@ -23,6 +23,13 @@ const TIMED_OUT: u8 = 124;
 pub(crate) fn run(options: &RunOptions) -> Result<u8> {
     let bootable = bootable(&options.what)?;
     let mut machine = machine(options, &bootable)?;
+    if options.is_detached {
+        if let Net::User(port, _) = machine.net {
+            check_port(port)?;
+        }
+        let file = bootable.image.file_name().unwrap_or_default().to_string_lossy();
+        return background::start(machine, options.name.as_deref().unwrap_or(&file), options.is_verbose);
+    }
     let button = button(options)?;
     machine.extra.extend(button.iter().flat_map(|path| qmp::arguments(path)));
     if options.is_verbose {
@@ -96,7 +103,8 @@ fn button(options: &RunOptions) -> Result<Option<PathBuf>> {
     Ok((!options.waits_for_gdb && path.as_os_str().len() < 108).then_some(path))
 }
 
-fn machine(options: &RunOptions, bootable: &Bootable) -> Result<Machine> {
+/// The machine that the options mean.
+pub(crate) fn machine(options: &RunOptions, bootable: &Bootable) -> Result<Machine> {
     let mut machine = Machine::new(options.machine, &bootable.image);
     machine.accelerator = options.accelerator;
     machine.memory_mib = options.memory_mib;
@@ -178,7 +186,7 @@ fn check_port(port: u16) -> Result<()> {
     match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
         Ok(_) => Ok(()),
         Err(error) => bail!(
-            "port {port} of this host is taken ({error}): choose another, as in `make run PORT={}`",
+            "port {port} of this host is taken ({error}): choose another, as in --port {}",
             port.wrapping_add(1)
         ),
     }

@@ -113,7 +113,7 @@ impl Vm {
 }
 
 /// What to do if QEMU cannot be started.
-fn explain(error: anyhow::Error) -> anyhow::Error {
+pub(crate) fn explain(error: anyhow::Error) -> anyhow::Error {
     match error.downcast_ref::<io::Error>().map(io::Error::kind) {
         Some(ErrorKind::NotFound) => {
             anyhow!("{QEMU} is not installed: run `make setup`, or `apt-get install qemu-system-x86`")
@@ -130,16 +130,20 @@ fn app_code(status: ExitStatus, console: &str, errors: &str) -> Result<Option<u8
     if let (Some(1), Some(complaint)) = (status.code(), complaint) {
         bail!("QEMU failed: {complaint}");
     }
-    let told: Option<u8> = console.rfind(EXIT_LINE).and_then(|at| {
-        let digits = &console[at + EXIT_LINE.len()..];
-        digits.split(|character: char| !character.is_ascii_digit()).next()?.parse().ok()
-    });
+    let told = told_code(console);
     let from_port = status.code().filter(|code| code & 1 == 1).map(|code| (code >> 1) as u8);
     Ok(match (told, from_port) {
         // The app may print anything; the port is believed about the bits that it has.
         (Some(told), Some(port)) if told & 0x7f != port => Some(port),
         (told, port) => told.or(port),
     })
+}
+
+/// The exit code by the kernel's own words.
+fn told_code(console: &str) -> Option<u8> {
+    let at = console.rfind(EXIT_LINE)?;
+    let digits = &console[at + EXIT_LINE.len()..];
+    digits.split(|character: char| !character.is_ascii_digit()).next()?.parse().ok()
 }
 
 /// The last `count` lines of a text.

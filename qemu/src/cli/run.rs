@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use lexopt::prelude::*;
 
 use super::{cpus, shown, unexpected, value};
+use crate::debug::DebugOptions;
 use crate::disk::Disk;
 use crate::machine::{Accelerator, Kind};
 use crate::package::{PackageOptions, take_option};
@@ -47,6 +48,10 @@ pub(crate) struct RunOptions {
     pub(crate) time_out: Option<Duration>,
     pub(crate) waits_for_gdb: bool,
     pub(crate) is_verbose: bool,
+    /// It goes on without this process.
+    pub(crate) is_detached: bool,
+    /// What a detached one is called.
+    pub(crate) name: Option<String>,
     pub(crate) app_arguments: Vec<String>,
 }
 
@@ -95,6 +100,8 @@ impl RunOptions {
             time_out: None,
             waits_for_gdb: false,
             is_verbose: false,
+            is_detached: false,
+            name: None,
             app_arguments,
         }
     }
@@ -102,6 +109,47 @@ impl RunOptions {
 
 /// Reads the options of `run`; `app_arguments` are the words behind `--`.
 pub(super) fn parse(parser: &mut lexopt::Parser, app_arguments: Vec<String>) -> Result<RunOptions> {
+    let mut name = None;
+    let mut is_detached = false;
+    let mut options = parse_with(parser, app_arguments, |option, parser| {
+        match option {
+            "-d" | "--detach" => is_detached = true,
+            "--name" => name = Some(parser.value()?.string()?),
+            _ => return Ok(false),
+        }
+        Ok(true)
+    })?;
+    if is_detached && (options.waits_for_gdb || options.time_out.is_some()) {
+        bail!("--detach does not go with --gdb and --time-out: nobody waits for the guest");
+    }
+    if name.is_some() && !is_detached {
+        bail!("--name is for --detach: `cargo unikernel logs` and `stop` know the guest by it");
+    }
+    (options.name, options.is_detached) = (name, is_detached);
+    Ok(options)
+}
+
+/// The same for `debug`.
+pub(super) fn parse_debug(parser: &mut lexopt::Parser, app_arguments: Vec<String>) -> Result<DebugOptions> {
+    let mut commands = Vec::new();
+    let run = parse_with(parser, app_arguments, |option, parser| {
+        if option == "--ex" {
+            commands.push(parser.value()?.string()?);
+        }
+        Ok(option == "--ex")
+    })?;
+    if run.waits_for_gdb {
+        bail!("--gdb is for `run`: `debug` starts gdb itself");
+    }
+    Ok(DebugOptions { run, commands })
+}
+
+/// What to boot and on which machine; `take_own` takes options that only one command has.
+fn parse_with(
+    parser: &mut lexopt::Parser,
+    app_arguments: Vec<String>,
+    mut take_own: impl FnMut(&str, &mut lexopt::Parser) -> Result<bool>,
+) -> Result<RunOptions> {
     let mut options = RunOptions::new(app_arguments);
     let (mut named, mut package) = (None, PackageOptions::default());
     let mut has_package_options = false;
@@ -113,6 +161,9 @@ pub(super) fn parse(parser: &mut lexopt::Parser, app_arguments: Vec<String>) -> 
             }
             other => shown(&other),
         };
+        if take_own(&option, parser)? {
+            continue;
+        }
         if take_option(&option, &mut package, parser)? {
             has_package_options = true;
         } else {

@@ -1,7 +1,10 @@
 //! The words of the command line, and what `help` says about them.
 
 /// The commands and every option, for hints at what a mistyped word may have meant.
-pub(super) const COMMANDS: [&str; 15] = [
+pub(super) const COMMANDS: [&str; 18] = [
+    "debug",
+    "logs",
+    "stop",
     "new",
     "init",
     "sbom",
@@ -18,7 +21,10 @@ pub(super) const COMMANDS: [&str; 15] = [
     "fuzz",
     "help",
 ];
-pub(super) const OPTIONS: [&str; 53] = [
+pub(super) const OPTIONS: [&str; 56] = [
+    "--ex",
+    "--detach",
+    "--follow",
     "--help",
     "--texts",
     "--dry-run",
@@ -85,6 +91,9 @@ usage: cargo unikernel <command> [options]
   build        build the package in this folder as an appliance: one ELF that Linux runs and a hypervisor boots
   run          build it and boot it under QEMU; ends with the program's exit code
   run ELF      boot an image
+  debug [ELF]  the same under gdb, stopped at the program's `main`, with names of program and kernel
+  logs [NAME]  show the console of a guest that `run --detach` has started (which there are); -f goes on with it
+  stop NAME    press the power button of such a guest, and kill it if it does not react
   deploy FORM [ELF]
                write the files that start it elsewhere; FORM is systemd, libvirt, firecracker, cloud-hypervisor, nomad,
                kubevirt or proxmox
@@ -130,6 +139,9 @@ options of run:
   --pcap FILE                write every frame of the guest's to a file for Wireshark
   --accel auto|tcg|kvm       how the guest is executed (auto)
   --time-out SECONDS         end the guest after this time
+  --ex COMMAND               (debug) what gdb does when it has stopped at `main` (may be given several times)
+  -d --detach                start it, and leave it running
+  --name NAME                what `logs` and `stop` shall call it (as the program)
   --gdb                      wait for a debugger on port 1234
   -v --verbose               show QEMU's command line
   -- ARGS                    arguments for the program

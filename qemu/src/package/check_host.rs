@@ -76,7 +76,7 @@ fn needs() -> Vec<Need> {
 }
 
 /// True if a program is in one of the folders of `PATH`.
-fn finds(program: &str) -> bool {
+pub(crate) fn finds(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
 }

@@ -13,7 +13,7 @@ mod origin;
 mod selection;
 
 pub(crate) use build::build;
-pub(crate) use check_host::check_host;
+pub(crate) use check_host::{check_host, finds};
 pub(crate) use create::create;
 pub(crate) use init::{InitOptions, init};
 pub(crate) use origin::Origin;

@@ -41,7 +41,7 @@ pub use program::link_program;
 pub use sources::kernel_manifest;
 pub use sources::{cache_dir, kernel_profile};
 #[cfg(feature = "image")]
-pub use symbols::embed;
+pub use symbols::{embed, symbol_address};
 #[cfg(feature = "image")]
 pub use toolchain::{has_objcopy, has_target, linker, split_debug};
 pub use tools::{Failure, Output};

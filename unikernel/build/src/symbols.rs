@@ -41,6 +41,16 @@ pub fn embed(path: &Path, program: &str) -> io::Result<()> {
     if has_table || is_lowered { fs::write(path, file) } else { Ok(()) }
 }
 
+/// Where a name of a linked file lies.
+pub fn symbol_address(file: &[u8], name: &str) -> Option<u64> {
+    let header = Header::parse(file).ok()?;
+    let symbols = header.sections(ENDIAN, file).ok()?.symbols(ENDIAN, file, object::elf::SHT_SYMTAB).ok()?;
+    let is_it = |symbol: &&object::elf::Sym64<LittleEndian>| {
+        !symbol.is_undefined(ENDIAN) && symbol.name(ENDIAN, symbols.strings()) == Ok(name.as_bytes())
+    };
+    symbols.iter().filter(|symbol| !symbol.is_local()).find(is_it).map(|symbol| symbol.st_value(ENDIAN))
+}
+
 /// Adds the table; false if the file has no place for one.
 fn add_table(file: &mut Vec<u8>, program: &str) -> bool {
     let Some(Plan { table, segment, section }) = plan(file, program) else { return false };

@@ -28,6 +28,8 @@ pub enum Fault {
     SharedPage(u64),
     /// No PVH note leads into the kernel.
     NoPvhEntry,
+    /// GRUB finds no way in.
+    NoMultiboot2Header,
     /// Linux would not enter in the app's code.
     EntryNotInApp(u64),
     /// The segment at this address is not loaded there: Linux would look for it elsewhere than a hypervisor.
@@ -45,6 +47,7 @@ impl fmt::Display for Fault {
             Self::SharedPage(at) => write!(f, "kernel and app share the page at {at:#x}"),
             Self::NotWhereLoaded(at) => write!(f, "the segment at {at:#x} is loaded elsewhere"),
             Self::NoPvhEntry => write!(f, "no PVH note leads into the kernel's code"),
+            Self::NoMultiboot2Header => write!(f, "there is no Multiboot2 header where GRUB looks for it"),
             Self::NoNames => write!(f, "the last segment does not name the functions of both halves"),
             Self::EntryNotInApp(at) => write!(f, "the entry {at:#x} is not in the app's code"),
         }
@@ -66,6 +69,19 @@ pub fn has_way_in(file: &[u8]) -> bool {
     FileHeader64::<LittleEndian>::parse(file)
         .and_then(|header| header.program_headers(ENDIAN, file))
         .is_ok_and(|segments| pvh_entry(segments, file).is_some())
+}
+
+/// True if GRUB finds its way into the file: a Multiboot2 header, at a multiple of 8 in the file's first 32 KiB, whose first four
+/// words add up to nothing (Multiboot2 specification 2.0, section 3.1).
+pub fn has_multiboot2_header(file: &[u8]) -> bool {
+    const MAGIC: u32 = 0xe852_50d6;
+    const SEARCHED_BYTES: usize = 32 << 10;
+    let word = |bytes: &[u8]| bytes.first_chunk().map_or(0, |chunk| u32::from_le_bytes(*chunk));
+    let (places, _) = file[..file.len().min(SEARCHED_BYTES)].as_chunks::<8>();
+    places.windows(2).any(|pair| {
+        let words = [&pair[0][..], &pair[0][4..], &pair[1][..], &pair[1][4..]].map(word);
+        words[0] == MAGIC && words.into_iter().fold(0, u32::wrapping_add) == 0
+    })
 }
 
 struct Image<'a> {
@@ -121,6 +137,9 @@ impl<'a> Image<'a> {
         faults.extend(self.shared_pages());
         if !self.pvh_entry().is_some_and(|entry| self.is_code(entry, true)) {
             faults.push(Fault::NoPvhEntry);
+        }
+        if !has_multiboot2_header(self.file) {
+            faults.push(Fault::NoMultiboot2Header);
         }
         if !self.is_code(self.entry, false) {
             faults.push(Fault::EntryNotInApp(self.entry));

@@ -7,7 +7,8 @@
 //! A word that is not known is an error which names it and the nearest known one, because a
 //! silently ignored `ipp=` costs an hour. Linux's own words are ignored, by name and not silently. Double quotes hold words together.
 //!
-//! - [`text`] is the line if it is one; [`parse`] makes [`Options`]; [`ParseError`] says what is wrong, for people;
+//! - [`text`] is the line if it is one, [`of_file`] the line in a file; [`parse`] makes [`Options`]; [`ParseError`] says what is
+//!   wrong, for people;
 //! - [`SystemOptions`]: the host name, and what the machine does beside running the app;
 //! - [`MountPoint`]: where a disk goes;
 //! - [`Shown`]: a word in a message;
@@ -20,6 +21,7 @@
 extern crate alloc;
 
 mod card;
+mod file;
 mod filter;
 mod linux;
 mod mmio;
@@ -34,6 +36,7 @@ mod tests;
 mod words;
 
 pub use card::{Address, CardOptions, MAX_CARDS};
+pub use file::of_file;
 pub use filter::{FilterProtocol, FilterRule};
 pub use mmio::MmioDevice;
 pub use mounts::MountPoint;

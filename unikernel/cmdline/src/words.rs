@@ -20,18 +20,24 @@ impl fmt::Display for Shown<'_> {
     }
 }
 
-/// A word of the line is no text; here it is with escapes for what is not ASCII.
+/// A word of the line is no text, which is UTF-8 without zeros; here it is with escapes for what is not ASCII.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct NotUtf8(pub String);
 
-/// The line as text. An app would get other arguments than it was given if what is none were replaced.
+/// The line as text, without zeros: no argument of a program can have one. An app would get other arguments than it was given
+/// if what is no text were replaced.
 pub fn text(line: &[u8]) -> Result<&str, NotUtf8> {
-    core::str::from_utf8(line).map_err(|error| {
-        let (good, bad) = line.split_at(error.valid_up_to());
-        let start = good.iter().rposition(u8::is_ascii_whitespace).map_or(0, |space| space + 1);
-        let len = bad.iter().position(u8::is_ascii_whitespace).unwrap_or(bad.len());
-        NotUtf8(line[start..good.len() + len].escape_ascii().to_string())
-    })
+    let zero = line.iter().position(|&byte| byte == 0);
+    let (checked, _) = line.split_at(zero.unwrap_or(line.len()));
+    let bad = match core::str::from_utf8(checked) {
+        Ok(text) if zero.is_none() => return Ok(text),
+        Ok(text) => text.len(),
+        Err(error) => error.valid_up_to(),
+    };
+    let (good, bad) = line.split_at(bad);
+    let start = good.iter().rposition(u8::is_ascii_whitespace).map_or(0, |space| space + 1);
+    let len = bad.iter().position(u8::is_ascii_whitespace).unwrap_or(bad.len());
+    Err(NotUtf8(line[start..good.len() + len].escape_ascii().to_string()))
 }
 
 /// A quote was opened and not closed.

@@ -1,13 +1,17 @@
-//! What the hypervisor tells at entry (PVH start info), copied out before its memory is reused.
+//! What the loader tells at entry, copied out before its memory is reused: a hypervisor's PVH start info (`pvh`), or
+//! GRUB's block of tags (`multiboot2`).
+
+mod multiboot2;
+mod pvh;
 
 use alloc::string::String;
 use core::fmt;
 
 use arrayvec::ArrayVec;
-use pvh::start_info::reader::{IdentityMap, StartInfoReader};
-use pvh::start_info::{MemmapType, ModlistEntry, StartInfo};
 use unikernel_cmdline::NotUtf8;
-use x86_64::PhysAddr;
+use unikernel_machine::multiboot2::{MemoryEntry, MemoryKind};
+use unikernel_machine::ram::Ram;
+use x86_64::{PhysAddr, VirtAddr};
 
 use crate::mem::layout;
 
@@ -15,6 +19,8 @@ use crate::mem::layout;
 const MAX_RANGES: usize = 64;
 /// Longer command lines are refused (Linux x86 cuts them there: `COMMAND_LINE_SIZE`).
 const MAX_COMMAND_LINE_BYTES: usize = 2048;
+/// An ACPI root pointer, of any version (ACPI 6.5, section 5.2.5.3).
+const RSDP_BYTES: usize = 36;
 
 /// A run of physical memory.
 #[derive(Clone, Copy, Debug)]
@@ -28,21 +34,50 @@ pub struct Range {
 /// The facts of this boot.
 pub struct BootInfo {
     /// RAM.
-    pub ram: ArrayVec<Range, MAX_RANGES>,
+    ram: Ram<MAX_RANGES>,
     /// One past the highest byte of RAM and firmware tables.
     pub tables_end: u64,
     /// The initrd, wherever the loader put it.
     pub initrd: Option<Range>,
-    /// The ACPI root pointer, if the loader knows it.
-    pub rsdp: Option<PhysAddr>,
+    /// A file with more of the command line.
+    words_file: Option<Range>,
+    rsdp: RootPointer,
     command_line: ArrayVec<u8, MAX_COMMAND_LINE_BYTES>,
     /// Its length, of which no more than what fits was kept.
     command_line_bytes: usize,
 }
 
-/// The loader did not leave a start info with some RAM in it where its ABI says.
+/// The ACPI root pointer, as the loader names it.
+enum RootPointer {
+    Unknown,
+    At(PhysAddr),
+    Copy([u8; RSDP_BYTES]),
+}
+
+/// The loader did not leave what its ABI says, with some RAM in it.
 #[derive(Debug)]
-pub struct NoStartInfo;
+pub enum NoStartInfo {
+    /// PVH's start info.
+    Pvh,
+    /// Multiboot2's tags.
+    Multiboot2,
+    /// It is neither kind of loader, but left this number in `eax`.
+    Unknown(u32),
+}
+
+impl fmt::Display for NoStartInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pvh => f.write_str(
+                "the loader's start info (PVH) is missing or damaged; QEMU damages it with a command line above 4096 bytes",
+            ),
+            Self::Multiboot2 => f.write_str("the loader's information (Multiboot2) is damaged"),
+            Self::Unknown(magic) => {
+                write!(f, "entered as by a Multiboot2 loader, with {magic:#x} in place of its number")
+            }
+        }
+    }
+}
 
 /// Why a command line cannot be read.
 #[derive(Debug)]
@@ -57,7 +92,7 @@ impl fmt::Display for CommandLineError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TooLong(bytes) => write!(f, "it has {bytes} bytes; {MAX_COMMAND_LINE_BYTES} are the most"),
-            Self::NotUtf8(NotUtf8(word)) => write!(f, "`{word}`: expected UTF-8"),
+            Self::NotUtf8(NotUtf8(word)) => write!(f, "`{word}`: expected text, in UTF-8"),
         }
     }
 }
@@ -66,60 +101,68 @@ impl Range {
     /// The bytes, through the direct map.
     pub fn bytes(self) -> &'static [u8] {
         let start = crate::mem::phys_to_virt(PhysAddr::new(self.start)).as_ptr();
-        // SAFETY: the loader put the module there, `for_each_free` keeps it out of the frames, and
+        // SAFETY: the loader put the file there, into RAM; `for_each_free` keeps it out of the frames, and
         // nobody writes it.
         unsafe { core::slice::from_raw_parts(start, (self.end - self.start) as usize) }
     }
 }
 
-/// The first module, which is the initrd. Read without the `pvh` crate's help, because the firmware
-/// of QEMU's `microvm` puts the list where its alignment is not given.
-///
-/// # Safety
-///
-/// `info` must be a loader's, with valid physical addresses, identity-mapped.
-unsafe fn first_module(info: &StartInfo) -> Option<Range> {
-    if info.nr_modules == 0 || info.modlist_paddr == 0 {
-        return None;
-    }
-    // SAFETY: by the caller; the list has at least one entry, and any bytes are a valid one.
-    let module = unsafe { (info.modlist_paddr as *const ModlistEntry).read_unaligned() };
-    Some(Range { start: module.paddr, end: module.paddr.saturating_add(module.size) })
-}
-
 impl BootInfo {
-    /// Reads the start info at a physical address.
+    /// Reads what the loader left: `address` is where, and `magic` is Multiboot2's or 0.
     ///
     /// # Safety
     ///
-    /// `address` is what the loader left in `ebx`, and the boot page tables (identity map of the
-    /// first GiB) are in force.
-    pub unsafe fn read(address: u32) -> Result<Self, NoStartInfo> {
-        // SAFETY: by the caller; the PVH ABI promises valid physical addresses, and loaders put
-        // these structures below 1 GiB.
-        let info =
-            unsafe { StartInfoReader::<IdentityMap>::from_paddr_identity(address) }.ok_or(NoStartInfo)?;
-        let mut ram = ArrayVec::new();
-        let mut tables_end = 0;
-        for entry in info.memmap() {
-            let range = Range { start: entry.addr, end: entry.addr.saturating_add(entry.size) };
-            match entry.ty() {
-                MemmapType::Ram => drop(ram.try_push(range)),
-                MemmapType::Acpi | MemmapType::Nvs => {}
-                _ => continue,
+    /// They are what the boot stub was entered with, and the boot page tables are in force.
+    pub unsafe fn read(address: u32, magic: u32) -> Result<Self, NoStartInfo> {
+        match magic {
+            // SAFETY: by the caller.
+            0 => unsafe { pvh::read(address) },
+            // SAFETY: by the caller.
+            unikernel_machine::multiboot2::MAGIC => unsafe { multiboot2::read(address) },
+            other => Err(NoStartInfo::Unknown(other)),
+        }
+    }
+
+    /// With nothing known yet.
+    fn new() -> Self {
+        Self {
+            ram: Ram::new(),
+            tables_end: 0,
+            initrd: None,
+            words_file: None,
+            rsdp: RootPointer::Unknown,
+            command_line: ArrayVec::new(),
+            command_line_bytes: 0,
+        }
+    }
+
+    /// Takes entries of the loader's memory map in.
+    fn add_memory(&mut self, entries: impl Iterator<Item = MemoryEntry> + Clone) {
+        for entry in entries.clone().filter(|entry| entry.kind == MemoryKind::Ram) {
+            self.ram.add(entry.start..entry.end);
+        }
+        for entry in entries {
+            if entry.kind != MemoryKind::Ram {
+                self.ram.remove(&(entry.start..entry.end));
             }
-            tables_end = tables_end.max(range.end);
+            if entry.kind != MemoryKind::Reserved {
+                self.tables_end = self.tables_end.max(entry.end);
+            }
         }
-        if ram.is_empty() {
-            return Err(NoStartInfo);
+    }
+
+    fn set_command_line(&mut self, text: &[u8]) {
+        self.command_line = text.iter().copied().take(MAX_COMMAND_LINE_BYTES).collect();
+        self.command_line_bytes = text.len();
+    }
+
+    /// Where the ACPI root pointer is, if the loader said so.
+    pub fn rsdp(&self) -> Option<PhysAddr> {
+        match &self.rsdp {
+            RootPointer::Unknown => None,
+            RootPointer::At(address) => Some(*address),
+            RootPointer::Copy(copy) => Some(crate::mem::virt_to_phys(VirtAddr::from_ptr(copy))),
         }
-        // SAFETY: by the caller, as above.
-        let initrd = unsafe { first_module(info.raw()) };
-        let mut command_line = ArrayVec::new();
-        let text = info.cmdline().map_or(&[][..], core::ffi::CStr::to_bytes);
-        command_line.extend(text.iter().copied().take(MAX_COMMAND_LINE_BYTES));
-        let rsdp = (info.raw().rsdp_paddr != 0).then(|| PhysAddr::new(info.raw().rsdp_paddr));
-        Ok(Self { ram, tables_end, initrd, rsdp, command_line, command_line_bytes: text.len() })
     }
 
     /// The command line as text. What was cut off could be anything, so a line that is too long is an error.
@@ -128,7 +171,13 @@ impl BootInfo {
             return Err(CommandLineError::TooLong(self.command_line_bytes));
         }
         let text = unikernel_cmdline::text(&self.command_line).map_err(CommandLineError::NotUtf8)?;
-        Ok(text.into())
+        let Some(file) = self.words_file else { return Ok(text.into()) };
+        let of_file = unikernel_cmdline::of_file(file.bytes()).map_err(CommandLineError::NotUtf8)?;
+        let bytes = text.len() + 1 + of_file.len();
+        if bytes > MAX_COMMAND_LINE_BYTES {
+            return Err(CommandLineError::TooLong(bytes));
+        }
+        Ok([text, " ", &of_file].concat())
     }
 
     /// Calls `give` with each page-aligned run of RAM that nobody uses yet.
@@ -136,8 +185,8 @@ impl BootInfo {
         /// Real-mode structures, the loader's tables and the video hole live below.
         const LOW_END: u64 = 1 << 20;
         let image = Range { start: layout::image_start(), end: layout::image_end() };
-        let taken = [Some(Range { start: 0, end: LOW_END }), Some(image), self.initrd];
-        for range in &self.ram {
+        let taken = [Some(Range { start: 0, end: LOW_END }), Some(image), self.initrd, self.words_file];
+        for range in self.ram.runs() {
             let mut start = range.start;
             while start < range.end {
                 // The first thing that is taken at or above `start` bounds the free run.

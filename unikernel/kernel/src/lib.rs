@@ -47,16 +47,13 @@ use x86_64::PhysAddr;
 const CANNOT_BOOT: u8 = 125;
 
 /// The kernel's first Rust code, on the boot stack, with the boot page tables.
-extern "C" fn kernel_main(start_info: u32) -> ! {
+extern "C" fn kernel_main(start_info: u32, magic: u32) -> ! {
     arch::cpu::adopt_block(0);
     platform::init_early();
     mem::layout::init();
-    // SAFETY: the boot stub passes what the loader left in `ebx`.
-    let info = unsafe { BootInfo::read(start_info) }.unwrap_or_else(|_| {
-        cannot_boot(format_args!(
-            "the loader's start info (PVH) is missing or damaged; QEMU damages it with a command line above 4096 bytes"
-        ))
-    });
+    // SAFETY: the boot stub passes what the loader left in `ebx`, and in `eax` if it is a Multiboot2 loader.
+    let info = unsafe { BootInfo::read(start_info, magic) }
+        .unwrap_or_else(|problem| cannot_boot(format_args!("{problem}")));
     mem::init(&info);
     arch::cpu::load_descriptors();
     arch::cpu::enable_features();
@@ -65,7 +62,7 @@ extern "C" fn kernel_main(start_info: u32) -> ! {
     arch::syscall::init();
 
     let understood = understand(&info);
-    platform::init(info.rsdp);
+    platform::init(info.rsdp());
     // Only now, because to end the machine takes the ACPI tables.
     let (command_line, options) =
         understood.unwrap_or_else(|error| cannot_boot(format_args!("bad command line: {error}")));

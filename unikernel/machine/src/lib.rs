@@ -10,6 +10,7 @@
 //! - [`ring`]: the split virtqueue; [`packet`], [`checksum`]: what stands in front of a network card's packets, and what its
 //!   checksum offload needs;
 //! - [`vmclock`]: what a hypervisor says of breaks in the machine's life;
+//! - [`multiboot2`]: what GRUB says at entry; [`ram`]: which memory is RAM, of what a loader says;
 //! - [`levels`]: which lines of the log are shown.
 
 #![no_std]
@@ -24,7 +25,9 @@ pub mod checksum;
 pub mod disk;
 pub mod levels;
 pub mod line;
+pub mod multiboot2;
 pub mod packet;
 pub mod pci_setup;
+pub mod ram;
 pub mod ring;
 pub mod vmclock;

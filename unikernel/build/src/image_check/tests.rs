@@ -20,6 +20,9 @@ struct Part {
 /// Note header, name, and the 32-bit entry `0x401000`.
 const NOTE: &[u8] = b"\x04\0\0\0\x04\0\0\0\x12\0\0\0Xen\0\0\x10\x40\0";
 
+/// A Multiboot2 header: magic, architecture, length, checksum.
+const HEADER: &[u8] = b"\xd6\x50\x52\xe8\0\0\0\0\x10\0\0\0\x1a\xaf\xad\x17";
+
 fn names() -> &'static [u8] {
     encode(vec![(0x20_0000, "_start".into()), (KERNEL_OFFSET + 0x40_1000, "kernel_entry".into())], "app")
         .leak()
@@ -29,7 +32,7 @@ fn good_parts() -> Vec<Part> {
     let load =
         |flags, address| Part { kind: PT_LOAD, flags, address, memory_bytes: 0x800, shift: 0, content: b"" };
     vec![
-        load(5, 0x20_0000),
+        Part { content: HEADER, ..load(5, 0x20_0000) },
         load(6, 0x20_1000),
         load(5, 0x40_1000),
         load(6, 0x40_2000),
@@ -147,6 +150,7 @@ fn missing_names_are_found() {
 #[test]
 fn missing_entries_are_found() {
     assert_eq!(faults_after(|parts| _ = parts.remove(5)), [Fault::NoPvhEntry]);
+    assert_eq!(faults_after(|parts| parts[0].content = &HEADER[..12]), [Fault::NoMultiboot2Header]);
     assert_eq!(check(&assemble(&good_parts(), 0x40_1000)), [Fault::EntryNotInApp(0x40_1000)]);
 }
 

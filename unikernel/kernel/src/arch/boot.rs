@@ -30,6 +30,9 @@ global_asm!(
     .global _kernel_start32
     .type _kernel_start32, @function
 _kernel_start32:
+    xorl %esi, %esi             // no number of a Multiboot2 loader
+    .global boot_enter32
+boot_enter32:                   // from here on `ebx` and `esi` are kept, for Rust
     cld
     movl %ebx, %ebp
 
@@ -94,6 +97,7 @@ boot_gdt_pointer:
     .section .bss.boot, "aw", @nobits
     .balign 4096
 boot_pml4: .skip 4096
+    .global boot_pdpt
 boot_pdpt: .skip 4096
 boot_kernel_pdpt: .skip 4096
 boot_pd:   .skip 4096

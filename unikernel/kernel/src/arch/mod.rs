@@ -1,6 +1,6 @@
 //! The processor: everything that is x86-64 and nothing that is a policy.
 //!
-//! - [`boot`]: from the hypervisor's 32-bit entry to `kernel_main`;
+//! - [`boot`]: from the hypervisor's 32-bit entry to `kernel_main`; [`multiboot2`]: from GRUB's;
 //! - [`startup`]: the other cores;
 //! - [`cpu`]: the per-CPU blocks behind GS, and which features are on; [`per_core`]: one value each;
 //! - [`descriptor`]: GDT, TSS, IDT;
@@ -21,6 +21,7 @@ pub mod descriptor;
 pub mod exit;
 pub mod fpu;
 pub mod memory;
+pub mod multiboot2;
 pub mod per_core;
 pub mod startup;
 pub mod switch;

@@ -36,9 +36,15 @@ need h2load nghttp2-client
 need iperf3 iperf3
 need skopeo skopeo
 need umoci umoci
+need grub-mkimage grub-common
+need qemu-img qemu-utils
+need mcopy mtools
 need cc gcc
 [ -x /usr/sbin/mke2fs ] || need mke2fs e2fsprogs
 [ -e /usr/lib/x86_64-linux-gnu/libc.a ] || missing="$missing libc6-dev"
+[ -e /usr/lib/grub/i386-pc/boot.img ] || missing="$missing grub-pc-bin"
+[ -d /usr/lib/grub/x86_64-efi ] || missing="$missing grub-efi-amd64-bin"
+[ -e /usr/share/ovmf/OVMF.fd ] || missing="$missing ovmf"
 [ -e /bin/busybox ] || [ -e /usr/bin/busybox ] || missing="$missing busybox-static"
 [ -z "$missing" ] && exit 0
 

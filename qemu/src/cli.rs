@@ -4,6 +4,7 @@ mod background;
 mod bom;
 mod deploy;
 mod fuzz;
+mod image;
 mod init;
 mod run;
 mod words;
@@ -25,6 +26,7 @@ use crate::project::nearest;
 use crate::tap_tests;
 pub(crate) use deploy::DeployOptions;
 pub(crate) use fuzz::FuzzOptions;
+pub(crate) use image::{ImageFormat, ImageOptions};
 pub(crate) use run::{Network, RunOptions, What};
 pub(crate) use words::HELP;
 use words::{COMMANDS, OPTIONS};
@@ -43,6 +45,7 @@ pub(crate) enum Command {
     Build(PackageOptions),
     Deploy(Box<DeployOptions>),
     Oci(Box<DeployOptions>),
+    Image(Box<ImageOptions>),
     Run(Box<RunOptions>),
     Test(TestOptions),
     /// A part of the tests that runs in a namespace; not for people.
@@ -153,6 +156,9 @@ pub(crate) fn parse() -> Result<Command> {
         "oci" => {
             return deploy::parse(&mut parser, Some("oci"), behind)
                 .map(|options| Command::Oci(Box::new(options)));
+        }
+        "image" => {
+            return image::parse(&mut parser, behind).map(|options| Command::Image(Box::new(options)));
         }
         _ => {}
     }

@@ -153,9 +153,38 @@ pub(crate) fn make(image: &Path, folder: Option<&Path>, size: &str, extra: &[&st
 
 /// The same in `bytes` of an image that is there, from `start` on.
 pub(crate) fn make_within(image: &Path, start: u64, bytes: u64, extra: &[&str]) -> Result<()> {
+    run_within(tool("mke2fs"), image, start, bytes, extra, "")
+}
+
+/// The same with a label, and with nothing in it that is random or a time.
+pub(crate) fn make_fixed(
+    image: &Path,
+    start: u64,
+    bytes: u64,
+    label: &str,
+    uuid: &str,
+    hash_seed: &str,
+) -> Result<()> {
     let mut command = tool("mke2fs");
+    command.env("E2FSPROGS_FAKE_TIME", FIXED_TIME);
+    let extended = format!(",hash_seed={hash_seed}");
+    run_within(command, image, start, bytes, &["-L", label, "-U", uuid], &extended)
+}
+
+/// Seconds since 1970: e2fsprogs takes 0 as no time. The first of 1980, as FAT counts from.
+const FIXED_TIME: &str = "315532800";
+
+/// `extended` goes behind the one option of its kind, of which the last counts.
+fn run_within(
+    mut command: Command,
+    image: &Path,
+    start: u64,
+    bytes: u64,
+    extra: &[&str],
+    extended: &str,
+) -> Result<()> {
     command.args(["-q", "-F", "-t", "ext4"]).args(extra);
-    command.arg("-E").arg(format!("offset={start}")).arg(image).arg(format!("{}k", bytes / 1024));
+    command.arg("-E").arg(format!("offset={start}{extended}")).arg(image).arg(format!("{}k", bytes / 1024));
     let output = command.output().context(MISSING)?;
     if !output.status.success() {
         bail!("mke2fs: {}", String::from_utf8_lossy(&output.stderr).trim());

@@ -21,8 +21,9 @@ use crate::project::Profile;
 use crate::stop_tests;
 use crate::vm::{self, Console, Vm};
 use crate::{
-    app_tests, background_tests, boot_tests, device_tests, http_tests, init_tests, interrupt, kv, liar_tests,
-    loopback_tests, package_tests, project, run, run_tests, tap_tests, vsock_tests,
+    app_tests, background_tests, boot_tests, device_tests, disk_image_tests, http_tests, init_tests,
+    interrupt, kv, liar_tests, loopback_tests, package_tests, project, run, run_tests, tap_tests,
+    vsock_tests,
 };
 
 /// Guests at once: one a core of a small machine.
@@ -153,6 +154,7 @@ pub(crate) fn run(options: &TestOptions) -> Result<u8> {
     let outside = [
         boot_tests::all(),
         device_tests::all(),
+        disk_image_tests::all(),
         liar_tests::all(),
         stop_tests::all(),
         run_tests::all(),

@@ -146,6 +146,20 @@ pub(crate) enum Nic {
     ManyQueues,
 }
 
+/// What is started first.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Boot {
+    /// The ELF, by QEMU.
+    Kernel,
+    /// What SeaBIOS finds on the first disk.
+    Bios,
+    /// What UEFI (EDK2's OVMF) finds there.
+    Uefi,
+}
+
+/// The firmware for [`Boot::Uefi`], as Debian's package `ovmf` has it.
+const UEFI: &str = "/usr/share/ovmf/OVMF.fd";
+
 /// A machine to boot.
 #[derive(Clone, Debug)]
 pub(crate) struct Machine {
@@ -153,6 +167,7 @@ pub(crate) struct Machine {
     pub(crate) accelerator: Accelerator,
     pub(crate) memory_mib: u64,
     pub(crate) cpus: u32,
+    pub(crate) boot: Boot,
     pub(crate) kernel: PathBuf,
     pub(crate) append: String,
     pub(crate) initrd: Option<PathBuf>,
@@ -182,6 +197,7 @@ impl Machine {
             accelerator: Accelerator::Auto,
             memory_mib: 256,
             cpus: 1,
+            boot: Boot::Kernel,
             kernel: kernel.to_owned(),
             append: String::new(),
             initrd: None,
@@ -216,8 +232,12 @@ impl Machine {
             let cpus = if self.cpus == 1 { "1,maxcpus=2" } else { &cpus };
             add(&["-accel", "tcg", "-cpu", "max", "-smp", cpus]);
         }
-        add(&["-m", &format!("{}M", self.memory_mib), "-kernel", &self.kernel.to_string_lossy()]);
-        add(&["-append", &self.append]);
+        add(&["-m", &format!("{}M", self.memory_mib)]);
+        match self.boot {
+            Boot::Kernel => add(&["-kernel", &self.kernel.to_string_lossy(), "-append", &self.append]),
+            Boot::Bios => {}
+            Boot::Uefi => add(&["-bios", UEFI]),
+        }
         if let Some(initrd) = &self.initrd {
             add(&["-initrd", &initrd.to_string_lossy()]);
         }

@@ -2,7 +2,7 @@
 //!
 //! - [`cli`]: the command line; [`project`]: where things are, and building them;
 //! - [`machine`]: QEMU's arguments; [`process`] and [`vm`]: one guest from start to end, cleaned up whatever happens;
-//! - [`package`]: packages of users as appliances; [`bom`]: what they are made of; [`run`]: boots one; [`background`]: without a terminal; [`debug`]: under gdb; [`deploy`] and [`oci`]: files that start one elsewhere; with [`run_tests`]; [`guest_tests`] (with [`disk_tests`]), [`http_tests`], [`app_tests`], [`boot_tests`], [`device_tests`], [`capture_tests`], [`loopback_tests`], [`frame_tests`], [`package_tests`], [`init_tests`], [`background_tests`], [`kv`],
+//! - [`package`]: packages of users as appliances; [`bom`]: what they are made of; [`run`]: boots one; [`background`]: without a terminal; [`debug`]: under gdb; [`deploy`], [`oci`] and [`image`]: files that start one elsewhere; with [`run_tests`]; [`guest_tests`] (with [`disk_tests`]), [`http_tests`], [`app_tests`], [`boot_tests`], [`device_tests`], [`disk_image_tests`], [`capture_tests`], [`loopback_tests`], [`frame_tests`], [`package_tests`], [`init_tests`], [`background_tests`], [`kv`],
 //!   [`tap_tests`] (with [`load_tests`], [`offload_tests`]), [`tcp_tests`] and [`vsock_tests`]: `make test`; [`bench`]: `make bench`; [`conformance`]: `make conformance`;
 //! - [`attacks`] and [`storm`]: hostile clients and many clients, for tests and benchmark; [`liar`]: a disk that lies, with [`liar_tests`];
 //! - [`cpio`]: folders as initrd archives; [`disk`]: disk images; [`qmp`]: QEMU's control socket; [`random`]: numbers for tests; [`icmpv6`]: a
@@ -26,6 +26,7 @@ mod debug;
 mod deploy;
 mod device_tests;
 mod disk;
+mod disk_image_tests;
 mod disk_tests;
 mod frame_tests;
 mod fuzz;
@@ -33,6 +34,7 @@ mod guest_tests;
 mod http;
 mod http_tests;
 mod icmpv6;
+mod image;
 mod impairment;
 mod init_tests;
 mod interrupt;
@@ -84,6 +86,7 @@ fn main() -> ExitCode {
         Command::Build(options) => build(&options),
         Command::Deploy(options) => deploy::run(&options),
         Command::Oci(options) => oci::run(&options),
+        Command::Image(options) => image::run(&options),
         Command::Run(options) => run::run(&options),
         Command::Test(options) => guest_tests::run(&options),
         Command::TapTest(name, kind) => tap_tests::inside(&name, kind),

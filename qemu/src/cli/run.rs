@@ -1,6 +1,6 @@
 //! `run`: how to boot one appliance.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -80,6 +80,12 @@ impl FromStr for Network {
 }
 
 impl RunOptions {
+    /// As if an image were named and nothing else said.
+    pub(crate) fn of_image(path: &Path) -> Self {
+        let what = What::Named(path.to_string_lossy().into_owned());
+        Self { what, ..Self::new(Vec::new()) }
+    }
+
     /// As nothing is said.
     pub(super) fn new(app_arguments: Vec<String>) -> Self {
         Self {

@@ -1,7 +1,7 @@
 //! The words of the command line, and what `help` says about them.
 
 /// The commands and every option, for hints at what a mistyped word may have meant.
-pub(super) const COMMANDS: [&str; 18] = [
+pub(super) const COMMANDS: [&str; 19] = [
     "debug",
     "logs",
     "stop",
@@ -14,6 +14,7 @@ pub(super) const COMMANDS: [&str; 18] = [
     "run",
     "deploy",
     "oci",
+    "image",
     "disk",
     "test",
     "bench",
@@ -21,7 +22,7 @@ pub(super) const COMMANDS: [&str; 18] = [
     "fuzz",
     "help",
 ];
-pub(super) const OPTIONS: [&str; 56] = [
+pub(super) const OPTIONS: [&str; 58] = [
     "--ex",
     "--detach",
     "--follow",
@@ -51,6 +52,8 @@ pub(super) const OPTIONS: [&str; 56] = [
     "--output",
     "--name",
     "--replicas",
+    "--format",
+    "--data",
     "--env",
     "--qemu-arg",
     "--machine",
@@ -98,6 +101,7 @@ usage: cargo unikernel <command> [options]
                write the files that start it elsewhere; FORM is systemd, libvirt, firecracker, cloud-hypervisor, nomad,
                kubevirt or proxmox
   oci [ELF]    make a container image of it (an OCI image layout), for KubeVirt and urunc
+  image [ELF]  make a disk of it that BIOS and UEFI boot
   sbom         list the crates of the program and of the kernel, as CycloneDX (JSON)
   licenses     list their licences; --texts adds what these say
   disk FILE    make a disk image with ext4 on it
@@ -150,6 +154,11 @@ options of deploy and oci, beside those of build (--release is usual) and run:
   -o --output FOLDER         where the files go (deploy/FORM, deploy/oci)
   --name NAME                what it is called there (as the program)
   --replicas N               how many, where an engine starts them (1)
+
+options of image, beside those of build (--release is usual) and --initrd, --env, --append, -- ARGS:
+  -o --output FILE           the disk's file, which must not be there yet (PROGRAM.img or .qcow2)
+  --format raw|qcow2         its form (by the file's name)
+  --data SIZE                a partition with ext4 as /data, such as 512M or 2G (none)
 
 options of disk:
   --dir FOLDER               what the disk holds at first (nothing)

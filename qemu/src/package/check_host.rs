@@ -1,5 +1,7 @@
 //! `check-host`: what is missing on this host, and the command that installs it.
 
+use std::path::Path;
+
 use anyhow::Result;
 use unikernel_build::{has_objcopy, has_target};
 
@@ -66,6 +68,10 @@ fn needs() -> Vec<Need> {
         program(QEMU, "boots images", "qemu-system-x86", false),
         program("cc", "build scripts", "gcc libc6-dev", false),
         program("musl-gcc", "C code in crates, such as SQLite or ring", "musl-tools", true),
+        program("grub-mkimage", "disk images: `image`", GRUB, true),
+        part_of_grub("i386-pc", "BIOS"),
+        part_of_grub("x86_64-efi", "UEFI"),
+        program("qemu-img", "disk images in QEMU's format", "qemu-utils", true),
         Need {
             what: "/dev/kvm (speed; without it QEMU translates)".into(),
             is_there: std::fs::OpenOptions::new().read(true).write(true).open("/dev/kvm").is_ok(),
@@ -73,6 +79,18 @@ fn needs() -> Vec<Need> {
             remedy: "a host with virtualisation, and a user in the group kvm: usermod -aG kvm $USER".into(),
         },
     ]
+}
+
+/// Packages of Debian's that `image` needs.
+const GRUB: &str = "grub-common grub-pc-bin grub-efi-amd64-bin";
+
+fn part_of_grub(form: &str, firmware: &str) -> Need {
+    Need {
+        what: format!("GRUB for {firmware} (disk images: `image`)"),
+        is_there: Path::new("/usr/lib/grub").join(form).is_dir(),
+        is_optional: true,
+        remedy: format!("apt-get install {GRUB}"),
+    }
 }
 
 /// True if a program is in one of the folders of `PATH`.

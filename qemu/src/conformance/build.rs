@@ -10,11 +10,11 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::{Context, Result, bail, ensure};
-use serde::Deserialize;
 
 use super::c_programs;
 use super::source::{self, Source};
 use super::suites::Suite;
+use crate::messages::Message;
 use crate::project::{self, cargo};
 
 /// The unit tests' program.
@@ -35,28 +35,6 @@ pub(super) struct Built {
     pub(super) programs: Vec<Program>,
     /// Programs that do not compile, with the compiler's first complaint.
     pub(super) broken: BTreeMap<String, String>,
-}
-
-/// A line of cargo's JSON.
-#[derive(Deserialize)]
-struct Message {
-    reason: String,
-    target: Option<Target>,
-    executable: Option<PathBuf>,
-    message: Option<Diagnostic>,
-    package_id: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Target {
-    name: String,
-    kind: Vec<String>,
-}
-
-#[derive(Deserialize)]
-struct Diagnostic {
-    level: String,
-    message: String,
 }
 
 /// Where `qemu/conformance/lld` records the link of an executable.
@@ -101,16 +79,15 @@ fn compile(suite: &Suite, source: &Source) -> Result<(BTreeMap<String, PathBuf>,
     let output = command.stderr(Stdio::inherit()).output().context("cannot run cargo")?;
     let (mut executables, mut broken) = (BTreeMap::new(), BTreeMap::new());
     let text = String::from_utf8_lossy(&output.stdout);
-    for message in text.lines().filter_map(|line| serde_json::from_str::<Message>(line).ok()) {
+    for message in text.lines().filter_map(Message::parse) {
         let is_ours =
             message.package_id.as_ref().is_some_and(|id| id.contains(&source.package.display().to_string()));
         let Some(target) = message.target.filter(|_| is_ours) else { continue };
-        let is_kind = |wanted: &str| target.kind.iter().any(|kind| kind == wanted);
         let name = match () {
-            () if is_kind("test") => target.name,
-            () if is_kind("bin") && is_binary => target.name,
+            () if target.is("test") => target.name,
+            () if target.is("bin") && is_binary => target.name,
             // Examples and benchmarks are not tests.
-            () if is_kind("example") || is_kind("bench") || is_kind("bin") => continue,
+            () if target.is("example") || target.is("bench") || target.is("bin") => continue,
             () => UNIT_TESTS.to_owned(),
         };
         match (message.reason.as_str(), message.executable, message.message) {

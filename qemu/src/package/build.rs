@@ -11,11 +11,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
-use serde::Deserialize;
 use unikernel_build::{Kernel, LINKED_OUTSIDE, embed, has_target, image_check, linker, split_debug};
 
 use super::kernel::kernel;
 use super::selection::{PackageOptions, Program, Selection, select};
+use crate::messages::Message;
 use crate::project::{GNU_TARGET, TARGET, cargo};
 
 /// An appliance's ELF.
@@ -54,20 +54,6 @@ fn check_target(target: &str) -> Result<()> {
     Ok(())
 }
 
-/// A line of cargo's JSON.
-#[derive(Deserialize)]
-struct Message {
-    reason: String,
-    target: Option<Target>,
-    executable: Option<PathBuf>,
-}
-
-#[derive(Deserialize)]
-struct Target {
-    name: String,
-    kind: Vec<String>,
-}
-
 /// Has cargo compile and link one program; answers the linked file.
 fn link(
     options: &PackageOptions,
@@ -97,12 +83,10 @@ fn link(
     let mut executable = None;
     for line in output.lines() {
         let line = line?;
-        let Ok(message) = serde_json::from_str::<Message>(&line) else { continue };
+        let Some(message) = Message::parse(&line) else { continue };
         let kind = if program.is_example { "example" } else { "bin" };
         let is_it = message.reason == "compiler-artifact"
-            && message.target.is_some_and(|target| {
-                target.name == program.name && target.kind.iter().any(|word| word == kind)
-            });
+            && message.target.is_some_and(|target| target.name == program.name && target.is(kind));
         if is_it {
             executable = message.executable.or(executable);
         }

@@ -124,8 +124,14 @@ fn new_package() -> Result<()> {
     Ok(())
 }
 
+/// It has one of glibc's second names, as crates on an old `libc` do.
 const SHAPED_MAIN: &str = r#"
+unsafe extern "C" {
+    fn open64(path: *const std::ffi::c_char, flags: i32, ...) -> i32;
+}
+
 fn main() {
+    assert!(unsafe { open64(c"/".as_ptr(), 0) } >= 0);
     println!("{} says {}", env!("OF_BUILD_SCRIPT"), shaped::word());
     std::process::exit(std::env::args().count() as i32 + 40);
 }

@@ -55,12 +55,13 @@ impl Kernel {
 
     /// Arguments for an ELF linker that put the kernel behind a static program.
     pub fn link_arguments(&self) -> Vec<String> {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("image.ld");
+        let here = Path::new(env!("CARGO_MANIFEST_DIR"));
         vec![
             self.object.display().to_string(),
+            here.join("lfs64.ld").display().to_string(),
             format!("--undefined={ENTRY}"),
             "-T".to_owned(),
-            script.display().to_string(),
+            here.join("image.ld").display().to_string(),
         ]
     }
 }

@@ -122,7 +122,7 @@ fn watch() {
         entries.flatten().map(|entry| entry.path()).filter(|path| path.join("Cargo.toml").is_file());
     // The build crate's own sources are cargo's concern.
     let sources = folders.filter(|folder| !folder.ends_with("build"));
-    let single = ["build/image.ld", "build/lld", "../Cargo.toml", "../Cargo.lock"]
+    let single = ["build/image.ld", "build/lfs64.ld", "build/lld", "../Cargo.toml", "../Cargo.lock"]
         .map(|file| unikernel_dir.join(file));
     for path in sources.chain(single) {
         println!("cargo:rerun-if-changed={}", path.display());

@@ -4,6 +4,7 @@ mod background;
 mod bom;
 mod deploy;
 mod fuzz;
+mod help;
 mod image;
 mod init;
 mod run;
@@ -28,12 +29,12 @@ pub(crate) use deploy::DeployOptions;
 pub(crate) use fuzz::FuzzOptions;
 pub(crate) use image::{ImageFormat, ImageOptions};
 pub(crate) use run::{Network, RunOptions, What};
-pub(crate) use words::HELP;
 use words::{COMMANDS, OPTIONS};
 
 /// What to do.
 pub(crate) enum Command {
-    Help,
+    /// Prints this.
+    Help(String),
     New(PathBuf),
     Init(InitOptions),
     Debug(Box<DebugOptions>),
@@ -136,11 +137,12 @@ pub(crate) fn parse() -> Result<Command> {
     let behind: Vec<String> = behind.map(|word| word.string()).collect::<Result<_, _>>()?;
     // Wherever it stands, but for what is the app's.
     if words.iter().any(|word| word == "--help" || word == "-h") {
-        return Ok(Command::Help);
+        let command = words.first().and_then(|word| word.to_str());
+        return Ok(Command::Help(help::on(command)));
     }
     let mut parser = lexopt::Parser::from_args(words);
     let command = match parser.next()? {
-        None => return Ok(Command::Help),
+        None => return Ok(Command::Help(help::on(None))),
         Some(Value(command)) => command.string()?,
         Some(other) => return Err(unexpected(&shown(&other))),
     };
@@ -179,7 +181,7 @@ pub(crate) fn parse() -> Result<Command> {
         "conformance" => parse_conformance(&mut parser).map(Command::Conformance),
         "disk" => parse_disk(&mut parser).map(Command::Disk),
         "fuzz" => fuzz::parse(&mut parser).map(Command::Fuzz),
-        "help" => Ok(Command::Help),
+        "help" => Ok(Command::Help(help::on(None))),
         tap_tests::COMMAND => {
             let name = parser.value()?.string()?;
             let kind = parser.next()?.map(|argument| match argument {

@@ -72,8 +72,8 @@ use cli::Command;
 
 fn main() -> ExitCode {
     let outcome = interrupt::install().and_then(|()| cli::parse()).and_then(|command| match command {
-        Command::Help => {
-            print!("{}", cli::HELP);
+        Command::Help(text) => {
+            print!("{text}");
             Ok(0)
         }
         Command::New(path) => package::create(&path),

@@ -84,7 +84,7 @@ pub(super) const OPTIONS: [&str; 58] = [
 ];
 
 /// What `--help` prints.
-pub(crate) const HELP: &str = "\
+pub(super) const HELP: &str = "\
 usage: cargo unikernel <command> [options]
 
   new NAME     make a package with an HTTP server in it
@@ -128,7 +128,7 @@ options of sbom and licenses, beside those of build:
   -o --output FILE           where the list goes (the standard output)
   --texts                    the texts of the licences, too
 
-options of run:
+options of run, and of debug:
   --machine q35|microvm|pc   what to boot on (q35)
   --memory MIB               memory of the guest (256)
   --smp N                    processors of the guest (1)

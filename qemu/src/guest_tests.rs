@@ -22,7 +22,7 @@ use crate::stop_tests;
 use crate::vm::{self, Console, Vm};
 use crate::{
     app_tests, background_tests, boot_tests, device_tests, disk_image_tests, http_tests, init_tests,
-    interrupt, kv, liar_tests, loopback_tests, package_tests, project, run, run_tests, tap_tests,
+    interrupt, kv, liar_tests, loopback_tests, ntp_tests, package_tests, project, run, run_tests, tap_tests,
     vsock_tests,
 };
 
@@ -163,6 +163,7 @@ pub(crate) fn run(options: &TestOptions) -> Result<u8> {
         background_tests::all(),
         http_tests::all(),
         loopback_tests::all(),
+        ntp_tests::all(),
         app_tests::all(),
         kv::all(),
         tap_tests::all(),

@@ -194,6 +194,7 @@ impl OurEnd {
             gateway: None,
             dns: Vec::new(),
             routes: Vec::new(),
+            time_servers: Vec::new(),
         };
         let ipv6 =
             Ipv6Config { accepts_advertisements: false, detects_duplicates: false, ..Ipv6Config::default() };

@@ -43,5 +43,5 @@ pub use mounts::MountPoint;
 pub use offloads::Offloads;
 pub use options::{ExitAction, Options, ParseError, parse};
 pub use route::Route;
-pub use system::{SystemOptions, is_host_name};
+pub use system::{SystemOptions, TimeServers, is_host_name};
 pub use words::{NotUtf8, Shown, text};

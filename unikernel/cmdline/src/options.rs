@@ -42,6 +42,7 @@ const KEYS: &[&str] = &[
     "hostname",
     "loopback",
     "forward",
+    "ntp",
     offloads::KEY,
     mmio::KEY,
 ];

@@ -1,20 +1,36 @@
 //! The words about the machine as a whole and its services.
 //!
 //! ```text
-//! hostname=web-1 forward=6379,11211
+//! hostname=web-1 forward=6379,11211 ntp=10.0.0.1,[2001:db8::1]:1123
 //! ```
 
 use alloc::borrow::ToOwned;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::net::{IpAddr, SocketAddr};
 
 use crate::options::ParseError;
 
 /// Every key about the machine.
-pub(crate) const KEYS: [&str; 3] = ["hostname", "loopback", "forward"];
+pub(crate) const KEYS: [&str; 4] = ["hostname", "loopback", "forward", "ntp"];
 /// The longest host name (Linux: `__NEW_UTS_LEN`), and the longest part of one between dots (RFC 1035, section 2.3.4).
 const MAX_NAME_BYTES: usize = 64;
 const MAX_LABEL_BYTES: usize = 63;
+
+/// Where time servers listen if nothing else is said (RFC 5905).
+const NTP_PORT: u16 = 123;
+
+/// Which time servers are asked.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub enum TimeServers {
+    /// Those that DHCP tells of, if it does.
+    #[default]
+    OfNetwork,
+    /// `ntp=off`.
+    None,
+    /// These.
+    Given(Vec<SocketAddr>),
+}
 
 /// What the command line says about the machine.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -25,6 +41,8 @@ pub struct SystemOptions {
     pub opens_loopback: bool,
     /// `forward=`: the same for these ports alone.
     pub forwarded_ports: Vec<u16>,
+    /// `ntp=`.
+    pub time_servers: TimeServers,
 }
 
 impl SystemOptions {
@@ -40,6 +58,7 @@ impl SystemOptions {
                     _ => return Err(bad(key, value, "`open` or `closed`")),
                 }
             }
+            "ntp" => self.take_time_servers(value)?,
             _ => {
                 for port in value.split(',') {
                     let port = port.parse().ok().filter(|port| *port > 0 && !value.contains('+'));
@@ -50,6 +69,29 @@ impl SystemOptions {
         }
         Ok(())
     }
+
+    fn take_time_servers(&mut self, value: &str) -> Result<(), ParseError> {
+        if value == "off" {
+            self.time_servers = TimeServers::None;
+            return Ok(());
+        }
+        let servers: Option<Vec<_>> = value.split(',').map(|word| server(word, NTP_PORT)).collect();
+        let expected = "`off` or IP addresses such as `10.0.0.1` or `10.0.0.1,[2001:db8::1]:123`";
+        let servers = servers.ok_or_else(|| bad("ntp", value, expected))?;
+        match &mut self.time_servers {
+            TimeServers::Given(known) => known.extend(servers),
+            other => *other = TimeServers::Given(servers),
+        }
+        Ok(())
+    }
+}
+
+/// An address, with a port or without.
+fn server(text: &str, port: u16) -> Option<SocketAddr> {
+    let address = text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, port));
+    let address = address.ok().or_else(|| text.parse().ok());
+    let is_host = |ip: IpAddr| !ip.is_unspecified() && !ip.is_multicast();
+    address.filter(|address| is_host(address.ip()) && address.port() != 0)
 }
 
 fn bad(key: &'static str, value: &str, expected: &'static str) -> ParseError {

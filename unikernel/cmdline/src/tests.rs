@@ -66,6 +66,18 @@ fn host_names_and_ports_of_loopback() {
 }
 
 #[test]
+fn servers_have_addresses_and_perhaps_ports() {
+    let system = parse("ntp=10.0.0.1,10.0.0.2:1123 ntp=[2001:db8::1]:123,fd00::1").unwrap().system;
+    let expected = ["10.0.0.1:123", "10.0.0.2:1123", "[2001:db8::1]:123", "[fd00::1]:123"];
+    assert_eq!(system.time_servers, TimeServers::Given(expected.map(|at| at.parse().unwrap()).to_vec()));
+    assert_eq!(parse("ntp=10.0.0.1 ntp=off").unwrap().system.time_servers, TimeServers::None);
+    for bad in ["", "pool.ntp.org", "10.0.0.1,", "10.0.0.1:0", "10.0.0.1:65536", "0.0.0.0", "224.0.0.1", "on"]
+    {
+        assert!(message(&format!("ntp={bad}")).contains("IP addresses such as"), "{bad}");
+    }
+}
+
+#[test]
 fn offloads_are_switched_off_by_name() {
     let everything = Offloads::default();
     assert_eq!(parse("").unwrap().offloads, everything);
@@ -314,6 +326,7 @@ const ATTACKS: [&[&str]; 2] = [
         "hostname",
         "loopback",
         "forward",
+        "ntp",
         "offload",
         "virtio_mmio.device",
         "console",

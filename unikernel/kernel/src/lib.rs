@@ -7,6 +7,7 @@
 //! - [`arch`]: the processor; [`platform`]: clocks, interrupts, ACPI, console, randomness;
 //! - [`drivers`]: virtio; [`block`]: disks; [`mem`]: frames, page tables, the app's regions;
 //! - [`task`]: threads, sleeping, signals; [`net`], [`fs`], [`file`]: what descriptors lead to;
+//! - [`service`]: what the machine does beside running the app;
 //! - [`uring`]: calls that are handed over in shared memory;
 //! - [`syscall`]: the door; [`debug`]: reports and traces.
 //!
@@ -28,6 +29,7 @@ pub mod fs;
 pub mod mem;
 pub mod net;
 pub mod platform;
+pub mod service;
 pub mod sync;
 pub mod syscall;
 pub mod task;
@@ -95,6 +97,7 @@ extern "C" fn kernel_main(start_info: u32, magic: u32) -> ! {
     mount_disks(&options);
     fs::add_identity();
     set_current_directory(&options);
+    service::start(&options);
     start_app(&command_line, &options);
     platform::power::enable_power_button(task::stop::power_button);
     log::debug!("up after {} µs", platform::time::now_ns() / 1000);

@@ -19,6 +19,12 @@ impl Scale {
         Self(((u128::from(elapsed_ns) << 32) / u128::from(ticks.max(1))) as u64)
     }
 
+    /// The scale of a clock that goes so many millionths faster, or slower.
+    pub fn faster_by_ppm(self, ppm: i32) -> Self {
+        let change = i128::from(self.0) * i128::from(ppm) / 1_000_000;
+        Self(u64::try_from(i128::from(self.0) + change).unwrap_or(self.0))
+    }
+
     /// Steps a second.
     pub fn hz(self) -> u64 {
         Self::from_hz(self.0).0
@@ -94,6 +100,15 @@ mod tests {
     use super::*;
 
     const PIT: Timer = Timer { hz: 1_193_182, bits: 16 };
+
+    #[test]
+    fn clock_goes_faster_and_slower() {
+        let scale = Scale::from_hz(1_000_000_000);
+        let second = |ppm| scale.faster_by_ppm(ppm).ticks_to_ns(1_000_000_000);
+        // Less than a nanosecond is cut off.
+        assert_eq!([second(0), second(500), second(-500)], [1_000_000_000, 1_000_499_999, 999_500_000]);
+        assert_eq!(Scale(u64::MAX).faster_by_ppm(1), Scale(u64::MAX), "rather than wrong");
+    }
 
     #[test]
     fn span_within_one_wrap_needs_no_estimate() {

@@ -110,6 +110,7 @@ fn config() -> Config {
         gateway: None,
         dns: Vec::new(),
         routes: Vec::new(),
+        time_servers: Vec::new(),
     };
     Config {
         tcp_rx_window: 4096,

@@ -50,6 +50,8 @@ pub struct Ipv4Config {
     pub dns: Vec<Ipv4Addr>,
     /// Routes that came with the lease.
     pub routes: Vec<RouteEntry>,
+    /// Time servers that came with the lease.
+    pub time_servers: Vec<Ipv4Addr>,
 }
 
 /// How the machine gets its IPv6 addresses, beside the link-local one.

@@ -188,6 +188,7 @@ fn config_of(config: &dhcpv4::Config<'_>) -> Ipv4Config {
     let message = config.packet.as_ref().and_then(|packet| Message::parse(packet.into_inner()));
     let is_default = |route: &RouteEntry| route.network.prefix_len() == 0;
     let (mut gateway, mut routes) = (config.router, vec![]);
+    let time_servers = message.as_ref().map(Message::time_servers).unwrap_or_default();
     if let Some(classless) = message.and_then(|message| message.routes()) {
         // Then routers count for nothing (RFC 3442).
         let default = classless.iter().find(|route| is_default(route)).and_then(|route| route.gateway);
@@ -195,7 +196,8 @@ fn config_of(config: &dhcpv4::Config<'_>) -> Ipv4Config {
         routes = classless;
         routes.retain(|route| !is_default(route) || route.gateway.is_none());
     }
-    Ipv4Config { address: config.address, gateway, dns: config.dns_servers.iter().copied().collect(), routes }
+    let dns = config.dns_servers.iter().copied().collect();
+    Ipv4Config { address: config.address, gateway, dns, routes, time_servers }
 }
 
 /// True if `address` can be a station of its network at all.

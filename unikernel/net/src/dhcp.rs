@@ -21,6 +21,7 @@ const ROUTERS: u8 = 3;
 const NAME_SERVERS: u8 = 6;
 /// The client's name, which it sends.
 pub(crate) const HOST_NAME: u8 = 12;
+const TIME_SERVERS: u8 = 42;
 const LEASE_TIME: u8 = 51;
 const MESSAGE_TYPE: u8 = 53;
 const SERVER: u8 = 54;
@@ -30,11 +31,14 @@ const CLASSLESS_ROUTES: u8 = 121;
 const END: u8 = 255;
 
 /// What a server is asked for. It may leave the routers out if it has classless routes, which come first for that.
-pub(crate) const REQUESTED: &[u8] = &[MASK, CLASSLESS_ROUTES, ROUTERS, NAME_SERVERS];
+pub(crate) const REQUESTED: &[u8] = &[MASK, CLASSLESS_ROUTES, ROUTERS, NAME_SERVERS, TIME_SERVERS];
 /// A lease is not taken for shorter, in seconds, nor renewed sooner than after half of it: it would be renewed without a pause.
 const LEAST_LEASE: u32 = 16;
 /// Routes taken at most.
 const MOST_ROUTES: usize = 64;
+
+/// Time servers taken at most.
+const MOST_TIME_SERVERS: usize = 8;
 
 /// A refusal (DHCPNAK).
 const NAK: u8 = 6;
@@ -98,7 +102,7 @@ impl<'p> Message<'p> {
                 message.extend_from_slice(part);
             }
         };
-        for kind in [MESSAGE_TYPE, SERVER, NAME_SERVERS, CLASSLESS_ROUTES] {
+        for kind in [MESSAGE_TYPE, SERVER, NAME_SERVERS, TIME_SERVERS, CLASSLESS_ROUTES] {
             put(kind, self.option(kind).unwrap_or_default());
         }
         put(MASK, &self.mask(lease).octets());
@@ -133,6 +137,11 @@ impl<'p> Message<'p> {
             _ if octets[0] < 192 => Ipv4Addr::new(255, 255, 0, 0),
             _ => Ipv4Addr::new(255, 255, 255, 0),
         }
+    }
+
+    /// Servers of NTP (RFC 2132, section 8.3).
+    pub(crate) fn time_servers(&self) -> Vec<Ipv4Addr> {
+        self.addresses(TIME_SERVERS).filter(|server| is_station(*server)).take(MOST_TIME_SERVERS).collect()
     }
 
     /// The classless routes; none if there are none, or if they are malformed.
@@ -242,6 +251,13 @@ mod tests {
         assert_eq!(completed.seconds(RENEWAL_TIME), None);
     }
 
+    #[test]
+    fn time_servers_are_stations() {
+        let message = message(&[42, 16, 10, 0, 0, 1, 0, 0, 0, 0, 224, 0, 0, 1, 10, 0, 0, 2, 255]);
+        let servers = Message::parse(&message).unwrap().time_servers();
+        assert_eq!(servers, [[10, 0, 0, 1], [10, 0, 0, 2]].map(Ipv4Addr::from));
+    }
+
     proptest! {
         #[test]
         fn any_message_is_read_and_completed(options: Vec<u8>) {
@@ -252,6 +268,7 @@ mod tests {
             let completed = Message::parse(&completed).unwrap();
             prop_assert!(completed.option(MASK).is_some());
             prop_assert_eq!(completed.routes(), message.routes());
+            prop_assert_eq!(completed.time_servers(), message.time_servers());
         }
     }
 }

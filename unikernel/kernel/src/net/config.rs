@@ -75,6 +75,7 @@ fn addressing(card: &CardOptions) -> Addressing {
             gateway: card.gateway,
             dns: card.dns_servers.clone(),
             routes: alloc::vec::Vec::new(),
+            time_servers: alloc::vec::Vec::new(),
         }),
     }
 }

@@ -17,6 +17,7 @@ use crate::file::Readiness;
 use crate::sync::SpinLock;
 use crate::syscall::Errno;
 
+pub mod own;
 mod transfer;
 
 pub(super) use transfer::{try_gather, try_scatter};

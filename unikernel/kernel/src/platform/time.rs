@@ -9,7 +9,7 @@
 //! - `calibrate`: the timers of known rate; `pvclock`: KVM's
 //!   clock; `rtc`: the battery-backed one; [`timer`](super::timer): interrupts at a time.
 
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+use core::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering, fence};
 
 use spin::Once;
 pub use unikernel_machine::calibration::NS_PER_SECOND;
@@ -97,6 +97,11 @@ struct Refinement {
     error_ppm: u64,
 }
 
+/// The counter's rate as it was told or measured, and how much faster the clock is to go, in millionths. Both are changed
+/// with [`REFINEMENT`]'s lock held, or at boot.
+static TRUE_SCALE: AtomicU64 = AtomicU64::new(0);
+static RATE_PPM: AtomicI32 = AtomicI32::new(0);
+
 static REFINEMENT: SpinLock<Option<Refinement>> = SpinLock::new(None);
 /// When to look at [`REFINEMENT`] again; a plain load on the way of every timer interrupt.
 static NEXT_REFINEMENT_NS: AtomicU64 = AtomicU64::new(u64::MAX);
@@ -134,7 +139,7 @@ pub fn init() {
         apic_hz = measure(start_tsc, known_scale);
     }
     if let Some(scale) = known_scale {
-        CLOCK.set(start_tsc, 0, scale);
+        set_scale(start_tsc, 0, scale);
     }
     TIMER_RATES.call_once(|| TimerRates { apic_hz, has_tsc_deadline });
     let wall_ns = kvm.map(|clock| clock.wall_ns()).or_else(rtc::read_ns);
@@ -159,6 +164,22 @@ pub fn wall_ns() -> u64 {
 /// Sets the wall clock; the monotonic one is not touched.
 pub fn set_wall_ns(wall_ns: u64) {
     CLOCK.boot_wall_ns.store(wall_ns.saturating_sub(now_ns()), Ordering::Relaxed);
+}
+
+/// Has the clocks go so many millionths faster, or slower if negative, until this is called again. As on Linux, the
+/// monotonic one is corrected along with the wall clock (adjtimex(2)).
+pub fn set_rate_ppm(ppm: i32) {
+    let _writer = REFINEMENT.lock();
+    if RATE_PPM.swap(ppm, Ordering::Relaxed) != ppm {
+        let base_tsc = tsc();
+        set_scale(base_tsc, CLOCK.to_ns(base_tsc), Scale(TRUE_SCALE.load(Ordering::Relaxed)));
+    }
+}
+
+/// Goes on from a time with a rate; see [`TRUE_SCALE`].
+fn set_scale(base_tsc: u64, base_ns: u64, scale: Scale) {
+    TRUE_SCALE.store(scale.0, Ordering::Relaxed);
+    CLOCK.set(base_tsc, base_ns, scale.faster_by_ppm(RATE_PPM.load(Ordering::Relaxed)));
 }
 
 /// Reads the wall clock once more: the machine may have slept in a file meanwhile. The battery-backed clock counts
@@ -278,7 +299,7 @@ impl Refinement {
         let ticks = last.tsc - self.first.tsc;
         let elapsed_ns = self.reference.ns_between(self.first, last, estimate_ns);
         let scale = Scale::from_span(ticks, elapsed_ns);
-        CLOCK.set(base_tsc, base_ns, scale);
+        set_scale(base_tsc, base_ns, scale);
         let error_ns = scale.ticks_to_ns(self.first.error_tsc(last)) + 2 * self.reference.timer().step_ns();
         self.error_ppm = (error_ns * 1_000_000).div_ceil(elapsed_ns);
         elapsed_ns

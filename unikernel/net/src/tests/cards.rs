@@ -77,6 +77,7 @@ fn config_at(address: Ipv4Addr) -> Config {
         gateway: None,
         dns: vec![],
         routes: vec![],
+        time_servers: vec![],
     });
     Config { addressing, routes: vec![route], ..config(1) }
 }

@@ -207,7 +207,7 @@ fn discover_asks_for_classless_routes_first() {
     let mut host = Host::with(Config::new(mac(15), Addressing::Dhcp));
     host.flush(Instant::ZERO);
     let frame = host.nic.tx.iter().find(|frame| frame[12..14] == [8, 0]).unwrap();
-    assert!(frame.windows(6).any(|window| window == [55, 4, 1, 121, 3, 6]));
+    assert!(frame.windows(7).any(|window| window == [55, 5, 1, 121, 3, 6, 42]));
 }
 
 #[test]
@@ -336,7 +336,7 @@ fn router_outside_of_the_network_is_a_neighbor() {
 fn given_router_outside_of_the_network_is_a_neighbor() {
     let own = Ipv4Cidr::new(Ipv4Addr::new(10, 128, 0, 5), 32);
     let gateway = Some(Ipv4Addr::new(10, 128, 0, 1));
-    let address = Ipv4Config { address: own, gateway, dns: vec![], routes: vec![] };
+    let address = Ipv4Config { address: own, gateway, dns: vec![], routes: vec![], time_servers: vec![] };
     let host = Host::with(Config::new(mac(15), Addressing::Static(address)));
     let mut leased = Leased { host, now: Instant::ZERO, lease: ip(40) };
     assert_eq!(leased.next_hop(Ipv4Addr::new(1, 1, 1, 1)), gateway);

@@ -149,6 +149,7 @@ pub(crate) fn config(last: u8) -> Config {
         gateway: Some(ip(2)),
         dns: vec![ip(3)],
         routes: vec![],
+        time_servers: vec![],
     };
     // Scripts that are not about IPv6 see none of its questions.
     let ipv6 =

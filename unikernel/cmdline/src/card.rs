@@ -10,6 +10,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use core::str::FromStr;
 
 use crate::filter;
+use crate::linux_ip::LinuxAddress;
 use crate::options::{ParseError, is_on};
 use crate::route::{self, Route};
 
@@ -34,7 +35,7 @@ pub enum Address {
 /// What the command line says about a card.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct CardOptions {
-    /// `ip=dhcp`, `ip=none` or `ip=address/prefix`.
+    /// `ip=dhcp`, `ip=none` or `ip=address/prefix`; or Linux's long form, with gateway and name servers.
     pub address: Address,
     /// `gw=`, the default route of a static address.
     pub gateway: Option<Ipv4Addr>,
@@ -79,6 +80,14 @@ impl CardOptions {
     }
 
     fn take_address(&mut self, value: &str) -> Result<(), ParseError> {
+        if let Some(long) = LinuxAddress::parse(value) {
+            let expected = "addresses in Linux's form, such as `10.0.2.15::10.0.2.2:255.255.255.0::eth0:off`";
+            let long = long.map_err(|_| ParseError::BadValue("ip", value.to_owned(), expected))?;
+            self.address = long.address;
+            self.gateway = long.gateway;
+            self.dns_servers.extend(long.dns_servers);
+            return Ok(());
+        }
         match filter::parse_network(value) {
             Some((IpAddr::V6(address), len)) if value.contains('/') && len > 0 => {
                 self.ipv6_addresses.push((address, len));

@@ -24,6 +24,7 @@ mod card;
 mod file;
 mod filter;
 mod linux;
+mod linux_ip;
 mod mmio;
 mod mounts;
 mod offloads;

@@ -1,6 +1,7 @@
 //! Many connections at once, and many one after another.
 
 use std::net::{SocketAddr, TcpStream};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -110,6 +111,44 @@ fn allow_descriptors(wanted: u64) -> Result<()> {
     setrlimit(Resource::RLIMIT_NOFILE, wanted.min(hard), hard)?;
     ensure!(hard >= wanted, "{wanted} descriptors are needed, `ulimit -Hn` allows {hard}");
     Ok(())
+}
+
+/// What clients found that ask again and again, each on a connection of its own.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Crowd {
+    /// Answers that the client got which was served least.
+    pub(crate) fewest: usize,
+    /// The longest that a client waited for an answer, the connection's making included.
+    pub(crate) longest: Duration,
+}
+
+/// Has so many clients ask all the time, for so long. Every request must be answered.
+pub(crate) fn crowd(address: SocketAddr, clients: usize, time: Duration) -> Result<Crowd> {
+    allow_descriptors(clients as u64 + OTHER_DESCRIPTORS)?;
+    let until = Instant::now() + time;
+    let client = || -> Result<(usize, Duration)> {
+        let (mut answers, mut longest, mut asked) = (0, Duration::ZERO, Instant::now());
+        let mut connection = Client::connect(address)?;
+        while answers == 0 || asked < until {
+            let answer = connection.get("/")?;
+            ensure!(answer.status == 200, "{answer:?}");
+            answers += 1;
+            longest = longest.max(asked.elapsed());
+            asked = Instant::now();
+        }
+        Ok((answers, longest))
+    };
+    let found: Vec<(usize, Duration)> = thread::scope(|scope| {
+        let threads: Vec<_> = (0..clients).map(|_| scope.spawn(client)).collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().expect("a client does not panic"))
+            .collect::<Result<_>>()
+    })?;
+    Ok(Crowd {
+        fewest: found.iter().map(|(answers, _)| *answers).min().unwrap_or(0),
+        longest: found.iter().map(|(_, longest)| *longest).max().unwrap_or_default(),
+    })
 }
 
 /// Connections one after another, each ended by the server.

@@ -304,6 +304,21 @@ impl Flow {
         }
     }
 
+    /// True if nobody will ever read what still comes: the app has closed the connection, or shut it in both directions.
+    pub(crate) fn is_unread(&self) -> bool {
+        let has_finished = matches!(self.state(), State::FinWait1 | State::FinWait2 | State::Closing);
+        self.owner == Owner::Orphan || self.is_read_shut && has_finished
+    }
+
+    /// Aborts a connection whose peer has sent what nobody will read. An app that still holds it is told of a reset
+    /// (Linux: `tcp_reset`).
+    pub(crate) fn abort_unread(&mut self) {
+        self.abort();
+        if self.owner == Owner::App {
+            self.error = self.error.or(Some(SocketError::Reset));
+        }
+    }
+
     /// True while the app may use the flow.
     #[inline]
     pub(crate) fn is_app(&self) -> bool {

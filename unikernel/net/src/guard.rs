@@ -33,6 +33,7 @@ impl Flow {
     #[inline]
     pub(crate) fn is_plain(&self, segment: &Segment<'_>) -> bool {
         self.engine.is_some()
+            && !self.is_unread()
             && segment.is_plain_ack()
             && segment.ack_number() <= self.track.sent + 1
             && segment.sequence() + segment.payload_len() <= self.track.edge

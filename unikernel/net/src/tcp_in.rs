@@ -69,12 +69,10 @@ impl Stack {
         self.flows.grow_rx(id, bytes, now) || begins_within
     }
 
-    /// Resets a connection that the app has closed when its peer goes on to send, however much (RFC 1122 section
-    /// 4.2.2.13): nobody will ever read it. True if it did.
-    fn aborts_orphan(&mut self, id: TcpId, segment: &Segment<'_>) -> bool {
-        let Some(flow) = self.flows.get_mut(id).filter(|flow| flow.owner == Owner::Orphan) else {
-            return false;
-        };
+    /// Resets a connection that the app has closed, or shut in both directions, when its peer goes on to send, however
+    /// much (RFC 1122 section 4.2.2.13): nobody will ever read it. True if it did.
+    fn aborts_unread(&mut self, id: TcpId, segment: &Segment<'_>) -> bool {
+        let Some(flow) = self.flows.get_mut(id).filter(|flow| flow.is_unread()) else { return false };
         let end = segment.sequence() + segment.payload_len();
         let window_end = flow.track.received + flow.rx_window;
         let is_new =
@@ -82,8 +80,9 @@ impl Stack {
         if !is_new || !matches!(flow.state(), State::FinWait1 | State::FinWait2) {
             return false;
         }
-        flow.abort();
+        flow.abort_unread();
         self.mark_dirty(id);
+        self.notify_tcp(id);
         true
     }
 
@@ -98,7 +97,7 @@ impl Stack {
             }
             Judgement::Challenge => return false,
         }
-        if self.aborts_orphan(id, segment) {
+        if self.aborts_unread(id, segment) {
             return false;
         }
         if segment.payload_len() > 0 && !self.has_room(id, segment) {
@@ -200,9 +199,9 @@ impl Stack {
         {
             return self.enqueue(id, listener);
         }
-        if flow.owner == Owner::Orphan && after.received > before.received {
+        if flow.is_unread() && after.received > before.received {
             // Nobody will ever read this: the peer should know (RFC 1122 section 4.2.2.13).
-            flow.abort();
+            flow.abort_unread();
         }
         self.notify_tcp(id);
     }

@@ -146,3 +146,37 @@ fn window_that_opens_after_the_end_is_seen() {
     net.advance(Duration::from_secs(1));
     assert_eq!(net.a.stack.counters().active + net.b.stack.counters().active, 0);
 }
+
+/// Who has shut both directions reads nothing more: a peer that goes on to send is reset, and both hear of it. What had come
+/// before can still be read, and a peer that was only told not to be listened to may send.
+#[test]
+fn data_after_both_directions_are_shut_is_answered_by_a_reset() {
+    for (is_read_shut, is_write_shut) in [(true, true), (true, false), (false, true)] {
+        let mut net = net(Duration::from_secs(2));
+        let listener = net.a.listen(8080, 16);
+        let (server, client) = net.connect(listener);
+        net.b.send(client, b"before");
+        net.settle();
+        if is_read_shut {
+            net.a.stack.tcp_shutdown_recv(server).unwrap();
+        }
+        if is_write_shut {
+            net.a.stack.tcp_shutdown_send(server).unwrap();
+        }
+        net.settle();
+        assert_eq!(net.b.send(client, b"after"), 5);
+        net.advance(Duration::from_millis(500));
+        let is_reset = is_read_shut && is_write_shut;
+        assert_eq!(net.b.stack.counters().resets_received > 0, is_reset, "{is_read_shut} {is_write_shut}");
+        let errors = [net.a.stack.tcp_take_error(server), net.b.stack.tcp_take_error(client)];
+        // The client had heard the end: to send is what has become impossible.
+        let expected = [Some(SocketError::Reset), Some(SocketError::Closed)];
+        assert_eq!(errors, if is_reset { expected } else { [None, None] });
+        if is_reset {
+            assert_eq!(net.a.recv(server).unwrap(), b"before");
+        } else {
+            let both = b"beforeafter".as_slice();
+            assert_eq!(net.a.recv(server).unwrap(), both, "{is_read_shut} {is_write_shut}");
+        }
+    }
+}

@@ -1,9 +1,9 @@
 //! Sockets whose peer has closed.
 
 use guest_tests::{check, check_eq};
-use libc::{AF_INET, AF_UNIX, SOCK_DGRAM, SOCK_SEQPACKET, SOCK_STREAM};
+use libc::{AF_INET, AF_UNIX, SHUT_RD, SHUT_RDWR, SOCK_DGRAM, SOCK_SEQPACKET, SOCK_STREAM};
 
-use crate::{END, HUP, OUT, close, pair, poll, receive, send};
+use crate::{END, HUP, OUT, close, pair, poll, receive, send, shutdown};
 
 pub(crate) fn peer() {
     for (kind, ready, first, second) in [
@@ -47,4 +47,25 @@ pub(crate) fn tcp_peer() {
     check_eq!(error, libc::EPIPE);
     check_eq!(send(one), (-libc::EPIPE, 1));
     close(&[one]);
+}
+
+/// Who sends to a peer that has shut both directions is reset; what that peer had received before can still be read, and
+/// then it hears of the reset itself.
+pub(crate) fn sender_to_nobody() {
+    let [one, other] = pair(AF_INET, SOCK_STREAM);
+    check_eq!(send(one), (3, 0));
+    check_eq!(shutdown(other, SHUT_RDWR), 0);
+    check_eq!(poll(one), END | OUT);
+    check_eq!(send(one), (3, 0));
+    check_eq!(poll(one), END | OUT | HUP | libc::EPOLLERR);
+    check_eq!(send(one), (-libc::EPIPE, 1));
+    check_eq!(poll(other), END | OUT | HUP | libc::EPOLLERR);
+    check_eq!((receive(other, 0), receive(other, 0), receive(other, 0)), (3, -libc::ECONNRESET, 0));
+    close(&[one, other]);
+    // Who is only not listened to may send.
+    let [one, other] = pair(AF_INET, SOCK_STREAM);
+    check_eq!(shutdown(other, SHUT_RD), 0);
+    check_eq!(send(one), (3, 0));
+    check_eq!((poll(one), receive(other, 0), receive(other, 0)), (OUT, 3, 0));
+    close(&[one, other]);
 }

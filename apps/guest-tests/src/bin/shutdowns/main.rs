@@ -33,6 +33,7 @@ fn main() {
     listener();
     gone::peer();
     gone::tcp_peer();
+    gone::sender_to_nobody();
     waiting_calls_end();
     edge_tells_of_room();
     poll_waits_for_room();

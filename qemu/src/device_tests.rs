@@ -90,10 +90,28 @@ pub(crate) fn all() -> Vec<NamedTest> {
         let check = move || named_if_not_used(kind, options, device, expected);
         tests.push((format!("boot_names_{name} [{kind}]"), Box::new(check)));
     }
+    tests.push(("boot_many_cards [q35]".into(), Box::new(many_cards)));
     for kind in [Kind::Q35, Kind::Microvm] {
         tests.push((format!("boot_strange_devices [{kind}]"), Box::new(move || strange_devices(kind))));
     }
     tests
+}
+
+/// More cards than can be used, and than there is memory for: those that are too many are named, and the rest of the memory
+/// is enough for two cores and the app.
+fn many_cards() -> Result<()> {
+    for (memory_mib, reason) in [(16, "not enough memory"), (64, "8 of its kind")] {
+        let mut machine = hello(Kind::Q35, "")?;
+        (machine.memory_mib, machine.cpus) = (memory_mib, 2);
+        for _ in 0..24 {
+            machine.extra.extend(["-device", "virtio-net-pci,romfile="].map(str::to_owned));
+        }
+        let ending = run(&machine)?;
+        let is_said = ending.console.lines().any(|line| line.contains("not used: ") && line.contains(reason));
+        ensure!(is_said, "{memory_mib} MiB: {}", ending.console);
+        ensure!(ending.code == Some(0), "{memory_mib} MiB: {:?}: {}", ending.code, ending.console);
+    }
+    Ok(())
 }
 
 /// Devices that are not there, or twice, or on no line, or where the RAM is, end nothing.

@@ -57,6 +57,7 @@ extern "C" fn kernel_main(start_info: u32, magic: u32) -> ! {
     let info = unsafe { BootInfo::read(start_info, magic) }
         .unwrap_or_else(|problem| cannot_boot(format_args!("{problem}")));
     mem::init(&info);
+    arch::cpu::prepare_interrupt_stacks(0).expect("memory that nobody has taken from yet holds three stacks");
     arch::cpu::load_descriptors();
     arch::cpu::enable_features();
     #[cfg(debug_assertions)]
@@ -91,7 +92,8 @@ extern "C" fn kernel_main(start_info: u32, magic: u32) -> ! {
     net::init(&options, devices);
     platform::generation::set_handler(net::renew_secrets);
     debug::init(&options);
-    task::scheduler::prepare_core(0);
+    task::scheduler::prepare_core(0)
+        .unwrap_or_else(|_| cannot_boot(format_args!("there is no memory for an idle thread")));
     arch::startup::start_others();
     net::spread_interrupts();
     mount_disks(&options);

@@ -15,6 +15,7 @@ use x86_64::registers::control::{Cr0, Cr0Flags, Cr4, Cr4Flags, Efer, EferFlags};
 use x86_64::registers::model_specific::{GsBase, KernelGsBase, Msr};
 
 use super::descriptor::Descriptors;
+use crate::mem::page_table::OutOfFrames;
 use crate::platform::time;
 use crate::task::thread::Thread;
 
@@ -70,10 +71,16 @@ pub fn adopt_block(index: usize) {
     KernelGsBase::write(VirtAddr::zero());
 }
 
+/// Makes the interrupt stacks of core `index`, which is this one or not started yet.
+pub fn prepare_interrupt_stacks(index: usize) -> Result<(), OutOfFrames> {
+    let cpu = cpu(index);
+    cpu.descriptors.prepare(VirtAddr::from_ptr(cpu))
+}
+
 /// Loads this core's descriptor tables: exceptions work from here on.
 pub fn load_descriptors() {
     let cpu = this_cpu();
-    cpu.descriptors.load(VirtAddr::from_ptr(cpu));
+    cpu.descriptors.load();
     // Loading the segment registers cleared GS's base.
     GsBase::write(VirtAddr::from_ptr(cpu));
 }

@@ -1,8 +1,8 @@
 //! Segments, the task-state segment with its interrupt stacks, and the interrupt descriptor table.
 
-use alloc::boxed::Box;
 use core::arch::global_asm;
 use core::cell::UnsafeCell;
+use core::mem::ManuallyDrop;
 
 use spin::Once;
 use x86_64::instructions::segmentation::{CS, DS, ES, SS, Segment};
@@ -13,6 +13,7 @@ use x86_64::structures::tss::TaskStateSegment;
 use x86_64::{PrivilegeLevel, VirtAddr};
 
 use super::switch::KernelStack;
+use crate::mem::page_table::OutOfFrames;
 
 /// Kernel code segment. The order of the table is dictated by STAR: `syscall` takes code and the
 /// next entry as stack, `sysret` takes base + 8 as stack and base + 16 as code.
@@ -89,16 +90,24 @@ impl Descriptors {
         }
     }
 
-    /// Loads GDT, TSS and IDT. `cpu` is left at the top of each interrupt stack, where the
-    /// paranoid entry finds it without trusting GS.
-    pub fn load(&'static self, cpu: VirtAddr) {
-        // SAFETY: called once, before anything else can reach the tables, on the core that owns
-        // them; they live for ever.
-        let (gdt, tss) = unsafe { (&mut *self.gdt.get(), &mut *self.tss.get()) };
+    /// Makes the interrupt stacks of a core that does not run yet, or has just begun. `cpu` is left at the top of each,
+    /// where the paranoid entry finds it without trusting GS.
+    pub fn prepare(&self, cpu: VirtAddr) -> Result<(), OutOfFrames> {
+        // SAFETY: called before the core that owns the table loads it, by the only core that starts it.
+        let tss = unsafe { &mut *self.tss.get() };
         for slot in 0..IST_VECTORS.len() {
-            let stack = Box::leak(Box::new(KernelStack::new().expect("boot memory holds three stacks")));
+            // For ever, even if the next one fails: then the core never runs.
+            let stack = ManuallyDrop::new(KernelStack::new()?);
             tss.interrupt_stack_table[slot] = VirtAddr::new(stack.top_with_word(cpu.as_u64()));
         }
+        Ok(())
+    }
+
+    /// Loads GDT, TSS and IDT, after [`Self::prepare`].
+    pub fn load(&'static self) {
+        // SAFETY: called once, before anything else can reach the tables, on the core that owns
+        // them; they live for ever.
+        let gdt = unsafe { &mut *self.gdt.get() };
         // No I/O bitmap: every port is closed to ring 3.
         gdt.append(Descriptor::kernel_code_segment());
         gdt.append(Descriptor::kernel_data_segment());

@@ -12,8 +12,10 @@ use super::cpu;
 use super::switch::KernelStack;
 use crate::mem;
 use crate::mem::layout::KERNEL_OFFSET;
+use crate::mem::page_table::OutOfFrames;
 use crate::platform::{acpi, apic, time, timer};
 use crate::task::scheduler;
+use crate::task::thread::OutOfMemory;
 
 /// Where a core wakes up. Nobody else uses this page: what loaders leave below 1 MiB has been read
 /// by now, and the kernel's frames begin above.
@@ -125,10 +127,17 @@ pub fn start_others() {
             log::warn!("more than {index} cores: the others stay off");
             break;
         }
-        if start(index, apic_id).is_err() {
-            log::warn!("core with APIC id {apic_id} did not start");
-            // Should it come up later, it must not find the next core's stack.
-            break;
+        match start(index, apic_id) {
+            Ok(()) => {}
+            Err(NotStarted::NoMemory) => {
+                log::warn!("no memory for more than {index} cores: the others stay off");
+                break;
+            }
+            Err(NotStarted::Absent) => {
+                log::warn!("core with APIC id {apic_id} did not start");
+                // Should it come up later, it must not find the next core's stack.
+                break;
+            }
         }
     }
     log::debug!("{} cores", cpu::online());
@@ -142,11 +151,31 @@ fn place_trampoline() {
     unsafe { page.copy_from_nonoverlapping(code, end as usize - code as usize) };
 }
 
-/// The core did not come up in time.
-struct Absent;
+/// Why a core does not run.
+enum NotStarted {
+    /// There is no memory for its stacks.
+    NoMemory,
+    /// It did not come up in time.
+    Absent,
+}
 
-fn start(index: usize, apic_id: u32) -> Result<(), Absent> {
-    let stack = KernelStack::new().map_err(|_| Absent)?;
+impl From<OutOfFrames> for NotStarted {
+    fn from(_: OutOfFrames) -> Self {
+        Self::NoMemory
+    }
+}
+
+impl From<OutOfMemory> for NotStarted {
+    fn from(_: OutOfMemory) -> Self {
+        Self::NoMemory
+    }
+}
+
+/// Starts a core. All that it needs is made here: up there, nobody could be told that there is no memory.
+fn start(index: usize, apic_id: u32) -> Result<(), NotStarted> {
+    let stack = KernelStack::new()?;
+    cpu::prepare_interrupt_stacks(index)?;
+    scheduler::prepare_core(index)?;
     STARTUP_STACK.store(stack.top(), Ordering::SeqCst);
     // The idle thread takes the core over from here; this stack is needed until then, and a core
     // starts once.
@@ -160,7 +189,7 @@ fn start(index: usize, apic_id: u32) -> Result<(), Absent> {
             return Ok(());
         }
     }
-    if wait_until(PATIENCE_NS, || cpu::online() > index) { Ok(()) } else { Err(Absent) }
+    if wait_until(PATIENCE_NS, || cpu::online() > index) { Ok(()) } else { Err(NotStarted::Absent) }
 }
 
 fn wait_until(timeout_ns: u64, is_done: impl Fn() -> bool) -> bool {
@@ -183,7 +212,6 @@ extern "C" fn startup_main() -> ! {
     super::syscall::init();
     apic::init_this_cpu();
     timer::init_this_cpu();
-    scheduler::prepare_core(index);
     cpu::set_online(index + 1);
     scheduler::start()
 }

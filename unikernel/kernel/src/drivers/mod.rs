@@ -7,14 +7,14 @@ pub mod virtio;
 
 use alloc::vec::Vec;
 
-use unikernel_cmdline::Offloads;
+use unikernel_cmdline::{MAX_CARDS, Offloads};
 
 use crate::platform::acpi::{self, MmioDevice};
 use crate::platform::pci::Function;
 use crate::platform::{pci, random};
 use virtio::blk::Disk;
 use virtio::net::Card;
-use virtio::{OpenError, VirtioDevice};
+use virtio::{OpenError, StartError, VirtioDevice};
 
 /// What [`probe`] found.
 #[derive(Default)]
@@ -91,6 +91,7 @@ impl Devices {
         let cores = acpi::machine().processors.len().max(1);
         let place = device.place.clone();
         let outcome = match device.kind {
+            virtio::Kind::Network if self.cards.len() == MAX_CARDS => Err(StartError::TooMany(MAX_CARDS)),
             virtio::Kind::Network => {
                 Card::start(device, offloads, on_network, cores).map(|card| self.cards.push(card))
             }

@@ -148,6 +148,12 @@ pub fn can_objects_take(pages: usize) -> bool {
     free_pages() >= kept.saturating_add(pages)
 }
 
+/// True if a device may have `pages` for its queues: they end at a quarter of RAM, or many devices would leave nothing for
+/// the cores' stacks, the network's tables and the app.
+pub fn can_devices_take(pages: usize) -> bool {
+    free_pages() >= (total_pages() / 4).saturating_add(pages)
+}
+
 /// Takes one frame with whatever content it has.
 pub fn alloc() -> Option<PhysAddr> {
     let mut frames = FRAMES.lock();

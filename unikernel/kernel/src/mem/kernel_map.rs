@@ -163,9 +163,9 @@ pub fn map_mmio(physical: PhysAddr, len: usize) -> VirtAddr {
     VirtAddr::new(base + offset)
 }
 
-/// Takes zeroed, physically contiguous memory for a device, if there is enough.
+/// Takes zeroed, physically contiguous memory for a device that is being started, if there is enough.
 pub fn dma_alloc(pages: usize) -> Option<(PhysAddr, VirtAddr)> {
-    let block = frames::alloc_block(pages)?;
+    let block = if frames::can_devices_take(pages) { frames::alloc_block(pages)? } else { return None };
     frames::zero(block, pages);
     Some((block, phys_to_virt(block)))
 }

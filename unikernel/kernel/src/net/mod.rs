@@ -44,7 +44,7 @@ use alloc::vec::Vec;
 use core::fmt::Write;
 use core::ops::Range;
 
-use unikernel_cmdline::{MAX_CARDS, Options};
+use unikernel_cmdline::Options;
 use unikernel_net::Counters;
 use unikernel_net::smoltcp::time::Instant;
 
@@ -57,7 +57,6 @@ use shards::Guard;
 /// Starts the network: every card, or loopback alone.
 pub fn init(options: &Options, devices: Devices) {
     let Devices { mut cards, console, socket, .. } = devices;
-    cards.truncate(MAX_CARDS);
     if options.captures
         && let Some(console) = console
     {

@@ -236,9 +236,10 @@ pub fn exit_current() -> ! {
 }
 
 /// Makes the idle thread of core `index`, which is this one or not started yet.
-pub fn prepare_core(index: usize) {
-    let idle_thread = Thread::idle(index, idle::main).expect("memory for an idle thread's stack");
+pub fn prepare_core(index: usize) -> Result<(), OutOfMemory> {
+    let idle_thread = Thread::idle(index, idle::main)?;
     CORES.of(index).idle_thread.call_once(|| idle_thread);
+    Ok(())
 }
 
 /// Begins to run threads on this core; the stack is left for good.

@@ -88,6 +88,8 @@ pub enum StartError {
     BadBlocks(u32),
     /// There is no memory for its queues.
     OutOfMemory,
+    /// There are so many of its kind already, and no more can be used.
+    TooMany(usize),
 }
 
 impl StartError {
@@ -111,6 +113,7 @@ impl fmt::Display for StartError {
             Self::OutOfMemory => {
                 write!(f, "there is not enough memory for its queues (more, or fewer devices)")
             }
+            Self::TooMany(most) => write!(f, "{most} of its kind can be used at most"),
             Self::BadBlocks(bytes) => {
                 write!(f, "its blocks have {bytes} bytes: expected a power of two up to 4096")
             }

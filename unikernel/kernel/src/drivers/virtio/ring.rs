@@ -85,7 +85,8 @@ impl Ring {
     ///
     /// If the buffer is none of [`Self::large_buffers`], or the device has it.
     pub fn grow(&mut self, buffer: u16, bytes: usize) -> bool {
-        let Some(block) = Block::allocate(bytes) else { return false };
+        let block = if mem::room::is_left_for(bytes) { Block::allocate(bytes) } else { None };
+        let Some(block) = block else { return false };
         self.ring.set_address(buffer, block.physical.as_u64());
         let index = usize::from(buffer) - self.buffers.count;
         self.buffers.large[index] = Some(block);
@@ -281,7 +282,10 @@ struct Buffers {
 
 impl Buffers {
     fn allocate(count: usize, large: usize, bytes_each: usize) -> Result<Self, StartError> {
-        let small = Block::allocate(count * bytes_each).ok_or(StartError::OutOfMemory)?;
+        let bytes = count * bytes_each;
+        let has_room = mem::frames::can_devices_take(bytes.div_ceil(PAGE_BYTES));
+        let small = if has_room { Block::allocate(bytes) } else { None };
+        let small = small.ok_or(StartError::OutOfMemory)?;
         Ok(Self { small, count, bytes_each, large: (0..large).map(|_| None).collect() })
     }
 

@@ -64,6 +64,8 @@ pub enum MountError {
     Corrupt(&'static str),
     /// The device reported an I/O error.
     Device,
+    /// There is no memory.
+    NoMemory,
 }
 
 impl From<DeviceError> for MountError {

@@ -48,6 +48,7 @@ mod types;
 mod write;
 mod xattr;
 
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -74,7 +75,7 @@ pub struct Ext4<D> {
     device: D,
     geometry: Geometry,
     /// As last written, but for the counts, which follow `groups`.
-    superblock: Superblock,
+    superblock: Box<Superblock>,
     /// All group descriptors.
     groups: Vec<Group>,
     /// Those that changed since the last commit; some may be listed in vain.

@@ -4,13 +4,14 @@
 //! replay, all of that again if it did, then the orphans. A filesystem in use says so twice: the superblock has
 //! `RECOVER` before the journal says where its log begins, and until after it says that it is empty.
 
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
 use hashbrown::HashMap;
-use zerocopy::{FromBytes, IntoBytes};
+use zerocopy::{FromZeros, IntoBytes};
 
 use crate::cache::{Cache, Seal};
 use crate::features::{Compat, Incompat, check_incompat, forbids_writing};
@@ -22,13 +23,13 @@ use crate::layout::{GroupDescriptor, Superblock};
 use crate::transaction::Transaction;
 use crate::{BlockDevice, Error, Ext4, Identity, InodeNumber, MountError, MountMode, Statistics, Timestamp};
 
-fn read_superblock<D: BlockDevice>(device: &D) -> Result<Superblock, MountError> {
+fn read_superblock<D: BlockDevice>(device: &D) -> Result<Box<Superblock>, MountError> {
     if device.size_bytes() < SUPERBLOCK_OFFSET + SUPERBLOCK_BYTES as u64 {
         return Err(MountError::NotExt4);
     }
-    let mut bytes = [0; SUPERBLOCK_BYTES];
-    device.read(SUPERBLOCK_OFFSET, &mut bytes)?;
-    let superblock = Superblock::read_from_bytes(&bytes).map_err(|_| MountError::NotExt4)?;
+    // Its place is not the stack of a thread, which has 16 KiB.
+    let mut superblock = Superblock::new_box_zeroed().map_err(|_| MountError::NoMemory)?;
+    device.read(SUPERBLOCK_OFFSET, superblock.as_mut_bytes())?;
     if superblock.magic.get() == MAGIC { Ok(superblock) } else { Err(MountError::NotExt4) }
 }
 
@@ -83,7 +84,7 @@ impl<D: BlockDevice> Ext4<D> {
         Ok(fs)
     }
 
-    fn unmounted(device: D, superblock: Superblock, geometry: Geometry) -> Self {
+    fn unmounted(device: D, superblock: Box<Superblock>, geometry: Geometry) -> Self {
         Self {
             device,
             cache: Cache::new(geometry.block_bytes, geometry.checksum_seed.is_some()),
@@ -240,9 +241,9 @@ impl<D: BlockDevice> Ext4<D> {
     pub(crate) fn update_superblock(&mut self) -> Result<(), Error> {
         self.refresh_superblock();
         let (block, at) = self.superblock_place();
-        let superblock = self.superblock.clone();
+        let superblock = self.superblock.as_bytes().to_vec();
         self.modify(block, Seal::Plain, |bytes| {
-            bytes[at..at + SUPERBLOCK_BYTES].copy_from_slice(superblock.as_bytes());
+            bytes[at..at + SUPERBLOCK_BYTES].copy_from_slice(&superblock);
         })
     }
 

@@ -20,7 +20,10 @@ macro_rules! counters {
         impl Counters {
             /// Every counter with its name and meaning, in a fixed order.
             pub fn entries(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
-                [$((stringify!($name), concat!($($text),+).trim_ascii(), self.$name),)*].into_iter()
+                const MEANINGS: &[(&str, &str)] =
+                    &[$((stringify!($name), concat!($($text),+).trim_ascii())),*];
+                let values = [$(self.$name),*];
+                MEANINGS.iter().zip(values).map(|((name, text), value)| (*name, *text, value))
             }
         }
     };

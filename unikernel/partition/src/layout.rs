@@ -73,7 +73,7 @@ impl Layout {
                 label: candidate.label,
             });
         }
-        partitions.sort_by_key(|partition| partition.number);
+        partitions.sort_by_cached_key(|partition| partition.number);
         (partitions, self.complaints)
     }
 
@@ -82,7 +82,7 @@ impl Layout {
         let mut overlaps = alloc::vec![false; self.candidates.len()];
         let candidates = self.candidates.iter().enumerate().map(|(index, it)| (Some(index), &it.blocks));
         let mut all: Vec<_> = candidates.chain(self.tables.iter().map(|table| (None, table))).collect();
-        all.sort_by_key(|(_, blocks)| blocks.start);
+        all.sort_unstable_by_key(|(_, blocks)| blocks.start);
         // Of those before, the one that reaches farthest: what overlaps with any of them overlaps with it, or they do.
         let mut farthest: Option<(Option<usize>, u64)> = None;
         for (index, blocks) in all {

@@ -154,7 +154,7 @@ impl<D: BlockDevice> Ext4<D> {
         if names.len() < 2 {
             return Err(Error::Corrupt("full leaf with one name"));
         }
-        names.sort_by_key(|entry| (entry.hash, entry.inode));
+        names.sort_unstable_by_key(|entry| (entry.hash, entry.inode));
         let total: usize = names.iter().map(|entry| entry_bytes(entry.name.len())).sum();
         let mut sum = 0;
         let half = names.iter().position(|entry| {

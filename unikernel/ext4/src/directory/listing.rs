@@ -135,7 +135,7 @@ impl<D: BlockDevice> Ext4<D> {
 
 /// Tells names in the order of their hashes.
 fn tell(mut names: Vec<Listed>, each: Each<'_>) -> ControlFlow<()> {
-    names.sort_by(|one, other| (one.key, &one.name).cmp(&(other.key, &other.name)));
+    names.sort_unstable_by(|one, other| (one.key, &one.name).cmp(&(other.key, &other.name)));
     for listed in names {
         each(Entry {
             name: &listed.name,

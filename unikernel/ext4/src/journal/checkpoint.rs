@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use zerocopy::IntoBytes;
 
-use super::{Journal, sealed};
+use super::{Journal, checksum_of};
 use crate::{BlockDevice, DeviceError, Error, Ext4};
 
 /// Blocks that are handed to the device at once.
@@ -77,7 +77,8 @@ impl<D: BlockDevice> Ext4<D> {
         journal.superblock.start = start.into();
         journal.superblock.sequence = journal.sequence.into();
         let place = journal.place(0)? * journal.block_bytes as u64;
-        self.device.write(&[(place, sealed(&journal.superblock).as_bytes())])?;
+        journal.superblock.checksum = checksum_of(&journal.superblock).into();
+        self.device.write(&[(place, journal.superblock.as_bytes())])?;
         self.device.flush()?;
         Ok(())
     }

@@ -12,9 +12,11 @@ mod checkpoint;
 mod commit;
 mod replay;
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::mem::offset_of;
 
-use zerocopy::{FromBytes, IntoBytes};
+use zerocopy::{FromZeros, IntoBytes};
 
 use crate::checksum::crc32c;
 use crate::features::Incompat;
@@ -32,7 +34,7 @@ const MAX_TRANSACTION_BLOCKS: usize = 1024;
 
 /// The journal of a mounted filesystem.
 pub(crate) struct Journal {
-    superblock: JournalSuperblock,
+    superblock: Box<JournalSuperblock>,
     features: JournalFeatures,
     seed: u32,
     block_bytes: usize,
@@ -100,14 +102,13 @@ impl Journal {
     }
 }
 
-/// The journal's superblock with its checksum in place.
-pub(crate) fn sealed(superblock: &JournalSuperblock) -> JournalSuperblock {
-    let mut sealed = superblock.clone();
-    sealed.checksum = 0.into();
-    if sealed.checksum_type == CHECKSUM_CRC32C {
-        sealed.checksum = crc32c(!0, sealed.as_bytes()).into();
+/// The checksum of a journal's superblock; 0 where it has none.
+pub(crate) fn checksum_of(superblock: &JournalSuperblock) -> u32 {
+    if superblock.checksum_type != CHECKSUM_CRC32C {
+        return 0;
     }
-    sealed
+    let (at, bytes) = (offset_of!(JournalSuperblock, checksum), superblock.as_bytes());
+    crc32c(crc32c(crc32c(!0, &bytes[..at]), &[0; 4]), &bytes[at + 4..])
 }
 
 impl<D: BlockDevice> Ext4<D> {
@@ -127,8 +128,9 @@ impl<D: BlockDevice> Ext4<D> {
         let place = map.first().map(|run| run.1).ok_or(MountError::Corrupt("hole in the journal"))?;
         let mut bytes = alloc::vec![0; self.geometry.block_bytes];
         self.device.read(self.geometry.offset(place), &mut bytes)?;
-        let (superblock, _) = JournalSuperblock::read_from_prefix(&bytes)
-            .map_err(|_| MountError::Corrupt("journal superblock"))?;
+        let mut superblock = JournalSuperblock::new_box_zeroed().map_err(|_| MountError::NoMemory)?;
+        let whole = bytes.get(..size_of::<JournalSuperblock>());
+        superblock.as_mut_bytes().copy_from_slice(whole.ok_or(MountError::Corrupt("journal superblock"))?);
         let journal = Journal {
             features: JournalFeatures::from_bits_retain(superblock.feature_incompat.get()),
             seed: crc32c(!0, &superblock.uuid),
@@ -166,7 +168,7 @@ impl Journal {
     fn check(&self, file_blocks: u64) -> Result<(), MountError> {
         let superblock = &self.superblock;
         let has_checksum = superblock.checksum_type == CHECKSUM_CRC32C && self.has_checksums();
-        let is_whole = !has_checksum || sealed(superblock).checksum == superblock.checksum;
+        let is_whole = !has_checksum || checksum_of(superblock) == superblock.checksum.get();
         let is_sound = superblock.header.magic.get() == MAGIC
             && superblock.header.block_type.get() == SUPERBLOCK_V2
             && superblock.block_size.get() as usize == self.block_bytes

@@ -154,10 +154,10 @@ impl Queue {
         }));
         segments.push(part(STATUS_AT, 1, true));
         if self.stride == 1 {
-            let table_bytes = Segment::write_table(segments.into_iter(), buffer);
+            let table_bytes = Segment::write_table(segments.iter().copied(), buffer);
             requests.ring.post(head, table_bytes);
         } else {
-            requests.ring.post_chain(head, segments.into_iter());
+            requests.ring.post_chain(head, segments.iter().copied());
         }
         Some(number)
     }

@@ -211,7 +211,10 @@ impl Inode {
         }
         let last = transfers.len().saturating_sub(1);
         let Err(failed) = volume.transfer(Operation::Write, transfers) else { return BTreeSet::new() };
-        let failed: BTreeSet<usize> = failed.0.into_iter().collect();
+        // One by one: a set that is collected is sorted first, with 4 KiB of the stack.
+        let mut failed_requests = BTreeSet::<usize>::new();
+        failed_requests.extend(failed.0);
+        let failed = failed_requests;
         let ends = requests.iter().skip(1).copied().chain([last]);
         let is_doubtful = |first: usize, last: usize| failed.range(first..=last).next().is_some();
         let again = pieces.iter().zip(requests.iter().zip(ends));
@@ -223,7 +226,7 @@ impl Inode {
     /// Writes pieces, each by requests of its own. Of neighbours on the disk only one is in flight at a time: the device
     /// would join their requests (QEMU does, and the host's block layer), and all would fail with the bad one.
     fn transfer_alone(&self, mut pieces: Vec<&Piece>) -> BTreeSet<u64> {
-        pieces.sort_by_key(|piece| piece.sector);
+        pieces.sort_unstable_by_key(|piece| piece.sector);
         let mut bad = self.transfer_apart(pieces.iter().step_by(2));
         bad.append(&mut self.transfer_apart(pieces.iter().skip(1).step_by(2)));
         bad
@@ -240,7 +243,11 @@ impl Inode {
         }
         match volume.transfer(Operation::Write, transfers) {
             Ok(()) => BTreeSet::new(),
-            Err(failed) => failed.0.into_iter().map(|request| pages[request]).collect(),
+            Err(failed) => {
+                let mut bad = BTreeSet::new();
+                bad.extend(failed.0.into_iter().map(|request| pages[request]));
+                bad
+            }
         }
     }
 

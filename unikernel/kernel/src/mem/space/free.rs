@@ -13,8 +13,9 @@ use crate::mem::layout::LARGE_PAGE_BYTES;
 use crate::mem::user::USER_END;
 use crate::mem::{frames, page_table};
 
-/// Pages given back with one request to the other cores.
-const BATCH_PAGES: usize = 256;
+/// Pages given back with one request to the other cores: with what else is in the frame, a batch of them stays below the
+/// 2 KiB that a frame may have.
+const BATCH_PAGES: usize = 240;
 
 /// A page whose entry is gone: its frame's address, or its own if others have the frame, too. What else there is to
 /// know is in the bits below a page's address, because a batch of them is on the stack of a thread, which may be deep in a

@@ -35,7 +35,8 @@ pub fn release_stacks() {
 
 impl Space {
     fn release_clean(&mut self) -> usize {
-        let pages = self.unmap_clean();
+        let mut pages = ArrayVec::new();
+        self.unmap_clean(&mut pages);
         for &page in &pages {
             tlb::flush(page, page + PAGE_BYTES as u64);
         }
@@ -47,8 +48,7 @@ impl Space {
     }
 
     /// Empties the entries of some clean pages, from where the last round ended.
-    fn unmap_clean(&mut self) -> ArrayVec<u64, AT_ONCE> {
-        let mut gone = ArrayVec::new();
+    fn unmap_clean(&mut self, gone: &mut ArrayVec<u64, AT_ONCE>) {
         let behind = self.shared_pages.range((Excluded(self.reclaim_hand), Unbounded));
         let all = behind.chain(self.shared_pages.range(..=self.reclaim_hand));
         let mut hand = self.reclaim_hand;
@@ -66,7 +66,6 @@ impl Space {
             }
         }
         self.reclaim_hand = hand;
-        gone
     }
 }
 

@@ -121,8 +121,10 @@ impl Card {
         link.connect_interrupt(on_interrupt, count)?;
         let mac = features::read_mac(&link, features)?;
         let mtu = features::read_mtu(&link, features)?;
-        let start_pair = |pair| Nic::start(&mut link, features, pair as u16, (mac, mtu));
-        let mut pairs = (0..count).map(start_pair).collect::<Result<Vec<_>, _>>()?;
+        let mut pairs = Vec::with_capacity(count);
+        for pair in 0..count {
+            pairs.push(Nic::start(&mut link, features, pair as u16, (mac, mtu))?);
+        }
         let mut commands = if count > 1 { Some(CommandQueue::new(&mut link, offered)?) } else { None };
         link.start();
         if let Some(commands) = &mut commands

@@ -64,6 +64,8 @@ bitflags! {
         const RDNORM = raw::EPOLLRDNORM;
         /// The same as `OUT`.
         const WRNORM = raw::EPOLLWRNORM;
+        /// The same, of sockets other than TCP's.
+        const WRBAND = raw::EPOLLWRBAND;
         /// The peer will send no more.
         const RDHUP = raw::EPOLLRDHUP;
     }
@@ -74,6 +76,8 @@ impl Readiness {
     pub const READABLE: Self = Self::IN.union(Self::RDNORM);
     /// Ready to write, under both names.
     pub const WRITABLE: Self = Self::OUT.union(Self::WRNORM);
+    /// The same of sockets other than TCP's, which have a third name for it.
+    pub const SOCKET_WRITABLE: Self = Self::WRITABLE.union(Self::WRBAND);
     /// Reported whether asked for or not.
     pub const ALWAYS: Self = Self::ERR.union(Self::HUP);
 }

@@ -320,6 +320,7 @@ impl Datagram {
             }
             None => Readiness::WRITABLE,
         };
+        ready.set(Readiness::WRBAND, ready.contains(Readiness::WRITABLE));
         if port.is_receive_shut {
             ready |= Readiness::READABLE | Readiness::RDHUP;
         }

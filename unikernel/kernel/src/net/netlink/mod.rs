@@ -214,7 +214,7 @@ impl Endpoint for Netlink {
 
     fn readiness(&self) -> Readiness {
         let has_answers = !self.state.lock().answers.is_empty();
-        Readiness::WRITABLE | if has_answers { Readiness::READABLE } else { Readiness::empty() }
+        Readiness::SOCKET_WRITABLE | if has_answers { Readiness::READABLE } else { Readiness::empty() }
     }
 
     fn close(&self, _: &Socket) {

@@ -128,7 +128,12 @@ impl Unix {
 
     pub(super) fn bind(&self, socket: &Socket, name: UnixName) -> Result<(), Errno> {
         if self.state.lock().name != UnixName::Unnamed {
-            return Err(Errno::EINVAL);
+            return match name {
+                // The kernel has no name to pick.
+                UnixName::Unnamed => Ok(()),
+                UnixName::Path(path) => names::check_path(&path).and(Err(Errno::EINVAL)),
+                UnixName::Abstract(_) => Err(Errno::EINVAL),
+            };
         }
         let name = names::bind(&socket.weak(), self.style, name)?;
         self.state.lock().name = name;
@@ -348,11 +353,11 @@ impl Unix {
             Readiness::HUP,
             is_in_over && is_send_shut || !is_datagram && !is_listener && connection.is_none(),
         );
-        ready.set(Readiness::WRITABLE, !is_listener);
+        ready.set(Readiness::SOCKET_WRITABLE, !is_listener);
         let Some(connection) = connection else { return ready };
         let mut outgoing = connection.outgoing.lock();
         if !outgoing.has_room(self.style) {
-            ready.remove(Readiness::WRITABLE);
+            ready.remove(Readiness::SOCKET_WRITABLE);
             // Peers of streams are told of all room anyway.
             if is_datagram {
                 outgoing.wait_for_room(&socket.weak());

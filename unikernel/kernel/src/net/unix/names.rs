@@ -74,14 +74,22 @@ pub(super) fn bind(socket: &Weak<Socket>, style: Style, name: UnixName) -> Resul
     match name {
         UnixName::Path(path) => bind_path(socket, path),
         UnixName::Abstract(name) => bind_abstract(socket, style, name),
-        UnixName::Unnamed => loop {
-            let name = format!("{:05x}", random::next_u64() & 0xf_ffff).into_bytes();
-            match bind_abstract(socket, style, name) {
-                Err(Errno::EADDRINUSE) => {}
-                outcome => return outcome,
-            }
-        },
+        UnixName::Unnamed => bind_to_any(socket, style),
     }
+}
+
+/// Picks an abstract name: of all that there are at most, from some place on, the first that nobody has.
+fn bind_to_any(socket: &Weak<Socket>, style: Style) -> Result<UnixName, Errno> {
+    const NAMES: u64 = 1 << 20;
+    let first = random::next_u64();
+    for step in 0..NAMES {
+        let name = format!("{:05x}", first.wrapping_add(step) % NAMES).into_bytes();
+        match bind_abstract(socket, style, name) {
+            Err(Errno::EADDRINUSE) => {}
+            outcome => return outcome,
+        }
+    }
+    Err(Errno::ENOSPC)
 }
 
 fn bind_abstract(socket: &Weak<Socket>, style: Style, name: Vec<u8>) -> Result<UnixName, Errno> {
@@ -94,22 +102,36 @@ fn bind_abstract(socket: &Weak<Socket>, style: Style, name: Vec<u8>) -> Result<U
     Ok(UnixName::Abstract(name))
 }
 
+/// The place of a node that is to be made: it is free, and no directory's.
+fn free_place(path: &[u8]) -> Result<Walked, Errno> {
+    let walked = fs::walk(&fs::current_directory(), path, LastLink::Keep)?;
+    let (is_taken, wants_directory) = match &walked {
+        Walked::Memory(_, place) => (place.found.is_some(), place.wants_directory),
+        Walked::Disk(place) => (place.found.is_some(), place.wants_directory),
+        Walked::Descriptor(_) => (true, false),
+    };
+    match walked {
+        _ if is_taken => Err(Errno::EADDRINUSE),
+        // As for every node that is no directory (Linux: `filename_create`).
+        _ if wants_directory => Err(Errno::ENOENT),
+        walked => Ok(walked),
+    }
+}
+
+/// Why a path could not be a name; of who has one already, for whom Linux looks at the path first.
+pub(super) fn check_path(path: &[u8]) -> Result<(), Errno> {
+    free_place(path).map(drop)
+}
+
 fn bind_path(socket: &Weak<Socket>, path: Vec<u8>) -> Result<UnixName, Errno> {
-    let base = fs::current_directory();
-    let (mut tree, place) = match fs::walk(&base, &path, LastLink::Keep)? {
+    let (mut tree, place) = match free_place(&path)? {
         Walked::Memory(tree, place) => (tree, place),
-        Walked::Disk(place) if place.found.is_some() || place.wants_directory => {
-            return Err(Errno::EADDRINUSE);
-        }
         Walked::Disk(place) => {
             names::create(&place, NewKind::Socket, fs::masked(0o777))?.bind(socket);
             return Ok(UnixName::Path(path));
         }
         Walked::Descriptor(_) => return Err(Errno::EADDRINUSE),
     };
-    if place.found.is_some() || place.wants_directory {
-        return Err(Errno::EADDRINUSE);
-    }
     mounts::check_create(&tree, place.parent)?;
     let attributes = Attributes::new(fs::masked(0o777), time::wall_ns());
     let node = Node::Special(Special::Socket(Weak::clone(socket)));

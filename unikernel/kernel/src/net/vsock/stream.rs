@@ -290,9 +290,13 @@ impl Endpoint for Stream {
         let ready = match *self.role.lock() {
             Role::Listener(port) => with(|host| host.streams.listener_readiness(port)),
             Role::Connection(id, _) => with(|host| host.streams.readiness(id)),
-            Role::Fresh | Role::Bound(_) | Role::Closed => return Readiness::WRITABLE | Readiness::HUP,
+            Role::Fresh | Role::Bound(_) | Role::Closed => {
+                return Readiness::SOCKET_WRITABLE | Readiness::HUP;
+            }
         };
-        ready.map_or(Readiness::HUP, to_file)
+        let mut ready = ready.map_or(Readiness::HUP, to_file);
+        ready.set(Readiness::WRBAND, ready.contains(Readiness::WRITABLE));
+        ready
     }
 
     fn queues(&self) -> Result<(usize, usize), Errno> {

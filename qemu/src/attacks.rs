@@ -1,5 +1,5 @@
 //! Those whom a server on the internet meets: forged SYNs from a raw socket, a thousand clients that never finish their
-//! request, connections that are reset in the middle; and good clients beside them, who connect anew for each request.
+//! request, connections that are reset in the middle, first fragments without a second, clients that ask and do not listen; and good clients beside them, who connect anew for each request.
 
 use std::io::Write;
 use std::net::{Ipv4Addr, TcpStream};
@@ -22,6 +22,9 @@ use crate::namespace::{GUEST, guest_address};
 const CLIENTS: usize = 8;
 /// Clients that send a byte of their request now and then.
 pub(crate) const SLOW_CLIENTS: usize = 1000;
+/// Clients that ask without end and read no answer, and what each would like to ask: the answers are more than memory.
+pub(crate) const DEAF_CLIENTS: usize = 500;
+const DEAF_REQUESTS: usize = 3000;
 /// How long an attack goes on before good clients come.
 const LEAD: Duration = Duration::from_secs(1);
 /// Forged SYNs in a burst, and the pause after it: 20,000 a second.
@@ -81,28 +84,47 @@ fn percentile(mut values: Vec<u64>, percent: usize) -> u64 {
 
 /// SYNs from addresses that nobody has.
 pub(crate) fn flood(is_over: &AtomicBool) -> Result<()> {
+    send_bursts(is_over, |serial| {
+        syn(Ipv4Addr::new(10, 0, 2, 20 + (serial % 200) as u8), Ipv4Addr::from(GUEST.0), serial).to_vec()
+    })
+}
+
+/// First fragments of datagrams of which nothing else comes, each of another one.
+pub(crate) fn fragments(is_over: &AtomicBool) -> Result<()> {
+    send_bursts(is_over, |serial| {
+        let mut packet = vec![7; 1400];
+        packet[..20].fill(0);
+        (packet[0], packet[8], packet[9]) = (0x45, 64, 17);
+        packet[4..6].copy_from_slice(&(serial as u16).to_be_bytes());
+        // More fragments follow; every second is not even the first.
+        packet[6..8].copy_from_slice(&(0x2000 | (serial % 2 * 100) as u16).to_be_bytes());
+        packet[12..16].copy_from_slice(&[10, 0, 2, 20 + (serial / 65_536 % 200) as u8]);
+        packet[16..20].copy_from_slice(&GUEST.0);
+        packet
+    })
+}
+
+fn send_bursts(is_over: &AtomicBool, packet: impl Fn(u32) -> Vec<u8>) -> Result<()> {
     let raw = socket(AddressFamily::Inet, SockType::Raw, SockFlag::empty(), SockProtocol::Raw)
         .context("a raw socket needs root")?;
     let mut serial = 0u32;
     while !is_over.load(Ordering::Relaxed) {
         for _ in 0..FLOOD.0 {
             serial = serial.wrapping_add(1);
-            send_syn(&raw, serial)?;
+            send_raw(&raw, &packet(serial))?;
         }
         thread::sleep(FLOOD.1);
     }
     Ok(())
 }
 
-fn send_syn(raw: &OwnedFd, serial: u32) -> Result<()> {
+fn send_raw(raw: &OwnedFd, packet: &[u8]) -> Result<()> {
     use std::os::fd::AsRawFd;
-    let to = Ipv4Addr::from(GUEST.0);
-    let packet = syn(Ipv4Addr::new(10, 0, 2, 20 + (serial % 200) as u8), to, serial);
     let place = SockaddrIn::new(GUEST.0[0], GUEST.0[1], GUEST.0[2], GUEST.0[3], 0);
-    match sendto(raw.as_raw_fd(), &packet, &place, MsgFlags::empty()) {
+    match sendto(raw.as_raw_fd(), packet, &place, MsgFlags::empty()) {
         // The device is full: as good as sent.
         Ok(_) | Err(nix::errno::Errno::ENOBUFS) => Ok(()),
-        Err(error) => Err(error).context("cannot send a SYN"),
+        Err(error) => Err(error).context("cannot send a raw packet"),
     }
 }
 
@@ -140,6 +162,25 @@ pub(crate) fn slow_clients(is_over: &AtomicBool) -> Result<()> {
             client.write_all(&[*byte]).context("a slow client was let go")?;
         }
         thread::sleep(Duration::from_millis(500));
+    }
+    Ok(())
+}
+
+/// Clients that ask as fast as they are let, and read nothing of what is answered.
+pub(crate) fn deaf_clients(is_over: &AtomicBool) -> Result<()> {
+    let requests = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n".repeat(DEAF_REQUESTS);
+    let connect = |_| -> Result<(TcpStream, usize)> {
+        let client = TcpStream::connect(guest_address()).context("a deaf client cannot connect")?;
+        client.set_nonblocking(true)?;
+        Ok((client, 0))
+    };
+    let mut clients: Vec<_> = (0..DEAF_CLIENTS).map(connect).collect::<Result<_>>()?;
+    while !is_over.load(Ordering::Relaxed) {
+        for (client, sent) in &mut clients {
+            // Who is let go, because memory is short, has no right to complain.
+            *sent += client.write(&requests[*sent..]).unwrap_or(0);
+        }
+        thread::sleep(Duration::from_millis(20));
     }
     Ok(())
 }

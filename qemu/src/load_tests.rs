@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use crate::attacks::{self, Attack, SLOW_CLIENTS};
+use crate::attacks::{self, Attack, DEAF_CLIENTS, SLOW_CLIENTS};
 use crate::http_tests::Server;
 use crate::machine::{Kind, Machine, Net, Nic};
 use crate::namespace::{self, GUEST, Queues, TAP, guest_address};
@@ -42,12 +42,14 @@ const TLS_PORT: u16 = 8443;
 const BOOT_TIME_OUT: Duration = Duration::from_secs(30);
 
 /// All of them.
-pub(crate) const TESTS: [TapTest; 10] = [
+pub(crate) const TESTS: [TapTest; 12] = [
     TapTest::new("http_syn_flood", syn_flood),
     TapTest::new("http_slow_clients", slow_clients),
     TapTest::new("http_resets", resets),
     TapTest::new("http_accept_storm", accept_storm),
     TapTest::new("axum_accept_storm", accept_storm_by_two),
+    TapTest::new("http_fragments", fragments).on_one(),
+    TapTest::new("http_deaf_clients", deaf_clients).on_one(),
     TapTest::new("threads_crowd", crowd).on_one(),
     TapTest::new("http_time_wait", time_wait).on_one(),
     TapTest::new("http_h2load", h2load_plain).on_one().with("h2load"),
@@ -78,6 +80,15 @@ fn slow_clients(kind: Kind) -> Result<()> {
 
 fn resets(kind: Kind) -> Result<()> {
     under_attack(kind, attacks::resets, "unikernel_net_resets_received_total", 100)
+}
+
+fn fragments(kind: Kind) -> Result<()> {
+    under_attack(kind, attacks::fragments, "unikernel_net_fragments_total", 1000)
+}
+
+fn deaf_clients(kind: Kind) -> Result<()> {
+    let clients = (DEAF_CLIENTS + LEAST_ANSWERED) as u64;
+    under_attack(kind, attacks::deaf_clients, "http_connections_total", clients)
 }
 
 /// Twice, since what the first takes for good the second may use again: memory is bounded. In between the guest has time

@@ -22,8 +22,8 @@ use crate::stop_tests;
 use crate::vm::{self, Console, Vm};
 use crate::{
     app_tests, background_tests, boot_tests, device_tests, disk_image_tests, http_tests, init_tests,
-    interrupt, kv, liar_tests, like_vmm_tests, loopback_tests, ntp_tests, package_tests, project, run,
-    run_tests, tap_tests, vsock_tests,
+    interrupt, kv, liar_tests, like_vmm_tests, loopback_tests, ntp_tests, package_tests, program_tests,
+    project, run, run_tests, tap_tests, vsock_tests,
 };
 
 /// Guests at once: one a core of a small machine.
@@ -158,6 +158,7 @@ pub(crate) fn run(options: &TestOptions) -> Result<u8> {
         like_vmm_tests::all(),
         liar_tests::all(),
         stop_tests::all(),
+        program_tests::all(),
         run_tests::all(),
         package_tests::all(),
         init_tests::all(),

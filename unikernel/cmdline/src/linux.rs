@@ -19,7 +19,6 @@ const KEYS: &[&str] = &[
     "earlyprintk",
     "idle",
     "ignore_loglevel",
-    "init",
     "initrd",
     "iommu",
     "lapic",

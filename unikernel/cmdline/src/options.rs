@@ -35,6 +35,7 @@ const KEYS: &[&str] = &[
     "stop",
     "env.",
     "cwd",
+    "init",
     "root",
     "mount",
     "format",
@@ -90,6 +91,8 @@ pub struct Options {
     pub is_commit_strict: bool,
     /// `cwd=`, an absolute path.
     pub current_directory: Option<String>,
+    /// `init=`, the absolute path of a program to run in place of the linked one.
+    pub init: Option<String>,
     /// `root=` and `mount=`, in order.
     pub mounts: Vec<MountPoint>,
     /// Which of them came as Linux's `root=/dev/vda`, to which Linux's `ro` belongs.
@@ -255,6 +258,8 @@ impl Options {
             "overcommit" => self.is_commit_strict = is_strict(value)?,
             "cwd" if value.starts_with('/') => self.current_directory = Some(value.to_owned()),
             "cwd" => return Err(ParseError::BadValue("cwd", value.to_owned(), "an absolute path")),
+            "init" if value.starts_with('/') => self.init = Some(value.to_owned()),
+            "init" => return Err(ParseError::BadValue("init", value.to_owned(), "an absolute path")),
             "root" => self.take_root(word, value)?,
             "mount" => self.mounts.push(MountPoint::parse(value)?),
             "format" => self.formatted.push(value.to_owned()),

@@ -82,7 +82,7 @@ extern "C" fn kernel_main(start_info: u32, magic: u32) -> ! {
     if let Some(name) = &options.system.host_name {
         task::host_name::set(name);
     }
-    fs::init(info.initrd.map(boot_info::Range::bytes));
+    fs::init(info.initrd.map(boot_info::Range::bytes), options.init.is_none());
     let mut devices = find_devices(&options);
     block::init(core::mem::take(&mut devices.disks));
     if options.captures && devices.console.is_none() {
@@ -162,14 +162,14 @@ fn set_current_directory(options: &Options) {
 }
 
 fn start_app(words: &str, options: &Options) {
-    let name = fs::image::path();
+    let name = options.init.clone().unwrap_or_else(fs::image::path);
     let arguments: Vec<&[u8]> =
         core::iter::once(name.as_bytes()).chain(options.app_arguments.iter().map(String::as_bytes)).collect();
     let environment = environment(options);
     let environment: Vec<&[u8]> = environment.iter().map(String::as_bytes).collect();
     fs::proc::set_start(words, &arguments, &environment);
-    if let Err(error) = task::exec::start(&arguments, &environment) {
-        cannot_boot(format_args!("cannot start the app: {error:?}"));
+    if let Err(error) = task::exec::start(options.init.as_deref(), &arguments, &environment) {
+        cannot_boot(format_args!("cannot start the app: {error}"));
     }
 }
 

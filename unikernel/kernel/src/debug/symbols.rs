@@ -1,7 +1,11 @@
 //! Names for addresses. After the link, the build crate writes a table of both halves' functions
 //! and the program's name into the last, read-only segment of the image; `unikernel_report::symbols` reads it.
 
+use core::sync::atomic::{AtomicBool, Ordering};
+
 use unikernel_report::symbols::{HEADER_BYTES, Symbol, Table};
+
+use crate::mem::user::USER_END;
 
 unsafe extern "C" {
     static __kernel_symbols_start: u64;
@@ -19,8 +23,19 @@ pub fn table_start() -> u64 {
     (&raw const __kernel_symbols_start) as u64
 }
 
+/// True if the app is another program than the one whose functions the table names.
+static IS_APP_UNKNOWN: AtomicBool = AtomicBool::new(false);
+
+/// Another program than the linked one is going to run.
+pub fn forget_app() {
+    IS_APP_UNKNOWN.store(true, Ordering::Relaxed);
+}
+
 /// The function around `address`, if the image has a table and the address lies in code.
 pub fn find(address: u64) -> Option<Symbol<'static>> {
+    if address < USER_END && IS_APP_UNKNOWN.load(Ordering::Relaxed) {
+        return None;
+    }
     table()?.find(address)
 }
 

@@ -13,8 +13,8 @@ pub(super) const TEXT: Attributes = Attributes::with_permissions(0o444);
 const DEVICE: Attributes = Attributes::with_permissions(0o666);
 pub(super) const FILE: Attributes = Attributes::with_permissions(0o644);
 
-/// Builds the tree and opens the standard streams.
-pub fn init(initrd: Option<&'static [u8]>) {
+/// Builds the tree, with the linked program in it if that is to run, and opens the standard streams.
+pub fn init(initrd: Option<&'static [u8]>, shows_linked: bool) {
     let mut tree = FileTree::new();
     if let Some(initrd) = initrd
         && let Err(error) = tree.add_archive(initrd, MemoryFile::from_archive)
@@ -41,9 +41,10 @@ pub fn init(initrd: Option<&'static [u8]>) {
         let link = Node::Symlink(target.as_bytes().into());
         add(&mut tree, path, link, Attributes::with_permissions(0o777));
     }
-    let (path, program) = (image::path(), Attributes::with_permissions(0o755));
-    add(&mut tree, "/proc/1/exe", Node::Symlink(path.as_bytes().into()), Attributes::with_permissions(0o777));
-    defaults::add_default(&mut tree, &path, Node::Special(Special::Image), program);
+    if shows_linked {
+        let program = Attributes::with_permissions(0o755);
+        defaults::add_default(&mut tree, &image::path(), Node::Special(Special::Image), program);
+    }
     listing::init(&mut tree);
     defaults::add_files(&mut tree);
     mounts::init(&mut tree);

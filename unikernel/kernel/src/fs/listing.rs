@@ -15,8 +15,8 @@ use super::{FileTree, Handle, Located, NodeId, Special, current_directory, tree}
 use crate::file::table;
 use crate::mem::room;
 use crate::platform::time;
-use crate::task::current;
 use crate::task::process::process;
+use crate::task::{current, exec};
 
 /// The nodes at which a walk stops.
 struct Stops {
@@ -26,7 +26,7 @@ struct Stops {
     threads: NodeId,
     /// The directory of the process.
     process: NodeId,
-    links: [DynamicLink; 2],
+    links: [DynamicLink; 3],
 }
 
 /// A link whose target is made when it is wanted.
@@ -71,6 +71,7 @@ fn make(tree: &mut FileTree) -> Option<Stops> {
     let links = [
         link(proc, b"thread-self", || format!("/proc/1/task/{}", current().id).into_bytes())?,
         link(process, b"cwd", path_of_current_directory)?,
+        link(process, b"exe", || exec::path().into_bytes())?,
     ];
     Some(Stops { descriptors, descriptions, threads, process, links })
 }
@@ -128,7 +129,7 @@ pub fn go_on(at: NodeId, rest: &[u8], last: LastLink) -> Option<Onward> {
         if rest.is_empty() && last == LastLink::Keep {
             return Some(Onward::Itself(link.parent, link.name));
         }
-        return Some(Onward::From(NodeId::ROOT, joined((link.target)(), below)));
+        return Some(Onward::From(NodeId::ROOT, joined((link.target)(), rest)));
     }
     let name = below.split(|&byte| byte == b'/').next().unwrap_or_default();
     let show = stops.show(at)?;
@@ -142,9 +143,12 @@ pub fn go_on(at: NodeId, rest: &[u8], last: LastLink) -> Option<Onward> {
     Some(Onward::From(at, joined(b".".to_vec(), below)))
 }
 
+/// `rest` is what a walk has left behind a link to `path`. A slash there asks for a directory.
 fn joined(mut path: Vec<u8>, rest: &[u8]) -> Vec<u8> {
-    path.push(b'/');
-    path.extend_from_slice(rest);
+    if !rest.is_empty() {
+        path.push(b'/');
+        path.extend_from_slice(rest);
+    }
     path
 }
 

@@ -26,7 +26,7 @@ pub use anonymous::SharedMemory;
 pub use brk::set_break;
 pub use charge::{be_strict, charge_limit, is_strict, owed_pages};
 pub use cut::{Copies, unmap_object};
-pub use initial::{adopt_image, map_first_stack, map_vdso};
+pub use initial::{adopt_image, map_first_stack, map_vdso, set_break_start};
 pub use object::{
     Description, PageSource, Sharing, Supply, collect_dirty, has_paged_objects, has_writable_mapping,
     map_object, sync,
@@ -52,8 +52,8 @@ use crate::sync::SpinLock;
 pub const LOWEST: u64 = 0x1_0000;
 /// Regions from this size on are placed so that large pages fit.
 const LARGE_REGION_BYTES: u64 = 2 * LARGE_PAGE_BYTES;
-/// The break may grow up to here, far below the mappings.
-const BREAK_END: u64 = 1 << 40;
+/// Mappings are given from here on only: below are programs with addresses of their own, and their breaks.
+const LOW_END: u64 = 1 << 40;
 /// Where mappings go whose addresses are to fit into 31 bits.
 const LOW: core::ops::Range<u64> = 1 << 30..1 << 31;
 /// Marks the entry of a page that an object owns, too (the bit is the system's to use).
@@ -130,6 +130,8 @@ struct Space {
     resident_pages: u64,
     break_start: u64,
     break_end: u64,
+    /// The break may grow up to here.
+    break_limit: u64,
     /// Mappings are given below here.
     mappings_end: u64,
     /// Objects that regions show, by number.
@@ -151,6 +153,7 @@ static SPACE: SpinLock<Space> = SpinLock::new(Space {
     resident_pages: 0,
     break_start: 0,
     break_end: 0,
+    break_limit: LOW_END,
     mappings_end: USER_END,
     objects: Vec::new(),
     has_lost_object: false,
@@ -211,7 +214,7 @@ impl Space {
 
     fn find_free(&self, len: u64) -> Option<u64> {
         // Mappings never come near the break or the image.
-        let find = |align| self.regions.find_free(len, align, BREAK_END, self.mappings_end);
+        let find = |align| self.regions.find_free(len, align, LOW_END, self.mappings_end);
         let aligned = if len >= LARGE_REGION_BYTES { find(LARGE_PAGE_BYTES) } else { None };
         aligned.or_else(|| find(PAGE_BYTES))
     }

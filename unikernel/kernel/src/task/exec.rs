@@ -1,11 +1,13 @@
-//! How the app starts: as `execve` would start it, except that its image is in memory already,
-//! because it is one with the kernel's.
+//! How the app starts: as `execve` would start it, except that the linked one is in memory already, because it is one
+//! with the kernel's image. [`load`] brings another.
 //!
 //! The stack at entry is the System V ABI's (3.4.1): argument count, argument pointers, null,
 //! environment pointers, null, auxiliary vector; the strings above.
 
+use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::fmt;
 
 use linux_raw_sys::auxvec::*;
 use linux_raw_sys::elf_uapi::{PF_W, PF_X, PT_LOAD};
@@ -14,10 +16,13 @@ use linux_raw_sys::elf_uapi::{elf64_hdr, elf64_phdr};
 use spin::Once;
 use x86_64::{PhysAddr, VirtAddr};
 
+use super::load::{self, LoadError};
 use super::process::process;
 use super::thread::{OutOfMemory, Thread};
 use crate::arch::descriptor::{USER_CODE, USER_DATA};
 use crate::arch::trap::TrapFrame;
+use crate::debug::symbols;
+use crate::fs::image;
 use crate::mem::layout::{self, PAGE_BYTES, page_down, page_up};
 use crate::mem::space::{self, Protection, SpaceError};
 use crate::mem::user::{Fault, UserSlice};
@@ -29,10 +34,28 @@ const CLOCK_TICKS_PER_SECOND: u64 = 100;
 /// Why the app could not be started.
 #[derive(Debug)]
 pub enum ExecError {
+    /// The program cannot be loaded.
+    Load(LoadError),
     /// Memory is too small for the image's page tables, stack or first thread.
     OutOfMemory,
     /// Arguments and environment do not fit the stack.
     ArgumentsTooLong,
+}
+
+impl fmt::Display for ExecError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Load(error) => write!(f, "{error}"),
+            Self::OutOfMemory => f.write_str("there is too little memory"),
+            Self::ArgumentsTooLong => f.write_str("its arguments and environment do not fit its stack"),
+        }
+    }
+}
+
+impl From<LoadError> for ExecError {
+    fn from(error: LoadError) -> Self {
+        Self::Load(error)
+    }
 }
 
 impl From<SpaceError> for ExecError {
@@ -51,6 +74,30 @@ impl From<Fault> for ExecError {
     fn from(_: Fault) -> Self {
         Self::ArgumentsTooLong
     }
+}
+
+/// A program in memory.
+#[derive(Debug)]
+pub struct Program {
+    /// Where its file is, as `/proc/self/exe` tells it.
+    pub path: String,
+    /// Its first instruction.
+    pub entry: u64,
+    /// Where its first thread starts: there, or in its interpreter.
+    pub start: u64,
+    /// Where the interpreter is, if there is one.
+    pub interpreter_base: u64,
+    /// Where its segments' headers are.
+    pub headers: u64,
+    /// How many there are.
+    pub header_count: u16,
+}
+
+static PROGRAM: Once<Program> = Once::new();
+
+/// Where the program's file is.
+pub fn path() -> String {
+    PROGRAM.get().map_or_else(image::path, |program| program.path.clone())
 }
 
 /// The image's first bytes through the direct map: at their own address they are the app's.
@@ -89,14 +136,37 @@ fn map_image() -> Result<(), SpaceError> {
     Ok(())
 }
 
-/// Makes the app's first thread and lets it run.
-pub fn start(arguments: &[&[u8]], environment: &[&[u8]]) -> Result<(), ExecError> {
+/// The program that is linked with the kernel.
+fn linked() -> Result<Program, SpaceError> {
     map_image()?;
+    let header = elf_header();
+    Ok(Program {
+        path: image::path(),
+        entry: header.e_entry,
+        start: header.e_entry,
+        interpreter_base: 0,
+        headers: layout::image_start() + header.e_phoff,
+        header_count: header.e_phnum,
+    })
+}
+
+/// Makes the first thread of a program and lets it run: of the one at this path, or of the linked one.
+pub fn start(path: Option<&str>, arguments: &[&[u8]], environment: &[&[u8]]) -> Result<(), ExecError> {
     let stack_top = space::map_first_stack()?;
+    let program = match path {
+        Some(path) => {
+            symbols::forget_app();
+            load::load(path)?
+        }
+        None => linked()?,
+    };
+    log::debug!("{program:x?}");
+    let program = PROGRAM.call_once(|| program);
     let vdso = space::map_vdso()?;
-    let stack_pointer = StackBuilder { at: stack_top, vdso }.build(arguments, environment)?;
+    let builder = StackBuilder { at: stack_top, vdso, program };
+    let stack_pointer = builder.build(arguments, environment)?;
     let frame = TrapFrame {
-        rip: elf_header().e_entry,
+        rip: program.start,
         cs: u64::from(USER_CODE.0),
         // IF, and the bit that is always one.
         rflags: 0x202,
@@ -105,7 +175,7 @@ pub fn start(arguments: &[&[u8]], environment: &[&[u8]]) -> Result<(), ExecError
         ..TrapFrame::default()
     };
     let thread = Thread::new(process().allocate_id(), &frame, 0, false)?;
-    set_name(&thread, arguments.first().copied().unwrap_or_default());
+    set_name(&thread, program.path.as_bytes());
     process().start_thread(thread);
     Ok(())
 }
@@ -117,12 +187,13 @@ fn set_name(thread: &Arc<Thread>, path: &[u8]) {
 }
 
 /// Writes the first stack from its top downwards.
-struct StackBuilder {
+struct StackBuilder<'a> {
     at: u64,
     vdso: u64,
+    program: &'a Program,
 }
 
-impl StackBuilder {
+impl StackBuilder<'_> {
     fn push_bytes(&mut self, bytes: &[u8]) -> Result<u64, Fault> {
         self.at -= bytes.len() as u64;
         UserSlice::new(self.at, bytes.len()).write(bytes)?;
@@ -156,7 +227,7 @@ impl StackBuilder {
         words.push(0);
         words.extend(&environment);
         words.push(0);
-        let vector = auxiliary_vector(self.vdso, name, platform, random);
+        let vector = auxiliary_vector(self.program, self.vdso, name, platform, random);
         let vector: Vec<u64> = vector.into_iter().flat_map(|(key, value)| [u64::from(key), value]).collect();
         words.extend(&vector);
         AUXILIARY_VECTOR.call_once(|| vector.iter().flat_map(|word| word.to_le_bytes()).collect());
@@ -175,18 +246,17 @@ pub fn auxiliary_vector_bytes() -> &'static [u8] {
 }
 
 /// What getauxval(3) answers.
-fn auxiliary_vector(vdso: u64, name: u64, platform: u64, random: u64) -> [(u32, u64); 19] {
-    let header = elf_header();
+fn auxiliary_vector(program: &Program, vdso: u64, name: u64, platform: u64, random: u64) -> [(u32, u64); 19] {
     let features = raw_cpuid::native_cpuid::cpuid_count(1, 0).edx;
     [
         (AT_SYSINFO_EHDR, vdso),
-        (AT_PHDR, layout::image_start() + header.e_phoff),
-        (AT_PHENT, u64::from(header.e_phentsize)),
-        (AT_PHNUM, u64::from(header.e_phnum)),
+        (AT_PHDR, program.headers),
+        (AT_PHENT, size_of::<elf64_phdr>() as u64),
+        (AT_PHNUM, u64::from(program.header_count)),
         (AT_PAGESZ, PAGE_BYTES as u64),
-        (AT_BASE, 0),
+        (AT_BASE, program.interpreter_base),
         (AT_FLAGS, 0),
-        (AT_ENTRY, header.e_entry),
+        (AT_ENTRY, program.entry),
         (AT_UID, 0),
         (AT_EUID, 0),
         (AT_GID, 0),

@@ -1,6 +1,6 @@
 //! The break (brk(2)), which few allocators use today.
 
-use super::{BREAK_END, Placement, Protection, RegionKind, Space, change};
+use super::{Placement, Protection, RegionKind, Space, change};
 use crate::mem::layout::page_up;
 
 /// Moves the break (brk(2)); answers where it is then.
@@ -11,7 +11,7 @@ pub fn set_break(wanted: u64) -> u64 {
 impl Space {
     fn set_break(&mut self, wanted: u64) -> u64 {
         let (start, old) = (self.break_start, self.break_end);
-        if wanted < start || wanted > BREAK_END {
+        if wanted < start || wanted > self.break_limit {
             return old;
         }
         let (old_page, new_page) = (page_up(old), page_up(wanted));

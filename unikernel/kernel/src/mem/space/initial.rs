@@ -6,13 +6,15 @@ use x86_64::{PhysAddr, VirtAddr};
 
 use super::{CHARGED_PAGE, Protection, Region, RegionKind, SHARED_PAGE, SPACE, SpaceError, flags_of};
 use crate::arch::vdso;
-use crate::mem::layout::{self, LARGE_PAGE_BYTES};
+use crate::mem::layout::{self, LARGE_PAGE_BYTES, page_up};
 use crate::mem::page_table;
 use crate::mem::user::USER_END;
 use crate::platform::random;
 
 /// Bytes that the first stack may grow to.
 const STACK_BYTES: u64 = crate::syscall::identity::STACK_LIMIT_BYTES;
+/// How far the break of a program may grow.
+const MOST_BREAK_BYTES: u64 = 1 << 40;
 /// Distance between the stack's end and the first mapping, at least.
 const STACK_GAP_BYTES: u64 = 1 << 20;
 /// Bits of randomness, in pages, in the place of stack and mappings.
@@ -42,6 +44,14 @@ pub fn adopt_image(start: u64, end: u64, protection: Protection) -> Result<(), S
     space.break_start = layout::image_end().next_multiple_of(LARGE_PAGE_BYTES);
     space.break_end = space.break_start;
     Ok(())
+}
+
+/// Says where the break of a program begins that is not part of the image.
+pub fn set_break_start(start: u64) {
+    let start = page_up(start).min(USER_END);
+    let mut space = SPACE.lock();
+    (space.break_start, space.break_end) = (start, start);
+    space.break_limit = (start + MOST_BREAK_BYTES).min(USER_END);
 }
 
 /// Makes the first stack; answers its top. Stack and mappings start at places that an attacker

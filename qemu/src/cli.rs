@@ -22,7 +22,7 @@ use crate::background::LogsOptions;
 use crate::bom::BomOptions;
 use crate::debug::DebugOptions;
 use crate::machine::Kind;
-use crate::package::{InitOptions, PackageOptions, take_option};
+use crate::package::{InitOptions, PackOptions, PackageOptions, take_option};
 use crate::project::nearest;
 use crate::tap_tests;
 pub(crate) use deploy::DeployOptions;
@@ -44,6 +44,7 @@ pub(crate) enum Command {
     Licenses(BomOptions),
     CheckHost,
     Build(PackageOptions),
+    Pack(PackOptions),
     Deploy(Box<DeployOptions>),
     Oci(Box<DeployOptions>),
     Image(Box<ImageOptions>),
@@ -176,6 +177,7 @@ pub(crate) fn parse() -> Result<Command> {
         "init" => init::parse(&mut parser).map(Command::Init),
         "check-host" => nothing_more(&mut parser).map(|()| Command::CheckHost),
         "build" => parse_build(&mut parser).map(Command::Build),
+        "pack" => parse_pack(&mut parser).map(Command::Pack),
         "test" => parse_test(&mut parser).map(Command::Test),
         "bench" => parse_bench(&mut parser).map(Command::Bench),
         "conformance" => parse_conformance(&mut parser).map(Command::Conformance),
@@ -192,6 +194,21 @@ pub(crate) fn parse() -> Result<Command> {
         }
         _ => bail!("no command `{command}`{}: there are {}", hint(&command, COMMANDS), COMMANDS.join(", ")),
     }
+}
+
+fn parse_pack(parser: &mut lexopt::Parser) -> Result<PackOptions> {
+    let (mut program, mut output, mut root, mut name) = (None, None, None, None);
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Value(path) if program.is_none() => program = Some(PathBuf::from(path)),
+            Short('o') | Long("output") => output = Some(parser.value()?.into()),
+            Long("root") => root = Some(parser.value()?.into()),
+            Long("name") => name = Some(parser.value()?.string()?),
+            other => return Err(unexpected(&shown(&other))),
+        }
+    }
+    let program = program.context("pack which program? `cargo unikernel pack ./server`")?;
+    Ok(PackOptions { program, output, root, name })
 }
 
 fn shown(argument: &lexopt::Arg<'_>) -> String {

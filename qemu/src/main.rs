@@ -88,6 +88,7 @@ fn main() -> ExitCode {
         Command::Init(options) => package::init(&options),
         Command::CheckHost => package::check_host(),
         Command::Build(options) => build(&options),
+        Command::Pack(options) => package::pack(&options),
         Command::Deploy(options) => deploy::run(&options),
         Command::Oci(options) => oci::run(&options),
         Command::Image(options) => image::run(&options),

@@ -87,13 +87,10 @@ pub(crate) fn bootable(what: &What) -> Result<Bootable> {
     Ok(Bootable { image, initrd })
 }
 
-/// An image that is there; QEMU's own message about another file would not say what to do.
+/// An image that is there, or one made of a program that is.
 fn image(path: &Path) -> Result<PathBuf> {
     let file = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    if !unikernel_build::image_check::has_way_in(&file) {
-        bail!("{} has no kernel in it: `cargo unikernel build` makes images of packages", path.display());
-    }
-    Ok(path.to_owned())
+    if unikernel_build::image_check::has_way_in(&file) { Ok(path.to_owned()) } else { package::packed(path) }
 }
 
 /// Where the control socket is by which Ctrl-C presses the power button. A guest that a debugger holds could

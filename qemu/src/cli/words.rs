@@ -1,7 +1,7 @@
 //! The words of the command line, and what `help` says about them.
 
 /// The commands and every option, for hints at what a mistyped word may have meant.
-pub(super) const COMMANDS: [&str; 19] = [
+pub(super) const COMMANDS: [&str; 20] = [
     "debug",
     "logs",
     "stop",
@@ -12,6 +12,7 @@ pub(super) const COMMANDS: [&str; 19] = [
     "check-host",
     "build",
     "run",
+    "pack",
     "deploy",
     "oci",
     "image",
@@ -22,7 +23,7 @@ pub(super) const COMMANDS: [&str; 19] = [
     "fuzz",
     "help",
 ];
-pub(super) const OPTIONS: [&str; 58] = [
+pub(super) const OPTIONS: [&str; 59] = [
     "--ex",
     "--detach",
     "--follow",
@@ -51,6 +52,7 @@ pub(super) const OPTIONS: [&str; 58] = [
     "--quiet",
     "--output",
     "--name",
+    "--root",
     "--replicas",
     "--format",
     "--data",
@@ -93,7 +95,8 @@ usage: cargo unikernel <command> [options]
   check-host   say what is missing on this host, and the command that installs it
   build        build the package in this folder as an appliance: one ELF that Linux runs and a hypervisor boots
   run          build it and boot it under QEMU; ends with the program's exit code
-  run ELF      boot an image
+  run ELF      boot an image, or any static program
+  pack ELF     make an image of a program that somebody else built: static, or dynamic with --root
   debug [ELF]  the same under gdb, stopped at the program's `main`, with names of program and kernel
   logs [NAME]  show the console of a guest that `run --detach` has started (which there are); -f goes on with it
   stop NAME    press the power button of such a guest, and kill it if it does not react
@@ -149,6 +152,11 @@ options of run, and of debug:
   --gdb                      wait for a debugger on port 1234
   -v --verbose               show QEMU's command line
   -- ARGS                    arguments for the program
+
+options of pack:
+  -o --output FILE           where the image goes (NAME.unikernel)
+  --root FOLDER              what the program finds at /: its libraries, configuration, data
+  --name NAME                what it is called (as its file)
 
 options of deploy and oci, beside those of build (--release is usual) and run:
   -o --output FOLDER         where the files go (deploy/FORM, deploy/oci)

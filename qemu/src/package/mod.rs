@@ -2,6 +2,7 @@
 //!
 //! - [`selection`]: which programs of which package, as cargo's own commands understand it;
 //! - [`kernel`]: the kernel, compiled once for all packages; [`build`]: cargo, then the image;
+//! - [`pack`]: a program that somebody else built, and a kernel;
 //! - [`create`]: `new`; [`init`]: plain cargo makes the image, of our crates from an [`origin`]; [`check_host`]: what is missing on this host.
 
 mod build;
@@ -10,6 +11,7 @@ mod create;
 mod init;
 mod kernel;
 mod origin;
+mod pack;
 mod selection;
 
 pub(crate) use build::build;
@@ -17,4 +19,5 @@ pub(crate) use check_host::{check_host, finds};
 pub(crate) use create::create;
 pub(crate) use init::{InitOptions, init};
 pub(crate) use origin::Origin;
+pub(crate) use pack::{PackOptions, pack, packed};
 pub(crate) use selection::{PackageOptions, package_of, take_option};

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs, io};
 
+use crate::symbols::embed;
 use crate::tools::{Failure, Output, run};
 use crate::{relax, sources, toolchain};
 
@@ -53,6 +54,20 @@ impl Kernel {
         &self.object
     }
 
+    /// Links it alone: what [`crate::pack`] puts behind a program. `init=` starts programs in it, too.
+    pub fn link_alone(&self) -> Result<PathBuf, Failure> {
+        let image = self.object.with_extension("elf");
+        if !is_newer(&image, &self.object) || !is_newer(&image, &script()) {
+            let new = self.object.with_extension(format!("{}.elf", std::process::id()));
+            let mut linker = Command::new(toolchain::linker()?);
+            linker.args(["-flavor", "gnu", "-static", "--no-warn-mismatch"]);
+            run(linker.args(self.link_arguments()).arg("-o").arg(&new), Output::Kept)?;
+            embed(&new, "unikernel").map_err(|error| Failure::of_file(&new, &error))?;
+            fs::rename(&new, &image).map_err(|error| Failure::of_file(&image, &error))?;
+        }
+        Ok(image)
+    }
+
     /// Arguments for an ELF linker that put the kernel behind a static program.
     pub fn link_arguments(&self) -> Vec<String> {
         let here = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -61,9 +76,13 @@ impl Kernel {
             here.join("lfs64.ld").display().to_string(),
             format!("--undefined={ENTRY}"),
             "-T".to_owned(),
-            here.join("image.ld").display().to_string(),
+            script().display().to_string(),
         ]
     }
+}
+
+fn script() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("image.ld")
 }
 
 /// Where [`Kernel::compile`] finds an earlier compilation.

@@ -13,6 +13,8 @@ pub mod image_check;
 #[cfg(feature = "image")]
 mod kernel;
 #[cfg(feature = "image")]
+pub mod pack;
+#[cfg(feature = "image")]
 mod program;
 #[cfg(feature = "image")]
 mod relax;

@@ -79,17 +79,10 @@ fn plan(file: &[u8], program: &str) -> Option<Plan> {
     let header = Header::parse(file).ok()?;
     let sections = header.sections(ENDIAN, file).ok()?;
     let symbols = sections.symbols(ENDIAN, file, object::elf::SHT_SYMTAB).ok()?;
-    let mut functions = Vec::new();
-    let mut table_address = None;
-    for symbol in symbols.iter() {
-        let name = symbol.name(ENDIAN, symbols.strings()).unwrap_or_default();
-        if name == TABLE_SYMBOL {
-            table_address = Some(symbol.st_value(ENDIAN));
-        } else if is_function(symbol, name, &sections) {
-            functions.push((symbol.st_value(ENDIAN), demangle(name)));
-        }
-    }
-    functions.extend(sections.iter().filter(|section| is_code(section)).map(end_of_code));
+    let is_start = |symbol: &&object::elf::Sym64<LittleEndian>| {
+        symbol.name(ENDIAN, symbols.strings()) == Ok(TABLE_SYMBOL)
+    };
+    let table_address = symbols.iter().find(is_start).map(|symbol| symbol.st_value(ENDIAN));
     let segments = header.program_headers(ENDIAN, file).ok()?;
     let is_table = |segment: &ProgramHeader64<LittleEndian>| {
         segment.p_type(ENDIAN) == PT_LOAD && Some(segment.p_vaddr(ENDIAN)) == table_address
@@ -97,10 +90,23 @@ fn plan(file: &[u8], program: &str) -> Option<Plan> {
     let segment = segments.iter().position(is_table)?;
     let section = sections.iter().position(|section| Some(section.sh_addr(ENDIAN)) == table_address)?;
     Some(Plan {
-        table: encode(functions, program),
+        table: encode(functions(file)?, program),
         segment: header.e_phoff(ENDIAN) as usize + segment * size_of::<ProgramHeader64<LittleEndian>>(),
         section: header.e_shoff(ENDIAN) as usize + section * size_of::<SectionHeader64<LittleEndian>>(),
     })
+}
+
+/// The functions of a file, and where each run of code ends; `None` if it has no sections that can be read.
+pub(crate) fn functions(file: &[u8]) -> Option<Vec<Function>> {
+    let header = Header::parse(file).ok()?;
+    let sections = header.sections(ENDIAN, file).ok()?;
+    let symbols = sections.symbols(ENDIAN, file, object::elf::SHT_SYMTAB).ok()?;
+    let named = symbols.iter().filter_map(|symbol| {
+        let name = symbol.name(ENDIAN, symbols.strings()).unwrap_or_default();
+        is_function(symbol, name, &sections).then(|| (symbol.st_value(ENDIAN), demangle(name)))
+    });
+    let ends = sections.iter().filter(|section| is_code(section)).map(end_of_code);
+    Some(named.chain(ends).collect())
 }
 
 fn is_code(section: &SectionHeader64<LittleEndian>) -> bool {
@@ -108,7 +114,7 @@ fn is_code(section: &SectionHeader64<LittleEndian>) -> bool {
 }
 
 fn end_of_code(section: &SectionHeader64<LittleEndian>) -> Function {
-    (section.sh_addr(ENDIAN) + section.sh_size(ENDIAN), String::new())
+    (section.sh_addr(ENDIAN).saturating_add(section.sh_size(ENDIAN)), String::new())
 }
 
 /// True for functions, those written in assembly included, and false for the labels in them.

@@ -14,6 +14,8 @@ const READABLE: u32 = 4;
 pub struct Segment {
     /// Its first byte, counted from the program's place.
     pub address: u64,
+    /// Where a loader without virtual addresses puts that byte, as far from the start of a page.
+    pub physical_address: u64,
     /// Its bytes in memory, at least one.
     pub memory_bytes: u64,
     /// Where its bytes begin in the file; as far from the start of a page as the address is.
@@ -34,6 +36,7 @@ impl Segment {
         let flags = fields.int(4);
         let segment = Self {
             address: fields.word(16),
+            physical_address: fields.word(24),
             memory_bytes: fields.word(40),
             offset: fields.word(8),
             file_bytes: fields.word(32),

@@ -107,6 +107,11 @@ impl Range {
     }
 }
 
+/// The archive of files that is packed into the image.
+pub(crate) fn packed_files() -> Option<&'static [u8]> {
+    layout::archive().map(|archive| Range { start: archive.start, end: archive.end }.bytes())
+}
+
 impl BootInfo {
     /// Reads what the loader left: `address` is where, and `magic` is Multiboot2's or 0.
     ///

@@ -82,7 +82,8 @@ extern "C" fn kernel_main(start_info: u32, magic: u32) -> ! {
     if let Some(name) = &options.system.host_name {
         task::host_name::set(name);
     }
-    fs::init(info.initrd.map(boot_info::Range::bytes), options.init.is_none());
+    let shows_linked = options.init.is_none() && mem::layout::program_header().is_some();
+    fs::init(boot_info::packed_files(), info.initrd.map(boot_info::Range::bytes), shows_linked);
     let mut devices = find_devices(&options);
     block::init(core::mem::take(&mut devices.disks));
     if options.captures && devices.console.is_none() {

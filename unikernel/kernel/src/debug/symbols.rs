@@ -1,7 +1,7 @@
 //! Names for addresses. After the link, the build crate writes a table of both halves' functions
 //! and the program's name into the last, read-only segment of the image; `unikernel_report::symbols` reads it.
 
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use unikernel_report::symbols::{HEADER_BYTES, Symbol, Table};
 
@@ -23,20 +23,24 @@ pub fn table_start() -> u64 {
     (&raw const __kernel_symbols_start) as u64
 }
 
-/// True if the app is another program than the one whose functions the table names.
-static IS_APP_UNKNOWN: AtomicBool = AtomicBool::new(false);
+/// How far the app runs from the addresses of the table; [`UNKNOWN`] if it is another program than the image's.
+static APP_BIAS: AtomicU64 = AtomicU64::new(UNKNOWN);
+/// No program runs so far from its addresses.
+const UNKNOWN: u64 = u64::MAX;
 
-/// Another program than the linked one is going to run.
-pub fn forget_app() {
-    IS_APP_UNKNOWN.store(true, Ordering::Relaxed);
+/// The image's program runs so far from its own addresses.
+pub fn set_app_bias(bias: u64) {
+    APP_BIAS.store(bias, Ordering::Relaxed);
 }
 
 /// The function around `address`, if the image has a table and the address lies in code.
 pub fn find(address: u64) -> Option<Symbol<'static>> {
-    if address < USER_END && IS_APP_UNKNOWN.load(Ordering::Relaxed) {
-        return None;
+    if address >= USER_END {
+        return table()?.find(address);
     }
-    table()?.find(address)
+    let bias = Some(APP_BIAS.load(Ordering::Relaxed)).filter(|&bias| bias != UNKNOWN)?;
+    let symbol = table()?.find(address.checked_sub(bias)?)?;
+    Some(Symbol { start: symbol.start + bias, ..symbol })
 }
 
 /// The table, if the build added one.

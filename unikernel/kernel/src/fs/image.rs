@@ -9,17 +9,18 @@ use alloc::format;
 use alloc::string::String;
 use alloc::sync::{Arc, Weak};
 
-use linux_raw_sys::elf_uapi::{PT_LOAD, elf64_hdr, elf64_phdr};
+use linux_raw_sys::elf_uapi::elf64_hdr;
 use spin::Once;
+use unikernel_elf::Segment;
 use unikernel_report::symbols::Symbol;
 
 use super::memory_file::MemoryFile;
 use crate::debug::symbols;
-use crate::mem::layout::{self, PAGE_BYTES};
+use crate::mem::layout::{self, page_down};
 use crate::mem::user::UserSlice;
 use crate::sync::SpinLock;
 use crate::syscall::Errno;
-use crate::task::exec;
+use crate::task::linked::{self, Linked};
 
 const SYMBOL_BYTES: u64 = 24;
 const SECTION_BYTES: u64 = 64;
@@ -46,10 +47,11 @@ pub fn size() -> u64 {
 
 /// Where in the file the byte of an address is; `None` if it is not from there.
 pub fn offset_of(address: u64) -> Option<u64> {
-    let page = |address: u64| address & !(PAGE_BYTES as u64 - 1);
-    let segment = segments()
-        .find(|segment| (page(segment.p_vaddr)..segment.p_vaddr + segment.p_filesz).contains(&address))?;
-    Some(page(segment.p_offset) + (address - page(segment.p_vaddr)))
+    let address = address.wrapping_sub(linked::linked()?.bias);
+    let segment = segments().find(|segment| {
+        (page_down(segment.address)..segment.address + segment.file_bytes).contains(&address)
+    })?;
+    Some(page_down(segment.offset) + (address - page_down(segment.address)))
 }
 
 /// The file; `ENOMEM` if there is no memory for it. Who opens it while it is open shares it.
@@ -77,7 +79,7 @@ fn layout() -> Layout {
     *LAYOUT.call_once(|| {
         let (count, names) = functions()
             .fold((0, 0), |(count, names), (symbol, _)| (count + 1, names + symbol.name.len() as u64 + 1));
-        let sections = segments().map(|segment| segment.p_offset + segment.p_filesz).max().unwrap_or(0);
+        let sections = segments().map(|segment| segment.offset + segment.file_bytes).max().unwrap_or(0);
         let sections = sections.next_multiple_of(8);
         let symbols = sections + SECTIONS * SECTION_BYTES;
         let strings = symbols + (1 + count) * SYMBOL_BYTES;
@@ -85,12 +87,8 @@ fn layout() -> Layout {
     })
 }
 
-fn is_of_app(segment: &elf64_phdr) -> bool {
-    segment.p_vaddr < layout::kernel_load_start()
-}
-
-fn segments() -> impl Iterator<Item = &'static elf64_phdr> {
-    exec::program_headers().iter().filter(|segment| segment.p_type == PT_LOAD && is_of_app(segment))
+fn segments() -> impl Iterator<Item = &'static Segment> {
+    linked::linked().into_iter().flat_map(|linked| &linked.program.segments)
 }
 
 fn functions() -> impl Iterator<Item = (Symbol<'static>, u64)> {
@@ -99,25 +97,27 @@ fn functions() -> impl Iterator<Item = (Symbol<'static>, u64)> {
 }
 
 fn build() -> Result<Arc<MemoryFile>, Errno> {
+    let linked = linked::linked().ok_or(Errno::ENOENT)?;
     let file = MemoryFile::empty();
-    for segment in segments() {
-        let bytes = segment.p_filesz as usize;
-        match file.write(segment.p_offset, UserSlice::new(segment.p_vaddr, bytes)) {
+    for segment in &linked.program.segments {
+        let bytes = segment.file_bytes as usize;
+        let from = UserSlice::new(segment.address.wrapping_add(linked.bias), bytes);
+        match file.write(segment.offset, from) {
             Ok(_) => {}
             Err(Errno::ENOSPC) => return Err(Errno::ENOMEM),
             // What the app has unmapped is a hole.
             Err(_) => {}
         }
     }
-    let is_whole = put_headers(&file) && put_symbols(&file);
+    let is_whole = put_headers(&file, linked) && put_symbols(&file);
     if is_whole { Ok(file) } else { Err(Errno::ENOMEM) }
 }
 
 /// The sections' headers, and what the file's header says of them.
-fn put_headers(file: &MemoryFile) -> bool {
+fn put_headers(file: &MemoryFile, linked: &Linked) -> bool {
     let Layout { sections, symbols, strings, end } = layout();
-    let text = segments().find(|segment| segment.p_flags & 1 != 0);
-    let text = text.map_or([0; 3], |text| [text.p_vaddr, text.p_offset, text.p_filesz]);
+    let text = segments().find(|segment| segment.is_executable);
+    let text = text.map_or([0; 3], |text| [text.address, text.offset, text.file_bytes]);
     // Name and type; flags; address, offset and size; link and information; alignment; bytes of an entry.
     let words: [[u64; 8]; SECTIONS as usize] = [
         [0; 8],
@@ -133,13 +133,8 @@ fn put_headers(file: &MemoryFile) -> bool {
         at += 8;
     }
     let counts = [SECTION_BYTES as u16, SECTIONS as u16, STRING_SECTION].map(u16::to_le_bytes);
-    let voided = exec::program_headers().iter().enumerate().filter(|(_, segment)| !is_of_app(segment));
-    let first = exec::elf_header().e_phoff;
-    // The stack's header has no address, and is the app's by that.
-    let are_void = voided
-        .map(|(index, _)| first + (index * size_of::<elf64_phdr>()) as u64)
-        .all(|at| file.put(at, &0u32.to_le_bytes()));
-    are_void
+    file.put(0, &linked.header)
+        && file.put(linked.table_offset, &linked.table)
         && file.put(SECTIONS_FIELD, &sections.to_le_bytes())
         && file.put(SECTION_COUNTS_FIELD, counts.as_flattened())
 }

@@ -14,12 +14,16 @@ const DEVICE: Attributes = Attributes::with_permissions(0o666);
 pub(super) const FILE: Attributes = Attributes::with_permissions(0o644);
 
 /// Builds the tree, with the linked program in it if that is to run, and opens the standard streams.
-pub fn init(initrd: Option<&'static [u8]>, shows_linked: bool) {
+///
+/// Of a file that is in both archives, that of the initrd counts.
+pub fn init(packed: Option<&'static [u8]>, initrd: Option<&'static [u8]>, shows_linked: bool) {
     let mut tree = FileTree::new();
-    if let Some(initrd) = initrd
-        && let Err(error) = tree.add_archive(initrd, MemoryFile::from_archive)
-    {
-        log::error!("initrd: {error}; what comes before it can be used");
+    for (name, archive) in [("the image's files", packed), ("initrd", initrd)] {
+        if let Some(archive) = archive
+            && let Err(error) = tree.add_archive(archive, MemoryFile::from_archive)
+        {
+            log::error!("{name}: {error}; what comes before it can be used");
+        }
     }
     defaults::add_directories(&mut tree);
     if let Ok(id) = tree.add_directory(b"/dev/pts", Attributes::with_permissions(0o755)) {

@@ -14,6 +14,7 @@
 //!
 //! All of the lower half is the app's: user pages. All of the upper half is the kernel's: supervisor pages.
 
+use core::ops::Range;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use x86_64::{PhysAddr, VirtAddr};
@@ -41,6 +42,7 @@ unsafe extern "C" {
     static __kernel_text_end: u8;
     static __kernel_data_start: u8;
     static __kernel_bss_end: u8;
+    static __kernel_contents: [u64; 4];
 }
 
 macro_rules! section_address {
@@ -85,9 +87,32 @@ pub fn kernel_end() -> u64 {
     KERNEL_END.load(Ordering::Relaxed)
 }
 
-/// Physical address of one past the image, of which the kernel is the last part.
+/// Physical address of one past the image: past the kernel, or what is packed behind it.
 pub fn image_end() -> u64 {
-    kernel_end() - KERNEL_OFFSET
+    contents()[1].max(kernel_end() - KERNEL_OFFSET)
+}
+
+/// Physical address of the ELF header of the program in the image, if there is one.
+pub fn program_header() -> Option<u64> {
+    Some(contents()[0]).filter(|&address| address != 0)
+}
+
+/// Physical addresses of the archive of files in the image, if there is one.
+pub fn archive() -> Option<Range<u64>> {
+    let [.., start, end] = contents();
+    (start < end).then_some(start..end)
+}
+
+/// True for what the loader put there for the kernel: its own segments, and the archive.
+pub fn is_kernel_loaded_at(address: u64) -> bool {
+    (kernel_load_start()..kernel_end() - KERNEL_OFFSET).contains(&address)
+        || archive().is_some_and(|archive| archive.contains(&address))
+}
+
+/// What the image holds besides the kernel; see `image.ld`.
+fn contents() -> [u64; 4] {
+    // SAFETY: `image.ld` puts four words there. They may be written after the compiler has seen them, hence volatile.
+    unsafe { (&raw const __kernel_contents).read_volatile() }
 }
 
 /// Where the direct map shows a physical address.

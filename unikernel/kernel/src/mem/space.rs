@@ -199,8 +199,7 @@ impl Space {
             Placement::FixedNoReplace(start) if self.regions.is_free(start, start + len) => Ok(start),
             Placement::FixedNoReplace(_) => Err(SpaceError::Taken),
             Placement::Low => {
-                let low = LOW.start.max(layout::image_end());
-                self.regions.find_free(len, PAGE_BYTES, low, LOW.end).ok_or(SpaceError::OutOfMemory)
+                self.regions.find_free(len, PAGE_BYTES, LOW.start, LOW.end).ok_or(SpaceError::OutOfMemory)
             }
             Placement::Anywhere(hint) => {
                 let hint = layout::page_down(hint);

@@ -10,21 +10,19 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use linux_raw_sys::auxvec::*;
-use linux_raw_sys::elf_uapi::{PF_W, PF_X, PT_LOAD};
-use linux_raw_sys::elf_uapi::{elf64_hdr, elf64_phdr};
+use linux_raw_sys::elf_uapi::elf64_phdr;
 
 use spin::Once;
-use x86_64::{PhysAddr, VirtAddr};
 
+use super::linked;
 use super::load::{self, LoadError};
 use super::process::process;
 use super::thread::{OutOfMemory, Thread};
 use crate::arch::descriptor::{USER_CODE, USER_DATA};
 use crate::arch::trap::TrapFrame;
-use crate::debug::symbols;
 use crate::fs::image;
-use crate::mem::layout::{self, PAGE_BYTES, page_down, page_up};
-use crate::mem::space::{self, Protection, SpaceError};
+use crate::mem::layout::PAGE_BYTES;
+use crate::mem::space::{self, SpaceError};
 use crate::mem::user::{Fault, UserSlice};
 use crate::platform::random;
 
@@ -36,6 +34,8 @@ const CLOCK_TICKS_PER_SECOND: u64 = 100;
 pub enum ExecError {
     /// The program cannot be loaded.
     Load(LoadError),
+    /// There is none in the image.
+    NoProgram,
     /// Memory is too small for the image's page tables, stack or first thread.
     OutOfMemory,
     /// Arguments and environment do not fit the stack.
@@ -46,6 +46,9 @@ impl fmt::Display for ExecError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Load(error) => write!(f, "{error}"),
+            Self::NoProgram => f.write_str(
+                "there is no program in this kernel: `init=/bin/server` starts one from the initrd or a disk, `cargo unikernel pack` makes one file of both",
+            ),
             Self::OutOfMemory => f.write_str("there is too little memory"),
             Self::ArgumentsTooLong => f.write_str("its arguments and environment do not fit its stack"),
         }
@@ -100,65 +103,12 @@ pub fn path() -> String {
     PROGRAM.get().map_or_else(image::path, |program| program.path.clone())
 }
 
-/// The image's first bytes through the direct map: at their own address they are the app's.
-fn image_bytes(offset: u64) -> VirtAddr {
-    layout::phys_to_virt(PhysAddr::new(layout::image_start() + offset))
-}
-
-/// The header of the image.
-pub fn elf_header() -> &'static elf64_hdr {
-    // SAFETY: `image.ld` puts the ELF header at the image's first byte, and the loader put it into
-    // memory, in a segment that the app cannot write.
-    unsafe { &*image_bytes(0).as_ptr() }
-}
-
-/// The segments of the image, the kernel's among them.
-pub fn program_headers() -> &'static [elf64_phdr] {
-    let header = elf_header();
-    let first: *const elf64_phdr = image_bytes(header.e_phoff).as_ptr();
-    // SAFETY: the program headers follow the ELF header in the first segment (`image.ld`), as
-    // many as the header says; the linker wrote both.
-    unsafe { core::slice::from_raw_parts(first, usize::from(header.e_phnum)) }
-}
-
-/// Opens the app's half of the image to ring 3, each segment with its own permissions.
-fn map_image() -> Result<(), SpaceError> {
-    for segment in program_headers() {
-        if segment.p_type != PT_LOAD || segment.p_vaddr >= layout::kernel_load_start() {
-            continue;
-        }
-        let mut protection = Protection::READ;
-        protection.set(Protection::WRITE, segment.p_flags & PF_W != 0);
-        protection.set(Protection::EXECUTE, segment.p_flags & PF_X != 0);
-        let (start, end) = (page_down(segment.p_vaddr), page_up(segment.p_vaddr + segment.p_memsz));
-        space::adopt_image(start, end, protection)?;
-    }
-    Ok(())
-}
-
-/// The program that is linked with the kernel.
-fn linked() -> Result<Program, SpaceError> {
-    map_image()?;
-    let header = elf_header();
-    Ok(Program {
-        path: image::path(),
-        entry: header.e_entry,
-        start: header.e_entry,
-        interpreter_base: 0,
-        headers: layout::image_start() + header.e_phoff,
-        header_count: header.e_phnum,
-    })
-}
-
 /// Makes the first thread of a program and lets it run: of the one at this path, or of the linked one.
 pub fn start(path: Option<&str>, arguments: &[&[u8]], environment: &[&[u8]]) -> Result<(), ExecError> {
     let stack_top = space::map_first_stack()?;
     let program = match path {
-        Some(path) => {
-            symbols::forget_app();
-            load::load(path)?
-        }
-        None => linked()?,
+        Some(path) => load::load(path)?,
+        None => load::load_linked(image::path(), linked::linked().ok_or(ExecError::NoProgram)?)?,
     };
     log::debug!("{program:x?}");
     let program = PROGRAM.call_once(|| program);

@@ -12,6 +12,7 @@ use linux_raw_sys::general::{AT_FDCWD, O_RDONLY};
 use unikernel_elf::{ElfError, HEADER_BYTES, Header, Kind, Segment};
 
 use super::exec::Program;
+use super::linked::Linked;
 use crate::file::OpenFile;
 use crate::mem::layout::PAGE_BYTES;
 use crate::mem::room;
@@ -105,32 +106,64 @@ impl From<Fault> for Reason {
 pub fn load(path: &str) -> Result<Program, LoadError> {
     let error = |reason| LoadError { path: path.into(), is_interpreter: false, reason };
     let file = Executable::open(path.as_bytes()).map_err(error)?;
-    let bias = file.program_bias();
+    let bias = program_bias(&file.program);
     file.map(bias).map_err(error)?;
-    space::set_break_start(file.program.span().end.wrapping_add(bias) + random_pages(BREAK_BITS));
-    let entry = file.program.entry.wrapping_add(bias);
+    let interpreter = file.program.interpreter.clone();
+    let interpreter = interpreter.map(|range| file.interpreter_path(range)).transpose().map_err(error)?;
+    mapped(file.opened.file.name(), &file.program, bias, interpreter.as_deref())
+}
+
+/// Maps what the program in the image lacks: its pages are there.
+pub fn load_linked(path: String, linked: &Linked) -> Result<Program, LoadError> {
+    let error = |reason| LoadError { path: path.clone(), is_interpreter: false, reason };
+    linked.map().map_err(|reason| error(reason.into()))?;
+    let name = |range| linked.file_bytes(range).ok_or_else(|| error(ElfError::BadInterpreter.into()));
+    let interpreter = linked.program.interpreter.clone().map(name).transpose()?;
+    mapped(path, &linked.program, linked.bias, interpreter)
+}
+
+/// A program whose segments are mapped: with its break, and its interpreter if it names one.
+fn mapped(
+    path: String,
+    file: &unikernel_elf::Program,
+    bias: u64,
+    interpreter: Option<&[u8]>,
+) -> Result<Program, LoadError> {
+    space::set_break_start(file.span().end.wrapping_add(bias) + random_pages(BREAK_BITS));
+    let entry = file.entry.wrapping_add(bias);
     let mut program = Program {
-        path: file.opened.file.name(),
+        path,
         entry,
         start: entry,
         interpreter_base: 0,
-        headers: file.program.headers.map_or(0, |headers| headers.wrapping_add(bias)),
-        header_count: file.program.header_count,
+        headers: file.headers.map_or(0, |headers| headers.wrapping_add(bias)),
+        header_count: file.header_count,
     };
-    if let Some(range) = file.program.interpreter.clone() {
-        let name = file.interpreter_path(range).map_err(error)?;
+    if let Some(name) = interpreter {
         let error = |reason| LoadError {
-            path: String::from_utf8_lossy(&name).into_owned(),
+            path: String::from_utf8_lossy(name).into_owned(),
             is_interpreter: true,
             reason,
         };
-        let interpreter = Executable::open(&name).map_err(error)?;
-        let bias = interpreter.interpreter_bias().map_err(error)?;
+        let interpreter = Executable::open(name).map_err(error)?;
+        let bias = interpreter.bias().map_err(error)?;
         interpreter.map(bias).map_err(error)?;
         program.start = interpreter.program.entry.wrapping_add(bias);
         program.interpreter_base = bias;
     }
     Ok(program)
+}
+
+/// How far from its own addresses a program goes.
+pub fn program_bias(program: &unikernel_elf::Program) -> u64 {
+    match program.kind {
+        Kind::Fixed => 0,
+        Kind::Relocatable => bias_at(program, RELOCATABLE_BASE + random_pages(BASE_BITS)),
+    }
+}
+
+fn bias_at(program: &unikernel_elf::Program, start: u64) -> u64 {
+    start.next_multiple_of(program.alignment).wrapping_sub(program.span().start)
 }
 
 fn random_pages(bits: u32) -> u64 {
@@ -165,16 +198,8 @@ impl Executable {
         Ok(Self { opened, pages, program })
     }
 
-    /// How far from its own addresses the program goes.
-    fn program_bias(&self) -> u64 {
-        match self.program.kind {
-            Kind::Fixed => 0,
-            Kind::Relocatable => self.bias_at(RELOCATABLE_BASE + random_pages(BASE_BITS)),
-        }
-    }
-
-    /// The same for an interpreter, which goes where a mapping would.
-    fn interpreter_bias(&self) -> Result<u64, Reason> {
+    /// How far from its own addresses an interpreter goes, which is where a mapping would.
+    fn bias(&self) -> Result<u64, Reason> {
         if self.program.kind == Kind::Fixed {
             return Ok(0);
         }
@@ -183,11 +208,7 @@ impl Executable {
         // Nothing else runs yet, so what was free is free.
         let start = space::map(Placement::Anywhere(0), len, Protection::empty(), false)?;
         space::unmap(start, len)?;
-        Ok(self.bias_at(start))
-    }
-
-    fn bias_at(&self, start: u64) -> u64 {
-        start.next_multiple_of(self.program.alignment).wrapping_sub(self.program.span().start)
+        Ok(bias_at(&self.program, start))
     }
 
     fn map(&self, bias: u64) -> Result<(), Reason> {

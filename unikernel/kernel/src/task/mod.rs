@@ -19,6 +19,7 @@ pub mod futex_robust;
 pub mod host_name;
 mod idle;
 pub mod limits;
+pub mod linked;
 pub mod load;
 pub mod out_of_memory;
 pub mod process;

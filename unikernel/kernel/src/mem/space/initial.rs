@@ -6,7 +6,7 @@ use x86_64::{PhysAddr, VirtAddr};
 
 use super::{CHARGED_PAGE, Protection, Region, RegionKind, SHARED_PAGE, SPACE, SpaceError, flags_of};
 use crate::arch::vdso;
-use crate::mem::layout::{self, LARGE_PAGE_BYTES, page_up};
+use crate::mem::layout::page_up;
 use crate::mem::page_table;
 use crate::mem::user::USER_END;
 use crate::platform::random;
@@ -20,8 +20,9 @@ const STACK_GAP_BYTES: u64 = 1 << 20;
 /// Bits of randomness, in pages, in the place of stack and mappings.
 const PLACEMENT_BITS: u32 = 18;
 
-/// Opens part of the image, which is in memory already, to the app.
-pub fn adopt_image(start: u64, end: u64, protection: Protection) -> Result<(), SpaceError> {
+/// Opens part of the image, which is in memory from `physical` on, to the app, at the address `start`.
+pub fn adopt_image(start: u64, physical: u64, len: u64, protection: Protection) -> Result<(), SpaceError> {
+    let end = start.checked_add(len).filter(|&end| end <= USER_END).ok_or(SpaceError::BadRange)?;
     let mut space = SPACE.lock();
     let is_charged = protection.contains(Protection::WRITE);
     space.regions.insert(Region {
@@ -35,18 +36,16 @@ pub fn adopt_image(start: u64, end: u64, protection: Protection) -> Result<(), S
     let mark = if is_charged { CHARGED_PAGE } else { Flags::empty() };
     let flags = flags_of(protection).ok_or(SpaceError::BadRange)? | mark;
     for page in (start..end).step_by(PAGE_BYTES as usize) {
-        page_table::map(VirtAddr::new(page), PhysAddr::new(page), flags)?;
+        page_table::map(VirtAddr::new(page), PhysAddr::new(physical + (page - start)), flags)?;
     }
     space.resident_pages += (end - start) / PAGE_BYTES;
     let charged = if is_charged { (end - start) / PAGE_BYTES } else { 0 };
     space.charged_pages += charged;
     space.kept_pages += charged;
-    space.break_start = layout::image_end().next_multiple_of(LARGE_PAGE_BYTES);
-    space.break_end = space.break_start;
     Ok(())
 }
 
-/// Says where the break of a program begins that is not part of the image.
+/// Says where the break of the program begins.
 pub fn set_break_start(start: u64) {
     let start = page_up(start).min(USER_END);
     let mut space = SPACE.lock();

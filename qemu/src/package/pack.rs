@@ -1,0 +1,102 @@
+//! `pack`: a program that somebody else built becomes an image, with a folder of files for it if it wants any.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use unikernel_build::pack::{PackError, examine, pack as join};
+
+use super::kernel::kernel;
+use crate::cpio::Archive;
+use crate::project;
+
+/// What to pack.
+#[derive(Clone, Debug)]
+pub(crate) struct PackOptions {
+    pub(crate) program: PathBuf,
+    /// Where the image goes; `NAME.unikernel` in this folder if nothing is said.
+    pub(crate) output: Option<PathBuf>,
+    /// What it finds at `/`.
+    pub(crate) root: Option<PathBuf>,
+    /// What reports call it.
+    pub(crate) name: Option<String>,
+}
+
+/// Writes the image.
+pub(crate) fn pack(options: &PackOptions) -> Result<u8> {
+    let name = match &options.name {
+        Some(name) => name.clone(),
+        None => name_of(&options.program)?,
+    };
+    let output = options.output.clone().unwrap_or_else(|| format!("{name}.unikernel").into());
+    make(&options.program, &name, options.root.as_deref(), &output)?;
+    println!("{}", output.display());
+    eprintln!("next: cargo unikernel run {}", shown(&output));
+    Ok(0)
+}
+
+/// An image of a program, among the files of the runner.
+pub(crate) fn packed(program: &Path) -> Result<PathBuf> {
+    let name = name_of(program)?;
+    let output = project::work_dir("packed")?.join(format!("{name}-{}.unikernel", std::process::id()));
+    make(program, &name, None, &output)?;
+    Ok(output)
+}
+
+/// With a folder in it, so that nobody takes it for an app's name.
+fn shown(path: &Path) -> String {
+    let is_bare = path.parent().is_none_or(|folder| folder.as_os_str().is_empty());
+    format!("{}{}", if is_bare { "./" } else { "" }, path.display())
+}
+
+fn name_of(program: &Path) -> Result<String> {
+    let name = program.file_name().with_context(|| format!("{} names no file", program.display()))?;
+    Ok(name.to_string_lossy().into_owned())
+}
+
+/// Writes the image of one program to a file.
+fn make(program: &Path, name: &str, root: Option<&Path>, output: &Path) -> Result<()> {
+    let is_plain = !name.is_empty() && !name.contains('/') && name != "." && name != "..";
+    ensure!(is_plain, "`{name}` cannot be the name of a program in /bin: choose another with --name");
+    let told = || format!("{}", program.display());
+    let file = fs::read(program).with_context(|| format!("cannot read {}", program.display()))?;
+    // Before the kernel is compiled, which may take minutes.
+    let packable = examine(&file).with_context(told)?;
+    let files = root.map(|root| files(root, packable.interpreter.as_deref())).transpose()?;
+    if let (Some(interpreter), None) = (packable.interpreter, &files) {
+        return Err(PackError::NeedsFiles(interpreter)).with_context(told);
+    }
+    let alone = kernel("release")?.link_alone()?;
+    let alone = fs::read(&alone).with_context(|| format!("cannot read {}", alone.display()))?;
+    let image = join(&alone, &file, name, files.as_deref()).with_context(told)?;
+    put(output, &image).with_context(|| format!("cannot write {}", output.display()))
+}
+
+/// The archive of a folder in which the program's interpreter is.
+fn files(root: &Path, interpreter: Option<&str>) -> Result<Vec<u8>> {
+    ensure!(root.is_dir(), "--root {}: it is no folder", root.display());
+    if let Some(interpreter) = interpreter {
+        let place = root.join(interpreter.trim_start_matches('/'));
+        // Through links on the way, which are the folder's; the last may lead anywhere in it.
+        let is_there = fs::symlink_metadata(&place).is_ok();
+        ensure!(is_there, "--root {}: the program's interpreter {interpreter} is not in it", root.display());
+    }
+    let mut archive = Archive::default();
+    archive.add_folder(root, "")?;
+    Ok(archive.finish())
+}
+
+/// Under another name until it is whole.
+fn put(output: &Path, image: &[u8]) -> Result<()> {
+    let mut new = output.as_os_str().to_owned();
+    new.push(format!(".{}.new", std::process::id()));
+    let new = PathBuf::from(new);
+    let outcome = fs::write(&new, image)
+        .and_then(|()| fs::set_permissions(&new, fs::Permissions::from_mode(0o755)))
+        .and_then(|()| fs::rename(&new, output));
+    if outcome.is_err() {
+        let _ = fs::remove_file(&new);
+    }
+    Ok(outcome?)
+}

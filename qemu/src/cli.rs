@@ -45,6 +45,7 @@ pub(crate) enum Command {
     CheckHost,
     Build(PackageOptions),
     Pack(PackOptions),
+    Kernel(PathBuf),
     Deploy(Box<DeployOptions>),
     Oci(Box<DeployOptions>),
     Image(Box<ImageOptions>),
@@ -178,6 +179,7 @@ pub(crate) fn parse() -> Result<Command> {
         "check-host" => nothing_more(&mut parser).map(|()| Command::CheckHost),
         "build" => parse_build(&mut parser).map(Command::Build),
         "pack" => parse_pack(&mut parser).map(Command::Pack),
+        "kernel" => parse_kernel(&mut parser).map(Command::Kernel),
         "test" => parse_test(&mut parser).map(Command::Test),
         "bench" => parse_bench(&mut parser).map(Command::Bench),
         "conformance" => parse_conformance(&mut parser).map(Command::Conformance),
@@ -194,6 +196,17 @@ pub(crate) fn parse() -> Result<Command> {
         }
         _ => bail!("no command `{command}`{}: there are {}", hint(&command, COMMANDS), COMMANDS.join(", ")),
     }
+}
+
+fn parse_kernel(parser: &mut lexopt::Parser) -> Result<PathBuf> {
+    let mut output = PathBuf::from("unikernel.elf");
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Short('o') | Long("output") => output = parser.value()?.into(),
+            other => return Err(unexpected(&shown(&other))),
+        }
+    }
+    Ok(output)
 }
 
 fn parse_pack(parser: &mut lexopt::Parser) -> Result<PackOptions> {

@@ -2,8 +2,6 @@
 //! each form that there is, run on Linux first, and then booted; files that are no programs end with a line that says why.
 
 use std::collections::BTreeSet;
-use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -14,33 +12,32 @@ use crate::boot_tests::{hello, run};
 use crate::cpio::Archive;
 use crate::disk::{self, Disk};
 use crate::machine::{Kind, Machine};
-use crate::package_tests::unikernel;
 use crate::project::{self, GNU_TARGET, TARGET};
 
 /// A name and what it does.
 type NamedTest = (String, Box<dyn Fn() -> Result<()>>);
 
 /// The exit code when the app cannot be started.
-const CANNOT_BOOT: u8 = 125;
+pub(crate) const CANNOT_BOOT: u8 = 125;
 const EXECUTABLE: u32 = 0o100_755;
 const WORDS: &str = "env.PROBE=yes";
 /// What a dynamic program of Rust's needs, by the names under which `ld.so` looks for it.
 const LIBRARIES: [&str; 3] =
     ["/lib64/ld-linux-x86-64.so.2", "/lib/x86_64-linux-gnu/libc.so.6", "/lib/x86_64-linux-gnu/libgcc_s.so.1"];
 /// Where a static Debian program is.
-const BUSYBOX: [&str; 2] = ["/bin/busybox", "/usr/bin/busybox"];
+pub(crate) const BUSYBOX: [&str; 2] = ["/bin/busybox", "/usr/bin/busybox"];
 
 /// How the probe is linked.
 #[derive(Clone, Copy, Debug)]
-struct Form {
-    name: &'static str,
+pub(crate) struct Form {
+    pub(crate) name: &'static str,
     target: &'static str,
     options: &'static [&'static str],
     is_relocatable: bool,
-    is_interpreted: bool,
+    pub(crate) is_interpreted: bool,
 }
 
-const FORMS: [Form; 4] = [
+pub(crate) const FORMS: [Form; 4] = [
     Form {
         name: "static",
         target: GNU_TARGET,
@@ -78,18 +75,11 @@ pub(crate) fn all() -> Vec<NamedTest> {
     tests.push(("init_other_image".into(), Box::new(starts_other_image)));
     tests.push(("init_busybox".into(), Box::new(starts_busybox)));
     tests.push(("init_bad_programs".into(), Box::new(bad_programs)));
-    for form in FORMS {
-        for kind in [Kind::Microvm, Kind::Q35] {
-            tests.push((format!("pack_{} [{kind}]", form.name), Box::new(move || packed(form, kind))));
-        }
-    }
-    tests.push(("pack_busybox".into(), Box::new(packed_busybox)));
-    tests.push(("pack_bad_programs".into(), Box::new(bad_packs)));
     tests
 }
 
 /// The compiled probe.
-fn probe(form: Form) -> Result<PathBuf> {
+pub(crate) fn probe(form: Form) -> Result<PathBuf> {
     let path = project::work_dir("programs")?.join(form.name);
     let source = project::root().join("qemu/programs/probe.rs");
     let output = Command::new("rustc")
@@ -105,7 +95,7 @@ fn probe(form: Form) -> Result<PathBuf> {
     Ok(path)
 }
 
-fn arguments(form: Form) -> [&'static str; 4] {
+pub(crate) fn arguments(form: Form) -> [&'static str; 4] {
     let kind = if form.is_relocatable { "relocatable" } else { "fixed" };
     [kind, if form.is_interpreted { "interpreted" } else { "static" }, "one", "two words"]
 }
@@ -137,7 +127,7 @@ fn initrd(name: &str, files: &[(&str, u32, Vec<u8>)]) -> Result<PathBuf> {
 }
 
 /// The probe as `bin/probe`, with its libraries.
-fn files(form: Form) -> Result<Vec<(&'static str, u32, Vec<u8>)>> {
+pub(crate) fn files(form: Form) -> Result<Vec<(&'static str, u32, Vec<u8>)>> {
     let mut files = vec![("bin/probe", EXECUTABLE, std::fs::read(probe(form)?)?)];
     if form.is_interpreted {
         for path in LIBRARIES {
@@ -148,7 +138,7 @@ fn files(form: Form) -> Result<Vec<(&'static str, u32, Vec<u8>)>> {
     Ok(files)
 }
 
-fn machine(form: Form, kind: Kind) -> Result<Machine> {
+pub(crate) fn machine(form: Form, kind: Kind) -> Result<Machine> {
     let mut machine = hello(kind, &append(form, "/bin/probe"))?;
     machine.initrd = Some(initrd(&format!("probe-{}", form.name), &files(form)?)?);
     Ok(machine)
@@ -296,98 +286,5 @@ fn bad_programs() -> Result<()> {
         ensure!(ending.code == Some(CANNOT_BOOT), "{name} ended with {:?}: {}", ending.code, ending.console);
         ensure!(ending.console.contains(expected), "{name}: not {expected:?}: {}", ending.console);
     }
-    Ok(())
-}
-
-/// A folder with what the probe needs at `/`.
-fn root(form: Form, name: &str) -> Result<PathBuf> {
-    let folder = project::work_dir("programs")?.join(name);
-    for (path, _, content) in files(form)? {
-        let path = folder.join(path);
-        std::fs::create_dir_all(path.parent().context("it is in a folder")?)?;
-        std::fs::write(&path, content)?;
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))?;
-    }
-    std::fs::write(folder.join("note"), "of the root\n")?;
-    Ok(folder)
-}
-
-/// Packs as a user does; an error is the message.
-fn pack(program: &Path, name: &str, root: Option<&Path>, image: &Path) -> Result<()> {
-    let folder = project::work_dir("programs")?;
-    let mut command = unikernel(&folder, ["pack", "--name", name])?;
-    if let Some(root) = root {
-        command.arg("--root").arg(root);
-    }
-    let output = command.arg("-o").args([image, program]).output()?;
-    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    Ok(())
-}
-
-/// One file runs on Linux and boots.
-fn packed(form: Form, kind: Kind) -> Result<()> {
-    let program = probe(form)?;
-    let image = project::work_dir("programs")?.join(format!("{}-{kind}.unikernel", form.name));
-    let root = form.is_interpreted.then(|| root(form, &format!("root-{kind}"))).transpose()?;
-    pack(&program, "probe", root.as_deref(), &image)?;
-    let on_linux = Command::new(&image).env("PROBE", "yes").args(arguments(form)).output()?;
-    ensure!(on_linux.status.success(), "on Linux: {}", String::from_utf8_lossy(&on_linux.stderr));
-    let mut machine = machine(form, kind)?;
-    machine.initrd = None;
-    machine.kernel = image.clone();
-    machine.append = machine.append.replace("init=/bin/probe ", "");
-    let ending = run(&machine)?;
-    ensure!(ending.code == Some(0), "ended with {:?}: {}", ending.code, ending.console);
-    std::fs::remove_file(&image)?;
-    Ok(())
-}
-
-/// Debian's own, which was never meant for this: the file that is packed with it is read.
-fn packed_busybox() -> Result<()> {
-    let program = BUSYBOX.iter().map(Path::new).find(|path| path.exists());
-    let program = program.context("there is no busybox: `make setup` installs it")?;
-    let root = root(FORMS[0], "root-busybox")?;
-    let image = project::work_dir("programs")?.join("busybox.unikernel");
-    pack(program, "cat", Some(&root), &image)?;
-    let on_linux = Command::new(&image).arg0("cat").arg(root.join("note")).output()?;
-    ensure!(on_linux.stdout == b"of the root\n", "on Linux: {on_linux:?}");
-    let mut machine = hello(Kind::Microvm, "-- /note")?;
-    machine.kernel = image;
-    let ending = run(&machine)?;
-    ensure!(ending.code == Some(0) && ending.console.contains("of the root"), "{}", ending.console);
-    Ok(())
-}
-
-/// Each is refused with a line that says why, and leaves no file.
-fn bad_packs() -> Result<()> {
-    let good = std::fs::read(probe(FORMS[0])?)?;
-    let with = |at: usize, bytes: &[u8]| {
-        let mut file = good.clone();
-        file[at..at + bytes.len()].copy_from_slice(bytes);
-        file
-    };
-    let folder = project::work_dir("programs/bad")?;
-    let (program, image) = (folder.join("program"), folder.join("image"));
-    let own = project::image("hello");
-    let files = [
-        (with(4, &[1]), "it is a 32-bit program"),
-        (with(18, &[183]), "it is for ARM (AArch64)"),
-        (good[..5000].to_vec(), "the file is truncated"),
-        (good[..63].to_vec(), "the file is truncated"),
-        (Vec::new(), "it is no ELF file"),
-        (b"#!/bin/sh\n".to_vec(), "it is no ELF file"),
-        (std::fs::read(probe(FORMS[3])?)?, "(`--root`)"),
-        (std::fs::read(own)?, "it is an image already"),
-    ];
-    for (file, expected) in files {
-        std::fs::write(&program, file)?;
-        let error = pack(&program, "bad", None, &image).err().context(expected)?;
-        ensure!(format!("{error:#}").contains(expected), "not {expected:?}: {error:#}");
-        ensure!(!image.exists(), "{expected}: there is a file");
-    }
-    let dynamic = probe(FORMS[3])?;
-    let error = pack(&dynamic, "bad", Some(&folder), &image).err().context("a root without ld.so")?;
-    ensure!(format!("{error:#}").contains("is not in it"), "{error:#}");
-    ensure!(pack(&dynamic, "../bad", Some(&folder), &image).is_err(), "a name with a path");
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! The words of the command line, and what `help` says about them.
 
 /// The commands and every option, for hints at what a mistyped word may have meant.
-pub(super) const COMMANDS: [&str; 20] = [
+pub(super) const COMMANDS: [&str; 21] = [
     "debug",
     "logs",
     "stop",
@@ -13,6 +13,7 @@ pub(super) const COMMANDS: [&str; 20] = [
     "build",
     "run",
     "pack",
+    "kernel",
     "deploy",
     "oci",
     "image",
@@ -97,6 +98,7 @@ usage: cargo unikernel <command> [options]
   run          build it and boot it under QEMU; ends with the program's exit code
   run ELF      boot an image, or any static program
   pack ELF     make an image of a program that somebody else built: static, or dynamic with --root
+  kernel       write the kernel without a program: `init=/bin/server` starts one from an initrd or a disk
   debug [ELF]  the same under gdb, stopped at the program's `main`, with names of program and kernel
   logs [NAME]  show the console of a guest that `run --detach` has started (which there are); -f goes on with it
   stop NAME    press the power button of such a guest, and kill it if it does not react
@@ -152,6 +154,9 @@ options of run, and of debug:
   --gdb                      wait for a debugger on port 1234
   -v --verbose               show QEMU's command line
   -- ARGS                    arguments for the program
+
+options of kernel:
+  -o --output FILE           where it goes (unikernel.elf)
 
 options of pack:
   -o --output FILE           where the image goes (NAME.unikernel)

@@ -36,6 +36,15 @@ pub(crate) fn pack(options: &PackOptions) -> Result<u8> {
     Ok(0)
 }
 
+/// Writes a kernel that has no program in it.
+pub(crate) fn write_kernel(output: &Path) -> Result<u8> {
+    let alone = kernel("release")?.link_alone()?;
+    let image = fs::read(&alone).with_context(|| format!("cannot read {}", alone.display()))?;
+    put(output, &image).with_context(|| format!("cannot write {}", output.display()))?;
+    println!("{}", output.display());
+    Ok(0)
+}
+
 /// An image of a program, among the files of the runner.
 pub(crate) fn packed(program: &Path) -> Result<PathBuf> {
     let name = name_of(program)?;

@@ -113,3 +113,6 @@ pub fn pack(kernel: &[u8], file: &[u8], name: &str, files: Option<&[u8]>) -> Res
 fn page_up(address: u64) -> u64 {
     address.next_multiple_of(PAGE_BYTES)
 }
+
+#[cfg(test)]
+mod tests;

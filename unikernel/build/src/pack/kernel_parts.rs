@@ -49,7 +49,7 @@ impl<'a> KernelParts<'a> {
         let start = address(b"__kernel_load_start").ok_or("place")?;
         let is_kernel = |segment: &&ProgramHeader64<LittleEndian>| segment.p_paddr(ENDIAN) >= start;
         let part = |segment: &ProgramHeader64<LittleEndian>| {
-            Ok(KernelPart {
+            Ok::<_, &'static str>(KernelPart {
                 physical: segment.p_paddr(ENDIAN),
                 memory_bytes: segment.p_memsz(ENDIAN),
                 flags: segment.p_flags(ENDIAN),
@@ -58,7 +58,7 @@ impl<'a> KernelParts<'a> {
         };
         let of_kind =
             |kind| segments.iter().filter(is_kernel).filter(move |segment| segment.p_type(ENDIAN) == kind);
-        let mut parts = of_kind(PT_LOAD).map(part).collect::<Result<Vec<_>, _>>()?;
+        let mut parts = of_kind(PT_LOAD).map(part).collect::<Result<Vec<_>, &str>>()?;
         parts.sort_by_key(|part| part.physical);
         let note = of_kind(PT_NOTE).next().ok_or("way in")?;
         let physical = |symbol: u64| symbol.wrapping_sub(crate::segments::KERNEL_OFFSET);

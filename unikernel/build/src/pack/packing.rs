@@ -63,6 +63,10 @@ impl<'a> Packing<'a> {
         kernel: KernelParts<'a>,
         files: &'a [u8],
     ) -> Result<Self, PackError> {
+        // Relocatable ones can begin anywhere, too; with this, no sum of addresses below is too large.
+        if program.span().end > ALLOWED.end {
+            return Err(PackError::NoRoom);
+        }
         // The headers, the files, the note.
         let added = kernel.parts.len() + 3;
         let header_count = usize::from(program.header_count) + added;
@@ -167,7 +171,6 @@ impl<'a> Packing<'a> {
         let distance = i32::try_from(distance).map_err(|_| PackError::NoRoom)?;
         jump[0] = JUMP;
         jump[1..].copy_from_slice(&distance.to_le_bytes());
-        // Headers of a program with few addresses are low, too, and stay so.
         Ok((Some(at), jump))
     }
 
@@ -259,7 +262,8 @@ impl<'a> Packing<'a> {
     /// The kernel's segments, for Linux as data that nobody executes, and the note that leads a hypervisor in. It is the last
     /// one: some loaders look at no other (Firecracker's).
     fn add_kernel(&self, out: &mut Vec<u8>, table: &mut Vec<u8>) {
-        let base = self.extra_address + page_up(self.files.len() as u64) - self.kernel.start();
+        let first = self.extra_address + page_up(self.files.len() as u64);
+        let address = |physical: u64| first + (physical - self.kernel.start());
         let (note_at, note_bytes) = self.kernel.note;
         let mut note_offset = 0;
         for part in &self.kernel.parts {
@@ -273,7 +277,7 @@ impl<'a> Packing<'a> {
                 kind: PT_LOAD,
                 flags: part.flags & !PF_X,
                 offset,
-                address: base + part.physical,
+                address: address(part.physical),
                 physical: part.physical,
                 file_bytes,
                 memory_bytes: part.memory_bytes,
@@ -286,7 +290,7 @@ impl<'a> Packing<'a> {
             kind: PT_NOTE,
             flags: PF_R,
             offset: note_offset,
-            address: base + note_at,
+            address: address(note_at),
             physical: note_at,
             file_bytes: note_bytes,
             memory_bytes: note_bytes,
@@ -305,12 +309,14 @@ fn place_headers(program: &Program, file_bytes: u64) -> (u64, u64) {
     let offset = page_up(file_bytes);
     let first = &program.segments[0];
     let base = first.address.wrapping_sub(first.offset);
-    let wanted = span.end.wrapping_sub(base).max(offset);
+    // The way in is there, if the program's own is too low.
+    let lowest = span.end.max(LOWEST_ENTRY);
+    let wanted = lowest.wrapping_sub(base).max(offset);
     let address = base.wrapping_add(wanted);
     let is_good = base.is_multiple_of(PAGE_BYTES) && wanted - offset <= MOST_PADDING;
-    if is_good && (span.end..ALLOWED.end).contains(&address) {
+    if is_good && (lowest..ALLOWED.end).contains(&address) {
         (wanted, address)
     } else {
-        (offset, page_up(span.end))
+        (offset, page_up(lowest))
     }
 }

@@ -80,6 +80,8 @@ pub struct Ballast {
 impl Ballast {
     /// Leaves so much above the kernel's reserve.
     pub fn take(left_kib: u64) -> Self {
+        // The first line takes the memory of the output's buffer, which is not to be had later where promises are kept.
+        println!("{} KiB free", free_kib());
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
         let protection = libc::PROT_READ | libc::PROT_WRITE;
         let mut len = 1 << 30;

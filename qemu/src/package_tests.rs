@@ -227,7 +227,7 @@ fn slips() -> Result<()> {
         ("library", &["run", "--bin", "server"], "`library` has no bin `server`: it has none"),
         ("library", &["build", "--target", "aarch64-unknown-linux-musl"], "no kernel for the target"),
         ("library", &["build", "--relaese"], "did you mean `--release`?"),
-        ("", &["run", "plain"], "no kernel in it"),
+        ("", &["run", "plain"], "it is no ELF file"),
         ("", &["new", "library"], "is there already"),
     ];
     for (place, words, expected) in slips {

@@ -8,7 +8,7 @@
 //!   what becomes of them when a thread ends;
 //! - [`signal`], [`signal_delivery`] and [`signal_frame`]: faults and signals, to a handler or to the end;
 //!   [`signal_queue`]: those that wait; [`signal_timer`]: timers that send them;
-//! - [`process`]: what all threads share; [`host_name`]: what the machine is called; [`settings`]: what prctl(2) keeps; [`exec`]: how the app starts; [`stop`]: how the machine stops.
+//! - [`process`]: what all threads share; [`host_name`]: what the machine is called; [`settings`]: what prctl(2) keeps; [`exec`]: how the app starts, [`load`]: from a file, [`linked`]: in the image; [`stop`]: how the machine stops.
 
 mod cores;
 mod cpu_limit;

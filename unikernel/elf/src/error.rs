@@ -13,6 +13,8 @@ pub enum ElfError {
     Not64Bit,
     /// Its numbers have their high bytes first.
     BigEndian,
+    /// It is of this version of the format, and there is only one.
+    Version(u8),
     /// It is for this other processor (`e_machine`).
     Machine(u16),
     /// It is an ELF file of another type (`e_type`).
@@ -44,6 +46,9 @@ impl fmt::Display for ElfError {
                 f.write_str("it is a 32-bit program, and this is a 64-bit machine without the other mode")
             }
             Self::BigEndian => f.write_str("it is for a big-endian processor, and this one is x86-64"),
+            Self::Version(version) => {
+                write!(f, "it says that it is ELF of version {version}, and there is only 1")
+            }
             Self::Machine(machine) => match processor(*machine) {
                 Some(name) => write!(f, "it is for {name}, and this processor is x86-64"),
                 None => write!(f, "it is for processor type {machine}, and this one is x86-64 (62)"),

@@ -37,6 +37,7 @@ const MOST_ALIGNMENT: u64 = 1 << 30;
 
 const CLASS_64: u8 = 2;
 const LITTLE_ENDIAN: u8 = 1;
+const VERSION: u8 = 1;
 const X86_64: u16 = 62;
 const TYPE_EXECUTABLE: u16 = 2;
 const TYPE_SHARED: u16 = 3;
@@ -73,6 +74,9 @@ impl Header {
         }
         if fields.byte(5) != LITTLE_ENDIAN {
             return Err(ElfError::BigEndian);
+        }
+        if fields.byte(6) != VERSION {
+            return Err(ElfError::Version(fields.byte(6)));
         }
         let machine = fields.half(18);
         if machine != X86_64 {

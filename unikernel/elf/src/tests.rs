@@ -131,6 +131,7 @@ fn other_files_are_named() {
     assert_eq!(parse(&file[..64]), Err(ElfError::Truncated));
     assert_eq!(with(4, 1), Err(ElfError::Not64Bit));
     assert_eq!(with(5, 2), Err(ElfError::BigEndian));
+    assert_eq!(with(6, 2), Err(ElfError::Version(2)));
     assert_eq!(with(18, 183), Err(ElfError::Machine(183)));
     assert_eq!(with(16, 1), Err(ElfError::NotExecutable(1)));
     assert_eq!(with(54, 57), Err(ElfError::BadTable));

@@ -5,10 +5,11 @@ use std::fmt;
 
 use object::LittleEndian;
 use object::elf::{FileHeader64, PF_W, PF_X, PT_GNU_STACK, PT_LOAD, PT_NOTE, ProgramHeader64};
-use object::read::elf::{FileHeader, ProgramHeader, Sym};
+use object::read::elf::{FileHeader, ProgramHeader};
 use unikernel_report::symbols::Table;
 
 use crate::segments::KERNEL_OFFSET;
+use crate::symbols::value_of;
 
 const ENDIAN: LittleEndian = LittleEndian;
 const PAGE_BYTES: u64 = 4096;
@@ -99,10 +100,7 @@ impl<'a> Image<'a> {
         let segments = header.program_headers(ENDIAN, file).map_err(text)?;
         let sections = header.sections(ENDIAN, file).map_err(text)?;
         let symbols = sections.symbols(ENDIAN, file, object::elf::SHT_SYMTAB).map_err(text)?;
-        let is_start = |symbol: &&object::elf::Sym64<LittleEndian>| {
-            symbol.name(ENDIAN, symbols.strings()) == Ok(b"__kernel_load_start")
-        };
-        let kernel_start = symbols.iter().find(is_start).ok_or("it has no kernel in it")?.st_value(ENDIAN);
+        let kernel_start = value_of(&symbols, b"__kernel_load_start").ok_or("it has no kernel in it")?;
         Ok(Self { file, segments, entry: header.e_entry(ENDIAN), kernel_start })
     }
 

@@ -12,7 +12,7 @@ use object::LittleEndian;
 use object::elf::{
     FileHeader64, PT_LOAD, ProgramHeader64, SHF_EXECINSTR, STT_FUNC, STT_NOTYPE, SectionHeader64,
 };
-use object::read::elf::{FileHeader, ProgramHeader, SectionHeader, SectionTable, Sym};
+use object::read::elf::{FileHeader, ProgramHeader, SectionHeader, SectionTable, Sym, SymbolTable};
 use unikernel_report::symbols::{Function, encode};
 
 use crate::segments;
@@ -79,10 +79,7 @@ fn plan(file: &[u8], program: &str) -> Option<Plan> {
     let header = Header::parse(file).ok()?;
     let sections = header.sections(ENDIAN, file).ok()?;
     let symbols = sections.symbols(ENDIAN, file, object::elf::SHT_SYMTAB).ok()?;
-    let is_start = |symbol: &&object::elf::Sym64<LittleEndian>| {
-        symbol.name(ENDIAN, symbols.strings()) == Ok(TABLE_SYMBOL)
-    };
-    let table_address = symbols.iter().find(is_start).map(|symbol| symbol.st_value(ENDIAN));
+    let table_address = value_of(&symbols, TABLE_SYMBOL);
     let segments = header.program_headers(ENDIAN, file).ok()?;
     let is_table = |segment: &ProgramHeader64<LittleEndian>| {
         segment.p_type(ENDIAN) == PT_LOAD && Some(segment.p_vaddr(ENDIAN)) == table_address
@@ -94,6 +91,13 @@ fn plan(file: &[u8], program: &str) -> Option<Plan> {
         segment: header.e_phoff(ENDIAN) as usize + segment * size_of::<ProgramHeader64<LittleEndian>>(),
         section: header.e_shoff(ENDIAN) as usize + section * size_of::<SectionHeader64<LittleEndian>>(),
     })
+}
+
+/// The value of a symbol, if there is one of this name.
+pub(crate) fn value_of(symbols: &SymbolTable<'_, Header>, name: &[u8]) -> Option<u64> {
+    let is_it =
+        |symbol: &&object::elf::Sym64<LittleEndian>| symbol.name(ENDIAN, symbols.strings()) == Ok(name);
+    symbols.iter().find(is_it).map(|symbol| symbol.st_value(ENDIAN))
 }
 
 /// The functions of a file, and where each run of code ends; `None` if it has no sections that can be read.

@@ -2,11 +2,11 @@
 
 use object::LittleEndian;
 use object::elf::{FileHeader64, PT_LOAD, PT_NOTE, ProgramHeader64};
-use object::read::elf::{FileHeader, ProgramHeader, Sym};
+use object::read::elf::{FileHeader, ProgramHeader};
 use unikernel_report::symbols;
 
 use super::{PackError, page_up};
-use crate::symbols::{TABLE_SYMBOL, functions};
+use crate::symbols::{TABLE_SYMBOL, functions, value_of};
 
 const ENDIAN: LittleEndian = LittleEndian;
 /// The words of `image.ld` about what is in the image.
@@ -40,12 +40,7 @@ impl<'a> KernelParts<'a> {
         let segments = header.program_headers(ENDIAN, file).map_err(|_| "segments")?;
         let sections = header.sections(ENDIAN, file).map_err(|_| "sections")?;
         let symbols = sections.symbols(ENDIAN, file, object::elf::SHT_SYMTAB).map_err(|_| "symbols")?;
-        let address = |wanted: &[u8]| {
-            let is_it = |symbol: &&object::elf::Sym64<LittleEndian>| {
-                symbol.name(ENDIAN, symbols.strings()) == Ok(wanted)
-            };
-            symbols.iter().find(is_it).map(|symbol| symbol.st_value(ENDIAN))
-        };
+        let address = |name: &[u8]| value_of(&symbols, name);
         let start = address(b"__kernel_load_start").ok_or("place")?;
         let is_kernel = |segment: &&ProgramHeader64<LittleEndian>| segment.p_paddr(ENDIAN) >= start;
         let part = |segment: &ProgramHeader64<LittleEndian>| {

@@ -194,7 +194,6 @@ impl<'a> Packing<'a> {
             let word = |at: usize| u64::from_le_bytes(entry[at..at + 8].try_into().expect("eight bytes"));
             let kind = u32::from_le_bytes(entry[..4].try_into().expect("four bytes"));
             let (address, memory_bytes) = (word(16), word(40));
-            let place = self.program.segments.iter().position(|segment| segment.address == address);
             match kind {
                 PT_PHDR => {
                     let mut new = Vec::new();
@@ -204,6 +203,7 @@ impl<'a> Packing<'a> {
                 // Nothing to load, which not each loader takes.
                 PT_LOAD if memory_bytes == 0 => entry[..4].fill(0),
                 PT_LOAD => {
+                    let place = self.program.segments.iter().position(|segment| segment.address == address);
                     let physical = place.map_or(0, |place| self.physical[place]);
                     entry[24..32].copy_from_slice(&physical.to_le_bytes());
                 }

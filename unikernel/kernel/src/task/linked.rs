@@ -13,8 +13,7 @@ use x86_64::PhysAddr;
 use super::load;
 use crate::debug::symbols;
 use crate::mem::layout::{self, PAGE_BYTES, page_down, page_up, phys_to_virt};
-use crate::mem::space::{self, LOWEST, Protection, SpaceError};
-use crate::mem::user::USER_END;
+use crate::mem::space::{self, Protection, SpaceError};
 
 /// Where the physical address is in a segment's header.
 const PHYSICAL_FIELD: usize = 24;
@@ -61,7 +60,7 @@ impl Linked {
                 kind.fill(0);
             }
         }
-        let program = Program::parse(&parsed, &table, u64::MAX, &(LOWEST..USER_END))?;
+        let program = Program::parse(&parsed, &table, u64::MAX, &load::ALLOWED)?;
         let bias = match program.kind {
             Kind::Fixed => 0,
             Kind::Relocatable => load::program_bias(&program),

@@ -22,7 +22,7 @@ use crate::platform::random;
 use crate::syscall::{Errno, open};
 
 /// Where a program may have memory.
-const ALLOWED: Range<u64> = space::LOWEST..USER_END;
+pub(super) const ALLOWED: Range<u64> = space::LOWEST..USER_END;
 /// Position-independent programs are from here on (Linux: `ELF_ET_DYN_BASE`), far above the low addresses and far below
 /// the mappings.
 const RELOCATABLE_BASE: u64 = 0x5555_5555_4000;

@@ -7,7 +7,6 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
@@ -19,6 +18,7 @@ use crate::guest_tests::free_port;
 use crate::machine::{Kind, Machine, Net};
 use crate::package_tests::unikernel;
 use crate::process::Console;
+use crate::program_tests::put;
 use crate::project;
 use crate::vm::{Vm, last_lines};
 
@@ -291,12 +291,6 @@ impl Server {
         }
         Ok(root)
     }
-}
-
-fn put(path: &Path, content: &[u8]) -> Result<()> {
-    fs::create_dir_all(path.parent().context("it is in a folder")?)?;
-    fs::write(path, content)?;
-    Ok(fs::set_permissions(path, fs::Permissions::from_mode(0o755))?)
 }
 
 fn copy(from: &Path, to: &Path) -> Result<()> {

@@ -1,9 +1,8 @@
 //! Programs that were packed with a kernel into one file: it runs on Linux and boots. Files that are no programs are refused
 //! with a line that says why.
 
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
@@ -11,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use crate::boot_tests::{hello, run};
 use crate::machine::Kind;
 use crate::package_tests::unikernel;
-use crate::program_tests::{BUSYBOX, CANNOT_BOOT, FORMS, Form, arguments, files, machine, probe};
+use crate::program_tests::{BUSYBOX, CANNOT_BOOT, FORMS, Form, arguments, machine, probe, put, root};
 use crate::project;
 
 /// A name and what it does.
@@ -29,19 +28,6 @@ pub(crate) fn all() -> Vec<NamedTest> {
     tests.push(("pack_busybox".into(), Box::new(packed_busybox)));
     tests.push(("pack_bad_programs".into(), Box::new(bad_packs)));
     tests
-}
-
-/// A folder with what the probe needs at `/`.
-fn root(form: Form, name: &str) -> Result<PathBuf> {
-    let folder = project::work_dir("programs")?.join(name);
-    for (path, _, content) in files(form)? {
-        let path = folder.join(path);
-        std::fs::create_dir_all(path.parent().context("it is in a folder")?)?;
-        std::fs::write(&path, content)?;
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))?;
-    }
-    std::fs::write(folder.join("note"), "of the root\n")?;
-    Ok(folder)
 }
 
 /// Packs as a user does; an error is the message.
@@ -95,6 +81,7 @@ fn packed_busybox() -> Result<()> {
     let program = BUSYBOX.iter().map(Path::new).find(|path| path.exists());
     let program = program.context("there is no busybox: `make setup` installs it")?;
     let root = root(FORMS[0], "root-busybox")?;
+    put(&root.join("note"), b"of the root\n")?;
     let image = project::work_dir("programs")?.join("busybox.unikernel");
     pack(program, "cat", Some(&root), &image)?;
     let on_linux = Command::new(&image).arg0("cat").arg(root.join("note")).output()?;

@@ -2,6 +2,7 @@
 //! each form that there is, run on Linux first, and then booted; files that are no programs end with a line that says why.
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -127,7 +128,7 @@ fn initrd(name: &str, files: &[(&str, u32, Vec<u8>)]) -> Result<PathBuf> {
 }
 
 /// The probe as `bin/probe`, with its libraries.
-pub(crate) fn files(form: Form) -> Result<Vec<(&'static str, u32, Vec<u8>)>> {
+fn files(form: Form) -> Result<Vec<(&'static str, u32, Vec<u8>)>> {
     let mut files = vec![("bin/probe", EXECUTABLE, std::fs::read(probe(form)?)?)];
     if form.is_interpreted {
         for path in LIBRARIES {
@@ -136,6 +137,20 @@ pub(crate) fn files(form: Form) -> Result<Vec<(&'static str, u32, Vec<u8>)>> {
         }
     }
     Ok(files)
+}
+
+/// A folder with what the probe needs at `/`.
+pub(crate) fn root(form: Form, name: &str) -> Result<PathBuf> {
+    let folder = project::work_dir("programs")?.join(name);
+    files(form)?.iter().try_for_each(|(path, _, content)| put(&folder.join(path), content))?;
+    Ok(folder)
+}
+
+/// Writes a file that may be executed, in a folder that need not be there.
+pub(crate) fn put(path: &Path, content: &[u8]) -> Result<()> {
+    std::fs::create_dir_all(path.parent().context("it is in a folder")?)?;
+    std::fs::write(path, content)?;
+    Ok(std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755))?)
 }
 
 pub(crate) fn machine(form: Form, kind: Kind) -> Result<Machine> {
@@ -155,13 +170,7 @@ fn starts(form: Form, kind: Kind) -> Result<()> {
 /// The pages of a program on a disk come when they are touched.
 fn starts_from_disk() -> Result<()> {
     let form = FORMS[3];
-    let folder = project::work_dir("programs/root")?;
-    for (path, _, content) in files(form)? {
-        let path = folder.join(path);
-        std::fs::create_dir_all(path.parent().context("it is in a folder")?)?;
-        std::fs::write(&path, content)?;
-        Command::new("chmod").arg("755").arg(&path).status()?;
-    }
+    let folder = root(form, "root")?;
     let image = project::work_dir("programs")?.join("root.img");
     disk::make(&image, Some(&folder), "64M", &[])?;
     let mut machine = hello(Kind::Q35, &format!("root=blk0 {}", append(form, "/bin/probe")))?;

@@ -155,7 +155,7 @@ fn run(servers: &[Server], expected: &str) -> Result<i64> {
 }
 
 /// A time as QEMU's `-rtc base=` takes it.
-fn calendar(unix_s: u64) -> String {
+pub(crate) fn calendar(unix_s: u64) -> String {
     let (days, seconds) = (unix_s / 86_400, unix_s % 86_400);
     // Howard Hinnant's `civil_from_days`, for days after 1970.
     let shifted = days + 719_468;

@@ -44,6 +44,7 @@ const KEYS: &[&str] = &[
     "loopback",
     "forward",
     "ntp",
+    "syslog",
     offloads::KEY,
     mmio::KEY,
 ];

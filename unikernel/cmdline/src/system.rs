@@ -1,7 +1,7 @@
 //! The words about the machine as a whole and its services.
 //!
 //! ```text
-//! hostname=web-1 forward=6379,11211 ntp=10.0.0.1,[2001:db8::1]:1123
+//! hostname=web-1 forward=6379,11211 ntp=10.0.0.1,[2001:db8::1]:1123 syslog=10.0.0.2
 //! ```
 
 use alloc::borrow::ToOwned;
@@ -12,13 +12,14 @@ use core::net::{IpAddr, SocketAddr};
 use crate::options::ParseError;
 
 /// Every key about the machine.
-pub(crate) const KEYS: [&str; 4] = ["hostname", "loopback", "forward", "ntp"];
+pub(crate) const KEYS: [&str; 5] = ["hostname", "loopback", "forward", "ntp", "syslog"];
 /// The longest host name (Linux: `__NEW_UTS_LEN`), and the longest part of one between dots (RFC 1035, section 2.3.4).
 const MAX_NAME_BYTES: usize = 64;
 const MAX_LABEL_BYTES: usize = 63;
 
-/// Where time servers listen if nothing else is said (RFC 5905).
+/// Where servers listen if nothing else is said (RFC 5905, RFC 5426).
 const NTP_PORT: u16 = 123;
+const SYSLOG_PORT: u16 = 514;
 
 /// Which time servers are asked.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -43,6 +44,8 @@ pub struct SystemOptions {
     pub forwarded_ports: Vec<u16>,
     /// `ntp=`.
     pub time_servers: TimeServers,
+    /// `syslog=`: who is told what is logged and written to the console.
+    pub syslog: Option<SocketAddr>,
 }
 
 impl SystemOptions {
@@ -59,6 +62,11 @@ impl SystemOptions {
                 }
             }
             "ntp" => self.take_time_servers(value)?,
+            "syslog" => {
+                let expected = "an IP address such as `10.0.0.2` or `10.0.0.2:514`";
+                let server = server(value, SYSLOG_PORT);
+                self.syslog = Some(server.ok_or_else(|| bad(key, value, expected))?);
+            }
             _ => {
                 for port in value.split(',') {
                     let port = port.parse().ok().filter(|port| *port > 0 && !value.contains('+'));

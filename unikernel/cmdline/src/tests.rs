@@ -70,10 +70,14 @@ fn servers_have_addresses_and_perhaps_ports() {
     let system = parse("ntp=10.0.0.1,10.0.0.2:1123 ntp=[2001:db8::1]:123,fd00::1").unwrap().system;
     let expected = ["10.0.0.1:123", "10.0.0.2:1123", "[2001:db8::1]:123", "[fd00::1]:123"];
     assert_eq!(system.time_servers, TimeServers::Given(expected.map(|at| at.parse().unwrap()).to_vec()));
+    let syslog = |value: &str| parse(&format!("syslog={value}")).unwrap().system.syslog.unwrap().to_string();
+    assert_eq!(syslog("10.0.0.2"), "10.0.0.2:514");
+    assert_eq!(syslog("[fd00::1]:5514"), "[fd00::1]:5514");
     assert_eq!(parse("ntp=10.0.0.1 ntp=off").unwrap().system.time_servers, TimeServers::None);
     for bad in ["", "pool.ntp.org", "10.0.0.1,", "10.0.0.1:0", "10.0.0.1:65536", "0.0.0.0", "224.0.0.1", "on"]
     {
         assert!(message(&format!("ntp={bad}")).contains("IP addresses such as"), "{bad}");
+        assert!(message(&format!("syslog={bad}")).contains("an IP address such as"), "{bad}");
     }
 }
 
@@ -327,6 +331,7 @@ const ATTACKS: [&[&str]; 2] = [
         "loopback",
         "forward",
         "ntp",
+        "syslog",
         "offload",
         "virtio_mmio.device",
         "console",

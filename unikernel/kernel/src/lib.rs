@@ -65,6 +65,10 @@ extern "C" fn kernel_main(start_info: u32, magic: u32) -> ! {
     arch::syscall::init();
 
     let understood = understand(&info);
+    let keeps_records = matches!(&understood, Ok((_, options)) if options.system.syslog.is_some());
+    if keeps_records && platform::records::keep().is_err() {
+        log::warn!("`syslog=`: there is no memory for it");
+    }
     platform::init(info.rsdp());
     // Only now, because to end the machine takes the ACPI tables.
     let (command_line, options) =

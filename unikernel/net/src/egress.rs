@@ -222,6 +222,12 @@ impl Stack {
         }
     }
 
+    /// True if what is sent to a peer leaves at once: there is a way, and the next machine on it is known. If that is not, it is
+    /// asked for.
+    pub fn can_reach(&mut self, peer: IpAddr) -> bool {
+        matches!(self.path_to(peer), Some((Path::Link(_) | Path::Loopback, _)))
+    }
+
     /// What the way to a peer carries whole, in bytes of IP packet (`IP_MTU`). Within the machine that is as much as Linux's
     /// loopback, or as the length field of IPv4 says.
     pub(crate) fn peer_mtu(&self, peer: IpAddr) -> usize {

@@ -29,6 +29,8 @@ pub mod exit_work {
     pub const NETWORK: u32 = 4;
     /// Requests of an io_uring can go on.
     pub const RINGS: u32 = 8;
+    /// Something was logged that is to be sent.
+    pub const LOG: u32 = 16;
 }
 
 /// What one core owns. The offsets of the first fields are known to the entry stubs.

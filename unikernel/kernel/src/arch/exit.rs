@@ -27,6 +27,7 @@ fn slow_work(work: u32, frame: &mut TrapFrame) {
         crate::net::tick();
     }
     crate::uring::run_scheduled();
+    crate::service::syslog::wake();
     if work & exit_work::RESCHEDULE != 0 {
         scheduler::preempt();
     }

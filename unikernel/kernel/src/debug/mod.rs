@@ -20,7 +20,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use spin::Once;
 
 use crate::arch::trap::TrapFrame;
-use crate::platform::{console, interrupts, power};
+use crate::platform::{console, interrupts, power, records};
 use crate::task::signal;
 use crate::task::signal_delivery::Cause;
 
@@ -78,7 +78,7 @@ pub fn panic(info: &PanicInfo<'_>) -> ! {
 
 /// Reports a fault of the app: signal, address, registers, backtrace.
 pub fn report_crash(frame: &TrapFrame, cause: &Cause) {
-    let mut out = console::Writer;
+    let mut out = records::Report;
     let info = &cause.info;
     let _ = writeln!(out, "\nthe app was killed by {} ({})", signal::name(info.signal), describe(cause));
     let _ = write_registers(&mut out, frame);

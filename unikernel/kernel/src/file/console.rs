@@ -14,7 +14,7 @@ use super::table::{self, OnExec};
 use super::tty::{self, Line, NO_WINDOW, Queues, number_of, session};
 use super::{AttemptError, File, FileFlags, Metadata, PollSource, Readiness, WaitMode};
 use crate::mem::user::UserSlice;
-use crate::platform::console;
+use crate::platform::{console, records};
 use crate::sync::SpinLock;
 use crate::syscall::{Errno, SysResult};
 
@@ -119,6 +119,7 @@ impl Console {
         }
         let mut screen = Gathered::default();
         bytes.iter().for_each(|&byte| terminal.write(byte, &mut screen));
+        records::wrote(bytes);
         Ok(bytes.len())
     }
 }

@@ -271,7 +271,7 @@ impl Guard {
             cards::shards_with(index).skip(1).for_each(|shard| lock(shard).stack.adopt(&config));
             tell_siblings();
             let servers = config.ipv4.iter().flat_map(|lease| lease.time_servers.iter().copied());
-            crate::service::ntp::addresses_changed(&servers.collect::<Vec<_>>());
+            crate::service::addresses_changed(&servers.collect::<Vec<_>>());
         }
     }
 }

@@ -9,7 +9,7 @@ use spin::Once;
 use unikernel_machine::levels::DEFAULT_LEVEL;
 pub use unikernel_machine::levels::Levels;
 
-use super::{console, time};
+use super::{console, records, time};
 
 /// A line longer than this is cut; it is formatted on the kernel's stack, in one piece, so that
 /// lines of several cores never mix.
@@ -47,10 +47,13 @@ impl log::Log for Logger {
         let room = short_target(record.target());
         let mut line = ArrayString::<LINE_BYTES>::new();
         // A line that does not fit is cut where it was full.
-        let _ = write!(line, "[{seconds:4}.{micros:06}] {:5} {room}: {}", record.level(), record.args());
+        let _ = write!(line, "[{seconds:4}.{micros:06}] {:5} {room}: ", record.level());
+        let head_len = line.len();
+        let _ = write!(line, "{}", record.args());
         if line.is_full() {
             line.truncate(floor_char_boundary(&line, LINE_BYTES - 1));
         }
+        records::logged(record.level(), room, line[head_len.min(line.len())..].as_bytes());
         line.push('\n');
         console::write(line.as_bytes());
     }

@@ -2,7 +2,7 @@
 //! randomness, and the way to switch it off. Nothing here knows the app, a thread or a socket. What can
 //! be decided without touching a register is decided in the crate `unikernel-machine`.
 //!
-//! - [`console`], [`logger`]: the serial line and the log on it;
+//! - [`console`], [`logger`]: the serial line and the log on it; [`records`]: both, for whoever else wants them;
 //! - [`acpi`]: what the firmware says; [`pci`]: devices on the PCI bus;
 //! - [`interrupts`], with [`apic`], [`ioapic`] and [`shared_line`]: from a device to its handler;
 //! - [`time`], with `calibrate`, `pvclock` and `rtc`; [`timer`]: an interrupt at a time;
@@ -24,6 +24,7 @@ pub mod pci;
 pub mod power;
 mod pvclock;
 pub mod random;
+pub mod records;
 mod rtc;
 pub mod shared_line;
 pub mod time;

@@ -1,12 +1,23 @@
 //! What the machine does beside running the app, each by a thread of the kernel's or before the app starts.
 //!
-//! - [`ntp`]: keeps the clock right.
+//! - [`ntp`]: keeps the clock right;
+//! - [`syslog`]: tells a server what is logged and written to the console.
 
 pub mod ntp;
+pub mod syslog;
+
+use core::net::Ipv4Addr;
 
 use unikernel_cmdline::Options;
 
 /// Starts what the command line asks for.
 pub fn start(options: &Options) {
     ntp::init(&options.system);
+    syslog::init(&options.system);
+}
+
+/// The machine's addresses have changed, and DHCP may have told of time servers. No lock of the network may be held.
+pub fn addresses_changed(time_servers: &[Ipv4Addr]) {
+    ntp::addresses_changed(time_servers);
+    syslog::addresses_changed();
 }

@@ -51,7 +51,7 @@ pub(super) fn init(options: &SystemOptions) {
 }
 
 /// The machine's addresses have changed, and DHCP may have told of servers. No lock of the network may be held.
-pub fn addresses_changed(servers: &[Ipv4Addr]) {
+pub(super) fn addresses_changed(servers: &[Ipv4Addr]) {
     CHANGES.fetch_add(1, Ordering::Relaxed);
     NEWS.wake_all();
     use_servers(

@@ -9,6 +9,7 @@ use crate::arch::cpu::{self, this_cpu};
 use crate::arch::tlb;
 use crate::net;
 use crate::platform::time;
+use crate::service::syslog;
 use crate::uring;
 
 /// How often an idle core looks for packets between two looks at the clock.
@@ -35,6 +36,7 @@ pub(super) fn wait() {
     timer::run_expired();
     net::flush();
     uring::run_scheduled();
+    syslog::wake();
     // The thread whose stack this is sleeps: its processor time stands still.
     scheduler::stop_clock();
     DISPATCHER.begin_idle(here);

@@ -13,7 +13,8 @@ use crate::file::pidfd;
 use crate::mem::user::UserPtr;
 use unikernel_cmdline::ExitAction;
 
-use crate::platform::{interrupts, power};
+use crate::platform::{interrupts, power, records};
+use crate::service::syslog;
 use crate::sync::SpinLock;
 
 /// The app's process id. It is what Linux gives the only process of a machine.
@@ -153,8 +154,10 @@ pub fn exit_process(code: i32) -> ! {
     // While the other threads can still run: one of them may be at work in the filesystem.
     crate::fs::disk::table::unmount_all();
     interrupts::stop_others();
-    crate::net::shut_down();
+    records::end_line();
     log::info!("the app exited with code {code}");
+    syslog::finish();
+    crate::net::shut_down();
     let action = *PROCESS.exit_action.lock();
     end_machine(action, code as u8)
 }

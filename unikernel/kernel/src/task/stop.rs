@@ -13,6 +13,7 @@ use super::timer::{self, TimerTarget};
 use super::{WaitQueue, current, process::process};
 use crate::net;
 use crate::platform::time;
+use crate::service::syslog;
 
 /// How long a stop takes at most, if the command line does not say so.
 const USUAL_SECONDS: u32 = 5;
@@ -73,7 +74,9 @@ pub(super) fn drain() {
     static NOBODY: WaitQueue = WaitQueue::new();
     let (deadline_ns, _) = begin();
     net::close_all();
-    while net::has_undelivered() && time::now_ns() < deadline_ns {
+    let log_deadline_ns = time::now_ns() + syslog::LAST_WAIT_NS;
+    let is_busy = |now_ns| net::has_undelivered() || (syslog::has_unsent() && now_ns < log_deadline_ns);
+    while time::now_ns() < deadline_ns && is_busy(time::now_ns()) {
         net::exchange();
         let look_ns = (time::now_ns() + LOOK_NS).min(deadline_ns);
         // The other threads, too, may have something to end.

@@ -30,6 +30,18 @@ impl Client {
         }
     }
 
+    /// True if a datagram would leave now. If there is a way and the next machine on it is not known yet, that is asked for.
+    pub fn can_reach(&self, to: SocketAddr) -> bool {
+        let Some(datagram) = self.datagram() else { return false };
+        let Ok(id) = datagram.id_or_bind(&self.0) else { return false };
+        let options = *self.0.options.lock();
+        let (mut net, _) = datagram.lock_towards(&options, id, Some(to), &SendControl::default());
+        let can_reach = net.stack.can_reach(to.ip());
+        drop(net);
+        crate::net::flush();
+        can_reach
+    }
+
     /// Sends a datagram now, or fails; it does not wait.
     pub fn send(&self, to: SocketAddr, bytes: &[u8]) -> Result<(), Errno> {
         let datagram = self.datagram().ok_or(Errno::EBADF)?;

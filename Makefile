@@ -23,7 +23,7 @@ KILLS   ?= 100
 LIES    ?= 200
 FUZZ_SECONDS ?= 3600
 FUZZ_SEED ?=
-.PHONY: help setup run disk test bench conformance model powercut kill fuzz debug lint doc clean host-test images
+.PHONY: help setup run disk test bench conformance model powercut kill fuzz debug lint doc book clean host-test images
 
 help: ## list the targets
 	@echo 'targets (with APP=http MACHINE=q35|microvm|pc PORT=8080 MEMORY=256 SMP=1 APPEND="log=debug" DISK=data.img ARGS="..."):'
@@ -50,7 +50,7 @@ images: setup
 	@cargo run --quiet --release -p unikernel-build --bin check-image -- $(foreach app,hello http http-mio http-axum tls sqlite kv files,"$${CARGO_TARGET_DIR:-target}/x86_64-unknown-linux-musl/release/$(app)")
 
 bench: setup ## measure against a Linux guest with the same ELF (QUICK=1 for a short run)
-	@$(QEMU_RUN) bench $(BENCH)
+	@$(QEMU_RUN) bench --marks $(BENCH)
 
 conformance: setup ## the test suites of published crates, on Linux and booted (SUITE=tokio,redb for some)
 	@$(QEMU_RUN) conformance $(if $(SUITE),--suite $(SUITE))
@@ -81,7 +81,16 @@ lint: setup ## format and lints
 
 doc: setup ## API documentation and the generated pages
 	cargo run --quiet --release -p unikernel-build --bin syscall-reference
+	@$(QEMU_RUN) help --markdown > docs/command-line.md
 	cargo doc --no-deps
+
+# mdbook is compiled once, which takes minutes.
+MDBOOK   = target/tools/bin/mdbook
+$(MDBOOK):
+	cargo install --quiet --locked --version "^0.4" --root target/tools --target-dir target/tools/build mdbook && rm -rf target/tools/build
+
+book: $(MDBOOK) ## the pages of docs/ as a book, in target/book
+	@$(MDBOOK) build
 
 clean: ## remove everything that was built
 	cargo clean

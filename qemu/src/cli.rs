@@ -1,6 +1,7 @@
 //! The command line of the runner.
 
 mod background;
+mod bench;
 mod bom;
 mod deploy;
 mod fuzz;
@@ -16,7 +17,6 @@ use std::str::FromStr;
 
 use anyhow::{Context, Result, anyhow, bail};
 use lexopt::prelude::*;
-use serde::Serialize;
 
 use crate::background::LogsOptions;
 use crate::bom::BomOptions;
@@ -25,6 +25,7 @@ use crate::machine::Kind;
 use crate::package::{InitOptions, PackOptions, PackageOptions, take_option};
 use crate::project::nearest;
 use crate::tap_tests;
+pub(crate) use bench::{BenchOptions, OwnBenchOptions};
 pub(crate) use deploy::DeployOptions;
 pub(crate) use fuzz::FuzzOptions;
 pub(crate) use image::{ImageFormat, ImageOptions};
@@ -54,6 +55,9 @@ pub(crate) enum Command {
     /// A part of the tests that runs in a namespace; not for people.
     TapTest(String, Option<Kind>),
     Bench(BenchOptions),
+    OwnBench(Box<OwnBenchOptions>),
+    /// The part of it that runs in a namespace; not for people.
+    OwnBenchInside(crate::bench::Plan),
     Conformance(ConformanceOptions),
     Disk(DiskOptions),
     Fuzz(FuzzOptions),
@@ -73,47 +77,6 @@ pub(crate) struct TestOptions {
     pub(crate) filter: Option<String>,
 }
 
-/// What to measure.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct BenchOptions {
-    pub(crate) apps: Vec<String>,
-    pub(crate) connections: Vec<u32>,
-    pub(crate) rounds: usize,
-    pub(crate) seconds: u64,
-    pub(crate) skip: Vec<String>,
-}
-
-impl Default for BenchOptions {
-    /// All that the marks ask for.
-    fn default() -> Self {
-        Self {
-            apps: ["http", "http-mio", "http-axum", "axum-rest:64", "axum-rest@2:64"]
-                .map(str::to_owned)
-                .to_vec(),
-            connections: vec![1, 16, 64, 256],
-            rounds: 3,
-            seconds: 3,
-            skip: Vec::new(),
-        }
-    }
-}
-
-impl BenchOptions {
-    /// The apps but those that are measured at one number of connections, or on more processors: they have no mark for another.
-    pub(crate) fn plain_apps(&self) -> impl Iterator<Item = &str> {
-        self.apps.iter().map(String::as_str).filter(|app| !app.contains([':', '@']))
-    }
-
-    /// True if nothing that the marks ask for is left out.
-    pub(crate) fn is_complete(&self) -> bool {
-        let all = Self::default();
-        self.skip.is_empty()
-            && self.rounds >= all.rounds
-            && all.apps.iter().all(|app| self.apps.contains(app))
-            && all.connections.iter().all(|connections| self.connections.contains(connections))
-    }
-}
-
 /// Which tests of which suites to run, and where.
 #[derive(Clone, Debug)]
 pub(crate) struct ConformanceOptions {
@@ -125,6 +88,18 @@ pub(crate) struct ConformanceOptions {
     pub(crate) is_checked: bool,
     pub(crate) cpus: u32,
     pub(crate) machine: Kind,
+}
+
+/// The page of the book about this.
+#[cfg(test)]
+pub(crate) fn reference() -> String {
+    help::reference()
+}
+
+/// What of a command line in a text is not known.
+#[cfg(test)]
+pub(crate) fn unknown_words(line: &str) -> Vec<String> {
+    help::unknown_words(line)
 }
 
 /// Reads the process's arguments.
@@ -164,6 +139,7 @@ pub(crate) fn parse() -> Result<Command> {
         "image" => {
             return image::parse(&mut parser, behind).map(|options| Command::Image(Box::new(options)));
         }
+        "bench" => return bench::parse(&mut parser, behind),
         _ => {}
     }
     if !behind.is_empty() {
@@ -181,11 +157,15 @@ pub(crate) fn parse() -> Result<Command> {
         "pack" => parse_pack(&mut parser).map(Command::Pack),
         "kernel" => parse_kernel(&mut parser).map(Command::Kernel),
         "test" => parse_test(&mut parser).map(Command::Test),
-        "bench" => parse_bench(&mut parser).map(Command::Bench),
+
         "conformance" => parse_conformance(&mut parser).map(Command::Conformance),
         "disk" => parse_disk(&mut parser).map(Command::Disk),
         "fuzz" => fuzz::parse(&mut parser).map(Command::Fuzz),
-        "help" => Ok(Command::Help(help::on(None))),
+        "help" => help::parse(&mut parser).map(Command::Help),
+        crate::bench::INSIDE => {
+            let plan = parser.value()?.string()?;
+            Ok(Command::OwnBenchInside(serde_json::from_str(&plan).context("no plan")?))
+        }
         tap_tests::COMMAND => {
             let name = parser.value()?.string()?;
             let kind = parser.next()?.map(|argument| match argument {
@@ -330,28 +310,6 @@ fn parse_conformance(parser: &mut lexopt::Parser) -> Result<ConformanceOptions> 
             Long("checked") => options.is_checked = true,
             Long("smp") => options.cpus = cpus(value(parser, "smp")?)?,
             Long("machine") => options.machine = value(parser, "machine")?,
-            other => return Err(unexpected(&shown(&other))),
-        }
-    }
-    Ok(options)
-}
-
-fn parse_bench(parser: &mut lexopt::Parser) -> Result<BenchOptions> {
-    let mut options = BenchOptions::default();
-    while let Some(argument) = parser.next()? {
-        match argument {
-            Long("apps") => {
-                options.apps =
-                    list(parser.value()?.string()?).into_iter().filter(|app| app != "none").collect();
-            }
-            Long("connections") => {
-                let text = parser.value()?.string()?;
-                let numbers: Result<_, _> = text.split(',').map(str::parse).collect();
-                options.connections = numbers.with_context(|| format!("--connections {text}"))?;
-            }
-            Long("rounds") => options.rounds = value(parser, "rounds")?,
-            Long("seconds") => options.seconds = value(parser, "seconds")?,
-            Long("skip") => options.skip = list(parser.value()?.string()?),
             other => return Err(unexpected(&shown(&other))),
         }
     }

@@ -117,6 +117,11 @@ pub(crate) fn settled_free_memory(address: SocketAddr) -> Result<i64> {
 
 /// True if the address answers `GET /` with success right now.
 pub(crate) fn answers(address: SocketAddr) -> bool {
+    answers_on(address, "/")
+}
+
+/// The same for a path.
+pub(crate) fn answers_on(address: SocketAddr, path: &str) -> bool {
     /// Short, since a segment that came before the guest was ready is lost, and only the next attempt
     /// sends another. A server that is ready connects within this, even when interpreted.
     const CONNECT_PATIENCE: Duration = Duration::from_millis(10);
@@ -126,7 +131,7 @@ pub(crate) fn answers(address: SocketAddr) -> bool {
         let stream = TcpStream::connect_timeout(&address, CONNECT_PATIENCE)?;
         stream.set_read_timeout(Some(ANSWER_PATIENCE))?;
         let mut client = Client { stream: BufReader::new(stream) };
-        Ok(client.get("/")?.status == 200)
+        Ok(client.get(path)?.status == 200)
     };
     probe().unwrap_or(false)
 }

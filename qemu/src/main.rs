@@ -5,6 +5,7 @@
 //! - [`package`]: packages of users as appliances; [`bom`]: what they are made of; [`run`]: boots one; [`background`]: without a terminal; [`debug`]: under gdb; [`deploy`], [`oci`] and [`image`]: files that start one elsewhere; with [`run_tests`]; [`guest_tests`] (with [`disk_tests`]), [`http_tests`], [`app_tests`], [`boot_tests`], [`device_tests`], [`disk_image_tests`], [`like_vmm_tests`], [`capture_tests`], [`loopback_tests`], [`ntp_tests`], [`syslog_tests`], [`frame_tests`], [`package_tests`], [`program_tests`], [`pack_tests`], [`debian_tests`], [`init_tests`], [`background_tests`], [`kv`],
 //!   [`tap_tests`] (with [`load_tests`], [`offload_tests`]), [`tcp_tests`] and [`vsock_tests`]: `make test`; [`bench`]: `make bench`; [`conformance`]: `make conformance`;
 //! - [`attacks`] and [`storm`]: hostile clients and many clients, for tests and benchmark; [`liar`]: a disk that lies, with [`liar_tests`];
+//! - `book_tests`: what the pages say is so;
 //! - [`messages`]: what cargo tells; [`cpio`]: folders as initrd archives; [`disk`]: disk images; [`qmp`]: QEMU's control socket; [`random`]: numbers for tests; [`icmpv6`]: a
 //!   router and a `ping` for tests; [`impairment`]: a bad network; [`bulk`]: the other end of bulk transfers.
 
@@ -16,6 +17,8 @@ mod background;
 mod background_tests;
 mod bench;
 mod bom;
+#[cfg(test)]
+mod book_tests;
 mod boot_tests;
 mod bulk;
 mod capture_tests;
@@ -100,6 +103,8 @@ fn main() -> ExitCode {
         Command::Test(options) => guest_tests::run(&options),
         Command::TapTest(name, kind) => tap_tests::inside(&name, kind),
         Command::Bench(options) => bench::run(&options),
+        Command::OwnBench(options) => bench::run_own(&options),
+        Command::OwnBenchInside(plan) => bench::run_own_inside(&plan),
         Command::Conformance(options) => conformance::run(&options),
         Command::Disk(options) => disk::run(&options),
         Command::Fuzz(options) => fuzz::run(&options),

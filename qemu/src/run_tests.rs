@@ -13,8 +13,8 @@ use nix::unistd::Pid;
 use crate::guest_tests::free_port;
 use crate::machine::{Kind, Machine};
 use crate::process::{Console, LOOK_INTERVAL, Process};
-use crate::project;
 use crate::vm::Vm;
+use crate::{bench, namespace, project};
 
 /// A name and what it does.
 type NamedTest = (String, Box<dyn Fn() -> Result<()>>);
@@ -31,6 +31,7 @@ pub(crate) fn all() -> Vec<NamedTest> {
         ("run_interrupted_twice".to_owned(), Box::new(interrupted_twice)),
         ("run_with_slips".to_owned(), Box::new(slips)),
         ("debug_backtrace".to_owned(), Box::new(backtrace)),
+        ("bench_of_a_server".to_owned(), Box::new(measured)),
     ]
 }
 
@@ -85,6 +86,33 @@ impl Run {
         let children = std::fs::read_to_string(format!("/proc/{runner}/task/{runner}/children"))?;
         Ok(Pid::from_raw(children.split(' ').next().context("it has no guest")?.parse()?))
     }
+}
+
+/// A server is measured on both systems, for as short as can be. The kernel of the Linux guest is fetched by `make bench`,
+/// not by a test.
+fn measured() -> Result<()> {
+    if !bench::has_linux() || !namespace::is_possible() {
+        println!(
+            "left out: bench_of_a_server, for there is no Linux guest (`make bench` fetches it) or no tap device"
+        );
+        return Ok(());
+    }
+    let image = project::build_app("http")?;
+    let folder = project::work_dir("bench-test")?.join(std::process::id().to_string());
+    let mut command = Command::new(std::env::current_exe()?);
+    command.arg("bench").arg(image).arg("--output").arg(&folder);
+    command.args(["--rounds", "1", "--duration", "1", "--connections", "2", "--path", "/"]);
+    command.args(["--env", "A=it's", "--", "two words"]);
+    let output = command.output()?;
+    let text =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success() && text.contains("start of QEMU to first response"), "{text}");
+    let picture = std::fs::read_to_string(folder.join("http.svg"))?;
+    let json: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(folder.join("http.json"))?)?;
+    std::fs::remove_dir_all(&folder)?;
+    let rate = |system: &str| json["loads"][0][system]["requests_per_second"].as_f64().unwrap_or(0.0);
+    ensure!(picture.contains("http") && rate("ours") > 1.0 && rate("linux") > 1.0, "{json}");
+    Ok(())
 }
 
 /// The guest is asked to stop, and does.

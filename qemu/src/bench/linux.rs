@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::cpio::Archive;
 use crate::project;
+use crate::run::app_files;
 
 /// Debian's name for "the current kernel for virtual machines".
 const META_PACKAGE: &str = "linux-image-cloud-amd64";
@@ -22,6 +23,11 @@ fn folder() -> Result<PathBuf> {
 /// The kernel image.
 pub(super) fn kernel() -> Result<PathBuf> {
     Ok(folder()?.join("vmlinuz"))
+}
+
+/// True if it needs no fetching.
+pub(crate) fn is_there() -> bool {
+    kernel().is_ok_and(|path| path.exists())
 }
 
 /// Fetches and unpacks the kernel package, once.
@@ -42,12 +48,15 @@ pub(super) fn prepare() -> Result<()> {
 
 /// The package that the meta package stands for at present.
 fn kernel_package() -> Result<String> {
-    let output =
-        Command::new("apt-cache").args(["depends", META_PACKAGE]).output().context("cannot run apt-cache")?;
+    let output = Command::new("apt-cache").args(["depends", META_PACKAGE]).output().context(
+        "cannot run apt-cache, which finds the kernel of the Linux guest (Debian's linux-image-cloud-amd64)",
+    )?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let line = text.lines().find_map(|line| line.trim().strip_prefix("Depends: linux-image-"));
     let Some(version) = line else {
-        bail!("apt knows no {META_PACKAGE}: run `apt-get update`, or benchmark on Debian");
+        bail!(
+            "apt knows no {META_PACKAGE}, the kernel of the Linux guest: run `apt-get update`, or measure on Debian"
+        );
     };
     Ok(format!("linux-image-{}", version.trim()))
 }
@@ -66,13 +75,34 @@ fn find(folder: &Path, is_it: impl Fn(&str) -> bool) -> Result<PathBuf> {
     Ok(found.with_context(|| format!("not found in {}", folder.display()))?.path())
 }
 
-/// Makes the guest's initramfs with one app in it, as `/app`.
+/// What the guest runs as its only process.
+pub(super) struct Program<'a> {
+    /// What its archive is called.
+    pub(super) name: &'a str,
+    pub(super) file: &'a Path,
+    /// An archive with the files that it finds.
+    pub(super) files: Option<&'a Path>,
+    /// The shell's line that turns into it; it is `/app`.
+    pub(super) start: &'a str,
+}
+
+/// How an app is started: its arguments are on the kernel's command line ([`arguments`]).
+const START_APP: &str = "exec /app $ARGS";
+
+/// Makes the guest's initramfs with one app in it, and its files.
 pub(super) fn initramfs(app: &str) -> Result<PathBuf> {
-    initramfs_with(app, &project::image(app))
+    let files = app_files(app, app)?;
+    let file = project::image(app);
+    initramfs_with(&Program { name: app, file: &file, files: files.as_deref(), start: START_APP })
+}
+
+/// The same with a program of others'.
+pub(super) fn initramfs_of(name: &str, file: &Path) -> Result<PathBuf> {
+    initramfs_with(&Program { name, file, files: None, start: START_APP })
 }
 
 /// The same with any program, and the libraries that it is linked with.
-pub(super) fn initramfs_with(app: &str, program: &Path) -> Result<PathBuf> {
+pub(super) fn initramfs_with(program: &Program<'_>) -> Result<PathBuf> {
     let folder = folder()?;
     let modules_root = find(&folder.join("package/lib/modules"), |_| true)?;
     let mut archive = Archive::default();
@@ -89,22 +119,24 @@ pub(super) fn initramfs_with(app: &str, program: &Path) -> Result<PathBuf> {
         insert.push_str(&format!("/bin/busybox insmod /modules/{name}\n"));
         archive.add(&format!("modules/{name}"), 0o100_644, 0, &content);
     }
-    archive.add("init", 0o100_755, 0, init_script(&insert).as_bytes());
-    archive.add("app", 0o100_755, 0, &fs::read(program)?);
-    for library in libraries(program)? {
+    archive.add("init", 0o100_755, 0, init_script(&insert, program.start).as_bytes());
+    archive.add("app", 0o100_755, 0, &fs::read(program.file)?);
+    for library in libraries(program.file)? {
         let name = library.to_string_lossy();
         archive.add(name.trim_start_matches('/'), 0o100_755, 0, &fs::read(&library)?);
     }
-    let files = project::root().join("apps").join(app).join("initrd");
-    if files.is_dir() {
-        archive.add_folder(&files, "")?;
+    let mut bytes = archive.finish();
+    if let Some(files) = program.files {
+        // Archives may follow each other, each from a multiple of four bytes on (Linux: early-userspace/buffer-format).
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        bytes.extend(fs::read(files).with_context(|| format!("cannot read {}", files.display()))?);
     }
-    let path = folder.join(format!("{app}.cpio"));
-    fs::write(&path, archive.finish())?;
+    let path = folder.join(format!("{}.cpio", program.name));
+    fs::write(&path, bytes)?;
     Ok(path)
 }
 
-fn init_script(insert: &str) -> String {
+fn init_script(insert: &str, start: &str) -> String {
     format!(
         "#!/bin/busybox sh\n\
          /bin/busybox mount -t devtmpfs none /dev\n\
@@ -115,7 +147,7 @@ fn init_script(insert: &str) -> String {
          /bin/busybox ip link set eth0 up\n\
          echo 4096 > /proc/sys/net/core/somaxconn\n\
          [ -b /dev/vda ] && /bin/busybox mount -t ext4 /dev/vda /data\n\
-         exec /app $ARGS\n"
+         {start}\n"
     )
 }
 
@@ -137,7 +169,7 @@ pub(super) fn arguments(words: &str) -> String {
 fn busybox() -> Result<PathBuf> {
     let places = ["/bin/busybox", "/usr/bin/busybox"];
     let found = places.iter().map(PathBuf::from).find(|path| path.exists());
-    found.context("there is no static busybox: `make setup` installs busybox-static")
+    found.context("there is no static busybox: `apt-get install busybox-static`")
 }
 
 /// The wanted modules, each after what it depends on (modules.dep(5)).

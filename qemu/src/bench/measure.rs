@@ -1,6 +1,7 @@
 //! One guest, measured: load, boot time, memory, idling.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -99,9 +100,24 @@ pub(crate) fn median(mut values: Vec<f64>) -> Option<f64> {
     Some(if values.len() % 2 == 1 { upper } else { (values[values.len() / 2 - 1] + upper) / 2.0 })
 }
 
+/// What is asked for, and where.
+#[derive(Clone, Debug)]
+pub(super) struct Target {
+    pub(super) address: SocketAddr,
+    pub(super) path: String,
+}
+
+impl Target {
+    /// The start page of this repository's apps.
+    fn usual() -> Self {
+        Self { address: guest_address(), path: "/".into() }
+    }
+}
+
 /// A booted guest that answers.
 pub(super) struct Guest {
     vm: Vm,
+    target: Target,
     /// From the start of QEMU to the first response.
     pub(super) boot_time: Duration,
 }
@@ -126,19 +142,25 @@ impl Guest {
     }
 
     /// Boots a machine on the tap device, with one pair of queues if it does not say, and waits for an answer.
-    pub(super) fn start(mut machine: Machine, patience: Duration) -> Result<Self> {
+    pub(super) fn start(machine: Machine, patience: Duration) -> Result<Self> {
+        Self::start_for(Target::usual(), machine, patience)
+    }
+
+    /// The same for another server.
+    pub(super) fn start_for(target: Target, mut machine: Machine, patience: Duration) -> Result<Self> {
         if machine.net == Net::None {
             machine.net = Net::Tap { name: TAP.into(), queues: 1 };
         }
         let vm = Vm::start(&machine, Console::Recorded)?;
-        let boot_time = vm.wait_until(patience, || http::answers(guest_address()))?;
-        Ok(Self { vm, boot_time })
+        let boot_time = vm.wait_until(patience, || http::answers_on(target.address, &target.path))?;
+        Ok(Self { vm, target, boot_time })
     }
 
     /// Loads the guest and counts.
     pub(super) fn load(&self, connections: u32, seconds: u64) -> Result<Load> {
         let (before, started) = (Usage::now(self.vm.pid())?, Instant::now());
-        let report = wrk::run(guest_address(), connections, seconds)?;
+        let Target { address, path } = &self.target;
+        let report = wrk::run_on(*address, path, connections, seconds)?;
         let (after, elapsed) = (Usage::now(self.vm.pid())?, started.elapsed());
         ensure!(report.requests > 0, "no request was answered; console:\n{}", self.vm.console());
         Ok(Load {

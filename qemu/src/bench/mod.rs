@@ -6,6 +6,7 @@
 //! - [`measure`]: one guest, measured; [`crowd`], [`endurance`], [`hostile`]: many clients, and bad ones; [`loss`]: a bad network;
 //! - [`bulk`], [`offloads`]: one connection at full speed, and what the card does for it;
 //! - [`micro`]: threads and system calls; [`storage`]: disks, and `kv` against Redis;
+//! - [`own`]: a server of the user's;
 //! - [`marks`]: what is to be reached; [`report`]: tables and JSON; [`svg`]: pictures.
 
 mod bulk;
@@ -20,6 +21,7 @@ mod marks;
 mod measure;
 mod micro;
 mod offloads;
+mod own;
 mod report;
 mod storage;
 mod svg;
@@ -37,10 +39,12 @@ use crowd::Crowd;
 use endurance::{Lasting, StormResult};
 use hostile::Trial;
 use instructions::Instructions;
+pub(crate) use linux::is_there as has_linux;
 use loss::Loss;
 use measure::{Burst, Case, Guest, Load, Sequential, System, USUAL_MEMORY_MIB};
 use micro::{Figures, MicroResult};
 use offloads::{OffloadResult, QueueResult};
+pub(crate) use own::{INSIDE, Plan, run as run_own, run_inside as run_own_inside};
 
 /// All that one run of the benchmark found.
 #[derive(Serialize)]
@@ -105,6 +109,14 @@ impl<T> Pair<T> {
         Self { ours: figure(System::Unikernel), linux: figure(System::Linux) }
     }
 
+    /// The figure of one.
+    fn of_mut(&mut self, system: System) -> &mut Option<T> {
+        match system {
+            System::Unikernel => &mut self.ours,
+            System::Linux => &mut self.linux,
+        }
+    }
+
     /// Both figures, if both were measured.
     pub(crate) fn both(&self) -> Option<(&T, &T)> {
         self.ours.as_ref().zip(self.linux.as_ref())
@@ -141,14 +153,75 @@ pub(crate) fn run(options: &BenchOptions) -> Result<u8> {
         namespace::enter()?;
     }
     namespace::set_up(Queues::One)?;
-    let results = Bench { options, failures: Vec::new() }.run();
+    let results = Bench { options, failures: Failures::default() }.run();
     report::write(&results).context("cannot write the report")
+}
+
+/// Measurements that failed, and why.
+#[derive(Default)]
+struct Failures(Vec<String>);
+
+impl Failures {
+    /// The value, or a note of the failure: the rest of the benchmark goes on.
+    fn noted<T>(&mut self, what: &str, outcome: Result<T>) -> Option<T> {
+        outcome
+            .map_err(|error| {
+                eprintln!("FAILED  {what}: {error:#}");
+                self.0.push(format!("{what}: {error:#}"));
+            })
+            .ok()
+    }
+}
+
+/// What is asked of a server, how often.
+struct Series<'a> {
+    app: &'a str,
+    connections: &'a [u32],
+    rounds: usize,
+    seconds: u64,
+}
+
+/// Medians of loads, and the times of all boots in milliseconds.
+struct Served {
+    loads: Vec<LoadResult>,
+    boots: Pair<Vec<f64>>,
+}
+
+impl Series<'_> {
+    /// In each round both systems boot afresh, in turn, and take all numbers of connections.
+    fn in_turns(&self, failures: &mut Failures, boot: impl Fn(System) -> Result<Guest>) -> Served {
+        let Self { app, connections, rounds, seconds } = *self;
+        let mut samples: Vec<Pair<Vec<Load>>> = connections.iter().map(|_| Pair::default()).collect();
+        let mut boots = Pair::<Vec<f64>>::default();
+        for round in 1..=rounds {
+            for system in [System::Unikernel, System::Linux] {
+                eprintln!("{app}: round {round} of {rounds}, {system}");
+                let guest = failures.noted(&format!("{app} on {system}"), boot(system));
+                let Some(guest) = guest else { continue };
+                boots.of_mut(system).get_or_insert_default().push(guest.boot_time.as_secs_f64() * 1000.0);
+                for (&connections, samples) in connections.iter().zip(&mut samples) {
+                    let load = guest.load(connections, seconds);
+                    let what = format!("{app} on {system}, {connections} connections");
+                    let load = failures.noted(&what, load);
+                    samples.of_mut(system).get_or_insert_default().extend(load);
+                }
+            }
+        }
+        let medians = samples.iter().map(|samples| Pair {
+            ours: samples.ours.as_deref().and_then(Load::median),
+            linux: samples.linux.as_deref().and_then(Load::median),
+        });
+        let named = connections.iter().zip(medians);
+        let app = app.split(':').next().unwrap_or(app);
+        let loads = named.map(|(&connections, load)| LoadResult { app: app.to_owned(), connections, load });
+        Served { loads: loads.collect(), boots }
+    }
 }
 
 /// The benchmark at work.
 struct Bench<'a> {
     options: &'a BenchOptions,
-    failures: Vec<String>,
+    failures: Failures,
 }
 
 impl Bench<'_> {
@@ -197,7 +270,7 @@ impl Bench<'_> {
             idle_percent,
             micro,
             storage,
-            failures: self.failures,
+            failures: self.failures.0,
         }
     }
 
@@ -205,14 +278,8 @@ impl Bench<'_> {
         !self.options.skip.iter().any(|skipped| skipped == name)
     }
 
-    /// The value, or a note of the failure: the rest of the benchmark goes on.
     fn noted<T>(&mut self, what: &str, outcome: Result<T>) -> Option<T> {
-        outcome
-            .map_err(|error| {
-                eprintln!("FAILED  {what}: {error:#}");
-                self.failures.push(format!("{what}: {error:#}"));
-            })
-            .ok()
+        self.failures.noted(what, outcome)
     }
 
     fn pair_if_wanted<T>(&mut self, name: &str, figure: impl Fn(System) -> Result<T>) -> Pair<T> {
@@ -248,34 +315,15 @@ impl Bench<'_> {
         apps.iter().flat_map(|app| self.loads_of(app)).collect()
     }
 
-    /// The loads of one app: in each round both systems boot afresh and take all numbers of connections.
+    /// The loads of one app.
     fn loads_of(&mut self, app: &str) -> Vec<LoadResult> {
         let options = self.options;
         let only = Case::parse(app).ok().and_then(|case| case.connections);
-        let all_connections = only.map_or_else(|| options.connections.clone(), |only| vec![only]);
-        let mut samples: Vec<Pair<Vec<Load>>> =
-            all_connections.iter().map(|_| Pair::of(|_| Some(Vec::new()))).collect();
-        for round in 1..=options.rounds {
-            for system in [System::Unikernel, System::Linux] {
-                eprintln!("{app}: round {round} of {}, {system}", options.rounds);
-                let guest = Guest::boot(system, app, Kind::Q35, USUAL_MEMORY_MIB);
-                let Some(guest) = self.noted(&format!("{app} on {system}"), guest) else { continue };
-                for (&connections, samples) in all_connections.iter().zip(&mut samples) {
-                    let load = guest.load(connections, options.seconds);
-                    let what = format!("{app} on {system}, {connections} connections");
-                    let samples =
-                        if system == System::Unikernel { &mut samples.ours } else { &mut samples.linux };
-                    samples.get_or_insert_default().extend(self.noted(&what, load));
-                }
-            }
-        }
-        let medians = samples.iter().map(|samples| Pair {
-            ours: samples.ours.as_deref().and_then(Load::median),
-            linux: samples.linux.as_deref().and_then(Load::median),
-        });
-        let named = all_connections.iter().zip(medians);
-        let name = app.split(':').next().unwrap_or(app);
-        named.map(|(&connections, load)| LoadResult { app: name.to_owned(), connections, load }).collect()
+        let connections = only.map_or_else(|| options.connections.clone(), |only| vec![only]);
+        let BenchOptions { rounds, seconds, .. } = *options;
+        let series = Series { app, connections: &connections, rounds, seconds };
+        let boot = |system| Guest::boot(system, app, Kind::Q35, USUAL_MEMORY_MIB);
+        series.in_turns(&mut self.failures, boot).loads
     }
 
     fn boots(&mut self) -> Vec<BootResult> {

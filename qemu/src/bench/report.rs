@@ -148,7 +148,7 @@ fn page(results: &Results, marks: &[Mark]) -> String {
 }
 
 /// A machine that does other work distorts all but the host's processor time.
-fn warn_if_busy(page: &mut String, loads: &[LoadResult]) {
+pub(super) fn warn_if_busy(page: &mut String, loads: &[LoadResult]) {
     let shares = loads
         .iter()
         .flat_map(|result| [&result.load.ours, &result.load.linux])
@@ -164,9 +164,9 @@ fn warn_if_busy(page: &mut String, loads: &[LoadResult]) {
     }
 }
 
-fn load_table(page: &mut String, loads: &[LoadResult]) {
+pub(super) fn load_table(page: &mut String, loads: &[LoadResult]) {
     page.push_str(
-        "## Load (`wrk -t1`, `GET /`), ours / Linux\n\n\
+        "## Load (`wrk -t1`), ours / Linux\n\n\
          | app | connections | requests/s | ratio | p50 µs | p99 µs | p99.9 µs | errors | host µs per request | ratio |\n\
          |---|---|---|---|---|---|---|---|---|---|\n",
     );

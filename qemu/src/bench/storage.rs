@@ -95,7 +95,7 @@ fn redis(system: System, policy: &str, count: &str, tests: &[&str], suffix: &str
             let options =
                 "--dir /data --appendonly yes --protected-mode no --bind 0.0.0.0 --save 3600 1000000000";
             let mut machine = machine(system, "micro", &format!("{options} --appendfsync {policy}"))?;
-            machine.initrd = Some(linux::initramfs_with("redis", Path::new(REDIS))?);
+            machine.initrd = Some(linux::initramfs_of("redis", Path::new(REDIS))?);
             machine
         }
     };

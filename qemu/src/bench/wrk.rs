@@ -70,15 +70,20 @@ impl Errors {
 
 /// Loads a server with so many connections for so many seconds, from one thread.
 pub(super) fn run(address: SocketAddr, connections: u32, seconds: u64) -> Result<Report> {
+    run_on(address, "/", connections, seconds)
+}
+
+/// The same with requests for a path.
+pub(super) fn run_on(address: SocketAddr, path: &str, connections: u32, seconds: u64) -> Result<Report> {
     let script = project::work_dir("bench")?.join("report.lua");
     let percentiles = PERCENTILES.map(|percentile| percentile.to_string()).join(", ");
     std::fs::write(&script, SCRIPT.replace("AT", &percentiles))?;
     let output = Command::new("wrk")
         .args(["-t1", &format!("-c{connections}"), &format!("-d{seconds}s"), "--timeout", "5s", "-s"])
         .arg(&script)
-        .arg(format!("http://{address}/"))
+        .arg(format!("http://{address}{path}"))
         .output()
-        .context("cannot run wrk: `make setup` installs it")?;
+        .context("cannot run wrk: `apt-get install wrk`")?;
     let text = String::from_utf8_lossy(&output.stdout);
     let Some(line) = text.lines().find(|line| line.starts_with('{')) else {
         bail!("wrk failed: {}{}", text, String::from_utf8_lossy(&output.stderr));

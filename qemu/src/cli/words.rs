@@ -24,7 +24,7 @@ pub(super) const COMMANDS: [&str; 21] = [
     "fuzz",
     "help",
 ];
-pub(super) const OPTIONS: [&str; 59] = [
+pub(super) const OPTIONS: [&str; 62] = [
     "--ex",
     "--detach",
     "--follow",
@@ -65,6 +65,7 @@ pub(super) const OPTIONS: [&str; 59] = [
     "--port",
     "--net",
     "--initrd",
+    "--dir",
     "--disk",
     "--snapshot",
     "--size",
@@ -75,6 +76,8 @@ pub(super) const OPTIONS: [&str; 59] = [
     "--gdb",
     "--verbose",
     "--apps",
+    "--duration",
+    "--marks",
     "--connections",
     "--rounds",
     "--seconds",
@@ -100,6 +103,7 @@ usage: cargo unikernel <command> [options]
   pack ELF     make an image of a program that somebody else built: static, or dynamic with --root
   kernel       write the kernel without a program: `init=/bin/server` starts one from an initrd or a disk
   debug [ELF]  the same under gdb, stopped at the program's `main`, with names of program and kernel
+  bench [ELF]  measure it against the same program on a Linux guest: requests per second, latency, start
   logs [NAME]  show the console of a guest that `run --detach` has started (which there are); -f goes on with it
   stop NAME    press the power button of such a guest, and kill it if it does not react
   deploy FORM [ELF]
@@ -114,7 +118,8 @@ usage: cargo unikernel <command> [options]
 for the kernel's own developers, in its repository:
   run APP      build an app of apps/ and boot it
   test [NAME]  run the guest tests (all, or those whose name contains NAME)
-  bench        measure against a Linux guest that runs the same ELF
+  bench --marks
+               measure all that has marks against a Linux guest that runs the same ELF
   conformance  run the test suites of published crates, on Linux and booted
   fuzz         make random system calls on a kernel that checks itself
 
@@ -155,6 +160,9 @@ options of run, and of debug:
   -v --verbose               show QEMU's command line
   -- ARGS                    arguments for the program
 
+options of logs:
+  -f --follow                go on with what it writes
+
 options of kernel:
   -o --output FILE           where it goes (unikernel.elf)
 
@@ -181,12 +189,18 @@ options of fuzz:
   --seconds N                how long (60)
   --seed N                   the first seed (by the clock)
 
-options of bench:
+options of bench, beside those of build (it is --release if nothing is said) and --machine, --memory, --smp, --initrd, --env, --append, -- ARGS:
+  --port PORT                where the server listens (8080)
+  --path PATH                what is asked for; the answer must be 200 (/)
+  --connections 1,64         how many connections (1,16,64)
+  --rounds N                 rounds, of which the median counts (3)
+  --seconds N                length of one measurement, also as --duration (3)
+  -o --output FOLDER         where table, picture and JSON go (bench)
+
+options of bench --marks, beside --connections, --rounds and --seconds:
+  --marks                    measure the apps of the repository
   --apps http,axum-rest@2:64 which appliances, on how many processors, with how many connections
                              (all that have marks; `none` for no load)
-  --connections 1,64         how many connections (1,16,64,256)
-  --rounds N                 rounds, of which the median counts (3)
-  --seconds N                length of one measurement (3)
   --skip NAME,...            leave out: boot, memory, burst, sequential, storm, lasting, crowd, hostile, loss, bulk, offloads,
                              instructions, idle, micro, disk-sync, disk-random, disk-sequential, disk-cached,
                              disk-files, redis

@@ -45,6 +45,7 @@ const KEYS: &[&str] = &[
     "forward",
     "ntp",
     "syslog",
+    "wx",
     offloads::KEY,
     mmio::KEY,
 ];

@@ -1,7 +1,7 @@
 //! The words about the machine as a whole and its services.
 //!
 //! ```text
-//! hostname=web-1 forward=6379,11211 ntp=10.0.0.1,[2001:db8::1]:1123 syslog=10.0.0.2
+//! hostname=web-1 forward=6379,11211 ntp=10.0.0.1,[2001:db8::1]:1123 syslog=10.0.0.2 wx=on
 //! ```
 
 use alloc::borrow::ToOwned;
@@ -9,10 +9,10 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
 
-use crate::options::ParseError;
+use crate::options::{ParseError, is_on};
 
 /// Every key about the machine.
-pub(crate) const KEYS: [&str; 5] = ["hostname", "loopback", "forward", "ntp", "syslog"];
+pub(crate) const KEYS: [&str; 6] = ["hostname", "loopback", "forward", "ntp", "syslog", "wx"];
 /// The longest host name (Linux: `__NEW_UTS_LEN`), and the longest part of one between dots (RFC 1035, section 2.3.4).
 const MAX_NAME_BYTES: usize = 64;
 const MAX_LABEL_BYTES: usize = 63;
@@ -46,6 +46,8 @@ pub struct SystemOptions {
     pub time_servers: TimeServers,
     /// `syslog=`: who is told what is logged and written to the console.
     pub syslog: Option<SocketAddr>,
+    /// `wx=on`: the app may have memory that is writable and executable at once.
+    pub has_writable_code: bool,
 }
 
 impl SystemOptions {
@@ -67,6 +69,7 @@ impl SystemOptions {
                 let server = server(value, SYSLOG_PORT);
                 self.syslog = Some(server.ok_or_else(|| bad(key, value, expected))?);
             }
+            "wx" => self.has_writable_code = is_on(key, value)?,
             _ => {
                 for port in value.split(',') {
                     let port = port.parse().ok().filter(|port| *port > 0 && !value.contains('+'));

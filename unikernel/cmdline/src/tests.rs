@@ -66,6 +66,14 @@ fn host_names_and_ports_of_loopback() {
 }
 
 #[test]
+fn code_is_writable_only_if_that_is_said() {
+    let is_writable = |line: &str| parse(line).unwrap().system.has_writable_code;
+    assert!(is_writable("wx=on") && !is_writable("") && !is_writable("wx=on wx=off"));
+    assert!(message("wx=yes").contains("`on` or `off`"));
+    assert!(message("wx").contains("needs a value"));
+}
+
+#[test]
 fn servers_have_addresses_and_perhaps_ports() {
     let system = parse("ntp=10.0.0.1,10.0.0.2:1123 ntp=[2001:db8::1]:123,fd00::1").unwrap().system;
     let expected = ["10.0.0.1:123", "10.0.0.2:1123", "[2001:db8::1]:123", "[fd00::1]:123"];
@@ -332,6 +340,7 @@ const ATTACKS: [&[&str]; 2] = [
         "forward",
         "ntp",
         "syslog",
+        "wx",
         "offload",
         "virtio_mmio.device",
         "console",

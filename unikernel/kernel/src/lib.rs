@@ -82,6 +82,10 @@ extern "C" fn kernel_main(start_info: u32, magic: u32) -> ! {
     if options.is_commit_strict {
         mem::space::be_strict();
     }
+    if options.system.has_writable_code {
+        log::warn!("`wx=on`: the app's memory may be writable and executable at once");
+        mem::space::allow_writable_code();
+    }
     options.stop_seconds.into_iter().for_each(task::stop::set_patience);
     if let Some(name) = &options.system.host_name {
         task::host_name::set(name);

@@ -31,7 +31,7 @@ pub use object::{
     Description, PageSource, Sharing, Supply, collect_dirty, has_paged_objects, has_writable_mapping,
     map_object, sync,
 };
-pub use protect::{grows_down, protect};
+pub use protect::{allow_writable_code, grows_down, is_allowed, protect};
 pub use reclaim::{release_clean, release_clean_in_turn, release_stacks};
 pub use remap::{Move, remap};
 pub(super) use touch::{Obstacle, bring_in};

@@ -57,11 +57,7 @@ fn protection(bits: u32) -> Result<Protection, Errno> {
     protection.set(Protection::READ, bits & PROT_READ != 0);
     protection.set(Protection::WRITE, bits & PROT_WRITE != 0);
     protection.set(Protection::EXECUTE, bits & PROT_EXEC != 0);
-    // W^X holds for the app too.
-    if protection.contains(Protection::WRITE | Protection::EXECUTE) {
-        return Err(Errno::EACCES);
-    }
-    Ok(protection)
+    if space::is_allowed(protection) { Ok(protection) } else { Err(Errno::EACCES) }
 }
 
 /// Promises `len` bytes to the app, perhaps after room was made for them: a strict promise needs that.

@@ -33,6 +33,7 @@ pub mod path;
 pub mod pidfd;
 pub mod polling;
 pub mod prctl;
+pub mod protection_keys;
 pub mod rename;
 pub mod restart;
 pub mod scheduling;
@@ -90,6 +91,21 @@ pub fn enter(number: u64, args: &[u64; 6], frame: &mut TrapFrame) -> Option<u64>
             error.to_rax()
         }
     })
+}
+
+/// An unknown call is logged once by name, so that a port shows what it lacks, and refused.
+fn unknown(number: u64) -> SysResult {
+    /// One bit for each number that was said.
+    static SAID: [AtomicU64; 8] = [const { AtomicU64::new(0) }; 8];
+    let number = number as u32;
+    let bit = 1 << (number % 64);
+    let is_new =
+        SAID.get(number as usize / 64).is_none_or(|word| word.fetch_or(bit, Ordering::Relaxed) & bit == 0);
+    if is_new {
+        let name = unikernel_report::calls::name(number).unwrap_or("unknown to Linux, too");
+        log::warn!("system call {number} ({name}) is not there: answering ENOSYS");
+    }
+    Err(Errno::ENOSYS)
 }
 
 /// How a register becomes a handler's argument. Linux truncates: an `int` is the low 32 bits.

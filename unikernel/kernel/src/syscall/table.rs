@@ -4,13 +4,11 @@
 
 use linux_raw_sys::general::*;
 
-use core::sync::atomic::{AtomicU64, Ordering};
-
-use super::{Errno, FromRegister, SysResult};
+use super::{FromRegister, SysResult, unknown};
 use super::{
     admission, attributes, copy, credentials, descriptor, epoll, event, futex, identity, inotify, io, lock,
-    memory, message, message_queue, names, open, openat2, path, pidfd, polling, prctl, rename, restart,
-    scheduling, signal, socket, sockopt, splice, stat, thread, time, timer, uring, xattr,
+    memory, message, message_queue, names, open, openat2, path, pidfd, polling, prctl, protection_keys,
+    rename, restart, scheduling, signal, socket, sockopt, splice, stat, thread, time, timer, uring, xattr,
 };
 
 /// How the tracer prints an argument.
@@ -99,9 +97,12 @@ macro_rules! syscalls {
 
 syscalls! {
     // Memory
-    __NR_mmap: mmap(addr: Ptr, length: Size, prot: Flags, flags: Flags, fd: Fd, offset: Size) => memory::sys_mmap, Partial, "writable executable memory is refused";
+    __NR_mmap: mmap(addr: Ptr, length: Size, prot: Flags, flags: Flags, fd: Fd, offset: Size) => memory::sys_mmap, Partial, "memory is writable and executable at once only with `wx=on`";
     __NR_munmap: munmap(addr: Ptr, length: Size) => memory::sys_munmap, Full, "";
-    __NR_mprotect: mprotect(addr: Ptr, len: Size, prot: Flags) => memory::sys_mprotect, Partial, "memory is never writable and executable at once";
+    __NR_mprotect: mprotect(addr: Ptr, len: Size, prot: Flags) => memory::sys_mprotect, Partial, "memory is writable and executable at once only with `wx=on`";
+    __NR_pkey_mprotect: pkey_mprotect(addr: Ptr, len: Size, prot: Flags, pkey: Int) => protection_keys::sys_pkey_mprotect, Full, "";
+    __NR_pkey_alloc: pkey_alloc(flags: Flags, access_rights: Flags) => protection_keys::sys_pkey_alloc, Full, "";
+    __NR_pkey_free: pkey_free(pkey: Int) => protection_keys::sys_pkey_free, Full, "";
     __NR_mremap: mremap(old_address: Ptr, old_size: Size, new_size: Size, flags: Flags, new_address: Ptr) => memory::sys_mremap, Full, "";
     __NR_madvise: madvise(addr: Ptr, length: Size, advice: Int) => memory::sys_madvise, Partial, "hints that only tune are accepted and have no effect; no MADV_REMOVE, COLLAPSE or GUARD_INSTALL";
     __NR_brk: brk(addr: Ptr) => memory::sys_brk, Full, "";
@@ -382,19 +383,4 @@ syscalls! {
     __NR_personality: personality(persona: Int) => identity::sys_personality, Partial, "remembered, without effect";
     __NR_prctl: prctl(option: Int, arg2: Ptr, arg3: Size, arg4: Size, arg5: Size) => prctl::sys_prctl, Partial, "names; most other options are kept and have no effect, or are refused";
     __NR_arch_prctl: arch_prctl(code: Int, addr: Ptr) => identity::sys_arch_prctl, Partial, "FS base only: ring 3 sets GS with wrgsbase";
-}
-
-/// An unknown call is logged once by name, so that a port shows what it lacks, and refused.
-fn unknown(number: u64) -> SysResult {
-    /// One bit for each number that was said.
-    static SAID: [AtomicU64; 8] = [const { AtomicU64::new(0) }; 8];
-    let number = number as u32;
-    let bit = 1 << (number % 64);
-    let is_new =
-        SAID.get(number as usize / 64).is_none_or(|word| word.fetch_or(bit, Ordering::Relaxed) & bit == 0);
-    if is_new {
-        let name = unikernel_report::calls::name(number).unwrap_or("unknown to Linux, too");
-        log::warn!("system call {number} ({name}) is not there: answering ENOSYS");
-    }
-    Err(Errno::ENOSYS)
 }

@@ -1,6 +1,10 @@
-//! Changing what may be done with pages (mprotect(2)).
+//! What may be done with pages, and changing it (mprotect(2)).
+//!
+//! Memory is writable or executable (W^X). A program that writes code at run time, as just-in-time compilers do, may have
+//! both at once if the command line says so (`wx=on`): there is one program, so that is a choice for it alone.
 
 use core::ops::ControlFlow;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use unikernel_mm::{PAGE_BYTES, Protection, RegionKind};
 use x86_64::structures::paging::PageTableFlags as Flags;
@@ -9,6 +13,18 @@ use super::{CHARGED_PAGE, NO_ACCESS, SHARED_PAGE, SPACE, Space, SpaceError, chec
 use crate::arch::tlb;
 use crate::mem::layout::LARGE_PAGE_BYTES;
 use crate::mem::page_table;
+
+static HAS_WRITABLE_CODE: AtomicBool = AtomicBool::new(false);
+
+/// Lets the app have memory that is writable and executable at once; chosen before the app is there.
+pub fn allow_writable_code() {
+    HAS_WRITABLE_CODE.store(true, Ordering::Relaxed);
+}
+
+/// True unless it breaks W^X, and that holds.
+pub fn is_allowed(protection: Protection) -> bool {
+    !protection.contains(Protection::WRITE | Protection::EXECUTE) || HAS_WRITABLE_CODE.load(Ordering::Relaxed)
+}
 
 impl Space {
     /// What comes before an obstacle is changed all the same, as Linux does.

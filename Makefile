@@ -20,7 +20,6 @@ comma   := ,
 .DEFAULT_GOAL := help
 POINTS  ?= 1000000
 KILLS   ?= 100
-LIES    ?= 200
 FUZZ_SECONDS ?= 3600
 FUZZ_SEED ?=
 .PHONY: help setup run disk test bench conformance model powercut kill fuzz debug lint doc book clean host-test images
@@ -67,11 +66,13 @@ kill: setup ## kv killed at random moments, more often than in a test run (KILLS
 debug: setup ## boot APP under gdb, with symbols of both halves, stopped at main
 	@sh qemu/debug.sh $(APP) $(MACHINE) $(PORT) $(SMP) "$(APPEND)" $(ARGS)
 
-fuzz: setup ## for long: random calls (FUZZ_SECONDS=3600), damaged frames, connections, streams; a disk that lies (LIES=200)
+fuzz: setup ## for long, FUZZ_SECONDS=3600 each: random calls; damaged frames and connections; damaged disks; devices that lie
 	@$(QEMU_RUN) fuzz --seconds $(FUZZ_SECONDS) $(addprefix --seed ,$(FUZZ_SEED))
-	LONG_TESTS=1 cargo test --quiet --release -p unikernel-net -- fuzz listen churn
+	export FUZZ_SECONDS=$(FUZZ_SECONDS) FUZZ_SEED=$(FUZZ_SEED); \
+	cargo test --quiet --release -p unikernel-net -- damaged_ streams_match peer_that_ nothing_that_was --test-threads=8 && \
+	cargo test --quiet --release -p unikernel-ext4 resealed_lies
 	PROPTEST_CASES=20000 cargo test --quiet --release -p unikernel-machine -p unikernel-cmdline
-	export LIES=$(LIES); $(QEMU_RUN) test lies_of
+	export FUZZ_SECONDS=$(FUZZ_SECONDS) FUZZ_SEED=$(FUZZ_SEED); $(QEMU_RUN) test lies_of
 
 lint: setup ## format and lints
 	cargo fmt --check

@@ -77,7 +77,7 @@ fn mend(frame: &mut [u8]) {
 
 #[test]
 fn damaged_frames_neither_panic_nor_fill_the_tables() {
-    for seed in 0..3 {
+    for seed in seeds(3) {
         let mut rng = Rng(seed);
         let rules = vec![Rule { verdict: Verdict::Deny, protocol: None, ports: Some(0..=9), source: None }];
         let filter = Filter { rules, otherwise: Verdict::Allow };

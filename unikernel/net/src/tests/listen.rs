@@ -273,8 +273,7 @@ fn deferred_connection_that_ends_is_accepted() {
 /// stream above, cookies, parking and growth below.
 #[test]
 fn streams_match_their_model_under_cookies_and_pressure() {
-    let seeds = if std::env::var_os("LONG_TESTS").is_some() { 3000 } else { 6 };
-    for seed in 0..seeds {
+    for seed in seeds(6) {
         let mut rng = Rng(seed ^ 0x51);
         let limits = Config {
             max_half_open: (seed % 3) as usize,

@@ -48,6 +48,22 @@ use smoltcp::wire::{EthernetAddress, Ipv4Cidr};
 
 use crate::*;
 
+/// Seeds for a test that draws its input: the first `few`, 200 times as many with `LONG_TESTS=1`; with `FUZZ_SECONDS` those that
+/// fit into that time, from `FUZZ_SEED` on (`make fuzz`). A test that fails shows the last.
+pub(crate) fn seeds(few: u64) -> impl Iterator<Item = u64> {
+    let number = |name| std::env::var(name).ok().and_then(|value| value.parse().ok());
+    let end = number("FUZZ_SECONDS")
+        .map(|seconds| std::time::Instant::now() + core::time::Duration::from_secs(seconds));
+    let factor = if std::env::var_os("LONG_TESTS").is_some() { 200 } else { 1 };
+    let first = if end.is_some() { number("FUZZ_SEED").unwrap_or(0) } else { 0 };
+    (first..)
+        .take_while(move |seed| match end {
+            Some(end) => std::time::Instant::now() < end,
+            None => *seed < factor * few,
+        })
+        .inspect(|seed| std::println!("seed {seed}"))
+}
+
 /// A small generator for tests (splitmix64): seeded, so that a failure repeats.
 #[derive(Clone)]
 pub(crate) struct Rng(pub(crate) u64);

@@ -281,11 +281,6 @@ fn converse(manners: Manners, seed: u64) {
     peer.finish();
 }
 
-/// `LONG_TESTS=1` makes it more of them.
-fn seeds(few: u64) -> core::ops::Range<u64> {
-    0..if std::env::var_os("LONG_TESTS").is_some() { 200 * few } else { few }
-}
-
 #[test]
 fn nothing_that_was_acknowledged_is_lost() {
     for seed in seeds(8) {

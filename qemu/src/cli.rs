@@ -27,7 +27,7 @@ use crate::project::nearest;
 use crate::tap_tests;
 pub(crate) use bench::{BenchOptions, OwnBenchOptions};
 pub(crate) use deploy::DeployOptions;
-pub(crate) use fuzz::FuzzOptions;
+pub(crate) use fuzz::{FuzzOptions, Subject};
 pub(crate) use image::{ImageFormat, ImageOptions};
 pub(crate) use run::{Network, RunOptions, What};
 use words::{COMMANDS, OPTIONS};

@@ -1,14 +1,18 @@
-//! `fuzz`: random system calls for as long as one likes, on two cores of a kernel that checks itself. The guest is `fuzz_calls`
+//! `fuzz`: attacks for as long as one likes, each from a seed. `disk` and `card` boot guests whose device lies ([`liar_tests`]).
+//! `calls` makes random system calls on two cores of a kernel that checks itself. Its guest is `fuzz_calls`
 //! of the guest tests; each round of it is one seed. A guest that shows no new round, ends otherwise than it should or
 //! leaves a damaged disk is a fault, told with its seed; then it goes on behind that seed.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::cli::FuzzOptions;
+use crate::cli::{FuzzOptions, Subject};
 use crate::disk_tests::DiskPlan;
+use crate::liar_tests;
 use crate::machine::{Kind, Machine};
 use crate::project::{self, Profile};
 use crate::vm::{self, Console, Vm};
@@ -21,12 +25,48 @@ const CALLS: u64 = 1000;
 const LONGEST_ROUND: Duration = Duration::from_secs(180);
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
 const LAST_LINES: usize = 30;
+/// Guests with a device that lies, between two lines that say how far it is.
+const TOLD_SEEDS: u64 = 10;
 
 /// Fuzzes for as long as asked; answers the process's exit code.
 pub(crate) fn run(options: &FuzzOptions) -> Result<u8> {
-    project::build("guest-tests", &[PROGRAM], Profile::Debug)?;
-    let deadline = Instant::now() + Duration::from_secs(options.seconds);
-    let (mut seed, mut faults) = (options.seed, 0);
+    let until = Duration::from_secs(options.seconds);
+    match options.subject {
+        Subject::Calls => {
+            project::build("guest-tests", &[PROGRAM], Profile::Debug)?;
+            calls(options.seed, Instant::now() + until)
+        }
+        Subject::Disk => lies("disk", options.seed, Instant::now() + until, liar_tests::disk_lies),
+        Subject::Card => {
+            project::build_app(liar_tests::SERVER)?;
+            let answers = Arc::default();
+            let card_lies = |seed| liar_tests::card_lies(seed, &answers);
+            let code = lies("card", options.seed, Instant::now() + until, card_lies);
+            println!("{} answers to clients", answers.load(Ordering::Relaxed));
+            code
+        }
+    }
+}
+
+/// Boots guests with a device that lies, one a seed.
+fn lies(device: &str, first: u64, deadline: Instant, lie: impl Fn(u64) -> Result<()>) -> Result<u8> {
+    let mut faults = 0;
+    for seed in (first..).take_while(|_| Instant::now() < deadline) {
+        if let Err(error) = lie(seed) {
+            faults += 1;
+            println!("FAULT in seed {seed}: {error:#}");
+            println!("once more: cargo run --release -p qemu -- fuzz {device} --seed {seed} --seconds 1");
+        }
+        if (seed - first) % TOLD_SEEDS == TOLD_SEEDS - 1 {
+            println!("seeds {first} to {seed}, {faults} faults");
+        }
+    }
+    Ok(u8::from(faults > 0))
+}
+
+/// Random system calls.
+fn calls(mut seed: u64, deadline: Instant) -> Result<u8> {
+    let mut faults = 0;
     while Instant::now() < deadline {
         let (last, outcome) = session(seed, ROUNDS, deadline, "")?;
         if let Err(error) = outcome {

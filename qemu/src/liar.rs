@@ -1,7 +1,9 @@
-//! A disk that lies: the other end of QEMU's `vhost-user-blk` (QEMU, `docs/interop/vhost-user.rst`), with which the
-//! guest's rings and buffers are at the mercy of a generator of random numbers. It keeps to the protocol with QEMU, and
-//! to little else ([`queue`]).
+//! Devices that lie: the other end of QEMU's `vhost-user` (QEMU, `docs/interop/vhost-user.rst`), with which the guest's
+//! rings and buffers are at the mercy of a generator of random numbers. It keeps to the protocol with QEMU, and to little
+//! else ([`queue`]).
 
+mod card;
+mod disk;
 mod queue;
 
 use std::fs::File;
@@ -17,7 +19,9 @@ use anyhow::{Context, Result, bail};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 
 use crate::random::Random;
-use queue::Queue;
+pub(crate) use card::{Card, GUEST};
+pub(crate) use disk::Disk;
+use queue::{Part, Queue};
 
 /// Requests of the protocol.
 mod request {
@@ -40,8 +44,6 @@ const IS_ANSWER: u32 = 1 << 2;
 const PROTOCOL_FEATURES: u64 = 1 << 9;
 /// Bits of features that a device needs here: virtio 1, features of the protocol.
 const NEEDED: u64 = 1 << 32 | 1 << 30;
-/// What a disk may offer: limits, block size, flush, discard, zeros, tables, indices of events.
-const DISK_BITS: [u64; 7] = [1, 2, 6, 9, 13, 14, 28];
 const MAX_QUEUES: usize = 4;
 /// Bytes of a message at most.
 const MAX_PAYLOAD: usize = 4096;
@@ -60,7 +62,7 @@ struct Region {
 
 /// The guest's memory.
 #[derive(Default)]
-struct Memory(Vec<Region>);
+pub(crate) struct Memory(Vec<Region>);
 
 /// Whose address it is.
 #[derive(Clone, Copy)]
@@ -94,34 +96,53 @@ impl Memory {
     }
 }
 
-/// The device.
+/// A kind of device: what it would do if it were honest, and what of it is lied about beyond its rings.
+pub(crate) trait Device: Send {
+    /// Numbers of the features that it may offer.
+    fn features(&self) -> &'static [u64];
+
+    /// What its configuration says; `None` where that is QEMU's own.
+    fn configuration(&self, random: &mut Random) -> Option<[u8; 64]>;
+
+    /// Whether it has something to do with a request of this queue.
+    fn is_ready(&mut self, _queue: usize) -> bool {
+        true
+    }
+
+    /// Does a request, or nearly; answers how many bytes were written to memory.
+    fn perform(&mut self, queue: usize, memory: &Memory, parts: &[Part], random: &mut Random) -> u32;
+}
+
+/// A device and its connection with QEMU.
 struct Liar {
     stream: UnixStream,
     features: u64,
-    config: [u8; 64],
+    config: Option<[u8; 64]>,
     memory: Memory,
     queues: [Queue; MAX_QUEUES],
     random: Random,
-    /// The disk's content.
-    disk: Vec<u8>,
+    device: Box<dyn Device>,
 }
 
 /// Waits at `socket` for QEMU and lies to its guest as `seed` says, until QEMU ends.
-pub(crate) fn start(socket: &Path, seed: u64) -> Result<JoinHandle<Result<()>>> {
+pub(crate) fn start(socket: &Path, seed: u64, device: Box<dyn Device>) -> Result<JoinHandle<Result<()>>> {
     let _ = std::fs::remove_file(socket);
     let listener = UnixListener::bind(socket).context("cannot make a socket")?;
     Ok(thread::spawn(move || {
         let (stream, _) = listener.accept()?;
-        Liar::new(stream, seed).run()
+        Liar::new(stream, seed, device).run()
     }))
 }
 
 impl Liar {
-    fn new(stream: UnixStream, seed: u64) -> Self {
+    fn new(stream: UnixStream, seed: u64, device: Box<dyn Device>) -> Self {
         let mut random = Random::new(seed);
-        let offered =
-            DISK_BITS.iter().filter(|_| random.below(3) > 0).fold(NEEDED, |bits, bit| bits | 1 << bit);
-        let config = queue::configuration(&mut random);
+        let offered = device
+            .features()
+            .iter()
+            .filter(|_| random.below(3) > 0)
+            .fold(NEEDED, |bits, bit| bits | 1 << bit);
+        let config = device.configuration(&mut random);
         Self {
             stream,
             features: offered,
@@ -129,7 +150,7 @@ impl Liar {
             memory: Memory::default(),
             queues: Default::default(),
             random,
-            disk: vec![0; queue::DISK_BYTES],
+            device,
         }
     }
 
@@ -140,8 +161,8 @@ impl Liar {
                 Some(false) => thread::sleep(PAUSE),
                 Some(true) => continue,
             }
-            for queue in &mut self.queues {
-                queue.serve(&self.memory, &mut self.random, &mut self.disk);
+            for (number, queue) in self.queues.iter_mut().enumerate() {
+                queue.serve(number, &self.memory, &mut self.random, &mut *self.device);
             }
         }
     }
@@ -202,11 +223,15 @@ impl Liar {
         let queue = &mut self.queues[index];
         match number {
             request::GET_FEATURES => return Some(self.features.to_le_bytes().to_vec()),
-            request::GET_PROTOCOL_FEATURES => return Some(PROTOCOL_FEATURES.to_le_bytes().to_vec()),
+            request::GET_PROTOCOL_FEATURES => {
+                let features = if self.config.is_some() { PROTOCOL_FEATURES } else { 0 };
+                return Some(features.to_le_bytes().to_vec());
+            }
             request::GET_QUEUE_NUM => return Some(1_u64.to_le_bytes().to_vec()),
             request::GET_CONFIG => {
-                let len = payload.len().saturating_sub(12).min(self.config.len());
-                payload.get_mut(12..12 + len)?.copy_from_slice(&self.config[..len]);
+                let config = self.config.as_ref()?;
+                let len = payload.len().saturating_sub(12).min(config.len());
+                payload.get_mut(12..12 + len)?.copy_from_slice(&config[..len]);
                 return Some(payload.to_vec());
             }
             request::SET_MEM_TABLE => {

@@ -121,7 +121,7 @@ for the kernel's own developers, in its repository:
   bench --marks
                measure all that has marks against a Linux guest that runs the same ELF
   conformance  run the test suites of published crates, on Linux and booted
-  fuzz         make random system calls on a kernel that checks itself
+  fuzz         attack the kernel at random: system calls, a disk or a network card that lies
 
 options of build, and of run for a package, are cargo's:
   -p --package, --bin, --example, -r --release, --profile, --manifest-path, -F --features, --all-features,
@@ -185,7 +185,7 @@ options of disk:
   --dir FOLDER               what the disk holds at first (nothing)
   --size SIZE                its size, such as 64M or 2G (what the folder needs, and half as much again)
 
-options of fuzz:
+options of fuzz [calls|disk|card] (calls):
   --seconds N                how long (60)
   --seed N                   the first seed (by the clock)
 

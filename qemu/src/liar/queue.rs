@@ -6,11 +6,9 @@ use std::io::Write;
 use std::thread;
 use std::time::Duration;
 
-use super::{Address, Memory};
+use super::{Address, Device, Memory};
 use crate::random::Random;
 
-/// Bytes of the disk.
-pub(super) const DISK_BYTES: usize = 16 << 20;
 /// Descriptors of a request at most.
 const MAX_CHAIN: usize = 300;
 /// Flags of a descriptor: it goes on; the device writes; it is a table.
@@ -19,7 +17,7 @@ const WRITE: u16 = 2;
 const INDIRECT: u16 = 4;
 const DESCRIPTOR_BYTES: u64 = 16;
 /// One request in so many is lied about.
-const HONESTY: u64 = 24;
+pub(super) const HONESTY: u64 = 24;
 /// How long an index that has jumped stays as it is.
 const JUMP_TIME: Duration = Duration::from_millis(50);
 
@@ -40,32 +38,11 @@ pub(super) struct Queue {
 
 /// A part of a request.
 #[derive(Clone, Copy)]
-struct Part {
-    address: u64,
-    len: u32,
-    is_written: bool,
-}
-
-/// What a disk says of itself (Virtual I/O Device specification 1.2, section 5.2.4): often the truth.
-pub(super) fn configuration(random: &mut Random) -> [u8; 64] {
-    let sectors = DISK_BYTES as u64 / 512;
-    let mut config = [0; 64];
-    let mut put = |at: usize, bytes: &[u8]| config[at..at + bytes.len()].copy_from_slice(bytes);
-    let odd = [0, 1, 2, 3, 511, 513, 4095, 5000, 8192, 1 << 20, 1 << 31, u32::MAX];
-    let mut pick = |truth: u32| if random.below(3) > 0 { truth } else { *random.pick(&odd) };
-    let capacity = match pick(0) {
-        0 => sectors,
-        odd => u64::from(odd) << (odd & 32),
-    };
-    put(0, &capacity.to_le_bytes());
-    put(8, &pick(65_536).to_le_bytes());
-    put(12, &pick(126).to_le_bytes());
-    put(20, &pick(512).to_le_bytes());
-    put(34, &1_u16.to_le_bytes());
-    for at in [36, 40, 44, 48, 52] {
-        put(at, &pick(128).to_le_bytes());
-    }
-    config
+pub(crate) struct Part {
+    pub(super) address: u64,
+    pub(super) len: u32,
+    /// By the device.
+    pub(super) is_written: bool,
 }
 
 impl Queue {
@@ -81,7 +58,13 @@ impl Queue {
     }
 
     /// Does what the guest has asked for, or says so.
-    pub(super) fn serve(&mut self, memory: &Memory, random: &mut Random, disk: &mut [u8]) {
+    pub(super) fn serve(
+        &mut self,
+        number: usize,
+        memory: &Memory,
+        random: &mut Random,
+        device: &mut dyn Device,
+    ) {
         if !self.is_enabled || self.size == 0 {
             return;
         }
@@ -91,11 +74,14 @@ impl Queue {
         }
         let index = memory.read(Address::User(self.available + 2)).map_or(self.next, u16::from_le_bytes);
         for _ in 0..index.wrapping_sub(self.next).min(self.size) {
+            if !device.is_ready(number) {
+                break;
+            }
             let at = self.available + 4 + 2 * u64::from(self.next % self.size);
             let Some(head) = memory.read(Address::User(at)).map(u16::from_le_bytes) else { return };
             self.next = self.next.wrapping_add(1);
             let parts = self.parts(memory, head);
-            let len = answer(memory, &parts, disk, random);
+            let len = device.perform(number, memory, &parts, random);
             self.give_back(memory, random, head.into(), len);
             has_any = true;
         }
@@ -176,36 +162,4 @@ impl Queue {
         }
         parts
     }
-}
-
-/// Does a disk's request (section 5.2.6), or nearly; answers how many bytes were written to memory.
-fn answer(memory: &Memory, parts: &[Part], disk: &mut [u8], random: &mut Random) -> u32 {
-    let [header, data @ .., status] = parts else { return 0 };
-    let Some(words) = memory.read::<16>(Address::Guest(header.address)).map(u128::from_le_bytes) else {
-        return 0;
-    };
-    let mut at = ((words >> 64) as u64).saturating_mul(512);
-    let mut written = 1;
-    for part in data {
-        let len = (part.len as usize).min(disk.len());
-        let place = usize::try_from(at).ok().and_then(|at| disk.get_mut(at..at.checked_add(len)?));
-        match (place, part.is_written) {
-            (Some(content), true) => {
-                memory.write(Address::Guest(part.address), content);
-            }
-            (Some(content), false) if words as u32 == 1 => {
-                memory.read_into(Address::Guest(part.address), content);
-            }
-            _ => {}
-        }
-        if part.is_written && random.below(40 * HONESTY) == 0 {
-            let noise: Vec<u8> = (0..len).map(|_| random.below(256) as u8).collect();
-            memory.write(Address::Guest(part.address), &noise);
-        }
-        written += if part.is_written { part.len } else { 0 };
-        at += u64::from(part.len);
-    }
-    let code = if random.below(4 * HONESTY) == 0 { random.below(256) as u8 } else { 0 };
-    memory.write(Address::Guest(status.address), &[code]);
-    written
 }

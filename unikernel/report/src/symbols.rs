@@ -1,56 +1,80 @@
 //! The table of function names, and the program's own. The build writes it into the last segment of an image, the kernel
 //! finds names in it.
 //!
-//! All numbers are little-endian: the count of entries and the table's bytes (64 bits each), the
-//! addresses in ascending order (32 bits each, of which the sign is extended: an app lies in the first 2 GiB, the kernel
-//! in the last), where each name ends in the text (32 bits each), the text, the program's name. An empty name marks the end of a run of code, so that an
-//! address behind it belongs to nobody.
+//! All numbers are little-endian: the count of entries and the table's bytes (64 bits each), the bytes of the entries and of the
+//! names' parts (32 bits each), then
+//!
+//! - a mark for every [`STEP`]th entry: its address, and where it begins among the entries (32 bits each). Of an address 32 bits
+//!   are kept, of which the sign is extended: an app lies in the first 2 GiB, the kernel in the last;
+//! - the entries, by ascending addresses: how far the address is from the one before (LEB128), the bytes of the name, the name
+//!   ([`words`]). An empty name marks the end of a run of code, so that an address behind it belongs to nobody;
+//! - the parts that names are made of;
+//! - the program's name.
+
+mod entries;
+mod words;
 
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use entries::Entries;
+pub use words::{NAME_BYTES, Name, NameText};
+use words::{Parts, Vocabulary};
+
 /// Bytes of the count and the size.
 pub const HEADER_BYTES: usize = 16;
+/// Entries from one mark to the next.
+const STEP: usize = 32;
 
 /// A function's address and name, or the end of a run of code and an empty name.
 pub type Function = (u64, String);
 
 /// Makes the table of a program. Of several names for one address, the first in the alphabet stays. An address in neither
-/// the first nor the last 2 GiB, where no code can be linked, gets no name.
+/// the first nor the last 2 GiB, where no code can be linked, gets no name. Names are cut at [`NAME_BYTES`].
 pub fn encode(mut functions: Vec<Function>, program: &str) -> Vec<u8> {
     functions.retain(|(address, _)| long(*address as u32) == *address);
     // At one address, a name comes before the end of the run of code that it follows.
     functions.sort_by(|a, b| (a.0, a.1.is_empty(), &a.1).cmp(&(b.0, b.1.is_empty(), &b.1)));
     functions.dedup_by_key(|(address, _)| *address);
-    let names: usize = functions.iter().map(|(_, name)| name.len()).sum();
-    let bytes = HEADER_BYTES + functions.len() * 8 + names + program.len();
-    let mut table = Vec::with_capacity(bytes);
-    table.extend((functions.len() as u64).to_le_bytes());
-    table.extend((bytes as u64).to_le_bytes());
-    table.extend(functions.iter().flat_map(|(address, _)| (*address as u32).to_le_bytes()));
-    let mut end = 0;
-    for (_, name) in &functions {
-        end += name.len() as u32;
-        table.extend(end.to_le_bytes());
+    let names: Vec<&str> = functions.iter().map(|(_, name)| cut(name)).collect();
+    let vocabulary = Vocabulary::learn(&names);
+    let (mut marks, mut entries) = (Vec::new(), Vec::new());
+    let mut previous = 0;
+    for (index, ((address, _), name)) in functions.iter().zip(&names).enumerate() {
+        let address = *address as u32;
+        if index % STEP == 0 {
+            marks.extend([address, entries.len() as u32].into_iter().flat_map(u32::to_le_bytes));
+        }
+        entries::push(&mut entries, address - previous, &vocabulary.shorten(name));
+        previous = address;
     }
-    table.extend(functions.iter().flat_map(|(_, name)| name.bytes()));
-    table.extend(program.bytes());
-    table
+    let parts = vocabulary.bytes();
+    let lengths = [entries.len() as u32, parts.len() as u32].into_iter().flat_map(u32::to_le_bytes).collect();
+    let rest: [Vec<u8>; 5] = [lengths, marks, entries, parts, program.into()];
+    let bytes = HEADER_BYTES + rest.iter().map(Vec::len).sum::<usize>();
+    let header = [functions.len(), bytes].map(|word| (word as u64).to_le_bytes());
+    header.into_iter().flatten().chain(rest.into_iter().flatten()).collect()
+}
+
+/// What is kept of a name.
+fn cut(name: &str) -> &str {
+    &name[..name.floor_char_boundary(NAME_BYTES)]
 }
 
 /// A table, ready to be searched.
 #[derive(Clone, Copy, Debug)]
 pub struct Table<'a> {
-    addresses: &'a [[u8; 4]],
-    ends: &'a [[u8; 4]],
-    text: &'a [u8],
+    marks: &'a [[u8; 8]],
+    entries: &'a [u8],
+    parts: Parts<'a>,
+    program: &'a [u8],
 }
 
 /// A function around an address.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Symbol<'a> {
     /// Its demangled name.
-    pub name: &'a str,
+    pub name: Name<'a>,
     /// Its first byte.
     pub start: u64,
 }
@@ -61,48 +85,51 @@ impl<'a> Table<'a> {
     pub fn parse(bytes: &'a [u8]) -> Option<Self> {
         let (count, rest) = bytes.split_first_chunk()?;
         let (_, rest) = rest.split_first_chunk::<8>()?;
-        let array_bytes = usize::try_from(u64::from_le_bytes(*count)).ok()?.checked_mul(4)?;
-        let (addresses, rest) = rest.split_at_checked(array_bytes)?;
-        let (ends, text) = rest.split_at_checked(array_bytes)?;
-        Some(Self { addresses: addresses.as_chunks().0, ends: ends.as_chunks().0, text })
+        let (entries_bytes, rest) = rest.split_first_chunk()?;
+        let (parts_bytes, rest) = rest.split_first_chunk()?;
+        let marks = usize::try_from(u64::from_le_bytes(*count)).ok()?.div_ceil(STEP);
+        let (marks, rest) = rest.split_at_checked(marks.checked_mul(8)?)?;
+        let (entries, rest) = rest.split_at_checked(u32::from_le_bytes(*entries_bytes) as usize)?;
+        let (parts, program) = rest.split_at_checked(u32::from_le_bytes(*parts_bytes) as usize)?;
+        Some(Self { marks: marks.as_chunks().0, entries, parts: Parts::parse(parts)?, program })
     }
 
     /// The function around `address`, if it lies in code.
     pub fn find(&self, address: u64) -> Option<Symbol<'a>> {
-        let index = self.addresses.partition_point(|&start| address_of(start) <= address).checked_sub(1)?;
-        self.symbol(index)
+        let index = self.marks.partition_point(|mark| long(mark_of(mark).0) <= address).checked_sub(1)?;
+        let (first, offset) = mark_of(&self.marks[index]);
+        let rest = self.entries.get(offset as usize..)?;
+        let near = Entries::from_mark(first, rest).take(STEP);
+        let (start, short) = near.take_while(|(start, _)| long(*start) <= address).last()?;
+        self.symbol(start, short)
     }
 
-    fn symbol(&self, index: usize) -> Option<Symbol<'a>> {
-        let begin = index.checked_sub(1).map_or(0, |before| word(self.ends[before]));
-        let name = self.text.get(begin as usize..word(self.ends[index]) as usize)?;
-        let name = core::str::from_utf8(name).ok().filter(|name| !name.is_empty())?;
-        Some(Symbol { name, start: address_of(self.addresses[index]) })
+    /// `None` for the end of a run of code.
+    fn symbol(&self, start: u32, short: &'a [u8]) -> Option<Symbol<'a>> {
+        (!short.is_empty()).then(|| Symbol { name: Name::new(short, self.parts), start: long(start) })
     }
 
     /// All functions, in the order of their addresses, each with its bytes up to the next one.
     pub fn functions(self) -> impl Iterator<Item = (Symbol<'a>, u64)> {
-        (0..self.addresses.len()).filter_map(move |index| {
-            let symbol = self.symbol(index)?;
-            let end = self.addresses.get(index + 1).map_or(symbol.start, |&end| address_of(end));
-            Some((symbol, end.saturating_sub(symbol.start)))
+        let all = Entries::new(self.entries);
+        let next = all.skip(1).map(|(start, _)| Some(start)).chain([None]);
+        all.zip(next).filter_map(move |((start, short), next)| {
+            let end = next.unwrap_or(start);
+            Some((self.symbol(start, short)?, long(end).saturating_sub(long(start))))
         })
     }
 
     /// What the program is called.
     pub fn program(&self) -> Option<&'a str> {
-        let begin = self.ends.last().map_or(0, |&end| word(end));
-        let name = core::str::from_utf8(self.text.get(begin as usize..)?).ok()?;
+        let name = core::str::from_utf8(self.program).ok()?;
         (!name.is_empty()).then_some(name)
     }
 }
 
-fn word(bytes: [u8; 4]) -> u64 {
-    u64::from(u32::from_le_bytes(bytes))
-}
-
-fn address_of(bytes: [u8; 4]) -> u64 {
-    long(u32::from_le_bytes(bytes))
+/// The address and the place of an entry.
+fn mark_of(mark: &[u8; 8]) -> (u32, u32) {
+    let word = u64::from_le_bytes(*mark);
+    (word as u32, (word >> 32) as u32)
 }
 
 /// An address of which 32 bits are kept.
@@ -111,96 +138,4 @@ fn long(address: u32) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use alloc::string::ToString;
-    use alloc::vec;
-
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn table(functions: &[(u64, &str)]) -> Vec<u8> {
-        encode(functions.iter().map(|&(address, name)| (address, name.to_string())).collect(), "server")
-    }
-
-    fn name_at(table: &[u8], address: u64) -> Option<(&str, u64)> {
-        Table::parse(table)?.find(address).map(|symbol| (symbol.name, symbol.start))
-    }
-
-    #[test]
-    fn address_in_function_finds_its_name_and_start() {
-        let table = table(&[(0x2000, "second"), (0x1000, "first"), (0x3000, "")]);
-        assert_eq!(name_at(&table, 0x0fff), None);
-        assert_eq!(name_at(&table, 0x1000), Some(("first", 0x1000)));
-        assert_eq!(name_at(&table, 0x1fff), Some(("first", 0x1000)));
-        assert_eq!(name_at(&table, 0x2fff), Some(("second", 0x2000)));
-    }
-
-    #[test]
-    fn functions_and_the_programs_name_come_back() {
-        let table = table(&[(0x1000, "a"), (0x1800, "b"), (0x2000, ""), (0x9000, "c")]);
-        let table = Table::parse(&table).unwrap();
-        let all: Vec<_> =
-            table.functions().map(|(symbol, bytes)| (symbol.start, symbol.name, bytes)).collect();
-        assert_eq!(all, [(0x1000, "a", 0x800), (0x1800, "b", 0x800), (0x9000, "c", 0)]);
-        assert_eq!(table.program(), Some("server"));
-        let empty = encode(vec![], "");
-        assert_eq!(Table::parse(&empty).unwrap().program(), None);
-    }
-
-    #[test]
-    fn address_behind_code_has_no_name() {
-        let table = table(&[(0x1000, "app"), (0x2000, ""), (0x8000, "kernel"), (0x9000, "")]);
-        for address in [0x2000, 0x7fff, 0x9000, u64::MAX] {
-            assert_eq!(name_at(&table, address), None, "{address:#x}");
-        }
-    }
-
-    #[test]
-    fn both_ends_of_the_address_space_have_names_and_nothing_between() {
-        let kernel = 0xffff_ffff_8040_0000;
-        let table = table(&[(kernel, "kernel"), (0x20_0000, "app"), (0x30_0000, ""), (1 << 32, "far")]);
-        assert_eq!(name_at(&table, 0x2f_ffff), Some(("app", 0x20_0000)));
-        assert_eq!(name_at(&table, kernel + 5), Some(("kernel", kernel)));
-        for address in [1 << 32, 0x8040_0000, kernel - 1] {
-            assert_eq!(name_at(&table, address), None, "{address:#x}");
-        }
-    }
-
-    #[test]
-    fn adjoining_runs_of_code_keep_the_name_at_their_border() {
-        let table = table(&[(0x1000, "a"), (0x2000, ""), (0x2000, "b")]);
-        assert_eq!(name_at(&table, 0x2000), Some(("b", 0x2000)));
-    }
-
-    #[test]
-    fn image_without_table_has_no_names() {
-        assert_eq!(name_at(&[0; 4096], 0x1000), None);
-        assert_eq!(name_at(&[], 0x1000), None);
-    }
-
-    #[test]
-    fn size_in_the_header_is_the_table_s() {
-        let table = table(&[(1, "one"), (2, "two")]);
-        assert_eq!(u64::from_le_bytes(table[8..16].try_into().unwrap()), table.len() as u64);
-    }
-
-    proptest! {
-        #[test]
-        fn every_function_is_found(functions in prop::collection::btree_map(any::<u32>().prop_map(long), "[a-zé:]{1,9}", 1..40)) {
-            let table = encode(functions.clone().into_iter().collect(), "x");
-            for (address, name) in &functions {
-                prop_assert_eq!(name_at(&table, *address), Some((name.as_str(), *address)));
-            }
-        }
-
-        #[test]
-        fn damaged_tables_do_not_panic(mut bytes in prop::collection::vec(any::<u8>(), 0..200), count in 0u64..30, at: u32) {
-            if let Some(header) = bytes.get_mut(..8) {
-                header.copy_from_slice(&count.to_le_bytes());
-            }
-            let _ = name_at(&bytes, u64::from(at));
-            let _ = vec![name_at(&bytes, 0), name_at(&bytes, u64::MAX)];
-        }
-    }
-}
+mod tests;

@@ -77,8 +77,9 @@ struct Layout {
 fn layout() -> Layout {
     static LAYOUT: Once<Layout> = Once::new();
     *LAYOUT.call_once(|| {
-        let (count, names) = functions()
-            .fold((0, 0), |(count, names), (symbol, _)| (count + 1, names + symbol.name.len() as u64 + 1));
+        let (count, names) = functions().fold((0, 0), |(count, names), (symbol, _)| {
+            (count + 1, names + symbol.name.text().as_str().len() as u64 + 1)
+        });
         let sections = segments().map(|segment| segment.offset + segment.file_bytes).max().unwrap_or(0);
         let sections = sections.next_multiple_of(8);
         let symbols = sections + SECTIONS * SECTION_BYTES;
@@ -153,11 +154,13 @@ fn put_symbols(file: &MemoryFile) -> bool {
             symbol[6] = 1;
             symbol[8..16].copy_from_slice(&function.start.to_le_bytes());
             symbol[16..].copy_from_slice(&bytes.to_le_bytes());
+            let text = function.name.text();
+            let name = text.as_str();
             let is_put = file.put(symbol_at, &symbol)
-                && file.put(name_at, function.name.as_bytes())
-                && file.put(name_at + function.name.len() as u64, &[0]);
+                && file.put(name_at, name.as_bytes())
+                && file.put(name_at + name.len() as u64, &[0]);
             symbol_at += SYMBOL_BYTES;
-            name_at += function.name.len() as u64 + 1;
+            name_at += name.len() as u64 + 1;
             is_put
         })
 }

@@ -26,7 +26,7 @@ pub use anonymous::SharedMemory;
 pub use brk::set_break;
 pub use charge::{be_strict, charge_limit, is_strict, owed_pages};
 pub use cut::{Copies, unmap_object};
-pub use initial::{adopt_image, map_first_stack, map_vdso, set_break_start};
+pub use initial::{adopt_image, map_first_stack, map_vdso, set_break_behind};
 pub use object::{
     Description, PageSource, Sharing, Supply, collect_dirty, has_paged_objects, has_writable_mapping,
     map_object, sync,

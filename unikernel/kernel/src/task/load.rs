@@ -10,6 +10,7 @@ use core::ops::Range;
 
 use linux_raw_sys::general::{AT_FDCWD, O_RDONLY};
 use unikernel_elf::{ElfError, HEADER_BYTES, Header, Kind, Segment};
+use unikernel_mm::places;
 
 use super::exec::Program;
 use super::linked::Linked;
@@ -23,14 +24,6 @@ use crate::syscall::{Errno, open};
 
 /// Where a program may have memory.
 pub(super) const ALLOWED: Range<u64> = space::LOWEST..USER_END;
-/// Position-independent programs are from here on (Linux: `ELF_ET_DYN_BASE`), far above the low addresses and far below
-/// the mappings.
-const RELOCATABLE_BASE: u64 = 0x5555_5555_4000;
-/// Bits of randomness, in pages, in the place of such a program (Linux: `mmap_rnd_bits`).
-const BASE_BITS: u32 = 28;
-/// The same in the distance from a program to its break (Linux: up to 32 MiB).
-const BREAK_BITS: u32 = 13;
-
 /// Why a program cannot be loaded.
 #[derive(Debug)]
 pub struct LoadError {
@@ -129,7 +122,7 @@ fn mapped(
     bias: u64,
     interpreter: Option<&[u8]>,
 ) -> Result<Program, LoadError> {
-    space::set_break_start(file.span().end.wrapping_add(bias) + random_pages(BREAK_BITS));
+    space::set_break_behind(file.span().end.wrapping_add(bias));
     let entry = file.entry.wrapping_add(bias);
     let mut program = Program {
         path,
@@ -158,16 +151,12 @@ fn mapped(
 pub fn program_bias(program: &unikernel_elf::Program) -> u64 {
     match program.kind {
         Kind::Fixed => 0,
-        Kind::Relocatable => bias_at(program, RELOCATABLE_BASE + random_pages(BASE_BITS)),
+        Kind::Relocatable => bias_at(program, places::program_start(random::next_u64())),
     }
 }
 
 fn bias_at(program: &unikernel_elf::Program, start: u64) -> u64 {
     start.next_multiple_of(program.alignment).wrapping_sub(program.span().start)
-}
-
-fn random_pages(bits: u32) -> u64 {
-    (random::next_u64() & ((1 << bits) - 1)) * PAGE_BYTES as u64
 }
 
 /// A program's file, which has been checked.

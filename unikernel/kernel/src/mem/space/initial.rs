@@ -1,6 +1,6 @@
 //! What is mapped before the app's first instruction: its half of the image, its stack, and the clock.
 
-use unikernel_mm::PAGE_BYTES;
+use unikernel_mm::{PAGE_BYTES, places};
 use x86_64::structures::paging::PageTableFlags as Flags;
 use x86_64::{PhysAddr, VirtAddr};
 
@@ -17,8 +17,6 @@ const STACK_BYTES: u64 = crate::syscall::identity::STACK_LIMIT_BYTES;
 const MOST_BREAK_BYTES: u64 = 1 << 40;
 /// Distance between the stack's end and the first mapping, at least.
 const STACK_GAP_BYTES: u64 = 1 << 20;
-/// Bits of randomness, in pages, in the place of stack and mappings.
-const PLACEMENT_BITS: u32 = 18;
 
 /// Opens part of the image, which is in memory from `physical` on, to the app, at the address `start`.
 pub fn adopt_image(start: u64, physical: u64, len: u64, protection: Protection) -> Result<(), SpaceError> {
@@ -45,9 +43,9 @@ pub fn adopt_image(start: u64, physical: u64, len: u64, protection: Protection) 
     Ok(())
 }
 
-/// Says where the break of the program begins.
-pub fn set_break_start(start: u64) {
-    let start = page_up(start).min(USER_END);
+/// Has the break begin at a random place behind the program.
+pub fn set_break_behind(program_end: u64) {
+    let start = places::break_start(page_up(program_end).min(USER_END), random::next_u64());
     let mut space = SPACE.lock();
     (space.break_start, space.break_end) = (start, start);
     space.break_limit = (start + MOST_BREAK_BYTES).min(USER_END);
@@ -56,8 +54,7 @@ pub fn set_break_start(start: u64) {
 /// Makes the first stack; answers its top. Stack and mappings start at places that an attacker
 /// cannot foretell.
 pub fn map_first_stack() -> Result<u64, SpaceError> {
-    let shift = |bits: u32| (random::next_u64() & ((1 << bits) - 1)) * PAGE_BYTES;
-    let top = USER_END - shift(PLACEMENT_BITS) - PAGE_BYTES;
+    let top = places::stack_end(USER_END - PAGE_BYTES, random::next_u64());
     let protection = Protection::READ | Protection::WRITE;
     let mut space = SPACE.lock();
     space.regions.insert(Region {
@@ -68,7 +65,7 @@ pub fn map_first_stack() -> Result<u64, SpaceError> {
         kind: RegionKind::Stack,
         is_charged: false,
     })?;
-    space.mappings_end = top - STACK_BYTES - STACK_GAP_BYTES - shift(PLACEMENT_BITS);
+    space.mappings_end = places::mappings_end(top - STACK_BYTES - STACK_GAP_BYTES, random::next_u64());
     Ok(top)
 }
 

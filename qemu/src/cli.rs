@@ -22,7 +22,7 @@ use crate::background::LogsOptions;
 use crate::bom::BomOptions;
 use crate::debug::DebugOptions;
 use crate::machine::Kind;
-use crate::package::{InitOptions, PackOptions, PackageOptions, take_option};
+use crate::package::{InitOptions, PackOptions, PackageOptions, Packed, take_option};
 use crate::project::nearest;
 use crate::tap_tests;
 pub(crate) use bench::{BenchOptions, OwnBenchOptions};
@@ -190,18 +190,24 @@ fn parse_kernel(parser: &mut lexopt::Parser) -> Result<PathBuf> {
 }
 
 fn parse_pack(parser: &mut lexopt::Parser) -> Result<PackOptions> {
-    let (mut program, mut output, mut root, mut name) = (None, None, None, None);
+    let (mut program, mut output, mut root, mut name, mut from) = (None, None, None, None, None);
     while let Some(argument) = parser.next()? {
         match argument {
             Value(path) if program.is_none() => program = Some(PathBuf::from(path)),
             Short('o') | Long("output") => output = Some(parser.value()?.into()),
             Long("root") => root = Some(parser.value()?.into()),
             Long("name") => name = Some(parser.value()?.string()?),
+            Long("from") => from = Some(PathBuf::from(parser.value()?)),
             other => return Err(unexpected(&shown(&other))),
         }
     }
-    let program = program.context("pack which program? `cargo unikernel pack ./server`")?;
-    Ok(PackOptions { program, output, root, name })
+    let what = match (program, from) {
+        (Some(program), None) => Packed::Program(program, root),
+        (None, Some(image)) if root.is_none() => Packed::Container(image),
+        (None, None) => bail!("pack which program? `cargo unikernel pack ./server`"),
+        _ => bail!("--from takes program and files from the image: leave the others away"),
+    };
+    Ok(PackOptions { what, output, name })
 }
 
 fn shown(argument: &lexopt::Arg<'_>) -> String {

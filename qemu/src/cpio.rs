@@ -1,6 +1,7 @@
 //! Folders as initrd archives, in cpio's "newc" format (cpio(5)): a header of ASCII hexadecimal
 //! fields, the name, the content, each padded to four bytes.
 
+use std::collections::HashSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -16,21 +17,46 @@ const S_IFLNK: u32 = 0o120_000;
 pub(crate) struct Archive {
     bytes: Vec<u8>,
     entries: u32,
+    /// Files with several names of which the first is in.
+    linked: HashSet<u32>,
+}
+
+/// What an archive says of a file.
+pub(crate) struct Entry<'a> {
+    pub(crate) name: &'a [u8],
+    pub(crate) mode: u32,
+    pub(crate) user: u32,
+    pub(crate) group: u32,
+    pub(crate) modified: u32,
+    /// Which file it is, of those with several names, and how many it has.
+    pub(crate) hard_link: Option<(u32, u32)>,
+    pub(crate) content: &'a [u8],
 }
 
 impl Archive {
-    /// Adds one entry.
+    /// Adds one entry of root's.
     pub(crate) fn add(&mut self, name: &str, mode: u32, modified: u32, content: &[u8]) {
+        let name = name.as_bytes();
+        self.add_entry(&Entry { name, mode, user: 0, group: 0, modified, hard_link: None, content });
+    }
+
+    /// Adds one entry.
+    pub(crate) fn add_entry(&mut self, entry: &Entry<'_>) {
         self.entries += 1;
-        let links = if mode & S_IFMT == S_IFDIR { 2 } else { 1 };
-        let size = content.len() as u32;
-        let name_size = name.len() as u32 + 1;
-        let fields = [self.entries, mode, 0, 0, links, modified, size, 0, 0, 0, 0, name_size, 0];
+        let &Entry { name, mode, user, group, modified, hard_link, content } = entry;
+        let usual = if mode & S_IFMT == S_IFDIR { 2 } else { 1 };
+        // Devices tell numbers of files from numbers of entries.
+        let (device, inode, links) =
+            hard_link.map_or((0, self.entries, usual), |(number, links)| (1, number, links));
+        let is_again = hard_link.is_some_and(|(number, _)| !self.linked.insert(number));
+        let content = if is_again { &[] } else { content };
+        let (size, name_size) = (content.len() as u32, name.len() as u32 + 1);
+        let fields = [inode, mode, user, group, links, modified, size, 0, device, 0, 0, name_size, 0];
         self.bytes.extend_from_slice(b"070701");
         for field in fields {
             self.bytes.extend_from_slice(format!("{field:08x}").as_bytes());
         }
-        self.bytes.extend_from_slice(name.as_bytes());
+        self.bytes.extend_from_slice(name);
         self.bytes.push(0);
         self.pad();
         self.bytes.extend_from_slice(content);

@@ -11,8 +11,9 @@ use crate::cli::{ImageFormat, ImageOptions, RunOptions};
 use crate::disk::Disk;
 use crate::guest_tests::free_port;
 use crate::machine::{Boot, Kind, Machine, Net};
+use crate::program_tests::{FORMS, arguments, probe, root};
 use crate::vm::{Console, Vm};
-use crate::{http, image, project};
+use crate::{http, image, pack_tests, project};
 
 /// A name and what it does.
 type NamedTest = (String, Box<dyn Fn() -> Result<()>>);
@@ -33,6 +34,8 @@ pub(crate) fn all() -> Vec<NamedTest> {
     add("image_serves [kernel, q35]", || serves(Boot::Kernel, Kind::Q35, 256));
     add("image_serves [kernel, microvm]", || serves(Boot::Kernel, Kind::Microvm, 256));
     add("image_edited", edited);
+    add("image_packed [bios]", || packed(Boot::Bios));
+    add("image_packed [uefi]", || packed(Boot::Uefi));
     tests
 }
 
@@ -41,10 +44,14 @@ struct TestDisk(PathBuf);
 
 impl TestDisk {
     fn new(name: &str, app: &str, format: ImageFormat, arguments: &[&str]) -> Result<Self> {
+        Self::of(name, &project::built(app)?, format, "log=debug", arguments)
+    }
+
+    fn of(name: &str, image: &Path, format: ImageFormat, append: &str, arguments: &[&str]) -> Result<Self> {
         let path = project::work_dir("disk-images")?.join(name).with_extension(format.extension());
         let _ = std::fs::remove_file(&path);
-        let mut run = RunOptions::of_image(&project::built(app)?);
-        run.append = "log=debug".to_owned();
+        let mut run = RunOptions::of_image(image);
+        run.append = append.to_owned();
         run.app_arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
         let data_bytes = Some(DATA_BYTES);
         image::make(&ImageOptions { output: Some(path.clone()), format, data_bytes, run })?;
@@ -93,6 +100,21 @@ fn serves(boot: Boot, kind: Kind, memory_mib: u64) -> Result<()> {
     ensure!(response.body == "Hello, World!", "it answers {response:?}");
     let console = guest.console();
     ensure!(console.contains("ext4 at /data"), "no data partition: {console}");
+    Ok(())
+}
+
+/// A program that was packed, with its files: in the image's file it comes first, where GRUB looks for its own.
+fn packed(boot: Boot) -> Result<()> {
+    let form = FORMS[3];
+    let name = format!("packed-{}", std::process::id());
+    let image = project::work_dir("disk-images")?.join(&name);
+    pack_tests::pack(&probe(form)?, "probe", Some(&root(form, "root-disk-image")?), &image)?;
+    let disk = TestDisk::of(&name, &image, ImageFormat::Raw, "env.PROBE=yes", &arguments(form));
+    std::fs::remove_file(&image)?;
+    let disk = disk?;
+    let mut guest = Vm::start(&machine(boot, Kind::Q35, &disk.0)?, Console::Recorded)?;
+    let ending = guest.wait(Some(TIME_OUT))?.with_context(|| guest.console())?;
+    ensure!(ending.code == Some(0), "ended with {:?}: {}", ending.code, ending.console);
     Ok(())
 }
 

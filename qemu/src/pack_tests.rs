@@ -31,7 +31,7 @@ pub(crate) fn all() -> Vec<NamedTest> {
 }
 
 /// Packs as a user does; an error is the message.
-fn pack(program: &Path, name: &str, root: Option<&Path>, image: &Path) -> Result<()> {
+pub(crate) fn pack(program: &Path, name: &str, root: Option<&Path>, image: &Path) -> Result<()> {
     let folder = project::work_dir("programs")?;
     let mut command = unikernel(&folder, ["pack", "--name", name])?;
     if let Some(root) = root {

@@ -220,7 +220,7 @@ fn starts_other_image() -> Result<()> {
     Ok(())
 }
 
-fn busybox() -> Result<Vec<u8>> {
+pub(crate) fn busybox() -> Result<Vec<u8>> {
     static BYTES: OnceLock<Vec<u8>> = OnceLock::new();
     if let Some(bytes) = BYTES.get() {
         return Ok(bytes.clone());

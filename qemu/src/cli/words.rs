@@ -24,7 +24,8 @@ pub(super) const COMMANDS: [&str; 21] = [
     "fuzz",
     "help",
 ];
-pub(super) const OPTIONS: [&str; 62] = [
+pub(super) const OPTIONS: [&str; 63] = [
+    "--from",
     "--ex",
     "--detach",
     "--follow",
@@ -101,6 +102,8 @@ usage: cargo unikernel <command> [options]
   run          build it and boot it under QEMU; ends with the program's exit code
   run ELF      boot an image, or any static program
   pack ELF     make an image of a program that somebody else built: static, or dynamic with --root
+  pack --from IMAGE
+               the same of a container image: an OCI image layout, or from `docker save`, as a folder or a file
   kernel       write the kernel without a program: `init=/bin/server` starts one from an initrd or a disk
   debug [ELF]  the same under gdb, stopped at the program's `main`, with names of program and kernel
   bench [ELF]  measure it against the same program on a Linux guest: requests per second, latency, start
@@ -169,6 +172,7 @@ options of kernel:
 options of pack:
   -o --output FILE           where the image goes (NAME.unikernel)
   --root FOLDER              what the program finds at /: its libraries, configuration, data
+  --from IMAGE               files, program, arguments, variables, folder and user from a container image
   --name NAME                what it is called (as its file)
 
 options of deploy and oci, beside those of build (--release is usual) and run:

@@ -21,6 +21,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail, ensure};
 use gpt_disk_types::{GptPartitionType, Guid};
 use sha2::{Digest, Sha256};
+use unikernel_build::pack::for_grub;
 
 use crate::cli::{ImageFormat, ImageOptions};
 use crate::disk;
@@ -86,12 +87,11 @@ struct Content {
 impl Content {
     fn of(options: &ImageOptions, bootable: &Bootable) -> Result<Self> {
         let read = |path: &Path| fs::read(path).with_context(|| format!("cannot read {}", path.display()));
-        let kernel = read(&bootable.image)?;
-        ensure!(
-            unikernel_build::image_check::has_multiboot2_header(&kernel),
-            "{} has no Multiboot2 header, so GRUB cannot start it: build it again with this version",
-            bootable.image.display()
-        );
+        let told = || bootable.image.display().to_string();
+        let kernel = for_grub(read(&bootable.image)?).with_context(|| {
+            format!("{} has no way in for GRUB: build it again with this version", told())
+        })?;
+        let kernel = kernel.with_context(told)?;
         let initrd = match &options.run.initrd {
             Some(path) => Some(run::initrd_file(path, &format!("of-{}", std::process::id()))?),
             None => bootable.initrd.clone(),

@@ -19,5 +19,5 @@ pub(crate) use check_host::{check_host, finds};
 pub(crate) use create::create;
 pub(crate) use init::{InitOptions, init};
 pub(crate) use origin::Origin;
-pub(crate) use pack::{PackOptions, pack, packed, write_kernel};
+pub(crate) use pack::{PackOptions, Packed, pack, packed, write_kernel};
 pub(crate) use selection::{PackageOptions, package_of, take_option};

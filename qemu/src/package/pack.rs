@@ -5,32 +5,52 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use unikernel_build::pack::{PackError, examine, pack as join};
+use unikernel_build::pack::{PackError, examine, pack as join, pack_files};
 
 use super::kernel::kernel;
 use crate::cpio::Archive;
-use crate::project;
+use crate::{container, project};
 
 /// What to pack.
 #[derive(Clone, Debug)]
+pub(crate) enum Packed {
+    /// A program, and the folder that it finds at `/`.
+    Program(PathBuf, Option<PathBuf>),
+    /// A container image.
+    Container(PathBuf),
+}
+
+/// What to pack, and where to.
+#[derive(Clone, Debug)]
 pub(crate) struct PackOptions {
-    pub(crate) program: PathBuf,
+    pub(crate) what: Packed,
     /// Where the image goes; `NAME.unikernel` in this folder if nothing is said.
     pub(crate) output: Option<PathBuf>,
-    /// What it finds at `/`.
-    pub(crate) root: Option<PathBuf>,
     /// What reports call it.
     pub(crate) name: Option<String>,
 }
 
 /// Writes the image.
 pub(crate) fn pack(options: &PackOptions) -> Result<u8> {
-    let name = match &options.name {
-        Some(name) => name.clone(),
-        None => name_of(&options.program)?,
+    let output = |name: &str| options.output.clone().unwrap_or_else(|| format!("{name}.unikernel").into());
+    let output = match &options.what {
+        Packed::Program(program, root) => {
+            let name = options.name.clone().map_or_else(|| name_of(program), Ok)?;
+            let output = output(&name);
+            make(program, &name, root.as_deref(), &output)?;
+            output
+        }
+        Packed::Container(path) => {
+            let container = container::read(path)?;
+            let name = options.name.clone().unwrap_or(container.name);
+            check_name(&name)?;
+            let output = output(&name);
+            let image = pack_files(&kernel_alone()?, &name, &container.files, &container.words);
+            let image = image.with_context(|| path.display().to_string())?;
+            put(&output, &image).with_context(|| format!("cannot write {}", output.display()))?;
+            output
+        }
     };
-    let output = options.output.clone().unwrap_or_else(|| format!("{name}.unikernel").into());
-    make(&options.program, &name, options.root.as_deref(), &output)?;
     println!("{}", output.display());
     eprintln!("next: cargo unikernel run {}", shown(&output));
     Ok(0)
@@ -38,11 +58,14 @@ pub(crate) fn pack(options: &PackOptions) -> Result<u8> {
 
 /// Writes a kernel that has no program in it.
 pub(crate) fn write_kernel(output: &Path) -> Result<u8> {
-    let alone = kernel("release")?.link_alone()?;
-    let image = fs::read(&alone).with_context(|| format!("cannot read {}", alone.display()))?;
-    put(output, &image).with_context(|| format!("cannot write {}", output.display()))?;
+    put(output, &kernel_alone()?).with_context(|| format!("cannot write {}", output.display()))?;
     println!("{}", output.display());
     Ok(0)
+}
+
+fn kernel_alone() -> Result<Vec<u8>> {
+    let alone = kernel("release")?.link_alone()?;
+    fs::read(&alone).with_context(|| format!("cannot read {}", alone.display()))
 }
 
 /// An image of a program, among the files of the runner.
@@ -64,10 +87,15 @@ fn name_of(program: &Path) -> Result<String> {
     Ok(name.to_string_lossy().into_owned())
 }
 
+fn check_name(name: &str) -> Result<()> {
+    let is_plain = !name.is_empty() && !name.contains(['/', '\0']) && name != "." && name != "..";
+    ensure!(is_plain, "`{name}` cannot be the name of a program in /bin: choose another with --name");
+    Ok(())
+}
+
 /// Writes the image of one program to a file.
 fn make(program: &Path, name: &str, root: Option<&Path>, output: &Path) -> Result<()> {
-    let is_plain = !name.is_empty() && !name.contains('/') && name != "." && name != "..";
-    ensure!(is_plain, "`{name}` cannot be the name of a program in /bin: choose another with --name");
+    check_name(name)?;
     let told = || format!("{}", program.display());
     let file = fs::read(program).with_context(|| format!("cannot read {}", program.display()))?;
     // Before the kernel is compiled, which may take minutes.
@@ -76,9 +104,7 @@ fn make(program: &Path, name: &str, root: Option<&Path>, output: &Path) -> Resul
     if let (Some(interpreter), None) = (packable.interpreter, &files) {
         return Err(PackError::NeedsFiles(interpreter)).with_context(told);
     }
-    let alone = kernel("release")?.link_alone()?;
-    let alone = fs::read(&alone).with_context(|| format!("cannot read {}", alone.display()))?;
-    let image = join(&alone, &file, name, files.as_deref()).with_context(told)?;
+    let image = join(&kernel_alone()?, &file, name, files.as_deref()).with_context(told)?;
     put(output, &image).with_context(|| format!("cannot write {}", output.display()))
 }
 

@@ -72,16 +72,25 @@ pub fn has_way_in(file: &[u8]) -> bool {
         .is_ok_and(|segments| pvh_entry(segments, file).is_some())
 }
 
-/// True if GRUB finds its way into the file: a Multiboot2 header, at a multiple of 8 in the file's first 32 KiB, whose first four
-/// words add up to nothing (Multiboot2 specification 2.0, section 3.1).
+/// True if GRUB finds its way into the file.
 pub fn has_multiboot2_header(file: &[u8]) -> bool {
+    multiboot2_header(file).is_some()
+}
+
+/// How many bytes of a file GRUB looks through.
+pub(crate) const SEARCHED_BYTES: usize = 32 << 10;
+
+/// The Multiboot2 header, at a multiple of 8 in the file's first 32 KiB, whose first four words (a number, the architecture, its
+/// length) add up to nothing (Multiboot2 specification 2.0, section 3.1).
+pub(crate) fn multiboot2_header(file: &[u8]) -> Option<&[u8]> {
     const MAGIC: u32 = 0xe852_50d6;
-    const SEARCHED_BYTES: usize = 32 << 10;
     let word = |bytes: &[u8]| bytes.first_chunk().map_or(0, |chunk| u32::from_le_bytes(*chunk));
-    let (places, _) = file[..file.len().min(SEARCHED_BYTES)].as_chunks::<8>();
-    places.windows(2).any(|pair| {
+    let searched = &file[..file.len().min(SEARCHED_BYTES)];
+    let (places, _) = searched.as_chunks::<8>();
+    places.windows(2).enumerate().find_map(|(index, pair)| {
         let words = [&pair[0][..], &pair[0][4..], &pair[1][..], &pair[1][4..]].map(word);
-        words[0] == MAGIC && words.into_iter().fold(0, u32::wrapping_add) == 0
+        let is_header = words[0] == MAGIC && words.into_iter().fold(0, u32::wrapping_add) == 0;
+        searched[index * 8..].get(..words[2] as usize).filter(|_| is_header)
     })
 }
 

@@ -14,6 +14,8 @@
 //! The kernel maps the program's pages from where they were loaded to its addresses (`task::linked`); it is told where to
 //! look by the words at `__kernel_contents` (`image.ld`).
 
+mod boot_file;
+mod entry;
 mod kernel_parts;
 mod packing;
 
@@ -108,6 +110,20 @@ pub fn pack(kernel: &[u8], file: &[u8], name: &str, files: Option<&[u8]>) -> Res
     let mut kernel = KernelParts::read(kernel)?;
     kernel.set_names(file, name);
     Packing::new(file, &program, kernel, files.unwrap_or_default())?.write()
+}
+
+/// Makes an image without a program of its own: a kernel and an archive of files. `words` say what runs of them and how
+/// (`unikernel_cmdline::parse_for_image`), `name` is what reports call it.
+pub fn pack_files(kernel: &[u8], name: &str, files: &[u8], words: &[u8]) -> Result<Vec<u8>, PackError> {
+    let mut kernel = KernelParts::read(kernel)?;
+    kernel.set_names(&[], name);
+    boot_file::with_files(kernel, files, words)
+}
+
+/// The image as GRUB boots it: as it is, or with the header in front that [`pack`] leaves behind the program. `None` if it has
+/// none.
+pub fn for_grub(image: Vec<u8>) -> Option<Result<Vec<u8>, PackError>> {
+    if image_check::has_multiboot2_header(&image) { Some(Ok(image)) } else { boot_file::of_image(&image) }
 }
 
 fn page_up(address: u64) -> u64 {

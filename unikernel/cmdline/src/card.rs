@@ -9,9 +9,10 @@ use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use core::str::FromStr;
 
+use crate::error::ParseError;
 use crate::filter;
 use crate::linux_ip::LinuxAddress;
-use crate::options::{ParseError, is_on};
+use crate::options::is_on;
 use crate::route::{self, Route};
 
 /// Cards at most.

@@ -9,6 +9,7 @@
 //!
 //! - [`text`] is the line if it is one, [`of_file`] the line in a file; [`parse`] makes [`Options`]; [`ParseError`] says what is
 //!   wrong, for people;
+//! - [`parse_for_image`]: with what an image brings along itself;
 //! - [`SystemOptions`]: the host name, and what the machine does beside running the app;
 //! - [`MountPoint`]: where a disk goes;
 //! - [`Shown`]: a word in a message;
@@ -21,6 +22,7 @@
 extern crate alloc;
 
 mod card;
+mod error;
 mod file;
 mod filter;
 mod linux;
@@ -29,6 +31,7 @@ mod mmio;
 mod mounts;
 mod offloads;
 mod options;
+mod packed;
 mod route;
 mod suggest;
 mod system;
@@ -37,12 +40,14 @@ mod tests;
 mod words;
 
 pub use card::{Address, CardOptions, MAX_CARDS};
+pub use error::ParseError;
 pub use file::of_file;
 pub use filter::{FilterProtocol, FilterRule};
 pub use mmio::MmioDevice;
 pub use mounts::MountPoint;
 pub use offloads::Offloads;
-pub use options::{ExitAction, Options, ParseError, parse};
+pub use options::{ExitAction, Options, parse};
+pub use packed::parse_for_image;
 pub use route::Route;
 pub use system::{SystemOptions, TimeServers, is_host_name};
 pub use words::{NotUtf8, Shown, text};

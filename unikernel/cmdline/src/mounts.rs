@@ -3,7 +3,7 @@
 use alloc::borrow::ToOwned;
 use alloc::string::String;
 
-use crate::options::ParseError;
+use crate::error::ParseError;
 
 /// What a disk or partition may be named by, before `=`: its filesystem's UUID and label, or those in the partition table.
 pub(crate) const TAGS: [&str; 4] = ["UUID", "LABEL", "PARTUUID", "PARTLABEL"];

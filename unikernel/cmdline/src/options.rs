@@ -2,12 +2,11 @@
 
 use alloc::borrow::ToOwned;
 use alloc::boxed::Box;
-use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::fmt;
 
 use crate::card::{self, CardOptions};
+use crate::error::ParseError;
 use crate::filter::{self, FilterRule};
 use crate::linux::{self, LinuxRoot};
 use crate::mmio::{self, MmioDevice};
@@ -15,7 +14,7 @@ use crate::mounts::MountPoint;
 use crate::offloads::{self, Offloads};
 use crate::suggest::nearest;
 use crate::system::{self, SystemOptions};
-use crate::words::{self, Shown};
+use crate::words;
 
 /// Every key there is; `env.` takes any name behind it.
 const KEYS: &[&str] = &[
@@ -35,6 +34,7 @@ const KEYS: &[&str] = &[
     "stop",
     "env.",
     "cwd",
+    "user",
     "init",
     "root",
     "mount",
@@ -93,8 +93,12 @@ pub struct Options {
     pub is_commit_strict: bool,
     /// `cwd=`, an absolute path.
     pub current_directory: Option<String>,
+    /// `user=`: the numbers of the user and the group that the app runs as.
+    pub user: Option<(u32, u32)>,
     /// `init=`, the absolute path of a program to run in place of the linked one.
     pub init: Option<String>,
+    /// What the app is told that it is called, if not by its path.
+    pub app_name: Option<String>,
     /// `root=` and `mount=`, in order.
     pub mounts: Vec<MountPoint>,
     /// Which of them came as Linux's `root=/dev/vda`, to which Linux's `ro` belongs.
@@ -113,114 +117,10 @@ pub struct Options {
     pub app_arguments: Vec<String>,
 }
 
-/// What is wrong with a command line.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum ParseError {
-    /// A double quote was opened and not closed.
-    UnclosedQuote,
-    /// No such word; perhaps the other was meant.
-    UnknownWord(String, Option<&'static str>),
-    /// The word needs a value.
-    MissingValue(String),
-    /// The value does not fit the key; the last part says what would.
-    BadValue(&'static str, String, &'static str),
-    /// The word goes with `ip=address/prefix`, not with DHCP.
-    NeedsStaticAddress(&'static str),
-    /// `format=` names a disk that is mounted nowhere.
-    FormatWithoutMount(String),
-    /// A disk that is mounted at two places.
-    DiskTwice(String, [String; 2]),
-    /// Two disks that are mounted at one place.
-    PlaceTwice(String, [String; 2]),
-    /// A mistake in a word about a card that it names.
-    OfCard(usize, Box<ParseError>),
-}
-
-impl ParseError {
-    /// Says what is wrong with a word whose key begins with `card`. What the word brought is shown without its control
-    /// characters, which could write over the message.
-    fn describe(&self, f: &mut fmt::Formatter<'_>, card: &str) -> fmt::Result {
-        match self {
-            Self::BadValue(key, value, expected) => {
-                write!(f, "`{card}{key}={}`: expected {expected}", Shown(value))
-            }
-            Self::NeedsStaticAddress(key) => {
-                write!(
-                    f,
-                    "`{card}{key}=` goes with a static address, `{card}ip=10.0.2.15/24`; DHCP brings its own"
-                )
-            }
-            other => write!(f, "{other}"),
-        }
-    }
-}
-
-impl fmt::Display for ParseError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::UnclosedQuote => write!(f, "a double quote is not closed"),
-            Self::UnknownWord(word, near) => {
-                write!(f, "unknown option `{}`; ", Shown(word))?;
-                match near {
-                    Some("env.") => write!(f, "did you mean `env.NAME=`?"),
-                    Some("eth1.") => write!(f, "a card's words are `eth1.ip=` and the like"),
-                    Some(near) => write!(f, "did you mean `{near}=`?"),
-                    None => write!(f, "the app's own arguments come after `--`"),
-                }
-            }
-            Self::MissingValue(key) => write!(f, "option `{key}` needs a value: `{key}=...`"),
-            Self::BadValue(..) | Self::NeedsStaticAddress(_) => self.describe(f, ""),
-            Self::FormatWithoutMount(disk) => {
-                let disk = Shown(disk);
-                write!(f, "`format={disk}` goes with `mount=/data:{disk}` or `root={disk}`")
-            }
-            Self::DiskTwice(disk, [first, second]) => {
-                let (first, second) = (Shown(first), Shown(second));
-                write!(
-                    f,
-                    "disk `{disk}` is mounted at `{first}` and at `{second}`: expected one place for it"
-                )
-            }
-            Self::PlaceTwice(path, [first, second]) => {
-                let path = Shown(path);
-                write!(
-                    f,
-                    "disks `{first}` and `{second}` are mounted at `{path}`: expected one disk for a place"
-                )
-            }
-            Self::OfCard(number, error) => error.describe(f, &format!("eth{number}.")),
-        }
-    }
-}
-
 /// Parses a whole command line.
 pub fn parse(line: &str) -> Result<Options, ParseError> {
-    let words = words::split(line).map_err(|_| ParseError::UnclosedQuote)?;
     let mut options = Options::default();
-    let mut words = words.into_iter();
-    // Linux's `ro` and `rw` are about its `root=`; the last one counts.
-    let mut root_is_read_only = None;
-    for word in words.by_ref() {
-        if word == "--" {
-            break;
-        }
-        match word.as_str() {
-            "ro" => root_is_read_only = Some(true),
-            "rw" => root_is_read_only = Some(false),
-            _ => {}
-        }
-        options.take(&word)?;
-    }
-    if let (Some(is_read_only), Some(index)) = (root_is_read_only, options.linux_root) {
-        options.mounts[index].is_read_only = is_read_only;
-    }
-    options.app_arguments = words.collect();
-    options.mmio_devices.extend(MmioDevice::take_appended(&mut options.app_arguments));
-    for (number, card) in options.cards.iter().enumerate() {
-        card.check().map_err(|error| of_card(number, error))?;
-    }
-    options.check_mounts()?;
-    options.check_formats()?;
+    options.take_line(line)?;
     Ok(options)
 }
 
@@ -232,7 +132,36 @@ impl Options {
         Some(point).filter(|point| point.disk.starts_with("PARTUUID="))
     }
 
-    fn take(&mut self, word: &str) -> Result<(), ParseError> {
+    /// Takes the words of a whole command line.
+    pub(crate) fn take_line(&mut self, line: &str) -> Result<(), ParseError> {
+        let words = words::split(line).map_err(|_| ParseError::UnclosedQuote)?;
+        let mut words = words.into_iter();
+        // Linux's `ro` and `rw` are about its `root=`; the last one counts.
+        let mut root_is_read_only = None;
+        for word in words.by_ref() {
+            if word == "--" {
+                break;
+            }
+            match word.as_str() {
+                "ro" => root_is_read_only = Some(true),
+                "rw" => root_is_read_only = Some(false),
+                _ => {}
+            }
+            self.take(&word)?;
+        }
+        if let (Some(is_read_only), Some(index)) = (root_is_read_only, self.linux_root) {
+            self.mounts[index].is_read_only = is_read_only;
+        }
+        self.app_arguments = words.collect();
+        self.mmio_devices.extend(MmioDevice::take_appended(&mut self.app_arguments));
+        for (number, card) in self.cards.iter().enumerate() {
+            card.check().map_err(|error| of_card(number, error))?;
+        }
+        self.check_mounts()?;
+        self.check_formats()
+    }
+
+    pub(crate) fn take(&mut self, word: &str) -> Result<(), ParseError> {
         let (key, value) = match word.split_once('=') {
             Some((key, value)) => (key, value),
             None if linux::is_for_linux(word) => {
@@ -260,6 +189,7 @@ impl Options {
             "overcommit" => self.is_commit_strict = is_strict(value)?,
             "cwd" if value.starts_with('/') => self.current_directory = Some(value.to_owned()),
             "cwd" => return Err(ParseError::BadValue("cwd", value.to_owned(), "an absolute path")),
+            "user" => self.user = Some(user(value)?),
             "init" if value.starts_with('/') => self.init = Some(value.to_owned()),
             "init" => return Err(ParseError::BadValue("init", value.to_owned(), "an absolute path")),
             "root" => self.take_root(word, value)?,
@@ -270,12 +200,20 @@ impl Options {
                 self.system.take(key, value)?;
             }
             _ => match key.strip_prefix("env.") {
-                Some(name) if !name.is_empty() => self.environment.push((name.to_owned(), value.to_owned())),
+                Some(name) if !name.is_empty() => self.set_variable(name, value),
                 _ if linux::is_for_linux(word) => self.ignored.push(word.to_owned()),
                 _ => self.take_card(word, key, value)?,
             },
         }
         Ok(())
+    }
+
+    /// A variable has one value, the last.
+    fn set_variable(&mut self, name: &str, value: &str) {
+        match self.environment.iter_mut().find(|(known, _)| known == name) {
+            Some((_, known)) => value.clone_into(known),
+            None => self.environment.push((name.to_owned(), value.to_owned())),
+        }
     }
 
     /// `root=` in our form or in Linux's. The last one counts, but ours before one of Linux's, which may be the
@@ -391,6 +329,18 @@ fn capture(value: &str) -> Result<(bool, Option<u32>), ParseError> {
         (_, Ok(snap_len @ 1..)) => Ok((true, Some(snap_len))),
         _ => Err(ParseError::BadValue("pcap", value.to_owned(), "`on`, `off` or a number of bytes")),
     }
+}
+
+/// `33:33`; with one number, the group has the user's.
+fn user(value: &str) -> Result<(u32, u32), ParseError> {
+    let id = |text: &str| {
+        let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
+        // The highest means "leave it" to system calls.
+        text.parse().ok().filter(|&id| is_number && id != u32::MAX)
+    };
+    let (user, group) = value.split_once(':').unwrap_or((value, value));
+    let ids = id(user).zip(id(group));
+    ids.ok_or_else(|| ParseError::BadValue("user", value.to_owned(), "numbers, such as `1000:1000`"))
 }
 
 fn stop_seconds(value: &str) -> Result<u32, ParseError> {

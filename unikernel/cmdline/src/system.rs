@@ -9,7 +9,8 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
 
-use crate::options::{ParseError, is_on};
+use crate::error::ParseError;
+use crate::options::is_on;
 
 /// Every key about the machine.
 pub(crate) const KEYS: [&str; 6] = ["hostname", "loopback", "forward", "ntp", "syslog", "wx"];

@@ -86,12 +86,15 @@ pub enum CommandLineError {
     TooLong(usize),
     /// This word is not text.
     NotUtf8(NotUtf8),
+    /// What the image brings along is not.
+    PackedWords,
 }
 
 impl fmt::Display for CommandLineError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TooLong(bytes) => write!(f, "it has {bytes} bytes; {MAX_COMMAND_LINE_BYTES} are the most"),
+            Self::PackedWords => f.write_str("the words in the image are no text, in UTF-8"),
             Self::NotUtf8(NotUtf8(word)) => write!(f, "`{word}`: expected text, in UTF-8"),
         }
     }
@@ -110,6 +113,12 @@ impl Range {
 /// The archive of files that is packed into the image.
 pub(crate) fn packed_files() -> Option<&'static [u8]> {
     layout::archive().map(|archive| Range { start: archive.start, end: archive.end }.bytes())
+}
+
+/// The words that are packed into the image.
+pub(crate) fn packed_words() -> Result<&'static str, CommandLineError> {
+    let bytes = layout::packed_words().map(|words| Range { start: words.start, end: words.end }.bytes());
+    core::str::from_utf8(bytes.unwrap_or_default()).map_err(|_| CommandLineError::PackedWords)
 }
 
 impl BootInfo {

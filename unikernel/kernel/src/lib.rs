@@ -151,7 +151,8 @@ fn mount_disks(options: &Options) {
 /// The command line, and what it says; the log is set up as it says. An error is a text for people.
 fn understand(info: &BootInfo) -> Result<(String, Options), String> {
     let line = info.command_line().map_err(|error| error.to_string())?;
-    let options = unikernel_cmdline::parse(&line).map_err(|error| error.to_string())?;
+    let packed = boot_info::packed_words().map_err(|error| error.to_string())?;
+    let options = unikernel_cmdline::parse_for_image(packed, &line).map_err(|error| error.to_string())?;
     if let Some(text) = &options.log {
         let levels = platform::logger::Levels::parse(text);
         platform::logger::set_levels(
@@ -171,11 +172,14 @@ fn set_current_directory(options: &Options) {
 }
 
 fn start_app(words: &str, options: &Options) {
-    let name = options.init.clone().unwrap_or_else(fs::image::path);
+    let name = options.app_name.clone().or_else(|| options.init.clone()).unwrap_or_else(fs::image::path);
     let arguments: Vec<&[u8]> =
         core::iter::once(name.as_bytes()).chain(options.app_arguments.iter().map(String::as_bytes)).collect();
     let environment = environment(options);
     let environment: Vec<&[u8]> = environment.iter().map(String::as_bytes).collect();
+    if let Some((user, group)) = options.user {
+        syscall::credentials::become_user(user, group);
+    }
     fs::proc::set_start(words, &arguments, &environment);
     if let Err(error) = task::exec::start(options.init.as_deref(), &arguments, &environment) {
         cannot_boot(format_args!("cannot start the app: {error}"));

@@ -1,16 +1,32 @@
 //! A kernel that was linked alone: what is loaded of it, and what is filled in.
 
+use std::ops::Range;
+
 use object::LittleEndian;
 use object::elf::{FileHeader64, PT_LOAD, PT_NOTE, ProgramHeader64};
 use object::read::elf::{FileHeader, ProgramHeader};
 use unikernel_report::symbols;
 
 use super::{PackError, page_up};
+use crate::image_check;
 use crate::symbols::{TABLE_SYMBOL, functions, value_of};
 
 const ENDIAN: LittleEndian = LittleEndian;
 /// The words of `image.ld` about what is in the image.
 const CONTENTS_SYMBOL: &[u8] = b"__kernel_contents";
+
+/// What the kernel is told of the image (`image.ld` says more).
+#[derive(Default)]
+pub(super) struct Contents {
+    /// Where a program's header is, if there is one.
+    pub(super) headers: u64,
+    /// One past the image.
+    pub(super) end: u64,
+    /// Where the files are.
+    pub(super) files: Range<u64>,
+    /// Where the words are.
+    pub(super) words: Range<u64>,
+}
 
 /// A segment of the kernel's.
 pub(super) struct KernelPart {
@@ -26,6 +42,8 @@ pub(super) struct KernelParts<'a> {
     pub(super) parts: Vec<KernelPart>,
     /// Of the note that leads into it: physical address and bytes.
     pub(super) note: (u64, u64),
+    /// GRUB's way in.
+    pub(super) multiboot2: &'a [u8],
     /// Physical address of the words about the image.
     contents: u64,
 }
@@ -62,7 +80,8 @@ impl<'a> KernelParts<'a> {
         if parts.last().is_none_or(|last| last.physical != names) {
             return Err("place for names at its end");
         }
-        Ok(Self { file, parts, note: (note.p_paddr(ENDIAN), note.p_filesz(ENDIAN)), contents })
+        let multiboot2 = image_check::multiboot2_header(file).ok_or("way in for GRUB")?;
+        Ok(Self { file, parts, note: (note.p_paddr(ENDIAN), note.p_filesz(ENDIAN)), multiboot2, contents })
     }
 
     /// Puts the names of its functions and of the program's into the last segment.
@@ -84,17 +103,18 @@ impl<'a> KernelParts<'a> {
         self.parts.first().map_or(0, |part| part.physical)
     }
 
-    pub(super) fn set_contents(&mut self, words: [u64; 4]) -> Result<(), PackError> {
+    /// Tells the kernel what is in the image besides it, by physical addresses.
+    pub(super) fn set_contents(&mut self, contents: &Contents) -> Result<(), PackError> {
+        let Contents { headers, end, files, words } = contents;
+        let numbers = [*headers, *end, files.start, files.end, words.start, words.end];
+        let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
         let at = self.contents;
         let part = self
             .parts
             .iter_mut()
             .find(|part| (part.physical..part.physical + part.bytes.len() as u64).contains(&at));
-        let place = part.and_then(|part| part.bytes.get_mut((at - part.physical) as usize..)?.get_mut(..32));
-        let place = place.ok_or(PackError::NotAKernel("place for a program"))?;
-        for (place, word) in place.chunks_exact_mut(8).zip(words) {
-            place.copy_from_slice(&word.to_le_bytes());
-        }
+        let place = part.and_then(|part| part.bytes[(at - part.physical) as usize..].get_mut(..bytes.len()));
+        place.ok_or(PackError::NotAKernel("place for a program"))?.copy_from_slice(&bytes);
         Ok(())
     }
 }

@@ -3,7 +3,8 @@
 use object::elf::{PF_R, PF_X, PT_LOAD, PT_NOTE, PT_PHDR};
 use unikernel_elf::{ElfError, HEADER_BYTES, Kind, Program, SEGMENT_HEADER_BYTES};
 
-use super::kernel_parts::KernelParts;
+use super::entry::Entry;
+use super::kernel_parts::{Contents, KernelParts};
 use super::{ALLOWED, MOST_PHYSICAL, PAGE_BYTES, PackError, page_up};
 
 /// Loaders that look refuse to enter below (Firecracker, Cloud Hypervisor), whatever the PVH note says.
@@ -32,28 +33,6 @@ pub(super) struct Packing<'a> {
     physical: Vec<u64>,
     /// Where the files are loaded.
     files_physical: u64,
-}
-
-/// One entry of the table.
-struct Entry {
-    kind: u32,
-    flags: u32,
-    offset: u64,
-    address: u64,
-    physical: u64,
-    file_bytes: u64,
-    memory_bytes: u64,
-    alignment: u64,
-}
-
-impl Entry {
-    fn write(&self, to: &mut Vec<u8>) {
-        to.extend(self.kind.to_le_bytes());
-        to.extend(self.flags.to_le_bytes());
-        let words =
-            [self.offset, self.address, self.physical, self.file_bytes, self.memory_bytes, self.alignment];
-        to.extend(words.iter().flat_map(|word| word.to_le_bytes()));
-    }
 }
 
 impl<'a> Packing<'a> {
@@ -91,7 +70,12 @@ impl<'a> Packing<'a> {
     }
 
     fn headers_bytes(&self) -> u64 {
-        self.way_in_offset() + JUMP_BYTES
+        self.multiboot2_offset() + self.kernel.multiboot2.len() as u64
+    }
+
+    /// Where in this page the header is that GRUB looks for, which is too far behind in this file ([`super::for_grub`]).
+    fn multiboot2_offset(&self) -> u64 {
+        (self.way_in_offset() + JUMP_BYTES).next_multiple_of(8)
     }
 
     /// Where in the page with the headers the way into the program is.
@@ -133,13 +117,9 @@ impl<'a> Packing<'a> {
         if !has_room {
             return Err(PackError::NoRoom);
         }
-        let words = [
-            self.headers_physical(),
-            end,
-            self.files_physical,
-            self.files_physical + self.files.len() as u64,
-        ];
-        self.kernel.set_contents(words)
+        let files = self.files_physical..self.files_physical + self.files.len() as u64;
+        let headers = self.headers_physical();
+        self.kernel.set_contents(&Contents { headers, end, files, ..Contents::default() })
     }
 
     pub(super) fn write(&self) -> Result<Vec<u8>, PackError> {
@@ -152,6 +132,8 @@ impl<'a> Packing<'a> {
         let table_at = out.len();
         out.resize(table_at + self.table_bytes() as usize, 0);
         out.extend(jump);
+        out.resize((self.headers_offset + self.multiboot2_offset()) as usize, 0);
+        out.extend(self.kernel.multiboot2);
         let mut table = self.program_entries();
         self.headers_entry(way_in.is_some()).write(&mut table);
         self.add_files(&mut out, &mut table);

@@ -50,6 +50,7 @@ fn kernel() -> Vec<u8> {
     note.0 = NOTE;
     let parts = [load(4, 0x1000, KERNEL_START, 0x100, 0x100), load(4, 0x2000, NAMES, 16, 16), note];
     let mut file = assemble(STATIC, 0, &parts, 0x4000);
+    put(&mut file, 0x200, &multiboot2());
     let note: Vec<u8> =
         [4u32, 4, 18].iter().flat_map(|word| word.to_le_bytes()).chain(*b"Xen\0\x80\0\x20\0").collect();
     put(&mut file, 0x1000, &note);
@@ -76,6 +77,14 @@ fn kernel() -> Vec<u8> {
         put(&mut file, at + 56, &entry.to_le_bytes());
     }
     file
+}
+
+/// A header of GRUB's that leads to the kernel's start.
+fn multiboot2() -> Vec<u8> {
+    let bytes = 40u32;
+    let words = [0xe852_50d6, 0, bytes, 0u32.wrapping_sub(0xe852_50d6 + bytes), 3, 12];
+    let words = words.into_iter().chain([KERNEL_START as u32, 0, 0, 8]);
+    words.flat_map(u32::to_le_bytes).collect()
 }
 
 fn program(kind: u16, base: u64) -> Vec<u8> {
@@ -126,6 +135,49 @@ fn programs_of_both_kinds_are_packed_with_and_without_files() {
     }
 }
 
+/// What is loaded where: physical address, length in memory, bytes.
+fn loaded(image: &[u8]) -> Vec<(u64, u64, Vec<u8>)> {
+    let header = Header::parse(image).unwrap();
+    let table = &image[header.table_offset() as usize..][..header.table_bytes()];
+    let loads = table.chunks_exact(SEGMENT_HEADER_BYTES).filter(|entry| entry[..4] == LOAD.to_le_bytes());
+    let mut all: Vec<_> = loads
+        .map(|entry| {
+            let [offset, start, file_bytes, bytes] = [8, 24, 32, 40].map(|at| word(entry, at));
+            (start, bytes, image[offset as usize..][..file_bytes as usize].to_vec())
+        })
+        .collect();
+    all.sort_unstable();
+    all
+}
+
+#[test]
+fn grub_finds_its_way_into_any_image() {
+    let program = program(RELOCATABLE, 0);
+    let packed = pack(&kernel(), &program, "server", Some(b"070701")).unwrap();
+    assert!(!image_check::has_multiboot2_header(&packed));
+    let file = for_grub(packed.clone()).unwrap().unwrap();
+    assert!(image_check::has_multiboot2_header(&file) && image_check::has_way_in(&file));
+    assert_eq!(loaded(&file), loaded(&packed), "the same goes to the same places");
+    assert_eq!(word(&file, 24), KERNEL_START, "the entry is in a segment");
+    assert_eq!(for_grub(file.clone()).unwrap().unwrap(), file);
+
+    assert_eq!(for_grub(program), None);
+    assert_eq!(for_grub(packed[..packed.len() / 2].to_vec()), None);
+    assert_eq!(for_grub(Vec::new()), None);
+}
+
+#[test]
+fn kernel_is_told_where_files_and_words_are() {
+    let image = pack_files(&kernel(), "server", b"an archive", b"init=/bin/server\0").unwrap();
+    assert!(image_check::has_multiboot2_header(&image) && image_check::has_way_in(&image));
+    let parts = loaded(&image);
+    let [(_, _, kernel), .., (start, _, added)] = &parts[..] else { panic!("{parts:x?}") };
+    let contents = [0, 8, 16, 24, 32, 40].map(|at| word(kernel, CONTENTS as usize + at));
+    let (files, words) = (start + 10, start + 10 + 17);
+    assert_eq!(contents, [0, page_up(words), *start, files, files, words]);
+    assert_eq!(added, b"an archiveinit=/bin/server\0");
+}
+
 #[test]
 fn what_leaves_no_room_is_refused() {
     let at_end = program(STATIC, 0x7fff_ffff_8000);
@@ -158,6 +210,8 @@ proptest! {
         file.truncate(len);
         if let Ok(image) = pack(&kernel(), &file, "x", None) {
             check(&image, &file);
+            let for_grub = for_grub(image.clone()).unwrap().unwrap();
+            assert_eq!(loaded(&for_grub), loaded(&image));
         }
     }
 }

@@ -42,7 +42,7 @@ unsafe extern "C" {
     static __kernel_text_end: u8;
     static __kernel_data_start: u8;
     static __kernel_bss_end: u8;
-    static __kernel_contents: [u64; 4];
+    static __kernel_contents: [u64; 6];
 }
 
 macro_rules! section_address {
@@ -99,19 +99,25 @@ pub fn program_header() -> Option<u64> {
 
 /// Physical addresses of the archive of files in the image, if there is one.
 pub fn archive() -> Option<Range<u64>> {
+    let [_, _, start, end, ..] = contents();
+    (start < end).then_some(start..end)
+}
+
+/// The same of the words that come with these files.
+pub fn packed_words() -> Option<Range<u64>> {
     let [.., start, end] = contents();
     (start < end).then_some(start..end)
 }
 
-/// True for what the loader put there for the kernel: its own segments, and the archive.
+/// True for what the loader put there for the kernel: its own segments, the archive and the words.
 pub fn is_kernel_loaded_at(address: u64) -> bool {
     (kernel_load_start()..kernel_end() - KERNEL_OFFSET).contains(&address)
-        || archive().is_some_and(|archive| archive.contains(&address))
+        || [archive(), packed_words()].into_iter().flatten().any(|files| files.contains(&address))
 }
 
 /// What the image holds besides the kernel; see `image.ld`.
-fn contents() -> [u64; 4] {
-    // SAFETY: `image.ld` puts four words there. They may be written after the compiler has seen them, hence volatile.
+fn contents() -> [u64; 6] {
+    // SAFETY: `image.ld` puts six words there. They may be written after the compiler has seen them, hence volatile.
     unsafe { (&raw const __kernel_contents).read_volatile() }
 }
 

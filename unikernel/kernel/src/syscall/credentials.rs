@@ -1,4 +1,5 @@
-//! Whom the app runs as (setuid(2), setresuid(2), getgroups(2), capget(2)). It starts as root, and may become
+//! Whom the app runs as (setuid(2), setresuid(2), getgroups(2), capget(2)). It starts as root, or as whom
+//! `user=` names, and may become
 //! somebody else, as servers do once they have what only root may have. The change is remembered and, as on Linux,
 //! not to be taken back; there is nobody else here that files would have to be kept from.
 
@@ -75,6 +76,13 @@ impl Credentials {
 
 static CREDENTIALS: SpinLock<Credentials> =
     SpinLock::new(Credentials { user: Ids::ROOT, group: Ids::ROOT, groups: Vec::new() });
+
+/// Has the app run as somebody, from its start (`user=`).
+pub fn become_user(user: u32, group: u32) {
+    let all = |id| Ids { real: id, effective: id, saved: id };
+    let mut credentials = CREDENTIALS.lock();
+    (credentials.user, credentials.group) = (all(user), all(group));
+}
 
 /// Changes the ids of the user.
 fn change_user(change: impl FnOnce(&mut Ids, bool) -> Result<(), Errno>) -> SysResult {

@@ -25,6 +25,7 @@ use crate::mem::layout::PAGE_BYTES;
 use crate::mem::space::{self, SpaceError};
 use crate::mem::user::{Fault, UserSlice};
 use crate::platform::random;
+use crate::syscall::credentials;
 
 /// Linux's `USER_HZ`, which `times` and `/proc` count in.
 const CLOCK_TICKS_PER_SECOND: u64 = 100;
@@ -198,6 +199,7 @@ pub fn auxiliary_vector_bytes() -> &'static [u8] {
 /// What getauxval(3) answers.
 fn auxiliary_vector(program: &Program, vdso: u64, name: u64, platform: u64, random: u64) -> [(u32, u64); 19] {
     let features = raw_cpuid::native_cpuid::cpuid_count(1, 0).edx;
+    let ([user, effective_user, _], [group, effective_group, _]) = credentials::ids();
     [
         (AT_SYSINFO_EHDR, vdso),
         (AT_PHDR, program.headers),
@@ -207,10 +209,10 @@ fn auxiliary_vector(program: &Program, vdso: u64, name: u64, platform: u64, rand
         (AT_BASE, program.interpreter_base),
         (AT_FLAGS, 0),
         (AT_ENTRY, program.entry),
-        (AT_UID, 0),
-        (AT_EUID, 0),
-        (AT_GID, 0),
-        (AT_EGID, 0),
+        (AT_UID, u64::from(user)),
+        (AT_EUID, u64::from(effective_user)),
+        (AT_GID, u64::from(group)),
+        (AT_EGID, u64::from(effective_group)),
         (AT_SECURE, 0),
         (AT_CLKTCK, CLOCK_TICKS_PER_SECOND),
         (AT_HWCAP, u64::from(features)),

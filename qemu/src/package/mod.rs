@@ -8,6 +8,7 @@
 mod build;
 mod check_host;
 mod create;
+mod features;
 mod init;
 mod kernel;
 mod origin;

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use lexopt::prelude::*;
 use serde::Deserialize;
 
+use super::features::{Features, enabled};
 use crate::project::{TARGET, cargo, nearest};
 
 /// Options that are handed on to cargo as they are.
@@ -121,6 +122,8 @@ pub(crate) struct Package {
     manifest_path: PathBuf,
     targets: Vec<Target>,
     default_run: Option<String>,
+    #[serde(default)]
+    features: Features,
 }
 
 #[derive(Clone, Deserialize, Debug)]
@@ -128,6 +131,8 @@ struct Target {
     name: String,
     kind: Vec<String>,
     src_path: PathBuf,
+    #[serde(default, rename = "required-features")]
+    required_features: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -208,6 +213,31 @@ impl Package {
         })
     }
 
+    /// The programs that no features are missing for, as cargo chooses when nothing is named.
+    fn possible_programs(&self, options: &PackageOptions) -> Result<Vec<Program>> {
+        let enabled = enabled(&self.features, options);
+        let missing = |program: &Program| {
+            let is_it = |target: &&Target| {
+                target.name == program.name && target.kind.iter().any(|kind| kind == "bin")
+            };
+            let required =
+                self.targets.iter().find(is_it).map_or(&[][..], |target| &target.required_features);
+            // Only of its own features is it known whether they are on.
+            let is_missing = |name: &&String| self.features.contains_key(*name) && !enabled.contains(*name);
+            required.iter().find(is_missing)
+        };
+        let programs: Vec<Program> = self.programs("bin").collect();
+        let needed = programs.iter().find_map(missing);
+        let possible: Vec<Program> =
+            programs.iter().filter(|program| missing(program).is_none()).cloned().collect();
+        match needed {
+            Some(feature) if possible.is_empty() => {
+                bail!("the programs of `{}` need features: build with `--features {feature}`", self.name)
+            }
+            _ => Ok(possible),
+        }
+    }
+
     pub(crate) fn manifest(&self) -> &Path {
         &self.manifest_path
     }
@@ -265,7 +295,7 @@ fn choose_programs(package: &Package, options: &PackageOptions, one: bool) -> Re
         }
     }
     if programs.is_empty() {
-        programs = package.programs("bin").collect();
+        programs = package.possible_programs(options)?;
         if let Some(default) = package.default_run.as_ref().filter(|_| one) {
             programs.retain(|program| program.name == *default);
         }
@@ -286,74 +316,4 @@ fn list<'a>(names: impl Iterator<Item = &'a str>) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn package(name: &str, binaries: &[&str]) -> Package {
-        let target = |name: &&str| Target {
-            name: (*name).to_owned(),
-            kind: vec!["bin".into()],
-            src_path: format!("/w/{name}.rs").into(),
-        };
-        Package {
-            name: name.to_owned(),
-            manifest_path: format!("/w/{name}/Cargo.toml").into(),
-            targets: binaries.iter().map(target).collect(),
-            default_run: None,
-        }
-    }
-
-    fn chosen(packages: &[Package], options: &PackageOptions, here: &str) -> Result<String> {
-        choose_package(packages, options, Path::new(here)).map(|package| package.name.clone())
-    }
-
-    #[test]
-    fn package_is_that_of_the_folder() {
-        let packages = [package("a", &["a"]), package("ab", &["ab"])];
-        let options = PackageOptions::default();
-        assert_eq!(chosen(&packages, &options, "/w/a/src").unwrap(), "a");
-        assert_eq!(chosen(&packages, &options, "/w/ab").unwrap(), "ab");
-        let error = chosen(&packages, &options, "/w").unwrap_err().to_string();
-        assert_eq!(error, "which package? Choose with -p: a, ab");
-    }
-
-    #[test]
-    fn only_package_with_a_program_needs_no_name() {
-        let packages = [package("library", &[]), package("server", &["server", "tool"])];
-        assert_eq!(chosen(&packages, &PackageOptions::default(), "/w").unwrap(), "server");
-        let options = PackageOptions { package: Some("sever".into()), ..PackageOptions::default() };
-        let error = chosen(&packages, &options, "/w").unwrap_err().to_string();
-        assert_eq!(error, "the workspace has no package `sever`; did you mean `server`?");
-    }
-
-    #[test]
-    fn run_means_one_program() {
-        let mut package = package("server", &["server", "tool"]);
-        let names = |package: &Package, options: &PackageOptions, one| {
-            let programs = choose_programs(package, options, one).map_err(|error| error.to_string());
-            programs.map(|programs| programs.into_iter().map(|program| program.name).collect::<Vec<_>>())
-        };
-        let options = PackageOptions::default();
-        assert_eq!(names(&package, &options, false).unwrap(), ["server", "tool"]);
-        assert_eq!(
-            names(&package, &options, true).unwrap_err(),
-            "which program? Choose with --bin: server, tool"
-        );
-        let named = PackageOptions { binaries: vec!["tool".into()], ..PackageOptions::default() };
-        assert_eq!(names(&package, &named, true).unwrap(), ["tool"]);
-        package.default_run = Some("tool".into());
-        assert_eq!(names(&package, &options, true).unwrap(), ["tool"]);
-        let wrong = PackageOptions { examples: vec!["demo".into()], ..PackageOptions::default() };
-        assert_eq!(names(&package, &wrong, true).unwrap_err(), "`server` has no example `demo`: it has none");
-    }
-
-    #[test]
-    fn metadata_is_told_only_what_it_knows() {
-        let options = PackageOptions {
-            handed_on: vec![("offline".into(), None), ("features".into(), Some("tls".into()))],
-            ..PackageOptions::default()
-        };
-        assert_eq!(options.arguments(true), ["--offline"]);
-        assert_eq!(options.arguments(false), ["--offline", "--features", "tls"]);
-    }
-}
+mod tests;

@@ -43,7 +43,7 @@ pub use error_sequence::{ErrorCursor, ErrorSequence};
 pub use expiration::Expirations;
 pub use lookup::{LastLink, LookupError, Place, Walk, next_name};
 pub use message_queue::{Message, MessageQueue, QueueEnd, Sent, Turn};
-pub use range_locks::{HeldLock, LockKind, Owner, RangeLocks};
+pub use range_locks::{HeldLock, LockKind, Owner, Progress, RangeLocks, Refusal, Released};
 pub use read_ahead::ReadAhead;
 pub use ring::Ring;
 pub use tree::{

@@ -1,12 +1,16 @@
 //! Advisory locks on files: `flock`'s on the whole, `fcntl`'s on ranges of bytes. There is one
 //! process, but a lock can belong to an open file description, and two of those do exclude each other.
 
-use unikernel_fs::{HeldLock, LockKind, Owner, RangeLocks};
+use unikernel_fs::{HeldLock, LockKind, Owner, Progress, RangeLocks, Refusal};
 
 use super::WaitMode;
 use crate::sync::SpinLock;
 use crate::syscall::Errno;
-use crate::task::WaitQueue;
+use crate::task::{WaitQueue, scheduler};
+
+/// How many locks a call takes out, or frees, before it lets others at the table, and onto the core: the app may hold as many as
+/// memory has room for, as on Linux, which has no limit of its own (`RLIMIT_LOCKS` is not enforced).
+const AT_ONCE: usize = 512;
 
 /// The owner of what `fcntl(F_SETLK)` locks: the process.
 pub const PROCESS: Owner = 0;
@@ -51,10 +55,8 @@ impl FileLocks {
             // Changing the kind of a lock is not atomic: it is given up first (flock(2)).
             locks.unlock(wanted.owner, 0, u64::MAX);
         }
-        let attempt = || locks.table.lock().lock(wanted).ok();
-        match mode {
-            WaitMode::NonBlocking => attempt().ok_or(Errno::EAGAIN)?,
-            WaitMode::MayBlock => locks.waiters.wait_until(None, attempt).map_err(|_| Errno::RESTART)?,
+        while locks.take(wanted, mode)? == Progress::More {
+            scheduler::breathe();
         }
         if wanted.kind == LockKind::Shared {
             // It may have taken the place of an exclusive one.
@@ -76,19 +78,46 @@ impl FileLocks {
     /// An owner is gone: gives up all that it held.
     pub fn release(&self, owner: Owner) {
         for family in [Family::Whole, Family::Ranges] {
-            self.of(family).unlock(owner, 0, u64::MAX);
+            self.of(family).release(owner);
         }
     }
 }
 
 impl Locks {
-    fn unlock(&self, owner: Owner, start: u64, end: u64) {
-        let has_changed = {
-            let mut table = self.table.lock();
-            !table.is_empty() && table.unlock(owner, start, end)
+    /// Takes a lock, or goes on with that.
+    fn take(&self, wanted: HeldLock, mode: WaitMode) -> Result<Progress, Errno> {
+        let attempt = || match self.table.lock().lock(wanted, AT_ONCE) {
+            Ok(progress) => Some(Ok(progress)),
+            Err(Refusal::Conflict(_)) => None,
+            Err(Refusal::TooManyOwners) => Some(Err(Errno::ENOLCK)),
         };
+        match mode {
+            WaitMode::NonBlocking => attempt().ok_or(Errno::EAGAIN)?,
+            WaitMode::MayBlock => self.waiters.wait_until(None, attempt).map_err(|_| Errno::RESTART)?,
+        }
+    }
+
+    fn unlock(&self, owner: Owner, start: u64, end: u64) {
+        let mut has_changed = false;
+        loop {
+            let (is_changed, progress) = self.table.lock().unlock(owner, start, end, AT_ONCE);
+            has_changed |= is_changed;
+            if progress == Progress::Done {
+                break;
+            }
+            scheduler::breathe();
+        }
         if has_changed {
             self.waiters.wake_all();
+        }
+    }
+
+    fn release(&self, owner: Owner) {
+        let released = self.table.lock().release(owner);
+        let Some(mut released) = released else { return };
+        self.waiters.wake_all();
+        while released.free(AT_ONCE) == Progress::More {
+            scheduler::breathe();
         }
     }
 }

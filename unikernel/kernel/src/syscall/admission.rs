@@ -45,10 +45,14 @@ const ALWAYS: &[u32] = &[
     __NR_sendto,
     __NR_recvfrom,
     __NR_lseek,
+    // They ask where they make something, as a lock that there is no room for is told by ENOLCK.
+    __NR_fcntl,
+    __NR_flock,
     __NR_ioctl,
     __NR_io_uring_enter,
     // Waiting.
     __NR_futex,
+    __NR_futex_waitv,
     __NR_epoll_wait,
     __NR_epoll_pwait,
     __NR_epoll_pwait2,

@@ -5,7 +5,7 @@ use linux_raw_sys::ioctl::{FIBMAP, FIOCLEX, FIONBIO, FIONCLEX, FIONREAD, FITRIM}
 
 use unikernel_ext4::Sync;
 
-use super::{Errno, SysResult};
+use super::{Errno, SysResult, admission};
 use crate::file::table::{self, OnExec};
 use crate::file::{self, File, FileFlags, OpenFile, pipe};
 use crate::fs::disk;
@@ -75,6 +75,10 @@ pub fn sys_fcntl(fd: i32, command: u32, argument: u64) -> SysResult {
     if opened.flags().contains(FileFlags::PATH) && !is_about_descriptor {
         return Err(Errno::EBADF);
     }
+    if matches!(command, F_GETLK | F_SETLK | F_SETLKW | F_OFD_GETLK | F_OFD_SETLK | F_OFD_SETLKW) {
+        return super::lock::control(&opened, command, UserPtr::new(argument));
+    }
+    admission::ask()?;
     match command {
         F_DUPFD | F_DUPFD_CLOEXEC => {
             let lowest = argument as u32 as usize;
@@ -110,9 +114,6 @@ pub fn sys_fcntl(fd: i32, command: u32, argument: u64) -> SysResult {
         F_SETPIPE_SZ if pipe::is_pipe(&opened) => Err(Errno::EPERM),
         F_GET_SEALS => Ok(opened.downcast::<FileNode>().ok_or(Errno::EINVAL)?.content().seals() as usize),
         F_ADD_SEALS => add_seals(&opened, argument as u32),
-        F_GETLK | F_SETLK | F_SETLKW | F_OFD_GETLK | F_OFD_SETLK | F_OFD_SETLKW => {
-            super::lock::control(&opened, command, UserPtr::new(argument))
-        }
         _ => Err(Errno::EINVAL),
     }
 }

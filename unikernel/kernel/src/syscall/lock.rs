@@ -8,11 +8,17 @@ use unikernel_fs::{HeldLock, LockKind, Owner};
 use super::{Errno, SysResult};
 use crate::file::lock::{Family, PROCESS};
 use crate::file::{self, OpenFile, WaitMode};
+use crate::mem::room;
 use crate::mem::user::UserPtr;
 use crate::task::process::PROCESS_ID;
 use crate::user_abi;
 
 user_abi!(flock);
+
+/// Asks for room for another lock.
+fn ask() -> Result<(), Errno> {
+    room::ask().map_err(|_| Errno::ENOLCK)
+}
 
 /// The owner that an open file description is.
 fn owner_of(opened: &Arc<OpenFile>) -> Owner {
@@ -38,6 +44,7 @@ pub fn sys_flock(fd: i32, operation: u32) -> SysResult {
     let mode = if operation & LOCK_NB != 0 { WaitMode::NonBlocking } else { WaitMode::MayBlock };
     match kind {
         Some(kind) => {
+            ask()?;
             locks.lock(Family::Whole, HeldLock { owner, start: 0, end: u64::MAX, kind }, mode)?;
         }
         None => locks.unlock(Family::Whole, owner, 0, u64::MAX),
@@ -114,6 +121,10 @@ fn set(opened: &OpenFile, owner: Owner, request: &Request, mode: WaitMode) -> Sy
         return Err(Errno::EBADF);
     }
     let Some(locks) = opened.file.locks() else { return Ok(0) };
+    // Giving up a part may leave two locks of one.
+    if kind.is_some() || (start, end) != (0, FILE_END) {
+        ask()?;
+    }
     match kind {
         Some(kind) => locks.lock(Family::Ranges, HeldLock { owner, start, end, kind }, mode)?,
         None => locks.unlock(Family::Ranges, owner, start, end),

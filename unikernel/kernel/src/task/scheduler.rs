@@ -175,6 +175,16 @@ pub fn yield_now() {
     }
 }
 
+/// For calls that take long, between two parts of the work: does what timers are due, which no interrupt can announce here, and lets
+/// others run. Call it without spin locks.
+pub fn breathe() {
+    if !can_block() {
+        return;
+    }
+    timer::run_expired();
+    yield_now();
+}
+
 /// On the way to ring 3: gives way if the slice is over, or the thread may not run here any more.
 pub fn preempt() {
     if !current().allowed().contains(this_cpu().index()) {

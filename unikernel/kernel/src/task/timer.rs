@@ -93,10 +93,14 @@ pub fn interrupt() {
     scheduler::slice_check();
 }
 
-/// Runs what is due on this core and sets the hardware to the next deadline.
+/// Timers that one call of [`run_expired`] runs at most. As many as the app has can be due at once; between two calls there is
+/// time for the network and for other threads.
+const MAX_EXPIRED_AT_ONCE: usize = 256;
+
+/// Runs what is due on this core, or a part of that, and sets the hardware to the next deadline.
 pub fn run_expired() {
     let now_ns = time::now_ns();
-    loop {
+    for _ in 0..MAX_EXPIRED_AT_ONCE {
         let due = {
             let mut timers = TIMERS.lock();
             match timers.queue.first_entry() {
@@ -114,4 +118,5 @@ pub fn run_expired() {
             Action::Call(target) => target.expired(),
         }
     }
+    interrupt_by(now_ns);
 }

@@ -1,7 +1,7 @@
 //! Makes kernel objects of each kind until there is no memory for more: the call must say so, and the kernel
 //! live; after they are gone there must be as much memory as before.
 //!
-//! The first argument says how: `pipes` and `eventfds` have all of memory; `scarce` is for all kinds, when the app has taken
+//! The first argument says how: `pipes` and `eventfds` have all of memory, `kept` a part; `scarce` is for all kinds, when the app has taken
 //! most of it; `pieces` as well, when the app has also given back every second page, so that there is no block of two.
 //!
 //! Not for Linux, where the test would take the memory of the machine that it runs on.
@@ -15,6 +15,8 @@ use std::time::Duration;
 
 use guest_tests::objects::{Ballast, EVENTFD, INET, UNIX, bound, call, free_kib, send, two};
 use guest_tests::{check, raw_syscall};
+
+mod kept;
 
 fn close_all() {
     check!(call(libc::SYS_close_range, [3, u32::MAX.into(), 0, 0, 0, 0]).is_ok());
@@ -352,6 +354,14 @@ fn sections() {
     rings();
     mappings();
     threads();
+    kept();
+}
+
+fn kept() {
+    kept::locks();
+    kept::timers();
+    kept::terminals();
+    kept::watchers();
 }
 
 fn main() {
@@ -359,6 +369,11 @@ fn main() {
     match how.as_str() {
         "pipes" => pipes(),
         "eventfds" => eventfds(),
+        "kept" => {
+            // So that it takes seconds.
+            let _ballast = Ballast::take(8 << 10);
+            kept();
+        }
         _ => {
             MOST.store(FEW, Ordering::Relaxed);
             sections();

@@ -9,6 +9,8 @@
 //! feature this crate has no dependencies, and compiles in a moment.
 
 #[cfg(feature = "image")]
+pub mod frames;
+#[cfg(feature = "image")]
 pub mod image_check;
 #[cfg(feature = "image")]
 mod kernel;

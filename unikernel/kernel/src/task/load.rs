@@ -15,7 +15,6 @@ use unikernel_mm::places;
 use super::exec::Program;
 use super::linked::Linked;
 use crate::file::OpenFile;
-use crate::mem::layout::PAGE_BYTES;
 use crate::mem::room;
 use crate::mem::space::{self, PageSource, Placement, Protection, Sharing, SpaceError};
 use crate::mem::user::{Fault, USER_END, UserSlice};
@@ -235,10 +234,9 @@ impl Executable {
         }
         let filled = Protection::READ | Protection::WRITE;
         space::map(Placement::FixedNoReplace(start), len, filled, true)?;
-        let mut bytes = [0; PAGE_BYTES];
-        let bytes = &mut bytes[..(edge.end - edge.start) as usize];
-        read(&self.opened, edge.start, bytes)?;
-        UserSlice::new(start, bytes.len()).write(bytes)?;
+        let mut bytes = room::filled(0, (edge.end - edge.start) as usize).map_err(|_| Reason::OutOfMemory)?;
+        read(&self.opened, edge.start, &mut bytes)?;
+        UserSlice::new(start, bytes.len()).write(&bytes)?;
         if protection != filled {
             space::protect(start, len, protection)?;
         }

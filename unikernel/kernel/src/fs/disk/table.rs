@@ -247,10 +247,14 @@ pub fn sync_all() {
 pub fn unmount_all() {
     for mount in all() {
         let written = if mount.is_read_only() { Ok(()) } else { flusher::write_back_all(mount) };
-        let Some(mut ext4) = mount.ext4.lock().take() else { continue };
-        mount.free_unlinked(&mut ext4, Users::Gone);
+        // It is not taken out: that would take 2 KiB of the stack.
+        let mut place = mount.ext4.lock();
+        let Some(ext4) = place.as_mut() else { continue };
+        mount.free_unlinked(ext4, Users::Gone);
         mount.report_unwritten();
         let outcome = ext4.unmount(now());
+        *place = None;
+        drop(place);
         match (written, outcome) {
             (Ok(()), Ok(())) => log::debug!("{}: unmounted", mount.disk),
             (written, outcome) => {

@@ -18,6 +18,8 @@ fn main() {
         ("closing removes, unless a duplicate lives", close_and_dup),
         ("refusals", refusals),
         ("nesting", nesting),
+        ("depths and circles", depths),
+        ("many that watch one", fans),
         ("edges through an instance that stays ready", nested_edges),
         ("an instance that others wait on stays ready", busy_inner),
         ("time-out", time_out),
@@ -168,6 +170,67 @@ fn nesting() {
     read_all(&reader);
     assert_eq!(wait(&outer, 1, 0), []);
     assert_eq!(add(&inner, &outer, 0, IN), Err(Errno::LOOP));
+}
+
+/// Instances that watch each other, each the next one of the list.
+fn chain(len: usize) -> Result<Vec<OwnedFd>, Errno> {
+    let all: Vec<OwnedFd> = (0..len).map(|_| create()).collect();
+    all.windows(2).try_for_each(|pair| add(&pair[0], &pair[1], 1, IN))?;
+    Ok(all)
+}
+
+fn depths() {
+    // News climb through five, whichever was added first; there are no six, and no circles of any length.
+    let (reader, writer) = pipe();
+    let five = chain(5).unwrap();
+    add(&five[4], &reader, 9, IN).unwrap();
+    assert_eq!(wait(&five[0], 1, 0), []);
+    write(&writer, b"x").unwrap();
+    for instance in &five {
+        assert_eq!(wait(instance, 1, 1000).len(), 1);
+    }
+    read_all(&reader);
+    assert_eq!(wait(&five[0], 1, 0), []);
+    assert_eq!(chain(6).err(), Some(Errno::LOOP));
+    assert_eq!(add(&create(), &five[0], 1, IN), Err(Errno::LOOP));
+    assert_eq!(add(&five[4], &create(), 1, IN), Err(Errno::LOOP));
+    let (low, high) = (chain(3).unwrap(), chain(3).unwrap());
+    assert_eq!(add(&high[2], &low[0], 1, IN), Err(Errno::LOOP));
+    for (from, to) in [(2, 0), (2, 1), (1, 0)] {
+        assert_eq!(add(&low[from], &low[to], 1, IN), Err(Errno::LOOP));
+    }
+    // What is taken away, or closed, counts no more.
+    epoll::delete(&low[0], &low[1]).unwrap();
+    assert_eq!(add(&high[2], &low[0], 1, IN), Ok(()));
+    assert_eq!(add(&low[2], &high[1], 1, IN), Ok(()));
+    assert_eq!(add(&low[2], &low[1], 1, IN), Err(Errno::LOOP));
+    let [_, _, last] = <[OwnedFd; 3]>::try_from(low).unwrap();
+    drop(high);
+    let other = chain(4).unwrap();
+    assert_eq!(add(&last, &other[0], 1, IN), Ok(()));
+    drop(other);
+    let other = chain(4).unwrap();
+    assert_eq!(add(&last, &other[0], 2, IN), Ok(()));
+    // One that is closed while others watch it, and another in its place.
+    for _ in 0..100 {
+        let [top, middle, bottom] = <[OwnedFd; 3]>::try_from(chain(3).unwrap()).unwrap();
+        drop(middle);
+        assert_eq!(add(&bottom, &top, 1, IN), Ok(()));
+    }
+}
+
+/// One instance can be watched by 500 others, if it has a file.
+fn fans() {
+    let (inner, (reader, writer)) = (create(), pipe());
+    add(&inner, &reader, 1, IN).unwrap();
+    let outer: Vec<OwnedFd> = (0..501).map(|_| create()).collect();
+    outer[..500].iter().for_each(|outer| add(outer, &inner, 2, IN).unwrap());
+    assert_eq!(add(&outer[500], &inner, 2, IN), Err(Errno::INVAL));
+    write(&writer, b"x").unwrap();
+    assert!(outer[..500].iter().all(|outer| wait(outer, 1, 1000) == [(IN, 2)]));
+    epoll::delete(&outer[7], &inner).unwrap();
+    assert_eq!(add(&outer[500], &inner, 2, IN), Ok(()));
+    assert_eq!(wait(&outer[500], 1, 1000), [(IN, 2)]);
 }
 
 /// Who watches an instance for edges hears of each event in it, though it is ready all the time; but not twice of one.

@@ -9,7 +9,9 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use hashbrown::HashMap;
 use linux_raw_sys::general::*;
+use smallvec::SmallVec;
 
+use super::epoll_nesting::{self, Below};
 use super::poll_source::{Batch, PollSource, ReadyList, Watch, WatchKey};
 use super::{AttemptError, File, Metadata, OpenFile, Readiness, complete};
 use crate::mem::fault::Missing;
@@ -36,6 +38,8 @@ pub struct Epoll {
     started: AtomicU64,
     /// How often it was done, and had given back what is still ready.
     finished: AtomicU64,
+    /// The instances among what it watches.
+    pub(super) below: Below,
     myself: Weak<Self>,
 }
 
@@ -60,6 +64,7 @@ impl Epoll {
             ready: Arc::default(),
             started: AtomicU64::new(0),
             finished: AtomicU64::new(0),
+            below: Below::default(),
             myself: Weak::clone(myself),
         })
     }
@@ -73,9 +78,24 @@ impl Epoll {
         {
             return Err(Errno::EINVAL);
         }
-        if let Some(nested) = nested {
-            self.check_nesting(nested)?;
-        }
+        let watch = match nested {
+            None => self.attach(descriptor, opened, source, interest)?,
+            Some(nested) if core::ptr::eq(self, nested) => return Err(Errno::EINVAL),
+            Some(nested) => {
+                epoll_nesting::nest(self, nested, || self.attach(descriptor, opened, source, interest))?
+            }
+        };
+        Watch::look(&watch);
+        Ok(())
+    }
+
+    fn attach(
+        &self,
+        descriptor: i32,
+        opened: &Arc<OpenFile>,
+        source: &PollSource,
+        interest: Interest,
+    ) -> Result<Arc<Watch>, Errno> {
         let mut watches = self.watches.lock();
         watches.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
         let count = watches.len() + 1;
@@ -93,21 +113,12 @@ impl Epoll {
         self.ready.reserve(count)?;
         source.attach(Arc::clone(&watch))?;
         entry.insert(Arc::clone(&watch));
-        Watch::look(&watch);
-        Ok(())
+        Ok(watch)
     }
 
-    /// An instance may watch another one that watches none: deeper chains could form loops.
-    fn check_nesting(&self, nested: &Self) -> Result<(), Errno> {
-        if core::ptr::eq(self, nested) {
-            return Err(Errno::EINVAL);
-        }
-        let holds_epoll = |watch: &Arc<Watch>| {
-            let any: &dyn core::any::Any = &*watch.file;
-            any.is::<Self>()
-        };
-        let is_deep = nested.watches.lock().values().any(holds_epoll) || !self.ready.source.is_unwatched();
-        if is_deep { Err(Errno::ELOOP) } else { Ok(()) }
+    /// The watches of other instances on this one.
+    pub(super) fn watchers(&self) -> SmallVec<[Arc<Watch>; 4]> {
+        self.ready.source.watches_of_instances()
     }
 
     /// `EPOLL_CTL_MOD`.
@@ -134,6 +145,7 @@ impl Epoll {
     pub(super) fn forget(&self, watch: &Arc<Watch>) {
         watch.bits.store(0, Ordering::Relaxed);
         self.watches.lock().remove(&watch.key);
+        epoll_nesting::end(watch);
     }
 
     /// Waits until there are events, at most until the deadline, and writes up to `max` of them to
@@ -249,6 +261,7 @@ fn retire(watch: &Arc<Watch>) {
     if let Some(source) = watch.file.poll_source() {
         source.detach(watch);
     }
+    epoll_nesting::end(watch);
 }
 
 impl File for Epoll {

@@ -13,6 +13,7 @@
 mod attempt;
 pub mod console;
 pub mod epoll;
+mod epoll_nesting;
 pub mod eventfd;
 pub mod inotify;
 pub mod lock;

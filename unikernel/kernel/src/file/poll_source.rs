@@ -18,6 +18,7 @@ use linux_raw_sys::general::{EPOLLET, EPOLLEXCLUSIVE, EPOLLONESHOT};
 use smallvec::SmallVec;
 
 use super::attempt::{AttemptError, complete};
+use super::epoll_nesting;
 use super::{File, Readiness, WaitMode};
 use crate::mem::fault::Pins;
 use crate::mem::room::{self, OutOfMemory};
@@ -138,6 +139,12 @@ impl PollSource {
                 }
             }
         });
+    }
+
+    /// Those of epoll instances, which on another instance are few.
+    pub(super) fn watches_of_instances(&self) -> SmallVec<[Arc<Watch>; 4]> {
+        let watches = self.watches.lock();
+        watches.iter().filter(|watch| watch.epoll.strong_count() > 0).cloned().collect()
     }
 
     fn change<R>(&self, change: impl FnOnce(&mut SmallVec<[Arc<Watch>; 1]>) -> R) -> R {
@@ -298,7 +305,7 @@ impl PollSource {
     /// Tells the watches alone.
     ///
     /// Called while the watches of the file that has changed are held. An epoll instance may watch
-    /// another, but never in a circle (`Epoll::check_nesting`).
+    /// another, but never in a circle ([`epoll_nesting`]).
     #[inline]
     fn notify_watches(&self, news: Readiness) {
         if !self.is_unwatched() {
@@ -330,6 +337,8 @@ pub(crate) struct Watch {
     pub(crate) bits: AtomicU32,
     /// The epoll instance to tell when the file is closed.
     pub(crate) epoll: Weak<super::epoll::Epoll>,
+    /// The height that its instance counts it for, if it is on another instance ([`epoll_nesting`]).
+    pub(crate) nested_height: AtomicUsize,
     is_queued: AtomicBool,
     ready: Arc<ReadyList>,
     /// Where it is among those of its file's source; changed under that one's lock only.
@@ -346,7 +355,8 @@ impl Watch {
     ) -> Arc<Self> {
         let (bits, data) = (AtomicU32::new(bits), AtomicU64::new(data));
         let (is_queued, place) = (AtomicBool::new(false), AtomicUsize::new(0));
-        Arc::new(Self { file, key, data, bits, epoll, is_queued, ready, place })
+        let nested_height = AtomicUsize::new(epoll_nesting::NOT_COUNTED);
+        Arc::new(Self { file, key, data, bits, epoll, nested_height, is_queued, ready, place })
     }
 
     /// From here on news put it on the list again. The caller has taken it off, and looks at the file next.

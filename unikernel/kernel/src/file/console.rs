@@ -4,6 +4,7 @@
 
 use alloc::string::String;
 use alloc::sync::Arc;
+use core::sync::atomic::AtomicBool;
 
 use arrayvec::ArrayVec;
 use linux_raw_sys::general::*;
@@ -28,6 +29,7 @@ pub struct Console {
     terminal: SpinLock<Terminal>,
     window: SpinLock<winsize>,
     source: PollSource,
+    is_exclusive: AtomicBool,
 }
 
 static CONSOLE: Once<Arc<Console>> = Once::new();
@@ -36,9 +38,21 @@ static CONSOLE: Once<Arc<Console>> = Once::new();
 pub fn console() -> Arc<Console> {
     let make = || {
         let (terminal, window) = (SpinLock::new(Terminal::new()), SpinLock::new(NO_WINDOW));
-        Arc::new(Console { terminal, window, source: PollSource::new() })
+        Arc::new(Console {
+            terminal,
+            window,
+            source: PollSource::new(),
+            is_exclusive: AtomicBool::new(false),
+        })
     };
     Arc::clone(CONSOLE.call_once(make))
+}
+
+/// Opens it once more, if that is allowed.
+pub fn open_again() -> Result<Arc<Console>, Errno> {
+    let console = console();
+    tty::check_open(&*console)?;
+    Ok(console)
 }
 
 /// Opens the console as descriptors 0, 1 and 2, and listens to what is typed.
@@ -176,6 +190,10 @@ impl Line for Console {
         let parts = |size: &winsize| [size.ws_row, size.ws_col, size.ws_xpixel, size.ws_ypixel];
         let before = core::mem::replace(&mut *self.window.lock(), size);
         parts(&before) != parts(&size)
+    }
+
+    fn is_exclusive(&self) -> &AtomicBool {
+        &self.is_exclusive
     }
 
     fn device(&self) -> u64 {

@@ -93,10 +93,10 @@ pub fn open(handle: Handle) -> Result<Arc<dyn File>, Errno> {
             Arc::new(FileNode(Arc::new(Named { handle, content: image::open()? })))
         }
         Inside::Special(Special::Text(text)) => Arc::new(Text { handle, text, content: SpinLock::new(None) }),
-        Inside::Special(Special::Device(Device::Console)) => console::console(),
+        Inside::Special(Special::Device(Device::Console)) => console::open_again()?,
         Inside::Special(Special::Device(Device::Tty)) => match Slave::open_controlling(&handle) {
             Some(opened) => opened?,
-            None => console::console(),
+            None => console::open_again()?,
         },
         Inside::Special(Special::Device(Device::Ptmx)) => Master::open(handle)?,
         Inside::Special(Special::Device(Device::Slave(index))) => Slave::open_index(index, handle)?,

@@ -28,6 +28,7 @@ fn main() {
     full_queues();
     blocked_writers();
     ends();
+    exclusive();
     session();
     library();
 }
@@ -150,6 +151,38 @@ fn ends() {
     check_eq!(control_by(&slave, libc::TCXONC, 0), -libc::EIO);
     check_eq!(open(&path, NEW).err(), Some(libc::ENOENT));
     check_eq!(seen(libc::SIGHUP), 0);
+}
+
+/// Nobody but root opens a terminal that is somebody's alone.
+fn exclusive() {
+    const TIOCGEXCL: libc::Ioctl = 0x8004_5440_u32 as libc::Ioctl;
+    let Pair { master, slave, path } = pair();
+    check_eq!((ask(&slave, TIOCGEXCL), ask(&master, TIOCGEXCL)), (0, 0));
+    check_eq!(control_by(&slave, libc::TIOCEXCL, 0), 0);
+    check_eq!((ask(&slave, TIOCGEXCL), ask(&master, TIOCGEXCL)), (1, 0));
+    // SAFETY: no pointers.
+    let was_root = unsafe { libc::geteuid() } == 0;
+    let ways = [path.clone(), format!("/proc/self/fd/{}", slave.as_raw_fd())];
+    if was_root {
+        check!(ways.iter().all(|way| open(way, NEW).is_ok()));
+        // SAFETY: no pointers.
+        check_eq!(unsafe { (libc::fchown(slave.as_raw_fd(), 1, 1), libc::seteuid(1)) }, (0, 0));
+    }
+    check!(ways.iter().all(|way| open(way, NEW).err() == Some(libc::EBUSY)));
+    check_eq!(control_by(&master, TIOCGPTPEER, libc::c_long::from(NEW)), -libc::EBUSY);
+    check_eq!(control_by(&slave, libc::TIOCNXCL, 0), 0);
+    let again = open(&path, NEW).expect("it is everybody's again");
+    // It is the terminal that is, not who opened it; what the master is set to is its own.
+    check_eq!((control_by(&again, libc::TIOCEXCL, 0), control_by(&master, libc::TIOCEXCL, 0)), (0, 0));
+    check_eq!(control_by(&master, libc::TIOCNXCL, 0), 0);
+    check_eq!((ask(&slave, TIOCGEXCL), ask(&master, TIOCGEXCL)), (1, 0));
+    drop((slave, again));
+    check_eq!(open(&path, NEW).err(), Some(libc::EBUSY));
+    if was_root {
+        // SAFETY: no pointers.
+        check_eq!(unsafe { libc::seteuid(0) }, 0);
+        check_eq!(ask(&open(&path, NEW).expect("root may"), TIOCGEXCL), 1);
+    }
 }
 
 /// The terminal controls the session: keys send signals, a new size is told, the end is a hang-up.

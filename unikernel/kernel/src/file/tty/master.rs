@@ -160,6 +160,9 @@ impl File for Master {
             }
             TCFLSH => self.flush(super::queues_of(argument)?),
             TIOCGPGRP if !session::is_controlling(&self.pty) => UserPtr::new(argument).write(0_i32)?,
+            TIOCEXCL | TIOCNXCL | TIOCGEXCL => {
+                super::exclude(&self.pty.is_master_exclusive, request, argument)?;
+            }
             // Of the other end.
             TIOCSCTTY | TIOCNOTTY => return Err(Errno::ENOTTY),
             _ => return super::ioctl(&self.pty, request, argument),

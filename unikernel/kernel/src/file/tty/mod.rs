@@ -9,6 +9,8 @@ pub mod pty;
 pub mod session;
 pub mod slave;
 
+use core::sync::atomic::{AtomicBool, Ordering};
+
 use linux_raw_sys::general::*;
 use linux_raw_sys::ioctl::*;
 use unikernel_fs::terminal::{Key, Settings, Signal};
@@ -16,7 +18,7 @@ use unikernel_fs::terminal::{Key, Settings, Signal};
 use super::{AttemptError, PollSource, WaitMode};
 use crate::mem::user::{UserPtr, UserSlice};
 use crate::platform::time;
-use crate::syscall::{Errno, SysResult};
+use crate::syscall::{Errno, SysResult, credentials};
 use crate::task::process::PROCESS_ID;
 use crate::user_abi;
 
@@ -49,6 +51,8 @@ pub trait Line {
     fn window(&self) -> winsize;
     /// Sets that, and answers if it is another one.
     fn set_window(&self, size: winsize) -> bool;
+    /// True while nobody but root may open it (`TIOCEXCL`).
+    fn is_exclusive(&self) -> &AtomicBool;
     /// Its device's number.
     fn device(&self) -> u64;
     /// True if it is the app's controlling terminal.
@@ -210,7 +214,8 @@ pub fn ioctl(line: &impl Line, request: u32, argument: u64) -> SysResult {
         FIONREAD => UserPtr::new(argument).write(line.input_len() as i32)?,
         // Whoever writes has handed it on when the call returns.
         TIOCOUTQ => UserPtr::new(argument).write(0_i32)?,
-        TCSBRK | TCSBRKP | TIOCEXCL | TIOCNXCL => {}
+        TCSBRK | TCSBRKP => {}
+        TIOCEXCL | TIOCNXCL | TIOCGEXCL => exclude(line.is_exclusive(), request, argument)?,
         TCFLSH => line.flush(queues_of(argument)?),
         TCXONC => control_flow(line, argument)?,
         // There is one line discipline.
@@ -221,6 +226,20 @@ pub fn ioctl(line: &impl Line, request: u32, argument: u64) -> SysResult {
         _ => return control(line, request, argument),
     }
     Ok(0)
+}
+
+fn exclude(is_exclusive: &AtomicBool, request: u32, argument: u64) -> Result<(), Errno> {
+    match request {
+        TIOCGEXCL => UserPtr::new(argument).write(i32::from(is_exclusive.load(Ordering::Relaxed)))?,
+        _ => is_exclusive.store(request == TIOCEXCL, Ordering::Relaxed),
+    }
+    Ok(())
+}
+
+/// Whether a terminal may be opened.
+pub fn check_open(line: &impl Line) -> Result<(), Errno> {
+    let is_closed = line.is_exclusive().load(Ordering::Relaxed) && !credentials::is_privileged();
+    if is_closed { Err(Errno::EBUSY) } else { Ok(()) }
 }
 
 fn set(line: &impl Line, settings: Settings, flushes: bool) {

@@ -4,6 +4,7 @@ use alloc::collections::VecDeque;
 use alloc::string::ToString;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
+use core::sync::atomic::AtomicBool;
 
 use linux_raw_sys::general::*;
 use unikernel_fs::terminal::{Screen, Terminal, Typed};
@@ -35,6 +36,9 @@ pub struct Pty {
     pub(super) master: PollSource,
     pub(super) slave: PollSource,
     pub(super) window: SpinLock<winsize>,
+    /// Of the slave; the master, which is opened once, can only be asked for what it was set to.
+    pub(super) is_exclusive: AtomicBool,
+    pub(super) is_master_exclusive: AtomicBool,
 }
 
 /// What changes.
@@ -141,6 +145,8 @@ pub(super) fn make() -> Result<Arc<Pty>, Errno> {
         master: PollSource::new(),
         slave: PollSource::new(),
         window: SpinLock::new(NO_WINDOW),
+        is_exclusive: AtomicBool::new(false),
+        is_master_exclusive: AtomicBool::new(false),
     });
     PTYS.lock()[index as usize] = Some(Arc::downgrade(&pty));
     Ok(pty)

@@ -2,6 +2,7 @@
 
 use alloc::string::String;
 use alloc::sync::Arc;
+use core::sync::atomic::AtomicBool;
 
 use linux_raw_sys::general::*;
 use linux_raw_sys::ioctl::TIOCSPGRP;
@@ -28,6 +29,7 @@ pub struct Slave {
 impl Slave {
     /// Opens it, if that is allowed (unlockpt(3)).
     pub(super) fn open(pty: Arc<Pty>, handle: Handle) -> Result<Arc<Self>, Errno> {
+        super::check_open(&pty)?;
         let mut state = pty.state.lock();
         if !state.is_master_open || state.is_locked {
             return Err(Errno::EIO);
@@ -159,6 +161,10 @@ impl Line for Arc<Pty> {
         let parts = |size: &winsize| [size.ws_row, size.ws_col, size.ws_xpixel, size.ws_ypixel];
         let before = core::mem::replace(&mut *self.window.lock(), size);
         parts(&before) != parts(&size)
+    }
+
+    fn is_exclusive(&self) -> &AtomicBool {
+        &self.is_exclusive
     }
 
     fn device(&self) -> u64 {

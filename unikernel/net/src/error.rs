@@ -121,6 +121,8 @@ errors! {
     }
     /// Why nothing was sent.
     SendError {
+        /// There is no memory for it.
+        NoMemory,
         /// There is no room, or no memory for it.
         WouldBlock,
         /// The sending direction is closed.

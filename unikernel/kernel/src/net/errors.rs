@@ -88,6 +88,7 @@ impl From<SendError> for Errno {
         match error {
             SendError::WouldBlock => Self::EAGAIN,
             SendError::Closed => Self::EPIPE,
+            SendError::NoMemory => Self::ENOBUFS,
             SendError::NotConnected | SendError::BadId => Self::ENOTCONN,
             SendError::NoDestination => Self::EDESTADDRREQ,
             SendError::TooLong => Self::EMSGSIZE,

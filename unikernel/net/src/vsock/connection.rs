@@ -3,7 +3,7 @@
 
 use alloc::collections::VecDeque;
 
-use super::packet::{NO_RECEIVE, NO_SEND, VsockAddress};
+use super::packet::{NO_RECEIVE, NO_SEND, Operation, VsockAddress};
 
 /// Room for bytes in each direction.
 pub(super) const ROOM: usize = 64 * 1024;
@@ -19,6 +19,14 @@ pub(super) enum State {
     Refused,
     /// Over: what came can still be read.
     Over,
+}
+
+/// Gives up the memory of a queue that is empty, if that is much: there may be very many connections.
+fn give_back(queue: &mut VecDeque<u8>) {
+    const KEPT_BYTES: usize = 4096;
+    if queue.is_empty() && queue.capacity() > KEPT_BYTES {
+        *queue = VecDeque::new();
+    }
 }
 
 pub(super) struct Connection {
@@ -37,7 +45,10 @@ pub(super) struct Connection {
     /// Which directions the peer, and our side, have ended: flags of a shutdown.
     pub(super) peer_ended: u32,
     pub(super) ended: u32,
-    /// That a direction has ended is still to be told.
+    /// What opens the connection is still to be told: a request or a response, before anything else.
+    pub(super) owes_opening: Option<Operation>,
+    /// How much room there is, and that a direction has ended, is still to be told.
+    pub(super) owes_credit: bool,
     pub(super) owes_shutdown: bool,
     /// Nobody here has it any more.
     pub(super) is_orphan: bool,
@@ -60,6 +71,12 @@ impl Connection {
             peer_taken: 0,
             peer_ended: 0,
             ended: 0,
+            owes_opening: match state {
+                State::Connecting => Some(Operation::Request),
+                State::Connected => Some(Operation::Response),
+                State::Refused | State::Over => None,
+            },
+            owes_credit: false,
             owes_shutdown: false,
             is_orphan: false,
             has_event: false,
@@ -75,6 +92,7 @@ impl Connection {
     /// What a header tells of our own; the peer then knows.
     pub(super) fn credit(&mut self) -> (u32, u32) {
         self.taken_told = self.taken;
+        self.owes_credit = false;
         (ROOM as u32, self.taken)
     }
 
@@ -91,12 +109,16 @@ impl Connection {
             *place = byte;
         }
         self.sent = self.sent.wrapping_add(count as u32);
+        give_back(&mut self.unsent);
     }
 
-    /// Takes bytes in; false if the peer has sent more than it might.
+    /// Takes bytes in; false if the peer has sent more than it might, or there is no memory for them.
     pub(super) fn receive(&mut self, data: &[u8]) -> bool {
-        let fits = self.received.len() + data.len() <= ROOM;
-        if fits && self.ended & NO_RECEIVE == 0 {
+        if self.ended & NO_RECEIVE != 0 {
+            return true;
+        }
+        let fits = self.received.len() + data.len() <= ROOM && self.received.try_reserve(data.len()).is_ok();
+        if fits {
             self.received.extend(data);
         }
         fits
@@ -106,12 +128,13 @@ impl Connection {
     pub(super) fn read<R>(&mut self, look: impl FnOnce(&[u8]) -> (usize, R)) -> R {
         let (count, result) = look(self.received.make_contiguous());
         self.received.drain(..count.min(self.received.len()));
+        give_back(&mut self.received);
         self.taken = self.taken.wrapping_add(count as u32);
         result
     }
 
     /// True if the peer should hear how much room there is again: it knows of less than half.
-    pub(super) fn owes_credit(&self) -> bool {
+    pub(super) fn knows_little_room(&self) -> bool {
         self.state == State::Connected && self.taken.wrapping_sub(self.taken_told) as usize >= ROOM / 2
     }
 

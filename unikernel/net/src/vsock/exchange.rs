@@ -2,14 +2,14 @@
 
 use super::connection::{Connection, State};
 use super::packet::{HEADER_BYTES, Header, NO_RECEIVE, NO_SEND, Operation, Parsed};
-use super::{Listener, Vsock, VsockEvent, VsockId};
+use super::{Listener, Vsock, VsockAddress, VsockEvent, VsockId};
 
 /// Resets that wait to be sent at most; what more there would be, the host does without.
 const MAX_RESETS: usize = 256;
 
 impl Vsock {
-    /// Takes a packet in.
-    pub fn packet_in(&mut self, bytes: &[u8]) {
+    /// Takes a packet in. Without memory nothing is kept: who sends bytes, or asks for a connection, is reset.
+    pub fn packet_in(&mut self, bytes: &[u8], has_memory: bool) {
         let (header, data) = match Header::parse(bytes) {
             Some(Parsed::Packet(header, data)) => (header, data),
             Some(Parsed::UnknownType(header)) => return self.refuse(&header),
@@ -19,8 +19,12 @@ impl Vsock {
             return;
         }
         match self.by_peer.get(&(header.to.port, header.from)).copied() {
+            Some(id) if !has_memory && !data.is_empty() => {
+                self.refuse(&header);
+                self.over(id);
+            }
             Some(id) => self.packet_for(id, &header, data),
-            None if header.operation == Operation::Request => self.requested(&header),
+            None if header.operation == Operation::Request && has_memory => self.requested(&header),
             None => self.refuse(&header),
         }
     }
@@ -34,7 +38,7 @@ impl Vsock {
         let mut connection = Connection::new(header.to, header.from, State::Connected);
         connection.note_credit(header.room, header.taken);
         let Some(id) = self.insert(connection) else { return self.refuse(header) };
-        self.tell(id, Operation::Response);
+        self.queue(id);
         if let Some(listener) = self.ports.get_mut(&header.to.port) {
             listener.queue.push_back(id);
             self.events.push(VsockEvent::Listener(header.to.port));
@@ -49,7 +53,7 @@ impl Vsock {
             (State::Connecting, _) => connection.state = State::Refused,
             (State::Connected, Operation::Data) => {
                 if !connection.receive(data) {
-                    self.tell(id, Operation::Reset);
+                    self.refuse(header);
                     return self.over(id);
                 }
             }
@@ -57,11 +61,11 @@ impl Vsock {
                 connection.peer_ended |= header.flags & (NO_RECEIVE | NO_SEND);
                 if connection.peer_ended == NO_RECEIVE | NO_SEND {
                     // Nobody reads any more what we could say.
-                    self.tell(id, Operation::Reset);
+                    self.refuse(header);
                     return self.over(id);
                 }
             }
-            (State::Connected, Operation::CreditRequest) => self.tell(id, Operation::CreditUpdate),
+            (State::Connected, Operation::CreditRequest) => connection.owes_credit = true,
             (State::Connected, Operation::CreditUpdate | Operation::Unknown) => {}
             (State::Connected, _) => return self.over(id),
             (State::Refused | State::Over, Operation::Reset) => {}
@@ -82,21 +86,18 @@ impl Vsock {
         self.notify(id);
     }
 
-    /// There is no such connection.
+    /// There is no such connection, or no more.
     fn refuse(&mut self, header: &Header) {
-        if header.operation == Operation::Reset || self.control.len() >= MAX_RESETS {
-            return;
+        if header.operation != Operation::Reset {
+            self.reset_peer(header.to, header.from);
         }
-        let (from, to) = (header.to, header.from);
-        let reset = Header { from, to, len: 0, operation: Operation::Reset, flags: 0, room: 0, taken: 0 };
-        self.control.push_back(reset);
     }
 
-    /// Puts a packet without bytes into the way out.
-    pub(super) fn tell(&mut self, id: VsockId, operation: Operation) {
-        if let Some(connection) = self.connections.get_mut(id) {
-            let header = header_of(connection, operation, 0);
-            self.control.push_back(header);
+    /// Tells a peer that there is no such connection.
+    pub(super) fn reset_peer(&mut self, from: VsockAddress, to: VsockAddress) {
+        if self.resets.len() < MAX_RESETS {
+            let operation = Operation::Reset;
+            self.resets.push_back(Header { from, to, len: 0, operation, flags: 0, room: 0, taken: 0 });
         }
     }
 
@@ -118,13 +119,13 @@ impl Vsock {
 
     /// True if [`Self::packet_out`] may have something.
     pub fn has_output(&self) -> bool {
-        !self.control.is_empty() || !self.queued.is_empty()
+        !self.resets.is_empty() || !self.queued.is_empty()
     }
 
     /// Writes the next packet into `room`, a buffer of the device; answers its length, or none if there is nothing to send. Those
     /// who have much take turns.
     pub fn packet_out(&mut self, room: &mut [u8]) -> Option<usize> {
-        if let Some(header) = self.control.pop_front() {
+        if let Some(header) = self.resets.pop_front() {
             room[..HEADER_BYTES].copy_from_slice(&header.encode());
             return Some(HEADER_BYTES);
         }
@@ -133,6 +134,13 @@ impl Vsock {
             let Some(connection) = self.connections.get_mut(id) else { continue };
             connection.is_queued = false;
             let (front, rest) = room.split_at_mut(HEADER_BYTES);
+            if matches!(connection.state, State::Connecting | State::Connected)
+                && let Some(operation) = connection.owes_opening.take()
+            {
+                front.copy_from_slice(&header_of(connection, operation, 0).encode());
+                self.queue(id);
+                return Some(HEADER_BYTES);
+            }
             let len = connection.unsent.len().min(connection.allowance()).min(rest.len());
             let is_connected = connection.state == State::Connected;
             if is_connected && len > 0 {
@@ -141,6 +149,11 @@ impl Vsock {
                 self.queue(id);
                 self.notify(id);
                 return Some(HEADER_BYTES + len);
+            }
+            if is_connected && connection.owes_credit {
+                front.copy_from_slice(&header_of(connection, Operation::CreditUpdate, 0).encode());
+                self.queue(id);
+                return Some(HEADER_BYTES);
             }
             if is_connected && connection.unsent.is_empty() && core::mem::take(&mut connection.owes_shutdown)
             {

@@ -18,7 +18,7 @@ use crate::error::{AcceptError, BindError, RecvError, SendError};
 use crate::id::Readiness;
 use connection::{Connection, ROOM, State};
 pub use packet::{HEADER_BYTES, VsockAddress};
-use packet::{Header, NO_RECEIVE, NO_SEND, Operation};
+use packet::{Header, NO_RECEIVE, NO_SEND};
 
 /// The port that stands for any (`VMADDR_PORT_ANY`), and the first that is chosen (Linux: above those for privileged).
 pub const ANY_PORT: u32 = u32::MAX;
@@ -26,6 +26,8 @@ const FIRST_CHOSEN: u32 = 1024;
 /// Connections at most, and those that nobody has any more.
 const MAX_CONNECTIONS: usize = 1024;
 const MAX_ORPHANS: usize = 64;
+/// Ports that are bound at most: a free one is looked for among them.
+const MAX_PORTS: usize = 4096;
 
 new_key_type! {
     /// A connection.
@@ -66,8 +68,8 @@ pub struct Vsock {
     /// By our port and the peer.
     by_peer: BTreeMap<(u32, VsockAddress), VsockId>,
     orphans: VecDeque<VsockId>,
-    /// Headers to be sent before anything else, and connections with something to send.
-    control: VecDeque<Header>,
+    /// Resets, which are sent before anything else, and connections with something to send.
+    resets: VecDeque<Header>,
     queued: VecDeque<VsockId>,
     events: Vec<VsockEvent>,
     next_port: u32,
@@ -82,7 +84,7 @@ impl Vsock {
             connections: SlotMap::with_key(),
             by_peer: BTreeMap::new(),
             orphans: VecDeque::new(),
-            control: VecDeque::new(),
+            resets: VecDeque::new(),
             queued: VecDeque::new(),
             events: Vec::new(),
             next_port: FIRST_CHOSEN,
@@ -97,7 +99,7 @@ impl Vsock {
     /// The machine has moved: it has another number, and no connection holds any more (section 5.10.6.7).
     pub fn reset(&mut self, cid: u64) {
         self.cid = cid;
-        self.control.clear();
+        self.resets.clear();
         let ids: Vec<VsockId> = self.connections.keys().collect();
         ids.into_iter().for_each(|id| self.over(id));
     }
@@ -107,6 +109,9 @@ impl Vsock {
         let port = if port == ANY_PORT { self.free_port().ok_or(BindError::NoPort)? } else { port };
         if self.ports.contains_key(&port) {
             return Err(BindError::InUse);
+        }
+        if self.ports.len() >= MAX_PORTS {
+            return Err(BindError::NoPort);
         }
         self.ports.insert(port, Listener { queue: VecDeque::new(), backlog: None });
         Ok(port)
@@ -118,7 +123,7 @@ impl Vsock {
                 ..=(*port, VsockAddress { cid: u64::MAX, port: u32::MAX });
             !self.ports.contains_key(port) && self.by_peer.range(used).next().is_none()
         };
-        // There are more ports than connections, so one of the next is free.
+        // There are far more than can be in use, so one of the next is free.
         let port = (self.next_port..ANY_PORT).chain(FIRST_CHOSEN..self.next_port).find(is_free)?;
         self.next_port = port + 1;
         Some(port)
@@ -150,7 +155,7 @@ impl Vsock {
         let port = if port == ANY_PORT { self.free_port()? } else { port };
         let local = VsockAddress { cid: self.cid, port };
         let id = self.insert(Connection::new(local, peer, State::Connecting))?;
-        self.tell(id, Operation::Request);
+        self.queue(id);
         Some(id)
     }
 
@@ -186,8 +191,9 @@ impl Vsock {
             return Err(if connection.is_at_end() { RecvError::Finished } else { RecvError::WouldBlock });
         }
         let result = connection.read(look);
-        if connection.owes_credit() {
-            self.tell(id, Operation::CreditUpdate);
+        if connection.knows_little_room() {
+            connection.owes_credit = true;
+            self.queue(id);
         }
         Ok(result)
     }
@@ -209,11 +215,12 @@ impl Vsock {
     }
 
     /// Takes bytes to be sent, which must fit [`Self::room`].
-    pub fn send(&mut self, id: VsockId, bytes: &[u8]) {
-        if let Some(connection) = self.connections.get_mut(id) {
-            connection.unsent.extend(bytes);
-            self.queue(id);
-        }
+    pub fn send(&mut self, id: VsockId, bytes: &[u8]) -> Result<(), SendError> {
+        let connection = self.connections.get_mut(id).ok_or(SendError::BadId)?;
+        connection.unsent.try_reserve(bytes.len()).map_err(|_| SendError::NoMemory)?;
+        connection.unsent.extend(bytes);
+        self.queue(id);
+        Ok(())
     }
 
     /// Ends directions; what was written before is sent.
@@ -264,17 +271,26 @@ impl Vsock {
 
     /// Ends a connection at once.
     pub fn abort(&mut self, id: VsockId) {
-        let is_known_to_peer =
-            |connection: &Connection| matches!(connection.state, State::Connected | State::Connecting);
-        if self.connections.get(id).is_some_and(is_known_to_peer) {
-            self.tell(id, Operation::Reset);
-        }
+        let Some(connection) = self.connections.get(id) else { return };
+        let is_known_to_peer = match connection.state {
+            // One that was not yet asked for, the peer knows nothing of.
+            State::Connecting => connection.owes_opening.is_none(),
+            State::Connected => true,
+            State::Refused | State::Over => false,
+        };
+        let (local, peer) = (connection.local, connection.peer);
         self.remove(id);
+        if is_known_to_peer {
+            self.reset_peer(local, peer);
+        }
     }
 
     fn remove(&mut self, id: VsockId) {
         if let Some(connection) = self.connections.remove(id) {
             self.by_peer.remove(&(connection.local.port, connection.peer));
+            if connection.is_queued {
+                self.queued.retain(|queued| *queued != id);
+            }
             self.orphans.retain(|orphan| *orphan != id);
         }
     }

@@ -14,6 +14,7 @@ use super::routes::to_file;
 use super::socket::Socket;
 use crate::drivers::virtio::VirtioDevice;
 use crate::drivers::virtio::vsock::SocketDevice;
+use crate::mem::room;
 use crate::sync::{SpinLock, SpinLockGuard};
 pub use stream::{NAME_BYTES, socket};
 
@@ -89,7 +90,7 @@ impl Host {
             self.streams.reset(cid);
         }
         let streams = &mut self.streams;
-        self.device.receive(|packet| streams.packet_in(packet));
+        self.device.receive(|packet| streams.packet_in(packet, room::is_left()));
         self.send();
         self.dispatch();
         true

@@ -9,6 +9,7 @@ use unikernel_net::vsock::{ANY_PORT, Attempt, VsockAddress, VsockId};
 
 use super::with;
 use crate::file::{AttemptError, Readiness, WaitMode};
+use crate::mem::room;
 use crate::mem::user::UserSlice;
 use crate::net::address::Family;
 use crate::net::endpoint::{Endpoint, Name};
@@ -355,9 +356,10 @@ fn receive_some(id: VsockId, into: &[UserSlice], done: usize, is_peek: bool) -> 
 fn send_some(id: VsockId, from: &[UserSlice], done: usize) -> Result<usize, AttemptError> {
     let Some(piece) = next_piece(from, done) else { return Ok(0) };
     let sent = with(|host| {
+        room::ask_locked()?;
         let mut chunk = alloc::vec![0; host.streams.room(id)?.min(piece.len()).min(CHUNK_BYTES)];
         piece.try_read(&mut chunk)?;
-        host.streams.send(id, &chunk);
+        host.streams.send(id, &chunk)?;
         Ok(chunk.len())
     });
     sent.ok_or(Errno::ENODEV)?

@@ -116,9 +116,99 @@ fn compared() {
     assert_eq!((futex(&WORDS[0], libc::FUTEX_REQUEUE, 0, 1, bad, 0), errno()), (-1, libc::EFAULT));
 }
 
+/// One word of futex_waitv(2).
+#[repr(C)]
+struct Word {
+    value: u64,
+    address: u64,
+    flags: u32,
+    reserved: u32,
+}
+
+/// Words of 32 bits, of one process.
+const USUAL: u32 = 2 | 128;
+
+fn words<const N: usize>(all: &[AtomicU32; N], values: [u64; N]) -> [Word; N] {
+    std::array::from_fn(|index| {
+        let (value, address) = (values[index], all[index].as_ptr().addr() as u64);
+        Word { value, address, flags: USUAL, reserved: 0 }
+    })
+}
+
+fn wait_for(list: &[Word], flags: u32, until: Option<&libc::timespec>, clock: i32) -> Result<i64, i32> {
+    let until = until.map_or(std::ptr::null(), std::ptr::from_ref);
+    // SAFETY: the list and the time are alive.
+    let result =
+        unsafe { libc::syscall(libc::SYS_futex_waitv, list.as_ptr(), list.len(), flags, until, clock) };
+    if result < 0 { Err(errno()) } else { Ok(result) }
+}
+
+fn soon(clock: i32, millis: i64) -> libc::timespec {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the place is alive.
+    unsafe { libc::clock_gettime(clock, &raw mut now) };
+    let nanos = now.tv_nsec + millis * 1_000_000;
+    libc::timespec { tv_sec: now.tv_sec + nanos / 1_000_000_000, tv_nsec: nanos % 1_000_000_000 }
+}
+
+/// futex_waitv(2): what it refuses, its time-outs, and which of the words woke it; then many rounds of waking while it goes to sleep.
+fn several() {
+    static WORDS: [AtomicU32; 3] = [const { AtomicU32::new(0) }; 3];
+    let good = || words(&WORDS, [0; 3]);
+    assert_eq!(wait_for(&[], 0, None, 1), Err(libc::EINVAL));
+    assert_eq!(wait_for(&good(), 1, None, 1), Err(libc::EINVAL));
+    let many: Vec<Word> = (0..129).map(|_| words(&WORDS, [0; 3])).flat_map(|[first, ..]| [first]).collect();
+    assert_eq!(wait_for(&many, 0, None, 1), Err(libc::EINVAL));
+    for change in [
+        |word: &mut Word| word.flags = 128,
+        |word: &mut Word| word.flags = USUAL | 64,
+        |word: &mut Word| word.reserved = 1,
+        |word: &mut Word| word.address += 1,
+    ] {
+        let mut list = good();
+        change(&mut list[2]);
+        assert_eq!(wait_for(&list, 0, None, 1), Err(libc::EINVAL));
+    }
+    assert_eq!(wait_for(&words(&WORDS, [0, 0, 1]), 0, None, 1), Err(libc::EAGAIN));
+    let past = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    assert_eq!(wait_for(&good(), 0, Some(&past), libc::CLOCK_BOOTTIME), Err(libc::EINVAL));
+    let wrong = libc::timespec { tv_sec: 0, tv_nsec: 1_000_000_000 };
+    assert_eq!(wait_for(&good(), 0, Some(&wrong), 1), Err(libc::EINVAL));
+    for clock in [libc::CLOCK_MONOTONIC, libc::CLOCK_REALTIME] {
+        assert_eq!(wait_for(&good(), 0, Some(&past), clock), Err(libc::ETIMEDOUT));
+        let started = Instant::now();
+        assert_eq!(wait_for(&good(), 0, Some(&soon(clock, 20)), clock), Err(libc::ETIMEDOUT));
+        assert!(started.elapsed() >= Duration::from_millis(19));
+    }
+    for round in 0..2000_u32 {
+        let index = (round % 3) as usize;
+        let waker = thread::spawn(move || {
+            // At first as fast as it can, so that both meet.
+            if round > 1980 {
+                nap(2);
+            }
+            WORDS[index].store(1, Ordering::SeqCst);
+            wake(&WORDS[index], ALL)
+        });
+        match wait_for(&good(), 0, Some(&soon(libc::CLOCK_MONOTONIC, 10_000)), libc::CLOCK_MONOTONIC) {
+            Ok(woken) => assert_eq!((woken, waker.join().unwrap()), (index as i64, 1)),
+            // The word had changed before.
+            Err(libc::EAGAIN) => assert_eq!(waker.join().unwrap(), 0),
+            Err(error) => panic!("{error}"),
+        }
+        WORDS[index].store(0, Ordering::SeqCst);
+    }
+    // Nobody is left in a queue.
+    assert!(WORDS.iter().all(|word| wake(word, ALL) == 0));
+}
+
 fn main() {
-    let tests: &[(&str, fn())] =
-        &[("counts", counts), ("moves that compare", compared), ("wakes, moves and time-outs", storm)];
+    let tests: &[(&str, fn())] = &[
+        ("counts", counts),
+        ("moves that compare", compared),
+        ("several words at once", several),
+        ("wakes, moves and time-outs", storm),
+    ];
     for (name, test) in tests {
         println!("{name}");
         test();

@@ -6,10 +6,17 @@ use unikernel_sched::futex::pi::LockError;
 use super::restart::interrupted;
 use super::time::{self, ClockBase};
 use super::{Errno, SysResult};
+use crate::mem::room;
 use crate::mem::user::{UserPtr, UserSlice};
 use crate::task::futex::{self, FutexError};
-use crate::task::futex_pi;
 use crate::task::restart::Restart;
+use crate::task::{futex_many, futex_pi};
+use crate::user_abi;
+
+user_abi!(futex_waitv);
+
+/// Words that one call waits for at most (`FUTEX_WAITV_MAX`).
+const MAX_WORDS: u32 = 128;
 
 impl From<FutexError> for Errno {
     fn from(error: FutexError) -> Self {
@@ -181,4 +188,38 @@ fn wake_op(address: u64, address2: u64, count: u32, count2: u32, encoded: u32) -
     };
     let woken = futex::wake(address, count_of(count), u32::MAX)?;
     Ok(if holds { woken + futex::wake(address2, count_of(count2), u32::MAX)? } else { woken })
+}
+
+/// futex_waitv(2).
+pub fn sys_futex_waitv(
+    words: UserPtr<futex_waitv>,
+    count: u32,
+    flags: u32,
+    timeout: UserPtr<__kernel_timespec>,
+    clock: u32,
+) -> SysResult {
+    if flags != 0 || !(1..=MAX_WORDS).contains(&count) || words.is_null() {
+        return Err(Errno::EINVAL);
+    }
+    let deadline_ns = match (timeout.is_null(), clock) {
+        (true, _) => None,
+        (_, CLOCK_MONOTONIC) => time::read_deadline(timeout, ClockBase::AbsoluteMonotonic)?,
+        (_, CLOCK_REALTIME) => time::read_deadline(timeout, ClockBase::AbsoluteWall)?,
+        _ => return Err(Errno::EINVAL),
+    };
+    let mut all = room::with_capacity(count as usize)?;
+    for index in 0..count as usize {
+        let word = words.element(index).read()?;
+        if word.flags & !FUTEX2_PRIVATE != FUTEX2_SIZE_U32 || word.__reserved != 0 {
+            return Err(Errno::EINVAL);
+        }
+        all.push((word.uaddr, word.val as u32));
+    }
+    for &(address, _) in &all {
+        if !address.is_multiple_of(4) {
+            return Err(Errno::EINVAL);
+        }
+        UserSlice::checked(address, 4)?;
+    }
+    Ok(futex_many::wait(&all, deadline_ns)?)
 }

@@ -144,6 +144,7 @@ syscalls! {
     __NR_sched_rr_get_interval: sched_rr_get_interval(pid: Int, tp: Ptr) => scheduling::sys_sched_rr_get_interval, Full, "";
     __NR_getpriority: getpriority(which: Int, who: Int) => scheduling::sys_getpriority, Full, "";
     __NR_setpriority: setpriority(which: Int, who: Int, prio: Int) => scheduling::sys_setpriority, Partial, "accepted: all threads weigh the same";
+    __NR_futex_waitv: futex_waitv(waiters: Ptr, nr_futexes: Int, flags: Flags, timeout: Ptr, clockid: Int) => futex::sys_futex_waitv, Full, "";
     __NR_futex: futex(uaddr: Ptr, op: Flags, val: Int, timeout: Ptr, uaddr2: Ptr, val3: Int) => futex::sys_futex, Partial, "locks with priority inheritance are served in the order of coming: all threads have one priority";
 
     // Signals

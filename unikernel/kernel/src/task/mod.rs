@@ -14,6 +14,7 @@ mod cores;
 mod cpu_limit;
 pub mod exec;
 pub mod futex;
+pub mod futex_many;
 pub mod futex_pi;
 pub mod futex_robust;
 pub mod host_name;

@@ -3,9 +3,10 @@
 //! Every operation works on a page-aligned range, splits regions at its edges, and joins
 //! neighbours with equal attributes, so that the map stays as small as the app's habits allow.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, TryReserveError};
+use alloc::vec::Vec;
 
-use crate::region::{Protection, Region};
+use crate::region::{Protection, Region, RegionKind};
 
 #[cfg(test)]
 mod tests;
@@ -23,12 +24,27 @@ pub enum RangeError {
 #[derive(Debug, Default)]
 pub struct RegionMap {
     regions: BTreeMap<u64, Region>,
+    /// How many regions show each object, by its number.
+    shown: Vec<u32>,
+    /// Where a search for free space has ended that took long.
+    ended: Option<SearchEnd>,
 }
+
+/// What is known from a search: between `top` and `high` there is no free run of `len` bytes.
+#[derive(Clone, Copy, Debug)]
+struct SearchEnd {
+    len: u64,
+    top: u64,
+    high: u64,
+}
+
+/// A search that has passed more regions than this is remembered.
+const SHORT_SEARCH: usize = 16;
 
 impl RegionMap {
     /// Makes an empty map.
     pub const fn new() -> Self {
-        Self { regions: BTreeMap::new() }
+        Self { regions: BTreeMap::new(), shown: Vec::new(), ended: None }
     }
 
     /// All regions, lowest first.
@@ -136,46 +152,107 @@ impl RegionMap {
         at == end
     }
 
+    /// Makes room for the count of an object, before a region shows it.
+    pub fn know_object(&mut self, object: u32) -> Result<(), TryReserveError> {
+        let more = (object as usize + 1).saturating_sub(self.shown.len());
+        self.shown.try_reserve(more)?;
+        self.shown.resize(self.shown.len() + more, 0);
+        Ok(())
+    }
+
+    /// How many regions show an object.
+    pub fn shown(&self, object: u32) -> u32 {
+        self.shown.get(object as usize).copied().unwrap_or(0)
+    }
+
+    /// How many regions more there can be after a change of `[start, end)` alone: its edges may split some.
+    pub fn splits_at_edges(&self, start: u64, end: u64) -> usize {
+        let is_split = |at: u64| self.find(at).is_some_and(|region| region.start < at);
+        usize::from(is_split(start)) + usize::from(is_split(end))
+    }
+
     /// The highest free run of `len` bytes inside `[low, high)` whose start is a multiple of
-    /// `align` (a power of two).
-    pub fn find_free(&self, len: u64, align: u64, low: u64, high: u64) -> Option<u64> {
-        let mut ceiling = high;
-        for region in self.regions.range(..high).rev().map(|(_, region)| region) {
-            if let Some(start) = fit_below(ceiling, len, align, region.end.max(low)) {
-                return Some(start);
-            }
+    /// `align` (a power of two). Many in a row of one length do not look at all regions each time.
+    pub fn find_free(&mut self, len: u64, align: u64, low: u64, high: u64) -> Option<u64> {
+        let known = self.ended.filter(|known| known.high == high && known.len <= len);
+        let mut ceiling = known.map_or(high, |known| known.top);
+        let mut passed = 0;
+        let mut found = None;
+        for region in self.regions.range(..ceiling).rev().map(|(_, region)| region) {
+            found = fit_below(ceiling, len, align, region.end.max(low));
             ceiling = ceiling.min(region.start);
-            if ceiling <= low {
-                return None;
+            if found.is_some() || ceiling <= low {
+                break;
+            }
+            passed += 1;
+        }
+        if found.is_none() && ceiling > low {
+            found = fit_below(ceiling, len, align, low);
+        }
+        // What fits nowhere because of its alignment says nothing about space.
+        if passed > SHORT_SEARCH && align <= crate::PAGE_BYTES {
+            let top = found.map_or(low, |start| start + len);
+            self.ended = Some(SearchEnd { len, top, high });
+        }
+        found
+    }
+
+    fn add(&mut self, region: Region) {
+        if let RegionKind::Object(part) = region.kind {
+            debug_assert!((part.object as usize) < self.shown.len(), "an unknown object");
+            if let Some(count) = self.shown.get_mut(part.object as usize) {
+                *count += 1;
             }
         }
-        fit_below(ceiling, len, align, low)
+        self.regions.insert(region.start, region);
+    }
+
+    fn take(&mut self, start: u64) -> Option<Region> {
+        let region = self.regions.remove(&start)?;
+        if let RegionKind::Object(part) = region.kind
+            && let Some(count) = self.shown.get_mut(part.object as usize)
+        {
+            *count -= 1;
+        }
+        // The run of free space that it becomes a part of ends there at the highest.
+        if let Some(known) = &mut self.ended
+            && region.end >= known.top
+        {
+            let above = self.regions.range(region.end..).next().map_or(known.high, |(&start, _)| start);
+            known.top = known.high.min(above.max(known.top));
+        }
+        Some(region)
     }
 
     /// Puts a region into free space and joins it with its neighbours.
     fn join(&mut self, mut region: Region) {
+        let mut joined = None;
         if let Some((_, below)) = self.regions.range(..region.start).next_back()
             && below.is_continued_by(&region)
         {
+            joined = Some(below.start);
             region.start = below.start;
         }
         if let Some(above) = self.regions.get(&region.end)
             && region.is_continued_by(above)
         {
             let above = *above;
-            self.regions.remove(&above.start);
+            self.take(above.start);
             region.end = above.end;
         }
-        self.regions.insert(region.start, region);
+        if let Some(below) = joined {
+            self.take(below);
+        }
+        self.add(region);
     }
 
     /// Takes `piece` out of the region that contains it.
     fn cut(&mut self, piece: &Region) {
         let Some(whole) = self.find(piece.start).copied() else { return };
-        self.regions.remove(&whole.start);
+        self.take(whole.start);
         for rest in [whole.clip(whole.start, piece.start), whole.clip(piece.end, whole.end)] {
             if rest.start < rest.end {
-                self.regions.insert(rest.start, rest);
+                self.add(rest);
             }
         }
     }

@@ -120,6 +120,10 @@ struct Terms {
     moving: u64,
 }
 
+/// Regions that the app can have (`/proc/sys/vm/max_map_count`, with the value that distributions give it): some of what is done
+/// with the address space locked looks at each.
+pub const MAX_REGIONS: usize = 1 << 20;
+
 struct Space {
     regions: RegionMap,
     /// Pages promised as writable.
@@ -193,7 +197,7 @@ fn check_range(start: u64, len: u64) -> Result<u64, SpaceError> {
 }
 
 impl Space {
-    fn place(&self, placement: Placement, len: u64) -> Result<u64, SpaceError> {
+    fn place(&mut self, placement: Placement, len: u64) -> Result<u64, SpaceError> {
         match placement {
             Placement::Fixed(start) => Ok(start),
             Placement::FixedNoReplace(start) if self.regions.is_free(start, start + len) => Ok(start),
@@ -211,9 +215,9 @@ impl Space {
         }
     }
 
-    fn find_free(&self, len: u64) -> Option<u64> {
+    fn find_free(&mut self, len: u64) -> Option<u64> {
         // Mappings never come near the break or the image.
-        let find = |align| self.regions.find_free(len, align, LOW_END, self.mappings_end);
+        let mut find = |align| self.regions.find_free(len, align, LOW_END, self.mappings_end);
         let aligned = if len >= LARGE_REGION_BYTES { find(LARGE_PAGE_BYTES) } else { None };
         aligned.or_else(|| find(PAGE_BYTES))
     }
@@ -252,6 +256,9 @@ impl Space {
                 return Err(SpaceError::BadRange);
             }
         }
+        if self.regions.len() >= MAX_REGIONS {
+            return Err(SpaceError::OutOfMemory);
+        }
         let start = self.place(placement, len)?;
         let end = start + len;
         let Terms { protection, allowed, is_charged, moving } = terms;
@@ -281,6 +288,9 @@ impl Space {
     fn remove(&mut self, start: u64, end: u64) -> Result<(), SpaceError> {
         // Two regions take more than one, and nobody has asked for room for a call that frees.
         if self.regions.splits(start, end) {
+            if self.regions.len() >= MAX_REGIONS {
+                return Err(SpaceError::OutOfMemory);
+            }
             room::ask_locked().map_err(|_| SpaceError::OutOfMemory)?;
         }
         self.free_pages(start, end)?;

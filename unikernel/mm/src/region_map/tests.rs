@@ -46,7 +46,7 @@ fn find_free_takes_the_highest_aligned_gap() {
     let mut map = RegionMap::new();
     map.insert(region(10, 20, Protection::READ)).unwrap();
     map.insert(region(24, 30, Protection::READ)).unwrap();
-    let find = |pages, align| map.find_free(pages * PAGE_BYTES, align * PAGE_BYTES, 0, 30 * PAGE_BYTES);
+    let mut find = |pages, align| map.find_free(pages * PAGE_BYTES, align * PAGE_BYTES, 0, 30 * PAGE_BYTES);
     assert_eq!(find(4, 1), Some(20 * PAGE_BYTES));
     assert_eq!(find(5, 1), Some(5 * PAGE_BYTES));
     assert_eq!(find(2, 8), Some(8 * PAGE_BYTES));
@@ -138,15 +138,62 @@ proptest! {
     #[test]
     fn find_free_answers_free_aligned_space(operations in operations(), len in 1..8u64, align_log2 in 0..4u32) {
         let (mut map, mut model) = (RegionMap::new(), [None; PAGES as usize]);
-        operations.iter().for_each(|operation| apply(&mut map, &mut model, operation));
-        let align = 1usize << align_log2;
-        let fits = |start: usize| {
-            start + len as usize <= PAGES as usize && model[start..start + len as usize].iter().all(Option::is_none)
-        };
-        let expected = (0..PAGES as usize).rev().find(|&start| start % align == 0 && fits(start));
-        let found = map.find_free(len * PAGE_BYTES, align as u64 * PAGE_BYTES, 0, PAGES * PAGE_BYTES);
-        prop_assert_eq!(found, expected.map(|page| page as u64 * PAGE_BYTES));
+        // After each step, so that what was learnt from an earlier search is used, or has to be forgotten.
+        for (step, operation) in operations.iter().enumerate() {
+            apply(&mut map, &mut model, operation);
+            for (len, align) in [(len, 1usize << align_log2), (1 + step as u64 % 3, 1)] {
+                let fits = |start: usize| {
+                    start + len as usize <= PAGES as usize
+                        && model[start..start + len as usize].iter().all(Option::is_none)
+                };
+                let expected = (0..PAGES as usize).rev().find(|&start| start % align == 0 && fits(start));
+                let found = map.find_free(len * PAGE_BYTES, align as u64 * PAGE_BYTES, 0, PAGES * PAGE_BYTES);
+                prop_assert_eq!(found, expected.map(|page| page as u64 * PAGE_BYTES));
+            }
+        }
     }
+}
+
+#[test]
+fn many_searches_do_not_pass_all_regions_each() {
+    const REGIONS: u64 = 65_000;
+    let mut map = RegionMap::new();
+    let high = 4 * REGIONS * PAGE_BYTES;
+    // Of two protections in turn, so that none are joined, with a page between them from the middle on.
+    for index in 0..REGIONS {
+        let pages = if index < REGIONS / 2 { 1 } else { 2 };
+        let start = map.find_free(pages * PAGE_BYTES, PAGE_BYTES, 0, high).unwrap() / PAGE_BYTES;
+        let protection = if index % 2 == 0 { Protection::READ } else { Protection::empty() };
+        map.insert(region(start, start + 1, protection)).unwrap();
+    }
+    assert_eq!(map.len(), REGIONS as usize);
+    // A hole that is made again is found again.
+    let last = map.iter().next_back().copied().unwrap();
+    assert_eq!(map.remove_first(last.start, last.end), Some(last));
+    assert_eq!(map.find_free(PAGE_BYTES, PAGE_BYTES, 0, high), Some(last.start));
+}
+
+#[test]
+fn regions_that_show_an_object_are_counted() {
+    let part = |start: u64| crate::ObjectPart::new(3, start * PAGE_BYTES, start * PAGE_BYTES, true);
+    let shows = |start, end| Region {
+        kind: RegionKind::Object(part(start)),
+        is_charged: false,
+        ..region(start, end, Protection::READ)
+    };
+    let mut map = RegionMap::new();
+    map.know_object(3).unwrap();
+    map.insert(shows(0, 8)).unwrap();
+    map.insert(shows(8, 10)).unwrap();
+    assert_eq!(map.shown(3), 1, "they are joined");
+    map.protect(2 * PAGE_BYTES, 4 * PAGE_BYTES, Protection::empty()).unwrap();
+    assert_eq!((map.shown(3), map.splits_at_edges(5 * PAGE_BYTES, 10 * PAGE_BYTES)), (3, 1));
+    map.protect(2 * PAGE_BYTES, 4 * PAGE_BYTES, Protection::READ).unwrap();
+    assert_eq!(map.shown(3), 1);
+    while map.remove_first(PAGE_BYTES, 20 * PAGE_BYTES).is_some() {}
+    assert_eq!(map.shown(3), 1);
+    map.remove_first(0, PAGE_BYTES).unwrap();
+    assert_eq!((map.shown(3), map.shown(7)), (0, 0));
 }
 
 #[test]

@@ -158,8 +158,7 @@ const TEXTS: &[Entry] = &[
     ("/proc/sys/kernel/domainname", || "(none)\n".into()),
     ("/proc/sys/kernel/ngroups_max", || format!("{}\n", credentials::MAX_GROUPS)),
     ("/proc/sys/kernel/version", || format!("{}\n", identity::VERSION)),
-    // Memory alone bounds them.
-    ("/proc/sys/vm/max_map_count", || format!("{}\n", i32::MAX)),
+    ("/proc/sys/vm/max_map_count", || format!("{}\n", space::MAX_REGIONS)),
     ("/proc/sys/kernel/osrelease", || format!("{}\n", identity::RELEASE)),
     ("/proc/sys/kernel/ostype", || "Linux\n".into()),
     ("/proc/sys/kernel/hostname", || format!("{}\n", host_name::get())),

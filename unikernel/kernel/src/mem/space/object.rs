@@ -170,6 +170,7 @@ impl Space {
                 self.objects.len() - 1
             }
         };
+        self.regions.know_object(index as u32).map_err(|_| SpaceError::OutOfMemory)?;
         if object.is_paged() {
             PAGED_OBJECTS.fetch_add(1, Ordering::Relaxed);
         }
@@ -197,8 +198,7 @@ impl Space {
             return;
         }
         for index in 0..self.objects.len() {
-            let shows = |kind| matches!(kind, RegionKind::Object(part) if part.object as usize == index);
-            if !self.regions.iter().any(|region| shows(region.kind)) {
+            if self.regions.shown(index as u32) == 0 {
                 let Some(gone) = self.objects[index].take() else { continue };
                 if gone.is_paged() {
                     PAGED_OBJECTS.fetch_sub(1, Ordering::Relaxed);

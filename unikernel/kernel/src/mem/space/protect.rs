@@ -9,7 +9,9 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use unikernel_mm::{PAGE_BYTES, Protection, RegionKind};
 use x86_64::structures::paging::PageTableFlags as Flags;
 
-use super::{CHARGED_PAGE, NO_ACCESS, SHARED_PAGE, SPACE, Space, SpaceError, check_range, flags_of};
+use super::{
+    CHARGED_PAGE, MAX_REGIONS, NO_ACCESS, SHARED_PAGE, SPACE, Space, SpaceError, check_range, flags_of,
+};
 use crate::arch::tlb;
 use crate::mem::layout::LARGE_PAGE_BYTES;
 use crate::mem::page_table;
@@ -53,6 +55,9 @@ impl Space {
 
     fn protect_all(&mut self, start: u64, end: u64, protection: Protection) -> Result<(), SpaceError> {
         self.check_protection(start, end, protection)?;
+        if self.regions.len() + self.regions.splits_at_edges(start, end) > MAX_REGIONS {
+            return Err(SpaceError::OutOfMemory);
+        }
         self.check_charge(start, end, self.regions.charge_of_protect(start, end, protection), 0)?;
         // First what can fail, a page table for splitting a large page; then the books.
         let flags = flags_of(protection);

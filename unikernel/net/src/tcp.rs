@@ -277,12 +277,20 @@ impl Stack {
     }
 
     /// Lends received bytes to `look` without taking them.
-    pub fn tcp_peek<R>(&mut self, id: TcpId, look: impl FnOnce(&[u8]) -> R) -> Result<R, RecvError> {
+    pub fn tcp_peek<R>(
+        &mut self,
+        id: TcpId,
+        start: usize,
+        look: impl FnOnce(&[u8]) -> R,
+    ) -> Result<R, RecvError> {
         let flow = self.flows.app_mut(id).ok_or(RecvError::BadId)?;
         let (hidden, most) = flow.visible_to_mark();
-        if flow.recv_queue() == hidden {
-            return Err(nothing_to_read(flow));
+        let visible = flow.recv_queue() - hidden;
+        if visible <= start {
+            // An error is for who finds nothing at all.
+            return Err(if visible > 0 { nothing_more(flow) } else { nothing_to_read(flow) });
         }
+        let (hidden, most) = (hidden + start, most.saturating_sub(start));
         match (&flow.plain, &mut flow.engine) {
             (Some(plain), _) => Ok(look(plain.received.part(hidden, most))),
             (None, Some(engine)) => {
@@ -379,6 +387,10 @@ fn nothing_to_read(flow: &mut Flow) -> RecvError {
     if let Some(error) = flow.error.take_if(|error| *error != SocketError::Closed) {
         return error.into();
     }
+    nothing_more(flow)
+}
+
+fn nothing_more(flow: &Flow) -> RecvError {
     match flow.state() {
         State::SynSent | State::SynReceived => RecvError::NotConnected,
         State::Established | State::FinWait1 | State::FinWait2 if !flow.is_read_shut => RecvError::WouldBlock,

@@ -10,6 +10,7 @@ use unikernel_net::{Stack, UdpId};
 use super::address::{Family, Given};
 use super::cards::{self, Link};
 use super::options::SocketOptions;
+use super::peek_offset::PeekOffset;
 use super::routes::to_file;
 use super::shards::{self, Guard};
 use super::socket::{SendControl, Shutdown, Socket};
@@ -17,9 +18,11 @@ use crate::file::Readiness;
 use crate::sync::SpinLock;
 use crate::syscall::Errno;
 
+mod cork;
 pub mod own;
 mod transfer;
 
+use cork::Cork;
 pub(super) use transfer::{try_gather, try_scatter};
 
 /// Groups that can be joined before there is a port, as many as after (Linux: `igmp_max_memberships`).
@@ -43,6 +46,8 @@ pub struct Datagram {
     sources: SpinLock<Vec<(IpAddr, IpAddr)>>,
     /// Which card is looked at first, so that a busy one does not keep the others waiting.
     turn: AtomicUsize,
+    cork: Cork,
+    pub(super) peek_offset: PeekOffset,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -57,7 +62,8 @@ impl Default for Datagram {
     fn default() -> Self {
         let port = SpinLock::new(Port::default());
         let early = SpinLock::new(Vec::new());
-        Self { port, early, sources: SpinLock::new(Vec::new()), turn: AtomicUsize::new(0) }
+        let (sources, turn) = (SpinLock::new(Vec::new()), AtomicUsize::new(0));
+        Self { port, early, sources, turn, cork: Cork::default(), peek_offset: PeekOffset::default() }
     }
 }
 

@@ -28,6 +28,7 @@ mod loopback;
 mod message;
 pub mod netlink;
 pub mod options;
+mod peek_offset;
 mod routes;
 mod shards;
 pub mod socket;

@@ -20,6 +20,7 @@ pub use super::message::{
     Beside, HeaderControl, MessageFlags, Outgoing, Received, SendControl, Timestamping,
 };
 use super::options::SocketOptions;
+use super::peek_offset::PeekOffset;
 use super::stream::Stream;
 use super::unix::{Style, Unix};
 use super::urgent::Owner;
@@ -244,7 +245,10 @@ impl Socket {
                 stream.receive_urgent(into, flags)
             }
             Kind::Unix(_) | Kind::Other(_) if flags.contains(MessageFlags::URGENT) => Err(Errno::EOPNOTSUPP),
-            Kind::Stream(stream) => stream.receive(self, into, flags, mode).map(Received::bytes),
+            Kind::Stream(stream) => stream
+                .receive(self, into, flags, mode)
+                .inspect(|&len| stream.peek_offset.advance(flags, len, len))
+                .map(Received::bytes),
             Kind::Datagram(datagram) => datagram.receive(self, into, flags, mode),
             Kind::Unix(unix) => unix.receive(self, into, flags, mode),
             Kind::Other(endpoint) => endpoint.receive(self, into, flags, mode),
@@ -256,6 +260,16 @@ impl Socket {
     pub(super) fn note_standing(&self, stack: &Stack, id: TcpId) {
         if let Kind::Stream(stream) = &self.kind {
             stream.standing.note(stack, id);
+        }
+    }
+
+    /// Where peeking goes on, if that can be said (`SO_PEEK_OFF`).
+    pub fn peek_offset(&self) -> Option<&PeekOffset> {
+        match &self.kind {
+            Kind::Stream(stream) => Some(&stream.peek_offset),
+            Kind::Datagram(datagram) => Some(&datagram.peek_offset),
+            Kind::Unix(unix) => Some(&unix.peek_offset),
+            Kind::Other(_) => None,
         }
     }
 
@@ -292,7 +306,10 @@ impl Socket {
     #[inline]
     pub(super) fn receive_bytes(&self, into: &[UserSlice], mode: WaitMode) -> SysResult {
         match &self.kind {
-            Kind::Stream(stream) => stream.receive(self, into, MessageFlags::empty(), mode),
+            Kind::Stream(stream) => {
+                let taken = stream.receive(self, into, MessageFlags::empty(), mode);
+                taken.inspect(|&len| stream.peek_offset.advance(MessageFlags::empty(), len, len))
+            }
             _ => Ok(self.receive(into, MessageFlags::empty(), mode)?.len),
         }
     }

@@ -10,6 +10,7 @@ use super::address::Family;
 use super::cards;
 use super::flows::{self, FlowId};
 use super::options::{Linger, SocketOptions};
+use super::peek_offset::PeekOffset;
 use super::routes::to_file;
 use super::socket::{Direction, Kind, Shutdown, Socket};
 use super::standing::Standing;
@@ -74,13 +75,14 @@ pub struct Stream {
     pub(super) standing: Standing,
     /// `SO_RCVLOWAT`, which each call that receives looks at.
     pub(super) receive_low: AtomicU32,
+    pub(super) peek_offset: PeekOffset,
 }
 
 impl Stream {
     fn connected(id: FlowId, options: &SocketOptions) -> Self {
         let (role, flow) = (SpinLock::new(Role::Flow(id, None)), AtomicU64::new(id.to_bits()));
         let receive_low = AtomicU32::new(options.tcp.receive_low);
-        Self { role, flow, standing: Standing::default(), receive_low }
+        Self { role, flow, standing: Standing::default(), receive_low, peek_offset: PeekOffset::default() }
     }
 
     #[inline]

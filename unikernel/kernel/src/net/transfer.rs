@@ -62,17 +62,23 @@ fn take(
 }
 
 /// Copies received bytes into the app's buffers and leaves them where they are.
-fn peek(stack: &mut Stack, id: TcpId, into: &[UserSlice]) -> Result<usize, AttemptError> {
-    let Some(buffer) = rest(into, 0).next() else { return Ok(0) };
-    let looked = stack.tcp_peek(id, |bytes| {
-        let count = bytes.len().min(buffer.len());
-        buffer.try_write(&bytes[..count]).map(|()| count)
-    });
-    match looked {
-        Ok(count) => Ok(count?),
-        Err(RecvError::Finished) => Ok(0),
-        Err(error) => Err(error.into()),
+fn peek(stack: &mut Stack, id: TcpId, start: usize, into: &[UserSlice]) -> Result<usize, AttemptError> {
+    let mut done = 0;
+    // The buffer is a ring, of which each look shows one piece.
+    while let Some(buffer) = rest(into, done).next() {
+        let looked = stack.tcp_peek(id, start + done, |bytes| {
+            let count = bytes.len().min(buffer.len());
+            buffer.try_write(&bytes[..count]).map(|()| count)
+        });
+        match looked {
+            Ok(Ok(0)) => break,
+            Ok(count) => done += count?,
+            Err(_) if done > 0 => break,
+            Err(RecvError::Finished) => break,
+            Err(error) => return Err(error.into()),
+        }
     }
+    Ok(done)
 }
 
 /// Moves the app's bytes, so many in total, past the first `done` into the send buffer, as far as there is room; `done` grows by them. For
@@ -182,7 +188,7 @@ impl Stream {
     ) -> Result<(), AttemptError> {
         let mut net = flow.lock();
         if flags.contains(MessageFlags::PEEK) {
-            *done = peek(&mut net.stack, flow.id, into)?;
+            *done = peek(&mut net.stack, flow.id, self.peek_offset.start(flags), into)?;
         } else if flags.contains(MessageFlags::TRUNCATE) {
             // The bytes are only to go away (tcp(7)).
             take(&mut net.stack, flow.id, into, done, |_, _| Ok(()))?;

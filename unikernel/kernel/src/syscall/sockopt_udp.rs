@@ -11,13 +11,15 @@ use crate::net::options::{SocketOptions, Told};
 use crate::net::socket::{Kind, Socket, Timestamping};
 
 /// Options that `linux-raw-sys` does not know (`linux/udp.h`).
+pub(super) const UDP_CORK: u32 = 1;
 pub(super) const UDP_SEGMENT: u32 = 103;
 pub(super) const UDP_GRO: u32 = 104;
 
 /// Sets an option of level `SOL_UDP`.
 pub(super) fn set(socket: &Socket, name: u32, value: Value) -> Result<(), Errno> {
-    require_udp(socket, Errno::ENOPROTOOPT)?;
+    let Kind::Datagram(datagram) = &socket.kind else { return Err(Errno::ENOPROTOOPT) };
     match name {
+        UDP_CORK => datagram.set_corked(socket, value.int()? != 0)?,
         UDP_SEGMENT => {
             let bytes = u16::try_from(value.int()?).map_err(|_| Errno::EINVAL)?;
             socket.set_options(|options| options.datagram.segment = bytes);
@@ -33,9 +35,10 @@ pub(super) fn set(socket: &Socket, name: u32, value: Value) -> Result<(), Errno>
 
 /// Tells one.
 pub(super) fn get(socket: &Socket, name: u32, place: Place) -> SysResult {
-    require_udp(socket, Errno::EOPNOTSUPP)?;
+    let Kind::Datagram(datagram) = &socket.kind else { return Err(Errno::EOPNOTSUPP) };
     let options = socket.options.lock().datagram;
     match name {
+        UDP_CORK => place.flag(datagram.is_corked()),
         UDP_SEGMENT => place.int(options.segment.into()),
         UDP_GRO => place.flag(options.coalesces),
         _ => Err(Errno::ENOPROTOOPT),
@@ -53,8 +56,7 @@ pub(super) fn set_socket(socket: &Socket, name: u32, value: Value) -> Result<(),
         SO_RXQ_OVFL => socket.set_options(|options| options.datagram.told.set(Told::DROPS, number != 0)),
         // -1 lets peeking begin with what is next, each time.
         SO_PEEK_OFF => {
-            require_udp(socket, Errno::EOPNOTSUPP)?;
-            socket.set_options(|options| options.datagram.peek_offset = usize::try_from(number).ok());
+            socket.peek_offset().ok_or(Errno::EOPNOTSUPP)?.set(number);
         }
         SO_TIMESTAMPING_OLD | SO_TIMESTAMPING_NEW => {
             require_udp(socket, Errno::ENOPROTOOPT)?;
@@ -81,10 +83,7 @@ pub(super) fn get_socket(socket: &Socket, name: u32, place: Place) -> SysResult 
     let options = socket.options.lock().datagram;
     match name {
         SO_RXQ_OVFL => place.flag(options.told.contains(Told::DROPS)),
-        SO_PEEK_OFF => {
-            require_udp(socket, Errno::EOPNOTSUPP)?;
-            place.int(options.peek_offset.map_or(-1, |offset| i32::try_from(offset).unwrap_or(i32::MAX)))
-        }
+        SO_PEEK_OFF => place.int(socket.peek_offset().ok_or(Errno::EOPNOTSUPP)?.get()),
         SO_TIMESTAMP_OLD | SO_TIMESTAMP_NEW | SO_TIMESTAMPNS_OLD | SO_TIMESTAMPNS_NEW => {
             require_udp(socket, Errno::ENOPROTOOPT)?;
             place.flag(options.timestamp == Some(name))

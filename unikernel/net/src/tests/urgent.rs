@@ -44,7 +44,7 @@ fn last_byte_is_urgent() {
         assert!(!net.a.stack.tcp_readiness(server).contains(Readiness::PRI));
         assert_eq!(read(&mut net.a, server), b"ab");
         assert!(net.a.stack.tcp_is_at_mark(server));
-        assert_eq!(net.a.stack.tcp_peek(server, <[u8]>::to_vec), Ok(b"cd".to_vec()));
+        assert_eq!(net.a.stack.tcp_peek(server, 0, <[u8]>::to_vec), Ok(b"cd".to_vec()));
         assert_eq!(read(&mut net.a, server), b"cd");
         assert!(!net.a.stack.tcp_is_at_mark(server));
         // What comes after is told without a pointer.
@@ -133,7 +133,7 @@ fn pointers_may_lie() {
             host.stack.tcp_set_urgent_inline(server, rng.below(4) == 0);
             match rng.below(4) {
                 0 => _ = host.stack.tcp_recv_urgent(server, rng.below(2) == 0),
-                1 => _ = host.stack.tcp_peek(server, |bytes| bytes.len()),
+                1 => _ = host.stack.tcp_peek(server, 0, |bytes| bytes.len()),
                 2 => _ = read(&mut host, server),
                 _ => _ = host.stack.tcp_readiness(server),
             }

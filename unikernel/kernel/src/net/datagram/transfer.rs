@@ -49,8 +49,7 @@ impl Datagram {
         }
         let received = socket.block_on(mode, Direction::Receive, || {
             // With several cards the places of peeked bytes would be those of none of them.
-            let peek_offset = socket.options.lock().datagram.peek_offset;
-            let offset = if flags.contains(MessageFlags::PEEK) { peek_offset.unwrap_or(0) } else { 0 };
+            let offset = self.peek_offset.start(flags);
             let count = cards::all().len().max(1);
             let turn = if count > 1 { self.turn.fetch_add(1, Ordering::Relaxed) } else { 0 };
             for step in 0..count {
@@ -67,7 +66,7 @@ impl Datagram {
             }
             Err(AttemptError::Again)
         })?;
-        socket.move_peek_offset(&received, flags);
+        self.peek_offset.advance(flags, received.len, received.full_len);
         Ok(received)
     }
 
@@ -82,6 +81,21 @@ impl Datagram {
         if self.port.lock().is_send_shut {
             return Err(Errno::EPIPE);
         }
+        let has_more = flags.contains(MessageFlags::MORE) || self.cork.is_on();
+        if has_more || self.cork.is_there() {
+            return self.send_part(socket, from, to, (control, flags), (has_more, mode));
+        }
+        self.send_whole(socket, from, to, (control, flags), mode)
+    }
+
+    pub(super) fn send_whole(
+        &self,
+        socket: &Socket,
+        from: &[UserSlice],
+        to: Option<SocketAddr>,
+        (control, flags): (&SendControl, MessageFlags),
+        mode: WaitMode,
+    ) -> SysResult {
         let id = self.id_or_bind(socket)?;
         let len: usize = from.iter().map(UserSlice::len).sum();
         if len > u16::MAX.into() {
@@ -195,16 +209,6 @@ impl Socket {
                 let note = SentNote { wall_ns: time::wall_ns(), key, is_scheduled };
                 stack.udp_note_sent(id, to, note, data.clone());
             }
-        }
-    }
-
-    /// Where peeking goes on after a receive call (socket(7), `SO_PEEK_OFF`).
-    fn move_peek_offset(&self, received: &Received, flags: MessageFlags) {
-        if let Some(offset) = &mut self.options.lock().datagram.peek_offset {
-            *offset = match flags.contains(MessageFlags::PEEK) {
-                true => offset.saturating_add(received.len),
-                false => offset.saturating_sub(received.full_len),
-            };
         }
     }
 }

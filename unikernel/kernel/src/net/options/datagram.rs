@@ -53,8 +53,6 @@ pub struct DatagramOptions {
     pub coalesces: bool,
     /// `IPV6_DONTFRAG`.
     pub is_unsplit_v6: bool,
-    /// `SO_PEEK_OFF`.
-    pub peek_offset: Option<usize>,
 }
 
 /// How a path's width is minded, by Linux's number.

@@ -126,16 +126,21 @@ impl Lane {
         core::mem::take(&mut self.packets).into_iter().map(|packet| packet.rights)
     }
 
-    /// Takes what is there, as the style has it. That reading was shut a datagram socket tells only who would wait
+    /// Takes what is there, as the style has it; or leaves it there, and looks at what comes after the first `peek` bytes. That reading was shut a datagram socket tells only who would wait
     /// (Linux: `__skb_wait_for_more_packets`).
     pub(super) fn take(
         &mut self,
         style: Style,
         into: &[UserSlice],
-        is_peek: bool,
+        peek: Option<usize>,
         mode: WaitMode,
     ) -> Result<Taken, AttemptError> {
-        if self.packets.is_empty() {
+        let is_at_end = match (style, peek) {
+            (Style::Stream, Some(offset)) => self.queued_bytes <= offset,
+            (_, Some(offset)) => self.message_at(offset).is_none(),
+            (_, None) => false,
+        };
+        if self.packets.is_empty() || is_at_end {
             if core::mem::take(&mut self.is_reset) {
                 return Err(Errno::ECONNRESET.into());
             }
@@ -143,16 +148,29 @@ impl Lane {
             return if self.is_over() && is_told { Ok(Taken::nothing()) } else { Err(AttemptError::Again) };
         }
         match style {
-            Style::Stream => self.take_stream(into, is_peek),
-            Style::Datagram | Style::SeqPacket => self.take_message(into, is_peek),
+            Style::Stream => self.take_stream(into, peek),
+            Style::Datagram | Style::SeqPacket => self.take_message(into, peek),
         }
     }
 
-    fn take_message(&mut self, into: &[UserSlice], is_peek: bool) -> Result<Taken, AttemptError> {
-        let Some(packet) = self.packets.front() else { return Err(AttemptError::Again) };
-        let len = try_scatter(&packet.bytes, into, 0)?;
+    /// The message that a byte is in, and where; the first also if it has none.
+    fn message_at(&self, mut offset: usize) -> Option<(&Packet, usize)> {
+        let is_first = offset == 0;
+        let packet = self.packets.iter().find(|packet| {
+            let is_it = is_first || offset < packet.bytes.len();
+            offset -= if is_it { 0 } else { packet.bytes.len() };
+            is_it
+        });
+        packet.map(|packet| (packet, offset))
+    }
+
+    fn take_message(&mut self, into: &[UserSlice], peek: Option<usize>) -> Result<Taken, AttemptError> {
+        let Some((packet, start)) = self.message_at(peek.unwrap_or(0)) else {
+            return Err(AttemptError::Again);
+        };
+        let len = try_scatter(&packet.bytes[start..], into, 0)?;
         let (full_len, from) = (packet.bytes.len(), Some(packet.from.clone()));
-        if is_peek {
+        if peek.is_some() {
             return Ok(Taken { len, full_len, rights: packet.rights.clone(), from });
         }
         let rights = self.packets.pop_front().map(|packet| packet.rights).unwrap_or_default();
@@ -162,14 +180,20 @@ impl Lane {
     }
 
     /// Bytes that come after those with files are not read in one go with them (unix(7)).
-    fn take_stream(&mut self, into: &[UserSlice], is_peek: bool) -> Result<Taken, AttemptError> {
+    fn take_stream(&mut self, into: &[UserSlice], peek: Option<usize>) -> Result<Taken, AttemptError> {
         let room: usize = into.iter().map(UserSlice::len).sum();
-        let mut len = 0;
+        let (mut len, mut skip) = (0, peek.unwrap_or(0));
         for packet in &self.packets {
             if len == room {
                 break;
             }
-            match try_scatter(&packet.bytes[packet.taken..], into, len) {
+            let bytes = &packet.bytes[packet.taken..];
+            let here = skip.min(bytes.len());
+            skip -= here;
+            if here == bytes.len() {
+                continue;
+            }
+            match try_scatter(&bytes[here..], into, len) {
                 Ok(count) => len += count,
                 // Only what the app has memory for is taken.
                 Err(missing) if missing.is_fault() && len > 0 => break,
@@ -180,7 +204,10 @@ impl Lane {
             }
         }
         // Nothing is taken before everything is copied.
-        let rights = if is_peek { self.rights_within(len) } else { self.consume(len) };
+        let rights = match peek {
+            Some(start) => self.rights_within(start + len),
+            None => self.consume(len),
+        };
         Ok(Taken { len, full_len: len, rights, from: None })
     }
 

@@ -19,6 +19,7 @@ pub use lane::{CAPACITY_BYTES, Rights};
 use lane::{Lane, Taken};
 pub use names::UnixName;
 
+use super::peek_offset::PeekOffset;
 use super::socket::{Beside, Direction, Kind, MessageFlags, Received, Shutdown, Socket};
 use crate::file::{AttemptError, File, Readiness, WaitMode, release};
 use crate::mem::user::UserSlice;
@@ -73,6 +74,7 @@ pub struct Unix {
     state: SpinLock<State>,
     incoming: Arc<SpinLock<Lane>>,
     entry: listing::Entry,
+    pub(super) peek_offset: PeekOffset,
 }
 
 /// Makes a socket.
@@ -82,6 +84,7 @@ pub fn socket(style: Style) -> Arc<Socket> {
         state: SpinLock::new(State::default()),
         incoming: Arc::default(),
         entry: listing::Entry::reserve(),
+        peek_offset: PeekOffset::default(),
     };
     let socket = Socket::new(Family::Unix, Kind::Unix(unix), SocketOptions::default());
     if let Some(unix) = socket.unix() {
@@ -151,13 +154,15 @@ impl Unix {
             return Err(if self.style == Style::Stream { Errno::EINVAL } else { Errno::ENOTCONN });
         }
         let is_peek = flags.contains(MessageFlags::PEEK);
-        let mut taken = socket.block_on(mode, Direction::Receive, || self.take(into, is_peek, mode))?;
+        let mut taken = socket.block_on(mode, Direction::Receive, || {
+            self.take(into, is_peek.then(|| self.peek_offset.start(flags)), mode)
+        })?;
         self.tell_of_room();
         let wanted: usize = into.iter().map(UserSlice::len).sum();
         let fills = flags.contains(MessageFlags::WAIT_ALL) && self.style == Style::Stream && !is_peek;
         while fills && taken.len > 0 && taken.len < wanted && taken.rights.is_empty() {
             let rest: alloc::vec::Vec<UserSlice> = skip(into, taken.len);
-            let more = socket.block_on(mode, Direction::Receive, || self.take(&rest, false, mode));
+            let more = socket.block_on(mode, Direction::Receive, || self.take(&rest, None, mode));
             let Ok(more) = more else { break };
             self.tell_of_room();
             if more.len == 0 {
@@ -169,10 +174,11 @@ impl Unix {
         }
         let from = taken.from.filter(|_| self.style == Style::Datagram).map(Address::Unix);
         let (len, full_len) = (taken.len, taken.full_len);
+        self.peek_offset.advance(flags, len, full_len);
         Ok(Received { len, full_len, from, rights: taken.rights, beside: Beside::Nothing })
     }
 
-    fn take(&self, into: &[UserSlice], is_peek: bool, mode: WaitMode) -> Result<Taken, AttemptError> {
+    fn take(&self, into: &[UserSlice], peek: Option<usize>, mode: WaitMode) -> Result<Taken, AttemptError> {
         let mut in_flight = None;
         loop {
             let mut lane = self.incoming.lock();
@@ -181,8 +187,8 @@ impl Unix {
                 in_flight = Some(garbage::lock());
                 continue;
             }
-            let taken = lane.take(self.style, into, is_peek, mode)?;
-            if let Some(in_flight) = in_flight.as_mut().filter(|_| !is_peek) {
+            let taken = lane.take(self.style, into, peek, mode)?;
+            if let Some(in_flight) = in_flight.as_mut().filter(|_| peek.is_none()) {
                 in_flight.remove(&taken.rights);
             }
             return Ok(taken);

@@ -42,6 +42,7 @@ pub(crate) fn all() -> Vec<NamedTest> {
     tests.push(("boot_ctrl_alt_delete [pc]".into(), Box::new(ctrl_alt_delete)));
     tests.push(("boot_century".into(), Box::new(century)));
     tests.push(("boot_saved_state_twice".into(), Box::new(saved_state_tests::twice)));
+    tests.push(("boot_saved_state_generations".into(), Box::new(saved_state_tests::generations)));
     for (name, properties) in
         [("intx", "vectors=0"), ("access_platform", "disable-legacy=on,iommu_platform=on")]
     {

@@ -1,7 +1,7 @@
 //! Machines that go on from one saved state: each has random numbers and secrets of its own, and the right time.
 
 use std::net::{SocketAddr, UdpSocket};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -52,6 +52,39 @@ pub(crate) fn twice() -> Result<()> {
     Ok(std::fs::remove_file(&state)?)
 }
 
+/// The app is told each time the machine goes on, with a number that grows.
+pub(crate) fn generations() -> Result<()> {
+    project::build("guest-tests", &["random_clock"], Profile::Release)?;
+    let folder = project::work_dir("boot")?;
+    let states = ["first", "second"].map(|name| folder.join(format!("state-{name}")));
+    save(&states[0])?;
+    let (mut machine, _end, _wire) = machine("auto")?;
+    go_on_from(&mut machine, &states[0]);
+    let control = control_path("again");
+    machine.extra.extend(qmp::arguments(&control));
+    let guest = Vm::start(&machine, Console::Recorded)?;
+    guest.wait_until(TIME_OUT, || guest.console().contains("generation 1"))?;
+    write_state(&guest, &control, &states[1])?;
+    drop(guest);
+    let (mut machine, _end, _wire) = self::machine("auto")?;
+    go_on_from(&mut machine, &states[1]);
+    let guest = Vm::start(&machine, Console::Recorded)?;
+    guest.wait_until(TIME_OUT, || guest.console().contains("generation 2"))?;
+    ensure!(!guest.console().contains("panicked"), "{}", guest.console());
+    for state in states {
+        std::fs::remove_file(state)?;
+    }
+    Ok(())
+}
+
+fn control_path(name: &str) -> PathBuf {
+    std::env::temp_dir().join(format!("qmp-{name}-{}", std::process::id()))
+}
+
+fn go_on_from(machine: &mut Machine, state: &Path) {
+    machine.extra.extend(["-incoming".to_owned(), format!("exec:cat {}", state.display())]);
+}
+
 /// The machine, with a wire whose other end is answered.
 fn machine(generation: &str) -> Result<(Machine, UdpSocket, SocketAddr)> {
     let wire = (free_port()?, free_port()?);
@@ -66,16 +99,21 @@ fn machine(generation: &str) -> Result<(Machine, UdpSocket, SocketAddr)> {
 
 /// Boots, and writes the state of the machine into a file when it runs.
 fn save(state: &Path) -> Result<()> {
-    let control = std::env::temp_dir().join(format!("qmp-{}", std::process::id()));
+    let control = control_path("saved");
     let (mut machine, _end, _guest) = machine("324e6eaf-d1d1-4bf6-bf41-b9bb6c91fb87")?;
     machine.extra.extend(qmp::arguments(&control));
     let guest = Vm::start(&machine, Console::Recorded)?;
-    guest.wait_until(TIME_OUT, || printed(&guest).len() > 2)?;
+    guest.wait_until(TIME_OUT, || printed(&guest).len() > 2 && guest.console().contains("generation 0"))?;
+    write_state(&guest, &control, state)
+}
+
+/// Writes a machine's state into a file; it does not run any more then.
+fn write_state(guest: &Vm, control: &Path, state: &Path) -> Result<()> {
     let save =
         format!(r#"{{"execute": "migrate", "arguments": {{"uri": "exec:cat > {}"}}}}"#, state.display());
-    qmp::execute(&control, &[&save])?;
+    qmp::execute(control, &[&save])?;
     guest.wait_until(TIME_OUT, || {
-        let answer = qmp::execute(&control, &[r#"{"execute": "query-migrate"}"#]);
+        let answer = qmp::execute(control, &[r#"{"execute": "query-migrate"}"#]);
         answer.is_ok_and(|answer| answer.contains("completed"))
     })?;
     Ok(())
@@ -83,7 +121,7 @@ fn save(state: &Path) -> Result<()> {
 
 fn resume(state: &Path) -> Result<Resumed> {
     let (mut machine, end, wire) = machine("auto")?;
-    machine.extra.extend(["-incoming".to_owned(), format!("exec:cat {}", state.display())]);
+    go_on_from(&mut machine, state);
     let guest = Vm::start(&machine, Console::Recorded)?;
     guest.wait_until(TIME_OUT, || printed(&guest).len() > 6)?;
     ensure!(!guest.console().contains("PANIC"), "{}", guest.console());

@@ -99,7 +99,7 @@ extern "C" fn kernel_main(start_info: u32, magic: u32) -> ! {
     }
     start_console(if options.captures { None } else { devices.console.take() });
     net::init(&options, devices);
-    platform::generation::set_handler(net::renew_secrets);
+    platform::generation::set_handler(has_new_life);
     debug::init(&options);
     task::scheduler::prepare_core(0)
         .unwrap_or_else(|_| cannot_boot(format_args!("there is no memory for an idle thread")));
@@ -113,6 +113,12 @@ extern "C" fn kernel_main(start_info: u32, magic: u32) -> ! {
     platform::power::enable_power_button(task::stop::power_button);
     log::debug!("up after {} µs", platform::time::now_ns() / 1000);
     task::scheduler::start()
+}
+
+/// The machine goes on from a saved state. Called with no lock held.
+fn has_new_life() {
+    net::renew_secrets();
+    fs::generation::changed();
 }
 
 fn find_devices(options: &Options) -> drivers::Devices {

@@ -3,7 +3,9 @@
 use unikernel_fs::{Attributes, Node};
 
 use super::proc::{self, MakeText, Text};
-use super::{FileTree, Handle, MemoryFile, SLAVES, Special, TREE, defaults, device, image, listing, mounts};
+use super::{
+    FileTree, Handle, MemoryFile, SLAVES, Special, TREE, defaults, device, generation, image, listing, mounts,
+};
 use crate::file;
 use crate::net;
 use crate::sync::SpinLock;
@@ -38,6 +40,7 @@ pub fn init(packed: Option<&'static [u8]>, initrd: Option<&'static [u8]>, shows_
     for (path, make) in short.chain(long.map(|(path, write)| (path, MakeText::Long(*write)))) {
         add(&mut tree, path, Node::Special(Special::Text(Text::Fixed(make))), TEXT);
     }
+    add(&mut tree, generation::PATH, Node::Special(Special::Text(Text::Generation)), TEXT);
     for (path, text) in proc::WRITABLE {
         add(&mut tree, path, Node::Special(Special::Text(*text)), FILE);
     }

@@ -8,7 +8,7 @@
 //! - [`resolve`]: walks that may not lead everywhere;
 //! - [`notify`]: who watches files is told of changes;
 //! - [`image`]: the app's program as a file; [`device`]: `/dev`; [`proc`]: `/proc`, texts made when they are opened; [`metrics`]: the
-//!   kernel's counters among them; [`listing`]: its directories and links that change by themselves.
+//!   kernel's counters among them; [`generation`]: whether the machine goes on from a saved state; [`listing`]: its directories and links that change by themselves.
 //!
 //! The tree itself, and walking it, is `unikernel_fs`. Its lock is held for a step at a time, never
 //! while the app's memory is touched.
@@ -16,6 +16,7 @@
 mod defaults;
 pub mod device;
 pub mod disk;
+pub mod generation;
 pub mod image;
 mod init;
 pub mod listing;

@@ -8,6 +8,7 @@ use linux_raw_sys::general::*;
 use unikernel_fs::{Node, NodeId};
 
 use super::device::DeviceFile;
+use super::generation::{self, Generation};
 use super::memory_file::{Content, MAX_FILE_BYTES, MemoryFile};
 use super::{Device, FileTree, Handle, Special, image, mounts, proc, tree};
 use crate::file::lock::FileLocks;
@@ -92,6 +93,7 @@ pub fn open(handle: Handle) -> Result<Arc<dyn File>, Errno> {
         Inside::Special(Special::Image) => {
             Arc::new(FileNode(Arc::new(Named { handle, content: image::open()? })))
         }
+        Inside::Special(Special::Text(proc::Text::Generation)) => generation::open(handle),
         Inside::Special(Special::Text(text)) => Arc::new(Text { handle, text, content: SpinLock::new(None) }),
         Inside::Special(Special::Device(Device::Console)) => console::open_again()?,
         Inside::Special(Special::Device(Device::Tty)) => match Slave::open_controlling(&handle) {
@@ -124,6 +126,7 @@ pub fn handle_of(file: &dyn File) -> Option<&Handle> {
     regular
         .or_else(|| any.downcast_ref::<NameOnly>().map(|named| &*named.handle))
         .or_else(|| any.downcast_ref::<Text>().map(|text| &text.handle))
+        .or_else(|| any.downcast_ref::<Generation>().map(Generation::handle))
         .or_else(|| any.downcast_ref::<DeviceFile>().map(|device| &device.handle))
         .or_else(|| any.downcast_ref::<Slave>().map(Slave::handle))
         .or_else(|| any.downcast_ref::<Master>().map(Master::handle))

@@ -58,7 +58,12 @@ pub(super) fn init() {
         random::add_after_restart(&bytes);
         log::debug!("vmgenid at {:?}, vmclock at {:?}", machine.generation, machine.clock_page);
     }
-    HANDLED.store(CHANGES.load(Ordering::Relaxed), Ordering::Relaxed);
+    CHANGES.store(0, Ordering::Relaxed);
+}
+
+/// How often the machine has gone on from a saved state, as far as a device told.
+pub fn number() -> u64 {
+    CHANGES.load(Ordering::Relaxed)
 }
 
 fn read<const N: usize>(registers: Mmio) -> [u8; N] {

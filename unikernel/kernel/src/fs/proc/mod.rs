@@ -22,7 +22,7 @@ use core::ops::RangeInclusive;
 use core::str;
 use core::sync::atomic::{AtomicI32, Ordering};
 
-use super::{metrics, mounts, notify};
+use super::{generation, metrics, mounts, notify};
 use crate::file::tty::pty;
 use crate::file::{inotify, message_queue, pipe};
 use crate::mem::space;
@@ -58,6 +58,8 @@ pub enum Text {
     Name(ThreadId),
     /// A number that is only kept.
     Number(&'static Number),
+    /// How often the machine has gone on from a saved state.
+    Generation,
 }
 
 /// A number that the app sets, within bounds, and that has no effect.
@@ -77,6 +79,7 @@ impl Text {
             Self::Thread(make, id) => make(&thread_of(id)?),
             Self::Name(id) => format!("{}\n", app::name_of(&*thread_of(id)?)),
             Self::Number(number) => format!("{}\n", number.value.load(Ordering::Relaxed)),
+            Self::Generation => generation::text(),
         })
     }
 
@@ -88,7 +91,9 @@ impl Text {
     /// Takes what the app has written.
     pub fn store(self, bytes: &[u8]) -> Result<(), Errno> {
         match self {
-            Self::Fixed(_) | Self::Core(..) | Self::Descriptor(_) | Self::Thread(..) => Err(Errno::EIO),
+            Self::Fixed(_) | Self::Core(..) | Self::Descriptor(_) | Self::Thread(..) | Self::Generation => {
+                Err(Errno::EIO)
+            }
             Self::Name(id) => {
                 let thread = process().thread(id).ok_or(Errno::ESRCH)?;
                 *thread.name.lock() = thread_name(bytes);

@@ -21,6 +21,7 @@ use lexopt::prelude::*;
 use crate::background::LogsOptions;
 use crate::bom::BomOptions;
 use crate::debug::DebugOptions;
+use crate::host_files::HostFiles;
 use crate::machine::Kind;
 use crate::package::{InitOptions, PackOptions, PackageOptions, Packed, take_option};
 use crate::project::nearest;
@@ -191,6 +192,7 @@ fn parse_kernel(parser: &mut lexopt::Parser) -> Result<PathBuf> {
 
 fn parse_pack(parser: &mut lexopt::Parser) -> Result<PackOptions> {
     let (mut program, mut output, mut root, mut name, mut from) = (None, None, None, None, None);
+    let mut host_files = HostFiles::default();
     while let Some(argument) = parser.next()? {
         match argument {
             Value(path) if program.is_none() => program = Some(PathBuf::from(path)),
@@ -198,7 +200,12 @@ fn parse_pack(parser: &mut lexopt::Parser) -> Result<PackOptions> {
             Long("root") => root = Some(parser.value()?.into()),
             Long("name") => name = Some(parser.value()?.string()?),
             Long("from") => from = Some(PathBuf::from(parser.value()?)),
-            other => return Err(unexpected(&shown(&other))),
+            other => {
+                let option = shown(&other);
+                if !run::take_host_files(&option, &mut host_files, parser)? {
+                    return Err(unexpected(&option));
+                }
+            }
         }
     }
     let what = match (program, from) {
@@ -207,7 +214,7 @@ fn parse_pack(parser: &mut lexopt::Parser) -> Result<PackOptions> {
         (None, None) => bail!("pack which program? `cargo unikernel pack ./server`"),
         _ => bail!("--from takes program and files from the image: leave the others away"),
     };
-    Ok(PackOptions { what, output, name })
+    Ok(PackOptions { what, output, name, host_files })
 }
 
 fn shown(argument: &lexopt::Arg<'_>) -> String {

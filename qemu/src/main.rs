@@ -6,7 +6,7 @@
 //!   [`tap_tests`] (with [`load_tests`], [`offload_tests`]), [`tcp_tests`] and [`vsock_tests`]: `make test`; [`bench`]: `make bench`; [`conformance`]: `make conformance`;
 //! - [`attacks`] and [`storm`]: hostile clients and many clients, for tests and benchmark; [`liar`]: a disk that lies, with [`liar_tests`];
 //! - `book_tests`: what the pages say is so;
-//! - [`messages`]: what cargo tells; [`cpio`]: folders as initrd archives; [`disk`]: disk images; [`qmp`]: QEMU's control socket; [`random`]: numbers for tests; [`icmpv6`]: a
+//! - [`messages`]: what cargo tells; [`cpio`]: folders as initrd archives; [`host_files`]: what an image gets of this host; [`disk`]: disk images; [`qmp`]: QEMU's control socket; [`random`]: numbers for tests; [`icmpv6`]: a
 //!   router and a `ping` for tests; [`impairment`]: a bad network; [`bulk`]: the other end of bulk transfers.
 
 #![forbid(unsafe_code)]
@@ -37,6 +37,7 @@ mod disk_tests;
 mod frame_tests;
 mod fuzz;
 mod guest_tests;
+mod host_files;
 mod http;
 mod http_tests;
 mod icmpv6;

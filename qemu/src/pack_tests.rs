@@ -26,6 +26,7 @@ pub(crate) fn all() -> Vec<NamedTest> {
     }
     tests.push(("pack_no_program".into(), Box::new(kernel_alone)));
     tests.push(("pack_busybox".into(), Box::new(packed_busybox)));
+    tests.push(("pack_host_files".into(), Box::new(host_files)));
     tests.push(("pack_bad_programs".into(), Box::new(bad_packs)));
     tests
 }
@@ -90,6 +91,44 @@ fn packed_busybox() -> Result<()> {
     machine.kernel = image;
     let ending = run(&machine)?;
     ensure!(ending.code == Some(0) && ending.console.contains("of the root"), "{}", ending.console);
+    Ok(())
+}
+
+/// The time zone and the certificates of this host are in the image, or come with it, on request.
+fn host_files() -> Result<()> {
+    let program = BUSYBOX.iter().map(Path::new).find(|path| path.exists());
+    let program = program.context("there is no busybox: `make setup` installs it")?;
+    let folder = project::work_dir("programs")?;
+    let bundle = folder.join("authorities.pem");
+    std::fs::write(&bundle, "-----BEGIN CERTIFICATE-----\nof a test\n")?;
+    let certificates = format!("--ca-certificates={}", bundle.display());
+    let make = |name: &str, option: &[&str]| -> Result<String> {
+        let image = folder.join(format!("{name}.unikernel")).to_string_lossy().into_owned();
+        let mut command = unikernel(&folder, ["pack", "--name", name, "-o", &image])?;
+        let output = command.args(option).arg(program).output()?;
+        ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        Ok(image)
+    };
+    let show = |arguments: &[&str]| -> Result<String> {
+        let output = unikernel(&folder, ["run", "--net", "none"])?.args(arguments).output()?;
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let cat = make("cat", &[&certificates])?;
+    for file in ["/etc/ssl/certs/ca-certificates.crt", "/etc/ssl/cert.pem"] {
+        let shown = show(&[&cat, "--", file])?;
+        ensure!(shown.contains("of a test"), "{file}: {shown}");
+    }
+    let shown = show(&[&cat, "--timezone", "Asia/Tokyo", "--", "/etc/timezone", "/etc/ssl/cert.pem"])?;
+    ensure!(shown.contains("Asia/Tokyo") && shown.contains("of a test"), "{shown}");
+    let date = make("date", &["--timezone", "Europe/Berlin"])?;
+    let time = ["--", "-d", "@1700000000", "+%Z%z"];
+    for (more, expected) in [(&[][..], "CET+0100"), (&["--timezone", "Asia/Tokyo"], "JST+0900")] {
+        let shown = show(&[&[date.as_str()], more, &time].concat())?;
+        ensure!(shown.contains(expected), "not {expected}: {shown}");
+    }
+    let wrong = unikernel(&folder, ["run", &date, "--timezone", "Europe/Nowhere"])?.output()?;
+    let message = String::from_utf8_lossy(&wrong.stderr).into_owned();
+    ensure!(!wrong.status.success() && message.contains("is the name right"), "{message}");
     Ok(())
 }
 

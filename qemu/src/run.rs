@@ -1,5 +1,6 @@
 //! `run`: boots one appliance for a person.
 
+use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -111,10 +112,7 @@ pub(crate) fn machine(options: &RunOptions, bootable: &Bootable) -> Result<Machi
         options.networks.iter().enumerate().map(|(number, network)| net(network, number, options.ports));
     machine.net = nets.next().unwrap_or(Net::User(options.ports.0, options.ports.1));
     machine.more_nets = nets.collect();
-    machine.initrd = match &options.initrd {
-        Some(path) => Some(initrd_file(path, &format!("of-{}", std::process::id()))?),
-        None => bootable.initrd.clone(),
-    };
+    machine.initrd = initrd(options, bootable)?;
     machine.disks = options.disks.clone();
     for disk in &mut machine.disks {
         disk.check()?;
@@ -176,6 +174,25 @@ pub(crate) fn initrd_file(path: &Path, name: &str) -> Result<PathBuf> {
     std::fs::write(&packed, archive.finish())
         .with_context(|| format!("cannot write {}", packed.display()))?;
     Ok(packed)
+}
+
+/// The files that the options ask for, or those of the package; with those of this host behind them, which count.
+pub(crate) fn initrd(options: &RunOptions, bootable: &Bootable) -> Result<Option<PathBuf>> {
+    let own = match &options.initrd {
+        Some(path) => Some(initrd_file(path, &format!("of-{}", std::process::id()))?),
+        None => bootable.initrd.clone(),
+    };
+    let Some(host_files) = options.host_files.archive()? else { return Ok(own) };
+    let read = |path: PathBuf| fs::read(&path).with_context(|| format!("cannot read {}", path.display()));
+    let mut archives = own.map(read).transpose()?.unwrap_or_default();
+    // An archive begins at a multiple of four bytes.
+    archives.resize(archives.len().next_multiple_of(4), 0);
+    archives.extend(host_files);
+    // A deployment names it, so it is called the same each time.
+    let image = bootable.image.file_name().unwrap_or_default().to_string_lossy();
+    let path = project::work_dir("initrd")?.join(format!("{image}-with-host-files.cpio"));
+    fs::write(&path, archives).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(Some(path))
 }
 
 /// A taken port would show only as a QEMU error; say what to do instead.

@@ -55,7 +55,7 @@ pub(crate) struct ImageOptions {
 }
 
 /// Of the options of `run`, those that are about what is on the disk.
-const OF_RUN: [&str; 3] = ["--initrd", "--append", "--env"];
+const OF_RUN: [&str; 5] = ["--initrd", "--timezone", "--ca-certificates", "--append", "--env"];
 
 pub(super) fn parse(parser: &mut lexopt::Parser, app_arguments: Vec<String>) -> Result<ImageOptions> {
     let (mut image, mut package) = (None, PackageOptions::default());

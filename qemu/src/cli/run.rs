@@ -10,6 +10,7 @@ use lexopt::prelude::*;
 use super::{cpus, shown, unexpected, value};
 use crate::debug::DebugOptions;
 use crate::disk::Disk;
+use crate::host_files::{Certificates, HostFiles};
 use crate::machine::{Accelerator, Kind};
 use crate::package::{PackageOptions, take_option};
 
@@ -34,6 +35,8 @@ pub(crate) struct RunOptions {
     /// What each network device is connected to; the usual one if there is none.
     pub(crate) networks: Vec<Network>,
     pub(crate) initrd: Option<PathBuf>,
+    /// Beside the initrd.
+    pub(crate) host_files: HostFiles,
     pub(crate) disks: Vec<Disk>,
     /// What is written to the disks is forgotten.
     pub(crate) forgets_writes: bool,
@@ -96,6 +99,7 @@ impl RunOptions {
             ports: (8080, 8080),
             networks: Vec::new(),
             initrd: None,
+            host_files: HostFiles::default(),
             disks: Vec::new(),
             forgets_writes: false,
             append: String::new(),
@@ -186,6 +190,23 @@ fn parse_with(
     Ok(options)
 }
 
+/// Takes an option that is about files of this host.
+pub(super) fn take_host_files(
+    option: &str,
+    files: &mut HostFiles,
+    parser: &mut lexopt::Parser,
+) -> Result<bool> {
+    match option {
+        "--timezone" => files.time_zone = Some(parser.value()?.string()?),
+        "--ca-certificates" => {
+            let file = parser.optional_value().map(|path| Certificates::File(path.into()));
+            files.certificates = Some(file.unwrap_or(Certificates::OfHost));
+        }
+        _ => return Ok(false),
+    }
+    Ok(true)
+}
+
 /// Takes an option that is about the machine.
 pub(super) fn take(option: &str, options: &mut RunOptions, parser: &mut lexopt::Parser) -> Result<()> {
     match option {
@@ -205,6 +226,7 @@ pub(super) fn take(option: &str, options: &mut RunOptions, parser: &mut lexopt::
         "--time-out" => options.time_out = Some(Duration::from_secs(value(parser, "time-out")?)),
         "--gdb" => options.waits_for_gdb = true,
         "-v" | "--verbose" => options.is_verbose = true,
+        other if take_host_files(other, &mut options.host_files, parser)? => {}
         other => return Err(unexpected(other)),
     }
     Ok(())

@@ -24,7 +24,7 @@ pub(super) const COMMANDS: [&str; 21] = [
     "fuzz",
     "help",
 ];
-pub(super) const OPTIONS: [&str; 63] = [
+pub(super) const OPTIONS: [&str; 65] = [
     "--from",
     "--ex",
     "--detach",
@@ -67,6 +67,8 @@ pub(super) const OPTIONS: [&str; 63] = [
     "--net",
     "--initrd",
     "--dir",
+    "--timezone",
+    "--ca-certificates",
     "--disk",
     "--snapshot",
     "--size",
@@ -148,6 +150,8 @@ options of run, and of debug:
   --port HOST[:GUEST]        forward a TCP port (8080:8080)
   --net user|none|tap=NAME   what the network device is connected to (user); once more for each further device
   --initrd PATH              a cpio archive, or a folder to pack into one (the folder `initrd` of the package)
+  --timezone NAME            its local time, such as Europe/Berlin: /etc/localtime and the zone's file, from this host
+  --ca-certificates[=FILE]   the certificates of authorities that this host trusts, or those in a file (PEM)
   --disk FILE[:ro]           a disk, raw or .qcow2; the first is blk0 (may be given several times)
   --snapshot                 leave the disks as they are: what is written is forgotten
   --env NAME[=VALUE]         a variable for the program
@@ -174,13 +178,15 @@ options of pack:
   --root FOLDER              what the program finds at /: its libraries, configuration, data
   --from IMAGE               files, program, arguments, variables, folder and user from a container image
   --name NAME                what it is called (as its file)
+  --timezone NAME, --ca-certificates[=FILE]
+                             files of this host, as in run
 
 options of deploy and oci, beside those of build (--release is usual) and run:
   -o --output FOLDER         where the files go (deploy/FORM, deploy/oci)
   --name NAME                what it is called there (as the program)
   --replicas N               how many, where an engine starts them (1)
 
-options of image, beside those of build (--release is usual) and --initrd, --env, --append, -- ARGS:
+options of image, beside those of build (--release is usual) and --initrd, --timezone, --ca-certificates, --env, --append, -- ARGS:
   -o --output FILE           the disk's file, which must not be there yet (PROGRAM.img or .qcow2)
   --format raw|qcow2         its form (by the file's name)
   --data SIZE                a partition with ext4 as /data, such as 512M or 2G (none)

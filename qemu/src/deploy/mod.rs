@@ -125,13 +125,10 @@ pub(crate) fn appliance(options: &DeployOptions) -> Result<Appliance> {
     for disk in &mut disks {
         disk.path = absolute(&disk.path)?;
     }
-    let initrd = match &run.initrd {
-        Some(path) => Some(path.clone()),
-        None => bootable.initrd.clone(),
-    };
-    if let Some(path) = initrd.as_ref().filter(|path| !path.is_file()) {
+    if let Some(path) = run.initrd.as_ref().filter(|path| !path.is_file()) {
         bail!("{} is no cpio archive: a deployment names files that stay", path.display());
     }
+    let initrd = run::initrd(run, &bootable)?;
     let appliance = Appliance {
         name: options.name.clone().unwrap_or_else(|| host_name(&file_name)),
         image: absolute(&bootable.image)?,

@@ -92,10 +92,7 @@ impl Content {
             format!("{} has no way in for GRUB: build it again with this version", told())
         })?;
         let kernel = kernel.with_context(told)?;
-        let initrd = match &options.run.initrd {
-            Some(path) => Some(run::initrd_file(path, &format!("of-{}", std::process::id()))?),
-            None => bootable.initrd.clone(),
-        };
+        let initrd = run::initrd(&options.run, bootable)?;
         let words =
             run::command_line(&options.run.append, &options.run.environment, &options.run.app_arguments);
         let mount = options.data_bytes.map(|_| format!("mount=/{DATA}:PARTLABEL={DATA}"));

@@ -9,6 +9,7 @@ use unikernel_build::pack::{PackError, examine, pack as join, pack_files};
 
 use super::kernel::kernel;
 use crate::cpio::Archive;
+use crate::host_files::HostFiles;
 use crate::{container, project};
 
 /// What to pack.
@@ -28,16 +29,18 @@ pub(crate) struct PackOptions {
     pub(crate) output: Option<PathBuf>,
     /// What reports call it.
     pub(crate) name: Option<String>,
+    pub(crate) host_files: HostFiles,
 }
 
 /// Writes the image.
 pub(crate) fn pack(options: &PackOptions) -> Result<u8> {
+    let host_files = options.host_files.archive()?;
     let output = |name: &str| options.output.clone().unwrap_or_else(|| format!("{name}.unikernel").into());
     let output = match &options.what {
         Packed::Program(program, root) => {
             let name = options.name.clone().map_or_else(|| name_of(program), Ok)?;
             let output = output(&name);
-            make(program, &name, root.as_deref(), &output)?;
+            make(program, &name, root.as_deref(), host_files, &output)?;
             output
         }
         Packed::Container(path) => {
@@ -45,7 +48,8 @@ pub(crate) fn pack(options: &PackOptions) -> Result<u8> {
             let name = options.name.clone().unwrap_or(container.name);
             check_name(&name)?;
             let output = output(&name);
-            let image = pack_files(&kernel_alone()?, &name, &container.files, &container.words);
+            let files = [container.files, host_files.unwrap_or_default()].concat();
+            let image = pack_files(&kernel_alone()?, &name, &files, &container.words);
             let image = image.with_context(|| path.display().to_string())?;
             put(&output, &image).with_context(|| format!("cannot write {}", output.display()))?;
             output
@@ -72,7 +76,7 @@ fn kernel_alone() -> Result<Vec<u8>> {
 pub(crate) fn packed(program: &Path) -> Result<PathBuf> {
     let name = name_of(program)?;
     let output = project::work_dir("packed")?.join(format!("{name}-{}.unikernel", std::process::id()));
-    make(program, &name, None, &output)?;
+    make(program, &name, None, None, &output)?;
     Ok(output)
 }
 
@@ -94,7 +98,13 @@ fn check_name(name: &str) -> Result<()> {
 }
 
 /// Writes the image of one program to a file.
-fn make(program: &Path, name: &str, root: Option<&Path>, output: &Path) -> Result<()> {
+fn make(
+    program: &Path,
+    name: &str,
+    root: Option<&Path>,
+    host_files: Option<Vec<u8>>,
+    output: &Path,
+) -> Result<()> {
     check_name(name)?;
     let told = || format!("{}", program.display());
     let file = fs::read(program).with_context(|| format!("cannot read {}", program.display()))?;
@@ -104,6 +114,8 @@ fn make(program: &Path, name: &str, root: Option<&Path>, output: &Path) -> Resul
     if let (Some(interpreter), None) = (packable.interpreter, &files) {
         return Err(PackError::NeedsFiles(interpreter)).with_context(told);
     }
+    // Archives follow each other; what is in both is of the last.
+    let files = files.into_iter().chain(host_files).reduce(|files, more| [files, more].concat());
     let image = join(&kernel_alone()?, &file, name, files.as_deref()).with_context(told)?;
     put(output, &image).with_context(|| format!("cannot write {}", output.display()))
 }

@@ -39,6 +39,7 @@ need umoci umoci
 need grub-mkimage grub-common
 need qemu-img qemu-utils
 need mcopy mtools
+need genisoimage genisoimage
 need cc gcc
 [ -x /usr/sbin/mke2fs ] || need mke2fs e2fsprogs
 [ -e /usr/lib/x86_64-linux-gnu/libc.a ] || missing="$missing libc6-dev"

@@ -21,9 +21,10 @@ use crate::project::Profile;
 use crate::stop_tests;
 use crate::vm::{self, Console, Vm};
 use crate::{
-    app_tests, background_tests, boot_tests, container_tests, debian_tests, device_tests, disk_image_tests,
-    http_tests, init_tests, interrupt, kv, liar_tests, like_vmm_tests, loopback_tests, ntp_tests, pack_tests,
-    package_tests, program_tests, project, run, run_tests, syslog_tests, tap_tests, vsock_tests,
+    app_tests, background_tests, boot_tests, config_tests, container_tests, debian_tests, device_tests,
+    disk_image_tests, http_tests, init_tests, interrupt, kv, liar_tests, like_vmm_tests, loopback_tests,
+    ntp_tests, pack_tests, package_tests, program_tests, project, run, run_tests, syslog_tests, tap_tests,
+    vsock_tests,
 };
 
 /// Guests at once: one a core of a small machine.
@@ -170,6 +171,7 @@ pub(crate) fn run(options: &TestOptions) -> Result<u8> {
         loopback_tests::all(),
         ntp_tests::all(),
         syslog_tests::all(),
+        config_tests::all(),
         app_tests::all(),
         kv::all(),
         tap_tests::all(),

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::config_tests;
 use crate::http::{self, Client};
 use crate::icmpv6::{self, Router};
 use crate::load_tests;
@@ -90,7 +91,7 @@ const TESTS: [TapTest; 4] = [
 ];
 
 fn known() -> impl Iterator<Item = TapTest> {
-    TESTS.into_iter().chain(load_tests::TESTS)
+    TESTS.into_iter().chain(config_tests::TESTS).chain(load_tests::TESTS)
 }
 
 /// All of them; none where there are no tap devices.

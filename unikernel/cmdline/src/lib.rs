@@ -49,5 +49,5 @@ pub use offloads::Offloads;
 pub use options::{ExitAction, Options, parse};
 pub use packed::parse_for_image;
 pub use route::Route;
-pub use system::{SystemOptions, TimeServers, is_host_name};
+pub use system::{ConfigSource, SystemOptions, TimeServers, is_host_name};
 pub use words::{NotUtf8, Shown, text};

@@ -45,6 +45,7 @@ const KEYS: &[&str] = &[
     "forward",
     "ntp",
     "syslog",
+    "config",
     "wx",
     offloads::KEY,
     mmio::KEY,
@@ -254,6 +255,28 @@ impl Options {
     /// What is said about a card: nothing if it is not named.
     pub fn card(&self, number: usize) -> CardOptions {
         self.cards.get(number).cloned().unwrap_or_default()
+    }
+}
+
+impl Options {
+    /// Takes what a configuration says about a card, in words of the command line. False if that is about the card itself, which
+    /// counts.
+    pub fn configure_card(
+        &mut self,
+        number: usize,
+        words: &[(&'static str, String)],
+    ) -> Result<bool, ParseError> {
+        if self.card(number) != CardOptions::default() {
+            return Ok(false);
+        }
+        let mut card = CardOptions::default();
+        words.iter().try_for_each(|(key, value)| card.take(key, value))?;
+        card.check()?;
+        if number >= self.cards.len() {
+            self.cards.resize(number + 1, CardOptions::default());
+        }
+        self.cards[number] = card;
+        Ok(true)
     }
 }
 

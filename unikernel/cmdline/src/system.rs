@@ -1,7 +1,7 @@
 //! The words about the machine as a whole and its services.
 //!
 //! ```text
-//! hostname=web-1 forward=6379,11211 ntp=10.0.0.1,[2001:db8::1]:1123 syslog=10.0.0.2 wx=on
+//! hostname=web-1 forward=6379,11211 ntp=10.0.0.1,[2001:db8::1]:1123 syslog=10.0.0.2 config=nocloud wx=on
 //! ```
 
 use alloc::borrow::ToOwned;
@@ -13,7 +13,7 @@ use crate::error::ParseError;
 use crate::options::is_on;
 
 /// Every key about the machine.
-pub(crate) const KEYS: [&str; 6] = ["hostname", "loopback", "forward", "ntp", "syslog", "wx"];
+pub(crate) const KEYS: [&str; 7] = ["hostname", "loopback", "forward", "ntp", "syslog", "config", "wx"];
 /// The longest host name (Linux: `__NEW_UTS_LEN`), and the longest part of one between dots (RFC 1035, section 2.3.4).
 const MAX_NAME_BYTES: usize = 64;
 const MAX_LABEL_BYTES: usize = 63;
@@ -34,6 +34,22 @@ pub enum TimeServers {
     Given(Vec<SocketAddr>),
 }
 
+/// Where the machine is told the rest.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum ConfigSource {
+    /// Nothing is said: where the hypervisor says, or nowhere.
+    #[default]
+    Unsaid,
+    /// `config=none`.
+    None,
+    /// `config=nocloud`: on a volume called `cidata`.
+    NoCloud,
+    /// `config=mmds`: by Firecracker's metadata service.
+    Mmds,
+    /// `config=ec2`: by a metadata service like Amazon's.
+    Ec2,
+}
+
 /// What the command line says about the machine.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct SystemOptions {
@@ -47,6 +63,8 @@ pub struct SystemOptions {
     pub time_servers: TimeServers,
     /// `syslog=`: who is told what is logged and written to the console.
     pub syslog: Option<SocketAddr>,
+    /// `config=`.
+    pub config: ConfigSource,
     /// `wx=on`: the app may have memory that is writable and executable at once.
     pub has_writable_code: bool,
 }
@@ -69,6 +87,10 @@ impl SystemOptions {
                 let expected = "an IP address such as `10.0.0.2` or `10.0.0.2:514`";
                 let server = server(value, SYSLOG_PORT);
                 self.syslog = Some(server.ok_or_else(|| bad(key, value, expected))?);
+            }
+            "config" => {
+                let source = source(value);
+                self.config = source.ok_or_else(|| bad(key, value, "`nocloud`, `mmds`, `ec2` or `none`"))?;
             }
             "wx" => self.has_writable_code = is_on(key, value)?,
             _ => {
@@ -96,6 +118,16 @@ impl SystemOptions {
         }
         Ok(())
     }
+}
+
+fn source(text: &str) -> Option<ConfigSource> {
+    Some(match text {
+        "none" => ConfigSource::None,
+        "nocloud" => ConfigSource::NoCloud,
+        "mmds" => ConfigSource::Mmds,
+        "ec2" => ConfigSource::Ec2,
+        _ => return None,
+    })
 }
 
 /// An address, with a port or without.

@@ -90,6 +90,30 @@ fn servers_have_addresses_and_perhaps_ports() {
 }
 
 #[test]
+fn configuration_has_one_source() {
+    let source = |line| parse(line).unwrap().system.config;
+    assert_eq!(source(""), ConfigSource::Unsaid);
+    assert_eq!(source("config=nocloud"), ConfigSource::NoCloud);
+    assert_eq!((source("config=mmds"), source("config=ec2")), (ConfigSource::Mmds, ConfigSource::Ec2));
+    assert_eq!(source("config=ec2 config=none"), ConfigSource::None);
+    assert!(message("config=azure").contains("`nocloud`, `mmds`, `ec2` or `none`"));
+}
+
+#[test]
+fn configured_cards_do_not_count_before_the_line() {
+    let words = [("ip", "10.0.0.2/24"), ("gw", "10.0.0.1"), ("dns", "10.0.0.3")];
+    let words = words.map(|(key, value)| (key, value.to_owned()));
+    let mut options = parse("eth1.ip=10.9.9.9/24").unwrap();
+    assert_eq!(options.configure_card(1, &words), Ok(false));
+    assert_eq!(options.configure_card(2, &words), Ok(true));
+    assert_eq!(options.card(2).gateway, Some("10.0.0.1".parse().unwrap()));
+    assert_eq!(options.card(1).gateway, None);
+    let alone = [("gw", "10.0.0.1".to_owned())];
+    assert_eq!(options.configure_card(0, &alone), Err(ParseError::NeedsStaticAddress("gw")));
+    assert_eq!(options.card(0), CardOptions::default());
+}
+
+#[test]
 fn offloads_are_switched_off_by_name() {
     let everything = Offloads::default();
     assert_eq!(parse("").unwrap().offloads, everything);
@@ -340,6 +364,7 @@ const ATTACKS: [&[&str]; 2] = [
         "forward",
         "ntp",
         "syslog",
+        "config",
         "wx",
         "offload",
         "virtio_mmio.device",

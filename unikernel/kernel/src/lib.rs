@@ -41,6 +41,7 @@ use alloc::vec::Vec;
 use boot_info::BootInfo;
 use drivers::virtio::VirtioDevice;
 use platform::acpi::MmioDevice;
+use service::config::{Told, metadata};
 use syscall::errno::Errno;
 use unikernel_cmdline::{Options, Shown};
 use x86_64::PhysAddr;
@@ -71,7 +72,7 @@ extern "C" fn kernel_main(start_info: u32, magic: u32) -> ! {
     }
     platform::init(info.rsdp());
     // Only now, because to end the machine takes the ACPI tables.
-    let (command_line, options) =
+    let (command_line, mut options) =
         understood.unwrap_or_else(|error| cannot_boot(format_args!("bad command line: {error}")));
     for word in &options.ignored {
         log::info!("`{}`: a word for Linux, not used", Shown(word));
@@ -87,13 +88,14 @@ extern "C" fn kernel_main(start_info: u32, magic: u32) -> ! {
         mem::space::allow_writable_code();
     }
     options.stop_seconds.into_iter().for_each(task::stop::set_patience);
-    if let Some(name) = &options.system.host_name {
-        task::host_name::set(name);
-    }
     let shows_linked = options.init.is_none() && mem::layout::program_header().is_some();
     fs::init(boot_info::packed_files(), info.initrd.map(boot_info::Range::bytes), shows_linked);
     let mut devices = find_devices(&options);
     block::init(core::mem::take(&mut devices.disks));
+    block::find_partitions();
+    let macs: Vec<[u8; 6]> = devices.cards.iter().map(|card| card.mac()).collect();
+    let told = service::config::read(&mut options, &macs);
+    service::config::set_host_name(&options);
     if options.captures && devices.console.is_none() {
         cannot_boot(format_args!("`pcap=`: there is no virtio console for the capture"));
     }
@@ -106,10 +108,8 @@ extern "C" fn kernel_main(start_info: u32, magic: u32) -> ! {
     arch::startup::start_others();
     net::spread_interrupts();
     mount_disks(&options);
-    fs::add_identity();
-    set_current_directory(&options);
     service::start(&options);
-    start_app(&command_line, &options);
+    start_when_told(&command_line, &options, told);
     platform::power::enable_power_button(task::stop::power_button);
     log::debug!("up after {} µs", platform::time::now_ns() / 1000);
     task::scheduler::start()
@@ -143,7 +143,6 @@ fn start_console(device: Option<VirtioDevice>) {
 }
 
 fn mount_disks(options: &Options) {
-    block::find_partitions();
     let mut mounts = options.mounts.clone();
     if let Some(root) = options.root_for_linux().filter(|root| !fs::disk::table::has(&root.disk)) {
         log::warn!("`root=` in Linux's form: there is no `{}` here; not used", Shown(&root.disk));
@@ -175,6 +174,25 @@ fn set_current_directory(options: &Options) {
         let reason = if error == Errno::ENOENT { "there is none" } else { "this is none" };
         cannot_boot(format_args!("bad command line: `cwd={}`: expected a directory; {reason}", Shown(path)));
     }
+}
+
+/// Starts the app, now or when a service in the network has told the rest.
+fn start_when_told(words: &str, options: &Options, told: Told) {
+    if !metadata::is_wanted(options) {
+        return start_told(words, options, told);
+    }
+    if !metadata::start_after(words, options, start_told) {
+        cannot_boot(format_args!("`config=`: there is no memory for its thread"));
+    }
+}
+
+/// Starts the app with what it was told.
+fn start_told(words: &str, options: &Options, told: Told) {
+    service::config::set_host_name(options);
+    told.put_files();
+    fs::add_identity();
+    set_current_directory(options);
+    start_app(words, options);
 }
 
 fn start_app(words: &str, options: &Options) {

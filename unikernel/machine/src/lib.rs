@@ -30,4 +30,5 @@ pub mod packet;
 pub mod pci_setup;
 pub mod ram;
 pub mod ring;
+pub mod smbios;
 pub mod vmclock;

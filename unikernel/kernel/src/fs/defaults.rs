@@ -8,8 +8,10 @@ use unikernel_fs::{Attributes, LastLink, Node};
 
 use super::init::{FILE, KernelNode, TEXT, add};
 use super::proc::{self, MakeText, Text};
-use super::{FileTree, MemoryFile, NodeId, Special};
+use super::{FileTree, Located, MemoryFile, NodeId, Special};
+use crate::mem::room;
 use crate::net;
+use crate::syscall::Errno;
 use crate::task::host_name;
 
 /// Names come from `/etc/hosts`, then from the name servers.
@@ -93,6 +95,36 @@ pub fn add_identity() {
         let file = Node::File(file_of(content));
         add_default(&mut super::tree(), path, file, FILE);
     }
+}
+
+/// Puts a file into the tree in memory, with the directories on the way, in place of one that is there. `EROFS` if its place is
+/// on a disk or among the kernel's own texts, `ENOMEM` if there is no memory for it.
+pub fn put(path: &[u8], permissions: u16, content: &[u8]) -> Result<(), Errno> {
+    room::ask()?;
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(content.len()).map_err(|_| Errno::ENOMEM)?;
+    bytes.extend_from_slice(content);
+    let place = place_in_memory(path)?;
+    if [&b"/proc/"[..], b"/sys/"].iter().any(|own| place.starts_with(own)) {
+        return Err(Errno::EROFS);
+    }
+    let attributes = Attributes::with_permissions(permissions);
+    let added = super::tree().add(&place, Node::File(file_of(bytes)), attributes);
+    added.map(drop).map_err(|_| Errno::ENOTDIR)
+}
+
+/// The same path without links among the directories that are there.
+fn place_in_memory(path: &[u8]) -> Result<Vec<u8>, Errno> {
+    let ends = (0..path.len()).rev().filter(|end| path[*end] == b'/');
+    for end in ends {
+        match super::find(&super::root(), &path[..end.max(1)], LastLink::Follow) {
+            Ok(Located::Memory(handle)) => return Ok([handle.path().as_slice(), &path[end..]].concat()),
+            Ok(Located::Disk(_)) => return Err(Errno::EROFS),
+            Err(Errno::ENOENT) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(Errno::ENOENT)
 }
 
 /// A file with bytes that were made while the machine runs, which never go: the app may map them, or let go of them.

@@ -34,7 +34,7 @@ use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, Ordering};
 
-pub use defaults::add_identity;
+pub use defaults::{add_identity, put};
 pub use init::init;
 use spin::Once;
 use unikernel_ext4::InodeNumber;

@@ -1,5 +1,7 @@
 //! TCP sockets (tcp(7)).
 
+pub mod own;
+
 use alloc::sync::Arc;
 use core::net::SocketAddr;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};

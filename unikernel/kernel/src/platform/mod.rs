@@ -3,7 +3,7 @@
 //! be decided without touching a register is decided in the crate `unikernel-machine`.
 //!
 //! - [`console`], [`logger`]: the serial line and the log on it; [`records`]: both, for whoever else wants them;
-//! - [`acpi`]: what the firmware says; [`pci`]: devices on the PCI bus;
+//! - [`acpi`], [`smbios`]: what the firmware says; [`pci`]: devices on the PCI bus;
 //! - [`interrupts`], with [`apic`], [`ioapic`] and [`shared_line`]: from a device to its handler;
 //! - [`time`], with `calibrate`, `pvclock` and `rtc`; [`timer`]: an interrupt at a time;
 //! - [`random`]; [`generation`]: whether the machine goes on from a saved state; [`power`]: off, reboot, exit code, power button,
@@ -27,6 +27,7 @@ pub mod random;
 pub mod records;
 mod rtc;
 pub mod shared_line;
+pub mod smbios;
 pub mod time;
 pub mod timer;
 

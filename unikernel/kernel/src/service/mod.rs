@@ -1,8 +1,10 @@
 //! What the machine does beside running the app, each by a thread of the kernel's or before the app starts.
 //!
+//! - [`config`]: what the machine is told beside its command line;
 //! - [`ntp`]: keeps the clock right;
 //! - [`syslog`]: tells a server what is logged and written to the console.
 
+pub mod config;
 pub mod ntp;
 pub mod syslog;
 

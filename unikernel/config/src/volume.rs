@@ -1,0 +1,86 @@
+//! A volume as a run of bytes, and what may be wrong with what is on it.
+
+use alloc::vec::Vec;
+use core::fmt;
+
+use crate::MAX_FILE_BYTES;
+
+/// Bytes could not be read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ReadError;
+
+/// A disk or a partition.
+pub trait Volume {
+    /// Its size in bytes.
+    fn size_bytes(&self) -> u64;
+
+    /// Fills `into` with the bytes from `offset` on, which are all on it.
+    fn read(&self, offset: u64, into: &mut [u8]) -> Result<(), ReadError>;
+}
+
+/// Why a volume cannot be read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum VolumeError {
+    /// The disk fails.
+    Read,
+    /// A number on it leads beyond its end, or in a circle.
+    Damaged,
+    /// A file is larger than anybody needs.
+    TooLarge,
+    /// There is no memory for a file.
+    OutOfMemory,
+}
+
+impl fmt::Display for VolumeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Read => f.write_str("it cannot be read"),
+            Self::Damaged => f.write_str("its filesystem is damaged"),
+            Self::TooLarge => write!(f, "a file on it has more than {} KiB", MAX_FILE_BYTES >> 10),
+            Self::OutOfMemory => f.write_str("there is no memory for a file on it"),
+        }
+    }
+}
+
+impl From<ReadError> for VolumeError {
+    fn from(_: ReadError) -> Self {
+        Self::Read
+    }
+}
+
+/// Reads bytes if they are on the volume.
+pub(crate) fn read_at(volume: &dyn Volume, offset: u64, into: &mut [u8]) -> Result<(), VolumeError> {
+    let end = offset.checked_add(into.len() as u64).ok_or(VolumeError::Damaged)?;
+    if end > volume.size_bytes() {
+        return Err(VolumeError::Damaged);
+    }
+    Ok(volume.read(offset, into)?)
+}
+
+/// The same, of so many bytes.
+pub(crate) fn read_array<const N: usize>(volume: &dyn Volume, offset: u64) -> Result<[u8; N], VolumeError> {
+    let mut bytes = [0; N];
+    read_at(volume, offset, &mut bytes)?;
+    Ok(bytes)
+}
+
+/// So many zeros, if they are not too many.
+pub(crate) fn zeros(len: usize) -> Result<Vec<u8>, VolumeError> {
+    if len > MAX_FILE_BYTES {
+        return Err(VolumeError::TooLarge);
+    }
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(len).map_err(|_| VolumeError::OutOfMemory)?;
+    bytes.resize(len, 0);
+    Ok(bytes)
+}
+
+/// The number of two bytes there, little-endian; 0 behind the end.
+pub(crate) fn u16_at(bytes: &[u8], at: usize) -> u16 {
+    bytes.get(at..at + 2).map_or(0, |bytes| u16::from_le_bytes([bytes[0], bytes[1]]))
+}
+
+/// The same of four bytes.
+pub(crate) fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from(u16_at(bytes, at)) | u32::from(u16_at(bytes, at + 2)) << 16
+}

@@ -1,34 +1,27 @@
 //! Servers of Debian's, unmodified: the binaries of its packages are packed with their libraries (`cargo unikernel pack
 //! --root`), booted, and asked as their clients ask.
-//!
-//! The packages are downloaded once, into the target folder, and nothing of them is installed on this host.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
+use crate::debian::Program;
 use crate::guest_tests::free_port;
 use crate::machine::{Kind, Machine, Net};
-use crate::package_tests::unikernel;
 use crate::process::Console;
-use crate::program_tests::put;
-use crate::project;
 use crate::vm::{Vm, last_lines};
+use crate::{mariadb_tests, runtime_tests};
 
 /// A name and what it does.
 type NamedTest = (String, Box<dyn Fn() -> Result<()>>);
 
 /// How long a server may take to answer, on a loaded host.
 const PATIENCE: Duration = Duration::from_secs(40);
-/// Where a package's libraries are.
-const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu:lib/x86_64-linux-gnu";
 
 /// One program, and a conversation with it.
 struct Server {
@@ -155,6 +148,20 @@ const SERVERS: &[Server] = &[
         answer: PAGE.1,
     },
     Server {
+        name: "etcd",
+        packages: &["etcd-server"],
+        program: "usr/bin/etcd",
+        folders: &[],
+        files: &[],
+        memory_mib: 512,
+        append: "-- --data-dir /tmp/etcd --listen-client-urls http://0.0.0.0:2379 --advertise-client-urls http://0.0.0.0:2379",
+        port: 2379,
+        // A key and a value in base64, and the question for them.
+        question: b"POST /v3/kv/put HTTP/1.1\r\nHost: test\r\nContent-Length: 33\r\n\r\n{\"key\":\"a2V5\",\"value\":\"cGFja2Vk\"}\
+            POST /v3/kv/range HTTP/1.1\r\nHost: test\r\nContent-Length: 14\r\n\r\n{\"key\":\"a2V5\"}",
+        answer: "\"value\":\"cGFja2Vk\"",
+    },
+    Server {
         name: "python",
         packages: &["python3.11-minimal", "libpython3.11-stdlib"],
         program: "usr/bin/python3.11",
@@ -192,35 +199,32 @@ const SERVERS: &[Server] = &[
     },
 ];
 
-/// All of them.
+/// All of them, and the others that need its packages.
 pub(crate) fn all() -> Vec<NamedTest> {
     if Command::new("apt-get").arg("--version").output().is_err() {
         println!("left out: debian_*, for this host has no apt-get");
         return Vec::new();
     }
-    SERVERS
-        .iter()
-        .map(|server| {
-            let test: Box<dyn Fn() -> Result<()>> = Box::new(move || server.test());
-            (format!("debian_{}", server.name), test)
-        })
-        .collect()
+    let servers = SERVERS.iter().map(|server| {
+        let test: Box<dyn Fn() -> Result<()>> = Box::new(move || server.test());
+        (format!("debian_{}", server.name), test)
+    });
+    servers.chain(mariadb_tests::all()).chain(runtime_tests::all()).collect()
 }
 
 impl Server {
     fn test(&self) -> Result<()> {
-        let Some(packages) = unpack(self.packages)? else {
+        let program = Program {
+            name: self.name,
+            packages: self.packages,
+            program: self.program,
+            folders: self.folders,
+            files: &self.files.iter().map(|(path, text)| (*path, text.as_bytes())).collect::<Vec<_>>(),
+        };
+        let Some(image) = program.image()? else {
             println!("left out: debian_{}, for its packages cannot be downloaded here", self.name);
             return Ok(());
         };
-        let root = self.root(&packages)?;
-        let image = project::work_dir("debian")?.join(format!("{}.unikernel", self.name));
-        let output = unikernel(&packages, ["pack", "--name", self.name, "--root"])?
-            .arg(&root)
-            .arg("-o")
-            .args([image.as_path(), Path::new(self.program)])
-            .output()?;
-        ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let mut machine = Machine::new(Kind::Microvm, &image);
         machine.memory_mib = self.memory_mib;
         machine.append = self.append.to_owned();
@@ -237,8 +241,7 @@ impl Server {
             self.ask(address).with_context(|| told(&guest))?;
         }
         drop(guest);
-        fs::remove_file(&image)?;
-        Ok(fs::remove_dir_all(&root)?)
+        Ok(fs::remove_file(&image)?)
     }
 
     /// Asks until there is an answer: the forwarded port takes connections before the server does.
@@ -266,101 +269,4 @@ impl Server {
         }
         Ok(answer)
     }
-
-    /// What the program shall find at `/`.
-    fn root(&self, packages: &Path) -> Result<PathBuf> {
-        let root = project::work_dir("debian")?.join(format!("root-{}", self.name));
-        if root.exists() {
-            fs::remove_dir_all(&root)?;
-        }
-        for folder in self.folders {
-            copy(&packages.join(folder), &root.join(folder))?;
-        }
-        for (path, content) in self.files {
-            put(&root.join(path), content.as_bytes())?;
-        }
-        let mut programs = vec![packages.join(self.program)];
-        shared_objects(&root, &mut programs)?;
-        for library in programs.iter().map(|program| needed(packages, program)).collect::<Result<Vec<_>>>()? {
-            for path in library {
-                let is_interpreter = path.to_string_lossy().contains("/ld-linux");
-                let folder = if is_interpreter { "lib64" } else { "lib/x86_64-linux-gnu" };
-                let name = path.file_name().context("a library has a name")?;
-                put(&root.join(folder).join(name), &fs::read(&path)?)?;
-            }
-        }
-        Ok(root)
-    }
-}
-
-fn copy(from: &Path, to: &Path) -> Result<()> {
-    fs::create_dir_all(to.parent().context("it is in a folder")?)?;
-    let status = Command::new("cp").arg("-r").args([from, to]).status()?;
-    ensure!(status.success(), "cannot copy {}", from.display());
-    Ok(())
-}
-
-/// Modules below a folder that have libraries of their own.
-fn shared_objects(folder: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
-    for entry in fs::read_dir(folder).into_iter().flatten() {
-        let path = entry?.path();
-        if path.is_dir() {
-            shared_objects(&path, found)?;
-        } else if path.extension().is_some_and(|extension| extension == "so") {
-            found.push(path);
-        }
-    }
-    Ok(())
-}
-
-/// The libraries and the interpreter of a program, where `ld.so` finds them.
-fn needed(packages: &Path, program: &Path) -> Result<BTreeSet<PathBuf>> {
-    let folders: Vec<String> =
-        LIBRARIES.split(':').map(|folder| packages.join(folder).display().to_string()).collect();
-    let output = Command::new("ldd").arg(program).env("LD_LIBRARY_PATH", folders.join(":")).output()?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    if let Some(missing) = text.lines().find(|line| line.contains("not found")) {
-        bail!("{}: {}", program.display(), missing.trim());
-    }
-    let words = text.split_whitespace().filter(|word| word.starts_with('/'));
-    Ok(words.map(|word| PathBuf::from(word.trim_end_matches(':'))).filter(|path| path != program).collect())
-}
-
-/// The folder with the content of these packages and of the libraries that they depend on; `None` if there is no way to get one.
-fn unpack(packages: &[&str]) -> Result<Option<PathBuf>> {
-    let folder = project::work_dir("debian/packages")?;
-    for package in closure(packages)? {
-        let done = folder.join(format!("{package}.unpacked"));
-        if done.exists() {
-            continue;
-        }
-        let downloads = project::work_dir("debian/download")?;
-        let fetched = Command::new("apt-get")
-            .args(["-o", "APT::Sandbox::User=root", "download", &package])
-            .current_dir(&downloads)
-            .output()?;
-        if fetched.status.success() {
-            for file in fs::read_dir(&downloads)? {
-                let path = file?.path();
-                let status = Command::new("dpkg-deb").arg("-x").args([&path, &folder]).status()?;
-                ensure!(status.success(), "cannot unpack {}", path.display());
-                fs::remove_file(&path)?;
-            }
-        } else if packages.contains(&package.as_str()) {
-            return Ok(None);
-        }
-        // A library that is not to be had is this host's, if it is one at all.
-        fs::write(&done, "")?;
-    }
-    Ok(Some(folder))
-}
-
-/// The packages, and the libraries among what they depend on.
-fn closure(packages: &[&str]) -> Result<BTreeSet<String>> {
-    let no = ["recommends", "suggests", "conflicts", "breaks", "replaces", "enhances"]
-        .map(|what| format!("--no-{what}"));
-    let output = Command::new("apt-cache").args(["depends", "--recurse"]).args(no).args(packages).output()?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let libraries = text.lines().filter(|line| line.starts_with("lib")).map(str::to_owned);
-    Ok(packages.iter().map(|&package| package.to_owned()).chain(libraries).collect())
 }

@@ -25,7 +25,7 @@ mod own;
 mod report;
 mod storage;
 mod svg;
-mod wrk;
+pub(crate) mod wrk;
 
 use anyhow::{Context, Result};
 use serde::Serialize;

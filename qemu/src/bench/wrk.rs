@@ -32,12 +32,12 @@ end
 
 /// What one run found.
 #[derive(Clone, Debug, Deserialize)]
-pub(super) struct Report {
-    pub(super) requests: u64,
-    pub(super) duration_us: u64,
-    pub(super) errors: Errors,
+pub(crate) struct Report {
+    pub(crate) requests: u64,
+    pub(crate) duration_us: u64,
+    pub(crate) errors: Errors,
     /// At [`PERCENTILES`].
-    pub(super) latency_us: [u64; PERCENTILES.len()],
+    pub(crate) latency_us: [u64; PERCENTILES.len()],
 }
 
 /// What went wrong, as wrk counts it.
@@ -69,12 +69,12 @@ impl Errors {
 }
 
 /// Loads a server with so many connections for so many seconds, from one thread.
-pub(super) fn run(address: SocketAddr, connections: u32, seconds: u64) -> Result<Report> {
+pub(crate) fn run(address: SocketAddr, connections: u32, seconds: u64) -> Result<Report> {
     run_on(address, "/", connections, seconds)
 }
 
 /// The same with requests for a path.
-pub(super) fn run_on(address: SocketAddr, path: &str, connections: u32, seconds: u64) -> Result<Report> {
+pub(crate) fn run_on(address: SocketAddr, path: &str, connections: u32, seconds: u64) -> Result<Report> {
     let script = project::work_dir("bench")?.join("report.lua");
     let percentiles = PERCENTILES.map(|percentile| percentile.to_string()).join(", ");
     std::fs::write(&script, SCRIPT.replace("AT", &percentiles))?;

@@ -4,6 +4,9 @@ use std::time::{Duration, Instant};
 
 use guest_tests::{check, check_eq, errno};
 
+/// How long a call waits that is to be ended sooner.
+const PATIENCE_MS: i32 = 4000;
+
 fn main() {
     pipes_carry_bytes_and_end();
     eventfd_counts();
@@ -14,6 +17,7 @@ fn main() {
     epoll_refuses_nonsense();
     timerfd_fires();
     poll_reports();
+    news_that_are_over();
     closing_leaves_the_set();
 }
 
@@ -200,6 +204,46 @@ fn poll_reports() {
     write_byte(writer);
     check_eq!(poll(-1), [libc::POLLIN, libc::POLLNVAL, 0]);
     [reader, writer].into_iter().for_each(close);
+}
+
+/// Whoever polls is told of something that somebody else has taken meanwhile: it sleeps on, and is told of the next.
+fn news_that_are_over() {
+    const ROUNDS: usize = 20;
+    type Wait = fn(i32) -> i32;
+    let poll: Wait = |fd| {
+        let mut entry = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
+        good!(libc::poll(&raw mut entry, 1, PATIENCE_MS))
+    };
+    let select: Wait = |fd| {
+        // SAFETY: a set of descriptors is plain bits.
+        let mut set: libc::fd_set = unsafe { std::mem::zeroed() };
+        let mut rest = libc::timeval { tv_sec: i64::from(PATIENCE_MS) / 1000, tv_usec: 0 };
+        good!({
+            libc::FD_SET(fd, &raw mut set);
+            libc::select(fd + 1, &raw mut set, std::ptr::null_mut(), std::ptr::null_mut(), &raw mut rest)
+        })
+    };
+    for wait in [poll, select] {
+        let [reader, writer] = pipe(libc::O_NONBLOCK);
+        for _ in 0..ROUNDS {
+            let waiter = std::thread::spawn(move || {
+                let start = Instant::now();
+                check_eq!(wait(reader), 1);
+                start.elapsed()
+            });
+            std::thread::sleep(Duration::from_millis(10));
+            write_byte(writer);
+            let is_over = read_some(reader) == 1;
+            std::thread::sleep(Duration::from_millis(10));
+            if is_over && !waiter.is_finished() {
+                write_byte(writer);
+            }
+            check!(waiter.join().unwrap() < Duration::from_millis(PATIENCE_MS as u64 / 2));
+            let _ = read_some(reader);
+        }
+        close(reader);
+        close(writer);
+    }
 }
 
 fn closing_leaves_the_set() {

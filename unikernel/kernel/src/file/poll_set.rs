@@ -62,7 +62,14 @@ pub fn wait(entries: &mut [PollEntry], deadline_ns: Option<u64>) -> Result<usize
     let ready = Arc::new(ReadyList::default());
     let mut watches = Vec::new();
     let outcome = match attach(entries, &ready, &mut watches) {
-        Ok(()) => ready.source.wait(deadline_ns, || look_at_all(entries)).map_err(PollError::Wait),
+        Ok(()) => {
+            // What is told may be over when it is looked for: somebody else has read it. The sleep goes on then.
+            let look = || {
+                ready.begin_look_at_all();
+                look_at_all(entries)
+            };
+            ready.source.wait(deadline_ns, look).map_err(PollError::Wait)
+        }
         Err(OutOfMemory) => Err(PollError::OutOfMemory),
     };
     for watch in &watches {

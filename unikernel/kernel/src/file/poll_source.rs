@@ -260,6 +260,11 @@ impl ReadyList {
         Some(watch)
     }
 
+    /// Takes the watches off that are on it, before a look at all files. One that stayed would be told of no more news.
+    pub(crate) fn begin_look_at_all(&self) {
+        (0..self.len()).for_each(|_| drop(self.pop()));
+    }
+
     /// How many watches are on it.
     pub(crate) fn len(&self) -> usize {
         self.queue.lock().len()

@@ -116,7 +116,9 @@ impl Vm {
 pub(crate) fn explain(error: anyhow::Error) -> anyhow::Error {
     match error.downcast_ref::<io::Error>().map(io::Error::kind) {
         Some(ErrorKind::NotFound) => {
-            anyhow!("{QEMU} is not installed: run `make setup`, or `apt-get install qemu-system-x86`")
+            anyhow!(
+                "{QEMU} is not installed: `apt-get install qemu-system-x86`, or what `cargo unikernel check-host` says"
+            )
         }
         _ => error.context("cannot start QEMU"),
     }

@@ -38,12 +38,10 @@ impl Origin {
         if !root.to_string_lossy().contains("/git/checkouts/") {
             return Ok(Self::Path(root));
         }
-        let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
-        let home = home.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")));
-        let installed = home.and_then(|home| std::fs::read_to_string(home.join(".crates2.json")).ok());
-        installed
-            .as_deref()
-            .and_then(installed_from)
+        let lists = installation_lists().into_iter().filter_map(|path| std::fs::read_to_string(path).ok());
+        lists
+            .filter_map(|list| installed_from(&list))
+            .next()
             .context("where is the repository that this tool was built from? Name it with --git URL")
     }
 
@@ -63,6 +61,16 @@ impl Origin {
         }
         table
     }
+}
+
+/// Where cargo may have written about the installation: in the folder that it installed into (`--root`), or in its own.
+fn installation_lists() -> Vec<PathBuf> {
+    const LIST: &str = ".crates2.json";
+    let program = std::env::current_exe().ok();
+    let root = program.as_deref().and_then(Path::parent).and_then(Path::parent).map(Path::to_owned);
+    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")));
+    root.into_iter().chain(home).map(|folder| folder.join(LIST)).collect()
 }
 
 fn is_working_copy(root: &Path) -> bool {

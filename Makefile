@@ -14,6 +14,7 @@ PCAP    ?=
 # The first build of the runner takes a minute, and says so; later ones are no news.
 RUNNER   = $${CARGO_TARGET_DIR:-target}/x86_64-unknown-linux-musl/release/cargo-unikernel
 QEMU_RUN = { [ -x "$(RUNNER)" ] || cargo build --release -p qemu; } && cargo run --quiet --release -p qemu --
+MACHINE_OPTIONS = --machine $(MACHINE) --memory $(MEMORY) --smp $(SMP) --port $(PORT) --append "$(APPEND)" $(addprefix --disk ,$(DISK)) $(addprefix --pcap ,$(PCAP))
 BENCH    = $(if $(QUICK),--rounds 1 --seconds 1 --apps http --skip memory$(comma)sequential$(comma)lasting)
 comma   := ,
 
@@ -32,7 +33,7 @@ setup: ## install what is missing: QEMU, wrk, the Rust targets
 	@sh qemu/setup.sh
 
 run: setup ## build APP, boot it, forward PORT; Ctrl-C presses the power button, twice kills
-	@$(QEMU_RUN) run $(APP) --machine $(MACHINE) --memory $(MEMORY) --smp $(SMP) --port $(PORT) --append "$(APPEND)" $(addprefix --disk ,$(DISK)) $(addprefix --pcap ,$(PCAP)) -- $(ARGS)
+	@$(QEMU_RUN) run $(APP) $(MACHINE_OPTIONS) -- $(ARGS)
 
 disk: setup ## make a disk image with ext4 from DIR, called DISK (DISK=data.img DIR=folder SIZE=64M)
 	@$(QEMU_RUN) disk $(or $(DISK),disk.img) $(addprefix --dir ,$(DIR)) $(addprefix --size ,$(SIZE))
@@ -64,7 +65,7 @@ kill: setup ## kv killed at random moments, more often than in a test run (KILLS
 	export KILLS=$(KILLS); $(QEMU_RUN) test kv_killed
 
 debug: setup ## boot APP under gdb, with symbols of both halves, stopped at main
-	@sh qemu/debug.sh $(APP) $(MACHINE) $(PORT) $(SMP) "$(APPEND)" $(ARGS)
+	@$(QEMU_RUN) debug $(APP) $(MACHINE_OPTIONS) -- $(ARGS)
 
 fuzz: setup ## for long, FUZZ_SECONDS=3600 each: random calls, devices that lie, damaged frames and connections, damaged disks
 	@for subject in calls disk card; do \

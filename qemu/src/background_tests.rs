@@ -108,5 +108,6 @@ fn debugged() -> Result<()> {
         output.status.success() && text.contains("Breakpoint 1, ") && text.contains(" in main ("),
         "{text}"
     );
+    ensure!(!text.contains("outside of ELF segments"), "{text}");
     Ok(())
 }

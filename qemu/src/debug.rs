@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
-use unikernel_build::symbol_address;
+use unikernel_build::{raise, symbol_address};
 
 use crate::cli::RunOptions;
 use crate::guest_tests::free_port;
 use crate::machine::Accelerator;
 use crate::package::finds;
+use crate::project::Profile;
 use crate::vm::{Console, Vm};
 use crate::{interrupt, project, run};
 
@@ -28,9 +29,10 @@ pub(crate) fn run(options: &DebugOptions) -> Result<u8> {
     if !finds(gdb) {
         bail!("there is no gdb: `apt-get install gdb`, or `cargo unikernel run --gdb` for another debugger");
     }
-    let bootable = run::bootable(&options.run.what)?;
-    let symbols = symbols_of(&bootable.image);
-    let main = main_of(&symbols)?;
+    // With all variables.
+    let bootable = run::bootable_as(&options.run.what, Profile::Debug)?;
+    let symbols = Symbols::of(&bootable.image)?;
+    let main = main_of(&symbols.file)?;
     let mut machine = run::machine(&options.run, &bootable)?;
     if machine.accelerator == Accelerator::Auto {
         machine.accelerator = Accelerator::Tcg;
@@ -57,17 +59,42 @@ pub(crate) fn run(options: &DebugOptions) -> Result<u8> {
     command
         .arg("-q")
         .args(words.iter().chain(&options.commands).flat_map(|word| ["-ex", word]))
-        .arg(&symbols);
+        .arg(&symbols.file);
     let status = command.status().with_context(|| format!("cannot run {gdb}"))?;
     Ok(status.code().map_or(1, |code| code as u8))
 }
 
-/// The file with the names: beside an image that has none.
-fn symbols_of(image: &Path) -> PathBuf {
-    let mut beside = image.as_os_str().to_owned();
-    beside.push(".debug");
-    let beside = PathBuf::from(beside);
-    if beside.is_file() { beside } else { image.to_owned() }
+/// A file with the names of both halves.
+struct Symbols {
+    file: PathBuf,
+    /// Made for this session, and removed behind it.
+    is_copy: bool,
+}
+
+impl Symbols {
+    /// The one beside an image that has none; else one of the image, which itself says where the kernel is loaded and not
+    /// where it runs.
+    fn of(image: &Path) -> Result<Self> {
+        let mut beside = image.as_os_str().to_owned();
+        beside.push(".debug");
+        let beside = PathBuf::from(beside);
+        if beside.is_file() {
+            return Ok(Self { file: beside, is_copy: false });
+        }
+        let mut bytes = std::fs::read(image).with_context(|| format!("cannot read {}", image.display()))?;
+        raise(&mut bytes);
+        let file = project::work_dir("run")?.join(format!("debug-{}.elf", std::process::id()));
+        std::fs::write(&file, bytes).with_context(|| format!("cannot write {}", file.display()))?;
+        Ok(Self { file, is_copy: true })
+    }
+}
+
+impl Drop for Symbols {
+    fn drop(&mut self) {
+        if self.is_copy {
+            let _ = std::fs::remove_file(&self.file);
+        }
+    }
 }
 
 fn main_of(symbols: &Path) -> Result<u64> {

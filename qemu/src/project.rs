@@ -134,15 +134,26 @@ pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) 
     scored.min().filter(|(distance, known)| *distance <= 2.max(known.len() / 3)).map(|(_, known)| known)
 }
 
-/// Builds an app and answers its image.
+/// Builds an app for release and answers its image.
 pub(crate) fn build_app(name: &str) -> Result<PathBuf> {
+    build_app_as(name, Profile::Release)
+}
+
+/// Builds an app and answers its image.
+pub(crate) fn build_app_as(name: &str, profile: Profile) -> Result<PathBuf> {
     let known = apps();
     if !known.iter().any(|app| app == name) {
         let hint = nearest(name, known.iter().map(String::as_str));
         let hint = hint.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
         bail!("there is no app `{name}`{hint}: apps/ has {}", known.join(", "));
     }
-    let path = built(name)?;
+    let path = match profile {
+        Profile::Release => built(name)?,
+        other => {
+            build(name, &[], other)?;
+            image_of(name, other)
+        }
+    };
     if !path.exists() {
         bail!("the build made no image at {}", path.display());
     }

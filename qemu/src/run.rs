@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 use crate::cli::{Network, RunOptions, What};
 use crate::cpio::Archive;
 use crate::machine::{Machine, Net, QEMU};
+use crate::project::Profile;
 use crate::vm::{Console, Vm};
 use crate::{background, http, interrupt, package, project, qmp};
 
@@ -73,8 +74,13 @@ pub(crate) struct Bootable {
     pub(crate) initrd: Option<PathBuf>,
 }
 
-/// Finds it, building it first if it is a package's.
+/// Finds it, building it first if it is a package's or an app's.
 pub(crate) fn bootable(what: &What) -> Result<Bootable> {
+    bootable_as(what, Profile::Release)
+}
+
+/// The same with an app of this repository built in another way; packages say themselves how.
+pub(crate) fn bootable_as(what: &What, profile: Profile) -> Result<Bootable> {
     let (image, initrd) = match what {
         What::Package(options) => {
             let mut images = package::build(options, true)?;
@@ -83,7 +89,7 @@ pub(crate) fn bootable(what: &What) -> Result<Bootable> {
             (image.path, folder.is_dir().then(|| initrd_file(&folder, &image.name)).transpose()?)
         }
         What::Named(name) if Path::new(name).is_file() => (image(Path::new(name))?, None),
-        What::Named(name) => (project::build_app(name)?, app_files(name, name)?),
+        What::Named(name) => (project::build_app_as(name, profile)?, app_files(name, name)?),
     };
     Ok(Bootable { image, initrd })
 }

@@ -65,8 +65,11 @@ fn component(kind: &str, id: &str, it: &Component) -> Value {
     value
 }
 
-/// A package URL (ECMA-427): crates of a registry by their names, those of a repository with it.
+/// A package URL (ECMA-427): crates of a registry by their names, those of a repository with it; what is no crate is of no kind.
 fn purl(it: &Component) -> String {
+    if !it.is_crate {
+        return format!("pkg:generic/{}@{}", encoded(&it.name), encoded(&it.version));
+    }
     let plain = format!("pkg:cargo/{}@{}", encoded(&it.name), encoded(&it.version));
     match it.source.as_deref().and_then(|source| source.strip_prefix("git+")) {
         Some(repository) => format!("{plain}?vcs_url={}", encoded(&format!("git+{repository}"))),
@@ -99,6 +102,7 @@ mod tests {
             source: source.map(str::to_owned),
             sha256: None,
             is_in_image: name != "macro",
+            is_crate: name != "musl",
             folder: None,
             dependencies: BTreeSet::new(),
         }
@@ -123,6 +127,7 @@ mod tests {
     #[test]
     fn package_urls_are_encoded() {
         assert_eq!(purl(&component("a_b", Some("registry+https://x"))), "pkg:cargo/a_b@1.0.0%2Bx");
+        assert_eq!(purl(&component("musl", None)), "pkg:generic/musl@1.0.0%2Bx");
         let git = component("a", Some("git+https://x/y?rev=1#2"));
         assert_eq!(purl(&git), "pkg:cargo/a@1.0.0%2Bx?vcs_url=git%2Bhttps%3A%2F%2Fx%2Fy%3Frev%3D1%232");
     }

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 use unikernel_build::kernel_manifest;
 
+use super::libraries;
 use crate::package::{PackageOptions, package_of};
 use crate::project::cargo;
 
@@ -30,6 +31,8 @@ pub(super) struct Component {
     pub(super) sha256: Option<String>,
     /// False if it only runs while others are compiled.
     pub(super) is_in_image: bool,
+    /// True for what cargo knows.
+    pub(super) is_crate: bool,
     /// Where its files are.
     pub(super) folder: Option<PathBuf>,
     pub(super) dependencies: BTreeSet<String>,
@@ -116,12 +119,14 @@ impl Graph {
         graph.root = graph.add(&program, &package.name)?;
         let kernel = read(&mut metadata(&kernel_manifest()?, KERNEL_TARGET))?;
         let kernel = graph.add(&kernel, KERNEL)?;
-        let library = standard_library()?;
-        let id = format!("rust-std@{}", library.version);
-        graph.components.insert(id.clone(), library);
+        let library = |library: Component| (format!("{}@{}", library.name, library.version), library);
+        let (std_id, mut standard) = library(libraries::standard()?);
+        let (c_id, c) = library(libraries::c(options.target())?);
+        standard.dependencies.insert(c_id.clone());
         if let Some(root) = graph.components.get_mut(&graph.root) {
-            root.dependencies.extend([kernel, id]);
+            root.dependencies.extend([kernel, std_id.clone(), c_id.clone()]);
         }
+        graph.components.extend([(std_id, standard), (c_id, c)]);
         Ok(graph)
     }
 
@@ -197,6 +202,7 @@ impl Metadata {
             source: package.source.clone(),
             sha256: lock.package.iter().find(is_it).and_then(|locked| locked.checksum.clone()),
             is_in_image,
+            is_crate: true,
             folder: package.manifest_path.parent().map(Path::to_owned),
             dependencies: BTreeSet::new(),
         })
@@ -215,26 +221,6 @@ fn read(command: &mut Command) -> Result<Metadata> {
     let errors = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{}", errors.trim().trim_start_matches("error: "));
     serde_json::from_slice(&output.stdout).context("cargo metadata answers in an unknown form")
-}
-
-/// `std` with `core` and `alloc`, of which both halves have their own.
-fn standard_library() -> Result<Component> {
-    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-    let output = Command::new(rustc).arg("--version").output().context("cannot run rustc")?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let version = text.split(' ').nth(1).context("rustc has no version")?.to_owned();
-    Ok(Component {
-        name: "rust-std".to_owned(),
-        version,
-        license: Some("MIT OR Apache-2.0".to_owned()),
-        description: Some("the Rust standard library".to_owned()),
-        repository: Some("https://github.com/rust-lang/rust".to_owned()),
-        source: None,
-        sha256: None,
-        is_in_image: true,
-        folder: None,
-        dependencies: BTreeSet::new(),
-    })
 }
 
 #[cfg(test)]

@@ -89,6 +89,7 @@ mod tests {
             source: None,
             sha256: None,
             is_in_image,
+            is_crate: true,
             folder: Some(folder.clone()),
             dependencies: BTreeSet::new(),
         };

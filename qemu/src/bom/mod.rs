@@ -1,8 +1,9 @@
 //! What an appliance is made of: the crates of the program and those of the kernel, for `sbom` ([`cyclonedx`]) and
-//! `licenses` ([`licenses`](mod@licenses)). cargo tells the crates ([`graph`]); nothing is compiled.
+//! `licenses` ([`licenses`](mod@licenses)). cargo tells the crates ([`graph`]), and the toolchain the [`libraries`]; nothing is compiled.
 
 mod cyclonedx;
 mod graph;
+mod libraries;
 mod licenses;
 
 use std::fs;

@@ -42,12 +42,14 @@ pub use kernel::Kernel;
 #[cfg(feature = "image")]
 pub use program::link_program;
 #[cfg(feature = "image")]
+pub use segments::raise;
+#[cfg(feature = "image")]
 pub use sources::kernel_manifest;
 pub use sources::{cache_dir, kernel_profile};
 #[cfg(feature = "image")]
 pub use symbols::{embed, symbol_address};
 #[cfg(feature = "image")]
-pub use toolchain::{has_objcopy, has_target, linker, split_debug};
+pub use toolchain::{c_library, has_objcopy, has_target, linker, split_debug};
 pub use tools::{Failure, Output};
 #[cfg(feature = "image")]
 pub use wrapped::{embed_if_asked, image_arguments, run_linker};

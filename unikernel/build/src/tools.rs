@@ -82,7 +82,7 @@ pub(crate) fn run(command: &mut Command, output: Output) -> Result<(), Failure> 
     }
 }
 
-fn output_of(command: &mut Command) -> Result<process::Output, Failure> {
+pub(crate) fn output_of(command: &mut Command) -> Result<process::Output, Failure> {
     let output = command.output().map_err(|error| not_started(command, &error))?;
     if output.status.success() {
         return Ok(output);

@@ -186,6 +186,8 @@ mod tests {
             disks: vec![Disk::new(&image)],
             command_line: "log=info -- \"a b\"".into(),
             replicas: 1,
+            is_translated: false,
+            has_user_network: false,
         };
         write(&appliance, &folder.join("layout")).unwrap();
         serde_json::from_slice(&fs::read(folder.join("layout/index.json")).unwrap()).unwrap()

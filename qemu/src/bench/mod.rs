@@ -6,7 +6,7 @@
 //! - [`measure`]: one guest, measured; [`crowd`], [`endurance`], [`hostile`]: many clients, and bad ones; [`loss`]: a bad network;
 //! - [`bulk`], [`offloads`]: one connection at full speed, and what the card does for it;
 //! - [`micro`]: threads and system calls; [`storage`]: disks, and `kv` against Redis;
-//! - [`own`]: a server of the user's;
+//! - [`places`]: the same app on every kind of machine; [`own`]: a server of the user's;
 //! - [`marks`]: what is to be reached; [`report`]: tables and JSON; [`svg`]: pictures.
 
 mod bulk;
@@ -22,6 +22,7 @@ mod measure;
 mod micro;
 mod offloads;
 mod own;
+mod places;
 mod report;
 mod storage;
 mod svg;
@@ -45,6 +46,7 @@ use measure::{Burst, Case, Guest, Load, Sequential, System, USUAL_MEMORY_MIB};
 use micro::{Figures, MicroResult};
 use offloads::{OffloadResult, QueueResult};
 pub(crate) use own::{INSIDE, Plan, run as run_own, run_inside as run_own_inside};
+use places::Place;
 
 /// All that one run of the benchmark found.
 #[derive(Serialize)]
@@ -56,6 +58,8 @@ pub(crate) struct Results {
     /// Each app, each number of connections, both systems.
     pub(crate) loads: Vec<LoadResult>,
     pub(crate) boots: Vec<BootResult>,
+    /// The same app on every kind of machine.
+    pub(crate) places: Vec<Place>,
     /// Smallest memory to boot and serve 256 connections, in MiB.
     pub(crate) memory_mib: Pair<u64>,
     pub(crate) bursts: Vec<Burst>,
@@ -140,13 +144,24 @@ pub(crate) struct BootResult {
     pub(crate) ms: Pair<f64>,
 }
 
-/// Apps that parts use whatever the options say.
-const NEEDED: [&str; 5] = ["http", "http-threads", "axum-rest", "micro", "kv"];
+/// Apps that parts use whatever apps are named.
+fn needed(options: &BenchOptions) -> Vec<&'static str> {
+    let is_wanted = |part: &str| options.wants(part);
+    let has_storage = storage::PARTS.iter().any(|part| is_wanted(part));
+    let all = [
+        ("http", true),
+        ("http-threads", is_wanted("offloads")),
+        ("axum-rest", is_wanted("offloads")),
+        ("micro", has_storage || ["bulk", "micro", "offloads"].into_iter().any(is_wanted)),
+        ("kv", has_storage),
+    ];
+    all.into_iter().filter(|(_, is_needed)| *is_needed).map(|(app, _)| app).collect()
+}
 
 /// Runs the benchmark; answers the process's exit code.
 pub(crate) fn run(options: &BenchOptions) -> Result<u8> {
     if !namespace::is_inside() {
-        for app in options.apps.iter().chain(&NEEDED.map(str::to_owned)) {
+        for app in options.apps.iter().map(String::as_str).chain(needed(options)) {
             project::build_app(Case::parse(app)?.app)?;
         }
         linux::prepare()?;
@@ -228,6 +243,8 @@ impl Bench<'_> {
     fn run(mut self) -> Results {
         let loads = self.loads();
         let boots = if self.is_wanted("boot") { self.boots() } else { Vec::new() };
+        let rounds = self.options.rounds;
+        let places = self.list_if_wanted("machines", || places::measure(rounds));
         let memory_mib = self.pair_if_wanted("memory", measure::smallest_memory);
         let bursts =
             if self.is_wanted("burst") { self.of_each_app("burst", measure::burst) } else { Vec::new() };
@@ -238,7 +255,6 @@ impl Bench<'_> {
         let seconds = self.options.seconds;
         let crowds = self.list_if_wanted("crowd", || crowd::measure(seconds));
         let trials = self.list_if_wanted("hostile", hostile::trials);
-        let rounds = self.options.rounds;
         let losses = self.list_if_wanted("loss", || loss::measure(rounds, seconds));
         let bulk = self.list_if_wanted("bulk", || bulk::measure(rounds));
         let offloads = self.list_if_wanted("offloads", || offloads::measure(seconds));
@@ -254,6 +270,7 @@ impl Bench<'_> {
             linux_command_line: linux::command_line(),
             loads,
             boots,
+            places,
             memory_mib,
             bursts,
             sequential,
@@ -275,7 +292,7 @@ impl Bench<'_> {
     }
 
     fn is_wanted(&self, name: &str) -> bool {
-        !self.options.skip.iter().any(|skipped| skipped == name)
+        self.options.wants(name)
     }
 
     fn noted<T>(&mut self, what: &str, outcome: Result<T>) -> Option<T> {

@@ -14,7 +14,7 @@ use super::loss::Loss;
 use super::marks::{self, Mark};
 use super::micro::{self, MicroResult};
 use super::offloads::{Figures, OffloadResult, QueueResult};
-use super::{LoadResult, Pair, Results, svg};
+use super::{LoadResult, Pair, Results, places, svg};
 use crate::project;
 use crate::storm::Storm;
 
@@ -128,6 +128,7 @@ fn page(results: &Results, marks: &[Mark]) -> String {
     page.push_str("![requests per second and latency](performance.svg)\n\n");
     load_table(&mut page, &results.loads);
     other_table(&mut page, results);
+    places::table(&mut page, &results.places);
     loss_table(&mut page, &results.losses);
     bulk_table(&mut page, &results.bulk);
     offloads_table(&mut page, &results.offloads, &results.queues);

@@ -26,6 +26,9 @@ const COLD_BYTES: usize = 128 << 20;
 const SIZE: &str = "1G";
 /// The figures of `micro`, as it and, with `disk-` before, `--skip` know them.
 const FIGURES: [&str; 5] = ["sync", "random", "sequential", "cached", "files"];
+/// All that `--skip` can leave out of this.
+pub(super) const PARTS: [&str; 6] =
+    ["disk-sync", "disk-random", "disk-sequential", "disk-cached", "disk-files", "redis"];
 const REDIS_PORT: u16 = 6379;
 const CLIENTS: &str = "50";
 

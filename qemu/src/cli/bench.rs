@@ -72,6 +72,11 @@ impl BenchOptions {
         self.apps.iter().map(String::as_str).filter(|app| !app.contains([':', '@']))
     }
 
+    /// False for a part that is left out.
+    pub(crate) fn wants(&self, part: &str) -> bool {
+        !self.skip.iter().any(|skipped| skipped == part)
+    }
+
     /// True if nothing that the marks ask for is left out.
     pub(crate) fn is_complete(&self) -> bool {
         let all = Self::default();

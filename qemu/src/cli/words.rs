@@ -211,7 +211,7 @@ options of bench --marks, beside --connections, --rounds and --seconds:
   --marks                    measure the apps of the repository
   --apps http,axum-rest@2:64 which appliances, on how many processors, with how many connections
                              (all that have marks; `none` for no load)
-  --skip NAME,...            leave out: boot, memory, burst, sequential, storm, lasting, crowd, hostile, loss, bulk, offloads,
+  --skip NAME,...            leave out: boot, machines, memory, burst, sequential, storm, lasting, crowd, hostile, loss, bulk, offloads,
                              instructions, idle, micro, disk-sync, disk-random, disk-sequential, disk-cached,
                              disk-files, redis
 

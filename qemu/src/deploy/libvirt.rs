@@ -26,14 +26,18 @@ pub(super) fn files(appliance: &Appliance) -> Result<Vec<File>> {
             if disk.is_read_only { "\n      <readonly/>" } else { "" }
         )?;
     }
+    let (kind, cpu) = if appliance.is_translated { ("qemu", "maximum") } else { ("kvm", "host-passthrough") };
+    let network = match appliance.has_user_network {
+        true => "<interface type='user'>\n",
+        false => "<interface type='network'>\n      <source network='default'/>\n",
+    };
     // The button is pressed by `virsh shutdown`; `pvpanic` and the like have no driver in the kernel.
     let xml = format!(
-        "<domain type='kvm'>\n  <name>{name}</name>\n  <memory unit='MiB'>{memory_mib}</memory>\n  \
+        "<domain type='{kind}'>\n  <name>{name}</name>\n  <memory unit='MiB'>{memory_mib}</memory>\n  \
          <vcpu>{cpus}</vcpu>\n  <os>\n    <type arch='x86_64' machine='q35'>hvm</type>\n{boot}  </os>\n  \
-         <features>\n    <acpi/>\n  </features>\n  <cpu mode='host-passthrough'/>\n  \
+         <features>\n    <acpi/>\n  </features>\n  <cpu mode='{cpu}'/>\n  \
          <on_poweroff>destroy</on_poweroff>\n  <on_reboot>restart</on_reboot>\n  <on_crash>restart</on_crash>\n  \
-         <devices>\n{disks}    <interface type='network'>\n      <source network='default'/>\n      \
-         <model type='virtio'/>\n    </interface>\n    <serial type='pty'/>\n    <console type='pty'/>\n    \
+         <devices>\n{disks}    {network}      <model type='virtio'/>\n    </interface>\n    <serial type='pty'/>\n    <console type='pty'/>\n    \
          <rng model='virtio'>\n      <backend model='random'>/dev/urandom</backend>\n    </rng>\n    \
          <memballoon model='none'/>\n  </devices>\n</domain>\n"
     );

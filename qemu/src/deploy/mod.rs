@@ -18,8 +18,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::cli::DeployOptions;
+use crate::cli::{DeployOptions, Network};
 use crate::disk::Disk;
+use crate::machine::Accelerator;
 use crate::project::nearest;
 use crate::run;
 
@@ -40,6 +41,10 @@ pub(crate) struct Appliance {
     pub(crate) command_line: String,
     /// How many of it, where an engine starts them.
     pub(crate) replicas: u32,
+    /// Where there is no KVM.
+    pub(crate) is_translated: bool,
+    /// QEMU's own network in place of the host's, where both can be had.
+    pub(crate) has_user_network: bool,
 }
 
 /// A file of a deployment.
@@ -139,6 +144,8 @@ pub(crate) fn appliance(options: &DeployOptions) -> Result<Appliance> {
         disks,
         command_line: run::command_line(&run.append, &run.environment, &run.app_arguments),
         replicas: options.replicas,
+        is_translated: run.accelerator == Accelerator::Tcg,
+        has_user_network: run.networks.contains(&Network::User),
     };
     ensure!(
         appliance.name == host_name(&appliance.name),

@@ -26,10 +26,11 @@ pub(super) fn files(appliance: &Appliance) -> Result<Vec<File>> {
          service {{\n      name     = \"{name}\"\n      port     = \"main\"\n      provider = \"nomad\"\n\n      \
          check {{\n        type     = \"tcp\"\n        interval = \"10s\"\n        timeout  = \"2s\"\n      }}\n    }}\n\n    \
          task \"{name}\" {{\n      driver = \"qemu\"\n\n      config {{\n        image_path        = {}\n        \
-         accelerator       = \"kvm\"\n        graceful_shutdown = true\n        port_map {{\n          \
+         accelerator       = \"{}\"\n        graceful_shutdown = true\n        port_map {{\n          \
          main = {guest}\n        }}\n        args = [\n{}        ]\n      }}\n\n      kill_timeout = \"30s\"\n\n      \
          resources {{\n        cores  = {cpus}\n        memory = {memory_mib}\n      }}\n    }}\n  }}\n}}\n",
         quoted(text(&appliance.image)?),
+        if appliance.is_translated { "tcg" } else { "kvm" },
         words.concat()
     );
     Ok(vec![File::new(format!("{name}.nomad.hcl"), job)])

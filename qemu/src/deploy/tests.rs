@@ -18,6 +18,8 @@ fn appliance() -> Appliance {
         disks: Vec::new(),
         command_line: LINE.into(),
         replicas: 3,
+        is_translated: false,
+        has_user_network: false,
     }
 }
 

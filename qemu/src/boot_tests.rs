@@ -23,6 +23,9 @@ const TIME_OUT: Duration = Duration::from_secs(30);
 const CANNOT_BOOT: u8 = 125;
 /// What a shell would show for SIGTERM.
 const TERMINATED: u8 = 128 + 15;
+/// What the image of `http` may have in bytes (`docs/decisions/0042-size-of-images.md`), and compressed.
+const MOST_BYTES: usize = 3_050_000;
+const MOST_COMPRESSED_BYTES: usize = 1_480_000;
 
 /// All of them.
 pub(crate) fn all() -> Vec<NamedTest> {
@@ -41,6 +44,7 @@ pub(crate) fn all() -> Vec<NamedTest> {
     }
     tests.push(("boot_ctrl_alt_delete [pc]".into(), Box::new(ctrl_alt_delete)));
     tests.push(("boot_century".into(), Box::new(century)));
+    tests.push(("boot_size".into(), Box::new(size)));
     tests.push(("boot_saved_state_twice".into(), Box::new(saved_state_tests::twice)));
     tests.push(("boot_saved_state_generations".into(), Box::new(saved_state_tests::generations)));
     for (name, properties) in
@@ -188,6 +192,27 @@ fn century() -> Result<()> {
         let found = console.lines().find_map(|line| line.trim().strip_prefix("wall clock ")?.parse().ok());
         let is_near = found.is_some_and(|found: u64| (expected..expected + 60).contains(&found));
         ensure!(is_near, "{base} on {kind}: {found:?}, not {expected}");
+    }
+    Ok(())
+}
+
+/// The image of `http` as it is shipped: the file, and compressed as registries keep it.
+fn size() -> Result<()> {
+    let folder = project::work_dir("boot")?;
+    let (image, debug) = (folder.join("http.stripped"), folder.join("http.debug"));
+    std::fs::copy(project::built("http")?, &image)?;
+    unikernel_build::split_debug(&image, &debug)?;
+    let bytes = std::fs::read(&image)?;
+    let mut compressed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    compressed.write_all(&bytes)?;
+    let compressed = compressed.finish()?.len();
+    for path in [image, debug] {
+        std::fs::remove_file(path)?;
+    }
+    for (what, bytes, most) in
+        [("", bytes.len(), MOST_BYTES), (" compressed", compressed, MOST_COMPRESSED_BYTES)]
+    {
+        ensure!(bytes <= most, "`http` has {bytes} bytes{what}, more than {most}: docs/decisions/0042");
     }
     Ok(())
 }

@@ -10,8 +10,9 @@ use crate::{relax, sources, toolchain};
 
 /// The kernel's PVH entry, which keeps everything else alive through `--gc-sections`.
 const ENTRY: &str = "_kernel_start32";
-/// The image has a fixed place, and its backtraces follow frame pointers.
-const FLAGS: &str = "-Crelocation-model=static -Cforce-frame-pointers=yes";
+/// The image has a fixed place, and its backtraces follow frame pointers. What is hot says `#[inline]`; a copy of
+/// anything else at each place that calls it only makes the image larger (`docs/decisions/0042-size-of-images.md`).
+const FLAGS: &str = "-Crelocation-model=static -Cforce-frame-pointers=yes -Cllvm-args=-inline-threshold=100";
 const TARGET: &str = "x86_64-unknown-none";
 
 /// The kernel, compiled, with all its names but the entry's made local: they cannot clash with an app's.

@@ -101,7 +101,8 @@ impl Flow {
     }
 
     /// How far the send buffer may grow just now: who has a slow peer does not need a large one.
-    #[inline]
+    /// A call of its own, for its callers hardly ever come so far, and would save their registers for it.
+    #[inline(never)]
     pub(crate) fn tx_most(&self) -> usize {
         let window = self.congestion.window(self.track.mss.into());
         self.tx_bound().min((2 * window).max(SEND_BUFFER))

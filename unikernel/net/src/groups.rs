@@ -75,6 +75,7 @@ impl Groups {
     }
 
     /// When [`Stack::run_groups`] is next wanted.
+    #[inline]
     pub(crate) fn next(&self) -> Option<Instant> {
         [self.again.as_ref().map(|(at, _)| *at), self.answer_at].into_iter().flatten().min()
     }

@@ -151,6 +151,7 @@ impl Neighbors {
     }
 
     /// The next time a question must be repeated.
+    #[inline]
     pub(crate) fn next(&self) -> Option<Instant> {
         self.pending.iter().filter_map(|address| self.entries.get(address)).map(|e| e.asked + RETRY).min()
     }

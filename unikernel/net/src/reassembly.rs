@@ -111,6 +111,7 @@ impl Reassembly {
     }
 
     /// When the next datagram runs out of time.
+    #[inline]
     pub(crate) fn next(&self) -> Option<Instant> {
         self.partials.iter().map(|partial| partial.until).min()
     }

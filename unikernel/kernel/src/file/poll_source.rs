@@ -56,6 +56,7 @@ impl PollSource {
         }
     }
 
+    #[inline]
     fn notify_each(&self, news: Readiness) {
         let mut has_exclusive_woken = false;
         for watch in self.watches.lock().iter() {
@@ -302,6 +303,7 @@ impl PollSource {
     }
 
     /// As [`Self::notify`], for a source whose threads share the work.
+    #[inline]
     fn notify_one(&self, news: Readiness) {
         self.threads.wake_one();
         self.notify_watches(news);

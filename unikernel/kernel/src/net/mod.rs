@@ -87,6 +87,7 @@ pub fn spread_interrupts() {
     cards::spread_interrupts();
 }
 
+#[inline]
 fn now() -> Instant {
     Instant::from_micros((time::now_ns() / 1000) as i64)
 }

@@ -131,6 +131,7 @@ impl Slot {
     }
 }
 
+#[inline]
 fn slots() -> &'static [Slot] {
     SHARDS.get().expect("the network starts before the app")
 }
@@ -152,6 +153,7 @@ pub(super) fn here() -> usize {
 }
 
 /// All shards, this core's own first.
+#[inline]
 pub(super) fn from_here() -> impl Iterator<Item = usize> {
     let (count, here) = (slots().len(), here());
     (0..count).map(move |step| (here + step) % count)
@@ -216,6 +218,7 @@ impl Guard {
         self.settle(now_ns, has_worked);
     }
 
+    #[inline]
     fn take_inbox(&mut self, now: Instant) -> bool {
         let slot = self.slot;
         if !slot.has_inbox.load(Ordering::Relaxed) || !slot.has_inbox.swap(false, Ordering::Acquire) {
@@ -227,6 +230,7 @@ impl Guard {
     }
 
     /// After something was taken in: tells who waits for it, and hands over what is others'.
+    #[inline]
     fn settle(mut self, now_ns: u64, has_worked: bool) {
         if has_worked {
             self.net.dispatch();

@@ -36,6 +36,7 @@ impl SocketRef {
     }
 
     /// The socket that an open file is.
+    #[inline]
     pub fn of(opened: Arc<OpenFile>) -> Result<Self, Errno> {
         opened.downcast::<Socket>().ok_or(Errno::ENOTSOCK)?;
         Ok(Self(opened))
@@ -49,6 +50,7 @@ impl SocketRef {
 
 impl core::ops::Deref for SocketRef {
     type Target = Socket;
+    #[inline]
     fn deref(&self) -> &Socket {
         self.0.downcast().expect("checked by `get`")
     }

@@ -68,6 +68,7 @@ pub mod listing;
 mod low_water;
 mod neighbor;
 pub mod pcapng;
+mod peek;
 mod phy;
 mod plain;
 mod plain_out;

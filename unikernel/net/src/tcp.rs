@@ -276,34 +276,6 @@ impl Stack {
         Ok((result, if is_at_mark { 0 } else { left }))
     }
 
-    /// Lends received bytes to `look` without taking them.
-    pub fn tcp_peek<R>(
-        &mut self,
-        id: TcpId,
-        start: usize,
-        look: impl FnOnce(&[u8]) -> R,
-    ) -> Result<R, RecvError> {
-        let flow = self.flows.app_mut(id).ok_or(RecvError::BadId)?;
-        let (hidden, most) = flow.visible_to_mark();
-        let visible = flow.recv_queue() - hidden;
-        if visible <= start {
-            // An error is for who finds nothing at all.
-            return Err(if visible > 0 { nothing_more(flow) } else { nothing_to_read(flow) });
-        }
-        let (hidden, most) = (hidden + start, most.saturating_sub(start));
-        match (&flow.plain, &mut flow.engine) {
-            (Some(plain), _) => Ok(look(plain.received.part(hidden, most))),
-            (None, Some(engine)) => {
-                let visible = |bytes: &[u8]| {
-                    let bytes = &bytes[hidden.min(bytes.len())..];
-                    look(&bytes[..bytes.len().min(most)])
-                };
-                engine.socket_mut().peek(usize::MAX).map(visible).map_err(recv_error)
-            }
-            (None, None) => Err(RecvError::WouldBlock),
-        }
-    }
-
     /// Says that `bytes` more are about to be sent, so that the send buffer grows once for all of them, as
     /// far as it may.
     #[inline]
@@ -373,7 +345,7 @@ pub(crate) fn reachable(remote: SocketAddr) -> Result<SocketAddr, ConnectError> 
     Ok(crate::route::here_if_unspecified(remote))
 }
 
-fn recv_error(error: TcpRecvError) -> RecvError {
+pub(crate) fn recv_error(error: TcpRecvError) -> RecvError {
     match error {
         TcpRecvError::Finished => RecvError::Finished,
         TcpRecvError::InvalidState => RecvError::NotConnected,
@@ -382,7 +354,7 @@ fn recv_error(error: TcpRecvError) -> RecvError {
 
 /// Why there is nothing to read: an error comes first and once, then the end of the stream.
 #[cold]
-fn nothing_to_read(flow: &mut Flow) -> RecvError {
+pub(crate) fn nothing_to_read(flow: &mut Flow) -> RecvError {
     // The end of the stream comes before an error of sending.
     if let Some(error) = flow.error.take_if(|error| *error != SocketError::Closed) {
         return error.into();
@@ -390,7 +362,7 @@ fn nothing_to_read(flow: &mut Flow) -> RecvError {
     nothing_more(flow)
 }
 
-fn nothing_more(flow: &Flow) -> RecvError {
+pub(crate) fn nothing_more(flow: &Flow) -> RecvError {
     match flow.state() {
         State::SynSent | State::SynReceived => RecvError::NotConnected,
         State::Established | State::FinWait1 | State::FinWait2 if !flow.is_read_shut => RecvError::WouldBlock,

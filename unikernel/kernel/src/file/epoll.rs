@@ -118,7 +118,7 @@ impl Epoll {
 
     /// The watches of other instances on this one.
     pub(super) fn watchers(&self) -> SmallVec<[Arc<Watch>; 4]> {
-        self.ready.source.watches_of_instances()
+        epoll_nesting::of_instances(&self.ready.source)
     }
 
     /// `EPOLL_CTL_MOD`.

@@ -8,8 +8,10 @@
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
+use smallvec::SmallVec;
+
 use super::epoll::Epoll;
-use super::poll_source::Watch;
+use super::poll_source::{PollSource, Watch};
 use crate::sync::SpinLock;
 use crate::syscall::Errno;
 
@@ -59,6 +61,12 @@ pub(super) fn nest(
     *nested += 1;
     count(outer, &watch, inner.below.height());
     Ok(watch)
+}
+
+/// The watches of instances on a file, which are few if that is one itself.
+pub(super) fn of_instances(source: &PollSource) -> SmallVec<[Arc<Watch>; 4]> {
+    let watches = source.watches.lock();
+    watches.iter().filter(|watch| watch.epoll.strong_count() > 0).cloned().collect()
 }
 
 /// A watch, which no source has any more, has ended.

@@ -34,7 +34,7 @@ const INPUT_BITS: u32 = EPOLLET | EPOLLONESHOT | EPOLLEXCLUSIVE;
 #[derive(Default)]
 pub struct PollSource {
     threads: WaitQueue,
-    watches: SpinLock<SmallVec<[Arc<Watch>; 1]>>,
+    pub(super) watches: SpinLock<SmallVec<[Arc<Watch>; 1]>>,
     /// How many watches there are. Changed with their lock held.
     watched: AtomicUsize,
 }
@@ -140,12 +140,6 @@ impl PollSource {
                 }
             }
         });
-    }
-
-    /// Those of epoll instances, which on another instance are few.
-    pub(super) fn watches_of_instances(&self) -> SmallVec<[Arc<Watch>; 4]> {
-        let watches = self.watches.lock();
-        watches.iter().filter(|watch| watch.epoll.strong_count() > 0).cloned().collect()
     }
 
     fn change<R>(&self, change: impl FnOnce(&mut SmallVec<[Arc<Watch>; 1]>) -> R) -> R {

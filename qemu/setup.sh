@@ -34,6 +34,7 @@ need curl curl
 need redis-cli redis-tools
 need h2load nghttp2-client
 need iperf3 iperf3
+need tclsh tcl
 need skopeo skopeo
 need umoci umoci
 need grub-mkimage grub-common

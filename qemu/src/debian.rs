@@ -9,7 +9,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::package_tests::unikernel;
+use crate::package_tests::{succeeds, unikernel};
 use crate::program_tests::put;
 use crate::project;
 
@@ -155,6 +155,19 @@ pub(crate) fn fetch(
         fs::write(&done, "")?;
     }
     Ok(true)
+}
+
+/// Brings a file of sources, which lies beside a package of theirs in the archive; its checksum is SHA-256.
+pub(crate) fn source(package: &str, file: &str, sum: &str, to: &Path) -> Result<()> {
+    let output = Command::new("apt-get").args(["download", "--print-uris", package]).output()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let place = text.split('\'').nth(1).and_then(|place| place.rsplit_once('/'));
+    let (folder, _) = place.with_context(|| format!("apt-get does not know where {package} is: {text}"))?;
+    let mut fetch = Command::new("/usr/lib/apt/apt-helper");
+    fetch.args(["-o", "APT::Sandbox::User=root", "download-file", &format!("{folder}/{file}")]);
+    fetch.arg(to).arg(format!("SHA256:{sum}"));
+    succeeds(fetch)?;
+    Ok(())
 }
 
 /// Brings a package into a folder; false if that cannot be done.

@@ -69,7 +69,7 @@ fn add_host_tap(queues: Queues) -> Result<()> {
     add_tap(TAP, queues, &["10.0.2.1/24"])?;
     // A permanent neighbour: else the host's own ARP back-off would be measured as boot time.
     let address = std::net::Ipv4Addr::from(GUEST.0).to_string();
-    ip(&["neigh", "add", &address, "lladdr", GUEST_MAC, "dev", TAP, "nud", "permanent"])
+    ip(&["neigh", "replace", &address, "lladdr", GUEST_MAC, "dev", TAP, "nud", "permanent"])
 }
 
 /// What the tap device queues by default.

@@ -47,15 +47,28 @@ pub(crate) fn all() -> Vec<NamedTest> {
 }
 
 /// A server that runs until it is dropped.
-struct Running {
+pub(crate) struct Running {
     port: u16,
     is_over: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Running {
+    /// One that tells the time, at an address of this host.
+    pub(crate) fn honest(address: &str) -> Result<Self> {
+        Self::start_at(address, Server::Honest)
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
     fn start(server: Server) -> Result<Self> {
-        let socket = UdpSocket::bind(("127.0.0.1", 0))?;
+        Self::start_at("127.0.0.1", server)
+    }
+
+    fn start_at(address: &str, server: Server) -> Result<Self> {
+        let socket = UdpSocket::bind((address, 0))?;
         socket.set_read_timeout(Some(Duration::from_millis(100)))?;
         let port = socket.local_addr()?.port();
         let is_over = Arc::new(AtomicBool::new(false));

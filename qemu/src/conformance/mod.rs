@@ -3,6 +3,7 @@
 //! - [`suites`]: which, from `qemu/conformance/suites.toml`; [`source`]: their sources, from the registry or a
 //!   repository; [`std_tests`]: those of the standard library;
 //! - [`build`]: their test programs, with the kernel linked in; [`c_programs`]: those in C;
+//! - [`redis`]: a suite of another kind, of a server by its clients, with [`redis_output`];
 //! - [`place`]: Linux, or a guest;
 //! - [`runner`]: one program from its first test to its last; [`libtest`]: what the harness says;
 //! - [`results`]: outcomes and what follows; [`report`]: `docs/conformance.md`.
@@ -11,6 +12,8 @@ mod build;
 mod c_programs;
 mod libtest;
 mod place;
+mod redis;
+mod redis_output;
 mod report;
 mod results;
 mod runner;
@@ -75,9 +78,13 @@ fn share_out<T: Sync>(items: &[T], work: impl Fn(&T) -> Result<()> + Sync) -> Re
 }
 
 fn run_suite(suite: &Suite, options: &ConformanceOptions) -> Result<Results> {
+    let earlier = Results::load(suite)?;
+    if let Some(redis) = &suite.redis {
+        let results = redis::run(suite, redis, options, &earlier)?;
+        return keep(suite, options, results, earlier);
+    }
     let source = source::prepare(suite)?;
     let profile = if options.is_checked { "kernel-checked" } else { "kernel" };
-    let earlier = Results::load(suite)?;
     let run = SuiteRun {
         suite,
         source: &source,
@@ -107,6 +114,16 @@ fn run_suite(suite: &Suite, options: &ConformanceOptions) -> Result<Results> {
     results.version.clone_from(&suite.version);
     results.cpus = options.cpus;
     results.broken = built.broken;
+    keep(suite, options, results, earlier)
+}
+
+/// Saves results, with those of earlier runs if not all tests were asked for.
+fn keep(
+    suite: &Suite,
+    options: &ConformanceOptions,
+    mut results: Results,
+    earlier: Results,
+) -> Result<Results> {
     if options.test.is_some() || options.keeps_results {
         for (test, complaint) in earlier.broken {
             results.broken.entry(test).or_insert(complaint);

@@ -194,7 +194,7 @@ fn write_if_changed(path: &Path, text: &str) -> Result<()> {
 }
 
 /// Runs a command that must succeed.
-fn run(command: &mut Command) -> Result<()> {
+pub(super) fn run(command: &mut Command) -> Result<()> {
     let output = command.output().with_context(|| format!("cannot run {command:?}"))?;
     if !output.status.success() {
         bail!("{command:?} failed:\n{}", String::from_utf8_lossy(&output.stderr));

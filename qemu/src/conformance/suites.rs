@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 
 use super::build::UNIT_TESTS;
+use super::redis::RedisTests;
 use crate::project;
 
 /// The file.
@@ -64,6 +65,8 @@ pub(super) struct Suite {
     pub(super) as_nobody: bool,
     /// A suite of C programs, not of Rust ones.
     pub(super) c: Option<CSources>,
+    /// Redis' own suite, of a server by its clients.
+    pub(super) redis: Option<RedisTests>,
     #[serde(default)]
     pub(super) excuse: Vec<Excuse>,
 }

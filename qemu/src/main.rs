@@ -6,7 +6,7 @@
 //!   [`tap_tests`] (with [`load_tests`], [`offload_tests`]), [`tcp_tests`] and [`vsock_tests`]: `make test`; [`bench`]: `make bench`; [`conformance`]: `make conformance`;
 //! - [`attacks`] and [`storm`]: hostile clients and many clients, for tests and benchmark; [`liar`]: a disk that lies, with [`liar_tests`];
 //! - `book_tests`: what the pages say is so;
-//! - [`messages`]: what cargo tells; [`cpio`]: folders as initrd archives; [`host_files`]: what an image gets of this host; [`disk`]: disk images; [`qmp`]: QEMU's control socket; [`random`]: numbers for tests; [`icmpv6`]: a
+//! - [`messages`]: what cargo tells; [`cpio`]: folders as initrd archives; [`unfinished`]: what is made under another name first; [`host_files`]: what an image gets of this host; [`disk`]: disk images; [`qmp`]: QEMU's control socket; [`random`]: numbers for tests; [`icmpv6`]: a
 //!   router and a `ping` for tests; [`impairment`]: a bad network; [`bulk`]: the other end of bulk transfers.
 
 #![forbid(unsafe_code)]
@@ -81,6 +81,7 @@ mod storm;
 mod syslog_tests;
 mod tap_tests;
 mod tcp_tests;
+mod unfinished;
 mod vm;
 mod vsock_tests;
 

@@ -7,7 +7,7 @@
 
 use std::fs;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use base64::Engine;
@@ -17,6 +17,7 @@ use sha2::{Digest, Sha256};
 
 use crate::cli::DeployOptions;
 use crate::deploy::{Appliance, appliance};
+use crate::unfinished::Unfinished;
 
 /// `qemu` in KubeVirt's launcher.
 const OWNER: u64 = 107;
@@ -35,18 +36,13 @@ pub(crate) fn run(options: &DeployOptions) -> Result<u8> {
             folder.display()
         );
     }
-    // Beside it until it is whole; an old one goes last.
-    let mut new = folder.as_os_str().to_owned();
-    new.push(".new");
-    let new = PathBuf::from(new);
-    if new.exists() {
-        fs::remove_dir_all(&new)?;
-    }
-    write(&appliance, &new).with_context(|| format!("cannot write {}", new.display()))?;
+    let new = Unfinished::new(folder);
+    write(&appliance, new.path()).with_context(|| format!("cannot write {}", folder.display()))?;
+    // An old one goes last.
     if folder.exists() {
         fs::remove_dir_all(folder)?;
     }
-    fs::rename(&new, folder)?;
+    new.finish()?;
     println!("{}", folder.display());
     eprintln!("next: skopeo copy oci:{} docker://REGISTRY/{}", folder.display(), appliance.name);
     Ok(0)

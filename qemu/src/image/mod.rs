@@ -27,6 +27,7 @@ use crate::cli::{ImageFormat, ImageOptions};
 use crate::disk;
 use crate::partition_table::{ALIGNMENT_BYTES, NewPartition, write_gpt};
 use crate::run::{self, Bootable};
+use crate::unfinished::Unfinished;
 
 const BLOCK_BYTES: u64 = 512;
 /// What the data partition is called, in the table and by its filesystem.
@@ -55,24 +56,22 @@ pub(crate) fn make(options: &ImageOptions) -> Result<PathBuf> {
         "{} exists already, and may hold data: remove it, or choose another file with -o",
         output.display()
     );
-    // Beside it until it is whole.
-    let unfinished = |what: &str| {
-        let mut path = output.clone().into_os_string();
-        path.push(format!(".{}.{what}", std::process::id()));
-        PathBuf::from(path)
-    };
-    let (raw, converted) = (unfinished("raw"), unfinished("new"));
-    let outcome = write(&content, &raw)
-        .and_then(|()| match options.format {
-            ImageFormat::Raw => Ok(fs::rename(&raw, &converted)?),
-            ImageFormat::Qcow2 => convert(&raw, &converted),
-        })
-        .and_then(|()| Ok(fs::rename(&converted, &output)?));
-    for path in [raw, converted] {
-        let _ = fs::remove_file(path);
-    }
-    outcome.with_context(|| format!("cannot make {}", output.display()))?;
+    write_as(&content, options.format, &output)
+        .with_context(|| format!("cannot make {}", output.display()))?;
     Ok(output)
+}
+
+fn write_as(content: &Content, format: ImageFormat, output: &Path) -> Result<()> {
+    let raw = Unfinished::of_step(output, "raw");
+    write(content, raw.path())?;
+    match format {
+        ImageFormat::Raw => Ok(raw.finish()?),
+        ImageFormat::Qcow2 => {
+            let converted = Unfinished::new(output);
+            convert(raw.path(), converted.path())?;
+            Ok(converted.finish()?)
+        }
+    }
 }
 
 /// What goes onto the disk.

@@ -10,6 +10,7 @@ use unikernel_build::pack::{PackError, examine, pack as join, pack_files};
 use super::kernel::kernel;
 use crate::cpio::Archive;
 use crate::host_files::HostFiles;
+use crate::unfinished::Unfinished;
 use crate::{container, project};
 
 /// What to pack.
@@ -134,16 +135,10 @@ fn files(root: &Path, interpreter: Option<&str>) -> Result<Vec<u8>> {
     Ok(archive.finish())
 }
 
-/// Under another name until it is whole.
+/// Writes a file that may be executed.
 fn put(output: &Path, image: &[u8]) -> Result<()> {
-    let mut new = output.as_os_str().to_owned();
-    new.push(format!(".{}.new", std::process::id()));
-    let new = PathBuf::from(new);
-    let outcome = fs::write(&new, image)
-        .and_then(|()| fs::set_permissions(&new, fs::Permissions::from_mode(0o755)))
-        .and_then(|()| fs::rename(&new, output));
-    if outcome.is_err() {
-        let _ = fs::remove_file(&new);
-    }
-    Ok(outcome?)
+    let new = Unfinished::new(output);
+    fs::write(new.path(), image)?;
+    fs::set_permissions(new.path(), fs::Permissions::from_mode(0o755))?;
+    Ok(new.finish()?)
 }

@@ -22,9 +22,9 @@ use crate::stop_tests;
 use crate::vm::{self, Console, Vm};
 use crate::{
     app_tests, background_tests, boot_tests, config_tests, container_tests, debian_tests, device_tests,
-    disk_image_tests, http_tests, init_tests, interrupt, kv, liar_tests, libvirt_tests, like_vmm_tests,
-    loopback_tests, ntp_tests, pack_tests, package_tests, program_tests, project, run, run_tests,
-    syslog_tests, tap_tests, vsock_tests,
+    disk_image_tests, exec_tests, http_tests, init_tests, interrupt, kv, liar_tests, libvirt_tests,
+    like_vmm_tests, loopback_tests, ntp_tests, pack_tests, package_tests, program_tests, project, run,
+    run_tests, syslog_tests, tap_tests, vsock_tests,
 };
 
 /// Guests at once: one a core of a small machine.
@@ -163,6 +163,7 @@ pub(crate) fn run(options: &TestOptions) -> Result<u8> {
         program_tests::all(),
         pack_tests::all(),
         container_tests::all(),
+        exec_tests::all(),
         debian_tests::all(),
         run_tests::all(),
         package_tests::all(),

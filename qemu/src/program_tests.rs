@@ -20,7 +20,7 @@ type NamedTest = (String, Box<dyn Fn() -> Result<()>>);
 
 /// The exit code when the app cannot be started.
 pub(crate) const CANNOT_BOOT: u8 = 125;
-const EXECUTABLE: u32 = 0o100_755;
+pub(crate) const EXECUTABLE: u32 = 0o100_755;
 const WORDS: &str = "env.PROBE=yes";
 /// What a dynamic program of Rust's needs, by the names under which `ld.so` looks for it.
 const LIBRARIES: [&str; 3] =
@@ -81,11 +81,23 @@ pub(crate) fn all() -> Vec<NamedTest> {
 
 /// The compiled probe.
 pub(crate) fn probe(form: Form) -> Result<PathBuf> {
-    let path = project::work_dir("programs")?.join(form.name);
-    let source = project::root().join("qemu/programs/probe.rs");
+    compiled(form, "probe", form.name)
+}
+
+/// A program of `qemu/programs`, compiled.
+pub(crate) fn compiled(form: Form, source: &str, name: &str) -> Result<PathBuf> {
+    let path = project::work_dir("programs")?.join(name);
+    let source = project::root().join("qemu/programs").join(source).with_extension("rs");
     let output = Command::new("rustc")
         .current_dir(project::root())
-        .args(["--edition=2024", "--crate-name=probe", "-Copt-level=1", "--target", form.target])
+        .args([
+            "--edition=2024",
+            "--crate-name=program",
+            "-Copt-level=1",
+            "-Cstrip=debuginfo",
+            "--target",
+            form.target,
+        ])
         .args(form.options)
         .arg("-o")
         .arg(&path)
@@ -108,7 +120,7 @@ fn append(form: Form, path: &str) -> String {
 }
 
 /// An initrd with these files.
-fn initrd(name: &str, files: &[(&str, u32, Vec<u8>)]) -> Result<PathBuf> {
+pub(crate) fn initrd(name: &str, files: &[(&str, u32, Vec<u8>)]) -> Result<PathBuf> {
     let mut archive = Archive::default();
     let mut folders = BTreeSet::new();
     for (path, mode, content) in files {
@@ -131,12 +143,18 @@ fn initrd(name: &str, files: &[(&str, u32, Vec<u8>)]) -> Result<PathBuf> {
 fn files(form: Form) -> Result<Vec<(&'static str, u32, Vec<u8>)>> {
     let mut files = vec![("bin/probe", EXECUTABLE, std::fs::read(probe(form)?)?)];
     if form.is_interpreted {
-        for path in LIBRARIES {
-            let content = std::fs::read(path).with_context(|| format!("{path}: install libc6"))?;
-            files.push((path.trim_start_matches('/'), EXECUTABLE, content));
-        }
+        files.extend(libraries()?);
     }
     Ok(files)
+}
+
+/// What a dynamic program needs.
+pub(crate) fn libraries() -> Result<Vec<(&'static str, u32, Vec<u8>)>> {
+    let read = |path: &'static str| {
+        let content = std::fs::read(path).with_context(|| format!("{path}: install libc6"))?;
+        Ok((path.trim_start_matches('/'), EXECUTABLE, content))
+    };
+    LIBRARIES.into_iter().map(read).collect()
 }
 
 /// A folder with what the probe needs at `/`.
@@ -281,7 +299,7 @@ fn bad_programs() -> Result<()> {
         ("short", "the file is truncated"),
         ("head", "the file is truncated"),
         ("empty", "it is no ELF file"),
-        ("script", "it is no ELF file"),
+        ("script", "`/bin/sh`, which the script names as its interpreter: there is no such file"),
         ("plain", "nobody may execute it"),
         ("high", "which no program can have"),
         ("null", "which no program can have"),

@@ -4,7 +4,7 @@
 //! bytes, and a [`Program`] that they answer can be loaded as it says without a further check. What Linux would kill at its first
 //! instruction is an error here.
 //!
-//! - [`segment`]: which pages of memory show which bytes of the file.
+//! - [`segment`]: which pages of memory show which bytes of the file; [`script`]: the first line of what is no ELF file.
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -13,6 +13,7 @@ extern crate alloc;
 
 mod error;
 mod fields;
+pub mod script;
 pub mod segment;
 
 use alloc::vec::Vec;

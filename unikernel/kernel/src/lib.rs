@@ -43,6 +43,8 @@ use drivers::virtio::VirtioDevice;
 use platform::acpi::MmioDevice;
 use service::config::{Told, metadata};
 use syscall::errno::Errno;
+use task::exec::{self, ExecError};
+use task::{exec_stack, load};
 use unikernel_cmdline::{Options, Shown};
 use x86_64::PhysAddr;
 
@@ -196,7 +198,8 @@ fn start_told(words: &str, options: &Options, told: Told) {
 }
 
 fn start_app(words: &str, options: &Options) {
-    let name = options.app_name.clone().or_else(|| options.init.clone()).unwrap_or_else(fs::image::path);
+    let file = options.init.clone().unwrap_or_else(fs::image::path);
+    let name = options.app_name.as_ref().unwrap_or(&file);
     let arguments: Vec<&[u8]> =
         core::iter::once(name.as_bytes()).chain(options.app_arguments.iter().map(String::as_bytes)).collect();
     let environment = environment(options);
@@ -204,10 +207,25 @@ fn start_app(words: &str, options: &Options) {
     if let Some((user, group)) = options.user {
         syscall::credentials::become_user(user, group);
     }
-    fs::proc::set_start(words, &arguments, &environment);
-    if let Err(error) = task::exec::start(options.init.as_deref(), &arguments, &environment) {
+    fs::proc::set_words(words);
+    if let Err(error) = start_program(options.init.as_deref(), &file, &arguments, &environment) {
         cannot_boot(format_args!("cannot start the app: {error}"));
     }
+}
+
+fn start_program(
+    init: Option<&str>,
+    file: &str,
+    arguments: &[&[u8]],
+    environment: &[&[u8]],
+) -> Result<(), ExecError> {
+    let open = |path: &str| load::open_program(load::open_file(path.as_bytes())?, path.as_bytes());
+    let program = init.map(open).transpose()?;
+    let script_words = program.as_ref().map_or(&[][..], |program| &program.script_words);
+    let arguments = &exec::with_script(script_words, arguments)?[..];
+    let texts = fs::proc::texts_of(arguments, environment).map_err(|_| ExecError::OutOfMemory)?;
+    fs::proc::set_texts(texts);
+    exec::start(program.as_ref(), &exec_stack::Told { file: file.as_bytes(), arguments, environment })
 }
 
 /// The app's environment: what programs expect, and what the command line says.

@@ -33,6 +33,11 @@ pub fn set_app_bias(bias: u64) {
     APP_BIAS.store(bias, Ordering::Relaxed);
 }
 
+/// The image's program is gone.
+pub fn forget_app() {
+    APP_BIAS.store(UNKNOWN, Ordering::Relaxed);
+}
+
 /// The function around `address`, if the image has a table and the address lies in code.
 pub fn find(address: u64) -> Option<Symbol<'static>> {
     if address >= USER_END {

@@ -17,9 +17,11 @@ use unikernel_report::symbols::Symbol;
 use super::memory_file::MemoryFile;
 use crate::debug::symbols;
 use crate::mem::layout::{self, page_down};
+use crate::mem::space::PageSource;
 use crate::mem::user::UserSlice;
 use crate::sync::SpinLock;
 use crate::syscall::Errno;
+use crate::task::exec;
 use crate::task::linked::{self, Linked};
 
 const SYMBOL_BYTES: u64 = 24;
@@ -54,9 +56,11 @@ pub fn offset_of(address: u64) -> Option<u64> {
     Some(page_down(segment.offset) + (address - page_down(segment.address)))
 }
 
+/// While somebody has it open.
+static OPENED: SpinLock<Weak<MemoryFile>> = SpinLock::new(Weak::new());
+
 /// The file; `ENOMEM` if there is no memory for it. Who opens it while it is open shares it.
 pub fn open() -> Result<Arc<MemoryFile>, Errno> {
-    static OPENED: SpinLock<Weak<MemoryFile>> = SpinLock::new(Weak::new());
     if let Some(file) = OPENED.lock().upgrade() {
         return Ok(file);
     }
@@ -97,7 +101,16 @@ fn functions() -> impl Iterator<Item = (Symbol<'static>, u64)> {
     all.take_while(|(symbol, _)| symbol.start < layout::kernel_start())
 }
 
+/// True for the pages of this file.
+pub fn is_shown_by(pages: &dyn PageSource) -> bool {
+    OPENED.lock().upgrade().is_some_and(|file| pages.identity() == file.identity())
+}
+
 fn build() -> Result<Arc<MemoryFile>, Errno> {
+    if !exec::runs_image() {
+        // Another program is at these addresses.
+        return Err(Errno::EIO);
+    }
     let linked = linked::linked().ok_or(Errno::ENOENT)?;
     let file = MemoryFile::empty();
     for segment in &linked.program.segments {

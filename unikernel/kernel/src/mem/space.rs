@@ -6,6 +6,7 @@ mod advice;
 mod anonymous;
 mod brk;
 mod charge;
+mod clear;
 mod cut;
 mod free;
 mod initial;
@@ -25,6 +26,7 @@ pub use advice::{Advice, PopulateError, advise, populate};
 pub use anonymous::SharedMemory;
 pub use brk::set_break;
 pub use charge::{be_strict, charge_limit, is_strict, owed_pages};
+pub use clear::clear;
 pub use cut::{Copies, unmap_object};
 pub use initial::{adopt_image, map_first_stack, map_vdso, set_break_behind};
 pub use object::{

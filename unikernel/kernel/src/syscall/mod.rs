@@ -18,6 +18,7 @@ pub mod descriptor;
 pub mod epoll;
 pub mod errno;
 pub mod event;
+pub mod exec;
 pub mod futex;
 pub mod identity;
 pub mod inotify;

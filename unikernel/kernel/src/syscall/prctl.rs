@@ -11,7 +11,7 @@ use super::{Errno, SysResult};
 use crate::mem::user::{UserPtr, UserSlice, read_c_string};
 use crate::task::settings::Settings;
 use crate::task::signal::MAX_SIGNAL;
-use crate::task::{current, exec};
+use crate::task::{current, exec_stack};
 
 /// Capabilities that Linux 6.1 knows (capabilities(7)).
 pub const CAPABILITIES: u64 = 41;
@@ -44,7 +44,7 @@ pub fn sys_prctl(option: u32, argument: u64, third: u64, fourth: u64, fifth: u64
             Ok(0)
         }
         PR_GET_AUXV => {
-            let vector = exec::auxiliary_vector_bytes();
+            let vector = exec_stack::auxiliary_vector_bytes();
             let room = UserSlice::new(argument, (third as usize).min(vector.len()));
             room.write(&vector[..room.len()])?;
             Ok(vector.len())

@@ -6,8 +6,8 @@ use linux_raw_sys::general::*;
 
 use super::{FromRegister, SysResult, unknown};
 use super::{
-    admission, attributes, copy, credentials, descriptor, epoll, event, futex, identity, inotify, io, lock,
-    memory, message, message_queue, names, open, openat2, path, pidfd, polling, prctl, protection_keys,
+    admission, attributes, copy, credentials, descriptor, epoll, event, exec, futex, identity, inotify, io,
+    lock, memory, message, message_queue, names, open, openat2, path, pidfd, polling, prctl, protection_keys,
     rename, restart, scheduling, signal, socket, sockopt, splice, stat, thread, time, timer, uring, xattr,
 };
 
@@ -120,8 +120,8 @@ syscalls! {
     __NR_clone3: clone3(cl_args: Ptr, size: Size) => thread::sys_clone3, Partial, "threads only: there is one process";
     __NR_fork: fork() => thread::sys_fork, Partial, "always ENOSYS: there is one process";
     __NR_vfork: vfork() => thread::sys_fork, Partial, "always ENOSYS: there is one process";
-    __NR_execve: execve() => thread::sys_fork, Partial, "always ENOSYS: there is one process";
-    __NR_execveat: execveat() => thread::sys_fork, Partial, "always ENOSYS: there is one process";
+    __NR_execve: execve(filename: Str, argv: Ptr, envp: Ptr) => exec::sys_execve, Partial, "not of the program that the image holds itself (ETXTBSY); all descriptors of io_uring are closed";
+    __NR_execveat: execveat(dfd: Fd, filename: Str, argv: Ptr, envp: Ptr, flags: Flags) => exec::sys_execveat, Partial, "as execve";
     __NR_wait4: wait4(pid: Int, wstatus: Ptr, options: Flags, rusage: Ptr) => thread::sys_wait4, Partial, "always ECHILD: there are no children";
     __NR_waitid: waitid(idtype: Int, id: Int, infop: Ptr, options: Flags, rusage: Ptr) => thread::sys_waitid, Partial, "always ECHILD: there are no children";
     __NR_exit: exit(status: Int) => thread::sys_exit, Full, "";

@@ -126,12 +126,12 @@ fn spawn(request: &Request) -> SysResult {
 fn no_processes() -> SysResult {
     static SAID: core::sync::atomic::AtomicBool = core::sync::atomic::AtomicBool::new(false);
     if !SAID.swap(true, core::sync::atomic::Ordering::Relaxed) {
-        log::warn!("the app tried to start a process (fork or exec): an appliance has exactly one");
+        log::warn!("the app tried to start a process (fork): an appliance has exactly one");
     }
     Err(Errno::ENOSYS)
 }
 
-/// fork(2), vfork(2), execve(2): refused.
+/// fork(2), vfork(2): refused.
 pub fn sys_fork() -> SysResult {
     no_processes()
 }

@@ -1,34 +1,24 @@
 //! How the app starts: as `execve` would start it, except that the linked one is in memory already, because it is one
-//! with the kernel's image. [`load`] brings another.
-//!
-//! The stack at entry is the System V ABI's (3.4.1): argument count, argument pointers, null,
-//! environment pointers, null, auxiliary vector; the strings above.
+//! with the kernel's image. [`load`] brings another, [`exec_stack`] writes what it is started with; [`replace`](super::replace)
+//! puts it in the place of one that runs.
 
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 
-use linux_raw_sys::auxvec::*;
-use linux_raw_sys::elf_uapi::elf64_phdr;
-
-use spin::Once;
-
+use super::exec_stack::{self, Told};
 use super::linked;
-use super::load::{self, LoadError};
+use super::load::{self, LoadError, Loadable};
 use super::process::process;
 use super::thread::{OutOfMemory, Thread};
 use crate::arch::descriptor::{USER_CODE, USER_DATA};
 use crate::arch::trap::TrapFrame;
 use crate::fs::image;
-use crate::mem::layout::PAGE_BYTES;
+use crate::mem::room;
 use crate::mem::space::{self, SpaceError};
-use crate::mem::user::{Fault, UserSlice};
-use crate::platform::random;
-use crate::syscall::credentials;
-
-/// Linux's `USER_HZ`, which `times` and `/proc` count in.
-const CLOCK_TICKS_PER_SECOND: u64 = 100;
+use crate::mem::user::Fault;
+use crate::sync::SpinLock;
 
 /// Why the app could not be started.
 #[derive(Debug)]
@@ -85,6 +75,8 @@ impl From<Fault> for ExecError {
 pub struct Program {
     /// Where its file is, as `/proc/self/exe` tells it.
     pub path: String,
+    /// True for that of the image.
+    pub is_of_image: bool,
     /// Its first instruction.
     pub entry: u64,
     /// Where its first thread starts: there, or in its interpreter.
@@ -97,26 +89,42 @@ pub struct Program {
     pub header_count: u16,
 }
 
-static PROGRAM: Once<Program> = Once::new();
+static PROGRAM: SpinLock<Option<Arc<Program>>> = SpinLock::new(None);
 
 /// Where the program's file is.
 pub fn path() -> String {
-    PROGRAM.get().map_or_else(image::path, |program| program.path.clone())
+    let program = PROGRAM.lock().clone();
+    program.map_or_else(image::path, |program| program.path.clone())
 }
 
-/// Makes the first thread of a program and lets it run: of the one at this path, or of the linked one.
-pub fn start(path: Option<&str>, arguments: &[&[u8]], environment: &[&[u8]]) -> Result<(), ExecError> {
+/// True while the program that runs is the image's.
+pub fn runs_image() -> bool {
+    PROGRAM.lock().as_ref().is_some_and(|program| program.is_of_image)
+}
+
+/// Makes the first thread of the app and lets it run; it is the linked program if no other is there.
+pub fn start(program: Option<&Loadable>, told: &Told<'_>) -> Result<(), ExecError> {
+    let thread = Thread::new(process().allocate_id(), &TrapFrame::default(), 0, false)?;
+    enter(&thread, program, told)?;
+    process().start_thread(thread);
+    Ok(())
+}
+
+/// Maps a program into the empty address space, for a thread that has not run yet.
+pub(super) fn enter(
+    thread: &Arc<Thread>,
+    program: Option<&Loadable>,
+    told: &Told<'_>,
+) -> Result<(), ExecError> {
     let stack_top = space::map_first_stack()?;
-    let program = match path {
-        Some(path) => load::load(path)?,
+    let program = match program {
+        Some(program) => program.map()?,
         None => load::load_linked(image::path(), linked::linked().ok_or(ExecError::NoProgram)?)?,
     };
     log::debug!("{program:x?}");
-    let program = PROGRAM.call_once(|| program);
     let vdso = space::map_vdso()?;
-    let builder = StackBuilder { at: stack_top, vdso, program };
-    let stack_pointer = builder.build(arguments, environment)?;
-    let frame = TrapFrame {
+    let stack_pointer = exec_stack::build(stack_top, vdso, &program, told)?;
+    thread.set_user_frame(&TrapFrame {
         rip: program.start,
         cs: u64::from(USER_CODE.0),
         // IF, and the bit that is always one.
@@ -124,10 +132,10 @@ pub fn start(path: Option<&str>, arguments: &[&[u8]], environment: &[&[u8]]) -> 
         rsp: stack_pointer,
         ss: u64::from(USER_DATA.0),
         ..TrapFrame::default()
-    };
-    let thread = Thread::new(process().allocate_id(), &frame, 0, false)?;
-    set_name(&thread, program.path.as_bytes());
-    process().start_thread(thread);
+    });
+    set_name(thread, told.file);
+    let before = PROGRAM.lock().replace(Arc::new(program));
+    drop(before);
     Ok(())
 }
 
@@ -137,88 +145,11 @@ fn set_name(thread: &Arc<Thread>, path: &[u8]) {
     thread.name.lock()[..len].copy_from_slice(&file[..len]);
 }
 
-/// Writes the first stack from its top downwards.
-struct StackBuilder<'a> {
-    at: u64,
-    vdso: u64,
-    program: &'a Program,
-}
-
-impl StackBuilder<'_> {
-    fn push_bytes(&mut self, bytes: &[u8]) -> Result<u64, Fault> {
-        self.at -= bytes.len() as u64;
-        UserSlice::new(self.at, bytes.len()).write(bytes)?;
-        Ok(self.at)
-    }
-
-    fn push_strings(&mut self, strings: &[&[u8]]) -> Result<Vec<u64>, Fault> {
-        let mut addresses = Vec::with_capacity(strings.len());
-        for string in strings {
-            self.push_bytes(&[0])?;
-            addresses.push(self.push_bytes(string)?);
-        }
-        Ok(addresses)
-    }
-
-    fn build(mut self, arguments: &[&[u8]], environment: &[&[u8]]) -> Result<u64, ExecError> {
-        let name = arguments.first().copied().unwrap_or_default();
-        self.push_bytes(&[0])?;
-        let name = self.push_bytes(name)?;
-        self.push_bytes(b"x86_64\0")?;
-        let platform = self.at;
-        let environment = self.push_strings(environment)?;
-        let arguments = self.push_strings(arguments)?;
-        let mut seed = [0; 16];
-        random::fill(&mut seed);
-        let random = self.push_bytes(&seed)?;
-
-        let mut words = Vec::new();
-        words.push(arguments.len() as u64);
-        words.extend(&arguments);
-        words.push(0);
-        words.extend(&environment);
-        words.push(0);
-        let vector = auxiliary_vector(self.program, self.vdso, name, platform, random);
-        let vector: Vec<u64> = vector.into_iter().flat_map(|(key, value)| [u64::from(key), value]).collect();
-        words.extend(&vector);
-        AUXILIARY_VECTOR.call_once(|| vector.iter().flat_map(|word| word.to_le_bytes()).collect());
-        self.at = (self.at - words.len() as u64 * 8) & !15;
-        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
-        UserSlice::new(self.at, bytes.len()).write(&bytes)?;
-        Ok(self.at)
-    }
-}
-
-static AUXILIARY_VECTOR: Once<Vec<u8>> = Once::new();
-
-/// The auxiliary vector as it lies on the first thread's stack.
-pub fn auxiliary_vector_bytes() -> &'static [u8] {
-    AUXILIARY_VECTOR.get().map_or(&[], Vec::as_slice)
-}
-
-/// What getauxval(3) answers.
-fn auxiliary_vector(program: &Program, vdso: u64, name: u64, platform: u64, random: u64) -> [(u32, u64); 19] {
-    let features = raw_cpuid::native_cpuid::cpuid_count(1, 0).edx;
-    let ([user, effective_user, _], [group, effective_group, _]) = credentials::ids();
-    [
-        (AT_SYSINFO_EHDR, vdso),
-        (AT_PHDR, program.headers),
-        (AT_PHENT, size_of::<elf64_phdr>() as u64),
-        (AT_PHNUM, u64::from(program.header_count)),
-        (AT_PAGESZ, PAGE_BYTES as u64),
-        (AT_BASE, program.interpreter_base),
-        (AT_FLAGS, 0),
-        (AT_ENTRY, program.entry),
-        (AT_UID, u64::from(user)),
-        (AT_EUID, u64::from(effective_user)),
-        (AT_GID, u64::from(group)),
-        (AT_EGID, u64::from(effective_group)),
-        (AT_SECURE, 0),
-        (AT_CLKTCK, CLOCK_TICKS_PER_SECOND),
-        (AT_HWCAP, u64::from(features)),
-        (AT_PLATFORM, platform),
-        (AT_RANDOM, random),
-        (AT_EXECFN, name),
-        (AT_NULL, 0),
-    ]
+/// The arguments of a program, or of what reads it if it is a script.
+pub fn with_script<'a>(words: &'a [Vec<u8>], arguments: &[&'a [u8]]) -> Result<Vec<&'a [u8]>, OutOfMemory> {
+    let rest = arguments.get(usize::from(!words.is_empty())..).unwrap_or_default();
+    let mut all = room::with_capacity(words.len() + rest.len()).map_err(|_| OutOfMemory)?;
+    all.extend(words.iter().map(Vec::as_slice));
+    all.extend(rest);
+    Ok(all)
 }

@@ -10,10 +10,11 @@ use spin::Once;
 use unikernel_elf::{ElfError, HEADER_BYTES, Header, Kind, Program, SEGMENT_HEADER_BYTES};
 use x86_64::PhysAddr;
 
+use super::executable::protection_of;
 use super::load;
 use crate::debug::symbols;
 use crate::mem::layout::{self, PAGE_BYTES, page_down, page_up, phys_to_virt};
-use crate::mem::space::{self, Protection, SpaceError};
+use crate::mem::space::{self, SpaceError};
 
 /// Where the physical address is in a segment's header.
 const PHYSICAL_FIELD: usize = 24;
@@ -72,15 +73,17 @@ impl Linked {
     pub fn map(&self) -> Result<(), SpaceError> {
         symbols::set_app_bias(self.bias);
         for segment in &self.program.segments {
-            let mut protection = Protection::READ;
-            protection.set(Protection::WRITE, segment.is_writable);
-            protection.set(Protection::EXECUTE, segment.is_executable);
             let (start, end) = (segment.physical_address, segment.physical_address + segment.memory_bytes);
             // What else is in the first and the last page is whatever was in RAM.
             zero(page_down(start), start);
             zero(end, page_up(end));
             let at = page_down(segment.address).wrapping_add(self.bias);
-            space::adopt_image(at, page_down(start), page_up(end) - page_down(start), protection)?;
+            space::adopt_image(
+                at,
+                page_down(start),
+                page_up(end) - page_down(start),
+                protection_of(segment),
+            )?;
         }
         Ok(())
     }

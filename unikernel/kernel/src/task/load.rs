@@ -1,40 +1,54 @@
-//! Programs from the tree: the one that `init=` names starts in place of the linked one, as `execve` would start it.
+//! Programs from the tree: the one that `init=` names starts in place of the linked one, as `execve` would start it, and
+//! `execve` itself puts one in the place of another.
 //!
-//! What a file says is checked by `unikernel_elf`. Here its pages are mapped: those that show the file as any private mapping
-//! does, so that they come at the first touch, and those of its own.
+//! What a file says is checked by `unikernel_elf`. [`open_program`] finds all files that a program needs and checks them,
+//! [`Loadable::map`] maps their pages ([`executable`](super::executable)).
 
 use alloc::string::String;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::fmt;
 use core::ops::Range;
 
 use linux_raw_sys::general::{AT_FDCWD, O_RDONLY};
-use unikernel_elf::{ElfError, HEADER_BYTES, Header, Kind, Segment};
+use unikernel_elf::{ElfError, Kind, script};
 use unikernel_mm::places;
 
 use super::exec::Program;
+use super::executable::{Executable, Head};
 use super::linked::Linked;
 use crate::file::OpenFile;
-use crate::mem::room;
-use crate::mem::space::{self, PageSource, Placement, Protection, Sharing, SpaceError};
-use crate::mem::user::{Fault, USER_END, UserSlice};
+use crate::mem::space::{self, SpaceError};
+use crate::mem::user::{Fault, USER_END};
 use crate::platform::random;
 use crate::syscall::{Errno, open};
 
 /// Where a program may have memory.
 pub(super) const ALLOWED: Range<u64> = space::LOWEST..USER_END;
+/// Scripts whose interpreter is a script (Linux).
+const MOST_SCRIPTS: usize = 5;
+
 /// Why a program cannot be loaded.
 #[derive(Debug)]
 pub struct LoadError {
     path: String,
-    /// True for the interpreter of the program that was meant.
-    is_interpreter: bool,
+    role: Role,
     reason: Reason,
+}
+
+/// What a file is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Role {
+    Program,
+    /// It reads a script.
+    Reader,
+    /// It links a program.
+    Linker,
 }
 
 /// What is wrong with one file.
 #[derive(Debug)]
-enum Reason {
+pub(super) enum Reason {
     /// It cannot be opened.
     Open(Errno),
     /// It is no regular file, or one that cannot be mapped.
@@ -45,15 +59,45 @@ enum Reason {
     Unreadable,
     /// It is no program for this machine, or a damaged one.
     Elf(ElfError),
+    /// The first line of a script names no interpreter.
+    BadScript,
+    /// Its interpreter's interpreter's interpreter is a script.
+    TooManyScripts,
+    /// It is the image's program, which has been running.
+    InUse,
     /// Something of the kernel's is at its addresses.
     Taken,
     /// Memory is too small.
     OutOfMemory,
 }
 
+impl LoadError {
+    fn new(path: &[u8], role: Role, reason: Reason) -> Self {
+        Self { path: String::from_utf8_lossy(path).into_owned(), role, reason }
+    }
+
+    /// What execve(2) answers.
+    pub fn errno(&self) -> Errno {
+        match self.reason {
+            Reason::Open(error) => error,
+            Reason::NotAFile | Reason::NotExecutable => Errno::EACCES,
+            Reason::Unreadable => Errno::EIO,
+            Reason::Elf(_) if self.role == Role::Linker => Errno::ELIBBAD,
+            Reason::Elf(_) | Reason::BadScript => Errno::ENOEXEC,
+            Reason::TooManyScripts => Errno::ELOOP,
+            Reason::InUse => Errno::ETXTBSY,
+            Reason::Taken | Reason::OutOfMemory => Errno::ENOMEM,
+        }
+    }
+}
+
 impl fmt::Display for LoadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let role = if self.is_interpreter { ", which the program names as its interpreter" } else { "" };
+        let role = match self.role {
+            Role::Program => "",
+            Role::Reader => ", which the script names as its interpreter",
+            Role::Linker => ", which the program names as its interpreter",
+        };
         write!(f, "`{}`{role}: {}", unikernel_cmdline::Shown(&self.path), self.reason)
     }
 }
@@ -67,6 +111,9 @@ impl fmt::Display for Reason {
             Self::NotExecutable => f.write_str("nobody may execute it (`chmod +x`)"),
             Self::Unreadable => f.write_str("it cannot be read"),
             Self::Elf(error) => write!(f, "{error}"),
+            Self::BadScript => f.write_str("its first line names no interpreter"),
+            Self::TooManyScripts => f.write_str("it is a script of scripts of scripts"),
+            Self::InUse => f.write_str("it is the image's program, which has been running"),
             Self::Taken => f.write_str("its addresses are taken, by the first stack"),
             Self::OutOfMemory => f.write_str("there is too little memory for it"),
         }
@@ -94,24 +141,95 @@ impl From<Fault> for Reason {
     }
 }
 
-/// Maps a program, and its interpreter if it names one.
-pub fn load(path: &str) -> Result<Program, LoadError> {
-    let error = |reason| LoadError { path: path.into(), is_interpreter: false, reason };
-    let file = Executable::open(path.as_bytes()).map_err(error)?;
-    let bias = program_bias(&file.program);
-    file.map(bias).map_err(error)?;
-    let interpreter = file.program.interpreter.clone();
-    let interpreter = interpreter.map(|range| file.interpreter_path(range)).transpose().map_err(error)?;
-    mapped(file.opened.file.name(), &file.program, bias, interpreter.as_deref())
+/// The files of a program, which have been found and checked: what is left can only fail because memory is short.
+pub struct Loadable {
+    file: Executable,
+    /// With its path.
+    interpreter: Option<(Vec<u8>, Executable)>,
+    /// If it reads a script: what takes the place of the first argument.
+    pub script_words: Vec<Vec<u8>>,
+}
+
+/// Opens a file to execute it.
+pub fn open_file(path: &[u8]) -> Result<Arc<OpenFile>, LoadError> {
+    open_as(path, Role::Program)
+}
+
+fn open_as(path: &[u8], role: Role) -> Result<Arc<OpenFile>, LoadError> {
+    let error = |errno| LoadError::new(path, role, Reason::Open(errno));
+    open::open_path(AT_FDCWD, path, O_RDONLY, 0).map_err(error)
+}
+
+/// Checks a program's file, which was opened by this path, and finds what reads it if it is a script, and its interpreter.
+pub fn open_program(opened: Arc<OpenFile>, path: &[u8]) -> Result<Loadable, LoadError> {
+    let (mut opened, mut path, mut role) = (opened, path.to_vec(), Role::Program);
+    let mut script_words: Vec<Vec<u8>> = Vec::new();
+    for _ in 0..=MOST_SCRIPTS {
+        let error = |reason| LoadError::new(&path, role, reason);
+        let head = Head::read(&opened).map_err(error)?;
+        let Some(line) = script::parse(head.bytes()) else {
+            let file = Executable::of(opened, &head).map_err(error)?;
+            let interpreter = file.interpreter_path().transpose().map_err(error)?;
+            let interpreter = interpreter.map(open_interpreter).transpose()?;
+            return Ok(Loadable { file, interpreter, script_words });
+        };
+        let line = line.map_err(|_| error(Reason::BadScript))?;
+        // The script's path takes the place of the first argument.
+        let words = [Some(line.interpreter), line.argument, Some(&path)].into_iter().flatten();
+        let words: Vec<Vec<u8>> = words.map(<[u8]>::to_vec).collect();
+        script_words.splice(..script_words.len().min(1), words);
+        path = line.interpreter.to_vec();
+        role = Role::Reader;
+        opened = open_as(&path, role)?;
+    }
+    Err(LoadError::new(&path, role, Reason::TooManyScripts))
+}
+
+fn open_interpreter(path: Vec<u8>) -> Result<(Vec<u8>, Executable), LoadError> {
+    let opened = open_as(&path, Role::Linker)?;
+    let error = |reason| LoadError::new(&path, Role::Linker, reason);
+    let head = Head::read(&opened).map_err(error)?;
+    let file = Executable::of(opened, &head).map_err(error)?;
+    Ok((path, file))
+}
+
+impl Loadable {
+    /// Pages that it is promised for writing before it asks for any.
+    pub fn writable_pages(&self) -> u64 {
+        let of_interpreter = self.interpreter.as_ref().map_or(0, |(_, file)| file.writable_pages());
+        self.file.writable_pages().saturating_add(of_interpreter)
+    }
+
+    /// True if an empty address space has no room for the places that its files ask for.
+    pub fn has_conflict(&self) -> bool {
+        /// Stack and mappings are above, somewhere (`unikernel_mm::places`).
+        const TOP: u64 = USER_END - (4 << 40);
+        let place = |file: &Executable| {
+            Some(file.program.span()).filter(|_| file.program.kind == Kind::Fixed).unwrap_or(0..0)
+        };
+        let (first, second) =
+            (place(&self.file), self.interpreter.as_ref().map_or(0..0, |(_, file)| place(file)));
+        first.start < second.end && second.start < first.end || first.end.max(second.end) > TOP
+    }
+
+    /// Maps them.
+    pub fn map(&self) -> Result<Program, LoadError> {
+        let path = self.file.path();
+        let bias = self.file.program_bias();
+        self.file.map(bias).map_err(|reason| LoadError::new(path.as_bytes(), Role::Program, reason))?;
+        mapped(path, &self.file.program, bias, self.interpreter.as_ref())
+    }
 }
 
 /// Maps what the program in the image lacks: its pages are there.
 pub fn load_linked(path: String, linked: &Linked) -> Result<Program, LoadError> {
-    let error = |reason| LoadError { path: path.clone(), is_interpreter: false, reason };
+    let error = |reason| LoadError::new(path.as_bytes(), Role::Program, reason);
     linked.map().map_err(|reason| error(reason.into()))?;
     let name = |range| linked.file_bytes(range).ok_or_else(|| error(ElfError::BadInterpreter.into()));
     let interpreter = linked.program.interpreter.clone().map(name).transpose()?;
-    mapped(path, &linked.program, linked.bias, interpreter)
+    let interpreter = interpreter.map(|name| open_interpreter(name.to_vec())).transpose()?;
+    let program = mapped(path, &linked.program, linked.bias, interpreter.as_ref())?;
+    Ok(Program { is_of_image: true, ..program })
 }
 
 /// A program whose segments are mapped: with its break, and its interpreter if it names one.
@@ -119,26 +237,22 @@ fn mapped(
     path: String,
     file: &unikernel_elf::Program,
     bias: u64,
-    interpreter: Option<&[u8]>,
+    interpreter: Option<&(Vec<u8>, Executable)>,
 ) -> Result<Program, LoadError> {
     space::set_break_behind(file.span().end.wrapping_add(bias));
     let entry = file.entry.wrapping_add(bias);
     let mut program = Program {
         path,
+        is_of_image: false,
         entry,
         start: entry,
         interpreter_base: 0,
         headers: file.headers.map_or(0, |headers| headers.wrapping_add(bias)),
         header_count: file.header_count,
     };
-    if let Some(name) = interpreter {
-        let error = |reason| LoadError {
-            path: String::from_utf8_lossy(name).into_owned(),
-            is_interpreter: true,
-            reason,
-        };
-        let interpreter = Executable::open(name).map_err(error)?;
-        let bias = interpreter.bias().map_err(error)?;
+    if let Some((name, interpreter)) = interpreter {
+        let error = |reason| LoadError::new(name, Role::Linker, reason);
+        let bias = interpreter.interpreter_bias().map_err(error)?;
         interpreter.map(bias).map_err(error)?;
         program.start = interpreter.program.entry.wrapping_add(bias);
         program.interpreter_base = bias;
@@ -154,115 +268,6 @@ pub fn program_bias(program: &unikernel_elf::Program) -> u64 {
     }
 }
 
-fn bias_at(program: &unikernel_elf::Program, start: u64) -> u64 {
+pub(super) fn bias_at(program: &unikernel_elf::Program, start: u64) -> u64 {
     start.next_multiple_of(program.alignment).wrapping_sub(program.span().start)
-}
-
-/// A program's file, which has been checked.
-struct Executable {
-    opened: Arc<OpenFile>,
-    pages: Arc<dyn PageSource>,
-    program: unikernel_elf::Program,
-}
-
-impl Executable {
-    fn open(path: &[u8]) -> Result<Self, Reason> {
-        let opened = open::open_path(AT_FDCWD, path, O_RDONLY, 0).map_err(Reason::Open)?;
-        let metadata = opened.file.metadata();
-        if !opened.file.is_regular() {
-            return Err(Reason::NotAFile);
-        }
-        if metadata.mode & 0o111 == 0 {
-            return Err(Reason::NotExecutable);
-        }
-        let mut bytes = [0; HEADER_BYTES];
-        let bytes = &mut bytes[..(HEADER_BYTES as u64).min(metadata.size) as usize];
-        read(&opened, 0, bytes)?;
-        let header = Header::parse(bytes)?;
-        let mut table = room::filled(0, header.table_bytes()).map_err(|_| Reason::OutOfMemory)?;
-        read(&opened, header.table_offset(), &mut table)?;
-        let program = unikernel_elf::Program::parse(&header, &table, metadata.size, &ALLOWED)?;
-        let pages = opened.file.page_source().map_err(|_| Reason::NotAFile)?;
-        Ok(Self { opened, pages, program })
-    }
-
-    /// How far from its own addresses an interpreter goes, which is where a mapping would.
-    fn bias(&self) -> Result<u64, Reason> {
-        if self.program.kind == Kind::Fixed {
-            return Ok(0);
-        }
-        let span = self.program.span();
-        let len = span.end - span.start + self.program.alignment;
-        // Nothing else runs yet, so what was free is free.
-        let start = space::map(Placement::Anywhere(0), len, Protection::empty(), false)?;
-        space::unmap(start, len)?;
-        Ok(bias_at(&self.program, start))
-    }
-
-    fn map(&self, bias: u64) -> Result<(), Reason> {
-        self.program.segments.iter().try_for_each(|segment| self.map_segment(segment, bias))
-    }
-
-    fn map_segment(&self, segment: &Segment, bias: u64) -> Result<(), Reason> {
-        let mut protection = Protection::empty();
-        protection.set(Protection::READ, segment.is_readable);
-        protection.set(Protection::WRITE, segment.is_writable);
-        protection.set(Protection::EXECUTE, segment.is_executable);
-        let place = |pages: Range<u64>| (pages.start.wrapping_add(bias), pages.end - pages.start);
-        let (start, len) = place(segment.shown());
-        if len != 0 {
-            let (placement, pages) = (Placement::FixedNoReplace(start), Arc::clone(&self.pages));
-            let offset = segment.shown_offset();
-            space::map_object(
-                placement,
-                len,
-                protection,
-                Protection::all(),
-                pages,
-                offset,
-                Sharing::Private,
-            )?;
-        }
-        let (start, len) = place(segment.own());
-        if len == 0 {
-            return Ok(());
-        }
-        let edge = segment.edge();
-        if edge.is_empty() {
-            space::map(Placement::FixedNoReplace(start), len, protection, true)?;
-            return Ok(());
-        }
-        let filled = Protection::READ | Protection::WRITE;
-        space::map(Placement::FixedNoReplace(start), len, filled, true)?;
-        let mut bytes = room::filled(0, (edge.end - edge.start) as usize).map_err(|_| Reason::OutOfMemory)?;
-        read(&self.opened, edge.start, &mut bytes)?;
-        UserSlice::new(start, bytes.len()).write(&bytes)?;
-        if protection != filled {
-            space::protect(start, len, protection)?;
-        }
-        Ok(())
-    }
-
-    fn interpreter_path(&self, range: Range<u64>) -> Result<alloc::vec::Vec<u8>, Reason> {
-        let mut name =
-            room::filled(0, (range.end - range.start) as usize).map_err(|_| Reason::OutOfMemory)?;
-        read(&self.opened, range.start, &mut name)?;
-        if name.contains(&0) { Err(ElfError::BadInterpreter.into()) } else { Ok(name) }
-    }
-}
-
-/// Reads so many bytes of a file.
-fn read(opened: &OpenFile, offset: u64, bytes: &mut [u8]) -> Result<(), Reason> {
-    let mut done = 0;
-    while done < bytes.len() {
-        // SAFETY: the buffer is the caller's, lent for this call, and the slice is used in this round only.
-        let rest = unsafe { UserSlice::of_kernel(&mut bytes[done..]) };
-        let at = offset.checked_add(done as u64).ok_or(ElfError::Truncated)?;
-        match opened.file.read_at(at, rest) {
-            Ok(0) => return Err(ElfError::Truncated.into()),
-            Ok(count) => done += count,
-            Err(_) => return Err(Reason::Unreadable),
-        }
-    }
-    Ok(())
 }

@@ -8,11 +8,13 @@
 //!   what becomes of them when a thread ends;
 //! - [`signal`], [`signal_delivery`] and [`signal_frame`]: faults and signals, to a handler or to the end;
 //!   [`signal_queue`]: those that wait; [`signal_timer`]: timers that send them;
-//! - [`process`]: what all threads share; [`host_name`]: what the machine is called; [`settings`]: what prctl(2) keeps; [`exec`]: how the app starts, [`load`]: from a file, [`linked`]: in the image; [`stop`]: how the machine stops.
+//! - [`process`]: what all threads share; [`host_name`]: what the machine is called; [`settings`]: what prctl(2) keeps; [`exec`] and [`exec_stack`]: how the app starts, [`replace`]: once more, [`load`] and [`executable`]: from a file, [`linked`]: in the image; [`stop`]: how the machine stops.
 
 mod cores;
 mod cpu_limit;
 pub mod exec;
+pub mod exec_stack;
+mod executable;
 pub mod futex;
 pub mod futex_many;
 pub mod futex_pi;
@@ -24,6 +26,7 @@ pub mod linked;
 pub mod load;
 pub mod out_of_memory;
 pub mod process;
+pub mod replace;
 pub mod restart;
 pub mod scheduler;
 pub mod settings;

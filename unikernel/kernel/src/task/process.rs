@@ -126,6 +126,41 @@ pub fn exit_thread(code: i32) -> ! {
     scheduler::exit_current()
 }
 
+/// The thread that puts another program in the place of the app's; 0 if none does.
+static REPLACER: AtomicI32 = AtomicI32::new(0);
+
+/// Has all threads but the calling one leave; false if another has begun the same.
+pub fn begin_replacement() -> bool {
+    REPLACER.compare_exchange(0, current().id, Ordering::SeqCst, Ordering::Relaxed).is_ok()
+}
+
+/// True if the calling thread is not to go back to ring 3, because another program takes the place of its own.
+pub fn is_replaced() -> bool {
+    let replacer = REPLACER.load(Ordering::Relaxed);
+    replacer != 0 && replacer != current().id
+}
+
+impl Process {
+    /// Has the first thread of another program run in the place of the calling one, which is the last of the old.
+    pub(super) fn replace_threads(&self, first: Arc<Thread>) {
+        let me = Arc::clone(&current());
+        self.departed_time_ns.fetch_add(scheduler::cpu_time_ns(&me), Ordering::Relaxed);
+        {
+            let mut threads = self.threads.lock();
+            threads.remove(&me.id);
+            threads.insert(first.id, Arc::clone(&first));
+        }
+        REPLACER.store(0, Ordering::SeqCst);
+        pidfd::thread_ended(&me);
+        scheduler::enqueue(Arc::clone(&first));
+        // What was sent meanwhile, nobody was told of.
+        let wants_in = first.signals.lock().has_deliverable();
+        if wants_in {
+            scheduler::interrupt(&first);
+        }
+    }
+}
+
 /// True once the app has begun to end.
 static IS_ENDING: AtomicBool = AtomicBool::new(false);
 

@@ -85,6 +85,14 @@ impl Dispositions {
         taken
     }
 
+    /// Another program begins (execve(2)): handlers are gone, what is ignored stays so.
+    pub fn forget_handlers(&mut self) {
+        for action in &mut self.0 {
+            let handler = if action.handler == IGNORE { IGNORE } else { DEFAULT };
+            *action = SigAction { handler, flags: 0, restorer: 0, mask: 0 };
+        }
+    }
+
     /// True if `signal` has no effect.
     pub fn is_ignored(&self, signal: u32) -> bool {
         let handler = self.0[signal as usize - 1].handler;

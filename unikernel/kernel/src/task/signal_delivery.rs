@@ -104,6 +104,9 @@ pub fn deliver_pending(frame: &mut TrapFrame) {
     if process::is_ending() {
         process::rest();
     }
+    if process::is_replaced() {
+        process::exit_thread(0);
+    }
     loop {
         let mask = current().signals.lock().mask;
         let Some(info) = signal::take(!mask | UNBLOCKABLE) else { break };

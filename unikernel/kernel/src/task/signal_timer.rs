@@ -288,6 +288,16 @@ pub fn find(id: i32) -> Option<Arc<SignalTimer>> {
     TIMERS.lock().by_id.get(&id).cloned()
 }
 
+/// Ends all timers of timer_create(2).
+pub fn delete_all() {
+    loop {
+        let first = TIMERS.lock().by_id.keys().next().copied();
+        let Some(id) = first else { break };
+        delete(id);
+    }
+    TIMERS.lock().next_id = 0;
+}
+
 /// Ends a timer. False if there is none.
 pub fn delete(id: i32) -> bool {
     let removed = TIMERS.lock().by_id.remove(&id);

@@ -1,6 +1,7 @@
 //! Ending and changing requests that wait.
 
 use alloc::sync::Arc;
+use core::sync::atomic::Ordering;
 
 use linux_raw_sys::general::__kernel_timespec;
 use linux_raw_sys::io_uring::*;
@@ -13,8 +14,10 @@ use super::sqe::Sqe;
 use super::timeout;
 use crate::file::{self, OpenFile, Readiness};
 use crate::mem::user::UserPtr;
+use crate::platform::time;
 use crate::syscall::time::{deadline_ns, timespec_ns};
 use crate::syscall::{Errno, SysResult};
+use crate::task::WaitQueue;
 
 /// Which requests are meant (io_uring_prep_cancel(3)).
 pub(super) struct Target {
@@ -175,6 +178,20 @@ impl Ring {
         // The timer that is not needed is let go without the lock.
         drop(timer);
         changed.map(|()| 0).ok_or(Errno::EALREADY)
+    }
+
+    /// Ends everything and waits until nobody is at work on any of it: the address space goes.
+    pub fn end_requests(&self) {
+        static NOBODY: WaitQueue = WaitQueue::new();
+        const LOOK_NS: u64 = 100_000;
+        // A call that nothing ends, such as one of a disk that is gone, is not waited for.
+        const MOST_NS: u64 = 2_000_000_000;
+        self.cancel_all();
+        let deadline_ns = time::now_ns() + MOST_NS;
+        while self.outstanding.load(Ordering::Relaxed) != 0 && time::now_ns() < deadline_ns {
+            super::run_scheduled();
+            let _: Option<()> = NOBODY.wait_uninterrupted(Some(time::now_ns() + LOOK_NS), || None);
+        }
     }
 
     /// Ends everything: the ring is being closed.

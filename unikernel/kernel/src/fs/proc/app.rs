@@ -13,6 +13,7 @@ use super::{NANOS_PER_TICK, line, machine};
 use crate::arch::cpu;
 use crate::file::table;
 use crate::fs;
+use crate::mem::room::{self, OutOfMemory};
 use crate::mem::space;
 use crate::sync::SpinLock;
 use crate::syscall::credentials;
@@ -36,13 +37,47 @@ struct Start {
 static START: SpinLock<Start> =
     SpinLock::new(Start { words: String::new(), arguments: String::new(), environment: String::new() });
 
-/// Sets what `/proc/cmdline`, `/proc/self/cmdline` and `/proc/self/environ` show.
-pub fn set_start(words: &str, arguments: &[&[u8]], environment: &[&[u8]]) {
-    let each_ended = |strings: &[&[u8]]| {
-        strings.iter().map(|string| format!("{}\0", String::from_utf8_lossy(string))).collect::<String>()
-    };
-    *START.lock() =
-        Start { words: words.into(), arguments: each_ended(arguments), environment: each_ended(environment) };
+/// The longest text about a program, which is in the kernel's memory; Linux reads the program's.
+const MOST_TEXT_BYTES: usize = 128 << 10;
+
+/// What `/proc/self/cmdline` and `/proc/self/environ` show.
+pub struct Texts {
+    arguments: String,
+    environment: String,
+}
+
+/// Makes them for a program.
+pub fn texts_of(arguments: &[&[u8]], environment: &[&[u8]]) -> Result<Texts, OutOfMemory> {
+    Ok(Texts { arguments: each_ended(arguments)?, environment: each_ended(environment)? })
+}
+
+/// Each string with a NUL behind it; what is no text has question marks.
+fn each_ended(strings: &[&[u8]]) -> Result<String, OutOfMemory> {
+    let bytes: usize = strings.iter().map(|string| string.len() + 1).sum();
+    let mut text = room::with_capacity(bytes.min(MOST_TEXT_BYTES))?;
+    let all = strings.iter().flat_map(|string| string.iter().copied().chain([0]));
+    text.extend(all.take(MOST_TEXT_BYTES));
+    String::from_utf8(text).or_else(|error| {
+        let mut text = error.into_bytes();
+        text.iter_mut().filter(|byte| !byte.is_ascii()).for_each(|byte| *byte = b'?');
+        String::from_utf8(text).map_err(|_| OutOfMemory)
+    })
+}
+
+/// Sets them.
+pub fn set_texts(texts: Texts) {
+    let mut start = START.lock();
+    let before = (
+        core::mem::replace(&mut start.arguments, texts.arguments),
+        core::mem::replace(&mut start.environment, texts.environment),
+    );
+    drop(start);
+    drop(before);
+}
+
+/// Sets what `/proc/cmdline` shows.
+pub fn set_words(words: &str) {
+    START.lock().words = words.into();
 }
 
 pub(super) fn kernel_words() -> String {

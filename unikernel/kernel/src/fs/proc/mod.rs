@@ -31,7 +31,7 @@ use crate::task::host_name;
 use crate::task::process::{PROCESS_ID, process};
 use crate::task::thread::{Thread, ThreadId};
 
-pub use app::set_start;
+pub use app::{set_texts, set_words, texts_of};
 pub use machine::machine_id;
 pub use text::{List, LongText, MakeText};
 

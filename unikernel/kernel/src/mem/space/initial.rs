@@ -4,7 +4,9 @@ use unikernel_mm::{PAGE_BYTES, places};
 use x86_64::structures::paging::PageTableFlags as Flags;
 use x86_64::{PhysAddr, VirtAddr};
 
-use super::{CHARGED_PAGE, Protection, Region, RegionKind, SHARED_PAGE, SPACE, SpaceError, flags_of};
+use super::{
+    CHARGED_PAGE, NO_ACCESS, Protection, Region, RegionKind, SHARED_PAGE, SPACE, SpaceError, flags_of,
+};
 use crate::arch::vdso;
 use crate::mem::layout::page_up;
 use crate::mem::page_table;
@@ -32,7 +34,8 @@ pub fn adopt_image(start: u64, physical: u64, len: u64, protection: Protection) 
         is_charged,
     })?;
     let mark = if is_charged { CHARGED_PAGE } else { Flags::empty() };
-    let flags = flags_of(protection).ok_or(SpaceError::BadRange)? | mark;
+    // Without any access, the pages are kept aside (`mprotect` may change that).
+    let flags = flags_of(protection).unwrap_or(NO_ACCESS) | mark;
     for page in (start..end).step_by(PAGE_BYTES as usize) {
         page_table::map(VirtAddr::new(page), PhysAddr::new(physical + (page - start)), flags)?;
     }

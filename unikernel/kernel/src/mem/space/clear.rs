@@ -1,0 +1,35 @@
+//! Emptying the address space, for another program (execve(2)).
+
+use core::ops::ControlFlow;
+
+use super::{LOWEST, RegionKind, SHARED_PAGE, Space, SpaceError, change};
+use crate::mem::page_table;
+use crate::mem::user::USER_END;
+
+/// Takes everything away that the app has mapped, and what the kernel has mapped for it. Nobody may be in ring 3.
+pub fn clear() -> Result<(), SpaceError> {
+    change(Space::clear)
+}
+
+impl Space {
+    fn clear(&mut self) -> Result<(), SpaceError> {
+        self.keep_image()?;
+        self.unmap(LOWEST, USER_END)?;
+        (self.break_start, self.break_end, self.break_limit) = (0, 0, 0);
+        // The image's pages were charged, and stay where they are.
+        self.kept_pages = 0;
+        self.publish();
+        Ok(())
+    }
+
+    /// The frames of the image are not given to others: the loader's map counts on them.
+    fn keep_image(&self) -> Result<(), SpaceError> {
+        for region in self.regions.iter().filter(|region| region.kind == RegionKind::Image) {
+            page_table::for_each_mapped(region.start, region.end, |_, entry, _| {
+                page_table::replace_flags(entry, entry.flags() | SHARED_PAGE);
+                ControlFlow::Continue(())
+            })?;
+        }
+        Ok(())
+    }
+}

@@ -199,7 +199,7 @@ impl<D: BlockDevice> Ext4<D> {
     ) -> Result<(), Error> {
         let (index, name) = split_name(name)?;
         if value.len() > 65535 {
-            return Err(Error::TooLarge);
+            return Err(Error::NoSpace);
         }
         self.change_attributes(inode, now, |attributes| {
             attributes.retain(|other| other.index != index || other.name != name);

@@ -373,6 +373,7 @@ impl Flow {
             largest_mss: self.largest_mss,
             is_summed,
             urgent_end: self.urgent_end(),
+            edge: Some(self.track.acceptable(self.track.sent)).filter(|edge| *edge != self.track.sent),
         }
     }
 

@@ -86,7 +86,7 @@ impl Flow {
         let has_fin = !matches!(self.state(), State::Established | State::FinWait1 | State::FinWait2);
         let window = self.rx_window.saturating_sub(self.recv_queue()) >> self.front(false).shift;
         TcpRepr {
-            seq_number: self.track.sent,
+            seq_number: self.track.acceptable(self.track.sent),
             ack_number: Some(self.track.received + usize::from(has_fin)),
             window_len: u16::try_from(window).unwrap_or(u16::MAX),
             ..wire::PLAIN_SEGMENT

@@ -227,6 +227,7 @@ fn ends(flow: &Flow) -> Ends {
 #[inline]
 fn plan(flow: &Flow, (offset, len): (usize, usize)) -> Plan {
     let sequence = flow.track.una + offset;
+    let sequence = if len == 0 { flow.track.acceptable(sequence) } else { sequence };
     Plan {
         sequence,
         urgent: flow.urgent_pointer(sequence),

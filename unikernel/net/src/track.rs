@@ -75,6 +75,16 @@ impl Track {
         self.next.since(self.una)
     }
 
+    /// The number of a segment without data that would be `number`: within the window, where the peer has taken that back to
+    /// before it. A peer need not look at an acknowledgement beyond (RFC 9293 section 3.10.7.4), and Linux does not.
+    #[inline]
+    pub(crate) fn acceptable(&self, number: TcpSeqNumber) -> TcpSeqNumber {
+        let edge = self.una + self.window as usize;
+        // What a window loses when it is scaled has not been taken back: the peer may be there already.
+        let rounding = if self.window > 0 { (1 << self.peer_scale.unwrap_or(0)) - 1 } else { 0 };
+        if number <= edge + rounding { number } else { edge }
+    }
+
     /// The peer has acknowledged `count` bytes more.
     #[inline]
     pub(crate) fn acknowledge(&mut self, count: usize) {
@@ -144,6 +154,8 @@ pub(crate) struct Front {
     pub(crate) is_summed: bool,
     /// Where urgent data ends that the peer has to be told of.
     pub(crate) urgent_end: Option<TcpSeqNumber>,
+    /// The last number that a segment without data may have, if the peer has taken its window back ([`Track::acceptable`]).
+    pub(crate) edge: Option<TcpSeqNumber>,
 }
 
 /// The last thing seen of a flow on its way out.
@@ -166,7 +178,8 @@ impl Front {
         let announced = u32::from(window) << self.engine_shift;
         let (start, ack) = (tcp.seq_number(), tcp.ack_number());
         // A keep-alive probe would be counted for data here; the front makes its own.
-        let end = start + tcp.payload_mut().len();
+        let len = tcp.payload_mut().len();
+        let end = start + len;
         seen.set(Some(Sent { start, end, ack: Some(ack), edge: Some(ack + announced as usize) }));
         let wide = u16::try_from((announced + self.extra) >> self.shift).unwrap_or(u16::MAX);
         if wide != window {
@@ -175,8 +188,24 @@ impl Front {
                 tcp.set_checksum(adjusted(tcp.checksum(), window, wide));
             }
         }
+        if let Some(edge) = self.edge
+            && len == 0
+            && !tcp.fin()
+        {
+            self.draw_back(packet, offset, start.min(edge));
+        }
         if let Some(urgent_end) = self.urgent_end {
             self.point(packet, offset, pointer(start, urgent_end));
+        }
+    }
+
+    #[cold]
+    fn draw_back(&self, packet: &mut [u8], offset: usize, sequence: TcpSeqNumber) {
+        let addresses = ip_addresses(packet);
+        let mut tcp = TcpPacket::new_unchecked(&mut packet[offset..]);
+        tcp.set_seq_number(sequence);
+        if self.is_summed {
+            tcp.fill_checksum(&addresses.0, &addresses.1);
         }
     }
 

@@ -27,6 +27,7 @@ mod sack;
 mod secrets;
 mod segmenter;
 mod shards;
+mod shrunk_window;
 mod tail_loss;
 mod tcp;
 mod times;

@@ -4,7 +4,7 @@
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use crate::volume::{Volume, VolumeError, read_array, read_at, u16_at, u32_at, zeros};
+use crate::volume::{Volume, VolumeError, read_at, u16_at, u32_at, zeros};
 
 const SECTOR_BYTES: u64 = 2048;
 /// Where descriptors begin, and how many are looked at.
@@ -44,11 +44,13 @@ impl<'a> Iso<'a> {
     /// Looks for one; none if the volume has another filesystem.
     pub fn open(volume: &'a dyn Volume) -> Result<Option<Self>, VolumeError> {
         let mut found = None;
+        // Not on the stack: the kernel's are small.
+        let mut sector = zeros(SECTOR_BYTES as usize)?;
         for number in FIRST_DESCRIPTOR..FIRST_DESCRIPTOR + MAX_DESCRIPTORS {
             if volume.size_bytes() < (number + 1) * SECTOR_BYTES {
                 break;
             }
-            let sector: [u8; SECTOR_BYTES as usize] = read_array(volume, number * SECTOR_BYTES)?;
+            read_at(volume, number * SECTOR_BYTES, &mut sector)?;
             if sector[1..6] != *b"CD001" || sector[0] == TERMINATOR {
                 break;
             }

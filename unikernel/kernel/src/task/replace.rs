@@ -107,8 +107,13 @@ fn forget_what_goes() {
         // What a ring has begun writes into the address space. So rings go, whatever their descriptors say.
         let file = table::get_any(descriptor).ok();
         let ring = file.as_ref().and_then(|file| file.downcast::<Ring>());
-        if let Some(ring) = ring {
-            ring.end_requests();
+        if let Some(ring) = ring
+            && !ring.end_requests()
+        {
+            log::error!(
+                "execve: a request of io_uring does not end, and could write into the new program's memory"
+            );
+            process::exit_by_signal(SIGKILL);
         }
         if ring.is_some() || table::on_exec(descriptor) == Ok(OnExec::Close) {
             let _ = table::close(descriptor);

@@ -180,18 +180,19 @@ impl Ring {
         changed.map(|()| 0).ok_or(Errno::EALREADY)
     }
 
-    /// Ends everything and waits until nobody is at work on any of it: the address space goes.
-    pub fn end_requests(&self) {
+    /// Ends everything and waits until nobody is at work on any of it: the address space goes. False if a request does not end.
+    pub fn end_requests(&self) -> bool {
         static NOBODY: WaitQueue = WaitQueue::new();
         const LOOK_NS: u64 = 100_000;
-        // A call that nothing ends, such as one of a disk that is gone, is not waited for.
-        const MOST_NS: u64 = 2_000_000_000;
+        // A disk that does not answer is given up after a minute, and what was asked of it ends then.
+        const MOST_NS: u64 = 90_000_000_000;
         self.cancel_all();
         let deadline_ns = time::now_ns() + MOST_NS;
         while self.outstanding.load(Ordering::Relaxed) != 0 && time::now_ns() < deadline_ns {
             super::run_scheduled();
             let _: Option<()> = NOBODY.wait_uninterrupted(Some(time::now_ns() + LOOK_NS), || None);
         }
+        self.outstanding.load(Ordering::Relaxed) == 0
     }
 
     /// Ends everything: the ring is being closed.

@@ -40,7 +40,7 @@ impl From<SpaceError> for Errno {
 
 /// Refuses ranges that begin in the middle of a page, or wrap around; what lies beyond the app's part of the
 /// address space is a range with nothing mapped in it.
-fn check_range(address: u64, len: u64) -> Result<(), Errno> {
+pub(super) fn check_range(address: u64, len: u64) -> Result<(), Errno> {
     if !address.is_multiple_of(4096) {
         return Err(Errno::EINVAL);
     }

@@ -1,7 +1,7 @@
 //! Protection keys (pkeys(7)): there are none, as on Linux where the processor has none. Programs ask and go on without; Linux
 //! answers so whether it is the processor or the kernel that lacks them.
 
-use super::memory::sys_mprotect;
+use super::memory::{check_range, sys_mprotect};
 use super::{Errno, SysResult};
 
 /// mprotect(2) without a key.
@@ -20,6 +20,7 @@ pub fn sys_pkey_free(_key: i32) -> SysResult {
 
 /// pkey_mprotect(2).
 pub fn sys_pkey_mprotect(address: u64, len: u64, bits: u64, key: i32) -> SysResult {
-    // A range of no bytes is looked at no further than mprotect(2) does.
-    if key == NO_KEY || len == 0 { sys_mprotect(address, len, bits) } else { Err(Errno::EINVAL) }
+    // The range comes before the key.
+    let has_range = len > 0 && check_range(address, len).is_ok();
+    if key == NO_KEY || !has_range { sys_mprotect(address, len, bits) } else { Err(Errno::EINVAL) }
 }

@@ -43,6 +43,10 @@ const WHOLE: &[&str] = &[
     "setgroups",
     "mlockall",
     "setpriority",
+    // Whether there are protection keys is the processor's affair.
+    "pkey_alloc",
+    "pkey_free",
+    "pkey_mprotect",
     // They would take the test's own descriptors or its alarm.
     "close_range",
     "setitimer",

@@ -4,6 +4,7 @@ use std::net::UdpSocket;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail, ensure};
+use nix::sys::socket::{setsockopt, sockopt};
 
 use crate::machine::{Kind, Machine, Net};
 use crate::project::{self, Profile};
@@ -61,12 +62,18 @@ fn parse(datagram: &[u8]) -> Result<Message> {
     })
 }
 
+/// What a server's socket holds: each datagram counts for a kilobyte and more.
+const SOCKET_BYTES: usize = 16 << 20;
+
 /// A server.
 struct Server(UdpSocket);
 
 impl Server {
     fn new() -> Result<Self> {
         let socket = UdpSocket::bind(("127.0.0.1", 0))?;
+        // What has waited in the guest comes all at once, and a datagram that finds no room here is lost. More room than users
+        // may have is for root.
+        let _ = setsockopt(&socket, sockopt::RcvBufForce, &SOCKET_BYTES);
         socket.set_read_timeout(Some(Duration::from_millis(500)))?;
         Ok(Self(socket))
     }

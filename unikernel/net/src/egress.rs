@@ -300,6 +300,9 @@ impl Stack {
     }
 }
 
+/// Segments of one flow in a row, at most.
+const MOST_SEGMENTS: usize = 4096;
+
 /// Lets a flow send until it has nothing more, the congestion window is full, or the device has no more room.
 /// Answers also whether anything was sent.
 #[inline]
@@ -313,7 +316,7 @@ fn send<D: Device + ?Sized>(
     let is_single = flow.fits_segment(flow.send_queue());
     // What a timer of smoltcp's asks for, an acknowledgement most of all, may go once in any case.
     let mut is_owed = flow.timer_fired || flow.owes_ack();
-    loop {
+    for _ in 0..MOST_SEGMENTS {
         if !is_owed && !flow.may_send(now) {
             let due = if flow.track.acknowledged == flow.track.received { NEVER } else { now + ACK_PATIENCE };
             let due = due.min(if flow.corked_until > now { flow.corked_until } else { NEVER });
@@ -359,4 +362,6 @@ fn send<D: Device + ?Sized>(
             return (Visit::Done(now + Duration::from_millis(10)), progress);
         }
     }
+    // What it sends depends on what the peer has said. The lock of the stack is held meanwhile: others have their turn.
+    (Visit::Done(now + Duration::from_millis(1)), progress)
 }

@@ -6,22 +6,14 @@ use object::elf::{FileHeader64, PF_R, PT_LOAD, PT_NOTE, ProgramHeader64};
 use object::read::elf::{FileHeader, ProgramHeader};
 use unikernel_elf::{HEADER_BYTES, SEGMENT_HEADER_BYTES};
 
-use super::entry::Entry;
+use super::entry::{Note, Part, add_kernel};
 use super::kernel_parts::{Contents, KernelParts};
-use super::{MOST_PHYSICAL, PAGE_BYTES, PackError, page_up};
+use super::{MOST_PHYSICAL, PackError, page_up};
 use crate::image_check::{self, SEARCHED_BYTES};
 
 const ENDIAN: LittleEndian = LittleEndian;
 /// The tag of a Multiboot2 header that says where to enter.
 const ENTRY_TAG: u16 = 3;
-
-/// What a loader puts to an address.
-struct Part<'a> {
-    physical: u64,
-    flags: u32,
-    memory_bytes: u64,
-    bytes: &'a [u8],
-}
 
 /// A kernel with files, and with words about the program among them.
 pub(super) fn with_files(
@@ -42,13 +34,20 @@ pub(super) fn with_files(
         .parts
         .iter()
         .map(|part| Part {
+            address: part.physical,
             physical: part.physical,
             flags: part.flags,
             memory_bytes: part.memory_bytes,
             bytes: &part.bytes,
         })
         .collect();
-    parts.push(Part { physical: start, flags: PF_R, memory_bytes: added.len() as u64, bytes: &added });
+    parts.push(Part {
+        physical: start,
+        address: start,
+        flags: PF_R,
+        memory_bytes: added.len() as u64,
+        bytes: &added,
+    });
     write(parts, kernel.note, kernel.multiboot2)
 }
 
@@ -65,6 +64,7 @@ pub(super) fn of_image(image: &[u8]) -> Option<Result<Vec<u8>, PackError>> {
         end.filter(|&end| end <= MOST_PHYSICAL && segment.p_filesz(ENDIAN) <= segment.p_memsz(ENDIAN))?;
         Some(Part {
             physical: segment.p_paddr(ENDIAN),
+            address: segment.p_paddr(ENDIAN),
             flags: segment.p_flags(ENDIAN),
             memory_bytes: segment.p_memsz(ENDIAN),
             bytes: segment.data(ENDIAN, image).ok()?,
@@ -76,7 +76,11 @@ pub(super) fn of_image(image: &[u8]) -> Option<Result<Vec<u8>, PackError>> {
     Some(write(parts, (note.p_paddr(ENDIAN), note.p_filesz(ENDIAN)), multiboot2))
 }
 
-fn write(mut parts: Vec<Part<'_>>, note: (u64, u64), multiboot2: &[u8]) -> Result<Vec<u8>, PackError> {
+fn write(
+    mut parts: Vec<Part<'_>>,
+    (note_at, bytes): (u64, u64),
+    multiboot2: &[u8],
+) -> Result<Vec<u8>, PackError> {
     parts.sort_by_key(|part| part.physical);
     let count = parts.len() + 1;
     let table_bytes = count * SEGMENT_HEADER_BYTES;
@@ -84,39 +88,9 @@ fn write(mut parts: Vec<Part<'_>>, note: (u64, u64), multiboot2: &[u8]) -> Resul
     out.extend(multiboot2);
     // GRUB reads the table from there, too.
     let count = u16::try_from(count).ok().filter(|_| out.len() <= SEARCHED_BYTES).ok_or(PackError::NoRoom)?;
-    let (note_at, note_bytes) = note;
-    let (mut table, mut note_offset) = (Vec::new(), 0);
-    for part in &parts {
-        let within = part.physical % PAGE_BYTES;
-        out.resize((page_up(out.len() as u64) + within) as usize, 0);
-        let (offset, file_bytes) = (out.len() as u64, part.bytes.len() as u64);
-        if (part.physical..part.physical + file_bytes).contains(&note_at) {
-            note_offset = offset + (note_at - part.physical);
-        }
-        let entry = Entry {
-            kind: PT_LOAD,
-            flags: part.flags,
-            offset,
-            address: part.physical,
-            physical: part.physical,
-            file_bytes,
-            memory_bytes: part.memory_bytes,
-            alignment: PAGE_BYTES,
-        };
-        entry.write(&mut table);
-        out.extend(part.bytes);
-    }
-    let note = Entry {
-        kind: PT_NOTE,
-        flags: PF_R,
-        offset: note_offset,
-        address: note_at,
-        physical: note_at,
-        file_bytes: note_bytes,
-        memory_bytes: note_bytes,
-        alignment: 4,
-    };
-    note.write(&mut table);
+    let mut table = Vec::new();
+    let note = Note { physical: note_at, address: note_at, bytes };
+    add_kernel(&parts, note, (&mut out, &mut table));
     out[HEADER_BYTES..HEADER_BYTES + table.len()].copy_from_slice(&table);
     let entry = entry_of(multiboot2).ok_or(PackError::NotAKernel("entry for GRUB"))?;
     out[..HEADER_BYTES].copy_from_slice(&header(entry, count));

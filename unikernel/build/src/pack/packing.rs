@@ -1,9 +1,9 @@
 //! Where each part goes, in the file and in memory, and the file that says so.
 
-use object::elf::{PF_R, PF_X, PT_LOAD, PT_NOTE, PT_PHDR};
+use object::elf::{PF_R, PF_X, PT_LOAD, PT_PHDR};
 use unikernel_elf::{ElfError, HEADER_BYTES, Kind, Program, SEGMENT_HEADER_BYTES};
 
-use super::entry::Entry;
+use super::entry::{Entry, Note, Part, add_kernel};
 use super::kernel_parts::{Contents, KernelParts};
 use super::{ALLOWED, MOST_PHYSICAL, PAGE_BYTES, PackError, page_up};
 
@@ -246,39 +246,16 @@ impl<'a> Packing<'a> {
     fn add_kernel(&self, out: &mut Vec<u8>, table: &mut Vec<u8>) {
         let first = self.extra_address + page_up(self.files.len() as u64);
         let address = |physical: u64| first + (physical - self.kernel.start());
-        let (note_at, note_bytes) = self.kernel.note;
-        let mut note_offset = 0;
-        for part in &self.kernel.parts {
-            let within = part.physical % PAGE_BYTES;
-            out.resize((page_up(out.len() as u64) + within) as usize, 0);
-            let (offset, file_bytes) = (out.len() as u64, part.bytes.len() as u64);
-            if (part.physical..part.physical + file_bytes).contains(&note_at) {
-                note_offset = offset + (note_at - part.physical);
-            }
-            let entry = Entry {
-                kind: PT_LOAD,
-                flags: part.flags & !PF_X,
-                offset,
-                address: address(part.physical),
-                physical: part.physical,
-                file_bytes,
-                memory_bytes: part.memory_bytes,
-                alignment: PAGE_BYTES,
-            };
-            entry.write(table);
-            out.extend(&part.bytes);
-        }
-        let note = Entry {
-            kind: PT_NOTE,
-            flags: PF_R,
-            offset: note_offset,
-            address: address(note_at),
-            physical: note_at,
-            file_bytes: note_bytes,
-            memory_bytes: note_bytes,
-            alignment: 4,
-        };
-        note.write(table);
+        let parts = self.kernel.parts.iter().map(|part| Part {
+            physical: part.physical,
+            address: address(part.physical),
+            flags: part.flags & !PF_X,
+            memory_bytes: part.memory_bytes,
+            bytes: &part.bytes,
+        });
+        let parts: Vec<_> = parts.collect();
+        let (physical, bytes) = self.kernel.note;
+        add_kernel(&parts, Note { physical, address: address(physical), bytes }, (out, table));
     }
 }
 

@@ -63,6 +63,7 @@ mod namespace;
 mod ntp_tests;
 mod oci;
 mod offload_tests;
+mod our_stack;
 mod pack_tests;
 mod package;
 mod package_tests;

@@ -10,14 +10,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use smoltcp::time::Instant as StackInstant;
-use smoltcp::wire::{EthernetAddress, Ipv4Cidr};
+use smoltcp::wire::EthernetAddress;
 use socket2::SockRef;
-use unikernel_net::{Addressing, BindOptions, Config, Ipv4Config, Ipv6Config, Stack, TcpId};
+use unikernel_net::{BindOptions, Stack, TcpId};
 
 use crate::impairment::{BadWire, Trouble};
 use crate::namespace::{self, GUEST, Queues, TAP};
+use crate::our_stack;
 use crate::project;
-use crate::random::Random;
 
 /// How long a cell of the table is measured.
 const SPELL: Duration = Duration::from_millis(700);
@@ -189,19 +189,7 @@ impl OurEnd {
         let wire = BadWire::on(TAP, trouble, port.into())?;
         let [a, b, c, d] = GUEST.0;
         let address = Ipv4Addr::new(a, b, c, d);
-        let ipv4 = Ipv4Config {
-            address: Ipv4Cidr::new(address, 24),
-            gateway: None,
-            dns: Vec::new(),
-            routes: Vec::new(),
-            time_servers: Vec::new(),
-        };
-        let ipv6 =
-            Ipv6Config { accepts_advertisements: false, detects_duplicates: false, ..Ipv6Config::default() };
-        let config = Config { ipv6, ..Config::new(MAC, Addressing::Static(ipv4)) };
-        let mut random = Random::new(port.into());
-        let random = Box::new(move || random.below(1 << 32) << 32 | random.below(1 << 32));
-        let mut stack = Stack::new(config, Some(wire.capabilities()), random, StackInstant::ZERO);
+        let mut stack = our_stack::new(MAC, address, wire.capabilities(), port.into());
         let bound = stack.tcp_bind(SocketAddr::from((address, port)), BindOptions::default());
         let listener = bound.ok().context("the port is taken")?;
         stack.tcp_listen(listener, 4).ok().context("cannot listen")?;

@@ -9,11 +9,12 @@ use std::time::Instant;
 
 use smoltcp::phy::{Checksum, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::time::Instant as StackInstant;
-use smoltcp::wire::{EthernetAddress, Ipv4Cidr};
-use unikernel_net::{Addressing, Config, Ipv4Config, Ipv6Config, RecvError, Stack, TcpId};
+use smoltcp::wire::EthernetAddress;
+use unikernel_net::{RecvError, Stack, TcpId};
 
 use super::queue::{HONESTY, Part};
 use super::{Address, Device, Memory};
+use crate::our_stack;
 use crate::random::Random;
 
 /// What it may offer: checksums left to it and by it, long segments in both directions, buffers that are joined, indirect
@@ -97,20 +98,8 @@ impl Card {
     /// A card whose host counts the answers that it gets.
     pub(crate) fn new(seed: u64, answers: Arc<AtomicUsize>) -> Self {
         let wire = Wire::default();
-        let ipv4 = Ipv4Config {
-            address: Ipv4Cidr::new(HOST, 24),
-            gateway: None,
-            dns: Vec::new(),
-            routes: Vec::new(),
-            time_servers: Vec::new(),
-        };
-        let ipv6 =
-            Ipv6Config { accepts_advertisements: false, detects_duplicates: false, ..Ipv6Config::default() };
-        let config = Config { ipv6, ..Config::new(HOST_MAC, Addressing::Static(ipv4)) };
         let capabilities = smoltcp::phy::Device::capabilities(&wire);
-        let mut random = Random::new(seed);
-        let random = Box::new(move || random.below(1 << 32) << 32 | random.below(1 << 32));
-        let stack = Stack::new(config, Some(capabilities), random, StackInstant::ZERO);
+        let stack = our_stack::new(HOST_MAC, HOST, capabilities, seed);
         Self { wire, stack, clients: [None; CLIENTS], answers, started: Instant::now() }
     }
 

@@ -34,6 +34,7 @@ pub(crate) fn all() -> Vec<NamedTest> {
     vec![
         ("lies_of_a_disk [q35]".to_owned(), Box::new(|| each_seed(disk_lies))),
         ("lies_of_a_card [q35]".to_owned(), Box::new(card_lies_all)),
+        ("lies_of_a_clogged_card [q35]".to_owned(), Box::new(card_clogs)),
     ]
 }
 
@@ -79,9 +80,25 @@ fn card_lies_all() -> Result<()> {
 
 /// Serves behind such a card, as far as that goes, and stops when the power button is pressed.
 pub(crate) fn card_lies(seed: u64, answers: &Arc<AtomicUsize>) -> Result<()> {
+    serve_behind(liar::Card::new(seed, Arc::clone(answers)), seed)
+}
+
+/// A card that has no room for answers, while requests come in, keeps no core from hearing the power button.
+fn card_clogs() -> Result<()> {
+    project::build_app(SERVER)?;
+    // With one core and with two.
+    for seed in 0..2 {
+        let answers = Arc::default();
+        serve_behind(liar::Card::clogging(seed, Arc::clone(&answers)), seed)
+            .with_context(|| format!("with the lies of seed {seed}"))?;
+    }
+    Ok(())
+}
+
+fn serve_behind(card: liar::Card, seed: u64) -> Result<()> {
     let socket = socket("card");
     let control = socket.with_extension("qmp");
-    let liar = liar::start(&socket, seed, Box::new(liar::Card::new(seed, Arc::clone(answers))))?;
+    let liar = liar::start(&socket, seed, Box::new(card))?;
     let mut machine = Machine::new(Kind::Q35, &project::image(SERVER));
     machine.cpus = 1 + seed as u32 % 2;
     machine.append = format!("ip={}/24", liar::GUEST.ip());

@@ -9,7 +9,9 @@ use std::time::Instant;
 
 use smoltcp::phy::{Checksum, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::time::Instant as StackInstant;
-use smoltcp::wire::EthernetAddress;
+use smoltcp::wire::{
+    ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetFrame, EthernetProtocol, EthernetRepr,
+};
 use unikernel_net::{RecvError, Stack, TcpId};
 
 use super::queue::{HONESTY, Part};
@@ -21,6 +23,8 @@ use crate::random::Random;
 /// tables (Virtual I/O Device specification 1.2, section 5.1.3).
 const FEATURES: [u64; 9] = [0, 1, 7, 8, 11, 12, 13, 15, 28];
 const RECEIVE: usize = 0;
+/// After so many answers a card that clogs takes no more frames.
+const CLOGS_AFTER: usize = 8;
 /// Bytes of `struct virtio_net_hdr` with the number of joined buffers, which is the last word (section 5.1.6).
 const HEADER_BYTES: usize = 12;
 /// Most bytes of a frame, its header apart.
@@ -91,6 +95,8 @@ pub(crate) struct Card {
     /// Connections, and whether each has been given its request.
     clients: [Option<(TcpId, bool)>; CLIENTS],
     answers: Arc<AtomicUsize>,
+    /// At some time it takes no frames from the guest any more, and goes on delivering.
+    clogs: bool,
     started: Instant,
 }
 
@@ -100,7 +106,12 @@ impl Card {
         let wire = Wire::default();
         let capabilities = smoltcp::phy::Device::capabilities(&wire);
         let stack = our_stack::new(HOST_MAC, HOST, capabilities, seed);
-        Self { wire, stack, clients: [None; CLIENTS], answers, started: Instant::now() }
+        Self { wire, stack, clients: [None; CLIENTS], answers, clogs: false, started: Instant::now() }
+    }
+
+    /// The same, but it clogs.
+    pub(crate) fn clogging(seed: u64, answers: Arc<AtomicUsize>) -> Self {
+        Self { clogs: true, ..Self::new(seed, answers) }
     }
 
     /// Lets the host go on.
@@ -157,7 +168,15 @@ impl Device for Card {
 
     fn is_ready(&mut self, queue: usize) -> bool {
         self.poll_host();
-        queue != RECEIVE || !self.wire.to_guest.0.is_empty()
+        let is_clogged = self.clogs && self.answers.load(Ordering::Relaxed) >= CLOGS_AFTER;
+        if is_clogged && self.wire.to_guest.0.is_empty() {
+            // The guest answers each of these until it has no room for more answers.
+            self.wire.to_guest.0.push_back(question());
+        }
+        match queue {
+            RECEIVE => !self.wire.to_guest.0.is_empty(),
+            _ => !is_clogged,
+        }
     }
 
     fn perform(&mut self, queue: usize, memory: &Memory, parts: &[Part], random: &mut Random) -> u32 {
@@ -168,6 +187,27 @@ impl Device for Card {
             0
         }
     }
+}
+
+/// Asks for the guest's hardware address (RFC 826).
+fn question() -> Vec<u8> {
+    let std::net::IpAddr::V4(guest) = GUEST.ip() else { unreachable!("the guest's address is one of IPv4") };
+    let request = ArpRepr::EthernetIpv4 {
+        operation: ArpOperation::Request,
+        source_hardware_addr: HOST_MAC,
+        source_protocol_addr: HOST,
+        target_hardware_addr: EthernetAddress::default(),
+        target_protocol_addr: guest,
+    };
+    let header = EthernetRepr {
+        src_addr: HOST_MAC,
+        dst_addr: EthernetAddress::BROADCAST,
+        ethertype: EthernetProtocol::Arp,
+    };
+    let mut frame = vec![0; header.buffer_len() + request.buffer_len()];
+    header.emit(&mut EthernetFrame::new_unchecked(&mut frame));
+    request.emit(&mut ArpPacket::new_unchecked(&mut frame[header.buffer_len()..]));
+    frame
 }
 
 /// Puts a frame into the guest's buffer; answers how many bytes that took.

@@ -252,6 +252,13 @@ pub fn wait_for_interrupt() {
     unsafe { asm!("sti", "hlt", "cli", options(nostack)) }
 }
 
+/// Lets in the interrupts that are pending, and no others.
+pub fn admit_interrupts() {
+    // `sti` takes effect after the next instruction (SDM Vol. 2, STI): without the `nop`, none would come in before `cli`.
+    // SAFETY: as in `wait_for_interrupt`.
+    unsafe { asm!("sti", "nop", "cli", options(nostack)) }
+}
+
 /// Stops this core for good.
 pub fn halt_forever() -> ! {
     loop {

@@ -42,6 +42,11 @@ pub(super) fn wait() {
     DISPATCHER.begin_idle(here);
     tlb::begin_lazy();
     look_around(here);
+    if DISPATCHER.waiting(here) == 0 {
+        // There was work, and nobody to run for it: a core does not get as far as its sleep while a device brings more. It hears
+        // of the power button all the same.
+        cpu::admit_interrupts();
+    }
     tlb::end_lazy();
     DISPATCHER.end_idle(here);
     scheduler::start_clock();

@@ -236,7 +236,10 @@ impl Nic {
     /// it before sleeping.
     #[inline]
     pub fn enable_interrupts(&mut self) -> bool {
-        self.rx.ring().enable_interrupts() | self.can_send_again()
+        // A frame is taken in when there is room for its answer. Until then there is nothing to do: the send queue's interrupt
+        // says when.
+        let has_frames = self.rx.ring().enable_interrupts() && self.tx.is_ready();
+        has_frames | self.can_send_again()
     }
 
     /// Announces the frames put into the ring since the last time, and the receive buffers that

@@ -19,6 +19,7 @@
 
 extern crate alloc;
 
+pub mod abi;
 pub mod arch;
 pub mod block;
 mod boot_info;
@@ -38,11 +39,11 @@ pub mod uring;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
+use abi::Errno;
 use boot_info::BootInfo;
 use drivers::virtio::VirtioDevice;
 use platform::acpi::MmioDevice;
 use service::config::{Told, metadata};
-use syscall::errno::Errno;
 use task::exec::{self, ExecError};
 use task::{exec_stack, load};
 use unikernel_cmdline::{Options, Shown};

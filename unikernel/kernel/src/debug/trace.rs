@@ -14,9 +14,10 @@ use alloc::vec::Vec;
 use unikernel_report::calls;
 
 use super::trace_args;
+use crate::abi::SysResult;
 use crate::platform::{console, time};
 use crate::sync::SpinLock;
-use crate::syscall::{SysResult, TABLE, dispatch};
+use crate::syscall::{TABLE, dispatch};
 use crate::task;
 
 static IS_ON: AtomicBool = AtomicBool::new(false);

@@ -11,8 +11,9 @@ use linux_raw_sys::general::AT_FDCWD;
 use unikernel_report::flags;
 
 use super::trace_structs::{self as structs, Shape};
+use crate::abi::SysResult;
 use crate::mem::user::{self, UserPtr};
-use crate::syscall::{ArgKind, Entry, SysResult};
+use crate::syscall::{ArgKind, Entry};
 use crate::task::signal;
 
 /// A call whose arguments are written.

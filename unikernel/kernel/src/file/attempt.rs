@@ -5,8 +5,8 @@
 //! The rule for a try: it copies before it takes anything, or it notes how far it came. Then nothing is lost or done
 //! twice when it begins again.
 
+use crate::abi::Errno;
 use crate::mem::fault::{Missing, paging_in};
-use crate::syscall::Errno;
 
 /// Why a try did not succeed.
 pub enum AttemptError {

@@ -14,10 +14,10 @@ use unikernel_fs::terminal::{Screen, Settings, Terminal, Typed};
 use super::table::{self, OnExec};
 use super::tty::{self, Line, NO_WINDOW, Queues, number_of, session};
 use super::{AttemptError, File, FileFlags, Metadata, PollSource, Readiness, WaitMode};
+use crate::abi::{Errno, SysResult};
 use crate::mem::user::UserSlice;
 use crate::platform::{console, records};
 use crate::sync::SpinLock;
-use crate::syscall::{Errno, SysResult};
 
 /// Output is copied from the app in pieces of this size.
 const CHUNK_BYTES: usize = 512;

@@ -14,11 +14,11 @@ use smallvec::SmallVec;
 use super::epoll_nesting::{self, Below};
 use super::poll_source::{Batch, PollSource, ReadyList, Watch, WatchKey};
 use super::{AttemptError, File, Metadata, OpenFile, Readiness, complete};
+use crate::abi::{Errno, SysResult};
 use crate::mem::fault::Missing;
 use crate::mem::user::UserPtr;
 use crate::net;
 use crate::sync::SpinLock;
-use crate::syscall::{Errno, SysResult};
 use crate::task::wait::WaitError;
 use crate::user_abi;
 

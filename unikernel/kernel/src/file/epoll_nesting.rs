@@ -12,8 +12,8 @@ use smallvec::SmallVec;
 
 use super::epoll::Epoll;
 use super::poll_source::{PollSource, Watch};
+use crate::abi::Errno;
 use crate::sync::SpinLock;
-use crate::syscall::Errno;
 
 /// The greatest height.
 const MAX_HEIGHT: usize = 4;

@@ -4,9 +4,9 @@ use alloc::sync::Arc;
 use core::fmt::Write;
 
 use super::{File, Metadata, PollSource, Readiness, WaitMode};
+use crate::abi::{Errno, SysResult};
 use crate::mem::user::{UserPtr, UserSlice};
 use crate::sync::SpinLock;
-use crate::syscall::{Errno, SysResult};
 
 /// Bytes of the counter, which is what `read` and `write` move.
 const COUNTER_BYTES: usize = 8;

@@ -7,9 +7,9 @@ use linux_raw_sys::general::inotify_event;
 use linux_raw_sys::ioctl::FIONREAD;
 
 use super::{AttemptError, File, Metadata, PollSource, Readiness, WaitMode, complete};
+use crate::abi::{Errno, SysResult};
 use crate::fs::notify::{Event, Queue};
 use crate::mem::user::{UserPtr, UserSlice};
-use crate::syscall::{Errno, SysResult};
 
 /// Instances at once (`/proc/sys/fs/inotify/max_user_instances`).
 pub const MAX_INSTANCES: usize = 128;

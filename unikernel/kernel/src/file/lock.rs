@@ -4,8 +4,8 @@
 use unikernel_fs::{HeldLock, LockKind, Owner, Progress, RangeLocks, Refusal};
 
 use super::WaitMode;
+use crate::abi::Errno;
 use crate::sync::SpinLock;
-use crate::syscall::Errno;
 use crate::task::{WaitQueue, scheduler};
 
 /// How many locks a call takes out, or frees, before it lets others at the table, and onto the core: the app may hold as many as

@@ -15,11 +15,12 @@ use unikernel_fs::{MessageQueue, QueueEnd, Sent, Turn};
 pub use unikernel_fs::Message;
 
 use super::{File, FileFlags, Metadata, PollSource, Readiness, WaitMode};
+use crate::abi::{Errno, SysResult};
 use crate::mem::user::UserSlice;
 use crate::net::socket::Socket;
 use crate::platform::time;
 use crate::sync::SpinLock;
-use crate::syscall::{Errno, SysResult, credentials};
+use crate::syscall::credentials;
 use crate::task::limits;
 use crate::task::process::PROCESS_ID;
 use crate::task::signal::{self, SignalInfo};

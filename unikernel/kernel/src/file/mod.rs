@@ -41,10 +41,10 @@ pub use open_file::{FileFlags, OpenFile};
 pub use poll_source::PollSource;
 pub use table::{get, get_any, install};
 
+use crate::abi::{Errno, SysResult};
 use crate::fs::memory_file::Content;
 use crate::mem::space::PageSource;
 use crate::mem::user::UserSlice;
-use crate::syscall::{Errno, SysResult};
 use crate::task::signal::{self, SignalInfo};
 
 bitflags! {

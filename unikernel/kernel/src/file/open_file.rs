@@ -8,10 +8,10 @@ use bitflags::bitflags;
 use linux_raw_sys::general as raw;
 
 use super::{File, WaitMode, at_each};
+use crate::abi::{Errno, SysResult};
 use crate::fs::notify;
 use crate::mem::user::UserSlice;
 use crate::sync::{Mutex, SpinLock};
-use crate::syscall::{Errno, SysResult};
 use crate::task::limits;
 
 bitflags! {

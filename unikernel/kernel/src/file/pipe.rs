@@ -17,10 +17,10 @@ pub use fifo::Fifo;
 use super::{
     AttemptError, File, FileFlags, Metadata, OpenFile, PollSource, Readiness, WaitMode, broken_pipe,
 };
+use crate::abi::{Errno, SysResult};
 use crate::mem::room;
 use crate::mem::user::{UserPtr, UserSlice};
 use crate::sync::SpinLock;
-use crate::syscall::{Errno, SysResult};
 
 /// Bytes a pipe holds (pipe(7)).
 pub const CAPACITY_BYTES: usize = 65_536;

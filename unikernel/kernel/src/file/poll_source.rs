@@ -20,10 +20,10 @@ use smallvec::SmallVec;
 use super::attempt::{AttemptError, complete};
 use super::epoll_nesting;
 use super::{File, Readiness, WaitMode};
+use crate::abi::Errno;
 use crate::mem::fault::Pins;
 use crate::mem::room::{self, OutOfMemory};
 use crate::sync::SpinLock;
-use crate::syscall::Errno;
 use crate::task::WaitQueue;
 use crate::task::wait::WaitError;
 
@@ -37,6 +37,16 @@ pub struct PollSource {
     pub(super) watches: SpinLock<SmallVec<[Arc<Watch>; 1]>>,
     /// How many watches there are. Changed with their lock held.
     watched: AtomicUsize,
+}
+
+/// How a sleep ended that may have had a deadline, for calls whose time-out reads as "try again". With a deadline a
+/// signal ends the call for good, as its time-out would begin anew (Linux: `sock_intr_errno`).
+const fn errno_of_wait(error: WaitError, deadline_ns: Option<u64>) -> Errno {
+    match (error, deadline_ns) {
+        (WaitError::Interrupted, None) => Errno::RESTART,
+        (WaitError::Interrupted, Some(_)) => Errno::EINTR,
+        (WaitError::TimedOut, _) => Errno::EAGAIN,
+    }
 }
 
 impl PollSource {
@@ -98,7 +108,7 @@ impl PollSource {
                 Err(AttemptError::Missing(missing)) => Some(Ok(Err(missing))),
                 Ok(value) => Some(Ok(Ok(value))),
             });
-            match awaited.map_err(|error| Errno::of_wait(error, deadline_ns))?? {
+            match awaited.map_err(|error| errno_of_wait(error, deadline_ns))?? {
                 Ok(value) => return Ok(value),
                 Err(missing) => pins.page_in(missing)?,
             }

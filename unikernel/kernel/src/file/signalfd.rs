@@ -7,9 +7,9 @@ use core::ops::Bound;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::{File, Metadata, PollSource, Readiness, WaitMode};
+use crate::abi::{Errno, SysResult};
 use crate::mem::user::UserSlice;
 use crate::sync::SpinLock;
-use crate::syscall::{Errno, SysResult};
 use crate::task::signal::{self, SignalInfo, SignalSet, UNBLOCKABLE, set_of};
 
 /// Bytes of a `struct signalfd_siginfo`.

@@ -5,10 +5,10 @@ use alloc::sync::Arc;
 use unikernel_fs::{DescriptorTable, TableFull};
 
 use super::{FileFlags, OpenFile};
+use crate::abi::Errno;
 use crate::mem::room;
 use crate::net::unix::garbage;
 use crate::sync::SpinLock;
-use crate::syscall::Errno;
 
 /// Descriptors that an app may have at most; it may want fewer (`RLIMIT_NOFILE`). The table grows as they are used.
 const MAX_DESCRIPTORS: usize = crate::syscall::identity::MAX_OPEN_FILES as usize;

@@ -5,11 +5,11 @@ use alloc::sync::{Arc, Weak};
 use unikernel_fs::Expirations;
 
 use super::{File, Metadata, PollSource, Readiness, WaitMode};
+use crate::abi::{Errno, SysResult};
 use crate::mem::user::{UserPtr, UserSlice};
 use crate::platform::time;
 use crate::sync::SpinLock;
 use crate::syscall::time::{ClockBase, first_expiration};
-use crate::syscall::{Errno, SysResult};
 use crate::task::timer::{self, Timer, TimerTarget};
 
 /// Bytes of the count.

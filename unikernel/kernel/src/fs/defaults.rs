@@ -9,9 +9,9 @@ use unikernel_fs::{Attributes, LastLink, Node};
 use super::init::{FILE, KernelNode, TEXT, add};
 use super::proc::{self, MakeText, Text};
 use super::{FileTree, Located, MemoryFile, NodeId, Special};
+use crate::abi::Errno;
 use crate::mem::room;
 use crate::net;
-use crate::syscall::Errno;
 use crate::task::host_name;
 
 /// Names come from `/etc/hosts`, then from the name servers.

@@ -6,12 +6,12 @@ use alloc::sync::Arc;
 
 use super::memory_file::{MAX_FILE_BYTES, MemoryFile};
 use super::{Handle, node};
+use crate::abi::{Errno, SysResult};
 use crate::file::console::CONSOLE_DEVICE;
 use crate::file::{File, Metadata, WaitMode};
 use crate::mem::space::PageSource;
 use crate::mem::user::UserSlice;
 use crate::platform::random;
-use crate::syscall::{Errno, SysResult};
 
 /// Bytes handed out at a time.
 const CHUNK_BYTES: usize = 512;

@@ -13,10 +13,10 @@ use spin::LazyLock;
 
 use super::Handle;
 use super::node::{metadata, name_of};
+use crate::abi::SysResult;
 use crate::file::{File, Metadata, PollSource, Readiness};
 use crate::mem::user::UserSlice;
 use crate::platform::generation;
-use crate::syscall::SysResult;
 
 static SOURCE: LazyLock<PollSource> = LazyLock::new(PollSource::new);
 const CHANGED: Readiness = Readiness::PRI.union(Readiness::ERR);

@@ -15,12 +15,12 @@ use unikernel_elf::Segment;
 use unikernel_report::symbols::Symbol;
 
 use super::memory_file::MemoryFile;
+use crate::abi::Errno;
 use crate::debug::symbols;
 use crate::mem::layout::{self, page_down};
 use crate::mem::space::PageSource;
 use crate::mem::user::UserSlice;
 use crate::sync::SpinLock;
-use crate::syscall::Errno;
 use crate::task::exec;
 use crate::task::linked::{self, Linked};
 

@@ -13,6 +13,7 @@ use alloc::sync::Arc;
 
 use linux_raw_sys::general::F_SEAL_SEAL;
 
+use crate::abi::{Errno, SysResult};
 use crate::file::lock::FileLocks;
 use crate::fs::disk::cache;
 use crate::mem::PAGE_BYTES;
@@ -21,7 +22,6 @@ use crate::mem::shared::SharedFrame;
 use crate::mem::space::{self, Copies};
 use crate::mem::user::UserSlice;
 use crate::sync::{Mutex, SpinLock};
-use crate::syscall::{Errno, SysResult};
 use crate::task::limits;
 
 /// The largest file (Linux: `MAX_LFS_FILESIZE`).

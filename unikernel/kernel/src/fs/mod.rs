@@ -41,12 +41,12 @@ use unikernel_ext4::InodeNumber;
 use unikernel_fs::{Attributes, LastLink, Node, Place, Tree, Walk};
 pub use unikernel_fs::{LookupError, NodeId};
 
+use crate::abi::Errno;
 use crate::file::pipe::Fifo;
 use crate::file::{self, File, Metadata};
 use crate::net::socket::Socket;
 use crate::platform::time;
 use crate::sync::{SpinLock, SpinLockGuard};
-use crate::syscall::Errno;
 use device::Device;
 use disk::file::Opened;
 use disk::walk::{DiskPlace, DiskWalk};

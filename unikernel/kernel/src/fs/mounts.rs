@@ -14,7 +14,7 @@ use unikernel_fs::{FilesystemId, LastLink};
 use super::device;
 use super::disk::{self, Mount};
 use super::{FileTree, NodeId, tree};
-use crate::syscall::Errno;
+use crate::abi::Errno;
 
 /// A filesystem within the tree.
 pub struct Filesystem {

@@ -11,6 +11,7 @@ use super::device::DeviceFile;
 use super::generation::{self, Generation};
 use super::memory_file::{Content, MAX_FILE_BYTES, MemoryFile};
 use super::{Device, FileTree, Handle, Special, image, mounts, proc, tree};
+use crate::abi::{Errno, SysResult};
 use crate::file::lock::FileLocks;
 use crate::file::pipe::Fifo;
 use crate::file::tty::{master::Master, slave::Slave};
@@ -19,7 +20,6 @@ use crate::mem::space::{Description, PageSource, Supply};
 use crate::mem::user::UserSlice;
 use crate::platform::time;
 use crate::sync::SpinLock;
-use crate::syscall::{Errno, SysResult};
 use crate::task::limits;
 
 /// What `stat` tells of a node.

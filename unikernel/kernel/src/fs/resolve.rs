@@ -11,8 +11,8 @@ use linux_raw_sys::general as raw;
 use unikernel_fs::{LastLink, Node};
 
 use super::{Located, Walked, current_directory, disk, find, listing, locate, tree, walk};
+use crate::abi::Errno;
 use crate::file;
-use crate::syscall::Errno;
 
 /// Symbolic links followed on one path, as in Linux (`MAXSYMLINKS`).
 const MAX_LINKS: usize = 40;

@@ -12,8 +12,8 @@ use super::endpoint::Name;
 use super::socket::{Kind, Socket};
 use super::unix::UnixName;
 use super::{netlink, vsock};
+use crate::abi::Errno;
 use crate::mem::user::{UserPtr, UserSlice};
-use crate::syscall::Errno;
 
 /// Bytes of a `sockaddr_in`.
 const V4_BYTES: usize = size_of::<sockaddr_in>();

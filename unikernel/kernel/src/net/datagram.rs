@@ -14,9 +14,9 @@ use super::peek_offset::PeekOffset;
 use super::routes::to_file;
 use super::shards::{self, Guard};
 use super::socket::{SendControl, Shutdown, Socket};
+use crate::abi::Errno;
 use crate::file::Readiness;
 use crate::sync::SpinLock;
-use crate::syscall::Errno;
 
 mod cork;
 pub mod own;

@@ -6,9 +6,9 @@ use alloc::sync::Arc;
 use arrayvec::ArrayVec;
 
 use super::socket::{MessageFlags, Received, Shutdown, Socket};
+use crate::abi::{Errno, SysResult};
 use crate::file::{Readiness, WaitMode};
 use crate::mem::user::UserSlice;
-use crate::syscall::{Errno, SysResult};
 
 /// Bytes of an address at most: a `sockaddr_vm` has so many.
 pub const NAME_BYTES: usize = 16;

@@ -5,7 +5,7 @@ use unikernel_net::{
     StateError,
 };
 
-use crate::syscall::Errno;
+use crate::abi::Errno;
 
 impl From<SocketError> for Errno {
     fn from(error: SocketError) -> Self {

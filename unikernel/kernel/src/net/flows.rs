@@ -10,9 +10,9 @@ use super::options::TcpOptions;
 use super::shards::{self, Guard, Net};
 use super::socket::Socket;
 use super::{cards, loopback};
+use crate::abi::Errno;
 use crate::arch::cpu::this_cpu;
 use crate::sync::SpinLock;
-use crate::syscall::Errno;
 
 /// Where the shard's number stands in the bits of an id: slots are numbered from 0, and there are fewer than
 /// sixteen million.

@@ -12,8 +12,8 @@ use linux_raw_sys::net::AF_INET;
 use unikernel_net::smoltcp::wire::Ipv4Cidr;
 
 use super::cards::{self, Link};
+use crate::abi::{Errno, SysResult};
 use crate::mem::user::UserPtr;
-use crate::syscall::{Errno, SysResult};
 
 /// Room for a name in a `struct ifreq` (`IFNAMSIZ`); a union follows.
 const NAME_BYTES: usize = 16;

@@ -24,11 +24,11 @@ use super::peek_offset::PeekOffset;
 use super::stream::Stream;
 use super::unix::{Style, Unix};
 use super::urgent::Owner;
+use crate::abi::{Errno, SysResult};
 use crate::file::{AttemptError, PollSource, WaitMode, broken_pipe, complete};
 use crate::mem::user::UserSlice;
 use crate::platform::time;
 use crate::sync::SpinLock;
-use crate::syscall::{Errno, SysResult};
 
 /// Nobody else runs on the core for so long at most, in microseconds, whatever `SO_BUSY_POLL` asks for.
 const MAX_BUSY_POLL_US: u32 = 1000;

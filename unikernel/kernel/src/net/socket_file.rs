@@ -7,9 +7,9 @@ use linux_raw_sys::ioctl::{FIOGETOWN, FIONREAD, FIOSETOWN, SIOCATMARK, SIOCGPGRP
 
 use super::interface;
 use super::socket::{Kind, MessageFlags, Socket};
+use crate::abi::{Errno, SysResult};
 use crate::file::{File, Metadata, PollSource, Readiness, WaitMode};
 use crate::mem::user::{UserPtr, UserSlice};
-use crate::syscall::{Errno, SysResult};
 
 /// `SIOCOUTQ`, which is `TIOCOUTQ` under another name (tcp(7)).
 const SIOCOUTQ: u32 = linux_raw_sys::ioctl::TIOCOUTQ;

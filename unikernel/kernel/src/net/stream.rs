@@ -16,10 +16,10 @@ use super::peek_offset::PeekOffset;
 use super::routes::to_file;
 use super::socket::{Direction, Kind, Shutdown, Socket};
 use super::standing::Standing;
+use crate::abi::Errno;
 use crate::file::{Readiness, WaitMode};
 use crate::platform::time;
 use crate::sync::SpinLock;
-use crate::syscall::Errno;
 
 /// Who asks for what libraries ask for (std, mio, tokio), or more, gets as much as Linux allows at most (`somaxconn`). A SYN that
 /// finds the queue full is lost, and repeated after 1, 3, 7, 15 seconds: for an app that is busy for a moment that is

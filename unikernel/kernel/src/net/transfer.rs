@@ -8,10 +8,10 @@ use unikernel_net::{RecvError, SendError, Stack, TcpId};
 use super::flows::FlowId;
 use super::socket::{Direction, MessageFlags, Socket};
 use super::stream::Stream;
+use crate::abi::{Errno, SysResult};
 use crate::file::{AttemptError, WaitMode, complete};
 use crate::mem::fault::Missing;
 use crate::mem::user::UserSlice;
-use crate::syscall::{Errno, SysResult};
 
 /// The buffers after the first `done` bytes of them.
 fn rest(buffers: &[UserSlice], done: usize) -> impl Iterator<Item = UserSlice> {

@@ -8,8 +8,8 @@ use unikernel_net::{Stack, TcpId, UrgentError};
 use super::message::{Beside, MessageFlags, Received};
 use super::socket::Socket;
 use super::stream::Stream;
+use crate::abi::Errno;
 use crate::mem::user::UserSlice;
-use crate::syscall::Errno;
 use crate::task::process::{PROCESS_ID, process};
 use crate::task::signal::{self, SignalInfo};
 

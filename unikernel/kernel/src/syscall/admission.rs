@@ -7,7 +7,7 @@
 
 use linux_raw_sys::general::*;
 
-use super::Errno;
+use crate::abi::Errno;
 use crate::mem::room;
 
 /// Calls that work however little memory there is.

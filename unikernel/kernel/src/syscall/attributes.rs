@@ -8,7 +8,7 @@ use unikernel_ext4::{AttributeChange, Timestamp};
 use unikernel_fs::{Node, NodeId};
 
 use super::path::{Named, resolve, truncate};
-use super::{Errno, SysResult};
+use crate::abi::{Errno, SysResult};
 use crate::file::{self, OpenFile};
 use crate::fs::disk;
 use crate::fs::disk::inode::Inode;

@@ -9,8 +9,8 @@ use linux_raw_sys::net::{
     IPV6_PKTINFO, IPV6_TCLASS, SCM_RIGHTS, SO_MARK, SO_PRIORITY, SOL_IP, SOL_SOCKET, msghdr,
 };
 
-use super::Errno;
 use super::sockopt_udp::UDP_SEGMENT;
+use crate::abi::Errno;
 use crate::file::{self, OpenFile};
 use crate::mem::room;
 use crate::mem::user::UserSlice;

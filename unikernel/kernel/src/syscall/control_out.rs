@@ -12,9 +12,9 @@ use linux_raw_sys::net::{
 };
 use unikernel_net::{Arrival, ErrorOrigin, QueuedError};
 
-use super::Errno;
 use super::control::{HEADER_BYTES, SCM_CREDENTIALS};
 use super::sockopt_udp::UDP_GRO;
+use crate::abi::Errno;
 use crate::file;
 use crate::file::table::{self, OnExec};
 use crate::mem::user::UserSlice;

@@ -6,7 +6,7 @@ use core::cell::Cell;
 use linux_raw_sys::general::{S_IFCHR, S_IFDIR, S_IFMT, S_IFREG};
 
 use super::io::MAX_TRANSFER_BYTES;
-use super::{Errno, SysResult};
+use crate::abi::{Errno, SysResult};
 use crate::file::{self, FileFlags, OpenFile, WaitMode, pipe};
 use crate::mem::room;
 use crate::mem::user::{UserPtr, UserSlice};

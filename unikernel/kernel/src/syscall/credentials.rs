@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 
 use linux_raw_sys::general::*;
 
-use super::{Errno, SysResult};
+use crate::abi::{Errno, SysResult};
 use crate::mem::user::UserPtr;
 use crate::sync::SpinLock;
 

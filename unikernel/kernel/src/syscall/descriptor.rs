@@ -5,7 +5,8 @@ use linux_raw_sys::ioctl::{FIBMAP, FIOCLEX, FIONBIO, FIONCLEX, FIONREAD, FITRIM}
 
 use unikernel_ext4::Sync;
 
-use super::{Errno, SysResult, admission};
+use super::admission;
+use crate::abi::{Errno, SysResult};
 use crate::file::table::{self, OnExec};
 use crate::file::{self, File, FileFlags, OpenFile, pipe};
 use crate::fs::disk;

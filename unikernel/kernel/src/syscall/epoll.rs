@@ -7,7 +7,7 @@ use linux_raw_sys::general::*;
 use super::descriptor::on_exec_of;
 use super::polling::{deadline_of_millis, deadline_of_timespec};
 use super::signal::{read_mask, with_mask};
-use super::{Errno, SysResult};
+use crate::abi::{Errno, SysResult};
 use crate::file::epoll::{Epoll, Interest};
 use crate::file::{self, FileFlags, OpenFile};
 use crate::mem::user::{UserPtr, UserSlice};

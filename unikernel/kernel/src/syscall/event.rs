@@ -4,7 +4,7 @@ use linux_raw_sys::general::*;
 
 use super::descriptor::on_exec_of;
 use super::time::{ClockBase, timespec_ns, to_timespec};
-use super::{Errno, SysResult};
+use crate::abi::{Errno, SysResult};
 use crate::file::eventfd::{EventFd, Take};
 use crate::file::signalfd::SignalFd;
 use crate::file::timerfd::{Setting, TimerFd};

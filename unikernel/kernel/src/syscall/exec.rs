@@ -6,7 +6,8 @@ use alloc::vec::Vec;
 
 use linux_raw_sys::general::*;
 
-use super::{Errno, SysResult, open, path};
+use super::{open, path};
+use crate::abi::{Errno, SysResult};
 use crate::file::table::{self, OnExec};
 use crate::file::{FileFlags, OpenFile};
 use crate::mem::room;

@@ -5,7 +5,7 @@ use unikernel_sched::futex::pi::LockError;
 
 use super::restart::interrupted;
 use super::time::{self, ClockBase};
-use super::{Errno, SysResult};
+use crate::abi::{Errno, SysResult};
 use crate::mem::room;
 use crate::mem::user::{UserPtr, UserSlice};
 use crate::task::futex::{self, FutexError};

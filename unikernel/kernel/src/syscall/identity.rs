@@ -7,7 +7,7 @@ use linux_raw_sys::general::*;
 use linux_raw_sys::system::{new_utsname, sysinfo};
 
 use super::time::to_timespec;
-use super::{Errno, SysResult};
+use crate::abi::{Errno, SysResult};
 use crate::file::tty::session;
 use crate::mem::frames;
 use crate::mem::user::{UserAbi, UserPtr, UserSlice};

@@ -5,7 +5,7 @@ use unikernel_fs::LastLink;
 
 use super::descriptor::on_exec_of;
 use super::path::{base_of, read_path};
-use super::{Errno, SysResult};
+use crate::abi::{Errno, SysResult};
 use crate::file::inotify::Inotify;
 use crate::file::{self, FileFlags};
 use crate::fs;

@@ -5,7 +5,7 @@ use linux_raw_sys::general::{
 };
 use smallvec::SmallVec;
 
-use super::{Errno, SysResult};
+use crate::abi::{Errno, SysResult};
 use crate::file::{self, WaitMode};
 use crate::fs::memory_file::Content;
 use crate::mem::room;

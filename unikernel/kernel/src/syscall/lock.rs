@@ -5,7 +5,7 @@ use alloc::sync::Arc;
 use linux_raw_sys::general::*;
 use unikernel_fs::{HeldLock, LockKind, Owner};
 
-use super::{Errno, SysResult};
+use crate::abi::{Errno, SysResult};
 use crate::file::lock::{Family, PROCESS};
 use crate::file::{self, OpenFile, WaitMode};
 use crate::mem::room;

@@ -4,16 +4,30 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use linux_raw_sys::general::*;
 
-use super::{Errno, SysResult, credentials};
+use super::credentials;
+use crate::abi::{Errno, SysResult};
 use crate::file;
 use crate::fs::disk::flusher;
 use crate::fs::memory_file::MAX_FILE_BYTES;
 use crate::mem::frames;
+use crate::mem::room::OutOfMemory;
 use crate::mem::space::{
     self, Advice, Move, Placement, PopulateError, Protection, SharedMemory, Sharing, SpaceError,
 };
-use crate::mem::user::{USER_END, UserSlice};
+use crate::mem::user::{Fault, USER_END, UserSlice};
 use crate::task::{limits, scheduler};
+
+impl From<Fault> for Errno {
+    fn from(_: Fault) -> Self {
+        Self::EFAULT
+    }
+}
+
+impl From<OutOfMemory> for Errno {
+    fn from(_: OutOfMemory) -> Self {
+        Self::ENOMEM
+    }
+}
 
 impl From<PopulateError> for Errno {
     fn from(error: PopulateError) -> Self {

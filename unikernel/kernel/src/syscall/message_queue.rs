@@ -5,9 +5,10 @@ use alloc::vec::Vec;
 
 use linux_raw_sys::general::*;
 
+use super::credentials;
 use super::path::read_path;
 use super::time::{ClockBase, read_deadline};
-use super::{Errno, SysResult, credentials};
+use crate::abi::{Errno, SysResult};
 use crate::file::message_queue::{
     self, COOKIE_BYTES, DEFAULT_MESSAGE_BYTES, DEFAULT_MESSAGES, MAX_MESSAGE_BYTES, MAX_MESSAGES, Making,
     Message, OpenError, PRIORITIES, Queue, QueueFile, Registration, Shape,

@@ -16,7 +16,6 @@ pub mod copy;
 pub mod credentials;
 pub mod descriptor;
 pub mod epoll;
-pub mod errno;
 pub mod event;
 pub mod exec;
 pub mod futex;
@@ -54,11 +53,11 @@ pub mod timer;
 pub mod uring;
 pub mod xattr;
 
-pub use errno::{Errno, SysResult};
 pub use table::{ArgKind, Entry, Support, TABLE, dispatch};
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
+use crate::abi::{Errno, SysResult};
 use crate::arch::trap::TrapFrame;
 use crate::debug::trace;
 use crate::mem::user::{UserPtr, UserSlice};

@@ -5,7 +5,7 @@ use unikernel_ext4::NewKind;
 use unikernel_fs::{Attributes, EditError, LastLink, Node, Place};
 
 use super::path::{base_of, read_path};
-use super::{Errno, SysResult};
+use crate::abi::{Errno, SysResult};
 use crate::file;
 use crate::file::pipe::Fifo;
 use crate::fs::disk::inode::Inode;

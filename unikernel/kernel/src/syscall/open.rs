@@ -10,7 +10,7 @@ use unikernel_fs::{Attributes, Future, LastLink, Node, Place};
 
 use super::descriptor::on_exec_of;
 use super::path::{base_of, read_path, truncate};
-use super::{Errno, SysResult};
+use crate::abi::{Errno, SysResult};
 use crate::file::tty::slave::Slave;
 use crate::file::{self, File, FileFlags, Metadata, OpenFile};
 use crate::fs::disk::file::{DiskFile, DiskName, Opened};

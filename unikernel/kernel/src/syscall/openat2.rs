@@ -10,7 +10,7 @@ use super::open::{
     O_PATH_FLAGS, OPEN_FLAGS, check_flags, creates, last_link, open_from, open_path, reopen, tell_opened,
 };
 use super::path::{base_of, read_path};
-use super::{Errno, SysResult};
+use crate::abi::{Errno, SysResult};
 use crate::file::{self, OpenFile};
 use crate::fs::resolve::{Limits, Resolved, resolve};
 use crate::mem::user::{UserPtr, UserSlice};

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use linux_raw_sys::general::*;
 use unikernel_fs::{EditError, LastLink, Node};
 
-use super::{Errno, SysResult};
+use crate::abi::{Errno, SysResult};
 use crate::file::{self, File, OpenFile};
 use crate::fs::disk;
 use crate::fs::disk::file::DiskName;

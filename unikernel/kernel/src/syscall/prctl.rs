@@ -7,7 +7,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 
 use linux_raw_sys::prctl::*;
 
-use super::{Errno, SysResult};
+use crate::abi::{Errno, SysResult};
 use crate::mem::user::{UserPtr, UserSlice, read_c_string};
 use crate::task::settings::Settings;
 use crate::task::signal::MAX_SIGNAL;

@@ -2,7 +2,7 @@
 //! answers so whether it is the processor or the kernel that lacks them.
 
 use super::memory::{check_range, sys_mprotect};
-use super::{Errno, SysResult};
+use crate::abi::{Errno, SysResult};
 
 /// mprotect(2) without a key.
 const NO_KEY: i32 = -1;

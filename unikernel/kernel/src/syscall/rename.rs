@@ -5,7 +5,7 @@ use unikernel_fs::{LastLink, Node, Place, RenameMode, Walk};
 
 use super::names::{is_dots, walk_to_name};
 use super::path::{base_of, read_path};
-use super::{Errno, SysResult};
+use crate::abi::{Errno, SysResult};
 use crate::fs::disk::walk::DiskPlace;
 use crate::fs::disk::{self, names};
 use crate::fs::{self, FileTree, Located, NodeId, Walked};

@@ -1,6 +1,7 @@
 //! restart_syscall(2): what a thread comes back to that a signal without a handler has woken from a call with a time-out.
 
-use super::{Errno, SysResult, futex, polling, time};
+use super::{futex, polling, time};
+use crate::abi::{Errno, SysResult};
 use crate::task::current;
 use crate::task::restart::Restart;
 

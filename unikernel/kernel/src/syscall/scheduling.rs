@@ -7,7 +7,7 @@ use linux_raw_sys::general::*;
 use unikernel_sched::{CoreSet, Schedulable};
 
 use super::time::to_timespec;
-use super::{Errno, SysResult};
+use crate::abi::{Errno, SysResult};
 use crate::arch::cpu;
 use crate::mem::user::{UserPtr, UserSlice};
 use crate::task::process::{PROCESS_ID, process};

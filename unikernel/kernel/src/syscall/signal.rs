@@ -5,7 +5,7 @@ use alloc::sync::Arc;
 use linux_raw_sys::general::*;
 
 use super::time::{self, ClockBase};
-use super::{Errno, SysResult};
+use crate::abi::{Errno, SysResult};
 use crate::mem::user::UserPtr;
 use crate::task::process::{PROCESS_ID, process};
 use crate::task::signal::{

@@ -6,7 +6,7 @@ use linux_raw_sys::general::{O_CLOEXEC, O_NONBLOCK};
 use linux_raw_sys::net::*;
 use linux_raw_sys::netlink::NETLINK_ROUTE;
 
-use super::{Errno, SysResult};
+use crate::abi::{Errno, SysResult};
 use crate::file::table::OnExec;
 use crate::file::{self, File, FileFlags, OpenFile, WaitMode};
 use crate::mem::user::UserPtr;

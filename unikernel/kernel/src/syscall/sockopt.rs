@@ -11,8 +11,8 @@ use linux_raw_sys::netlink::{
 
 use super::socket::SocketRef;
 use super::sockopt_ip::{get_ip, get_ipv6, set_ip, set_ipv6};
-use super::{Errno, SysResult};
 use super::{sockopt_tcp, sockopt_udp};
+use crate::abi::{Errno, SysResult};
 use crate::mem::user::{UserAbi, UserPtr, UserSlice};
 use crate::net::address::Family;
 use crate::net::cards::Link;

@@ -5,7 +5,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use linux_raw_sys::net::*;
 
 use super::sockopt::{Place, Value};
-use super::{Errno, SysResult};
+use crate::abi::{Errno, SysResult};
 use crate::net::address::Family;
 use crate::net::cards::{self, Link};
 use crate::net::datagram::Datagram;

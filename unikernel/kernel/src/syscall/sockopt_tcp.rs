@@ -4,7 +4,8 @@ use linux_raw_sys::net::*;
 use unikernel_net::TcpInfo;
 
 use super::sockopt::{NAME_BYTES, Place, Value, is_listening};
-use super::{Errno, SysResult, tcp_info};
+use super::tcp_info;
+use crate::abi::{Errno, SysResult};
 use crate::net::options::SocketOptions;
 use crate::net::socket::{Kind, Socket};
 

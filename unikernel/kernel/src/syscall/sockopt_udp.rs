@@ -6,7 +6,7 @@ use linux_raw_sys::net::{
 };
 
 use super::sockopt::{Place, Value};
-use super::{Errno, SysResult};
+use crate::abi::{Errno, SysResult};
 use crate::net::options::{SocketOptions, Told};
 use crate::net::socket::{Kind, Socket, Timestamping};
 

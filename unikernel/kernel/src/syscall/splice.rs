@@ -7,7 +7,7 @@ use linux_raw_sys::general::{
 };
 
 use super::io::{RawBuffer, read_buffers};
-use super::{Errno, SysResult};
+use crate::abi::{Errno, SysResult};
 use crate::file::pipe::splice::{Side, side_of};
 use crate::file::{self, FileFlags, OpenFile, WaitMode};
 use crate::mem::room;

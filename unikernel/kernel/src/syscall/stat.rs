@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use linux_raw_sys::general::*;
 
 use super::path::{Named, resolve};
-use super::{Errno, SysResult};
+use crate::abi::{Errno, SysResult};
 use crate::file::{self, Metadata};
 use crate::fs::disk::file::DiskName;
 use crate::fs::disk::{self, Mount};

@@ -4,12 +4,13 @@
 
 use linux_raw_sys::general::*;
 
-use super::{FromRegister, SysResult, unknown};
+use super::{FromRegister, unknown};
 use super::{
     admission, attributes, copy, credentials, descriptor, epoll, event, exec, futex, identity, inotify, io,
     lock, memory, message, message_queue, names, open, openat2, path, pidfd, polling, prctl, protection_keys,
     rename, restart, scheduling, signal, socket, sockopt, splice, stat, thread, time, timer, uring, xattr,
 };
+use crate::abi::SysResult;
 
 /// How the tracer prints an argument.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

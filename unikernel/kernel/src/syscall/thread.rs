@@ -4,7 +4,8 @@ use alloc::sync::Arc;
 
 use linux_raw_sys::general::*;
 
-use super::{Errno, SysResult, credentials};
+use super::credentials;
+use crate::abi::{Errno, SysResult};
 use crate::arch::trap::TrapFrame;
 use crate::file::{self, pidfd::PidFd};
 use crate::mem::user::{USER_END, UserPtr, UserSlice};

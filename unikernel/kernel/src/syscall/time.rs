@@ -5,7 +5,7 @@ use alloc::sync::Arc;
 use linux_raw_sys::general::*;
 
 use super::restart::interrupted;
-use super::{Errno, SysResult};
+use crate::abi::{Errno, SysResult};
 use crate::mem::user::UserPtr;
 use crate::platform::time;
 use crate::task::WaitQueue;

@@ -8,7 +8,7 @@ use super::time::{
     ClockBase, CpuClock, NANOS_PER_SECOND, deadline_ns, first_expiration, timespec_ns, timeval_ns,
     to_timespec,
 };
-use super::{Errno, SysResult};
+use crate::abi::{Errno, SysResult};
 use crate::mem::user::UserPtr;
 use crate::platform::time;
 use crate::task::process::process;

@@ -7,7 +7,7 @@ use linux_raw_sys::io_uring::*;
 
 use super::signal::{read_mask, with_mask};
 use super::time::{ClockBase, deadline_ns, timespec_ns};
-use super::{Errno, SysResult};
+use crate::abi::{Errno, SysResult};
 use crate::file::table::OnExec;
 use crate::file::{self, File, FileFlags};
 use crate::mem::user::UserPtr;

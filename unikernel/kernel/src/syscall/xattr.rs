@@ -7,7 +7,7 @@ use linux_raw_sys::general::{AT_FDCWD, AT_SYMLINK_NOFOLLOW, XATTR_CREATE, XATTR_
 use unikernel_ext4::FileKind;
 
 use super::path::{Named, resolve};
-use super::{Errno, SysResult};
+use crate::abi::{Errno, SysResult};
 use crate::file;
 use crate::fs::Located;
 use crate::fs::disk::inode::Inode;

@@ -12,10 +12,11 @@ use super::cpu_limit;
 use super::process::MAX_THREADS;
 use super::signal::{self, SignalInfo};
 use super::signal_queue::MAX_QUEUED;
+use crate::abi::Errno;
 use crate::file::table;
 use crate::sync::SpinLock;
+use crate::syscall::credentials;
 use crate::syscall::identity::{MAX_OPEN_FILES, STACK_LIMIT_BYTES};
-use crate::syscall::{Errno, credentials};
 
 /// How many resources have limits.
 pub const COUNT: usize = 16;

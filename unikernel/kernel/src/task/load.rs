@@ -17,11 +17,12 @@ use unikernel_mm::places;
 use super::exec::Program;
 use super::executable::{Executable, Head};
 use super::linked::Linked;
+use crate::abi::Errno;
 use crate::file::OpenFile;
 use crate::mem::space::{self, SpaceError};
 use crate::mem::user::{Fault, USER_END};
 use crate::platform::random;
-use crate::syscall::{Errno, open};
+use crate::syscall::open;
 
 /// Where a program may have memory.
 pub(super) const ALLOWED: Range<u64> = space::LOWEST..USER_END;

@@ -15,13 +15,13 @@ use super::process::{self, PROCESS_ID, process};
 use super::settings::Settings;
 use super::thread::Thread;
 use super::{WaitQueue, current, futex_robust, scheduler, signal_timer, stop};
+use crate::abi::Errno;
 use crate::arch::trap::TrapFrame;
 use crate::debug::symbols;
 use crate::file::table::{self, OnExec};
 use crate::fs::proc;
 use crate::mem::{frames, heap, space};
 use crate::platform::time;
-use crate::syscall::Errno;
 use crate::uring::Ring;
 
 /// Pages that a start takes besides the stack's: page tables, first and last pages of segments.

@@ -137,7 +137,7 @@ pub fn deliver_pending(frame: &mut TrapFrame) {
 /// A call that a signal has cut short begins again, goes on, or answers `EINTR`: by its wish, and by the handler that
 /// runs now, if one does.
 fn settle_interrupted_call(frame: &mut TrapFrame, handler: Option<&SigAction>) {
-    use crate::syscall::Errno;
+    use crate::abi::Errno;
     /// Bytes of the `syscall` instruction.
     const SYSCALL_BYTES: u64 = 2;
     let is = |error: Errno| frame.rax == error.to_rax();

@@ -11,6 +11,7 @@ use super::Ring;
 use super::operation::{self, opcode};
 use super::request::{Action, Request};
 use super::sqe::{Sqe, SqeFlags};
+use crate::abi::{Errno, SysResult};
 use crate::file::{self, OpenFile, Readiness, WaitMode, complete};
 use crate::mem::user::{UserPtr, UserSlice};
 use crate::net::address::{self, Raw};
@@ -18,7 +19,6 @@ use crate::net::socket::{MessageFlags, Outgoing, Socket, kind_number};
 use crate::syscall::io::Buffers;
 use crate::syscall::message;
 use crate::syscall::socket::{SocketRef, install};
-use crate::syscall::{Errno, SysResult};
 
 /// How an attempt ended.
 pub(super) enum Attempt {

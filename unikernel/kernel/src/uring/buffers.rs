@@ -9,10 +9,10 @@ use hashbrown::HashMap;
 use linux_raw_sys::io_uring::*;
 
 use super::Ring;
+use crate::abi::{Errno, SysResult};
 use crate::file::{self, AttemptError, OpenFile};
 use crate::mem::room;
 use crate::mem::user::{UserPtr, UserSlice};
-use crate::syscall::{Errno, SysResult};
 
 /// Registered files at most (Linux: the limit of descriptors).
 const MAX_FILES: usize = 65_536;

@@ -12,11 +12,11 @@ use super::request::{Action, Request};
 use super::slots::{Cause, Key, Taken};
 use super::sqe::Sqe;
 use super::timeout;
+use crate::abi::{Errno, SysResult};
 use crate::file::{self, OpenFile, Readiness};
 use crate::mem::user::UserPtr;
 use crate::platform::time;
 use crate::syscall::time::{deadline_ns, timespec_ns};
-use crate::syscall::{Errno, SysResult};
 use crate::task::WaitQueue;
 
 /// Which requests are meant (io_uring_prep_cancel(3)).

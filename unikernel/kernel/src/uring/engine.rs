@@ -14,9 +14,9 @@ use super::slots::{Cause, Key, Taken};
 use super::sqe::SqeFlags;
 use super::timeout::Expiry;
 use super::workers::wants_worker;
+use crate::abi::{Errno, SysResult};
 use crate::file::poll_source::Watch;
 use crate::file::{self, Readiness};
-use crate::syscall::{Errno, SysResult};
 
 impl Ring {
     /// Runs a chain for as long as its requests can be done at once.

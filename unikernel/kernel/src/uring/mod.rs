@@ -38,13 +38,13 @@ use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
 
 use linux_raw_sys::io_uring::*;
 
+use crate::abi::{Errno, SysResult};
 use crate::arch::cpu::{exit_work, this_cpu};
 use crate::file::poll_source::{PollSource, ReadyList, ReadyOwner};
 use crate::file::{File, Metadata, Readiness};
 use crate::mem::space::PageSource;
 use crate::net;
 use crate::sync::{Mutex, SpinLock};
-use crate::syscall::{Errno, SysResult};
 use crate::task::wait::WaitError;
 use crate::task::{WaitQueue, current};
 use buffers::Registered;

@@ -9,10 +9,11 @@ use linux_raw_sys::net::SOL_SOCKET;
 use super::Ring;
 use super::request::Request;
 use super::sqe::{Sqe, SqeFlags};
+use crate::abi::{Errno, SysResult};
 use crate::file::{self, OpenFile};
 use crate::mem::user::{UserPtr, UserSlice};
 use crate::syscall::socket::SocketRef;
-use crate::syscall::{self, Errno, SysResult, sockopt};
+use crate::syscall::{self, sockopt};
 
 /// `IORING_OP_*` as they stand in an entry.
 pub(super) mod opcode {

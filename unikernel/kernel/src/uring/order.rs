@@ -10,8 +10,8 @@ use smallvec::SmallVec;
 use super::Ring;
 use super::request::{Action, Request};
 use super::sqe::SqeFlags;
+use crate::abi::Errno;
 use crate::mem::room;
-use crate::syscall::Errno;
 
 /// Chains that wait for those before them (`IOSQE_IO_DRAIN`).
 #[derive(Default)]

@@ -15,13 +15,13 @@ use linux_raw_sys::io_uring::*;
 use unikernel_sched::CoreSet;
 
 use super::{Ring, run_scheduled};
+use crate::abi::Errno;
 use crate::arch::{cpu, tlb};
 use crate::file;
 use crate::mem::room;
 use crate::net;
 use crate::platform::time;
 use crate::sync::SpinLock;
-use crate::syscall::Errno;
 use crate::task::{WaitQueue, current, scheduler};
 
 const NS_PER_MS: u64 = 1_000_000;

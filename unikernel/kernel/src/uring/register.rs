@@ -8,10 +8,10 @@ use linux_raw_sys::io_uring::*;
 use super::Ring;
 use super::buffers::{MAX_BUFFERS, read_files};
 use super::operation::{is_supported, opcode};
+use crate::abi::{Errno, SysResult};
 use crate::file::{self, eventfd::EventFd};
 use crate::mem::user::{UserAbi, UserPtr, UserSlice};
 use crate::syscall::io::RawBuffer;
-use crate::syscall::{Errno, SysResult};
 use crate::task::current;
 use crate::user_abi;
 

@@ -10,9 +10,9 @@ use super::attempt::Attempt;
 use super::operation::opcode;
 use super::request::{Action, Request};
 use super::sqe::Sqe;
+use crate::abi::{Errno, SysResult};
 use crate::file::{self, OpenFile, Readiness, WaitMode};
 use crate::syscall::splice::Transfer;
-use crate::syscall::{Errno, SysResult};
 
 /// What is to be moved into the request's file.
 pub(super) struct Splice {

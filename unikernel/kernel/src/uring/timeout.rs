@@ -10,9 +10,9 @@ use super::Ring;
 use super::operation::opcode;
 use super::slots::Key;
 use super::sqe::Sqe;
+use crate::abi::Errno;
 use crate::mem::user::UserPtr;
 use crate::platform::time;
-use crate::syscall::Errno;
 use crate::syscall::time::{ClockBase, deadline_ns, timespec_ns};
 use crate::task::timer::{self, Timer, TimerTarget};
 

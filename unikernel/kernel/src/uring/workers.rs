@@ -9,10 +9,10 @@ use alloc::sync::Arc;
 use super::Ring;
 use super::operation::opcode;
 use super::request::{Action, Request};
+use crate::abi::Errno;
 use crate::fs::disk::table;
 use crate::mem::space;
 use crate::sync::SpinLock;
-use crate::syscall::Errno;
 use crate::task::{WaitQueue, scheduler};
 
 /// Threads at most: so many requests are in flight.

@@ -3,8 +3,8 @@
 use alloc::sync::Arc;
 
 use super::{BothEnds, Pipe};
+use crate::abi::Errno;
 use crate::file::{File, FileFlags, PollSource, Readiness, WaitMode};
-use crate::syscall::Errno;
 
 /// A pipe with a name (fifo(7)). It has ends while it is open.
 #[derive(Clone)]

@@ -8,10 +8,10 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::{BothEnds, Pipe, ReadEnd, WriteEnd};
+use crate::abi::{Errno, SysResult};
 use crate::file::{AttemptError, OpenFile, Readiness, WaitMode, broken_pipe};
 use crate::mem::room;
 use crate::mem::user::UserSlice;
-use crate::syscall::{Errno, SysResult};
 
 /// A pipe as one side of a transfer.
 #[derive(Clone)]

@@ -9,11 +9,11 @@ use linux_raw_sys::ioctl::*;
 use super::pty::{self, MAX_QUEUED_BYTES, Pty};
 use super::slave::Slave;
 use super::{Queues, session};
+use crate::abi::{Errno, SysResult};
 use crate::file::table::{self, OnExec};
 use crate::file::{self, AttemptError, File, FileFlags, Metadata, PollSource, Readiness, WaitMode};
 use crate::fs::{self, Handle, node};
 use crate::mem::user::{UserPtr, UserSlice};
-use crate::syscall::{Errno, SysResult};
 use crate::task::signal::MAX_SIGNAL;
 
 /// Keys are copied from the app in pieces of this size.

@@ -16,9 +16,10 @@ use linux_raw_sys::ioctl::*;
 use unikernel_fs::terminal::{Key, Settings, Signal};
 
 use super::{AttemptError, PollSource, WaitMode};
+use crate::abi::{Errno, SysResult};
 use crate::mem::user::{UserPtr, UserSlice};
 use crate::platform::time;
-use crate::syscall::{Errno, SysResult, credentials};
+use crate::syscall::credentials;
 use crate::task::process::PROCESS_ID;
 use crate::user_abi;
 

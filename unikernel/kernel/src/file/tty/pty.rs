@@ -10,11 +10,11 @@ use linux_raw_sys::general::*;
 use unikernel_fs::terminal::{Screen, Terminal, Typed};
 
 use super::{NO_WINDOW, Queues, number_of, session};
+use crate::abi::Errno;
 use crate::file::{PollSource, Readiness};
 use crate::fs::{self, Handle, device::Device};
 use crate::mem::room;
 use crate::sync::SpinLock;
-use crate::syscall::Errno;
 
 /// So many bytes wait in each direction before the writer waits.
 pub(super) const MAX_QUEUED_BYTES: usize = 16_384;

@@ -10,8 +10,8 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use linux_raw_sys::general::{SIGCONT, SIGHUP};
 
 use super::pty::Pty;
+use crate::abi::Errno;
 use crate::sync::SpinLock;
-use crate::syscall::Errno;
 use crate::task::signal::{self, SignalInfo};
 
 /// The app has called setsid(2).

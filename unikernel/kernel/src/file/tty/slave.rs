@@ -10,11 +10,11 @@ use unikernel_fs::terminal::{Screen, Settings};
 
 use super::pty::{self, Pty, Shown, State};
 use super::{Line, Queues, session};
+use crate::abi::{Errno, SysResult};
 use crate::file::{AttemptError, File, Metadata, PollSource, Readiness, WaitMode};
 use crate::fs::{Handle, device::Device, node};
 use crate::mem::room;
 use crate::mem::user::UserSlice;
-use crate::syscall::{Errno, SysResult};
 
 /// Output is copied from the app in pieces of this size.
 const CHUNK_BYTES: usize = 512;

@@ -12,9 +12,9 @@ use unikernel_fs::{ErrorCursor, ErrorSequence};
 use super::Mount;
 use super::inode::Inode;
 use super::write_back::DirtyPage;
+use crate::abi::Errno;
 use crate::mem::PAGE_BYTES;
 use crate::sync::SpinLock;
-use crate::syscall::Errno;
 
 /// Lost pages that are remembered of a file.
 const MOST_LOST: usize = 1024;

@@ -15,6 +15,7 @@ use super::inode::{Inode, entry_type};
 use super::load::{MOST_AHEAD, split};
 use super::write_back::ALL;
 use super::{Mount, errno};
+use crate::abi::{Errno, SysResult};
 use crate::file::lock::FileLocks;
 use crate::file::{File, Metadata};
 use crate::fs::memory_file::Content;
@@ -22,7 +23,6 @@ use crate::mem::PAGE_BYTES;
 use crate::mem::space::PageSource;
 use crate::mem::user::UserSlice;
 use crate::sync::SpinLock;
-use crate::syscall::{Errno, SysResult};
 
 /// An inode, and the path that led to it.
 pub struct Opened {

@@ -4,10 +4,10 @@ use core::sync::atomic::Ordering;
 
 use super::write_back::ALL;
 use super::{Mount, cache, now, table};
+use crate::abi::Errno;
 use crate::mem::{frames, heap, space};
 use crate::net;
 use crate::platform::time;
-use crate::syscall::Errno;
 use crate::task::{WaitQueue, scheduler};
 
 /// How long a page may stay dirty, and how often the thread looks. (Linux writes back after 30 s, and ext4

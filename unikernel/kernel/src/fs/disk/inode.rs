@@ -15,13 +15,13 @@ use unikernel_ext4::{AttributeChange, Attributes, FileKind, InodeNumber, Run};
 use super::cache::Pages;
 use super::errors::Failures;
 use super::{Mount, nanos, now};
+use crate::abi::Errno;
 use crate::file::Metadata;
 use crate::file::lock::FileLocks;
 use crate::file::pipe::Fifo;
 use crate::mem::PAGE_BYTES;
 use crate::net::socket::Socket;
 use crate::sync::{Mutex, SpinLock};
-use crate::syscall::Errno;
 use crate::task::WaitQueue;
 
 /// One inode.

@@ -11,12 +11,12 @@ use unikernel_fs::ReadAhead;
 use super::cache::{self, Page};
 use super::flusher;
 use super::inode::Inode;
+use crate::abi::{Errno, SysResult};
 use crate::drivers::virtio::blk::{Memory, Operation, SECTOR_BYTES, Transfer};
 use crate::mem::PAGE_BYTES;
 use crate::mem::shared::SharedFrame;
 use crate::mem::user::UserSlice;
 use crate::sync::SpinLock;
-use crate::syscall::{Errno, SysResult};
 
 /// Pages read before they are asked for, at most.
 pub(super) const MOST_AHEAD: u32 = 256;

@@ -37,12 +37,12 @@ use hashbrown::{Equivalent, HashMap};
 use unikernel_ext4::{Error, Ext4, InodeNumber, Statistics, Timestamp};
 use unikernel_fs::ErrorSequence;
 
+use crate::abi::Errno;
 use crate::block::volume::Volume;
 use crate::fs::NodeId;
 use crate::mem::frames;
 use crate::platform::time;
 use crate::sync::{Mutex, SpinLock};
-use crate::syscall::Errno;
 use inode::Inode;
 
 const NANOS_PER_SECOND: u64 = 1_000_000_000;

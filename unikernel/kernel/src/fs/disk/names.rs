@@ -10,8 +10,8 @@ use unikernel_ext4::{NewKind, NewNode, RenameMode};
 use super::inode::Inode;
 use super::walk::DiskPlace;
 use super::{Mount, now};
+use crate::abi::Errno;
 use crate::fs::notify::{self, FileKey};
-use crate::syscall::Errno;
 
 /// True for names that are not a directory's to give away.
 pub fn is_dots(place: &DiskPlace) -> bool {

@@ -8,9 +8,9 @@ use super::inode::Inode;
 use super::load::split;
 use super::now;
 use super::write_back::ALL;
+use crate::abi::Errno;
 use crate::mem::PAGE_BYTES;
 use crate::mem::space::{self, Copies};
-use crate::syscall::Errno;
 use crate::task::limits;
 
 impl Inode {

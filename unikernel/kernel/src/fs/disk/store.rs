@@ -11,12 +11,12 @@ use super::inode::Inode;
 use super::load::split;
 use super::write_back::ALL;
 use super::{flusher, now};
+use crate::abi::Errno;
 use crate::mem::PAGE_BYTES;
 use crate::mem::shared::SharedFrame;
 use crate::mem::space;
 use crate::mem::user::UserSlice;
 use crate::platform::time;
-use crate::syscall::Errno;
 use crate::task::limits;
 
 impl Inode {

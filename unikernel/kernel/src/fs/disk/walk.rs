@@ -9,8 +9,8 @@ use unikernel_fs::{LastLink, MAX_NAME_BYTES, next_name};
 use super::Mount;
 use super::file::{self, Opened};
 use super::inode::Inode;
+use crate::abi::Errno;
 use crate::fs::NodeId;
-use crate::syscall::Errno;
 
 /// Symbolic links followed on one path, as in Linux (`MAXSYMLINKS`).
 const MAX_LINKS: usize = 40;

@@ -14,10 +14,10 @@ use super::errors::Told;
 use super::inode::Inode;
 use super::load::split;
 use super::{Mount, flusher, now};
+use crate::abi::Errno;
 use crate::block::volume::Volume;
 use crate::drivers::virtio::blk::{Memory, Operation, SECTOR_BYTES};
 use crate::mem::PAGE_BYTES;
-use crate::syscall::Errno;
 
 /// Pages written back at a time.
 const BATCH_PAGES: usize = 512;

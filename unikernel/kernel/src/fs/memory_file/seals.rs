@@ -7,8 +7,8 @@ use linux_raw_sys::general::{
 };
 
 use super::{MemoryFile, State};
+use crate::abi::Errno;
 use crate::mem::space;
-use crate::syscall::Errno;
 
 const ALL: u32 = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_FUTURE_WRITE | F_SEAL_EXEC;
 /// What an executable file gets with `F_SEAL_EXEC`.

@@ -5,10 +5,10 @@ use alloc::string::String;
 
 use linux_raw_sys::general::O_CLOEXEC;
 
+use crate::abi::Errno;
 use crate::file;
 use crate::file::table::{self, OnExec};
 use crate::fs::mounts;
-use crate::syscall::Errno;
 
 /// The text about a descriptor.
 pub(super) fn describe(descriptor: i32) -> Result<String, Errno> {

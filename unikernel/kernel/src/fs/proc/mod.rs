@@ -23,10 +23,11 @@ use core::str;
 use core::sync::atomic::{AtomicI32, Ordering};
 
 use super::{generation, metrics, mounts, notify};
+use crate::abi::Errno;
 use crate::file::tty::pty;
 use crate::file::{inotify, message_queue, pipe};
 use crate::mem::space;
-use crate::syscall::{Errno, credentials, identity, prctl};
+use crate::syscall::{credentials, identity, prctl};
 use crate::task::host_name;
 use crate::task::process::{PROCESS_ID, process};
 use crate::task::thread::{Thread, ThreadId};

@@ -6,6 +6,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use super::Datagram;
 use super::transfer::try_gather;
+use crate::abi::{Errno, SysResult};
 use crate::file::WaitMode;
 use crate::mem::fault::paging_in;
 use crate::mem::room;
@@ -13,7 +14,6 @@ use crate::mem::user::UserSlice;
 use crate::net::message::{MessageFlags, SendControl};
 use crate::net::socket::Socket;
 use crate::sync::SpinLock;
-use crate::syscall::{Errno, SysResult};
 
 /// The longest datagram, without the headers of UDP and IPv4.
 const MAX_BYTES: usize = u16::MAX as usize - 28;

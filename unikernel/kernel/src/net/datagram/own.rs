@@ -6,11 +6,11 @@ use core::net::SocketAddr;
 use unikernel_net::{Arrival, RecvError, SendError, UdpId};
 
 use super::Datagram;
+use crate::abi::Errno;
 use crate::net::address::Family;
 use crate::net::options::SocketOptions;
 use crate::net::socket::{Kind, SendControl, Socket};
 use crate::net::{cards, shards};
-use crate::syscall::Errno;
 
 /// A socket of the kernel's, with a port of its own from the first datagram on.
 pub struct Client(Arc<Socket>);

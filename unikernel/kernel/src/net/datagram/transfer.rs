@@ -8,6 +8,7 @@ use core::sync::atomic::Ordering;
 use unikernel_net::{Arrival, ErrorOrigin, RecvError, SendError, SendOptions, SentNote, Stack, UdpId};
 
 use super::Datagram;
+use crate::abi::{Errno, SysResult};
 use crate::file::{AttemptError, WaitMode};
 use crate::mem::fault::{Missing, paging_in};
 use crate::mem::user::UserSlice;
@@ -18,7 +19,6 @@ use crate::net::shards;
 use crate::net::socket::{Beside, Direction, MessageFlags, Received, SendControl, Socket, Timestamping};
 use crate::net::unix::Rights;
 use crate::platform::time;
-use crate::syscall::{Errno, SysResult};
 
 /// Why a datagram was not sent: the stack refuses, or the app's memory is not there.
 struct NotSent(AttemptError);

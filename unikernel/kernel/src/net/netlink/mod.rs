@@ -20,12 +20,12 @@ use super::endpoint::{Endpoint, Name};
 use super::options::SocketOptions;
 use super::socket::{Beside, Direction, Kind, MessageFlags, Received, Socket};
 use super::unix::Rights;
+use crate::abi::{Errno, SysResult};
 use crate::file::{Readiness, WaitMode};
 use crate::mem::fault::paging_in;
 use crate::mem::room;
 use crate::mem::user::UserSlice;
 use crate::sync::SpinLock;
-use crate::syscall::{Errno, SysResult};
 use crate::task::process::PROCESS_ID;
 use message::Request;
 

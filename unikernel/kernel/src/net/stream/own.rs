@@ -7,13 +7,13 @@ use core::net::SocketAddr;
 use unikernel_net::{RecvError, SendError};
 
 use super::Stream;
+use crate::abi::Errno;
 use crate::file::WaitMode;
 use crate::net::address::Family;
 use crate::net::flows::FlowId;
 use crate::net::options::SocketOptions;
 use crate::net::socket::{Kind, Socket};
 use crate::platform::time;
-use crate::syscall::Errno;
 
 /// A connection of the kernel's; dropping it closes it.
 pub struct Connection(Arc<Socket>);

@@ -5,10 +5,10 @@ use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 
 use super::{Role, Style, Unix, UnixName, names};
+use crate::abi::Errno;
 use crate::file::{Readiness, WaitMode};
 use crate::net::address::Address;
 use crate::net::socket::{Direction, Socket};
-use crate::syscall::Errno;
 
 impl Unix {
     pub(in crate::net) fn listen(&self, backlog: usize) -> Result<(), Errno> {

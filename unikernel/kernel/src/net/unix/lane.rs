@@ -6,12 +6,12 @@ use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 
 use super::{Style, UnixName};
+use crate::abi::Errno;
 use crate::file::{AttemptError, OpenFile, WaitMode};
 use crate::mem::fault::Missing;
 use crate::mem::room;
 use crate::mem::user::UserSlice;
 use crate::net::socket::Socket;
-use crate::syscall::Errno;
 
 /// Bytes on their way to one socket at most (Linux: `net.core.wmem_default`).
 pub const CAPACITY_BYTES: usize = 212_992;

@@ -21,12 +21,12 @@ pub use names::UnixName;
 
 use super::peek_offset::PeekOffset;
 use super::socket::{Beside, Direction, Kind, MessageFlags, Received, Shutdown, Socket};
+use crate::abi::{Errno, SysResult};
 use crate::file::{AttemptError, File, Readiness, WaitMode, release};
 use crate::mem::user::UserSlice;
 use crate::net::address::{Address, Family, Given};
 use crate::net::options::SocketOptions;
 use crate::sync::SpinLock;
-use crate::syscall::{Errno, SysResult};
 
 /// Whether messages have edges, and whether there are connections.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]

@@ -8,6 +8,7 @@ use linux_raw_sys::vm_sockets::{VMADDR_CID_ANY, VMADDR_CID_LOCAL, VMADDR_PORT_AN
 use unikernel_net::vsock::{ANY_PORT, Attempt, VsockAddress, VsockId};
 
 use super::with;
+use crate::abi::{Errno, SysResult};
 use crate::file::{AttemptError, Readiness, WaitMode};
 use crate::mem::room;
 use crate::mem::user::UserSlice;
@@ -18,7 +19,6 @@ use crate::net::routes::to_file;
 use crate::net::socket::{Direction, Kind, MessageFlags, Received, Shutdown, Socket};
 use crate::platform::time;
 use crate::sync::SpinLock;
-use crate::syscall::{Errno, SysResult};
 
 /// Bytes of a `sockaddr_vm`.
 pub const NAME_BYTES: usize = 16;

@@ -11,10 +11,10 @@ use unikernel_cmdline::{ConfigSource, Options};
 use unikernel_config::http::{Answer, HttpError, request};
 
 use super::{META_DATA_PATH, Told, meta_data_text, take_host_name, take_user_data};
+use crate::abi::Errno;
 use crate::net::stream::own::Connection;
 use crate::platform::time;
 use crate::sync::SpinLock;
-use crate::syscall::Errno;
 use crate::task::{WaitQueue, scheduler};
 
 const SERVICE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)), 80);

@@ -1,10 +1,7 @@
-//! The Linux error numbers, as the syscall layer speaks them. Nothing below this layer knows one:
-//! each room has its own small error enums, and the conversions stand here or beside the family
-//! that needs them.
+//! The Linux error numbers. Memory, devices and the pure crates have small error enums of their own; the conversions
+//! stand beside the system calls that need them.
 
 use linux_raw_sys::errno as raw;
-
-use crate::task::wait::WaitError;
 
 /// A Linux error number (errno(3)), positive.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -63,16 +60,6 @@ impl Errno {
     pub const RESTARTS: [Self; 4] =
         [Self::RESTART, Self::RESTART_NO_HANDLER, Self::RESTART_BLOCK, Self::RESTART_ALWAYS];
 
-    /// How a sleep ended that may have had a deadline, for calls whose time-out reads as "try again". With a deadline a
-    /// signal ends the call for good, as its time-out would begin anew (Linux: `sock_intr_errno`).
-    pub const fn of_wait(error: WaitError, deadline_ns: Option<u64>) -> Self {
-        match (error, deadline_ns) {
-            (WaitError::Interrupted, None) => Self::RESTART,
-            (WaitError::Interrupted, Some(_)) => Self::EINTR,
-            (WaitError::TimedOut, _) => Self::EAGAIN,
-        }
-    }
-
     /// The value for `rax`: the negated number.
     pub const fn to_rax(self) -> u64 {
         (self.0 as i64).wrapping_neg() as u64
@@ -81,17 +68,5 @@ impl Errno {
     /// The positive number, as `SO_ERROR` reports it.
     pub const fn number(self) -> i32 {
         self.0 as i32
-    }
-}
-
-impl From<crate::mem::user::Fault> for Errno {
-    fn from(_: crate::mem::user::Fault) -> Self {
-        Self::EFAULT
-    }
-}
-
-impl From<crate::mem::room::OutOfMemory> for Errno {
-    fn from(_: crate::mem::room::OutOfMemory) -> Self {
-        Self::ENOMEM
     }
 }

@@ -81,9 +81,11 @@ lint: setup ## format and lints
 	cargo clippy --quiet --lib --bins --tests --examples -- -D warnings
 	cargo clippy --quiet -p unikernel-kernel --target x86_64-unknown-none -- -D warnings
 	@cargo run --quiet --release -p unikernel-build --bin syscall-reference -- --check
+	@cargo run --quiet --release -p unikernel-build --bin layers
 
 doc: setup ## API documentation and the generated pages
 	cargo run --quiet --release -p unikernel-build --bin syscall-reference
+	cargo run --quiet --release -p unikernel-build --bin layers -- --write
 	@$(QEMU_RUN) help --markdown > docs/command-line.md
 	cargo doc --no-deps
 

@@ -1,0 +1,303 @@
+//! Which room of the kernel may use which: a room uses those of its own layer and of the layers below. [`references`] finds what
+//! the sources really name; `layers` (in `make lint`) compares.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::path::Path;
+
+/// A layer: its rooms, and what it is.
+pub(crate) struct Layer {
+    /// Modules directly below the crate's root.
+    pub(crate) rooms: &'static [&'static str],
+    /// What they are together.
+    pub(crate) purpose: &'static str,
+}
+
+/// The kernel's layers, from the bottom up.
+pub(crate) const LAYERS: [Layer; 8] = [
+    Layer { rooms: &["abi"], purpose: "the Linux ABI: types without logic" },
+    Layer { rooms: &["arch", "platform", "sync", "boot_info"], purpose: "the machine" },
+    Layer { rooms: &["mem"], purpose: "memory" },
+    Layer { rooms: &["block", "drivers"], purpose: "devices" },
+    Layer { rooms: &["task"], purpose: "the process: threads, signals, start and end" },
+    Layer { rooms: &["file", "fs", "net"], purpose: "what descriptors lead to" },
+    Layer { rooms: &["service", "uring"], purpose: "what works beside the app, or in its place" },
+    Layer { rooms: &["debug", "syscall"], purpose: "system calls, and who looks on" },
+];
+
+/// For each file, the rooms that it names, its own apart.
+pub(crate) type References = BTreeMap<String, BTreeSet<String>>;
+
+/// The place of a room in [`LAYERS`]. None for the crate's root, which uses everything, and for what is no room.
+fn level(room: &str) -> Option<usize> {
+    LAYERS.iter().position(|layer| layer.rooms.contains(&room))
+}
+
+/// The room of a file, named from the crate's `src/`.
+fn room_of(file: &str) -> &str {
+    file.split('/').next().unwrap_or(file).trim_end_matches(".rs")
+}
+
+/// What the sources below `src` name.
+///
+/// # Errors
+///
+/// If they cannot be read.
+pub(crate) fn references(src: &Path) -> io::Result<References> {
+    let mut found = References::new();
+    visit(src, "", &mut found)?;
+    Ok(found)
+}
+
+fn visit(folder: &Path, prefix: &str, found: &mut References) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
+        if entry.file_type()?.is_dir() {
+            visit(&entry.path(), &format!("{name}/"), found)?;
+        } else if name.ends_with(".rs") && name != "lib.rs" {
+            found.insert(name.clone(), named_in(&name, &fs::read_to_string(entry.path())?));
+        }
+    }
+    Ok(())
+}
+
+/// The references that point up.
+pub(crate) fn upward(references: &References) -> References {
+    let points_up = |file: &str, room: &str| level(room) > level(room_of(file));
+    let keep = |(file, rooms): (&String, &BTreeSet<String>)| {
+        let rooms: BTreeSet<_> = rooms.iter().filter(|room| points_up(file, room)).cloned().collect();
+        (!rooms.is_empty()).then(|| (file.clone(), rooms))
+    };
+    references.iter().filter_map(keep).collect()
+}
+
+/// The rooms of which no layer knows.
+pub(crate) fn homeless(references: &References) -> BTreeSet<String> {
+    references
+        .keys()
+        .map(|file| room_of(file))
+        .filter(|room| level(room).is_none())
+        .map(str::to_owned)
+        .collect()
+}
+
+/// A list of references as it is kept in a file: a line for each source file, with the rooms behind a colon.
+pub(crate) fn write(references: &References) -> String {
+    let line = |(file, rooms): (&String, &BTreeSet<String>)| {
+        let rooms: Vec<_> = rooms.iter().map(String::as_str).collect();
+        format!("{file}: {}\n", rooms.join(" "))
+    };
+    references.iter().map(line).collect()
+}
+
+/// Reads what [`write`] has written. Lines that begin with `#` are comments.
+pub(crate) fn read(text: &str) -> References {
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    let split = |line: &str| {
+        let (file, rooms) = line.split_once(':')?;
+        Some((file.to_owned(), rooms.split_whitespace().map(str::to_owned).collect()))
+    };
+    lines.filter_map(split).collect()
+}
+
+/// What is in one list and not in the other.
+pub(crate) fn without(all: &References, others: &References) -> References {
+    let rest = |(file, rooms): (&String, &BTreeSet<String>)| {
+        let rooms: BTreeSet<_> = match others.get(file) {
+            Some(others) => rooms.difference(others).cloned().collect(),
+            None => rooms.clone(),
+        };
+        (!rooms.is_empty()).then(|| (file.clone(), rooms))
+    };
+    all.iter().filter_map(rest).collect()
+}
+
+/// The layers as a table, from the top down.
+pub(crate) fn table() -> String {
+    let mut table = String::from("| layer | rooms |\n|---|---|\n");
+    for layer in LAYERS.iter().rev() {
+        let rooms: Vec<_> = layer.rooms.iter().map(|room| format!("`{room}`")).collect();
+        table += &format!("| {} | {} |\n", layer.purpose, rooms.join(", "));
+    }
+    table
+}
+
+/// The rooms that a file names by paths from the root (`crate::...`, `super::...`).
+fn named_in(file: &str, source: &str) -> BTreeSet<String> {
+    let tokens = tokens(source);
+    let own = room_of(file);
+    // `net/stream.rs` and `net/stream/mod.rs` are both two levels below the root.
+    let path = file.trim_end_matches(".rs").trim_end_matches("/mod");
+    let depth = path.split('/').count();
+    let mut named = BTreeSet::new();
+    let mut at = 0;
+    while at < tokens.len() {
+        let is_path_inside = at > 0 && matches!(tokens[at - 1].as_str(), "::" | "$");
+        let mut next = at + 1;
+        let reaches_root = match tokens[at].as_str() {
+            _ if is_path_inside => false,
+            "crate" => true,
+            "super" => {
+                let mut levels = 1;
+                while tokens.get(next).is_some_and(|token| token == "::")
+                    && tokens.get(next + 1).is_some_and(|token| token == "super")
+                {
+                    (levels, next) = (levels + 1, next + 2);
+                }
+                levels >= depth
+            }
+            _ => false,
+        };
+        if reaches_root && tokens.get(next).is_some_and(|token| token == "::") {
+            named.extend(first_names(&tokens[next + 1..]));
+        }
+        at = next;
+    }
+    named.retain(|room| room != own && level(room).is_some());
+    named
+}
+
+/// The first names of a path's rest: one, or those of a group in braces.
+fn first_names(tokens: &[String]) -> Vec<String> {
+    if tokens.first().is_none_or(|token| token != "{") {
+        return tokens.first().cloned().into_iter().collect();
+    }
+    let mut names = Vec::new();
+    let (mut depth, mut is_first) = (0, true);
+    for token in tokens {
+        match token.as_str() {
+            "{" => depth += 1,
+            "}" => depth -= 1,
+            "," if depth == 1 => is_first = true,
+            name if depth == 1 && is_first => {
+                names.push(name.to_owned());
+                is_first = false;
+            }
+            _ => {}
+        }
+        if depth == 0 {
+            break;
+        }
+    }
+    names
+}
+
+/// Words and punctuation of a source text, without comments and literals.
+fn tokens(source: &str) -> Vec<String> {
+    let bytes = source.as_bytes();
+    let mut tokens = Vec::new();
+    let mut at = 0;
+    while let Some(&byte) = bytes.get(at) {
+        let rest = &source[at..];
+        let len = if rest.starts_with("//") {
+            rest.find('\n').unwrap_or(rest.len())
+        } else if rest.starts_with("/*") {
+            rest.find("*/").map_or(rest.len(), |end| end + 2)
+        } else if let Some(len) = literal_len(rest) {
+            len
+        } else if byte == b'_' || byte.is_ascii_alphanumeric() {
+            let word = |byte: &u8| *byte == b'_' || byte.is_ascii_alphanumeric();
+            let len = rest.bytes().take_while(word).count();
+            tokens.push(rest[..len].to_owned());
+            len
+        } else if rest.starts_with("::") {
+            tokens.push("::".to_owned());
+            2
+        } else {
+            let len = rest.chars().next().map_or(1, char::len_utf8);
+            if !byte.is_ascii_whitespace() {
+                tokens.push(rest[..len].to_owned());
+            }
+            len
+        };
+        at += len;
+    }
+    tokens
+}
+
+/// The length of the string or character at the start of `rest`. A lifetime is none.
+fn literal_len(rest: &str) -> Option<usize> {
+    let prefix = rest.len() - rest.trim_start_matches(['b', 'c', 'r', '#']).len();
+    let quoted = &rest[prefix..];
+    if quoted.starts_with('"') {
+        let is_raw = rest[..prefix].contains('r');
+        if is_raw {
+            let end = format!("\"{}", "#".repeat(rest[..prefix].matches('#').count()));
+            return Some(prefix + 1 + quoted[1..].find(&end).map_or(quoted.len() - 1, |at| at + end.len()));
+        }
+        return (!rest[..prefix].contains('#')).then(|| prefix + closing(quoted, '"'));
+    }
+    // 'x' or '\...': what is longer without a backslash is a lifetime.
+    let is_character =
+        rest.starts_with('\'') && (rest[1..].starts_with('\\') || rest.chars().nth(2) == Some('\''));
+    is_character.then(|| closing(rest, '\''))
+}
+
+/// The length of a literal that begins and ends with `quote`.
+fn closing(rest: &str, quote: char) -> usize {
+    let mut is_escaped = false;
+    for (at, character) in rest.char_indices().skip(1) {
+        match character {
+            _ if is_escaped => is_escaped = false,
+            '\\' => is_escaped = true,
+            _ if character == quote => return at + character.len_utf8(),
+            _ => {}
+        }
+    }
+    rest.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(file: &str, source: &str) -> Vec<String> {
+        named_in(file, source).into_iter().collect()
+    }
+
+    #[test]
+    fn paths_from_the_root_name_a_room() {
+        let source = "use crate::{arch::cpu, net, task::{a, fs}};\nfn f() { crate::syscall::enter() }";
+        assert_eq!(named("mem/fault.rs", source), ["arch", "net", "syscall", "task"]);
+    }
+
+    #[test]
+    fn supers_reach_the_root_from_their_depth() {
+        assert_eq!(named("mem/mod.rs", "use super::net;"), ["net"]);
+        assert_eq!(named("mem/fault.rs", "use super::net; use super::super::fs;"), ["fs"]);
+        assert_eq!(named("sync.rs", "use super::{task, debug::x};"), ["debug", "task"]);
+    }
+
+    #[test]
+    fn comments_literals_and_macros_name_nothing() {
+        let source = "// crate::net\n/* crate::fs */ const A: &str = \"crate::task \\\" crate::net\";\n\
+                      const B: &str = r#\"crate::\"net\"#; const C: char = '\"'; fn f<'a>() {} macro!($crate::net);";
+        assert_eq!(named("mem/fault.rs", source), [""; 0]);
+        assert_eq!(named("mem/fault.rs", "const C: char = '\"'; use crate::net;"), ["net"]);
+        assert_eq!(named("mem/fault.rs", "impl<'a> X<'a> for crate::net::Y<'a> {}"), ["net"]);
+    }
+
+    #[test]
+    fn only_upward_references_are_listed_and_read_back() {
+        let of = |rooms: &[&str]| rooms.iter().map(|&room| room.to_owned()).collect::<BTreeSet<_>>();
+        let all = References::from([
+            ("mem/fault.rs".to_owned(), of(&["arch", "net", "task"])),
+            ("net/mod.rs".to_owned(), of(&["file", "mem"])),
+        ]);
+        let up = upward(&all);
+        assert_eq!(write(&up), "mem/fault.rs: net task\n");
+        assert_eq!(read(&format!("# why\n{}", write(&up))), up);
+        assert_eq!(write(&without(&up, &read("mem/fault.rs: net"))), "mem/fault.rs: task\n");
+    }
+
+    #[test]
+    fn no_room_is_in_two_layers() {
+        let mut rooms: Vec<_> = LAYERS.iter().flat_map(|layer| layer.rooms).collect();
+        let all = rooms.len();
+        rooms.sort_unstable();
+        rooms.dedup();
+        assert_eq!(rooms.len(), all);
+    }
+}

@@ -220,14 +220,13 @@ fn tokens(source: &str) -> Vec<String> {
 /// The length of the string or character at the start of `rest`. A lifetime is none.
 fn literal_len(rest: &str) -> Option<usize> {
     let prefix = rest.len() - rest.trim_start_matches(['b', 'c', 'r', '#']).len();
-    let quoted = &rest[prefix..];
-    if quoted.starts_with('"') {
-        let is_raw = rest[..prefix].contains('r');
-        if is_raw {
-            let end = format!("\"{}", "#".repeat(rest[..prefix].matches('#').count()));
-            return Some(prefix + 1 + quoted[1..].find(&end).map_or(quoted.len() - 1, |at| at + end.len()));
+    let (mark, quoted) = rest.split_at(prefix);
+    if let Some(text) = quoted.strip_prefix('"') {
+        if mark.contains('r') {
+            let end = format!("\"{}", "#".repeat(mark.matches('#').count()));
+            return Some(prefix + 1 + text.find(&end).map_or(text.len(), |at| at + end.len()));
         }
-        return (!rest[..prefix].contains('#')).then(|| prefix + closing(quoted, '"'));
+        return (!mark.contains('#')).then(|| prefix + closing(quoted, '"'));
     }
     // 'x' or '\...': what is longer without a backslash is a lifetime.
     let is_character =

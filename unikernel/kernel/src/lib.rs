@@ -206,7 +206,7 @@ fn start_app(words: &str, options: &Options) {
     let environment = environment(options);
     let environment: Vec<&[u8]> = environment.iter().map(String::as_bytes).collect();
     if let Some((user, group)) = options.user {
-        syscall::credentials::become_user(user, group);
+        task::credentials::become_user(user, group);
     }
     fs::proc::set_words(words);
     if let Err(error) = start_program(options.init.as_deref(), &file, &arguments, &environment) {

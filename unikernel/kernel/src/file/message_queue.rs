@@ -20,7 +20,7 @@ use crate::mem::user::UserSlice;
 use crate::net::socket::Socket;
 use crate::platform::time;
 use crate::sync::SpinLock;
-use crate::syscall::credentials;
+use crate::task::credentials;
 use crate::task::limits;
 use crate::task::process::PROCESS_ID;
 use crate::task::signal::{self, SignalInfo};

@@ -11,7 +11,7 @@ use crate::net::unix::garbage;
 use crate::sync::SpinLock;
 
 /// Descriptors that an app may have at most; it may want fewer (`RLIMIT_NOFILE`). The table grows as they are used.
-const MAX_DESCRIPTORS: usize = crate::syscall::identity::MAX_OPEN_FILES as usize;
+const MAX_DESCRIPTORS: usize = crate::task::limits::MAX_OPEN_FILES as usize;
 
 /// What becomes of a descriptor at `execve`. No program is ever started here, but the app may ask.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

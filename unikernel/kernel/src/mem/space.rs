@@ -28,7 +28,7 @@ pub use brk::set_break;
 pub use charge::{be_strict, charge_limit, is_strict, owed_pages};
 pub use clear::clear;
 pub use cut::{Copies, unmap_object};
-pub use initial::{adopt_image, map_first_stack, map_vdso, set_break_behind};
+pub use initial::{STACK_BYTES, adopt_image, map_first_stack, map_vdso, set_break_behind};
 pub use object::{
     Description, PageSource, Sharing, Supply, collect_dirty, has_paged_objects, has_writable_mapping,
     map_object, sync,

@@ -1,7 +1,4 @@
-//! Whom the app runs as (setuid(2), setresuid(2), getgroups(2), capget(2)). It starts as root, or as whom
-//! `user=` names, and may become
-//! somebody else, as servers do once they have what only root may have. The change is remembered and, as on Linux,
-//! not to be taken back; there is nobody else here that files would have to be kept from.
+//! Whom the app runs as (setuid(2), setresuid(2), getgroups(2), capget(2)).
 
 use alloc::vec::Vec;
 
@@ -9,130 +6,26 @@ use linux_raw_sys::general::*;
 
 use crate::abi::{Errno, SysResult};
 use crate::mem::user::UserPtr;
-use crate::sync::SpinLock;
-
-/// Groups that a process may have (`NGROUPS_MAX`).
-pub const MAX_GROUPS: usize = 65_536;
-/// "Leave it as it is" (setresuid(2)).
-const KEEP: u32 = u32::MAX;
-
-/// The three ids of a kind (credentials(7)).
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Ids {
-    real: u32,
-    effective: u32,
-    saved: u32,
-}
-
-impl Ids {
-    const ROOT: Self = Self { real: 0, effective: 0, saved: 0 };
-
-    /// Sets those that are not to be kept. Without privilege each may only become one of the present three.
-    fn set(&mut self, wanted: [u32; 3], is_privileged: bool) -> Result<(), Errno> {
-        let before = [self.real, self.effective, self.saved];
-        let may = |id: &u32| *id == KEEP || is_privileged || before.contains(id);
-        if !wanted.iter().all(may) {
-            return Err(Errno::EPERM);
-        }
-        let or_kept = |index: usize| if wanted[index] == KEEP { before[index] } else { wanted[index] };
-        *self = Self { real: or_kept(0), effective: or_kept(1), saved: or_kept(2) };
-        Ok(())
-    }
-
-    /// setuid(2) and setgid(2): all three with privilege, else the effective one.
-    fn set_one(&mut self, id: u32, is_privileged: bool) -> Result<(), Errno> {
-        if id == KEEP {
-            return Err(Errno::EINVAL);
-        }
-        self.set(if is_privileged { [id; 3] } else { [KEEP, id, KEEP] }, is_privileged)
-    }
-
-    /// setreuid(2) and setregid(2): the saved one follows the effective one once that leaves the real one.
-    fn set_pair(&mut self, real: u32, effective: u32, is_privileged: bool) -> Result<(), Errno> {
-        let before = *self;
-        let is_swap = |id: u32| id == KEEP || id == before.real || id == before.effective;
-        if !is_privileged && !is_swap(real) {
-            return Err(Errno::EPERM);
-        }
-        self.set([real, effective, KEEP], is_privileged)?;
-        if real != KEEP || effective != KEEP && effective != before.real {
-            self.saved = self.effective;
-        }
-        Ok(())
-    }
-}
-
-struct Credentials {
-    user: Ids,
-    group: Ids,
-    groups: Vec<u32>,
-}
-
-impl Credentials {
-    fn is_privileged(&self) -> bool {
-        self.user.effective == 0
-    }
-}
-
-static CREDENTIALS: SpinLock<Credentials> =
-    SpinLock::new(Credentials { user: Ids::ROOT, group: Ids::ROOT, groups: Vec::new() });
-
-/// Has the app run as somebody, from its start (`user=`).
-pub fn become_user(user: u32, group: u32) {
-    let all = |id| Ids { real: id, effective: id, saved: id };
-    let mut credentials = CREDENTIALS.lock();
-    (credentials.user, credentials.group) = (all(user), all(group));
-}
-
-/// Changes the ids of the user.
-fn change_user(change: impl FnOnce(&mut Ids, bool) -> Result<(), Errno>) -> SysResult {
-    let mut credentials = CREDENTIALS.lock();
-    let is_privileged = credentials.is_privileged();
-    change(&mut credentials.user, is_privileged).map(|()| 0)
-}
-
-/// Changes the ids of the group.
-fn change_group(change: impl FnOnce(&mut Ids, bool) -> Result<(), Errno>) -> SysResult {
-    let mut credentials = CREDENTIALS.lock();
-    let is_privileged = credentials.is_privileged();
-    change(&mut credentials.group, is_privileged).map(|()| 0)
-}
-
-/// Real, effective and saved ids of user and group, for `/proc`.
-pub fn ids() -> ([u32; 3], [u32; 3]) {
-    let credentials = CREDENTIALS.lock();
-    let of = |ids: Ids| [ids.real, ids.effective, ids.saved];
-    (of(credentials.user), of(credentials.group))
-}
-
-/// True for root.
-pub fn is_privileged() -> bool {
-    CREDENTIALS.lock().is_privileged()
-}
-
-/// The capabilities that the app has: root has all, and everybody else none.
-pub fn capabilities() -> u64 {
-    if CREDENTIALS.lock().is_privileged() { CAPABILITIES } else { 0 }
-}
+use crate::task::credentials::{self, Ids, MAX_GROUPS, change_group, change_user};
 
 /// getuid(2).
 pub fn sys_getuid() -> SysResult {
-    Ok(CREDENTIALS.lock().user.real as usize)
+    Ok(credentials::ids().0.real as usize)
 }
 
 /// geteuid(2).
 pub fn sys_geteuid() -> SysResult {
-    Ok(CREDENTIALS.lock().user.effective as usize)
+    Ok(credentials::ids().0.effective as usize)
 }
 
 /// getgid(2).
 pub fn sys_getgid() -> SysResult {
-    Ok(CREDENTIALS.lock().group.real as usize)
+    Ok(credentials::ids().1.real as usize)
 }
 
 /// getegid(2).
 pub fn sys_getegid() -> SysResult {
-    Ok(CREDENTIALS.lock().group.effective as usize)
+    Ok(credentials::ids().1.effective as usize)
 }
 
 /// setuid(2).
@@ -174,20 +67,20 @@ fn write_ids(ids: Ids, places: [UserPtr<u32>; 3]) -> SysResult {
 
 /// getresuid(2).
 pub fn sys_getresuid(real: UserPtr<u32>, effective: UserPtr<u32>, saved: UserPtr<u32>) -> SysResult {
-    let ids = CREDENTIALS.lock().user;
+    let ids = credentials::ids().0;
     write_ids(ids, [real, effective, saved])
 }
 
 /// getresgid(2).
 pub fn sys_getresgid(real: UserPtr<u32>, effective: UserPtr<u32>, saved: UserPtr<u32>) -> SysResult {
-    let ids = CREDENTIALS.lock().group;
+    let ids = credentials::ids().1;
     write_ids(ids, [real, effective, saved])
 }
 
 /// getgroups(2).
 pub fn sys_getgroups(count: i32, list: UserPtr<u32>) -> SysResult {
     let count = usize::try_from(count).map_err(|_| Errno::EINVAL)?;
-    let groups = CREDENTIALS.lock().groups.clone();
+    let groups = credentials::groups();
     if count == 0 {
         return Ok(groups.len());
     }
@@ -202,7 +95,7 @@ pub fn sys_getgroups(count: i32, list: UserPtr<u32>) -> SysResult {
 
 /// setgroups(2).
 pub fn sys_setgroups(count: u32, list: UserPtr<u32>) -> SysResult {
-    if !CREDENTIALS.lock().is_privileged() {
+    if !credentials::is_privileged() {
         return Err(Errno::EPERM);
     }
     if count as usize > MAX_GROUPS {
@@ -213,15 +106,12 @@ pub fn sys_setgroups(count: u32, list: UserPtr<u32>) -> SysResult {
         groups.push(list.element(index).read()?);
     }
     groups.sort_unstable();
-    CREDENTIALS.lock().groups = groups;
+    credentials::set_groups(groups);
     Ok(0)
 }
 
 /// Three words for each 32 capabilities: effective, permitted, inheritable (capget(2)).
 type CapabilityWords = [[u32; 3]; 2];
-/// Capabilities there are: the highest is `CAP_CHECKPOINT_RESTORE`.
-const CAPABILITIES: u64 = (1 << (CAP_CHECKPOINT_RESTORE + 1)) - 1;
-
 /// The version that both sides speak and the process meant, of the header. Another version is answered by ours.
 fn check_version(header: UserPtr<u32>) -> Result<i32, Errno> {
     if header.read()? != _LINUX_CAPABILITY_VERSION_3 {
@@ -239,7 +129,7 @@ pub fn sys_capget(header: UserPtr<u32>, data: UserPtr<CapabilityWords>) -> SysRe
         outcome if outcome? < 0 => return Err(Errno::EINVAL),
         _ => {}
     }
-    let held = capabilities();
+    let held = credentials::capabilities();
     let words = |bits: u64| [bits as u32, bits as u32, 0];
     data.write([words(held), words(held >> 32)])?;
     Ok(0)
@@ -250,6 +140,6 @@ pub fn sys_capset(header: UserPtr<u32>, data: UserPtr<CapabilityWords>) -> SysRe
     check_version(header)?;
     let [low, high] = data.read()?;
     let permitted = u64::from(low[1]) | u64::from(high[1]) << 32;
-    let may_have = CREDENTIALS.lock().is_privileged() || permitted == 0;
+    let may_have = credentials::is_privileged() || permitted == 0;
     if may_have { Ok(0) } else { Err(Errno::EPERM) }
 }

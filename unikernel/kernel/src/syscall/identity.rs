@@ -25,10 +25,6 @@ user_abi!(new_utsname, sysinfo, rlimit64, rusage);
 pub const RELEASE: &str = "6.1.0-unikernel";
 /// What `uname` says of the build.
 pub const VERSION: &str = concat!("unikernel ", env!("CARGO_PKG_VERSION"));
-/// Soft and hard limit on open files.
-pub const MAX_OPEN_FILES: u64 = 1_048_576;
-/// Bytes that the first stack may grow to.
-pub const STACK_LIMIT_BYTES: u64 = 8 << 20;
 
 /// getpid(2).
 pub fn sys_getpid() -> SysResult {

@@ -4,7 +4,6 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use linux_raw_sys::general::*;
 
-use super::credentials;
 use crate::abi::{Errno, SysResult};
 use crate::file;
 use crate::fs::disk::flusher;
@@ -15,6 +14,7 @@ use crate::mem::space::{
     self, Advice, Move, Placement, PopulateError, Protection, SharedMemory, Sharing, SpaceError,
 };
 use crate::mem::user::{Fault, USER_END, UserSlice};
+use crate::task::credentials;
 use crate::task::{limits, scheduler};
 
 impl From<Fault> for Errno {

@@ -5,7 +5,6 @@ use alloc::vec::Vec;
 
 use linux_raw_sys::general::*;
 
-use super::credentials;
 use super::path::read_path;
 use super::time::{ClockBase, read_deadline};
 use crate::abi::{Errno, SysResult};
@@ -20,6 +19,7 @@ use crate::mem::room;
 use crate::mem::user::{UserPtr, UserSlice};
 use crate::net::address::Family;
 use crate::net::socket::Socket;
+use crate::task::credentials;
 use crate::task::process::PROCESS_ID;
 use crate::task::signal::{MAX_SIGNAL, SignalInfo};
 

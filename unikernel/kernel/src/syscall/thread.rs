@@ -4,11 +4,11 @@ use alloc::sync::Arc;
 
 use linux_raw_sys::general::*;
 
-use super::credentials;
 use crate::abi::{Errno, SysResult};
 use crate::arch::trap::TrapFrame;
 use crate::file::{self, pidfd::PidFd};
 use crate::mem::user::{USER_END, UserPtr, UserSlice};
+use crate::task::credentials;
 use crate::task::limits;
 
 use crate::task::current;

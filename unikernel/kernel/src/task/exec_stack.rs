@@ -4,12 +4,12 @@
 use linux_raw_sys::auxvec::*;
 use linux_raw_sys::elf_uapi::elf64_phdr;
 
+use super::credentials;
 use super::exec::{ExecError, Program};
 use crate::mem::layout::PAGE_BYTES;
 use crate::mem::user::{Fault, UserPtr, UserSlice};
 use crate::platform::random;
 use crate::sync::SpinLock;
-use crate::syscall::credentials;
 
 /// Linux's `USER_HZ`, which `times` and `/proc` count in.
 const CLOCK_TICKS_PER_SECOND: u64 = 100;
@@ -136,7 +136,7 @@ fn auxiliary_vector(
     random: u64,
 ) -> [(u32, u64); VECTOR_PAIRS] {
     let features = raw_cpuid::native_cpuid::cpuid_count(1, 0).edx;
-    let ([user, effective_user, _], [group, effective_group, _]) = credentials::ids();
+    let (user, group) = credentials::ids();
     [
         (AT_SYSINFO_EHDR, vdso),
         (AT_PHDR, program.headers),
@@ -146,10 +146,10 @@ fn auxiliary_vector(
         (AT_BASE, program.interpreter_base),
         (AT_FLAGS, 0),
         (AT_ENTRY, program.entry),
-        (AT_UID, u64::from(user)),
-        (AT_EUID, u64::from(effective_user)),
-        (AT_GID, u64::from(group)),
-        (AT_EGID, u64::from(effective_group)),
+        (AT_UID, u64::from(user.real)),
+        (AT_EUID, u64::from(user.effective)),
+        (AT_GID, u64::from(group.real)),
+        (AT_EGID, u64::from(group.effective)),
         (AT_SECURE, 0),
         (AT_CLKTCK, CLOCK_TICKS_PER_SECOND),
         (AT_HWCAP, u64::from(features)),

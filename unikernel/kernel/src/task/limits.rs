@@ -9,17 +9,19 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use linux_raw_sys::general::*;
 
 use super::cpu_limit;
+use super::credentials;
 use super::process::MAX_THREADS;
 use super::signal::{self, SignalInfo};
 use super::signal_queue::MAX_QUEUED;
 use crate::abi::Errno;
 use crate::file::table;
+use crate::mem::space::STACK_BYTES;
 use crate::sync::SpinLock;
-use crate::syscall::credentials;
-use crate::syscall::identity::{MAX_OPEN_FILES, STACK_LIMIT_BYTES};
 
 /// How many resources have limits.
 pub const COUNT: usize = 16;
+/// Soft and hard limit on open files.
+pub const MAX_OPEN_FILES: u64 = 1_048_576;
 /// No limit (`RLIM_INFINITY`).
 pub const UNLIMITED: u64 = u64::MAX;
 
@@ -53,7 +55,7 @@ static SOFT: [AtomicU64; COUNT] = {
 const fn most(resource: u32) -> u64 {
     match resource {
         RLIMIT_NOFILE => MAX_OPEN_FILES,
-        RLIMIT_STACK => STACK_LIMIT_BYTES,
+        RLIMIT_STACK => STACK_BYTES,
         RLIMIT_CORE => 0,
         RLIMIT_SIGPENDING => MAX_QUEUED as u64,
         RLIMIT_NPROC => MAX_THREADS as u64,

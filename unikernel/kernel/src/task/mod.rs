@@ -12,6 +12,7 @@
 
 mod cores;
 mod cpu_limit;
+pub mod credentials;
 pub mod exec;
 pub mod exec_stack;
 mod executable;

@@ -19,7 +19,7 @@ use super::{AttemptError, PollSource, WaitMode};
 use crate::abi::{Errno, SysResult};
 use crate::mem::user::{UserPtr, UserSlice};
 use crate::platform::time;
-use crate::syscall::credentials;
+use crate::task::credentials;
 use crate::task::process::PROCESS_ID;
 use crate::user_abi;
 

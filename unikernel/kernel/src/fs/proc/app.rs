@@ -16,7 +16,7 @@ use crate::fs;
 use crate::mem::room::{self, OutOfMemory};
 use crate::mem::space;
 use crate::sync::SpinLock;
-use crate::syscall::credentials;
+use crate::task::credentials::{self, Ids};
 use crate::task::limits;
 use crate::task::process::{PROCESS_ID, process};
 use crate::task::signal::{DEFAULT, IGNORE, MAX_SIGNAL, SignalSet, set_of};
@@ -148,7 +148,7 @@ pub(super) fn status(thread: &Arc<Thread>) -> String {
     let state = if thread.runs() { "R (running)" } else { "S (sleeping)" };
     line!(text, "Name:\t{}\nUmask:\t{:04o}\nState:\t{state}", name_of(thread), fs::mask());
     line!(text, "Tgid:\t{PROCESS_ID}\nNgid:\t0\nPid:\t{}\nPPid:\t0\nTracerPid:\t0", thread.id);
-    let ids = |[real, effective, saved]: [u32; 3]| format!("{real}\t{effective}\t{saved}\t{effective}");
+    let ids = |ids: Ids| format!("{}\t{}\t{}\t{}", ids.real, ids.effective, ids.saved, ids.effective);
     let (user, group) = credentials::ids();
     line!(text, "Uid:\t{}\nGid:\t{}\nFDSize:\t{}\nGroups:\t", ids(user), ids(group), table::span());
     line!(text, "VmSize:\t{:8} kB", kibibytes(usage.mapped_pages));

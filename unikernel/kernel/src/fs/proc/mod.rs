@@ -27,10 +27,11 @@ use crate::abi::Errno;
 use crate::file::tty::pty;
 use crate::file::{inotify, message_queue, pipe};
 use crate::mem::space;
-use crate::syscall::{credentials, identity, prctl};
+use crate::syscall::{identity, prctl};
 use crate::task::host_name;
 use crate::task::process::{PROCESS_ID, process};
 use crate::task::thread::{Thread, ThreadId};
+use crate::task::{credentials, limits};
 
 pub use app::{set_texts, set_words, texts_of};
 pub use machine::machine_id;
@@ -169,7 +170,7 @@ const TEXTS: &[Entry] = &[
     ("/proc/sys/kernel/ostype", || "Linux\n".into()),
     ("/proc/sys/kernel/hostname", || format!("{}\n", host_name::get())),
     ("/proc/modules", String::new),
-    ("/proc/sys/fs/file-max", || format!("{}\n", identity::MAX_OPEN_FILES)),
+    ("/proc/sys/fs/file-max", || format!("{}\n", limits::MAX_OPEN_FILES)),
     ("/proc/sys/fs/inotify/max_user_watches", || format!("{}\n", notify::MAX_WATCHES)),
     ("/proc/sys/fs/inotify/max_user_instances", || format!("{}\n", inotify::MAX_INSTANCES)),
     ("/proc/sys/fs/inotify/max_queued_events", || format!("{}\n", notify::MAX_EVENTS)),
@@ -178,7 +179,7 @@ const TEXTS: &[Entry] = &[
     ("/proc/sys/fs/mqueue/msgsize_default", || format!("{}\n", message_queue::DEFAULT_MESSAGE_BYTES)),
     ("/proc/sys/fs/mqueue/msgsize_max", || format!("{}\n", message_queue::DEFAULT_MESSAGE_BYTES)),
     ("/proc/sys/fs/mqueue/queues_max", || format!("{}\n", message_queue::MAX_QUEUES)),
-    ("/proc/sys/fs/nr_open", || format!("{}\n", identity::MAX_OPEN_FILES)),
+    ("/proc/sys/fs/nr_open", || format!("{}\n", limits::MAX_OPEN_FILES)),
     ("/proc/sys/kernel/pid_max", || format!("{}\n", crate::task::process::MAX_THREADS)),
     ("/proc/sys/kernel/pty/max", || format!("{}\n", pty::MAX_PTYS)),
     ("/proc/sys/kernel/pty/nr", || format!("{}\n", pty::count())),

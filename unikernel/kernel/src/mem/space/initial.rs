@@ -13,8 +13,8 @@ use crate::mem::page_table;
 use crate::mem::user::USER_END;
 use crate::platform::random;
 
-/// Bytes that the first stack may grow to.
-const STACK_BYTES: u64 = crate::syscall::identity::STACK_LIMIT_BYTES;
+/// Bytes that the first stack may grow to (`RLIMIT_STACK`).
+pub const STACK_BYTES: u64 = 8 << 20;
 /// How far the break of a program may grow.
 const MOST_BREAK_BYTES: u64 = 1 << 40;
 /// Distance between the stack's end and the first mapping, at least.

@@ -136,6 +136,10 @@ fn connection_is_taken_back() {
     check_eq!(stream.peer_addr().map_err(|error| error.kind()), Err(std::io::ErrorKind::NotConnected));
 }
 
+fn status() -> String {
+    std::fs::read_to_string("/proc/self/status").expect("it is there")
+}
+
 /// From root to somebody else, who cannot go back.
 fn identity() {
     // SAFETY: the arguments are values, and places of our own.
@@ -145,6 +149,14 @@ fn identity() {
         let mut groups = [0; 4];
         check_eq!(libc::getgroups(4, groups.as_mut_ptr()), 2);
         check_eq!(&groups[..2], &[20, 30]);
+        check!(status().contains("\nGroups:\t20 30 \n"));
+        let many: Vec<u32> = (0..65_536).collect();
+        check_eq!(libc::setgroups(many.len() + 1, many.as_ptr()), -1);
+        check_eq!(libc::setgroups(many.len(), many.as_ptr()), 0);
+        let mut found = vec![0; many.len()];
+        check_eq!(libc::getgroups(found.len() as i32, found.as_mut_ptr()), 65_536);
+        check!(found == many);
+        check!(status().contains(" 65534 65535 \n"));
         check_eq!(libc::setresgid(100, 100, 100), 0);
         check_eq!(libc::setresuid(1000, 1000, 0), 0);
         check_eq!(libc::getresuid(&raw mut real, &raw mut effective, &raw mut saved), 0);

@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use linux_raw_sys::general::*;
 
 use crate::abi::{Errno, SysResult};
+use crate::mem::room;
 use crate::mem::user::UserPtr;
 use crate::task::credentials::{self, Ids, MAX_GROUPS, change_group, change_user};
 
@@ -81,6 +82,7 @@ pub fn sys_getresgid(real: UserPtr<u32>, effective: UserPtr<u32>, saved: UserPtr
 pub fn sys_getgroups(count: i32, list: UserPtr<u32>) -> SysResult {
     let count = usize::try_from(count).map_err(|_| Errno::EINVAL)?;
     let groups = credentials::groups();
+    let groups = groups.as_deref().map_or(&[][..], Vec::as_slice);
     if count == 0 {
         return Ok(groups.len());
     }
@@ -101,7 +103,7 @@ pub fn sys_setgroups(count: u32, list: UserPtr<u32>) -> SysResult {
     if count as usize > MAX_GROUPS {
         return Err(Errno::EINVAL);
     }
-    let mut groups = Vec::new();
+    let mut groups = room::with_capacity(count as usize)?;
     for index in 0..count as usize {
         groups.push(list.element(index).read()?);
     }
@@ -112,6 +114,7 @@ pub fn sys_setgroups(count: u32, list: UserPtr<u32>) -> SysResult {
 
 /// Three words for each 32 capabilities: effective, permitted, inheritable (capget(2)).
 type CapabilityWords = [[u32; 3]; 2];
+
 /// The version that both sides speak and the process meant, of the header. Another version is answered by ours.
 fn check_version(header: UserPtr<u32>) -> Result<i32, Errno> {
     if header.read()? != _LINUX_CAPABILITY_VERSION_3 {

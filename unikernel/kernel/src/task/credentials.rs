@@ -2,6 +2,7 @@
 //! servers do once they have what only root may have. The change is remembered and, as on Linux, not to be taken back;
 //! there is nobody else here that files would have to be kept from.
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use linux_raw_sys::general::CAP_CHECKPOINT_RESTORE;
@@ -68,7 +69,8 @@ impl Ids {
 struct Credentials {
     user: Ids,
     group: Ids,
-    groups: Vec<u32>,
+    /// None before the first change.
+    groups: Option<Arc<Vec<u32>>>,
 }
 
 impl Credentials {
@@ -78,7 +80,7 @@ impl Credentials {
 }
 
 static CREDENTIALS: SpinLock<Credentials> =
-    SpinLock::new(Credentials { user: Ids::ROOT, group: Ids::ROOT, groups: Vec::new() });
+    SpinLock::new(Credentials { user: Ids::ROOT, group: Ids::ROOT, groups: None });
 
 /// Has the app run as somebody, from its start (`user=`).
 pub fn become_user(user: u32, group: u32) {
@@ -108,13 +110,14 @@ pub fn ids() -> (Ids, Ids) {
 }
 
 /// The groups that the app is in beside its own.
-pub fn groups() -> Vec<u32> {
+pub fn groups() -> Option<Arc<Vec<u32>>> {
     CREDENTIALS.lock().groups.clone()
 }
 
 /// Has the app be in these groups. Not checked: only root may do so.
 pub fn set_groups(groups: Vec<u32>) {
-    CREDENTIALS.lock().groups = groups;
+    // What was there is freed without the lock.
+    let _before = CREDENTIALS.lock().groups.replace(Arc::new(groups));
 }
 
 /// True for root.

@@ -39,6 +39,8 @@ static START: SpinLock<Start> =
 
 /// The longest text about a program, which is in the kernel's memory; Linux reads the program's.
 const MOST_TEXT_BYTES: usize = 128 << 10;
+/// Bytes of a group in a list, with what divides it from the next.
+const GROUP_BYTES: usize = 11;
 
 /// What `/proc/self/cmdline` and `/proc/self/environ` show.
 pub struct Texts {
@@ -150,7 +152,8 @@ pub(super) fn status(thread: &Arc<Thread>) -> String {
     line!(text, "Tgid:\t{PROCESS_ID}\nNgid:\t0\nPid:\t{}\nPPid:\t0\nTracerPid:\t0", thread.id);
     let ids = |ids: Ids| format!("{}\t{}\t{}\t{}", ids.real, ids.effective, ids.saved, ids.effective);
     let (user, group) = credentials::ids();
-    line!(text, "Uid:\t{}\nGid:\t{}\nFDSize:\t{}\nGroups:\t", ids(user), ids(group), table::span());
+    line!(text, "Uid:\t{}\nGid:\t{}\nFDSize:\t{}", ids(user), ids(group), table::span());
+    list_groups(&mut text);
     line!(text, "VmSize:\t{:8} kB", kibibytes(usage.mapped_pages));
     line!(text, "VmRSS:\t{:8} kB", kibibytes(usage.resident_pages));
     line!(text, "Threads:\t{}", process().thread_count());
@@ -168,6 +171,21 @@ pub(super) fn status(thread: &Arc<Thread>) -> String {
     let allowed = CoreSet::first(cpu::online());
     line!(text, "Cpus_allowed:\t{:x}\nCpus_allowed_list:\t{}", allowed.0, machine::cores().trim_end());
     text
+}
+
+/// Appends the line with the groups that the app is in.
+fn list_groups(text: &mut String) {
+    let groups = credentials::groups();
+    let groups = groups.as_deref().map_or(&[][..], |groups| groups.as_slice());
+    text.push_str("Groups:\t");
+    // There may be tens of thousands. Without memory for them the line stays empty.
+    if text.try_reserve(groups.len() * GROUP_BYTES + 2).is_ok() {
+        for (index, group) in groups.iter().enumerate() {
+            let separator = if index == 0 { "" } else { " " };
+            let _ = write!(text, "{separator}{group}");
+        }
+    }
+    text.push_str(" \n");
 }
 
 /// The signals that the app ignores, and those it has handlers for.

@@ -111,6 +111,9 @@ pub(crate) trait Device: Send {
 
     /// Does a request, or nearly; answers how many bytes were written to memory.
     fn perform(&mut self, queue: usize, memory: &Memory, parts: &[Part], random: &mut Random) -> u32;
+
+    /// What it still does with the memory of a request that it has given back.
+    fn meddle(&mut self, _queue: usize, _memory: &Memory, _parts: &[Part], _random: &mut Random) {}
 }
 
 /// A device and its connection with QEMU.

@@ -115,7 +115,8 @@ fn serve_behind(card: liar::Card, seed: u64) -> Result<()> {
     let mut guest = Vm::start(&machine, Console::Recorded)?;
     guest.wait_until(TIME_OUT, || guest.console().contains("listening"))?;
     thread::sleep(SPELL);
-    qmp::press_power_button(&control)?;
+    let is_pressed = qmp::press_power_button(&control);
+    is_pressed.with_context(|| format!("after {}", guest.console()))?;
     judge(&mut guest, STOP_TIME_OUT, liar)?;
     let _ = std::fs::remove_file(&socket);
     Ok(())

@@ -187,7 +187,24 @@ impl Device for Card {
             0
         }
     }
+
+    /// Changes the headers of some frames while the guest looks at them.
+    fn meddle(&mut self, queue: usize, memory: &Memory, parts: &[Part], random: &mut Random) {
+        let Some(part) = parts.first().filter(|part| queue == RECEIVE && part.is_written) else { return };
+        if random.below(HONESTY / 4) > 0 {
+            return;
+        }
+        let at = part.address + (HEADER_BYTES + random.pick(&TEMPTING)) as u64;
+        for change in 0..CHANGES {
+            memory.write(Address::Guest(at), &[if change % 2 == 0 { random.below(256) as u8 } else { 0x45 }]);
+        }
+    }
 }
+
+/// Bytes of a frame that a packet's parser looks at more than once: versions, lengths, fragments, protocols.
+const TEMPTING: [usize; 10] = [12, 13, 14, 16, 17, 20, 21, 23, 46, 47];
+/// How often a frame is changed after it was given back.
+const CHANGES: usize = 500;
 
 /// Asks for the guest's hardware address (RFC 826).
 fn question() -> Vec<u8> {

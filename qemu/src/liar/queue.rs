@@ -83,6 +83,7 @@ impl Queue {
             let parts = self.parts(memory, head);
             let len = device.perform(number, memory, &parts, random);
             self.give_back(memory, random, head.into(), len);
+            device.meddle(number, memory, &parts, random);
             has_any = true;
         }
         if has_any || random.below(200) == 0 {

@@ -58,6 +58,8 @@ counters! {
     not_for_us,
     /// Dropped: a protocol that nobody here speaks.
     unknown_protocol,
+    /// Dropped: a frame for which there was no memory.
+    rx_no_memory,
     /// Dropped by the packet filter: TCP segments.
     filtered_tcp,
     /// Dropped by the packet filter: UDP datagrams.

@@ -69,13 +69,38 @@ const DHCP_SERVER_PORT: u16 = 67;
 const DHCP_CLIENT_PORT: u16 = 68;
 
 impl Stack {
-    /// Takes in a frame from the NIC; `token` is the room for an immediate answer.
-    pub(crate) fn frame_in<T: TxToken>(&mut self, frame: &[u8], token: T) {
+    /// Takes in a frame that lies where the NIC has put it; `token` is the room for an immediate answer.
+    ///
+    /// A NIC that is faulty or malicious may change a frame while it is looked at. [`Self::expected_in`] reads each length
+    /// once and depends on nothing else. Parsers that check a header and read it again get a copy.
+    #[inline]
+    pub(crate) fn frame_from_nic<T: TxToken>(&mut self, frame: &[u8], token: T) {
         self.counters.rx_packets += 1;
         self.counters.rx_bytes += frame.len() as u64;
         if self.expected_in(frame) {
             return;
         }
+        let mut copy = core::mem::take(&mut self.copy);
+        copy.clear();
+        if copy.try_reserve(frame.len()).is_ok() {
+            copy.extend_from_slice(frame);
+            self.unexpected_in(&copy, token);
+        } else {
+            self.counters.rx_no_memory += 1;
+        }
+        self.copy = copy;
+    }
+
+    /// Takes in a frame that nobody changes meanwhile.
+    pub(crate) fn frame_in<T: TxToken>(&mut self, frame: &[u8], token: T) {
+        self.counters.rx_packets += 1;
+        self.counters.rx_bytes += frame.len() as u64;
+        if !self.expected_in(frame) {
+            self.unexpected_in(frame, token);
+        }
+    }
+
+    fn unexpected_in<T: TxToken>(&mut self, frame: &[u8], token: T) {
         let Ok(ethernet) = EthernetFrame::new_checked(frame) else {
             self.counters.malformed += 1;
             return;

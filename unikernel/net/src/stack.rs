@@ -137,6 +137,8 @@ pub struct Stack {
     pub(crate) udp_blocked: Vec<UdpId>,
     /// Counts the times that packets were taken in: those of one time may be given on as one.
     pub(crate) batch: u64,
+    /// Where a frame from the NIC is looked at, and nobody else can change it.
+    pub(crate) copy: Vec<u8>,
 
     // What is to be done.
     pub(crate) timers: Timers,
@@ -210,6 +212,7 @@ impl Stack {
             udp: UdpTable::new(),
             udp_blocked: Vec::new(),
             batch: 0,
+            copy: Vec::new(),
             timers: Timers::default(),
             dirty: Vec::new(),
             late: Late::default(),
@@ -234,7 +237,7 @@ impl Stack {
         let mut received = 0;
         while received < RX_BATCH {
             let Some((rx, tx)) = device.receive(now) else { break };
-            rx.consume(|frame| self.frame_in(frame, tx));
+            rx.consume(|frame| self.frame_from_nic(frame, tx));
             received += 1;
         }
         let looped = self.loopback_in();

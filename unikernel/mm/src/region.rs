@@ -98,6 +98,8 @@ pub struct Region {
     /// True if its pages count against the memory that was promised. A region that was never
     /// writable can have no pages of its own.
     pub is_charged: bool,
+    /// True if the app has locked it (mlock(2)).
+    pub is_locked: bool,
 }
 
 impl Region {
@@ -128,5 +130,6 @@ impl Region {
             && self.allowed == next.allowed
             && self.kind == next.kind
             && self.is_charged == next.is_charged
+            && self.is_locked == next.is_locked
     }
 }

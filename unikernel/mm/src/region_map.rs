@@ -126,6 +126,22 @@ impl RegionMap {
         Ok(newly_charged)
     }
 
+    /// Notes that all of `[start, end)` is locked, or is not; up to a hole, if there is one.
+    pub fn lock(&mut self, start: u64, end: u64, is_locked: bool) -> Result<(), RangeError> {
+        let mut at = start;
+        while at < end {
+            let piece =
+                self.first_overlapping(at, end).filter(|piece| piece.start == at).ok_or(RangeError::Hole)?;
+            at = piece.end;
+            // The kernel's pages stay whatever anybody does.
+            if piece.is_locked != is_locked && piece.kind != RegionKind::Kernel {
+                self.cut(&piece);
+                self.join(Region { is_locked, ..piece });
+            }
+        }
+        Ok(())
+    }
+
     /// True if all regions in `[start, end)` may ever be given a protection.
     pub fn allows(&self, start: u64, end: u64, protection: Protection) -> bool {
         self.overlapping(start, end).all(|piece| piece.allowed.contains(protection))

@@ -11,6 +11,7 @@ mod cut;
 mod free;
 mod initial;
 mod limits;
+mod lock;
 mod object;
 mod protect;
 mod reclaim;
@@ -29,6 +30,10 @@ pub use charge::{be_strict, charge_limit, is_strict, owed_pages};
 pub use clear::clear;
 pub use cut::{Copies, unmap_object};
 pub use initial::{STACK_BYTES, adopt_image, map_first_stack, map_vdso, set_break_behind};
+pub use lock::{
+    FutureLocks, count_locked, is_locked, populate_all, populate_locked, populate_new, set_all_locked,
+    set_future_locks, set_locked,
+};
 pub use object::{
     Description, PageSource, Sharing, Supply, collect_dirty, has_paged_objects, has_writable_mapping,
     map_object, sync,
@@ -118,6 +123,7 @@ struct Terms {
     protection: Protection,
     allowed: Protection,
     is_charged: bool,
+    is_locked: bool,
     /// Charged pages that it takes over from another.
     moving: u64,
 }
@@ -150,6 +156,8 @@ struct Space {
     shared_pages: BTreeMap<u64, SharedFrame>,
     /// The page at which the last look for pages to let go ended.
     reclaim_hand: u64,
+    /// How new regions are locked.
+    future_locks: FutureLocks,
 }
 
 static SPACE: SpinLock<Space> = SpinLock::new(Space {
@@ -166,6 +174,7 @@ static SPACE: SpinLock<Space> = SpinLock::new(Space {
     departed: Vec::new(),
     shared_pages: BTreeMap::new(),
     reclaim_hand: 0,
+    future_locks: FutureLocks::No,
 });
 
 /// Changes the address space in a way that may take mappings away.
@@ -234,7 +243,8 @@ impl Space {
         let is_charged = protection.contains(Protection::WRITE) && kind.is_promised();
         let allowed = Protection::all();
         self.check_limits(placement, len, protection.contains(Protection::WRITE))?;
-        self.map_kind(placement, len, Terms { protection, allowed, is_charged, moving: 0 }, |_| kind)
+        let terms = Terms { protection, allowed, is_charged, is_locked: self.locks_new(), moving: 0 };
+        self.map_kind(placement, len, terms, |_| kind)
     }
 
     /// Maps a region of the kind that `kind` makes of its start.
@@ -263,8 +273,8 @@ impl Space {
         }
         let start = self.place(placement, len)?;
         let end = start + len;
-        let Terms { protection, allowed, is_charged, moving } = terms;
-        let region = Region { start, end, protection, allowed, kind: kind(start), is_charged };
+        let Terms { protection, allowed, is_charged, is_locked, moving } = terms;
+        let region = Region { start, end, protection, allowed, kind: kind(start), is_charged, is_locked };
         let replaced: u64 = self.regions.overlapping(start, end).map(|piece| piece.charged_pages()).sum();
         self.check_charge(start, end, region.charged_pages(), moving + replaced)?;
         if matches!(placement, Placement::Fixed(_)) {

@@ -11,7 +11,7 @@ use crate::fs::memory_file::MAX_FILE_BYTES;
 use crate::mem::frames;
 use crate::mem::room::OutOfMemory;
 use crate::mem::space::{
-    self, Advice, Move, Placement, PopulateError, Protection, SharedMemory, Sharing, SpaceError,
+    self, Advice, FutureLocks, Move, Placement, PopulateError, Protection, SharedMemory, Sharing, SpaceError,
 };
 use crate::mem::user::{Fault, USER_END, UserSlice};
 use crate::task::credentials;
@@ -121,6 +121,9 @@ pub fn sys_mmap(address: u64, len: u64, bits: u32, flags: u32, fd: i32, offset: 
     } else {
         Placement::Anywhere(address)
     };
+    if flags & MAP_LOCKED != 0 {
+        check_locked(0, len).map_err(|error| if error == Errno::ENOMEM { Errno::EAGAIN } else { error })?;
+    }
     let is_anonymous = flags & MAP_ANONYMOUS != 0;
     check_kind(flags, is_anonymous)?;
     let start = match flags & MAP_TYPE {
@@ -142,7 +145,15 @@ pub fn sys_mmap(address: u64, len: u64, bits: u32, flags: u32, fd: i32, offset: 
         }
         _ => return Err(Errno::EINVAL),
     };
-    if flags & MAP_POPULATE != 0 && flags & MAP_NONBLOCK == 0 {
+    if flags & MAP_LOCKED != 0 {
+        // It is mapped; that it is not of a kind that can be locked is no reason to refuse it.
+        let _ = space::set_locked(start as u64, len, true);
+    }
+    let is_populated = flags & MAP_POPULATE != 0 && flags & MAP_NONBLOCK == 0;
+    if !is_populated {
+        space::populate_new(start as u64..(start as u64).saturating_add(len));
+    }
+    if is_populated {
         // What cannot be brought in now may be brought in later, or the touch tells why not.
         let is_write = protection.contains(Protection::WRITE);
         let _ = space::populate(start as u64, len, is_write);
@@ -244,7 +255,14 @@ pub fn sys_mremap(address: u64, old_len: u64, new_len: u64, flags: u64, new_addr
         return Err(Errno::EFAULT);
     }
     match promise(new_len, || space::remap(address, old_len, new_len, how)) {
-        Ok(start) => Ok(start as usize),
+        Ok(start) => {
+            // The rest is there, if it is to be.
+            let grown = old_len.next_multiple_of(4096).min(new_len)..new_len;
+            if old_len != 0 && !grown.is_empty() {
+                space::populate_new(start + grown.start..start + grown.end);
+            }
+            Ok(start as usize)
+        }
         Err(SpaceError::NotMapped) => Err(Errno::EFAULT),
         Err(error) => Err(error.into()),
     }
@@ -254,10 +272,12 @@ pub fn sys_mremap(address: u64, old_len: u64, new_len: u64, flags: u64, new_addr
 pub fn sys_madvise(address: u64, len: u64, advice: u32) -> SysResult {
     let populates = matches!(advice, MADV_POPULATE_READ | MADV_POPULATE_WRITE);
     let effect = match advice {
-        MADV_DONTNEED | MADV_DONTNEED_LOCKED => Advice::Discard,
+        MADV_DONTNEED => Advice::Discard,
+        MADV_DONTNEED_LOCKED => Advice::DiscardLocked,
         MADV_FREE => Advice::DiscardOwn,
         MADV_WIPEONFORK => Advice::NothingForFiles,
-        MADV_COLD | MADV_PAGEOUT | MADV_DOFORK | MADV_DODUMP => Advice::NothingForKernels,
+        MADV_COLD | MADV_PAGEOUT => Advice::NothingForLocked,
+        MADV_DOFORK | MADV_DODUMP => Advice::NothingForKernels,
         MADV_NORMAL | MADV_RANDOM | MADV_SEQUENTIAL | MADV_WILLNEED | MADV_HUGEPAGE | MADV_NOHUGEPAGE
         | MADV_DONTDUMP | MADV_DONTFORK | MADV_KEEPONFORK | MADV_MERGEABLE | MADV_UNMERGEABLE => {
             Advice::Nothing
@@ -279,41 +299,70 @@ pub fn sys_madvise(address: u64, len: u64, advice: u32) -> SysResult {
 
 /// brk(2). The raw call answers the break, whether it moved or not.
 pub fn sys_brk(address: u64) -> SysResult {
-    Ok(space::set_break(address) as usize)
+    let (old, new) = space::set_break(address);
+    if new > old {
+        space::populate_new(old.next_multiple_of(4096)..new.next_multiple_of(4096));
+    }
+    Ok(new as usize)
+}
+
+/// The pages around a range, for calls that take ranges of any bytes. As in Linux, a length that wraps around is none.
+fn pages_around(address: u64, len: u64) -> Result<(u64, u64), Errno> {
+    let start = address & !4095;
+    let len = len.wrapping_add(address & 4095).wrapping_add(4095) & !4095;
+    check_range(start, len)?;
+    Ok((start, len))
 }
 
 /// mlock(2): there is no swap, so memory is as good as locked once it is there.
 pub fn sys_mlock(address: u64, len: u64) -> SysResult {
-    check_locked(len)?;
-    sys_munlock(address, len)
+    lock(address, len, true)
 }
 
-/// munlock(2).
-pub fn sys_munlock(address: u64, len: u64) -> SysResult {
-    let start = address & !4095;
-    // As in Linux, a length that wraps around is none.
-    let len = len.wrapping_add(address & 4095).wrapping_add(4095) & !4095;
-    if len != 0 {
-        check_range(start, len)?;
-        space::check_mapped(start, len)?;
+fn lock(address: u64, len: u64, is_populated: bool) -> SysResult {
+    check_locked(address, len)?;
+    let (start, len) = pages_around(address, len)?;
+    if len == 0 {
+        return Ok(0);
+    }
+    space::set_locked(start, len, true)?;
+    if is_populated {
+        space::populate_locked(start, len).map_err(|error| match error {
+            PopulateError::OutOfMemory => Errno::EAGAIN,
+            PopulateError::Interrupted => Errno::EINTR,
+            PopulateError::NotAllowed | PopulateError::NotMapped | PopulateError::NoPage => Errno::ENOMEM,
+        })?;
     }
     Ok(0)
 }
 
-/// Whether a call may lock so many bytes (setrlimit(2), `RLIMIT_MEMLOCK`). Nobody counts what is locked in all, as nothing is
-/// taken from others by it.
-fn check_locked(len: u64) -> Result<(), Errno> {
+/// munlock(2).
+pub fn sys_munlock(address: u64, len: u64) -> SysResult {
+    let (start, len) = pages_around(address, len)?;
+    if len != 0 {
+        space::set_locked(start, len, false)?;
+    }
+    Ok(0)
+}
+
+/// Whether a call may lock a range (setrlimit(2), `RLIMIT_MEMLOCK`).
+fn check_locked(address: u64, len: u64) -> Result<(), Errno> {
     match limits::soft(RLIMIT_MEMLOCK) {
         _ if credentials::is_privileged() => Ok(()),
         0 => Err(Errno::EPERM),
-        limit if len > limit => Err(Errno::ENOMEM),
-        _ => Ok(()),
+        limit => {
+            let (more, held) = space::count_locked(address & !4095, len);
+            if held.saturating_add(more) > limit { Err(Errno::ENOMEM) } else { Ok(()) }
+        }
     }
 }
 
 /// mlock2(2).
 pub fn sys_mlock2(address: u64, len: u64, flags: u32) -> SysResult {
-    if flags & !MLOCK_ONFAULT != 0 { Err(Errno::EINVAL) } else { sys_mlock(address, len) }
+    if flags & !MLOCK_ONFAULT != 0 {
+        return Err(Errno::EINVAL);
+    }
+    lock(address, len, flags & MLOCK_ONFAULT == 0)
 }
 
 /// mlockall(2).
@@ -322,12 +371,32 @@ pub fn sys_mlockall(flags: u32) -> SysResult {
     if !is_known || flags == 0 || flags == MCL_ONFAULT {
         return Err(Errno::EINVAL);
     }
-    check_locked(if flags & MCL_CURRENT != 0 { space::usage().mapped_pages * 4096 } else { 0 })?;
+    let is_current = flags & MCL_CURRENT != 0;
+    match limits::soft(RLIMIT_MEMLOCK) {
+        _ if credentials::is_privileged() => {}
+        0 => return Err(Errno::EPERM),
+        limit if is_current && space::usage().mapped_pages * 4096 > limit => return Err(Errno::ENOMEM),
+        _ => {}
+    }
+    // As in Linux, who does not ask for it unlocks what is to come.
+    space::set_future_locks(match flags & (MCL_FUTURE | MCL_ONFAULT) {
+        MCL_FUTURE => FutureLocks::Present,
+        flags if flags & MCL_FUTURE != 0 => FutureLocks::OnTouch,
+        _ => FutureLocks::No,
+    });
+    if is_current {
+        space::set_all_locked(true);
+        if flags & MCL_ONFAULT == 0 {
+            space::populate_all();
+        }
+    }
     Ok(0)
 }
 
 /// munlockall(2).
 pub fn sys_munlockall() -> SysResult {
+    space::set_future_locks(FutureLocks::No);
+    space::set_all_locked(false);
     Ok(0)
 }
 
@@ -366,10 +435,17 @@ pub fn sys_msync(address: u64, len: u64, flags: u32) -> SysResult {
     if address.checked_add(len).is_none_or(|end| end > USER_END && len > 0) {
         return Err(Errno::ENOMEM);
     }
-    sys_munlock(address, len)?;
-    if flags & MS_SYNC != 0 && len != 0 && !space::sync(address, len)? {
+    if len == 0 {
+        return Ok(0);
+    }
+    if flags & MS_INVALIDATE != 0 && space::is_locked(address, len) {
+        return Err(Errno::EBUSY);
+    }
+    // As in Linux, a hole is told of once the rest is done.
+    if flags & MS_SYNC != 0 && !space::sync(address, len)? {
         return Err(Errno::EIO);
     }
+    space::check_mapped(address, len)?;
     Ok(0)
 }
 

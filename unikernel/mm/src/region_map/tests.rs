@@ -12,7 +12,8 @@ const PAGES: u64 = 64;
 fn region(start: u64, end: u64, protection: Protection) -> Region {
     let is_charged = protection.contains(Protection::WRITE);
     let (start, end) = (start * PAGE_BYTES, end * PAGE_BYTES);
-    Region { start, end, protection, allowed: Protection::all(), kind: RegionKind::Anonymous, is_charged }
+    let (allowed, kind) = (Protection::all(), RegionKind::Anonymous);
+    Region { start, end, protection, allowed, kind, is_charged, is_locked: false }
 }
 
 #[test]
@@ -211,4 +212,24 @@ fn what_may_never_be_allowed_stays_so_for_every_piece() {
     }
     assert!(!map.allows(0, 6 * PAGE_BYTES, Protection::WRITE));
     assert!(map.allows(0, 6 * PAGE_BYTES, Protection::READ | Protection::EXECUTE));
+}
+
+#[test]
+fn what_is_locked_ends_at_a_hole() {
+    let mut map = RegionMap::new();
+    map.insert(region(0, 8, Protection::READ)).unwrap();
+    map.insert(region(10, 12, Protection::READ)).unwrap();
+    let locked = |map: &RegionMap| -> Vec<(u64, u64)> {
+        let all = map.iter().filter(|region| region.is_locked);
+        all.map(|region| (region.start / PAGE_BYTES, region.end / PAGE_BYTES)).collect()
+    };
+    map.lock(2 * PAGE_BYTES, 4 * PAGE_BYTES, true).unwrap();
+    assert_eq!((locked(&map), map.len()), (vec![(2, 4)], 4));
+    assert_eq!(map.lock(3 * PAGE_BYTES, 11 * PAGE_BYTES, true), Err(RangeError::Hole));
+    assert_eq!((locked(&map), map.len()), (vec![(2, 8)], 3));
+    map.protect(4 * PAGE_BYTES, 5 * PAGE_BYTES, Protection::empty()).unwrap();
+    assert_eq!(locked(&map), [(2, 4), (4, 5), (5, 8)], "a protection says nothing about locks");
+    map.lock(0, 8 * PAGE_BYTES, false).unwrap();
+    map.protect(4 * PAGE_BYTES, 5 * PAGE_BYTES, Protection::READ).unwrap();
+    assert_eq!((locked(&map), map.len()), (vec![], 2), "they are joined");
 }

@@ -155,6 +155,7 @@ pub(super) fn status(thread: &Arc<Thread>) -> String {
     line!(text, "Uid:\t{}\nGid:\t{}\nFDSize:\t{}", ids(user), ids(group), table::span());
     list_groups(&mut text);
     line!(text, "VmSize:\t{:8} kB", kibibytes(usage.mapped_pages));
+    line!(text, "VmLck:\t{:8} kB", kibibytes(usage.locked_pages));
     line!(text, "VmRSS:\t{:8} kB", kibibytes(usage.resident_pages));
     line!(text, "Threads:\t{}", process().thread_count());
     let [ignored, caught] = handled_signals();

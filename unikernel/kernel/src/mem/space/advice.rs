@@ -16,11 +16,15 @@ pub enum Advice {
     Nothing,
     /// The same, but not for pages of the kernel's.
     NothingForKernels,
+    /// The same, and not for memory that is locked.
+    NothingForLocked,
     /// The same, for private memory that is no file's only.
     NothingForFiles,
     /// Forget the content: the next touch finds zeros, or what the file has.
     Discard,
-    /// The same, for private memory that is no file's only.
+    /// The same, of locked memory, too.
+    DiscardLocked,
+    /// The same, for private memory only that is neither a file's nor locked.
     DiscardOwn,
 }
 
@@ -28,16 +32,17 @@ impl Advice {
     fn fits(self, region: &Region) -> bool {
         match self {
             Self::Nothing => true,
-            Self::NothingForKernels | Self::Discard => region.kind != RegionKind::Kernel,
-            Self::NothingForFiles | Self::DiscardOwn => {
-                !matches!(region.kind, RegionKind::Kernel | RegionKind::Object(_))
-            }
+            Self::NothingForKernels | Self::DiscardLocked => region.kind != RegionKind::Kernel,
+            Self::NothingForLocked | Self::Discard => region.kind != RegionKind::Kernel && !region.is_locked,
+            Self::NothingForFiles => !matches!(region.kind, RegionKind::Kernel | RegionKind::Object(_)),
+            Self::DiscardOwn => Self::NothingForFiles.fits(region) && !region.is_locked,
         }
     }
 
     /// The image's pages hold more than zeros and could not be brought back.
     fn discards(self, region: &Region) -> bool {
-        matches!(self, Self::Discard | Self::DiscardOwn) && region.kind != RegionKind::Image
+        matches!(self, Self::Discard | Self::DiscardLocked | Self::DiscardOwn)
+            && region.kind != RegionKind::Image
     }
 }
 

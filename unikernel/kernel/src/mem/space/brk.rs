@@ -3,9 +3,9 @@
 use super::{Placement, Protection, RegionKind, Space, change};
 use crate::mem::layout::page_up;
 
-/// Moves the break (brk(2)); answers where it is then.
-pub fn set_break(wanted: u64) -> u64 {
-    change(|space| space.set_break(wanted))
+/// Moves the break (brk(2)); answers where it was, and where it is then.
+pub fn set_break(wanted: u64) -> (u64, u64) {
+    change(|space| (space.break_end, space.set_break(wanted)))
 }
 
 impl Space {

@@ -2,7 +2,7 @@
 
 use core::ops::ControlFlow;
 
-use super::{LOWEST, RegionKind, SHARED_PAGE, Space, SpaceError, change};
+use super::{FutureLocks, LOWEST, RegionKind, SHARED_PAGE, Space, SpaceError, change};
 use crate::mem::page_table;
 use crate::mem::user::USER_END;
 
@@ -16,6 +16,7 @@ impl Space {
         self.keep_image()?;
         self.unmap(LOWEST, USER_END)?;
         (self.break_start, self.break_end, self.break_limit) = (0, 0, 0);
+        self.future_locks = FutureLocks::No;
         // The image's pages were charged, and stay where they are.
         self.kept_pages = 0;
         self.publish();

@@ -32,6 +32,7 @@ pub fn adopt_image(start: u64, physical: u64, len: u64, protection: Protection) 
         allowed: Protection::all(),
         kind: RegionKind::Image,
         is_charged,
+        is_locked: false,
     })?;
     let mark = if is_charged { CHARGED_PAGE } else { Flags::empty() };
     // Without any access, the pages are kept aside (`mprotect` may change that).
@@ -67,6 +68,7 @@ pub fn map_first_stack() -> Result<u64, SpaceError> {
         allowed: Protection::all(),
         kind: RegionKind::Stack,
         is_charged: false,
+        is_locked: false,
     })?;
     space.mappings_end = places::mappings_end(top - STACK_BYTES - STACK_GAP_BYTES, random::next_u64());
     Ok(top)
@@ -87,6 +89,7 @@ pub fn map_vdso() -> Result<u64, SpaceError> {
             allowed: protection,
             kind,
             is_charged: false,
+            is_locked: false,
         })?;
         let flags = flags_of(protection).ok_or(SpaceError::BadRange)?;
         // Marked as shared, so that unmapping does not give the kernel's own frame away.

@@ -127,8 +127,8 @@ pub fn map_object(
         let object = space.number_of(object)?;
         let kind = |start| RegionKind::Object(ObjectPart::new(object, offset, start, is_shared));
         let is_charged = protection.contains(Protection::WRITE) && !is_shared;
-        let outcome =
-            space.map_kind(placement, len, Terms { protection, allowed, is_charged, moving: 0 }, kind);
+        let terms = Terms { protection, allowed, is_charged, is_locked: space.locks_new(), moving: 0 };
+        let outcome = space.map_kind(placement, len, terms, kind);
         if outcome.is_err() {
             space.has_lost_object = true;
             space.forget_unused_objects();
@@ -296,9 +296,6 @@ pub fn collect_dirty(object: &dyn PageSource) {
 /// Makes what is mapped in a range as safe as the objects behind it can (msync(2)).
 pub fn sync(start: u64, len: u64) -> Result<bool, SpaceError> {
     let end = check_range(start, len)?;
-    if !SPACE.lock().regions.is_covered(start, end) {
-        return Err(SpaceError::NotMapped);
-    }
     let (mut at, mut is_safe) = (start, true);
     while let Some((object, next)) = shared_behind(at, end) {
         is_safe &= object.sync();

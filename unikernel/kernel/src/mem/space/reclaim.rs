@@ -54,6 +54,9 @@ impl Space {
         let mut hand = self.reclaim_hand;
         for (&page, _) in all.filter(|(_, frame)| frame.is_of_cache()) {
             hand = page;
+            if self.is_locked_page(page) {
+                continue;
+            }
             // No large page shows an object, so nothing is split and nothing can fail.
             let _ = page_table::for_each_mapped(page, page + PAGE_BYTES as u64, |_, entry, _| {
                 if empty_if_clean(entry) {

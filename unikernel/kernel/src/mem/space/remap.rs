@@ -71,7 +71,12 @@ impl Space {
             Move::Pages(_) if new_len != old_len || region.kind == RegionKind::Image => {
                 Err(SpaceError::BadRange)
             }
-            Move::Pages(placement) => self.move_pages((start, old_len), new_len, placement, &region, 0),
+            Move::Pages(placement) => {
+                let to = self.move_pages((start, old_len), new_len, placement, &region, 0)?;
+                // The lock has moved with the pages.
+                self.regions.lock(start, old_end, false)?;
+                Ok(to)
+            }
         }
     }
 
@@ -105,8 +110,8 @@ impl Space {
             return Err(SpaceError::OutOfMemory);
         }
         self.check_longer(&region, new_len / PAGE_BYTES)?;
-        let Region { protection, allowed, .. } = region;
-        let terms = Terms { protection, allowed, is_charged: false, moving: 0 };
+        let Region { protection, allowed, is_locked, .. } = region;
+        let terms = Terms { protection, allowed, is_charged: false, is_locked, moving: 0 };
         self.map_kind(placement, new_len, terms, |to| RegionKind::Object(part.moved(to.wrapping_sub(start))))
     }
 
@@ -153,8 +158,8 @@ impl Space {
             RegionKind::Unreserved => RegionKind::Unreserved,
             _ => RegionKind::Anonymous,
         };
-        let Region { protection, allowed, is_charged, .. } = *region;
-        let terms = Terms { protection, allowed, is_charged, moving };
+        let Region { protection, allowed, is_charged, is_locked, .. } = *region;
+        let terms = Terms { protection, allowed, is_charged, is_locked, moving };
         let to = self.map_kind(placement, new_len, terms, moved)?;
         let kept = old_len.min(new_len);
         if let Err(error) = prepare_move(from, to, kept) {

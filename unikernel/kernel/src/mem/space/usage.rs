@@ -17,12 +17,15 @@ pub struct Usage {
     pub charged_pages: u64,
     /// Mapped.
     pub mapped_pages: u64,
+    /// Of them, locked.
+    pub locked_pages: u64,
 }
 
 /// How much the app uses.
 pub fn usage() -> Usage {
     let space = SPACE.lock();
     let mapped_pages = space.regions.iter().map(Region::pages).sum();
+    let locked_pages = space.regions.iter().filter(|region| region.is_locked).map(Region::pages).sum();
     let image = space.regions.iter().filter(|region| region.kind == RegionKind::Image);
     Usage {
         resident_pages: space.resident_pages,
@@ -30,6 +33,7 @@ pub fn usage() -> Usage {
         image_pages: image.map(Region::pages).sum(),
         charged_pages: space.charged_pages,
         mapped_pages,
+        locked_pages,
     }
 }
 

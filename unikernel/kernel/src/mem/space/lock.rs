@@ -1,0 +1,132 @@
+//! Memory that the app has locked (mlock(2)). There is no swap; what it means is that pages are there from then on, that
+//! those of mapped files stay, and that nobody discards them by mistake.
+
+use core::ops::Range;
+
+use unikernel_mm::{ObjectPart, Protection, Region, RegionKind};
+
+use super::{MAX_REGIONS, PopulateError, SPACE, Space, SpaceError, check_range, populate};
+use crate::mem::user::USER_END;
+
+/// How the app wants what it maps from now on (mlockall(2), `MCL_FUTURE`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum FutureLocks {
+    /// Not locked.
+    #[default]
+    No,
+    /// Locked, with all pages there.
+    Present,
+    /// Locked once they are touched (`MCL_ONFAULT`).
+    OnTouch,
+}
+
+/// Locks a range, or unlocks it; up to a hole, as Linux does.
+pub fn set_locked(start: u64, len: u64, is_locked: bool) -> Result<(), SpaceError> {
+    let end = check_range(start, len)?;
+    let mut space = SPACE.lock();
+    if space.regions.len() + space.regions.splits_at_edges(start, end) > MAX_REGIONS {
+        return Err(SpaceError::OutOfMemory);
+    }
+    Ok(space.regions.lock(start, end, is_locked)?)
+}
+
+/// Locks all that is mapped, or unlocks it.
+pub fn set_all_locked(is_locked: bool) {
+    let mut at = 0;
+    loop {
+        let mut space = SPACE.lock();
+        let Some(region) = space.regions.first_overlapping(at, USER_END) else { return };
+        // What is mapped cannot end in a hole.
+        let _ = space.regions.lock(region.start, region.end, is_locked);
+        at = region.end;
+    }
+}
+
+/// Chooses how what is mapped from now on is locked.
+pub fn set_future_locks(wanted: FutureLocks) {
+    SPACE.lock().future_locks = wanted;
+}
+
+/// True if something of a range is locked.
+pub fn is_locked(start: u64, len: u64) -> bool {
+    let Ok(end) = check_range(start, len) else { return false };
+    SPACE.lock().regions.overlapping(start, end).any(|piece| piece.is_locked)
+}
+
+/// Bytes of a range that are not locked yet, and those that are locked elsewhere.
+pub fn count_locked(start: u64, len: u64) -> (u64, u64) {
+    let end = start.saturating_add(len);
+    let space = SPACE.lock();
+    let bytes = |pieces: &mut dyn Iterator<Item = Region>| -> u64 {
+        pieces.filter(|piece| piece.is_locked).map(|piece| piece.end - piece.start).sum()
+    };
+    let within = bytes(&mut space.regions.overlapping(start, end));
+    (len.saturating_sub(within), bytes(&mut space.regions.overlapping(0, USER_END)))
+}
+
+/// Has the pages of a range that is locked be there: those that may be written privately as after a store, others as after a
+/// load. May sleep.
+pub fn populate_locked(start: u64, len: u64) -> Result<(), PopulateError> {
+    let end = check_range(start, len).map_err(|_| PopulateError::NotMapped)?;
+    let mut at = start;
+    while at < end {
+        let next = SPACE.lock().regions.first_overlapping(at, end);
+        let piece = next.filter(|piece| piece.start == at).ok_or(PopulateError::NotMapped)?;
+        populate_piece(&piece)?;
+        at = piece.end;
+    }
+    Ok(())
+}
+
+/// The same for all that is mapped, as far as it can be.
+pub fn populate_all() {
+    let mut at = 0;
+    loop {
+        let next = SPACE.lock().regions.first_overlapping(at, USER_END);
+        let Some(piece) = next else { return };
+        if populate_piece(&piece) == Err(PopulateError::Interrupted) {
+            return;
+        }
+        at = piece.end;
+    }
+}
+
+fn populate_piece(piece: &Region) -> Result<(), PopulateError> {
+    if piece.kind == RegionKind::Kernel {
+        return Ok(());
+    }
+    if piece.protection.is_empty() {
+        return Err(PopulateError::NotAllowed);
+    }
+    let is_shared = matches!(piece.kind, RegionKind::Object(ObjectPart { is_shared: true, .. }));
+    let is_write = piece.protection.contains(Protection::WRITE) && !is_shared;
+    if !is_write && !piece.protection.contains(Protection::READ) {
+        return Ok(());
+    }
+    populate(piece.start, piece.end - piece.start, is_write)
+}
+
+/// What a call has mapped, locked and there if that was asked for all that is new (`MCL_FUTURE`) or for a part that
+/// has grown. What cannot be there now may be later, or the touch tells why not.
+pub fn populate_new(pages: Range<u64>) {
+    let is_wanted = {
+        let space = SPACE.lock();
+        let is_locked = space.regions.find(pages.start).is_some_and(|region| region.is_locked);
+        is_locked && space.future_locks != FutureLocks::OnTouch
+    };
+    if is_wanted {
+        let _ = populate_locked(pages.start, pages.end.saturating_sub(pages.start));
+    }
+}
+
+impl Space {
+    /// True if new regions are locked.
+    pub(super) fn locks_new(&self) -> bool {
+        self.future_locks != FutureLocks::No
+    }
+
+    /// True if a mapped page must stay.
+    pub(super) fn is_locked_page(&self, page: u64) -> bool {
+        self.regions.find(page).is_some_and(|region| region.is_locked)
+    }
+}

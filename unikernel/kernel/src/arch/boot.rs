@@ -96,8 +96,8 @@ boot_gdt_pointer:
 
     .section .bss.boot, "aw", @nobits
     .balign 4096
+    .global boot_pml4, boot_pdpt
 boot_pml4: .skip 4096
-    .global boot_pdpt
 boot_pdpt: .skip 4096
 boot_kernel_pdpt: .skip 4096
 boot_pd:   .skip 4096

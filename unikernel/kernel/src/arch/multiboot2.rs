@@ -54,6 +54,9 @@ _kernel_start_multiboot2:
     movl $multiboot2_pds - {offset} + 0x2003, boot_pdpt - {offset} + 24
     jmp boot_enter32
 
+    // What other files assemble behind this is for the kernel proper.
+    .code64
+
     .section .bss.boot, "aw", @nobits
     .balign 4096
 multiboot2_pds: .skip 3 * 4096

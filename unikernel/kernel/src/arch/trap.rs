@@ -113,6 +113,7 @@ trap_return:
     // NMI, double fault and machine check may come while GS is still the app's, whatever CS
     // says, and the app may have set its GS base to anything. So the base is not guessed but
     // loaded, from the word at the top of the interrupt stack, and put back afterwards.
+    .global trap_entry_paranoid
 trap_entry_paranoid:
     SAVE_REGISTERS
     pushq $2

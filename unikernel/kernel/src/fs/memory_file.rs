@@ -10,6 +10,7 @@ mod seals;
 
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
+use core::sync::atomic::AtomicU64;
 
 use linux_raw_sys::general::F_SEAL_SEAL;
 
@@ -34,6 +35,8 @@ pub struct MemoryFile {
     /// overwrite each other, and nobody zeros what another has just written behind it.
     moving_end: Mutex<()>,
     locks: FileLocks,
+    /// When the app last stored to it through a mapping that had no page there, if that is newer than its node's times; else 0.
+    stored_ns: AtomicU64,
 }
 
 struct State {
@@ -151,6 +154,7 @@ impl MemoryFile {
             state: SpinLock::new(state),
             moving_end: Mutex::new(()),
             locks: FileLocks::default(),
+            stored_ns: AtomicU64::new(0),
         })
     }
 

@@ -36,6 +36,11 @@ pub fn metadata_in(tree: &FileTree, id: NodeId) -> Metadata {
         Node::Special(Special::Socket(_)) => (S_IFSOCK, 0, 0, 0),
         Node::Special(Special::Fifo(_)) => (S_IFIFO, 0, 0, 0),
     };
+    let stored_ns = match tree.node(id) {
+        Node::File(content) => content.stored_ns().map(i128::from),
+        _ => None,
+    };
+    let changed_ns = attributes.changed_ns;
     Metadata {
         device: mounts::device_number(tree, id),
         inode: tree.inode(id),
@@ -47,8 +52,8 @@ pub fn metadata_in(tree: &FileTree, id: NodeId) -> Metadata {
         occupied_bytes,
         special_device,
         accessed_ns: attributes.accessed_ns,
-        modified_ns: attributes.modified_ns,
-        changed_ns: attributes.changed_ns,
+        modified_ns: stored_ns.unwrap_or(attributes.modified_ns),
+        changed_ns: stored_ns.map_or(changed_ns, |stored_ns| stored_ns.max(changed_ns)),
         born_ns: attributes.born_ns,
     }
 }
@@ -160,6 +165,10 @@ impl PageSource for Named {
         self.content.allows_writing()
     }
 
+    fn note_store(&self) {
+        self.content.note_store();
+    }
+
     fn describe(&self) -> Description {
         let Metadata { device, inode, .. } = metadata(self.handle.id);
         Description { name: name_of(&self.handle), device, inode }
@@ -198,6 +207,9 @@ pub fn resize(id: NodeId, size: u64) -> Result<(), Errno> {
 pub fn note_change(id: NodeId) {
     let now_ns = time::wall_ns();
     let mut tree = tree();
+    if let Node::File(content) = tree.node(id) {
+        content.forget_store();
+    }
     let attributes = tree.attributes_mut(id);
     attributes.modified_ns = now_ns.into();
     attributes.changed_ns = now_ns.into();

@@ -264,6 +264,12 @@ pub fn replace_flags(entry: &mut PageTableEntry, flags: Flags) -> bool {
     held.contains(Flags::PRESENT) && is_stricter
 }
 
+/// Notes that a page is clean, and perhaps that the next store to it is to be noticed.
+pub fn make_clean(entry: &mut PageTableEntry, is_store_noticed: bool) {
+    let gone = if is_store_noticed { Flags::DIRTY | Flags::WRITABLE } else { Flags::DIRTY };
+    shared_word(entry).fetch_and(!gone.bits(), Ordering::AcqRel);
+}
+
 /// The first page in `[start, end)` that is mapped, passing over what is absent a table at a time.
 pub fn next_mapped(start: u64, end: u64) -> Option<u64> {
     let mut at = start;

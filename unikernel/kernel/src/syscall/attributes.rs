@@ -48,6 +48,9 @@ fn change(named: &Named, wanted: AttributeChange) -> SysResult {
         Some(Behind::Node(id)) => {
             let mut tree = fs::tree();
             check_seals(&tree, id, &wanted)?;
+            if let (Node::File(content), Some(_)) = (tree.node(id), wanted.modified) {
+                content.forget_store();
+            }
             let attributes = tree.attributes_mut(id);
             attributes.changed_ns = time::wall_ns().into();
             attributes.permissions = wanted.permissions.unwrap_or(attributes.permissions);

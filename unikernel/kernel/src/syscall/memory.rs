@@ -149,14 +149,11 @@ pub fn sys_mmap(address: u64, len: u64, bits: u32, flags: u32, fd: i32, offset: 
         // It is mapped; that it is not of a kind that can be locked is no reason to refuse it.
         let _ = space::set_locked(start as u64, len, true);
     }
-    let is_populated = flags & MAP_POPULATE != 0 && flags & MAP_NONBLOCK == 0;
-    if !is_populated {
-        space::populate_new(start as u64..(start as u64).saturating_add(len));
-    }
-    if is_populated {
+    if flags & MAP_POPULATE != 0 && flags & MAP_NONBLOCK == 0 {
         // What cannot be brought in now may be brought in later, or the touch tells why not.
-        let is_write = protection.contains(Protection::WRITE);
-        let _ = space::populate(start as u64, len, is_write);
+        let _ = space::populate_mapped(start as u64, len);
+    } else {
+        space::populate_new(start as u64..(start as u64).saturating_add(len));
     }
     Ok(start)
 }
@@ -327,7 +324,7 @@ fn lock(address: u64, len: u64, is_populated: bool) -> SysResult {
     }
     space::set_locked(start, len, true)?;
     if is_populated {
-        space::populate_locked(start, len).map_err(|error| match error {
+        space::populate_mapped(start, len).map_err(|error| match error {
             PopulateError::OutOfMemory => Errno::EAGAIN,
             PopulateError::Interrupted => Errno::EINTR,
             PopulateError::NotAllowed | PopulateError::NotMapped | PopulateError::NoPage => Errno::ENOMEM,

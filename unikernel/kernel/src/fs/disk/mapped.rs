@@ -40,9 +40,16 @@ impl PageSource for Inode {
         true
     }
 
+    fn notices_first_stores(&self) -> bool {
+        true
+    }
+
+    fn note_store(&self) {
+        self.note_write(0);
+    }
+
     fn note_dirty(&self, index: u64) {
         self.mark_dirty(index);
-        self.note_write(0);
     }
 
     /// Who has it open knows the name.
@@ -76,6 +83,14 @@ impl PageSource for Opened {
 
     fn is_paged(&self) -> bool {
         self.inode.is_paged()
+    }
+
+    fn notices_first_stores(&self) -> bool {
+        self.inode.notices_first_stores()
+    }
+
+    fn note_store(&self) {
+        self.inode.note_store();
     }
 
     fn note_dirty(&self, index: u64) {

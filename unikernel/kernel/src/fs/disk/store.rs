@@ -7,10 +7,10 @@ use core::sync::atomic::Ordering;
 use unikernel_ext4::AttributeChange;
 
 use super::cache::{self, Page, Pages};
+use super::flusher;
 use super::inode::Inode;
 use super::load::split;
 use super::write_back::ALL;
-use super::{flusher, now};
 use crate::abi::Errno;
 use crate::mem::PAGE_BYTES;
 use crate::mem::shared::SharedFrame;
@@ -217,9 +217,9 @@ impl Inode {
         if !self.has_new_times.swap(false, Ordering::Relaxed) {
             return Ok(());
         }
-        let modified = Some(self.attributes().modified);
-        let change = AttributeChange { modified, ..AttributeChange::default() };
-        self.mount.with(|ext4| ext4.set_attributes(self.number, change, now()))
+        let attributes = self.attributes();
+        let change = AttributeChange { modified: Some(attributes.modified), ..AttributeChange::default() };
+        self.mount.with(|ext4| ext4.set_attributes(self.number, change, attributes.changed))
     }
 
     /// Forgets the pages from `first` on, dirty or not.

@@ -1,11 +1,13 @@
 //! Files in memory as mappings show them: their own pages.
 
 use alloc::string::String;
+use core::sync::atomic::Ordering;
 
 use super::MemoryFile;
 use crate::mem::PAGE_BYTES;
 use crate::mem::shared;
 use crate::mem::space::{Description, PageSource, Supply};
+use crate::platform::time;
 
 impl PageSource for MemoryFile {
     fn page(&self, index: u64) -> Supply {
@@ -25,8 +27,25 @@ impl PageSource for MemoryFile {
         self.state.lock().check_write().is_ok()
     }
 
+    /// Of the tree, which has the times, nothing may be changed here.
+    fn note_store(&self) {
+        self.stored_ns.store(time::wall_ns(), Ordering::Relaxed);
+    }
+
     /// A node knows more of it.
     fn describe(&self) -> Description {
         Description { name: String::new(), device: 0, inode: 0 }
+    }
+}
+
+impl MemoryFile {
+    /// When the app last stored to it through a mapping, if that is newer than its node's times.
+    pub fn stored_ns(&self) -> Option<u64> {
+        Some(self.stored_ns.load(Ordering::Relaxed)).filter(|&ns| ns != 0)
+    }
+
+    /// Its node gets newer times, or other ones.
+    pub fn forget_store(&self) {
+        self.stored_ns.store(0, Ordering::Relaxed);
     }
 }

@@ -64,9 +64,9 @@ pub fn count_locked(start: u64, len: u64) -> (u64, u64) {
     (len.saturating_sub(within), bytes(&mut space.regions.overlapping(0, USER_END)))
 }
 
-/// Has the pages of a range that is locked be there: those that may be written privately as after a store, others as after a
-/// load. May sleep.
-pub fn populate_locked(start: u64, len: u64) -> Result<(), PopulateError> {
+/// Has the pages of a range be there as Linux does where nobody says for what: those that may be written privately as after a
+/// store, others as after a load. May sleep.
+pub fn populate_mapped(start: u64, len: u64) -> Result<(), PopulateError> {
     let end = check_range(start, len).map_err(|_| PopulateError::NotMapped)?;
     let mut at = start;
     while at < end {
@@ -115,7 +115,7 @@ pub fn populate_new(pages: Range<u64>) {
         is_locked && space.future_locks != FutureLocks::OnTouch
     };
     if is_wanted {
-        let _ = populate_locked(pages.start, pages.end.saturating_sub(pages.start));
+        let _ = populate_mapped(pages.start, pages.end.saturating_sub(pages.start));
     }
 }
 

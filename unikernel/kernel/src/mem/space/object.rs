@@ -62,7 +62,17 @@ pub trait PageSource: Send + Sync {
         false
     }
 
-    /// The app has written to a page through a mapping that is gone now.
+    /// True if each first store to a page that is clean is to be noticed ([`Self::note_store`]): until then, the page is
+    /// mapped for reading.
+    fn notices_first_stores(&self) -> bool {
+        false
+    }
+
+    /// The app is about to write to a page that it could not write to before: it was not mapped, or it was clean. Called
+    /// like [`Self::page`].
+    fn note_store(&self) {}
+
+    /// The app has written to a page through a mapping, since this was asked last or the mapping was made.
     fn note_dirty(&self, _index: u64) {}
 
     /// Makes what was written through mappings as safe as the object can (`MS_SYNC`); called without locks, and
@@ -233,19 +243,27 @@ impl Space {
             Supply::None => return Err(Failure::NoPage.into()),
             Supply::OutOfMemory => return Err(Failure::OutOfMemory.into()),
         };
-        if part.is_shared && flags.contains(Flags::WRITABLE) && !object.has_place(index) {
-            // It is mapped for reading until somebody writes.
-            if access.is_write {
+        if part.is_shared && access.is_write {
+            if !object.has_place(index) {
                 return Err(Obstacle::NoPlace(Arc::clone(object), index));
             }
+        } else if part.is_shared && (object.notices_first_stores() || !object.has_place(index)) {
+            // It is mapped for reading until somebody writes.
             flags -= Flags::WRITABLE;
         }
         if held.is_some() {
+            // As on Linux, a store is not noticed that needed no page.
+            if object.notices_first_stores() {
+                object.note_store();
+            }
             allow_writing(virt);
             return Ok(());
         }
         if part.is_shared {
             page_table::map(virt, shared.address(), flags | SHARED_PAGE).map_err(|_| Failure::OutOfMemory)?;
+            if access.is_write {
+                object.note_store();
+            }
             self.shared_pages.insert(page, shared);
             self.resident_pages += 1;
             return Ok(());
@@ -280,7 +298,7 @@ pub fn collect_dirty(object: &dyn PageSource) {
         // No large page shows an object, so nothing is split and nothing can fail.
         let _ = page_table::for_each_mapped(region.start, region.end, |virt, entry, _| {
             if entry.flags().contains(SHARED_PAGE | Flags::DIRTY) {
-                entry.set_flags(entry.flags() - Flags::DIRTY);
+                page_table::make_clean(entry, object.notices_first_stores());
                 object.note_dirty(part.offset_of(virt.as_u64()) / PAGE_BYTES);
                 was_written = true;
             }

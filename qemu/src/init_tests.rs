@@ -20,6 +20,7 @@ type NamedTest = (String, Box<dyn Fn() -> Result<()>>);
 pub(crate) fn all() -> Vec<NamedTest> {
     vec![
         ("package_init".to_owned(), Box::new(plain_package)),
+        ("package_init_published".to_owned(), Box::new(published_package)),
         ("package_init_by_hand".to_owned(), Box::new(own_script)),
         ("package_init_cost".to_owned(), Box::new(cost_of_check)),
         ("package_as_crates".to_owned(), Box::new(crates)),
@@ -75,6 +76,25 @@ fn plain_package() -> Result<()> {
     ensure!(!output.status.success() && text_of(&output).contains("linker = \"cc\""), "{}", text_of(&output));
     // Still a program of any other kind, too.
     succeeds(cargo(&folder.0, &["build", "--target", project::GNU_TARGET])?)?;
+    Ok(())
+}
+
+/// As `cargo publish` writes it: `build = false` stands in the manifest of every package without a build script.
+fn published_package() -> Result<()> {
+    let folder = Folder::new("init published")?;
+    write_plain(&folder)?;
+    let refusal = "build = false\n";
+    folder.write("Cargo.toml", &format!("{MANIFEST}{refusal}autobins = true\n"))?;
+    let shown = succeeds(unikernel(&folder.0, ["init"])?)?;
+    ensure!(shown.contains("- build = false"), "{shown}");
+    succeeds(cargo(&folder.0, &["build", "--release"])?)?;
+    check_image(&folder, &folder.0.join("target").join(project::TARGET).join("release/plain"))?;
+    // Said on purpose, beside a script that is there: theirs to decide.
+    let manifest = format!("{MANIFEST}{refusal}");
+    folder.write("Cargo.toml", &manifest)?;
+    let output = unikernel(&folder.0, ["init"])?.output()?;
+    ensure!(!output.status.success() && text_of(&output).contains("take that away"), "{}", text_of(&output));
+    ensure!(fs::read_to_string(folder.0.join("Cargo.toml"))? == manifest, "a refused package was changed");
     Ok(())
 }
 

@@ -91,6 +91,7 @@ fn write(change: &Change) -> Result<()> {
 fn plan(selection: &Selection, dependency: &InlineTable) -> Result<Plan> {
     let package = &selection.package;
     let mut changes = Vec::new();
+    let script_is_new = package.build_script().is_none();
     match package.build_script() {
         None => changes.push(script(package)?),
         Some(script) if !read(script)?.unwrap_or_default().contains(CALL) => {
@@ -98,7 +99,12 @@ fn plan(selection: &Selection, dependency: &InlineTable) -> Result<Plan> {
         }
         Some(_) => {}
     }
-    changes.extend(edited(package.manifest(), |document| depend(document, dependency))?);
+    changes.extend(edited(package.manifest(), |document| {
+        if script_is_new {
+            allow_script(document);
+        }
+        depend(document, dependency)
+    })?);
     // What is built for another target is another member's, whose default is not this package's to choose.
     if selection.is_alone && default_target(&selection.workspace_root)?.is_none() {
         let path = selection.workspace_root.join(".cargo/config.toml");
@@ -112,15 +118,22 @@ fn script(package: &Package) -> Result<Change> {
     let path = package.folder().join("build.rs");
     if path.exists() {
         bail!(
-            "{} is there, but Cargo.toml says `build = false`: take that away, and `cargo unikernel init` again",
+            "{} is there, but Cargo.toml says `build = false`: take that away, and `cargo unikernel init` again \
+             (`cargo unikernel build` and `run` work as it is)",
             path.display()
         );
     }
-    let manifest = read(package.manifest())?.unwrap_or_default();
-    if parse(&manifest, package.manifest())?["package"].get("build").is_some() {
-        bail!("{} says `build = false`: take that away first", package.manifest().display());
-    }
     Ok(Change { path, old: None, new: SCRIPT.to_owned() })
+}
+
+/// Takes `build = false` away, which would keep the new script from running: `cargo publish` writes that into every
+/// package without a script.
+fn allow_script(document: &mut DocumentMut) {
+    if let Some(package) = document.get_mut("package").and_then(Item::as_table_like_mut)
+        && package.get("build").and_then(Item::as_bool) == Some(false)
+    {
+        package.remove("build");
+    }
 }
 
 fn about_script(package: &Package, script: &Path, dependency: &InlineTable) -> String {
@@ -239,6 +252,25 @@ mod tests {
         assert!(inline.contains("cc = \"1\"") && inline.contains("unikernel-build"), "{inline}");
         let mut wrong: DocumentMut = "build-dependencies = 1\n".parse().unwrap();
         assert!(depend(&mut wrong, &dependency()).is_err());
+    }
+
+    #[test]
+    fn only_a_refusal_of_scripts_is_taken_away() {
+        let allowed = |text: &str| {
+            edited_text(text, |document| {
+                allow_script(document);
+                Ok(())
+            })
+        };
+        let published = "[package]\nname = \"x\"\nbuild = false # none\nautobins = false\n";
+        assert_eq!(allowed(published), "[package]\nname = \"x\"\nautobins = false\n");
+        let inline = allowed("package = { name = \"x\", build = false }\n");
+        assert_eq!(inline.replace(' ', ""), "package={name=\"x\"}\n");
+        for text in
+            ["[package]\nbuild = true\n", "[package]\nbuild = \"b.rs\"\n", "build = false\n", "package = 1\n"]
+        {
+            assert_eq!(allowed(text), text);
+        }
     }
 
     #[test]

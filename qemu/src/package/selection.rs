@@ -301,13 +301,20 @@ fn choose_programs(package: &Package, options: &PackageOptions, one: bool) -> Re
         }
     }
     let names = || list(programs.iter().map(|program| program.name.as_str()));
-    ensure!(
-        !programs.is_empty(),
-        "`{}` is a library: an appliance needs a program (src/main.rs)",
-        package.name
-    );
+    ensure!(!programs.is_empty(), "{}", about_library(package));
     ensure!(!one || programs.len() == 1, "which program? Choose with --bin: {}", names());
     Ok(programs)
+}
+
+fn about_library(package: &Package) -> String {
+    let examples: Vec<Program> = package.programs("example").collect();
+    let hint = if examples.is_empty() {
+        String::new()
+    } else {
+        let names = list(examples.iter().map(|example| example.name.as_str()));
+        format!(", or one of its examples (`cargo unikernel run --example NAME`: {names})")
+    };
+    format!("`{}` is a library: an appliance needs a program (src/main.rs){hint}", package.name)
 }
 
 fn list<'a>(names: impl Iterator<Item = &'a str>) -> String {

@@ -95,3 +95,23 @@ fn metadata_is_told_only_what_it_knows() {
     assert_eq!(options.arguments(true), ["--offline"]);
     assert_eq!(options.arguments(false), ["--offline", "--features", "tls"]);
 }
+
+#[test]
+fn a_library_names_its_examples() {
+    let mut package = package("library", &[]);
+    let error = |package: &Package| {
+        choose_programs(package, &PackageOptions::default(), true).map(|_| ()).unwrap_err().to_string()
+    };
+    let plain = "`library` is a library: an appliance needs a program (src/main.rs)";
+    assert_eq!(error(&package), plain);
+    for name in ["echo", "hello"] {
+        package.targets.push(Target {
+            name: name.into(),
+            kind: vec!["example".into()],
+            src_path: format!("/w/examples/{name}.rs").into(),
+            required_features: Vec::new(),
+        });
+    }
+    let hint = "or one of its examples (`cargo unikernel run --example NAME`: echo, hello)";
+    assert_eq!(error(&package), format!("{plain}, {hint}"));
+}

@@ -14,6 +14,7 @@ use anyhow::{Context, Result, bail, ensure};
 use unikernel_build::{Kernel, LINKED_OUTSIDE, embed, has_target, image_check, linker, split_debug};
 
 use super::kernel::kernel;
+use super::native;
 use super::selection::{PackageOptions, Program, Selection, select};
 use crate::messages::Message;
 use crate::project::{GNU_TARGET, TARGET, cargo};
@@ -92,7 +93,8 @@ fn link(
         }
     }
     if !child.wait()?.success() {
-        bail!("`{}` was not built: cargo's messages are above{}", program.name, hint(options.target()));
+        let hint = hint(options.target()) + &native::hint(options, selection, program.is_example);
+        bail!("`{}` was not built: cargo's messages are above{hint}", program.name);
     }
     executable.with_context(|| format!("cargo built no program `{}`", program.name))
 }

@@ -1,7 +1,7 @@
 //! Packages of users: any crate with a program becomes an appliance, wherever it lies and however it is set up.
 //!
 //! - [`selection`]: which programs of which package, as cargo's own commands understand it;
-//! - [`kernel`]: the kernel, compiled once for all packages; [`build`]: cargo, then the image;
+//! - [`kernel`]: the kernel, compiled once for all packages; [`build`]: cargo, then the image; [`native`]: what is often missing then;
 //! - [`pack`]: a program that somebody else built, and a kernel;
 //! - [`create`]: `new`; [`init`]: plain cargo makes the image, of our crates from an [`origin`]; [`check_host`]: what is missing on this host.
 
@@ -11,6 +11,7 @@ mod create;
 mod features;
 mod init;
 mod kernel;
+mod native;
 mod origin;
 mod pack;
 mod selection;

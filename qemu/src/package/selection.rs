@@ -247,6 +247,10 @@ impl Package {
         self.targets.iter().find(is_script).map(|target| target.src_path.as_path())
     }
 
+    pub(super) fn features(&self) -> &Features {
+        &self.features
+    }
+
     pub(super) fn folder(&self) -> &Path {
         self.manifest_path.parent().unwrap_or(&self.manifest_path)
     }

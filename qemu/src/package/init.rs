@@ -210,20 +210,39 @@ fn default_target(folder: &Path) -> Result<Option<String>> {
     Ok(None)
 }
 
-/// A change as lines with `+` and `-`.
+/// A change as lines with `+` and `-`; not those that stay.
 fn shown(change: &Change) -> String {
     let old: Vec<&str> = change.old.as_deref().unwrap_or_default().lines().collect();
     let new: Vec<&str> = change.new.lines().collect();
-    let before = old.iter().zip(&new).take_while(|(old, new)| old == new).count();
-    let rest = old.len().min(new.len()) - before;
-    let after = old.iter().rev().zip(new.iter().rev()).take(rest).take_while(|(old, new)| old == new).count();
     let mut text =
         format!("{}{}\n", change.path.display(), if change.old.is_some() { ":" } else { " (new):" });
-    let lines = [("-", &old[before..old.len() - after]), ("+", &new[before..new.len() - after])];
-    for (sign, lines) in lines {
-        lines.iter().for_each(|line| text.push_str(&format!("    {sign} {line}\n")));
+    let (mut old, mut new) = (&old[..], &new[..]);
+    loop {
+        let same = old.iter().zip(new).take_while(|(old, new)| old == new).count();
+        (old, new) = (&old[same..], &new[same..]);
+        if old.is_empty() && new.is_empty() {
+            return text;
+        }
+        let (gone, added) = until_same(old, new);
+        for (sign, lines) in [("-", &old[..gone]), ("+", &new[..added])] {
+            lines.iter().for_each(|line| text.push_str(&format!("    {sign} {line}\n")));
+        }
+        (old, new) = (&old[gone..], &new[added..]);
     }
-    text
+}
+
+/// How many lines of either are passed until both go on alike, for as few as can be.
+fn until_same(old: &[&str], new: &[&str]) -> (usize, usize) {
+    for passed in 1..old.len() + new.len() {
+        let first = passed.saturating_sub(new.len());
+        for gone in first..=passed.min(old.len()) {
+            let is_same = old.get(gone).is_some_and(|line| new.get(passed - gone) == Some(line));
+            if is_same {
+                return (gone, passed - gone);
+            }
+        }
+    }
+    (old.len(), new.len())
 }
 
 #[cfg(test)]
@@ -293,5 +312,11 @@ mod tests {
         assert_eq!(shown(&change(Some("a\nb\nc\n"), "a\nb\nx\nb\nc\n")), "f:\n    + x\n    + b\n");
         assert_eq!(shown(&change(Some("a\nb\nc\n"), "a\nx\nc\n")), "f:\n    - b\n    + x\n");
         assert_eq!(shown(&change(None, "a\n")), "f (new):\n    + a\n");
+        // At both ends, with much between.
+        let lines: String = (0..500).map(|number| format!("{number}\n")).collect();
+        let ends = change(Some(&format!("a\n{lines}")), &format!("{lines}z\n"));
+        assert_eq!(shown(&ends), "f:\n    - a\n    + z\n");
+        assert_eq!(shown(&change(Some("a\nb\n"), "c\n")), "f:\n    - a\n    - b\n    + c\n");
+        assert_eq!(shown(&change(Some("a\n"), "")), "f:\n    - a\n");
     }
 }

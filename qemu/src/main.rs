@@ -74,6 +74,7 @@ mod program_tests;
 mod project;
 mod qmp;
 mod random;
+mod readiness;
 mod run;
 mod run_tests;
 mod runtime_tests;

@@ -1,10 +1,8 @@
 //! `run`: boots one appliance for a person.
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::thread;
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
@@ -13,11 +11,8 @@ use crate::cpio::Archive;
 use crate::machine::{Machine, Net, QEMU};
 use crate::project::Profile;
 use crate::vm::{Console, Vm};
-use crate::{background, http, interrupt, package, project, qmp};
+use crate::{background, interrupt, package, project, qmp, readiness};
 
-/// How long, and how often, `run` looks whether a server answers.
-const READINESS_PATIENCE: Duration = Duration::from_secs(60);
-const READINESS_INTERVAL: Duration = Duration::from_millis(10);
 /// Exit code when the guest did not end in time (timeout(1)).
 const TIMED_OUT: u8 = 124;
 
@@ -45,7 +40,7 @@ pub(crate) fn run(options: &RunOptions) -> Result<u8> {
     }
     let mut vm = Vm::start(&machine, Console::Shared)?;
     if let Net::User(port, _) = machine.net {
-        announce_readiness(port, vm.started());
+        readiness::announce(port, vm.started());
     }
     if let Some(path) = &button {
         interrupt::ask_first(path.clone());
@@ -210,21 +205,6 @@ fn check_port(port: u16) -> Result<()> {
             port.wrapping_add(1)
         ),
     }
-}
-
-/// Tells, once, when the appliance answers. Programs without a server never do, and need not.
-fn announce_readiness(port: u16, started: std::time::Instant) {
-    thread::spawn(move || {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        while started.elapsed() < READINESS_PATIENCE {
-            if http::answers(address) {
-                let time = started.elapsed().as_millis();
-                eprintln!("ready after {time} ms: http://{address}/ (Ctrl-C presses its power button)");
-                return;
-            }
-            thread::sleep(READINESS_INTERVAL);
-        }
-    });
 }
 
 #[cfg(test)]

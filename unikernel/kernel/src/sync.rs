@@ -28,6 +28,9 @@ mod mutex;
 
 pub use mutex::{Mutex, MutexGuard};
 
+/// What long work does between two holds of a lock.
+pub use crate::task::scheduler::{breathe, breathe_now_and_then};
+
 use core::fmt;
 use core::ops::{Deref, DerefMut};
 
@@ -85,6 +88,11 @@ impl<T: ?Sized> SpinLock<T> {
     #[cold]
     fn spin(&self) -> SpinMutexGuard<'_, T, ServeOthers> {
         self.mutex.lock()
+    }
+
+    /// What is in it, for its only owner.
+    pub fn get_mut(&mut self) -> &mut T {
+        self.mutex.get_mut()
     }
 
     /// Takes the lock if it is free.

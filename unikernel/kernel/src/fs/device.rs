@@ -12,6 +12,7 @@ use crate::file::{File, Metadata, WaitMode};
 use crate::mem::space::PageSource;
 use crate::mem::user::UserSlice;
 use crate::platform::random;
+use crate::task::{self, scheduler};
 
 /// Bytes handed out at a time.
 const CHUNK_BYTES: usize = 512;
@@ -101,7 +102,14 @@ fn produce(into: UserSlice, fill: impl Fn(&mut [u8])) -> SysResult {
         let chunk = &mut chunk[..rest.len().min(CHUNK_BYTES)];
         fill(chunk);
         match rest.write(chunk) {
-            Ok(()) => done += chunk.len(),
+            Ok(()) => {
+                done += chunk.len();
+                scheduler::breathe_now_and_then(done / CHUNK_BYTES);
+                // As on Linux, a signal does not wait for the rest.
+                if done < into.len() && task::has_signal() {
+                    break;
+                }
+            }
             Err(_) if done > 0 => break,
             Err(fault) => return Err(fault.into()),
         }

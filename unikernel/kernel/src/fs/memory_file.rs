@@ -19,11 +19,11 @@ use crate::file::lock::FileLocks;
 use crate::fs::disk::cache;
 use crate::mem::PAGE_BYTES;
 use crate::mem::frames;
-use crate::mem::shared::SharedFrame;
+use crate::mem::shared::{self, SharedFrame};
 use crate::mem::space::{self, Copies};
 use crate::mem::user::UserSlice;
 use crate::sync::{Mutex, SpinLock};
-use crate::task::limits;
+use crate::task::{limits, scheduler};
 
 /// The largest file (Linux: `MAX_LFS_FILESIZE`).
 pub const MAX_FILE_BYTES: u64 = i64::MAX as u64;
@@ -48,6 +48,12 @@ struct State {
     seals: u32,
     /// Writes that are under way.
     writing: u32,
+}
+
+impl Drop for MemoryFile {
+    fn drop(&mut self) {
+        shared::let_go(core::mem::take(&mut self.state.get_mut().pages));
+    }
 }
 
 /// Where the bytes of one page are.
@@ -203,6 +209,7 @@ impl MemoryFile {
             if moved != Ok(len) {
                 break;
             }
+            scheduler::breathe_now_and_then(index as usize);
         }
         Ok(done)
     }
@@ -238,6 +245,7 @@ impl MemoryFile {
             if moved != Ok(len) {
                 break;
             }
+            scheduler::breathe_now_and_then(index as usize);
         }
         Ok(done)
     }
@@ -295,7 +303,7 @@ impl MemoryFile {
         // From now on no fault finds these pages, but mappings still show them.
         space::unmap_object(self, first..u64::MAX, Copies::Drop);
         // Many frames may go back; nobody waits for the file's lock meanwhile.
-        drop(removed);
+        shared::let_go(removed);
         Ok(())
     }
 
@@ -315,6 +323,7 @@ impl MemoryFile {
         }
         for index in first..=last {
             self.state.lock().page(index).ok_or(Errno::ENOSPC)?;
+            scheduler::breathe_now_and_then(index as usize);
         }
         Ok(())
     }
@@ -341,6 +350,8 @@ impl MemoryFile {
                 Piece::Base(_) => state.page(index).ok_or(Errno::ENOSPC)?.clear(within, count),
             }
             at += count as u64;
+            drop(state);
+            scheduler::breathe_now_and_then(index as usize);
         }
     }
 

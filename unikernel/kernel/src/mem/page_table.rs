@@ -285,6 +285,35 @@ pub fn next_mapped(start: u64, end: u64) -> Option<u64> {
     None
 }
 
+/// How many tables with small pages fit into a piece of a range whose pages are looked at, or changed where they are.
+pub const TABLES_TO_VISIT: u32 = 32;
+/// The same where there is more to do for each page.
+pub const TABLES_TO_WORK_ON: u32 = 2;
+/// To pass over what is absent is a step; a table takes several.
+const STEPS_OF_A_TABLE: u32 = 8;
+
+/// Where a piece of `[start, end)` ends that has no more than so many tables, and does not take long to pass over.
+pub fn piece_end(start: u64, end: u64, tables: u32) -> u64 {
+    let (mut at, mut steps) = (start, 0);
+    while at < end && steps < tables * STEPS_OF_A_TABLE {
+        let span = missing_span(VirtAddr::new_truncate(at));
+        steps += if span.is_some() { 1 } else { STEPS_OF_A_TABLE };
+        at = end_of_span(at, span.unwrap_or(LARGE_PAGE_BYTES));
+    }
+    at.min(end)
+}
+
+/// Where a next page can be mapped from `start` on, passing over what has no table.
+pub fn next_table(start: u64, end: u64) -> u64 {
+    let mut at = start;
+    while at < end
+        && let Some(span) = missing_span(VirtAddr::new_truncate(at))
+    {
+        at = end_of_span(at, span);
+    }
+    at.min(end)
+}
+
 /// Where the next span of a size begins, which is a power of two.
 fn end_of_span(at: u64, bytes: u64) -> u64 {
     (at & !(bytes - 1)).saturating_add(bytes)

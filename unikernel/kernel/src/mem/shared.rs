@@ -1,6 +1,7 @@
 //! Frames with several owners: a file's pages, which calls read and write and mappings show. The last
 //! owner gives the frame back.
 
+use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
@@ -9,6 +10,7 @@ use x86_64::PhysAddr;
 use super::layout::{PAGE_BYTES, phys_to_virt};
 use super::user::{Fault, UserSlice};
 use super::{frames, heap};
+use crate::sync;
 
 /// Frames that exist.
 static COUNT: AtomicUsize = AtomicUsize::new(0);
@@ -40,6 +42,14 @@ impl Drop for Owned {
         }
         // SAFETY: this was the last owner, so no mapping shows the frame and no call uses it.
         unsafe { frames::free(self.0) };
+    }
+}
+
+/// Lets go of the pages of an object, however many. Called without locks.
+pub fn let_go(pages: BTreeMap<u64, SharedFrame>) {
+    for (done, page) in pages.into_values().enumerate() {
+        drop(page);
+        sync::breathe_now_and_then(done);
     }
 }
 

@@ -13,10 +13,12 @@ mod initial;
 mod limits;
 mod lock;
 mod object;
+mod pieces;
 mod protect;
 mod reclaim;
 mod remap;
 mod touch;
+mod turns;
 mod usage;
 
 use alloc::collections::BTreeMap;
@@ -42,18 +44,18 @@ pub use protect::{allow_writable_code, grows_down, is_allowed, protect};
 pub use reclaim::{release_clean, release_clean_in_turn, release_stacks};
 pub use remap::{Move, remap};
 pub(super) use touch::{Obstacle, bring_in};
+use turns::SpaceLock;
 use unikernel_mm::{PAGE_BYTES, RangeError, RegionMap};
 pub use unikernel_mm::{Protection, Region, RegionKind};
 pub use usage::{Shown, Usage, listing, usage};
 use x86_64::structures::paging::PageTableFlags as Flags;
 
+use super::frames;
 use super::layout::{self, LARGE_PAGE_BYTES, page_up};
 use super::page_table::{self, OutOfFrames};
-use super::room;
 use super::shared::SharedFrame;
 use super::user::USER_END;
 use crate::arch::tlb;
-use crate::sync::SpinLock;
 
 /// The lowest address that `mmap` gives or accepts (Linux: `vm.mmap_min_addr`).
 pub const LOWEST: u64 = 0x1_0000;
@@ -61,6 +63,8 @@ pub const LOWEST: u64 = 0x1_0000;
 const LARGE_REGION_BYTES: u64 = 2 * LARGE_PAGE_BYTES;
 /// Mappings are given from here on only: below are programs with addresses of their own, and their breaks.
 const LOW_END: u64 = 1 << 40;
+/// Of longer mappings, what they replace goes in pieces.
+const DISCARDED_AT_ONCE: u64 = 4 << 20;
 /// Where mappings go whose addresses are to fit into 31 bits.
 const LOW: core::ops::Range<u64> = 1 << 30..1 << 31;
 /// Marks the entry of a page that an object owns, too (the bit is the system's to use).
@@ -148,19 +152,27 @@ struct Space {
     mappings_end: u64,
     /// Objects that regions show, by number.
     objects: Vec<Option<Arc<dyn PageSource>>>,
-    /// True if a region that showed one of them is gone, and nobody has looked yet whether others show it.
+    /// The number of each, by its address.
+    object_numbers: BTreeMap<usize, u32>,
+    /// Numbers that no object has.
+    free_numbers: Vec<u32>,
+    /// Numbers of objects of which a region is gone that was the last; others may show them since.
+    lost_objects: Vec<u32>,
+    /// True if there was no memory to note one of these.
     has_lost_object: bool,
     /// Objects that are let go of once the address space is not locked any more: their ends take locks, and a while.
     departed: Vec<Arc<dyn PageSource>>,
     /// The shares in the pages of objects that are mapped, by address.
     shared_pages: BTreeMap<u64, SharedFrame>,
+    /// How often pages have moved from one address to another: who goes through all addresses in pieces may have missed them.
+    moves: u64,
     /// The page at which the last look for pages to let go ended.
     reclaim_hand: u64,
     /// How new regions are locked.
     future_locks: FutureLocks,
 }
 
-static SPACE: SpinLock<Space> = SpinLock::new(Space {
+static SPACE: SpaceLock = SpaceLock::new(Space {
     regions: RegionMap::new(),
     charged_pages: 0,
     kept_pages: 0,
@@ -170,9 +182,13 @@ static SPACE: SpinLock<Space> = SpinLock::new(Space {
     break_limit: LOW_END,
     mappings_end: USER_END,
     objects: Vec::new(),
+    object_numbers: BTreeMap::new(),
+    free_numbers: Vec::new(),
+    lost_objects: Vec::new(),
     has_lost_object: false,
     departed: Vec::new(),
     shared_pages: BTreeMap::new(),
+    moves: 0,
     reclaim_hand: 0,
     future_locks: FutureLocks::No,
 });
@@ -298,20 +314,25 @@ impl Space {
 
     /// Takes regions and their pages away, but for the page tables.
     fn remove(&mut self, start: u64, end: u64) -> Result<(), SpaceError> {
-        // Two regions take more than one, and nobody has asked for room for a call that frees.
-        if self.regions.splits(start, end) {
-            if self.regions.len() >= MAX_REGIONS {
-                return Err(SpaceError::OutOfMemory);
-            }
-            room::ask_locked().map_err(|_| SpaceError::OutOfMemory)?;
-        }
+        self.check_split(start, end)?;
         self.free_pages(start, end)?;
-        while let Some(removed) = self.regions.remove_first(start, end) {
-            self.charged_pages -= removed.charged_pages();
-            self.has_lost_object |= matches!(removed.kind, RegionKind::Object(_));
-        }
-        self.publish();
+        self.remove_regions(start, end);
         Ok(())
+    }
+}
+
+/// What a mapping takes the place of is mostly given back before, piece by piece: at the end both happen at once. Not where the
+/// mapping may be refused after that.
+fn discard_replaced(placement: Placement, len: u64) {
+    let Placement::Fixed(start) = placement else { return };
+    let len = page_up(len);
+    let is_good = check_range(start, len).is_ok()
+        && start >= LOWEST
+        && len / PAGE_BYTES <= frames::total_pages() as u64;
+    let has_room = SPACE.lock().regions.len() < MAX_REGIONS;
+    if is_good && has_room && len > DISCARDED_AT_ONCE && !is_strict() && !limits::has_limits() {
+        // What fails here, fails again.
+        let _ = pieces::discard(start, start + len);
     }
 }
 
@@ -323,13 +344,14 @@ pub fn map(
     is_reserved: bool,
 ) -> Result<u64, SpaceError> {
     let kind = if is_reserved || is_strict() { RegionKind::Anonymous } else { RegionKind::Unreserved };
+    discard_replaced(placement, len);
     change(|space| space.map(placement, len, protection, kind))
 }
 
 /// Unmaps what is mapped in a range.
 pub fn unmap(start: u64, len: u64) -> Result<(), SpaceError> {
     let end = check_range(start, len)?;
-    change(|space| space.unmap(start, end))
+    pieces::unmap(start, end)
 }
 
 /// Checks that a range is mapped, for calls that need no more.

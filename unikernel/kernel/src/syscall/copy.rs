@@ -10,7 +10,7 @@ use crate::abi::{Errno, SysResult};
 use crate::file::{self, FileFlags, OpenFile, WaitMode, pipe};
 use crate::mem::room;
 use crate::mem::user::{UserPtr, UserSlice};
-use crate::task::limits;
+use crate::task::{self, limits, scheduler};
 
 /// Bytes moved at a time.
 const CHUNK_BYTES: usize = 64 * 1024;
@@ -63,7 +63,14 @@ fn pump(
         };
         match outcome {
             Ok(0) => break,
-            Ok(taken) => moved += taken,
+            Ok(taken) => {
+                moved += taken;
+                scheduler::breathe();
+                // As on Linux, a signal does not wait for the rest.
+                if task::has_signal() {
+                    break;
+                }
+            }
             Err(error) if moved == 0 => return Err(error),
             Err(_) => break,
         }

@@ -15,7 +15,7 @@ use crate::platform::{random, time};
 use crate::task::host_name;
 use crate::task::limits::{self, Limit};
 use crate::task::process::{PROCESS_ID, process};
-use crate::task::{current, scheduler};
+use crate::task::{self, current, scheduler};
 use crate::user_abi;
 
 user_abi!(new_utsname, sysinfo, rlimit64, rusage);
@@ -94,6 +94,9 @@ pub fn sys_getrandom(buffer: u64, len: usize, flags: u32) -> SysResult {
     }
     let len = len.min(i32::MAX as usize);
     let mut left = UserSlice::checked(buffer, len)?;
+    /// So many bytes, or fewer, come at once (getrandom(2)).
+    const UNINTERRUPTED_BYTES: usize = 256;
+    let mut rounds = 0;
     let mut chunk = [0; 256];
     while !left.is_empty() {
         let bytes = &mut chunk[..left.within_page().len().min(256)];
@@ -103,8 +106,14 @@ pub fn sys_getrandom(buffer: u64, len: usize, flags: u32) -> SysResult {
             return if done == 0 { Err(Errno::EFAULT) } else { Ok(done) };
         }
         left = left.skip(bytes.len());
+        rounds += 1;
+        scheduler::breathe_now_and_then(rounds);
+        // As on Linux, a signal does not wait for the rest of so much.
+        if len > UNINTERRUPTED_BYTES && task::has_signal() {
+            break;
+        }
     }
-    Ok(len)
+    Ok(len - left.len())
 }
 
 /// prlimit64(2).

@@ -414,7 +414,7 @@ pub fn sys_mincore(address: u64, len: u64, vector: u64) -> SysResult {
         space::note_present(address + done * 4096, part);
         vector.skip(done as usize).write(part)?;
         done += part.len() as u64;
-        scheduler::yield_now();
+        scheduler::breathe();
     }
     Ok(0)
 }

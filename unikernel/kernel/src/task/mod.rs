@@ -74,3 +74,8 @@ pub fn current() -> CurrentThread {
     // alive; `ManuallyDrop` keeps the count as it was.
     CurrentThread(ManuallyDrop::new(unsafe { Arc::from_raw(thread) }), PhantomData)
 }
+
+/// True if a signal waits for the running thread: a call that may end early does.
+pub fn has_signal() -> bool {
+    current().signals.lock().has_deliverable()
+}

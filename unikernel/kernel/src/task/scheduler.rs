@@ -18,6 +18,7 @@ use super::wait::WaitError;
 use super::{current, idle, timer};
 use crate::arch::cpu::{self, exit_work, this_cpu};
 use crate::arch::switch::switch_stacks;
+use crate::arch::tlb;
 use crate::debug::trace;
 use crate::platform::time;
 use crate::sync::assert_no_spin_lock;
@@ -175,14 +176,27 @@ pub fn yield_now() {
     }
 }
 
-/// For calls that take long, between two parts of the work: does what timers are due, which no interrupt can announce here, and lets
-/// others run. Call it without spin locks.
+/// For calls that take long, between two parts of the work: does what timers are due and what other cores ask for, which no
+/// interrupt can announce here, and lets others run. Call it without spin locks.
 pub fn breathe() {
-    if !can_block() {
+    assert_no_spin_lock();
+    // Another core may wait for this one to forget a page, with the address space locked.
+    tlb::serve();
+    if !can_block() || current().has_begun_block() {
         return;
     }
     timer::run_expired();
     yield_now();
+}
+
+/// The same in a loop, now and then: `done` counts its rounds.
+#[inline]
+pub fn breathe_now_and_then(done: usize) {
+    /// Rounds that take a few dozen microseconds, if each copies or frees a page.
+    const ROUNDS: usize = 64;
+    if done % ROUNDS == ROUNDS - 1 {
+        breathe();
+    }
 }
 
 /// On the way to ring 3: gives way if the slice is over, or the thread may not run here any more.

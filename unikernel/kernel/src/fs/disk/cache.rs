@@ -162,8 +162,7 @@ impl Inode {
     pub(super) fn has_in_memory(&self, offset: u64, len: usize) -> bool {
         let end = offset.saturating_add(len as u64).min(self.size());
         let (first, last) = (split(offset).0, end.div_ceil(PAGE_BYTES as u64));
-        let pages = self.pages.lock();
-        (first..last).all(|index| pages.all.get(&index).is_some_and(|page| page.is_ready()))
+        (first..last).all(|index| self.pages.lock().all.get(&index).is_some_and(|page| page.is_ready()))
     }
 
     /// A mapping is made: from now on the page tables are asked what the app has written.

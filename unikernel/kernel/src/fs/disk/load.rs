@@ -17,6 +17,7 @@ use crate::mem::PAGE_BYTES;
 use crate::mem::shared::SharedFrame;
 use crate::mem::user::UserSlice;
 use crate::sync::SpinLock;
+use crate::task::scheduler;
 
 /// Pages read before they are asked for, at most.
 pub(super) const MOST_AHEAD: u32 = 256;
@@ -49,7 +50,10 @@ impl Inode {
                 .page(index, (within + wanted).div_ceil(PAGE_BYTES), Some(ahead))
                 .and_then(|page| page.frame.copy_to(within, len, part).map_err(Errno::from));
             match copied {
-                Ok(()) => done += len,
+                Ok(()) => {
+                    done += len;
+                    scheduler::breathe_now_and_then(index as usize);
+                }
                 Err(_) if done > 0 => break,
                 // The file was cut meanwhile.
                 Err(_) if at >= self.size() => break,

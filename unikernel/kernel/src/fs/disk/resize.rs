@@ -7,11 +7,12 @@ use core::sync::atomic::Ordering;
 use super::inode::Inode;
 use super::load::split;
 use super::now;
+use super::store::PAGES_AT_ONCE;
 use super::write_back::ALL;
 use crate::abi::Errno;
 use crate::mem::PAGE_BYTES;
 use crate::mem::space::{self, Copies};
-use crate::task::limits;
+use crate::task::{limits, scheduler};
 
 impl Inode {
     /// Makes the file shorter or longer (truncate(2)).
@@ -128,11 +129,18 @@ impl Inode {
         self.runs.lock().forget();
         outcome?;
         let page_bytes = PAGE_BYTES as u64;
-        for (index, page) in self.pages.lock().all.range(offset / page_bytes..end.div_ceil(page_bytes)) {
-            let from = offset.max(index * page_bytes);
-            let to = end.min((index + 1) * page_bytes);
-            page.frame.clear((from % page_bytes) as usize, (to - from) as usize);
-            page.has_blocks.store(false, Ordering::Relaxed);
+        let (mut next, behind) = (offset / page_bytes, end.div_ceil(page_bytes));
+        while next < behind {
+            let mut last = behind;
+            for (index, page) in self.pages.lock().all.range(next..behind).take(PAGES_AT_ONCE) {
+                last = *index;
+                let from = offset.max(index * page_bytes);
+                let to = end.min((index + 1) * page_bytes);
+                page.frame.clear((from % page_bytes) as usize, (to - from) as usize);
+                page.has_blocks.store(false, Ordering::Relaxed);
+            }
+            next = last + 1;
+            scheduler::breathe();
         }
         // What is stored there from now on needs blocks again.
         self.unmap(offset / page_bytes..end.div_ceil(page_bytes), Copies::Keep);

@@ -4,6 +4,7 @@
 use alloc::sync::Arc;
 use core::sync::atomic::Ordering;
 
+use arrayvec::ArrayVec;
 use unikernel_ext4::AttributeChange;
 
 use super::cache::{self, Page, Pages};
@@ -17,7 +18,10 @@ use crate::mem::shared::SharedFrame;
 use crate::mem::space;
 use crate::mem::user::UserSlice;
 use crate::platform::time;
-use crate::task::limits;
+use crate::task::{limits, scheduler};
+
+/// Pages looked at with their file's list locked once.
+pub(super) const PAGES_AT_ONCE: usize = 64;
 
 impl Inode {
     /// Copies the app's bytes to `offset` and after, or to the end; less than all if there is no room. Answers
@@ -53,6 +57,7 @@ impl Inode {
                 // As on Linux, who syncs the file is told if this fails.
                 let _ = self.write_back(ALL);
             }
+            scheduler::breathe_now_and_then(index as usize);
         }
         Ok((offset + done as u64, done))
     }
@@ -230,19 +235,36 @@ impl Inode {
             cache::note_clean(dirty.len());
             pages.all.split_off(&first)
         };
-        removed.values().for_each(|page| self.give_space_back(page));
         self.failures.lock().forget_from(first);
         cache::note_removed(removed.len());
+        for (done, page) in removed.into_values().enumerate() {
+            self.give_space_back(&page);
+            drop(page);
+            scheduler::breathe_now_and_then(done);
+        }
     }
 
     /// Gives clean pages of a range back, as far as nobody uses them (`POSIX_FADV_DONTNEED`).
     pub(super) fn forget_pages(&self, range: core::ops::Range<u64>) {
-        let mut pages = self.pages.lock();
-        let Pages { all, dirty, .. } = &mut *pages;
         let is_idle =
             |page: &Arc<Page>| page.is_ready() && Arc::strong_count(page) == 1 && page.frame.is_sole_owner();
-        let before = all.len();
-        all.retain(|index, page| !range.contains(index) || dirty.contains(index) || !is_idle(page));
-        cache::note_removed(before - all.len());
+        let mut next = range.start;
+        while next < range.end {
+            let mut gone = ArrayVec::<u64, PAGES_AT_ONCE>::new();
+            let mut pages = self.pages.lock();
+            let Pages { all, dirty, .. } = &mut *pages;
+            let mut last = range.end;
+            for (index, page) in all.range(next..range.end).take(PAGES_AT_ONCE) {
+                last = *index;
+                if !dirty.contains(index) && is_idle(page) {
+                    gone.push(*index);
+                }
+            }
+            gone.iter().for_each(|index| drop(all.remove(index)));
+            drop(pages);
+            cache::note_removed(gone.len());
+            next = last.saturating_add(1);
+            scheduler::breathe();
+        }
     }
 }

@@ -4,6 +4,7 @@ use unikernel_mm::{PAGE_BYTES, Protection, Region, RegionKind};
 use x86_64::VirtAddr;
 use x86_64::structures::paging::PageTableFlags as Flags;
 
+use super::pieces::in_pieces;
 use super::{SPACE, Space, SpaceError, check_range};
 use crate::mem::fault::{self, Access, Failure};
 use crate::mem::page_table;
@@ -49,19 +50,25 @@ impl Advice {
 /// Takes advice about a range. As in Linux, a hole in it is told of once the rest is done.
 pub fn advise(start: u64, len: u64, advice: Advice) -> Result<(), SpaceError> {
     let end = check_range(start, len)?;
-    let mut space = SPACE.lock();
-    let mut at = start;
-    while let Some(piece) = space.regions.first_overlapping(at, end) {
+    let mut mapped_to = start;
+    let mut has_hole = false;
+    in_pieces(start, end, |space, at| {
+        let Some(piece) = space.regions.first_overlapping(at, end) else { return Ok(end) };
         if !advice.fits(&piece) {
             return Err(SpaceError::NotSuitable);
         }
-        if advice.discards(&piece) {
-            space.free_pages(piece.start, piece.end)?;
+        has_hole |= piece.start != mapped_to;
+        mapped_to = piece.end;
+        if !advice.discards(&piece) {
+            return Ok(piece.end);
         }
-        at = piece.end;
-    }
-    space.publish();
-    if space.regions.is_covered(start, end) { Ok(()) } else { Err(SpaceError::NotMapped) }
+        let next = space.free_some(piece.start, piece.end)?;
+        space.publish();
+        // The rest of the region is looked at anew.
+        mapped_to = next;
+        Ok(next)
+    })?;
+    if has_hole || mapped_to < end { Err(SpaceError::NotMapped) } else { Ok(()) }
 }
 
 /// Why pages could not be brought in.
@@ -105,7 +112,7 @@ pub fn populate(start: u64, len: u64, is_write: bool) -> Result<(), PopulateErro
         if process::is_ending() {
             return Err(PopulateError::Interrupted);
         }
-        scheduler::yield_now();
+        scheduler::breathe();
     }
     Ok(())
 }

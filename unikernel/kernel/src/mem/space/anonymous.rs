@@ -10,7 +10,7 @@ use unikernel_mm::PAGE_BYTES;
 use super::{Description, PageSource, SpaceError, Supply, is_strict};
 use crate::mem::frames;
 use crate::mem::layout::page_up;
-use crate::mem::shared::SharedFrame;
+use crate::mem::shared::{self, SharedFrame};
 use crate::sync::SpinLock;
 
 /// The memory behind such mappings. Its pages come at the first touch, and stay until the last mapping is gone.
@@ -36,6 +36,12 @@ impl SharedMemory {
             memory.pages.lock().insert(index, frame);
         }
         Ok(Arc::new(memory))
+    }
+}
+
+impl Drop for SharedMemory {
+    fn drop(&mut self) {
+        shared::let_go(core::mem::take(self.pages.get_mut()));
     }
 }
 

@@ -2,25 +2,25 @@
 
 use core::ops::ControlFlow;
 
-use super::{FutureLocks, LOWEST, RegionKind, SHARED_PAGE, Space, SpaceError, change};
+use super::{FutureLocks, LOWEST, RegionKind, SHARED_PAGE, SPACE, Space, SpaceError, pieces};
 use crate::mem::page_table;
 use crate::mem::user::USER_END;
 
 /// Takes everything away that the app has mapped, and what the kernel has mapped for it. Nobody may be in ring 3.
 pub fn clear() -> Result<(), SpaceError> {
-    change(Space::clear)
+    SPACE.lock().keep_image()?;
+    pieces::unmap_checked(LOWEST, USER_END)?;
+    SPACE.lock().forget_program();
+    Ok(())
 }
 
 impl Space {
-    fn clear(&mut self) -> Result<(), SpaceError> {
-        self.keep_image()?;
-        self.unmap(LOWEST, USER_END)?;
+    fn forget_program(&mut self) {
         (self.break_start, self.break_end, self.break_limit) = (0, 0, 0);
         self.future_locks = FutureLocks::No;
         // The image's pages were charged, and stay where they are.
         self.kept_pages = 0;
         self.publish();
-        Ok(())
     }
 
     /// The frames of the image are not given to others: the loader's map counts on them.

@@ -2,9 +2,11 @@
 
 use core::ops::Range;
 
-use unikernel_mm::{Region, RegionKind};
+use unikernel_mm::{ObjectPart, Region, RegionKind};
 
-use super::{PageSource, SPACE, Space};
+use super::object::visit_all;
+use super::pieces::MOST_REGIONS;
+use super::{PageSource, Space};
 use crate::mem::user::USER_END;
 
 /// What a private mapping has copied of the pages.
@@ -20,38 +22,47 @@ pub enum Copies {
 /// returns, no core reaches the old pages any more. Called without locks that a [`PageSource`] takes when it is asked,
 /// and after the object has changed, so that no fault brings the old page back.
 pub fn unmap_object(object: &dyn PageSource, pages: Range<u64>, copies: Copies) {
-    let mut space = SPACE.lock();
     let identity = object.identity();
-    if !(0..space.objects.len()).any(|number| space.is_object(number as u32, identity)) {
-        return;
-    }
-    let mut at = 0;
-    while let Some((region, range)) = space.next_shown(at, identity, &pages, copies) {
-        at = region.end;
-        // No large page shows an object, so nothing is split, and regions lie outside of the kernel's image: nothing can
-        // fail.
-        let _ = space.free_pages(range.start, range.end);
-    }
-    space.publish();
+    visit_all(|space, at| match space.next_shown(at, identity, &pages, copies) {
+        Err(passed) => passed,
+        Ok((region, part)) => {
+            let range = part.addresses_of(&region, pages.clone());
+            let (start, end) = (range.start.max(at), range.end);
+            // No large page shows an object, so nothing is split, and regions lie outside of the kernel's image: nothing
+            // can fail.
+            let next = space.free_some(start, end).unwrap_or(end);
+            space.publish();
+            if next < end { next } else { region.end }
+        }
+    });
 }
 
 impl Space {
-    /// The next region from `at` on that shows some of an object's pages, and at which addresses.
-    fn next_shown(
+    /// The next region from `at` on that shows some of an object's pages; or up to where there is none among as many as may be
+    /// looked at with one lock.
+    pub(super) fn next_shown(
         &self,
         at: u64,
         identity: usize,
         pages: &Range<u64>,
         copies: Copies,
-    ) -> Option<(Region, Range<u64>)> {
-        self.regions.overlapping(at, USER_END).find_map(|region| {
-            let RegionKind::Object(part) = region.kind else { return None };
+    ) -> Result<(Region, ObjectPart), u64> {
+        let mut passed = USER_END;
+        for (count, region) in self.regions.overlapping(at, USER_END).enumerate() {
+            if count == MOST_REGIONS {
+                passed = region.start;
+                break;
+            }
+            let RegionKind::Object(part) = region.kind else { continue };
             let is_spared = copies == Copies::Keep && !part.is_shared;
             if is_spared || !self.is_object(part.object, identity) {
-                return None;
+                continue;
             }
-            let range = part.addresses_of(&region, pages.start..pages.end);
-            (range.start < range.end).then_some((region, range))
-        })
+            let range = part.addresses_of(&region, pages.clone());
+            if range.start < range.end {
+                return Ok((region, part));
+            }
+        }
+        Err(passed)
     }
 }

@@ -16,6 +16,8 @@ use crate::mem::{frames, page_table};
 /// Pages given back with one request to the other cores: with what else is in the frame, a batch of them stays below the
 /// 2 KiB that a frame may have.
 const BATCH_PAGES: usize = 240;
+/// Batches given back with the address space locked once.
+const BATCHES_AT_ONCE: usize = 4;
 
 /// A page whose entry is gone: its frame's address, or its own if others have the frame, too. What else there is to
 /// know is in the bits below a page's address, because a batch of them is on the stack of a thread, which may be deep in a
@@ -55,6 +57,21 @@ impl Space {
             at = self.free_batch(at, end)?;
         }
         Ok(())
+    }
+
+    /// The same for the start of a range, as much as takes a fraction of a millisecond; answers where the rest begins.
+    pub(super) fn free_some(&mut self, start: u64, end: u64) -> Result<u64, SpaceError> {
+        if end > USER_END {
+            return Err(SpaceError::BadRange);
+        }
+        let end = page_table::piece_end(start, end, page_table::TABLES_TO_VISIT);
+        let mut at = start;
+        for _ in 0..BATCHES_AT_ONCE {
+            if at < end {
+                at = self.free_batch(at, end)?;
+            }
+        }
+        Ok(at)
     }
 
     /// Gives up to [`BATCH_PAGES`] pages back, from `start` on. Answers where to go on.

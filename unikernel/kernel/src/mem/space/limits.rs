@@ -62,7 +62,8 @@ impl Space {
     }
 }
 
-fn has_limits() -> bool {
+/// True if the app has set itself any.
+pub(super) fn has_limits() -> bool {
     limits::soft(RLIMIT_AS) != UNLIMITED || limits::soft(RLIMIT_DATA) != UNLIMITED
 }
 

@@ -5,6 +5,7 @@ use core::ops::Range;
 
 use unikernel_mm::{ObjectPart, Protection, Region, RegionKind};
 
+use super::pieces::in_pieces;
 use super::{MAX_REGIONS, PopulateError, SPACE, Space, SpaceError, check_range, populate};
 use crate::mem::user::USER_END;
 
@@ -23,23 +24,26 @@ pub enum FutureLocks {
 /// Locks a range, or unlocks it; up to a hole, as Linux does.
 pub fn set_locked(start: u64, len: u64, is_locked: bool) -> Result<(), SpaceError> {
     let end = check_range(start, len)?;
-    let mut space = SPACE.lock();
-    if space.regions.len() + space.regions.splits_at_edges(start, end) > MAX_REGIONS {
-        return Err(SpaceError::OutOfMemory);
+    {
+        let space = SPACE.lock();
+        if space.regions.len() + space.regions.splits_at_edges(start, end) > MAX_REGIONS {
+            return Err(SpaceError::OutOfMemory);
+        }
     }
-    Ok(space.regions.lock(start, end, is_locked)?)
+    in_pieces(start, end, |space, at| {
+        let next = space.regions_until(at, end);
+        space.regions.lock(at, next, is_locked)?;
+        Ok(next)
+    })
 }
 
 /// Locks all that is mapped, or unlocks it.
 pub fn set_all_locked(is_locked: bool) {
-    let mut at = 0;
-    loop {
-        let mut space = SPACE.lock();
-        let Some(region) = space.regions.first_overlapping(at, USER_END) else { return };
-        // What is mapped cannot end in a hole.
-        let _ = space.regions.lock(region.start, region.end, is_locked);
-        at = region.end;
-    }
+    let _ = in_pieces(0, USER_END, |space, at| {
+        let Some(region) = space.regions.first_overlapping(at, USER_END) else { return Ok(USER_END) };
+        space.regions.lock(region.start, region.end, is_locked)?;
+        Ok::<_, SpaceError>(region.end)
+    });
 }
 
 /// Chooses how what is mapped from now on is locked.

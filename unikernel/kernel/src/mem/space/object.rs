@@ -11,15 +11,18 @@ use unikernel_mm::{ObjectPart, PAGE_BYTES};
 use x86_64::VirtAddr;
 use x86_64::structures::paging::PageTableFlags as Flags;
 
+use super::cut::Copies;
+use super::pieces::in_pieces;
 use super::{
     Obstacle, Placement, Protection, Region, RegionKind, SHARED_PAGE, SPACE, Space, SpaceError, Terms,
-    change, check_range, page_table,
+    change, check_range, discard_replaced, page_table,
 };
 use crate::arch::tlb;
 use crate::mem::fault::{Access, Failure};
 use crate::mem::layout;
 use crate::mem::room;
 use crate::mem::shared::SharedFrame;
+use crate::mem::user::USER_END;
 
 /// An object whose pages can be mapped. It is asked with the address space locked: it must not touch
 /// the app's memory, and takes locks below the address space's only.
@@ -125,6 +128,9 @@ pub fn map_object(
     sharing: Sharing,
 ) -> Result<u64, SpaceError> {
     let is_shared = sharing == Sharing::Shared;
+    if allowed.contains(protection) && (!is_shared || object.allows_writing()) {
+        discard_replaced(placement, len);
+    }
     change(|space| {
         // With the address space locked: who seals a file looks for mappings afterwards.
         if is_shared && !object.allows_writing() {
@@ -140,7 +146,7 @@ pub fn map_object(
         let terms = Terms { protection, allowed, is_charged, is_locked: space.locks_new(), moving: 0 };
         let outcome = space.map_kind(placement, len, terms, kind);
         if outcome.is_err() {
-            space.has_lost_object = true;
+            space.note_lost_region(object);
             space.forget_unused_objects();
         }
         outcome
@@ -167,25 +173,49 @@ pub fn has_paged_objects() -> bool {
 
 impl Space {
     fn number_of(&mut self, object: Arc<dyn PageSource>) -> Result<u32, SpaceError> {
-        let is_it = |slot: &Option<Arc<dyn PageSource>>| {
-            slot.as_ref().is_some_and(|other| Arc::ptr_eq(other, &object))
-        };
-        if let Some(index) = self.objects.iter().position(is_it) {
-            return Ok(index as u32);
+        let address = Arc::as_ptr(&object).addr();
+        if let Some(&number) = self.object_numbers.get(&address) {
+            return Ok(number);
         }
-        let index = match self.objects.iter().position(Option::is_none) {
-            Some(index) => index,
+        let index = match self.free_numbers.pop() {
+            Some(index) => index as usize,
             None => {
                 room::push(&mut self.objects, None).map_err(|_| SpaceError::OutOfMemory)?;
                 self.objects.len() - 1
             }
         };
-        self.regions.know_object(index as u32).map_err(|_| SpaceError::OutOfMemory)?;
+        let is_known = self.regions.know_object(index as u32).is_ok();
+        // There is room for all numbers to be free: so none is lost.
+        let has_room = self.free_numbers.try_reserve(self.objects.len() - self.free_numbers.len()).is_ok();
+        if !is_known || !has_room {
+            self.forget_number(index as u32);
+            return Err(SpaceError::OutOfMemory);
+        }
         if object.is_paged() {
             PAGED_OBJECTS.fetch_add(1, Ordering::Relaxed);
         }
+        self.object_numbers.insert(address, index as u32);
         self.objects[index] = Some(object);
         Ok(index as u32)
+    }
+
+    /// A number has no object (any more).
+    fn forget_number(&mut self, number: u32) {
+        if self.free_numbers.try_reserve(1).is_ok() {
+            self.free_numbers.push(number);
+        }
+    }
+
+    /// A region is gone that showed an object, perhaps the last.
+    pub(super) fn note_lost_region(&mut self, number: u32) {
+        if self.regions.shown(number) > 0 {
+            return;
+        }
+        if self.lost_objects.try_reserve(1).is_ok() {
+            self.lost_objects.push(number);
+        } else {
+            self.has_lost_object = true;
+        }
     }
 
     /// True if the object of this number shows the pages of this identity.
@@ -204,18 +234,25 @@ impl Space {
 
     /// Lets go of the objects that no region shows any more, if there may be some.
     pub(super) fn forget_unused_objects(&mut self) {
-        if !core::mem::take(&mut self.has_lost_object) {
+        while let Some(number) = self.lost_objects.pop() {
+            self.forget_if_unused(number);
+        }
+        if core::mem::take(&mut self.has_lost_object) {
+            (0..self.objects.len() as u32).for_each(|number| self.forget_if_unused(number));
+        }
+    }
+
+    fn forget_if_unused(&mut self, number: u32) {
+        if self.regions.shown(number) > 0 {
             return;
         }
-        for index in 0..self.objects.len() {
-            if self.regions.shown(index as u32) == 0 {
-                let Some(gone) = self.objects[index].take() else { continue };
-                if gone.is_paged() {
-                    PAGED_OBJECTS.fetch_sub(1, Ordering::Relaxed);
-                }
-                self.departed.push(gone);
-            }
+        let Some(gone) = self.objects[number as usize].take() else { return };
+        if gone.is_paged() {
+            PAGED_OBJECTS.fetch_sub(1, Ordering::Relaxed);
         }
+        self.object_numbers.remove(&Arc::as_ptr(&gone).addr());
+        self.forget_number(number);
+        self.departed.push(gone);
     }
 
     /// Maps the page of an object at `address`.
@@ -288,15 +325,38 @@ fn allow_writing(page: VirtAddr) {
 /// ([`PageSource::note_dirty`]). It knows before the address space is free again: from then on, a page that is not known
 /// to be dirty may go.
 pub fn collect_dirty(object: &dyn PageSource) {
-    let space = SPACE.lock();
-    for region in space.regions.iter() {
-        let RegionKind::Object(part) = region.kind else { continue };
-        if !part.is_shared || !space.is_object(part.object, object.identity()) {
-            continue;
+    visit_all(|space, at| {
+        let next = space.next_shown(at, object.identity(), &(0..u64::MAX), Copies::Keep);
+        match next {
+            Ok((region, part)) => space.collect_some(object, &region, part, at.max(region.start)),
+            Err(passed) => passed,
         }
+    });
+}
+
+/// Passes at most over all addresses, should pages go on moving; what moves into the last is the app's own fault.
+const MOST_PASSES: usize = 4;
+
+/// Goes through all addresses in pieces; `step` answers where the next begins. If pages have moved meanwhile, they may have been
+/// missed: once more.
+pub(super) fn visit_all(mut step: impl FnMut(&mut Space, u64) -> u64) {
+    for _ in 0..MOST_PASSES {
+        let before = SPACE.lock().moves;
+        let _ = in_pieces(0, USER_END, |space, at| Ok::<_, SpaceError>(step(space, at)));
+        if SPACE.lock().moves == before {
+            return;
+        }
+    }
+}
+
+impl Space {
+    /// Tells an object which pages of a region, from `start` on, are dirty; as many as takes a fraction of a millisecond.
+    /// Answers where the rest begins.
+    fn collect_some(&self, object: &dyn PageSource, region: &Region, part: ObjectPart, start: u64) -> u64 {
+        let end = page_table::piece_end(start, region.end, page_table::TABLES_TO_WORK_ON);
         let mut was_written = false;
         // No large page shows an object, so nothing is split and nothing can fail.
-        let _ = page_table::for_each_mapped(region.start, region.end, |virt, entry, _| {
+        let _ = page_table::for_each_mapped(start, end, |virt, entry, _| {
             if entry.flags().contains(SHARED_PAGE | Flags::DIRTY) {
                 page_table::make_clean(entry, object.notices_first_stores());
                 object.note_dirty(part.offset_of(virt.as_u64()) / PAGE_BYTES);
@@ -306,8 +366,9 @@ pub fn collect_dirty(object: &dyn PageSource) {
         });
         if was_written {
             // Processors remember that an entry was dirty, and would not mark it again.
-            tlb::flush(region.start, region.end);
+            tlb::flush(start, end);
         }
+        end
     }
 }
 

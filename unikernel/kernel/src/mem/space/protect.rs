@@ -9,8 +9,11 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use unikernel_mm::{PAGE_BYTES, Protection, RegionKind};
 use x86_64::structures::paging::PageTableFlags as Flags;
 
+use super::limits::has_limits;
+use super::pieces::in_pieces;
 use super::{
     CHARGED_PAGE, MAX_REGIONS, NO_ACCESS, SHARED_PAGE, SPACE, Space, SpaceError, check_range, flags_of,
+    is_strict,
 };
 use crate::arch::tlb;
 use crate::mem::layout::LARGE_PAGE_BYTES;
@@ -29,13 +32,15 @@ pub fn is_allowed(protection: Protection) -> bool {
 }
 
 impl Space {
-    /// What comes before an obstacle is changed all the same, as Linux does.
-    fn protect(&mut self, start: u64, end: u64, protection: Protection) -> Result<(), SpaceError> {
+    /// Changes what comes first of a range; answers where the rest begins. What comes before an obstacle is changed all the
+    /// same, as Linux does.
+    fn protect_some(&mut self, start: u64, end: u64, protection: Protection) -> Result<u64, SpaceError> {
+        let end = self.regions_until(start, page_table::piece_end(start, end, page_table::TABLES_TO_VISIT));
         let (reach, obstacle) = self.reach_of_protect(start, end, protection);
         if reach > start {
             self.protect_all(start, reach, protection)?;
         }
-        obstacle.map_or(Ok(()), Err)
+        obstacle.map_or(Ok(end), Err)
     }
 
     /// Up to where a range may be given a protection, and what is in the way there.
@@ -51,6 +56,16 @@ impl Space {
             reach = region.end;
         }
         (reach, (reach < end).then_some(SpaceError::NotMapped))
+    }
+
+    /// Refuses before anything is changed what goes beyond a limit or a promise, up to the first obstacle.
+    fn check_protect(&self, start: u64, end: u64, protection: Protection) -> Result<(), SpaceError> {
+        let (reach, _) = self.reach_of_protect(start, end, protection);
+        if reach == start {
+            return Ok(());
+        }
+        self.check_protection(start, reach, protection)?;
+        self.check_charge(start, reach, self.regions.charge_of_protect(start, reach, protection), 0)
     }
 
     fn protect_all(&mut self, start: u64, end: u64, protection: Protection) -> Result<(), SpaceError> {
@@ -98,7 +113,10 @@ pub fn grows_down(address: u64) -> bool {
 /// Changes what may be done with a range.
 pub fn protect(start: u64, len: u64, protection: Protection) -> Result<(), SpaceError> {
     let end = check_range(start, len)?;
-    SPACE.lock().protect(start, end, protection)
+    if is_strict() || has_limits() {
+        SPACE.lock().check_protect(start, end, protection)?;
+    }
+    in_pieces(start, end, |space, at| space.protect_some(at, end, protection))
 }
 
 /// The flags that an entry gets after a change of its region's protection: an object's page that may not be written yet

@@ -12,20 +12,38 @@ use super::{SPACE, Space, page_table};
 use crate::arch::tlb;
 use crate::mem::kernel_map;
 use crate::mem::layout::PAGE_BYTES;
+use crate::sync::SpinLockGuard;
 
 /// Pages let go at a time.
 const AT_ONCE: usize = 128;
+/// Pages looked at with the address space locked once.
+const LOOKS_AT_ONCE: usize = 4096;
 
 /// Lets go of mapped pages that a cache can give back and that nobody has written to since they were last saved;
 /// answers how many. The next touch maps them anew. They go in the order of their addresses, round and round: which
 /// of them are worth keeping, the cache knows. Never waits: if the address space is locked, none goes.
 pub fn release_clean() -> usize {
-    SPACE.try_lock().map_or(0, |mut space| space.release_clean())
+    release_round(|| SPACE.try_lock())
 }
 
 /// The same for who can wait, and has not locked the address space.
 pub fn release_clean_in_turn() -> usize {
-    SPACE.lock().release_clean()
+    release_round(|| Some(SPACE.lock()))
+}
+
+/// Looks at pages until some go, at each once; others come to the address space in between.
+fn release_round(lock: impl Fn() -> Option<SpinLockGuard<'static, Space>>) -> usize {
+    let Some(mut looks) = lock().map(|space| space.shared_pages.len().div_ceil(LOOKS_AT_ONCE) + 1) else {
+        return 0;
+    };
+    while looks > 0 {
+        let released = lock().map_or(0, |mut space| space.release_clean());
+        if released > 0 {
+            return released;
+        }
+        looks -= 1;
+    }
+    0
 }
 
 /// Unmaps stacks that no thread uses. If the address space is locked, they stay.
@@ -52,9 +70,9 @@ impl Space {
         let behind = self.shared_pages.range((Excluded(self.reclaim_hand), Unbounded));
         let all = behind.chain(self.shared_pages.range(..=self.reclaim_hand));
         let mut hand = self.reclaim_hand;
-        for (&page, _) in all.filter(|(_, frame)| frame.is_of_cache()) {
+        for (&page, frame) in all.take(LOOKS_AT_ONCE) {
             hand = page;
-            if self.is_locked_page(page) {
+            if !frame.is_of_cache() || self.is_locked_page(page) {
                 continue;
             }
             // No large page shows an object, so nothing is split and nothing can fail.

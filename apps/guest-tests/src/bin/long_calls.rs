@@ -1,0 +1,382 @@
+//! Calls whose work is as long as a program likes hold up nobody else: while one runs, another thread goes on waking up in
+//! time, and its pages come. How long it is kept waiting at most is held against how long the call takes: who waits for all
+//! of it has been held up. On one processor that is about timers and turns, on two about locks.
+//!
+//! A host that is busy can hold up anybody, so the best of some rounds counts. With DATA, also files of a disk.
+
+use std::cell::RefCell;
+use std::fs::File;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use std::{ptr, thread};
+
+use guest_tests::mapping::{Mapping, PAGE, READ, READ_WRITE, new_file};
+use guest_tests::{check, check_eq};
+
+const ROUNDS: usize = 10;
+/// What the other thread may always wait: a call that takes no longer than some of these proves nothing.
+const SHORT: Duration = Duration::from_millis(3);
+/// The part of a call that it may wait.
+const PART: u32 = 2;
+/// How long the other thread sleeps each time.
+const NAP: Duration = Duration::from_micros(300);
+
+const SHARED: i32 = libc::MAP_SHARED | libc::MAP_ANONYMOUS;
+const SPARSE: i32 = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+const MIB: usize = 1 << 20;
+const LONG: usize = 64 * MIB;
+
+fn main() {
+    let other = Other::start();
+    match std::env::var_os("DATA") {
+        None => {
+            mappings(&other);
+            sparse_mappings(&other);
+            many_mappings(&other);
+            files_in_memory(&other);
+            copies(&other);
+        }
+        Some(data) => files_on_disk(&other, data.as_ref()),
+    }
+    println!("long_calls: all well");
+}
+
+/// The thread that is not to be held up.
+struct Other {
+    /// The longest that it was, since that was set to 0, in nanoseconds.
+    longest_ns: Arc<AtomicU64>,
+    /// Its rounds.
+    rounds: Arc<AtomicU64>,
+    is_over: Arc<AtomicBool>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Other {
+    fn start() -> Self {
+        let (longest_ns, rounds, is_over) =
+            (Arc::<AtomicU64>::default(), Arc::<AtomicU64>::default(), Arc::<AtomicBool>::default());
+        let (longest, round, over) = (Arc::clone(&longest_ns), Arc::clone(&rounds), Arc::clone(&is_over));
+        let thread = thread::spawn(move || {
+            let page = map(PAGE, SPARSE);
+            while !over.load(Ordering::Relaxed) {
+                let start = Instant::now();
+                thread::sleep(NAP);
+                // SAFETY: nobody has a reference to the page.
+                check_eq!(unsafe { libc::madvise(page.start.cast(), PAGE, libc::MADV_DONTNEED) }, 0);
+                check!(page.store(0, 1));
+                let took = start.elapsed().saturating_sub(NAP);
+                longest.fetch_max(took.as_nanos() as u64, Ordering::SeqCst);
+                round.fetch_add(1, Ordering::SeqCst);
+            }
+        });
+        Self { longest_ns, rounds, is_over, thread: Some(thread) }
+    }
+
+    /// Waits for the end of the round that is under way, and for one more.
+    fn wait(&self) {
+        let before = self.rounds.load(Ordering::SeqCst);
+        while self.rounds.load(Ordering::SeqCst) < before + 2 {
+            thread::sleep(NAP);
+        }
+    }
+
+    /// Checks that a call does not hold it up, in some round.
+    fn is_not_held_up<T>(&self, what: &str, mut prepare: impl FnMut() -> T, mut call: impl FnMut(T)) {
+        let mut seen = Vec::new();
+        for _ in 0..ROUNDS {
+            let prepared = prepare();
+            self.wait();
+            self.longest_ns.store(0, Ordering::SeqCst);
+            let start = Instant::now();
+            call(prepared);
+            let took = start.elapsed();
+            self.wait();
+            let waited = Duration::from_nanos(self.longest_ns.load(Ordering::SeqCst));
+            seen.push((took, waited));
+            if waited <= SHORT.max(took / PART) {
+                println!("{what}: {took:?}, the other waited {waited:?}");
+                return;
+            }
+        }
+        println!("{what}: another thread is held up: (the call took, the other waited) {seen:?}");
+        std::process::exit(1);
+    }
+}
+
+impl Drop for Other {
+    fn drop(&mut self) {
+        self.is_over.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            thread.join().unwrap();
+        }
+    }
+}
+
+fn map(len: usize, flags: i32) -> Mapping {
+    map_at(ptr::null_mut(), len, READ_WRITE, flags)
+}
+
+fn map_at(at: *mut u8, len: usize, protection: i32, flags: i32) -> Mapping {
+    // SAFETY: the kernel picks the place, or the test has made it free.
+    let start = unsafe { libc::mmap(at.cast(), len, protection, flags, -1, 0) };
+    check!(start != libc::MAP_FAILED);
+    Mapping { start: start.cast(), len }
+}
+
+/// A mapping of small pages that are all there.
+fn touched() -> Mapping {
+    let mapping = map(LONG, SHARED);
+    touch(&mapping);
+    mapping
+}
+
+fn touch(mapping: &Mapping) {
+    (0..mapping.len).step_by(PAGE).for_each(|at| check!(mapping.store(at, 1)));
+}
+
+fn advise(mapping: &Mapping, advice: i32) {
+    // SAFETY: nobody has a reference to it.
+    check_eq!(unsafe { libc::madvise(mapping.start.cast(), mapping.len, advice) }, 0);
+}
+
+fn protect(mapping: &Mapping, protection: i32) {
+    // SAFETY: nobody has a reference to it.
+    check_eq!(unsafe { libc::mprotect(mapping.start.cast(), mapping.len, protection) }, 0);
+}
+
+/// Moves a mapping to the place of another.
+fn move_to(mut mapping: Mapping, place: Mapping) -> Mapping {
+    let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
+    // SAFETY: both are the test's own, and nobody has a reference to them.
+    let start = unsafe { libc::mremap(mapping.start.cast(), mapping.len, mapping.len, flags, place.start) };
+    check_eq!(start.cast(), place.start);
+    std::mem::forget(place);
+    mapping.start = start.cast();
+    mapping
+}
+
+fn mappings(other: &Other) {
+    other.is_not_held_up("munmap", touched, drop);
+    let mapping = touched();
+    other.is_not_held_up("madvise", || touch(&mapping), |()| advise(&mapping, libc::MADV_DONTNEED));
+    other.is_not_held_up(
+        "mprotect",
+        || {
+            protect(&mapping, READ_WRITE);
+            touch(&mapping);
+        },
+        |()| protect(&mapping, READ),
+    );
+    protect(&mapping, READ_WRITE);
+    other.is_not_held_up(
+        "madvise(MADV_POPULATE_WRITE)",
+        || advise(&mapping, libc::MADV_DONTNEED),
+        |()| {
+            advise(&mapping, 23);
+        },
+    );
+    drop(mapping);
+    let moved = RefCell::new(None);
+    let prepare = || {
+        drop(moved.take());
+        (touched(), map(LONG, SPARSE))
+    };
+    other.is_not_held_up("mremap", prepare, |(mapping, place)| {
+        moved.replace(Some(move_to(mapping, place)));
+    });
+    let moved = moved.into_inner().unwrap();
+    check!((0..moved.len).step_by(PAGE).all(|at| moved.load(at) == Some(1)));
+    drop(moved);
+    moved_as_they_are();
+    other.is_not_held_up("mremap to less", touched, |mut mapping| {
+        // SAFETY: nobody has a reference to it.
+        let start = unsafe { libc::mremap(mapping.start.cast(), mapping.len, PAGE, 0) };
+        check_eq!(start.cast(), mapping.start);
+        mapping.len = PAGE;
+    });
+    other.is_not_held_up("mmap in the place of another", touched, |mapping| {
+        let new = map_at(mapping.start, mapping.len, READ, SPARSE | libc::MAP_FIXED);
+        std::mem::forget(mapping);
+        check_eq!(new.load(LONG / 2), Some(0));
+    });
+    other.is_not_held_up(
+        "mlock",
+        || map(LONG, SHARED),
+        |mapping| {
+            // SAFETY: no content changes.
+            check_eq!(unsafe { libc::mlock(mapping.start.cast(), mapping.len) }, 0);
+        },
+    );
+}
+
+/// What a mapping has moves with it, small pages and large ones.
+fn moved_as_they_are() {
+    for flags in [SHARED, SPARSE] {
+        let mapping = map(16 * MIB, flags);
+        (0..mapping.len).step_by(3 * PAGE).for_each(|at| check!(mapping.store(at, (at / PAGE % 251) as u8)));
+        let moved = move_to(mapping, map(16 * MIB, SPARSE));
+        let is_there = |at: &usize| moved.load(*at) == Some((at / PAGE % 251) as u8);
+        check!((0..moved.len).step_by(3 * PAGE).all(|at| is_there(&at)));
+        check!((PAGE..moved.len).step_by(3 * PAGE).all(|at| moved.load(at) == Some(0)));
+    }
+}
+
+/// Little is there, but it goes over a terabyte.
+fn sparse_mappings(other: &Other) {
+    const HUGE: usize = 1 << 40;
+    let sparse = || {
+        let mapping = map(HUGE, SPARSE);
+        (0..HUGE).step_by(HUGE / 64).for_each(|at| check!(mapping.store(at, 7)));
+        mapping
+    };
+    other.is_not_held_up("munmap of 1 TiB", sparse, drop);
+    other.is_not_held_up(
+        "mremap of 1 TiB",
+        || (sparse(), map(HUGE, SPARSE)),
+        |(mapping, place)| {
+            let moved = move_to(mapping, place);
+            check!((0..HUGE).step_by(HUGE / 64).all(|at| moved.load(at) == Some(7)));
+            check_eq!(moved.load(PAGE * 99), Some(0));
+        },
+    );
+    let mapping = sparse();
+    other.is_not_held_up("mprotect of 1 TiB", || protect(&mapping, READ_WRITE), |()| protect(&mapping, READ));
+    other.is_not_held_up("madvise of 1 TiB", || (), |()| advise(&mapping, libc::MADV_DONTNEED));
+}
+
+/// One mapping beside the other, each different from the next.
+fn many_mappings(other: &Other) {
+    const COUNT: usize = 30_000;
+    let many = || {
+        let mapping = map(COUNT * PAGE, SPARSE);
+        for page in (0..COUNT).step_by(2) {
+            check_eq!(mapping.protect(page * PAGE, READ), 0);
+        }
+        mapping
+    };
+    other.is_not_held_up("munmap of many mappings", many, drop);
+    other.is_not_held_up("mprotect of many mappings", many, |mapping| protect(&mapping, READ_WRITE));
+    other.is_not_held_up("mlock2 of many mappings", many, |mapping| {
+        // SAFETY: no content changes. The flag is MLOCK_ONFAULT.
+        check_eq!(unsafe { libc::syscall(libc::SYS_mlock2, mapping.start, mapping.len, 1) }, 0);
+    });
+}
+
+fn memory_file(len: usize) -> File {
+    // SAFETY: the descriptor is new, and nobody else's.
+    let file = unsafe { File::from(OwnedFd::from_raw_fd(libc::memfd_create(c"long".as_ptr(), 0))) };
+    let bytes = vec![b'm'; MIB];
+    (0..len / MIB).for_each(|at| file.write_all_at(&bytes, (at * MIB) as u64).unwrap());
+    file
+}
+
+fn files_in_memory(other: &Other) {
+    other.is_not_held_up("close of a file in memory", || memory_file(LONG), drop);
+    other.is_not_held_up(
+        "ftruncate of a mapped file in memory",
+        || {
+            let file = memory_file(LONG);
+            let mapping = Mapping::shared(&file, LONG / PAGE);
+            touch(&mapping);
+            (file, mapping)
+        },
+        |(file, _mapping)| file.set_len(0).unwrap(),
+    );
+    let file = memory_file(LONG);
+    other.is_not_held_up(
+        "fallocate(FALLOC_FL_PUNCH_HOLE)",
+        || (),
+        |()| {
+            let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+            // SAFETY: only the descriptor is used.
+            check_eq!(unsafe { libc::fallocate(file.as_raw_fd(), mode, 0, LONG as i64) }, 0);
+        },
+    );
+    drop(file);
+    other.is_not_held_up(
+        "fallocate",
+        || memory_file(MIB),
+        |file| {
+            // SAFETY: only the descriptor is used.
+            check_eq!(unsafe { libc::fallocate(file.as_raw_fd(), 0, 0, LONG as i64) }, 0);
+        },
+    );
+}
+
+fn copies(other: &Other) {
+    let file = memory_file(LONG / 2);
+    let mut bytes = vec![1; LONG / 2];
+    other.is_not_held_up("pread", || (), |()| file.read_exact_at(&mut bytes, 0).unwrap());
+    other.is_not_held_up("pwrite", || (), |()| check_eq!(file.write_at(&bytes, 0).unwrap(), bytes.len()));
+    let zeros = File::open("/dev/zero").unwrap();
+    other.is_not_held_up("read of /dev/zero", || (), |()| zeros.read_exact_at(&mut bytes, 0).unwrap());
+    other.is_not_held_up(
+        "getrandom",
+        || (),
+        |()| {
+            // SAFETY: the range is the vector's.
+            check_eq!(unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), 2 * MIB, 0) }, 2 * MIB as isize);
+        },
+    );
+    other.is_not_held_up(
+        "copy_file_range",
+        || memory_file(0),
+        |target| {
+            let (from, to) = (file.as_raw_fd(), target.as_raw_fd());
+            // SAFETY: only the descriptors are used.
+            let copied = unsafe { libc::copy_file_range(from, &mut 0, to, &mut 0, LONG / 2, 0) };
+            check_eq!(copied, (LONG / 2) as isize);
+        },
+    );
+    other.is_not_held_up(
+        "sendfile",
+        || memory_file(0),
+        |target| {
+            // SAFETY: only the descriptors are used.
+            let copied = unsafe { libc::sendfile(target.as_raw_fd(), file.as_raw_fd(), &mut 0, LONG / 2) };
+            check_eq!(copied, (LONG / 2) as isize);
+        },
+    );
+}
+
+fn files_on_disk(other: &Other, data: &std::path::Path) {
+    const LEN: usize = 32 * MIB;
+    let folder = data.join("long_calls");
+    std::fs::create_dir_all(&folder).unwrap();
+    let file = new_file(&folder, "file", &vec![b'd'; LEN]);
+    file.sync_all().unwrap();
+    let mapping = Mapping::shared(&file, LEN / PAGE);
+    other.is_not_held_up("fsync of a mapped file", || touch(&mapping), |()| file.sync_all().unwrap());
+    other.is_not_held_up("munmap of a file", || touch(&mapping), |()| advise(&mapping, libc::MADV_DONTNEED));
+    let mut bytes = vec![0; LEN];
+    other.is_not_held_up("pread of a file", || (), |()| file.read_exact_at(&mut bytes, 0).unwrap());
+    other.is_not_held_up("pwrite of a file", || (), |()| file.write_all_at(&bytes, 0).unwrap());
+    drop(mapping);
+    other.is_not_held_up(
+        "posix_fadvise(POSIX_FADV_DONTNEED)",
+        || {
+            file.sync_all().unwrap();
+            file.read_exact_at(&mut bytes, 0).unwrap();
+        },
+        |()| {
+            let advice = libc::POSIX_FADV_DONTNEED;
+            // SAFETY: only the descriptor is used.
+            check_eq!(unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, advice) }, 0);
+        },
+    );
+    other.is_not_held_up(
+        "ftruncate of a mapped file",
+        || {
+            file.write_all_at(&vec![b'd'; LEN], 0).unwrap();
+            file.sync_all().unwrap();
+            let mapping = Mapping::shared(&file, LEN / PAGE);
+            touch(&mapping);
+            mapping
+        },
+        |_mapping| file.set_len(0).unwrap(),
+    );
+    std::fs::remove_dir_all(&folder).unwrap();
+}

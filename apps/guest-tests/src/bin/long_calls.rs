@@ -38,6 +38,7 @@ fn main() {
             many_mappings(&other);
             files_in_memory(&other);
             copies(&other);
+            polls(&other);
         }
         Some(data) => files_on_disk(&other, data.as_ref()),
     }
@@ -338,6 +339,28 @@ fn copies(other: &Other) {
             // SAFETY: only the descriptors are used.
             let copied = unsafe { libc::sendfile(target.as_raw_fd(), file.as_raw_fd(), &mut 0, LONG / 2) };
             check_eq!(copied, (LONG / 2) as isize);
+        },
+    );
+}
+
+/// As many descriptors as the limit allows, or a quarter of a million.
+fn polls(other: &Other) {
+    // SAFETY: the calls use what they are given here.
+    let count = unsafe {
+        let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        check_eq!(libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit), 0);
+        limit.rlim_cur = limit.rlim_max;
+        check_eq!(libc::setrlimit(libc::RLIMIT_NOFILE, &limit), 0);
+        limit.rlim_cur.min(1 << 18) as usize
+    };
+    let file = memory_file(0);
+    let mut entries = vec![libc::pollfd { fd: file.as_raw_fd(), events: 0, revents: 0 }; count];
+    other.is_not_held_up(
+        "poll of many",
+        || (),
+        |()| {
+            // SAFETY: the array has so many entries.
+            check_eq!(unsafe { libc::poll(entries.as_mut_ptr(), count as libc::nfds_t, 0) }, 0);
         },
     );
 }

@@ -8,6 +8,7 @@ use super::poll_source::{ReadyList, Watch};
 use super::{OpenFile, Readiness};
 use crate::mem::room::OutOfMemory;
 use crate::net;
+use crate::task::scheduler;
 use crate::task::wait::WaitError;
 
 /// Why a wait ended without a file.
@@ -43,7 +44,12 @@ impl PollEntry {
 }
 
 fn look_at_all(entries: &mut [PollEntry]) -> Option<usize> {
-    let count = entries.iter_mut().map(PollEntry::look).filter(|&is_ready| is_ready).count();
+    let mut count = 0;
+    for (done, entry) in entries.iter_mut().enumerate() {
+        count += usize::from(entry.look());
+        // Not on the way to sleep, where this is the condition.
+        scheduler::breathe_now_and_then(done);
+    }
     (count > 0).then_some(count)
 }
 
@@ -72,7 +78,8 @@ pub fn wait(entries: &mut [PollEntry], deadline_ns: Option<u64>) -> Result<usize
         }
         Err(OutOfMemory) => Err(PollError::OutOfMemory),
     };
-    for watch in &watches {
+    for (done, watch) in watches.iter().enumerate() {
+        scheduler::breathe_now_and_then(done);
         if let Some(source) = watch.file.poll_source() {
             source.detach(watch);
         }
@@ -97,6 +104,7 @@ fn attach(
         let watch = Watch::new(file, key, (entry.wanted.bits(), 0), Arc::clone(ready), Weak::new());
         source.attach(Arc::clone(&watch))?;
         watches.push(watch);
+        scheduler::breathe_now_and_then(index);
     }
     Ok(())
 }

@@ -14,10 +14,10 @@ use crate::file::{self, Readiness};
 use crate::mem::room;
 use crate::mem::user::{Fault, UserPtr};
 use crate::platform;
-use crate::task::limits;
 use crate::task::restart::Restart;
 use crate::task::signal::SignalSet;
 use crate::task::wait::WaitError;
+use crate::task::{limits, scheduler};
 use crate::user_abi;
 
 user_abi!(pollfd);
@@ -104,12 +104,14 @@ fn poll(fds: UserPtr<pollfd>, count: usize, deadline_ns: Option<u64>) -> SysResu
         raw.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
         entries.push(PollEntry::new(opened, wanted));
         raw.push(entry);
+        scheduler::breathe_now_and_then(index);
     }
     // A bad descriptor is an event, so there is nothing to wait for.
     let ready = wait(&mut entries, if invalid > 0 { Some(0) } else { deadline_ns })?;
     for (index, (raw, entry)) in raw.iter_mut().zip(&entries).enumerate() {
         raw.revents |= entry.found.bits() as i16;
         fds.element(index).write(*raw)?;
+        scheduler::breathe_now_and_then(index);
     }
     Ok(ready + invalid)
 }

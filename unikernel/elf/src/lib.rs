@@ -4,7 +4,8 @@
 //! bytes, and a [`Program`] that they answer can be loaded as it says without a further check. What Linux would kill at its first
 //! instruction is an error here.
 //!
-//! - [`segment`]: which pages of memory show which bytes of the file; [`script`]: the first line of what is no ELF file.
+//! - [`segment`]: which pages of memory show which bytes of the file; [`script`]: the first line of what is no ELF file;
+//! - [`relocations`]: what a program changes that moves itself.
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -13,6 +14,7 @@ extern crate alloc;
 
 mod error;
 mod fields;
+pub mod relocations;
 pub mod script;
 pub mod segment;
 

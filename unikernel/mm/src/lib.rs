@@ -2,6 +2,7 @@
 //! structures that are tested on the host.
 //!
 //! - [`buddy`]: which pages are free, in blocks;
+//! - [`kernel_place`]: where the kernel runs, at random;
 //! - [`places`]: where the app's things are, at random;
 //! - [`region`]: one run of the app's address space, and what may be done with it;
 //! - [`region_map`]: all of them, ordered: `mmap`, `munmap`, `mprotect` as pure operations.
@@ -12,6 +13,7 @@
 extern crate alloc;
 
 pub mod buddy;
+pub mod kernel_place;
 pub mod places;
 pub mod region;
 pub mod region_map;

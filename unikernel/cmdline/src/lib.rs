@@ -10,6 +10,7 @@
 //! - [`text`] is the line if it is one, [`of_file`] the line in a file; [`parse`] makes [`Options`]; [`ParseError`] says what is
 //!   wrong, for people;
 //! - [`parse_for_image`]: with what an image brings along itself;
+//! - [`moves_kernel`]: what has to be known before there is memory;
 //! - [`SystemOptions`]: the host name, and what the machine does beside running the app;
 //! - [`MountPoint`]: where a disk goes;
 //! - [`Shown`]: a word in a message;
@@ -22,6 +23,7 @@
 extern crate alloc;
 
 mod card;
+mod early;
 mod error;
 mod file;
 mod filter;
@@ -40,6 +42,7 @@ mod tests;
 mod words;
 
 pub use card::{Address, CardOptions, MAX_CARDS};
+pub use early::moves_kernel;
 pub use error::ParseError;
 pub use file::of_file;
 pub use filter::{FilterProtocol, FilterRule};

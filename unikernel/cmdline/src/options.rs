@@ -47,6 +47,7 @@ const KEYS: &[&str] = &[
     "syslog",
     "config",
     "wx",
+    system::KASLR,
     offloads::KEY,
     mmio::KEY,
 ];

@@ -1,7 +1,7 @@
 //! The words about the machine as a whole and its services.
 //!
 //! ```text
-//! hostname=web-1 forward=6379,11211 ntp=10.0.0.1,[2001:db8::1]:1123 syslog=10.0.0.2 config=nocloud wx=on
+//! hostname=web-1 forward=6379,11211 ntp=10.0.0.1,[2001:db8::1]:1123 syslog=10.0.0.2 config=nocloud wx=on kaslr=off
 //! ```
 
 use alloc::borrow::ToOwned;
@@ -13,7 +13,10 @@ use crate::error::ParseError;
 use crate::options::is_on;
 
 /// Every key about the machine.
-pub(crate) const KEYS: [&str; 7] = ["hostname", "loopback", "forward", "ntp", "syslog", "config", "wx"];
+pub(crate) const KEYS: [&str; 8] =
+    ["hostname", "loopback", "forward", "ntp", "syslog", "config", "wx", KASLR];
+/// Whether the kernel moves to a random place ([`crate::moves_kernel`]).
+pub(crate) const KASLR: &str = "kaslr";
 /// The longest host name (Linux: `__NEW_UTS_LEN`), and the longest part of one between dots (RFC 1035, section 2.3.4).
 const MAX_NAME_BYTES: usize = 64;
 const MAX_LABEL_BYTES: usize = 63;
@@ -51,7 +54,7 @@ pub enum ConfigSource {
 }
 
 /// What the command line says about the machine.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SystemOptions {
     /// `hostname=`.
     pub host_name: Option<String>,
@@ -67,6 +70,23 @@ pub struct SystemOptions {
     pub config: ConfigSource,
     /// `wx=on`: the app may have memory that is writable and executable at once.
     pub has_writable_code: bool,
+    /// Not `kaslr=off`: the kernel runs at another place with each boot.
+    pub moves_kernel: bool,
+}
+
+impl Default for SystemOptions {
+    fn default() -> Self {
+        Self {
+            host_name: None,
+            opens_loopback: false,
+            forwarded_ports: Vec::new(),
+            time_servers: TimeServers::default(),
+            syslog: None,
+            config: ConfigSource::default(),
+            has_writable_code: false,
+            moves_kernel: true,
+        }
+    }
 }
 
 impl SystemOptions {
@@ -93,6 +113,7 @@ impl SystemOptions {
                 self.config = source.ok_or_else(|| bad(key, value, "`nocloud`, `mmds`, `ec2` or `none`"))?;
             }
             "wx" => self.has_writable_code = is_on(key, value)?,
+            KASLR => self.moves_kernel = is_on(key, value)?,
             _ => {
                 for port in value.split(',') {
                     let port = port.parse().ok().filter(|port| *port > 0 && !value.contains('+'));

@@ -1,11 +1,13 @@
 //! What must hold for every image, read from the linked file itself: exact permissions, no page
-//! shared between kernel and app, a way in for Linux and one for hypervisors, names for backtraces.
+//! shared between kernel and app, a way in for Linux and one for hypervisors, names for backtraces, addresses that can move.
 
 use std::fmt;
+use std::ops::Range;
 
 use object::LittleEndian;
 use object::elf::{FileHeader64, PF_W, PF_X, PT_GNU_STACK, PT_LOAD, PT_NOTE, ProgramHeader64};
 use object::read::elf::{FileHeader, ProgramHeader};
+use unikernel_elf::relocations;
 use unikernel_report::symbols::Table;
 
 use crate::segments::KERNEL_OFFSET;
@@ -35,6 +37,8 @@ pub enum Fault {
     EntryNotInApp(u64),
     /// The segment at this address is not loaded there: Linux would look for it elsewhere than a hypervisor.
     NotWhereLoaded(u64),
+    /// The kernel could not move: it does not find its addresses.
+    NoAddresses,
     /// Backtraces would be without names.
     NoNames,
 }
@@ -49,6 +53,7 @@ impl fmt::Display for Fault {
             Self::NotWhereLoaded(at) => write!(f, "the segment at {at:#x} is loaded elsewhere"),
             Self::NoPvhEntry => write!(f, "no PVH note leads into the kernel's code"),
             Self::NoMultiboot2Header => write!(f, "there is no Multiboot2 header where GRUB looks for it"),
+            Self::NoAddresses => write!(f, "the table of the kernel's addresses is missing or wrong"),
             Self::NoNames => write!(f, "the last segment does not name the functions of both halves"),
             Self::EntryNotInApp(at) => write!(f, "the entry {at:#x} is not in the app's code"),
         }
@@ -100,6 +105,30 @@ struct Image<'a> {
     entry: u64,
     /// Where the kernel's half is loaded.
     kernel_start: u64,
+    addresses: Option<Addresses>,
+}
+
+/// Where the kernel has its addresses, by those at which it is linked.
+struct Addresses {
+    table: Range<u64>,
+    areas: [Range<u64>; relocations::AREAS],
+    code: Range<u64>,
+    kernel: Range<u64>,
+}
+
+impl Addresses {
+    fn find(address: impl Fn(&str) -> Option<u64>) -> Option<Self> {
+        let range = |start: &str, end: &str| Some(address(start)?..address(end)?);
+        Some(Self {
+            table: range("__kernel_relocations_start", "__kernel_relocations_end")?,
+            areas: [
+                range("__kernel_rodata_start", "__kernel_rodata_end")?,
+                range("__kernel_data_start", "__kernel_data_end")?,
+            ],
+            code: range("__kernel_text_start", "__kernel_text_end")?,
+            kernel: range("__kernel_start", "__kernel_bss_end")?,
+        })
+    }
 }
 
 impl<'a> Image<'a> {
@@ -110,7 +139,8 @@ impl<'a> Image<'a> {
         let sections = header.sections(ENDIAN, file).map_err(text)?;
         let symbols = sections.symbols(ENDIAN, file, object::elf::SHT_SYMTAB).map_err(text)?;
         let kernel_start = value_of(&symbols, b"__kernel_load_start").ok_or("it has no kernel in it")?;
-        Ok(Self { file, segments, entry: header.e_entry(ENDIAN), kernel_start })
+        let addresses = Addresses::find(|name| value_of(&symbols, name.as_bytes()));
+        Ok(Self { file, segments, entry: header.e_entry(ENDIAN), kernel_start, addresses })
     }
 
     fn loaded(&self) -> impl Iterator<Item = &'a Segment> {
@@ -151,6 +181,9 @@ impl<'a> Image<'a> {
         if !self.is_code(self.entry, false) {
             faults.push(Fault::EntryNotInApp(self.entry));
         }
+        if self.has_addresses().is_none_or(|count| count == 0) {
+            faults.push(Fault::NoAddresses);
+        }
         if !self.has_names() {
             faults.push(Fault::NoNames);
         }
@@ -175,6 +208,29 @@ impl<'a> Image<'a> {
             }
         }
         faults
+    }
+
+    /// How many addresses the kernel changes when it moves, if it finds them.
+    fn has_addresses(&self) -> Option<usize> {
+        let Addresses { table, areas, code, kernel } = self.addresses.as_ref()?;
+        let words = |area: &Range<u64>| {
+            let (words, _) = self.kernel_bytes(area)?.as_chunks();
+            Some(words.iter().map(|word| u64::from_le_bytes(*word)).collect::<Vec<u64>>())
+        };
+        let (first, second) = (words(&areas[0])?, words(&areas[1])?);
+        let linked = kernel.start - relocations::SLACK..=kernel.end + relocations::SLACK;
+        relocations::check(self.kernel_bytes(table)?, [&first, &second], self.kernel_bytes(code)?, &linked)
+            .ok()
+    }
+
+    /// What the file has for these addresses of the kernel's.
+    fn kernel_bytes(&self, addresses: &Range<u64>) -> Option<&'a [u8]> {
+        let start = addresses.start.checked_sub(KERNEL_OFFSET)?;
+        let bytes = addresses.end.checked_sub(addresses.start)? as usize;
+        self.loaded().find_map(|segment| {
+            let at = start.checked_sub(segment.p_vaddr(ENDIAN))? as usize;
+            segment.data(ENDIAN, self.file).ok()?.get(at..at.checked_add(bytes)?)
+        })
     }
 
     /// True if the table of names knows both ways in.

@@ -6,12 +6,13 @@ use std::{env, fs, io};
 
 use crate::symbols::embed;
 use crate::tools::{Failure, Output, run};
-use crate::{relax, sources, toolchain};
+use crate::{relax, relocations, sources, toolchain};
 
 /// The kernel's PVH entry, which keeps everything else alive through `--gc-sections`.
 const ENTRY: &str = "_kernel_start32";
-/// The image has a fixed place, and its backtraces follow frame pointers. What is hot says `#[inline]`; a copy of
-/// anything else at each place that calls it only makes the image larger (`docs/decisions/0042-size-of-images.md`).
+/// Addresses are absolute, for the kernel changes them when it moves (`relocations.rs`), and backtraces follow frame pointers. What is hot
+/// says `#[inline]`; a copy of anything else at each place that calls it only makes the image larger
+/// (`docs/decisions/0042-size-of-images.md`).
 const FLAGS: &str = "-Crelocation-model=static -Cforce-frame-pointers=yes -Cllvm-args=-inline-threshold=100";
 const TARGET: &str = "x86_64-unknown-none";
 
@@ -32,18 +33,25 @@ impl Kernel {
     ) -> Result<Self, Failure> {
         let archive = compile(target_dir, profile, output)?;
         let object = work_dir.join(format!("{profile}.o"));
-        if !is_newer(&object, &archive) {
+        if !is_newer(&object, &archive) || !is_newer(&object, &folder().join("merge.ld")) {
             // Under another name until it is whole.
             let new = |what| work_dir.join(format!("{profile}-{}.{what}", std::process::id()));
             let (linked, localised) = (new("linked"), new("local"));
             fs::create_dir_all(work_dir).map_err(|error| Failure::of_file(work_dir, &error))?;
-            localise(&archive, &linked, &localised)?;
+            let table = new("relocations");
+            merge(&archive, &linked)?;
+            let finish = || {
+                let mut file = fs::read(&linked)?;
+                relax::leave_offset_table(&mut file).map_err(io::Error::other)?;
+                fs::write(&table, relocations::table(&file).map_err(io::Error::other)?)?;
+                fs::write(&linked, file)
+            };
+            finish().map_err(|error: io::Error| Failure::of_file(&object, &error))?;
+            localise(&linked, &table, &localised)?;
             let place = || {
-                let mut file = fs::read(&localised)?;
-                relax::allow_relaxation(&mut file);
-                fs::write(&linked, file)?;
-                fs::rename(&linked, &object)?;
-                fs::remove_file(&localised)
+                fs::rename(&localised, &object)?;
+                fs::remove_file(&table)?;
+                fs::remove_file(&linked)
             };
             place().map_err(|error: io::Error| Failure::of_file(&object, &error))?;
         }
@@ -71,10 +79,9 @@ impl Kernel {
 
     /// Arguments for an ELF linker that put the kernel behind a static program.
     pub fn link_arguments(&self) -> Vec<String> {
-        let here = Path::new(env!("CARGO_MANIFEST_DIR"));
         vec![
             self.object.display().to_string(),
-            here.join("lfs64.ld").display().to_string(),
+            folder().join("lfs64.ld").display().to_string(),
             format!("--undefined={ENTRY}"),
             "-T".to_owned(),
             script().display().to_string(),
@@ -82,8 +89,12 @@ impl Kernel {
     }
 }
 
+fn folder() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
 fn script() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("image.ld")
+    folder().join("image.ld")
 }
 
 /// Where [`Kernel::compile`] finds an earlier compilation.
@@ -104,16 +115,29 @@ fn is_newer(file: &Path, than: &Path) -> bool {
     time(file).is_some_and(|file| time(than).is_some_and(|than| file > than))
 }
 
-fn localise(archive: &Path, linked: &Path, localised: &Path) -> Result<(), Failure> {
+/// Links the kernel to one object.
+fn merge(archive: &Path, linked: &Path) -> Result<(), Failure> {
     run(
         Command::new(toolchain::linker()?)
-            .args(["-flavor", "gnu", "-r", "--gc-sections", "-u", ENTRY, "-o"])
+            .args(["-flavor", "gnu", "-r", "--gc-sections", "-u", ENTRY, "-T"])
+            .arg(folder().join("merge.ld"))
+            .arg("-o")
             .arg(linked)
             .arg(archive),
         Output::Kept,
-    )?;
+    )
+}
+
+/// Adds the table, and makes names local.
+fn localise(linked: &Path, table: &Path, localised: &Path) -> Result<(), Failure> {
+    // Given its prefix like all others.
+    const SECTION: &str = ".relocations";
     run(
         toolchain::objcopy()?
+            .arg(format!("--add-section={SECTION}={}", table.display()))
+            .arg(format!("--set-section-flags={SECTION}=alloc,readonly,data"))
+            // Strings among it must not make linkers merge what is equal: all else in it would move.
+            .arg("--set-section-flags=.rodata=alloc,readonly,data")
             .arg("--prefix-alloc-sections=.kernel")
             .arg(format!("--keep-global-symbol={ENTRY}"))
             .arg(linked)

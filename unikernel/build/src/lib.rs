@@ -21,6 +21,8 @@ mod program;
 #[cfg(feature = "image")]
 mod relax;
 #[cfg(feature = "image")]
+mod relocations;
+#[cfg(feature = "image")]
 mod segments;
 #[cfg(feature = "image")]
 mod settings;
@@ -47,7 +49,7 @@ pub use segments::raise;
 pub use sources::kernel_manifest;
 pub use sources::{cache_dir, kernel_profile};
 #[cfg(feature = "image")]
-pub use symbols::{embed, symbol_address};
+pub use symbols::{embed, functions, symbol_address};
 #[cfg(feature = "image")]
 pub use toolchain::{c_library, has_objcopy, has_target, linker, split_debug};
 pub use tools::{Failure, Output};
@@ -128,8 +130,9 @@ fn watch() {
         entries.flatten().map(|entry| entry.path()).filter(|path| path.join("Cargo.toml").is_file());
     // The build crate's own sources are cargo's concern.
     let sources = folders.filter(|folder| !folder.ends_with("build"));
-    let single = ["build/image.ld", "build/lfs64.ld", "build/lld", "../Cargo.toml", "../Cargo.lock"]
-        .map(|file| unikernel_dir.join(file));
+    let single =
+        ["build/image.ld", "build/merge.ld", "build/lfs64.ld", "build/lld", "../Cargo.toml", "../Cargo.lock"]
+            .map(|file| unikernel_dir.join(file));
     for path in sources.chain(single) {
         println!("cargo:rerun-if-changed={}", path.display());
     }

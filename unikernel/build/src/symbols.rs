@@ -101,7 +101,7 @@ pub(crate) fn value_of(symbols: &SymbolTable<'_, Header>, name: &[u8]) -> Option
 }
 
 /// The functions of a file, and where each run of code ends; `None` if it has no sections that can be read.
-pub(crate) fn functions(file: &[u8]) -> Option<Vec<Function>> {
+pub fn functions(file: &[u8]) -> Option<Vec<Function>> {
     let header = Header::parse(file).ok()?;
     let sections = header.sections(ENDIAN, file).ok()?;
     let symbols = sections.symbols(ENDIAN, file, object::elf::SHT_SYMTAB).ok()?;

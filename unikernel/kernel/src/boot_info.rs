@@ -13,7 +13,7 @@ use unikernel_machine::multiboot2::{MemoryEntry, MemoryKind};
 use unikernel_machine::ram::Ram;
 use x86_64::{PhysAddr, VirtAddr};
 
-use crate::mem::layout;
+use crate::mem::{BOOT_MAP_END, layout};
 
 /// More memory-map entries than any machine we know has; the rest is not used.
 const MAX_RANGES: usize = 64;
@@ -127,6 +127,7 @@ impl BootInfo {
     /// # Safety
     ///
     /// They are what the boot stub was entered with, and the boot page tables are in force.
+    #[inline(never)]
     pub unsafe fn read(address: u32, magic: u32) -> Result<Self, NoStartInfo> {
         match magic {
             // SAFETY: by the caller.
@@ -192,6 +193,23 @@ impl BootInfo {
             return Err(CommandLineError::TooLong(bytes));
         }
         Ok([text, " ", &of_file].concat())
+    }
+
+    /// The command line as the loader left it, as far as it was kept.
+    pub(crate) fn raw_command_line(&self) -> &[u8] {
+        &self.command_line
+    }
+
+    /// False if the words leave the kernel where it was linked. Asked before anything else works.
+    pub(crate) fn moves_kernel(&self) -> bool {
+        let is_mapped = |words: &Range| words.end <= BOOT_MAP_END;
+        let packed = layout::packed_words().map(|words| Range { start: words.start, end: words.end });
+        let bytes = |words: Option<Range>| words.map_or(&[][..], Range::bytes);
+        unikernel_cmdline::moves_kernel(
+            bytes(packed.filter(is_mapped)),
+            &self.command_line,
+            bytes(self.words_file),
+        )
     }
 
     /// Calls `give` with each page-aligned run of RAM that nobody uses yet.

@@ -57,9 +57,14 @@ extern "C" fn kernel_main(start_info: u32, magic: u32) -> ! {
     arch::cpu::adopt_block(0);
     platform::init_early();
     mem::layout::init();
+    // SAFETY: there is one core, on the boot page tables.
+    unsafe { mem::relocate::leave_old_place() };
     // SAFETY: the boot stub passes what the loader left in `ebx`, and in `eax` if it is a Multiboot2 loader.
     let info = unsafe { BootInfo::read(start_info, magic) }
         .unwrap_or_else(|problem| cannot_boot(format_args!("{problem}")));
+    if mem::relocate::has_failed() {
+        cannot_boot(format_args!("the image is damaged: the kernel's table of addresses is none"));
+    }
     mem::init(&info);
     arch::cpu::prepare_interrupt_stacks(0).expect("memory that nobody has taken from yet holds three stacks");
     arch::cpu::load_descriptors();

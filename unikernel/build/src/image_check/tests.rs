@@ -23,6 +23,28 @@ const NOTE: &[u8] = b"\x04\0\0\0\x04\0\0\0\x12\0\0\0Xen\0\0\x10\x40\0";
 /// A Multiboot2 header: magic, architecture, length, checksum.
 const HEADER: &[u8] = b"\xd6\x50\x52\xe8\0\0\0\0\x10\0\0\0\x1a\xaf\xad\x17";
 
+/// A table with two addresses: the second word of the first area, which is behind it, and in the second byte of the code.
+fn addresses() -> Vec<u8> {
+    let code = u64::from(KERNEL_OFFSET as u32 + 0x40_1000) << 8;
+    let words = [u64::from_le_bytes([1, 1, 0, 1, 1, 0, 0, 0]), 7, KERNEL_OFFSET + 0x40_1000, 7, code];
+    words.iter().flat_map(|word| word.to_le_bytes()).collect()
+}
+
+/// By the addresses at which the kernel is linked.
+const SYMBOLS: [(&str, u64); 11] = [
+    ("__kernel_load_start", KERNEL_START),
+    ("__kernel_start", KERNEL_OFFSET + KERNEL_START),
+    ("__kernel_bss_end", KERNEL_OFFSET + 0x40_2800),
+    ("__kernel_relocations_start", KERNEL_OFFSET + 0x40_2000),
+    ("__kernel_relocations_end", KERNEL_OFFSET + 0x40_2005),
+    ("__kernel_rodata_start", KERNEL_OFFSET + 0x40_2008),
+    ("__kernel_rodata_end", KERNEL_OFFSET + 0x40_2018),
+    ("__kernel_data_start", KERNEL_OFFSET + 0x40_2018),
+    ("__kernel_data_end", KERNEL_OFFSET + 0x40_2020),
+    ("__kernel_text_start", KERNEL_OFFSET + 0x40_2020),
+    ("__kernel_text_end", KERNEL_OFFSET + 0x40_2028),
+];
+
 fn names() -> &'static [u8] {
     encode(vec![(0x20_0000, "_start".into()), (KERNEL_OFFSET + 0x40_1000, "kernel_entry".into())], "app")
         .leak()
@@ -35,14 +57,14 @@ fn good_parts() -> Vec<Part> {
         Part { content: HEADER, ..load(5, 0x20_0000) },
         load(6, 0x20_1000),
         load(5, 0x40_1000),
-        load(6, 0x40_2000),
+        Part { content: addresses().leak(), ..load(6, 0x40_2000) },
         Part { kind: PT_GNU_STACK, flags: 6, address: 0, memory_bytes: 0, shift: 0, content: b"" },
         Part { kind: PT_NOTE, flags: 4, address: KERNEL_START, memory_bytes: 20, shift: 0, content: NOTE },
         Part { kind: PT_LOAD, flags: 4, address: 0x40_3000, memory_bytes: 0x800, shift: 0, content: names() },
     ]
 }
 
-/// Assembles an ELF file: header, program headers, notes, one symbol, section headers.
+/// Assembles an ELF file: header, program headers, notes, symbols, section headers.
 fn assemble(parts: &[Part], entry: u64) -> Vec<u8> {
     let mut file = vec![0; 64 + 56 * parts.len()];
     for (index, part) in parts.iter().enumerate() {
@@ -57,15 +79,21 @@ fn assemble(parts: &[Part], entry: u64) -> Vec<u8> {
             file[at + 8 + 8 * word..][..8].copy_from_slice(&value.to_le_bytes());
         }
     }
+    let mut names = vec![0];
+    let mut entries = vec![0; 24];
+    for (name, value) in SYMBOLS {
+        entries.extend((names.len() as u32).to_le_bytes());
+        entries.extend([0x10, 0, 0xf1, 0xff]);
+        entries.extend(value.to_le_bytes());
+        entries.extend([0; 8]);
+        names.extend(name.bytes());
+        names.push(0);
+    }
     let strings = file.len();
-    file.extend_from_slice(b"\0__kernel_load_start\0");
+    file.extend_from_slice(&names);
     file.resize(file.len().next_multiple_of(8), 0);
     let symbols = file.len();
-    file.extend_from_slice(&[0; 24]);
-    file.extend_from_slice(&1u32.to_le_bytes());
-    file.extend_from_slice(&[0x10, 0, 0xf1, 0xff]);
-    file.extend_from_slice(&KERNEL_START.to_le_bytes());
-    file.extend_from_slice(&[0; 8]);
+    file.extend_from_slice(&entries);
     let sections = file.len();
     file.extend_from_slice(&[0; 64]);
     let mut section = |kind: u32, offset: usize, size: usize, link: u32, entry_size: u64| {
@@ -77,8 +105,8 @@ fn assemble(parts: &[Part], entry: u64) -> Vec<u8> {
         header[56..64].copy_from_slice(&entry_size.to_le_bytes());
         file.extend_from_slice(&header);
     };
-    section(object::elf::SHT_SYMTAB, symbols, 48, 2, 24);
-    section(object::elf::SHT_STRTAB, strings, 21, 0, 0);
+    section(object::elf::SHT_SYMTAB, symbols, entries.len(), 2, 24);
+    section(object::elf::SHT_STRTAB, strings, names.len(), 0, 0);
     file[..16].copy_from_slice(b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0");
     for (at, value) in
         [(16, 2u16), (18, 62), (52, 64), (54, 56), (56, parts.len() as u16), (58, 64), (60, 3), (62, 2)]
@@ -145,6 +173,18 @@ fn missing_names_are_found() {
     assert_eq!(faults_after(|parts| parts[6].content = &[0; 16]), [Fault::NoNames]);
     let only_app = encode(vec![(0x20_0000, "_start".into()), (0x20_0800, String::new())], "app").leak();
     assert_eq!(faults_after(|parts| parts[6].content = only_app), [Fault::NoNames]);
+}
+
+#[test]
+fn addresses_that_cannot_move_are_found() {
+    for (at, byte) in [(0, 3), (1, 0), (2, 1), (3, 2), (4, 0), (16, 0xff), (22, 0), (36, 0)] {
+        let mut content = addresses();
+        content[at] = byte;
+        // The low bits of an address may be any.
+        let expected = if at == 16 { vec![] } else { vec![Fault::NoAddresses] };
+        assert_eq!(faults_after(|parts| parts[3].content = content.leak()), expected, "{at}");
+    }
+    assert_eq!(faults_after(|parts| parts[3].content = b""), [Fault::NoAddresses]);
 }
 
 #[test]

@@ -5,7 +5,7 @@
 //! `mem::page_table` replaces them with the exact ones.
 //!
 //! The kernel is linked for the last 2 GiB and loaded `__kernel_offset` below that: until paging is on, symbols are
-//! named by their physical addresses.
+//! named by their physical addresses. Then `relocate` prepares another place for it, and the first is left for good.
 
 use core::arch::global_asm;
 
@@ -71,19 +71,37 @@ boot_enter32:                   // from here on `ebx` and `esi` are kept, for Ru
 
     .code64
 boot_start64:
-    movq $1f, %rax
-    jmpq *%rax
-1:  movq $boot_stack_top, %rsp
+    jmpq *boot_linked(%rip)
+boot_start_linked:
+    leaq boot_stack_top(%rip), %rsp
     xorl %eax, %eax
     movl %eax, %ds
     movl %eax, %es
     movl %eax, %ss
     movl %eax, %fs
     movl %eax, %gs
-    movl %ebp, %edi
+    movl %ebp, %ebx
+    movl %esi, %r12d
+    movl %ebx, %edi
     xorl %ebp, %ebp             // ends the chain of frame pointers
+    call {move_kernel}          // answers how far
+    testq %rax, %rax
+    jz 2f
+    addq %rax, %rsp
+    leaq 1f(%rip), %rcx
+    addq %rax, %rcx
+    jmpq *%rcx
+1:  movq %cr3, %rax             // makes the processor look at its instructions anew
+    movq %rax, %cr3
+2:  movl %ebx, %edi
+    movl %r12d, %esi
     call {main}
     ud2
+
+    // Where the kernel is linked, while that is where it runs.
+    .section .data.rel.ro.boot, "aw", @progbits
+    .balign 8
+boot_linked: .quad boot_start_linked
 
     .section .rodata.boot, "a", @progbits
     .balign 8
@@ -96,7 +114,7 @@ boot_gdt_pointer:
 
     .section .bss.boot, "aw", @nobits
     .balign 4096
-    .global boot_pml4, boot_pdpt
+    .global boot_pml4, boot_pdpt, boot_kernel_pdpt
 boot_pml4: .skip 4096
 boot_pdpt: .skip 4096
 boot_kernel_pdpt: .skip 4096
@@ -105,6 +123,7 @@ boot_stack: .skip {stack}
 boot_stack_top:
     "#,
     offset = const KERNEL_OFFSET,
+    move_kernel = sym crate::mem::relocate::move_kernel,
     main = sym crate::kernel_main,
     stack = const BOOT_STACK_BYTES,
     options(att_syntax)

@@ -6,13 +6,14 @@ use core::mem::ManuallyDrop;
 
 use spin::Once;
 use x86_64::instructions::segmentation::{CS, DS, ES, SS, Segment};
-use x86_64::instructions::tables::{lidt, load_tss};
+use x86_64::instructions::tables::{lgdt, lidt, load_tss};
 use x86_64::structures::DescriptorTablePointer;
 use x86_64::structures::gdt::{Descriptor, DescriptorFlags, GlobalDescriptorTable, SegmentSelector};
 use x86_64::structures::tss::TaskStateSegment;
 use x86_64::{PrivilegeLevel, VirtAddr};
 
 use super::switch::KernelStack;
+use crate::mem::layout::direct_address;
 use crate::mem::page_table::OutOfFrames;
 
 /// Kernel code segment. The order of the table is dictated by STAR: `syscall` takes code and the
@@ -103,7 +104,8 @@ impl Descriptors {
         Ok(())
     }
 
-    /// Loads GDT, TSS and IDT, after [`Self::prepare`].
+    /// Loads GDT, TSS and IDT, after [`Self::prepare`]. The processor is told where the direct map shows the tables: without UMIP
+    /// ring 3 can ask it (`sgdt`, `sidt`), and must not learn where the kernel is.
     pub fn load(&'static self) {
         // SAFETY: called once, before anything else can reach the tables, on the core that owns
         // them; they live for ever.
@@ -117,12 +119,18 @@ impl Descriptors {
         let tss_selector = gdt.append(unsafe { Descriptor::tss_segment_unchecked(self.tss.get()) });
         let idt = DescriptorTablePointer {
             limit: (core::mem::size_of::<[Gate; 256]>() - 1) as u16,
-            base: VirtAddr::from_ptr(IDT.call_once(|| core::array::from_fn(Gate::new)).as_ptr()),
+            base: direct_address(VirtAddr::from_ptr(
+                IDT.call_once(|| core::array::from_fn(Gate::new)).as_ptr(),
+            )),
         };
-        // SAFETY: the tables live for ever, the selectors name entries appended above, and the
+        let gdt = DescriptorTablePointer {
+            limit: gdt.limit(),
+            base: direct_address(VirtAddr::from_ptr(gdt.entries().as_ptr())),
+        };
+        // SAFETY: the tables live for ever where the direct map shows them, the selectors name entries appended above, and the
         // IDT's gates lead to the stubs in `trap`.
         unsafe {
-            gdt.load_unsafe();
+            lgdt(&gdt);
             CS::set_reg(KERNEL_CODE);
             SS::set_reg(KERNEL_DATA);
             DS::set_reg(SegmentSelector::NULL);

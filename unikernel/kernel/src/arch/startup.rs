@@ -89,21 +89,25 @@ startup32:
 
     .code64
 startup64:
-    movq $1f, %rax
-    jmpq *%rax
-1:
+    jmpq *startup_high(%rip)
+startup_start_high:
     xorl %eax, %eax
     movl %eax, %ds
     movl %eax, %es
     movl %eax, %ss
     movl %eax, %fs
     movl %eax, %gs
-    movq {root}, %rax
+    movq {root}(%rip), %rax
     movq %rax, %cr3
-    movq {stack}, %rsp
+    movq {stack}(%rip), %rsp
     xorl %ebp, %ebp             // ends the chain of frame pointers
     call {main}
     ud2
+
+    // Where the kernel runs, wherever it has moved.
+    .section .data.rel.ro.startup, "aw", @progbits
+    .balign 8
+startup_high: .quad startup_start_high
     "#,
     offset = const KERNEL_OFFSET,
     root = sym ROOT,

@@ -20,6 +20,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use spin::Once;
 
 use crate::arch::trap::TrapFrame;
+use crate::mem::layout;
 use crate::platform::{console, interrupts, power, records};
 use crate::task::signal;
 use crate::task::signal_delivery::Cause;
@@ -63,6 +64,7 @@ pub fn panic(info: &PanicInfo<'_>) -> ! {
         if let Some(location) = info.location() {
             let _ = writeln!(out, "  at {location}");
         }
+        let _ = write_offset(&mut out);
         let _ = match FAULT_FRAME.get() {
             Some(frame) => {
                 let _ = write_registers(&mut out, frame);
@@ -74,6 +76,17 @@ pub fn panic(info: &PanicInfo<'_>) -> ! {
     }
     power::debug_exit(PANIC_CODE);
     power::halt()
+}
+
+/// How far the kernel's addresses are from those in the file, in Linux's words, which tools look for.
+fn write_offset(out: &mut impl Write) -> core::fmt::Result {
+    match layout::kernel_distance() {
+        0 => writeln!(out, "Kernel Offset: disabled"),
+        distance => {
+            let linked = layout::kernel_start().wrapping_sub(distance);
+            writeln!(out, "Kernel Offset: {distance:#x} from {linked:#x}")
+        }
+    }
 }
 
 /// Reports a fault of the app: signal, address, registers, backtrace.

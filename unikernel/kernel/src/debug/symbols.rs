@@ -4,8 +4,11 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use unikernel_report::symbols::{HEADER_BYTES, Symbol, Table};
+use x86_64::{PhysAddr, VirtAddr};
 
+use crate::mem::layout::{self, KERNEL_OFFSET};
 use crate::mem::user::USER_END;
+use crate::mem::{phys_to_virt, virt_to_phys};
 
 unsafe extern "C" {
     static __kernel_symbols_start: u64;
@@ -13,14 +16,18 @@ unsafe extern "C" {
 
 /// Bytes of the table, for whoever has to keep it; 0 in an image whose build added none.
 pub fn table_bytes() -> u64 {
-    // SAFETY: the second word is there in every image (`image.ld`). It is written after the compiler
-    // has seen it, hence volatile.
-    unsafe { (&raw const __kernel_symbols_start).add(1).read_volatile() }
+    // SAFETY: the second word is there in every image (`image.ld`), and the direct map shows it. It is written after the
+    // compiler has seen it, hence volatile.
+    unsafe { shown().cast::<u64>().add(1).read_volatile() }
 }
 
-/// Where the table begins.
-pub fn table_start() -> u64 {
-    (&raw const __kernel_symbols_start) as u64
+/// Physical address of the table: it is not part of the kernel's image as that is mapped, since it may be large.
+pub fn table_address() -> PhysAddr {
+    virt_to_phys(VirtAddr::from_ptr(&raw const __kernel_symbols_start))
+}
+
+fn shown() -> *const u8 {
+    phys_to_virt(table_address()).as_ptr()
 }
 
 /// How far the app runs from the addresses of the table; [`UNKNOWN`] if it is another program than the image's.
@@ -41,7 +48,10 @@ pub fn forget_app() {
 /// The function around `address`, if the image has a table and the address lies in code.
 pub fn find(address: u64) -> Option<Symbol<'static>> {
     if address >= USER_END {
-        return table()?.find(address);
+        let distance = layout::kernel_distance();
+        let linked = Some(address.wrapping_sub(distance)).filter(|&linked| linked >= KERNEL_OFFSET)?;
+        let symbol = table()?.find(linked)?;
+        return Some(Symbol { start: symbol.start.wrapping_add(distance), ..symbol });
     }
     let bias = Some(APP_BIAS.load(Ordering::Relaxed)).filter(|&bias| bias != UNKNOWN)?;
     let symbol = table()?.find(address.checked_sub(bias)?)?;
@@ -54,8 +64,7 @@ pub fn table() -> Option<Table<'static>> {
     if bytes < HEADER_BYTES {
         return None;
     }
-    let start = (&raw const __kernel_symbols_start).cast::<u8>();
-    // SAFETY: the build wrote the table and its size; the segment is mapped and read-only.
-    let table = unsafe { core::slice::from_raw_parts(start, bytes) };
+    // SAFETY: the build wrote the table and its size; the direct map shows it, and nobody writes it.
+    let table = unsafe { core::slice::from_raw_parts(shown(), bytes) };
     Table::parse(table)
 }

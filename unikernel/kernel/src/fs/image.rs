@@ -17,7 +17,7 @@ use unikernel_report::symbols::Symbol;
 use super::memory_file::MemoryFile;
 use crate::abi::Errno;
 use crate::debug::symbols;
-use crate::mem::layout::{self, page_down};
+use crate::mem::layout::{KERNEL_OFFSET, page_down};
 use crate::mem::space::PageSource;
 use crate::mem::user::UserSlice;
 use crate::sync::SpinLock;
@@ -98,7 +98,7 @@ fn segments() -> impl Iterator<Item = &'static Segment> {
 
 fn functions() -> impl Iterator<Item = (Symbol<'static>, u64)> {
     let all = symbols::table().into_iter().flat_map(|table| table.functions());
-    all.take_while(|(symbol, _)| symbol.start < layout::kernel_start())
+    all.take_while(|(symbol, _)| symbol.start < KERNEL_OFFSET)
 }
 
 /// True for the pages of this file.

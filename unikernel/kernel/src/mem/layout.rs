@@ -9,7 +9,8 @@
 //!  0xffff_8000_0000_0000 ..                  all RAM, once, supervisor, not executable
 //!  0xffff_c000_0000_0000 ..                  kernel stacks between guard pages
 //!  0xffff_d000_0000_0000 ..                  device registers, uncached
-//!  0xffff_ffff_8000_0000 ..                  the kernel's image, by its physical address
+//!  0xffff_ffff_8000_0000 ..                  the kernel's image, at a random page; with `kaslr=off`, as it is linked, by its
+//!                                            physical address
 //! ```
 //!
 //! All of the lower half is the app's: user pages. All of the upper half is the kernel's: supervisor pages.
@@ -17,6 +18,8 @@
 use core::ops::Range;
 use core::sync::atomic::{AtomicU64, Ordering};
 
+use unikernel_elf::relocations::SLACK;
+use x86_64::structures::paging::PageTableFlags as Flags;
 use x86_64::{PhysAddr, VirtAddr};
 
 use crate::debug::symbols;
@@ -31,18 +34,22 @@ pub const DIRECT_MAP_BASE: u64 = 0xffff_8000_0000_0000;
 pub const STACKS_BASE: u64 = 0xffff_c000_0000_0000;
 /// Where device registers are mapped.
 pub const MMIO_BASE: u64 = 0xffff_d000_0000_0000;
-/// Where physical address 0 would appear for the kernel's image: `__kernel_offset` of `image.ld`.
+/// Where the kernel may be that moves ([`crate::mem::relocate`]): in the last 2 GiB, for which it is compiled, with room for
+/// [`SLACK`] at both ends.
+pub const KERNEL_AREA: Range<u64> = 0xffff_ffff_8040_0000..0xffff_ffff_ffc0_0000;
+const _: () = assert!(KERNEL_AREA.start - KERNEL_OFFSET >= SLACK && KERNEL_AREA.end.wrapping_neg() >= SLACK);
+/// Where physical address 0 would appear for the kernel's image as it is linked: `__kernel_offset` of `image.ld`.
 pub const KERNEL_OFFSET: u64 = 0xffff_ffff_8000_0000;
+/// The same for the kernel as it runs; set by [`init`].
+static OFFSET: AtomicU64 = AtomicU64::new(KERNEL_OFFSET);
 
 unsafe extern "C" {
-    static __image_start: u8;
-    static __kernel_load_start: u8;
     static __kernel_start: u8;
     static __kernel_text_start: u8;
     static __kernel_text_end: u8;
     static __kernel_data_start: u8;
     static __kernel_bss_end: u8;
-    static __kernel_contents: [u64; 6];
+    static __kernel_contents: [u64; 8];
 }
 
 macro_rules! section_address {
@@ -56,10 +63,6 @@ macro_rules! section_address {
 }
 
 section_address! {
-    /// Physical address of the image's first byte, its ELF header.
-    image_start = __image_start;
-    /// Physical address of the kernel's first byte, behind the app's half of the image.
-    kernel_load_start = __kernel_load_start;
     /// First byte of the kernel.
     kernel_start = __kernel_start;
     /// First byte of the kernel's code.
@@ -68,28 +71,39 @@ section_address! {
     kernel_text_end = __kernel_text_end;
     /// First byte of the kernel's writable data.
     kernel_data_start = __kernel_data_start;
-    /// One past the kernel's writable data; the symbols follow it.
+    /// One past the kernel's writable data, and what is mapped of it: the symbols follow, and are read by the direct map.
     kernel_bss_end = __kernel_bss_end;
 }
 
-/// One past the kernel; set by [`init`], since the build adds the symbols after the link.
-static KERNEL_END: AtomicU64 = AtomicU64::new(0);
-
-/// Measures the image. Call before anything else here is used.
+/// Notes where the kernel is. Call when it runs at its place, before anything else here is used.
 pub fn init() {
-    let end = symbols::table_start() + symbols::table_bytes().max(1);
-    KERNEL_END.store(page_up(end), Ordering::Relaxed);
+    OFFSET.store(kernel_start().wrapping_sub(kernel_load_start()), Ordering::Relaxed);
 }
 
-/// One past the kernel's last byte: its last segment holds the symbols.
-#[inline]
-pub fn kernel_end() -> u64 {
-    KERNEL_END.load(Ordering::Relaxed)
+/// How far the kernel runs from where it is linked, which may be below.
+pub fn kernel_distance() -> u64 {
+    OFFSET.load(Ordering::Relaxed).wrapping_sub(KERNEL_OFFSET)
+}
+
+/// Physical address of the image's first byte, its ELF header.
+pub fn image_start() -> u64 {
+    contents()[6]
+}
+
+/// Physical address of the kernel's first byte, behind the app's half of the image.
+pub fn kernel_load_start() -> u64 {
+    contents()[7]
+}
+
+/// Physical address of one past the kernel's last byte: its last segment holds the symbols, which the build adds after the
+/// link.
+pub fn kernel_load_end() -> u64 {
+    page_up(symbols::table_address().as_u64() + symbols::table_bytes().max(1))
 }
 
 /// Physical address of one past the image: past the kernel, or what is packed behind it.
 pub fn image_end() -> u64 {
-    contents()[1].max(kernel_end() - KERNEL_OFFSET)
+    contents()[1].max(kernel_load_end())
 }
 
 /// Physical address of the ELF header of the program in the image, if there is one.
@@ -105,19 +119,19 @@ pub fn archive() -> Option<Range<u64>> {
 
 /// The same of the words that come with these files.
 pub fn packed_words() -> Option<Range<u64>> {
-    let [.., start, end] = contents();
+    let [_, _, _, _, start, end, ..] = contents();
     (start < end).then_some(start..end)
 }
 
 /// True for what the loader put there for the kernel: its own segments, the archive and the words.
 pub fn is_kernel_loaded_at(address: u64) -> bool {
-    (kernel_load_start()..kernel_end() - KERNEL_OFFSET).contains(&address)
+    (kernel_load_start()..kernel_load_end()).contains(&address)
         || [archive(), packed_words()].into_iter().flatten().any(|files| files.contains(&address))
 }
 
 /// What the image holds besides the kernel; see `image.ld`.
-fn contents() -> [u64; 6] {
-    // SAFETY: `image.ld` puts six words there. They may be written after the compiler has seen them, hence volatile.
+fn contents() -> [u64; 8] {
+    // SAFETY: `image.ld` puts eight words there. They may be written after the compiler has seen them, hence volatile.
     unsafe { (&raw const __kernel_contents).read_volatile() }
 }
 
@@ -131,8 +145,21 @@ pub fn phys_to_virt(address: PhysAddr) -> VirtAddr {
 #[inline]
 pub fn virt_to_phys(address: VirtAddr) -> PhysAddr {
     let address = address.as_u64();
-    let base = if address >= KERNEL_OFFSET { KERNEL_OFFSET } else { DIRECT_MAP_BASE };
+    let base = if address >= KERNEL_OFFSET { OFFSET.load(Ordering::Relaxed) } else { DIRECT_MAP_BASE };
     PhysAddr::new(address - base)
+}
+
+/// Where the direct map shows what lies in the kernel's image.
+pub fn direct_address(address: VirtAddr) -> VirtAddr {
+    phys_to_virt(virt_to_phys(address))
+}
+
+/// What may be done with a page of the kernel's image.
+pub fn kernel_page_flags(address: u64) -> Flags {
+    let mut flags = Flags::PRESENT;
+    flags.set(Flags::NO_EXECUTE, !(kernel_text_start()..kernel_text_end()).contains(&address));
+    flags.set(Flags::WRITABLE, is_kernel_writable(address));
+    flags
 }
 
 /// True if `address` is in the kernel's writable data.

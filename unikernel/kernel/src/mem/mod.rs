@@ -1,6 +1,7 @@
 //! Memory: who has which frame, and what is mapped where.
 //!
 //! - [`layout`]: the map of the one address space, and the image's own sections;
+//! - [`relocate`]: the kernel's move to a random place;
 //! - [`frames`]: physical frames; [`heap`]: the kernel's `alloc`, in front of them, with [`slab`] for small
 //!   objects; [`room`]: whether there is memory for one more of the app's objects; [`shared`]: frames with
 //!   several owners;
@@ -14,6 +15,7 @@ pub mod heap;
 pub mod kernel_map;
 pub mod layout;
 pub mod page_table;
+pub mod relocate;
 pub mod room;
 pub mod shared;
 mod slab;
@@ -27,8 +29,8 @@ use x86_64::PhysAddr;
 
 use crate::boot_info::BootInfo;
 
-/// What the boot page tables show.
-const BOOT_MAP_END: u64 = 1 << 30;
+/// What the boot page tables show, whoever loads the kernel.
+pub(crate) const BOOT_MAP_END: u64 = 1 << 30;
 
 /// Takes over the machine's memory: frames, the kernel's heap, the final page tables.
 ///

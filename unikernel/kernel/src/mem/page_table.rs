@@ -341,7 +341,7 @@ pub fn init(ram_end: PhysAddr) -> Result<(), OutOfFrames> {
         .is_some_and(|features| features.has_1gib_pages());
     let new = table(new_root);
     direct_map(&mut new[256], ram_end, has_gib_pages)?;
-    map_kernel_image(descend(&mut new[511])?)?;
+    map_kernel_image(new)?;
     // SAFETY: the new tables map the running code, its stack (in the image's bss), its data and
     // the direct map, all as before or stricter where nothing relies on more.
     unsafe { Cr3::write(PhysFrame::containing_address(new_root), Cr3Flags::empty()) };
@@ -365,14 +365,12 @@ fn direct_map(slot: &mut PageTableEntry, ram_end: PhysAddr, has_gib_pages: bool)
     Ok(())
 }
 
-fn map_kernel_image(pointers: &mut PageTable) -> Result<(), OutOfFrames> {
-    let text = layout::kernel_text_start()..layout::kernel_text_end();
+fn map_kernel_image(root: &mut PageTable) -> Result<(), OutOfFrames> {
     let mut at = layout::page_down(layout::kernel_start());
-    while at < layout::kernel_end() {
+    while at < layout::kernel_bss_end() {
         let virt = VirtAddr::new(at);
-        let mut flags = Flags::PRESENT | Flags::GLOBAL;
-        flags.set(Flags::NO_EXECUTE, !text.contains(&at));
-        flags.set(Flags::WRITABLE, layout::is_kernel_writable(at));
+        let flags = layout::kernel_page_flags(at) | Flags::GLOBAL;
+        let pointers = descend(&mut root[virt.p4_index()])?;
         let directory = descend(&mut pointers[virt.p3_index()])?;
         descend(&mut directory[virt.p2_index()])?[virt.p1_index()].set_addr(virt_to_phys(virt), flags);
         at += PAGE_BYTES as u64;

@@ -10,6 +10,7 @@ use chacha20::ChaCha20Rng;
 use chacha20::rand_core::{Rng, SeedableRng};
 use spin::Once;
 
+use super::io::IoPort;
 use super::{generation, time};
 use crate::sync::SpinLock;
 
@@ -18,6 +19,8 @@ const KEY_BYTES: usize = 32;
 const BATCH_BYTES: usize = 256;
 /// How old the last fresh entropy may be.
 const RESEED_NS: u64 = 60 * time::NS_PER_SECOND;
+/// Reading it takes a hypervisor a different time each time (Intel 8 series PCH datasheet, section 13.7: NMI status).
+const SYSTEM_CONTROL_PORT: u16 = 0x61;
 /// Readings of the counter that are mixed in at boot.
 const JITTER_READINGS: usize = 64;
 
@@ -114,12 +117,7 @@ pub fn next_u64() -> u64 {
 impl Pool {
     /// Replaces the key by a function of itself and `bytes` that cannot be inverted.
     fn absorb(&mut self, bytes: &[u8]) {
-        for chunk in bytes.chunks(KEY_BYTES) {
-            for (key, byte) in self.key.iter_mut().zip(chunk) {
-                *key ^= byte;
-            }
-            ChaCha20Rng::from_seed(self.key).fill_bytes(&mut self.key);
-        }
+        mix(&mut self.key, bytes);
         // Output that was made from the old key is not used any more.
         self.batch.fill(0);
         self.next = BATCH_BYTES;
@@ -156,6 +154,34 @@ impl Pool {
         self.batch[..KEY_BYTES].fill(0);
         self.next = KEY_BYTES;
     }
+}
+
+fn mix(key: &mut [u8; KEY_BYTES], bytes: &[u8]) {
+    for chunk in bytes.chunks(KEY_BYTES) {
+        for (key, byte) in key.iter_mut().zip(chunk) {
+            *key ^= byte;
+        }
+        ChaCha20Rng::from_seed(*key).fill_bytes(key);
+    }
+}
+
+/// A random number for what is decided before anything else of the kernel works: from the processor, and without its
+/// help from the counter's jitter and what the loader told. What is made of them later ([`init`]) has nothing to do with it.
+pub fn before_all(told: &[u8]) -> u64 {
+    let mut key = [0; KEY_BYTES];
+    let is_strong = fill_from_processor(&mut key);
+    mix(&mut key, &time::tsc().to_le_bytes());
+    if !is_strong {
+        mix(&mut key, told);
+        // SAFETY: the port tells of the interval timer and the speaker, and reading it changes nothing.
+        let port = unsafe { IoPort::<u8>::new(SYSTEM_CONTROL_PORT) };
+        for _ in 0..JITTER_READINGS {
+            mix(&mut key, &[port.read()]);
+            mix(&mut key, &time::tsc().to_le_bytes());
+        }
+    }
+    let (words, _) = key.as_chunks();
+    u64::from_le_bytes(words[0])
 }
 
 /// Fills `seed` from RDSEED or RDRAND; false if the processor has neither or they fail.

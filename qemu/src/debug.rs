@@ -38,6 +38,7 @@ pub(crate) fn run(options: &DebugOptions) -> Result<u8> {
         machine.accelerator = Accelerator::Tcg;
     }
     let port = free_port()?;
+    run::leave_kernel_in_place(&mut machine);
     machine.extra.extend(["-S".to_owned(), "-gdb".to_owned(), format!("tcp:127.0.0.1:{port}")]);
     let console = project::work_dir("run")?.join(format!("debug-{}.log", std::process::id()));
     machine.console = format!("file,path={}", console.to_string_lossy().replace(',', ",,"));

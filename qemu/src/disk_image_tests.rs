@@ -40,14 +40,20 @@ pub(crate) fn all() -> Vec<NamedTest> {
 }
 
 /// A disk, removed in the end.
-struct TestDisk(PathBuf);
+pub(crate) struct TestDisk(PathBuf);
 
 impl TestDisk {
     fn new(name: &str, app: &str, format: ImageFormat, arguments: &[&str]) -> Result<Self> {
         Self::of(name, &project::built(app)?, format, "log=debug", arguments)
     }
 
-    fn of(name: &str, image: &Path, format: ImageFormat, append: &str, arguments: &[&str]) -> Result<Self> {
+    pub(crate) fn of(
+        name: &str,
+        image: &Path,
+        format: ImageFormat,
+        append: &str,
+        arguments: &[&str],
+    ) -> Result<Self> {
         let path = project::work_dir("disk-images")?.join(name).with_extension(format.extension());
         let _ = std::fs::remove_file(&path);
         let mut run = RunOptions::of_image(image);
@@ -56,6 +62,11 @@ impl TestDisk {
         let data_bytes = Some(DATA_BYTES);
         image::make(&ImageOptions { output: Some(path.clone()), format, data_bytes, run })?;
         Ok(Self(path))
+    }
+
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
     }
 
     /// Runs one of mtools on the EFI system partition, which begins behind the table and GRUB.

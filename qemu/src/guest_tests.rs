@@ -22,9 +22,9 @@ use crate::stop_tests;
 use crate::vm::{self, Console, Vm};
 use crate::{
     app_tests, background_tests, boot_tests, config_tests, container_tests, debian_tests, device_tests,
-    disk_image_tests, exec_tests, http_tests, init_tests, interrupt, kv, liar_tests, libvirt_tests,
-    like_vmm_tests, loopback_tests, ntp_tests, pack_tests, package_tests, program_tests, project, run,
-    run_tests, syslog_tests, tap_tests, vsock_tests,
+    disk_image_tests, exec_tests, http_tests, init_tests, interrupt, kaslr_tests, kv, liar_tests,
+    libvirt_tests, like_vmm_tests, loopback_tests, ntp_tests, pack_tests, package_tests, program_tests,
+    project, run, run_tests, syslog_tests, tap_tests, vsock_tests,
 };
 
 /// Guests at once: one a core of a small machine.
@@ -154,6 +154,7 @@ pub(crate) fn run(options: &TestOptions) -> Result<u8> {
     let (mut passed, mut failed) = run_jobs(&jobs)?;
     let outside = [
         boot_tests::all(),
+        kaslr_tests::all(),
         device_tests::all(),
         disk_image_tests::all(),
         like_vmm_tests::all(),

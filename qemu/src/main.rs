@@ -48,6 +48,7 @@ mod image;
 mod impairment;
 mod init_tests;
 mod interrupt;
+mod kaslr_tests;
 mod kv;
 mod liar;
 mod liar_tests;

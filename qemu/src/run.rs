@@ -124,10 +124,16 @@ pub(crate) fn machine(options: &RunOptions, bootable: &Bootable) -> Result<Machi
         machine.capture_to(file);
     }
     if options.waits_for_gdb {
+        leave_kernel_in_place(&mut machine);
         machine.extra.extend(["-s", "-S"].map(str::to_owned));
     }
     machine.extra.extend(options.qemu_arguments.iter().cloned());
     Ok(machine)
+}
+
+/// For a debugger, who has the kernel's names at the addresses at which it is linked.
+pub(crate) fn leave_kernel_in_place(machine: &mut Machine) {
+    machine.append = format!("kaslr=off {}", machine.append);
 }
 
 /// The port leads to the first device; QEMU's own networks behind the others have numbers after its usual 2.

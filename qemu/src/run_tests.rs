@@ -166,6 +166,7 @@ fn backtrace() -> Result<()> {
     }
     let image = project::built("hello")?;
     let mut machine = Machine::new(Kind::Q35, &image);
+    machine.append = "kaslr=off".to_owned();
     let port = free_port()?;
     machine.extra.extend(["-S".to_owned(), "-gdb".to_owned(), format!("tcp:127.0.0.1:{port}")]);
     let _guest = Vm::start(&machine, Console::Recorded)?;

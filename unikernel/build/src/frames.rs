@@ -22,7 +22,8 @@ const MOST_BYTES_AT_BOOT: u64 = 24 << 10;
 /// No kernel is smaller than this: if less of its code is found, it was not looked at.
 const LEAST_CODE_BYTES: usize = 512 << 10;
 /// What runs before there are threads. (`Once` is for what is set at boot.)
-const AT_BOOT: [&str; 9] = [
+const AT_BOOT: [&str; 10] = [
+    "unikernel_kernel::boot_info::BootInfo::read",
     "unikernel_kernel::mem::relocate::move_kernel",
     "unikernel_kernel::kernel_main",
     "unikernel_kernel::drivers::probe",

@@ -7,7 +7,7 @@
 //! directory nothing more, and a file that is unlinked while it is open is reported as deleted at once.
 
 use alloc::boxed::Box;
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::{BTreeMap, LinkedList};
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
@@ -113,7 +113,8 @@ impl Event {
 /// The events of one instance, and its watches.
 #[derive(Default)]
 pub struct Queue {
-    events: SpinLock<VecDeque<Event>>,
+    /// A list, as a table of so many would take a block that memory in pieces does not have.
+    events: SpinLock<LinkedList<Event>>,
     watches: SpinLock<BTreeMap<i32, Arc<Watch>>>,
     last_descriptor: AtomicU32,
     /// Told of each event.
@@ -128,19 +129,9 @@ impl Queue {
         let outcome = step(&first);
         match outcome {
             Ok(_) => _ = EVENT_BYTES.fetch_sub(first.bytes(), Ordering::Relaxed),
-            Err(_) => self.put_back(first),
+            Err(_) => self.events.lock().push_front(first),
         }
         Some(outcome)
-    }
-
-    /// Puts back what could not be read. Its place may be another's by now; without memory for one more it is lost.
-    fn put_back(&self, event: Event) {
-        let mut events = self.events.lock();
-        if events.try_reserve(1).is_ok() {
-            events.push_front(event);
-        } else {
-            EVENT_BYTES.fetch_sub(event.bytes(), Ordering::Relaxed);
-        }
     }
 
     /// The lengths of the names that wait, in their order.
@@ -166,13 +157,9 @@ impl Queue {
         }
         let has_room = events.len() < MAX_EVENTS - 1
             && EVENT_BYTES.load(Ordering::Relaxed) + bytes <= MAX_EVENT_BYTES
-            && room::is_left()
-            && events.try_reserve(2).is_ok();
+            && room::is_left();
+        // That there was an overflow is told without asking for room: once, until somebody reads.
         let event = if has_room { event } else { overflow };
-        // Each event leaves a place for the one that tells of an overflow.
-        if events.len() == events.capacity() {
-            return;
-        }
         EVENT_BYTES.fetch_add(event.bytes(), Ordering::Relaxed);
         events.push_back(event);
         drop(events);

@@ -28,6 +28,8 @@ pub const MAX_WATCHES: usize = 8192;
 pub const MAX_EVENTS: usize = 16384;
 /// What the events that wait in all instances may take together. Behind it events are lost, and that is told.
 const MAX_EVENT_BYTES: usize = 4 << 20;
+/// Memory that events leave to other objects: they may be lost, which is told, and whoever opens a file must not fail for them.
+const SPARED_BYTES: usize = 256 << 10;
 
 /// The bits of an event that a watch can ask for.
 const EVENTS: u32 = IN_ALL_EVENTS;
@@ -157,7 +159,7 @@ impl Queue {
         }
         let has_room = events.len() < MAX_EVENTS - 1
             && EVENT_BYTES.load(Ordering::Relaxed) + bytes <= MAX_EVENT_BYTES
-            && room::is_left();
+            && room::is_left_for(SPARED_BYTES);
         // That there was an overflow is told without asking for room: once, until somebody reads.
         let event = if has_room { event } else { overflow };
         EVENT_BYTES.fetch_add(event.bytes(), Ordering::Relaxed);

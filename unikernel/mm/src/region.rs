@@ -113,6 +113,22 @@ impl Region {
         if self.is_charged { self.pages() } else { 0 }
     }
 
+    /// True for private pages that can be written, but not the stack: what `RLIMIT_DATA` counts.
+    pub fn is_data(&self) -> bool {
+        let is_private = match self.kind {
+            RegionKind::Anonymous | RegionKind::Unreserved | RegionKind::Image => true,
+            RegionKind::Object(ObjectPart { is_shared, .. }) => !is_shared,
+            RegionKind::Stack | RegionKind::Kernel => false,
+        };
+        is_private && self.protection.contains(Protection::WRITE)
+    }
+
+    /// True if the app may ever write to the object that the region shows.
+    pub fn may_write_object(&self) -> bool {
+        let is_shared = matches!(self.kind, RegionKind::Object(ObjectPart { is_shared: true, .. }));
+        is_shared && self.allowed.contains(Protection::WRITE)
+    }
+
     /// True if `address` lies inside.
     pub const fn contains(&self, address: u64) -> bool {
         self.start <= address && address < self.end

@@ -24,10 +24,65 @@ pub enum RangeError {
 #[derive(Debug, Default)]
 pub struct RegionMap {
     regions: BTreeMap<u64, Region>,
-    /// How many regions show each object, by its number.
-    shown: Vec<u32>,
+    /// The regions that show each object, by its number.
+    shown: Vec<Shown>,
+    totals: Totals,
     /// Where a search for free space has ended that took long.
     ended: Option<SearchEnd>,
+}
+
+/// Pages of all regions together. They are counted as regions come and go: there may be a million, which are not walked
+/// with the address space locked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Totals {
+    /// Of all.
+    pub mapped: u64,
+    /// Of those that are locked.
+    pub locked: u64,
+    /// Of those that are data ([`Region::is_data`]).
+    pub data: u64,
+    /// Of the app's image.
+    pub image: u64,
+}
+
+impl Totals {
+    const NONE: Self = Self { mapped: 0, locked: 0, data: 0, image: 0 };
+
+    /// What a region adds to each.
+    fn of(region: &Region) -> Self {
+        let pages_if = |counts| if counts { region.pages() } else { 0 };
+        Self {
+            mapped: region.pages(),
+            locked: pages_if(region.is_locked),
+            data: pages_if(region.is_data()),
+            image: pages_if(region.kind == RegionKind::Image),
+        }
+    }
+
+    fn change(&mut self, region: &Region, change: impl Fn(u64, u64) -> u64) {
+        let Self { mapped, locked, data, image } = Self::of(region);
+        self.mapped = change(self.mapped, mapped);
+        self.locked = change(self.locked, locked);
+        self.data = change(self.data, data);
+        self.image = change(self.image, image);
+    }
+}
+
+/// How many regions show an object.
+#[derive(Clone, Copy, Debug, Default)]
+struct Shown {
+    all: u32,
+    /// Those through which the app may ever write to it.
+    writable: u32,
+}
+
+impl Shown {
+    fn change(&mut self, region: &Region, change: impl Fn(u32) -> u32) {
+        self.all = change(self.all);
+        if region.may_write_object() {
+            self.writable = change(self.writable);
+        }
+    }
 }
 
 /// What is known from a search: between `top` and `high` there is no free run of `len` bytes.
@@ -44,7 +99,7 @@ const SHORT_SEARCH: usize = 16;
 impl RegionMap {
     /// Makes an empty map.
     pub const fn new() -> Self {
-        Self { regions: BTreeMap::new(), shown: Vec::new(), ended: None }
+        Self { regions: BTreeMap::new(), shown: Vec::new(), totals: Totals::NONE, ended: None }
     }
 
     /// All regions, lowest first.
@@ -60,6 +115,11 @@ impl RegionMap {
     /// True if nothing is mapped.
     pub fn is_empty(&self) -> bool {
         self.regions.is_empty()
+    }
+
+    /// Pages of all regions together.
+    pub fn totals(&self) -> Totals {
+        self.totals
     }
 
     /// The region around `address`.
@@ -172,13 +232,18 @@ impl RegionMap {
     pub fn know_object(&mut self, object: u32) -> Result<(), TryReserveError> {
         let more = (object as usize + 1).saturating_sub(self.shown.len());
         self.shown.try_reserve(more)?;
-        self.shown.resize(self.shown.len() + more, 0);
+        self.shown.resize(self.shown.len() + more, Shown::default());
         Ok(())
     }
 
     /// How many regions show an object.
     pub fn shown(&self, object: u32) -> u32 {
-        self.shown.get(object as usize).copied().unwrap_or(0)
+        self.shown.get(object as usize).map_or(0, |shown| shown.all)
+    }
+
+    /// True if the app may ever write to an object through a region.
+    pub fn is_writable(&self, object: u32) -> bool {
+        self.shown.get(object as usize).is_some_and(|shown| shown.writable > 0)
     }
 
     /// How many regions more there can be after a change of `[start, end)` alone: its edges may split some.
@@ -216,20 +281,22 @@ impl RegionMap {
     fn add(&mut self, region: Region) {
         if let RegionKind::Object(part) = region.kind {
             debug_assert!((part.object as usize) < self.shown.len(), "an unknown object");
-            if let Some(count) = self.shown.get_mut(part.object as usize) {
-                *count += 1;
+            if let Some(shown) = self.shown.get_mut(part.object as usize) {
+                shown.change(&region, |count| count + 1);
             }
         }
+        self.totals.change(&region, |total, pages| total + pages);
         self.regions.insert(region.start, region);
     }
 
     fn take(&mut self, start: u64) -> Option<Region> {
         let region = self.regions.remove(&start)?;
         if let RegionKind::Object(part) = region.kind
-            && let Some(count) = self.shown.get_mut(part.object as usize)
+            && let Some(shown) = self.shown.get_mut(part.object as usize)
         {
-            *count -= 1;
+            shown.change(&region, |count| count - 1);
         }
+        self.totals.change(&region, |total, pages| total - pages);
         // The run of free space that it becomes a part of ends there at the highest.
         if let Some(known) = &mut self.ended
             && region.end >= known.top

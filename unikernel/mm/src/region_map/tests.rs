@@ -59,13 +59,15 @@ enum Operation {
     Insert(u64, u64, u8),
     Remove(u64, u64),
     Protect(u64, u64, u8),
+    Lock(u64, u64, bool),
 }
 
 fn operations() -> impl Strategy<Value = vec::Vec<Operation>> {
     let range = (0..PAGES - 1).prop_flat_map(|start| (Just(start), start + 1..PAGES));
-    let one = (0..3, range, 0u8..8).prop_map(|(which, (start, end), bits)| match which {
+    let one = (0..4, range, 0u8..8).prop_map(|(which, (start, end), bits)| match which {
         0 => Operation::Insert(start, end, bits),
         1 => Operation::Remove(start, end),
+        2 => Operation::Lock(start, end, bits % 2 == 0),
         _ => Operation::Protect(start, end, bits),
     });
     prop::collection::vec(one, 1..60)
@@ -98,6 +100,10 @@ fn apply(map: &mut RegionMap, model: &mut Model, operation: &Operation) {
             let pages = &mut model[start as usize..end as usize];
             assert_eq!(removed, pages.iter().flatten().count() as u64);
             pages.fill(None);
+        }
+        Operation::Lock(start, end, is_locked) => {
+            let is_covered = model[start as usize..end as usize].iter().all(Option::is_some);
+            assert_eq!(map.lock(start * PAGE_BYTES, end * PAGE_BYTES, is_locked).is_ok(), is_covered);
         }
         Operation::Protect(start, end, bits) => {
             let protection = Protection::from_bits_truncate(bits);
@@ -133,6 +139,16 @@ proptest! {
             let all: vec::Vec<_> = map.iter().collect();
             prop_assert!(all.windows(2).all(|pair| pair[0].end <= pair[1].start));
             prop_assert!(!all.windows(2).any(|pair| pair[0].is_continued_by(pair[1])));
+            let pages = |counts: fn(&Region) -> bool| {
+                map.iter().filter(|region| counts(region)).map(Region::pages).sum::<u64>()
+            };
+            let totals = Totals {
+                mapped: pages(|_| true),
+                locked: pages(|region| region.is_locked),
+                data: pages(Region::is_data),
+                image: pages(|region| region.kind == RegionKind::Image),
+            };
+            prop_assert_eq!(map.totals(), totals);
         }
     }
 
@@ -195,6 +211,28 @@ fn regions_that_show_an_object_are_counted() {
     assert_eq!(map.shown(3), 1);
     map.remove_first(0, PAGE_BYTES).unwrap();
     assert_eq!((map.shown(3), map.shown(7)), (0, 0));
+}
+
+#[test]
+fn an_object_is_writable_while_a_region_may_write_to_it() {
+    let shows = |start, is_shared, allowed| Region {
+        kind: RegionKind::Object(crate::ObjectPart::new(0, 0, start * PAGE_BYTES, is_shared)),
+        is_charged: false,
+        allowed,
+        ..region(start, start + 4, Protection::READ)
+    };
+    let mut map = RegionMap::new();
+    map.know_object(0).unwrap();
+    map.insert(shows(0, false, Protection::all())).unwrap();
+    map.insert(shows(10, true, Protection::READ)).unwrap();
+    assert!(!map.is_writable(0), "copies, and a mapping for reading");
+    map.insert(shows(20, true, Protection::all())).unwrap();
+    map.remove_first(21 * PAGE_BYTES, 22 * PAGE_BYTES).unwrap();
+    map.remove_first(20 * PAGE_BYTES, 21 * PAGE_BYTES).unwrap();
+    assert!(map.is_writable(0), "a piece of it is left");
+    map.remove_first(22 * PAGE_BYTES, 24 * PAGE_BYTES).unwrap();
+    assert!(!map.is_writable(0));
+    assert!(!map.is_writable(7));
 }
 
 #[test]

@@ -2,20 +2,9 @@
 //! (`RLIMIT_DATA`). (Linux: `may_expand_vm`.)
 
 use linux_raw_sys::general::{RLIMIT_AS, RLIMIT_DATA, RLIMIT_STACK};
-use unikernel_mm::ObjectPart;
 
 use super::{PAGE_BYTES, Placement, Protection, Region, RegionKind, Space, SpaceError};
 use crate::task::limits::{self, UNLIMITED};
-
-/// True for what `RLIMIT_DATA` counts: private pages that can be written, but not the stack.
-fn is_data(region: &Region) -> bool {
-    let is_private = match region.kind {
-        RegionKind::Anonymous | RegionKind::Unreserved | RegionKind::Image => true,
-        RegionKind::Object(ObjectPart { is_shared, .. }) => !is_shared,
-        RegionKind::Stack | RegionKind::Kernel => false,
-    };
-    is_private && region.protection.contains(Protection::WRITE)
-}
 
 impl Space {
     /// Whether a new mapping stays within the limits.
@@ -35,7 +24,7 @@ impl Space {
 
     /// Whether a region may grow by so many pages.
     pub(super) fn check_longer(&self, region: &Region, pages: u64) -> Result<(), SpaceError> {
-        self.check_growth(pages, if is_data(region) { pages } else { 0 })
+        self.check_growth(pages, if region.is_data() { pages } else { 0 })
     }
 
     /// Whether a range may be given a protection, which may make it data.
@@ -43,21 +32,19 @@ impl Space {
         if !has_limits() {
             return Ok(());
         }
-        let becomes_data = |piece: &Region| !is_data(piece) && is_data(&Region { protection: to, ..*piece });
+        let becomes_data = |piece: &Region| !piece.is_data() && Region { protection: to, ..*piece }.is_data();
         let more = self.regions.overlapping(start, end).filter(becomes_data).map(|piece| piece.pages()).sum();
         self.check_growth(0, more)
     }
 
     fn check_growth(&self, pages: u64, data_pages: u64) -> Result<(), SpaceError> {
-        let is_within = |more: u64, resource, counts: fn(&Region) -> bool| {
+        let is_within = |there: u64, more: u64, resource| {
             let limit = limits::soft(resource);
-            if more == 0 || limit == UNLIMITED {
-                return true;
-            }
-            let there: u64 = self.regions.iter().filter(|region| counts(region)).map(Region::pages).sum();
-            there.saturating_add(more) <= limit / PAGE_BYTES
+            more == 0 || limit == UNLIMITED || there.saturating_add(more) <= limit / PAGE_BYTES
         };
-        let is_good = is_within(pages, RLIMIT_AS, |_| true) && is_within(data_pages, RLIMIT_DATA, is_data);
+        let there = self.regions.totals();
+        let is_good =
+            is_within(there.mapped, pages, RLIMIT_AS) && is_within(there.data, data_pages, RLIMIT_DATA);
         if is_good { Ok(()) } else { Err(SpaceError::OutOfMemory) }
     }
 }

@@ -6,7 +6,7 @@ use core::ops::Range;
 use unikernel_mm::{ObjectPart, Protection, Region, RegionKind};
 
 use super::pieces::in_pieces;
-use super::{MAX_REGIONS, PopulateError, SPACE, Space, SpaceError, check_range, populate};
+use super::{MAX_REGIONS, PAGE_BYTES, PopulateError, SPACE, Space, SpaceError, check_range, populate};
 use crate::mem::user::USER_END;
 
 /// How the app wants what it maps from now on (mlockall(2), `MCL_FUTURE`).
@@ -53,19 +53,28 @@ pub fn set_future_locks(wanted: FutureLocks) {
 
 /// True if something of a range is locked.
 pub fn is_locked(start: u64, len: u64) -> bool {
-    let Ok(end) = check_range(start, len) else { return false };
-    SPACE.lock().regions.overlapping(start, end).any(|piece| piece.is_locked)
+    check_range(start, len).is_ok_and(|end| locked_within(start, end) > 0)
 }
 
-/// Bytes of a range that are not locked yet, and those that are locked elsewhere.
+/// Bytes of a range that are not locked yet, and those that are locked in all.
 pub fn count_locked(start: u64, len: u64) -> (u64, u64) {
-    let end = start.saturating_add(len);
-    let space = SPACE.lock();
-    let bytes = |pieces: &mut dyn Iterator<Item = Region>| -> u64 {
-        pieces.filter(|piece| piece.is_locked).map(|piece| piece.end - piece.start).sum()
-    };
-    let within = bytes(&mut space.regions.overlapping(start, end));
-    (len.saturating_sub(within), bytes(&mut space.regions.overlapping(0, USER_END)))
+    let more = len.saturating_sub(locked_within(start, start.saturating_add(len)));
+    (more, SPACE.lock().regions.totals().locked * PAGE_BYTES)
+}
+
+/// Bytes of a range that are locked.
+fn locked_within(start: u64, end: u64) -> u64 {
+    let mut bytes = 0;
+    let _ = in_pieces(start, end, |space, at| {
+        if space.regions.totals().locked == 0 {
+            return Ok(end);
+        }
+        let next = space.regions_until(at, end);
+        let locked = space.regions.overlapping(at, next).filter(|piece| piece.is_locked);
+        bytes += locked.map(|piece| piece.pages() * PAGE_BYTES).sum::<u64>();
+        Ok::<_, SpaceError>(next)
+    });
+    bytes
 }
 
 /// Has the pages of a range be there as Linux does where nobody says for what: those that may be written privately as after a

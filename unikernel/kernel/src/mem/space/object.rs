@@ -157,10 +157,9 @@ pub fn map_object(
 pub fn has_writable_mapping(object: &dyn PageSource) -> bool {
     let space = SPACE.lock();
     let identity = object.identity();
-    space.regions.iter().any(|region| {
-        let RegionKind::Object(part) = region.kind else { return false };
-        part.is_shared && region.allowed.contains(Protection::WRITE) && space.is_object(part.object, identity)
-    })
+    // A node of a filesystem and its content are two objects, with the same pages.
+    let mut numbers = 0..space.objects.len() as u32;
+    numbers.any(|number| space.regions.is_writable(number) && space.is_object(number, identity))
 }
 
 /// Objects in the address space whose pages may be absent.

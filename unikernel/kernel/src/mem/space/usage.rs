@@ -24,16 +24,14 @@ pub struct Usage {
 /// How much the app uses.
 pub fn usage() -> Usage {
     let space = SPACE.lock();
-    let mapped_pages = space.regions.iter().map(Region::pages).sum();
-    let locked_pages = space.regions.iter().filter(|region| region.is_locked).map(Region::pages).sum();
-    let image = space.regions.iter().filter(|region| region.kind == RegionKind::Image);
+    let totals = space.regions.totals();
     Usage {
         resident_pages: space.resident_pages,
         shared_pages: space.shared_pages.len() as u64,
-        image_pages: image.map(Region::pages).sum(),
+        image_pages: totals.image,
         charged_pages: space.charged_pages,
-        mapped_pages,
-        locked_pages,
+        mapped_pages: totals.mapped,
+        locked_pages: totals.locked,
     }
 }
 

@@ -38,7 +38,9 @@ fn main() {
             many_mappings(&other);
             files_in_memory(&other);
             copies(&other);
-            polls(&other);
+            let limit = raise_descriptor_limit();
+            polls(&other, limit);
+            watches(&other, limit);
         }
         Some(data) => files_on_disk(&other, data.as_ref()),
     }
@@ -343,16 +345,21 @@ fn copies(other: &Other) {
     );
 }
 
-/// As many descriptors as the limit allows, or a quarter of a million.
-fn polls(other: &Other) {
+/// Has the program use as many descriptors as it may; answers how many.
+fn raise_descriptor_limit() -> usize {
     // SAFETY: the calls use what they are given here.
-    let count = unsafe {
+    unsafe {
         let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
         check_eq!(libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit), 0);
         limit.rlim_cur = limit.rlim_max;
         check_eq!(libc::setrlimit(libc::RLIMIT_NOFILE, &limit), 0);
-        limit.rlim_cur.min(1 << 18) as usize
-    };
+        limit.rlim_cur as usize
+    }
+}
+
+/// As many descriptors as the limit allows, or a quarter of a million.
+fn polls(other: &Other, limit: usize) {
+    let count = limit.min(1 << 18);
     let file = memory_file(0);
     let mut entries = vec![libc::pollfd { fd: file.as_raw_fd(), events: 0, revents: 0 }; count];
     other.is_not_held_up(
@@ -361,6 +368,55 @@ fn polls(other: &Other) {
         |()| {
             // SAFETY: the array has so many entries.
             check_eq!(unsafe { libc::poll(entries.as_mut_ptr(), count as libc::nfds_t, 0) }, 0);
+        },
+    );
+}
+
+/// Many watches of an epoll instance, on one open file by many descriptors.
+fn watches(other: &Other, limit: usize) {
+    // Those of two rounds are there at once.
+    let count = (limit / 3).min(20_000);
+    let watched = || {
+        // SAFETY: the descriptors are new, and nobody else's.
+        let (event, epoll) = unsafe {
+            let event = OwnedFd::from_raw_fd(libc::eventfd(0, 0));
+            (event, OwnedFd::from_raw_fd(libc::epoll_create1(0)))
+        };
+        let mut copies: Vec<OwnedFd> = (1..count).map(|_| event.try_clone().unwrap()).collect();
+        copies.push(event);
+        for copy in &copies {
+            let mut interest = libc::epoll_event { events: libc::EPOLLOUT as u32, u64: 7 };
+            // SAFETY: the call reads what it is given here.
+            let added = unsafe {
+                libc::epoll_ctl(epoll.as_raw_fd(), libc::EPOLL_CTL_ADD, copy.as_raw_fd(), &mut interest)
+            };
+            check_eq!(added, 0);
+        }
+        (epoll, copies)
+    };
+    let copies = RefCell::new(Vec::new());
+    other.is_not_held_up(
+        "close of an epoll instance",
+        || {
+            let (epoll, watched) = watched();
+            copies.replace(watched);
+            epoll
+        },
+        drop,
+    );
+    // With the last descriptor go the watches on all.
+    other.is_not_held_up(
+        "close of a watched file",
+        || {
+            let (epoll, mut watched) = watched();
+            watched.truncate(1);
+            (epoll, watched.remove(0))
+        },
+        |(epoll, last)| {
+            drop(last);
+            let mut event = libc::epoll_event { events: 0, u64: 0 };
+            // SAFETY: the array has one element.
+            check_eq!(unsafe { libc::epoll_wait(epoll.as_raw_fd(), &mut event, 1, 0) }, 0);
         },
     );
 }

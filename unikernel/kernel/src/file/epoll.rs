@@ -19,6 +19,7 @@ use crate::mem::fault::Missing;
 use crate::mem::user::UserPtr;
 use crate::net;
 use crate::sync::SpinLock;
+use crate::task::scheduler;
 use crate::task::wait::WaitError;
 use crate::user_abi;
 
@@ -301,7 +302,10 @@ impl File for Epoll {
 
     fn close(&self) {
         let watches = core::mem::take(&mut *self.watches.lock());
-        watches.values().for_each(retire);
+        for (done, watch) in watches.into_values().enumerate() {
+            retire(&watch);
+            scheduler::breathe_now_and_then(done);
+        }
         self.ready.clear();
     }
 

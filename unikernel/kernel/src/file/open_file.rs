@@ -11,7 +11,7 @@ use super::{File, WaitMode, at_each};
 use crate::abi::{Errno, SysResult};
 use crate::fs::notify;
 use crate::mem::user::UserSlice;
-use crate::sync::{Mutex, SpinLock};
+use crate::sync::{self, Mutex, SpinLock};
 use crate::task::limits;
 
 bitflags! {
@@ -292,12 +292,10 @@ impl OpenFile {
 
 impl Drop for OpenFile {
     fn drop(&mut self) {
+        // What the end of a file takes: other locks, and now and then a while.
+        sync::assert_no_spin_lock();
         if let Some(source) = self.file.poll_source() {
-            for watch in source.detach_all(core::ptr::from_ref(self).addr()) {
-                if let Some(epoll) = watch.epoll.upgrade() {
-                    epoll.forget(&watch);
-                }
-            }
+            source.end_watches_on(core::ptr::from_ref(self).addr());
         }
         if let Some(locks) = self.file.locks() {
             locks.release(core::ptr::from_ref(self).addr() as u64);

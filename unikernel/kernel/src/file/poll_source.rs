@@ -24,8 +24,8 @@ use crate::abi::Errno;
 use crate::mem::fault::Pins;
 use crate::mem::room::{self, OutOfMemory};
 use crate::sync::SpinLock;
-use crate::task::WaitQueue;
 use crate::task::wait::WaitError;
+use crate::task::{WaitQueue, scheduler};
 
 /// Bits of a watch that are not events.
 const INPUT_BITS: u32 = EPOLLET | EPOLLONESHOT | EPOLLEXCLUSIVE;
@@ -144,10 +144,7 @@ impl PollSource {
             let place = watch.place.load(Ordering::Relaxed);
             if watches.get(place).is_some_and(|attached| Arc::ptr_eq(attached, watch)) {
                 // The caller has another reference.
-                watches.swap_remove(place);
-                if let Some(moved) = watches.get(place) {
-                    moved.place.store(place, Ordering::Relaxed);
-                }
+                take_out(watches, place);
             }
         });
     }
@@ -159,24 +156,43 @@ impl PollSource {
         outcome
     }
 
-    /// Takes back the watches on an open file that is being closed.
-    pub(super) fn detach_all(&self, open_file: usize) -> SmallVec<[Arc<Watch>; 1]> {
-        let mut detached = SmallVec::new();
-        self.change(|watches| {
-            let mut kept = 0;
-            watches.retain(|watch| {
-                let stays = watch.key.1 != open_file;
-                if stays {
-                    watch.place.store(kept, Ordering::Relaxed);
-                    kept += 1;
-                } else {
-                    detached.push(Arc::clone(watch));
+    /// Ends the watches on an open file that is being closed, which so become no more. The file may have others.
+    pub(super) fn end_watches_on(&self, open_file: usize) {
+        /// Watches that are looked at with one lock: what takes some microseconds.
+        const STEP: usize = 64;
+        // Downwards: where one is taken out, the last takes its place, which has been looked at or is new.
+        let mut top = usize::MAX;
+        loop {
+            let mut ended = ArrayVec::<Arc<Watch>, STEP>::new();
+            self.change(|watches| {
+                top = top.min(watches.len());
+                for place in (top.saturating_sub(STEP)..top).rev() {
+                    if watches[place].key.1 == open_file {
+                        ended.push(take_out(watches, place));
+                    }
                 }
-                stays
+                top = top.saturating_sub(STEP);
             });
-        });
-        detached
+            for watch in ended {
+                if let Some(epoll) = watch.epoll.upgrade() {
+                    epoll.forget(&watch);
+                }
+            }
+            if top == 0 {
+                return;
+            }
+            scheduler::breathe();
+        }
     }
+}
+
+/// Takes the watch at a place out; the last takes its place.
+fn take_out(watches: &mut SmallVec<[Arc<Watch>; 1]>, place: usize) -> Arc<Watch> {
+    let watch = watches.swap_remove(place);
+    if let Some(moved) = watches.get(place) {
+        moved.place.store(place, Ordering::Relaxed);
+    }
+    watch
 }
 
 /// Watches whose files may be ready, and the threads that wait for one.

@@ -9,7 +9,7 @@ use crate::abi::{Errno, SysResult};
 use crate::mem::user::{UserPtr, UserSlice};
 use crate::platform::time;
 use crate::sync::SpinLock;
-use crate::syscall::time::{ClockBase, first_expiration};
+use crate::task::clocks::{ClockBase, first_expiration};
 use crate::task::timer::{self, Timer, TimerTarget};
 
 /// Bytes of the count.

@@ -3,13 +3,13 @@
 use linux_raw_sys::general::*;
 
 use super::descriptor::on_exec_of;
-use super::time::{ClockBase, timespec_ns, to_timespec};
 use crate::abi::{Errno, SysResult};
 use crate::file::eventfd::{EventFd, Take};
 use crate::file::signalfd::SignalFd;
 use crate::file::timerfd::{Setting, TimerFd};
 use crate::file::{self, FileFlags, pipe, table};
 use crate::mem::user::UserPtr;
+use crate::task::clocks::{ClockBase, timespec_ns, to_timespec};
 use crate::task::signal::SignalSet;
 use crate::user_abi;
 

@@ -4,10 +4,10 @@ use linux_raw_sys::general::*;
 use unikernel_sched::futex::pi::LockError;
 
 use super::restart::interrupted;
-use super::time::{self, ClockBase};
 use crate::abi::{Errno, SysResult};
 use crate::mem::room;
 use crate::mem::user::{UserPtr, UserSlice};
+use crate::task::clocks::{self, ClockBase};
 use crate::task::futex::{self, FutexError};
 use crate::task::restart::Restart;
 use crate::task::{futex_many, futex_pi};
@@ -78,7 +78,7 @@ pub fn sys_futex(
         FUTEX_TRYLOCK_PI => with_owner(futex_pi::try_lock(address)),
         FUTEX_UNLOCK_PI => with_owner(futex_pi::unlock(address)),
         FUTEX_WAIT_REQUEUE_PI => {
-            let deadline_ns = time::read_deadline(UserPtr::new(fourth), absolute)?;
+            let deadline_ns = clocks::read_deadline(UserPtr::new(fourth), absolute)?;
             check_lock(address, address2)?;
             with_owner(futex_pi::wait_requeue((address, address2), value, deadline_ns))
         }
@@ -88,7 +88,7 @@ pub fn sys_futex(
 }
 
 fn lock(address: u64, timeout: u64, base: ClockBase) -> SysResult {
-    let deadline_ns = time::read_deadline(UserPtr::new(timeout), base)?;
+    let deadline_ns = clocks::read_deadline(UserPtr::new(timeout), base)?;
     with_owner(futex_pi::lock(address, deadline_ns))
 }
 
@@ -123,7 +123,7 @@ fn requeue_to_lock(from: u64, to: u64, wake_count: u32, move_count: u32, expecte
 }
 
 fn wait(address: u64, expected: u32, bits: u32, timeout: u64, base: ClockBase) -> SysResult {
-    let deadline_ns = time::read_deadline(UserPtr::new(timeout), base)?;
+    let deadline_ns = clocks::read_deadline(UserPtr::new(timeout), base)?;
     sleep(address, expected, bits, deadline_ns)
 }
 
@@ -203,8 +203,8 @@ pub fn sys_futex_waitv(
     }
     let deadline_ns = match (timeout.is_null(), clock) {
         (true, _) => None,
-        (_, CLOCK_MONOTONIC) => time::read_deadline(timeout, ClockBase::AbsoluteMonotonic)?,
-        (_, CLOCK_REALTIME) => time::read_deadline(timeout, ClockBase::AbsoluteWall)?,
+        (_, CLOCK_MONOTONIC) => clocks::read_deadline(timeout, ClockBase::AbsoluteMonotonic)?,
+        (_, CLOCK_REALTIME) => clocks::read_deadline(timeout, ClockBase::AbsoluteWall)?,
         _ => return Err(Errno::EINVAL),
     };
     let mut all = room::with_capacity(count as usize)?;

@@ -6,12 +6,12 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use linux_raw_sys::general::*;
 use linux_raw_sys::system::{new_utsname, sysinfo};
 
-use super::time::to_timespec;
 use crate::abi::{Errno, SysResult};
 use crate::file::tty::session;
 use crate::mem::frames;
 use crate::mem::user::{UserAbi, UserPtr, UserSlice};
 use crate::platform::{random, time};
+use crate::task::clocks::to_timespec;
 use crate::task::host_name;
 use crate::task::limits::{self, Limit};
 use crate::task::process::{PROCESS_ID, process};

@@ -5,7 +5,6 @@ use linux_raw_sys::net::{MSG_OOB, MSG_TRUNC, mmsghdr, msghdr};
 
 use super::io::{self, Buffers, MAX_TRANSFER_BYTES, RawBuffer};
 use super::socket::SocketRef;
-use super::time::{ClockBase, read_deadline};
 use super::{control, control_out};
 use crate::abi::{Errno, SysResult};
 use crate::file::WaitMode;
@@ -15,6 +14,7 @@ use crate::net::address::{self, Raw};
 use crate::net::socket::{Beside, MessageFlags, Outgoing, Received, SendControl};
 use crate::net::unix::Rights;
 use crate::platform::time;
+use crate::task::clocks::{ClockBase, read_deadline};
 use crate::user_abi;
 
 user_abi!(msghdr, mmsghdr);

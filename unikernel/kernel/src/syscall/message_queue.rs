@@ -6,7 +6,6 @@ use alloc::vec::Vec;
 use linux_raw_sys::general::*;
 
 use super::path::read_path;
-use super::time::{ClockBase, read_deadline};
 use crate::abi::{Errno, SysResult};
 use crate::file::message_queue::{
     self, COOKIE_BYTES, DEFAULT_MESSAGE_BYTES, DEFAULT_MESSAGES, MAX_MESSAGE_BYTES, MAX_MESSAGES, Making,
@@ -19,6 +18,7 @@ use crate::mem::room;
 use crate::mem::user::{UserPtr, UserSlice};
 use crate::net::address::Family;
 use crate::net::socket::Socket;
+use crate::task::clocks::{ClockBase, read_deadline};
 use crate::task::credentials;
 use crate::task::process::PROCESS_ID;
 use crate::task::signal::{MAX_SIGNAL, SignalInfo};

@@ -7,13 +7,13 @@ use smallvec::SmallVec;
 
 use super::restart::interrupted;
 use super::signal::{read_mask, with_mask};
-use super::time::{self, ClockBase};
 use crate::abi::{Errno, SysResult};
 use crate::file::poll_set::{self, PollEntry, PollError};
 use crate::file::{self, Readiness};
 use crate::mem::room;
 use crate::mem::user::{Fault, UserPtr};
 use crate::platform;
+use crate::task::clocks::{self, ClockBase};
 use crate::task::restart::Restart;
 use crate::task::signal::SignalSet;
 use crate::task::wait::WaitError;
@@ -37,9 +37,9 @@ pub fn deadline_of_millis(timeout_ms: i32) -> Option<u64> {
 /// The deadline for an optional relative `timespec`, in the same way.
 pub fn deadline_of_timespec(timeout: UserPtr<__kernel_timespec>) -> Result<Option<u64>, Errno> {
     let Some(timeout) = timeout.non_null() else { return Ok(None) };
-    match time::timespec_ns(timeout.read()?)? {
+    match clocks::timespec_ns(timeout.read()?)? {
         0 => Ok(Some(0)),
-        span_ns => Ok(Some(time::deadline_ns(span_ns, ClockBase::Relative))),
+        span_ns => Ok(Some(clocks::deadline_ns(span_ns, ClockBase::Relative))),
     }
 }
 
@@ -65,7 +65,7 @@ fn tell_rest(
 ) -> SysResult {
     let Some(deadline_ns) = deadline_ns.filter(|&deadline_ns| deadline_ns != 0) else { return result };
     let rest_ns = deadline_ns.saturating_sub(platform::time::now_ns());
-    match write(time::to_timespec(rest_ns)) {
+    match write(clocks::to_timespec(rest_ns)) {
         Err(Fault) if result == Err(Errno::RESTART_NO_HANDLER) => Err(Errno::EINTR),
         _ => result,
     }
@@ -168,7 +168,7 @@ pub fn sys_select(
             let (Ok(seconds), Ok(micros)) = (seconds, micros) else { return Err(Errno::EINVAL) };
             match seconds.saturating_mul(1_000_000).saturating_add(micros).saturating_mul(1000) {
                 0 => Some(0),
-                span_ns => Some(time::deadline_ns(span_ns, ClockBase::Relative)),
+                span_ns => Some(clocks::deadline_ns(span_ns, ClockBase::Relative)),
             }
         }
     };

@@ -6,10 +6,10 @@ use alloc::sync::Arc;
 use linux_raw_sys::general::*;
 use unikernel_sched::{CoreSet, Schedulable};
 
-use super::time::to_timespec;
 use crate::abi::{Errno, SysResult};
 use crate::arch::cpu;
 use crate::mem::user::{UserPtr, UserSlice};
+use crate::task::clocks::to_timespec;
 use crate::task::process::{PROCESS_ID, process};
 use crate::task::thread::Thread;
 use crate::task::{current, scheduler};

@@ -4,9 +4,9 @@ use alloc::sync::Arc;
 
 use linux_raw_sys::general::*;
 
-use super::time::{self, ClockBase};
 use crate::abi::{Errno, SysResult};
 use crate::mem::user::UserPtr;
+use crate::task::clocks::{self, ClockBase};
 use crate::task::process::{PROCESS_ID, process};
 use crate::task::signal::{
     self, AlternateStack, MAX_SIGNAL, SigAction, SignalInfo, SignalSet, UNBLOCKABLE, set_of,
@@ -156,7 +156,7 @@ pub fn sys_rt_sigtimedwait(
     size: usize,
 ) -> SysResult {
     let set = read_mask(set, size)?.ok_or(Errno::EFAULT)? & !UNBLOCKABLE;
-    let deadline_ns = time::read_deadline(timeout, ClockBase::Relative)?;
+    let deadline_ns = clocks::read_deadline(timeout, ClockBase::Relative)?;
     let me = Arc::clone(&current());
     me.signals.lock().awaited = set;
     let outcome = WaitQueue::new().wait_until(deadline_ns, || signal::take(set));

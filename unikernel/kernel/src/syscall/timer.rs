@@ -4,13 +4,13 @@ use alloc::sync::Arc;
 
 use linux_raw_sys::general::*;
 
-use super::time::{
-    ClockBase, CpuClock, NANOS_PER_SECOND, deadline_ns, first_expiration, timespec_ns, timeval_ns,
-    to_timespec,
-};
 use crate::abi::{Errno, SysResult};
 use crate::mem::user::UserPtr;
 use crate::platform::time;
+use crate::task::clocks::{
+    ClockBase, CpuClock, NANOS_PER_SECOND, deadline_ns, first_expiration, timespec_ns, timeval_ns,
+    to_timespec,
+};
 use crate::task::process::process;
 use crate::task::signal::{MAX_SIGNAL, SignalInfo};
 use crate::task::signal_timer::{self, IntervalTimer, Setting, SignalTimer, Target};

@@ -6,11 +6,11 @@ use linux_raw_sys::general::__kernel_timespec;
 use linux_raw_sys::io_uring::*;
 
 use super::signal::{read_mask, with_mask};
-use super::time::{ClockBase, deadline_ns, timespec_ns};
 use crate::abi::{Errno, SysResult};
 use crate::file::table::OnExec;
 use crate::file::{self, File, FileFlags};
 use crate::mem::user::UserPtr;
+use crate::task::clocks::{ClockBase, deadline_ns, timespec_ns};
 use crate::task::signal::SignalSet;
 use crate::uring::Ring;
 use crate::user_abi;

@@ -6,12 +6,12 @@ use alloc::sync::Arc;
 use linux_raw_sys::general::{SIGKILL, SIGXCPU};
 use spin::Once;
 
+use super::clocks::CpuClock;
 use super::limits::{Limit, UNLIMITED};
 use super::signal::{self, SignalInfo};
 use super::signal_timer;
 use super::timer::{self, Timer, TimerTarget};
 use crate::sync::SpinLock;
-use crate::syscall::time::CpuClock;
 
 const SECOND_NS: u64 = 1_000_000_000;
 

@@ -3,13 +3,14 @@
 //! - [`thread`]: one thread: a kernel stack, saved registers, its signal state;
 //! - [`scheduler`]: which thread runs, blocking and waking; `cores`: its state for each core;
 //!   `idle`: what a core does when nobody can run;
-//! - [`wait`]: sleeping until a condition holds; [`timer`]: waking at a time;
+//! - [`wait`]: sleeping until a condition holds; [`timer`]: waking at a time; [`clocks`]: what time it is, and whose;
 //! - [`futex`]: the wait queues behind the app's own locks; [`futex_pi`]: behind those with an owner; [`futex_robust`]:
 //!   what becomes of them when a thread ends;
 //! - [`signal`], [`signal_delivery`] and [`signal_frame`]: faults and signals, to a handler or to the end;
 //!   [`signal_queue`]: those that wait; [`signal_timer`]: timers that send them;
 //! - [`process`]: what all threads share; [`host_name`]: what the machine is called; [`settings`]: what prctl(2) keeps; [`exec`] and [`exec_stack`]: how the app starts, [`replace`]: once more, [`load`] and [`executable`]: from a file, [`linked`]: in the image; [`stop`]: how the machine stops.
 
+pub mod clocks;
 mod cores;
 mod cpu_limit;
 pub mod credentials;

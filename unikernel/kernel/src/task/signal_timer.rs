@@ -10,6 +10,7 @@ use linux_raw_sys::general::{RLIMIT_SIGPENDING, SIGALRM, SIGPROF, SIGVTALRM};
 use spin::Once;
 use unikernel_fs::Expirations;
 
+use super::clocks::CpuClock;
 use super::limits;
 use super::process::process;
 use super::signal::{self, SignalInfo};
@@ -19,7 +20,6 @@ use super::timer::{self, Timer, TimerTarget};
 use crate::arch::cpu;
 use crate::platform::time;
 use crate::sync::{SpinLock, SpinLockGuard};
-use crate::syscall::time::CpuClock;
 
 /// Timers that an app may have (Linux bounds them by `RLIMIT_SIGPENDING`).
 const MAX_TIMERS: u64 = 1024;

@@ -6,9 +6,9 @@
 //! (`arch::tlb`): the asker may hold the very lock.
 //!
 //! Nothing may sleep while it holds a [`SpinLock`]. Debug builds panic where that happens, and where
-//! locks are taken in an order that contradicts an earlier one (`debug::lock_order`).
+//! locks are taken in an order that contradicts an earlier one ([`lock_order`]).
 //!
-//! A [`Mutex`] sleeps while it waits, and its holder may sleep: for work that waits for a disk.
+//! The lock that sleeps while it waits is `task::mutex`: for work that waits for a disk.
 //!
 //! Lock order, outermost first:
 //!
@@ -24,12 +24,7 @@
 //! - frames, heap classes
 //! - console
 
-mod mutex;
-
-pub use mutex::{Mutex, MutexGuard};
-
-/// What long work does between two holds of a lock.
-pub use crate::task::scheduler::{breathe, breathe_now_and_then};
+pub mod lock_order;
 
 use core::fmt;
 use core::ops::{Deref, DerefMut};
@@ -38,8 +33,7 @@ use spin::RelaxStrategy;
 use spin::mutex::{SpinMutex, SpinMutexGuard};
 
 use crate::arch::tlb;
-use crate::debug::lock_order::{self, Class, Nesting};
-use crate::task::{self, scheduler};
+use lock_order::{Class, Nesting};
 
 /// What a core does while it waits for a lock.
 struct ServeOthers;
@@ -155,14 +149,4 @@ impl<T: ?Sized> Drop for SpinLockGuard<'_, T> {
 #[track_caller]
 pub fn assert_no_spin_lock() {
     assert_eq!(lock_order::held_count(), 0, "sleeping while a spin lock is held");
-}
-
-/// The same, and if the caller has announced to sleep and looks at its condition.
-#[inline]
-#[track_caller]
-pub fn assert_may_sleep() {
-    assert_no_spin_lock();
-    if cfg!(debug_assertions) && scheduler::can_block() {
-        assert!(!task::current().has_begun_block(), "sleeping in the condition of a wait");
-    }
 }

@@ -11,7 +11,7 @@ use super::cpu::{KERNEL_STACK_TOP_OFFSET, USER_RSP_OFFSET};
 use super::descriptor::{KERNEL_CODE, KERNEL_DATA, USER_CODE, USER_DATA};
 use super::exit;
 use super::trap::{SYSCALL_VECTOR, TrapFrame};
-use crate::debug::stopwatch;
+use crate::platform::stopwatch;
 
 unsafe extern "C" {
     fn syscall_entry();

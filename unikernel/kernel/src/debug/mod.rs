@@ -2,12 +2,9 @@
 //!
 //! - [`symbols`]: names for addresses, from a table that the build puts into the image;
 //! - [`backtrace`]: who called whom, for the kernel and for the app;
-//! - [`stopwatch`]: whose the time is (`trace=time`);
 //! - [`trace`]: system calls as `strace` prints them (`trace=syscalls`).
 
 pub mod backtrace;
-pub mod lock_order;
-pub mod stopwatch;
 pub mod symbols;
 pub mod trace;
 mod trace_args;
@@ -21,7 +18,7 @@ use spin::Once;
 
 use crate::arch::trap::TrapFrame;
 use crate::mem::layout;
-use crate::platform::{console, interrupts, power, records};
+use crate::platform::{console, interrupts, power, records, stopwatch};
 use crate::task::signal;
 use crate::task::signal_delivery::Cause;
 

@@ -11,8 +11,9 @@ use super::{File, WaitMode, at_each};
 use crate::abi::{Errno, SysResult};
 use crate::fs::notify;
 use crate::mem::user::UserSlice;
-use crate::sync::{self, Mutex, SpinLock};
+use crate::sync::{self, SpinLock};
 use crate::task::limits;
+use crate::task::mutex::Mutex;
 
 bitflags! {
     /// Access mode and status flags (open(2)); the bits are Linux's own.

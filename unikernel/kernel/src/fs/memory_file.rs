@@ -22,7 +22,8 @@ use crate::mem::frames;
 use crate::mem::shared::{self, SharedFrame};
 use crate::mem::space::{self, Copies};
 use crate::mem::user::UserSlice;
-use crate::sync::{Mutex, SpinLock};
+use crate::sync::SpinLock;
+use crate::task::mutex::Mutex;
 use crate::task::{limits, scheduler};
 
 /// The largest file (Linux: `MAX_LFS_FILESIZE`).

@@ -6,8 +6,8 @@ use core::fmt::Write;
 
 use unikernel_mm::PAGE_BYTES;
 
-use crate::debug::stopwatch;
 use crate::mem::{frames, heap, space};
+use crate::platform::stopwatch;
 use crate::platform::{interrupts, time};
 use crate::task::{process::process, scheduler};
 use crate::{file, net, syscall};

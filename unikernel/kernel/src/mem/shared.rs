@@ -10,7 +10,7 @@ use x86_64::PhysAddr;
 use super::layout::{PAGE_BYTES, phys_to_virt};
 use super::user::{Fault, UserSlice};
 use super::{frames, heap};
-use crate::sync;
+use crate::task::scheduler;
 
 /// Frames that exist.
 static COUNT: AtomicUsize = AtomicUsize::new(0);
@@ -49,7 +49,7 @@ impl Drop for Owned {
 pub fn let_go(pages: BTreeMap<u64, SharedFrame>) {
     for (done, page) in pages.into_values().enumerate() {
         drop(page);
-        sync::breathe_now_and_then(done);
+        scheduler::breathe_now_and_then(done);
     }
 }
 

@@ -14,7 +14,7 @@ use core::mem::{MaybeUninit, size_of};
 
 use super::fault::{Missing, paging_in};
 use crate::arch::user_copy;
-use crate::sync::assert_may_sleep;
+use crate::task::scheduler::assert_may_sleep;
 
 /// The app named memory that it may not use.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

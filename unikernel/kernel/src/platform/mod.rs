@@ -5,7 +5,7 @@
 //! - [`console`], [`logger`]: the serial line and the log on it; [`records`]: both, for whoever else wants them;
 //! - [`acpi`], [`smbios`]: what the firmware says; [`pci`]: devices on the PCI bus;
 //! - [`interrupts`], with [`apic`], [`ioapic`] and [`shared_line`]: from a device to its handler;
-//! - [`time`], with `calibrate`, `pvclock` and `rtc`; [`timer`]: an interrupt at a time;
+//! - [`time`], with `calibrate`, `pvclock` and `rtc`; [`timer`]: an interrupt at a time; [`stopwatch`]: whose the time is;
 //! - [`random`]; [`generation`]: whether the machine goes on from a saved state; [`power`]: off, reboot, exit code, power button,
 //!   with `keyboard`: Ctrl-Alt-Delete where there is none;
 //! - [`io`]: the handles for registers that all of them stand on.
@@ -28,6 +28,7 @@ pub mod records;
 mod rtc;
 pub mod shared_line;
 pub mod smbios;
+pub mod stopwatch;
 pub mod time;
 pub mod timer;
 

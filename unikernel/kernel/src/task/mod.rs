@@ -3,7 +3,7 @@
 //! - [`thread`]: one thread: a kernel stack, saved registers, its signal state;
 //! - [`scheduler`]: which thread runs, blocking and waking; `cores`: its state for each core;
 //!   `idle`: what a core does when nobody can run;
-//! - [`wait`]: sleeping until a condition holds; [`timer`]: waking at a time; [`clocks`]: what time it is, and whose;
+//! - [`wait`]: sleeping until a condition holds; [`mutex`]: the lock that does; [`timer`]: waking at a time; [`clocks`]: what time it is, and whose;
 //! - [`futex`]: the wait queues behind the app's own locks; [`futex_pi`]: behind those with an owner; [`futex_robust`]:
 //!   what becomes of them when a thread ends;
 //! - [`signal`], [`signal_delivery`] and [`signal_frame`]: faults and signals, to a handler or to the end;
@@ -26,6 +26,7 @@ mod idle;
 pub mod limits;
 pub mod linked;
 pub mod load;
+pub mod mutex;
 pub mod out_of_memory;
 pub mod process;
 pub mod replace;

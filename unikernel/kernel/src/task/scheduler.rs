@@ -158,6 +158,17 @@ pub fn can_block() -> bool {
     !this_cpu().current_thread().is_null() && !own().is_idling.get()
 }
 
+/// Panics in debug builds if the caller holds a spin lock, or has announced to sleep and looks at its condition; with the
+/// caller's location.
+#[inline]
+#[track_caller]
+pub fn assert_may_sleep() {
+    assert_no_spin_lock();
+    if cfg!(debug_assertions) && can_block() {
+        assert!(!current().has_begun_block(), "sleeping in the condition of a wait");
+    }
+}
+
 /// True if another thread wants this core.
 pub fn has_others_waiting() -> bool {
     DISPATCHER.waiting(this_cpu().index()) > 0

@@ -16,12 +16,12 @@ use crate::arch::cpu::{self, this_cpu};
 use crate::arch::fpu::FpuState;
 use crate::arch::switch::KernelStack;
 use crate::arch::trap::TrapFrame;
-use crate::debug::lock_order::ThreadLocks;
 use crate::file::pidfd::ExitWatch;
 use crate::file::release::Releases;
 use crate::mem::fault::Pending;
 use crate::mem::kernel_map::STACK_BYTES;
 use crate::sync::SpinLock;
+use crate::sync::lock_order::ThreadLocks;
 
 /// Linux thread id; the first thread's is 1, as an init process has.
 pub type ThreadId = i32;

@@ -15,12 +15,11 @@ pub(crate) struct Layer {
 }
 
 /// The kernel's layers, from the bottom up.
-pub(crate) const LAYERS: [Layer; 8] = [
+pub(crate) const LAYERS: [Layer; 7] = [
     Layer { rooms: &["abi"], purpose: "the Linux ABI: types without logic" },
     Layer { rooms: &["arch", "platform", "sync", "boot_info"], purpose: "the machine" },
-    Layer { rooms: &["mem"], purpose: "memory" },
+    Layer { rooms: &["mem", "task"], purpose: "the process: its memory, threads, signals" },
     Layer { rooms: &["block", "drivers"], purpose: "devices" },
-    Layer { rooms: &["task"], purpose: "the process: threads, signals, start and end" },
     Layer { rooms: &["file", "fs", "net"], purpose: "what descriptors lead to" },
     Layer { rooms: &["service", "uring"], purpose: "what works beside the app, or in its place" },
     Layer { rooms: &["debug", "syscall"], purpose: "system calls, and who looks on" },

@@ -21,8 +21,9 @@ use crate::file::lock::FileLocks;
 use crate::file::pipe::Fifo;
 use crate::mem::PAGE_BYTES;
 use crate::net::socket::Socket;
-use crate::sync::{Mutex, SpinLock};
+use crate::sync::SpinLock;
 use crate::task::WaitQueue;
+use crate::task::mutex::Mutex;
 
 /// One inode.
 pub struct Inode {

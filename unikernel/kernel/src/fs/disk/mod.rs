@@ -42,7 +42,8 @@ use crate::block::volume::Volume;
 use crate::fs::NodeId;
 use crate::mem::frames;
 use crate::platform::time;
-use crate::sync::{Mutex, SpinLock};
+use crate::sync::SpinLock;
+use crate::task::mutex::Mutex;
 use inode::Inode;
 
 const NANOS_PER_SECOND: u64 = 1_000_000_000;

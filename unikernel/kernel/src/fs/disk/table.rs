@@ -17,7 +17,8 @@ use crate::block::{self, Device};
 use crate::fs::memory_file::MAX_FILE_BYTES;
 use crate::fs::{self, NodeId};
 use crate::platform::random;
-use crate::sync::{Mutex, SpinLock};
+use crate::sync::SpinLock;
+use crate::task::mutex::Mutex;
 
 static MOUNTS: Once<Vec<Mount>> = Once::new();
 static COVERED: Once<Vec<NodeId>> = Once::new();

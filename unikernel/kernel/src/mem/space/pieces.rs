@@ -4,7 +4,7 @@
 
 use super::{RegionKind, SPACE, Space, SpaceError, change, page_table};
 use crate::mem::room;
-use crate::sync;
+use crate::task::scheduler;
 
 /// Regions that a piece has at most.
 pub(super) const MOST_REGIONS: usize = 1024;
@@ -20,7 +20,7 @@ pub(super) fn in_pieces<E>(
         at = change(|space| step(space, at))?;
         if at < end {
             SPACE.let_others();
-            sync::breathe();
+            scheduler::breathe();
         }
     }
     Ok(())

@@ -1,15 +1,15 @@
 //! A lock whose waiters sleep, and whose holder may: for what waits for a disk with state in its
-//! hands. It must not be taken while a [`SpinLock`](super::SpinLock) is held, nor by an interrupt
+//! hands. It must not be taken while a [`SpinLock`](crate::sync::SpinLock) is held, nor by an interrupt
 //! handler or an idle core.
 
 use core::cell::UnsafeCell;
 use core::ops::{Deref, DerefMut};
 use core::sync::atomic::{AtomicBool, Ordering};
 
+use super::thread::Thread;
+use super::{WaitQueue, scheduler};
 use crate::arch::cpu::this_cpu;
-use crate::debug::lock_order::Class;
-use crate::task::thread::Thread;
-use crate::task::{self, WaitQueue, scheduler};
+use crate::sync::lock_order::Class;
 
 /// A lock that waits by sleeping.
 pub struct Mutex<T: ?Sized> {
@@ -47,7 +47,7 @@ impl<T: ?Sized> Mutex<T> {
     #[inline]
     #[track_caller]
     pub fn lock(&self) -> MutexGuard<'_, T> {
-        super::assert_may_sleep();
+        super::scheduler::assert_may_sleep();
         with_thread(|thread| thread.locks.before_wait(&self.class));
         if !self.try_take() {
             assert!(scheduler::can_block(), "a sleeping lock is taken where nobody may sleep");
@@ -89,7 +89,7 @@ impl<T: Default> Default for Mutex<T> {
 #[inline]
 fn with_thread(work: impl FnOnce(&Thread)) {
     if cfg!(debug_assertions) && !this_cpu().current_thread().is_null() {
-        work(&task::current());
+        work(&super::current());
     }
 }
 

@@ -28,7 +28,7 @@ type NamedTest = (String, Box<dyn Fn() -> Result<()>>);
 
 const TIME_OUT: Duration = Duration::from_secs(60);
 const PAGE_BYTES: u64 = 4096;
-/// Where the kernel may be (`mem::layout`), in pages 19 bits.
+/// Where the kernel may be (`kmem::layout`), in pages 19 bits.
 const AREA: Range<u64> = 0xffff_ffff_8040_0000..0xffff_ffff_ffc0_0000;
 const PLACE_BITS: u32 = 19;
 /// What its addresses as linked are from those at which it is loaded.

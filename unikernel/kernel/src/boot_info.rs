@@ -13,7 +13,7 @@ use unikernel_machine::multiboot2::{MemoryEntry, MemoryKind};
 use unikernel_machine::ram::Ram;
 use x86_64::{PhysAddr, VirtAddr};
 
-use crate::mem::{BOOT_MAP_END, layout};
+use crate::kmem::{BOOT_MAP_END, layout};
 
 /// More memory-map entries than any machine we know has; the rest is not used.
 const MAX_RANGES: usize = 64;
@@ -103,7 +103,7 @@ impl fmt::Display for CommandLineError {
 impl Range {
     /// The bytes, through the direct map.
     pub fn bytes(self) -> &'static [u8] {
-        let start = crate::mem::phys_to_virt(PhysAddr::new(self.start)).as_ptr();
+        let start = crate::kmem::phys_to_virt(PhysAddr::new(self.start)).as_ptr();
         // SAFETY: the loader put the file there, into RAM; `for_each_free` keeps it out of the frames, and
         // nobody writes it.
         unsafe { core::slice::from_raw_parts(start, (self.end - self.start) as usize) }
@@ -176,7 +176,7 @@ impl BootInfo {
         match &self.rsdp {
             RootPointer::Unknown => None,
             RootPointer::At(address) => Some(*address),
-            RootPointer::Copy(copy) => Some(crate::mem::virt_to_phys(VirtAddr::from_ptr(copy))),
+            RootPointer::Copy(copy) => Some(crate::kmem::virt_to_phys(VirtAddr::from_ptr(copy))),
         }
     }
 

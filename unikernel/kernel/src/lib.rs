@@ -4,9 +4,9 @@
 //!
 //! The rooms, from the machine upwards:
 //!
-//! - [`arch`]: the processor; [`platform`]: clocks, interrupts, ACPI, console, randomness;
-//! - [`drivers`]: virtio; [`block`]: disks; [`mem`]: frames, page tables, the app's regions;
-//! - [`task`]: threads, sleeping, signals; [`net`], [`fs`], [`file`]: what descriptors lead to;
+//! - [`arch`]: the processor; [`platform`]: clocks, interrupts, ACPI, console, randomness; [`kmem`]: frames, page tables, heap;
+//! - [`mem`]: the app's regions; [`task`]: threads, sleeping, signals; [`drivers`]: virtio; [`block`]: disks;
+//! - [`net`], [`fs`], [`file`]: what descriptors lead to;
 //! - [`service`]: what the machine does beside running the app;
 //! - [`uring`]: calls that are handed over in shared memory;
 //! - [`syscall`]: the door; [`debug`]: reports and traces.
@@ -27,6 +27,7 @@ pub mod debug;
 pub mod drivers;
 pub mod file;
 pub mod fs;
+pub mod kmem;
 pub mod mem;
 pub mod net;
 pub mod platform;
@@ -56,16 +57,17 @@ const CANNOT_BOOT: u8 = 125;
 extern "C" fn kernel_main(start_info: u32, magic: u32) -> ! {
     arch::cpu::adopt_block(0);
     platform::init_early();
-    mem::layout::init();
+    kmem::layout::init();
     // SAFETY: there is one core, on the boot page tables.
-    unsafe { mem::relocate::leave_old_place() };
+    unsafe { kmem::relocate::leave_old_place() };
     // SAFETY: the boot stub passes what the loader left in `ebx`, and in `eax` if it is a Multiboot2 loader.
     let info = unsafe { BootInfo::read(start_info, magic) }
         .unwrap_or_else(|problem| cannot_boot(format_args!("{problem}")));
-    if mem::relocate::has_failed() {
+    if kmem::relocate::has_failed() {
         cannot_boot(format_args!("the image is damaged: the kernel's table of addresses is none"));
     }
-    mem::init(&info);
+    kmem::init(&info);
+    kmem::room::set_reclaim(mem::reclaim::make_room);
     arch::cpu::prepare_interrupt_stacks(0).expect("memory that nobody has taken from yet holds three stacks");
     arch::cpu::load_descriptors();
     arch::cpu::enable_features();
@@ -96,7 +98,8 @@ extern "C" fn kernel_main(start_info: u32, magic: u32) -> ! {
         mem::space::allow_writable_code();
     }
     options.stop_seconds.into_iter().for_each(task::stop::set_patience);
-    let shows_linked = options.init.is_none() && mem::layout::program_header().is_some();
+    let shows_linked = options.init.is_none() && kmem::layout::program_header().is_some();
+    mem::reclaim::set_page_cache(&fs::disk::flusher::Cache);
     fs::init(boot_info::packed_files(), info.initrd.map(boot_info::Range::bytes), shows_linked);
     let mut devices = find_devices(&options);
     block::init(core::mem::take(&mut devices.disks));

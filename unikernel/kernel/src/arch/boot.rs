@@ -2,14 +2,14 @@
 //! paging off, flat segments and the physical address of the start info in `ebx`. This stub builds
 //! just enough page tables to reach 64-bit mode: the first GiB, mapped three times (where it is, because this stub
 //! runs there; at the direct map, because the memory manager will look there; and at the kernel's own addresses).
-//! `mem::page_table` replaces them with the exact ones.
+//! `kmem::page_table` replaces them with the exact ones.
 //!
 //! The kernel is linked for the last 2 GiB and loaded `__kernel_offset` below that: until paging is on, symbols are
 //! named by their physical addresses. Then `relocate` prepares another place for it, and the first is left for good.
 
 use core::arch::global_asm;
 
-use crate::mem::layout::KERNEL_OFFSET;
+use crate::kmem::layout::KERNEL_OFFSET;
 
 /// Size of the stack used until the first thread runs.
 const BOOT_STACK_BYTES: usize = 64 * 1024;
@@ -123,7 +123,7 @@ boot_stack: .skip {stack}
 boot_stack_top:
     "#,
     offset = const KERNEL_OFFSET,
-    move_kernel = sym crate::mem::relocate::move_kernel,
+    move_kernel = sym crate::kmem::relocate::move_kernel,
     main = sym crate::kernel_main,
     stack = const BOOT_STACK_BYTES,
     options(att_syntax)

@@ -15,7 +15,7 @@ use x86_64::registers::control::{Cr0, Cr0Flags, Cr4, Cr4Flags, Efer, EferFlags};
 use x86_64::registers::model_specific::{GsBase, KernelGsBase, Msr};
 
 use super::descriptor::Descriptors;
-use crate::mem::page_table::OutOfFrames;
+use crate::kmem::page_table::OutOfFrames;
 use crate::platform::time;
 use crate::task::thread::Thread;
 

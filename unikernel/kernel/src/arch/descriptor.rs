@@ -13,8 +13,8 @@ use x86_64::structures::tss::TaskStateSegment;
 use x86_64::{PrivilegeLevel, VirtAddr};
 
 use super::switch::KernelStack;
-use crate::mem::layout::direct_address;
-use crate::mem::page_table::OutOfFrames;
+use crate::kmem::layout::direct_address;
+use crate::kmem::page_table::OutOfFrames;
 
 /// Kernel code segment. The order of the table is dictated by STAR: `syscall` takes code and the
 /// next entry as stack, `sysret` takes base + 8 as stack and base + 16 as code.

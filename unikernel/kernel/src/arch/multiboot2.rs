@@ -6,7 +6,7 @@
 
 use core::arch::global_asm;
 
-use crate::mem::layout::KERNEL_OFFSET;
+use crate::kmem::layout::KERNEL_OFFSET;
 
 global_asm!(
     r#"

@@ -10,9 +10,9 @@ use x86_64::registers::control::Cr3;
 
 use super::cpu;
 use super::switch::KernelStack;
-use crate::mem;
-use crate::mem::layout::KERNEL_OFFSET;
-use crate::mem::page_table::OutOfFrames;
+use crate::kmem;
+use crate::kmem::layout::KERNEL_OFFSET;
+use crate::kmem::page_table::OutOfFrames;
 use crate::platform::{acpi, apic, time, timer};
 use crate::task::scheduler;
 use crate::task::thread::OutOfMemory;
@@ -149,7 +149,7 @@ pub fn start_others() {
 
 fn place_trampoline() {
     let (code, end) = (&raw const startup_trampoline, &raw const startup_trampoline_end);
-    let page: *mut u8 = mem::phys_to_virt(TRAMPOLINE).as_mut_ptr();
+    let page: *mut u8 = kmem::phys_to_virt(TRAMPOLINE).as_mut_ptr();
     // SAFETY: source and length are the stub's own; the destination is RAM that nobody uses (see
     // `TRAMPOLINE`), shown by the direct map.
     unsafe { page.copy_from_nonoverlapping(code, end as usize - code as usize) };

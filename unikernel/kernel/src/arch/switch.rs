@@ -6,8 +6,8 @@ use core::arch::global_asm;
 use x86_64::VirtAddr;
 
 use super::trap::TrapFrame;
-use crate::mem::kernel_map::{self, STACK_BYTES};
-use crate::mem::page_table::OutOfFrames;
+use crate::kmem::kernel_map::{self, STACK_BYTES};
+use crate::kmem::page_table::OutOfFrames;
 
 unsafe extern "C" {
     /// Saves the caller's registers and stack pointer to `*save`, and goes on where the stack

@@ -133,6 +133,6 @@ extern "C" fn syscall_handler(frame: &mut TrapFrame) -> u32 {
     // `sysret` with a non-canonical RCX faults in ring 0 with the app's stack (Intel); TF would
     // trap in the wrong place. Both are rare, so they take the slow way.
     let can_sysret =
-        frame.rip < crate::mem::user::USER_END && frame.is_syscall() && frame.rflags & (1 << 8) == 0;
+        frame.rip < crate::kmem::layout::USER_END && frame.is_syscall() && frame.rflags & (1 << 8) == 0;
     u32::from(!can_sysret)
 }

@@ -17,7 +17,7 @@ use x86_64::instructions::tlb;
 
 use super::cpu::{self, this_cpu};
 use super::per_core::PerCore;
-use crate::mem::PAGE_BYTES;
+use crate::kmem::PAGE_BYTES;
 use crate::per_core;
 use crate::platform::interrupts;
 

@@ -10,7 +10,7 @@ use core::arch::global_asm;
 
 use x86_64::{PhysAddr, VirtAddr};
 
-use crate::mem::virt_to_phys;
+use crate::kmem::virt_to_phys;
 use crate::platform::time::{self, shared};
 
 unsafe extern "C" {

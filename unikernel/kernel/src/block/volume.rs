@@ -10,8 +10,8 @@ use x86_64::VirtAddr;
 use crate::drivers::virtio::blk::{
     Disk, DiskError, FailedRequests, Limits, Memory, Operation, SECTOR_BYTES, Transfer,
 };
-use crate::mem::layout::STACKS_BASE;
-use crate::mem::virt_to_phys;
+use crate::kmem::layout::STACKS_BASE;
+use crate::kmem::virt_to_phys;
 
 /// A disk or a partition.
 #[derive(Clone, Copy)]

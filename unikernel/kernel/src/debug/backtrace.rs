@@ -7,11 +7,10 @@ use core::fmt::{Result, Write};
 
 use unikernel_report::stack::{self, Frame, View};
 
-use super::symbols;
 use crate::arch::trap::TrapFrame;
-use crate::mem::layout::{self, MMIO_BASE, STACKS_BASE};
-use crate::mem::page_table;
-use crate::mem::user::{USER_END, UserPtr};
+use crate::kmem::layout::{self, MMIO_BASE, STACKS_BASE, USER_END};
+use crate::kmem::{page_table, symbols};
+use crate::mem::user::UserPtr;
 
 /// Innermost frames that are written.
 const FIRST_FRAMES: usize = 32;

@@ -1,11 +1,9 @@
 //! What the kernel says when something went wrong, and what it can be asked to say all along.
 //!
-//! - [`symbols`]: names for addresses, from a table that the build puts into the image;
 //! - [`backtrace`]: who called whom, for the kernel and for the app;
 //! - [`trace`]: system calls as `strace` prints them (`trace=syscalls`).
 
 pub mod backtrace;
-pub mod symbols;
 pub mod trace;
 mod trace_args;
 mod trace_structs;
@@ -17,7 +15,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use spin::Once;
 
 use crate::arch::trap::TrapFrame;
-use crate::mem::layout;
+use crate::kmem::layout;
 use crate::platform::{console, interrupts, power, records, stopwatch};
 use crate::task::signal;
 use crate::task::signal_delivery::Cause;

@@ -18,7 +18,7 @@ use super::{
     AttemptError, File, FileFlags, Metadata, OpenFile, PollSource, Readiness, WaitMode, broken_pipe,
 };
 use crate::abi::{Errno, SysResult};
-use crate::mem::room;
+use crate::kmem::room;
 use crate::mem::user::{UserPtr, UserSlice};
 use crate::sync::SpinLock;
 

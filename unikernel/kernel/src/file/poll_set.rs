@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use super::poll_source::{ReadyList, Watch};
 use super::{OpenFile, Readiness};
-use crate::mem::room::OutOfMemory;
+use crate::kmem::room::OutOfMemory;
 use crate::net;
 use crate::task::scheduler;
 use crate::task::wait::WaitError;

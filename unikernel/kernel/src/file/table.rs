@@ -6,7 +6,7 @@ use unikernel_fs::{DescriptorTable, TableFull};
 
 use super::{FileFlags, OpenFile};
 use crate::abi::Errno;
-use crate::mem::room;
+use crate::kmem::room;
 use crate::net::unix::garbage;
 use crate::sync::SpinLock;
 

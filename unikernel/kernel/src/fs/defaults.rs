@@ -10,7 +10,7 @@ use super::init::{FILE, KernelNode, TEXT, add};
 use super::proc::{self, MakeText, Text};
 use super::{FileTree, Located, MemoryFile, NodeId, Special};
 use crate::abi::Errno;
-use crate::mem::room;
+use crate::kmem::room;
 use crate::net;
 use crate::task::host_name;
 

@@ -16,8 +16,8 @@ use unikernel_report::symbols::Symbol;
 
 use super::memory_file::MemoryFile;
 use crate::abi::Errno;
-use crate::debug::symbols;
-use crate::mem::layout::{KERNEL_OFFSET, page_down};
+use crate::kmem::layout::{KERNEL_OFFSET, page_down};
+use crate::kmem::symbols;
 use crate::mem::space::PageSource;
 use crate::mem::user::UserSlice;
 use crate::sync::SpinLock;

@@ -13,7 +13,7 @@ use unikernel_fs::{Attributes, LastLink, Node};
 use super::proc::{THREAD_TEXTS, Text};
 use super::{FileTree, Handle, Located, NodeId, Special, current_directory, tree};
 use crate::file::table;
-use crate::mem::room;
+use crate::kmem::room;
 use crate::platform::time;
 use crate::task::process::process;
 use crate::task::{current, exec};

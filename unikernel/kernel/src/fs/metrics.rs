@@ -6,7 +6,8 @@ use core::fmt::Write;
 
 use unikernel_mm::PAGE_BYTES;
 
-use crate::mem::{frames, heap, space};
+use crate::kmem::{frames, heap};
+use crate::mem::space;
 use crate::platform::stopwatch;
 use crate::platform::{interrupts, time};
 use crate::task::{process::process, scheduler};

@@ -19,7 +19,7 @@ use super::disk::file::Opened;
 use super::disk::inode::Inode;
 use super::{Handle, Located, NodeId, disk, node, tree};
 use crate::file::{File, PollSource, Readiness};
-use crate::mem::room;
+use crate::kmem::room;
 use crate::sync::SpinLock;
 
 /// Watches of all instances together (`/proc/sys/fs/inotify/max_user_watches`).

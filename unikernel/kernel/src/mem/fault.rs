@@ -9,12 +9,13 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use super::reclaim;
 use super::shared::SharedFrame;
 use super::space::{self, Obstacle, PageSource};
 use super::user::Fault;
-use super::{frames, user};
 use crate::arch::cpu::this_cpu;
-use crate::fs::disk::flusher;
+use crate::kmem::frames;
+use crate::kmem::layout::USER_END;
 use crate::task::{self, out_of_memory, scheduler};
 
 /// What the processor tried, from the page fault's error code (SDM Vol. 3, 4.7).
@@ -60,7 +61,7 @@ pub fn handle(address: u64, access: Access) -> Result<(), Failure> {
     for _ in 0..MOST_TRIES {
         match bring_in(address, access) {
             Ok(()) => return Ok(()),
-            Err(Obstacle::Failed(Failure::OutOfMemory)) if flusher::make_room(1) => {}
+            Err(Obstacle::Failed(Failure::OutOfMemory)) if reclaim::wait_for_room(1) => {}
             Err(Obstacle::Failed(failure)) => return Err(failure),
             Err(Obstacle::Absent(source, index)) => {
                 _loaded = Some(source.load(index).ok_or_else(why_unreadable)?);
@@ -95,7 +96,7 @@ pub fn handle_in_kernel(address: u64, access: Access) -> Result<(), Failure> {
 }
 
 fn bring_in(address: u64, access: Access) -> Result<(), Obstacle> {
-    if address >= user::USER_END {
+    if address >= USER_END {
         return Err(Failure::NotMapped.into());
     }
     space::bring_in(address, access)
@@ -169,7 +170,7 @@ impl Pins {
             Pending::Place(source, index) => source.reserve(index).then_some(()).ok_or(Fault),
             Pending::Memory => {
                 self.waits_for_memory += 1;
-                let goes_on = self.waits_for_memory <= MOST_WAITS_FOR_MEMORY && flusher::make_room(1);
+                let goes_on = self.waits_for_memory <= MOST_WAITS_FOR_MEMORY && reclaim::wait_for_room(1);
                 if goes_on { Ok(()) } else { Err(give_up(why_unreadable())) }
             }
         }

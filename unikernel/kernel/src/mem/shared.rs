@@ -7,9 +7,10 @@ use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use x86_64::PhysAddr;
 
-use super::layout::{PAGE_BYTES, phys_to_virt};
+use super::reclaim;
 use super::user::{Fault, UserSlice};
-use super::{frames, heap};
+use crate::kmem::frames;
+use crate::kmem::layout::{PAGE_BYTES, phys_to_virt};
 use crate::task::scheduler;
 
 /// Frames that exist.
@@ -66,7 +67,7 @@ impl SharedFrame {
         if count() >= limit() {
             return None;
         }
-        heap::make_room(1);
+        reclaim::make_room(1);
         let frame = if frames::can_app_take(1) { frames::alloc_zeroed() } else { None }?;
         COUNT.fetch_add(1, Ordering::Relaxed);
         Some(Self(Arc::new(Owned(frame, Purpose::Memory))))
@@ -74,7 +75,7 @@ impl SharedFrame {
 
     /// A frame of zeros for memory that the app shows at several places; `None` if memory is exhausted.
     pub fn for_app() -> Option<Self> {
-        heap::make_room(1);
+        reclaim::make_room(1);
         let frame = if frames::can_app_take(1) { frames::alloc_zeroed() } else { None }?;
         Some(Self(Arc::new(Owned(frame, Purpose::App))))
     }
@@ -83,7 +84,7 @@ impl SharedFrame {
     /// only memory that is plentiful.
     pub fn for_cache() -> Option<Self> {
         if !frames::can_app_take(frames::reserve_pages() / 2) {
-            heap::make_room(frames::reserve_pages() / 2 + 64);
+            reclaim::make_room(frames::reserve_pages() / 2 + 64);
         }
         let frame = if frames::can_app_take(1) { frames::alloc() } else { None }?;
         Some(Self(Arc::new(Owned(frame, Purpose::Cache))))

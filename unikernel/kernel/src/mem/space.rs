@@ -50,12 +50,11 @@ pub use unikernel_mm::{Protection, Region, RegionKind};
 pub use usage::{Shown, Usage, listing, usage};
 use x86_64::structures::paging::PageTableFlags as Flags;
 
-use super::frames;
-use super::layout::{self, LARGE_PAGE_BYTES, page_up};
-use super::page_table::{self, OutOfFrames};
 use super::shared::SharedFrame;
-use super::user::USER_END;
 use crate::arch::tlb;
+use crate::kmem::frames;
+use crate::kmem::layout::{self, LARGE_PAGE_BYTES, USER_END, page_up};
+use crate::kmem::page_table::{self, OutOfFrames};
 
 /// The lowest address that `mmap` gives or accepts (Linux: `vm.mmap_min_addr`).
 pub const LOWEST: u64 = 0x1_0000;

@@ -14,15 +14,12 @@ use core::mem::{MaybeUninit, size_of};
 
 use super::fault::{Missing, paging_in};
 use crate::arch::user_copy;
+use crate::kmem::layout::USER_END;
 use crate::task::scheduler::assert_may_sleep;
 
 /// The app named memory that it may not use.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Fault;
-
-/// One past the highest address an app may use: the last page below the non-canonical hole stays
-/// unmapped, so that no `syscall` instruction can end at its edge (SDM Vol. 2, SYSRET).
-pub const USER_END: u64 = 0x7fff_ffff_f000;
 
 /// Types which cross the boundary as bytes.
 ///

@@ -8,7 +8,8 @@ use unikernel_net::{
     Verdict,
 };
 
-use crate::mem::{frames, heap, space};
+use crate::kmem::{frames, heap};
+use crate::mem::space;
 
 const MIB: usize = 1 << 20;
 const PAGE_BYTES: usize = 4096;

@@ -22,7 +22,7 @@ use unikernel_machine::line::{Line, Trigger};
 use x86_64::PhysAddr;
 
 use super::io::{IoPort, Mmio};
-use crate::mem;
+use crate::kmem;
 
 /// More than any machine has: QEMU's `microvm` has slots for 24.
 const MAX_MMIO_DEVICES: usize = 32;
@@ -254,9 +254,9 @@ struct Mapper;
 impl AcpiHandler for Mapper {
     unsafe fn map_physical_region<T>(&self, physical: usize, size: usize) -> PhysicalMapping<Self, T> {
         let address = PhysAddr::new_truncate(physical as u64);
-        let mut shown = mem::phys_to_virt(address);
-        if mem::page_table::lookup(shown + (size as u64).saturating_sub(1)).is_none() {
-            shown = mem::map_mmio(address, size);
+        let mut shown = kmem::phys_to_virt(address);
+        if kmem::page_table::lookup(shown + (size as u64).saturating_sub(1)).is_none() {
+            shown = kmem::map_mmio(address, size);
         }
         let start = NonNull::new(shown.as_mut_ptr()).expect("nothing is mapped at zero");
         // SAFETY: the caller says that a `T` is there; both mappings last for ever.

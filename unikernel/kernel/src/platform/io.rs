@@ -7,7 +7,7 @@ use core::marker::PhantomData;
 use x86_64::PhysAddr;
 use x86_64::structures::port::{PortRead, PortWrite};
 
-use crate::mem;
+use crate::kmem;
 
 /// One I/O port that holds a `T`.
 #[derive(Clone, Copy, Debug)]
@@ -70,7 +70,7 @@ impl Mmio {
     /// The range must be device registers, not RAM, and no access to them may break memory
     /// safety. For devices with DMA that rests on what addresses the driver hands them.
     pub unsafe fn map(physical: PhysAddr, len: usize) -> Self {
-        Self { base: mem::map_mmio(physical, len).as_mut_ptr(), size_bytes: len }
+        Self { base: kmem::map_mmio(physical, len).as_mut_ptr(), size_bytes: len }
     }
 
     /// Bytes in the range.

@@ -8,7 +8,7 @@
 use linux_raw_sys::general::*;
 
 use crate::abi::Errno;
-use crate::mem::room;
+use crate::kmem::room;
 
 /// Calls that work however little memory there is.
 const ALWAYS: &[u32] = &[

@@ -12,7 +12,7 @@ use linux_raw_sys::net::{
 use super::sockopt_udp::UDP_SEGMENT;
 use crate::abi::Errno;
 use crate::file::{self, OpenFile};
-use crate::mem::room;
+use crate::kmem::room;
 use crate::mem::user::UserSlice;
 use crate::net::socket::SendControl;
 use crate::net::unix::Rights;

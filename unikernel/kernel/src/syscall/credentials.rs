@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use linux_raw_sys::general::*;
 
 use crate::abi::{Errno, SysResult};
-use crate::mem::room;
+use crate::kmem::room;
 use crate::mem::user::UserPtr;
 use crate::task::credentials::{self, Ids, MAX_GROUPS, change_group, change_user};
 

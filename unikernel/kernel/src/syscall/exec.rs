@@ -10,7 +10,7 @@ use super::{open, path};
 use crate::abi::{Errno, SysResult};
 use crate::file::table::{self, OnExec};
 use crate::file::{FileFlags, OpenFile};
-use crate::mem::room;
+use crate::kmem::room;
 use crate::mem::user::{UserPtr, UserSlice};
 use crate::task::exec_stack::Told;
 use crate::task::{exec, limits, load, replace};

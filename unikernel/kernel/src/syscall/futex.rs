@@ -5,7 +5,7 @@ use unikernel_sched::futex::pi::LockError;
 
 use super::restart::interrupted;
 use crate::abi::{Errno, SysResult};
-use crate::mem::room;
+use crate::kmem::room;
 use crate::mem::user::{UserPtr, UserSlice};
 use crate::task::clocks::{self, ClockBase};
 use crate::task::futex::{self, FutexError};

@@ -8,7 +8,7 @@ use linux_raw_sys::system::{new_utsname, sysinfo};
 
 use crate::abi::{Errno, SysResult};
 use crate::file::tty::session;
-use crate::mem::frames;
+use crate::kmem::frames;
 use crate::mem::user::{UserAbi, UserPtr, UserSlice};
 use crate::platform::{random, time};
 use crate::task::clocks::to_timespec;
@@ -182,7 +182,7 @@ pub fn sys_arch_prctl(code: u32, argument: u64) -> SysResult {
     const ARCH_SET_FS: u32 = 0x1002;
     const ARCH_GET_FS: u32 = 0x1003;
     match code {
-        ARCH_SET_FS if argument >= crate::mem::user::USER_END => Err(Errno::EPERM),
+        ARCH_SET_FS if argument >= crate::kmem::layout::USER_END => Err(Errno::EPERM),
         ARCH_SET_FS => {
             crate::task::thread::write_fs_base(argument);
             Ok(0)

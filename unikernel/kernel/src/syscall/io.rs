@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 use crate::abi::{Errno, SysResult};
 use crate::file::{self, WaitMode};
 use crate::fs::memory_file::Content;
-use crate::mem::room;
+use crate::kmem::room;
 use crate::mem::user::{UserPtr, UserSlice};
 
 /// One call moves so many bytes at most (Linux: `MAX_RW_COUNT`).

@@ -8,7 +8,7 @@ use unikernel_fs::{HeldLock, LockKind, Owner};
 use crate::abi::{Errno, SysResult};
 use crate::file::lock::{Family, PROCESS};
 use crate::file::{self, OpenFile, WaitMode};
-use crate::mem::room;
+use crate::kmem::room;
 use crate::mem::user::UserPtr;
 use crate::task::process::PROCESS_ID;
 use crate::user_abi;

@@ -8,12 +8,13 @@ use crate::abi::{Errno, SysResult};
 use crate::file;
 use crate::fs::disk::flusher;
 use crate::fs::memory_file::MAX_FILE_BYTES;
-use crate::mem::frames;
-use crate::mem::room::OutOfMemory;
+use crate::kmem::frames;
+use crate::kmem::layout::USER_END;
+use crate::kmem::room::OutOfMemory;
 use crate::mem::space::{
     self, Advice, FutureLocks, Move, Placement, PopulateError, Protection, SharedMemory, Sharing, SpaceError,
 };
-use crate::mem::user::{Fault, USER_END, UserSlice};
+use crate::mem::user::{Fault, UserSlice};
 use crate::task::credentials;
 use crate::task::{limits, scheduler};
 

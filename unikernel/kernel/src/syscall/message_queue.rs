@@ -14,7 +14,7 @@ use crate::file::message_queue::{
 use crate::file::table::OnExec;
 use crate::file::{self, FileFlags, OpenFile};
 use crate::fs;
-use crate::mem::room;
+use crate::kmem::room;
 use crate::mem::user::{UserPtr, UserSlice};
 use crate::net::address::Family;
 use crate::net::socket::Socket;

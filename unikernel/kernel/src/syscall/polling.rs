@@ -10,7 +10,7 @@ use super::signal::{read_mask, with_mask};
 use crate::abi::{Errno, SysResult};
 use crate::file::poll_set::{self, PollEntry, PollError};
 use crate::file::{self, Readiness};
-use crate::mem::room;
+use crate::kmem::room;
 use crate::mem::user::{Fault, UserPtr};
 use crate::platform;
 use crate::task::clocks::{self, ClockBase};

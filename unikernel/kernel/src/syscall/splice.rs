@@ -10,7 +10,7 @@ use super::io::{RawBuffer, read_buffers};
 use crate::abi::{Errno, SysResult};
 use crate::file::pipe::splice::{Side, side_of};
 use crate::file::{self, FileFlags, OpenFile, WaitMode};
-use crate::mem::room;
+use crate::kmem::room;
 use crate::mem::user::{UserPtr, UserSlice};
 
 /// Bytes moved at a time: what a pipe holds.

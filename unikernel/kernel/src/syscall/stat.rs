@@ -12,8 +12,9 @@ use crate::fs::disk::{self, Mount};
 use crate::fs::node::{self, NameOnly};
 use crate::fs::{self, Located, NodeId, device};
 use crate::fs::{mounts, notify};
+use crate::kmem::frames;
+use crate::mem::shared;
 use crate::mem::user::{UserAbi, UserPtr, UserSlice};
-use crate::mem::{frames, shared};
 use crate::user_abi;
 
 user_abi!(stat, statx, statfs);

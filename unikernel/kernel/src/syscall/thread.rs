@@ -7,7 +7,8 @@ use linux_raw_sys::general::*;
 use crate::abi::{Errno, SysResult};
 use crate::arch::trap::TrapFrame;
 use crate::file::{self, pidfd::PidFd};
-use crate::mem::user::{USER_END, UserPtr, UserSlice};
+use crate::kmem::layout::USER_END;
+use crate::mem::user::{UserPtr, UserSlice};
 use crate::task::credentials;
 use crate::task::limits;
 

@@ -12,7 +12,7 @@ use crate::file;
 use crate::fs::Located;
 use crate::fs::disk::inode::Inode;
 use crate::fs::disk::{self, now};
-use crate::mem::room;
+use crate::kmem::room;
 use crate::mem::user::{UserPtr, UserSlice, read_c_string};
 
 /// The longest name, and the largest value and list (xattr(7), "Limits").

@@ -15,7 +15,7 @@ use super::thread::{OutOfMemory, Thread};
 use crate::arch::descriptor::{USER_CODE, USER_DATA};
 use crate::arch::trap::TrapFrame;
 use crate::fs::image;
-use crate::mem::room;
+use crate::kmem::room;
 use crate::mem::space::{self, SpaceError};
 use crate::mem::user::Fault;
 use crate::sync::SpinLock;

@@ -6,7 +6,7 @@ use linux_raw_sys::elf_uapi::elf64_phdr;
 
 use super::credentials;
 use super::exec::{ExecError, Program};
-use crate::mem::layout::PAGE_BYTES;
+use crate::kmem::layout::PAGE_BYTES;
 use crate::mem::user::{Fault, UserPtr, UserSlice};
 use crate::platform::random;
 use crate::sync::SpinLock;

@@ -12,8 +12,8 @@ use unikernel_elf::{ElfError, HEADER_BYTES, Header, Kind, Segment};
 use super::load::{ALLOWED, Reason, bias_at, program_bias};
 use crate::file::OpenFile;
 use crate::fs::image;
-use crate::mem::layout::PAGE_BYTES;
-use crate::mem::room;
+use crate::kmem::layout::PAGE_BYTES;
+use crate::kmem::room;
 use crate::mem::space::{self, PageSource, Placement, Protection, Sharing};
 use crate::mem::user::UserSlice;
 

@@ -7,7 +7,7 @@ use core::sync::atomic::{Ordering, fence};
 use super::futex::{FUTEXES, FutexError, Waiter, complete, look};
 use super::wait::WaitError;
 use super::{current, scheduler};
-use crate::mem::room;
+use crate::kmem::room;
 use crate::mem::user::UserPtr;
 
 /// Takes all waiters off their queues; answers the last that somebody has woken.

@@ -12,8 +12,8 @@ use x86_64::PhysAddr;
 
 use super::executable::protection_of;
 use super::load;
-use crate::debug::symbols;
-use crate::mem::layout::{self, PAGE_BYTES, page_down, page_up, phys_to_virt};
+use crate::kmem::layout::{self, PAGE_BYTES, page_down, page_up, phys_to_virt};
+use crate::kmem::symbols;
 use crate::mem::space::{self, SpaceError};
 
 /// Where the physical address is in a segment's header.

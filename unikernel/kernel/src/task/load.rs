@@ -19,8 +19,9 @@ use super::executable::{Executable, Head};
 use super::linked::Linked;
 use crate::abi::Errno;
 use crate::file::OpenFile;
+use crate::kmem::layout::USER_END;
 use crate::mem::space::{self, SpaceError};
-use crate::mem::user::{Fault, USER_END};
+use crate::mem::user::Fault;
 use crate::platform::random;
 use crate::syscall::open;
 

@@ -10,7 +10,8 @@ use linux_raw_sys::general::SIGKILL;
 use super::process::process;
 use super::signal::{SignalInfo, send};
 use crate::fs::disk::cache;
-use crate::mem::{PAGE_BYTES, frames, heap, kernel_map, page_table, shared, space};
+use crate::kmem::{PAGE_BYTES, frames, heap, kernel_map, page_table};
+use crate::mem::{shared, space};
 use crate::net;
 use crate::platform::console;
 

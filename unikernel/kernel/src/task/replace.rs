@@ -17,16 +17,16 @@ use super::thread::Thread;
 use super::{WaitQueue, current, futex_robust, scheduler, signal_timer, stop};
 use crate::abi::Errno;
 use crate::arch::trap::TrapFrame;
-use crate::debug::symbols;
 use crate::file::table::{self, OnExec};
 use crate::fs::proc;
-use crate::mem::{frames, heap, space};
+use crate::kmem::{frames, symbols};
+use crate::mem::{reclaim, space};
 use crate::platform::time;
 use crate::uring::Ring;
 
 /// Pages that a start takes besides the stack's: page tables, first and last pages of segments.
 const START_PAGES: u64 = 64;
-const PAGE_BYTES: u64 = crate::mem::layout::PAGE_BYTES as u64;
+const PAGE_BYTES: u64 = crate::kmem::layout::PAGE_BYTES as u64;
 /// How often it is looked whether the other threads have ended.
 const LOOK_NS: u64 = 200_000;
 
@@ -78,7 +78,7 @@ fn check_memory(program: &Loadable, told: &Told<'_>) -> Result<(), Errno> {
         return Err(Errno::ENOMEM);
     }
     let pages = (told.bytes().div_ceil(PAGE_BYTES) + START_PAGES) as usize;
-    heap::make_room(pages);
+    reclaim::make_room(pages);
     if frames::can_app_take(pages) { Ok(()) } else { Err(Errno::ENOMEM) }
 }
 

@@ -18,8 +18,8 @@ use crate::arch::switch::KernelStack;
 use crate::arch::trap::TrapFrame;
 use crate::file::pidfd::ExitWatch;
 use crate::file::release::Releases;
+use crate::kmem::kernel_map::STACK_BYTES;
 use crate::mem::fault::Pending;
-use crate::mem::kernel_map::STACK_BYTES;
 use crate::sync::SpinLock;
 use crate::sync::lock_order::ThreadLocks;
 

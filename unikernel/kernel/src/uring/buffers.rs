@@ -11,7 +11,7 @@ use linux_raw_sys::io_uring::*;
 use super::Ring;
 use crate::abi::{Errno, SysResult};
 use crate::file::{self, AttemptError, OpenFile};
-use crate::mem::room;
+use crate::kmem::room;
 use crate::mem::user::{UserPtr, UserSlice};
 
 /// Registered files at most (Linux: the limit of descriptors).

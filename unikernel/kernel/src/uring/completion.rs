@@ -10,7 +10,7 @@ use super::slots::Key;
 use super::timeout::Expiry;
 use crate::file::Readiness;
 use crate::file::eventfd::EventFd;
-use crate::mem::room::{self, OutOfMemory};
+use crate::kmem::room::{self, OutOfMemory};
 
 /// Completions that may wait for room in the queue. Linux counts them as memory of the app's.
 const MAX_BACKLOG: usize = 65_536;

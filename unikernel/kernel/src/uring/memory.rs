@@ -17,7 +17,7 @@ use core::sync::atomic::Ordering;
 use linux_raw_sys::io_uring::*;
 
 use super::sqe::{SQE_BYTES, Sqe};
-use crate::mem::layout::PAGE_BYTES;
+use crate::kmem::layout::PAGE_BYTES;
 use crate::mem::shared::SharedFrame;
 use crate::mem::space::{Description, PageSource, Supply};
 

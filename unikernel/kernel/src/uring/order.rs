@@ -11,7 +11,7 @@ use super::Ring;
 use super::request::{Action, Request};
 use super::sqe::SqeFlags;
 use crate::abi::Errno;
-use crate::mem::room;
+use crate::kmem::room;
 
 /// Chains that wait for those before them (`IOSQE_IO_DRAIN`).
 #[derive(Default)]

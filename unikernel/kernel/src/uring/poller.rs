@@ -18,7 +18,7 @@ use super::{Ring, run_scheduled};
 use crate::abi::Errno;
 use crate::arch::{cpu, tlb};
 use crate::file;
-use crate::mem::room;
+use crate::kmem::room;
 use crate::net;
 use crate::platform::time;
 use crate::sync::SpinLock;

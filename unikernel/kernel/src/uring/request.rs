@@ -18,7 +18,7 @@ use super::timeout::Timeout;
 use crate::abi::Errno;
 use crate::file::poll_source::Watch;
 use crate::file::{OpenFile, Readiness};
-use crate::mem::room;
+use crate::kmem::room;
 use crate::mem::user::{UserPtr, UserSlice};
 use crate::net::address::Raw;
 use crate::net::socket::{MessageFlags, SendControl};

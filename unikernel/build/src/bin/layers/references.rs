@@ -17,7 +17,10 @@ pub(crate) struct Layer {
 /// The kernel's layers, from the bottom up.
 pub(crate) const LAYERS: [Layer; 7] = [
     Layer { rooms: &["abi"], purpose: "the Linux ABI: types without logic" },
-    Layer { rooms: &["arch", "platform", "sync", "boot_info"], purpose: "the machine" },
+    Layer {
+        rooms: &["arch", "boot_info", "kmem", "platform", "sync"],
+        purpose: "the machine, and the kernel's own memory",
+    },
     Layer { rooms: &["mem", "task"], purpose: "the process: its memory, threads, signals" },
     Layer { rooms: &["block", "drivers"], purpose: "devices" },
     Layer { rooms: &["file", "fs", "net"], purpose: "what descriptors lead to" },

@@ -5,16 +5,16 @@ use core::ptr::NonNull;
 use virtio_drivers::{BufferDirection, Hal, PhysAddr};
 use x86_64::VirtAddr;
 
-use crate::mem;
+use crate::kmem;
 
 /// Gives `virtio-drivers` our DMA memory.
 pub struct KernelHal;
 
-// SAFETY: see each method; `mem::dma_alloc` gives memory that is zeroed, aligned to its size and
+// SAFETY: see each method; `kmem::dma_alloc` gives memory that is zeroed, aligned to its size and
 // used by nobody else, and all of RAM is mapped.
 unsafe impl Hal for KernelHal {
     fn dma_alloc(pages: usize, _: BufferDirection) -> (PhysAddr, NonNull<u8>) {
-        let Some((physical, shown)) = mem::dma_alloc(pages) else {
+        let Some((physical, shown)) = kmem::dma_alloc(pages) else {
             // `virtio-drivers` takes address 0 for a failure (`Error::DmaError`).
             return (0, NonNull::dangling());
         };
@@ -23,19 +23,19 @@ unsafe impl Hal for KernelHal {
 
     unsafe fn dma_dealloc(_: PhysAddr, address: NonNull<u8>, pages: usize) -> i32 {
         // SAFETY: by the caller, the block came from `dma_alloc` with as many pages.
-        unsafe { mem::dma_free(VirtAddr::from_ptr(address.as_ptr()), pages) };
+        unsafe { kmem::dma_free(VirtAddr::from_ptr(address.as_ptr()), pages) };
         0
     }
 
     unsafe fn mmio_phys_to_virt(physical: PhysAddr, size: usize) -> NonNull<u8> {
-        let shown = mem::map_mmio(x86_64::PhysAddr::new(physical), size);
+        let shown = kmem::map_mmio(x86_64::PhysAddr::new(physical), size);
         NonNull::new(shown.as_mut_ptr()).expect("nothing is mapped at zero")
     }
 
     unsafe fn share(buffer: NonNull<[u8]>, _: BufferDirection) -> PhysAddr {
         // There is no IOMMU: devices see RAM as it is. Buffers are kernel memory, in the image or
         // in the direct map, which is contiguous.
-        mem::virt_to_phys(VirtAddr::from_ptr(buffer.cast::<u8>().as_ptr())).as_u64()
+        kmem::virt_to_phys(VirtAddr::from_ptr(buffer.cast::<u8>().as_ptr())).as_u64()
     }
 
     unsafe fn unshare(_: PhysAddr, _: NonNull<[u8]>, _: BufferDirection) {}

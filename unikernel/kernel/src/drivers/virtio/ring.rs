@@ -13,7 +13,7 @@ use x86_64::{PhysAddr, VirtAddr};
 
 use super::StartError;
 use super::transport::{Doorbell, Link};
-use crate::mem::{self, PAGE_BYTES};
+use crate::kmem::{self, PAGE_BYTES};
 use crate::platform::time;
 
 /// A ring with less is no use to anybody.
@@ -85,7 +85,7 @@ impl Ring {
     ///
     /// If the buffer is none of [`Self::large_buffers`], or the device has it.
     pub fn grow(&mut self, buffer: u16, bytes: usize) -> bool {
-        let block = if mem::room::is_left_for(bytes) { Block::allocate(bytes) } else { None };
+        let block = if kmem::room::is_left_for(bytes) { Block::allocate(bytes) } else { None };
         let Some(block) = block else { return false };
         self.ring.set_address(buffer, block.physical.as_u64());
         let index = usize::from(buffer) - self.buffers.count;
@@ -212,7 +212,7 @@ fn full_fence() {
 fn allocate(link: &mut Link, queue: u16, size: u16) -> Result<Shared, StartError> {
     let layout = Layout::new(size);
     let pages = layout.size_bytes.div_ceil(PAGE_BYTES);
-    let (physical, shown) = mem::dma_alloc(pages).ok_or(StartError::OutOfMemory)?;
+    let (physical, shown) = kmem::dma_alloc(pages).ok_or(StartError::OutOfMemory)?;
     let address = |at: usize| physical.as_u64() + at as u64;
     link.queue_set(queue, u32::from(size), address(0), address(layout.avail), address(layout.used));
     let part = |at: usize| shown + at as u64;
@@ -258,8 +258,8 @@ impl Block {
     /// Not zeroed, which would take a millisecond of the boot: only what the device or the driver wrote is ever
     /// looked at.
     fn allocate(bytes: usize) -> Option<Self> {
-        let physical = mem::frames::alloc_block(bytes.div_ceil(PAGE_BYTES))?;
-        Some(Self { physical, base: mem::phys_to_virt(physical).as_mut_ptr(), bytes })
+        let physical = kmem::frames::alloc_block(bytes.div_ceil(PAGE_BYTES))?;
+        Some(Self { physical, base: kmem::phys_to_virt(physical).as_mut_ptr(), bytes })
     }
 
     #[inline]
@@ -283,7 +283,7 @@ struct Buffers {
 impl Buffers {
     fn allocate(count: usize, large: usize, bytes_each: usize) -> Result<Self, StartError> {
         let bytes = count * bytes_each;
-        let has_room = mem::frames::can_devices_take(bytes.div_ceil(PAGE_BYTES));
+        let has_room = kmem::frames::can_devices_take(bytes.div_ceil(PAGE_BYTES));
         let small = if has_room { Block::allocate(bytes) } else { None };
         let small = small.ok_or(StartError::OutOfMemory)?;
         Ok(Self { small, count, bytes_each, large: (0..large).map(|_| None).collect() })

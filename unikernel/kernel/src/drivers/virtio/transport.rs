@@ -8,7 +8,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 use super::StartError;
 use super::mmio::MmioLink;
 use super::pci::PciLink;
-use crate::mem::PAGE_BYTES;
+use crate::kmem::PAGE_BYTES;
 use crate::platform::io::Mmio;
 
 /// The way to a device.

@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 use super::{BothEnds, Pipe, ReadEnd, WriteEnd};
 use crate::abi::{Errno, SysResult};
 use crate::file::{AttemptError, OpenFile, Readiness, WaitMode, broken_pipe};
-use crate::mem::room;
+use crate::kmem::room;
 use crate::mem::user::UserSlice;
 
 /// A pipe as one side of a transfer.

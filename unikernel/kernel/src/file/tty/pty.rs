@@ -13,7 +13,7 @@ use super::{NO_WINDOW, Queues, number_of, session};
 use crate::abi::Errno;
 use crate::file::{PollSource, Readiness};
 use crate::fs::{self, Handle, device::Device};
-use crate::mem::room;
+use crate::kmem::room;
 use crate::sync::SpinLock;
 
 /// So many bytes wait in each direction before the writer waits.

@@ -13,7 +13,7 @@ use super::{Line, Queues, session};
 use crate::abi::{Errno, SysResult};
 use crate::file::{AttemptError, File, Metadata, PollSource, Readiness, WaitMode};
 use crate::fs::{Handle, device::Device, node};
-use crate::mem::room;
+use crate::kmem::room;
 use crate::mem::user::UserSlice;
 
 /// Output is copied from the app in pieces of this size.

@@ -9,8 +9,7 @@ use unikernel_fs::{Clock, Verdict};
 
 use super::inode::Inode;
 use super::load::split;
-use crate::mem::PAGE_BYTES;
-use crate::mem::frames;
+use crate::kmem::{PAGE_BYTES, frames};
 use crate::mem::shared::SharedFrame;
 use crate::sync::SpinLock;
 

@@ -13,7 +13,7 @@ use super::Mount;
 use super::inode::Inode;
 use super::write_back::DirtyPage;
 use crate::abi::Errno;
-use crate::mem::PAGE_BYTES;
+use crate::kmem::PAGE_BYTES;
 use crate::sync::SpinLock;
 
 /// Lost pages that are remembered of a file.

@@ -19,7 +19,7 @@ use crate::abi::{Errno, SysResult};
 use crate::file::lock::FileLocks;
 use crate::file::{File, Metadata};
 use crate::fs::memory_file::Content;
-use crate::mem::PAGE_BYTES;
+use crate::kmem::PAGE_BYTES;
 use crate::mem::space::PageSource;
 use crate::mem::user::UserSlice;
 use crate::sync::SpinLock;

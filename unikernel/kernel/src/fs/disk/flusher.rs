@@ -5,7 +5,9 @@ use core::sync::atomic::Ordering;
 use super::write_back::ALL;
 use super::{Mount, cache, now, table};
 use crate::abi::Errno;
-use crate::mem::{frames, heap, space};
+use crate::kmem::frames;
+use crate::mem::reclaim::{self, PageCache};
+use crate::mem::space;
 use crate::net;
 use crate::platform::time;
 use crate::task::{WaitQueue, scheduler};
@@ -80,7 +82,20 @@ pub(crate) fn make_room(pages: usize) -> bool {
         }
         space::release_clean_in_turn();
         net::squeeze();
-        heap::make_room(pages.max(frames::reserve_pages() / 2));
+        reclaim::make_room(pages.max(frames::reserve_pages() / 2));
         frames::can_app_take(pages)
     })
+}
+
+/// The page cache, for those below that run short of frames.
+pub(crate) struct Cache;
+
+impl PageCache for Cache {
+    fn shrink(&self, wanted: usize) -> usize {
+        cache::shrink(wanted)
+    }
+
+    fn make_room(&self, pages: usize) -> bool {
+        make_room(pages)
+    }
 }

@@ -19,7 +19,7 @@ use crate::abi::Errno;
 use crate::file::Metadata;
 use crate::file::lock::FileLocks;
 use crate::file::pipe::Fifo;
-use crate::mem::PAGE_BYTES;
+use crate::kmem::PAGE_BYTES;
 use crate::net::socket::Socket;
 use crate::sync::SpinLock;
 use crate::task::WaitQueue;

@@ -13,7 +13,7 @@ use super::flusher;
 use super::inode::Inode;
 use crate::abi::{Errno, SysResult};
 use crate::drivers::virtio::blk::{Memory, Operation, SECTOR_BYTES, Transfer};
-use crate::mem::PAGE_BYTES;
+use crate::kmem::PAGE_BYTES;
 use crate::mem::shared::SharedFrame;
 use crate::mem::user::UserSlice;
 use crate::sync::SpinLock;

@@ -7,7 +7,7 @@ use unikernel_ext4::Sync;
 use super::file::Opened;
 use super::inode::Inode;
 use crate::file::Metadata;
-use crate::mem::PAGE_BYTES;
+use crate::kmem::PAGE_BYTES;
 use crate::mem::shared::SharedFrame;
 use crate::mem::space::{Description, PageSource, Supply};
 

@@ -40,7 +40,7 @@ use unikernel_fs::ErrorSequence;
 use crate::abi::Errno;
 use crate::block::volume::Volume;
 use crate::fs::NodeId;
-use crate::mem::frames;
+use crate::kmem::frames;
 use crate::platform::time;
 use crate::sync::SpinLock;
 use crate::task::mutex::Mutex;
@@ -213,7 +213,7 @@ impl Mount {
     /// Pages that blocks of the disk make.
     fn note_space(&self, statistics: &Statistics) {
         let bytes = statistics.available_blocks * u64::from(statistics.block_bytes);
-        self.free_pages.store(bytes / crate::mem::PAGE_BYTES as u64, Ordering::Relaxed);
+        self.free_pages.store(bytes / crate::kmem::PAGE_BYTES as u64, Ordering::Relaxed);
     }
 
     /// The inode with a number.

@@ -10,7 +10,7 @@ use super::now;
 use super::store::PAGES_AT_ONCE;
 use super::write_back::ALL;
 use crate::abi::Errno;
-use crate::mem::PAGE_BYTES;
+use crate::kmem::PAGE_BYTES;
 use crate::mem::space::{self, Copies};
 use crate::task::{limits, scheduler};
 

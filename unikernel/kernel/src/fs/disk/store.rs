@@ -13,7 +13,7 @@ use super::inode::Inode;
 use super::load::split;
 use super::write_back::ALL;
 use crate::abi::Errno;
-use crate::mem::PAGE_BYTES;
+use crate::kmem::PAGE_BYTES;
 use crate::mem::shared::SharedFrame;
 use crate::mem::space;
 use crate::mem::user::UserSlice;

@@ -17,7 +17,7 @@ use super::{Mount, flusher, now};
 use crate::abi::Errno;
 use crate::block::volume::Volume;
 use crate::drivers::virtio::blk::{Memory, Operation, SECTOR_BYTES};
-use crate::mem::PAGE_BYTES;
+use crate::kmem::PAGE_BYTES;
 
 /// Pages written back at a time.
 const BATCH_PAGES: usize = 512;

@@ -4,7 +4,7 @@ use alloc::string::String;
 use core::sync::atomic::Ordering;
 
 use super::MemoryFile;
-use crate::mem::PAGE_BYTES;
+use crate::kmem::PAGE_BYTES;
 use crate::mem::shared;
 use crate::mem::space::{Description, PageSource, Supply};
 use crate::platform::time;

@@ -13,7 +13,7 @@ use super::{NANOS_PER_TICK, line, machine};
 use crate::arch::cpu;
 use crate::file::table;
 use crate::fs;
-use crate::mem::room::{self, OutOfMemory};
+use crate::kmem::room::{self, OutOfMemory};
 use crate::mem::space;
 use crate::sync::SpinLock;
 use crate::task::credentials::{self, Ids};

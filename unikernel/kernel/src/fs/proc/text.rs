@@ -4,7 +4,7 @@
 use alloc::string::String;
 use core::fmt::{self, Write};
 
-use crate::mem::room::{self, OutOfMemory};
+use crate::kmem::room::{self, OutOfMemory};
 
 /// A text that grows while there is room.
 #[derive(Default)]

@@ -6,8 +6,8 @@ use x86_64::structures::paging::PageTableFlags as Flags;
 
 use super::pieces::in_pieces;
 use super::{SPACE, Space, SpaceError, check_range};
+use crate::kmem::page_table;
 use crate::mem::fault::{self, Access, Failure};
-use crate::mem::page_table;
 use crate::task::{process, scheduler};
 
 /// What is to happen to a range.

@@ -8,8 +8,8 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use unikernel_mm::PAGE_BYTES;
 
 use super::{Description, PageSource, SpaceError, Supply, is_strict};
-use crate::mem::frames;
-use crate::mem::layout::page_up;
+use crate::kmem::frames;
+use crate::kmem::layout::page_up;
 use crate::mem::shared::{self, SharedFrame};
 use crate::sync::SpinLock;
 

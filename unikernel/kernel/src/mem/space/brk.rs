@@ -1,7 +1,7 @@
 //! The break (brk(2)), which few allocators use today.
 
 use super::{Placement, Protection, RegionKind, Space, change, pieces};
-use crate::mem::layout::page_up;
+use crate::kmem::layout::page_up;
 
 /// Moves the break (brk(2)); answers where it was, and where it is then.
 pub fn set_break(wanted: u64) -> (u64, u64) {

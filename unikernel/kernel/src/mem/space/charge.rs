@@ -9,7 +9,8 @@
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::{PAGE_BYTES, Space, SpaceError};
-use crate::mem::{frames, heap, page_table};
+use crate::kmem::{frames, heap, page_table};
+use crate::mem::reclaim;
 
 static IS_STRICT: AtomicBool = AtomicBool::new(false);
 static OWED_PAGES: AtomicUsize = AtomicUsize::new(0);
@@ -62,7 +63,7 @@ impl Space {
             return Ok(());
         }
         let more = pages.saturating_sub(freed) + page_table::most_tables(start, end) + cache_pages();
-        heap::make_room(more as usize);
+        reclaim::make_room(more as usize);
         if !frames::can_app_take(more as usize) {
             return Err(SpaceError::OutOfMemory);
         }

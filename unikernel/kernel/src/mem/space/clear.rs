@@ -3,8 +3,8 @@
 use core::ops::ControlFlow;
 
 use super::{FutureLocks, LOWEST, RegionKind, SHARED_PAGE, SPACE, Space, SpaceError, pieces};
-use crate::mem::page_table;
-use crate::mem::user::USER_END;
+use crate::kmem::layout::USER_END;
+use crate::kmem::page_table;
 
 /// Takes everything away that the app has mapped, and what the kernel has mapped for it. Nobody may be in ring 3.
 pub fn clear() -> Result<(), SpaceError> {

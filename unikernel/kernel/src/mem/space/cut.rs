@@ -7,7 +7,7 @@ use unikernel_mm::{ObjectPart, Region, RegionKind};
 use super::object::visit_all;
 use super::pieces::MOST_REGIONS;
 use super::{PageSource, Space};
-use crate::mem::user::USER_END;
+use crate::kmem::layout::USER_END;
 
 /// What a private mapping has copied of the pages.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

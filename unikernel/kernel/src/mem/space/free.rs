@@ -9,9 +9,8 @@ use x86_64::{PhysAddr, VirtAddr};
 
 use super::{CHARGED_PAGE, SHARED_PAGE, Space, SpaceError};
 use crate::arch::tlb;
-use crate::mem::layout::LARGE_PAGE_BYTES;
-use crate::mem::user::USER_END;
-use crate::mem::{frames, page_table};
+use crate::kmem::layout::{LARGE_PAGE_BYTES, USER_END};
+use crate::kmem::{frames, page_table};
 
 /// Pages given back with one request to the other cores: with what else is in the frame, a batch of them stays below the
 /// 2 KiB that a frame may have.

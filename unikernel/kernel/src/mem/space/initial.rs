@@ -8,9 +8,8 @@ use super::{
     CHARGED_PAGE, NO_ACCESS, Protection, Region, RegionKind, SHARED_PAGE, SPACE, SpaceError, flags_of,
 };
 use crate::arch::vdso;
-use crate::mem::layout::page_up;
-use crate::mem::page_table;
-use crate::mem::user::USER_END;
+use crate::kmem::layout::{USER_END, page_up};
+use crate::kmem::page_table;
 use crate::platform::random;
 
 /// Bytes that the first stack may grow to (`RLIMIT_STACK`).

@@ -7,7 +7,7 @@ use unikernel_mm::{ObjectPart, Protection, Region, RegionKind};
 
 use super::pieces::in_pieces;
 use super::{MAX_REGIONS, PAGE_BYTES, PopulateError, SPACE, Space, SpaceError, check_range, populate};
-use crate::mem::user::USER_END;
+use crate::kmem::layout::USER_END;
 
 /// How the app wants what it maps from now on (mlockall(2), `MCL_FUTURE`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

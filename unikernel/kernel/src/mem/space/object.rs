@@ -18,11 +18,10 @@ use super::{
     change, check_range, discard_replaced, page_table,
 };
 use crate::arch::tlb;
+use crate::kmem::layout::{self, USER_END};
+use crate::kmem::room;
 use crate::mem::fault::{Access, Failure};
-use crate::mem::layout;
-use crate::mem::room;
 use crate::mem::shared::SharedFrame;
-use crate::mem::user::USER_END;
 
 /// An object whose pages can be mapped. It is asked with the address space locked: it must not touch
 /// the app's memory, and takes locks below the address space's only.

@@ -3,7 +3,7 @@
 //! is free, timers fire, and other threads run. They may change what the rest of the range is: each piece looks anew.
 
 use super::{RegionKind, SPACE, Space, SpaceError, change, page_table};
-use crate::mem::room;
+use crate::kmem::room;
 use crate::task::scheduler;
 
 /// Regions that a piece has at most.

@@ -16,8 +16,8 @@ use super::{
     is_strict,
 };
 use crate::arch::tlb;
-use crate::mem::layout::LARGE_PAGE_BYTES;
-use crate::mem::page_table;
+use crate::kmem::layout::LARGE_PAGE_BYTES;
+use crate::kmem::page_table;
 
 static HAS_WRITABLE_CODE: AtomicBool = AtomicBool::new(false);
 

@@ -10,8 +10,8 @@ use x86_64::structures::paging::page_table::PageTableEntry;
 
 use super::{SPACE, Space, page_table};
 use crate::arch::tlb;
-use crate::mem::kernel_map;
-use crate::mem::layout::PAGE_BYTES;
+use crate::kmem::kernel_map;
+use crate::kmem::layout::PAGE_BYTES;
 use crate::sync::SpinLockGuard;
 
 /// Pages let go at a time.

@@ -11,8 +11,8 @@ use super::{
     Placement, Region, RegionKind, SPACE, Space, SpaceError, Terms, change, check_range, discard_replaced,
 };
 use crate::arch::tlb;
-use crate::mem::layout::{LARGE_PAGE_BYTES, page_up};
-use crate::mem::page_table::{self, OutOfFrames};
+use crate::kmem::layout::{LARGE_PAGE_BYTES, page_up};
+use crate::kmem::page_table::{self, OutOfFrames};
 
 /// How `remap` may move a mapping.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

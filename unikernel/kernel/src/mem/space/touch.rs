@@ -11,10 +11,11 @@ use super::{
     CHARGED_PAGE, LARGE_REGION_BYTES, PageSource, Protection, Region, RegionKind, SPACE, Space, flags_of,
     is_strict, release_clean,
 };
+use crate::kmem::frames;
+use crate::kmem::layout::{self, LARGE_PAGE_BYTES};
+use crate::kmem::page_table::{self, OutOfFrames};
 use crate::mem::fault::{Access, Failure};
-use crate::mem::layout::{self, LARGE_PAGE_BYTES};
-use crate::mem::page_table::{self, OutOfFrames};
-use crate::mem::{frames, heap};
+use crate::mem::reclaim;
 
 /// Small pages brought in with one fault, if they are in the region and absent.
 const FAULT_AROUND_PAGES: u64 = 4;
@@ -118,7 +119,7 @@ fn take_app_frame(is_charged: bool) -> Option<PhysAddr> {
     if is_charged && is_strict() {
         return frames::alloc_zeroed();
     }
-    heap::make_room(1);
+    reclaim::make_room(1);
     if frames::can_app_take(1) { frames::alloc_zeroed() } else { None }
 }
 

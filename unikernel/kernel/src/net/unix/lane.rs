@@ -8,8 +8,8 @@ use alloc::vec::Vec;
 use super::{Style, UnixName};
 use crate::abi::Errno;
 use crate::file::{AttemptError, OpenFile, WaitMode};
+use crate::kmem::room;
 use crate::mem::fault::Missing;
-use crate::mem::room;
 use crate::mem::user::UserSlice;
 use crate::net::socket::Socket;
 

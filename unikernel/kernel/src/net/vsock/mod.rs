@@ -14,7 +14,7 @@ use super::routes::to_file;
 use super::socket::Socket;
 use crate::drivers::virtio::VirtioDevice;
 use crate::drivers::virtio::vsock::SocketDevice;
-use crate::mem::room;
+use crate::kmem::room;
 use crate::sync::{SpinLock, SpinLockGuard};
 pub use stream::{NAME_BYTES, socket};
 

@@ -10,7 +10,7 @@ use unikernel_net::vsock::{ANY_PORT, Attempt, VsockAddress, VsockId};
 use super::with;
 use crate::abi::{Errno, SysResult};
 use crate::file::{AttemptError, Readiness, WaitMode};
-use crate::mem::room;
+use crate::kmem::room;
 use crate::mem::user::UserSlice;
 use crate::net::address::Family;
 use crate::net::endpoint::{Endpoint, Name};

@@ -22,19 +22,22 @@ use unikernel_elf::relocations::SLACK;
 use x86_64::structures::paging::PageTableFlags as Flags;
 use x86_64::{PhysAddr, VirtAddr};
 
-use crate::debug::symbols;
+use super::symbols;
 
 /// Bytes in a small page.
 pub const PAGE_BYTES: usize = 4096;
 /// Bytes in a large page.
 pub const LARGE_PAGE_BYTES: u64 = 2 << 20;
+/// One past the highest address an app may use: the last page below the non-canonical hole stays
+/// unmapped, so that no `syscall` instruction can end at its edge (SDM Vol. 2, SYSRET).
+pub const USER_END: u64 = 0x7fff_ffff_f000;
 /// Where physical address 0 appears in the direct map.
 pub const DIRECT_MAP_BASE: u64 = 0xffff_8000_0000_0000;
 /// Where kernel stacks are mapped.
 pub const STACKS_BASE: u64 = 0xffff_c000_0000_0000;
 /// Where device registers are mapped.
 pub const MMIO_BASE: u64 = 0xffff_d000_0000_0000;
-/// Where the kernel may be that moves ([`crate::mem::relocate`]): in the last 2 GiB, for which it is compiled, with room for
+/// Where the kernel may be that moves ([`super::relocate`]): in the last 2 GiB, for which it is compiled, with room for
 /// [`SLACK`] at both ends.
 pub const KERNEL_AREA: Range<u64> = 0xffff_ffff_8040_0000..0xffff_ffff_ffc0_0000;
 const _: () = assert!(KERNEL_AREA.start - KERNEL_OFFSET >= SLACK && KERNEL_AREA.end.wrapping_neg() >= SLACK);

@@ -15,7 +15,7 @@ use x86_64::{PhysAddr, VirtAddr};
 
 use super::{Flags, LARGE_PAGE_BYTES, PAGE_BYTES, TABLES, root, table};
 use crate::arch::tlb;
-use crate::mem::frames;
+use crate::kmem::frames;
 use crate::sync::SpinLock;
 
 /// Spare tables that there may be.

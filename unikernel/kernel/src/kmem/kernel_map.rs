@@ -12,7 +12,8 @@ use x86_64::{PhysAddr, VirtAddr};
 
 use super::frames;
 use super::layout::{MMIO_BASE, PAGE_BYTES, STACKS_BASE, phys_to_virt, virt_to_phys};
-use super::page_table::{self, KERNEL_DATA, OutOfFrames};
+use super::page_table;
+use super::page_table::{KERNEL_DATA, OutOfFrames};
 use crate::arch::tlb;
 use crate::sync::SpinLock;
 
@@ -123,7 +124,7 @@ pub fn free_stack(top: VirtAddr) {
 
 /// Unmaps some stacks that nobody uses; true if there were any. The caller holds the address space's lock, as
 /// [`tlb::flush`] asks.
-pub(super) fn trim_stacks() -> bool {
+pub(crate) fn trim_stacks() -> bool {
     let mut tops = ArrayVec::<VirtAddr, TRIM_STACKS>::new();
     let mut taken = ArrayVec::<PhysAddr, { TRIM_STACKS * STACK_PAGES }>::new();
     {

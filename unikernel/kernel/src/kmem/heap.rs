@@ -14,8 +14,7 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 use x86_64::{PhysAddr, VirtAddr};
 
 use super::layout::{PAGE_BYTES, phys_to_virt, virt_to_phys};
-use super::{frames, room, slab, space};
-use crate::fs::disk::cache;
+use super::{frames, room, slab};
 use crate::sync::SpinLock;
 
 /// The smallest class: room for the free-list link, and the alignment that XSAVE and friends ask
@@ -182,22 +181,6 @@ pub fn trim() {
             let physical: PhysAddr = virt_to_phys(VirtAddr::from_ptr(block.as_ptr()));
             // SAFETY: as in `dealloc`; the block was free.
             unsafe { frames::free_block_or_frame(physical, 1 << order) };
-        }
-    }
-}
-
-/// Makes room for `pages` of the app's, if they are not there: from the classes here, then from the page
-/// cache, last from what of it is mapped. Never sleeps.
-pub fn make_room(pages: usize) {
-    if frames::can_app_take(pages) {
-        return;
-    }
-    trim();
-    space::release_stacks();
-    while !frames::can_app_take(pages) {
-        let is_freed = cache::shrink(pages + 64) > 0;
-        if !is_freed && space::release_clean() == 0 {
-            break;
         }
     }
 }

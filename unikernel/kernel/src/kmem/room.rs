@@ -5,18 +5,28 @@
 //! grow ask where they do. Whoever has asked may allocate what one object takes, some ten kilobytes, and
 //! need not think of failure: the rest of the kernel's reserve is there for that, and for what nobody asks
 //! for (interrupts, the network, closing and freeing). Larger allocations say `try_reserve`
-//! ([`heap`] says from what size on).
+//! ([`heap`](super::heap) says from what size on).
 //!
 //! The app's memory ends at the reserve ([`frames::can_app_take`]), the kernel's objects for it at half of
 //! that ([`frames::can_objects_take`]): so an app that has mapped all it can get may still open and close files.
 
 use alloc::vec::Vec;
 
-use super::{frames, heap};
+use spin::Once;
+
+use super::frames;
 
 /// There is no room for another object.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct OutOfMemory;
+
+/// Who makes room for so many pages where there is none, without sleeping.
+static RECLAIM: Once<fn(usize)> = Once::new();
+
+/// Sets who makes room where there is none.
+pub fn set_reclaim(reclaim: fn(usize)) {
+    RECLAIM.call_once(|| reclaim);
+}
 
 /// True if there is room for another object. One load of a counter, never waits, may be called with locks.
 #[inline]
@@ -38,7 +48,9 @@ pub fn ask() -> Result<(), OutOfMemory> {
 
 #[cold]
 fn reclaim() -> Result<(), OutOfMemory> {
-    heap::make_room(1);
+    if let Some(reclaim) = RECLAIM.get() {
+        reclaim(1);
+    }
     if is_left() { Ok(()) } else { Err(OutOfMemory) }
 }
 

@@ -17,7 +17,8 @@ use x86_64::instructions::tlb;
 use x86_64::structures::paging::PageTableFlags as Flags;
 use x86_64::structures::paging::page_table::PageTable;
 
-use super::layout::{self, KERNEL_AREA, LARGE_PAGE_BYTES, PAGE_BYTES, direct_address};
+use super::layout;
+use super::layout::{KERNEL_AREA, LARGE_PAGE_BYTES, PAGE_BYTES, direct_address};
 use super::virt_to_phys;
 use crate::boot_info::BootInfo;
 use crate::platform::random;
@@ -30,7 +31,7 @@ const DIRECTORIES: usize = 2;
 const LAST_LEVEL_TABLES: usize = 9;
 const TABLE: Flags = Flags::PRESENT.union(Flags::WRITABLE);
 
-/// What shows the kernel at both places until `mem::page_table` has made the final tables, and later to cores that start.
+/// What shows the kernel at both places until `kmem::page_table` has made the final tables, and later to cores that start.
 #[repr(C, align(4096))]
 struct BootTables {
     directories: UnsafeCell<[PageTable; DIRECTORIES]>,

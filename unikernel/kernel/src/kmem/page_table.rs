@@ -20,8 +20,9 @@ use x86_64::{PhysAddr, VirtAddr};
 pub use prune::prune;
 
 use super::frames;
-use super::layout::{self, DIRECT_MAP_BASE, LARGE_PAGE_BYTES, PAGE_BYTES, phys_to_virt, virt_to_phys};
-use super::user::USER_END;
+use super::layout;
+use super::layout::USER_END;
+use super::layout::{DIRECT_MAP_BASE, LARGE_PAGE_BYTES, PAGE_BYTES, phys_to_virt, virt_to_phys};
 
 /// No frame could be had for a table or page.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

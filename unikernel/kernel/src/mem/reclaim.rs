@@ -1,0 +1,45 @@
+//! Getting frames back, for the app's pages and for the kernel's objects. What keeps the pages of files is above this
+//! room; it says at boot how it gives them back.
+
+use spin::Once;
+
+use super::space;
+use crate::kmem::{frames, heap};
+
+/// Who keeps pages of files in memory.
+pub trait PageCache: Sync {
+    /// Gives up to `wanted` pages back. Never sleeps, whatever locks the caller holds.
+    fn shrink(&self, wanted: usize) -> usize;
+
+    /// Makes room for so many pages of the app's where nothing could go at once, by saving what is dirty. Sleeps; the
+    /// caller holds no locks. False if there is no room after all.
+    fn make_room(&self, pages: usize) -> bool;
+}
+
+static PAGE_CACHE: Once<&'static dyn PageCache> = Once::new();
+
+/// Sets who keeps pages of files.
+pub fn set_page_cache(cache: &'static dyn PageCache) {
+    PAGE_CACHE.call_once(|| cache);
+}
+
+/// Makes room for `pages` of the app's, if they are not there: from the heap's lists, then from the page
+/// cache, last from what of it is mapped. Never sleeps.
+pub fn make_room(pages: usize) {
+    if frames::can_app_take(pages) {
+        return;
+    }
+    heap::trim();
+    space::release_stacks();
+    while !frames::can_app_take(pages) {
+        let is_freed = PAGE_CACHE.get().is_some_and(|cache| cache.shrink(pages + 64) > 0);
+        if !is_freed && space::release_clean() == 0 {
+            break;
+        }
+    }
+}
+
+/// The same where nothing could go at once; see [`PageCache::make_room`].
+pub(super) fn wait_for_room(pages: usize) -> bool {
+    PAGE_CACHE.get().is_some_and(|cache| cache.make_room(pages))
+}

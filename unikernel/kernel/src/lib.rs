@@ -9,7 +9,7 @@
 //! - [`net`], [`fs`], [`file`]: what descriptors lead to;
 //! - [`service`]: what the machine does beside running the app;
 //! - [`uring`]: calls that are handed over in shared memory;
-//! - [`syscall`]: the door; [`debug`]: reports and traces.
+//! - [`syscall`]: the table of calls; [`debug`]: reports and traces; `entry`: the way in from ring 3, and back.
 //!
 //! Two rules hold everywhere. The kernel runs with interrupts masked (see [`arch`]), and it touches
 //! the app's memory only through [`mem::user`]. Policies that need no hardware live in the pure
@@ -25,6 +25,7 @@ pub mod block;
 mod boot_info;
 pub mod debug;
 pub mod drivers;
+mod entry;
 pub mod file;
 pub mod fs;
 pub mod kmem;
@@ -43,6 +44,7 @@ use alloc::vec::Vec;
 use abi::Errno;
 use boot_info::BootInfo;
 use drivers::virtio::VirtioDevice;
+use kmem::page_table::OutOfFrames;
 use platform::acpi::MmioDevice;
 use service::config::{Told, metadata};
 use task::exec::{self, ExecError};
@@ -73,7 +75,7 @@ extern "C" fn kernel_main(start_info: u32, magic: u32) -> ! {
     arch::cpu::enable_features();
     #[cfg(debug_assertions)]
     arch::memory::check();
-    arch::syscall::init();
+    entry::init();
 
     let understood = understand(&info);
     let keeps_records = matches!(&understood, Ok((_, options)) if options.system.syslog.is_some());
@@ -116,13 +118,24 @@ extern "C" fn kernel_main(start_info: u32, magic: u32) -> ! {
     debug::init(&options);
     task::scheduler::prepare_core(0)
         .unwrap_or_else(|_| cannot_boot(format_args!("there is no memory for an idle thread")));
-    arch::startup::start_others();
+    arch::startup::start_others(prepare_core, run_core);
     net::spread_interrupts();
     mount_disks(&options);
     service::start(&options);
     start_when_told(&command_line, &options, told);
     platform::power::enable_power_button(task::stop::power_button);
     log::debug!("up after {} µs", platform::time::now_ns() / 1000);
+    task::scheduler::start()
+}
+
+/// Makes what another core needs to run threads.
+fn prepare_core(index: usize) -> Result<(), OutOfFrames> {
+    task::scheduler::prepare_core(index).map_err(|_| OutOfFrames)
+}
+
+/// What another core does once it is up.
+fn run_core() -> ! {
+    entry::init();
     task::scheduler::start()
 }
 

@@ -6,8 +6,6 @@ use core::cell::Cell;
 use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 
-use alloc::sync::Arc;
-
 use raw_cpuid::CpuId;
 use unikernel_sched::MAX_CORES;
 use x86_64::VirtAddr;
@@ -17,7 +15,6 @@ use x86_64::registers::model_specific::{GsBase, KernelGsBase, Msr};
 use super::descriptor::Descriptors;
 use crate::kmem::page_table::OutOfFrames;
 use crate::platform::time;
-use crate::task::thread::Thread;
 
 /// Work to do before the return to ring 3 (bits of [`Cpu::exit_work`]).
 pub mod exit_work {
@@ -42,8 +39,8 @@ pub struct Cpu {
     kernel_stack_top: Cell<u64>,
     /// Scratch for the app's stack pointer during `syscall` entry.
     user_rsp: Cell<u64>,
-    /// Written by the owner; others read it to see who runs here.
-    current: AtomicPtr<Thread>,
+    /// The thread, which is `task`'s to understand. Written by the owner; others read it to see who runs here.
+    current: AtomicPtr<()>,
     index: AtomicUsize,
     apic_id: AtomicU32,
     exit_work: AtomicU32,
@@ -150,13 +147,13 @@ impl Cpu {
     /// The running thread, or null before the first one. The pointee is kept alive by the
     /// reference that the scheduler holds for it while it runs.
     #[inline]
-    pub fn current_thread(&self) -> *const Thread {
+    pub fn current_thread(&self) -> *const () {
         self.current.load(Ordering::Relaxed)
     }
 
     /// Makes `thread` the running one: its kernel stack takes the next entry from ring 3.
-    pub fn set_current(&self, thread: &Arc<Thread>, kernel_stack_top: u64) {
-        self.current.store(Arc::as_ptr(thread).cast_mut(), Ordering::Relaxed);
+    pub fn set_current(&self, thread: *const (), kernel_stack_top: u64) {
+        self.current.store(thread.cast_mut(), Ordering::Relaxed);
         self.kernel_stack_top.set(kernel_stack_top);
         self.descriptors.set_kernel_stack(VirtAddr::new(kernel_stack_top));
     }

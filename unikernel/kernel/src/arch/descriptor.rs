@@ -128,7 +128,7 @@ impl Descriptors {
             base: direct_address(VirtAddr::from_ptr(gdt.entries().as_ptr())),
         };
         // SAFETY: the tables live for ever where the direct map shows them, the selectors name entries appended above, and the
-        // IDT's gates lead to the stubs in `trap`.
+        // IDT's gates lead to the stubs below, and these to `entry`.
         unsafe {
             lgdt(&gdt);
             CS::set_reg(KERNEL_CODE);

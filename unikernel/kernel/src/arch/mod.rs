@@ -4,8 +4,7 @@
 //! - [`startup`]: the other cores;
 //! - [`cpu`]: the per-CPU blocks behind GS, and which features are on; [`per_core`]: one value each;
 //! - [`descriptor`]: GDT, TSS, IDT;
-//! - [`trap`]: exceptions and interrupts; [`syscall`]: the `syscall` instruction;
-//! - [`exit`]: the last steps before ring 3, common to both;
+//! - [`trap`]: the registers of interrupted code;
 //! - [`switch`]: kernel stacks and the switch between them; [`fpu`]: the app's vector state;
 //! - [`memory`]: `memcpy` and its relatives; [`tlb`]: forgetting translations on every core;
 //! - [`user_copy`]: the copy that survives a fault; [`vdso`]: the clock for ring 3.
@@ -18,14 +17,12 @@
 pub mod boot;
 pub mod cpu;
 pub mod descriptor;
-pub mod exit;
 pub mod fpu;
 pub mod memory;
 pub mod multiboot2;
 pub mod per_core;
 pub mod startup;
 pub mod switch;
-pub mod syscall;
 pub mod tlb;
 pub mod trap;
 pub mod user_copy;

@@ -5,6 +5,7 @@
 use core::arch::global_asm;
 use core::sync::atomic::{AtomicU64, Ordering};
 
+use spin::Once;
 use x86_64::PhysAddr;
 use x86_64::registers::control::Cr3;
 
@@ -14,8 +15,6 @@ use crate::kmem;
 use crate::kmem::layout::KERNEL_OFFSET;
 use crate::kmem::page_table::OutOfFrames;
 use crate::platform::{acpi, apic, time, timer};
-use crate::task::scheduler;
-use crate::task::thread::OutOfMemory;
 
 /// Where a core wakes up. Nobody else uses this page: what loaders leave below 1 MiB has been read
 /// by now, and the kernel's frames begin above.
@@ -35,6 +34,8 @@ unsafe extern "C" {
 
 /// The stack that the next core starts on; the 32-bit code reads it.
 static STARTUP_STACK: AtomicU64 = AtomicU64::new(0);
+/// What a core does once it is up.
+static RUN: Once<fn() -> !> = Once::new();
 /// The final page tables.
 static ROOT: AtomicU64 = AtomicU64::new(0);
 
@@ -116,8 +117,10 @@ startup_high: .quad startup_start_high
     options(att_syntax)
 );
 
-/// Starts all cores that the firmware lists, one after the other.
-pub fn start_others() {
+/// Starts all cores that the firmware lists, one after the other. `prepare` makes what the core of an index needs to
+/// run threads; once it is up, it goes on with `run`.
+pub fn start_others(prepare: fn(usize) -> Result<(), OutOfFrames>, run: fn() -> !) {
+    RUN.call_once(|| run);
     let listed = &acpi::machine().processors;
     let own = apic::id();
     cpu::this_cpu().set_apic_id(own);
@@ -131,7 +134,7 @@ pub fn start_others() {
             log::warn!("more than {index} cores: the others stay off");
             break;
         }
-        match start(index, apic_id) {
+        match start(index, apic_id, prepare) {
             Ok(()) => {}
             Err(NotStarted::NoMemory) => {
                 log::warn!("no memory for more than {index} cores: the others stay off");
@@ -169,17 +172,15 @@ impl From<OutOfFrames> for NotStarted {
     }
 }
 
-impl From<OutOfMemory> for NotStarted {
-    fn from(_: OutOfMemory) -> Self {
-        Self::NoMemory
-    }
-}
-
 /// Starts a core. All that it needs is made here: up there, nobody could be told that there is no memory.
-fn start(index: usize, apic_id: u32) -> Result<(), NotStarted> {
+fn start(
+    index: usize,
+    apic_id: u32,
+    prepare: fn(usize) -> Result<(), OutOfFrames>,
+) -> Result<(), NotStarted> {
     let stack = KernelStack::new()?;
     cpu::prepare_interrupt_stacks(index)?;
-    scheduler::prepare_core(index)?;
+    prepare(index)?;
     STARTUP_STACK.store(stack.top(), Ordering::SeqCst);
     // The idle thread takes the core over from here; this stack is needed until then, and a core
     // starts once.
@@ -213,9 +214,8 @@ extern "C" fn startup_main() -> ! {
     cpu::adopt_block(index);
     cpu::enable_features();
     cpu::load_descriptors();
-    super::syscall::init();
     apic::init_this_cpu();
     timer::init_this_cpu();
     cpu::set_online(index + 1);
-    scheduler::start()
+    RUN.get().expect("`start_others` was called")()
 }

@@ -13,35 +13,23 @@ unsafe extern "C" {
     /// Saves the caller's registers and stack pointer to `*save`, and goes on where the stack
     /// `next` was left.
     pub fn switch_stacks(save: *mut u64, next: u64);
+    /// Where a new thread comes out of its first switch: a part of `entry`.
     fn first_return();
 }
 
 global_asm!(
     r#"
     .section .text.switch_stacks, "ax", @progbits
-    .global switch_stacks, first_return
+    .global switch_stacks
 switch_stacks:
     pushq %rbx; pushq %rbp; pushq %r12; pushq %r13; pushq %r14; pushq %r15
     movq %rsp, (%rdi)
     movq %rsi, %rsp
     popq %r15; popq %r14; popq %r13; popq %r12; popq %rbp; popq %rbx
     ret
-
-    // Where a new thread comes out of its first switch: its trap frame lies on the stack.
-first_return:
-    call {arrived}
-    movq %rsp, %rdi
-    call {to_user}
-    jmp trap_return
     "#,
-    arrived = sym crate::task::scheduler::after_switch,
-    to_user = sym first_exit,
     options(att_syntax)
 );
-
-extern "C" fn first_exit(frame: &mut TrapFrame) {
-    super::exit::to_user(frame);
-}
 
 /// A kernel stack with a guard page below it.
 pub struct KernelStack {

@@ -70,7 +70,7 @@ impl Deref for CurrentThread {
 /// Before the first thread runs (debug builds).
 #[inline]
 pub fn current() -> CurrentThread {
-    let thread = crate::arch::cpu::this_cpu().current_thread();
+    let thread: *const Thread = crate::arch::cpu::this_cpu().current_thread().cast();
     debug_assert!(!thread.is_null(), "no thread runs yet");
     // SAFETY: the pointer came from `Arc::as_ptr` of the running thread, which the scheduler keeps
     // alive; `ManuallyDrop` keeps the count as it was.

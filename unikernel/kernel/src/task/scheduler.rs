@@ -41,7 +41,7 @@ pub fn idle_ns() -> u64 {
 /// The core that a thread runs on now.
 fn running_on(thread: &Arc<Thread>) -> Option<usize> {
     let core = thread.core();
-    core::ptr::eq(cpu::cpu(core).current_thread(), Arc::as_ptr(thread)).then_some(core)
+    core::ptr::eq(cpu::cpu(core).current_thread().cast(), Arc::as_ptr(thread)).then_some(core)
 }
 
 /// Nanoseconds that a thread has run, up to now for a running one.
@@ -301,7 +301,7 @@ fn enter(thread: &Arc<Thread>) {
     }
     thread.set_core(here);
     thread.placement.is_on_core.store(true, Ordering::Relaxed);
-    this_cpu().set_current(thread, thread.kernel_stack_top());
+    this_cpu().set_current(Arc::as_ptr(thread).cast(), thread.kernel_stack_top());
     // Whoever sent a signal may have found the thread between sleeping and running.
     if thread.signals.lock().has_deliverable() {
         this_cpu().request(exit_work::SIGNAL);

@@ -25,7 +25,10 @@ pub(crate) const LAYERS: [Layer; 7] = [
     Layer { rooms: &["block", "drivers"], purpose: "devices" },
     Layer { rooms: &["file", "fs", "net"], purpose: "what descriptors lead to" },
     Layer { rooms: &["service", "uring"], purpose: "what works beside the app, or in its place" },
-    Layer { rooms: &["debug", "syscall"], purpose: "system calls, and who looks on" },
+    Layer {
+        rooms: &["debug", "entry", "syscall"],
+        purpose: "system calls: the way in, the table, and who looks on",
+    },
 ];
 
 /// For each file, the rooms that it names, its own apart.

@@ -7,10 +7,10 @@ use x86_64::VirtAddr;
 use x86_64::registers::model_specific::{LStar, SFMask, Star};
 use x86_64::registers::rflags::RFlags;
 
-use super::cpu::{KERNEL_STACK_TOP_OFFSET, USER_RSP_OFFSET};
-use super::descriptor::{KERNEL_CODE, KERNEL_DATA, USER_CODE, USER_DATA};
 use super::exit;
-use super::trap::{SYSCALL_VECTOR, TrapFrame};
+use crate::arch::cpu::{KERNEL_STACK_TOP_OFFSET, USER_RSP_OFFSET};
+use crate::arch::descriptor::{KERNEL_CODE, KERNEL_DATA, USER_CODE, USER_DATA};
+use crate::arch::trap::{SYSCALL_VECTOR, TrapFrame};
 use crate::platform::stopwatch;
 
 unsafe extern "C" {
@@ -20,7 +20,7 @@ unsafe extern "C" {
 /// Points `syscall` at the kernel. Flags that would follow the app into ring 0 are cleared: IF
 /// (the kernel is not interrupted), DF (string instructions run upwards), AC (SMAP stays on), TF
 /// and NT.
-pub fn init() {
+pub(crate) fn init() {
     Star::write(USER_CODE, USER_DATA, KERNEL_CODE, KERNEL_DATA)
         .expect("the GDT has the order that STAR wants");
     LStar::write(VirtAddr::new(syscall_entry as *const () as u64));

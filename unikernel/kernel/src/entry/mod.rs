@@ -1,0 +1,12 @@
+//! The way into the kernel and out of it: what a system call, an exception and an interrupt come to first, and what
+//! is done last before ring 3. It stands above all others, because it calls them; the tables of the processor
+//! (`arch::descriptor`) and the stacks of new threads (`arch::switch`) lead here by the names of the stubs.
+//!
+//! - [`syscall`]: the `syscall` instruction; [`trap`]: exceptions and interrupts;
+//! - [`exit`]: the last steps before ring 3, common to both.
+
+mod exit;
+mod syscall;
+mod trap;
+
+pub(crate) use syscall::init;

@@ -8,10 +8,9 @@ use unikernel_mm::PAGE_BYTES;
 
 use crate::kmem::{frames, heap};
 use crate::mem::space;
-use crate::platform::stopwatch;
-use crate::platform::{interrupts, time};
-use crate::task::{process::process, scheduler};
-use crate::{file, net, syscall};
+use crate::platform::{interrupts, stopwatch, time};
+use crate::task::{accounting, process::process, scheduler};
+use crate::{file, net};
 
 /// What a number means to the reader.
 #[derive(Clone, Copy)]
@@ -60,7 +59,7 @@ fn machine(text: &mut String) {
         line(text, Kind::Counter, "kernel_nanoseconds", "Time in the kernel, on one core.", kernel_ns);
     }
     line(text, Kind::Counter, "interrupts", "Interrupts taken.", interrupts::taken());
-    line(text, Kind::Counter, "system_calls", "System calls.", syscall::calls());
+    line(text, Kind::Counter, "system_calls", "System calls.", accounting::calls());
 }
 
 fn memory(text: &mut String) {

@@ -6,7 +6,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use linux_raw_sys::general::*;
 use linux_raw_sys::system::{new_utsname, sysinfo};
 
-use crate::abi::{Errno, SysResult};
+use crate::abi::{Errno, RELEASE, SysResult, VERSION};
 use crate::file::tty::session;
 use crate::kmem::frames;
 use crate::mem::user::{UserAbi, UserPtr, UserSlice};
@@ -19,12 +19,6 @@ use crate::task::{self, current, scheduler};
 use crate::user_abi;
 
 user_abi!(new_utsname, sysinfo, rlimit64, rusage);
-
-/// What `uname -r` shows: programs parse it to guess features, so it names the Linux version
-/// whose calls the table follows.
-pub const RELEASE: &str = "6.1.0-unikernel";
-/// What `uname` says of the build.
-pub const VERSION: &str = concat!("unikernel ", env!("CARGO_PKG_VERSION"));
 
 /// getpid(2).
 pub fn sys_getpid() -> SysResult {

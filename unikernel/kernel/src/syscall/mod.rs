@@ -61,21 +61,14 @@ use crate::abi::{Errno, SysResult};
 use crate::arch::trap::TrapFrame;
 use crate::debug::trace;
 use crate::mem::user::{UserPtr, UserSlice};
+use crate::task::accounting;
 use crate::task::signal::look_again;
-
-/// System calls since boot.
-static CALLS: AtomicU64 = AtomicU64::new(0);
-
-/// System calls since boot.
-pub fn calls() -> u64 {
-    CALLS.load(Ordering::Relaxed)
-}
 
 /// Runs the call that the app's registers name. Answers the value for `rax`, or `None` for the one
 /// call that replaces all registers.
 #[inline]
 pub fn enter(number: u64, args: &[u64; 6], frame: &mut TrapFrame) -> Option<u64> {
-    CALLS.store(CALLS.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    accounting::count_call();
     if number as u32 == linux_raw_sys::general::__NR_rt_sigreturn {
         signal::sys_rt_sigreturn(frame);
         return None;

@@ -9,12 +9,11 @@ use linux_raw_sys::prctl::*;
 
 use crate::abi::{Errno, SysResult};
 use crate::mem::user::{UserPtr, UserSlice, read_c_string};
+use crate::task::credentials::CAPABILITY_COUNT;
 use crate::task::settings::Settings;
 use crate::task::signal::MAX_SIGNAL;
 use crate::task::{current, exec_stack};
 
-/// Capabilities that Linux 6.1 knows (capabilities(7)).
-pub const CAPABILITIES: u64 = 41;
 /// The longest name of a region, with its NUL (`PR_SET_VMA_ANON_NAME`).
 const MAX_REGION_NAME: usize = 80;
 
@@ -60,7 +59,7 @@ pub fn sys_prctl(option: u32, argument: u64, third: u64, fourth: u64, fifth: u64
             check_zero(&[argument, third, fourth, fifth])?;
             Ok(IS_THP_DISABLED.load(Ordering::Relaxed) as usize)
         }
-        PR_CAPBSET_READ if argument < CAPABILITIES => Ok(1),
+        PR_CAPBSET_READ if argument < CAPABILITY_COUNT => Ok(1),
         PR_GET_SECCOMP | PR_GET_SECUREBITS => Ok(0),
         PR_GET_TSC => put(argument, PR_TSC_ENABLE),
         PR_SET_TSC if argument == u64::from(PR_TSC_ENABLE) => Ok(0),

@@ -14,6 +14,8 @@ use crate::sync::SpinLock;
 pub const MAX_GROUPS: usize = 65_536;
 /// "Leave it as it is" (setresuid(2)).
 const KEEP: u32 = u32::MAX;
+/// Capabilities that Linux 6.1 knows (capabilities(7)).
+pub const CAPABILITY_COUNT: u64 = 41;
 /// Capabilities there are: the highest is `CAP_CHECKPOINT_RESTORE`.
 const CAPABILITIES: u64 = (1 << (CAP_CHECKPOINT_RESTORE + 1)) - 1;
 

@@ -10,6 +10,7 @@
 //!   [`signal_queue`]: those that wait; [`signal_timer`]: timers that send them;
 //! - [`process`]: what all threads share; [`host_name`]: what the machine is called; [`settings`]: what prctl(2) keeps; [`exec`] and [`exec_stack`]: how the app starts, [`replace`]: once more, [`load`] and [`executable`]: from a file, [`linked`]: in the image; [`stop`]: how the machine stops.
 
+pub mod accounting;
 pub mod clocks;
 mod cores;
 mod cpu_limit;

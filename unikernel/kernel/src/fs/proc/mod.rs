@@ -23,15 +23,14 @@ use core::str;
 use core::sync::atomic::{AtomicI32, Ordering};
 
 use super::{generation, metrics, mounts, notify};
-use crate::abi::Errno;
+use crate::abi::{self, Errno};
 use crate::file::tty::pty;
 use crate::file::{inotify, message_queue, pipe};
 use crate::mem::space;
-use crate::syscall::{identity, prctl};
-use crate::task::host_name;
+use crate::task::credentials::{self, CAPABILITY_COUNT};
 use crate::task::process::{PROCESS_ID, process};
 use crate::task::thread::{Thread, ThreadId};
-use crate::task::{credentials, limits};
+use crate::task::{host_name, limits};
 
 pub use app::{set_texts, set_words, texts_of};
 pub use machine::machine_id;
@@ -159,14 +158,14 @@ const TEXTS: &[Entry] = &[
     ("/proc/stat", machine::stat),
     ("/proc/uptime", machine::uptime),
     ("/proc/swaps", || "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n".into()),
-    ("/proc/version", || format!("Linux version {} {}\n", identity::RELEASE, identity::VERSION)),
+    ("/proc/version", || format!("Linux version {} {}\n", abi::RELEASE, abi::VERSION)),
     ("/proc/sys/fs/pipe-max-size", || format!("{}\n", pipe::CAPACITY_BYTES)),
-    ("/proc/sys/kernel/cap_last_cap", || format!("{}\n", prctl::CAPABILITIES - 1)),
+    ("/proc/sys/kernel/cap_last_cap", || format!("{}\n", CAPABILITY_COUNT - 1)),
     ("/proc/sys/kernel/domainname", || "(none)\n".into()),
     ("/proc/sys/kernel/ngroups_max", || format!("{}\n", credentials::MAX_GROUPS)),
-    ("/proc/sys/kernel/version", || format!("{}\n", identity::VERSION)),
+    ("/proc/sys/kernel/version", || format!("{}\n", abi::VERSION)),
     ("/proc/sys/vm/max_map_count", || format!("{}\n", space::MAX_REGIONS)),
-    ("/proc/sys/kernel/osrelease", || format!("{}\n", identity::RELEASE)),
+    ("/proc/sys/kernel/osrelease", || format!("{}\n", abi::RELEASE)),
     ("/proc/sys/kernel/ostype", || "Linux\n".into()),
     ("/proc/sys/kernel/hostname", || format!("{}\n", host_name::get())),
     ("/proc/modules", String::new),

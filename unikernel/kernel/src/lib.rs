@@ -48,6 +48,7 @@ use kmem::page_table::OutOfFrames;
 use platform::acpi::MmioDevice;
 use service::config::{Told, metadata};
 use task::exec::{self, ExecError};
+use task::out_of_memory::Holdings;
 use task::{exec_stack, load};
 use unikernel_cmdline::{Options, Shown};
 use x86_64::PhysAddr;
@@ -69,7 +70,7 @@ extern "C" fn kernel_main(start_info: u32, magic: u32) -> ! {
         cannot_boot(format_args!("the image is damaged: the kernel's table of addresses is none"));
     }
     kmem::init(&info);
-    kmem::room::set_reclaim(mem::reclaim::make_room);
+    register_callbacks();
     arch::cpu::prepare_interrupt_stacks(0).expect("memory that nobody has taken from yet holds three stacks");
     arch::cpu::load_descriptors();
     arch::cpu::enable_features();
@@ -101,7 +102,6 @@ extern "C" fn kernel_main(start_info: u32, magic: u32) -> ! {
     }
     options.stop_seconds.into_iter().for_each(task::stop::set_patience);
     let shows_linked = options.init.is_none() && kmem::layout::program_header().is_some();
-    mem::reclaim::set_page_cache(&fs::disk::flusher::Cache);
     fs::init(boot_info::packed_files(), info.initrd.map(boot_info::Range::bytes), shows_linked);
     let mut devices = find_devices(&options);
     block::init(core::mem::take(&mut devices.disks));
@@ -126,6 +126,19 @@ extern "C" fn kernel_main(start_info: u32, magic: u32) -> ! {
     platform::power::enable_power_button(task::stop::power_button);
     log::debug!("up after {} µs", platform::time::now_ns() / 1000);
     task::scheduler::start()
+}
+
+/// Tells the lower rooms whom above them they have to call.
+fn register_callbacks() {
+    kmem::room::set_reclaim(mem::reclaim::make_room);
+    mem::reclaim::set_page_cache(&fs::disk::flusher::Cache);
+    task::limits::set_open_files_limiter(file::table::set_limit);
+    task::out_of_memory::set_holdings(|| Holdings {
+        cached_pages: fs::disk::cache::counts().0,
+        network_bytes: net::counters().buffer_bytes as usize,
+    });
+    task::signal::set_observer(file::signalfd::notify);
+    net::set_address_observer(service::addresses_changed);
 }
 
 /// Makes what another core needs to run threads.

@@ -18,7 +18,7 @@ use crate::arch::trap::TrapFrame;
 use crate::kmem::layout;
 use crate::platform::{console, interrupts, power, records, stopwatch};
 use crate::task::signal;
-use crate::task::signal_delivery::Cause;
+use crate::task::signal_delivery::{self, Cause};
 
 /// Exit code of a kernel panic, as Rust programs have it.
 const PANIC_CODE: u8 = 101;
@@ -28,6 +28,7 @@ static FAULT_FRAME: Once<TrapFrame> = Once::new();
 
 /// Turns on what the command line asks for.
 pub fn init(options: &unikernel_cmdline::Options) {
+    signal_delivery::set_crash_report(report_crash);
     trace::turn_on(options.traces_syscalls);
     stopwatch::turn_on(options.traces_time);
 }
@@ -85,7 +86,7 @@ fn write_offset(out: &mut impl Write) -> core::fmt::Result {
 }
 
 /// Reports a fault of the app: signal, address, registers, backtrace.
-pub fn report_crash(frame: &TrapFrame, cause: &Cause) {
+fn report_crash(frame: &TrapFrame, cause: &Cause) {
     let mut out = records::Report;
     let info = &cause.info;
     let _ = writeln!(out, "\nthe app was killed by {} ({})", signal::name(info.signal), describe(cause));

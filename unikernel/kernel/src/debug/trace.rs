@@ -18,7 +18,7 @@ use crate::abi::SysResult;
 use crate::platform::{console, time};
 use crate::sync::SpinLock;
 use crate::syscall::{TABLE, dispatch};
-use crate::task;
+use crate::task::{self, scheduler};
 
 static IS_ON: AtomicBool = AtomicBool::new(false);
 
@@ -34,6 +34,9 @@ static PENDING: SpinLock<Vec<Pending>> = SpinLock::new(Vec::new());
 /// Turns the tracer on.
 pub fn turn_on(on: bool) {
     IS_ON.store(on, Ordering::Relaxed);
+    if on {
+        scheduler::set_sleep_observer(before_sleep);
+    }
 }
 
 /// True if calls are traced.
@@ -68,7 +71,7 @@ pub fn call(number: u64, args: &[u64; 6]) -> SysResult {
 }
 
 /// Shows the call of the current thread, which is about to sleep in it.
-pub fn before_sleep() {
+fn before_sleep() {
     let thread = task::current().id;
     let mut all = PENDING.lock();
     let Some(pending) = all.iter_mut().find(|pending| pending.thread == thread && !pending.has_slept) else {

@@ -23,7 +23,6 @@ pub mod pidfd;
 pub mod pipe;
 pub mod poll_set;
 pub(crate) mod poll_source;
-pub mod release;
 pub mod signalfd;
 pub mod table;
 pub mod timerfd;

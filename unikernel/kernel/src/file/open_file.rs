@@ -14,6 +14,7 @@ use crate::mem::user::UserSlice;
 use crate::sync::{self, SpinLock};
 use crate::task::limits;
 use crate::task::mutex::Mutex;
+use crate::task::release::Release;
 
 bitflags! {
     /// Access mode and status flags (open(2)); the bits are Linux's own.
@@ -76,8 +77,14 @@ pub struct OpenFile {
     flags: AtomicU32,
     /// Held by a call that moves it, which may wait for a disk meanwhile.
     offset: Mutex<u64>,
-    /// The next on a thread's list of what is to be closed ([`super::release`]).
-    pub(super) next_release: SpinLock<Option<Arc<Self>>>,
+    /// The next on a thread's list of what is to be closed.
+    next_release: SpinLock<Option<Arc<dyn Release>>>,
+}
+
+impl Release for OpenFile {
+    fn next_release(&self) -> &SpinLock<Option<Arc<dyn Release>>> {
+        &self.next_release
+    }
 }
 
 impl OpenFile {

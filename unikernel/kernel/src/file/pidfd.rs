@@ -8,6 +8,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use super::{File, Metadata, OpenFile, PollSource, Readiness};
 use crate::fs::node::NameOnly;
+use crate::task::exit_watch::ExitListener;
 use crate::task::process::{PROCESS_ID, process};
 use crate::task::thread::{Thread, ThreadId};
 
@@ -18,36 +19,10 @@ pub struct ExitEvent {
     source: PollSource,
 }
 
-/// Who waits for the end of one thread. A part of the thread.
-#[derive(Default)]
-pub enum ExitWatch {
-    /// Nobody yet.
-    #[default]
-    Nobody,
-    /// Somebody has, or had, a descriptor.
-    Event(Arc<ExitEvent>),
-    /// It has ended, so nobody can begin to wait.
-    Over,
-}
-
-impl ExitWatch {
-    fn event(&mut self) -> Option<Arc<ExitEvent>> {
-        if let Self::Nobody = self {
-            *self = Self::Event(Arc::default());
-        }
-        match self {
-            Self::Event(event) => Some(Arc::clone(event)),
-            Self::Nobody | Self::Over => None,
-        }
-    }
-}
-
-/// A thread has left the list of threads.
-pub fn thread_ended(thread: &Thread) {
-    let watch = core::mem::replace(&mut *thread.exit_watch.lock(), ExitWatch::Over);
-    if let ExitWatch::Event(event) = watch {
-        event.has_happened.store(true, Ordering::Release);
-        event.source.notify(event.readiness());
+impl ExitListener for ExitEvent {
+    fn thread_ended(&self) {
+        self.has_happened.store(true, Ordering::Release);
+        self.source.notify(self.readiness());
     }
 }
 
@@ -82,7 +57,7 @@ impl PidFd {
 
     /// A thread, unless it has ended.
     pub fn of_thread(thread: &Thread) -> Option<Arc<Self>> {
-        let exit = thread.exit_watch.lock().event()?;
+        let exit = thread.exit_watch.lock().listener()?;
         Some(Arc::new(Self { subject: Subject::Thread(thread.id), exit }))
     }
 

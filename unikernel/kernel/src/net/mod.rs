@@ -54,6 +54,7 @@ use crate::drivers::Devices;
 use crate::drivers::virtio::net::Nic;
 use crate::platform::time;
 use shards::Guard;
+pub use shards::set_address_observer;
 
 /// Starts the network: every card, or loopback alone.
 pub fn init(options: &Options, devices: Devices) {

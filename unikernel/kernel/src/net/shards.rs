@@ -7,7 +7,7 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use core::net::IpAddr;
+use core::net::{IpAddr, Ipv4Addr};
 use core::ops::{Deref, DerefMut, Range};
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -275,9 +275,20 @@ impl Guard {
             cards::shards_with(index).skip(1).for_each(|shard| lock(shard).stack.adopt(&config));
             tell_siblings();
             let servers = config.ipv4.iter().flat_map(|lease| lease.time_servers.iter().copied());
-            crate::service::addresses_changed(&servers.collect::<Vec<_>>());
+            if let Some(observer) = ADDRESS_OBSERVER.get() {
+                observer(&servers.collect::<Vec<_>>());
+            }
         }
     }
+}
+
+/// Who is told of new addresses.
+static ADDRESS_OBSERVER: Once<fn(&[Ipv4Addr])> = Once::new();
+
+/// Sets who is told that the machine's addresses have changed, with the time servers that DHCP has told of. No lock of
+/// the network is held then.
+pub fn set_address_observer(observer: fn(&[Ipv4Addr])) {
+    ADDRESS_OBSERVER.call_once(|| observer);
 }
 
 /// Tells the stacks of each card which addresses the other cards have.

@@ -7,6 +7,7 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use linux_raw_sys::general::*;
+use spin::Once;
 
 use super::cpu_limit;
 use super::credentials;
@@ -14,7 +15,6 @@ use super::process::MAX_THREADS;
 use super::signal::{self, SignalInfo};
 use super::signal_queue::MAX_QUEUED;
 use crate::abi::Errno;
-use crate::file::table;
 use crate::mem::space::STACK_BYTES;
 use crate::sync::SpinLock;
 
@@ -49,6 +49,14 @@ static SOFT: [AtomicU64; COUNT] = {
     }
     soft
 };
+
+/// Who keeps to a new limit on open files.
+static OPEN_FILES: Once<fn(usize)> = Once::new();
+
+/// Sets who keeps to a new limit on open files. It is called with the limits locked.
+pub fn set_open_files_limiter(apply: fn(usize)) {
+    OPEN_FILES.call_once(|| apply);
+}
 
 /// The highest limit of a resource: what the machine is made for. There are no core dumps, and no real-time threads whose
 /// time could be bounded.
@@ -96,7 +104,11 @@ pub fn set(resource: u32, new: Limit) -> Result<Limit, Errno> {
     *limit = new;
     SOFT[resource as usize].store(new.soft, Ordering::Relaxed);
     match resource {
-        RLIMIT_NOFILE => table::set_limit(new.soft as usize),
+        RLIMIT_NOFILE => {
+            if let Some(apply) = OPEN_FILES.get() {
+                apply(new.soft as usize);
+            }
+        }
         RLIMIT_CPU => cpu_limit::set(new),
         _ => {}
     }

@@ -6,16 +6,32 @@ use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use linux_raw_sys::general::SIGKILL;
+use spin::Once;
 
 use super::process::process;
 use super::signal::{SignalInfo, send};
-use crate::fs::disk::cache;
 use crate::kmem::{PAGE_BYTES, frames, heap, kernel_map, page_table};
 use crate::mem::{shared, space};
-use crate::net;
 use crate::platform::console;
 
 static HAS_ENDED: AtomicBool = AtomicBool::new(false);
+
+/// What rooms above this one hold.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Holdings {
+    /// Pages in the page cache.
+    pub cached_pages: usize,
+    /// Bytes in the network's buffers.
+    pub network_bytes: usize,
+}
+
+/// Who knows what rooms above this one hold.
+static HOLDINGS: Once<fn() -> Holdings> = Once::new();
+
+/// Sets who knows what rooms above this one hold.
+pub fn set_holdings(ask: fn() -> Holdings) {
+    HOLDINGS.call_once(|| ask);
+}
 
 /// True once the app is to end for want of memory.
 pub fn has_ended_app() -> bool {
@@ -39,13 +55,13 @@ pub fn end_app() {
 fn holders() -> [(&'static str, usize); 8] {
     let kib = |pages: usize| pages * (PAGE_BYTES / 1024);
     let usage = space::usage();
-    let buffers = net::counters().buffer_bytes as usize;
+    let Holdings { cached_pages, network_bytes: buffers } =
+        HOLDINGS.get().map(|ask| ask()).unwrap_or_default();
     let own_pages = usage.resident_pages.saturating_sub(usage.shared_pages + usage.image_pages);
-    let (cached, _) = cache::counts();
     [
         ("the app's own pages", kib(own_pages as usize)),
         ("files in memory", kib(shared::count())),
-        ("page cache", kib(cached)),
+        ("page cache", kib(cached_pages)),
         ("network buffers", buffers / 1024),
         ("kernel heap without these", heap::used_bytes().saturating_sub(buffers) / 1024),
         ("kernel stacks", kernel_map::stack_bytes() / 1024),

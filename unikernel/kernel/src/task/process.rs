@@ -9,7 +9,6 @@ use super::signal::{self, Dispositions};
 use super::signal_queue::SharedQueue;
 use super::thread::{Thread, ThreadId};
 use super::{WaitQueue, current, futex, futex_pi, futex_robust, scheduler, stop};
-use crate::file::pidfd;
 use crate::mem::user::UserPtr;
 use unikernel_cmdline::ExitAction;
 
@@ -120,7 +119,7 @@ pub fn exit_thread(code: i32) -> ! {
         exit_process(code);
     }
     futex_pi::inherit(&me);
-    pidfd::thread_ended(&me);
+    me.tell_end();
     signal::hand_on(!0);
     drop(me);
     scheduler::exit_current()
@@ -151,7 +150,7 @@ impl Process {
             threads.insert(first.id, Arc::clone(&first));
         }
         REPLACER.store(0, Ordering::SeqCst);
-        pidfd::thread_ended(&me);
+        me.tell_end();
         scheduler::enqueue(Arc::clone(&first));
         // What was sent meanwhile, nobody was told of.
         let wants_in = first.signals.lock().has_deliverable();

@@ -10,6 +10,7 @@
 use alloc::sync::Arc;
 use core::sync::atomic::Ordering;
 
+use spin::Once;
 use unikernel_sched::{CoreSet, Schedulable};
 
 use super::cores::{CORES, Cores, DISPATCHER, Leaving, own};
@@ -19,7 +20,6 @@ use super::{current, idle, timer};
 use crate::arch::cpu::{self, exit_work, this_cpu};
 use crate::arch::switch::switch_stacks;
 use crate::arch::tlb;
-use crate::debug::trace;
 use crate::platform::time;
 use crate::sync::assert_no_spin_lock;
 
@@ -134,10 +134,18 @@ pub(super) fn block_uninterrupted(deadline_ns: Option<u64>) -> Result<(), WaitEr
     }
 }
 
+/// Who is told that the running thread is about to sleep.
+static SLEEP_OBSERVER: Once<fn()> = Once::new();
+
+/// Sets who is told that the running thread is about to sleep.
+pub fn set_sleep_observer(observer: fn()) {
+    SLEEP_OBSERVER.call_once(|| observer);
+}
+
 fn sleep(deadline_ns: Option<u64>) -> Result<(), WaitError> {
     let me = current();
-    if trace::is_on() {
-        trace::before_sleep();
+    if let Some(observer) = SLEEP_OBSERVER.get() {
+        observer();
     }
     let timer = deadline_ns.map(|deadline_ns| timer::wake_at(deadline_ns, Arc::clone(&me)));
     run_next(Leaving::Stopped);

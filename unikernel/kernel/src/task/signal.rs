@@ -3,6 +3,7 @@
 use alloc::sync::Arc;
 
 use linux_raw_sys::general::*;
+use spin::Once;
 
 use super::process::{self, process};
 use super::signal_queue::{Sent, SignalQueue};
@@ -10,7 +11,6 @@ use super::signal_timer::{self, TimerSignal};
 use super::thread::Thread;
 use super::{current, scheduler};
 use crate::arch::cpu::{exit_work, this_cpu};
-use crate::file::signalfd;
 use crate::user_abi;
 
 /// A set of signals; bit `n - 1` is signal `n`.
@@ -201,6 +201,20 @@ fn take_back_opposite(signal: u32) {
     }
 }
 
+/// Who is told of each signal that becomes pending.
+static OBSERVER: Once<fn(u32)> = Once::new();
+
+/// Sets who is told of each signal that becomes pending, in the context of whoever sends it.
+pub fn set_observer(observer: fn(u32)) {
+    OBSERVER.call_once(|| observer);
+}
+
+fn tell_observer(signal: u32) {
+    if let Some(observer) = OBSERVER.get() {
+        observer(signal);
+    }
+}
+
 /// Sends a signal to one thread.
 pub fn send(thread: &Arc<Thread>, info: SignalInfo) -> Sent {
     take_back_opposite(info.signal);
@@ -214,7 +228,7 @@ pub fn send(thread: &Arc<Thread>, info: SignalInfo) -> Sent {
     if wants_in {
         scheduler::interrupt(thread);
     }
-    signalfd::notify(info.signal);
+    tell_observer(info.signal);
     sent
 }
 
@@ -231,7 +245,7 @@ pub fn send_to_process(info: SignalInfo) -> Sent {
     {
         scheduler::interrupt(&thread);
     }
-    signalfd::notify(info.signal);
+    tell_observer(info.signal);
     sent
 }
 

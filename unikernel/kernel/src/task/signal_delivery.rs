@@ -2,6 +2,7 @@
 //! the call that it cut short.
 
 use linux_raw_sys::general::*;
+use spin::Once;
 
 use super::process::{self, process};
 use super::signal::{self, DEFAULT, IGNORE, SYNCHRONOUS, SigAction, SignalInfo, UNBLOCKABLE, name, set_of};
@@ -169,6 +170,14 @@ fn run_handler(frame: &mut TrapFrame, cause: Cause, action: SigAction) {
     signal::set_mask(mask | action.mask | own);
 }
 
+/// Who tells people of a fault that ends the app.
+static CRASH_REPORT: Once<fn(&TrapFrame, &Cause)> = Once::new();
+
+/// Sets who tells people of a fault that ends the app.
+pub fn set_crash_report(report: fn(&TrapFrame, &Cause)) {
+    CRASH_REPORT.call_once(|| report);
+}
+
 /// Ends the app because of a signal, with a report when it is a fault.
 fn die(frame: &TrapFrame, cause: Cause) -> ! {
     if out_of_memory::has_ended_app() {
@@ -177,7 +186,9 @@ fn die(frame: &TrapFrame, cause: Cause) -> ! {
     }
     let signal = cause.info.signal;
     if SYNCHRONOUS & set_of(signal) != 0 || signal == SIGABRT {
-        crate::debug::report_crash(frame, &cause);
+        if let Some(report) = CRASH_REPORT.get() {
+            report(frame, &cause);
+        }
     } else {
         log::warn!("the app was ended by {}", name(signal));
     }

@@ -9,6 +9,8 @@ use x86_64::VirtAddr;
 use x86_64::instructions::segmentation::{FS, Segment64};
 use x86_64::registers::model_specific::{FsBase, KernelGsBase};
 
+use super::exit_watch::ExitWatch;
+use super::release::Releases;
 use super::restart::Restart;
 use super::settings::Settings;
 use super::signal::ThreadSignals;
@@ -16,8 +18,6 @@ use crate::arch::cpu::{self, this_cpu};
 use crate::arch::fpu::FpuState;
 use crate::arch::switch::KernelStack;
 use crate::arch::trap::TrapFrame;
-use crate::file::pidfd::ExitWatch;
-use crate::file::release::Releases;
 use crate::kmem::kernel_map::STACK_BYTES;
 use crate::mem::fault::Pending;
 use crate::sync::SpinLock;
@@ -254,6 +254,14 @@ impl Thread {
         let result = work(fpu);
         fpu.restore();
         result
+    }
+
+    /// Tells who waits for its end: it has left the list of threads.
+    pub(super) fn tell_end(&self) {
+        let watch = core::mem::replace(&mut *self.exit_watch.lock(), ExitWatch::Over);
+        if let ExitWatch::Listener(listener) = watch {
+            listener.thread_ended();
+        }
     }
 
     /// Announces that the thread will sleep. From here on, a wake-up is not lost.

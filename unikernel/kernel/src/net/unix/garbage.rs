@@ -17,9 +17,10 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 
 use super::{Rights, Role, Unix};
 use crate::abi::Errno;
-use crate::file::{OpenFile, release};
+use crate::file::OpenFile;
 use crate::net::socket::Socket;
 use crate::sync::{SpinLock, SpinLockGuard};
+use crate::task::release;
 
 /// Different sockets on their way at most: a search looks at them all.
 const MAX_SOCKETS: usize = 16_384;

@@ -22,11 +22,12 @@ pub use names::UnixName;
 use super::peek_offset::PeekOffset;
 use super::socket::{Beside, Direction, Kind, MessageFlags, Received, Shutdown, Socket};
 use crate::abi::{Errno, SysResult};
-use crate::file::{AttemptError, File, Readiness, WaitMode, release};
+use crate::file::{AttemptError, File, Readiness, WaitMode};
 use crate::mem::user::UserSlice;
 use crate::net::address::{Address, Family, Given};
 use crate::net::options::SocketOptions;
 use crate::sync::SpinLock;
+use crate::task::release;
 
 /// Whether messages have edges, and whether there are connections.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]

@@ -92,7 +92,7 @@ extern "C" fn kernel_main(start_info: u32, magic: u32) -> ! {
     }
     platform::interrupts::set_timer_handler(task::timer::interrupt);
     platform::interrupts::set_look_handler(task::scheduler::look);
-    task::process::process().set_exit_action(options.exit_action);
+    service::shutdown::set_exit_action(options.exit_action);
     if options.is_commit_strict {
         mem::space::be_strict();
     }
@@ -100,7 +100,7 @@ extern "C" fn kernel_main(start_info: u32, magic: u32) -> ! {
         log::warn!("`wx=on`: the app's memory may be writable and executable at once");
         mem::space::allow_writable_code();
     }
-    options.stop_seconds.into_iter().for_each(task::stop::set_patience);
+    options.stop_seconds.into_iter().for_each(service::shutdown::set_patience);
     let shows_linked = options.init.is_none() && kmem::layout::program_header().is_some();
     fs::init(boot_info::packed_files(), info.initrd.map(boot_info::Range::bytes), shows_linked);
     let mut devices = find_devices(&options);
@@ -123,7 +123,7 @@ extern "C" fn kernel_main(start_info: u32, magic: u32) -> ! {
     mount_disks(&options);
     service::start(&options);
     start_when_told(&command_line, &options, told);
-    platform::power::enable_power_button(task::stop::power_button);
+    platform::power::enable_power_button(service::shutdown::power_button);
     log::debug!("up after {} µs", platform::time::now_ns() / 1000);
     task::scheduler::start()
 }
@@ -137,6 +137,8 @@ fn register_callbacks() {
         cached_pages: fs::disk::cache::counts().0,
         network_bytes: net::counters().buffer_bytes as usize,
     });
+    task::process::set_end(service::shutdown::end);
+    task::idle::set_work(&entry::IdleWork);
     task::signal::set_observer(file::signalfd::notify);
     net::set_address_observer(service::addresses_changed);
 }
@@ -276,7 +278,7 @@ fn environment(options: &Options) -> Vec<String> {
 /// Says why there is nothing to run, and ends with a code of its own.
 fn cannot_boot(reason: core::fmt::Arguments<'_>) -> ! {
     log::error!("{reason}");
-    task::process::end_machine(unikernel_cmdline::ExitAction::PowerOff, CANNOT_BOOT)
+    service::shutdown::end_machine(unikernel_cmdline::ExitAction::PowerOff, CANNOT_BOOT)
 }
 
 #[panic_handler]

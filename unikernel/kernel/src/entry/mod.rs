@@ -3,10 +3,12 @@
 //! (`arch::descriptor`) and the stacks of new threads (`arch::switch`) lead here by the names of the stubs.
 //!
 //! - [`syscall`]: the `syscall` instruction; [`trap`]: exceptions and interrupts;
-//! - [`exit`]: the last steps before ring 3, common to both.
+//! - [`exit`]: the last steps before ring 3, common to both; [`idle`]: what a core does when it has nobody to return to.
 
 mod exit;
+mod idle;
 mod syscall;
 mod trap;
 
+pub(crate) use idle::IdleWork;
 pub(crate) use syscall::init;

@@ -2,10 +2,12 @@
 //!
 //! - [`config`]: what the machine is told beside its command line;
 //! - [`ntp`]: keeps the clock right;
+//! - [`shutdown`]: how the machine stops;
 //! - [`syslog`]: tells a server what is logged and written to the console.
 
 pub mod config;
 pub mod ntp;
+pub mod shutdown;
 pub mod syslog;
 
 use core::net::Ipv4Addr;

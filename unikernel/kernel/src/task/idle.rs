@@ -3,14 +3,13 @@
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
+use spin::Once;
+
 use super::cores::{CORES, Cores, DISPATCHER, Leaving, own};
 use super::{scheduler, timer};
 use crate::arch::cpu::{self, this_cpu};
 use crate::arch::tlb;
-use crate::net;
 use crate::platform::time;
-use crate::service::syslog;
-use crate::uring;
 
 /// How often an idle core looks for packets between two looks at the clock.
 const LOOKS_PER_CLOCK: usize = 64;
@@ -18,6 +17,31 @@ const LOOKS_PER_CLOCK: usize = 64;
 /// True while a core looks around before it halts. One is enough: the others would only take the
 /// host's processors away from whoever sends the packet.
 static HAS_POLLER: AtomicBool = AtomicBool::new(false);
+
+/// What an idle core does for the rooms above this one.
+pub trait Work: Sync {
+    /// Does what was put off until nobody runs.
+    fn begin(&self);
+
+    /// Takes in what has arrived. True if a thread may run for it.
+    fn poll(&self) -> bool;
+
+    /// True if something may have arrived. Looks at memory only.
+    fn has_arrivals(&self) -> bool;
+
+    /// The core is about to sleep: from here on an interrupt tells of arrivals. False if one has come meanwhile.
+    fn prepare_to_sleep(&self) -> bool;
+
+    /// When there is something to do at the latest, whatever arrives.
+    fn next_deadline_ns(&self) -> Option<u64>;
+}
+
+static WORK: Once<&'static dyn Work> = Once::new();
+
+/// Sets what idle cores do.
+pub fn set_work(work: &'static dyn Work) {
+    WORK.call_once(|| work);
+}
 
 /// An idle thread's whole life. It runs when the core has left a dead thread's stack, or one that
 /// must go on elsewhere, and before the first thread.
@@ -34,14 +58,13 @@ pub(super) fn wait() {
     let here = this_cpu().index();
     own().is_idling.set(true);
     timer::run_expired();
-    net::flush();
-    uring::run_scheduled();
-    syslog::wake();
+    let work = *WORK.get().expect("it is set before threads run");
+    work.begin();
     // The thread whose stack this is sleeps: its processor time stands still.
     scheduler::stop_clock();
     DISPATCHER.begin_idle(here);
     tlb::begin_lazy();
-    look_around(here);
+    look_around(here, work);
     if DISPATCHER.waiting(here) == 0 {
         // There was work, and nobody to run for it: a core does not get as far as its sleep while a device brings more. It hears
         // of the power button all the same.
@@ -53,13 +76,13 @@ pub(super) fn wait() {
     own().is_idling.set(false);
 }
 
-fn look_around(here: usize) {
+fn look_around(here: usize, work: &dyn Work) {
     let start_ns = time::now_ns();
     let mut looked_ns = start_ns;
     let mut spin = own().spin.get();
     let is_poller = !HAS_POLLER.swap(true, Ordering::Acquire);
     loop {
-        let has_work = net::poll() || DISPATCHER.waiting(here) > 0;
+        let has_work = work.poll() || DISPATCHER.waiting(here) > 0;
         let is_over = !is_poller || looked_ns - start_ns >= spin.spin_ns();
         if is_poller && (has_work || is_over) {
             HAS_POLLER.store(false, Ordering::Release);
@@ -73,27 +96,27 @@ fn look_around(here: usize) {
         }
         // Looks at memory only. No `pause` and few clock reads: an emulator takes locks for both,
         // which its device thread needs just now, to deliver what is being waited for.
-        let _ = (0..LOOKS_PER_CLOCK).any(|_| net::has_arrivals() || DISPATCHER.waiting(here) > 0);
+        let _ = (0..LOOKS_PER_CLOCK).any(|_| work.has_arrivals() || DISPATCHER.waiting(here) > 0);
         let now_ns = time::now_ns();
         account(now_ns - looked_ns);
         looked_ns = now_ns;
     }
-    halt(here);
+    halt(here, work);
     spin.record(time::now_ns() - start_ns, false);
     own().spin.set(spin);
 }
 
-fn halt(here: usize) {
+fn halt(here: usize, work: &dyn Work) {
     // From here on an interrupt announces a packet; one that came before shows in this last look.
-    if !net::prepare_to_sleep() {
-        net::poll();
+    if !work.prepare_to_sleep() {
+        work.poll();
         return;
     }
     if !DISPATCHER.begin_halt(&Cores, here) {
         return;
     }
     let halted_ns = time::now_ns();
-    if let Some(deadline_ns) = net::next_deadline_ns() {
+    if let Some(deadline_ns) = work.next_deadline_ns() {
         timer::interrupt_by(deadline_ns);
     }
     cpu::wait_for_interrupt();

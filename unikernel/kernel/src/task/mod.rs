@@ -8,7 +8,7 @@
 //!   what becomes of them when a thread ends;
 //! - [`signal`], [`signal_delivery`] and [`signal_frame`]: faults and signals, to a handler or to the end;
 //!   [`signal_queue`]: those that wait; [`signal_timer`]: timers that send them;
-//! - [`process`]: what all threads share; [`host_name`]: what the machine is called; [`settings`]: what prctl(2) keeps; [`exec`] and [`exec_stack`]: how the app starts, [`replace`]: once more, [`load`] and [`executable`]: from a file, [`linked`]: in the image; [`stop`]: how the machine stops.
+//! - [`process`]: what all threads share; [`host_name`]: what the machine is called; [`settings`]: what prctl(2) keeps; [`exec`] and [`exec_stack`]: how the app starts, [`replace`]: once more, [`load`] and [`executable`]: from a file, [`linked`]: in the image.
 
 pub mod accounting;
 pub mod clocks;
@@ -24,7 +24,7 @@ pub mod futex_many;
 pub mod futex_pi;
 pub mod futex_robust;
 pub mod host_name;
-mod idle;
+pub mod idle;
 pub mod limits;
 pub mod linked;
 pub mod load;
@@ -41,7 +41,6 @@ pub mod signal_delivery;
 pub mod signal_frame;
 pub mod signal_queue;
 pub mod signal_timer;
-pub mod stop;
 pub mod thread;
 pub mod timer;
 pub mod wait;

@@ -5,15 +5,14 @@ use alloc::sync::Arc;
 use core::ops::Bound;
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 
-use super::signal::{self, Dispositions};
+use linux_raw_sys::general::SIGKILL;
+use spin::Once;
+
+use super::signal::{self, Dispositions, SignalInfo};
 use super::signal_queue::SharedQueue;
 use super::thread::{Thread, ThreadId};
-use super::{WaitQueue, current, futex, futex_pi, futex_robust, scheduler, stop};
+use super::{WaitQueue, current, futex, futex_pi, futex_robust, scheduler};
 use crate::mem::user::UserPtr;
-use unikernel_cmdline::ExitAction;
-
-use crate::platform::{interrupts, power, records};
-use crate::service::syslog;
 use crate::sync::SpinLock;
 
 /// The app's process id. It is what Linux gives the only process of a machine.
@@ -29,7 +28,6 @@ pub struct Process {
     pub pending: SharedQueue,
     /// Signal handlers.
     pub dispositions: SpinLock<Dispositions>,
-    exit_action: SpinLock<ExitAction>,
     /// Processor time of threads that have ended.
     departed_time_ns: AtomicU64,
 }
@@ -39,7 +37,6 @@ static PROCESS: Process = Process {
     next_id: AtomicI32::new(PROCESS_ID),
     pending: SharedQueue::new(),
     dispositions: SpinLock::new(Dispositions::all_default()),
-    exit_action: SpinLock::new(ExitAction::PowerOff),
     departed_time_ns: AtomicU64::new(0),
 };
 
@@ -90,11 +87,6 @@ impl Process {
     pub fn cpu_time_ns(&self) -> u64 {
         let running: u64 = self.threads().map(|thread| scheduler::cpu_time_ns(&thread)).sum();
         self.departed_time_ns.load(Ordering::Relaxed) + running
-    }
-
-    /// Sets what happens when the app ends (`exit=`).
-    pub fn set_exit_action(&self, action: ExitAction) {
-        *self.exit_action.lock() = action;
     }
 }
 
@@ -176,38 +168,28 @@ pub fn rest() -> ! {
     }
 }
 
-/// Ends the app (`exit_group`): the machine has nothing left to do.
+/// What is done once the app has ended.
+static END: Once<fn(i32) -> !> = Once::new();
+
+/// Sets what is done once the app has ended, with its code: the machine has nothing left to do.
+pub fn set_end(end: fn(i32) -> !) {
+    END.call_once(|| end);
+}
+
+/// Ends the app (`exit_group`).
 pub fn exit_process(code: i32) -> ! {
     if IS_ENDING.swap(true, Ordering::SeqCst) {
         // Another thread was first, which may want this core.
         rest();
     }
-    stop::rest_others();
-    // What the app wrote last should reach its peers: the segments are in the send buffers.
-    stop::drain();
-    // While the other threads can still run: one of them may be at work in the filesystem.
-    crate::fs::disk::table::unmount_all();
-    interrupts::stop_others();
-    records::end_line();
-    log::info!("the app exited with code {code}");
-    syslog::finish();
-    crate::net::shut_down();
-    let action = *PROCESS.exit_action.lock();
-    end_machine(action, code as u8)
+    END.get().expect("it is set before the app starts")(code)
 }
 
-/// Ends the machine as configured. Where the debug-exit port exists, writing to it is the end.
-pub fn end_machine(action: ExitAction, code: u8) -> ! {
-    match action {
-        ExitAction::Halt => power::halt(),
-        ExitAction::Reboot => power::reboot(),
-        ExitAction::PowerOff => {
-            power::debug_exit(code);
-            power::power_off()
-        }
-        ExitAction::DebugExit => {
-            power::debug_exit(code);
-            power::halt()
+/// Has the app's other threads go no further in ring 3 than they are. They end what they do in the kernel first.
+pub fn rest_others() {
+    for thread in process().threads() {
+        if !Arc::ptr_eq(&thread, &current()) {
+            signal::send(&thread, SignalInfo::from_kernel(SIGKILL));
         }
     }
 }

@@ -14,7 +14,7 @@ use super::load::{LoadError, Loadable};
 use super::process::{self, PROCESS_ID, process};
 use super::settings::Settings;
 use super::thread::Thread;
-use super::{WaitQueue, current, futex_robust, scheduler, signal_timer, stop};
+use super::{WaitQueue, current, futex_robust, scheduler, signal_timer};
 use crate::abi::Errno;
 use crate::arch::trap::TrapFrame;
 use crate::file::table::{self, OnExec};
@@ -93,7 +93,7 @@ fn end_others() {
             return;
         }
         // Each time: one may have been started since.
-        stop::rest_others();
+        process::rest_others();
         let look_ns = time::now_ns() + LOOK_NS;
         let _: Option<()> = NOBODY.wait_uninterrupted(Some(look_ns), || None);
     }

@@ -1,19 +1,21 @@
 //! How the machine stops, in order. The power button closes the listeners and tells the app (`SIGTERM`), as an init system
 //! would; an app that has not ended after `stop=` seconds is ended (`SIGKILL`). Once it ends, for whatever reason, its other
-//! threads come to rest, and what it wrote is delivered to its peers in what is left of that time
-//! ([`super::process::exit_process`] does it, and unmounts the disks then).
+//! threads come to rest, what it wrote is delivered to its peers in what is left of that time, and the disks are unmounted.
 
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use linux_raw_sys::general::{SIGKILL, SIGTERM};
+use unikernel_cmdline::ExitAction;
 
-use super::signal::{SignalInfo, send, send_to_process};
-use super::timer::{self, TimerTarget};
-use super::{WaitQueue, current, process::process};
+use super::syslog;
+use crate::fs::disk;
 use crate::net;
-use crate::platform::time;
-use crate::service::syslog;
+use crate::platform::{interrupts, power, records, time};
+use crate::sync::SpinLock;
+use crate::task::signal::{SignalInfo, send_to_process};
+use crate::task::timer::{self, TimerTarget};
+use crate::task::{WaitQueue, process};
 
 /// How long a stop takes at most, if the command line does not say so.
 const USUAL_SECONDS: u32 = 5;
@@ -60,17 +62,8 @@ pub fn power_button() {
     }
 }
 
-/// Has the app's other threads go no further in ring 3 than they are. They end what they do in the kernel first.
-pub(super) fn rest_others() {
-    for thread in process().threads() {
-        if !Arc::ptr_eq(&thread, &current()) {
-            send(&thread, SignalInfo::from_kernel(SIGKILL));
-        }
-    }
-}
-
 /// Closes all connections and waits until their peers have everything, as long as a stop may take.
-pub(super) fn drain() {
+fn drain() {
     static NOBODY: WaitQueue = WaitQueue::new();
     let (deadline_ns, _) = begin();
     net::close_all();
@@ -81,5 +74,45 @@ pub(super) fn drain() {
         let look_ns = (time::now_ns() + LOOK_NS).min(deadline_ns);
         // The other threads, too, may have something to end.
         let _: Option<()> = NOBODY.wait_uninterrupted(Some(look_ns), || None);
+    }
+}
+
+/// What happens when the app ends.
+static EXIT_ACTION: SpinLock<ExitAction> = SpinLock::new(ExitAction::PowerOff);
+
+/// Sets what happens when the app ends (`exit=`).
+pub fn set_exit_action(action: ExitAction) {
+    *EXIT_ACTION.lock() = action;
+}
+
+/// The app has ended: the machine has nothing left to do.
+pub fn end(code: i32) -> ! {
+    process::rest_others();
+    // What the app wrote last should reach its peers: the segments are in the send buffers.
+    drain();
+    // While the other threads can still run: one of them may be at work in the filesystem.
+    disk::table::unmount_all();
+    interrupts::stop_others();
+    records::end_line();
+    log::info!("the app exited with code {code}");
+    syslog::finish();
+    net::shut_down();
+    let action = *EXIT_ACTION.lock();
+    end_machine(action, code as u8)
+}
+
+/// Ends the machine as configured. Where the debug-exit port exists, writing to it is the end.
+pub fn end_machine(action: ExitAction, code: u8) -> ! {
+    match action {
+        ExitAction::Halt => power::halt(),
+        ExitAction::Reboot => power::reboot(),
+        ExitAction::PowerOff => {
+            power::debug_exit(code);
+            power::power_off()
+        }
+        ExitAction::DebugExit => {
+            power::debug_exit(code);
+            power::halt()
+        }
     }
 }

@@ -7,7 +7,8 @@
 //! - [`arch`]: the processor; [`platform`]: clocks, interrupts, ACPI, console, randomness; [`kmem`]: frames, page tables, heap;
 //! - [`mem`]: the app's regions; [`task`]: threads, sleeping, signals; [`drivers`]: virtio; [`block`]: disks;
 //! - [`net`], [`fs`], [`file`]: what descriptors lead to;
-//! - [`service`]: what the machine does beside running the app;
+//! - [`ops`]: what is done with open files, sockets and paths, by system calls and rings alike;
+//! - [`exec`]: how a program starts; [`service`]: what the machine does beside running the app;
 //! - [`uring`]: calls that are handed over in shared memory;
 //! - [`syscall`]: the table of calls; [`debug`]: reports and traces; `entry`: the way in from ring 3, and back.
 //!
@@ -26,11 +27,13 @@ mod boot_info;
 pub mod debug;
 pub mod drivers;
 mod entry;
+pub mod exec;
 pub mod file;
 pub mod fs;
 pub mod kmem;
 pub mod mem;
 pub mod net;
+pub mod ops;
 pub mod platform;
 pub mod service;
 pub mod sync;
@@ -44,12 +47,11 @@ use alloc::vec::Vec;
 use abi::Errno;
 use boot_info::BootInfo;
 use drivers::virtio::VirtioDevice;
+use exec::{ExecError, load, stack};
 use kmem::page_table::OutOfFrames;
 use platform::acpi::MmioDevice;
 use service::config::{Told, metadata};
-use task::exec::{self, ExecError};
 use task::out_of_memory::Holdings;
-use task::{exec_stack, load};
 use unikernel_cmdline::{Options, Shown};
 use x86_64::PhysAddr;
 
@@ -235,7 +237,7 @@ fn start_told(words: &str, options: &Options, told: Told) {
 }
 
 fn start_app(words: &str, options: &Options) {
-    let file = options.init.clone().unwrap_or_else(fs::image::path);
+    let file = options.init.clone().unwrap_or_else(task::linked::path);
     let name = options.app_name.as_ref().unwrap_or(&file);
     let arguments: Vec<&[u8]> =
         core::iter::once(name.as_bytes()).chain(options.app_arguments.iter().map(String::as_bytes)).collect();
@@ -262,7 +264,7 @@ fn start_program(
     let arguments = &exec::with_script(script_words, arguments)?[..];
     let texts = fs::proc::texts_of(arguments, environment).map_err(|_| ExecError::OutOfMemory)?;
     fs::proc::set_texts(texts);
-    exec::start(program.as_ref(), &exec_stack::Told { file: file.as_bytes(), arguments, environment })
+    exec::start(program.as_ref(), &stack::Told { file: file.as_bytes(), arguments, environment })
 }
 
 /// The app's environment: what programs expect, and what the command line says.

@@ -280,6 +280,11 @@ pub trait File: Any + Send + Sync {
         Err(Errno::ENODEV)
     }
 
+    /// True if it can be sent through a socket (`SCM_RIGHTS`).
+    fn may_be_sent(&self) -> bool {
+        true
+    }
+
     /// What `/proc/self/fd/N` opens: an opening of its own of the same object. [`Self::close`] is called for each, so it may
     /// not be this very file. Sockets and what has no name anywhere cannot be opened, as on Linux; files with a node or
     /// an inode are opened by that.

@@ -2,6 +2,7 @@
 
 use alloc::sync::Arc;
 
+use linux_raw_sys::general::O_CLOEXEC;
 use unikernel_fs::{DescriptorTable, TableFull};
 
 use super::{FileFlags, OpenFile};
@@ -125,4 +126,9 @@ pub fn span() -> usize {
 /// How many descriptors are in use.
 pub fn count() -> usize {
     TABLE.lock().len()
+}
+
+/// The close-on-exec choice in a word of `O_*` flags (`EFD_CLOEXEC` and relatives are the same bit).
+pub fn on_exec_of(flags: u32) -> OnExec {
+    if flags & O_CLOEXEC != 0 { OnExec::Close } else { OnExec::Keep }
 }

@@ -5,8 +5,6 @@
 //! they lie in memory, and behind them the functions that the build's table names ([`symbols`]) as an ELF symbol
 //! table. There are no line numbers. The kernel's segments are left out, and their headers void.
 
-use alloc::format;
-use alloc::string::String;
 use alloc::sync::{Arc, Weak};
 
 use linux_raw_sys::elf_uapi::elf64_hdr;
@@ -21,8 +19,8 @@ use crate::kmem::symbols;
 use crate::mem::space::PageSource;
 use crate::mem::user::UserSlice;
 use crate::sync::SpinLock;
-use crate::task::exec;
 use crate::task::linked::{self, Linked};
+use crate::task::program;
 
 const SYMBOL_BYTES: u64 = 24;
 const SECTION_BYTES: u64 = 64;
@@ -36,11 +34,6 @@ const GLOBAL_FUNCTION: u8 = 0x12;
 /// Where a header of the ELF file says where sections are, and how many.
 const SECTIONS_FIELD: u64 = core::mem::offset_of!(elf64_hdr, e_shoff) as u64;
 const SECTION_COUNTS_FIELD: u64 = core::mem::offset_of!(elf64_hdr, e_shentsize) as u64;
-
-/// Where the program lies.
-pub fn path() -> String {
-    format!("/bin/{}", symbols::table().and_then(|table| table.program()).unwrap_or("app"))
-}
 
 /// The length of the file.
 pub fn size() -> u64 {
@@ -107,7 +100,7 @@ pub fn is_shown_by(pages: &dyn PageSource) -> bool {
 }
 
 fn build() -> Result<Arc<MemoryFile>, Errno> {
-    if !exec::runs_image() {
+    if !program::runs_image() {
         // Another program is at these addresses.
         return Err(Errno::EIO);
     }

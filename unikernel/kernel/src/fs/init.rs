@@ -4,11 +4,12 @@ use unikernel_fs::{Attributes, Node};
 
 use super::proc::{self, MakeText, Text};
 use super::{
-    FileTree, Handle, MemoryFile, SLAVES, Special, TREE, defaults, device, generation, image, listing, mounts,
+    FileTree, Handle, MemoryFile, SLAVES, Special, TREE, defaults, device, generation, listing, mounts,
 };
 use crate::file;
 use crate::net;
 use crate::sync::SpinLock;
+use crate::task::linked;
 
 /// Who may do what with a text of the kernel's: everybody may read.
 pub(super) const TEXT: Attributes = Attributes::with_permissions(0o444);
@@ -50,7 +51,7 @@ pub fn init(packed: Option<&'static [u8]>, initrd: Option<&'static [u8]>, shows_
     }
     if shows_linked {
         let program = Attributes::with_permissions(0o755);
-        defaults::add_default(&mut tree, &image::path(), Node::Special(Special::Image), program);
+        defaults::add_default(&mut tree, &linked::path(), Node::Special(Special::Image), program);
     }
     listing::init(&mut tree);
     defaults::add_files(&mut tree);

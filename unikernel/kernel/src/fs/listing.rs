@@ -15,8 +15,9 @@ use super::{FileTree, Handle, Located, NodeId, Special, current_directory, tree}
 use crate::file::table;
 use crate::kmem::room;
 use crate::platform::time;
+use crate::task::current;
 use crate::task::process::process;
-use crate::task::{current, exec};
+use crate::task::program;
 
 /// The nodes at which a walk stops.
 struct Stops {
@@ -71,7 +72,7 @@ fn make(tree: &mut FileTree) -> Option<Stops> {
     let links = [
         link(proc, b"thread-self", || format!("/proc/1/task/{}", current().id).into_bytes())?,
         link(process, b"cwd", path_of_current_directory)?,
-        link(process, b"exe", || exec::path().into_bytes())?,
+        link(process, b"exe", || program::path().into_bytes())?,
     ];
     Some(Stops { descriptors, descriptions, threads, process, links })
 }

@@ -15,7 +15,8 @@ use unikernel_syslog::{MAX_MESSAGE_BYTES, MAX_TEXT_BYTES, MAX_TOPIC_BYTES, Messa
 use crate::net::datagram::own::Client;
 use crate::platform::{records, time};
 use crate::sync::SpinLock;
-use crate::task::{WaitQueue, exec, host_name, scheduler};
+use crate::task::program;
+use crate::task::{WaitQueue, host_name, scheduler};
 
 /// How long the end of the machine waits for a network that is not there.
 pub const LAST_WAIT_NS: u64 = 1_000_000_000;
@@ -152,7 +153,7 @@ impl Sender {
         let age_ns = time::now_ns().saturating_sub(record.at_ns);
         // By the clock as it is now: it may have been set since.
         let wall_ns = time::wall_ns().checked_sub(age_ns).filter(|wall_ns| *wall_ns >= EARLIEST_WALL_NS);
-        let path = exec::path();
+        let path = program::path();
         let app = path.rsplit('/').next().unwrap_or_default();
         let message = Message { record, wall_ns, host: &host_name::get(), app, sequence: self.count };
         message.write(&mut self.message);

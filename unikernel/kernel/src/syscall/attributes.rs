@@ -7,7 +7,6 @@ use linux_raw_sys::general::*;
 use unikernel_ext4::{AttributeChange, Timestamp};
 use unikernel_fs::{Node, NodeId};
 
-use super::path::{Named, resolve, truncate};
 use crate::abi::{Errno, SysResult};
 use crate::file::{self, OpenFile};
 use crate::fs::disk;
@@ -16,6 +15,8 @@ use crate::fs::node::{self, FileNode, NameOnly};
 use crate::fs::notify;
 use crate::fs::{self, FileTree, Located};
 use crate::mem::user::UserPtr;
+use crate::ops;
+use crate::ops::path::{Named, resolve, truncate};
 use crate::platform::time;
 
 /// What is behind an open file, if it has attributes worth keeping.
@@ -252,45 +253,13 @@ pub fn sys_truncate(path: UserPtr<u8>, len: i64) -> SysResult {
     Ok(0)
 }
 
-/// The regular file behind a descriptor that may write it.
-fn writable(fd: i32) -> Result<Arc<OpenFile>, Errno> {
-    let opened = file::get(fd)?;
-    if opened.flags().can_write() { Ok(opened) } else { Err(Errno::EINVAL) }
-}
-
 /// ftruncate(2).
 pub fn sys_ftruncate(fd: i32, len: i64) -> SysResult {
-    let len = u64::try_from(len).map_err(|_| Errno::EINVAL)?;
-    let opened = writable(fd)?;
-    opened.file.resize(len)?;
-    notify::used(&*opened.file, IN_MODIFY);
-    Ok(0)
+    let len = ops::file::length_of(len)?;
+    ops::file::truncate(&*file::get(fd)?, len)
 }
 
 /// fallocate(2).
 pub fn sys_fallocate(fd: i32, mode: u32, offset: i64, len: i64) -> SysResult {
-    let opened = file::get(fd)?;
-    let (Ok(offset), Ok(len)) = (u64::try_from(offset), u64::try_from(len)) else {
-        return Err(Errno::EINVAL);
-    };
-    if len == 0 {
-        return Err(Errno::EINVAL);
-    }
-    if !opened.flags().can_write() {
-        return Err(Errno::EBADF);
-    }
-    let file = &opened.file;
-    let keeps_size = mode & FALLOC_FL_KEEP_SIZE != 0;
-    offset.checked_add(len).filter(|&end| end <= i64::MAX as u64).ok_or(Errno::EFBIG)?;
-    match mode & !FALLOC_FL_KEEP_SIZE {
-        0 => file.allocate(offset, len, keeps_size)?,
-        FALLOC_FL_PUNCH_HOLE if keeps_size => file.punch(offset, len)?,
-        FALLOC_FL_ZERO_RANGE => {
-            file.punch(offset, len)?;
-            file.allocate(offset, len, keeps_size)?;
-        }
-        _ => return Err(Errno::EOPNOTSUPP),
-    }
-    notify::used(&**file, IN_MODIFY);
-    Ok(0)
+    ops::file::allocate(&*file::get(fd)?, mode, offset, len)
 }

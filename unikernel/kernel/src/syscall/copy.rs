@@ -5,11 +5,11 @@ use core::cell::Cell;
 
 use linux_raw_sys::general::{S_IFCHR, S_IFDIR, S_IFMT, S_IFREG};
 
-use super::io::MAX_TRANSFER_BYTES;
 use crate::abi::{Errno, SysResult};
 use crate::file::{self, FileFlags, OpenFile, WaitMode, pipe};
 use crate::kmem::room;
 use crate::mem::user::{UserPtr, UserSlice};
+use crate::ops::buffers::MAX_TRANSFER_BYTES;
 use crate::task::{self, limits, scheduler};
 
 /// Bytes moved at a time.

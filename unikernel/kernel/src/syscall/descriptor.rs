@@ -7,6 +7,7 @@ use unikernel_ext4::Sync;
 
 use super::admission;
 use crate::abi::{Errno, SysResult};
+use crate::file::table::on_exec_of;
 use crate::file::table::{self, OnExec};
 use crate::file::{self, File, FileFlags, OpenFile, pipe};
 use crate::fs::disk;
@@ -14,6 +15,7 @@ use crate::fs::disk::file::DiskFile;
 use crate::fs::node::FileNode;
 use crate::mem::user::UserPtr;
 use crate::net::socket::Socket;
+use crate::ops;
 use crate::task::limits;
 use crate::user_abi;
 
@@ -22,11 +24,6 @@ user_abi!(fstrim_range);
 /// close_range(2), which `linux-raw-sys` does not know yet.
 const CLOSE_RANGE_UNSHARE: u32 = 1 << 1;
 const CLOSE_RANGE_CLOEXEC: u32 = 1 << 2;
-
-/// The close-on-exec choice in a word of `O_*` flags (`EFD_CLOEXEC` and relatives are the same bit).
-pub fn on_exec_of(flags: u32) -> OnExec {
-    if flags & O_CLOEXEC != 0 { OnExec::Close } else { OnExec::Keep }
-}
 
 /// close(2).
 pub fn sys_close(fd: i32) -> SysResult {
@@ -131,14 +128,12 @@ fn add_seals(opened: &OpenFile, seals: u32) -> SysResult {
 
 /// fsync(2).
 pub fn sys_fsync(fd: i32) -> SysResult {
-    file::get(fd)?.file.sync(Sync::All)?;
-    Ok(0)
+    ops::file::sync(&*file::get(fd)?, Sync::All)
 }
 
 /// fdatasync(2).
 pub fn sys_fdatasync(fd: i32) -> SysResult {
-    file::get(fd)?.file.sync(Sync::Data)?;
-    Ok(0)
+    ops::file::sync(&*file::get(fd)?, Sync::Data)
 }
 
 /// sync(2).

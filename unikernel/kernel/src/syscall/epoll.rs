@@ -1,16 +1,15 @@
 //! epoll(7): the arguments, decoded; the work is `file::epoll`'s.
 
-use alloc::sync::Arc;
-
 use linux_raw_sys::general::*;
 
-use super::descriptor::on_exec_of;
 use super::polling::{deadline_of_millis, deadline_of_timespec};
 use super::signal::{read_mask, with_mask};
 use crate::abi::{Errno, SysResult};
-use crate::file::epoll::{Epoll, Interest};
-use crate::file::{self, FileFlags, OpenFile};
+use crate::file::epoll::Epoll;
+use crate::file::table::on_exec_of;
+use crate::file::{self, FileFlags};
 use crate::mem::user::{UserPtr, UserSlice};
+use crate::ops::epoll::epoll_of;
 use crate::task::signal::SignalSet;
 
 /// Events in one call at most (Linux: `EP_MAX_EVENTS`).
@@ -27,35 +26,6 @@ pub fn sys_epoll_create1(flags: u32) -> SysResult {
         return Err(Errno::EINVAL);
     }
     file::install(file::open(Epoll::new(), FileFlags::READ_WRITE), on_exec_of(flags))
-}
-
-fn epoll_of(opened: &Arc<OpenFile>) -> Result<&Epoll, Errno> {
-    opened.downcast().ok_or(Errno::EINVAL)
-}
-
-/// epoll_ctl(2).
-pub fn sys_epoll_ctl(epoll: i32, operation: u32, fd: i32, event: UserPtr<epoll_event>) -> SysResult {
-    let read_interest = || -> Result<Interest, Errno> {
-        let event = event.read()?;
-        Ok(Interest { bits: event.events, data: event.data })
-    };
-    // The event is read first, as Linux does.
-    let interest = if operation == EPOLL_CTL_DEL { None } else { Some(read_interest()?) };
-    let (holder, opened) = (file::get(epoll)?, file::get(fd)?);
-    if opened.file.poll_source().is_none() {
-        return Err(Errno::EPERM);
-    }
-    if Arc::ptr_eq(&holder, &opened) {
-        return Err(Errno::EINVAL);
-    }
-    let epoll = epoll_of(&holder)?;
-    match (operation, interest) {
-        (EPOLL_CTL_ADD, Some(interest)) => epoll.add(fd, &opened, interest)?,
-        (EPOLL_CTL_MOD, Some(interest)) => epoll.modify(fd, &opened, interest)?,
-        (EPOLL_CTL_DEL, None) => epoll.remove(fd, &opened)?,
-        _ => return Err(Errno::EINVAL),
-    }
-    Ok(0)
 }
 
 #[inline]

@@ -2,10 +2,10 @@
 
 use linux_raw_sys::general::*;
 
-use super::descriptor::on_exec_of;
 use crate::abi::{Errno, SysResult};
 use crate::file::eventfd::{EventFd, Take};
 use crate::file::signalfd::SignalFd;
+use crate::file::table::on_exec_of;
 use crate::file::timerfd::{Setting, TimerFd};
 use crate::file::{self, FileFlags, pipe, table};
 use crate::mem::user::UserPtr;

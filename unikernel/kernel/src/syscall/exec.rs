@@ -6,14 +6,17 @@ use alloc::vec::Vec;
 
 use linux_raw_sys::general::*;
 
-use super::{open, path};
 use crate::abi::{Errno, SysResult};
+use crate::exec;
+use crate::exec::stack::Told;
+use crate::exec::{load, replace};
 use crate::file::table::{self, OnExec};
 use crate::file::{FileFlags, OpenFile};
 use crate::kmem::room;
 use crate::mem::user::{UserPtr, UserSlice};
-use crate::task::exec_stack::Told;
-use crate::task::{exec, limits, load, replace};
+use crate::ops::open;
+use crate::ops::path::read_path;
+use crate::task::limits;
 
 /// The longest argument or variable, with its NUL (Linux: `MAX_ARG_STRLEN`).
 const MOST_STRING_BYTES: usize = 32 * 4096;
@@ -46,7 +49,7 @@ fn execute(directory: i32, path: UserPtr<u8>, lists: [u64; 2], flags: u32) -> Re
     if flags & !(AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) != 0 {
         return Err(Errno::EINVAL);
     }
-    let (opened, name, is_hidden) = find(directory, path::read_path(path)?, flags)?;
+    let (opened, name, is_hidden) = find(directory, read_path(path)?, flags)?;
     let mut budget = (limits::soft(RLIMIT_STACK) / 4).clamp(LEAST_BYTES, MOST_BYTES);
     let [arguments, environment] = lists;
     let (arguments, environment) =

@@ -3,14 +3,14 @@
 use linux_raw_sys::general::*;
 use unikernel_fs::LastLink;
 
-use super::descriptor::on_exec_of;
-use super::path::{base_of, read_path};
 use crate::abi::{Errno, SysResult};
 use crate::file::inotify::Inotify;
+use crate::file::table::on_exec_of;
 use crate::file::{self, FileFlags};
 use crate::fs;
 use crate::fs::notify::WatchError;
 use crate::mem::user::UserPtr;
+use crate::ops::path::{base_of, read_path};
 
 /// Bits of a mask beside the events.
 const OPTIONS: u32 =

@@ -3,55 +3,12 @@
 use linux_raw_sys::general::{
     RWF_DSYNC, RWF_HIPRI, RWF_NOWAIT, RWF_SYNC, SEEK_CUR, SEEK_DATA, SEEK_END, SEEK_HOLE, SEEK_SET,
 };
-use smallvec::SmallVec;
 
 use crate::abi::{Errno, SysResult};
 use crate::file::{self, WaitMode};
 use crate::fs::memory_file::Content;
-use crate::kmem::room;
 use crate::mem::user::{UserPtr, UserSlice};
-
-/// One call moves so many bytes at most (Linux: `MAX_RW_COUNT`).
-pub const MAX_TRANSFER_BYTES: usize = 0x7fff_f000;
-/// Buffers in one call at most (`UIO_MAXIOV`).
-const MAX_BUFFERS: usize = 1024;
-
-/// An `iovec` as two words: the address, the length.
-pub type RawBuffer = [u64; 2];
-
-/// The buffers of a vectored call.
-pub type Buffers = SmallVec<[UserSlice; 8]>;
-
-/// A buffer of the app's. That all of it could be the app's is checked before anything is moved; that it
-/// is, as it is moved.
-fn buffer(address: u64, len: usize) -> Result<UserSlice, Errno> {
-    Ok(UserSlice::checked(address, len)?.truncate(MAX_TRANSFER_BYTES))
-}
-
-/// Reads an array of `iovec`. All together are cut to what one call moves.
-pub fn read_buffers(array: UserPtr<RawBuffer>, count: usize) -> Result<Buffers, Errno> {
-    // The kernel's own count is an `unsigned int`.
-    let count = count as u32 as usize;
-    if count > MAX_BUFFERS {
-        return Err(Errno::EINVAL);
-    }
-    let mut left = MAX_TRANSFER_BYTES;
-    let mut buffers = Buffers::new();
-    if count > buffers.inline_size() {
-        room::ask()?;
-        buffers.try_reserve_exact(count).map_err(|_| Errno::ENOMEM)?;
-    }
-    for index in 0..count {
-        let [address, len] = array.element(index).read()?;
-        if len > isize::MAX as u64 {
-            return Err(Errno::EINVAL);
-        }
-        let buffer = UserSlice::checked(address, len as usize)?.truncate(left);
-        left -= buffer.len();
-        buffers.push(buffer);
-    }
-    Ok(buffers)
-}
+use crate::ops::buffers::{RawBuffer, buffer, read_buffers};
 
 /// read(2).
 pub fn sys_read(fd: i32, address: u64, len: usize) -> SysResult {

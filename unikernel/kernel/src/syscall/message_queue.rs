@@ -5,7 +5,6 @@ use alloc::vec::Vec;
 
 use linux_raw_sys::general::*;
 
-use super::path::read_path;
 use crate::abi::{Errno, SysResult};
 use crate::file::message_queue::{
     self, COOKIE_BYTES, DEFAULT_MESSAGE_BYTES, DEFAULT_MESSAGES, MAX_MESSAGE_BYTES, MAX_MESSAGES, Making,
@@ -18,6 +17,7 @@ use crate::kmem::room;
 use crate::mem::user::{UserPtr, UserSlice};
 use crate::net::address::Family;
 use crate::net::socket::Socket;
+use crate::ops::path::read_path;
 use crate::task::clocks::{ClockBase, read_deadline};
 use crate::task::credentials;
 use crate::task::process::PROCESS_ID;

@@ -1,286 +1,52 @@
-//! Making and removing (mkdir(2), mknod(2), symlink(2), link(2), unlink(2)); renaming is in [`rename`](super::rename).
+//! The older calls that make, remove and rename, which begin at the current directory.
 
-use linux_raw_sys::general::*;
-use unikernel_ext4::NewKind;
-use unikernel_fs::{Attributes, EditError, LastLink, Node, Place};
+use linux_raw_sys::general::{AT_FDCWD, AT_REMOVEDIR};
 
-use super::path::{base_of, read_path};
-use crate::abi::{Errno, SysResult};
-use crate::file;
-use crate::file::pipe::Fifo;
-use crate::fs::disk::inode::Inode;
-use crate::fs::disk::names;
-use crate::fs::disk::walk::DiskPlace;
-use crate::fs::memory_file::MemoryFile;
-use crate::fs::{self, FileTree, Located, NodeId, Special, Walked};
-use crate::fs::{mounts, notify};
+use crate::abi::SysResult;
 use crate::mem::user::UserPtr;
-use crate::platform::time;
-
-/// Walks to a new name, and runs `make` with its place. What is there already is the error that
-/// matters most.
-fn at_new_name<T>(
-    directory: i32,
-    path: &[u8],
-    on_disk: impl FnOnce(&DiskPlace) -> Result<T, Errno>,
-    make: impl FnOnce(&mut FileTree, &Place) -> Result<T, Errno>,
-) -> Result<T, Errno> {
-    // It lives longer than the tree's guard: letting go of it takes the tree's lock.
-    let base = base_of(directory, path)?;
-    let (mut tree, place) = match fs::walk(&base, path, LastLink::Keep)? {
-        Walked::Memory(tree, place) => (tree, place),
-        Walked::Disk(place) if place.found.is_some() => return Err(Errno::EEXIST),
-        Walked::Disk(place) => return on_disk(&place),
-        Walked::Descriptor(_) => return Err(Errno::EEXIST),
-    };
-    if place.found.is_some() {
-        return Err(Errno::EEXIST);
-    }
-    mounts::check_create(&tree, place.parent)?;
-    let outcome = make(&mut tree, &place)?;
-    let made = match tree.node(place.parent) {
-        Node::Directory(directory) => directory.get(&place.name),
-        _ => None,
-    };
-    let is_directory = made.is_some_and(|id| tree.is_directory(id));
-    drop(tree);
-    notify::created(place.parent.into(), &place.name, is_directory);
-    Ok(outcome)
-}
-
-/// Makes what is no directory, so that the name must not end with a slash.
-fn create_without_slash(place: &DiskPlace, kind: NewKind<'_>, permissions: u16) -> SysResult {
-    if place.wants_directory {
-        return Err(Errno::ENOENT);
-    }
-    names::create(place, kind, permissions)?;
-    Ok(0)
-}
+use crate::ops::{names, rename};
 
 /// mkdir(2).
 pub fn sys_mkdir(path: UserPtr<u8>, mode: u32) -> SysResult {
-    sys_mkdirat(AT_FDCWD, path, mode)
-}
-
-/// mkdirat(2).
-pub fn sys_mkdirat(directory: i32, path: UserPtr<u8>, mode: u32) -> SysResult {
-    // Of the special bits a directory gets the sticky one only.
-    let permissions = fs::masked(mode & 0o1777);
-    let on_disk = |place: &DiskPlace| {
-        names::create(place, NewKind::Directory, permissions)?;
-        Ok(0)
-    };
-    at_new_name(directory, &read_path(path)?, on_disk, |tree, place| {
-        let attributes = Attributes::new(permissions, time::wall_ns());
-        tree.create_directory(place.parent, &place.name, attributes)?;
-        Ok(0)
-    })
+    names::mkdirat(AT_FDCWD, path, mode)
 }
 
 /// mknod(2).
 pub fn sys_mknod(path: UserPtr<u8>, mode: u32) -> SysResult {
-    sys_mknodat(AT_FDCWD, path, mode)
-}
-
-/// mknodat(2): regular files and named pipes. Sockets get names by `bind`, and the devices are all there.
-pub fn sys_mknodat(directory: i32, path: UserPtr<u8>, mode: u32) -> SysResult {
-    let path = read_path(path)?;
-    match mode & S_IFMT {
-        0 | S_IFREG | S_IFIFO => {}
-        S_IFSOCK | S_IFCHR | S_IFBLK => {}
-        S_IFDIR => return Err(Errno::EPERM),
-        _ => return Err(Errno::EINVAL),
-    }
-    let is_device = matches!(mode & S_IFMT, S_IFSOCK | S_IFCHR | S_IFBLK);
-    let on_disk = |place: &DiskPlace| {
-        if is_device {
-            return Err(Errno::EPERM);
-        }
-        let kind = if mode & S_IFMT == S_IFIFO { NewKind::Fifo } else { NewKind::File };
-        create_without_slash(place, kind, fs::masked(mode))
-    };
-    at_new_name(directory, &path, on_disk, |tree, place| {
-        if is_device {
-            return Err(Errno::EPERM);
-        }
-        if place.wants_directory {
-            return Err(Errno::ENOENT);
-        }
-        let attributes = Attributes::new(fs::masked(mode), time::wall_ns());
-        let node = match mode & S_IFMT {
-            S_IFIFO => Node::Special(Special::Fifo(Fifo::default())),
-            _ => Node::File(MemoryFile::empty()),
-        };
-        tree.create(place.parent, &place.name, node, attributes)?;
-        Ok(0)
-    })
+    names::mknodat(AT_FDCWD, path, mode)
 }
 
 /// symlink(2).
 pub fn sys_symlink(target: UserPtr<u8>, path: UserPtr<u8>) -> SysResult {
-    sys_symlinkat(target, AT_FDCWD, path)
-}
-
-/// symlinkat(2).
-pub fn sys_symlinkat(target: UserPtr<u8>, directory: i32, path: UserPtr<u8>) -> SysResult {
-    let target = read_path(target)?;
-    if target.is_empty() {
-        return Err(Errno::ENOENT);
-    }
-    let on_disk = |place: &DiskPlace| create_without_slash(place, NewKind::Symlink(&target), 0o777);
-    at_new_name(directory, &read_path(path)?, on_disk, |tree, place| {
-        if place.wants_directory {
-            return Err(Errno::ENOENT);
-        }
-        let attributes = Attributes::new(0o777, time::wall_ns());
-        tree.create(place.parent, &place.name, Node::Symlink(target.as_slice().into()), attributes)?;
-        Ok(0)
-    })
+    names::symlinkat(target, AT_FDCWD, path)
 }
 
 /// link(2).
 pub fn sys_link(path: UserPtr<u8>, new_path: UserPtr<u8>) -> SysResult {
-    sys_linkat(AT_FDCWD, path, AT_FDCWD, new_path, 0)
-}
-
-/// linkat(2). A file without a name can be given one by its descriptor (`O_TMPFILE`).
-pub fn sys_linkat(
-    directory: i32,
-    path: UserPtr<u8>,
-    new_directory: i32,
-    new_path: UserPtr<u8>,
-    flags: u32,
-) -> SysResult {
-    if flags & !(AT_SYMLINK_FOLLOW | AT_EMPTY_PATH) != 0 {
-        return Err(Errno::EINVAL);
-    }
-    let path = read_path(path)?;
-    let follows = flags & AT_SYMLINK_FOLLOW != 0;
-    let last = if follows { LastLink::Follow } else { LastLink::Keep };
-    let found = if path.is_empty() && flags & AT_EMPTY_PATH != 0 {
-        Located::of(&*file::get_any(directory)?.file).ok_or(Errno::EXDEV)?
-    } else {
-        let base = base_of(directory, &path)?;
-        match fs::walk(&base, &path, last)? {
-            Walked::Descriptor(descriptor) => {
-                let opened = file::get_any(descriptor).map_err(|_| Errno::ENOENT)?;
-                // What has no name is in no filesystem that could give it one.
-                Located::of(&*opened.file).ok_or(Errno::EXDEV)?
-            }
-            walked => fs::locate(walked)?,
-        }
-    };
-    let new_path = read_path(new_path)?;
-    match found {
-        Located::Memory(handle) => link_node(handle.id, new_directory, &new_path),
-        Located::Disk(opened) => link_inode(&opened.inode, new_directory, &new_path),
-    }
-}
-
-fn link_inode(inode: &Inode, directory: i32, path: &[u8]) -> SysResult {
-    let on_disk = |place: &DiskPlace| {
-        if place.wants_directory {
-            return Err(Errno::ENOENT);
-        }
-        names::link(place, inode)?;
-        Ok(0)
-    };
-    at_new_name(directory, path, on_disk, |_, _| Err(Errno::EXDEV))
-}
-
-fn link_node(id: NodeId, directory: i32, path: &[u8]) -> SysResult {
-    at_new_name(
-        directory,
-        path,
-        |_| Err(Errno::EXDEV),
-        |tree, place| {
-            if place.wants_directory {
-                return Err(Errno::ENOENT);
-            }
-            match tree.link(place.parent, &place.name, id, time::wall_ns()) {
-                Err(EditError::IsADirectory) => Err(Errno::EPERM),
-                outcome => Ok(outcome.map(|()| 0)?),
-            }
-        },
-    )
+    names::linkat(AT_FDCWD, path, AT_FDCWD, new_path, 0)
 }
 
 /// unlink(2).
 pub fn sys_unlink(path: UserPtr<u8>) -> SysResult {
-    sys_unlinkat(AT_FDCWD, path, 0)
+    names::unlinkat(AT_FDCWD, path, 0)
 }
 
 /// rmdir(2).
 pub fn sys_rmdir(path: UserPtr<u8>) -> SysResult {
-    sys_unlinkat(AT_FDCWD, path, AT_REMOVEDIR)
+    names::unlinkat(AT_FDCWD, path, AT_REMOVEDIR)
 }
 
-/// unlinkat(2).
-pub fn sys_unlinkat(directory: i32, path: UserPtr<u8>, flags: u32) -> SysResult {
-    if flags & !AT_REMOVEDIR != 0 {
-        return Err(Errno::EINVAL);
-    }
-    let path = read_path(path)?;
-    let base = base_of(directory, &path)?;
-    let (mut tree, place) = match walk_to_name(&base, &path)? {
-        Walked::Memory(tree, place) => (tree, place),
-        Walked::Disk(place) => return remove_on_disk(&place, flags & AT_REMOVEDIR != 0),
-        Walked::Descriptor(_) => return Err(Errno::EPERM),
-    };
-    mounts::check_remove(&tree, place.parent)?;
-    let found = place.found.ok_or(Errno::ENOENT)?;
-    let removed = if flags & AT_REMOVEDIR != 0 {
-        match place.name.as_slice() {
-            b"." => return Err(Errno::EINVAL),
-            b".." => return Err(Errno::ENOTEMPTY),
-            b"" => return Err(Errno::EBUSY),
-            name => tree.remove_directory(place.parent, name, time::wall_ns())?,
-        }
-    } else {
-        if is_dots(&place) {
-            return Err(Errno::EISDIR);
-        }
-        if place.wants_directory && !matches!(tree.node(found), Node::Directory(_)) {
-            return Err(Errno::ENOTDIR);
-        }
-        tree.unlink(place.parent, &place.name, time::wall_ns())?
-    };
-    // A node that has left the tree was watched by nobody, who would have kept it.
-    let is_gone = removed.is_none() && tree.links(found) == 0;
-    let is_directory = flags & AT_REMOVEDIR != 0;
-    drop(tree);
-    drop(removed);
-    notify::removed(place.parent.into(), &place.name, found.into(), is_directory, is_gone || is_directory);
-    Ok(0)
+/// rename(2).
+pub fn sys_rename(path: UserPtr<u8>, new_path: UserPtr<u8>) -> SysResult {
+    rename::renameat2(AT_FDCWD, path, AT_FDCWD, new_path, 0)
 }
 
-fn remove_on_disk(place: &DiskPlace, removes_directory: bool) -> SysResult {
-    let found = place.found.as_ref().ok_or(Errno::ENOENT)?;
-    match place.name.as_slice() {
-        b"." if removes_directory => return Err(Errno::EINVAL),
-        b".." if removes_directory => return Err(Errno::ENOTEMPTY),
-        b"" if removes_directory => return Err(Errno::EBUSY),
-        b"." | b".." | b"" => return Err(Errno::EISDIR),
-        _ if place.wants_directory && !found.is_directory() => return Err(Errno::ENOTDIR),
-        _ => {}
-    }
-    names::remove(place, removes_directory)?;
-    Ok(0)
-}
-
-/// Walks to a name that will be changed, so a link at the end is kept, slash or not.
-pub(super) fn walk_to_name(base: &Located, path: &[u8]) -> Result<Walked, Errno> {
-    let end = path.iter().rposition(|&byte| byte != b'/').map_or(path.len(), |last| last + 1);
-    let mut walked = fs::walk(base, &path[..end], LastLink::Keep)?;
-    match &mut walked {
-        Walked::Memory(_, place) => place.wants_directory = end < path.len(),
-        Walked::Disk(place) => place.wants_directory = end < path.len(),
-        Walked::Descriptor(_) => {}
-    }
-    Ok(walked)
-}
-
-/// True for names that are not a directory's to give away.
-pub(super) fn is_dots(place: &Place) -> bool {
-    matches!(place.name.as_slice(), b"" | b"." | b"..")
+/// renameat(2).
+pub fn sys_renameat(
+    directory: i32,
+    path: UserPtr<u8>,
+    new_directory: i32,
+    new_path: UserPtr<u8>,
+) -> SysResult {
+    rename::renameat2(directory, path, new_directory, new_path, 0)
 }

@@ -1,51 +1,16 @@
-//! Opening files, and making them (open(2), creat(2), memfd_create(2)); openat2(2) is in [`openat2`](super::openat2).
-
-use alloc::string::String;
-use alloc::sync::Arc;
-use core::any::Any;
+//! open(2), creat(2), openat2(2), memfd_create(2): what is opened gets a descriptor.
 
 use linux_raw_sys::general::*;
-use unikernel_ext4::{FileKind, NewKind};
-use unikernel_fs::{Attributes, Future, LastLink, Node, Place};
+use unikernel_fs::{Attributes, Future, Node};
 
-use super::descriptor::on_exec_of;
-use super::path::{base_of, read_path, truncate};
 use crate::abi::{Errno, SysResult};
-use crate::file::tty::slave::Slave;
-use crate::file::{self, File, FileFlags, Metadata, OpenFile};
-use crate::fs::disk::file::{DiskFile, DiskName, Opened};
-use crate::fs::disk::names;
-use crate::fs::disk::walk::DiskPlace;
+use crate::file;
+use crate::file::table::on_exec_of;
 use crate::fs::memory_file::MemoryFile;
-use crate::fs::mounts::{self, Edits};
-use crate::fs::notify;
-use crate::fs::{self, FileTree, Handle, Located, NodeId, Special, Walked, disk, node};
+use crate::fs::{self, Handle, NodeId, node};
 use crate::mem::user::{UserPtr, read_c_string};
+use crate::ops;
 use crate::platform::time;
-use crate::sync::SpinLockGuard;
-
-/// Flags of `open` that have a meaning here, or none but do no harm.
-pub(super) const OPEN_FLAGS: u32 = O_ACCMODE
-    | O_CREAT
-    | O_EXCL
-    | O_NOCTTY
-    | O_TRUNC
-    | O_APPEND
-    | O_NONBLOCK
-    | O_DSYNC
-    | O_SYNC
-    | FASYNC
-    | O_DIRECT
-    | O_LARGEFILE
-    | O_DIRECTORY
-    | O_NOFOLLOW
-    | O_NOATIME
-    | O_CLOEXEC
-    | O_PATH
-    | O_TMPFILE;
-
-/// Flags that count beside `O_PATH` (open(2)).
-pub(super) const O_PATH_FLAGS: u32 = O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
 
 /// open(2).
 pub fn sys_open(path: UserPtr<u8>, flags: u32, mode: u32) -> SysResult {
@@ -57,215 +22,15 @@ pub fn sys_creat(path: UserPtr<u8>, mode: u32) -> SysResult {
     sys_openat(AT_FDCWD, path, O_CREAT | O_WRONLY | O_TRUNC, mode)
 }
 
-/// openat(2). Unknown flags are ignored, as Linux does.
+/// openat(2).
 pub fn sys_openat(directory: i32, path: UserPtr<u8>, flags: u32, mode: u32) -> SysResult {
-    let known = if flags & O_PATH != 0 { O_PATH_FLAGS } else { OPEN_FLAGS };
-    let opened = open_path(directory, &read_path(path)?, flags & known, mode)?;
+    file::install(ops::open::openat(directory, path, flags, mode)?, on_exec_of(flags))
+}
+
+/// openat2(2).
+pub fn sys_openat2(directory: i32, path: UserPtr<u8>, how: UserPtr<open_how>, size: usize) -> SysResult {
+    let (opened, flags) = ops::open_how::openat2(directory, path, how, size)?;
     file::install(opened, on_exec_of(flags))
-}
-
-/// Opens a path, making the file if that is asked for.
-pub fn open_path(directory: i32, path: &[u8], flags: u32, mode: u32) -> Result<Arc<OpenFile>, Errno> {
-    check_flags(flags)?;
-    let (opened, is_new) = open_from(&base_of(directory, path)?, path, last_link(flags), (flags, mode))?;
-    tell_opened(&opened, flags, is_new);
-    Ok(opened)
-}
-
-/// Combinations that mean nothing (open(2)).
-pub(super) fn check_flags(flags: u32) -> Result<(), Errno> {
-    let is_unnamed = flags & O_TMPFILE == O_TMPFILE;
-    let is_wrong = if is_unnamed {
-        flags & O_CREAT != 0 || !FileFlags::from_bits_truncate(flags).can_write()
-    } else {
-        flags & O_TMPFILE & !O_DIRECTORY != 0 || creates(flags) && flags & O_DIRECTORY != 0
-    };
-    if is_wrong { Err(Errno::EINVAL) } else { Ok(()) }
-}
-
-/// Whoever watches the file is told that it was opened.
-pub(super) fn tell_opened(opened: &OpenFile, flags: u32, is_new: bool) {
-    if flags & O_PATH == 0 {
-        notify::used(&*opened.file, IN_OPEN);
-        // A file that was made just now had nothing to cut off.
-        if flags & O_TRUNC != 0 && !is_new && opened.file.is_regular() {
-            notify::used(&*opened.file, IN_MODIFY);
-        }
-    }
-}
-
-/// Opens a path; also answers whether the file was made just now.
-pub(super) fn open_from(
-    base: &Located,
-    path: &[u8],
-    last: LastLink,
-    (flags, mode): (u32, u32),
-) -> Result<(Arc<OpenFile>, bool), Errno> {
-    if flags & O_TMPFILE == O_TMPFILE {
-        return Ok((open_unnamed(fs::find(base, path, last)?, flags, mode)?, true));
-    }
-    loop {
-        match fs::walk(base, path, last)? {
-            Walked::Disk(place) => {
-                let is_new = place.found.is_none();
-                match open_on_disk(place, flags, mode) {
-                    // Another thread has made it since: that one is meant.
-                    Err(Errno::EEXIST) if flags & O_EXCL == 0 => {}
-                    outcome => return Ok((outcome?, is_new)),
-                }
-            }
-            Walked::Memory(tree, place) => {
-                let new_name = place.found.is_none().then(|| (place.parent, place.name.clone()));
-                let handle = find_to_open(tree, place, flags, mode)?;
-                let is_new = new_name.is_some();
-                if let Some((parent, name)) = new_name {
-                    notify::created(parent.into(), &name, false);
-                }
-                // Of a new file there is nothing to cut off, which would be a change after it was made.
-                let flags = if is_new { flags & !O_TRUNC } else { flags };
-                return Ok((open_node(handle, flags)?, is_new));
-            }
-            Walked::Descriptor(descriptor) => return Ok((reopen(descriptor, flags)?, false)),
-        }
-    }
-}
-
-/// Opens a node that may be opened in this way.
-fn open_node(handle: Handle, flags: u32) -> Result<Arc<OpenFile>, Errno> {
-    let status = FileFlags::from_bits_truncate(flags);
-    fs::listing::refresh(handle.id);
-    if flags & O_PATH == 0
-        && let Some(fifo) = node::fifo(handle.id)
-    {
-        return Ok(file::open(fifo.open_with(status)?, status));
-    }
-    let file = if flags & O_PATH != 0 { node::open_name(handle) } else { node::open(handle)? };
-    let any: &dyn Any = &*file;
-    if flags & O_NOCTTY == 0
-        && status.can_read()
-        && let Some(slave) = any.downcast_ref::<Slave>()
-    {
-        slave.control();
-    }
-    if flags & O_TRUNC != 0 && flags & O_PATH == 0 {
-        truncate(&*file, 0)?;
-    }
-    Ok(file::open(file, status))
-}
-
-pub(super) fn creates(flags: u32) -> bool {
-    flags & O_CREAT != 0 && flags & O_PATH == 0
-}
-
-pub(super) fn last_link(flags: u32) -> LastLink {
-    let keeps = flags & O_NOFOLLOW != 0 || creates(flags) && flags & O_EXCL != 0;
-    if keeps { LastLink::Keep } else { LastLink::Follow }
-}
-
-/// Opens what a walk on a disk has found, making the file if that is asked for.
-fn open_on_disk(mut place: DiskPlace, flags: u32, mode: u32) -> Result<Arc<OpenFile>, Errno> {
-    let is_new = place.found.is_none() && creates(flags);
-    match &place.found {
-        Some(_) if creates(flags) && flags & O_EXCL != 0 => return Err(Errno::EEXIST),
-        None if is_new && place.wants_directory => return Err(Errno::EISDIR),
-        None if is_new => place.found = Some(names::create(&place, NewKind::File, fs::masked(mode))?),
-        _ => {}
-    }
-    open_inode(place.open()?, flags, is_new)
-}
-
-/// Opens an inode that was found, or made just now.
-fn open_inode(opened: Opened, flags: u32, is_new: bool) -> Result<Arc<OpenFile>, Errno> {
-    let status = FileFlags::from_bits_truncate(flags);
-    let kind = opened.inode.kind();
-    if flags & O_DIRECTORY != 0 && kind != FileKind::Directory {
-        return Err(Errno::ENOTDIR);
-    }
-    if flags & O_PATH != 0 {
-        return Ok(file::open(Arc::new(DiskName::new(Arc::new(opened))), status));
-    }
-    let writes = flags & (O_ACCMODE | O_TRUNC) != 0;
-    match kind {
-        FileKind::Directory if writes || creates(flags) => Err(Errno::EISDIR),
-        FileKind::Directory => Ok(file::open(Arc::new(DiskName::new(Arc::new(opened))), status)),
-        FileKind::Symlink => Err(Errno::ELOOP),
-        FileKind::File => {
-            if writes {
-                opened.inode.mount.check_writable()?;
-            }
-            if flags & O_TRUNC != 0 && !is_new {
-                opened.inode.resize(0)?;
-            }
-            Ok(file::open(Arc::new(DiskFile::new(opened, flags)), status))
-        }
-        FileKind::Fifo => Ok(file::open(opened.inode.fifo().open_with(status)?, status)),
-        // A socket is connected to; devices on a disk are none of this machine's.
-        FileKind::Socket | FileKind::CharacterDevice | FileKind::BlockDevice => Err(Errno::ENXIO),
-    }
-}
-
-/// Opens what a descriptor has open once more, with an offset and flags of its own (proc_pid_fd(5)): whatever is asked when a
-/// path is opened is asked here, too.
-pub(super) fn reopen(descriptor: i32, flags: u32) -> Result<Arc<OpenFile>, Errno> {
-    let status = FileFlags::from_bits_truncate(flags);
-    let opened = file::get_any(descriptor).map_err(|_| Errno::ENOENT)?;
-    if let Some(named) = disk::file::of(&*opened.file) {
-        let again = Opened::new(Arc::clone(&named.inode), named.path.clone(), named.parent);
-        return open_inode(again, flags, false);
-    }
-    if let Some(handle) = node::handle_of(&*opened.file) {
-        let mut tree = fs::tree();
-        check_open(&tree, handle.id, flags, creates(flags))?;
-        let handle = handle.again(&mut tree);
-        drop(tree);
-        return open_node(handle, flags);
-    }
-    if flags & O_DIRECTORY != 0 {
-        return Err(Errno::ENOTDIR);
-    }
-    if flags & O_PATH != 0 {
-        return Ok(file::open(Arc::new(Named(Arc::clone(&opened.file))), status));
-    }
-    Ok(file::open(opened.file.reopen(status)?, status))
-}
-
-/// Something without a name in the filesystem, of which only the identity is wanted (`O_PATH`). It keeps the file in memory,
-/// but not open.
-struct Named(Arc<dyn File>);
-
-impl File for Named {
-    fn metadata(&self) -> Metadata {
-        self.0.metadata()
-    }
-
-    fn name(&self) -> String {
-        self.0.name()
-    }
-}
-
-/// `O_TMPFILE`: a file in a directory, without a name there.
-fn open_unnamed(directory: Located, flags: u32, mode: u32) -> Result<Arc<OpenFile>, Errno> {
-    let status = FileFlags::from_bits_truncate(flags);
-    if !directory.is_directory() {
-        return Err(Errno::ENOTDIR);
-    }
-    if let Located::Disk(directory) = directory {
-        let inode = names::create_unnamed(&directory.inode, fs::masked(mode), flags & O_EXCL != 0)?;
-        let opened = Opened::new(inode, directory.path.clone(), None);
-        return Ok(file::open(Arc::new(DiskFile::new(opened, flags)), status));
-    }
-    let Located::Memory(directory) = directory else { return Err(Errno::ENOTDIR) };
-    let mut tree = fs::tree();
-    match mounts::of(&tree, directory.id).edits {
-        Edits::Allowed => {}
-        Edits::KernelOnly => return Err(Errno::EOPNOTSUPP),
-        Edits::ReadOnly => return Err(Errno::EROFS),
-    }
-    let attributes = Attributes::new(fs::masked(mode), time::wall_ns());
-    let future = if flags & O_EXCL != 0 { Future::StaysUnnamed } else { Future::MayBeNamed };
-    let id = tree.create_unnamed(directory.id, Node::File(MemoryFile::empty()), attributes, future)?;
-    drop(tree);
-    Ok(file::open(node::open(Handle::of_unnamed(id))?, status))
 }
 
 /// memfd_create(2): a file without a name in any directory. There is no memory of huge pages.
@@ -294,64 +59,4 @@ pub fn sys_memfd_create(name: UserPtr<u8>, flags: u32) -> SysResult {
     let on_exec =
         if flags & MFD_CLOEXEC != 0 { file::table::OnExec::Close } else { file::table::OnExec::Keep };
     file::install(file::open(file, file::FileFlags::READ_WRITE), on_exec)
-}
-
-fn find_to_open(
-    mut tree: SpinLockGuard<'static, FileTree>,
-    place: Place,
-    flags: u32,
-    mode: u32,
-) -> Result<Handle, Errno> {
-    let creates = creates(flags);
-    let is_exclusive = creates && flags & O_EXCL != 0;
-    let id = match place.found {
-        Some(_) if is_exclusive => return Err(Errno::EEXIST),
-        Some(id) => id,
-        None if creates => create_file(&mut tree, &place, mode)?,
-        None => return Err(Errno::ENOENT),
-    };
-    let is_directory = matches!(tree.node(id), Node::Directory(_));
-    if place.wants_directory && !is_directory {
-        return Err(Errno::ENOTDIR);
-    }
-    check_open(&tree, id, flags, creates)?;
-    if is_directory {
-        return Ok(Handle::of_directory(&mut tree, id));
-    }
-    Ok(Handle::of_place(&mut tree, place, id))
-}
-
-fn create_file(tree: &mut FileTree, place: &Place, mode: u32) -> Result<NodeId, Errno> {
-    if place.wants_directory {
-        return Err(Errno::EISDIR);
-    }
-    mounts::check_create(tree, place.parent)?;
-    let attributes = Attributes::new(fs::masked(mode), time::wall_ns());
-    let content = MemoryFile::empty();
-    Ok(tree.create(place.parent, &place.name, Node::File(content), attributes)?)
-}
-
-/// Checks that a node can be opened in this way.
-fn check_open(tree: &FileTree, id: NodeId, flags: u32, creates: bool) -> Result<(), Errno> {
-    let is_directory = matches!(tree.node(id), Node::Directory(_));
-    if flags & O_DIRECTORY != 0 && !is_directory {
-        return Err(Errno::ENOTDIR);
-    }
-    if flags & O_PATH != 0 {
-        return Ok(());
-    }
-    let writes = flags & (O_ACCMODE | O_TRUNC) != 0;
-    match tree.node(id) {
-        Node::Directory(_) if writes || creates => Err(Errno::EISDIR),
-        Node::Symlink(_) => Err(Errno::ELOOP),
-        Node::Special(Special::Text(text)) if writes && !text.is_writable() => {
-            match mounts::of(tree, id).edits {
-                Edits::ReadOnly => Err(Errno::EROFS),
-                _ => Err(Errno::EACCES),
-            }
-        }
-        Node::Special(Special::Image) if writes => Err(Errno::ETXTBSY),
-        Node::Special(Special::Socket(_)) => Err(Errno::ENXIO),
-        _ => Ok(()),
-    }
 }

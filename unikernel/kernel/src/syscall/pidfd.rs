@@ -2,11 +2,11 @@
 
 use linux_raw_sys::general::{O_CLOEXEC, O_EXCL, O_NONBLOCK, SI_TKILL, SI_USER};
 
-use super::descriptor::on_exec_of;
 use super::signal::{self as signals, QueuedInfo, check_signal, queued};
 use crate::abi::{Errno, SysResult};
 use crate::file::pidfd::{self, PidFd, Subject};
 use crate::file::table::OnExec;
+use crate::file::table::on_exec_of;
 use crate::file::{self, FileFlags};
 use crate::mem::user::UserPtr;
 use crate::task::current;

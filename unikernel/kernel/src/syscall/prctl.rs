@@ -8,11 +8,12 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use linux_raw_sys::prctl::*;
 
 use crate::abi::{Errno, SysResult};
+use crate::exec::stack;
 use crate::mem::user::{UserPtr, UserSlice, read_c_string};
 use crate::task::credentials::CAPABILITY_COUNT;
+use crate::task::current;
 use crate::task::settings::Settings;
 use crate::task::signal::MAX_SIGNAL;
-use crate::task::{current, exec_stack};
 
 /// The longest name of a region, with its NUL (`PR_SET_VMA_ANON_NAME`).
 const MAX_REGION_NAME: usize = 80;
@@ -43,7 +44,7 @@ pub fn sys_prctl(option: u32, argument: u64, third: u64, fourth: u64, fifth: u64
             Ok(0)
         }
         PR_GET_AUXV => {
-            let vector = exec_stack::auxiliary_vector_bytes();
+            let vector = stack::auxiliary_vector_bytes();
             let room = UserSlice::new(argument, (third as usize).min(vector.len()));
             room.write(&vector[..room.len()])?;
             Ok(vector.len())

@@ -1,8 +1,9 @@
 //! Protection keys (pkeys(7)): there are none, as on Linux where the processor has none. Programs ask and go on without; Linux
 //! answers so whether it is the processor or the kernel that lacks them.
 
-use super::memory::{check_range, sys_mprotect};
+use super::memory::sys_mprotect;
 use crate::abi::{Errno, SysResult};
+use crate::ops::memory::check_range;
 
 /// mprotect(2) without a key.
 const NO_KEY: i32 = -1;

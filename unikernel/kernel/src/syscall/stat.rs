@@ -4,26 +4,22 @@ use alloc::vec::Vec;
 
 use linux_raw_sys::general::*;
 
-use super::path::{Named, resolve};
 use crate::abi::{Errno, SysResult};
 use crate::file::{self, Metadata};
 use crate::fs::disk::file::DiskName;
 use crate::fs::disk::{self, Mount};
 use crate::fs::node::{self, NameOnly};
-use crate::fs::{self, Located, NodeId, device};
+use crate::fs::{self, Located, NodeId};
 use crate::fs::{mounts, notify};
 use crate::kmem::frames;
 use crate::mem::shared;
 use crate::mem::user::{UserAbi, UserPtr, UserSlice};
+use crate::ops::path::{Named, resolve};
+use crate::ops::stat::{BLOCK_BYTES, PREFERRED_BYTES, STAT_FLAGS, metadata, parts};
 use crate::user_abi;
 
-user_abi!(stat, statx, statfs);
+user_abi!(stat, statfs);
 
-const NANOS_PER_SECOND: u64 = 1_000_000_000;
-/// What a program should read at once.
-const PREFERRED_BYTES: u32 = 4096;
-/// `st_blocks` counts these, whatever the filesystem does.
-const BLOCK_BYTES: u64 = 512;
 /// Bytes of a directory entry before its name (getdents64(2)).
 const ENTRY_HEADER_BYTES: usize = 19;
 /// `f_flags` means something; files' times of reading are kept as `relatime` has it (linux/statfs.h).
@@ -48,10 +44,6 @@ pub fn sys_fstat(fd: i32, answer: UserPtr<stat>) -> SysResult {
     Ok(0)
 }
 
-/// How fresh the facts are to be: here they always are.
-const SYNC_FLAGS: u32 = AT_STATX_FORCE_SYNC | AT_STATX_DONT_SYNC;
-const STAT_FLAGS: u32 = AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH | AT_NO_AUTOMOUNT | SYNC_FLAGS;
-
 /// newfstatat(2).
 pub fn sys_newfstatat(directory: i32, path: UserPtr<u8>, answer: UserPtr<stat>, flags: u32) -> SysResult {
     if flags & !STAT_FLAGS != 0 {
@@ -59,38 +51,6 @@ pub fn sys_newfstatat(directory: i32, path: UserPtr<u8>, answer: UserPtr<stat>, 
     }
     answer.write(to_stat(&metadata(directory, path, flags)?))?;
     Ok(0)
-}
-
-/// statx(2). It tells the basic facts, whatever is asked for.
-pub fn sys_statx(
-    directory: i32,
-    path: UserPtr<u8>,
-    flags: u32,
-    mask: u32,
-    answer: UserPtr<statx>,
-) -> SysResult {
-    if flags & !STAT_FLAGS != 0 || flags & SYNC_FLAGS == SYNC_FLAGS || mask & STATX__RESERVED != 0 {
-        return Err(Errno::EINVAL);
-    }
-    answer.write(to_statx(&metadata(directory, path, flags)?))?;
-    Ok(0)
-}
-
-fn metadata(directory: i32, path: UserPtr<u8>, flags: u32) -> Result<Metadata, Errno> {
-    Ok(match resolve(directory, path, flags)? {
-        Named::Node(found) => found.metadata(),
-        Named::Opened(opened) => opened.file.metadata(),
-    })
-}
-
-/// Seconds and nanoseconds.
-fn parts(ns: i128) -> (i64, u32) {
-    // All but the odd file: a division of 128 bits is a hundred instructions, and `stat` has four.
-    if let Ok(ns) = u64::try_from(ns) {
-        return ((ns / NANOS_PER_SECOND) as i64, (ns % NANOS_PER_SECOND) as u32);
-    }
-    let second = i128::from(NANOS_PER_SECOND);
-    (ns.div_euclid(second) as i64, ns.rem_euclid(second) as u32)
 }
 
 fn to_stat(metadata: &Metadata) -> stat {
@@ -114,37 +74,6 @@ fn to_stat(metadata: &Metadata) -> stat {
         st_ctime: changed.0 as u64,
         st_ctime_nsec: u64::from(changed.1),
         ..stat::zeroed()
-    }
-}
-
-fn to_statx(metadata: &Metadata) -> statx {
-    let time = |ns| {
-        let (seconds, nanos) = parts(ns);
-        statx_timestamp { tv_sec: seconds, tv_nsec: nanos, __reserved: 0 }
-    };
-    let (stx_dev_major, stx_dev_minor) = device::parts(metadata.device);
-    let mount = mounts::id_of(metadata.device);
-    let (stx_rdev_major, stx_rdev_minor) = device::parts(metadata.special_device);
-    statx {
-        stx_mask: STATX_BASIC_STATS | STATX_BTIME | mount.map_or(0, |_| STATX_MNT_ID),
-        stx_blksize: PREFERRED_BYTES,
-        stx_nlink: metadata.links,
-        stx_mode: metadata.mode as u16,
-        stx_ino: metadata.inode,
-        stx_size: metadata.size,
-        stx_uid: metadata.user,
-        stx_gid: metadata.group,
-        stx_blocks: metadata.occupied_bytes.div_ceil(BLOCK_BYTES),
-        stx_atime: time(metadata.accessed_ns),
-        stx_btime: time(metadata.born_ns),
-        stx_ctime: time(metadata.changed_ns),
-        stx_mtime: time(metadata.modified_ns),
-        stx_dev_major,
-        stx_dev_minor,
-        stx_rdev_major,
-        stx_rdev_minor,
-        stx_mnt_id: mount.unwrap_or(0),
-        ..statx::zeroed()
     }
 }
 

@@ -7,10 +7,11 @@ use linux_raw_sys::general::*;
 use super::{FromRegister, unknown};
 use super::{
     admission, attributes, copy, credentials, descriptor, epoll, event, exec, futex, identity, inotify, io,
-    lock, memory, message, message_queue, names, open, openat2, path, pidfd, polling, prctl, protection_keys,
-    rename, restart, scheduling, signal, socket, sockopt, splice, stat, thread, time, timer, uring, xattr,
+    lock, memory, message, message_queue, names, open, path, pidfd, polling, prctl, protection_keys, restart,
+    scheduling, signal, socket, sockopt, splice, stat, thread, time, timer, uring, xattr,
 };
 use crate::abi::SysResult;
+use crate::ops;
 
 /// How the tracer prints an argument.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -105,7 +106,7 @@ syscalls! {
     __NR_pkey_alloc: pkey_alloc(flags: Flags, access_rights: Flags) => protection_keys::sys_pkey_alloc, Full, "";
     __NR_pkey_free: pkey_free(pkey: Int) => protection_keys::sys_pkey_free, Full, "";
     __NR_mremap: mremap(old_address: Ptr, old_size: Size, new_size: Size, flags: Flags, new_address: Ptr) => memory::sys_mremap, Full, "";
-    __NR_madvise: madvise(addr: Ptr, length: Size, advice: Int) => memory::sys_madvise, Partial, "hints that only tune are accepted and have no effect; no MADV_REMOVE, COLLAPSE or GUARD_INSTALL";
+    __NR_madvise: madvise(addr: Ptr, length: Size, advice: Int) => ops::memory::madvise, Partial, "hints that only tune are accepted and have no effect; no MADV_REMOVE, COLLAPSE or GUARD_INSTALL";
     __NR_brk: brk(addr: Ptr) => memory::sys_brk, Full, "";
     __NR_mlock: mlock(addr: Ptr, len: Size) => memory::sys_mlock, Full, "";
     __NR_munlock: munlock(addr: Ptr, len: Size) => memory::sys_munlock, Full, "";
@@ -252,7 +253,7 @@ syscalls! {
     __NR_pselect6: pselect6(nfds: Int, readfds: Ptr, writefds: Ptr, exceptfds: Ptr, timeout: Timespec, sigmask: Ptr) => polling::sys_pselect6, Full, "";
     __NR_epoll_create: epoll_create(size: Int) => epoll::sys_epoll_create, Full, "";
     __NR_epoll_create1: epoll_create1(flags: Flags) => epoll::sys_epoll_create1, Full, "";
-    __NR_epoll_ctl: epoll_ctl(epfd: Fd, op: Int, fd: Fd, event: Ptr) => epoll::sys_epoll_ctl, Partial, "an instance may watch instances, but no deeper";
+    __NR_epoll_ctl: epoll_ctl(epfd: Fd, op: Int, fd: Fd, event: Ptr) => ops::epoll::epoll_ctl, Partial, "an instance may watch instances, but no deeper";
     __NR_epoll_wait: epoll_wait(epfd: Fd, events: Ptr, maxevents: Int, timeout: Int) => epoll::sys_epoll_wait, Full, "";
     __NR_epoll_pwait: epoll_pwait(epfd: Fd, events: Ptr, maxevents: Int, timeout: Int, sigmask: Ptr, size: Size) => epoll::sys_epoll_pwait, Full, "";
     __NR_epoll_pwait2: epoll_pwait2(epfd: Fd, events: Ptr, maxevents: Int, timeout: Timespec, sigmask: Ptr, size: Size) => epoll::sys_epoll_pwait2, Full, "";
@@ -282,7 +283,7 @@ syscalls! {
     __NR_open: open(pathname: Str, flags: Flags, mode: Flags) => open::sys_open, Full, "";
     __NR_creat: creat(pathname: Str, mode: Flags) => open::sys_creat, Full, "";
     __NR_openat: openat(dirfd: Fd, pathname: Str, flags: Flags, mode: Flags) => open::sys_openat, Full, "";
-    __NR_openat2: openat2(dirfd: Fd, pathname: Str, how: Ptr, size: Size) => openat2::sys_openat2, Full, "";
+    __NR_openat2: openat2(dirfd: Fd, pathname: Str, how: Ptr, size: Size) => open::sys_openat2, Full, "";
     __NR_access: access(pathname: Str, mode: Flags) => path::sys_access, Full, "";
     __NR_faccessat: faccessat(dirfd: Fd, pathname: Str, mode: Flags) => path::sys_faccessat, Full, "";
     __NR_faccessat2: faccessat2(dirfd: Fd, pathname: Str, mode: Flags, flags: Flags) => path::sys_faccessat2, Full, "";
@@ -295,19 +296,19 @@ syscalls! {
 
     // Names
     __NR_mkdir: mkdir(pathname: Str, mode: Flags) => names::sys_mkdir, Full, "";
-    __NR_mkdirat: mkdirat(dirfd: Fd, pathname: Str, mode: Flags) => names::sys_mkdirat, Full, "";
+    __NR_mkdirat: mkdirat(dirfd: Fd, pathname: Str, mode: Flags) => ops::names::mkdirat, Full, "";
     __NR_mknod: mknod(pathname: Str, mode: Flags) => names::sys_mknod, Partial, "regular files and named pipes";
-    __NR_mknodat: mknodat(dirfd: Fd, pathname: Str, mode: Flags) => names::sys_mknodat, Partial, "regular files and named pipes";
+    __NR_mknodat: mknodat(dirfd: Fd, pathname: Str, mode: Flags) => ops::names::mknodat, Partial, "regular files and named pipes";
     __NR_symlink: symlink(target: Str, linkpath: Str) => names::sys_symlink, Full, "";
-    __NR_symlinkat: symlinkat(target: Str, newdirfd: Fd, linkpath: Str) => names::sys_symlinkat, Full, "";
+    __NR_symlinkat: symlinkat(target: Str, newdirfd: Fd, linkpath: Str) => ops::names::symlinkat, Full, "";
     __NR_link: link(oldpath: Str, newpath: Str) => names::sys_link, Full, "";
-    __NR_linkat: linkat(olddirfd: Fd, oldpath: Str, newdirfd: Fd, newpath: Str, flags: Flags) => names::sys_linkat, Full, "";
+    __NR_linkat: linkat(olddirfd: Fd, oldpath: Str, newdirfd: Fd, newpath: Str, flags: Flags) => ops::names::linkat, Full, "";
     __NR_unlink: unlink(pathname: Str) => names::sys_unlink, Full, "";
-    __NR_unlinkat: unlinkat(dirfd: Fd, pathname: Str, flags: Flags) => names::sys_unlinkat, Full, "";
+    __NR_unlinkat: unlinkat(dirfd: Fd, pathname: Str, flags: Flags) => ops::names::unlinkat, Full, "";
     __NR_rmdir: rmdir(pathname: Str) => names::sys_rmdir, Full, "";
-    __NR_rename: rename(oldpath: Str, newpath: Str) => rename::sys_rename, Full, "";
-    __NR_renameat: renameat(olddirfd: Fd, oldpath: Str, newdirfd: Fd, newpath: Str) => rename::sys_renameat, Full, "";
-    __NR_renameat2: renameat2(olddirfd: Fd, oldpath: Str, newdirfd: Fd, newpath: Str, flags: Flags) => rename::sys_renameat2, Partial, "no RENAME_WHITEOUT";
+    __NR_rename: rename(oldpath: Str, newpath: Str) => names::sys_rename, Full, "";
+    __NR_renameat: renameat(olddirfd: Fd, oldpath: Str, newdirfd: Fd, newpath: Str) => names::sys_renameat, Full, "";
+    __NR_renameat2: renameat2(olddirfd: Fd, oldpath: Str, newdirfd: Fd, newpath: Str, flags: Flags) => ops::rename::renameat2, Partial, "no RENAME_WHITEOUT";
     __NR_memfd_create: memfd_create(name: Str, flags: Flags) => open::sys_memfd_create, Partial, "no huge pages";
 
     // Attributes
@@ -346,7 +347,7 @@ syscalls! {
     __NR_lstat: lstat(pathname: Str, statbuf: Ptr) => stat::sys_lstat, Full, "";
     __NR_fstat: fstat(fd: Fd, statbuf: Ptr) => stat::sys_fstat, Full, "";
     __NR_newfstatat: newfstatat(dirfd: Fd, pathname: Str, statbuf: Ptr, flags: Flags) => stat::sys_newfstatat, Full, "";
-    __NR_statx: statx(dirfd: Fd, pathname: Str, flags: Flags, mask: Flags, statxbuf: Ptr) => stat::sys_statx, Partial, "no attributes";
+    __NR_statx: statx(dirfd: Fd, pathname: Str, flags: Flags, mask: Flags, statxbuf: Ptr) => ops::stat::statx, Partial, "no attributes";
     __NR_statfs: statfs(path: Str, buf: Ptr) => stat::sys_statfs, Full, "";
     __NR_fstatfs: fstatfs(fd: Fd, buf: Ptr) => stat::sys_fstatfs, Full, "";
     __NR_getdents64: getdents64(fd: Fd, dirp: Ptr, count: Size) => stat::sys_getdents64, Full, "";

@@ -6,7 +6,6 @@ use alloc::vec::Vec;
 use linux_raw_sys::general::{AT_FDCWD, AT_SYMLINK_NOFOLLOW, XATTR_CREATE, XATTR_REPLACE};
 use unikernel_ext4::FileKind;
 
-use super::path::{Named, resolve};
 use crate::abi::{Errno, SysResult};
 use crate::file;
 use crate::fs::Located;
@@ -14,6 +13,7 @@ use crate::fs::disk::inode::Inode;
 use crate::fs::disk::{self, now};
 use crate::kmem::room;
 use crate::mem::user::{UserPtr, UserSlice, read_c_string};
+use crate::ops::path::{Named, resolve};
 
 /// The longest name, and the largest value and list (xattr(7), "Limits").
 const MAX_NAME_BYTES: usize = 255;

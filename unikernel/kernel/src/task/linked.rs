@@ -3,18 +3,21 @@
 //! The loader put its segments where their physical addresses say; these pages become the app's, at the virtual addresses.
 //! [`layout::program_header`] says where a copy of its ELF header lies, with the segments' headers right behind.
 
+use alloc::format;
+use alloc::string::String;
 use alloc::vec::Vec;
+use core::ops::Range;
 
 use linux_raw_sys::elf_uapi::PT_LOAD;
 use spin::Once;
-use unikernel_elf::{ElfError, HEADER_BYTES, Header, Kind, Program, SEGMENT_HEADER_BYTES};
+use unikernel_elf::{ElfError, HEADER_BYTES, Header, Kind, Program, SEGMENT_HEADER_BYTES, Segment};
+use unikernel_mm::places;
 use x86_64::PhysAddr;
 
-use super::executable::protection_of;
-use super::load;
-use crate::kmem::layout::{self, PAGE_BYTES, page_down, page_up, phys_to_virt};
+use crate::kmem::layout::{self, PAGE_BYTES, USER_END, page_down, page_up, phys_to_virt};
 use crate::kmem::symbols;
-use crate::mem::space::{self, SpaceError};
+use crate::mem::space::{self, Protection, SpaceError};
+use crate::platform::random;
 
 /// Where the physical address is in a segment's header.
 const PHYSICAL_FIELD: usize = 24;
@@ -61,10 +64,10 @@ impl Linked {
                 kind.fill(0);
             }
         }
-        let program = Program::parse(&parsed, &table, u64::MAX, &load::ALLOWED)?;
+        let program = Program::parse(&parsed, &table, u64::MAX, &ALLOWED)?;
         let bias = match program.kind {
             Kind::Fixed => 0,
-            Kind::Relocatable => load::program_bias(&program),
+            Kind::Relocatable => program_bias(&program),
         };
         Ok(Self { header: header.to_vec(), table_offset: parsed.table_offset(), table, program, bias })
     }
@@ -103,4 +106,34 @@ fn zero(start: u64, end: u64) {
     let first: *mut u8 = phys_to_virt(PhysAddr::new(start)).as_mut_ptr();
     // SAFETY: part of a page of the image of which no segment has these bytes; the direct map shows it.
     unsafe { first.write_bytes(0, (end - start) as usize) };
+}
+
+/// Where a program may have memory.
+pub const ALLOWED: Range<u64> = space::LOWEST..USER_END;
+
+/// How far from its own addresses a program goes.
+pub fn program_bias(program: &unikernel_elf::Program) -> u64 {
+    match program.kind {
+        Kind::Fixed => 0,
+        Kind::Relocatable => bias_at(program, places::program_start(random::next_u64())),
+    }
+}
+
+/// How far from its own addresses a program goes that begins at `start` or behind.
+pub fn bias_at(program: &unikernel_elf::Program, start: u64) -> u64 {
+    start.next_multiple_of(program.alignment).wrapping_sub(program.span().start)
+}
+
+/// What a segment's flags allow.
+pub fn protection_of(segment: &Segment) -> Protection {
+    let mut protection = Protection::empty();
+    protection.set(Protection::READ, segment.is_readable);
+    protection.set(Protection::WRITE, segment.is_writable);
+    protection.set(Protection::EXECUTE, segment.is_executable);
+    protection
+}
+
+/// Where the program lies.
+pub fn path() -> String {
+    format!("/bin/{}", symbols::table().and_then(|table| table.program()).unwrap_or("app"))
 }

@@ -8,16 +8,14 @@
 //!   what becomes of them when a thread ends;
 //! - [`signal`], [`signal_delivery`] and [`signal_frame`]: faults and signals, to a handler or to the end;
 //!   [`signal_queue`]: those that wait; [`signal_timer`]: timers that send them;
-//! - [`process`]: what all threads share; [`host_name`]: what the machine is called; [`settings`]: what prctl(2) keeps; [`exec`] and [`exec_stack`]: how the app starts, [`replace`]: once more, [`load`] and [`executable`]: from a file, [`linked`]: in the image.
+//! - [`process`]: what all threads share; [`program`]: what runs, [`linked`]: what is in the image to run; [`host_name`]: what
+//!   the machine is called; [`settings`]: what prctl(2) keeps.
 
 pub mod accounting;
 pub mod clocks;
 mod cores;
 mod cpu_limit;
 pub mod credentials;
-pub mod exec;
-pub mod exec_stack;
-mod executable;
 pub mod exit_watch;
 pub mod futex;
 pub mod futex_many;
@@ -27,12 +25,11 @@ pub mod host_name;
 pub mod idle;
 pub mod limits;
 pub mod linked;
-pub mod load;
 pub mod mutex;
 pub mod out_of_memory;
 pub mod process;
+pub mod program;
 pub mod release;
-pub mod replace;
 pub mod restart;
 pub mod scheduler;
 pub mod settings;

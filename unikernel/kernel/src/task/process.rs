@@ -133,7 +133,7 @@ pub fn is_replaced() -> bool {
 
 impl Process {
     /// Has the first thread of another program run in the place of the calling one, which is the last of the old.
-    pub(super) fn replace_threads(&self, first: Arc<Thread>) {
+    pub(crate) fn replace_threads(&self, first: Arc<Thread>) {
         let me = Arc::clone(&current());
         self.departed_time_ns.fetch_add(scheduler::cpu_time_ns(&me), Ordering::Relaxed);
         {

@@ -209,13 +209,13 @@ impl Thread {
     }
 
     /// Sets what it enters ring 3 with, for one that has not run yet.
-    pub(super) fn set_user_frame(&self, frame: &TrapFrame) {
+    pub(crate) fn set_user_frame(&self, frame: &TrapFrame) {
         // SAFETY: `KernelStack::prepare` has written a frame there; the thread does not run yet, so nobody reads it.
         unsafe { self.user_frame().write(*frame) };
     }
 
     /// Has it run where another may, from the core where that does.
-    pub(super) fn run_where(&self, other: &Self) {
+    pub(crate) fn run_where(&self, other: &Self) {
         self.placement.allowed.store(other.placement.allowed.load(Ordering::Relaxed), Ordering::Relaxed);
         self.placement.core.store(other.placement.core.load(Ordering::Relaxed), Ordering::Relaxed);
     }

@@ -16,9 +16,9 @@ use crate::file::{self, OpenFile, Readiness, WaitMode, complete};
 use crate::mem::user::{UserPtr, UserSlice};
 use crate::net::address::{self, Raw};
 use crate::net::socket::{MessageFlags, Outgoing, Socket, kind_number};
-use crate::syscall::io::Buffers;
-use crate::syscall::message;
-use crate::syscall::socket::{SocketRef, install};
+use crate::ops::buffers::Buffers;
+use crate::ops::message;
+use crate::ops::socket::{SocketRef, install};
 
 /// How an attempt ended.
 pub(super) enum Attempt {

@@ -298,6 +298,11 @@ impl ReadyOwner for Ring {
 }
 
 impl File for Ring {
+    /// It keeps files open, sockets among them (so Linux).
+    fn may_be_sent(&self) -> bool {
+        false
+    }
+
     fn readiness(&self) -> Readiness {
         let mut ready = Readiness::empty();
         ready.set(Readiness::READABLE, self.available() > 0);

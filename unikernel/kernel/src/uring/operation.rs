@@ -5,15 +5,17 @@ use alloc::sync::Arc;
 use linux_raw_sys::general::{open_how, statx};
 use linux_raw_sys::io_uring::*;
 use linux_raw_sys::net::SOL_SOCKET;
+use unikernel_ext4::Sync;
 
 use super::Ring;
 use super::request::Request;
 use super::sqe::{Sqe, SqeFlags};
 use crate::abi::{Errno, SysResult};
+use crate::file::table::on_exec_of;
 use crate::file::{self, OpenFile};
 use crate::mem::user::{UserPtr, UserSlice};
-use crate::syscall::socket::SocketRef;
-use crate::syscall::{self, sockopt};
+use crate::ops::socket::SocketRef;
+use crate::ops::{self, sockopt};
 
 /// `IORING_OP_*` as they stand in an entry.
 pub(super) mod opcode {
@@ -102,27 +104,31 @@ pub(super) fn call(ring: &Ring, request: &Request) -> SysResult {
     match sqe.opcode {
         opcode::NOP => Ok(0),
         opcode::FSYNC if sqe.op_flags & !IORING_FSYNC_DATASYNC != 0 => Err(Errno::EINVAL),
-        opcode::FSYNC | opcode::SYNC_FILE_RANGE => with_descriptor(request, syscall::descriptor::sys_fsync),
+        opcode::FSYNC | opcode::SYNC_FILE_RANGE => {
+            with_descriptor(request, |fd| ops::file::sync(&*file::get(fd)?, Sync::All))
+        }
         opcode::FADVISE => Ok(0),
-        opcode::MADVISE => syscall::memory::sys_madvise(sqe.addr, u64::from(sqe.len), sqe.op_flags),
+        opcode::MADVISE => ops::memory::madvise(sqe.addr, u64::from(sqe.len), sqe.op_flags),
         opcode::FALLOCATE => with_descriptor(request, |fd| {
-            syscall::attributes::sys_fallocate(fd, sqe.len, sqe.off as i64, sqe.addr as i64)
+            ops::file::allocate(&*file::get(fd)?, sqe.len, sqe.off as i64, sqe.addr as i64)
         }),
         opcode::FTRUNCATE => {
-            with_descriptor(request, |fd| syscall::attributes::sys_ftruncate(fd, sqe.off as i64))
+            let len = ops::file::length_of(sqe.off as i64)?;
+            with_descriptor(request, |fd| ops::file::truncate(&*file::get(fd)?, len))
         }
         opcode::OPENAT => {
-            let opened = syscall::open::sys_openat(sqe.fd, path, sqe.op_flags, sqe.len)?;
-            ring.place(opened, sqe)
+            let opened = ops::open::openat(sqe.fd, path, sqe.op_flags, sqe.len)?;
+            ring.place(file::install(opened, on_exec_of(sqe.op_flags))?, sqe)
         }
         opcode::OPENAT2 => {
             let how = UserPtr::<open_how>::new(sqe.off);
-            let opened = syscall::openat2::sys_openat2(sqe.fd, path, how, sqe.len as usize)?;
-            ring.place(opened, sqe)
+            let (opened, flags) = ops::open_how::openat2(sqe.fd, path, how, sqe.len as usize)?;
+            ring.place(file::install(opened, on_exec_of(flags))?, sqe)
         }
         opcode::SOCKET => {
-            let socket = syscall::socket::sys_socket(sqe.fd as u32, sqe.off as u32, sqe.len)?;
-            ring.place(socket, sqe)
+            let kind = sqe.off as u32;
+            let socket = ops::socket::socket(sqe.fd as u32, kind, sqe.len)?;
+            ring.place(ops::socket::install(socket, kind)?, sqe)
         }
         opcode::CLOSE if sqe.file_index != 0 => {
             let removed = ring.registered.lock().remove_file(sqe.file_index - 1);
@@ -131,23 +137,23 @@ pub(super) fn call(ring: &Ring, request: &Request) -> SysResult {
         opcode::CLOSE => close(ring, sqe),
         opcode::STATX => {
             let answer = UserPtr::<statx>::new(sqe.off);
-            syscall::stat::sys_statx(sqe.fd, path, sqe.op_flags, sqe.len, answer)
+            ops::stat::statx(sqe.fd, path, sqe.op_flags, sqe.len, answer)
         }
-        opcode::EPOLL_CTL => {
-            syscall::epoll::sys_epoll_ctl(sqe.fd, sqe.len, sqe.off as i32, UserPtr::new(sqe.addr))
+        opcode::EPOLL_CTL => ops::epoll::epoll_ctl(sqe.fd, sqe.len, sqe.off as i32, UserPtr::new(sqe.addr)),
+        opcode::SHUTDOWN => {
+            with_descriptor(request, |fd| ops::socket::shutdown(&*SocketRef::get(fd)?, sqe.len))
         }
-        opcode::SHUTDOWN => with_descriptor(request, |fd| syscall::socket::sys_shutdown(fd, sqe.len)),
         opcode::BIND => {
-            with_descriptor(request, |fd| syscall::socket::sys_bind(fd, sqe.addr, sqe.off as u32))
+            with_descriptor(request, |fd| ops::socket::bind(&*SocketRef::get(fd)?, sqe.addr, sqe.off as u32))
         }
-        opcode::LISTEN => with_descriptor(request, |fd| syscall::socket::sys_listen(fd, sqe.len as i32)),
-        opcode::RENAMEAT => {
-            syscall::rename::sys_renameat2(sqe.fd, path, sqe.len as i32, other_path, sqe.op_flags)
+        opcode::LISTEN => {
+            with_descriptor(request, |fd| ops::socket::listen(&*SocketRef::get(fd)?, sqe.len as i32))
         }
-        opcode::UNLINKAT => syscall::names::sys_unlinkat(sqe.fd, path, sqe.op_flags),
-        opcode::MKDIRAT => syscall::names::sys_mkdirat(sqe.fd, path, sqe.len),
-        opcode::SYMLINKAT => syscall::names::sys_symlinkat(path, sqe.fd, other_path),
-        opcode::LINKAT => syscall::names::sys_linkat(sqe.fd, path, sqe.len as i32, other_path, sqe.op_flags),
+        opcode::RENAMEAT => ops::rename::renameat2(sqe.fd, path, sqe.len as i32, other_path, sqe.op_flags),
+        opcode::UNLINKAT => ops::names::unlinkat(sqe.fd, path, sqe.op_flags),
+        opcode::MKDIRAT => ops::names::mkdirat(sqe.fd, path, sqe.len),
+        opcode::SYMLINKAT => ops::names::symlinkat(path, sqe.fd, other_path),
+        opcode::LINKAT => ops::names::linkat(sqe.fd, path, sqe.len as i32, other_path, sqe.op_flags),
         opcode::FILES_UPDATE => ring.update_files(sqe.off as u32, UserPtr::new(sqe.addr), sqe.len),
         opcode::FIXED_FD_INSTALL => {
             let opened = request.file.clone().ok_or(Errno::EBADF)?;
@@ -196,7 +202,11 @@ fn socket_command(opened: &Arc<OpenFile>, sqe: &Sqe) -> SysResult {
 /// A ring must not be closed by its own request while that request is running.
 fn close(ring: &Ring, sqe: &Sqe) -> SysResult {
     let is_itself = file::get(sqe.fd)?.downcast::<Ring>().is_some_and(|other| core::ptr::eq(other, ring));
-    if is_itself { Err(Errno::EBADF) } else { syscall::descriptor::sys_close(sqe.fd) }
+    if is_itself {
+        return Err(Errno::EBADF);
+    }
+    file::table::close(sqe.fd)?;
+    Ok(0)
 }
 
 /// Puts a completion into another ring (io_uring_enter(2), `IORING_OP_MSG_RING`).

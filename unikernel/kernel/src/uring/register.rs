@@ -11,7 +11,7 @@ use super::operation::{is_supported, opcode};
 use crate::abi::{Errno, SysResult};
 use crate::file::{self, eventfd::EventFd};
 use crate::mem::user::{UserAbi, UserPtr, UserSlice};
-use crate::syscall::io::RawBuffer;
+use crate::ops::buffers::RawBuffer;
 use crate::task::current;
 use crate::user_abi;
 

@@ -23,8 +23,9 @@ use crate::mem::user::{UserPtr, UserSlice};
 use crate::net::address::Raw;
 use crate::net::socket::{MessageFlags, SendControl};
 use crate::net::unix::Rights;
-use crate::syscall::io::{Buffers, RawBuffer, read_buffers};
-use crate::syscall::message::{self, Room};
+use crate::ops::buffers::{Buffers, RawBuffer, read_buffers};
+use crate::ops::message;
+use crate::ops::message::Room;
 use crate::task::timer::Timer;
 
 /// What is to be done.

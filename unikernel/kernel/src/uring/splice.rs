@@ -12,7 +12,7 @@ use super::request::{Action, Request};
 use super::sqe::Sqe;
 use crate::abi::{Errno, SysResult};
 use crate::file::{self, OpenFile, Readiness, WaitMode};
-use crate::syscall::splice::Transfer;
+use crate::ops::splice::Transfer;
 
 /// What is to be moved into the request's file.
 pub(super) struct Splice {

@@ -15,7 +15,7 @@ pub(crate) struct Layer {
 }
 
 /// The kernel's layers, from the bottom up.
-pub(crate) const LAYERS: [Layer; 7] = [
+pub(crate) const LAYERS: [Layer; 8] = [
     Layer { rooms: &["abi"], purpose: "the Linux ABI: types without logic" },
     Layer {
         rooms: &["arch", "boot_info", "kmem", "platform", "sync"],
@@ -24,7 +24,11 @@ pub(crate) const LAYERS: [Layer; 7] = [
     Layer { rooms: &["mem", "task"], purpose: "the process: its memory, threads, signals" },
     Layer { rooms: &["block", "drivers"], purpose: "devices" },
     Layer { rooms: &["file", "fs", "net"], purpose: "what descriptors lead to" },
-    Layer { rooms: &["service", "uring"], purpose: "what works beside the app, or in its place" },
+    Layer { rooms: &["ops"], purpose: "what is done with open files, sockets and paths" },
+    Layer {
+        rooms: &["exec", "service", "uring"],
+        purpose: "how the app starts; what works beside it, or in its place",
+    },
     Layer {
         rooms: &["debug", "entry", "syscall"],
         purpose: "system calls: the way in, the table, and who looks on",

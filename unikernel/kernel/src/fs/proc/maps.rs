@@ -8,7 +8,7 @@ use unikernel_fs::LastLink;
 use super::LongText;
 use crate::fs::{self, device, image};
 use crate::mem::space::{self, Description, Protection, RegionKind, Shown};
-use crate::task::exec;
+use crate::task::program;
 
 /// Where the name stands in a line.
 const NAME_COLUMN: usize = 73;
@@ -65,7 +65,7 @@ fn unnamed(name: &str) -> Description {
 
 /// The app's own file.
 fn program() -> Description {
-    let name = exec::path();
+    let name = program::path();
     let found = fs::find(&fs::current_directory(), name.as_bytes(), LastLink::Follow);
     let (device, inode) = found.map_or((0, 0), |found| {
         let metadata = found.metadata();

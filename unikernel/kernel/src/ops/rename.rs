@@ -52,23 +52,8 @@ fn rename_on_disk(from: &DiskPlace, to: &DiskPlace, flags: u32) -> SysResult {
     Ok(0)
 }
 
-/// rename(2).
-pub fn sys_rename(path: UserPtr<u8>, new_path: UserPtr<u8>) -> SysResult {
-    sys_renameat2(AT_FDCWD, path, AT_FDCWD, new_path, 0)
-}
-
-/// renameat(2).
-pub fn sys_renameat(
-    directory: i32,
-    path: UserPtr<u8>,
-    new_directory: i32,
-    new_path: UserPtr<u8>,
-) -> SysResult {
-    sys_renameat2(directory, path, new_directory, new_path, 0)
-}
-
 /// renameat2(2).
-pub fn sys_renameat2(
+pub fn renameat2(
     directory: i32,
     path: UserPtr<u8>,
     new_directory: i32,

@@ -4,12 +4,13 @@
 use linux_raw_sys::auxvec::*;
 use linux_raw_sys::elf_uapi::elf64_phdr;
 
-use super::credentials;
-use super::exec::{ExecError, Program};
+use super::ExecError;
 use crate::kmem::layout::PAGE_BYTES;
 use crate::mem::user::{Fault, UserPtr, UserSlice};
 use crate::platform::random;
 use crate::sync::SpinLock;
+use crate::task::credentials;
+use crate::task::program::Program;
 
 /// Linux's `USER_HZ`, which `times` and `/proc` count in.
 const CLOCK_TICKS_PER_SECOND: u64 = 100;

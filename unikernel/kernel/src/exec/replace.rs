@@ -8,13 +8,9 @@ use alloc::sync::Arc;
 
 use linux_raw_sys::general::SIGKILL;
 
-use super::exec::{self, ExecError};
-use super::exec_stack::Told;
+use super::ExecError;
 use super::load::{LoadError, Loadable};
-use super::process::{self, PROCESS_ID, process};
-use super::settings::Settings;
-use super::thread::Thread;
-use super::{WaitQueue, current, futex_robust, scheduler, signal_timer};
+use super::stack::Told;
 use crate::abi::Errno;
 use crate::arch::trap::TrapFrame;
 use crate::file::table::{self, OnExec};
@@ -22,6 +18,11 @@ use crate::fs::proc;
 use crate::kmem::{frames, symbols};
 use crate::mem::{reclaim, space};
 use crate::platform::time;
+use crate::task::process;
+use crate::task::process::{PROCESS_ID, process};
+use crate::task::settings::Settings;
+use crate::task::thread::Thread;
+use crate::task::{WaitQueue, current, futex_robust, scheduler, signal_timer};
 use crate::uring::Ring;
 
 /// Pages that a start takes besides the stack's: page tables, first and last pages of segments.
@@ -50,7 +51,7 @@ pub fn replace(program: &Loadable, told: &Told<'_>) -> Result<(), Errno> {
     forget_what_goes();
     hand_over(&thread);
     let outcome =
-        space::clear().map_err(ExecError::from).and_then(|()| exec::enter(&thread, Some(program), told));
+        space::clear().map_err(ExecError::from).and_then(|()| super::enter(&thread, Some(program), told));
     if let Err(error) = outcome {
         log::error!("execve: {error}; the program that called it is gone already");
         process::exit_by_signal(SIGKILL);

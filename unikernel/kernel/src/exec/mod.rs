@@ -1,24 +1,27 @@
 //! How the app starts: as `execve` would start it, except that the linked one is in memory already, because it is one
-//! with the kernel's image. [`load`] brings another, [`exec_stack`] writes what it is started with; [`replace`](super::replace)
+//! with the kernel's image. [`load`] brings another, [`stack`] writes what it is started with; [`replace`]
 //! puts it in the place of one that runs.
 
-use alloc::string::String;
+mod executable;
+pub mod load;
+pub mod replace;
+pub mod stack;
+
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 
-use super::exec_stack::{self, Told};
-use super::linked;
-use super::load::{self, LoadError, Loadable};
-use super::process::process;
-use super::thread::{OutOfMemory, Thread};
+use load::{LoadError, Loadable};
+use stack::Told;
+
 use crate::arch::descriptor::{USER_CODE, USER_DATA};
 use crate::arch::trap::TrapFrame;
-use crate::fs::image;
 use crate::kmem::room;
 use crate::mem::space::{self, SpaceError};
 use crate::mem::user::Fault;
-use crate::sync::SpinLock;
+use crate::task::process::process;
+use crate::task::thread::{OutOfMemory, Thread};
+use crate::task::{linked, program};
 
 /// Why the app could not be started.
 #[derive(Debug)]
@@ -70,38 +73,6 @@ impl From<Fault> for ExecError {
     }
 }
 
-/// A program in memory.
-#[derive(Debug)]
-pub struct Program {
-    /// Where its file is, as `/proc/self/exe` tells it.
-    pub path: String,
-    /// True for that of the image.
-    pub is_of_image: bool,
-    /// Its first instruction.
-    pub entry: u64,
-    /// Where its first thread starts: there, or in its interpreter.
-    pub start: u64,
-    /// Where the interpreter is, if there is one.
-    pub interpreter_base: u64,
-    /// Where its segments' headers are.
-    pub headers: u64,
-    /// How many there are.
-    pub header_count: u16,
-}
-
-static PROGRAM: SpinLock<Option<Arc<Program>>> = SpinLock::new(None);
-
-/// Where the program's file is.
-pub fn path() -> String {
-    let program = PROGRAM.lock().clone();
-    program.map_or_else(image::path, |program| program.path.clone())
-}
-
-/// True while the program that runs is the image's.
-pub fn runs_image() -> bool {
-    PROGRAM.lock().as_ref().is_some_and(|program| program.is_of_image)
-}
-
 /// Makes the first thread of the app and lets it run; it is the linked program if no other is there.
 pub fn start(program: Option<&Loadable>, told: &Told<'_>) -> Result<(), ExecError> {
     let thread = Thread::new(process().allocate_id(), &TrapFrame::default(), 0, false)?;
@@ -119,11 +90,11 @@ pub(super) fn enter(
     let stack_top = space::map_first_stack()?;
     let program = match program {
         Some(program) => program.map()?,
-        None => load::load_linked(image::path(), linked::linked().ok_or(ExecError::NoProgram)?)?,
+        None => load::load_linked(linked::path(), linked::linked().ok_or(ExecError::NoProgram)?)?,
     };
     log::debug!("{program:x?}");
     let vdso = space::map_vdso()?;
-    let stack_pointer = exec_stack::build(stack_top, vdso, &program, told)?;
+    let stack_pointer = stack::build(stack_top, vdso, &program, told)?;
     thread.set_user_frame(&TrapFrame {
         rip: program.start,
         cs: u64::from(USER_CODE.0),
@@ -134,8 +105,7 @@ pub(super) fn enter(
         ..TrapFrame::default()
     });
     set_name(thread, told.file);
-    let before = PROGRAM.lock().replace(Arc::new(program));
-    drop(before);
+    program::set(program);
     Ok(())
 }
 

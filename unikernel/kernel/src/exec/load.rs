@@ -8,25 +8,20 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
-use core::ops::Range;
 
 use linux_raw_sys::general::{AT_FDCWD, O_RDONLY};
 use unikernel_elf::{ElfError, Kind, script};
-use unikernel_mm::places;
 
-use super::exec::Program;
 use super::executable::{Executable, Head};
-use super::linked::Linked;
 use crate::abi::Errno;
 use crate::file::OpenFile;
 use crate::kmem::layout::USER_END;
 use crate::mem::space::{self, SpaceError};
 use crate::mem::user::Fault;
-use crate::platform::random;
-use crate::syscall::open;
+use crate::ops::open;
+use crate::task::linked::Linked;
+use crate::task::program::Program;
 
-/// Where a program may have memory.
-pub(super) const ALLOWED: Range<u64> = space::LOWEST..USER_END;
 /// Scripts whose interpreter is a script (Linux).
 const MOST_SCRIPTS: usize = 5;
 
@@ -260,16 +255,4 @@ fn mapped(
         program.interpreter_base = bias;
     }
     Ok(program)
-}
-
-/// How far from its own addresses a program goes.
-pub fn program_bias(program: &unikernel_elf::Program) -> u64 {
-    match program.kind {
-        Kind::Fixed => 0,
-        Kind::Relocatable => bias_at(program, places::program_start(random::next_u64())),
-    }
-}
-
-pub(super) fn bias_at(program: &unikernel_elf::Program, start: u64) -> u64 {
-    start.next_multiple_of(program.alignment).wrapping_sub(program.span().start)
 }

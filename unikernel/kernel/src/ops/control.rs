@@ -16,7 +16,6 @@ use crate::kmem::room;
 use crate::mem::user::UserSlice;
 use crate::net::socket::SendControl;
 use crate::net::unix::Rights;
-use crate::uring::Ring;
 
 /// `SCM_CREDENTIALS`, which `linux-raw-sys` does not know (unix(7)).
 pub(super) const SCM_CREDENTIALS: u32 = 2;
@@ -39,7 +38,7 @@ fn word(bytes: &[u8], at: usize) -> u32 {
 /// The open file to send along. Rings are not for sending, as in Linux: they keep files open, sockets among them.
 fn travelling(descriptor: i32) -> Result<Arc<OpenFile>, Errno> {
     let opened = file::get_any(descriptor)?;
-    if opened.downcast::<Ring>().is_some() { Err(Errno::EINVAL) } else { Ok(opened) }
+    if opened.file.may_be_sent() { Ok(opened) } else { Err(Errno::EINVAL) }
 }
 
 /// Reads the open files that a message takes along, and what it asks for.

@@ -5,13 +5,12 @@ use alloc::sync::Arc;
 use linux_raw_sys::general::*;
 use unikernel_fs::LastLink;
 
-use super::descriptor::on_exec_of;
 use super::open::{
     O_PATH_FLAGS, OPEN_FLAGS, check_flags, creates, last_link, open_from, open_path, reopen, tell_opened,
 };
 use super::path::{base_of, read_path};
-use crate::abi::{Errno, SysResult};
-use crate::file::{self, OpenFile};
+use crate::abi::Errno;
+use crate::file::OpenFile;
 use crate::fs::resolve::{Limits, Resolved, resolve};
 use crate::mem::user::{UserPtr, UserSlice};
 use crate::user_abi;
@@ -23,8 +22,13 @@ const MAX_HOW_BYTES: usize = 4096;
 /// How often a name is tried anew that turns into a link between being found and being opened.
 const MAX_ATTEMPTS: usize = 8;
 
-/// openat2(2).
-pub fn sys_openat2(directory: i32, path: UserPtr<u8>, how: UserPtr<open_how>, size: usize) -> SysResult {
+/// openat2(2). The flags that are answered say what becomes of the descriptor.
+pub fn openat2(
+    directory: i32,
+    path: UserPtr<u8>,
+    how: UserPtr<open_how>,
+    size: usize,
+) -> Result<(Arc<OpenFile>, u32), Errno> {
     if size < size_of::<open_how>() {
         return Err(Errno::EINVAL);
     }
@@ -53,7 +57,7 @@ pub fn sys_openat2(directory: i32, path: UserPtr<u8>, how: UserPtr<open_how>, si
     } else {
         open_limited(directory, &path, limits, (flags, how.mode as u32))?
     };
-    file::install(opened, on_exec_of(flags))
+    Ok((opened, flags))
 }
 
 /// Opens a path within limits.

@@ -9,13 +9,14 @@ use core::ops::Range;
 use unikernel_elf::script::HEAD_BYTES;
 use unikernel_elf::{ElfError, HEADER_BYTES, Header, Kind, Segment};
 
-use super::load::{ALLOWED, Reason, bias_at, program_bias};
+use super::load::Reason;
 use crate::file::OpenFile;
 use crate::fs::image;
 use crate::kmem::layout::PAGE_BYTES;
 use crate::kmem::room;
 use crate::mem::space::{self, PageSource, Placement, Protection, Sharing};
 use crate::mem::user::UserSlice;
+use crate::task::linked::{ALLOWED, bias_at, program_bias, protection_of};
 
 /// A longer file without a place of its own would not find one.
 const MOST_SPAN_BYTES: u64 = 1 << 44;
@@ -152,15 +153,6 @@ impl Executable {
             if name.contains(&0) { Err(ElfError::BadInterpreter.into()) } else { Ok(name) }
         })
     }
-}
-
-/// What a segment's flags allow.
-pub(super) fn protection_of(segment: &Segment) -> Protection {
-    let mut protection = Protection::empty();
-    protection.set(Protection::READ, segment.is_readable);
-    protection.set(Protection::WRITE, segment.is_writable);
-    protection.set(Protection::EXECUTE, segment.is_executable);
-    protection
 }
 
 /// Reads so many bytes of a file.

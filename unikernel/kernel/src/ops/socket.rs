@@ -1,0 +1,155 @@
+//! Sockets: making, naming, connecting, ending (socket(2), bind(2), listen(2), accept(2), ...).
+
+use alloc::sync::Arc;
+
+use linux_raw_sys::general::{O_CLOEXEC, O_NONBLOCK};
+use linux_raw_sys::net::*;
+use linux_raw_sys::netlink::NETLINK_ROUTE;
+
+use crate::abi::{Errno, SysResult};
+use crate::file::table::OnExec;
+use crate::file::{self, File, FileFlags, OpenFile, WaitMode};
+use crate::net::address::{Family, Given};
+use crate::net::datagram::Datagram;
+use crate::net::options::SocketOptions;
+use crate::net::socket::{Kind, Shutdown, Socket};
+use crate::net::stream::Stream;
+use crate::net::unix::{self, Style};
+use crate::net::{netlink, vsock};
+
+/// `SOCK_NONBLOCK` and `SOCK_CLOEXEC` are the flags of `open` (socket(2)).
+pub const SOCK_FLAGS: u32 = O_NONBLOCK | O_CLOEXEC;
+
+/// Types of sockets end before this number (Linux: `include/linux/net.h`).
+const SOCK_MAX: u32 = 11;
+/// Protocols end before this number (Linux: `IPPROTO_MAX`).
+const IPPROTO_END: u32 = 263;
+
+/// The open file behind a descriptor, which must be a socket.
+pub struct SocketRef(Arc<OpenFile>);
+
+impl SocketRef {
+    /// The socket behind a descriptor.
+    pub fn get(descriptor: i32) -> Result<Self, Errno> {
+        Self::of(file::get(descriptor)?)
+    }
+
+    /// The socket that an open file is.
+    #[inline]
+    pub fn of(opened: Arc<OpenFile>) -> Result<Self, Errno> {
+        opened.downcast::<Socket>().ok_or(Errno::ENOTSOCK)?;
+        Ok(Self(opened))
+    }
+
+    /// Whether calls on the descriptor may sleep.
+    pub fn wait_mode(&self) -> WaitMode {
+        if self.0.flags().contains(FileFlags::NONBLOCK) { WaitMode::NonBlocking } else { WaitMode::MayBlock }
+    }
+}
+
+impl core::ops::Deref for SocketRef {
+    type Target = Socket;
+    #[inline]
+    fn deref(&self) -> &Socket {
+        self.0.downcast().expect("checked by `get`")
+    }
+}
+
+/// Gives a socket a descriptor, with the flags of `socket` and `accept4`.
+pub fn install(socket: Arc<Socket>, flags: u32) -> SysResult {
+    let mut status = FileFlags::READ_WRITE;
+    status.set(FileFlags::NONBLOCK, flags & O_NONBLOCK != 0);
+    let on_exec = if flags & O_CLOEXEC != 0 { OnExec::Close } else { OnExec::Keep };
+    let socket: Arc<dyn File> = socket;
+    file::install(file::open(socket, status), on_exec)
+}
+
+/// socket(2): the socket, which has no descriptor yet.
+pub fn socket(domain: u32, kind: u32, protocol: u32) -> Result<Arc<Socket>, Errno> {
+    let family = match domain {
+        AF_INET => Family::V4,
+        AF_INET6 => Family::V6,
+        AF_NETLINK => return Ok(netlink::socket(netlink_kind(kind, protocol)?)),
+        AF_UNIX => return Ok(unix::socket(unix_style(kind, protocol)?)),
+        // Without a device there is no such family, as on a Linux without one.
+        AF_VSOCK if vsock::is_present() => {
+            check_vsock(kind, protocol)?;
+            return Ok(vsock::socket());
+        }
+        AF_PACKET => {
+            log::warn!("AF_PACKET is not supported: `pcap=` records packets");
+            return Err(Errno::EAFNOSUPPORT);
+        }
+        _ => return Err(Errno::EAFNOSUPPORT),
+    };
+    let kind = match (kind & !SOCK_FLAGS, protocol) {
+        (SOCK_STREAM, 0) => Kind::Stream(Stream::default()),
+        (SOCK_STREAM, tcp) if tcp == IPPROTO_TCP as u32 => Kind::Stream(Stream::default()),
+        (SOCK_DGRAM, 0) => Kind::Datagram(Datagram::default()),
+        (SOCK_DGRAM, udp) if udp == IPPROTO_UDP as u32 => Kind::Datagram(Datagram::default()),
+        (kind, protocol) if kind >= SOCK_MAX || protocol >= IPPROTO_END => return Err(Errno::EINVAL),
+        // Frames are the kernel's: there is no protocol for a raw socket (Linux has none of number 0, either).
+        (SOCK_STREAM | SOCK_DGRAM | SOCK_RAW, _) => return Err(Errno::EPROTONOSUPPORT),
+        _ => return Err(Errno::ESOCKTNOSUPPORT),
+    };
+    Ok(Socket::new(family, kind, SocketOptions::default()))
+}
+
+/// The type of a netlink socket, of the one family that there is (netlink(7)).
+fn netlink_kind(kind: u32, protocol: u32) -> Result<u32, Errno> {
+    match kind & !SOCK_FLAGS {
+        kind @ (SOCK_RAW | SOCK_DGRAM) if protocol == NETLINK_ROUTE => Ok(kind),
+        SOCK_RAW | SOCK_DGRAM => Err(Errno::EPROTONOSUPPORT),
+        kind if kind >= SOCK_MAX => Err(Errno::EINVAL),
+        _ => Err(Errno::ESOCKTNOSUPPORT),
+    }
+}
+
+/// Streams are what there is of `AF_VSOCK` (vsock(7)).
+fn check_vsock(kind: u32, protocol: u32) -> Result<(), Errno> {
+    match kind & !SOCK_FLAGS {
+        _ if protocol != 0 && protocol != AF_VSOCK => Err(Errno::EPROTONOSUPPORT),
+        SOCK_STREAM => Ok(()),
+        kind if kind >= SOCK_MAX => Err(Errno::EINVAL),
+        _ => Err(Errno::ESOCKTNOSUPPORT),
+    }
+}
+
+/// The type of a socket of this machine's (unix(7)).
+pub fn unix_style(kind: u32, protocol: u32) -> Result<Style, Errno> {
+    if protocol != 0 && protocol != AF_UNIX {
+        return Err(Errno::EPROTONOSUPPORT);
+    }
+    match kind & !SOCK_FLAGS {
+        SOCK_STREAM => Ok(Style::Stream),
+        // "Raw" has always meant datagrams here (unix(7)).
+        SOCK_DGRAM | SOCK_RAW => Ok(Style::Datagram),
+        SOCK_SEQPACKET => Ok(Style::SeqPacket),
+        kind if kind >= SOCK_MAX => Err(Errno::EINVAL),
+        _ => Err(Errno::ESOCKTNOSUPPORT),
+    }
+}
+
+/// bind(2).
+pub fn bind(socket: &Socket, address: u64, len: u32) -> SysResult {
+    socket.bind(Given::read_own(address, len, socket.family)?)?;
+    Ok(0)
+}
+
+/// listen(2). A negative backlog is a large one, as in Linux.
+pub fn listen(socket: &Socket, backlog: i32) -> SysResult {
+    socket.listen(backlog as u32 as usize)?;
+    Ok(0)
+}
+
+/// shutdown(2).
+pub fn shutdown(socket: &Socket, how: u32) -> SysResult {
+    let how = match how {
+        SHUT_RD => Shutdown::Receive,
+        SHUT_WR => Shutdown::Send,
+        SHUT_RDWR => Shutdown::Both,
+        _ => return Err(Errno::EINVAL),
+    };
+    socket.shutdown(how)?;
+    Ok(0)
+}

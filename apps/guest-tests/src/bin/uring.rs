@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use guest_tests::rings::{ECANCELED, complete, fd, nap, one, pipe, push, read, results, ring, write};
-use io_uring::types::{Fd, Fixed};
+use io_uring::types::{DestinationSlot, Fd, Fixed};
 use io_uring::{IoUring, Probe, cqueue, opcode, squeue};
 
 fn main() {
@@ -18,6 +18,7 @@ fn main() {
         ("links", links),
         ("drain", drain),
         ("registered files and buffers", registered),
+        ("files without a descriptor", without_descriptors),
         ("more completions than room", overflow),
         ("an event descriptor, and waiting in epoll", events),
         ("another ring", message),
@@ -219,6 +220,42 @@ fn registered() {
     ring.submitter().unregister_files().unwrap();
     ring.submitter().unregister_buffers().unwrap();
     assert_eq!(one(&mut ring, &opcode::Read::new(Fixed(0), inside, 1).build()), -libc::EBADF);
+}
+
+/// Sets how many descriptors there may be; answers how many there might before.
+fn limit_descriptors(most: u64) -> u64 {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the structure is ours.
+    assert_eq!(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) }, 0);
+    let before = core::mem::replace(&mut limit.rlim_cur, most);
+    // SAFETY: as above.
+    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) }, 0);
+    before
+}
+
+fn without_descriptors() {
+    let mut ring = ring(8);
+    ring.submitter().register_files(&[-1, -1]).unwrap();
+    let path = c"/tmp/uring-registered";
+    let open = || {
+        opcode::OpenAt::new(Fd(libc::AT_FDCWD), path.as_ptr()).flags(libc::O_RDWR | libc::O_CREAT).mode(0o600)
+    };
+    let place = |index| Some(DestinationSlot::try_from_slot_target(index).unwrap());
+    // All that follows has none to make.
+    let before = limit_descriptors(0);
+    let refused = one(&mut ring, &open().build());
+    let opened = one(&mut ring, &open().file_index(place(0)).build());
+    let nowhere = one(&mut ring, &open().file_index(place(7)).build());
+    let longer = one(&mut ring, &opcode::Fallocate::new(Fixed(0), 10).build());
+    let saved = one(&mut ring, &opcode::Fsync::new(Fixed(0)).build());
+    let socket = opcode::Socket::new(libc::AF_INET, libc::SOCK_STREAM, 0).file_index(place(1)).build();
+    let made = one(&mut ring, &socket);
+    let ended = one(&mut ring, &opcode::Shutdown::new(Fixed(1), libc::SHUT_WR).build());
+    limit_descriptors(before);
+    assert_eq!((refused, opened, nowhere), (-libc::EMFILE, 0, -libc::EINVAL));
+    assert_eq!((longer, saved, made, ended), (0, 0, 0, -libc::ENOTCONN));
+    assert_eq!(std::fs::metadata("/tmp/uring-registered").unwrap().len(), 10);
+    std::fs::remove_file("/tmp/uring-registered").unwrap();
 }
 
 fn overflow() {

@@ -7,7 +7,7 @@ use linux_raw_sys::net::*;
 use linux_raw_sys::netlink::NETLINK_ROUTE;
 
 use crate::abi::{Errno, SysResult};
-use crate::file::table::OnExec;
+use crate::file::table::on_exec_of;
 use crate::file::{self, File, FileFlags, OpenFile, WaitMode};
 use crate::net::address::{Family, Given};
 use crate::net::datagram::Datagram;
@@ -55,13 +55,17 @@ impl core::ops::Deref for SocketRef {
     }
 }
 
-/// Gives a socket a descriptor, with the flags of `socket` and `accept4`.
-pub fn install(socket: Arc<Socket>, flags: u32) -> SysResult {
+/// A socket as an open file, with the flags of `socket` and `accept4`.
+pub fn open(socket: Arc<Socket>, flags: u32) -> Arc<OpenFile> {
     let mut status = FileFlags::READ_WRITE;
     status.set(FileFlags::NONBLOCK, flags & O_NONBLOCK != 0);
-    let on_exec = if flags & O_CLOEXEC != 0 { OnExec::Close } else { OnExec::Keep };
     let socket: Arc<dyn File> = socket;
-    file::install(file::open(socket, status), on_exec)
+    file::open(socket, status)
+}
+
+/// Gives a socket a descriptor, with these flags.
+pub fn install(socket: Arc<Socket>, flags: u32) -> SysResult {
+    file::install(open(socket, flags), on_exec_of(flags))
 }
 
 /// socket(2): the socket, which has no descriptor yet.

@@ -3,7 +3,6 @@
 
 use alloc::sync::Arc;
 
-use linux_raw_sys::general::O_CLOEXEC;
 use linux_raw_sys::io_uring::*;
 use linux_raw_sys::net::SOCK_STREAM;
 
@@ -12,13 +11,14 @@ use super::operation::{self, opcode};
 use super::request::{Action, Request};
 use super::sqe::{Sqe, SqeFlags};
 use crate::abi::{Errno, SysResult};
-use crate::file::{self, OpenFile, Readiness, WaitMode, complete};
+use crate::file::table::{OnExec, on_exec_of};
+use crate::file::{self, FileFlags, OpenFile, Readiness, WaitMode, complete};
 use crate::mem::user::{UserPtr, UserSlice};
 use crate::net::address::{self, Raw};
 use crate::net::socket::{MessageFlags, Outgoing, Socket, kind_number};
 use crate::ops::buffers::Buffers;
-use crate::ops::message;
-use crate::ops::socket::{SocketRef, install};
+use crate::ops::socket::SocketRef;
+use crate::ops::{self, message};
 
 /// How an attempt ended.
 pub(super) enum Attempt {
@@ -172,25 +172,23 @@ impl Ring {
     fn accept(&self, socket: &SocketRef, sqe: &Sqe) -> SysResult {
         let (accepted, peer) = socket.accept(WaitMode::NonBlocking)?;
         let family = accepted.family;
-        // Registered files have no flag for execve; an O_NONBLOCK that the app asked for counts.
-        let descriptor = install(accepted, sqe.op_flags | if sqe.file_index != 0 { O_CLOEXEC } else { 0 })?;
-        if let Err(error) = address::write(&peer, family, sqe.addr, UserPtr::new(sqe.off)) {
-            let _ = file::table::close(descriptor as i32);
-            return Err(error);
-        }
-        self.place(descriptor, sqe)
+        let opened = ops::socket::open(accepted, sqe.op_flags);
+        address::write(&peer, family, sqe.addr, UserPtr::new(sqe.off))?;
+        self.place(opened, on_exec_of(sqe.op_flags), sqe)
     }
 
-    /// Moves a new descriptor's file to the registered ones, if the entry says so.
-    pub(super) fn place(&self, descriptor: usize, sqe: &Sqe) -> SysResult {
+    /// Gives what was opened a place among the registered files, if the entry says so, or else a descriptor.
+    pub(super) fn place(&self, opened: Arc<OpenFile>, on_exec: OnExec, sqe: &Sqe) -> SysResult {
         if sqe.file_index == 0 {
-            return Ok(descriptor);
+            return file::install(opened, on_exec);
         }
-        let opened = file::get(descriptor as i32)?;
-        // It was made a moment ago; if it is gone, another thread has guessed it.
-        let _ = file::table::close(descriptor as i32);
-        let (index, _replaced) = self.registered.lock().place_file(opened, sqe.file_index)?;
-        Ok(index)
+        // What only names a file is of no use to a request.
+        if opened.flags().contains(FileFlags::PATH) {
+            return Err(Errno::EBADF);
+        }
+        // If there is no place for it, it is closed, which may sleep: without the lock.
+        let placed = self.registered.lock().place_file(Arc::clone(&opened), sqe.file_index);
+        placed.map(|(index, _replaced)| index)
     }
 }
 

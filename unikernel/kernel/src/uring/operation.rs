@@ -9,7 +9,7 @@ use unikernel_ext4::Sync;
 
 use super::Ring;
 use super::request::Request;
-use super::sqe::{Sqe, SqeFlags};
+use super::sqe::Sqe;
 use crate::abi::{Errno, SysResult};
 use crate::file::table::on_exec_of;
 use crate::file::{self, OpenFile};
@@ -83,17 +83,14 @@ pub(super) fn takes_file(operation: u8) -> bool {
     )
 }
 
-/// A descriptor for the time of a call: handlers take descriptors, requests may have registered files.
-fn with_descriptor(request: &Request, call: impl FnOnce(i32) -> SysResult) -> SysResult {
-    let opened = request.file.clone().ok_or(Errno::EBADF)?;
-    if !request.sqe.flags.contains(SqeFlags::FIXED_FILE) {
-        return call(request.sqe.fd);
-    }
-    let descriptor = file::install(opened, file::table::OnExec::Close)? as i32;
-    let result = call(descriptor);
-    // Nobody else knows the number; if it was closed by a guess, there is nothing left to do.
-    let _ = file::table::close(descriptor);
-    result
+/// The file that a request is about.
+fn file_of(request: &Request) -> Result<&Arc<OpenFile>, Errno> {
+    request.file.as_ref().ok_or(Errno::EBADF)
+}
+
+/// The socket that a request is about.
+fn socket_of(request: &Request) -> Result<SocketRef, Errno> {
+    SocketRef::of(Arc::clone(file_of(request)?))
 }
 
 /// Does a request that never waits.
@@ -104,31 +101,27 @@ pub(super) fn call(ring: &Ring, request: &Request) -> SysResult {
     match sqe.opcode {
         opcode::NOP => Ok(0),
         opcode::FSYNC if sqe.op_flags & !IORING_FSYNC_DATASYNC != 0 => Err(Errno::EINVAL),
-        opcode::FSYNC | opcode::SYNC_FILE_RANGE => {
-            with_descriptor(request, |fd| ops::file::sync(&*file::get(fd)?, Sync::All))
-        }
+        opcode::FSYNC | opcode::SYNC_FILE_RANGE => ops::file::sync(file_of(request)?, Sync::All),
         opcode::FADVISE => Ok(0),
         opcode::MADVISE => ops::memory::madvise(sqe.addr, u64::from(sqe.len), sqe.op_flags),
-        opcode::FALLOCATE => with_descriptor(request, |fd| {
-            ops::file::allocate(&*file::get(fd)?, sqe.len, sqe.off as i64, sqe.addr as i64)
-        }),
+        opcode::FALLOCATE => ops::file::allocate(file_of(request)?, sqe.len, sqe.off as i64, sqe.addr as i64),
         opcode::FTRUNCATE => {
             let len = ops::file::length_of(sqe.off as i64)?;
-            with_descriptor(request, |fd| ops::file::truncate(&*file::get(fd)?, len))
+            ops::file::truncate(file_of(request)?, len)
         }
         opcode::OPENAT => {
             let opened = ops::open::openat(sqe.fd, path, sqe.op_flags, sqe.len)?;
-            ring.place(file::install(opened, on_exec_of(sqe.op_flags))?, sqe)
+            ring.place(opened, on_exec_of(sqe.op_flags), sqe)
         }
         opcode::OPENAT2 => {
             let how = UserPtr::<open_how>::new(sqe.off);
             let (opened, flags) = ops::open_how::openat2(sqe.fd, path, how, sqe.len as usize)?;
-            ring.place(file::install(opened, on_exec_of(flags))?, sqe)
+            ring.place(opened, on_exec_of(flags), sqe)
         }
         opcode::SOCKET => {
             let kind = sqe.off as u32;
             let socket = ops::socket::socket(sqe.fd as u32, kind, sqe.len)?;
-            ring.place(ops::socket::install(socket, kind)?, sqe)
+            ring.place(ops::socket::open(socket, kind), on_exec_of(kind), sqe)
         }
         opcode::CLOSE if sqe.file_index != 0 => {
             let removed = ring.registered.lock().remove_file(sqe.file_index - 1);
@@ -140,15 +133,9 @@ pub(super) fn call(ring: &Ring, request: &Request) -> SysResult {
             ops::stat::statx(sqe.fd, path, sqe.op_flags, sqe.len, answer)
         }
         opcode::EPOLL_CTL => ops::epoll::epoll_ctl(sqe.fd, sqe.len, sqe.off as i32, UserPtr::new(sqe.addr)),
-        opcode::SHUTDOWN => {
-            with_descriptor(request, |fd| ops::socket::shutdown(&*SocketRef::get(fd)?, sqe.len))
-        }
-        opcode::BIND => {
-            with_descriptor(request, |fd| ops::socket::bind(&*SocketRef::get(fd)?, sqe.addr, sqe.off as u32))
-        }
-        opcode::LISTEN => {
-            with_descriptor(request, |fd| ops::socket::listen(&*SocketRef::get(fd)?, sqe.len as i32))
-        }
+        opcode::SHUTDOWN => ops::socket::shutdown(&*socket_of(request)?, sqe.len),
+        opcode::BIND => ops::socket::bind(&*socket_of(request)?, sqe.addr, sqe.off as u32),
+        opcode::LISTEN => ops::socket::listen(&*socket_of(request)?, sqe.len as i32),
         opcode::RENAMEAT => ops::rename::renameat2(sqe.fd, path, sqe.len as i32, other_path, sqe.op_flags),
         opcode::UNLINKAT => ops::names::unlinkat(sqe.fd, path, sqe.op_flags),
         opcode::MKDIRAT => ops::names::mkdirat(sqe.fd, path, sqe.len),
@@ -156,7 +143,7 @@ pub(super) fn call(ring: &Ring, request: &Request) -> SysResult {
         opcode::LINKAT => ops::names::linkat(sqe.fd, path, sqe.len as i32, other_path, sqe.op_flags),
         opcode::FILES_UPDATE => ring.update_files(sqe.off as u32, UserPtr::new(sqe.addr), sqe.len),
         opcode::FIXED_FD_INSTALL => {
-            let opened = request.file.clone().ok_or(Errno::EBADF)?;
+            let opened = Arc::clone(file_of(request)?);
             let keeps = sqe.op_flags & IORING_FIXED_FD_NO_CLOEXEC != 0;
             let on_exec = if keeps { file::table::OnExec::Keep } else { file::table::OnExec::Close };
             file::install(opened, on_exec)
@@ -167,8 +154,8 @@ pub(super) fn call(ring: &Ring, request: &Request) -> SysResult {
         }
         opcode::REMOVE_BUFFERS => ring.registered.lock().unprovide(sqe.buf, sqe.fd as u32),
         opcode::POLL_REMOVE | opcode::ASYNC_CANCEL | opcode::TIMEOUT_REMOVE => ring.cancel(sqe),
-        opcode::URING_CMD => socket_command(request.file.as_ref().ok_or(Errno::EBADF)?, sqe),
-        opcode::MSG_RING => message_ring(ring, request.file.as_deref().ok_or(Errno::EBADF)?, sqe),
+        opcode::URING_CMD => socket_command(file_of(request)?, sqe),
+        opcode::MSG_RING => message_ring(ring, file_of(request)?, sqe),
         _ => Err(Errno::EINVAL),
     }
 }

@@ -85,7 +85,6 @@ lint: setup ## format and lints
 
 doc: setup ## API documentation and the generated pages
 	cargo run --quiet --release -p unikernel-build --bin syscall-reference
-	cargo run --quiet --release -p unikernel-build --bin layers -- --write
 	@$(QEMU_RUN) help --markdown > docs/command-line.md
 	cargo doc --no-deps
 

@@ -1,5 +1,5 @@
 //! The Linux error numbers. Memory, devices and the pure crates have small error enums of their own; the conversions
-//! stand beside the system calls that need them.
+//! stand in the room that makes the errors (`errors.rs`), or that uses the crate.
 
 use linux_raw_sys::errno as raw;
 

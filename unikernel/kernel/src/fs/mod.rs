@@ -16,6 +16,7 @@
 mod defaults;
 pub mod device;
 pub mod disk;
+mod errors;
 pub mod generation;
 pub mod image;
 mod init;

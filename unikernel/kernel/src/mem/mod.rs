@@ -5,6 +5,7 @@
 //! - [`shared`]: frames with several owners;
 //! - [`user`]: checked access for the kernel.
 
+mod errors;
 pub mod fault;
 pub mod reclaim;
 pub mod shared;

@@ -1,6 +1,6 @@
 //! The only way to touch the app's memory. A pointer from the app is an *allegation*: it is a
 //! plain number until an accessor here has checked its range, and the access itself survives a
-//! fault (it answers [`Fault`], which the syscall layer turns into `EFAULT`).
+//! fault (it answers [`Fault`], which becomes `EFAULT`).
 //!
 //! A page that is not in memory is waited for, so `read` and `write` may sleep: they are not for who holds a spin
 //! lock or has announced to sleep, as the condition of a wait has. `try_read` and `try_write` are; they answer

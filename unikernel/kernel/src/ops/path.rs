@@ -5,44 +5,17 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use linux_raw_sys::general::*;
-use unikernel_fs::{EditError, LastLink};
+use unikernel_fs::LastLink;
 
 use crate::abi::Errno;
 use crate::file::{self, File, OpenFile};
 use crate::fs::disk::file::DiskName;
 use crate::fs::node::NameOnly;
-use crate::fs::{self, Located, LookupError, Walked};
+use crate::fs::{self, Located, Walked};
 use crate::mem::user::{UserPtr, read_c_string};
 
 /// The longest path, without its NUL (`PATH_MAX`).
 const MAX_PATH_BYTES: usize = 4095;
-
-impl From<LookupError> for Errno {
-    fn from(error: LookupError) -> Self {
-        match error {
-            LookupError::NotFound => Self::ENOENT,
-            LookupError::NotADirectory => Self::ENOTDIR,
-            LookupError::TooManyLinks => Self::ELOOP,
-            LookupError::NameTooLong => Self::ENAMETOOLONG,
-        }
-    }
-}
-
-impl From<EditError> for Errno {
-    fn from(error: EditError) -> Self {
-        match error {
-            EditError::Exists => Self::EEXIST,
-            EditError::NotFound => Self::ENOENT,
-            EditError::NotADirectory => Self::ENOTDIR,
-            EditError::IsADirectory => Self::EISDIR,
-            EditError::NotEmpty => Self::ENOTEMPTY,
-            EditError::IntoItself => Self::EINVAL,
-            EditError::OutOfMemory => Self::ENOMEM,
-            EditError::OtherFilesystem => Self::EXDEV,
-            EditError::Busy => Self::EBUSY,
-        }
-    }
-}
 
 /// Reads a path out of the app's memory.
 pub fn read_path(path: UserPtr<u8>) -> Result<Vec<u8>, Errno> {

@@ -1,7 +1,6 @@
 //! futex(2): the arguments, decoded; the queues are `task::futex`.
 
 use linux_raw_sys::general::*;
-use unikernel_sched::futex::pi::LockError;
 
 use super::restart::interrupted;
 use crate::abi::{Errno, SysResult};
@@ -17,23 +16,6 @@ user_abi!(futex_waitv);
 
 /// Words that one call waits for at most (`FUTEX_WAITV_MAX`).
 const MAX_WORDS: u32 = 128;
-
-impl From<FutexError> for Errno {
-    fn from(error: FutexError) -> Self {
-        match error {
-            FutexError::ValueChanged => Self::EAGAIN,
-            FutexError::Fault => Self::EFAULT,
-            FutexError::OutOfMemory => Self::ENOMEM,
-            FutexError::TimedOut => Self::ETIMEDOUT,
-            FutexError::Interrupted => Self::RESTART,
-            FutexError::IsLock | FutexError::Lock(LockError::Inconsistent) => Self::EINVAL,
-            FutexError::Taken | FutexError::Lock(LockError::Changed) => Self::EAGAIN,
-            FutexError::Lock(LockError::Deadlock) => Self::EDEADLK,
-            FutexError::Lock(LockError::NotOwner) => Self::EPERM,
-            FutexError::Lock(LockError::NoSuchOwner) => Self::ESRCH,
-        }
-    }
-}
 
 /// futex(2). The fourth argument is a time-out or a second count, by operation.
 pub fn sys_futex(

@@ -10,49 +10,13 @@ use crate::fs::disk::flusher;
 use crate::fs::memory_file::MAX_FILE_BYTES;
 use crate::kmem::frames;
 use crate::kmem::layout::USER_END;
-use crate::kmem::room::OutOfMemory;
 use crate::mem::space::{
     self, FutureLocks, Move, Placement, PopulateError, Protection, SharedMemory, Sharing, SpaceError,
 };
-use crate::mem::user::{Fault, UserSlice};
+use crate::mem::user::UserSlice;
 use crate::ops::memory::check_range;
 use crate::task::credentials;
 use crate::task::{limits, scheduler};
-
-impl From<Fault> for Errno {
-    fn from(_: Fault) -> Self {
-        Self::EFAULT
-    }
-}
-
-impl From<OutOfMemory> for Errno {
-    fn from(_: OutOfMemory) -> Self {
-        Self::ENOMEM
-    }
-}
-
-impl From<PopulateError> for Errno {
-    fn from(error: PopulateError) -> Self {
-        match error {
-            PopulateError::NotAllowed => Self::EINVAL,
-            PopulateError::NotMapped | PopulateError::OutOfMemory => Self::ENOMEM,
-            PopulateError::NoPage => Self::EFAULT,
-            PopulateError::Interrupted => Self::EINTR,
-        }
-    }
-}
-
-impl From<SpaceError> for Errno {
-    fn from(error: SpaceError) -> Self {
-        match error {
-            SpaceError::BadRange | SpaceError::NotSuitable => Self::EINVAL,
-            SpaceError::Taken => Self::EEXIST,
-            SpaceError::NotAllowed => Self::EACCES,
-            SpaceError::Sealed => Self::EPERM,
-            SpaceError::NotMapped | SpaceError::OutOfMemory => Self::ENOMEM,
-        }
-    }
-}
 
 fn protection(bits: u32) -> Result<Protection, Errno> {
     let mut protection = Protection::empty();

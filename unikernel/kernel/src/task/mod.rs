@@ -16,6 +16,7 @@ pub mod clocks;
 mod cores;
 mod cpu_limit;
 pub mod credentials;
+mod errors;
 pub mod exit_watch;
 pub mod futex;
 pub mod futex_many;

@@ -103,6 +103,12 @@ pub(crate) fn unknown_words(line: &str) -> Vec<String> {
     help::unknown_words(line)
 }
 
+/// What `deploy` makes of its arguments.
+#[cfg(test)]
+pub(crate) fn deploy_options(words: &[&str]) -> Result<DeployOptions> {
+    deploy::parse(&mut lexopt::Parser::from_args(words), None, Vec::new())
+}
+
 /// Reads the process's arguments.
 pub(crate) fn parse() -> Result<Command> {
     let mut words: Vec<OsString> = std::env::args_os().skip(1).collect();

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::cli::DeployOptions;
-use crate::deploy::{Appliance, appliance};
+use crate::deploy::{Appliance, Words, appliance};
 use crate::unfinished::Unfinished;
 
 /// `qemu` in KubeVirt's launcher.
@@ -25,9 +25,14 @@ const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 
+/// Where the initrd is in it.
+pub(crate) const INITRD: &str = "/boot/initrd";
+/// Memory and processors are not of an image.
+const WORDS: Words = Words { form: "oci", takes: &["--disk"], notes: &[] };
+
 /// Writes the layout.
 pub(crate) fn run(options: &DeployOptions) -> Result<u8> {
-    let appliance = appliance(options)?;
+    let appliance = appliance(options, &WORDS)?;
     let folder = &options.output;
     if folder.exists() {
         ensure!(
@@ -112,7 +117,7 @@ fn annotations(appliance: &Appliance) -> Value {
         word("mountRootfs"): "false",
     });
     if appliance.initrd.is_some() {
-        annotations[word("initrd")] = json!("/boot/initrd");
+        annotations[word("initrd")] = json!(INITRD);
     }
     annotations
 }
@@ -139,7 +144,7 @@ fn archive(appliance: &Appliance, annotations: &Value) -> Result<Vec<u8>> {
     add("boot/", None, 0)?;
     add(&format!("boot/{}", appliance.name), Some(&read(&appliance.image)?), OWNER)?;
     if let Some(initrd) = &appliance.initrd {
-        add("boot/initrd", Some(&read(initrd)?), OWNER)?;
+        add(INITRD.trim_start_matches('/'), Some(&read(initrd)?), OWNER)?;
     }
     match &appliance.disks[..] {
         [] => {}
@@ -180,6 +185,7 @@ mod tests {
             cpus: 1,
             ports: (80, 80),
             disks: vec![Disk::new(&image)],
+            qemu_arguments: Vec::new(),
             command_line: "log=info -- \"a b\"".into(),
             replicas: 1,
             is_translated: false,

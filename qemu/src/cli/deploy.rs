@@ -7,6 +7,7 @@ use lexopt::prelude::*;
 
 use super::run::{self, RunOptions, What};
 use super::{shown, value};
+use crate::deploy::Given;
 use crate::package::{PackageOptions, take_option};
 
 /// Which files to write.
@@ -19,6 +20,8 @@ pub(crate) struct DeployOptions {
     pub(crate) replicas: u32,
     /// What would be booted here.
     pub(crate) run: RunOptions,
+    /// What of that was said, for forms that have no word for it.
+    pub(crate) given: Vec<Given>,
 }
 
 /// `form` is known for `oci`, which is a command of its own with the same options.
@@ -30,7 +33,7 @@ pub(super) fn parse(
     let mut form = form.map(str::to_owned);
     let (mut image, mut package) = (None, PackageOptions::default());
     let (mut output, mut name, mut replicas) = (None, None, 1);
-    let mut run = RunOptions::new(app_arguments);
+    let (mut run, mut given) = (RunOptions::new(app_arguments), Vec::new());
     while let Some(argument) = parser.next()? {
         let option = match argument {
             Value(word) if form.is_none() => {
@@ -46,9 +49,14 @@ pub(super) fn parse(
         match option.as_str() {
             "-o" | "--output" => output = Some(parser.value()?.into()),
             "--name" => name = Some(parser.value()?.string()?),
-            "--replicas" => replicas = value(parser, "replicas")?,
             _ if take_option(&option, &mut package, parser)? => {}
-            _ => run::take(&option, &mut run, parser)?,
+            _ => {
+                given.push((option.clone(), value_of(&option, parser)));
+                match option.as_str() {
+                    "--replicas" => replicas = value(parser, "replicas")?,
+                    _ => run::take(&option, &mut run, parser)?,
+                }
+            }
         }
     }
     // What is shipped is not a debug build, unless somebody says so.
@@ -57,7 +65,13 @@ pub(super) fn parse(
     let form = form.context("which form? For example: `cargo unikernel deploy systemd`")?;
     ensure!(replicas > 0, "--replicas 0: there is one at least");
     let output = output.unwrap_or_else(|| PathBuf::from("deploy").join(&form));
-    Ok(DeployOptions { form, output, name, replicas, run })
+    Ok(DeployOptions { form, output, name, replicas, run, given })
+}
+
+/// What an option's value will be, of those that forms tell apart by it.
+fn value_of(option: &str, parser: &lexopt::Parser) -> Option<String> {
+    let is_told_apart = ["--machine", "--net", "--accel"].contains(&option);
+    is_told_apart.then(|| parser.clone().value().ok()?.string().ok()).flatten()
 }
 
 #[cfg(test)]

@@ -14,9 +14,14 @@ pub(super) fn files(appliance: &Appliance) -> Result<Vec<File>> {
     let Appliance { name, memory_mib, cpus, .. } = appliance;
     ensure!(*cpus <= 32, "Firecracker gives a machine 32 processors at most");
     let drive = |(number, disk): (usize, &crate::disk::Disk)| {
+        let path = text(&disk.path)?;
+        ensure!(
+            !path.ends_with(".qcow2"),
+            "Firecracker takes raw disks alone: `qemu-img convert -O raw` makes one of {path}"
+        );
         Ok(json!({
             "drive_id": format!("disk{number}"),
-            "path_on_host": text(&disk.path)?,
+            "path_on_host": path,
             "is_root_device": false,
             "is_read_only": disk.is_read_only,
         }))

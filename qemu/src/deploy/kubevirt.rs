@@ -1,22 +1,15 @@
 //! Manifests for KubeVirt: a set of machines that boot the kernel of a container image (`cargo unikernel oci`), and
 //! a service in front of them.
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use serde_json::{Value, json};
 
 use super::{Appliance, File};
+use crate::oci;
 
 /// The engine starts the machines on the nodes that it has, restarts those that end, and the service spreads
 /// connections over those that answer.
 pub(super) fn files(appliance: &Appliance) -> Result<Vec<File>> {
-    ensure!(
-        appliance.disks.is_empty(),
-        "disks of a cluster are claims, not files: leave --disk out and add a persistentVolumeClaim to the manifest"
-    );
-    ensure!(
-        appliance.initrd.is_none(),
-        "the container image carries the initrd: leave it to `cargo unikernel oci`"
-    );
     let Appliance { name, replicas, ports: (host, guest), .. } = appliance;
     let labels = json!({ "app": name });
     let machines = json!({
@@ -47,6 +40,11 @@ pub(super) fn files(appliance: &Appliance) -> Result<Vec<File>> {
 
 fn machine(appliance: &Appliance) -> Value {
     let Appliance { name, memory_mib, cpus, ports: (_, guest), .. } = appliance;
+    let mut container =
+        json!({ "image": format!("registry.example/{name}:latest"), "kernelPath": format!("/boot/{name}") });
+    if appliance.initrd.is_some() {
+        container["initrdPath"] = json!(oci::INITRD);
+    }
     let probe = json!({ "tcpSocket": { "port": guest }, "periodSeconds": 5 });
     json!({
         "terminationGracePeriodSeconds": 30,
@@ -56,7 +54,7 @@ fn machine(appliance: &Appliance) -> Value {
             "firmware": {
                 "kernelBoot": {
                     "kernelArgs": appliance.command_line,
-                    "container": { "image": format!("registry.example/{name}:latest"), "kernelPath": format!("/boot/{name}") },
+                    "container": container,
                 },
             },
             "devices": {

@@ -2,9 +2,12 @@
 
 use std::fmt::Write;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use super::{Appliance, File, text};
+
+/// Disks are called by a letter each.
+const LETTERS: usize = 26;
 
 pub(super) fn files(appliance: &Appliance) -> Result<Vec<File>> {
     let Appliance { name, memory_mib, cpus, .. } = appliance;
@@ -16,6 +19,7 @@ pub(super) fn files(appliance: &Appliance) -> Result<Vec<File>> {
         writeln!(boot, "    <cmdline>{}</cmdline>", escaped(&appliance.command_line))?;
     }
     let mut disks = String::new();
+    ensure!(appliance.disks.len() <= LETTERS, "there are names for {LETTERS} disks (vda to vdz)");
     for (disk, letter) in appliance.disks.iter().zip('a'..='z') {
         let format = if disk.path.extension().is_some_and(|end| end == "qcow2") { "qcow2" } else { "raw" };
         writeln!(

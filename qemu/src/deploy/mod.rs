@@ -12,6 +12,7 @@ mod proxmox;
 mod systemd;
 #[cfg(test)]
 mod tests;
+mod words;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,7 +23,8 @@ use crate::cli::{DeployOptions, Network};
 use crate::disk::Disk;
 use crate::machine::Accelerator;
 use crate::project::nearest;
-use crate::run;
+use crate::run::{self, Bootable};
+pub(crate) use words::{Given, Words};
 
 /// What is deployed.
 #[derive(Clone, Debug)]
@@ -37,6 +39,8 @@ pub(crate) struct Appliance {
     /// On the host, and of the appliance.
     pub(crate) ports: (u16, u16),
     pub(crate) disks: Vec<Disk>,
+    /// QEMU's own words.
+    pub(crate) qemu_arguments: Vec<String>,
     /// The kernel's words, `--`, the program's arguments.
     pub(crate) command_line: String,
     /// How many of it, where an engine starts them.
@@ -68,7 +72,7 @@ impl File {
 
 /// A place to run things.
 struct Form {
-    name: &'static str,
+    words: Words,
     files: fn(&Appliance) -> Result<Vec<File>>,
     /// What to do with the files; `{}` is the appliance's name.
     next: &'static str,
@@ -76,17 +80,105 @@ struct Form {
 
 const FORMS: [Form; 7] = [
     Form {
-        name: "systemd",
+        words: Words {
+            form: "systemd",
+            takes: &[
+                "--memory",
+                "--smp",
+                "--port",
+                "--disk",
+                "--snapshot",
+                "--qemu-arg",
+                "--machine q35",
+                "--net user",
+                "--accel auto",
+            ],
+            notes: &[],
+        },
         files: systemd::files,
         next: "cp {}.service /etc/systemd/system/ && systemctl enable --now {}",
     },
-    Form { name: "libvirt", files: libvirt::files, next: "virsh define {}.xml && virsh start {}" },
-    Form { name: "firecracker", files: firecracker::files, next: "./{}.sh" },
-    Form { name: "cloud-hypervisor", files: cloud_hypervisor::files, next: "./{}.sh" },
-    Form { name: "nomad", files: nomad::files, next: "nomad job run {}.nomad.hcl" },
-    Form { name: "kubevirt", files: kubevirt::files, next: "kubectl apply -f {}.yaml" },
     Form {
-        name: "proxmox",
+        words: Words {
+            form: "libvirt",
+            takes: &[
+                "--memory",
+                "--smp",
+                "--disk",
+                "--machine q35",
+                "--net user",
+                "--accel kvm",
+                "--accel tcg",
+            ],
+            notes: &[],
+        },
+        files: libvirt::files,
+        next: "virsh define {}.xml && virsh start {}",
+    },
+    Form {
+        words: Words {
+            form: "firecracker",
+            takes: &["--memory", "--smp", "--disk", "--accel kvm"],
+            notes: &[],
+        },
+        files: firecracker::files,
+        next: "./{}.sh",
+    },
+    Form {
+        words: Words {
+            form: "cloud-hypervisor",
+            takes: &["--memory", "--smp", "--disk", "--accel kvm"],
+            notes: &[],
+        },
+        files: cloud_hypervisor::files,
+        next: "./{}.sh",
+    },
+    Form {
+        words: Words {
+            form: "nomad",
+            takes: &[
+                "--memory",
+                "--smp",
+                "--port",
+                "--disk",
+                "--snapshot",
+                "--qemu-arg",
+                "--replicas",
+                "--net user",
+                "--accel kvm",
+                "--accel tcg",
+            ],
+            notes: &[("--port", "Nomad chooses the host's port, and leads it to the appliance's")],
+        },
+        files: nomad::files,
+        next: "nomad job run {}.nomad.hcl",
+    },
+    Form {
+        words: Words {
+            form: "kubevirt",
+            takes: &["--memory", "--smp", "--port", "--replicas", "--machine q35", "--accel kvm"],
+            notes: &[
+                (
+                    "--disk",
+                    "disks of a cluster are claims, not files: add a persistentVolumeClaim to the manifest",
+                ),
+                ("--initrd", "the container image carries it: give `cargo unikernel oci` the same"),
+                ("--timezone", "the container image carries it: give `cargo unikernel oci` the same"),
+                (
+                    "--ca-certificates",
+                    "the container image carries them: give `cargo unikernel oci` the same",
+                ),
+            ],
+        },
+        files: kubevirt::files,
+        next: "kubectl apply -f {}.yaml",
+    },
+    Form {
+        words: Words {
+            form: "proxmox",
+            takes: &["--memory", "--smp", "--qemu-arg", "--machine q35", "--accel kvm"],
+            notes: &[("--disk", "give the machine its disks with `qm set`")],
+        },
         files: proxmox::files,
         next: "copy the image to the Proxmox host and run ./{}.sh there",
     },
@@ -94,13 +186,13 @@ const FORMS: [Form; 7] = [
 
 /// Writes the files of a form.
 pub(crate) fn run(options: &DeployOptions) -> Result<u8> {
-    let names = || FORMS.iter().map(|form| form.name);
-    let Some(form) = FORMS.iter().find(|form| form.name == options.form) else {
+    let names = || FORMS.iter().map(|form| form.words.form);
+    let Some(form) = FORMS.iter().find(|form| form.words.form == options.form) else {
         let hint = nearest(&options.form, names()).map(|near| format!("; did you mean `{near}`?"));
         let known: Vec<&str> = names().collect();
         bail!("no form `{}`{}: there are {}", options.form, hint.unwrap_or_default(), known.join(", "));
     };
-    let appliance = appliance(options)?;
+    let appliance = appliance(options, &form.words)?;
     let files = (form.files)(&appliance)?;
     fs::create_dir_all(&options.output)
         .with_context(|| format!("cannot create {}", options.output.display()))?;
@@ -120,20 +212,27 @@ fn write(path: &Path, file: &File) -> std::io::Result<()> {
     fs::set_permissions(path, fs::Permissions::from_mode(mode))
 }
 
-/// What the options describe, built if it is a package's.
-pub(crate) fn appliance(options: &DeployOptions) -> Result<Appliance> {
+/// What the options describe in the words of a form, built if it is a package's.
+pub(crate) fn appliance(options: &DeployOptions, words: &Words) -> Result<Appliance> {
+    let notes = words.check(&options.given)?;
+    let appliance = describe(options, &run::bootable(&options.run.what)?)?;
+    notes.iter().for_each(|note| eprintln!("note: {note}"));
+    Ok(appliance)
+}
+
+fn describe(options: &DeployOptions, bootable: &Bootable) -> Result<Appliance> {
     let run = &options.run;
-    let bootable = run::bootable(&run.what)?;
     let absolute = |path: &Path| std::path::absolute(path).context("the current folder is gone");
     let file_name = bootable.image.file_name().unwrap_or_default().to_string_lossy();
     let mut disks = run.disks.clone();
     for disk in &mut disks {
         disk.path = absolute(&disk.path)?;
+        disk.forgets_writes = run.forgets_writes;
     }
     if let Some(path) = run.initrd.as_ref().filter(|path| !path.is_file()) {
         bail!("{} is no cpio archive: a deployment names files that stay", path.display());
     }
-    let initrd = run::initrd(run, &bootable)?;
+    let initrd = run::initrd(run, bootable)?;
     let appliance = Appliance {
         name: options.name.clone().unwrap_or_else(|| host_name(&file_name)),
         image: absolute(&bootable.image)?,
@@ -142,6 +241,7 @@ pub(crate) fn appliance(options: &DeployOptions) -> Result<Appliance> {
         cpus: run.cpus,
         ports: run.ports,
         disks,
+        qemu_arguments: run.qemu_arguments.clone(),
         command_line: run::command_line(&run.append, &run.environment, &run.app_arguments),
         replicas: options.replicas,
         is_translated: run.accelerator == Accelerator::Tcg,
@@ -201,6 +301,7 @@ fn qemu_words(appliance: &Appliance) -> Result<Vec<String>> {
         words.extend(disk.arguments(number, crate::machine::Kind::Q35));
     }
     words.extend(["-device".into(), "virtio-rng-pci".into()]);
+    words.extend(appliance.qemu_arguments.iter().cloned());
     Ok(words)
 }
 

@@ -1,12 +1,11 @@
 //! A script for a Proxmox host (qm(1)): its machines boot a kernel by arguments for QEMU.
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 
 use super::{Appliance, File, shell, text};
 
 pub(super) fn files(appliance: &Appliance) -> Result<Vec<File>> {
     let Appliance { name, memory_mib, cpus, .. } = appliance;
-    ensure!(appliance.disks.is_empty(), "give the machine its disks with `qm set`: leave --disk out");
     let mut arguments = vec!["-kernel".to_owned(), text(&appliance.image)?.to_owned()];
     if let Some(initrd) = &appliance.initrd {
         arguments.extend(["-initrd".to_owned(), text(initrd)?.to_owned()]);
@@ -14,6 +13,7 @@ pub(super) fn files(appliance: &Appliance) -> Result<Vec<File>> {
     if !appliance.command_line.is_empty() {
         arguments.extend(["-append".to_owned(), appliance.command_line.clone()]);
     }
+    arguments.extend(appliance.qemu_arguments.iter().cloned());
     // qm takes the arguments as one word, and splits it as a shell does.
     let arguments: Vec<String> = arguments.iter().map(|word| shell(word)).collect();
     let script = format!(

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::*;
+use crate::cli::deploy_options;
 
 /// What is awkward to write, in one line or another.
 const LINE: &str = "log=info \"env.A=<&'$x%y${z}\\\" -- --port 8080";
@@ -16,6 +17,7 @@ fn appliance() -> Appliance {
         cpus: 2,
         ports: (80, 8080),
         disks: Vec::new(),
+        qemu_arguments: Vec::new(),
         command_line: LINE.into(),
         replicas: 3,
         is_translated: false,
@@ -24,13 +26,20 @@ fn appliance() -> Appliance {
 }
 
 fn with_disk() -> Appliance {
-    let disk = Disk { is_read_only: true, ..Disk::new(Path::new("/srv/data.qcow2")) };
-    Appliance { disks: vec![disk], ..appliance() }
+    with_disks(&["/srv/data.img"])
 }
 
-fn files(form: &str, appliance: &Appliance) -> Vec<File> {
-    let form = FORMS.iter().find(|known| known.name == form).unwrap();
-    (form.files)(appliance).unwrap()
+fn with_disks(paths: &[&str]) -> Appliance {
+    let disk = |path: &&str| Disk { is_read_only: true, ..Disk::new(Path::new(path)) };
+    Appliance { disks: paths.iter().map(disk).collect(), ..appliance() }
+}
+
+fn files(form_name: &str, appliance: &Appliance) -> Vec<File> {
+    (form(form_name).files)(appliance).unwrap()
+}
+
+fn form(name: &str) -> &'static Form {
+    FORMS.iter().find(|known| known.words.form == name).unwrap()
 }
 
 /// The words that a script hands to `program`, as a shell reads them.
@@ -94,8 +103,9 @@ fn libvirt_reads_the_domain() {
     assert_eq!(text("cmdline"), LINE);
     assert_eq!(text("kernel"), "/srv/guest book's/guest-book");
     let source = document.descendants().find(|node| node.has_attribute("file")).unwrap();
-    assert_eq!(source.attribute("file"), Some("/srv/data.qcow2"));
+    assert_eq!(source.attribute("file"), Some("/srv/data.img"));
     assert!(document.descendants().any(|node| node.has_tag_name("readonly")));
+    assert!((form("libvirt").files)(&with_disks(&["/srv/data.img"; 27])).is_err());
 }
 
 #[test]
@@ -108,7 +118,9 @@ fn firecracker_reads_the_configuration() {
     assert!(
         words_for("firecracker", &script.text).ends_with(&["--config-file".into(), "guest-book.json".into()])
     );
-    assert!((FORMS[2].files)(&Appliance { cpus: 33, ..appliance() }).is_err());
+    assert!((form("firecracker").files)(&Appliance { cpus: 33, ..appliance() }).is_err());
+    // It would take one for raw.
+    assert!((form("firecracker").files)(&with_disks(&["/srv/data.qcow2"])).is_err());
 }
 
 #[test]
@@ -117,7 +129,7 @@ fn cloud_hypervisor_gets_every_word_as_it_is() {
     let words = words_for("cloud-hypervisor", &script.text);
     let after = |option| words[words.iter().position(|word| word == option).unwrap() + 1].as_str();
     assert!(after("--cmdline").ends_with(LINE));
-    assert_eq!(after("--disk"), "path=/srv/data.qcow2,readonly=on");
+    assert_eq!(after("--disk"), "path=/srv/data.img,readonly=on");
     assert_eq!(after("--kernel"), "/srv/guest book's/guest-book");
 }
 
@@ -146,7 +158,8 @@ fn kubevirt_reads_the_manifests() {
     let boot = &machines["spec"]["template"]["spec"]["domain"]["firmware"]["kernelBoot"];
     assert_eq!(boot["kernelArgs"], LINE);
     assert_eq!(service["spec"]["selector"], machines["spec"]["template"]["metadata"]["labels"]);
-    assert!((FORMS[5].files)(&with_disk()).is_err());
+    let files = files("kubevirt", &Appliance { initrd: Some("/srv/of-here".into()), ..appliance() });
+    assert!(files[0].text.contains("\"initrdPath\": \"/boot/initrd\""), "{}", files[0].text);
 }
 
 #[test]
@@ -157,4 +170,95 @@ fn proxmox_gets_every_word_as_it_is() {
     // qm splits them once more.
     let split = words_for("ip", &format!("ip {arguments}"));
     assert_eq!(split, ["-kernel", "/srv/guest book's/guest-book", "-append", LINE]);
+}
+
+/// Options of `run`, with values that are not the usual ones.
+const SAID: [&[&str]; 23] = [
+    &["--machine", "microvm"],
+    &["--machine", "pc"],
+    &["--memory", "77"],
+    &["--smp", "3"],
+    &["--port", "81:82"],
+    &["--net", "none"],
+    &["--net", "tap=tap0"],
+    &["--net", "user", "--net", "user"],
+    &["--disk", "data.img"],
+    &["--snapshot", "--disk", "data.img"],
+    &["--snapshot"],
+    &["--append", "log=info"],
+    &["--env", "NAME=value"],
+    &["--qemu-arg", "-no-shutdown"],
+    &["--pcap", "frames.pcapng"],
+    &["--accel", "tcg"],
+    &["--accel", "auto"],
+    &["--time-out", "60"],
+    &["--gdb"],
+    &["--verbose"],
+    &["--replicas", "3"],
+    &["--initrd", "/proc/self/exe"],
+    &["--machine=q35", "--memory=77"],
+];
+
+/// The files of a form for options, or why there are none; and what is said beside.
+fn deployed(form: &Form, options: &[&str]) -> Result<(String, Vec<String>)> {
+    let words = [&[form.words.form, "/srv/server"], options].concat();
+    let options = deploy_options(&words)?;
+    let notes = form.words.check(&options.given)?;
+    let bootable = Bootable { image: "/srv/server".into(), initrd: None };
+    let files = (form.files)(&describe(&options, &bootable)?)?;
+    Ok((files.into_iter().map(|file| file.text).collect(), notes))
+}
+
+#[test]
+fn no_option_is_left_out_in_silence() {
+    for form in &FORMS {
+        let (usual, notes) = deployed(form, &[]).unwrap();
+        assert_eq!(notes, Vec::<String>::new());
+        for options in SAID {
+            let option = options[0].split('=').next().unwrap();
+            let told = |text: &str| text.contains(option) && text.contains(form.words.form);
+            match deployed(form, options) {
+                Err(error) => assert!(told(&error.to_string()), "{}: {options:?}: {error}", form.words.form),
+                // What is written anyway may be said, too.
+                Ok(_) if form.words.takes.contains(&&*options.join(" ")) && !options.contains(&"tcg") => {}
+                // Without a disk there is nothing to say.
+                Ok(_) if options == ["--snapshot"] => {}
+                Ok((text, notes)) => assert!(
+                    text != usual || notes.iter().any(|note| told(note)),
+                    "{}: {options:?} changes nothing",
+                    form.words.form
+                ),
+            }
+        }
+    }
+}
+
+#[test]
+fn what_a_form_has_is_taken() {
+    let taken = |form_name: &str, options: &[&str]| deployed(form(form_name), options);
+    for form in &FORMS {
+        for option in form.words.takes.iter().filter(|option| option.contains(' ')) {
+            let words: Vec<&str> = option.split(' ').collect();
+            deployed(form, &words).unwrap();
+        }
+        deployed(form, &["--memory", "77", "--smp", "2", "--env", "A=b"]).unwrap();
+    }
+    assert!(taken("systemd", &["--snapshot", "--disk", "a.img"]).unwrap().0.contains("snapshot=on"));
+    assert!(taken("proxmox", &["--qemu-arg", "-no-shutdown"]).unwrap().0.contains(" -no-shutdown"));
+    let (_, notes) = taken("nomad", &["--port", "80:8080"]).unwrap();
+    assert!(notes[0].contains("Nomad chooses the host's port"), "{notes:?}");
+    let error = taken("systemd", &["--machine", "microvm"]).unwrap_err().to_string();
+    assert_eq!(error, "the form `systemd` has no word for `--machine microvm`: it has `--machine q35`, once");
+    let error = taken("proxmox", &["--disk", "a.img"]).unwrap_err().to_string();
+    assert!(error.ends_with("give the machine its disks with `qm set`"), "{error}");
+}
+
+#[test]
+fn page_lists_the_options_of_each_form() {
+    let page = fs::read_to_string(crate::project::root().join("docs/deploy.md")).unwrap();
+    for form in &FORMS {
+        let options: Vec<String> = form.words.takes.iter().map(|option| format!("`{option}`")).collect();
+        let row = format!("| `{}` | {} |", form.words.form, options.join(", "));
+        assert!(page.contains(&row), "docs/deploy.md lacks {row}");
+    }
 }

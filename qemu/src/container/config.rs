@@ -163,7 +163,7 @@ fn check_program(tree: &Tree, path: &str, most_scripts: usize) -> Result<()> {
                 .with_context(|| format!("{shown}: its first line names no interpreter"))?,
         )
     } else {
-        examine(content).with_context(|| shown.to_string())?.interpreter
+        examine(content, true).with_context(|| shown.to_string())?.interpreter
     };
     let Some(next) = next else { return Ok(()) };
     ensure!(most_scripts > 0, "{shown} is a script of a script of a script");

@@ -18,6 +18,7 @@ use super::native;
 use super::selection::{PackageOptions, Program, Selection, select};
 use crate::messages::Message;
 use crate::project::{GNU_TARGET, TARGET, cargo};
+use crate::unfinished::Unfinished;
 
 /// An appliance's ELF.
 #[derive(Debug)]
@@ -148,16 +149,9 @@ fn is_without_std(source: &Path) -> bool {
 
 /// Makes the image from the linked file, which stays as cargo knows it.
 fn finish(executable: &Path, image: &Path, name: &str, keeps_debug: bool) -> Result<()> {
-    // Under another name until it is whole: a running QEMU or a second build may read the old one.
-    let new = image.with_extension(format!("{}.new", std::process::id()));
-    let outcome = make(executable, &new, image, name, keeps_debug);
-    if outcome.is_err() {
-        let _ = fs::remove_file(&new);
-    }
-    outcome
-}
-
-fn make(executable: &Path, new: &Path, image: &Path, name: &str, keeps_debug: bool) -> Result<()> {
+    // A running QEMU or a second build may read the old one.
+    let unfinished = Unfinished::new(image);
+    let new = unfinished.path();
     fs::copy(executable, new)?;
     embed(new, name)?;
     let faults = image_check::check(&fs::read(new)?);
@@ -169,6 +163,5 @@ fn make(executable: &Path, new: &Path, image: &Path, name: &str, keeps_debug: bo
         debug.push(".debug");
         split_debug(new, Path::new(&debug))?;
     }
-    fs::rename(new, image)?;
-    Ok(())
+    Ok(unfinished.finish()?)
 }

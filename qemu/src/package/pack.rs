@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use unikernel_build::pack::{PackError, examine, pack as join, pack_files};
+use unikernel_build::pack::{examine, pack as join, pack_files};
 
 use super::kernel::kernel;
 use crate::cpio::Archive;
@@ -110,11 +110,8 @@ fn make(
     let told = || format!("{}", program.display());
     let file = fs::read(program).with_context(|| format!("cannot read {}", program.display()))?;
     // Before the kernel is compiled, which may take minutes.
-    let packable = examine(&file).with_context(told)?;
+    let packable = examine(&file, root.is_some()).with_context(told)?;
     let files = root.map(|root| files(root, packable.interpreter.as_deref())).transpose()?;
-    if let (Some(interpreter), None) = (packable.interpreter, &files) {
-        return Err(PackError::NeedsFiles(interpreter)).with_context(told);
-    }
     // Archives follow each other; what is in both is of the last.
     let files = files.into_iter().chain(host_files).reduce(|files, more| [files, more].concat());
     let image = join(&kernel_alone()?, &file, name, files.as_deref()).with_context(told)?;

@@ -84,8 +84,8 @@ pub struct Packable {
     pub interpreter: Option<String>,
 }
 
-/// Looks at a program: an error if it cannot be packed, whatever comes with it.
-pub fn examine(file: &[u8]) -> Result<Packable, PackError> {
+/// Looks at a program: an error if it cannot be packed, with files or without.
+pub fn examine(file: &[u8], has_files: bool) -> Result<Packable, PackError> {
     let header = Header::parse(file)?;
     if image_check::has_way_in(file) {
         return Err(PackError::HasKernel);
@@ -98,15 +98,15 @@ pub fn examine(file: &[u8]) -> Result<Packable, PackError> {
         return Err(ElfError::BadInterpreter.into());
     }
     let interpreter = path.map(|path| String::from_utf8_lossy(path).into_owned());
-    Ok(Packable { program, interpreter })
+    match interpreter {
+        Some(interpreter) if !has_files => Err(PackError::NeedsFiles(interpreter)),
+        interpreter => Ok(Packable { program, interpreter }),
+    }
 }
 
 /// Makes the image: `kernel` is one that was linked alone, `files` an archive (cpio), `name` what reports call the program.
 pub fn pack(kernel: &[u8], file: &[u8], name: &str, files: Option<&[u8]>) -> Result<Vec<u8>, PackError> {
-    let Packable { program, interpreter } = examine(file)?;
-    if let (Some(interpreter), None) = (interpreter, files) {
-        return Err(PackError::NeedsFiles(interpreter));
-    }
+    let Packable { program, .. } = examine(file, files.is_some())?;
     let mut kernel = KernelParts::read(kernel)?;
     kernel.set_names(file, name);
     Packing::new(file, &program, kernel, files.unwrap_or_default())?.write()

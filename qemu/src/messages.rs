@@ -26,6 +26,8 @@ pub(crate) struct Target {
 pub(crate) struct Diagnostic {
     pub(crate) level: String,
     pub(crate) message: String,
+    /// As the compiler would show it.
+    pub(crate) rendered: Option<String>,
 }
 
 impl Message {

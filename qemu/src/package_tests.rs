@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -96,7 +96,7 @@ fn new_package() -> Result<()> {
     let folder = Folder::new("new")?;
     succeeds(unikernel(&folder.0, ["new", "server"])?)?;
     let port = free_port()?;
-    let command = unikernel(&folder.0.join("server"), ["run", "--port", &port.to_string()])?;
+    let command = unikernel(&folder.0.join("server"), ["run", "--release", "--port", &port.to_string()])?;
     let mut runner = Process::start(command, Console::Recorded)?;
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let started = Instant::now();
@@ -220,7 +220,15 @@ fn slips() -> Result<()> {
     folder.write("library/Cargo.toml", "[package]\nname = \"library\"\nedition = \"2024\"\n")?;
     folder.write("library/src/lib.rs", "")?;
     folder.write("plain", "no ELF")?;
-    let slips: [(&str, &[&str], &str); 8] = [
+    // A server whose dependency knows one C library.
+    let dependency = "library = { path = \"../library\" }";
+    let manifest = |name: &str| format!("[package]\nname = \"{name}\"\nedition = \"2024\"\n[dependencies]\n");
+    folder.write("gnu-only/Cargo.toml", &manifest("gnu-only"))?;
+    let error = "#[cfg(not(target_env = \"gnu\"))]\ncompile_error!(\"another C library\");";
+    folder.write("gnu-only/src/lib.rs", error)?;
+    folder.write("server/Cargo.toml", &(manifest("server") + &dependency.replace("library", "gnu-only")))?;
+    folder.write("server/src/main.rs", "fn main() { println!(\"served\") }")?;
+    let slips: [(&str, &[&str], &str); 11] = [
         ("", &["build"], "`cargo unikernel new NAME` makes a new server here"),
         ("", &["buidl"], "did you mean `build`?"),
         ("library", &["build"], "`library` is a library"),
@@ -229,6 +237,9 @@ fn slips() -> Result<()> {
         ("library", &["build", "--relaese"], "did you mean `--release`?"),
         ("", &["run", "plain"], "it is no ELF file"),
         ("", &["new", "library"], "is there already"),
+        ("server", &["build", "--release"], "error: another C library"),
+        ("server", &["build", "--release"], "\n`gnu-only` did not compile with musl"),
+        ("server", &["build", "--release"], "add `--target x86_64-unknown-linux-gnu`"),
     ];
     for (place, words, expected) in slips {
         let output = unikernel(&folder.0.join(place), words)?.output()?;
@@ -239,6 +250,14 @@ fn slips() -> Result<()> {
             output.status
         );
     }
+    // Before anything is built.
+    let taken = TcpListener::bind(("127.0.0.1", 0))?;
+    let port = taken.local_addr()?.port();
+    let output =
+        unikernel(&folder.0.join("server"), ["run", "--release", "--port", &port.to_string()])?.output()?;
+    let text = text_of(&output);
+    let is_first = text.starts_with(&format!("error: port {port} of this host is taken"));
+    ensure!(output.status.code() == Some(2) && is_first, "{text}");
     Ok(())
 }
 

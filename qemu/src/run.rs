@@ -18,12 +18,12 @@ const TIMED_OUT: u8 = 124;
 
 /// Builds, boots, and waits; answers the app's exit code.
 pub(crate) fn run(options: &RunOptions) -> Result<u8> {
+    // A build may take minutes.
+    check_port(options)?;
     let bootable = bootable(&options.what)?;
     let mut machine = machine(options, &bootable)?;
+    check_port(options)?;
     if options.is_detached {
-        if let Net::User(port, _) = machine.net {
-            check_port(port)?;
-        }
         let file = bootable.image.file_name().unwrap_or_default().to_string_lossy();
         return background::start(machine, options.name.as_deref().unwrap_or(&file), options.is_verbose);
     }
@@ -31,9 +31,6 @@ pub(crate) fn run(options: &RunOptions) -> Result<u8> {
     machine.extra.extend(button.iter().flat_map(|path| qmp::arguments(path)));
     if options.is_verbose {
         eprintln!("{QEMU} {}", machine.arguments().join(" "));
-    }
-    if let Net::User(port, _) = machine.net {
-        check_port(port)?;
     }
     if options.waits_for_gdb {
         eprintln!("waiting for gdb: `target remote localhost:1234`");
@@ -203,7 +200,11 @@ pub(crate) fn initrd(options: &RunOptions, bootable: &Bootable) -> Result<Option
 }
 
 /// A taken port would show only as a QEMU error; say what to do instead.
-fn check_port(port: u16) -> Result<()> {
+fn check_port(options: &RunOptions) -> Result<()> {
+    let port = options.ports.0;
+    if options.networks.first().is_some_and(|network| *network != Network::User) {
+        return Ok(());
+    }
     match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
         Ok(_) => Ok(()),
         Err(error) => bail!(

@@ -13,6 +13,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail, ensure};
 use unikernel_build::{Kernel, LINKED_OUTSIDE, embed, has_target, image_check, linker, split_debug};
 
+use super::c_library::{self, Failures};
 use super::kernel::kernel;
 use super::native;
 use super::selection::{PackageOptions, Program, Selection, select};
@@ -67,7 +68,7 @@ fn link(
     command.args([
         "rustc",
         "--message-format",
-        "json-render-diagnostics",
+        c_library::message_format(),
         "--package",
         &selection.package.name,
     ]);
@@ -82,10 +83,11 @@ fn link(
     }
     let mut child = command.stdout(Stdio::piped()).spawn().context("cannot run cargo")?;
     let output = BufReader::new(child.stdout.take().context("the output is piped")?);
-    let mut executable = None;
+    let (mut executable, mut failures) = (None, Failures::default());
     for line in output.lines() {
         let line = line?;
         let Some(message) = Message::parse(&line) else { continue };
+        failures.take(&message);
         let kind = if program.is_example { "example" } else { "bin" };
         let is_it = message.reason == "compiler-artifact"
             && message.target.is_some_and(|target| target.name == program.name && target.is(kind));
@@ -94,7 +96,9 @@ fn link(
         }
     }
     if !child.wait()?.success() {
-        let hint = hint(options.target()) + &native::hint(options, selection, program.is_example);
+        let hint = hint(options.target())
+            + &native::hint(options, selection, program.is_example)
+            + &failures.hint(options.target(), &selection.package.name);
         bail!("`{}` was not built: cargo's messages are above{hint}", program.name);
     }
     executable.with_context(|| format!("cargo built no program `{}`", program.name))

@@ -6,6 +6,7 @@
 //! - [`create`]: `new`; [`init`]: plain cargo makes the image, of our crates from an [`origin`]; [`check_host`]: what is missing on this host.
 
 mod build;
+mod c_library;
 mod check_host;
 mod create;
 mod features;

@@ -9,6 +9,9 @@ use std::{fs, thread};
 
 use guest_tests::{check, check_eq, errno, raw_syscall};
 
+/// `CAP_NET_BIND_SERVICE`.
+const BIND_LOW_PORTS: u32 = 1 << 10;
+
 fn main() {
     scheduling();
     memory();
@@ -20,7 +23,7 @@ fn main() {
     // Last, for there is no way back.
     // SAFETY: no arguments.
     if unsafe { libc::geteuid() } == 0 {
-        identity();
+        identity(std::env::args().any(|word| word == "keep"));
     }
 }
 
@@ -140,8 +143,23 @@ fn status() -> String {
     std::fs::read_to_string("/proc/self/status").expect("it is there")
 }
 
-/// From root to somebody else, who cannot go back.
-fn identity() {
+/// The sets in `/proc/self/status`: inheritable, permitted, effective, bounding.
+fn capabilities() -> [u64; 4] {
+    let status = status();
+    ["CapInh", "CapPrm", "CapEff", "CapBnd"].map(|name| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("it is listed");
+        u64::from_str_radix(line.trim_start_matches(":\t"), 16).expect("it is a number")
+    })
+}
+
+/// capset(2), of the lower 32 capabilities.
+fn set_capabilities(effective: u32, permitted: u32) -> i64 {
+    let (header, words) = ([0x2008_0522_u32, 0], [[effective, permitted, 0], [0; 3]]);
+    raw_syscall(libc::SYS_capset, [header.as_ptr() as u64, words.as_ptr() as u64, 0, 0, 0, 0])
+}
+
+/// From root to somebody else, who cannot go back. Some servers keep capabilities, for privileged ports later.
+fn identity(keeps: bool) {
     // SAFETY: the arguments are values, and places of our own.
     unsafe {
         let (mut real, mut effective, mut saved) = (9, 9, 9);
@@ -157,13 +175,24 @@ fn identity() {
         check_eq!(libc::getgroups(found.len() as i32, found.as_mut_ptr()), 65_536);
         check!(found == many);
         check!(status().contains(" 65534 65535 \n"));
+        let [_, all, at_first, bounding] = capabilities();
+        check_eq!(at_first, all);
         check_eq!(libc::setresgid(100, 100, 100), 0);
         check_eq!(libc::setresuid(1000, 1000, 0), 0);
         check_eq!(libc::getresuid(&raw mut real, &raw mut effective, &raw mut saved), 0);
         check_eq!((real, effective, saved), (1000, 1000, 0));
+        check_eq!(capabilities(), [0, all, 0, bounding]);
         // The saved id is a way back, until it is given up.
         check_eq!(libc::seteuid(0), 0);
+        check_eq!(capabilities(), [0, all, all, bounding]);
+        check_eq!(libc::prctl(libc::PR_SET_KEEPCAPS, u64::from(keeps), 0, 0, 0), 0);
         check_eq!(libc::setuid(1000), 0);
+        check_eq!(capabilities(), [0, if keeps { all } else { 0 }, 0, bounding]);
+        let held = if keeps { BIND_LOW_PORTS } else { 0 };
+        check_eq!(set_capabilities(held, held), 0);
+        check_eq!(capabilities(), [0, held.into(), held.into(), bounding]);
+        check_eq!(set_capabilities(0, 1), -i64::from(libc::EPERM));
+        check_eq!(set_capabilities(1, 0), -i64::from(libc::EPERM));
         check_eq!(libc::setuid(0), -1);
         check_eq!(Error::last_os_error().raw_os_error(), Some(libc::EPERM));
         check_eq!((libc::getuid(), libc::geteuid(), libc::getgid()), (1000, 1000, 100));
@@ -171,6 +200,8 @@ fn identity() {
         let (header, mut words) = ([0x2008_0522_u32, 0], [[9_u32; 3]; 2]);
         let arguments = [header.as_ptr() as u64, words.as_mut_ptr() as u64, 0, 0, 0, 0];
         check_eq!(raw_syscall(libc::SYS_capget, arguments), 0);
-        check_eq!(words[0][0], 0);
+        check_eq!(words[0][..2], [held; 2]);
+        check_eq!(set_capabilities(0, 0), 0);
+        check_eq!(capabilities(), [0, 0, 0, bounding]);
     }
 }

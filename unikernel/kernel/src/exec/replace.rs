@@ -20,9 +20,8 @@ use crate::mem::{reclaim, space};
 use crate::platform::time;
 use crate::task::process;
 use crate::task::process::{PROCESS_ID, process};
-use crate::task::settings::Settings;
 use crate::task::thread::Thread;
-use crate::task::{WaitQueue, current, futex_robust, scheduler, signal_timer};
+use crate::task::{WaitQueue, credentials, current, futex_robust, scheduler, signal_timer};
 use crate::uring::Ring;
 
 /// Pages that a start takes besides the stack's: page tables, first and last pages of segments.
@@ -122,6 +121,7 @@ fn forget_what_goes() {
     }
     signal_timer::delete_all();
     symbols::forget_app();
+    credentials::executed();
     process().dispositions.lock().forget_handlers();
 }
 
@@ -136,8 +136,7 @@ fn hand_over(thread: &Arc<Thread>) {
         let mut signals = thread.signals.lock();
         (signals.mask, signals.pending) = (mask, pending);
     }
-    let settings = *me.settings.lock();
-    *thread.settings.lock() = Settings { keeps_capabilities: 0, ..settings };
+    *thread.settings.lock() = *me.settings.lock();
     thread.run_where(&me);
     if me.id == PROCESS_ID {
         let watch = core::mem::take(&mut *me.exit_watch.lock());

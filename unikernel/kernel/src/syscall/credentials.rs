@@ -7,7 +7,9 @@ use linux_raw_sys::general::*;
 use crate::abi::{Errno, SysResult};
 use crate::kmem::room;
 use crate::mem::user::UserPtr;
-use crate::task::credentials::{self, Ids, MAX_GROUPS, change_group, change_user};
+use crate::task::credentials::{
+    self, CAPABILITIES, Capabilities, Ids, MAX_GROUPS, change_group, change_user,
+};
 
 /// getuid(2).
 pub fn sys_getuid() -> SysResult {
@@ -132,17 +134,18 @@ pub fn sys_capget(header: UserPtr<u32>, data: UserPtr<CapabilityWords>) -> SysRe
         outcome if outcome? < 0 => return Err(Errno::EINVAL),
         _ => {}
     }
-    let held = credentials::capabilities();
-    let words = |bits: u64| [bits as u32, bits as u32, 0];
-    data.write([words(held), words(held >> 32)])?;
+    let Capabilities { effective, permitted, inheritable } = credentials::capabilities();
+    let words = |shift: u32| [effective, permitted, inheritable].map(|set| (set >> shift) as u32);
+    data.write([words(0), words(32)])?;
     Ok(0)
 }
 
-/// capset(2): nothing depends on capabilities here, so giving them up is accepted, and taking more is not.
+/// capset(2): the app gives capabilities up.
 pub fn sys_capset(header: UserPtr<u32>, data: UserPtr<CapabilityWords>) -> SysResult {
     check_version(header)?;
     let [low, high] = data.read()?;
-    let permitted = u64::from(low[1]) | u64::from(high[1]) << 32;
-    let may_have = credentials::is_privileged() || permitted == 0;
-    if may_have { Ok(0) } else { Err(Errno::EPERM) }
+    // What there is not is left out, as by Linux.
+    let set = |index: usize| (u64::from(low[index]) | u64::from(high[index]) << 32) & CAPABILITIES;
+    let (effective, permitted, inheritable) = (set(0), set(1), set(2));
+    credentials::set_capabilities(Capabilities { effective, permitted, inheritable }).map(|()| 0)
 }

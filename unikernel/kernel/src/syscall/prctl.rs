@@ -10,7 +10,7 @@ use linux_raw_sys::prctl::*;
 use crate::abi::{Errno, SysResult};
 use crate::exec::stack;
 use crate::mem::user::{UserPtr, UserSlice, read_c_string};
-use crate::task::credentials::CAPABILITY_COUNT;
+use crate::task::credentials::{self, CAPABILITY_COUNT};
 use crate::task::current;
 use crate::task::settings::Settings;
 use crate::task::signal::MAX_SIGNAL;
@@ -60,6 +60,11 @@ pub fn sys_prctl(option: u32, argument: u64, third: u64, fourth: u64, fifth: u64
             check_zero(&[argument, third, fourth, fifth])?;
             Ok(IS_THP_DISABLED.load(Ordering::Relaxed) as usize)
         }
+        PR_GET_KEEPCAPS => Ok(credentials::keeps_capabilities().into()),
+        PR_SET_KEEPCAPS => {
+            credentials::keep_capabilities(switch(argument)? != 0);
+            Ok(0)
+        }
         PR_CAPBSET_READ if argument < CAPABILITY_COUNT => Ok(1),
         PR_GET_SECCOMP | PR_GET_SECUREBITS => Ok(0),
         PR_GET_TSC => put(argument, PR_TSC_ENABLE),
@@ -76,7 +81,6 @@ fn of_thread(option: u32, argument: u64, rest: [u64; 3]) -> SysResult {
     let mut settings = *current().settings.lock();
     match option {
         PR_GET_PDEATHSIG => return put(argument, settings.death_signal),
-        PR_GET_KEEPCAPS => return Ok(settings.keeps_capabilities as usize),
         PR_GET_TIMERSLACK => return Ok(settings.timer_slack_ns as usize),
         PR_GET_NO_NEW_PRIVS => {
             check_zero(&[argument, rest[0], rest[1], rest[2]])?;
@@ -87,7 +91,6 @@ fn of_thread(option: u32, argument: u64, rest: [u64; 3]) -> SysResult {
             return Ok(settings.machine_check_policy as usize);
         }
         PR_SET_PDEATHSIG if argument <= u64::from(MAX_SIGNAL) => settings.death_signal = argument as u32,
-        PR_SET_KEEPCAPS => settings.keeps_capabilities = switch(argument)?,
         // 0 stands for the value at the start (prctl(2)).
         PR_SET_TIMERSLACK if argument as i64 <= 0 => {
             settings.timer_slack_ns = Settings::INITIAL.timer_slack_ns;

@@ -5,8 +5,6 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use linux_raw_sys::general::CAP_CHECKPOINT_RESTORE;
-
 use crate::abi::{Errno, SysResult};
 use crate::sync::SpinLock;
 
@@ -16,8 +14,8 @@ pub const MAX_GROUPS: usize = 65_536;
 const KEEP: u32 = u32::MAX;
 /// Capabilities that Linux 6.1 knows (capabilities(7)).
 pub const CAPABILITY_COUNT: u64 = 41;
-/// Capabilities there are: the highest is `CAP_CHECKPOINT_RESTORE`.
-const CAPABILITIES: u64 = (1 << (CAP_CHECKPOINT_RESTORE + 1)) - 1;
+/// All of them.
+pub const CAPABILITIES: u64 = (1 << CAPABILITY_COUNT) - 1;
 
 /// The three ids of a kind (credentials(7)).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -68,9 +66,47 @@ impl Ids {
     }
 }
 
+/// Sets of capabilities (capabilities(7)). The bounding set has all, always.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Capabilities {
+    /// `CapEff`.
+    pub effective: u64,
+    /// `CapPrm`.
+    pub permitted: u64,
+    /// `CapInh`.
+    pub inheritable: u64,
+}
+
+impl Capabilities {
+    const OF_ROOT: Self = Self { effective: CAPABILITIES, permitted: CAPABILITIES, inheritable: 0 };
+
+    /// What a program starts with.
+    fn at_start(self, user: Ids) -> Self {
+        let all_if = |has_all: bool| if has_all { CAPABILITIES } else { 0 };
+        let effective = all_if(user.effective == 0);
+        Self { effective, permitted: effective | all_if(user.real == 0), ..self }
+    }
+
+    /// "Effect of user ID changes on capabilities".
+    fn follow(&mut self, before: Ids, after: Ids, keeps: bool) {
+        let has_root = |ids: Ids| [ids.real, ids.effective, ids.saved].contains(&0);
+        if has_root(before) && !has_root(after) && !keeps {
+            self.permitted = 0;
+        }
+        match (before.effective == 0, after.effective == 0) {
+            (true, false) => self.effective = 0,
+            (false, true) => self.effective = self.permitted,
+            _ => self.effective &= self.permitted,
+        }
+    }
+}
+
 struct Credentials {
     user: Ids,
     group: Ids,
+    capabilities: Capabilities,
+    /// `PR_SET_KEEPCAPS`.
+    keeps_capabilities: bool,
     /// None before the first change.
     groups: Option<Arc<Vec<u32>>>,
 }
@@ -81,21 +117,30 @@ impl Credentials {
     }
 }
 
-static CREDENTIALS: SpinLock<Credentials> =
-    SpinLock::new(Credentials { user: Ids::ROOT, group: Ids::ROOT, groups: None });
+static CREDENTIALS: SpinLock<Credentials> = SpinLock::new(Credentials {
+    user: Ids::ROOT,
+    group: Ids::ROOT,
+    capabilities: Capabilities::OF_ROOT,
+    keeps_capabilities: false,
+    groups: None,
+});
 
 /// Has the app run as somebody, from its start (`user=`).
 pub fn become_user(user: u32, group: u32) {
     let all = |id| Ids { real: id, effective: id, saved: id };
     let mut credentials = CREDENTIALS.lock();
     (credentials.user, credentials.group) = (all(user), all(group));
+    credentials.capabilities = credentials.capabilities.at_start(all(user));
 }
 
 /// Changes the ids of the user.
 pub fn change_user(change: impl FnOnce(&mut Ids, bool) -> Result<(), Errno>) -> SysResult {
     let mut credentials = CREDENTIALS.lock();
-    let is_privileged = credentials.is_privileged();
-    change(&mut credentials.user, is_privileged).map(|()| 0)
+    let (before, is_privileged) = (credentials.user, credentials.is_privileged());
+    change(&mut credentials.user, is_privileged)?;
+    let (after, keeps) = (credentials.user, credentials.keeps_capabilities);
+    credentials.capabilities.follow(before, after, keeps);
+    Ok(0)
 }
 
 /// Changes the ids of the group.
@@ -127,7 +172,41 @@ pub fn is_privileged() -> bool {
     CREDENTIALS.lock().is_privileged()
 }
 
-/// The capabilities that the app has: root has all, and everybody else none.
-pub fn capabilities() -> u64 {
-    if CREDENTIALS.lock().is_privileged() { CAPABILITIES } else { 0 }
+/// The capabilities of the app.
+pub fn capabilities() -> Capabilities {
+    CREDENTIALS.lock().capabilities
+}
+
+/// Has the app give up capabilities (capset(2)). It cannot take more than it is permitted.
+pub fn set_capabilities(wanted: Capabilities) -> Result<(), Errno> {
+    let mut credentials = CREDENTIALS.lock();
+    let held = credentials.capabilities;
+    let Capabilities { effective, permitted, inheritable } = wanted;
+    let is_less = permitted & !held.permitted == 0
+        && effective & !permitted == 0
+        && inheritable & !(held.inheritable | held.permitted) == 0;
+    if !is_less {
+        return Err(Errno::EPERM);
+    }
+    credentials.capabilities = wanted;
+    Ok(())
+}
+
+/// Whether capabilities outlive the change to somebody else (`PR_SET_KEEPCAPS`).
+pub fn keeps_capabilities() -> bool {
+    CREDENTIALS.lock().keeps_capabilities
+}
+
+/// Sets that.
+pub fn keep_capabilities(keeps: bool) {
+    CREDENTIALS.lock().keeps_capabilities = keeps;
+}
+
+/// The app has put another program in its place (execve(2)).
+pub fn executed() {
+    let mut credentials = CREDENTIALS.lock();
+    credentials.user.saved = credentials.user.effective;
+    credentials.group.saved = credentials.group.effective;
+    credentials.capabilities = credentials.capabilities.at_start(credentials.user);
+    credentials.keeps_capabilities = false;
 }

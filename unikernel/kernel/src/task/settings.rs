@@ -7,8 +7,6 @@ use linux_raw_sys::prctl::PR_MCE_KILL_DEFAULT;
 pub struct Settings {
     /// `PR_SET_PDEATHSIG`.
     pub death_signal: u32,
-    /// `PR_SET_KEEPCAPS`.
-    pub keeps_capabilities: u32,
     /// `PR_SET_NO_NEW_PRIVS`.
     pub has_no_new_privileges: bool,
     /// `PR_SET_TIMERSLACK`.
@@ -21,7 +19,6 @@ impl Settings {
     /// As the first thread has them. Timers are exact, which keeps every promise of a slack.
     pub const INITIAL: Self = Self {
         death_signal: 0,
-        keeps_capabilities: 0,
         has_no_new_privileges: false,
         timer_slack_ns: 50_000,
         machine_check_policy: PR_MCE_KILL_DEFAULT,

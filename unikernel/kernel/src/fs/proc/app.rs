@@ -16,7 +16,7 @@ use crate::fs;
 use crate::kmem::room::{self, OutOfMemory};
 use crate::mem::space;
 use crate::sync::SpinLock;
-use crate::task::credentials::{self, Ids};
+use crate::task::credentials::{self, CAPABILITIES, Capabilities, Ids};
 use crate::task::limits;
 use crate::task::process::{PROCESS_ID, process};
 use crate::task::signal::{DEFAULT, IGNORE, MAX_SIGNAL, SignalSet, set_of};
@@ -166,9 +166,9 @@ pub(super) fn status(thread: &Arc<Thread>) -> String {
     line!(text, "SigQ:\t{}/{}", signal_queue::queued(), limits::soft(RLIMIT_SIGPENDING));
     line!(text, "SigPnd:\t{pending:016x}\nShdPnd:\t{:016x}", process().pending.set());
     line!(text, "SigBlk:\t{blocked:016x}\nSigIgn:\t{ignored:016x}\nSigCgt:\t{caught:016x}");
-    let held = credentials::capabilities();
-    line!(text, "CapInh:\t{:016x}\nCapPrm:\t{held:016x}\nCapEff:\t{held:016x}", 0);
-    line!(text, "CapBnd:\t{held:016x}\nCapAmb:\t{:016x}", 0);
+    let Capabilities { effective, permitted, inheritable } = credentials::capabilities();
+    line!(text, "CapInh:\t{inheritable:016x}\nCapPrm:\t{permitted:016x}\nCapEff:\t{effective:016x}");
+    line!(text, "CapBnd:\t{CAPABILITIES:016x}\nCapAmb:\t{:016x}", 0);
     let allowed = CoreSet::first(cpu::online());
     line!(text, "Cpus_allowed:\t{:x}\nCpus_allowed_list:\t{}", allowed.0, machine::cores().trim_end());
     text

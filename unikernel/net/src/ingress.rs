@@ -75,9 +75,7 @@ impl Stack {
     /// once and depends on nothing else. Parsers that check a header and read it again get a copy.
     #[inline]
     pub(crate) fn frame_from_nic<T: TxToken>(&mut self, frame: &[u8], token: T) {
-        self.counters.rx_packets += 1;
-        self.counters.rx_bytes += frame.len() as u64;
-        if self.expected_in(frame) {
+        if self.counted_in(frame) {
             return;
         }
         let mut copy = core::mem::take(&mut self.copy);
@@ -93,11 +91,17 @@ impl Stack {
 
     /// Takes in a frame that nobody changes meanwhile.
     pub(crate) fn frame_in<T: TxToken>(&mut self, frame: &[u8], token: T) {
-        self.counters.rx_packets += 1;
-        self.counters.rx_bytes += frame.len() as u64;
-        if !self.expected_in(frame) {
+        if !self.counted_in(frame) {
             self.unexpected_in(frame, token);
         }
+    }
+
+    /// Counts a frame, and takes it in if it is what its connection expects next. True if it was.
+    #[inline(always)]
+    fn counted_in(&mut self, frame: &[u8]) -> bool {
+        self.counters.rx_packets += 1;
+        self.counters.rx_bytes += frame.len() as u64;
+        self.expected_in(frame)
     }
 
     fn unexpected_in<T: TxToken>(&mut self, frame: &[u8], token: T) {
@@ -123,7 +127,9 @@ impl Stack {
             }
             EthernetProtocol::Arp => self.arp_in(packet, frame, token),
             EthernetProtocol::Unknown(kind) => match untagged(frame, kind) {
-                Some(frame) => self.frame_in(&frame, token),
+                // It is counted already.
+                Some(frame) if self.expected_in(&frame) => {}
+                Some(frame) => self.unexpected_in(&frame, token),
                 None => self.counters.unknown_protocol += 1,
             },
         }

@@ -36,6 +36,7 @@ fn tag_without_a_vlan_is_a_priority() {
         host.listen(80, 4);
         let answers = feed(&mut host, tagged(&syn(4000, 80, 1), kind, tag));
         assert_eq!(answers.len(), usize::from(is_answered), "{kind:x} {tag:x}");
+        assert_eq!(host.stack.counters().rx_packets, 1, "{kind:x} {tag:x}");
         assert!(answers.iter().all(|answer| answer[12..14] == [8, 0] && answer[47] == SYN_ACK));
     }
     let mut host = Host::new(15);

@@ -1,5 +1,7 @@
 //! What the filesystem stands on: a block device that can read, write and flush.
 
+use alloc::sync::Arc;
+
 /// Bytes of zeros that are written at once.
 const ZEROS_BYTES: u64 = 1 << 20;
 
@@ -73,6 +75,18 @@ impl<D: BlockDevice + ?Sized> BlockDevice for &D {
     fn discard(&self, offset: u64, len: u64) -> Result<(), DeviceError> {
         (**self).discard(offset, len)
     }
+}
+
+/// Reads what is to be checked and parsed. The device was given other memory than this: what it writes there once it has
+/// answered, against all rules, changes nothing that was found right.
+pub(crate) fn read_to_parse<D: BlockDevice + ?Sized>(
+    device: &D,
+    offset: u64,
+    len: usize,
+) -> Result<Arc<[u8]>, DeviceError> {
+    let mut given = alloc::vec![0; len];
+    device.read(offset, &mut given)?;
+    Ok(Arc::from(given.as_slice()))
 }
 
 /// Sets bytes to zero by writing zeros.

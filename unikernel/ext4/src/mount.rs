@@ -14,6 +14,7 @@ use hashbrown::HashMap;
 use zerocopy::{FromZeros, IntoBytes};
 
 use crate::cache::{Cache, Seal};
+use crate::device::read_to_parse;
 use crate::features::{Compat, Incompat, check_incompat, forbids_writing};
 use crate::geometry::Geometry;
 use crate::layout::group::Group;
@@ -29,7 +30,7 @@ fn read_superblock<D: BlockDevice>(device: &D) -> Result<Box<Superblock>, MountE
     }
     // Its place is not the stack of a thread, which has 16 KiB.
     let mut superblock = Superblock::new_box_zeroed().map_err(|_| MountError::NoMemory)?;
-    device.read(SUPERBLOCK_OFFSET, superblock.as_mut_bytes())?;
+    superblock.as_mut_bytes().copy_from_slice(&read_to_parse(device, SUPERBLOCK_OFFSET, SUPERBLOCK_BYTES)?);
     if superblock.magic.get() == MAGIC { Ok(superblock) } else { Err(MountError::NotExt4) }
 }
 

@@ -13,6 +13,7 @@ use alloc::vec::Vec;
 use hashbrown::{HashMap, HashSet};
 
 use crate::cache::{CachedBlock, Seal};
+use crate::device::read_to_parse;
 use crate::layout::group::Group;
 use crate::{BlockDevice, Error, Ext4, Timestamp};
 
@@ -139,9 +140,7 @@ impl<D: BlockDevice> Ext4<D> {
         if number >= self.geometry.blocks {
             return Err(Error::Corrupt("block number past the end"));
         }
-        let mut bytes = alloc::vec![0; self.geometry.block_bytes];
-        self.device.read(self.geometry.offset(number), &mut bytes)?;
-        let bytes: Arc<[u8]> = bytes.into();
+        let bytes = read_to_parse(&self.device, self.geometry.offset(number), self.geometry.block_bytes)?;
         if self.cache.add_read(number, bytes.clone(), seal) {
             Ok(bytes)
         } else {

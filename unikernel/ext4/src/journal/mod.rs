@@ -19,6 +19,7 @@ use core::mem::offset_of;
 use zerocopy::{FromZeros, IntoBytes};
 
 use crate::checksum::crc32c;
+use crate::device::read_to_parse;
 use crate::features::Incompat;
 use crate::inode::Inode;
 use crate::layout::Superblock;
@@ -126,8 +127,7 @@ impl<D: BlockDevice> Ext4<D> {
         }
         let map = self.journal_map(&inode)?;
         let place = map.first().map(|run| run.1).ok_or(MountError::Corrupt("hole in the journal"))?;
-        let mut bytes = alloc::vec![0; self.geometry.block_bytes];
-        self.device.read(self.geometry.offset(place), &mut bytes)?;
+        let bytes = read_to_parse(&self.device, self.geometry.offset(place), self.geometry.block_bytes)?;
         let mut superblock = JournalSuperblock::new_box_zeroed().map_err(|_| MountError::NoMemory)?;
         let whole = bytes.get(..size_of::<JournalSuperblock>());
         superblock.as_mut_bytes().copy_from_slice(whole.ok_or(MountError::Corrupt("journal superblock"))?);

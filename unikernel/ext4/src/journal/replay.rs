@@ -3,6 +3,7 @@
 //! A transaction counts if its commit block is there, and then all of it does. One pass over the log collects
 //! where the latest version of each block lies and which blocks were revoked; then each is written once.
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use hashbrown::HashMap;
@@ -11,6 +12,7 @@ use zerocopy::FromBytes;
 use super::Journal;
 use super::checkpoint::{NumberedBlock, write_sorted};
 use crate::checksum::crc32_be;
+use crate::device::read_to_parse;
 use crate::layout::journal::{
     COMMIT, COMMIT_CHECKSUM_AT, COMPAT_CHECKSUM, DESCRIPTOR, HEADER_BYTES, Header, JournalFeatures, MAGIC,
     REVOKE, REVOKE_HEADER_BYTES, RevokeHeader, Tag, Tag3, TagFlags,
@@ -51,7 +53,7 @@ struct Pending {
 struct LogReader<'a, D> {
     device: &'a D,
     journal: &'a Journal,
-    bytes: Vec<u8>,
+    bytes: Arc<[u8]>,
     first: u32,
     count: u32,
 }
@@ -68,9 +70,9 @@ impl<D: BlockDevice> LogReader<'_, D> {
             {
                 count += 1;
             }
-            self.bytes.resize(count as usize * block_bytes, 0);
             (self.first, self.count) = (block, 0);
-            self.device.read(place * block_bytes as u64, &mut self.bytes)?;
+            let len = count as usize * block_bytes;
+            self.bytes = read_to_parse(self.device, place * block_bytes as u64, len)?;
             self.count = count;
         }
         let at = (block - self.first) as usize * block_bytes;
@@ -189,7 +191,8 @@ impl<D: BlockDevice> Ext4<D> {
     /// Puts what the log has committed into place and leaves it empty. Nothing of the filesystem may be cached.
     pub(crate) fn replay(&self, journal: &mut Journal) -> Result<(), Error> {
         let (findings, sequence) = self.scan_log(journal)?;
-        let mut reader = LogReader { device: &self.device, journal, bytes: Vec::new(), first: 0, count: 0 };
+        let mut reader =
+            LogReader { device: &self.device, journal, bytes: Arc::default(), first: 0, count: 0 };
         for batch in findings.copies().chunks(WRITE_BLOCKS) {
             let mut blocks: Vec<NumberedBlock> = Vec::with_capacity(batch.len());
             for (number, copy) in batch {
@@ -216,7 +219,8 @@ impl<D: BlockDevice> Ext4<D> {
 
     /// Reads the log to the end of its last whole transaction. Returns also the number of the next.
     fn scan_log(&self, journal: &Journal) -> Result<(Findings, u32), Error> {
-        let mut reader = LogReader { device: &self.device, journal, bytes: Vec::new(), first: 0, count: 0 };
+        let mut reader =
+            LogReader { device: &self.device, journal, bytes: Arc::default(), first: 0, count: 0 };
         let (mut findings, mut pending) = (Findings::default(), Pending { sum: !0, ..Pending::default() });
         let (mut at, mut sequence) = (journal.superblock.start.get(), journal.superblock.sequence.get());
         let mut seen = 0;

@@ -1,10 +1,12 @@
 //! Disks and their partitions, by name: `blk0` is the first disk that the bus shows, `blk0p1` its first partition.
 //!
-//! - here: which there are; [`volume`]: one as a filesystem sees it, a run of bytes. Tables of partitions are read by
+//! - here: which there are; [`device`]: what a driver offers; [`volume`]: one as a filesystem sees it, a run of bytes. Tables of partitions are read by
 //!   `unikernel_partition`.
 
+pub mod device;
 pub mod volume;
 
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -14,10 +16,10 @@ use spin::Once;
 use unikernel_cmdline::Shown;
 use unikernel_partition::{Partition, ReadError, Table, TableKind};
 
-use crate::drivers::virtio::blk::{Disk, SECTOR_BYTES};
+use device::{BlockDevice, SECTOR_BYTES};
 use volume::Volume;
 
-static DISKS: Once<Vec<Disk>> = Once::new();
+static DISKS: Once<Vec<Box<dyn BlockDevice>>> = Once::new();
 static DEVICES: Once<Vec<Device>> = Once::new();
 
 /// SCSI disks' major number, with 16 minor numbers for each disk; and that of what has no place there.
@@ -40,7 +42,7 @@ pub struct Device {
 }
 
 /// Takes over the disks that were found.
-pub fn init(disks: Vec<Disk>) {
+pub fn init(disks: Vec<Box<dyn BlockDevice>>) {
     DISKS.call_once(|| disks);
     for (index, disk) in disks_found().iter().enumerate() {
         let mib = disk.sectors() / 2048;
@@ -54,13 +56,13 @@ pub fn find_partitions() {
     DEVICES.call_once(|| {
         let mut devices = Vec::new();
         for (index, disk) in disks_found().iter().enumerate() {
-            add_disk(&mut devices, index as u64, disk);
+            add_disk(&mut devices, index as u64, &**disk);
         }
         devices
     });
 }
 
-fn disks_found() -> &'static [Disk] {
+fn disks_found() -> &'static [Box<dyn BlockDevice>] {
     DISKS.get().map_or(&[], Vec::as_slice)
 }
 
@@ -76,10 +78,10 @@ pub fn find(name: &str) -> Option<&'static Device> {
 
 /// A disk has raised its interrupt; it is not known which.
 pub fn interrupt() {
-    disks_found().iter().for_each(Disk::interrupt);
+    disks_found().iter().for_each(|disk| disk.interrupt());
 }
 
-fn add_disk(devices: &mut Vec<Device>, index: u64, disk: &'static Disk) {
+fn add_disk(devices: &mut Vec<Device>, index: u64, disk: &'static dyn BlockDevice) {
     let (name, whole) = (format!("blk{index}"), Volume::new(disk));
     let table = unikernel_partition::read(&whole);
     let has_table = !matches!(table, Ok(None));

@@ -7,8 +7,8 @@ use alloc::vec::Vec;
 
 use x86_64::VirtAddr;
 
-use crate::drivers::virtio::blk::{
-    Disk, DiskError, FailedRequests, Limits, Memory, Operation, SECTOR_BYTES, Transfer,
+use super::device::{
+    BlockDevice, DiskError, FailedRequests, Limits, Memory, Operation, SECTOR_BYTES, Transfer,
 };
 use crate::kmem::layout::STACKS_BASE;
 use crate::kmem::virt_to_phys;
@@ -16,7 +16,7 @@ use crate::kmem::virt_to_phys;
 /// A disk or a partition.
 #[derive(Clone, Copy)]
 pub struct Volume {
-    disk: &'static Disk,
+    disk: &'static dyn BlockDevice,
     /// Where it begins on the disk, in sectors.
     first_sector: u64,
     /// How long it is; `None` for all of a disk, which may grow.
@@ -25,7 +25,7 @@ pub struct Volume {
 
 impl Volume {
     /// The whole of a disk.
-    pub fn new(disk: &'static Disk) -> Self {
+    pub fn new(disk: &'static dyn BlockDevice) -> Self {
         Self { disk, first_sector: 0, part_sectors: None }
     }
 
@@ -56,7 +56,7 @@ impl Volume {
     /// True if the two have a sector in common.
     pub fn overlaps(&self, other: &Self) -> bool {
         let end = |volume: &Self| volume.first_sector.saturating_add(volume.sectors());
-        core::ptr::eq(self.disk, other.disk)
+        core::ptr::addr_eq(self.disk, other.disk)
             && self.first_sector < end(other)
             && other.first_sector < end(self)
     }
@@ -67,7 +67,7 @@ impl Volume {
         self.first_sector.checked_add(sector).filter(|_| is_within)
     }
 
-    /// Reads or writes sectors: see [`Disk::transfer`].
+    /// Reads or writes sectors: see [`BlockDevice::transfer`].
     pub fn transfer(&self, operation: Operation, mut transfers: Vec<Transfer>) -> Result<(), FailedRequests> {
         for transfer in &mut transfers {
             let Some(place) = self.place_of(transfer.sector, transfer.bytes().div_ceil(SECTOR_BYTES)) else {
@@ -119,13 +119,13 @@ impl Volume {
 
     /// True if the disk takes a run of bytes as it is.
     fn is_aligned(&self, offset: u64, len: usize) -> bool {
-        let block_bytes = self.disk.block_bytes();
+        let block_bytes = self.disk.limits().block_bytes as usize;
         offset.is_multiple_of(block_bytes as u64) && len.is_multiple_of(block_bytes)
     }
 
     /// Room for the whole blocks around a run of bytes, and where they begin.
     fn blocks_around(&self, offset: u64, len: usize) -> Result<(u64, Vec<u8>), DiskError> {
-        let block_bytes = self.disk.block_bytes() as u64;
+        let block_bytes = u64::from(self.disk.limits().block_bytes);
         let end = offset.checked_add(len as u64).and_then(|end| end.checked_next_multiple_of(block_bytes));
         let start = offset / block_bytes * block_bytes;
         let bytes = usize::try_from(end.ok_or(DiskError)? - start).map_err(|_| DiskError)?;

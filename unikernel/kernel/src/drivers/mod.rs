@@ -5,10 +5,12 @@
 
 pub mod virtio;
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use unikernel_cmdline::{MAX_CARDS, Offloads};
 
+use crate::block::device::BlockDevice;
 use crate::platform::acpi::{self, MmioDevice};
 use crate::platform::pci::Function;
 use crate::platform::{pci, random};
@@ -22,7 +24,7 @@ pub struct Devices {
     /// Network devices, ready for use.
     pub cards: Vec<Card>,
     /// Disks, ready for use, in the order of the bus.
-    pub disks: Vec<Disk>,
+    pub disks: Vec<Box<dyn BlockDevice>>,
     /// A console that nobody has started: who needs one does.
     pub console: Option<VirtioDevice>,
     /// A way to the host, not started either.
@@ -95,7 +97,9 @@ impl Devices {
             virtio::Kind::Network => {
                 Card::start(device, offloads, on_network, cores).map(|card| self.cards.push(card))
             }
-            virtio::Kind::Block => Disk::start(device, on_disk, cores).map(|disk| self.disks.push(disk)),
+            virtio::Kind::Block => {
+                Disk::start(device, on_disk, cores).map(|disk| self.disks.push(Box::new(disk)))
+            }
             virtio::Kind::Entropy => virtio::rng::start(device),
             virtio::Kind::Socket => {
                 self.socket.get_or_insert(device);

@@ -13,14 +13,16 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bitflags::bitflags;
 use smallvec::SmallVec;
-use unikernel_machine::disk::{BadBlocks, Claims};
-pub use unikernel_machine::disk::{Limits, Memory, Parts, SECTOR_BYTES, Transfer};
+use unikernel_machine::disk::{BadBlocks, Claims, Parts};
 use virtio_drivers::transport::{DeviceStatus, Transport};
 
 use super::blk_queue::{Queue, Status};
 use super::transport::Link;
 use super::{StartError, VirtioDevice};
 use crate::arch::cpu::this_cpu;
+use crate::block::device::{
+    BlockDevice, DiskError, FailedRequests, Limits, Memory, Operation, SECTOR_BYTES, Transfer,
+};
 use crate::sync::SpinLock;
 
 bitflags! {
@@ -64,47 +66,6 @@ const CONFIG_MAX_WRITE_ZEROES: usize = 48;
 const MAX_QUEUES: usize = 8;
 /// Failed requests of one transfer that the log has a line for.
 const MOST_LINES: usize = 16;
-
-/// What a request asks for (section 5.2.6).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Operation {
-    /// Sectors to memory.
-    Read,
-    /// Memory to sectors.
-    Write,
-    /// What was written survives a power cut.
-    Flush,
-    /// The sectors are not needed any more.
-    Discard,
-    /// The sectors become zeros.
-    WriteZeroes,
-}
-
-impl Operation {
-    pub(super) fn code(self) -> u32 {
-        match self {
-            Self::Read => 0,
-            Self::Write => 1,
-            Self::Flush => 4,
-            Self::Discard => 11,
-            Self::WriteZeroes => 13,
-        }
-    }
-}
-
-/// The device could not do it; a line in the log says what.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct DiskError;
-
-/// Requests of one transfer that failed, by their places in it; the others are done.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct FailedRequests(pub Vec<usize>);
-
-impl From<FailedRequests> for DiskError {
-    fn from(_: FailedRequests) -> Self {
-        Self
-    }
-}
 
 /// A request in flight: its slot in the queue, its place in the transfer, and where on the disk it begins.
 struct Waiting {
@@ -159,61 +120,6 @@ impl Disk {
             limits,
             is_dead: AtomicBool::new(false),
         })
-    }
-
-    /// Where it sits, for messages.
-    pub fn place(&self) -> &str {
-        &self.place
-    }
-
-    /// Its size.
-    pub fn sectors(&self) -> u64 {
-        self.sectors.load(Ordering::Relaxed)
-    }
-
-    /// Bytes that it reads and writes at once: requests begin and end at multiples of it (section 5.2.5: "logical block").
-    pub fn block_bytes(&self) -> usize {
-        self.limits.block_bytes as usize
-    }
-
-    /// What requests must keep to.
-    pub fn limits(&self) -> &Limits {
-        &self.limits
-    }
-
-    /// True if it cannot be written.
-    pub fn is_read_only(&self) -> bool {
-        self.features.contains(Features::RO)
-    }
-
-    /// Reads or writes; all requests are in flight together as far as the queue has room. All have ended when this
-    /// returns, and the error names those that failed.
-    pub fn transfer(&self, operation: Operation, transfers: &[Transfer]) -> Result<(), FailedRequests> {
-        let sectors = self.sectors();
-        let fits = |transfer: &Transfer| {
-            let count = transfer.bytes().div_ceil(SECTOR_BYTES);
-            transfer.sector.checked_add(count).is_some_and(|end| end <= sectors)
-        };
-        if !transfers.iter().all(fits) {
-            log::error!("{}: {operation:?} past the end of the disk", self.place);
-            return Err(FailedRequests((0..transfers.len()).collect()));
-        }
-        self.run(operation, transfers)
-    }
-
-    /// When this returns, all writes that had completed before survive a power cut.
-    pub fn flush(&self) -> Result<(), DiskError> {
-        if !self.features.contains(Features::FLUSH) {
-            // It writes through (section 5.2.6.2).
-            return Ok(());
-        }
-        Ok(self.run(Operation::Flush, &[Transfer { sector: 0, parts: Parts::new() }])?)
-    }
-
-    /// [`Operation::Discard`] or [`Operation::WriteZeroes`] of up to as many sectors as the device takes.
-    /// `range` is the memory of its `struct virtio_blk_discard_write_zeroes`.
-    pub fn clear(&self, operation: Operation, range: Memory) -> Result<(), DiskError> {
-        Ok(self.run(operation, &[Transfer { sector: 0, parts: Parts::from_slice(&[range]) }])?)
     }
 
     fn run(&self, operation: Operation, transfers: &[Transfer]) -> Result<(), FailedRequests> {
@@ -281,9 +187,52 @@ impl Disk {
         self.link.lock().set_status(DeviceStatus::empty());
         self.queues.iter().for_each(Queue::abandon);
     }
+}
 
-    /// Called when the device has raised its interrupt: answers have come, or its configuration has changed.
-    pub fn interrupt(&self) {
+impl BlockDevice for Disk {
+    fn place(&self) -> &str {
+        &self.place
+    }
+
+    fn sectors(&self) -> u64 {
+        self.sectors.load(Ordering::Relaxed)
+    }
+
+    fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    fn is_read_only(&self) -> bool {
+        self.features.contains(Features::RO)
+    }
+
+    fn transfer(&self, operation: Operation, transfers: &[Transfer]) -> Result<(), FailedRequests> {
+        let sectors = self.sectors();
+        let fits = |transfer: &Transfer| {
+            let count = transfer.bytes().div_ceil(SECTOR_BYTES);
+            transfer.sector.checked_add(count).is_some_and(|end| end <= sectors)
+        };
+        if !transfers.iter().all(fits) {
+            log::error!("{}: {operation:?} past the end of the disk", self.place);
+            return Err(FailedRequests((0..transfers.len()).collect()));
+        }
+        self.run(operation, transfers)
+    }
+
+    fn flush(&self) -> Result<(), DiskError> {
+        if !self.features.contains(Features::FLUSH) {
+            // It writes through (section 5.2.6.2).
+            return Ok(());
+        }
+        Ok(self.run(Operation::Flush, &[Transfer { sector: 0, parts: Parts::new() }])?)
+    }
+
+    fn clear(&self, operation: Operation, range: Memory) -> Result<(), DiskError> {
+        Ok(self.run(operation, &[Transfer { sector: 0, parts: Parts::from_slice(&[range]) }])?)
+    }
+
+    fn interrupt(&self) {
+        // Answers have come, or the configuration has changed.
         self.queues.iter().for_each(Queue::interrupt);
         let capacity = self.link.try_lock().and_then(|link| read_capacity(&link).ok());
         let now = capacity.map(|capacity| self.limits.sectors(capacity));

@@ -13,9 +13,9 @@ use core::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use arrayvec::ArrayVec;
 
 use super::StartError;
-use super::blk::{Operation, Transfer};
 use super::ring::{Direction, Ring, Segment};
 use super::transport::Link;
+use crate::block::device::{Operation, Transfer};
 use crate::platform::time;
 use crate::sync::SpinLock;
 use crate::task::{WaitQueue, scheduler};
@@ -140,7 +140,7 @@ impl Queue {
         let address = requests.ring.buffer_address(head);
         let buffer = requests.ring.buffer(head);
         let header = &mut buffer[HEADER_AT..][..HEADER_BYTES];
-        header[..4].copy_from_slice(&operation.code().to_le_bytes());
+        header[..4].copy_from_slice(&code(operation).to_le_bytes());
         header[4..8].fill(0);
         header[8..].copy_from_slice(&transfer.sector.to_le_bytes());
         buffer[STATUS_AT] = STATUS_NONE;
@@ -274,5 +274,16 @@ impl Queue {
             }
         }
         self.room.wake_all();
+    }
+}
+
+/// The type of a request (section 5.2.6).
+fn code(operation: Operation) -> u32 {
+    match operation {
+        Operation::Read => 0,
+        Operation::Write => 1,
+        Operation::Flush => 4,
+        Operation::Discard => 11,
+        Operation::WriteZeroes => 13,
     }
 }

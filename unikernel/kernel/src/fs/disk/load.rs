@@ -12,7 +12,7 @@ use super::cache::{self, Page};
 use super::flusher;
 use super::inode::Inode;
 use crate::abi::{Errno, SysResult};
-use crate::drivers::virtio::blk::{Memory, Operation, SECTOR_BYTES, Transfer};
+use crate::block::device::{Memory, Operation, SECTOR_BYTES, Transfer};
 use crate::kmem::PAGE_BYTES;
 use crate::mem::shared::SharedFrame;
 use crate::mem::user::UserSlice;

@@ -2,8 +2,8 @@
 
 use unikernel_ext4::{BlockDevice, DeviceError, write_zeros};
 
+use crate::block::device::DiskError;
 use crate::block::volume::Volume;
-use crate::drivers::virtio::blk::DiskError;
 
 fn device_error(_: DiskError) -> DeviceError {
     DeviceError

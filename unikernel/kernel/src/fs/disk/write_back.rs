@@ -15,8 +15,9 @@ use super::inode::Inode;
 use super::load::split;
 use super::{Mount, flusher, now};
 use crate::abi::Errno;
+use crate::block::device::{Memory, Operation, SECTOR_BYTES};
 use crate::block::volume::Volume;
-use crate::drivers::virtio::blk::{Memory, Operation, SECTOR_BYTES};
+use crate::block::device::{Memory, Operation, SECTOR_BYTES};
 use crate::kmem::PAGE_BYTES;
 
 /// Pages written back at a time.

@@ -1,0 +1,63 @@
+//! What the kernel asks of a disk, whatever drives it.
+
+use alloc::vec::Vec;
+
+pub use unikernel_machine::disk::{Limits, Memory, SECTOR_BYTES, Transfer};
+
+/// A disk, started. Calls block the calling thread; threads that wait at the same time have their requests in flight together.
+pub trait BlockDevice: Send + Sync {
+    /// Where it sits, for messages.
+    fn place(&self) -> &str;
+
+    /// Its size, which may change.
+    fn sectors(&self) -> u64;
+
+    /// What requests must keep to.
+    fn limits(&self) -> &Limits;
+
+    /// True if it cannot be written.
+    fn is_read_only(&self) -> bool;
+
+    /// Reads or writes; all requests are in flight together as far as there is room. All have ended when this returns, and
+    /// the error names those that failed.
+    fn transfer(&self, operation: Operation, transfers: &[Transfer]) -> Result<(), FailedRequests>;
+
+    /// When this returns, all writes that had completed before survive a power cut.
+    fn flush(&self) -> Result<(), DiskError>;
+
+    /// [`Operation::Discard`] or [`Operation::WriteZeroes`] of up to as many sectors as [`Self::limits`] says. `range` is the
+    /// memory of a `struct virtio_blk_discard_write_zeroes` (virtio specification, section 5.2.6).
+    fn clear(&self, operation: Operation, range: Memory) -> Result<(), DiskError>;
+
+    /// Called from the interrupt handler when some disk has raised its interrupt.
+    fn interrupt(&self);
+}
+
+/// What a request asks for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Operation {
+    /// Sectors to memory.
+    Read,
+    /// Memory to sectors.
+    Write,
+    /// What was written survives a power cut.
+    Flush,
+    /// The sectors are not needed any more.
+    Discard,
+    /// The sectors become zeros.
+    WriteZeroes,
+}
+
+/// The device could not do it; a line in the log says what.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DiskError;
+
+/// Requests of one transfer that failed, by their places in it; the others are done.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FailedRequests(pub Vec<usize>);
+
+impl From<FailedRequests> for DiskError {
+    fn from(_: FailedRequests) -> Self {
+        Self
+    }
+}

@@ -46,6 +46,7 @@ use alloc::vec::Vec;
 
 use abi::Errno;
 use boot_info::BootInfo;
+use drivers::DeviceType;
 use drivers::virtio::VirtioDevice;
 use exec::{ExecError, load, stack};
 use kmem::page_table::OutOfFrames;
@@ -111,11 +112,13 @@ extern "C" fn kernel_main(start_info: u32, magic: u32) -> ! {
     let macs: Vec<[u8; 6]> = devices.cards.iter().map(|card| card.mac()).collect();
     let told = service::config::read(&mut options, &macs);
     service::config::set_host_name(&options);
-    if options.captures && devices.console.is_none() {
+    let console = devices.take(DeviceType::Console);
+    if options.captures && console.is_none() {
         cannot_boot(format_args!("`pcap=`: there is no virtio console for the capture"));
     }
-    start_console(if options.captures { None } else { devices.console.take() });
-    net::init(&options, devices);
+    let (capture, console) = if options.captures { (console, None) } else { (None, console) };
+    start_console(console);
+    net::init(&options, devices, capture);
     platform::generation::set_handler(has_new_life);
     debug::init(&options);
     task::scheduler::prepare_core(0)
@@ -170,7 +173,12 @@ fn find_devices(options: &Options) -> drivers::Devices {
             MmioDevice::listed(PhysAddr::new_truncate(device.base), device.size as usize, device.irq)
         })
         .collect();
-    drivers::probe(&listed, options.offloads, net::interrupt, block::interrupt)
+    let settings = drivers::Settings {
+        offloads: options.offloads,
+        on_network: net::interrupt,
+        on_disk: block::interrupt,
+    };
+    drivers::probe(&listed, &settings)
 }
 
 /// Shows what is written on a virtio console, too.

@@ -1,22 +1,23 @@
 //! Devices. [`probe`] looks at the PCI bus and at the devices in memory that the firmware or the
-//! command line lists, and starts the drivers that it has.
+//! command line lists, and starts the driver of each.
 //!
-//! - [`virtio`]: transports, queues, and the drivers for network, block, entropy, console and socket devices.
+//! - [`registry`]: which drivers there are; [`virtio`]: transports, queues, and the drivers.
 
+pub mod registry;
 pub mod virtio;
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use unikernel_cmdline::{MAX_CARDS, Offloads};
+use unikernel_cmdline::Offloads;
+pub use virtio_drivers::transport::DeviceType;
 
 use crate::block::device::BlockDevice;
 use crate::platform::acpi::{self, MmioDevice};
 use crate::platform::pci::Function;
 use crate::platform::{pci, random};
-use virtio::blk::Disk;
 use virtio::net::Card;
-use virtio::{OpenError, StartError, VirtioDevice};
+use virtio::{OpenError, VirtioDevice};
 
 /// What [`probe`] found.
 #[derive(Default)]
@@ -25,16 +26,37 @@ pub struct Devices {
     pub cards: Vec<Card>,
     /// Disks, ready for use, in the order of the bus.
     pub disks: Vec<Box<dyn BlockDevice>>,
-    /// A console that nobody has started: who needs one does.
-    pub console: Option<VirtioDevice>,
-    /// A way to the host, not started either.
-    pub socket: Option<VirtioDevice>,
+    /// Devices that nobody has started: who needs one does.
+    kept: Vec<VirtioDevice>,
 }
 
-/// Finds and starts all devices. `listed` are virtio devices that the command line names, for
-/// machines without ACPI; cards may do what `offloads` says; `on_network` is called from the interrupt
-/// handler when a network device has something to say, `on_disk` when a disk does.
-pub fn probe(listed: &[MmioDevice], offloads: Offloads, on_network: fn(), on_disk: fn()) -> Devices {
+impl Devices {
+    /// The first device of a type that is not started.
+    pub fn take(&mut self, device_type: DeviceType) -> Option<VirtioDevice> {
+        let place = self.kept.iter().position(|device| device.driver.device_type == device_type)?;
+        Some(self.kept.remove(place))
+    }
+}
+
+/// What drivers have to know.
+pub struct Settings {
+    /// What network cards may do.
+    pub offloads: Offloads,
+    /// Called from the interrupt handler when a network device has something to say.
+    pub on_network: fn(),
+    /// The same for disks.
+    pub on_disk: fn(),
+}
+
+impl Settings {
+    /// Queues, or pairs of them, that there is a use for: one for each core.
+    pub fn most_queues(&self) -> usize {
+        acpi::machine().processors.len().max(1)
+    }
+}
+
+/// Finds and starts all devices. `listed` are virtio devices that the command line names, for machines without ACPI.
+pub fn probe(listed: &[MmioDevice], settings: &Settings) -> Devices {
     let from_pci = pci::scan().into_iter().filter_map(open_pci);
     let described = &acpi::machine().mmio_devices;
     // A hypervisor that has tables may list the same devices once more, and a user may list one twice.
@@ -45,7 +67,10 @@ pub fn probe(listed: &[MmioDevice], offloads: Offloads, on_network: fn(), on_dis
     let from_memory = described.iter().filter_map(|device| virtio::open_mmio(device).ok()).chain(new);
     let mut devices = Devices::default();
     for device in from_pci.chain(from_memory) {
-        devices.start(device, offloads, on_network, on_disk);
+        let place = device.place.clone();
+        if let Err(error) = (device.driver.probe)(device, settings, &mut devices) {
+            log::warn!("{place}: not used: {error}");
+        }
     }
     if !random::has_strong_source() {
         log::warn!(
@@ -86,32 +111,4 @@ fn open_listed(device: &MmioDevice) -> Option<VirtioDevice> {
         Err(error) => log::warn!("`virtio_mmio.device=` at {:#x}: not used: {error}", device.address),
     }
     None
-}
-
-impl Devices {
-    fn start(&mut self, device: VirtioDevice, offloads: Offloads, on_network: fn(), on_disk: fn()) {
-        let cores = acpi::machine().processors.len().max(1);
-        let place = device.place.clone();
-        let outcome = match device.kind {
-            virtio::Kind::Network if self.cards.len() == MAX_CARDS => Err(StartError::TooMany(MAX_CARDS)),
-            virtio::Kind::Network => {
-                Card::start(device, offloads, on_network, cores).map(|card| self.cards.push(card))
-            }
-            virtio::Kind::Block => {
-                Disk::start(device, on_disk, cores).map(|disk| self.disks.push(Box::new(disk)))
-            }
-            virtio::Kind::Entropy => virtio::rng::start(device),
-            virtio::Kind::Socket => {
-                self.socket.get_or_insert(device);
-                Ok(())
-            }
-            virtio::Kind::Console => {
-                self.console.get_or_insert(device);
-                Ok(())
-            }
-        };
-        if let Err(error) = outcome {
-            log::warn!("{place}: not used: {error}");
-        }
-    }
 }

@@ -50,18 +50,18 @@ use unikernel_net::Counters;
 use unikernel_net::smoltcp::time::Instant;
 
 use crate::arch::cpu::{exit_work, this_cpu};
-use crate::drivers::Devices;
+use crate::drivers::virtio::VirtioDevice;
 use crate::drivers::virtio::net::Nic;
+use crate::drivers::{DeviceType, Devices};
 use crate::platform::time;
 use shards::Guard;
 pub use shards::set_address_observer;
 
-/// Starts the network: every card, or loopback alone.
-pub fn init(options: &Options, devices: Devices) {
-    let Devices { mut cards, console, socket, .. } = devices;
-    if options.captures
-        && let Some(console) = console
-    {
+/// Starts the network: every card, or loopback alone. `capture` is where all frames are written to.
+pub fn init(options: &Options, mut devices: Devices, capture: Option<VirtioDevice>) {
+    let socket = devices.take(DeviceType::Socket);
+    let mut cards = devices.cards;
+    if let Some(console) = capture {
         capture::start(console, options.snap_len, &mut cards);
     }
     if options.cards.len() > cards.len().max(1) {

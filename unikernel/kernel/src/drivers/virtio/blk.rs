@@ -14,7 +14,7 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use bitflags::bitflags;
 use smallvec::SmallVec;
 use unikernel_machine::disk::{BadBlocks, Claims, Parts};
-use virtio_drivers::transport::{DeviceStatus, Transport};
+use virtio_drivers::transport::{DeviceStatus, DeviceType, Transport};
 
 use super::blk_queue::{Queue, Status};
 use super::transport::Link;
@@ -23,6 +23,7 @@ use crate::arch::cpu::this_cpu;
 use crate::block::device::{
     BlockDevice, DiskError, FailedRequests, Limits, Memory, Operation, SECTOR_BYTES, Transfer,
 };
+use crate::drivers::registry::Driver;
 use crate::sync::SpinLock;
 
 bitflags! {
@@ -67,6 +68,16 @@ const MAX_QUEUES: usize = 8;
 /// Failed requests of one transfer that the log has a line for.
 const MOST_LINES: usize = 16;
 
+/// The driver.
+pub const DRIVER: Driver = Driver {
+    device_type: DeviceType::Block,
+    probe: |device, settings, devices| {
+        let disk = Disk::start(device, settings.on_disk, settings.most_queues())?;
+        devices.disks.push(Box::new(disk));
+        Ok(())
+    },
+};
+
 /// A request in flight: its slot in the queue, its place in the transfer, and where on the disk it begins.
 struct Waiting {
     slot: u16,
@@ -89,7 +100,7 @@ pub struct Disk {
 
 impl Disk {
     /// Starts the device with up to `most_queues` queues. `on_interrupt` is called from the interrupt handler.
-    pub fn start(device: VirtioDevice, on_interrupt: fn(), most_queues: usize) -> Result<Self, StartError> {
+    fn start(device: VirtioDevice, on_interrupt: fn(), most_queues: usize) -> Result<Self, StartError> {
         let mut link = device.link;
         let features = link.negotiate(|offered: Features| offered)?;
         let takes_tables = features.contains(Features::INDIRECT_DESC);

@@ -9,10 +9,12 @@
 use alloc::vec::Vec;
 
 use bitflags::bitflags;
+use virtio_drivers::transport::DeviceType;
 
 use super::ring::{Direction, Ring};
 use super::transport::Link;
 use super::{StartError, VirtioDevice};
+use crate::drivers::registry::{Driver, keep};
 use crate::platform::time;
 
 /// Queues (section 5.3.2): towards the host of the ports 0 and 1, and for messages about ports, to us and from us.
@@ -42,6 +44,10 @@ bitflags! {
         const VERSION_1 = 1 << 32;
     }
 }
+
+/// The driver. The device is started by who needs one: as [`Output`] for a capture, or as a
+/// [`terminal`](super::terminal).
+pub const DRIVER: Driver = Driver { device_type: DeviceType::Console, probe: keep };
 
 /// A port that is only written to.
 pub struct Output {

@@ -25,46 +25,19 @@ use alloc::format;
 use alloc::string::String;
 use core::fmt;
 
-use virtio_drivers::transport::{DeviceType, Transport};
+use virtio_drivers::transport::Transport;
 
+use crate::drivers::registry::{self, Driver};
 use crate::platform::acpi::MmioDevice;
 use crate::platform::pci::Function;
 use mmio::MmioLink;
 use pci::PciLink;
 use transport::Link;
 
-/// What a device is, of the kinds that have drivers.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Kind {
-    /// A network card.
-    Network,
-    /// A disk.
-    Block,
-    /// A source of random numbers.
-    Entropy,
-    /// A console.
-    Console,
-    /// Streams to the host.
-    Socket,
-}
-
-impl Kind {
-    fn of(link: &Link) -> Option<Self> {
-        match link.device_type() {
-            DeviceType::Network => Some(Self::Network),
-            DeviceType::Block => Some(Self::Block),
-            DeviceType::EntropySource => Some(Self::Entropy),
-            DeviceType::Console => Some(Self::Console),
-            DeviceType::Socket => Some(Self::Socket),
-            _ => None,
-        }
-    }
-}
-
 /// A device that was found but not started.
 pub struct VirtioDevice {
-    /// What it is.
-    pub kind: Kind,
+    /// Who drives it.
+    pub driver: &'static Driver,
     /// The way to it.
     pub link: Link,
     /// Where it sits, for messages.
@@ -155,13 +128,17 @@ impl fmt::Display for OpenError {
 /// Opens a PCI function, if it is a virtio device that we drive.
 pub fn open_pci(function: Function) -> Result<VirtioDevice, OpenError> {
     let place = format!("virtio at PCI {}", function.address());
-    let link = Link::Pci(PciLink::open(function)?);
-    Ok(VirtioDevice { kind: Kind::of(&link).ok_or(OpenError::NoDriver)?, link, place })
+    VirtioDevice::new(Link::Pci(PciLink::open(function)?), place)
 }
 
 /// Opens a device in memory, if it is one that we drive.
 pub fn open_mmio(device: &MmioDevice) -> Result<VirtioDevice, OpenError> {
-    let link = Link::Mmio(MmioLink::open(device)?);
-    let kind = Kind::of(&link).ok_or(OpenError::NoDriver)?;
-    Ok(VirtioDevice { kind, link, place: format!("virtio at {:#x}", device.address) })
+    VirtioDevice::new(Link::Mmio(MmioLink::open(device)?), format!("virtio at {:#x}", device.address))
+}
+
+impl VirtioDevice {
+    fn new(link: Link, place: String) -> Result<Self, OpenError> {
+        let driver = registry::find(link.device_type()).ok_or(OpenError::NoDriver)?;
+        Ok(Self { driver, link, place })
+    }
 }

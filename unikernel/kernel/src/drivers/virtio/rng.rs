@@ -5,11 +5,12 @@ use alloc::boxed::Box;
 
 use bitflags::bitflags;
 use virtio_drivers::queue::VirtQueue;
-use virtio_drivers::transport::Transport;
+use virtio_drivers::transport::{DeviceType, Transport};
 
 use super::hal::KernelHal;
 use super::transport::Link;
 use super::{StartError, VirtioDevice};
+use crate::drivers::registry::Driver;
 use crate::platform::{random, time};
 use crate::sync::SpinLock;
 
@@ -28,6 +29,10 @@ bitflags! {
     }
 }
 
+/// The driver.
+pub const DRIVER: Driver =
+    Driver { device_type: DeviceType::EntropySource, probe: |device, _, _| start(device) };
+
 struct EntropyDevice {
     link: Link,
     queue: VirtQueue<KernelHal, QUEUE_SIZE>,
@@ -38,7 +43,7 @@ struct EntropyDevice {
 static DEVICE: SpinLock<Option<EntropyDevice>> = SpinLock::new(None);
 
 /// Starts the device and asks it for entropy.
-pub fn start(device: VirtioDevice) -> Result<(), StartError> {
+fn start(device: VirtioDevice) -> Result<(), StartError> {
     let mut link = device.link;
     link.negotiate(|offered: Features| offered)?;
     let mut queue =

@@ -5,11 +5,12 @@ use alloc::vec::Vec;
 
 use bitflags::bitflags;
 use unikernel_net::vsock::HEADER_BYTES;
-use virtio_drivers::transport::Transport;
+use virtio_drivers::transport::{DeviceType, Transport};
 
 use super::ring::{Direction, Ring};
 use super::transport::Link;
 use super::{StartError, VirtioDevice};
+use crate::drivers::registry::{Driver, keep};
 
 /// Queues (section 5.10.2).
 const RX: u16 = 0;
@@ -31,6 +32,9 @@ bitflags! {
         const VERSION_1 = 1 << 32;
     }
 }
+
+/// The driver. The device is started together with the protocol.
+pub const DRIVER: Driver = Driver { device_type: DeviceType::Socket, probe: keep };
 
 /// The device.
 pub struct SocketDevice {

@@ -17,13 +17,14 @@ mod send;
 
 use alloc::vec::Vec;
 
-use unikernel_cmdline::Offloads;
+use unikernel_cmdline::{MAX_CARDS, Offloads};
 use unikernel_net::pcapng;
-use virtio_drivers::transport::Transport;
+use virtio_drivers::transport::{DeviceType, Transport};
 
 use super::ring::{Direction, Ring};
 use super::transport::Link;
 use super::{StartError, VirtioDevice};
+use crate::drivers::registry::Driver;
 use commands::CommandQueue;
 use features::CONFIG_STATUS;
 pub use features::Features;
@@ -84,6 +85,19 @@ impl core::ops::Add for Counters {
     }
 }
 
+/// The driver.
+pub const DRIVER: Driver = Driver {
+    device_type: DeviceType::Network,
+    probe: |device, settings, devices| {
+        if devices.cards.len() == MAX_CARDS {
+            return Err(StartError::TooMany(MAX_CARDS));
+        }
+        let card = Card::start(device, settings.offloads, settings.on_network, settings.most_queues())?;
+        devices.cards.push(card);
+        Ok(())
+    },
+};
+
 /// A network card, started.
 pub struct Card {
     link: Link,
@@ -108,7 +122,7 @@ pub struct Nic {
 impl Card {
     /// Starts the device with up to `most_pairs` pairs of queues, and what `offloads` lets it do. `on_interrupt` is called from the interrupt
     /// handler.
-    pub fn start(
+    fn start(
         device: VirtioDevice,
         offloads: Offloads,
         on_interrupt: fn(),

@@ -1,0 +1,28 @@
+//! Which drivers there are. A driver is its file and a line in [`DRIVERS`].
+
+use virtio_drivers::transport::DeviceType;
+
+use super::virtio::{StartError, VirtioDevice, blk, console, net, rng, vsock};
+use super::{Devices, Settings};
+
+/// A driver for one type of device.
+pub struct Driver {
+    /// What it drives (virtio specification, section 5).
+    pub device_type: DeviceType,
+    /// Starts a device, or puts it into [`Devices`] for who will.
+    pub probe: fn(VirtioDevice, &Settings, &mut Devices) -> Result<(), StartError>,
+}
+
+/// All of them, on every transport.
+const DRIVERS: [&Driver; 5] = [&net::DRIVER, &blk::DRIVER, &rng::DRIVER, &console::DRIVER, &vsock::DRIVER];
+
+/// A [`Driver::probe`] for devices that somebody else starts ([`Devices::take`]).
+pub fn keep(device: VirtioDevice, _: &Settings, devices: &mut Devices) -> Result<(), StartError> {
+    devices.kept.push(device);
+    Ok(())
+}
+
+/// The driver for a type of device, if there is one.
+pub fn find(device_type: DeviceType) -> Option<&'static Driver> {
+    DRIVERS.into_iter().find(|driver| driver.device_type == device_type)
+}

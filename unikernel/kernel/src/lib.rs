@@ -118,6 +118,7 @@ extern "C" fn kernel_main(start_info: u32, magic: u32) -> ! {
     }
     let (capture, console) = if options.captures { (console, None) } else { (None, console) };
     start_console(console);
+    let balloon = devices.take(DeviceType::MemoryBalloon);
     net::init(&options, devices, capture);
     platform::generation::set_handler(has_new_life);
     debug::init(&options);
@@ -126,7 +127,7 @@ extern "C" fn kernel_main(start_info: u32, magic: u32) -> ! {
     arch::startup::start_others(prepare_core, run_core);
     net::spread_interrupts();
     mount_disks(&options);
-    service::start(&options);
+    service::start(&options, balloon);
     start_when_told(&command_line, &options, told);
     platform::power::enable_power_button(service::shutdown::power_button);
     log::debug!("up after {} µs", platform::time::now_ns() / 1000);

@@ -21,6 +21,7 @@ fn main() {
         "pieces" => touch_on_two_threads(),
         "read" => read_into_the_last_page(),
         "page-tables" => touch_far_apart(),
+        "lent" => lent(),
         "strict" => strict(),
         "strict-pieces" => strict_pieces(),
         "strict-call" => strict_call(),
@@ -52,6 +53,22 @@ fn meminfo(name: &str) -> usize {
     let text = std::fs::read_to_string("/proc/meminfo").unwrap();
     let row = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap();
     row.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
+}
+
+/// Waits until the host has borrowed most of the machine's memory, and then uses more than is left.
+fn lent() {
+    const LEFT: usize = 64 * MIB;
+    println!("lent: waiting");
+    while meminfo("MemFree") > LEFT {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let len = 2 * LEFT;
+    let at = try_map(len, READ_WRITE, ANONYMOUS).unwrap();
+    write_each_page(at, len);
+    for offset in (0..len).step_by(PAGE) {
+        // SAFETY: inside the mapping.
+        check_eq!(unsafe { at.add(offset).read_volatile() }, 1);
+    }
 }
 
 /// More than there is can be promised bit by bit, but not at once (unless the app says that it needs no reserve).

@@ -6,6 +6,7 @@ use core::fmt::Write;
 
 use unikernel_mm::PAGE_BYTES;
 
+use crate::drivers::virtio::balloon;
 use crate::kmem::{frames, heap};
 use crate::mem::space;
 use crate::platform::{interrupts, stopwatch, time};
@@ -67,6 +68,13 @@ fn memory(text: &mut String) {
     let usage = space::usage();
     line(text, Kind::Gauge, "memory_total_bytes", "Usable memory.", bytes(frames::total_pages() as u64));
     line(text, Kind::Gauge, "memory_free_bytes", "Free memory.", bytes(frames::free_pages() as u64));
+    line(
+        text,
+        Kind::Gauge,
+        "memory_lent_bytes",
+        "Memory that the host has (virtio balloon).",
+        bytes(balloon::pages() as u64),
+    );
     line(text, Kind::Gauge, "kernel_heap_bytes", "The kernel's heap in use.", heap::used_bytes() as u64);
     line(
         text,

@@ -23,9 +23,27 @@ pub fn set_page_cache(cache: &'static dyn PageCache) {
     PAGE_CACHE.call_once(|| cache);
 }
 
+/// Takes back what others were lent, until so many pages can be had.
+static LENDER: Once<fn(usize)> = Once::new();
+
+/// Sets who has lent memory to others. It is called when caches give no more, with locks, and does not sleep.
+pub fn set_lender(take_back: fn(usize)) {
+    LENDER.call_once(|| take_back);
+}
+
+/// Makes room for `pages` of the app's, if they are not there: from caches, last from what was lent. Never sleeps.
+pub fn make_room(pages: usize) {
+    shrink_caches(pages);
+    if let Some(take_back) = LENDER.get()
+        && !frames::can_app_take(pages)
+    {
+        take_back(pages);
+    }
+}
+
 /// Makes room for `pages` of the app's, if they are not there: from the heap's lists, then from the page
 /// cache, last from what of it is mapped. Never sleeps.
-pub fn make_room(pages: usize) {
+pub fn shrink_caches(pages: usize) {
     if frames::can_app_take(pages) {
         return;
     }

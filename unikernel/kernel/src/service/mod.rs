@@ -1,10 +1,12 @@
 //! What the machine does beside running the app, each by a thread of the kernel's or before the app starts.
 //!
+//! - [`balloon`]: gives memory to the host;
 //! - [`config`]: what the machine is told beside its command line;
 //! - [`ntp`]: keeps the clock right;
 //! - [`shutdown`]: how the machine stops;
 //! - [`syslog`]: tells a server what is logged and written to the console.
 
+mod balloon;
 pub mod config;
 pub mod ntp;
 pub mod shutdown;
@@ -14,8 +16,11 @@ use core::net::Ipv4Addr;
 
 use unikernel_cmdline::Options;
 
-/// Starts what the command line asks for.
-pub fn start(options: &Options) {
+use crate::drivers::virtio::VirtioDevice;
+
+/// Starts what the command line asks for, and what there is a device for.
+pub fn start(options: &Options, balloon: Option<VirtioDevice>) {
+    balloon.into_iter().for_each(balloon::init);
     ntp::init(&options.system);
     syslog::init(&options.system);
 }

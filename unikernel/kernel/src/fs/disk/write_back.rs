@@ -16,8 +16,8 @@ use super::load::split;
 use super::{Mount, flusher, now};
 use crate::abi::Errno;
 use crate::block::device::{Memory, Operation, SECTOR_BYTES};
-use crate::block::volume::Volume;
 use crate::block::device::{Memory, Operation, SECTOR_BYTES};
+use crate::block::volume::Volume;
 use crate::kmem::PAGE_BYTES;
 
 /// Pages written back at a time.

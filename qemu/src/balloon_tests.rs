@@ -29,8 +29,14 @@ pub(crate) fn all() -> Vec<NamedTest> {
         tests.push((format!("balloon_moves [{kind}]"), Box::new(move || moves(kind, device))));
     }
     tests.push(("balloon_takes_not_all [q35]".into(), Box::new(takes_not_all)));
-    tests.push(("balloon_gives_way [q35]".into(), Box::new(|| under_pressure("on", 0))));
-    tests.push(("balloon_stays [q35]".into(), Box::new(|| under_pressure("off", OUT_OF_MEMORY))));
+    for (place, profile) in [("q35", Profile::Release), ("q35, checked", Profile::Debug)] {
+        tests.push((
+            format!("balloon_gives_way [{place}]"),
+            Box::new(move || under_pressure(profile, "on", 0)),
+        ));
+    }
+    let stays = || under_pressure(Profile::Release, "off", OUT_OF_MEMORY);
+    tests.push(("balloon_stays [q35]".into(), Box::new(stays)));
     tests
 }
 
@@ -139,11 +145,10 @@ fn takes_not_all() -> Result<()> {
 }
 
 /// An app that comes to need more than the host has left.
-fn under_pressure(deflates: &str, code: u8) -> Result<()> {
-    project::build("guest-tests", &["overcommit"], Profile::Release)?;
+fn under_pressure(profile: Profile, deflates: &str, code: u8) -> Result<()> {
+    project::build("guest-tests", &["overcommit"], profile)?;
     let device = format!("virtio-balloon-pci,deflate-on-oom={deflates}");
-    let (mut machine, control) =
-        machine(Kind::Q35, &project::image_of("overcommit", Profile::Release), &device)?;
+    let (mut machine, control) = machine(Kind::Q35, &project::image_of("overcommit", profile), &device)?;
     machine.append = "-- lent".into();
     let mut guest = Vm::start(&machine, Console::Recorded)?;
     guest.wait_until(TIME_OUT, || guest.console().contains("lent: waiting"))?;

@@ -16,7 +16,6 @@ use super::load::split;
 use super::{Mount, flusher, now};
 use crate::abi::Errno;
 use crate::block::device::{Memory, Operation, SECTOR_BYTES};
-use crate::block::device::{Memory, Operation, SECTOR_BYTES};
 use crate::block::volume::Volume;
 use crate::kmem::PAGE_BYTES;
 

@@ -2,6 +2,7 @@
 
 pub mod call_table;
 pub mod cold;
+pub mod held_up;
 pub mod mapping;
 pub mod objects;
 pub mod random;

@@ -20,6 +20,7 @@ use crate::abi::Errno;
 use crate::file::{Readiness, WaitMode};
 use crate::platform::time;
 use crate::sync::SpinLock;
+use crate::task::{self, scheduler};
 
 /// Who asks for what libraries ask for (std, mio, tokio), or more, gets as much as Linux allows at most (`somaxconn`). A SYN that
 /// finds the queue full is lost, and repeated after 1, 3, 7, 15 seconds: for an app that is busy for a moment that is
@@ -362,7 +363,11 @@ impl Stream {
 
     pub(super) fn close(&self, socket: &Socket) {
         let linger = socket.options.lock().linger;
-        if let Linger::Wait(seconds) = linger {
+        // A thread of the kernel's waits for nobody: it has other files to close, other requests to do. Nor does an idle core.
+        if let Linger::Wait(seconds) = linger
+            && scheduler::can_block()
+            && !task::is_kernel_thread()
+        {
             self.linger(socket, seconds);
         }
         let role = core::mem::replace(&mut *self.role.lock(), Role::Closed);

@@ -22,12 +22,13 @@ const MAX_HOW_BYTES: usize = 4096;
 /// How often a name is tried anew that turns into a link between being found and being opened.
 const MAX_ATTEMPTS: usize = 8;
 
-/// openat2(2). The flags that are answered say what becomes of the descriptor.
+/// openat2(2), with `added` to the flags that are asked for. Those are answered, and say what becomes of the descriptor.
 pub fn openat2(
     directory: i32,
     path: UserPtr<u8>,
     how: UserPtr<open_how>,
     size: usize,
+    added: u32,
 ) -> Result<(Arc<OpenFile>, u32), Errno> {
     if size < size_of::<open_how>() {
         return Err(Errno::EINVAL);
@@ -53,9 +54,9 @@ pub fn openat2(
     }
     let path = read_path(path)?;
     let opened = if limits.is_empty() {
-        open_path(directory, &path, flags, how.mode as u32)?
+        open_path(directory, &path, flags | added, how.mode as u32)?
     } else {
-        open_limited(directory, &path, limits, (flags, how.mode as u32))?
+        open_limited(directory, &path, limits, (flags | added, how.mode as u32))?
     };
     Ok((opened, flags))
 }

@@ -29,7 +29,7 @@ pub fn sys_openat(directory: i32, path: UserPtr<u8>, flags: u32, mode: u32) -> S
 
 /// openat2(2).
 pub fn sys_openat2(directory: i32, path: UserPtr<u8>, how: UserPtr<open_how>, size: usize) -> SysResult {
-    let (opened, flags) = ops::open_how::openat2(directory, path, how, size)?;
+    let (opened, flags) = ops::open_how::openat2(directory, path, how, size, 0)?;
     file::install(opened, on_exec_of(flags))
 }
 

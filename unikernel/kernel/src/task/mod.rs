@@ -77,6 +77,11 @@ pub fn current() -> CurrentThread {
     CurrentThread(ManuallyDrop::new(unsafe { Arc::from_raw(thread) }), PhantomData)
 }
 
+/// True if the running thread is one of the kernel's own.
+pub fn is_kernel_thread() -> bool {
+    current().id == 0
+}
+
 /// True if a signal waits for the running thread: a call that may end early does.
 pub fn has_signal() -> bool {
     current().signals.lock().has_deliverable()

@@ -19,6 +19,7 @@ use crate::net::socket::{MessageFlags, Outgoing, Socket, kind_number};
 use crate::ops::buffers::Buffers;
 use crate::ops::socket::SocketRef;
 use crate::ops::{self, message};
+use crate::task::release::release;
 
 /// How an attempt ended.
 pub(super) enum Attempt {
@@ -187,8 +188,10 @@ impl Ring {
             return Err(Errno::EBADF);
         }
         // If there is no place for it, it is closed, which may sleep: without the lock.
-        let placed = self.registered.lock().place_file(Arc::clone(&opened), sqe.file_index);
-        placed.map(|(index, _replaced)| index)
+        let placed = self.registered.lock().place_file(&opened, sqe.file_index);
+        let (index, replaced) = placed.inspect_err(|_| release([opened]))?;
+        release(replaced);
+        Ok(index)
     }
 }
 

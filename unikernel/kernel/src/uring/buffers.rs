@@ -13,6 +13,7 @@ use crate::abi::{Errno, SysResult};
 use crate::file::{self, AttemptError, OpenFile};
 use crate::kmem::room;
 use crate::mem::user::{UserPtr, UserSlice};
+use crate::task::scheduler::breathe_now_and_then;
 
 /// Registered files at most (Linux: the limit of descriptors).
 const MAX_FILES: usize = 65_536;
@@ -43,6 +44,9 @@ impl Selected {
     }
 }
 
+/// What comes in a registered file's place: a file or none, or what is there stays.
+pub(super) type Replacement = Option<Option<Arc<OpenFile>>>;
+
 enum Group {
     /// By `IORING_OP_PROVIDE_BUFFERS`.
     List(VecDeque<Selected>),
@@ -65,37 +69,16 @@ impl Registered {
         self.files.get(index as usize).and_then(Option::clone).ok_or(Errno::EBADF)
     }
 
-    /// Registers files.
-    pub(super) fn set_files(&mut self, files: Vec<Option<Arc<OpenFile>>>) -> SysResult {
-        if !self.files.is_empty() {
-            return Err(Errno::EBUSY);
-        }
-        self.files = files;
-        Ok(0)
-    }
-
-    /// Replaces files from an index on; answers how many. What was there is for the caller to let go, who
-    /// holds no lock then.
-    pub(super) fn update_files(
-        &mut self,
-        first: u32,
-        descriptors: &[i32],
-        retired: &mut Vec<Option<Arc<OpenFile>>>,
-    ) -> SysResult {
-        self.check_update(first, descriptors.len() as u32)?;
-        let first = first as usize;
-        for (index, &descriptor) in descriptors.iter().enumerate() {
-            if descriptor != IORING_REGISTER_FILES_SKIP {
-                match registrable(descriptor) {
-                    Ok(opened) => {
-                        room::push(retired, core::mem::replace(&mut self.files[first + index], opened))?;
-                    }
-                    Err(error) if index == 0 => return Err(error),
-                    Err(_) => return Ok(index),
-                }
+    /// Exchanges files from an index on with those of `others` that are not to be skipped. What was there is for the
+    /// caller to let go, who holds no lock then.
+    pub(super) fn exchange_files(&mut self, first: u32, others: &mut [Replacement]) -> Result<(), Errno> {
+        self.check_update(first, others.len() as u32)?;
+        for (file, other) in self.files[first as usize..].iter_mut().zip(others) {
+            if let Some(other) = other {
+                core::mem::swap(file, other);
             }
         }
-        Ok(descriptors.len())
+        Ok(())
     }
 
     /// Whether so many files from an index on are there to be replaced.
@@ -108,10 +91,10 @@ impl Registered {
     }
 
     /// Puts a file at `index - 1`, or at a free index for `IORING_FILE_INDEX_ALLOC`, and answers that; with
-    /// what was there.
+    /// what was there. That, and the caller's reference, are for the caller to let go, who holds no lock then.
     pub(super) fn place_file(
         &mut self,
-        opened: Arc<OpenFile>,
+        opened: &Arc<OpenFile>,
         index: u32,
     ) -> Result<(usize, Option<Arc<OpenFile>>), Errno> {
         if self.files.is_empty() {
@@ -119,11 +102,11 @@ impl Registered {
         }
         if index == IORING_FILE_INDEX_ALLOC as u32 {
             let free = self.files.iter().position(Option::is_none).ok_or(Errno::ENFILE)?;
-            self.files[free] = Some(opened);
+            self.files[free] = Some(Arc::clone(opened));
             return Ok((free, None));
         }
         let slot = self.files.get_mut((index as usize).wrapping_sub(1)).ok_or(Errno::EINVAL)?;
-        Ok((0, slot.replace(opened)))
+        Ok((0, slot.replace(Arc::clone(opened))))
     }
 
     /// Takes a file out.
@@ -136,6 +119,7 @@ impl Registered {
         if count == 0 || count as usize > MAX_PROVIDED || first.is_empty() {
             return Err(Errno::EINVAL);
         }
+        self.groups.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
         let group = self.groups.entry(group).or_insert_with(|| Group::List(VecDeque::new()));
         let Group::List(list) = group else { return Err(Errno::EINVAL) };
         if list.len() + count as usize > MAX_PROVIDED {
@@ -172,6 +156,7 @@ impl Registered {
             None => {}
         }
         let group = Group::Ring { address: ring.ring_addr, mask: (entries - 1) as u16, head: 0 };
+        self.groups.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
         self.groups.insert(ring.bgid, group);
         Ok(0)
     }
@@ -267,8 +252,32 @@ pub(super) fn read_files(
     files.try_reserve_exact(count as usize).map_err(|_| Errno::ENOMEM)?;
     for index in 0..count as usize {
         files.push(read(index)?);
+        breathe_now_and_then(index);
     }
     Ok(files)
+}
+
+/// The files that are to come in the place of registered ones, as far as there are such for the app's descriptors: the first
+/// has to be one.
+pub(super) fn read_replacements(descriptors: UserPtr<i32>, count: u32) -> Result<Vec<Replacement>, Errno> {
+    let mut replacements = room::with_capacity(count as usize)?;
+    let mut is_over = false;
+    for index in 0..count as usize {
+        // All are read, whether they are wanted or not.
+        let descriptor = descriptors.element(index).read()?;
+        let replacement = match descriptor {
+            _ if is_over => continue,
+            IORING_REGISTER_FILES_SKIP => Ok(None),
+            descriptor => registrable(descriptor).map(Some),
+        };
+        match replacement {
+            Ok(replacement) => replacements.push(replacement),
+            Err(error) if index == 0 => return Err(error),
+            Err(_) => is_over = true,
+        }
+        breathe_now_and_then(index);
+    }
+    Ok(replacements)
 }
 
 /// The file to register for a descriptor. Rings are not for registering: they could hold each other.

@@ -18,6 +18,7 @@ use crate::mem::user::UserPtr;
 use crate::platform::time;
 use crate::task::WaitQueue;
 use crate::task::clocks::{deadline_ns, timespec_ns};
+use crate::task::scheduler::{breathe, breathe_now_and_then};
 
 /// Which requests are meant (io_uring_prep_cancel(3)).
 pub(super) struct Target {
@@ -30,6 +31,8 @@ pub(super) struct Target {
 impl Ring {
     /// The operations that end or change others.
     pub(super) fn cancel(&self, sqe: &Sqe) -> SysResult {
+        // The search looks at all that waits.
+        breathe();
         match sqe.opcode {
             opcode::POLL_REMOVE
                 if sqe.len & (IORING_POLL_UPDATE_EVENTS | IORING_POLL_UPDATE_USER_DATA) != 0 =>
@@ -107,11 +110,12 @@ impl Ring {
             return self.end(found.ok_or(Errno::ENOENT)?);
         }
         let (mut ended, mut from) = (0, 0);
-        loop {
+        for done in 0.. {
             let found = self.slots.lock().find(from, matches);
             let Some(key) = found else { break };
             from = key.index as usize + 1;
             ended += usize::from(self.end(key).is_ok());
+            breathe_now_and_then(done);
         }
         if ended > 0 || target.user_data.is_none() { Ok(ended) } else { Err(Errno::ENOENT) }
     }
@@ -206,11 +210,12 @@ impl Ring {
             self.cancel_chain(chain);
         }
         let mut from = 0;
-        loop {
+        for done in 0.. {
             let found = self.slots.lock().find(from, |_, _| true);
             let Some(key) = found else { break };
             from = key.index as usize + 1;
             self.resume(key, Cause::Cancel);
+            breathe_now_and_then(done);
         }
         loop {
             let follower = self.followers.lock().pop_front();

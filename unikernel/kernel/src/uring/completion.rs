@@ -1,7 +1,6 @@
 //! Completions: into the queue, or into a backlog while that is full; and who is told of them.
 
-use alloc::collections::VecDeque;
-use alloc::vec::Vec;
+use alloc::collections::{BTreeSet, VecDeque};
 use core::sync::atomic::Ordering;
 
 use super::Ring;
@@ -10,7 +9,6 @@ use super::slots::Key;
 use super::timeout::Expiry;
 use crate::file::Readiness;
 use crate::file::eventfd::EventFd;
-use crate::kmem::room::{self, OutOfMemory};
 
 /// Completions that may wait for room in the queue. Linux counts them as memory of the app's.
 const MAX_BACKLOG: usize = 65_536;
@@ -22,14 +20,31 @@ pub(super) struct Completions {
     /// Completions that found the queue full (`IORING_FEAT_NODROP`).
     backlog: VecDeque<Cqe>,
     /// Completions ever, and who waits for how many.
-    posted: u32,
-    counting: Vec<(u32, Key)>,
+    posted: u64,
+    counting: BTreeSet<(u64, Key)>,
 }
 
 impl Completions {
-    /// Has the time-out at `key` end after so many completions.
-    pub(super) fn count_down(&mut self, count: u32, key: Key) -> Result<(), OutOfMemory> {
-        room::push(&mut self.counting, (self.posted.wrapping_add(count), key))
+    /// Has the time-out at `key` end after so many completions; answers by how many that is.
+    pub(super) fn count_down(&mut self, count: u32, key: Key) -> u64 {
+        let target = self.posted + u64::from(count);
+        self.counting.insert((target, key));
+        target
+    }
+
+    /// The time-out at `key` has ended otherwise.
+    pub(super) fn stop_counting(&mut self, target: u64, key: Key) {
+        self.counting.remove(&(target, key));
+    }
+
+    /// A time-out that has waited for the completions that there are now.
+    fn pop_counted(&mut self) -> Option<Key> {
+        let &(target, key) = self.counting.first()?;
+        if target > self.posted {
+            return None;
+        }
+        self.counting.pop_first();
+        Some(key)
     }
 }
 
@@ -47,20 +62,10 @@ impl Ring {
         } else {
             self.memory.count_lost();
         }
-        completions.posted = completions.posted.wrapping_add(1);
-        let posted = completions.posted;
-        if !completions.counting.is_empty() {
-            let mut expired = self.expired.lock();
-            completions.counting.retain(|&(target, key)| {
-                let is_over = posted.wrapping_sub(target) as i32 >= 0;
-                if is_over {
-                    expired.push_back((key, Expiry::Count));
-                }
-                !is_over
-            });
-            if !expired.is_empty() {
-                self.schedule();
-            }
+        completions.posted += 1;
+        while let Some(key) = completions.pop_counted() {
+            self.expired.lock().push_back((key, Expiry::Count));
+            self.schedule();
         }
         self.has_news.store(true, Ordering::Release);
         has_room

@@ -12,17 +12,20 @@ use super::operation::{opcode, takes_file};
 use super::request::{Action, Request};
 use super::slots::{Cause, Key, Taken};
 use super::sqe::SqeFlags;
-use super::timeout::Expiry;
+use super::timeout::{Expiry, Timeout};
 use super::workers::wants_worker;
 use crate::abi::{Errno, SysResult};
 use crate::file::poll_source::Watch;
 use crate::file::{self, Readiness};
+use crate::task::scheduler::breathe_now_and_then;
 
 impl Ring {
     /// Runs a chain for as long as its requests can be done at once.
     pub(super) fn start(&self, first: Box<Request>) {
         let mut next = Some(first);
-        while let Some(mut request) = next {
+        for done in 0.. {
+            let Some(mut request) = next else { break };
+            breathe_now_and_then(done);
             next = match self.resolve(&mut request) {
                 Ok(()) => self.drive(request),
                 Err(error) => self.finish(request, Err(error), 0),
@@ -104,9 +107,9 @@ impl Ring {
         self.expired.lock().try_reserve(2 * count).map_err(|_| Errno::ENOMEM)?;
         self.followers.lock().try_reserve(count).map_err(|_| Errno::ENOMEM)?;
         self.guard(request, key);
-        if let Action::Timeout(timeout) = &request.action {
+        if let Action::Timeout(timeout) = &mut request.action {
             if timeout.count > 0 {
-                self.completions.lock().count_down(timeout.count, key)?;
+                timeout.target = Some(self.completions.lock().count_down(timeout.count, key));
             }
             request.timer = Some(self.alarm(timeout.deadline_ns, key));
         }
@@ -190,7 +193,7 @@ impl Ring {
             // The bytes were copied: their memory is the app's again.
             self.post(request.sqe.user_data, 0, IORING_CQE_F_NOTIF);
         }
-        self.outstanding.fetch_sub(1, Ordering::Relaxed);
+        self.count_end();
         if let Some(guard) = request.guard.take() {
             self.end_guard(guard);
         }
@@ -212,15 +215,26 @@ impl Ring {
     fn finish_cancelled(&self, mut request: Box<Request>) -> Option<Box<Request>> {
         let reason = if let Action::Refused(reason) = request.action { reason } else { Errno::ECANCELED };
         self.post(request.sqe.user_data, -reason.number(), 0);
-        self.outstanding.fetch_sub(1, Ordering::Relaxed);
+        self.count_end();
         request.next.take()
+    }
+
+    /// A request is complete. Chains may have waited for that, whoever has brought it to its end.
+    fn count_end(&self) {
+        // Either this core sees that there are chains, or who puts one there sees the end.
+        self.outstanding.fetch_sub(1, Ordering::SeqCst);
+        if self.has_deferred.load(Ordering::SeqCst) {
+            self.schedule();
+        }
     }
 
     /// Ends a chain that was not started.
     pub(super) fn cancel_chain(&self, first: Option<Box<Request>>) {
         let mut next = first;
-        while let Some(request) = next {
+        for done in 0.. {
+            let Some(request) = next else { break };
             next = self.finish_cancelled(request);
+            breathe_now_and_then(done);
         }
     }
 
@@ -229,6 +243,9 @@ impl Ring {
         unwatch(request);
         drop(request.timer.take());
         if let Some(key) = request.key.take() {
+            if let Action::Timeout(Timeout { target: Some(target), .. }) = request.action {
+                self.completions.lock().stop_counting(target, key);
+            }
             self.slots.lock().release(key);
         }
     }
@@ -266,21 +283,25 @@ impl Ring {
     pub(super) fn work(&self) {
         // First, so that what comes from here on schedules the ring again.
         self.is_scheduled.store(false, Ordering::SeqCst);
-        while let Some(watch) = self.ready.pop() {
+        for done in 0.. {
+            let Some(watch) = self.ready.pop() else { break };
             let key = Key { index: watch.key.0 as u32, generation: watch.key.1 as u32 };
             self.resume(key, Cause::Event);
+            breathe_now_and_then(done);
         }
         // One by one: the queue keeps its memory, which was reserved for all requests that wait.
         let count = self.expired.lock().len();
-        for _ in 0..count {
+        for done in 0..count {
             let first = self.expired.lock().pop_front();
             let Some((key, expiry)) = first else { break };
             self.expire(key, expiry);
+            breathe_now_and_then(done);
         }
-        loop {
+        for done in 0.. {
             let next = self.followers.lock().pop_front();
             let Some(next) = next else { break };
             self.start(next);
+            breathe_now_and_then(done);
         }
         self.start_deferred();
         self.announce();
@@ -310,8 +331,10 @@ impl Ring {
         if expiry == Expiry::Time && timeout.advance() {
             let deadline_ns = timeout.deadline_ns;
             request.timer = Some(self.alarm(deadline_ns, key));
-            self.post(request.sqe.user_data, -Errno::ETIME.number(), IORING_CQE_F_MORE);
-            return self.park_timeout(key, request);
+            if self.post(request.sqe.user_data, -Errno::ETIME.number(), IORING_CQE_F_MORE) {
+                return self.park_timeout(key, request);
+            }
+            // The queue is full: whoever wants more asks anew.
         }
         let result = if expiry == Expiry::Time { Err(Errno::ETIME) } else { Ok(0) };
         self.follow(self.finish(request, result, 0));

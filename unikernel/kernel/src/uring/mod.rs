@@ -46,6 +46,7 @@ use crate::mem::space::PageSource;
 use crate::net;
 use crate::sync::SpinLock;
 use crate::task::mutex::Mutex;
+use crate::task::release::release;
 use crate::task::wait::WaitError;
 use crate::task::{WaitQueue, current};
 use buffers::Registered;
@@ -113,6 +114,8 @@ pub struct Ring {
     completions: SpinLock<Completions>,
     slots: SpinLock<Slots>,
     deferred: SpinLock<Deferred>,
+    /// There are chains in it. Changed with its lock held.
+    has_deferred: AtomicBool,
     /// Requests that were submitted and are not complete.
     outstanding: AtomicU32,
     registered: SpinLock<Registered>,
@@ -188,6 +191,7 @@ impl Ring {
             completions: SpinLock::default(),
             slots: SpinLock::default(),
             deferred: SpinLock::default(),
+            has_deferred: AtomicBool::new(false),
             outstanding: AtomicU32::new(0),
             registered: SpinLock::default(),
             ready: Arc::new(ReadyList::of(Weak::<Self>::clone(myself))),
@@ -330,7 +334,7 @@ impl File for Ring {
         }
         self.cancel_all();
         let registered = core::mem::take(&mut *self.registered.lock());
-        drop(registered);
+        release(registered.files.into_iter().flatten());
     }
 
     fn name(&self) -> String {

@@ -2,7 +2,7 @@
 
 use alloc::sync::Arc;
 
-use linux_raw_sys::general::{open_how, statx};
+use linux_raw_sys::general::{O_NONBLOCK, open_how, statx};
 use linux_raw_sys::io_uring::*;
 use linux_raw_sys::net::SOL_SOCKET;
 use unikernel_ext4::Sync;
@@ -12,10 +12,11 @@ use super::request::Request;
 use super::sqe::Sqe;
 use crate::abi::{Errno, SysResult};
 use crate::file::table::on_exec_of;
-use crate::file::{self, OpenFile};
+use crate::file::{self, FileFlags, OpenFile};
 use crate::mem::user::{UserPtr, UserSlice};
 use crate::ops::socket::SocketRef;
 use crate::ops::{self, sockopt};
+use crate::task::release::release;
 
 /// `IORING_OP_*` as they stand in an entry.
 pub(super) mod opcode {
@@ -93,6 +94,15 @@ fn socket_of(request: &Request) -> Result<SocketRef, Errno> {
     SocketRef::of(Arc::clone(file_of(request)?))
 }
 
+/// Gives a place to what was opened with `O_NONBLOCK`, as Linux's rings do: nobody waits for the other end of a named pipe. The
+/// app's own flags say how the file is used then.
+fn place(ring: &Ring, opened: Arc<OpenFile>, flags: u32, sqe: &Sqe) -> SysResult {
+    if flags & O_NONBLOCK == 0 {
+        opened.set_flags(FileFlags::NONBLOCK, FileFlags::empty());
+    }
+    ring.place(opened, on_exec_of(flags), sqe)
+}
+
 /// Does a request that never waits.
 pub(super) fn call(ring: &Ring, request: &Request) -> SysResult {
     let sqe = &request.sqe;
@@ -110,13 +120,13 @@ pub(super) fn call(ring: &Ring, request: &Request) -> SysResult {
             ops::file::truncate(file_of(request)?, len)
         }
         opcode::OPENAT => {
-            let opened = ops::open::openat(sqe.fd, path, sqe.op_flags, sqe.len)?;
-            ring.place(opened, on_exec_of(sqe.op_flags), sqe)
+            let opened = ops::open::openat(sqe.fd, path, sqe.op_flags | O_NONBLOCK, sqe.len)?;
+            place(ring, opened, sqe.op_flags, sqe)
         }
         opcode::OPENAT2 => {
             let how = UserPtr::<open_how>::new(sqe.off);
-            let (opened, flags) = ops::open_how::openat2(sqe.fd, path, how, sqe.len as usize)?;
-            ring.place(opened, on_exec_of(flags), sqe)
+            let (opened, flags) = ops::open_how::openat2(sqe.fd, path, how, sqe.len as usize, O_NONBLOCK)?;
+            place(ring, opened, flags, sqe)
         }
         opcode::SOCKET => {
             let kind = sqe.off as u32;
@@ -125,7 +135,8 @@ pub(super) fn call(ring: &Ring, request: &Request) -> SysResult {
         }
         opcode::CLOSE if sqe.file_index != 0 => {
             let removed = ring.registered.lock().remove_file(sqe.file_index - 1);
-            removed.map(|_| 0)
+            release([removed?]);
+            Ok(0)
         }
         opcode::CLOSE => close(ring, sqe),
         opcode::STATX => {
@@ -206,7 +217,8 @@ fn message_ring(ring: &Ring, target: &OpenFile, sqe: &Sqe) -> SysResult {
         }
         command if command == io_uring_msg_ring_flags::IORING_MSG_SEND_FD as u32 => {
             let opened = ring.registered.lock().file(sqe.addr3 as u32)?;
-            let (index, _replaced) = target.registered.lock().place_file(opened, sqe.file_index)?;
+            let (index, replaced) = target.registered.lock().place_file(&opened, sqe.file_index)?;
+            release(replaced);
             if sqe.op_flags & IORING_MSG_RING_CQE_SKIP == 0 {
                 target.post(sqe.off, index as i32, 0);
             }

@@ -12,6 +12,7 @@ use super::request::{Action, Request};
 use super::sqe::SqeFlags;
 use crate::abi::Errno;
 use crate::kmem::room;
+use crate::task::scheduler::breathe_now_and_then;
 
 /// Chains that wait for those before them (`IOSQE_IO_DRAIN`).
 #[derive(Default)]
@@ -41,7 +42,11 @@ impl Ring {
     /// Takes up to `count` entries from the queue and starts them; answers how many were taken.
     pub(super) fn submit(&self, count: u32) -> usize {
         let mut left = count;
-        while left > 0 && self.has_room_for_chain() {
+        for done in 0.. {
+            if left == 0 || !self.has_room_for_chain() {
+                break;
+            }
+            breathe_now_and_then(done);
             let requests = self.next_chain(&mut left);
             let mut chain: Option<Box<Request>> = None;
             for mut request in requests.into_iter().rev() {
@@ -109,6 +114,7 @@ impl Ring {
             if drains || deferred.is_draining || !deferred.chains.is_empty() {
                 deferred.requests += len;
                 deferred.chains.push_back(chain);
+                self.has_deferred.store(true, Ordering::SeqCst);
                 drop(deferred);
                 return self.start_deferred();
             }
@@ -118,14 +124,17 @@ impl Ring {
 
     /// Starts the chains that have waited long enough.
     pub(super) fn start_deferred(&self) {
-        loop {
+        for done in 0.. {
+            breathe_now_and_then(done);
             let chain = {
                 let mut deferred = self.deferred.lock();
-                let is_quiet = self.outstanding.load(Ordering::Relaxed) == deferred.requests;
+                let is_quiet = self.outstanding.load(Ordering::SeqCst) == deferred.requests;
                 if is_quiet {
                     deferred.is_draining = false;
                 }
-                let Some(first) = deferred.chains.front() else { return };
+                let Some(first) = deferred.chains.front() else {
+                    return self.has_deferred.store(false, Ordering::SeqCst);
+                };
                 let drains = first.sqe.flags.contains(SqeFlags::DRAIN);
                 if deferred.is_draining || drains && !is_quiet {
                     return;

@@ -6,13 +6,14 @@ use core::sync::atomic::Ordering;
 use linux_raw_sys::io_uring::*;
 
 use super::Ring;
-use super::buffers::{MAX_BUFFERS, read_files};
+use super::buffers::{MAX_BUFFERS, read_files, read_replacements};
 use super::operation::{is_supported, opcode};
 use crate::abi::{Errno, SysResult};
 use crate::file::{self, eventfd::EventFd};
 use crate::mem::user::{UserAbi, UserPtr, UserSlice};
 use crate::ops::buffers::RawBuffer;
 use crate::task::current;
+use crate::task::release::release;
 use crate::user_abi;
 
 user_abi!(io_uring_buf_reg, io_uring_sync_cancel_reg, io_uring_probe_op, io_uring_buf_status);
@@ -39,7 +40,11 @@ impl Ring {
             () if is(op::IORING_REGISTER_FILES) => self.set_files(Some(UserPtr::new(argument)), count),
             () if is(op::IORING_UNREGISTER_FILES) => {
                 let before = core::mem::take(&mut self.registered.lock().files);
-                if before.is_empty() { Err(Errno::ENXIO) } else { Ok(0) }
+                if before.is_empty() {
+                    return Err(Errno::ENXIO);
+                }
+                release(before.into_iter().flatten());
+                Ok(0)
             }
             () if is(op::IORING_REGISTER_FILES_UPDATE) => {
                 let [first, descriptors] = UserPtr::<FilesUpdate>::new(argument).read()?;
@@ -125,19 +130,23 @@ impl Ring {
             return Err(Errno::EBUSY);
         }
         let files = read_files(descriptors, count)?;
-        self.registered.lock().set_files(files)
+        // Let go of before the files are.
+        let mut registered = self.registered.lock();
+        if !registered.files.is_empty() {
+            return Err(Errno::EBUSY);
+        }
+        registered.files = files;
+        Ok(0)
     }
 
     /// Replaces registered files. The app's array is read before anything is changed.
     pub(super) fn update_files(&self, first: u32, descriptors: UserPtr<i32>, count: u32) -> SysResult {
         self.registered.lock().check_update(first, count)?;
-        let mut wanted = Vec::new();
-        wanted.try_reserve_exact(count as usize).map_err(|_| Errno::ENOMEM)?;
-        for index in 0..count as usize {
-            wanted.push(descriptors.element(index).read()?);
-        }
-        let mut retired = Vec::new();
-        self.registered.lock().update_files(first, &wanted, &mut retired)
+        let mut files = read_replacements(descriptors, count)?;
+        let replaced = files.len();
+        self.registered.lock().exchange_files(first, &mut files)?;
+        release(files.into_iter().flatten().flatten());
+        Ok(replaced)
     }
 
     fn register_tagged(&self, are_files: bool, table: &io_uring_rsrc_register) -> SysResult {

@@ -26,6 +26,7 @@ use crate::net::unix::Rights;
 use crate::ops::buffers::{Buffers, RawBuffer, read_buffers};
 use crate::ops::message;
 use crate::ops::message::Room;
+use crate::task::release::release;
 use crate::task::timer::Timer;
 
 /// What is to be done.
@@ -156,6 +157,24 @@ impl Request {
             _ => false,
         };
         is_nonblocking || says_so
+    }
+}
+
+impl Drop for Request {
+    /// What it was the last to keep open is closed, one after the other: a ring among it has requests of its own.
+    fn drop(&mut self) {
+        let (from, rights) = match &mut self.action {
+            Action::Splice(splice) => (splice.from.take(), Rights::new()),
+            Action::Send { rights, .. } => (None, core::mem::take(rights)),
+            _ => (None, Rights::new()),
+        };
+        let files = [self.file.take(), self.awaited.take(), from];
+        release(files.into_iter().flatten().chain(rights));
+        // A chain is as long as the app likes.
+        let mut next = self.next.take();
+        while let Some(mut request) = next {
+            next = request.next.take();
+        }
     }
 }
 

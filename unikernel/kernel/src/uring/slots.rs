@@ -14,7 +14,7 @@ use super::request::Request;
 const MAX_WAITING: usize = 65_536;
 
 /// Names a request that waits.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) struct Key {
     pub(super) index: u32,
     pub(super) generation: u32,

@@ -23,6 +23,8 @@ pub(super) struct Timeout {
     pub(super) deadline_ns: u64,
     /// Completions that end it too; 0 for none.
     pub(super) count: u32,
+    /// Completions of the ring by which it ends, once it waits for them.
+    pub(super) target: Option<u64>,
     /// The time between two, for one that repeats.
     interval_ns: Option<u64>,
     /// Times it repeats; 0 for ever.
@@ -52,6 +54,7 @@ impl Timeout {
         Ok(Self {
             deadline_ns: deadline_ns(span_ns, base(flags)),
             count: if repeats { 0 } else { off },
+            target: None,
             interval_ns: repeats.then_some(span_ns),
             left: if repeats { off } else { 0 },
             is_success: flags & IORING_TIMEOUT_ETIME_SUCCESS != 0,

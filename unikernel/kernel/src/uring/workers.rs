@@ -10,7 +10,6 @@ use super::Ring;
 use super::operation::opcode;
 use super::request::{Action, Request};
 use crate::abi::Errno;
-use crate::fs::disk::table;
 use crate::mem::space;
 use crate::sync::SpinLock;
 use crate::task::{WaitQueue, scheduler};
@@ -54,10 +53,11 @@ pub(super) fn wants_worker(request: &Request) -> bool {
                 opened.file.is_on_disk() || opened.file.is_seekable() && !scheduler::can_block()
             })
         }
-        (Action::Call, Some(opened)) => opened.file.is_on_disk(),
-        (Action::Call, None) => {
-            walks(request.sqe.opcode) && !scheduler::can_block() && !table::all().is_empty()
+        (Action::Call, Some(opened)) => {
+            // A file in memory has a lock that sleeps as well, for its end.
+            opened.file.is_on_disk() || opened.file.is_seekable() && !scheduler::can_block()
         }
+        (Action::Call, None) => walks(request.sqe.opcode) && !scheduler::can_block(),
         _ => false,
     }
 }

@@ -220,7 +220,7 @@ fn search() {
                 .for_each(|socket| _ = socket.discard());
             socket.discard();
         }
-        release::release(alloc::vec![file]);
+        release::release([file]);
         place = Bound::Excluded(address);
     }
 }

@@ -162,6 +162,22 @@ const SERVERS: &[Server] = &[
         answer: "\"value\":\"cGFja2Vk\"",
     },
     Server {
+        name: "prometheus",
+        packages: &["prometheus"],
+        program: "usr/bin/prometheus",
+        folders: &[],
+        // It watches itself.
+        files: &[(
+            "etc/prometheus.yml",
+            "scrape_configs: [{ job_name: own, scrape_interval: 1s, static_configs: [{ targets: ['127.0.0.1:9090'] }] }]\n",
+        )],
+        memory_mib: 768,
+        append: "-- --config.file=/etc/prometheus.yml --storage.tsdb.path=/tmp/prometheus --web.listen-address=0.0.0.0:9090",
+        port: 9090,
+        question: b"GET /api/v1/query?query=up HTTP/1.1\r\nHost: test\r\n\r\n",
+        answer: ",\"1\"]}]}}",
+    },
+    Server {
         name: "python",
         packages: &["python3.11-minimal", "libpython3.11-stdlib"],
         program: "usr/bin/python3.11",

@@ -1,28 +1,15 @@
 //! Calls whose work is as long as a program likes hold up nobody else: while one runs, another thread goes on waking up in
-//! time, and its pages come. How long it is kept waiting at most is held against how long the call takes: who waits for all
-//! of it has been held up. On one processor that is about timers and turns, on two about locks.
-//!
-//! A host that is busy can hold up anybody, so the best of some rounds counts. With DATA, also files of a disk.
+//! time, and its pages come. On one processor that is about timers and turns, on two about locks. With DATA, also files of a disk.
 
 use std::cell::RefCell;
 use std::fs::File;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::FileExt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
-use std::{ptr, thread};
+use std::ptr;
 
+use guest_tests::held_up::Other;
 use guest_tests::mapping::{Mapping, PAGE, READ, READ_WRITE, new_file};
 use guest_tests::{check, check_eq};
-
-const ROUNDS: usize = 10;
-/// What the other thread may always wait: a call that takes no longer than some of these proves nothing.
-const SHORT: Duration = Duration::from_millis(3);
-/// The part of a call that it may wait.
-const PART: u32 = 2;
-/// How long the other thread sleeps each time.
-const NAP: Duration = Duration::from_micros(300);
 
 const SHARED: i32 = libc::MAP_SHARED | libc::MAP_ANONYMOUS;
 const SPARSE: i32 = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
@@ -30,7 +17,7 @@ const MIB: usize = 1 << 20;
 const LONG: usize = 64 * MIB;
 
 fn main() {
-    let other = Other::start();
+    let other = Other::start(touch_a_page);
     match std::env::var_os("DATA") {
         None => {
             mappings(&other);
@@ -47,74 +34,13 @@ fn main() {
     println!("long_calls: all well");
 }
 
-/// The thread that is not to be held up.
-struct Other {
-    /// The longest that it was, since that was set to 0, in nanoseconds.
-    longest_ns: Arc<AtomicU64>,
-    /// Its rounds.
-    rounds: Arc<AtomicU64>,
-    is_over: Arc<AtomicBool>,
-    thread: Option<thread::JoinHandle<()>>,
-}
-
-impl Other {
-    fn start() -> Self {
-        let (longest_ns, rounds, is_over) =
-            (Arc::<AtomicU64>::default(), Arc::<AtomicU64>::default(), Arc::<AtomicBool>::default());
-        let (longest, round, over) = (Arc::clone(&longest_ns), Arc::clone(&rounds), Arc::clone(&is_over));
-        let thread = thread::spawn(move || {
-            let page = map(PAGE, SPARSE);
-            while !over.load(Ordering::Relaxed) {
-                let start = Instant::now();
-                thread::sleep(NAP);
-                // SAFETY: nobody has a reference to the page.
-                check_eq!(unsafe { libc::madvise(page.start.cast(), PAGE, libc::MADV_DONTNEED) }, 0);
-                check!(page.store(0, 1));
-                let took = start.elapsed().saturating_sub(NAP);
-                longest.fetch_max(took.as_nanos() as u64, Ordering::SeqCst);
-                round.fetch_add(1, Ordering::SeqCst);
-            }
-        });
-        Self { longest_ns, rounds, is_over, thread: Some(thread) }
-    }
-
-    /// Waits for the end of the round that is under way, and for one more.
-    fn wait(&self) {
-        let before = self.rounds.load(Ordering::SeqCst);
-        while self.rounds.load(Ordering::SeqCst) < before + 2 {
-            thread::sleep(NAP);
-        }
-    }
-
-    /// Checks that a call does not hold it up, in some round.
-    fn is_not_held_up<T>(&self, what: &str, mut prepare: impl FnMut() -> T, mut call: impl FnMut(T)) {
-        let mut seen = Vec::new();
-        for _ in 0..ROUNDS {
-            let prepared = prepare();
-            self.wait();
-            self.longest_ns.store(0, Ordering::SeqCst);
-            let start = Instant::now();
-            call(prepared);
-            let took = start.elapsed();
-            self.wait();
-            let waited = Duration::from_nanos(self.longest_ns.load(Ordering::SeqCst));
-            seen.push((took, waited));
-            if waited <= SHORT.max(took / PART) {
-                println!("{what}: {took:?}, the other waited {waited:?}");
-                return;
-            }
-        }
-        println!("{what}: another thread is held up: (the call took, the other waited) {seen:?}");
-        std::process::exit(1);
-    }
-}
-
-impl Drop for Other {
-    fn drop(&mut self) {
-        self.is_over.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            thread.join().unwrap();
-        }
+/// One memory page goes and comes in each round.
+fn touch_a_page() -> impl FnMut() {
+    let page = map(PAGE, SPARSE);
+    move || {
+        // SAFETY: nobody has a reference to the page.
+        check_eq!(unsafe { libc::madvise(page.start.cast(), PAGE, libc::MADV_DONTNEED) }, 0);
+        check!(page.store(0, 1));
     }
 }
 

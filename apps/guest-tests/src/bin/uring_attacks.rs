@@ -452,7 +452,7 @@ fn closing() {
 
 /// Batches of the largest size hold up nobody: another thread wakes up in time meanwhile.
 fn long_batches() {
-    let other = Other::start();
+    let other = Other::start(|| || ());
     let nop = |_| opcode::Nop::new().build();
     for flags in [squeue::Flags::empty(), squeue::Flags::IO_LINK, squeue::Flags::IO_DRAIN] {
         other.is_not_held_up(

@@ -12,7 +12,8 @@ use linux_raw_sys::general::*;
 use smallvec::SmallVec;
 
 use super::epoll_nesting::{self, Below};
-use super::poll_source::{Batch, PollSource, ReadyList, Watch, WatchKey};
+use super::poll_source::{PollSource, Watch, WatchKey};
+use super::ready_list::{Batch, ReadyList};
 use super::{AttemptError, File, Metadata, OpenFile, Readiness, complete};
 use crate::abi::{Errno, SysResult};
 use crate::mem::fault::Missing;

@@ -2,7 +2,7 @@
 //!
 //! - [`File`]: what every kind of file can do, with refusals as defaults;
 //! - [`OpenFile`]: a file as opened, with status flags and an offset; [`table`]: descriptors;
-//! - [`PollSource`]: how a file tells sleeping threads and epoll that something changed;
+//! - [`PollSource`]: how a file tells sleeping threads and epoll that something changed; [`ready_list`]: what epoll has been told of;
 //! - [`lock`]: `flock` and byte-range locks;
 //! - [`epoll`], [`poll_set`]: waiting for many files; [`pipe`], [`eventfd`], [`timerfd`], [`signalfd`],
 //!   [`inotify`], [`pidfd`], [`message_queue`]: files that live in memory alone; [`tty`], [`console`]: terminals.
@@ -23,6 +23,7 @@ pub mod pidfd;
 pub mod pipe;
 pub mod poll_set;
 pub(crate) mod poll_source;
+pub(crate) mod ready_list;
 pub mod signalfd;
 pub mod table;
 pub mod timerfd;

@@ -4,7 +4,8 @@
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 
-use super::poll_source::{ReadyList, Watch};
+use super::poll_source::Watch;
+use super::ready_list::ReadyList;
 use super::{OpenFile, Readiness};
 use crate::kmem::room::OutOfMemory;
 use crate::net;

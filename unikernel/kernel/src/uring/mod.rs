@@ -40,7 +40,8 @@ use linux_raw_sys::io_uring::*;
 
 use crate::abi::{Errno, SysResult};
 use crate::arch::cpu::{exit_work, this_cpu};
-use crate::file::poll_source::{PollSource, ReadyList, ReadyOwner};
+use crate::file::poll_source::PollSource;
+use crate::file::ready_list::{ReadyList, ReadyOwner};
 use crate::file::{File, Metadata, Readiness};
 use crate::mem::space::PageSource;
 use crate::net;

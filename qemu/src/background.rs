@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::machine::{Machine, QEMU};
-use crate::project::nearest;
+use crate::project::did_you_mean;
 use crate::{qmp, vm};
 
 /// What the kernel says when a program ends.
@@ -52,8 +52,7 @@ impl Guest {
             return Ok(guest);
         }
         let names = names()?;
-        let near = nearest(name, names.iter().map(String::as_str));
-        let hint = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+        let hint = did_you_mean(name, names.iter().map(String::as_str));
         bail!("no guest `{name}` was started here{hint}: `cargo unikernel run --detach` starts one");
     }
 

@@ -24,7 +24,7 @@ use crate::debug::DebugOptions;
 use crate::host_files::HostFiles;
 use crate::machine::Kind;
 use crate::package::{InitOptions, PackOptions, PackageOptions, Packed, take_option};
-use crate::project::nearest;
+use crate::project::did_you_mean;
 use crate::tap_tests;
 pub(crate) use bench::{BenchOptions, OwnBenchOptions};
 pub(crate) use deploy::DeployOptions;
@@ -181,7 +181,11 @@ pub(crate) fn parse() -> Result<Command> {
             });
             Ok(Command::TapTest(name, kind.transpose()?))
         }
-        _ => bail!("no command `{command}`{}: there are {}", hint(&command, COMMANDS), COMMANDS.join(", ")),
+        _ => bail!(
+            "no command `{command}`{}: there are {}",
+            did_you_mean(&command, COMMANDS),
+            COMMANDS.join(", ")
+        ),
     }
 }
 
@@ -232,16 +236,14 @@ fn shown(argument: &lexopt::Arg<'_>) -> String {
 }
 
 fn unexpected(shown: &str) -> anyhow::Error {
-    anyhow!("unknown option `{shown}`{}: `cargo unikernel --help` lists what there is", hint(shown, OPTIONS))
+    anyhow!(
+        "unknown option `{shown}`{}: `cargo unikernel --help` lists what there is",
+        did_you_mean(shown, OPTIONS)
+    )
 }
 
 fn nothing_more(parser: &mut lexopt::Parser) -> Result<()> {
     parser.next()?.map_or(Ok(()), |argument| Err(unexpected(&shown(&argument))))
-}
-
-/// What a word may have been meant to be.
-fn hint<const N: usize>(word: &str, known: [&str; N]) -> String {
-    nearest(word, known).map(|near| format!("; did you mean `{near}`?")).unwrap_or_default()
 }
 
 fn value<T: FromStr>(parser: &mut lexopt::Parser, name: &str) -> Result<T>
@@ -341,7 +343,7 @@ mod tests {
 
     #[test]
     fn mistyped_options_get_a_hint() {
-        assert_eq!(hint("--memroy", OPTIONS), "; did you mean `--memory`?");
-        assert_eq!(hint("--xyzzy", OPTIONS), "");
+        assert_eq!(did_you_mean("--memroy", OPTIONS), " (did you mean `--memory`?)");
+        assert_eq!(did_you_mean("--xyzzy", OPTIONS), "");
     }
 }

@@ -129,7 +129,7 @@ pub(crate) fn built(name: &str) -> Result<PathBuf> {
 }
 
 /// The known word that a mistyped one is close to, if any is.
-pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let scored = known.into_iter().map(|known| (strsim::osa_distance(word, known), known));
     scored.min().filter(|(distance, known)| *distance <= 2.max(known.len() / 3)).map(|(_, known)| known)
 }
@@ -139,12 +139,16 @@ pub(crate) fn build_app(name: &str) -> Result<PathBuf> {
     build_app_as(name, Profile::Release)
 }
 
+/// Asks, within a message about an unknown word, whether another one was meant; empty if none is near.
+pub(crate) fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    nearest(word, known).map(|near| format!(" (did you mean `{near}`?)")).unwrap_or_default()
+}
+
 /// Builds an app and answers its image.
 pub(crate) fn build_app_as(name: &str, profile: Profile) -> Result<PathBuf> {
     let known = apps();
     if !known.iter().any(|app| app == name) {
-        let hint = nearest(name, known.iter().map(String::as_str));
-        let hint = hint.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+        let hint = did_you_mean(name, known.iter().map(String::as_str));
         bail!("there is no app `{name}`{hint}: apps/ has {}", known.join(", "));
     }
     let path = match profile {

@@ -6,7 +6,8 @@ use anyhow::{Result, bail};
 use lexopt::prelude::*;
 
 use super::words::{COMMANDS, HELP};
-use super::{hint, shown, unexpected};
+use super::{shown, unexpected};
+use crate::project::did_you_mean;
 
 /// What stands above the page for the book, and below it.
 const PAGE_HEAD: &str = "\
@@ -47,7 +48,7 @@ pub(super) fn parse(parser: &mut lexopt::Parser) -> Result<String> {
             if !COMMANDS.contains(&command.as_str()) {
                 bail!(
                     "no command `{command}`{}: there are {}",
-                    hint(&command, COMMANDS),
+                    did_you_mean(&command, COMMANDS),
                     COMMANDS.join(", ")
                 );
             }

@@ -22,7 +22,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::cli::{DeployOptions, Network};
 use crate::disk::Disk;
 use crate::machine::Accelerator;
-use crate::project::nearest;
+use crate::project::did_you_mean;
 use crate::run::{self, Bootable};
 pub(crate) use words::{Given, Words};
 
@@ -188,9 +188,8 @@ const FORMS: [Form; 7] = [
 pub(crate) fn run(options: &DeployOptions) -> Result<u8> {
     let names = || FORMS.iter().map(|form| form.words.form);
     let Some(form) = FORMS.iter().find(|form| form.words.form == options.form) else {
-        let hint = nearest(&options.form, names()).map(|near| format!("; did you mean `{near}`?"));
-        let known: Vec<&str> = names().collect();
-        bail!("no form `{}`{}: there are {}", options.form, hint.unwrap_or_default(), known.join(", "));
+        let (hint, known) = (did_you_mean(&options.form, names()), Vec::from_iter(names()));
+        bail!("no form `{}`{hint}: there are {}", options.form, known.join(", "));
     };
     let appliance = appliance(options, &form.words)?;
     let files = (form.files)(&appliance)?;

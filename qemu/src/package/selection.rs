@@ -8,7 +8,7 @@ use lexopt::prelude::*;
 use serde::Deserialize;
 
 use super::features::{Features, enabled};
-use crate::project::{TARGET, cargo, nearest};
+use crate::project::{TARGET, cargo, did_you_mean};
 
 /// Options that are handed on to cargo as they are.
 const FLAGS: [&str; 8] = [
@@ -261,7 +261,7 @@ fn choose_package<'a>(packages: &'a [Package], options: &PackageOptions, here: &
     let names = || packages.iter().map(|package| package.name.as_str());
     if let Some(name) = &options.package {
         let found = packages.iter().find(|package| package.name == *name);
-        let hint = nearest(name, names()).map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+        let hint = did_you_mean(name, names());
         return found.with_context(|| format!("the workspace has no package `{name}`{hint}"));
     }
     let around = packages.iter().filter(|package| here.starts_with(package.folder()));

@@ -38,7 +38,7 @@ fn only_package_with_a_program_needs_no_name() {
     assert_eq!(chosen(&packages, &PackageOptions::default(), "/w").unwrap(), "server");
     let options = PackageOptions { package: Some("sever".into()), ..PackageOptions::default() };
     let error = chosen(&packages, &options, "/w").unwrap_err().to_string();
-    assert_eq!(error, "the workspace has no package `sever`; did you mean `server`?");
+    assert_eq!(error, "the workspace has no package `sever` (did you mean `server`?)");
 }
 
 #[test]

@@ -24,6 +24,7 @@ use crate::block::device::{
     BlockDevice, DiskError, FailedRequests, Limits, Memory, Operation, SECTOR_BYTES, Transfer,
 };
 use crate::drivers::registry::Driver;
+use crate::drivers::{Devices, Settings};
 use crate::sync::SpinLock;
 
 bitflags! {
@@ -69,14 +70,13 @@ const MAX_QUEUES: usize = 8;
 const MOST_LINES: usize = 16;
 
 /// The driver.
-pub const DRIVER: Driver = Driver {
-    device_type: DeviceType::Block,
-    probe: |device, settings, devices| {
-        let disk = Disk::start(device, settings.on_disk, settings.most_queues())?;
-        devices.disks.push(Box::new(disk));
-        Ok(())
-    },
-};
+pub const DRIVER: Driver = Driver { device_type: DeviceType::Block, probe };
+
+fn probe(device: VirtioDevice, settings: &Settings, devices: &mut Devices) -> Result<(), StartError> {
+    let disk = Disk::start(device, settings.on_disk, settings.most_queues())?;
+    devices.disks.push(Box::new(disk));
+    Ok(())
+}
 
 /// A request in flight: its slot in the queue, its place in the transfer, and where on the disk it begins.
 struct Waiting {

@@ -25,6 +25,7 @@ use super::ring::{Direction, Ring};
 use super::transport::Link;
 use super::{StartError, VirtioDevice};
 use crate::drivers::registry::Driver;
+use crate::drivers::{Devices, Settings};
 use commands::CommandQueue;
 use features::CONFIG_STATUS;
 pub use features::Features;
@@ -86,17 +87,16 @@ impl core::ops::Add for Counters {
 }
 
 /// The driver.
-pub const DRIVER: Driver = Driver {
-    device_type: DeviceType::Network,
-    probe: |device, settings, devices| {
-        if devices.cards.len() == MAX_CARDS {
-            return Err(StartError::TooMany(MAX_CARDS));
-        }
-        let card = Card::start(device, settings.offloads, settings.on_network, settings.most_queues())?;
-        devices.cards.push(card);
-        Ok(())
-    },
-};
+pub const DRIVER: Driver = Driver { device_type: DeviceType::Network, probe };
+
+fn probe(device: VirtioDevice, settings: &Settings, devices: &mut Devices) -> Result<(), StartError> {
+    if devices.cards.len() == MAX_CARDS {
+        return Err(StartError::TooMany(MAX_CARDS));
+    }
+    let card = Card::start(device, settings.offloads, settings.on_network, settings.most_queues())?;
+    devices.cards.push(card);
+    Ok(())
+}
 
 /// A network card, started.
 pub struct Card {

@@ -143,6 +143,9 @@ impl Class {
         self.loaded = 0;
     }
 
+    /// What happens once for a magazine: not in each place that allocates.
+    #[cold]
+    #[inline(never)]
     fn alloc_from_page(&mut self) -> Option<NonNull<u8>> {
         if self.head == NO_PAGE {
             self.add_page()?;
@@ -165,6 +168,8 @@ impl Class {
     /// # Safety
     ///
     /// The object must come from [`Self::alloc`] of this class, be on no list, and nothing may use it any more.
+    #[cold]
+    #[inline(never)]
     unsafe fn free_to_page(&mut self, object: *mut u8) {
         let number = number_of(object);
         let index = ((object as usize % PAGE_BYTES) >> self.log2) as u16;

@@ -44,7 +44,7 @@ pub use kernel::Kernel;
 #[cfg(feature = "image")]
 pub use program::link_program;
 #[cfg(feature = "image")]
-pub use segments::raise;
+pub use segments::{memory_end, raise};
 #[cfg(feature = "image")]
 pub use sources::kernel_manifest;
 pub use sources::{cache_dir, kernel_profile};

@@ -5,7 +5,7 @@
 //! looks, and runs the app.
 
 use object::LittleEndian;
-use object::elf::{FileHeader64, ProgramHeader64, SHF_ALLOC};
+use object::elf::{FileHeader64, PT_LOAD, ProgramHeader64, SHF_ALLOC};
 use object::read::elf::{FileHeader, ProgramHeader, SectionHeader};
 
 /// From where the kernel is loaded to where it runs: `__kernel_offset` of `image.ld`.
@@ -14,6 +14,14 @@ pub(crate) const KERNEL_OFFSET: u64 = 0xffff_ffff_8000_0000;
 const ADDRESS_FIELD: usize = 16;
 
 type Segment = ProgramHeader64<LittleEndian>;
+
+/// The first address behind all that is loaded of an image.
+pub fn memory_end(file: &[u8]) -> Option<u64> {
+    let header = FileHeader64::<LittleEndian>::parse(file).ok()?;
+    let segments = header.program_headers(LittleEndian, file).ok()?;
+    let loaded = segments.iter().filter(|segment| segment.p_type(LittleEndian) == PT_LOAD);
+    loaded.map(|it| it.p_paddr(LittleEndian).saturating_add(it.p_memsz(LittleEndian))).max()
+}
 
 /// Has the kernel's segments name the addresses at which they are loaded; false if the file has none.
 pub(crate) fn lower(file: &mut [u8]) -> bool {

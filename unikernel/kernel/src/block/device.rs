@@ -3,6 +3,9 @@
 use alloc::vec::Vec;
 
 pub use unikernel_machine::disk::{Limits, Memory, SECTOR_BYTES, Transfer};
+use x86_64::VirtAddr;
+
+use crate::kmem::virt_to_phys;
 
 /// A disk, started. Calls block the calling thread; threads that wait at the same time have their requests in flight together.
 pub trait BlockDevice: Send + Sync {
@@ -25,12 +28,17 @@ pub trait BlockDevice: Send + Sync {
     /// When this returns, all writes that had completed before survive a power cut.
     fn flush(&self) -> Result<(), DiskError>;
 
-    /// [`Operation::Discard`] or [`Operation::WriteZeroes`] of up to as many sectors as [`Self::limits`] says. `range` is the
-    /// memory of a `struct virtio_blk_discard_write_zeroes` (virtio specification, section 5.2.6).
-    fn clear(&self, operation: Operation, range: Memory) -> Result<(), DiskError>;
+    /// [`Operation::Discard`] or [`Operation::WriteZeroes`] of `count` sectors, of which [`Self::limits`] says how many they may
+    /// be.
+    fn clear(&self, operation: Operation, sector: u64, count: u32) -> Result<(), DiskError>;
 
     /// Called from the interrupt handler when some disk has raised its interrupt.
     fn interrupt(&self);
+}
+
+/// Where bytes of the kernel's lie for a device. They are one run there, too: all but those on stacks are.
+pub fn memory(bytes: &[u8]) -> Memory {
+    Memory { address: virt_to_phys(VirtAddr::from_ptr(bytes.as_ptr())).as_u64(), len: bytes.len() as u32 }
 }
 
 /// What a request asks for.

@@ -5,13 +5,10 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
-use x86_64::VirtAddr;
-
 use super::device::{
-    BlockDevice, DiskError, FailedRequests, Limits, Memory, Operation, SECTOR_BYTES, Transfer,
+    BlockDevice, DiskError, FailedRequests, Limits, Operation, SECTOR_BYTES, Transfer, memory,
 };
 use crate::kmem::layout::STACKS_BASE;
-use crate::kmem::virt_to_phys;
 
 /// A disk or a partition.
 #[derive(Clone, Copy)]
@@ -171,11 +168,7 @@ impl Volume {
         while sector < end {
             let count = (end - sector).min(u64::from(most));
             let place = self.place_of(sector, count).ok_or(DiskError)?;
-            // `struct virtio_blk_discard_write_zeroes` (section 5.2.6).
-            let mut range = vec![0; 16];
-            range[..8].copy_from_slice(&place.to_le_bytes());
-            range[8..12].copy_from_slice(&(count as u32).to_le_bytes());
-            self.disk.clear(operation, memory(&range))?;
+            self.disk.clear(operation, place, count as u32)?;
             sector += count;
         }
         Ok(())
@@ -194,8 +187,4 @@ impl Volume {
 /// True for memory that is one run for a device, too: all but stacks.
 fn is_in_ram(bytes: &[u8]) -> bool {
     (bytes.as_ptr().addr() as u64) < STACKS_BASE
-}
-
-fn memory(bytes: &[u8]) -> Memory {
-    Memory { address: virt_to_phys(VirtAddr::from_ptr(bytes.as_ptr())).as_u64(), len: bytes.len() as u32 }
 }

@@ -8,6 +8,7 @@
 
 use alloc::boxed::Box;
 use alloc::string::String;
+use alloc::vec;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -21,7 +22,7 @@ use super::transport::Link;
 use super::{StartError, VirtioDevice};
 use crate::arch::cpu::this_cpu;
 use crate::block::device::{
-    BlockDevice, DiskError, FailedRequests, Limits, Memory, Operation, SECTOR_BYTES, Transfer,
+    BlockDevice, DiskError, FailedRequests, Limits, Operation, SECTOR_BYTES, Transfer, memory,
 };
 use crate::drivers::registry::Driver;
 use crate::drivers::{Devices, Settings};
@@ -238,8 +239,12 @@ impl BlockDevice for Disk {
         Ok(self.run(Operation::Flush, &[Transfer { sector: 0, parts: Parts::new() }])?)
     }
 
-    fn clear(&self, operation: Operation, range: Memory) -> Result<(), DiskError> {
-        Ok(self.run(operation, &[Transfer { sector: 0, parts: Parts::from_slice(&[range]) }])?)
+    fn clear(&self, operation: Operation, sector: u64, count: u32) -> Result<(), DiskError> {
+        // `struct virtio_blk_discard_write_zeroes` (section 5.2.6); the last four bytes are flags.
+        let mut range = vec![0; 16];
+        range[..8].copy_from_slice(&sector.to_le_bytes());
+        range[8..12].copy_from_slice(&count.to_le_bytes());
+        Ok(self.run(operation, &[Transfer { sector: 0, parts: Parts::from_slice(&[memory(&range)]) }])?)
     }
 
     fn interrupt(&self) {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
 
 use crate::guest_tests::free_port;
 use crate::http_tests::Server;
@@ -18,6 +19,8 @@ type NamedTest = (String, Box<dyn Fn() -> Result<()>>);
 
 const MIB: u64 = 1 << 20;
 const MEMORY_MIB: u64 = 256;
+/// The balloon's place among QEMU's objects.
+const DEVICE: &str = "/machine/peripheral/balloon0";
 const TIME_OUT: Duration = Duration::from_secs(30);
 /// The exit code of an app for which there is no memory.
 const OUT_OF_MEMORY: u8 = 137;
@@ -50,30 +53,36 @@ fn machine(kind: Kind, program: &Path, device: &str) -> Result<(Machine, PathBuf
     Ok((machine, control))
 }
 
+/// Gives QEMU a command; answers what it returns.
+fn ask(control: &Path, command: &str, arguments: Value) -> Result<Value> {
+    let command = json!({ "execute": command, "arguments": arguments }).to_string();
+    let mut answer: Value = serde_json::from_str(&qmp::execute(control, &[&command])?)?;
+    Ok(answer["return"].take())
+}
+
 /// Leaves the machine so much memory, if it can be had.
 fn leave(control: &Path, bytes: u64) -> Result<()> {
-    let command = format!(r#"{{"execute": "balloon", "arguments": {{"value": {bytes}}}}}"#);
-    qmp::execute(control, &[&command]).map(drop)
+    ask(control, "balloon", json!({ "value": bytes })).map(drop)
 }
 
 /// How much the machine has, as it says.
 fn actual(control: &Path) -> Result<u64> {
-    let answer = qmp::execute(control, &[r#"{"execute": "query-balloon"}"#])?;
-    let digits = answer.split_once("\"actual\": ").map(|(_, rest)| rest);
-    let digits = digits.and_then(|rest| rest.split(|c: char| !c.is_ascii_digit()).next());
-    digits.and_then(|digits| digits.parse().ok()).with_context(|| format!("no size in {answer}"))
+    let answer = ask(control, "query-balloon", json!({}))?;
+    answer["actual"].as_u64().with_context(|| format!("no size in {answer}"))
+}
+
+/// Waits until the machine has come so far, however it is seen.
+fn wait_until(control: &Path, what: &str, mut is_so: impl FnMut() -> Result<bool>) -> Result<()> {
+    let start = Instant::now();
+    while !is_so()? {
+        ensure!(start.elapsed() < TIME_OUT, "the machine has {} bytes, and not {what}", actual(control)?);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
 }
 
 fn wait_for_actual(control: &Path, wanted: u64) -> Result<()> {
-    let start = Instant::now();
-    loop {
-        let actual = actual(control)?;
-        if actual == wanted {
-            return Ok(());
-        }
-        ensure!(start.elapsed() < TIME_OUT, "the machine has {actual} bytes, and not {wanted}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    wait_until(control, &format!("{wanted}"), || Ok(actual(control)? == wanted))
 }
 
 /// There and back, in steps that are no whole messages; a server goes on meanwhile.
@@ -96,27 +105,15 @@ fn moves(kind: Kind, device: &str) -> Result<()> {
     let after = server.settled_free_memory()?;
     // The slab keeps some of what the requests took.
     ensure!((before - after).unsigned_abs() < MIB, "{before} bytes were free before, {after} are after");
-    let statistics = r#"{"execute": "qom-set", "arguments": {"path": "/machine/peripheral/balloon0",
-        "property": "guest-stats-polling-interval", "value": 1}}"#
-        .replace('\n', " ");
-    qmp::execute(&control, &[&statistics])?;
-    let start = Instant::now();
-    while !has_statistics(&control)? {
-        ensure!(start.elapsed() < TIME_OUT, "there are no statistics");
-        std::thread::sleep(Duration::from_millis(200));
-    }
+    let poll = json!({ "path": DEVICE, "property": "guest-stats-polling-interval", "value": 1 });
+    ask(&control, "qom-set", poll)?;
+    wait_until(&control, "statistics", || has_statistics(&control))?;
     server.check_alive()
 }
 
 fn has_statistics(control: &Path) -> Result<bool> {
-    let query = r#"{"execute": "qom-get", "arguments": {"path": "/machine/peripheral/balloon0",
-        "property": "guest-stats"}}"#
-        .replace('\n', " ");
-    let answer = qmp::execute(control, &[&query])?;
-    let figure = |name: &str| {
-        let rest = answer.split_once(&format!("\"{name}\": "))?.1;
-        rest.split(|c: char| !c.is_ascii_digit()).next()?.parse::<u64>().ok()
-    };
+    let answer = ask(control, "qom-get", json!({ "path": DEVICE, "property": "guest-stats" }))?;
+    let figure = |name: &str| answer["stats"][name].as_u64();
     let (Some(free), Some(total)) = (figure("stat-free-memory"), figure("stat-total-memory")) else {
         return Ok(false);
     };
@@ -131,11 +128,7 @@ fn takes_not_all() -> Result<()> {
     machine.net = Net::User(port, 8080);
     let server = Server::start(machine, "http", MEMORY_MIB, port)?;
     leave(&control, MIB)?;
-    let start = Instant::now();
-    while actual(&control)? > 64 * MIB {
-        ensure!(start.elapsed() < TIME_OUT, "the machine keeps {} bytes", actual(&control)?);
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    wait_until(&control, "64 MiB at most", || Ok(actual(&control)? <= 64 * MIB))?;
     std::thread::sleep(Duration::from_secs(2));
     for _ in 0..100 {
         server.check_alive()?;

@@ -2,44 +2,9 @@
 
 use alloc::string::String;
 
-use crate::device::DeviceError;
+pub use unikernel_vfs::Error;
 
-/// Why an operation failed. An operation that fails has changed nothing.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Error {
-    /// The directory has no such name, or the inode is free.
-    NotFound,
-    /// The name is taken.
-    Exists,
-    /// A directory is needed here.
-    NotADirectory,
-    /// A directory cannot be used so.
-    IsADirectory,
-    /// The directory still has names in it.
-    NotEmpty,
-    /// No free block or inode is left, or a directory's index is full.
-    NoSpace,
-    /// The inode has as many links as the format can count.
-    TooManyLinks,
-    /// The name is longer than 255 bytes.
-    NameTooLong,
-    /// The filesystem is mounted read-only, or turned so after a failed commit.
-    ReadOnly,
-    /// The offset or size is past what the format can address.
-    TooLarge,
-    /// The argument makes no sense for this inode: a directory moved below itself, an empty name, data of a symlink.
-    Invalid,
-    /// The extended attribute does not exist.
-    NoAttribute,
-    /// The inode uses something that this crate does not read, such as the block maps of ext3.
-    Unsupported,
-    /// What the disk holds contradicts itself; the text says where.
-    Corrupt(&'static str),
-    /// The device reported an I/O error.
-    Device,
-    /// The caller has no memory for what it wants to keep; never said by this crate.
-    NoMemory,
-}
+use crate::device::DeviceError;
 
 impl From<DeviceError> for Error {
     fn from(_: DeviceError) -> Self {

@@ -31,6 +31,7 @@ mod directory;
 mod error;
 mod extents;
 mod features;
+mod filesystem;
 mod format;
 mod geometry;
 mod inode;

@@ -11,20 +11,6 @@ use crate::{BlockDevice, Error, Ext4, FileKind, InodeNumber, NewKind, NewNode, T
 /// The most links of a file (`EXT4_LINK_MAX`). A directory with more counts 1, where the feature allows.
 const MAX_LINKS: u16 = 65000;
 
-impl NewKind<'_> {
-    pub(crate) fn kind(&self) -> FileKind {
-        match self {
-            Self::File => FileKind::File,
-            Self::Directory => FileKind::Directory,
-            Self::Symlink(_) => FileKind::Symlink,
-            Self::Fifo => FileKind::Fifo,
-            Self::Socket => FileKind::Socket,
-            Self::CharacterDevice(_) => FileKind::CharacterDevice,
-            Self::BlockDevice(_) => FileKind::BlockDevice,
-        }
-    }
-}
-
 impl<D: BlockDevice> Ext4<D> {
     /// Returns what a name in a directory leads to. `.` and `..` are names too.
     pub fn lookup(&mut self, directory: InodeNumber, name: &[u8]) -> Result<InodeNumber, Error> {

@@ -3,8 +3,8 @@
 use alloc::string::String;
 
 pub use unikernel_vfs::{
-    AttributeChange, Attributes, FileKind, NewKind, NewNode, RenameMode, Run, RunState, Statistics, Sync,
-    Timestamp, WriteRun,
+    AttributeChange, Attributes, FileKind, NewKind, NewNode, RenameMode, Run, Statistics, Sync, Timestamp,
+    WriteRun,
 };
 
 /// An inode's number, from 1. The root directory is [`InodeNumber::ROOT`].

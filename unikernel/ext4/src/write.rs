@@ -4,10 +4,11 @@
 use alloc::vec::Vec;
 use core::slice;
 
+use unikernel_vfs::RunState;
+
 use crate::blocks::BlockRun;
 use crate::inode::Inode;
 use crate::layout::extent::{Extent, MAX_UNWRITTEN, MAX_WRITTEN};
-use crate::types::RunState;
 use crate::{BlockDevice, Error, Ext4, InodeNumber, Sync, Timestamp, WriteRun};
 
 /// Runs that one operation makes part of a file: each may change a bitmap, a descriptor and split nodes.

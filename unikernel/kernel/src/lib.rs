@@ -40,6 +40,7 @@ pub mod sync;
 pub mod syscall;
 pub mod task;
 pub mod uring;
+pub mod vfs;
 
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -137,10 +138,10 @@ extern "C" fn kernel_main(start_info: u32, magic: u32) -> ! {
 /// Tells the lower rooms whom above them they have to call.
 fn register_callbacks() {
     kmem::room::set_reclaim(mem::reclaim::make_room);
-    mem::reclaim::set_page_cache(&fs::disk::flusher::Cache);
+    mem::reclaim::set_page_cache(&vfs::flusher::Cache);
     task::limits::set_open_files_limiter(file::table::set_limit);
     task::out_of_memory::set_holdings(|| Holdings {
-        cached_pages: fs::disk::cache::counts().0,
+        cached_pages: vfs::cache::counts().0,
         network_bytes: net::counters().buffer_bytes as usize,
     });
     task::process::set_end(service::shutdown::end);
@@ -194,11 +195,11 @@ fn start_console(device: Option<VirtioDevice>) {
 
 fn mount_disks(options: &Options) {
     let mut mounts = options.mounts.clone();
-    if let Some(root) = options.root_for_linux().filter(|root| !fs::disk::table::has(&root.disk)) {
+    if let Some(root) = options.root_for_linux().filter(|root| !vfs::table::has(&root.disk)) {
         log::warn!("`root=` in Linux's form: there is no `{}` here; not used", Shown(&root.disk));
         mounts.retain(|point| point != root);
     }
-    if let Err(error) = fs::disk::table::mount_all(&mounts, &options.formatted) {
+    if let Err(error) = vfs::table::mount_all(&mounts, &options.formatted) {
         cannot_boot(format_args!("{}", Shown(&error.to_string())));
     }
 }

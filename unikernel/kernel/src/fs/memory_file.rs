@@ -16,7 +16,6 @@ use linux_raw_sys::general::F_SEAL_SEAL;
 
 use crate::abi::{Errno, SysResult};
 use crate::file::lock::FileLocks;
-use crate::fs::disk::cache;
 use crate::kmem::{PAGE_BYTES, frames};
 use crate::mem::shared::{self, SharedFrame};
 use crate::mem::space::{self, Copies};
@@ -24,6 +23,7 @@ use crate::mem::user::UserSlice;
 use crate::sync::SpinLock;
 use crate::task::mutex::Mutex;
 use crate::task::{limits, scheduler};
+use crate::vfs::cache;
 
 /// The largest file (Linux: `MAX_LFS_FILESIZE`).
 pub const MAX_FILE_BYTES: u64 = i64::MAX as u64;

@@ -4,7 +4,7 @@
 //! - here: the one [`tree`] and the [`Handle`]s that keep its nodes alive; [`init`] fills it, with
 //!   what programs look for (`defaults`);
 //! - [`node`]: a node of the tree as an open file; [`memory_file`]: a file's bytes;
-//! - [`disk`]: filesystems on disks, below directories of the tree; [`mounts`]: which filesystems the app sees;
+//! - `ext4`: how that reaches its disk (`crate::vfs` mounts it below a directory of the tree); [`mounts`]: which filesystems the app sees;
 //! - [`resolve`]: walks that may not lead everywhere;
 //! - [`notify`]: who watches files is told of changes;
 //! - [`image`]: the app's program as a file; [`device`]: `/dev`; [`proc`]: `/proc`, texts made when they are opened; [`metrics`]: the
@@ -15,8 +15,8 @@
 
 mod defaults;
 pub mod device;
-pub mod disk;
 mod errors;
+mod ext4;
 pub mod generation;
 pub mod image;
 mod init;
@@ -48,9 +48,10 @@ use crate::file::{self, File, Metadata};
 use crate::net::socket::Socket;
 use crate::platform::time;
 use crate::sync::{SpinLock, SpinLockGuard};
+use crate::vfs;
+use crate::vfs::file::Opened;
+use crate::vfs::walk::{DiskPlace, DiskWalk};
 use device::Device;
-use disk::file::Opened;
-use disk::walk::{DiskPlace, DiskWalk};
 use listing::Onward;
 use memory_file::MemoryFile;
 
@@ -199,7 +200,7 @@ pub enum Located {
 impl Located {
     /// What is behind an open file, if that is a node or an inode.
     pub fn of(file: &dyn File) -> Option<Self> {
-        if let Some(opened) = disk::file::of(file) {
+        if let Some(opened) = vfs::file::of(file) {
             return Some(Self::Disk(Arc::clone(opened)));
         }
         let handle = node::handle_of(file)?.again(&mut tree());
@@ -236,9 +237,9 @@ pub enum Walked {
 static STOPS: Once<Vec<NodeId>> = Once::new();
 
 /// Finishes the tree: all filesystems are mounted, and all cores run.
-fn finish() {
+pub fn finish() {
     proc::topology::add_cores(&mut tree());
-    STOPS.call_once(|| [disk::table::covered(), &listing::stops()].concat());
+    STOPS.call_once(|| [vfs::table::covered(), &listing::stops()].concat());
     // From now on it is known what covers the root, and need not be looked for with each path.
     set_current_directory(root());
 }
@@ -253,7 +254,7 @@ pub fn walk(base: &Located, path: &[u8], last: LastLink) -> Result<Walked, Errno
             if path.is_empty() {
                 return Err(Errno::ENOENT);
             }
-            match disk::walk::walk(Arc::clone(&opened.inode), &opened.path, path, last)? {
+            match vfs::walk::walk(Arc::clone(&opened.inode), &opened.path, path, last)? {
                 DiskWalk::Here(place) => return Ok(Walked::Disk(place)),
                 DiskWalk::Leaves(node, rest) => (node, Cow::Owned(rest)),
             }
@@ -287,9 +288,9 @@ pub fn walk(base: &Located, path: &[u8], last: LastLink) -> Result<Walked, Errno
             }
             Some(Onward::Descriptor(descriptor)) => return Ok(Walked::Descriptor(descriptor)),
         }
-        let mount = disk::table::on(covered).ok_or(Errno::ENOENT)?;
+        let mount = vfs::table::on(covered).ok_or(Errno::ENOENT)?;
         let root = mount.inode(InodeNumber::ROOT)?;
-        match disk::walk::walk(root, mount.path.as_bytes(), &below, last)? {
+        match vfs::walk::walk(root, mount.path.as_bytes(), &below, last)? {
             DiskWalk::Here(place) => return Ok(Walked::Disk(place)),
             DiskWalk::Leaves(to, left) => (node, rest) = (to, Cow::Owned(left)),
         }

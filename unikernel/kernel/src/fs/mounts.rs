@@ -1,5 +1,5 @@
 //! The mounts that the app sees: parts of the tree in memory that Linux has as filesystems of their own, and the disks
-//! ([`disk::table`]). Device numbers, `/proc/self/mountinfo` and statfs(2) all ask here.
+//! ([`vfs::table`]). Device numbers, `/proc/self/mountinfo` and statfs(2) all ask here.
 
 use alloc::format;
 use alloc::string::String;
@@ -12,9 +12,9 @@ use linux_raw_sys::general::{
 use unikernel_fs::{FilesystemId, LastLink};
 
 use super::device;
-use super::disk::{self, Mount};
 use super::{FileTree, NodeId, tree};
 use crate::abi::Errno;
+use crate::vfs::{self, Mount};
 
 /// A filesystem within the tree.
 pub struct Filesystem {
@@ -117,7 +117,7 @@ struct Line {
 
 /// All mounts, the root first. A disk at `/` covers the tree, of which the directories of the kernel's are seen still.
 fn lines() -> Vec<Line> {
-    let covered = disk::table::covered();
+    let covered = vfs::table::covered();
     let is_covered = covered.contains(&NodeId::ROOT);
     let mut lines = Vec::new();
     let disk = |(number, mount): (usize, &Mount)| Line {
@@ -132,7 +132,7 @@ fn lines() -> Vec<Line> {
         own_options: "",
     };
     let is_root = |(_, mount): &(usize, &Mount)| mount.covered == NodeId::ROOT;
-    lines.extend(disk::table::all().iter().enumerate().filter(is_root).map(disk));
+    lines.extend(vfs::table::all().iter().enumerate().filter(is_root).map(disk));
     for (number, filesystem) in IN_MEMORY.iter().enumerate() {
         // What is left of the tree under a disk at `/` is one more directory of it.
         let (root, path) = if is_covered && number == 0 { ("/run", "/run") } else { ("/", filesystem.path) };
@@ -148,7 +148,7 @@ fn lines() -> Vec<Line> {
             own_options: if filesystem.kind == "devpts" { ",mode=620,ptmxmode=666" } else { "" },
         });
     }
-    lines.extend(disk::table::all().iter().enumerate().filter(|entry| !is_root(entry)).map(disk));
+    lines.extend(vfs::table::all().iter().enumerate().filter(|entry| !is_root(entry)).map(disk));
     lines
 }
 
@@ -205,7 +205,7 @@ fn parent_of(lines: &[Line], line: &Line) -> u64 {
 /// The id of the mount with a device number (`stx_mnt_id`); what has no name anywhere is in none that is shown.
 pub fn id_of(device: u64) -> Option<u64> {
     let in_memory = (0..IN_MEMORY.len()).find(|&number| memory_device(number) == device);
-    let on_disk = || disk::table::all().iter().position(|mount| mount.device_number == device);
+    let on_disk = || vfs::table::all().iter().position(|mount| mount.device_number == device);
     in_memory
         .map(|number| number as u64 + 1)
         .or_else(|| on_disk().map(|number| FIRST_DISK_ID + number as u64))

@@ -15,12 +15,13 @@ use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use linux_raw_sys::general::*;
 use unikernel_fs::Node;
 
-use super::disk::file::Opened;
-use super::disk::inode::Inode;
-use super::{Handle, Located, NodeId, disk, node, tree};
+use super::{Handle, Located, NodeId, node, tree};
 use crate::file::{File, PollSource, Readiness};
 use crate::kmem::room;
 use crate::sync::SpinLock;
+use crate::vfs;
+use crate::vfs::file::Opened;
+use crate::vfs::inode::Inode;
 
 /// Watches of all instances together (`/proc/sys/fs/inotify/max_user_watches`).
 pub const MAX_WATCHES: usize = 8192;
@@ -318,7 +319,7 @@ pub fn used(file: &dyn File, mask: u32) {
 
 #[cold]
 fn used_file(file: &dyn File, mask: u32) {
-    if let Some(opened) = disk::file::of(file) {
+    if let Some(opened) = vfs::file::of(file) {
         return used_on_disk(opened, mask);
     }
     if let Some(handle) = node::handle_of(file) {

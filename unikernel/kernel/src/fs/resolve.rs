@@ -10,9 +10,10 @@ use bitflags::bitflags;
 use linux_raw_sys::general as raw;
 use unikernel_fs::{LastLink, Node};
 
-use super::{Located, Walked, current_directory, disk, find, listing, locate, tree, walk};
+use super::{Located, Walked, current_directory, find, listing, locate, tree, walk};
 use crate::abi::Errno;
 use crate::file;
+use crate::vfs;
 
 /// Symbolic links followed on one path, as in Linux (`MAXSYMLINKS`).
 const MAX_LINKS: usize = 40;
@@ -233,7 +234,7 @@ impl Walker {
 /// What a link leads to, and whether it is a magic one (proc_pid_fd(5)).
 fn target_of(link: &Located) -> Result<(Target, bool), Errno> {
     let handle = match link {
-        Located::Disk(opened) => return Ok((Target::Path(disk::file::link_target(&opened.inode)?), false)),
+        Located::Disk(opened) => return Ok((Target::Path(vfs::file::link_target(&opened.inode)?), false)),
         Located::Memory(handle) => handle,
     };
     if let Some(descriptor) = listing::descriptor_of(handle) {

@@ -8,14 +8,14 @@ use super::path::{base_of, read_path};
 use crate::abi::{Errno, SysResult};
 use crate::file;
 use crate::file::pipe::Fifo;
-use crate::fs::disk::inode::Inode;
-use crate::fs::disk::names;
-use crate::fs::disk::walk::DiskPlace;
 use crate::fs::memory_file::MemoryFile;
 use crate::fs::{self, FileTree, Located, NodeId, Special, Walked};
 use crate::fs::{mounts, notify};
 use crate::mem::user::UserPtr;
 use crate::platform::time;
+use crate::vfs::inode::Inode;
+use crate::vfs::names;
+use crate::vfs::walk::DiskPlace;
 
 /// Walks to a new name, and runs `make` with its place. What is there already is the error that
 /// matters most.

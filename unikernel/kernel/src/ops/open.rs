@@ -12,16 +12,17 @@ use super::path::{base_of, read_path, truncate};
 use crate::abi::Errno;
 use crate::file::tty::slave::Slave;
 use crate::file::{self, File, FileFlags, Metadata, OpenFile};
-use crate::fs::disk::file::{DiskFile, DiskName, Opened};
-use crate::fs::disk::names;
-use crate::fs::disk::walk::DiskPlace;
 use crate::fs::memory_file::MemoryFile;
 use crate::fs::mounts::{self, Edits};
 use crate::fs::notify;
-use crate::fs::{self, FileTree, Handle, Located, NodeId, Special, Walked, disk, node};
+use crate::fs::{self, FileTree, Handle, Located, NodeId, Special, Walked, node};
 use crate::mem::user::UserPtr;
 use crate::platform::time;
 use crate::sync::SpinLockGuard;
+use crate::vfs;
+use crate::vfs::file::{DiskFile, DiskName, Opened};
+use crate::vfs::names;
+use crate::vfs::walk::DiskPlace;
 
 /// Flags of `open` that have a meaning here, or none but do no harm.
 pub(super) const OPEN_FLAGS: u32 = O_ACCMODE
@@ -197,7 +198,7 @@ fn open_inode(opened: Opened, flags: u32, is_new: bool) -> Result<Arc<OpenFile>,
 pub(super) fn reopen(descriptor: i32, flags: u32) -> Result<Arc<OpenFile>, Errno> {
     let status = FileFlags::from_bits_truncate(flags);
     let opened = file::get_any(descriptor).map_err(|_| Errno::ENOENT)?;
-    if let Some(named) = disk::file::of(&*opened.file) {
+    if let Some(named) = vfs::file::of(&*opened.file) {
         let again = Opened::new(Arc::clone(&named.inode), named.path.clone(), named.parent);
         return open_inode(again, flags, false);
     }

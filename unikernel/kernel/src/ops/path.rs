@@ -9,10 +9,10 @@ use unikernel_fs::LastLink;
 
 use crate::abi::Errno;
 use crate::file::{self, File, OpenFile};
-use crate::fs::disk::file::DiskName;
 use crate::fs::node::NameOnly;
 use crate::fs::{self, Located, Walked};
 use crate::mem::user::{UserPtr, read_c_string};
+use crate::vfs::file::DiskName;
 
 /// The longest path, without its NUL (`PATH_MAX`).
 const MAX_PATH_BYTES: usize = 4095;

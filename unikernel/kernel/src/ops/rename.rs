@@ -6,12 +6,12 @@ use unikernel_fs::{LastLink, Node, Place, RenameMode, Walk};
 use super::names::{is_dots, walk_to_name};
 use super::path::{base_of, read_path};
 use crate::abi::{Errno, SysResult};
-use crate::fs::disk::walk::DiskPlace;
-use crate::fs::disk::{self, names};
 use crate::fs::{self, FileTree, Located, NodeId, Walked};
 use crate::fs::{mounts, notify};
 use crate::mem::user::UserPtr;
 use crate::platform::time;
+use crate::vfs::walk::DiskPlace;
+use crate::vfs::{self, names};
 
 /// Walks to a name that will be changed, within the tree only.
 fn walk_in_tree(tree: &FileTree, base: &Located, path: &[u8]) -> Result<Place, Errno> {
@@ -21,7 +21,7 @@ fn walk_in_tree(tree: &FileTree, base: &Located, path: &[u8]) -> Result<Place, E
         Located::Disk(_) => return Err(Errno::EXDEV),
     };
     let end = path.iter().rposition(|&byte| byte != b'/').map_or(path.len(), |last| last + 1);
-    match tree.walk_to_cover(base, &path[..end], LastLink::Keep, disk::table::covered())? {
+    match tree.walk_to_cover(base, &path[..end], LastLink::Keep, vfs::table::covered())? {
         Walk::Here(place) => Ok(Place { wants_directory: end < path.len(), ..place }),
         Walk::Covered(..) => Err(Errno::EXDEV),
     }

@@ -9,13 +9,13 @@ use linux_raw_sys::general::{SIGKILL, SIGTERM};
 use unikernel_cmdline::ExitAction;
 
 use super::syslog;
-use crate::fs::disk;
 use crate::net;
 use crate::platform::{interrupts, power, records, time};
 use crate::sync::SpinLock;
 use crate::task::signal::{SignalInfo, send_to_process};
 use crate::task::timer::{self, TimerTarget};
 use crate::task::{WaitQueue, process};
+use crate::vfs;
 
 /// How long a stop takes at most, if the command line does not say so.
 const USUAL_SECONDS: u32 = 5;
@@ -91,7 +91,7 @@ pub fn end(code: i32) -> ! {
     // What the app wrote last should reach its peers: the segments are in the send buffers.
     drain();
     // While the other threads can still run: one of them may be at work in the filesystem.
-    disk::table::unmount_all();
+    vfs::table::unmount_all();
     interrupts::stop_others();
     records::end_line();
     log::info!("the app exited with code {code}");

@@ -9,8 +9,6 @@ use unikernel_fs::{Node, NodeId};
 
 use crate::abi::{Errno, SysResult};
 use crate::file::{self, OpenFile};
-use crate::fs::disk;
-use crate::fs::disk::inode::Inode;
 use crate::fs::node::{self, FileNode, NameOnly};
 use crate::fs::notify;
 use crate::fs::{self, FileTree, Located};
@@ -18,10 +16,12 @@ use crate::mem::user::UserPtr;
 use crate::ops;
 use crate::ops::path::{Named, resolve, truncate};
 use crate::platform::time;
+use crate::vfs;
+use crate::vfs::inode::Inode;
 
 /// What is behind an open file, if it has attributes worth keeping.
 fn located(opened: &OpenFile) -> Option<Behind> {
-    if let Some(opened) = disk::file::of(&*opened.file) {
+    if let Some(opened) = vfs::file::of(&*opened.file) {
         return Some(Behind::Inode(Arc::clone(&opened.inode)));
     }
     let file = opened.downcast::<FileNode>().map(FileNode::id);
@@ -57,8 +57,8 @@ fn change(named: &Named, wanted: AttributeChange) -> SysResult {
             attributes.permissions = wanted.permissions.unwrap_or(attributes.permissions);
             attributes.user = wanted.user.unwrap_or(attributes.user);
             attributes.group = wanted.group.unwrap_or(attributes.group);
-            attributes.accessed_ns = wanted.accessed.map_or(attributes.accessed_ns, disk::nanos);
-            attributes.modified_ns = wanted.modified.map_or(attributes.modified_ns, disk::nanos);
+            attributes.accessed_ns = wanted.accessed.map_or(attributes.accessed_ns, vfs::nanos);
+            attributes.modified_ns = wanted.modified.map_or(attributes.modified_ns, vfs::nanos);
         }
     }
     let event = match wanted {
@@ -180,7 +180,7 @@ pub fn sys_utimensat(
     if flags & !(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH) != 0 {
         return Err(Errno::EINVAL);
     }
-    let now = disk::now();
+    let now = vfs::now();
     let wanted = match times.non_null() {
         None => [Some(now); 2],
         Some(times) => {
@@ -206,7 +206,7 @@ fn set_times(directory: i32, path: UserPtr<u8>, times: [Option<Timestamp>; 2], f
 /// utime(2): in seconds.
 pub fn sys_utime(path: UserPtr<u8>, times: UserPtr<[i64; 2]>) -> SysResult {
     let wanted = match times.non_null() {
-        None => [Some(disk::now()); 2],
+        None => [Some(vfs::now()); 2],
         Some(times) => times.read()?.map(|seconds| Some(Timestamp { seconds, nanoseconds: 0 })),
     };
     set_times(AT_FDCWD, path.non_null().ok_or(Errno::EFAULT)?, wanted, 0)
@@ -224,7 +224,7 @@ pub fn sys_futimesat(
     times: UserPtr<[__kernel_old_timeval; 2]>,
 ) -> SysResult {
     let wanted = match times.non_null() {
-        None => [Some(disk::now()); 2],
+        None => [Some(vfs::now()); 2],
         Some(times) => {
             let [accessed, modified] = times.read()?;
             [Some(file_time(accessed)?), Some(file_time(modified)?)]

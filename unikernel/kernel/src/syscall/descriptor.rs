@@ -10,14 +10,14 @@ use crate::abi::{Errno, SysResult};
 use crate::file::table::on_exec_of;
 use crate::file::table::{self, OnExec};
 use crate::file::{self, File, FileFlags, OpenFile, pipe};
-use crate::fs::disk;
-use crate::fs::disk::file::DiskFile;
 use crate::fs::node::FileNode;
 use crate::mem::user::UserPtr;
 use crate::net::socket::Socket;
 use crate::ops;
 use crate::task::limits;
 use crate::user_abi;
+use crate::vfs;
+use crate::vfs::file::DiskFile;
 
 user_abi!(fstrim_range);
 
@@ -138,13 +138,13 @@ pub fn sys_fdatasync(fd: i32) -> SysResult {
 
 /// sync(2).
 pub fn sys_sync() -> SysResult {
-    disk::table::sync_all();
+    vfs::table::sync_all();
     Ok(0)
 }
 
 /// syncfs(2).
 pub fn sys_syncfs(fd: i32) -> SysResult {
-    if let Some(opened) = disk::file::of(&*file::get(fd)?.file) {
+    if let Some(opened) = vfs::file::of(&*file::get(fd)?.file) {
         opened.sync_mount()?;
     }
     Ok(0)
@@ -234,7 +234,7 @@ pub fn sys_ioctl(fd: i32, request: u32, argument: u64) -> SysResult {
             UserPtr::new(argument).write(left as i32)?;
         }
         FITRIM => {
-            let opened = disk::file::of(&*opened.file).ok_or(Errno::EOPNOTSUPP)?;
+            let opened = vfs::file::of(&*opened.file).ok_or(Errno::EOPNOTSUPP)?;
             let range = UserPtr::<fstrim_range>::new(argument);
             let wanted = range.read()?;
             let len = opened.inode.mount.trim(wanted.start, wanted.len, wanted.minlen)?;

@@ -6,7 +6,6 @@ use linux_raw_sys::general::*;
 
 use crate::abi::{Errno, SysResult};
 use crate::file;
-use crate::fs::disk::flusher;
 use crate::fs::memory_file::MAX_FILE_BYTES;
 use crate::kmem::frames;
 use crate::kmem::layout::USER_END;
@@ -17,6 +16,7 @@ use crate::mem::user::UserSlice;
 use crate::ops::memory::check_range;
 use crate::task::credentials;
 use crate::task::{limits, scheduler};
+use crate::vfs::flusher;
 
 fn protection(bits: u32) -> Result<Protection, Errno> {
     let mut protection = Protection::empty();

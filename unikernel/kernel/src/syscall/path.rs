@@ -8,10 +8,10 @@ use unikernel_fs::{LastLink, Node};
 
 use crate::abi::{Errno, SysResult};
 use crate::file;
-use crate::fs::disk;
 use crate::fs::{self, Located};
 use crate::mem::user::{UserPtr, UserSlice};
 use crate::ops::path::{Named, base_of, node_of, read_path, resolve};
+use crate::vfs;
 
 /// access(2).
 pub fn sys_access(path: UserPtr<u8>, mode: u32) -> SysResult {
@@ -60,7 +60,7 @@ fn link_target(directory: i32, path: &[u8]) -> Result<Vec<u8>, Errno> {
         _ => fs::find(&base_of(directory, path)?, path, LastLink::Keep)?,
     };
     match found {
-        Located::Disk(opened) => disk::file::link_target(&opened.inode),
+        Located::Disk(opened) => vfs::file::link_target(&opened.inode),
         Located::Memory(handle) => {
             // Asked before the tree is locked: it may take that lock.
             let made = fs::listing::link_target(handle.id);

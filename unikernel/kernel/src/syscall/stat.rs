@@ -6,8 +6,6 @@ use linux_raw_sys::general::*;
 
 use crate::abi::{Errno, SysResult};
 use crate::file::{self, Metadata};
-use crate::fs::disk::file::DiskName;
-use crate::fs::disk::{self, Mount};
 use crate::fs::node::{self, NameOnly};
 use crate::fs::{self, Located, NodeId};
 use crate::fs::{mounts, notify};
@@ -17,6 +15,8 @@ use crate::mem::user::{UserAbi, UserPtr, UserSlice};
 use crate::ops::path::{Named, resolve};
 use crate::ops::stat::{BLOCK_BYTES, PREFERRED_BYTES, STAT_FLAGS, metadata, parts};
 use crate::user_abi;
+use crate::vfs::file::DiskName;
+use crate::vfs::{self, Mount};
 
 user_abi!(stat, statfs);
 
@@ -95,7 +95,7 @@ pub fn sys_fstatfs(fd: i32, answer: UserPtr<statfs>) -> SysResult {
 }
 
 fn statfs_of(opened: &file::OpenFile, answer: UserPtr<statfs>) -> SysResult {
-    match disk::file::of(&*opened.file) {
+    match vfs::file::of(&*opened.file) {
         Some(opened) => write_disk_statfs(opened.inode.mount, answer),
         None => {
             let metadata = opened.file.metadata();
@@ -215,7 +215,7 @@ fn list_disk(directory: &DiskName, position: u64, size: usize) -> Result<(Vec<u8
     if !inode.is_directory() {
         return Err(Errno::ENOTDIR);
     }
-    let entries = disk::file::list(inode, position, size)?;
+    let entries = vfs::file::list(inode, position, size)?;
     let (mut listing, mut position) = (Vec::new(), position);
     for entry in &entries {
         if !put_entry(&mut listing, size, &entry.name, (entry.inode, entry.next, entry.entry_type)) {

@@ -9,11 +9,11 @@ use unikernel_ext4::FileKind;
 use crate::abi::{Errno, SysResult};
 use crate::file;
 use crate::fs::Located;
-use crate::fs::disk::inode::Inode;
-use crate::fs::disk::{self, now};
 use crate::kmem::room;
 use crate::mem::user::{UserPtr, UserSlice, read_c_string};
 use crate::ops::path::{Named, resolve};
+use crate::vfs::inode::Inode;
+use crate::vfs::{self, now};
 
 /// The longest name, and the largest value and list (xattr(7), "Limits").
 const MAX_NAME_BYTES: usize = 255;
@@ -35,7 +35,7 @@ fn by_descriptor(fd: i32) -> Result<Target, Errno> {
 }
 
 fn inode_of(opened: &file::OpenFile) -> Target {
-    disk::file::of(&*opened.file).map(|opened| Arc::clone(&opened.inode))
+    vfs::file::of(&*opened.file).map(|opened| Arc::clone(&opened.inode))
 }
 
 fn read_name(name: UserPtr<u8>) -> Result<Vec<u8>, Errno> {

@@ -23,7 +23,7 @@ pub(crate) const LAYERS: [Layer; 8] = [
     },
     Layer { rooms: &["mem", "task"], purpose: "the process: its memory, threads, signals" },
     Layer { rooms: &["block", "drivers"], purpose: "devices" },
-    Layer { rooms: &["file", "fs", "net"], purpose: "what descriptors lead to" },
+    Layer { rooms: &["file", "fs", "net", "vfs"], purpose: "what descriptors lead to" },
     Layer { rooms: &["ops"], purpose: "what is done with open files, sockets and paths" },
     Layer {
         rooms: &["exec", "service", "uring"],

@@ -11,11 +11,11 @@ use unikernel_fs::{Attributes, LastLink, Node};
 
 use super::Style;
 use crate::abi::Errno;
-use crate::fs::disk::names;
 use crate::fs::{self, Located, Special, Walked, mounts};
 use crate::net::socket::Socket;
 use crate::platform::{random, time};
 use crate::sync::SpinLock;
+use crate::vfs::names;
 
 /// Bytes of `sun_path`.
 const MAX_NAME_BYTES: usize = 108;

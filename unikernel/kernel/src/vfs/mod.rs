@@ -1,4 +1,4 @@
-//! Filesystems on disks: ext4 (`unikernel_ext4`), below directories of the tree in memory.
+//! Mounted filesystems, below directories of the tree in memory.
 //!
 //! - here: a [`Mount`]; [`table`]: which there are, mounting and unmounting;
 //! - [`inode`]: a file, directory or link as the kernel knows it; [`names`]: changing directories;
@@ -21,7 +21,6 @@ pub mod names;
 mod resize;
 mod store;
 pub mod table;
-mod volume;
 pub mod walk;
 mod write_back;
 
@@ -140,6 +139,8 @@ pub fn errno(error: Error) -> Errno {
         Error::NoAttribute => Errno::ENODATA,
         Error::Unsupported => Errno::EOPNOTSUPP,
         Error::Corrupt(_) | Error::Device => Errno::EIO,
+        Error::Denied => Errno::EACCES,
+        Error::NotPermitted => Errno::EPERM,
         Error::NoMemory => Errno::ENOMEM,
     }
 }

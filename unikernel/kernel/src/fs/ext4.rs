@@ -1,4 +1,4 @@
-//! A disk or a partition, as the filesystem sees it.
+//! A disk or a partition, as ext4 sees it.
 
 use unikernel_ext4::{BlockDevice, DeviceError, write_zeros};
 

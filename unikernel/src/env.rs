@@ -13,11 +13,23 @@ pub(crate) fn set(count: usize, vector: *const *const c_char) {
 }
 
 /// The arguments, the program's name first. What is not UTF-8 is passed over.
+///
+/// ```
+/// let mut arguments = unikernel::env::args().skip(1);
+/// let folder = arguments.next().unwrap_or("/www");
+/// # assert_eq!(folder, "/www");
+/// ```
 pub fn args() -> impl Iterator<Item = &'static str> {
     (0..COUNT.load(Ordering::Relaxed)).filter_map(string_at)
 }
 
 /// An environment variable.
+///
+/// ```
+/// let port = unikernel::env::var("PORT").and_then(|port| port.parse().ok());
+/// let port: u16 = port.unwrap_or(8080);
+/// # assert_eq!(port, 8080);
+/// ```
 pub fn var(name: &str) -> Option<&'static str> {
     // The variables follow the arguments and a null pointer (System V ABI, 3.4.1).
     let first = COUNT.load(Ordering::Relaxed) + 1;

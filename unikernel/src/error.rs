@@ -6,6 +6,15 @@ use embedded_io::ErrorKind;
 use linux_raw_sys::errno;
 
 /// An error number of the kernel (errno(3)).
+///
+/// ```
+/// use unikernel::Error;
+/// use unikernel::fs::File;
+///
+/// let error = File::open("/no/such/file").unwrap_err();
+/// assert_eq!(error, Error::NOT_FOUND);
+/// assert_eq!(error.number(), 2); // ENOENT
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Error(u16);
 

@@ -48,6 +48,18 @@ impl Metadata {
 }
 
 /// An open file.
+///
+/// ```
+/// use unikernel::embedded_io::{Read, Seek, SeekFrom};
+/// use unikernel::fs::File;
+///
+/// let mut file = File::open("/etc/hosts")?;
+/// assert!(!file.metadata()?.is_directory());
+/// let mut bytes = [0; 64];
+/// let filled = file.read(&mut bytes)?;
+/// assert_eq!(file.seek(SeekFrom::Current(0))?, filled as u64);
+/// # Ok::<(), unikernel::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct File(Fd);
 
@@ -86,6 +98,13 @@ impl Seek for File {
 }
 
 /// Calls `visit` with the name of each entry of a directory, but for `.` and `..`.
+///
+/// ```
+/// let mut has_hosts = false;
+/// unikernel::fs::read_directory("/etc", |name| has_hosts |= name == "hosts")?;
+/// assert!(has_hosts);
+/// # Ok::<(), unikernel::Error>(())
+/// ```
 pub fn read_directory(path: &str, mut visit: impl FnMut(&str)) -> Result<(), Error> {
     /// `d_reclen` and `d_name` in `struct linux_dirent64` (getdents64(2)).
     const LENGTH_AT: usize = 16;

@@ -11,6 +11,14 @@ const OUTPUT: i32 = 1;
 const ERRORS: i32 = 2;
 
 /// Standard input.
+///
+/// ```no_run
+/// use unikernel::embedded_io::Read;
+///
+/// let mut bytes = [0; 256];
+/// let filled = unikernel::io::Stdin.read(&mut bytes)?; // 0 at the end of the input
+/// # Ok::<(), unikernel::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Stdin;
 
@@ -54,6 +62,13 @@ macro_rules! console_writer {
 
 console_writer! {
     /// Standard output.
+    ///
+    /// ```
+    /// use unikernel::embedded_io::Write;
+    ///
+    /// unikernel::io::Stdout.write_all(b"ready\n")?;
+    /// # Ok::<(), unikernel::Error>(())
+    /// ```
     Stdout = OUTPUT
 }
 console_writer! {
@@ -86,6 +101,10 @@ impl fmt::Write for LineBuffer {
 }
 
 /// Prints a line to standard output.
+///
+/// ```
+/// unikernel::println!("listening on port {}", 8080);
+/// ```
 #[macro_export]
 macro_rules! println {
     ($($argument:tt)*) => {

@@ -11,13 +11,15 @@
 //! Linux process. `unsafe` is in `sys`, where the `syscall` instruction is, and in the code that
 //! [`entry!`] leaves in the program.
 //!
+//! A whole program (not compiled here, since a doc example has `std` and unwinds; `apps/http` is one that is):
+//!
 //! ```ignore
 //! #![no_std]
 //! #![no_main]
 //!
-//! unikernel::entry!(main);
+//! unikernel::entry!(serve);
 //!
-//! fn main() -> i32 {
+//! fn serve() -> i32 {
 //!     unikernel::println!("Hello from ring 3!");
 //!     0
 //! }

@@ -20,6 +20,14 @@ impl Log for Logger {
 }
 
 /// Sets the backend up; `entry!` has done so before `main`.
+///
+/// ```
+/// use unikernel::log;
+///
+/// unikernel::logger::init();
+/// assert!(log::log_enabled!(log::Level::Info));
+/// log::info!("42 files in /www");
+/// ```
 pub fn init() {
     let level = crate::env::var("RUST_LOG").and_then(|level| level.parse().ok()).unwrap_or(LevelFilter::Info);
     if log::set_logger(&Logger).is_ok() {

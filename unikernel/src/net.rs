@@ -14,6 +14,22 @@ use crate::sys::{self, Fd, SocketKind};
 const BACKLOG: i32 = 4096;
 
 /// A socket that waits for connections.
+///
+/// ```
+/// use core::net::{Ipv4Addr, SocketAddr};
+/// use unikernel::embedded_io::{Read, Write};
+/// use unikernel::net::{TcpListener, TcpStream};
+///
+/// // A server binds to `Ipv4Addr::UNSPECIFIED` and a port of its own.
+/// let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
+/// let mut client = TcpStream::connect(listener.local_address()?)?;
+/// let (mut connection, _peer) = listener.accept()?;
+/// client.write_all(b"ping")?;
+/// let mut request = [0; 64];
+/// let filled = connection.read(&mut request)?;
+/// assert_eq!(&request[..filled], b"ping");
+/// # Ok::<(), unikernel::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct TcpListener(Fd);
 
@@ -66,6 +82,24 @@ pub enum Shutdown {
 }
 
 /// A connection.
+///
+/// [`Read::read`] answers 0 after the peer has ended its direction. [`Write::write`] may take a part of the bytes.
+///
+/// ```
+/// # use core::net::{Ipv4Addr, SocketAddr};
+/// use unikernel::embedded_io::{Read, Write};
+/// use unikernel::net::{Shutdown, TcpListener, TcpStream};
+///
+/// # let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
+/// let mut stream = TcpStream::connect(listener.local_address()?)?;
+/// stream.set_nodelay(true)?;
+/// stream.write_all(b"the last words")?;
+/// stream.shutdown(Shutdown::Write)?;
+/// # let (mut peer, _) = listener.accept()?;
+/// # let mut bytes = [0; 64];
+/// # assert_eq!((peer.read(&mut bytes)?, peer.read(&mut bytes)?), (14, 0));
+/// # Ok::<(), unikernel::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct TcpStream(Fd);
 
@@ -122,6 +156,19 @@ impl Write for TcpStream {
 }
 
 /// A datagram socket.
+///
+/// ```
+/// use core::net::{Ipv4Addr, SocketAddr};
+/// use unikernel::net::UdpSocket;
+///
+/// let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+/// let (sender, receiver) = (UdpSocket::bind(any_port)?, UdpSocket::bind(any_port)?);
+/// sender.send_to(b"ping", receiver.local_address()?)?;
+/// let mut datagram = [0; 1500];
+/// let (len, from) = receiver.receive_from(&mut datagram)?;
+/// assert_eq!((&datagram[..len], from), (&b"ping"[..], sender.local_address()?));
+/// # Ok::<(), unikernel::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct UdpSocket(Fd);
 

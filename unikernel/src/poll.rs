@@ -36,6 +36,31 @@ impl Interest {
 }
 
 /// A set of things to wait for. Level-triggered: what is ready is reported until it is dealt with.
+///
+/// ```
+/// use core::net::{Ipv4Addr, SocketAddr};
+/// use core::time::Duration;
+/// use unikernel::net::{TcpListener, TcpStream};
+/// use unikernel::poll::{Events, Interest, Poller};
+///
+/// const LISTENER: u64 = 0;
+///
+/// let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
+/// listener.set_nonblocking(true)?;
+/// let poller = Poller::new()?;
+/// poller.add(&listener, LISTENER, Interest::Read)?;
+/// let _client = TcpStream::connect(listener.local_address()?)?;
+///
+/// let mut events = Events::<64>::new();
+/// poller.wait(&mut events, Some(Duration::from_secs(1)))?;
+/// for event in events.iter() {
+///     assert!(event.key() == LISTENER && event.is_readable());
+///     let (connection, _peer) = listener.accept_nonblocking()?;
+///     poller.add(&connection, 1, Interest::Both)?;
+/// }
+/// assert_eq!(events.len(), 1);
+/// # Ok::<(), unikernel::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Poller(Fd);
 

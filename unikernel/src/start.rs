@@ -79,7 +79,8 @@ unsafe impl GlobalAlloc for Heap {
 
 /// Makes `fn() -> i32` the program's start, for programs with `#![no_std]` and `#![no_main]`: its
 /// result is the exit code. Brings a heap (so `alloc` works), a panic handler, and the one function
-/// of the C library that the start code calls.
+/// of the C library that the start code calls. The function must not be called `main`: that name is taken for
+/// what the start code calls. The crate's page shows a program.
 #[macro_export]
 macro_rules! entry {
     ($main:path) => {

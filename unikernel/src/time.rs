@@ -8,6 +8,15 @@ use linux_raw_sys::general::{CLOCK_MONOTONIC, CLOCK_REALTIME};
 use crate::sys;
 
 /// A point on the clock that never goes back.
+///
+/// ```
+/// use unikernel::time::Instant;
+///
+/// let start = Instant::now();
+/// let later = Instant::now();
+/// assert!(later >= start);
+/// unikernel::println!("{} ns", (later - start).as_nanos());
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Instant(u64);
 
@@ -33,6 +42,11 @@ impl Sub for Instant {
 }
 
 /// The wall clock, since 1970.
+///
+/// ```
+/// let seconds = unikernel::time::since_epoch().as_secs();
+/// assert!(seconds > 1_700_000_000); // November 2023
+/// ```
 pub fn since_epoch() -> Duration {
     Duration::from_nanos(sys::clock_ns(CLOCK_REALTIME))
 }

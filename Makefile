@@ -86,6 +86,7 @@ lint: setup ## format and lints
 doc: setup ## API documentation and the generated pages
 	cargo run --quiet --release -p unikernel-build --bin syscall-reference
 	@$(QEMU_RUN) help --markdown > docs/command-line.md
+	cargo run --quiet --release -p unikernel-build --bin layers -- --draw
 	cargo doc --no-deps
 
 # mdbook is compiled once, which takes minutes.

@@ -1,5 +1,7 @@
-//! `layers`: fails if a room of the kernel uses one of a layer above, or if `docs/architecture.md` shows other layers.
+//! `layers`: fails if a room of the kernel uses one of a layer above, or if `docs/architecture.md` or `docs/layers.svg` shows
+//! other layers. `layers --draw` draws the picture anew.
 
+mod picture;
 mod references;
 
 use std::fs;
@@ -8,6 +10,11 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let drawn = root.join("docs/layers.svg");
+    if std::env::args().nth(1).as_deref() == Some("--draw") {
+        fs::write(drawn, picture::picture()).expect("the picture can be written");
+        return ExitCode::SUCCESS;
+    }
     let found =
         references::references(&root.join("unikernel/kernel/src")).expect("the kernel's sources are there");
     let mut is_right = true;
@@ -29,6 +36,10 @@ fn main() -> ExitCode {
             "docs/architecture.md shows other layers than unikernel/build/src/bin/layers/references.rs:\n{}",
             references::table()
         );
+        is_right = false;
+    }
+    if !fs::read_to_string(drawn).is_ok_and(|drawn| drawn == picture::picture()) {
+        eprintln!("docs/layers.svg shows other layers: run `make doc`");
         is_right = false;
     }
     if is_right { ExitCode::SUCCESS } else { ExitCode::FAILURE }

@@ -2,6 +2,7 @@
 
 use alloc::borrow::ToOwned;
 use alloc::string::String;
+use alloc::vec::Vec;
 
 use crate::error::ParseError;
 
@@ -13,17 +14,18 @@ pub(crate) const TAGS: [&str; 4] = ["UUID", "LABEL", "PARTUUID", "PARTLABEL"];
 pub struct MountPoint {
     /// An absolute path; `/` for `root=`.
     pub path: String,
-    /// `blk0`, `blk0p1`, or a tag: see [`TAGS`].
+    /// `blk0`, `blk0p1`, or a tag: see [`TAGS`]. With a kind that is on no disk, the name that the filesystem has at its source.
     pub disk: String,
+    /// The kind of the filesystem, if it was said. Which there are is for the kernel to know.
+    pub kind: Option<String>,
     /// `ro` was said.
     pub is_read_only: bool,
 }
 
 impl MountPoint {
-    /// Reads `/data:blk0[:ext4[:ro]]`.
+    /// Reads `/data:blk0[:KIND][:ro]`.
     pub(crate) fn parse(value: &str) -> Result<Self, ParseError> {
-        let expected =
-            "a directory and a disk, such as `/data:blk0`, `/data:blk0p1:ext4:ro` or `/data:LABEL=name`";
+        let expected = "a directory and what to mount there, such as `/data:blk0`, `/data:blk0p1:ext4:ro`, `/data:LABEL=name` or `/host:TAG:9p`";
         let bad = || ParseError::BadValue("mount", value.to_owned(), expected);
         let (path, rest) = value.split_once(':').ok_or_else(bad)?;
         let is_place = path.starts_with('/') && path.bytes().any(|byte| byte != b'/');
@@ -31,21 +33,27 @@ impl MountPoint {
         point.ok_or_else(bad)
     }
 
-    /// Reads `blk0[:ext4[:ro]]`.
+    /// Reads `blk0[:KIND][:ro]`.
     pub(crate) fn root(value: &str) -> Result<Self, ParseError> {
         let expected = "a disk, such as `blk0`, `blk0p1:ext4:ro` or `LABEL=name`";
         Self::of_disk("/", value).ok_or_else(|| ParseError::BadValue("root", value.to_owned(), expected))
     }
 
     fn of_disk(path: &str, value: &str) -> Option<Self> {
-        let mut parts = value.split(':');
-        let disk = parts.next().filter(|disk| is_disk(disk))?;
-        let is_known = parts.next().is_none_or(|kind| kind == "ext4");
-        let mode = parts.next();
-        let is_good = is_known && matches!(mode, None | Some("ro" | "rw")) && parts.next().is_none();
-        is_good.then(|| Self {
+        let mut parts: Vec<&str> = value.split(':').collect();
+        let mode = parts.pop_if(|last| matches!(*last, "ro" | "rw"));
+        let (disk, kind) = match parts[..] {
+            [disk] => (disk, None),
+            [disk, kind] => (disk, Some(kind)),
+            _ => return None,
+        };
+        // What is on no disk may have any name.
+        let is_named = if kind.is_some() { !disk.is_empty() } else { is_disk(disk) };
+        let is_kind = |kind: &str| !kind.is_empty() && kind.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        (is_named && kind.is_none_or(is_kind)).then(|| Self {
             path: path.to_owned(),
             disk: disk.to_owned(),
+            kind: kind.map(str::to_owned),
             is_read_only: mode == Some("ro"),
         })
     }
@@ -69,17 +77,22 @@ mod tests {
 
     #[test]
     fn mounts_name_a_place_a_disk_and_perhaps_more() {
-        let point = |path: &str, disk: &str, is_read_only| {
-            Ok(MountPoint { path: path.to_owned(), disk: disk.to_owned(), is_read_only })
+        let point = |path: &str, disk: &str, kind: Option<&str>, is_read_only| {
+            let (path, disk, kind) = (path.to_owned(), disk.to_owned(), kind.map(str::to_owned));
+            Ok(MountPoint { path, disk, kind, is_read_only })
         };
-        assert_eq!(MountPoint::parse("/data:blk0"), point("/data", "blk0", false));
-        assert_eq!(MountPoint::parse("/srv/www/:blk12:ext4:ro"), point("/srv/www", "blk12", true));
-        assert_eq!(MountPoint::root("blk0:ext4"), point("/", "blk0", false));
-        assert_eq!(MountPoint::parse("/data:blk0p12:ext4:ro"), point("/data", "blk0p12", true));
+        let ext4 = Some("ext4");
+        assert_eq!(MountPoint::parse("/data:blk0"), point("/data", "blk0", None, false));
+        assert_eq!(MountPoint::parse("/srv/www/:blk12:ext4:ro"), point("/srv/www", "blk12", ext4, true));
+        assert_eq!(MountPoint::root("blk0:ext4"), point("/", "blk0", ext4, false));
+        assert_eq!(MountPoint::parse("/data:blk0p12:ext4:ro"), point("/data", "blk0p12", ext4, true));
+        assert_eq!(MountPoint::parse("/data:blk0:ro"), point("/data", "blk0", None, true));
+        assert_eq!(MountPoint::parse("/data:blk0:ext4:rw"), point("/data", "blk0", ext4, false));
+        assert_eq!(MountPoint::parse("/host:my-folder:9p"), point("/host", "my-folder", Some("9p"), false));
         for disk in ["LABEL=my data", "UUID=0a-1b", "PARTUUID=c0ffee00-01", "PARTLABEL=x=y"] {
-            assert_eq!(MountPoint::parse(&["/data", disk].join(":")), point("/data", disk, false));
+            assert_eq!(MountPoint::parse(&["/data", disk].join(":")), point("/data", disk, None, false));
         }
-        assert_eq!(MountPoint::root("blk0:ext4:ro"), point("/", "blk0", true));
+        assert_eq!(MountPoint::root("blk0:ext4:ro"), point("/", "blk0", ext4, true));
     }
 
     #[test]
@@ -91,7 +104,11 @@ mod tests {
             "/:blk0",
             "/data:vda",
             "/data:blk",
-            "/data:blk0:xfs",
+            "/data:blk0:",
+            "/data:blk0::ro",
+            "/data::9p",
+            "/data:ro",
+            "/data:blk0:a b",
             "/data:blk0:ext4:x",
             "/data:blk0p",
             "/data:blkp1",

@@ -212,9 +212,11 @@ fn words_for_linux_are_ignored_by_name() {
 #[test]
 fn root_of_linux_is_the_disk_of_that_number() {
     let root = |line| parse(line).unwrap().mounts;
-    let point = |disk: &str, is_read_only| {
-        vec![MountPoint { path: "/".to_owned(), disk: disk.to_owned(), is_read_only }]
+    let of_kind = |disk: &str, kind: Option<&str>, is_read_only| {
+        let (path, disk, kind) = ("/".to_owned(), disk.to_owned(), kind.map(str::to_owned));
+        vec![MountPoint { path, disk, kind, is_read_only }]
     };
+    let point = |disk: &str, is_read_only| of_kind(disk, None, is_read_only);
     assert_eq!(root("root=/dev/vda ro"), point("blk0", true));
     assert_eq!(root("rw pci=off root=/dev/vdc"), point("blk2", false));
     assert_eq!(root("root=/dev/vda"), point("blk0", false));
@@ -222,7 +224,7 @@ fn root_of_linux_is_the_disk_of_that_number() {
     assert_eq!(root("root=blk1 ro"), point("blk1", false));
     assert_eq!(root("root=/dev/vdb12 ro"), point("blk1p12", true));
     assert_eq!(root("root=PARTUUID=1-2 ro"), point("PARTUUID=1-2", true));
-    assert_eq!(root("root=LABEL=x:ext4:ro"), point("LABEL=x", true));
+    assert_eq!(root("root=LABEL=x:ext4:ro"), of_kind("LABEL=x", Some("ext4"), true));
     let is_for_linux = |line| parse(line).unwrap().root_for_linux().is_some();
     assert!(is_for_linux("root=PARTUUID=1-2") && !is_for_linux("mount=/data:PARTUUID=1-2"));
     assert!(!is_for_linux("root=/dev/vda") && !is_for_linux("root=blk0") && !is_for_linux("root=LABEL=x"));

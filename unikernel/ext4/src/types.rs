@@ -1,10 +1,8 @@
 //! What is ext4's own among its types. The others are those of all filesystems (`unikernel_vfs`).
 
-use alloc::string::String;
-
 pub use unikernel_vfs::{
-    AttributeChange, Attributes, FileKind, NewKind, NewNode, RenameMode, Run, Statistics, Sync, Timestamp,
-    WriteRun,
+    AttributeChange, Attributes, FileKind, Identity, NewKind, NewNode, RenameMode, Run, Statistics, Sync,
+    Timestamp, WriteRun,
 };
 
 /// An inode's number, from 1. The root directory is [`InodeNumber::ROOT`].
@@ -36,13 +34,4 @@ pub enum MountMode {
     ReadOnly,
     /// The normal way.
     ReadWrite,
-}
-
-/// How a filesystem is told from others ([`identify`](crate::identify)).
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Identity {
-    /// With lower-case digits, in groups of 8, 4, 4, 4 and 12.
-    pub uuid: String,
-    /// May be empty.
-    pub label: String,
 }

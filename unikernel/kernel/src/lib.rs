@@ -138,6 +138,7 @@ extern "C" fn kernel_main(start_info: u32, magic: u32) -> ! {
 /// Tells the lower rooms whom above them they have to call.
 fn register_callbacks() {
     kmem::room::set_reclaim(mem::reclaim::make_room);
+    vfs::table::set_kinds(&fs::registry::FILESYSTEMS);
     mem::reclaim::set_page_cache(&vfs::flusher::Cache);
     task::limits::set_open_files_limiter(file::table::set_limit);
     task::out_of_memory::set_holdings(|| Holdings {

@@ -18,6 +18,6 @@ mod types;
 pub use error::Error;
 pub use filesystem::{BlockMap, ByteStorage, EachEntry, FileSystem, Storage};
 pub use types::{
-    AttributeChange, Attributes, Entry, FileKind, InodeNumber, NewKind, NewNode, RenameMode, Run, RunState,
-    Statistics, Sync, Timestamp, WriteRun,
+    AttributeChange, Attributes, Entry, FileKind, Identity, InodeNumber, NewKind, NewNode, RenameMode, Run,
+    RunState, Statistics, Sync, Timestamp, WriteRun,
 };

@@ -1,5 +1,7 @@
 //! The vocabulary: inodes, times, attributes, runs of blocks.
 
+use alloc::string::String;
+
 /// An inode's number: what a filesystem finds it by, and what `stat` tells.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct InodeNumber(pub u64);
@@ -218,4 +220,13 @@ pub struct Statistics {
     pub free_inodes: u64,
     /// The filesystem's identity.
     pub uuid: [u8; 16],
+}
+
+/// How a filesystem on a device is told from others, as blkid(8) prints it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Identity {
+    /// As ext4 has it: lower-case digits in groups of 8, 4, 4, 4 and 12; others have their own forms.
+    pub uuid: String,
+    /// May be empty.
+    pub label: String,
 }

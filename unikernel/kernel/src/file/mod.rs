@@ -272,7 +272,7 @@ pub trait File: Any + Send + Sync {
     }
 
     /// Returns when what was written survives a power cut: at once, where nothing does.
-    fn sync(&self, _what: unikernel_ext4::Sync) -> Result<(), Errno> {
+    fn sync(&self, _what: unikernel_vfs::Sync) -> Result<(), Errno> {
         if self.is_seekable() { Ok(()) } else { Err(Errno::EINVAL) }
     }
 

@@ -27,6 +27,7 @@ pub mod mounts;
 pub mod node;
 pub mod notify;
 pub mod proc;
+pub mod registry;
 pub mod resolve;
 
 use alloc::borrow::Cow;
@@ -38,7 +39,6 @@ use core::sync::atomic::{AtomicU32, Ordering};
 pub use defaults::{add_identity, put};
 pub use init::init;
 use spin::Once;
-use unikernel_ext4::InodeNumber;
 use unikernel_fs::{Attributes, LastLink, Node, Place, Tree, Walk};
 pub use unikernel_fs::{LookupError, NodeId};
 
@@ -289,7 +289,7 @@ pub fn walk(base: &Located, path: &[u8], last: LastLink) -> Result<Walked, Errno
             Some(Onward::Descriptor(descriptor)) => return Ok(Walked::Descriptor(descriptor)),
         }
         let mount = vfs::table::on(covered).ok_or(Errno::ENOENT)?;
-        let root = mount.inode(InodeNumber::ROOT)?;
+        let root = mount.inode(mount.root)?;
         match vfs::walk::walk(root, mount.path.as_bytes(), &below, last)? {
             DiskWalk::Here(place) => return Ok(Walked::Disk(place)),
             DiskWalk::Leaves(to, left) => (node, rest) = (to, Cow::Owned(left)),

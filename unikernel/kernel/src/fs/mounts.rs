@@ -5,6 +5,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::Write;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use linux_raw_sys::general::{
     CGROUP2_SUPER_MAGIC, DEVPTS_SUPER_MAGIC, PROC_SUPER_MAGIC, SYSFS_MAGIC, TMPFS_MAGIC,
@@ -78,6 +79,20 @@ pub fn device_number(tree: &FileTree, id: NodeId) -> u64 {
     memory_device(usize::from(tree.filesystem(id).0))
 }
 
+/// The names of filesystems within the tree, each once.
+pub fn kinds_in_memory() -> impl Iterator<Item = &'static str> {
+    let is_new = |(number, filesystem): &(usize, &Filesystem)| {
+        IN_MEMORY[..*number].iter().all(|earlier| earlier.kind != filesystem.kind)
+    };
+    IN_MEMORY.iter().enumerate().filter(is_new).map(|(_, filesystem)| filesystem.kind)
+}
+
+/// `st_dev` of a mount that is on no disk: the next number without a device.
+pub fn new_device_number() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(memory_device(IN_MEMORY.len()));
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
 const fn memory_device(number: usize) -> u64 {
     number as u64 + 1
 }
@@ -125,8 +140,8 @@ fn lines() -> Vec<Line> {
         device: mount.device_number,
         root: "/".into(),
         path: escape(&tree().path_of(mount.covered).unwrap_or_default()),
-        kind: "ext4",
-        source: format!("/dev/{}", mount.disk),
+        kind: mount.kind.name,
+        source: mount.source(),
         is_read_only: mount.is_read_only(),
         options: ",relatime",
         own_options: "",

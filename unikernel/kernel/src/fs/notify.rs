@@ -50,7 +50,7 @@ pub enum FileKey {
     /// A node of the tree. A watch keeps it open, so its id stays its own.
     Node(NodeId),
     /// The address of a mount, and an inode's number there.
-    Inode(usize, u32),
+    Inode(usize, u64),
 }
 
 impl From<NodeId> for FileKey {

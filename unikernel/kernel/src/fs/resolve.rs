@@ -110,7 +110,7 @@ pub fn resolve(base: Located, path: &[u8], last: LastLink, limits: Limits) -> Re
 fn is_link(found: &Located) -> bool {
     match found {
         Located::Memory(handle) => matches!(tree().node(handle.id), Node::Symlink(_)),
-        Located::Disk(opened) => opened.inode.kind() == unikernel_ext4::FileKind::Symlink,
+        Located::Disk(opened) => opened.inode.kind() == unikernel_vfs::FileKind::Symlink,
     }
 }
 

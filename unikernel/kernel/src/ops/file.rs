@@ -1,7 +1,7 @@
 //! Operations on an open file that change what it holds, or save it.
 
 use linux_raw_sys::general::{FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, FALLOC_FL_ZERO_RANGE, IN_MODIFY};
-use unikernel_ext4::Sync;
+use unikernel_vfs::Sync;
 
 use crate::abi::{Errno, SysResult};
 use crate::file::OpenFile;

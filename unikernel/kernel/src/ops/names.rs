@@ -1,8 +1,8 @@
 //! Making and removing (mkdir(2), mknod(2), symlink(2), link(2), unlink(2)); renaming is in [`rename`](super::rename).
 
 use linux_raw_sys::general::*;
-use unikernel_ext4::NewKind;
 use unikernel_fs::{Attributes, EditError, LastLink, Node, Place};
+use unikernel_vfs::NewKind;
 
 use super::path::{base_of, read_path};
 use crate::abi::{Errno, SysResult};

@@ -5,8 +5,8 @@ use alloc::sync::Arc;
 use core::any::Any;
 
 use linux_raw_sys::general::*;
-use unikernel_ext4::{FileKind, NewKind};
 use unikernel_fs::{Attributes, Future, LastLink, Node, Place};
+use unikernel_vfs::{FileKind, NewKind};
 
 use super::path::{base_of, read_path, truncate};
 use crate::abi::Errno;

@@ -40,9 +40,9 @@ fn rename_on_disk(from: &DiskPlace, to: &DiskPlace, flags: u32) -> SysResult {
         return Err(Errno::ENOTDIR);
     }
     let mode = match flags {
-        0 => unikernel_ext4::RenameMode::Replace,
-        RENAME_NOREPLACE => unikernel_ext4::RenameMode::NoReplace,
-        _ => unikernel_ext4::RenameMode::Exchange,
+        0 => unikernel_vfs::RenameMode::Replace,
+        RENAME_NOREPLACE => unikernel_vfs::RenameMode::NoReplace,
+        _ => unikernel_vfs::RenameMode::Exchange,
     };
     let is_same = to.found.as_ref().is_some_and(|found| found.number == moved.number);
     if is_same && flags == 0 {

@@ -4,8 +4,8 @@
 use alloc::sync::Arc;
 
 use linux_raw_sys::general::*;
-use unikernel_ext4::{AttributeChange, Timestamp};
 use unikernel_fs::{Node, NodeId};
+use unikernel_vfs::{AttributeChange, Timestamp};
 
 use crate::abi::{Errno, SysResult};
 use crate::file::{self, OpenFile};

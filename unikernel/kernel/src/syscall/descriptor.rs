@@ -3,7 +3,7 @@
 use linux_raw_sys::general::*;
 use linux_raw_sys::ioctl::{FIBMAP, FIOCLEX, FIONBIO, FIONCLEX, FIONREAD, FITRIM};
 
-use unikernel_ext4::Sync;
+use unikernel_vfs::Sync;
 
 use super::admission;
 use crate::abi::{Errno, SysResult};

@@ -118,7 +118,7 @@ fn write_disk_statfs(mount: &Mount, answer: UserPtr<statfs>) -> SysResult {
     // As Linux makes it of the identity.
     let identity = u128::from_le_bytes(statistics.uuid);
     answer.write(statfs {
-        f_type: i64::from(EXT4_SUPER_MAGIC),
+        f_type: i64::from(mount.kind.magic),
         f_bsize: block_bytes,
         f_frsize: block_bytes,
         f_blocks: statistics.blocks as _,

@@ -4,7 +4,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use linux_raw_sys::general::{AT_FDCWD, AT_SYMLINK_NOFOLLOW, XATTR_CREATE, XATTR_REPLACE};
-use unikernel_ext4::FileKind;
+use unikernel_vfs::FileKind;
 
 use crate::abi::{Errno, SysResult};
 use crate::file;
@@ -64,13 +64,13 @@ fn answer(bytes: &[u8], into: UserSlice) -> SysResult {
 fn get(target: Target, name: &[u8], value: u64, size: usize) -> SysResult {
     let inode = target.ok_or(Errno::EOPNOTSUPP)?;
     check_kind(&inode, name, Errno::ENODATA)?;
-    let found = inode.mount.with(|ext4| ext4.attribute(inode.number, name))?;
+    let found = inode.mount.with(|filesystem| filesystem.extended_attribute(inode.number, name))?;
     answer(&found, UserSlice::new(value, size.min(MAX_BYTES)))
 }
 
 fn list(target: Target, names: u64, size: usize) -> SysResult {
     let Some(inode) = target else { return Ok(0) };
-    let found = inode.mount.with(|ext4| ext4.attribute_names(inode.number))?;
+    let found = inode.mount.with(|filesystem| filesystem.extended_attribute_names(inode.number))?;
     let all: Vec<u8> = found.into_iter().flat_map(|name| name.into_iter().chain([0])).collect();
     answer(&all, UserSlice::new(names, size.min(MAX_BYTES)))
 }
@@ -100,16 +100,16 @@ impl Setting {
         let inode = target.ok_or(Errno::EOPNOTSUPP)?;
         check_kind(&inode, &self.name, Errno::EPERM)?;
         inode.mount.check_writable()?;
-        inode.mount.with(|ext4| {
-            let is_there = match ext4.attribute(inode.number, &self.name) {
+        inode.mount.with(|filesystem| {
+            let is_there = match filesystem.extended_attribute(inode.number, &self.name) {
                 Ok(_) => true,
-                Err(unikernel_ext4::Error::NoAttribute) => false,
+                Err(unikernel_vfs::Error::NoAttribute) => false,
                 Err(error) => return Err(error),
             };
             match is_there {
-                true if self.flags & XATTR_CREATE != 0 => Err(unikernel_ext4::Error::Exists),
-                false if self.flags & XATTR_REPLACE != 0 => Err(unikernel_ext4::Error::NoAttribute),
-                _ => ext4.set_attribute(inode.number, &self.name, &self.value, now()),
+                true if self.flags & XATTR_CREATE != 0 => Err(unikernel_vfs::Error::Exists),
+                false if self.flags & XATTR_REPLACE != 0 => Err(unikernel_vfs::Error::NoAttribute),
+                _ => filesystem.set_extended_attribute(inode.number, &self.name, &self.value, now()),
             }
         })?;
         inode.refresh()?;
@@ -121,7 +121,7 @@ fn remove(target: Target, name: &[u8]) -> SysResult {
     let inode = target.ok_or(Errno::EOPNOTSUPP)?;
     check_kind(&inode, name, Errno::EPERM)?;
     inode.mount.check_writable()?;
-    inode.mount.with(|ext4| ext4.remove_attribute(inode.number, name, now()))?;
+    inode.mount.with(|filesystem| filesystem.remove_extended_attribute(inode.number, name, now()))?;
     inode.refresh()?;
     Ok(0)
 }

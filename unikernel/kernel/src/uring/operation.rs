@@ -5,7 +5,7 @@ use alloc::sync::Arc;
 use linux_raw_sys::general::{O_NONBLOCK, open_how, statx};
 use linux_raw_sys::io_uring::*;
 use linux_raw_sys::net::SOL_SOCKET;
-use unikernel_ext4::Sync;
+use unikernel_vfs::Sync;
 
 use super::Ring;
 use super::request::Request;

@@ -6,8 +6,8 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use unikernel_ext4::InodeNumber;
 use unikernel_fs::{ErrorCursor, ErrorSequence};
+use unikernel_vfs::InodeNumber;
 
 use super::Mount;
 use super::inode::Inode;
@@ -131,7 +131,7 @@ impl Mount {
         let mut path = String::new();
         let mut at = number.0;
         for _ in 0..MOST_LEVELS {
-            if at == InodeNumber::ROOT.0 {
+            if at == self.root.0 {
                 return format!("{}{path}", self.path.trim_end_matches('/'));
             }
             let Some((key, _)) = names.iter().find(|(_, inode)| **inode == at) else { break };

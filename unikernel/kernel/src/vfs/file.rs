@@ -7,8 +7,8 @@ use core::any::Any;
 use core::ops::ControlFlow;
 
 use linux_raw_sys::general::{O_DIRECT, O_DSYNC, O_SYNC};
-use unikernel_ext4::{FileKind, InodeNumber, Sync};
 use unikernel_fs::ReadAhead;
+use unikernel_vfs::{FileKind, InodeNumber, Sync};
 
 use super::errors::Told;
 use super::inode::{Inode, entry_type};
@@ -163,6 +163,12 @@ impl DiskFile {
     }
 }
 
+impl Drop for DiskFile {
+    fn drop(&mut self) {
+        self.opened.inode.publish();
+    }
+}
+
 impl File for DiskFile {
     fn is_seekable(&self) -> bool {
         true
@@ -200,9 +206,9 @@ impl File for DiskFile {
         }
         // The filesystem knows of no page that is only in memory.
         let _ = inode.write_back(ALL);
-        let found = inode.mount.with(|ext4| match wanted {
-            Content::Data => ext4.next_data(inode.number, offset),
-            Content::Hole => ext4.next_hole(inode.number, offset),
+        let found = inode.mount.with(|filesystem| match wanted {
+            Content::Data => filesystem.next_data(inode.number, offset),
+            Content::Hole => filesystem.next_hole(inode.number, offset),
         });
         found.ok().flatten().map(|at| at.max(offset))
     }
@@ -309,11 +315,11 @@ pub fn list(directory: &Inode, position: u64, bytes: usize) -> Result<Vec<Listed
     let mount: &Mount = directory.mount;
     let mut entries: Vec<ListedEntry> = Vec::new();
     let mut room = bytes;
-    mount.with(|ext4| {
-        ext4.entries(directory.number, position, &mut |entry| {
+    mount.with(|filesystem| {
+        filesystem.entries(directory.number, position, &mut |entry| {
             entries.push(ListedEntry {
                 name: entry.name.to_vec(),
-                inode: u64::from(entry.inode.0),
+                inode: entry.inode.0,
                 entry_type: entry.kind.map_or(0, entry_type),
                 next: entry.next_cookie,
             });
@@ -322,8 +328,9 @@ pub fn list(directory: &Inode, position: u64, bytes: usize) -> Result<Vec<Listed
         })?;
         // Older directories do not tell what is in them.
         for entry in entries.iter_mut().filter(|entry| entry.entry_type == 0) {
-            let number = unikernel_ext4::InodeNumber(entry.inode as u32);
-            entry.entry_type = ext4.attributes(number).map_or(0, |attributes| entry_type(attributes.kind));
+            let number = InodeNumber(entry.inode);
+            entry.entry_type =
+                filesystem.attributes(number).map_or(0, |attributes| entry_type(attributes.kind));
         }
         Ok(())
     })?;
@@ -337,6 +344,6 @@ pub fn link_target(inode: &Inode) -> Result<Vec<u8>, Errno> {
     }
     inode
         .mount
-        .with(|ext4| ext4.read_link(inode.number))
-        .map_err(|error| if error == errno(unikernel_ext4::Error::Invalid) { Errno::EINVAL } else { error })
+        .with(|filesystem| filesystem.read_link(inode.number))
+        .map_err(|error| if error == errno(unikernel_vfs::Error::Invalid) { Errno::EINVAL } else { error })
 }

@@ -58,7 +58,8 @@ fn look_after(mount: &'static Mount, is_due: bool) {
         }
     }
     if is_due {
-        let _ = mount.with(|ext4| if ext4.has_uncommitted() { ext4.commit(now()) } else { Ok(()) });
+        let _ = mount
+            .with(|filesystem| if filesystem.has_uncommitted() { filesystem.commit(now()) } else { Ok(()) });
     }
 }
 

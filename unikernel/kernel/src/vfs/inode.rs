@@ -10,10 +10,11 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use linux_raw_sys::general::*;
 use spin::Once;
-use unikernel_ext4::{AttributeChange, Attributes, FileKind, InodeNumber, Run};
+use unikernel_vfs::{AttributeChange, Attributes, FileKind, InodeNumber, Run};
 
 use super::cache::Pages;
 use super::errors::Failures;
+use super::write_back::ALL;
 use super::{Mount, nanos, now};
 use crate::abi::Errno;
 use crate::file::Metadata;
@@ -159,7 +160,14 @@ impl Inode {
     /// Asks the filesystem anew, after it has changed the inode. The length and times in memory are the newer
     /// ones.
     pub fn refresh(&self) -> Result<(), Errno> {
-        let read = self.mount.with(|ext4| ext4.attributes(self.number))?;
+        let read = match self.mount.with(|filesystem| self.mount.attributes_in(filesystem, self.number)) {
+            // Whoever keeps it knows files by their names, and it has none any more.
+            Err(Errno::ENOENT) if self.mount.is_shared => {
+                self.attributes.lock().links = 0;
+                return Ok(());
+            }
+            outcome => outcome?,
+        };
         let mut attributes = self.attributes.lock();
         let (size, modified) = (attributes.size, attributes.modified);
         *attributes = read;
@@ -170,10 +178,49 @@ impl Inode {
         Ok(())
     }
 
+    /// Asks whoever keeps a shared filesystem anew. If others have changed the content, what is remembered of it goes: who opens a
+    /// file sees what was written before (close-to-open consistency, as with NFS). If there are changes of our own that are not
+    /// written back, or on their way, those are the newer ones.
+    pub(super) fn revalidate(self: &Arc<Self>) -> Result<(), Errno> {
+        let Some(_turn) = self.writers.try_lock() else { return Ok(()) };
+        let Some(_transfers) = self.transfers.try_lock() else { return Ok(()) };
+        self.collect_mapped();
+        if self.has_own_changes() {
+            return Ok(());
+        }
+        let read = self.mount.with(|filesystem| self.mount.attributes_in(filesystem, self.number))?;
+        let known = core::mem::replace(&mut *self.attributes.lock(), read);
+        if (known.size, known.modified, known.changed) != (read.size, read.modified, read.changed) {
+            self.forget_content();
+        }
+        Ok(())
+    }
+
+    /// True if whoever keeps the filesystem has not heard of all changes.
+    fn has_own_changes(&self) -> bool {
+        self.has_new_times.load(Ordering::Relaxed) || !self.pages.lock().dirty.is_empty()
+    }
+
+    /// Writes back what is dirty of a shared file, so that others see it when they open the file after this. Who wants to know of
+    /// errors syncs the file before.
+    pub(super) fn publish(self: &Arc<Self>) {
+        if !self.mount.is_shared || self.links() == 0 {
+            return;
+        }
+        let is_mapped = self.is_mapped.load(Ordering::Relaxed);
+        if !is_mapped && !self.has_own_changes() {
+            return;
+        }
+        let _ = self.write_back(ALL);
+        let _ = self.store_times();
+        // With the times that these changes have left; or they would look like changes by others.
+        let _ = self.refresh();
+    }
+
     /// Changes attributes.
     pub fn change(&self, change: AttributeChange) -> Result<(), Errno> {
         self.mount.check_writable()?;
-        self.mount.with(|ext4| ext4.set_attributes(self.number, change, now()))?;
+        self.mount.with(|filesystem| filesystem.set_attributes(self.number, change, now()))?;
         if change.modified.is_some() {
             self.has_new_times.store(false, Ordering::Relaxed);
         }
@@ -222,7 +269,7 @@ impl Inode {
         };
         Metadata {
             device: self.mount.device_number,
-            inode: u64::from(self.number.0),
+            inode: self.number.0,
             mode: file_type | u32::from(attributes.permissions),
             links: attributes.links,
             user: attributes.user,

@@ -5,15 +5,16 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
 
-use unikernel_ext4::Run;
 use unikernel_fs::ReadAhead;
+use unikernel_vfs::Run;
 
 use super::cache::{self, Page};
 use super::flusher;
 use super::inode::Inode;
 use crate::abi::{Errno, SysResult};
 use crate::block::device::{Memory, Operation, SECTOR_BYTES, Transfer};
-use crate::kmem::PAGE_BYTES;
+use crate::block::volume::Volume;
+use crate::kmem::{PAGE_BYTES, room};
 use crate::mem::shared::SharedFrame;
 use crate::mem::user::UserSlice;
 use crate::sync::SpinLock;
@@ -21,6 +22,8 @@ use crate::task::scheduler;
 
 /// Pages read before they are asked for, at most.
 pub(super) const MOST_AHEAD: u32 = 256;
+/// Pages that a filesystem moves in one operation, which others wait for.
+pub(super) const PAGES_MOVED_AT_ONCE: usize = 32;
 /// Blocks asked for at once when the filesystem is asked where a file lies.
 const MAP_BLOCKS: u32 = 32_768;
 
@@ -153,8 +156,24 @@ impl Inode {
         one.1.finish(is_good);
     }
 
-    /// Reads pages from the disk.
+    /// Reads pages.
     fn fill(&self, batch: &[(u64, Arc<Page>)]) -> Result<(), Errno> {
+        match &self.mount.blocks {
+            Some(volume) => self.fill_from_blocks(volume, batch)?,
+            None => self.fill_from_bytes(batch)?,
+        }
+        // What lies behind the end is nobody's; a mapping would show it. Who cuts the file clears the last page, too, but
+        // perhaps before it was read.
+        let size = self.size();
+        for (index, page) in batch {
+            let valid = size.saturating_sub(index * PAGE_BYTES as u64).min(PAGE_BYTES as u64) as usize;
+            page.frame.clear(valid, PAGE_BYTES - valid);
+        }
+        Ok(())
+    }
+
+    /// Reads pages from blocks of the disk.
+    fn fill_from_blocks(&self, volume: &Volume, batch: &[(u64, Arc<Page>)]) -> Result<(), Errno> {
         let block_bytes = self.mount.block_bytes;
         let blocks_per_page = (PAGE_BYTES / block_bytes) as u64;
         let mut transfers: Vec<Transfer> = Vec::new();
@@ -173,7 +192,7 @@ impl Inode {
                         let address = page.frame.address().as_u64() + at as u64;
                         let memory = Memory { address, len: len as u32 };
                         let sector = start * (block_bytes as u64 / SECTOR_BYTES);
-                        self.mount.volume.limits().add(&mut transfers, sector, memory);
+                        volume.limits().add(&mut transfers, sector, memory);
                     }
                 }
                 part += blocks;
@@ -181,14 +200,24 @@ impl Inode {
             page.has_blocks.store(has_blocks, Ordering::Relaxed);
         }
         if !transfers.is_empty() {
-            self.mount.volume.transfer(Operation::Read, transfers).map_err(|_| Errno::EIO)?;
+            volume.transfer(Operation::Read, transfers).map_err(|_| Errno::EIO)?;
         }
-        // What lies behind the end is nobody's; a mapping would show it. Who cuts the file clears the last page, too, but
-        // perhaps before it was read.
-        let size = self.size();
-        for (index, page) in batch {
-            let valid = size.saturating_sub(index * PAGE_BYTES as u64).min(PAGE_BYTES as u64) as usize;
-            page.frame.clear(valid, PAGE_BYTES - valid);
+        Ok(())
+    }
+
+    /// Has the filesystem read pages, neighbours together.
+    fn fill_from_bytes(&self, batch: &[(u64, Arc<Page>)]) -> Result<(), Errno> {
+        let mut buffer = room::filled(0, batch.len().min(PAGES_MOVED_AT_ONCE) * PAGE_BYTES)?;
+        for pages in batch.chunks(PAGES_MOVED_AT_ONCE) {
+            let bytes = &mut buffer[..pages.len() * PAGE_BYTES];
+            let offset = pages[0].0 * PAGE_BYTES as u64;
+            let count = self.mount.with_bytes(|storage| storage.read(self.number, offset, bytes))?;
+            // The file may have become shorter than was thought: then the rest is zeros.
+            bytes.get_mut(count..).ok_or(Errno::EIO)?.fill(0);
+            for ((_, page), bytes) in pages.iter().zip(bytes.chunks(PAGE_BYTES)) {
+                page.frame.fill(0, bytes);
+                page.has_blocks.store(true, Ordering::Relaxed);
+            }
         }
         Ok(())
     }
@@ -202,7 +231,7 @@ impl Inode {
             }
             runs.generation
         };
-        let run = self.mount.with(|ext4| ext4.map(self.number, block, MAP_BLOCKS))?;
+        let run = self.mount.with_blocks(|blocks| blocks.map(self.number, block, MAP_BLOCKS))?;
         self.runs.lock().note(block, run, generation);
         Ok(run)
     }

@@ -2,7 +2,7 @@
 
 use alloc::string::String;
 
-use unikernel_ext4::Sync;
+use unikernel_vfs::Sync;
 
 use super::file::Opened;
 use super::inode::Inode;

@@ -7,12 +7,13 @@
 //!   [`write_back`]: writing them back, which [`flusher`] does in time; [`errors`]: who is told that it failed;
 //!   [`resize`]: other lengths and other blocks; [`mapped`]: what mappings show.
 //!
-//! ext4's own structures are behind one sleeping lock for each filesystem. It is held for looking up and
-//! changing, never while file content is transferred.
+//! Each filesystem is behind one sleeping lock. It is held for looking up and changing, and while a filesystem moves
+//! content itself; never while the kernel transfers blocks.
 
 pub mod cache;
 mod errors;
 pub mod file;
+pub mod filesystem_type;
 pub(crate) mod flusher;
 pub mod inode;
 mod load;
@@ -26,6 +27,7 @@ mod write_back;
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
+use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -33,8 +35,11 @@ use core::hash::{Hash, Hasher};
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use hashbrown::{Equivalent, HashMap};
-use unikernel_ext4::{Error, Ext4, InodeNumber, Statistics, Timestamp};
 use unikernel_fs::ErrorSequence;
+use unikernel_vfs::{
+    Attributes, BlockMap, ByteStorage, Error, FileKind, FileSystem, InodeNumber, Statistics, Storage,
+    Timestamp,
+};
 
 use crate::abi::Errno;
 use crate::block::volume::Volume;
@@ -43,6 +48,7 @@ use crate::kmem::frames;
 use crate::platform::time;
 use crate::sync::SpinLock;
 use crate::task::mutex::Mutex;
+use filesystem_type::{FilesystemType, Source};
 use inode::Inode;
 
 const NANOS_PER_SECOND: u64 = 1_000_000_000;
@@ -50,33 +56,42 @@ const NANOS_PER_SECOND: u64 = 1_000_000_000;
 const MAX_NAMES: usize = 65_536;
 /// Inodes kept at most although nobody uses them.
 const MAX_INODES: usize = 32_768;
+/// The same where somebody else keeps the filesystem, who keeps something for each.
+const MAX_SHARED_INODES: usize = 1024;
 
 /// A mounted filesystem.
 pub struct Mount {
-    /// `blk0`, `blk0p1` and so on.
+    /// `blk0`, `blk0p1` and so on, or the name that it has at its source.
     pub disk: String,
     /// Where it is mounted.
     pub path: String,
     /// `st_dev`.
     pub device_number: u64,
+    /// Its root directory.
+    pub root: InodeNumber,
     /// The directory that it covers.
     pub covered: NodeId,
     /// Bytes in a block.
     pub block_bytes: usize,
     /// Bytes that a file may have.
     pub max_file_bytes: u64,
-    volume: Volume,
+    /// Which kind it is of.
+    pub kind: &'static FilesystemType,
+    /// The device whose blocks hold the content of files; `None` if the filesystem moves it itself.
+    blocks: Option<Volume>,
     /// `None` once it is unmounted.
-    ext4: Mutex<Option<Ext4<Volume>>>,
+    filesystem: Mutex<Option<Box<dyn FileSystem>>>,
     is_read_only: AtomicBool,
-    inodes: SpinLock<HashMap<u32, Arc<Inode>>>,
-    names: SpinLock<HashMap<NameKey, u32>>,
+    /// Others change it, too: what was learnt of it is asked for again.
+    is_shared: bool,
+    inodes: SpinLock<HashMap<u64, Arc<Inode>>>,
+    names: SpinLock<HashMap<NameKey, u64>>,
     /// Inodes with something to write back.
-    dirty: SpinLock<BTreeSet<u32>>,
+    dirty: SpinLock<BTreeSet<u64>>,
     /// Inodes with shared mappings, whose page tables are to be asked.
-    mapped: SpinLock<BTreeSet<u32>>,
+    mapped: SpinLock<BTreeSet<u64>>,
     /// Inodes in memory without a name; each ends with its last user.
-    unlinked: SpinLock<BTreeSet<u32>>,
+    unlinked: SpinLock<BTreeSet<u64>>,
     /// Dirty pages that have no blocks yet, and how many could get some.
     delayed_pages: AtomicU64,
     free_pages: AtomicU64,
@@ -86,11 +101,11 @@ pub struct Mount {
 
 /// A directory and a name in it.
 #[derive(PartialEq, Eq)]
-struct NameKey(u32, Box<[u8]>);
+struct NameKey(u64, Box<[u8]>);
 
 /// The same, borrowed.
 #[derive(Clone, Copy)]
-struct NameRef<'a>(u32, &'a [u8]);
+struct NameRef<'a>(u64, &'a [u8]);
 
 impl Hash for NameKey {
     fn hash<H: Hasher>(&self, state: &mut H) {
@@ -100,7 +115,7 @@ impl Hash for NameKey {
 
 impl Hash for NameRef<'_> {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u32(self.0);
+        state.write_u64(self.0);
         state.write(self.1);
     }
 }
@@ -159,13 +174,13 @@ struct InUse;
 
 impl Mount {
     /// Runs `work` on the filesystem; other threads wait meanwhile.
-    pub fn with<T>(&self, work: impl FnOnce(&mut Ext4<Volume>) -> Result<T, Error>) -> Result<T, Errno> {
-        let mut guard = self.ext4.lock();
-        let Some(ext4) = guard.as_mut() else { return Err(Errno::EIO) };
-        self.free_unlinked(ext4, Users::MayBe);
-        let outcome = work(ext4);
-        self.note_space(&ext4.statistics());
-        let has_turned = ext4.is_read_only() && !self.is_read_only();
+    pub fn with<T>(&self, work: impl FnOnce(&mut dyn FileSystem) -> Result<T, Error>) -> Result<T, Errno> {
+        let mut guard = self.filesystem.lock();
+        let Some(filesystem) = guard.as_deref_mut() else { return Err(Errno::EIO) };
+        self.free_unlinked(filesystem, Users::MayBe);
+        let outcome = work(filesystem);
+        self.note_space(filesystem);
+        let has_turned = filesystem.is_read_only() && !self.is_read_only();
         drop(guard);
         outcome.map_err(|error| {
             match error {
@@ -177,10 +192,34 @@ impl Mount {
         })
     }
 
+    /// The same for the map of blocks, of filesystems that have one.
+    fn with_blocks<T>(&self, work: impl FnOnce(&mut dyn BlockMap) -> Result<T, Error>) -> Result<T, Errno> {
+        self.with(|filesystem| match filesystem.storage() {
+            Storage::Blocks(blocks) => work(blocks),
+            Storage::Bytes(_) => Err(Error::Unsupported),
+        })
+    }
+
+    /// The same for filesystems that move content themselves.
+    fn with_bytes<T>(&self, work: impl FnOnce(&mut dyn ByteStorage) -> Result<T, Error>) -> Result<T, Errno> {
+        self.with(|filesystem| match filesystem.storage() {
+            Storage::Bytes(bytes) => work(bytes),
+            Storage::Blocks(_) => Err(Error::Unsupported),
+        })
+    }
+
     /// As Linux's `errors=remount-ro`: what is damaged is not made worse.
     fn turn_read_only(&self, reason: &str) {
         if !self.is_read_only.swap(true, Ordering::Relaxed) {
             log::error!("{} at {}: {reason}; it is read-only from now on", self.disk, self.path);
+        }
+    }
+
+    /// What it is mounted from, as `/proc/mounts` has it.
+    pub fn source(&self) -> String {
+        match self.kind.source {
+            Source::Device { .. } => format!("/dev/{}", self.disk),
+            Source::Name(_) => self.disk.clone(),
         }
     }
 
@@ -196,23 +235,28 @@ impl Mount {
 
     /// Space and inodes.
     pub fn statistics(&self) -> Result<Statistics, Errno> {
-        self.with(|ext4| Ok(ext4.statistics()))
+        self.with(|filesystem| filesystem.statistics())
     }
 
     /// Tells the disk which blocks of a range are free, in bytes as `FITRIM` counts; answers how many bytes.
     pub fn trim(&self, start: u64, len: u64, least: u64) -> Result<u64, Errno> {
         self.check_writable()?;
-        if self.volume.limits().max_discard == 0 {
+        if self.blocks.is_none_or(|volume| volume.limits().max_discard == 0) {
             return Err(Errno::EOPNOTSUPP);
         }
         let block_bytes = self.block_bytes as u64;
         let blocks = start / block_bytes..start.saturating_add(len).div_ceil(block_bytes);
         let least = u32::try_from(least.div_ceil(block_bytes)).unwrap_or(u32::MAX);
-        self.with(|ext4| ext4.trim(blocks, least, now())).map(|trimmed| trimmed * block_bytes)
+        self.with(|filesystem| filesystem.trim(blocks, least, now())).map(|trimmed| trimmed * block_bytes)
     }
 
-    /// Pages that blocks of the disk make.
-    fn note_space(&self, statistics: &Statistics) {
+    /// Pages that blocks of the disk make. A filesystem that moves content itself finds out when it does, as others may take the
+    /// space that it has.
+    fn note_space(&self, filesystem: &mut dyn FileSystem) {
+        if self.blocks.is_none() {
+            return;
+        }
+        let Ok(statistics) = filesystem.statistics() else { return };
         let bytes = statistics.available_blocks * u64::from(statistics.block_bytes);
         self.free_pages.store(bytes / crate::kmem::PAGE_BYTES as u64, Ordering::Relaxed);
     }
@@ -222,56 +266,73 @@ impl Mount {
         if let Some(inode) = self.inodes.lock().get(&number.0) {
             return Ok(Arc::clone(inode));
         }
-        self.with(|ext4| self.inode_in(ext4, number))
+        self.with(|filesystem| self.inode_in(filesystem, number))
     }
 
     /// The same for who has the filesystem in hand.
-    fn inode_in(&'static self, ext4: &mut Ext4<Volume>, number: InodeNumber) -> Result<Arc<Inode>, Error> {
+    fn inode_in(
+        &'static self,
+        filesystem: &mut dyn FileSystem,
+        number: InodeNumber,
+    ) -> Result<Arc<Inode>, Error> {
         if let Some(inode) = self.inodes.lock().get(&number.0) {
             return Ok(Arc::clone(inode));
         }
-        let attributes = ext4.attributes(number)?;
+        let attributes = self.attributes_in(filesystem, number)?;
         self.inodes.lock().try_reserve(1).map_err(|_| Error::NoMemory)?;
-        ext4.open(number)?;
+        filesystem.open(number)?;
         let inode = Arc::new(Inode::new(self, number, attributes));
         let surplus = {
             let mut inodes = self.inodes.lock();
             inodes.insert(number.0, Arc::clone(&inode));
             // Those that nobody uses go before the door has to refuse calls.
-            let are_too_many = inodes.len() > MAX_INODES || !frames::can_app_take(0);
+            let most = if self.is_shared { MAX_SHARED_INODES } else { MAX_INODES };
+            let are_too_many = inodes.len() > most || !frames::can_app_take(0);
             if are_too_many { take_unused(&mut inodes) } else { Vec::new() }
         };
         for unused in surplus {
-            ext4.close(unused.number, now())?;
+            filesystem.close(unused.number, now())?;
         }
         Ok(inode)
     }
 
+    /// What the filesystem says of an inode.
+    fn attributes_in(
+        &self,
+        filesystem: &mut dyn FileSystem,
+        number: InodeNumber,
+    ) -> Result<Attributes, Error> {
+        let attributes = filesystem.attributes(number)?;
+        // Sizes are added to and rounded up from here on.
+        let is_sound = attributes.size <= self.max_file_bytes || attributes.kind != FileKind::File;
+        if is_sound { Ok(attributes) } else { Err(Error::Corrupt("a file's size")) }
+    }
+
     /// Frees the unlinked inodes that nobody uses any more; `Users::Gone` says that there are no users at all.
-    fn free_unlinked(&self, ext4: &mut Ext4<Volume>, users: Users) {
+    fn free_unlinked(&self, filesystem: &mut dyn FileSystem, users: Users) {
         let unlinked = core::mem::take(&mut *self.unlinked.lock());
         for number in unlinked {
             match self.take_inode(number, users) {
-                Ok(inode) => self.free(ext4, &inode),
+                Ok(inode) => self.free(filesystem, &inode),
                 Err(InUse) => drop(self.unlinked.lock().insert(number)),
             }
         }
     }
 
     /// Takes an inode out of the table, unless somebody else has it. New references come from the table only.
-    fn take_inode(&self, number: u32, users: Users) -> Result<Option<Arc<Inode>>, InUse> {
+    fn take_inode(&self, number: u64, users: Users) -> Result<Option<Arc<Inode>>, InUse> {
         let mut inodes = self.inodes.lock();
         let is_used = inodes.get(&number).is_some_and(|inode| Arc::strong_count(inode) > 1);
         if is_used && users == Users::MayBe { Err(InUse) } else { Ok(inodes.remove(&number)) }
     }
 
-    fn free(&self, ext4: &mut Ext4<Volume>, inode: &Option<Arc<Inode>>) {
+    fn free(&self, filesystem: &mut dyn FileSystem, inode: &Option<Arc<Inode>>) {
         let Some(inode) = inode else { return };
         let number = inode.number;
         self.dirty.lock().remove(&number.0);
         self.mapped.lock().remove(&number.0);
         inode.drop_pages(0);
-        if let Err(error) = ext4.close(number, now()) {
+        if let Err(error) = filesystem.close(number, now()) {
             log::error!("{} at {}: inode {} cannot be freed: {error:?}", self.disk, self.path, number.0);
         }
     }
@@ -305,6 +366,9 @@ impl Mount {
 
     /// What a name leads to, if that is remembered.
     fn remembered(&self, directory: InodeNumber, name: &[u8]) -> Option<InodeNumber> {
+        if self.is_shared {
+            return None;
+        }
         self.names.lock().get(&NameRef(directory.0, name)).copied().map(InodeNumber)
     }
 
@@ -331,7 +395,7 @@ impl Mount {
 }
 
 /// Takes inodes out that nobody uses and that have nothing in memory.
-fn take_unused(inodes: &mut HashMap<u32, Arc<Inode>>) -> Vec<Arc<Inode>> {
+fn take_unused(inodes: &mut HashMap<u64, Arc<Inode>>) -> Vec<Arc<Inode>> {
     let is_unused = |inode: &Arc<Inode>| Arc::strong_count(inode) == 1 && inode.is_idle();
     inodes.extract_if(|_, inode| is_unused(inode)).map(|(_, inode)| inode).take(MAX_INODES / 4).collect()
 }

@@ -5,7 +5,7 @@ use alloc::sync::Arc;
 use core::sync::atomic::Ordering;
 
 use linux_raw_sys::general::S_ISGID;
-use unikernel_ext4::{NewKind, NewNode, RenameMode};
+use unikernel_vfs::{NewKind, NewNode, RenameMode};
 
 use super::inode::Inode;
 use super::walk::DiskPlace;
@@ -37,9 +37,11 @@ pub fn create(place: &DiskPlace, kind: NewKind<'_>, permissions: u16) -> Result<
         return Err(Errno::EEXIST);
     }
     let node = inherited(&place.parent, kind, permissions);
-    let number = mount.with(|ext4| ext4.create(place.parent.number, &place.name, node, now()))?;
-    let inode = mount.inode(number)?;
-    mount.remember(place.parent.number, &place.name, number);
+    let inode = mount.with(|filesystem| {
+        let number = filesystem.create(place.parent.number, &place.name, node, now())?;
+        mount.inode_in(filesystem, number)
+    })?;
+    mount.remember(place.parent.number, &place.name, inode.number);
     place.parent.refresh()?;
     notify::created((&*place.parent).into(), &place.name, kind == NewKind::Directory);
     Ok(inode)
@@ -50,10 +52,10 @@ pub fn create_unnamed(directory: &Inode, permissions: u16, is_exclusive: bool) -
     let mount: &'static Mount = directory.mount;
     mount.check_writable()?;
     let node = inherited(directory, NewKind::File, permissions);
-    let inode = mount.with(|ext4| {
-        let number = ext4.create_unnamed(directory.number, node, now())?;
-        let inode = mount.inode_in(ext4, number)?;
-        ext4.close(number, now())?;
+    let inode = mount.with(|filesystem| {
+        let number = filesystem.create_unnamed(directory.number, node, now())?;
+        let inode = mount.inode_in(filesystem, number)?;
+        filesystem.close(number, now())?;
         Ok(inode)
     })?;
     inode.is_nameable.store(!is_exclusive, Ordering::Relaxed);
@@ -74,8 +76,8 @@ pub fn link(place: &DiskPlace, inode: &Inode) -> Result<(), Errno> {
     if inode.links() == 0 && !inode.is_nameable.load(Ordering::Relaxed) {
         return Err(Errno::ENOENT);
     }
-    mount.with(|ext4| {
-        ext4.link(inode.number, place.parent.number, &place.name, now())?;
+    mount.with(|filesystem| {
+        filesystem.link(inode.number, place.parent.number, &place.name, now())?;
         mount.note_linked(inode);
         Ok(())
     })?;
@@ -91,9 +93,9 @@ pub fn remove(place: &DiskPlace, is_directory: bool) -> Result<(), Errno> {
     mount.check_writable()?;
     let found = place.found.as_ref().ok_or(Errno::ENOENT)?;
     mount.forget(place.parent.number, &place.name);
-    mount.with(|ext4| match is_directory {
-        true => ext4.remove_directory(place.parent.number, &place.name, now()),
-        false => ext4.unlink(place.parent.number, &place.name, now()),
+    mount.with(|filesystem| match is_directory {
+        true => filesystem.remove_directory(place.parent.number, &place.name, now()),
+        false => filesystem.unlink(place.parent.number, &place.name, now()),
     })?;
     mount.forget(place.parent.number, &place.name);
     mount.note_removed(found)?;
@@ -107,10 +109,10 @@ pub fn remove(place: &DiskPlace, is_directory: bool) -> Result<(), Errno> {
 pub fn rename(from: &DiskPlace, to: &DiskPlace, mode: RenameMode) -> Result<(), Errno> {
     let mount = from.parent.mount;
     mount.check_writable()?;
-    mount.with(|ext4| {
+    mount.with(|filesystem| {
         mount.forget(from.parent.number, &from.name);
         mount.forget(to.parent.number, &to.name);
-        ext4.rename(from.parent.number, &from.name, to.parent.number, &to.name, mode, now())
+        filesystem.rename(from.parent.number, &from.name, to.parent.number, &to.name, mode, now())
     })?;
     if let Some(replaced) = to.found.as_ref().filter(|_| mode == RenameMode::Replace) {
         mount.note_removed(replaced)?;

@@ -29,7 +29,7 @@ impl Inode {
         } else {
             self.clear_behind_end(size);
         }
-        let outcome = self.mount.with(|ext4| ext4.set_size(self.number, size, now()));
+        let outcome = self.mount.with(|filesystem| filesystem.set_size(self.number, size, now()));
         self.runs.lock().forget();
         if outcome.is_err() {
             self.set_size(old);
@@ -62,6 +62,14 @@ impl Inode {
         {
             page.frame.clear(within, PAGE_BYTES - within);
         }
+    }
+
+    /// Forgets all that is remembered of the content: somebody else has changed it.
+    pub(super) fn forget_content(&self) {
+        self.wait_for_loads(0);
+        self.unmap(0..u64::MAX, Copies::Keep);
+        self.drop_pages(0);
+        self.runs.lock().forget();
     }
 
     /// Zeros what lies between the end and `until`, where the file is about to grow to: a mapping shows all of the last
@@ -104,7 +112,9 @@ impl Inode {
         if !keep_size {
             limits::check_file_size(self.size(), offset + len, self.mount.max_file_bytes)?;
         }
-        let outcome = self.mount.with(|ext4| ext4.allocate_range(self.number, offset, len, keep_size, now()));
+        let outcome = self
+            .mount
+            .with(|filesystem| filesystem.allocate_range(self.number, offset, len, keep_size, now()));
         self.runs.lock().forget();
         outcome?;
         if !keep_size {
@@ -125,7 +135,8 @@ impl Inode {
         if offset >= end {
             return Ok(());
         }
-        let outcome = self.mount.with(|ext4| ext4.punch(self.number, offset, end - offset, now()));
+        let outcome =
+            self.mount.with(|filesystem| filesystem.punch(self.number, offset, end - offset, now()));
         self.runs.lock().forget();
         outcome?;
         let page_bytes = PAGE_BYTES as u64;

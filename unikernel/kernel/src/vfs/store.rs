@@ -5,7 +5,7 @@ use alloc::sync::Arc;
 use core::sync::atomic::Ordering;
 
 use arrayvec::ArrayVec;
-use unikernel_ext4::AttributeChange;
+use unikernel_vfs::AttributeChange;
 
 use super::cache::{self, Page, Pages};
 use super::flusher;
@@ -175,7 +175,8 @@ impl Inode {
         let per_page = PAGE_BYTES as u64 / block_bytes;
         let first = index * per_page;
         let end = (first + per_page).min(self.size().max(end).div_ceil(block_bytes));
-        first < end && self.mount.with(|ext4| ext4.is_allocated(self.number, first..end)) == Ok(true)
+        first < end
+            && self.mount.with_blocks(|blocks| blocks.is_allocated(self.number, first..end)) == Ok(true)
     }
 
     /// A mapping is about to write to a page: makes sure of blocks for it, and counts it as dirty, so that it gets them.
@@ -224,7 +225,7 @@ impl Inode {
         }
         let attributes = self.attributes();
         let change = AttributeChange { modified: Some(attributes.modified), ..AttributeChange::default() };
-        self.mount.with(|ext4| ext4.set_attributes(self.number, change, attributes.changed))
+        self.mount.with(|filesystem| filesystem.set_attributes(self.number, change, attributes.changed))
     }
 
     /// Forgets the pages from `first` on, dirty or not.

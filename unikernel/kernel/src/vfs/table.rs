@@ -1,5 +1,6 @@
 //! Which filesystems are mounted: made at boot from the command line, unmade at the end.
 
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -8,20 +9,32 @@ use core::sync::atomic::{AtomicBool, AtomicU64};
 
 use spin::Once;
 use unikernel_cmdline::MountPoint;
-use unikernel_ext4::{Ext4, FormatError, FormatOptions, InodeNumber, MountError, MountMode, identify};
 use unikernel_fs::LastLink;
+use unikernel_vfs::{FileKind, FileSystem, Identity, Storage};
 
+use super::filesystem_type::{Access, FilesystemType, MountError, Source};
 use super::{Mount, Users, flusher, now};
-use crate::block::volume::Volume;
+use crate::block::device::SECTOR_BYTES;
 use crate::block::{self, Device};
 use crate::fs::memory_file::MAX_FILE_BYTES;
-use crate::fs::{self, NodeId};
-use crate::platform::random;
+use crate::fs::{self, NodeId, mounts};
+use crate::kmem::PAGE_BYTES;
 use crate::sync::SpinLock;
 use crate::task::mutex::Mutex;
 
 static MOUNTS: Once<Vec<Mount>> = Once::new();
 static COVERED: Once<Vec<NodeId>> = Once::new();
+/// Which kinds of filesystems there are.
+static KINDS: Once<&'static [&'static FilesystemType]> = Once::new();
+
+/// Says which kinds of filesystems there are, before anything is mounted.
+pub fn set_kinds(kinds: &'static [&'static FilesystemType]) {
+    KINDS.call_once(|| kinds);
+}
+
+fn kinds() -> &'static [&'static FilesystemType] {
+    KINDS.get().copied().unwrap_or_default()
+}
 
 /// All mounted filesystems.
 pub fn all() -> &'static [Mount] {
@@ -48,12 +61,14 @@ pub enum TableError {
     Shared([String; 2]),
     /// The disk has no filesystem but partitions.
     Partitioned(String),
-    /// The disk holds no filesystem that is known.
-    Unformatted(String),
+    /// This kernel knows no filesystems of this kind.
+    UnknownKind(String),
+    /// The disk holds no filesystem of the kind that was said, or of none that is known.
+    Unformatted(String, Option<String>),
     /// The filesystem cannot be used.
-    Mount(String, MountError),
+    Mount(String, String),
     /// A new filesystem cannot be made.
-    Format(String, FormatError),
+    Format(String, String),
     /// The directory cannot be made or is covered already.
     Place(String),
 }
@@ -81,32 +96,18 @@ impl fmt::Display for TableError {
                 f,
                 "`{disk}` has a partition table and no filesystem of its own; mount a partition, such as `{disk}p1`"
             ),
-            Self::Unformatted(disk) => write!(
-                f,
-                "`{disk}` has no ext4 filesystem; make one with `mke2fs -t ext4`, or let the kernel do it with \
-                 `format={disk}`"
-            ),
-            Self::Mount(disk, MountError::UnknownFeature(feature)) => {
-                write!(f, "`{disk}` cannot be mounted: this kernel does not know ext4's feature `{feature}`")
+            Self::UnknownKind(kind) => {
+                write!(f, "this kernel knows no filesystem `{kind}`, but")?;
+                kinds().iter().try_for_each(|kind| write!(f, " {}", kind.name))
             }
-            Self::Mount(disk, MountError::MissingFeature(feature)) => write!(
+            Self::Unformatted(disk, kind) => write!(
                 f,
-                "`{disk}` cannot be mounted: it lacks ext4's feature `{feature}`, as ext2 and ext3 do; \
-                 make a new filesystem with `mke2fs -t ext4`"
+                "`{disk}` has no {} filesystem; make one with `mke2fs -t ext4`, or let the kernel do it with \
+                 `format={disk}`",
+                kind.as_deref().unwrap_or("ext4")
             ),
-            Self::Mount(disk, MountError::LargeSectors) => write!(
-                f,
-                "`{disk}` cannot be mounted: its sectors are larger than the filesystem's blocks; \
-                 make one with `mke2fs -t ext4 -b 4096`"
-            ),
-            Self::Mount(disk, MountError::NeedsRecovery) => {
-                write!(
-                    f,
-                    "`{disk}` cannot be mounted: its journal must be replayed, but the disk is read-only"
-                )
-            }
-            Self::Mount(disk, error) => write!(f, "`{disk}` cannot be mounted: {error:?}"),
-            Self::Format(disk, error) => write!(f, "`{disk}` cannot be formatted: {error:?}"),
+            Self::Mount(disk, reason) => write!(f, "`{disk}` cannot be mounted: {reason}"),
+            Self::Format(disk, reason) => write!(f, "`{disk}` cannot be formatted: {reason}"),
             Self::Place(path) => write!(f, "nothing can be mounted at `{path}`"),
         }
     }
@@ -131,11 +132,16 @@ pub fn mount_all(wanted: &[MountPoint], formatted: &[String]) -> Result<(), Tabl
     Ok(())
 }
 
-/// The disks and partitions of mount points; no two filesystems may be over one.
-fn devices_of(wanted: &[MountPoint]) -> Result<Vec<&'static Device>, TableError> {
-    let devices: Vec<_> = wanted.iter().map(|point| device_of(&point.disk)).collect::<Result<_, _>>()?;
-    for (index, device) in devices.iter().enumerate() {
-        if let Some(other) = devices[..index].iter().find(|other| other.volume.overlaps(&device.volume)) {
+/// The disks and partitions of mount points, as far as they are of such; no two filesystems may be over one.
+fn devices_of(wanted: &[MountPoint]) -> Result<Vec<Option<&'static Device>>, TableError> {
+    let find = |point: &MountPoint| match kind_of(point)?.map(|kind| &kind.source) {
+        Some(Source::Name(_)) => Ok(None),
+        Some(Source::Device { .. }) | None => device_of(&point.disk).map(Some),
+    };
+    let devices: Vec<_> = wanted.iter().map(find).collect::<Result<_, _>>()?;
+    let all: Vec<&Device> = devices.iter().flatten().copied().collect();
+    for (index, device) in all.iter().enumerate() {
+        if let Some(other) = all[..index].iter().find(|other| other.volume.overlaps(&device.volume)) {
             return Err(TableError::Shared([other, device].map(|device| device.name.clone())));
         }
     }
@@ -155,8 +161,9 @@ fn device_of(name: &str) -> Result<&'static Device, TableError> {
     let is_meant = |device: &&Device| match (tag, &device.partition) {
         ("PARTUUID", Some((uuid, _))) => uuid.eq_ignore_ascii_case(value),
         ("PARTLABEL", Some((_, label))) => label == value,
-        ("UUID" | "LABEL", _) if !device.has_table => identify(&device.volume).is_some_and(|identity| {
-            if tag == "UUID" { identity.uuid.eq_ignore_ascii_case(value) } else { identity.label == value }
+        ("UUID" | "LABEL", _) if !device.has_table => identities(device).any(|identity| match tag {
+            "UUID" => identity.uuid.eq_ignore_ascii_case(value),
+            _ => identity.label == value,
         }),
         _ => false,
     };
@@ -168,59 +175,123 @@ fn device_of(name: &str) -> Result<&'static Device, TableError> {
     }
 }
 
-fn mount(point: &MountPoint, device: &Device, may_format: bool) -> Result<Mount, TableError> {
-    let (disk, volume) = (&device.name, device.volume);
-    let mode = if point.is_read_only { MountMode::ReadOnly } else { MountMode::ReadWrite };
-    let ext4 = match Ext4::mount(volume, mode, now()) {
-        // What the partitions hold would be lost.
-        Err(MountError::NotExt4) if device.has_table => return Err(TableError::Partitioned(disk.clone())),
-        Err(MountError::NotExt4) if may_format => {
-            format(&volume).map_err(|error| TableError::Format(disk.clone(), error))?;
-            Ext4::mount(volume, mode, now())
-        }
-        outcome => outcome,
+/// The kind that a mount point names.
+fn kind_of(point: &MountPoint) -> Result<Option<&'static FilesystemType>, TableError> {
+    let Some(name) = &point.kind else { return Ok(None) };
+    let kind = kinds().iter().find(|kind| kind.name == name);
+    kind.map(|kind| Some(*kind)).ok_or_else(|| TableError::UnknownKind(name.clone()))
+}
+
+/// Mounts what a mount point says.
+fn mount(point: &MountPoint, device: Option<&Device>, may_format: bool) -> Result<Mount, TableError> {
+    let access = if point.is_read_only { Access::ReadOnly } else { Access::ReadWrite };
+    let (kind, mut filesystem) = match device {
+        Some(device) => mount_device(point, device, access, may_format)?,
+        None => mount_name(point, access)?,
     };
-    let mut ext4 = ext4.map_err(|error| match error {
-        MountError::NotExt4 => TableError::Unformatted(disk.clone()),
-        error => TableError::Mount(disk.clone(), error),
-    })?;
-    let root = ext4.attributes(InodeNumber::ROOT);
-    root.map_err(|_| TableError::Mount(disk.clone(), MountError::Corrupt("the root directory")))?;
-    let covered = mount_point(&point.path).ok_or_else(|| TableError::Place(point.path.clone()))?;
-    if let Some(feature) = ext4.read_only_feature() {
-        log::warn!("{disk}: read-only, for this kernel does not know ext4's feature `{feature}`");
+    let root = filesystem.root();
+    let refused = |reason: &str| TableError::Mount(point.disk.clone(), reason.into());
+    let is_directory = filesystem.attributes(root).is_ok_and(|root| root.kind == FileKind::Directory);
+    let block_bytes = filesystem.block_bytes() as usize;
+    if !is_directory {
+        return Err(refused("its root directory cannot be read"));
     }
-    let is_read_only = ext4.is_read_only();
-    log::info!("{disk}: ext4 at {}{}", point.path, if is_read_only { ", read-only" } else { "" });
+    if !block_bytes.is_power_of_two() || !(SECTOR_BYTES as usize..=PAGE_BYTES).contains(&block_bytes) {
+        return Err(refused("its blocks have no size that fits pages"));
+    }
+    let covered = mount_point(&point.path).ok_or_else(|| TableError::Place(point.path.clone()))?;
+    let disk = device.map_or(&point.disk, |device| &device.name);
+    let is_read_only = filesystem.is_read_only();
+    log::info!("{disk}: {} at {}{}", kind.name, point.path, if is_read_only { ", read-only" } else { "" });
+    let has_blocks = matches!(filesystem.storage(), Storage::Blocks(_));
     let mount = Mount {
         disk: disk.clone(),
         path: point.path.clone(),
-        device_number: device.number,
+        device_number: device.map_or_else(mounts::new_device_number, |device| device.number),
+        root,
         covered,
-        block_bytes: ext4.block_bytes() as usize,
-        max_file_bytes: ext4.max_file_bytes().min(MAX_FILE_BYTES),
-        volume,
+        kind,
+        block_bytes,
+        max_file_bytes: filesystem.max_file_bytes().min(MAX_FILE_BYTES),
+        blocks: device.filter(|_| has_blocks).map(|device| device.volume),
         is_read_only: AtomicBool::new(is_read_only),
+        is_shared: filesystem.is_shared(),
         inodes: SpinLock::default(),
         names: SpinLock::default(),
         dirty: SpinLock::default(),
         mapped: SpinLock::default(),
         unlinked: SpinLock::default(),
         delayed_pages: AtomicU64::new(0),
-        free_pages: AtomicU64::new(0),
+        free_pages: AtomicU64::new(u64::MAX),
         errors: SpinLock::default(),
-        ext4: Mutex::new(None),
+        filesystem: Mutex::new(None),
     };
-    mount.note_space(&ext4.statistics());
-    *mount.ext4.lock() = Some(ext4);
+    mount.note_space(&mut *filesystem);
+    *mount.filesystem.lock() = Some(filesystem);
     Ok(mount)
 }
 
-fn format(volume: &Volume) -> Result<(), FormatError> {
-    let mut options = FormatOptions::default();
-    random::fill(&mut options.uuid);
-    random::fill(&mut options.hash_seed);
-    Ext4::format(volume, &options, now())
+/// A filesystem, and which kind it is of.
+type Mounted = (&'static FilesystemType, Box<dyn FileSystem>);
+
+/// Mounts a disk or partition: as the kind that was said, or the first that it has.
+fn mount_device(
+    point: &MountPoint,
+    device: &Device,
+    access: Access,
+    may_format: bool,
+) -> Result<Mounted, TableError> {
+    let disk = &device.name;
+    for kind in kinds().iter().filter(|kind| point.kind.as_deref().is_none_or(|said| said == kind.name)) {
+        let Source::Device { mount, format, .. } = kind.source else { continue };
+        let mut outcome = mount(&device.volume, access, disk);
+        if let (Err(MountError::NotFound), Some(format), true) = (&outcome, format, may_format)
+            && !device.has_table
+            && !has_filesystem(device)
+        {
+            format(&device.volume).map_err(|reason| TableError::Format(disk.clone(), reason))?;
+            outcome = mount(&device.volume, access, disk);
+        }
+        match outcome {
+            Ok(filesystem) => return Ok((kind, filesystem)),
+            Err(MountError::NotFound) => {}
+            Err(MountError::Refused(reason)) => return Err(TableError::Mount(disk.clone(), reason)),
+        }
+    }
+    // What the partitions hold would be lost if it was formatted.
+    Err(if device.has_table {
+        TableError::Partitioned(disk.clone())
+    } else {
+        TableError::Unformatted(disk.clone(), point.kind.clone())
+    })
+}
+
+/// Mounts what is no disk.
+fn mount_name(point: &MountPoint, access: Access) -> Result<Mounted, TableError> {
+    let no_disk = || TableError::NoDisk(point.disk.clone());
+    let kind = kind_of(point)?.ok_or_else(no_disk)?;
+    let Source::Name(mount) = kind.source else { return Err(no_disk()) };
+    match mount(&point.disk, access) {
+        Ok(filesystem) => Ok((kind, filesystem)),
+        Err(MountError::NotFound) => {
+            Err(TableError::Mount(point.disk.clone(), "nothing has this name".into()))
+        }
+        Err(MountError::Refused(reason)) => Err(TableError::Mount(point.disk.clone(), reason)),
+    }
+}
+
+/// True if a disk or partition has a filesystem of any kind, which must not be lost.
+fn has_filesystem(device: &Device) -> bool {
+    identities(device).next().is_some()
+}
+
+/// How the filesystems on a disk or partition are told from others.
+fn identities(device: &Device) -> impl Iterator<Item = Identity> {
+    let identify = |kind: &&FilesystemType| match kind.source {
+        Source::Device { identify, .. } => identify(&device.volume),
+        Source::Name(_) => None,
+    };
+    kinds().iter().filter_map(identify)
 }
 
 /// The directory of a path in the tree, made if it is not there.
@@ -249,11 +320,11 @@ pub fn unmount_all() {
     for mount in all() {
         let written = if mount.is_read_only() { Ok(()) } else { flusher::write_back_all(mount) };
         // It is not taken out: that would take 2 KiB of the stack.
-        let mut place = mount.ext4.lock();
-        let Some(ext4) = place.as_mut() else { continue };
-        mount.free_unlinked(ext4, Users::Gone);
+        let mut place = mount.filesystem.lock();
+        let Some(filesystem) = place.as_deref_mut() else { continue };
+        mount.free_unlinked(filesystem, Users::Gone);
         mount.report_unwritten();
-        let outcome = ext4.unmount(now());
+        let outcome = filesystem.unmount(now());
         *place = None;
         drop(place);
         match (written, outcome) {

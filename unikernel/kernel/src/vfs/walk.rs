@@ -3,8 +3,8 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use unikernel_ext4::{Error, FileKind, InodeNumber};
 use unikernel_fs::{LastLink, MAX_NAME_BYTES, next_name};
+use unikernel_vfs::{Error, FileKind};
 
 use super::Mount;
 use super::file::{self, Opened};
@@ -153,7 +153,7 @@ impl Walker {
 
     /// How the walk leaves the filesystem, if it does so with this name.
     fn leave(&self, name: &[u8], rest: &[u8]) -> Option<DiskWalk> {
-        if self.at.number != InodeNumber::ROOT {
+        if self.at.number != self.mount.root {
             return None;
         }
         if name == b".." {
@@ -199,9 +199,11 @@ impl Mount {
         if let Some(number) = self.remembered(directory.number, name) {
             return self.inode(number).map(Some);
         }
-        self.with(|ext4| match ext4.lookup(directory.number, name) {
+        let mut is_known = false;
+        let found = self.with(|filesystem| match filesystem.lookup(directory.number, name) {
             Ok(number) => {
-                let inode = self.inode_in(ext4, number)?;
+                is_known = self.inodes.lock().contains_key(&number.0);
+                let inode = self.inode_in(filesystem, number)?;
                 if name != b".." {
                     self.remember(directory.number, name, number);
                 }
@@ -209,6 +211,10 @@ impl Mount {
             }
             Err(Error::NotFound) => Ok(None),
             Err(error) => Err(error),
-        })
+        })?;
+        if let Some(inode) = found.as_ref().filter(|_| self.is_shared && is_known) {
+            inode.revalidate()?;
+        }
+        Ok(found)
     }
 }

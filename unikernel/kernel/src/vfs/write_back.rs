@@ -7,17 +7,16 @@ use alloc::vec::Vec;
 use core::ops::RangeInclusive;
 use core::sync::atomic::Ordering;
 
-use unikernel_ext4::{Error, Ext4, FileKind, Sync, Timestamp, WriteRun};
+use unikernel_vfs::{BlockMap, Error, FileKind, Sync, Timestamp, WriteRun};
 
 use super::cache::{self, Page};
 use super::errors::Told;
 use super::inode::Inode;
-use super::load::split;
+use super::load::{PAGES_MOVED_AT_ONCE, split};
 use super::{Mount, flusher, now};
 use crate::abi::Errno;
 use crate::block::device::{Memory, Operation, SECTOR_BYTES};
-use crate::block::volume::Volume;
-use crate::kmem::PAGE_BYTES;
+use crate::kmem::{PAGE_BYTES, room};
 
 /// Pages written back at a time.
 const BATCH_PAGES: usize = 512;
@@ -120,13 +119,51 @@ impl Inode {
 
     /// Writes a batch, as much of it as the disk takes.
     fn store_batch(&self, batch: &[DirtyPage], losses: &mut Losses) {
+        match self.mount.blocks {
+            Some(_) => self.store_in_blocks(batch, losses),
+            None => self.store_as_bytes(batch, losses),
+        }
+    }
+
+    /// Has the filesystem write pages: neighbours together, and alone where that fails.
+    fn store_as_bytes(&self, batch: &[DirtyPage], losses: &mut Losses) {
+        self.keep_promises(batch);
+        let neighbours = batch.chunk_by(|one, other| one.index + 1 == other.index);
+        for pages in neighbours.flat_map(|pages| pages.chunks(PAGES_MOVED_AT_ONCE)) {
+            if pages.len() > 1 && self.send(pages).is_ok() {
+                continue;
+            }
+            for page in pages.chunks(1) {
+                if let Err(error) = self.send(page) {
+                    self.lose(page, error, losses);
+                }
+            }
+        }
+    }
+
+    /// Has the filesystem write pages that are neighbours, as far as they lie in the file.
+    fn send(&self, pages: &[DirtyPage]) -> Result<(), Errno> {
+        let offset = pages[0].index * PAGE_BYTES as u64;
+        let mut buffer = room::filled(0, pages.len() * PAGE_BYTES)?;
+        for (DirtyPage { page, .. }, bytes) in pages.iter().zip(buffer.chunks_mut(PAGE_BYTES)) {
+            page.frame.read(0, bytes);
+        }
+        let left = usize::try_from(self.size().saturating_sub(offset)).unwrap_or(usize::MAX);
+        buffer.truncate(left);
+        self.mount.with_bytes(|storage| storage.write(self.number, offset, &buffer))?;
+        pages.iter().for_each(|page| self.note_blocks(page));
+        self.failures.lock().note_written(pages);
+        Ok(())
+    }
+
+    fn store_in_blocks(&self, batch: &[DirtyPage], losses: &mut Losses) {
         let mut parts = Vec::from([batch]);
         while let Some(part) = parts.pop() {
             if part.is_empty() {
                 continue;
             }
             let mut stretches = self.stretches(part);
-            match self.mount.with(|ext4| self.prepare(ext4, &mut stretches)) {
+            match self.mount.with_blocks(|blocks| self.prepare(blocks, &mut stretches)) {
                 // There may be blocks for some of the pages.
                 Err(Errno::EIO | Errno::ENOSPC) if part.len() > 1 => {
                     let (left, right) = part.split_at(part.len() / 2);
@@ -184,7 +221,7 @@ impl Inode {
         self.runs.lock().forget();
         let bad = self.transfer(&self.pieces_of(stretches));
         let modified = self.attributes().modified;
-        let outcome = self.mount.with(|ext4| self.finish(ext4, stretches, &bad, modified));
+        let outcome = self.mount.with_blocks(|blocks| self.finish(blocks, stretches, &bad, modified));
         self.runs.lock().forget();
         if let Err(error) = outcome {
             return self.lose(pages, error, losses);
@@ -201,7 +238,7 @@ impl Inode {
     /// Writes pieces, together where they lie together; those of a request that fails are tried again alone. Answers
     /// the pages that the disk did not take.
     fn transfer(&self, pieces: &[Piece]) -> BTreeSet<u64> {
-        let volume = &self.mount.volume;
+        let Some(volume) = &self.mount.blocks else { return BTreeSet::new() };
         let mut transfers = Vec::new();
         // The first request that each piece can be in: the one that the piece before ended in.
         let mut requests = Vec::with_capacity(pieces.len());
@@ -233,7 +270,7 @@ impl Inode {
     }
 
     fn transfer_apart<'a>(&self, pieces: impl Iterator<Item = &'a &'a Piece>) -> BTreeSet<u64> {
-        let volume = &self.mount.volume;
+        let Some(volume) = &self.mount.blocks else { return BTreeSet::new() };
         let (mut transfers, mut pages) = (Vec::new(), Vec::new());
         for piece in pieces {
             let mut own = Vec::new();
@@ -251,12 +288,12 @@ impl Inode {
         }
     }
 
-    fn prepare(&self, ext4: &mut Ext4<Volume>, stretches: &mut [Stretch<'_>]) -> Result<(), Error> {
+    fn prepare(&self, blocks: &mut dyn BlockMap, stretches: &mut [Stretch<'_>]) -> Result<(), Error> {
         for index in 0..stretches.len() {
-            match ext4.prepare_write(self.number, stretches[index].first, stretches[index].blocks) {
+            match blocks.prepare_write(self.number, stretches[index].first, stretches[index].blocks) {
                 Ok(runs) => stretches[index].runs = runs,
                 Err(error) => {
-                    stretches[..index].iter().for_each(|stretch| ext4.cancel_write(&stretch.runs));
+                    stretches[..index].iter().for_each(|stretch| blocks.cancel_write(&stretch.runs));
                     return Err(error);
                 }
             }
@@ -267,7 +304,7 @@ impl Inode {
     /// Makes the blocks the file's. Those of bad pages stay so without content: nobody else shall run into them.
     fn finish(
         &self,
-        ext4: &mut Ext4<Volume>,
+        blocks: &mut dyn BlockMap,
         stretches: &[Stretch<'_>],
         bad: &BTreeSet<u64>,
         modified: Timestamp,
@@ -277,17 +314,13 @@ impl Inode {
         let mut outcome = Ok(());
         for stretch in stretches {
             let end = ((stretch.first + u64::from(stretch.blocks)) * block_bytes).min(size);
-            let finished = match outcome {
-                Ok(()) if bad.is_empty() => {
-                    ext4.finish_write(self.number, &stretch.runs, Some(end), modified)
-                }
-                Ok(()) => {
-                    ext4.finish_partial_write(self.number, &stretch.runs, is_written, Some(end), modified)
-                }
-                failed => failed,
-            };
+            let finished = outcome.and_then(|()| {
+                let doubtful: Option<&dyn Fn(u64) -> bool> =
+                    if bad.is_empty() { None } else { Some(&is_written) };
+                blocks.finish_write(self.number, &stretch.runs, doubtful, Some(end), modified)
+            });
             if finished.is_err() {
-                ext4.cancel_write(&stretch.runs);
+                blocks.cancel_write(&stretch.runs);
             }
             outcome = finished;
         }
@@ -327,7 +360,7 @@ impl Inode {
         let written = told.check(self);
         if !self.mount.is_read_only() {
             let times = if what == Sync::All { self.store_times() } else { Ok(()) };
-            let synced = self.mount.with(|ext4| ext4.sync_inode(self.number, what, now()));
+            let synced = self.mount.with(|filesystem| filesystem.sync_inode(self.number, what, now()));
             return written.and(times).and(synced);
         }
         written
@@ -341,6 +374,6 @@ impl Mount {
             return Ok(());
         }
         let _ = flusher::write_back_all(self);
-        self.with(|ext4| ext4.commit(now()))
+        self.with(|filesystem| filesystem.commit(now()))
     }
 }

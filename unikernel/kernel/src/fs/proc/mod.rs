@@ -22,7 +22,7 @@ use core::ops::RangeInclusive;
 use core::str;
 use core::sync::atomic::{AtomicI32, Ordering};
 
-use super::{generation, metrics, mounts, notify};
+use super::{generation, metrics, mounts, notify, registry};
 use crate::abi::{self, Errno};
 use crate::file::tty::pty;
 use crate::file::{inotify, message_queue, pipe};
@@ -188,9 +188,7 @@ const TEXTS: &[Entry] = &[
     ("/proc/sys/net/core/somaxconn", || "4096\n".into()),
     ("/proc/sys/vm/overcommit_memory", || if space::is_strict() { "2\n" } else { "0\n" }.into()),
     ("/proc/1/limits", app::limits),
-    ("/proc/filesystems", || {
-        "nodev\tsysfs\nnodev\ttmpfs\nnodev\tproc\nnodev\tcgroup2\nnodev\tdevtmpfs\n\text4\n".into()
-    }),
+    ("/proc/filesystems", registry::render),
     ("/proc/sys/kernel/random/boot_id", machine::boot_id),
     ("/proc/sys/kernel/random/uuid", machine::uuid),
 ];

@@ -6,8 +6,8 @@ use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 
 use linux_raw_sys::net::AF_UNIX;
-use unikernel_ext4::NewKind;
 use unikernel_fs::{Attributes, LastLink, Node};
+use unikernel_vfs::NewKind;
 
 use super::Style;
 use crate::abi::Errno;

@@ -95,7 +95,7 @@ extern "C" fn kernel_main(start_info: u32, magic: u32) -> ! {
         log::info!("`{}`: a word for Linux, not used", Shown(word));
     }
     platform::interrupts::set_timer_handler(task::timer::interrupt);
-    platform::interrupts::set_look_handler(task::scheduler::look);
+    platform::interrupts::set_reschedule_handler(task::scheduler::reschedule);
     service::shutdown::set_exit_action(options.exit_action);
     if options.is_commit_strict {
         mem::space::be_strict();

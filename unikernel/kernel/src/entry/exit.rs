@@ -17,7 +17,7 @@ first_return:
     call {to_user}
     jmp trap_return
     "#,
-    arrived = sym scheduler::after_switch,
+    arrived = sym scheduler::finish_task_switch,
     to_user = sym first_exit,
     options(att_syntax)
 );

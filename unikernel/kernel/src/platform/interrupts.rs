@@ -41,7 +41,7 @@ const LAST_DEVICE_VECTOR: u8 = 223;
 /// The timer's, above all devices: it is served first.
 pub const TIMER_VECTOR: u8 = 224;
 /// Another core wants this one to look at its queue and its requested work.
-pub const LOOK_VECTOR: u8 = 225;
+pub const RESCHEDULE_VECTOR: u8 = 225;
 /// Another core wants this one to forget translations.
 pub const FLUSH_VECTOR: u8 = 226;
 /// The machine ends: the core stops where it is.
@@ -53,7 +53,7 @@ pub const SPURIOUS_VECTOR: u8 = 255;
 const SLOTS: usize = (LAST_DEVICE_VECTOR - FIRST_DEVICE_VECTOR + 1) as usize;
 static HANDLERS: [Once<Handler>; SLOTS] = [const { Once::new() }; SLOTS];
 static TIMER_HANDLER: Once<fn()> = Once::new();
-static LOOK_HANDLER: Once<fn()> = Once::new();
+static RESCHEDULE_HANDLER: Once<fn()> = Once::new();
 static NEXT: AtomicU8 = AtomicU8::new(FIRST_DEVICE_VECTOR);
 
 /// What an interrupt may be about.
@@ -64,14 +64,14 @@ pub enum Kind {
     /// The core's own timer.
     Timer,
     /// Another core put a thread on this one's queue.
-    Look,
+    Reschedule,
     /// Another core took a page, or a permission, away.
     Flush,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Device, Self::Timer, Self::Look, Self::Flush];
+    pub const ALL: [Self; 4] = [Self::Device, Self::Timer, Self::Reschedule, Self::Flush];
 }
 
 /// Interrupts taken since boot, by kind.
@@ -101,9 +101,9 @@ pub fn set_timer_handler(handler: fn()) {
     TIMER_HANDLER.call_once(|| handler);
 }
 
-/// Sets who is told that another core sent [`LOOK_VECTOR`].
-pub fn set_look_handler(handler: fn()) {
-    LOOK_HANDLER.call_once(|| handler);
+/// Sets who is told that another core sent [`RESCHEDULE_VECTOR`].
+pub fn set_reschedule_handler(handler: fn()) {
+    RESCHEDULE_HANDLER.call_once(|| handler);
 }
 
 /// Interrupts core `core`.
@@ -135,11 +135,11 @@ pub fn dispatch(number: u8) {
             }
             Kind::Device
         }
-        LOOK_VECTOR => {
-            if let Some(handler) = LOOK_HANDLER.get() {
+        RESCHEDULE_VECTOR => {
+            if let Some(handler) = RESCHEDULE_HANDLER.get() {
                 handler();
             }
-            Kind::Look
+            Kind::Reschedule
         }
         FLUSH_VECTOR => {
             tlb::serve();

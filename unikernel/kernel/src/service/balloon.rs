@@ -87,7 +87,7 @@ fn interrupt() {
 }
 
 extern "C" fn main() -> ! {
-    scheduler::after_switch();
+    scheduler::finish_task_switch();
     loop {
         let next = STATE.lock().as_mut().map_or(Next::Host, State::step);
         let deadline_ns = match next {

@@ -76,7 +76,7 @@ fn use_servers(mut servers: Vec<SocketAddr>) {
 }
 
 extern "C" fn main() -> ! {
-    scheduler::after_switch();
+    scheduler::finish_task_switch();
     Keeper::default().run();
     scheduler::exit_current()
 }

@@ -74,7 +74,7 @@ pub fn finish() {
 }
 
 extern "C" fn main() -> ! {
-    scheduler::after_switch();
+    scheduler::finish_task_switch();
     let mut pause_ns = FIRST_PAUSE_NS;
     loop {
         let step = || SENDER.lock().as_mut().map_or(Step::Empty, Sender::step);

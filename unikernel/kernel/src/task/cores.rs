@@ -34,17 +34,17 @@ pub(super) struct Core {
 
 /// Touched by the core itself only.
 pub(super) struct Own {
-    /// The thread that was left with the last switch, and whether it wants to go on; a reference
-    /// that [`super::scheduler::after_switch`] takes over.
-    pub(super) left: Cell<(*const Thread, Leaving)>,
+    /// The thread that ran before the last switch, and why it does not any more; a reference that
+    /// [`super::scheduler::finish_task_switch`] takes over.
+    pub(super) previous: Cell<(*const Thread, SwitchReason)>,
     pub(super) spin: Cell<AdaptiveSpin>,
     /// True while the core passes its time on the stack of a thread that sleeps.
     pub(super) is_idling: Cell<bool>,
 }
 
-/// Why a thread leaves its core.
+/// Why a core switches from a thread to another.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Leaving {
+pub(super) enum SwitchReason {
     /// It sleeps, or is dead.
     Stopped,
     /// Its slice is over.
@@ -67,7 +67,7 @@ impl Core {
             switches: AtomicU64::new(0),
             idle_ns: AtomicU64::new(0),
             own: Own {
-                left: Cell::new((ptr::null(), Leaving::Stopped)),
+                previous: Cell::new((ptr::null(), SwitchReason::Stopped)),
                 spin: Cell::new(AdaptiveSpin::new()),
                 is_idling: Cell::new(false),
             },
@@ -99,7 +99,7 @@ impl Machine for Cores {
     }
 
     fn interrupt(&self, core: usize) {
-        interrupts::send(core, interrupts::LOOK_VECTOR);
+        interrupts::send(core, interrupts::RESCHEDULE_VECTOR);
     }
 }
 
@@ -113,7 +113,7 @@ impl Schedulable for Thread {
     }
 
     fn is_on_core(&self) -> bool {
-        // Pairs with the release in `after_switch`: whoever sees the stack left sees it whole.
+        // Pairs with the release in `finish_task_switch`: whoever sees the stack left sees it whole.
         self.placement.is_on_core.load(Ordering::Acquire)
     }
 

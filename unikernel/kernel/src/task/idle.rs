@@ -5,7 +5,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use spin::Once;
 
-use super::cores::{CORES, Cores, DISPATCHER, Leaving, own};
+use super::cores::{CORES, Cores, DISPATCHER, SwitchReason, own};
 use super::{scheduler, timer};
 use crate::arch::cpu::{self, this_cpu};
 use crate::arch::tlb;
@@ -46,9 +46,9 @@ pub fn set_work(work: &'static dyn Work) {
 /// An idle thread's whole life. It runs when the core has left a dead thread's stack, or one that
 /// must go on elsewhere, and before the first thread.
 pub(super) extern "C" fn main() -> ! {
-    scheduler::after_switch();
+    scheduler::finish_task_switch();
     loop {
-        scheduler::run_next(Leaving::Stopped);
+        scheduler::run_next(SwitchReason::Stopped);
     }
 }
 

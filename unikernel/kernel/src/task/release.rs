@@ -85,7 +85,7 @@ fn leave(object: Arc<dyn Release>) {
 }
 
 extern "C" fn main() -> ! {
-    scheduler::after_switch();
+    scheduler::finish_task_switch();
     loop {
         drop(NEWS.wait_uninterrupted(None, || LEFT.lock().pop()));
     }

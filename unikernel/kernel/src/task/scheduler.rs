@@ -13,7 +13,7 @@ use core::sync::atomic::Ordering;
 use spin::Once;
 use unikernel_sched::{CoreSet, Schedulable};
 
-use super::cores::{CORES, Cores, DISPATCHER, Leaving, own};
+use super::cores::{CORES, Cores, DISPATCHER, SwitchReason, own};
 use super::thread::{OutOfMemory, Thread, WakeReason};
 use super::wait::WaitError;
 use super::{current, idle, timer};
@@ -88,12 +88,12 @@ pub(super) fn interrupt(thread: &Arc<Thread>) {
     }
     if let Some(core) = running_on(thread) {
         cpu::cpu(core).request(exit_work::SIGNAL);
-        look_at(core);
+        send_reschedule(core);
     }
 }
 
 /// Makes a core come by the exit work soon, if it is another one.
-fn look_at(core: usize) {
+fn send_reschedule(core: usize) {
     if core != this_cpu().index() {
         unikernel_sched::Machine::interrupt(&Cores, core);
     }
@@ -112,7 +112,7 @@ fn wake_for(thread: &Arc<Thread>, reason: WakeReason) -> bool {
 /// is about to, so then it must pass through the queue.
 pub(super) fn cancel_block(thread: &Thread) {
     if !thread.sleep_state.cancel_block() {
-        run_next(Leaving::Stopped);
+        run_next(SwitchReason::Stopped);
     }
 }
 
@@ -148,7 +148,7 @@ fn sleep(deadline_ns: Option<u64>) -> Result<(), WaitError> {
         observer();
     }
     let timer = deadline_ns.map(|deadline_ns| timer::wake_at(deadline_ns, Arc::clone(&me)));
-    run_next(Leaving::Stopped);
+    run_next(SwitchReason::Stopped);
     drop(timer);
     match me.wake_reason() {
         // A timer of an earlier sleep may have fired on another core while this one began.
@@ -191,7 +191,7 @@ pub fn start_kernel_thread(name: &str, main: extern "C" fn() -> !) -> Result<(),
 /// Lets the others run first.
 pub fn yield_now() {
     if DISPATCHER.waiting(this_cpu().index()) > 0 {
-        run_next(Leaving::Yielding);
+        run_next(SwitchReason::Yielding);
     }
 }
 
@@ -221,11 +221,11 @@ pub fn breathe_now_and_then(done: usize) {
 /// On the way to ring 3: gives way if the slice is over, or the thread may not run here any more.
 pub fn preempt() {
     if !current().allowed().contains(this_cpu().index()) {
-        return run_next(Leaving::Yielding);
+        return run_next(SwitchReason::Yielding);
     }
     let is_over = time::now_ns() >= slice_end_ns();
     if is_over && DISPATCHER.waiting(this_cpu().index()) > 0 {
-        run_next(Leaving::Preempted);
+        run_next(SwitchReason::Preempted);
     }
 }
 
@@ -250,7 +250,7 @@ pub(super) fn slice_check() {
 }
 
 /// Another core wants this one to look at its queue; what else it wants is in the exit work.
-pub fn look() {
+pub fn reschedule() {
     slice_check();
 }
 
@@ -263,7 +263,7 @@ pub fn set_allowed(thread: &Arc<Thread>, allowed: CoreSet) {
     }
     if running_on(thread).is_some() {
         cpu::cpu(core).request(exit_work::RESCHEDULE);
-        look_at(core);
+        send_reschedule(core);
     } else if let Some(thread) =
         DISPATCHER.withdraw(&Cores, core, |queued| Arc::ptr_eq(queued, thread) && !queued.is_on_core())
     {
@@ -274,7 +274,7 @@ pub fn set_allowed(thread: &Arc<Thread>, allowed: CoreSet) {
 /// Ends the running thread. What its caller still holds is never let go.
 pub fn exit_current() -> ! {
     current().sleep_state.mark_dead();
-    run_next(Leaving::Stopped);
+    run_next(SwitchReason::Stopped);
     unreachable!("a dead thread was scheduled");
 }
 
@@ -317,7 +317,7 @@ fn enter(thread: &Arc<Thread>) {
 }
 
 /// The next thread for this core, or the running one if it can simply go on. Idles until there is one.
-fn choose_next(me: &Arc<Thread>, leaving: Leaving) -> Arc<Thread> {
+fn choose_next(me: &Arc<Thread>, reason: SwitchReason) -> Arc<Thread> {
     let here = this_cpu().index();
     let idle_thread = || Arc::clone(CORES.idle_thread.get().expect("every core has one"));
     loop {
@@ -325,16 +325,19 @@ fn choose_next(me: &Arc<Thread>, leaving: Leaving) -> Arc<Thread> {
             Some(next) if next.allowed().contains(here) => return next,
             // Its affinity changed while it waited. The running thread first leaves its stack.
             Some(next) if Arc::ptr_eq(&next, me) => {
-                own().left.set((core::ptr::null(), Leaving::Yielding));
+                own().previous.set((core::ptr::null(), SwitchReason::Yielding));
                 return idle_thread();
             }
             Some(next) => enqueue(next),
             // To idle is to poll the network, which takes most of a stack: a thread that sleeps deep in a filesystem
             // leaves its own.
-            None if leaving == Leaving::Stopped && !me.sleep_state.is_dead() && me.has_stack_to_idle() => {
+            None if reason == SwitchReason::Stopped
+                && !me.sleep_state.is_dead()
+                && me.has_stack_to_idle() =>
+            {
                 idle::wait();
             }
-            None if leaving != Leaving::Stopped && me.allowed().contains(here) => return Arc::clone(me),
+            None if reason != SwitchReason::Stopped && me.allowed().contains(here) => return Arc::clone(me),
             None => return idle_thread(),
         }
     }
@@ -342,11 +345,11 @@ fn choose_next(me: &Arc<Thread>, leaving: Leaving) -> Arc<Thread> {
 
 /// Leaves the running thread, which is blocked, runnable or dead, for the next one that can run.
 #[track_caller]
-pub(super) fn run_next(leaving: Leaving) {
+pub(super) fn run_next(reason: SwitchReason) {
     assert_no_spin_lock();
     let me = current();
-    own().left.set((core::ptr::null(), leaving));
-    let next = choose_next(&me, leaving);
+    own().previous.set((core::ptr::null(), reason));
+    let next = choose_next(&me, reason);
     if Arc::ptr_eq(&me, &next) {
         if me.wake_reason() == WakeReason::Interrupted {
             this_cpu().request(exit_work::SIGNAL);
@@ -361,34 +364,35 @@ pub(super) fn run_next(leaving: Leaving) {
     enter(&next);
     next.load_user_registers();
     let load = next.stack_pointer();
-    // The reference to the running thread passes to `left`, and `next`'s to the per-CPU block.
-    own().left.set((Arc::as_ptr(&me), own().left.get().1));
+    // The reference to the running thread passes to `previous`, and `next`'s to the per-CPU block.
+    own().previous.set((Arc::as_ptr(&me), own().previous.get().1));
     core::mem::forget(next);
     // SAFETY: `load` was saved by this function or prepared by `KernelStack`, and its thread is on
     // no core, for the dispatcher gives out only such threads (or the core's own idle thread).
-    // `save` outlives the switch: `left` holds its thread.
+    // `save` outlives the switch: `previous` holds its thread.
     unsafe { switch_stacks(save, *load) };
-    after_switch();
+    finish_task_switch();
 }
 
-/// The first thing on the new stack: lets go of the thread that was left.
-pub extern "C" fn after_switch() {
-    let (left, leaving) = own().left.replace((core::ptr::null(), Leaving::Stopped));
-    if left.is_null() {
+/// The first thing on the new stack: lets go of the thread that ran before. Its Release on `is_on_core` pairs with the Acquire of who
+/// wants to run it elsewhere.
+pub extern "C" fn finish_task_switch() {
+    let (previous, reason) = own().previous.replace((core::ptr::null(), SwitchReason::Stopped));
+    if previous.is_null() {
         return;
     }
-    // SAFETY: `run_next` left the scheduler's counted reference here.
-    let left = unsafe { Arc::from_raw(left) };
+    // SAFETY: `run_next` put the scheduler's counted reference here.
+    let previous = unsafe { Arc::from_raw(previous) };
     // From here on another core may run it: its stack pointer and registers are saved.
-    left.placement.is_on_core.store(false, Ordering::Release);
+    previous.placement.is_on_core.store(false, Ordering::Release);
     let here = this_cpu().index();
-    if left.is_idle_thread() {
+    if previous.is_idle_thread() {
         return;
     }
-    match leaving {
-        Leaving::Preempted => DISPATCHER.requeue(&Cores, left, here),
-        Leaving::Yielding => DISPATCHER.requeue_here(&Cores, left, here),
-        Leaving::Stopped => return DISPATCHER.offer(&Cores, here),
+    match reason {
+        SwitchReason::Preempted => DISPATCHER.requeue(&Cores, previous, here),
+        SwitchReason::Yielding => DISPATCHER.requeue_here(&Cores, previous, here),
+        SwitchReason::Stopped => return DISPATCHER.offer(&Cores, here),
     }
     // It may wait here, for the slice that has just begun to end.
     slice_check();

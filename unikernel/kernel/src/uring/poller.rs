@@ -213,7 +213,7 @@ impl Poller {
 }
 
 extern "C" fn main() -> ! {
-    scheduler::after_switch();
+    scheduler::finish_task_switch();
     let poller = STARTING.lock().pop_front();
     if let Some(poller) = poller {
         poller.run();

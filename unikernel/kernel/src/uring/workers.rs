@@ -104,7 +104,7 @@ impl Ring {
 }
 
 extern "C" fn main() -> ! {
-    scheduler::after_switch();
+    scheduler::finish_task_switch();
     loop {
         let (ring, request) = next();
         ring.serve(request);

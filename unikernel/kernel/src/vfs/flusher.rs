@@ -28,7 +28,7 @@ pub(super) fn start() {
 }
 
 extern "C" fn main() -> ! {
-    scheduler::after_switch();
+    scheduler::finish_task_switch();
     let mut committed_ns = time::now_ns();
     loop {
         let deadline_ns = time::now_ns() + INTERVAL_NS;

@@ -80,7 +80,7 @@ pub(super) fn interrupts() -> String {
         let (name, what) = match kind {
             interrupts::Kind::Device => ("DEV", "Device interrupts"),
             interrupts::Kind::Timer => ("LOC", "Local timer interrupts"),
-            interrupts::Kind::Look => ("RES", "Rescheduling interrupts"),
+            interrupts::Kind::Reschedule => ("RES", "Rescheduling interrupts"),
             interrupts::Kind::Flush => ("TLB", "TLB shootdowns"),
         };
         let _ = write!(text, "{name}:");

@@ -64,7 +64,7 @@ pub fn start_after(line: &str, options: &Options, start: Start) -> bool {
 }
 
 extern "C" fn main() -> ! {
-    scheduler::after_switch();
+    scheduler::finish_task_switch();
     let waiting = WAITING.lock().take();
     if let Some((line, mut options, start)) = waiting {
         let mut told = Told::default();

@@ -11,7 +11,7 @@ use alloc::vec::Vec;
 
 use super::reclaim;
 use super::shared::SharedFrame;
-use super::space::{self, Obstacle, PageSource};
+use super::space::{self, FaultError, PageSource};
 use super::user::Fault;
 use crate::arch::cpu::this_cpu;
 use crate::kmem::frames;
@@ -59,15 +59,15 @@ pub fn handle(address: u64, access: Access) -> Result<(), Failure> {
     // What was read stays in memory until it is mapped.
     let mut _loaded = None;
     for _ in 0..MOST_TRIES {
-        match bring_in(address, access) {
+        match fault_in(address, access) {
             Ok(()) => return Ok(()),
-            Err(Obstacle::Failed(Failure::OutOfMemory)) if reclaim::wait_for_room(1) => {}
-            Err(Obstacle::Failed(failure)) => return Err(failure),
-            Err(Obstacle::Absent(source, index)) => {
+            Err(FaultError::Failed(Failure::OutOfMemory)) if reclaim::wait_for_room(1) => {}
+            Err(FaultError::Failed(failure)) => return Err(failure),
+            Err(FaultError::NotLoaded(source, index)) => {
                 _loaded = Some(source.load(index).ok_or_else(why_unreadable)?);
             }
-            Err(Obstacle::NoPlace(source, index)) if source.reserve(index) => {}
-            Err(Obstacle::NoPlace(..)) => return Err(Failure::NoPage),
+            Err(FaultError::NoPlace(source, index)) if source.reserve(index) => {}
+            Err(FaultError::NoPlace(..)) => return Err(Failure::NoPage),
         }
     }
     Err(why_unreadable())
@@ -81,12 +81,12 @@ fn why_unreadable() -> Failure {
 /// The same for an access of the kernel's, which must not sleep: what there is to wait for is left with the thread,
 /// for the copy that fails now ([`Missing::noted`]).
 pub fn handle_in_kernel(address: u64, access: Access) -> Result<(), Failure> {
-    let (failure, pending) = match bring_in(address, access) {
+    let (failure, pending) = match fault_in(address, access) {
         Ok(()) => return Ok(()),
-        Err(Obstacle::Failed(Failure::OutOfMemory)) => (Failure::OutOfMemory, Pending::Memory),
-        Err(Obstacle::Failed(failure)) => return Err(failure),
-        Err(Obstacle::Absent(source, index)) => (Failure::NotReadable, Pending::Page(source, index)),
-        Err(Obstacle::NoPlace(source, index)) => (Failure::NoPage, Pending::Place(source, index)),
+        Err(FaultError::Failed(Failure::OutOfMemory)) => (Failure::OutOfMemory, Pending::Memory),
+        Err(FaultError::Failed(failure)) => return Err(failure),
+        Err(FaultError::NotLoaded(source, index)) => (Failure::NotReadable, Pending::Page(source, index)),
+        Err(FaultError::NoPlace(source, index)) => (Failure::NoPage, Pending::Place(source, index)),
     };
     if !this_cpu().current_thread().is_null() {
         let before = task::current().pending_fault.lock().replace(pending);
@@ -95,11 +95,11 @@ pub fn handle_in_kernel(address: u64, access: Access) -> Result<(), Failure> {
     Err(failure)
 }
 
-fn bring_in(address: u64, access: Access) -> Result<(), Obstacle> {
+fn fault_in(address: u64, access: Access) -> Result<(), FaultError> {
     if address >= USER_END {
         return Err(Failure::NotMapped.into());
     }
-    space::bring_in(address, access)
+    space::fault_in(address, access)
 }
 
 /// What a copy has to wait for.

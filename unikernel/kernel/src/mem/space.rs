@@ -1,6 +1,6 @@
 //! The app's address space: which ranges it may use, and the pages behind them.
 //!
-//! `mmap` only promises; pages come at the first touch ([`bring_in`]). [`charge`] tells what a promise is worth.
+//! `mmap` only promises; pages come at the first touch ([`fault_in`]). [`charge`] tells what a promise is worth.
 
 mod advice;
 mod anonymous;
@@ -43,7 +43,7 @@ pub use object::{
 pub use protect::{allow_writable_code, grows_down, is_allowed, protect};
 pub use reclaim::{release_clean, release_clean_in_turn, release_stacks};
 pub use remap::{Move, remap};
-pub(super) use touch::{Obstacle, bring_in};
+pub(super) use touch::{FaultError, fault_in};
 use turns::SpaceLock;
 use unikernel_mm::{PAGE_BYTES, RangeError, RegionMap};
 pub use unikernel_mm::{Protection, Region, RegionKind};

@@ -14,7 +14,7 @@ use x86_64::structures::paging::PageTableFlags as Flags;
 use super::cut::Copies;
 use super::pieces::in_pieces;
 use super::{
-    Obstacle, Placement, Protection, Region, RegionKind, SHARED_PAGE, SPACE, Space, SpaceError, Terms,
+    FaultError, Placement, Protection, Region, RegionKind, SHARED_PAGE, SPACE, Space, SpaceError, Terms,
     change, check_range, discard_replaced, page_table,
 };
 use crate::arch::tlb;
@@ -254,14 +254,14 @@ impl Space {
     }
 
     /// Maps the page of an object at `address`.
-    pub(super) fn bring_in_object(
+    pub(super) fn fault_in_object(
         &mut self,
         address: u64,
         part: ObjectPart,
         is_charged: bool,
         mut flags: Flags,
         access: Access,
-    ) -> Result<(), Obstacle> {
+    ) -> Result<(), FaultError> {
         let page = layout::page_down(address);
         let virt = VirtAddr::new(page);
         let held = page_table::lookup(virt);
@@ -274,13 +274,13 @@ impl Space {
         let index = part.offset_of(page) / PAGE_BYTES;
         let shared = match object.page(index) {
             Supply::Page(shared) => shared,
-            Supply::Absent => return Err(Obstacle::Absent(Arc::clone(object), index)),
+            Supply::Absent => return Err(FaultError::NotLoaded(Arc::clone(object), index)),
             Supply::None => return Err(Failure::NoPage.into()),
             Supply::OutOfMemory => return Err(Failure::OutOfMemory.into()),
         };
         if part.is_shared && access.is_write {
             if !object.has_place(index) {
-                return Err(Obstacle::NoPlace(Arc::clone(object), index));
+                return Err(FaultError::NoPlace(Arc::clone(object), index));
             }
         } else if part.is_shared && (object.notices_first_stores() || !object.has_place(index)) {
             // It is mapped for reading until somebody writes.

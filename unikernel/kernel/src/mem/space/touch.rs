@@ -20,7 +20,7 @@ use crate::mem::reclaim;
 /// Small pages brought in with one fault, if they are in the region and absent.
 const FAULT_AROUND_PAGES: u64 = 4;
 impl Space {
-    fn bring_in(&mut self, address: u64, access: Access) -> Result<(), Obstacle> {
+    fn fault_in(&mut self, address: u64, access: Access) -> Result<(), FaultError> {
         let region = *self.regions.find(address).ok_or(Failure::NotMapped)?;
         if exceeds_stack(&region, address) {
             return Err(Failure::NotMapped.into());
@@ -34,16 +34,16 @@ impl Space {
             region.protection.contains(needed) || needed == Protection::READ && !region.protection.is_empty();
         let flags = flags_of(region.protection).filter(|_| is_allowed).ok_or(Failure::NotAllowed)?;
         if let RegionKind::Object(part) = region.kind {
-            return self.bring_in_object(address, part, region.is_charged, flags, access);
+            return self.fault_in_object(address, part, region.is_charged, flags, access);
         }
-        if self.bring_in_large(address, &region, flags).map_err(|_| Failure::OutOfMemory)? {
+        if self.fault_in_large(address, &region, flags).map_err(|_| Failure::OutOfMemory)? {
             return Ok(());
         }
-        Ok(self.bring_in_small(address, &region, flags)?)
+        Ok(self.fault_in_small(address, &region, flags)?)
     }
 
     /// Maps a large page if it fits the region and memory is plentiful.
-    fn bring_in_large(&mut self, address: u64, region: &Region, flags: Flags) -> Result<bool, OutOfFrames> {
+    fn fault_in_large(&mut self, address: u64, region: &Region, flags: Flags) -> Result<bool, OutOfFrames> {
         const PAGES: usize = (LARGE_PAGE_BYTES / PAGE_BYTES) as usize;
         let start = address & !(LARGE_PAGE_BYTES - 1);
         let fits = region.kind == RegionKind::Anonymous
@@ -70,7 +70,7 @@ impl Space {
     }
 
     /// Maps the page at `address` and a few after it.
-    fn bring_in_small(&mut self, address: u64, region: &Region, flags: Flags) -> Result<(), Failure> {
+    fn fault_in_small(&mut self, address: u64, region: &Region, flags: Flags) -> Result<(), Failure> {
         let first = layout::page_down(address);
         let end = region.end.min(first + FAULT_AROUND_PAGES * PAGE_BYTES);
         for page in (first..end).step_by(PAGE_BYTES as usize) {
@@ -123,33 +123,33 @@ fn take_app_frame(is_charged: bool) -> Option<PhysAddr> {
     if frames::can_app_take(1) { frames::alloc_zeroed() } else { None }
 }
 
-/// Why a page could not be brought in.
-pub(in crate::mem) enum Obstacle {
-    /// For good.
+/// Why a page could not be made present.
+pub(in crate::mem) enum FaultError {
+    /// It cannot be.
     Failed(Failure),
     /// This page of the object has to be loaded first, which may sleep.
-    Absent(Arc<dyn PageSource>, u64),
+    NotLoaded(Arc<dyn PageSource>, u64),
     /// What would be written to this page of the object has no place yet; finding one may sleep.
     NoPlace(Arc<dyn PageSource>, u64),
 }
 
-impl From<Failure> for Obstacle {
+impl From<Failure> for FaultError {
     fn from(failure: Failure) -> Self {
         Self::Failed(failure)
     }
 }
 
 /// Makes an access possible, if the region around the address allows it.
-pub(in crate::mem) fn bring_in(address: u64, access: Access) -> Result<(), Obstacle> {
+pub(in crate::mem) fn fault_in(address: u64, access: Access) -> Result<(), FaultError> {
     let attempt = || {
         let mut space = SPACE.lock();
-        let outcome = space.bring_in(address, access);
+        let outcome = space.fault_in(address, access);
         space.publish();
         outcome
     };
     match attempt() {
         // With the address space locked, no mapped page could be let go.
-        Err(Obstacle::Failed(Failure::OutOfMemory)) if release_clean() > 0 => attempt(),
+        Err(FaultError::Failed(Failure::OutOfMemory)) if release_clean() > 0 => attempt(),
         outcome => outcome,
     }
 }

@@ -22,7 +22,7 @@ pub use super::message::{
 use super::options::SocketOptions;
 use super::peek_offset::PeekOffset;
 use super::stream::Stream;
-use super::unix::{Style, Unix};
+use super::unix::{SocketType, Unix};
 use super::urgent::Owner;
 use crate::abi::{Errno, SysResult};
 use crate::file::{AttemptError, PollSource, WaitMode, broken_pipe, complete};
@@ -385,9 +385,9 @@ pub fn kind_number(socket: &Socket) -> u32 {
         Kind::Stream(_) => net::SOCK_STREAM,
         Kind::Datagram(_) => net::SOCK_DGRAM,
         Kind::Unix(unix) => match unix.style() {
-            Style::Stream => net::SOCK_STREAM,
-            Style::Datagram => net::SOCK_DGRAM,
-            Style::SeqPacket => net::SOCK_SEQPACKET,
+            SocketType::Stream => net::SOCK_STREAM,
+            SocketType::Datagram => net::SOCK_DGRAM,
+            SocketType::SeqPacket => net::SOCK_SEQPACKET,
         },
         Kind::Other(endpoint) => endpoint.kind().0,
     }

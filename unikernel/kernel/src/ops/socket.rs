@@ -14,7 +14,7 @@ use crate::net::datagram::Datagram;
 use crate::net::options::SocketOptions;
 use crate::net::socket::{Kind, Shutdown, Socket};
 use crate::net::stream::Stream;
-use crate::net::unix::{self, Style};
+use crate::net::unix::{self, SocketType};
 use crate::net::{netlink, vsock};
 
 /// `SOCK_NONBLOCK` and `SOCK_CLOEXEC` are the flags of `open` (socket(2)).
@@ -74,7 +74,7 @@ pub fn socket(domain: u32, kind: u32, protocol: u32) -> Result<Arc<Socket>, Errn
         AF_INET => Family::V4,
         AF_INET6 => Family::V6,
         AF_NETLINK => return Ok(netlink::socket(netlink_kind(kind, protocol)?)),
-        AF_UNIX => return Ok(unix::socket(unix_style(kind, protocol)?)),
+        AF_UNIX => return Ok(unix::socket(unix_socket_type(kind, protocol)?)),
         // Without a device there is no such family, as on a Linux without one.
         AF_VSOCK if vsock::is_present() => {
             check_vsock(kind, protocol)?;
@@ -120,15 +120,15 @@ fn check_vsock(kind: u32, protocol: u32) -> Result<(), Errno> {
 }
 
 /// The type of a socket of this machine's (unix(7)).
-pub fn unix_style(kind: u32, protocol: u32) -> Result<Style, Errno> {
+pub fn unix_socket_type(kind: u32, protocol: u32) -> Result<SocketType, Errno> {
     if protocol != 0 && protocol != AF_UNIX {
         return Err(Errno::EPROTONOSUPPORT);
     }
     match kind & !SOCK_FLAGS {
-        SOCK_STREAM => Ok(Style::Stream),
+        SOCK_STREAM => Ok(SocketType::Stream),
         // "Raw" has always meant datagrams here (unix(7)).
-        SOCK_DGRAM | SOCK_RAW => Ok(Style::Datagram),
-        SOCK_SEQPACKET => Ok(Style::SeqPacket),
+        SOCK_DGRAM | SOCK_RAW => Ok(SocketType::Datagram),
+        SOCK_SEQPACKET => Ok(SocketType::SeqPacket),
         kind if kind >= SOCK_MAX => Err(Errno::EINVAL),
         _ => Err(Errno::ESOCKTNOSUPPORT),
     }

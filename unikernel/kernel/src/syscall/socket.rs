@@ -8,7 +8,7 @@ use crate::mem::user::UserPtr;
 use crate::net::address::{self, Address, Raw};
 use crate::net::socket::Socket;
 use crate::net::unix;
-use crate::ops::socket::{self, SOCK_FLAGS, SocketRef, install, unix_style};
+use crate::ops::socket::{self, SOCK_FLAGS, SocketRef, install, unix_socket_type};
 
 /// socket(2).
 pub fn sys_socket(domain: u32, kind: u32, protocol: u32) -> SysResult {
@@ -22,7 +22,7 @@ pub fn sys_socketpair(domain: u32, kind: u32, protocol: u32, descriptors: UserPt
         AF_INET | AF_INET6 => return Err(Errno::EOPNOTSUPP),
         _ => return Err(Errno::EAFNOSUPPORT),
     }
-    let [first, second] = unix::pair(unix_style(kind, protocol)?);
+    let [first, second] = unix::pair(unix_socket_type(kind, protocol)?);
     let first = install(first, kind)? as i32;
     let both = install(second, kind).and_then(|second| {
         descriptors.write([first, second as i32]).map_err(|fault| {

@@ -4,7 +4,7 @@
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 
-use super::{Role, Style, Unix, UnixName, names};
+use super::{Role, SocketType, Unix, UnixName, names};
 use crate::abi::Errno;
 use crate::file::{Readiness, WaitMode};
 use crate::net::address::Address;
@@ -12,7 +12,7 @@ use crate::net::socket::{Direction, Socket};
 
 impl Unix {
     pub(in crate::net) fn listen(&self, backlog: usize) -> Result<(), Errno> {
-        if self.style == Style::Datagram {
+        if self.socket_type == SocketType::Datagram {
             return Err(Errno::EOPNOTSUPP);
         }
         let mut state = self.state.lock();
@@ -37,7 +37,7 @@ impl Unix {
         socket: &Socket,
         mode: WaitMode,
     ) -> Result<(Arc<Socket>, Address), Errno> {
-        if self.style == Style::Datagram {
+        if self.socket_type == SocketType::Datagram {
             return Err(Errno::EOPNOTSUPP);
         }
         let accepted = socket.block_on(mode, Direction::Receive, || {
@@ -63,21 +63,21 @@ impl Unix {
     ) -> Result<(), Errno> {
         let Some(name) = name else { return self.disconnect() };
         match &self.state.lock().role {
-            Role::Connected(_) if self.style != Style::Datagram => return Err(Errno::EISCONN),
+            Role::Connected(_) if self.socket_type != SocketType::Datagram => return Err(Errno::EISCONN),
             Role::Listener { .. } => return Err(Errno::EINVAL),
             _ => {}
         }
-        let target = names::find(&name, self.style)?;
+        let target = names::find(&name, self.socket_type)?;
         let unix = target.unix().ok_or(Errno::ECONNREFUSED)?;
-        if unix.style != self.style {
+        if unix.socket_type != self.socket_type {
             return Err(Errno::EPROTOTYPE);
         }
-        if self.style == Style::Datagram {
+        if self.socket_type == SocketType::Datagram {
             self.state.lock().role = Role::Connected(unix.connection_to(&target, name));
             return Ok(());
         }
         let own_name = self.state.lock().name.clone();
-        let server = super::socket(self.style);
+        let server = super::socket(self.socket_type);
         let served = server.unix().ok_or(Errno::EINVAL)?;
         {
             let mut state = served.state.lock();
@@ -112,7 +112,7 @@ impl Unix {
 
     /// A datagram socket forgets its addressee (`AF_UNSPEC`).
     fn disconnect(&self) -> Result<(), Errno> {
-        if self.style != Style::Datagram {
+        if self.socket_type != SocketType::Datagram {
             return Err(Errno::EINVAL);
         }
         self.state.lock().role = Role::Fresh;

@@ -5,9 +5,9 @@
 //! A socket on its way is a candidate if every reference to it is one of those on their way. What is held by something else
 //! than a candidate is in use, and so is all that is on its way to it; the other candidates are garbage.
 //!
-//! [`InFlight`]'s lock is held by whoever moves open files into a lane or out of one. So a candidate stays one while
+//! [`InFlight`]'s lock is held by whoever moves open files into a queue or out of one. So a candidate stays one while
 //! they are looked at: who could make a new reference to it would need an old one. Lock order: in flight, then a
-//! socket's state or a lane.
+//! socket's state or a queue.
 
 use alloc::collections::BTreeMap;
 use alloc::sync::{Arc, Weak};
@@ -48,7 +48,7 @@ struct Counted {
     mark: Mark,
     /// References that are not held by candidates.
     others: usize,
-    /// The next candidate that is in use and whose lanes have not been looked into.
+    /// The next candidate that is in use and whose queues have not been looked into.
     next_in_use: Option<usize>,
 }
 
@@ -59,7 +59,7 @@ enum Mark {
     Candidate,
 }
 
-/// The lock that moving open files into a lane or out of one needs.
+/// The lock that moving open files into a queue or out of one needs.
 pub(super) fn lock() -> SpinLockGuard<'static, InFlight> {
     IN_FLIGHT.lock()
 }
@@ -168,8 +168,8 @@ impl InFlight {
 fn each_held(holder: &OpenFile, mut visit: impl FnMut(usize)) {
     let Some(holder) = unix(holder) else { return };
     let unaccepted = holder.unaccepted();
-    let lanes = unaccepted.iter().filter_map(|socket| socket.unix()).chain([holder]);
-    for receiver in lanes {
+    let queues = unaccepted.iter().filter_map(|socket| socket.unix()).chain([holder]);
+    for receiver in queues {
         receiver.incoming.lock().rights().for_each(|file| visit(address(file)));
     }
 }

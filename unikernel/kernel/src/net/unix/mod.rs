@@ -1,23 +1,23 @@
 //! `AF_UNIX` sockets (unix(7)): streams, datagrams and sequenced packets within the machine. `tokio`
 //! wakes its signal handling with a pair of them.
 //!
-//! - here: sending and receiving; [`connect`]: connecting and accepting; [`lane`]: what is on its way to a
+//! - here: sending and receiving; [`connect`]: connecting and accepting; [`queue`]: what is on its way to a
 //!   socket; [`garbage`]: sockets that keep only each other open; [`names`]: paths and abstract names; [`listing`]: `/proc/net/unix`.
 //!
-//! No two sockets' states are locked at a time, and none together with a lane.
+//! No two sockets' states are locked at a time, and none together with a queue.
 
 mod connect;
 pub mod garbage;
-mod lane;
 pub mod listing;
 mod names;
+mod queue;
 
 use alloc::collections::VecDeque;
 use alloc::sync::{Arc, Weak};
 
-pub use lane::{CAPACITY_BYTES, Rights};
-use lane::{Lane, Taken};
 pub use names::UnixName;
+pub use queue::{CAPACITY_BYTES, Rights};
+use queue::{Queue, Taken};
 
 use super::peek_offset::PeekOffset;
 use super::socket::{Beside, Direction, Kind, MessageFlags, Received, Shutdown, Socket};
@@ -31,7 +31,7 @@ use crate::task::release;
 
 /// Whether messages have edges, and whether there are connections.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Style {
+pub enum SocketType {
     /// Bytes (`SOCK_STREAM`).
     Stream,
     /// Messages, each to whom it may concern (`SOCK_DGRAM`).
@@ -58,7 +58,7 @@ enum Role {
 struct Connection {
     peer: Weak<Socket>,
     peer_name: UnixName,
-    outgoing: Arc<SpinLock<Lane>>,
+    outgoing: Arc<SpinLock<Queue>>,
 }
 
 #[derive(Default)]
@@ -71,17 +71,17 @@ struct State {
 
 /// A socket of this family.
 pub struct Unix {
-    style: Style,
+    socket_type: SocketType,
     state: SpinLock<State>,
-    incoming: Arc<SpinLock<Lane>>,
+    incoming: Arc<SpinLock<Queue>>,
     entry: listing::Entry,
     pub(super) peek_offset: PeekOffset,
 }
 
 /// Makes a socket.
-pub fn socket(style: Style) -> Arc<Socket> {
+pub fn socket(socket_type: SocketType) -> Arc<Socket> {
     let unix = Unix {
-        style,
+        socket_type,
         state: SpinLock::new(State::default()),
         incoming: Arc::default(),
         entry: listing::Entry::reserve(),
@@ -95,8 +95,8 @@ pub fn socket(style: Style) -> Arc<Socket> {
 }
 
 /// Makes two sockets that are each other's peer (socketpair(2)).
-pub fn pair(style: Style) -> [Arc<Socket>; 2] {
-    let sockets = [socket(style), socket(style)];
+pub fn pair(socket_type: SocketType) -> [Arc<Socket>; 2] {
+    let sockets = [socket(socket_type), socket(socket_type)];
     let [first, second] = &sockets;
     for (one, other) in [(first, second), (second, first)] {
         if let (Some(unix), Some(peer)) = (one.unix(), other.unix()) {
@@ -118,9 +118,9 @@ impl Unix {
         Connection { peer: Arc::downgrade(socket), peer_name: name, outgoing: Arc::clone(&self.incoming) }
     }
 
-    /// The style of messages.
-    pub fn style(&self) -> Style {
-        self.style
+    /// The type of messages.
+    pub fn style(&self) -> SocketType {
+        self.socket_type
     }
 
     fn connection(&self) -> Option<Connection> {
@@ -139,7 +139,7 @@ impl Unix {
                 UnixName::Abstract(_) => Err(Errno::EINVAL),
             };
         }
-        let name = names::bind(&socket.weak(), self.style, name)?;
+        let name = names::bind(&socket.weak(), self.socket_type, name)?;
         self.state.lock().name = name;
         Ok(())
     }
@@ -151,8 +151,8 @@ impl Unix {
         flags: MessageFlags,
         mode: WaitMode,
     ) -> Result<Received, Errno> {
-        if self.style != Style::Datagram && self.connection().is_none() {
-            return Err(if self.style == Style::Stream { Errno::EINVAL } else { Errno::ENOTCONN });
+        if self.socket_type != SocketType::Datagram && self.connection().is_none() {
+            return Err(if self.socket_type == SocketType::Stream { Errno::EINVAL } else { Errno::ENOTCONN });
         }
         let is_peek = flags.contains(MessageFlags::PEEK);
         let mut taken = socket.block_on(mode, Direction::Receive, || {
@@ -160,7 +160,8 @@ impl Unix {
         })?;
         self.tell_of_room();
         let wanted: usize = into.iter().map(UserSlice::len).sum();
-        let fills = flags.contains(MessageFlags::WAIT_ALL) && self.style == Style::Stream && !is_peek;
+        let fills =
+            flags.contains(MessageFlags::WAIT_ALL) && self.socket_type == SocketType::Stream && !is_peek;
         while fills && taken.len > 0 && taken.len < wanted && taken.rights.is_empty() {
             let rest: alloc::vec::Vec<UserSlice> = skip(into, taken.len);
             let more = socket.block_on(mode, Direction::Receive, || self.take(&rest, None, mode));
@@ -173,7 +174,7 @@ impl Unix {
             taken.full_len = taken.len;
             taken.rights = more.rights;
         }
-        let from = taken.from.filter(|_| self.style == Style::Datagram).map(Address::Unix);
+        let from = taken.from.filter(|_| self.socket_type == SocketType::Datagram).map(Address::Unix);
         let (len, full_len) = (taken.len, taken.full_len);
         self.peek_offset.advance(flags, len, full_len);
         Ok(Received { len, full_len, from, rights: taken.rights, beside: Beside::Nothing })
@@ -182,13 +183,13 @@ impl Unix {
     fn take(&self, into: &[UserSlice], peek: Option<usize>, mode: WaitMode) -> Result<Taken, AttemptError> {
         let mut in_flight = None;
         loop {
-            let mut lane = self.incoming.lock();
-            if lane.has_rights() && in_flight.is_none() {
-                drop(lane);
+            let mut queue = self.incoming.lock();
+            if queue.has_rights() && in_flight.is_none() {
+                drop(queue);
                 in_flight = Some(garbage::lock());
                 continue;
             }
-            let taken = lane.take(self.style, into, peek, mode)?;
+            let taken = queue.take(self.socket_type, into, peek, mode)?;
             if let Some(in_flight) = in_flight.as_mut().filter(|_| peek.is_none()) {
                 in_flight.remove(&taken.rights);
             }
@@ -200,12 +201,12 @@ impl Unix {
     fn discard(&self) -> bool {
         let (had_data, rights) = {
             let mut in_flight = garbage::lock();
-            let mut lane = self.incoming.lock();
-            let had_data = lane.has_data();
-            let rights: alloc::vec::Vec<Rights> = if lane.has_rights() {
-                lane.drain().inspect(|rights| in_flight.remove(rights)).collect()
+            let mut queue = self.incoming.lock();
+            let had_data = queue.has_data();
+            let rights: alloc::vec::Vec<Rights> = if queue.has_rights() {
+                queue.drain().inspect(|rights| in_flight.remove(rights)).collect()
             } else {
-                drop(lane.drain());
+                drop(queue.drain());
                 alloc::vec::Vec::new()
             };
             (had_data, rights)
@@ -215,9 +216,9 @@ impl Unix {
     }
 
     fn tell_of_room(&self) {
-        let waiting = self.incoming.lock().take_waiting(self.style);
+        let waiting = self.incoming.lock().take_waiting(self.socket_type);
         waiting.iter().for_each(tell);
-        if self.style != Style::Datagram
+        if self.socket_type != SocketType::Datagram
             && let Some(connection) = self.connection()
         {
             tell(&connection.peer);
@@ -233,20 +234,20 @@ impl Unix {
         mode: WaitMode,
     ) -> SysResult {
         let is_send_shut = || self.state.lock().is_send_shut;
-        if self.style == Style::Datagram && is_send_shut() {
+        if self.socket_type == SocketType::Datagram && is_send_shut() {
             return Err(Errno::EPIPE);
         }
         let is_to_peer = to.is_none();
         let connection = match to {
-            Some(_) if self.style != Style::Datagram => {
+            Some(_) if self.socket_type != SocketType::Datagram => {
                 let is_connected = self.connection().is_some();
                 return Err(if is_connected { Errno::EISCONN } else { Errno::EOPNOTSUPP });
             }
             Some(given) => {
                 let name = given.unix()?;
-                let target = names::find(&name, self.style)?;
+                let target = names::find(&name, self.socket_type)?;
                 let unix = target.unix().ok_or(Errno::ECONNREFUSED)?;
-                if unix.style != self.style {
+                if unix.socket_type != self.socket_type {
                     return Err(Errno::EPROTOTYPE);
                 }
                 unix.connection_to(&target, name)
@@ -269,14 +270,14 @@ impl Unix {
                 if let Some(in_flight) = &mut in_flight {
                     in_flight.add(&rights)?;
                 }
-                let mut lane = connection.outgoing.lock();
-                let outcome = lane.put(self.style, &rest, &mut rights, &own_name);
+                let mut queue = connection.outgoing.lock();
+                let outcome = queue.put(self.socket_type, &rest, &mut rights, &own_name);
                 if let Some(in_flight) = &mut in_flight {
                     // If they have not been put in, they are still here.
                     in_flight.remove(&rights);
                 }
                 if matches!(outcome, Err(AttemptError::Again)) {
-                    lane.wait_for_room(&me);
+                    queue.wait_for_room(&me);
                 }
                 outcome
             });
@@ -292,7 +293,7 @@ impl Unix {
             }
             tell(&connection.peer);
             // A blocking write to a stream ends when all is written.
-            if sent >= total || self.style != Style::Stream || mode == WaitMode::NonBlocking {
+            if sent >= total || self.socket_type != SocketType::Stream || mode == WaitMode::NonBlocking {
                 return Ok(sent);
             }
         }
@@ -308,7 +309,9 @@ impl Unix {
             state.is_send_shut |= how.ends_sending();
             match &state.role {
                 // Of datagrams the peer learns by sending.
-                Role::Connected(connection) if self.style != Style::Datagram => Some(connection.clone()),
+                Role::Connected(connection) if self.socket_type != SocketType::Datagram => {
+                    Some(connection.clone())
+                }
                 _ => None,
             }
         };
@@ -354,7 +357,7 @@ impl Unix {
             is_over
         };
         let connection = self.connection();
-        let is_datagram = self.style == Style::Datagram;
+        let is_datagram = self.socket_type == SocketType::Datagram;
         // A stream that is not connected has hung up, as Linux sees it.
         ready.set(
             Readiness::HUP,
@@ -363,7 +366,7 @@ impl Unix {
         ready.set(Readiness::SOCKET_WRITABLE, !is_listener);
         let Some(connection) = connection else { return ready };
         let mut outgoing = connection.outgoing.lock();
-        if !outgoing.has_room(self.style) {
+        if !outgoing.has_room(self.socket_type) {
             ready.remove(Readiness::SOCKET_WRITABLE);
             // Peers of streams are told of all room anyway.
             if is_datagram {
@@ -377,7 +380,7 @@ impl Unix {
     }
 
     pub(super) fn queues(&self) -> (usize, usize) {
-        let incoming = self.incoming.lock().next_bytes(self.style);
+        let incoming = self.incoming.lock().next_bytes(self.socket_type);
         let outgoing = self.connection().map_or(0, |connection| connection.outgoing.lock().queued_bytes());
         (incoming, outgoing)
     }
@@ -392,17 +395,17 @@ impl Unix {
             let mut state = self.state.lock();
             core::mem::replace(&mut *state, State { role: Role::Closed, ..State::default() })
         };
-        names::release(&state.name, self.style);
+        names::release(&state.name, self.socket_type);
         {
             let mut incoming = self.incoming.lock();
             incoming.is_read_shut = true;
             incoming.is_closed = true;
         }
         let had_data = self.discard();
-        let waiting = self.incoming.lock().take_waiting(self.style);
+        let waiting = self.incoming.lock().take_waiting(self.socket_type);
         waiting.iter().for_each(tell);
         match state.role {
-            Role::Connected(connection) if self.style != Style::Datagram => {
+            Role::Connected(connection) if self.socket_type != SocketType::Datagram => {
                 {
                     let mut outgoing = connection.outgoing.lock();
                     outgoing.is_write_shut = true;

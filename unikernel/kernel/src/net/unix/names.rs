@@ -9,7 +9,7 @@ use linux_raw_sys::net::AF_UNIX;
 use unikernel_fs::{Attributes, LastLink, Node};
 use unikernel_vfs::NewKind;
 
-use super::Style;
+use super::SocketType;
 use crate::abi::Errno;
 use crate::fs::{self, Located, Special, Walked, mounts};
 use crate::net::socket::Socket;
@@ -64,27 +64,31 @@ impl UnixName {
     }
 }
 
-/// Each style has names of its own.
-type AbstractNames = BTreeMap<(Style, Vec<u8>), Weak<Socket>>;
+/// Each type has names of its own.
+type AbstractNames = BTreeMap<(SocketType, Vec<u8>), Weak<Socket>>;
 
 static ABSTRACT: SpinLock<AbstractNames> = SpinLock::new(BTreeMap::new());
 
 /// Gives a socket a name; answers the name, which the kernel picks if none is given.
-pub(super) fn bind(socket: &Weak<Socket>, style: Style, name: UnixName) -> Result<UnixName, Errno> {
+pub(super) fn bind(
+    socket: &Weak<Socket>,
+    socket_type: SocketType,
+    name: UnixName,
+) -> Result<UnixName, Errno> {
     match name {
         UnixName::Path(path) => bind_path(socket, path),
-        UnixName::Abstract(name) => bind_abstract(socket, style, name),
-        UnixName::Unnamed => bind_to_any(socket, style),
+        UnixName::Abstract(name) => bind_abstract(socket, socket_type, name),
+        UnixName::Unnamed => bind_to_any(socket, socket_type),
     }
 }
 
 /// Picks an abstract name: of all that there are at most, from some place on, the first that nobody has.
-fn bind_to_any(socket: &Weak<Socket>, style: Style) -> Result<UnixName, Errno> {
+fn bind_to_any(socket: &Weak<Socket>, socket_type: SocketType) -> Result<UnixName, Errno> {
     const NAMES: u64 = 1 << 20;
     let first = random::next_u64();
     for step in 0..NAMES {
         let name = format!("{:05x}", first.wrapping_add(step) % NAMES).into_bytes();
-        match bind_abstract(socket, style, name) {
+        match bind_abstract(socket, socket_type, name) {
             Err(Errno::EADDRINUSE) => {}
             outcome => return outcome,
         }
@@ -92,9 +96,9 @@ fn bind_to_any(socket: &Weak<Socket>, style: Style) -> Result<UnixName, Errno> {
     Err(Errno::ENOSPC)
 }
 
-fn bind_abstract(socket: &Weak<Socket>, style: Style, name: Vec<u8>) -> Result<UnixName, Errno> {
+fn bind_abstract(socket: &Weak<Socket>, socket_type: SocketType, name: Vec<u8>) -> Result<UnixName, Errno> {
     let mut names = ABSTRACT.lock();
-    let key = (style, name.clone());
+    let key = (socket_type, name.clone());
     if names.get(&key).is_some_and(|holder| holder.strong_count() > 0) {
         return Err(Errno::EADDRINUSE);
     }
@@ -140,10 +144,10 @@ fn bind_path(socket: &Weak<Socket>, path: Vec<u8>) -> Result<UnixName, Errno> {
 }
 
 /// The socket with a name.
-pub(super) fn find(name: &UnixName, style: Style) -> Result<Arc<Socket>, Errno> {
+pub(super) fn find(name: &UnixName, socket_type: SocketType) -> Result<Arc<Socket>, Errno> {
     let socket = match name {
         UnixName::Unnamed => return Err(Errno::EINVAL),
-        UnixName::Abstract(name) => ABSTRACT.lock().get(&(style, name.clone())).and_then(Weak::upgrade),
+        UnixName::Abstract(name) => ABSTRACT.lock().get(&(socket_type, name.clone())).and_then(Weak::upgrade),
         UnixName::Path(path) => match fs::find(&fs::current_directory(), path, LastLink::Follow)? {
             Located::Memory(handle) => match fs::tree().node(handle.id) {
                 Node::Special(Special::Socket(socket)) => socket.upgrade(),
@@ -156,9 +160,9 @@ pub(super) fn find(name: &UnixName, style: Style) -> Result<Arc<Socket>, Errno> 
 }
 
 /// Gives an abstract name back; a path stays until it is unlinked.
-pub(super) fn release(name: &UnixName, style: Style) {
+pub(super) fn release(name: &UnixName, socket_type: SocketType) {
     if let UnixName::Abstract(name) = name {
-        let removed = ABSTRACT.lock().remove(&(style, name.clone()));
+        let removed = ABSTRACT.lock().remove(&(socket_type, name.clone()));
         drop(removed);
     }
 }

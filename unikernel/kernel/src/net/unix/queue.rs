@@ -5,7 +5,7 @@ use alloc::collections::VecDeque;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 
-use super::{Style, UnixName};
+use super::{SocketType, UnixName};
 use crate::abi::Errno;
 use crate::file::{AttemptError, OpenFile, WaitMode};
 use crate::kmem::room;
@@ -35,7 +35,7 @@ struct Packet {
 
 /// The way to one socket.
 #[derive(Default)]
-pub(super) struct Lane {
+pub(super) struct Queue {
     packets: VecDeque<Packet>,
     queued_bytes: usize,
     /// Packets that open files travel with.
@@ -66,16 +66,16 @@ impl Taken {
     }
 }
 
-impl Lane {
+impl Queue {
     pub(super) fn has_data(&self) -> bool {
         !self.packets.is_empty()
     }
 
     /// True if a write would not block; for messages, of whose length nothing is known, with plenty of
     /// room to spare.
-    pub(super) fn has_room(&self, style: Style) -> bool {
-        match style {
-            Style::Stream => self.queued_bytes < CAPACITY_BYTES,
+    pub(super) fn has_room(&self, socket_type: SocketType) -> bool {
+        match socket_type {
+            SocketType::Stream => self.queued_bytes < CAPACITY_BYTES,
             _ => self.queued_bytes < CAPACITY_BYTES / 2 && self.packets.len() < MAX_MESSAGES,
         }
     }
@@ -90,9 +90,9 @@ impl Lane {
     }
 
     /// The bytes of the first message, or all of a stream (`FIONREAD`).
-    pub(super) fn next_bytes(&self, style: Style) -> usize {
-        match style {
-            Style::Stream => self.queued_bytes,
+    pub(super) fn next_bytes(&self, socket_type: SocketType) -> usize {
+        match socket_type {
+            SocketType::Stream => self.queued_bytes,
             _ => self.packets.front().map_or(0, |packet| packet.bytes.len()),
         }
     }
@@ -104,9 +104,9 @@ impl Lane {
         }
     }
 
-    /// Who wanted to hear of room, once there is plenty; to be told without this lane's lock.
-    pub(super) fn take_waiting(&mut self, style: Style) -> Vec<Weak<Socket>> {
-        if self.has_room(style) { core::mem::take(&mut self.waiting) } else { Vec::new() }
+    /// Who wanted to hear of room, once there is plenty; to be told without this queue's lock.
+    pub(super) fn take_waiting(&mut self, socket_type: SocketType) -> Vec<Weak<Socket>> {
+        if self.has_room(socket_type) { core::mem::take(&mut self.waiting) } else { Vec::new() }
     }
 
     /// True if open files travel here: taking them needs the lock of those in flight.
@@ -119,24 +119,24 @@ impl Lane {
         self.packets.iter().flat_map(|packet| &packet.rights)
     }
 
-    /// Empties the lane: who reads it is gone. What travelled is to be released without the lane's lock.
+    /// Empties the queue: who reads it is gone. What travelled is to be released without the queue's lock.
     pub(super) fn drain(&mut self) -> impl Iterator<Item = Rights> + use<> {
         self.queued_bytes = 0;
         self.with_rights = 0;
         core::mem::take(&mut self.packets).into_iter().map(|packet| packet.rights)
     }
 
-    /// Takes what is there, as the style has it; or leaves it there, and looks at what comes after the first `peek` bytes. That reading was shut a datagram socket tells only who would wait
+    /// Takes what is there, as its type has it; or leaves it there, and looks at what comes after the first `peek` bytes. That reading was shut a datagram socket tells only who would wait
     /// (Linux: `__skb_wait_for_more_packets`).
     pub(super) fn take(
         &mut self,
-        style: Style,
+        socket_type: SocketType,
         into: &[UserSlice],
         peek: Option<usize>,
         mode: WaitMode,
     ) -> Result<Taken, AttemptError> {
-        let is_at_end = match (style, peek) {
-            (Style::Stream, Some(offset)) => self.queued_bytes <= offset,
+        let is_at_end = match (socket_type, peek) {
+            (SocketType::Stream, Some(offset)) => self.queued_bytes <= offset,
             (_, Some(offset)) => self.message_at(offset).is_none(),
             (_, None) => false,
         };
@@ -144,12 +144,12 @@ impl Lane {
             if core::mem::take(&mut self.is_reset) {
                 return Err(Errno::ECONNRESET.into());
             }
-            let is_told = style != Style::Datagram || mode == WaitMode::MayBlock;
+            let is_told = socket_type != SocketType::Datagram || mode == WaitMode::MayBlock;
             return if self.is_over() && is_told { Ok(Taken::nothing()) } else { Err(AttemptError::Again) };
         }
-        match style {
-            Style::Stream => self.take_stream(into, peek),
-            Style::Datagram | Style::SeqPacket => self.take_message(into, peek),
+        match socket_type {
+            SocketType::Stream => self.take_stream(into, peek),
+            SocketType::Datagram | SocketType::SeqPacket => self.take_message(into, peek),
         }
     }
 
@@ -242,23 +242,23 @@ impl Lane {
         rights
     }
 
-    /// Puts in what the style lets in: a whole message or nothing, or as much of a stream as there is
+    /// Puts in what its type lets in: a whole message or nothing, or as much of a stream as there is
     /// room for. `rights` are taken if anything was put in.
     pub(super) fn put(
         &mut self,
-        style: Style,
+        socket_type: SocketType,
         from: &[UserSlice],
         rights: &mut Rights,
         sender: &UnixName,
     ) -> Result<usize, AttemptError> {
-        if self.is_closed && style == Style::Datagram {
+        if self.is_closed && socket_type == SocketType::Datagram {
             return Err(Errno::ECONNREFUSED.into());
         }
         if self.is_over() {
             return Err(Errno::EPIPE.into());
         }
         let len: usize = from.iter().map(UserSlice::len).sum();
-        if style != Style::Stream {
+        if socket_type != SocketType::Stream {
             if len > CAPACITY_BYTES {
                 return Err(Errno::EMSGSIZE.into());
             }

@@ -98,9 +98,9 @@ impl Raw {
     }
 }
 
-/// What the app gave.
+/// A socket address, as the app named it.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Given {
+pub enum UserAddress {
     /// An internet address.
     Internet(SocketAddr),
     /// A name within the machine.
@@ -111,7 +111,7 @@ pub enum Given {
     Unspecified,
 }
 
-impl Given {
+impl UserAddress {
     /// Takes an address for a socket of `family` apart.
     fn parse(raw: &Raw, family: Family) -> Result<Self, Errno> {
         let given = raw.family().ok_or(Errno::EINVAL)?;
@@ -179,26 +179,26 @@ impl Given {
 impl Socket {
     /// The address to connect or to send to. A datagram socket of IPv6 takes one of IPv4 as it is (glibc's `getaddrinfo`
     /// asks for the way to it like that), unless it is for IPv6 alone: that is `refused`.
-    pub fn peer_of(&self, raw: &Raw, refused: Errno) -> Result<Given, Errno> {
+    pub fn peer_of(&self, raw: &Raw, refused: Errno) -> Result<UserAddress, Errno> {
         let is_v4 = raw.family() == Some(AF_INET);
         if !matches!(self.kind, Kind::Datagram(_)) || self.family != Family::V6 || !is_v4 {
-            return Given::parse(raw, self.family);
+            return UserAddress::parse(raw, self.family);
         }
         if self.options.lock().is_v6_only {
             return Err(refused);
         }
-        Given::parse(raw, Family::V4)
+        UserAddress::parse(raw, Family::V4)
     }
 
     /// Where a message goes; none if it goes to the peer. Datagrams take what has no family for an address of IPv4,
     /// and for none with IPv6, which knows no others but those of the two.
-    pub fn destination_of(&self, raw: &Raw) -> Result<Option<Given>, Errno> {
+    pub fn destination_of(&self, raw: &Raw) -> Result<Option<UserAddress>, Errno> {
         let is_datagram = matches!(self.kind, Kind::Datagram(_));
         match self.peer_of(raw, Errno::ENETUNREACH) {
-            Ok(Given::Unspecified) if is_datagram && self.family == Family::V6 => Ok(None),
-            Ok(Given::Unspecified) if is_datagram => {
-                let to = Given::v4_of_no_family(raw, self.family);
-                to.map(|to| Some(Given::Internet(to))).ok_or(Errno::EINVAL)
+            Ok(UserAddress::Unspecified) if is_datagram && self.family == Family::V6 => Ok(None),
+            Ok(UserAddress::Unspecified) if is_datagram => {
+                let to = UserAddress::v4_of_no_family(raw, self.family);
+                to.map(|to| Some(UserAddress::Internet(to))).ok_or(Errno::EINVAL)
             }
             Err(Errno::EAFNOSUPPORT) if is_datagram && self.family == Family::V6 => Err(Errno::EINVAL),
             given => given.map(Some),
@@ -206,8 +206,8 @@ impl Socket {
     }
 
     /// Whether a peer's address can be reached from here at all: not one of IPv4 in its mapped form by a socket for IPv6 alone.
-    pub(super) fn check_reachable(&self, given: &Given) -> Result<(), Errno> {
-        let is_v4 = matches!(given, Given::Internet(address) if address.is_ipv4());
+    pub(super) fn check_reachable(&self, given: &UserAddress) -> Result<(), Errno> {
+        let is_v4 = matches!(given, UserAddress::Internet(address) if address.is_ipv4());
         let is_out_of_reach = is_v4 && self.family == Family::V6 && self.options.lock().is_v6_only;
         if is_out_of_reach { Err(Errno::ENETUNREACH) } else { Ok(()) }
     }
@@ -217,13 +217,13 @@ impl Socket {
         if to.port() == 0 {
             return Err(Errno::EINVAL);
         }
-        self.check_reachable(&Given::Internet(to))
+        self.check_reachable(&UserAddress::Internet(to))
     }
 }
 
 /// An address as it is, of which the first `len` bytes count.
-fn other(bytes: &[u8], len: usize) -> Result<Given, Errno> {
-    Ok(Given::Other(bytes.get(..len).ok_or(Errno::EINVAL)?.iter().copied().collect()))
+fn other(bytes: &[u8], len: usize) -> Result<UserAddress, Errno> {
+    Ok(UserAddress::Other(bytes.get(..len).ok_or(Errno::EINVAL)?.iter().copied().collect()))
 }
 
 fn parse_v4(bytes: &[u8]) -> SocketAddr {

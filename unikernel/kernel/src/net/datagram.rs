@@ -7,7 +7,7 @@ use core::sync::atomic::AtomicUsize;
 
 use unikernel_net::{Stack, UdpId};
 
-use super::address::{Family, Given};
+use super::address::{Family, UserAddress};
 use super::cards::{self, Link};
 use super::options::SocketOptions;
 use super::peek_offset::PeekOffset;
@@ -257,12 +257,12 @@ impl Datagram {
         (shards::lock(cards::first_of(card)), Some(to))
     }
 
-    pub(super) fn connect(&self, socket: &Socket, to: Given) -> Result<(), Errno> {
+    pub(super) fn connect(&self, socket: &Socket, to: UserAddress) -> Result<(), Errno> {
         let id = self.id_or_bind(socket)?;
         let to = match to {
-            Given::Internet(address) => Some(address),
-            Given::Unspecified => None,
-            Given::Unix(_) | Given::Other(_) => return Err(Errno::EAFNOSUPPORT),
+            UserAddress::Internet(address) => Some(address),
+            UserAddress::Unspecified => None,
+            UserAddress::Unix(_) | UserAddress::Other(_) => return Err(Errno::EAFNOSUPPORT),
         };
         let _order = PORTS.lock();
         let (local, peer) = {

@@ -7,7 +7,7 @@ use bitflags::bitflags;
 use linux_raw_sys::net;
 use unikernel_net::{Arrival, QueuedError};
 
-use super::address::{Address, Given};
+use super::address::{Address, UserAddress};
 use super::unix::Rights;
 use crate::mem::user::UserSlice;
 
@@ -128,7 +128,7 @@ pub struct Outgoing<'a> {
     /// The bytes.
     pub buffers: &'a [UserSlice],
     /// Whom to; the peer if nothing is said.
-    pub to: Option<Given>,
+    pub to: Option<UserAddress>,
     /// Open files to go along.
     pub rights: Rights,
     /// What this datagram does otherwise than its socket.

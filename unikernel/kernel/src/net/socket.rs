@@ -13,7 +13,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use linux_raw_sys::net;
 use unikernel_net::{Stack, TcpId};
 
-use super::address::{Address, Family, Given};
+use super::address::{Address, Family, UserAddress};
 use super::datagram::Datagram;
 use super::endpoint::Endpoint;
 pub use super::message::{
@@ -131,7 +131,7 @@ impl Socket {
     }
 
     /// bind(2).
-    pub fn bind(&self, address: Given) -> Result<(), Errno> {
+    pub fn bind(&self, address: UserAddress) -> Result<(), Errno> {
         if self.check_reachable(&address).is_err() {
             return Err(Errno::EINVAL);
         }
@@ -170,20 +170,22 @@ impl Socket {
     }
 
     /// connect(2).
-    pub fn connect(&self, address: Given, mode: WaitMode) -> Result<(), Errno> {
+    pub fn connect(&self, address: UserAddress, mode: WaitMode) -> Result<(), Errno> {
         self.check_reachable(&address)?;
         match &self.kind {
-            Kind::Stream(stream) if address == Given::Unspecified => stream.disconnect(self),
+            Kind::Stream(stream) if address == UserAddress::Unspecified => stream.disconnect(self),
             Kind::Stream(stream) => stream.connect(self, address.internet()?, mode),
             Kind::Datagram(datagram) => datagram.connect(self, address),
             Kind::Unix(unix) => {
                 let name = match address {
-                    Given::Unspecified => None,
+                    UserAddress::Unspecified => None,
                     given => Some(given.unix()?),
                 };
                 unix.connect(&self.arc().ok_or(Errno::EBADF)?, name, mode)
             }
-            Kind::Other(endpoint) if address == Given::Unspecified => endpoint.connect(self, None, mode),
+            Kind::Other(endpoint) if address == UserAddress::Unspecified => {
+                endpoint.connect(self, None, mode)
+            }
             Kind::Other(endpoint) => endpoint.connect(self, Some(&address.other()?), mode),
         }
     }
@@ -290,12 +292,14 @@ impl Socket {
             Kind::Datagram(datagram) => {
                 // Without a family an address counts as one without a port, too.
                 let to =
-                    to.map(|to| if to == Given::Unspecified { Err(Errno::EINVAL) } else { to.internet() });
+                    to.map(
+                        |to| if to == UserAddress::Unspecified { Err(Errno::EINVAL) } else { to.internet() },
+                    );
                 datagram.send(self, buffers, to.transpose()?, (&control, flags), mode)
             }
             Kind::Unix(unix) => unix.send(self, buffers, to, rights, mode),
             Kind::Other(endpoint) => {
-                let to = to.map(Given::other).transpose()?;
+                let to = to.map(UserAddress::other).transpose()?;
                 endpoint.send(self, buffers, to.as_ref(), mode)
             }
         };

@@ -9,7 +9,7 @@ use linux_raw_sys::netlink::NETLINK_ROUTE;
 use crate::abi::{Errno, SysResult};
 use crate::file::table::on_exec_of;
 use crate::file::{self, File, FileFlags, OpenFile, WaitMode};
-use crate::net::address::{Family, Given};
+use crate::net::address::{Family, UserAddress};
 use crate::net::datagram::Datagram;
 use crate::net::options::SocketOptions;
 use crate::net::socket::{Kind, Shutdown, Socket};
@@ -136,7 +136,7 @@ pub fn unix_socket_type(kind: u32, protocol: u32) -> Result<SocketType, Errno> {
 
 /// bind(2).
 pub fn bind(socket: &Socket, address: u64, len: u32) -> SysResult {
-    socket.bind(Given::read_own(address, len, socket.family)?)?;
+    socket.bind(UserAddress::read_own(address, len, socket.family)?)?;
     Ok(0)
 }
 

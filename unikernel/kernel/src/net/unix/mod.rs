@@ -24,7 +24,7 @@ use super::socket::{Beside, Direction, Kind, MessageFlags, Received, Shutdown, S
 use crate::abi::{Errno, SysResult};
 use crate::file::{AttemptError, File, Readiness, WaitMode};
 use crate::mem::user::UserSlice;
-use crate::net::address::{Address, Family, Given};
+use crate::net::address::{Address, Family, UserAddress};
 use crate::net::options::SocketOptions;
 use crate::sync::SpinLock;
 use crate::task::release;
@@ -229,7 +229,7 @@ impl Unix {
         &self,
         socket: &Socket,
         from: &[UserSlice],
-        to: Option<Given>,
+        to: Option<UserAddress>,
         mut rights: Rights,
         mode: WaitMode,
     ) -> SysResult {

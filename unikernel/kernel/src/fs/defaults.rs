@@ -119,7 +119,7 @@ fn place_in_memory(path: &[u8]) -> Result<Vec<u8>, Errno> {
     for end in ends {
         match super::find(&super::root(), &path[..end.max(1)], LastLink::Follow) {
             Ok(Located::Memory(handle)) => return Ok([handle.path().as_slice(), &path[end..]].concat()),
-            Ok(Located::Disk(_)) => return Err(Errno::EROFS),
+            Ok(Located::Inode(_)) => return Err(Errno::EROFS),
             Err(Errno::ENOENT) => {}
             Err(error) => return Err(error),
         }

@@ -80,7 +80,7 @@ fn make(tree: &mut FileTree) -> Option<Stops> {
 fn path_of_current_directory() -> Vec<u8> {
     match current_directory() {
         Located::Memory(handle) => handle.path(),
-        Located::Disk(opened) => opened.name().into_bytes(),
+        Located::Inode(opened) => opened.name().into_bytes(),
     }
 }
 

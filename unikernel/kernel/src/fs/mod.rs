@@ -50,7 +50,7 @@ use crate::platform::time;
 use crate::sync::{SpinLock, SpinLockGuard};
 use crate::vfs;
 use crate::vfs::file::Opened;
-use crate::vfs::walk::{DiskPlace, DiskWalk};
+use crate::vfs::walk::{InodePlace, InodeWalk};
 use device::Device;
 use listing::Onward;
 use memory_file::MemoryFile;
@@ -194,14 +194,14 @@ pub enum Located {
     /// A node of the tree.
     Memory(Arc<Handle>),
     /// An inode of a disk.
-    Disk(Arc<Opened>),
+    Inode(Arc<Opened>),
 }
 
 impl Located {
     /// What is behind an open file, if that is a node or an inode.
     pub fn of(file: &dyn File) -> Option<Self> {
         if let Some(opened) = vfs::file::of(file) {
-            return Some(Self::Disk(Arc::clone(opened)));
+            return Some(Self::Inode(Arc::clone(opened)));
         }
         let handle = node::handle_of(file)?.again(&mut tree());
         Some(Self::Memory(Arc::new(handle)))
@@ -211,7 +211,7 @@ impl Located {
     pub fn metadata(&self) -> Metadata {
         match self {
             Self::Memory(handle) => node::metadata(handle.id),
-            Self::Disk(opened) => opened.inode.metadata(),
+            Self::Inode(opened) => opened.inode.metadata(),
         }
     }
 
@@ -219,7 +219,7 @@ impl Located {
     pub fn is_directory(&self) -> bool {
         match self {
             Self::Memory(handle) => tree().is_directory(handle.id),
-            Self::Disk(opened) => opened.inode.is_directory(),
+            Self::Inode(opened) => opened.inode.is_directory(),
         }
     }
 }
@@ -229,7 +229,7 @@ pub enum Walked {
     /// In the tree, which is locked.
     Memory(SpinLockGuard<'static, FileTree>, Place),
     /// On a disk.
-    Disk(DiskPlace),
+    Inode(InodePlace),
     /// To what a descriptor has open, by its link in `/proc/self/fd`.
     Descriptor(i32),
 }
@@ -250,16 +250,16 @@ const MAX_CROSSINGS: usize = 40;
 /// Walks to the last name of a path, through whatever filesystems it leads.
 pub fn walk(base: &Located, path: &[u8], last: LastLink) -> Result<Walked, Errno> {
     let (mut node, mut rest) = match base {
-        Located::Disk(opened) if !path.starts_with(b"/") => {
+        Located::Inode(opened) if !path.starts_with(b"/") => {
             if path.is_empty() {
                 return Err(Errno::ENOENT);
             }
             match vfs::walk::walk(Arc::clone(&opened.inode), &opened.path, path, last)? {
-                DiskWalk::Here(place) => return Ok(Walked::Disk(place)),
-                DiskWalk::Leaves(node, rest) => (node, Cow::Owned(rest)),
+                InodeWalk::Here(place) => return Ok(Walked::Inode(place)),
+                InodeWalk::Leaves(node, rest) => (node, Cow::Owned(rest)),
             }
         }
-        Located::Disk(_) => (NodeId::ROOT, Cow::Borrowed(path)),
+        Located::Inode(_) => (NodeId::ROOT, Cow::Borrowed(path)),
         Located::Memory(handle) => match listing::way_back(handle.id) {
             Some(way) if !path.is_empty() && !path.starts_with(b"/") => {
                 (handle.id, Cow::Owned([way, path].concat()))
@@ -291,8 +291,8 @@ pub fn walk(base: &Located, path: &[u8], last: LastLink) -> Result<Walked, Errno
         let mount = vfs::table::on(covered).ok_or(Errno::ENOENT)?;
         let root = mount.inode(mount.root)?;
         match vfs::walk::walk(root, mount.path.as_bytes(), &below, last)? {
-            DiskWalk::Here(place) => return Ok(Walked::Disk(place)),
-            DiskWalk::Leaves(to, left) => (node, rest) = (to, Cow::Owned(left)),
+            InodeWalk::Here(place) => return Ok(Walked::Inode(place)),
+            InodeWalk::Leaves(to, left) => (node, rest) = (to, Cow::Owned(left)),
         }
     }
     Err(Errno::ELOOP)
@@ -306,7 +306,7 @@ pub fn find(base: &Located, path: &[u8], last: LastLink) -> Result<Located, Errn
 /// Keeps what a walk has found.
 pub fn locate(walked: Walked) -> Result<Located, Errno> {
     let (mut tree, place) = match walked {
-        Walked::Disk(place) => return Ok(Located::Disk(Arc::new(place.open()?))),
+        Walked::Inode(place) => return Ok(Located::Inode(Arc::new(place.open()?))),
         Walked::Memory(tree, place) => (tree, place),
         Walked::Descriptor(descriptor) => {
             let opened = file::get_any(descriptor).map_err(|_| Errno::ENOENT)?;

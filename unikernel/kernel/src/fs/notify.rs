@@ -69,7 +69,7 @@ impl From<&Located> for FileKey {
     fn from(located: &Located) -> Self {
         match located {
             Located::Memory(handle) => Self::Node(handle.id),
-            Located::Disk(opened) => (&*opened.inode).into(),
+            Located::Inode(opened) => (&*opened.inode).into(),
         }
     }
 }
@@ -320,7 +320,7 @@ pub fn used(file: &dyn File, mask: u32) {
 #[cold]
 fn used_file(file: &dyn File, mask: u32) {
     if let Some(opened) = vfs::file::of(file) {
-        return used_on_disk(opened, mask);
+        return used_inode(opened, mask);
     }
     if let Some(handle) = node::handle_of(file) {
         used_in_memory(handle, mask);
@@ -334,7 +334,7 @@ pub fn used_at(file: &Located, mask: u32) {
     }
     match file {
         Located::Memory(handle) => used_in_memory(handle, mask),
-        Located::Disk(opened) => used_on_disk(opened, mask),
+        Located::Inode(opened) => used_inode(opened, mask),
     }
 }
 
@@ -362,7 +362,7 @@ fn names(tree: &super::FileTree, parent: NodeId, name: &[u8], id: NodeId) -> boo
     matches!(tree.node(parent), Node::Directory(directory) if directory.get(name) == Some(id))
 }
 
-fn used_on_disk(opened: &Opened, mask: u32) {
+fn used_inode(opened: &Opened, mask: u32) {
     let inode = &*opened.inode;
     let mask = mask | directory_bit(inode.is_directory());
     if let Some(parent) = opened.parent {

@@ -110,7 +110,7 @@ pub fn resolve(base: Located, path: &[u8], last: LastLink, limits: Limits) -> Re
 fn is_link(found: &Located) -> bool {
     match found {
         Located::Memory(handle) => matches!(tree().node(handle.id), Node::Symlink(_)),
-        Located::Disk(opened) => opened.inode.kind() == unikernel_vfs::FileKind::Symlink,
+        Located::Inode(opened) => opened.inode.kind() == unikernel_vfs::FileKind::Symlink,
     }
 }
 
@@ -126,7 +126,7 @@ impl Walker {
 
     /// What a name in the directory leads to; links are not followed.
     fn step(&self, name: &[u8]) -> Result<Option<Located>, Errno> {
-        if let Located::Disk(opened) = &self.at
+        if let Located::Inode(opened) = &self.at
             && self.limits.contains(Limits::CACHED)
             && !opened.inode.mount.has_in_memory(opened.inode.number, name)
         {
@@ -135,7 +135,7 @@ impl Walker {
         let walked = walk(&self.at, name, LastLink::Keep)?;
         let is_there = match &walked {
             Walked::Memory(_, place) => place.found.is_some(),
-            Walked::Disk(place) => place.found.is_some(),
+            Walked::Inode(place) => place.found.is_some(),
             Walked::Descriptor(_) => true,
         };
         if !is_there {
@@ -234,7 +234,7 @@ impl Walker {
 /// What a link leads to, and whether it is a magic one (proc_pid_fd(5)).
 fn target_of(link: &Located) -> Result<(Target, bool), Errno> {
     let handle = match link {
-        Located::Disk(opened) => return Ok((Target::Path(vfs::file::link_target(&opened.inode)?), false)),
+        Located::Inode(opened) => return Ok((Target::Path(vfs::file::link_target(&opened.inode)?), false)),
         Located::Memory(handle) => handle,
     };
     if let Some(descriptor) = listing::descriptor_of(handle) {

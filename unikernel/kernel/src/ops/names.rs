@@ -15,22 +15,22 @@ use crate::mem::user::UserPtr;
 use crate::platform::time;
 use crate::vfs::inode::Inode;
 use crate::vfs::names;
-use crate::vfs::walk::DiskPlace;
+use crate::vfs::walk::InodePlace;
 
 /// Walks to a new name, and runs `make` with its place. What is there already is the error that
 /// matters most.
 fn at_new_name<T>(
     directory: i32,
     path: &[u8],
-    on_disk: impl FnOnce(&DiskPlace) -> Result<T, Errno>,
+    on_disk: impl FnOnce(&InodePlace) -> Result<T, Errno>,
     make: impl FnOnce(&mut FileTree, &Place) -> Result<T, Errno>,
 ) -> Result<T, Errno> {
     // It lives longer than the tree's guard: letting go of it takes the tree's lock.
     let base = base_of(directory, path)?;
     let (mut tree, place) = match fs::walk(&base, path, LastLink::Keep)? {
         Walked::Memory(tree, place) => (tree, place),
-        Walked::Disk(place) if place.found.is_some() => return Err(Errno::EEXIST),
-        Walked::Disk(place) => return on_disk(&place),
+        Walked::Inode(place) if place.found.is_some() => return Err(Errno::EEXIST),
+        Walked::Inode(place) => return on_disk(&place),
         Walked::Descriptor(_) => return Err(Errno::EEXIST),
     };
     if place.found.is_some() {
@@ -49,7 +49,7 @@ fn at_new_name<T>(
 }
 
 /// Makes what is no directory, so that the name must not end with a slash.
-fn create_without_slash(place: &DiskPlace, kind: NewKind<'_>, permissions: u16) -> SysResult {
+fn create_without_slash(place: &InodePlace, kind: NewKind<'_>, permissions: u16) -> SysResult {
     if place.wants_directory {
         return Err(Errno::ENOENT);
     }
@@ -61,7 +61,7 @@ fn create_without_slash(place: &DiskPlace, kind: NewKind<'_>, permissions: u16) 
 pub fn mkdirat(directory: i32, path: UserPtr<u8>, mode: u32) -> SysResult {
     // Of the special bits a directory gets the sticky one only.
     let permissions = fs::masked(mode & 0o1777);
-    let on_disk = |place: &DiskPlace| {
+    let on_disk = |place: &InodePlace| {
         names::create(place, NewKind::Directory, permissions)?;
         Ok(0)
     };
@@ -82,7 +82,7 @@ pub fn mknodat(directory: i32, path: UserPtr<u8>, mode: u32) -> SysResult {
         _ => return Err(Errno::EINVAL),
     }
     let is_device = matches!(mode & S_IFMT, S_IFSOCK | S_IFCHR | S_IFBLK);
-    let on_disk = |place: &DiskPlace| {
+    let on_disk = |place: &InodePlace| {
         if is_device {
             return Err(Errno::EPERM);
         }
@@ -112,7 +112,7 @@ pub fn symlinkat(target: UserPtr<u8>, directory: i32, path: UserPtr<u8>) -> SysR
     if target.is_empty() {
         return Err(Errno::ENOENT);
     }
-    let on_disk = |place: &DiskPlace| create_without_slash(place, NewKind::Symlink(&target), 0o777);
+    let on_disk = |place: &InodePlace| create_without_slash(place, NewKind::Symlink(&target), 0o777);
     at_new_name(directory, &read_path(path)?, on_disk, |tree, place| {
         if place.wants_directory {
             return Err(Errno::ENOENT);
@@ -153,12 +153,12 @@ pub fn linkat(
     let new_path = read_path(new_path)?;
     match found {
         Located::Memory(handle) => link_node(handle.id, new_directory, &new_path),
-        Located::Disk(opened) => link_inode(&opened.inode, new_directory, &new_path),
+        Located::Inode(opened) => link_inode(&opened.inode, new_directory, &new_path),
     }
 }
 
 fn link_inode(inode: &Inode, directory: i32, path: &[u8]) -> SysResult {
-    let on_disk = |place: &DiskPlace| {
+    let on_disk = |place: &InodePlace| {
         if place.wants_directory {
             return Err(Errno::ENOENT);
         }
@@ -194,7 +194,7 @@ pub fn unlinkat(directory: i32, path: UserPtr<u8>, flags: u32) -> SysResult {
     let base = base_of(directory, &path)?;
     let (mut tree, place) = match walk_to_name(&base, &path)? {
         Walked::Memory(tree, place) => (tree, place),
-        Walked::Disk(place) => return remove_on_disk(&place, flags & AT_REMOVEDIR != 0),
+        Walked::Inode(place) => return remove_on_disk(&place, flags & AT_REMOVEDIR != 0),
         Walked::Descriptor(_) => return Err(Errno::EPERM),
     };
     mounts::check_remove(&tree, place.parent)?;
@@ -224,7 +224,7 @@ pub fn unlinkat(directory: i32, path: UserPtr<u8>, flags: u32) -> SysResult {
     Ok(0)
 }
 
-fn remove_on_disk(place: &DiskPlace, removes_directory: bool) -> SysResult {
+fn remove_on_disk(place: &InodePlace, removes_directory: bool) -> SysResult {
     let found = place.found.as_ref().ok_or(Errno::ENOENT)?;
     match place.name.as_slice() {
         b"." if removes_directory => return Err(Errno::EINVAL),
@@ -244,7 +244,7 @@ pub(super) fn walk_to_name(base: &Located, path: &[u8]) -> Result<Walked, Errno>
     let mut walked = fs::walk(base, &path[..end], LastLink::Keep)?;
     match &mut walked {
         Walked::Memory(_, place) => place.wants_directory = end < path.len(),
-        Walked::Disk(place) => place.wants_directory = end < path.len(),
+        Walked::Inode(place) => place.wants_directory = end < path.len(),
         Walked::Descriptor(_) => {}
     }
     Ok(walked)

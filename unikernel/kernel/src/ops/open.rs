@@ -20,9 +20,9 @@ use crate::mem::user::UserPtr;
 use crate::platform::time;
 use crate::sync::SpinLockGuard;
 use crate::vfs;
-use crate::vfs::file::{DiskFile, DiskName, Opened};
+use crate::vfs::file::{InodeFile, InodeName, Opened};
 use crate::vfs::names;
-use crate::vfs::walk::DiskPlace;
+use crate::vfs::walk::InodePlace;
 
 /// Flags of `open` that have a meaning here, or none but do no harm.
 pub(super) const OPEN_FLAGS: u32 = O_ACCMODE
@@ -95,7 +95,7 @@ pub(super) fn open_from(
     }
     loop {
         match fs::walk(base, path, last)? {
-            Walked::Disk(place) => {
+            Walked::Inode(place) => {
                 let is_new = place.found.is_none();
                 match open_on_disk(place, flags, mode) {
                     // Another thread has made it since: that one is meant.
@@ -152,7 +152,7 @@ pub(super) fn last_link(flags: u32) -> LastLink {
 }
 
 /// Opens what a walk on a disk has found, making the file if that is asked for.
-fn open_on_disk(mut place: DiskPlace, flags: u32, mode: u32) -> Result<Arc<OpenFile>, Errno> {
+fn open_on_disk(mut place: InodePlace, flags: u32, mode: u32) -> Result<Arc<OpenFile>, Errno> {
     let is_new = place.found.is_none() && creates(flags);
     match &place.found {
         Some(_) if creates(flags) && flags & O_EXCL != 0 => return Err(Errno::EEXIST),
@@ -171,12 +171,12 @@ fn open_inode(opened: Opened, flags: u32, is_new: bool) -> Result<Arc<OpenFile>,
         return Err(Errno::ENOTDIR);
     }
     if flags & O_PATH != 0 {
-        return Ok(file::open(Arc::new(DiskName::new(Arc::new(opened))), status));
+        return Ok(file::open(Arc::new(InodeName::new(Arc::new(opened))), status));
     }
     let writes = flags & (O_ACCMODE | O_TRUNC) != 0;
     match kind {
         FileKind::Directory if writes || creates(flags) => Err(Errno::EISDIR),
-        FileKind::Directory => Ok(file::open(Arc::new(DiskName::new(Arc::new(opened))), status)),
+        FileKind::Directory => Ok(file::open(Arc::new(InodeName::new(Arc::new(opened))), status)),
         FileKind::Symlink => Err(Errno::ELOOP),
         FileKind::File => {
             if writes {
@@ -185,7 +185,7 @@ fn open_inode(opened: Opened, flags: u32, is_new: bool) -> Result<Arc<OpenFile>,
             if flags & O_TRUNC != 0 && !is_new {
                 opened.inode.resize(0)?;
             }
-            Ok(file::open(Arc::new(DiskFile::new(opened, flags)), status))
+            Ok(file::open(Arc::new(InodeFile::new(opened, flags)), status))
         }
         FileKind::Fifo => Ok(file::open(opened.inode.fifo().open_with(status)?, status)),
         // A socket is connected to; devices on a disk are none of this machine's.
@@ -238,10 +238,10 @@ fn open_unnamed(directory: Located, flags: u32, mode: u32) -> Result<Arc<OpenFil
     if !directory.is_directory() {
         return Err(Errno::ENOTDIR);
     }
-    if let Located::Disk(directory) = directory {
+    if let Located::Inode(directory) = directory {
         let inode = names::create_unnamed(&directory.inode, fs::masked(mode), flags & O_EXCL != 0)?;
         let opened = Opened::new(inode, directory.path.clone(), None);
-        return Ok(file::open(Arc::new(DiskFile::new(opened, flags)), status));
+        return Ok(file::open(Arc::new(InodeFile::new(opened, flags)), status));
     }
     let Located::Memory(directory) = directory else { return Err(Errno::ENOTDIR) };
     let mut tree = fs::tree();

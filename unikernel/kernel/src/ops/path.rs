@@ -12,7 +12,7 @@ use crate::file::{self, File, OpenFile};
 use crate::fs::node::NameOnly;
 use crate::fs::{self, Located, Walked};
 use crate::mem::user::{UserPtr, read_c_string};
-use crate::vfs::file::DiskName;
+use crate::vfs::file::InodeName;
 
 /// The longest path, without its NUL (`PATH_MAX`).
 const MAX_PATH_BYTES: usize = 4095;
@@ -25,7 +25,8 @@ pub fn read_path(path: UserPtr<u8>) -> Result<Vec<u8>, Errno> {
 /// What an open file stands for, if it is one that only names.
 pub fn node_of(opened: &OpenFile) -> Option<Located> {
     let in_memory = opened.downcast::<NameOnly>().map(|named| Located::Memory(Arc::clone(&named.handle)));
-    in_memory.or_else(|| opened.downcast::<DiskName>().map(|named| Located::Disk(Arc::clone(named.opened()))))
+    in_memory
+        .or_else(|| opened.downcast::<InodeName>().map(|named| Located::Inode(Arc::clone(named.opened()))))
 }
 
 /// Where a relative path starts (`AT_FDCWD` or a directory's descriptor).

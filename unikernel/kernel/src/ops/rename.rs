@@ -10,15 +10,15 @@ use crate::fs::{self, FileTree, Located, NodeId, Walked};
 use crate::fs::{mounts, notify};
 use crate::mem::user::UserPtr;
 use crate::platform::time;
-use crate::vfs::walk::DiskPlace;
+use crate::vfs::walk::InodePlace;
 use crate::vfs::{self, names};
 
 /// Walks to a name that will be changed, within the tree only.
 fn walk_in_tree(tree: &FileTree, base: &Located, path: &[u8]) -> Result<Place, Errno> {
     let base = match base {
         Located::Memory(handle) => handle.id,
-        Located::Disk(_) if path.starts_with(b"/") => NodeId::ROOT,
-        Located::Disk(_) => return Err(Errno::EXDEV),
+        Located::Inode(_) if path.starts_with(b"/") => NodeId::ROOT,
+        Located::Inode(_) => return Err(Errno::EXDEV),
     };
     let end = path.iter().rposition(|&byte| byte != b'/').map_or(path.len(), |last| last + 1);
     match tree.walk_to_cover(base, &path[..end], LastLink::Keep, vfs::table::covered())? {
@@ -28,7 +28,7 @@ fn walk_in_tree(tree: &FileTree, base: &Located, path: &[u8]) -> Result<Place, E
 }
 
 /// rename(2) where at least one of the names is on a disk.
-fn rename_on_disk(from: &DiskPlace, to: &DiskPlace, flags: u32) -> SysResult {
+fn rename_on_disk(from: &InodePlace, to: &InodePlace, flags: u32) -> SysResult {
     if names::is_dots(from) || names::is_dots(to) {
         return Err(Errno::EBUSY);
     }
@@ -71,14 +71,14 @@ pub fn renameat2(
     // The old name's faults are told before the new one is looked at, and the tree is not locked for
     // the first walk while the second may wait for a disk.
     let from = match walk_to_name(&base, &path)? {
-        Walked::Disk(place) => Some(place),
+        Walked::Inode(place) => Some(place),
         Walked::Memory(..) => None,
         Walked::Descriptor(_) => return Err(Errno::EPERM),
     };
     let new_path = read_path(new_path)?;
     let new_base = base_of(new_directory, &new_path)?;
     match (from, walk_to_name(&new_base, &new_path)?) {
-        (Some(from), Walked::Disk(to)) => return rename_on_disk(&from, &to, flags),
+        (Some(from), Walked::Inode(to)) => return rename_on_disk(&from, &to, flags),
         (None, Walked::Memory(..)) => {}
         _ => return Err(Errno::EXDEV),
     }

@@ -38,7 +38,7 @@ enum Behind {
 fn change(named: &Named, wanted: AttributeChange) -> SysResult {
     let behind = match named {
         Named::Node(Located::Memory(handle)) => Some(Behind::Node(handle.id)),
-        Named::Node(Located::Disk(opened)) => Some(Behind::Inode(Arc::clone(&opened.inode))),
+        Named::Node(Located::Inode(opened)) => Some(Behind::Inode(Arc::clone(&opened.inode))),
         // Counters, timers and their like are not even of a type.
         Named::Opened(opened) if opened.file.metadata().mode & S_IFMT == 0 => return Err(Errno::EOPNOTSUPP),
         Named::Opened(opened) => located(opened),
@@ -240,7 +240,7 @@ pub fn sys_truncate(path: UserPtr<u8>, len: i64) -> SysResult {
         Named::Node(found) => match (found.metadata().mode & S_IFMT, found) {
             (S_IFREG, found) => {
                 match &found {
-                    Located::Disk(opened) => opened.inode.resize(len)?,
+                    Located::Inode(opened) => opened.inode.resize(len)?,
                     Located::Memory(handle) => node::resize(handle.id, len)?,
                 }
                 notify::used_at(&found, IN_MODIFY);

@@ -17,7 +17,7 @@ use crate::ops;
 use crate::task::limits;
 use crate::user_abi;
 use crate::vfs;
-use crate::vfs::file::DiskFile;
+use crate::vfs::file::InodeFile;
 
 user_abi!(fstrim_range);
 
@@ -163,7 +163,7 @@ pub fn sys_sync_file_range(fd: i32, offset: i64, len: i64, flags: u32) -> SysRes
     // No length goes to the end.
     let end = if len == 0 { Some(i64::MAX) } else { offset.checked_add(len) };
     let end = end.ok_or(Errno::EINVAL)?;
-    if let Some(file) = opened.downcast::<DiskFile>() {
+    if let Some(file) = opened.downcast::<InodeFile>() {
         let has = |flag| flags & flag != 0;
         if has(SYNC_FILE_RANGE_WAIT_BEFORE) {
             file.wait_for_write_back()?;
@@ -188,7 +188,7 @@ pub fn sys_fadvise64(fd: i32, offset: i64, len: i64, advice: u32) -> SysResult {
     if !matches!(advice, POSIX_FADV_NORMAL..=POSIX_FADV_NOREUSE) {
         return Err(Errno::EINVAL);
     }
-    let Some(file) = opened.downcast::<DiskFile>() else { return Ok(0) };
+    let Some(file) = opened.downcast::<InodeFile>() else { return Ok(0) };
     let offset = offset.max(0) as u64;
     match advice {
         POSIX_FADV_RANDOM => file.set_random(true),
@@ -210,7 +210,7 @@ pub fn sys_readahead(fd: i32, offset: i64, count: usize) -> SysResult {
     if !opened.file.is_regular() || i64::try_from(count).is_err() {
         return Err(Errno::EINVAL);
     }
-    if let Some(file) = opened.downcast::<DiskFile>() {
+    if let Some(file) = opened.downcast::<InodeFile>() {
         file.prefetch(offset.max(0) as u64, count as u64)?;
     }
     Ok(0)

@@ -60,7 +60,7 @@ fn link_target(directory: i32, path: &[u8]) -> Result<Vec<u8>, Errno> {
         _ => fs::find(&base_of(directory, path)?, path, LastLink::Keep)?,
     };
     match found {
-        Located::Disk(opened) => vfs::file::link_target(&opened.inode),
+        Located::Inode(opened) => vfs::file::link_target(&opened.inode),
         Located::Memory(handle) => {
             // Asked before the tree is locked: it may take that lock.
             let made = fs::listing::link_target(handle.id);
@@ -78,8 +78,8 @@ pub fn sys_getcwd(buffer: u64, size: usize) -> SysResult {
     let directory = fs::current_directory();
     let mut path = match directory {
         Located::Memory(handle) => fs::tree().path_of(handle.id).ok_or(Errno::ENOENT)?,
-        Located::Disk(opened) if opened.inode.links() == 0 => return Err(Errno::ENOENT),
-        Located::Disk(opened) => opened.path.clone(),
+        Located::Inode(opened) if opened.inode.links() == 0 => return Err(Errno::ENOENT),
+        Located::Inode(opened) => opened.path.clone(),
     };
     path.push(0);
     if path.len() > size {

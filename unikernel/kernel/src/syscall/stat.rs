@@ -15,7 +15,7 @@ use crate::mem::user::{UserAbi, UserPtr, UserSlice};
 use crate::ops::path::{Named, resolve};
 use crate::ops::stat::{BLOCK_BYTES, PREFERRED_BYTES, STAT_FLAGS, metadata, parts};
 use crate::user_abi;
-use crate::vfs::file::DiskName;
+use crate::vfs::file::InodeName;
 use crate::vfs::{self, Mount};
 
 user_abi!(stat, statfs);
@@ -80,7 +80,7 @@ fn to_stat(metadata: &Metadata) -> stat {
 /// statfs(2).
 pub fn sys_statfs(path: UserPtr<u8>, answer: UserPtr<statfs>) -> SysResult {
     match resolve(AT_FDCWD, path, 0)? {
-        Named::Node(Located::Disk(opened)) => write_disk_statfs(opened.inode.mount, answer),
+        Named::Node(Located::Inode(opened)) => write_mount_statfs(opened.inode.mount, answer),
         Named::Opened(opened) => statfs_of(&opened, answer),
         Named::Node(Located::Memory(handle)) => {
             let filesystem = filesystem_of(handle.id);
@@ -96,7 +96,7 @@ pub fn sys_fstatfs(fd: i32, answer: UserPtr<statfs>) -> SysResult {
 
 fn statfs_of(opened: &file::OpenFile, answer: UserPtr<statfs>) -> SysResult {
     match vfs::file::of(&*opened.file) {
-        Some(opened) => write_disk_statfs(opened.inode.mount, answer),
+        Some(opened) => write_mount_statfs(opened.inode.mount, answer),
         None => {
             let metadata = opened.file.metadata();
             let named = node::handle_of(&*opened.file).map(|handle| filesystem_of(handle.id));
@@ -112,7 +112,7 @@ fn statfs_of(opened: &file::OpenFile, answer: UserPtr<statfs>) -> SysResult {
     }
 }
 
-fn write_disk_statfs(mount: &Mount, answer: UserPtr<statfs>) -> SysResult {
+fn write_mount_statfs(mount: &Mount, answer: UserPtr<statfs>) -> SysResult {
     let statistics = mount.statistics()?;
     let block_bytes = i64::from(statistics.block_bytes);
     // As Linux makes it of the identity.
@@ -181,7 +181,7 @@ pub fn sys_getdents64(fd: i32, buffer: u64, size: usize) -> SysResult {
     let opened = file::get(fd)?;
     let size = size.min(MAX_LISTING_BYTES);
     opened.with_offset(|offset| {
-        let (listing, position) = match (opened.downcast::<NameOnly>(), opened.downcast::<DiskName>()) {
+        let (listing, position) = match (opened.downcast::<NameOnly>(), opened.downcast::<InodeName>()) {
             (Some(directory), _) => list(directory, *offset, size)?,
             (_, Some(directory)) => list_disk(directory, *offset, size)?,
             _ => return Err(Errno::ENOTDIR),
@@ -210,7 +210,7 @@ fn list(directory: &NameOnly, position: u64, size: usize) -> Result<(Vec<u8>, u6
 }
 
 /// The same of a directory on a disk.
-fn list_disk(directory: &DiskName, position: u64, size: usize) -> Result<(Vec<u8>, u64), Errno> {
+fn list_disk(directory: &InodeName, position: u64, size: usize) -> Result<(Vec<u8>, u64), Errno> {
     let inode = &directory.opened().inode;
     if !inode.is_directory() {
         return Err(Errno::ENOTDIR);

@@ -24,7 +24,7 @@ type Target = Option<Arc<Inode>>;
 
 fn by_path(path: UserPtr<u8>, flags: u32) -> Result<Target, Errno> {
     Ok(match resolve(AT_FDCWD, path, flags)? {
-        Named::Node(Located::Disk(opened)) => Some(Arc::clone(&opened.inode)),
+        Named::Node(Located::Inode(opened)) => Some(Arc::clone(&opened.inode)),
         Named::Node(Located::Memory(_)) => None,
         Named::Opened(opened) => inode_of(&opened),
     })

@@ -66,13 +66,13 @@ impl Opened {
 /// The `Opened` behind an open file, if it is on a disk.
 pub fn of(file: &dyn File) -> Option<&Arc<Opened>> {
     let any: &dyn Any = file;
-    any.downcast_ref::<DiskFile>()
+    any.downcast_ref::<InodeFile>()
         .map(|file| &file.opened)
-        .or_else(|| any.downcast_ref::<DiskName>().map(|name| &name.opened))
+        .or_else(|| any.downcast_ref::<InodeName>().map(|name| &name.opened))
 }
 
 /// A regular file.
-pub struct DiskFile {
+pub struct InodeFile {
     opened: Arc<Opened>,
     ahead: SpinLock<ReadAhead>,
     /// What a write waits for (`O_SYNC`, `O_DSYNC`).
@@ -80,7 +80,7 @@ pub struct DiskFile {
     is_direct: bool,
 }
 
-impl DiskFile {
+impl InodeFile {
     /// Opens it with flags of open(2).
     pub fn new(opened: Opened, flags: u32) -> Self {
         let write_sync = match flags {
@@ -158,18 +158,18 @@ impl DiskFile {
 
     /// Returns when no page is being written; tells whether that has failed (sync_file_range(2)).
     pub fn wait_for_write_back(&self) -> Result<(), Errno> {
-        drop(self.inode().transfers.lock());
+        drop(self.inode().io_lock.lock());
         self.opened.told.check(self.inode())
     }
 }
 
-impl Drop for DiskFile {
+impl Drop for InodeFile {
     fn drop(&mut self) {
         self.opened.inode.publish();
     }
 }
 
-impl File for DiskFile {
+impl File for InodeFile {
     fn is_seekable(&self) -> bool {
         true
     }
@@ -252,11 +252,11 @@ impl File for DiskFile {
 }
 
 /// A directory; or anything else of which only the name is used (`O_PATH`).
-pub struct DiskName {
+pub struct InodeName {
     opened: Arc<Opened>,
 }
 
-impl DiskName {
+impl InodeName {
     /// Opens it.
     pub fn new(opened: Arc<Opened>) -> Self {
         Self { opened }
@@ -268,7 +268,7 @@ impl DiskName {
     }
 }
 
-impl File for DiskName {
+impl File for InodeName {
     fn is_seekable(&self) -> bool {
         true
     }

@@ -1,7 +1,7 @@
 //! An inode as the kernel knows it: its attributes, its pages, its locks. Length and times are the kernel's
 //! while it is in memory; the filesystem learns of them when they are written back.
 //!
-//! Two sleeping locks: `writers` makes writes and truncations take turns; `transfers` is held while blocks of
+//! Two sleeping locks: `write_lock` makes writes and truncations take turns; `io_lock` is held while blocks of
 //! the disk are in use or change hands, so that none is freed under a transfer. In this order.
 
 use alloc::collections::BTreeMap;
@@ -35,11 +35,11 @@ pub struct Inode {
     attributes: SpinLock<Attributes>,
     pub(super) pages: SpinLock<Pages>,
     /// Where on the disk runs of the file are, as far as it was asked.
-    pub(super) runs: SpinLock<Runs>,
+    pub(super) extents: SpinLock<ExtentCache>,
     /// Threads that wait for a page to be read.
     pub(super) loaded: WaitQueue,
-    pub(super) writers: Mutex<()>,
-    pub(super) transfers: Mutex<()>,
+    pub(super) write_lock: Mutex<()>,
+    pub(super) io_lock: Mutex<()>,
     /// Advisory locks.
     pub locks: FileLocks,
     /// The pipe that a FIFO names, once it was opened.
@@ -60,13 +60,13 @@ pub struct Inode {
 
 /// Runs of the file's blocks, by their first.
 #[derive(Default)]
-pub(super) struct Runs {
+pub(super) struct ExtentCache {
     known: BTreeMap<u64, Run>,
     /// Changes when what was known is not true any more.
     pub(super) generation: u64,
 }
 
-impl Runs {
+impl ExtentCache {
     const MOST: usize = 128;
 
     /// The run that holds a block, cut so that it begins there.
@@ -102,10 +102,10 @@ impl Inode {
             number,
             attributes: SpinLock::new(attributes),
             pages: SpinLock::new(Pages::default()),
-            runs: SpinLock::new(Runs::default()),
+            extents: SpinLock::new(ExtentCache::default()),
             loaded: WaitQueue::new(),
-            writers: Mutex::new(()),
-            transfers: Mutex::new(()),
+            write_lock: Mutex::new(()),
+            io_lock: Mutex::new(()),
             locks: FileLocks::default(),
             fifo: Once::new(),
             socket: SpinLock::default(),
@@ -182,8 +182,8 @@ impl Inode {
     /// file sees what was written before (close-to-open consistency, as with NFS). If there are changes of our own that are not
     /// written back, or on their way, those are the newer ones.
     pub(super) fn revalidate(self: &Arc<Self>) -> Result<(), Errno> {
-        let Some(_turn) = self.writers.try_lock() else { return Ok(()) };
-        let Some(_transfers) = self.transfers.try_lock() else { return Ok(()) };
+        let Some(_turn) = self.write_lock.try_lock() else { return Ok(()) };
+        let Some(_io) = self.io_lock.try_lock() else { return Ok(()) };
         self.collect_mapped();
         if self.has_own_changes() {
             return Ok(());

@@ -225,14 +225,14 @@ impl Inode {
     /// Where the file's block lies, and the blocks after it.
     fn run(&self, block: u64) -> Result<Run, Errno> {
         let generation = {
-            let runs = self.runs.lock();
+            let runs = self.extents.lock();
             if let Some(run) = runs.find(block) {
                 return Ok(run);
             }
             runs.generation
         };
         let run = self.mount.with_blocks(|blocks| blocks.map(self.number, block, MAP_BLOCKS))?;
-        self.runs.lock().note(block, run, generation);
+        self.extents.lock().note(block, run, generation);
         Ok(run)
     }
 }

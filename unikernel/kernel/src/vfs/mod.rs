@@ -359,8 +359,7 @@ impl Mount {
         numbers.extend(self.mapped.lock().iter());
         // After `dirty`, from which an inode is taken under this lock of its own.
         let inodes = self.inodes.lock();
-        let is_wanted =
-            |inode: &&Arc<Inode>| numbers.contains(&inode.number.0) || inode.transfers.is_locked();
+        let is_wanted = |inode: &&Arc<Inode>| numbers.contains(&inode.number.0) || inode.io_lock.is_locked();
         inodes.values().filter(is_wanted).cloned().collect()
     }
 

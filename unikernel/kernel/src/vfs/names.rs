@@ -8,13 +8,13 @@ use linux_raw_sys::general::S_ISGID;
 use unikernel_vfs::{NewKind, NewNode, RenameMode};
 
 use super::inode::Inode;
-use super::walk::DiskPlace;
+use super::walk::InodePlace;
 use super::{Mount, now};
 use crate::abi::Errno;
 use crate::fs::notify::{self, FileKey};
 
 /// True for names that are not a directory's to give away.
-pub fn is_dots(place: &DiskPlace) -> bool {
+pub fn is_dots(place: &InodePlace) -> bool {
     matches!(place.name.as_slice(), b"" | b"." | b"..")
 }
 
@@ -30,7 +30,7 @@ fn inherited<'a>(directory: &Inode, kind: NewKind<'a>, permissions: u16) -> NewN
 }
 
 /// Makes a node with a new name.
-pub fn create(place: &DiskPlace, kind: NewKind<'_>, permissions: u16) -> Result<Arc<Inode>, Errno> {
+pub fn create(place: &InodePlace, kind: NewKind<'_>, permissions: u16) -> Result<Arc<Inode>, Errno> {
     let mount: &'static Mount = place.parent.mount;
     mount.check_writable()?;
     if place.found.is_some() {
@@ -64,7 +64,7 @@ pub fn create_unnamed(directory: &Inode, permissions: u16, is_exclusive: bool) -
 }
 
 /// Gives an inode another name; one that has lost all its names gets none.
-pub fn link(place: &DiskPlace, inode: &Inode) -> Result<(), Errno> {
+pub fn link(place: &InodePlace, inode: &Inode) -> Result<(), Errno> {
     let mount = place.parent.mount;
     mount.check_writable()?;
     if !core::ptr::eq(mount, inode.mount) {
@@ -88,7 +88,7 @@ pub fn link(place: &DiskPlace, inode: &Inode) -> Result<(), Errno> {
 }
 
 /// Removes a name, of a directory if that is meant.
-pub fn remove(place: &DiskPlace, is_directory: bool) -> Result<(), Errno> {
+pub fn remove(place: &InodePlace, is_directory: bool) -> Result<(), Errno> {
     let mount = place.parent.mount;
     mount.check_writable()?;
     let found = place.found.as_ref().ok_or(Errno::ENOENT)?;
@@ -106,7 +106,7 @@ pub fn remove(place: &DiskPlace, is_directory: bool) -> Result<(), Errno> {
 }
 
 /// Renames, within one filesystem.
-pub fn rename(from: &DiskPlace, to: &DiskPlace, mode: RenameMode) -> Result<(), Errno> {
+pub fn rename(from: &InodePlace, to: &InodePlace, mode: RenameMode) -> Result<(), Errno> {
     let mount = from.parent.mount;
     mount.check_writable()?;
     mount.with(|filesystem| {
@@ -124,7 +124,7 @@ pub fn rename(from: &DiskPlace, to: &DiskPlace, mode: RenameMode) -> Result<(), 
     Ok(())
 }
 
-fn tell_of_rename(from: &DiskPlace, to: &DiskPlace, mode: RenameMode) {
+fn tell_of_rename(from: &InodePlace, to: &InodePlace, mode: RenameMode) {
     let Some(moved) = &from.found else { return };
     let old: (FileKey, &[u8]) = ((&*from.parent).into(), &from.name);
     let new: (FileKey, &[u8]) = ((&*to.parent).into(), &to.name);

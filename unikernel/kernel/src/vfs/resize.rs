@@ -18,8 +18,8 @@ impl Inode {
     /// Makes the file shorter or longer (truncate(2)).
     pub fn resize(self: &Arc<Self>, size: u64) -> Result<(), Errno> {
         self.mount.check_writable()?;
-        let _turn = self.writers.lock();
-        let _transfers = self.transfers.lock();
+        let _turn = self.write_lock.lock();
+        let _io = self.io_lock.lock();
         let old = self.size();
         limits::check_file_size(old, size, self.mount.max_file_bytes)?;
         if size < old {
@@ -30,7 +30,7 @@ impl Inode {
             self.clear_behind_end(size);
         }
         let outcome = self.mount.with(|filesystem| filesystem.set_size(self.number, size, now()));
-        self.runs.lock().forget();
+        self.extents.lock().forget();
         if outcome.is_err() {
             self.set_size(old);
             return outcome;
@@ -69,7 +69,7 @@ impl Inode {
         self.wait_for_loads(0);
         self.unmap(0..u64::MAX, Copies::Keep);
         self.drop_pages(0);
-        self.runs.lock().forget();
+        self.extents.lock().forget();
     }
 
     /// Zeros what lies between the end and `until`, where the file is about to grow to: a mapping shows all of the last
@@ -107,15 +107,15 @@ impl Inode {
     /// Gives a range blocks, so that writes there will not run out of space (fallocate(2)).
     pub fn allocate(self: &Arc<Self>, offset: u64, len: u64, keep_size: bool) -> Result<(), Errno> {
         self.check_range(offset, len)?;
-        let _turn = self.writers.lock();
-        let _transfers = self.transfers.lock();
+        let _turn = self.write_lock.lock();
+        let _io = self.io_lock.lock();
         if !keep_size {
             limits::check_file_size(self.size(), offset + len, self.mount.max_file_bytes)?;
         }
         let outcome = self
             .mount
             .with(|filesystem| filesystem.allocate_range(self.number, offset, len, keep_size, now()));
-        self.runs.lock().forget();
+        self.extents.lock().forget();
         outcome?;
         if !keep_size {
             let end = offset.saturating_add(len);
@@ -128,8 +128,8 @@ impl Inode {
     /// Sets a range to zeros and gives its blocks back (`FALLOC_FL_PUNCH_HOLE`).
     pub fn punch(self: &Arc<Self>, offset: u64, len: u64) -> Result<(), Errno> {
         self.check_range(offset, len)?;
-        let _turn = self.writers.lock();
-        let _transfers = self.transfers.lock();
+        let _turn = self.write_lock.lock();
+        let _io = self.io_lock.lock();
         self.write_back_in_turn(ALL)?;
         let end = offset.saturating_add(len).min(self.size());
         if offset >= end {
@@ -137,7 +137,7 @@ impl Inode {
         }
         let outcome =
             self.mount.with(|filesystem| filesystem.punch(self.number, offset, end - offset, now()));
-        self.runs.lock().forget();
+        self.extents.lock().forget();
         outcome?;
         let page_bytes = PAGE_BYTES as u64;
         let (mut next, behind) = (offset / page_bytes, end.div_ceil(page_bytes));

@@ -28,7 +28,7 @@ impl Inode {
     /// where that ended, and how much it was.
     pub fn write(self: &Arc<Self>, offset: Option<u64>, from: UserSlice) -> Result<(u64, usize), Errno> {
         self.mount.check_writable()?;
-        let _turn = self.writers.lock();
+        let _turn = self.write_lock.lock();
         let offset = offset.unwrap_or_else(|| self.size());
         if !self.attributes().is_mappable {
             // The pages would be lost when they are written back.
@@ -42,7 +42,7 @@ impl Inode {
         outcome
     }
 
-    /// The same for who holds `writers`.
+    /// The same for who holds `write_lock`.
     fn write_in_turn(self: &Arc<Self>, offset: u64, from: UserSlice) -> Result<(u64, usize), Errno> {
         let mut done = 0;
         while done < from.len() {
@@ -182,7 +182,7 @@ impl Inode {
     /// A mapping is about to write to a page: makes sure of blocks for it, and counts it as dirty, so that it gets them.
     pub(super) fn reserve_page(self: &Arc<Self>, index: u64) -> Result<(), Errno> {
         self.mount.check_writable()?;
-        let _turn = self.writers.lock();
+        let _turn = self.write_lock.lock();
         let page = self.page(index, 1, None)?;
         self.change_page(index, &page, 0, || Ok(()))
     }

@@ -16,7 +16,7 @@ use crate::fs::NodeId;
 const MAX_LINKS: usize = 40;
 
 /// Where a path leads: a name in a directory of a disk, and what has it.
-pub struct DiskPlace {
+pub struct InodePlace {
     /// The directory that the last name is in.
     pub parent: Arc<Inode>,
     /// The last name; `.` or `..` if the path ends so, empty if it is the filesystem's root.
@@ -29,7 +29,7 @@ pub struct DiskPlace {
     pub path: Vec<u8>,
 }
 
-impl DiskPlace {
+impl InodePlace {
     /// What was found, kept open.
     pub fn open(self) -> Result<Opened, Errno> {
         let inode = self.found.ok_or(Errno::ENOENT)?;
@@ -43,9 +43,9 @@ impl DiskPlace {
 }
 
 /// How far a walk goes within one filesystem.
-pub enum DiskWalk {
+pub enum InodeWalk {
     /// To its end.
-    Here(DiskPlace),
+    Here(InodePlace),
     /// Back into the tree in memory, at this directory.
     Leaves(NodeId, Vec<u8>),
 }
@@ -65,13 +65,13 @@ struct Walker {
 /// Where a part of a walk ends that follows no link.
 enum Step {
     /// The whole walk ends there.
-    End(DiskWalk),
+    End(InodeWalk),
     /// At a link: this is left to walk.
     Link(Vec<u8>),
 }
 
 /// Walks `path`, which is relative, from the directory `at` whose own path is given.
-pub fn walk(at: Arc<Inode>, at_path: &[u8], path: &[u8], last: LastLink) -> Result<DiskWalk, Errno> {
+pub fn walk(at: Arc<Inode>, at_path: &[u8], path: &[u8], last: LastLink) -> Result<InodeWalk, Errno> {
     let wants_directory = path.ends_with(b"/");
     let must_follow = last == LastLink::Follow || wants_directory;
     // With room for all of it, if no link makes it longer.
@@ -148,19 +148,19 @@ impl Walker {
             extend(&mut path, name);
         }
         let (parent, wants_directory) = (Arc::clone(&self.at), self.wants_directory);
-        Step::End(DiskWalk::Here(DiskPlace { parent, name: name.to_vec(), found, wants_directory, path }))
+        Step::End(InodeWalk::Here(InodePlace { parent, name: name.to_vec(), found, wants_directory, path }))
     }
 
     /// How the walk leaves the filesystem, if it does so with this name.
-    fn leave(&self, name: &[u8], rest: &[u8]) -> Option<DiskWalk> {
+    fn leave(&self, name: &[u8], rest: &[u8]) -> Option<InodeWalk> {
         if self.at.number != self.mount.root {
             return None;
         }
         if name == b".." {
-            return Some(DiskWalk::Leaves(self.mount.covered, [b"../", rest].concat()));
+            return Some(InodeWalk::Leaves(self.mount.covered, [b"../", rest].concat()));
         }
         // A slash at the end would say that it has to be a directory, which these are.
-        self.is_overlaid(name).then(|| DiskWalk::Leaves(NodeId::ROOT, [name, b"/", rest].concat()))
+        self.is_overlaid(name).then(|| InodeWalk::Leaves(NodeId::ROOT, [name, b"/", rest].concat()))
     }
 
     /// One name further; `None` if nothing has it.
@@ -189,7 +189,7 @@ impl Walker {
             target.extend_from_slice(rest);
         }
         let is_absolute = target.starts_with(b"/");
-        Ok(if is_absolute { Step::End(DiskWalk::Leaves(NodeId::ROOT, target)) } else { Step::Link(target) })
+        Ok(if is_absolute { Step::End(InodeWalk::Leaves(NodeId::ROOT, target)) } else { Step::Link(target) })
     }
 }
 

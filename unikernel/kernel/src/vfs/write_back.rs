@@ -42,7 +42,7 @@ struct Piece {
 }
 
 /// Neighbouring pages to be written, and where to.
-struct Stretch<'a> {
+struct DirtyRange<'a> {
     pages: &'a [DirtyPage],
     /// Blocks up to the file's end: the first, and how many.
     first: u64,
@@ -61,7 +61,7 @@ impl Inode {
     /// Writes the dirty pages of a range to the disk, as blocks of the file; perhaps only into the disk's own
     /// cache.
     pub(super) fn write_back(self: &Arc<Self>, range: RangeInclusive<u64>) -> Result<(), Errno> {
-        let _turn = self.transfers.lock();
+        let _turn = self.io_lock.lock();
         if range == ALL {
             // Not before the lock is held: an inode that is in neither state has nothing on its way to the disk.
             self.mount.dirty.lock().remove(&self.number.0);
@@ -69,7 +69,7 @@ impl Inode {
         self.write_back_in_turn(range)
     }
 
-    /// The same for who holds `transfers`.
+    /// The same for who holds `io_lock`.
     pub(super) fn write_back_in_turn(self: &Arc<Self>, range: RangeInclusive<u64>) -> Result<(), Errno> {
         self.collect_mapped();
         self.dirty_since_ns.store(0, Ordering::Relaxed);
@@ -162,8 +162,8 @@ impl Inode {
             if part.is_empty() {
                 continue;
             }
-            let mut stretches = self.stretches(part);
-            match self.mount.with_blocks(|blocks| self.prepare(blocks, &mut stretches)) {
+            let mut ranges = self.ranges(part);
+            match self.mount.with_blocks(|blocks| self.prepare(blocks, &mut ranges)) {
                 // There may be blocks for some of the pages.
                 Err(Errno::EIO | Errno::ENOSPC) if part.len() > 1 => {
                     let (left, right) = part.split_at(part.len() / 2);
@@ -175,7 +175,7 @@ impl Inode {
                 }
                 Ok(()) => {
                     self.keep_promises(part);
-                    self.store(part, &stretches, losses);
+                    self.store(part, &ranges, losses);
                 }
             }
         }
@@ -202,27 +202,27 @@ impl Inode {
         }
     }
 
-    /// Pages as stretches, with no blocks yet.
-    fn stretches<'a>(&self, pages: &'a [DirtyPage]) -> Vec<Stretch<'a>> {
+    /// Pages as ranges, with no blocks yet.
+    fn ranges<'a>(&self, pages: &'a [DirtyPage]) -> Vec<DirtyRange<'a>> {
         let block_bytes = self.mount.block_bytes as u64;
         let per_page = PAGE_BYTES as u64 / block_bytes;
         let end_of_file = self.size().div_ceil(block_bytes);
-        let stretch = |pages: &'a [DirtyPage]| {
+        let range = |pages: &'a [DirtyPage]| {
             let first = pages[0].index * per_page;
             let end = (first + pages.len() as u64 * per_page).min(end_of_file);
-            Stretch { pages, first, blocks: end.saturating_sub(first) as u32, runs: Vec::new() }
+            DirtyRange { pages, first, blocks: end.saturating_sub(first) as u32, runs: Vec::new() }
         };
         let neighbours = pages.chunk_by(|one, other| one.index + 1 == other.index);
-        neighbours.map(stretch).filter(|stretch| stretch.blocks > 0).collect()
+        neighbours.map(range).filter(|range| range.blocks > 0).collect()
     }
 
     /// Writes pages whose blocks are prepared.
-    fn store(&self, pages: &[DirtyPage], stretches: &[Stretch<'_>], losses: &mut Losses) {
-        self.runs.lock().forget();
-        let bad = self.transfer(&self.pieces_of(stretches));
+    fn store(&self, pages: &[DirtyPage], ranges: &[DirtyRange<'_>], losses: &mut Losses) {
+        self.extents.lock().forget();
+        let bad = self.transfer(&self.pieces_of(ranges));
         let modified = self.attributes().modified;
-        let outcome = self.mount.with_blocks(|blocks| self.finish(blocks, stretches, &bad, modified));
-        self.runs.lock().forget();
+        let outcome = self.mount.with_blocks(|blocks| self.finish(blocks, ranges, &bad, modified));
+        self.extents.lock().forget();
         if let Err(error) = outcome {
             return self.lose(pages, error, losses);
         }
@@ -288,12 +288,12 @@ impl Inode {
         }
     }
 
-    fn prepare(&self, blocks: &mut dyn BlockMap, stretches: &mut [Stretch<'_>]) -> Result<(), Error> {
-        for index in 0..stretches.len() {
-            match blocks.prepare_write(self.number, stretches[index].first, stretches[index].blocks) {
-                Ok(runs) => stretches[index].runs = runs,
+    fn prepare(&self, blocks: &mut dyn BlockMap, ranges: &mut [DirtyRange<'_>]) -> Result<(), Error> {
+        for index in 0..ranges.len() {
+            match blocks.prepare_write(self.number, ranges[index].first, ranges[index].blocks) {
+                Ok(runs) => ranges[index].runs = runs,
                 Err(error) => {
-                    stretches[..index].iter().for_each(|stretch| blocks.cancel_write(&stretch.runs));
+                    ranges[..index].iter().for_each(|range| blocks.cancel_write(&range.runs));
                     return Err(error);
                 }
             }
@@ -305,40 +305,37 @@ impl Inode {
     fn finish(
         &self,
         blocks: &mut dyn BlockMap,
-        stretches: &[Stretch<'_>],
+        ranges: &[DirtyRange<'_>],
         bad: &BTreeSet<u64>,
         modified: Timestamp,
     ) -> Result<(), Error> {
         let (block_bytes, size) = (self.mount.block_bytes as u64, self.size());
         let is_written = |block: u64| !bad.contains(&(block * block_bytes / PAGE_BYTES as u64));
         let mut outcome = Ok(());
-        for stretch in stretches {
-            let end = ((stretch.first + u64::from(stretch.blocks)) * block_bytes).min(size);
+        for range in ranges {
+            let end = ((range.first + u64::from(range.blocks)) * block_bytes).min(size);
             let finished = outcome.and_then(|()| {
                 let doubtful: Option<&dyn Fn(u64) -> bool> =
                     if bad.is_empty() { None } else { Some(&is_written) };
-                blocks.finish_write(self.number, &stretch.runs, doubtful, Some(end), modified)
+                blocks.finish_write(self.number, &range.runs, doubtful, Some(end), modified)
             });
             if finished.is_err() {
-                blocks.cancel_write(&stretch.runs);
+                blocks.cancel_write(&range.runs);
             }
             outcome = finished;
         }
         outcome
     }
 
-    fn pieces_of(&self, stretches: &[Stretch<'_>]) -> Vec<Piece> {
+    fn pieces_of(&self, ranges: &[DirtyRange<'_>]) -> Vec<Piece> {
         let block_bytes = self.mount.block_bytes;
         let per_page = (PAGE_BYTES / block_bytes) as u64;
         let mut pieces = Vec::new();
-        for (stretch, run) in
-            stretches.iter().flat_map(|stretch| stretch.runs.iter().map(move |run| (stretch, run)))
-        {
+        for (range, run) in ranges.iter().flat_map(|range| range.runs.iter().map(move |run| (range, run))) {
             let mut done = 0;
             while done < u64::from(run.blocks) {
                 let block = run.file_block + done;
-                let DirtyPage { index, page, .. } =
-                    &stretch.pages[((block - stretch.first) / per_page) as usize];
+                let DirtyPage { index, page, .. } = &range.pages[((block - range.first) / per_page) as usize];
                 let within = (block % per_page) as usize;
                 let count = (per_page - within as u64).min(u64::from(run.blocks) - done);
                 let address = page.frame.address().as_u64() + (within * block_bytes) as u64;

@@ -111,7 +111,7 @@ fn free_place(path: &[u8]) -> Result<Walked, Errno> {
     let walked = fs::walk(&fs::current_directory(), path, LastLink::Keep)?;
     let (is_taken, wants_directory) = match &walked {
         Walked::Memory(_, place) => (place.found.is_some(), place.wants_directory),
-        Walked::Disk(place) => (place.found.is_some(), place.wants_directory),
+        Walked::Inode(place) => (place.found.is_some(), place.wants_directory),
         Walked::Descriptor(_) => (true, false),
     };
     match walked {
@@ -130,7 +130,7 @@ pub(super) fn check_path(path: &[u8]) -> Result<(), Errno> {
 fn bind_path(socket: &Weak<Socket>, path: Vec<u8>) -> Result<UnixName, Errno> {
     let (mut tree, place) = match free_place(&path)? {
         Walked::Memory(tree, place) => (tree, place),
-        Walked::Disk(place) => {
+        Walked::Inode(place) => {
             names::create(&place, NewKind::Socket, fs::masked(0o777))?.bind(socket);
             return Ok(UnixName::Path(path));
         }
@@ -153,7 +153,7 @@ pub(super) fn find(name: &UnixName, socket_type: SocketType) -> Result<Arc<Socke
                 Node::Special(Special::Socket(socket)) => socket.upgrade(),
                 _ => None,
             },
-            Located::Disk(opened) => opened.inode.socket(),
+            Located::Inode(opened) => opened.inode.socket(),
         },
     };
     socket.ok_or(Errno::ECONNREFUSED)

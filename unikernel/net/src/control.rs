@@ -1,5 +1,5 @@
-//! The control plane: one smoltcp interface on the Ethernet medium that answers ARP
-//! questions and holds the DHCP client. No flow ever passes through it.
+//! The control plane: one smoltcp interface on the Ethernet medium that holds the DHCP client, and learns by ARP where
+//! its server is. ARP requests of others are answered by `ingress`. No flow ever passes through it.
 
 use alloc::boxed::Box;
 use alloc::vec;

@@ -10,7 +10,8 @@
 //!                      │       listener table (SYN) ──> a new flow
 //!                      │       TIME-WAIT records
 //!                      ├─ UDP: port table ──> queue
-//!                      └─ ARP, NDP, DHCP ──> control interface
+//!                      ├─ ARP, NDP ──> neighbour table
+//!                      └─ DHCP ──> control interface
 //!   app ── Stack::tcp_send, ... ──> the flow's buffers, flow marked dirty
 //!   flush: dirty flows ── segments framed in the device's own buffers ──> NIC
 //! ```

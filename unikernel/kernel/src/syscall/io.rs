@@ -119,7 +119,8 @@ pub fn sys_pwritev2(
     Ok(outcome)
 }
 
-/// lseek(2). No file here has holes: data is everywhere up to the end.
+/// lseek(2). Holes (`SEEK_DATA`, `SEEK_HOLE`) are what the file says they are: files in memory and on disks have some, others are data up
+/// to their ends.
 pub fn sys_lseek(fd: i32, offset: i64, whence: u32) -> SysResult {
     let opened = file::get(fd)?;
     match whence {

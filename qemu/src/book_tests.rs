@@ -1,5 +1,5 @@
 //! The pages for people (`docs/`, which mdbook makes a book of): each is in the book, no link is dead, and what they say
-//! of commands, options, words, messages and metrics is what there is.
+//! of commands, options, words, messages, metrics and files of the repository is what there is.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -73,11 +73,18 @@ fn dead_links(page: &Path) -> Vec<String> {
     links(&read(page)).into_iter().filter(|link| !is_outside(link)).filter(is_dead).collect()
 }
 
+/// Every page of the book, those at the root, and those of the crates.
+fn pages() -> Vec<PathBuf> {
+    let mut pages = files(&docs(), "md");
+    let roots = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"];
+    pages.extend(roots.map(|name| project::root().join(name)));
+    pages.extend(files(&project::root().join("unikernel"), "md"));
+    pages
+}
+
 #[test]
 fn no_link_is_dead() {
-    let roots = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"];
-    let roots = roots.map(|name| project::root().join(name));
-    for page in files(&docs(), "md").iter().chain(&roots) {
+    for page in &pages() {
         let dead = dead_links(page);
         assert!(dead.is_empty(), "{}: dead links: {dead:?}", page.display());
     }
@@ -124,6 +131,75 @@ fn first_cells(text: &str) -> Vec<&str> {
     let rows = lines.iter().zip(lines.iter().skip(1).chain(["\n"].iter()));
     let rows = rows.filter(|(line, next)| is_row(line) && !next.starts_with("|---"));
     rows.filter_map(|(line, _)| line.trim_start_matches("| ").split(" | ").next()).collect()
+}
+
+/// Every file and folder of the sources, by its parts.
+fn paths() -> Vec<Vec<String>> {
+    fn visit(folder: &Path, parts: &[String], found: &mut Vec<Vec<String>>) {
+        let entries = fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+        for path in entries.map(|entry| entry.expect("an entry").path()) {
+            let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+            let parts: Vec<String> = parts.iter().cloned().chain([name]).collect();
+            if path.is_dir() {
+                visit(&path, &parts, found);
+            }
+            found.push(parts);
+        }
+    }
+    let mut found = Vec::new();
+    for top in SOURCES {
+        visit(&project::root().join(top), &[top.to_owned()], &mut found);
+        found.push(vec![top.to_owned()]);
+    }
+    found
+}
+
+/// The folders that pages name files of.
+const SOURCES: [&str; 4] = ["unikernel", "qemu", "apps", "docs"];
+
+/// A name with choices in braces is several: `{a,b}.rs` is `a.rs` and `b.rs`.
+fn choices(name: &str) -> Vec<String> {
+    let parts = name.split_once('{').and_then(|(before, rest)| Some((before, rest.split_once('}')?)));
+    let Some((before, (list, after))) = parts else { return vec![name.to_owned()] };
+    list.split(',').flat_map(|choice| choices(&format!("{before}{choice}{after}"))).collect()
+}
+
+/// True for what names a source file, or anything of the repository by its whole path; not if a part of it is a gap, in capitals.
+fn is_path(name: &str) -> bool {
+    let is_plain = name.chars().all(|letter| letter.is_ascii_alphanumeric() || "./_*-".contains(letter));
+    let has_gap = ["NAME", "NNNN", "PROFILE"].iter().any(|gap| name.contains(gap));
+    let is_whole = name.split_once('/').is_some_and(|(top, _)| SOURCES.contains(&top));
+    is_plain && !has_gap && (name.ends_with(".rs") || is_whole)
+}
+
+/// True if a path ends as a name says, of which a part may have a `*`.
+fn ends_as(path: &[String], name: &str) -> bool {
+    let fits = |(part, wanted): (&String, &str)| match wanted.split_once('*') {
+        Some((before, after)) => part.starts_with(before) && part.ends_with(after),
+        None => part == wanted,
+    };
+    let wanted: Vec<&str> = name.trim_end_matches('/').split('/').collect();
+    path.len() >= wanted.len() && path.iter().rev().zip(wanted.into_iter().rev()).all(fits)
+}
+
+/// Pages name files as readers look for them: by the end of their paths.
+#[test]
+fn files_that_pages_name_exist() {
+    let (paths, mut count) = (paths(), 0);
+    let mut check = |page: &Path, name: &str| {
+        for name in choices(name).iter().filter(|name| is_path(name)) {
+            count += 1;
+            assert!(paths.iter().any(|path| ends_as(path, name)), "{}: no `{name}`", page.display());
+        }
+    };
+    for page in pages() {
+        prose(&read(&page)).flat_map(quoted).for_each(|name| check(&page, name));
+    }
+    for picture in files(&docs(), "svg") {
+        let (text, is_source) = (read(&picture), |word: &&str| word.ends_with(".rs"));
+        text.split(['<', '>', ' ', ',']).filter(is_source).for_each(|word| check(&picture, word));
+    }
+    assert!(count > 150, "only {count} names");
 }
 
 /// Source text as its strings are read: one that goes on in the next line is whole.
@@ -247,6 +323,11 @@ fn links_anchors_and_messages_are_found() {
     assert_eq!(anchor("What a card does for us"), "what-a-card-does-for-us");
     assert_eq!(anchor("`cargo unikernel`, once"), "cargo-unikernel-once");
     assert_eq!(first_cells("| a | b |\n|---|---|\n| `c` ... | d |\n"), ["`c` ..."]);
+    assert_eq!(choices("a/{b,c}/{d,e}.rs"), ["a/b/d.rs", "a/b/e.rs", "a/c/d.rs", "a/c/e.rs"]);
+    assert!(is_path("mem.rs") && is_path("docs/x-*") && !is_path("docs/NNNN-x") && !is_path("a/b"));
+    let path = ["unikernel", "net", "src", "flow.rs"].map(str::to_owned);
+    assert!(ends_as(&path, "src/flow.rs") && ends_as(&path, "net/*/fl*.rs"));
+    assert!(!ends_as(&path, "low.rs") && !ends_as(&path[2..], "net/src/flow.rs") && !ends_as(&path, "src/"));
     let source = joined("\"there is {no} \\\n      such thing at {path}\"");
     assert!(says(&source, "there is ... such thing at ...") && !says(&source, "at ... there is"));
 }

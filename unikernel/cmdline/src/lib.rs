@@ -54,3 +54,8 @@ pub use packed::parse_for_image;
 pub use route::Route;
 pub use system::{ConfigSource, SystemOptions, TimeServers, is_host_name};
 pub use words::{NotUtf8, Shown, text};
+
+/// The README's example compiles and runs.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

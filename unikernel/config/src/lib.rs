@@ -31,3 +31,8 @@ pub use volume::{ReadError, Volume, VolumeError};
 
 /// The largest file that is read.
 pub const MAX_FILE_BYTES: usize = 1 << 20;
+
+/// The README's example compiles and runs.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -221,3 +221,8 @@ fn interpreter(fields: &Fields<'_>, file_bytes: u64) -> Result<Range<u64>, ElfEr
 
 #[cfg(test)]
 mod tests;
+
+/// The README's example compiles and runs.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -105,3 +105,8 @@ pub struct Ext4<D> {
 extern crate std;
 #[cfg(test)]
 mod tests;
+
+/// The README's example compiles and runs.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

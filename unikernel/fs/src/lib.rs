@@ -52,3 +52,8 @@ pub use tree::{
 
 /// The longest name in a directory (`NAME_MAX`).
 pub const MAX_NAME_BYTES: usize = 255;
+
+/// The README's example compiles and runs.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

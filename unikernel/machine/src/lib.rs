@@ -32,3 +32,8 @@ pub mod ram;
 pub mod ring;
 pub mod smbios;
 pub mod vmclock;
+
+/// The README's example compiles and runs.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

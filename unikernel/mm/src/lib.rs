@@ -24,3 +24,8 @@ pub use region_map::{RangeError, RegionMap};
 
 /// Bytes in a page.
 pub const PAGE_BYTES: u64 = 4096;
+
+/// The README's example compiles and runs.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

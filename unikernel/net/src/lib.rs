@@ -133,3 +133,8 @@ pub use udp_control::{
     Arrival, ErrorOrigin, HeaderOptions, PathDiscovery, QueuedError, SendOptions, SentNote,
 };
 pub use urgent::UrgentError;
+
+/// The README's example compiles and runs.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -23,3 +23,8 @@ pub use packet::{Exchange, Refusal, Reply, Sample, request};
 /// Where servers listen.
 pub const PORT: u16 = 123;
 pub(crate) const NS_PER_SECOND: i64 = 1_000_000_000;
+
+/// The README's example compiles and runs.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

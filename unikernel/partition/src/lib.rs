@@ -97,3 +97,8 @@ fn read_block(disk: &impl Disk, block: u64) -> Result<Vec<u8>, ReadError> {
     disk.read(block, &mut bytes)?;
     Ok(bytes)
 }
+
+/// The README's example compiles and runs.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -17,3 +17,8 @@ pub mod calls;
 pub mod flags;
 pub mod stack;
 pub mod symbols;
+
+/// The README's example compiles and runs.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

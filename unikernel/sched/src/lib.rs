@@ -38,3 +38,8 @@ pub use dispatcher::{Dispatcher, Machine, Schedulable};
 pub use run_queue::RunQueue;
 pub use sleep_state::SleepState;
 pub use spin::AdaptiveSpin;
+
+/// The README's example compiles and runs.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -24,3 +24,8 @@ pub use record::{MAX_TEXT_BYTES, MAX_TOPIC_BYTES, Origin, Record, Severity};
 
 /// Where servers listen (RFC 5426, section 3.3).
 pub const PORT: u16 = 514;
+
+/// The README's example compiles and runs.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -21,3 +21,8 @@ pub use types::{
     AttributeChange, Attributes, Entry, FileKind, Identity, InodeNumber, NewKind, NewNode, RenameMode, Run,
     RunState, Statistics, Sync, Timestamp, WriteRun,
 };
+
+/// The README's example compiles and runs.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -85,3 +85,8 @@ mod xattr;
 pub use client::P9;
 pub use mount::{MAX_MESSAGE_BYTES, MIN_MESSAGE_BYTES, MountError, MountOptions, NO_USER};
 pub use transport::{Transport, TransportError};
+
+/// The README's example compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -2,11 +2,11 @@
 //! shares its address space, and is divided from it by the page tables' user bit and the `syscall`
 //! instruction.
 //!
-//! The rooms, from the machine upwards:
+//! The rooms, from the machine upwards (`docs/architecture.md` has them by layers, `docs/glossary.md` the words):
 //!
 //! - [`arch`]: the processor; [`platform`]: clocks, interrupts, ACPI, console, randomness; [`kmem`]: frames, page tables, heap;
 //! - [`mem`]: the app's regions; [`task`]: threads, sleeping, signals; [`drivers`]: virtio; [`block`]: disks;
-//! - [`net`], [`fs`], [`file`]: what descriptors lead to;
+//! - [`net`], [`fs`], [`vfs`], [`file`]: what descriptors lead to;
 //! - [`ops`]: what is done with open files, sockets and paths, by system calls and rings alike;
 //! - [`exec`]: how a program starts; [`service`]: what the machine does beside running the app;
 //! - [`uring`]: calls that are handed over in shared memory;

@@ -1,7 +1,7 @@
 //! Room for what the kernel makes on the app's behalf: pipes, sockets, threads, watches, requests.
 //!
 //! The rule: **before the kernel makes something for the app, it asks for room; what makes many asks for
-//! each.** A system call is asked for at the door, by default (`syscall::admission`); loops and tables that
+//! each.** A system call is asked for at its entry, by default (`syscall::admission`); loops and tables that
 //! grow ask where they do. Whoever has asked may allocate what one object takes, some ten kilobytes, and
 //! need not think of failure: the rest of the kernel's reserve is there for that, and for what nobody asks
 //! for (interrupts, the network, closing and freeing). Larger allocations say `try_reserve`

@@ -53,7 +53,7 @@ pub enum Failure {
 /// file meanwhile, but nobody may keep a thread in here for ever.
 const MOST_TRIES: usize = 64;
 
-/// Tries to make an access of the app possible: brings in a page of a region that allows it, and waits for it if
+/// Tries to make an access of the app possible: faults in a page of a region that allows it, and waits for it if
 /// it has to be read.
 pub fn handle(address: u64, access: Access) -> Result<(), Failure> {
     // What was read stays in memory until it is mapped.

@@ -1,4 +1,4 @@
-//! The only way to touch the app's memory. A pointer from the app is an *allegation*: it is a
+//! The only way to touch the app's memory. A pointer from the app is untrusted: it is a
 //! plain number until an accessor here has checked its range, and the access itself survives a
 //! fault (it answers [`Fault`], which becomes `EFAULT`).
 //!

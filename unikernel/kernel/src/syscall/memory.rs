@@ -102,7 +102,7 @@ pub fn sys_mmap(address: u64, len: u64, bits: u32, flags: u32, fd: i32, offset: 
         let _ = space::set_locked(start as u64, len, true);
     }
     if flags & MAP_POPULATE != 0 && flags & MAP_NONBLOCK == 0 {
-        // What cannot be brought in now may be brought in later, or the touch tells why not.
+        // What cannot be faulted in now may be later, or the touch tells why not.
         let _ = space::populate_mapped(start as u64, len);
     } else {
         space::populate_new(start as u64..(start as u64).saturating_add(len));

@@ -1,4 +1,4 @@
-//! The door: the one table of system calls, and the dispatcher made from it.
+//! The one table of system calls, and the dispatcher made from it.
 //!
 //! Each line of the table names a call's number, its arguments with their kinds, its handler and
 //! how much of the Linux call it supports. From the table come the dispatcher, the tracer's

@@ -285,7 +285,7 @@ impl Mount {
         let surplus = {
             let mut inodes = self.inodes.lock();
             inodes.insert(number.0, Arc::clone(&inode));
-            // Those that nobody uses go before the door has to refuse calls.
+            // Those that nobody uses go before calls have to be refused.
             let most = if self.is_shared { MAX_SHARED_INODES } else { MAX_INODES };
             let are_too_many = inodes.len() > most || !frames::can_app_take(0);
             if are_too_many { take_unused(&mut inodes) } else { Vec::new() }

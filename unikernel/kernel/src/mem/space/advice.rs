@@ -71,7 +71,7 @@ pub fn advise(start: u64, len: u64, advice: Advice) -> Result<(), SpaceError> {
     if has_hole || mapped_to < end { Err(SpaceError::NotMapped) } else { Ok(()) }
 }
 
-/// Why pages could not be brought in.
+/// Why pages could not be faulted in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PopulateError {
     /// The range is no good, or what is mapped there does not allow the access.

@@ -17,7 +17,7 @@ use crate::kmem::page_table::{self, OutOfFrames};
 use crate::mem::fault::{Access, Failure};
 use crate::mem::reclaim;
 
-/// Small pages brought in with one fault, if they are in the region and absent.
+/// Small pages that come with one fault, if they are in the region and absent.
 const FAULT_AROUND_PAGES: u64 = 4;
 impl Space {
     fn fault_in(&mut self, address: u64, access: Access) -> Result<(), FaultError> {

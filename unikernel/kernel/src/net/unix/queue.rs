@@ -316,7 +316,7 @@ fn try_scatter(bytes: &[u8], into: &[UserSlice], done: usize) -> Result<usize, M
 
 /// Copies the first `len` bytes of the app's buffers.
 fn try_gather(from: &[UserSlice], len: usize) -> Result<Vec<u8>, AttemptError> {
-    // Bytes also come by write(2), which is never refused at the door.
+    // Bytes also come by write(2), which is never refused at its entry.
     room::ask_locked().map_err(|_| Errno::ENOBUFS)?;
     let mut bytes = Vec::new();
     bytes.try_reserve_exact(len).map_err(|_| Errno::ENOBUFS)?;

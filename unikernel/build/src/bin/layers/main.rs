@@ -38,6 +38,12 @@ fn main() -> ExitCode {
         );
         is_right = false;
     }
+    for room in references::LAYERS.iter().flat_map(|layer| layer.rooms) {
+        if !page.contains(&format!("\n| `{room}/` | ")) {
+            eprintln!("docs/architecture.md does not say what belongs into `{room}/`");
+            is_right = false;
+        }
+    }
     if !fs::read_to_string(drawn).is_ok_and(|drawn| drawn == picture::picture()) {
         eprintln!("docs/layers.svg shows other layers: run `make doc`");
         is_right = false;

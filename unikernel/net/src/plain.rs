@@ -2,7 +2,7 @@
 //! belong to, so they take a short way: two rings of bytes and the numbers in [`Track`].
 //!
 //! Whatever is not plain is an engine's ([`crate::flow_table::FlowTable::awake`] makes one of the rings and the
-//! numbers): an end, a reset, a gap in what arrives, a time-out, a window of nothing. A connection leaves its
+//! numbers): an end, a reset, a gap in what arrives, a second time-out in a row, a zero window. A connection leaves its
 //! engine again when that has nothing left ([`Flow::can_settle`]); one that lives for a few segments only never
 //! does, because to make an engine anew for the end would cost more than it saved.
 

@@ -14,7 +14,7 @@ use crate::sync::SpinLock;
 /// Descriptors that an app may have at most; it may want fewer (`RLIMIT_NOFILE`). The table grows as they are used.
 const MAX_DESCRIPTORS: usize = crate::task::limits::MAX_OPEN_FILES as usize;
 
-/// What becomes of a descriptor at `execve`. No program is ever started here, but the app may ask.
+/// What becomes of a descriptor when another program takes the place of this one (execve(2)).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum OnExec {
     /// It stays open.

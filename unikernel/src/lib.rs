@@ -4,7 +4,7 @@
 //! kernel in. A `no_std` program finds the machine behind these modules:
 //!
 //! - [`net`]: TCP and UDP; [`poll`]: waiting for many sockets; [`fs`]: files;
-//! - [`io`]: the console, over [`embedded_io`]; [`time`], [`thread`], [`env`], [`process`];
+//! - [`io`]: the console, over [`embedded_io`]; [`time`], [`thread`], [`mod@env`], [`process`];
 //! - [`entry!`]: makes a function the program's start, with a heap and a panic handler.
 //!
 //! All of it speaks the Linux x86-64 system-call ABI and nothing else, so the same program runs as a

@@ -202,6 +202,21 @@ fn files_that_pages_name_exist() {
     assert!(count > 150, "only {count} names");
 }
 
+#[test]
+fn every_crate_is_described() {
+    let page = page("architecture.md");
+    let named: BTreeSet<String> = first_cells(&page).into_iter().flat_map(quoted).flat_map(choices).collect();
+    let entries = fs::read_dir(project::root().join("unikernel")).expect("the crates are there");
+    let folders = entries.map(|entry| entry.expect("an entry").path());
+    let crates: Vec<PathBuf> = folders.filter(|folder| folder.join("Cargo.toml").is_file()).collect();
+    assert!(crates.len() > 15, "{crates:?}");
+    for folder in crates {
+        assert!(folder.join("README.md").is_file(), "{} has no README.md", folder.display());
+        let name = format!("unikernel/{}/", folder.file_name().expect("a name").to_string_lossy());
+        assert!(named.contains(&name), "docs/architecture.md has no row for {name}");
+    }
+}
+
 /// Source text as its strings are read: one that goes on in the next line is whole.
 fn joined(source: &str) -> String {
     let mut text = String::new();

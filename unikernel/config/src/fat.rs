@@ -3,7 +3,9 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::volume::{Volume, VolumeError, read_array, read_at, u16_at, u32_at, zeros};
+use unikernel_vfs::Volume;
+
+use crate::volume::{VolumeError, read_array, read_at, u16_at, u32_at, zeros};
 
 const ENTRY_BYTES: usize = 32;
 /// Entries of the root that are looked at.

@@ -4,7 +4,9 @@
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use crate::volume::{Volume, VolumeError, read_at, u16_at, u32_at, zeros};
+use unikernel_vfs::Volume;
+
+use crate::volume::{VolumeError, read_at, u16_at, u32_at, zeros};
 
 const SECTOR_BYTES: u64 = 2048;
 /// Where descriptors begin, and how many are looked at.

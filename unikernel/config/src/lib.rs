@@ -27,7 +27,8 @@ pub mod yaml;
 
 pub use cloud::{File, MetaData, UserData, Variable};
 pub use seed::{Seed, read_seed};
-pub use volume::{ReadError, Volume, VolumeError};
+pub use unikernel_vfs::{ReadError, Volume};
+pub use volume::VolumeError;
 
 /// The largest file that is read.
 pub const MAX_FILE_BYTES: usize = 1 << 20;

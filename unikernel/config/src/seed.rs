@@ -3,9 +3,11 @@
 
 use alloc::vec::Vec;
 
+use unikernel_vfs::Volume;
+
 use crate::fat::Fat;
 use crate::iso::Iso;
-use crate::volume::{Volume, VolumeError};
+use crate::volume::VolumeError;
 
 const LABEL: &str = "cidata";
 

@@ -1,22 +1,11 @@
-//! A volume as a run of bytes, and what may be wrong with what is on it.
+//! What may be wrong with what is on a volume, and bounded reading from it.
 
 use alloc::vec::Vec;
 use core::fmt;
 
+use unikernel_vfs::{ReadError, Volume};
+
 use crate::MAX_FILE_BYTES;
-
-/// Bytes could not be read.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct ReadError;
-
-/// A disk or a partition.
-pub trait Volume {
-    /// Its size in bytes.
-    fn size_bytes(&self) -> u64;
-
-    /// Fills `into` with the bytes from `offset` on, which are all on it.
-    fn read(&self, offset: u64, into: &mut [u8]) -> Result<(), ReadError>;
-}
 
 /// Why a volume cannot be read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -14,6 +14,7 @@ extern crate alloc;
 mod error;
 mod filesystem;
 mod types;
+mod volume;
 
 pub use error::Error;
 pub use filesystem::{BlockMap, ByteStorage, EachEntry, FileSystem, Storage};
@@ -21,6 +22,7 @@ pub use types::{
     AttributeChange, Attributes, Entry, FileKind, Identity, InodeNumber, NewKind, NewNode, RenameMode, Run,
     RunState, Statistics, Sync, Timestamp, WriteRun,
 };
+pub use volume::{ReadError, Volume};
 
 /// The README's example compiles and runs.
 #[cfg(doctest)]

@@ -8,21 +8,9 @@ use std::thread_local;
 use fatfs::{FatType, FileSystem, FormatVolumeOptions, FsOptions};
 use proptest::prelude::*;
 
-use crate::{ReadError, Seed, Volume, read_seed};
+use crate::{Seed, read_seed};
 
 const META: &[u8] = b"local-hostname: web-1\n";
-
-impl Volume for Vec<u8> {
-    fn size_bytes(&self) -> u64 {
-        self.len() as u64
-    }
-
-    fn read(&self, offset: u64, into: &mut [u8]) -> Result<(), ReadError> {
-        let from = self.get(offset as usize..offset as usize + into.len()).expect("within the volume");
-        into.copy_from_slice(from);
-        Ok(())
-    }
-}
 
 fn user_data() -> Vec<u8> {
     (0..20_000_u32).map(|number| number as u8).collect()

@@ -1,7 +1,7 @@
 //! What a machine is told at boot beside its command line, as cloud-init reads it: who it is, its addresses, files and
 //! variables for its program. The caller has the disks and the network.
 //!
-//! - [`read_seed`] reads a NoCloud volume (`cidata`): [`fat`] or [`iso`];
+//! - [`read_seed`] reads a NoCloud volume (`cidata`): FAT (`unikernel-fat`) or [`iso`];
 //! - [`MetaData`], [`UserData`] and [`network`] say what its files mean; [`yaml`] is their language;
 //! - [`http`]: questions to a metadata service and its answers.
 //!
@@ -15,7 +15,6 @@ extern crate alloc;
 extern crate std;
 
 mod cloud;
-pub mod fat;
 pub mod http;
 pub mod iso;
 pub mod network;

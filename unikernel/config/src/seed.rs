@@ -3,11 +3,11 @@
 
 use alloc::vec::Vec;
 
-use unikernel_vfs::Volume;
+use unikernel_fat::{Fat, MountError};
+use unikernel_vfs::{ByteStorage, Error, FileKind, FileSystem, Volume};
 
-use crate::fat::Fat;
 use crate::iso::Iso;
-use crate::volume::VolumeError;
+use crate::volume::{VolumeError, zeros};
 
 const LABEL: &str = "cidata";
 
@@ -23,12 +23,16 @@ pub struct Seed {
 }
 
 /// Reads what is on a volume; none if it is another kind of volume.
-pub fn read_seed(volume: &dyn Volume) -> Result<Option<Seed>, VolumeError> {
-    if let Some(fat) = Fat::open(volume)? {
-        return match fat.has_label(LABEL)? {
-            true => take(|name| fat.read(name)).map(Some),
-            false => Ok(None),
-        };
+pub fn read_seed(volume: &(dyn Volume + Sync)) -> Result<Option<Seed>, VolumeError> {
+    match Fat::mount(volume) {
+        Ok(mut fat) => {
+            let is_seed = fat.label()?.eq_ignore_ascii_case(LABEL);
+            return is_seed.then(|| take(|name| read_from_fat(&mut fat, name))).transpose();
+        }
+        Err(MountError::Device) => return Err(VolumeError::Read),
+        Err(MountError::NoMemory) => return Err(VolumeError::OutOfMemory),
+        // A filesystem that is not whole is nobody's configuration.
+        Err(MountError::NotFat | MountError::Corrupt(_)) => {}
     }
     match Iso::open(volume)? {
         Some(iso) if iso.has_label(LABEL) => take(|name| iso.read(name)).map(Some),
@@ -36,7 +40,22 @@ pub fn read_seed(volume: &dyn Volume) -> Result<Option<Seed>, VolumeError> {
     }
 }
 
-fn take(read: impl Fn(&str) -> Result<Option<Vec<u8>>, VolumeError>) -> Result<Seed, VolumeError> {
+/// The content of a file in the root; none if there is none.
+fn read_from_fat(fat: &mut Fat<&(dyn Volume + Sync)>, name: &str) -> Result<Option<Vec<u8>>, VolumeError> {
+    let inode = match fat.lookup(fat.root(), name.as_bytes()) {
+        Err(Error::NotFound) => return Ok(None),
+        inode => inode?,
+    };
+    let attributes = fat.attributes(inode)?;
+    if attributes.kind != FileKind::File {
+        return Ok(None);
+    }
+    let mut content = zeros(usize::try_from(attributes.size).unwrap_or(usize::MAX))?;
+    fat.read(inode, 0, &mut content)?;
+    Ok(Some(content))
+}
+
+fn take(mut read: impl FnMut(&str) -> Result<Option<Vec<u8>>, VolumeError>) -> Result<Seed, VolumeError> {
     Ok(Seed {
         meta_data: read("meta-data")?.unwrap_or_default(),
         user_data: read("user-data")?,

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use core::fmt;
 
-use unikernel_vfs::{ReadError, Volume};
+use unikernel_vfs::{Error, ReadError, Volume};
 
 use crate::MAX_FILE_BYTES;
 
@@ -37,6 +37,16 @@ impl From<ReadError> for VolumeError {
     }
 }
 
+impl From<Error> for VolumeError {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Device => Self::Read,
+            Error::NoMemory => Self::OutOfMemory,
+            _ => Self::Damaged,
+        }
+    }
+}
+
 /// Reads bytes if they are on the volume.
 pub(crate) fn read_at(volume: &dyn Volume, offset: u64, into: &mut [u8]) -> Result<(), VolumeError> {
     let end = offset.checked_add(into.len() as u64).ok_or(VolumeError::Damaged)?;
@@ -44,13 +54,6 @@ pub(crate) fn read_at(volume: &dyn Volume, offset: u64, into: &mut [u8]) -> Resu
         return Err(VolumeError::Damaged);
     }
     Ok(volume.read(offset, into)?)
-}
-
-/// The same, of so many bytes.
-pub(crate) fn read_array<const N: usize>(volume: &dyn Volume, offset: u64) -> Result<[u8; N], VolumeError> {
-    let mut bytes = [0; N];
-    read_at(volume, offset, &mut bytes)?;
-    Ok(bytes)
 }
 
 /// So many zeros, if they are not too many.

@@ -1,0 +1,54 @@
+//! Mounting, and which filesystem it is.
+
+use alloc::format;
+use alloc::string::String;
+
+use unikernel_vfs::{Error, Identity, Volume};
+
+use crate::cache::Cache;
+use crate::chain::Chains;
+use crate::geometry::{BOOT_BYTES, Geometry, Place};
+use crate::name::label_text;
+use crate::{Fat, MountError};
+
+/// What the boot sector has that has no label.
+const NO_LABEL: &str = "NO NAME";
+
+/// Who a filesystem says it is, if there is one. The UUID is the serial number, as in `1A2B-3C4D`.
+pub fn identify<V: Volume>(volume: &V) -> Option<Identity> {
+    let mut fat = Fat::mount(volume).ok()?;
+    let serial = fat.geometry.serial;
+    let uuid = format!("{:04X}-{:04X}", serial >> 16, serial & 0xffff);
+    Some(Identity { uuid, label: fat.label().ok()? })
+}
+
+impl<V: Volume> Fat<V> {
+    /// Mounts what is on a volume. Nothing is written, now or later.
+    pub fn mount(volume: V) -> Result<Self, MountError> {
+        let volume_bytes = volume.size_bytes();
+        if volume_bytes < BOOT_BYTES as u64 {
+            return Err(MountError::NotFat);
+        }
+        let mut cache = Cache::default();
+        let mut sector = [0; BOOT_BYTES];
+        cache.read(&volume, 0, &mut sector)?;
+        let geometry = Geometry::new(&sector, volume_bytes)?;
+        match geometry.root {
+            Place::Chain(first) if geometry.cluster_offset(first).is_none() => {
+                Err(MountError::Corrupt("the root's first cluster"))
+            }
+            _ => Ok(Self { volume, geometry, cache, chains: Chains::default(), free_clusters: None }),
+        }
+    }
+
+    /// The label: an entry of the root or, without one, what the boot sector says.
+    pub fn label(&mut self) -> Result<String, Error> {
+        let label = self.root_label()?.unwrap_or(self.geometry.label);
+        let mut text = String::new();
+        label_text(&label, &mut text)?;
+        if text == NO_LABEL {
+            text.clear();
+        }
+        Ok(text)
+    }
+}

@@ -10,6 +10,8 @@ pub(crate) struct Message {
     pub(crate) reason: String,
     pub(crate) target: Option<Target>,
     pub(crate) executable: Option<PathBuf>,
+    /// Whether it was there already.
+    pub(crate) fresh: Option<bool>,
     pub(crate) message: Option<Diagnostic>,
     pub(crate) package_id: Option<String>,
 }

@@ -12,6 +12,7 @@ use nix::unistd::Pid;
 
 use crate::guest_tests::free_port;
 use crate::machine::{Kind, Machine};
+use crate::messages::Message;
 use crate::process::{Console, LOOK_INTERVAL, Process};
 use crate::vm::Vm;
 use crate::{bench, namespace, project};
@@ -30,6 +31,7 @@ pub(crate) fn all() -> Vec<NamedTest> {
         ("run_interrupted".to_owned(), Box::new(interrupted)),
         ("run_interrupted_twice".to_owned(), Box::new(interrupted_twice)),
         ("run_with_slips".to_owned(), Box::new(slips)),
+        ("run_builds_once".to_owned(), Box::new(builds_once)),
         ("debug_backtrace".to_owned(), Box::new(backtrace)),
         ("bench_of_a_server".to_owned(), Box::new(measured)),
     ]
@@ -155,6 +157,21 @@ fn slips() -> Result<()> {
         let (status, output) = Run::start(arguments)?.end()?;
         ensure!(status.code() == Some(2) && output.contains(expected), "{arguments:?} {status}: {output}");
     }
+    Ok(())
+}
+
+/// An app of which nothing has changed is not compiled and linked again.
+fn builds_once() -> Result<()> {
+    project::build_app("hello")?;
+    let mut again = project::cargo();
+    again.current_dir(project::root()).args(["build", "--manifest-path", "apps/hello/Cargo.toml"]);
+    again.args(["--release", "--target", project::TARGET, "--message-format=json", "--target-dir"]);
+    let output = again.arg(project::target_dir()).output()?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8_lossy(&output.stdout);
+    let program = text.lines().filter_map(Message::parse).find(|message| message.executable.is_some());
+    let program = program.context("cargo names no program")?;
+    ensure!(program.fresh == Some(true), "hello is built again: {}", String::from_utf8_lossy(&output.stderr));
     Ok(())
 }
 

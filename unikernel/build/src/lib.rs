@@ -121,9 +121,8 @@ fn watch_settings() {
 }
 
 /// Rebuilds when the kernel, a crate below it, their dependencies, or the layout changes. What comes from a registry
-/// never does.
+/// never does. The build script itself, wherever it lies, is cargo's concern.
 fn watch() {
-    println!("cargo:rerun-if-changed=build.rs");
     let Some(unikernel_dir) = sources::workspace() else { return };
     let entries = fs::read_dir(unikernel_dir).expect("the crate lies in unikernel/build");
     let folders =

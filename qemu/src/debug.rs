@@ -30,6 +30,7 @@ pub(crate) fn run(options: &DebugOptions) -> Result<u8> {
         bail!("there is no gdb: `apt-get install gdb`, or `cargo unikernel run --gdb` for another debugger");
     }
     // With all variables.
+    run::check_files(&options.run)?;
     let bootable = run::bootable_as(&options.run.what, Profile::Debug)?;
     let symbols = Symbols::of(&bootable.image)?;
     let main = main_of(&symbols.file)?;

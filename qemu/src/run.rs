@@ -4,10 +4,11 @@ use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::cli::{Network, RunOptions, What};
 use crate::cpio::Archive;
+use crate::disk::Disk;
 use crate::machine::{Machine, Net, QEMU};
 use crate::project::Profile;
 use crate::vm::{Console, Vm};
@@ -20,6 +21,7 @@ const TIMED_OUT: u8 = 124;
 pub(crate) fn run(options: &RunOptions) -> Result<u8> {
     // A build may take minutes.
     check_port(options)?;
+    check_files(options)?;
     let bootable = bootable(&options.what)?;
     let mut machine = machine(options, &bootable)?;
     check_port(options)?;
@@ -112,8 +114,8 @@ pub(crate) fn machine(options: &RunOptions, bootable: &Bootable) -> Result<Machi
     machine.more_nets = nets.collect();
     machine.initrd = initrd(options, bootable)?;
     machine.disks = options.disks.clone();
+    check_files(options)?;
     for disk in &mut machine.disks {
-        disk.check()?;
         disk.forgets_writes = options.forgets_writes;
     }
     machine.add_rng();
@@ -166,9 +168,7 @@ pub(crate) fn app_files(app: &str, archive: &str) -> Result<Option<PathBuf>> {
 
 /// An archive as it is, or a folder packed into one.
 pub(crate) fn initrd_file(path: &Path, name: &str) -> Result<PathBuf> {
-    if !path.exists() {
-        bail!("there is no initrd at {}", path.display());
-    }
+    check_initrd(path)?;
     if path.is_file() {
         return Ok(path.to_owned());
     }
@@ -199,6 +199,17 @@ pub(crate) fn initrd(options: &RunOptions, bootable: &Bootable) -> Result<Option
     Ok(Some(path))
 }
 
+fn check_initrd(path: &Path) -> Result<()> {
+    ensure!(path.exists(), "there is no initrd at {}", path.display());
+    Ok(())
+}
+
+/// Files of this host that must be there; before a build, whose time would be lost.
+pub(crate) fn check_files(options: &RunOptions) -> Result<()> {
+    options.disks.iter().try_for_each(Disk::check)?;
+    options.initrd.iter().try_for_each(|path| check_initrd(path))
+}
+
 /// A taken port would show only as a QEMU error; say what to do instead.
 fn check_port(options: &RunOptions) -> Result<()> {
     let port = options.ports.0;
@@ -208,8 +219,8 @@ fn check_port(options: &RunOptions) -> Result<()> {
     match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
         Ok(_) => Ok(()),
         Err(error) => bail!(
-            "port {port} of this host is taken ({error}): choose another, as in --port {}",
-            port.wrapping_add(1)
+            "port {port} of this host is taken ({error}): choose another, as in --port {other} (with make: PORT={other})",
+            other = port.wrapping_add(1)
         ),
     }
 }

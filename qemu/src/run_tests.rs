@@ -147,11 +147,14 @@ fn interrupted_twice() -> Result<()> {
 fn slips() -> Result<()> {
     let taken = TcpListener::bind("127.0.0.1:0")?;
     let port = taken.local_addr()?.port().to_string();
-    let slips: [(&[&str], &str); 4] = [
+    let slips: [(&[&str], &str); 6] = [
         (&["htp"], "did you mean `http`?"),
         (&["http", "--smp", "0"], "one processor at least"),
         (&["http", "--prot", "8080"], "--prot"),
         (&["http", "--port", &port], "choose another"),
+        // Told before the app is looked for and built, which may take minutes.
+        (&["htp", "--disk", "/nowhere.img"], "there is no disk at /nowhere.img"),
+        (&["htp", "--initrd", "/nowhere"], "there is no initrd at /nowhere"),
     ];
     for (arguments, expected) in slips {
         let (status, output) = Run::start(arguments)?.end()?;

@@ -89,13 +89,14 @@ doc: setup ## API documentation and the generated pages
 	cargo run --quiet --release -p unikernel-build --bin layers -- --draw
 	cargo doc --no-deps
 
-# mdbook is compiled once, which takes minutes.
 MDBOOK   = target/tools/bin/mdbook
 $(MDBOOK):
-	cargo install --quiet --locked --version "^0.4" --root target/tools --target-dir target/tools/build mdbook && rm -rf target/tools/build
+	@echo 'book: compiling mdbook, which takes minutes and is done once'
+	@cargo install --quiet --locked --version "^0.4" --root target/tools --target-dir target/tools/build mdbook && rm -rf target/tools/build
 
 book: $(MDBOOK) ## the pages of docs/ as a book, in target/book
 	@$(MDBOOK) build
+	@echo 'book: target/book/index.html'
 
 clean: ## remove everything that was built
 	cargo clean

@@ -51,7 +51,7 @@ pub(crate) fn run(options: &ConformanceOptions) -> Result<u8> {
     let mut failed = 0;
     for suite in suites::load(&options.suites)? {
         let results = run_suite(&suite, options).with_context(|| format!("suite {}", suite.name))?;
-        failed += report::Sums::of(&suite, &results).failed;
+        failed += report::Sums::of(&suite, &results).failed + results.broken.len();
         println!("\n{}", report::table(&[(suite, results)], ""));
     }
     let all = suites::load(&[])?.into_iter();
@@ -125,8 +125,10 @@ fn keep(
     earlier: Results,
 ) -> Result<Results> {
     if options.test.is_some() || options.keeps_results {
-        for (test, complaint) in earlier.broken {
-            results.broken.entry(test).or_insert(complaint);
+        for (program, complaint) in earlier.broken {
+            if !results.has_tests_of(&program) {
+                results.broken.entry(program).or_insert(complaint);
+            }
         }
         for (test, entry) in earlier.tests {
             results.tests.entry(test).or_insert(entry);

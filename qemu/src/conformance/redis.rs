@@ -1,6 +1,6 @@
 //! Redis' own test suite, in its external mode: units in Tcl that talk to a server over the network. The server is Debian's,
 //! packed with a kernel: the one file runs on Linux and booted. Each unit gets a server of its own in both places, at the same
-//! time; one that fails booted is run there once more.
+//! time, with no data; one that fails booted is run there once more.
 //!
 //! Units open connections and expect that what they send on one is read before what they send on the next. QEMU's user network
 //! turns that round, so the guest has a tap device, and all of it is in a network namespace of its own.
@@ -17,6 +17,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
+use super::libtest;
 use super::redis_output::{self, Outcomes};
 use super::results::{Entry, Outcome, Results, Verdict};
 use super::source;
@@ -26,6 +27,7 @@ use crate::debian::{self, Program};
 use crate::machine::{Machine, Net, QEMU};
 use crate::namespace::{self, GUEST, Queues, TAP};
 use crate::process::{Console, LOOK_INTERVAL, Process};
+use crate::vm::last_lines;
 use crate::{ntp_tests, project};
 
 /// What `suites.toml` says of it.
@@ -114,19 +116,31 @@ pub(super) fn run(
         let is_kept = options.keeps_results && has_passed(suite, earlier, &unit);
         if is_named && !is_kept && suite.takes(&unit) {
             let started = Instant::now();
-            let tests = units.run_unit(&unit)?;
-            println!("{unit}: {} tests, {:.1} s", tests.len(), started.elapsed().as_secs_f32());
-            results.tests.extend(tests);
+            let ran = units.run_unit(&unit)?;
+            println!("{unit}: {} tests, {:.1} s", ran.tests.len(), started.elapsed().as_secs_f32());
+            if let Some(complaint) = ran.complaint {
+                println!("FAILED  {unit}: {complaint}");
+                results.broken.insert(unit.clone(), complaint);
+            }
+            results.tests.extend(ran.tests);
         }
     }
     Ok(results)
+}
+
+/// What came of a unit.
+struct Ran {
+    tests: BTreeMap<String, Entry>,
+    /// Why there may be more tests in it than these.
+    complaint: Option<String>,
 }
 
 /// True if nothing of a unit has failed in an earlier run.
 fn has_passed(suite: &Suite, earlier: &Results, unit: &str) -> bool {
     let is_of_unit = |name: &str| name.strip_prefix(unit).is_some_and(|rest| rest.starts_with("::"));
     let mut tests = earlier.tests.iter().filter(|(name, _)| is_of_unit(name)).peekable();
-    tests.peek().is_some()
+    !earlier.broken.contains_key(unit)
+        && tests.peek().is_some()
         && tests.all(|(name, entry)| !matches!(entry.verdict(suite, name), Verdict::Failed(_)))
 }
 
@@ -164,19 +178,26 @@ impl Units<'_> {
         command
     }
 
-    fn run_unit(&self, unit: &str) -> Result<BTreeMap<String, Entry>> {
+    fn run_unit(&self, unit: &str) -> Result<Ran> {
         let (linux, guest) = thread::scope(|scope| {
             let linux = scope.spawn(|| self.attempt(unit, At::Linux));
             let guest = self.attempt(unit, At::Guest);
             (linux.join().expect("nothing panics there"), guest)
         });
         let (linux, first) = (linux?, guest?);
+        let complaint = (!redis_output::is_over(&linux, unit)).then(|| {
+            format!("it does not come to its end on Linux: {}", libtest::shorten(&last_lines(&linux, 3)))
+        });
+        let [linux, first] = [linux, first].map(|output| redis_output::outcomes(&output));
         let is_failure = |name: &String| {
             let is_excused = self.suite.excuse(&format!("{unit}::{name}")).is_some();
             linux[name] == Outcome::Passed && first.get(name) != Some(&Outcome::Passed) && !is_excused
         };
-        let second =
-            if linux.keys().any(is_failure) { self.attempt(unit, At::Guest)? } else { Outcomes::new() };
+        let second = if linux.keys().any(is_failure) {
+            redis_output::outcomes(&self.attempt(unit, At::Guest)?)
+        } else {
+            Outcomes::new()
+        };
         let entry = |(name, linux): (String, Outcome)| {
             let missing = || Outcome::Failed("the unit ended before it".to_owned());
             let once = first.get(&name).cloned().unwrap_or_else(missing);
@@ -184,16 +205,17 @@ impl Units<'_> {
                 second.get(&name).cloned().filter(|_| linux == Outcome::Passed && once != Outcome::Passed);
             let first_failure = again.is_some().then(|| text_of(&once));
             let key = format!("{unit}::{name}");
-            if let (Outcome::Passed, Outcome::Failed(reason)) = (&linux, again.as_ref().unwrap_or(&once)) {
+            let entry = Entry { linux, guest: Some(again.unwrap_or(once)), first_failure };
+            if let Verdict::Failed(reason) = entry.verdict(self.suite, &key) {
                 println!("FAILED  {key}: {reason}");
             }
-            (key, Entry { linux, guest: Some(again.unwrap_or(once)), first_failure })
+            (key, entry)
         };
-        Ok(linux.into_iter().map(entry).collect())
+        Ok(Ran { tests: linux.into_iter().map(entry).collect(), complaint })
     }
 
-    /// Runs a unit with a server of its own.
-    fn attempt(&self, unit: &str, at: At) -> Result<Outcomes> {
+    /// Runs a unit with a server of its own; answers what the suite prints.
+    fn attempt(&self, unit: &str, at: At) -> Result<String> {
         let server = self.start(at)?;
         let host = Ipv4Addr::from(if at == At::Linux { [127, 0, 0, 1] } else { GUEST.0 });
         wait_for(SocketAddr::from((host, PORT)), &server)?;
@@ -210,7 +232,17 @@ impl Units<'_> {
         if process.try_wait()?.is_some() {
             process.drain();
         }
-        Ok(redis_output::outcomes(&process.output()))
+        Ok(process.output())
+    }
+
+    /// Where a server on Linux keeps its data: it would load what another has left, and not answer meanwhile.
+    fn empty_folder(&self) -> Result<PathBuf> {
+        let folder = self.folders[At::Linux as usize].with_file_name("server");
+        if folder.exists() {
+            fs::remove_dir_all(&folder)?;
+        }
+        fs::create_dir(&folder)?;
+        Ok(folder)
     }
 
     fn start(&self, at: At) -> Result<Process> {
@@ -218,7 +250,7 @@ impl Units<'_> {
             At::Linux => {
                 let mut command = Command::new(&self.image);
                 command.args(ARGUMENTS.map(|word| word.trim_matches('"')));
-                command.current_dir(&self.folders[at as usize]);
+                command.current_dir(self.empty_folder()?);
                 command.env("LD_LIBRARY_PATH", debian::libraries(&self.packages));
                 command
             }

@@ -36,6 +36,13 @@ pub(super) fn outcomes(output: &str) -> Outcomes {
     outcomes
 }
 
+/// True if all tests of a unit have had their turn.
+pub(super) fn is_over(output: &str, unit: &str) -> bool {
+    let has_unit = |rest: &str| rest.strip_prefix(unit).is_some_and(|rest| rest.starts_with(" ("));
+    let text = without_colours(output);
+    text.lines().filter_map(|line| line.split_once(" done]: ")).any(|(_, rest)| has_unit(rest))
+}
+
 /// A test that is not for this server; of a whole group there is only the reason.
 fn ignored(rest: &str) -> (&str, Outcome) {
     let (name, reason) = rest.rsplit_once(": ").unwrap_or(("a group of tests", rest));
@@ -76,5 +83,12 @@ mod tests {
             ("Tag", Outcome::Excused("slow denied".to_owned())),
         ];
         assert_eq!(told, expected.map(|(name, outcome)| (name.to_owned(), outcome)).into());
+        assert!(is_over(output, "unit/x") && !is_over(output, "unit/y"));
+    }
+
+    #[test]
+    fn unit_that_an_exception_ends_is_not_over() {
+        let output = "[ok]: GET (1 ms)\n[\x1b[0;31;49mexception\x1b[0m]: Executing test client: LOADING Redis is loading.\n";
+        assert!(!is_over(output, "unit/x"));
     }
 }

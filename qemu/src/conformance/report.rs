@@ -147,7 +147,7 @@ fn section(suite: &Suite, results: &Results) -> String {
     );
     list(
         &mut text,
-        "Programs that do not compile",
+        "Programs without all results",
         results.broken.iter().map(|(name, why)| format!("`{name}`: {}", escape(why))),
     );
     text

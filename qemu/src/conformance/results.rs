@@ -48,7 +48,7 @@ pub(super) struct Results {
     pub(super) version: String,
     pub(super) cpus: u32,
     pub(super) tests: BTreeMap<String, Entry>,
-    /// Programs that do not compile.
+    /// Programs that do not compile, or do not come to their end on Linux.
     pub(super) broken: BTreeMap<String, String>,
 }
 
@@ -58,6 +58,14 @@ impl Results {
         let text = fs::read_to_string(path(suite)?).unwrap_or_default();
         let results: Self = serde_json::from_str(&text).unwrap_or_default();
         Ok(if results.version == suite.version { results } else { Self::default() })
+    }
+
+    /// True if there are results of a program's tests, or of the program as one test.
+    pub(super) fn has_tests_of(&self, program: &str) -> bool {
+        let is_of_it = |test: &String| {
+            test.strip_prefix(program).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+        };
+        self.tests.keys().any(is_of_it)
     }
 
     /// Keeps them for later runs and the report.

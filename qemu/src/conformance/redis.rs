@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::path::PathBuf;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -89,6 +90,7 @@ pub(super) fn run(
     let packages = [redis.package.as_str()];
     let unpacked = debian::unpack(&packages)?.context("the program's package cannot be downloaded")?;
     let folders = [sources(suite, redis, "linux")?, sources(suite, redis, "guest")?];
+    folders.iter().try_for_each(|folder| link_client(&unpacked, folder))?;
     let image = project::work_dir("debian")?.join("redis-server.unikernel");
     if !namespace::is_inside() {
         let program = Program {
@@ -164,6 +166,15 @@ fn sources(suite: &Suite, redis: &RedisTests, place: &str) -> Result<PathBuf> {
     Ok(folder)
 }
 
+/// Puts the client where the suite would have built it.
+fn link_client(packages: &Path, sources: &Path) -> Result<()> {
+    let link = sources.join("src/redis-cli");
+    if !link.is_symlink() {
+        symlink(packages.join("usr/bin/redis-cli"), &link)?;
+    }
+    Ok(())
+}
+
 impl Units<'_> {
     fn list(&self) -> Result<Vec<String>> {
         let output =
@@ -175,6 +186,8 @@ impl Units<'_> {
     fn tcl(&self, at: At) -> Command {
         let mut command = Command::new("tclsh");
         command.arg("tests/test_helper.tcl").current_dir(&self.folders[at as usize]);
+        // For the client.
+        command.env("LD_LIBRARY_PATH", debian::libraries(&self.packages));
         command
     }
 

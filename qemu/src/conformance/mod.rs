@@ -83,6 +83,7 @@ fn run_suite(suite: &Suite, options: &ConformanceOptions) -> Result<Results> {
         let results = redis::run(suite, redis, options, &earlier)?;
         return keep(suite, options, results, earlier);
     }
+    eprintln!("{}: getting its sources", suite.name);
     let source = source::prepare(suite)?;
     let profile = if options.is_checked { "kernel-checked" } else { "kernel" };
     let run = SuiteRun {
@@ -100,9 +101,12 @@ fn run_suite(suite: &Suite, options: &ConformanceOptions) -> Result<Results> {
     };
     run.excuse_c_programs()?;
     let is_wanted = |test: &str| run.is_chosen(test) && run.excuse(test).is_none();
+    eprintln!("{}: compiling its tests, which takes minutes the first time", suite.name);
     let built = build::build(suite, &source, &is_wanted)?;
     let chosen: Vec<&Program> = built.programs.iter().collect();
-    for programs in chosen.chunks(PROGRAMS_AT_ONCE) {
+    for (index, programs) in chosen.chunks(PROGRAMS_AT_ONCE).enumerate() {
+        let (first, all) = (index * PROGRAMS_AT_ONCE, chosen.len());
+        eprintln!("{}: programs {} to {} of {all}", suite.name, first + 1, first + programs.len());
         build::link(programs, profile)?;
         run.run_all(programs)?;
         // A suite of two thousand programs would fill the disk; a few are worth a second look.

@@ -88,6 +88,10 @@ pub(super) fn run(
     earlier: &Results,
 ) -> Result<Results> {
     let packages = [redis.package.as_str()];
+    if !namespace::is_inside() {
+        let (name, package) = (&suite.name, &redis.package);
+        eprintln!("{name}: getting Debian's package {package}, what it needs, and its sources");
+    }
     let unpacked = debian::unpack(&packages)?.context("the program's package cannot be downloaded")?;
     let folders = [sources(suite, redis, "linux")?, sources(suite, redis, "guest")?];
     folders.iter().try_for_each(|folder| link_client(&unpacked, folder))?;
@@ -100,6 +104,7 @@ pub(super) fn run(
             folders: &[],
             files: &[],
         };
+        eprintln!("{}: packing the server with a kernel, which takes minutes the first time", suite.name);
         program.image()?.context("the program's package cannot be downloaded")?;
         let mut again = namespace::command(["conformance", "--suite", &suite.name])?;
         again.args(options.keeps_results.then_some("--keep"));
@@ -113,12 +118,14 @@ pub(super) fn run(
     let clock = ntp_tests::Running::honest(HOST)?;
     let units = Units { suite, options, image, packages: unpacked, folders, clock };
     let mut results = Results { version: suite.version.clone(), cpus: options.cpus, ..Results::default() };
-    for unit in units.list()? {
+    let list = units.list()?;
+    for (index, unit) in list.iter().enumerate() {
         let is_named = options.test.as_ref().is_none_or(|text| unit.contains(text.as_str()));
-        let is_kept = options.keeps_results && has_passed(suite, earlier, &unit);
-        if is_named && !is_kept && suite.takes(&unit) {
+        let is_kept = options.keeps_results && has_passed(suite, earlier, unit);
+        if is_named && !is_kept && suite.takes(unit) {
             let started = Instant::now();
-            let ran = units.run_unit(&unit)?;
+            eprintln!("{}: unit {} of {}, {unit}", suite.name, index + 1, list.len());
+            let ran = units.run_unit(unit)?;
             println!("{unit}: {} tests, {:.1} s", ran.tests.len(), started.elapsed().as_secs_f32());
             if let Some(complaint) = ran.complaint {
                 println!("FAILED  {unit}: {complaint}");

@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use super::results::{Outcome, Results, Verdict};
 use super::suites::Suite;
+use crate::project;
 
 /// Sums of one suite, or of all.
 #[derive(Default)]
@@ -162,9 +163,10 @@ fn list(text: &mut String, title: &str, items: impl Iterator<Item = String>) {
     }
 }
 
-/// Text from programs' output, harmless in Markdown.
+/// Text from programs' output, harmless in Markdown, and without where this host keeps the suites.
 fn escape(text: &str) -> String {
-    let escaped = text.replace('\u{1b}', "");
+    let suites = project::target_dir().join("conformance/suites");
+    let escaped = text.replace('\u{1b}', "").replace(&format!("{}/", suites.display()), "");
     if escaped.contains(['<', '*', '_', '|', '[', '`']) {
         format!("`{}`", escaped.replace('`', "'"))
     } else {
@@ -179,6 +181,12 @@ mod tests {
     fn suite(name: &str, version: &str) -> (Suite, Results) {
         let suite = toml::from_str(&format!("name = '{name}'\nversion = '{version}'")).unwrap();
         (suite, Results::default())
+    }
+
+    #[test]
+    fn folders_of_this_host_are_left_out() {
+        let file = project::target_dir().join("conformance/suites/libc-test/src/a_b.c");
+        assert_eq!(escape(&format!("{}:7: wrong", file.display())), "`libc-test/src/a_b.c:7: wrong`");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use unikernel_vfs::Error;
 
 use crate::Transport;
 use crate::errno::error;
-use crate::messages::{Clunk, ERROR_TYPE, Fid, Lopen, Request, Version, Walk};
+use crate::messages::{Clunk, ERROR_TYPE, Fid, Lopen, Remove, Request, Version, Walk};
 use crate::wire::{Malformed, Qid, Reader, Take};
 
 /// `size[4] type[1] tag[2]`
@@ -209,6 +209,15 @@ impl<T: Transport> Connection<T> {
     /// Ends a fid. It ends even if the server reports an error of what it did meanwhile.
     pub(crate) fn clunk(&mut self, fid: Fid) -> Result<(), Error> {
         let result = self.call(&Clunk { fid });
+        if matches!(result, Ok(()) | Err(CallError::Refused(_))) {
+            self.free_fids.push(fid.0);
+        }
+        result.map_err(Error::from)
+    }
+
+    /// Ends a fid and removes the name that it stands for.
+    pub(crate) fn remove(&mut self, fid: Fid) -> Result<(), Error> {
+        let result = self.call(&Remove { fid });
         if matches!(result, Ok(()) | Err(CallError::Refused(_))) {
             self.free_fids.push(fid.0);
         }

@@ -69,6 +69,12 @@ impl<T: Transport> P9<T> {
     /// Makes what was written to an inode durable, or, for a directory, what was done to its names.
     pub(crate) fn sync(&mut self, number: InodeNumber, data_only: bool) -> Result<(), Error> {
         self.resolve(number)?;
+        let node = self.nodes.get(number)?;
+        if node.is_nameless && node.any_handle().is_none() {
+            // It is out of reach: nothing can be written, and nothing is left to find after a crash.
+            self.unsynced.remove(&number);
+            return Ok(());
+        }
         let handle = match self.kind(number)? {
             FileKind::Directory => self.directory_reader(number)?,
             FileKind::File => match self.nodes.get(number)?.any_handle() {

@@ -4,6 +4,11 @@ use unikernel_vfs::Error;
 
 pub(crate) const ENOENT: u32 = 2;
 
+/// True if an error number says that the server does not know the request: `ENOSYS`, `EOPNOTSUPP`, `ENOTSUPP`.
+pub(crate) fn is_unknown_request(number: u32) -> bool {
+    matches!(number, 38 | 95 | 524)
+}
+
 /// What an error number means here.
 pub(crate) fn error(number: u32) -> Error {
     match number {

@@ -55,6 +55,8 @@
 //! byte. No holes, no reservations, no files without a name, no locks of the server's, no exchange of two names. Who owns what is made is
 //! the server's to decide: it is asked for the wanted owner, and may refuse.
 //!
+//! Servers that know neither `Tunlinkat` nor `Trenameat` (diod 1.0) are asked by `Tremove` and `Trename`.
+//!
 //! Sources: `protocol.md` of diod, `include/net/9p/9p.h` of Linux, `hw/9pfs` of QEMU.
 
 #![no_std]

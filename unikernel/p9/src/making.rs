@@ -3,7 +3,7 @@
 use unikernel_vfs::{AttributeChange, Error, FileKind, InodeNumber, NewKind, NewNode};
 
 use crate::connection::Handle;
-use crate::messages::{Fid, Lcreate, Mkdir, Mknod, REMOVE_DIRECTORY, Symlink, Unlinkat, mode, open};
+use crate::messages::{Fid, Lcreate, Mkdir, Mknod, Symlink, mode, open};
 use crate::names::{MAX_TARGET_BYTES, check_own_name};
 use crate::wire::Qid;
 use crate::{P9, Transport};
@@ -40,8 +40,7 @@ impl<T: Transport> P9<T> {
         });
         if found.is_err() {
             // It was made, but nobody will know of it.
-            let flags = if node.kind == NewKind::Directory { REMOVE_DIRECTORY } else { 0 };
-            if self.connection.call(&Unlinkat { directory: fid, name, flags }).is_ok() {
+            if self.remove_name(fid, name, node.kind == NewKind::Directory).is_ok() {
                 self.forget(InodeNumber(made.path));
             }
         }

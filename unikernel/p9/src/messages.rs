@@ -77,6 +77,9 @@ messages! {
     70 Link<'a> { directory: Fid, fid: Fid, name: Text<'a> } => ();
     74 Renameat<'a> { from_directory: Fid, from: Text<'a>, to_directory: Fid, to: Text<'a> } => ();
     76 Unlinkat<'a> { directory: Fid, name: Text<'a>, flags: u32 } => ();
+    // The same by a fid of what has the name, for servers that lack the two above. `Remove` ends the fid, whatever comes of it.
+    20 Rename<'a> { fid: Fid, directory: Fid, name: Text<'a> } => ();
+    122 Remove { fid: Fid } => ();
 }
 
 /// The type of the reply that holds an error number instead (`Rlerror`).

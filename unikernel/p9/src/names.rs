@@ -2,8 +2,11 @@
 
 use unikernel_vfs::{Error, InodeNumber, RenameMode};
 
-use crate::messages::{Link, REMOVE_DIRECTORY, Readlink, Renameat, Unlinkat};
+use crate::connection::CallError;
+use crate::errno::is_unknown_request;
+use crate::messages::{Fid, Link, REMOVE_DIRECTORY, Readlink, Rename, Renameat, Unlinkat};
 use crate::nodes::{Node, Place};
+use crate::wire::Qid;
 use crate::{P9, Transport};
 
 /// The longest name, in bytes.
@@ -111,11 +114,50 @@ impl<T: Transport> P9<T> {
         }
         self.prepare_loss(number);
         let fid = self.resolve_directory(directory)?;
-        let flags = if wants_directory { REMOVE_DIRECTORY } else { 0 };
-        self.connection.call(&Unlinkat { directory: fid, name, flags })?;
+        self.remove_name(fid, name, wants_directory)?;
         self.unsynced.insert(directory);
         self.lose_name(number, &Place::new(directory, name));
         Ok(())
+    }
+
+    /// Removes a name at the server.
+    pub(crate) fn remove_name(
+        &mut self,
+        directory: Fid,
+        name: &[u8],
+        wants_directory: bool,
+    ) -> Result<(), Error> {
+        let flags = if wants_directory { REMOVE_DIRECTORY } else { 0 };
+        match self.connection.call(&Unlinkat { directory, name, flags }) {
+            Err(CallError::Refused(number)) if is_unknown_request(number) => {}
+            result => return Ok(result?),
+        }
+        // diod before 1.1, for one. It would remove an empty directory like a file.
+        let (fid, qid) = self.connection.walk(directory, name)?;
+        let is_directory = qid.kind & Qid::DIRECTORY != 0;
+        if is_directory != wants_directory {
+            self.connection.discard(fid);
+            return Err(if is_directory { Error::IsADirectory } else { Error::NotADirectory });
+        }
+        self.connection.remove(fid)
+    }
+
+    /// Moves a name at the server.
+    fn move_name(
+        &mut self,
+        (from_directory, from): (Fid, &[u8]),
+        (to_directory, to): (Fid, &[u8]),
+    ) -> Result<(), Error> {
+        match self.connection.call(&Renameat { from_directory, from, to_directory, to }) {
+            Err(CallError::Refused(number)) if is_unknown_request(number) => {}
+            result => return Ok(result?),
+        }
+        let (fid, _) = self.connection.walk(from_directory, from)?;
+        let result = self.connection.call(&Rename { fid, directory: to_directory, name: to });
+        if result != Err(CallError::Silent) {
+            self.connection.discard(fid);
+        }
+        Ok(result?)
     }
 
     /// Before a name of an inode goes: what somebody holds must be open at the server, or its content is out of reach after.
@@ -175,7 +217,7 @@ impl<T: Transport> P9<T> {
         }
         let from_fid = self.resolve_directory(from_directory)?;
         let to_fid = self.resolve_directory(to_directory)?;
-        self.connection.call(&Renameat { from_directory: from_fid, from, to_directory: to_fid, to })?;
+        self.move_name((from_fid, from), (to_fid, to))?;
         self.unsynced.extend([from_directory, to_directory]);
         if let Some(number) = replaced {
             self.lose_name(number, &Place::new(to_directory, to));

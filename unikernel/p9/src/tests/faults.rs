@@ -100,8 +100,8 @@ const OPERATIONS: &[(&str, Operation)] = &[
     ("sync directory", |fs| lookup(fs, "full").and_then(|full| fs.sync_inode(full, Sync::All, NOW))),
 ];
 
-fn server(style: Style) -> Server {
-    let mut server = Server::new(style);
+fn server(style: Style, is_old: bool) -> Server {
+    let mut server = Server { is_old, ..Server::new(style) };
     let tree = &mut server.tree;
     let mut file = Inode { mode: S_IFREG | 0o644, data: vec![7; 20_000], ..Inode::default() };
     file.attributes.insert(b"user.old".to_vec(), vec![9; 10_000]);
@@ -113,6 +113,11 @@ fn server(style: Style) -> Server {
     let link = Inode { mode: S_IFLNK | 0o777, data: b"to".to_vec(), ..Inode::default() };
     tree.create(ROOT.0, b"link", link).expect("link");
     server
+}
+
+/// Each kind of server, with and without the newer requests.
+fn servers() -> impl Iterator<Item = (Style, bool)> {
+    STYLES.into_iter().flat_map(|style| [(style, false), (style, true)])
 }
 
 /// What can be seen of a tree: without the marks of who has files open, and the next number.
@@ -131,8 +136,8 @@ struct Outcome {
 }
 
 /// Does an operation on a new mount, with a fault at one of its requests, counted from 1, and unmounts.
-fn run(style: Style, operation: Operation, fault: Option<(usize, Fault)>) -> Outcome {
-    let link = Link::new(server(style));
+fn run((style, is_old): (Style, bool), operation: Operation, fault: Option<(usize, Fault)>) -> Outcome {
+    let link = Link::new(server(style, is_old));
     let options = MountOptions { message_bytes: 8192, ..MountOptions::default() };
     let mut fs = P9::mount(link.clone(), &options).expect("mount");
     let start = link.server().requests();
@@ -149,7 +154,7 @@ fn run(style: Style, operation: Operation, fault: Option<(usize, Fault)>) -> Out
 
 #[test]
 fn a_refused_request_leaves_no_fid_and_no_change() {
-    for style in STYLES {
+    for style in servers() {
         for (name, operation) in OPERATIONS {
             let whole = run(style, *operation, None);
             assert_eq!((whole.result, whole.fids_left), (Ok(()), 0), "{name}");
@@ -169,7 +174,7 @@ fn a_refused_request_leaves_no_fid_and_no_change() {
 
 #[test]
 fn a_request_without_reply_leaves_one_fid_at_most() {
-    for style in STYLES {
+    for style in servers() {
         for (name, operation) in OPERATIONS {
             let requests = run(style, *operation, None).requests;
             for at in 1..=requests {
@@ -197,7 +202,7 @@ fn a_server_that_has_gone_is_an_error_of_the_device() {
     }
     assert!(P9::mount(Gone, &MountOptions::default()).is_err());
     for (name, operation) in OPERATIONS {
-        let link = Link::new(server(Style::Qemu));
+        let link = Link::new(server(Style::Qemu, false));
         let mut fs = P9::mount(link.clone(), &MountOptions::default()).expect("mount");
         let file = lookup(&mut fs, "file").expect("lookup");
         fs.open(file).expect("open");

@@ -124,7 +124,7 @@ impl Transport for Babbler {
                     110 => 15,
                     118 => 4,
                     30 => 8,
-                    26 | 32 | 50 | 70 | 74 | 76 | 120 => 0,
+                    20 | 26 | 32 | 50 | 70 | 74 | 76 | 120 | 122 => 0,
                     _ => self.bytes[self.next % self.bytes.len()] as usize * 8,
                 };
                 let bytes = self.bytes.iter().cycle().skip(self.next).take(len).copied().collect();
@@ -157,6 +157,7 @@ proptest! {
     fn spoilt_replies_are_survived(
         spoils in proptest::collection::vec((0usize..150, spoil()), 1..12),
         style in prop_oneof![Just(Style::Ideal), Just(Style::Qemu), Just(Style::Diod)],
+        is_old in any::<bool>(),
     ) {
         let mut count = 0;
         let tamper = move |reply: &mut Vec<u8>| {
@@ -165,7 +166,7 @@ proptest! {
             }
             count += 1;
         };
-        let link = Link::new(Server { is_strict: false, tamper: Some(Box::new(tamper)), ..Server::new(style) });
+        let link = Link::new(Server { is_strict: false, is_old, tamper: Some(Box::new(tamper)), ..Server::new(style) });
         let options = MountOptions { message_bytes: 8192, ..MountOptions::default() };
         if let Ok(mut fs) = P9::mount(link.clone(), &options) {
             use_everything(&mut fs);

@@ -78,8 +78,8 @@ struct Both {
 }
 
 impl Both {
-    fn new(style: Style) -> Self {
-        let link = Link::new(Server { most_content: 3000, ..Server::new(style) });
+    fn new(style: Style, is_old: bool) -> Self {
+        let link = Link::new(Server { is_old, most_content: 3000, ..Server::new(style) });
         let options = MountOptions { message_bytes: 8192, idle_inodes: 8, ..MountOptions::default() };
         let fs = P9::mount(link.clone(), &options).expect("mount");
         Self { fs, link, style, tree: Tree::new(), held: Vec::new() }
@@ -366,8 +366,9 @@ proptest! {
     fn operations_do_what_they_do_to_a_tree_in_memory(
         steps in proptest::collection::vec(step(), 1..120),
         style in prop_oneof![Just(Style::Ideal), Just(Style::Qemu), Just(Style::Diod)],
+        is_old in any::<bool>(),
     ) {
-        let mut both = Both::new(style);
+        let mut both = Both::new(style, is_old);
         for step in &steps {
             both.take(step);
         }

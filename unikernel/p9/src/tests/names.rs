@@ -271,6 +271,7 @@ fn removals_check_what_is_there() {
         // It is still somebody's current directory.
         assert_eq!(fs.attributes(directory).expect("attributes").links, 0);
         assert_eq!(fs.create(directory, b"x", node(NewKind::File), NOW), Err(Error::NotFound));
+        fs.sync_inode(directory, unikernel_vfs::Sync::All, NOW).expect("fsync");
         fs.close(directory, NOW).expect("close");
         assert_eq!(fs.attributes(directory), Err(Error::NotFound));
         assert_unmounts(fs, &link);

@@ -289,18 +289,54 @@ impl Server {
         let (from, from_name, to, to_name) = (parser.u32(), parser.name(), parser.u32(), parser.name());
         let (from_directory, to_directory) = (self.directory(from)?, self.directory(to)?);
         self.tree.rename((from_directory, &from_name), (to_directory, &to_name))?;
+        let old = self.path(from, from_name);
+        self.follow(&old, &self.path(to, to_name));
+        Ok(Builder::default())
+    }
+
+    /// The path of a name in the directory of a fid.
+    fn path(&self, directory: u32, name: Vec<u8>) -> Vec<Vec<u8>> {
+        let mut path = self.fids[&directory].path.clone();
+        path.push(name);
+        path
+    }
+
+    /// After a rename: takes the fids along, if this is a server that does so.
+    fn follow(&mut self, old: &[Vec<u8>], new: &[Vec<u8>]) {
         if self.style == Style::Qemu {
-            let path = |fid: u32, name: Vec<u8>| {
-                let mut path = self.fids[&fid].path.clone();
-                path.push(name);
-                path
-            };
-            let (old, new) = (path(from, from_name), path(to, to_name));
-            for fid in self.fids.values_mut().filter(|fid| fid.path.starts_with(&old)) {
+            for fid in self.fids.values_mut().filter(|fid| fid.path.starts_with(old)) {
                 fid.path.splice(..old.len(), new.iter().cloned());
             }
         }
+    }
+
+    /// The file of a fid, and the directory and name by which it was walked to.
+    fn place(&self, fid: u32) -> Result<(u64, Vec<u8>), u32> {
+        self.directory(fid)?;
+        let (name, directory) = self.fid(fid)?.path.split_last().expect("the root stays where it is");
+        let directory = directory.iter().try_fold(ROOT, |at, name| self.tree.lookup(at, name))?;
+        Ok((directory, name.clone()))
+    }
+
+    pub(super) fn rename(&mut self, parser: &mut Parser<'_>) -> Answer {
+        let (fid, to, to_name) = (parser.u32(), parser.u32(), parser.name());
+        let (directory, name) = self.place(fid)?;
+        self.tree.rename((directory, &name), (self.directory(to)?, &to_name))?;
+        let (old, new) = (self.fid(fid)?.path.clone(), self.path(to, to_name));
+        self.follow(&old, &new);
+        self.fids.get_mut(&fid).expect("a fid").path = new;
         Ok(Builder::default())
+    }
+
+    /// Removes a file or an empty directory, as `remove` of the C library does.
+    pub(super) fn remove(&mut self, fid: u32) -> Answer {
+        let removed = self.place(fid).and_then(|(directory, name)| {
+            let number = self.tree.lookup(directory, &name)?;
+            let is_directory = self.tree.get(number)?.is_directory();
+            self.tree.remove(directory, &name, is_directory)
+        });
+        self.drop_fid(fid)?;
+        removed.map(|()| Builder::default())
     }
 
     pub(super) fn unlinkat(&mut self, parser: &mut Parser<'_>) -> Answer {

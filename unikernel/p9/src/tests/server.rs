@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::vec::Vec;
 
 use super::bytes::{Builder, Parser};
-use super::tree::{EINVAL, EIO, ENODATA, ROOT, S_IFDIR, S_IFLNK, S_IFMT, Tree};
+use super::tree::{EINVAL, EIO, ENODATA, ENOSYS, ROOT, S_IFDIR, S_IFLNK, S_IFMT, Tree};
 use crate::{Transport, TransportError};
 
 /// What a fid stands for.
@@ -71,6 +71,8 @@ pub(super) struct Server {
     pub(super) refuses_chown: bool,
     /// Reads and writes do only so many bytes at a time.
     pub(super) most_content: usize,
+    /// It knows neither `Trenameat` nor `Tunlinkat`.
+    pub(super) is_old: bool,
     /// The last offset of a listing is 2^63 - 1.
     pub(super) ends_at_max: bool,
     /// Types of entries are not told.
@@ -107,6 +109,7 @@ impl Server {
             ends_at_max: false,
             hides_types: false,
             fault: None,
+            is_old: false,
             is_gone: false,
             tamper: None,
             seen: BTreeMap::new(),
@@ -139,6 +142,7 @@ impl Server {
                 self.fids.values_mut().for_each(|fid| fid.attribute = None);
                 self.answer(kind, &mut parser).and(Err(EIO))
             }
+            (true, 122) => self.drop_fid(parser.u32()).and(Err(EIO)),
             (true, _) => Err(EIO),
             (false, _) => self.answer(kind, &mut parser),
         };
@@ -211,7 +215,7 @@ impl Server {
         Ok(())
     }
 
-    fn drop_fid(&mut self, number: u32) -> Answer {
+    pub(super) fn drop_fid(&mut self, number: u32) -> Answer {
         let Some(fid) = self.fids.remove(&number) else { return Err(self.misuse("the end of no fid")) };
         let file = if self.style == Style::Ideal {
             Ok(fid.number)
@@ -280,6 +284,9 @@ impl Server {
             16 => self.symlink(parser),
             18 => self.mknod(parser),
             70 => self.link(parser),
+            74 | 76 if self.is_old => Err(ENOSYS),
+            20 if self.is_old => self.rename(parser),
+            122 if self.is_old => self.remove(parser.u32()),
             74 => self.renameat(parser),
             76 => self.unlinkat(parser),
             _ => panic!("a request of type {kind}"),

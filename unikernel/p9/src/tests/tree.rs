@@ -11,6 +11,7 @@ pub(super) const EEXIST: u32 = 17;
 pub(super) const ENOTDIR: u32 = 20;
 pub(super) const EISDIR: u32 = 21;
 pub(super) const EINVAL: u32 = 22;
+pub(super) const ENOSYS: u32 = 38;
 pub(super) const ENOTEMPTY: u32 = 39;
 pub(super) const ENODATA: u32 = 61;
 

@@ -67,12 +67,16 @@ impl Disk {
         Ok(())
     }
 
+    /// What the image is, by its name: hypervisors that look into it can be deceived by who writes to the disk.
+    pub(crate) fn format(&self) -> &'static str {
+        if self.path.extension().is_some_and(|end| end == "qcow2") { "qcow2" } else { "raw" }
+    }
+
     /// QEMU's arguments for disk number `number`.
     pub(crate) fn arguments(&self, number: usize, kind: Kind) -> [String; 4] {
         // A comma ends a value; two are one.
         let quoted = |path: &Path| path.to_string_lossy().replace(',', ",,");
-        let format = if self.path.extension().is_some_and(|end| end == "qcow2") { "qcow2" } else { "raw" };
-        let mut drive = format!("if=none,id=disk{number},format={format}");
+        let mut drive = format!("if=none,id=disk{number},format={}", self.format());
         match &self.faults {
             None => drive.push_str(&format!(",file={}", quoted(&self.path))),
             Some(faults) => drive.push_str(&format!(

@@ -16,7 +16,7 @@ pub(super) fn files(appliance: &Appliance) -> Result<Vec<File>> {
     let drive = |(number, disk): (usize, &crate::disk::Disk)| {
         let path = text(&disk.path)?;
         ensure!(
-            !path.ends_with(".qcow2"),
+            disk.format() == "raw",
             "Firecracker takes raw disks alone: `qemu-img convert -O raw` makes one of {path}"
         );
         Ok(json!({

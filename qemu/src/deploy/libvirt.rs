@@ -21,11 +21,11 @@ pub(super) fn files(appliance: &Appliance) -> Result<Vec<File>> {
     let mut disks = String::new();
     ensure!(appliance.disks.len() <= LETTERS, "there are names for {LETTERS} disks (vda to vdz)");
     for (disk, letter) in appliance.disks.iter().zip('a'..='z') {
-        let format = if disk.path.extension().is_some_and(|end| end == "qcow2") { "qcow2" } else { "raw" };
         writeln!(
             disks,
-            "    <disk type='file' device='disk'>\n      <driver name='qemu' type='{format}'/>\n      \
+            "    <disk type='file' device='disk'>\n      <driver name='qemu' type='{}'/>\n      \
              <source file='{}'/>\n      <target dev='vd{letter}' bus='virtio'/>{}\n    </disk>",
+            disk.format(),
             escaped(text(&disk.path)?),
             if disk.is_read_only { "\n      <readonly/>" } else { "" }
         )?;

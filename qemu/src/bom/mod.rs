@@ -6,12 +6,12 @@ mod graph;
 mod libraries;
 mod licenses;
 
-use std::fs;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use crate::package::PackageOptions;
+use crate::unfinished::{NewText, write_all};
 use graph::Graph;
 
 /// Of which package, and where it goes.
@@ -45,7 +45,7 @@ fn write(options: &BomOptions, text: &str) -> Result<u8> {
     match &options.output {
         None => print!("{text}"),
         Some(path) => {
-            fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
+            write_all([NewText { path, text, mode: None }])?;
             eprintln!("written: {}", path.display());
         }
     }

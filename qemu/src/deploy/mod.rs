@@ -14,7 +14,6 @@ mod systemd;
 mod tests;
 mod words;
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -24,6 +23,7 @@ use crate::disk::Disk;
 use crate::machine::Accelerator;
 use crate::project::did_you_mean;
 use crate::run::{self, Bootable};
+use crate::unfinished::{NewText, write_all};
 pub(crate) use words::{Given, Words};
 
 /// What is deployed.
@@ -193,22 +193,23 @@ pub(crate) fn run(options: &DeployOptions) -> Result<u8> {
     };
     let appliance = appliance(options, &form.words)?;
     let files = (form.files)(&appliance)?;
-    fs::create_dir_all(&options.output)
-        .with_context(|| format!("cannot create {}", options.output.display()))?;
-    for file in &files {
-        let path = options.output.join(&file.name);
-        write(&path, file).with_context(|| format!("cannot write {}", path.display()))?;
+    for path in write(&options.output, &files)? {
         println!("{}", path.display());
     }
     eprintln!("next: {}", form.next.replace("{}", &appliance.name));
     Ok(0)
 }
 
-fn write(path: &Path, file: &File) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    fs::write(path, &file.text)?;
-    let mode = if file.is_script { 0o755 } else { 0o644 };
-    fs::set_permissions(path, fs::Permissions::from_mode(mode))
+/// Writes files to a folder, all or none; answers where they are.
+fn write(folder: &Path, files: &[File]) -> Result<Vec<PathBuf>> {
+    let paths: Vec<PathBuf> = files.iter().map(|file| folder.join(&file.name)).collect();
+    let mode = |file: &File| Some(if file.is_script { 0o755 } else { 0o644 });
+    write_all(files.iter().zip(&paths).map(|(file, path)| NewText {
+        path,
+        text: &file.text,
+        mode: mode(file),
+    }))?;
+    Ok(paths)
 }
 
 /// What the options describe in the words of a form, built if it is a package's.

@@ -1,5 +1,7 @@
 //! Every form, read again by a parser of its language that is not ours; with words that have a meaning there.
 
+use std::fs;
+
 use serde_json::Value;
 
 use super::*;
@@ -53,7 +55,7 @@ fn words_for(program: &str, script: &str) -> Vec<String> {
             true => format!("#!/bin/sh\n[ \"$1\" = start ] || printf '%s\\n' \"$@\" > '{}'\n", log.display()),
             false => "#!/bin/sh\necho 7\n".to_owned(),
         };
-        write(&folder.join(name), &File::script(String::new(), text)).unwrap();
+        write(&folder, &[File::script(name.to_owned(), text)]).unwrap();
     }
     let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
     let status = std::process::Command::new("sh")

@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::project::cargo;
+use crate::unfinished::{NewText, write_all};
 
 const MAIN: &str = include_str!("template/main.rs");
 /// What the server stands on; a newer compatible version is taken where there is one.
@@ -19,10 +20,11 @@ pub(crate) fn create(path: &Path) -> Result<u8> {
     // cargo checks the name, and knows about version control and an enclosing workspace.
     let status = cargo().args(["new", "--quiet", "--bin"]).arg(path).status().context("cannot run cargo")?;
     ensure!(status.success(), "cargo made no package; its message is above");
-    fs::write(path.join("src/main.rs"), MAIN)?;
     let manifest = path.join("Cargo.toml");
     let text = fs::read_to_string(&manifest)?;
-    fs::write(&manifest, with_dependencies(&text).with_context(|| format!("{}", manifest.display()))?)?;
+    let text = with_dependencies(&text).with_context(|| format!("{}", manifest.display()))?;
+    let files = [(path.join("src/main.rs"), MAIN), (manifest, &text)];
+    write_all(files.iter().map(|(path, text)| NewText { path, text, mode: None }))?;
     println!("made {}: an HTTP server on axum. Boot it with", path.display());
     println!("    cd {} && cargo unikernel run", path.display());
     Ok(0)

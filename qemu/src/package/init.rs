@@ -14,6 +14,7 @@ use unikernel_build::has_target;
 use super::origin::Origin;
 use super::selection::{Package, PackageOptions, Selection, select};
 use crate::project::TARGET;
+use crate::unfinished::{NewText, write_all};
 
 const SCRIPT: &str = "//! Links the kernel in: the program runs on Linux, and boots as a machine.\n\n\
                       fn main() {\n    unikernel_build::link_image();\n}\n";
@@ -68,7 +69,7 @@ pub(crate) fn init(options: &InitOptions) -> Result<u8> {
                 println!("nothing is changed: that was a dry run");
                 return Ok(0);
             }
-            changes.iter().try_for_each(write)?;
+            write(&changes)?;
             println!("`{name}` is an appliance now");
         }
     }
@@ -80,12 +81,9 @@ pub(crate) fn init(options: &InitOptions) -> Result<u8> {
     Ok(0)
 }
 
-fn write(change: &Change) -> Result<()> {
-    let write = || -> Result<()> {
-        fs::create_dir_all(change.path.parent().context("a file is in a folder")?)?;
-        Ok(fs::write(&change.path, &change.new)?)
-    };
-    write().with_context(|| format!("cannot write {}", change.path.display()))
+/// All of them, or none.
+fn write(changes: &[Change]) -> Result<()> {
+    write_all(changes.iter().map(|change| NewText { path: &change.path, text: &change.new, mode: None }))
 }
 
 fn plan(selection: &Selection, dependency: &InlineTable) -> Result<Plan> {

@@ -20,7 +20,9 @@ pub(super) fn files(appliance: &Appliance) -> Result<Vec<File>> {
             if path.contains(',') {
                 bail!("Cloud Hypervisor cannot be told of a disk with a comma in its name: {path}");
             }
-            words.push(format!("path={path}{}", if disk.is_read_only { ",readonly=on" } else { "" }));
+            // It warns of a format that it had to find out, and refuses writes to the first sector of such a disk.
+            let read_only = if disk.is_read_only { ",readonly=on" } else { "" };
+            words.push(format!("path={path},image_type={}{read_only}", disk.format()));
         }
     }
     // It makes the tap device itself, with the host's address.
@@ -29,6 +31,8 @@ pub(super) fn files(appliance: &Appliance) -> Result<Vec<File>> {
     );
     words.extend(["--serial", "tty", "--console", "off"].map(str::to_owned));
     let words: Vec<String> = words.iter().map(|word| shell(word)).collect();
+    // It ends at once by a SIGINT, which a terminal sends to the whole group, and takes a terminal's keys for the
+    // machine, Ctrl-C too: so it gets a session of its own, and a pipe.
     let script = format!(
         "#!/bin/sh\n\
          # Starts {name} under Cloud Hypervisor; it answers at 192.168.249.2. Needs CAP_NET_ADMIN and /dev/kvm.\n\
@@ -37,7 +41,7 @@ pub(super) fn files(appliance: &Appliance) -> Result<Vec<File>> {
          socket=$(mktemp -u)\n\
          stop() {{ ch-remote --api-socket \"$socket\" power-button; }}\n\
          trap stop INT TERM\n\
-         cloud-hypervisor --api-socket \"$socket\" {} &\n\
+         setsid cloud-hypervisor --api-socket \"$socket\" {} | cat &\n\
          machine=$!\n\
          while kill -0 $machine 2>/dev/null; do wait $machine || true; done\n\
          rm -f \"$socket\"\n",

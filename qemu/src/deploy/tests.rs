@@ -1,6 +1,8 @@
 //! Every form, read again by a parser of its language that is not ours; with words that have a meaning there.
 
 use std::fs;
+use std::io::Write as _;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -131,8 +133,60 @@ fn cloud_hypervisor_gets_every_word_as_it_is() {
     let words = words_for("cloud-hypervisor", &script.text);
     let after = |option| words[words.iter().position(|word| word == option).unwrap() + 1].as_str();
     assert!(after("--cmdline").ends_with(LINE));
-    assert_eq!(after("--disk"), "path=/srv/data.img,readonly=on");
+    // Their formats are said: the first sector of what is guessed may not be written.
+    assert_eq!(after("--disk"), "path=/srv/data.img,image_type=raw,readonly=on");
+    let [script] = &files("cloud-hypervisor", &with_disks(&["/srv/data.qcow2"]))[..] else {
+        panic!("one file")
+    };
+    assert!(script.text.contains("path=/srv/data.qcow2,image_type=qcow2,readonly=on"), "{}", script.text);
     assert_eq!(after("--kernel"), "/srv/guest book's/guest-book");
+}
+
+/// Stand-ins behave as the hypervisors do: Cloud Hypervisor makes a terminal raw, and ends by SIGINT whatever it was told.
+#[test]
+fn keys_press_the_power_button() {
+    const RUNS: &str = "touch started; until [ -e off ]; do sleep 0.05; done; touch ended";
+    let firecracker = format!("#!/bin/sh\n{RUNS}\n");
+    let cloud_hypervisor =
+        format!("#!/bin/sh\n[ ! -t 1 ] || stty raw <&1\nexec env --default-signal=INT sh -c '{RUNS}'\n");
+    for (form_name, stand_in) in [("firecracker", firecracker), ("cloud-hypervisor", cloud_hypervisor)] {
+        let folder = std::env::temp_dir().join(format!("deploy-keys-{form_name}-{}", std::process::id()));
+        let mut files = files(form_name, &appliance());
+        for (name, text) in [
+            (form_name, stand_in.as_str()),
+            ("curl", "#!/bin/sh\ntouch off\n"),
+            ("ch-remote", "#!/bin/sh\ntouch off\n"),
+            ("ip", "#!/bin/sh\n"),
+        ] {
+            files.push(File::script(name.to_owned(), text.to_owned()));
+        }
+        write(&folder, &files).unwrap();
+        let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
+        // Has a terminal made, whose keys are its input. A test in the background may have been told to ignore SIGINT, which would
+        // be inherited.
+        let mut terminal = std::process::Command::new("env")
+            .args(["--default-signal=INT", "script", "-qec", "sh guest-book.sh", "/dev/null"])
+            .current_dir(&folder)
+            .env("PATH", path)
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        wait_for(|| folder.join("started").exists());
+        terminal.stdin.as_mut().unwrap().write_all(b"\x03").unwrap();
+        wait_for(|| terminal.try_wait().unwrap().is_some());
+        let has_ended = folder.join("ended").exists();
+        fs::remove_dir_all(folder).unwrap();
+        assert!(has_ended, "{form_name} was not asked to end");
+    }
+}
+
+fn wait_for(mut is_so: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(30);
+    while !is_so() {
+        assert!(Instant::now() < end, "nothing happens");
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
 
 #[test]

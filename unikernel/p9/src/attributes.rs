@@ -29,32 +29,31 @@ impl<T: Transport> P9<T> {
 
     /// Asks the server about an inode.
     pub(crate) fn stat(&mut self, number: InodeNumber) -> Result<Attributes, Error> {
-        match self.stat_with_fid(number) {
-            Ok((_, attributes)) => Ok(attributes),
+        match self.stat_by_fids(number) {
             Err(Error::NotFound) => self.stat_of_lost(number),
-            Err(error) => Err(error),
+            outcome => outcome,
         }
     }
 
-    /// Asks the server about an inode; answers by which fid it is found.
+    /// The same of what the server finds.
     ///
     /// The handles are tried first: some servers find the file by them even when its name is gone, or another's. What answers may be
     /// another file: then the fid is no use for this one.
-    fn stat_with_fid(&mut self, number: InodeNumber) -> Result<(Fid, Attributes), Error> {
+    fn stat_by_fids(&mut self, number: InodeNumber) -> Result<Attributes, Error> {
         let fid = self.resolve(number)?;
         let node = self.nodes.get(number)?;
         let handle = node.any_handle().filter(|_| !node.is_directory());
         for fid in handle.map(|handle| handle.fid).into_iter().chain([fid]) {
-            let request = Getattr { fid, request_mask: getattr::BASIC | getattr::BORN | getattr::GENERATION };
-            match self.connection.call(&request).map_err(Error::from) {
+            match self.connection.call(&attributes_of(fid)).map_err(Error::from) {
                 Ok(record) if record.qid.path == number.0 => {
                     let attributes = attributes(&record)?;
                     let node = self.nodes.get_mut(number)?;
                     node.kind = Some(attributes.kind);
                     node.known = Some(attributes);
-                    return Ok((fid, attributes));
+                    return Ok(attributes);
                 }
-                Ok(_) | Err(Error::NotFound) => {}
+                // Or a directory above it was, too, and its name is a file's now.
+                Ok(_) | Err(Error::NotFound | Error::NotADirectory) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -68,9 +67,16 @@ impl<T: Transport> P9<T> {
         node.known.filter(|_| lives).ok_or(Error::NotFound)
     }
 
-    /// The fid by which attributes of an inode can be changed, and not another's that has its name now.
+    /// The fid by which attributes of an inode can be changed: the one that walks start at, if it leads to the inode still. An open one is
+    /// none: servers go by the name that a fid was walked by (QEMU 7.2 truncates and changes modes so, while it tells of what is open), which
+    /// may be gone, or another file's.
     pub(crate) fn fid_for_change(&mut self, number: InodeNumber) -> Result<Fid, Error> {
-        self.stat_with_fid(number).map(|(fid, _)| fid)
+        let fid = self.resolve(number)?;
+        match self.connection.call(&attributes_of(fid)).map_err(Error::from) {
+            Ok(record) if record.qid.path == number.0 => Ok(fid),
+            Ok(_) | Err(Error::NotADirectory) => Err(Error::NotFound),
+            Err(error) => Err(error),
+        }
     }
 
     pub(crate) fn change_attributes(
@@ -108,12 +114,7 @@ impl<T: Transport> P9<T> {
         if size > MAX_FILE_BYTES {
             return Err(Error::TooLarge);
         }
-        let mut fid = self.fid_for_change(number)?;
-        if let Some(handle) = self.nodes.get(number)?.reader.filter(|handle| handle.fid == fid) {
-            // Not by a fid that is open for reading only: who has the file open there cannot change it.
-            let node = self.nodes.get(number)?;
-            fid = if node.is_nameless { handle.fid } else { node.fid };
-        }
+        let fid = self.fid_for_change(number)?;
         self.connection.call(&Setattr { size, ..no_change(fid, setattr::SIZE) })?;
         self.note_content(number, |_| size);
         Ok(())
@@ -124,6 +125,10 @@ impl<T: Transport> P9<T> {
         let record = self.connection.call(&Statfs { fid })?;
         Ok(statistics(&record))
     }
+}
+
+fn attributes_of(fid: Fid) -> Getattr {
+    Getattr { fid, request_mask: getattr::BASIC | getattr::BORN | getattr::GENERATION }
 }
 
 /// A request that changes what `valid` says, and has zeros in it.

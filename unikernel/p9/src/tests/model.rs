@@ -294,7 +294,7 @@ impl Both {
             Step::Read { file, offset, len } => self.read(file, offset, len),
             Step::Resize { file, size } => {
                 let number = self.file(file);
-                if self.has_name(number) || self.style != Style::Qemu && !self.is_out_of_reach(number) {
+                if self.has_name(number) || self.style == Style::Ideal && !self.is_out_of_reach(number) {
                     let at = self.reach(number);
                     let expected = self.tree.truncate(number, size.into()).map_err(error);
                     assert_eq!(self.fs.set_size(at, size.into(), NOW), expected);

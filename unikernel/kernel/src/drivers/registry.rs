@@ -2,7 +2,7 @@
 
 use virtio_drivers::transport::DeviceType;
 
-use super::virtio::{StartError, VirtioDevice, balloon, blk, console, net, rng, vsock};
+use super::virtio::{StartError, VirtioDevice, balloon, blk, console, net, p9, rng, vsock};
 use super::{Devices, Settings};
 
 /// A driver for one type of device.
@@ -14,8 +14,15 @@ pub struct Driver {
 }
 
 /// All of them, on every transport.
-const DRIVERS: [&Driver; 6] =
-    [&net::DRIVER, &blk::DRIVER, &rng::DRIVER, &console::DRIVER, &vsock::DRIVER, &balloon::DRIVER];
+const DRIVERS: [&Driver; 7] = [
+    &net::DRIVER,
+    &blk::DRIVER,
+    &rng::DRIVER,
+    &console::DRIVER,
+    &vsock::DRIVER,
+    &balloon::DRIVER,
+    &p9::DRIVER,
+];
 
 /// A [`Driver::probe`] for devices that somebody else starts ([`Devices::take`]).
 pub fn keep(device: VirtioDevice, _: &Settings, devices: &mut Devices) -> Result<(), StartError> {

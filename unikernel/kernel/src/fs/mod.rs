@@ -26,6 +26,7 @@ pub mod metrics;
 pub mod mounts;
 pub mod node;
 pub mod notify;
+mod p9;
 pub mod proc;
 pub mod registry;
 pub mod resolve;

@@ -50,6 +50,8 @@ pub struct Inode {
     pub(super) is_nameable: AtomicBool,
     /// Times changed since the filesystem heard of them.
     pub(super) has_new_times: AtomicBool,
+    /// Others have changed it, and what is known is old.
+    is_stale: AtomicBool,
     /// A shared mapping exists, or has existed.
     pub(super) is_mapped: AtomicBool,
     /// What could not be written back.
@@ -111,6 +113,7 @@ impl Inode {
             socket: SpinLock::default(),
             is_nameable: AtomicBool::new(false),
             has_new_times: AtomicBool::new(false),
+            is_stale: AtomicBool::new(false),
             is_mapped: AtomicBool::new(false),
             failures: SpinLock::default(),
             dirty_since_ns: AtomicU64::new(0),
@@ -178,10 +181,20 @@ impl Inode {
         Ok(())
     }
 
-    /// Asks whoever keeps a shared filesystem anew. If others have changed the content, what is remembered of it goes: who opens a
+    /// Compares with what is known what whoever keeps a shared filesystem says now.
+    pub(super) fn note_told(&self, told: &Attributes) {
+        if *self.attributes.lock() != *told {
+            self.is_stale.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Takes over what others have changed in a shared filesystem. If that was the content, what is remembered of it goes: who opens a
     /// file sees what was written before (close-to-open consistency, as with NFS). If there are changes of our own that are not
     /// written back, or on their way, those are the newer ones.
     pub(super) fn revalidate(self: &Arc<Self>) -> Result<(), Errno> {
+        if !self.is_stale.swap(false, Ordering::Relaxed) {
+            return Ok(());
+        }
         let Some(_turn) = self.write_lock.try_lock() else { return Ok(()) };
         let Some(_io) = self.io_lock.try_lock() else { return Ok(()) };
         self.collect_mapped();

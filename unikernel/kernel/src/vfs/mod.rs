@@ -275,10 +275,14 @@ impl Mount {
         filesystem: &mut dyn FileSystem,
         number: InodeNumber,
     ) -> Result<Arc<Inode>, Error> {
-        if let Some(inode) = self.inodes.lock().get(&number.0) {
+        let known = self.inodes.lock().get(&number.0).cloned();
+        if let Some(inode) = known.as_ref().filter(|_| !self.is_shared) {
             return Ok(Arc::clone(inode));
         }
         let attributes = self.attributes_in(filesystem, number)?;
+        if let Some(inode) = known {
+            return Ok(self.same_or_new(inode, attributes));
+        }
         self.inodes.lock().try_reserve(1).map_err(|_| Error::NoMemory)?;
         filesystem.open(number)?;
         let inode = Arc::new(Inode::new(self, number, attributes));
@@ -294,6 +298,22 @@ impl Mount {
             filesystem.close(unused.number, now())?;
         }
         Ok(inode)
+    }
+
+    /// Whoever keeps a shared filesystem may give a number to another file once the one that had it is gone. A new inode takes over
+    /// what the filesystem holds for the old one, which has no name, and so nobody for long.
+    fn same_or_new(&'static self, inode: Arc<Inode>, attributes: Attributes) -> Arc<Inode> {
+        if inode.kind() == attributes.kind && inode.links() > 0 {
+            inode.note_told(&attributes);
+            return inode;
+        }
+        let new = Arc::new(Inode::new(self, inode.number, attributes));
+        self.unlinked.lock().remove(&inode.number.0);
+        self.dirty.lock().remove(&inode.number.0);
+        self.mapped.lock().remove(&inode.number.0);
+        self.inodes.lock().insert(inode.number.0, Arc::clone(&new));
+        inode.drop_pages(0);
+        new
     }
 
     /// What the filesystem says of an inode.

@@ -199,10 +199,8 @@ impl Mount {
         if let Some(number) = self.remembered(directory.number, name) {
             return self.inode(number).map(Some);
         }
-        let mut is_known = false;
         let found = self.with(|filesystem| match filesystem.lookup(directory.number, name) {
             Ok(number) => {
-                is_known = self.inodes.lock().contains_key(&number.0);
                 let inode = self.inode_in(filesystem, number)?;
                 if name != b".." {
                     self.remember(directory.number, name, number);
@@ -212,7 +210,7 @@ impl Mount {
             Err(Error::NotFound) => Ok(None),
             Err(error) => Err(error),
         })?;
-        if let Some(inode) = found.as_ref().filter(|_| self.is_shared && is_known) {
+        if let Some(inode) = &found {
             inode.revalidate()?;
         }
         Ok(found)

@@ -3,7 +3,7 @@
 //! - [`transport`]: how a device is reached, over [`pci`] or [`mmio`], as one type;
 //! - [`ring`]: our queue, for devices with fixed buffers (over [`unikernel_machine::ring`]); [`hal`]: the memory behind the queues of
 //!   the `virtio-drivers` crate, for the others;
-//! - [`net`]; [`blk`], with [`blk_queue`]; [`rng`]; [`console`] and [`terminal`]; [`vsock`]; [`balloon`]: the drivers.
+//! - [`net`]; [`blk`], with [`blk_queue`]; [`rng`]; [`console`] and [`terminal`]; [`vsock`]; [`balloon`]; [`p9`]: the drivers.
 //!
 //! A device is not trusted with memory safety: what it writes (indices, lengths, contents) is
 //! checked or clamped before use. It is trusted not to write where it was not told to.
@@ -15,6 +15,7 @@ pub mod console;
 pub mod hal;
 pub mod mmio;
 pub mod net;
+pub mod p9;
 pub mod pci;
 pub mod ring;
 pub mod rng;

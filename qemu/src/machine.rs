@@ -7,6 +7,7 @@ use std::str::FromStr;
 use anyhow::{Result, bail};
 
 use crate::disk::Disk;
+use crate::share::{self, Share};
 
 /// The program.
 pub(crate) const QEMU: &str = "qemu-system-x86_64";
@@ -179,6 +180,8 @@ pub(crate) struct Machine {
     pub(crate) nic_properties: String,
     /// `blk0`, `blk1` and so on.
     pub(crate) disks: Vec<Disk>,
+    /// `share0`, `share1` and so on.
+    pub(crate) shares: Vec<Share>,
     /// Whether it has the port for the guest's exit code.
     pub(crate) has_debug_exit: bool,
     /// Whether it has a serial port; if not, its console is a virtio device.
@@ -206,6 +209,7 @@ impl Machine {
             nic: Nic::Usual,
             nic_properties: String::new(),
             disks: Vec::new(),
+            shares: Vec::new(),
             has_debug_exit: true,
             has_serial_port: true,
             console: "stdio".to_owned(),
@@ -234,7 +238,10 @@ impl Machine {
         }
         add(&["-m", &format!("{}M", self.memory_mib)]);
         match self.boot {
-            Boot::Kernel => add(&["-kernel", &self.kernel.to_string_lossy(), "-append", &self.append]),
+            Boot::Kernel => {
+                let line = share::with_mounts(&self.shares, &self.append);
+                add(&["-kernel", &self.kernel.to_string_lossy(), "-append", &line]);
+            }
             Boot::Bios => {}
             Boot::Uefi => add(&["-bios", UEFI]),
         }
@@ -255,6 +262,8 @@ impl Machine {
         arguments.extend(self.net_arguments());
         let disks = self.disks.iter().enumerate();
         arguments.extend(disks.flat_map(|(number, disk)| disk.arguments(number, self.kind)));
+        let shares = self.shares.iter().enumerate();
+        arguments.extend(shares.flat_map(|(number, share)| share.arguments(number, self.kind)));
         arguments.extend(self.extra.iter().cloned());
         arguments
     }

@@ -185,6 +185,7 @@ mod tests {
             cpus: 1,
             ports: (80, 80),
             disks: vec![Disk::new(&image)],
+            shares: Vec::new(),
             qemu_arguments: Vec::new(),
             command_line: "log=info -- \"a b\"".into(),
             replicas: 1,

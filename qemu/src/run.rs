@@ -118,6 +118,10 @@ pub(crate) fn machine(options: &RunOptions, bootable: &Bootable) -> Result<Machi
     for disk in &mut machine.disks {
         disk.forgets_writes = options.forgets_writes;
     }
+    for share in &options.shares {
+        share.check()?;
+    }
+    machine.shares = options.shares.clone();
     machine.add_rng();
     if let Some(file) = &options.capture {
         machine.capture_to(file);

@@ -13,6 +13,7 @@ use crate::disk::Disk;
 use crate::host_files::{Certificates, HostFiles};
 use crate::machine::{Accelerator, Kind};
 use crate::package::{PackageOptions, take_option};
+use crate::share::Share;
 
 /// What to boot.
 #[derive(Clone, Debug)]
@@ -40,6 +41,7 @@ pub(crate) struct RunOptions {
     pub(crate) disks: Vec<Disk>,
     /// What is written to the disks is forgotten.
     pub(crate) forgets_writes: bool,
+    pub(crate) shares: Vec<Share>,
     pub(crate) append: String,
     /// Variables for the app.
     pub(crate) environment: Vec<(String, String)>,
@@ -102,6 +104,7 @@ impl RunOptions {
             host_files: HostFiles::default(),
             disks: Vec::new(),
             forgets_writes: false,
+            shares: Vec::new(),
             append: String::new(),
             environment: Vec::new(),
             qemu_arguments: Vec::new(),
@@ -218,6 +221,7 @@ pub(super) fn take(option: &str, options: &mut RunOptions, parser: &mut lexopt::
         "--initrd" => options.initrd = Some(parser.value()?.into()),
         "--disk" => options.disks.push(value(parser, "disk")?),
         "--snapshot" => options.forgets_writes = true,
+        "--share" => options.shares.push(value(parser, "share")?),
         "--append" => options.append = parser.value()?.string()?,
         "--env" => options.environment.push(variable(&parser.value()?.string()?)?),
         "--qemu-arg" => options.qemu_arguments.push(parser.value()?.string()?),

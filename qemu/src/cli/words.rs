@@ -24,7 +24,7 @@ pub(super) const COMMANDS: [&str; 21] = [
     "fuzz",
     "help",
 ];
-pub(super) const OPTIONS: [&str; 65] = [
+pub(super) const OPTIONS: [&str; 66] = [
     "--from",
     "--ex",
     "--detach",
@@ -71,6 +71,7 @@ pub(super) const OPTIONS: [&str; 65] = [
     "--ca-certificates",
     "--disk",
     "--snapshot",
+    "--share",
     "--size",
     "--append",
     "--pcap",
@@ -154,6 +155,8 @@ options of run, and of debug:
   --ca-certificates[=FILE]   the certificates of authorities that this host trusts, or those in a file (PEM)
   --disk FILE[:ro]           a disk, raw or .qcow2; the first is blk0 (may be given several times)
   --snapshot                 leave the disks as they are: what is written is forgotten
+  --share FOLDER[:/PLACE][:ro]
+                             a folder of this host, in the guest at PLACE (/host; may be given several times)
   --env NAME[=VALUE]         a variable for the program
   --append WORDS             words for the kernel's command line
   --qemu-arg WORD            a word for QEMU's command line (may be given several times)

@@ -30,6 +30,18 @@ pub(super) fn files(appliance: &Appliance) -> Result<Vec<File>> {
             if disk.is_read_only { "\n      <readonly/>" } else { "" }
         )?;
     }
+    let mut shares = String::new();
+    for (number, share) in appliance.shares.iter().enumerate() {
+        let (folder, tag, is_read_only) = share.parts(number);
+        // `squash` is QEMU's `security_model=none`: what the guest makes belongs to QEMU's user.
+        writeln!(
+            shares,
+            "    <filesystem type='mount' accessmode='squash' multidevs='remap'>\n      <source dir='{}'/>\n      \
+             <target dir='{tag}'/>{}\n    </filesystem>",
+            escaped(text(folder)?),
+            if is_read_only { "\n      <readonly/>" } else { "" }
+        )?;
+    }
     let (kind, cpu) = if appliance.is_translated { ("qemu", "maximum") } else { ("kvm", "host-passthrough") };
     let network = match appliance.has_user_network {
         true => "<interface type='user'>\n",
@@ -41,7 +53,7 @@ pub(super) fn files(appliance: &Appliance) -> Result<Vec<File>> {
          <vcpu>{cpus}</vcpu>\n  <os>\n    <type arch='x86_64' machine='q35'>hvm</type>\n{boot}  </os>\n  \
          <features>\n    <acpi/>\n  </features>\n  <cpu mode='{cpu}'/>\n  \
          <on_poweroff>destroy</on_poweroff>\n  <on_reboot>restart</on_reboot>\n  <on_crash>restart</on_crash>\n  \
-         <devices>\n{disks}    {network}      <model type='virtio'/>\n    </interface>\n    <serial type='pty'/>\n    <console type='pty'/>\n    \
+         <devices>\n{disks}{shares}    {network}      <model type='virtio'/>\n    </interface>\n    <serial type='pty'/>\n    <console type='pty'/>\n    \
          <rng model='virtio'>\n      <backend model='random'>/dev/urandom</backend>\n    </rng>\n    \
          <memballoon model='none'/>\n  </devices>\n</domain>\n"
     );

@@ -23,6 +23,7 @@ use crate::disk::Disk;
 use crate::machine::Accelerator;
 use crate::project::did_you_mean;
 use crate::run::{self, Bootable};
+use crate::share::{self, Share};
 use crate::unfinished::{NewText, write_all};
 pub(crate) use words::{Given, Words};
 
@@ -39,6 +40,7 @@ pub(crate) struct Appliance {
     /// On the host, and of the appliance.
     pub(crate) ports: (u16, u16),
     pub(crate) disks: Vec<Disk>,
+    pub(crate) shares: Vec<Share>,
     /// QEMU's own words.
     pub(crate) qemu_arguments: Vec<String>,
     /// The kernel's words, `--`, the program's arguments.
@@ -88,6 +90,7 @@ const FORMS: [Form; 7] = [
                 "--port",
                 "--disk",
                 "--snapshot",
+                "--share",
                 "--qemu-arg",
                 "--machine q35",
                 "--net user",
@@ -105,6 +108,7 @@ const FORMS: [Form; 7] = [
                 "--memory",
                 "--smp",
                 "--disk",
+                "--share",
                 "--machine q35",
                 "--net user",
                 "--accel kvm",
@@ -240,9 +244,13 @@ fn describe(options: &DeployOptions, bootable: &Bootable) -> Result<Appliance> {
         memory_mib: run.memory_mib,
         cpus: run.cpus,
         ports: run.ports,
+        shares: run.shares.iter().map(Share::resolved).collect::<Result<_>>()?,
         disks,
         qemu_arguments: run.qemu_arguments.clone(),
-        command_line: run::command_line(&run.append, &run.environment, &run.app_arguments),
+        command_line: share::with_mounts(
+            &run.shares,
+            &run::command_line(&run.append, &run.environment, &run.app_arguments),
+        ),
         replicas: options.replicas,
         is_translated: run.accelerator == Accelerator::Tcg,
         has_user_network: run.networks.contains(&Network::User),
@@ -299,6 +307,10 @@ fn qemu_words(appliance: &Appliance) -> Result<Vec<String>> {
     for (number, disk) in appliance.disks.iter().enumerate() {
         text(&disk.path)?;
         words.extend(disk.arguments(number, crate::machine::Kind::Q35));
+    }
+    for (number, share) in appliance.shares.iter().enumerate() {
+        text(share.parts(number).0)?;
+        words.extend(share.arguments(number, crate::machine::Kind::Q35));
     }
     words.extend(["-device".into(), "virtio-rng-pci".into()]);
     words.extend(appliance.qemu_arguments.iter().cloned());

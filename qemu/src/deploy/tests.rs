@@ -21,6 +21,7 @@ fn appliance() -> Appliance {
         cpus: 2,
         ports: (80, 8080),
         disks: Vec::new(),
+        shares: Vec::new(),
         qemu_arguments: Vec::new(),
         command_line: LINE.into(),
         replicas: 3,
@@ -229,7 +230,7 @@ fn proxmox_gets_every_word_as_it_is() {
 }
 
 /// Options of `run`, with values that are not the usual ones.
-const SAID: [&[&str]; 23] = [
+const SAID: [&[&str]; 24] = [
     &["--machine", "microvm"],
     &["--machine", "pc"],
     &["--memory", "77"],
@@ -241,6 +242,7 @@ const SAID: [&[&str]; 23] = [
     &["--disk", "data.img"],
     &["--snapshot", "--disk", "data.img"],
     &["--snapshot"],
+    &["--share", "/srv/www:/www:ro"],
     &["--append", "log=info"],
     &["--env", "NAME=value"],
     &["--qemu-arg", "-no-shutdown"],

@@ -114,14 +114,33 @@ impl Disk {
 
 /// `disk`: makes an image with ext4 on it.
 pub(crate) fn run(options: &DiskOptions) -> Result<u8> {
-    ensure!(!options.file.exists(), "{} exists already", options.file.display());
+    let shown = options.file.display();
+    ensure!(
+        !options.file.exists(),
+        "{shown} exists already, and may hold data: remove it, or name another file"
+    );
+    let parent = options.file.parent().filter(|parent| !parent.as_os_str().is_empty());
+    if let Some(parent) = parent {
+        ensure!(parent.is_dir(), "there is no folder {}", parent.display());
+    }
     let size = match &options.size {
-        Some(size) => size.clone(),
+        Some(size) => checked_size(size)?.to_owned(),
         None => default_size(options.folder.as_deref())?,
     };
-    make(&options.file, options.folder.as_deref(), &size, &[])?;
+    if let Err(error) = make(&options.file, options.folder.as_deref(), &size, &[]) {
+        // What mke2fs has begun is no disk, and would be in the way of the next attempt.
+        let _ = std::fs::remove_file(&options.file);
+        return Err(error);
+    }
     println!("{}: ext4, {size}", options.file.display());
     Ok(0)
+}
+
+/// A size as mke2fs takes it.
+fn checked_size(text: &str) -> Result<&str> {
+    let digits = text.strip_suffix(['K', 'k', 'M', 'm', 'G', 'g', 'T', 't']).unwrap_or(text);
+    ensure!(digits.parse::<u64>().is_ok(), "--size {text}: a number of KiB, or with M or G, such as 64M");
+    Ok(text)
 }
 
 /// Half as much again as the folder's files take, in whole MiB.
@@ -259,6 +278,23 @@ mod tests {
         std::fs::write(&image, vec![0; 1 << 20]).unwrap();
         assert!(check(&image).is_err());
         std::fs::remove_file(&image).unwrap();
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn a_disk_that_cannot_be_made_leaves_nothing() {
+        let folder = std::env::temp_dir().join(format!("unikernel-no-disk-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let error = |file: &str, size: &str| {
+            let file = folder.join(file);
+            let options = DiskOptions { file: file.clone(), folder: None, size: Some(size.to_owned()) };
+            let error = run(&options).unwrap_err().to_string();
+            assert!(!file.exists(), "{error}");
+            error
+        };
+        assert!(error("small.img", "1K").starts_with("mke2fs: "));
+        assert!(error("wrong.img", "64X").contains("such as 64M"));
+        assert!(error("nowhere/a.img", "64M").contains("there is no folder"));
         std::fs::remove_dir_all(&folder).unwrap();
     }
 

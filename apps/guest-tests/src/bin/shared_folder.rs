@@ -192,7 +192,7 @@ fn unlinked(folder: &Path) {
 
 fn attributes(folder: &Path) {
     let path = folder.join("file");
-    let file = OpenOptions::new().create(true).write(true).mode(0o640).open(&path).unwrap();
+    let file = OpenOptions::new().create_new(true).write(true).mode(0o640).open(&path).unwrap();
     check_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o640);
     fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
     check_eq!(file.metadata().unwrap().permissions().mode() & 0o7777, 0o600);

@@ -5,6 +5,8 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
+use unikernel_vfs::ReadError;
+
 use super::device::{
     BlockDevice, DiskError, FailedRequests, Limits, Operation, SECTOR_BYTES, Transfer, memory,
 };
@@ -181,6 +183,17 @@ impl Volume {
         }
         self.disk.limits().add(transfers, offset / SECTOR_BYTES, memory(bytes));
         Ok(())
+    }
+}
+
+/// As filesystems that are only read see it.
+impl unikernel_vfs::Volume for Volume {
+    fn size_bytes(&self) -> u64 {
+        Self::size_bytes(self)
+    }
+
+    fn read(&self, offset: u64, into: &mut [u8]) -> Result<(), ReadError> {
+        Self::read(self, offset, into).map_err(|_| ReadError)
     }
 }
 

@@ -17,6 +17,7 @@ mod defaults;
 pub mod device;
 mod errors;
 mod ext4;
+mod fat;
 pub mod generation;
 pub mod image;
 mod init;

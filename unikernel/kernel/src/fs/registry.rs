@@ -3,11 +3,11 @@
 use alloc::format;
 use alloc::string::String;
 
-use super::{ext4, mounts, p9};
+use super::{ext4, fat, mounts, p9};
 use crate::vfs::filesystem_type::{FilesystemType, Source};
 
 /// All of them; where nobody says which one a disk has, they are tried in this order.
-pub const FILESYSTEMS: [&FilesystemType; 2] = [&ext4::TYPE, &p9::TYPE];
+pub const FILESYSTEMS: [&FilesystemType; 3] = [&ext4::TYPE, &fat::TYPE, &p9::TYPE];
 
 /// `/proc/filesystems`: those of the tree first, which need no device, as others do.
 pub fn render() -> String {

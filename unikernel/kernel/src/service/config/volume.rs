@@ -1,21 +1,10 @@
 //! NoCloud: the configuration on a disk called `cidata`.
 
 use unikernel_cmdline::{Options, Shown};
-use unikernel_config::{MetaData, ReadError, Seed, read_seed, yaml};
+use unikernel_config::{MetaData, Seed, read_seed, yaml};
 
 use super::{META_DATA_PATH, Told, take_host_name, take_network, take_user_data};
 use crate::block;
-use crate::block::volume::Volume;
-
-impl unikernel_config::Volume for Volume {
-    fn size_bytes(&self) -> u64 {
-        Volume::size_bytes(self)
-    }
-
-    fn read(&self, offset: u64, into: &mut [u8]) -> Result<(), ReadError> {
-        Volume::read(self, offset, into).map_err(|_| ReadError)
-    }
-}
 
 /// Looks for the volume and takes in what is on it.
 pub(super) fn read(options: &mut Options, macs: &[[u8; 6]], told: &mut Told) {

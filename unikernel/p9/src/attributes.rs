@@ -70,10 +70,12 @@ impl<T: Transport> P9<T> {
     /// The fid by which attributes of an inode can be changed: the one that walks start at, if it leads to the inode still. An open one is
     /// none: servers go by the name that a fid was walked by (QEMU 7.2 truncates and changes modes so, while it tells of what is open), which
     /// may be gone, or another file's.
-    pub(crate) fn fid_for_change(&mut self, number: InodeNumber) -> Result<Fid, Error> {
+    ///
+    /// Answers the type bits of its mode, too.
+    fn fid_for_change(&mut self, number: InodeNumber) -> Result<(Fid, u32), Error> {
         let fid = self.resolve(number)?;
         match self.connection.call(&attributes_of(fid)).map_err(Error::from) {
-            Ok(record) if record.qid.path == number.0 => Ok(fid),
+            Ok(record) if record.qid.path == number.0 => Ok((fid, record.mode & mode::TYPE)),
             Ok(_) | Err(Error::NotADirectory) => Err(Error::NotFound),
             Err(error) => Err(error),
         }
@@ -85,7 +87,7 @@ impl<T: Transport> P9<T> {
         change: &AttributeChange,
     ) -> Result<(), Error> {
         self.writable()?;
-        let fid = self.fid_for_change(number)?;
+        let (fid, kind) = self.fid_for_change(number)?;
         let node = self.nodes.get(number)?;
         if change.permissions.is_some() && node.is_symlink() {
             // diod would change what the link leads to.
@@ -94,7 +96,7 @@ impl<T: Transport> P9<T> {
         if *change == AttributeChange::default() {
             return Ok(());
         }
-        let request = change_request(fid, change)?;
+        let request = change_request(fid, kind, change)?;
         self.connection.call(&request)?;
         self.unsynced.insert(number);
         if let Some(known) = &mut self.nodes.get_mut(number)?.known {
@@ -114,7 +116,7 @@ impl<T: Transport> P9<T> {
         if size > MAX_FILE_BYTES {
             return Err(Error::TooLarge);
         }
-        let fid = self.fid_for_change(number)?;
+        let (fid, _) = self.fid_for_change(number)?;
         self.connection.call(&Setattr { size, ..no_change(fid, setattr::SIZE) })?;
         self.note_content(number, |_| size);
         Ok(())
@@ -147,11 +149,13 @@ fn no_change(fid: Fid, valid: u32) -> Setattr {
     }
 }
 
-fn change_request(fid: Fid, change: &AttributeChange) -> Result<Setattr, Error> {
+/// `kind` is the type bits of the mode.
+fn change_request(fid: Fid, kind: u32, change: &AttributeChange) -> Result<Setattr, Error> {
     let mut request = no_change(fid, 0);
     if let Some(permissions) = change.permissions {
         request.valid |= setattr::MODE;
-        request.mode = (permissions & 0o7777).into();
+        // With `security_model=mapped-xattr` QEMU keeps the mode as it comes, so it needs the type, too.
+        request.mode = kind | u32::from(permissions & 0o7777);
     }
     if let Some(user) = change.user {
         request.valid |= setattr::USER;

@@ -88,9 +88,10 @@ impl Server {
         }
         let inode = self.tree.get_mut(number)?;
         if valid & 1 != 0 {
-            assert_eq!(mode & !0o7777, 0, "the mode of Tsetattr");
+            // As QEMU does it where it keeps modes itself: with the type.
+            assert_eq!((mode ^ inode.mode) & !0o7777, 0, "the mode of Tsetattr");
             assert_ne!(inode.mode & S_IFMT, S_IFLNK, "the mode of a link");
-            inode.mode = inode.mode & S_IFMT | mode;
+            inode.mode = mode;
         }
         if valid & 2 != 0 {
             inode.user = user;

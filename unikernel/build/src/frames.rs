@@ -22,12 +22,15 @@ const MOST_BYTES_AT_BOOT: u64 = 24 << 10;
 /// No kernel is smaller than this: if less of its code is found, it was not looked at.
 const LEAST_CODE_BYTES: usize = 512 << 10;
 /// What runs before there are threads. (`Once` is for what is set at boot.)
-const AT_BOOT: [&str; 10] = [
+const AT_BOOT: [&str; 13] = [
     "unikernel_kernel::boot_info::BootInfo::read",
     "unikernel_kernel::kmem::relocate::move_kernel",
     "unikernel_kernel::kernel_main",
     "unikernel_kernel::drivers::probe",
     "unikernel_kernel::mount_disks",
+    "unikernel_kernel::fs::ext4::format",
+    "unikernel_kernel::fs::ext4::mount",
+    "unikernel_kernel::fs::p9::mount",
     "unikernel_kernel::drivers::virtio::net::probe",
     "unikernel_kernel::net::init",
     "unikernel_net::stack::Stack::new",

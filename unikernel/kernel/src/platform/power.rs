@@ -28,6 +28,10 @@ const SCI_ENABLE: u16 = 1;
 /// The general-purpose event of QEMU's `vmgenid`, `_E05`.
 const GENERATION_CHANGED: u16 = 1 << 5;
 
+/// How often a port is read while a hypervisor notices a reset: the clock may not run yet. An access takes a microsecond or
+/// more, on hardware and under hypervisors alike.
+const RESET_READS: u32 = 10_000;
+
 /// How long switching off may take.
 const PATIENCE_NS: u64 = 100_000_000;
 
@@ -68,11 +72,15 @@ pub fn reboot() -> ! {
     if let Some((register, value)) = acpi::machine_if_read().and_then(|machine| machine.power.reset) {
         register.write_u8(value);
     }
-    // The reset register of PCI chipsets, then the keyboard controller's reset line, which is the one
-    // that Firecracker has.
-    for (port, value) in [(0xcf9, 0x06), (0x64, 0xfe)] {
+    // The keyboard controller's reset line, which is the one that Firecracker has, then the reset register of PCI chipsets.
+    for (port, value) in [(0x64, 0xfe), (0xcf9, 0x06)] {
         // SAFETY: the machine ends here, or the port does nothing.
-        unsafe { IoPort::<u8>::new(port) }.write(value);
+        let port = unsafe { IoPort::<u8>::new(port) };
+        port.write(value);
+        // Firecracker ends the machine from another thread, and takes what comes before that for an error.
+        for _ in 0..RESET_READS {
+            port.read();
+        }
     }
     triple_fault()
 }

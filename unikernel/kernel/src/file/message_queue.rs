@@ -20,7 +20,7 @@ use crate::mem::user::UserSlice;
 use crate::net::socket::Socket;
 use crate::platform::time;
 use crate::sync::SpinLock;
-use crate::task::credentials;
+use crate::task::credentials::{self, Capability};
 use crate::task::limits;
 use crate::task::process::PROCESS_ID;
 use crate::task::signal::{self, SignalInfo};
@@ -153,7 +153,7 @@ impl Queue {
     fn new(shape: Option<Shape>, mode: u32) -> Result<Arc<Self>, OpenError> {
         static NEXT_INODE: AtomicU64 = AtomicU64::new(2);
         let mut total = TOTAL.lock();
-        if total.queues >= MAX_QUEUES && !credentials::is_privileged() {
+        if total.queues >= MAX_QUEUES && !credentials::has(Capability::SysResource) {
             return Err(OpenError::TooMany);
         }
         let shape = shape.ok_or(OpenError::Shape)?;

@@ -8,7 +8,7 @@ use crate::abi::{Errno, SysResult};
 use crate::kmem::room;
 use crate::mem::user::UserPtr;
 use crate::task::credentials::{
-    self, CAPABILITIES, Capabilities, Ids, MAX_GROUPS, change_group, change_user,
+    self, CAPABILITIES, Capabilities, Capability, Ids, MAX_GROUPS, change_group, change_user,
 };
 
 /// getuid(2).
@@ -99,7 +99,7 @@ pub fn sys_getgroups(count: i32, list: UserPtr<u32>) -> SysResult {
 
 /// setgroups(2).
 pub fn sys_setgroups(count: u32, list: UserPtr<u32>) -> SysResult {
-    if !credentials::is_privileged() {
+    if !credentials::has(Capability::SetGid) {
         return Err(Errno::EPERM);
     }
     if count as usize > MAX_GROUPS {

@@ -14,7 +14,7 @@ use crate::mem::space::{
 };
 use crate::mem::user::UserSlice;
 use crate::ops::memory::check_range;
-use crate::task::credentials;
+use crate::task::credentials::{self, Capability};
 use crate::task::{limits, scheduler};
 use crate::vfs::flusher;
 
@@ -268,7 +268,7 @@ pub fn sys_munlock(address: u64, len: u64) -> SysResult {
 /// Whether a call may lock a range (setrlimit(2), `RLIMIT_MEMLOCK`).
 fn check_locked(address: u64, len: u64) -> Result<(), Errno> {
     match limits::soft(RLIMIT_MEMLOCK) {
-        _ if credentials::is_privileged() => Ok(()),
+        _ if credentials::has(Capability::IpcLock) => Ok(()),
         0 => Err(Errno::EPERM),
         limit => {
             let (more, held) = space::count_locked(address & !4095, len);
@@ -293,7 +293,7 @@ pub fn sys_mlockall(flags: u32) -> SysResult {
     }
     let is_current = flags & MCL_CURRENT != 0;
     match limits::soft(RLIMIT_MEMLOCK) {
-        _ if credentials::is_privileged() => {}
+        _ if credentials::has(Capability::IpcLock) => {}
         0 => return Err(Errno::EPERM),
         limit if is_current && space::usage().mapped_pages * 4096 > limit => return Err(Errno::ENOMEM),
         _ => {}

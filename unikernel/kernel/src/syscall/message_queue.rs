@@ -19,7 +19,7 @@ use crate::net::address::Family;
 use crate::net::socket::Socket;
 use crate::ops::path::read_path;
 use crate::task::clocks::{ClockBase, read_deadline};
-use crate::task::credentials;
+use crate::task::credentials::{self, Capability};
 use crate::task::process::PROCESS_ID;
 use crate::task::signal::{MAX_SIGNAL, SignalInfo};
 
@@ -50,7 +50,7 @@ fn shape_of(attributes: Option<QueueAttributes>) -> Option<Shape> {
     let Some([_, messages, bytes, ..]) = attributes else {
         return Some(Shape { max_messages: DEFAULT_MESSAGES, message_bytes: DEFAULT_MESSAGE_BYTES });
     };
-    let (most_messages, most_bytes) = match credentials::is_privileged() {
+    let (most_messages, most_bytes) = match credentials::has(Capability::SysResource) {
         true => (MAX_MESSAGES, MAX_MESSAGE_BYTES),
         false => (DEFAULT_MESSAGES, DEFAULT_MESSAGE_BYTES),
     };

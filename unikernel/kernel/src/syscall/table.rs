@@ -370,7 +370,7 @@ syscalls! {
     __NR_getgroups: getgroups(count: Int, list: Ptr) => credentials::sys_getgroups, Full, "";
     __NR_setgroups: setgroups(count: Size, list: Ptr) => credentials::sys_setgroups, Partial, "remembered: files do not ask who it is";
     __NR_capget: capget(header: Ptr, data: Ptr) => credentials::sys_capget, Full, "";
-    __NR_capset: capset(header: Ptr, data: Ptr) => credentials::sys_capset, Partial, "remembered: nothing depends on capabilities";
+    __NR_capset: capset(header: Ptr, data: Ptr) => credentials::sys_capset, Partial, "asked for are SETUID, SETGID, SETPCAP, IPC_LOCK, SYS_RESOURCE, SYS_ADMIN (terminals, threads); the rest binds nobody";
     __NR_getpgrp: getpgrp() => identity::sys_getpid, Full, "";
     __NR_getpgid: getpgid(pid: Int) => identity::sys_getpgid, Full, "";
     __NR_getsid: getsid(pid: Int) => identity::sys_getpgid, Full, "";

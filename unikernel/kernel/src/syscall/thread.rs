@@ -9,7 +9,7 @@ use crate::arch::trap::TrapFrame;
 use crate::file::{self, pidfd::PidFd};
 use crate::kmem::layout::USER_END;
 use crate::mem::user::{UserPtr, UserSlice};
-use crate::task::credentials;
+use crate::task::credentials::{self, Capability};
 use crate::task::limits;
 
 use crate::task::current;
@@ -73,6 +73,14 @@ pub fn sys_clone3(args: UserPtr<clone_args>, size: usize) -> SysResult {
     })
 }
 
+/// `RLIMIT_NPROC` does not bind root, nor who has one of two capabilities (setrlimit(2)).
+fn most_threads() -> u64 {
+    let is_free = credentials::ids().0.real == 0
+        || credentials::has(Capability::SysResource)
+        || credentials::has(Capability::SysAdmin);
+    if is_free { MAX_THREADS as u64 } else { limits::soft(RLIMIT_NPROC) }
+}
+
 fn spawn(request: &Request) -> SysResult {
     let has = |flag: u32| request.flags & u64::from(flag) != 0;
     if request.flags & THREAD_FLAGS != THREAD_FLAGS {
@@ -85,8 +93,7 @@ fn spawn(request: &Request) -> SysResult {
     if has(CLONE_SETTLS) && request.tls >= USER_END {
         return Err(Errno::EPERM);
     }
-    let most = if credentials::is_privileged() { MAX_THREADS as u64 } else { limits::soft(RLIMIT_NPROC) };
-    if process().thread_count() as u64 >= most {
+    if process().thread_count() as u64 >= most_threads() {
         return Err(Errno::EAGAIN);
     }
     // SAFETY: the frame of the running thread lies at the top of its own kernel stack, written by

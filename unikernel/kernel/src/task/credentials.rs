@@ -1,9 +1,16 @@
 //! Whom the app runs as (credentials(7)). It starts as root, or as whom `user=` names, and may become somebody else, as
 //! servers do once they have what only root may have. The change is remembered and, as on Linux, not to be taken back;
 //! there is nobody else here that files would have to be kept from.
+//!
+//! What needs a privilege asks for its capability ([`Capability`]), not for root: root may have given it up, and somebody
+//! else may have kept it.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+
+use linux_raw_sys::general::{
+    CAP_IPC_LOCK, CAP_SETGID, CAP_SETPCAP, CAP_SETUID, CAP_SYS_ADMIN, CAP_SYS_RESOURCE,
+};
 
 use crate::abi::{Errno, SysResult};
 use crate::sync::SpinLock;
@@ -17,6 +24,24 @@ pub const CAPABILITY_COUNT: u64 = 41;
 /// All of them.
 pub const CAPABILITIES: u64 = (1 << CAPABILITY_COUNT) - 1;
 
+/// What the kernel asks for one by one (capabilities(7)).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
+pub enum Capability {
+    /// Any group, and a list of them.
+    SetGid = CAP_SETGID,
+    /// Any user.
+    SetUid = CAP_SETUID,
+    /// Any inheritable capability.
+    SetPcap = CAP_SETPCAP,
+    /// More locked memory than `RLIMIT_MEMLOCK`.
+    IpcLock = CAP_IPC_LOCK,
+    /// Terminals that somebody has for himself alone, and more.
+    SysAdmin = CAP_SYS_ADMIN,
+    /// Higher limits, and more than they allow.
+    SysResource = CAP_SYS_RESOURCE,
+}
+
 /// The three ids of a kind (credentials(7)).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Ids {
@@ -29,7 +54,11 @@ pub struct Ids {
 }
 
 impl Ids {
-    const ROOT: Self = Self { real: 0, effective: 0, saved: 0 };
+    const ROOT: Self = Self::all(0);
+
+    const fn all(id: u32) -> Self {
+        Self { real: id, effective: id, saved: id }
+    }
 
     /// Sets those that are not to be kept. Without privilege each may only become one of the present three.
     pub fn set(&mut self, wanted: [u32; 3], is_privileged: bool) -> Result<(), Errno> {
@@ -43,12 +72,16 @@ impl Ids {
         Ok(())
     }
 
-    /// setuid(2) and setgid(2): all three with privilege, else the effective one.
+    /// setuid(2) and setgid(2): all three with privilege, else the effective one, which becomes the real or the saved
+    /// one.
     pub fn set_one(&mut self, id: u32, is_privileged: bool) -> Result<(), Errno> {
-        if id == KEEP {
-            return Err(Errno::EINVAL);
+        match id {
+            KEEP => return Err(Errno::EINVAL),
+            _ if is_privileged => *self = Self::all(id),
+            _ if id == self.real || id == self.saved => self.effective = id,
+            _ => return Err(Errno::EPERM),
         }
-        self.set(if is_privileged { [id; 3] } else { [KEEP, id, KEEP] }, is_privileged)
+        Ok(())
     }
 
     /// setreuid(2) and setregid(2): the saved one follows the effective one once that leaves the real one.
@@ -112,8 +145,8 @@ struct Credentials {
 }
 
 impl Credentials {
-    fn is_privileged(&self) -> bool {
-        self.user.effective == 0
+    fn has(&self, capability: Capability) -> bool {
+        self.capabilities.effective & 1 << capability as u32 != 0
     }
 }
 
@@ -127,16 +160,15 @@ static CREDENTIALS: SpinLock<Credentials> = SpinLock::new(Credentials {
 
 /// Has the app run as somebody, from its start (`user=`).
 pub fn become_user(user: u32, group: u32) {
-    let all = |id| Ids { real: id, effective: id, saved: id };
     let mut credentials = CREDENTIALS.lock();
-    (credentials.user, credentials.group) = (all(user), all(group));
-    credentials.capabilities = credentials.capabilities.at_start(all(user));
+    (credentials.user, credentials.group) = (Ids::all(user), Ids::all(group));
+    credentials.capabilities = credentials.capabilities.at_start(credentials.user);
 }
 
 /// Changes the ids of the user.
 pub fn change_user(change: impl FnOnce(&mut Ids, bool) -> Result<(), Errno>) -> SysResult {
     let mut credentials = CREDENTIALS.lock();
-    let (before, is_privileged) = (credentials.user, credentials.is_privileged());
+    let (before, is_privileged) = (credentials.user, credentials.has(Capability::SetUid));
     change(&mut credentials.user, is_privileged)?;
     let (after, keeps) = (credentials.user, credentials.keeps_capabilities);
     credentials.capabilities.follow(before, after, keeps);
@@ -146,7 +178,7 @@ pub fn change_user(change: impl FnOnce(&mut Ids, bool) -> Result<(), Errno>) -> 
 /// Changes the ids of the group.
 pub fn change_group(change: impl FnOnce(&mut Ids, bool) -> Result<(), Errno>) -> SysResult {
     let mut credentials = CREDENTIALS.lock();
-    let is_privileged = credentials.is_privileged();
+    let is_privileged = credentials.has(Capability::SetGid);
     change(&mut credentials.group, is_privileged).map(|()| 0)
 }
 
@@ -161,15 +193,15 @@ pub fn groups() -> Option<Arc<Vec<u32>>> {
     CREDENTIALS.lock().groups.clone()
 }
 
-/// Has the app be in these groups. Not checked: only root may do so.
+/// Has the app be in these groups. Not checked: only who has [`Capability::SetGid`] may do so.
 pub fn set_groups(groups: Vec<u32>) {
     // What was there is freed without the lock.
     let _before = CREDENTIALS.lock().groups.replace(Arc::new(groups));
 }
 
-/// True for root.
-pub fn is_privileged() -> bool {
-    CREDENTIALS.lock().is_privileged()
+/// Whether the app has a capability, and has it in force.
+pub fn has(capability: Capability) -> bool {
+    CREDENTIALS.lock().has(capability)
 }
 
 /// The capabilities of the app.
@@ -184,7 +216,7 @@ pub fn set_capabilities(wanted: Capabilities) -> Result<(), Errno> {
     let Capabilities { effective, permitted, inheritable } = wanted;
     let is_less = permitted & !held.permitted == 0
         && effective & !permitted == 0
-        && inheritable & !(held.inheritable | held.permitted) == 0;
+        && (inheritable & !(held.inheritable | held.permitted) == 0 || credentials.has(Capability::SetPcap));
     if !is_less {
         return Err(Errno::EPERM);
     }

@@ -10,7 +10,7 @@ use linux_raw_sys::general::*;
 use spin::Once;
 
 use super::cpu_limit;
-use super::credentials;
+use super::credentials::{self, Capability};
 use super::process::MAX_THREADS;
 use super::signal::{self, SignalInfo};
 use super::signal_queue::MAX_QUEUED;
@@ -88,9 +88,9 @@ pub fn get(resource: u32) -> Option<Limit> {
     LIMITS.lock().get(resource as usize).copied()
 }
 
-/// Changes them, and answers what they were. Only root may raise a hard limit.
+/// Changes them, and answers what they were. Only who has [`Capability::SysResource`] may raise a hard limit.
 pub fn set(resource: u32, new: Limit) -> Result<Limit, Errno> {
-    let is_privileged = credentials::is_privileged();
+    let is_privileged = credentials::has(Capability::SysResource);
     let mut limits = LIMITS.lock();
     let limit = limits.get_mut(resource as usize).ok_or(Errno::EINVAL)?;
     if new.soft > new.hard {

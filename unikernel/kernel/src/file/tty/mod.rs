@@ -19,7 +19,7 @@ use super::{AttemptError, PollSource, WaitMode};
 use crate::abi::{Errno, SysResult};
 use crate::mem::user::{UserPtr, UserSlice};
 use crate::platform::time;
-use crate::task::credentials;
+use crate::task::credentials::{self, Capability};
 use crate::task::process::PROCESS_ID;
 use crate::user_abi;
 
@@ -239,7 +239,7 @@ fn exclude(is_exclusive: &AtomicBool, request: u32, argument: u64) -> Result<(),
 
 /// Whether a terminal may be opened.
 pub fn check_open(line: &impl Line) -> Result<(), Errno> {
-    let is_closed = line.is_exclusive().load(Ordering::Relaxed) && !credentials::is_privileged();
+    let is_closed = line.is_exclusive().load(Ordering::Relaxed) && !credentials::has(Capability::SysAdmin);
     if is_closed { Err(Errno::EBUSY) } else { Ok(()) }
 }
 

@@ -41,7 +41,7 @@ pub fn read_seed(volume: &(dyn Volume + Sync)) -> Result<Option<Seed>, VolumeErr
 }
 
 /// The content of a file in the root; none if there is none.
-fn read_from_fat(fat: &mut Fat<&(dyn Volume + Sync)>, name: &str) -> Result<Option<Vec<u8>>, VolumeError> {
+fn read_from_fat(fat: &mut Fat<'_>, name: &str) -> Result<Option<Vec<u8>>, VolumeError> {
     let inode = match fat.lookup(fat.root(), name.as_bytes()) {
         Err(Error::NotFound) => return Ok(None),
         inode => inode?,

@@ -24,7 +24,7 @@ struct Window {
 
 impl Cache {
     /// Bytes of the volume, wherever they are.
-    pub(crate) fn read<V: Volume>(&mut self, volume: &V, offset: u64, into: &mut [u8]) -> Result<(), Error> {
+    pub(crate) fn read(&mut self, volume: &dyn Volume, offset: u64, into: &mut [u8]) -> Result<(), Error> {
         let mut at = offset;
         let mut rest = into;
         while !rest.is_empty() {
@@ -41,7 +41,7 @@ impl Cache {
         Ok(())
     }
 
-    fn window<V: Volume>(&mut self, volume: &V, start: u64) -> Result<&[u8], Error> {
+    fn window(&mut self, volume: &dyn Volume, start: u64) -> Result<&[u8], Error> {
         self.clock += 1;
         let index = match self.windows.iter().position(|window| window.start == start) {
             Some(index) => index,
@@ -52,7 +52,7 @@ impl Cache {
         Ok(&window.bytes)
     }
 
-    fn load<V: Volume>(&mut self, volume: &V, start: u64) -> Result<usize, Error> {
+    fn load(&mut self, volume: &dyn Volume, start: u64) -> Result<usize, Error> {
         let len = volume.size_bytes().saturating_sub(start).min(WINDOW_BYTES) as usize;
         let mut bytes = Vec::new();
         bytes.try_reserve_exact(len).map_err(|_| Error::NoMemory)?;

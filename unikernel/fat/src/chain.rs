@@ -6,7 +6,7 @@
 
 use alloc::vec::Vec;
 
-use unikernel_vfs::{Error, Volume};
+use unikernel_vfs::Error;
 
 use crate::Fat;
 
@@ -118,7 +118,7 @@ impl Chains {
     }
 }
 
-impl<V: Volume> Fat<V> {
+impl Fat<'_> {
     /// The cluster with so many before it in the chain that begins with `first`; none past the chain's end.
     pub(crate) fn cluster_at(&mut self, first: u32, index: u32) -> Result<Option<u32>, Error> {
         if self.geometry.cluster_offset(first).is_none() {

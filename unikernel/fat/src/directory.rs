@@ -3,7 +3,7 @@
 use alloc::string::String;
 use core::ops::ControlFlow;
 
-use unikernel_vfs::{Error, InodeNumber, Volume};
+use unikernel_vfs::{Error, InodeNumber};
 
 use crate::entry::{Content, Entry, SLOT_BYTES, content, label};
 use crate::geometry::Place;
@@ -39,7 +39,7 @@ impl Slots {
     }
 
     /// The offset of the next slot, if there is one.
-    fn next<V: Volume>(&mut self, fat: &mut Fat<V>) -> Result<Option<u64>, Error> {
+    fn next(&mut self, fat: &mut Fat<'_>) -> Result<Option<u64>, Error> {
         let slot = self.next;
         self.next = slot.saturating_add(1);
         let first = match self.place {
@@ -61,7 +61,7 @@ impl Slots {
     }
 }
 
-impl<V: Volume> Fat<V> {
+impl Fat<'_> {
     /// Shows the entries from a slot on, without those for the directory itself and its parent, until one is enough.
     pub(crate) fn scan<T>(
         &mut self,

@@ -5,7 +5,6 @@ use core::ops::ControlFlow;
 
 use unikernel_vfs::{
     Attributes, ByteStorage, EachEntry, Entry, Error, FileKind, FileSystem, InodeNumber, Statistics, Storage,
-    Volume,
 };
 
 use crate::Fat;
@@ -22,7 +21,7 @@ const READ_ONLY_PERMISSIONS: u16 = 0o555;
 const AFTER_SELF: u64 = 1;
 const FIRST_SLOT: u64 = 2;
 
-impl<V: Volume + Send> FileSystem for Fat<V> {
+impl FileSystem for Fat<'_> {
     fn root(&self) -> InodeNumber {
         ROOT
     }
@@ -137,7 +136,7 @@ impl<V: Volume + Send> FileSystem for Fat<V> {
     }
 }
 
-impl<V: Volume + Send> ByteStorage for Fat<V> {
+impl ByteStorage for Fat<'_> {
     fn read(&mut self, inode: InodeNumber, offset: u64, into: &mut [u8]) -> Result<usize, Error> {
         let entry = self.entry(inode)?.filter(|entry| !entry.is_directory).ok_or(Error::IsADirectory)?;
         let rest = u64::from(entry.bytes).saturating_sub(offset);

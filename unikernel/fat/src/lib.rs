@@ -34,6 +34,8 @@ pub use error::MountError;
 pub use mount::identify;
 pub use unikernel_vfs::{Identity, ReadError, Volume};
 
+use alloc::boxed::Box;
+
 use cache::Cache;
 use chain::Chains;
 use geometry::Geometry;
@@ -42,8 +44,8 @@ use geometry::Geometry;
 pub const MAX_DIRECTORY_BYTES: u32 = 65_536 * entry::SLOT_BYTES;
 
 /// A mounted filesystem.
-pub struct Fat<V> {
-    volume: V,
+pub struct Fat<'volume> {
+    volume: Box<dyn Volume + Send + 'volume>,
     geometry: Geometry,
     cache: Cache,
     chains: Chains,

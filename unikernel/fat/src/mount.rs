@@ -1,5 +1,6 @@
 //! Mounting, and which filesystem it is.
 
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 
@@ -15,23 +16,24 @@ use crate::{Fat, MountError};
 const NO_LABEL: &str = "NO NAME";
 
 /// Who a filesystem says it is, if there is one. The UUID is the serial number, as in `1A2B-3C4D`.
-pub fn identify<V: Volume>(volume: &V) -> Option<Identity> {
-    let mut fat = Fat::mount(volume).ok()?;
-    let serial = fat.geometry.serial;
-    let uuid = format!("{:04X}-{:04X}", serial >> 16, serial & 0xffff);
-    Some(Identity { uuid, label: fat.label().ok()? })
+pub fn identify(volume: impl Volume + Send) -> Option<Identity> {
+    Fat::mount(volume).ok()?.identity()
 }
 
-impl<V: Volume> Fat<V> {
+impl<'volume> Fat<'volume> {
     /// Mounts what is on a volume. Nothing is written, now or later.
-    pub fn mount(volume: V) -> Result<Self, MountError> {
+    pub fn mount(volume: impl Volume + Send + 'volume) -> Result<Self, MountError> {
+        Self::mount_over(Box::new(volume))
+    }
+
+    fn mount_over(volume: Box<dyn Volume + Send + 'volume>) -> Result<Self, MountError> {
         let volume_bytes = volume.size_bytes();
         if volume_bytes < BOOT_BYTES as u64 {
             return Err(MountError::NotFat);
         }
         let mut cache = Cache::default();
         let mut sector = [0; BOOT_BYTES];
-        cache.read(&volume, 0, &mut sector)?;
+        cache.read(&*volume, 0, &mut sector)?;
         let geometry = Geometry::new(&sector, volume_bytes)?;
         match geometry.root {
             Place::Chain(first) if geometry.cluster_offset(first).is_none() => {
@@ -39,6 +41,12 @@ impl<V: Volume> Fat<V> {
             }
             _ => Ok(Self { volume, geometry, cache, chains: Chains::default(), free_clusters: None }),
         }
+    }
+
+    fn identity(&mut self) -> Option<Identity> {
+        let serial = self.geometry.serial;
+        let uuid = format!("{:04X}-{:04X}", serial >> 16, serial & 0xffff);
+        Some(Identity { uuid, label: self.label().ok()? })
     }
 
     /// The label: an entry of the root or, without one, what the boot sector says.

@@ -1,6 +1,6 @@
 //! The allocation table: which cluster follows which, and how many are free.
 
-use unikernel_vfs::{Error, Volume};
+use unikernel_vfs::Error;
 
 use crate::Fat;
 use crate::geometry::{FIRST_CLUSTER, Width, u32_at};
@@ -9,11 +9,11 @@ use crate::geometry::{FIRST_CLUSTER, Width, u32_at};
 const INFO_SIGNATURES: [(u64, u32); 2] = [(0, 0x4161_5252), (484, 0x6141_7272)];
 const INFO_FREE: u64 = 488;
 
-impl<V: Volume> Fat<V> {
+impl Fat<'_> {
     /// Bytes of the table or of a directory.
     pub(crate) fn bytes<const N: usize>(&mut self, offset: u64) -> Result<[u8; N], Error> {
         let mut bytes = [0; N];
-        self.cache.read(&self.volume, offset, &mut bytes)?;
+        self.cache.read(&*self.volume, offset, &mut bytes)?;
         Ok(bytes)
     }
 

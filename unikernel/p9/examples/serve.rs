@@ -41,7 +41,7 @@ fn node(kind: NewKind<'_>) -> NewNode<'_> {
     NewNode { kind, permissions: 0o640, user: 0, group: 0 }
 }
 
-fn names(fs: &mut P9<Socket>, directory: InodeNumber, at_once: usize) -> Vec<String> {
+fn names(fs: &mut P9, directory: InodeNumber, at_once: usize) -> Vec<String> {
     let (mut names, mut cookie) = (Vec::new(), 0);
     loop {
         let mut room = at_once;
@@ -58,7 +58,7 @@ fn names(fs: &mut P9<Socket>, directory: InodeNumber, at_once: usize) -> Vec<Str
     }
 }
 
-fn content(fs: &mut P9<Socket>, top: InodeNumber) {
+fn content(fs: &mut P9, top: InodeNumber) {
     let file = fs.create(top, b"file", node(NewKind::File), NOW).expect("create");
     let bytes: Vec<u8> = (0..1_000_003u32).map(|at| (at * 7 / 3) as u8).collect();
     fs.write(file, 5, &bytes).expect("write");
@@ -82,7 +82,7 @@ fn content(fs: &mut P9<Socket>, top: InodeNumber) {
     println!("content and attributes: {now:?}");
 }
 
-fn unlinked(fs: &mut P9<Socket>, top: InodeNumber) {
+fn unlinked(fs: &mut P9, top: InodeNumber) {
     let file = fs.create(top, b"gone", node(NewKind::File), NOW).expect("create");
     fs.open(file).expect("open");
     fs.unlink(top, b"gone", NOW).expect("unlink");
@@ -96,7 +96,7 @@ fn unlinked(fs: &mut P9<Socket>, top: InodeNumber) {
     fs.close(file, NOW).expect("close");
 }
 
-fn moved(fs: &mut P9<Socket>, top: InodeNumber) {
+fn moved(fs: &mut P9, top: InodeNumber) {
     let a = fs.create(top, b"a", node(NewKind::Directory), NOW).expect("mkdir");
     let b = fs.create(a, b"b", node(NewKind::Directory), NOW).expect("mkdir");
     let file = fs.create(b, b"file", node(NewKind::File), NOW).expect("create");
@@ -125,7 +125,7 @@ fn moved(fs: &mut P9<Socket>, top: InodeNumber) {
     println!("directories moved, names removed");
 }
 
-fn special(fs: &mut P9<Socket>, top: InodeNumber) {
+fn special(fs: &mut P9, top: InodeNumber) {
     for (kind, name) in [
         (NewKind::Fifo, "fifo"),
         (NewKind::Socket, "socket"),
@@ -147,7 +147,7 @@ fn special(fs: &mut P9<Socket>, top: InodeNumber) {
     }
 }
 
-fn listing(fs: &mut P9<Socket>, top: InodeNumber) {
+fn listing(fs: &mut P9, top: InodeNumber) {
     let many = fs.create(top, b"many", node(NewKind::Directory), NOW).expect("mkdir");
     let mut made = BTreeSet::from([".".to_owned(), "..".to_owned()]);
     for number in 0..1500 {
@@ -173,7 +173,7 @@ fn listing(fs: &mut P9<Socket>, top: InodeNumber) {
     println!("1500 names listed, each once; kinds are told: {}", numbers[2].1.is_some());
 }
 
-fn attributes(fs: &mut P9<Socket>, top: InodeNumber) {
+fn attributes(fs: &mut P9, top: InodeNumber) {
     let file = fs.lookup(top, b"file").expect("lookup");
     let long = vec![7; 3000];
     if let Err(error) = fs.set_extended_attribute(file, b"user.short", b"value", NOW) {

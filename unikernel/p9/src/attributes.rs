@@ -2,16 +2,16 @@
 
 use unikernel_vfs::{AttributeChange, Attributes, Error, FileKind, InodeNumber, Statistics, Timestamp};
 
+use crate::P9;
 use crate::content::MAX_FILE_BYTES;
 use crate::messages::{
     AttributeRecord, Fid, FilesystemRecord, Getattr, Setattr, Statfs, getattr, mode, setattr,
 };
-use crate::{P9, Transport};
 
 /// The block size that is told, whatever the server's is (QEMU's depends on the length of messages).
 pub(crate) const BLOCK_BYTES: u32 = 4096;
 
-impl<T: Transport> P9<T> {
+impl P9 {
     /// What an inode is.
     pub(crate) fn kind(&mut self, number: InodeNumber) -> Result<FileKind, Error> {
         let node = self.nodes.get(number)?;

@@ -5,7 +5,6 @@ use alloc::vec::Vec;
 
 use unikernel_vfs::{Error, InodeNumber};
 
-use crate::Transport;
 use crate::connection::Connection;
 use crate::messages::Fid;
 use crate::nodes::{Node, Nodes, Place};
@@ -15,8 +14,8 @@ use crate::wire::Qid;
 const MAX_DEPTH: usize = 128;
 
 /// A mounted tree of a 9P2000.L server. See the [crate](crate).
-pub struct P9<T> {
-    pub(crate) connection: Connection<T>,
+pub struct P9 {
+    pub(crate) connection: Connection,
     pub(crate) root: InodeNumber,
     pub(crate) nodes: Nodes,
     pub(crate) is_read_only: bool,
@@ -28,7 +27,7 @@ pub struct P9<T> {
     pub(crate) lost_sync: Option<Error>,
 }
 
-impl<T: Transport> P9<T> {
+impl P9 {
     /// Fails unless changes are allowed.
     pub(crate) fn writable(&self) -> Result<(), Error> {
         if self.is_read_only { Err(Error::ReadOnly) } else { Ok(()) }

@@ -1,5 +1,6 @@
 //! A connection: one request and its reply at a time, and the fids in use.
 
+use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -60,8 +61,8 @@ pub(crate) struct Handle {
     pub(crate) piece_bytes: u32,
 }
 
-pub(crate) struct Connection<T> {
-    transport: T,
+pub(crate) struct Connection {
+    transport: Box<dyn Transport>,
     request: Vec<u8>,
     /// As long as the longest message.
     reply: Vec<u8>,
@@ -70,9 +71,9 @@ pub(crate) struct Connection<T> {
     free_fids: Vec<u32>,
 }
 
-impl<T: Transport> Connection<T> {
+impl Connection {
     /// A connection over which nothing was said yet, with messages of at most `message_bytes`.
-    pub(crate) fn new(transport: T, message_bytes: u32) -> Self {
+    pub(crate) fn new(transport: Box<dyn Transport>, message_bytes: u32) -> Self {
         let reply = vec![0; message_bytes as usize];
         Self { transport, request: Vec::new(), reply, tag: 0, next_fid: 0, free_fids: Vec::new() }
     }

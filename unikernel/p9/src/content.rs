@@ -2,15 +2,15 @@
 
 use unikernel_vfs::{ByteStorage, Error, FileKind, InodeNumber, Sync};
 
+use crate::P9;
 use crate::connection::{CallError, Handle};
 use crate::messages::{Fsync, Read, Write, open};
 use crate::wire::Data;
-use crate::{P9, Transport};
 
 /// The greatest size of a file: offsets are signed at the server.
 pub(crate) const MAX_FILE_BYTES: u64 = i64::MAX as u64;
 
-impl<T: Transport> P9<T> {
+impl P9 {
     /// Fails unless an inode is a regular file: the server would wait for the other end of a pipe, or open a device of its own.
     pub(crate) fn check_file(&mut self, number: InodeNumber) -> Result<(), Error> {
         match self.kind(number)? {
@@ -154,7 +154,7 @@ impl<T: Transport> P9<T> {
     }
 }
 
-impl<T: Transport> ByteStorage for P9<T> {
+impl ByteStorage for P9 {
     fn read(&mut self, inode: InodeNumber, offset: u64, into: &mut [u8]) -> Result<usize, Error> {
         let handle = self.reader(inode)?;
         let room = MAX_FILE_BYTES.saturating_sub(offset);

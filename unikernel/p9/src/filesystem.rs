@@ -7,11 +7,11 @@ use unikernel_vfs::{
     Storage, Sync, Timestamp,
 };
 
+use crate::P9;
 use crate::attributes::BLOCK_BYTES;
 use crate::content::MAX_FILE_BYTES;
-use crate::{P9, Transport};
 
-impl<T: Transport> FileSystem for P9<T> {
+impl FileSystem for P9 {
     fn root(&self) -> InodeNumber {
         self.root
     }

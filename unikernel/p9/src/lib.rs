@@ -5,7 +5,7 @@
 //! ```no_run
 //! # use unikernel_p9::{MountOptions, P9, Transport};
 //! # use unikernel_vfs::{ByteStorage, FileSystem};
-//! # fn example(transport: impl Transport) -> Result<(), unikernel_vfs::Error> {
+//! # fn example(transport: impl Transport + 'static) -> Result<(), unikernel_vfs::Error> {
 //! let mut tree = P9::mount(transport, &MountOptions { is_read_only: true, ..MountOptions::default() })?;
 //! let readme = tree.lookup(tree.root(), b"README.md")?;
 //! let mut start = [0; 100];
@@ -32,7 +32,7 @@
 //!
 //! - Whatever a walk finds anew replaces the older fid, and what a fid answers is checked to be of the same number.
 //! - Before the last name of a file goes through us that somebody holds, the file is opened at the server: that keeps its content within
-//!   reach. Its attributes are asked for by that handle; QEMU before 9.2 does not find them, so what was known is answered then, and
+//!   reach. Its attributes are asked for by that handle; a server that looks for the name does not find them, so what was known is answered then, and
 //!   they cannot be changed.
 //! - After a directory was moved, files are walked to again by their names when they are next used.
 //!

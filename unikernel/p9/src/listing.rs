@@ -2,12 +2,12 @@
 
 use unikernel_vfs::{EachEntry, Entry, Error, FileKind, InodeNumber};
 
+use crate::P9;
 use crate::connection::Handle;
 use crate::messages::{EntryRecord, Readdir, open};
 use crate::names::MAX_NAME_BYTES;
 use crate::nodes::Place;
 use crate::wire::{Data, Reader};
-use crate::{P9, Transport};
 
 /// Continues after `.`. Programs seek by cookies as signed numbers, so they shall be positive; nobody's offsets are seen there: ext4
 /// ends at 2^63 - 1 and has none between that and 2^63 - 2^32, others count from below.
@@ -92,7 +92,7 @@ impl Progress {
     }
 }
 
-impl<T: Transport> P9<T> {
+impl P9 {
     /// The handle to list a directory with.
     pub(crate) fn directory_reader(&mut self, directory: InodeNumber) -> Result<Handle, Error> {
         self.resolve_directory(directory)?;

@@ -2,11 +2,11 @@
 
 use unikernel_vfs::{AttributeChange, Error, FileKind, InodeNumber, NewKind, NewNode};
 
+use crate::P9;
 use crate::connection::Handle;
 use crate::messages::{Fid, Lcreate, Mkdir, Mknod, Symlink, mode, open};
 use crate::names::{MAX_TARGET_BYTES, check_own_name};
 use crate::wire::Qid;
-use crate::{P9, Transport};
 
 fn check_target(target: &[u8]) -> Result<(), Error> {
     match target {
@@ -22,7 +22,7 @@ fn device_numbers(device: u32) -> (u32, u32) {
     (device >> 8 & 0xfff, device & 0xff | device >> 12 & 0xf_ff00)
 }
 
-impl<T: Transport> P9<T> {
+impl P9 {
     pub(crate) fn make(
         &mut self,
         directory: InodeNumber,

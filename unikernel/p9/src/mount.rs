@@ -1,5 +1,6 @@
 //! The start of a connection.
 
+use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
 use alloc::string::String;
 use core::fmt;
@@ -108,9 +109,16 @@ impl From<CallError> for MountError {
     }
 }
 
-impl<T: Transport> P9<T> {
+impl P9 {
     /// Starts a connection and mounts a tree.
-    pub fn mount(transport: T, options: &MountOptions<'_>) -> Result<Self, MountError> {
+    pub fn mount(
+        transport: impl Transport + 'static,
+        options: &MountOptions<'_>,
+    ) -> Result<Self, MountError> {
+        Self::mount_over(Box::new(transport), options)
+    }
+
+    fn mount_over(transport: Box<dyn Transport>, options: &MountOptions<'_>) -> Result<Self, MountError> {
         let asked = options.message_bytes;
         if !(MIN_MESSAGE_BYTES..=MAX_MESSAGE_BYTES).contains(&asked) {
             return Err(MountError::MessageBytes(asked));
@@ -165,7 +173,7 @@ impl<T: Transport> P9<T> {
 }
 
 /// Agrees on the protocol; answers how long the server lets messages be.
-fn agree<T: Transport>(connection: &mut Connection<T>) -> Result<u32, MountError> {
+fn agree(connection: &mut Connection) -> Result<u32, MountError> {
     let message_bytes = connection.message_bytes();
     match connection.call(&Version { message_bytes, version: VERSION }) {
         Ok((granted, VERSION)) => Ok(granted),

@@ -2,12 +2,12 @@
 
 use unikernel_vfs::{Error, InodeNumber, RenameMode};
 
+use crate::P9;
 use crate::connection::CallError;
 use crate::errno::is_unknown_request;
 use crate::messages::{Fid, Link, REMOVE_DIRECTORY, Readlink, Rename, Renameat, Unlinkat};
 use crate::nodes::{Node, Place};
 use crate::wire::Qid;
-use crate::{P9, Transport};
 
 /// The longest name, in bytes.
 pub(crate) const MAX_NAME_BYTES: usize = 255;
@@ -31,7 +31,7 @@ pub(crate) fn check_own_name(name: &[u8], dots: Error) -> Result<(), Error> {
     if matches!(name, b"." | b"..") { Err(dots) } else { Ok(()) }
 }
 
-impl<T: Transport> P9<T> {
+impl P9 {
     pub(crate) fn find(&mut self, directory: InodeNumber, name: &[u8]) -> Result<InodeNumber, Error> {
         let fid = self.resolve_directory(directory)?;
         check_name(name)?;

@@ -5,10 +5,10 @@ use alloc::vec::Vec;
 
 use unikernel_vfs::{Error, InodeNumber};
 
+use crate::P9;
 use crate::connection::CONTENT_HEADER_BYTES;
 use crate::messages::{Fid, Read, Write, XATTR_REPLACE, Xattrcreate, Xattrwalk};
 use crate::wire::Data;
-use crate::{P9, Transport};
 
 /// The longest value, and the longest list of names, in bytes (`XATTR_SIZE_MAX`).
 const MAX_VALUE_BYTES: usize = 65536;
@@ -26,7 +26,7 @@ fn check_name(name: &[u8]) -> Result<(), Error> {
     }
 }
 
-impl<T: Transport> P9<T> {
+impl P9 {
     pub(crate) fn attribute(&mut self, number: InodeNumber, name: &[u8]) -> Result<Vec<u8>, Error> {
         check_name(name)?;
         self.read_attribute(number, name)

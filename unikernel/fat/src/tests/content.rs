@@ -171,7 +171,7 @@ fn label_and_serial_number_identify_it() {
         let identity = identify(&disk).unwrap();
         assert_eq!((identity.label.as_str(), identity.uuid.as_str()), ("My Volume", "1A2B-3C4D"));
     }
-    assert_eq!(identify(&vec![0; 4096]), None);
+    assert_eq!(identify(vec![0; 4096]), None);
     for bytes in [0, 1, 511, 512, 5000] {
         assert_eq!(Fat::mount(vec![0; bytes]).err(), Some(MountError::NotFat));
         assert_eq!(Fat::mount(vec![0xff; bytes]).err(), Some(MountError::NotFat));

@@ -23,7 +23,7 @@ pub(super) fn root(slots: &[Vec<u8>]) -> Image {
     image
 }
 
-pub(super) fn mount(image: Image) -> Fat<Vec<u8>> {
+pub(super) fn mount(image: Image) -> Fat<'static> {
     Fat::mount(image.bytes).unwrap()
 }
 

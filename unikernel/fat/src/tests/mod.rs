@@ -12,7 +12,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::ops::ControlFlow;
 
-use unikernel_vfs::{ByteStorage, Error, FileKind, FileSystem, InodeNumber, Volume};
+use unikernel_vfs::{ByteStorage, Error, FileKind, FileSystem, InodeNumber};
 
 use crate::Fat;
 
@@ -20,11 +20,7 @@ use crate::Fat;
 type Listed = (String, InodeNumber, FileKind);
 
 /// All of a directory, in pieces of `piece` names, each of which goes on where the one before ended.
-fn list<V: Volume + Send>(
-    fat: &mut Fat<V>,
-    directory: InodeNumber,
-    piece: usize,
-) -> Result<Vec<Listed>, Error> {
+fn list(fat: &mut Fat<'_>, directory: InodeNumber, piece: usize) -> Result<Vec<Listed>, Error> {
     let mut names = Vec::new();
     let mut cookie = 0;
     loop {
@@ -43,20 +39,20 @@ fn list<V: Volume + Send>(
 }
 
 /// Names without `.` and `..`.
-fn names<V: Volume + Send>(fat: &mut Fat<V>, directory: InodeNumber) -> Vec<String> {
+fn names(fat: &mut Fat<'_>, directory: InodeNumber) -> Vec<String> {
     let listed = list(fat, directory, usize::MAX).unwrap();
     assert!(listed[0].0 == "." && listed[1].0 == "..");
     listed.into_iter().skip(2).map(|(name, ..)| name).collect()
 }
 
 /// What a path of names from the root leads to.
-fn find<V: Volume + Send>(fat: &mut Fat<V>, path: &str) -> Result<InodeNumber, Error> {
+fn find(fat: &mut Fat<'_>, path: &str) -> Result<InodeNumber, Error> {
     let root = fat.root();
     path.split('/').filter(|name| !name.is_empty()).try_fold(root, |at, name| fat.lookup(at, name.as_bytes()))
 }
 
 /// A file's whole content, in reads of `step` bytes.
-fn content<V: Volume + Send>(fat: &mut Fat<V>, inode: InodeNumber, step: usize) -> Result<Vec<u8>, Error> {
+fn content(fat: &mut Fat<'_>, inode: InodeNumber, step: usize) -> Result<Vec<u8>, Error> {
     let mut all = Vec::new();
     let mut buffer = vec![0; step];
     loop {

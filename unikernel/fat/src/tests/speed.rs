@@ -69,7 +69,8 @@ fn a_file_of_64_mib_is_read_in_order_with_few_reads_of_the_table() {
     let count = 131_071;
     for (chain, most_reads) in [((3..3 + count).collect(), 8), (scattered(count), 64)] {
         let chain: Vec<u32> = chain;
-        let mut fat = Fat::mount(numbered(count + 10, &chain)).unwrap();
+        let volume = numbered(count + 10, &chain);
+        let mut fat = Fat::mount(&volume).unwrap();
         let file = find(&mut fat, "file").unwrap();
         let mut buffer = vec![0; 4096];
         let mut calls = 0;
@@ -81,7 +82,7 @@ fn a_file_of_64_mib_is_read_in_order_with_few_reads_of_the_table() {
             calls += 1;
         }
         // A scattered file has a piece in each cluster and another page of the table for each.
-        let reads = fat.volume.reads.load(Ordering::Relaxed);
+        let reads = volume.reads.load(Ordering::Relaxed);
         assert!(reads < calls * most_reads, "{reads} reads in {calls} calls");
     }
 }
@@ -90,14 +91,15 @@ fn a_file_of_64_mib_is_read_in_order_with_few_reads_of_the_table() {
 fn the_end_of_a_contiguous_file_is_looked_for_once() {
     let count = 400_000;
     let chain: Vec<u32> = (3..3 + count).collect();
-    let mut fat = Fat::mount(numbered(count + 10, &chain)).unwrap();
+    let volume = numbered(count + 10, &chain);
+    let mut fat = Fat::mount(&volume).unwrap();
     let file = find(&mut fat, "file").unwrap();
     let mut buffer = [0; 4096];
     let mut reads_of = |offset: u64| {
-        let before = fat.volume.reads.load(Ordering::Relaxed);
+        let before = volume.reads.load(Ordering::Relaxed);
         let len = fat.read(file, offset, &mut buffer).unwrap();
         check(&buffer[..len], offset, &chain);
-        fat.volume.reads.load(Ordering::Relaxed) - before
+        volume.reads.load(Ordering::Relaxed) - before
     };
     // The table has 391 windows of 4 KiB.
     assert!((380..400).contains(&reads_of(u64::from(count) * 512 - 4096)));
@@ -110,17 +112,18 @@ fn the_end_of_a_contiguous_file_is_looked_for_once() {
 fn a_scattered_file_is_never_followed_from_its_beginning_again() {
     let count = 131_071;
     let chain = scattered(count);
-    let mut fat = Fat::mount(numbered(count + 10, &chain)).unwrap();
+    let volume = numbered(count + 10, &chain);
+    let mut fat = Fat::mount(&volume).unwrap();
     let file = find(&mut fat, "file").unwrap();
     let mut buffer = [0; 512];
     let end = u64::from(count - 1) * 512;
     fat.read(file, end, &mut buffer).unwrap();
     for offset in [end / 2, end / 7, end, 512, end - 512, end / 3] {
         let offset = offset / 512 * 512;
-        let before = fat.volume.reads.load(Ordering::Relaxed);
+        let before = volume.reads.load(Ordering::Relaxed);
         fat.read(file, offset, &mut buffer).unwrap();
         check(&buffer, offset, &chain);
-        let reads = fat.volume.reads.load(Ordering::Relaxed) - before;
+        let reads = volume.reads.load(Ordering::Relaxed) - before;
         // Of 131,071 steps at most one in 256 is known.
         assert!(reads <= 520, "{reads}");
     }
@@ -144,7 +147,8 @@ proptest! {
                 }
             }
         }
-        let mut fat = Fat::mount(numbered(6100, &chain)).unwrap();
+        let volume = numbered(6100, &chain);
+    let mut fat = Fat::mount(&volume).unwrap();
         for index in asked {
             let index = index % (chain.len() as u32 + 1);
             prop_assert_eq!(fat.cluster_at(chain[0], index), Ok(chain.get(index as usize).copied()));

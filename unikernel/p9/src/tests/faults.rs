@@ -12,17 +12,17 @@ use super::tree::{Inode, S_IFDIR, S_IFLNK, S_IFREG, Tree};
 use super::{NOW, ROOT, STYLES, node};
 use crate::{MountOptions, P9};
 
-type Operation = fn(&mut P9<Link>) -> Result<(), Error>;
+type Operation = fn(&mut P9) -> Result<(), Error>;
 
-fn lookup(fs: &mut P9<Link>, name: &str) -> Result<InodeNumber, Error> {
+fn lookup(fs: &mut P9, name: &str) -> Result<InodeNumber, Error> {
     fs.lookup(ROOT, name.as_bytes())
 }
 
 /// Looks a file up and holds it while something is done.
 fn held(
-    fs: &mut P9<Link>,
+    fs: &mut P9,
     name: &str,
-    then: impl FnOnce(&mut P9<Link>, InodeNumber) -> Result<(), Error>,
+    then: impl FnOnce(&mut P9, InodeNumber) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let number = lookup(fs, name)?;
     fs.open(number)?;
@@ -31,7 +31,7 @@ fn held(
     result
 }
 
-fn create(fs: &mut P9<Link>, kind: NewKind<'_>) -> Result<(), Error> {
+fn create(fs: &mut P9, kind: NewKind<'_>) -> Result<(), Error> {
     let new = NewNode { user: 5, group: 6, permissions: 0o6755, ..node(kind) };
     fs.create(ROOT, b"new", new, NOW).map(drop)
 }

@@ -16,7 +16,7 @@ use super::{NOW, ROOT, node};
 use crate::{MountOptions, P9, Transport, TransportError};
 
 /// Uses everything, whatever comes of it, through numbers that the server gives.
-fn use_everything<T: Transport>(fs: &mut P9<T>) {
+fn use_everything(fs: &mut P9) {
     let root = fs.root();
     let mut known = vec![root, InodeNumber(3)];
     let kinds = [NewKind::File, NewKind::Directory, NewKind::Symlink(b"to"), NewKind::Fifo];
@@ -183,7 +183,7 @@ proptest! {
 }
 
 /// Mounts a server with a file, whose replies of one type are changed from now on.
-fn lying(kind: u8, mut lie: impl FnMut(&mut Vec<u8>) + Send + 'static) -> (P9<Link>, InodeNumber) {
+fn lying(kind: u8, mut lie: impl FnMut(&mut Vec<u8>) + Send + 'static) -> (P9, InodeNumber) {
     let link = Link::new(Server { is_strict: false, ..Server::new(Style::Qemu) });
     let file = Inode { mode: S_IFREG | 0o644, data: vec![1; 100], ..Inode::default() };
     let number = link.server().tree.create(ROOT.0, b"file", file).expect("file");

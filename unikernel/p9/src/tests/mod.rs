@@ -29,19 +29,19 @@ fn node(kind: NewKind<'_>) -> NewNode<'_> {
 }
 
 /// Mounts a server that a test has set up.
-fn mounted_from(server: Server) -> (P9<Link>, Link) {
+fn mounted_from(server: Server) -> (P9, Link) {
     let link = Link::new(server);
     let options = MountOptions { message_bytes: 8192, ..MountOptions::default() };
     let fs = P9::mount(link.clone(), &options).expect("mount");
     (fs, link)
 }
 
-fn mounted(style: Style) -> (P9<Link>, Link) {
+fn mounted(style: Style) -> (P9, Link) {
     mounted_from(Server::new(style))
 }
 
 /// The names in a directory, each listing asked for `at_once` entries.
-fn names(fs: &mut P9<Link>, directory: InodeNumber, at_once: usize) -> Result<Vec<String>, Error> {
+fn names(fs: &mut P9, directory: InodeNumber, at_once: usize) -> Result<Vec<String>, Error> {
     let mut names = Vec::new();
     let mut cookie = 0;
     loop {
@@ -59,7 +59,7 @@ fn names(fs: &mut P9<Link>, directory: InodeNumber, at_once: usize) -> Result<Ve
 }
 
 /// Unmounts; nothing may be left at the server.
-fn assert_unmounts(mut fs: P9<Link>, link: &Link) {
+fn assert_unmounts(mut fs: P9, link: &Link) {
     fs.unmount(NOW).expect("unmount");
     assert_eq!(link.server().fid_count(), 0);
 }

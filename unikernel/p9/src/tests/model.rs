@@ -69,7 +69,7 @@ fn name_of(name: u8) -> [u8; 1] {
 }
 
 struct Both {
-    fs: P9<Link>,
+    fs: P9,
     link: Link,
     style: Style,
     /// What the tree shall be.

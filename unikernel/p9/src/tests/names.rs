@@ -250,7 +250,7 @@ fn renames_do_what_they_say() {
         let a = fs.create(ROOT, b"a", node(NewKind::File), NOW).expect("create");
         let b = fs.create(ROOT, b"b", node(NewKind::File), NOW).expect("create");
         let directory = fs.create(ROOT, b"d", node(NewKind::Directory), NOW).expect("mkdir");
-        let rename = |fs: &mut crate::P9<_>, from: (InodeNumber, &str), to: (InodeNumber, &str), mode| {
+        let rename = |fs: &mut crate::P9, from: (InodeNumber, &str), to: (InodeNumber, &str), mode| {
             fs.rename(from.0, from.1.as_bytes(), to.0, to.1.as_bytes(), mode, NOW)
         };
         assert_eq!(rename(&mut fs, (ROOT, "a"), (ROOT, "b"), RenameMode::Exchange), Err(Error::Unsupported));

@@ -142,6 +142,13 @@ fn stays() -> Result<()> {
     let ending = run(Kind::Q35, Profile::Release, &image, "format=blk0 mount=/stick:blk0 -- /stick vfat")?;
     ensure!(ending.code == Some(0), "{:?}: {}", ending.code, ending.console);
     ensure!(fs::read(&image)? == before, "the disk has changed");
+    // Nor one that is damaged: it has more sectors than the disk, by its boot sector (`BPB_TotSec16`).
+    let mut damaged = before;
+    damaged[19..21].fill(0xff);
+    fs::write(&image, &damaged)?;
+    let ending = run(Kind::Q35, Profile::Release, &image, "format=blk0 mount=/stick:blk0 -- /stick vfat")?;
+    ensure!(ending.code != Some(0) && ending.console.contains("cannot be mounted"), "{}", ending.console);
+    ensure!(fs::read(&image)? == damaged, "the disk has changed");
     fs::remove_file(&image)?;
     Ok(())
 }

@@ -100,11 +100,13 @@ impl fmt::Display for TableError {
                 write!(f, "this kernel knows no filesystem `{kind}`, but")?;
                 kinds().iter().try_for_each(|kind| write!(f, " {}", kind.name))
             }
-            Self::Unformatted(disk, kind) => write!(
+            Self::Unformatted(disk, Some(kind)) if kind != "ext4" => {
+                write!(f, "`{disk}` has no {kind} filesystem")
+            }
+            Self::Unformatted(disk, _) => write!(
                 f,
-                "`{disk}` has no {} filesystem; make one with `mke2fs -t ext4`, or let the kernel do it with \
-                 `format={disk}`",
-                kind.as_deref().unwrap_or("ext4")
+                "`{disk}` has no ext4 filesystem; make one with `mke2fs -t ext4`, or let the kernel do it with \
+                 `format={disk}`"
             ),
             Self::Mount(disk, reason) => write!(f, "`{disk}` cannot be mounted: {reason}"),
             Self::Format(disk, reason) => write!(f, "`{disk}` cannot be formatted: {reason}"),
@@ -247,7 +249,7 @@ fn mount_device(
         let mut outcome = mount(&device.volume, access, disk);
         if let (Err(MountError::NotFound), Some(format), true) = (&outcome, format, may_format)
             && !device.has_table
-            && !has_filesystem(device)
+            && !has_other(device, kind)
         {
             format(&device.volume).map_err(|reason| TableError::Format(disk.clone(), reason))?;
             outcome = mount(&device.volume, access, disk);
@@ -280,9 +282,15 @@ fn mount_name(point: &MountPoint, access: Access) -> Result<Mounted, TableError>
     }
 }
 
-/// True if a disk or partition has a filesystem of any kind, which must not be lost.
-fn has_filesystem(device: &Device) -> bool {
-    identities(device).next().is_some()
+/// True if a disk or partition has a filesystem of another kind, which must not be lost, even if it is damaged.
+fn has_other(device: &Device, kind: &FilesystemType) -> bool {
+    let mut others = kinds().iter().filter(|other| other.name != kind.name);
+    others.any(|other| match other.source {
+        Source::Device { mount, .. } => {
+            !matches!(mount(&device.volume, Access::ReadOnly, &device.name), Err(MountError::NotFound))
+        }
+        Source::Name(_) => false,
+    })
 }
 
 /// How the filesystems on a disk or partition are told from others.

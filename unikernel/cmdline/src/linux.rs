@@ -1,6 +1,6 @@
 //! Words for Linux, which hypervisors append on their own account (Firecracker: `pci=off`, `reboot=k`, `root=/dev/vda ro`
 //! and more) and users by habit. They say nothing to this kernel, so they are kept for a line in the log and nothing
-//! else; but `root=/dev/vda` names a disk, `pci=off` says where no devices are, and these we understand.
+//! else; but `root=/dev/vda` names a disk, and that we understand.
 
 use core::str;
 

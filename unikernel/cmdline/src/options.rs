@@ -113,8 +113,6 @@ pub struct Options {
     pub environment: Vec<(String, String)>,
     /// Devices announced by the hypervisor.
     pub mmio_devices: Vec<MmioDevice>,
-    /// `pci=off`: the PCI bus is not looked for.
-    pub is_without_pci: bool,
     /// Words for Linux, which have no effect here.
     pub ignored: Vec<String>,
     /// Everything behind `--`.
@@ -200,8 +198,6 @@ impl Options {
             "mount" => self.mounts.push(MountPoint::parse(value)?),
             "format" => self.formatted.push(value.to_owned()),
             mmio::KEY => self.mmio_devices.push(mmio_device(value)?),
-            // Linux's word; the others of `pci=` have no effect.
-            "pci" if value == "off" => self.is_without_pci = true,
             _ if let Some(key) = system::KEYS.into_iter().find(|known| *known == key) => {
                 self.system.take(key, value)?;
             }

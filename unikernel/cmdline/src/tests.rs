@@ -197,24 +197,16 @@ fn bad_values_say_what_is_expected() {
 #[test]
 fn words_for_linux_are_ignored_by_name() {
     // What Firecracker appends, and a user to be like it.
-    let line = "console=ttyS0 reboot=k panic=1 pci=nomsi nomodule 8250.nr_uarts=0 i8042.noaux i8042.nomux \
+    let line = "console=ttyS0 reboot=k panic=1 pci=off nomodule 8250.nr_uarts=0 i8042.noaux i8042.nomux \
                 i8042.dumbkbd random.trust_cpu=on quiet loglevel=1 rootfstype=ext4 ip=none";
     let options = parse(line).unwrap();
     assert_eq!(options.ignored.len(), line.split_ascii_whitespace().count() - 1);
-    assert_eq!((options.ignored[3].as_str(), options.card(0).address), ("pci=nomsi", Address::None));
-    assert!(!options.is_without_pci);
+    assert_eq!((options.ignored[3].as_str(), options.card(0).address), ("pci=off", Address::None));
     // Words of ours that resemble them, and slips of the pen, are what they were.
     assert!(message("consle=ttyS0").contains("unknown option"));
     assert!(message("random.=1").contains("unknown option"));
     assert!(message("virtio_mmio.device=x").contains("size@base:irq"));
     assert_eq!(parse("-- pci=off quiet").unwrap().app_arguments, ["pci=off", "quiet"]);
-}
-
-#[test]
-fn pci_can_be_off() {
-    let options = parse("reboot=k pci=off").unwrap();
-    assert_eq!((options.is_without_pci, options.ignored), (true, vec!["reboot=k".to_owned()]));
-    assert!(!parse("-- pci=off").unwrap().is_without_pci);
 }
 
 #[test]

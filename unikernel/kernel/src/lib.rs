@@ -176,11 +176,7 @@ fn find_devices(options: &Options) -> drivers::Devices {
             MmioDevice::listed(PhysAddr::new_truncate(device.base), device.size as usize, device.irq)
         })
         .collect();
-    if options.is_without_pci {
-        log::info!("`pci=off`: devices on a PCI bus are not looked for");
-    }
     let settings = drivers::Settings {
-        looks_for_pci: !options.is_without_pci,
         offloads: options.offloads,
         on_network: net::interrupt,
         on_disk: block::interrupt,

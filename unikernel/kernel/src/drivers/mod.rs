@@ -42,9 +42,6 @@ impl Devices {
 pub struct Settings {
     /// What network cards may do.
     pub offloads: Offloads,
-    /// Whether there may be a PCI bus. To look for one that is not there costs an exit to the hypervisor for each place on it,
-    /// and Firecracker logs each.
-    pub looks_for_pci: bool,
     /// Called from the interrupt handler when a network device has something to say.
     pub on_network: fn(),
     /// The same for disks.
@@ -60,8 +57,7 @@ impl Settings {
 
 /// Finds and starts all devices. `listed` are virtio devices that the command line names, for machines without ACPI.
 pub fn probe(listed: &[MmioDevice], settings: &Settings) -> Devices {
-    let functions = if settings.looks_for_pci { pci::scan() } else { Vec::new() };
-    let from_pci = functions.into_iter().filter_map(open_pci);
+    let from_pci = pci::scan().into_iter().filter_map(open_pci);
     let described = &acpi::machine().mmio_devices;
     // A hypervisor that has tables may list the same devices once more, and a user may list one twice.
     let is_new = |(index, device): &(usize, &MmioDevice)| {

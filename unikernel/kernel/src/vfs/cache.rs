@@ -1,4 +1,4 @@
-//! The page cache: pages of files on disks, under reads, writes and mappings alike. A page that is dirty, in use
+//! The page cache: pages of files of mounted filesystems, under reads, writes and mappings alike. A page that is dirty, in use
 //! or mapped stays; of the others the least used go when memory is wanted (`unikernel_fs::Clock`).
 
 use alloc::collections::{BTreeMap, BTreeSet};

@@ -1,4 +1,4 @@
-//! Files and directories of a disk, as opened.
+//! Files and directories of mounted filesystems, as opened.
 
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -63,7 +63,7 @@ impl Opened {
     }
 }
 
-/// The `Opened` behind an open file, if it is on a disk.
+/// The `Opened` behind an open file, if it is of a mounted filesystem.
 pub fn of(file: &dyn File) -> Option<&Arc<Opened>> {
     let any: &dyn Any = file;
     any.downcast_ref::<InodeFile>()

@@ -1,4 +1,4 @@
-//! Changing directories of a disk. Each function takes places that a walk has found, and the filesystem decides
+//! Changing directories of mounted filesystems. Each function takes places that a walk has found, and the filesystem decides
 //! anew: another thread may have been faster.
 
 use alloc::sync::Arc;

@@ -1,4 +1,4 @@
-//! Paths within a filesystem of a disk, and out of it again.
+//! Paths within a mounted filesystem, and out of it again.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -15,7 +15,7 @@ use crate::fs::NodeId;
 /// Symbolic links followed on one path, as in Linux (`MAXSYMLINKS`).
 const MAX_LINKS: usize = 40;
 
-/// Where a path leads: a name in a directory of a disk, and what has it.
+/// Where a path leads: a name in a directory of a mounted filesystem, and what has it.
 pub struct InodePlace {
     /// The directory that the last name is in.
     pub parent: Arc<Inode>,

@@ -32,6 +32,9 @@ const PRIVATE_BITS: u32 = EPOLLET | EPOLLONESHOT | EPOLLEXCLUSIVE | EPOLLWAKEUP;
 const EXCLUSIVE_COMPANIONS: u32 =
     EPOLLIN | EPOLLOUT | EPOLLERR | EPOLLHUP | EPOLLWAKEUP | EPOLLET | EPOLLEXCLUSIVE;
 
+/// Batches of watches that are looked at before others may run.
+const BATCHES_IN_A_ROW: usize = 4;
+
 /// One epoll instance.
 pub struct Epoll {
     watches: SpinLock<HashMap<WatchKey, Arc<Watch>>>,
@@ -192,7 +195,13 @@ impl Epoll {
         self.started.fetch_add(1, Ordering::SeqCst);
         let mut unseen = round.unseen.take().unwrap_or_else(|| self.ready.len());
         let mut outcome = Ok(());
+        let mut batches = 0;
         while unseen > 0 && round.count < round.max && outcome.is_ok() {
+            // Of many watches most may be on files that were closed, which nobody hears of.
+            batches += 1;
+            if batches % BATCHES_IN_A_ROW == 0 {
+                scheduler::breathe();
+            }
             let mut batch = Batch::new();
             self.ready.take(unseen.min(round.max - round.count), &mut batch);
             if batch.is_empty() {

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::machine::{Machine, QEMU};
+use crate::machine::{Machine, QEMU, option_value};
 use crate::project::did_you_mean;
 use crate::{qmp, vm};
 
@@ -112,7 +112,7 @@ pub(crate) fn start(mut machine: Machine, name: &str, is_verbose: bool) -> Resul
     let console = guest.console();
     // Not that of the guest before.
     File::create(&console).with_context(|| format!("cannot write {}", console.display()))?;
-    machine.console = format!("file,path={}", console.to_string_lossy().replace(',', ",,"));
+    machine.console = format!("file,path={}", option_value(&console));
     machine.extra.extend(qmp::arguments(&guest.control()?));
     machine.extra.push("-daemonize".to_owned());
     if is_verbose {

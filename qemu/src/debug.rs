@@ -9,7 +9,7 @@ use unikernel_build::{raise, symbol_address};
 
 use crate::cli::RunOptions;
 use crate::guest_tests::free_port;
-use crate::machine::Accelerator;
+use crate::machine::{Accelerator, option_value};
 use crate::package::finds;
 use crate::project::Profile;
 use crate::vm::{Console, Vm};
@@ -42,7 +42,7 @@ pub(crate) fn run(options: &DebugOptions) -> Result<u8> {
     run::leave_kernel_in_place(&mut machine);
     machine.extra.extend(["-S".to_owned(), "-gdb".to_owned(), format!("tcp:127.0.0.1:{port}")]);
     let console = project::work_dir("run")?.join(format!("debug-{}.log", std::process::id()));
-    machine.console = format!("file,path={}", console.to_string_lossy().replace(',', ",,"));
+    machine.console = format!("file,path={}", option_value(&console));
     eprintln!("the guest's console goes to {}", console.display());
     // Ctrl-C is gdb's.
     interrupt::leave_to_debugger();

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::cli::DiskOptions;
-use crate::machine::Kind;
+use crate::machine::{Kind, option_value};
 
 /// The smallest disk that is made without being asked for it.
 const LEAST_BYTES: u64 = 64 << 20;
@@ -74,16 +74,14 @@ impl Disk {
 
     /// QEMU's arguments for disk number `number`.
     pub(crate) fn arguments(&self, number: usize, kind: Kind) -> [String; 4] {
-        // A comma ends a value; two are one.
-        let quoted = |path: &Path| path.to_string_lossy().replace(',', ",,");
         let mut drive = format!("if=none,id=disk{number},format={}", self.format());
         match &self.faults {
-            None => drive.push_str(&format!(",file={}", quoted(&self.path))),
+            None => drive.push_str(&format!(",file={}", option_value(&self.path))),
             Some(faults) => drive.push_str(&format!(
                 ",file.driver=blkdebug,file.config={},file.image.driver=file,file.image.filename={},\
                  werror=report,rerror=report",
-                quoted(faults),
-                quoted(&self.path)
+                option_value(faults),
+                option_value(&self.path)
             )),
         }
         let flags = [
@@ -260,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn disks_are_numbered_and_their_names_quoted() {
+    fn disks_are_numbered_and_their_names_option_value() {
         let disk: Disk = "a,b.qcow2:ro".parse().unwrap();
         let arguments = disk.arguments(1, Kind::Microvm).join(" ");
         assert!(arguments.contains("id=disk1,format=qcow2,file=a,,b.qcow2,readonly=on"));

@@ -14,6 +14,11 @@ pub(crate) const QEMU: &str = "qemu-system-x86_64";
 /// Where the kernel writes its exit code (`isa-debug-exit`).
 const DEBUG_EXIT: &str = "isa-debug-exit,iobase=0xf4,iosize=4";
 
+/// A path as the value of one of QEMU's options: a comma ends a value, and two are one.
+pub(crate) fn option_value(path: &Path) -> String {
+    path.to_string_lossy().replace(',', ",,")
+}
+
 /// A machine type.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Kind {
@@ -307,7 +312,7 @@ impl Machine {
     /// Has the guest write every frame of its cards to a file: a port of a console for it, and the word.
     pub(crate) fn capture_to(&mut self, file: &Path) {
         // A comma ends an option of QEMU's; two are one that does not.
-        self.capture_into(&format!("file,path={}", file.to_string_lossy().replace(',', ",,")));
+        self.capture_into(&format!("file,path={}", option_value(file)));
     }
 
     /// The same, into a character device of QEMU's.

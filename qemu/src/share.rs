@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::machine::Kind;
+use crate::machine::{Kind, option_value};
 
 /// Where a folder appears in the guest if nobody says.
 const USUAL_PLACE: &str = "/host";
@@ -71,10 +71,8 @@ impl Share {
 
     /// QEMU's arguments for it. What the guest makes belongs to the user who runs QEMU, and only that user's rights count.
     pub(crate) fn arguments(&self, number: usize, kind: Kind) -> [String; 4] {
-        // A comma ends a value; two are one.
-        let quoted = |path: &Path| path.to_string_lossy().replace(',', ",,");
         let mode = if self.is_read_only { ",readonly=on" } else { "" };
-        let folder = quoted(&self.folder);
+        let folder = option_value(&self.folder);
         // Files of several filesystems of the host may have one inode number.
         let source =
             format!("local,id=share{number},path={folder},security_model=none,multidevs=remap{mode}");

@@ -12,14 +12,18 @@ use unikernel_ext4::{
 use crate::block::device::DiskError;
 use crate::block::volume::Volume;
 use crate::platform::random;
-use crate::vfs::filesystem_type::{Access, FilesystemType, MountError, MountResult, Source};
+use crate::vfs::filesystem_type::{Access, FilesystemType, Format, MountError, MountResult, Source};
 use crate::vfs::now;
 
 /// The kind.
 pub(super) const TYPE: FilesystemType = FilesystemType {
     name: "ext4",
     magic: EXT4_SUPER_MAGIC,
-    source: Source::Device { mount, identify: |volume| identify(volume), format: Some(format) },
+    source: Source::Device {
+        mount,
+        identify: |volume| identify(volume),
+        format: Some(Format { make: format, command: "mke2fs -t ext4" }),
+    },
 };
 
 fn mount(volume: &Volume, access: Access, disk: &str) -> MountResult {

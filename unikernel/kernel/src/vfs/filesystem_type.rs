@@ -35,8 +35,14 @@ pub enum Source {
 /// A filesystem, mounted.
 pub type MountResult = Result<Box<dyn FileSystem>, MountError>;
 
-/// Makes a new filesystem; the error is for people.
-pub type Format = fn(&Volume) -> Result<(), String>;
+/// How a new filesystem is made.
+#[derive(Clone, Copy)]
+pub struct Format {
+    /// Makes one; the error is for people.
+    pub make: fn(&Volume) -> Result<(), String>,
+    /// How people make one, on Linux.
+    pub command: &'static str,
+}
 
 /// What the app may do with files of a mount.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

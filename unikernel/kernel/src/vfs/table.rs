@@ -12,7 +12,7 @@ use unikernel_cmdline::MountPoint;
 use unikernel_fs::LastLink;
 use unikernel_vfs::{FileKind, FileSystem, Identity, Storage};
 
-use super::filesystem_type::{Access, FilesystemType, MountError, Source};
+use super::filesystem_type::{Access, FilesystemType, Format, MountError, Source};
 use super::{Mount, Users, flusher, now};
 use crate::block::device::SECTOR_BYTES;
 use crate::block::{self, Device};
@@ -64,7 +64,7 @@ pub enum TableError {
     /// This kernel knows no filesystems of this kind.
     UnknownKind(String),
     /// The disk holds no filesystem of the kind that was said, or of none that is known.
-    Unformatted(String, Option<String>),
+    Unformatted(String, &'static FilesystemType),
     /// The filesystem cannot be used.
     Mount(String, String),
     /// A new filesystem cannot be made.
@@ -100,14 +100,13 @@ impl fmt::Display for TableError {
                 write!(f, "this kernel knows no filesystem `{kind}`, but")?;
                 kinds().iter().try_for_each(|kind| write!(f, " {}", kind.name))
             }
-            Self::Unformatted(disk, Some(kind)) if kind != "ext4" => {
-                write!(f, "`{disk}` has no {kind} filesystem")
+            Self::Unformatted(disk, kind) => {
+                write!(f, "`{disk}` has no {} filesystem", kind.name)?;
+                let Source::Device { format: Some(Format { command, .. }), .. } = kind.source else {
+                    return Ok(());
+                };
+                write!(f, "; make one with `{command}`, or let the kernel do it with `format={disk}`")
             }
-            Self::Unformatted(disk, _) => write!(
-                f,
-                "`{disk}` has no ext4 filesystem; make one with `mke2fs -t ext4`, or let the kernel do it with \
-                 `format={disk}`"
-            ),
             Self::Mount(disk, reason) => write!(f, "`{disk}` cannot be mounted: {reason}"),
             Self::Format(disk, reason) => write!(f, "`{disk}` cannot be formatted: {reason}"),
             Self::Place(path) => write!(f, "nothing can be mounted at `{path}`"),
@@ -244,27 +243,31 @@ fn mount_device(
     may_format: bool,
 ) -> Result<Mounted, TableError> {
     let disk = &device.name;
-    for kind in kinds().iter().filter(|kind| point.kind.as_deref().is_none_or(|said| said == kind.name)) {
+    // The first kind that it has not: the one that was said, or the usual one.
+    let mut missing = None;
+    for kind in
+        kinds().iter().copied().filter(|kind| point.kind.as_deref().is_none_or(|said| said == kind.name))
+    {
         let Source::Device { mount, format, .. } = kind.source else { continue };
         let mut outcome = mount(&device.volume, access, disk);
         if let (Err(MountError::NotFound), Some(format), true) = (&outcome, format, may_format)
             && !device.has_table
             && !has_other(device, kind)
         {
-            format(&device.volume).map_err(|reason| TableError::Format(disk.clone(), reason))?;
+            (format.make)(&device.volume).map_err(|reason| TableError::Format(disk.clone(), reason))?;
             outcome = mount(&device.volume, access, disk);
         }
         match outcome {
             Ok(filesystem) => return Ok((kind, filesystem)),
-            Err(MountError::NotFound) => {}
+            Err(MountError::NotFound) => missing = missing.or(Some(kind)),
             Err(MountError::Refused(reason)) => return Err(TableError::Mount(disk.clone(), reason)),
         }
     }
     // What the partitions hold would be lost if it was formatted.
-    Err(if device.has_table {
-        TableError::Partitioned(disk.clone())
-    } else {
-        TableError::Unformatted(disk.clone(), point.kind.clone())
+    Err(match missing {
+        _ if device.has_table => TableError::Partitioned(disk.clone()),
+        Some(kind) => TableError::Unformatted(disk.clone(), kind),
+        None => TableError::NoDisk(disk.clone()),
     })
 }
 

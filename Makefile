@@ -79,7 +79,7 @@ fuzz: setup ## for long, FUZZ_SECONDS=3600 each: random calls, devices that lie,
 lint: setup ## format and lints
 	cargo fmt --check
 	cargo clippy --quiet --lib --bins --tests --examples -- -D warnings
-	cargo clippy --quiet -p unikernel-kernel --target x86_64-unknown-none -- -D warnings
+	cargo clippy --quiet -p unikernel-hal -p unikernel-kernel --target x86_64-unknown-none -- -D warnings
 	@cargo run --quiet --release -p unikernel-build --bin syscall-reference -- --check
 	@cargo run --quiet --release -p unikernel-build --bin layers
 

@@ -23,8 +23,8 @@ const MOST_BYTES_AT_BOOT: u64 = 24 << 10;
 const LEAST_CODE_BYTES: usize = 512 << 10;
 /// What runs before there are threads. (`Once` is for what is set at boot.)
 const AT_BOOT: [&str; 13] = [
-    "unikernel_kernel::boot_info::BootInfo::read",
-    "unikernel_kernel::kmem::relocate::move_kernel",
+    "unikernel_hal::boot_info::BootInfo::read",
+    "unikernel_hal::kmem::relocate::move_kernel",
     "unikernel_kernel::kernel_main",
     "unikernel_kernel::drivers::probe",
     "unikernel_kernel::mount_disks",

@@ -4,7 +4,8 @@
 //!
 //! The rooms, from the machine upwards (`docs/architecture.md` has them by layers, `docs/glossary.md` the words):
 //!
-//! - [`arch`]: the processor; [`platform`]: clocks, interrupts, ACPI, console, randomness; [`kmem`]: frames, page tables, heap;
+//! - the machine is the crate `unikernel_hal`: [`arch`], the processor; [`platform`], clocks, interrupts, ACPI, console,
+//!   randomness; [`kmem`], frames, page tables, heap;
 //! - [`mem`]: the app's regions; [`task`]: threads, sleeping, signals; [`drivers`]: virtio; [`block`]: disks;
 //! - [`net`], [`fs`], [`vfs`], [`file`]: what descriptors lead to;
 //! - [`ops`]: what is done with open files, sockets and paths, by system calls and rings alike;
@@ -21,22 +22,17 @@
 extern crate alloc;
 
 pub mod abi;
-pub mod arch;
 pub mod block;
-mod boot_info;
 pub mod debug;
 pub mod drivers;
 mod entry;
 pub mod exec;
 pub mod file;
 pub mod fs;
-pub mod kmem;
 pub mod mem;
 pub mod net;
 pub mod ops;
-pub mod platform;
 pub mod service;
-pub mod sync;
 pub mod syscall;
 pub mod task;
 pub mod uring;
@@ -55,12 +51,15 @@ use platform::acpi::MmioDevice;
 use service::config::{Told, metadata};
 use task::out_of_memory::Holdings;
 use unikernel_cmdline::{Options, Shown};
+use unikernel_hal::{arch, boot_info, kmem, platform, sync};
 use x86_64::PhysAddr;
 
 /// Exit code when the machine or the command line does not let the app start.
 const CANNOT_BOOT: u8 = 125;
 
 /// The kernel's first Rust code, on the boot stack, with the boot page tables.
+// SAFETY: the boot stub calls it by this name, and nobody else has the name.
+#[unsafe(no_mangle)]
 extern "C" fn kernel_main(start_info: u32, magic: u32) -> ! {
     arch::cpu::adopt_block(0);
     platform::init_early();

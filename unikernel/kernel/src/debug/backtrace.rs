@@ -17,22 +17,20 @@ const FIRST_FRAMES: usize = 32;
 /// Outermost frames that are written of a deeper stack, as of one that overflowed.
 const LAST_FRAMES: usize = 12;
 
-impl TrapFrame {
-    fn innermost(&self) -> Frame {
-        Frame { instruction: self.rip, stack: self.rsp, frame_pointer: self.rbp }
-    }
+fn innermost(frame: &TrapFrame) -> Frame {
+    Frame { instruction: frame.rip, stack: frame.rsp, frame_pointer: frame.rbp }
 }
 
 /// Writes the app's stack.
 pub fn write_user(out: &mut impl Write, frame: &TrapFrame) -> Result {
     writeln!(out, "backtrace:")?;
-    write_frames(out, &App, frame.innermost())
+    write_frames(out, &App, innermost(frame))
 }
 
 /// Writes the kernel's stack from a fault's registers.
 pub fn write_kernel(out: &mut impl Write, frame: &TrapFrame) -> Result {
     writeln!(out, "kernel backtrace:")?;
-    write_frames(out, &Kernel, frame.innermost())
+    write_frames(out, &Kernel, innermost(frame))
 }
 
 /// Writes the kernel's stack from here.

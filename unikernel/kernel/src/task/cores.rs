@@ -11,9 +11,9 @@ use unikernel_sched::{AdaptiveSpin, CoreSet, Dispatcher, Machine, RunQueue, Sche
 use super::thread::Thread;
 use crate::arch::cpu;
 use crate::arch::per_core::PerCore;
-use crate::per_core;
 use crate::platform::interrupts;
 use crate::sync::SpinLock;
+use unikernel_hal::per_core;
 
 /// One core's part of the scheduler.
 pub(super) struct Core {

@@ -10,9 +10,9 @@ use super::scheduler;
 use super::thread::Thread;
 use crate::arch::cpu::{exit_work, this_cpu};
 use crate::arch::per_core::PerCore;
-use crate::per_core;
 use crate::platform::{self, time};
 use crate::sync::SpinLock;
+use unikernel_hal::per_core;
 
 /// Something that wants to know when its time has come.
 pub trait TimerTarget: Send + Sync {

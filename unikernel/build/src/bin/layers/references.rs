@@ -14,7 +14,8 @@ pub(crate) struct Layer {
     pub(crate) purpose: &'static str,
 }
 
-/// The kernel's layers, from the bottom up.
+/// The kernel's layers, from the bottom up. The rooms of the machine are the crate `unikernel-hal`, which cannot name what
+/// lies above it.
 pub(crate) const LAYERS: [Layer; 8] = [
     Layer { rooms: &["abi"], purpose: "the Linux ABI: types without logic" },
     Layer {

@@ -70,7 +70,7 @@ pub fn has_failed() -> bool {
 ///
 /// Called once, by the boot stub, with what the loader left in `ebx` and the number of a Multiboot2 loader, before any
 /// other code of the kernel.
-pub(crate) unsafe extern "C" fn move_kernel(start_info: u32, magic: u32) -> u64 {
+pub unsafe extern "C" fn move_kernel(start_info: u32, magic: u32) -> u64 {
     // SAFETY: by the caller; the boot page tables are in force.
     let Ok(info) = (unsafe { BootInfo::read(start_info, magic) }) else { return 0 };
     if !info.moves_kernel() {

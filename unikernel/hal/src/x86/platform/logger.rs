@@ -65,7 +65,8 @@ fn floor_char_boundary(text: &str, at: usize) -> usize {
     (0..=at).rev().find(|&index| text.is_char_boundary(index)).unwrap_or(0)
 }
 
-/// The room of a module path: `platform::acpi` of `unikernel_kernel::platform::acpi`.
+/// The room of a module path: `vfs::flusher` of `unikernel_kernel::vfs::flusher`, `platform::acpi` of this crate's.
 fn short_target(target: &str) -> &str {
-    target.strip_prefix("unikernel_kernel::").or_else(|| target.strip_prefix("unikernel_")).unwrap_or(target)
+    let known = ["unikernel_kernel::", "unikernel_hal::x86::", "unikernel_hal::", "unikernel_"];
+    known.iter().find_map(|prefix| target.strip_prefix(prefix)).unwrap_or(target)
 }

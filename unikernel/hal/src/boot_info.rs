@@ -111,12 +111,12 @@ impl Range {
 }
 
 /// The archive of files that is packed into the image.
-pub(crate) fn packed_files() -> Option<&'static [u8]> {
+pub fn packed_files() -> Option<&'static [u8]> {
     layout::archive().map(|archive| Range { start: archive.start, end: archive.end }.bytes())
 }
 
 /// The words that are packed into the image.
-pub(crate) fn packed_words() -> Result<&'static str, CommandLineError> {
+pub fn packed_words() -> Result<&'static str, CommandLineError> {
     let bytes = layout::packed_words().map(|words| Range { start: words.start, end: words.end }.bytes());
     core::str::from_utf8(bytes.unwrap_or_default()).map_err(|_| CommandLineError::PackedWords)
 }
@@ -196,12 +196,12 @@ impl BootInfo {
     }
 
     /// The command line as the loader left it, as far as it was kept.
-    pub(crate) fn raw_command_line(&self) -> &[u8] {
+    pub fn raw_command_line(&self) -> &[u8] {
         &self.command_line
     }
 
     /// False if the words leave the kernel where it was linked. Asked before anything else works.
-    pub(crate) fn moves_kernel(&self) -> bool {
+    pub fn moves_kernel(&self) -> bool {
         let is_mapped = |words: &Range| words.end <= BOOT_MAP_END;
         let packed = layout::packed_words().map(|words| Range { start: words.start, end: words.end });
         let bytes = |words: Option<Range>| words.map_or(&[][..], Range::bytes);

@@ -124,7 +124,7 @@ pub fn free_stack(top: VirtAddr) {
 
 /// Unmaps some stacks that nobody uses; true if there were any. The caller holds the address space's lock, as
 /// [`tlb::flush`] asks.
-pub(crate) fn trim_stacks() -> bool {
+pub fn trim_stacks() -> bool {
     let mut tops = ArrayVec::<VirtAddr, TRIM_STACKS>::new();
     let mut taken = ArrayVec::<PhysAddr, { TRIM_STACKS * STACK_PAGES }>::new();
     {

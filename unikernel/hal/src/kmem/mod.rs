@@ -24,7 +24,7 @@ use x86_64::PhysAddr;
 use crate::boot_info::BootInfo;
 
 /// What the boot page tables show, whoever loads the kernel.
-pub(crate) const BOOT_MAP_END: u64 = 1 << 30;
+pub const BOOT_MAP_END: u64 = 1 << 30;
 
 /// Takes over the machine's memory: frames, the kernel's heap, the final page tables.
 ///

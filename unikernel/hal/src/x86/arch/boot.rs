@@ -95,7 +95,7 @@ boot_start_linked:
     movq %rax, %cr3
 2:  movl %ebx, %edi
     movl %r12d, %esi
-    call {main}
+    call kernel_main
     ud2
 
     // Where the kernel is linked, while that is where it runs.
@@ -124,7 +124,6 @@ boot_stack_top:
     "#,
     offset = const KERNEL_OFFSET,
     move_kernel = sym crate::kmem::relocate::move_kernel,
-    main = sym crate::kernel_main,
     stack = const BOOT_STACK_BYTES,
     options(att_syntax)
 );

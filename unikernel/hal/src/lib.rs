@@ -9,6 +9,7 @@
 extern crate alloc;
 
 pub mod boot_info;
+mod entry_points;
 pub mod kmem;
 pub mod sync;
 mod x86;

@@ -57,10 +57,17 @@ use x86_64::PhysAddr;
 /// Exit code when the machine or the command line does not let the app start.
 const CANNOT_BOOT: u8 = 125;
 
+unikernel_hal::entry_points! {
+    main: kernel_main,
+    system_call: entry::system_call,
+    trap: entry::trap_handler,
+    fatal_trap: entry::paranoid_handler,
+    switched: task::scheduler::finish_task_switch,
+    first_exit: entry::exit::to_user,
+}
+
 /// The kernel's first Rust code, on the boot stack, with the boot page tables.
-// SAFETY: the boot stub calls it by this name, and nobody else has the name.
-#[unsafe(no_mangle)]
-extern "C" fn kernel_main(start_info: u32, magic: u32) -> ! {
+fn kernel_main(start_info: u32, magic: u32) -> ! {
     arch::cpu::adopt_block(0);
     platform::init_early();
     kmem::layout::init();
@@ -79,7 +86,7 @@ extern "C" fn kernel_main(start_info: u32, magic: u32) -> ! {
     arch::cpu::enable_features();
     #[cfg(debug_assertions)]
     arch::memory::check();
-    entry::init();
+    arch::entry::init();
 
     let understood = understand(&info);
     let keeps_records = matches!(&understood, Ok((_, options)) if options.system.syslog.is_some());
@@ -157,7 +164,7 @@ fn prepare_core(index: usize) -> Result<(), OutOfFrames> {
 
 /// What another core does once it is up.
 fn run_core() -> ! {
-    entry::init();
+    arch::entry::init();
     task::scheduler::start()
 }
 

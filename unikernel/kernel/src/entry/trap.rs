@@ -1,12 +1,8 @@
-//! Exceptions and interrupts: the entry stubs and what each vector means.
-
-use core::arch::global_asm;
-
-use x86_64::registers::control::Cr2;
+//! Exceptions and interrupts: what each vector means.
 
 use super::exit;
 use crate::arch::fpu;
-use crate::arch::trap::TrapFrame;
+use crate::arch::trap::{self, TrapFrame};
 use crate::arch::user_copy;
 use crate::mem::fault::{self, Access, Failure};
 use crate::task::out_of_memory;
@@ -29,80 +25,8 @@ const TRAP_FLAG: u64 = 1 << 8;
 /// In a page fault's error code: the access was ring 3's own (SDM Vol. 3, 4.7).
 const ERROR_USER: u64 = 1 << 2;
 
-global_asm!(
-    r#"
-    .macro SAVE_REGISTERS
-    pushq %rdi; pushq %rsi; pushq %rdx; pushq %rcx; pushq %rax
-    pushq %r8;  pushq %r9;  pushq %r10; pushq %r11
-    pushq %rbx; pushq %rbp; pushq %r12; pushq %r13; pushq %r14; pushq %r15
-    .endm
-    .macro RESTORE_REGISTERS
-    popq %r15; popq %r14; popq %r13; popq %r12; popq %rbp; popq %rbx
-    popq %r11; popq %r10; popq %r9;  popq %r8
-    popq %rax; popq %rcx; popq %rdx; popq %rsi; popq %rdi
-    .endm
-
-    .section .text.trap_entry, "ax", @progbits
-    .global trap_entry_common
-trap_entry_common:
-    testb $3, 24(%rsp)          // the interrupted code's ring, in its CS
-    jz 1f
-    swapgs
-1:  SAVE_REGISTERS
-    pushq $2                    // AC, DF, NT and TF of the app mean nothing here
-    popfq
-    xorl %ebp, %ebp
-    movq %rsp, %rdi
-    call {handler}
-    .global trap_return
-trap_return:
-    testb $3, 144(%rsp)
-    jz 2f
-    RESTORE_REGISTERS
-    swapgs
-    addq $16, %rsp
-    iretq
-2:  RESTORE_REGISTERS
-    addq $16, %rsp
-    iretq
-
-    // NMI, double fault and machine check may come while GS is still the app's, whatever CS
-    // says, and the app may have set its GS base to anything. So the base is not guessed but
-    // loaded, from the word at the top of the interrupt stack, and put back afterwards.
-    .global trap_entry_paranoid
-trap_entry_paranoid:
-    SAVE_REGISTERS
-    pushq $2
-    popfq
-    movl $0xc0000101, %ecx      // GS base
-    rdmsr
-    shlq $32, %rdx
-    orq %rdx, %rax
-    movq %rax, %r12
-    movq {frame_bytes}(%rsp), %rax
-    movq %rax, %rdx
-    shrq $32, %rdx
-    wrmsr
-    xorl %ebp, %ebp
-    movq %rsp, %rdi
-    call {fatal}
-    movl $0xc0000101, %ecx
-    movq %r12, %rax
-    movq %r12, %rdx
-    shrq $32, %rdx
-    wrmsr
-    RESTORE_REGISTERS
-    addq $16, %rsp
-    iretq
-    "#,
-    handler = sym trap_handler,
-    fatal = sym paranoid_handler,
-    frame_bytes = const core::mem::size_of::<TrapFrame>(),
-    options(att_syntax)
-);
-
 /// Every exception and interrupt but the three below comes here.
-extern "C" fn trap_handler(frame: &mut TrapFrame) {
+pub(crate) fn trap_handler(frame: &mut TrapFrame) {
     if frame.vector >= FIRST_INTERRUPT {
         crate::platform::interrupts::dispatch(frame.vector as u8);
     } else if frame.vector == PAGE_FAULT {
@@ -116,7 +40,7 @@ extern "C" fn trap_handler(frame: &mut TrapFrame) {
 }
 
 /// NMI is counted and ignored; a double fault or machine check is the end.
-extern "C" fn paranoid_handler(frame: &mut TrapFrame) {
+pub(crate) fn paranoid_handler(frame: &mut TrapFrame) {
     if frame.vector != NMI {
         crate::debug::set_fault_frame(frame);
         panic!(
@@ -130,7 +54,7 @@ extern "C" fn paranoid_handler(frame: &mut TrapFrame) {
 }
 
 fn page_fault(frame: &mut TrapFrame) {
-    let address = Cr2::read_raw();
+    let address = trap::fault_address();
     let landing = user_copy::landing(frame.rip);
     // The kernel touches user pages in one place only; anything else is its own fault.
     if !frame.is_from_user() && landing.is_none() {

@@ -376,7 +376,7 @@ pub(super) fn run_next(reason: SwitchReason) {
 
 /// The first thing on the new stack: lets go of the thread that ran before. Its Release on `is_on_core` pairs with the Acquire of who
 /// wants to run it elsewhere.
-pub extern "C" fn finish_task_switch() {
+pub fn finish_task_switch() {
     let (previous, reason) = own().previous.replace((core::ptr::null(), SwitchReason::Stopped));
     if previous.is_null() {
         return;

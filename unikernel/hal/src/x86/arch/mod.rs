@@ -3,7 +3,7 @@
 //! - [`boot`]: from the hypervisor's 32-bit entry to `kernel_main`; [`multiboot2`]: from GRUB's;
 //! - [`startup`]: the other cores;
 //! - [`cpu`]: the per-CPU blocks behind GS, and which features are on; [`per_core`]: one value each;
-//! - [`descriptor`]: GDT, TSS, IDT;
+//! - [`descriptor`]: GDT, TSS, IDT; [`entry`]: the stubs that lead into the kernel, and back;
 //! - [`trap`]: the registers of interrupted code;
 //! - [`switch`]: kernel stacks and the switch between them; [`fpu`]: the app's vector state;
 //! - [`memory`]: `memcpy` and its relatives; [`tlb`]: forgetting translations on every core;
@@ -17,6 +17,7 @@
 pub mod boot;
 pub mod cpu;
 pub mod descriptor;
+pub mod entry;
 pub mod fpu;
 pub mod memory;
 pub mod multiboot2;

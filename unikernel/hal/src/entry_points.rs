@@ -3,7 +3,7 @@
 /// Gives the machine the functions of the kernel to which the processor comes. They are found by the linker, not through
 /// pointers set at run time, because the ways in are hot, and the first is taken before anything can be set.
 ///
-/// - `main(start_info, magic)`: after the boot stub, on the boot stack; never returns;
+/// - `main(info)`: with what the loader said, on the boot stack, before anything is initialised; never returns;
 /// - `system_call(frame)`: for each system call; its result goes into the frame;
 /// - `trap(frame)`: for exceptions and interrupts, of ring 3 and of ring 0 while it halts or copies for the app;
 /// - `fatal_trap(frame)`: for NMI, double fault and machine check, which come at any moment;
@@ -19,8 +19,10 @@ macro_rules! entry_points {
 
             // SAFETY (of all names): the machine alone calls what has these names, and declares them with these types.
             #[unsafe(export_name = "kernel_main")]
-            extern "C" fn to_kernel_main(start_info: u32, magic: u32) -> ! {
-                $main(start_info, magic)
+            extern "Rust" fn to_kernel_main(
+                info: ::core::result::Result<$crate::boot_info::BootInfo, $crate::boot_info::NoStartInfo>,
+            ) -> ! {
+                $main(info)
             }
             #[unsafe(export_name = "kernel_system_call")]
             extern "Rust" fn to_kernel_system_call(frame: &mut TrapFrame) {

@@ -42,7 +42,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use abi::Errno;
-use boot_info::BootInfo;
+use boot_info::{BootInfo, NoStartInfo};
 use drivers::DeviceType;
 use drivers::virtio::VirtioDevice;
 use exec::{ExecError, load, stack};
@@ -66,16 +66,9 @@ unikernel_hal::entry_points! {
     first_exit: entry::exit::to_user,
 }
 
-/// The kernel's first Rust code, on the boot stack, with the boot page tables.
-fn kernel_main(start_info: u32, magic: u32) -> ! {
-    arch::cpu::adopt_block(0);
-    platform::init_early();
-    kmem::layout::init();
-    // SAFETY: there is one core, on the boot page tables.
-    unsafe { kmem::relocate::leave_old_place() };
-    // SAFETY: the boot stub passes what the loader left in `ebx`, and in `eax` if it is a Multiboot2 loader.
-    let info = unsafe { BootInfo::read(start_info, magic) }
-        .unwrap_or_else(|problem| cannot_boot(format_args!("{problem}")));
+/// The kernel's first code, on the boot stack, with the boot page tables.
+fn kernel_main(info: Result<BootInfo, NoStartInfo>) -> ! {
+    let info = info.unwrap_or_else(|problem| cannot_boot(format_args!("{problem}")));
     if kmem::relocate::has_failed() {
         cannot_boot(format_args!("the image is damaged: the kernel's table of addresses is none"));
     }

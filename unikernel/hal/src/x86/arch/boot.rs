@@ -9,7 +9,11 @@
 
 use core::arch::global_asm;
 
-use crate::kmem::layout::KERNEL_OFFSET;
+use super::cpu;
+use crate::boot_info::{BootInfo, NoStartInfo};
+use crate::kmem::layout::{self, KERNEL_OFFSET};
+use crate::kmem::relocate;
+use crate::platform;
 
 /// Size of the stack used until the first thread runs.
 const BOOT_STACK_BYTES: usize = 64 * 1024;
@@ -95,7 +99,7 @@ boot_start_linked:
     movq %rax, %cr3
 2:  movl %ebx, %edi
     movl %r12d, %esi
-    call kernel_main
+    call {main}
     ud2
 
     // Where the kernel is linked, while that is where it runs.
@@ -124,6 +128,22 @@ boot_stack_top:
     "#,
     offset = const KERNEL_OFFSET,
     move_kernel = sym crate::kmem::relocate::move_kernel,
+    main = sym main,
     stack = const BOOT_STACK_BYTES,
     options(att_syntax)
 );
+
+unsafe extern "Rust" {
+    safe fn kernel_main(info: Result<BootInfo, NoStartInfo>) -> !;
+}
+
+/// The first Rust code at the kernel's place, on the boot stack, with the boot page tables.
+extern "C" fn main(start_info: u32, magic: u32) -> ! {
+    cpu::adopt_block(0);
+    platform::init_early();
+    layout::init();
+    // SAFETY: there is one core, on the boot page tables.
+    unsafe { relocate::leave_old_place() };
+    // SAFETY: the stub passes what the loader left in `ebx`, and in `eax` if it is a Multiboot2 loader.
+    kernel_main(unsafe { BootInfo::read(start_info, magic) })
+}

@@ -24,7 +24,7 @@ const LEAST_CODE_BYTES: usize = 512 << 10;
 /// What runs before there are threads. (`Once` is for what is set at boot.)
 const AT_BOOT: [&str; 14] = [
     "unikernel_hal::boot_info::BootInfo::read",
-    "unikernel_hal::kmem::relocate::move_kernel",
+    "unikernel_hal::x86::relocate::move_kernel",
     "unikernel_hal::x86::arch::boot::main",
     "unikernel_kernel::kernel_main",
     "unikernel_kernel::drivers::probe",

@@ -9,9 +9,18 @@
 extern crate alloc;
 
 pub mod boot_info;
+mod common;
 mod entry_points;
 pub mod kmem;
+#[cfg(not(target_os = "none"))]
+pub mod sim;
 pub mod sync;
+#[cfg(target_os = "none")]
 mod x86;
 
-pub use x86::{arch, platform};
+#[cfg(not(target_os = "none"))]
+use sim as machine;
+#[cfg(target_os = "none")]
+use x86 as machine;
+
+pub use machine::{arch, platform};

@@ -69,7 +69,7 @@ unikernel_hal::entry_points! {
 /// The kernel's first code, on the boot stack, with the boot page tables.
 fn kernel_main(info: Result<BootInfo, NoStartInfo>) -> ! {
     let info = info.unwrap_or_else(|problem| cannot_boot(format_args!("{problem}")));
-    if kmem::relocate::has_failed() {
+    if arch::boot::has_lost_addresses() {
         cannot_boot(format_args!("the image is damaged: the kernel's table of addresses is none"));
     }
     kmem::init(&info);

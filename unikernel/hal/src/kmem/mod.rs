@@ -1,22 +1,21 @@
 //! The kernel's memory: who has which frame, and what is mapped where in the upper half.
 //!
 //! - [`layout`]: the map of the one address space, and the image's own sections; [`symbols`]: their names for addresses;
-//! - [`relocate`]: the kernel's move to a random place;
 //! - [`frames`]: physical frames; [`heap`]: the kernel's `alloc`, in front of them, with `slab` for small
 //!   objects; [`room`]: whether there is memory for one more of the app's objects;
-//! - [`page_table`]: the one set of page tables; [`kernel_map`]: stacks, MMIO and DMA memory.
+//! - [`page_table`]: the one set of page tables; [`kernel_map`]: stacks and MMIO; [`dma_alloc`]: memory for devices.
 
+mod dma;
 pub mod frames;
 pub mod heap;
-pub mod kernel_map;
 pub mod layout;
 pub mod page_table;
-pub mod relocate;
 pub mod room;
 mod slab;
-pub mod symbols;
 
-pub use kernel_map::{dma_alloc, dma_free, map_mmio};
+pub use crate::machine::{kernel_map, symbols};
+pub use dma::{dma_alloc, dma_free};
+pub use kernel_map::map_mmio;
 pub use layout::{DIRECT_MAP_BASE, PAGE_BYTES, phys_to_virt, virt_to_phys};
 
 use x86_64::PhysAddr;

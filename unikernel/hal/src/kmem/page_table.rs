@@ -12,9 +12,8 @@ mod prune;
 use core::ops::ControlFlow;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use x86_64::registers::control::{Cr3, Cr3Flags};
 use x86_64::structures::paging::page_table::PageTableEntry;
-use x86_64::structures::paging::{PageTable, PageTableFlags as Flags, PhysFrame};
+use x86_64::structures::paging::{PageTable, PageTableFlags as Flags};
 use x86_64::{PhysAddr, VirtAddr};
 
 pub use prune::prune;
@@ -23,6 +22,7 @@ use super::frames;
 use super::layout;
 use super::layout::USER_END;
 use super::layout::{DIRECT_MAP_BASE, LARGE_PAGE_BYTES, PAGE_BYTES, phys_to_virt, virt_to_phys};
+use crate::arch::paging;
 
 /// No frame could be had for a table or page.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -59,7 +59,7 @@ fn new_table() -> Result<PhysAddr, OutOfFrames> {
 }
 
 fn root() -> &'static mut PageTable {
-    table(Cr3::read().0.start_address())
+    table(paging::root())
 }
 
 fn table(frame: PhysAddr) -> &'static mut PageTable {
@@ -164,7 +164,7 @@ fn split(virt: VirtAddr, entry: &mut PageTableEntry) -> Result<(), OutOfFrames> 
     }
     // The translations stay what they were, so other cores may keep theirs until the caller changes one.
     entry.set_addr(frame, TABLE);
-    x86_64::instructions::tlb::flush(virt);
+    paging::forget(virt);
     Ok(())
 }
 
@@ -345,7 +345,7 @@ pub fn init(ram_end: PhysAddr) -> Result<(), OutOfFrames> {
     map_kernel_image(new)?;
     // SAFETY: the new tables map the running code, its stack (in the image's bss), its data and
     // the direct map, all as before or stricter where nothing relies on more.
-    unsafe { Cr3::write(PhysFrame::containing_address(new_root), Cr3Flags::empty()) };
+    unsafe { paging::set_root(new_root) };
     Ok(())
 }
 

@@ -1,8 +1,9 @@
 //! Exceptions and interrupts: what each vector means.
 
 use super::exit;
+use crate::arch::fault as fault_register;
 use crate::arch::fpu;
-use crate::arch::trap::{self, TrapFrame};
+use crate::arch::trap::TrapFrame;
 use crate::arch::user_copy;
 use crate::mem::fault::{self, Access, Failure};
 use crate::task::out_of_memory;
@@ -54,7 +55,7 @@ pub(crate) fn paranoid_handler(frame: &mut TrapFrame) {
 }
 
 fn page_fault(frame: &mut TrapFrame) {
-    let address = trap::fault_address();
+    let address = fault_register::address();
     let landing = user_copy::landing(frame.rip);
     // The kernel touches user pages in one place only; anything else is its own fault.
     if !frame.is_from_user() && landing.is_none() {

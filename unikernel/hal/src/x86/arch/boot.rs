@@ -12,7 +12,7 @@ use core::arch::global_asm;
 use super::cpu;
 use crate::boot_info::{BootInfo, NoStartInfo};
 use crate::kmem::layout::{self, KERNEL_OFFSET};
-use crate::kmem::relocate;
+use crate::machine::relocate;
 use crate::platform;
 
 /// Size of the stack used until the first thread runs.
@@ -127,7 +127,7 @@ boot_stack: .skip {stack}
 boot_stack_top:
     "#,
     offset = const KERNEL_OFFSET,
-    move_kernel = sym crate::kmem::relocate::move_kernel,
+    move_kernel = sym crate::machine::relocate::move_kernel,
     main = sym main,
     stack = const BOOT_STACK_BYTES,
     options(att_syntax)
@@ -146,4 +146,9 @@ extern "C" fn main(start_info: u32, magic: u32) -> ! {
     unsafe { relocate::leave_old_place() };
     // SAFETY: the stub passes what the loader left in `ebx`, and in `eax` if it is a Multiboot2 loader.
     kernel_main(unsafe { BootInfo::read(start_info, magic) })
+}
+
+/// True if the image is damaged: there is no table of the addresses that the kernel's move changes.
+pub fn has_lost_addresses() -> bool {
+    relocate::has_failed()
 }

@@ -13,22 +13,9 @@ use x86_64::registers::control::{Cr0, Cr0Flags, Cr4, Cr4Flags, Efer, EferFlags};
 use x86_64::registers::model_specific::{GsBase, KernelGsBase, Msr};
 
 use super::descriptor::Descriptors;
+pub use crate::common::exit_work;
 use crate::kmem::page_table::OutOfFrames;
 use crate::platform::time;
-
-/// Work to do before the return to ring 3 (bits of [`Cpu::exit_work`]).
-pub mod exit_work {
-    /// Another thread should run.
-    pub const RESCHEDULE: u32 = 1;
-    /// The current thread has a signal to take.
-    pub const SIGNAL: u32 = 2;
-    /// A device has something for the network stack.
-    pub const NETWORK: u32 = 4;
-    /// Requests of an io_uring can go on.
-    pub const RINGS: u32 = 8;
-    /// Something was logged that is to be sent.
-    pub const LOG: u32 = 16;
-}
 
 /// What one core owns. The offsets of the first fields are known to the entry stubs.
 #[repr(C, align(64))]

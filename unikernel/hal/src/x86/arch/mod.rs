@@ -4,8 +4,9 @@
 //! - [`startup`]: the other cores;
 //! - [`cpu`]: the per-CPU blocks behind GS, and which features are on; [`per_core`]: one value each;
 //! - [`descriptor`]: GDT, TSS, IDT; [`entry`]: the stubs that lead into the kernel, and back;
-//! - [`trap`]: the registers of interrupted code;
+//! - [`trap`]: the registers of interrupted code; [`fault`]: the address of a page fault;
 //! - [`switch`]: kernel stacks and the switch between them; [`fpu`]: the app's vector state;
+//! - [`paging`]: which page tables are in force;
 //! - [`memory`]: `memcpy` and its relatives; [`tlb`]: forgetting translations on every core;
 //! - [`user_copy`]: the copy that survives a fault; [`vdso`]: the clock for ring 3.
 //!
@@ -18,13 +19,15 @@ pub mod boot;
 pub mod cpu;
 pub mod descriptor;
 pub mod entry;
+pub mod fault;
 pub mod fpu;
 pub mod memory;
 pub mod multiboot2;
-pub mod per_core;
+pub mod paging;
 pub mod startup;
 pub mod switch;
 pub mod tlb;
-pub mod trap;
 pub mod user_copy;
 pub mod vdso;
+
+pub use crate::common::{per_core, trap};

@@ -15,22 +15,19 @@ pub mod apic;
 mod calibrate;
 pub mod console;
 pub mod generation;
-pub mod interrupts;
 pub mod io;
 pub mod ioapic;
 mod keyboard;
-pub mod logger;
 pub mod pci;
+mod pic;
 pub mod power;
 mod pvclock;
 pub mod random;
-pub mod records;
 mod rtc;
-pub mod shared_line;
 pub mod smbios;
-pub mod stopwatch;
 pub mod time;
-pub mod timer;
+
+pub use crate::common::{interrupts, logger, records, shared_line, stopwatch, timer};
 
 use x86_64::PhysAddr;
 
@@ -45,7 +42,9 @@ pub fn init_early() {
 /// where the ACPI tables begin.
 pub fn init(rsdp: Option<PhysAddr>) {
     acpi::init(rsdp);
-    interrupts::init();
+    pic::mask();
+    apic::init_this_cpu();
+    ioapic::init(acpi::machine().io_apics.as_slice());
     time::init();
     timer::init_this_cpu();
     random::init();

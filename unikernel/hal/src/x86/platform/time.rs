@@ -107,16 +107,16 @@ static REFINEMENT: SpinLock<Option<Refinement>> = SpinLock::new(None);
 static NEXT_REFINEMENT_NS: AtomicU64 = AtomicU64::new(u64::MAX);
 
 /// What [`init`] found out about the local APIC's timer.
-pub(super) struct TimerRates {
+pub(crate) struct TimerRates {
     /// Steps of the timer in a second, with the divider that `apic` sets.
-    pub(super) apic_hz: u64,
+    pub(crate) apic_hz: u64,
     /// True if the processor compares deadlines with the counter.
-    pub(super) has_tsc_deadline: bool,
+    pub(crate) has_tsc_deadline: bool,
 }
 
 static TIMER_RATES: Once<TimerRates> = Once::new();
 
-pub(super) fn timer_rates() -> &'static TimerRates {
+pub(crate) fn timer_rates() -> &'static TimerRates {
     TIMER_RATES.get().expect("clocks start before timers")
 }
 
@@ -203,7 +203,7 @@ pub fn span_ns(steps: u64) -> u64 {
 }
 
 /// Steps of the counter in `ns`.
-pub(super) fn ns_to_tsc(ns: u64) -> u64 {
+pub(crate) fn ns_to_tsc(ns: u64) -> u64 {
     CLOCK.scale().ns_to_ticks(ns)
 }
 
@@ -266,7 +266,7 @@ fn measure_apic_by_tsc(scale: Scale) -> u64 {
 }
 
 /// Improves the counter's rate when it is time to. Called with every timer interrupt.
-pub(super) fn refine_if_due(now_ns: u64) {
+pub(crate) fn refine_if_due(now_ns: u64) {
     if now_ns >= NEXT_REFINEMENT_NS.load(Ordering::Relaxed)
         && let Some(refinement) = REFINEMENT.lock().as_mut()
     {

@@ -11,6 +11,7 @@ use super::{
     CHARGED_PAGE, LARGE_REGION_BYTES, PageSource, Protection, Region, RegionKind, SPACE, Space, flags_of,
     is_strict, release_clean,
 };
+use crate::arch::paging;
 use crate::kmem::frames;
 use crate::kmem::layout::{self, LARGE_PAGE_BYTES};
 use crate::kmem::page_table::{self, OutOfFrames};
@@ -78,7 +79,7 @@ impl Space {
             if page_table::lookup(virt).is_some() {
                 // The first page is there if another thread was faster, or if the processor
                 // remembered its absence.
-                x86_64::instructions::tlb::flush(virt);
+                paging::forget(virt);
                 continue;
             }
             match self.map_own_page(virt, region.is_charged, flags, |_| {}) {

@@ -9,7 +9,7 @@ use spin::Once;
 use unikernel_machine::levels::DEFAULT_LEVEL;
 pub use unikernel_machine::levels::Levels;
 
-use super::{console, records, time};
+use crate::platform::{console, records, time};
 
 /// A line longer than this is cut; it is formatted on the kernel's stack, in one piece, so that
 /// lines of several cores never mix.
@@ -67,6 +67,12 @@ fn floor_char_boundary(text: &str, at: usize) -> usize {
 
 /// The room of a module path: `vfs::flusher` of `unikernel_kernel::vfs::flusher`, `platform::acpi` of this crate's.
 fn short_target(target: &str) -> &str {
-    let known = ["unikernel_kernel::", "unikernel_hal::x86::", "unikernel_hal::", "unikernel_"];
+    let known = [
+        "unikernel_kernel::",
+        "unikernel_hal::x86::",
+        "unikernel_hal::common::",
+        "unikernel_hal::",
+        "unikernel_",
+    ];
     known.iter().find_map(|prefix| target.strip_prefix(prefix)).unwrap_or(target)
 }

@@ -3,10 +3,10 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use super::apic::{self, TimerMode};
-use super::time::{self, NS_PER_SECOND};
 use crate::arch::per_core::PerCore;
 use crate::per_core;
+use crate::platform::apic::{self, TimerMode};
+use crate::platform::time::{self, NS_PER_SECOND};
 
 /// Nothing is armed.
 const NEVER: u64 = u64::MAX;

@@ -3,7 +3,7 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use super::interrupts;
+use crate::platform::interrupts;
 use crate::sync::SpinLock;
 
 type Handler = Box<dyn Fn() + Send>;

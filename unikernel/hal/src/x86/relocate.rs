@@ -17,10 +17,9 @@ use x86_64::instructions::tlb;
 use x86_64::structures::paging::PageTableFlags as Flags;
 use x86_64::structures::paging::page_table::PageTable;
 
-use super::layout;
-use super::layout::{KERNEL_AREA, LARGE_PAGE_BYTES, PAGE_BYTES, direct_address};
-use super::virt_to_phys;
 use crate::boot_info::BootInfo;
+use crate::kmem::layout::{self, KERNEL_AREA, LARGE_PAGE_BYTES, PAGE_BYTES, direct_address};
+use crate::kmem::virt_to_phys;
 use crate::platform::random;
 
 /// Entries of a page table.
@@ -60,7 +59,7 @@ unsafe extern "C" {
 }
 
 /// True if the table of addresses in this image is damaged, so that the kernel is where it was linked.
-pub fn has_failed() -> bool {
+pub(super) fn has_failed() -> bool {
     HAS_FAILED.load(Ordering::Relaxed)
 }
 
@@ -70,7 +69,7 @@ pub fn has_failed() -> bool {
 ///
 /// Called once, by the boot stub, with what the loader left in `ebx` and the number of a Multiboot2 loader, before any
 /// other code of the kernel.
-pub unsafe extern "C" fn move_kernel(start_info: u32, magic: u32) -> u64 {
+pub(super) unsafe extern "C" fn move_kernel(start_info: u32, magic: u32) -> u64 {
     // SAFETY: by the caller; the boot page tables are in force.
     let Ok(info) = (unsafe { BootInfo::read(start_info, magic) }) else { return 0 };
     if !info.moves_kernel() {
@@ -176,7 +175,7 @@ unsafe fn change_addresses(distance: u64) -> Result<(), relocations::Damaged> {
 /// # Safety
 ///
 /// There is one core; it uses the boot page tables, and the kernel runs at its place.
-pub unsafe fn leave_old_place() {
+pub(super) unsafe fn leave_old_place() {
     let distance = layout::kernel_distance();
     if distance == 0 {
         return;

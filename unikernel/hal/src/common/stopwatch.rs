@@ -6,9 +6,9 @@
 
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use super::time;
 use crate::arch::per_core::PerCore;
 use crate::per_core;
+use crate::platform::time;
 
 static IS_ON: AtomicBool = AtomicBool::new(false);
 /// A core's readings, in steps of the time-stamp counter: to scale them to nanoseconds takes as many instructions as

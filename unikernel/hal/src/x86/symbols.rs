@@ -6,10 +6,8 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use unikernel_report::symbols::{HEADER_BYTES, Symbol, Table};
 use x86_64::{PhysAddr, VirtAddr};
 
-use super::layout;
-use super::layout::KERNEL_OFFSET;
-use super::layout::USER_END;
-use super::{phys_to_virt, virt_to_phys};
+use crate::kmem::layout::{self, KERNEL_OFFSET, USER_END};
+use crate::kmem::{phys_to_virt, virt_to_phys};
 
 unsafe extern "C" {
     static __kernel_symbols_start: u64;

@@ -10,11 +10,10 @@ use arrayvec::ArrayVec;
 use x86_64::structures::paging::PageTableFlags as Flags;
 use x86_64::{PhysAddr, VirtAddr};
 
-use super::frames;
-use super::layout::{MMIO_BASE, PAGE_BYTES, STACKS_BASE, phys_to_virt, virt_to_phys};
-use super::page_table;
-use super::page_table::{KERNEL_DATA, OutOfFrames};
 use crate::arch::tlb;
+use crate::kmem::frames;
+use crate::kmem::layout::{MMIO_BASE, PAGE_BYTES, STACKS_BASE};
+use crate::kmem::page_table::{self, KERNEL_DATA, OutOfFrames};
 use crate::sync::SpinLock;
 
 /// Usable bytes of a kernel stack.
@@ -162,22 +161,4 @@ pub fn map_mmio(physical: PhysAddr, len: usize) -> VirtAddr {
             .expect("memory for the page tables of device registers");
     }
     VirtAddr::new(base + offset)
-}
-
-/// Takes zeroed, physically contiguous memory for a device that is being started, if there is enough.
-pub fn dma_alloc(pages: usize) -> Option<(PhysAddr, VirtAddr)> {
-    let block = if frames::can_devices_take(pages) { frames::alloc_block(pages)? } else { return None };
-    frames::zero(block, pages);
-    Some((block, phys_to_virt(block)))
-}
-
-/// Gives device memory back.
-///
-/// # Safety
-///
-/// The block must come from [`dma_alloc`] with the same `pages`, and the device must not use it
-/// any more.
-pub unsafe fn dma_free(block: VirtAddr, pages: usize) {
-    // SAFETY: by the caller.
-    unsafe { frames::free_block(virt_to_phys(block), pages) }
 }

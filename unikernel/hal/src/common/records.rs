@@ -12,8 +12,8 @@ use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use log::Level;
 use unikernel_syslog::{Lines, Origin, Queue, Record, Severity};
 
-use super::{console, time};
 use crate::arch::cpu::{exit_work, this_cpu};
+use crate::platform::{console, time};
 use crate::sync::SpinLock;
 
 /// What waits is bounded by this.

@@ -6,19 +6,17 @@
 //! masked, between two instructions of ring 3 or in the idle loop, never inside kernel code; they
 //! acknowledge, set a flag, wake a thread, and return.
 //!
-//! - [`apic`]: the core's own controller (end of interrupt, timer);
-//! - [`ioapic`]: lines to vectors.
+//! The controllers are the machine's: `apic`, a core's own (end of interrupt, timer); `ioapic`, lines to vectors.
 
 use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use spin::Once;
 use unikernel_machine::line::Line;
 
-use super::io::IoPort;
-use super::{acpi, apic, ioapic};
 use crate::arch::per_core::PerCore;
 use crate::arch::{cpu, tlb};
 use crate::per_core;
+use crate::platform::{acpi, apic, ioapic, timer};
 
 /// What an interrupt calls.
 pub type Handler = &'static (dyn Fn() + Sync);
@@ -78,13 +76,6 @@ impl Kind {
 static TAKEN: PerCore<[AtomicU64; Kind::ALL.len()]> =
     per_core!([const { AtomicU64::new(0) }; Kind::ALL.len()]);
 
-/// Masks the old controllers and brings up this core's APIC and the IO-APICs.
-pub fn init() {
-    mask_pic();
-    apic::init_this_cpu();
-    ioapic::init(acpi::machine().io_apics.as_slice());
-}
-
 /// Takes a vector for `handler`; `None` when all are taken.
 pub fn register(handler: Handler) -> Option<Vector> {
     let number = NEXT
@@ -122,7 +113,7 @@ pub fn stop_others() {
 pub fn dispatch(number: u8) {
     let kind = match number {
         TIMER_VECTOR => {
-            if super::timer::on_interrupt()
+            if timer::on_interrupt()
                 && let Some(handler) = TIMER_HANDLER.get()
             {
                 handler();
@@ -177,18 +168,4 @@ pub fn route_isa_irq(irq: u8, vector: Vector) {
 /// What a device writes, and where, to raise `vector` on a core that runs (SDM Vol. 3, 11.11).
 pub fn message(vector: Vector, core: usize) -> (u64, u32) {
     (0xfee0_0000 | u64::from(cpu::cpu(core).apic_id() & 0xff) << 12, u32::from(vector.0))
-}
-
-/// The two 8259s: moved off the exceptions' vectors, in case one of them signals a spurious
-/// interrupt, and all lines masked.
-fn mask_pic() {
-    const COMMANDS: [(u16, u16, u8, u8); 2] = [(0x20, 0x21, 32, 4), (0xa0, 0xa1, 40, 2)];
-    for (command, data, first_vector, cascade) in COMMANDS {
-        // SAFETY: an interrupt controller's registers cannot break memory safety.
-        let (command, data) = unsafe { (IoPort::<u8>::new(command), IoPort::<u8>::new(data)) };
-        command.write(0x11);
-        for value in [first_vector, cascade, 0x01, 0xff] {
-            data.write(value);
-        }
-    }
 }

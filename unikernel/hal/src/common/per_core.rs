@@ -4,7 +4,7 @@ use core::ops::Deref;
 
 use unikernel_sched::MAX_CORES;
 
-use super::cpu::this_cpu;
+use crate::arch::cpu::this_cpu;
 
 /// A value with cache lines of its own.
 #[repr(align(64))]

@@ -1,7 +1,5 @@
 //! The registers of interrupted code. What becomes of it is decided by the kernel.
 
-use x86_64::registers::control::Cr2;
-
 /// The registers of the interrupted code, as the stubs push them. For a `syscall`, `vector` is
 /// [`SYSCALL_VECTOR`] and `error_code` keeps the call's number while `rax` takes its result.
 #[derive(Clone, Copy, Debug, Default)]
@@ -45,9 +43,4 @@ impl TrapFrame {
     pub fn is_syscall(&self) -> bool {
         self.vector == SYSCALL_VECTOR
     }
-}
-
-/// The address whose access has raised the page fault that is being handled.
-pub fn fault_address() -> u64 {
-    Cr2::read_raw()
 }

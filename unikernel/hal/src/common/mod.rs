@@ -1,0 +1,11 @@
+//! What both machines have in common: it stands on their registers, and is part of `arch` and `platform` in either.
+
+pub mod exit_work;
+pub mod interrupts;
+pub mod logger;
+pub mod per_core;
+pub mod records;
+pub mod shared_line;
+pub mod stopwatch;
+pub mod timer;
+pub mod trap;

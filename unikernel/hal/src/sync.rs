@@ -32,7 +32,7 @@ use core::ops::{Deref, DerefMut};
 use spin::RelaxStrategy;
 use spin::mutex::{SpinMutex, SpinMutexGuard};
 
-use crate::arch::tlb;
+use crate::arch::{cpu, tlb};
 use lock_order::{Class, Nesting};
 
 /// What a core does while it waits for a lock.
@@ -41,7 +41,7 @@ struct ServeOthers;
 impl RelaxStrategy for ServeOthers {
     #[inline]
     fn relax() {
-        core::hint::spin_loop();
+        cpu::relax();
         tlb::serve();
     }
 }
@@ -65,6 +65,7 @@ impl<T: ?Sized> SpinLock<T> {
     #[inline]
     #[track_caller]
     pub fn lock(&self) -> SpinLockGuard<'_, T> {
+        cpu::before_lock();
         self.class.before_wait(Nesting::Never);
         self.guard(self.mutex.try_lock().unwrap_or_else(|| self.spin()))
     }
@@ -74,6 +75,7 @@ impl<T: ?Sized> SpinLock<T> {
     #[inline]
     #[track_caller]
     pub fn lock_nested(&self) -> SpinLockGuard<'_, T> {
+        cpu::before_lock();
         self.class.before_wait(Nesting::Ordered);
         self.guard(self.mutex.try_lock().unwrap_or_else(|| self.spin()))
     }

@@ -3,6 +3,7 @@
 pub mod exit_work;
 pub mod interrupts;
 pub mod logger;
+pub mod pci;
 pub mod per_core;
 pub mod records;
 pub mod shared_line;

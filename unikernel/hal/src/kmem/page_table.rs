@@ -18,10 +18,10 @@ use x86_64::{PhysAddr, VirtAddr};
 
 pub use prune::prune;
 
-use super::frames;
 use super::layout;
 use super::layout::USER_END;
-use super::layout::{DIRECT_MAP_BASE, LARGE_PAGE_BYTES, PAGE_BYTES, phys_to_virt, virt_to_phys};
+use super::layout::{DIRECT_MAP_BASE, LARGE_PAGE_BYTES, PAGE_BYTES, phys_to_virt};
+use super::{frames, kernel_map};
 use crate::arch::paging;
 
 /// No frame could be had for a table or page.
@@ -70,7 +70,7 @@ fn table(frame: PhysAddr) -> &'static mut PageTable {
 }
 
 /// The table below `entry`, made if it is missing.
-fn descend(entry: &mut PageTableEntry) -> Result<&'static mut PageTable, OutOfFrames> {
+pub(crate) fn descend(entry: &mut PageTableEntry) -> Result<&'static mut PageTable, OutOfFrames> {
     if entry.is_unused() {
         entry.set_addr(new_table()?, TABLE);
     }
@@ -337,45 +337,10 @@ fn missing_span(virt: VirtAddr) -> Option<u64> {
 /// image with exact permissions, nothing else. The app's pages are added by `space`.
 pub fn init(ram_end: PhysAddr) -> Result<(), OutOfFrames> {
     let new_root = new_table()?;
-    let has_gib_pages = raw_cpuid::CpuId::new()
-        .get_extended_processor_and_feature_identifiers()
-        .is_some_and(|features| features.has_1gib_pages());
-    let new = table(new_root);
-    direct_map(&mut new[256], ram_end, has_gib_pages)?;
-    map_kernel_image(new)?;
+    kernel_map::fill(table(new_root), ram_end)?;
     // SAFETY: the new tables map the running code, its stack (in the image's bss), its data and
     // the direct map, all as before or stricter where nothing relies on more.
     unsafe { paging::set_root(new_root) };
-    Ok(())
-}
-
-fn direct_map(slot: &mut PageTableEntry, ram_end: PhysAddr, has_gib_pages: bool) -> Result<(), OutOfFrames> {
-    let pointers = descend(slot)?;
-    for gib in 0..ram_end.as_u64().div_ceil(1 << 30) {
-        let start = PhysAddr::new(gib << 30);
-        let entry = &mut pointers[gib as usize];
-        if has_gib_pages {
-            entry.set_addr(start, KERNEL_DATA | Flags::HUGE_PAGE);
-            continue;
-        }
-        let directory = descend(entry)?;
-        for (index, large) in directory.iter_mut().enumerate() {
-            large.set_addr(start + index as u64 * LARGE_PAGE_BYTES, KERNEL_DATA | Flags::HUGE_PAGE);
-        }
-    }
-    Ok(())
-}
-
-fn map_kernel_image(root: &mut PageTable) -> Result<(), OutOfFrames> {
-    let mut at = layout::page_down(layout::kernel_start());
-    while at < layout::kernel_bss_end() {
-        let virt = VirtAddr::new(at);
-        let flags = layout::kernel_page_flags(at) | Flags::GLOBAL;
-        let pointers = descend(&mut root[virt.p4_index()])?;
-        let directory = descend(&mut pointers[virt.p3_index()])?;
-        descend(&mut directory[virt.p2_index()])?[virt.p1_index()].set_addr(virt_to_phys(virt), flags);
-        at += PAGE_BYTES as u64;
-    }
     Ok(())
 }
 

@@ -7,14 +7,54 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use alloc::vec::Vec;
 
 use arrayvec::ArrayVec;
-use x86_64::structures::paging::PageTableFlags as Flags;
+use x86_64::structures::paging::page_table::PageTableEntry;
+use x86_64::structures::paging::{PageTable, PageTableFlags as Flags};
 use x86_64::{PhysAddr, VirtAddr};
 
 use crate::arch::tlb;
 use crate::kmem::frames;
-use crate::kmem::layout::{MMIO_BASE, PAGE_BYTES, STACKS_BASE};
-use crate::kmem::page_table::{self, KERNEL_DATA, OutOfFrames};
+use crate::kmem::layout::{self, LARGE_PAGE_BYTES, MMIO_BASE, PAGE_BYTES, STACKS_BASE, virt_to_phys};
+use crate::kmem::page_table::{self, KERNEL_DATA, OutOfFrames, descend};
 use crate::sync::SpinLock;
+
+/// Fills the kernel's half of new page tables: the direct map up to `ram_end`, and the image with exact permissions.
+pub(crate) fn fill(root: &mut PageTable, ram_end: PhysAddr) -> Result<(), OutOfFrames> {
+    let has_gib_pages = raw_cpuid::CpuId::new()
+        .get_extended_processor_and_feature_identifiers()
+        .is_some_and(|features| features.has_1gib_pages());
+    direct_map(&mut root[256], ram_end, has_gib_pages)?;
+    map_kernel_image(root)
+}
+
+fn direct_map(slot: &mut PageTableEntry, ram_end: PhysAddr, has_gib_pages: bool) -> Result<(), OutOfFrames> {
+    let pointers = descend(slot)?;
+    for gib in 0..ram_end.as_u64().div_ceil(1 << 30) {
+        let start = PhysAddr::new(gib << 30);
+        let entry = &mut pointers[gib as usize];
+        if has_gib_pages {
+            entry.set_addr(start, KERNEL_DATA | Flags::HUGE_PAGE);
+            continue;
+        }
+        let directory = descend(entry)?;
+        for (index, large) in directory.iter_mut().enumerate() {
+            large.set_addr(start + index as u64 * LARGE_PAGE_BYTES, KERNEL_DATA | Flags::HUGE_PAGE);
+        }
+    }
+    Ok(())
+}
+
+fn map_kernel_image(root: &mut PageTable) -> Result<(), OutOfFrames> {
+    let mut at = layout::page_down(layout::kernel_start());
+    while at < layout::kernel_bss_end() {
+        let virt = VirtAddr::new(at);
+        let flags = layout::kernel_page_flags(at) | Flags::GLOBAL;
+        let pointers = descend(&mut root[virt.p4_index()])?;
+        let directory = descend(&mut pointers[virt.p3_index()])?;
+        descend(&mut directory[virt.p2_index()])?[virt.p1_index()].set_addr(virt_to_phys(virt), flags);
+        at += PAGE_BYTES as u64;
+    }
+    Ok(())
+}
 
 /// Usable bytes of a kernel stack.
 pub const STACK_BYTES: usize = 4 * PAGE_BYTES;

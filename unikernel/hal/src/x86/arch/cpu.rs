@@ -250,3 +250,13 @@ pub fn halt_forever() -> ! {
         x86_64::instructions::hlt();
     }
 }
+
+/// What a core does while it waits for another.
+#[inline]
+pub fn relax() {
+    core::hint::spin_loop();
+}
+
+/// The core is about to take a lock. (Where a seed decides who comes first, this is a place to decide.)
+#[inline]
+pub fn before_lock() {}

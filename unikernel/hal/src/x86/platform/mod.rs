@@ -18,7 +18,6 @@ pub mod generation;
 pub mod io;
 pub mod ioapic;
 mod keyboard;
-pub mod pci;
 mod pic;
 pub mod power;
 mod pvclock;
@@ -27,7 +26,7 @@ mod rtc;
 pub mod smbios;
 pub mod time;
 
-pub use crate::common::{interrupts, logger, records, shared_line, stopwatch, timer};
+pub use crate::common::{interrupts, logger, pci, records, shared_line, stopwatch, timer};
 
 use x86_64::PhysAddr;
 

@@ -14,9 +14,9 @@ use spin::Once;
 use unikernel_machine::pci_setup::{self, ConfigSpace, Place};
 use x86_64::PhysAddr;
 
-use super::acpi::{self, Ecam};
-use super::interrupts::{self, Vector};
-use super::io::{IoPort, Mmio};
+use crate::platform::acpi::{self, Ecam};
+use crate::platform::interrupts::{self, Vector};
+use crate::platform::io::{IoPort, Mmio};
 use crate::sync::SpinLock;
 
 const ADDRESS_PORT: u16 = 0xcf8;

@@ -1,7 +1,9 @@
 //! What the loader tells at entry, copied out before its memory is reused: a hypervisor's PVH start info (`pvh`), or
 //! GRUB's block of tags (`multiboot2`).
 
+#[cfg(target_os = "none")]
 mod multiboot2;
+#[cfg(target_os = "none")]
 mod pvh;
 
 use alloc::string::String;
@@ -48,6 +50,7 @@ pub struct BootInfo {
 }
 
 /// The ACPI root pointer, as the loader names it.
+#[cfg_attr(not(target_os = "none"), expect(dead_code, reason = "a simulated machine has no ACPI tables"))]
 enum RootPointer {
     Unknown,
     At(PhysAddr),
@@ -127,6 +130,7 @@ impl BootInfo {
     /// # Safety
     ///
     /// They are what the boot stub was entered with, and the boot page tables are in force.
+    #[cfg(target_os = "none")]
     #[inline(never)]
     pub unsafe fn read(address: u32, magic: u32) -> Result<Self, NoStartInfo> {
         match magic {
@@ -136,6 +140,16 @@ impl BootInfo {
             unikernel_machine::multiboot2::MAGIC => unsafe { multiboot2::read(address) },
             other => Err(NoStartInfo::Unknown(other)),
         }
+    }
+
+    /// Of a simulated machine with so much RAM.
+    #[cfg(not(target_os = "none"))]
+    pub(crate) fn of_simulated(ram_bytes: u64, command_line: &[u8]) -> Self {
+        let mut info = Self::new();
+        info.add_memory(core::iter::once(MemoryEntry { start: 0, end: ram_bytes, kind: MemoryKind::Ram }));
+        info.tables_end = ram_bytes;
+        info.set_command_line(command_line);
+        info
     }
 
     /// With nothing known yet.

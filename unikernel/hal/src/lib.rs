@@ -7,6 +7,8 @@
 #![no_std]
 
 extern crate alloc;
+#[cfg(not(target_os = "none"))]
+extern crate std;
 
 pub mod boot_info;
 mod common;

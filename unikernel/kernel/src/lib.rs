@@ -20,6 +20,8 @@
 #![no_std]
 
 extern crate alloc;
+#[cfg(not(target_os = "none"))]
+extern crate std;
 
 pub mod abi;
 pub mod block;
@@ -37,6 +39,8 @@ pub mod syscall;
 pub mod task;
 pub mod uring;
 pub mod vfs;
+#[cfg(test)]
+mod workbench;
 
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -293,6 +297,7 @@ fn cannot_boot(reason: core::fmt::Arguments<'_>) -> ! {
     service::shutdown::end_machine(unikernel_cmdline::ExitAction::PowerOff, CANNOT_BOOT)
 }
 
+#[cfg(target_os = "none")]
 #[panic_handler]
 fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
     debug::panic(info)

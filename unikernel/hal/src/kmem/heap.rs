@@ -62,8 +62,8 @@ const fn small_classes() -> [SpinLock<slab::Class>; SMALL_CLASSES] {
     classes
 }
 
-#[global_allocator]
-static HEAP: KernelHeap = KernelHeap {
+#[cfg_attr(target_os = "none", global_allocator)]
+pub(crate) static HEAP: KernelHeap = KernelHeap {
     small: small_classes(),
     blocks: [const { SpinLock::new(Blocks { free: None, count: 0 }) }; BLOCK_CLASSES],
     used_bytes: AtomicUsize::new(0),

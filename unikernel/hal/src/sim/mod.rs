@@ -1,1 +1,25 @@
+//! The machine on a host: the same interface as `x86`, for tests of the kernel above it.
+//!
+//! A machine is a child process of the test, so that each begins with the kernel's statics as they are at boot. Everything in it
+//! runs on one thread of the host: cores are stacks of which one runs at a time, and a seed decides at every lock, wait and
+//! interrupt which ([`engine`]). So a run is the same whenever its seed is.
+//!
+//! - [`machine`]: what a test asks for and gets; [`app`]: the app, which is closures that make system calls;
+//! - [`engine`]: cores, the clock, interrupts, choices; [`stack`]: the stacks they run on;
+//! - [`memory`]: RAM, which is memory of the host, with page tables as the processor has them, walked by [`arch::user_copy`];
+//!   [`heap`]: the allocator of such a program, where kernel and host live side by side;
+//! - [`bus`]: registers in memory and the devices behind them;
+//! - [`arch`], [`platform`], [`image`], [`kernel_map`], [`symbols`]: what the kernel sees.
 
+pub mod app;
+pub mod arch;
+pub mod bus;
+pub mod engine;
+pub mod heap;
+pub mod image;
+pub mod kernel_map;
+pub mod machine;
+pub mod memory;
+pub mod platform;
+pub mod stack;
+pub mod symbols;

@@ -203,7 +203,7 @@ impl UserSlice {
     /// The result and its copies must not be used after the buffer's life, and nobody else may use the
     /// buffer meanwhile.
     pub unsafe fn of_kernel(buffer: &mut [u8]) -> Self {
-        Self { address: buffer.as_mut_ptr().addr() as u64, len: buffer.len(), is_kernel: true }
+        Self { address: buffer.as_mut_ptr().expose_provenance() as u64, len: buffer.len(), is_kernel: true }
     }
 
     /// True if `[address, address + len)` may be touched.
@@ -279,6 +279,11 @@ impl UserSlice {
         if !self.is_allowed(len) {
             return Err(Missing::FAULT);
         }
+        if self.is_kernel {
+            // SAFETY: `of_kernel`'s caller answers for the source, ours for the destination.
+            unsafe { buffer.copy_from(core::ptr::with_exposed_provenance(self.address as usize), len) };
+            return Ok(());
+        }
         // SAFETY: the source range is the app's by the check above and the copy survives a fault in
         // it; the destination is valid by the caller.
         let left = unsafe { user_copy::from_user(buffer, self.address, len) };
@@ -308,6 +313,12 @@ impl UserSlice {
     unsafe fn try_write_raw(&self, bytes: *const u8, len: usize) -> Result<(), Missing> {
         if !self.is_allowed(len) {
             return Err(Missing::FAULT);
+        }
+        if self.is_kernel {
+            let destination = core::ptr::with_exposed_provenance_mut::<u8>(self.address as usize);
+            // SAFETY: `of_kernel`'s caller answers for the destination, ours for the source.
+            unsafe { destination.copy_from(bytes, len) };
+            return Ok(());
         }
         // SAFETY: the destination range is the app's by the check above and the copy survives a fault
         // in it; the source is valid by the caller.

@@ -178,11 +178,11 @@ pub fn sys_arch_prctl(code: u32, argument: u64) -> SysResult {
     match code {
         ARCH_SET_FS if argument >= crate::kmem::layout::USER_END => Err(Errno::EPERM),
         ARCH_SET_FS => {
-            crate::task::thread::write_fs_base(argument);
+            crate::arch::cpu::write_fs_base(argument);
             Ok(0)
         }
         ARCH_GET_FS => {
-            UserPtr::new(argument).write(crate::task::thread::read_fs_base())?;
+            UserPtr::new(argument).write(crate::arch::cpu::read_fs_base())?;
             Ok(0)
         }
         _ => Err(Errno::EINVAL),

@@ -14,7 +14,7 @@ use crate::task::limits;
 
 use crate::task::current;
 use crate::task::process::{self, MAX_THREADS, process};
-use crate::task::thread::{self, Thread};
+use crate::task::thread::Thread;
 use crate::user_abi;
 
 user_abi!(clone_args);
@@ -103,7 +103,7 @@ fn spawn(request: &Request) -> SysResult {
     if request.stack != 0 {
         frame.rsp = request.stack;
     }
-    let fs_base = if has(CLONE_SETTLS) { request.tls } else { thread::read_fs_base() };
+    let fs_base = if has(CLONE_SETTLS) { request.tls } else { crate::arch::cpu::read_fs_base() };
     let id = process().allocate_id();
     let child = Thread::new(id, &frame, fs_base, true)?;
     let mask = current().signals.lock().mask;

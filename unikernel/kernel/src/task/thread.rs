@@ -5,9 +5,6 @@ use core::cell::{Cell, UnsafeCell};
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
 use unikernel_sched::{CoreSet, SleepState};
-use x86_64::VirtAddr;
-use x86_64::instructions::segmentation::{FS, Segment64};
-use x86_64::registers::model_specific::{FsBase, KernelGsBase};
 
 use super::exit_watch::ExitWatch;
 use super::release::Releases;
@@ -230,8 +227,8 @@ impl Thread {
         let Some(fpu) = &self.saved.fpu else { return };
         // SAFETY: called by the switch for the thread that runs here; see `Saved`.
         unsafe { (*fpu.get()).save() };
-        self.saved.fs_base.set(read_fs_base());
-        self.saved.gs_base.set(KernelGsBase::read().as_u64());
+        self.saved.fs_base.set(cpu::read_fs_base());
+        self.saved.gs_base.set(cpu::read_gs_base());
     }
 
     /// Loads the app's registers that ring 0 does not use.
@@ -239,9 +236,8 @@ impl Thread {
         let Some(fpu) = &self.saved.fpu else { return };
         // SAFETY: called by the switch for the thread that runs here next; see `Saved`.
         unsafe { (*fpu.get()).restore() };
-        write_fs_base(self.saved.fs_base.get());
-        // While the kernel runs, the app's GS base waits in the other MSR.
-        KernelGsBase::write(VirtAddr::new_truncate(self.saved.gs_base.get()));
+        cpu::write_fs_base(self.saved.fs_base.get());
+        cpu::write_gs_base(self.saved.gs_base.get());
     }
 
     /// Runs `work` on the saved vector state of the calling thread, with the registers stored
@@ -292,14 +288,4 @@ impl Thread {
             _ => WakeReason::Woken,
         }
     }
-}
-
-/// The app's FS base, which holds its TLS pointer.
-pub fn read_fs_base() -> u64 {
-    if cpu::has_fsgsbase() { FS::read_base().as_u64() } else { FsBase::read().as_u64() }
-}
-
-/// Sets the app's FS base (sign-extended from 48 bits, as the register does).
-pub fn write_fs_base(base: u64) {
-    FsBase::write(VirtAddr::new_truncate(base));
 }

@@ -9,8 +9,9 @@ use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering
 use raw_cpuid::CpuId;
 use unikernel_sched::MAX_CORES;
 use x86_64::VirtAddr;
+use x86_64::instructions::segmentation::{FS, Segment64};
 use x86_64::registers::control::{Cr0, Cr0Flags, Cr4, Cr4Flags, Efer, EferFlags};
-use x86_64::registers::model_specific::{GsBase, KernelGsBase, Msr};
+use x86_64::registers::model_specific::{FsBase, GsBase, KernelGsBase, Msr};
 
 use super::descriptor::Descriptors;
 pub use crate::common::exit_work;
@@ -260,3 +261,23 @@ pub fn relax() {
 /// The core is about to take a lock. (Where a seed decides who comes first, this is a place to decide.)
 #[inline]
 pub fn before_lock() {}
+
+/// The app's FS base, which holds its TLS pointer.
+pub fn read_fs_base() -> u64 {
+    if has_fsgsbase() { FS::read_base().as_u64() } else { FsBase::read().as_u64() }
+}
+
+/// Sets the app's FS base (sign-extended from 48 bits, as the register does).
+pub fn write_fs_base(base: u64) {
+    FsBase::write(VirtAddr::new_truncate(base));
+}
+
+/// The app's GS base, which waits in the other MSR while the kernel runs.
+pub fn read_gs_base() -> u64 {
+    KernelGsBase::read().as_u64()
+}
+
+/// Sets the app's GS base.
+pub fn write_gs_base(base: u64) {
+    KernelGsBase::write(VirtAddr::new_truncate(base));
+}

@@ -267,7 +267,7 @@ impl Space {
         let held = page_table::lookup(virt);
         if held.is_some_and(|held| !access.is_write || held.flags.contains(Flags::WRITABLE)) {
             // Another thread was faster, or the processor remembered what the page was before.
-            x86_64::instructions::tlb::flush(virt);
+            crate::arch::paging::forget(virt);
             return Ok(());
         }
         let object = self.objects[part.object as usize].as_ref().ok_or(Failure::NotMapped)?;
@@ -316,7 +316,7 @@ fn allow_writing(page: VirtAddr) {
         page_table::replace_flags(entry, entry.flags() | Flags::WRITABLE);
         ControlFlow::Continue(())
     });
-    x86_64::instructions::tlb::flush(page);
+    crate::arch::paging::forget(page);
 }
 
 /// Tells an object which of its pages the app has written to through shared mappings since this was asked last

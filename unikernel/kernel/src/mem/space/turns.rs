@@ -1,7 +1,7 @@
 //! The address space's lock, with turns: who works in pieces lets go of it between two, but on another core it would be taken
 //! again before whoever waits there has seen that it is free.
 
-use core::hint::spin_loop;
+use crate::arch::cpu;
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use super::Space;
@@ -56,7 +56,7 @@ impl SpaceLock {
         let before = self.turns.load(Ordering::Relaxed);
         let end_ns = time::now_ns() + MOST_NS;
         while self.turns.load(Ordering::Relaxed) == before && time::now_ns() < end_ns {
-            spin_loop();
+            cpu::relax();
             tlb::serve();
         }
     }

@@ -1,0 +1,81 @@
+//! What the firmware would say.
+
+use core::ops::Range;
+
+use arrayvec::ArrayVec;
+use spin::Once;
+use unikernel_machine::line::Line;
+use unikernel_sched::MAX_CORES;
+use x86_64::PhysAddr;
+
+use crate::sim::bus;
+
+/// A virtio device behind registers in memory.
+#[derive(Clone, Copy, Debug)]
+pub struct MmioDevice {
+    /// Its registers.
+    pub address: PhysAddr,
+    /// Bytes of registers.
+    pub len: usize,
+    /// Its interrupt.
+    pub line: Line,
+}
+
+impl MmioDevice {
+    /// A device that the command line lists.
+    pub fn listed(address: PhysAddr, len: usize, gsi: u32) -> Self {
+        Self { address, len, line: Line { gsi, ..Line::isa(0) } }
+    }
+}
+
+/// PCI configuration space in memory.
+#[derive(Clone, Copy, Debug)]
+pub struct Ecam {
+    /// Configuration space of `first_bus`.
+    pub address: PhysAddr,
+    /// The first bus that it shows.
+    pub first_bus: u8,
+    /// The last one.
+    pub last_bus: u8,
+}
+
+/// The machine.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    /// The APIC ids of the processors that can be used.
+    pub processors: ArrayVec<u32, MAX_CORES>,
+    /// PCI configuration space.
+    pub ecam: Option<Ecam>,
+    /// Addresses for the devices on it; they have theirs.
+    pub pci_window: Option<Range<u64>>,
+    /// The first buses of other PCI roots.
+    pub pci_roots: ArrayVec<u8, 1>,
+    /// Virtio devices in memory: there are none.
+    pub mmio_devices: ArrayVec<MmioDevice, 1>,
+}
+
+impl Machine {
+    /// Where a line of the ISA bus ended up.
+    pub fn isa_line(&self, irq: u8) -> Line {
+        Line::isa(irq)
+    }
+}
+
+static MACHINE: Once<Machine> = Once::new();
+
+/// Sets how many cores there are.
+pub(in crate::sim) fn init(cores: usize) {
+    let ecam = Ecam { address: PhysAddr::new(bus::ECAM), first_bus: 0, last_bus: 0 };
+    MACHINE.call_once(|| Machine {
+        processors: (0..cores as u32).collect(),
+        ecam: Some(ecam),
+        pci_window: None,
+        pci_roots: ArrayVec::new(),
+        mmio_devices: ArrayVec::new(),
+    });
+}
+
+/// The machine.
+pub fn machine() -> &'static Machine {
+    MACHINE.get().expect("a machine has begun")
+}

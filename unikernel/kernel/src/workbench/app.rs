@@ -1,0 +1,84 @@
+//! What apps of tests have in place of a C library.
+
+use alloc::vec::Vec;
+use std::boxed::Box;
+
+use linux_raw_sys::general as linux;
+use unikernel_hal::sim::app;
+pub(super) use unikernel_hal::sim::machine::Machine;
+
+/// A system call's result: a value, or the error number.
+pub(super) type Result<T = u64> = core::result::Result<T, i32>;
+
+/// Makes a system call.
+pub(super) fn call(number: u32, arguments: &[u64]) -> Result {
+    let mut all = [0; 6];
+    all[..arguments.len()].copy_from_slice(arguments);
+    match app::system_call(number.into(), all) {
+        error @ -4095..0 => Err(-error as i32),
+        value => Ok(value as u64),
+    }
+}
+
+/// Maps `len` bytes of zeros.
+pub(super) fn map(len: usize) -> u64 {
+    const NOWHERE: u64 = u64::MAX;
+    let (protection, flags) =
+        (linux::PROT_READ | linux::PROT_WRITE, linux::MAP_PRIVATE | linux::MAP_ANONYMOUS);
+    call(linux::__NR_mmap, &[0, len as u64, protection.into(), flags.into(), NOWHERE, 0]).expect("memory")
+}
+
+/// Bytes in the app's memory.
+pub(super) fn put(bytes: &[u8]) -> u64 {
+    let address = map(bytes.len().max(1));
+    app::write(address, bytes);
+    address
+}
+
+/// A string in the app's memory.
+pub(super) fn text(text: &str) -> u64 {
+    put(&[text.as_bytes(), b"\0"].concat())
+}
+
+/// Bytes of the app's memory.
+pub(super) fn get(address: u64, len: usize) -> Vec<u8> {
+    let mut bytes = alloc::vec![0; len];
+    app::read(address, &mut bytes);
+    bytes
+}
+
+/// A word of the app's memory.
+pub(super) fn word(address: u64) -> u32 {
+    let mut bytes = [0; 4];
+    app::read(address, &mut bytes);
+    u32::from_le_bytes(bytes)
+}
+
+/// Starts a thread of the app; answers its id, and where that becomes 0 when it has ended.
+pub(super) fn spawn(job: impl FnOnce() + 'static) -> Result<(u64, u64)> {
+    const STACK_BYTES: usize = 16 << 10;
+    let stack = map(STACK_BYTES);
+    let top = stack + STACK_BYTES as u64 - 64;
+    app::set_job(top, Box::new(job));
+    let flags = linux::CLONE_VM
+        | linux::CLONE_FS
+        | linux::CLONE_FILES
+        | linux::CLONE_SIGHAND
+        | linux::CLONE_THREAD
+        | linux::CLONE_SYSVSEM
+        | linux::CLONE_PARENT_SETTID
+        | linux::CLONE_CHILD_CLEARTID;
+    let id = call(linux::__NR_clone, &[flags.into(), top, stack, stack, 0])?;
+    Ok((id, stack))
+}
+
+/// Waits until a thread has ended.
+pub(super) fn join((_, word_address): (u64, u64)) {
+    loop {
+        let value = word(word_address);
+        if value == 0 {
+            return;
+        }
+        let _ = call(linux::__NR_futex, &[word_address, linux::FUTEX_WAIT.into(), value.into(), 0]);
+    }
+}

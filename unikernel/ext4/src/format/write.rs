@@ -185,7 +185,8 @@ impl<D: BlockDevice> Writer<'_, D> {
     /// Writes the superblock and the descriptors, and their copies.
     fn write_heads(&self, descriptors: &[u8], journal: &Inode) -> Result<(), FormatError> {
         let geometry = &self.plan.geometry;
-        let mut superblock = self.plan.superblock.clone();
+        // Not on the stack, where a device may not reach it.
+        let mut superblock = alloc::boxed::Box::new(self.plan.superblock.clone());
         for (index, word) in superblock.journal_blocks.iter_mut().take(15).enumerate() {
             *word = le32(&journal.raw.block, index * 4).into();
         }

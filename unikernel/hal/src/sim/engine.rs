@@ -156,8 +156,10 @@ pub fn progress() -> (u64, u64, u64) {
 
 /// Reads the clock, which goes on by it: a loop that waits for a time comes to its end.
 pub fn clock_ns() -> u64 {
+    /// More than a look takes: what polls until a time comes to it in fewer rounds.
+    const LOOK_NS: u64 = 250;
     let now_ns = with(|engine| {
-        engine.now_ns += 10;
+        engine.now_ns += LOOK_NS;
         engine.now_ns
     });
     bus::run_due(now_ns);

@@ -103,9 +103,12 @@ pub fn kernel_distance() -> u64 {
     0
 }
 
-/// The physical address behind the direct map.
+/// The physical address behind the direct map, or the kernel's image, whose data devices read, too.
 #[inline]
 pub fn virt_to_phys(address: VirtAddr) -> PhysAddr {
-    assert!(memory::contains(address.as_ptr()), "{address:?} is no RAM: a device could not see it");
-    PhysAddr::new(address.as_u64() - DIRECT_MAP_BASE)
+    if memory::contains(address.as_ptr()) {
+        return PhysAddr::new(address.as_u64() - DIRECT_MAP_BASE);
+    }
+    assert!(memory::is_image(address.as_ptr(), 1), "{address:?} is on a stack: a device could not see it");
+    PhysAddr::new(memory::IMAGE_AT + address.as_u64())
 }

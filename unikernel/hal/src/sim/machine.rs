@@ -1,7 +1,7 @@
 //! A machine: a child process that boots the kernel and runs an app. Whoever asks for one gets what came of it.
 
 use core::ptr;
-use core::sync::atomic::{AtomicI32, Ordering};
+use core::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use std::boxed::Box;
 use std::format;
 use std::string::{String, ToString};
@@ -98,6 +98,29 @@ pub fn share(bytes: usize) -> *mut u8 {
 pub unsafe fn unshare(memory: *mut u8, bytes: usize) {
     // SAFETY: by the caller.
     unsafe { libc::munmap(memory.cast(), bytes) };
+}
+
+/// A number that machines and their parent share: what an app has got done when its machine loses its power.
+#[derive(Clone, Copy, Debug)]
+pub struct SharedCounter(&'static AtomicU64);
+
+impl SharedCounter {
+    /// A zero, for the rest of the parent's life.
+    #[expect(clippy::new_without_default, reason = "it is for ever, which nobody should get without asking")]
+    pub fn new() -> Self {
+        // SAFETY: the memory is a page, zeroed, never given back, and touched by nothing but atomics.
+        Self(unsafe { AtomicU64::from_ptr(share(size_of::<u64>()).cast()) })
+    }
+
+    /// What it is.
+    pub fn get(self) -> u64 {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    /// Sets it.
+    pub fn set(self, value: u64) {
+        self.0.store(value, Ordering::SeqCst);
+    }
 }
 
 impl Machine {

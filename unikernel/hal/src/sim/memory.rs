@@ -18,6 +18,23 @@ pub(super) fn contains(pointer: *const u8) -> bool {
     (pointer.addr()).wrapping_sub(BASE as usize) < MOST_BYTES
 }
 
+/// Where devices see the program itself: its address on the host comes on top.
+pub(super) const IMAGE_AT: u64 = 1 << 48;
+
+unsafe extern "C" {
+    /// Where the program begins and ends, by the linker.
+    static __executable_start: u8;
+    #[link_name = "end"]
+    static image_end: u8;
+}
+
+/// True if so many bytes are the program's own data: a kernel's statics.
+pub(super) fn is_image(pointer: *const u8, len: usize) -> bool {
+    let image = (&raw const __executable_start).addr()..(&raw const image_end).addr();
+    let last = pointer.addr().checked_add(len);
+    image.contains(&pointer.addr()) && last.is_some_and(|last| last <= image.end)
+}
+
 /// Takes the memory from the host. Call once in a machine's process.
 pub(super) fn init(bytes: usize) {
     assert!(bytes <= MOST_BYTES, "a machine of {bytes} bytes");
@@ -38,6 +55,10 @@ pub fn bytes() -> usize {
 
 /// The address on the host of `len` bytes of RAM; none if they are not RAM. What a device is told may be anything.
 pub fn at(address: PhysAddr, len: usize) -> Option<*mut u8> {
+    if let Some(host) = address.as_u64().checked_sub(IMAGE_AT) {
+        let pointer = ptr::with_exposed_provenance_mut(host as usize);
+        return is_image(pointer, len).then_some(pointer);
+    }
     let start = usize::try_from(address.as_u64()).ok()?;
     let end = start.checked_add(len)?;
     (end <= bytes()).then(|| ptr::with_exposed_provenance_mut(BASE as usize + start))

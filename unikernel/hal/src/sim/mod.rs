@@ -8,12 +8,13 @@
 //! - [`engine`]: cores, the clock, interrupts, choices; [`stack`]: the stacks they run on;
 //! - [`memory`]: RAM, which is memory of the host, with page tables as the processor has them, walked by [`arch::user_copy`];
 //!   [`heap`]: the allocator of such a program, where kernel and host live side by side;
-//! - [`bus`]: registers in memory and the devices behind them;
+//! - [`bus`]: registers in memory and the devices behind them; [`virtio`]: a virtio device on PCI; [`disk`]: one that keeps blocks;
 //! - [`arch`], [`platform`], [`image`], [`kernel_map`], [`symbols`]: what the kernel sees.
 
 pub mod app;
 pub mod arch;
 pub mod bus;
+pub mod disk;
 pub mod engine;
 pub mod heap;
 pub mod image;
@@ -23,3 +24,4 @@ pub mod memory;
 pub mod platform;
 pub mod stack;
 pub mod symbols;
+pub mod virtio;

@@ -1,0 +1,399 @@
+//! A virtio device on PCI (Virtio 1.2, section 4.1), as the kernel's driver finds it. What it does with a request is a
+//! [`Model`]'s; what it is told by the driver is checked as little as hardware would check it.
+
+use core::ops::Range;
+use std::boxed::Box;
+use std::collections::BTreeMap;
+use std::vec::Vec;
+
+use super::bus::{self, Context, Device};
+use super::engine::Single;
+use super::{engine, memory};
+
+/// Where the structures are in the device's registers.
+const COMMON: u64 = 0;
+const ISR: u64 = 0x1000;
+const CONFIG: u64 = 0x2000;
+const NOTIFY: u64 = 0x3000;
+const NOTIFY_MULTIPLIER: u32 = 4;
+const MSIX_TABLE: u64 = 0x4000;
+const MSIX_ENTRIES: usize = 16;
+const REGISTER_BYTES: u64 = 0x6000;
+/// Distance between the registers of devices.
+const STRIDE: u64 = 0x1_0000;
+/// Offsets from here on are registers, those below configuration space.
+const IN_REGISTERS: u64 = 1 << 20;
+/// `VIRTIO_F_VERSION_1`.
+const VERSION_1: u64 = 1 << 32;
+/// Descriptor flags.
+const NEXT: u16 = 1;
+const WRITABLE: u16 = 2;
+const INDIRECT: u16 = 4;
+/// The driver wants no interrupt.
+const NO_INTERRUPT: u16 = 1;
+/// Longer chains are none.
+const MOST_PARTS: usize = 1024;
+
+/// The memory of one request.
+#[derive(Clone, Debug)]
+pub struct Chain {
+    head: u16,
+    /// What the device reads: addresses and lengths.
+    pub readable: Vec<(u64, u32)>,
+    /// What it writes.
+    pub writable: Vec<(u64, u32)>,
+}
+
+impl Chain {
+    /// What the driver has written.
+    pub fn read(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for &(address, len) in &self.readable {
+            let start = bytes.len();
+            bytes.resize(start + len as usize, 0);
+            memory::read(address, &mut bytes[start..]);
+        }
+        bytes
+    }
+
+    /// Writes from the start of what the device may write to; answers how many bytes.
+    pub fn write(&self, mut bytes: &[u8]) -> u32 {
+        let mut written = 0;
+        for &(address, len) in &self.writable {
+            let (now, rest) = bytes.split_at(bytes.len().min(len as usize));
+            memory::write(address, now);
+            written += now.len() as u32;
+            bytes = rest;
+        }
+        written
+    }
+
+    /// How much the device may write.
+    pub fn room(&self) -> usize {
+        self.writable.iter().map(|(_, len)| *len as usize).sum()
+    }
+}
+
+/// What kind of device it is.
+pub trait Model {
+    /// Its number (section 5).
+    fn device_type(&self) -> u16;
+    /// What it offers beside what the transport needs.
+    fn features(&self) -> u64;
+    /// Its configuration.
+    fn config(&self) -> Vec<u8>;
+    /// How many queues it has.
+    fn queues(&self) -> u16;
+    /// A request has come: how long it takes, or none if it waits for something else ([`Self::ready`]).
+    fn accept(&mut self, queue: u16, chain: &Chain) -> Option<u64>;
+    /// The request's time is over: how many bytes were written; none if it is never answered.
+    fn finish(&mut self, queue: u16, chain: &Chain) -> Option<u32>;
+    /// Something from outside has come for the device ([`poke`]): which queue it is for, and how to answer a request that waits there.
+    fn ready(&mut self) -> Option<(u16, Vec<u8>)> {
+        None
+    }
+}
+
+#[derive(Clone, Default)]
+struct Queue {
+    size: u16,
+    vector: u16,
+    is_enabled: bool,
+    descriptors: u64,
+    driver: u64,
+    device: u64,
+    next_available: u16,
+    used: u16,
+    /// Requests that wait for something from outside.
+    waiting: Vec<Chain>,
+}
+
+struct Pci {
+    model: Box<dyn Model>,
+    space: [u8; 256],
+    device_features: u32,
+    driver_features: u32,
+    status: u8,
+    selected: u16,
+    queues: Vec<Queue>,
+    isr: u8,
+    msix: [u32; MSIX_ENTRIES * 4],
+    /// Requests in flight, by tag.
+    in_flight: BTreeMap<u64, (u16, Chain)>,
+    next_tag: u64,
+}
+
+/// The largest queue.
+const MOST_QUEUE: u16 = 256;
+/// The tag of what comes from outside.
+const POKED: u64 = u64::MAX;
+
+static COUNT: Single<u64> = Single::new(0);
+
+/// Plugs a device in.
+pub fn add(model: Box<dyn Model>) {
+    let number = COUNT.with(|count| {
+        *count += 1;
+        *count
+    });
+    let registers = bus::REGISTERS + number * STRIDE;
+    let queues = (0..model.queues()).map(|_| Queue { size: MOST_QUEUE, ..Queue::default() }).collect();
+    let device = Pci {
+        space: space(model.device_type(), registers),
+        model,
+        device_features: 0,
+        driver_features: 0,
+        status: 0,
+        selected: 0,
+        queues,
+        isr: 0,
+        msix: [0; MSIX_ENTRIES * 4],
+        in_flight: BTreeMap::new(),
+        next_tag: 0,
+    };
+    let space = bus::ECAM + (number << 15);
+    let ranges = [(space..space + 4096, 0), (registers..registers + REGISTER_BYTES, IN_REGISTERS)];
+    bus::add(Box::new(device), ranges);
+}
+
+/// Configuration space: a header, MSI-X, and the four structures of virtio.
+fn space(device_type: u16, registers: u64) -> [u8; 256] {
+    let mut space = [0; 256];
+    let mut put = |at: usize, bytes: &[u8]| space[at..at + bytes.len()].copy_from_slice(bytes);
+    put(0, &0x1af4_u16.to_le_bytes());
+    put(2, &(0x1040 + device_type).to_le_bytes());
+    put(6, &0x10_u16.to_le_bytes()); // it has capabilities
+    put(0x0b, &[0xff]);
+    put(0x10, &(registers as u32 | 0b100).to_le_bytes()); // a BAR of 64 bits
+    put(0x14, &((registers >> 32) as u32).to_le_bytes());
+    put(0x34, &[0x40]);
+    put(0x40, &[0x11, 0x50]);
+    put(0x42, &(MSIX_ENTRIES as u16 - 1).to_le_bytes());
+    put(0x44, &(MSIX_TABLE as u32).to_le_bytes());
+    put(0x48, &0x5000_u32.to_le_bytes());
+    let structures =
+        [(1, COMMON, 0x38, 0x60), (2, NOTIFY, 0x100, 0x74), (3, ISR, 4, 0x88), (4, CONFIG, 0x100, 0)];
+    let mut at = 0x50;
+    for (kind, offset, bytes, next) in structures {
+        put(at, &[0x09, next, if kind == 2 { 20 } else { 16 }, kind]);
+        put(at + 8, &(offset as u32).to_le_bytes());
+        put(at + 12, &(bytes as u32).to_le_bytes());
+        if kind == 2 {
+            put(at + 16, &NOTIFY_MULTIPLIER.to_le_bytes());
+        }
+        at = next as usize;
+    }
+    space
+}
+
+fn read_u16(address: u64) -> u16 {
+    let mut bytes = [0; 2];
+    memory::read(address, &mut bytes);
+    u16::from_le_bytes(bytes)
+}
+
+/// The low `bytes` of a number in a run of bytes; what lies beyond reads as zeros.
+fn number_at(space: &[u8], at: usize, bytes: usize) -> u64 {
+    let byte = |index: usize| u64::from(space.get(at + index).copied().unwrap_or(0)) << (8 * index);
+    (0..bytes).map(byte).sum()
+}
+
+impl Queue {
+    /// The chain that begins at a descriptor.
+    fn chain(&self, head: u16) -> Chain {
+        let mut chain = Chain { head, readable: Vec::new(), writable: Vec::new() };
+        let (mut table, mut size, mut index) = (self.descriptors, self.size, head);
+        for _ in 0..MOST_PARTS {
+            let mut bytes = [0; 16];
+            memory::read(table + u64::from(index % size.max(1)) * 16, &mut bytes);
+            let address = number_at(&bytes, 0, 8);
+            let len = number_at(&bytes, 8, 4) as u32;
+            let flags = number_at(&bytes, 12, 2) as u16;
+            if flags & INDIRECT != 0 {
+                (table, size, index) = (address, (len / 16) as u16, 0);
+                continue;
+            }
+            let parts = if flags & WRITABLE != 0 { &mut chain.writable } else { &mut chain.readable };
+            parts.push((address, len));
+            if flags & NEXT == 0 {
+                break;
+            }
+            index = number_at(&bytes, 14, 2) as u16;
+        }
+        chain
+    }
+
+    /// The next request that the driver has made available.
+    fn take(&mut self) -> Option<Chain> {
+        if !self.is_enabled || read_u16(self.driver + 2) == self.next_available {
+            return None;
+        }
+        let slot = u64::from(self.next_available % self.size.max(1));
+        self.next_available = self.next_available.wrapping_add(1);
+        Some(self.chain(read_u16(self.driver + 4 + slot * 2)))
+    }
+
+    /// Gives a request back; true if the driver wants to hear of it.
+    fn give_back(&mut self, chain: &Chain, written: u32) -> bool {
+        let slot = self.device + 4 + u64::from(self.used % self.size.max(1)) * 8;
+        memory::write(slot, &u32::from(chain.head).to_le_bytes());
+        memory::write(slot + 4, &written.to_le_bytes());
+        self.used = self.used.wrapping_add(1);
+        memory::write(self.device + 2, &self.used.to_le_bytes());
+        read_u16(self.driver) & NO_INTERRUPT == 0
+    }
+}
+
+impl Pci {
+    fn queue(&mut self) -> Option<&mut Queue> {
+        self.queues.get_mut(usize::from(self.selected))
+    }
+
+    fn common(&mut self, offset: u64) -> u64 {
+        let offered = self.model.features() | VERSION_1;
+        let half = if self.device_features == 0 { offered as u32 } else { (offered >> 32) as u32 };
+        let is_known = self.device_features < 2;
+        let (status, count, selected) = (self.status, self.queues.len(), self.selected);
+        match offset {
+            0x04 => u64::from(if is_known { half } else { 0 }),
+            0x12 => count as u64,
+            0x14 => status.into(),
+            0x16 => selected.into(),
+            0x18 => self.queue().map_or(0, |queue| queue.size.into()),
+            0x1a => self.queue().map_or(0xffff, |queue| queue.vector.into()),
+            0x1c => self.queue().map_or(0, |queue| queue.is_enabled.into()),
+            0x1e => selected.into(),
+            _ => 0,
+        }
+    }
+
+    fn set_common(&mut self, offset: u64, value: u64) {
+        match offset {
+            0x00 => self.device_features = value as u32,
+            0x08 => self.driver_features = value as u32,
+            0x14 if value == 0 => self.reset(),
+            0x14 => self.status = value as u8,
+            0x16 => self.selected = value as u16,
+            _ => {
+                let Some(queue) = self.queue() else { return };
+                let half = |word: &mut u64, is_high: bool| {
+                    let shift = if is_high { 32 } else { 0 };
+                    *word = *word & !(0xffff_ffff << shift) | (value & 0xffff_ffff) << shift;
+                };
+                match offset {
+                    0x18 => queue.size = value as u16,
+                    0x1a => queue.vector = value as u16,
+                    0x1c => queue.is_enabled = value == 1,
+                    0x20 | 0x24 => half(&mut queue.descriptors, offset == 0x24),
+                    0x28 | 0x2c => half(&mut queue.driver, offset == 0x2c),
+                    0x30 | 0x34 => half(&mut queue.device, offset == 0x34),
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    fn reset(&mut self) {
+        self.status = 0;
+        self.in_flight.clear();
+        self.queues.iter_mut().for_each(|queue| *queue = Queue { size: MOST_QUEUE, ..Queue::default() });
+    }
+
+    /// Raises the interrupt of a queue: the message that the driver has put into the table.
+    fn interrupt(&mut self, queue: u16) {
+        self.isr |= 1;
+        let entry = usize::from(self.queues[usize::from(queue)].vector);
+        let Some([low, _, data, control]) = self.msix.get(entry * 4..entry * 4 + 4) else { return };
+        if control & 1 == 0 {
+            engine::raise((low >> 12 & 0xff) as usize, *data as u8);
+        }
+    }
+
+    fn notified(&mut self, number: u16, context: &mut Context<'_>) {
+        while let Some(chain) = self.queues.get_mut(usize::from(number)).and_then(Queue::take) {
+            match self.model.accept(number, &chain) {
+                Some(ns) => {
+                    self.next_tag += 1;
+                    self.in_flight.insert(self.next_tag, (number, chain));
+                    context.run_after(ns, self.next_tag);
+                }
+                None => self.queues[usize::from(number)].waiting.push(chain),
+            }
+        }
+        self.serve_outside();
+    }
+
+    /// Answers requests that wait for what has come from outside.
+    fn serve_outside(&mut self) {
+        while let Some((number, bytes)) = self.model.ready() {
+            let queue = &mut self.queues[usize::from(number)];
+            if queue.waiting.is_empty() {
+                // As a card does when the driver has given it no buffer: it is lost.
+                continue;
+            }
+            let chain = queue.waiting.remove(0);
+            let written = chain.write(&bytes);
+            if queue.give_back(&chain, written) {
+                self.interrupt(number);
+            }
+        }
+    }
+}
+
+impl Device for Pci {
+    fn read(&mut self, offset: u64, bytes: usize, _: &mut Context<'_>) -> u64 {
+        let Some(register) = offset.checked_sub(IN_REGISTERS) else {
+            return number_at(&self.space, offset as usize, bytes);
+        };
+        let is_in = |range: Range<u64>| range.contains(&register);
+        match register {
+            _ if is_in(COMMON..COMMON + 0x38) => self.common(register),
+            _ if is_in(ISR..ISR + 4) => u64::from(core::mem::take(&mut self.isr)),
+            _ if is_in(CONFIG..NOTIFY) => {
+                number_at(&self.model.config(), (register - CONFIG) as usize, bytes)
+            }
+            _ if is_in(MSIX_TABLE..MSIX_TABLE + 256) => {
+                self.msix[(register - MSIX_TABLE) as usize / 4].into()
+            }
+            _ => 0,
+        }
+    }
+
+    fn write(&mut self, offset: u64, bytes: usize, value: u64, context: &mut Context<'_>) {
+        let Some(register) = offset.checked_sub(IN_REGISTERS) else {
+            // The command register and MSI-X' control can be written; addresses stay where they are.
+            if offset == 4 || offset == 0x40 {
+                let at = offset as usize;
+                let kept = if offset == 0x40 { 2 } else { 0 };
+                let value = value.to_le_bytes();
+                self.space[at + kept..at + bytes.min(4)].copy_from_slice(&value[kept..bytes.min(4)]);
+                self.space[6] = 0x10;
+            }
+            return;
+        };
+        let is_in = |range: Range<u64>| range.contains(&register);
+        match register {
+            _ if is_in(COMMON..COMMON + 0x38) => self.set_common(register, value),
+            _ if is_in(NOTIFY..NOTIFY + 0x100) => {
+                self.notified(((register - NOTIFY) / u64::from(NOTIFY_MULTIPLIER)) as u16, context);
+            }
+            _ if is_in(MSIX_TABLE..MSIX_TABLE + 256) => {
+                self.msix[(register - MSIX_TABLE) as usize / 4] = value as u32;
+            }
+            _ => {}
+        }
+    }
+
+    fn run(&mut self, tag: u64, _: &mut Context<'_>) {
+        if tag == POKED {
+            return self.serve_outside();
+        }
+        // Gone with a reset.
+        let Some((number, chain)) = self.in_flight.remove(&tag) else { return };
+        let Some(written) = self.model.finish(number, &chain) else { return };
+        if self.queues[usize::from(number)].give_back(&chain, written) {
+            self.interrupt(number);
+        }
+        self.serve_outside();
+    }
+}

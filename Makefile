@@ -23,7 +23,7 @@ POINTS  ?= 1000000
 KILLS   ?= 100
 FUZZ_SECONDS ?= 3600
 FUZZ_SEED ?=
-.PHONY: help setup run disk test bench conformance model powercut kill fuzz debug lint doc book clean host-test images
+.PHONY: help setup run disk test bench conformance simulate model powercut kill fuzz debug lint doc book clean host-test images
 
 help: ## list the targets
 	@echo 'targets (with APP=http MACHINE=q35|microvm|pc PORT=8080 MEMORY=256 SMP=1 APPEND="log=debug" DISK=data.img ARGS="..."):'
@@ -54,6 +54,9 @@ bench: setup ## measure against a Linux guest with the same ELF (QUICK=1 for a s
 
 conformance: setup ## the test suites of published crates, on Linux and booted (SUITE=tokio,redb for some)
 	@$(QEMU_RUN) conformance $(if $(SUITE),--suite $(SUITE))
+
+simulate: setup ## the whole kernel on simulated machines, SEEDS=n from FIRST on; a seed that fails fails again
+	SIMULATE_SEEDS=$(or $(SEEDS),10000) SIMULATE_FIRST=$(or $(FIRST),0) cargo test --quiet -p unikernel-kernel seeds_find_nothing -- --nocapture
 
 model: setup ## the scheduler's protocol in every interleaving
 	RUSTFLAGS="--cfg loom" cargo test --quiet --release -p unikernel-sched --target x86_64-unknown-linux-gnu --target-dir "$${CARGO_TARGET_DIR:-target}/model"

@@ -5,13 +5,13 @@ use std::boxed::Box;
 
 use linux_raw_sys::general as linux;
 use unikernel_hal::sim::app;
-pub(super) use unikernel_hal::sim::machine::Machine;
+pub(in crate::workbench) use unikernel_hal::sim::machine::{Machine, Outcome};
 
 /// A system call's result: a value, or the error number.
-pub(super) type Result<T = u64> = core::result::Result<T, i32>;
+pub(in crate::workbench) type Result<T = u64> = core::result::Result<T, i32>;
 
 /// Makes a system call.
-pub(super) fn call(number: u32, arguments: &[u64]) -> Result {
+pub(in crate::workbench) fn call(number: u32, arguments: &[u64]) -> Result {
     let mut all = [0; 6];
     all[..arguments.len()].copy_from_slice(arguments);
     match app::system_call(number.into(), all) {
@@ -21,7 +21,7 @@ pub(super) fn call(number: u32, arguments: &[u64]) -> Result {
 }
 
 /// Maps `len` bytes of zeros.
-pub(super) fn map(len: usize) -> u64 {
+pub(in crate::workbench) fn map(len: usize) -> u64 {
     const NOWHERE: u64 = u64::MAX;
     let (protection, flags) =
         (linux::PROT_READ | linux::PROT_WRITE, linux::MAP_PRIVATE | linux::MAP_ANONYMOUS);
@@ -29,33 +29,33 @@ pub(super) fn map(len: usize) -> u64 {
 }
 
 /// Bytes in the app's memory.
-pub(super) fn put(bytes: &[u8]) -> u64 {
+pub(in crate::workbench) fn put(bytes: &[u8]) -> u64 {
     let address = map(bytes.len().max(1));
     app::write(address, bytes);
     address
 }
 
 /// A string in the app's memory.
-pub(super) fn text(text: &str) -> u64 {
+pub(in crate::workbench) fn text(text: &str) -> u64 {
     put(&[text.as_bytes(), b"\0"].concat())
 }
 
 /// Bytes of the app's memory.
-pub(super) fn get(address: u64, len: usize) -> Vec<u8> {
+pub(in crate::workbench) fn get(address: u64, len: usize) -> Vec<u8> {
     let mut bytes = alloc::vec![0; len];
     app::read(address, &mut bytes);
     bytes
 }
 
 /// A word of the app's memory.
-pub(super) fn word(address: u64) -> u32 {
+pub(in crate::workbench) fn word(address: u64) -> u32 {
     let mut bytes = [0; 4];
     app::read(address, &mut bytes);
     u32::from_le_bytes(bytes)
 }
 
 /// Starts a thread of the app; answers its id, and where that becomes 0 when it has ended.
-pub(super) fn spawn(job: impl FnOnce() + 'static) -> Result<(u64, u64)> {
+pub(in crate::workbench) fn spawn(job: impl FnOnce() + 'static) -> Result<(u64, u64)> {
     const STACK_BYTES: usize = 16 << 10;
     let stack = map(STACK_BYTES);
     let top = stack + STACK_BYTES as u64 - 64;
@@ -73,7 +73,7 @@ pub(super) fn spawn(job: impl FnOnce() + 'static) -> Result<(u64, u64)> {
 }
 
 /// Waits until a thread has ended.
-pub(super) fn join((_, word_address): (u64, u64)) {
+pub(in crate::workbench) fn join((_, word_address): (u64, u64)) {
     loop {
         let value = word(word_address);
         if value == 0 {

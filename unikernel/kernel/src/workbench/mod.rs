@@ -1,4 +1,6 @@
 //! The workbench: the kernel on a simulated machine (`unikernel_hal::sim`), with apps that are closures.
 
 mod app;
+mod disk_tests;
 mod machine_tests;
+mod simulate;

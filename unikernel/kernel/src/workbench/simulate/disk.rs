@@ -1,0 +1,170 @@
+//! Files on a disk that loses its power, or fails.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use linux_raw_sys::general as linux;
+use unikernel_hal::sim::disk::{Disk, Faults};
+use unikernel_hal::sim::engine::Random;
+use unikernel_hal::sim::machine::SharedCounter;
+
+use super::{judge, machine};
+use crate::workbench::app::{Machine, call, get, map, put, text};
+
+const DISK_BYTES: usize = 4 << 20;
+const PAGE: usize = 4096;
+
+fn with_disk(seed: u64, is_new: bool) -> Machine {
+    let command_line = if is_new { "mount=/data:blk0 format=blk0" } else { "mount=/data:blk0" };
+    Machine { command_line: command_line.into(), ..machine(seed) }
+}
+
+fn open(path: &str, flags: u32) -> u64 {
+    call(linux::__NR_open, &[text(path), flags.into(), 0o600]).expect("a file")
+}
+
+const RECORD_BYTES: u64 = 100;
+
+fn record(number: u64) -> Vec<u8> {
+    let mut random = Random::new(number);
+    (0..RECORD_BYTES).map(|_| random.next_u64() as u8).collect()
+}
+
+/// Records are appended to a log, with fdatasync after each. The power goes at some write: what was synced is there afterwards.
+pub(super) fn log(seed: u64) -> Result<(), String> {
+    let mut random = Random::new(!seed);
+    let disk = Disk::new(DISK_BYTES);
+    let synced = SharedCounter::new();
+    judge(&with_disk(seed, true).run_with(
+        || disk.plug_in(Faults { seed, ..Faults::default() }),
+        || {
+            let log = open("/data/log", linux::O_CREAT | linux::O_WRONLY);
+            call(linux::__NR_fsync, &[log]).expect("a sync");
+            call(linux::__NR_sync, &[]).expect("a sync");
+            0
+        },
+    ))?;
+    let cut_at_write = Some(1 + random.below(60));
+    judge(&with_disk(seed ^ 1 << 60, false).run_with(
+        || disk.plug_in(Faults { seed, cut_at_write, ..Faults::default() }),
+        move || {
+            let log = open("/data/log", linux::O_WRONLY | linux::O_APPEND);
+            for number in 0..40 {
+                let bytes = put(&record(number));
+                assert_eq!(call(linux::__NR_write, &[log, bytes, RECORD_BYTES]), Ok(RECORD_BYTES));
+                call(linux::__NR_fdatasync, &[log]).expect("a sync");
+                synced.set(number + 1);
+            }
+            0
+        },
+    ))?;
+    judge(&with_disk(seed ^ 2 << 60, false).run_with(
+        || disk.plug_in(Faults { seed, ..Faults::default() }),
+        move || {
+            let log = open("/data/log", linux::O_RDONLY);
+            let into = map(64 * RECORD_BYTES as usize);
+            let len = call(linux::__NR_read, &[log, into, 64 * RECORD_BYTES]).expect("a read");
+            assert!(len >= synced.get() * RECORD_BYTES, "{len} bytes of {} records", synced.get());
+            for number in 0..synced.get() {
+                let found = get(into + number * RECORD_BYTES, RECORD_BYTES as usize);
+                assert_eq!(found, record(number), "record {number} of {}", synced.get());
+            }
+            0
+        },
+    ))
+}
+
+/// Calls that consume something write to pages of a mapped file that are not in memory: each is done once.
+pub(super) fn absent_buffers(seed: u64) -> Result<(), String> {
+    const BYTES: usize = 64 * PAGE;
+    let disk = Disk::new(DISK_BYTES);
+    judge(&with_disk(seed, true).run_with(
+        || disk.plug_in(Faults { seed, ..Faults::default() }),
+        || {
+            let file = open("/data/file", linux::O_CREAT | linux::O_RDWR);
+            let bytes = put(&alloc::vec![b'x'; BYTES]);
+            assert_eq!(call(linux::__NR_write, &[file, bytes, BYTES as u64]), Ok(BYTES as u64));
+            0
+        },
+    ))?;
+    judge(&with_disk(seed ^ 1 << 60, false).run_with(
+        || disk.plug_in(Faults { seed, ..Faults::default() }),
+        move || {
+            let mut random = Random::new(seed);
+            let file = open("/data/file", linux::O_RDWR);
+            let protection = linux::PROT_READ | linux::PROT_WRITE;
+            let shared = [0, BYTES as u64, protection.into(), linux::MAP_SHARED.into(), file, 0];
+            let view = call(linux::__NR_mmap, &shared).expect("a view");
+            let mut page = || view + random.below(BYTES as u64 / PAGE as u64) * PAGE as u64;
+            let counter = call(linux::__NR_eventfd2, &[5, linux::EFD_NONBLOCK.into()]).expect("a counter");
+            let at = page();
+            assert_eq!(call(linux::__NR_read, &[counter, at, 8]), Ok(8), "an eventfd");
+            assert_eq!(get(at, 8), 5u64.to_le_bytes());
+            let set = put(&(1u64 << (linux::SIGUSR1 - 1)).to_le_bytes());
+            call(linux::__NR_rt_sigprocmask, &[linux::SIG_BLOCK.into(), set, 0, 8]).expect("a mask");
+            let nonblocking = linux::O_NONBLOCK.into();
+            let signals = call(linux::__NR_signalfd4, &[u64::MAX, set, 8, nonblocking]).expect("a signalfd");
+            let me = call(linux::__NR_getpid, &[]).expect("an id");
+            call(linux::__NR_kill, &[me, linux::SIGUSR1.into()]).expect("a signal");
+            assert_eq!(call(linux::__NR_read, &[signals, page(), 128]), Ok(128), "a signalfd");
+            let ends = map(8);
+            call(linux::__NR_pipe2, &[ends, linux::O_NONBLOCK.into()]).expect("a pipe");
+            let (from, to) = (get(ends, 1)[0], get(ends + 4, 1)[0]);
+            call(linux::__NR_write, &[to.into(), put(b"hello"), 5]).expect("a write");
+            let at = page();
+            assert_eq!(call(linux::__NR_read, &[from.into(), at, 64]), Ok(5), "a pipe");
+            assert_eq!(get(at, 5), b"hello");
+            0
+        },
+    ))
+}
+
+/// One write to the disk fails while many pages are dirty: the others are written all the same, and the error is told once.
+pub(super) fn failed_write(seed: u64) -> Result<(), String> {
+    const PAGES: usize = 200;
+    const LEN: u64 = (PAGES * PAGE) as u64;
+    /// Of one request.
+    const MOST_LOST: usize = 64;
+    let mut random = Random::new(!seed);
+    let disk = Disk::new(DISK_BYTES);
+    judge(&with_disk(seed, true).run_with(
+        || disk.plug_in(Faults { seed, ..Faults::default() }),
+        || {
+            let file = open("/data/file", linux::O_CREAT | linux::O_WRONLY);
+            assert_eq!(call(linux::__NR_write, &[file, put(&alloc::vec![b'o'; LEN as usize]), LEN]), Ok(LEN));
+            0
+        },
+    ))?;
+    let write_error_at = Some(2 + random.below(12));
+    let told = SharedCounter::new();
+    let outcome = with_disk(seed ^ 1 << 60, false).run_with(
+        || disk.plug_in(Faults { seed, write_error_at, ..Faults::default() }),
+        move || {
+            let file = open("/data/file", linux::O_WRONLY);
+            assert_eq!(call(linux::__NR_write, &[file, put(&alloc::vec![b'N'; LEN as usize]), LEN]), Ok(LEN));
+            // The flusher writes meanwhile.
+            let wait = put(&[20u64, 0].map(u64::to_le_bytes).concat());
+            call(linux::__NR_nanosleep, &[wait, 0]).expect("a sleep");
+            let errors = (0..2).filter(|_| call(linux::__NR_fsync, &[file]).is_err()).count();
+            assert!(errors <= 1, "an error is told once");
+            told.set(errors as u64);
+            0
+        },
+    );
+    judge(&outcome)?;
+    judge(&with_disk(seed ^ 2 << 60, false).run_with(
+        || disk.plug_in(Faults { seed, ..Faults::default() }),
+        move || {
+            let file = open("/data/file", linux::O_RDONLY);
+            let into = map(LEN as usize);
+            assert_eq!(call(linux::__NR_read, &[file, into, LEN]), Ok(LEN));
+            let bytes = get(into, LEN as usize);
+            let lost = bytes.chunks(PAGE).filter(|page| page.iter().any(|byte| *byte != b'N')).count();
+            assert!(lost <= MOST_LOST, "{lost} pages are not as they were written");
+            assert!(lost == 0 || told.get() == 1, "{lost} pages are lost and nobody was told");
+            0
+        },
+    ))
+    .map_err(|problem| format!("{problem}\nbefore:\n{}", outcome.console))
+}

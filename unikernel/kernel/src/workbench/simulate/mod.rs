@@ -1,0 +1,92 @@
+//! `make simulate`: apps that check themselves, on machines of which a seed decides everything. A seed that fails fails again.
+
+mod disk;
+mod net;
+mod threads;
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use unikernel_hal::sim::engine::Random;
+
+use super::app::{Machine, Outcome};
+
+/// Something that apps do on machines of a seed; an error says what went wrong.
+struct Scenario {
+    name: &'static str,
+    run: fn(u64) -> Result<(), String>,
+}
+
+/// A seed runs the one of its number.
+const SCENARIOS: [Scenario; 8] = [
+    Scenario { name: "a lock of threads", run: threads::lock },
+    Scenario { name: "waits that move to another futex", run: threads::requeue },
+    Scenario { name: "a chat through pipes", run: threads::pipes },
+    Scenario { name: "signals during calls", run: threads::signals },
+    Scenario { name: "an echo server", run: net::echo },
+    Scenario { name: "a log and a power cut", run: disk::log },
+    Scenario { name: "buffers whose pages are on a disk", run: disk::absent_buffers },
+    Scenario { name: "one write that fails", run: disk::failed_write },
+];
+
+/// Steps that all machines took.
+static STEPS: AtomicU64 = AtomicU64::new(0);
+
+/// A machine as a seed would have it.
+fn machine(seed: u64) -> Machine {
+    let mut random = Random::new(seed);
+    Machine {
+        seed,
+        cores: 1 + random.below(4) as usize,
+        switch_one_in: [2, 3, 5, 8, 20][random.below(5) as usize],
+        ..Machine::default()
+    }
+}
+
+/// Checks that the app has come to its end and found nothing wrong.
+fn judge(outcome: &Outcome) -> Result<(), String> {
+    STEPS.fetch_add(outcome.steps, Ordering::Relaxed);
+    match outcome.code {
+        Some(0) => Ok(()),
+        Some(code) => Err(format!("exit code {code}; the console:\n{}", outcome.console)),
+        None => Err(String::from("the machine has failed, as it says above")),
+    }
+}
+
+fn setting(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+/// Runs `SIMULATE_SEEDS` seeds from `SIMULATE_FIRST` on, on two threads of the host.
+#[test]
+fn seeds_find_nothing() {
+    let (first, count) = (setting("SIMULATE_FIRST", 0), setting("SIMULATE_SEEDS", 500));
+    let next = AtomicU64::new(first);
+    let start = std::time::Instant::now();
+    let work = || {
+        let mut failed = Vec::new();
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= first + count {
+                return failed;
+            }
+            let scenario = &SCENARIOS[(seed % SCENARIOS.len() as u64) as usize];
+            if let Err(problem) = (scenario.run)(seed) {
+                std::eprintln!("seed {seed} ({}) fails: {problem}", scenario.name);
+                std::eprintln!("once more: make simulate SEEDS=1 FIRST={seed}");
+                failed.push(seed);
+            }
+        }
+    };
+    let failed = std::thread::scope(|scope| {
+        let other = scope.spawn(work);
+        let mut failed = work();
+        failed.extend(other.join().expect("a thread that runs seeds"));
+        failed
+    });
+    let (steps, seconds) = (STEPS.load(Ordering::Relaxed), start.elapsed().as_secs_f64());
+    std::eprintln!("{count} seeds from {first} on: {steps} steps in {seconds:.1} s");
+    assert!(failed.is_empty(), "seeds that fail: {failed:?}");
+}

@@ -2,7 +2,8 @@
 //! by who registers for it.
 //!
 //! - [`arch`]: the processor; [`platform`]: clocks, interrupts, ACPI, console, randomness;
-//! - [`boot_info`]: what the loader tells; [`kmem`]: frames, page tables, heap; [`sync`]: spin locks.
+//! - [`boot_info`]: what the loader tells; [`kmem`]: frames, page tables, heap; [`sync`]: spin locks;
+//! - [`user`]: the app's memory.
 
 #![no_std]
 
@@ -17,6 +18,7 @@ pub mod kmem;
 #[cfg(not(target_os = "none"))]
 pub mod sim;
 pub mod sync;
+pub mod user;
 #[cfg(target_os = "none")]
 mod x86;
 

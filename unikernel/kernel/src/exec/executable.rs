@@ -15,7 +15,7 @@ use crate::fs::image;
 use crate::kmem::layout::PAGE_BYTES;
 use crate::kmem::room;
 use crate::mem::space::{self, PageSource, Placement, Protection, Sharing};
-use crate::mem::user::UserSlice;
+use crate::mem::user::{UserSlice, with_kernel_buffer};
 use crate::task::linked::{ALLOWED, bias_at, program_bias, protection_of};
 
 /// A longer file without a place of its own would not find one.
@@ -159,10 +159,8 @@ impl Executable {
 fn read(opened: &OpenFile, offset: u64, bytes: &mut [u8]) -> Result<(), Reason> {
     let mut done = 0;
     while done < bytes.len() {
-        // SAFETY: the buffer is the caller's, lent for this call, and the slice is used in this round only.
-        let rest = unsafe { UserSlice::of_kernel(&mut bytes[done..]) };
         let at = offset.checked_add(done as u64).ok_or(ElfError::Truncated)?;
-        match opened.file.read_at(at, rest) {
+        match with_kernel_buffer(&mut bytes[done..], |rest| opened.file.read_at(at, rest)) {
             Ok(0) => return Err(ElfError::Truncated.into()),
             Ok(count) => done += count,
             Err(_) => return Err(Reason::Unreadable),

@@ -22,9 +22,6 @@ use crate::net;
 use crate::sync::SpinLock;
 use crate::task::scheduler;
 use crate::task::wait::WaitError;
-use crate::user_abi;
-
-user_abi!(epoll_event);
 
 /// Bits of a watch that stay when a one-shot watch is spent.
 const PRIVATE_BITS: u32 = EPOLLET | EPOLLONESHOT | EPOLLEXCLUSIVE | EPOLLWAKEUP;

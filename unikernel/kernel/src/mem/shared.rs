@@ -112,14 +112,20 @@ impl SharedFrame {
 
     /// Copies from the frame to the app.
     pub fn copy_to(&self, offset: usize, len: usize, into: UserSlice) -> Result<(), Fault> {
-        // SAFETY: the range lies in the frame by the check in `at`, and the frame lives by our share.
-        unsafe { into.write_raw(self.at(offset, len), len) }
+        into.copy_with(len, |part, at| {
+            let len = part.len().min(len);
+            // SAFETY: the range lies in the frame by the check in `at`, and the frame lives by our share.
+            unsafe { part.write_raw(self.at(offset + at, len), len) }
+        })
     }
 
     /// Copies from the app to the frame.
     pub fn copy_from(&self, offset: usize, len: usize, from: UserSlice) -> Result<(), Fault> {
-        // SAFETY: as above.
-        unsafe { from.read_raw(self.at(offset, len), len) }
+        from.copy_with(len, |part, at| {
+            let len = part.len().min(len);
+            // SAFETY: as above.
+            unsafe { part.read_raw(self.at(offset + at, len), len) }
+        })
     }
 
     /// Copies the kernel's bytes to the frame.

@@ -126,7 +126,7 @@ impl Received {
 /// What a send call sends.
 pub struct Outgoing<'a> {
     /// The bytes.
-    pub buffers: &'a [UserSlice],
+    pub buffers: &'a [UserSlice<'a>],
     /// Whom to; the peer if nothing is said.
     pub to: Option<UserAddress>,
     /// Open files to go along.

@@ -14,7 +14,7 @@ use crate::mem::fault::Missing;
 use crate::mem::user::UserSlice;
 
 /// The buffers after the first `done` bytes of them.
-fn rest(buffers: &[UserSlice], done: usize) -> impl Iterator<Item = UserSlice> {
+fn rest<'a>(buffers: &'a [UserSlice<'a>], done: usize) -> impl Iterator<Item = UserSlice<'a>> {
     let mut skip = done;
     buffers.iter().filter_map(move |buffer| {
         let here = skip.min(buffer.len());

@@ -15,11 +15,11 @@ const MAX_BUFFERS: usize = 1024;
 pub type RawBuffer = [u64; 2];
 
 /// The buffers of a vectored call.
-pub type Buffers = SmallVec<[UserSlice; 8]>;
+pub type Buffers = SmallVec<[UserSlice<'static>; 8]>;
 
 /// A buffer of the app's. That all of it could be the app's is checked before anything is moved; that it
 /// is, as it is moved.
-pub fn buffer(address: u64, len: usize) -> Result<UserSlice, Errno> {
+pub fn buffer(address: u64, len: usize) -> Result<UserSlice<'static>, Errno> {
     Ok(UserSlice::checked(address, len)?.truncate(MAX_TRANSFER_BYTES))
 }
 

@@ -12,9 +12,6 @@ use crate::mem::user::{UserAbi, UserPtr, UserSlice};
 use crate::net::address;
 use crate::net::socket::{Beside, MessageFlags, Received, SendControl};
 use crate::net::unix::Rights;
-use crate::user_abi;
-
-user_abi!(msghdr);
 
 /// Buffers in one call at most (`UIO_MAXIOV`).
 const MAX_BUFFERS: usize = 1024;

@@ -13,9 +13,6 @@ use crate::abi::Errno;
 use crate::file::OpenFile;
 use crate::fs::resolve::{Limits, Resolved, resolve};
 use crate::mem::user::{UserPtr, UserSlice};
-use crate::user_abi;
-
-user_abi!(open_how);
 
 /// The largest structure that is looked at (openat2(2)).
 const MAX_HOW_BYTES: usize = 4096;

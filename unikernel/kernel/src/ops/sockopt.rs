@@ -19,9 +19,6 @@ use crate::net::options::{Linger, SocketOptions};
 use crate::net::socket::{Kind, Socket, kind_number};
 use crate::net::unix;
 use crate::task::process::PROCESS_ID;
-use crate::user_abi;
-
-user_abi!(linger);
 
 const SOL_TCP: u32 = IPPROTO_TCP as u32;
 const SOL_IPV6: u32 = IPPROTO_IPV6 as u32;

@@ -10,7 +10,7 @@ use crate::abi::{Errno, SysResult};
 use crate::file::pipe::splice::{Side, side_of};
 use crate::file::{FileFlags, OpenFile, WaitMode};
 use crate::kmem::room;
-use crate::mem::user::UserSlice;
+use crate::mem::user::with_kernel_buffer;
 
 /// Bytes moved at a time: what a pipe holds.
 const MOST_BYTES: usize = crate::file::pipe::CAPACITY_BYTES;
@@ -107,13 +107,11 @@ impl Transfer<'_> {
             }
         };
         let mut bytes = room::filled(0, reserved.len)?;
-        // SAFETY: the buffer is this function's, which uses it for nothing else until the call is back.
-        let chunk = unsafe { UserSlice::of_kernel(&mut bytes) };
-        let count = match start {
-            Some(start) => self.from.read_at(start, chunk)?,
-            None if self.from.file.is_seekable() => self.from.read(chunk)?,
-            None => self.from.read_vectored_with(&[chunk], self.mode(&[self.from]))?,
-        };
+        let count = with_kernel_buffer(&mut bytes, |chunk| match start {
+            Some(start) => self.from.read_at(start, chunk),
+            None if self.from.file.is_seekable() => self.from.read(chunk),
+            None => self.from.read_vectored_with(&[chunk], self.mode(&[self.from])),
+        })?;
         if count > 0 {
             reserved.fill(&bytes[..count])?;
         }
@@ -145,12 +143,10 @@ impl Transfer<'_> {
             if held.bytes().is_empty() {
                 continue;
             }
-            // SAFETY: the bytes are this function's as long as it holds them.
-            let chunk = unsafe { UserSlice::of_kernel(held.bytes()) };
-            let written = match start {
+            let written = with_kernel_buffer(held.bytes(), |chunk| match start {
                 Some(start) => to.write_at(start + moved as u64, chunk),
                 None => to.write_with(chunk, self.mode_of_other(to)),
-            };
+            });
             match written {
                 Ok(0) => break Ok(()),
                 Ok(count) => {

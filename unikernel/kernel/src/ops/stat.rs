@@ -7,9 +7,6 @@ use crate::abi::{Errno, SysResult};
 use crate::file::Metadata;
 use crate::fs::{device, mounts};
 use crate::mem::user::{UserAbi, UserPtr};
-use crate::user_abi;
-
-user_abi!(statx);
 
 const NANOS_PER_SECOND: u64 = 1_000_000_000;
 /// What a program should read at once.

@@ -8,7 +8,7 @@ use linux_raw_sys::general::{S_IFCHR, S_IFDIR, S_IFMT, S_IFREG};
 use crate::abi::{Errno, SysResult};
 use crate::file::{self, FileFlags, OpenFile, WaitMode, pipe};
 use crate::kmem::room;
-use crate::mem::user::{UserPtr, UserSlice};
+use crate::mem::user::{UserPtr, UserSlice, with_kernel_buffer};
 use crate::ops::buffers::MAX_TRANSFER_BYTES;
 use crate::task::{self, limits, scheduler};
 
@@ -54,13 +54,13 @@ fn pump(
     let mut bytes = room::filled(0, CHUNK_BYTES.min(count))?;
     let mut moved = 0;
     while moved < count {
-        // SAFETY: the slice is used in this round only, and the buffer by nobody else.
-        let chunk = unsafe { UserSlice::of_kernel(&mut bytes) }.truncate(count - moved);
-        let outcome = match read(chunk) {
-            Ok(0) => break,
-            Ok(len) => write(chunk.truncate(len)),
-            Err(error) => Err(error),
-        };
+        let outcome = with_kernel_buffer(&mut bytes, |chunk| {
+            let chunk = chunk.truncate(count - moved);
+            match read(chunk)? {
+                0 => Ok(0),
+                len => write(chunk.truncate(len)),
+            }
+        });
         match outcome {
             Ok(0) => break,
             Ok(taken) => {

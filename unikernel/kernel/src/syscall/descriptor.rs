@@ -15,11 +15,8 @@ use crate::mem::user::UserPtr;
 use crate::net::socket::Socket;
 use crate::ops;
 use crate::task::limits;
-use crate::user_abi;
 use crate::vfs;
 use crate::vfs::file::InodeFile;
-
-user_abi!(fstrim_range);
 
 /// close_range(2), which `linux-raw-sys` does not know yet.
 const CLOSE_RANGE_UNSHARE: u32 = 1 << 1;

@@ -11,9 +11,6 @@ use crate::file::{self, FileFlags, pipe, table};
 use crate::mem::user::UserPtr;
 use crate::task::clocks::{ClockBase, timespec_ns, to_timespec};
 use crate::task::signal::SignalSet;
-use crate::user_abi;
-
-user_abi!(__kernel_itimerspec);
 
 /// The status flags in a word of `O_*` flags (`EFD_NONBLOCK` and relatives are the same bit).
 fn status_of(flags: u32) -> FileFlags {

@@ -10,9 +10,6 @@ use crate::task::clocks::{self, ClockBase};
 use crate::task::futex::{self, FutexError};
 use crate::task::restart::Restart;
 use crate::task::{futex_many, futex_pi};
-use crate::user_abi;
-
-user_abi!(futex_waitv);
 
 /// Words that one call waits for at most (`FUTEX_WAITV_MAX`).
 const MAX_WORDS: u32 = 128;

@@ -16,9 +16,6 @@ use crate::task::host_name;
 use crate::task::limits::{self, Limit};
 use crate::task::process::{PROCESS_ID, process};
 use crate::task::{self, current, scheduler};
-use crate::user_abi;
-
-user_abi!(new_utsname, sysinfo, rlimit64, rusage);
 
 /// getpid(2).
 pub fn sys_getpid() -> SysResult {

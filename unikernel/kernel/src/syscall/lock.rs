@@ -11,9 +11,6 @@ use crate::file::{self, OpenFile, WaitMode};
 use crate::kmem::room;
 use crate::mem::user::UserPtr;
 use crate::task::process::PROCESS_ID;
-use crate::user_abi;
-
-user_abi!(flock);
 
 /// Asks for room for another lock.
 fn ask() -> Result<(), Errno> {

@@ -13,9 +13,6 @@ use crate::ops::message::{count_of, name_of, read_buffers, read_parts, receive_i
 use crate::ops::socket::SocketRef;
 use crate::platform::time;
 use crate::task::clocks::{ClockBase, read_deadline};
-use crate::user_abi;
-
-user_abi!(mmsghdr);
 
 /// Messages in one call at most (Linux: `UIO_MAXIOV`).
 const MAX_MESSAGES: usize = 1024;

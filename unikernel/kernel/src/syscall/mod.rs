@@ -117,6 +117,6 @@ impl<T> FromRegister for UserPtr<T> {
 }
 
 /// A buffer argument pair becomes a slice.
-pub fn user_buffer(address: u64, len: usize) -> UserSlice {
+pub fn user_buffer(address: u64, len: usize) -> UserSlice<'static> {
     UserSlice::new(address, len)
 }

@@ -18,9 +18,6 @@ use crate::task::restart::Restart;
 use crate::task::signal::SignalSet;
 use crate::task::wait::WaitError;
 use crate::task::{limits, scheduler};
-use crate::user_abi;
-
-user_abi!(pollfd);
 
 const NANOS_PER_MILLI: u64 = 1_000_000;
 const BITS_PER_WORD: usize = 64;

@@ -14,11 +14,8 @@ use crate::mem::shared;
 use crate::mem::user::{UserAbi, UserPtr, UserSlice};
 use crate::ops::path::{Named, resolve};
 use crate::ops::stat::{BLOCK_BYTES, PREFERRED_BYTES, STAT_FLAGS, metadata, parts};
-use crate::user_abi;
 use crate::vfs::file::InodeName;
 use crate::vfs::{self, Mount};
-
-user_abi!(stat, statfs);
 
 /// Bytes of a directory entry before its name (getdents64(2)).
 const ENTRY_HEADER_BYTES: usize = 19;

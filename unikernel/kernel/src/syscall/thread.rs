@@ -15,9 +15,6 @@ use crate::task::limits;
 use crate::task::current;
 use crate::task::process::{self, MAX_THREADS, process};
 use crate::task::thread::Thread;
-use crate::user_abi;
-
-user_abi!(clone_args);
 
 /// What every thread of this process shares; anything less would be a process of its own.
 const THREAD_FLAGS: u64 = (CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD) as u64;

@@ -14,9 +14,6 @@ use crate::task::clocks::{
 use crate::task::process::process;
 use crate::task::signal::{MAX_SIGNAL, SignalInfo};
 use crate::task::signal_timer::{self, IntervalTimer, Setting, SignalTimer, Target};
-use crate::user_abi;
-
-user_abi!(__kernel_old_itimerval);
 
 const NANOS_PER_MICRO: u64 = 1000;
 

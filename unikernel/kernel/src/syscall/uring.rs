@@ -13,9 +13,6 @@ use crate::mem::user::UserPtr;
 use crate::task::clocks::{ClockBase, deadline_ns, timespec_ns};
 use crate::task::signal::SignalSet;
 use crate::uring::Ring;
-use crate::user_abi;
-
-user_abi!(io_uring_params, io_uring_getevents_arg);
 
 /// What `io_uring_enter` may be asked.
 const ENTER_FLAGS: u32 = IORING_ENTER_GETEVENTS

@@ -11,9 +11,6 @@ use super::thread::Thread;
 use crate::abi::Errno;
 use crate::mem::user::UserPtr;
 use crate::platform::time;
-use crate::user_abi;
-
-user_abi!(__kernel_timespec, __kernel_old_timeval);
 
 /// Nanoseconds in a second.
 pub const NANOS_PER_SECOND: u64 = 1_000_000_000;

@@ -4,6 +4,7 @@ use alloc::sync::Arc;
 
 use linux_raw_sys::general::*;
 use spin::Once;
+use unikernel_hal::user_abi_struct;
 
 use super::process::{self, process};
 use super::signal_queue::{Sent, SignalQueue};
@@ -11,7 +12,6 @@ use super::signal_timer::{self, TimerSignal};
 use super::thread::Thread;
 use super::{current, scheduler};
 use crate::arch::cpu::{exit_work, this_cpu};
-use crate::user_abi;
 
 /// A set of signals; bit `n - 1` is signal `n`.
 pub type SignalSet = u64;
@@ -52,7 +52,7 @@ pub struct SigAction {
     /// Signals blocked while the handler runs.
     pub mask: SignalSet,
 }
-user_abi!(SigAction);
+user_abi_struct!(SigAction { handler, flags, restorer, mask });
 
 /// `SIG_DFL`.
 pub const DEFAULT: u64 = 0;

@@ -7,6 +7,7 @@
 //! set them, and the vector state is checked by `arch::fpu`.
 
 use linux_raw_sys::general::{SA_ONSTACK, SA_RESTORER, SS_AUTODISARM, SS_DISABLE, SS_ONSTACK};
+use unikernel_hal::user_abi_struct;
 
 use super::current;
 use super::signal::{self, AlternateStack, SigAction, SignalSet};
@@ -15,7 +16,6 @@ use crate::arch::descriptor::{USER_CODE, USER_DATA};
 use crate::arch::trap::TrapFrame;
 use crate::mem::fault::paging_in;
 use crate::mem::user::{Fault, UserAbi, UserPtr, UserSlice};
-use crate::user_abi;
 
 /// `stack_t`.
 #[derive(Clone, Copy)]
@@ -30,6 +30,7 @@ pub struct StackT {
     /// Bytes.
     pub size: u64,
 }
+user_abi_struct!(StackT { base, flags, padding, size });
 
 /// `struct sigcontext`.
 #[derive(Clone, Copy)]
@@ -64,6 +65,36 @@ struct SigContext {
     fpu_state: u64,
     reserved: [u64; 8],
 }
+user_abi_struct!(SigContext {
+    r8,
+    r9,
+    r10,
+    r11,
+    r12,
+    r13,
+    r14,
+    r15,
+    rdi,
+    rsi,
+    rbp,
+    rbx,
+    rdx,
+    rax,
+    rcx,
+    rsp,
+    rip,
+    rflags,
+    cs,
+    gs,
+    fs,
+    ss,
+    error_code,
+    trap,
+    old_mask,
+    cr2,
+    fpu_state,
+    reserved
+});
 
 /// `struct rt_sigframe`: return address, `ucontext`, `siginfo`.
 #[derive(Clone, Copy)]
@@ -77,7 +108,7 @@ struct RtSigFrame {
     mask: SignalSet,
     info: [u64; 16],
 }
-user_abi!(StackT, RtSigFrame);
+user_abi_struct!(RtSigFrame { restorer, uc_flags, uc_link, stack, context, mask, info });
 
 /// Bytes below the stack pointer that leaf functions use without reserving (System V ABI, 3.2.2).
 const RED_ZONE_BYTES: u64 = 128;

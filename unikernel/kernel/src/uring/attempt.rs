@@ -211,7 +211,7 @@ fn goes_on(request: &Request, count: usize) -> bool {
 }
 
 /// The buffers behind the first `done` bytes.
-fn rest(buffers: &[UserSlice], done: usize) -> Buffers {
+fn rest(buffers: &[UserSlice<'static>], done: usize) -> Buffers {
     let mut skip = done;
     let rest = buffers.iter().map(|buffer| {
         let here = skip.min(buffer.len());

@@ -31,7 +31,7 @@ const RING_TAIL: u64 = 14;
 /// A provided buffer that was taken.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Selected {
-    pub(super) buffer: UserSlice,
+    pub(super) buffer: UserSlice<'static>,
     pub(super) number: u16,
     /// Its entry, if it comes from a ring.
     position: u16,
@@ -58,7 +58,7 @@ enum Group {
 #[derive(Default)]
 pub(super) struct Registered {
     pub(super) files: Vec<Option<Arc<OpenFile>>>,
-    pub(super) buffers: Vec<UserSlice>,
+    pub(super) buffers: Vec<UserSlice<'static>>,
     pub(super) eventfd: Option<Arc<OpenFile>>,
     groups: HashMap<u16, Group>,
 }

@@ -14,10 +14,6 @@ use crate::mem::user::{UserAbi, UserPtr, UserSlice};
 use crate::ops::buffers::RawBuffer;
 use crate::task::current;
 use crate::task::release::release;
-use crate::user_abi;
-
-user_abi!(io_uring_buf_reg, io_uring_sync_cancel_reg, io_uring_probe_op, io_uring_buf_status);
-user_abi!(io_uring_rsrc_register, io_uring_rsrc_update2);
 
 /// `io_uring_files_update`: the first index, and where the descriptors are.
 type FilesUpdate = [u64; 2];

@@ -21,9 +21,6 @@ use crate::mem::user::{UserPtr, UserSlice};
 use crate::platform::time;
 use crate::task::credentials::{self, Capability};
 use crate::task::process::PROCESS_ID;
-use crate::user_abi;
-
-user_abi!(termios, termios2, winsize);
 
 /// No window is known: programs take their default.
 pub const NO_WINDOW: winsize = winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };

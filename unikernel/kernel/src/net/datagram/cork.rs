@@ -10,7 +10,7 @@ use crate::abi::{Errno, SysResult};
 use crate::file::WaitMode;
 use crate::kmem::room;
 use crate::mem::fault::paging_in;
-use crate::mem::user::UserSlice;
+use crate::mem::user::{UserSlice, with_kernel_buffer};
 use crate::net::message::{MessageFlags, SendControl};
 use crate::net::socket::Socket;
 use crate::sync::SpinLock;
@@ -118,9 +118,8 @@ impl Datagram {
     /// Sends the datagram that waits, if one does.
     fn uncork(&self, socket: &Socket, mode: WaitMode) -> Result<(), Errno> {
         let Some(Pending { mut bytes, to, control, flags }) = self.cork.take() else { return Ok(()) };
-        // SAFETY: the bytes are this call's own, and it ends before them.
-        let from = unsafe { UserSlice::of_kernel(&mut bytes) };
-        self.send_whole(socket, &[from], to, (&control, flags), mode)?;
-        Ok(())
+        with_kernel_buffer(&mut bytes, |from| {
+            self.send_whole(socket, &[from], to, (&control, flags), mode).map(|_| ())
+        })
     }
 }

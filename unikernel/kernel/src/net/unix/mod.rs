@@ -422,7 +422,7 @@ impl Unix {
 }
 
 /// The buffers after the first `done` bytes of them.
-fn skip(buffers: &[UserSlice], done: usize) -> alloc::vec::Vec<UserSlice> {
+fn skip<'a>(buffers: &[UserSlice<'a>], done: usize) -> alloc::vec::Vec<UserSlice<'a>> {
     let mut skip = done;
     let rest = buffers.iter().map(|buffer| {
         let here = skip.min(buffer.len());

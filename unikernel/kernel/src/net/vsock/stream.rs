@@ -326,7 +326,7 @@ impl Endpoint for Stream {
 }
 
 /// The part of the buffers past the first `done` bytes that is in one piece.
-fn next_piece(buffers: &[UserSlice], done: usize) -> Option<UserSlice> {
+fn next_piece<'a>(buffers: &[UserSlice<'a>], done: usize) -> Option<UserSlice<'a>> {
     let mut skip = done;
     buffers.iter().find_map(|buffer| {
         let here = skip.min(buffer.len());

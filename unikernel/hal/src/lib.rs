@@ -3,7 +3,7 @@
 //!
 //! - [`arch`]: the processor; [`platform`]: clocks, interrupts, ACPI, console, randomness;
 //! - [`boot_info`]: what the loader tells; [`kmem`]: frames, page tables, heap; [`sync`]: spin locks;
-//! - [`user`]: the app's memory.
+//! - [`frame`]: frames and who owns them; [`user`]: the app's memory.
 
 #![no_std]
 
@@ -14,6 +14,7 @@ extern crate std;
 pub mod boot_info;
 mod common;
 mod entry_points;
+pub mod frame;
 pub mod kmem;
 #[cfg(not(target_os = "none"))]
 pub mod sim;

@@ -8,6 +8,7 @@
 //! permission away calls [`tlb::flush`](crate::arch::tlb::flush).
 
 mod prune;
+mod taken;
 
 use core::ops::ControlFlow;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -17,6 +18,7 @@ use x86_64::structures::paging::{PageTable, PageTableFlags as Flags};
 use x86_64::{PhysAddr, VirtAddr};
 
 pub use prune::prune;
+pub use taken::{Gone, TakenPages};
 
 use super::layout;
 use super::layout::USER_END;
@@ -32,6 +34,11 @@ pub struct OutOfFrames;
 pub const KERNEL_DATA: Flags =
     Flags::PRESENT.union(Flags::WRITABLE).union(Flags::NO_EXECUTE).union(Flags::GLOBAL);
 const TABLE: Flags = Flags::PRESENT.union(Flags::WRITABLE).union(Flags::USER_ACCESSIBLE);
+
+/// Marks the entry of a page that an object owns, too (the bit is the system's to use): its frame is not given back with it.
+pub const SHARED: Flags = Flags::BIT_9;
+/// Marks the entry of a page that a charged region has of its own.
+pub const CHARGED: Flags = Flags::BIT_11;
 
 /// What is mapped at an address.
 #[derive(Clone, Copy, Debug)]

@@ -5,12 +5,12 @@ use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
+use unikernel_hal::frame::{Frame, SharedBytes};
 use x86_64::PhysAddr;
 
 use super::reclaim;
 use super::user::{Fault, UserSlice};
 use crate::kmem::frames;
-use crate::kmem::layout::{PAGE_BYTES, phys_to_virt};
 use crate::task::scheduler;
 
 /// Frames that exist.
@@ -34,15 +34,13 @@ enum Purpose {
     App,
 }
 
-struct Owned(PhysAddr, Purpose);
+struct Owned(SharedBytes, Purpose);
 
 impl Drop for Owned {
     fn drop(&mut self) {
         if self.1 == Purpose::Memory {
             COUNT.fetch_sub(1, Ordering::Relaxed);
         }
-        // SAFETY: this was the last owner, so no mapping shows the frame and no call uses it.
-        unsafe { frames::free(self.0) };
     }
 }
 
@@ -68,16 +66,16 @@ impl SharedFrame {
             return None;
         }
         reclaim::make_room(1);
-        let frame = if frames::can_app_take(1) { frames::alloc_zeroed() } else { None }?;
+        let frame = if frames::can_app_take(1) { Frame::alloc_zeroed() } else { None }?;
         COUNT.fetch_add(1, Ordering::Relaxed);
-        Some(Self(Arc::new(Owned(frame, Purpose::Memory))))
+        Some(Self(Arc::new(Owned(SharedBytes::new(frame), Purpose::Memory))))
     }
 
     /// A frame of zeros for memory that the app shows at several places; `None` if memory is exhausted.
     pub fn for_app() -> Option<Self> {
         reclaim::make_room(1);
-        let frame = if frames::can_app_take(1) { frames::alloc_zeroed() } else { None }?;
-        Some(Self(Arc::new(Owned(frame, Purpose::App))))
+        let frame = if frames::can_app_take(1) { Frame::alloc_zeroed() } else { None }?;
+        Some(Self(Arc::new(Owned(SharedBytes::new(frame), Purpose::App))))
     }
 
     /// A frame with whatever content it has, for a cache, which fills it before anybody sees it. A cache takes
@@ -86,8 +84,8 @@ impl SharedFrame {
         if !frames::can_app_take(frames::reserve_pages() / 2) {
             reclaim::make_room(frames::reserve_pages() / 2 + 64);
         }
-        let frame = if frames::can_app_take(1) { frames::alloc() } else { None }?;
-        Some(Self(Arc::new(Owned(frame, Purpose::Cache))))
+        let frame = if frames::can_app_take(1) { Frame::alloc() } else { None }?;
+        Some(Self(Arc::new(Owned(SharedBytes::new(frame), Purpose::Cache))))
     }
 
     /// True if a cache holds it, which can read it again.
@@ -102,43 +100,27 @@ impl SharedFrame {
 
     /// Where it lies.
     pub fn address(&self) -> PhysAddr {
-        self.0.0
-    }
-
-    fn at(&self, offset: usize, len: usize) -> *mut u8 {
-        assert!(offset + len <= PAGE_BYTES, "within one page");
-        (phys_to_virt(self.address()) + offset as u64).as_mut_ptr()
+        self.bytes().address()
     }
 
     /// Copies from the frame to the app.
     pub fn copy_to(&self, offset: usize, len: usize, into: UserSlice) -> Result<(), Fault> {
-        into.copy_with(len, |part, at| {
-            let len = part.len().min(len);
-            // SAFETY: the range lies in the frame by the check in `at`, and the frame lives by our share.
-            unsafe { part.write_raw(self.at(offset + at, len), len) }
-        })
+        into.copy_with(len, |part, at| self.bytes().copy_to(offset + at, part.len().min(len), part))
     }
 
     /// Copies from the app to the frame.
     pub fn copy_from(&self, offset: usize, len: usize, from: UserSlice) -> Result<(), Fault> {
-        from.copy_with(len, |part, at| {
-            let len = part.len().min(len);
-            // SAFETY: as above.
-            unsafe { part.read_raw(self.at(offset + at, len), len) }
-        })
+        from.copy_with(len, |part, at| self.bytes().copy_from(offset + at, part.len().min(len), part))
     }
 
     /// Copies the kernel's bytes to the frame.
     pub fn fill(&self, offset: usize, bytes: &[u8]) {
-        // SAFETY: as above; the source is a slice of that length and not in the frame, to which there
-        // are no references.
-        unsafe { self.at(offset, bytes.len()).copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) }
+        self.bytes().fill(offset, bytes);
     }
 
     /// Copies bytes of the frame to the kernel.
     pub fn read(&self, offset: usize, into: &mut [u8]) {
-        // SAFETY: as above.
-        unsafe { into.as_mut_ptr().copy_from_nonoverlapping(self.at(offset, into.len()), into.len()) }
+        self.bytes().read(offset, into);
     }
 
     /// A word that the kernel and the app share, and change while the other looks.
@@ -147,16 +129,15 @@ impl SharedFrame {
     ///
     /// If it does not lie in the frame, at a multiple of its size.
     pub fn word(&self, offset: usize) -> &AtomicU32 {
-        assert!(offset.is_multiple_of(align_of::<AtomicU32>()), "words are aligned");
-        // SAFETY: four bytes in the frame by the check in `at`, aligned by the one above; the frame lives at
-        // least as long as our share, which the result borrows. All access to the word is atomic: here by
-        // the type, in the app by the processor.
-        unsafe { AtomicU32::from_ptr(self.at(offset, size_of::<AtomicU32>()).cast()) }
+        self.bytes().word(offset)
     }
 
     /// Sets a part of the frame to zero.
     pub fn clear(&self, offset: usize, len: usize) {
-        // SAFETY: as above.
-        unsafe { self.at(offset, len).write_bytes(0, len) }
+        self.bytes().clear(offset, len);
+    }
+
+    fn bytes(&self) -> &SharedBytes {
+        &self.0.0
     }
 }

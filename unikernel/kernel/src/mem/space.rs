@@ -67,12 +67,12 @@ const DISCARDED_AT_ONCE: u64 = 4 << 20;
 /// Where mappings go whose addresses are to fit into 31 bits.
 const LOW: core::ops::Range<u64> = 1 << 30..1 << 31;
 /// Marks the entry of a page that an object owns, too (the bit is the system's to use).
-const SHARED_PAGE: Flags = Flags::BIT_9;
+const SHARED_PAGE: Flags = page_table::SHARED;
 /// Marks the entry of a page without access: its content stays, but no processor, in whatever ring, finds it (the bit is
 /// the system's to use).
 const NO_ACCESS: Flags = Flags::BIT_10;
 /// Marks the entry of a page that a charged region has of its own.
-const CHARGED_PAGE: Flags = Flags::BIT_11;
+const CHARGED_PAGE: Flags = page_table::CHARGED;
 
 /// Why a change of the address space is refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

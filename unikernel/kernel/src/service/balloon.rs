@@ -8,7 +8,7 @@
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use x86_64::PhysAddr;
+use unikernel_hal::frame::{Frame, Lent};
 
 use crate::drivers::virtio::VirtioDevice;
 use crate::drivers::virtio::balloon::{BATCH_PAGES, Balloon, Statistic};
@@ -26,16 +26,16 @@ struct State {
     device: Balloon,
     /// Pages that the host has. Batches and their lists have room from the start: here, nothing is allocated.
     given: Vec<Batch>,
-    /// Pages that were taken back, of which the host has still to be told.
-    owed: Vec<Batch>,
+    /// Numbers of pages that were taken back, of which the host has still to be told.
+    owed: Vec<Vec<u32>>,
     /// What the host is being told of.
     under_way: Option<Message>,
     /// How many pages there are in `given`.
     pages: usize,
 }
 
-/// Numbers of pages, with room for [`BATCH_PAGES`].
-type Batch = Vec<u32>;
+/// Pages, with room for [`BATCH_PAGES`].
+type Batch = Vec<Lent>;
 
 enum Message {
     /// These are the host's from now on.
@@ -111,19 +111,13 @@ fn find(count: usize) -> bool {
     }
     let Ok(mut batch) = room::with_capacity(BATCH_PAGES) else { return false };
     while batch.len() < count && frames::can_app_take(1 + frames::reserve_pages()) {
-        let Some(frame) = frames::alloc() else { break };
-        match u32::try_from(frame.as_u64() / PAGE_BYTES as u64) {
-            Ok(number) => batch.push(number),
-            Err(_) => {
-                // SAFETY: it was just taken, and nobody has used it. No message can name it.
-                unsafe { frames::free(frame) };
-                break;
-            }
-        }
+        // What no message can name stays here.
+        let Some(Ok(lent)) = Frame::alloc().map(Frame::lend) else { break };
+        batch.push(lent);
     }
     let is_found = !batch.is_empty();
     if is_found && let Some(state) = &mut *STATE.lock() {
-        state.device.give(&batch);
+        state.device.give(Lent::numbers(&batch));
         state.under_way = Some(Message::Given(batch));
     }
     is_found
@@ -137,8 +131,7 @@ fn lend(count: usize) {
     while !frames::can_app_take(count) && state.owed.len() < state.owed.capacity() {
         let Some(batch) = state.given.pop() else { return };
         state.pages -= batch.len();
-        free(&batch);
-        state.owed.push(batch);
+        state.owed.push(Lent::take_all_back(batch));
         interrupt();
     }
 }
@@ -178,7 +171,7 @@ impl State {
     fn return_some(&mut self, most: usize) {
         let Some(batch) = self.given.pop() else { return };
         let kept = batch.len().saturating_sub(most);
-        self.device.take_back(&batch[kept..]);
+        self.device.take_back(Lent::numbers(&batch[kept..]));
         self.pages -= batch.len();
         self.under_way = Some(Message::Returned(batch, kept));
     }
@@ -187,8 +180,7 @@ impl State {
         match message {
             Message::Given(batch) => self.keep(batch),
             Message::Returned(mut batch, kept) => {
-                free(&batch[kept..]);
-                batch.truncate(kept);
+                batch.drain(kept..).for_each(|page| drop(page.take_back()));
                 self.keep(batch);
             }
             Message::Told => {}
@@ -206,14 +198,6 @@ impl State {
         if !batch.is_empty() {
             self.given.push(batch);
         }
-    }
-}
-
-/// Gives pages back that the host has had.
-fn free(batch: &[u32]) {
-    for &number in batch {
-        // SAFETY: it came from `frames::alloc`, and only the host has used it since, which does not any more.
-        unsafe { frames::free(PhysAddr::new(u64::from(number) * PAGE_BYTES as u64)) };
     }
 }
 

@@ -2,9 +2,10 @@
 
 use alloc::sync::Arc;
 
+use unikernel_hal::frame::{Frame, LargeFrame};
 use unikernel_mm::PAGE_BYTES;
+use x86_64::VirtAddr;
 use x86_64::structures::paging::PageTableFlags as Flags;
-use x86_64::{PhysAddr, VirtAddr};
 
 use super::limits::exceeds_stack;
 use super::{
@@ -45,7 +46,7 @@ impl Space {
 
     /// Maps a large page if it fits the region and memory is plentiful.
     fn fault_in_large(&mut self, address: u64, region: &Region, flags: Flags) -> Result<bool, OutOfFrames> {
-        const PAGES: usize = (LARGE_PAGE_BYTES / PAGE_BYTES) as usize;
+        const PAGES: u64 = LARGE_PAGE_BYTES / PAGE_BYTES;
         let start = address & !(LARGE_PAGE_BYTES - 1);
         let fits = region.kind == RegionKind::Anonymous
             && start >= region.start
@@ -56,17 +57,13 @@ impl Space {
         if !fits || !is_plenty || !page_table::is_directory_slot_empty(VirtAddr::new(start)) {
             return Ok(false);
         }
-        let Some(block) = frames::alloc_block(PAGES) else { return Ok(false) };
-        frames::zero(block, PAGES);
+        let Some(block) = LargeFrame::alloc_zeroed() else { return Ok(false) };
         let mark = if region.is_charged { CHARGED_PAGE } else { Flags::empty() };
-        let outcome = page_table::map_large(VirtAddr::new(start), block, flags | mark);
-        if outcome != Ok(true) {
-            // SAFETY: allocated above as this many frames, and mapped nowhere.
-            unsafe { frames::free_block(block, PAGES) };
-            return outcome;
+        if !block.map(VirtAddr::new(start), flags | mark)? {
+            return Ok(false);
         }
-        self.resident_pages += PAGES as u64;
-        self.kept_pages += if region.is_charged { PAGES as u64 } else { 0 };
+        self.resident_pages += PAGES;
+        self.kept_pages += if region.is_charged { PAGES } else { 0 };
         Ok(true)
     }
 
@@ -99,15 +96,10 @@ impl Space {
         flags: Flags,
         fill: impl FnOnce(&mut [u8]),
     ) -> Result<(), Failure> {
-        let frame = take_app_frame(is_charged).ok_or(Failure::OutOfMemory)?;
-        // SAFETY: the frame is fresh, and nobody else knows it.
-        fill(unsafe { &mut *layout::phys_to_virt(frame).as_mut_ptr::<[u8; layout::PAGE_BYTES]>() });
+        let mut frame = take_app_frame(is_charged).ok_or(Failure::OutOfMemory)?;
+        fill(frame.bytes_mut());
         let mark = if is_charged { CHARGED_PAGE } else { Flags::empty() };
-        if page_table::map(virt, frame, flags | mark).is_err() {
-            // SAFETY: it came from `frames`, and is mapped nowhere.
-            unsafe { frames::free(frame) };
-            return Err(Failure::OutOfMemory);
-        }
+        frame.map(virt, flags | mark).map_err(|_| Failure::OutOfMemory)?;
         self.resident_pages += 1;
         self.kept_pages += u64::from(is_charged);
         Ok(())
@@ -116,12 +108,12 @@ impl Space {
 
 /// A zeroed frame for the app, if the kernel's reserve is not touched by it. A strict promise has set the frame aside, beyond
 /// the reserve as it was then: what the kernel has used of that since does not matter.
-fn take_app_frame(is_charged: bool) -> Option<PhysAddr> {
+fn take_app_frame(is_charged: bool) -> Option<Frame> {
     if is_charged && is_strict() {
-        return frames::alloc_zeroed();
+        return Frame::alloc_zeroed();
     }
     reclaim::make_room(1);
-    if frames::can_app_take(1) { frames::alloc_zeroed() } else { None }
+    if frames::can_app_take(1) { Frame::alloc_zeroed() } else { None }
 }
 
 /// Why a page could not be made present.

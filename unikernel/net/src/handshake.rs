@@ -166,11 +166,8 @@ impl Stack {
                 listener.push(id);
                 self.notify_listener(listener_id);
             }
-            None => {
-                flow.owner = Owner::Orphan;
-                flow.abort();
-                self.mark_dirty(id);
-            }
+            // It may have idled so long that it has no socket to reset it by.
+            None => self.orphan(id, true),
         }
     }
 }

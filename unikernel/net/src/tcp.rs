@@ -204,7 +204,7 @@ impl Stack {
     }
 
     /// Leaves a flow to the stack, to finish in order or with a reset.
-    fn orphan(&mut self, id: TcpId, is_abort: bool) {
+    pub(crate) fn orphan(&mut self, id: TcpId, is_abort: bool) {
         let Some(flow) = self.flows.awake(id, self.now) else { return self.drop_flow(id) };
         flow.owner = Owner::Orphan;
         let Some(socket) = flow.socket_mut() else { return };

@@ -177,3 +177,17 @@ fn stranger_is_reset_while_we_connect() {
         }
     }
 }
+
+/// Found by fuzzing: it had given its buffers back, and was neither reset nor ever looked at again.
+#[test]
+fn idle_deferred_connection_is_reset_when_its_listener_is_gone() {
+    let mut net = Net::new();
+    let listener = net.a.listen(8080, 16);
+    net.a.stack.listener_set_defer(listener, Some(Duration::from_secs(10)));
+    let client = net.b.stack.tcp_connect(net.now, None, at(15, 8080)).unwrap();
+    net.settle();
+    net.a.stack.listener_close(listener);
+    net.advance(Duration::from_secs(12));
+    assert_eq!(net.a.stack.counters().active, 0);
+    assert_eq!(net.b.stack.tcp_take_error(client), Some(SocketError::Reset));
+}

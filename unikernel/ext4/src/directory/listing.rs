@@ -93,7 +93,7 @@ impl<D: BlockDevice> Ext4<D> {
     ) -> Result<(), Error> {
         let (_, leaf) = self.leaf(directory, file_block)?;
         for entry in Entries::new(&leaf) {
-            let entry = entry.ok_or(Error::Corrupt("directory entry"))?;
+            let entry = checked(entry)?;
             if entry.inode == 0 || matches!(entry.name, b"." | b"..") {
                 continue;
             }
@@ -113,7 +113,7 @@ impl<D: BlockDevice> Ext4<D> {
             let (_, leaf) = self.leaf(directory, file_block)?;
             let start = u64::from(file_block) * block_bytes;
             for entry in Entries::new(&leaf) {
-                let entry: RawEntry<'_> = entry.ok_or(Error::Corrupt("directory entry"))?;
+                let entry = checked(entry)?;
                 let at = start + entry.at as u64;
                 if entry.inode == 0 || at < from || matches!(entry.name, b"." | b"..") {
                     continue;
@@ -130,6 +130,18 @@ impl<D: BlockDevice> Ext4<D> {
             }
         }
         Ok(())
+    }
+}
+
+/// The entry, if what is in use has a name that is one: whoever is told one with a slash makes a path of it that leads elsewhere
+/// (Linux: `verify_dirent_name`).
+fn checked(entry: Option<RawEntry<'_>>) -> Result<RawEntry<'_>, Error> {
+    let is_name = |name: &[u8]| !name.is_empty() && !name.iter().any(|byte| matches!(byte, 0 | b'/'));
+    let entry = entry.ok_or(Error::Corrupt("directory entry"))?;
+    if entry.inode == 0 || is_name(entry.name) {
+        Ok(entry)
+    } else {
+        Err(Error::Corrupt("name in a directory"))
     }
 }
 

@@ -154,3 +154,31 @@ fn superblock_of_random_numbers_gives_errors() {
         exercise_in_time(image, &std::format!("round {round}"));
     }
 }
+
+/// Found by fuzzing: a listing told such names.
+#[test]
+fn names_that_are_none_are_not_listed() {
+    let device = without_checksums();
+    let mut fs = mounted(&device);
+    fs.create(ROOT, b"some-name", file(), at(2)).expect("create");
+    fs.unmount(at(3)).expect("unmount");
+    let image = device.image();
+    // In its directory, and in the journal, which is not read again.
+    let starts = image.windows(9).enumerate().filter(|(_, bytes)| *bytes == b"some-name");
+    let places: Vec<usize> = starts.map(|(at, _)| at).collect();
+    assert!(!places.is_empty());
+    // A slash, a zero, no name at all: its length lies in front of its kind.
+    for (change, value) in [(4, b'/'), (4, 0), (-2, 0)] {
+        let mut image = image.clone();
+        for place in &places {
+            image[place.wrapping_add_signed(change)] = value;
+        }
+        let mut fs = mounted(MemoryDevice::of(image));
+        let mut listed = Vec::new();
+        let result = fs.entries(ROOT, 0, &mut |entry| {
+            listed.push(entry.name.to_vec());
+            core::ops::ControlFlow::Continue(())
+        });
+        assert_eq!(result, Err(crate::Error::Corrupt("name in a directory")), "{listed:?}");
+    }
+}

@@ -25,8 +25,12 @@
 //! The device is not trusted: whatever it writes, a buffer is never given out twice, no index
 //! or length leaves its bounds, and no call looks at more elements than the ring has.
 
+mod used;
+
 use alloc::boxed::Box;
 use core::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering};
+
+pub use used::Used;
 
 /// Descriptor flag: the device writes the buffer.
 const WRITE: u16 = 2;
@@ -104,14 +108,6 @@ pub struct Descriptor {
     len: AtomicU32,
     flags: AtomicU16,
     next: AtomicU16,
-}
-
-/// An element of the used ring (section 2.7.8).
-#[derive(Default, Debug)]
-#[repr(C)]
-pub struct Used {
-    id: AtomicU32,
-    len: AtomicU32,
 }
 
 /// The memory that is shared with the device, all of it zeros at first. They are atomics because
@@ -354,7 +350,7 @@ impl Ring {
         }
         let used = &self.shared.used[usize::from(self.next_used & self.mask)];
         self.next_used = self.next_used.wrapping_add(1);
-        let (id, len) = (used.id.load(Ordering::Relaxed), used.len.load(Ordering::Relaxed));
+        let (id, len) = used.read();
         // Only a buffer that the device has can come back.
         let Some(is_posted) = self.is_posted.get_mut(id as usize).filter(|posted| **posted) else {
             self.bad_completions += 1;

@@ -44,8 +44,7 @@ impl Device {
     fn complete(&mut self, id: u32, len: u32) {
         let index = self.used_index.load(Ordering::Relaxed);
         let slot = &self.used[usize::from(index) % self.used.len()];
-        slot.id.store(id, Ordering::Relaxed);
-        slot.len.store(len, Ordering::Relaxed);
+        slot.write(id, len);
         self.used_index.store(index.wrapping_add(1), Ordering::Release);
     }
 }
@@ -288,7 +287,7 @@ fn nonsense_without_end_ends_each_call() {
     let (mut ring, device) = ring(8, Direction::ToDriver);
     ring.post(0, 64);
     for slot in device.used {
-        slot.id.store(7, Ordering::Relaxed);
+        slot.write(7, 0);
     }
     let (used_index, is_over) = (device.used_index, std::sync::atomic::AtomicBool::new(false));
     std::thread::scope(|scope| {

@@ -150,11 +150,13 @@ impl Stack {
         }
     }
 
-    /// Bounds the payload of segments, either way if the connection has just begun (`TCP_MAXSEG`).
+    /// Bounds the payload of segments, either way if the connection has just begun (`TCP_MAXSEG`); 0 for what the link takes.
     pub fn tcp_set_max_segment(&mut self, id: TcpId, mss: u16) {
         if let Some(flow) = self.flows.app_mut(id) {
             flow.largest_mss = mss;
-            self.lower_mss(id, mss);
+            if mss != 0 {
+                self.lower_mss(id, mss);
+            }
         }
     }
 

@@ -191,3 +191,17 @@ fn idle_deferred_connection_is_reset_when_its_listener_is_gone() {
     assert_eq!(net.a.stack.counters().active, 0);
     assert_eq!(net.b.stack.tcp_take_error(client), Some(SocketError::Reset));
 }
+
+/// Found by fuzzing: segments of no bytes, and a division by their length.
+#[test]
+fn no_limit_of_segments_is_none() {
+    let mut net = Net::new();
+    let listener = net.a.listen(8080, 16);
+    let (server, client) = net.connect(listener);
+    let mss = net.b.stack.tcp_info(client).unwrap().mss;
+    net.b.stack.tcp_set_max_segment(client, 0);
+    net.b.send(client, &[3; 3000]);
+    net.settle();
+    assert_eq!(net.a.recv(server).unwrap().len(), 3000);
+    assert_eq!(net.b.stack.tcp_info(client).unwrap().mss, mss);
+}

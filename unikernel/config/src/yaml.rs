@@ -74,6 +74,9 @@ impl Value {
     }
 }
 
+/// What is white within a line (YAML 1.2, `s-white`), and nothing else: places in a line are counted by it.
+const WHITE: [char; 2] = [' ', '\t'];
+
 /// What is wrong with a text.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Problem {
@@ -177,16 +180,16 @@ impl Parser {
     fn content(&mut self) -> Result<Option<(usize, &str)>, Problem> {
         while let Some(line) = self.lines.get(self.at) {
             let content = line.trim_start_matches(' ');
-            if content.starts_with('\t') && !content.trim_start().is_empty() {
+            if content.starts_with('\t') && !content.trim_start_matches(WHITE).is_empty() {
                 return Err(Problem::Tab);
             }
-            if !content.trim_start().is_empty() && !content.starts_with('#') {
+            if !content.trim_start_matches(WHITE).is_empty() && !content.starts_with('#') {
                 break;
             }
             self.at += 1;
         }
         let line = self.lines.get(self.at);
-        Ok(line.map(|line| (line.len() - line.trim_start_matches(' ').len(), line.trim())))
+        Ok(line.map(|line| (line.len() - line.trim_start_matches(' ').len(), line.trim_matches(WHITE))))
     }
 
     /// A value that is indented by so much at least.
@@ -221,7 +224,7 @@ impl Parser {
             if own > indent {
                 return Err(Problem::Indentation);
             }
-            let rest = line[1..].trim_start();
+            let rest = line[1..].trim_start_matches(WHITE);
             if rest.is_empty() || rest.starts_with('#') {
                 self.at += 1;
             } else {
@@ -247,7 +250,7 @@ impl Parser {
             }
             let (key, len) = scalar::split_key(line)?.ok_or(Problem::NoKey)?;
             check_new(&entries, &key)?;
-            let rest = line[len..].trim_start();
+            let rest = line[len..].trim_start_matches(WHITE);
             let value = if rest.is_empty() || rest.starts_with('#') {
                 self.at += 1;
                 // The items of a sequence may stand below their key.
@@ -264,7 +267,7 @@ impl Parser {
 
     /// The value that a line has from a column on; the lines of a text are indented by `least` or more.
     fn value(&mut self, column: usize, least: usize) -> Result<Value, Problem> {
-        let line = self.lines[self.at][column..].trim();
+        let line = self.lines[self.at][column..].trim_matches(WHITE);
         match line.as_bytes()[0] {
             b'|' | b'>' => {
                 let header = line.to_owned();

@@ -4,7 +4,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::scalar::{plain, quoted};
-use super::{MAX_DEPTH, MAX_ENTRIES, Parser, Problem, Value, check_new};
+use super::{MAX_DEPTH, MAX_ENTRIES, Parser, Problem, Value, WHITE, check_new};
 
 /// What ends a plain scalar in brackets.
 const ENDS: [char; 5] = [',', ']', '}', '[', '{'];
@@ -14,7 +14,7 @@ impl Parser {
     pub(super) fn flow(&mut self, column: usize) -> Result<Value, Problem> {
         let mut column = column;
         let value = self.flow_value(&mut column)?;
-        let rest = self.lines[self.at][column..].trim_start();
+        let rest = self.lines[self.at][column..].trim_start_matches(WHITE);
         if !rest.is_empty() && !rest.starts_with('#') {
             return Err(Problem::NotClosed);
         }
@@ -26,7 +26,7 @@ impl Parser {
     fn flow_rest(&mut self, column: &mut usize) -> Result<&str, Problem> {
         loop {
             let line = self.lines.get(self.at).ok_or(Problem::NotClosed)?;
-            let rest = line[*column..].trim_start();
+            let rest = line[*column..].trim_start_matches(WHITE);
             if !rest.is_empty() && !rest.starts_with('#') {
                 *column = line.len() - rest.len();
                 break;
@@ -115,7 +115,7 @@ impl Parser {
         if len == 0 {
             return Err(Problem::NotClosed);
         }
-        let value = plain(rest[..len].trim_end());
+        let value = plain(rest[..len].trim_end_matches(WHITE));
         *column += len;
         Ok(value)
     }

@@ -3,7 +3,7 @@
 use alloc::borrow::ToOwned;
 use alloc::string::String;
 
-use super::{Parser, Problem, Value};
+use super::{Parser, Problem, Value, WHITE};
 
 /// The key that a line begins with, and how many bytes it takes with its `:`. None if the line has no key.
 pub(super) fn split_key(line: &str) -> Result<Option<(String, usize)>, Problem> {
@@ -13,8 +13,8 @@ pub(super) fn split_key(line: &str) -> Result<Option<(String, usize)>, Problem> 
     if line.starts_with(['"', '\'']) {
         let (key, len) = quoted(line)?;
         let behind = &line[len..];
-        let skipped = behind.len() - behind.trim_start().len();
-        let is_key = is_colon(behind.trim_start());
+        let skipped = behind.len() - behind.trim_start_matches(WHITE).len();
+        let is_key = is_colon(behind.trim_start_matches(WHITE));
         return Ok(is_key.then_some((key, len + skipped + 1)));
     }
     if line.starts_with(['[', '{', '|', '>', '&', '*', '!', '#', '%', '@', '`']) {
@@ -23,7 +23,7 @@ pub(super) fn split_key(line: &str) -> Result<Option<(String, usize)>, Problem> 
     let end = line.match_indices(':').map(|(at, _)| at).find(|at| is_colon(&line[*at..]));
     // A comment is no key.
     let end = end.filter(|end| !line[..*end].contains(" #"));
-    Ok(end.map(|end| (line[..end].trim_end().to_owned(), end + 1)))
+    Ok(end.map(|end| (line[..end].trim_end_matches(WHITE).to_owned(), end + 1)))
 }
 
 /// True at a colon that ends a key.
@@ -35,13 +35,13 @@ fn is_colon(text: &str) -> bool {
 pub(super) fn whole(line: &str) -> Result<Value, Problem> {
     if line.starts_with(['"', '\'']) {
         let (text, len) = quoted(line)?;
-        let rest = line[len..].trim_start();
+        let rest = line[len..].trim_start_matches(WHITE);
         return match rest.is_empty() || rest.starts_with('#') {
             true => Ok(Value::Text(text)),
             false => Err(Problem::NotClosed),
         };
     }
-    let text = line.split_once(" #").map_or(line, |(text, _)| text).trim();
+    let text = line.split_once(" #").map_or(line, |(text, _)| text).trim_matches(WHITE);
     let has_key = text.match_indices(':').any(|(at, _)| is_colon(&text[at..]));
     if has_key { Err(Problem::Colon) } else { Ok(plain(text)) }
 }
@@ -112,7 +112,7 @@ impl Parser {
     /// The text behind `|` or `>`, whose lines are indented by `least` or more.
     pub(super) fn block(&mut self, header: &str, least: usize) -> Result<String, Problem> {
         let (mut chomp, mut given) = (Chomp::Clip, None);
-        let words = header.split_once(" #").map_or(header, |(words, _)| words).trim_end();
+        let words = header.split_once(" #").map_or(header, |(words, _)| words).trim_end_matches(WHITE);
         for character in words.chars().skip(1) {
             match character {
                 '-' => chomp = Chomp::Strip,

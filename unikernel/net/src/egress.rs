@@ -326,8 +326,12 @@ fn send<D: Device + ?Sized>(
         let must_probe = core::mem::take(&mut flow.must_probe);
         let Some(engine) = &mut flow.engine else { return (Visit::Done(NEVER), progress) };
         if must_probe {
-            // The time-out is not meant.
-            engine.socket_mut().set_timeout(None);
+            let socket = engine.socket_mut();
+            let is_silent = socket.timeout().is_some_and(|timeout| flow.heard_at + timeout <= now);
+            if !is_silent {
+                // The time-out is not meant.
+                socket.set_timeout(None);
+            }
         }
         let at = if must_probe { now + LATER } else { now };
         let result = interface.poll_egress(at, outbound, &mut engine.sockets);

@@ -77,3 +77,26 @@ fn conversation_goes_on_when_a_window_comes_back() {
     said.dedup();
     assert_eq!(said, (0..10).collect::<Vec<_>>());
 }
+
+/// Found by fuzzing: the app was gone, and the byte that asks whether the peer hears was repeated for ever.
+#[test]
+fn peer_that_opens_its_window_to_a_closed_connection_and_falls_silent_is_given_up() {
+    const FIN: u8 = 1;
+    let mut scene = Scene::established();
+    scene.hear(FIN | ACK, scene.next, scene.expected, &[]);
+    scene.next += 1;
+    scene.host.send(scene.server, &[7; 6000]);
+    scene.host.flush(scene.now);
+    let mut ends = scene.said().into_iter().map(|said| said.sequence.wrapping_add(said.len as i32));
+    scene.expected = ends.next_back().expect("it sends what the window takes");
+    let next = scene.next;
+    hear(&mut scene, next, 0, b"");
+    scene.host.stack.tcp_close(scene.server);
+    scene.host.flush(scene.now);
+    hear(&mut scene, next, 4096, b"");
+    assert!(!scene.said().is_empty(), "it goes on where the window has opened");
+    for _ in 0..200 {
+        scene.pass(Duration::from_secs(1));
+    }
+    assert_eq!(scene.host.stack.counters().active, 0);
+}

@@ -36,8 +36,8 @@ pub struct Faults {
     pub read_error_one_in: u32,
     /// A write fails once in so many times.
     pub write_error_one_in: u32,
-    /// This write fails, and no other by this.
-    pub write_error_at: Option<u64>,
+    /// The writes from the first to the second of these fail.
+    pub failing_writes: Option<(u64, u64)>,
     /// A flush fails once in so many times.
     pub flush_error_one_in: u32,
     /// The power goes at this write.
@@ -139,7 +139,9 @@ impl Plugged {
             IN => ((first..first + count).flat_map(|number| self.sector(number)).collect(), OK),
             OUT => {
                 self.writes += 1;
-                let is_chosen = self.faults.write_error_at == Some(self.writes);
+                let writes = self.writes;
+                let is_chosen =
+                    self.faults.failing_writes.is_some_and(|(first, last)| (first..=last).contains(&writes));
                 let fails = is_chosen || self.random.one_in(self.faults.write_error_one_in);
                 for (number, sector) in (first..).zip(data.chunks_exact(SECTOR_BYTES)) {
                     // What fails may have been written in part.

@@ -28,7 +28,7 @@ const SCENARIOS: [Scenario; 8] = [
     Scenario { name: "an echo server", run: net::echo },
     Scenario { name: "a log and a power cut", run: disk::log },
     Scenario { name: "buffers whose pages are on a disk", run: disk::absent_buffers },
-    Scenario { name: "one write that fails", run: disk::failed_write },
+    Scenario { name: "writes that fail", run: disk::failed_write },
 ];
 
 /// Steps that all machines took.

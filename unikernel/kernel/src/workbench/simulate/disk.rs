@@ -12,7 +12,7 @@ use unikernel_hal::sim::machine::SharedCounter;
 use super::{judge, machine};
 use crate::workbench::app::{Machine, call, get, map, put, text};
 
-const DISK_BYTES: usize = 4 << 20;
+const DISK_BYTES: usize = 8 << 20;
 const PAGE: usize = 4096;
 
 fn with_disk(seed: u64, is_new: bool) -> Machine {
@@ -123,7 +123,8 @@ pub(super) fn absent_buffers(seed: u64) -> Result<(), String> {
 /// Some writes to the disk fail while many pages are dirty. The others are written all the same, whoever asks for it, and whoever
 /// syncs the file is told once.
 pub(super) fn failed_write(seed: u64) -> Result<(), String> {
-    const PAGES: usize = 200;
+    /// More than are written back in one batch.
+    const PAGES: usize = 600;
     const LEN: u64 = (PAGES * PAGE) as u64;
     /// What fails with others is tried once more alone, so the pages that are lost are no more than the writes that fail.
     const MOST_FAILURES: u64 = 3;

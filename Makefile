@@ -23,7 +23,8 @@ POINTS  ?= 1000000
 KILLS   ?= 100
 FUZZ_SECONDS ?= 3600
 FUZZ_SEED ?=
-.PHONY: help setup run disk test bench conformance simulate model powercut kill fuzz debug lint doc book clean host-test images
+SECONDS ?= 60
+.PHONY: help setup run disk test bench conformance simulate model powercut kill fuzz fuzz-host fuzz-keep debug lint doc book clean host-test images
 
 help: ## list the targets
 	@echo 'targets (with APP=http MACHINE=q35|microvm|pc PORT=8080 MEMORY=256 SMP=1 APPEND="log=debug" DISK=data.img ARGS="..."):'
@@ -78,6 +79,13 @@ fuzz: setup ## for long, FUZZ_SECONDS=3600 each: random calls, devices that lie,
 	cargo test --quiet --release -p unikernel-net -- damaged_ streams_match peer_that_ nothing_that_was --test-threads=8 && \
 	cargo test --quiet --release -p unikernel-ext4 resealed_lies
 	PROPTEST_CASES=20000 cargo test --quiet --release -p unikernel-machine -p unikernel-cmdline
+	@SECONDS_EACH=$$(($(FUZZ_SECONDS) / 24 + 1)) sh unikernel/fuzz/run.sh fuzz
+
+fuzz-host: ## coverage-guided, on this host: what peers, disks and devices write (TARGET=tcp or all, SECONDS=60 each)
+	@SECONDS_EACH=$(SECONDS) sh unikernel/fuzz/run.sh fuzz $(TARGET)
+
+fuzz-keep: ## keep of what fuzz-host has found the fewest inputs that reach the same code (TARGET=tcp or all)
+	@sh unikernel/fuzz/run.sh keep $(TARGET)
 
 lint: setup ## format and lints
 	cargo fmt --check

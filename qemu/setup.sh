@@ -42,6 +42,7 @@ need qemu-img qemu-utils
 need mcopy mtools
 need genisoimage genisoimage
 need cc gcc
+need c++ g++
 [ -x /usr/sbin/mke2fs ] || need mke2fs e2fsprogs
 [ -e /usr/lib/x86_64-linux-gnu/libc.a ] || missing="$missing libc6-dev"
 [ -e /usr/lib/grub/i386-pc/boot.img ] || missing="$missing grub-pc-bin"

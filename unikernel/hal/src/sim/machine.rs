@@ -1,10 +1,11 @@
 //! A machine: a child process that boots the kernel and runs an app. Whoever asks for one gets what came of it.
 
 use core::ptr;
-use core::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::boxed::Box;
 use std::format;
 use std::string::{String, ToString};
+use std::sync::Once;
 use std::vec::Vec;
 
 use super::engine::Single;
@@ -79,7 +80,27 @@ struct Report {
 }
 
 static CODE: AtomicI32 = AtomicI32::new(0);
+/// True in the process of a machine.
+static IS_MACHINE: AtomicBool = AtomicBool::new(false);
 static REPORT: Single<Option<&'static mut Report>> = Single::new(None);
+
+/// Makes a panic in a machine's process end the machine.
+///
+/// The parent does so, once, before there is a child: `set_hook` in the child would wait for ever if another thread of the
+/// parent was in its panic hook, with the hook's lock, at the moment of the fork. To read the hook waits for no reader.
+fn set_panic_hook() {
+    static SET: Once = Once::new();
+    SET.call_once(|| {
+        let usual = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if IS_MACHINE.load(Ordering::Relaxed) {
+                heap::set_kernel(false);
+                fail(&info.to_string());
+            }
+            usual(info);
+        }));
+    });
+}
 
 /// Memory that a child shares with its parent.
 pub fn share(bytes: usize) -> *mut u8 {
@@ -126,6 +147,7 @@ impl SharedCounter {
 impl Machine {
     /// Boots it, runs the app, and answers what came of it. `add_devices` is called in the machine's process before it boots.
     pub fn run_with(self, add_devices: impl FnOnce(), app: impl FnOnce() -> i32 + 'static) -> Outcome {
+        set_panic_hook();
         let report: *mut Report = share(size_of::<Report>()).cast();
         // SAFETY: the child has this thread alone. It uses locks of the standard library that another thread of the
         // parent may hold in no other way than by its allocator, which the C library sets right in a child.
@@ -152,12 +174,9 @@ impl Machine {
     }
 
     fn boot(self, add_devices: impl FnOnce(), app: Box<dyn FnOnce() -> i32>) -> ! {
-        std::panic::set_hook(Box::new(|info| {
-            heap::set_kernel(false);
-            fail(&info.to_string());
-        }));
         // SAFETY: no handler is set for the signal, so it ends the process.
         unsafe { libc::alarm(MOST_SECONDS) };
+        IS_MACHINE.store(true, Ordering::Relaxed);
         memory::init(self.ram_bytes);
         engine::init(self.seed, self.switch_one_in, self.most_steps);
         acpi::init(self.cores);

@@ -1,5 +1,11 @@
 //! What apps of tests have in place of a C library.
 
+pub(super) mod files;
+pub(super) mod net;
+pub(super) mod ring;
+pub(super) mod run;
+pub(super) mod wait;
+
 use alloc::vec::Vec;
 use std::boxed::Box;
 

@@ -2,5 +2,8 @@
 
 mod app;
 mod disk_tests;
+mod events;
 mod machine_tests;
 mod simulate;
+mod sockets;
+mod uring;

@@ -7,11 +7,6 @@
 //!   removed as Unix has it; path lookup and directory listing are methods of it. What a file's content
 //!   and a special node are is the kernel's business.
 //!
-//! What a page cache decides:
-//!
-//! - [`Clock`]: which page goes when memory is wanted; [`ReadAhead`]: how much is read before it is asked for;
-//!   [`ErrorSequence`]: who is told of writes that failed.
-//!
 //! Open files:
 //!
 //! - [`DescriptorTable`]: numbers for them; [`Ring`]: a pipe's bytes;
@@ -23,28 +18,22 @@
 
 extern crate alloc;
 
-mod clock;
 pub mod cpio;
 mod descriptors;
-mod error_sequence;
 mod expiration;
 mod lookup;
 mod message_queue;
 mod range_locks;
-mod read_ahead;
 mod ring;
 pub mod terminal;
 mod tree;
 
-pub use clock::{Clock, Verdict};
 pub use cpio::ArchiveError;
 pub use descriptors::{DescriptorTable, TableFull};
-pub use error_sequence::{ErrorCursor, ErrorSequence};
 pub use expiration::Expirations;
 pub use lookup::{LastLink, LookupError, Place, Walk, next_name};
 pub use message_queue::{Message, MessageQueue, QueueEnd, Sent, Turn};
 pub use range_locks::{HeldLock, LockKind, Owner, Progress, RangeLocks, Refusal, Released};
-pub use read_ahead::ReadAhead;
 pub use ring::Ring;
 pub use tree::{
     AddError, Attributes, Directory, EditError, Entry, FilesystemId, Future, Node, NodeId, RenameMode, Tree,

@@ -4,6 +4,8 @@
 //! them: walking paths, remembering names, caching content, permissions, locks. Where content lies is told in one of two ways
 //! ([`Storage`]): in blocks of a device, which the kernel reads and writes itself ([`BlockMap`]), or the filesystem moves it ([`ByteStorage`]).
 //!
+//! What a page cache decides is in [`cache`].
+//!
 //! No clock: the time comes in as an argument. No errno: the kernel translates [`Error`].
 
 #![no_std]
@@ -11,6 +13,7 @@
 
 extern crate alloc;
 
+pub mod cache;
 mod error;
 mod filesystem;
 mod types;

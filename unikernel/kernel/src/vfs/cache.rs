@@ -1,11 +1,11 @@
 //! The page cache: pages of files of mounted filesystems, under reads, writes and mappings alike. A page that is dirty, in use
-//! or mapped stays; of the others the least used go when memory is wanted (`unikernel_fs::Clock`).
+//! or mapped stays; of the others the least used go when memory is wanted (`unikernel_vfs::cache::Clock`).
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::{Arc, Weak};
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 
-use unikernel_fs::{Clock, Verdict};
+use unikernel_vfs::cache::{Clock, Verdict};
 
 use super::inode::Inode;
 use super::load::split;

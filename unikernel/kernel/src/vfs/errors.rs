@@ -6,8 +6,8 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use unikernel_fs::{ErrorCursor, ErrorSequence};
 use unikernel_vfs::InodeNumber;
+use unikernel_vfs::cache::{ErrorCursor, ErrorSequence};
 
 use super::Mount;
 use super::inode::Inode;

@@ -7,7 +7,7 @@ use core::any::Any;
 use core::ops::ControlFlow;
 
 use linux_raw_sys::general::{O_DIRECT, O_DSYNC, O_SYNC};
-use unikernel_fs::ReadAhead;
+use unikernel_vfs::cache::ReadAhead;
 use unikernel_vfs::{FileKind, InodeNumber, Sync};
 
 use super::errors::Told;

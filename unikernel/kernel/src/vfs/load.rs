@@ -5,8 +5,8 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
 
-use unikernel_fs::ReadAhead;
 use unikernel_vfs::Run;
+use unikernel_vfs::cache::ReadAhead;
 
 use super::cache::{self, Page};
 use super::flusher;

@@ -35,7 +35,7 @@ use core::hash::{Hash, Hasher};
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use hashbrown::{Equivalent, HashMap};
-use unikernel_fs::ErrorSequence;
+use unikernel_vfs::cache::ErrorSequence;
 use unikernel_vfs::{
     Attributes, BlockMap, ByteStorage, Error, FileKind, FileSystem, InodeNumber, Statistics, Storage,
     Timestamp,

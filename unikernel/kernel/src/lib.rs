@@ -145,7 +145,7 @@ fn register_callbacks() {
     mem::reclaim::set_page_cache(&vfs::flusher::Cache);
     task::limits::set_open_files_limiter(file::table::set_limit);
     task::out_of_memory::set_holdings(|| Holdings {
-        cached_pages: vfs::cache::counts().0,
+        cached_pages: vfs::cache::pages(),
         network_bytes: net::counters().buffer_bytes as usize,
     });
     task::process::set_end(service::shutdown::end);

@@ -1,10 +1,10 @@
 //! What a filesystem is to the kernel.
 //!
 //! A filesystem implements [`FileSystem`]: operations on inodes, found by their numbers, and on names in directories. The kernel does the rest, once for all of
-//! them: walking paths, remembering names, caching content, permissions, locks. Where content lies is told in one of two ways
+//! them: walking paths, remembering names, permissions, locks. Where content lies is told in one of two ways
 //! ([`Storage`]): in blocks of a device, which the kernel reads and writes itself ([`BlockMap`]), or the filesystem moves it ([`ByteStorage`]).
 //!
-//! What a page cache decides is in [`cache`].
+//! The page cache, too, is here ([`cache`]).
 //!
 //! No clock: the time comes in as an argument. No errno: the kernel translates [`Error`].
 

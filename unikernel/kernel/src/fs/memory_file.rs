@@ -317,7 +317,7 @@ impl MemoryFile {
         }
         // What there can be no room for is refused before anything is taken for it.
         let there = self.state.lock().pages.range(first..=last).count();
-        let could_be_free = frames::free_pages() + cache::counts().0;
+        let could_be_free = frames::free_pages() + cache::pages();
         if last - first >= (there + could_be_free) as u64 {
             return Err(Errno::ENOSPC);
         }

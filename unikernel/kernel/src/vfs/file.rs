@@ -7,13 +7,12 @@ use core::any::Any;
 use core::ops::ControlFlow;
 
 use linux_raw_sys::general::{O_DIRECT, O_DSYNC, O_SYNC};
-use unikernel_vfs::cache::ReadAhead;
+use unikernel_vfs::cache::{self, ALL, MOST_AHEAD, split};
 use unikernel_vfs::{FileKind, InodeNumber, Sync};
 
+use super::content::Reader;
 use super::errors::Told;
 use super::inode::{Inode, entry_type};
-use super::load::{MOST_AHEAD, split};
-use super::write_back::ALL;
 use super::{Mount, errno};
 use crate::abi::{Errno, SysResult};
 use crate::file::lock::FileLocks;
@@ -22,7 +21,6 @@ use crate::fs::memory_file::Content;
 use crate::kmem::PAGE_BYTES;
 use crate::mem::space::PageSource;
 use crate::mem::user::UserSlice;
-use crate::sync::SpinLock;
 
 /// An inode, and the path that led to it.
 pub struct Opened {
@@ -74,7 +72,7 @@ pub fn of(file: &dyn File) -> Option<&Arc<Opened>> {
 /// A regular file.
 pub struct InodeFile {
     opened: Arc<Opened>,
-    ahead: SpinLock<ReadAhead>,
+    reader: Reader,
     /// What a write waits for (`O_SYNC`, `O_DSYNC`).
     write_sync: Option<Sync>,
     is_direct: bool,
@@ -88,12 +86,7 @@ impl InodeFile {
             _ if flags & O_DSYNC != 0 => Some(Sync::Data),
             _ => None,
         };
-        Self {
-            opened: Arc::new(opened),
-            ahead: SpinLock::new(ReadAhead::new(MOST_AHEAD)),
-            write_sync,
-            is_direct: flags & O_DIRECT != 0,
-        }
+        Self { opened: Arc::new(opened), reader: Reader::new(), write_sync, is_direct: flags & O_DIRECT != 0 }
     }
 
     /// The file.
@@ -103,7 +96,7 @@ impl InodeFile {
 
     /// The reader says that it will jump about, or that it will not (posix_fadvise(2)).
     pub fn set_random(&self, is_random: bool) {
-        self.ahead.lock().set_random(is_random);
+        self.reader.set_random(is_random);
     }
 
     /// Reads a range in that will be wanted soon.
@@ -115,7 +108,7 @@ impl InodeFile {
         let (mut index, last) = (split(offset).0, end.div_ceil(PAGE_BYTES as u64));
         while index < last {
             let count = (last - index).min(u64::from(MOST_AHEAD));
-            self.inode().load(index, count as u32)?;
+            cache::load(&**self.inode(), index, count as u32).map_err(errno)?;
             index += count;
         }
         Ok(())
@@ -125,7 +118,8 @@ impl InodeFile {
     pub fn forget(&self, offset: u64, len: u64) {
         let end = if len == 0 { u64::MAX } else { offset.saturating_add(len) };
         let _ = self.inode().write_back(split(offset).0..=split(end).0);
-        self.inode().forget_pages(offset.div_ceil(PAGE_BYTES as u64)..end.div_ceil(PAGE_BYTES as u64));
+        let pages = offset.div_ceil(PAGE_BYTES as u64)..end.div_ceil(PAGE_BYTES as u64);
+        cache::forget_pages(&**self.inode(), pages);
     }
 
     /// `O_DIRECT` goes in whole sectors.
@@ -183,12 +177,12 @@ impl File for InodeFile {
     }
 
     fn has_in_memory(&self, offset: u64, len: usize) -> bool {
-        self.inode().has_in_memory(offset, len)
+        cache::has_in_memory(&**self.inode(), offset, len)
     }
 
     fn read_at(&self, offset: u64, into: UserSlice) -> SysResult {
         self.check_alignment(offset, into)?;
-        self.inode().read(offset, into, &self.ahead)
+        self.inode().read(offset, into, &self.reader)
     }
 
     fn write_at(&self, offset: u64, from: UserSlice) -> SysResult {

@@ -2,8 +2,9 @@
 
 use core::sync::atomic::Ordering;
 
-use super::write_back::ALL;
-use super::{Mount, cache, now, table};
+use unikernel_vfs::cache::{ALL, Backend};
+
+use super::{Mount, cache, errno, now, table};
 use crate::abi::Errno;
 use crate::kmem::frames;
 use crate::mem::reclaim::{self, PageCache};
@@ -46,7 +47,7 @@ fn look_after(mount: &'static Mount, is_due: bool) {
     if mount.is_read_only() {
         return;
     }
-    let is_much = cache::counts().1 > cache::most_dirty() / 2;
+    let is_much = cache::COUNTS.dirty() > cache::most_dirty() / 2;
     let now_ns = time::now_ns();
     for inode in mount.dirty_inodes() {
         let since_ns = inode.dirty_since_ns.load(Ordering::Relaxed);
@@ -67,7 +68,7 @@ fn look_after(mount: &'static Mount, is_due: bool) {
 pub(super) fn write_back_all(mount: &'static Mount) -> Result<(), Errno> {
     let mut outcome = Ok(());
     for inode in mount.dirty_inodes() {
-        outcome = outcome.and(inode.write_back(ALL)).and(inode.store_times());
+        outcome = outcome.and(inode.write_back(ALL)).and(inode.store_times().map_err(errno));
     }
     outcome
 }

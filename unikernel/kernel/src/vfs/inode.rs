@@ -4,23 +4,21 @@
 //! Two sleeping locks: `write_lock` makes writes and truncations take turns; `io_lock` is held while blocks of
 //! the disk are in use or change hands, so that none is freed under a transfer. In this order.
 
-use alloc::collections::BTreeMap;
 use alloc::sync::{Arc, Weak};
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use linux_raw_sys::general::*;
 use spin::Once;
-use unikernel_vfs::{AttributeChange, Attributes, FileKind, InodeNumber, Run};
+use unikernel_vfs::cache::{self, ALL, Backend, FileCache};
+use unikernel_vfs::{AttributeChange, Attributes, Error, FileKind, InodeNumber};
 
-use super::cache::Pages;
-use super::errors::Failures;
-use super::write_back::ALL;
-use super::{Mount, nanos, now};
+use super::{Mount, errno, nanos, now};
 use crate::abi::Errno;
 use crate::file::Metadata;
 use crate::file::lock::FileLocks;
 use crate::file::pipe::Fifo;
 use crate::kmem::PAGE_BYTES;
+use crate::mem::shared::SharedFrame;
 use crate::net::socket::Socket;
 use crate::sync::SpinLock;
 use crate::task::WaitQueue;
@@ -32,10 +30,12 @@ pub struct Inode {
     pub mount: &'static Mount,
     /// Its number there.
     pub number: InodeNumber,
+    /// Itself.
+    pub(super) this: Weak<Self>,
+    /// All but the length.
     attributes: SpinLock<Attributes>,
-    pub(super) pages: SpinLock<Pages>,
-    /// Where on the disk runs of the file are, as far as it was asked.
-    pub(super) extents: SpinLock<ExtentCache>,
+    /// The length, and what is in memory of the content.
+    pub(super) content: SpinLock<FileCache<SharedFrame>>,
     /// Threads that wait for a page to be read.
     pub(super) loaded: WaitQueue,
     pub(super) write_lock: Mutex<()>,
@@ -54,57 +54,19 @@ pub struct Inode {
     is_stale: AtomicBool,
     /// A shared mapping exists, or has existed.
     pub(super) is_mapped: AtomicBool,
-    /// What could not be written back.
-    pub(super) failures: SpinLock<Failures>,
     /// When the oldest dirty page became so; 0 if there is none.
     pub(super) dirty_since_ns: AtomicU64,
 }
 
-/// Runs of the file's blocks, by their first.
-#[derive(Default)]
-pub(super) struct ExtentCache {
-    known: BTreeMap<u64, Run>,
-    /// Changes when what was known is not true any more.
-    pub(super) generation: u64,
-}
-
-impl ExtentCache {
-    const MOST: usize = 128;
-
-    /// The run that holds a block, cut so that it begins there.
-    pub(super) fn find(&self, block: u64) -> Option<Run> {
-        let (first, run) = self.known.range(..=block).next_back()?;
-        let skip = block - first;
-        let left = u64::from(run.blocks).checked_sub(skip).filter(|&left| left > 0)?;
-        Some(Run { start: run.start.map(|start| start + skip), blocks: left as u32 })
-    }
-
-    /// Notes what the filesystem told, if nothing has changed since `generation`.
-    pub(super) fn note(&mut self, block: u64, run: Run, generation: u64) {
-        if generation == self.generation {
-            if self.known.len() >= Self::MOST {
-                self.known.clear();
-            }
-            self.known.insert(block, run);
-        }
-    }
-
-    /// Forgets all: the file's blocks have changed.
-    pub(super) fn forget(&mut self) {
-        self.known.clear();
-        self.generation += 1;
-    }
-}
-
 impl Inode {
     /// An inode that was just read.
-    pub(super) fn new(mount: &'static Mount, number: InodeNumber, attributes: Attributes) -> Self {
-        Self {
+    pub(super) fn new(mount: &'static Mount, number: InodeNumber, attributes: Attributes) -> Arc<Self> {
+        Arc::new_cyclic(|this| Self {
             mount,
             number,
+            this: Weak::clone(this),
             attributes: SpinLock::new(attributes),
-            pages: SpinLock::new(Pages::default()),
-            extents: SpinLock::new(ExtentCache::default()),
+            content: SpinLock::new(FileCache::new(attributes.size)),
             loaded: WaitQueue::new(),
             write_lock: Mutex::new(()),
             io_lock: Mutex::new(()),
@@ -115,9 +77,8 @@ impl Inode {
             has_new_times: AtomicBool::new(false),
             is_stale: AtomicBool::new(false),
             is_mapped: AtomicBool::new(false),
-            failures: SpinLock::default(),
             dirty_since_ns: AtomicU64::new(0),
-        }
+        })
     }
 
     /// What it is.
@@ -133,7 +94,7 @@ impl Inode {
     /// Its length in bytes.
     #[inline]
     pub fn size(&self) -> u64 {
-        self.attributes.lock().size
+        self.content.lock().size()
     }
 
     /// Names that lead to it.
@@ -142,39 +103,39 @@ impl Inode {
     }
 
     pub(super) fn attributes(&self) -> Attributes {
-        *self.attributes.lock()
+        let size = self.size();
+        Attributes { size, ..*self.attributes.lock() }
     }
 
-    /// Notes a write that ended at `end`.
-    pub(super) fn note_write(&self, end: u64) {
+    /// The content changes now.
+    pub(super) fn note_change(&self) {
         let now = now();
         let mut attributes = self.attributes.lock();
-        attributes.size = attributes.size.max(end);
         (attributes.modified, attributes.changed) = (now, now);
         drop(attributes);
         self.has_new_times.store(true, Ordering::Relaxed);
         self.mount.note_dirty(self);
     }
 
-    pub(super) fn set_size(&self, size: u64) {
-        self.attributes.lock().size = size;
-    }
-
     /// Asks the filesystem anew, after it has changed the inode. The length and times in memory are the newer
     /// ones.
     pub fn refresh(&self) -> Result<(), Errno> {
-        let read = match self.mount.with(|filesystem| self.mount.attributes_in(filesystem, self.number)) {
+        self.refresh_attributes().map_err(errno)
+    }
+
+    pub(super) fn refresh_attributes(&self) -> Result<(), Error> {
+        let read = match self.mount.with_error(|filesystem| self.mount.attributes_in(filesystem, self.number))
+        {
             // Whoever keeps it knows files by their names, and it has none any more.
-            Err(Errno::ENOENT) if self.mount.is_shared => {
+            Err(Error::NotFound) if self.mount.is_shared => {
                 self.attributes.lock().links = 0;
                 return Ok(());
             }
             outcome => outcome?,
         };
         let mut attributes = self.attributes.lock();
-        let (size, modified) = (attributes.size, attributes.modified);
+        let modified = attributes.modified;
         *attributes = read;
-        attributes.size = size;
         if self.has_new_times.load(Ordering::Relaxed) {
             attributes.modified = modified;
         }
@@ -183,7 +144,7 @@ impl Inode {
 
     /// Compares with what is known what whoever keeps a shared filesystem says now.
     pub(super) fn note_told(&self, told: &Attributes) {
-        if *self.attributes.lock() != *told {
+        if self.attributes() != *told {
             self.is_stale.store(true, Ordering::Relaxed);
         }
     }
@@ -197,21 +158,25 @@ impl Inode {
         }
         let Some(_turn) = self.write_lock.try_lock() else { return Ok(()) };
         let Some(_io) = self.io_lock.try_lock() else { return Ok(()) };
-        self.collect_mapped();
+        if self.is_mapped() {
+            self.collect_mapped();
+        }
         if self.has_own_changes() {
             return Ok(());
         }
         let read = self.mount.with(|filesystem| self.mount.attributes_in(filesystem, self.number))?;
-        let known = core::mem::replace(&mut *self.attributes.lock(), read);
+        let known = self.attributes();
+        *self.attributes.lock() = read;
+        self.content.lock().set_size(read.size);
         if (known.size, known.modified, known.changed) != (read.size, read.modified, read.changed) {
-            self.forget_content();
+            cache::forget_content(&**self);
         }
         Ok(())
     }
 
     /// True if whoever keeps the filesystem has not heard of all changes.
     fn has_own_changes(&self) -> bool {
-        self.has_new_times.load(Ordering::Relaxed) || !self.pages.lock().dirty.is_empty()
+        self.has_new_times.load(Ordering::Relaxed) || self.content.lock().is_dirty()
     }
 
     /// Writes back what is dirty of a shared file, so that others see it when they open the file after this. Who wants to know of
@@ -220,8 +185,7 @@ impl Inode {
         if !self.mount.is_shared || self.links() == 0 {
             return;
         }
-        let is_mapped = self.is_mapped.load(Ordering::Relaxed);
-        if !is_mapped && !self.has_own_changes() {
+        if !self.is_mapped() && !self.has_own_changes() {
             return;
         }
         let _ = self.write_back(ALL);
@@ -258,8 +222,9 @@ impl Inode {
     /// True if it has nothing that is only in memory.
     pub(super) fn is_idle(&self) -> bool {
         let is_bare = self.fifo.get().is_none() && self.socket.lock().strong_count() == 0;
-        let is_whole = self.failures.lock().lost_pages().is_none();
-        is_bare && is_whole && self.pages.lock().all.is_empty() && !self.has_new_times.load(Ordering::Relaxed)
+        let content = self.content.lock();
+        let has_content = content.has_lost() || content.page_count() > 0;
+        is_bare && !has_content && !self.has_new_times.load(Ordering::Relaxed)
     }
 
     /// What `stat` tells.
@@ -276,7 +241,7 @@ impl Inode {
         };
         // Blocks that are still to be found count, as in Linux.
         let cached = if attributes.blocks_512 == 0 && file_type == S_IFREG {
-            (self.pages.lock().all.len() * PAGE_BYTES) as u64
+            (self.content.lock().page_count() * PAGE_BYTES) as u64
         } else {
             0
         };

@@ -3,6 +3,7 @@
 use alloc::string::String;
 
 use unikernel_vfs::Sync;
+use unikernel_vfs::cache;
 
 use super::file::Opened;
 use super::inode::Inode;
@@ -16,7 +17,7 @@ impl PageSource for Inode {
         if index >= self.size().div_ceil(PAGE_BYTES as u64) {
             return Supply::None;
         }
-        self.page_in_memory(index).map_or(Supply::Absent, Supply::Page)
+        self.content.lock().ready_page(index).map_or(Supply::Absent, Supply::Page)
     }
 
     fn load(&self, index: u64) -> Option<SharedFrame> {
@@ -24,12 +25,11 @@ impl PageSource for Inode {
         if index >= self.size().div_ceil(PAGE_BYTES as u64) {
             return None;
         }
-        Some(Inode::page(&inode, index, 4, None).ok()?.frame.clone())
+        Some(cache::page(&*inode, index, 4, None).ok()?.frame().clone())
     }
 
     fn has_place(&self, index: u64) -> bool {
-        let pages = self.pages.lock();
-        pages.all.get(&index).is_some_and(|page| page.has_place())
+        self.content.lock().has_place(index)
     }
 
     fn reserve(&self, index: u64) -> bool {
@@ -45,11 +45,11 @@ impl PageSource for Inode {
     }
 
     fn note_store(&self) {
-        self.note_write(0);
+        self.note_change();
     }
 
     fn note_dirty(&self, index: u64) {
-        self.mark_dirty(index);
+        cache::mark_dirty(self, index);
     }
 
     /// Who has it open knows the name.

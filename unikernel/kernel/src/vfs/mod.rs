@@ -3,27 +3,25 @@
 //! - here: a [`Mount`]; [`table`]: which there are, mounting and unmounting;
 //! - [`inode`]: a file, directory or link as the kernel knows it; [`names`]: changing directories;
 //! - [`walk`]: paths; [`file`]: open files and directories;
-//! - [`cache`]: the pages of files in memory; [`load`]: reading them; [`store`]: changing them;
-//!   [`write_back`]: writing them back, which [`flusher`] does in time; [`errors`]: who is told that it failed;
-//!   [`resize`]: other lengths and other blocks; [`mapped`]: what mappings show.
+//! - [`content`]: reading, writing and changing the length of files, in the page cache of `unikernel_vfs`; [`backend`]: what that
+//!   needs of the kernel; [`cache`]: which of its pages go; [`flusher`]: writing back in time; [`errors`]: who is told
+//!   that it failed; [`mapped`]: what mappings show.
 //!
 //! Each filesystem is behind one sleeping lock. It is held for looking up and changing, and while a filesystem moves
 //! content itself; never while the kernel transfers blocks.
 
+mod backend;
 pub mod cache;
+mod content;
 mod errors;
 pub mod file;
 pub mod filesystem_type;
 pub(crate) mod flusher;
 pub mod inode;
-mod load;
 mod mapped;
 pub mod names;
-mod resize;
-mod store;
 pub mod table;
 pub mod walk;
-mod write_back;
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
@@ -32,14 +30,11 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::hash::{Hash, Hasher};
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use hashbrown::{Equivalent, HashMap};
-use unikernel_vfs::cache::ErrorSequence;
-use unikernel_vfs::{
-    Attributes, BlockMap, ByteStorage, Error, FileKind, FileSystem, InodeNumber, Statistics, Storage,
-    Timestamp,
-};
+use unikernel_vfs::cache::{self as content_cache, ErrorSequence, Shared};
+use unikernel_vfs::{Attributes, Error, FileKind, FileSystem, InodeNumber, Statistics, Timestamp};
 
 use crate::abi::Errno;
 use crate::block::volume::Volume;
@@ -71,8 +66,6 @@ pub struct Mount {
     pub root: InodeNumber,
     /// The directory that it covers.
     pub covered: NodeId,
-    /// Bytes in a block.
-    pub block_bytes: usize,
     /// Bytes that a file may have.
     pub max_file_bytes: u64,
     /// Which kind it is of.
@@ -92,11 +85,10 @@ pub struct Mount {
     mapped: SpinLock<BTreeSet<u64>>,
     /// Inodes in memory without a name; each ends with its last user.
     unlinked: SpinLock<BTreeSet<u64>>,
-    /// Dirty pages that have no blocks yet, and how many could get some.
-    delayed_pages: AtomicU64,
-    free_pages: AtomicU64,
+    /// What the content of its files has in common.
+    shared: Shared,
     /// What could not be written back, of all files.
-    errors: SpinLock<ErrorSequence<Errno>>,
+    errors: SpinLock<ErrorSequence<Error>>,
 }
 
 /// A directory and a name in it.
@@ -175,37 +167,23 @@ struct InUse;
 impl Mount {
     /// Runs `work` on the filesystem; other threads wait meanwhile.
     pub fn with<T>(&self, work: impl FnOnce(&mut dyn FileSystem) -> Result<T, Error>) -> Result<T, Errno> {
+        self.with_error(work).map_err(errno)
+    }
+
+    fn with_error<T>(&self, work: impl FnOnce(&mut dyn FileSystem) -> Result<T, Error>) -> Result<T, Error> {
         let mut guard = self.filesystem.lock();
-        let Some(filesystem) = guard.as_deref_mut() else { return Err(Errno::EIO) };
+        let Some(filesystem) = guard.as_deref_mut() else { return Err(Error::Device) };
         self.free_unlinked(filesystem, Users::MayBe);
         let outcome = work(filesystem);
         self.note_space(filesystem);
         let has_turned = filesystem.is_read_only() && !self.is_read_only();
         drop(guard);
-        outcome.map_err(|error| {
-            match error {
-                Error::Corrupt(place) => self.turn_read_only(place),
-                Error::Device if has_turned => self.turn_read_only("the journal could not be written"),
-                _ => {}
-            }
-            errno(error)
-        })
-    }
-
-    /// The same for the map of blocks, of filesystems that have one.
-    fn with_blocks<T>(&self, work: impl FnOnce(&mut dyn BlockMap) -> Result<T, Error>) -> Result<T, Errno> {
-        self.with(|filesystem| match filesystem.storage() {
-            Storage::Blocks(blocks) => work(blocks),
-            Storage::Bytes(_) => Err(Error::Unsupported),
-        })
-    }
-
-    /// The same for filesystems that move content themselves.
-    fn with_bytes<T>(&self, work: impl FnOnce(&mut dyn ByteStorage) -> Result<T, Error>) -> Result<T, Errno> {
-        self.with(|filesystem| match filesystem.storage() {
-            Storage::Bytes(bytes) => work(bytes),
-            Storage::Blocks(_) => Err(Error::Unsupported),
-        })
+        match outcome {
+            Err(Error::Corrupt(place)) => self.turn_read_only(place),
+            Err(Error::Device) if has_turned => self.turn_read_only("the journal could not be written"),
+            _ => {}
+        }
+        outcome
     }
 
     /// As Linux's `errors=remount-ro`: what is damaged is not made worse.
@@ -238,13 +216,22 @@ impl Mount {
         self.with(|filesystem| filesystem.statistics())
     }
 
+    /// Makes all that was written so far durable. Data that could not be written is told of by [`errors::Told::check_mount`].
+    pub fn sync(&'static self) -> Result<(), Errno> {
+        if self.is_read_only() {
+            return Ok(());
+        }
+        let _ = flusher::write_back_all(self);
+        self.with(|filesystem| filesystem.commit(now()))
+    }
+
     /// Tells the disk which blocks of a range are free, in bytes as `FITRIM` counts; answers how many bytes.
     pub fn trim(&self, start: u64, len: u64, least: u64) -> Result<u64, Errno> {
         self.check_writable()?;
         if self.blocks.is_none_or(|volume| volume.limits().max_discard == 0) {
             return Err(Errno::EOPNOTSUPP);
         }
-        let block_bytes = self.block_bytes as u64;
+        let block_bytes = self.shared.block_bytes as u64;
         let blocks = start / block_bytes..start.saturating_add(len).div_ceil(block_bytes);
         let least = u32::try_from(least.div_ceil(block_bytes)).unwrap_or(u32::MAX);
         self.with(|filesystem| filesystem.trim(blocks, least, now())).map(|trimmed| trimmed * block_bytes)
@@ -258,7 +245,7 @@ impl Mount {
         }
         let Ok(statistics) = filesystem.statistics() else { return };
         let bytes = statistics.available_blocks * u64::from(statistics.block_bytes);
-        self.free_pages.store(bytes / crate::kmem::PAGE_BYTES as u64, Ordering::Relaxed);
+        self.shared.reservations.set_free_pages(bytes / crate::kmem::PAGE_BYTES as u64);
     }
 
     /// The inode with a number.
@@ -285,7 +272,7 @@ impl Mount {
         }
         self.inodes.lock().try_reserve(1).map_err(|_| Error::NoMemory)?;
         filesystem.open(number)?;
-        let inode = Arc::new(Inode::new(self, number, attributes));
+        let inode = Inode::new(self, number, attributes);
         let surplus = {
             let mut inodes = self.inodes.lock();
             inodes.insert(number.0, Arc::clone(&inode));
@@ -307,12 +294,12 @@ impl Mount {
             inode.note_told(&attributes);
             return inode;
         }
-        let new = Arc::new(Inode::new(self, inode.number, attributes));
+        let new = Inode::new(self, inode.number, attributes);
         self.unlinked.lock().remove(&inode.number.0);
         self.dirty.lock().remove(&inode.number.0);
         self.mapped.lock().remove(&inode.number.0);
         self.inodes.lock().insert(inode.number.0, Arc::clone(&new));
-        inode.drop_pages(0);
+        content_cache::drop_pages(&*inode, 0);
         new
     }
 
@@ -351,7 +338,7 @@ impl Mount {
         let number = inode.number;
         self.dirty.lock().remove(&number.0);
         self.mapped.lock().remove(&number.0);
-        inode.drop_pages(0);
+        content_cache::drop_pages(&**inode, 0);
         if let Err(error) = filesystem.close(number, now()) {
             log::error!("{} at {}: inode {} cannot be freed: {error:?}", self.disk, self.path, number.0);
         }

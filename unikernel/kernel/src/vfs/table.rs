@@ -5,11 +5,12 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
-use core::sync::atomic::{AtomicBool, AtomicU64};
+use core::sync::atomic::AtomicBool;
 
 use spin::Once;
 use unikernel_cmdline::MountPoint;
 use unikernel_fs::LastLink;
+use unikernel_vfs::cache::{Reservations, Shared};
 use unikernel_vfs::{FileKind, FileSystem, Identity, Storage};
 
 use super::filesystem_type::{Access, FilesystemType, Format, MountError, Source};
@@ -212,7 +213,6 @@ fn mount(point: &MountPoint, device: Option<&Device>, may_format: bool) -> Resul
         root,
         covered,
         kind,
-        block_bytes,
         max_file_bytes: filesystem.max_file_bytes().min(MAX_FILE_BYTES),
         blocks: device.filter(|_| has_blocks).map(|device| device.volume),
         is_read_only: AtomicBool::new(is_read_only),
@@ -222,8 +222,7 @@ fn mount(point: &MountPoint, device: Option<&Device>, may_format: bool) -> Resul
         dirty: SpinLock::default(),
         mapped: SpinLock::default(),
         unlinked: SpinLock::default(),
-        delayed_pages: AtomicU64::new(0),
-        free_pages: AtomicU64::new(u64::MAX),
+        shared: Shared { block_bytes, has_blocks, reservations: Reservations::new() },
         errors: SpinLock::default(),
         filesystem: Mutex::new(None),
     };

@@ -2,6 +2,8 @@
 //! once. The rules are Linux's (`lib/errseq.c`): an error that nobody was told of yet is also for who opens
 //! the file later; one that somebody was told of is only for those who had the file open before.
 
+use core::sync::atomic::{AtomicU64, Ordering};
+
 /// The errors of one file, or of one filesystem. Of several that an observer has missed, the latest is told.
 #[derive(Debug)]
 pub struct ErrorSequence<E> {
@@ -12,9 +14,9 @@ pub struct ErrorSequence<E> {
     is_told: bool,
 }
 
-/// How far one observer was told.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct ErrorCursor(u64);
+/// How far one observer was told. It belongs to one sequence, whose lock orders all that happens to it.
+#[derive(Debug, Default)]
+pub struct ErrorCursor(AtomicU64);
 
 impl<E> Default for ErrorSequence<E> {
     fn default() -> Self {
@@ -32,15 +34,14 @@ impl<E: Copy> ErrorSequence<E> {
 
     /// A new observer, as of now.
     pub fn sample(&self) -> ErrorCursor {
-        if self.is_told { ErrorCursor(self.count) } else { ErrorCursor::default() }
+        ErrorCursor(AtomicU64::new(if self.is_told { self.count } else { 0 }))
     }
 
     /// The error that an observer was not told of yet, of which it is told by this.
-    pub fn check(&mut self, cursor: &mut ErrorCursor) -> Option<E> {
-        if cursor.0 == self.count {
+    pub fn check(&mut self, cursor: &ErrorCursor) -> Option<E> {
+        if cursor.0.swap(self.count, Ordering::Relaxed) == self.count {
             return None;
         }
-        cursor.0 = self.count;
         self.is_told = true;
         self.latest
     }
@@ -53,30 +54,30 @@ mod tests {
     #[test]
     fn each_observer_is_told_once_of_each_error() {
         let mut errors = ErrorSequence::default();
-        let (mut first, mut second) = (errors.sample(), errors.sample());
-        assert_eq!(errors.check(&mut first), None);
+        let (first, second) = (errors.sample(), errors.sample());
+        assert_eq!(errors.check(&first), None);
         errors.record(5);
-        assert_eq!(errors.check(&mut first), Some(5));
-        assert_eq!(errors.check(&mut first), None);
-        assert_eq!(errors.check(&mut second), Some(5));
+        assert_eq!(errors.check(&first), Some(5));
+        assert_eq!(errors.check(&first), None);
+        assert_eq!(errors.check(&second), Some(5));
         errors.record(28);
         errors.record(5);
-        assert_eq!(errors.check(&mut second), Some(5), "the latest stands for both");
-        assert_eq!(errors.check(&mut second), None);
-        assert_eq!(errors.check(&mut first), Some(5));
+        assert_eq!(errors.check(&second), Some(5), "the latest stands for both");
+        assert_eq!(errors.check(&second), None);
+        assert_eq!(errors.check(&first), Some(5));
     }
 
     #[test]
     fn who_opens_later_is_told_only_of_what_nobody_was() {
         let mut errors = ErrorSequence::default();
         errors.record(5);
-        let mut early = errors.sample();
-        assert_eq!(errors.check(&mut early), Some(5), "nobody was told before");
-        let mut late = errors.sample();
-        assert_eq!(errors.check(&mut late), None);
+        let early = errors.sample();
+        assert_eq!(errors.check(&early), Some(5), "nobody was told before");
+        let late = errors.sample();
+        assert_eq!(errors.check(&late), None);
         errors.record(28);
-        let mut later = errors.sample();
-        for cursor in [&mut early, &mut late, &mut later] {
+        let later = errors.sample();
+        for cursor in [&early, &late, &later] {
             assert_eq!(errors.check(cursor), Some(28));
             assert_eq!(errors.check(cursor), None);
         }

@@ -1,0 +1,227 @@
+//! What the page cache's functions (`unikernel_vfs::cache`) need of the kernel, for an inode: locks, sleep, frames, disks.
+
+use alloc::vec::Vec;
+use core::ops::Range;
+use core::sync::atomic::Ordering;
+
+use unikernel_vfs::cache::{Backend, Copies, Counts, Direction, FileCache, Frame, Piece, Requests, Shared};
+use unikernel_vfs::{AttributeChange, Error, FileSystem, InodeNumber, Timestamp};
+
+use super::inode::Inode;
+use super::{cache, flusher, now};
+use crate::block::device::{Memory, Operation};
+use crate::kmem::room;
+use crate::mem::shared::SharedFrame;
+use crate::mem::space;
+use crate::platform::time;
+use crate::task::mutex::MutexGuard;
+use crate::task::scheduler;
+
+impl Frame for SharedFrame {
+    fn clear(&self, offset: usize, len: usize) {
+        Self::clear(self, offset, len);
+    }
+
+    fn fill(&self, offset: usize, bytes: &[u8]) {
+        Self::fill(self, offset, bytes);
+    }
+
+    fn read(&self, offset: usize, into: &mut [u8]) {
+        Self::read(self, offset, into);
+    }
+
+    fn is_sole_owner(&self) -> bool {
+        Self::is_sole_owner(self)
+    }
+}
+
+impl Backend for Inode {
+    type Frame = SharedFrame;
+    type Guard<'a> = MutexGuard<'a, ()>;
+
+    fn with<T>(&self, work: impl FnOnce(&mut FileCache<SharedFrame>) -> T) -> T {
+        work(&mut self.content.lock())
+    }
+
+    fn lock_io(&self) -> MutexGuard<'_, ()> {
+        self.io_lock.lock()
+    }
+
+    fn wait(&self, mut is_over: impl FnMut() -> bool) {
+        self.loaded.wait_uninterrupted(None, || is_over().then_some(()));
+    }
+
+    fn wake(&self) {
+        self.loaded.wake_all();
+    }
+
+    fn yield_now(&self) {
+        scheduler::breathe();
+    }
+
+    fn breathe(&self, done: usize) {
+        scheduler::breathe_now_and_then(done);
+    }
+
+    fn new_frame(&self) -> Option<SharedFrame> {
+        SharedFrame::for_cache()
+    }
+
+    fn make_room(&self) -> bool {
+        flusher::make_room(1)
+    }
+
+    fn buffer(&self, len: usize) -> Result<Vec<u8>, Error> {
+        room::filled(0, len).map_err(|_| Error::NoMemory)
+    }
+
+    fn counts(&self) -> &Counts {
+        &cache::COUNTS
+    }
+
+    fn note_added(&self, pages: Range<u64>) {
+        cache::note_added(&self.this, pages);
+    }
+
+    fn is_mapped(&self) -> bool {
+        self.is_mapped.load(Ordering::Relaxed)
+    }
+
+    fn collect_mapped(&self) {
+        space::collect_dirty(self);
+    }
+
+    fn unmap(&self, pages: Range<u64>, copies: Copies) {
+        let copies = match copies {
+            Copies::Keep => space::Copies::Keep,
+            Copies::Drop => space::Copies::Drop,
+        };
+        space::unmap_object(self, pages, copies);
+    }
+
+    fn number(&self) -> InodeNumber {
+        self.number
+    }
+
+    fn shared(&self) -> &Shared {
+        &self.mount.shared
+    }
+
+    fn is_read_only(&self) -> bool {
+        self.mount.is_read_only()
+    }
+
+    fn with_filesystem<T>(
+        &self,
+        work: impl FnOnce(&mut dyn FileSystem) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        self.mount.with_error(work)
+    }
+
+    fn transfer(
+        &self,
+        direction: Direction,
+        requests: Requests,
+        pieces: &[Piece<'_, SharedFrame>],
+    ) -> Result<(), Vec<usize>> {
+        let Some(volume) = &self.mount.blocks else { return Ok(()) };
+        let operation = match direction {
+            Direction::Read => Operation::Read,
+            Direction::Write => Operation::Write,
+        };
+        let mut transfers = Vec::new();
+        // The first request that each piece can be in: the one that the piece before ended in.
+        let mut firsts = Vec::with_capacity(pieces.len());
+        for piece in pieces {
+            let address = piece.frame.address().as_u64() + piece.offset as u64;
+            let memory = Memory { address, len: piece.len as u32 };
+            match requests {
+                Requests::Joined => {
+                    firsts.push(transfers.len().saturating_sub(1));
+                    volume.limits().add(&mut transfers, piece.sector, memory);
+                }
+                Requests::Apart => {
+                    firsts.push(transfers.len());
+                    let mut own = Vec::new();
+                    volume.limits().add(&mut own, piece.sector, memory);
+                    transfers.append(&mut own);
+                }
+            }
+        }
+        let last = transfers.len().saturating_sub(1);
+        let Err(failed) = volume.transfer(operation, transfers) else { return Ok(()) };
+        let ends = firsts.iter().skip(1).map(|next| match requests {
+            Requests::Joined => *next,
+            Requests::Apart => next - 1,
+        });
+        let is_doubtful =
+            |(first, last): (&usize, usize)| failed.0.iter().any(|at| (*first..=last).contains(at));
+        let doubtful = firsts.iter().zip(ends.chain([last])).map(is_doubtful);
+        Err(doubtful.enumerate().filter(|(_, is_doubtful)| *is_doubtful).map(|(place, _)| place).collect())
+    }
+
+    fn now(&self) -> Timestamp {
+        now()
+    }
+
+    fn modified(&self) -> Timestamp {
+        self.attributes().modified
+    }
+
+    fn note_write(&self) {
+        self.note_change();
+    }
+
+    fn note_resize(&self) {
+        self.has_new_times.store(false, Ordering::Relaxed);
+    }
+
+    fn note_dirty(&self) {
+        if self.dirty_since_ns.load(Ordering::Relaxed) == 0 {
+            self.dirty_since_ns.store(time::now_ns().max(1), Ordering::Relaxed);
+        }
+        self.mount.note_dirty(self);
+    }
+
+    fn note_write_back(&self, is_all: bool) {
+        if is_all {
+            self.mount.dirty.lock().remove(&self.number.0);
+        }
+        self.dirty_since_ns.store(0, Ordering::Relaxed);
+    }
+
+    fn store_times(&self) -> Result<(), Error> {
+        if !self.has_new_times.swap(false, Ordering::Relaxed) {
+            return Ok(());
+        }
+        let attributes = self.attributes();
+        let change = AttributeChange { modified: Some(attributes.modified), ..AttributeChange::default() };
+        self.mount.with_error(|filesystem| filesystem.set_attributes(self.number, change, attributes.changed))
+    }
+
+    fn refresh(&self) -> Result<(), Error> {
+        self.refresh_attributes()
+    }
+
+    fn record_error(&self, error: Error) {
+        self.mount.errors.lock().record(error);
+    }
+
+    fn report_losses(&self, pages: usize, error: Error) {
+        let (disk, path) = (&self.mount.disk, self.mount.path_of(self.number));
+        log::error!("{disk}: {path}: {pages} page(s) could not be written: {:?}", super::errno(error));
+    }
+
+    fn has_too_many_dirty(&self) -> bool {
+        cache::COUNTS.dirty() > cache::most_dirty()
+    }
+
+    fn refresh_space(&self) {
+        // What it answers is noted on the way.
+        let _ = self.mount.statistics();
+    }
+
+    fn write_back_others(&self) {
+        let _ = flusher::write_back_all(self.mount);
+    }
+}

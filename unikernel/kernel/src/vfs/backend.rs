@@ -108,7 +108,11 @@ impl Backend for Inode {
     }
 
     fn is_read_only(&self) -> bool {
-        self.mount.is_read_only()
+        self.mount.is_mounted_read_only
+    }
+
+    fn has_failed(&self) -> bool {
+        self.mount.has_failed()
     }
 
     fn with_filesystem<T>(

@@ -75,6 +75,8 @@ pub struct Mount {
     /// `None` once it is unmounted.
     filesystem: Mutex<Option<Box<dyn FileSystem>>>,
     is_read_only: AtomicBool,
+    /// It was so from the beginning, not after an error.
+    is_mounted_read_only: bool,
     /// Others change it, too: what was learnt of it is asked for again.
     is_shared: bool,
     inodes: SpinLock<HashMap<u64, Arc<Inode>>>,
@@ -206,6 +208,11 @@ impl Mount {
         self.is_read_only.load(Ordering::Relaxed)
     }
 
+    /// True if errors have made it read-only: what is not durable by now will never be.
+    fn has_failed(&self) -> bool {
+        self.is_read_only() && !self.is_mounted_read_only
+    }
+
     /// `EROFS` if nothing can be changed.
     pub fn check_writable(&self) -> Result<(), Errno> {
         if self.is_read_only() { Err(Errno::EROFS) } else { Ok(()) }
@@ -218,6 +225,10 @@ impl Mount {
 
     /// Makes all that was written so far durable. Data that could not be written is told of by [`errors::Told::check_mount`].
     pub fn sync(&'static self) -> Result<(), Errno> {
+        // As on Linux (`sync_inode` says the same of each file).
+        if self.has_failed() {
+            return Err(Errno::EROFS);
+        }
         if self.is_read_only() {
             return Ok(());
         }

@@ -216,6 +216,7 @@ fn mount(point: &MountPoint, device: Option<&Device>, may_format: bool) -> Resul
         max_file_bytes: filesystem.max_file_bytes().min(MAX_FILE_BYTES),
         blocks: device.filter(|_| has_blocks).map(|device| device.volume),
         is_read_only: AtomicBool::new(is_read_only),
+        is_mounted_read_only: is_read_only,
         is_shared: filesystem.is_shared(),
         inodes: SpinLock::default(),
         names: SpinLock::default(),

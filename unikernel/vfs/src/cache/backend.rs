@@ -121,8 +121,11 @@ pub trait Backend {
     /// What it shares with the other files of its filesystem.
     fn shared(&self) -> &Shared;
 
-    /// True if nothing of the filesystem can be changed.
+    /// True if the filesystem was mounted read-only: nothing of it was ever changed here.
     fn is_read_only(&self) -> bool;
+
+    /// True if errors have made the filesystem read-only: what is not durable by now will never be.
+    fn has_failed(&self) -> bool;
 
     /// Runs an operation of the filesystem, one at a time. Space that is free afterwards becomes known to
     /// [`Reservations::set_free_pages`].

@@ -82,6 +82,10 @@ pub fn sync<B: Backend + ?Sized>(file: &B, what: Sync, cursor: &ErrorCursor) -> 
 
 /// Makes an inode durable of which nothing is dirty, or that has no content here.
 pub fn sync_inode<B: Backend + ?Sized>(file: &B, what: Sync) -> Result<(), Error> {
+    // As on Linux, for all files: which of them are durable is not known.
+    if file.has_failed() {
+        return Err(Error::ReadOnly);
+    }
     if file.is_read_only() {
         return Ok(());
     }

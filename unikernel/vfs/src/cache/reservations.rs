@@ -6,12 +6,17 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use super::page::Page;
 
 /// The reservations of one filesystem. Its locks do not matter: each step is atomic.
+///
+/// The upper half counts the pages that the free blocks make, as far as it can (16 TiB of them); the lower half the dirty pages that have
+/// no blocks yet.
 #[derive(Debug)]
-pub struct Reservations {
-    /// Dirty pages that have no blocks yet.
-    delayed_pages: AtomicU64,
-    /// Pages that the free blocks make.
-    free_pages: AtomicU64,
+pub struct Reservations(AtomicU64);
+
+const FREE: u32 = 32;
+const DELAYED: u64 = (1 << FREE) - 1;
+
+const fn parts(state: u64) -> (u64, u64) {
+    (state >> FREE, state & DELAYED)
 }
 
 impl Default for Reservations {
@@ -23,17 +28,22 @@ impl Default for Reservations {
 impl Reservations {
     /// For a filesystem that says nothing of its free space, or has not said it yet: all is reserved that is asked for.
     pub const fn new() -> Self {
-        Self { delayed_pages: AtomicU64::new(0), free_pages: AtomicU64::new(u64::MAX) }
+        Self(AtomicU64::new(DELAYED << FREE))
     }
 
     /// Notes how many pages could get blocks.
     pub fn set_free_pages(&self, pages: u64) {
-        self.free_pages.store(pages, Ordering::Relaxed);
+        let free = pages.min(DELAYED) << FREE;
+        self.update(|state| Some(free | state & DELAYED));
+    }
+
+    fn update(&self, change: impl FnMut(u64) -> Option<u64>) -> bool {
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, change).is_ok()
     }
 
     /// Pages that have blocks reserved.
     pub fn delayed_pages(&self) -> u64 {
-        self.delayed_pages.load(Ordering::Relaxed)
+        parts(self.0.load(Ordering::Relaxed)).1
     }
 
     /// Reserves blocks for a page, unless that was done; false if there are none left. Writers of other files do the same at
@@ -42,10 +52,10 @@ impl Reservations {
         if page.is_delayed.load(Ordering::Relaxed) {
             return true;
         }
-        let free = self.free_pages.load(Ordering::Relaxed);
-        let one_more = |delayed: u64| delayed.checked_add(1).filter(|delayed| *delayed <= free);
-        let is_reserved =
-            self.delayed_pages.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_ok();
+        let is_reserved = self.update(|state| {
+            let (free, delayed) = parts(state);
+            (delayed < free && delayed < DELAYED).then_some(state + 1)
+        });
         page.is_delayed.fetch_or(is_reserved, Ordering::Relaxed);
         is_reserved
     }
@@ -59,6 +69,48 @@ impl Reservations {
 
     /// Gives back what was reserved for so many pages, which do not say so any more.
     pub(super) fn release_pages(&self, count: usize) {
-        self.delayed_pages.fetch_sub(count as u64, Ordering::Relaxed);
+        self.0.fetch_sub(count as u64, Ordering::Relaxed);
+    }
+
+    /// Lets the filesystem take blocks for up to so many pages at once, if that leaves those that are reserved. Until
+    /// [`Self::set_free_pages`] none can be reserved; called from an operation of the filesystem, after which that is called.
+    pub(super) fn claim(&self, pages: u64) -> bool {
+        self.update(|state| {
+            let (free, delayed) = parts(state);
+            (delayed == 0 || delayed + pages <= free).then_some(delayed)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_is_reserved_than_is_free() {
+        let reservations = Reservations::new();
+        reservations.set_free_pages(2);
+        let pages = [(); 3].map(|()| Page::ready(()));
+        assert_eq!(pages.each_ref().map(|page| reservations.reserve(page)), [true, true, false]);
+        assert!(reservations.reserve(&pages[0]), "it is reserved already");
+        reservations.release(&pages[0]);
+        assert!(reservations.reserve(&pages[2]));
+        assert_eq!(reservations.delayed_pages(), 2);
+    }
+
+    #[test]
+    fn what_is_reserved_is_not_claimed() {
+        let reservations = Reservations::new();
+        reservations.set_free_pages(10);
+        let (page, other) = (Page::ready(()), Page::ready(()));
+        assert!(reservations.reserve(&page));
+        assert!(!reservations.claim(10));
+        assert!(reservations.claim(9));
+        assert!(!reservations.reserve(&other), "nothing is known to be free");
+        reservations.set_free_pages(u64::MAX);
+        assert!(reservations.reserve(&other));
+        reservations.release_pages(2);
+        assert!(reservations.claim(u64::MAX >> 1), "the filesystem says how much there is");
+        assert_eq!(reservations.delayed_pages(), 0);
     }
 }

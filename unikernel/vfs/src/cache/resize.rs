@@ -3,11 +3,11 @@
 use core::ops::Range;
 use core::sync::atomic::Ordering;
 
-use super::backend::{Backend, Copies};
+use super::backend::{Backend, Copies, Shared};
 use super::load::size;
 use super::page::{Frame, PAGE_BYTES};
 use super::split;
-use super::write_back::{ALL, write_back_in_turn};
+use super::write_back::{ALL, write_back, write_back_in_turn};
 use crate::Error;
 
 /// Pages looked at with their file's list locked once.
@@ -122,18 +122,47 @@ fn unmap<B: Backend + ?Sized>(file: &B, pages: Range<u64>, copies: Copies) {
 /// Gives a range blocks, so that writes there will not run out of space (fallocate(2)). The caller has the lock by which
 /// writes take turns.
 pub fn allocate<B: Backend + ?Sized>(file: &B, offset: u64, len: u64, keep_size: bool) -> Result<(), Error> {
+    /// How often what is reserved for dirty pages is made theirs; others reserve more meanwhile.
+    const ROUNDS: usize = 4;
+    for _ in 0..ROUNDS {
+        if allocate_unreserved(file, offset, len, keep_size)? {
+            return Ok(());
+        }
+        // Who syncs a file is told if this fails.
+        let _ = write_back(file, ALL);
+        file.write_back_others();
+    }
+    Err(Error::NoSpace)
+}
+
+/// False if what is free may be too little for this and for what is reserved.
+fn allocate_unreserved<B: Backend + ?Sized>(
+    file: &B,
+    offset: u64,
+    len: u64,
+    keep_size: bool,
+) -> Result<bool, Error> {
     let _io = file.lock_io();
+    let end = offset.saturating_add(len);
+    let pages = end.div_ceil(PAGE_BYTES as u64) - split(offset).0;
+    let Shared { has_blocks, reservations, .. } = file.shared();
     let outcome = file.with_filesystem(|filesystem| {
-        filesystem.allocate_range(file.number(), offset, len, keep_size, file.now())
+        if *has_blocks && !reservations.claim(pages) {
+            return Ok(false);
+        }
+        filesystem.allocate_range(file.number(), offset, len, keep_size, file.now())?;
+        Ok(true)
     });
     file.with(|cache| cache.extents.forget());
-    outcome?;
-    if !keep_size {
-        let end = offset.saturating_add(len);
-        clear_behind_end(file, end);
-        file.with(|cache| cache.set_size(cache.size().max(end)));
+    if outcome? {
+        if !keep_size {
+            clear_behind_end(file, end);
+            file.with(|cache| cache.set_size(cache.size().max(end)));
+        }
+        file.refresh()?;
+        return Ok(true);
     }
-    file.refresh()
+    Ok(false)
 }
 
 /// Sets a range to zeros and gives its blocks back (`FALLOC_FL_PUNCH_HOLE`). The caller has the lock by which writes take turns.

@@ -26,6 +26,9 @@ pub(super) type Batch<F> = Vec<(u64, Arc<Page<F>>)>;
 pub struct FileCache<F> {
     /// The file's length in bytes.
     size: u64,
+    /// The length that the filesystem knows. What its last block holds behind it is not the file's: reads as zeros, when the file
+    /// has grown here, until the filesystem hears of that and clears it.
+    stored_size: u64,
     pub(super) pages: BTreeMap<u64, Arc<Page<F>>>,
     /// Those that the disk does not have yet as they are.
     pub(super) dirty: BTreeSet<u64>,
@@ -42,6 +45,7 @@ impl<F: Frame> FileCache<F> {
     pub fn new(size: u64) -> Self {
         Self {
             size,
+            stored_size: size,
             pages: BTreeMap::new(),
             dirty: BTreeSet::new(),
             write_end: 0,
@@ -59,7 +63,17 @@ impl<F: Frame> FileCache<F> {
 
     /// Sets the length to what the filesystem says, for a file whose content is not changed here meanwhile.
     pub fn set_size(&mut self, size: u64) {
+        (self.size, self.stored_size) = (size, size);
+    }
+
+    /// The file becomes shorter or longer, of which the filesystem does not know yet.
+    pub(super) fn set_new_size(&mut self, size: u64) {
         self.size = size;
+    }
+
+    /// The filesystem has made the file at least so long.
+    pub(super) fn note_stored(&mut self, end: u64) {
+        self.stored_size = self.stored_size.max(end);
     }
 
     /// How many pages the file's bytes take.
@@ -123,15 +137,17 @@ impl<F: Frame> FileCache<F> {
         self.pages.range(first..).any(|(_, page)| page.is_loading())
     }
 
-    /// Enters pages from `first` on that are to be read, in the order of `frames`, up to one that is there already. It fails
-    /// if the file was cut: who does that looks for pages after the size has changed, so that none may come behind the end.
+    /// Enters pages from `first` on that are to be read, in the order of `frames`, up to one that is there already. Answers how far
+    /// blocks hold content of the file: what is written behind that from now on goes into these pages.
+    ///
+    /// It fails if the file was cut: who does that looks for pages after the size has changed, so that none may come behind the end.
     pub(super) fn begin_load(
         &mut self,
         first: u64,
         frames: Vec<F>,
         batch: &mut Batch<F>,
         counts: &Counts,
-    ) -> Result<(), Error> {
+    ) -> Result<u64, Error> {
         let end = self.size_in_pages();
         if first >= end {
             return Err(Error::Device);
@@ -145,7 +161,7 @@ impl<F: Frame> FileCache<F> {
             batch.push((index, page));
         }
         counts.note_added(batch.len());
-        Ok(())
+        Ok(self.stored_size)
     }
 
     /// Takes a page out that could not be read.

@@ -147,41 +147,48 @@ pub fn load<B: Backend + ?Sized>(file: &B, first: u64, count: u32) -> Result<(),
         return Err(Error::NoMemory);
     }
     let mut batch = Batch::with_capacity(frames.len());
-    file.with(|cache| cache.begin_load(first, frames, &mut batch, file.counts()))?;
+    let stored_size = file.with(|cache| cache.begin_load(first, frames, &mut batch, file.counts()))?;
     if batch.is_empty() {
         return Ok(());
     }
     file.note_added(first..first + batch.len() as u64);
-    let outcome = fill(file, &batch);
+    let outcome = fill(file, &batch, stored_size);
     if outcome.is_ok() {
         batch.iter().for_each(|(_, page)| page.finish(true));
     } else {
         // One bad sector must not spoil its neighbours: page after page.
-        batch.iter().for_each(|one| fill_alone(file, one));
+        batch.iter().for_each(|one| fill_alone(file, one, stored_size));
     }
     file.wake();
     outcome
 }
 
 /// Reads one page that could not be read with others; takes it out again if it cannot be read at all.
-fn fill_alone<B: Backend + ?Sized>(file: &B, one: &(u64, Arc<Page<B::Frame>>)) {
-    let is_good = fill(file, core::slice::from_ref(one)).is_ok();
+fn fill_alone<B: Backend + ?Sized>(file: &B, one: &(u64, Arc<Page<B::Frame>>), stored_size: u64) {
+    let is_good = fill(file, core::slice::from_ref(one), stored_size).is_ok();
     if !is_good {
         file.with(|cache| cache.abort_load(one.0, file.counts()));
     }
     one.1.finish(is_good);
 }
 
-/// Reads pages.
-fn fill<B: Backend + ?Sized>(file: &B, batch: &[(u64, Arc<Page<B::Frame>>)]) -> Result<(), Error> {
-    if file.shared().has_blocks {
+/// Reads pages. Blocks hold content of the file up to `stored_size`.
+fn fill<B: Backend + ?Sized>(
+    file: &B,
+    batch: &[(u64, Arc<Page<B::Frame>>)],
+    stored_size: u64,
+) -> Result<(), Error> {
+    let stored_size = if file.shared().has_blocks {
         fill_from_blocks(file, batch)?;
+        stored_size
     } else {
+        // The filesystem has cut what it knows to be behind the end.
         fill_from_bytes(file, batch)?;
-    }
+        u64::MAX
+    };
     // What lies behind the end is nobody's; a mapping would show it. Who cuts the file clears the last page, too, but
     // perhaps before it was read.
-    let size = size(file);
+    let size = size(file).min(stored_size);
     for (index, page) in batch {
         let valid = size.saturating_sub(index * PAGE_BYTES as u64).min(PAGE_BYTES as u64) as usize;
         page.frame().clear(valid, PAGE_BYTES - valid);

@@ -19,7 +19,7 @@ pub fn resize<B: Backend + ?Sized>(file: &B, new: u64) -> Result<(), Error> {
     let old = size(file);
     if new < old {
         // No page behind the end is brought in from now on, and none is being read while its blocks go.
-        file.with(|cache| cache.set_size(new));
+        file.with(|cache| cache.set_new_size(new));
         wait_for_loads(file, new.div_ceil(PAGE_BYTES as u64));
     } else {
         clear_behind_end(file, new);
@@ -27,7 +27,11 @@ pub fn resize<B: Backend + ?Sized>(file: &B, new: u64) -> Result<(), Error> {
     let outcome = file.with_filesystem(|filesystem| filesystem.set_size(file.number(), new, file.now()));
     file.with(|cache| {
         cache.extents.forget();
-        cache.set_size(if outcome.is_ok() { new } else { old });
+        if outcome.is_ok() {
+            cache.set_size(new);
+        } else {
+            cache.set_new_size(old);
+        }
     });
     outcome?;
     if new < old {
@@ -89,7 +93,7 @@ pub fn forget_pages<B: Backend + ?Sized>(file: &B, range: Range<u64>) {
 }
 
 /// Zeros what lies between the end and `until`, where the file is about to grow to: a mapping shows all of the last
-/// page, and may have left bytes behind the end. (The disk has zeros there: `take_dirty`, and ext4 when it grows.)
+/// page, and may have left bytes behind the end. (If the page is read later, that is done by [`super::load`](super::load()).)
 pub(super) fn clear_behind_end<B: Backend + ?Sized>(file: &B, until: u64) {
     let block_bytes = file.shared().block_bytes;
     let end = file.with(|cache| {
@@ -157,7 +161,10 @@ fn allocate_unreserved<B: Backend + ?Sized>(
     if outcome? {
         if !keep_size {
             clear_behind_end(file, end);
-            file.with(|cache| cache.set_size(cache.size().max(end)));
+            file.with(|cache| {
+                cache.set_new_size(cache.size().max(end));
+                cache.note_stored(end);
+            });
         }
         file.refresh()?;
         return Ok(true);

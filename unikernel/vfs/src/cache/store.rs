@@ -182,6 +182,7 @@ fn finish<B: Backend + ?Sized>(
     let (block_bytes, size) = (file.shared().block_bytes as u64, size(file));
     let is_written = |block: u64| !bad.contains(&(block * block_bytes / PAGE_BYTES as u64));
     let mut outcome = Ok(());
+    let mut stored = 0;
     for range in ranges {
         let end = ((range.first + u64::from(range.blocks)) * block_bytes).min(size);
         let finished = outcome.and_then(|()| {
@@ -189,10 +190,12 @@ fn finish<B: Backend + ?Sized>(
                 if bad.is_empty() { None } else { Some(&is_written) };
             blocks.finish_write(file.number(), &range.runs, doubtful, Some(end), modified)
         });
-        if finished.is_err() {
-            blocks.cancel_write(&range.runs);
+        match finished {
+            Ok(()) => stored = end,
+            Err(_) => blocks.cancel_write(&range.runs),
         }
         outcome = finished;
     }
+    file.with(|cache| cache.note_stored(stored));
     outcome
 }

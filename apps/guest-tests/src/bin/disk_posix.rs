@@ -274,6 +274,16 @@ fn truncate(folder: &Path) {
     let writer = OpenOptions::new().write(true).open(at("file")).unwrap();
     // How long a file may be is the file system's matter.
     check!([libc::EFBIG, 0].contains(&code(rustix::fs::ftruncate(&writer, 1 << 60))));
+    // What is cut within a block does not come back when the file grows behind it, even if its page has left memory meanwhile.
+    let file = File::options().read(true).write(true).open(at("file")).unwrap();
+    file.write_all_at(&[7; 4096], 0).unwrap();
+    file.sync_all().unwrap();
+    file.set_len(100).unwrap();
+    rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+    file.write_all_at(&[8; 4096], 8192).unwrap();
+    let mut bytes = [0; 4096];
+    file.read_exact_at(&mut bytes, 0).unwrap();
+    check!(bytes[..100] == [7; 100] && bytes[100..] == [0; 3996]);
 }
 
 fn times(folder: &Path) {

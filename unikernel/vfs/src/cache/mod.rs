@@ -24,6 +24,8 @@ mod read_ahead;
 mod reservations;
 mod resize;
 mod store;
+#[cfg(test)]
+mod tests;
 mod transfer;
 mod write;
 mod write_back;

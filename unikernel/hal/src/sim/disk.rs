@@ -36,8 +36,8 @@ pub struct Faults {
     pub read_error_one_in: u32,
     /// A write fails once in so many times.
     pub write_error_one_in: u32,
-    /// The writes from the first to the second of these fail.
-    pub failing_writes: Option<(u64, u64)>,
+    /// Writes fail that touch this sector.
+    pub bad_sector: Option<u64>,
     /// A flush fails once in so many times.
     pub flush_error_one_in: u32,
     /// The power goes at this write.
@@ -139,9 +139,8 @@ impl Plugged {
             IN => ((first..first + count).flat_map(|number| self.sector(number)).collect(), OK),
             OUT => {
                 self.writes += 1;
-                let writes = self.writes;
                 let is_chosen =
-                    self.faults.failing_writes.is_some_and(|(first, last)| (first..=last).contains(&writes));
+                    self.faults.bad_sector.is_some_and(|bad| (first..first + count).contains(&bad));
                 let fails = is_chosen || self.random.one_in(self.faults.write_error_one_in);
                 for (number, sector) in (first..).zip(data.chunks_exact(SECTOR_BYTES)) {
                     // What fails may have been written in part.

@@ -24,7 +24,7 @@ KILLS   ?= 100
 FUZZ_SECONDS ?= 3600
 FUZZ_SEED ?=
 SECONDS ?= 60
-.PHONY: help setup run disk test bench conformance simulate model powercut kill fuzz fuzz-host fuzz-keep debug lint doc book clean host-test images
+.PHONY: help setup run disk test bench conformance simulate model powercut kill fuzz fuzz-host fuzz-keep coverage debug lint doc book clean host-test images
 
 help: ## list the targets
 	@echo 'targets (with APP=http MACHINE=q35|microvm|pc PORT=8080 MEMORY=256 SMP=1 APPEND="log=debug" DISK=data.img ARGS="..."):'
@@ -86,6 +86,11 @@ fuzz-host: ## coverage-guided, on this host: what peers, disks and devices write
 
 fuzz-keep: ## keep of what fuzz-host has found the fewest inputs that reach the same code (TARGET=tcp or all)
 	@sh unikernel/fuzz/run.sh keep $(TARGET)
+
+# Crates whose host tests are counted. Each takes minutes; add unikernel-net, unikernel-ext4 and unikernel-kernel for a long run.
+COVERED ?= cmdline config elf fat fs fuzz machine mm ntp p9 partition report sched syslog
+coverage: setup ## line coverage of host tests, into docs/coverage.md (COVERED="ntp elf" for some)
+	@sh unikernel/build/coverage.sh $(addprefix unikernel-,$(COVERED))
 
 lint: setup ## format and lints
 	cargo fmt --check

@@ -2,7 +2,7 @@
 
 use alloc::sync::Arc;
 use core::any::Any;
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use bitflags::bitflags;
 use linux_raw_sys::general as raw;
@@ -75,8 +75,11 @@ pub struct OpenFile {
     /// What was opened.
     pub file: Arc<dyn File>,
     flags: AtomicU32,
-    /// Held by a call that moves it, which may wait for a disk meanwhile.
-    offset: Mutex<u64>,
+    /// Held by a call that moves the offset, which may wait for a disk meanwhile.
+    moving: Mutex<()>,
+    /// Changed by who holds `moving`. Anybody may look at it, as `/proc/self/fdinfo` does while the offset of another file, or of
+    /// this very one, is held.
+    offset: AtomicU64,
     /// The next on a thread's list of what is to be closed.
     next_release: SpinLock<Option<Arc<dyn Release>>>,
 }
@@ -93,7 +96,8 @@ impl OpenFile {
         Self {
             file,
             flags: AtomicU32::new(flags.bits()),
-            offset: Mutex::new(0),
+            moving: Mutex::new(()),
+            offset: AtomicU64::new(0),
             next_release: SpinLock::new(None),
         }
     }
@@ -143,9 +147,10 @@ impl OpenFile {
         if !self.file.is_seekable() {
             return self.file.read(into, self.wait_mode());
         }
-        let mut offset = self.offset.lock();
-        let count = self.file.read_at(*offset, into)?;
-        *offset += count as u64;
+        let _moving = self.moving.lock();
+        let offset = self.offset();
+        let count = self.file.read_at(offset, into)?;
+        self.set_offset(offset + count as u64);
         self.tell(raw::IN_ACCESS, count);
         Ok(count)
     }
@@ -163,15 +168,16 @@ impl OpenFile {
         if !self.file.is_seekable() {
             return self.file.write(from, mode);
         }
-        let mut offset = self.offset.lock();
+        let _moving = self.moving.lock();
         if self.flags().contains(FileFlags::APPEND) {
             let (end, count) = self.file.append(from)?;
-            *offset = end;
+            self.set_offset(end);
             self.tell(raw::IN_MODIFY, count);
             return Ok(count);
         }
-        let count = self.file.write_at(*offset, from)?;
-        *offset += count as u64;
+        let offset = self.offset();
+        let count = self.file.write_at(offset, from)?;
+        self.set_offset(offset + count as u64);
         self.tell(raw::IN_MODIFY, count);
         Ok(count)
     }
@@ -207,7 +213,7 @@ impl OpenFile {
         if self.file.is_seekable() {
             let mut total = 0;
             return super::each_buffer(from, WaitMode::MayBlock, |buffer, _| {
-                if total > 0 && self.is_at_size_limit(|| *self.offset.lock()) {
+                if total > 0 && self.is_at_size_limit(|| self.offset()) {
                     return Ok(0);
                 }
                 let count = self.write(buffer)?;
@@ -283,18 +289,32 @@ impl OpenFile {
         if !self.file.is_seekable() {
             return Err(Errno::ESPIPE);
         }
-        let mut offset = self.offset.lock();
-        let wanted = place(*offset, self.file.metadata().size).ok_or(Errno::EINVAL)?;
+        let _moving = self.moving.lock();
+        let wanted = place(self.offset(), self.file.metadata().size).ok_or(Errno::EINVAL)?;
         if wanted > self.file.max_bytes() {
             return Err(Errno::EINVAL);
         }
-        *offset = wanted;
+        self.set_offset(wanted);
         Ok(wanted as usize)
     }
 
     /// Runs `step` with the offset, for directories, whose offset is a position in the listing.
     pub fn with_offset<T>(&self, step: impl FnOnce(&mut u64) -> T) -> T {
-        step(&mut self.offset.lock())
+        let _moving = self.moving.lock();
+        let mut offset = self.offset();
+        let outcome = step(&mut offset);
+        self.set_offset(offset);
+        outcome
+    }
+
+    /// Where the next read(2) or write(2) begins, unless a call is about to move that.
+    pub fn offset(&self) -> u64 {
+        self.offset.load(Ordering::Relaxed)
+    }
+
+    /// For who holds `moving`.
+    fn set_offset(&self, offset: u64) {
+        self.offset.store(offset, Ordering::Relaxed);
     }
 }
 

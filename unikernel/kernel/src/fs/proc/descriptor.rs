@@ -14,7 +14,7 @@ use crate::fs::mounts;
 pub(super) fn describe(descriptor: i32) -> Result<String, Errno> {
     let opened = file::get_any(descriptor).map_err(|_| Errno::ENOENT)?;
     let on_exec = table::on_exec(descriptor).map_err(|_| Errno::ENOENT)?;
-    let place = if opened.file.is_seekable() { opened.with_offset(|offset| *offset) } else { 0 };
+    let place = if opened.file.is_seekable() { opened.offset() } else { 0 };
     let flags = opened.flags().bits() | if on_exec == OnExec::Close { O_CLOEXEC } else { 0 };
     let metadata = opened.file.metadata();
     let (mount, inode) = (mounts::id_of(metadata.device).unwrap_or(0), metadata.inode);

@@ -80,7 +80,8 @@ pub fn sys_sysinfo(info: UserPtr<sysinfo>) -> SysResult {
 
 /// getrandom(2). The generator is seeded before the app starts, so no flag makes a difference.
 pub fn sys_getrandom(buffer: u64, len: usize, flags: u32) -> SysResult {
-    if flags & !(GRND_NONBLOCK | GRND_RANDOM | GRND_INSECURE) != 0 {
+    const CONTRADICTION: u32 = GRND_RANDOM | GRND_INSECURE;
+    if flags & !(GRND_NONBLOCK | CONTRADICTION) != 0 || flags & CONTRADICTION == CONTRADICTION {
         return Err(Errno::EINVAL);
     }
     let len = len.min(i32::MAX as usize);

@@ -10,6 +10,8 @@ use crate::mem::user::UserPtr;
 use crate::task::credentials::{
     self, CAPABILITIES, Capabilities, Capability, Ids, MAX_GROUPS, change_group, change_user,
 };
+use crate::task::current;
+use crate::task::process::process;
 
 /// getuid(2).
 pub fn sys_getuid() -> SysResult {
@@ -131,8 +133,15 @@ pub fn sys_capget(header: UserPtr<u32>, data: UserPtr<CapabilityWords>) -> SysRe
     match check_version(header) {
         // Without a place for the answer, the version was the question.
         Err(Errno::EINVAL) if data.is_null() => return Ok(0),
-        outcome if outcome? < 0 => return Err(Errno::EINVAL),
-        _ => {}
+        outcome => {
+            let id = outcome?;
+            if id < 0 {
+                return Err(Errno::EINVAL);
+            }
+            if id != 0 && process().thread(id).is_none() {
+                return Err(Errno::ESRCH);
+            }
+        }
     }
     let Capabilities { effective, permitted, inheritable } = credentials::capabilities();
     let words = |shift: u32| [effective, permitted, inheritable].map(|set| (set >> shift) as u32);
@@ -142,7 +151,10 @@ pub fn sys_capget(header: UserPtr<u32>, data: UserPtr<CapabilityWords>) -> SysRe
 
 /// capset(2): the app gives capabilities up.
 pub fn sys_capset(header: UserPtr<u32>, data: UserPtr<CapabilityWords>) -> SysResult {
-    check_version(header)?;
+    // Nobody but oneself.
+    if ![0, current().id].contains(&check_version(header)?) {
+        return Err(Errno::EPERM);
+    }
     let [low, high] = data.read()?;
     // What there is not is left out, as by Linux.
     let set = |index: usize| (u64::from(low[index]) | u64::from(high[index]) << 32) & CAPABILITIES;

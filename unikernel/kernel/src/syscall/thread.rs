@@ -3,6 +3,7 @@
 use alloc::sync::Arc;
 
 use linux_raw_sys::general::*;
+use unikernel_sched::Schedulable as _;
 
 use crate::abi::{Errno, SysResult};
 use crate::arch::trap::TrapFrame;
@@ -12,9 +13,9 @@ use crate::mem::user::{UserPtr, UserSlice};
 use crate::task::credentials::{self, Capability};
 use crate::task::limits;
 
-use crate::task::current;
 use crate::task::process::{self, MAX_THREADS, process};
 use crate::task::thread::Thread;
+use crate::task::{current, scheduler};
 
 /// What every thread of this process shares; anything less would be a process of its own.
 const THREAD_FLAGS: u64 = (CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD) as u64;
@@ -61,6 +62,10 @@ pub fn sys_clone3(args: UserPtr<clone_args>, size: usize) -> SysResult {
     UserSlice::new(args.address(), size).read(&mut bytes[..size])?;
     let word = |index: usize| u64::from_le_bytes(bytes[index * 8..][..8].try_into().expect("eight bytes"));
     let [flags, _, child_tid, parent_tid, _, stack, stack_size, tls] = core::array::from_fn(word);
+    // A place and its size, or neither.
+    if (stack == 0) != (stack_size == 0) {
+        return Err(Errno::EINVAL);
+    }
     spawn(&Request {
         flags,
         stack: stack.wrapping_add(stack_size),
@@ -109,6 +114,7 @@ fn spawn(request: &Request) -> SysResult {
     *child.name.lock() = name;
     let settings = current().settings.lock().inherited();
     *child.settings.lock() = settings;
+    scheduler::set_allowed(&child, current().allowed());
     if has(CLONE_PARENT_SETTID) {
         request.parent_tid.write(id)?;
     }

@@ -1,5 +1,6 @@
 //! What apps of tests have in place of a C library.
 
+pub(super) mod calls;
 pub(super) mod files;
 pub(super) mod net;
 pub(super) mod ring;

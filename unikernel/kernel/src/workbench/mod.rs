@@ -3,6 +3,7 @@
 mod app;
 mod disk_tests;
 mod events;
+mod files;
 mod machine_tests;
 mod simulate;
 mod sockets;

@@ -1,0 +1,103 @@
+//! Files: their names, content, attributes and locks, in memory, in `/proc` and `/dev`.
+
+mod attributes_tests;
+mod content_tests;
+mod copies_tests;
+mod descriptors_tests;
+mod locks_tests;
+mod memfd_tests;
+mod names_tests;
+mod open_tests;
+mod proc_tests;
+mod terminal_tests;
+mod watches_tests;
+
+use alloc::vec::Vec;
+
+use linux_raw_sys::general as linux;
+
+use super::app::calls::{Room, sys};
+
+/// Opens a file that is there, or may be made.
+fn open(path: &str, flags: u32) -> u64 {
+    sys!(open, path, flags, 0o644).unwrap()
+}
+
+/// Makes a file of these bytes.
+fn write_file(path: &str, bytes: &[u8]) {
+    let file = open(path, linux::O_WRONLY | linux::O_CREAT | linux::O_TRUNC);
+    assert_eq!(sys!(write, file, &Room::of(bytes), bytes.len()), Ok(bytes.len() as u64));
+    sys!(close, file).unwrap();
+}
+
+/// Everything from an open file's offset on.
+fn read_rest(file: u64) -> Vec<u8> {
+    let room = Room::new(4096);
+    let mut all = Vec::new();
+    loop {
+        match sys!(read, file, &room, 4096).unwrap() {
+            0 => return all,
+            count => all.extend(room.bytes(0, count as usize)),
+        }
+    }
+}
+
+fn read_file(path: &str) -> Vec<u8> {
+    let file = open(path, linux::O_RDONLY);
+    let all = read_rest(file);
+    sys!(close, file).unwrap();
+    all
+}
+
+/// What stat(2) says, at the offsets of `struct stat`.
+struct Stat(Room);
+
+impl Stat {
+    fn of(path: &str) -> Self {
+        let room = Room::new(144);
+        sys!(stat, path, &room).unwrap();
+        Self(room)
+    }
+
+    fn of_file(file: u64) -> Self {
+        let room = Room::new(144);
+        sys!(fstat, file, &room).unwrap();
+        Self(room)
+    }
+
+    fn inode(&self) -> u64 {
+        self.0.long(8)
+    }
+
+    fn links(&self) -> u64 {
+        self.0.long(16)
+    }
+
+    fn mode(&self) -> u32 {
+        self.0.word(24)
+    }
+
+    fn owner(&self) -> (u32, u32) {
+        (self.0.word(28), self.0.word(32))
+    }
+
+    fn device(&self) -> u64 {
+        self.0.long(40)
+    }
+
+    fn len(&self) -> u64 {
+        self.0.long(48)
+    }
+
+    fn blocks(&self) -> u64 {
+        self.0.long(64)
+    }
+
+    fn accessed(&self) -> (u64, u64) {
+        (self.0.long(72), self.0.long(80))
+    }
+
+    fn modified(&self) -> (u64, u64) {
+        (self.0.long(88), self.0.long(96))
+    }
+}

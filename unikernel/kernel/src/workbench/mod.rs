@@ -5,6 +5,7 @@ mod disk_tests;
 mod events;
 mod files;
 mod machine_tests;
+mod memory;
 mod simulate;
 mod sockets;
 mod uring;

@@ -6,6 +6,7 @@ mod events;
 mod files;
 mod machine_tests;
 mod memory;
+mod process;
 mod simulate;
 mod sockets;
 mod uring;

@@ -8,6 +8,7 @@ mod message_queues_tests;
 mod scheduling_tests;
 mod signals_tests;
 mod threads_tests;
+mod timer_files_tests;
 mod waiting_tests;
 
 use core::sync::atomic::{AtomicU32, Ordering};

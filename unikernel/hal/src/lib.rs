@@ -2,7 +2,7 @@
 //! by who registers for it.
 //!
 //! - [`arch`]: the processor; [`platform`]: clocks, interrupts, ACPI, console, randomness;
-//! - [`boot_info`]: what the loader tells; [`kmem`]: frames, page tables, heap; [`sync`]: spin locks;
+//! - [`boot_info`]: what the loader tells; [`kmem`]: frames, page tables, heap; [`sync`]: spin locks; [`thread`]: stacks, and the switch between them;
 //! - [`frame`]: frames and who owns them; [`user`]: the app's memory.
 
 #![no_std]
@@ -19,6 +19,7 @@ pub mod kmem;
 #[cfg(not(target_os = "none"))]
 pub mod sim;
 pub mod sync;
+pub mod thread;
 pub mod user;
 #[cfg(target_os = "none")]
 mod x86;

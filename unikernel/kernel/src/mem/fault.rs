@@ -13,7 +13,6 @@ use super::reclaim;
 use super::shared::SharedFrame;
 use super::space::{self, FaultError, PageSource};
 use super::user::Fault;
-use crate::arch::cpu::this_cpu;
 use crate::kmem::frames;
 use crate::kmem::layout::USER_END;
 use crate::task::{self, out_of_memory, scheduler};
@@ -88,7 +87,7 @@ pub fn handle_in_kernel(address: u64, access: Access) -> Result<(), Failure> {
         Err(FaultError::NotLoaded(source, index)) => (Failure::NotReadable, Pending::Page(source, index)),
         Err(FaultError::NoPlace(source, index)) => (Failure::NoPage, Pending::Place(source, index)),
     };
-    if !this_cpu().current_thread().is_null() {
+    if unikernel_hal::thread::has_current() {
         let before = task::current().pending_fault.lock().replace(pending);
         drop(before);
     }
@@ -124,7 +123,7 @@ impl Missing {
     /// Why the copy failed that the running thread has tried just now.
     #[cold]
     pub(super) fn noted() -> Self {
-        if this_cpu().current_thread().is_null() {
+        if !unikernel_hal::thread::has_current() {
             return Self::FAULT;
         }
         Self(task::current().pending_fault.lock().take())

@@ -18,6 +18,7 @@ pub use unikernel_hal::user::UserAbi;
 
 use super::fault::{Missing, paging_in};
 use crate::kmem::layout::USER_END;
+use crate::task::CurrentThread;
 use crate::task::scheduler::assert_may_sleep;
 
 /// The app named memory that it may not use.
@@ -213,6 +214,11 @@ impl UserSlice<'_> {
     #[inline]
     pub fn try_write(&self, bytes: &[u8]) -> Result<(), Missing> {
         self.0.write(bytes).map_err(missing)
+    }
+
+    /// Writes the vector state of the running thread to the start of the range, if all of it is in memory.
+    pub fn try_write_vector_state(&self, me: &CurrentThread) -> Result<(), Missing> {
+        me.copy_vector_state(self.0).map_err(missing)
     }
 
     /// Copies `len` bytes by `copy`, which gets a part of the range and how far in it that lies. All at first, and page by page if

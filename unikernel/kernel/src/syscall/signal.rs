@@ -192,8 +192,7 @@ pub fn sys_rt_sigreturn(frame: &mut crate::arch::trap::TrapFrame) {
 /// sigaltstack(2).
 pub fn sys_sigaltstack(new: UserPtr<StackT>, old: UserPtr<StackT>) -> SysResult {
     let me = current();
-    // SAFETY: the running thread's own frame; see `sys_clone`.
-    let stack_pointer = unsafe { (*me.user_frame()).rsp };
+    let stack_pointer = me.user_frame().rsp;
     let new = new.non_null().map(UserPtr::read).transpose()?;
     let before = me.signals.lock().alternate_stack;
     if let Some(new) = new {

@@ -6,7 +6,6 @@ use linux_raw_sys::general::*;
 use unikernel_sched::Schedulable as _;
 
 use crate::abi::{Errno, SysResult};
-use crate::arch::trap::TrapFrame;
 use crate::file::{self, pidfd::PidFd};
 use crate::kmem::layout::USER_END;
 use crate::mem::user::{UserPtr, UserSlice};
@@ -98,9 +97,7 @@ fn spawn(request: &Request) -> SysResult {
     if process().thread_count() as u64 >= most_threads() {
         return Err(Errno::EAGAIN);
     }
-    // SAFETY: the frame of the running thread lies at the top of its own kernel stack, written by
-    // the `syscall` entry that led here; nobody writes it meanwhile.
-    let mut frame: TrapFrame = unsafe { current().user_frame().read() };
+    let mut frame = current().user_frame();
     frame.rax = 0;
     if request.stack != 0 {
         frame.rsp = request.stack;

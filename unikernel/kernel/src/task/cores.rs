@@ -1,9 +1,7 @@
 //! What the scheduler keeps for each core, and the [`Dispatcher`] that they share.
 
 use alloc::sync::Arc;
-use core::cell::Cell;
-use core::ptr;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use spin::Once;
 use unikernel_sched::{AdaptiveSpin, CoreSet, Dispatcher, Machine, RunQueue, Schedulable};
@@ -29,20 +27,16 @@ pub(super) struct Core {
     pub(super) switches: AtomicU64,
     /// Nanoseconds since boot spent halted, or looking for work in vain.
     pub(super) idle_ns: AtomicU64,
-    own: Own,
-}
-
-/// Touched by the core itself only.
-pub(super) struct Own {
-    /// The thread that ran before the last switch, and why it does not any more; a reference that
-    /// [`super::scheduler::finish_task_switch`] takes over.
-    pub(super) previous: Cell<(*const Thread, SwitchReason)>,
-    pub(super) spin: Cell<AdaptiveSpin>,
+    /// How long it polls before it halts. Only the core itself asks.
+    pub(super) spin: SpinLock<AdaptiveSpin>,
     /// True while the core passes its time on the stack of a thread that sleeps.
-    pub(super) is_idling: Cell<bool>,
+    pub(super) is_idling: AtomicBool,
+    /// A [`SwitchReason`]: why the thread that ran before the last switch does not any more.
+    switch_reason: AtomicU8,
 }
 
 /// Why a core switches from a thread to another.
+#[repr(u8)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum SwitchReason {
     /// It sleeps, or is dead.
@@ -53,10 +47,6 @@ pub(super) enum SwitchReason {
     Yielding,
 }
 
-// SAFETY: `own` is reached only through `PerCore`'s dereference on the core itself (`Core::own`),
-// which the kernel's masked interrupts keep from being interrupted; all else is atomic or locked.
-unsafe impl Sync for Core {}
-
 impl Core {
     const fn new() -> Self {
         Self {
@@ -66,23 +56,29 @@ impl Core {
             switched_at_ns: AtomicU64::new(0),
             switches: AtomicU64::new(0),
             idle_ns: AtomicU64::new(0),
-            own: Own {
-                previous: Cell::new((ptr::null(), SwitchReason::Stopped)),
-                spin: Cell::new(AdaptiveSpin::new()),
-                is_idling: Cell::new(false),
-            },
+            spin: SpinLock::new(AdaptiveSpin::new()),
+            is_idling: AtomicBool::new(false),
+            switch_reason: AtomicU8::new(SwitchReason::Stopped as u8),
+        }
+    }
+
+    /// Notes why the core switches.
+    pub(super) fn set_switch_reason(&self, reason: SwitchReason) {
+        self.switch_reason.store(reason as u8, Ordering::Relaxed);
+    }
+
+    /// Why the core has switched the last time.
+    pub(super) fn switch_reason(&self) -> SwitchReason {
+        match self.switch_reason.load(Ordering::Relaxed) {
+            reason if reason == SwitchReason::Preempted as u8 => SwitchReason::Preempted,
+            reason if reason == SwitchReason::Yielding as u8 => SwitchReason::Yielding,
+            _ => SwitchReason::Stopped,
         }
     }
 }
 
 pub(super) static CORES: PerCore<Core> = per_core!(Core::new());
 pub(super) static DISPATCHER: Dispatcher = Dispatcher::new();
-
-/// The part of this core's state that nobody else touches.
-pub(super) fn own() -> &'static Own {
-    let core: &'static Core = &CORES;
-    &core.own
-}
 
 /// The cores and queues as the dispatcher sees them.
 pub(super) struct Cores;

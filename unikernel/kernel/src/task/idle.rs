@@ -5,7 +5,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use spin::Once;
 
-use super::cores::{CORES, Cores, DISPATCHER, SwitchReason, own};
+use super::cores::{CORES, Cores, DISPATCHER, SwitchReason};
 use super::{scheduler, timer};
 use crate::arch::cpu::{self, this_cpu};
 use crate::arch::tlb;
@@ -56,7 +56,7 @@ pub(super) extern "C" fn main() -> ! {
 #[cold]
 pub(super) fn wait() {
     let here = this_cpu().index();
-    own().is_idling.set(true);
+    CORES.is_idling.store(true, Ordering::Relaxed);
     timer::run_expired();
     let work = *WORK.get().expect("it is set before threads run");
     work.begin();
@@ -73,13 +73,13 @@ pub(super) fn wait() {
     tlb::end_lazy();
     DISPATCHER.end_idle(here);
     scheduler::start_clock();
-    own().is_idling.set(false);
+    CORES.is_idling.store(false, Ordering::Relaxed);
 }
 
 fn look_around(here: usize, work: &dyn Work) {
     let start_ns = time::now_ns();
     let mut looked_ns = start_ns;
-    let mut spin = own().spin.get();
+    let mut spin = *CORES.spin.lock();
     let is_poller = !HAS_POLLER.swap(true, Ordering::Acquire);
     loop {
         let has_work = work.poll() || DISPATCHER.waiting(here) > 0;
@@ -89,7 +89,8 @@ fn look_around(here: usize, work: &dyn Work) {
         }
         if has_work {
             spin.record(looked_ns - start_ns, true);
-            return own().spin.set(spin);
+            *CORES.spin.lock() = spin;
+            return;
         }
         if is_over {
             break;
@@ -103,7 +104,7 @@ fn look_around(here: usize, work: &dyn Work) {
     }
     halt(here, work);
     spin.record(time::now_ns() - start_ns, false);
-    own().spin.set(spin);
+    *CORES.spin.lock() = spin;
 }
 
 fn halt(here: usize, work: &dyn Work) {

@@ -43,25 +43,11 @@ pub mod thread;
 pub mod timer;
 pub mod wait;
 
-use alloc::sync::Arc;
-use core::marker::PhantomData;
-use core::mem::ManuallyDrop;
-use core::ops::Deref;
-
 use thread::Thread;
 pub use wait::WaitQueue;
 
-/// The running thread. It stays alive while its own code runs, so this borrows it without
-/// counting; not `Send`, since on another core it would name another thread.
-pub struct CurrentThread(ManuallyDrop<Arc<Thread>>, PhantomData<*const ()>);
-
-impl Deref for CurrentThread {
-    type Target = Arc<Thread>;
-    #[inline]
-    fn deref(&self) -> &Arc<Thread> {
-        &self.0
-    }
-}
+/// The running thread.
+pub type CurrentThread = unikernel_hal::thread::Current<Thread>;
 
 /// The running thread.
 ///
@@ -70,11 +56,7 @@ impl Deref for CurrentThread {
 /// Before the first thread runs (debug builds).
 #[inline]
 pub fn current() -> CurrentThread {
-    let thread: *const Thread = crate::arch::cpu::this_cpu().current_thread().cast();
-    debug_assert!(!thread.is_null(), "no thread runs yet");
-    // SAFETY: the pointer came from `Arc::as_ptr` of the running thread, which the scheduler keeps
-    // alive; `ManuallyDrop` keeps the count as it was.
-    CurrentThread(ManuallyDrop::new(unsafe { Arc::from_raw(thread) }), PhantomData)
+    unikernel_hal::thread::current()
 }
 
 /// True if the running thread is one of the kernel's own.

@@ -2,27 +2,22 @@
 //! hands. It must not be taken while a [`SpinLock`](crate::sync::SpinLock) is held, nor by an interrupt
 //! handler or an idle core.
 
-use core::cell::UnsafeCell;
 use core::ops::{Deref, DerefMut};
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{Ordering, fence};
+
+use spin::mutex::{SpinMutex, SpinMutexGuard};
 
 use super::thread::Thread;
 use super::{WaitQueue, scheduler};
-use crate::arch::cpu::this_cpu;
 use crate::sync::lock_order::Class;
 
 /// A lock that waits by sleeping.
 pub struct Mutex<T: ?Sized> {
     class: Class,
-    is_locked: AtomicBool,
     waiters: WaitQueue,
-    value: UnsafeCell<T>,
+    /// Never waited for, only tried.
+    value: SpinMutex<T>,
 }
-
-// SAFETY: the value is reached only through the guard, of which there is one at a time.
-unsafe impl<T: ?Sized + Send> Sync for Mutex<T> {}
-// SAFETY: the lock owns its value.
-unsafe impl<T: ?Sized + Send> Send for Mutex<T> {}
 
 impl<T> Mutex<T> {
     /// Makes an unlocked lock around `value`.
@@ -30,9 +25,8 @@ impl<T> Mutex<T> {
     pub const fn new(value: T) -> Self {
         Self {
             class: Class::here(),
-            is_locked: AtomicBool::new(false),
             waiters: WaitQueue::new(),
-            value: UnsafeCell::new(value),
+            value: SpinMutex::new(value),
         }
     }
 }
@@ -49,32 +43,35 @@ impl<T: ?Sized> Mutex<T> {
     pub fn lock(&self) -> MutexGuard<'_, T> {
         super::scheduler::assert_may_sleep();
         with_thread(|thread| thread.locks.before_wait(&self.class));
-        if !self.try_take() {
-            assert!(scheduler::can_block(), "a sleeping lock is taken where nobody may sleep");
-            self.waiters.wait_uninterrupted(None, || self.try_take().then_some(()));
-        }
-        self.guard()
+        let value = self.value.try_lock().unwrap_or_else(|| self.wait());
+        self.guard(value)
+    }
+
+    #[cold]
+    #[track_caller]
+    fn wait(&self) -> SpinMutexGuard<'_, T> {
+        assert!(scheduler::can_block(), "a sleeping lock is taken where nobody may sleep");
+        let value = self.waiters.wait_uninterrupted(None, || self.value.try_lock());
+        value.expect("there is no deadline")
     }
 
     /// Takes the lock if it is free.
     #[inline]
     pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
-        self.try_take().then(|| self.guard())
+        self.value.try_lock().map(|value| self.guard(value))
     }
 
     /// True if somebody holds it, who may let go of it at any time.
     pub fn is_locked(&self) -> bool {
-        self.is_locked.load(Ordering::Acquire)
+        let is_locked = self.value.is_locked();
+        fence(Ordering::Acquire);
+        is_locked
     }
 
     #[inline]
-    fn try_take(&self) -> bool {
-        self.is_locked.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok()
-    }
-
-    fn guard(&self) -> MutexGuard<'_, T> {
+    fn guard<'a>(&'a self, value: SpinMutexGuard<'a, T>) -> MutexGuard<'a, T> {
         with_thread(|thread| thread.locks.taken(&self.class));
-        MutexGuard { mutex: self }
+        MutexGuard { value, _release: Release { class: &self.class, waiters: &self.waiters } }
     }
 }
 
@@ -88,38 +85,43 @@ impl<T: Default> Default for Mutex<T> {
 /// Runs `work` for the running thread; nothing before there is one.
 #[inline]
 fn with_thread(work: impl FnOnce(&Thread)) {
-    if cfg!(debug_assertions) && !this_cpu().current_thread().is_null() {
+    if cfg!(debug_assertions) && unikernel_hal::thread::has_current() {
         work(&super::current());
     }
 }
 
 /// Proof that a [`Mutex`] is held.
 pub struct MutexGuard<'a, T: ?Sized> {
-    mutex: &'a Mutex<T>,
+    value: SpinMutexGuard<'a, T>,
+    /// Behind the value: fields are dropped in this order.
+    _release: Release<'a>,
+}
+
+/// What has to be done once the lock is free.
+struct Release<'a> {
+    class: &'a Class,
+    waiters: &'a WaitQueue,
 }
 
 impl<T: ?Sized> Deref for MutexGuard<'_, T> {
     type Target = T;
     #[inline]
     fn deref(&self) -> &T {
-        // SAFETY: this is the one guard.
-        unsafe { &*self.mutex.value.get() }
+        &self.value
     }
 }
 
 impl<T: ?Sized> DerefMut for MutexGuard<'_, T> {
     #[inline]
     fn deref_mut(&mut self) -> &mut T {
-        // SAFETY: as above, and it is borrowed exclusively.
-        unsafe { &mut *self.mutex.value.get() }
+        &mut self.value
     }
 }
 
-impl<T: ?Sized> Drop for MutexGuard<'_, T> {
+impl Drop for Release<'_> {
     #[inline]
     fn drop(&mut self) {
-        with_thread(|thread| thread.locks.released(&self.mutex.class));
-        self.mutex.is_locked.store(false, Ordering::Release);
-        self.mutex.waiters.wake_one();
+        with_thread(|thread| thread.locks.released(self.class));
+        self.waiters.wake_one();
     }
 }

@@ -11,14 +11,14 @@ use alloc::sync::Arc;
 use core::sync::atomic::Ordering;
 
 use spin::Once;
+use unikernel_hal::thread as machine;
 use unikernel_sched::{CoreSet, Schedulable};
 
-use super::cores::{CORES, Cores, DISPATCHER, SwitchReason, own};
+use super::cores::{CORES, Cores, DISPATCHER, SwitchReason};
 use super::thread::{OutOfMemory, Thread, WakeReason};
 use super::wait::WaitError;
 use super::{current, idle, timer};
 use crate::arch::cpu::{self, exit_work, this_cpu};
-use crate::arch::switch::switch_stacks;
 use crate::arch::tlb;
 use crate::platform::time;
 use crate::sync::assert_no_spin_lock;
@@ -41,7 +41,7 @@ pub fn idle_ns() -> u64 {
 /// The core that a thread runs on now.
 fn running_on(thread: &Arc<Thread>) -> Option<usize> {
     let core = thread.core();
-    core::ptr::eq(cpu::cpu(core).current_thread().cast(), Arc::as_ptr(thread)).then_some(core)
+    machine::runs_on(core, thread).then_some(core)
 }
 
 /// Nanoseconds that a thread has run, up to now for a running one.
@@ -163,7 +163,7 @@ fn sleep(deadline_ns: Option<u64>) -> Result<(), WaitError> {
 /// True if the caller may sleep: a thread runs here, and the core is not merely passing the time on its
 /// stack.
 pub fn can_block() -> bool {
-    !this_cpu().current_thread().is_null() && !own().is_idling.get()
+    machine::has_current() && !CORES.is_idling.load(Ordering::Relaxed)
 }
 
 /// Panics in debug builds if the caller holds a spin lock, or has announced to sleep and looks at its condition; with the
@@ -182,7 +182,7 @@ pub fn has_others_waiting() -> bool {
     DISPATCHER.waiting(this_cpu().index()) > 0
 }
 
-/// Starts a thread of the kernel's own, if there is memory for its stack.
+/// Starts a thread of the kernel's if there is memory for its stack.
 pub fn start_kernel_thread(name: &str, main: extern "C" fn() -> !) -> Result<(), OutOfMemory> {
     enqueue(Thread::kernel(name, main)?);
     Ok(())
@@ -288,18 +288,12 @@ pub fn prepare_core(index: usize) -> Result<(), OutOfMemory> {
 /// Begins to run threads on this core; the stack is left for good.
 pub fn start() -> ! {
     let idle_thread = Arc::clone(CORES.idle_thread.get().expect("`prepare_core` was called"));
-    let mut boot_stack = 0;
-    enter(&idle_thread);
-    let next = idle_thread.stack_pointer();
-    // While it runs, the scheduler's reference lives in the per-CPU block.
-    core::mem::forget(idle_thread);
-    // SAFETY: the idle thread has never run, so its stack was prepared by `KernelStack`.
-    unsafe { switch_stacks(&raw mut boot_stack, *next) };
-    unreachable!("the boot stack was resumed");
+    prepare_to_enter(&idle_thread);
+    machine::start(idle_thread)
 }
 
-/// Makes `thread` the running one, but for the stack.
-fn enter(thread: &Arc<Thread>) {
+/// Notes that `thread` runs here from now on.
+fn prepare_to_enter(thread: &Arc<Thread>) {
     let now_ns = time::now_ns();
     let here = this_cpu().index();
     CORES.switched_at_ns.store(now_ns, Ordering::Relaxed);
@@ -309,11 +303,6 @@ fn enter(thread: &Arc<Thread>) {
     }
     thread.set_core(here);
     thread.placement.is_on_core.store(true, Ordering::Relaxed);
-    this_cpu().set_current(Arc::as_ptr(thread).cast(), thread.kernel_stack_top());
-    // Whoever sent a signal may have found the thread between sleeping and running.
-    if thread.signals.lock().has_deliverable() {
-        this_cpu().request(exit_work::SIGNAL);
-    }
 }
 
 /// The next thread for this core, or the running one if it can simply go on. Idles until there is one.
@@ -325,7 +314,7 @@ fn choose_next(me: &Arc<Thread>, reason: SwitchReason) -> Arc<Thread> {
             Some(next) if next.allowed().contains(here) => return next,
             // Its affinity changed while it waited. The running thread first leaves its stack.
             Some(next) if Arc::ptr_eq(&next, me) => {
-                own().previous.set((core::ptr::null(), SwitchReason::Yielding));
+                CORES.set_switch_reason(SwitchReason::Yielding);
                 return idle_thread();
             }
             Some(next) => enqueue(next),
@@ -348,7 +337,7 @@ fn choose_next(me: &Arc<Thread>, reason: SwitchReason) -> Arc<Thread> {
 pub(super) fn run_next(reason: SwitchReason) {
     assert_no_spin_lock();
     let me = current();
-    own().previous.set((core::ptr::null(), reason));
+    CORES.set_switch_reason(reason);
     let next = choose_next(&me, reason);
     if Arc::ptr_eq(&me, &next) {
         if me.wake_reason() == WakeReason::Interrupted {
@@ -359,37 +348,26 @@ pub(super) fn run_next(reason: SwitchReason) {
     let ran_ns = time::now_ns().saturating_sub(CORES.switched_at_ns.load(Ordering::Relaxed));
     me.cpu_time_ns.fetch_add(ran_ns, Ordering::Relaxed);
     CORES.switches.fetch_add(1, Ordering::Relaxed);
-    let save = me.stack_pointer();
-    me.save_user_registers();
-    enter(&next);
-    next.load_user_registers();
-    let load = next.stack_pointer();
-    // The reference to the running thread passes to `previous`, and `next`'s to the per-CPU block.
-    own().previous.set((Arc::as_ptr(&me), own().previous.get().1));
-    core::mem::forget(next);
-    // SAFETY: `load` was saved by this function or prepared by `KernelStack`, and its thread is on
-    // no core, for the dispatcher gives out only such threads (or the core's own idle thread).
-    // `save` outlives the switch: `previous` holds its thread.
-    unsafe { switch_stacks(save, *load) };
+    prepare_to_enter(&next);
+    machine::switch_to(next);
     finish_task_switch();
 }
 
 /// The first thing on the new stack: lets go of the thread that ran before. Its Release on `is_on_core` pairs with the Acquire of who
 /// wants to run it elsewhere.
 pub fn finish_task_switch() {
-    let (previous, reason) = own().previous.replace((core::ptr::null(), SwitchReason::Stopped));
-    if previous.is_null() {
-        return;
+    // Whoever sent a signal may have found the thread between sleeping and running.
+    if super::current().signals.lock().has_deliverable() {
+        this_cpu().request(exit_work::SIGNAL);
     }
-    // SAFETY: `run_next` put the scheduler's counted reference here.
-    let previous = unsafe { Arc::from_raw(previous) };
+    let Some(previous) = machine::take_previous::<Thread>() else { return };
     // From here on another core may run it: its stack pointer and registers are saved.
     previous.placement.is_on_core.store(false, Ordering::Release);
     let here = this_cpu().index();
     if previous.is_idle_thread() {
         return;
     }
-    match reason {
+    match CORES.switch_reason() {
         SwitchReason::Preempted => DISPATCHER.requeue(&Cores, previous, here),
         SwitchReason::Yielding => DISPATCHER.requeue_here(&Cores, previous, here),
         SwitchReason::Stopped => return DISPATCHER.offer(&Cores, here),

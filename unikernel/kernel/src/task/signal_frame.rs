@@ -146,7 +146,7 @@ pub fn push(frame: &mut TrapFrame, cause: &Cause, action: &SigAction) -> Result<
         return Err(Fault);
     }
     // The area is not to be lent out while the thread sleeps.
-    paging_in(|| me.with_own_fpu(|fpu| UserSlice::new(fpu_at, fpu_bytes).try_write(fpu.image())))?;
+    paging_in(|| UserSlice::new(fpu_at, fpu_bytes).try_write_vector_state(&me))?;
 
     let mut pushed = RtSigFrame::zeroed();
     pushed.restorer = action.restorer;
@@ -239,7 +239,7 @@ pub fn pop(frame: &mut TrapFrame) -> Result<(), Fault> {
     if context.fpu_state != 0 {
         let mut image = alloc::vec![0; crate::arch::fpu::area_bytes()];
         UserSlice::new(context.fpu_state, image.len()).read(&mut image)?;
-        current().with_own_fpu(|fpu| fpu.load_image(&image));
+        current().load_vector_state(&image);
     }
     load_context(frame, context);
     signal::set_mask(pushed.mask);

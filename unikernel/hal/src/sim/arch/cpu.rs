@@ -91,12 +91,12 @@ impl Cpu {
 
     /// The running thread, or null before the first one.
     #[inline]
-    pub fn current_thread(&self) -> *const () {
+    pub(crate) fn current_thread(&self) -> *const () {
         self.current.load(Ordering::Relaxed)
     }
 
     /// Makes `thread` the running one: its kernel stack takes the next entry from ring 3.
-    pub fn set_current(&self, thread: *const (), kernel_stack_top: u64) {
+    pub(crate) fn set_current(&self, thread: *const (), kernel_stack_top: u64) {
         self.current.store(thread.cast_mut(), Ordering::Relaxed);
         self.kernel_stack_top.set(kernel_stack_top);
     }

@@ -135,12 +135,12 @@ impl Cpu {
     /// The running thread, or null before the first one. The pointee is kept alive by the
     /// reference that the scheduler holds for it while it runs.
     #[inline]
-    pub fn current_thread(&self) -> *const () {
+    pub(crate) fn current_thread(&self) -> *const () {
         self.current.load(Ordering::Relaxed)
     }
 
     /// Makes `thread` the running one: its kernel stack takes the next entry from ring 3.
-    pub fn set_current(&self, thread: *const (), kernel_stack_top: u64) {
+    pub(crate) fn set_current(&self, thread: *const (), kernel_stack_top: u64) {
         self.current.store(thread.cast_mut(), Ordering::Relaxed);
         self.kernel_stack_top.set(kernel_stack_top);
         self.descriptors.set_kernel_stack(VirtAddr::new(kernel_stack_top));

@@ -18,7 +18,7 @@ use x86_64::{PhysAddr, VirtAddr};
 use crate::kmem::{BOOT_MAP_END, layout};
 
 /// More memory-map entries than any machine we know has; the rest is not used.
-const MAX_RANGES: usize = 64;
+pub(crate) const MAX_RANGES: usize = 64;
 /// Longer command lines are refused (Linux x86 cuts them there: `COMMAND_LINE_SIZE`).
 const MAX_COMMAND_LINE_BYTES: usize = 2048;
 /// An ACPI root pointer, of any version (ACPI 6.5, section 5.2.5.3).
@@ -36,7 +36,7 @@ pub struct Range {
 /// The facts of this boot.
 pub struct BootInfo {
     /// RAM.
-    ram: Ram<MAX_RANGES>,
+    pub(crate) ram: Ram<MAX_RANGES>,
     /// One past the highest byte of RAM and firmware tables.
     pub tables_end: u64,
     /// The initrd, wherever the loader put it.

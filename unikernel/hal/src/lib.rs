@@ -3,6 +3,7 @@
 //!
 //! - [`arch`]: the processor; [`platform`]: clocks, interrupts, ACPI, console, randomness;
 //! - [`boot_info`]: what the loader tells; [`kmem`]: frames, page tables, heap; [`sync`]: spin locks; [`thread`]: stacks, and the switch between them;
+//! - [`registers`] and [`dma`]: what drivers need;
 //! - [`frame`]: frames and who owns them; [`user`]: the app's memory.
 
 #![no_std]
@@ -13,9 +14,11 @@ extern crate std;
 
 pub mod boot_info;
 mod common;
+pub mod dma;
 mod entry_points;
 pub mod frame;
 pub mod kmem;
+pub mod registers;
 #[cfg(not(target_os = "none"))]
 pub mod sim;
 pub mod sync;

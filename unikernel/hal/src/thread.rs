@@ -72,10 +72,7 @@ impl Context {
     /// # Errors
     ///
     /// If there is no memory for it.
-    pub fn for_kernel(
-        main: extern "C" fn() -> !,
-        has_user_registers: bool,
-    ) -> Result<Self, OutOfMemory> {
+    pub fn for_kernel(main: extern "C" fn() -> !, has_user_registers: bool) -> Result<Self, OutOfMemory> {
         let fpu = if has_user_registers { Some(FpuState::new().ok_or(OutOfMemory)?) } else { None };
         let stack = KernelStack::new().map_err(|_| OutOfMemory)?;
         let stack_pointer = stack.prepare_kernel(main);
@@ -83,12 +80,7 @@ impl Context {
     }
 
     fn with(stack: KernelStack, stack_pointer: u64, user: Option<UserRegisters>) -> Self {
-        Self {
-            stack,
-            stack_pointer: AtomicU64::new(stack_pointer),
-            first_stack_pointer: stack_pointer,
-            user,
-        }
+        Self { stack, stack_pointer: AtomicU64::new(stack_pointer), first_stack_pointer: stack_pointer, user }
     }
 
     /// True if it keeps the app's registers.
@@ -133,11 +125,7 @@ impl Context {
 
 impl UserRegisters {
     fn new(fpu: FpuState, fs_base: u64) -> Self {
-        Self {
-            fpu: UnsafeCell::new(fpu),
-            fs_base: AtomicU64::new(fs_base),
-            gs_base: AtomicU64::new(0),
-        }
+        Self { fpu: UnsafeCell::new(fpu), fs_base: AtomicU64::new(fs_base), gs_base: AtomicU64::new(0) }
     }
 
     /// Puts the core's registers aside.

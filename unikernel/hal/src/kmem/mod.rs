@@ -3,9 +3,8 @@
 //! - [`layout`]: the map of the one address space, and the image's own sections; [`symbols`]: their names for addresses;
 //! - [`frames`]: physical frames; [`heap`]: the kernel's `alloc`, in front of them, with `slab` for small
 //!   objects; [`room`]: whether there is memory for one more of the app's objects;
-//! - [`page_table`]: the one set of page tables; [`kernel_map`]: stacks and MMIO; [`dma_alloc`]: memory for devices.
+//! - [`page_table`]: the one set of page tables; [`kernel_map`]: stacks and MMIO.
 
-mod dma;
 pub mod frames;
 pub mod heap;
 pub mod layout;
@@ -14,16 +13,25 @@ pub mod room;
 mod slab;
 
 pub use crate::machine::{kernel_map, symbols};
-pub use dma::{dma_alloc, dma_free};
 pub use kernel_map::map_mmio;
 pub use layout::{DIRECT_MAP_BASE, PAGE_BYTES, phys_to_virt, virt_to_phys};
 
+use spin::Once;
+use unikernel_machine::ram::Ram;
 use x86_64::PhysAddr;
 
-use crate::boot_info::BootInfo;
+use crate::boot_info::{BootInfo, MAX_RANGES};
 
 /// What the boot page tables show, whoever loads the kernel.
 pub const BOOT_MAP_END: u64 = 1 << 30;
+
+/// What the loader called RAM.
+static RAM: Once<Ram<MAX_RANGES>> = Once::new();
+
+/// True if there is RAM in `[start, end)`, or if nobody knows yet.
+pub(crate) fn has_ram_in(start: u64, end: u64) -> bool {
+    RAM.get().is_none_or(|ram| ram.runs().iter().any(|run| start < run.end && run.start < end))
+}
 
 /// Takes over the machine's memory: frames, the kernel's heap, the final page tables.
 ///
@@ -31,6 +39,7 @@ pub const BOOT_MAP_END: u64 = 1 << 30;
 ///
 /// If there is too little memory for the page tables.
 pub fn init(info: &BootInfo) {
+    RAM.call_once(|| info.ram.clone());
     let end = info.tables_end.min(page_table::DIRECT_MAP_BYTES);
     let frames_bytes = frames::table_bytes(end);
     let table_bytes = frames_bytes + slab::table_bytes(end);

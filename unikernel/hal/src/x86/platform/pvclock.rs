@@ -10,7 +10,7 @@ use x86_64::PhysAddr;
 use x86_64::registers::model_specific::Msr;
 
 use super::time::{self, NS_PER_SECOND};
-use crate::kmem;
+use crate::kmem::{self, frames};
 
 const MSR_WALL_CLOCK: u32 = 0x4b56_4d00;
 const MSR_SYSTEM_TIME: u32 = 0x4b56_4d01;
@@ -54,7 +54,8 @@ pub(super) fn detect() -> Option<Clock> {
     if !is_offered {
         return None;
     }
-    let (page, shown) = kmem::dma_alloc(1)?;
+    let page = frames::alloc_zeroed()?;
+    let shown = kmem::phys_to_virt(page);
     enable(page);
     let system = shown.as_ptr::<SystemTime>();
     let wall = (shown + WALL_OFFSET).as_ptr::<WallClock>();
@@ -63,7 +64,7 @@ pub(super) fn detect() -> Option<Clock> {
     let clock = unsafe {
         Clock { system: read_stable(system, |s| s.version), wall: read_stable(wall, |w| w.version) }
     };
-    disable(page, shown);
+    disable(page);
     (clock.system.multiplier != 0).then_some(clock)
 }
 
@@ -80,13 +81,12 @@ fn enable(page: PhysAddr) {
     }
 }
 
-fn disable(page: PhysAddr, shown: x86_64::VirtAddr) {
-    debug_assert_eq!(kmem::virt_to_phys(shown), page);
+fn disable(page: PhysAddr) {
     // SAFETY: without the enable bit KVM forgets the page; the wall clock is written only when its
-    // MSR is. So nobody uses the page, which came from `dma_alloc(1)`.
+    // MSR is. So nobody uses the page, which came from `frames::alloc_zeroed`.
     unsafe {
         Msr::new(MSR_SYSTEM_TIME).write(0);
-        kmem::dma_free(shown, 1);
+        frames::free(page);
     }
 }
 

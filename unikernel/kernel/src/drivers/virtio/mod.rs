@@ -1,8 +1,7 @@
 //! Virtio devices (Virtual I/O Device specification 1.2), modern and transitional.
 //!
 //! - [`transport`]: how a device is reached, over [`pci`] or [`mmio`], as one type;
-//! - [`ring`]: our queue, for devices with fixed buffers (over [`unikernel_machine::ring`]); [`hal`]: the memory behind the queues of
-//!   the `virtio-drivers` crate, for the others;
+//! - [`ring`]: the queue, for devices with fixed buffers (over [`unikernel_machine::ring`]);
 //! - [`net`]; [`blk`], with [`blk_queue`]; [`rng`]; [`console`] and [`terminal`]; [`vsock`]; [`balloon`]; [`p9`]: the drivers.
 //!
 //! A device is not trusted with memory safety: what it writes (indices, lengths, contents) is
@@ -12,7 +11,6 @@ pub mod balloon;
 pub mod blk;
 pub mod blk_queue;
 pub mod console;
-pub mod hal;
 pub mod mmio;
 pub mod net;
 pub mod p9;
@@ -65,16 +63,6 @@ pub enum StartError {
     OutOfMemory,
     /// There are so many of its kind already, and no more can be used.
     TooMany(usize),
-}
-
-impl StartError {
-    /// Why `virtio-drivers` did not make a queue.
-    fn of_queue(queue: u16, error: virtio_drivers::Error) -> Self {
-        match error {
-            virtio_drivers::Error::DmaError => Self::OutOfMemory,
-            _ => Self::BadQueue(queue),
-        }
-    }
 }
 
 impl fmt::Display for StartError {

@@ -6,11 +6,12 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use pci_types::capability::PciCapability;
+use unikernel_hal::registers;
 use virtio_drivers::transport::{DeviceStatus, DeviceType, InterruptStatus, Transport};
 use virtio_drivers::{Error, PhysAddr, Result};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-use super::transport::Doorbell;
+use super::transport::{Doorbell, read_fields, write_fields};
 use super::{OpenError, StartError};
 use crate::arch::cpu::{self, this_cpu};
 use crate::platform::interrupts::{self, Vector};
@@ -211,9 +212,8 @@ fn structures(function: &Function) -> impl Iterator<Item = Structure> {
         if !offset.is_multiple_of(align) {
             return None;
         }
-        // SAFETY: the device says that its registers are there. It uses memory only as queues
-        // tell it to, and the drivers put only DMA memory of their own into queues.
-        let registers = unsafe { Mmio::map(start, len.min(MOST_BYTES) as usize) };
+        // The device says that its registers are there.
+        let registers = registers::map(start, len.min(MOST_BYTES) as usize)?;
         Some(Structure { kind, registers, multiplier })
     })
 }
@@ -320,40 +320,11 @@ impl Transport for PciLink {
 
     fn read_config_space<T: FromBytes + IntoBytes>(&self, offset: usize) -> Result<T> {
         let config = self.config.ok_or(Error::ConfigSpaceMissing)?;
-        if offset + size_of::<T>() > config.size_bytes() {
-            return Err(Error::ConfigSpaceTooSmall);
-        }
-        // A field is read in its own width (section 4.1.3.1), 64 bits as twice 32; what is longer is an array of
-        // bytes. Readers that mind a change in between use `read_consistent` (section 2.5.3).
-        let mut value = T::new_zeroed();
-        let width = align_of::<T>().min(size_of::<u32>());
-        for (index, part) in value.as_mut_bytes().chunks_exact_mut(width).enumerate() {
-            let at = offset + index * width;
-            match width {
-                4 if at.is_multiple_of(4) => part.copy_from_slice(&config.read::<u32>(at).to_le_bytes()),
-                2 if at.is_multiple_of(2) => part.copy_from_slice(&config.read::<u16>(at).to_le_bytes()),
-                1 => part[0] = config.read(at),
-                _ => return Err(Error::InvalidParam),
-            }
-        }
-        Ok(value)
+        read_fields(config, 0, offset)
     }
 
     fn write_config_space<T: IntoBytes + Immutable>(&mut self, offset: usize, value: T) -> Result<()> {
         let config = self.config.ok_or(Error::ConfigSpaceMissing)?;
-        if offset + size_of::<T>() > config.size_bytes() {
-            return Err(Error::ConfigSpaceTooSmall);
-        }
-        let width = align_of::<T>().min(size_of::<u32>());
-        for (index, part) in value.as_bytes().chunks_exact(width).enumerate() {
-            let at = offset + index * width;
-            match *part {
-                [byte] => config.write(at, byte),
-                [a, b] if at.is_multiple_of(2) => config.write(at, u16::from_le_bytes([a, b])),
-                [a, b, c, d] if at.is_multiple_of(4) => config.write(at, u32::from_le_bytes([a, b, c, d])),
-                _ => return Err(Error::InvalidParam),
-            }
-        }
-        Ok(())
+        write_fields(config, 0, offset, &value)
     }
 }

@@ -7,9 +7,9 @@ use core::sync::atomic::{Ordering, fence};
 
 pub use unikernel_machine::ring::{Completion, Direction, Segment};
 
+use unikernel_hal::dma::{self, Block};
 use unikernel_machine::ring::{Layout, Shared};
 use virtio_drivers::transport::Transport;
-use x86_64::{PhysAddr, VirtAddr};
 
 use super::StartError;
 use super::transport::{Doorbell, Link};
@@ -85,9 +85,9 @@ impl Ring {
     ///
     /// If the buffer is none of [`Self::large_buffers`], or the device has it.
     pub fn grow(&mut self, buffer: u16, bytes: usize) -> bool {
-        let block = if kmem::room::is_left_for(bytes) { Block::allocate(bytes) } else { None };
+        let block = if kmem::room::is_left_for(bytes) { Block::alloc(bytes) } else { None };
         let Some(block) = block else { return false };
-        self.ring.set_address(buffer, block.physical.as_u64());
+        self.ring.set_address(buffer, block.physical());
         let index = usize::from(buffer) - self.buffers.count;
         self.buffers.large[index] = Some(block);
         true
@@ -211,65 +211,10 @@ fn full_fence() {
 /// Allocates a ring's shared memory, for ever, and tells the device where it is.
 fn allocate(link: &mut Link, queue: u16, size: u16) -> Result<Shared, StartError> {
     let layout = Layout::new(size);
-    let pages = layout.size_bytes.div_ceil(PAGE_BYTES);
-    let (physical, shown) = kmem::dma_alloc(pages).ok_or(StartError::OutOfMemory)?;
-    let address = |at: usize| physical.as_u64() + at as u64;
+    let (shared, physical) = dma::ring(size).ok_or(StartError::OutOfMemory)?;
+    let address = |at: usize| physical + at as u64;
     link.queue_set(queue, u32::from(size), address(0), address(layout.avail), address(layout.used));
-    let part = |at: usize| shown + at as u64;
-    let entries = usize::from(size);
-    // SAFETY: all parts lie within the block just allocated, zeroed, aligned to a page and never
-    // freed, and they do not overlap (`Layout`); any bytes are valid atomics. Nobody but the
-    // device, whose accesses atomics allow for, has another reference.
-    let shared = unsafe {
-        Shared {
-            descriptors: slice_at(part(0), entries),
-            avail_flags: &*part(layout.avail).as_ptr(),
-            avail_index: &*part(layout.avail + 2).as_ptr(),
-            avail: slice_at(part(layout.avail + 4), entries),
-            used_flags: &*part(layout.used).as_ptr(),
-            used_index: &*part(layout.used + 2).as_ptr(),
-            used: slice_at(part(layout.used + 4), entries),
-            used_event: &*part(layout.used_event).as_ptr(),
-            avail_event: &*part(layout.avail_event).as_ptr(),
-        }
-    };
     Ok(shared)
-}
-
-/// # Safety
-///
-/// `len` values of `T` must lie at `address`, for ever, and be shared only as `T` allows.
-unsafe fn slice_at<T>(address: VirtAddr, len: usize) -> &'static [T] {
-    // SAFETY: by the caller.
-    unsafe { core::slice::from_raw_parts(address.as_ptr(), len) }
-}
-
-/// DMA memory, one block of it, kept for ever.
-struct Block {
-    physical: PhysAddr,
-    base: *mut u8,
-    bytes: usize,
-}
-
-// SAFETY: the block belongs to this value alone; the pointer is to memory that every core sees.
-unsafe impl Send for Block {}
-
-impl Block {
-    /// Not zeroed, which would take a millisecond of the boot: only what the device or the driver wrote is ever
-    /// looked at.
-    fn allocate(bytes: usize) -> Option<Self> {
-        let physical = kmem::frames::alloc_block(bytes.div_ceil(PAGE_BYTES))?;
-        Some(Self { physical, base: kmem::phys_to_virt(physical).as_mut_ptr(), bytes })
-    }
-
-    #[inline]
-    fn slice(&mut self, at: usize, len: usize) -> &mut [u8] {
-        assert!(at <= self.bytes && len <= self.bytes - at, "beyond the block");
-        // SAFETY: the bytes lie within the block, by the check, and the result borrows all of it. `Ring` asks
-        // only for buffers that the device has given back. One that writes to a buffer afterwards can change
-        // bytes under our eyes, but no address or length.
-        unsafe { core::slice::from_raw_parts_mut(self.base.add(at), len) }
-    }
 }
 
 /// The buffers of a ring: small ones in one block, and perhaps large ones, each in a block of its own.
@@ -284,7 +229,7 @@ impl Buffers {
     fn allocate(count: usize, large: usize, bytes_each: usize) -> Result<Self, StartError> {
         let bytes = count * bytes_each;
         let has_room = kmem::frames::can_devices_take(bytes.div_ceil(PAGE_BYTES));
-        let small = if has_room { Block::allocate(bytes) } else { None };
+        let small = if has_room { Block::alloc(bytes) } else { None };
         let small = small.ok_or(StartError::OutOfMemory)?;
         Ok(Self { small, count, bytes_each, large: (0..large).map(|_| None).collect() })
     }
@@ -296,9 +241,9 @@ impl Buffers {
     /// Where a buffer lies; 0 for a large one without memory.
     fn physical(&self, buffer: u16) -> u64 {
         if usize::from(buffer) < self.count {
-            return self.small.physical.as_u64() + (usize::from(buffer) * self.bytes_each) as u64;
+            return self.small.physical() + (usize::from(buffer) * self.bytes_each) as u64;
         }
-        self.large(buffer).map_or(0, |block| block.physical.as_u64())
+        self.large(buffer).map_or(0, |block| block.physical())
     }
 
     #[inline]
@@ -306,7 +251,7 @@ impl Buffers {
         if usize::from(buffer) < self.count {
             return self.bytes_each;
         }
-        self.large(buffer).map_or(0, |block| block.bytes)
+        self.large(buffer).map_or(0, Block::len)
     }
 
     #[inline]
@@ -317,7 +262,7 @@ impl Buffers {
         }
         let block = self.large.get_mut(index - self.count).and_then(Option::as_mut);
         let block = block.expect("a large buffer that has its memory");
-        block.slice(0, block.bytes)
+        block.slice(0, block.len())
     }
 
     #[inline]

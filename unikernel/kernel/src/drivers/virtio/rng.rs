@@ -1,13 +1,10 @@
 //! The entropy device (specification, section 5.4). A request is always under way; what comes back
 //! is mixed into the kernel's generator the next time that it looks for fresh entropy.
 
-use alloc::boxed::Box;
-
 use bitflags::bitflags;
-use virtio_drivers::queue::VirtQueue;
-use virtio_drivers::transport::{DeviceType, Transport};
+use virtio_drivers::transport::DeviceType;
 
-use super::hal::KernelHal;
+use super::ring::{Direction, Ring};
 use super::transport::Link;
 use super::{StartError, VirtioDevice};
 use crate::drivers::registry::Driver;
@@ -16,7 +13,8 @@ use crate::sync::SpinLock;
 
 const QUEUE: u16 = 0;
 /// One request at a time needs no more.
-const QUEUE_SIZE: usize = 2;
+const QUEUE_SIZE: u16 = 2;
+const BUFFER: u16 = 0;
 /// A key's worth, twice over, in case the host's source is not all it should be.
 const REQUEST_BYTES: usize = 64;
 /// How long the boot waits for the first answer if nothing else has given good entropy.
@@ -34,10 +32,9 @@ pub const DRIVER: Driver =
     Driver { device_type: DeviceType::EntropySource, probe: |device, _, _| start(device) };
 
 struct EntropyDevice {
-    link: Link,
-    queue: VirtQueue<KernelHal, QUEUE_SIZE>,
-    buffer: &'static mut [u8; REQUEST_BYTES],
-    token: u16,
+    /// Its registers are not needed any more; without them, nobody can reset it.
+    _link: Link,
+    ring: Ring,
 }
 
 static DEVICE: SpinLock<Option<EntropyDevice>> = SpinLock::new(None);
@@ -46,13 +43,11 @@ static DEVICE: SpinLock<Option<EntropyDevice>> = SpinLock::new(None);
 fn start(device: VirtioDevice) -> Result<(), StartError> {
     let mut link = device.link;
     link.negotiate(|offered: Features| offered)?;
-    let mut queue =
-        VirtQueue::new(&mut link, QUEUE, false, false).map_err(|error| StartError::of_queue(QUEUE, error))?;
+    let mut ring = Ring::new(&mut link, QUEUE, QUEUE_SIZE, REQUEST_BYTES, Direction::ToDriver)?;
     // It is polled.
-    queue.set_dev_notify(false);
+    ring.disable_interrupts();
     link.start();
-    let mut device_state =
-        EntropyDevice { link, queue, buffer: Box::leak(Box::new([0; REQUEST_BYTES])), token: 0 };
+    let mut device_state = EntropyDevice { _link: link, ring };
     device_state.request();
     *DEVICE.lock() = Some(device_state);
     random::set_device_source(collect);
@@ -83,24 +78,14 @@ fn collect(out: &mut [u8]) -> usize {
 
 impl EntropyDevice {
     fn request(&mut self) {
-        // SAFETY: the buffer lives for ever and is not touched until the same token was popped.
-        match unsafe { self.queue.add(&[], &mut [&mut self.buffer[..]]) } {
-            Ok(token) => self.token = token,
-            Err(error) => log::warn!("entropy device: {error}"),
-        }
-        if self.queue.should_notify() {
-            self.link.notify(QUEUE);
-        }
+        self.ring.post(BUFFER, REQUEST_BYTES);
+        self.ring.notify();
     }
 
     fn collect(&mut self, out: &mut [u8]) -> usize {
-        if self.queue.peek_used() != Some(self.token) {
-            return 0;
-        }
-        // SAFETY: this is the buffer that was added when the token was made.
-        let answer = unsafe { self.queue.pop_used(self.token, &[], &mut [&mut self.buffer[..]]) };
-        let len = (answer.unwrap_or(0) as usize).min(REQUEST_BYTES).min(out.len());
-        out[..len].copy_from_slice(&self.buffer[..len]);
+        let Some(completion) = self.ring.take() else { return 0 };
+        let len = (completion.len as usize).min(out.len());
+        out[..len].copy_from_slice(&self.ring.buffer(BUFFER)[..len]);
         self.request();
         len
     }

@@ -2,7 +2,7 @@
 
 use bitflags::Flags;
 use virtio_drivers::transport::{DeviceStatus, DeviceType, InterruptStatus, Transport};
-use virtio_drivers::{PhysAddr, Result};
+use virtio_drivers::{Error, PhysAddr, Result};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::StartError;
@@ -116,12 +116,59 @@ impl Doorbell {
     }
 }
 
+/// Reads a field of a device's configuration, which begins at `start`, in its own width (section 4.1.3.1, 4.2.2.2), 64 bits as twice 32;
+/// what is longer is an array of bytes. Readers that mind a change in between use `read_consistent` (section 2.5.3).
+pub(super) fn read_fields<T: FromBytes + IntoBytes>(
+    registers: Mmio,
+    start: usize,
+    offset: usize,
+) -> Result<T> {
+    if start + offset + size_of::<T>() > registers.size_bytes() {
+        return Err(Error::ConfigSpaceTooSmall);
+    }
+    let mut value = T::new_zeroed();
+    let width = align_of::<T>().min(size_of::<u32>());
+    for (index, part) in value.as_mut_bytes().chunks_exact_mut(width).enumerate() {
+        let at = start + offset + index * width;
+        match width {
+            4 if at.is_multiple_of(4) => part.copy_from_slice(&registers.read::<u32>(at).to_le_bytes()),
+            2 if at.is_multiple_of(2) => part.copy_from_slice(&registers.read::<u16>(at).to_le_bytes()),
+            1 => part[0] = registers.read(at),
+            _ => return Err(Error::InvalidParam),
+        }
+    }
+    Ok(value)
+}
+
+/// Writes a field of a device's configuration; see [`read_fields`].
+pub(super) fn write_fields<T: IntoBytes + Immutable>(
+    registers: Mmio,
+    start: usize,
+    offset: usize,
+    value: &T,
+) -> Result<()> {
+    if start + offset + size_of::<T>() > registers.size_bytes() {
+        return Err(Error::ConfigSpaceTooSmall);
+    }
+    let width = align_of::<T>().min(size_of::<u32>());
+    for (index, part) in value.as_bytes().chunks_exact(width).enumerate() {
+        let at = start + offset + index * width;
+        match *part {
+            [byte] => registers.write(at, byte),
+            [a, b] if at.is_multiple_of(2) => registers.write(at, u16::from_le_bytes([a, b])),
+            [a, b, c, d] if at.is_multiple_of(4) => registers.write(at, u32::from_le_bytes([a, b, c, d])),
+            _ => return Err(Error::InvalidParam),
+        }
+    }
+    Ok(())
+}
+
 /// Calls a method of whichever transport it is.
 macro_rules! each {
     ($link:expr, $transport:ident => $call:expr) => {
         match $link {
             Link::Pci($transport) => $call,
-            Link::Mmio(MmioLink { transport: $transport, .. }) => $call,
+            Link::Mmio($transport) => $call,
         }
     };
 }

@@ -142,7 +142,7 @@ impl Card {
         let mut commands = if count > 1 { Some(CommandQueue::new(&mut link, offered)?) } else { None };
         link.start();
         if let Some(commands) = &mut commands
-            && !commands.use_pairs(&mut link, count as u16)
+            && !commands.use_pairs(count as u16)
         {
             log::warn!("{}: the device does not use {count} pairs of queues", device.place);
             pairs.truncate(1);

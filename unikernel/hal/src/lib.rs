@@ -3,7 +3,7 @@
 //!
 //! - [`arch`]: the processor; [`platform`]: clocks, interrupts, ACPI, console, randomness;
 //! - [`boot_info`]: what the loader tells; [`kmem`]: frames, page tables, heap; [`sync`]: spin locks; [`thread`]: stacks, and the switch between them;
-//! - [`registers`] and [`dma`]: what drivers need;
+//! - [`registers`] and [`dma`]: what drivers need; [`loaded`]: the program in the image; [`backtrace`]: what a panic reads;
 //! - [`frame`]: frames and who owns them; [`user`]: the app's memory.
 
 #![no_std]
@@ -12,12 +12,14 @@ extern crate alloc;
 #[cfg(not(target_os = "none"))]
 extern crate std;
 
+pub mod backtrace;
 pub mod boot_info;
 mod common;
 pub mod dma;
 mod entry_points;
 pub mod frame;
 pub mod kmem;
+pub mod loaded;
 pub mod registers;
 #[cfg(not(target_os = "none"))]
 pub mod sim;

@@ -18,6 +18,7 @@
 //! crates beside this one, where they are tested on the host.
 
 #![no_std]
+#![forbid(unsafe_code)]
 
 extern crate alloc;
 #[cfg(not(target_os = "none"))]

@@ -2,14 +2,14 @@
 //! is what it may read: the kernel's own code and stacks, and, through the checked accessors,
 //! whatever the app can read.
 
-use core::arch::asm;
 use core::fmt::{Result, Write};
 
+use unikernel_hal::backtrace::{self, Registers};
 use unikernel_report::stack::{self, Frame, View};
 
 use crate::arch::trap::TrapFrame;
-use crate::kmem::layout::{self, MMIO_BASE, STACKS_BASE, USER_END};
-use crate::kmem::{page_table, symbols};
+use crate::kmem::layout::USER_END;
+use crate::kmem::symbols;
 use crate::mem::user::UserPtr;
 
 /// Innermost frames that are written.
@@ -35,15 +35,7 @@ pub fn write_kernel(out: &mut impl Write, frame: &TrapFrame) -> Result {
 
 /// Writes the kernel's stack from here.
 pub fn write_here(out: &mut impl Write) -> Result {
-    let (instruction, stack, frame_pointer): (u64, u64, u64);
-    // SAFETY: reads three registers.
-    unsafe {
-        asm!(
-            "lea {}, [rip]", "mov {}, rsp", "mov {}, rbp",
-            out(reg) instruction, out(reg) stack, out(reg) frame_pointer,
-            options(nomem, nostack),
-        );
-    }
+    let Registers { instruction, stack, frame_pointer } = backtrace::here();
     writeln!(out, "kernel backtrace:")?;
     write_frames(out, &Kernel, Frame { instruction, stack, frame_pointer })
 }
@@ -109,24 +101,11 @@ struct Kernel;
 
 impl View for Kernel {
     fn word(&self, address: u64) -> Option<u64> {
-        let last = address.checked_add(7)?;
-        let on_boot_stack = layout::is_kernel_writable(address) && layout::is_kernel_writable(last);
-        let on_thread_stack = (STACKS_BASE..MMIO_BASE).contains(&address)
-            && page_table::lookup(x86_64::VirtAddr::new_truncate(address)).is_some();
-        if !address.is_multiple_of(8) || !(on_boot_stack || on_thread_stack) {
-            return None;
-        }
-        // SAFETY: the aligned word lies in the kernel's data or on a mapped kernel stack.
-        Some(unsafe { (address as *const u64).read() })
+        backtrace::stack_word(address)
     }
 
     fn code<const N: usize>(&self, address: u64) -> Option<[u8; N]> {
-        let end = address.checked_add(N as u64)?;
-        if address < layout::kernel_text_start() || end > layout::kernel_text_end() {
-            return None;
-        }
-        // SAFETY: the bytes lie in the kernel's code, which is mapped and never written.
-        Some(unsafe { (address as *const [u8; N]).read() })
+        backtrace::code(address)
     }
 
     fn function_start(&self, address: u64) -> Option<u64> {

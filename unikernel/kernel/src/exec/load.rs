@@ -224,7 +224,7 @@ pub fn load_linked(path: String, linked: &Linked) -> Result<Program, LoadError> 
     linked.map().map_err(|reason| error(reason.into()))?;
     let name = |range| linked.file_bytes(range).ok_or_else(|| error(ElfError::BadInterpreter.into()));
     let interpreter = linked.program.interpreter.clone().map(name).transpose()?;
-    let interpreter = interpreter.map(|name| open_interpreter(name.to_vec())).transpose()?;
+    let interpreter = interpreter.map(open_interpreter).transpose()?;
     let program = mapped(path, &linked.program, linked.bias, interpreter.as_ref())?;
     Ok(Program { is_of_image: true, ..program })
 }

@@ -11,10 +11,10 @@ use core::ops::Range;
 use linux_raw_sys::elf_uapi::PT_LOAD;
 use spin::Once;
 use unikernel_elf::{ElfError, HEADER_BYTES, Header, Kind, Program, SEGMENT_HEADER_BYTES, Segment};
+use unikernel_hal::loaded;
 use unikernel_mm::places;
-use x86_64::PhysAddr;
 
-use crate::kmem::layout::{self, PAGE_BYTES, USER_END, page_down, page_up, phys_to_virt};
+use crate::kmem::layout::{self, PAGE_BYTES, USER_END, page_down, page_up};
 use crate::kmem::symbols;
 use crate::mem::space::{self, Protection, SpaceError};
 use crate::platform::random;
@@ -44,18 +44,15 @@ pub fn linked() -> Option<&'static Linked> {
     LINKED.call_once(|| layout::program_header().and_then(read)).as_ref()
 }
 
-fn bytes(start: u64, len: usize) -> &'static [u8] {
-    let start: *const u8 = phys_to_virt(PhysAddr::new(start)).as_ptr();
-    // SAFETY: the loader put the image into memory, the direct map shows it, and nobody writes to it before the app runs,
-    // when these slices are gone: `linked` copies what they hold.
-    unsafe { core::slice::from_raw_parts(start, len) }
+fn bytes(start: u64, len: usize) -> Result<Vec<u8>, ElfError> {
+    loaded::read(start, len).ok_or(ElfError::Truncated)
 }
 
 impl Linked {
     fn read(start: u64) -> Result<Self, ElfError> {
-        let header = bytes(start, HEADER_BYTES);
-        let parsed = Header::parse(header)?;
-        let mut table = bytes(start + HEADER_BYTES as u64, parsed.table_bytes()).to_vec();
+        let header = bytes(start, HEADER_BYTES)?;
+        let parsed = Header::parse(&header)?;
+        let mut table = bytes(start + HEADER_BYTES as u64, parsed.table_bytes())?;
         for entry in table.chunks_exact_mut(SEGMENT_HEADER_BYTES) {
             let (kind, rest) = entry.split_at_mut(4);
             let physical =
@@ -69,7 +66,7 @@ impl Linked {
             Kind::Fixed => 0,
             Kind::Relocatable => program_bias(&program),
         };
-        Ok(Self { header: header.to_vec(), table_offset: parsed.table_offset(), table, program, bias })
+        Ok(Self { header, table_offset: parsed.table_offset(), table, program, bias })
     }
 
     /// Opens its pages to ring 3, each segment with its own permissions.
@@ -91,21 +88,19 @@ impl Linked {
         Ok(())
     }
 
-    /// The bytes of a range of the file, if they are in memory.
-    pub fn file_bytes(&self, range: core::ops::Range<u64>) -> Option<&'static [u8]> {
+    /// The bytes of a range of the file, if they are in memory, before the app runs.
+    pub fn file_bytes(&self, range: core::ops::Range<u64>) -> Option<Vec<u8>> {
         let segment = self.program.segments.iter().find(|segment| {
             segment.offset <= range.start && range.end <= segment.offset + segment.file_bytes
         })?;
         let start = segment.physical_address + (range.start - segment.offset);
-        Some(bytes(start, (range.end - range.start) as usize))
+        bytes(start, (range.end - range.start) as usize).ok()
     }
 }
 
 fn zero(start: u64, end: u64) {
     debug_assert!(end - start < PAGE_BYTES as u64);
-    let first: *mut u8 = phys_to_virt(PhysAddr::new(start)).as_mut_ptr();
-    // SAFETY: part of a page of the image of which no segment has these bytes; the direct map shows it.
-    unsafe { first.write_bytes(0, (end - start) as usize) };
+    loaded::clear(start, (end - start) as usize);
 }
 
 /// Where a program may have memory.

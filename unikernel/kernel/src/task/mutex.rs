@@ -23,11 +23,7 @@ impl<T> Mutex<T> {
     /// Makes an unlocked lock around `value`.
     #[track_caller]
     pub const fn new(value: T) -> Self {
-        Self {
-            class: Class::here(),
-            waiters: WaitQueue::new(),
-            value: SpinMutex::new(value),
-        }
+        Self { class: Class::here(), waiters: WaitQueue::new(), value: SpinMutex::new(value) }
     }
 }
 

@@ -8,7 +8,7 @@ use x86_64::{PhysAddr, VirtAddr};
 
 use super::{CHARGED, OutOfFrames, SHARED, for_each_mapped, take};
 use crate::arch::tlb;
-use crate::frame;
+use crate::{frame, loaded};
 use crate::kmem::layout::{LARGE_PAGE_BYTES, PAGE_BYTES, USER_END};
 
 /// Pages given back with one request to the other cores: with what else is in the frame, a batch of them stays below the
@@ -105,6 +105,7 @@ impl TakenPages {
             Ok(()) => {}
         }
         if !taken.pages.is_empty() {
+            loaded::end();
             tlb::flush(start, taken.next);
         }
         Ok(taken)

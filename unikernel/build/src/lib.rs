@@ -8,6 +8,8 @@
 //! The feature `image` (on by default) makes images in this process. A build script needs none of it: without the
 //! feature this crate has no dependencies, and compiles in a moment.
 
+#![forbid(unsafe_code)]
+
 #[cfg(feature = "image")]
 pub mod frames;
 #[cfg(feature = "image")]

@@ -20,9 +20,7 @@ pub(crate) fn end() {
 fn is_there(start: u64, len: usize) -> bool {
     let image = page_down(layout::image_start())..page_up(layout::image_end());
     let end = start.checked_add(len as u64);
-    !IS_OVER.load(Ordering::Relaxed)
-        && start >= image.start
-        && end.is_some_and(|end| end <= image.end)
+    !IS_OVER.load(Ordering::Relaxed) && start >= image.start && end.is_some_and(|end| end <= image.end)
 }
 
 /// Copies bytes of the image; `None` if there are none, or the app has given pages back already.

@@ -1,6 +1,8 @@
 //! `check-image FILE...`: fails if an image breaks a rule of `unikernel_build::image_check`, or a function of its kernel takes
 //! too much of a stack (`unikernel_build::frames`).
 
+#![forbid(unsafe_code)]
+
 use std::process::ExitCode;
 
 use unikernel_build::{frames, image_check};

@@ -4,6 +4,8 @@
 //! `link-image WORK_DIR PROFILE` compiles the kernel and reads lines `RECORD IMAGE` from its standard input: a
 //! folder that `qemu/conformance/lld` recorded, and where the image shall go. It answers a line for each image.
 
+#![forbid(unsafe_code)]
+
 use std::io::{self, BufRead};
 use std::path::{Path, PathBuf};
 use std::{env, fs};

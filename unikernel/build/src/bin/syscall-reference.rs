@@ -1,6 +1,8 @@
 //! `syscall-reference [--check]`: writes `docs/syscalls.md` from the dispatcher's own table, or, with
 //! `--check`, fails if the page is behind.
 
+#![forbid(unsafe_code)]
+
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;

@@ -1,8 +1,11 @@
 //! `layers`: fails if a room of the kernel uses one of a layer above, or if `docs/architecture.md` or `docs/layers.svg` shows
-//! other layers. `layers --draw` draws the picture anew.
+//! other layers, or a crate of the workspace does not forbid `unsafe` code that should. `layers --draw` draws the picture anew.
+
+#![forbid(unsafe_code)]
 
 mod picture;
 mod references;
+mod unsafe_code;
 
 use std::fs;
 use std::path::Path;
@@ -28,6 +31,10 @@ fn main() -> ExitCode {
         eprintln!(
             "`{room}` belongs to no layer: give it one in unikernel/build/src/bin/layers/references.rs"
         );
+        is_right = false;
+    }
+    for source in unsafe_code::check(&root).expect("the sources of all crates are there") {
+        eprintln!("{source}: expected `#![forbid(unsafe_code)]`, or no `unsafe` in an app (CONTRIBUTING.md)");
         is_right = false;
     }
     let page = fs::read_to_string(root.join("docs/architecture.md")).expect("the page is there");

@@ -8,8 +8,8 @@ use x86_64::{PhysAddr, VirtAddr};
 
 use super::{CHARGED, OutOfFrames, SHARED, for_each_mapped, take};
 use crate::arch::tlb;
-use crate::{frame, loaded};
 use crate::kmem::layout::{LARGE_PAGE_BYTES, PAGE_BYTES, USER_END};
+use crate::{frame, loaded};
 
 /// Pages given back with one request to the other cores: with what else is in the frame, a batch of them stays below the
 /// 2 KiB that a frame may have.

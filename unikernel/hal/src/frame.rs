@@ -13,7 +13,7 @@ use x86_64::structures::paging::PageTableFlags as Flags;
 use x86_64::{PhysAddr, VirtAddr};
 
 use crate::kmem::frames;
-use crate::kmem::layout::{LARGE_PAGE_BYTES, PAGE_BYTES, phys_to_virt};
+use crate::kmem::layout::{LARGE_PAGE_BYTES, PAGE_BYTES, USER_END, phys_to_virt};
 use crate::kmem::page_table::{self, OutOfFrames};
 use crate::user::{CopyError, UserBytes};
 
@@ -52,7 +52,7 @@ impl Frame {
     /// If there is no frame for a table: then it is given back.
     #[inline]
     pub fn map(self, virt: VirtAddr, flags: Flags) -> Result<(), OutOfFrames> {
-        page_table::map(virt, self.0, flags - page_table::SHARED)?;
+        page_table::map_app(virt, self.0, flags - page_table::SHARED)?;
         core::mem::forget(self);
         Ok(())
     }
@@ -100,6 +100,7 @@ impl LargeFrame {
     ///
     /// If there is no frame for a table: then they are given back.
     pub fn map(self, virt: VirtAddr, flags: Flags) -> Result<bool, OutOfFrames> {
+        assert!(virt.as_u64() < USER_END, "the kernel's half is not the app's");
         let is_mapped = page_table::map_large(virt, self.0, flags - page_table::SHARED)?;
         if is_mapped {
             core::mem::forget(self);

@@ -23,6 +23,12 @@ fn is_there(start: u64, len: usize) -> bool {
     !IS_OVER.load(Ordering::Relaxed) && start >= image.start && end.is_some_and(|end| end <= image.end)
 }
 
+/// True if the bytes of a page are in the image, and not the kernel's.
+pub(crate) fn is_programs(start: u64, len: usize) -> bool {
+    let last = start + (len as u64).saturating_sub(1);
+    is_there(start, len) && !layout::is_kernel_loaded_at(start) && !layout::is_kernel_loaded_at(last)
+}
+
 /// Copies bytes of the image; `None` if there are none, or the app has given pages back already.
 ///
 /// It cannot be misused: only the image is read, and what is read is copied. Whoever writes it meanwhile, as the app, can make the copy
@@ -49,8 +55,7 @@ pub fn clear(start: u64, len: usize) {
     }
     let last = start + (len as u64 - 1);
     let is_in_page = page_down(start) == page_down(last);
-    let is_kernels = layout::is_kernel_loaded_at(start) || layout::is_kernel_loaded_at(last);
-    assert!(is_in_page && is_there(start, len) && !is_kernels, "not the program's to clear: {start:#x}");
+    assert!(is_in_page && is_programs(start, len), "not the program's to clear: {start:#x}");
     // SAFETY: part of a page of the image, which the direct map shows, and where the kernel has nothing: no Rust value is there.
     unsafe { phys_to_virt(PhysAddr::new(start)).as_mut_ptr::<u8>().write_bytes(0, len) };
 }

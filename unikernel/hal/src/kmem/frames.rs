@@ -222,7 +222,7 @@ pub unsafe fn free_block(block: PhysAddr, pages: usize) {
 }
 
 /// Fills `pages` frames from `frame` on with zeros.
-pub fn zero(frame: PhysAddr, pages: usize) {
+pub(crate) fn zero(frame: PhysAddr, pages: usize) {
     // SAFETY: the caller has just been given these frames, so nobody else looks at them; the
     // direct map covers all RAM.
     unsafe { core::ptr::write_bytes(phys_to_virt(frame).as_mut_ptr::<u8>(), 0, pages * PAGE_BYTES) }

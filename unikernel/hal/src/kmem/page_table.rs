@@ -7,6 +7,7 @@
 //! What was absent needs no flush when it appears (SDM Vol. 3, 4.10.4.3). Who takes a page or a
 //! permission away calls [`tlb::flush`](crate::arch::tlb::flush).
 
+mod app;
 mod prune;
 mod taken;
 
@@ -17,6 +18,8 @@ use x86_64::structures::paging::page_table::PageTableEntry;
 use x86_64::structures::paging::{PageTable, PageTableFlags as Flags};
 use x86_64::{PhysAddr, VirtAddr};
 
+pub(crate) use app::map_app;
+pub use app::{Entry, for_each_entry, map_image, map_shared, map_vdso, move_page};
 pub use prune::prune;
 pub use taken::{Gone, TakenPages};
 
@@ -110,7 +113,7 @@ fn directory_entry(virt: VirtAddr) -> Result<&'static mut PageTableEntry, OutOfF
 }
 
 /// Maps one small page where none is.
-pub fn map(virt: VirtAddr, frame: PhysAddr, flags: Flags) -> Result<(), OutOfFrames> {
+pub(crate) fn map(virt: VirtAddr, frame: PhysAddr, flags: Flags) -> Result<(), OutOfFrames> {
     small_pages(virt)?[virt.p1_index()].set_addr(frame, flags);
     Ok(())
 }
@@ -140,7 +143,7 @@ fn small_pages(virt: VirtAddr) -> Result<&'static mut PageTable, OutOfFrames> {
 }
 
 /// Maps one large page where no table is; false if small pages are there already.
-pub fn map_large(virt: VirtAddr, frame: PhysAddr, flags: Flags) -> Result<bool, OutOfFrames> {
+pub(crate) fn map_large(virt: VirtAddr, frame: PhysAddr, flags: Flags) -> Result<bool, OutOfFrames> {
     let entry = directory_entry(virt)?;
     if !entry.is_unused() {
         return Ok(false);
@@ -199,7 +202,7 @@ pub fn lookup(virt: VirtAddr) -> Option<Mapping> {
 /// Calls `visit` with each small page's address and entry in `[start, end)` until it breaks, splitting large pages
 /// that reach over its edges; a large page inside is visited once, with its size. Absent pages are
 /// skipped a table at a time, so sparse ranges are cheap. The caller flushes what it changed.
-pub fn for_each_mapped(
+pub(crate) fn for_each_mapped(
     start: u64,
     end: u64,
     mut visit: impl FnMut(VirtAddr, &mut PageTableEntry, u64) -> ControlFlow<()>,
@@ -246,14 +249,14 @@ fn visit_small(
 
 /// An entry, as processors see it that set its accessed and dirty bits at any moment: what they note must not be
 /// overwritten.
-pub fn shared_word(entry: &mut PageTableEntry) -> &AtomicU64 {
+pub(crate) fn shared_word(entry: &mut PageTableEntry) -> &AtomicU64 {
     // SAFETY: an entry is one aligned word; the kernel changes it under the address space's lock alone, which whoever
     // has the exclusive borrow holds, and processors change it as atomically as the result is changed.
     unsafe { AtomicU64::from_ptr(core::ptr::from_mut(entry).cast()) }
 }
 
 /// Empties an entry; answers what it held at the end.
-pub fn take(entry: &mut PageTableEntry) -> (PhysAddr, Flags) {
+pub(crate) fn take(entry: &mut PageTableEntry) -> (PhysAddr, Flags) {
     let frame = entry.addr();
     (frame, Flags::from_bits_truncate(shared_word(entry).swap(0, Ordering::AcqRel)))
 }
@@ -261,7 +264,7 @@ pub fn take(entry: &mut PageTableEntry) -> (PhysAddr, Flags) {
 /// Gives an entry other flags; whether the page was written to stays. True if a permission went away. New ones need
 /// no flush: a core that remembers the old raises at worst a fault for which nothing has to be done (SDM Vol. 3,
 /// 4.10.4.3).
-pub fn replace_flags(entry: &mut PageTableEntry, flags: Flags) -> bool {
+pub(crate) fn replace_flags(entry: &mut PageTableEntry, flags: Flags) -> bool {
     const ALLOW: Flags = Flags::PRESENT.union(Flags::USER_ACCESSIBLE).union(Flags::WRITABLE);
     let address = entry.addr().as_u64();
     let held = entry.flags();
@@ -273,7 +276,7 @@ pub fn replace_flags(entry: &mut PageTableEntry, flags: Flags) -> bool {
 }
 
 /// Notes that a page is clean, and perhaps that the next store to it is to be noticed.
-pub fn make_clean(entry: &mut PageTableEntry, is_store_noticed: bool) {
+pub(crate) fn make_clean(entry: &mut PageTableEntry, is_store_noticed: bool) {
     let gone = if is_store_noticed { Flags::DIRTY | Flags::WRITABLE } else { Flags::DIRTY };
     shared_word(entry).fetch_and(!gone.bits(), Ordering::AcqRel);
 }
@@ -342,7 +345,7 @@ fn missing_span(virt: VirtAddr) -> Option<u64> {
 
 /// Builds the final tables and switches to them: the direct map up to `ram_end`, the kernel's
 /// image with exact permissions, nothing else. The app's pages are added by `space`.
-pub fn init(ram_end: PhysAddr) -> Result<(), OutOfFrames> {
+pub(crate) fn init(ram_end: PhysAddr) -> Result<(), OutOfFrames> {
     let new_root = new_table()?;
     kernel_map::fill(table(new_root), ram_end)?;
     // SAFETY: the new tables map the running code, its stack (in the image's bss), its data and

@@ -137,7 +137,8 @@ impl SharedFrame {
         self.bytes().clear(offset, len);
     }
 
-    fn bytes(&self) -> &SharedBytes {
+    /// Its bytes, which are only copied.
+    pub(super) fn bytes(&self) -> &SharedBytes {
         &self.0.0
     }
 }

@@ -2,7 +2,7 @@
 
 use core::ops::ControlFlow;
 
-use super::{FutureLocks, LOWEST, RegionKind, SHARED_PAGE, SPACE, Space, SpaceError, pieces};
+use super::{FutureLocks, LOWEST, RegionKind, SPACE, Space, SpaceError, pieces};
 use crate::kmem::layout::USER_END;
 use crate::kmem::page_table;
 
@@ -26,8 +26,8 @@ impl Space {
     /// The frames of the image are not given to others: the loader's map counts on them.
     fn keep_image(&self) -> Result<(), SpaceError> {
         for region in self.regions.iter().filter(|region| region.kind == RegionKind::Image) {
-            page_table::for_each_mapped(region.start, region.end, |_, entry, _| {
-                page_table::replace_flags(entry, entry.flags() | SHARED_PAGE);
+            page_table::for_each_entry(region.start, region.end, |_, mut entry, _| {
+                entry.keep_frame();
                 ControlFlow::Continue(())
             })?;
         }

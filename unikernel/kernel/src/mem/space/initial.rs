@@ -4,10 +4,7 @@ use unikernel_mm::{PAGE_BYTES, places};
 use x86_64::structures::paging::PageTableFlags as Flags;
 use x86_64::{PhysAddr, VirtAddr};
 
-use super::{
-    CHARGED_PAGE, NO_ACCESS, Protection, Region, RegionKind, SHARED_PAGE, SPACE, SpaceError, flags_of,
-};
-use crate::arch::vdso;
+use super::{CHARGED_PAGE, NO_ACCESS, Protection, Region, RegionKind, SPACE, SpaceError, flags_of};
 use crate::kmem::layout::{USER_END, page_up};
 use crate::kmem::page_table;
 use crate::platform::random;
@@ -37,7 +34,7 @@ pub fn adopt_image(start: u64, physical: u64, len: u64, protection: Protection) 
     // Without any access, the pages are kept aside (`mprotect` may change that).
     let flags = flags_of(protection).unwrap_or(NO_ACCESS) | mark;
     for page in (start..end).step_by(PAGE_BYTES as usize) {
-        page_table::map(VirtAddr::new(page), PhysAddr::new(physical + (page - start)), flags)?;
+        page_table::map_image(VirtAddr::new(page), PhysAddr::new(physical + (page - start)), flags)?;
     }
     space.resident_pages += (end - start) / PAGE_BYTES;
     let charged = if is_charged { (end - start) / PAGE_BYTES } else { 0 };
@@ -76,10 +73,10 @@ pub fn map_first_stack() -> Result<u64, SpaceError> {
 /// Shows the app the vDSO and the clock's page before it; answers where the vDSO is.
 pub fn map_vdso() -> Result<u64, SpaceError> {
     let mut space = SPACE.lock();
-    let pages = [(vdso::clock(), Protection::READ), (vdso::image(), Protection::READ | Protection::EXECUTE)];
+    let pages = [Protection::READ, Protection::READ | Protection::EXECUTE];
     let len = pages.len() as u64 * PAGE_BYTES;
     let start = space.find_free(len).ok_or(SpaceError::OutOfMemory)?;
-    for (at, (frame, protection)) in (start..).step_by(PAGE_BYTES as usize).zip(pages) {
+    for (at, protection) in (start..).step_by(PAGE_BYTES as usize).zip(pages) {
         let kind = RegionKind::Kernel;
         space.regions.insert(Region {
             start: at,
@@ -90,10 +87,9 @@ pub fn map_vdso() -> Result<u64, SpaceError> {
             is_charged: false,
             is_locked: false,
         })?;
-        let flags = flags_of(protection).ok_or(SpaceError::BadRange)?;
-        // Marked as shared, so that unmapping does not give the kernel's own frame away.
-        page_table::map(VirtAddr::new(at), frame, flags | SHARED_PAGE)?;
         space.resident_pages += 1;
     }
+    let [clock, code] = pages.map(|protection| flags_of(protection).unwrap_or(NO_ACCESS));
+    page_table::map_vdso(VirtAddr::new(start), clock, code)?;
     Ok(start + PAGE_BYTES)
 }

@@ -295,7 +295,7 @@ impl Space {
             return Ok(());
         }
         if part.is_shared {
-            page_table::map(virt, shared.address(), flags | SHARED_PAGE).map_err(|_| Failure::OutOfMemory)?;
+            page_table::map_shared(virt, shared.bytes(), flags).map_err(|_| Failure::OutOfMemory)?;
             if access.is_write {
                 object.note_store();
             }
@@ -312,8 +312,8 @@ impl Space {
 fn allow_writing(page: VirtAddr) {
     let start = page.as_u64();
     // No large page shows an object, so nothing is split and nothing can fail.
-    let _ = page_table::for_each_mapped(start, start + PAGE_BYTES, |_, entry, _| {
-        page_table::replace_flags(entry, entry.flags() | Flags::WRITABLE);
+    let _ = page_table::for_each_entry(start, start + PAGE_BYTES, |_, mut entry, _| {
+        entry.set_flags(entry.flags() | Flags::WRITABLE);
         ControlFlow::Continue(())
     });
     crate::arch::paging::forget(page);
@@ -354,9 +354,9 @@ impl Space {
         let end = page_table::piece_end(start, region.end, page_table::TABLES_TO_WORK_ON);
         let mut was_written = false;
         // No large page shows an object, so nothing is split and nothing can fail.
-        let _ = page_table::for_each_mapped(start, end, |virt, entry, _| {
+        let _ = page_table::for_each_entry(start, end, |virt, mut entry, _| {
             if entry.flags().contains(SHARED_PAGE | Flags::DIRTY) {
-                page_table::make_clean(entry, object.notices_first_stores());
+                entry.make_clean(object.notices_first_stores());
                 object.note_dirty(part.offset_of(virt.as_u64()) / PAGE_BYTES);
                 was_written = true;
             }

@@ -16,7 +16,6 @@ use super::{
     is_strict,
 };
 use crate::arch::tlb;
-use crate::kmem::layout::LARGE_PAGE_BYTES;
 use crate::kmem::page_table;
 
 static HAS_WRITABLE_CODE: AtomicBool = AtomicBool::new(false);
@@ -80,16 +79,15 @@ impl Space {
         let mut newly_kept = 0;
         let regions = &self.regions;
         let is_promised = |page| regions.find(page).is_some_and(|region| region.kind.is_promised());
-        let outcome = page_table::for_each_mapped(start, end, |virt, entry, bytes| {
-            let large = if bytes == LARGE_PAGE_BYTES { Flags::HUGE_PAGE } else { Flags::empty() };
+        let outcome = page_table::for_each_entry(start, end, |virt, mut entry, bytes| {
             let flags = flags.unwrap_or(NO_ACCESS);
             let held = entry.flags() & (SHARED_PAGE | CHARGED_PAGE);
             let is_writable = protection.contains(Protection::WRITE);
             let is_new_charge = is_writable && held.is_empty() && is_promised(virt.as_u64());
             newly_kept += if is_new_charge { bytes / PAGE_BYTES } else { 0 };
             let held = if is_new_charge { CHARGED_PAGE } else { held };
-            let flags = narrowed(entry.flags(), flags | large | held);
-            is_less_allowed |= page_table::replace_flags(entry, flags);
+            let flags = narrowed(entry.flags(), flags | held);
+            is_less_allowed |= entry.set_flags(flags);
             ControlFlow::Continue(())
         });
         // The guard of a new thread's stack lies where nothing is mapped yet: no reason to ask every core.

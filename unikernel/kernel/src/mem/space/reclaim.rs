@@ -2,11 +2,8 @@
 
 use core::ops::Bound::{Excluded, Unbounded};
 use core::ops::ControlFlow;
-use core::sync::atomic::Ordering;
 
 use arrayvec::ArrayVec;
-use x86_64::structures::paging::PageTableFlags as Flags;
-use x86_64::structures::paging::page_table::PageTableEntry;
 
 use super::{SPACE, Space, page_table};
 use crate::arch::tlb;
@@ -76,8 +73,8 @@ impl Space {
                 continue;
             }
             // No large page shows an object, so nothing is split and nothing can fail.
-            let _ = page_table::for_each_mapped(page, page + PAGE_BYTES as u64, |_, entry, _| {
-                if empty_if_clean(entry) {
+            let _ = page_table::for_each_entry(page, page + PAGE_BYTES as u64, |_, mut entry, _| {
+                if entry.take_if_clean() {
                     gone.push(page);
                 }
                 ControlFlow::Continue(())
@@ -88,14 +85,4 @@ impl Space {
         }
         self.reclaim_hand = hand;
     }
-}
-
-/// Empties an entry unless it says that the page was written to, which another processor may note at any moment.
-fn empty_if_clean(entry: &mut PageTableEntry) -> bool {
-    let flags = entry.flags();
-    let before = entry.addr().as_u64() | flags.bits();
-    !flags.contains(Flags::DIRTY)
-        && page_table::shared_word(entry)
-            .compare_exchange(before, 0, Ordering::AcqRel, Ordering::Relaxed)
-            .is_ok()
 }

@@ -1,7 +1,7 @@
 //! Mappings that change their length and place (mremap(2)). Pages move by their entries, so nothing is
 //! copied.
 
-use core::ops::{ControlFlow, Range};
+use core::ops::Range;
 
 use unikernel_mm::PAGE_BYTES;
 use x86_64::VirtAddr;
@@ -248,13 +248,7 @@ impl Space {
         if page_table::lookup(VirtAddr::new(to)).is_some() {
             self.free_pages(to, to + PAGE_BYTES)?;
         }
-        let mut taken = None;
-        page_table::for_each_mapped(from, from + PAGE_BYTES, |_, entry, _| {
-            taken = Some(page_table::take(entry));
-            ControlFlow::Continue(())
-        })?;
-        let Some((frame, flags)) = taken else { return Ok(()) };
-        page_table::map(VirtAddr::new(to), frame, flags)?;
+        page_table::move_page(VirtAddr::new(from), VirtAddr::new(to))?;
         if let Some(share) = self.shared_pages.remove(&from) {
             self.shared_pages.insert(to, share);
         }

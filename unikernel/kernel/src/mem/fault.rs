@@ -188,19 +188,32 @@ fn give_up(failure: Failure) -> Fault {
 #[inline]
 pub fn paging_in<T>(mut copy: impl FnMut() -> Result<T, Missing>) -> Result<T, Fault> {
     // Nearly all miss nothing, and pay for no list of pages.
-    copy().or_else(|missing| page_in_and_repeat(missing, copy))
+    copy().or_else(|missing| repeat(missing, copy))
+}
+
+/// The rest of [`paging_in`]. There is one for each kind of copy, so it is little more than a call.
+#[cold]
+#[inline(never)]
+fn repeat<T>(missing: Missing, mut copy: impl FnMut() -> Result<T, Missing>) -> Result<T, Fault> {
+    let mut copied = None;
+    page_in_and_repeat(missing, &mut || {
+        copied = Some(copy()?);
+        Ok(())
+    })?;
+    copied.ok_or(Fault)
 }
 
 #[cold]
-fn page_in_and_repeat<T>(
+#[inline(never)]
+fn page_in_and_repeat(
     mut missing: Missing,
-    mut copy: impl FnMut() -> Result<T, Missing>,
-) -> Result<T, Fault> {
+    copy: &mut dyn FnMut() -> Result<(), Missing>,
+) -> Result<(), Fault> {
     let mut pins = Pins::default();
     loop {
         pins.page_in(missing)?;
         match copy() {
-            Ok(value) => return Ok(value),
+            Ok(()) => return Ok(()),
             Err(next) => missing = next,
         }
     }

@@ -6,7 +6,7 @@ use linux_raw_sys::net::*;
 
 use super::sockopt::{Place, Value};
 use crate::abi::{Errno, SysResult};
-use crate::net::address::Family;
+use crate::net::address::{Address, Family};
 use crate::net::cards::{self, Link};
 use crate::net::datagram::Datagram;
 use crate::net::options::{SocketOptions, Told, discovery};
@@ -132,6 +132,10 @@ pub(super) fn set_ipv6(socket: &Socket, name: u32, value: Value) -> Result<(), E
     match name {
         IPV6_V6ONLY => {
             let is_on = value.is_on()?;
+            // What a port is taken for is settled by then.
+            if matches!(socket.local(), Address::Internet(local) if local.port() != 0) {
+                return Err(Errno::EINVAL);
+            }
             socket.set_options(|options| options.is_v6_only = is_on);
             Ok(())
         }

@@ -276,6 +276,19 @@ fn v6_only_datagram_socket_takes_none_of_ipv4() {
 }
 
 #[test]
+fn v6_only_is_settled_by_binding() {
+    run(|| {
+        for kind in [DGRAM, STREAM] {
+            let fd = socket(net::AF_INET6, kind);
+            assert_eq!(set_int(fd, net::SOL_IPV6, net::IPV6_V6ONLY, 1), Ok(0));
+            bind(fd, &v6([0; 16], 0)).unwrap();
+            assert_eq!(set_int(fd, net::SOL_IPV6, net::IPV6_V6ONLY, 0), Err(errno::EINVAL));
+            assert_eq!(option_int(fd, net::SOL_IPV6, net::IPV6_V6ONLY), Ok(1));
+        }
+    });
+}
+
+#[test]
 fn path_mtu_is_told_of_a_peer() {
     run(|| {
         let (fd, address) = bound(DGRAM);

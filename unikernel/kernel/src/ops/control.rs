@@ -19,6 +19,8 @@ use crate::net::unix::Rights;
 
 /// `SCM_CREDENTIALS`, which `linux-raw-sys` does not know (unix(7)).
 pub(super) const SCM_CREDENTIALS: u32 = 2;
+/// Bytes of a `struct ucred`.
+const CREDENTIALS_BYTES: usize = 12;
 /// `struct cmsghdr`: length with the header, level, type.
 pub(super) const HEADER_BYTES: usize = 16;
 const SOL_IPV6: u32 = IPPROTO_IPV6 as u32;
@@ -70,7 +72,8 @@ pub(super) fn read(header: &msghdr) -> Result<(Rights, SendControl), Errno> {
                 }
             }
             // There is one process, so there is nothing to claim; and nobody looks at marks and priorities.
-            (SOL_SOCKET, SCM_CREDENTIALS | SO_MARK | SO_PRIORITY) => {}
+            (SOL_SOCKET, SCM_CREDENTIALS) if data.len() == CREDENTIALS_BYTES => {}
+            (SOL_SOCKET, SO_MARK | SO_PRIORITY) if data.len() == size_of::<u32>() => {}
             (SOL_SOCKET, _) => return Err(Errno::EINVAL),
             (SOL_IP, kind) => control.is_bad[V4] |= read_ip(kind, data, &mut control).is_none(),
             (SOL_IPV6, kind) => control.is_bad[V6] |= read_ipv6(kind, data, &mut control).is_none(),

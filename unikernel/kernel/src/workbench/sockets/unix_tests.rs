@@ -336,6 +336,16 @@ fn unknown_control_messages_are_refused() {
 }
 
 #[test]
+fn credentials_have_one_length() {
+    run(|| {
+        let (one, _other) = unix_pair(STREAM);
+        let claim = |len| (SOCKET, net::SCM_CREDENTIALS, alloc::vec![0; len]);
+        assert_eq!(send_message(one, &[b"x"], &[claim(8)], &[]), Err(errno::EINVAL));
+        assert_eq!(send_message(one, &[b"x"], &[claim(12)], &[]), Ok(1));
+    });
+}
+
+#[test]
 fn peer_credentials_are_told() {
     run(|| {
         let (one, _other) = unix_pair(STREAM);

@@ -209,7 +209,7 @@ fn close(ring: &Ring, sqe: &Sqe) -> SysResult {
 
 /// Puts a completion into another ring (io_uring_enter(2), `IORING_OP_MSG_RING`).
 fn message_ring(ring: &Ring, target: &OpenFile, sqe: &Sqe) -> SysResult {
-    let target = target.downcast::<Ring>().ok_or(Errno::EBADF)?;
+    let target = target.downcast::<Ring>().ok_or(Errno::EBADFD)?;
     match sqe.addr as u32 {
         command if command == io_uring_msg_ring_flags::IORING_MSG_DATA as u32 => {
             let flags = if sqe.op_flags & IORING_MSG_RING_FLAGS_PASS != 0 { sqe.file_index } else { 0 };

@@ -268,5 +268,7 @@ fn another_ring_gets_a_message() {
         assert_eq!(ring.one(message), 0);
         let cqe = other.next().unwrap();
         assert_eq!((cqe.data, cqe.result), (77, 5));
+        let (reader, _writer) = pipe(0);
+        assert_eq!(ring.one(Sqe::on(IORING_OP_MSG_RING, reader, 0, 5)), -(errno::EBADFD as i32));
     });
 }

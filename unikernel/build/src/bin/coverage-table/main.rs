@@ -1,5 +1,7 @@
 //! Makes docs/coverage.md of what `llvm-cov export -format=lcov` has counted (`make coverage`): `coverage-table FILE CRATE ...`.
 
+#![forbid(unsafe_code)]
+
 mod sources;
 
 use std::collections::BTreeMap;

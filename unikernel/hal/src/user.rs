@@ -130,6 +130,17 @@ impl UserBytes<'_> {
         unsafe { self.write_raw(bytes.as_ptr(), bytes.len()) }
     }
 
+    /// [`Self::write`] of bytes among which padding may be.
+    ///
+    /// # Errors
+    ///
+    /// See [`CopyError`].
+    #[inline]
+    pub fn write_padded(&self, bytes: &[MaybeUninit<u8>]) -> Result<(), CopyError> {
+        // SAFETY: the source is a slice of that length, whose bytes are copied as they are.
+        unsafe { self.write_raw(bytes.as_ptr().cast(), bytes.len()) }
+    }
+
     /// Fills `len` bytes at `buffer` from the start of the range, for memory that others may change meanwhile.
     ///
     /// # Safety
@@ -207,6 +218,34 @@ pub fn write_value<T: UserAbi>(address: u64, value: &T) -> Result<(), CopyError>
     unsafe {
         UserBytes::new(address, size_of::<T>()).write_raw(core::ptr::from_ref(value).cast(), size_of::<T>())
     }
+}
+
+/// Reads a value by `copy`, which gets its place in the app and its bytes, and may fill them in parts.
+///
+/// It cannot be misused: the bytes are zeros at first, and every pattern of them is a `T` ([`UserAbi`]).
+#[inline]
+pub fn read_value_with<T: UserAbi, E>(
+    address: u64,
+    copy: impl FnOnce(UserBytes<'static>, &mut [u8]) -> Result<(), E>,
+) -> Result<T, E> {
+    let mut value = MaybeUninit::<T>::zeroed();
+    // SAFETY: so many bytes are the value's own, zeroed, and borrowed for no longer than the call.
+    let bytes = unsafe { core::slice::from_raw_parts_mut(value.as_mut_ptr().cast(), size_of::<T>()) };
+    copy(UserBytes::new(address, size_of::<T>()), bytes)?;
+    // SAFETY: all bytes are initialised, and `UserAbi` makes every pattern valid.
+    Ok(unsafe { value.assume_init() })
+}
+
+/// Writes a value by `copy`, which gets its place in the app and its bytes; see [`write_value`] on padding.
+#[inline]
+pub fn write_value_with<T: UserAbi, E>(
+    address: u64,
+    value: &T,
+    copy: impl FnOnce(UserBytes<'static>, &[MaybeUninit<u8>]) -> Result<(), E>,
+) -> Result<(), E> {
+    // SAFETY: so many bytes are the value's, which is borrowed; whatever they are, they are such bytes.
+    let bytes = unsafe { core::slice::from_raw_parts(core::ptr::from_ref(value).cast(), size_of::<T>()) };
+    copy(UserBytes::new(address, size_of::<T>()), bytes)
 }
 
 /// Makes a word of the app's `new` if it is `expected`, in one step for all threads of the app. Answers what it was.

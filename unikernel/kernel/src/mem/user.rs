@@ -10,7 +10,7 @@
 //! - [`UserSlice`]: a run of bytes, with cheap sub-slicing.
 
 use core::marker::PhantomData;
-use core::mem::size_of;
+use core::mem::{MaybeUninit, size_of};
 
 use unikernel_hal::user::{self, CopyError, UserBytes};
 
@@ -79,10 +79,11 @@ impl<T> UserPtr<T> {
 
 impl<T: UserAbi> UserPtr<T> {
     /// Reads the value. May sleep.
-    #[inline]
     pub fn read(self) -> Result<T, Fault> {
         assert_may_sleep();
-        paging_in(|| self.try_read())
+        user::read_value(self.0).or_else(|error| {
+            user::read_value_with(self.0, |from, into| UserSlice(from).read_slowly(error, into))
+        })
     }
 
     /// Reads the value if it is in memory.
@@ -92,10 +93,11 @@ impl<T: UserAbi> UserPtr<T> {
     }
 
     /// Writes the value. May sleep.
-    #[inline]
     pub fn write(self, value: T) -> Result<(), Fault> {
         assert_may_sleep();
-        paging_in(|| user::write_value(self.0, &value).map_err(missing))
+        user::write_value(self.0, &value).or_else(|error| {
+            user::write_value_with(self.0, &value, |into, from| UserSlice(into).write_slowly(error, from))
+        })
     }
 
     /// Writes the value if its place is in memory.
@@ -190,9 +192,21 @@ impl UserSlice<'_> {
     #[inline]
     pub fn read(&self, buffer: &mut [u8]) -> Result<(), Fault> {
         assert_may_sleep();
-        self.0.read(buffer).or_else(|error| {
-            self.page_by_page(error, buffer.len(), |part, at| part.read(&mut buffer[at..at + part.len()]))
-        })
+        self.0.read(buffer).or_else(|error| self.read_slowly(error, buffer))
+    }
+
+    /// The rest of a read of any kind: one function for all of them.
+    #[cold]
+    #[inline(never)]
+    fn read_slowly(&self, error: CopyError, buffer: &mut [u8]) -> Result<(), Fault> {
+        self.page_by_page(error, buffer.len(), |part, at| part.read(&mut buffer[at..at + part.len()]))
+    }
+
+    /// The same of a write.
+    #[cold]
+    #[inline(never)]
+    fn write_slowly(&self, error: CopyError, bytes: &[MaybeUninit<u8>]) -> Result<(), Fault> {
+        self.page_by_page(error, bytes.len(), |part, at| part.write_padded(&bytes[at..at + part.len()]))
     }
 
     /// The same if all of it is in memory.

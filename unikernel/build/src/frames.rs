@@ -22,10 +22,11 @@ const MOST_BYTES_AT_BOOT: u64 = 24 << 10;
 /// No kernel is smaller than this: if less of its code is found, it was not looked at.
 const LEAST_CODE_BYTES: usize = 512 << 10;
 /// What runs before there are threads. (`Once` is for what is set at boot.)
-const AT_BOOT: [&str; 14] = [
+const AT_BOOT: [&str; 15] = [
     "unikernel_hal::boot_info::BootInfo::read",
     "unikernel_hal::x86::relocate::move_kernel",
     "unikernel_hal::x86::arch::boot::main",
+    "unikernel_hal::x86::platform::console::attach",
     "unikernel_kernel::kernel_main",
     "unikernel_kernel::drivers::probe",
     "unikernel_kernel::mount_disks",

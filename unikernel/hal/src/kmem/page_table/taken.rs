@@ -66,6 +66,12 @@ pub struct TakenPages {
 }
 
 impl TakenPages {
+    /// None yet. The value is as large as a stack's frame may be, so it is filled and emptied where it is.
+    #[inline]
+    pub const fn new() -> Self {
+        Self { pages: ArrayVec::new_const(), next: 0, charged: 0 }
+    }
+
     /// Takes pages away, from `start` on, and has every core forget them: a batch, as asking the cores costs an interrupt.
     /// Call with the address space locked.
     ///
@@ -78,10 +84,12 @@ impl TakenPages {
     ///
     /// # Panics
     ///
-    /// If the range is not the app's.
-    pub fn take(start: u64, end: u64) -> Result<Self, OutOfFrames> {
+    /// If the range is not the app's, or what was taken before was not given back.
+    pub fn take(&mut self, start: u64, end: u64) -> Result<(), OutOfFrames> {
         assert!(end <= USER_END, "the kernel's pages stay");
-        let mut taken = Self { pages: ArrayVec::new(), next: end, charged: 0 };
+        assert!(self.pages.is_empty(), "a batch is given back before the next");
+        let taken = self;
+        (taken.next, taken.charged) = (end, 0);
         let mut reached = start;
         let outcome = for_each_mapped(start, end, |virt, entry, bytes| {
             if taken.pages.is_full() {
@@ -108,12 +116,12 @@ impl TakenPages {
             loaded::end();
             tlb::flush(start, taken.next);
         }
-        Ok(taken)
+        Ok(())
     }
 
     /// Gives the app's own pages back, and tells of each what it was.
     #[inline]
-    pub fn give_back(mut self, mut tell: impl FnMut(Gone)) {
+    pub fn give_back(&mut self, mut tell: impl FnMut(Gone)) {
         self.pages.drain(..).for_each(|page| tell(page.give_back()));
     }
 }
@@ -129,6 +137,12 @@ impl TakenPage {
         // SAFETY: the page was the app's alone, its entry is gone, and no core remembers it, because `TakenPages::take` has asked all.
         unsafe { frame::give_back(PhysAddr::new(address), is_large) };
         Gone::Own { pages: if is_large { LARGE_PAGE_BYTES / PAGE_BYTES as u64 } else { 1 } }
+    }
+}
+
+impl Default for TakenPages {
+    fn default() -> Self {
+        Self::new()
     }
 }
 

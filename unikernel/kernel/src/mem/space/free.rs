@@ -41,7 +41,8 @@ impl Space {
 
     /// Gives a batch of pages back, from `start` on. Answers where to go on.
     fn free_batch(&mut self, start: u64, end: u64) -> Result<u64, SpaceError> {
-        let taken = TakenPages::take(start, end)?;
+        let mut taken = TakenPages::new();
+        taken.take(start, end)?;
         let next = taken.next;
         self.kept_pages -= taken.charged;
         // What is owed again must be set aside before it is free, or others may have it.

@@ -87,8 +87,8 @@ fuzz-host: ## coverage-guided, on this host: what peers, disks and devices write
 fuzz-keep: ## keep of what fuzz-host has found the fewest inputs that reach the same code (TARGET=tcp or all)
 	@sh unikernel/fuzz/run.sh keep $(TARGET)
 
-# Crates whose host tests are counted. Each takes minutes; add unikernel-net, unikernel-ext4 and unikernel-kernel for a long run.
-COVERED ?= cmdline config elf fat fs fuzz machine mm ntp p9 partition report sched syslog
+# Crates whose host tests are counted. Each takes minutes; add net and ext4 for a long run.
+COVERED ?= cmdline config elf fat fs fuzz kernel machine mm ntp p9 partition report sched syslog vfs
 coverage: setup ## line coverage of host tests, into docs/coverage.md (COVERED="ntp elf" for some)
 	@sh unikernel/build/coverage.sh $(addprefix unikernel-,$(COVERED))
 

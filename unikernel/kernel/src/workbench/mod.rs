@@ -9,4 +9,5 @@ mod memory;
 mod process;
 mod simulate;
 mod sockets;
+mod table_tests;
 mod uring;

@@ -104,7 +104,7 @@ syscall_entry:
     user_data = const USER_DATA.0,
     user_code = const USER_CODE.0,
     syscall_vector = const SYSCALL_VECTOR,
-    handler = sym system_call,
+    handler = sym syscall_handler,
     frame_rip = const offset_of!(TrapFrame, rip),
     frame_rsp = const offset_of!(TrapFrame, rsp),
     frame_rbp = const offset_of!(TrapFrame, rbp),
@@ -122,7 +122,7 @@ unsafe extern "Rust" {
 
 /// Runs one system call. Answers 0 if `sysret` can take the way back, which reloads only what
 /// `syscall` saved, and 1 if the whole frame has to be restored by `iretq`.
-extern "C" fn system_call(frame: &mut TrapFrame) -> u32 {
+extern "C" fn syscall_handler(frame: &mut TrapFrame) -> u32 {
     let is_timed = stopwatch::is_on();
     if is_timed {
         stopwatch::called();

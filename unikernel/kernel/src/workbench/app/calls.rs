@@ -6,13 +6,11 @@ use core::array::from_fn;
 use unikernel_hal::sim::app;
 use unikernel_report::calls::name;
 
-use super::{Machine, get, map, put, text};
+use super::run::{self, Answer};
+use super::{get, map, put, text};
 
 /// Numbers that Linux has on x86-64, with room.
 const NUMBERS: u32 = 512;
-
-/// A value, or the error number as `linux_raw_sys::errno` has it.
-pub(in crate::workbench) type Outcome = core::result::Result<u64, u32>;
 
 /// What a register is loaded with.
 pub(in crate::workbench) trait Argument {
@@ -63,9 +61,9 @@ impl Argument for &Room {
 }
 
 /// Makes the system call of this name.
-pub(in crate::workbench) fn by_name(wanted: &str, arguments: &[u64]) -> Outcome {
+pub(in crate::workbench) fn by_name(wanted: &str, arguments: &[u64]) -> Answer {
     let number = (0..NUMBERS).find(|number| name(*number) == Some(wanted));
-    super::call(number.expect("a call of Linux"), arguments).map_err(|error| error as u32)
+    run::sys(number.expect("a call of Linux"), arguments)
 }
 
 /// `sys!(name, arguments...)` makes a system call.
@@ -129,27 +127,5 @@ impl Room {
 
     pub(in crate::workbench) fn put_long(&self, offset: usize, long: u64) {
         self.put(offset, &long.to_le_bytes());
-    }
-}
-
-/// Runs an app, which has to come to its end.
-pub(in crate::workbench) fn check_on(machine: Machine, app: impl FnOnce() + 'static) {
-    let seed = machine.seed;
-    let outcome = machine.run(|| {
-        app();
-        0
-    });
-    assert_eq!(outcome.code, Some(0), "seed {seed}: {outcome:?}");
-}
-
-/// [`check_on`] a machine with one core.
-pub(in crate::workbench) fn check(app: impl FnOnce() + 'static) {
-    check_on(Machine::default(), app);
-}
-
-/// [`check_on`] two cores, with several seeds.
-pub(in crate::workbench) fn check_seeds(app: fn()) {
-    for seed in 0..6 {
-        check_on(Machine { seed, cores: 2, ..Machine::default() }, app);
     }
 }

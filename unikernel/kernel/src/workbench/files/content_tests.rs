@@ -3,7 +3,8 @@
 use linux_raw_sys::errno::*;
 use linux_raw_sys::general::*;
 
-use super::super::app::calls::{Room, check, check_seeds, sys};
+use super::super::app::calls::{Room, sys};
+use super::super::app::run::{run, run_seeds};
 use super::super::app::{join, spawn};
 use super::{Stat, open, read_file, read_rest, write_file};
 
@@ -15,7 +16,7 @@ fn new_file(path: &str) -> u64 {
 
 #[test]
 fn read_and_write_move_the_offset() {
-    check(|| {
+    run(|| {
         let file = new_file("/tmp/file");
         assert_eq!(sys!(write, file, &Room::of(b"hello"), 5), Ok(5));
         assert_eq!(sys!(lseek, file, 0, SEEK_CUR), Ok(5));
@@ -30,7 +31,7 @@ fn read_and_write_move_the_offset() {
 
 #[test]
 fn positioned_calls_leave_the_offset() {
-    check(|| {
+    run(|| {
         let file = new_file("/tmp/file");
         assert_eq!(sys!(pwrite64, file, &Room::of(b"abc"), 3, 2), Ok(3));
         let room = Room::new(8);
@@ -44,7 +45,7 @@ fn positioned_calls_leave_the_offset() {
 
 #[test]
 fn transfers_end_before_the_last_offset() {
-    check(|| {
+    run(|| {
         let file = new_file("/tmp/file");
         let room = Room::new(8);
         assert_eq!(sys!(pread64, file, &room, 4, i64::MAX - 3), Err(EINVAL));
@@ -55,7 +56,7 @@ fn transfers_end_before_the_last_offset() {
 
 #[test]
 fn vectors_are_one_transfer() {
-    check(|| {
+    run(|| {
         let file = new_file("/tmp/file");
         let (one, two) = (Room::of(b"one"), Room::of(b"second"));
         let vector = Room::of_longs(&[one.0, 3, 0, 0, two.0, 6]);
@@ -75,7 +76,7 @@ fn vectors_are_one_transfer() {
 
 #[test]
 fn bad_vectors_are_refused() {
-    check(|| {
+    run(|| {
         let file = new_file("/tmp/file");
         let room = Room::new(8);
         let vector = Room::of_longs(&[room.0, 8]);
@@ -91,7 +92,7 @@ fn bad_vectors_are_refused() {
 
 #[test]
 fn flags_of_pwritev2_and_preadv2_are_checked() {
-    check(|| {
+    run(|| {
         let file = new_file("/tmp/file");
         let room = Room::of(b"abcd");
         let vector = Room::of_longs(&[room.0, 4]);
@@ -108,7 +109,7 @@ fn flags_of_pwritev2_and_preadv2_are_checked() {
 
 #[test]
 fn bad_addresses_are_refused() {
-    check(|| {
+    run(|| {
         let file = new_file("/tmp/file");
         assert_eq!(sys!(write, file, 1, 5), Err(EFAULT));
         assert_eq!(sys!(write, file, 0xffff_8000_0000_0000_u64, 5), Err(EFAULT));
@@ -122,7 +123,7 @@ fn bad_addresses_are_refused() {
 
 #[test]
 fn transfer_that_meets_a_bad_page_is_short() {
-    check(|| {
+    run(|| {
         let file = new_file("/tmp/file");
         let room = Room::new(2 * PAGE as usize);
         sys!(munmap, room.at(4096), 4096).unwrap();
@@ -135,7 +136,7 @@ fn transfer_that_meets_a_bad_page_is_short() {
 
 #[test]
 fn append_writes_at_the_end() {
-    check(|| {
+    run(|| {
         write_file("/tmp/file", b"begin");
         let file = open("/tmp/file", O_RDWR | O_APPEND);
         assert_eq!(sys!(write, file, &Room::of(b"+end"), 4), Ok(4));
@@ -155,7 +156,7 @@ fn appends_of_two_threads_do_not_mix() {
             assert_eq!(sys!(write, file, &line, 7), Ok(7));
         }
     }
-    check_seeds(|| {
+    run_seeds(6, || {
         let other = spawn(|| write_lines(b'b')).unwrap();
         write_lines(b'a');
         join(other);
@@ -167,7 +168,7 @@ fn appends_of_two_threads_do_not_mix() {
 
 #[test]
 fn threads_share_the_offset_of_an_open_file() {
-    check_seeds(|| {
+    run_seeds(6, || {
         let file = new_file("/tmp/file");
         let write = move || {
             for _ in 0..20 {
@@ -184,7 +185,7 @@ fn threads_share_the_offset_of_an_open_file() {
 
 #[test]
 fn lseek_checks_where_it_goes() {
-    check(|| {
+    run(|| {
         let file = new_file("/tmp/file");
         sys!(ftruncate, file, 100).unwrap();
         assert_eq!(sys!(lseek, file, -1, SEEK_SET), Err(EINVAL));
@@ -201,7 +202,7 @@ fn lseek_checks_where_it_goes() {
 
 #[test]
 fn holes_are_found() {
-    check(|| {
+    run(|| {
         let file = new_file("/tmp/file");
         sys!(pwrite64, file, &Room::of(b"end"), 3, 10 * PAGE).unwrap();
         assert_eq!(Stat::of_file(file).len(), 10 * PAGE + 3);
@@ -215,7 +216,7 @@ fn holes_are_found() {
 
 #[test]
 fn truncation_shortens_and_lengthens() {
-    check(|| {
+    run(|| {
         write_file("/tmp/file", b"help me");
         assert_eq!(sys!(truncate, "/tmp/file", 4), Ok(0));
         assert_eq!(read_file("/tmp/file"), b"help");
@@ -233,7 +234,7 @@ fn truncation_shortens_and_lengthens() {
 
 #[test]
 fn bytes_behind_a_shortened_end_are_gone() {
-    check(|| {
+    run(|| {
         write_file("/tmp/file", &[7; 5000]);
         sys!(truncate, "/tmp/file", 4500).unwrap();
         sys!(truncate, "/tmp/file", 5000).unwrap();
@@ -245,7 +246,7 @@ fn bytes_behind_a_shortened_end_are_gone() {
 
 #[test]
 fn fallocate_lengthens_and_keeps_size() {
-    check(|| {
+    run(|| {
         let file = new_file("/tmp/file");
         assert_eq!(sys!(fallocate, file, 0, 0, 2 * PAGE), Ok(0));
         assert_eq!(Stat::of_file(file).len(), 2 * PAGE);
@@ -263,7 +264,7 @@ fn fallocate_lengthens_and_keeps_size() {
 
 #[test]
 fn fallocate_punches_holes_and_zeroes() {
-    check(|| {
+    run(|| {
         let file = new_file("/tmp/file");
         sys!(pwrite64, file, &Room::of(&[7; 3 * 4096]), 3 * PAGE, 0).unwrap();
         let punch = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
@@ -279,7 +280,7 @@ fn fallocate_punches_holes_and_zeroes() {
 
 #[test]
 fn removed_file_lives_until_it_is_closed() {
-    check(|| {
+    run(|| {
         write_file("/tmp/file", b"still there");
         let file = open("/tmp/file", O_RDWR);
         sys!(unlink, "/tmp/file").unwrap();
@@ -296,7 +297,7 @@ fn removed_file_lives_until_it_is_closed() {
 
 #[test]
 fn sync_calls_take_files() {
-    check(|| {
+    run(|| {
         let file = new_file("/tmp/file");
         assert_eq!(sys!(fsync, file), Ok(0));
         assert_eq!(sys!(fdatasync, file), Ok(0));
@@ -317,7 +318,7 @@ fn sync_calls_take_files() {
 
 #[test]
 fn advice_is_taken_and_checked() {
-    check(|| {
+    run(|| {
         let file = new_file("/tmp/file");
         assert_eq!(sys!(fadvise64, file, 0, 0, POSIX_FADV_SEQUENTIAL), Ok(0));
         assert_eq!(sys!(fadvise64, file, 0, 0, 99), Err(EINVAL));

@@ -3,7 +3,8 @@
 use linux_raw_sys::errno::*;
 use linux_raw_sys::general::*;
 
-use super::super::app::calls::{Outcome, Room, check, check_seeds, sys};
+use super::super::app::calls::{Room, sys};
+use super::super::app::run::{Answer, run, run_seeds};
 use super::super::app::{join, spawn};
 use super::{Stat, open};
 
@@ -18,21 +19,21 @@ fn sealable() -> u64 {
     file
 }
 
-fn add(file: u64, seals: u32) -> Outcome {
+fn add(file: u64, seals: u32) -> Answer {
     sys!(fcntl, file, F_ADD_SEALS, seals)
 }
 
-fn seals(file: u64) -> Outcome {
+fn seals(file: u64) -> Answer {
     sys!(fcntl, file, F_GET_SEALS)
 }
 
-fn map_shared(file: u64, protection: u32) -> Outcome {
+fn map_shared(file: u64, protection: u32) -> Answer {
     sys!(mmap, 0, 4096, protection, MAP_SHARED, file, 0)
 }
 
 #[test]
 fn names_and_flags_are_checked() {
-    check(|| {
+    run(|| {
         assert!(sys!(memfd_create, &*"n".repeat(249), 0).is_ok());
         assert_eq!(sys!(memfd_create, &*"n".repeat(250), 0), Err(EINVAL));
         for flags in [0x20, 1 << 31, MFD_EXEC | MFD_NOEXEC_SEAL] {
@@ -49,7 +50,7 @@ fn names_and_flags_are_checked() {
 
 #[test]
 fn files_begin_with_seals() {
-    check(|| {
+    run(|| {
         let plain = sys!(memfd_create, "plain", 0).unwrap();
         assert_eq!((seals(plain), add(plain, F_SEAL_SHRINK)), (Ok(F_SEAL_SEAL.into()), Err(EPERM)));
         assert_eq!(add(plain, 0x40), Err(EINVAL));
@@ -65,7 +66,7 @@ fn files_begin_with_seals() {
 
 #[test]
 fn sealed_lengths_are_kept() {
-    check(|| {
+    run(|| {
         let file = sealable();
         add(file, F_SEAL_SHRINK).unwrap();
         assert_eq!((sys!(ftruncate, file, LEN - 1), sys!(ftruncate, file, LEN + 1)), (Err(EPERM), Ok(0)));
@@ -81,7 +82,7 @@ fn sealed_lengths_are_kept() {
 
 #[test]
 fn growth_ends_where_the_file_does() {
-    check(|| {
+    run(|| {
         let file = sys!(memfd_create, "grown", MFD_ALLOW_SEALING).unwrap();
         sys!(ftruncate, file, 4196).unwrap();
         add(file, F_SEAL_GROW).unwrap();
@@ -97,7 +98,7 @@ fn growth_ends_where_the_file_does() {
 
 #[test]
 fn sealed_content_is_kept() {
-    check(|| {
+    run(|| {
         for seal in [F_SEAL_WRITE, F_SEAL_FUTURE_WRITE] {
             let file = sealable();
             sys!(pwrite64, file, &Room::of(b"abc"), 3, 0).unwrap();
@@ -117,7 +118,7 @@ fn sealed_content_is_kept() {
 
 #[test]
 fn writable_mappings_are_in_the_way_of_the_seal() {
-    check(|| {
+    run(|| {
         let file = sealable();
         let place = map_shared(file, PROT_READ | PROT_WRITE).unwrap();
         assert_eq!((add(file, F_SEAL_WRITE), seals(file)), (Err(EBUSY), Ok(0)));
@@ -133,7 +134,7 @@ fn writable_mappings_are_in_the_way_of_the_seal() {
 
 #[test]
 fn permission_to_execute_is_sealed() {
-    check(|| {
+    run(|| {
         let file = sys!(memfd_create, "data", MFD_NOEXEC_SEAL).unwrap();
         assert_eq!((Stat::of_file(file).mode() & 0o777, seals(file)), (0o666, Ok(F_SEAL_EXEC.into())));
         assert_eq!((sys!(fchmod, file, 0o777), sys!(fchmod, file, 0o600)), (Err(EPERM), Ok(0)));
@@ -146,7 +147,7 @@ fn permission_to_execute_is_sealed() {
 
 #[test]
 fn sealing_wins_over_a_writer() {
-    check_seeds(|| {
+    run_seeds(6, || {
         let file = sealable();
         let thread = spawn(move || {
             let room = Room::of(&[1; 64]);

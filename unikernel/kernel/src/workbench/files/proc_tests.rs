@@ -5,7 +5,8 @@ use alloc::string::String;
 use linux_raw_sys::errno::*;
 use linux_raw_sys::general::*;
 
-use super::super::app::calls::{Room, check, check_on, sys};
+use super::super::app::calls::{Room, sys};
+use super::super::app::run::{run, run_on};
 use super::super::app::{Machine, join, spawn};
 use super::{Stat, open, read_file, read_rest};
 
@@ -22,7 +23,7 @@ fn field(text: &str, name: &str) -> u64 {
 
 #[test]
 fn devices_give_and_take() {
-    check(|| {
+    run(|| {
         let room = Room::of(&[9; 8]);
         let null = open("/dev/null", O_RDWR);
         assert_eq!((sys!(write, null, &room, 8), sys!(read, null, &room, 8)), (Ok(8), Ok(0)));
@@ -40,7 +41,7 @@ fn devices_give_and_take() {
 
 #[test]
 fn random_devices_differ_at_each_read() {
-    check(|| {
+    run(|| {
         let rooms = ["/dev/urandom", "/dev/random", "/dev/urandom"].map(|path| {
             let room = Room::new(64);
             assert_eq!(sys!(read, open(path, O_RDONLY), &room, 64), Ok(64));
@@ -52,7 +53,7 @@ fn random_devices_differ_at_each_read() {
 
 #[test]
 fn getrandom_fills_and_checks() {
-    check(|| {
+    run(|| {
         let room = Room::new(512);
         assert_eq!(sys!(getrandom, &room, 512, 0), Ok(512));
         assert_ne!(room.bytes(0, 256), room.bytes(256, 256));
@@ -65,7 +66,7 @@ fn getrandom_fills_and_checks() {
 
 #[test]
 fn self_tells_of_the_process() {
-    check(|| {
+    run(|| {
         assert_eq!(text_of("/proc/self/stat").trim().split(' ').count(), 52);
         assert!(text_of("/proc/self/stat").starts_with("1 ("));
         assert_eq!(text_of("/proc/self/statm").split(' ').count(), 7);
@@ -84,7 +85,7 @@ fn self_tells_of_the_process() {
 
 #[test]
 fn threads_are_counted() {
-    check(|| {
+    run(|| {
         let gate = Room::new(8);
         let thread = spawn(move || {
             while gate.word(0) == 0 {
@@ -104,7 +105,7 @@ fn threads_are_counted() {
 
 #[test]
 fn maps_follow_the_memory() {
-    check(|| {
+    run(|| {
         let room = Room::new(3 * 4096);
         sys!(mprotect, room.at(4096), 4096, PROT_READ).unwrap();
         let wanted = std::format!("{:08x}-{:08x} r--p 00000000 00:00 0", room.at(4096), room.at(8192));
@@ -118,7 +119,7 @@ fn maps_follow_the_memory() {
 
 #[test]
 fn texts_of_the_system_are_there() {
-    check_on(Machine { cores: 2, ..Machine::default() }, || {
+    run_on(Machine { cores: 2, ..Machine::default() }, || {
         let memory = text_of("/proc/meminfo");
         assert!(memory.starts_with("MemTotal:"));
         let (total, free) = (field(&memory, "MemTotal:"), field(&memory, "MemFree:"));
@@ -138,7 +139,7 @@ fn texts_of_the_system_are_there() {
 
 #[test]
 fn metrics_are_names_and_numbers() {
-    check(|| {
+    run(|| {
         let metrics = text_of("/proc/unikernel/metrics");
         for line in metrics.lines().filter(|line| !line.starts_with('#')) {
             let (name, value) = line.split_once(' ').unwrap();
@@ -153,7 +154,7 @@ fn metrics_are_names_and_numbers() {
 
 #[test]
 fn texts_are_read_from_any_offset() {
-    check(|| {
+    run(|| {
         let file = open("/proc/self/status", O_RDONLY);
         let room = Room::new(8);
         assert_eq!(sys!(lseek, file, 4, SEEK_SET), Ok(4));
@@ -168,7 +169,7 @@ fn texts_are_read_from_any_offset() {
 
 #[test]
 fn descriptors_are_listed_and_opened_anew() {
-    check(|| {
+    run(|| {
         super::write_file("/tmp/file", b"12345");
         let file = open("/tmp/file", O_RDONLY);
         let name = std::format!("/proc/self/fd/{file}");
@@ -189,7 +190,7 @@ fn descriptors_are_listed_and_opened_anew() {
 
 #[test]
 fn descriptor_tells_of_itself_while_it_is_read() {
-    check(|| {
+    run(|| {
         let file = open("/proc/self/fdinfo", O_RDONLY | O_DIRECTORY);
         sys!(close, file).unwrap();
         // The next descriptor has the number that it is asked about.
@@ -203,7 +204,7 @@ fn descriptor_tells_of_itself_while_it_is_read() {
 
 #[test]
 fn proc_is_not_changed() {
-    check(|| {
+    run(|| {
         assert!(sys!(creat, "/proc/new", 0o600).is_err());
         assert!(sys!(unlink, "/proc/stat").is_err());
         assert!(sys!(rename, "/proc/stat", "/proc/other").is_err());
@@ -215,7 +216,7 @@ fn proc_is_not_changed() {
 
 #[test]
 fn usual_files_and_directories_are_there() {
-    check(|| {
+    run(|| {
         for path in ["/var/log", "/var/lib", "/run", "/home", "/root", "/tmp", "/var/tmp", "/dev/shm"] {
             let name = std::format!("{path}/made-by-a-test");
             super::write_file(&name, b"x");

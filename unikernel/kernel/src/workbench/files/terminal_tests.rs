@@ -8,7 +8,8 @@ use linux_raw_sys::general::*;
 use linux_raw_sys::ioctl::*;
 use unikernel_hal::sim::app;
 
-use super::super::app::calls::{Room, check, sys};
+use super::super::app::calls::{Room, sys};
+use super::super::app::run::run;
 use super::super::app::{join, spawn};
 use super::{Stat, open};
 
@@ -69,7 +70,7 @@ fn make_raw(file: u64, least: u8, tenths: u8) {
 
 #[test]
 fn slave_is_locked_until_it_is_freed() {
-    check(|| {
+    run(|| {
         let master = open("/dev/ptmx", NEW);
         let room = Room::new(8);
         sys!(ioctl, master, TIOCGPTN, &room).unwrap();
@@ -90,7 +91,7 @@ fn slave_is_locked_until_it_is_freed() {
 
 #[test]
 fn lines_are_edited_and_echoed() {
-    check(|| {
+    run(|| {
         let Pair { master, slave, .. } = pair();
         put(master, b"ab\x7fc");
         assert_eq!(take(slave), Err(EAGAIN));
@@ -108,7 +109,7 @@ fn lines_are_edited_and_echoed() {
 
 #[test]
 fn echo_can_be_turned_off() {
-    check(|| {
+    run(|| {
         let Pair { master, slave, .. } = pair();
         local_flags(slave, ECHO);
         put(master, b"secret\n");
@@ -119,7 +120,7 @@ fn echo_can_be_turned_off() {
 
 #[test]
 fn output_is_processed_unless_turned_off() {
-    check(|| {
+    run(|| {
         let Pair { master, slave, .. } = pair();
         put(slave, b"a\nb");
         assert_eq!(take(master), Ok(b"a\r\nb".to_vec()));
@@ -131,7 +132,7 @@ fn output_is_processed_unless_turned_off() {
 
 #[test]
 fn raw_bytes_come_when_there_are_enough() {
-    check(|| {
+    run(|| {
         let Pair { master, slave, .. } = pair();
         make_raw(slave, 1, 0);
         put(master, b"\x03\r\x7f");
@@ -144,7 +145,7 @@ fn raw_bytes_come_when_there_are_enough() {
 
 #[test]
 fn reader_waits_for_its_line() {
-    check(|| {
+    run(|| {
         let Pair { master, path, .. } = pair();
         let patient = open(&path, O_RDWR | O_NOCTTY);
         let thread = spawn(move || assert_eq!(take(patient), Ok(b"line\n".to_vec()))).unwrap();
@@ -157,7 +158,7 @@ fn reader_waits_for_its_line() {
 
 #[test]
 fn time_limit_of_raw_reads() {
-    check(|| {
+    run(|| {
         let Pair { path, slave, .. } = pair();
         let patient = open(&path, O_RDWR | O_NOCTTY);
         make_raw(slave, 0, 2);
@@ -172,7 +173,7 @@ fn time_limit_of_raw_reads() {
 
 #[test]
 fn other_end_that_is_closed_is_the_end() {
-    check(|| {
+    run(|| {
         let Pair { master, slave, path } = pair();
         put(slave, b"last");
         sys!(close, slave).unwrap();
@@ -188,7 +189,7 @@ fn other_end_that_is_closed_is_the_end() {
 
 #[test]
 fn stopped_output_waits() {
-    check(|| {
+    run(|| {
         let Pair { master, slave, .. } = pair();
         put(master, b"\x13");
         assert_eq!(sys!(write, slave, &Room::of(b"x"), 1), Err(EAGAIN));
@@ -200,7 +201,7 @@ fn stopped_output_waits() {
 
 #[test]
 fn window_size_is_kept() {
-    check(|| {
+    run(|| {
         let Pair { master, slave, .. } = pair();
         let size = Room::of(&[24, 0, 80, 0, 1, 0, 2, 0]);
         assert_eq!(sys!(ioctl, master, TIOCSWINSZ, &size), Ok(0));
@@ -212,7 +213,7 @@ fn window_size_is_kept() {
 
 #[test]
 fn full_terminal_refuses_more() {
-    check(|| {
+    run(|| {
         let Pair { master, slave, .. } = pair();
         make_raw(slave, 1, 0);
         let bytes = Room::of(&[b'x'; 1000]);
@@ -238,7 +239,7 @@ static INTERRUPTS: AtomicU32 = AtomicU32::new(0);
 
 #[test]
 fn controlling_terminal_sends_signals() {
-    check(|| {
+    run(|| {
         let Pair { master, slave, .. } = pair();
         let handler = app::handler(|_| {
             INTERRUPTS.fetch_add(1, Ordering::Relaxed);
@@ -262,7 +263,7 @@ fn controlling_terminal_sends_signals() {
 
 #[test]
 fn files_are_no_terminals() {
-    check(|| {
+    run(|| {
         let room = Room::new(64);
         let file = open("/tmp/file", O_RDWR | O_CREAT);
         for request in [TCGETS, TIOCGWINSZ, TIOCGPGRP] {
@@ -273,7 +274,7 @@ fn files_are_no_terminals() {
 
 #[test]
 fn console_reads_what_is_typed() {
-    check(|| {
+    run(|| {
         app::type_in(b"hello\n");
         assert_eq!(take(0), Ok(b"hello\n".to_vec()));
         assert_eq!(sys!(ioctl, 0, TCGETS, &Room::new(64)), Ok(0));

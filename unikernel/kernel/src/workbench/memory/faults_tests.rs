@@ -7,7 +7,8 @@ use linux_raw_sys::general::*;
 use unikernel_hal::sim::app;
 
 use super::super::app::Machine;
-use super::super::app::calls::{Room, check, sys};
+use super::super::app::calls::{Room, sys};
+use super::super::app::run::run;
 use super::{PAGE, READ, WRITE, file_of, map, map_file};
 
 /// The page that a handler mends, and how often it was called.
@@ -21,7 +22,7 @@ fn catch(signal: u32, handler: fn(i32)) {
 
 #[test]
 fn handler_makes_the_page_writable() {
-    check(|| {
+    run(|| {
         let place = map(0, PAGE, READ, 0).unwrap();
         PLACE.store(place, Ordering::Relaxed);
         catch(SIGSEGV, |signal| {
@@ -36,7 +37,7 @@ fn handler_makes_the_page_writable() {
 
 #[test]
 fn handler_maps_what_is_not_there() {
-    check(|| {
+    run(|| {
         let place = map(0, PAGE, WRITE, 0).unwrap();
         PLACE.store(place, Ordering::Relaxed);
         catch(SIGSEGV, |_| {
@@ -53,7 +54,7 @@ fn handler_maps_what_is_not_there() {
 
 #[test]
 fn access_behind_the_end_of_a_file_is_a_bus_error() {
-    check(|| {
+    run(|| {
         let file = file_of(b"x");
         let place = Room(map_file(file, 2 * PAGE, WRITE, MAP_SHARED).unwrap());
         assert_eq!((place.byte(0), place.byte(PAGE - 1)), (b'x', 0));
@@ -70,7 +71,7 @@ fn access_behind_the_end_of_a_file_is_a_bus_error() {
 
 #[test]
 fn truncation_takes_mapped_pages_away() {
-    check(|| {
+    run(|| {
         let file = file_of(&[7; 2 * PAGE]);
         let place = Room(map_file(file, 2 * PAGE, WRITE, MAP_SHARED).unwrap());
         assert_eq!(place.byte(PAGE), 7);

@@ -6,7 +6,8 @@ use linux_raw_sys::errno::*;
 use linux_raw_sys::general::*;
 
 use super::super::app::Machine;
-use super::super::app::calls::{Room, check, check_on, sys};
+use super::super::app::calls::{Room, sys};
+use super::super::app::run::{run, run_on};
 use super::{PAGE, READ, WRITE, file_of, map};
 
 const MIB: usize = 1 << 20;
@@ -21,7 +22,7 @@ fn small() -> Machine {
 
 #[test]
 fn more_memory_than_there_is_is_refused() {
-    check_on(small(), || {
+    run_on(small(), || {
         assert_eq!(map(0, 64 * MIB, WRITE, 0), Err(ENOMEM));
         let place = Room(map(0, MIB, WRITE, 0).unwrap());
         place.put(MIB - 1, b"x");
@@ -30,7 +31,7 @@ fn more_memory_than_there_is_is_refused() {
 
 #[test]
 fn memory_that_is_given_back_is_given_out_again() {
-    check_on(small(), || {
+    run_on(small(), || {
         let bytes = [7; 64 * 1024];
         for _ in 0..20 {
             let place = Room(map(0, MIB, WRITE, 0).unwrap());
@@ -44,7 +45,7 @@ fn memory_that_is_given_back_is_given_out_again() {
 
 #[test]
 fn file_in_memory_ends_where_the_memory_does() {
-    check_on(small(), || {
+    run_on(small(), || {
         let file = file_of(b"x");
         let bytes = Room::of(&[7; 64 * 1024]);
         let mut written = 0;
@@ -65,7 +66,7 @@ fn file_in_memory_ends_where_the_memory_does() {
 
 #[test]
 fn address_space_is_limited() {
-    check(|| {
+    run(|| {
         let (file, text) = (sys!(open, "/proc/self/statm", O_RDONLY, 0).unwrap(), Room::new(64));
         let len = sys!(read, file, &text, 64).unwrap() as usize;
         let text = String::from_utf8(text.bytes(0, len)).unwrap();
@@ -84,7 +85,7 @@ fn address_space_is_limited() {
 
 #[test]
 fn data_is_limited() {
-    check(|| {
+    run(|| {
         limit(RLIMIT_DATA, 2 * MIB as u64);
         assert_eq!(map(0, 4 * MIB, WRITE, 0), Err(ENOMEM));
         assert!(map(0, 4 * MIB, READ, 0).is_ok());
@@ -95,7 +96,7 @@ fn data_is_limited() {
 
 #[test]
 fn files_are_limited() {
-    check(|| {
+    run(|| {
         let ignore = Room::of_longs(&[1, 0, 0, 0]);
         sys!(rt_sigaction, SIGXFSZ, &ignore, 0, 8).unwrap();
         limit(RLIMIT_FSIZE, 10_000);
@@ -114,7 +115,7 @@ fn files_are_limited() {
 
 #[test]
 fn locked_memory_is_limited_for_who_is_not_root() {
-    check(|| {
+    run(|| {
         let place = map(0, 64 * PAGE, WRITE, 0).unwrap();
         sys!(setrlimit, RLIMIT_MEMLOCK, &Room::of_longs(&[8 * PAGE as u64, 8 * PAGE as u64])).unwrap();
         assert_eq!(sys!(mlock, place, 64 * PAGE), Ok(0));

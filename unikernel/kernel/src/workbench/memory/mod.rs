@@ -6,7 +6,8 @@ mod mappings_tests;
 
 use linux_raw_sys::general as linux;
 
-use super::app::calls::{Outcome, Room, sys};
+use super::app::calls::{Room, sys};
+use super::app::run::Answer;
 
 const PAGE: usize = 4096;
 const READ: u32 = linux::PROT_READ;
@@ -14,12 +15,12 @@ const WRITE: u32 = linux::PROT_READ | linux::PROT_WRITE;
 const PRIVATE: u32 = linux::MAP_PRIVATE | linux::MAP_ANONYMOUS;
 
 /// Maps memory without a file.
-fn map(at: u64, len: usize, protection: u32, flags: u32) -> Outcome {
+fn map(at: u64, len: usize, protection: u32, flags: u32) -> Answer {
     sys!(mmap, at, len, protection, flags | PRIVATE, -1, 0)
 }
 
 /// Maps a file from its first byte on.
-fn map_file(file: u64, len: usize, protection: u32, flags: u32) -> Outcome {
+fn map_file(file: u64, len: usize, protection: u32, flags: u32) -> Answer {
     sys!(mmap, 0, len, protection, flags, file, 0)
 }
 

@@ -3,7 +3,8 @@
 use linux_raw_sys::errno::*;
 use linux_raw_sys::general::*;
 
-use super::super::app::calls::{Room, check, check_seeds, sys};
+use super::super::app::calls::{Room, sys};
+use super::super::app::run::{run, run_seeds};
 use super::{bit, change_mask, count, handle, handled, now_ns, timespec};
 
 const MS: u64 = 1_000_000;
@@ -32,7 +33,7 @@ fn new_timer(event: &Room) -> u32 {
 
 #[test]
 fn clocks_go_forward() {
-    check(|| {
+    run(|| {
         for clock in [CLOCK_MONOTONIC, CLOCK_REALTIME, CLOCK_BOOTTIME, CLOCK_MONOTONIC_RAW] {
             let before = now_ns(clock);
             sleep(MS);
@@ -49,7 +50,7 @@ fn clocks_go_forward() {
 
 #[test]
 fn processor_time_counts_work_not_sleep() {
-    check(|| {
+    run(|| {
         let (thread, process) = (CLOCK_THREAD_CPUTIME_ID, CLOCK_PROCESS_CPUTIME_ID);
         let before = (now_ns(thread), now_ns(process));
         unikernel_hal::sim::app::compute_ns(5 * MS);
@@ -66,7 +67,7 @@ fn processor_time_counts_work_not_sleep() {
 
 #[test]
 fn calls_tell_the_same_time() {
-    check(|| {
+    run(|| {
         let (day, seconds) = (Room::new(16), Room::new(8));
         assert_eq!(sys!(gettimeofday, &day, 0), Ok(0));
         let now = now_ns(CLOCK_REALTIME);
@@ -85,7 +86,7 @@ fn calls_tell_the_same_time() {
 
 #[test]
 fn sleeps_last_as_long_as_asked() {
-    check_seeds(|| {
+    run_seeds(6, || {
         let before = now_ns(CLOCK_MONOTONIC);
         assert_eq!(sys!(nanosleep, &timespec(20 * MS), 0), Ok(0));
         let passed = now_ns(CLOCK_MONOTONIC) - before;
@@ -100,7 +101,7 @@ fn sleeps_last_as_long_as_asked() {
 
 #[test]
 fn arguments_of_sleeps_are_checked() {
-    check(|| {
+    run(|| {
         assert_eq!(sys!(nanosleep, &Room::of_longs(&[0, S]), 0), Err(EINVAL));
         assert_eq!(sys!(nanosleep, &Room::of_longs(&[u64::MAX, 0]), 0), Err(EINVAL));
         assert_eq!(sys!(nanosleep, 1, 0), Err(EFAULT));
@@ -113,7 +114,7 @@ fn arguments_of_sleeps_are_checked() {
 
 #[test]
 fn alarm_is_a_signal_once() {
-    check(|| {
+    run(|| {
         handle(SIGALRM, 0, count);
         assert_eq!(sys!(alarm, 5), Ok(0));
         let left = sys!(alarm, 1).unwrap();
@@ -129,7 +130,7 @@ fn alarm_is_a_signal_once() {
 
 #[test]
 fn interval_timer_repeats() {
-    check(|| {
+    run(|| {
         handle(SIGALRM, 0, count);
         let (every, told) = (Room::of_longs(&[0, 10_000, 0, 5_000]), Room::new(32));
         assert_eq!(sys!(setitimer, ITIMER_REAL, &every, 0), Ok(0));
@@ -149,7 +150,7 @@ fn interval_timer_repeats() {
 
 #[test]
 fn timers_of_work_count_work() {
-    check(|| {
+    run(|| {
         handle(SIGPROF, 0, count);
         handle(SIGVTALRM, 0, count);
         sys!(setitimer, ITIMER_PROF, &Room::of_longs(&[0, 0, 0, 5_000]), 0).unwrap();
@@ -166,7 +167,7 @@ fn timers_of_work_count_work() {
 
 #[test]
 fn timer_sends_its_signal() {
-    check_seeds(|| {
+    run_seeds(6, || {
         handle(SIGUSR1, 0, count);
         let timer = new_timer(&signal_event(SIGUSR1, SIGEV_SIGNAL, 0));
         assert_eq!(sys!(timer_settime, timer, 0, &timer_spec(0, 10 * MS), 0), Ok(0));
@@ -185,7 +186,7 @@ fn timer_sends_its_signal() {
 
 #[test]
 fn timer_counts_what_it_could_not_send() {
-    check(|| {
+    run(|| {
         change_mask(SIG_BLOCK, bit(SIGUSR1));
         let timer = new_timer(&signal_event(SIGUSR1, SIGEV_SIGNAL, 0));
         sys!(timer_settime, timer, 0, &timer_spec(10 * MS, 10 * MS), 0).unwrap();
@@ -204,7 +205,7 @@ fn timer_counts_what_it_could_not_send() {
 
 #[test]
 fn timer_may_be_for_one_thread_or_nobody() {
-    check(|| {
+    run(|| {
         handle(SIGUSR1, 0, count);
         let own = new_timer(&signal_event(SIGUSR1, SIGEV_THREAD_ID, 1));
         let silent = new_timer(&signal_event(0, SIGEV_NONE, 0));
@@ -219,7 +220,7 @@ fn timer_may_be_for_one_thread_or_nobody() {
 
 #[test]
 fn arguments_of_timers_are_checked() {
-    check(|| {
+    run(|| {
         let (id, event) = (Room::new(8), signal_event(SIGUSR1, SIGEV_SIGNAL, 0));
         assert_eq!(sys!(timer_create, 99, &event, &id), Err(EINVAL));
         assert_eq!(sys!(timer_create, CLOCK_MONOTONIC, &signal_event(65, SIGEV_SIGNAL, 0), &id), Err(EINVAL));

@@ -3,7 +3,8 @@
 use linux_raw_sys::errno::*;
 use linux_raw_sys::general::*;
 
-use super::super::app::calls::{Room, check, sys};
+use super::super::app::calls::{Room, sys};
+use super::super::app::run::run;
 
 /// A file that may be executed.
 fn write_program(path: &str, bytes: &[u8]) {
@@ -20,7 +21,7 @@ fn execute(path: &str) -> Result<u64, u32> {
 
 #[test]
 fn what_is_no_program_is_not_executed() {
-    check(|| {
+    run(|| {
         assert_eq!(execute("/tmp/none"), Err(ENOENT));
         assert_eq!(execute(""), Err(ENOENT));
         assert_eq!(execute("/tmp"), Err(EACCES));
@@ -39,7 +40,7 @@ fn what_is_no_program_is_not_executed() {
 
 #[test]
 fn damaged_programs_are_refused() {
-    check(|| {
+    run(|| {
         let mut header = [0; 128];
         header[..8].copy_from_slice(b"\x7fELF\x02\x01\x01\0");
         write_program("/tmp/zeros", &header);
@@ -56,7 +57,7 @@ fn damaged_programs_are_refused() {
 
 #[test]
 fn interpreter_of_a_script_must_be_there() {
-    check(|| {
+    run(|| {
         write_program("/tmp/script", b"#!/tmp/no-interpreter\n");
         assert_eq!(execute("/tmp/script"), Err(ENOENT));
         write_program("/tmp/nothing", b"#!\n");
@@ -68,7 +69,7 @@ fn interpreter_of_a_script_must_be_there() {
 
 #[test]
 fn arguments_of_execve_are_checked() {
-    check(|| {
+    run(|| {
         write_program("/tmp/text", b"text");
         assert_eq!(sys!(execve, 1, 0, 0), Err(EFAULT));
         assert_eq!(sys!(execve, "/tmp/text", 1, 0), Err(EFAULT));
@@ -79,7 +80,7 @@ fn arguments_of_execve_are_checked() {
 
 #[test]
 fn execveat_begins_at_its_descriptor() {
-    check(|| {
+    run(|| {
         write_program("/tmp/text", b"text");
         let nothing = Room::new(16);
         let folder = sys!(open, "/tmp", O_RDONLY | O_DIRECTORY, 0).unwrap();

@@ -6,7 +6,8 @@ use linux_raw_sys::errno::*;
 use linux_raw_sys::general::*;
 use unikernel_hal::sim::app;
 
-use super::super::app::calls::{Room, check, check_seeds, sys};
+use super::super::app::calls::{Room, sys};
+use super::super::app::run::{run, run_seeds};
 use super::super::app::{join, spawn};
 use super::{now_ns, timespec};
 
@@ -33,7 +34,7 @@ fn wake_all(futex: Room, count: u64) {
 
 #[test]
 fn wait_asks_for_the_value_first() {
-    check(|| {
+    run(|| {
         let futex = Room::new(8);
         assert_eq!(sys!(futex, &futex, FUTEX_WAIT, 1, 0), Err(EAGAIN));
         assert_eq!(sys!(futex, futex.at(1), FUTEX_WAIT, 0, 0), Err(EINVAL));
@@ -47,7 +48,7 @@ fn wait_asks_for_the_value_first() {
 
 #[test]
 fn wait_ends_with_its_time() {
-    check(|| {
+    run(|| {
         let futex = Room::new(8);
         let before = now_ns(CLOCK_MONOTONIC);
         assert_eq!(sys!(futex, &futex, FUTEX_WAIT, 0, &timespec(10 * MS)), Err(ETIMEDOUT));
@@ -65,7 +66,7 @@ fn wait_ends_with_its_time() {
 
 #[test]
 fn wake_wakes_as_many_as_asked() {
-    check_seeds(|| {
+    run_seeds(6, || {
         let futex = Room::new(8);
         let threads = [(); 3].map(|()| waiter(futex));
         while sys!(futex, &futex, FUTEX_WAKE, 1) == Ok(0) {
@@ -80,7 +81,7 @@ fn wake_wakes_as_many_as_asked() {
 
 #[test]
 fn bits_choose_who_is_woken() {
-    check_seeds(|| {
+    run_seeds(6, || {
         let futex = Room::new(8);
         let wait = move |bits: u32| {
             assert_eq!(sys!(futex, &futex, FUTEX_WAIT_BITSET, 0, 0, 0, bits), Ok(0));
@@ -100,7 +101,7 @@ fn bits_choose_who_is_woken() {
 
 #[test]
 fn requeue_moves_waiters_to_another_futex() {
-    check_seeds(|| {
+    run_seeds(6, || {
         let (first, second) = (Room::new(8), Room::new(8));
         let threads = [(); 3].map(|()| waiter(first));
         // Until all are there.
@@ -120,7 +121,7 @@ fn requeue_moves_waiters_to_another_futex() {
 
 #[test]
 fn wake_op_changes_the_second_word() {
-    check(|| {
+    run(|| {
         let (first, second) = (Room::new(8), Room::new(8));
         second.put_word(0, 5);
         let operation = (FUTEX_OP_ADD << 28) | (FUTEX_OP_CMP_EQ << 24) | (3 << 12) | 5;
@@ -132,7 +133,7 @@ fn wake_op_changes_the_second_word() {
 
 #[test]
 fn mutex_of_a_futex_excludes() {
-    check_seeds(|| {
+    run_seeds(6, || {
         let (futex, shared) = (Room::new(8), Room::new(8));
         let work = move || {
             for _ in 0..10 {
@@ -154,7 +155,7 @@ fn mutex_of_a_futex_excludes() {
 
 #[test]
 fn locks_with_inheritance_know_their_owner() {
-    check(|| {
+    run(|| {
         let futex = Room::new(8);
         assert_eq!(sys!(futex, &futex, FUTEX_LOCK_PI, 0, 0), Ok(0));
         assert_eq!(futex.word(0) & FUTEX_TID_MASK, 1);
@@ -172,7 +173,7 @@ fn locks_with_inheritance_know_their_owner() {
 
 #[test]
 fn locks_with_inheritance_exclude() {
-    check_seeds(|| {
+    run_seeds(6, || {
         let (futex, shared) = (Room::new(8), Room::new(8));
         let work = move || {
             for _ in 0..10 {
@@ -191,7 +192,7 @@ fn locks_with_inheritance_exclude() {
 
 #[test]
 fn lock_with_inheritance_ends_with_its_time() {
-    check(|| {
+    run(|| {
         let futex = Room::new(8);
         sys!(futex, &futex, FUTEX_LOCK_PI, 0, 0).unwrap();
         let thread = spawn(move || {
@@ -208,7 +209,7 @@ fn lock_with_inheritance_ends_with_its_time() {
 
 #[test]
 fn robust_list_frees_locks_of_the_dead() {
-    check_seeds(|| {
+    run_seeds(6, || {
         // A head, whose list is one entry, with the lock 16 bytes behind it.
         let head = Room::new(128);
         head.put_long(0, head.at(64));
@@ -226,7 +227,7 @@ fn robust_list_frees_locks_of_the_dead() {
 
 #[test]
 fn robust_list_is_told() {
-    check(|| {
+    run(|| {
         let (head, told) = (Room::new(24), Room::new(16));
         assert_eq!(sys!(set_robust_list, &head, 24), Ok(0));
         assert_eq!(sys!(set_robust_list, &head, 23), Err(EINVAL));
@@ -243,7 +244,7 @@ fn waitv_waits_at_several_futexes() {
     fn entries(futexes: [Room; 2]) -> Room {
         Room::of_longs(&[0, futexes[0].0, 2, 0, futexes[1].0, 2])
     }
-    check_seeds(|| {
+    run_seeds(6, || {
         let futexes = [Room::new(8), Room::new(8)];
         let thread = spawn(move || {
             assert_eq!(sys!(futex_waitv, &entries(futexes), 2, 0, 0, CLOCK_MONOTONIC), Ok(1));
@@ -266,7 +267,7 @@ fn waitv_waits_at_several_futexes() {
 
 #[test]
 fn wait_and_requeue_to_a_lock_with_inheritance() {
-    check_seeds(|| {
+    run_seeds(6, || {
         let (condition, lock) = (Room::new(8), Room::new(8));
         let thread = spawn(move || {
             assert_eq!(sys!(futex, &condition, FUTEX_WAIT_REQUEUE_PI, 0, 0, &lock, 0), Ok(0));

@@ -4,7 +4,8 @@ use linux_raw_sys::errno::*;
 use linux_raw_sys::general::*;
 use linux_raw_sys::prctl::*;
 
-use super::super::app::calls::{Room, check, sys};
+use super::super::app::calls::{Room, sys};
+use super::super::app::run::run;
 
 fn users() -> [u32; 3] {
     let room = Room::new(12);
@@ -27,7 +28,7 @@ fn header() -> Room {
 
 #[test]
 fn root_becomes_anybody_and_does_not_come_back() {
-    check(|| {
+    run(|| {
         assert_eq!((sys!(getuid), sys!(geteuid), users()), (Ok(0), Ok(0), [0; 3]));
         assert_eq!(sys!(setuid, -1), Err(EINVAL));
         assert_eq!(sys!(setuid, 1000), Ok(0));
@@ -41,7 +42,7 @@ fn root_becomes_anybody_and_does_not_come_back() {
 
 #[test]
 fn saved_user_allows_to_come_back() {
-    check(|| {
+    run(|| {
         assert_eq!(sys!(setresuid, -1, 1000, -1), Ok(0));
         assert_eq!(users(), [0, 1000, 0]);
         assert_eq!(sys!(setresuid, 5, -1, -1), Err(EPERM));
@@ -55,7 +56,7 @@ fn saved_user_allows_to_come_back() {
 
 #[test]
 fn groups_are_remembered() {
-    check(|| {
+    run(|| {
         assert_eq!(sys!(setresgid, 1, 2, 3), Ok(0));
         assert_eq!((groups(), sys!(getgid), sys!(getegid)), ([1, 2, 3], Ok(1), Ok(2)));
         assert_eq!(sys!(setregid, 4, -1), Ok(0));
@@ -79,7 +80,7 @@ fn groups_are_remembered() {
 
 #[test]
 fn capabilities_are_given_up() {
-    check(|| {
+    run(|| {
         let data = Room::new(24);
         assert_eq!(sys!(capget, &header(), &data), Ok(0));
         let (effective, permitted) = (data.word(0), data.word(4));
@@ -98,7 +99,7 @@ fn capabilities_are_given_up() {
 
 #[test]
 fn header_of_capabilities_is_checked() {
-    check(|| {
+    run(|| {
         let (wrong, data) = (Room::of(&[1, 2, 3, 4, 0, 0, 0, 0]), Room::new(24));
         assert_eq!(sys!(capget, &wrong, &data), Err(EINVAL));
         assert_eq!(wrong.word(0), _LINUX_CAPABILITY_VERSION_3);
@@ -113,7 +114,7 @@ fn header_of_capabilities_is_checked() {
 
 #[test]
 fn groups_of_processes_and_sessions() {
-    check(|| {
+    run(|| {
         assert_eq!((sys!(getpgrp), sys!(getpgid, 0), sys!(getpgid, 1)), (Ok(1), Ok(1), Ok(1)));
         assert_eq!((sys!(getsid, 0), sys!(getsid, 77), sys!(getpgid, 77)), (Ok(1), Err(ESRCH), Err(ESRCH)));
         assert_eq!((sys!(setsid), sys!(setsid)), (Ok(1), Err(EPERM)));
@@ -124,7 +125,7 @@ fn groups_of_processes_and_sessions() {
 
 #[test]
 fn uname_and_sysinfo_tell_of_the_system() {
-    check(|| {
+    run(|| {
         let name = Room::new(390);
         assert_eq!(sys!(uname, &name), Ok(0));
         assert_eq!((name.bytes(0, 6), name.bytes(4 * 65, 7)), (b"Linux\0".to_vec(), b"x86_64\0".to_vec()));
@@ -140,7 +141,7 @@ fn uname_and_sysinfo_tell_of_the_system() {
 
 #[test]
 fn limits_are_set_within_the_hard_one() {
-    check(|| {
+    run(|| {
         let limit = Room::new(16);
         assert_eq!(sys!(getrlimit, RLIMIT_NOFILE, &limit), Ok(0));
         let (soft, hard) = (limit.long(0), limit.long(8));
@@ -161,7 +162,7 @@ fn limits_are_set_within_the_hard_one() {
 
 #[test]
 fn thread_has_a_name() {
-    check(|| {
+    run(|| {
         let name = Room::new(16);
         assert_eq!(sys!(prctl, PR_SET_NAME, "a-name-that-is-too-long"), Ok(0));
         assert_eq!(sys!(prctl, PR_GET_NAME, &name), Ok(0));
@@ -176,7 +177,7 @@ fn thread_has_a_name() {
 
 #[test]
 fn options_of_prctl_are_kept() {
-    check(|| {
+    run(|| {
         assert_eq!(sys!(prctl, PR_GET_DUMPABLE), Ok(1));
         assert_eq!(sys!(prctl, PR_SET_DUMPABLE, 0), Ok(0));
         assert_eq!(sys!(prctl, PR_GET_DUMPABLE), Ok(0));
@@ -193,7 +194,7 @@ fn options_of_prctl_are_kept() {
 
 #[test]
 fn personality_and_segments() {
-    check(|| {
+    run(|| {
         assert_eq!(sys!(personality, u32::MAX), Ok(0));
         assert_eq!(sys!(personality, 0x0004_0000), Ok(0));
         assert_eq!(sys!(personality, u32::MAX), Ok(0x0004_0000));

@@ -3,7 +3,8 @@
 use linux_raw_sys::errno::*;
 use linux_raw_sys::general::*;
 
-use super::super::app::calls::{Outcome, Room, check, check_seeds, sys};
+use super::super::app::calls::{Room, sys};
+use super::super::app::run::{Answer, run, run_seeds};
 use super::super::app::{join, spawn};
 use super::{count, handle, handled, now_ns, timespec};
 
@@ -18,7 +19,7 @@ fn new_queue(flags: u32) -> u64 {
     sys!(mq_open, "queue", O_RDWR | O_CREAT | flags, 0o600, &attributes(2, 16)).unwrap()
 }
 
-fn send(queue: u64, bytes: &[u8], priority: u32) -> Outcome {
+fn send(queue: u64, bytes: &[u8], priority: u32) -> Answer {
     sys!(mq_timedsend, queue, &Room::of(bytes), bytes.len(), priority, 0)
 }
 
@@ -31,7 +32,7 @@ fn receive(queue: u64) -> Result<(std::vec::Vec<u8>, u32), u32> {
 
 #[test]
 fn messages_come_by_priority() {
-    check(|| {
+    run(|| {
         let queue = sys!(mq_open, "queue", O_RDWR | O_CREAT | O_NONBLOCK, 0o600, &attributes(8, 16)).unwrap();
         for (bytes, priority) in [(b"low", 1), (b"top", 9), (b"mid", 5), (b"new", 9)] {
             assert_eq!(send(queue, bytes, priority), Ok(0));
@@ -45,7 +46,7 @@ fn messages_come_by_priority() {
 
 #[test]
 fn queue_has_its_bounds() {
-    check(|| {
+    run(|| {
         let queue = new_queue(O_NONBLOCK);
         assert_eq!(send(queue, &[0; 17], 0), Err(EMSGSIZE));
         assert_eq!(send(queue, b"x", 32_768), Err(EINVAL));
@@ -65,7 +66,7 @@ fn queue_has_its_bounds() {
 
 #[test]
 fn names_of_queues() {
-    check(|| {
+    run(|| {
         assert_eq!(sys!(mq_open, "none", O_RDWR, 0, 0), Err(ENOENT));
         let queue = new_queue(O_EXCL);
         assert_eq!(sys!(mq_open, "queue", O_RDWR | O_CREAT | O_EXCL, 0o600, 0), Err(EEXIST));
@@ -84,7 +85,7 @@ fn names_of_queues() {
 
 #[test]
 fn receiver_waits_for_a_message_and_sender_for_room() {
-    check_seeds(|| {
+    run_seeds(6, || {
         let queue = new_queue(0);
         let thread = spawn(move || {
             for number in 0..10 {
@@ -100,7 +101,7 @@ fn receiver_waits_for_a_message_and_sender_for_room() {
 
 #[test]
 fn waiting_ends_with_its_time() {
-    check(|| {
+    run(|| {
         let queue = new_queue(0);
         let end = timespec(now_ns(CLOCK_REALTIME) + 5 * MS);
         assert_eq!(sys!(mq_timedreceive, queue, &Room::new(16), 16, 0, &end), Err(ETIMEDOUT));
@@ -115,7 +116,7 @@ fn waiting_ends_with_its_time() {
 
 #[test]
 fn first_message_is_told_by_a_signal_once() {
-    check(|| {
+    run(|| {
         let queue = new_queue(0);
         handle(SIGUSR1, 0, count);
         let event = Room::of_longs(&[0, SIGUSR1.into(), 0, 0, 0, 0, 0, 0]);

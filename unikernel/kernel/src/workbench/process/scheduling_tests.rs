@@ -3,7 +3,8 @@
 use linux_raw_sys::errno::*;
 use linux_raw_sys::general::*;
 
-use super::super::app::calls::{Room, check, check_on, check_seeds, sys};
+use super::super::app::calls::{Room, sys};
+use super::super::app::run::{run, run_on, run_seeds};
 use super::super::app::{Machine, join, spawn};
 
 const OTHER: u32 = 0;
@@ -11,7 +12,7 @@ const FIFO: u32 = 1;
 
 #[test]
 fn affinity_moves_a_thread() {
-    check_seeds(|| {
+    run_seeds(6, || {
         let (mask, core) = (Room::new(8), Room::new(8));
         assert_eq!(sys!(sched_getaffinity, 0, 8, &mask), Ok(8));
         assert_eq!(mask.long(0), 0b11);
@@ -29,7 +30,7 @@ fn affinity_moves_a_thread() {
 
 #[test]
 fn new_threads_inherit_affinity() {
-    check_seeds(|| {
+    run_seeds(6, || {
         sys!(sched_setaffinity, 0, 8, &Room::of_longs(&[0b10])).unwrap();
         let thread = spawn(|| {
             let (mask, core) = (Room::new(8), Room::new(8));
@@ -43,7 +44,7 @@ fn new_threads_inherit_affinity() {
 
 #[test]
 fn arguments_of_affinity_are_checked() {
-    check_on(Machine { cores: 2, ..Machine::default() }, || {
+    run_on(Machine { cores: 2, ..Machine::default() }, || {
         let mask = Room::of_longs(&[0b100]);
         assert_eq!(sys!(sched_setaffinity, 0, 8, &mask), Err(EINVAL));
         assert_eq!(sys!(sched_setaffinity, 77, 8, &Room::of_longs(&[1])), Err(ESRCH));
@@ -60,7 +61,7 @@ fn arguments_of_affinity_are_checked() {
 
 #[test]
 fn there_is_one_policy() {
-    check(|| {
+    run(|| {
         let parameter = Room::new(8);
         assert_eq!(sys!(sched_getscheduler, 0), Ok(OTHER.into()));
         assert_eq!(sys!(sched_setscheduler, 0, OTHER, &parameter), Ok(0));
@@ -82,7 +83,7 @@ fn there_is_one_policy() {
 
 #[test]
 fn priorities_have_their_ranges() {
-    check(|| {
+    run(|| {
         let range =
             |policy: u32| (sys!(sched_get_priority_min, policy), sys!(sched_get_priority_max, policy));
         assert_eq!(range(OTHER), (Ok(0), Ok(0)));
@@ -103,7 +104,7 @@ fn priorities_have_their_ranges() {
 
 #[test]
 fn thread_that_computes_does_not_hold_up_others() {
-    check(|| {
+    run(|| {
         let word = Room::new(8);
         let thread = spawn(move || word.put_word(0, 1)).unwrap();
         let mut rounds = 0;

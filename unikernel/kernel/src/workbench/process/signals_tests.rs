@@ -6,7 +6,8 @@ use linux_raw_sys::errno::*;
 use linux_raw_sys::general::*;
 use unikernel_hal::sim::app;
 
-use super::super::app::calls::{Room, check, check_seeds, sys};
+use super::super::app::calls::{Room, sys};
+use super::super::app::run::{run, run_seeds};
 use super::super::app::{Machine, join, spawn};
 use super::{action, bit, change_mask, count, handle, handled, kill, pending};
 
@@ -14,7 +15,7 @@ static SEEN: AtomicU64 = AtomicU64::new(0);
 
 #[test]
 fn handler_runs_and_the_call_goes_on() {
-    check(|| {
+    run(|| {
         handle(SIGUSR1, 0, count);
         assert_eq!(sys!(kill, 1, SIGUSR1), Ok(0));
         assert_eq!(handled(SIGUSR1), 1);
@@ -27,7 +28,7 @@ fn handler_runs_and_the_call_goes_on() {
 
 #[test]
 fn senders_arguments_are_checked() {
-    check(|| {
+    run(|| {
         assert_eq!(sys!(kill, 1, 65), Err(EINVAL));
         assert_eq!(sys!(kill, 1, -1), Err(EINVAL));
         assert_eq!(sys!(kill, 1, 0), Ok(0));
@@ -41,7 +42,7 @@ fn senders_arguments_are_checked() {
 
 #[test]
 fn sigaction_tells_what_was_set() {
-    check(|| {
+    run(|| {
         let new = action(app::handler(count), SA_RESTART, 0xff);
         let old = Room::new(32);
         assert_eq!(sys!(rt_sigaction, SIGUSR1, &new, &old, 8), Ok(0));
@@ -62,7 +63,7 @@ fn sigaction_tells_what_was_set() {
 
 #[test]
 fn blocked_signals_wait() {
-    check(|| {
+    run(|| {
         handle(SIGUSR1, 0, count);
         change_mask(SIG_BLOCK, bit(SIGUSR1) | bit(SIGKILL));
         kill(SIGUSR1);
@@ -79,7 +80,7 @@ fn blocked_signals_wait() {
 
 #[test]
 fn arguments_of_masks_are_checked() {
-    check(|| {
+    run(|| {
         let set = Room::new(8);
         assert_eq!(sys!(rt_sigprocmask, 9, &set, 0, 8), Err(EINVAL));
         assert_eq!(sys!(rt_sigprocmask, 9, 0, &set, 8), Ok(0));
@@ -92,7 +93,7 @@ fn arguments_of_masks_are_checked() {
 
 #[test]
 fn real_time_signals_are_queued_in_order() {
-    check(|| {
+    run(|| {
         const FIRST: u32 = SIGRTMIN + 2;
         static ORDER: AtomicU64 = AtomicU64::new(0);
         fn note(signal: i32) {
@@ -116,7 +117,7 @@ fn real_time_signals_are_queued_in_order() {
 
 #[test]
 fn queue_of_signals_is_limited() {
-    check(|| {
+    run(|| {
         sys!(setrlimit, RLIMIT_SIGPENDING, &Room::of_longs(&[0, 100])).unwrap();
         change_mask(SIG_BLOCK, bit(SIGRTMIN) | bit(SIGUSR1));
         // `si_code` SI_QUEUE.
@@ -142,12 +143,12 @@ fn handler_does_not_interrupt_itself() {
             SEEN.store(handled(SIGUSR1).into(), Ordering::Relaxed);
         }
     }
-    check(|| {
+    run(|| {
         handle(SIGUSR1, 0, nest);
         kill(SIGUSR1);
         assert_eq!((handled(SIGUSR1), SEEN.load(Ordering::Relaxed)), (2, 1));
     });
-    check(|| {
+    run(|| {
         handle(SIGUSR1, SA_NODEFER, nest);
         kill(SIGUSR1);
         assert_eq!((handled(SIGUSR1), SEEN.load(Ordering::Relaxed)), (2, 2));
@@ -161,7 +162,7 @@ fn mask_of_the_action_holds_while_the_handler_runs() {
         kill(SIGUSR2);
         SEEN.store(handled(SIGUSR2).into(), Ordering::Relaxed);
     }
-    check(|| {
+    run(|| {
         handle(SIGUSR2, 0, count);
         sys!(rt_sigaction, SIGUSR1, &action(app::handler(send), 0, bit(SIGUSR2)), 0, 8).unwrap();
         kill(SIGUSR1);
@@ -186,7 +187,7 @@ fn handler_may_be_for_once() {
 
 #[test]
 fn ignored_signals_do_nothing() {
-    check(|| {
+    run(|| {
         sys!(rt_sigaction, SIGTERM, &action(1, 0, 0), 0, 8).unwrap();
         kill(SIGTERM);
         change_mask(SIG_BLOCK, bit(SIGTERM));
@@ -217,7 +218,7 @@ fn handler_runs_on_the_stack_it_was_given() {
         assert_eq!(told.word(8), SS_ONSTACK);
         assert_eq!(sys!(sigaltstack, &told, 0), Err(EPERM));
     }
-    check(|| {
+    run(|| {
         let stack = Room::new(32 << 10);
         let given = Room::of_longs(&[stack.0, 0, 32 << 10]);
         assert_eq!(sys!(sigaltstack, &given, 0), Ok(0));
@@ -233,7 +234,7 @@ fn handler_runs_on_the_stack_it_was_given() {
 
 #[test]
 fn arguments_of_stacks_are_checked() {
-    check(|| {
+    run(|| {
         let told = Room::new(24);
         sys!(sigaltstack, 0, &told).unwrap();
         assert_eq!(told.word(8), SS_DISABLE);
@@ -246,7 +247,7 @@ fn arguments_of_stacks_are_checked() {
 
 #[test]
 fn thread_gets_what_is_sent_to_it() {
-    check_seeds(|| {
+    run_seeds(6, || {
         handle(SIGUSR1, 0, |signal| {
             SEEN.store(sys!(gettid).unwrap(), Ordering::Relaxed);
             count(signal);
@@ -275,7 +276,7 @@ fn thread_gets_what_is_sent_to_it() {
 
 #[test]
 fn process_signal_goes_to_who_has_not_blocked_it() {
-    check_seeds(|| {
+    run_seeds(6, || {
         handle(SIGUSR1, 0, |signal| {
             SEEN.store(sys!(gettid).unwrap(), Ordering::Relaxed);
             count(signal);

@@ -3,12 +3,13 @@
 use linux_raw_sys::errno::*;
 use linux_raw_sys::general::*;
 
-use super::super::app::calls::{Room, check, check_seeds, sys};
+use super::super::app::calls::{Room, sys};
+use super::super::app::run::{run, run_seeds};
 use super::super::app::{Machine, join, spawn};
 
 #[test]
 fn threads_have_ids_of_their_own() {
-    check_seeds(|| {
+    run_seeds(6, || {
         assert_eq!((sys!(getpid), sys!(gettid), sys!(getppid)), (Ok(1), Ok(1), Ok(0)));
         let told = Room::new(16);
         let thread = spawn(move || {
@@ -24,7 +25,7 @@ fn threads_have_ids_of_their_own() {
 
 #[test]
 fn many_threads_come_and_go() {
-    check_seeds(|| {
+    run_seeds(6, || {
         let sum = Room::new(8);
         for round in 0..4 {
             let threads: std::vec::Vec<_> = (0..5)
@@ -42,7 +43,7 @@ fn many_threads_come_and_go() {
 
 #[test]
 fn word_of_set_tid_address_is_cleared_at_the_end() {
-    check_seeds(|| {
+    run_seeds(6, || {
         let word = Room::new(8);
         word.put_word(0, 7);
         let thread = spawn(move || {
@@ -57,7 +58,7 @@ fn word_of_set_tid_address_is_cleared_at_the_end() {
 
 #[test]
 fn exit_of_a_thread_leaves_the_others() {
-    check_seeds(|| {
+    run_seeds(6, || {
         let word = Room::new(8);
         let thread = spawn(move || {
             let came_back = sys!(exit, 3);
@@ -92,7 +93,7 @@ fn exit_codes_are_a_byte() {
 
 #[test]
 fn there_is_one_process() {
-    check(|| {
+    run(|| {
         assert_eq!(sys!(fork), Err(ENOSYS));
         assert_eq!(sys!(vfork), Err(ENOSYS));
         assert_eq!(sys!(rseq), Err(ENOSYS));
@@ -107,7 +108,7 @@ fn there_is_one_process() {
 
 #[test]
 fn clone_takes_threads_only() {
-    check(|| {
+    run(|| {
         let stack = Room::new(4096);
         let thread = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD;
         for flags in [CLONE_THREAD, CLONE_THREAD | CLONE_SIGHAND, CLONE_SIGHAND] {
@@ -131,7 +132,7 @@ fn clone_takes_threads_only() {
 
 #[test]
 fn number_of_threads_is_limited_for_who_is_not_root() {
-    check(|| {
+    run(|| {
         sys!(setrlimit, RLIMIT_NPROC, &Room::of_longs(&[1, 1])).unwrap();
         join(spawn(|| ()).unwrap());
         sys!(setuid, 1000).unwrap();
@@ -141,7 +142,7 @@ fn number_of_threads_is_limited_for_who_is_not_root() {
 
 #[test]
 fn unknown_calls_are_told() {
-    check(|| {
+    run(|| {
         assert_eq!(super::super::app::call(511, &[]), Err(ENOSYS as i32));
         assert_eq!(super::super::app::call(100_000, &[]), Err(ENOSYS as i32));
     });

@@ -3,7 +3,8 @@
 use linux_raw_sys::errno::*;
 use linux_raw_sys::general::*;
 
-use super::super::app::calls::{Room, check, check_seeds, sys};
+use super::super::app::calls::{Room, sys};
+use super::super::app::run::{run, run_seeds};
 use super::super::app::{join, spawn};
 use super::{now_ns, timespec};
 
@@ -20,7 +21,7 @@ fn new_timer(flags: u32) -> u64 {
 
 #[test]
 fn timer_counts_how_often_it_went_off() {
-    check(|| {
+    run(|| {
         let (timer, room) = (new_timer(O_NONBLOCK), Room::new(32));
         assert_eq!(sys!(read, timer, &room, 8), Err(EAGAIN));
         assert_eq!(sys!(timerfd_settime, timer, 0, &spec(10 * MS, 10 * MS), 0), Ok(0));
@@ -40,7 +41,7 @@ fn timer_counts_how_often_it_went_off() {
 
 #[test]
 fn reader_of_a_timer_waits() {
-    check_seeds(|| {
+    run_seeds(6, || {
         let (timer, room) = (new_timer(0), Room::new(8));
         let start = now_ns(CLOCK_MONOTONIC);
         let end = start + 5 * MS;
@@ -53,7 +54,7 @@ fn reader_of_a_timer_waits() {
 
 #[test]
 fn arguments_of_timers_are_checked() {
-    check(|| {
+    run(|| {
         let (timer, room) = (new_timer(O_CLOEXEC), Room::new(32));
         assert_eq!(sys!(fcntl, timer, F_GETFD), Ok(1));
         assert_eq!(sys!(timerfd_create, 99, 0), Err(EINVAL));
@@ -69,7 +70,7 @@ fn arguments_of_timers_are_checked() {
 
 #[test]
 fn eventfd_adds_and_takes() {
-    check(|| {
+    run(|| {
         let (event, room) = (sys!(eventfd2, 3, O_NONBLOCK).unwrap(), Room::new(8));
         assert_eq!(sys!(write, event, &Room::of_longs(&[4]), 8), Ok(8));
         assert_eq!((sys!(read, event, &room, 8), room.long(0)), (Ok(8), 7));
@@ -84,7 +85,7 @@ fn eventfd_adds_and_takes() {
 
 #[test]
 fn semaphore_gives_one_at_a_time() {
-    check_seeds(|| {
+    run_seeds(6, || {
         const SEMAPHORE: u32 = 1;
         let event = sys!(eventfd2, 0, SEMAPHORE).unwrap();
         let take = move || {

@@ -3,7 +3,8 @@
 use linux_raw_sys::errno::*;
 use linux_raw_sys::general::*;
 
-use super::super::app::calls::{Room, check, check_seeds, sys};
+use super::super::app::calls::{Room, sys};
+use super::super::app::run::{run, run_seeds};
 use super::super::app::{join, spawn};
 use super::{bit, change_mask, count, handle, handled, kill, now_ns, pending, timespec};
 
@@ -20,7 +21,7 @@ fn send_later(signal: u32, ns: u64) -> (u64, u64) {
 
 #[test]
 fn sigtimedwait_takes_what_is_pending() {
-    check(|| {
+    run(|| {
         change_mask(SIG_BLOCK, bit(SIGUSR1) | bit(SIGUSR2));
         kill(SIGUSR1);
         let (set, info) = (Room::of_longs(&[bit(SIGUSR1) | bit(SIGUSR2)]), Room::new(128));
@@ -36,7 +37,7 @@ fn sigtimedwait_takes_what_is_pending() {
 
 #[test]
 fn sigtimedwait_is_woken_by_a_signal() {
-    check_seeds(|| {
+    run_seeds(6, || {
         change_mask(SIG_BLOCK, bit(SIGUSR1));
         let thread = send_later(SIGUSR1, MS);
         let set = Room::of_longs(&[bit(SIGUSR1)]);
@@ -47,7 +48,7 @@ fn sigtimedwait_is_woken_by_a_signal() {
 
 #[test]
 fn sigtimedwait_is_interrupted_by_another_signal() {
-    check(|| {
+    run(|| {
         change_mask(SIG_BLOCK, bit(SIGUSR1));
         handle(SIGUSR2, SA_RESTART, count);
         let thread = send_later(SIGUSR2, MS);
@@ -63,7 +64,7 @@ fn sigtimedwait_is_interrupted_by_another_signal() {
 
 #[test]
 fn queued_value_arrives() {
-    check(|| {
+    run(|| {
         change_mask(SIG_BLOCK, bit(SIGRTMIN));
         let info = Room::new(128);
         info.put_word(8, (-1_i32) as u32);
@@ -78,7 +79,7 @@ fn queued_value_arrives() {
 
 #[test]
 fn sigsuspend_and_pause_wait_for_a_handler() {
-    check_seeds(|| {
+    run_seeds(6, || {
         handle(SIGUSR1, SA_RESTART, count);
         change_mask(SIG_BLOCK, bit(SIGUSR1));
         let thread = send_later(SIGUSR1, MS);
@@ -105,7 +106,7 @@ fn read_is_interrupted_or_made_once_more() {
         sys!(pipe, &room).unwrap();
         (room.word(0), room.word(4))
     }
-    check_seeds(|| {
+    run_seeds(6, || {
         let (reader, writer) = pipe();
         handle(SIGUSR1, 0, count);
         handle(SIGUSR2, SA_RESTART, count);
@@ -127,7 +128,7 @@ fn read_is_interrupted_or_made_once_more() {
 
 #[test]
 fn interrupted_sleep_tells_what_is_left() {
-    check_seeds(|| {
+    run_seeds(6, || {
         handle(SIGUSR1, SA_RESTART, count);
         let thread = send_later(SIGUSR1, 10 * MS);
         let left = Room::new(16);
@@ -140,7 +141,7 @@ fn interrupted_sleep_tells_what_is_left() {
 
 #[test]
 fn broken_pipe_is_a_signal() {
-    check(|| {
+    run(|| {
         let room = Room::new(8);
         sys!(pipe, &room).unwrap();
         sys!(close, room.word(0)).unwrap();
@@ -152,7 +153,7 @@ fn broken_pipe_is_a_signal() {
 
 #[test]
 fn signalfd_reads_signals() {
-    check(|| {
+    run(|| {
         change_mask(SIG_BLOCK, bit(SIGUSR1) | bit(SIGUSR2));
         let set = Room::of_longs(&[bit(SIGUSR1)]);
         let file = sys!(signalfd4, -1, &set, 8, O_NONBLOCK | O_CLOEXEC).unwrap();
@@ -176,7 +177,7 @@ fn signalfd_reads_signals() {
 
 #[test]
 fn pidfd_sends_signals_and_gives_files() {
-    check(|| {
+    run(|| {
         let process = sys!(pidfd_open, 1, 0).unwrap();
         assert_eq!(sys!(fcntl, process, F_GETFD), Ok(1));
         assert_eq!(sys!(pidfd_open, 77, 0), Err(ESRCH));

@@ -1,6 +1,7 @@
 //! What both machines have in common: it stands on their registers, and is part of `arch` and `platform` in either.
 
 pub mod exit_work;
+pub(crate) mod firmware;
 pub mod interrupts;
 pub mod logger;
 pub mod pci;

@@ -39,13 +39,6 @@ pub fn arm(deadline_ns: u64) {
     }
 }
 
-/// Asks for none.
-pub fn disarm() {
-    if ARMED_NS.swap(NEVER, Ordering::Relaxed) != NEVER {
-        disarm_hardware();
-    }
-}
-
 /// Called with each timer interrupt. True if the deadline has come; a piece of a longer wait is
 /// followed by the next.
 pub(super) fn on_interrupt() -> bool {

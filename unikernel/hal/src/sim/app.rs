@@ -12,7 +12,6 @@ use super::engine::{self, Single};
 use super::image::ENTRY;
 use super::{heap, machine, memory, platform, stack};
 use crate::arch::trap::{SYSCALL_VECTOR, TrapFrame};
-use crate::kmem::PAGE_BYTES;
 
 /// Where the app's code is thought to be whenever the kernel has control.
 const CODE: u64 = ENTRY + 0x10;
@@ -179,30 +178,22 @@ fn reach(address: u64, is_write: bool) -> *mut u8 {
     }
 }
 
-fn in_pieces(address: u64, len: usize, is_write: bool, mut copy: impl FnMut(*mut u8, usize, usize)) {
-    let mut done = 0;
-    while done < len {
-        let at = address + done as u64;
-        let piece = (PAGE_BYTES - at as usize % PAGE_BYTES).min(len - done);
-        copy(reach(at, is_write), done, piece);
-        done += piece;
-    }
-}
-
 /// Reads the app's memory.
 pub fn read(address: u64, into: &mut [u8]) {
-    in_pieces(address, into.len(), false, |place, done, piece| {
+    for (at, piece) in memory::pieces(address, into.len()) {
+        let (place, into) = (reach(at, false), &mut into[piece]);
         // SAFETY: the piece lies in one page of RAM; nothing else runs meanwhile.
-        unsafe { core::ptr::copy(place, into[done..done + piece].as_mut_ptr(), piece) };
-    });
+        unsafe { core::ptr::copy(place, into.as_mut_ptr(), into.len()) };
+    }
 }
 
 /// Writes the app's memory.
 pub fn write(address: u64, bytes: &[u8]) {
-    in_pieces(address, bytes.len(), true, |place, done, piece| {
+    for (at, piece) in memory::pieces(address, bytes.len()) {
+        let (place, bytes) = (reach(at, true), &bytes[piece]);
         // SAFETY: as above.
-        unsafe { core::ptr::copy(bytes[done..done + piece].as_ptr(), place, piece) };
-    });
+        unsafe { core::ptr::copy(bytes.as_ptr(), place, bytes.len()) };
+    }
 }
 
 /// Changes a word of the app's memory if it is what is expected, as `lock cmpxchg` does. Answers what it was.

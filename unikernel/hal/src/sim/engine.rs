@@ -158,21 +158,17 @@ pub fn progress() -> (u64, u64, u64) {
 pub fn clock_ns() -> u64 {
     /// More than a look takes: what polls until a time comes to it in fewer rounds.
     const LOOK_NS: u64 = 250;
-    let now_ns = with(|engine| {
-        engine.now_ns += LOOK_NS;
-        engine.now_ns
-    });
-    bus::run_due(now_ns);
-    now_ns
+    advance_ns(LOOK_NS)
 }
 
-/// Sets the clock forward.
-pub fn advance_ns(ns: u64) {
+/// Sets the clock forward; answers what it shows then.
+pub fn advance_ns(ns: u64) -> u64 {
     let now_ns = with(|engine| {
         engine.now_ns += ns;
         engine.now_ns
     });
     bus::run_due(now_ns);
+    now_ns
 }
 
 impl Engine {
@@ -197,19 +193,24 @@ impl Engine {
     }
 }
 
+/// Makes a step: devices run whose time has come. A run that has had its share of steps ends with what the core was at.
+fn step(at_what: &str) {
+    let (is_over, now_ns) = with(|engine| (engine.step(), engine.now_ns));
+    if is_over {
+        machine::fail(&format!("no end after {} steps: {at_what}", progress().0));
+    }
+    bus::run_due(now_ns);
+}
+
 /// A place where it may be another core's turn.
 pub fn point() {
     if !is_running() {
         return;
     }
-    let (is_over, now_ns) = with(|engine| (engine.step(), engine.now_ns));
-    if is_over {
-        machine::fail(&format!("no end after {} steps", progress().0));
-    }
-    bus::run_due(now_ns);
-    let next =
-        with(|engine| if engine.random.one_in(engine.switch_one_in) { engine.any_other() } else { None });
-    if let Some(next) = next {
+    step("a core is about to take a lock, or to copy");
+    let take_turns =
+        |engine: &mut Engine| engine.random.one_in(engine.switch_one_in).then(|| engine.any_other());
+    if let Some(Some(next)) = with(take_turns) {
         switch_to(next);
     }
 }
@@ -219,11 +220,7 @@ pub fn give_way() {
     if !is_running() {
         return;
     }
-    let (is_over, now_ns) = with(|engine| (engine.step(), engine.now_ns));
-    if is_over {
-        machine::fail(&format!("no end after {} steps: a core spins", progress().0));
-    }
-    bus::run_due(now_ns);
+    step("a core spins");
     if let Some(next) = with(Engine::any_other) {
         switch_to(next);
     }
@@ -297,14 +294,8 @@ pub fn wait_for_interrupt() {
     let here = current();
     with(|engine| engine.cores[here].is_halted = true);
     loop {
-        let (has_interrupt, is_over) = with(|engine| {
-            let is_over = engine.step();
-            (engine.cores[here].has_interrupt(engine.now_ns), is_over)
-        });
-        if is_over {
-            machine::fail("no end: the cores sleep and wake");
-        }
-        if has_interrupt {
+        step("the cores sleep and wake");
+        if with(|engine| engine.cores[here].has_interrupt(engine.now_ns)) {
             break;
         }
         match with(Engine::any_other) {

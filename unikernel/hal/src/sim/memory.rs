@@ -1,9 +1,12 @@
 //! RAM: memory of the host at a fixed address, where the kernel's direct map shows physical address 0.
 
+use core::ops::Range;
 use core::ptr;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 use x86_64::PhysAddr;
+
+use crate::kmem::layout::PAGE_BYTES;
 
 /// Where RAM is in the host's address space: far from where a host puts anything by itself.
 pub(super) const BASE: u64 = 0x1000_0000_0000;
@@ -62,6 +65,18 @@ pub fn at(address: PhysAddr, len: usize) -> Option<*mut u8> {
     let start = usize::try_from(address.as_u64()).ok()?;
     let end = start.checked_add(len)?;
     (end <= bytes()).then(|| ptr::with_exposed_provenance_mut(BASE as usize + start))
+}
+
+/// A run of the app's memory in pieces that lie in one page each: where, and which of the run's bytes.
+pub(super) fn pieces(address: u64, len: usize) -> impl Iterator<Item = (u64, Range<usize>)> {
+    let mut done = 0;
+    core::iter::from_fn(move || {
+        let at = address.wrapping_add(done as u64);
+        let piece = (PAGE_BYTES - at as usize % PAGE_BYTES).min(len - done);
+        let range = done..done + piece;
+        done = range.end;
+        (piece > 0).then_some((at, range))
+    })
 }
 
 /// Copies out of RAM; false if it is none.

@@ -74,3 +74,16 @@ fn equal_seeds_make_equal_runs() {
     };
     assert_eq!(run(), run());
 }
+
+#[test]
+fn power_button_ends_the_app_as_sigterm_does() {
+    for seed in 0..6 {
+        let outcome = Machine { seed, cores: 2, ..Machine::default() }.run(|| {
+            app::press_power_button();
+            loop {
+                let _ = call(linux::__NR_pause, &[]);
+            }
+        });
+        assert_eq!(outcome.code, Some(128 + 15), "seed {seed}: {}", outcome.console);
+    }
+}

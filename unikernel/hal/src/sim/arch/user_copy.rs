@@ -6,7 +6,6 @@ use x86_64::{PhysAddr, VirtAddr};
 
 use super::trap::TrapFrame;
 use super::{fault, paging};
-use crate::kmem::PAGE_BYTES;
 use crate::sim::{engine, memory};
 
 /// Where the kernel's copy is thought to be, and where it goes on after a fault that cannot be mended.
@@ -73,30 +72,19 @@ fn reach(address: u64, is_write: bool) -> Option<*mut u8> {
     }
 }
 
-/// Calls `copy` for each piece of a page, with its place on the host, how far it is, and its length. Answers what was left.
-fn in_pieces(address: u64, len: usize, is_write: bool, mut copy: impl FnMut(*mut u8, usize, usize)) -> usize {
-    engine::point();
-    let mut done = 0;
-    while done < len {
-        let at = address.wrapping_add(done as u64);
-        let piece = (PAGE_BYTES - at as usize % PAGE_BYTES).min(len - done);
-        let Some(place) = reach(at, is_write) else { return len - done };
-        copy(place, done, piece);
-        done += piece;
-    }
-    0
-}
-
 /// Copies `len` bytes out of the app. Answers 0, or nonzero if a byte could not be read.
 ///
 /// # Safety
 ///
 /// `destination` must be valid for writes of `len` bytes.
 pub unsafe fn from_user(destination: *mut u8, source: u64, len: usize) -> usize {
-    in_pieces(source, len, false, |place, done, piece| {
+    engine::point();
+    for (at, piece) in memory::pieces(source, len) {
+        let Some(place) = reach(at, false) else { return len - piece.start };
         // SAFETY: the piece lies in one page of RAM, and in the caller's destination.
-        unsafe { core::ptr::copy(place, destination.add(done), piece) };
-    })
+        unsafe { core::ptr::copy(place, destination.add(piece.start), piece.len()) };
+    }
+    0
 }
 
 /// Copies `len` bytes to the app. Answers 0, or nonzero if a byte could not be written.
@@ -105,10 +93,13 @@ pub unsafe fn from_user(destination: *mut u8, source: u64, len: usize) -> usize 
 ///
 /// `source` must be valid for reads of `len` bytes.
 pub unsafe fn to_user(destination: u64, source: *const u8, len: usize) -> usize {
-    in_pieces(destination, len, true, |place, done, piece| {
+    engine::point();
+    for (at, piece) in memory::pieces(destination, len) {
+        let Some(place) = reach(at, true) else { return len - piece.start };
         // SAFETY: as above, the other way round.
-        unsafe { core::ptr::copy(source.add(done), place, piece) };
-    })
+        unsafe { core::ptr::copy(source.add(piece.start), place, piece.len()) };
+    }
+    0
 }
 
 /// Makes a word of the app's `new` if it is `expected`, in one step for all cores. Answers what it was,

@@ -8,36 +8,8 @@ use unikernel_machine::line::Line;
 use unikernel_sched::MAX_CORES;
 use x86_64::PhysAddr;
 
+pub use crate::common::firmware::{Ecam, MmioDevice};
 use crate::sim::bus;
-
-/// A virtio device behind registers in memory.
-#[derive(Clone, Copy, Debug)]
-pub struct MmioDevice {
-    /// Its registers.
-    pub address: PhysAddr,
-    /// Bytes of registers.
-    pub len: usize,
-    /// Its interrupt.
-    pub line: Line,
-}
-
-impl MmioDevice {
-    /// A device that the command line lists.
-    pub fn listed(address: PhysAddr, len: usize, gsi: u32) -> Self {
-        Self { address, len, line: Line { gsi, ..Line::isa(0) } }
-    }
-}
-
-/// PCI configuration space in memory.
-#[derive(Clone, Copy, Debug)]
-pub struct Ecam {
-    /// Configuration space of `first_bus`.
-    pub address: PhysAddr,
-    /// The first bus that it shows.
-    pub first_bus: u8,
-    /// The last one.
-    pub last_bus: u8,
-}
 
 /// The machine.
 #[derive(Clone, Debug)]

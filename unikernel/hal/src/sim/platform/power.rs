@@ -1,10 +1,14 @@
 //! Ends of the machine's life.
 
+use core::sync::atomic::{AtomicBool, Ordering};
+
 use spin::Once;
 
 use crate::sim::machine;
 
 static ON_POWER_BUTTON: Once<fn()> = Once::new();
+/// Pressed before anybody wanted to know.
+static IS_PRESSED: AtomicBool = AtomicBool::new(false);
 
 /// Switches the machine off.
 pub fn power_off() -> ! {
@@ -26,14 +30,18 @@ pub fn halt() -> ! {
     machine::end()
 }
 
-/// Calls `on_press` when the power button is pressed.
+/// Calls `on_press` when the power button is pressed, or was before: its status bit waits for who enables it.
 pub fn enable_power_button(on_press: fn()) {
     ON_POWER_BUTTON.call_once(|| on_press);
+    if IS_PRESSED.swap(false, Ordering::Relaxed) {
+        on_press();
+    }
 }
 
 /// Presses it: the kernel is told at once, as from an interrupt.
 pub(in crate::sim) fn press_button() {
-    if let Some(on_press) = ON_POWER_BUTTON.get() {
-        on_press();
+    match ON_POWER_BUTTON.get() {
+        Some(on_press) => on_press(),
+        None => IS_PRESSED.store(true, Ordering::Relaxed),
     }
 }

@@ -22,6 +22,7 @@ use unikernel_machine::line::{Line, Trigger};
 use x86_64::PhysAddr;
 
 use super::io::{IoPort, Mmio};
+pub use crate::common::firmware::{Ecam, MmioDevice};
 use crate::kmem;
 
 /// More than any machine has: QEMU's `microvm` has slots for 24.
@@ -39,36 +40,6 @@ pub struct IoApicInfo {
     pub address: PhysAddr,
     /// Global number of its line 0.
     pub first_gsi: u32,
-}
-
-/// A virtio device behind registers in memory.
-#[derive(Clone, Copy, Debug)]
-pub struct MmioDevice {
-    /// Its registers.
-    pub address: PhysAddr,
-    /// Bytes of registers.
-    pub len: usize,
-    /// Its interrupt.
-    pub line: Line,
-}
-
-impl MmioDevice {
-    /// A device that the command line lists. Its line is edge-triggered, as ISA lines are, which
-    /// is how QEMU's microvm and Firecracker wire virtio devices that no table describes.
-    pub fn listed(address: PhysAddr, len: usize, gsi: u32) -> Self {
-        Self { address, len, line: Line { gsi, ..Line::isa(0) } }
-    }
-}
-
-/// PCI configuration space in memory (PCI Express "ECAM").
-#[derive(Clone, Copy, Debug)]
-pub struct Ecam {
-    /// Configuration space of `first_bus`.
-    pub address: PhysAddr,
-    /// The first bus that it shows.
-    pub first_bus: u8,
-    /// The last one.
-    pub last_bus: u8,
 }
 
 /// A fixed ACPI register, in either address space.

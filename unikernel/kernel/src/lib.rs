@@ -127,6 +127,7 @@ fn kernel_main(info: Result<BootInfo, NoStartInfo>) -> ! {
     net::init(&options, devices, capture);
     platform::generation::set_handler(has_new_life);
     debug::init(&options);
+    syscall::trace::turn_on(options.traces_syscalls);
     task::scheduler::prepare_core(0)
         .unwrap_or_else(|_| cannot_boot(format_args!("there is no memory for an idle thread")));
     arch::startup::start_others(prepare_core, run_core);

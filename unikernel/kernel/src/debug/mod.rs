@@ -1,12 +1,6 @@
-//! What the kernel says when something went wrong, and what it can be asked to say all along.
-//!
-//! - [`backtrace`]: who called whom, for the kernel and for the app;
-//! - [`trace`]: system calls as `strace` prints them (`trace=syscalls`).
+//! What the kernel says when something went wrong; [`backtrace`]: who called whom, for the kernel and for the app.
 
 pub mod backtrace;
-pub mod trace;
-mod trace_args;
-mod trace_structs;
 
 use core::fmt::Write;
 use core::panic::PanicInfo;
@@ -29,7 +23,6 @@ static FAULT_FRAME: Once<TrapFrame> = Once::new();
 /// Turns on what the command line asks for.
 pub fn init(options: &unikernel_cmdline::Options) {
     signal_delivery::set_crash_report(report_crash);
-    trace::turn_on(options.traces_syscalls);
     stopwatch::turn_on(options.traces_time);
 }
 

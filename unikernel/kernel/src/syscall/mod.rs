@@ -42,6 +42,7 @@ mod table;
 pub mod thread;
 pub mod time;
 pub mod timer;
+pub mod trace;
 pub mod uring;
 pub mod xattr;
 
@@ -51,7 +52,6 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::abi::{Errno, SysResult};
 use crate::arch::trap::TrapFrame;
-use crate::debug::trace;
 use crate::mem::user::{UserPtr, UserSlice};
 use crate::task::accounting;
 use crate::task::signal::look_again;

@@ -5,6 +5,9 @@
 //! A call that sleeps is shown when it begins to (`<unfinished ...>`) and again when it is done
 //! (`<... accept4 resumed>`): where a program hangs is what one wants to know most.
 
+mod args;
+mod structs;
+
 use core::fmt::Write;
 use core::sync::atomic::{AtomicBool, Ordering};
 
@@ -13,11 +16,10 @@ use alloc::vec::Vec;
 
 use unikernel_report::calls;
 
-use super::trace_args;
+use super::{TABLE, dispatch};
 use crate::abi::SysResult;
 use crate::platform::{console, time};
 use crate::sync::SpinLock;
-use crate::syscall::{TABLE, dispatch};
 use crate::task::{self, scheduler};
 
 static IS_ON: AtomicBool = AtomicBool::new(false);
@@ -51,7 +53,7 @@ pub fn call(number: u64, args: &[u64; 6]) -> SysResult {
     let name = entry.map(|entry| entry.name).or_else(|| calls::name(number as u32)).unwrap_or("syscall");
     let mut line = alloc::format!("{name}(");
     let _ = match entry {
-        Some(entry) => trace_args::write_inputs(&mut line, entry, args),
+        Some(entry) => args::write_inputs(&mut line, entry, args),
         None => write!(line, "number {number}, {args:x?}"),
     };
     // A call that does not come back must show all the same.
@@ -64,7 +66,7 @@ pub fn call(number: u64, args: &[u64; 6]) -> SysResult {
     let result = dispatch(number, args);
     let spent_ns = time::now_ns() - begin_ns;
     let mut line = end(name);
-    let _ = entry.map(|entry| trace_args::write_outputs(&mut line, entry, args, &result));
+    let _ = entry.map(|entry| args::write_outputs(&mut line, entry, args, &result));
     let _ = write_result(&mut line, &result, spent_ns);
     print(&line);
     result

@@ -1,6 +1,6 @@
 //! The arguments of a traced call: by their kinds in the dispatcher's table, by the names of their
 //! values ([`unikernel_report::flags`]), and, where they point to a structure, by what it holds
-//! ([`super::trace_structs`]).
+//! ([`super::structs`]).
 
 use core::fmt::{Result, Write};
 use core::ops::Range;
@@ -10,7 +10,7 @@ use alloc::string::String;
 use linux_raw_sys::general::AT_FDCWD;
 use unikernel_report::flags;
 
-use super::trace_structs::{self as structs, Shape};
+use super::structs::{self, Shape};
 use crate::abi::SysResult;
 use crate::mem::user::{self, UserPtr};
 use crate::syscall::{ArgKind, Entry};

@@ -52,6 +52,7 @@ use drivers::DeviceType;
 use drivers::virtio::VirtioDevice;
 use exec::{ExecError, load, stack};
 use kmem::page_table::OutOfFrames;
+use linux_raw_sys::general::{RLIMIT_CPU, RLIMIT_NOFILE};
 use platform::acpi::MmioDevice;
 use service::config::{Told, metadata};
 use task::out_of_memory::Holdings;
@@ -145,7 +146,12 @@ fn register_callbacks() {
     kmem::room::set_reclaim(mem::reclaim::make_room);
     vfs::table::set_kinds(&fs::registry::FILESYSTEMS);
     mem::reclaim::set_page_cache(&vfs::flusher::Cache);
-    task::limits::set_open_files_limiter(file::table::set_limit);
+    task::limits::set_listener(|resource, limit| match resource {
+        RLIMIT_NOFILE => file::table::set_limit(limit.soft as usize),
+        RLIMIT_CPU => task::cpu_limit::set(limit),
+        _ => {}
+    });
+    mem::fault::set_out_of_memory(task::out_of_memory::end_app);
     task::out_of_memory::set_holdings(|| Holdings {
         cached_pages: vfs::cache::pages(),
         network_bytes: net::counters().buffer_bytes as usize,

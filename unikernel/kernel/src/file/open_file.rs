@@ -262,7 +262,7 @@ impl OpenFile {
 
     /// True if nothing can be written at `offset`, or behind the end, for the app's own limit. A vectored write that has
     /// written something ends there, as one write would; who can write nothing at all gets the signal
-    /// (`limits::room_in_file`).
+    /// (`file_size::room_in_file`).
     fn is_at_size_limit(&self, offset: impl FnOnce() -> u64) -> bool {
         let limit = limits::soft(raw::RLIMIT_FSIZE);
         if limit == limits::UNLIMITED || !self.file.is_regular() {

@@ -22,7 +22,7 @@ use crate::mem::space::{self, Copies};
 use crate::mem::user::UserSlice;
 use crate::sync::SpinLock;
 use crate::task::mutex::Mutex;
-use crate::task::{limits, scheduler};
+use crate::task::{file_size, scheduler};
 use crate::vfs::cache;
 
 /// The largest file (Linux: `MAX_LFS_FILESIZE`).
@@ -226,7 +226,7 @@ impl MemoryFile {
 
     /// The same for who holds `moving_end`, or stays before the end.
     fn write_in_turn(&self, offset: u64, from: UserSlice) -> SysResult {
-        let from = from.truncate(limits::room_in_file(offset, from.len(), MAX_FILE_BYTES)?);
+        let from = from.truncate(file_size::room_in_file(offset, from.len(), MAX_FILE_BYTES)?);
         if from.is_empty() {
             return Ok(0);
         }
@@ -290,7 +290,7 @@ impl MemoryFile {
     /// Makes the file shorter or longer; what is added is a hole.
     pub fn resize(&self, size: u64) -> Result<(), Errno> {
         let _turn = self.moving_end.lock();
-        limits::check_file_size(self.size(), size, MAX_FILE_BYTES)?;
+        file_size::check_file_size(self.size(), size, MAX_FILE_BYTES)?;
         let mut state = self.state.lock();
         state.check_resize(size)?;
         if size >= state.size {

@@ -20,7 +20,7 @@ use crate::mem::space::{Description, PageSource, Supply};
 use crate::mem::user::UserSlice;
 use crate::platform::time;
 use crate::sync::SpinLock;
-use crate::task::limits;
+use crate::task::file_size;
 
 /// What `stat` tells of a node.
 pub fn metadata_in(tree: &FileTree, id: NodeId) -> Metadata {
@@ -264,7 +264,7 @@ impl File for FileNode {
 
     fn allocate(&self, offset: u64, len: u64, keep_size: bool) -> Result<(), Errno> {
         if !keep_size {
-            limits::check_file_size(self.0.content.size(), offset + len, MAX_FILE_BYTES)?;
+            file_size::check_file_size(self.0.content.size(), offset + len, MAX_FILE_BYTES)?;
         }
         self.0.content.reserve(offset, len)?;
         if !keep_size && offset + len > self.0.content.size() {

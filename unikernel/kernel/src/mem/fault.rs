@@ -9,13 +9,18 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use spin::Once;
+use unikernel_hal::per_core;
+
 use super::reclaim;
 use super::shared::SharedFrame;
 use super::space::{self, FaultError, PageSource};
 use super::user::Fault;
+use crate::arch::per_core::PerCore;
 use crate::kmem::frames;
 use crate::kmem::layout::USER_END;
-use crate::task::{self, out_of_memory, scheduler};
+use crate::sync::SpinLock;
+use crate::task::scheduler;
 
 /// What the processor tried, from the page fault's error code (SDM Vol. 3, 4.7).
 #[derive(Clone, Copy, Debug)]
@@ -77,7 +82,7 @@ fn why_unreadable() -> Failure {
     if frames::can_app_take(1) { Failure::NotReadable } else { Failure::OutOfMemory }
 }
 
-/// The same for an access of the kernel's, which must not sleep: what there is to wait for is left with the thread,
+/// The same for an access of the kernel's, which must not sleep: what there is to wait for is left with the core,
 /// for the copy that fails now ([`Missing::noted`]).
 pub fn handle_in_kernel(address: u64, access: Access) -> Result<(), Failure> {
     let (failure, pending) = match fault_in(address, access) {
@@ -87,10 +92,8 @@ pub fn handle_in_kernel(address: u64, access: Access) -> Result<(), Failure> {
         Err(FaultError::NotLoaded(source, index)) => (Failure::NotReadable, Pending::Page(source, index)),
         Err(FaultError::NoPlace(source, index)) => (Failure::NoPage, Pending::Place(source, index)),
     };
-    if unikernel_hal::thread::has_current() {
-        let before = task::current().pending_fault.lock().replace(pending);
-        drop(before);
-    }
+    let before = PENDING.lock().replace(pending);
+    drop(before);
     Err(failure)
 }
 
@@ -111,6 +114,10 @@ pub enum Pending {
     Memory,
 }
 
+/// What the copy has to wait for that fails on this core just now: from the fault ([`handle_in_kernel`]) to the end of the copy
+/// ([`Missing::noted`]). In between nothing else runs here, as the kernel runs with interrupts masked.
+static PENDING: PerCore<SpinLock<Option<Pending>>> = per_core!(SpinLock::new(None));
+
 /// A copy that could not sleep did not come to its end. There is no way from here to an error number but through
 /// [`Pins::page_in`].
 #[must_use = "a page may have to be read in"]
@@ -120,13 +127,10 @@ impl Missing {
     /// The app has nothing there: waiting does not help.
     pub const FAULT: Self = Self(None);
 
-    /// Why the copy failed that the running thread has tried just now.
+    /// Why the copy failed that this core has tried just now.
     #[cold]
     pub(super) fn noted() -> Self {
-        if !unikernel_hal::thread::has_current() {
-            return Self::FAULT;
-        }
-        Self(task::current().pending_fault.lock().take())
+        Self(PENDING.lock().take())
     }
 
     /// True if waiting does not help.
@@ -176,10 +180,20 @@ impl Pins {
     }
 }
 
+/// Who ends the app for want of memory.
+static OUT_OF_MEMORY: Once<fn()> = Once::new();
+
+/// Sets who ends the app if the kernel cannot reach the app's memory for want of frames.
+pub fn set_out_of_memory(end_app: fn()) {
+    OUT_OF_MEMORY.call_once(|| end_app);
+}
+
 /// The copy fails. For want of memory, the app does not live to see it.
 fn give_up(failure: Failure) -> Fault {
     if failure == Failure::OutOfMemory {
-        out_of_memory::end_app();
+        if let Some(end_app) = OUT_OF_MEMORY.get() {
+            end_app();
+        }
     }
     Fault
 }

@@ -31,7 +31,7 @@ pub use brk::set_break;
 pub use charge::{be_strict, charge_limit, is_strict, owed_pages};
 pub use clear::clear;
 pub use cut::{Copies, unmap_object};
-pub use initial::{STACK_BYTES, adopt_image, map_first_stack, map_vdso, set_break_behind};
+pub use initial::{adopt_image, map_first_stack, map_vdso, set_break_behind};
 pub use lock::{
     FutureLocks, count_locked, is_locked, populate_all, populate_mapped, populate_new, set_all_locked,
     set_future_locks, set_locked,

@@ -10,7 +10,7 @@ use crate::file::{self, FileFlags, OpenFile, WaitMode, pipe};
 use crate::kmem::room;
 use crate::mem::user::{UserPtr, UserSlice, with_kernel_buffer};
 use crate::ops::buffers::MAX_TRANSFER_BYTES;
-use crate::task::{self, limits, scheduler};
+use crate::task::{self, file_size, scheduler};
 
 /// Bytes moved at a time.
 const CHUNK_BYTES: usize = 64 * 1024;
@@ -190,7 +190,7 @@ fn copied_bytes(
     let count = usize::try_from(count).unwrap_or(usize::MAX).min(MAX_TRANSFER_BYTES);
     // Cut here, for the whole call: where a piece begins at the limit, nothing is wrong. As on Linux, no bytes cannot be
     // copied to there either.
-    let count = limits::room_in_file(target, count.max(1), to.file.max_bytes())?.min(count);
+    let count = file_size::room_in_file(target, count.max(1), to.file.max_bytes())?.min(count);
     if source.inode == goal.inode && target + count as u64 > start && target < start + count as u64 {
         return Err(Errno::EINVAL);
     }

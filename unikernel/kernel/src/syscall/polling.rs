@@ -48,7 +48,9 @@ pub fn sys_poll(fds: UserPtr<pollfd>, count: u32, timeout_ms: i32) -> SysResult 
 /// poll(2) with its time-out as a deadline.
 pub(super) fn poll_or_restart(entries: UserPtr<pollfd>, count: usize, deadline_ns: Option<u64>) -> SysResult {
     match poll(entries, count, deadline_ns) {
-        Err(Errno::RESTART_NO_HANDLER) => interrupted(Restart::Poll { entries, count, deadline_ns }),
+        Err(Errno::RESTART_NO_HANDLER) => {
+            interrupted(Restart::Poll { entries: entries.address(), count, deadline_ns })
+        }
         outcome => outcome,
     }
 }

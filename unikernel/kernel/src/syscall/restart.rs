@@ -2,6 +2,7 @@
 
 use super::{futex, polling, time};
 use crate::abi::{Errno, SysResult};
+use crate::mem::user::UserPtr;
 use crate::task::current;
 use crate::task::restart::Restart;
 
@@ -20,9 +21,9 @@ pub fn sys_restart_syscall() -> SysResult {
         Some(Restart::Futex { address, expected, bits, deadline_ns }) => {
             futex::sleep(address, expected, bits, Some(deadline_ns))
         }
-        Some(Restart::Sleep { deadline_ns, remaining }) => time::sleep(deadline_ns, remaining),
+        Some(Restart::Sleep { deadline_ns, remaining }) => time::sleep(deadline_ns, UserPtr::new(remaining)),
         Some(Restart::Poll { entries, count, deadline_ns }) => {
-            polling::poll_or_restart(entries, count, deadline_ns)
+            polling::poll_or_restart(UserPtr::new(entries), count, deadline_ns)
         }
     }
 }

@@ -104,7 +104,7 @@ pub(super) fn sleep(deadline_ns: u64, remaining: UserPtr<__kernel_timespec>) -> 
             if let Some(remaining) = remaining.non_null() {
                 remaining.write(to_timespec(deadline_ns.saturating_sub(time::now_ns())))?;
             }
-            interrupted(Restart::Sleep { deadline_ns, remaining })
+            interrupted(Restart::Sleep { deadline_ns, remaining: remaining.address() })
         }
         _ => Ok(0),
     }

@@ -9,19 +9,18 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use linux_raw_sys::general::*;
 use spin::Once;
 
-use super::cpu_limit;
 use super::credentials::{self, Capability};
 use super::process::MAX_THREADS;
-use super::signal::{self, SignalInfo};
 use super::signal_queue::MAX_QUEUED;
 use crate::abi::Errno;
-use crate::mem::space::STACK_BYTES;
 use crate::sync::SpinLock;
 
 /// How many resources have limits.
 pub const COUNT: usize = 16;
 /// Soft and hard limit on open files.
 pub const MAX_OPEN_FILES: u64 = 1_048_576;
+/// The most that the first stack grows to.
+pub const MAX_STACK_BYTES: u64 = 8 << 20;
 /// No limit (`RLIM_INFINITY`).
 pub const UNLIMITED: u64 = u64::MAX;
 
@@ -50,12 +49,13 @@ static SOFT: [AtomicU64; COUNT] = {
     soft
 };
 
-/// Who keeps to a new limit on open files.
-static OPEN_FILES: Once<fn(usize)> = Once::new();
+/// Who keeps to new limits.
+static LISTENER: Once<fn(u32, Limit)> = Once::new();
 
-/// Sets who keeps to a new limit on open files. It is called with the limits locked.
-pub fn set_open_files_limiter(apply: fn(usize)) {
-    OPEN_FILES.call_once(|| apply);
+/// Sets who keeps to new limits, beside those who ask [`soft`] each time: it is told the resource and its limits, with all
+/// limits locked.
+pub fn set_listener(apply: fn(u32, Limit)) {
+    LISTENER.call_once(|| apply);
 }
 
 /// The highest limit of a resource: what the machine is made for. There are no core dumps, and no real-time threads whose
@@ -63,7 +63,7 @@ pub fn set_open_files_limiter(apply: fn(usize)) {
 const fn most(resource: u32) -> u64 {
     match resource {
         RLIMIT_NOFILE => MAX_OPEN_FILES,
-        RLIMIT_STACK => STACK_BYTES,
+        RLIMIT_STACK => MAX_STACK_BYTES,
         RLIMIT_CORE => 0,
         RLIMIT_SIGPENDING => MAX_QUEUED as u64,
         RLIMIT_NPROC => MAX_THREADS as u64,
@@ -103,14 +103,8 @@ pub fn set(resource: u32, new: Limit) -> Result<Limit, Errno> {
     }
     *limit = new;
     SOFT[resource as usize].store(new.soft, Ordering::Relaxed);
-    match resource {
-        RLIMIT_NOFILE => {
-            if let Some(apply) = OPEN_FILES.get() {
-                apply(new.soft as usize);
-            }
-        }
-        RLIMIT_CPU => cpu_limit::set(new),
-        _ => {}
+    if let Some(apply) = LISTENER.get() {
+        apply(resource, new);
     }
     Ok(before)
 }
@@ -119,23 +113,4 @@ pub fn set(resource: u32, new: Limit) -> Result<Limit, Errno> {
 #[inline]
 pub fn soft(resource: u32) -> u64 {
     SOFT[resource as usize].load(Ordering::Relaxed)
-}
-
-/// How many of `len` bytes can be written at `offset` of a file that can have `most` bytes at all. Who can write none is told, by a
-/// signal if it is the app's own limit (setrlimit(2)).
-pub fn room_in_file(offset: u64, len: usize, most: u64) -> Result<usize, Errno> {
-    let limit = soft(RLIMIT_FSIZE);
-    let room = most.min(limit).saturating_sub(offset);
-    if room > 0 || len == 0 {
-        return Ok(usize::try_from(room).unwrap_or(usize::MAX).min(len));
-    }
-    if offset >= limit {
-        signal::send(&super::current(), SignalInfo::from_kernel(SIGXFSZ));
-    }
-    Err(Errno::EFBIG)
-}
-
-/// Whether a file of `old` bytes may become one of `new`.
-pub fn check_file_size(old: u64, new: u64, most: u64) -> Result<(), Errno> {
-    if new <= old { Ok(()) } else { room_in_file(new - 1, 1, most).map(drop) }
 }

@@ -14,10 +14,11 @@
 pub mod accounting;
 pub mod clocks;
 mod cores;
-mod cpu_limit;
+pub mod cpu_limit;
 pub mod credentials;
 mod errors;
 pub mod exit_watch;
+pub mod file_size;
 pub mod futex;
 pub mod futex_many;
 pub mod futex_pi;

@@ -1,10 +1,6 @@
 //! How a call goes on that a signal without a handler has cut short, if its arguments alone do not say: a time-out counts
 //! from when the call began (restart_syscall(2)).
 
-use linux_raw_sys::general::{__kernel_timespec, pollfd};
-
-use crate::mem::user::UserPtr;
-
 /// A call, and how far it came.
 #[derive(Clone, Copy)]
 pub enum Restart {
@@ -23,13 +19,13 @@ pub enum Restart {
     Sleep {
         /// The end.
         deadline_ns: u64,
-        /// Where to tell what was left if a handler ends it after all.
-        remaining: UserPtr<__kernel_timespec>,
+        /// The address at which to tell what was left if a handler ends it after all; 0 for none.
+        remaining: u64,
     },
     /// poll(2).
     Poll {
-        /// The array of entries.
-        entries: UserPtr<pollfd>,
+        /// The address of the array of entries.
+        entries: u64,
         /// How many there are.
         count: usize,
         /// The end, if there is one.

@@ -17,7 +17,6 @@ use super::signal::ThreadSignals;
 use crate::arch::cpu::this_cpu;
 use crate::arch::trap::TrapFrame;
 use crate::kmem::kernel_map::STACK_BYTES;
-use crate::mem::fault::Pending;
 use crate::sync::SpinLock;
 use crate::sync::lock_order::ThreadLocks;
 
@@ -56,8 +55,6 @@ pub struct Thread {
     pub settings: SpinLock<Settings>,
     /// Nanoseconds on a core, up to the last switch.
     pub cpu_time_ns: AtomicU64,
-    /// What a copy of the kernel's has to wait for that fails just now (`mem::fault`).
-    pub pending_fault: SpinLock<Option<Pending>>,
     /// How the call goes on that a signal has cut short.
     pub restart: SpinLock<Option<Restart>>,
     /// Who waits for its end.
@@ -131,7 +128,6 @@ impl Thread {
             name: SpinLock::new([0; 16]),
             settings: SpinLock::new(Settings::INITIAL),
             cpu_time_ns: AtomicU64::new(0),
-            pending_fault: SpinLock::new(None),
             restart: SpinLock::new(None),
             exit_watch: SpinLock::default(),
             releases: SpinLock::default(),

@@ -13,7 +13,7 @@ use super::inode::Inode;
 use crate::abi::{Errno, SysResult};
 use crate::mem::user::UserSlice;
 use crate::sync::SpinLock;
-use crate::task::limits;
+use crate::task::file_size;
 
 /// What is known of one reader.
 pub(super) struct Reader(SpinLock<ReadAhead>);
@@ -65,7 +65,7 @@ impl Inode {
             // The pages would be lost when they are written back.
             return Err(Errno::EOPNOTSUPP);
         }
-        let from = from.truncate(limits::room_in_file(offset, from.len(), self.mount.max_file_bytes)?);
+        let from = from.truncate(file_size::room_in_file(offset, from.len(), self.mount.max_file_bytes)?);
         let written = cache::write(self, offset, from.len(), |frame, within, done, len| {
             frame.copy_from(within, len, from.skip(done).truncate(len)).map_err(|_| Fault)
         });
@@ -83,7 +83,7 @@ impl Inode {
     pub fn resize(&self, size: u64) -> Result<(), Errno> {
         self.mount.check_writable()?;
         let _turn = self.write_lock.lock();
-        limits::check_file_size(self.size(), size, self.mount.max_file_bytes)?;
+        file_size::check_file_size(self.size(), size, self.mount.max_file_bytes)?;
         cache::resize(self, size).map_err(errno)
     }
 
@@ -99,7 +99,7 @@ impl Inode {
         self.check_range(offset, len)?;
         let _turn = self.write_lock.lock();
         if !keep_size {
-            limits::check_file_size(self.size(), offset + len, self.mount.max_file_bytes)?;
+            file_size::check_file_size(self.size(), offset + len, self.mount.max_file_bytes)?;
         }
         cache::allocate(self, offset, len, keep_size).map_err(errno)
     }

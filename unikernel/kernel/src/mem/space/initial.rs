@@ -8,9 +8,8 @@ use super::{CHARGED_PAGE, NO_ACCESS, Protection, Region, RegionKind, SPACE, Spac
 use crate::kmem::layout::{USER_END, page_up};
 use crate::kmem::page_table;
 use crate::platform::random;
+use crate::task::limits::MAX_STACK_BYTES;
 
-/// Bytes that the first stack may grow to (`RLIMIT_STACK`).
-pub const STACK_BYTES: u64 = 8 << 20;
 /// How far the break of a program may grow.
 const MOST_BREAK_BYTES: u64 = 1 << 40;
 /// Distance between the stack's end and the first mapping, at least.
@@ -58,7 +57,7 @@ pub fn map_first_stack() -> Result<u64, SpaceError> {
     let protection = Protection::READ | Protection::WRITE;
     let mut space = SPACE.lock();
     space.regions.insert(Region {
-        start: top - STACK_BYTES,
+        start: top - MAX_STACK_BYTES,
         end: top,
         protection,
         allowed: Protection::all(),
@@ -66,7 +65,7 @@ pub fn map_first_stack() -> Result<u64, SpaceError> {
         is_charged: false,
         is_locked: false,
     })?;
-    space.mappings_end = places::mappings_end(top - STACK_BYTES - STACK_GAP_BYTES, random::next_u64());
+    space.mappings_end = places::mappings_end(top - MAX_STACK_BYTES - STACK_GAP_BYTES, random::next_u64());
     Ok(top)
 }
 

@@ -35,6 +35,7 @@ pub mod fs;
 pub mod mem;
 pub mod net;
 pub mod ops;
+pub mod process;
 pub mod service;
 pub mod syscall;
 pub mod task;
@@ -54,8 +55,8 @@ use exec::{ExecError, load, stack};
 use kmem::page_table::OutOfFrames;
 use linux_raw_sys::general::{RLIMIT_CPU, RLIMIT_NOFILE};
 use platform::acpi::MmioDevice;
+use process::out_of_memory::Holdings;
 use service::config::{Told, metadata};
-use task::out_of_memory::Holdings;
 use unikernel_cmdline::{Options, Shown};
 use unikernel_hal::{arch, boot_info, kmem, platform, sync};
 use x86_64::PhysAddr;
@@ -148,17 +149,17 @@ fn register_callbacks() {
     mem::reclaim::set_page_cache(&vfs::flusher::Cache);
     task::limits::set_listener(|resource, limit| match resource {
         RLIMIT_NOFILE => file::table::set_limit(limit.soft as usize),
-        RLIMIT_CPU => task::cpu_limit::set(limit),
+        RLIMIT_CPU => process::cpu_limit::set(limit),
         _ => {}
     });
-    mem::fault::set_out_of_memory(task::out_of_memory::end_app);
-    task::out_of_memory::set_holdings(|| Holdings {
+    mem::fault::set_out_of_memory(process::out_of_memory::end_app);
+    process::out_of_memory::set_holdings(|| Holdings {
         cached_pages: vfs::cache::pages(),
         network_bytes: net::counters().buffer_bytes as usize,
     });
-    task::process::set_end(service::shutdown::end);
+    process::exit::set_end(service::shutdown::end);
     task::idle::set_work(&entry::IdleWork);
-    task::signal::set_observer(file::signalfd::notify);
+    process::signal::set_observer(file::signalfd::notify);
     net::set_address_observer(service::addresses_changed);
 }
 
@@ -259,7 +260,7 @@ fn start_told(words: &str, options: &Options, told: Told) {
 }
 
 fn start_app(words: &str, options: &Options) {
-    let file = options.init.clone().unwrap_or_else(task::linked::path);
+    let file = options.init.clone().unwrap_or_else(process::linked::path);
     let name = options.app_name.as_ref().unwrap_or(&file);
     let arguments: Vec<&[u8]> =
         core::iter::once(name.as_bytes()).chain(options.app_arguments.iter().map(String::as_bytes)).collect();

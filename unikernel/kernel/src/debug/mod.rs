@@ -11,8 +11,8 @@ use spin::Once;
 use crate::arch::trap::TrapFrame;
 use crate::kmem::layout;
 use crate::platform::{console, interrupts, power, records, stopwatch};
+use crate::process::signal_delivery::{self, Cause};
 use crate::task::signal;
-use crate::task::signal_delivery::{self, Cause};
 
 /// Exit code of a kernel panic, as Rust programs have it.
 const PANIC_CODE: u8 = 101;

@@ -2,7 +2,8 @@
 
 use crate::arch::cpu::{exit_work, this_cpu};
 use crate::arch::trap::TrapFrame;
-use crate::task::{scheduler, signal_delivery};
+use crate::process::signal_delivery;
+use crate::task::scheduler;
 
 /// Does the work that was asked for: the network, other threads, signals.
 #[inline]

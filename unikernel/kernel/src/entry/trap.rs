@@ -6,8 +6,8 @@ use crate::arch::fpu;
 use crate::arch::trap::TrapFrame;
 use crate::arch::user_copy;
 use crate::mem::fault::{self, Access, Failure};
-use crate::task::out_of_memory;
-use crate::task::signal_delivery::{self, Cause};
+use crate::process::out_of_memory;
+use crate::process::signal_delivery::{self, Cause};
 
 const DIVIDE_ERROR: u64 = 0;
 const DEBUG: u64 = 1;

@@ -16,7 +16,7 @@ use crate::kmem::layout::PAGE_BYTES;
 use crate::kmem::room;
 use crate::mem::space::{self, PageSource, Placement, Protection, Sharing};
 use crate::mem::user::{UserSlice, with_kernel_buffer};
-use crate::task::linked::{ALLOWED, bias_at, program_bias, protection_of};
+use crate::process::linked::{ALLOWED, bias_at, program_bias, protection_of};
 
 /// A longer file without a place of its own would not find one.
 const MOST_SPAN_BYTES: u64 = 1 << 44;

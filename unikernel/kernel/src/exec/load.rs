@@ -19,8 +19,8 @@ use crate::kmem::layout::USER_END;
 use crate::mem::space::{self, SpaceError};
 use crate::mem::user::Fault;
 use crate::ops::open;
-use crate::task::linked::Linked;
-use crate::task::program::Program;
+use crate::process::linked::Linked;
+use crate::process::program::Program;
 
 /// Scripts whose interpreter is a script (Linux).
 const MOST_SCRIPTS: usize = 5;

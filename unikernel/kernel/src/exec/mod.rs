@@ -19,9 +19,9 @@ use crate::arch::trap::TrapFrame;
 use crate::kmem::room;
 use crate::mem::space::{self, SpaceError};
 use crate::mem::user::Fault;
+use crate::process::{linked, program};
 use crate::task::process::process;
 use crate::task::thread::{OutOfMemory, Thread};
-use crate::task::{linked, program};
 
 /// Why the app could not be started.
 #[derive(Debug)]

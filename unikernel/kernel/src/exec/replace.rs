@@ -18,10 +18,11 @@ use crate::fs::proc;
 use crate::kmem::{frames, symbols};
 use crate::mem::{reclaim, space};
 use crate::platform::time;
+use crate::process::{exit, futex_robust, signal_timer};
 use crate::task::process;
 use crate::task::process::{PROCESS_ID, process};
 use crate::task::thread::Thread;
-use crate::task::{WaitQueue, credentials, current, futex_robust, scheduler, signal_timer};
+use crate::task::{WaitQueue, credentials, current, scheduler};
 use crate::uring::Ring;
 
 /// Pages that a start takes besides the stack's: page tables, first and last pages of segments.
@@ -53,7 +54,7 @@ pub fn replace(program: &Loadable, told: &Told<'_>) -> Result<(), Errno> {
         space::clear().map_err(ExecError::from).and_then(|()| super::enter(&thread, Some(program), told));
     if let Err(error) = outcome {
         log::error!("execve: {error}; the program that called it is gone already");
-        process::exit_by_signal(SIGKILL);
+        exit::exit_by_signal(SIGKILL);
     }
     proc::set_texts(texts);
     process().replace_threads(thread);
@@ -87,13 +88,13 @@ fn end_others() {
     static NOBODY: WaitQueue = WaitQueue::new();
     loop {
         if process::is_ending() {
-            process::rest();
+            exit::rest();
         }
         if process().thread_count() == 1 {
             return;
         }
         // Each time: one may have been started since.
-        process::rest_others();
+        exit::rest_others();
         let look_ns = time::now_ns() + LOOK_NS;
         let _: Option<()> = NOBODY.wait_uninterrupted(Some(look_ns), || None);
     }
@@ -113,7 +114,7 @@ fn forget_what_goes() {
             log::error!(
                 "execve: a request of io_uring does not end, and could write into the new program's memory"
             );
-            process::exit_by_signal(SIGKILL);
+            exit::exit_by_signal(SIGKILL);
         }
         if ring.is_some() || table::on_exec(descriptor) == Ok(OnExec::Close) {
             let _ = table::close(descriptor);

@@ -8,9 +8,9 @@ use super::ExecError;
 use crate::kmem::layout::PAGE_BYTES;
 use crate::mem::user::{Fault, UserPtr, UserSlice};
 use crate::platform::random;
+use crate::process::program::Program;
 use crate::sync::SpinLock;
 use crate::task::credentials;
-use crate::task::program::Program;
 
 /// Linux's `USER_HZ`, which `times` and `/proc` count in.
 const CLOCK_TICKS_PER_SECOND: u64 = 100;

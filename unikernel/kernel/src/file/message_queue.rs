@@ -19,11 +19,12 @@ use crate::abi::{Errno, SysResult};
 use crate::mem::user::UserSlice;
 use crate::net::socket::Socket;
 use crate::platform::time;
+use crate::process::signal;
 use crate::sync::SpinLock;
 use crate::task::credentials::{self, Capability};
 use crate::task::limits;
 use crate::task::process::PROCESS_ID;
-use crate::task::signal::{self, SignalInfo};
+use crate::task::signal::SignalInfo;
 use crate::task::wait::WaitError;
 
 /// `/proc/sys/fs/mqueue`: what a queue has where its maker does not say, and what one who is not root may ask for.

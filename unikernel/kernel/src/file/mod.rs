@@ -45,7 +45,8 @@ use crate::abi::{Errno, SysResult};
 use crate::fs::memory_file::Content;
 use crate::mem::space::PageSource;
 use crate::mem::user::UserSlice;
-use crate::task::signal::{self, SignalInfo};
+use crate::process::signal;
+use crate::task::signal::SignalInfo;
 
 bitflags! {
     /// What a file is ready for; the bits are epoll's (and poll's) own.

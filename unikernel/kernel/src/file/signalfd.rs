@@ -9,8 +9,9 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use super::{File, Metadata, PollSource, Readiness, WaitMode};
 use crate::abi::{Errno, SysResult};
 use crate::mem::user::UserSlice;
+use crate::process::signal;
 use crate::sync::SpinLock;
-use crate::task::signal::{self, SignalInfo, SignalSet, UNBLOCKABLE, set_of};
+use crate::task::signal::{SignalInfo, SignalSet, UNBLOCKABLE, set_of};
 
 /// Bytes of a `struct signalfd_siginfo`.
 const RECORD_BYTES: usize = 128;

@@ -8,8 +8,8 @@ use super::{File, Metadata, PollSource, Readiness, WaitMode};
 use crate::abi::{Errno, SysResult};
 use crate::mem::user::{UserPtr, UserSlice};
 use crate::platform::time;
+use crate::process::clocks::{ClockBase, first_expiration};
 use crate::sync::SpinLock;
-use crate::task::clocks::{ClockBase, first_expiration};
 use crate::task::timer::{self, Timer, TimerTarget};
 
 /// Bytes of the count.

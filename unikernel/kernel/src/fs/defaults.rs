@@ -12,7 +12,7 @@ use super::{FileTree, Located, MemoryFile, NodeId, Special};
 use crate::abi::Errno;
 use crate::kmem::room;
 use crate::net;
-use crate::task::host_name;
+use crate::process::host_name;
 
 /// Names come from `/etc/hosts`, then from the name servers.
 const NSSWITCH: &[u8] = b"passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n";

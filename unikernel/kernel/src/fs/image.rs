@@ -18,9 +18,9 @@ use crate::kmem::layout::{KERNEL_OFFSET, page_down};
 use crate::kmem::symbols;
 use crate::mem::space::PageSource;
 use crate::mem::user::UserSlice;
+use crate::process::linked::{self, Linked};
+use crate::process::program;
 use crate::sync::SpinLock;
-use crate::task::linked::{self, Linked};
-use crate::task::program;
 
 const SYMBOL_BYTES: u64 = 24;
 const SECTION_BYTES: u64 = 64;

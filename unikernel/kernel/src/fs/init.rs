@@ -8,8 +8,8 @@ use super::{
 };
 use crate::file;
 use crate::net;
+use crate::process::linked;
 use crate::sync::SpinLock;
-use crate::task::linked;
 
 /// Who may do what with a text of the kernel's: everybody may read.
 pub(super) const TEXT: Attributes = Attributes::with_permissions(0o444);

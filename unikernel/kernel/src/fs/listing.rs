@@ -15,9 +15,9 @@ use super::{FileTree, Handle, Located, NodeId, Special, current_directory, tree}
 use crate::file::table;
 use crate::kmem::room;
 use crate::platform::time;
+use crate::process::program;
 use crate::task::current;
 use crate::task::process::process;
-use crate::task::program;
 
 /// The nodes at which a walk stops.
 struct Stops {

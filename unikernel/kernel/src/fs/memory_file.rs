@@ -20,9 +20,10 @@ use crate::kmem::{PAGE_BYTES, frames};
 use crate::mem::shared::{self, SharedFrame};
 use crate::mem::space::{self, Copies};
 use crate::mem::user::UserSlice;
+use crate::process::file_size;
 use crate::sync::SpinLock;
 use crate::task::mutex::Mutex;
-use crate::task::{file_size, scheduler};
+use crate::task::scheduler;
 use crate::vfs::cache;
 
 /// The largest file (Linux: `MAX_LFS_FILESIZE`).

@@ -19,8 +19,8 @@ use crate::file::{File, Metadata, console};
 use crate::mem::space::{Description, PageSource, Supply};
 use crate::mem::user::UserSlice;
 use crate::platform::time;
+use crate::process::file_size;
 use crate::sync::SpinLock;
-use crate::task::file_size;
 
 /// What `stat` tells of a node.
 pub fn metadata_in(tree: &FileTree, id: NodeId) -> Metadata {

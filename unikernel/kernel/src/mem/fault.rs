@@ -190,10 +190,10 @@ pub fn set_out_of_memory(end_app: fn()) {
 
 /// The copy fails. For want of memory, the app does not live to see it.
 fn give_up(failure: Failure) -> Fault {
-    if failure == Failure::OutOfMemory {
-        if let Some(end_app) = OUT_OF_MEMORY.get() {
-            end_app();
-        }
+    if failure == Failure::OutOfMemory
+        && let Some(end_app) = OUT_OF_MEMORY.get()
+    {
+        end_app();
     }
     Fault
 }

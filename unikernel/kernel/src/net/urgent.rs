@@ -10,8 +10,9 @@ use super::socket::Socket;
 use super::stream::Stream;
 use crate::abi::Errno;
 use crate::mem::user::UserSlice;
+use crate::process::signal;
 use crate::task::process::{PROCESS_ID, process};
-use crate::task::signal::{self, SignalInfo};
+use crate::task::signal::SignalInfo;
 
 /// Who gets `SIGURG`: the app or its process group, as positive or negative number; 0 for nobody.
 #[derive(Default)]

@@ -11,10 +11,12 @@ use unikernel_cmdline::ExitAction;
 use super::syslog;
 use crate::net;
 use crate::platform::{interrupts, power, records, time};
+use crate::process::exit;
+use crate::process::signal::send_to_process;
 use crate::sync::SpinLock;
-use crate::task::signal::{SignalInfo, send_to_process};
+use crate::task::WaitQueue;
+use crate::task::signal::SignalInfo;
 use crate::task::timer::{self, TimerTarget};
-use crate::task::{WaitQueue, process};
 use crate::vfs;
 
 /// How long a stop takes at most, if the command line does not say so.
@@ -87,7 +89,7 @@ pub fn set_exit_action(action: ExitAction) {
 
 /// The app has ended: the machine has nothing left to do.
 pub fn end(code: i32) -> ! {
-    process::rest_others();
+    exit::rest_others();
     // What the app wrote last should reach its peers: the segments are in the send buffers.
     drain();
     // While the other threads can still run: one of them may be at work in the filesystem.

@@ -14,9 +14,10 @@ use unikernel_syslog::{MAX_MESSAGE_BYTES, MAX_TEXT_BYTES, MAX_TOPIC_BYTES, Messa
 
 use crate::net::datagram::own::Client;
 use crate::platform::{records, time};
+use crate::process::host_name;
+use crate::process::program;
 use crate::sync::SpinLock;
-use crate::task::program;
-use crate::task::{WaitQueue, host_name, scheduler};
+use crate::task::{WaitQueue, scheduler};
 
 /// How long the end of the machine waits for a network that is not there.
 pub const LAST_WAIT_NS: u64 = 1_000_000_000;

@@ -10,7 +10,8 @@ use crate::file::{self, FileFlags, OpenFile, WaitMode, pipe};
 use crate::kmem::room;
 use crate::mem::user::{UserPtr, UserSlice, with_kernel_buffer};
 use crate::ops::buffers::MAX_TRANSFER_BYTES;
-use crate::task::{self, file_size, scheduler};
+use crate::process::file_size;
+use crate::task::{self, scheduler};
 
 /// Bytes moved at a time.
 const CHUNK_BYTES: usize = 64 * 1024;

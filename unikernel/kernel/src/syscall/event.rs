@@ -9,7 +9,7 @@ use crate::file::table::on_exec_of;
 use crate::file::timerfd::{Setting, TimerFd};
 use crate::file::{self, FileFlags, pipe, table};
 use crate::mem::user::UserPtr;
-use crate::task::clocks::{ClockBase, timespec_ns, to_timespec};
+use crate::process::clocks::{ClockBase, timespec_ns, to_timespec};
 use crate::task::signal::SignalSet;
 
 /// The status flags in a word of `O_*` flags (`EFD_NONBLOCK` and relatives are the same bit).

@@ -6,10 +6,10 @@ use super::restart::interrupted;
 use crate::abi::{Errno, SysResult};
 use crate::kmem::room;
 use crate::mem::user::{UserPtr, UserSlice};
-use crate::task::clocks::{self, ClockBase};
-use crate::task::futex::{self, FutexError};
+use crate::process::clocks::{self, ClockBase};
+use crate::process::futex::{self, FutexError};
+use crate::process::{futex_many, futex_pi};
 use crate::task::restart::Restart;
-use crate::task::{futex_many, futex_pi};
 
 /// Words that one call waits for at most (`FUTEX_WAITV_MAX`).
 const MAX_WORDS: u32 = 128;

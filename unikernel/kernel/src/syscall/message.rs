@@ -12,7 +12,7 @@ use crate::ops::buffers::MAX_TRANSFER_BYTES;
 use crate::ops::message::{count_of, name_of, read_buffers, read_parts, receive_into};
 use crate::ops::socket::SocketRef;
 use crate::platform::time;
-use crate::task::clocks::{ClockBase, read_deadline};
+use crate::process::clocks::{ClockBase, read_deadline};
 
 /// Messages in one call at most (Linux: `UIO_MAXIOV`).
 const MAX_MESSAGES: usize = 1024;

@@ -18,7 +18,7 @@ use crate::mem::user::{UserPtr, UserSlice};
 use crate::net::address::Family;
 use crate::net::socket::Socket;
 use crate::ops::path::read_path;
-use crate::task::clocks::{ClockBase, read_deadline};
+use crate::process::clocks::{ClockBase, read_deadline};
 use crate::task::credentials::{self, Capability};
 use crate::task::process::PROCESS_ID;
 use crate::task::signal::{MAX_SIGNAL, SignalInfo};

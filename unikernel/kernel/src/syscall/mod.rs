@@ -53,8 +53,8 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use crate::abi::{Errno, SysResult};
 use crate::arch::trap::TrapFrame;
 use crate::mem::user::{UserPtr, UserSlice};
+use crate::process::signal::look_again;
 use crate::task::accounting;
-use crate::task::signal::look_again;
 
 /// Runs the call that the app's registers name. Answers the value for `rax`, or `None` for the one
 /// call that replaces all registers.

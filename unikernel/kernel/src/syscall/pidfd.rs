@@ -9,9 +9,10 @@ use crate::file::table::OnExec;
 use crate::file::table::on_exec_of;
 use crate::file::{self, FileFlags};
 use crate::mem::user::UserPtr;
+use crate::process::signal;
 use crate::task::current;
 use crate::task::process::{PROCESS_ID, process};
-use crate::task::signal::{self, SignalInfo};
+use crate::task::signal::SignalInfo;
 
 /// The same bits as `O_NONBLOCK` and `O_EXCL` (pidfd.h).
 const PIDFD_NONBLOCK: u32 = O_NONBLOCK;

@@ -13,7 +13,7 @@ use crate::file::{self, Readiness};
 use crate::kmem::room;
 use crate::mem::user::{Fault, UserPtr};
 use crate::platform;
-use crate::task::clocks::{self, ClockBase};
+use crate::process::clocks::{self, ClockBase};
 use crate::task::restart::Restart;
 use crate::task::signal::SignalSet;
 use crate::task::wait::WaitError;

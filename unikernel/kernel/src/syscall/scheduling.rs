@@ -9,7 +9,7 @@ use unikernel_sched::{CoreSet, Schedulable};
 use crate::abi::{Errno, SysResult};
 use crate::arch::cpu;
 use crate::mem::user::{UserPtr, UserSlice};
-use crate::task::clocks::to_timespec;
+use crate::process::clocks::to_timespec;
 use crate::task::process::{PROCESS_ID, process};
 use crate::task::thread::Thread;
 use crate::task::{current, scheduler};

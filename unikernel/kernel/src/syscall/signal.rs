@@ -6,13 +6,14 @@ use linux_raw_sys::general::*;
 
 use crate::abi::{Errno, SysResult};
 use crate::mem::user::UserPtr;
-use crate::task::clocks::{self, ClockBase};
+use crate::process::clocks::{self, ClockBase};
+use crate::process::signal;
+use crate::process::signal_delivery;
+use crate::process::signal_frame::{self, StackT};
 use crate::task::process::{PROCESS_ID, process};
 use crate::task::signal::{
-    self, AlternateStack, MAX_SIGNAL, SigAction, SignalInfo, SignalSet, UNBLOCKABLE, set_of,
+    AlternateStack, MAX_SIGNAL, SigAction, SignalInfo, SignalSet, UNBLOCKABLE, set_of,
 };
-use crate::task::signal_delivery;
-use crate::task::signal_frame::{self, StackT};
 use crate::task::signal_queue::Sent;
 use crate::task::wait::WaitError;
 use crate::task::{WaitQueue, current};

@@ -12,7 +12,8 @@ use crate::mem::user::{UserPtr, UserSlice};
 use crate::task::credentials::{self, Capability};
 use crate::task::limits;
 
-use crate::task::process::{self, MAX_THREADS, process};
+use crate::process::exit;
+use crate::task::process::{MAX_THREADS, process};
 use crate::task::thread::Thread;
 use crate::task::{current, scheduler};
 
@@ -172,12 +173,12 @@ pub fn sys_waitid(id_type: u32, id: i32, info: UserPtr<[u32; 7]>, options: u32, 
 
 /// _exit(2) of one thread.
 pub fn sys_exit(code: i32) -> SysResult {
-    process::exit_thread(code & 0xff)
+    exit::exit_thread(code & 0xff)
 }
 
 /// exit_group(2).
 pub fn sys_exit_group(code: i32) -> SysResult {
-    process::exit_process(code & 0xff)
+    exit::exit_process(code & 0xff)
 }
 
 /// gettid(2).

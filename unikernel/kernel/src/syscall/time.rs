@@ -6,11 +6,11 @@ use super::restart::interrupted;
 use crate::abi::{Errno, SysResult};
 use crate::mem::user::UserPtr;
 use crate::platform::time;
+use crate::process::clocks::{ClockBase, CpuClock, clock_ns, deadline_ns, timespec_ns, to_timespec};
+use crate::process::signal_timer::earliest_ns;
 use crate::task::WaitQueue;
-use crate::task::clocks::{ClockBase, CpuClock, clock_ns, deadline_ns, timespec_ns, to_timespec};
 use crate::task::current;
 use crate::task::restart::Restart;
-use crate::task::signal_timer::earliest_ns;
 use crate::task::wait::WaitError;
 /// What the clocks resolve, in nanoseconds.
 const RESOLUTION_NS: i64 = 1;

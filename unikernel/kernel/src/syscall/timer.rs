@@ -7,13 +7,13 @@ use linux_raw_sys::general::*;
 use crate::abi::{Errno, SysResult};
 use crate::mem::user::UserPtr;
 use crate::platform::time;
-use crate::task::clocks::{
+use crate::process::clocks::{
     ClockBase, CpuClock, NANOS_PER_SECOND, deadline_ns, first_expiration, timespec_ns, timeval_ns,
     to_timespec,
 };
+use crate::process::signal_timer::{self, IntervalTimer, Setting, SignalTimer, Target};
 use crate::task::process::process;
 use crate::task::signal::{MAX_SIGNAL, SignalInfo};
-use crate::task::signal_timer::{self, IntervalTimer, Setting, SignalTimer, Target};
 
 const NANOS_PER_MICRO: u64 = 1000;
 

@@ -10,7 +10,7 @@ use crate::abi::{Errno, SysResult};
 use crate::file::table::OnExec;
 use crate::file::{self, File, FileFlags};
 use crate::mem::user::UserPtr;
-use crate::task::clocks::{ClockBase, deadline_ns, timespec_ns};
+use crate::process::clocks::{ClockBase, deadline_ns, timespec_ns};
 use crate::task::signal::SignalSet;
 use crate::uring::Ring;
 

@@ -1,18 +1,14 @@
-//! What all threads of the app share, and how the app ends. There is exactly one process.
+//! What all threads of the app share. There is exactly one process; `process::exit` ends it.
 
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use core::ops::Bound;
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 
-use linux_raw_sys::general::SIGKILL;
-use spin::Once;
-
-use super::signal::{self, Dispositions, SignalInfo};
+use super::signal::Dispositions;
 use super::signal_queue::SharedQueue;
 use super::thread::{Thread, ThreadId};
-use super::{WaitQueue, current, futex, futex_pi, futex_robust, scheduler};
-use crate::mem::user::UserPtr;
+use super::{current, scheduler};
 use crate::sync::SpinLock;
 
 /// The app's process id. It is what Linux gives the only process of a machine.
@@ -57,6 +53,14 @@ impl Process {
         scheduler::enqueue(thread);
     }
 
+    /// Takes the calling thread, which ends, off the list; true if it was the last.
+    pub fn remove_thread(&self, me: &Arc<Thread>) -> bool {
+        self.departed_time_ns.fetch_add(scheduler::cpu_time_ns(me), Ordering::Relaxed);
+        let mut threads = self.threads.lock();
+        threads.remove(&me.id);
+        threads.is_empty()
+    }
+
     /// Finds a thread by id.
     pub fn thread(&self, id: ThreadId) -> Option<Arc<Thread>> {
         self.threads.lock().get(&id).cloned()
@@ -88,33 +92,6 @@ impl Process {
         let running: u64 = self.threads().map(|thread| scheduler::cpu_time_ns(&thread)).sum();
         self.departed_time_ns.load(Ordering::Relaxed) + running
     }
-}
-
-/// Ends the calling thread (`exit`); the last one ends the app with `code`.
-pub fn exit_thread(code: i32) -> ! {
-    let me = Arc::clone(&current());
-    futex_robust::release(&me);
-    let clear = me.clear_child_tid.load(Ordering::Relaxed);
-    if clear != 0 {
-        // A joiner sleeps on this word. If the app has unmapped it, nobody can be waiting there.
-        let _ = UserPtr::<u32>::new(clear).write(0);
-        // Nor for a lock with an owner: the word is none.
-        let _ = futex::wake(clear, 1, u32::MAX);
-    }
-    PROCESS.departed_time_ns.fetch_add(scheduler::cpu_time_ns(&me), Ordering::Relaxed);
-    let is_last = {
-        let mut threads = PROCESS.threads.lock();
-        threads.remove(&me.id);
-        threads.is_empty()
-    };
-    if is_last {
-        exit_process(code);
-    }
-    futex_pi::inherit(&me);
-    me.tell_end();
-    signal::hand_on(!0);
-    drop(me);
-    scheduler::exit_current()
 }
 
 /// The thread that puts another program in the place of the app's; 0 if none does.
@@ -155,46 +132,12 @@ impl Process {
 /// True once the app has begun to end.
 static IS_ENDING: AtomicBool = AtomicBool::new(false);
 
+/// Notes that the app ends; false if it did already.
+pub fn begin_end() -> bool {
+    !IS_ENDING.swap(true, Ordering::SeqCst)
+}
+
 /// True if threads are not to go back to ring 3, because the app ends.
 pub fn is_ending() -> bool {
     IS_ENDING.load(Ordering::Relaxed)
-}
-
-/// Keeps the calling thread from going on, for good.
-pub fn rest() -> ! {
-    static NOBODY: WaitQueue = WaitQueue::new();
-    loop {
-        let _: Option<()> = NOBODY.wait_uninterrupted(None, || None);
-    }
-}
-
-/// What is done once the app has ended.
-static END: Once<fn(i32) -> !> = Once::new();
-
-/// Sets what is done once the app has ended, with its code: the machine has nothing left to do.
-pub fn set_end(end: fn(i32) -> !) {
-    END.call_once(|| end);
-}
-
-/// Ends the app (`exit_group`).
-pub fn exit_process(code: i32) -> ! {
-    if IS_ENDING.swap(true, Ordering::SeqCst) {
-        // Another thread was first, which may want this core.
-        rest();
-    }
-    END.get().expect("it is set before the app starts")(code)
-}
-
-/// Has the app's other threads go no further in ring 3 than they are. They end what they do in the kernel first.
-pub fn rest_others() {
-    for thread in process().threads() {
-        if !Arc::ptr_eq(&thread, &current()) {
-            signal::send(&thread, SignalInfo::from_kernel(SIGKILL));
-        }
-    }
-}
-
-/// Ends the app because of a signal; the code is the one a shell would show.
-pub fn exit_by_signal(signal: u32) -> ! {
-    exit_process(128 + signal as i32)
 }

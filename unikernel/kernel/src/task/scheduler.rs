@@ -82,7 +82,7 @@ pub(super) fn time_out(thread: &Arc<Thread>) {
 }
 
 /// A signal came for a thread: it leaves its sleep, or its next steps in ring 3, to look.
-pub(super) fn interrupt(thread: &Arc<Thread>) {
+pub fn interrupt(thread: &Arc<Thread>) {
     if wake_for(thread, WakeReason::Interrupted) {
         return;
     }
@@ -118,7 +118,7 @@ pub(super) fn cancel_block(thread: &Thread) {
 
 /// Sleeps until somebody calls [`wake`], the deadline passes or a signal comes. The caller has
 /// called [`Thread::begin_block`] and looked at its condition since.
-pub(super) fn block(deadline_ns: Option<u64>) -> Result<(), WaitError> {
+pub fn block(deadline_ns: Option<u64>) -> Result<(), WaitError> {
     if current().signals.lock().has_deliverable() {
         current().cancel_block();
         return Err(WaitError::Interrupted);

@@ -159,7 +159,7 @@ impl Thread {
     }
 
     /// Tells who waits for its end: it has left the list of threads.
-    pub(super) fn tell_end(&self) {
+    pub fn tell_end(&self) {
         let watch = core::mem::replace(&mut *self.exit_watch.lock(), ExitWatch::Over);
         if let ExitWatch::Listener(listener) = watch {
             listener.thread_ended();

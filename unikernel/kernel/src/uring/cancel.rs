@@ -16,8 +16,8 @@ use crate::abi::{Errno, SysResult};
 use crate::file::{self, OpenFile, Readiness};
 use crate::mem::user::UserPtr;
 use crate::platform::time;
+use crate::process::clocks::{deadline_ns, timespec_ns};
 use crate::task::WaitQueue;
-use crate::task::clocks::{deadline_ns, timespec_ns};
 use crate::task::scheduler::{breathe, breathe_now_and_then};
 
 /// Which requests are meant (io_uring_prep_cancel(3)).

@@ -13,7 +13,7 @@ use super::sqe::Sqe;
 use crate::abi::Errno;
 use crate::mem::user::UserPtr;
 use crate::platform::time;
-use crate::task::clocks::{ClockBase, deadline_ns, timespec_ns};
+use crate::process::clocks::{ClockBase, deadline_ns, timespec_ns};
 use crate::task::timer::{self, Timer, TimerTarget};
 
 /// What a time-out waits for.

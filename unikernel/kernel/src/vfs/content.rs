@@ -12,8 +12,8 @@ use super::errors::Told;
 use super::inode::Inode;
 use crate::abi::{Errno, SysResult};
 use crate::mem::user::UserSlice;
+use crate::process::file_size;
 use crate::sync::SpinLock;
-use crate::task::file_size;
 
 /// What is known of one reader.
 pub(super) struct Reader(SpinLock<ReadAhead>);

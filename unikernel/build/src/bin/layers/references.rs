@@ -16,13 +16,15 @@ pub(crate) struct Layer {
 
 /// The kernel's layers, from the bottom up. The rooms of the machine are the crate `unikernel-hal`, which cannot name what
 /// lies above it.
-pub(crate) const LAYERS: [Layer; 8] = [
+pub(crate) const LAYERS: [Layer; 10] = [
     Layer { rooms: &["abi"], purpose: "the Linux ABI: types without logic" },
     Layer {
         rooms: &["arch", "boot_info", "kmem", "platform", "sync"],
         purpose: "the machine, and the kernel's own memory",
     },
-    Layer { rooms: &["mem", "task"], purpose: "the process: its memory, threads, signals" },
+    Layer { rooms: &["task"], purpose: "threads: how they run and sleep" },
+    Layer { rooms: &["mem"], purpose: "the app's memory" },
+    Layer { rooms: &["process"], purpose: "signals, futexes, clocks, the end of the app" },
     Layer { rooms: &["block", "drivers"], purpose: "devices" },
     Layer { rooms: &["file", "fs", "net", "vfs"], purpose: "what descriptors lead to" },
     Layer { rooms: &["ops"], purpose: "what is done with open files, sockets and paths" },

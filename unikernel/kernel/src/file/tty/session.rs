@@ -11,8 +11,9 @@ use linux_raw_sys::general::{SIGCONT, SIGHUP};
 
 use super::pty::Pty;
 use crate::abi::Errno;
+use crate::process::signal;
 use crate::sync::SpinLock;
-use crate::task::signal::{self, SignalInfo};
+use crate::task::signal::SignalInfo;
 
 /// The app has called setsid(2).
 static HAS_BEGUN: AtomicBool = AtomicBool::new(false);

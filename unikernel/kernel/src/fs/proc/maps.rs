@@ -8,7 +8,7 @@ use unikernel_fs::LastLink;
 use super::LongText;
 use crate::fs::{self, device, image};
 use crate::mem::space::{self, Description, Protection, RegionKind, Shown};
-use crate::task::program;
+use crate::process::program;
 
 /// Where the name stands in a line.
 const NAME_COLUMN: usize = 73;

@@ -27,10 +27,11 @@ use crate::abi::{self, Errno};
 use crate::file::tty::pty;
 use crate::file::{inotify, message_queue, pipe};
 use crate::mem::space;
+use crate::process::host_name;
 use crate::task::credentials::{self, CAPABILITY_COUNT};
+use crate::task::limits;
 use crate::task::process::{PROCESS_ID, process};
 use crate::task::thread::{Thread, ThreadId};
-use crate::task::{host_name, limits};
 
 pub use app::{set_texts, set_words, texts_of};
 pub use machine::machine_id;

@@ -20,7 +20,7 @@ use unikernel_config::{File, UserData, Variable};
 
 use crate::fs;
 use crate::platform::smbios;
-use crate::task::host_name;
+use crate::process::host_name;
 
 /// How the serial number of a machine begins that has its configuration on a volume.
 const NOCLOUD_SERIAL: &str = "ds=nocloud";

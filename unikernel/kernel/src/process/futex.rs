@@ -7,12 +7,12 @@ use arrayvec::ArrayVec;
 use unikernel_sched::futex::pi::LockError;
 use unikernel_sched::futex::{self, BUCKETS, Bucket, Buckets, Futexes, IsLock, OutOfMemory, Requeued};
 
-use super::thread::Thread;
-use super::wait::WaitError;
-use super::{current, scheduler};
 use crate::mem::fault::{Missing, paging_in};
 use crate::mem::user::{Fault, UserPtr};
 use crate::sync::SpinLock;
+use crate::task::thread::Thread;
+use crate::task::wait::WaitError;
+use crate::task::{current, scheduler};
 
 /// Threads woken between two looks at the queue.
 const WAKE_BATCH: usize = 16;

@@ -7,11 +7,12 @@ use linux_raw_sys::general::{SIGKILL, SIGXCPU};
 use spin::Once;
 
 use super::clocks::CpuClock;
-use super::limits::{Limit, UNLIMITED};
-use super::signal::{self, SignalInfo};
+use super::signal;
 use super::signal_timer;
-use super::timer::{self, Timer, TimerTarget};
 use crate::sync::SpinLock;
+use crate::task::limits::{Limit, UNLIMITED};
+use crate::task::signal::SignalInfo;
+use crate::task::timer::{self, Timer, TimerTarget};
 
 const SECOND_NS: u64 = 1_000_000_000;
 

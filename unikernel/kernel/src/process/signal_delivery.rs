@@ -4,11 +4,13 @@
 use linux_raw_sys::general::*;
 use spin::Once;
 
-use super::process::{self, process};
-use super::signal::{self, DEFAULT, IGNORE, SYNCHRONOUS, SigAction, SignalInfo, UNBLOCKABLE, name, set_of};
-use super::{current, out_of_memory, signal_frame};
+use super::signal;
+use super::{exit, out_of_memory, signal_frame};
 use crate::arch::trap::TrapFrame;
 use crate::mem::fault::Failure;
+use crate::task::current;
+use crate::task::process::{self, process};
+use crate::task::signal::{DEFAULT, IGNORE, SYNCHRONOUS, SigAction, SignalInfo, UNBLOCKABLE, name, set_of};
 
 /// Why the processor stopped the app, as signal, code and address.
 #[derive(Clone, Copy, Debug)]
@@ -103,10 +105,10 @@ pub fn force(frame: &mut TrapFrame, cause: Cause) {
 /// On the way to ring 3: delivers what is pending, and settles a call that a signal cut short.
 pub fn deliver_pending(frame: &mut TrapFrame) {
     if process::is_ending() {
-        process::rest();
+        exit::rest();
     }
     if process::is_replaced() {
-        process::exit_thread(0);
+        exit::exit_thread(0);
     }
     loop {
         let mask = current().signals.lock().mask;
@@ -182,7 +184,7 @@ pub fn set_crash_report(report: fn(&TrapFrame, &Cause)) {
 fn die(frame: &TrapFrame, cause: Cause) -> ! {
     if out_of_memory::has_ended_app() {
         // Whatever happens now, such as a frame for a handler that found no memory, is a consequence.
-        process::exit_by_signal(SIGKILL);
+        exit::exit_by_signal(SIGKILL);
     }
     let signal = cause.info.signal;
     if SYNCHRONOUS & set_of(signal) != 0 || signal == SIGABRT {
@@ -192,5 +194,5 @@ fn die(frame: &TrapFrame, cause: Cause) -> ! {
     } else {
         log::warn!("the app was ended by {}", name(signal));
     }
-    process::exit_by_signal(signal)
+    exit::exit_by_signal(signal)
 }

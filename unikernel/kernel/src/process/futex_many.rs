@@ -5,10 +5,10 @@ use alloc::vec::Vec;
 use core::sync::atomic::{Ordering, fence};
 
 use super::futex::{FUTEXES, FutexError, Waiter, complete, look};
-use super::wait::WaitError;
-use super::{current, scheduler};
 use crate::kmem::room;
 use crate::mem::user::UserPtr;
+use crate::task::wait::WaitError;
+use crate::task::{current, scheduler};
 
 /// Takes all waiters off their queues; answers the last that somebody has woken.
 fn leave(waiters: &[Arc<Waiter>]) -> Option<usize> {

@@ -4,13 +4,13 @@ use alloc::sync::Arc;
 
 use linux_raw_sys::general::*;
 
-use super::current;
-use super::process::{PROCESS_ID, process};
-use super::scheduler;
-use super::thread::Thread;
 use crate::abi::Errno;
 use crate::mem::user::UserPtr;
 use crate::platform::time;
+use crate::task::current;
+use crate::task::process::{PROCESS_ID, process};
+use crate::task::scheduler;
+use crate::task::thread::Thread;
 
 /// Nanoseconds in a second.
 pub const NANOS_PER_SECOND: u64 = 1_000_000_000;

@@ -8,11 +8,12 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use linux_raw_sys::general::SIGKILL;
 use spin::Once;
 
-use super::process::process;
-use super::signal::{SignalInfo, send};
+use super::signal::send;
 use crate::kmem::{PAGE_BYTES, frames, heap, kernel_map, page_table};
 use crate::mem::{shared, space};
 use crate::platform::console;
+use crate::task::process::process;
+use crate::task::signal::SignalInfo;
 
 static HAS_ENDED: AtomicBool = AtomicBool::new(false);
 

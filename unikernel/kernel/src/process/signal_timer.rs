@@ -11,15 +11,16 @@ use spin::Once;
 use unikernel_fs::Expirations;
 
 use super::clocks::CpuClock;
-use super::limits;
-use super::process::process;
-use super::signal::{self, SignalInfo};
-use super::signal_queue::Sent;
-use super::thread::ThreadId;
-use super::timer::{self, Timer, TimerTarget};
+use super::signal;
 use crate::arch::cpu;
 use crate::platform::time;
 use crate::sync::{SpinLock, SpinLockGuard};
+use crate::task::limits;
+use crate::task::process::process;
+use crate::task::signal::{SignalInfo, TimerSignal};
+use crate::task::signal_queue::Sent;
+use crate::task::thread::ThreadId;
+use crate::task::timer::{self, Timer, TimerTarget};
 
 /// Timers that an app may have (Linux bounds them by `RLIMIT_SIGPENDING`).
 const MAX_TIMERS: u64 = 1024;
@@ -40,13 +41,6 @@ pub enum Target {
     Process(SignalInfo),
     /// One thread (`SIGEV_THREAD_ID`).
     Thread(ThreadId, SignalInfo),
-}
-
-/// Which timer sent a signal, and under which setting: a setting's signal is void after the next one.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct TimerSignal {
-    id: i32,
-    setting: u32,
 }
 
 /// The timers of setitimer(2). Their numbers are ones that timer_create(2) never gives.

@@ -6,8 +6,8 @@ use core::sync::atomic::Ordering;
 use unikernel_sched::futex::pi::{OWNER, OWNER_DIED, WAITERS};
 
 use super::futex;
-use super::thread::Thread;
 use crate::mem::user::{Fault, UserPtr};
+use crate::task::thread::Thread;
 
 /// A list longer than this is taken for a loop (Linux: `ROBUST_LIST_LIMIT`).
 const ROBUST_LIST_LIMIT: usize = 2048;

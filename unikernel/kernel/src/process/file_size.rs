@@ -2,10 +2,10 @@
 
 use linux_raw_sys::general::{RLIMIT_FSIZE, SIGXFSZ};
 
-use crate::process::signal;
+use super::signal;
+use crate::abi::Errno;
 use crate::task::signal::SignalInfo;
 use crate::task::{current, limits};
-use crate::abi::Errno;
 
 /// How many of `len` bytes can be written at `offset` of a file that can have `most` bytes at all. Who can write none is told, by a
 /// signal if it is the app's own limit (setrlimit(2)).

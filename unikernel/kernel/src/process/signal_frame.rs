@@ -9,13 +9,14 @@
 use linux_raw_sys::general::{SA_ONSTACK, SA_RESTORER, SS_AUTODISARM, SS_DISABLE, SS_ONSTACK};
 use unikernel_hal::user_abi_struct;
 
-use super::current;
-use super::signal::{self, AlternateStack, SigAction, SignalSet};
+use super::signal;
 use super::signal_delivery::Cause;
 use crate::arch::descriptor::{USER_CODE, USER_DATA};
 use crate::arch::trap::TrapFrame;
 use crate::mem::fault::paging_in;
 use crate::mem::user::{Fault, UserAbi, UserPtr, UserSlice};
+use crate::task::current;
+use crate::task::signal::{AlternateStack, SigAction, SignalSet};
 
 /// `stack_t`.
 #[derive(Clone, Copy)]

@@ -9,13 +9,13 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use unikernel_sched::futex::BUCKETS;
 use unikernel_sched::futex::pi::{LockError, Outcome, Word};
 
-use super::current;
 use super::futex::{FUTEXES, FutexError, Refusal, Waiter, complete, look, wake_thread};
-use super::process::process;
-use super::scheduler;
-use super::thread::{Thread, ThreadId};
-use super::wait::WaitError;
 use crate::mem::user::UserPtr;
+use crate::task::current;
+use crate::task::process::process;
+use crate::task::scheduler;
+use crate::task::thread::{Thread, ThreadId};
+use crate::task::wait::WaitError;
 
 /// The app's word.
 struct UserWord(UserPtr<u32>);

@@ -1,0 +1,27 @@
+//! What the app's threads do with each other, and what becomes of them.
+//!
+//! - [`signal`], [`signal_delivery`] and [`signal_frame`]: faults and signals, to a handler or to the end; [`signal_timer`]: timers
+//!   that send them;
+//! - [`futex`], [`futex_many`]: the wait queues behind the app's own locks; [`futex_pi`]: behind those with an owner;
+//!   [`futex_robust`]: what becomes of them when a thread ends;
+//! - [`exit`]: how a thread, and the app, end; [`out_of_memory`]: for want of memory; [`cpu_limit`], [`file_size`]: by its limits;
+//! - [`clocks`]: what time it is, and whose;
+//! - [`program`]: what runs, [`linked`]: what is in the image to run; [`host_name`]: what the machine is called.
+
+pub mod clocks;
+pub mod cpu_limit;
+mod errors;
+pub mod exit;
+pub mod file_size;
+pub mod futex;
+pub mod futex_many;
+pub mod futex_pi;
+pub mod futex_robust;
+pub mod host_name;
+pub mod linked;
+pub mod out_of_memory;
+pub mod program;
+pub mod signal;
+pub mod signal_delivery;
+pub mod signal_frame;
+pub mod signal_timer;

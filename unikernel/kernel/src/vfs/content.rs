@@ -46,13 +46,36 @@ fn access_errno(error: AccessError) -> Errno {
     }
 }
 
+/// Moves bytes from or to the app's memory by `transfer`, which is told how many were moved before. Where a page of that memory is
+/// missing, what lies before it is moved all the same, as on Linux; a piece that ends there was not.
+fn up_to_missing(
+    buffer: UserSlice,
+    mut transfer: impl FnMut(usize, UserSlice) -> Result<usize, AccessError>,
+) -> SysResult {
+    let done = match transfer(0, buffer) {
+        Ok(done) => done,
+        Err(AccessError::Fault) => 0,
+        Err(error) => return Err(access_errno(error)),
+    };
+    let rest = buffer.skip(done).within_page();
+    if rest.is_empty() {
+        return Ok(done);
+    }
+    match transfer(done, rest) {
+        Ok(more) => Ok(done + more),
+        Err(_) if done > 0 => Ok(done),
+        Err(error) => Err(access_errno(error)),
+    }
+}
+
 impl Inode {
     /// Copies bytes from `offset` on to the app; less than asked for at the end of the file.
     pub(super) fn read(&self, offset: u64, into: UserSlice, reader: &Reader) -> SysResult {
-        cache::read(self, offset, into.len(), reader, |frame, within, done, len| {
-            frame.copy_to(within, len, into.skip(done).truncate(len)).map_err(|_| Fault)
+        up_to_missing(into, |done, into| {
+            cache::read(self, offset + done as u64, into.len(), reader, |frame, within, done, len| {
+                frame.copy_to(within, len, into.skip(done).truncate(len)).map_err(|_| Fault)
+            })
         })
-        .map_err(access_errno)
     }
 
     /// Copies the app's bytes to `offset` and after, or to the end; less than all if there is no room. Answers
@@ -66,10 +89,12 @@ impl Inode {
             return Err(Errno::EOPNOTSUPP);
         }
         let from = from.truncate(file_size::room_in_file(offset, from.len(), self.mount.max_file_bytes)?);
-        let written = cache::write(self, offset, from.len(), |frame, within, done, len| {
-            frame.copy_from(within, len, from.skip(done).truncate(len)).map_err(|_| Fault)
+        let written = up_to_missing(from, |done, from| {
+            cache::write(self, offset + done as u64, from.len(), |frame, within, done, len| {
+                frame.copy_from(within, len, from.skip(done).truncate(len)).map_err(|_| Fault)
+            })
         });
-        written.map(|count| (offset + count as u64, count)).map_err(access_errno)
+        written.map(|count| (offset + count as u64, count))
     }
 
     /// A mapping is about to write to a page: makes sure of blocks for it, and counts it as dirty, so that it gets them.

@@ -1,5 +1,7 @@
 //! Machines for tests whose app is a closure without an exit code.
 
+use unikernel_hal::sim::disk::{Disk, Faults};
+
 use super::{Machine, call};
 
 /// What a system call answers: a value, or the error number as `linux_raw_sys::errno` has it.
@@ -33,4 +35,27 @@ pub(crate) fn run_on(machine: Machine, app: impl FnOnce() + 'static) {
         0
     });
     assert_eq!(outcome.code, Some(0), "seed {seed}: {}", outcome.console);
+}
+
+/// Runs the app twice: `/tmp` is in memory, as usual, then ext4 on a disk.
+#[track_caller]
+pub(crate) fn run_on_each_filesystem(app: impl Fn() + Clone + 'static) {
+    run(app.clone());
+    run_on_ext4(app);
+}
+
+/// Runs the app with a new ext4 on a disk at `/tmp`.
+#[track_caller]
+pub(crate) fn run_on_ext4(app: impl FnOnce() + 'static) {
+    const DISK_BYTES: usize = 32 << 20;
+    let disk = Disk::new(DISK_BYTES);
+    let machine = Machine { command_line: "mount=/tmp:blk0 format=blk0".into(), ..Machine::default() };
+    let outcome = machine.run_with(
+        || disk.plug_in(Faults::default()),
+        || {
+            app();
+            0
+        },
+    );
+    assert_eq!(outcome.code, Some(0), "on a disk: {}", outcome.console);
 }

@@ -4,7 +4,7 @@ use linux_raw_sys::errno::*;
 use linux_raw_sys::general::*;
 
 use super::super::app::calls::{Room, sys};
-use super::super::app::run::{run, run_seeds};
+use super::super::app::run::{run_on_each_filesystem, run_seeds};
 use super::super::app::{join, spawn};
 use super::{Stat, open, read_file, read_rest, write_file};
 
@@ -16,7 +16,7 @@ fn new_file(path: &str) -> u64 {
 
 #[test]
 fn read_and_write_move_the_offset() {
-    run(|| {
+    run_on_each_filesystem(|| {
         let file = new_file("/tmp/file");
         assert_eq!(sys!(write, file, &Room::of(b"hello"), 5), Ok(5));
         assert_eq!(sys!(lseek, file, 0, SEEK_CUR), Ok(5));
@@ -31,7 +31,7 @@ fn read_and_write_move_the_offset() {
 
 #[test]
 fn positioned_calls_leave_the_offset() {
-    run(|| {
+    run_on_each_filesystem(|| {
         let file = new_file("/tmp/file");
         assert_eq!(sys!(pwrite64, file, &Room::of(b"abc"), 3, 2), Ok(3));
         let room = Room::new(8);
@@ -45,7 +45,7 @@ fn positioned_calls_leave_the_offset() {
 
 #[test]
 fn transfers_end_before_the_last_offset() {
-    run(|| {
+    run_on_each_filesystem(|| {
         let file = new_file("/tmp/file");
         let room = Room::new(8);
         assert_eq!(sys!(pread64, file, &room, 4, i64::MAX - 3), Err(EINVAL));
@@ -56,7 +56,7 @@ fn transfers_end_before_the_last_offset() {
 
 #[test]
 fn vectors_are_one_transfer() {
-    run(|| {
+    run_on_each_filesystem(|| {
         let file = new_file("/tmp/file");
         let (one, two) = (Room::of(b"one"), Room::of(b"second"));
         let vector = Room::of_longs(&[one.0, 3, 0, 0, two.0, 6]);
@@ -76,7 +76,7 @@ fn vectors_are_one_transfer() {
 
 #[test]
 fn bad_vectors_are_refused() {
-    run(|| {
+    run_on_each_filesystem(|| {
         let file = new_file("/tmp/file");
         let room = Room::new(8);
         let vector = Room::of_longs(&[room.0, 8]);
@@ -92,7 +92,7 @@ fn bad_vectors_are_refused() {
 
 #[test]
 fn flags_of_pwritev2_and_preadv2_are_checked() {
-    run(|| {
+    run_on_each_filesystem(|| {
         let file = new_file("/tmp/file");
         let room = Room::of(b"abcd");
         let vector = Room::of_longs(&[room.0, 4]);
@@ -109,7 +109,7 @@ fn flags_of_pwritev2_and_preadv2_are_checked() {
 
 #[test]
 fn bad_addresses_are_refused() {
-    run(|| {
+    run_on_each_filesystem(|| {
         let file = new_file("/tmp/file");
         assert_eq!(sys!(write, file, 1, 5), Err(EFAULT));
         assert_eq!(sys!(write, file, 0xffff_8000_0000_0000_u64, 5), Err(EFAULT));
@@ -123,7 +123,7 @@ fn bad_addresses_are_refused() {
 
 #[test]
 fn transfer_that_meets_a_bad_page_is_short() {
-    run(|| {
+    run_on_each_filesystem(|| {
         let file = new_file("/tmp/file");
         let room = Room::new(2 * PAGE as usize);
         sys!(munmap, room.at(4096), 4096).unwrap();
@@ -136,7 +136,7 @@ fn transfer_that_meets_a_bad_page_is_short() {
 
 #[test]
 fn append_writes_at_the_end() {
-    run(|| {
+    run_on_each_filesystem(|| {
         write_file("/tmp/file", b"begin");
         let file = open("/tmp/file", O_RDWR | O_APPEND);
         assert_eq!(sys!(write, file, &Room::of(b"+end"), 4), Ok(4));
@@ -185,7 +185,7 @@ fn threads_share_the_offset_of_an_open_file() {
 
 #[test]
 fn lseek_checks_where_it_goes() {
-    run(|| {
+    run_on_each_filesystem(|| {
         let file = new_file("/tmp/file");
         sys!(ftruncate, file, 100).unwrap();
         assert_eq!(sys!(lseek, file, -1, SEEK_SET), Err(EINVAL));
@@ -202,7 +202,7 @@ fn lseek_checks_where_it_goes() {
 
 #[test]
 fn holes_are_found() {
-    run(|| {
+    run_on_each_filesystem(|| {
         let file = new_file("/tmp/file");
         sys!(pwrite64, file, &Room::of(b"end"), 3, 10 * PAGE).unwrap();
         assert_eq!(Stat::of_file(file).len(), 10 * PAGE + 3);
@@ -216,7 +216,7 @@ fn holes_are_found() {
 
 #[test]
 fn truncation_shortens_and_lengthens() {
-    run(|| {
+    run_on_each_filesystem(|| {
         write_file("/tmp/file", b"help me");
         assert_eq!(sys!(truncate, "/tmp/file", 4), Ok(0));
         assert_eq!(read_file("/tmp/file"), b"help");
@@ -234,7 +234,7 @@ fn truncation_shortens_and_lengthens() {
 
 #[test]
 fn bytes_behind_a_shortened_end_are_gone() {
-    run(|| {
+    run_on_each_filesystem(|| {
         write_file("/tmp/file", &[7; 5000]);
         sys!(truncate, "/tmp/file", 4500).unwrap();
         sys!(truncate, "/tmp/file", 5000).unwrap();
@@ -246,7 +246,7 @@ fn bytes_behind_a_shortened_end_are_gone() {
 
 #[test]
 fn fallocate_lengthens_and_keeps_size() {
-    run(|| {
+    run_on_each_filesystem(|| {
         let file = new_file("/tmp/file");
         assert_eq!(sys!(fallocate, file, 0, 0, 2 * PAGE), Ok(0));
         assert_eq!(Stat::of_file(file).len(), 2 * PAGE);
@@ -264,7 +264,7 @@ fn fallocate_lengthens_and_keeps_size() {
 
 #[test]
 fn fallocate_punches_holes_and_zeroes() {
-    run(|| {
+    run_on_each_filesystem(|| {
         let file = new_file("/tmp/file");
         sys!(pwrite64, file, &Room::of(&[7; 3 * 4096]), 3 * PAGE, 0).unwrap();
         let punch = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
@@ -280,7 +280,7 @@ fn fallocate_punches_holes_and_zeroes() {
 
 #[test]
 fn removed_file_lives_until_it_is_closed() {
-    run(|| {
+    run_on_each_filesystem(|| {
         write_file("/tmp/file", b"still there");
         let file = open("/tmp/file", O_RDWR);
         sys!(unlink, "/tmp/file").unwrap();
@@ -297,7 +297,7 @@ fn removed_file_lives_until_it_is_closed() {
 
 #[test]
 fn sync_calls_take_files() {
-    run(|| {
+    run_on_each_filesystem(|| {
         let file = new_file("/tmp/file");
         assert_eq!(sys!(fsync, file), Ok(0));
         assert_eq!(sys!(fdatasync, file), Ok(0));
@@ -318,7 +318,7 @@ fn sync_calls_take_files() {
 
 #[test]
 fn advice_is_taken_and_checked() {
-    run(|| {
+    run_on_each_filesystem(|| {
         let file = new_file("/tmp/file");
         assert_eq!(sys!(fadvise64, file, 0, 0, POSIX_FADV_SEQUENTIAL), Ok(0));
         assert_eq!(sys!(fadvise64, file, 0, 0, 99), Err(EINVAL));

@@ -119,6 +119,15 @@ pub(super) fn run_due(now_ns: u64) {
     });
 }
 
+/// Has every device run at once.
+pub(super) fn run_all(tag: u64) {
+    with(|bus| {
+        for device in 0..bus.devices.len() {
+            bus.call(device, |device, context| device.run(tag, context));
+        }
+    });
+}
+
 /// When the next device runs.
 pub(super) fn next_event_ns() -> Option<u64> {
     with(|bus| bus.events.queue.peek().map(|Reverse((due_ns, ..))| *due_ns))

@@ -9,6 +9,7 @@
 //! - [`memory`]: RAM, which is memory of the host, with page tables as the processor has them, walked by [`arch::user_copy`];
 //!   [`heap`]: the allocator of such a program, where kernel and host live side by side;
 //! - [`bus`]: registers in memory and the devices behind them; [`virtio`]: a virtio device on PCI; [`disk`]: one that keeps blocks;
+//!   [`plain`]: one whose other side is the test;
 //! - [`arch`], [`platform`], [`image`], [`kernel_map`], [`symbols`]: what the kernel sees.
 
 pub mod app;
@@ -21,6 +22,7 @@ pub mod image;
 pub mod kernel_map;
 pub mod machine;
 pub mod memory;
+pub mod plain;
 pub mod platform;
 pub mod stack;
 pub mod symbols;

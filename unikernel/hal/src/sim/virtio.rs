@@ -88,6 +88,12 @@ pub trait Model {
     fn accept(&mut self, queue: u16, chain: &Chain) -> Option<u64>;
     /// The request's time is over: how many bytes were written; none if it is never answered.
     fn finish(&mut self, queue: u16, chain: &Chain) -> Option<u32>;
+    /// The driver writes to the configuration.
+    fn write_config(&mut self, _at: usize, _bytes: &[u8]) {}
+    /// True once after the device has changed its configuration.
+    fn take_config_change(&mut self) -> bool {
+        false
+    }
     /// Something from outside has come for the device ([`poke`]): which queue it is for, and how to answer a request that waits there.
     fn ready(&mut self) -> Option<(u16, Vec<u8>)> {
         None
@@ -115,6 +121,7 @@ struct Pci {
     driver_features: u32,
     status: u8,
     selected: u16,
+    config_vector: u16,
     queues: Vec<Queue>,
     isr: u8,
     msix: [u32; MSIX_ENTRIES * 4],
@@ -145,6 +152,7 @@ pub fn add(model: Box<dyn Model>) {
         driver_features: 0,
         status: 0,
         selected: 0,
+        config_vector: 0xffff,
         queues,
         isr: 0,
         msix: [0; MSIX_ENTRIES * 4],
@@ -154,6 +162,11 @@ pub fn add(model: Box<dyn Model>) {
     let space = bus::ECAM + (number << 15);
     let ranges = [(space..space + 4096, 0), (registers..registers + REGISTER_BYTES, IN_REGISTERS)];
     bus::add(Box::new(device), ranges);
+}
+
+/// Something outside has changed: every device looks at once.
+pub fn poke() {
+    bus::run_all(POKED);
 }
 
 /// Configuration space: a header, MSI-X, and the four structures of virtio.
@@ -256,6 +269,7 @@ impl Pci {
         let (status, count, selected) = (self.status, self.queues.len(), self.selected);
         match offset {
             0x04 => u64::from(if is_known { half } else { 0 }),
+            0x10 => self.config_vector.into(),
             0x12 => count as u64,
             0x14 => status.into(),
             0x16 => selected.into(),
@@ -271,6 +285,7 @@ impl Pci {
         match offset {
             0x00 => self.device_features = value as u32,
             0x08 => self.driver_features = value as u32,
+            0x10 => self.config_vector = value as u16,
             0x14 if value == 0 => self.reset(),
             0x14 => self.status = value as u8,
             0x16 => self.selected = value as u16,
@@ -302,7 +317,11 @@ impl Pci {
     /// Raises the interrupt of a queue: the message that the driver has put into the table.
     fn interrupt(&mut self, queue: u16) {
         self.isr |= 1;
-        let entry = usize::from(self.queues[usize::from(queue)].vector);
+        self.send_message(self.queues[usize::from(queue)].vector);
+    }
+
+    fn send_message(&self, vector: u16) {
+        let entry = usize::from(vector);
         let Some([low, _, data, control]) = self.msix.get(entry * 4..entry * 4 + 4) else { return };
         if control & 1 == 0 {
             engine::raise((low >> 12 & 0xff) as usize, *data as u8);
@@ -325,6 +344,10 @@ impl Pci {
 
     /// Answers requests that wait for what has come from outside.
     fn serve_outside(&mut self) {
+        if self.model.take_config_change() {
+            self.isr |= 2;
+            self.send_message(self.config_vector);
+        }
         while let Some((number, bytes)) = self.model.ready() {
             let queue = &mut self.queues[usize::from(number)];
             if queue.waiting.is_empty() {
@@ -376,6 +399,9 @@ impl Device for Pci {
             _ if is_in(COMMON..COMMON + 0x38) => self.set_common(register, value),
             _ if is_in(NOTIFY..NOTIFY + 0x100) => {
                 self.notified(((register - NOTIFY) / u64::from(NOTIFY_MULTIPLIER)) as u16, context);
+            }
+            _ if is_in(CONFIG..NOTIFY) => {
+                self.model.write_config((register - CONFIG) as usize, &value.to_le_bytes()[..bytes]);
             }
             _ if is_in(MSIX_TABLE..MSIX_TABLE + 256) => {
                 self.msix[(register - MSIX_TABLE) as usize / 4] = value as u32;

@@ -79,6 +79,10 @@ pub fn renameat2(
     let new_base = base_of(new_directory, &new_path)?;
     match (from, walk_to_name(&new_base, &new_path)?) {
         (Some(from), Walked::Inode(to)) => return rename_on_disk(&from, &to, flags),
+        // The root of a mount: the directory that it covers is in use.
+        (Some(place), Walked::Memory(..)) | (None, Walked::Inode(place)) if place.name.is_empty() => {
+            return Err(Errno::EBUSY);
+        }
         (None, Walked::Memory(..)) => {}
         _ => return Err(Errno::EXDEV),
     }

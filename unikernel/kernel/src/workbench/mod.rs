@@ -1,6 +1,7 @@
 //! The workbench: the kernel on a simulated machine (`unikernel_hal::sim`), with apps that are closures.
 
 mod app;
+mod boot_tests;
 mod disk_tests;
 mod events;
 mod files;

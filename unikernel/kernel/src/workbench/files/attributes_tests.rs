@@ -4,12 +4,12 @@ use linux_raw_sys::errno::*;
 use linux_raw_sys::general::*;
 
 use super::super::app::calls::{Room, sys};
-use super::super::app::run::run;
+use super::super::app::run::{run, run_on_each_filesystem};
 use super::{Stat, open, write_file};
 
 #[test]
 fn modes_are_changed() {
-    run(|| {
+    run_on_each_filesystem(|| {
         write_file("/tmp/file", b"");
         assert_eq!(sys!(chmod, "/tmp/file", 0o4711), Ok(0));
         assert_eq!(Stat::of("/tmp/file").mode(), S_IFREG | 0o4711);
@@ -26,7 +26,7 @@ fn modes_are_changed() {
 
 #[test]
 fn fchmodat2_has_flags() {
-    run(|| {
+    run_on_each_filesystem(|| {
         write_file("/tmp/file", b"");
         sys!(symlink, "file", "/tmp/link").unwrap();
         assert_eq!(sys!(fchmodat2, AT_FDCWD, "/tmp/link", 0o611, 0), Ok(0));
@@ -42,7 +42,7 @@ fn fchmodat2_has_flags() {
 
 #[test]
 fn owners_are_changed() {
-    run(|| {
+    run_on_each_filesystem(|| {
         write_file("/tmp/file", b"");
         assert_eq!(sys!(chown, "/tmp/file", 12, -1), Ok(0));
         assert_eq!(Stat::of("/tmp/file").owner(), (12, 0));
@@ -60,7 +60,7 @@ fn owners_are_changed() {
 
 #[test]
 fn times_are_set_to_the_nanosecond() {
-    run(|| {
+    run_on_each_filesystem(|| {
         write_file("/tmp/file", b"");
         let times = Room::of_longs(&[1_000_000, 123_456_789, 2_000_000, 987_654_321]);
         assert_eq!(sys!(utimensat, AT_FDCWD, "/tmp/file", &times, 0), Ok(0));
@@ -83,7 +83,7 @@ fn times_are_set_to_the_nanosecond() {
 
 #[test]
 fn old_calls_set_times_too() {
-    run(|| {
+    run_on_each_filesystem(|| {
         write_file("/tmp/file", b"");
         assert_eq!(sys!(utime, "/tmp/file", &Room::of_longs(&[11, 22])), Ok(0));
         let stat = Stat::of("/tmp/file");
@@ -102,7 +102,7 @@ fn old_calls_set_times_too() {
 
 #[test]
 fn writing_changes_the_time() {
-    run(|| {
+    run_on_each_filesystem(|| {
         write_file("/tmp/file", b"");
         sys!(utime, "/tmp/file", &Room::of_longs(&[11, 22])).unwrap();
         let file = open("/tmp/file", O_RDWR);
@@ -115,7 +115,7 @@ fn writing_changes_the_time() {
 
 #[test]
 fn stat_calls_agree() {
-    run(|| {
+    run_on_each_filesystem(|| {
         write_file("/tmp/file", b"12345");
         sys!(symlink, "file", "/tmp/link").unwrap();
         let (by_path, by_file, at, by_link) = (
@@ -142,7 +142,7 @@ fn stat_calls_agree() {
 
 #[test]
 fn statx_tells_the_same() {
-    run(|| {
+    run_on_each_filesystem(|| {
         write_file("/tmp/file", b"12345");
         let room = Room::new(256);
         assert_eq!(sys!(statx, AT_FDCWD, "/tmp/file", 0, STATX_BASIC_STATS, &room), Ok(0));
@@ -199,7 +199,7 @@ fn files_in_memory_have_no_extended_attributes() {
 
 #[test]
 fn extended_attributes_are_checked_before_the_file_is_asked() {
-    run(|| {
+    run_on_each_filesystem(|| {
         write_file("/tmp/file", b"");
         let value = Room::of(b"value");
         assert_eq!(sys!(setxattr, "/tmp/file", "", &value, 5, 0), Err(ERANGE));

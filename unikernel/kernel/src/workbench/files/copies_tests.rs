@@ -4,7 +4,7 @@ use linux_raw_sys::errno::*;
 use linux_raw_sys::general::*;
 
 use super::super::app::calls::{Room, sys};
-use super::super::app::run::run;
+use super::super::app::run::run_on_each_filesystem;
 use super::{open, read_file, write_file};
 
 /// A pipe: its ends for reading and for writing.
@@ -22,7 +22,7 @@ fn drain(reader: u32) -> std::vec::Vec<u8> {
 
 #[test]
 fn sendfile_uses_the_offset_it_is_given() {
-    run(|| {
+    run_on_each_filesystem(|| {
         write_file("/tmp/file", b"0123456789");
         let (reader, writer) = pipe();
         let file = open("/tmp/file", O_RDONLY);
@@ -37,7 +37,7 @@ fn sendfile_uses_the_offset_it_is_given() {
 
 #[test]
 fn sendfile_checks_its_files() {
-    run(|| {
+    run_on_each_filesystem(|| {
         write_file("/tmp/file", b"0123456789");
         let (reader, writer) = pipe();
         let file = open("/tmp/file", O_RDONLY);
@@ -54,7 +54,7 @@ fn sendfile_checks_its_files() {
 
 #[test]
 fn copy_file_range_copies_between_offsets() {
-    run(|| {
+    run_on_each_filesystem(|| {
         write_file("/tmp/from", b"0123456789");
         write_file("/tmp/to", b"--");
         let (from, to) = (open("/tmp/from", O_RDONLY), open("/tmp/to", O_RDWR));
@@ -69,7 +69,7 @@ fn copy_file_range_copies_between_offsets() {
 
 #[test]
 fn copy_file_range_checks_its_files() {
-    run(|| {
+    run_on_each_filesystem(|| {
         write_file("/tmp/file", b"0123456789");
         let file = open("/tmp/file", O_RDWR);
         let offset = Room::of_longs(&[5]);
@@ -90,7 +90,7 @@ fn copy_file_range_checks_its_files() {
 
 #[test]
 fn splice_moves_between_a_pipe_and_a_file() {
-    run(|| {
+    run_on_each_filesystem(|| {
         write_file("/tmp/from", b"0123456789");
         let (reader, writer) = pipe();
         let from = open("/tmp/from", O_RDONLY);
@@ -106,7 +106,7 @@ fn splice_moves_between_a_pipe_and_a_file() {
 
 #[test]
 fn splice_checks_its_files() {
-    run(|| {
+    run_on_each_filesystem(|| {
         write_file("/tmp/from", b"0123456789");
         let from = open("/tmp/from", O_RDWR);
         let (reader, writer) = pipe();
@@ -121,7 +121,7 @@ fn splice_checks_its_files() {
 
 #[test]
 fn tee_copies_and_leaves() {
-    run(|| {
+    run_on_each_filesystem(|| {
         let (first_reader, first_writer) = pipe();
         let (second_reader, second_writer) = pipe();
         sys!(write, first_writer, &Room::of(b"twice"), 5).unwrap();
@@ -137,7 +137,7 @@ fn tee_copies_and_leaves() {
 
 #[test]
 fn vmsplice_takes_memory_into_a_pipe_and_out() {
-    run(|| {
+    run_on_each_filesystem(|| {
         let (reader, writer) = pipe();
         let bytes = Room::of(b"memory");
         let vector = Room::of_longs(&[bytes.0, 6]);

@@ -5,7 +5,7 @@ use linux_raw_sys::general::*;
 use linux_raw_sys::ioctl::{FIOCLEX, FIONBIO, FIONCLEX, FIONREAD};
 
 use super::super::app::calls::{Room, sys};
-use super::super::app::run::run;
+use super::super::app::run::run_on_each_filesystem;
 use super::{open, write_file};
 
 const CLOSE_RANGE_UNSHARE: u32 = 2;
@@ -17,7 +17,7 @@ fn new_file() -> u64 {
 
 #[test]
 fn lowest_free_descriptor_is_taken() {
-    run(|| {
+    run_on_each_filesystem(|| {
         let first = new_file();
         let second = new_file();
         assert_eq!(second, first + 1);
@@ -30,7 +30,7 @@ fn lowest_free_descriptor_is_taken() {
 
 #[test]
 fn copies_share_offset_and_status() {
-    run(|| {
+    run_on_each_filesystem(|| {
         let file = new_file();
         let copy = sys!(dup, file).unwrap();
         sys!(write, file, &Room::of(b"abc"), 3).unwrap();
@@ -44,7 +44,7 @@ fn copies_share_offset_and_status() {
 
 #[test]
 fn dup2_and_dup3_replace() {
-    run(|| {
+    run_on_each_filesystem(|| {
         let file = new_file();
         assert_eq!(sys!(dup2, file, 40), Ok(40));
         assert_eq!(sys!(dup2, file, file), Ok(file));
@@ -65,7 +65,7 @@ fn dup2_and_dup3_replace() {
 
 #[test]
 fn fcntl_duplicates_from_a_number_on() {
-    run(|| {
+    run_on_each_filesystem(|| {
         let file = new_file();
         assert_eq!(sys!(fcntl, file, F_DUPFD, 50), Ok(50));
         assert_eq!(sys!(fcntl, file, F_DUPFD, 50), Ok(51));
@@ -79,7 +79,7 @@ fn fcntl_duplicates_from_a_number_on() {
 
 #[test]
 fn flags_that_are_told() {
-    run(|| {
+    run_on_each_filesystem(|| {
         for flags in [O_SYNC, O_DSYNC, O_NOATIME, O_NOFOLLOW, O_APPEND] {
             let file = open("/tmp/file", O_RDWR | O_CREAT | flags);
             assert_eq!(sys!(fcntl, file, F_GETFL).unwrap() as u32 & flags, flags, "{flags:#x}");
@@ -97,7 +97,7 @@ fn flags_that_are_told() {
 
 #[test]
 fn close_range_closes_or_marks() {
-    run(|| {
+    run_on_each_filesystem(|| {
         let file = new_file();
         for descriptor in 20..30 {
             sys!(dup2, file, descriptor).unwrap();
@@ -119,7 +119,7 @@ fn close_range_closes_or_marks() {
 
 #[test]
 fn ioctl_has_what_is_for_all_files() {
-    run(|| {
+    run_on_each_filesystem(|| {
         write_file("/tmp/file", b"0123456789");
         let file = open("/tmp/file", O_RDWR);
         let room = Room::new(8);
@@ -141,7 +141,7 @@ fn ioctl_has_what_is_for_all_files() {
 
 #[test]
 fn there_is_a_limit_of_descriptors() {
-    run(|| {
+    run_on_each_filesystem(|| {
         let file = new_file();
         let limit = Room::of_longs(&[10, 4096]);
         sys!(setrlimit, RLIMIT_NOFILE, &limit).unwrap();

@@ -4,7 +4,7 @@ use linux_raw_sys::errno::*;
 use linux_raw_sys::general::*;
 
 use super::super::app::calls::{Room, sys};
-use super::super::app::run::{Answer, run, run_seeds};
+use super::super::app::run::{Answer, run_on_each_filesystem, run_seeds};
 use super::super::app::{join, spawn};
 use super::{open, write_file};
 
@@ -23,7 +23,7 @@ fn set(file: u64, command: u32, kind: u32, start: u64, len: u64) -> Answer {
 
 #[test]
 fn locks_of_whole_files_exclude_each_other() {
-    run(|| {
+    run_on_each_filesystem(|| {
         let (first, second, third) = (new_open(), new_open(), new_open());
         assert_eq!(sys!(flock, first, LOCK_SH), Ok(0));
         assert_eq!(sys!(flock, second, LOCK_SH | LOCK_NB), Ok(0));
@@ -61,7 +61,7 @@ fn lock_waits_for_who_holds_it() {
 
 #[test]
 fn ranges_of_open_files_exclude_each_other() {
-    run(|| {
+    run_on_each_filesystem(|| {
         let (first, second) = (new_open(), new_open());
         assert_eq!(set(first, F_OFD_SETLK, F_WRLCK, 10, 10), Ok(0));
         assert_eq!(set(second, F_OFD_SETLK, F_WRLCK, 0, 10), Ok(0));
@@ -75,7 +75,7 @@ fn ranges_of_open_files_exclude_each_other() {
 
 #[test]
 fn who_is_in_the_way_is_told() {
-    run(|| {
+    run_on_each_filesystem(|| {
         let (first, second) = (new_open(), new_open());
         set(first, F_OFD_SETLK, F_WRLCK, 5, 10).unwrap();
         let asked = range(F_RDLCK, 0, 0);
@@ -96,7 +96,7 @@ fn who_is_in_the_way_is_told() {
 
 #[test]
 fn process_has_one_set_of_locks() {
-    run(|| {
+    run_on_each_filesystem(|| {
         let (first, second) = (new_open(), new_open());
         assert_eq!(set(first, F_SETLK, F_WRLCK, 0, 5), Ok(0));
         assert_eq!(set(second, F_SETLK, F_WRLCK, 0, 5), Ok(0));
@@ -112,7 +112,7 @@ fn process_has_one_set_of_locks() {
 
 #[test]
 fn ranges_go_to_the_last_byte_and_no_further() {
-    run(|| {
+    run_on_each_filesystem(|| {
         let (first, second) = (new_open(), new_open());
         let end = i64::MAX as u64;
         assert_eq!(set(first, F_OFD_SETLK, F_RDLCK, 1 << 62, end - (1 << 62) + 1), Ok(0));
@@ -132,7 +132,7 @@ fn ranges_go_to_the_last_byte_and_no_further() {
 
 #[test]
 fn locks_ask_for_the_access_they_name() {
-    run(|| {
+    run_on_each_filesystem(|| {
         write_file("/tmp/file", b"x");
         let (reader, writer) = (open("/tmp/file", O_RDONLY), open("/tmp/file", O_WRONLY));
         assert_eq!(set(reader, F_OFD_SETLK, F_WRLCK, 0, 1), Err(EBADF));

@@ -4,6 +4,7 @@ mod attributes_tests;
 mod content_tests;
 mod copies_tests;
 mod descriptors_tests;
+mod disk_tests;
 mod locks_tests;
 mod memfd_tests;
 mod names_tests;
@@ -63,6 +64,10 @@ impl Stat {
         let room = Room::new(144);
         sys!(fstat, file, &room).unwrap();
         Self(room)
+    }
+
+    fn filesystem(&self) -> u64 {
+        self.0.long(0)
     }
 
     fn inode(&self) -> u64 {

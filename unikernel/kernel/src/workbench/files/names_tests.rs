@@ -7,7 +7,7 @@ use linux_raw_sys::errno::*;
 use linux_raw_sys::general::*;
 
 use super::super::app::calls::{Room, sys};
-use super::super::app::run::{run, run_seeds};
+use super::super::app::run::{run_on_each_filesystem, run_seeds};
 use super::super::app::{join, spawn};
 use super::{Stat, open, read_file, write_file};
 
@@ -41,7 +41,7 @@ fn names(path: &str) -> Vec<String> {
 
 #[test]
 fn directories_are_made_and_removed() {
-    run(|| {
+    run_on_each_filesystem(|| {
         assert_eq!(sys!(mkdir, "/tmp/a", 0o700), Ok(0));
         assert_eq!(sys!(mkdirat, AT_FDCWD, "/tmp/a/b/", 0o700), Ok(0));
         assert_eq!(sys!(mkdir, "/tmp/a", 0o700), Err(EEXIST));
@@ -60,7 +60,7 @@ fn directories_are_made_and_removed() {
 
 #[test]
 fn unlink_is_for_files_and_rmdir_for_directories() {
-    run(|| {
+    run_on_each_filesystem(|| {
         sys!(mkdir, "/tmp/d", 0o700).unwrap();
         write_file("/tmp/file", b"");
         assert_eq!(sys!(unlink, "/tmp/d"), Err(EISDIR));
@@ -74,7 +74,7 @@ fn unlink_is_for_files_and_rmdir_for_directories() {
 
 #[test]
 fn hard_links_are_one_file() {
-    run(|| {
+    run_on_each_filesystem(|| {
         write_file("/tmp/file", b"1");
         assert_eq!(sys!(link, "/tmp/file", "/tmp/second"), Ok(0));
         assert_eq!((Stat::of("/tmp/file").links(), Stat::of("/tmp/second").links()), (2, 2));
@@ -92,7 +92,7 @@ fn hard_links_are_one_file() {
 
 #[test]
 fn linkat_follows_links_only_if_asked() {
-    run(|| {
+    run_on_each_filesystem(|| {
         write_file("/tmp/file", b"1");
         sys!(symlink, "file", "/tmp/link").unwrap();
         assert_eq!(sys!(linkat, AT_FDCWD, "/tmp/link", AT_FDCWD, "/tmp/of-link", 0), Ok(0));
@@ -108,7 +108,7 @@ fn linkat_follows_links_only_if_asked() {
 
 #[test]
 fn symbolic_links_are_read() {
-    run(|| {
+    run_on_each_filesystem(|| {
         assert_eq!(sys!(symlink, "some/target", "/tmp/link"), Ok(0));
         assert_eq!(sys!(symlinkat, "other", AT_FDCWD, "/tmp/second"), Ok(0));
         let room = Room::new(64);
@@ -127,7 +127,7 @@ fn symbolic_links_are_read() {
 
 #[test]
 fn rename_replaces_what_has_the_name() {
-    run(|| {
+    run_on_each_filesystem(|| {
         write_file("/tmp/one", b"1");
         write_file("/tmp/two", b"2");
         assert_eq!(sys!(rename, "/tmp/one", "/tmp/two"), Ok(0));
@@ -143,7 +143,7 @@ fn rename_replaces_what_has_the_name() {
 
 #[test]
 fn rename_knows_files_from_directories() {
-    run(|| {
+    run_on_each_filesystem(|| {
         sys!(mkdir, "/tmp/d", 0o700).unwrap();
         sys!(mkdir, "/tmp/d/inner", 0o700).unwrap();
         sys!(mkdir, "/tmp/empty", 0o700).unwrap();
@@ -160,7 +160,7 @@ fn rename_knows_files_from_directories() {
 
 #[test]
 fn renameat2_exchanges_and_refuses_to_replace() {
-    run(|| {
+    run_on_each_filesystem(|| {
         sys!(mkdir, "/tmp/d", 0o700).unwrap();
         write_file("/tmp/file", b"f");
         let with = |to: &str, flags: u32| sys!(renameat2, AT_FDCWD, "/tmp/file", AT_FDCWD, to, flags);
@@ -177,7 +177,7 @@ fn renameat2_exchanges_and_refuses_to_replace() {
 
 #[test]
 fn lists_tell_names_and_kinds() {
-    run(|| {
+    run_on_each_filesystem(|| {
         sys!(mkdir, "/tmp/l", 0o700).unwrap();
         sys!(mkdir, "/tmp/l/d", 0o700).unwrap();
         write_file("/tmp/l/file", b"");
@@ -198,7 +198,7 @@ fn lists_tell_names_and_kinds() {
 
 #[test]
 fn lists_skip_nothing_while_files_go() {
-    run(|| {
+    run_on_each_filesystem(|| {
         sys!(mkdir, "/tmp/l", 0o700).unwrap();
         for number in 0..100 {
             write_file(&std::format!("/tmp/l/file-with-a-long-name-{number}"), b"");
@@ -228,7 +228,7 @@ fn lists_skip_nothing_while_files_go() {
 
 #[test]
 fn getdents64_needs_room_and_a_directory() {
-    run(|| {
+    run_on_each_filesystem(|| {
         let folder = open("/tmp", O_RDONLY | O_DIRECTORY);
         let room = Room::new(64);
         assert_eq!(sys!(getdents64, folder, &room, 8), Err(EINVAL));
@@ -240,7 +240,7 @@ fn getdents64_needs_room_and_a_directory() {
 
 #[test]
 fn list_begins_anew_after_a_seek() {
-    run(|| {
+    run_on_each_filesystem(|| {
         let folder = open("/dev", O_RDONLY | O_DIRECTORY);
         let room = Room::new(4096);
         let first = sys!(getdents64, folder, &room, 4096).unwrap();
@@ -251,7 +251,7 @@ fn list_begins_anew_after_a_seek() {
 
 #[test]
 fn mknod_makes_files_and_pipes() {
-    run(|| {
+    run_on_each_filesystem(|| {
         assert_eq!(sys!(mknod, "/tmp/file", S_IFREG | 0o600, 0), Ok(0));
         assert_eq!(Stat::of("/tmp/file").mode(), S_IFREG | 0o600);
         assert_eq!(sys!(mknodat, AT_FDCWD, "/tmp/pipe", S_IFIFO | 0o600, 0), Ok(0));

@@ -4,12 +4,12 @@ use linux_raw_sys::errno::*;
 use linux_raw_sys::general::*;
 
 use super::super::app::calls::{Room, sys};
-use super::super::app::run::run;
+use super::super::app::run::run_on_each_filesystem;
 use super::{Stat, open, read_file, write_file};
 
 #[test]
 fn open_of_what_is_not_there_fails() {
-    run(|| {
+    run_on_each_filesystem(|| {
         assert_eq!(sys!(open, "/nowhere/x", O_RDONLY, 0), Err(ENOENT));
         assert_eq!(sys!(open, "/tmp/x", O_RDONLY, 0), Err(ENOENT));
         assert_eq!(sys!(open, "", O_RDONLY, 0), Err(ENOENT));
@@ -20,7 +20,7 @@ fn open_of_what_is_not_there_fails() {
 
 #[test]
 fn names_are_not_longer_than_255_bytes() {
-    run(|| {
+    run_on_each_filesystem(|| {
         let name = |len| std::format!("/tmp/{}", "n".repeat(len));
         assert!(sys!(creat, &*name(255), 0o600).is_ok());
         assert_eq!(sys!(creat, &*name(256), 0o600), Err(ENAMETOOLONG));
@@ -30,7 +30,7 @@ fn names_are_not_longer_than_255_bytes() {
 
 #[test]
 fn exclusive_creation_fails_for_what_is_there() {
-    run(|| {
+    run_on_each_filesystem(|| {
         let flags = O_CREAT | O_EXCL | O_WRONLY;
         assert!(sys!(open, "/tmp/one", flags, 0o600).is_ok());
         assert_eq!(sys!(open, "/tmp/one", flags, 0o600), Err(EEXIST));
@@ -41,7 +41,7 @@ fn exclusive_creation_fails_for_what_is_there() {
 
 #[test]
 fn truncation_at_open_empties_the_file() {
-    run(|| {
+    run_on_each_filesystem(|| {
         write_file("/tmp/file", b"long content");
         open("/tmp/file", O_WRONLY | O_TRUNC);
         assert_eq!(Stat::of("/tmp/file").len(), 0);
@@ -50,7 +50,7 @@ fn truncation_at_open_empties_the_file() {
 
 #[test]
 fn creat_makes_a_file_for_writing_only() {
-    run(|| {
+    run_on_each_filesystem(|| {
         let file = sys!(creat, "/tmp/file", 0o600).unwrap();
         let room = Room::of(b"x");
         assert_eq!(sys!(write, file, &room, 1), Ok(1));
@@ -60,7 +60,7 @@ fn creat_makes_a_file_for_writing_only() {
 
 #[test]
 fn access_mode_is_kept() {
-    run(|| {
+    run_on_each_filesystem(|| {
         write_file("/tmp/file", b"x");
         let room = Room::new(1);
         let reader = open("/tmp/file", O_RDONLY);
@@ -74,7 +74,7 @@ fn access_mode_is_kept() {
 
 #[test]
 fn directories_are_opened_for_reading_only() {
-    run(|| {
+    run_on_each_filesystem(|| {
         assert_eq!(sys!(open, "/tmp", O_WRONLY, 0), Err(EISDIR));
         assert_eq!(sys!(open, "/tmp", O_RDONLY | O_CREAT, 0o600), Err(EISDIR));
         let folder = open("/tmp", O_RDONLY | O_DIRECTORY);
@@ -85,7 +85,7 @@ fn directories_are_opened_for_reading_only() {
 
 #[test]
 fn last_link_is_not_followed_if_asked() {
-    run(|| {
+    run_on_each_filesystem(|| {
         write_file("/tmp/file", b"x");
         sys!(symlink, "file", "/tmp/link").unwrap();
         assert_eq!(read_file("/tmp/link"), b"x");
@@ -96,7 +96,7 @@ fn last_link_is_not_followed_if_asked() {
 
 #[test]
 fn links_in_a_circle_are_an_error() {
-    run(|| {
+    run_on_each_filesystem(|| {
         sys!(symlink, "/tmp/b", "/tmp/a").unwrap();
         sys!(symlink, "/tmp/a", "/tmp/b").unwrap();
         assert_eq!(sys!(open, "/tmp/a", O_RDONLY, 0), Err(ELOOP));
@@ -106,7 +106,7 @@ fn links_in_a_circle_are_an_error() {
 
 #[test]
 fn open_through_a_dangling_link_makes_its_target() {
-    run(|| {
+    run_on_each_filesystem(|| {
         sys!(symlink, "new", "/tmp/dangling").unwrap();
         write_file("/tmp/dangling", b"2");
         assert_eq!(read_file("/tmp/new"), b"2");
@@ -115,7 +115,7 @@ fn open_through_a_dangling_link_makes_its_target() {
 
 #[test]
 fn openat_begins_at_its_descriptor() {
-    run(|| {
+    run_on_each_filesystem(|| {
         sys!(mkdir, "/tmp/d", 0o700).unwrap();
         write_file("/tmp/d/file", b"in d");
         let folder = open("/tmp/d", O_RDONLY | O_DIRECTORY);
@@ -135,7 +135,7 @@ fn how(flags: u32, mode: u64, resolve: u32) -> Room {
 
 #[test]
 fn openat2_checks_what_openat_lets_pass() {
-    run(|| {
+    run_on_each_filesystem(|| {
         let open = |how: &Room, len: usize| sys!(openat2, AT_FDCWD, "/tmp/file", how, len);
         assert!(open(&how(O_CREAT | O_RDWR, 0o600, 0), 24).is_ok());
         assert_eq!(open(&how(O_RDONLY, 0o600, 0), 24), Err(EINVAL));
@@ -152,7 +152,7 @@ fn openat2_checks_what_openat_lets_pass() {
 
 #[test]
 fn openat2_stays_where_it_is_told_to() {
-    run(|| {
+    run_on_each_filesystem(|| {
         sys!(mkdir, "/tmp/d", 0o700).unwrap();
         write_file("/tmp/d/file", b"inner");
         write_file("/tmp/file", b"outer");
@@ -175,7 +175,7 @@ fn openat2_stays_where_it_is_told_to() {
 
 #[test]
 fn umask_takes_permissions_of_new_files() {
-    run(|| {
+    run_on_each_filesystem(|| {
         assert_eq!(sys!(umask, 0o077), Ok(0o022));
         let file = sys!(creat, "/tmp/file", 0o777).unwrap();
         assert_eq!(Stat::of_file(file).mode(), S_IFREG | 0o700);
@@ -188,7 +188,7 @@ fn umask_takes_permissions_of_new_files() {
 
 #[test]
 fn file_without_a_name_gets_one_by_linkat() {
-    run(|| {
+    run_on_each_filesystem(|| {
         let file = sys!(open, "/tmp", O_TMPFILE | O_RDWR, 0o600).unwrap();
         assert_eq!(sys!(pwrite64, file, &Room::of(b"appears"), 7, 0), Ok(7));
         assert_eq!(Stat::of_file(file).links(), 0);
@@ -203,7 +203,7 @@ fn file_without_a_name_gets_one_by_linkat() {
 
 #[test]
 fn current_directory_follows_chdir_and_fchdir() {
-    run(|| {
+    run_on_each_filesystem(|| {
         let room = Room::new(64);
         let cwd = || sys!(getcwd, &room, 64).map(|len| room.bytes(0, len as usize));
         sys!(mkdir, "/tmp/d", 0o700).unwrap();
@@ -221,7 +221,7 @@ fn current_directory_follows_chdir_and_fchdir() {
 
 #[test]
 fn current_directory_may_be_removed() {
-    run(|| {
+    run_on_each_filesystem(|| {
         sys!(mkdir, "/tmp/d", 0o700).unwrap();
         sys!(chdir, "/tmp/d").unwrap();
         sys!(rmdir, "/tmp/d").unwrap();
@@ -232,7 +232,7 @@ fn current_directory_may_be_removed() {
 
 #[test]
 fn chdir_to_no_directory_fails() {
-    run(|| {
+    run_on_each_filesystem(|| {
         assert_eq!(sys!(chdir, "/dev/null"), Err(ENOTDIR));
         assert_eq!(sys!(chdir, "/none"), Err(ENOENT));
         assert_eq!(sys!(fchdir, open("/dev/null", O_RDONLY)), Err(ENOTDIR));
@@ -242,7 +242,7 @@ fn chdir_to_no_directory_fails() {
 
 #[test]
 fn access_looks_at_what_is_there() {
-    run(|| {
+    run_on_each_filesystem(|| {
         write_file("/tmp/file", b"");
         sys!(chmod, "/tmp/file", 0o600).unwrap();
         assert_eq!(sys!(access, "/tmp/file", F_OK), Ok(0));

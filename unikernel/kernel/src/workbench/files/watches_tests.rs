@@ -7,7 +7,7 @@ use linux_raw_sys::errno::*;
 use linux_raw_sys::general::*;
 
 use super::super::app::calls::{Room, sys};
-use super::super::app::run::run;
+use super::super::app::run::run_on_each_filesystem;
 use super::{open, write_file};
 
 /// What has happened: watch, mask, name.
@@ -37,7 +37,7 @@ fn new_watcher() -> u64 {
 
 #[test]
 fn directory_reports_what_is_made_in_it() {
-    run(|| {
+    run_on_each_filesystem(|| {
         sys!(mkdir, "/tmp/d", 0o700).unwrap();
         let watcher = new_watcher();
         let watch = sys!(inotify_add_watch, watcher, "/tmp/d", IN_CREATE | IN_DELETE).unwrap() as u32;
@@ -56,7 +56,7 @@ fn directory_reports_what_is_made_in_it() {
 
 #[test]
 fn file_reports_what_is_done_to_it() {
-    run(|| {
+    run_on_each_filesystem(|| {
         write_file("/tmp/file", b"x");
         let watcher = new_watcher();
         let mask = IN_OPEN | IN_MODIFY | IN_CLOSE_WRITE | IN_ATTRIB;
@@ -73,7 +73,7 @@ fn file_reports_what_is_done_to_it() {
 
 #[test]
 fn both_ends_of_a_rename_have_one_cookie() {
-    run(|| {
+    run_on_each_filesystem(|| {
         sys!(mkdir, "/tmp/d", 0o700).unwrap();
         write_file("/tmp/d/old", b"x");
         let watcher = new_watcher();
@@ -91,7 +91,7 @@ fn both_ends_of_a_rename_have_one_cookie() {
 
 #[test]
 fn watch_ends_with_its_file_or_when_asked() {
-    run(|| {
+    run_on_each_filesystem(|| {
         write_file("/tmp/file", b"x");
         write_file("/tmp/other", b"x");
         let watcher = new_watcher();
@@ -110,7 +110,7 @@ fn watch_ends_with_its_file_or_when_asked() {
 
 #[test]
 fn equal_events_are_one() {
-    run(|| {
+    run_on_each_filesystem(|| {
         write_file("/tmp/file", b"x");
         let watcher = new_watcher();
         sys!(inotify_add_watch, watcher, "/tmp/file", IN_MODIFY).unwrap();
@@ -124,7 +124,7 @@ fn equal_events_are_one() {
 
 #[test]
 fn second_watch_of_a_file_changes_the_first() {
-    run(|| {
+    run_on_each_filesystem(|| {
         write_file("/tmp/file", b"x");
         let watcher = new_watcher();
         let add = |mask: u32| sys!(inotify_add_watch, watcher, "/tmp/file", mask);
@@ -144,7 +144,7 @@ fn second_watch_of_a_file_changes_the_first() {
 
 #[test]
 fn arguments_of_watches_are_checked() {
-    run(|| {
+    run_on_each_filesystem(|| {
         let watcher = sys!(inotify_init).unwrap();
         assert_eq!(sys!(inotify_init1, 1), Err(EINVAL));
         assert_eq!(sys!(inotify_add_watch, watcher, "/tmp", 0), Err(EINVAL));

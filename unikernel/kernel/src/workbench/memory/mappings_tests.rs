@@ -4,13 +4,13 @@ use linux_raw_sys::errno::*;
 use linux_raw_sys::general::*;
 
 use super::super::app::calls::{Room, sys};
-use super::super::app::run::{run, run_seeds};
+use super::super::app::run::{run_on_each_filesystem, run_seeds};
 use super::super::app::{join, spawn};
 use super::{PAGE, PRIVATE, READ, WRITE, byte_of, file_of, map, map_file};
 
 #[test]
 fn new_memory_is_zero_and_writable() {
-    run(|| {
+    run_on_each_filesystem(|| {
         let place = Room(map(0, 3 * PAGE, WRITE, 0).unwrap());
         assert_eq!(place.0 % PAGE as u64, 0);
         assert_eq!(place.bytes(PAGE - 2, 4), [0; 4]);
@@ -21,7 +21,7 @@ fn new_memory_is_zero_and_writable() {
 
 #[test]
 fn arguments_of_mmap_are_checked() {
-    run(|| {
+    run_on_each_filesystem(|| {
         assert_eq!(map(0, 0, WRITE, 0), Err(EINVAL));
         assert_eq!(sys!(mmap, 0, PAGE, WRITE, MAP_ANONYMOUS, -1, 0), Err(EINVAL));
         assert_eq!(sys!(mmap, 0, PAGE, WRITE, PRIVATE, -1, 1), Err(EINVAL));
@@ -38,7 +38,7 @@ fn arguments_of_mmap_are_checked() {
 
 #[test]
 fn access_of_the_file_bounds_the_mapping() {
-    run(|| {
+    run_on_each_filesystem(|| {
         let path = "/tmp/file";
         let writer = sys!(open, path, O_WRONLY | O_CREAT, 0o600).unwrap();
         let reader = sys!(open, path, O_RDONLY, 0).unwrap();
@@ -55,7 +55,7 @@ fn access_of_the_file_bounds_the_mapping() {
 
 #[test]
 fn fixed_place_replaces_what_is_there() {
-    run(|| {
+    run_on_each_filesystem(|| {
         let place = Room(map(0, 3 * PAGE, WRITE, 0).unwrap());
         place.put(0, &[7; 3 * PAGE]);
         assert_eq!(map(place.at(PAGE), PAGE, WRITE, MAP_FIXED), Ok(place.at(PAGE)));
@@ -68,7 +68,7 @@ fn fixed_place_replaces_what_is_there() {
 
 #[test]
 fn munmap_takes_the_middle_out() {
-    run(|| {
+    run_on_each_filesystem(|| {
         let place = Room(map(0, 3 * PAGE, WRITE, 0).unwrap());
         place.put(0, &[7; 3 * PAGE]);
         assert_eq!(sys!(munmap, place.at(PAGE), PAGE), Ok(0));
@@ -83,7 +83,7 @@ fn munmap_takes_the_middle_out() {
 
 #[test]
 fn protection_is_kept_by_calls_too() {
-    run(|| {
+    run_on_each_filesystem(|| {
         let place = Room(map(0, 2 * PAGE, WRITE, 0).unwrap());
         let zero = sys!(open, "/dev/zero", O_RDONLY, 0).unwrap();
         assert_eq!(sys!(mprotect, place.0, PAGE, READ), Ok(0));
@@ -99,7 +99,7 @@ fn protection_is_kept_by_calls_too() {
 
 #[test]
 fn arguments_of_mprotect_are_checked() {
-    run(|| {
+    run_on_each_filesystem(|| {
         let place = Room(map(0, 2 * PAGE, WRITE, 0).unwrap());
         assert_eq!(sys!(mprotect, place.at(1), PAGE, READ), Err(EINVAL));
         assert_eq!(sys!(mprotect, place.0, PAGE, 1 << 20), Err(EINVAL));
@@ -111,7 +111,7 @@ fn arguments_of_mprotect_are_checked() {
 
 #[test]
 fn memory_is_not_writable_and_executable_at_once() {
-    run(|| {
+    run_on_each_filesystem(|| {
         assert!(map(0, PAGE, PROT_READ | PROT_EXEC, 0).is_ok());
         let both = map(0, PAGE, WRITE | PROT_EXEC, 0);
         assert!(matches!(both, Err(EACCES | EPERM)), "{both:?}");
@@ -123,7 +123,7 @@ fn memory_is_not_writable_and_executable_at_once() {
 
 #[test]
 fn mremap_grows_shrinks_and_moves() {
-    run(|| {
+    run_on_each_filesystem(|| {
         let place = Room(map(0, 4 * PAGE, WRITE, 0).unwrap());
         place.put(0, b"content");
         assert_eq!(sys!(mremap, place.0, 4 * PAGE, 2 * PAGE, 0, 0), Ok(place.0));
@@ -138,7 +138,7 @@ fn mremap_grows_shrinks_and_moves() {
 
 #[test]
 fn mremap_goes_where_it_is_told() {
-    run(|| {
+    run_on_each_filesystem(|| {
         let place = Room(map(0, PAGE, WRITE, 0).unwrap());
         let target = map(0, PAGE, WRITE, 0).unwrap();
         place.put(0, b"moved");
@@ -158,7 +158,7 @@ fn mremap_goes_where_it_is_told() {
 
 #[test]
 fn madvise_gives_pages_back() {
-    run(|| {
+    run_on_each_filesystem(|| {
         let place = Room(map(0, 2 * PAGE, WRITE, 0).unwrap());
         place.put(0, &[7; 2 * PAGE]);
         assert_eq!(sys!(madvise, place.0, PAGE, MADV_DONTNEED), Ok(0));
@@ -182,7 +182,7 @@ fn madvise_gives_pages_back() {
 
 #[test]
 fn mincore_tells_which_pages_are_there() {
-    run(|| {
+    run_on_each_filesystem(|| {
         let place = Room(map(0, 64 * PAGE, READ, 0).unwrap());
         let present = Room::of(&[0xff; 64]);
         assert_eq!(sys!(mincore, place.0, 64 * PAGE, &present), Ok(0));
@@ -200,7 +200,7 @@ fn mincore_tells_which_pages_are_there() {
 
 #[test]
 fn locked_memory_is_there() {
-    run(|| {
+    run_on_each_filesystem(|| {
         let place = Room(map(0, 2 * PAGE, WRITE, 0).unwrap());
         let present = Room::new(2);
         assert_eq!(sys!(mlock, place.0, 2 * PAGE), Ok(0));
@@ -221,7 +221,7 @@ fn locked_memory_is_there() {
 
 #[test]
 fn shared_mappings_are_the_file() {
-    run(|| {
+    run_on_each_filesystem(|| {
         let file = file_of(b"0123456789");
         let shared = Room(map_file(file, PAGE, WRITE, MAP_SHARED).unwrap());
         let second = Room(map_file(file, PAGE, READ, MAP_SHARED).unwrap());
@@ -241,7 +241,7 @@ fn shared_mappings_are_the_file() {
 
 #[test]
 fn msync_checks_what_it_is_given() {
-    run(|| {
+    run_on_each_filesystem(|| {
         let file = file_of(&[0; 2 * PAGE]);
         let place = map_file(file, 2 * PAGE, WRITE, MAP_SHARED).unwrap();
         assert_eq!(sys!(msync, place, 2 * PAGE, MS_SYNC), Ok(0));
@@ -256,7 +256,7 @@ fn msync_checks_what_it_is_given() {
 
 #[test]
 fn file_is_read_into_its_own_mapping() {
-    run(|| {
+    run_on_each_filesystem(|| {
         let file = file_of(&[b'a'; 2 * PAGE]);
         let place = Room(map_file(file, 2 * PAGE, WRITE, MAP_SHARED).unwrap());
         sys!(pwrite64, file, &Room::of(b"begin"), 5, 0).unwrap();
@@ -269,7 +269,7 @@ fn file_is_read_into_its_own_mapping() {
 
 #[test]
 fn shared_memory_without_a_file() {
-    run(|| {
+    run_on_each_filesystem(|| {
         let flags = MAP_SHARED | MAP_ANONYMOUS;
         let place = Room(sys!(mmap, 0, PAGE, WRITE, flags, -1, 0).unwrap());
         let thread = spawn(move || place.put(0, b"other"));
@@ -280,7 +280,7 @@ fn shared_memory_without_a_file() {
 
 #[test]
 fn break_moves_both_ways() {
-    run(|| {
+    run_on_each_filesystem(|| {
         let start = sys!(brk, 0).unwrap();
         assert_eq!(sys!(brk, start + 10_000), Ok(start + 10_000));
         Room(start).put(9_990, b"x");
@@ -311,7 +311,7 @@ fn membarrier_wants_to_be_announced() {
 
 #[test]
 fn protection_keys_need_a_processor_that_has_them() {
-    run(|| {
+    run_on_each_filesystem(|| {
         let place = map(0, PAGE, WRITE, 0).unwrap();
         assert_eq!(sys!(pkey_mprotect, place, PAGE, READ, -1), Ok(0));
         let zero = sys!(open, "/dev/zero", O_RDONLY, 0).unwrap();

@@ -7,15 +7,18 @@ use std::boxed::Box;
 use std::collections::VecDeque;
 use std::vec::Vec;
 
+use super::app;
 use super::engine::Single;
 use super::virtio::{self, Chain, Model};
-use super::app;
 
 /// How long the device has a request.
 const LATENCY_NS: u64 = 2_000;
 
 /// What a server says to a request: bytes, and how many it claims to have written; none if it never answers.
 pub type Answer = Option<(Vec<u8>, u32)>;
+
+/// Answers a request.
+pub type Serve = Box<dyn FnMut(&[u8]) -> Answer>;
 
 /// What a queue is for.
 pub enum Use {
@@ -26,7 +29,7 @@ pub enum Use {
     /// Has the driver's buffers wait for [`Device::give`].
     Source,
     /// Answers each request.
-    Server(Box<dyn FnMut(&[u8]) -> Answer>),
+    Server(Serve),
 }
 
 /// A device to be plugged in.

@@ -8,4 +8,4 @@ mod tcp_tests;
 mod udp_message_tests;
 mod udp_tests;
 mod unix_tests;
-mod vsock_tests;
+mod vsock;

@@ -6,9 +6,10 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 use linux_raw_sys::general::inotify_event;
 use linux_raw_sys::ioctl::FIONREAD;
 
+use super::notify::{Event, Queue};
 use super::{AttemptError, File, Metadata, PollSource, Readiness, WaitMode, complete};
 use crate::abi::{Errno, SysResult};
-use crate::fs::notify::{Event, Queue};
+
 use crate::mem::user::{UserPtr, UserSlice};
 
 /// Instances at once (`/proc/sys/fs/inotify/max_user_instances`).

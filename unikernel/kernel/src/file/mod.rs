@@ -3,7 +3,7 @@
 //! - [`File`]: what every kind of file can do, with refusals as defaults;
 //! - [`OpenFile`]: a file as opened, with status flags and an offset; [`table`]: descriptors;
 //! - [`PollSource`]: how a file tells sleeping threads and epoll that something changed; [`ready_list`]: what epoll has been told of;
-//! - [`lock`]: `flock` and byte-range locks;
+//! - [`lock`]: `flock` and byte-range locks; [`notify`]: who watches files and directories;
 //! - [`epoll`], [`poll_set`]: waiting for many files; [`pipe`], [`eventfd`], [`timerfd`], [`signalfd`],
 //!   [`inotify`], [`pidfd`], [`message_queue`]: files that live in memory alone; [`tty`], [`console`]: terminals.
 //!
@@ -18,6 +18,7 @@ pub mod eventfd;
 pub mod inotify;
 pub mod lock;
 pub mod message_queue;
+pub mod notify;
 mod open_file;
 pub mod pidfd;
 pub mod pipe;
@@ -42,7 +43,6 @@ pub use poll_source::PollSource;
 pub use table::{get, get_any, install};
 
 use crate::abi::{Errno, SysResult};
-use crate::fs::memory_file::Content;
 use crate::mem::space::PageSource;
 use crate::mem::user::UserSlice;
 use crate::process::signal;
@@ -91,6 +91,15 @@ pub enum WaitMode {
     MayBlock,
     /// `O_NONBLOCK`, `MSG_DONTWAIT`: answer `EAGAIN` instead.
     NonBlocking,
+}
+
+/// What is in a file at an offset.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Content {
+    /// Bytes that were written (`SEEK_DATA`).
+    Data,
+    /// Zeros that take no memory (`SEEK_HOLE`).
+    Hole,
 }
 
 /// What `stat` tells.
@@ -143,6 +152,12 @@ impl Metadata {
             born_ns: 0,
         }
     }
+}
+
+/// What a path leads to: a node of the tree in memory, or an inode.
+pub trait NamedNode: Any {
+    /// Tells who watches it, or the directory in which it was found, what was done with it ([`notify`]).
+    fn tell_watches(&self, events: u32);
 }
 
 /// One kind of file. Every default is the refusal that Linux gives.
@@ -292,6 +307,11 @@ pub trait File: Any + Send + Sync {
     /// an inode are opened by that.
     fn reopen(&self, _flags: FileFlags) -> Result<Arc<dyn File>, Errno> {
         Err(Errno::ENXIO)
+    }
+
+    /// What a path led to when it was opened, for files that are opened by one.
+    fn node(&self) -> Option<&dyn NamedNode> {
+        None
     }
 
     /// The last descriptor is gone. Called once; other threads may still be inside a call.

@@ -7,9 +7,9 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use bitflags::bitflags;
 use linux_raw_sys::general as raw;
 
+use super::notify;
 use super::{File, WaitMode, at_each};
 use crate::abi::{Errno, SysResult};
-use crate::fs::notify;
 use crate::mem::user::UserSlice;
 use crate::sync::{self, SpinLock};
 use crate::task::limits;

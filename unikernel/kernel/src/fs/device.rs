@@ -8,7 +8,7 @@ use super::memory_file::{MAX_FILE_BYTES, MemoryFile};
 use super::{Handle, node};
 use crate::abi::{Errno, SysResult};
 use crate::file::console::CONSOLE_DEVICE;
-use crate::file::{File, Metadata, WaitMode};
+use crate::file::{File, Metadata, NamedNode, WaitMode};
 use crate::mem::space::PageSource;
 use crate::mem::user::UserSlice;
 use crate::platform::random;
@@ -118,6 +118,10 @@ fn produce(into: UserSlice, fill: impl Fn(&mut [u8])) -> SysResult {
 }
 
 impl File for DeviceFile {
+    fn node(&self) -> Option<&dyn NamedNode> {
+        Some(&self.handle)
+    }
+
     fn takes_offset(&self) -> bool {
         true
     }

@@ -14,7 +14,7 @@ use spin::LazyLock;
 use super::Handle;
 use super::node::{metadata, name_of};
 use crate::abi::SysResult;
-use crate::file::{File, Metadata, PollSource, Readiness};
+use crate::file::{File, Metadata, NamedNode, PollSource, Readiness};
 use crate::mem::user::UserSlice;
 use crate::platform::generation;
 
@@ -46,13 +46,11 @@ pub(super) fn open(handle: Handle) -> Arc<dyn File> {
     Arc::new(Generation { handle, known: AtomicU64::new(generation::number()) })
 }
 
-impl Generation {
-    pub(super) fn handle(&self) -> &Handle {
-        &self.handle
-    }
-}
-
 impl File for Generation {
+    fn node(&self) -> Option<&dyn NamedNode> {
+        Some(&self.handle)
+    }
+
     fn is_seekable(&self) -> bool {
         true
     }

@@ -15,6 +15,7 @@ use core::sync::atomic::AtomicU64;
 use linux_raw_sys::general::F_SEAL_SEAL;
 
 use crate::abi::{Errno, SysResult};
+use crate::file::Content;
 use crate::file::lock::FileLocks;
 use crate::kmem::{PAGE_BYTES, frames};
 use crate::mem::shared::{self, SharedFrame};
@@ -61,15 +62,6 @@ impl Drop for MemoryFile {
 enum Piece {
     Page(SharedFrame),
     Base(&'static [u8]),
-    Hole,
-}
-
-/// What is in the file at an offset.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Content {
-    /// Bytes that were written (`SEEK_DATA`).
-    Data,
-    /// Zeros that take no memory (`SEEK_HOLE`).
     Hole,
 }
 

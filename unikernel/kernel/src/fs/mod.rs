@@ -6,7 +6,7 @@
 //! - [`node`]: a node of the tree as an open file; [`memory_file`]: a file's bytes;
 //! - `ext4`: how that reaches its disk (`crate::vfs` mounts it below a directory of the tree); [`mounts`]: which filesystems the app sees;
 //! - [`resolve`]: walks that may not lead everywhere;
-//! - [`notify`]: who watches files is told of changes;
+//! - [`watched`]: what `file::notify` is told of files with a name;
 //! - [`image`]: the app's program as a file; [`device`]: `/dev`; [`proc`]: `/proc`, texts made when they are opened; [`metrics`]: the
 //!   kernel's counters among them; [`generation`]: whether the machine goes on from a saved state; [`listing`]: its directories and links that change by themselves.
 //!
@@ -26,11 +26,11 @@ pub mod memory_file;
 pub mod metrics;
 pub mod mounts;
 pub mod node;
-pub mod notify;
 mod p9;
 pub mod proc;
 pub mod registry;
 pub mod resolve;
+pub mod watched;
 
 use alloc::borrow::Cow;
 use alloc::boxed::Box;

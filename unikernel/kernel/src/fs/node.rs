@@ -8,14 +8,14 @@ use linux_raw_sys::general::*;
 use unikernel_fs::{Node, NodeId};
 
 use super::device::DeviceFile;
-use super::generation::{self, Generation};
-use super::memory_file::{Content, MAX_FILE_BYTES, MemoryFile};
+use super::generation;
+use super::memory_file::{MAX_FILE_BYTES, MemoryFile};
 use super::{Device, FileTree, Handle, Special, image, mounts, proc, tree};
 use crate::abi::{Errno, SysResult};
 use crate::file::lock::FileLocks;
 use crate::file::pipe::Fifo;
 use crate::file::tty::{master::Master, slave::Slave};
-use crate::file::{File, Metadata, console};
+use crate::file::{Content, File, Metadata, NamedNode, console};
 use crate::mem::space::{Description, PageSource, Supply};
 use crate::mem::user::UserSlice;
 use crate::platform::time;
@@ -126,15 +126,8 @@ pub fn open_name(handle: Handle) -> Arc<dyn File> {
 
 /// What keeps the node behind an open file, if there is one.
 pub fn handle_of(file: &dyn File) -> Option<&Handle> {
-    let any: &dyn Any = file;
-    let regular = any.downcast_ref::<FileNode>().map(|file| &file.0.handle);
-    regular
-        .or_else(|| any.downcast_ref::<NameOnly>().map(|named| &*named.handle))
-        .or_else(|| any.downcast_ref::<Text>().map(|text| &text.handle))
-        .or_else(|| any.downcast_ref::<Generation>().map(Generation::handle))
-        .or_else(|| any.downcast_ref::<DeviceFile>().map(|device| &device.handle))
-        .or_else(|| any.downcast_ref::<Slave>().map(Slave::handle))
-        .or_else(|| any.downcast_ref::<Master>().map(Master::handle))
+    let node: &dyn Any = file.node()?;
+    node.downcast_ref()
 }
 
 /// The path that led to a node.
@@ -216,6 +209,10 @@ pub fn note_change(id: NodeId) {
 }
 
 impl File for FileNode {
+    fn node(&self) -> Option<&dyn NamedNode> {
+        Some(&self.0.handle)
+    }
+
     fn is_seekable(&self) -> bool {
         true
     }
@@ -294,6 +291,10 @@ struct Text {
 }
 
 impl File for Text {
+    fn node(&self) -> Option<&dyn NamedNode> {
+        Some(&self.handle)
+    }
+
     fn is_seekable(&self) -> bool {
         true
     }
@@ -339,6 +340,10 @@ pub struct NameOnly {
 }
 
 impl File for NameOnly {
+    fn node(&self) -> Option<&dyn NamedNode> {
+        Some(&*self.handle)
+    }
+
     fn is_seekable(&self) -> bool {
         true
     }

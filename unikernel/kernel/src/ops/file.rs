@@ -5,7 +5,7 @@ use unikernel_vfs::Sync;
 
 use crate::abi::{Errno, SysResult};
 use crate::file::OpenFile;
-use crate::fs::notify;
+use crate::file::notify;
 
 /// fsync(2), fdatasync(2).
 pub fn sync(opened: &OpenFile, what: Sync) -> SysResult {

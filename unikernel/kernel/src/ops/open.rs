@@ -10,11 +10,11 @@ use unikernel_vfs::{FileKind, NewKind};
 
 use super::path::{base_of, read_path, truncate};
 use crate::abi::Errno;
+use crate::file::notify;
 use crate::file::tty::slave::Slave;
 use crate::file::{self, File, FileFlags, Metadata, OpenFile};
 use crate::fs::memory_file::MemoryFile;
 use crate::fs::mounts::{self, Edits};
-use crate::fs::notify;
 use crate::fs::{self, FileTree, Handle, Located, NodeId, Special, Walked, node};
 use crate::mem::user::UserPtr;
 use crate::platform::time;

@@ -8,10 +8,10 @@ use unikernel_fs::{Node, NodeId};
 use unikernel_vfs::{AttributeChange, Timestamp};
 
 use crate::abi::{Errno, SysResult};
+use crate::file::notify;
 use crate::file::{self, OpenFile};
 use crate::fs::node::{self, FileNode, NameOnly};
-use crate::fs::notify;
-use crate::fs::{self, FileTree, Located};
+use crate::fs::{self, FileTree, Located, watched};
 use crate::mem::user::UserPtr;
 use crate::ops;
 use crate::ops::path::{Named, resolve, truncate};
@@ -68,7 +68,7 @@ fn change(named: &Named, wanted: AttributeChange) -> SysResult {
         _ => IN_ATTRIB,
     };
     match named {
-        Named::Node(found) => notify::used_at(found, event),
+        Named::Node(found) => watched::used_at(found, event),
         Named::Opened(opened) => notify::used(&*opened.file, event),
     }
     Ok(0)
@@ -243,7 +243,7 @@ pub fn sys_truncate(path: UserPtr<u8>, len: i64) -> SysResult {
                     Located::Inode(opened) => opened.inode.resize(len)?,
                     Located::Memory(handle) => node::resize(handle.id, len)?,
                 }
-                notify::used_at(&found, IN_MODIFY);
+                watched::used_at(&found, IN_MODIFY);
             }
             (S_IFDIR, _) => return Err(Errno::EISDIR),
             _ => return Err(Errno::EINVAL),

@@ -5,10 +5,10 @@ use unikernel_fs::LastLink;
 
 use crate::abi::{Errno, SysResult};
 use crate::file::inotify::Inotify;
+use crate::file::notify::WatchError;
 use crate::file::table::on_exec_of;
 use crate::file::{self, FileFlags};
-use crate::fs;
-use crate::fs::notify::WatchError;
+use crate::fs::{self, watched};
 use crate::mem::user::UserPtr;
 use crate::ops::path::{base_of, read_path};
 
@@ -45,7 +45,7 @@ pub fn sys_inotify_add_watch(fd: i32, path: UserPtr<u8>, mask: u32) -> SysResult
     if mask & IN_ONLYDIR != 0 && !found.is_directory() {
         return Err(Errno::ENOTDIR);
     }
-    match instance.queue.watch(found, mask) {
+    match instance.queue.watch((&found).into(), watched::pin(&found), mask) {
         Ok(descriptor) => Ok(descriptor as usize),
         Err(WatchError::Exists) => Err(Errno::EEXIST),
         Err(WatchError::Full) => Err(Errno::ENOSPC),

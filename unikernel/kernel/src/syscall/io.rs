@@ -5,8 +5,8 @@ use linux_raw_sys::general::{
 };
 
 use crate::abi::{Errno, SysResult};
+use crate::file::Content;
 use crate::file::{self, WaitMode};
-use crate::fs::memory_file::Content;
 use crate::mem::user::{UserPtr, UserSlice};
 use crate::ops::buffers::{RawBuffer, buffer, read_buffers};
 

@@ -5,10 +5,11 @@ use alloc::vec::Vec;
 use linux_raw_sys::general::*;
 
 use crate::abi::{Errno, SysResult};
+use crate::file::notify;
 use crate::file::{self, Metadata};
+use crate::fs::mounts;
 use crate::fs::node::{self, NameOnly};
 use crate::fs::{self, Located, NodeId};
-use crate::fs::{mounts, notify};
 use crate::kmem::frames;
 use crate::mem::shared;
 use crate::mem::user::{UserAbi, UserPtr, UserSlice};

@@ -16,8 +16,8 @@ use super::inode::{Inode, entry_type};
 use super::{Mount, errno};
 use crate::abi::{Errno, SysResult};
 use crate::file::lock::FileLocks;
-use crate::file::{File, Metadata};
-use crate::fs::memory_file::Content;
+use crate::file::notify::{self, FileKey};
+use crate::file::{Content, File, Metadata, NamedNode};
 use crate::kmem::PAGE_BYTES;
 use crate::mem::space::PageSource;
 use crate::mem::user::UserSlice;
@@ -58,6 +58,21 @@ impl Opened {
             name.push_str(" (deleted)");
         }
         name
+    }
+}
+
+impl NamedNode for Opened {
+    fn tell_watches(&self, mask: u32) {
+        let inode = &*self.inode;
+        let mount = core::ptr::from_ref(inode.mount).addr();
+        let name = self.parent.map(|parent| (FileKey::Inode(mount, parent.0), notify::last_name(&self.path)));
+        notify::used_named(inode.into(), name, inode.is_directory(), mask);
+    }
+}
+
+impl From<&Inode> for FileKey {
+    fn from(inode: &Inode) -> Self {
+        Self::Inode(core::ptr::from_ref(inode.mount).addr(), inode.number.0)
     }
 }
 
@@ -164,6 +179,10 @@ impl Drop for InodeFile {
 }
 
 impl File for InodeFile {
+    fn node(&self) -> Option<&dyn NamedNode> {
+        Some(&*self.opened)
+    }
+
     fn is_seekable(&self) -> bool {
         true
     }
@@ -263,6 +282,10 @@ impl InodeName {
 }
 
 impl File for InodeName {
+    fn node(&self) -> Option<&dyn NamedNode> {
+        Some(&*self.opened)
+    }
+
     fn is_seekable(&self) -> bool {
         true
     }

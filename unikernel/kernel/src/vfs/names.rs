@@ -11,7 +11,7 @@ use super::inode::Inode;
 use super::walk::InodePlace;
 use super::{Mount, now};
 use crate::abi::Errno;
-use crate::fs::notify::{self, FileKey};
+use crate::file::notify::{self, FileKey};
 
 /// True for names that are not a directory's to give away.
 pub fn is_dots(place: &InodePlace) -> bool {

@@ -11,7 +11,9 @@ use super::slave::Slave;
 use super::{Queues, session};
 use crate::abi::{Errno, SysResult};
 use crate::file::table::{self, OnExec};
-use crate::file::{self, AttemptError, File, FileFlags, Metadata, PollSource, Readiness, WaitMode};
+use crate::file::{
+    self, AttemptError, File, FileFlags, Metadata, NamedNode, PollSource, Readiness, WaitMode,
+};
 use crate::fs::{self, Handle, node};
 use crate::mem::user::{UserPtr, UserSlice};
 use crate::task::signal::MAX_SIGNAL;
@@ -30,11 +32,6 @@ impl Master {
     /// Opens `/dev/ptmx`: makes a pseudo-terminal.
     pub fn open(handle: Handle) -> Result<Arc<Self>, Errno> {
         Ok(Arc::new(Self { pty: pty::make()?, handle }))
-    }
-
-    /// The node that was opened.
-    pub fn handle(&self) -> &Handle {
-        &self.handle
     }
 
     fn try_read(&self, into: UserSlice) -> Result<usize, AttemptError> {
@@ -101,6 +98,10 @@ impl Master {
 }
 
 impl File for Master {
+    fn node(&self) -> Option<&dyn NamedNode> {
+        Some(&self.handle)
+    }
+
     fn read(&self, into: UserSlice, mode: WaitMode) -> SysResult {
         if into.is_empty() {
             return Ok(0);

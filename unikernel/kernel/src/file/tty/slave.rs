@@ -11,7 +11,7 @@ use unikernel_fs::terminal::{Screen, Settings};
 use super::pty::{self, Pty, Shown, State};
 use super::{Line, Queues, session};
 use crate::abi::{Errno, SysResult};
-use crate::file::{AttemptError, File, Metadata, PollSource, Readiness, WaitMode};
+use crate::file::{AttemptError, File, Metadata, NamedNode, PollSource, Readiness, WaitMode};
 use crate::fs::{Handle, device::Device, node};
 use crate::kmem::room;
 use crate::mem::user::UserSlice;
@@ -50,11 +50,6 @@ impl Slave {
         let pty = session::controlling()?;
         let handle = handle.again(&mut crate::fs::tree());
         Some(Self::open(pty, handle))
-    }
-
-    /// The node that was opened.
-    pub fn handle(&self) -> &Handle {
-        &self.handle
     }
 
     /// It was opened by a session's leader that may read it: it becomes the controlling terminal, if there is none.
@@ -195,6 +190,10 @@ fn readiness(state: &State) -> Readiness {
 }
 
 impl File for Slave {
+    fn node(&self) -> Option<&dyn NamedNode> {
+        Some(&self.handle)
+    }
+
     fn read(&self, into: UserSlice, mode: WaitMode) -> SysResult {
         // Only who waits already is told of the hang-up; for others the terminal has ended.
         if !self.pty.state.lock().is_master_open {

@@ -22,10 +22,10 @@ use core::ops::RangeInclusive;
 use core::str;
 use core::sync::atomic::{AtomicI32, Ordering};
 
-use super::{generation, metrics, mounts, notify, registry};
+use super::{generation, metrics, mounts, registry};
 use crate::abi::{self, Errno};
 use crate::file::tty::pty;
-use crate::file::{inotify, message_queue, pipe};
+use crate::file::{inotify, message_queue, notify, pipe};
 use crate::mem::space;
 use crate::process::host_name;
 use crate::task::credentials::{self, CAPABILITY_COUNT};

@@ -10,18 +10,15 @@ use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, LinkedList};
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
+use core::any::Any;
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use linux_raw_sys::general::*;
-use unikernel_fs::Node;
+use unikernel_fs::NodeId;
 
-use super::{Handle, Located, NodeId, node, tree};
-use crate::file::{File, PollSource, Readiness};
+use super::{File, PollSource, Readiness};
 use crate::kmem::room;
 use crate::sync::SpinLock;
-use crate::vfs;
-use crate::vfs::file::Opened;
-use crate::vfs::inode::Inode;
 
 /// Watches of all instances together (`/proc/sys/fs/inotify/max_user_watches`).
 pub const MAX_WATCHES: usize = 8192;
@@ -59,21 +56,6 @@ impl From<NodeId> for FileKey {
     }
 }
 
-impl From<&Inode> for FileKey {
-    fn from(inode: &Inode) -> Self {
-        Self::Inode(core::ptr::from_ref(inode.mount).addr(), inode.number.0)
-    }
-}
-
-impl From<&Located> for FileKey {
-    fn from(located: &Located) -> Self {
-        match located {
-            Located::Memory(handle) => Self::Node(handle.id),
-            Located::Inode(opened) => (&*opened.inode).into(),
-        }
-    }
-}
-
 /// One file that one instance watches.
 struct Watch {
     descriptor: i32,
@@ -82,7 +64,7 @@ struct Watch {
     bits: AtomicU32,
     queue: Weak<Queue>,
     /// Keeps the file, so that no other gets its number.
-    _pinned: Located,
+    _pinned: Arc<dyn Any + Send + Sync>,
 }
 
 /// Why there is no watch.
@@ -169,9 +151,13 @@ impl Queue {
         self.source.notify(Readiness::READABLE);
     }
 
-    /// Watches a file, or changes how it is watched; answers the watch's descriptor.
-    pub fn watch(self: &Arc<Self>, file: Located, mask: u32) -> Result<i32, WatchError> {
-        let key = FileKey::from(&file);
+    /// Watches a file, which `pinned` keeps, or changes how it is watched; answers the watch's descriptor.
+    pub fn watch(
+        self: &Arc<Self>,
+        key: FileKey,
+        pinned: Arc<dyn Any + Send + Sync>,
+        mask: u32,
+    ) -> Result<i32, WatchError> {
         let bits = mask & (EVENTS | IN_ONESHOT);
         let mut watches = WATCHES.lock();
         let here = watches.entry(key).or_default();
@@ -194,7 +180,7 @@ impl Queue {
         WATCH_COUNT.fetch_add(1, Ordering::Relaxed);
         let descriptor = (self.last_descriptor.fetch_add(1, Ordering::Relaxed) + 1) as i32;
         let queue = Arc::downgrade(self);
-        let watch = Arc::new(Watch { descriptor, key, bits: AtomicU32::new(bits), queue, _pinned: file });
+        let watch = Arc::new(Watch { descriptor, key, bits: AtomicU32::new(bits), queue, _pinned: pinned });
         here.push(Arc::clone(&watch));
         WANTED.fetch_or(bits, Ordering::Relaxed);
         drop(watches);
@@ -319,59 +305,21 @@ pub fn used(file: &dyn File, mask: u32) {
 
 #[cold]
 fn used_file(file: &dyn File, mask: u32) {
-    if let Some(opened) = vfs::file::of(file) {
-        return used_inode(opened, mask);
-    }
-    if let Some(handle) = node::handle_of(file) {
-        used_in_memory(handle, mask);
+    if let Some(node) = file.node() {
+        node.tell_watches(mask);
     }
 }
 
-/// Something was done with what a path leads to.
-pub fn used_at(file: &Located, mask: u32) {
-    if !is_wanted(mask) {
-        return;
-    }
-    match file {
-        Located::Memory(handle) => used_in_memory(handle, mask),
-        Located::Inode(opened) => used_inode(opened, mask),
-    }
-}
-
-fn used_in_memory(handle: &Handle, mask: u32) {
-    let id = handle.id;
-    let (is_directory, place) = {
-        let tree = tree();
-        match tree.node(id) {
-            Node::Directory(directory) => {
-                let path = if id == NodeId::ROOT { None } else { tree.path_of(id) };
-                (true, path.map(|path| (directory.parent(), last_name(&path).into())))
-            }
-            _ => (false, handle.place.clone().filter(|(parent, name)| names(&tree, *parent, name, id))),
-        }
-    };
+/// The same, for who knows the file by itself: it tells who watches the file and, by the name that led to it, its directory.
+pub fn used_named(file: FileKey, name: Option<(FileKey, &[u8])>, is_directory: bool, mask: u32) {
     let mask = mask | directory_bit(is_directory);
-    if let Some((parent, name)) = place {
-        tell(parent.into(), mask, 0, &name);
+    if let Some((parent, name)) = name {
+        tell(parent, mask, 0, name);
     }
-    tell(id.into(), mask, 0, b"");
+    tell(file, mask, 0, b"");
 }
 
-/// True if a name in a directory still leads to a node.
-fn names(tree: &super::FileTree, parent: NodeId, name: &[u8], id: NodeId) -> bool {
-    matches!(tree.node(parent), Node::Directory(directory) if directory.get(name) == Some(id))
-}
-
-fn used_inode(opened: &Opened, mask: u32) {
-    let inode = &*opened.inode;
-    let mask = mask | directory_bit(inode.is_directory());
-    if let Some(parent) = opened.parent {
-        let mount = core::ptr::from_ref(inode.mount).addr();
-        tell(FileKey::Inode(mount, parent.0), mask, 0, last_name(&opened.path));
-    }
-    tell(inode.into(), mask, 0, b"");
-}
-
-fn last_name(path: &[u8]) -> &[u8] {
+/// The last name of a path.
+pub fn last_name(path: &[u8]) -> &[u8] {
     path.rsplit(|&byte| byte == b'/').next().unwrap_or(path)
 }

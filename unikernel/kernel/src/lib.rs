@@ -152,6 +152,8 @@ fn register_callbacks() {
         RLIMIT_CPU => process::cpu_limit::set(limit),
         _ => {}
     });
+    file::table::set_collector(net::unix::garbage::collect);
+    net::unix::set_paths(&fs::socket_names::SocketNames);
     mem::fault::set_out_of_memory(process::out_of_memory::end_app);
     process::out_of_memory::set_holdings(|| Holdings {
         cached_pages: vfs::cache::pages(),
@@ -212,9 +214,10 @@ fn mount_disks(options: &Options) {
         log::warn!("`root=` in Linux's form: there is no `{}` here; not used", Shown(&root.disk));
         mounts.retain(|point| point != root);
     }
-    if let Err(error) = vfs::table::mount_all(&mounts, &options.formatted) {
+    if let Err(error) = vfs::table::mount_all(&mounts, &options.formatted, fs::mounts::mount_point) {
         cannot_boot(format_args!("{}", Shown(&error.to_string())));
     }
+    fs::finish();
 }
 
 /// The command line, and what it says; the log is set up as it says. An error is a text for people.

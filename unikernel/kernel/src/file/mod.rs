@@ -17,6 +17,7 @@ mod epoll_nesting;
 pub mod eventfd;
 pub mod inotify;
 pub mod lock;
+pub mod long_text;
 pub mod message_queue;
 pub mod notify;
 mod open_file;
@@ -47,6 +48,9 @@ use crate::mem::space::PageSource;
 use crate::mem::user::UserSlice;
 use crate::process::signal;
 use crate::task::signal::SignalInfo;
+
+/// The largest file (Linux: `MAX_LFS_FILESIZE`).
+pub const MAX_FILE_BYTES: u64 = i64::MAX as u64;
 
 bitflags! {
     /// What a file is ready for; the bits are epoll's (and poll's) own.

@@ -6,8 +6,9 @@ use alloc::sync::Arc;
 use core::fmt::Write;
 use core::sync::atomic::{AtomicBool, Ordering};
 
+use linux_raw_sys::general::{S_IFDIR, S_IFMT};
+
 use super::{File, Metadata, OpenFile, PollSource, Readiness};
-use crate::fs::node::NameOnly;
 use crate::task::exit_watch::ExitListener;
 use crate::task::process::{PROCESS_ID, process};
 use crate::task::thread::{Thread, ThreadId};
@@ -84,7 +85,8 @@ pub fn subject_of(opened: &OpenFile) -> Option<Subject> {
     if let Some(pidfd) = opened.downcast::<PidFd>() {
         return Some(pidfd.subject);
     }
-    let is_own_directory = opened.downcast::<NameOnly>().is_some() && opened.file.name() == "/proc/1";
+    let is_directory = opened.file.metadata().mode & S_IFMT == S_IFDIR;
+    let is_own_directory = is_directory && opened.file.name() == "/proc/1";
     is_own_directory.then_some(Subject::Process)
 }
 

@@ -3,12 +3,12 @@
 use alloc::sync::Arc;
 
 use linux_raw_sys::general::O_CLOEXEC;
+use spin::Once;
 use unikernel_fs::{DescriptorTable, TableFull};
 
 use super::{FileFlags, OpenFile};
 use crate::abi::Errno;
 use crate::kmem::room;
-use crate::net::unix::garbage;
 use crate::sync::SpinLock;
 
 /// Descriptors that an app may have at most; it may want fewer (`RLIMIT_NOFILE`). The table grows as they are used.
@@ -82,15 +82,30 @@ pub fn replace(descriptor: i32, file: Arc<OpenFile>, on_exec: OnExec) -> Result<
     let replaced = TABLE.lock().replace(index, Slot { file, on_exec });
     // Closing may take other locks, so it waits until the table's is released.
     drop(replaced.map_err(|(full, _slot)| errno_of(full, Errno::EBADF))?);
-    garbage::collect();
+    tell_closed();
     Ok(index)
+}
+
+/// Who looks for files that nobody can reach any more.
+static COLLECTOR: Once<fn()> = Once::new();
+
+/// Sets who looks, whenever a descriptor has been closed, for files that nobody can reach any more. It is called without locks.
+pub fn set_collector(collect: fn()) {
+    COLLECTOR.call_once(|| collect);
+}
+
+#[inline]
+fn tell_closed() {
+    if let Some(collect) = COLLECTOR.get() {
+        collect();
+    }
 }
 
 /// Frees a descriptor.
 pub fn close(descriptor: i32) -> Result<(), Errno> {
     let slot = TABLE.lock().remove(index(descriptor)?);
     slot.map(drop).ok_or(Errno::EBADF)?;
-    garbage::collect();
+    tell_closed();
     Ok(())
 }
 

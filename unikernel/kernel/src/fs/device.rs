@@ -4,11 +4,11 @@ use alloc::string::String;
 
 use alloc::sync::Arc;
 
-use super::memory_file::{MAX_FILE_BYTES, MemoryFile};
+use super::memory_file::MemoryFile;
 use super::{Handle, node};
 use crate::abi::{Errno, SysResult};
 use crate::file::console::CONSOLE_DEVICE;
-use crate::file::{File, Metadata, NamedNode, WaitMode};
+use crate::file::{File, MAX_FILE_BYTES, Metadata, NamedNode, WaitMode};
 use crate::mem::space::PageSource;
 use crate::mem::user::UserSlice;
 use crate::platform::random;

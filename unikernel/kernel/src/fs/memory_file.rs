@@ -15,8 +15,8 @@ use core::sync::atomic::AtomicU64;
 use linux_raw_sys::general::F_SEAL_SEAL;
 
 use crate::abi::{Errno, SysResult};
-use crate::file::Content;
 use crate::file::lock::FileLocks;
+use crate::file::{Content, MAX_FILE_BYTES};
 use crate::kmem::{PAGE_BYTES, frames};
 use crate::mem::shared::{self, SharedFrame};
 use crate::mem::space::{self, Copies};
@@ -26,9 +26,6 @@ use crate::sync::SpinLock;
 use crate::task::mutex::Mutex;
 use crate::task::scheduler;
 use crate::vfs::cache;
-
-/// The largest file (Linux: `MAX_LFS_FILESIZE`).
-pub const MAX_FILE_BYTES: u64 = i64::MAX as u64;
 
 /// A file's bytes.
 pub struct MemoryFile {

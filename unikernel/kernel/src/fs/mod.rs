@@ -30,6 +30,7 @@ mod p9;
 pub mod proc;
 pub mod registry;
 pub mod resolve;
+pub mod socket_names;
 pub mod watched;
 
 use alloc::borrow::Cow;

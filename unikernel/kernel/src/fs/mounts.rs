@@ -5,16 +5,16 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::Write;
-use core::sync::atomic::{AtomicU64, Ordering};
 
 use linux_raw_sys::general::{
     CGROUP2_SUPER_MAGIC, DEVPTS_SUPER_MAGIC, PROC_SUPER_MAGIC, SYSFS_MAGIC, TMPFS_MAGIC,
 };
-use unikernel_fs::{FilesystemId, LastLink};
+use unikernel_fs::{Attributes, FilesystemId, LastLink};
 
 use super::device;
 use super::{FileTree, NodeId, tree};
 use crate::abi::Errno;
+use crate::vfs::table::FIRST_DEVICE_NUMBER;
 use crate::vfs::{self, Mount};
 
 /// A filesystem within the tree.
@@ -87,14 +87,24 @@ pub fn kinds_in_memory() -> impl Iterator<Item = &'static str> {
     IN_MEMORY.iter().enumerate().filter(is_new).map(|(_, filesystem)| filesystem.kind)
 }
 
-/// `st_dev` of a mount that is on no disk: the next number without a device.
-pub fn new_device_number() -> u64 {
-    static NEXT: AtomicU64 = AtomicU64::new(memory_device(IN_MEMORY.len()));
-    NEXT.fetch_add(1, Ordering::Relaxed)
-}
+/// Device numbers of filesystems within the tree come before those that `vfs` gives mounts without a disk.
+const _: () = assert!(memory_device(IN_MEMORY.len() - 1) < FIRST_DEVICE_NUMBER);
 
 const fn memory_device(number: usize) -> u64 {
     number as u64 + 1
+}
+
+/// The directory of a path in the tree, made if it is not there.
+pub fn mount_point(path: &str) -> Option<NodeId> {
+    let mut tree = tree();
+    match tree.lookup(NodeId::ROOT, path.as_bytes(), LastLink::Follow) {
+        Ok(id) if tree.is_directory(id) => Some(id),
+        Ok(_) => None,
+        Err(_) => {
+            let attributes = Attributes::with_permissions(0o755);
+            tree.add_directory(path.as_bytes(), attributes).ok()
+        }
+    }
 }
 
 /// Where new names are to be made: `ENOENT` where only the kernel makes them, as nothing else is ever found there.

@@ -9,13 +9,13 @@ use unikernel_fs::{Node, NodeId};
 
 use super::device::DeviceFile;
 use super::generation;
-use super::memory_file::{MAX_FILE_BYTES, MemoryFile};
+use super::memory_file::MemoryFile;
 use super::{Device, FileTree, Handle, Special, image, mounts, proc, tree};
 use crate::abi::{Errno, SysResult};
 use crate::file::lock::FileLocks;
 use crate::file::pipe::Fifo;
 use crate::file::tty::{master::Master, slave::Slave};
-use crate::file::{Content, File, Metadata, NamedNode, console};
+use crate::file::{Content, File, MAX_FILE_BYTES, Metadata, NamedNode, console};
 use crate::mem::space::{Description, PageSource, Supply};
 use crate::mem::user::UserSlice;
 use crate::platform::time;

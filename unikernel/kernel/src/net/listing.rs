@@ -9,7 +9,7 @@ use unikernel_net::{Counters, Stack};
 
 use super::cards::{self, Link};
 use super::{shards, unix};
-use crate::fs::proc::{List, LongText};
+use crate::file::long_text::{List, LongText};
 
 /// A path and what makes its text.
 type Text = (&'static str, fn() -> String);

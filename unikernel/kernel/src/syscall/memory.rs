@@ -6,7 +6,7 @@ use linux_raw_sys::general::*;
 
 use crate::abi::{Errno, SysResult};
 use crate::file;
-use crate::fs::memory_file::MAX_FILE_BYTES;
+use crate::file::MAX_FILE_BYTES;
 use crate::kmem::frames;
 use crate::kmem::layout::USER_END;
 use crate::mem::space::{

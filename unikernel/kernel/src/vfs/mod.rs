@@ -33,12 +33,12 @@ use core::hash::{Hash, Hasher};
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use hashbrown::{Equivalent, HashMap};
+use unikernel_fs::NodeId;
 use unikernel_vfs::cache::{self as content_cache, ErrorSequence, Shared};
 use unikernel_vfs::{Attributes, Error, FileKind, FileSystem, InodeNumber, Statistics, Timestamp};
 
 use crate::abi::Errno;
 use crate::block::volume::Volume;
-use crate::fs::NodeId;
 use crate::kmem::frames;
 use crate::platform::time;
 use crate::sync::SpinLock;

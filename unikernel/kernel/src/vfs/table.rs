@@ -5,11 +5,11 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
-use core::sync::atomic::AtomicBool;
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use spin::Once;
 use unikernel_cmdline::MountPoint;
-use unikernel_fs::LastLink;
+use unikernel_fs::NodeId;
 use unikernel_vfs::cache::{Reservations, Shared};
 use unikernel_vfs::{FileKind, FileSystem, Identity, Storage};
 
@@ -17,8 +17,7 @@ use super::filesystem_type::{Access, FilesystemType, Format, MountError, Source}
 use super::{Mount, Users, flusher, now};
 use crate::block::device::SECTOR_BYTES;
 use crate::block::{self, Device};
-use crate::fs::memory_file::MAX_FILE_BYTES;
-use crate::fs::{self, NodeId, mounts};
+use crate::file::MAX_FILE_BYTES;
 use crate::kmem::PAGE_BYTES;
 use crate::sync::SpinLock;
 use crate::task::mutex::Mutex;
@@ -115,11 +114,16 @@ impl fmt::Display for TableError {
     }
 }
 
-/// Mounts what the command line says, formatting the disks of `formatted` if they have no filesystem.
-pub fn mount_all(wanted: &[MountPoint], formatted: &[String]) -> Result<(), TableError> {
+/// Mounts what the command line says, formatting the disks of `formatted` if they have no filesystem. `place` finds the
+/// directory of a path in the tree, or makes it.
+pub fn mount_all(
+    wanted: &[MountPoint],
+    formatted: &[String],
+    place: fn(&str) -> Option<NodeId>,
+) -> Result<(), TableError> {
     let mut mounts = Vec::new();
     for (point, device) in wanted.iter().zip(devices_of(wanted)?) {
-        mounts.push(mount(point, device, formatted.contains(&point.disk))?);
+        mounts.push(mount(point, device, formatted.contains(&point.disk), place)?);
     }
     let covered: Vec<NodeId> = mounts.iter().map(|mount| mount.covered).collect();
     if (1..covered.len()).any(|index| covered[..index].contains(&covered[index])) {
@@ -130,8 +134,16 @@ pub fn mount_all(wanted: &[MountPoint], formatted: &[String]) -> Result<(), Tabl
         COVERED.call_once(|| covered);
         flusher::start();
     }
-    fs::finish();
     Ok(())
+}
+
+/// The first number without a device (major 0) that is a mount's.
+pub const FIRST_DEVICE_NUMBER: u64 = 8;
+
+/// `st_dev` of a mount that is on no disk: the next number without a device.
+fn new_device_number() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(FIRST_DEVICE_NUMBER);
+    NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 /// The disks and partitions of mount points, as far as they are of such; no two filesystems may be over one.
@@ -185,7 +197,12 @@ fn kind_of(point: &MountPoint) -> Result<Option<&'static FilesystemType>, TableE
 }
 
 /// Mounts what a mount point says.
-fn mount(point: &MountPoint, device: Option<&Device>, may_format: bool) -> Result<Mount, TableError> {
+fn mount(
+    point: &MountPoint,
+    device: Option<&Device>,
+    may_format: bool,
+    place: fn(&str) -> Option<NodeId>,
+) -> Result<Mount, TableError> {
     let access = if point.is_read_only { Access::ReadOnly } else { Access::ReadWrite };
     let (kind, mut filesystem) = match device {
         Some(device) => mount_device(point, device, access, may_format)?,
@@ -201,7 +218,7 @@ fn mount(point: &MountPoint, device: Option<&Device>, may_format: bool) -> Resul
     if !block_bytes.is_power_of_two() || !(SECTOR_BYTES as usize..=PAGE_BYTES).contains(&block_bytes) {
         return Err(refused("its blocks have no size that fits pages"));
     }
-    let covered = mount_point(&point.path).ok_or_else(|| TableError::Place(point.path.clone()))?;
+    let covered = place(&point.path).ok_or_else(|| TableError::Place(point.path.clone()))?;
     let disk = device.map_or(&point.disk, |device| &device.name);
     let is_read_only = filesystem.is_read_only();
     log::info!("{disk}: {} at {}{}", kind.name, point.path, if is_read_only { ", read-only" } else { "" });
@@ -209,7 +226,7 @@ fn mount(point: &MountPoint, device: Option<&Device>, may_format: bool) -> Resul
     let mount = Mount {
         disk: disk.clone(),
         path: point.path.clone(),
-        device_number: device.map_or_else(mounts::new_device_number, |device| device.number),
+        device_number: device.map_or_else(new_device_number, |device| device.number),
         root,
         covered,
         kind,
@@ -303,19 +320,6 @@ fn identities(device: &Device) -> impl Iterator<Item = Identity> {
         Source::Name(_) => None,
     };
     kinds().iter().filter_map(identify)
-}
-
-/// The directory of a path in the tree, made if it is not there.
-fn mount_point(path: &str) -> Option<NodeId> {
-    let mut tree = fs::tree();
-    match tree.lookup(NodeId::ROOT, path.as_bytes(), LastLink::Follow) {
-        Ok(id) if tree.is_directory(id) => Some(id),
-        Ok(_) => None,
-        Err(_) => {
-            let attributes = unikernel_fs::Attributes::with_permissions(0o755);
-            tree.add_directory(path.as_bytes(), attributes).ok()
-        }
-    }
 }
 
 /// Makes all that was written durable (sync(2)).

@@ -3,14 +3,13 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use unikernel_fs::{LastLink, MAX_NAME_BYTES, next_name};
+use unikernel_fs::{LastLink, MAX_NAME_BYTES, NodeId, next_name};
 use unikernel_vfs::{Error, FileKind};
 
 use super::Mount;
 use super::file::{self, Opened};
 use super::inode::Inode;
 use crate::abi::Errno;
-use crate::fs::NodeId;
 
 /// Symbolic links followed on one path, as in Linux (`MAXSYMLINKS`).
 const MAX_LINKS: usize = 40;

@@ -7,7 +7,8 @@ use core::fmt::{self, Write};
 
 use unikernel_mm::PAGE_BYTES;
 
-use super::{Entry, LongText, line, machine};
+use super::{Entry, line, machine};
+use crate::file::long_text::LongText;
 use crate::mem::{shared, space};
 use crate::task::process::{MAX_THREADS, PROCESS_ID, process};
 

@@ -5,7 +5,7 @@ use core::fmt::{self, Write};
 
 use unikernel_fs::LastLink;
 
-use super::LongText;
+use crate::file::long_text::LongText;
 use crate::fs::{self, device, image};
 use crate::mem::space::{self, Description, Protection, RegionKind, Shown};
 use crate::process::program;

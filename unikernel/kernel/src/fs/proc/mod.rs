@@ -24,6 +24,7 @@ use core::sync::atomic::{AtomicI32, Ordering};
 
 use super::{generation, metrics, mounts, registry};
 use crate::abi::{self, Errno};
+use crate::file::long_text::List;
 use crate::file::tty::pty;
 use crate::file::{inotify, message_queue, notify, pipe};
 use crate::mem::space;
@@ -35,7 +36,7 @@ use crate::task::thread::{Thread, ThreadId};
 
 pub use app::{set_texts, set_words, texts_of};
 pub use machine::machine_id;
-pub use text::{List, LongText, MakeText};
+pub use text::MakeText;
 
 /// `USER_HZ`: what times in `/proc` are counted in.
 const NANOS_PER_TICK: u64 = 10_000_000;

@@ -1,27 +1,10 @@
-//! How the texts of `/proc` are made. Most are short. Those that list what the app has (mappings, sockets) are as long as it
-//! likes, and made only while there is memory.
+//! How the texts of `/proc` are made. Most are short; some list what the app has ([`LongText`]).
 
 use alloc::string::String;
-use core::fmt::{self, Write};
+use core::fmt;
 
-use crate::kmem::room::{self, OutOfMemory};
-
-/// A text that grows while there is room.
-#[derive(Default)]
-pub struct LongText(String);
-
-impl Write for LongText {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        if !room::is_left() || self.0.try_reserve(text.len()).is_err() {
-            return Err(fmt::Error);
-        }
-        self.0.push_str(text);
-        Ok(())
-    }
-}
-
-/// A path and what writes its text, which is as long as the app makes it.
-pub type List = (&'static str, fn(&mut LongText) -> fmt::Result);
+use crate::file::long_text::LongText;
+use crate::kmem::room::OutOfMemory;
 
 /// What makes a text.
 #[derive(Clone, Copy)]
@@ -41,7 +24,7 @@ impl MakeText {
                 let mut text = LongText::default();
                 // Nothing else can fail.
                 write(&mut text).map_err(|fmt::Error| OutOfMemory)?;
-                Ok(text.0)
+                Ok(text.into())
             }
         }
     }

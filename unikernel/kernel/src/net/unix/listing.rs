@@ -9,7 +9,7 @@ use core::ops::Bound;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Role, Unix, UnixName};
-use crate::fs::proc::LongText;
+use crate::file::long_text::LongText;
 use crate::net::socket::{Socket, kind_number};
 use crate::sync::SpinLock;
 

@@ -15,7 +15,7 @@ mod queue;
 use alloc::collections::VecDeque;
 use alloc::sync::{Arc, Weak};
 
-pub use names::UnixName;
+pub use names::{Paths, UnixName, set_paths};
 pub use queue::{CAPACITY_BYTES, Rights};
 use queue::{Queue, Taken};
 
@@ -135,7 +135,7 @@ impl Unix {
             return match name {
                 // The kernel has no name to pick.
                 UnixName::Unnamed => Ok(()),
-                UnixName::Path(path) => names::check_path(&path).and(Err(Errno::EINVAL)),
+                UnixName::Path(path) => names::paths().check(&path).and(Err(Errno::EINVAL)),
                 UnixName::Abstract(_) => Err(Errno::EINVAL),
             };
         }

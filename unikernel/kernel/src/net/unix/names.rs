@@ -1,4 +1,4 @@
-//! Names of `AF_UNIX` sockets (unix(7)): paths are nodes of the file tree, abstract names a table.
+//! Names of `AF_UNIX` sockets (unix(7)): paths lead to files ([`Paths`]), abstract names are a table.
 
 use alloc::collections::BTreeMap;
 use alloc::format;
@@ -6,16 +6,13 @@ use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 
 use linux_raw_sys::net::AF_UNIX;
-use unikernel_fs::{Attributes, LastLink, Node};
-use unikernel_vfs::NewKind;
+use spin::Once;
 
 use super::SocketType;
 use crate::abi::Errno;
-use crate::fs::{self, Located, Special, Walked, mounts};
 use crate::net::socket::Socket;
-use crate::platform::{random, time};
+use crate::platform::random;
 use crate::sync::SpinLock;
-use crate::vfs::names;
 
 /// Bytes of `sun_path`.
 const MAX_NAME_BYTES: usize = 108;
@@ -64,6 +61,32 @@ impl UnixName {
     }
 }
 
+/// Who has files by which sockets are found.
+pub trait Paths: Sync {
+    /// Why a path could not become a socket's name.
+    fn check(&self, path: &[u8]) -> Result<(), Errno>;
+    /// Makes a file that leads to a socket.
+    fn bind(&self, path: &[u8], socket: &Weak<Socket>) -> Result<(), Errno>;
+    /// The socket to which a path leads; `None` if the file is no socket's, or its socket is gone.
+    fn find(&self, path: &[u8]) -> Result<Option<Arc<Socket>>, Errno>;
+}
+
+static PATHS: Once<&'static dyn Paths> = Once::new();
+
+/// Sets who has files by which sockets are found.
+pub fn set_paths(paths: &'static dyn Paths) {
+    PATHS.call_once(|| paths);
+}
+
+/// Who has them.
+///
+/// # Panics
+///
+/// Before [`set_paths`].
+pub(super) fn paths() -> &'static dyn Paths {
+    *PATHS.get().expect("they are set before the app starts")
+}
+
 /// Each type has names of its own.
 type AbstractNames = BTreeMap<(SocketType, Vec<u8>), Weak<Socket>>;
 
@@ -76,7 +99,7 @@ pub(super) fn bind(
     name: UnixName,
 ) -> Result<UnixName, Errno> {
     match name {
-        UnixName::Path(path) => bind_path(socket, path),
+        UnixName::Path(path) => paths().bind(&path, socket).map(|()| UnixName::Path(path)),
         UnixName::Abstract(name) => bind_abstract(socket, socket_type, name),
         UnixName::Unnamed => bind_to_any(socket, socket_type),
     }
@@ -106,55 +129,12 @@ fn bind_abstract(socket: &Weak<Socket>, socket_type: SocketType, name: Vec<u8>) 
     Ok(UnixName::Abstract(name))
 }
 
-/// The place of a node that is to be made: it is free, and no directory's.
-fn free_place(path: &[u8]) -> Result<Walked, Errno> {
-    let walked = fs::walk(&fs::current_directory(), path, LastLink::Keep)?;
-    let (is_taken, wants_directory) = match &walked {
-        Walked::Memory(_, place) => (place.found.is_some(), place.wants_directory),
-        Walked::Inode(place) => (place.found.is_some(), place.wants_directory),
-        Walked::Descriptor(_) => (true, false),
-    };
-    match walked {
-        _ if is_taken => Err(Errno::EADDRINUSE),
-        // As for every node that is no directory (Linux: `filename_create`).
-        _ if wants_directory => Err(Errno::ENOENT),
-        walked => Ok(walked),
-    }
-}
-
-/// Why a path could not be a name; of who has one already, for whom Linux looks at the path first.
-pub(super) fn check_path(path: &[u8]) -> Result<(), Errno> {
-    free_place(path).map(drop)
-}
-
-fn bind_path(socket: &Weak<Socket>, path: Vec<u8>) -> Result<UnixName, Errno> {
-    let (mut tree, place) = match free_place(&path)? {
-        Walked::Memory(tree, place) => (tree, place),
-        Walked::Inode(place) => {
-            names::create(&place, NewKind::Socket, fs::masked(0o777))?.bind(socket);
-            return Ok(UnixName::Path(path));
-        }
-        Walked::Descriptor(_) => return Err(Errno::EADDRINUSE),
-    };
-    mounts::check_create(&tree, place.parent)?;
-    let attributes = Attributes::new(fs::masked(0o777), time::wall_ns());
-    let node = Node::Special(Special::Socket(Weak::clone(socket)));
-    tree.create(place.parent, &place.name, node, attributes)?;
-    Ok(UnixName::Path(path))
-}
-
 /// The socket with a name.
 pub(super) fn find(name: &UnixName, socket_type: SocketType) -> Result<Arc<Socket>, Errno> {
     let socket = match name {
         UnixName::Unnamed => return Err(Errno::EINVAL),
         UnixName::Abstract(name) => ABSTRACT.lock().get(&(socket_type, name.clone())).and_then(Weak::upgrade),
-        UnixName::Path(path) => match fs::find(&fs::current_directory(), path, LastLink::Follow)? {
-            Located::Memory(handle) => match fs::tree().node(handle.id) {
-                Node::Special(Special::Socket(socket)) => socket.upgrade(),
-                _ => None,
-            },
-            Located::Inode(opened) => opened.inode.socket(),
-        },
+        UnixName::Path(path) => paths().find(path)?,
     };
     socket.ok_or(Errno::ECONNREFUSED)
 }

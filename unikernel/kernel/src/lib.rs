@@ -113,6 +113,7 @@ fn kernel_main(info: Result<BootInfo, NoStartInfo>) -> ! {
     options.stop_seconds.into_iter().for_each(service::shutdown::set_patience);
     let shows_linked = options.init.is_none() && kmem::layout::program_header().is_some();
     fs::init(boot_info::packed_files(), info.initrd.map(boot_info::Range::bytes), shows_linked);
+    file::console::open_standard_streams();
     let mut devices = find_devices(&options);
     block::init(core::mem::take(&mut devices.disks));
     block::find_partitions();
@@ -153,6 +154,7 @@ fn register_callbacks() {
         _ => {}
     });
     file::table::set_collector(net::unix::garbage::collect);
+    fs::device::set_terminals(&file::tty::open::Terminals);
     net::unix::set_paths(&fs::socket_names::SocketNames);
     mem::fault::set_out_of_memory(process::out_of_memory::end_app);
     process::out_of_memory::set_holdings(|| Holdings {

@@ -15,14 +15,13 @@ use super::table::{self, OnExec};
 use super::tty::{self, Line, NO_WINDOW, Queues, number_of, session};
 use super::{AttemptError, File, FileFlags, Metadata, PollSource, Readiness, WaitMode};
 use crate::abi::{Errno, SysResult};
+use crate::fs::device::Device;
 use crate::mem::user::UserSlice;
 use crate::platform::{console, records};
 use crate::sync::SpinLock;
 
 /// Output is copied from the app in pieces of this size.
 const CHUNK_BYTES: usize = 512;
-/// Major 5, minor 1: `/dev/console`.
-pub const CONSOLE_DEVICE: u64 = 5 << 8 | 1;
 
 /// The console.
 pub struct Console {
@@ -197,7 +196,7 @@ impl Line for Console {
     }
 
     fn device(&self) -> u64 {
-        CONSOLE_DEVICE
+        Device::Console.number()
     }
 
     fn is_controlling(&self) -> bool {
@@ -238,7 +237,8 @@ impl File for Console {
     }
 
     fn metadata(&self) -> Metadata {
-        Metadata { special_device: CONSOLE_DEVICE, ..Metadata::anonymous(S_IFCHR, CONSOLE_DEVICE) }
+        let device = Device::Console.number();
+        Metadata { special_device: device, ..Metadata::anonymous(S_IFCHR, device) }
     }
 
     fn ioctl(&self, request: u32, argument: u64) -> SysResult {

@@ -4,10 +4,11 @@ use alloc::string::String;
 
 use alloc::sync::Arc;
 
+use spin::Once;
+
 use super::memory_file::MemoryFile;
 use super::{Handle, node};
 use crate::abi::{Errno, SysResult};
-use crate::file::console::CONSOLE_DEVICE;
 use crate::file::{File, MAX_FILE_BYTES, Metadata, NamedNode, WaitMode};
 use crate::mem::space::PageSource;
 use crate::mem::user::UserSlice;
@@ -40,6 +41,30 @@ pub enum Device {
     Slave(u32),
 }
 
+/// Who opens terminals.
+pub trait Terminals: Sync {
+    /// Opens the console, the controlling terminal, a new pseudo-terminal or a slave by its node.
+    fn open(&self, device: Device, node: Handle) -> Result<Arc<dyn File>, Errno>;
+    /// What files of `/proc` tell of them: a path, and what makes its text.
+    fn texts(&self) -> &'static [(&'static str, fn() -> String)];
+}
+
+static TERMINALS: Once<&'static dyn Terminals> = Once::new();
+
+/// Sets who opens terminals, before the tree is made.
+pub fn set_terminals(terminals: &'static dyn Terminals) {
+    TERMINALS.call_once(|| terminals);
+}
+
+/// Who opens them.
+///
+/// # Panics
+///
+/// Before [`set_terminals`].
+pub(super) fn terminals() -> &'static dyn Terminals {
+    *TERMINALS.get().expect("they are set before the tree is made")
+}
+
 /// Where they are.
 pub const NODES: &[(&str, Device)] = &[
     ("/dev/null", Device::Null),
@@ -65,7 +90,7 @@ impl Device {
             Self::Full => MEMORY_MAJOR | 7,
             Self::Random => MEMORY_MAJOR | 8,
             Self::URandom => MEMORY_MAJOR | 9,
-            Self::Console => CONSOLE_DEVICE,
+            Self::Console => TERMINAL_MAJOR | 1,
             Self::Tty => TERMINAL_MAJOR,
             Self::Ptmx => TERMINAL_MAJOR | 2,
             // As `parts` takes it apart.

@@ -6,7 +6,6 @@ use super::proc::{self, MakeText, Text};
 use super::{
     FileTree, Handle, MemoryFile, SLAVES, Special, TREE, defaults, device, generation, listing, mounts,
 };
-use crate::file;
 use crate::net;
 use crate::process::linked;
 use crate::sync::SpinLock;
@@ -16,7 +15,7 @@ pub(super) const TEXT: Attributes = Attributes::with_permissions(0o444);
 const DEVICE: Attributes = Attributes::with_permissions(0o666);
 pub(super) const FILE: Attributes = Attributes::with_permissions(0o644);
 
-/// Builds the tree, with the linked program in it if that is to run, and opens the standard streams.
+/// Builds the tree, with the linked program in it if that is to run.
 ///
 /// Of a file that is in both archives, that of the initrd counts.
 pub fn init(packed: Option<&'static [u8]>, initrd: Option<&'static [u8]>, shows_linked: bool) {
@@ -57,7 +56,6 @@ pub fn init(packed: Option<&'static [u8]>, initrd: Option<&'static [u8]>, shows_
     defaults::add_files(&mut tree);
     mounts::init(&mut tree);
     TREE.call_once(|| SpinLock::new(tree));
-    file::console::open_standard_streams();
 }
 
 pub(super) type KernelNode = Node<alloc::sync::Arc<MemoryFile>, Special>;

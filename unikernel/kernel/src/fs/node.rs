@@ -7,15 +7,14 @@ use core::any::Any;
 use linux_raw_sys::general::*;
 use unikernel_fs::{Node, NodeId};
 
-use super::device::DeviceFile;
+use super::device::{self, DeviceFile};
 use super::generation;
 use super::memory_file::MemoryFile;
 use super::{Device, FileTree, Handle, Special, image, mounts, proc, tree};
 use crate::abi::{Errno, SysResult};
 use crate::file::lock::FileLocks;
 use crate::file::pipe::Fifo;
-use crate::file::tty::{master::Master, slave::Slave};
-use crate::file::{Content, File, MAX_FILE_BYTES, Metadata, NamedNode, console};
+use crate::file::{Content, File, MAX_FILE_BYTES, Metadata, NamedNode};
 use crate::mem::space::{Description, PageSource, Supply};
 use crate::mem::user::UserSlice;
 use crate::platform::time;
@@ -100,13 +99,9 @@ pub fn open(handle: Handle) -> Result<Arc<dyn File>, Errno> {
         }
         Inside::Special(Special::Text(proc::Text::Generation)) => generation::open(handle),
         Inside::Special(Special::Text(text)) => Arc::new(Text { handle, text, content: SpinLock::new(None) }),
-        Inside::Special(Special::Device(Device::Console)) => console::open_again()?,
-        Inside::Special(Special::Device(Device::Tty)) => match Slave::open_controlling(&handle) {
-            Some(opened) => opened?,
-            None => console::open_again()?,
-        },
-        Inside::Special(Special::Device(Device::Ptmx)) => Master::open(handle)?,
-        Inside::Special(Special::Device(Device::Slave(index))) => Slave::open_index(index, handle)?,
+        Inside::Special(Special::Device(
+            terminal @ (Device::Console | Device::Tty | Device::Ptmx | Device::Slave(_)),
+        )) => device::terminals().open(terminal, handle)?,
         Inside::Special(Special::Device(device)) => Arc::new(DeviceFile { device, handle }),
     })
 }

@@ -2,9 +2,10 @@
 //! is `unikernel_fs::terminal`.
 //!
 //! - [`Line`]: a terminal of either kind, to read from it and to set it;
-//! - [`session`]: the app's controlling terminal; [`pty`]: pseudo-terminals, [`master`] and [`slave`] their two ends.
+//! - [`console`]: the serial console; [`session`]: the app's controlling terminal; [`pty`]: pseudo-terminals, [`master`] and [`slave`] their two ends.
 
 pub mod master;
+pub mod open;
 pub mod pty;
 pub mod session;
 pub mod slave;

@@ -22,10 +22,9 @@ use core::ops::RangeInclusive;
 use core::str;
 use core::sync::atomic::{AtomicI32, Ordering};
 
-use super::{generation, metrics, mounts, registry};
+use super::{device, generation, metrics, mounts, registry};
 use crate::abi::{self, Errno};
 use crate::file::long_text::List;
-use crate::file::tty::pty;
 use crate::file::{inotify, message_queue, notify, pipe};
 use crate::mem::space;
 use crate::process::host_name;
@@ -182,8 +181,6 @@ const TEXTS: &[Entry] = &[
     ("/proc/sys/fs/mqueue/queues_max", || format!("{}\n", message_queue::MAX_QUEUES)),
     ("/proc/sys/fs/nr_open", || format!("{}\n", limits::MAX_OPEN_FILES)),
     ("/proc/sys/kernel/pid_max", || format!("{}\n", crate::task::process::MAX_THREADS)),
-    ("/proc/sys/kernel/pty/max", || format!("{}\n", pty::MAX_PTYS)),
-    ("/proc/sys/kernel/pty/nr", || format!("{}\n", pty::count())),
     ("/proc/sys/kernel/random/entropy_avail", || "256\n".into()),
     ("/proc/sys/kernel/random/poolsize", || "256\n".into()),
     ("/proc/sys/kernel/threads-max", || format!("{}\n", crate::task::process::MAX_THREADS)),
@@ -196,8 +193,8 @@ const TEXTS: &[Entry] = &[
 ];
 
 /// The tables of texts.
-pub fn tables() -> [&'static [Entry]; 3] {
-    [TEXTS, cgroup::TEXTS, topology::TEXTS]
+pub fn tables() -> [&'static [Entry]; 4] {
+    [TEXTS, cgroup::TEXTS, topology::TEXTS, device::terminals().texts()]
 }
 
 /// Texts that are as long as the app makes them.

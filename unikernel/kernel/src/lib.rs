@@ -29,9 +29,11 @@ pub mod block;
 pub mod debug;
 pub mod drivers;
 mod entry;
+pub mod event;
 pub mod exec;
 pub mod file;
 pub mod fs;
+pub mod ipc;
 pub mod mem;
 pub mod net;
 pub mod ops;
@@ -39,6 +41,7 @@ pub mod process;
 pub mod service;
 pub mod syscall;
 pub mod task;
+pub mod tty;
 pub mod uring;
 pub mod vfs;
 #[cfg(test)]
@@ -113,7 +116,7 @@ fn kernel_main(info: Result<BootInfo, NoStartInfo>) -> ! {
     options.stop_seconds.into_iter().for_each(service::shutdown::set_patience);
     let shows_linked = options.init.is_none() && kmem::layout::program_header().is_some();
     fs::init(boot_info::packed_files(), info.initrd.map(boot_info::Range::bytes), shows_linked);
-    file::console::open_standard_streams();
+    tty::console::open_standard_streams();
     let mut devices = find_devices(&options);
     block::init(core::mem::take(&mut devices.disks));
     block::find_partitions();
@@ -154,7 +157,7 @@ fn register_callbacks() {
         _ => {}
     });
     file::table::set_collector(net::unix::garbage::collect);
-    fs::device::set_terminals(&file::tty::open::Terminals);
+    fs::device::set_terminals(&tty::open::Terminals);
     net::unix::set_paths(&fs::socket_names::SocketNames);
     mem::fault::set_out_of_memory(process::out_of_memory::end_app);
     process::out_of_memory::set_holdings(|| Holdings {
@@ -163,7 +166,7 @@ fn register_callbacks() {
     });
     process::exit::set_end(service::shutdown::end);
     task::idle::set_work(&entry::IdleWork);
-    process::signal::set_observer(file::signalfd::notify);
+    process::signal::set_observer(event::signalfd::notify);
     net::set_address_observer(service::addresses_changed);
 }
 

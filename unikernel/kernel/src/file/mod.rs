@@ -1,35 +1,22 @@
-//! What the app's descriptors lead to.
+//! Open files: what every kind has in common.
 //!
 //! - [`File`]: what every kind of file can do, with refusals as defaults;
 //! - [`OpenFile`]: a file as opened, with status flags and an offset; [`table`]: descriptors;
 //! - [`PollSource`]: how a file tells sleeping threads and epoll that something changed; [`ready_list`]: what epoll has been told of;
 //! - [`lock`]: `flock` and byte-range locks; [`notify`]: who watches files and directories;
-//! - [`epoll`], [`poll_set`]: waiting for many files; [`pipe`], [`eventfd`], [`timerfd`], [`signalfd`],
-//!   [`inotify`], [`pidfd`], [`message_queue`]: files that live in memory alone; [`tty`], [`console`]: terminals.
+//! - [`long_text`]: contents that the kernel makes and the app makes long.
 //!
-//! Sockets are in `net`, files with a name in `fs`. The room stands directly behind the system
-//! calls and answers with their error numbers.
+//! The kinds are elsewhere: sockets in `net`, what has a name in `fs` and `vfs`, pipes and message queues in `ipc`, files that
+//! tell of events in `event`, terminals in `tty`. All answer with the error numbers of system calls.
 
 mod attempt;
-pub mod console;
-pub mod epoll;
-mod epoll_nesting;
-pub mod eventfd;
-pub mod inotify;
 pub mod lock;
 pub mod long_text;
-pub mod message_queue;
 pub mod notify;
 mod open_file;
-pub mod pidfd;
-pub mod pipe;
-pub mod poll_set;
 pub(crate) mod poll_source;
 pub(crate) mod ready_list;
-pub mod signalfd;
 pub mod table;
-pub mod timerfd;
-pub mod tty;
 
 use alloc::sync::Arc;
 use core::any::Any;

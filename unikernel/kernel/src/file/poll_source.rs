@@ -10,6 +10,7 @@
 //! with one of these locks held but the interest table's.
 
 use alloc::sync::{Arc, Weak};
+use core::any::Any;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
 use arrayvec::ArrayVec;
@@ -17,7 +18,6 @@ use linux_raw_sys::general::{EPOLLET, EPOLLEXCLUSIVE, EPOLLONESHOT};
 use smallvec::SmallVec;
 
 use super::attempt::{AttemptError, complete};
-use super::epoll_nesting;
 use super::ready_list::ReadyList;
 use super::{File, Readiness, WaitMode};
 use crate::abi::Errno;
@@ -34,7 +34,7 @@ const INPUT_BITS: u32 = EPOLLET | EPOLLONESHOT | EPOLLEXCLUSIVE;
 #[derive(Default)]
 pub struct PollSource {
     pub(super) threads: WaitQueue,
-    pub(super) watches: SpinLock<SmallVec<[Arc<Watch>; 1]>>,
+    watches: SpinLock<SmallVec<[Arc<Watch>; 1]>>,
     /// How many watches there are. Changed with their lock held.
     watched: AtomicUsize,
 }
@@ -174,8 +174,8 @@ impl PollSource {
                 top = top.saturating_sub(STEP);
             });
             for watch in ended {
-                if let Some(epoll) = watch.epoll.upgrade() {
-                    epoll.forget(&watch);
+                if let Some(owner) = watch.owner.as_ref().and_then(Weak::upgrade) {
+                    owner.forget(&watch);
                 }
             }
             if top == 0 {
@@ -201,6 +201,13 @@ impl PollSource {
         self.watched.load(Ordering::Relaxed) == 0
     }
 
+    /// The watches that have an owner: few, if the file is an epoll instance itself.
+    pub(crate) fn owned_watches(&self) -> SmallVec<[Arc<Watch>; 4]> {
+        let is_owned =
+            |watch: &&Arc<Watch>| watch.owner.as_ref().is_some_and(|owner| owner.strong_count() > 0);
+        self.watches.lock().iter().filter(is_owned).cloned().collect()
+    }
+
     /// As [`Self::notify`], for a source whose threads share the work.
     #[inline]
     pub(super) fn notify_one(&self, news: Readiness) {
@@ -211,7 +218,7 @@ impl PollSource {
     /// Tells the watches alone.
     ///
     /// Called while the watches of the file that has changed are held. An epoll instance may watch
-    /// another, but never in a circle ([`epoll_nesting`]).
+    /// another, but never in a circle (`event::epoll_nesting`).
     #[inline]
     fn notify_watches(&self, news: Readiness) {
         if !self.is_unwatched() {
@@ -230,6 +237,15 @@ impl PollSource {
 /// as a number can be reused while the old file lives on under another number.
 pub(crate) type WatchKey = (i32, usize);
 
+/// Who keeps watches for longer than a call: an epoll instance.
+pub(crate) trait WatchOwner: Any + Send + Sync {
+    /// The file of one of its watches has been closed.
+    fn forget(&self, watch: &Arc<Watch>);
+}
+
+/// [`Watch::nested_height`] of a watch that is not on an epoll instance.
+pub(crate) const NOT_COUNTED: usize = usize::MAX;
+
 /// One owner's interest in one file.
 pub(crate) struct Watch {
     /// The file, which the watch does not keep open, but in memory.
@@ -241,9 +257,9 @@ pub(crate) struct Watch {
     /// The wanted events and `EPOLLET`, `EPOLLONESHOT`, `EPOLLEXCLUSIVE`; 0 while a one-shot watch
     /// is spent, and after its removal.
     pub(crate) bits: AtomicU32,
-    /// The epoll instance to tell when the file is closed.
-    pub(crate) epoll: Weak<super::epoll::Epoll>,
-    /// The height that its instance counts it for, if it is on another instance ([`epoll_nesting`]).
+    /// Who is told when the file is closed; nobody for calls that wait for many files.
+    pub(crate) owner: Option<Weak<dyn WatchOwner>>,
+    /// The height that its instance counts it for, if it is on another instance (`event::epoll_nesting`).
     pub(crate) nested_height: AtomicUsize,
     pub(super) is_queued: AtomicBool,
     ready: Arc<ReadyList>,
@@ -257,12 +273,12 @@ impl Watch {
         key: WatchKey,
         (bits, data): (u32, u64),
         ready: Arc<ReadyList>,
-        epoll: Weak<super::epoll::Epoll>,
+        owner: Option<Weak<dyn WatchOwner>>,
     ) -> Arc<Self> {
         let (bits, data) = (AtomicU32::new(bits), AtomicU64::new(data));
         let (is_queued, place) = (AtomicBool::new(false), AtomicUsize::new(0));
-        let nested_height = AtomicUsize::new(epoll_nesting::NOT_COUNTED);
-        Arc::new(Self { file, key, data, bits, epoll, nested_height, is_queued, ready, place })
+        let nested_height = AtomicUsize::new(NOT_COUNTED);
+        Arc::new(Self { file, key, data, bits, owner, nested_height, is_queued, ready, place })
     }
 
     /// From here on news put it on the list again. The caller has taken it off, and looks at the file next.

@@ -7,6 +7,7 @@ use alloc::sync::Arc;
 use spin::Once;
 
 use super::memory_file::MemoryFile;
+use super::proc::Entry;
 use super::{Handle, node};
 use crate::abi::{Errno, SysResult};
 use crate::file::{File, MAX_FILE_BYTES, Metadata, NamedNode, WaitMode};
@@ -45,8 +46,8 @@ pub enum Device {
 pub trait Terminals: Sync {
     /// Opens the console, the controlling terminal, a new pseudo-terminal or a slave by its node.
     fn open(&self, device: Device, node: Handle) -> Result<Arc<dyn File>, Errno>;
-    /// What files of `/proc` tell of them: a path, and what makes its text.
-    fn texts(&self) -> &'static [(&'static str, fn() -> String)];
+    /// What files of `/proc` tell of them.
+    fn texts(&self) -> &'static [Entry];
 }
 
 static TERMINALS: Once<&'static dyn Terminals> = Once::new();

@@ -46,8 +46,8 @@ use unikernel_fs::{Attributes, LastLink, Node, Place, Tree, Walk};
 pub use unikernel_fs::{LookupError, NodeId};
 
 use crate::abi::Errno;
-use crate::file::pipe::Fifo;
 use crate::file::{self, File, Metadata};
+use crate::ipc::pipe::Fifo;
 use crate::net::socket::Socket;
 use crate::platform::time;
 use crate::sync::{SpinLock, SpinLockGuard};

@@ -41,12 +41,12 @@ pub fn used_at(file: &Located, mask: u32) {
 impl NamedNode for Handle {
     fn tell_watches(&self, mask: u32) {
         let id = self.id;
-        let (is_directory, place): (_, Option<(NodeId, Box<[u8]>)>) = {
+        let (is_directory, place) = {
             let tree = tree();
             match tree.node(id) {
                 Node::Directory(directory) => {
                     let path = if id == NodeId::ROOT { None } else { tree.path_of(id) };
-                    (true, path.map(|path| (directory.parent(), notify::last_name(&path).into())))
+                    (true, path.map(|path| (directory.parent(), Box::from(notify::last_name(&path)))))
                 }
                 _ => (false, self.place.clone().filter(|(parent, name)| names(&tree, *parent, name, id))),
             }

@@ -5,7 +5,7 @@ use alloc::sync::Arc;
 use linux_raw_sys::general::*;
 
 use crate::abi::{Errno, SysResult};
-use crate::file::epoll::{Epoll, Interest};
+use crate::event::epoll::{Epoll, Interest};
 use crate::file::{self, OpenFile};
 use crate::mem::user::UserPtr;
 

@@ -7,13 +7,13 @@ use linux_raw_sys::general::{
 };
 
 use crate::abi::{Errno, SysResult};
-use crate::file::pipe::splice::{Side, side_of};
 use crate::file::{FileFlags, OpenFile, WaitMode};
+use crate::ipc::pipe::splice::{Side, side_of};
 use crate::kmem::room;
 use crate::mem::user::with_kernel_buffer;
 
 /// Bytes moved at a time: what a pipe holds.
-const MOST_BYTES: usize = crate::file::pipe::CAPACITY_BYTES;
+const MOST_BYTES: usize = crate::ipc::pipe::CAPACITY_BYTES;
 
 /// Refuses flags that there are not.
 pub fn check_flags(flags: u32) -> Result<(), Errno> {

@@ -6,7 +6,8 @@ use core::cell::Cell;
 use linux_raw_sys::general::{S_IFCHR, S_IFDIR, S_IFMT, S_IFREG};
 
 use crate::abi::{Errno, SysResult};
-use crate::file::{self, FileFlags, OpenFile, WaitMode, pipe};
+use crate::file::{self, FileFlags, OpenFile, WaitMode};
+use crate::ipc::pipe;
 use crate::kmem::room;
 use crate::mem::user::{UserPtr, UserSlice, with_kernel_buffer};
 use crate::ops::buffers::MAX_TRANSFER_BYTES;

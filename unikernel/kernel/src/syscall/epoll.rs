@@ -1,11 +1,11 @@
-//! epoll(7): the arguments, decoded; the work is `file::epoll`'s.
+//! epoll(7): the arguments, decoded; the work is `event::epoll`'s.
 
 use linux_raw_sys::general::*;
 
 use super::polling::{deadline_of_millis, deadline_of_timespec};
 use super::signal::{read_mask, with_mask};
 use crate::abi::{Errno, SysResult};
-use crate::file::epoll::Epoll;
+use crate::event::epoll::Epoll;
 use crate::file::table::on_exec_of;
 use crate::file::{self, FileFlags};
 use crate::mem::user::{UserPtr, UserSlice};

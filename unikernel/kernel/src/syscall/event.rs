@@ -3,11 +3,12 @@
 use linux_raw_sys::general::*;
 
 use crate::abi::{Errno, SysResult};
-use crate::file::eventfd::{EventFd, Take};
-use crate::file::signalfd::SignalFd;
+use crate::event::eventfd::{EventFd, Take};
+use crate::event::signalfd::SignalFd;
+use crate::event::timerfd::{Setting, TimerFd};
 use crate::file::table::on_exec_of;
-use crate::file::timerfd::{Setting, TimerFd};
-use crate::file::{self, FileFlags, pipe, table};
+use crate::file::{self, FileFlags, table};
+use crate::ipc::pipe;
 use crate::mem::user::UserPtr;
 use crate::process::clocks::{ClockBase, timespec_ns, to_timespec};
 use crate::task::signal::SignalSet;

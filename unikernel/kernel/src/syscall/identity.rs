@@ -7,7 +7,6 @@ use linux_raw_sys::general::*;
 use linux_raw_sys::system::{new_utsname, sysinfo};
 
 use crate::abi::{Errno, RELEASE, SysResult, VERSION};
-use crate::file::tty::session;
 use crate::kmem::frames;
 use crate::mem::user::{UserAbi, UserPtr, UserSlice};
 use crate::platform::{random, time};
@@ -16,6 +15,7 @@ use crate::process::host_name;
 use crate::task::limits::{self, Limit};
 use crate::task::process::{PROCESS_ID, process};
 use crate::task::{self, current, scheduler};
+use crate::tty::session;
 
 /// getpid(2).
 pub fn sys_getpid() -> SysResult {

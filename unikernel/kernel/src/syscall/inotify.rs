@@ -4,7 +4,7 @@ use linux_raw_sys::general::*;
 use unikernel_fs::LastLink;
 
 use crate::abi::{Errno, SysResult};
-use crate::file::inotify::Inotify;
+use crate::event::inotify::Inotify;
 use crate::file::notify::WatchError;
 use crate::file::table::on_exec_of;
 use crate::file::{self, FileFlags};

@@ -6,13 +6,13 @@ use alloc::vec::Vec;
 use linux_raw_sys::general::*;
 
 use crate::abi::{Errno, SysResult};
-use crate::file::message_queue::{
-    self, COOKIE_BYTES, DEFAULT_MESSAGE_BYTES, DEFAULT_MESSAGES, MAX_MESSAGE_BYTES, MAX_MESSAGES, Making,
-    Message, OpenError, PRIORITIES, Queue, QueueFile, Registration, Shape,
-};
 use crate::file::table::OnExec;
 use crate::file::{self, FileFlags, OpenFile};
 use crate::fs;
+use crate::ipc::message_queue::{
+    self, COOKIE_BYTES, DEFAULT_MESSAGE_BYTES, DEFAULT_MESSAGES, MAX_MESSAGE_BYTES, MAX_MESSAGES, Making,
+    Message, OpenError, PRIORITIES, Queue, QueueFile, Registration, Shape,
+};
 use crate::kmem::room;
 use crate::mem::user::{UserPtr, UserSlice};
 use crate::net::address::Family;

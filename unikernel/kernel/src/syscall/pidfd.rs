@@ -4,7 +4,7 @@ use linux_raw_sys::general::{O_CLOEXEC, O_EXCL, O_NONBLOCK, SI_TKILL, SI_USER};
 
 use super::signal::{self as signals, QueuedInfo, check_signal, queued};
 use crate::abi::{Errno, SysResult};
-use crate::file::pidfd::{self, PidFd, Subject};
+use crate::event::pidfd::{self, PidFd, Subject};
 use crate::file::table::OnExec;
 use crate::file::table::on_exec_of;
 use crate::file::{self, FileFlags};

@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 use super::restart::interrupted;
 use super::signal::{read_mask, with_mask};
 use crate::abi::{Errno, SysResult};
-use crate::file::poll_set::{self, PollEntry, PollError};
+use crate::event::poll_set::{self, PollEntry, PollError};
 use crate::file::{self, Readiness};
 use crate::kmem::room;
 use crate::mem::user::{Fault, UserPtr};

@@ -2,7 +2,7 @@
 
 use crate::abi::{Errno, SysResult};
 use crate::file;
-use crate::file::pipe::splice::side_of;
+use crate::ipc::pipe::splice::side_of;
 use crate::mem::user::{UserPtr, UserSlice};
 use crate::ops::buffers::{RawBuffer, read_buffers};
 use crate::ops::splice::{Transfer, check_flags, mode_of};

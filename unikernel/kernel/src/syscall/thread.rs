@@ -6,7 +6,8 @@ use linux_raw_sys::general::*;
 use unikernel_sched::Schedulable as _;
 
 use crate::abi::{Errno, SysResult};
-use crate::file::{self, pidfd::PidFd};
+use crate::event::pidfd::PidFd;
+use crate::file;
 use crate::kmem::layout::USER_END;
 use crate::mem::user::{UserPtr, UserSlice};
 use crate::task::credentials::{self, Capability};

@@ -7,8 +7,8 @@ use super::Ring;
 use super::memory::Cqe;
 use super::slots::Key;
 use super::timeout::Expiry;
+use crate::event::eventfd::EventFd;
 use crate::file::Readiness;
-use crate::file::eventfd::EventFd;
 
 /// Completions that may wait for room in the queue. Linux counts them as memory of the app's.
 const MAX_BACKLOG: usize = 65_536;

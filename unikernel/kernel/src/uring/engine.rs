@@ -135,7 +135,7 @@ impl Ring {
         let watch_key = (key.index as i32, key.generation as usize);
         let file = Arc::clone(&opened.file);
         let ready = Arc::clone(&self.ready);
-        let watch = Watch::new(file, watch_key, (bits, 0), ready, alloc::sync::Weak::new());
+        let watch = Watch::new(file, watch_key, (bits, 0), ready, None);
         source.attach(Arc::clone(&watch))?;
         let is_ready = opened.file.readiness().bits() & bits != 0;
         request.watch = Some(watch);

@@ -16,7 +16,7 @@ use super::{Mount, errno, nanos, now};
 use crate::abi::Errno;
 use crate::file::Metadata;
 use crate::file::lock::FileLocks;
-use crate::file::pipe::Fifo;
+use crate::ipc::pipe::Fifo;
 use crate::kmem::PAGE_BYTES;
 use crate::mem::shared::SharedFrame;
 use crate::net::socket::Socket;

@@ -1,4 +1,4 @@
-//! `layers`: fails if a room of the kernel uses one of a layer above, or if `docs/architecture.md` or `docs/layers.svg` shows
+//! `layers`: fails if a room of the kernel uses one of a layer above, if rooms use each other in a circle, or if `docs/architecture.md` or `docs/layers.svg` shows
 //! other layers, or a crate of the workspace does not forbid `unsafe` code that should. `layers --draw` draws the picture anew.
 
 #![forbid(unsafe_code)]
@@ -25,6 +25,10 @@ fn main() -> ExitCode {
     if !upward.is_empty() {
         eprintln!("these files of unikernel/kernel/src use a layer above their own (docs/architecture.md):");
         eprint!("{}", references::write(&upward));
+        is_right = false;
+    }
+    if let Some(circle) = references::circle(&found) {
+        eprintln!("these rooms of unikernel/kernel/src use each other in a circle: {}", circle.join(" -> "));
         is_right = false;
     }
     for room in references::homeless(&found) {

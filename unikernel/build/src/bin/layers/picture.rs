@@ -17,7 +17,7 @@ pub(crate) fn picture() -> String {
     let height = (LAYERS.len() + 2) * ROW + 40;
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" font-family=\"sans-serif\" font-size=\"13\">\n\
-         <title>The layers of the kernel: a room uses rooms of its own layer and below</title>\n\
+         <title>The layers of the kernel: a room uses rooms of the layers below, and of its own without a circle</title>\n\
          <rect width=\"{WIDTH}\" height=\"{height}\" fill=\"white\"/>\n"
     );
     row(&mut svg, 0, "#ffe8cc", "ring 3: the app", &[]);
@@ -28,7 +28,7 @@ pub(crate) fn picture() -> String {
     let end = height - 12;
     let _ = writeln!(
         svg,
-        "<text x=\"20\" y=\"{end}\">A room uses rooms of its own layer and of those below. What calls up is set at boot \
+        "<text x=\"20\" y=\"{end}\">A room uses rooms of the layers below, and of its own without a circle. What calls up is set at boot \
          (register_callbacks in lib.rs).</text>\n</svg>"
     );
     svg

@@ -1,5 +1,5 @@
-//! Which room of the kernel may use which: a room uses those of its own layer and of the layers below. [`references`] finds what
-//! the sources really name; `layers` (in `make lint`) compares.
+//! Which room of the kernel may use which: a room uses those of the layers below, and of its own layer as long as that makes no
+//! circle. [`references`] finds what the sources really name; `layers` (in `make lint`) compares.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -16,7 +16,7 @@ pub(crate) struct Layer {
 
 /// The kernel's layers, from the bottom up. The rooms of the machine are the crate `unikernel-hal`, which cannot name what
 /// lies above it.
-pub(crate) const LAYERS: [Layer; 10] = [
+pub(crate) const LAYERS: [Layer; 12] = [
     Layer { rooms: &["abi"], purpose: "the Linux ABI: types without logic" },
     Layer {
         rooms: &["arch", "boot_info", "kmem", "platform", "sync"],
@@ -26,7 +26,9 @@ pub(crate) const LAYERS: [Layer; 10] = [
     Layer { rooms: &["mem"], purpose: "the app's memory" },
     Layer { rooms: &["process"], purpose: "signals, futexes, clocks, the end of the app" },
     Layer { rooms: &["block", "drivers"], purpose: "devices" },
-    Layer { rooms: &["file", "fs", "net", "vfs"], purpose: "what descriptors lead to" },
+    Layer { rooms: &["file", "net"], purpose: "open files in general; sockets" },
+    Layer { rooms: &["event", "ipc", "vfs"], purpose: "events, pipes, mounted filesystems" },
+    Layer { rooms: &["fs", "tty"], purpose: "names: the tree in memory; terminals" },
     Layer { rooms: &["ops"], purpose: "what is done with open files, sockets and paths" },
     Layer {
         rooms: &["exec", "service", "uring"],
@@ -87,6 +89,32 @@ pub(crate) fn upward(references: &References) -> References {
         (!rooms.is_empty()).then(|| (file.clone(), rooms))
     };
     references.iter().filter_map(keep).collect()
+}
+
+/// Rooms that use each other in a circle: each the next, the last the first.
+pub(crate) fn circle(references: &References) -> Option<Vec<String>> {
+    let mut rooms = BTreeMap::<&str, BTreeSet<&str>>::new();
+    for (file, named) in references {
+        rooms.entry(room_of(file)).or_default().extend(named.iter().map(String::as_str));
+    }
+    // Rooms that use nothing but rooms that are gone are in no circle.
+    loop {
+        let before = rooms.len();
+        let left: BTreeSet<_> = rooms.keys().copied().collect();
+        rooms.retain(|_, used| used.iter().any(|room| left.contains(room)));
+        if rooms.len() == before {
+            break;
+        }
+    }
+    // Each room that is left uses another that is: whoever follows them comes back somewhere.
+    let mut way = vec![*rooms.keys().next()?];
+    loop {
+        let next = *rooms[way[way.len() - 1]].iter().find(|room| rooms.contains_key(**room))?;
+        if let Some(start) = way.iter().position(|room| *room == next) {
+            return Some(way[start..].iter().map(|room| (*room).to_owned()).collect());
+        }
+        way.push(next);
+    }
 }
 
 /// The rooms of which no layer knows.
@@ -281,6 +309,20 @@ mod tests {
             ("net/mod.rs".to_owned(), of(&["file", "mem"])),
         ]);
         assert_eq!(write(&upward(&all)), "kmem/heap.rs: fs mem\nmem/fault.rs: net\n");
+    }
+
+    #[test]
+    fn circles_of_rooms_are_found() {
+        let of = |rooms: &[&str]| rooms.iter().map(|&room| room.to_owned()).collect::<BTreeSet<_>>();
+        let mut all = References::from([
+            ("fs/mod.rs".to_owned(), of(&["file", "net"])),
+            ("net/mod.rs".to_owned(), of(&["file"])),
+            ("ops/mod.rs".to_owned(), of(&["fs", "net"])),
+        ]);
+        assert_eq!(circle(&all), None);
+        // Of another file of the room than the one that is used.
+        all.insert("file/table.rs".to_owned(), of(&["net"]));
+        assert_eq!(circle(&all), Some(vec!["file".to_owned(), "net".to_owned()]));
     }
 
     #[test]

@@ -24,8 +24,10 @@ use core::sync::atomic::{AtomicI32, Ordering};
 
 use super::{device, generation, metrics, mounts, registry};
 use crate::abi::{self, Errno};
+use crate::event::inotify;
 use crate::file::long_text::List;
-use crate::file::{inotify, message_queue, notify, pipe};
+use crate::file::notify;
+use crate::ipc::{message_queue, pipe};
 use crate::mem::space;
 use crate::process::host_name;
 use crate::task::credentials::{self, CAPABILITY_COUNT};

@@ -7,9 +7,9 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use super::{BothEnds, Pipe, ReadEnd, WriteEnd};
 use crate::abi::{Errno, SysResult};
 use crate::file::{AttemptError, OpenFile, Readiness, WaitMode, broken_pipe};
+use crate::ipc::pipe::{BothEnds, Pipe, ReadEnd, WriteEnd};
 use crate::kmem::room;
 use crate::mem::user::UserSlice;
 

@@ -4,8 +4,8 @@ use alloc::sync::{Arc, Weak};
 
 use unikernel_fs::Expirations;
 
-use super::{File, Metadata, PollSource, Readiness, WaitMode};
 use crate::abi::{Errno, SysResult};
+use crate::file::{File, Metadata, PollSource, Readiness, WaitMode};
 use crate::mem::user::{UserPtr, UserSlice};
 use crate::platform::time;
 use crate::process::clocks::{ClockBase, first_expiration};

@@ -6,8 +6,8 @@ use core::fmt::Write;
 use core::ops::Bound;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use super::{File, Metadata, PollSource, Readiness, WaitMode};
 use crate::abi::{Errno, SysResult};
+use crate::file::{File, Metadata, PollSource, Readiness, WaitMode};
 use crate::mem::user::UserSlice;
 use crate::process::signal;
 use crate::sync::SpinLock;

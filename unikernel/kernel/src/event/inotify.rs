@@ -6,9 +6,9 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 use linux_raw_sys::general::inotify_event;
 use linux_raw_sys::ioctl::FIONREAD;
 
-use super::notify::{Event, Queue};
-use super::{AttemptError, File, Metadata, PollSource, Readiness, WaitMode, complete};
 use crate::abi::{Errno, SysResult};
+use crate::file::notify::{Event, Queue};
+use crate::file::{AttemptError, File, Metadata, PollSource, Readiness, WaitMode, complete};
 
 use crate::mem::user::{UserPtr, UserSlice};
 

@@ -8,7 +8,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use linux_raw_sys::general::{S_IFDIR, S_IFMT};
 
-use super::{File, Metadata, OpenFile, PollSource, Readiness};
+use crate::file::{File, Metadata, OpenFile, PollSource, Readiness};
 use crate::task::exit_watch::ExitListener;
 use crate::task::process::{PROCESS_ID, process};
 use crate::task::thread::{Thread, ThreadId};

@@ -4,6 +4,7 @@
 //! - [`Line`]: a terminal of either kind, to read from it and to set it;
 //! - [`console`]: the serial console; [`session`]: the app's controlling terminal; [`pty`]: pseudo-terminals, [`master`] and [`slave`] their two ends.
 
+pub mod console;
 pub mod master;
 pub mod open;
 pub mod pty;
@@ -16,8 +17,8 @@ use linux_raw_sys::general::*;
 use linux_raw_sys::ioctl::*;
 use unikernel_fs::terminal::{Key, Settings, Signal};
 
-use super::{AttemptError, PollSource, WaitMode};
 use crate::abi::{Errno, SysResult};
+use crate::file::{AttemptError, PollSource, WaitMode};
 use crate::mem::user::{UserPtr, UserSlice};
 use crate::platform::time;
 use crate::task::credentials::{self, Capability};

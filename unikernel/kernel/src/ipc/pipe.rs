@@ -14,10 +14,10 @@ use unikernel_fs::Ring;
 
 pub use fifo::Fifo;
 
-use super::{
+use crate::abi::{Errno, SysResult};
+use crate::file::{
     AttemptError, File, FileFlags, Metadata, OpenFile, PollSource, Readiness, WaitMode, broken_pipe,
 };
-use crate::abi::{Errno, SysResult};
 use crate::kmem::room;
 use crate::mem::user::{UserPtr, UserSlice};
 use crate::sync::SpinLock;

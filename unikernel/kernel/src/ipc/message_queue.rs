@@ -14,8 +14,8 @@ use unikernel_fs::{MessageQueue, QueueEnd, Sent, Turn};
 
 pub use unikernel_fs::Message;
 
-use super::{File, FileFlags, Metadata, PollSource, Readiness, WaitMode};
 use crate::abi::{Errno, SysResult};
+use crate::file::{File, FileFlags, Metadata, PollSource, Readiness, WaitMode};
 use crate::mem::user::UserSlice;
 use crate::net::socket::Socket;
 use crate::platform::time;

@@ -1,12 +1,12 @@
 //! poll(2) and select(2): one look at every file named, and a sleep until one of them changes. A
 //! call that must sleep puts a [`Watch`] on each file for as long as it lasts.
 
-use alloc::sync::{Arc, Weak};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use super::poll_source::Watch;
-use super::ready_list::ReadyList;
-use super::{OpenFile, Readiness};
+use crate::file::poll_source::Watch;
+use crate::file::ready_list::ReadyList;
+use crate::file::{OpenFile, Readiness};
 use crate::kmem::room::OutOfMemory;
 use crate::net;
 use crate::task::scheduler;
@@ -102,7 +102,7 @@ fn attach(
         let Some(source) = opened.file.poll_source() else { continue };
         let key = (index as i32, 0);
         let file = Arc::clone(&opened.file);
-        let watch = Watch::new(file, key, (entry.wanted.bits(), 0), Arc::clone(ready), Weak::new());
+        let watch = Watch::new(file, key, (entry.wanted.bits(), 0), Arc::clone(ready), None);
         source.attach(Arc::clone(&watch))?;
         watches.push(watch);
         scheduler::breathe_now_and_then(index);

@@ -3,8 +3,8 @@
 use alloc::sync::Arc;
 use core::fmt::Write;
 
-use super::{File, Metadata, PollSource, Readiness, WaitMode};
 use crate::abi::{Errno, SysResult};
+use crate::file::{File, Metadata, PollSource, Readiness, WaitMode};
 use crate::mem::user::{UserPtr, UserSlice};
 use crate::sync::SpinLock;
 

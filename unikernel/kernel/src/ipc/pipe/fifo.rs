@@ -2,9 +2,9 @@
 
 use alloc::sync::Arc;
 
-use super::{BothEnds, Pipe};
 use crate::abi::Errno;
 use crate::file::{File, FileFlags, PollSource, Readiness, WaitMode};
+use crate::ipc::pipe::{BothEnds, Pipe};
 
 /// A pipe with a name (fifo(7)). It has ends while it is open.
 #[derive(Clone)]

@@ -1,16 +1,17 @@
 //! How terminals are opened by their nodes (`/dev/console`, `/dev/tty`, `/dev/ptmx`, `/dev/pts`).
 
 use alloc::format;
-use alloc::string::String;
 use alloc::sync::Arc;
 
+use super::console;
 use super::master::Master;
 use super::pty;
 use super::slave::Slave;
 use crate::abi::Errno;
-use crate::file::{File, console};
+use crate::file::File;
 use crate::fs::Handle;
 use crate::fs::device::{self, Device};
+use crate::fs::proc::Entry;
 
 /// The terminals of this kernel.
 pub struct Terminals;
@@ -30,7 +31,7 @@ impl device::Terminals for Terminals {
         })
     }
 
-    fn texts(&self) -> &'static [(&'static str, fn() -> String)] {
+    fn texts(&self) -> &'static [Entry] {
         &[
             ("/proc/sys/kernel/pty/max", || format!("{}\n", pty::MAX_PTYS)),
             ("/proc/sys/kernel/pty/nr", || format!("{}\n", pty::count())),

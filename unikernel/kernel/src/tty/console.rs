@@ -11,10 +11,10 @@ use linux_raw_sys::general::*;
 use spin::Once;
 use unikernel_fs::terminal::{Screen, Settings, Terminal, Typed};
 
-use super::table::{self, OnExec};
-use super::tty::{self, Line, NO_WINDOW, Queues, number_of, session};
-use super::{AttemptError, File, FileFlags, Metadata, PollSource, Readiness, WaitMode};
+use super::{Line, NO_WINDOW, Queues, number_of, session};
 use crate::abi::{Errno, SysResult};
+use crate::file::table::{self, OnExec};
+use crate::file::{self, AttemptError, File, FileFlags, Metadata, PollSource, Readiness, WaitMode};
 use crate::fs::device::Device;
 use crate::mem::user::UserSlice;
 use crate::platform::{console, records};
@@ -50,7 +50,7 @@ pub fn console() -> Arc<Console> {
 /// Opens it once more, if that is allowed.
 pub fn open_again() -> Result<Arc<Console>, Errno> {
     let console = console();
-    tty::check_open(&*console)?;
+    super::check_open(&*console)?;
     Ok(console)
 }
 
@@ -60,7 +60,7 @@ pub fn open_again() -> Result<Arc<Console>, Errno> {
 ///
 /// If descriptors are in use already.
 pub fn open_standard_streams() {
-    let opened = super::open(console(), FileFlags::READ_WRITE);
+    let opened = file::open(console(), FileFlags::READ_WRITE);
     for descriptor in 0..3 {
         let given = table::install(Arc::clone(&opened), OnExec::Keep);
         assert_eq!(given, Ok(descriptor), "the table was empty");
@@ -215,11 +215,11 @@ impl Line for Console {
 
 impl File for Console {
     fn read(&self, into: UserSlice, mode: WaitMode) -> SysResult {
-        tty::read(self, into, mode)
+        super::read(self, into, mode)
     }
 
     fn write(&self, from: UserSlice, mode: WaitMode) -> SysResult {
-        tty::write_chunks::<CHUNK_BYTES>(from, mode, |bytes, mode| {
+        super::write_chunks::<CHUNK_BYTES>(from, mode, |bytes, mode| {
             self.source.block_on(mode, None, || self.show(bytes))
         })
     }
@@ -242,7 +242,7 @@ impl File for Console {
     }
 
     fn ioctl(&self, request: u32, argument: u64) -> SysResult {
-        tty::ioctl(self, request, argument)
+        super::ioctl(self, request, argument)
     }
 
     fn reopen(&self, _flags: FileFlags) -> Result<Arc<dyn File>, Errno> {

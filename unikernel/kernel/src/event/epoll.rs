@@ -12,10 +12,10 @@ use linux_raw_sys::general::*;
 use smallvec::SmallVec;
 
 use super::epoll_nesting::{self, Below};
-use super::poll_source::{PollSource, Watch, WatchKey};
-use super::ready_list::{Batch, ReadyList};
-use super::{AttemptError, File, Metadata, OpenFile, Readiness, complete};
 use crate::abi::{Errno, SysResult};
+use crate::file::poll_source::{PollSource, Watch, WatchKey, WatchOwner};
+use crate::file::ready_list::{Batch, ReadyList};
+use crate::file::{AttemptError, File, Metadata, OpenFile, Readiness, complete};
 use crate::mem::fault::Missing;
 use crate::mem::user::UserPtr;
 use crate::net;
@@ -110,7 +110,7 @@ impl Epoll {
             key_of(descriptor, opened),
             (bits, interest.data),
             Arc::clone(&self.ready),
-            Weak::clone(&self.myself),
+            Some(Weak::clone(&self.myself) as _),
         );
         self.ready.reserve(count)?;
         source.attach(Arc::clone(&watch))?;
@@ -120,7 +120,7 @@ impl Epoll {
 
     /// The watches of other instances on this one.
     pub(super) fn watchers(&self) -> SmallVec<[Arc<Watch>; 4]> {
-        epoll_nesting::of_instances(&self.ready.source)
+        self.ready.source.owned_watches()
     }
 
     /// `EPOLL_CTL_MOD`.
@@ -141,13 +141,6 @@ impl Epoll {
         let watch = self.watches.lock().remove(&key_of(descriptor, opened)).ok_or(Errno::ENOENT)?;
         retire(&watch);
         Ok(())
-    }
-
-    /// Drops the watch on a file that was closed.
-    pub(super) fn forget(&self, watch: &Arc<Watch>) {
-        watch.bits.store(0, Ordering::Relaxed);
-        self.watches.lock().remove(&watch.key);
-        epoll_nesting::end(watch);
     }
 
     /// Waits until there are events, at most until the deadline, and writes up to `max` of them to
@@ -270,6 +263,14 @@ fn retire(watch: &Arc<Watch>) {
         source.detach(watch);
     }
     epoll_nesting::end(watch);
+}
+
+impl WatchOwner for Epoll {
+    fn forget(&self, watch: &Arc<Watch>) {
+        watch.bits.store(0, Ordering::Relaxed);
+        self.watches.lock().remove(&watch.key);
+        epoll_nesting::end(watch);
+    }
 }
 
 impl File for Epoll {

@@ -6,13 +6,12 @@
 //! together have one.
 
 use alloc::sync::Arc;
+use core::any::Any;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
-use smallvec::SmallVec;
-
 use super::epoll::Epoll;
-use super::poll_source::{PollSource, Watch};
 use crate::abi::Errno;
+use crate::file::poll_source::{NOT_COUNTED, Watch};
 use crate::sync::SpinLock;
 
 /// The greatest height.
@@ -21,8 +20,6 @@ const MAX_HEIGHT: usize = 4;
 const MAX_WATCHERS: [usize; MAX_HEIGHT] = [500, 4, 2, 2];
 /// Watches on instances by instances, in all.
 const MAX_NESTED: usize = 4096;
-/// The height of an instance that is not counted.
-pub(super) const NOT_COUNTED: usize = usize::MAX;
 
 /// How many nested watches there are. Whoever changes heights holds the lock.
 static NESTED: SpinLock<usize> = SpinLock::new(0);
@@ -63,10 +60,10 @@ pub(super) fn nest(
     Ok(watch)
 }
 
-/// The watches of instances on a file, which are few if that is one itself.
-pub(super) fn of_instances(source: &PollSource) -> SmallVec<[Arc<Watch>; 4]> {
-    let watches = source.watches.lock();
-    watches.iter().filter(|watch| watch.epoll.strong_count() > 0).cloned().collect()
+/// The instance that keeps a watch.
+fn instance_of(watch: &Watch) -> Option<Arc<Epoll>> {
+    let owner: Arc<dyn Any + Send + Sync> = watch.owner.as_ref()?.upgrade()?;
+    owner.downcast().ok()
 }
 
 /// A watch, which no source has any more, has ended.
@@ -80,7 +77,7 @@ pub(super) fn end(watch: &Watch) {
         return;
     }
     *nested -= 1;
-    match watch.epoll.upgrade() {
+    match instance_of(watch) {
         Some(outer) => count(&outer, watch, NOT_COUNTED),
         None => watch.nested_height.store(NOT_COUNTED, Ordering::Relaxed),
     }
@@ -98,7 +95,7 @@ fn check_rise(instance: &Epoll, height: usize, inner: &Epoll) -> Result<(), Errn
     if watchers.len() > MAX_WATCHERS.get(height).copied().unwrap_or(0) {
         return Err(if height == MAX_HEIGHT { Errno::ELOOP } else { Errno::EINVAL });
     }
-    let mut outer = watchers.iter().filter_map(|watch| watch.epoll.upgrade());
+    let mut outer = watchers.iter().filter_map(|watch| instance_of(watch));
     outer.try_for_each(|outer| check_rise(&outer, height + 1, inner))
 }
 
@@ -110,7 +107,7 @@ fn count(outer: &Epoll, watch: &Watch, height: usize) {
     let after = outer.below.height();
     if after != before {
         for watch in outer.watchers() {
-            if let Some(outer) = watch.epoll.upgrade() {
+            if let Some(outer) = instance_of(&watch) {
                 count(&outer, &watch, after);
             }
         }

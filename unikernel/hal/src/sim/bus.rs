@@ -25,7 +25,12 @@ impl Context<'_> {
     /// Has the device run after a while; `tag` tells it why.
     pub fn run_after(&mut self, ns: u64, tag: u64) {
         self.events.row += 1;
-        self.events.queue.push(Reverse((self.now_ns + ns, self.events.row, self.device, tag)));
+        self.events.queue.push(Reverse((self.now_ns.saturating_add(ns), self.events.row, self.device, tag)));
+    }
+
+    /// When a device runs next.
+    pub fn next_event_ns(&self) -> Option<u64> {
+        self.events.queue.peek().map(|Reverse((due_ns, ..))| *due_ns)
     }
 }
 

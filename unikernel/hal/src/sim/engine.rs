@@ -307,6 +307,16 @@ pub fn wait_for_interrupt() {
     admit_interrupts();
 }
 
+/// When a core runs next: now, or when the first timer goes off; none if all wait for devices.
+pub(super) fn next_core_ns(now_ns: u64) -> Option<u64> {
+    with(|engine| {
+        if engine.cores.iter().any(|core| core.can_run(now_ns)) {
+            return Some(now_ns);
+        }
+        engine.cores.iter().filter(|core| core.is_started).filter_map(|core| core.deadline_ns).min()
+    })
+}
+
 /// Nobody can run: the clock goes to when somebody can.
 fn skip_to_next_event() {
     let timers = with(|engine| engine.cores.iter().filter_map(|core| core.deadline_ns).min());

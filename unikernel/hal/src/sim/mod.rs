@@ -9,12 +9,13 @@
 //! - [`memory`]: RAM, which is memory of the host, with page tables as the processor has them, walked by [`arch::user_copy`];
 //!   [`heap`]: the allocator of such a program, where kernel and host live side by side;
 //! - [`bus`]: registers in memory and the devices behind them; [`virtio`]: a virtio device on PCI; [`disk`]: one that keeps blocks;
-//!   [`plain`]: one whose other side is the test;
+//!   [`card`]: one that sends and receives frames; [`plain`]: one whose other side is the test;
 //! - [`arch`], [`platform`], [`image`], [`kernel_map`], [`symbols`]: what the kernel sees.
 
 pub mod app;
 pub mod arch;
 pub mod bus;
+pub mod card;
 pub mod disk;
 pub mod engine;
 pub mod heap;

@@ -1,14 +1,18 @@
 //! A virtio device on PCI (Virtio 1.2, section 4.1), as the kernel's driver finds it. What it does with a request is a
 //! [`Model`]'s; what it is told by the driver is checked as little as hardware would check it.
 
+mod queue;
+
 use core::ops::Range;
 use std::boxed::Box;
 use std::collections::BTreeMap;
 use std::vec::Vec;
 
 use super::bus::{self, Context, Device};
+use super::engine;
 use super::engine::Single;
-use super::{engine, memory};
+pub use queue::Chain;
+use queue::Queue;
 
 /// Where the structures are in the device's registers.
 const COMMON: u64 = 0;
@@ -25,55 +29,10 @@ const STRIDE: u64 = 0x1_0000;
 const IN_REGISTERS: u64 = 1 << 20;
 /// `VIRTIO_F_VERSION_1`.
 const VERSION_1: u64 = 1 << 32;
-/// Descriptor flags.
-const NEXT: u16 = 1;
-const WRITABLE: u16 = 2;
-const INDIRECT: u16 = 4;
-/// The driver wants no interrupt.
-const NO_INTERRUPT: u16 = 1;
-/// Longer chains are none.
-const MOST_PARTS: usize = 1024;
-
-/// The memory of one request.
-#[derive(Clone, Debug)]
-pub struct Chain {
-    head: u16,
-    /// What the device reads: addresses and lengths.
-    pub readable: Vec<(u64, u32)>,
-    /// What it writes.
-    pub writable: Vec<(u64, u32)>,
-}
-
-impl Chain {
-    /// What the driver has written.
-    pub fn read(&self) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        for &(address, len) in &self.readable {
-            let start = bytes.len();
-            bytes.resize(start + len as usize, 0);
-            memory::read(address, &mut bytes[start..]);
-        }
-        bytes
-    }
-
-    /// Writes from the start of what the device may write to; answers how many bytes.
-    pub fn write(&self, mut bytes: &[u8]) -> u32 {
-        let mut written = 0;
-        for &(address, len) in &self.writable {
-            let (now, rest) = bytes.split_at(bytes.len().min(len as usize));
-            memory::write(address, now);
-            written += now.len() as u32;
-            bytes = rest;
-        }
-        written
-    }
-
-    /// How much the device may write.
-    pub fn room(&self) -> usize {
-        self.writable.iter().map(|(_, len)| *len as usize).sum()
-    }
-}
-
+/// `VIRTIO_F_EVENT_IDX`.
+const EVENT_IDX: u64 = 1 << 29;
+/// Of the status: the driver has said which features it wants.
+const FEATURES_OK: u8 = 8;
 /// What kind of device it is.
 pub trait Model {
     /// Its number (section 5).
@@ -94,31 +53,30 @@ pub trait Model {
     fn take_config_change(&mut self) -> bool {
         false
     }
-    /// Something from outside has come for the device ([`poke`]): which queue it is for, and how to answer a request that waits there.
+    /// The driver has chosen features.
+    fn agreed(&mut self, _features: u64) {}
+    /// Called whenever something may have changed: the time, and when anything else of the machine has something to do, none if it
+    /// waits for this device. Answers when to be called again.
+    fn tick(&mut self, _now_ns: u64, _next_ns: Option<u64>) -> Option<u64> {
+        None
+    }
+    /// What has come from outside for a request that waits ([`poke`], [`Self::tick`]): which queue it is for, and the answer.
     fn ready(&mut self) -> Option<(u16, Vec<u8>)> {
         None
     }
-}
-
-#[derive(Clone, Default)]
-struct Queue {
-    size: u16,
-    vector: u16,
-    is_enabled: bool,
-    descriptors: u64,
-    driver: u64,
-    device: u64,
-    next_available: u16,
-    used: u16,
-    /// Requests that wait for something from outside.
-    waiting: Vec<Chain>,
+    /// An element of a queue's ring of used requests that the device makes up: queue, request, bytes written.
+    fn forged(&mut self) -> Option<(u16, u32, u32)> {
+        None
+    }
 }
 
 struct Pci {
     model: Box<dyn Model>,
     space: [u8; 256],
     device_features: u32,
+    /// Which half of the features the driver writes, and what it has written.
     driver_features: u32,
+    accepted: u64,
     status: u8,
     selected: u16,
     config_vector: u16,
@@ -128,10 +86,10 @@ struct Pci {
     /// Requests in flight, by tag.
     in_flight: BTreeMap<u64, (u16, Chain)>,
     next_tag: u64,
+    /// When the model wants to be called next.
+    tick_ns: Option<u64>,
 }
 
-/// The largest queue.
-const MOST_QUEUE: u16 = 256;
 /// The tag of what comes from outside.
 const POKED: u64 = u64::MAX;
 
@@ -144,12 +102,13 @@ pub fn add(model: Box<dyn Model>) {
         *count
     });
     let registers = bus::REGISTERS + number * STRIDE;
-    let queues = (0..model.queues()).map(|_| Queue { size: MOST_QUEUE, ..Queue::default() }).collect();
+    let queues = (0..model.queues()).map(|_| Queue::new()).collect();
     let device = Pci {
         space: space(model.device_type(), registers),
         model,
         device_features: 0,
         driver_features: 0,
+        accepted: 0,
         status: 0,
         selected: 0,
         config_vector: 0xffff,
@@ -158,6 +117,7 @@ pub fn add(model: Box<dyn Model>) {
         msix: [0; MSIX_ENTRIES * 4],
         in_flight: BTreeMap::new(),
         next_tag: 0,
+        tick_ns: None,
     };
     let space = bus::ECAM + (number << 15);
     let ranges = [(space..space + 4096, 0), (registers..registers + REGISTER_BYTES, IN_REGISTERS)];
@@ -199,62 +159,10 @@ fn space(device_type: u16, registers: u64) -> [u8; 256] {
     space
 }
 
-fn read_u16(address: u64) -> u16 {
-    let mut bytes = [0; 2];
-    memory::read(address, &mut bytes);
-    u16::from_le_bytes(bytes)
-}
-
 /// The low `bytes` of a number in a run of bytes; what lies beyond reads as zeros.
 fn number_at(space: &[u8], at: usize, bytes: usize) -> u64 {
     let byte = |index: usize| u64::from(space.get(at + index).copied().unwrap_or(0)) << (8 * index);
     (0..bytes).map(byte).sum()
-}
-
-impl Queue {
-    /// The chain that begins at a descriptor.
-    fn chain(&self, head: u16) -> Chain {
-        let mut chain = Chain { head, readable: Vec::new(), writable: Vec::new() };
-        let (mut table, mut size, mut index) = (self.descriptors, self.size, head);
-        for _ in 0..MOST_PARTS {
-            let mut bytes = [0; 16];
-            memory::read(table + u64::from(index % size.max(1)) * 16, &mut bytes);
-            let address = number_at(&bytes, 0, 8);
-            let len = number_at(&bytes, 8, 4) as u32;
-            let flags = number_at(&bytes, 12, 2) as u16;
-            if flags & INDIRECT != 0 {
-                (table, size, index) = (address, (len / 16) as u16, 0);
-                continue;
-            }
-            let parts = if flags & WRITABLE != 0 { &mut chain.writable } else { &mut chain.readable };
-            parts.push((address, len));
-            if flags & NEXT == 0 {
-                break;
-            }
-            index = number_at(&bytes, 14, 2) as u16;
-        }
-        chain
-    }
-
-    /// The next request that the driver has made available.
-    fn take(&mut self) -> Option<Chain> {
-        if !self.is_enabled || read_u16(self.driver + 2) == self.next_available {
-            return None;
-        }
-        let slot = u64::from(self.next_available % self.size.max(1));
-        self.next_available = self.next_available.wrapping_add(1);
-        Some(self.chain(read_u16(self.driver + 4 + slot * 2)))
-    }
-
-    /// Gives a request back; true if the driver wants to hear of it.
-    fn give_back(&mut self, chain: &Chain, written: u32) -> bool {
-        let slot = self.device + 4 + u64::from(self.used % self.size.max(1)) * 8;
-        memory::write(slot, &u32::from(chain.head).to_le_bytes());
-        memory::write(slot + 4, &written.to_le_bytes());
-        self.used = self.used.wrapping_add(1);
-        memory::write(self.device + 2, &self.used.to_le_bytes());
-        read_u16(self.driver) & NO_INTERRUPT == 0
-    }
 }
 
 impl Pci {
@@ -262,8 +170,12 @@ impl Pci {
         self.queues.get_mut(usize::from(self.selected))
     }
 
+    fn offered(&self) -> u64 {
+        self.model.features() | VERSION_1
+    }
+
     fn common(&mut self, offset: u64) -> u64 {
-        let offered = self.model.features() | VERSION_1;
+        let offered = self.offered();
         let half = if self.device_features == 0 { offered as u32 } else { (offered >> 32) as u32 };
         let is_known = self.device_features < 2;
         let (status, count, selected) = (self.status, self.queues.len(), self.selected);
@@ -285,9 +197,13 @@ impl Pci {
         match offset {
             0x00 => self.device_features = value as u32,
             0x08 => self.driver_features = value as u32,
+            0x0c => {
+                let shift = if self.driver_features == 0 { 0 } else { 32 };
+                self.accepted = self.accepted & !(0xffff_ffff << shift) | (value & 0xffff_ffff) << shift;
+            }
             0x10 => self.config_vector = value as u16,
             0x14 if value == 0 => self.reset(),
-            0x14 => self.status = value as u8,
+            0x14 => self.set_status(value as u8),
             0x16 => self.selected = value as u16,
             _ => {
                 let Some(queue) = self.queue() else { return };
@@ -308,10 +224,21 @@ impl Pci {
         }
     }
 
+    fn set_status(&mut self, status: u8) {
+        let is_chosen = status & FEATURES_OK != 0 && self.status & FEATURES_OK == 0;
+        self.status = status;
+        if is_chosen && self.accepted & !self.offered() != 0 {
+            self.status &= !FEATURES_OK;
+        } else if is_chosen {
+            self.model.agreed(self.accepted);
+            self.queues.iter_mut().for_each(|queue| queue.has_event_index = self.accepted & EVENT_IDX != 0);
+        }
+    }
+
     fn reset(&mut self) {
-        self.status = 0;
+        (self.status, self.accepted) = (0, 0);
         self.in_flight.clear();
-        self.queues.iter_mut().for_each(|queue| *queue = Queue { size: MOST_QUEUE, ..Queue::default() });
+        self.queues.iter_mut().for_each(|queue| *queue = Queue::new());
     }
 
     /// Raises the interrupt of a queue: the message that the driver has put into the table.
@@ -329,6 +256,7 @@ impl Pci {
     }
 
     fn notified(&mut self, number: u16, context: &mut Context<'_>) {
+        self.tick(context);
         while let Some(chain) = self.queues.get_mut(usize::from(number)).and_then(Queue::take) {
             match self.model.accept(number, &chain) {
                 Some(ns) => {
@@ -336,27 +264,41 @@ impl Pci {
                     self.in_flight.insert(self.next_tag, (number, chain));
                     context.run_after(ns, self.next_tag);
                 }
-                None => self.queues[usize::from(number)].waiting.push(chain),
+                None => self.queues[usize::from(number)].waiting.push_back(chain),
             }
         }
-        self.serve_outside();
+        self.serve_outside(context);
+    }
+
+    fn tick(&mut self, context: &mut Context<'_>) {
+        let others = engine::next_core_ns(context.now_ns).into_iter().chain(context.next_event_ns());
+        let next_ns = self.model.tick(context.now_ns, others.min());
+        let is_sooner =
+            |next_ns: &u64| self.tick_ns.is_none_or(|known| *next_ns < known || known <= context.now_ns);
+        if let Some(next_ns) = next_ns.filter(is_sooner) {
+            self.tick_ns = Some(next_ns);
+            context.run_after(next_ns.saturating_sub(context.now_ns), POKED);
+        }
     }
 
     /// Answers requests that wait for what has come from outside.
-    fn serve_outside(&mut self) {
+    fn serve_outside(&mut self, context: &mut Context<'_>) {
+        self.tick(context);
         if self.model.take_config_change() {
             self.isr |= 2;
             self.send_message(self.config_vector);
         }
         while let Some((number, bytes)) = self.model.ready() {
             let queue = &mut self.queues[usize::from(number)];
-            if queue.waiting.is_empty() {
-                // As a card does when the driver has given it no buffer: it is lost.
-                continue;
-            }
-            let chain = queue.waiting.remove(0);
+            // As a card does when the driver has given it no buffer: it is lost.
+            let Some(chain) = queue.waiting.pop_front() else { continue };
             let written = chain.write(&bytes);
             if queue.give_back(&chain, written) {
+                self.interrupt(number);
+            }
+        }
+        while let Some((number, id, written)) = self.model.forged() {
+            if self.queues[usize::from(number)].push_used(id, written) {
                 self.interrupt(number);
             }
         }
@@ -410,16 +352,14 @@ impl Device for Pci {
         }
     }
 
-    fn run(&mut self, tag: u64, _: &mut Context<'_>) {
-        if tag == POKED {
-            return self.serve_outside();
-        }
-        // Gone with a reset.
-        let Some((number, chain)) = self.in_flight.remove(&tag) else { return };
-        let Some(written) = self.model.finish(number, &chain) else { return };
-        if self.queues[usize::from(number)].give_back(&chain, written) {
+    fn run(&mut self, tag: u64, context: &mut Context<'_>) {
+        // One that is gone with a reset is nobody's.
+        if let Some((number, chain)) = self.in_flight.remove(&tag)
+            && let Some(written) = self.model.finish(number, &chain)
+            && self.queues[usize::from(number)].give_back(&chain, written)
+        {
             self.interrupt(number);
         }
-        self.serve_outside();
+        self.serve_outside(context);
     }
 }

@@ -2,6 +2,7 @@
 
 mod app;
 mod boot_tests;
+mod cards;
 mod disk_tests;
 mod events;
 mod files;

@@ -8,7 +8,7 @@ use std::vec::Vec;
 
 use super::engine::Random;
 use super::machine::{self, share, unshare};
-use super::virtio::{self, Chain, Model};
+use super::virtio::{self, Chain, Model, Slot};
 
 const SECTOR_BYTES: usize = 512;
 const FLUSH_FEATURE: u64 = 1 << 9;
@@ -73,6 +73,11 @@ impl Disk {
 
     /// Plugs it into the machine that is about to boot.
     pub fn plug_in(&self, faults: Faults) {
+        self.plug_into(Slot::Pci, faults);
+    }
+
+    /// The same, there.
+    pub fn plug_into(&self, slot: Slot, faults: Faults) {
         let disk = Plugged {
             media: self.media,
             sectors: (self.bytes / SECTOR_BYTES) as u64,
@@ -81,7 +86,7 @@ impl Disk {
             faults,
             writes: 0,
         };
-        virtio::add(Box::new(disk));
+        virtio::add_to(slot, Box::new(disk));
     }
 }
 

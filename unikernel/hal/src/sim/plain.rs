@@ -9,7 +9,7 @@ use std::vec::Vec;
 
 use super::app;
 use super::engine::Single;
-use super::virtio::{self, Chain, Model};
+use super::virtio::{self, Chain, Model, Slot};
 
 /// How long the device has a request.
 const LATENCY_NS: u64 = 2_000;
@@ -63,6 +63,11 @@ fn with<R>(device: usize, work: impl FnOnce(&mut State) -> R) -> R {
 impl Plain {
     /// Plugs it into the machine that is about to boot.
     pub fn plug_in(self) {
+        self.plug_into(Slot::Pci);
+    }
+
+    /// The same, there.
+    pub fn plug_into(self, slot: Slot) {
         let Self { device_type, features, config, queues } = self;
         let sent = queues.iter().map(|_| VecDeque::new()).collect();
         let state = State { config, has_new_config: false, sent, given: VecDeque::new() };
@@ -70,7 +75,7 @@ impl Plain {
             states.push(state);
             states.len() - 1
         });
-        virtio::add(Box::new(Plugged { number, device_type, features, queues }));
+        virtio::add_to(slot, Box::new(Plugged { number, device_type, features, queues }));
     }
 }
 

@@ -1,6 +1,7 @@
 //! A virtio device on PCI (Virtio 1.2, section 4.1), as the kernel's driver finds it. What it does with a request is a
 //! [`Model`]'s; what it is told by the driver is checked as little as hardware would check it.
 
+mod mmio;
 mod queue;
 
 use core::ops::Range;
@@ -11,6 +12,7 @@ use std::vec::Vec;
 use super::bus::{self, Context, Device};
 use super::engine;
 use super::engine::Single;
+use super::platform::ioapic;
 pub use queue::Chain;
 use queue::Queue;
 
@@ -88,6 +90,24 @@ struct Pci {
     next_tag: u64,
     /// When the model wants to be called next.
     tick_ns: Option<u64>,
+    /// The line that it raises, where that is not a message.
+    line: Option<u32>,
+}
+
+/// Where a device is plugged in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Slot {
+    /// On the PCI bus, which the kernel searches.
+    Pci,
+    /// Registers in memory, at an address and with an interrupt line that the command line tells (`virtio_mmio.device=`).
+    Mmio {
+        /// Where they are.
+        base: u64,
+        /// The line.
+        line: u32,
+        /// It is of the version before virtio 1.
+        is_legacy: bool,
+    },
 }
 
 /// The tag of what comes from outside.
@@ -97,28 +117,20 @@ static COUNT: Single<u64> = Single::new(0);
 
 /// Plugs a device in.
 pub fn add(model: Box<dyn Model>) {
+    add_to(Slot::Pci, model);
+}
+
+/// Plugs a device in there.
+pub fn add_to(slot: Slot, model: Box<dyn Model>) {
+    if let Slot::Mmio { base, line, is_legacy } = slot {
+        return mmio::add(model, base, line, is_legacy);
+    }
     let number = COUNT.with(|count| {
         *count += 1;
         *count
     });
     let registers = bus::REGISTERS + number * STRIDE;
-    let queues = (0..model.queues()).map(|_| Queue::new()).collect();
-    let device = Pci {
-        space: space(model.device_type(), registers),
-        model,
-        device_features: 0,
-        driver_features: 0,
-        accepted: 0,
-        status: 0,
-        selected: 0,
-        config_vector: 0xffff,
-        queues,
-        isr: 0,
-        msix: [0; MSIX_ENTRIES * 4],
-        in_flight: BTreeMap::new(),
-        next_tag: 0,
-        tick_ns: None,
-    };
+    let device = Pci::new(model, registers);
     let space = bus::ECAM + (number << 15);
     let ranges = [(space..space + 4096, 0), (registers..registers + REGISTER_BYTES, IN_REGISTERS)];
     bus::add(Box::new(device), ranges);
@@ -166,6 +178,27 @@ fn number_at(space: &[u8], at: usize, bytes: usize) -> u64 {
 }
 
 impl Pci {
+    fn new(model: Box<dyn Model>, registers: u64) -> Self {
+        let queues = (0..model.queues()).map(|_| Queue::new()).collect();
+        Self {
+            space: space(model.device_type(), registers),
+            model,
+            device_features: 0,
+            driver_features: 0,
+            accepted: 0,
+            status: 0,
+            selected: 0,
+            config_vector: 0xffff,
+            queues,
+            isr: 0,
+            msix: [0; MSIX_ENTRIES * 4],
+            in_flight: BTreeMap::new(),
+            next_tag: 0,
+            tick_ns: None,
+            line: None,
+        }
+    }
+
     fn queue(&mut self) -> Option<&mut Queue> {
         self.queues.get_mut(usize::from(self.selected))
     }
@@ -248,6 +281,9 @@ impl Pci {
     }
 
     fn send_message(&self, vector: u16) {
+        if let Some(line) = self.line {
+            return ioapic::raise(line);
+        }
         let entry = usize::from(vector);
         let Some([low, _, data, control]) = self.msix.get(entry * 4..entry * 4 + 4) else { return };
         if control & 1 == 0 {

@@ -3,6 +3,7 @@
 mod app;
 mod boot_tests;
 mod cards;
+mod devices;
 mod disk_tests;
 mod events;
 mod files;

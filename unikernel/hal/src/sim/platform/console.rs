@@ -27,9 +27,18 @@ const MOST_BYTES: usize = 1 << 20;
 static WRITTEN: Single<Vec<u8>> = Single::new(Vec::new());
 static INPUT: Single<Vec<u8>> = Single::new(Vec::new());
 static ON_INPUT: Once<fn()> = Once::new();
+/// The second console.
+static PORT: Once<&'static dyn Port> = Once::new();
 
 /// Writes all of `bytes`.
 pub fn write(bytes: &[u8]) {
+    keep(bytes);
+    if let Some(port) = PORT.get() {
+        port.write(bytes);
+    }
+}
+
+fn keep(bytes: &[u8]) {
     WRITTEN.with(|written| {
         let room = MOST_BYTES.saturating_sub(written.len()).min(bytes.len());
         written.extend_from_slice(&bytes[..room]);
@@ -43,7 +52,15 @@ pub fn write_processed(bytes: &[u8]) {
 
 /// Takes a second console into use.
 pub fn attach(port: &'static dyn Port) {
-    WRITTEN.with(|written| port.write(written));
+    port.write(&written());
+    PORT.call_once(|| port);
+}
+
+/// Waits until all is shown.
+pub(in crate::sim) fn flush() {
+    if let Some(port) = PORT.get() {
+        port.flush();
+    }
 }
 
 /// There will be no second console.
@@ -51,22 +68,26 @@ pub fn forget_early() {}
 
 /// Writes although a lock may be held.
 pub fn write_in_panic(bytes: &[u8]) {
-    write(bytes);
+    keep(bytes);
+    if let Some(port) = PORT.get() {
+        port.write_in_panic(bytes);
+    }
 }
 
 /// Reads what has come in, without waiting; answers how many bytes.
 pub fn read(buffer: &mut [u8]) -> usize {
-    INPUT.with(|input| {
+    let count = INPUT.with(|input| {
         let count = buffer.len().min(input.len());
         buffer[..count].copy_from_slice(&input[..count]);
         input.drain(..count);
         count
-    })
+    });
+    count + PORT.get().map_or(0, |port| port.read(&mut buffer[count..]))
 }
 
 /// True if [`read`] would answer something.
 pub fn has_input() -> bool {
-    INPUT.with(|input| !input.is_empty())
+    INPUT.with(|input| !input.is_empty()) || PORT.get().is_some_and(|port| port.has_input())
 }
 
 /// Calls `on_input` whenever input came.

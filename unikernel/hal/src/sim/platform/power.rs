@@ -4,6 +4,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use spin::Once;
 
+use super::console;
 use crate::sim::machine;
 
 static ON_POWER_BUTTON: Once<fn()> = Once::new();
@@ -12,6 +13,7 @@ static IS_PRESSED: AtomicBool = AtomicBool::new(false);
 
 /// Switches the machine off.
 pub fn power_off() -> ! {
+    console::flush();
     machine::end()
 }
 

@@ -43,7 +43,7 @@ fn read_rest(file: u64) -> Vec<u8> {
     }
 }
 
-pub(super) fn read_file(path: &str) -> Vec<u8> {
+pub(in crate::workbench) fn read_file(path: &str) -> Vec<u8> {
     let file = open(path, linux::O_RDONLY);
     let all = read_rest(file);
     sys!(close, file).unwrap();

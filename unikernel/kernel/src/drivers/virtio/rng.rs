@@ -58,17 +58,18 @@ fn start(device: VirtioDevice) -> Result<(), StartError> {
     Ok(())
 }
 
+/// A device may answer in pieces. What it has not given does not count.
 fn wait_for_first_answer() {
     let deadline_ns = time::now_ns() + FIRST_WAIT_NS;
-    while time::now_ns() < deadline_ns {
-        let mut seed = [0; REQUEST_BYTES];
-        if collect(&mut seed) > 0 {
-            random::add_device_entropy(&seed);
-            return;
-        }
+    let (mut seed, mut len) = ([0; REQUEST_BYTES], 0);
+    while len < seed.len() && time::now_ns() < deadline_ns {
+        len += collect(&mut seed[len..]);
         core::hint::spin_loop();
     }
-    log::warn!("the entropy device does not answer; random numbers may be predictable");
+    random::add_device_entropy(&seed[..len]);
+    if !random::has_strong_source() {
+        log::warn!("the entropy device gives too little; random numbers may be predictable");
+    }
 }
 
 /// Copies what the device has answered, if it has, and asks again. Answers how many bytes.

@@ -2,6 +2,7 @@
 
 mod balloon_tests;
 mod console_tests;
+mod entropy_tests;
 mod mmio_tests;
 
 use unikernel_hal::sim::plain::Plain;

@@ -16,6 +16,7 @@ use super::reclaim;
 use super::shared::SharedFrame;
 use super::space::{self, FaultError, PageSource};
 use super::user::Fault;
+use crate::abi::Errno;
 use crate::arch::per_core::PerCore;
 use crate::kmem::frames;
 use crate::kmem::layout::USER_END;
@@ -65,20 +66,34 @@ pub fn handle(address: u64, access: Access) -> Result<(), Failure> {
     for _ in 0..MOST_TRIES {
         match fault_in(address, access) {
             Ok(()) => return Ok(()),
-            Err(FaultError::Failed(Failure::OutOfMemory)) if reclaim::wait_for_room(1) => {}
-            Err(FaultError::Failed(failure)) => return Err(failure),
-            Err(FaultError::NotLoaded(source, index)) => {
-                _loaded = Some(source.load(index).ok_or_else(why_unreadable)?);
+            Err(FaultError::Failed(failure)) => wait_after(failure)?,
+            Err(FaultError::NotLoaded(source, index)) => match source.load(index) {
+                Ok(frame) => _loaded = Some(frame),
+                Err(error) => wait_after(failure_of(error, Failure::NotReadable))?,
+            },
+            Err(FaultError::NoPlace(source, index)) => {
+                if let Err(error) = source.reserve(index) {
+                    wait_after(failure_of(error, Failure::NoPage))?;
+                }
             }
-            Err(FaultError::NoPlace(source, index)) if source.reserve(index) => {}
-            Err(FaultError::NoPlace(..)) => return Err(Failure::NoPage),
         }
     }
-    Err(why_unreadable())
+    Err(why_endless())
 }
 
-/// Why a page could not be loaded: the cache had no frame for it, or the disk did not give it.
-fn why_unreadable() -> Failure {
+/// Why an object has not given a page, or a place for one. Memory that was short then may be there again, so nobody asks how much
+/// there is now.
+fn failure_of(error: Errno, otherwise: Failure) -> Failure {
+    if error == Errno::ENOMEM { Failure::OutOfMemory } else { otherwise }
+}
+
+/// Waits for memory, if that is what was missing.
+fn wait_after(failure: Failure) -> Result<(), Failure> {
+    if failure == Failure::OutOfMemory && reclaim::wait_for_room(1) { Ok(()) } else { Err(failure) }
+}
+
+/// Why so many tries were not enough: others took the memory, or what was loaded went before it was mapped.
+fn why_endless() -> Failure {
     if frames::can_app_take(1) { Failure::NotReadable } else { Failure::OutOfMemory }
 }
 
@@ -164,19 +179,30 @@ impl Pins {
         }
         self.waits += 1;
         match pending {
-            Pending::Page(source, index) => {
-                let frame = source.load(index).ok_or_else(|| give_up(why_unreadable()))?;
-                self.frames.try_reserve(1).map_err(|_| Fault)?;
-                self.frames.push(frame);
-                Ok(())
-            }
-            Pending::Place(source, index) => source.reserve(index).then_some(()).ok_or(Fault),
-            Pending::Memory => {
-                self.waits_for_memory += 1;
-                let goes_on = self.waits_for_memory <= MOST_WAITS_FOR_MEMORY && reclaim::wait_for_room(1);
-                if goes_on { Ok(()) } else { Err(give_up(why_unreadable())) }
-            }
+            Pending::Page(source, index) => match source.load(index) {
+                Ok(frame) => {
+                    self.frames.try_reserve(1).map_err(|_| Fault)?;
+                    self.frames.push(frame);
+                    Ok(())
+                }
+                Err(error) => self.wait_after(failure_of(error, Failure::NotReadable)),
+            },
+            Pending::Place(source, index) => match source.reserve(index) {
+                Ok(()) => Ok(()),
+                Err(error) => self.wait_after(failure_of(error, Failure::NoPage)),
+            },
+            Pending::Memory => self.wait_after(Failure::OutOfMemory),
         }
+    }
+
+    /// Waits for memory, if that is what was missing: then the copy is tried again.
+    fn wait_after(&mut self, failure: Failure) -> Result<(), Fault> {
+        let is_memory = failure == Failure::OutOfMemory;
+        self.waits_for_memory += usize::from(is_memory);
+        if is_memory && self.waits_for_memory <= MOST_WAITS_FOR_MEMORY && reclaim::wait_for_room(1) {
+            return Ok(());
+        }
+        Err(give_up(if is_memory { why_endless() } else { failure }))
     }
 }
 

@@ -5,8 +5,10 @@ use alloc::string::String;
 use unikernel_vfs::Sync;
 use unikernel_vfs::cache;
 
+use super::errno;
 use super::file::Opened;
 use super::inode::Inode;
+use crate::abi::Errno;
 use crate::file::Metadata;
 use crate::kmem::PAGE_BYTES;
 use crate::mem::shared::SharedFrame;
@@ -20,20 +22,20 @@ impl PageSource for Inode {
         self.content.lock().ready_page(index).map_or(Supply::Absent, Supply::Page)
     }
 
-    fn load(&self, index: u64) -> Option<SharedFrame> {
-        let inode = self.mount.inode(self.number).ok()?;
+    fn load(&self, index: u64) -> Result<SharedFrame, Errno> {
+        let inode = self.mount.inode(self.number)?;
         if index >= self.size().div_ceil(PAGE_BYTES as u64) {
-            return None;
+            return Err(Errno::EFAULT);
         }
-        Some(cache::page(&*inode, index, 4, None).ok()?.frame().clone())
+        Ok(cache::page(&*inode, index, 4, None).map_err(errno)?.frame().clone())
     }
 
     fn has_place(&self, index: u64) -> bool {
         self.content.lock().has_place(index)
     }
 
-    fn reserve(&self, index: u64) -> bool {
-        self.mount.inode(self.number).is_ok_and(|inode| inode.reserve_page(index).is_ok())
+    fn reserve(&self, index: u64) -> Result<(), Errno> {
+        self.mount.inode(self.number)?.reserve_page(index)
     }
 
     fn is_paged(&self) -> bool {
@@ -69,7 +71,7 @@ impl PageSource for Opened {
         PageSource::page(&*self.inode, index)
     }
 
-    fn load(&self, index: u64) -> Option<SharedFrame> {
+    fn load(&self, index: u64) -> Result<SharedFrame, Errno> {
         PageSource::load(&*self.inode, index)
     }
 
@@ -77,7 +79,7 @@ impl PageSource for Opened {
         self.inode.has_place(index)
     }
 
-    fn reserve(&self, index: u64) -> bool {
+    fn reserve(&self, index: u64) -> Result<(), Errno> {
         self.inode.reserve(index)
     }
 

@@ -17,6 +17,7 @@ use super::{
     FaultError, Placement, Protection, Region, RegionKind, SHARED_PAGE, SPACE, Space, SpaceError, Terms,
     change, check_range, discard_replaced, page_table,
 };
+use crate::abi::Errno;
 use crate::arch::tlb;
 use crate::kmem::layout::{self, USER_END};
 use crate::kmem::room;
@@ -35,9 +36,9 @@ pub trait PageSource: Send + Sync {
     fn page(&self, index: u64) -> Supply;
 
     /// Gets a page that was [`Supply::Absent`]; called without locks, and may sleep. It stays in memory for as long as
-    /// the answer is kept. `None` if it cannot be had: an I/O error, or memory is short.
-    fn load(&self, _index: u64) -> Option<SharedFrame> {
-        None
+    /// the answer is kept. `ENOMEM` if memory is short, which may change; another error if it cannot be read, or is not there.
+    fn load(&self, _index: u64) -> Result<SharedFrame, Errno> {
+        Err(Errno::EIO)
     }
 
     /// True if what the app writes to a page in memory will have a place, such as blocks of a disk. Only such pages are
@@ -46,9 +47,9 @@ pub trait PageSource: Send + Sync {
         true
     }
 
-    /// Sees to it that a page has one; called without locks, and may sleep. False if there is none.
-    fn reserve(&self, _index: u64) -> bool {
-        true
+    /// Sees to it that a page has one; called without locks, and may sleep. `ENOMEM` as above; another error if there is none.
+    fn reserve(&self, _index: u64) -> Result<(), Errno> {
+        Ok(())
     }
 
     /// What it is called.

@@ -71,7 +71,44 @@ impl<T> DescriptorTable<T> {
         }
     }
 
-    /// Takes this very descriptor; answers what it stood for. A value that finds no place comes back.
+    /// Takes the lowest free descriptor for something that there is not yet: until [`Self::fill`] it stands for nothing, and is not free.
+    pub fn reserve(&mut self) -> Result<usize, TableFull> {
+        let descriptor = self.find_free(self.lowest_free);
+        self.make_room_below_limit(descriptor)?;
+        self.take(descriptor);
+        self.lowest_free = descriptor + 1;
+        Ok(descriptor)
+    }
+
+    /// Makes a reserved descriptor stand for something.
+    ///
+    /// # Panics
+    ///
+    /// If it is not reserved.
+    pub fn fill(&mut self, descriptor: usize, value: T) {
+        assert!(self.is_reserved(descriptor), "{descriptor} is not reserved");
+        if let Some(slot) = self.slot_mut(descriptor) {
+            *slot = Some(value);
+        }
+    }
+
+    /// Frees a reserved descriptor.
+    ///
+    /// # Panics
+    ///
+    /// If it is not reserved.
+    pub fn unreserve(&mut self, descriptor: usize) {
+        assert!(self.is_reserved(descriptor), "{descriptor} is not reserved");
+        self.free(descriptor);
+    }
+
+    /// True between [`Self::reserve`] and [`Self::fill`].
+    pub fn is_reserved(&self, descriptor: usize) -> bool {
+        let word = self.taken.get(descriptor / BITS_PER_WORD).copied().unwrap_or(0);
+        word >> (descriptor % BITS_PER_WORD) & 1 != 0 && self.get(descriptor).is_none()
+    }
+
+    /// Takes this very descriptor, which is not reserved; answers what it stood for. A value that finds no place comes back.
     pub fn replace(&mut self, descriptor: usize, value: T) -> Result<Option<T>, (TableFull, T)> {
         self.put(descriptor, value)
     }
@@ -79,13 +116,21 @@ impl<T> DescriptorTable<T> {
     /// Frees a descriptor; answers what it stood for.
     pub fn remove(&mut self, descriptor: usize) -> Option<T> {
         let value = self.slot_mut(descriptor)?.take()?;
-        self.taken[descriptor / BITS_PER_WORD] &= !(1 << (descriptor % BITS_PER_WORD));
-        self.lowest_free = self.lowest_free.min(descriptor);
-        self.drop_unused_chunk(descriptor / CHUNK_SLOTS);
+        self.free(descriptor);
         Some(value)
     }
 
-    /// The lowest descriptor in use that is not below `first`.
+    fn free(&mut self, descriptor: usize) {
+        self.taken[descriptor / BITS_PER_WORD] &= !(1 << (descriptor % BITS_PER_WORD));
+        self.lowest_free = self.lowest_free.min(descriptor);
+        self.drop_unused_chunk(descriptor / CHUNK_SLOTS);
+    }
+
+    fn take(&mut self, descriptor: usize) {
+        self.taken[descriptor / BITS_PER_WORD] |= 1 << (descriptor % BITS_PER_WORD);
+    }
+
+    /// The lowest descriptor in use, or reserved, that is not below `first`.
     pub fn first_in_use(&self, first: usize) -> Option<usize> {
         let first_word = first / BITS_PER_WORD;
         let words = self.taken.iter().enumerate().skip(first_word);
@@ -125,14 +170,10 @@ impl<T> DescriptorTable<T> {
     }
 
     fn put(&mut self, descriptor: usize, value: T) -> Result<Option<T>, (TableFull, T)> {
-        let room = match descriptor < self.limit {
-            true => self.make_room(descriptor).map_err(|_| TableFull::Memory),
-            false => Err(TableFull::Limit),
-        };
-        if let Err(full) = room {
+        if let Err(full) = self.make_room_below_limit(descriptor) {
             return Err((full, value));
         }
-        self.taken[descriptor / BITS_PER_WORD] |= 1 << (descriptor % BITS_PER_WORD);
+        self.take(descriptor);
         Ok(self.slot_mut(descriptor).and_then(|slot| slot.replace(value)))
     }
 
@@ -142,6 +183,13 @@ impl<T> DescriptorTable<T> {
         let mut words = self.taken.iter().skip(chunk * WORDS).take(WORDS);
         if words.all(|word| *word == 0) {
             self.chunks[chunk] = Vec::new();
+        }
+    }
+
+    fn make_room_below_limit(&mut self, descriptor: usize) -> Result<(), TableFull> {
+        match descriptor < self.limit {
+            true => self.make_room(descriptor).map_err(|_| TableFull::Memory),
+            false => Err(TableFull::Limit),
         }
     }
 
@@ -180,6 +228,9 @@ mod tests {
         Add(usize),
         Replace(usize),
         Remove(usize),
+        Reserve,
+        /// Fills the reserved one, or gives it back.
+        Settle(bool),
     }
 
     fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -190,6 +241,8 @@ mod tests {
                 1 => descriptor.clone().prop_map(Step::Add),
                 1 => descriptor.clone().prop_map(Step::Replace),
                 3 => descriptor.prop_map(Step::Remove),
+                1 => Just(Step::Reserve),
+                1 => any::<bool>().prop_map(Step::Settle),
             ],
             0..400,
         )
@@ -199,10 +252,27 @@ mod tests {
         #[test]
         fn table_behaves_as_a_map_with_the_lowest_free_key(steps in steps()) {
             let (mut table, mut model) = (DescriptorTable::new(LIMIT), BTreeMap::new());
+            let mut reserved: Option<usize> = None;
             for (value, step) in steps.iter().enumerate() {
+                let is_free = |key: &usize| !model.contains_key(key) && Some(*key) != reserved;
                 match *step {
+                    Step::Reserve if reserved.is_some() => {}
+                    Step::Reserve => {
+                        let free = (0..LIMIT).find(is_free).ok_or(TableFull::Limit);
+                        prop_assert_eq!(table.reserve(), free);
+                        reserved = free.ok();
+                    }
+                    Step::Settle(is_filled) => match reserved.take() {
+                        Some(key) if is_filled => {
+                            table.fill(key, value);
+                            model.insert(key, value);
+                        }
+                        Some(key) => table.unreserve(key),
+                        None => {}
+                    },
+                    Step::Replace(key) if reserved == Some(key) => prop_assert!(table.is_reserved(key)),
                     Step::Add(lowest) => {
-                        let free = (lowest..LIMIT).find(|key| !model.contains_key(key)).ok_or((TableFull::Limit, value));
+                        let free = (lowest..LIMIT).find(is_free).ok_or((TableFull::Limit, value));
                         prop_assert_eq!(table.add(lowest, value), free);
                         if let Ok(key) = free {
                             model.insert(key, value);
@@ -214,6 +284,10 @@ mod tests {
                     Step::Replace(key) => prop_assert_eq!(table.replace(key, value), Ok(model.insert(key, value))),
                     Step::Remove(key) => prop_assert_eq!(table.remove(key), model.remove(&key)),
                 }
+            }
+            if let Some(key) = reserved {
+                prop_assert!(table.is_reserved(key) && table.get(key).is_none());
+                table.unreserve(key);
             }
             prop_assert_eq!(table.len(), model.len());
             for first in 0..LIMIT + 200 {

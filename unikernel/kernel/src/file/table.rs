@@ -76,10 +76,44 @@ pub fn install_from(lowest: usize, file: Arc<OpenFile>, on_exec: OnExec) -> Resu
     added.map_err(|(full, _slot)| errno_of(full, Errno::EMFILE))
 }
 
-/// Gives an open file this descriptor, closing what had it.
+/// A descriptor for what there is not yet. Who takes something that cannot be put back, such as a connection, has one first: so the lack
+/// of one loses nothing. It is given back when this is dropped.
+#[must_use = "dropping it gives the descriptor back"]
+pub struct Reserved(usize);
+
+/// Reserves the lowest free descriptor.
+pub fn reserve() -> Result<Reserved, Errno> {
+    room::ask()?;
+    let reserved = TABLE.lock().reserve();
+    reserved.map(Reserved).map_err(|full| errno_of(full, Errno::EMFILE))
+}
+
+impl Reserved {
+    /// Gives it an open file.
+    pub fn install(self, file: Arc<OpenFile>, on_exec: OnExec) -> usize {
+        TABLE.lock().fill(self.0, Slot { file, on_exec });
+        let descriptor = self.0;
+        core::mem::forget(self);
+        descriptor
+    }
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        TABLE.lock().unreserve(self.0);
+    }
+}
+
+/// Gives an open file this descriptor, closing what had it. `EBUSY` if it is reserved, as on Linux.
 pub fn replace(descriptor: i32, file: Arc<OpenFile>, on_exec: OnExec) -> Result<usize, Errno> {
     let index = index(descriptor)?;
-    let replaced = TABLE.lock().replace(index, Slot { file, on_exec });
+    let replaced = {
+        let mut table = TABLE.lock();
+        if table.is_reserved(index) {
+            return Err(Errno::EBUSY);
+        }
+        table.replace(index, Slot { file, on_exec })
+    };
     // Closing may take other locks, so it waits until the table's is released.
     drop(replaced.map_err(|(full, _slot)| errno_of(full, Errno::EBADF))?);
     tell_closed();

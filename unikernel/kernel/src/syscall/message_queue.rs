@@ -72,6 +72,7 @@ pub fn sys_mq_open(
         mode: mode & 0o7777 & !fs::mask(),
         is_exclusive: flags & O_EXCL != 0,
     });
+    let reserved = file::table::reserve()?;
     let (queue, is_new) = message_queue::open(&name, making).map_err(|error| match error {
         OpenError::Absent => Errno::ENOENT,
         OpenError::Exists => Errno::EEXIST,
@@ -83,11 +84,7 @@ pub fn sys_mq_open(
         return Err(Errno::EINVAL);
     }
     let status = FileFlags::from_bits_truncate(flags & (O_ACCMODE | O_NONBLOCK));
-    let installed = file::install(file::open(Arc::new(QueueFile { queue }), status), OnExec::Close);
-    if installed.is_err() && is_new {
-        message_queue::unlink(&name);
-    }
-    installed
+    Ok(reserved.install(file::open(Arc::new(QueueFile { queue }), status), OnExec::Close))
 }
 
 /// mq_unlink(2).

@@ -24,13 +24,15 @@ pub fn sys_creat(path: UserPtr<u8>, mode: u32) -> SysResult {
 
 /// openat(2).
 pub fn sys_openat(directory: i32, path: UserPtr<u8>, flags: u32, mode: u32) -> SysResult {
-    file::install(ops::open::openat(directory, path, flags, mode)?, on_exec_of(flags))
+    let reserved = file::table::reserve()?;
+    Ok(reserved.install(ops::open::openat(directory, path, flags, mode)?, on_exec_of(flags)))
 }
 
 /// openat2(2).
 pub fn sys_openat2(directory: i32, path: UserPtr<u8>, how: UserPtr<open_how>, size: usize) -> SysResult {
+    let reserved = file::table::reserve()?;
     let (opened, flags) = ops::open_how::openat2(directory, path, how, size, 0)?;
-    file::install(opened, on_exec_of(flags))
+    Ok(reserved.install(opened, on_exec_of(flags)))
 }
 
 /// memfd_create(2): a file without a name in any directory. There is no memory of huge pages.

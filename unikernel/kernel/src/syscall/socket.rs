@@ -4,11 +4,12 @@ use linux_raw_sys::net::*;
 
 use crate::abi::{Errno, SysResult};
 use crate::file;
+use crate::file::table::on_exec_of;
 use crate::mem::user::UserPtr;
 use crate::net::address::{self, Address, Raw};
 use crate::net::socket::Socket;
 use crate::net::unix;
-use crate::ops::socket::{self, SOCK_FLAGS, SocketRef, install, unix_socket_type};
+use crate::ops::socket::{self, SOCK_FLAGS, SocketRef, install, open, unix_socket_type};
 
 /// socket(2).
 pub fn sys_socket(domain: u32, kind: u32, protocol: u32) -> SysResult {
@@ -59,9 +60,10 @@ pub fn sys_accept4(descriptor: i32, address: u64, len: UserPtr<u32>, flags: u32)
         return Err(Errno::EINVAL);
     }
     let socket = SocketRef::get(descriptor)?;
+    let reserved = file::table::reserve()?;
     let (accepted, peer) = socket.accept(socket.wait_mode())?;
     let family = accepted.family;
-    let descriptor = install(accepted, flags)?;
+    let descriptor = reserved.install(open(accepted, flags), on_exec_of(flags));
     if let Err(error) = address::write(&peer, family, address, len) {
         // Nobody has seen the descriptor yet.
         let _ = file::table::close(descriptor as i32);

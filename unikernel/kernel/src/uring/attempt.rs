@@ -11,7 +11,7 @@ use super::operation::{self, opcode};
 use super::request::{Action, Request};
 use super::sqe::{Sqe, SqeFlags};
 use crate::abi::{Errno, SysResult};
-use crate::file::table::{OnExec, on_exec_of};
+use crate::file::table::{OnExec, Reserved, on_exec_of};
 use crate::file::{self, FileFlags, OpenFile, Readiness, WaitMode, complete};
 use crate::mem::user::{UserPtr, UserSlice};
 use crate::net::address::{self, Raw};
@@ -171,17 +171,24 @@ impl Ring {
     }
 
     fn accept(&self, socket: &SocketRef, sqe: &Sqe) -> SysResult {
+        let reserved = reserve_place(sqe)?;
         let (accepted, peer) = socket.accept(WaitMode::NonBlocking)?;
         let family = accepted.family;
         let opened = ops::socket::open(accepted, sqe.op_flags);
         address::write(&peer, family, sqe.addr, UserPtr::new(sqe.off))?;
-        self.place(opened, on_exec_of(sqe.op_flags), sqe)
+        self.place(reserved, opened, on_exec_of(sqe.op_flags), sqe)
     }
 
     /// Gives what was opened a place among the registered files, if the entry says so, or else a descriptor.
-    pub(super) fn place(&self, opened: Arc<OpenFile>, on_exec: OnExec, sqe: &Sqe) -> SysResult {
-        if sqe.file_index == 0 {
-            return file::install(opened, on_exec);
+    pub(super) fn place(
+        &self,
+        reserved: Option<Reserved>,
+        opened: Arc<OpenFile>,
+        on_exec: OnExec,
+        sqe: &Sqe,
+    ) -> SysResult {
+        if let Some(reserved) = reserved {
+            return Ok(reserved.install(opened, on_exec));
         }
         // What only names a file is of no use to a request.
         if opened.flags().contains(FileFlags::PATH) {
@@ -193,6 +200,11 @@ impl Ring {
         release(replaced);
         Ok(index)
     }
+}
+
+/// Reserves a descriptor for what an entry is about to open, unless it wants a place among the registered files.
+pub(super) fn reserve_place(sqe: &Sqe) -> Result<Option<Reserved>, Errno> {
+    (sqe.file_index == 0).then(file::table::reserve).transpose()
 }
 
 /// True if a request that would wait for its file is told now that its group has no buffer: at its first attempt, and

@@ -8,10 +8,11 @@ use linux_raw_sys::net::SOL_SOCKET;
 use unikernel_vfs::Sync;
 
 use super::Ring;
+use super::attempt::reserve_place;
 use super::request::Request;
 use super::sqe::Sqe;
 use crate::abi::{Errno, SysResult};
-use crate::file::table::on_exec_of;
+use crate::file::table::{Reserved, on_exec_of};
 use crate::file::{self, FileFlags, OpenFile};
 use crate::mem::user::{UserPtr, UserSlice};
 use crate::ops::socket::SocketRef;
@@ -96,11 +97,11 @@ fn socket_of(request: &Request) -> Result<SocketRef, Errno> {
 
 /// Gives a place to what was opened with `O_NONBLOCK`, as Linux's rings do: nobody waits for the other end of a named pipe. The
 /// app's own flags say how the file is used then.
-fn place(ring: &Ring, opened: Arc<OpenFile>, flags: u32, sqe: &Sqe) -> SysResult {
+fn place(ring: &Ring, reserved: Option<Reserved>, opened: Arc<OpenFile>, flags: u32, sqe: &Sqe) -> SysResult {
     if flags & O_NONBLOCK == 0 {
         opened.set_flags(FileFlags::NONBLOCK, FileFlags::empty());
     }
-    ring.place(opened, on_exec_of(flags), sqe)
+    ring.place(reserved, opened, on_exec_of(flags), sqe)
 }
 
 /// Does a request that never waits.
@@ -120,18 +121,21 @@ pub(super) fn call(ring: &Ring, request: &Request) -> SysResult {
             ops::file::truncate(file_of(request)?, len)
         }
         opcode::OPENAT => {
+            let reserved = reserve_place(sqe)?;
             let opened = ops::open::openat(sqe.fd, path, sqe.op_flags | O_NONBLOCK, sqe.len)?;
-            place(ring, opened, sqe.op_flags, sqe)
+            place(ring, reserved, opened, sqe.op_flags, sqe)
         }
         opcode::OPENAT2 => {
+            let reserved = reserve_place(sqe)?;
             let how = UserPtr::<open_how>::new(sqe.off);
             let (opened, flags) = ops::open_how::openat2(sqe.fd, path, how, sqe.len as usize, O_NONBLOCK)?;
-            place(ring, opened, flags, sqe)
+            place(ring, reserved, opened, flags, sqe)
         }
         opcode::SOCKET => {
+            let reserved = reserve_place(sqe)?;
             let kind = sqe.off as u32;
             let socket = ops::socket::socket(sqe.fd as u32, kind, sqe.len)?;
-            ring.place(ops::socket::open(socket, kind), on_exec_of(kind), sqe)
+            ring.place(reserved, ops::socket::open(socket, kind), on_exec_of(kind), sqe)
         }
         opcode::CLOSE if sqe.file_index != 0 => {
             let removed = ring.registered.lock().remove_file(sqe.file_index - 1);

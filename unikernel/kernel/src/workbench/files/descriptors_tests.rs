@@ -156,6 +156,14 @@ fn there_is_a_limit_of_descriptors() {
         assert_eq!(sys!(open, "/tmp/file", O_RDONLY, 0), Err(EMFILE));
         assert_eq!(sys!(pipe, &Room::new(8)), Err(EMFILE));
         assert_eq!(sys!(memfd_create, "x", 0), Err(EMFILE));
+        // Who gets no descriptor has made no file, and cut none off.
+        assert_eq!(sys!(open, "/tmp/new", O_RDWR | O_CREAT, 0o600), Err(EMFILE));
+        assert_eq!(sys!(access, "/tmp/new", 0), Err(ENOENT));
+        assert_eq!(sys!(mq_open, "new", O_RDWR | O_CREAT, 0o600, 0), Err(EMFILE));
+        assert_eq!(sys!(mq_unlink, "new"), Err(ENOENT));
+        assert_eq!(sys!(write, file, "text", 4), Ok(4));
+        assert_eq!(sys!(open, "/tmp/file", O_RDWR | O_TRUNC, 0), Err(EMFILE));
+        assert_eq!(sys!(lseek, file, 0, SEEK_END), Ok(4));
         assert_eq!(sys!(fcntl, file, F_DUPFD, 10), Err(EINVAL));
         assert_eq!(sys!(dup2, file, 10), Err(EBADF));
         assert_eq!(sys!(dup2, file, 9), Ok(9));

@@ -2,13 +2,17 @@
 
 use alloc::vec::Vec;
 
+use linux_raw_sys::io_uring::io_uring_op;
 use linux_raw_sys::{errno, general as linux, net};
 
-use crate::workbench::app::files::{Buffer, close, read, read_to_end, sleep_ms, write, write_all};
+use crate::workbench::app::files::{
+    Buffer, close, read, read_to_end, set_nonblocking, sleep_ms, words, write, write_all,
+};
 use crate::workbench::app::net::{
     LOCALHOST, NONBLOCK, STREAM, accept, bind, bound, connect, listen, listener, name, option_int, peer,
-    port_of, recv, send, shutdown, socket, tcp_pair, v4, v6_localhost,
+    port_of, recv, send, shutdown, socket, tcp_pair, unix, v4, v6_localhost,
 };
+use crate::workbench::app::ring::{Ring, Sqe};
 use crate::workbench::app::run::{run, run_seeds, sys};
 use crate::workbench::app::wait::poll;
 use crate::workbench::app::{join, spawn};
@@ -47,6 +51,63 @@ fn accept_leaves_the_address_of_the_peer() {
         let (from, len) = (Buffer::zeroed(16), Buffer::new(&16_u32.to_ne_bytes()));
         sys(linux::__NR_accept4, &[listener, from.address, len.address, 0]).unwrap();
         assert_eq!((from.bytes(16), len.bytes(4)), (name(client), 16_u32.to_ne_bytes().to_vec()));
+    });
+}
+
+/// Who has no descriptor left for a connection finds it waiting when there is one.
+#[test]
+fn connection_waits_for_a_descriptor() {
+    run(|| {
+        let (listener, address) = listener();
+        let unix_listener = socket(net::AF_UNIX, STREAM);
+        bind(unix_listener, &unix(b"\0name")).unwrap();
+        listen(unix_listener, 4).unwrap();
+        let client = socket(net::AF_INET, STREAM);
+        let unix_client = socket(net::AF_UNIX, STREAM);
+        let ring = Ring::new(4);
+        let by_ring = |fd: u64| ring.one(Sqe::on(io_uring_op::IORING_OP_ACCEPT, fd, 0, 0));
+        connect(client, &address).unwrap();
+        connect(unix_client, &unix(b"\0name")).unwrap();
+        let limit = |most: u64| {
+            let limit = Buffer::new(&words(&[most, 4096]));
+            sys(linux::__NR_setrlimit, &[linux::RLIMIT_NOFILE.into(), limit.address]).unwrap();
+        };
+        limit(ring.fd + 1);
+        for _ in 0..2 {
+            for fd in [listener, unix_listener] {
+                assert_eq!(accept(fd), Err(errno::EMFILE));
+                assert_eq!(by_ring(fd), -(errno::EMFILE as i32));
+            }
+        }
+        limit(100);
+        let server = accept(listener).unwrap();
+        assert_eq!((write(client, b"x"), read(server, 9)), (Ok(1), Ok(b"x".to_vec())));
+        let server = by_ring(unix_listener) as u64;
+        assert_eq!((write(unix_client, b"y"), read(server, 9)), (Ok(1), Ok(b"y".to_vec())));
+    });
+}
+
+/// A descriptor that an accept(2) waits with is nobody else's, and free again when the wait ends.
+#[test]
+fn descriptor_of_who_waits_is_taken() {
+    run(|| {
+        let (listener, address) = listener();
+        let waiter = spawn(move || {
+            let server = accept(listener).unwrap();
+            assert_eq!(server, listener + 1);
+        })
+        .unwrap();
+        sleep_ms(1);
+        assert_eq!(sys(linux::__NR_dup, &[listener]), Ok(listener + 2));
+        assert_eq!(sys(linux::__NR_dup2, &[listener, listener + 1]), Err(errno::EBUSY));
+        assert_eq!(sys(linux::__NR_close, &[listener + 1]), Err(errno::EBADF));
+        let client = socket(net::AF_INET, STREAM);
+        connect(client, &address).unwrap();
+        join(waiter);
+        close(listener + 1);
+        set_nonblocking(listener, true);
+        assert_eq!(accept(listener), Err(errno::EAGAIN));
+        assert_eq!(sys(linux::__NR_dup, &[listener]), Ok(listener + 1));
     });
 }
 

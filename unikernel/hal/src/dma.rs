@@ -6,6 +6,7 @@
 use unikernel_machine::ring::{Layout, Shared};
 use x86_64::{PhysAddr, VirtAddr};
 
+use crate::arch::memory;
 use crate::kmem::frames;
 use crate::kmem::layout::{PAGE_BYTES, phys_to_virt};
 
@@ -26,7 +27,8 @@ impl Block {
     /// Not zeroed, which would take a millisecond of the boot: only what the device or the driver wrote is ever
     /// looked at.
     pub fn alloc(bytes: usize) -> Option<Self> {
-        let physical = frames::alloc_block(bytes.div_ceil(PAGE_BYTES))?;
+        let pages = bytes.div_ceil(PAGE_BYTES);
+        let physical = if memory::is_refused() { None } else { frames::alloc_block(pages) }?;
         Some(Self { physical, base: phys_to_virt(physical).as_mut_ptr(), bytes })
     }
 

@@ -12,6 +12,7 @@ use core::sync::atomic::AtomicU32;
 use x86_64::structures::paging::PageTableFlags as Flags;
 use x86_64::{PhysAddr, VirtAddr};
 
+use crate::arch::memory;
 use crate::kmem::frames;
 use crate::kmem::layout::{LARGE_PAGE_BYTES, PAGE_BYTES, USER_END, phys_to_virt};
 use crate::kmem::page_table::{self, OutOfFrames};
@@ -24,12 +25,12 @@ pub struct Frame(PhysAddr);
 impl Frame {
     /// Takes a frame with whatever content it has.
     pub fn alloc() -> Option<Self> {
-        frames::alloc().map(Self)
+        if memory::is_refused() { None } else { frames::alloc().map(Self) }
     }
 
     /// Takes a frame of zeros.
     pub fn alloc_zeroed() -> Option<Self> {
-        frames::alloc_zeroed().map(Self)
+        if memory::is_refused() { None } else { frames::alloc_zeroed().map(Self) }
     }
 
     /// Where it lies.
@@ -89,7 +90,7 @@ impl LargeFrame {
 
     /// Takes frames of zeros.
     pub fn alloc_zeroed() -> Option<Self> {
-        let block = frames::alloc_block(Self::PAGES)?;
+        let block = if memory::is_refused() { None } else { frames::alloc_block(Self::PAGES) }?;
         frames::zero(block, Self::PAGES);
         Some(Self(block))
     }

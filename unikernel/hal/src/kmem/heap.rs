@@ -15,6 +15,7 @@ use x86_64::{PhysAddr, VirtAddr};
 
 use super::layout::{PAGE_BYTES, phys_to_virt, virt_to_phys};
 use super::{frames, room, slab};
+use crate::arch::memory;
 use crate::sync::SpinLock;
 
 /// The smallest class: room for the free-list link, and the alignment that XSAVE and friends ask
@@ -133,7 +134,11 @@ unsafe impl GlobalAlloc for KernelHeap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let Some(log2) = class_log2(layout) else {
             // Who asks for so much can do without, and takes nothing from those who cannot.
-            let has_room = layout.size() <= SURE_BYTES || room::is_left_for(layout.size());
+            let has_room = if layout.size() <= SURE_BYTES {
+                !memory::is_refused()
+            } else {
+                room::is_left_for(layout.size())
+            };
             let block = if has_room { frames::alloc_block(block_pages(layout)) } else { None };
             let Some(block) = block else { return ptr::null_mut() };
             self.used_bytes.fetch_add(block_pages(layout) * PAGE_BYTES, Ordering::Relaxed);

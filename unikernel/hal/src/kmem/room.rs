@@ -15,6 +15,7 @@ use alloc::vec::Vec;
 use spin::Once;
 
 use super::frames;
+use crate::arch::memory;
 
 /// There is no room for another object.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -37,7 +38,9 @@ pub fn is_left() -> bool {
 /// True if there is room for `bytes` in one piece, or as many objects as that takes.
 #[inline]
 pub fn is_left_for(bytes: usize) -> bool {
-    frames::can_objects_take(bytes.div_ceil(super::PAGE_BYTES)) && !frames::is_last_resort_short()
+    frames::can_objects_take(bytes.div_ceil(super::PAGE_BYTES))
+        && !frames::is_last_resort_short()
+        && !memory::is_refused()
 }
 
 /// Asks for room for another object, and gives up caches for it. Call it without locks.

@@ -9,6 +9,7 @@ use super::arch::descriptor::{USER_CODE, USER_DATA};
 use super::arch::user_copy::{self, USER};
 use super::arch::{fault, switch};
 use super::engine::{self, Single};
+use super::faults::{self, Faults};
 use super::image::ENTRY;
 use super::{heap, machine, memory, platform, stack};
 use crate::arch::trap::{SYSCALL_VECTOR, TrapFrame};
@@ -31,14 +32,17 @@ const EXIT_GROUP: u64 = 231;
 
 type Job = Box<dyn FnOnce()>;
 
-static MAIN: Single<Option<Box<dyn FnOnce() -> i32>>> = Single::new(None);
+/// The app, and what goes wrong while it runs.
+type Main = (Box<dyn FnOnce() -> i32>, Faults);
+
+static MAIN: Single<Option<Main>> = Single::new(None);
 /// What new threads do, by their stack pointer.
 static JOBS: Single<BTreeMap<u64, Job>> = Single::new(BTreeMap::new());
 static HANDLERS: Single<Vec<fn(i32)>> = Single::new(Vec::new());
 
-/// Sets what the app is.
-pub(super) fn set_main(main: Box<dyn FnOnce() -> i32>) {
-    MAIN.with(|slot| *slot = Some(main));
+/// Sets what the app is, and what goes wrong while it runs.
+pub(super) fn set_main(main: Box<dyn FnOnce() -> i32>, faults: Faults) {
+    MAIN.with(|slot| *slot = Some((main, faults)));
 }
 
 /// What the thread does that is about to be made with this stack pointer.
@@ -100,8 +104,10 @@ pub(super) extern "C" fn thread_main(_: u64) {
     go_on();
     if is_first {
         frame().rip = CODE;
-        let main = MAIN.with(Option::take).expect("the app is started once");
+        let (main, faults) = MAIN.with(Option::take).expect("the app is started once");
+        faults::set(faults);
         let code = main();
+        faults::end();
         system_call(EXIT_GROUP, [code as u64, 0, 0, 0, 0, 0]);
     } else {
         let stack_pointer = frame().rsp;

@@ -11,6 +11,8 @@ use super::machine::{self, share, unshare};
 use super::virtio::{self, Chain, Model, Slot};
 
 const SECTOR_BYTES: usize = 512;
+/// What a disk writes whole or not at all.
+const BLOCK_SECTORS: u64 = 8;
 const FLUSH_FEATURE: u64 = 1 << 9;
 const INDIRECT_DESC: u64 = 1 << 28;
 /// Requests (section 5.2.6), and what they answer.
@@ -131,10 +133,16 @@ impl Plugged {
         }
     }
 
-    /// The power goes: some of the cache was written by then, in whatever order.
+    /// The power goes: some of the cache was written by then, in whatever order. No block is torn, as filesystems rely on.
     fn lose_power(&mut self) -> ! {
+        let mut last = None;
+        let mut is_kept = false;
         for (number, sector) in core::mem::take(&mut self.cache) {
-            if self.random.one_in(2) {
+            let block = number / BLOCK_SECTORS;
+            if last.replace(block) != Some(block) {
+                is_kept = self.random.one_in(2);
+            }
+            if is_kept {
                 self.keep(number, &sector);
             }
         }

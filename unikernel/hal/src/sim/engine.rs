@@ -11,7 +11,7 @@ use unikernel_sched::MAX_CORES;
 
 use super::heap::HostScope;
 use super::stack::{HostStack, switch_stacks};
-use super::{bus, machine};
+use super::{bus, faults, machine};
 use crate::arch::trap::TrapFrame;
 use crate::platform::interrupts::TIMER_VECTOR;
 
@@ -74,6 +74,8 @@ struct Core {
     pending: [u64; VECTOR_WORDS],
     /// When its timer goes off.
     deadline_ns: Option<u64>,
+    /// It does nothing until then.
+    stalled_until_ns: u64,
 }
 
 impl Core {
@@ -84,6 +86,7 @@ impl Core {
             is_halted: false,
             pending: [0; VECTOR_WORDS],
             deadline_ns: None,
+            stalled_until_ns: 0,
         }
     }
 
@@ -93,7 +96,14 @@ impl Core {
     }
 
     fn can_run(&self, now_ns: u64) -> bool {
-        self.is_started && (!self.is_halted || self.has_interrupt(now_ns))
+        self.is_started && self.stalled_until_ns <= now_ns && (!self.is_halted || self.has_interrupt(now_ns))
+    }
+
+    /// When it can run, if nothing else happens.
+    fn runs_at_ns(&self) -> Option<u64> {
+        let is_pending = self.pending.iter().any(|word| *word != 0);
+        let wakes_ns = if self.is_halted && !is_pending { self.deadline_ns? } else { 0 };
+        self.is_started.then_some(wakes_ns.max(self.stalled_until_ns))
     }
 }
 
@@ -105,6 +115,8 @@ pub(super) struct Engine {
     switch_one_in: u32,
     steps: u64,
     most_steps: u64,
+    /// Rounds in which cores did nothing but spin.
+    spins: u32,
     /// What was decided so far, mixed to one number.
     trace: u64,
 }
@@ -133,6 +145,7 @@ pub(super) fn init(seed: u64, switch_one_in: u32, most_steps: u64) {
         switch_one_in,
         steps: 0,
         most_steps,
+        spins: 0,
         trace: seed,
     };
     ENGINE.with(|slot| *slot = Some(engine));
@@ -208,6 +221,9 @@ pub fn point() {
         return;
     }
     step("a core is about to take a lock, or to copy");
+    with(|engine| engine.spins = 0);
+    stop_if_due();
+    stall_if_due();
     let take_turns =
         |engine: &mut Engine| engine.random.one_in(engine.switch_one_in).then(|| engine.any_other());
     if let Some(Some(next)) = with(take_turns) {
@@ -221,6 +237,7 @@ pub fn give_way() {
         return;
     }
     step("a core spins");
+    skip_to_end_of_stall();
     if let Some(next) = with(Engine::any_other) {
         switch_to(next);
     }
@@ -295,7 +312,7 @@ pub fn wait_for_interrupt() {
     with(|engine| engine.cores[here].is_halted = true);
     loop {
         step("the cores sleep and wake");
-        if with(|engine| engine.cores[here].has_interrupt(engine.now_ns)) {
+        if with(|engine| engine.cores[here].can_run(engine.now_ns)) {
             break;
         }
         match with(Engine::any_other) {
@@ -303,6 +320,7 @@ pub fn wait_for_interrupt() {
             None => skip_to_next_event(),
         }
     }
+    stall_if_due();
     with(|engine| engine.cores[here].is_halted = false);
     admit_interrupts();
 }
@@ -319,7 +337,7 @@ pub(super) fn next_core_ns(now_ns: u64) -> Option<u64> {
 
 /// Nobody can run: the clock goes to when somebody can.
 fn skip_to_next_event() {
-    let timers = with(|engine| engine.cores.iter().filter_map(|core| core.deadline_ns).min());
+    let timers = with(|engine| engine.cores.iter().filter_map(Core::runs_at_ns).min());
     let next_ns = timers.into_iter().chain(bus::next_event_ns()).min();
     let Some(next_ns) = next_ns else {
         machine::fail("every core sleeps, and nothing will wake one");
@@ -331,13 +349,52 @@ fn skip_to_next_event() {
     bus::run_due(now_ns);
 }
 
+/// The running core may stall here: it goes on later, and the others meanwhile.
+fn stall_if_due() {
+    let Some(stall_ns) = faults::stall_ns() else { return };
+    let here = current();
+    with(|engine| engine.cores[here].stalled_until_ns = engine.now_ns + stall_ns);
+    while with(|engine| engine.cores[here].stalled_until_ns > engine.now_ns) {
+        step("a core stalls");
+        match with(Engine::any_other) {
+            Some(next) => switch_to(next),
+            None => skip_to_next_event(),
+        }
+    }
+}
+
+/// All cores may stop here for a while.
+fn stop_if_due() {
+    let Some((stop_ns, by_ns)) = faults::stop() else { return };
+    advance_ns(stop_ns);
+    if by_ns != 0 {
+        crate::platform::time::jump(by_ns);
+    }
+}
+
+/// Where cores have done nothing but spin for a while, and one is stalled that may have what they wait for: it goes on.
+fn skip_to_end_of_stall() {
+    const MOST_SPINS: u32 = 64;
+    let end_ns = with(|engine| {
+        engine.spins += 1;
+        let now_ns = engine.now_ns;
+        let ends = engine.cores.iter().map(|core| core.stalled_until_ns).filter(|end_ns| *end_ns > now_ns);
+        let end_ns = if engine.spins > MOST_SPINS { ends.min() } else { None };
+        engine.now_ns = end_ns.unwrap_or(now_ns);
+        end_ns
+    });
+    if let Some(end_ns) = end_ns {
+        bus::run_due(end_ns);
+    }
+}
+
 /// Who runs where, for a report.
 pub(super) fn describe() -> String {
     with(|engine| {
         let core = |(index, core): (usize, &Core)| {
             format!(
-                "core {index}: halted {}, pending {:x?}, timer {:?}\n",
-                core.is_halted, core.pending, core.deadline_ns
+                "core {index}: halted {}, pending {:x?}, timer {:?}, stalled until {}\n",
+                core.is_halted, core.pending, core.deadline_ns, core.stalled_until_ns
             )
         };
         let started = engine.cores.iter().enumerate().filter(|(_, core)| core.is_started);

@@ -9,6 +9,7 @@ use std::sync::Once;
 use std::vec::Vec;
 
 use super::engine::Single;
+use super::faults::Faults;
 use super::heap::HostScope;
 use super::platform::{acpi, console};
 use super::stack::{self, HostStack};
@@ -37,6 +38,8 @@ pub struct Machine {
     pub switch_one_in: u32,
     /// A run with more steps has no end.
     pub most_steps: u64,
+    /// What goes wrong from the app's first call on.
+    pub faults: Faults,
 }
 
 impl Default for Machine {
@@ -48,6 +51,7 @@ impl Default for Machine {
             command_line: String::new(),
             switch_one_in: 4,
             most_steps: 20_000_000,
+            faults: Faults::default(),
         }
     }
 }
@@ -181,7 +185,7 @@ impl Machine {
         engine::init(self.seed, self.switch_one_in, self.most_steps);
         acpi::init(self.cores);
         image::init();
-        app::set_main(app);
+        app::set_main(app, self.faults);
         add_devices();
         BOOT.with(|slot| *slot = Some((self.ram_bytes, self.command_line)));
         let stack = HostStack::new().expect("memory for the boot stack");

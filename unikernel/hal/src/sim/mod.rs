@@ -5,7 +5,7 @@
 //! interrupt which ([`engine`]). So a run is the same whenever its seed is.
 //!
 //! - [`machine`]: what a test asks for and gets; [`app`]: the app, which is closures that make system calls;
-//! - [`engine`]: cores, the clock, interrupts, choices; [`stack`]: the stacks they run on;
+//! - [`engine`]: cores, the clock, interrupts, choices; [`stack`]: the stacks they run on; [`faults`]: what goes wrong;
 //! - [`memory`]: RAM, which is memory of the host, with page tables as the processor has them, walked by [`arch::user_copy`];
 //!   [`heap`]: the allocator of such a program, where kernel and host live side by side;
 //! - [`bus`]: registers in memory and the devices behind them; [`virtio`]: a virtio device on PCI; [`disk`]: one that keeps blocks;
@@ -18,6 +18,7 @@ pub mod bus;
 pub mod card;
 pub mod disk;
 pub mod engine;
+pub mod faults;
 pub mod heap;
 pub mod image;
 pub mod kernel_map;

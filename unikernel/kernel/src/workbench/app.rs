@@ -10,20 +10,32 @@ pub(super) mod wait;
 use alloc::vec::Vec;
 use std::boxed::Box;
 
-use linux_raw_sys::general as linux;
-use unikernel_hal::sim::app;
+use linux_raw_sys::{errno, general as linux};
 pub(in crate::workbench) use unikernel_hal::sim::machine::{Machine, Outcome};
+use unikernel_hal::sim::{app, faults};
 
 /// A system call's result: a value, or the error number.
 pub(in crate::workbench) type Result<T = u64> = core::result::Result<T, i32>;
 
-/// Makes a system call.
+/// Makes a system call. Where memory is refused that there is ([`faults`]), it is made again: a refused call has done nothing.
 pub(in crate::workbench) fn call(number: u32, arguments: &[u64]) -> Result {
     let mut all = [0; 6];
     all[..arguments.len()].copy_from_slice(arguments);
-    match app::system_call(number.into(), all) {
-        error @ -4095..0 => Err(-error as i32),
-        value => Ok(value as u64),
+    loop {
+        match app::system_call(number.into(), all) {
+            error @ -4095..0 if faults::may_refuse() && is_refusal(number, -error as u32) => {}
+            error @ -4095..0 => return Err(-error as i32),
+            value => return Ok(value as u64),
+        }
+    }
+}
+
+/// True for the errors by which calls say that there is no memory.
+fn is_refusal(number: u32, error: u32) -> bool {
+    match error {
+        errno::ENOMEM | errno::ENOBUFS | errno::ENOLCK => true,
+        errno::EAGAIN => matches!(number, linux::__NR_clone | linux::__NR_clone3 | linux::__NR_timer_create),
+        _ => false,
     }
 }
 

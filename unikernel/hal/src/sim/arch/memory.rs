@@ -1,4 +1,9 @@
-//! The host's `memcpy` serves.
+//! The host's `memcpy` serves; a test may have memory refused.
 
 /// There is nothing of ours to check.
 pub fn check() {}
+
+/// True if memory is to be refused here although there is some, as if there was none: a test of what the kernel does then.
+pub fn is_refused() -> bool {
+    crate::sim::faults::refuses()
+}

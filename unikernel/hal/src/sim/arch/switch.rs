@@ -31,6 +31,9 @@ pub struct KernelStack {
 impl KernelStack {
     /// Makes a stack.
     pub fn new() -> Result<Self, OutOfFrames> {
+        if super::memory::is_refused() {
+            return Err(OutOfFrames);
+        }
         let mut accounted = ArrayVec::new();
         while !accounted.is_full() {
             let Some(frame) = frames::alloc() else {

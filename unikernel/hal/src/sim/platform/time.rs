@@ -49,6 +49,12 @@ pub fn set_wall_ns(wall_ns: u64) {
     BOOT_WALL_NS.store(wall_ns.saturating_sub(now_ns()), Ordering::Relaxed);
 }
 
+/// The host has set its clock while the machine was stopped, and the kernel reads it again.
+pub(in crate::sim) fn jump(by_ns: i64) {
+    let boot_ns = BOOT_WALL_NS.load(Ordering::Relaxed).saturating_add_signed(by_ns);
+    BOOT_WALL_NS.store(boot_ns, Ordering::Relaxed);
+}
+
 /// The clock goes at one rate.
 pub fn set_rate_ppm(_: i32) {}
 

@@ -7,6 +7,12 @@ use core::sync::atomic::AtomicBool;
 #[cfg(debug_assertions)]
 use core::sync::atomic::Ordering;
 
+/// Memory is refused where there is none, and nowhere else; see the other machine's.
+#[inline]
+pub(crate) const fn is_refused() -> bool {
+    false
+}
+
 /// Set once at boot; read by the routines below.
 pub static USES_STRING_INSTRUCTIONS: AtomicBool = AtomicBool::new(false);
 

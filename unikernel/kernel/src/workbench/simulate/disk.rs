@@ -24,6 +24,25 @@ fn open(path: &str, flags: u32) -> u64 {
     call(linux::__NR_open, &[text(path), flags.into(), 0o600]).expect("a file")
 }
 
+/// Writes all of it: memory may be short for a part.
+fn write_all(file: u64, bytes: &[u8]) {
+    let (from, mut done, len) = (put(bytes), 0, bytes.len() as u64);
+    while done < len {
+        done += call(linux::__NR_write, &[file, from + done, len - done]).expect("a write");
+    }
+}
+
+/// Reads so many bytes, or up to the end of the file.
+fn read_all(file: u64, len: u64) -> Vec<u8> {
+    let (into, mut done) = (map(len as usize), 0);
+    loop {
+        match call(linux::__NR_read, &[file, into + done, len - done]).expect("a read") {
+            0 => return get(into, done as usize),
+            count => done += count,
+        }
+    }
+}
+
 const RECORD_BYTES: u64 = 100;
 
 fn record(number: u64) -> Vec<u8> {
@@ -51,8 +70,7 @@ pub(super) fn log(seed: u64) -> Result<(), String> {
         move || {
             let log = open("/data/log", linux::O_WRONLY | linux::O_APPEND);
             for number in 0..40 {
-                let bytes = put(&record(number));
-                assert_eq!(call(linux::__NR_write, &[log, bytes, RECORD_BYTES]), Ok(RECORD_BYTES));
+                write_all(log, &record(number));
                 call(linux::__NR_fdatasync, &[log]).expect("a sync");
                 synced.set(number + 1);
             }
@@ -63,11 +81,15 @@ pub(super) fn log(seed: u64) -> Result<(), String> {
         || disk.plug_in(Faults { seed, ..Faults::default() }),
         move || {
             let log = open("/data/log", linux::O_RDONLY);
-            let into = map(64 * RECORD_BYTES as usize);
-            let len = call(linux::__NR_read, &[log, into, 64 * RECORD_BYTES]).expect("a read");
-            assert!(len >= synced.get() * RECORD_BYTES, "{len} bytes of {} records", synced.get());
-            for number in 0..synced.get() {
-                let found = get(into + number * RECORD_BYTES, RECORD_BYTES as usize);
+            let bytes = read_all(log, 64 * RECORD_BYTES);
+            let records = bytes.chunks_exact(RECORD_BYTES as usize);
+            assert!(
+                records.len() as u64 >= synced.get(),
+                "{} bytes of {} records",
+                bytes.len(),
+                synced.get()
+            );
+            for (number, found) in (0..synced.get()).zip(records) {
                 assert_eq!(found, record(number), "record {number} of {}", synced.get());
             }
             0
@@ -83,8 +105,7 @@ pub(super) fn absent_buffers(seed: u64) -> Result<(), String> {
         || disk.plug_in(Faults { seed, ..Faults::default() }),
         || {
             let file = open("/data/file", linux::O_CREAT | linux::O_RDWR);
-            let bytes = put(&alloc::vec![b'x'; BYTES]);
-            assert_eq!(call(linux::__NR_write, &[file, bytes, BYTES as u64]), Ok(BYTES as u64));
+            write_all(file, &[b'x'; BYTES]);
             0
         },
     ))?;
@@ -134,7 +155,7 @@ pub(super) fn failed_write(seed: u64) -> Result<(), String> {
         || disk.plug_in(Faults { seed, ..Faults::default() }),
         || {
             let file = open("/data/file", linux::O_CREAT | linux::O_WRONLY);
-            assert_eq!(call(linux::__NR_write, &[file, put(&alloc::vec![b'o'; LEN as usize]), LEN]), Ok(LEN));
+            write_all(file, &alloc::vec![b'o'; LEN as usize]);
             0
         },
     ))?;
@@ -145,7 +166,7 @@ pub(super) fn failed_write(seed: u64) -> Result<(), String> {
         || disk.plug_in(Faults { seed, bad_sector, ..Faults::default() }),
         move || {
             let file = open("/data/file", linux::O_WRONLY);
-            assert_eq!(call(linux::__NR_write, &[file, put(&alloc::vec![b'N'; LEN as usize]), LEN]), Ok(LEN));
+            write_all(file, &alloc::vec![b'N'; LEN as usize]);
             // The flusher writes meanwhile.
             let wait = put(&[20u64, 0].map(u64::to_le_bytes).concat());
             call(linux::__NR_nanosleep, &[wait, 0]).expect("a sleep");
@@ -169,9 +190,8 @@ pub(super) fn failed_write(seed: u64) -> Result<(), String> {
         || disk.plug_in(Faults { seed, ..Faults::default() }),
         move || {
             let file = open("/data/file", linux::O_RDONLY);
-            let into = map(LEN as usize);
-            assert_eq!(call(linux::__NR_read, &[file, into, LEN]), Ok(LEN));
-            let bytes = get(into, LEN as usize);
+            let bytes = read_all(file, LEN);
+            assert_eq!(bytes.len(), LEN as usize);
             let lost = bytes.chunks(PAGE).filter(|page| page.iter().any(|byte| *byte != b'N')).count();
             assert!(lost <= 1, "{lost} pages are not as they were written, and one sector is bad");
             assert!(

@@ -1,7 +1,9 @@
 //! `make simulate`: apps that check themselves, on machines of which a seed decides everything. A seed that fails fails again.
 
+mod chat;
 mod disk;
 mod net;
+mod rings;
 mod threads;
 
 use alloc::format;
@@ -10,6 +12,7 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use unikernel_hal::sim::engine::Random;
+use unikernel_hal::sim::faults::Faults;
 
 use super::app::{Machine, Outcome};
 
@@ -20,7 +23,7 @@ struct Scenario {
 }
 
 /// A seed runs the one of its number.
-const SCENARIOS: [Scenario; 8] = [
+const SCENARIOS: &[Scenario] = &[
     Scenario { name: "a lock of threads", run: threads::lock },
     Scenario { name: "waits that move to another futex", run: threads::requeue },
     Scenario { name: "a chat through pipes", run: threads::pipes },
@@ -29,7 +32,13 @@ const SCENARIOS: [Scenario; 8] = [
     Scenario { name: "a log and a power cut", run: disk::log },
     Scenario { name: "buffers whose pages are on a disk", run: disk::absent_buffers },
     Scenario { name: "writes that fail", run: disk::failed_write },
+    Scenario { name: "a chat through a queue", run: chat::chat },
+    Scenario { name: "users of rings", run: rings::mixed },
+    Scenario { name: "completions without room", run: rings::overflow },
 ];
+
+/// Seeds that fail before a thread gives up.
+const MOST_FAILED: usize = 8;
 
 /// Steps that all machines took.
 static STEPS: AtomicU64 = AtomicU64::new(0);
@@ -41,7 +50,27 @@ fn machine(seed: u64) -> Machine {
         seed,
         cores: 1 + random.below(4) as usize,
         switch_one_in: [2, 3, 5, 8, 20][random.below(5) as usize],
+        faults: faults(&mut random),
+        most_steps: 4_000_000,
         ..Machine::default()
+    }
+}
+
+/// What goes wrong with it; nothing with every fourth.
+fn faults(random: &mut Random) -> Faults {
+    let seed = random.next_u64();
+    if random.one_in(4) {
+        return Faults::default();
+    }
+    let mut choose = |choices: [u32; 4]| choices[random.below(4) as usize];
+    Faults {
+        seed,
+        refuse_one_in: choose([0, 5, 20, 100]),
+        stall_one_in: choose([0, 50, 300, 2_000]),
+        stall_ns: u64::from(choose([0, 1, 5, 50])) * 1_000_000,
+        stop_one_in: choose([0, 0, 3_000, 10_000]),
+        stop_ns: 20_000_000_000,
+        clock_jump_ns: u64::from(choose([0, 1, 60, 86_400])) * 1_000_000_000,
     }
 }
 
@@ -69,7 +98,7 @@ fn seeds_find_nothing() {
         let mut failed = Vec::new();
         loop {
             let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed >= first + count {
+            if seed >= first + count || failed.len() >= MOST_FAILED {
                 return failed;
             }
             let scenario = &SCENARIOS[(seed % SCENARIOS.len() as u64) as usize];

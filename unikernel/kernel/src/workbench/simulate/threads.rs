@@ -11,22 +11,37 @@ use unikernel_hal::sim::engine::Random;
 use super::{judge, machine};
 use crate::workbench::app::{call, get, join, map, put, spawn, word};
 
-fn futex(word_address: u64, operation: u32, value: u32, fourth: u64, second: u64) -> Result<u64, i32> {
+pub(super) fn futex(
+    word_address: u64,
+    operation: u32,
+    value: u32,
+    fourth: u64,
+    second: u64,
+) -> Result<u64, i32> {
     call(linux::__NR_futex, &[word_address, operation.into(), value.into(), fourth, second, 0])
 }
 
 /// Takes a lock as the C library does: 0 is free, 1 taken, 2 taken with somebody waiting (Drepper, "Futexes are tricky").
-fn take(lock: u64) {
-    let mut found = app::compare_exchange(lock, 0, 1);
-    while found != 0 {
-        if found == 2 || app::compare_exchange(lock, 1, 2) != 0 {
-            let _ = futex(lock, linux::FUTEX_WAIT, 2, 0, 0);
-        }
-        found = app::compare_exchange(lock, 0, 2);
+pub(super) fn take(lock: u64) {
+    if app::compare_exchange(lock, 0, 1) != 0 {
+        take_contended(lock);
     }
 }
 
-fn release(lock: u64) {
+/// The same for whom others may wait with: whoever was moved here from another futex.
+pub(super) fn take_contended(lock: u64) {
+    loop {
+        match app::compare_exchange(lock, 0, 2) {
+            0 => return,
+            1 if app::compare_exchange(lock, 1, 2) == 0 => {}
+            _ => {
+                let _ = futex(lock, linux::FUTEX_WAIT, 2, 0, 0);
+            }
+        }
+    }
+}
+
+pub(super) fn release(lock: u64) {
     let mut found = word(lock);
     while app::compare_exchange(lock, found, 0) != found {
         found = word(lock);

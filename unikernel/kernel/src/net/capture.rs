@@ -6,14 +6,15 @@
 //! Frames are gathered in buffers and leave with the batch that they belong to. Nothing waits for the host: when
 //! it is too slow, frames are lost from the capture, counted, and told in the file with the next one.
 
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::vec::Vec;
 
 use unikernel_net::pcapng::{self, Direction, PACKET_OVERHEAD, Packet};
 
+use crate::drivers::network::{NetDevice, Tap};
 use crate::drivers::virtio::VirtioDevice;
 use crate::drivers::virtio::console::Output;
-use crate::drivers::virtio::net::{Card, Tap};
 use crate::platform::time;
 use crate::sync::SpinLock;
 
@@ -56,7 +57,7 @@ static CAPTURE: SpinLock<Option<Capture>> = SpinLock::new(None);
 
 /// Starts the capture of all cards, before they are used. `snap_len` is how many bytes of a frame are kept, none for
 /// all.
-pub(super) fn start(console: VirtioDevice, snap_len: Option<u32>, cards: &mut [Card]) {
+pub(super) fn start(console: VirtioDevice, snap_len: Option<u32>, cards: &mut [Box<dyn NetDevice>]) {
     let place = console.place.clone();
     let output = match Output::start(console, BUFFERS, BUFFER_BYTES) {
         Ok(output) => output,

@@ -4,6 +4,7 @@
 //!
 //! What two cards do not agree on, the more specific route decides, then the lower metric, then the lower number.
 
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -14,7 +15,7 @@ use spin::Once;
 use unikernel_net::GroupLink;
 
 use super::shards::{self, Guard};
-use crate::drivers::virtio::net::Card;
+use crate::drivers::network::NetDevice;
 use crate::sync::SpinLock;
 
 /// The number of loopback among the interfaces (netdevice(7)); cards follow.
@@ -44,28 +45,31 @@ pub enum Link {
 
 static INTERFACES: Once<Vec<Interface>> = Once::new();
 /// The cards without their queues.
-static DEVICES: SpinLock<Vec<Card>> = SpinLock::new(Vec::new());
+static DEVICES: SpinLock<Vec<Box<dyn NetDevice>>> = SpinLock::new(Vec::new());
 
 /// Takes the cards over, whose queues have gone to shards.
-pub(super) fn init(cards: Vec<Card>, shards: &[Range<usize>]) {
-    let interface = |(number, (card, shards)): (usize, (&Card, &Range<usize>))| Interface {
+pub(super) fn init(cards: Vec<Box<dyn NetDevice>>, shards: &[Range<usize>]) {
+    let interface = |number: usize, card: &dyn NetDevice, shards: &Range<usize>| Interface {
         name: format!("eth{number}"),
         mac: card.mac(),
         mtu: card.mtu(),
         shards: shards.clone(),
     };
-    INTERFACES.call_once(|| cards.iter().zip(shards).enumerate().map(interface).collect());
+    INTERFACES.call_once(|| {
+        let numbered = cards.iter().zip(shards).enumerate();
+        numbered.map(|(number, (card, shards))| interface(number, &**card, shards)).collect()
+    });
     *DEVICES.lock() = cards;
 }
 
 /// Lets each core have the interrupts of its own shards.
 pub(super) fn spread_interrupts() {
-    DEVICES.lock().iter().for_each(Card::spread_interrupts);
+    DEVICES.lock().iter().for_each(|card| card.spread_interrupts());
 }
 
 /// True if the card's cable is in, as far as the device knows.
 pub(super) fn is_link_up(card: usize) -> bool {
-    DEVICES.lock().get(card).is_some_and(Card::is_link_up)
+    DEVICES.lock().get(card).is_some_and(|card| card.is_link_up())
 }
 
 /// All cards.

@@ -50,8 +50,8 @@ use unikernel_net::Counters;
 use unikernel_net::smoltcp::time::Instant;
 
 use crate::arch::cpu::{exit_work, this_cpu};
+use crate::drivers::network::{self, NetQueues, QueuePair};
 use crate::drivers::virtio::VirtioDevice;
-use crate::drivers::virtio::net::Nic;
 use crate::drivers::{DeviceType, Devices};
 use crate::platform::time;
 use shards::Guard;
@@ -67,8 +67,8 @@ pub fn init(options: &Options, mut devices: Devices, capture: Option<VirtioDevic
     if options.cards.len() > cards.len().max(1) {
         log::warn!("the command line is about {} cards, and there are {}", options.cards.len(), cards.len());
     }
-    let pairs = cards.iter_mut().map(|card| (card.mac(), core::mem::take(&mut card.pairs)));
-    let mut queues: Vec<([u8; 6], Vec<Nic>)> = pairs.collect();
+    let pairs = cards.iter_mut().map(|card| (card.mac(), card.take_queues()));
+    let mut queues: Vec<([u8; 6], Vec<QueuePair>)> = pairs.collect();
     if queues.is_empty() {
         queues.push(([2, 0, 0, 0, 0, 1], Vec::new()));
     }
@@ -133,7 +133,7 @@ pub fn has_arrivals() -> bool {
 #[inline]
 fn has_arrivals_at(shard: usize) -> bool {
     // Whoever holds the lock takes the packets in.
-    let has_rx = |net: Guard| net.nic.as_ref().is_some_and(Nic::has_rx);
+    let has_rx = |net: Guard| net.nic.as_ref().is_some_and(NetQueues::has_rx);
     shards::has_inbox(shard) || shards::try_lock(shard).is_some_and(has_rx)
 }
 
@@ -157,7 +157,7 @@ pub fn tick() {
     vsock::poll();
     for shard in shards::from_here() {
         let net = shards::lock(shard);
-        if shards::take_output(shard) || net.nic.as_ref().is_some_and(Nic::can_send_again) {
+        if shards::take_output(shard) || net.nic.as_ref().is_some_and(NetQueues::can_send_again) {
             net.flush();
         } else {
             drop(net);
@@ -237,12 +237,12 @@ pub fn counters() -> Counters {
 }
 
 /// The cards' counters together, if there is a card.
-pub fn nic_counters() -> Option<crate::drivers::virtio::net::Counters> {
+pub fn nic_counters() -> Option<network::Counters> {
     sum_of(0..shards::count())
 }
 
-fn sum_of(shards: Range<usize>) -> Option<crate::drivers::virtio::net::Counters> {
-    let pairs = shards.filter_map(|shard| shards::lock(shard).nic.as_ref().map(Nic::counters));
+fn sum_of(shards: Range<usize>) -> Option<network::Counters> {
+    let pairs = shards.filter_map(|shard| shards::lock(shard).nic.as_ref().map(NetQueues::counters));
     pairs.reduce(|sum, pair| sum + pair)
 }
 

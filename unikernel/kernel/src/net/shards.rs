@@ -19,7 +19,7 @@ use unikernel_net::{Addressee, Config, NoDevice, Shard, SocketId, Stack};
 use super::routes::Routes;
 use super::{cards, now};
 use crate::arch::cpu::this_cpu;
-use crate::drivers::virtio::net::Nic;
+use crate::drivers::network::{NetQueues, QueuePair};
 use crate::platform::{random, time};
 use crate::sync::{SpinLock, SpinLockGuard};
 use crate::task::timer;
@@ -46,7 +46,7 @@ struct Slot {
 /// A stack, its card, and who waits for what.
 pub(super) struct Net {
     pub(super) stack: Stack,
-    pub(super) nic: Option<Nic>,
+    pub(super) nic: Option<QueuePair>,
     pub(super) routes: Routes,
     events: Vec<SocketId>,
     /// The card's interrupts are off.
@@ -90,7 +90,7 @@ impl Drop for Guard {
 }
 
 /// A card's configuration and queue pairs; no pairs for loopback alone.
-pub(super) type Part = (Config, Vec<Nic>);
+pub(super) type Part = (Config, Vec<QueuePair>);
 
 /// Makes a stack for each queue pair, or one for loopback alone; answers which shards each part got.
 pub(super) fn init(parts: Vec<Part>) -> Vec<Range<usize>> {
@@ -107,8 +107,8 @@ pub(super) fn init(parts: Vec<Part>) -> Vec<Range<usize>> {
 }
 
 impl Slot {
-    fn new(config: &Config, shard: Shard, nic: Option<Nic>) -> Self {
-        let capabilities = nic.as_ref().map(Nic::capabilities);
+    fn new(config: &Config, shard: Shard, nic: Option<QueuePair>) -> Self {
+        let capabilities = nic.as_ref().map(QueuePair::capabilities);
         let config = super::config::for_shard(config, shard);
         let stack = Stack::new(config, capabilities, Box::new(random::next_u64), now());
         let net = Net {
@@ -243,7 +243,7 @@ impl Guard {
 
     /// True if a frame has come in, or something has fallen due.
     pub(super) fn is_due(&self) -> bool {
-        self.net.nic.as_ref().is_some_and(Nic::has_rx)
+        self.net.nic.as_ref().is_some_and(NetQueues::has_rx)
             || self.net.stack.poll_at().is_some_and(|at| at <= now())
     }
 

@@ -2,9 +2,9 @@
 //! posted ahead, packets written straight into DMA memory.
 //!
 //! The stack drains it in batches (run to completion): interrupts are off while there is work
-//! ([`Nic::disable_interrupts`]), packets to send are put into the ring one by one and announced
-//! together ([`Nic::kick`]), and sent buffers are taken back when the next is needed, without an
-//! interrupt. Before the core sleeps, [`Nic::enable_interrupts`] looks once more.
+//! ([`NetQueues::disable_interrupts`]), packets to send are put into the ring one by one and announced
+//! together ([`NetQueues::kick`]), and sent buffers are taken back when the next is needed, without an
+//! interrupt. Before the core sleeps, [`NetQueues::enable_interrupts`] looks once more.
 //!
 //! - [`features`]: what is agreed on; [`receive`], [`send`]: the two queues of a pair; [`commands`]: the queue for commands;
 //! - [`phy`] makes a pair a device of `smoltcp`.
@@ -15,15 +15,16 @@ mod phy;
 mod receive;
 mod send;
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use unikernel_cmdline::{MAX_CARDS, Offloads};
-use unikernel_net::pcapng;
 use virtio_drivers::transport::{DeviceType, Transport};
 
 use super::ring::{Direction, Ring};
 use super::transport::Link;
 use super::{StartError, VirtioDevice};
+use crate::drivers::network::{Counters, NetDevice, NetQueues, QueuePair, Tap};
 use crate::drivers::registry::Driver;
 use crate::drivers::{Devices, Settings};
 use commands::CommandQueue;
@@ -37,55 +38,6 @@ pub const MAX_PAIRS: usize = 8;
 const ETHERNET_HEADER_BYTES: usize = 14;
 const STATUS_LINK_UP: u16 = 1;
 
-/// Who is shown each frame of a card.
-#[derive(Clone, Copy)]
-pub struct Tap {
-    /// Which card it is.
-    pub interface: u32,
-    /// Called with each frame as the device brings or gets it.
-    pub see: fn(interface: u32, direction: pcapng::Direction, frame: &[u8]),
-}
-
-/// What happened so far.
-#[derive(Clone, Copy, Default, Debug)]
-pub struct Counters {
-    /// Frames received.
-    pub rx_frames: u64,
-    /// Their bytes.
-    pub rx_bytes: u64,
-    /// Frames dropped because they were too short or their checksum was wrong.
-    pub rx_dropped: u64,
-    /// Frames sent.
-    pub tx_frames: u64,
-    /// Their bytes.
-    pub tx_bytes: u64,
-    /// Those that the device cuts into segments.
-    pub tx_large: u64,
-    /// Times that no buffer was free to send with.
-    pub tx_full: u64,
-    /// Notifications of the device.
-    pub kicks: u64,
-    /// Nonsense in the rings.
-    pub bad_completions: u64,
-}
-
-impl core::ops::Add for Counters {
-    type Output = Self;
-    fn add(self, other: Self) -> Self {
-        Self {
-            rx_frames: self.rx_frames + other.rx_frames,
-            rx_bytes: self.rx_bytes + other.rx_bytes,
-            rx_dropped: self.rx_dropped + other.rx_dropped,
-            tx_frames: self.tx_frames + other.tx_frames,
-            tx_bytes: self.tx_bytes + other.tx_bytes,
-            tx_large: self.tx_large + other.tx_large,
-            tx_full: self.tx_full + other.tx_full,
-            kicks: self.kicks + other.kicks,
-            bad_completions: self.bad_completions + other.bad_completions,
-        }
-    }
-}
-
 /// The driver.
 pub const DRIVER: Driver = Driver { device_type: DeviceType::Network, probe };
 
@@ -94,7 +46,7 @@ fn probe(device: VirtioDevice, settings: &Settings, devices: &mut Devices) -> Re
         return Err(StartError::TooMany(MAX_CARDS));
     }
     let card = Card::start(device, settings.offloads, settings.on_network, settings.most_queues())?;
-    devices.cards.push(card);
+    devices.cards.push(Box::new(card));
     Ok(())
 }
 
@@ -106,13 +58,12 @@ pub struct Card {
     _commands: Option<CommandQueue>,
     mac: [u8; 6],
     mtu: usize,
-    /// Its pairs of queues.
-    pub pairs: Vec<Nic>,
+    /// Its pairs of queues, until somebody takes them.
+    pairs: Vec<Nic>,
 }
 
 /// One pair of a card's queues: a card of its own, for a stack that has the flows of this pair.
 pub struct Nic {
-    mac: [u8; 6],
     mtu: usize,
     rx: Receiver,
     tx: Sender,
@@ -137,7 +88,7 @@ impl Card {
         let mtu = features::read_mtu(&link, features)?;
         let mut pairs = Vec::with_capacity(count);
         for pair in 0..count {
-            pairs.push(Nic::start(&mut link, features, pair as u16, (mac, mtu))?);
+            pairs.push(Nic::start(&mut link, features, pair as u16, mtu)?);
         }
         let mut commands = if count > 1 { Some(CommandQueue::new(&mut link, offered)?) } else { None };
         link.start();
@@ -153,48 +104,39 @@ impl Card {
         log::debug!("{}: network, {features:?}, MTU {mtu}, {} of {offered} pairs", device.place, pairs.len());
         Ok(Self { link, features, _commands: commands, mac, mtu, pairs })
     }
+}
 
-    /// Sends the interrupts of each pair to a core of its own, where the device can.
-    pub fn spread_interrupts(&self) {
-        self.link.spread_interrupts();
-    }
-
-    /// The card's Ethernet address.
-    pub fn mac(&self) -> [u8; 6] {
+impl NetDevice for Card {
+    fn mac(&self) -> [u8; 6] {
         self.mac
     }
 
-    /// The largest IP packet, in bytes.
-    pub fn mtu(&self) -> usize {
+    fn mtu(&self) -> usize {
         self.mtu
     }
 
-    /// Shows every frame from now on to `tap`.
-    pub fn set_tap(&mut self, tap: Tap) {
+    fn is_link_up(&self) -> bool {
+        let status = || self.link.read_config_space::<u16>(CONFIG_STATUS);
+        !self.features.contains(Features::STATUS) || status().is_ok_and(|status| status & STATUS_LINK_UP != 0)
+    }
+
+    fn spread_interrupts(&self) {
+        self.link.spread_interrupts();
+    }
+
+    fn set_tap(&mut self, tap: Tap) {
         for pair in &mut self.pairs {
             (pair.rx.tap, pair.tx.tap) = (Some(tap), Some(tap));
         }
     }
 
-    /// What was agreed with the device.
-    pub fn features(&self) -> Features {
-        self.features
-    }
-
-    /// True if the cable is in, as far as the device knows.
-    pub fn is_link_up(&self) -> bool {
-        let status = || self.link.read_config_space::<u16>(CONFIG_STATUS);
-        !self.features.contains(Features::STATUS) || status().is_ok_and(|status| status & STATUS_LINK_UP != 0)
+    fn take_queues(&mut self) -> Vec<QueuePair> {
+        core::mem::take(&mut self.pairs)
     }
 }
 
 impl Nic {
-    fn start(
-        link: &mut Link,
-        features: Features,
-        pair: u16,
-        (mac, mtu): ([u8; 6], usize),
-    ) -> Result<Self, StartError> {
+    fn start(link: &mut Link, features: Features, pair: u16, mtu: usize) -> Result<Self, StartError> {
         let mut rx_ring = Ring::new(link, 2 * pair, RX_BUFFERS, BUFFER_BYTES, Direction::ToDriver)?;
         let cuts = features.intersects(Features::HOST_TSO4 | Features::HOST_TSO6);
         let sizes = (TX_BUFFERS, if cuts { LARGE_BUFFERS } else { 0 });
@@ -203,69 +145,46 @@ impl Nic {
             rx_ring.use_event_index();
             tx_ring.use_event_index();
         }
-        Ok(Self {
-            rx: Receiver::new(rx_ring, features),
-            tx: Sender::new(tx_ring, features),
-            mac,
-            mtu,
-            kicks: 0,
-        })
+        Ok(Self { rx: Receiver::new(rx_ring, features), tx: Sender::new(tx_ring, features), mtu, kicks: 0 })
     }
+}
 
-    /// The card's Ethernet address.
-    pub fn mac(&self) -> [u8; 6] {
-        self.mac
-    }
-
-    /// The largest IP packet.
-    pub fn mtu(&self) -> usize {
-        self.mtu
-    }
-
-    /// True if its frames are shown to somebody.
+impl NetQueues for Nic {
     #[inline]
-    pub fn has_tap(&self) -> bool {
+    fn has_tap(&self) -> bool {
         self.tx.tap.is_some()
     }
 
-    /// True if a frame has come in.
     #[inline]
-    pub fn has_rx(&self) -> bool {
+    fn has_rx(&self) -> bool {
         self.rx.has_completions()
     }
 
-    /// True if a sender found no buffer, and there is one now.
     #[inline]
-    pub fn can_send_again(&self) -> bool {
+    fn can_send_again(&self) -> bool {
         self.tx.can_send_again()
     }
 
-    /// Asks the device for no interrupts, for as long as the stack is at work.
     #[inline]
-    pub fn disable_interrupts(&mut self) {
+    fn disable_interrupts(&mut self) {
         self.rx.ring().disable_interrupts();
     }
 
-    /// Asks for interrupts again. True if there is work already, which may not raise one: then do
-    /// it before sleeping.
     #[inline]
-    pub fn enable_interrupts(&mut self) -> bool {
+    fn enable_interrupts(&mut self) -> bool {
         // A frame is taken in when there is room for its answer. Until then there is nothing to do: the send queue's interrupt
         // says when.
         let has_frames = self.rx.ring().enable_interrupts() && self.tx.is_ready();
         has_frames | self.can_send_again()
     }
 
-    /// Announces the frames put into the ring since the last time, and the receive buffers that
-    /// were given back.
     #[inline]
-    pub fn kick(&mut self) {
+    fn kick(&mut self) {
         self.kicks += u64::from(self.tx.ring.notify());
         self.kicks += u64::from(self.rx.ring().notify());
     }
 
-    /// What happened so far.
-    pub fn counters(&self) -> Counters {
+    fn counters(&self) -> Counters {
         Counters {
             rx_frames: self.rx.frames,
             rx_bytes: self.rx.bytes,

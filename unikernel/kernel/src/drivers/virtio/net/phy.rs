@@ -54,7 +54,7 @@ impl Device for Nic {
         (checksum.tcp, checksum.udp) = (offload, offload);
         let mut capabilities = DeviceCapabilities::default();
         capabilities.medium = Medium::Ethernet;
-        capabilities.max_transmission_unit = self.mtu() + ETHERNET_HEADER_BYTES;
+        capabilities.max_transmission_unit = self.mtu + ETHERNET_HEADER_BYTES;
         capabilities.max_burst_size = Some(usize::from(self.tx.ring.size()));
         capabilities.checksum = checksum;
         capabilities

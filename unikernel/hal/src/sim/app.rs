@@ -10,7 +10,7 @@ use super::arch::user_copy::{self, USER};
 use super::arch::{fault, switch};
 use super::engine::{self, Single};
 use super::faults::{self, Faults};
-use super::image::ENTRY;
+use super::image::{DATA, ENTRY};
 use super::{heap, machine, memory, platform, stack};
 use crate::arch::trap::{SYSCALL_VECTOR, TrapFrame};
 
@@ -36,6 +36,8 @@ type Job = Box<dyn FnOnce()>;
 type Main = (Box<dyn FnOnce() -> i32>, Faults);
 
 static MAIN: Single<Option<Main>> = Single::new(None);
+/// Where the program that runs was entered.
+static ENTERED: Single<u64> = Single::new(0);
 /// What new threads do, by their stack pointer.
 static JOBS: Single<BTreeMap<u64, Job>> = Single::new(BTreeMap::new());
 static HANDLERS: Single<Vec<fn(i32)>> = Single::new(Vec::new());
@@ -43,6 +45,21 @@ static HANDLERS: Single<Vec<fn(i32)>> = Single::new(Vec::new());
 /// Sets what the app is, and what goes wrong while it runs.
 pub(super) fn set_main(main: Box<dyn FnOnce() -> i32>, faults: Faults) {
     MAIN.with(|slot| *slot = Some((main, faults)));
+}
+
+/// Sets what the program is that is about to take the place of the running one, whatever is in its file. Nothing goes wrong in it.
+pub fn set_program(main: impl FnOnce() -> i32 + 'static) {
+    set_main(Box::new(main), Faults::default());
+}
+
+/// The address at which the kernel has entered the running program.
+pub fn entered_at() -> u64 {
+    ENTERED.with(|address| *address)
+}
+
+/// True for the addresses at which closures are thought to be.
+fn is_own(address: u64) -> bool {
+    (AGAIN..=CODE).contains(&address) || address >= HANDLERS_START && address < DATA.start
 }
 
 /// What the thread does that is about to be made with this stack pointer.
@@ -100,16 +117,19 @@ fn enter_by(vector: u64, error_code: u64) {
 /// The first code of a thread of the app.
 pub(super) extern "C" fn thread_main(_: u64) {
     heap::set_kernel(false);
-    let is_first = frame().rip == ENTRY;
-    go_on();
-    if is_first {
+    let start = frame().rip;
+    if !is_own(start) {
+        ENTERED.with(|address| *address = start);
         frame().rip = CODE;
-        let (main, faults) = MAIN.with(Option::take).expect("the app is started once");
+        let Some((main, faults)) = MAIN.with(Option::take) else {
+            machine::fail("a program starts that nobody has set")
+        };
         faults::set(faults);
         let code = main();
         faults::end();
         system_call(EXIT_GROUP, [code as u64, 0, 0, 0, 0, 0]);
     } else {
+        go_on();
         let stack_pointer = frame().rsp;
         let job = JOBS.with(|jobs| jobs.remove(&stack_pointer));
         job.expect("a thread is made by `set_job`")();
@@ -121,7 +141,7 @@ pub(super) extern "C" fn thread_main(_: u64) {
 fn go_on() {
     loop {
         match frame().rip {
-            CODE | ENTRY => return,
+            CODE => return,
             AGAIN => {
                 frame().rip = CODE;
                 enter_by(SYSCALL_VECTOR, frame().rax);

@@ -137,7 +137,8 @@ fn hand_over(thread: &Arc<Thread>) {
         let mut signals = thread.signals.lock();
         (signals.mask, signals.pending) = (mask, pending);
     }
-    *thread.settings.lock() = *me.settings.lock();
+    let settings = *me.settings.lock();
+    *thread.settings.lock() = settings;
     thread.run_where(&me);
     if me.id == PROCESS_ID {
         let watch = core::mem::take(&mut *me.exit_watch.lock());

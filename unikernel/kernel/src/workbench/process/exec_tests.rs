@@ -1,4 +1,4 @@
-//! execve(2), as far as it fails: the simulated machine runs no programs.
+//! execve(2), as far as it fails.
 
 use linux_raw_sys::errno::*;
 use linux_raw_sys::general::*;

@@ -1,10 +1,12 @@
 //! The process: signals, threads, futexes, timers, who it is.
 
 mod clocks_tests;
+mod elf;
 mod exec_tests;
 mod futexes_tests;
 mod identity_tests;
 mod message_queues_tests;
+mod programs_tests;
 mod scheduling_tests;
 mod signals_tests;
 mod threads_tests;

@@ -59,7 +59,7 @@ pub fn entered_at() -> u64 {
 
 /// True for the addresses at which closures are thought to be.
 fn is_own(address: u64) -> bool {
-    (AGAIN..=CODE).contains(&address) || address >= HANDLERS_START && address < DATA.start
+    (AGAIN..=CODE).contains(&address) || (HANDLERS_START..DATA.start).contains(&address)
 }
 
 /// What the thread does that is about to be made with this stack pointer.
@@ -171,6 +171,13 @@ pub fn pause() {
         enter_by(vector.into(), 0);
         go_on();
     }
+}
+
+/// The processor raises an exception at the app's code.
+pub fn raise_exception(vector: u64, error_code: u64) {
+    pause();
+    enter_by(vector, error_code);
+    go_on();
 }
 
 /// Computes for a while.

@@ -51,10 +51,10 @@ pub(in crate::workbench) fn read_file(path: &str) -> Vec<u8> {
 }
 
 /// What stat(2) says, at the offsets of `struct stat`.
-struct Stat(Room);
+pub(in crate::workbench) struct Stat(Room);
 
 impl Stat {
-    fn of(path: &str) -> Self {
+    pub(in crate::workbench) fn of(path: &str) -> Self {
         let room = Room::new(144);
         sys!(stat, path, &room).unwrap();
         Self(room)
@@ -78,7 +78,7 @@ impl Stat {
         self.0.long(16)
     }
 
-    fn mode(&self) -> u32 {
+    pub(in crate::workbench) fn mode(&self) -> u32 {
         self.0.word(24)
     }
 

@@ -138,7 +138,7 @@ fn segments_are_mapped_as_the_file_says() {
             let is_shown = |wanted: &str| {
                 maps.lines().any(|line| line.starts_with(wanted) && line.ends_with("/tmp/program"))
             };
-            assert!(is_shown(&std::format!("{:08x}-", FIXED)), "{maps}");
+            assert!(is_shown(&std::format!("{FIXED:08x}-")), "{maps}");
             assert!(maps.contains("r-xp") && maps.contains("rw-p") && !maps.contains("rwxp"), "{maps}");
             // The break begins behind.
             let brk = sys!(brk, 0).unwrap();

@@ -6,11 +6,12 @@
 //!   stealing, and the protocol between a core that halts and one that gives it work;
 //! - [`SleepState`]: one thread between running and sleeping;
 //! - [`futex`]: the queues of threads that sleep on a word of the app's; [`futex::pi`]: those for locks with an owner;
+//! - [`ready`]: the list of an epoll instance's watches whose files have had news;
 //! - [`CoreSet`]: affinity and idleness; [`AdaptiveSpin`]: polling before halting, learned.
 //!
-//! These three are the parts where a wrong order loses a wake-up, so they are model-checked:
-//! `make model` runs the tests in `model.rs`, `futex/model.rs` and `futex/pi/model.rs` under `loom`, which tries every
-//! interleaving and every reordering that the memory model allows.
+//! The first four are the parts where a wrong order loses a wake-up, so they are model-checked: `make model` runs the tests in
+//! `model.rs`, `futex/model.rs`, `futex/pi/model.rs` and `ready/model.rs` under `loom`, which tries every interleaving and every
+//! reordering that the memory model allows.
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -24,6 +25,7 @@ mod core_set;
 mod dispatcher;
 pub mod futex;
 mod placement;
+pub mod ready;
 mod run_queue;
 mod sleep_state;
 mod spin;

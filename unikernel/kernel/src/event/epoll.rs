@@ -10,6 +10,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use hashbrown::HashMap;
 use linux_raw_sys::general::*;
 use smallvec::SmallVec;
+use unikernel_sched::ready::ReadyQueue;
 
 use super::epoll_nesting::{self, Below};
 use crate::abi::{Errno, SysResult};
@@ -193,7 +194,8 @@ impl Epoll {
                 scheduler::breathe();
             }
             let mut batch = Batch::new();
-            self.ready.take(unseen.min(round.max - round.count), &mut batch);
+            let most = unseen.min(round.max - round.count).min(batch.remaining_capacity());
+            self.ready.take(most, &mut batch);
             if batch.is_empty() {
                 break;
             }

@@ -4,6 +4,8 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use unikernel_sched::ready::ReadyQueue;
+
 use crate::file::poll_source::Watch;
 use crate::file::ready_list::ReadyList;
 use crate::file::{OpenFile, Readiness};

@@ -11,11 +11,12 @@
 
 use alloc::sync::{Arc, Weak};
 use core::any::Any;
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
+use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
 use arrayvec::ArrayVec;
 use linux_raw_sys::general::{EPOLLET, EPOLLEXCLUSIVE, EPOLLONESHOT};
 use smallvec::SmallVec;
+use unikernel_sched::ready::{Mark, ReadyQueue, Watching};
 
 use super::attempt::{AttemptError, complete};
 use super::ready_list::ReadyList;
@@ -261,10 +262,17 @@ pub(crate) struct Watch {
     pub(crate) owner: Option<Weak<dyn WatchOwner>>,
     /// The height that its instance counts it for, if it is on another instance (`event::epoll_nesting`).
     pub(crate) nested_height: AtomicUsize,
-    pub(super) is_queued: AtomicBool,
+    mark: Mark,
     ready: Arc<ReadyList>,
     /// Where it is among those of its file's source; changed under that one's lock only.
     place: AtomicUsize,
+}
+
+impl Watching for Watch {
+    #[inline]
+    fn mark(&self) -> &Mark {
+        &self.mark
+    }
 }
 
 impl Watch {
@@ -276,15 +284,15 @@ impl Watch {
         owner: Option<Weak<dyn WatchOwner>>,
     ) -> Arc<Self> {
         let (bits, data) = (AtomicU32::new(bits), AtomicU64::new(data));
-        let (is_queued, place) = (AtomicBool::new(false), AtomicUsize::new(0));
+        let (mark, place) = (Mark::new(), AtomicUsize::new(0));
         let nested_height = AtomicUsize::new(NOT_COUNTED);
-        Arc::new(Self { file, key, data, bits, owner, nested_height, is_queued, ready, place })
+        Arc::new(Self { file, key, data, bits, owner, nested_height, mark, ready, place })
     }
 
     /// From here on news put it on the list again. The caller has taken it off, and looks at the file next.
     #[inline]
     pub(crate) fn begin_look(&self) {
-        self.is_queued.swap(false, Ordering::AcqRel);
+        self.mark.begin_look();
     }
 
     /// Changes what is wanted.

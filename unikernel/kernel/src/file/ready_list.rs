@@ -1,10 +1,10 @@
-//! Watches whose files may be ready, in the order of the news.
+//! Watches whose files may be ready, in the order of the news; `unikernel_sched::ready` has the protocol.
 
 use alloc::collections::VecDeque;
 use alloc::sync::{Arc, Weak};
-use core::sync::atomic::Ordering;
 
 use arrayvec::ArrayVec;
+use unikernel_sched::ready::ReadyQueue;
 
 use super::Readiness;
 use super::poll_source::{PollSource, Watch};
@@ -30,6 +30,15 @@ pub(crate) trait ReadyOwner: Send + Sync {
     fn has_ready(&self);
 }
 
+impl ReadyQueue for ReadyList {
+    type Watch = Watch;
+
+    #[inline(always)]
+    fn with_queue<R>(&self, work: impl FnOnce(&mut VecDeque<Arc<Watch>>) -> R) -> R {
+        work(&mut self.queue.lock())
+    }
+}
+
 impl ReadyList {
     /// A list that its owner is called for.
     pub(crate) fn of(owner: Weak<dyn ReadyOwner>) -> Self {
@@ -41,70 +50,6 @@ impl ReadyList {
         let mut queue = self.queue.lock();
         let queued = queue.len();
         queue.try_reserve(count.saturating_sub(queued)).map_err(|_| OutOfMemory)
-    }
-
-    /// Puts a watch at the end, if it is not on the list.
-    #[inline(always)]
-    pub(crate) fn push(&self, watch: &Arc<Watch>) -> bool {
-        // Exchanges on both sides: if a look at the watch is just about to begin, it sees what the caller has changed.
-        let is_new = !watch.is_queued.swap(true, Ordering::AcqRel);
-        if is_new {
-            self.queue.lock().push_back(Arc::clone(watch));
-        }
-        is_new
-    }
-
-    /// Takes the first watches, up to `most` and as many as the batch holds. They count as being on the list until
-    /// [`Watch::begin_look`].
-    pub(crate) fn take(&self, most: usize, batch: &mut Batch) {
-        let mut queue = self.queue.lock();
-        let count = queue.len().min(most).min(batch.remaining_capacity());
-        batch.extend(queue.drain(..count));
-    }
-
-    /// Gives watches back to the end, after the look at them, but for those that have news since.
-    pub(crate) fn put_back(&self, batch: Batch) {
-        if batch.is_empty() {
-            return;
-        }
-        let mut queue = self.queue.lock();
-        for watch in batch {
-            if !watch.is_queued.swap(true, Ordering::AcqRel) {
-                queue.push_back(watch);
-            }
-        }
-    }
-
-    /// Gives watches back to the start that nobody has looked at.
-    pub(crate) fn give_back(&self, untouched: impl DoubleEndedIterator<Item = Arc<Watch>>) {
-        let mut queue = self.queue.lock();
-        untouched.rev().for_each(|watch| queue.push_front(watch));
-    }
-
-    /// Puts a watch that could not be reported to the start; false if it is on the list again already.
-    pub(crate) fn put_first(&self, watch: Arc<Watch>) -> bool {
-        let is_new = !watch.is_queued.swap(true, Ordering::AcqRel);
-        if is_new {
-            self.queue.lock().push_front(watch);
-        }
-        is_new
-    }
-
-    /// Takes the first watch, to look at it.
-    pub(crate) fn pop(&self) -> Option<Arc<Watch>> {
-        let watch = self.queue.lock().pop_front()?;
-        watch.begin_look();
-        Some(watch)
-    }
-
-    /// Takes the watches off that are on it, before a look at all files. One that stayed would be told of no more news.
-    pub(crate) fn begin_look_at_all(&self) {
-        (0..self.len()).for_each(|_| drop(self.pop()));
-    }
-
-    /// How many watches are on it.
-    pub(crate) fn len(&self) -> usize {
-        self.queue.lock().len()
     }
 
     /// Forgets all watches, which ends their references back to this list.

@@ -5,6 +5,7 @@ use alloc::sync::Arc;
 use core::sync::atomic::Ordering;
 
 use linux_raw_sys::io_uring::{IORING_CQE_F_MORE, IORING_CQE_F_NOTIF};
+use unikernel_sched::ready::ReadyQueue;
 
 use super::Ring;
 use super::attempt::Attempt;

@@ -62,11 +62,6 @@ impl PidFd {
         Some(Arc::new(Self { subject: Subject::Thread(thread.id), exit }))
     }
 
-    /// Whom it stands for.
-    pub fn subject(&self) -> Subject {
-        self.subject
-    }
-
     /// True if that has not ended.
     pub fn is_alive(&self) -> bool {
         !self.exit.has_happened.load(Ordering::Acquire)

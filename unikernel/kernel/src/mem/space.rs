@@ -47,7 +47,7 @@ pub(super) use touch::{FaultError, fault_in};
 use turns::SpaceLock;
 use unikernel_mm::{PAGE_BYTES, RangeError, RegionMap};
 pub use unikernel_mm::{Protection, Region, RegionKind};
-pub use usage::{Shown, Usage, listing, usage};
+pub use usage::{Shown, listing, usage};
 use x86_64::structures::paging::PageTableFlags as Flags;
 
 use super::shared::SharedFrame;

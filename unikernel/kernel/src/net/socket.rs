@@ -16,9 +16,7 @@ use unikernel_net::{Stack, TcpId};
 use super::address::{Address, Family, UserAddress};
 use super::datagram::Datagram;
 use super::endpoint::Endpoint;
-pub use super::message::{
-    Beside, HeaderControl, MessageFlags, Outgoing, Received, SendControl, Timestamping,
-};
+pub use super::message::{Beside, MessageFlags, Outgoing, Received, SendControl, Timestamping};
 use super::options::SocketOptions;
 use super::peek_offset::PeekOffset;
 use super::stream::Stream;

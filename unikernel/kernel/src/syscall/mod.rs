@@ -46,13 +46,13 @@ pub mod trace;
 pub mod uring;
 pub mod xattr;
 
-pub use table::{ArgKind, Entry, Support, TABLE, dispatch};
+pub use table::{ArgKind, Entry, TABLE, dispatch};
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::abi::{Errno, SysResult};
 use crate::arch::trap::TrapFrame;
-use crate::mem::user::{UserPtr, UserSlice};
+use crate::mem::user::UserPtr;
 use crate::process::signal::look_again;
 use crate::task::accounting;
 
@@ -114,9 +114,4 @@ impl<T> FromRegister for UserPtr<T> {
     fn from_register(value: u64) -> Self {
         Self::new(value)
     }
-}
-
-/// A buffer argument pair becomes a slice.
-pub fn user_buffer(address: u64, len: usize) -> UserSlice<'static> {
-    UserSlice::new(address, len)
 }

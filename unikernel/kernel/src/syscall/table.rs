@@ -44,7 +44,7 @@ pub enum ArgKind {
 
 /// How much of the Linux call is there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Support {
+enum Support {
     /// As Linux.
     Full,
     /// The sentence of the entry says what is missing.
@@ -60,10 +60,6 @@ pub struct Entry {
     pub name: &'static str,
     /// Argument names and kinds, in register order.
     pub args: &'static [(&'static str, ArgKind)],
-    /// How much is there.
-    pub support: Support,
-    /// One sentence on what is missing; empty when nothing is.
-    pub missing: &'static str,
 }
 
 macro_rules! syscalls {
@@ -73,9 +69,11 @@ macro_rules! syscalls {
             number: $number,
             name: stringify!($name),
             args: &[$((stringify!($arg), ArgKind::$kind)),*],
-            support: Support::$support,
-            missing: $missing,
         }),*];
+
+        // How much is there, and a sentence on what is missing, which is empty when nothing is: for `docs/syscalls.md`, which is
+        // made from this source. The kernel has no use for it.
+        const _: &[(Support, &str)] = &[$((Support::$support, $missing)),*];
 
         /// Calls the handler of `number` with the raw registers `args`.
         pub fn dispatch(number: u64, args: &[u64; 6]) -> SysResult {

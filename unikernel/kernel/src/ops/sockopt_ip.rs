@@ -32,6 +32,11 @@ fn read_hops(value: Value) -> Result<u8, Errno> {
     }
 }
 
+/// The same for groups, where -1 is one hop, and 0 stays on the machine.
+fn multicast_hops(hops: i32) -> Result<u8, Errno> {
+    if hops == -1 { Ok(1) } else { u8::try_from(hops).map_err(|_| Errno::EINVAL) }
+}
+
 fn hops_of(socket: &Socket) -> i32 {
     match socket.options.lock().hop_limit {
         0 => DEFAULT_HOPS,
@@ -47,11 +52,16 @@ pub(super) fn set_ip(socket: &Socket, name: u32, value: Value) -> Result<(), Err
             socket.set_options(|options| options.hop_limit = hops);
             Ok(())
         }
-        IP_TOS | IP_MULTICAST_TTL | IP_MULTICAST_LOOP => {
+        IP_MULTICAST_TTL => {
+            let hops =
+                if value.len() < size_of::<i32>() { value.byte()? } else { multicast_hops(value.int()?)? };
+            socket.set_options(|options| options.hints.multicast_ttl = hops);
+            Ok(())
+        }
+        IP_TOS | IP_MULTICAST_LOOP => {
             let byte = value.byte()?;
             socket.set_options(|SocketOptions { hints, .. }| match name {
                 IP_TOS => hints.type_of_service = byte,
-                IP_MULTICAST_TTL => hints.multicast_ttl = byte,
                 _ => hints.has_multicast_loop = byte != 0,
             });
             Ok(())
@@ -144,16 +154,22 @@ pub(super) fn set_ipv6(socket: &Socket, name: u32, value: Value) -> Result<(), E
             socket.set_options(|options| options.hop_limit = hops);
             Ok(())
         }
-        IPV6_TCLASS | IPV6_MULTICAST_LOOP => {
+        IPV6_TCLASS => {
+            // -1 asks for the default.
+            let class = match value.int()? {
+                -1 => 0,
+                class => u8::try_from(class).map_err(|_| Errno::EINVAL)?,
+            };
+            socket.set_options(|options| options.hints.traffic_class = class);
+            Ok(())
+        }
+        IPV6_MULTICAST_LOOP => {
             let byte = value.byte()?;
-            socket.set_options(|SocketOptions { hints, .. }| match name {
-                IPV6_TCLASS => hints.traffic_class = byte,
-                _ => hints.has_multicast_loop_v6 = byte != 0,
-            });
+            socket.set_options(|options| options.hints.has_multicast_loop_v6 = byte != 0);
             Ok(())
         }
         IPV6_MULTICAST_HOPS => {
-            let hops = read_hops(value)?.max(1);
+            let hops = multicast_hops(value.int()?)?;
             socket.set_options(|options| options.hints.multicast_ttl = hops);
             Ok(())
         }

@@ -1,6 +1,7 @@
 //! Sockets, over the loopback interface.
 
 mod family_tests;
+mod ip_option_tests;
 mod tcp_effect_tests;
 mod tcp_option_tests;
 mod tcp_stream_tests;

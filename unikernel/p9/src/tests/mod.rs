@@ -17,7 +17,7 @@ use std::vec::Vec;
 
 use unikernel_vfs::{Error, FileSystem, InodeNumber, NewKind, NewNode, Timestamp};
 
-use crate::{MountOptions, P9};
+use crate::{MountOptions, P9, Transport, TransportError};
 use server::{Link, Server, Style};
 
 const STYLES: [Style; 3] = [Style::Ideal, Style::Qemu, Style::Diod];

@@ -8,7 +8,7 @@ use std::vec::Vec;
 
 use super::bytes::{Builder, Parser};
 use super::tree::{EINVAL, EIO, ENODATA, ENOSYS, ROOT, S_IFDIR, S_IFLNK, S_IFMT, Tree};
-use crate::{Transport, TransportError};
+use super::{Transport, TransportError};
 
 /// What a fid stands for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

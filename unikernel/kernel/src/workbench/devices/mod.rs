@@ -4,6 +4,7 @@ mod balloon_tests;
 mod console_tests;
 mod entropy_tests;
 mod mmio_tests;
+mod share;
 
 use unikernel_hal::sim::plain::Plain;
 

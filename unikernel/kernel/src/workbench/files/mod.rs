@@ -10,6 +10,8 @@ mod memfd_tests;
 mod names_tests;
 mod open_tests;
 mod proc_tests;
+mod system_texts_tests;
+mod terminal_control_tests;
 mod terminal_tests;
 mod watches_tests;
 
@@ -20,12 +22,12 @@ use linux_raw_sys::general as linux;
 use super::app::calls::{Room, sys};
 
 /// Opens a file that is there, or may be made.
-fn open(path: &str, flags: u32) -> u64 {
+pub(in crate::workbench) fn open(path: &str, flags: u32) -> u64 {
     sys!(open, path, flags, 0o644).unwrap()
 }
 
 /// Makes a file of these bytes.
-fn write_file(path: &str, bytes: &[u8]) {
+pub(in crate::workbench) fn write_file(path: &str, bytes: &[u8]) {
     let file = open(path, linux::O_WRONLY | linux::O_CREAT | linux::O_TRUNC);
     assert_eq!(sys!(write, file, &Room::of(bytes), bytes.len()), Ok(bytes.len() as u64));
     sys!(close, file).unwrap();
@@ -60,7 +62,7 @@ impl Stat {
         Self(room)
     }
 
-    fn of_file(file: u64) -> Self {
+    pub(in crate::workbench) fn of_file(file: u64) -> Self {
         let room = Room::new(144);
         sys!(fstat, file, &room).unwrap();
         Self(room)
@@ -74,7 +76,7 @@ impl Stat {
         self.0.long(8)
     }
 
-    fn links(&self) -> u64 {
+    pub(in crate::workbench) fn links(&self) -> u64 {
         self.0.long(16)
     }
 
@@ -90,7 +92,7 @@ impl Stat {
         self.0.long(40)
     }
 
-    fn len(&self) -> u64 {
+    pub(in crate::workbench) fn len(&self) -> u64 {
         self.0.long(48)
     }
 

@@ -22,13 +22,13 @@ const VMIN: usize = 6;
 const NEW: u32 = O_RDWR | O_NOCTTY | O_NONBLOCK;
 
 /// A pair of terminals, which do not wait.
-struct Pair {
-    master: u64,
-    slave: u64,
-    path: std::string::String,
+pub(super) struct Pair {
+    pub(super) master: u64,
+    pub(super) slave: u64,
+    pub(super) path: std::string::String,
 }
 
-fn pair() -> Pair {
+pub(super) fn pair() -> Pair {
     let master = open("/dev/ptmx", NEW);
     let room = Room::new(8);
     assert_eq!(sys!(ioctl, master, TIOCSPTLCK, &room), Ok(0));
@@ -37,17 +37,17 @@ fn pair() -> Pair {
     Pair { master, slave: open(&path, NEW), path }
 }
 
-fn put(file: u64, bytes: &[u8]) {
+pub(super) fn put(file: u64, bytes: &[u8]) {
     assert_eq!(sys!(write, file, &Room::of(bytes), bytes.len()), Ok(bytes.len() as u64));
 }
 
-fn take(file: u64) -> core::result::Result<Vec<u8>, u32> {
+pub(super) fn take(file: u64) -> core::result::Result<Vec<u8>, u32> {
     let room = Room::new(4096);
     sys!(read, file, &room, 4096).map(|count| room.bytes(0, count as usize))
 }
 
 /// Changes the settings: offsets as in `struct termios`.
-fn change(file: u64, change: impl FnOnce(&Room)) {
+pub(super) fn change(file: u64, change: impl FnOnce(&Room)) {
     let settings = Room::new(64);
     sys!(ioctl, file, TCGETS, &settings).unwrap();
     change(&settings);

@@ -104,6 +104,7 @@ doc: setup ## API documentation and the generated pages
 	@$(QEMU_RUN) help --markdown > docs/command-line.md
 	cargo run --quiet --release -p unikernel-build --bin layers -- --draw
 	cargo doc --no-deps
+	cargo doc --no-deps -p unikernel-kernel --document-private-items
 
 MDBOOK   = target/tools/bin/mdbook
 $(MDBOOK):

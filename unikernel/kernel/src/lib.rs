@@ -19,31 +19,32 @@
 
 #![no_std]
 #![forbid(unsafe_code)]
+#![warn(clippy::missing_docs_in_private_items)]
 
 extern crate alloc;
 #[cfg(not(target_os = "none"))]
 extern crate std;
 
-pub mod abi;
-pub mod block;
-pub mod debug;
-pub mod drivers;
+mod abi;
+mod block;
+mod debug;
+mod drivers;
 mod entry;
-pub mod event;
-pub mod exec;
-pub mod file;
-pub mod fs;
-pub mod ipc;
-pub mod mem;
-pub mod net;
-pub mod ops;
-pub mod process;
-pub mod service;
-pub mod syscall;
-pub mod task;
-pub mod tty;
-pub mod uring;
-pub mod vfs;
+mod event;
+mod exec;
+mod file;
+mod fs;
+mod ipc;
+mod mem;
+mod net;
+mod ops;
+mod process;
+mod service;
+mod syscall;
+mod task;
+mod tty;
+mod uring;
+mod vfs;
 #[cfg(test)]
 mod workbench;
 
@@ -187,6 +188,7 @@ fn has_new_life() {
     fs::generation::changed();
 }
 
+/// Finds and starts the devices.
 fn find_devices(options: &Options) -> drivers::Devices {
     let listed: Vec<MmioDevice> = options
         .mmio_devices
@@ -213,6 +215,7 @@ fn start_console(device: Option<VirtioDevice>) {
     }
 }
 
+/// Mounts the filesystems that the options name; the tree is finished then.
 fn mount_disks(options: &Options) {
     let mut mounts = options.mounts.clone();
     if let Some(root) = options.root_for_linux().filter(|root| !vfs::table::has(&root.disk)) {
@@ -267,6 +270,7 @@ fn start_told(words: &str, options: &Options, told: Told) {
     start_app(words, options);
 }
 
+/// Starts the app: the linked program, or the one that `init=` names.
 fn start_app(words: &str, options: &Options) {
     let file = options.init.clone().unwrap_or_else(process::linked::path);
     let name = options.app_name.as_ref().unwrap_or(&file);
@@ -283,6 +287,7 @@ fn start_app(words: &str, options: &Options) {
     }
 }
 
+/// Starts the program of the tree that `init` names, or the one that is linked in. `file` is how it is called.
 fn start_program(
     init: Option<&str>,
     file: &str,
@@ -312,10 +317,4 @@ fn environment(options: &Options) -> Vec<String> {
 fn cannot_boot(reason: core::fmt::Arguments<'_>) -> ! {
     log::error!("{reason}");
     service::shutdown::end_machine(unikernel_cmdline::ExitAction::PowerOff, CANNOT_BOOT)
-}
-
-#[cfg(target_os = "none")]
-#[panic_handler]
-fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
-    debug::panic(info)
 }

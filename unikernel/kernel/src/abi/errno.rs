@@ -5,19 +5,19 @@ use linux_raw_sys::errno as raw;
 
 /// A Linux error number (errno(3)), positive.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Errno(u16);
+pub(crate) struct Errno(u16);
 
 /// What a system call answers: a value for `rax`, or an error number.
-pub type SysResult = Result<usize, Errno>;
+pub(crate) type SysResult = Result<usize, Errno>;
 
 macro_rules! errnos {
     ($($name:ident)*) => {
         impl Errno {
             $(#[doc = concat!("`", stringify!($name), "`, see errno(3).")]
-            pub const $name: Self = Self(raw::$name as u16);)*
+            pub(crate) const $name: Self = Self(raw::$name as u16);)*
 
             /// The symbolic name, as `strace` prints it.
-            pub fn name(self) -> &'static str {
+            pub(crate) fn name(self) -> &'static str {
                 match self {
                     $(Self::$name => stringify!($name),)*
                     Self::RESTART => "ERESTARTSYS",
@@ -45,28 +45,28 @@ errnos! {
 impl Errno {
     /// A sleep was cut short by a signal: the call restarts if the handler has `SA_RESTART`, and
     /// answers `EINTR` otherwise. Never reaches the app (Linux: `ERESTARTSYS`, 512).
-    pub const RESTART: Self = Self(512);
+    pub(crate) const RESTART: Self = Self(512);
     /// The same for calls that a handler ends whatever its flags: they restart only if none ran (Linux:
     /// `ERESTARTNOHAND`, 514).
-    pub const RESTART_NO_HANDLER: Self = Self(514);
+    pub(crate) const RESTART_NO_HANDLER: Self = Self(514);
     /// The same for calls that would begin with their time-out anew: they go on as the thread has noted
     /// (`syscall::restart`; Linux: `ERESTART_RESTARTBLOCK`, 516).
-    pub const RESTART_BLOCK: Self = Self(516);
+    pub(crate) const RESTART_BLOCK: Self = Self(516);
 
     /// The same for calls that begin again after any handler (Linux: `ERESTARTNOINTR`, 513).
-    pub const RESTART_ALWAYS: Self = Self(513);
+    pub(crate) const RESTART_ALWAYS: Self = Self(513);
 
     /// Those that never reach the app: what becomes of the call is settled with the signal.
-    pub const RESTARTS: [Self; 4] =
+    pub(crate) const RESTARTS: [Self; 4] =
         [Self::RESTART, Self::RESTART_NO_HANDLER, Self::RESTART_BLOCK, Self::RESTART_ALWAYS];
 
     /// The value for `rax`: the negated number.
-    pub const fn to_rax(self) -> u64 {
+    pub(crate) const fn to_rax(self) -> u64 {
         (self.0 as i64).wrapping_neg() as u64
     }
 
     /// The positive number, as `SO_ERROR` reports it.
-    pub const fn number(self) -> i32 {
+    pub(crate) const fn number(self) -> i32 {
         self.0 as i32
     }
 }

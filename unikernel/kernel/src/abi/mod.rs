@@ -3,10 +3,10 @@
 
 mod errno;
 
-pub use errno::{Errno, SysResult};
+pub(crate) use errno::{Errno, SysResult};
 
 /// What `uname -r` shows: programs parse it to guess features, so it names the Linux version
 /// whose calls the table follows.
-pub const RELEASE: &str = "6.1.0-unikernel";
+pub(crate) const RELEASE: &str = "6.1.0-unikernel";
 /// What `uname` says of the build.
-pub const VERSION: &str = concat!("unikernel ", env!("CARGO_PKG_VERSION"));
+pub(crate) const VERSION: &str = concat!("unikernel ", env!("CARGO_PKG_VERSION"));

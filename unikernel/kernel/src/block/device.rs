@@ -2,13 +2,13 @@
 
 use alloc::vec::Vec;
 
-pub use unikernel_machine::disk::{Limits, Memory, SECTOR_BYTES, Transfer};
+pub(crate) use unikernel_machine::disk::{Limits, Memory, SECTOR_BYTES, Transfer};
 use x86_64::VirtAddr;
 
 use crate::kmem::virt_to_phys;
 
 /// A disk, started. Calls block the calling thread; threads that wait at the same time have their requests in flight together.
-pub trait BlockDevice: Send + Sync {
+pub(crate) trait BlockDevice: Send + Sync {
     /// Where it sits, for messages.
     fn place(&self) -> &str;
 
@@ -37,13 +37,13 @@ pub trait BlockDevice: Send + Sync {
 }
 
 /// Where bytes of the kernel's lie for a device. They are one run there, too: all but those on stacks are.
-pub fn memory(bytes: &[u8]) -> Memory {
+pub(crate) fn memory(bytes: &[u8]) -> Memory {
     Memory { address: virt_to_phys(VirtAddr::from_ptr(bytes.as_ptr())).as_u64(), len: bytes.len() as u32 }
 }
 
 /// What a request asks for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Operation {
+pub(crate) enum Operation {
     /// Sectors to memory.
     Read,
     /// Memory to sectors.
@@ -58,11 +58,11 @@ pub enum Operation {
 
 /// The device could not do it; a line in the log says what.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct DiskError;
+pub(crate) struct DiskError;
 
 /// Requests of one transfer that failed, by their places in it; the others are done.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct FailedRequests(pub Vec<usize>);
+pub(crate) struct FailedRequests(pub Vec<usize>);
 
 impl From<FailedRequests> for DiskError {
     fn from(_: FailedRequests) -> Self {

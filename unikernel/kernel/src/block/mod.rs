@@ -3,8 +3,8 @@
 //! - here: which there are; [`device`]: what a driver offers; [`volume`]: one as a filesystem sees it, a run of bytes. Tables of partitions are read by
 //!   `unikernel_partition`.
 
-pub mod device;
-pub mod volume;
+pub(crate) mod device;
+pub(crate) mod volume;
 
 use alloc::boxed::Box;
 use alloc::format;
@@ -28,7 +28,7 @@ const MINORS: u64 = 16;
 const EXTENDED_MAJOR: u64 = 259;
 
 /// A disk or a partition.
-pub struct Device {
+pub(crate) struct Device {
     /// `blk0`, `blk0p1`.
     pub name: String,
     /// Its number, as `st_dev` of what is on it.
@@ -42,7 +42,7 @@ pub struct Device {
 }
 
 /// Takes over the disks that were found.
-pub fn init(disks: Vec<Box<dyn BlockDevice>>) {
+pub(crate) fn init(disks: Vec<Box<dyn BlockDevice>>) {
     DISKS.call_once(|| disks);
     for (index, disk) in disks_found().iter().enumerate() {
         let mib = disk.sectors() / 2048;
@@ -52,7 +52,7 @@ pub fn init(disks: Vec<Box<dyn BlockDevice>>) {
 }
 
 /// Looks for partitions on all disks.
-pub fn find_partitions() {
+pub(crate) fn find_partitions() {
     DEVICES.call_once(|| {
         let mut devices = Vec::new();
         for (index, disk) in disks_found().iter().enumerate() {
@@ -67,17 +67,17 @@ fn disks_found() -> &'static [Box<dyn BlockDevice>] {
 }
 
 /// All disks, each with its partitions behind it.
-pub fn all() -> &'static [Device] {
+pub(crate) fn all() -> &'static [Device] {
     DEVICES.get().map_or(&[], Vec::as_slice)
 }
 
 /// The disk or partition with a name.
-pub fn find(name: &str) -> Option<&'static Device> {
+pub(crate) fn find(name: &str) -> Option<&'static Device> {
     all().iter().find(|device| device.name == name)
 }
 
 /// A disk has raised its interrupt; it is not known which.
-pub fn interrupt() {
+pub(crate) fn interrupt() {
     disks_found().iter().for_each(|disk| disk.interrupt());
 }
 

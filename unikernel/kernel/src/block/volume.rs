@@ -14,7 +14,7 @@ use crate::kmem::layout::STACKS_BASE;
 
 /// A disk or a partition.
 #[derive(Clone, Copy)]
-pub struct Volume {
+pub(crate) struct Volume {
     disk: &'static dyn BlockDevice,
     /// Where it begins on the disk, in sectors.
     first_sector: u64,
@@ -24,12 +24,12 @@ pub struct Volume {
 
 impl Volume {
     /// The whole of a disk.
-    pub fn new(disk: &'static dyn BlockDevice) -> Self {
+    pub(crate) fn new(disk: &'static dyn BlockDevice) -> Self {
         Self { disk, first_sector: 0, part_sectors: None }
     }
 
     /// A partition of a whole disk.
-    pub fn part(&self, first_sector: u64, sectors: u64) -> Self {
+    pub(crate) fn part(&self, first_sector: u64, sectors: u64) -> Self {
         Self { disk: self.disk, first_sector, part_sectors: Some(sectors) }
     }
 
@@ -38,22 +38,22 @@ impl Volume {
     }
 
     /// Its size in bytes.
-    pub fn size_bytes(&self) -> u64 {
+    pub(crate) fn size_bytes(&self) -> u64 {
         self.sectors() * SECTOR_BYTES
     }
 
     /// What requests must keep to.
-    pub fn limits(&self) -> &'static Limits {
+    pub(crate) fn limits(&self) -> &'static Limits {
         self.disk.limits()
     }
 
     /// True if it cannot be written.
-    pub fn is_read_only(&self) -> bool {
+    pub(crate) fn is_read_only(&self) -> bool {
         self.disk.is_read_only()
     }
 
     /// True if the two have a sector in common.
-    pub fn overlaps(&self, other: &Self) -> bool {
+    pub(crate) fn overlaps(&self, other: &Self) -> bool {
         let end = |volume: &Self| volume.first_sector.saturating_add(volume.sectors());
         core::ptr::addr_eq(self.disk, other.disk)
             && self.first_sector < end(other)
@@ -67,7 +67,11 @@ impl Volume {
     }
 
     /// Reads or writes sectors: see [`BlockDevice::transfer`].
-    pub fn transfer(&self, operation: Operation, mut transfers: Vec<Transfer>) -> Result<(), FailedRequests> {
+    pub(crate) fn transfer(
+        &self,
+        operation: Operation,
+        mut transfers: Vec<Transfer>,
+    ) -> Result<(), FailedRequests> {
         for transfer in &mut transfers {
             let Some(place) = self.place_of(transfer.sector, transfer.bytes().div_ceil(SECTOR_BYTES)) else {
                 log::error!("{}: {operation:?} past the end of the partition or disk", self.disk.place());
@@ -79,7 +83,7 @@ impl Volume {
     }
 
     /// Fills `into` with what lies at `offset`; both are multiples of 512.
-    pub fn read(&self, offset: u64, into: &mut [u8]) -> Result<(), DiskError> {
+    pub(crate) fn read(&self, offset: u64, into: &mut [u8]) -> Result<(), DiskError> {
         if !self.is_aligned(offset, into.len()) {
             let (start, mut copy) = self.blocks_around(offset, into.len())?;
             self.read(start, &mut copy)?;
@@ -99,7 +103,7 @@ impl Volume {
     }
 
     /// Writes all of `writes`, in no order; offsets and lengths are multiples of 512.
-    pub fn write(&self, writes: &[(u64, &[u8])]) -> Result<(), DiskError> {
+    pub(crate) fn write(&self, writes: &[(u64, &[u8])]) -> Result<(), DiskError> {
         if let Some(odd) = writes.iter().position(|(offset, bytes)| !self.is_aligned(*offset, bytes.len())) {
             self.write(&writes[..odd])?;
             self.write_within_blocks(writes[odd].0, writes[odd].1)?;
@@ -141,12 +145,12 @@ impl Volume {
     }
 
     /// Returns when all that was written before survives a power cut.
-    pub fn flush(&self) -> Result<(), DiskError> {
+    pub(crate) fn flush(&self) -> Result<(), DiskError> {
         self.disk.flush()
     }
 
     /// Tells the disk that a range is not needed any more, if it wants to know.
-    pub fn discard(&self, offset: u64, len: u64) -> Result<(), DiskError> {
+    pub(crate) fn discard(&self, offset: u64, len: u64) -> Result<(), DiskError> {
         match self.disk.limits().max_discard {
             0 => Ok(()),
             most => self.clear(Operation::Discard, offset, len, most),
@@ -154,12 +158,12 @@ impl Volume {
     }
 
     /// True if the disk sets ranges to zero by itself.
-    pub fn can_zero(&self) -> bool {
+    pub(crate) fn can_zero(&self) -> bool {
         self.disk.limits().max_write_zeroes > 0
     }
 
     /// Has the disk set a range to zero, which it must be able to.
-    pub fn zero(&self, offset: u64, len: u64) -> Result<(), DiskError> {
+    pub(crate) fn zero(&self, offset: u64, len: u64) -> Result<(), DiskError> {
         self.clear(Operation::WriteZeroes, offset, len, self.disk.limits().max_write_zeroes)
     }
 

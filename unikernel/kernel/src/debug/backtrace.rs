@@ -1,10 +1,8 @@
-//! Who called whom, in the kernel and in the app. The walk itself is `unikernel_report::stack`; here
-//! is what it may read: the kernel's own code and stacks, and, through the checked accessors,
-//! whatever the app can read.
+//! Who called whom, in the kernel and in the app. The walk itself is `unikernel_report::stack`; here is what it may read of the
+//! app: whatever the app can read, through the checked accessors.
 
 use core::fmt::{Result, Write};
 
-use unikernel_hal::backtrace::{self, Registers};
 use unikernel_report::stack::{self, Frame, View};
 
 use crate::arch::trap::TrapFrame;
@@ -17,31 +15,18 @@ const FIRST_FRAMES: usize = 32;
 /// Outermost frames that are written of a deeper stack, as of one that overflowed.
 const LAST_FRAMES: usize = 12;
 
-fn innermost(frame: &TrapFrame) -> Frame {
+pub(super) fn innermost(frame: &TrapFrame) -> Frame {
     Frame { instruction: frame.rip, stack: frame.rsp, frame_pointer: frame.rbp }
 }
 
 /// Writes the app's stack.
-pub fn write_user(out: &mut impl Write, frame: &TrapFrame) -> Result {
+pub(crate) fn write_user(out: &mut impl Write, frame: &TrapFrame) -> Result {
     writeln!(out, "backtrace:")?;
     write_frames(out, &App, innermost(frame))
 }
 
-/// Writes the kernel's stack from a fault's registers.
-pub fn write_kernel(out: &mut impl Write, frame: &TrapFrame) -> Result {
-    writeln!(out, "kernel backtrace:")?;
-    write_frames(out, &Kernel, innermost(frame))
-}
-
-/// Writes the kernel's stack from here.
-pub fn write_here(out: &mut impl Write) -> Result {
-    let Registers { instruction, stack, frame_pointer } = backtrace::here();
-    writeln!(out, "kernel backtrace:")?;
-    write_frames(out, &Kernel, Frame { instruction, stack, frame_pointer })
-}
-
 /// Writes all frames of a short stack, and both ends of a long one.
-fn write_frames(out: &mut impl Write, view: &impl View, innermost: Frame) -> Result {
+pub(super) fn write_frames(out: &mut impl Write, view: &impl View, innermost: Frame) -> Result {
     let mut count = 0;
     let mut result = Ok(());
     let mut outermost = [0; LAST_FRAMES];
@@ -71,7 +56,7 @@ fn write_frame(out: &mut impl Write, index: usize, address: u64) -> Result {
     }
 }
 
-fn function_start(address: u64) -> Option<u64> {
+pub(super) fn function_start(address: u64) -> Option<u64> {
     symbols::find(address).map(|symbol| symbol.start)
 }
 
@@ -90,22 +75,6 @@ impl View for App {
             return None;
         }
         UserPtr::<[u8; N]>::new(address).try_read().ok()
-    }
-
-    fn function_start(&self, address: u64) -> Option<u64> {
-        function_start(address)
-    }
-}
-
-struct Kernel;
-
-impl View for Kernel {
-    fn word(&self, address: u64) -> Option<u64> {
-        backtrace::stack_word(address)
-    }
-
-    fn code<const N: usize>(&self, address: u64) -> Option<[u8; N]> {
-        backtrace::code(address)
     }
 
     fn function_start(&self, address: u64) -> Option<u64> {

@@ -1,81 +1,31 @@
-//! What the kernel says when something went wrong; [`backtrace`]: who called whom, for the kernel and for the app.
+//! What the kernel says when something went wrong; [`backtrace`]: who called whom, in the kernel and in the app; `panic`: the
+//! kernel's own end.
 
-pub mod backtrace;
+mod backtrace;
+#[cfg(target_os = "none")]
+mod panic;
 
 use core::fmt::Write;
-use core::panic::PanicInfo;
-use core::sync::atomic::{AtomicBool, Ordering};
 
 use spin::Once;
 
 use crate::arch::trap::TrapFrame;
-use crate::kmem::layout;
-use crate::platform::{console, interrupts, power, records, stopwatch};
+use crate::platform::{records, stopwatch};
 use crate::process::signal_delivery::{self, Cause};
 use crate::task::signal;
-
-/// Exit code of a kernel panic, as Rust programs have it.
-const PANIC_CODE: u8 = 101;
 
 /// The registers of a kernel fault, so that the panic it leads to shows the right stack.
 static FAULT_FRAME: Once<TrapFrame> = Once::new();
 
 /// Turns on what the command line asks for.
-pub fn init(options: &unikernel_cmdline::Options) {
+pub(crate) fn init(options: &unikernel_cmdline::Options) {
     signal_delivery::set_crash_report(report_crash);
     stopwatch::turn_on(options.traces_time);
 }
 
 /// Keeps the registers of a kernel fault for the panic report.
-pub fn set_fault_frame(frame: &TrapFrame) {
+pub(crate) fn set_fault_frame(frame: &TrapFrame) {
     FAULT_FRAME.call_once(|| *frame);
-}
-
-/// Writes to the console past its lock.
-struct Emergency;
-
-impl Write for Emergency {
-    fn write_str(&mut self, text: &str) -> core::fmt::Result {
-        console::write_in_panic(text.as_bytes());
-        Ok(())
-    }
-}
-
-/// The kernel's panic: a report, and the end of the machine.
-pub fn panic(info: &PanicInfo<'_>) -> ! {
-    static IS_PANICKING: AtomicBool = AtomicBool::new(false);
-    let mut out = Emergency;
-    interrupts::stop_others();
-    if IS_PANICKING.swap(true, Ordering::SeqCst) {
-        let _ = writeln!(out, "panic while panicking");
-    } else {
-        let _ = writeln!(out, "\nKERNEL PANIC: {}", info.message());
-        if let Some(location) = info.location() {
-            let _ = writeln!(out, "  at {location}");
-        }
-        let _ = write_offset(&mut out);
-        let _ = match FAULT_FRAME.get() {
-            Some(frame) => {
-                let _ = write_registers(&mut out, frame);
-                backtrace::write_kernel(&mut out, frame)
-            }
-            None => backtrace::write_here(&mut out),
-        };
-        let _ = writeln!(out, "this is a bug in the kernel, whatever the app did");
-    }
-    power::debug_exit(PANIC_CODE);
-    power::halt()
-}
-
-/// How far the kernel's addresses are from those in the file, in Linux's words, which tools look for.
-fn write_offset(out: &mut impl Write) -> core::fmt::Result {
-    match layout::kernel_distance() {
-        0 => writeln!(out, "Kernel Offset: disabled"),
-        distance => {
-            let linked = layout::kernel_start().wrapping_sub(distance);
-            writeln!(out, "Kernel Offset: {distance:#x} from {linked:#x}")
-        }
-    }
 }
 
 /// Reports a fault of the app: signal, address, registers, backtrace.

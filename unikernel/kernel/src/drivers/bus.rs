@@ -7,13 +7,13 @@ use crate::platform::acpi::MmioDevice;
 use crate::platform::pci::{self, Function};
 
 /// A way to find devices. How one is talked to afterwards is its [`Link`](virtio::transport::Link).
-pub trait Bus {
+pub(crate) trait Bus {
     /// Opens the devices that have a driver, in the order in which they are named. Tells of those that somebody may miss.
     fn open_devices(&self) -> Vec<VirtioDevice>;
 }
 
 /// PCI: all roots that ACPI lists, and what lies behind their bridges.
-pub struct PciBus;
+pub(crate) struct PciBus;
 
 impl Bus for PciBus {
     fn open_devices(&self) -> Vec<VirtioDevice> {
@@ -22,7 +22,7 @@ impl Bus for PciBus {
 }
 
 /// Registers in memory, which nothing but a list names.
-pub struct MmioBus<'a> {
+pub(crate) struct MmioBus<'a> {
     /// Those of ACPI's tables.
     pub described: &'a [MmioDevice],
     /// Those of the command line, for machines without ACPI.

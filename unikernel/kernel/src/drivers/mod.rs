@@ -4,16 +4,16 @@
 //! - [`bus`]: where devices are found; [`registry`]: which drivers there are; [`virtio`]: transports, queues, and the drivers;
 //! - [`network`]: what is asked of network cards, whatever drives them. (Of disks: `block::device`.)
 
-pub mod bus;
-pub mod network;
-pub mod registry;
-pub mod virtio;
+pub(crate) mod bus;
+pub(crate) mod network;
+pub(crate) mod registry;
+pub(crate) mod virtio;
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use unikernel_cmdline::Offloads;
-pub use virtio_drivers::transport::DeviceType;
+pub(crate) use virtio_drivers::transport::DeviceType;
 
 use crate::block::device::BlockDevice;
 use crate::platform::acpi::{self, MmioDevice};
@@ -24,7 +24,7 @@ use virtio::VirtioDevice;
 
 /// What [`probe`] found.
 #[derive(Default)]
-pub struct Devices {
+pub(crate) struct Devices {
     /// Network devices, ready for use.
     pub cards: Vec<Box<dyn NetDevice>>,
     /// Disks, ready for use, in the order of the bus.
@@ -35,14 +35,14 @@ pub struct Devices {
 
 impl Devices {
     /// The first device of a type that is not started.
-    pub fn take(&mut self, device_type: DeviceType) -> Option<VirtioDevice> {
+    pub(crate) fn take(&mut self, device_type: DeviceType) -> Option<VirtioDevice> {
         let place = self.kept.iter().position(|device| device.driver.device_type == device_type)?;
         Some(self.kept.remove(place))
     }
 }
 
 /// What drivers have to know.
-pub struct Settings {
+pub(crate) struct Settings {
     /// What network cards may do.
     pub offloads: Offloads,
     /// Called from the interrupt handler when a network device has something to say.
@@ -53,13 +53,13 @@ pub struct Settings {
 
 impl Settings {
     /// Queues, or pairs of them, that there is a use for: one for each core.
-    pub fn most_queues(&self) -> usize {
+    pub(crate) fn most_queues(&self) -> usize {
         acpi::machine().processors.len().max(1)
     }
 }
 
 /// Finds and starts all devices. `listed` are virtio devices that the command line names, for machines without ACPI.
-pub fn probe(listed: &[MmioDevice], settings: &Settings) -> Devices {
+pub(crate) fn probe(listed: &[MmioDevice], settings: &Settings) -> Devices {
     let memory = MmioBus { described: &acpi::machine().mmio_devices, listed };
     let buses: [&dyn Bus; 2] = [&PciBus, &memory];
     let mut devices = Devices::default();

@@ -7,7 +7,7 @@ use unikernel_net::{Segmenter, pcapng};
 use super::virtio;
 
 /// A card, started.
-pub trait NetDevice: Send {
+pub(crate) trait NetDevice: Send {
     /// Its Ethernet address.
     fn mac(&self) -> [u8; 6];
 
@@ -29,7 +29,7 @@ pub trait NetDevice: Send {
 
 /// A pair of a card's queues: one to receive and one to send, for a stack that has the flows of this pair. Frames go in and out as
 /// those of a `smoltcp` device, or in large pieces that the card cuts ([`Segmenter`]).
-pub trait NetQueues: Segmenter {
+pub(crate) trait NetQueues: Segmenter {
     /// True if its frames are shown to somebody.
     fn has_tap(&self) -> bool;
 
@@ -54,11 +54,11 @@ pub trait NetQueues: Segmenter {
 
 /// The pairs of queues that there are. One type, as the stack is compiled for it: a call through a table of functions for each
 /// frame would cost more than all of [`NetQueues`] does. With a second driver this is a sum of two.
-pub type QueuePair = virtio::net::Nic;
+pub(crate) type QueuePair = virtio::net::Nic;
 
 /// Who is shown each frame of a card.
 #[derive(Clone, Copy)]
-pub struct Tap {
+pub(crate) struct Tap {
     /// Which card it is.
     pub interface: u32,
     /// Called with each frame as the device brings or gets it.
@@ -67,7 +67,7 @@ pub struct Tap {
 
 /// What happened so far.
 #[derive(Clone, Copy, Default, Debug)]
-pub struct Counters {
+pub(crate) struct Counters {
     /// Frames received.
     pub rx_frames: u64,
     /// Their bytes.

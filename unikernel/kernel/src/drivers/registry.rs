@@ -6,7 +6,7 @@ use super::virtio::{StartError, VirtioDevice, balloon, blk, console, net, p9, rn
 use super::{Devices, Settings};
 
 /// A driver for one type of device.
-pub struct Driver {
+pub(crate) struct Driver {
     /// What it drives (virtio specification, section 5).
     pub device_type: DeviceType,
     /// Starts a device, or puts it into [`Devices`] for who will.
@@ -25,12 +25,12 @@ const DRIVERS: [&Driver; 7] = [
 ];
 
 /// A [`Driver::probe`] for devices that somebody else starts ([`Devices::take`]).
-pub fn keep(device: VirtioDevice, _: &Settings, devices: &mut Devices) -> Result<(), StartError> {
+pub(crate) fn keep(device: VirtioDevice, _: &Settings, devices: &mut Devices) -> Result<(), StartError> {
     devices.kept.push(device);
     Ok(())
 }
 
 /// The driver for a type of device, if there is one.
-pub fn find(device_type: DeviceType) -> Option<&'static Driver> {
+pub(crate) fn find(device_type: DeviceType) -> Option<&'static Driver> {
     DRIVERS.into_iter().find(|driver| driver.device_type == device_type)
 }

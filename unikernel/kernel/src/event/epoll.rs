@@ -34,7 +34,7 @@ const EXCLUSIVE_COMPANIONS: u32 =
 const BATCHES_IN_A_ROW: usize = 4;
 
 /// One epoll instance.
-pub struct Epoll {
+pub(crate) struct Epoll {
     watches: SpinLock<HashMap<WatchKey, Arc<Watch>>>,
     ready: Arc<ReadyList>,
     /// How often a thread has begun to take watches off the ready list, to look at them.
@@ -48,7 +48,7 @@ pub struct Epoll {
 
 /// What is watched for: the events and flags, and the app's word.
 #[derive(Clone, Copy, Debug)]
-pub struct Interest {
+pub(crate) struct Interest {
     /// `EPOLLIN` and so on, `EPOLLET`, `EPOLLONESHOT`, `EPOLLEXCLUSIVE`.
     pub bits: u32,
     /// Handed back with each event.
@@ -61,7 +61,7 @@ fn key_of(descriptor: i32, opened: &Arc<OpenFile>) -> WatchKey {
 
 impl Epoll {
     /// Makes an instance that watches nothing.
-    pub fn new() -> Arc<Self> {
+    pub(crate) fn new() -> Arc<Self> {
         Arc::new_cyclic(|myself| Self {
             watches: SpinLock::default(),
             ready: Arc::default(),
@@ -73,7 +73,12 @@ impl Epoll {
     }
 
     /// `EPOLL_CTL_ADD`.
-    pub fn add(&self, descriptor: i32, opened: &Arc<OpenFile>, interest: Interest) -> Result<(), Errno> {
+    pub(crate) fn add(
+        &self,
+        descriptor: i32,
+        opened: &Arc<OpenFile>,
+        interest: Interest,
+    ) -> Result<(), Errno> {
         let source = opened.file.poll_source().ok_or(Errno::EPERM)?;
         let nested = opened.downcast::<Self>();
         if interest.bits & EPOLLEXCLUSIVE != 0
@@ -125,7 +130,12 @@ impl Epoll {
     }
 
     /// `EPOLL_CTL_MOD`.
-    pub fn modify(&self, descriptor: i32, opened: &Arc<OpenFile>, interest: Interest) -> Result<(), Errno> {
+    pub(crate) fn modify(
+        &self,
+        descriptor: i32,
+        opened: &Arc<OpenFile>,
+        interest: Interest,
+    ) -> Result<(), Errno> {
         let watches = self.watches.lock();
         let watch = watches.get(&key_of(descriptor, opened)).ok_or(Errno::ENOENT)?;
         if (watch.bits.load(Ordering::Relaxed) | interest.bits) & EPOLLEXCLUSIVE != 0 {
@@ -138,7 +148,7 @@ impl Epoll {
     }
 
     /// `EPOLL_CTL_DEL`.
-    pub fn remove(&self, descriptor: i32, opened: &Arc<OpenFile>) -> Result<(), Errno> {
+    pub(crate) fn remove(&self, descriptor: i32, opened: &Arc<OpenFile>) -> Result<(), Errno> {
         let watch = self.watches.lock().remove(&key_of(descriptor, opened)).ok_or(Errno::ENOENT)?;
         retire(&watch);
         Ok(())
@@ -146,7 +156,12 @@ impl Epoll {
 
     /// Waits until there are events, at most until the deadline, and writes up to `max` of them to
     /// the app. Answers how many.
-    pub fn wait(&self, events: UserPtr<epoll_event>, max: usize, deadline_ns: Option<u64>) -> SysResult {
+    pub(crate) fn wait(
+        &self,
+        events: UserPtr<epoll_event>,
+        max: usize,
+        deadline_ns: Option<u64>,
+    ) -> SysResult {
         // The app has done what it could do: what it sent leaves in one batch, and what has come
         // in meanwhile is looked at before anything sleeps.
         net::flush();

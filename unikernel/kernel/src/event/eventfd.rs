@@ -15,7 +15,7 @@ const MAX_COUNT: u64 = u64::MAX - 1;
 
 /// How much a read takes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Take {
+pub(crate) enum Take {
     /// All of the count.
     All,
     /// One (`EFD_SEMAPHORE`).
@@ -23,7 +23,7 @@ pub enum Take {
 }
 
 /// A counter.
-pub struct EventFd {
+pub(crate) struct EventFd {
     count: SpinLock<u64>,
     take: Take,
     source: PollSource,
@@ -31,12 +31,12 @@ pub struct EventFd {
 
 impl EventFd {
     /// Makes a counter.
-    pub fn new(count: u64, take: Take) -> Arc<Self> {
+    pub(crate) fn new(count: u64, take: Take) -> Arc<Self> {
         Arc::new(Self { count: SpinLock::new(count), take, source: PollSource::new() })
     }
 
     /// Adds one, unless the count is at its end; for the kernel's own news.
-    pub fn signal(&self) {
+    pub(crate) fn signal(&self) {
         if self.try_add(1).is_ok() {
             self.source.notify(Readiness::READABLE);
         }

@@ -13,21 +13,21 @@ use crate::file::{AttemptError, File, Metadata, PollSource, Readiness, WaitMode,
 use crate::mem::user::{UserPtr, UserSlice};
 
 /// Instances at once (`/proc/sys/fs/inotify/max_user_instances`).
-pub const MAX_INSTANCES: usize = 128;
+pub(crate) const MAX_INSTANCES: usize = 128;
 /// Bytes of an event before its name.
 const HEADER_BYTES: usize = size_of::<inotify_event>();
 
 static INSTANCES: AtomicUsize = AtomicUsize::new(0);
 
 /// An instance.
-pub struct Inotify {
+pub(crate) struct Inotify {
     /// Its watches and events.
     pub queue: Arc<Queue>,
 }
 
 impl Inotify {
     /// Makes one, if there are not too many.
-    pub fn new() -> Option<Arc<Self>> {
+    pub(crate) fn new() -> Option<Arc<Self>> {
         if INSTANCES.fetch_add(1, Ordering::Relaxed) >= MAX_INSTANCES {
             INSTANCES.fetch_sub(1, Ordering::Relaxed);
             return None;

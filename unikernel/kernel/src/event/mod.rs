@@ -3,11 +3,11 @@
 //! - [`epoll`], [`poll_set`]: waiting for many files;
 //! - [`eventfd`], [`timerfd`], [`signalfd`], [`inotify`], [`pidfd`]: events as files.
 
-pub mod epoll;
+pub(crate) mod epoll;
 mod epoll_nesting;
-pub mod eventfd;
-pub mod inotify;
-pub mod pidfd;
-pub mod poll_set;
-pub mod signalfd;
-pub mod timerfd;
+pub(crate) mod eventfd;
+pub(crate) mod inotify;
+pub(crate) mod pidfd;
+pub(crate) mod poll_set;
+pub(crate) mod signalfd;
+pub(crate) mod timerfd;

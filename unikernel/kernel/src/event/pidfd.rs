@@ -15,7 +15,7 @@ use crate::task::thread::{Thread, ThreadId};
 
 /// Where those gather who wait for the end of a thread: every descriptor of it, however many there are.
 #[derive(Default)]
-pub struct ExitEvent {
+pub(crate) struct ExitEvent {
     has_happened: AtomicBool,
     source: PollSource,
 }
@@ -37,7 +37,7 @@ impl ExitEvent {
 
 /// Whom a descriptor stands for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Subject {
+pub(crate) enum Subject {
     /// The app.
     Process,
     /// One thread (`PIDFD_THREAD`).
@@ -45,25 +45,25 @@ pub enum Subject {
 }
 
 /// The app or a thread as a file.
-pub struct PidFd {
+pub(crate) struct PidFd {
     subject: Subject,
     exit: Arc<ExitEvent>,
 }
 
 impl PidFd {
     /// The app.
-    pub fn of_process() -> Arc<Self> {
+    pub(crate) fn of_process() -> Arc<Self> {
         Arc::new(Self { subject: Subject::Process, exit: Arc::default() })
     }
 
     /// A thread, unless it has ended.
-    pub fn of_thread(thread: &Thread) -> Option<Arc<Self>> {
+    pub(crate) fn of_thread(thread: &Thread) -> Option<Arc<Self>> {
         let exit = thread.exit_watch.lock().listener()?;
         Some(Arc::new(Self { subject: Subject::Thread(thread.id), exit }))
     }
 
     /// True if that has not ended.
-    pub fn is_alive(&self) -> bool {
+    pub(crate) fn is_alive(&self) -> bool {
         !self.exit.has_happened.load(Ordering::Acquire)
     }
 
@@ -76,7 +76,7 @@ impl PidFd {
 }
 
 /// Whom an open file stands for where a signal is sent to it: a directory of `/proc` will do, too.
-pub fn subject_of(opened: &OpenFile) -> Option<Subject> {
+pub(crate) fn subject_of(opened: &OpenFile) -> Option<Subject> {
     if let Some(pidfd) = opened.downcast::<PidFd>() {
         return Some(pidfd.subject);
     }
@@ -86,7 +86,7 @@ pub fn subject_of(opened: &OpenFile) -> Option<Subject> {
 }
 
 /// The thread with this id, if it can be waited for.
-pub fn find(id: ThreadId) -> Option<Arc<PidFd>> {
+pub(crate) fn find(id: ThreadId) -> Option<Arc<PidFd>> {
     process().thread(id).and_then(|thread| PidFd::of_thread(&thread))
 }
 

@@ -16,7 +16,7 @@ use crate::task::wait::WaitError;
 
 /// Why a wait ended without a file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum PollError {
+pub(crate) enum PollError {
     /// Its time had come, or a signal.
     Wait(WaitError),
     /// There was no room for the watches.
@@ -24,7 +24,7 @@ pub enum PollError {
 }
 
 /// One file to wait for.
-pub struct PollEntry {
+pub(crate) struct PollEntry {
     /// The file; `None` if the entry is to be passed over.
     pub opened: Option<Arc<OpenFile>>,
     /// What is waited for; errors and hang-ups are always.
@@ -35,7 +35,7 @@ pub struct PollEntry {
 
 impl PollEntry {
     /// An entry that has found nothing yet.
-    pub fn new(opened: Option<Arc<OpenFile>>, wanted: Readiness) -> Self {
+    pub(crate) fn new(opened: Option<Arc<OpenFile>>, wanted: Readiness) -> Self {
         Self { opened, wanted: wanted | Readiness::ALWAYS, found: Readiness::empty() }
     }
 
@@ -59,7 +59,7 @@ fn look_at_all(entries: &mut [PollEntry]) -> Option<usize> {
 /// Waits until an entry finds something. Answers how many did.
 ///
 /// A deadline of 0 means one look only.
-pub fn wait(entries: &mut [PollEntry], deadline_ns: Option<u64>) -> Result<usize, PollError> {
+pub(crate) fn wait(entries: &mut [PollEntry], deadline_ns: Option<u64>) -> Result<usize, PollError> {
     net::flush();
     if let Some(count) = look_at_all(entries) {
         return Ok(count);

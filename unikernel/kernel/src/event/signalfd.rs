@@ -20,7 +20,7 @@ const RECORD_BYTES: usize = 128;
 static ALL: SpinLock<BTreeMap<u64, Weak<SignalFd>>> = SpinLock::new(BTreeMap::new());
 
 /// Where the signals of a set are read.
-pub struct SignalFd {
+pub(crate) struct SignalFd {
     number: u64,
     set: AtomicU64,
     source: PollSource,
@@ -28,7 +28,7 @@ pub struct SignalFd {
 
 impl SignalFd {
     /// Makes one for a set.
-    pub fn new(set: SignalSet) -> Arc<Self> {
+    pub(crate) fn new(set: SignalSet) -> Arc<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let set = AtomicU64::new(set & !UNBLOCKABLE);
@@ -38,7 +38,7 @@ impl SignalFd {
     }
 
     /// Changes the set.
-    pub fn set(&self, set: SignalSet) {
+    pub(crate) fn set(&self, set: SignalSet) {
         self.set.store(set & !UNBLOCKABLE, Ordering::Relaxed);
         self.source.notify(self.readiness());
     }
@@ -62,7 +62,7 @@ fn first_behind(place: Bound<u64>) -> Option<Arc<SignalFd>> {
 }
 
 /// A signal became pending.
-pub fn notify(signal: u32) {
+pub(crate) fn notify(signal: u32) {
     let mut place = Bound::Unbounded;
     while let Some(file) = first_behind(place) {
         if file.wanted() & set_of(signal) != 0 {

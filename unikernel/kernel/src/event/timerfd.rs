@@ -17,7 +17,7 @@ const COUNT_BYTES: usize = 8;
 
 /// When a timer expires.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Setting {
+pub(crate) struct Setting {
     /// The next expiration: for [`TimerFd::set`] on the clock that its base says, and for answers
     /// from now; 0 disarms.
     pub first_ns: u64,
@@ -33,7 +33,7 @@ struct State {
 }
 
 /// A timer.
-pub struct TimerFd {
+pub(crate) struct TimerFd {
     state: SpinLock<State>,
     source: PollSource,
     myself: Weak<Self>,
@@ -43,7 +43,7 @@ pub struct TimerFd {
 
 impl TimerFd {
     /// Makes a disarmed timer.
-    pub fn new(absolute_base: ClockBase) -> Arc<Self> {
+    pub(crate) fn new(absolute_base: ClockBase) -> Arc<Self> {
         Arc::new_cyclic(|myself| Self {
             state: SpinLock::default(),
             source: PollSource::new(),
@@ -53,7 +53,7 @@ impl TimerFd {
     }
 
     /// Arms or disarms; answers what was set before.
-    pub fn set(&self, setting: Setting, base: ClockBase) -> Setting {
+    pub(crate) fn set(&self, setting: Setting, base: ClockBase) -> Setting {
         let mut state = self.state.lock();
         let before = state.remaining();
         let first =
@@ -74,7 +74,7 @@ impl TimerFd {
     }
 
     /// What is set.
-    pub fn setting(&self) -> Setting {
+    pub(crate) fn setting(&self) -> Setting {
         self.state.lock().remaining()
     }
 

@@ -27,7 +27,7 @@ const MOST_SCRIPTS: usize = 5;
 
 /// Why a program cannot be loaded.
 #[derive(Debug)]
-pub struct LoadError {
+pub(crate) struct LoadError {
     path: String,
     role: Role,
     reason: Reason,
@@ -74,7 +74,7 @@ impl LoadError {
     }
 
     /// What execve(2) answers.
-    pub fn errno(&self) -> Errno {
+    pub(crate) fn errno(&self) -> Errno {
         match self.reason {
             Reason::Open(error) => error,
             Reason::NotAFile | Reason::NotExecutable => Errno::EACCES,
@@ -139,7 +139,7 @@ impl From<Fault> for Reason {
 }
 
 /// The files of a program, which have been found and checked: what is left can only fail because memory is short.
-pub struct Loadable {
+pub(crate) struct Loadable {
     file: Executable,
     /// With its path.
     interpreter: Option<(Vec<u8>, Executable)>,
@@ -148,7 +148,7 @@ pub struct Loadable {
 }
 
 /// Opens a file to execute it.
-pub fn open_file(path: &[u8]) -> Result<Arc<OpenFile>, LoadError> {
+pub(crate) fn open_file(path: &[u8]) -> Result<Arc<OpenFile>, LoadError> {
     open_as(path, Role::Program)
 }
 
@@ -158,7 +158,7 @@ fn open_as(path: &[u8], role: Role) -> Result<Arc<OpenFile>, LoadError> {
 }
 
 /// Checks a program's file, which was opened by this path, and finds what reads it if it is a script, and its interpreter.
-pub fn open_program(opened: Arc<OpenFile>, path: &[u8]) -> Result<Loadable, LoadError> {
+pub(crate) fn open_program(opened: Arc<OpenFile>, path: &[u8]) -> Result<Loadable, LoadError> {
     let (mut opened, mut path, mut role) = (opened, path.to_vec(), Role::Program);
     let mut script_words: Vec<Vec<u8>> = Vec::new();
     for _ in 0..=MOST_SCRIPTS {
@@ -192,13 +192,13 @@ fn open_interpreter(path: Vec<u8>) -> Result<(Vec<u8>, Executable), LoadError> {
 
 impl Loadable {
     /// Pages that it is promised for writing before it asks for any.
-    pub fn writable_pages(&self) -> u64 {
+    pub(crate) fn writable_pages(&self) -> u64 {
         let of_interpreter = self.interpreter.as_ref().map_or(0, |(_, file)| file.writable_pages());
         self.file.writable_pages().saturating_add(of_interpreter)
     }
 
     /// True if an empty address space has no room for the places that its files ask for.
-    pub fn has_conflict(&self) -> bool {
+    pub(crate) fn has_conflict(&self) -> bool {
         /// Stack and mappings are above, somewhere (`unikernel_mm::places`).
         const TOP: u64 = USER_END - (4 << 40);
         let place = |file: &Executable| {
@@ -210,7 +210,7 @@ impl Loadable {
     }
 
     /// Maps them.
-    pub fn map(&self) -> Result<Program, LoadError> {
+    pub(crate) fn map(&self) -> Result<Program, LoadError> {
         let path = self.file.path();
         let bias = self.file.program_bias();
         self.file.map(bias).map_err(|reason| LoadError::new(path.as_bytes(), Role::Program, reason))?;
@@ -219,7 +219,7 @@ impl Loadable {
 }
 
 /// Maps what the program in the image lacks: its pages are there.
-pub fn load_linked(path: String, linked: &Linked) -> Result<Program, LoadError> {
+pub(crate) fn load_linked(path: String, linked: &Linked) -> Result<Program, LoadError> {
     let error = |reason| LoadError::new(path.as_bytes(), Role::Program, reason);
     linked.map().map_err(|reason| error(reason.into()))?;
     let name = |range| linked.file_bytes(range).ok_or_else(|| error(ElfError::BadInterpreter.into()));

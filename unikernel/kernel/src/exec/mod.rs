@@ -3,9 +3,9 @@
 //! puts it in the place of one that runs.
 
 mod executable;
-pub mod load;
-pub mod replace;
-pub mod stack;
+pub(crate) mod load;
+pub(crate) mod replace;
+pub(crate) mod stack;
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -25,7 +25,7 @@ use crate::task::thread::{OutOfMemory, Thread};
 
 /// Why the app could not be started.
 #[derive(Debug)]
-pub enum ExecError {
+pub(crate) enum ExecError {
     /// The program cannot be loaded.
     Load(LoadError),
     /// There is none in the image.
@@ -74,7 +74,7 @@ impl From<Fault> for ExecError {
 }
 
 /// Makes the first thread of the app and lets it run; it is the linked program if no other is there.
-pub fn start(program: Option<&Loadable>, told: &Told<'_>) -> Result<(), ExecError> {
+pub(crate) fn start(program: Option<&Loadable>, told: &Told<'_>) -> Result<(), ExecError> {
     let thread = Thread::new(process().allocate_id(), &TrapFrame::default(), 0, false)?;
     enter(&thread, program, told)?;
     process().start_thread(thread);
@@ -116,7 +116,10 @@ fn set_name(thread: &Arc<Thread>, path: &[u8]) {
 }
 
 /// The arguments of a program, or of what reads it if it is a script.
-pub fn with_script<'a>(words: &'a [Vec<u8>], arguments: &[&'a [u8]]) -> Result<Vec<&'a [u8]>, OutOfMemory> {
+pub(crate) fn with_script<'a>(
+    words: &'a [Vec<u8>],
+    arguments: &[&'a [u8]],
+) -> Result<Vec<&'a [u8]>, OutOfMemory> {
     let rest = arguments.get(usize::from(!words.is_empty())..).unwrap_or_default();
     let mut all = room::with_capacity(words.len() + rest.len()).map_err(|_| OutOfMemory)?;
     all.extend(words.iter().map(Vec::as_slice));

@@ -39,7 +39,7 @@ impl From<LoadError> for Errno {
 
 /// Puts a program in the place of the app's: its first thread is about to run, and the calling one has to [`leave`]. An error
 /// leaves the app as it was.
-pub fn replace(program: &Loadable, told: &Told<'_>) -> Result<(), Errno> {
+pub(crate) fn replace(program: &Loadable, told: &Told<'_>) -> Result<(), Errno> {
     check_memory(program, told)?;
     let texts = proc::texts_of(told.arguments, told.environment)?;
     let thread = Thread::new(PROCESS_ID, &TrapFrame::default(), 0, false)?;
@@ -62,7 +62,7 @@ pub fn replace(program: &Loadable, told: &Told<'_>) -> Result<(), Errno> {
 }
 
 /// Ends the calling thread, whose program is gone. What its caller still holds is never let go.
-pub fn leave() -> ! {
+pub(crate) fn leave() -> ! {
     scheduler::exit_current()
 }
 

@@ -17,20 +17,20 @@ const CLOCK_TICKS_PER_SECOND: u64 = 100;
 /// Numbers of the auxiliary vector.
 const VECTOR_PAIRS: usize = 19;
 /// Its bytes.
-pub const VECTOR_BYTES: usize = VECTOR_PAIRS * 16;
+pub(crate) const VECTOR_BYTES: usize = VECTOR_PAIRS * 16;
 /// What is on the stack besides strings and their addresses, at most.
 const OTHER_BYTES: u64 = 1024;
 
 static VECTOR: SpinLock<[u8; VECTOR_BYTES]> = SpinLock::new([0; VECTOR_BYTES]);
 
 /// The auxiliary vector as it lies on the first thread's stack.
-pub fn auxiliary_vector_bytes() -> [u8; VECTOR_BYTES] {
+pub(crate) fn auxiliary_vector_bytes() -> [u8; VECTOR_BYTES] {
     *VECTOR.lock()
 }
 
 /// What a program is told.
 #[derive(Clone, Copy, Debug)]
-pub struct Told<'a> {
+pub(crate) struct Told<'a> {
     /// The path that was executed.
     pub file: &'a [u8],
     /// Its arguments.
@@ -41,7 +41,7 @@ pub struct Told<'a> {
 
 impl Told<'_> {
     /// How many bytes of the stack that takes at most.
-    pub fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         let words = (self.arguments.len() + self.environment.len()) as u64 * 8;
         self.string_bytes() + words + self.file.len() as u64 + OTHER_BYTES
     }
@@ -56,7 +56,7 @@ impl Told<'_> {
 }
 
 /// Writes the stack below `top`; answers where the stack pointer is.
-pub fn build(top: u64, vdso: u64, program: &Program, told: &Told<'_>) -> Result<u64, ExecError> {
+pub(crate) fn build(top: u64, vdso: u64, program: &Program, told: &Told<'_>) -> Result<u64, ExecError> {
     let mut stack = StackBuilder { at: top };
     stack.push(&[0; 8])?;
     stack.push(&[0])?;

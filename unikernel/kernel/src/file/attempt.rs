@@ -9,7 +9,7 @@ use crate::abi::Errno;
 use crate::mem::fault::{Missing, paging_in};
 
 /// Why a try did not succeed.
-pub enum AttemptError {
+pub(crate) enum AttemptError {
     /// The file is not ready.
     Again,
     /// For another reason, which is the answer.
@@ -35,7 +35,9 @@ impl From<Missing> for AttemptError {
 
 /// Tries until no page is missing. Does not wait for the file.
 #[inline]
-pub fn complete<T, E: Into<AttemptError>>(mut attempt: impl FnMut() -> Result<T, E>) -> Result<T, Errno> {
+pub(crate) fn complete<T, E: Into<AttemptError>>(
+    mut attempt: impl FnMut() -> Result<T, E>,
+) -> Result<T, Errno> {
     paging_in(|| match attempt().map_err(Into::into) {
         Ok(value) => Ok(Ok(value)),
         Err(AttemptError::Again) => Ok(Err(Errno::EAGAIN)),

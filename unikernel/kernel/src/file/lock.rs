@@ -13,11 +13,11 @@ use crate::task::{WaitQueue, scheduler};
 const AT_ONCE: usize = 512;
 
 /// The owner of what `fcntl(F_SETLK)` locks: the process.
-pub const PROCESS: Owner = 0;
+pub(crate) const PROCESS: Owner = 0;
 
 /// One file's locks.
 #[derive(Default)]
-pub struct FileLocks {
+pub(crate) struct FileLocks {
     /// `flock(2)`: each covers the whole file. They and the other kind do not see each other.
     whole: Locks,
     /// `fcntl(2)`.
@@ -33,7 +33,7 @@ struct Locks {
 
 /// Which of the two independent families of locks is meant.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Family {
+pub(crate) enum Family {
     /// `flock(2)`.
     Whole,
     /// `fcntl(2)`.
@@ -49,7 +49,7 @@ impl FileLocks {
     }
 
     /// Takes a lock; waits for it or answers `EAGAIN`.
-    pub fn lock(&self, family: Family, wanted: HeldLock, mode: WaitMode) -> Result<(), Errno> {
+    pub(crate) fn lock(&self, family: Family, wanted: HeldLock, mode: WaitMode) -> Result<(), Errno> {
         let locks = self.of(family);
         if family == Family::Whole {
             // Changing the kind of a lock is not atomic: it is given up first (flock(2)).
@@ -66,17 +66,17 @@ impl FileLocks {
     }
 
     /// Gives up what an owner holds of a range.
-    pub fn unlock(&self, family: Family, owner: Owner, start: u64, end: u64) {
+    pub(crate) fn unlock(&self, family: Family, owner: Owner, start: u64, end: u64) {
         self.of(family).unlock(owner, start, end);
     }
 
     /// What would be in the way of a lock.
-    pub fn conflict(&self, family: Family, wanted: &HeldLock) -> Option<HeldLock> {
+    pub(crate) fn conflict(&self, family: Family, wanted: &HeldLock) -> Option<HeldLock> {
         self.of(family).table.lock().conflict(wanted)
     }
 
     /// An owner is gone: gives up all that it held.
-    pub fn release(&self, owner: Owner) {
+    pub(crate) fn release(&self, owner: Owner) {
         for family in [Family::Whole, Family::Ranges] {
             self.of(family).release(owner);
         }

@@ -26,4 +26,4 @@ impl Write for LongText {
 }
 
 /// A path and what writes its text, which is as long as the app makes it.
-pub type List = (&'static str, fn(&mut LongText) -> fmt::Result);
+pub(crate) type List = (&'static str, fn(&mut LongText) -> fmt::Result);

@@ -10,13 +10,13 @@
 //! tell of events in `event`, terminals in `tty`. All answer with the error numbers of system calls.
 
 mod attempt;
-pub mod lock;
-pub mod long_text;
-pub mod notify;
+pub(crate) mod lock;
+pub(crate) mod long_text;
+pub(crate) mod notify;
 mod open_file;
 pub(crate) mod poll_source;
 pub(crate) mod ready_list;
-pub mod table;
+pub(crate) mod table;
 
 use alloc::sync::Arc;
 use core::any::Any;
@@ -24,11 +24,11 @@ use core::any::Any;
 use bitflags::bitflags;
 use linux_raw_sys::general as raw;
 
-pub use attempt::{AttemptError, complete};
+pub(crate) use attempt::{AttemptError, complete};
 use lock::FileLocks;
-pub use open_file::{FileFlags, OpenFile};
-pub use poll_source::PollSource;
-pub use table::{get, get_any, install};
+pub(crate) use open_file::{FileFlags, OpenFile};
+pub(crate) use poll_source::PollSource;
+pub(crate) use table::{get, get_any, install};
 
 use crate::abi::{Errno, SysResult};
 use crate::mem::space::PageSource;
@@ -37,7 +37,7 @@ use crate::process::signal;
 use crate::task::signal::SignalInfo;
 
 /// The largest file (Linux: `MAX_LFS_FILESIZE`).
-pub const MAX_FILE_BYTES: u64 = i64::MAX as u64;
+pub(crate) const MAX_FILE_BYTES: u64 = i64::MAX as u64;
 
 bitflags! {
     /// What a file is ready for; the bits are epoll's (and poll's) own.
@@ -66,18 +66,18 @@ bitflags! {
 
 impl Readiness {
     /// Ready to read, under both names.
-    pub const READABLE: Self = Self::IN.union(Self::RDNORM);
+    pub(crate) const READABLE: Self = Self::IN.union(Self::RDNORM);
     /// Ready to write, under both names.
-    pub const WRITABLE: Self = Self::OUT.union(Self::WRNORM);
+    pub(crate) const WRITABLE: Self = Self::OUT.union(Self::WRNORM);
     /// The same of sockets other than TCP's, which have a third name for it.
-    pub const SOCKET_WRITABLE: Self = Self::WRITABLE.union(Self::WRBAND);
+    pub(crate) const SOCKET_WRITABLE: Self = Self::WRITABLE.union(Self::WRBAND);
     /// Reported whether asked for or not.
-    pub const ALWAYS: Self = Self::ERR.union(Self::HUP);
+    pub(crate) const ALWAYS: Self = Self::ERR.union(Self::HUP);
 }
 
 /// Whether a call may sleep.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum WaitMode {
+pub(crate) enum WaitMode {
     /// Until there is something to do.
     MayBlock,
     /// `O_NONBLOCK`, `MSG_DONTWAIT`: answer `EAGAIN` instead.
@@ -86,7 +86,7 @@ pub enum WaitMode {
 
 /// What is in a file at an offset.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Content {
+pub(crate) enum Content {
     /// Bytes that were written (`SEEK_DATA`).
     Data,
     /// Zeros that take no memory (`SEEK_HOLE`).
@@ -95,7 +95,7 @@ pub enum Content {
 
 /// What `stat` tells.
 #[derive(Clone, Copy, Debug)]
-pub struct Metadata {
+pub(crate) struct Metadata {
     /// Which filesystem.
     pub device: u64,
     /// Which file of it.
@@ -126,7 +126,7 @@ pub struct Metadata {
 
 impl Metadata {
     /// For files without a name: a type, read and write for the owner.
-    pub const fn anonymous(file_type: u32, inode: u64) -> Self {
+    pub(crate) const fn anonymous(file_type: u32, inode: u64) -> Self {
         Self {
             device: 0,
             inode,
@@ -146,7 +146,7 @@ impl Metadata {
 }
 
 /// What a path leads to: a node of the tree in memory, or an inode.
-pub trait NamedNode: Any {
+pub(crate) trait NamedNode: Any {
     /// Tells who watches it, or the directory in which it was found, what was done with it ([`notify`]).
     fn tell_watches(&self, events: u32);
 }
@@ -155,7 +155,7 @@ pub trait NamedNode: Any {
 ///
 /// Reads and writes copy straight from and to the app's memory. They may do so while they hold
 /// their own lock, in an attempt that misses pages rather than wait for them ([`AttemptError`]).
-pub trait File: Any + Send + Sync {
+pub(crate) trait File: Any + Send + Sync {
     /// Reads from a stream. At its end the answer is 0.
     fn read(&self, _into: UserSlice, _mode: WaitMode) -> SysResult {
         Err(Errno::EINVAL)
@@ -359,13 +359,13 @@ pub(crate) fn at_each(
 
 /// The peer does not read any more: raises `SIGPIPE` in the calling thread (which most apps
 /// ignore) and names the error to answer.
-pub fn broken_pipe() -> Errno {
+pub(crate) fn broken_pipe() -> Errno {
     let info = SignalInfo::from_app(raw::SIGPIPE, raw::SI_USER as i32);
     signal::send(&crate::task::current(), info);
     Errno::EPIPE
 }
 
 /// A file as a newly opened one.
-pub fn open(file: Arc<dyn File>, flags: FileFlags) -> Arc<OpenFile> {
+pub(crate) fn open(file: Arc<dyn File>, flags: FileFlags) -> Arc<OpenFile> {
     Arc::new(OpenFile::new(file, flags))
 }

@@ -21,9 +21,9 @@ use crate::kmem::room;
 use crate::sync::SpinLock;
 
 /// Watches of all instances together (`/proc/sys/fs/inotify/max_user_watches`).
-pub const MAX_WATCHES: usize = 8192;
+pub(crate) const MAX_WATCHES: usize = 8192;
 /// Events that wait in one instance (`max_queued_events`).
-pub const MAX_EVENTS: usize = 16384;
+pub(crate) const MAX_EVENTS: usize = 16384;
 /// What the events that wait in all instances may take together. Behind it events are lost, and that is told.
 const MAX_EVENT_BYTES: usize = 4 << 20;
 /// Memory that events leave to other objects: they may be lost, which is told, and whoever opens a file must not fail for them.
@@ -43,7 +43,7 @@ static EVENT_BYTES: AtomicUsize = AtomicUsize::new(0);
 
 /// Which file, whatever its names.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum FileKey {
+pub(crate) enum FileKey {
     /// A node of the tree. A watch keeps it open, so its id stays its own.
     Node(NodeId),
     /// The address of a mount, and an inode's number there.
@@ -69,7 +69,7 @@ struct Watch {
 
 /// Why there is no watch.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum WatchError {
+pub(crate) enum WatchError {
     /// There is one (`IN_MASK_CREATE`).
     Exists,
     /// There are too many.
@@ -78,7 +78,7 @@ pub enum WatchError {
 
 /// One event, as the app reads it.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Event {
+pub(crate) struct Event {
     /// The watch that it is for.
     pub watch: i32,
     /// What happened.
@@ -97,7 +97,7 @@ impl Event {
 
 /// The events of one instance, and its watches.
 #[derive(Default)]
-pub struct Queue {
+pub(crate) struct Queue {
     /// A list, as a table of so many would take a block that memory in pieces does not have.
     events: SpinLock<LinkedList<Event>>,
     watches: SpinLock<BTreeMap<i32, Arc<Watch>>>,
@@ -108,7 +108,7 @@ pub struct Queue {
 
 impl Queue {
     /// Runs `step` with the first event, which is taken off if the answer is a success.
-    pub fn take_first<T, E>(&self, step: impl FnOnce(&Event) -> Result<T, E>) -> Option<Result<T, E>> {
+    pub(crate) fn take_first<T, E>(&self, step: impl FnOnce(&Event) -> Result<T, E>) -> Option<Result<T, E>> {
         // Out of the queue meanwhile, so that the app's memory is not touched under a spin lock.
         let first = self.events.lock().pop_front()?;
         let outcome = step(&first);
@@ -120,12 +120,12 @@ impl Queue {
     }
 
     /// The lengths of the names that wait, in their order.
-    pub fn with_name_lengths<T>(&self, step: impl FnOnce(&mut dyn Iterator<Item = usize>) -> T) -> T {
+    pub(crate) fn with_name_lengths<T>(&self, step: impl FnOnce(&mut dyn Iterator<Item = usize>) -> T) -> T {
         step(&mut self.events.lock().iter().map(|event| event.name.len()))
     }
 
     /// True if no event waits.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.events.lock().is_empty()
     }
 
@@ -152,7 +152,7 @@ impl Queue {
     }
 
     /// Watches a file, which `pinned` keeps, or changes how it is watched; answers the watch's descriptor.
-    pub fn watch(
+    pub(crate) fn watch(
         self: &Arc<Self>,
         key: FileKey,
         pinned: Arc<dyn Any + Send + Sync>,
@@ -189,7 +189,7 @@ impl Queue {
     }
 
     /// Ends a watch, which is told. False if there is none.
-    pub fn unwatch(&self, descriptor: i32) -> bool {
+    pub(crate) fn unwatch(&self, descriptor: i32) -> bool {
         let Some(watch) = self.watches.lock().remove(&descriptor) else { return false };
         forget(&watch);
         self.push(Event { watch: descriptor, mask: IN_IGNORED, cookie: 0, name: Box::default() });
@@ -222,7 +222,7 @@ fn forget(watch: &Arc<Watch>) {
 
 /// True if some watch may want such an event. `IN_ONLYDIR` and the like are no events.
 #[inline]
-pub fn is_wanted(mask: u32) -> bool {
+pub(crate) fn is_wanted(mask: u32) -> bool {
     WANTED.load(Ordering::Relaxed) & mask & EVENTS != 0
 }
 
@@ -248,14 +248,14 @@ fn directory_bit(is_directory: bool) -> u32 {
 }
 
 /// A directory has a new name.
-pub fn created(parent: FileKey, name: &[u8], is_directory: bool) {
+pub(crate) fn created(parent: FileKey, name: &[u8], is_directory: bool) {
     if is_wanted(IN_CREATE) {
         tell(parent, IN_CREATE | directory_bit(is_directory), 0, name);
     }
 }
 
 /// A directory has lost a name, and a file the last of its names if it `is_gone`.
-pub fn removed(parent: FileKey, name: &[u8], file: FileKey, is_directory: bool, is_gone: bool) {
+pub(crate) fn removed(parent: FileKey, name: &[u8], file: FileKey, is_directory: bool, is_gone: bool) {
     // Whatever they ask for, the watches on a file that is gone end.
     if WATCH_COUNT.load(Ordering::Relaxed) == 0 {
         return;
@@ -270,7 +270,7 @@ pub fn removed(parent: FileKey, name: &[u8], file: FileKey, is_directory: bool, 
 }
 
 /// A file is no more: its watches end.
-pub fn gone(file: FileKey) {
+pub(crate) fn gone(file: FileKey) {
     tell(file, IN_DELETE_SELF, 0, b"");
     let watches = match WATCHES.lock().get(&file) {
         Some(watches) => watches.clone(),
@@ -284,7 +284,7 @@ pub fn gone(file: FileKey) {
 }
 
 /// A file has another name.
-pub fn renamed(from: (FileKey, &[u8]), to: (FileKey, &[u8]), file: FileKey, is_directory: bool) {
+pub(crate) fn renamed(from: (FileKey, &[u8]), to: (FileKey, &[u8]), file: FileKey, is_directory: bool) {
     static COOKIE: AtomicU32 = AtomicU32::new(1);
     if !is_wanted(IN_MOVE | IN_MOVE_SELF) {
         return;
@@ -297,7 +297,7 @@ pub fn renamed(from: (FileKey, &[u8]), to: (FileKey, &[u8]), file: FileKey, is_d
 
 /// Something was done with an open file.
 #[inline]
-pub fn used(file: &dyn File, mask: u32) {
+pub(crate) fn used(file: &dyn File, mask: u32) {
     if is_wanted(mask) {
         used_file(file, mask);
     }
@@ -311,7 +311,7 @@ fn used_file(file: &dyn File, mask: u32) {
 }
 
 /// The same, for who knows the file by itself: it tells who watches the file and, by the name that led to it, its directory.
-pub fn used_named(file: FileKey, name: Option<(FileKey, &[u8])>, is_directory: bool, mask: u32) {
+pub(crate) fn used_named(file: FileKey, name: Option<(FileKey, &[u8])>, is_directory: bool, mask: u32) {
     let mask = mask | directory_bit(is_directory);
     if let Some((parent, name)) = name {
         tell(parent, mask, 0, name);
@@ -320,6 +320,6 @@ pub fn used_named(file: FileKey, name: Option<(FileKey, &[u8])>, is_directory: b
 }
 
 /// The last name of a path.
-pub fn last_name(path: &[u8]) -> &[u8] {
+pub(crate) fn last_name(path: &[u8]) -> &[u8] {
     path.rsplit(|&byte| byte == b'/').next().unwrap_or(path)
 }

@@ -51,15 +51,16 @@ bitflags! {
 
 impl FileFlags {
     /// Flags that `fcntl(F_SETFL)` changes.
-    pub const CHANGEABLE: Self = Self::APPEND.union(Self::NONBLOCK).union(Self::DIRECT).union(Self::NOATIME);
+    pub(crate) const CHANGEABLE: Self =
+        Self::APPEND.union(Self::NONBLOCK).union(Self::DIRECT).union(Self::NOATIME);
 
     /// True if the file may be read.
-    pub fn can_read(self) -> bool {
+    pub(crate) fn can_read(self) -> bool {
         !self.intersects(Self::WRITE_ONLY.union(Self::PATH))
     }
 
     /// True if the file may be written.
-    pub fn can_write(self) -> bool {
+    pub(crate) fn can_write(self) -> bool {
         self.intersects(Self::WRITE_ONLY.union(Self::READ_WRITE)) && !self.contains(Self::PATH)
     }
 }
@@ -71,7 +72,7 @@ fn check_end(offset: u64, len: usize) -> Result<(), Errno> {
 
 /// An open file description. When the last descriptor and the last call in progress let go of
 /// it, the file is told to close.
-pub struct OpenFile {
+pub(crate) struct OpenFile {
     /// What was opened.
     pub file: Arc<dyn File>,
     flags: AtomicU32,
@@ -92,7 +93,7 @@ impl Release for OpenFile {
 
 impl OpenFile {
     /// Opens `file`.
-    pub fn new(file: Arc<dyn File>, flags: FileFlags) -> Self {
+    pub(crate) fn new(file: Arc<dyn File>, flags: FileFlags) -> Self {
         Self {
             file,
             flags: AtomicU32::new(flags.bits()),
@@ -104,26 +105,26 @@ impl OpenFile {
 
     /// The file, if it is a `T`: how socket calls find their sockets.
     #[inline]
-    pub fn downcast<T: File>(&self) -> Option<&T> {
+    pub(crate) fn downcast<T: File>(&self) -> Option<&T> {
         let any: &dyn Any = &*self.file;
         any.downcast_ref()
     }
 
     /// Access mode and status flags.
     #[inline]
-    pub fn flags(&self) -> FileFlags {
+    pub(crate) fn flags(&self) -> FileFlags {
         FileFlags::from_bits_retain(self.flags.load(Ordering::Relaxed))
     }
 
     /// Replaces the flags in `mask`.
-    pub fn set_flags(&self, mask: FileFlags, value: FileFlags) {
+    pub(crate) fn set_flags(&self, mask: FileFlags, value: FileFlags) {
         let changed = self.flags().difference(mask).union(value.intersection(mask));
         self.flags.store(changed.bits(), Ordering::Relaxed);
     }
 
     /// Whether calls on it may sleep.
     #[inline]
-    pub fn wait_mode(&self) -> WaitMode {
+    pub(crate) fn wait_mode(&self) -> WaitMode {
         if self.flags().contains(FileFlags::NONBLOCK) { WaitMode::NonBlocking } else { WaitMode::MayBlock }
     }
 
@@ -136,13 +137,13 @@ impl OpenFile {
     }
 
     /// Files without an offset take none in a call either, whatever else may be wrong with it.
-    pub fn check_seekable(&self) -> Result<(), Errno> {
+    pub(crate) fn check_seekable(&self) -> Result<(), Errno> {
         if self.file.takes_offset() { Ok(()) } else { Err(Errno::ESPIPE) }
     }
 
     /// read(2).
     #[inline]
-    pub fn read(&self, into: UserSlice) -> SysResult {
+    pub(crate) fn read(&self, into: UserSlice) -> SysResult {
         self.check_read()?;
         if !self.file.is_seekable() {
             return self.file.read(into, self.wait_mode());
@@ -157,13 +158,13 @@ impl OpenFile {
 
     /// write(2).
     #[inline]
-    pub fn write(&self, from: UserSlice) -> SysResult {
+    pub(crate) fn write(&self, from: UserSlice) -> SysResult {
         self.write_with(from, self.wait_mode())
     }
 
     /// write(2), with a say in whether it may sleep.
     #[inline]
-    pub fn write_with(&self, from: UserSlice, mode: WaitMode) -> SysResult {
+    pub(crate) fn write_with(&self, from: UserSlice, mode: WaitMode) -> SysResult {
         self.check_write()?;
         if !self.file.is_seekable() {
             return self.file.write(from, mode);
@@ -183,12 +184,12 @@ impl OpenFile {
     }
 
     /// readv(2).
-    pub fn read_vectored(&self, into: &[UserSlice]) -> SysResult {
+    pub(crate) fn read_vectored(&self, into: &[UserSlice]) -> SysResult {
         self.read_vectored_with(into, self.wait_mode())
     }
 
     /// readv(2), with a say in whether it may sleep.
-    pub fn read_vectored_with(&self, into: &[UserSlice], mode: WaitMode) -> SysResult {
+    pub(crate) fn read_vectored_with(&self, into: &[UserSlice], mode: WaitMode) -> SysResult {
         if into.iter().all(UserSlice::is_empty) {
             // Nothing is wanted, so the file is not asked.
             return self.check_read().map(|()| 0);
@@ -201,12 +202,12 @@ impl OpenFile {
     }
 
     /// writev(2).
-    pub fn write_vectored(&self, from: &[UserSlice]) -> SysResult {
+    pub(crate) fn write_vectored(&self, from: &[UserSlice]) -> SysResult {
         self.write_vectored_with(from, self.wait_mode())
     }
 
     /// writev(2), with a say in whether it may sleep.
-    pub fn write_vectored_with(&self, from: &[UserSlice], mode: WaitMode) -> SysResult {
+    pub(crate) fn write_vectored_with(&self, from: &[UserSlice], mode: WaitMode) -> SysResult {
         if from.iter().all(UserSlice::is_empty) {
             return self.check_write().map(|()| 0);
         }
@@ -226,7 +227,7 @@ impl OpenFile {
     }
 
     /// pread(2).
-    pub fn read_at(&self, offset: u64, into: UserSlice) -> SysResult {
+    pub(crate) fn read_at(&self, offset: u64, into: UserSlice) -> SysResult {
         self.check_seekable()?;
         self.check_read()?;
         check_end(offset, into.len())?;
@@ -236,7 +237,7 @@ impl OpenFile {
     }
 
     /// pwrite(2).
-    pub fn write_at(&self, offset: u64, from: UserSlice) -> SysResult {
+    pub(crate) fn write_at(&self, offset: u64, from: UserSlice) -> SysResult {
         self.check_seekable()?;
         self.check_write()?;
         check_end(offset, from.len())?;
@@ -251,7 +252,7 @@ impl OpenFile {
     }
 
     /// pwritev(2).
-    pub fn write_vectored_at(&self, offset: u64, from: &[UserSlice]) -> SysResult {
+    pub(crate) fn write_vectored_at(&self, offset: u64, from: &[UserSlice]) -> SysResult {
         at_each(from, offset, |at, buffer| {
             if at > offset && self.is_at_size_limit(|| at) {
                 return Ok(0);
@@ -282,7 +283,7 @@ impl OpenFile {
     }
 
     /// Moves the offset to what `place` makes of the present one and the file's size.
-    pub fn seek(&self, place: impl FnOnce(u64, u64) -> Option<u64>) -> SysResult {
+    pub(crate) fn seek(&self, place: impl FnOnce(u64, u64) -> Option<u64>) -> SysResult {
         if self.file.ignores_seek() {
             return Ok(0);
         }
@@ -299,7 +300,7 @@ impl OpenFile {
     }
 
     /// Runs `step` with the offset, for directories, whose offset is a position in the listing.
-    pub fn with_offset<T>(&self, step: impl FnOnce(&mut u64) -> T) -> T {
+    pub(crate) fn with_offset<T>(&self, step: impl FnOnce(&mut u64) -> T) -> T {
         let _moving = self.moving.lock();
         let mut offset = self.offset();
         let outcome = step(&mut offset);
@@ -308,7 +309,7 @@ impl OpenFile {
     }
 
     /// Where the next read(2) or write(2) begins, unless a call is about to move that.
-    pub fn offset(&self) -> u64 {
+    pub(crate) fn offset(&self) -> u64 {
         self.offset.load(Ordering::Relaxed)
     }
 

@@ -33,7 +33,7 @@ const INPUT_BITS: u32 = EPOLLET | EPOLLONESHOT | EPOLLEXCLUSIVE;
 
 /// Where a file's waiters gather. One per file that can block.
 #[derive(Default)]
-pub struct PollSource {
+pub(crate) struct PollSource {
     pub(super) threads: WaitQueue,
     watches: SpinLock<SmallVec<[Arc<Watch>; 1]>>,
     /// How many watches there are. Changed with their lock held.
@@ -52,7 +52,7 @@ const fn errno_of_wait(error: WaitError, deadline_ns: Option<u64>) -> Errno {
 
 impl PollSource {
     /// Makes a source that nobody waits for.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
@@ -60,7 +60,7 @@ impl PollSource {
     /// to [`File::readiness`]. Bits that are not news may be left out, but edge-triggered watches
     /// depend on each arrival of data being told, even if there was data before.
     #[inline]
-    pub fn notify(&self, news: Readiness) {
+    pub(crate) fn notify(&self, news: Readiness) {
         self.threads.wake_all();
         if !self.is_unwatched() {
             self.notify_each(news);
@@ -81,7 +81,7 @@ impl PollSource {
     /// Runs `attempt` until it answers something else than `EAGAIN`; sleeps in between until the
     /// next notification, if `mode` allows that. A signal ends it with [`Errno::RESTART`], or with a deadline `EINTR`; the
     /// deadline with `EAGAIN`. Pages that an attempt misses are waited for, whatever the mode.
-    pub fn block_on<T, E: Into<AttemptError>>(
+    pub(crate) fn block_on<T, E: Into<AttemptError>>(
         &self,
         mode: WaitMode,
         deadline_ns: Option<u64>,
@@ -117,7 +117,7 @@ impl PollSource {
     }
 
     /// Sleeps until `condition` answers `Some`, looking after each notification.
-    pub fn wait<T>(
+    pub(crate) fn wait<T>(
         &self,
         deadline_ns: Option<u64>,
         condition: impl FnMut() -> Option<T>,
@@ -276,6 +276,7 @@ impl Watching for Watch {
 }
 
 impl Watch {
+    /// A watch of `owner`, or of a call, for the events of `bits`; news put it on `ready`.
     pub(crate) fn new(
         file: Arc<dyn File>,
         key: WatchKey,

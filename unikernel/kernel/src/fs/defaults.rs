@@ -84,7 +84,7 @@ pub(super) fn add_files(tree: &mut FileTree) {
 }
 
 /// Adds what tells the machine's name, which the configuration may have brought only now.
-pub fn add_identity() {
+pub(crate) fn add_identity() {
     let name = host_name::get();
     let hosts = [include_bytes!("etc/hosts").as_slice(), format!("127.0.1.1\t{name}\n").as_bytes()].concat();
     for (path, content) in [
@@ -99,7 +99,7 @@ pub fn add_identity() {
 
 /// Puts a file into the tree in memory, with the directories on the way, in place of one that is there. `EROFS` if its place is
 /// on a disk or among the kernel's own texts, `ENOMEM` if there is no memory for it.
-pub fn put(path: &[u8], permissions: u16, content: &[u8]) -> Result<(), Errno> {
+pub(crate) fn put(path: &[u8], permissions: u16, content: &[u8]) -> Result<(), Errno> {
     room::ask()?;
     let mut bytes = Vec::new();
     bytes.try_reserve_exact(content.len()).map_err(|_| Errno::ENOMEM)?;

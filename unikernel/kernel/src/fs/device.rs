@@ -21,7 +21,7 @@ const CHUNK_BYTES: usize = 512;
 
 /// Which device.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Device {
+pub(crate) enum Device {
     /// Takes everything, has nothing.
     Null,
     /// Takes everything, has zeros.
@@ -43,7 +43,7 @@ pub enum Device {
 }
 
 /// Who opens terminals.
-pub trait Terminals: Sync {
+pub(crate) trait Terminals: Sync {
     /// Opens the console, the controlling terminal, a new pseudo-terminal or a slave by its node.
     fn open(&self, device: Device, node: Handle) -> Result<Arc<dyn File>, Errno>;
     /// What files of `/proc` tell of them.
@@ -53,7 +53,7 @@ pub trait Terminals: Sync {
 static TERMINALS: Once<&'static dyn Terminals> = Once::new();
 
 /// Sets who opens terminals, before the tree is made.
-pub fn set_terminals(terminals: &'static dyn Terminals) {
+pub(crate) fn set_terminals(terminals: &'static dyn Terminals) {
     TERMINALS.call_once(|| terminals);
 }
 
@@ -67,7 +67,7 @@ pub(super) fn terminals() -> &'static dyn Terminals {
 }
 
 /// Where they are.
-pub const NODES: &[(&str, Device)] = &[
+pub(crate) const NODES: &[(&str, Device)] = &[
     ("/dev/null", Device::Null),
     ("/dev/zero", Device::Zero),
     ("/dev/full", Device::Full),
@@ -81,7 +81,7 @@ pub const NODES: &[(&str, Device)] = &[
 
 impl Device {
     /// Its number, as Linux gives it (major 1, but for terminals).
-    pub const fn number(self) -> u64 {
+    pub(crate) const fn number(self) -> u64 {
         const MEMORY_MAJOR: u64 = 1 << 8;
         const TERMINAL_MAJOR: u64 = 5 << 8;
         const SLAVE_MAJOR: u64 = 136 << 8;
@@ -104,7 +104,7 @@ impl Device {
 }
 
 /// The major and minor parts of a device number. A minor number has bits on both sides of the major one (`makedev`).
-pub const fn parts(number: u64) -> (u32, u32) {
+pub(crate) const fn parts(number: u64) -> (u32, u32) {
     ((number >> 8 & 0xfff) as u32, (number & 0xff | number >> 12 & 0xf_ff00) as u32)
 }
 

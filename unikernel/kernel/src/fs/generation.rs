@@ -25,12 +25,12 @@ const CHANGED: Readiness = Readiness::PRI.union(Readiness::ERR);
 pub(super) const PATH: &str = "/proc/unikernel/generation";
 
 /// Tells who watches the file. Callable from an interrupt handler, with no lock held.
-pub fn changed() {
+pub(crate) fn changed() {
     SOURCE.notify(CHANGED);
 }
 
 /// The text.
-pub fn text() -> String {
+pub(crate) fn text() -> String {
     format!("{}\n", generation::number())
 }
 

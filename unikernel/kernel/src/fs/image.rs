@@ -36,12 +36,12 @@ const SECTIONS_FIELD: u64 = core::mem::offset_of!(elf64_hdr, e_shoff) as u64;
 const SECTION_COUNTS_FIELD: u64 = core::mem::offset_of!(elf64_hdr, e_shentsize) as u64;
 
 /// The length of the file.
-pub fn size() -> u64 {
+pub(crate) fn size() -> u64 {
     layout().end
 }
 
 /// Where in the file the byte of an address is; `None` if it is not from there.
-pub fn offset_of(address: u64) -> Option<u64> {
+pub(crate) fn offset_of(address: u64) -> Option<u64> {
     let address = address.wrapping_sub(linked::linked()?.bias);
     let segment = segments().find(|segment| {
         (page_down(segment.address)..segment.address + segment.file_bytes).contains(&address)
@@ -53,7 +53,7 @@ pub fn offset_of(address: u64) -> Option<u64> {
 static OPENED: SpinLock<Weak<MemoryFile>> = SpinLock::new(Weak::new());
 
 /// The file; `ENOMEM` if there is no memory for it. Who opens it while it is open shares it.
-pub fn open() -> Result<Arc<MemoryFile>, Errno> {
+pub(crate) fn open() -> Result<Arc<MemoryFile>, Errno> {
     if let Some(file) = OPENED.lock().upgrade() {
         return Ok(file);
     }
@@ -95,7 +95,7 @@ fn functions() -> impl Iterator<Item = (Symbol<'static>, u64)> {
 }
 
 /// True for the pages of this file.
-pub fn is_shown_by(pages: &dyn PageSource) -> bool {
+pub(crate) fn is_shown_by(pages: &dyn PageSource) -> bool {
     OPENED.lock().upgrade().is_some_and(|file| pages.identity() == file.identity())
 }
 

@@ -18,7 +18,7 @@ pub(super) const FILE: Attributes = Attributes::with_permissions(0o644);
 /// Builds the tree, with the linked program in it if that is to run.
 ///
 /// Of a file that is in both archives, that of the initrd counts.
-pub fn init(packed: Option<&'static [u8]>, initrd: Option<&'static [u8]>, shows_linked: bool) {
+pub(crate) fn init(packed: Option<&'static [u8]>, initrd: Option<&'static [u8]>, shows_linked: bool) {
     let mut tree = FileTree::new();
     for (name, archive) in [("the image's files", packed), ("initrd", initrd)] {
         if let Some(archive) = archive

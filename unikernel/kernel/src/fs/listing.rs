@@ -41,7 +41,7 @@ struct DynamicLink {
 static STOPS: Once<Stops> = Once::new();
 
 /// How a walk goes on from such a node.
-pub enum Onward {
+pub(crate) enum Onward {
     /// From this node, by a relative path.
     From(NodeId, Vec<u8>),
     /// It ends at the node itself, which has this name in this directory.
@@ -85,7 +85,7 @@ fn path_of_current_directory() -> Vec<u8> {
 }
 
 /// All of them.
-pub fn stops() -> Vec<NodeId> {
+pub(crate) fn stops() -> Vec<NodeId> {
     let Some(stops) = STOPS.get() else { return Vec::new() };
     let mut ids = vec![stops.descriptors, stops.descriptions, stops.threads];
     ids.extend(stops.links.iter().map(|link| link.id));
@@ -93,7 +93,7 @@ pub fn stops() -> Vec<NodeId> {
 }
 
 /// The way back to a directory that is brought up to date: a walk that begins there has to stop there, too.
-pub fn way_back(directory: NodeId) -> Option<&'static [u8]> {
+pub(crate) fn way_back(directory: NodeId) -> Option<&'static [u8]> {
     let stops = STOPS.get()?;
     match directory {
         id if id == stops.descriptors => Some(b"../fd/"),
@@ -122,7 +122,7 @@ impl Stops {
 }
 
 /// Goes on from a node at which a walk has stopped, if it is one of these. `rest` is what is left of the path.
-pub fn go_on(at: NodeId, rest: &[u8], last: LastLink) -> Option<Onward> {
+pub(crate) fn go_on(at: NodeId, rest: &[u8], last: LastLink) -> Option<Onward> {
     let stops = STOPS.get()?;
     let start = rest.iter().position(|&byte| byte != b'/').unwrap_or(rest.len());
     let below = &rest[start..];
@@ -154,25 +154,25 @@ fn joined(mut path: Vec<u8>, rest: &[u8]) -> Vec<u8> {
 }
 
 /// The target of a link that leads elsewhere each time, as it is now.
-pub fn link_target(id: NodeId) -> Option<Vec<u8>> {
+pub(crate) fn link_target(id: NodeId) -> Option<Vec<u8>> {
     let link = STOPS.get()?.links.iter().find(|link| link.id == id)?;
     Some((link.target)())
 }
 
 /// The descriptor whose link a node is.
-pub fn descriptor_of(link: &Handle) -> Option<i32> {
+pub(crate) fn descriptor_of(link: &Handle) -> Option<i32> {
     let (parent, name) = link.place()?;
     if STOPS.get()?.descriptors == parent { number(name) } else { None }
 }
 
 /// True for the links that Linux makes lead to something open: they are in the directory of the process.
-pub fn is_magic(link: &Handle) -> bool {
+pub(crate) fn is_magic(link: &Handle) -> bool {
     let (Some(stops), Some((parent, name))) = (STOPS.get(), link.place()) else { return false };
     parent == stops.process && matches!(name, b"cwd" | b"exe" | b"root")
 }
 
 /// Brings a directory up to date, if it is one of these.
-pub fn refresh(directory: NodeId) {
+pub(crate) fn refresh(directory: NodeId) {
     let Some(stops) = STOPS.get() else { return };
     let Some(show) = stops.show(directory) else { return };
     // What is gone leaves, what is there stays. There may be a million, of which no list is made; those that come

@@ -28,7 +28,7 @@ use crate::task::scheduler;
 use crate::vfs::cache;
 
 /// A file's bytes.
-pub struct MemoryFile {
+pub(crate) struct MemoryFile {
     state: SpinLock<State>,
     /// Held while the end of the file moves: from the look at it to the write behind it, so that appends do not
     /// overwrite each other, and nobody zeros what another has just written behind it.
@@ -143,7 +143,7 @@ impl State {
 
 impl MemoryFile {
     /// A file with an archive's bytes.
-    pub fn from_archive(base: &'static [u8]) -> Arc<Self> {
+    pub(crate) fn from_archive(base: &'static [u8]) -> Arc<Self> {
         let size = base.len() as u64;
         let state = State { base, pages: BTreeMap::new(), size, seals: F_SEAL_SEAL, writing: 0 };
         Arc::new(Self {
@@ -155,28 +155,28 @@ impl MemoryFile {
     }
 
     /// An empty file.
-    pub fn empty() -> Arc<Self> {
+    pub(crate) fn empty() -> Arc<Self> {
         Self::from_archive(&[])
     }
 
     /// The locks on it.
-    pub fn locks(&self) -> &FileLocks {
+    pub(crate) fn locks(&self) -> &FileLocks {
         &self.locks
     }
 
     /// Its length in bytes.
-    pub fn size(&self) -> u64 {
+    pub(crate) fn size(&self) -> u64 {
         self.state.lock().size
     }
 
     /// Bytes of memory that its content takes.
-    pub fn occupied_bytes(&self) -> u64 {
+    pub(crate) fn occupied_bytes(&self) -> u64 {
         let state = self.state.lock();
         (state.pages.len() * PAGE_BYTES) as u64 + state.base.len() as u64
     }
 
     /// Copies bytes from `offset` on to the app; less than asked for at the end of the file.
-    pub fn read(&self, offset: u64, into: UserSlice) -> SysResult {
+    pub(crate) fn read(&self, offset: u64, into: UserSlice) -> SysResult {
         let mut done = 0;
         while done < into.len() {
             let at = offset.saturating_add(done as u64);
@@ -205,7 +205,7 @@ impl MemoryFile {
     }
 
     /// Copies the app's bytes to `offset` and after; less than all if memory runs out on the way.
-    pub fn write(&self, offset: u64, from: UserSlice) -> SysResult {
+    pub(crate) fn write(&self, offset: u64, from: UserSlice) -> SysResult {
         if offset.saturating_add(from.len() as u64) <= self.size() {
             return self.write_in_turn(offset, from);
         }
@@ -241,7 +241,7 @@ impl MemoryFile {
     }
 
     /// Writes bytes of the kernel's; false if memory runs out on the way.
-    pub fn put(&self, offset: u64, bytes: &[u8]) -> bool {
+    pub(crate) fn put(&self, offset: u64, bytes: &[u8]) -> bool {
         let (mut at, mut rest) = (offset, bytes);
         while !rest.is_empty() {
             let (index, within) = split(at);
@@ -270,7 +270,7 @@ impl MemoryFile {
     }
 
     /// Writes behind the end. Answers where the end is then, and how much was written.
-    pub fn append(&self, from: UserSlice) -> Result<(u64, usize), Errno> {
+    pub(crate) fn append(&self, from: UserSlice) -> Result<(u64, usize), Errno> {
         let _turn = self.moving_end.lock();
         let end = self.size();
         let count = self.write_in_turn(end, from)?;
@@ -278,7 +278,7 @@ impl MemoryFile {
     }
 
     /// Makes the file shorter or longer; what is added is a hole.
-    pub fn resize(&self, size: u64) -> Result<(), Errno> {
+    pub(crate) fn resize(&self, size: u64) -> Result<(), Errno> {
         let _turn = self.moving_end.lock();
         file_size::check_file_size(self.size(), size, MAX_FILE_BYTES)?;
         let mut state = self.state.lock();
@@ -298,7 +298,7 @@ impl MemoryFile {
     }
 
     /// Makes sure that writes to a range will not run out of memory (fallocate(2)).
-    pub fn reserve(&self, offset: u64, len: u64) -> Result<(), Errno> {
+    pub(crate) fn reserve(&self, offset: u64, len: u64) -> Result<(), Errno> {
         let (first, last) = (offset / PAGE_BYTES as u64, offset.saturating_add(len - 1) / PAGE_BYTES as u64);
         let end = offset.saturating_add(len);
         {
@@ -319,7 +319,7 @@ impl MemoryFile {
     }
 
     /// Sets a range to zeros, giving whole pages back (`FALLOC_FL_PUNCH_HOLE`).
-    pub fn punch(&self, offset: u64, len: u64) -> Result<(), Errno> {
+    pub(crate) fn punch(&self, offset: u64, len: u64) -> Result<(), Errno> {
         let _writing = self.begin_write()?;
         let mut at = offset;
         loop {
@@ -347,7 +347,7 @@ impl MemoryFile {
 
     /// The first place from `offset` on with this kind of content; the end of the file counts as a
     /// hole. `None` if there is none.
-    pub fn find(&self, offset: u64, wanted: Content) -> Option<u64> {
+    pub(crate) fn find(&self, offset: u64, wanted: Content) -> Option<u64> {
         let state = self.state.lock();
         if offset >= state.size {
             return None;

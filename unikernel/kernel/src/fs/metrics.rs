@@ -36,7 +36,7 @@ fn line(text: &mut String, kind: Kind, name: &str, help: &str, value: u64) {
 }
 
 /// All metrics.
-pub fn render() -> String {
+pub(crate) fn render() -> String {
     let mut text = String::with_capacity(8192);
     machine(&mut text);
     memory(&mut text);

@@ -14,24 +14,24 @@
 //! while the app's memory is touched.
 
 mod defaults;
-pub mod device;
+pub(crate) mod device;
 mod errors;
 mod ext4;
 mod fat;
-pub mod generation;
-pub mod image;
+pub(crate) mod generation;
+pub(crate) mod image;
 mod init;
-pub mod listing;
-pub mod memory_file;
-pub mod metrics;
-pub mod mounts;
-pub mod node;
+pub(crate) mod listing;
+pub(crate) mod memory_file;
+pub(crate) mod metrics;
+pub(crate) mod mounts;
+pub(crate) mod node;
 mod p9;
-pub mod proc;
-pub mod registry;
-pub mod resolve;
-pub mod socket_names;
-pub mod watched;
+pub(crate) mod proc;
+pub(crate) mod registry;
+pub(crate) mod resolve;
+pub(crate) mod socket_names;
+pub(crate) mod watched;
 
 use alloc::borrow::Cow;
 use alloc::boxed::Box;
@@ -39,11 +39,11 @@ use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, Ordering};
 
-pub use defaults::{add_identity, put};
-pub use init::init;
+pub(crate) use defaults::{add_identity, put};
+pub(crate) use init::init;
 use spin::Once;
 use unikernel_fs::{Attributes, LastLink, Node, Place, Tree, Walk};
-pub use unikernel_fs::{LookupError, NodeId};
+pub(crate) use unikernel_fs::{LookupError, NodeId};
 
 use crate::abi::Errno;
 use crate::file::{self, File, Metadata};
@@ -60,7 +60,7 @@ use memory_file::MemoryFile;
 
 /// Nodes that the kernel brings.
 #[derive(Clone)]
-pub enum Special {
+pub(crate) enum Special {
     /// A device.
     Device(Device),
     /// A text of the kernel's.
@@ -74,7 +74,7 @@ pub enum Special {
 }
 
 /// The tree of this kernel.
-pub type FileTree = Tree<Arc<MemoryFile>, Special>;
+pub(crate) type FileTree = Tree<Arc<MemoryFile>, Special>;
 
 static TREE: Once<SpinLock<FileTree>> = Once::new();
 static CURRENT_DIRECTORY: SpinLock<Option<Located>> = SpinLock::new(None);
@@ -86,12 +86,12 @@ static MASK: AtomicU32 = AtomicU32::new(0o022);
 /// # Panics
 ///
 /// Before [`init`].
-pub fn tree() -> SpinLockGuard<'static, FileTree> {
+pub(crate) fn tree() -> SpinLockGuard<'static, FileTree> {
     TREE.get().expect("`init` comes before the app").lock()
 }
 
 /// Keeps a node alive, whatever becomes of its names, and remembers the name that led to it.
-pub struct Handle {
+pub(crate) struct Handle {
     /// Which node.
     pub id: NodeId,
     /// The directory in which it was found, which is kept alive too, and its name there.
@@ -100,36 +100,36 @@ pub struct Handle {
 
 impl Handle {
     /// Keeps what a walk has found.
-    pub fn of_place(tree: &mut FileTree, place: Place, id: NodeId) -> Self {
+    pub(crate) fn of_place(tree: &mut FileTree, place: Place, id: NodeId) -> Self {
         tree.open(id);
         tree.open(place.parent);
         Self { id, place: Some((place.parent, place.name.into())) }
     }
 
     /// Keeps a directory, which knows its place itself.
-    pub fn of_directory(tree: &mut FileTree, id: NodeId) -> Self {
+    pub(crate) fn of_directory(tree: &mut FileTree, id: NodeId) -> Self {
         tree.open(id);
         Self { id, place: None }
     }
 
     /// Takes over a node that has no name ([`Tree::create_unnamed`]).
-    pub fn of_unnamed(id: NodeId) -> Self {
+    pub(crate) fn of_unnamed(id: NodeId) -> Self {
         Self { id, place: None }
     }
 
     /// The same; people read this name, which leads nowhere.
-    pub fn of_unnamed_called(tree: &mut FileTree, id: NodeId, name: &[u8]) -> Self {
+    pub(crate) fn of_unnamed_called(tree: &mut FileTree, id: NodeId, name: &[u8]) -> Self {
         tree.open(NodeId::ROOT);
         Self { id, place: Some((NodeId::ROOT, name.into())) }
     }
 
     /// The directory in which it was found, and its name there, unless it is a directory itself.
-    pub fn place(&self) -> Option<(NodeId, &[u8])> {
+    pub(crate) fn place(&self) -> Option<(NodeId, &[u8])> {
         self.place.as_ref().map(|(parent, name)| (*parent, &**name))
     }
 
     /// Another one for the same node.
-    pub fn again(&self, tree: &mut FileTree) -> Self {
+    pub(crate) fn again(&self, tree: &mut FileTree) -> Self {
         tree.open(self.id);
         if let Some((parent, _)) = &self.place {
             tree.open(*parent);
@@ -138,7 +138,7 @@ impl Handle {
     }
 
     /// The path that led here, as far as it still does.
-    pub fn path(&self) -> Vec<u8> {
+    pub(crate) fn path(&self) -> Vec<u8> {
         let tree = tree();
         if let Some(path) = tree.path_of(self.id) {
             return path;
@@ -171,7 +171,7 @@ impl Drop for Handle {
 static SLAVES: Once<Handle> = Once::new();
 
 /// Makes the node of a pseudo-terminal's slave in `/dev/pts`.
-pub fn create_slave(name: &[u8], device: Device, permissions: u16) -> Result<Handle, Errno> {
+pub(crate) fn create_slave(name: &[u8], device: Device, permissions: u16) -> Result<Handle, Errno> {
     let directory = SLAVES.get().ok_or(Errno::ENOENT)?.id;
     let attributes = Attributes::new(permissions, time::wall_ns());
     let mut tree = tree();
@@ -182,7 +182,7 @@ pub fn create_slave(name: &[u8], device: Device, permissions: u16) -> Result<Han
 }
 
 /// Takes that node's name away, if the app has not done that, or given it to something else.
-pub fn remove_slave(node: &Handle) {
+pub(crate) fn remove_slave(node: &Handle) {
     let Some((directory, name)) = &node.place else { return };
     let mut tree = tree();
     let is_there = tree.lookup(*directory, name, LastLink::Keep) == Ok(node.id);
@@ -193,7 +193,7 @@ pub fn remove_slave(node: &Handle) {
 
 /// What a path leads to, kept alive.
 #[derive(Clone)]
-pub enum Located {
+pub(crate) enum Located {
     /// A node of the tree.
     Memory(Arc<Handle>),
     /// An inode of a disk.
@@ -202,7 +202,7 @@ pub enum Located {
 
 impl Located {
     /// What is behind an open file, if that is a node or an inode.
-    pub fn of(file: &dyn File) -> Option<Self> {
+    pub(crate) fn of(file: &dyn File) -> Option<Self> {
         if let Some(opened) = vfs::file::of(file) {
             return Some(Self::Inode(Arc::clone(opened)));
         }
@@ -211,7 +211,7 @@ impl Located {
     }
 
     /// What `stat` tells.
-    pub fn metadata(&self) -> Metadata {
+    pub(crate) fn metadata(&self) -> Metadata {
         match self {
             Self::Memory(handle) => node::metadata(handle.id),
             Self::Inode(opened) => opened.inode.metadata(),
@@ -219,7 +219,7 @@ impl Located {
     }
 
     /// True for a directory.
-    pub fn is_directory(&self) -> bool {
+    pub(crate) fn is_directory(&self) -> bool {
         match self {
             Self::Memory(handle) => tree().is_directory(handle.id),
             Self::Inode(opened) => opened.inode.is_directory(),
@@ -228,7 +228,7 @@ impl Located {
 }
 
 /// Where a path leads: a name in a directory, and what has it.
-pub enum Walked {
+pub(crate) enum Walked {
     /// In the tree, which is locked.
     Memory(SpinLockGuard<'static, FileTree>, Place),
     /// On a disk.
@@ -240,7 +240,7 @@ pub enum Walked {
 static STOPS: Once<Vec<NodeId>> = Once::new();
 
 /// Finishes the tree: all filesystems are mounted, and all cores run.
-pub fn finish() {
+pub(crate) fn finish() {
     proc::topology::add_cores(&mut tree());
     STOPS.call_once(|| [vfs::table::covered(), &listing::stops()].concat());
     // From now on it is known what covers the root, and need not be looked for with each path.
@@ -251,7 +251,7 @@ pub fn finish() {
 const MAX_CROSSINGS: usize = 40;
 
 /// Walks to the last name of a path, through whatever filesystems it leads.
-pub fn walk(base: &Located, path: &[u8], last: LastLink) -> Result<Walked, Errno> {
+pub(crate) fn walk(base: &Located, path: &[u8], last: LastLink) -> Result<Walked, Errno> {
     let (mut node, mut rest) = match base {
         Located::Inode(opened) if !path.starts_with(b"/") => {
             if path.is_empty() {
@@ -302,12 +302,12 @@ pub fn walk(base: &Located, path: &[u8], last: LastLink) -> Result<Walked, Errno
 }
 
 /// Walks a path to what it leads to, and keeps it.
-pub fn find(base: &Located, path: &[u8], last: LastLink) -> Result<Located, Errno> {
+pub(crate) fn find(base: &Located, path: &[u8], last: LastLink) -> Result<Located, Errno> {
     locate(walk(base, path, last)?)
 }
 
 /// Keeps what a walk has found.
-pub fn locate(walked: Walked) -> Result<Located, Errno> {
+pub(crate) fn locate(walked: Walked) -> Result<Located, Errno> {
     let (mut tree, place) = match walked {
         Walked::Inode(place) => return Ok(Located::Inode(Arc::new(place.open()?))),
         Walked::Memory(tree, place) => (tree, place),
@@ -331,7 +331,7 @@ pub fn locate(walked: Walked) -> Result<Located, Errno> {
 }
 
 /// Where relative paths start.
-pub fn current_directory() -> Located {
+pub(crate) fn current_directory() -> Located {
     if let Some(directory) = &*CURRENT_DIRECTORY.lock() {
         return directory.clone();
     }
@@ -346,13 +346,13 @@ fn root() -> Located {
 }
 
 /// Makes relative paths start elsewhere.
-pub fn set_current_directory(directory: Located) {
+pub(crate) fn set_current_directory(directory: Located) {
     let before = CURRENT_DIRECTORY.lock().replace(directory);
     drop(before);
 }
 
 /// Makes relative paths start at the folder of this path.
-pub fn enter(path: &[u8]) -> Result<(), Errno> {
+pub(crate) fn enter(path: &[u8]) -> Result<(), Errno> {
     let directory = find(&current_directory(), path, LastLink::Follow)?;
     if !directory.is_directory() {
         return Err(Errno::ENOTDIR);
@@ -362,16 +362,16 @@ pub fn enter(path: &[u8]) -> Result<(), Errno> {
 }
 
 /// The permissions that a new file gets when `wanted` are asked for.
-pub fn masked(wanted: u32) -> u16 {
+pub(crate) fn masked(wanted: u32) -> u16 {
     (wanted & 0o7777 & !MASK.load(Ordering::Relaxed)) as u16
 }
 
 /// The bits that new files do not get.
-pub fn mask() -> u32 {
+pub(crate) fn mask() -> u32 {
     MASK.load(Ordering::Relaxed)
 }
 
 /// Sets the bits that new files do not get; answers those before.
-pub fn set_mask(mask: u32) -> u32 {
+pub(crate) fn set_mask(mask: u32) -> u32 {
     MASK.swap(mask & 0o777, Ordering::Relaxed)
 }

@@ -18,7 +18,7 @@ use crate::vfs::table::FIRST_DEVICE_NUMBER;
 use crate::vfs::{self, Mount};
 
 /// A filesystem within the tree.
-pub struct Filesystem {
+pub(crate) struct Filesystem {
     /// Where it begins.
     path: &'static str,
     /// Its name among Linux's filesystems.
@@ -31,7 +31,7 @@ pub struct Filesystem {
 
 /// What the app may do with names.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Edits {
+pub(crate) enum Edits {
     /// Make and remove them.
     Allowed,
     /// They are the kernel's. Writing to files is another matter.
@@ -70,17 +70,17 @@ pub(super) fn init(tree: &mut FileTree) {
 }
 
 /// The filesystem of a node of the tree.
-pub fn of(tree: &FileTree, id: NodeId) -> &'static Filesystem {
+pub(crate) fn of(tree: &FileTree, id: NodeId) -> &'static Filesystem {
     &IN_MEMORY[usize::from(tree.filesystem(id).0)]
 }
 
 /// `st_dev` of a node of the tree: a number without a device (major 0), as Linux gives filesystems without a disk.
-pub fn device_number(tree: &FileTree, id: NodeId) -> u64 {
+pub(crate) fn device_number(tree: &FileTree, id: NodeId) -> u64 {
     memory_device(usize::from(tree.filesystem(id).0))
 }
 
 /// The names of filesystems within the tree, each once.
-pub fn kinds_in_memory() -> impl Iterator<Item = &'static str> {
+pub(crate) fn kinds_in_memory() -> impl Iterator<Item = &'static str> {
     let is_new = |(number, filesystem): &(usize, &Filesystem)| {
         IN_MEMORY[..*number].iter().all(|earlier| earlier.kind != filesystem.kind)
     };
@@ -95,7 +95,7 @@ const fn memory_device(number: usize) -> u64 {
 }
 
 /// The directory of a path in the tree, made if it is not there.
-pub fn mount_point(path: &str) -> Option<NodeId> {
+pub(crate) fn mount_point(path: &str) -> Option<NodeId> {
     let mut tree = tree();
     match tree.lookup(NodeId::ROOT, path.as_bytes(), LastLink::Follow) {
         Ok(id) if tree.is_directory(id) => Some(id),
@@ -108,7 +108,7 @@ pub fn mount_point(path: &str) -> Option<NodeId> {
 }
 
 /// Where new names are to be made: `ENOENT` where only the kernel makes them, as nothing else is ever found there.
-pub fn check_create(tree: &FileTree, directory: NodeId) -> Result<(), Errno> {
+pub(crate) fn check_create(tree: &FileTree, directory: NodeId) -> Result<(), Errno> {
     match of(tree, directory).edits {
         Edits::Allowed => Ok(()),
         Edits::KernelOnly => Err(Errno::ENOENT),
@@ -117,7 +117,7 @@ pub fn check_create(tree: &FileTree, directory: NodeId) -> Result<(), Errno> {
 }
 
 /// Where a name is to go, or to lead elsewhere.
-pub fn check_remove(tree: &FileTree, directory: NodeId) -> Result<(), Errno> {
+pub(crate) fn check_remove(tree: &FileTree, directory: NodeId) -> Result<(), Errno> {
     match of(tree, directory).edits {
         Edits::Allowed => Ok(()),
         Edits::KernelOnly => Err(Errno::EPERM),
@@ -195,7 +195,7 @@ const fn mode(is_read_only: bool) -> &'static str {
 }
 
 /// `/proc/mounts`.
-pub fn render_mounts() -> String {
+pub(crate) fn render_mounts() -> String {
     let line = |line: &Line| {
         let mode = mode(line.is_read_only);
         let (options, own_options) = (line.options, line.own_options);
@@ -205,7 +205,7 @@ pub fn render_mounts() -> String {
 }
 
 /// `/proc/self/mountinfo` (proc_pid_mountinfo(5)).
-pub fn render_mountinfo() -> String {
+pub(crate) fn render_mountinfo() -> String {
     let lines = lines();
     let line = |line: &Line| {
         let (mode, parent) = (mode(line.is_read_only), parent_of(&lines, line));
@@ -228,7 +228,7 @@ fn parent_of(lines: &[Line], line: &Line) -> u64 {
 }
 
 /// The id of the mount with a device number (`stx_mnt_id`); what has no name anywhere is in none that is shown.
-pub fn id_of(device: u64) -> Option<u64> {
+pub(crate) fn id_of(device: u64) -> Option<u64> {
     let in_memory = (0..IN_MEMORY.len()).find(|&number| memory_device(number) == device);
     let on_disk = || vfs::table::all().iter().position(|mount| mount.device_number == device);
     in_memory
@@ -237,7 +237,7 @@ pub fn id_of(device: u64) -> Option<u64> {
 }
 
 /// True if the filesystem of the tree with a device number is mounted read-only.
-pub fn is_read_only(device: u64) -> bool {
+pub(crate) fn is_read_only(device: u64) -> bool {
     let mut numbered = IN_MEMORY.iter().enumerate();
     numbered
         .any(|(number, filesystem)| memory_device(number) == device && filesystem.edits == Edits::ReadOnly)

@@ -22,7 +22,7 @@ use crate::process::file_size;
 use crate::sync::SpinLock;
 
 /// What `stat` tells of a node.
-pub fn metadata_in(tree: &FileTree, id: NodeId) -> Metadata {
+pub(crate) fn metadata_in(tree: &FileTree, id: NodeId) -> Metadata {
     let attributes = tree.attributes(id);
     let (file_type, size, occupied_bytes, special_device) = match tree.node(id) {
         Node::Directory(_) => (S_IFDIR, 0, 0, 0),
@@ -58,12 +58,12 @@ pub fn metadata_in(tree: &FileTree, id: NodeId) -> Metadata {
 }
 
 /// The same, for who does not hold the tree.
-pub fn metadata(id: NodeId) -> Metadata {
+pub(crate) fn metadata(id: NodeId) -> Metadata {
     metadata_in(&tree(), id)
 }
 
 /// The type in a directory entry.
-pub fn entry_type(tree: &FileTree, id: NodeId) -> u8 {
+pub(crate) fn entry_type(tree: &FileTree, id: NodeId) -> u8 {
     let entry_type = match tree.node(id) {
         Node::Directory(_) => DT_DIR,
         Node::Symlink(_) => DT_LNK,
@@ -83,7 +83,7 @@ enum Inside {
 }
 
 /// A node as a file; `ENOMEM` if its content is made at this moment and does not fit.
-pub fn open(handle: Handle) -> Result<Arc<dyn File>, Errno> {
+pub(crate) fn open(handle: Handle) -> Result<Arc<dyn File>, Errno> {
     let inside = match tree().node(handle.id) {
         Node::Directory(_) | Node::Symlink(_) => Inside::NameOnly,
         Node::File(content) => Inside::File(Arc::clone(content)),
@@ -107,7 +107,7 @@ pub fn open(handle: Handle) -> Result<Arc<dyn File>, Errno> {
 }
 
 /// The named pipe that a node is, if it is one.
-pub fn fifo(id: NodeId) -> Option<Fifo> {
+pub(crate) fn fifo(id: NodeId) -> Option<Fifo> {
     match tree().node(id) {
         Node::Special(Special::Fifo(fifo)) => Some(fifo.clone()),
         _ => None,
@@ -115,23 +115,23 @@ pub fn fifo(id: NodeId) -> Option<Fifo> {
 }
 
 /// A node of which only the name is wanted (`O_PATH`), and every directory.
-pub fn open_name(handle: Handle) -> Arc<dyn File> {
+pub(crate) fn open_name(handle: Handle) -> Arc<dyn File> {
     Arc::new(NameOnly { handle: Arc::new(handle) })
 }
 
 /// What keeps the node behind an open file, if there is one.
-pub fn handle_of(file: &dyn File) -> Option<&Handle> {
+pub(crate) fn handle_of(file: &dyn File) -> Option<&Handle> {
     let node: &dyn Any = file.node()?;
     node.downcast_ref()
 }
 
 /// The path that led to a node.
-pub fn name_of(handle: &Handle) -> String {
+pub(crate) fn name_of(handle: &Handle) -> String {
     String::from_utf8_lossy(&handle.path()).into_owned()
 }
 
 /// A regular file, which mappings share.
-pub struct FileNode(Arc<Named>);
+pub(crate) struct FileNode(Arc<Named>);
 
 /// A file's bytes, and the node that has them.
 struct Named {
@@ -165,23 +165,23 @@ impl PageSource for Named {
 
 impl FileNode {
     /// Which node it is.
-    pub fn id(&self) -> NodeId {
+    pub(crate) fn id(&self) -> NodeId {
         self.0.handle.id
     }
 
     /// Its bytes.
-    pub fn content(&self) -> &Arc<MemoryFile> {
+    pub(crate) fn content(&self) -> &Arc<MemoryFile> {
         &self.0.content
     }
 
     /// Notes that the content changed now.
-    pub fn note_change(&self) {
+    pub(crate) fn note_change(&self) {
         note_change(self.0.handle.id);
     }
 }
 
 /// Makes a regular file shorter or longer.
-pub fn resize(id: NodeId, size: u64) -> Result<(), Errno> {
+pub(crate) fn resize(id: NodeId, size: u64) -> Result<(), Errno> {
     let content = match tree().node(id) {
         Node::File(content) => Arc::clone(content),
         _ => return Err(Errno::EINVAL),
@@ -192,7 +192,7 @@ pub fn resize(id: NodeId, size: u64) -> Result<(), Errno> {
 }
 
 /// Notes that a file's content changed now.
-pub fn note_change(id: NodeId) {
+pub(crate) fn note_change(id: NodeId) {
     let now_ns = time::wall_ns();
     let mut tree = tree();
     if let Node::File(content) = tree.node(id) {
@@ -329,7 +329,7 @@ impl File for Text {
 }
 
 /// A directory, or anything else as long as only its name is used.
-pub struct NameOnly {
+pub(crate) struct NameOnly {
     /// Which node.
     pub handle: Arc<Handle>,
 }

@@ -45,7 +45,7 @@ impl Limits {
 }
 
 /// Where a walk has ended.
-pub enum Resolved {
+pub(crate) enum Resolved {
     /// At one name in a directory, which is no link or one that is to be kept. Perhaps nothing has it; then it ends
     /// with a slash if only a directory would do.
     Name(Located, Vec<u8>),
@@ -70,7 +70,7 @@ enum Target {
 }
 
 /// Walks a path from `base` to its last name.
-pub fn resolve(base: Located, path: &[u8], last: LastLink, limits: Limits) -> Result<Resolved, Errno> {
+pub(crate) fn resolve(base: Located, path: &[u8], last: LastLink, limits: Limits) -> Result<Resolved, Errno> {
     if path.is_empty() {
         return Err(Errno::ENOENT);
     }

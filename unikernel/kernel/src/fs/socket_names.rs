@@ -13,7 +13,7 @@ use crate::platform::time;
 use crate::vfs::names;
 
 /// The files of this kernel.
-pub struct SocketNames;
+pub(crate) struct SocketNames;
 
 impl Paths for SocketNames {
     fn check(&self, path: &[u8]) -> Result<(), Errno> {

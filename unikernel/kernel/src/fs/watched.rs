@@ -20,7 +20,7 @@ impl From<&Located> for FileKey {
 }
 
 /// What keeps a file that is watched.
-pub fn pin(file: &Located) -> Arc<dyn Any + Send + Sync> {
+pub(crate) fn pin(file: &Located) -> Arc<dyn Any + Send + Sync> {
     match file {
         Located::Memory(handle) => Arc::clone(handle) as _,
         Located::Inode(opened) => Arc::clone(opened) as _,
@@ -28,7 +28,7 @@ pub fn pin(file: &Located) -> Arc<dyn Any + Send + Sync> {
 }
 
 /// Something was done with what a path leads to.
-pub fn used_at(file: &Located, mask: u32) {
+pub(crate) fn used_at(file: &Located, mask: u32) {
     if !notify::is_wanted(mask) {
         return;
     }

@@ -12,7 +12,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use linux_raw_sys::general::{RLIMIT_MSGQUEUE, S_IFREG, SIGEV_NONE, SIGEV_SIGNAL, SIGEV_THREAD};
 use unikernel_fs::{MessageQueue, QueueEnd, Sent, Turn};
 
-pub use unikernel_fs::Message;
+pub(crate) use unikernel_fs::Message;
 
 use crate::abi::{Errno, SysResult};
 use crate::file::{File, FileFlags, Metadata, PollSource, Readiness, WaitMode};
@@ -28,24 +28,24 @@ use crate::task::signal::SignalInfo;
 use crate::task::wait::WaitError;
 
 /// `/proc/sys/fs/mqueue`: what a queue has where its maker does not say, and what one who is not root may ask for.
-pub const DEFAULT_MESSAGES: usize = 10;
+pub(crate) const DEFAULT_MESSAGES: usize = 10;
 /// The same, of bytes in a message.
-pub const DEFAULT_MESSAGE_BYTES: usize = 8192;
+pub(crate) const DEFAULT_MESSAGE_BYTES: usize = 8192;
 /// The same, of queues.
-pub const MAX_QUEUES: usize = 256;
+pub(crate) const MAX_QUEUES: usize = 256;
 /// What root may ask for.
-pub const MAX_MESSAGES: usize = 65_536;
+pub(crate) const MAX_MESSAGES: usize = 65_536;
 /// The same, of bytes in a message.
-pub const MAX_MESSAGE_BYTES: usize = 16 << 20;
+pub(crate) const MAX_MESSAGE_BYTES: usize = 16 << 20;
 /// What Linux counts besides the content of each message: its head, and for each priority a node.
 const MESSAGE_HEAD_BYTES: usize = 48;
 const PRIORITY_NODE_BYTES: usize = 48;
 /// Priorities are below.
-pub const PRIORITIES: u32 = 32_768;
+pub(crate) const PRIORITIES: u32 = 32_768;
 /// The size that Linux shows.
 const SHOWN_BYTES: u64 = 80;
 /// What mq_notify(2) hands back for a thread; the last byte says what happened.
-pub const COOKIE_BYTES: usize = 32;
+pub(crate) const COOKIE_BYTES: usize = 32;
 /// A message has come.
 const WOKEN: u8 = 1;
 /// The registration has ended.
@@ -64,7 +64,7 @@ struct Total {
 
 /// What a queue is made for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Shape {
+pub(crate) struct Shape {
     /// Messages at once.
     pub max_messages: usize,
     /// Bytes in each.
@@ -81,7 +81,7 @@ impl Shape {
 
 /// Why there is no queue.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum OpenError {
+pub(crate) enum OpenError {
     /// There is none of that name.
     Absent,
     /// There is one.
@@ -96,10 +96,10 @@ pub enum OpenError {
 
 /// Somebody is told of messages already.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct AlreadyRegistered;
+pub(crate) struct AlreadyRegistered;
 
 /// Who is told when a message comes to an empty queue (mq_notify(3)), once.
-pub enum Registration {
+pub(crate) enum Registration {
     /// Nobody, which keeps others away.
     Nobody,
     /// The app, by a signal; none if its number is 0.
@@ -139,7 +139,7 @@ struct State {
 }
 
 /// A queue.
-pub struct Queue {
+pub(crate) struct Queue {
     /// What it was made for.
     pub shape: Shape,
     state: SpinLock<State>,
@@ -176,12 +176,17 @@ impl Queue {
     }
 
     /// Messages in it.
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.state.lock().messages.len()
     }
 
     /// Sends a message once there is room, or by the deadline.
-    pub fn send(&self, message: Message, mode: WaitMode, deadline_ns: Option<u64>) -> Result<(), Errno> {
+    pub(crate) fn send(
+        &self,
+        message: Message,
+        mode: WaitMode,
+        deadline_ns: Option<u64>,
+    ) -> Result<(), Errno> {
         let mut message = Some(message);
         let registration = self.take_turn(QueueEnd::Send, mode, deadline_ns, |state, turn| {
             let sent = state.messages.send(&mut message, turn)?;
@@ -195,7 +200,7 @@ impl Queue {
     }
 
     /// Takes the first message once there is one, or by the deadline.
-    pub fn receive(&self, mode: WaitMode, deadline_ns: Option<u64>) -> Result<Message, Errno> {
+    pub(crate) fn receive(&self, mode: WaitMode, deadline_ns: Option<u64>) -> Result<Message, Errno> {
         let message =
             self.take_turn(QueueEnd::Receive, mode, deadline_ns, |state, turn| state.messages.receive(turn))?;
         self.source.notify(Readiness::WRITABLE);
@@ -233,7 +238,7 @@ impl Queue {
     }
 
     /// Registers who is told, unless somebody is already.
-    pub fn register(&self, registration: Registration) -> Result<(), AlreadyRegistered> {
+    pub(crate) fn register(&self, registration: Registration) -> Result<(), AlreadyRegistered> {
         let mut state = self.state.lock();
         if state.registration.is_some() {
             return Err(AlreadyRegistered);
@@ -243,7 +248,7 @@ impl Queue {
     }
 
     /// Ends the registration.
-    pub fn unregister(&self) {
+    pub(crate) fn unregister(&self) {
         let registration = self.state.lock().registration.take();
         if let Some(registration) = registration {
             registration.remove();
@@ -281,7 +286,7 @@ impl Drop for Queue {
 }
 
 /// How a queue is made that is not there yet.
-pub struct Making {
+pub(crate) struct Making {
     /// `None` if what was asked for makes no queue.
     pub shape: Option<Shape>,
     /// Permissions.
@@ -291,7 +296,7 @@ pub struct Making {
 }
 
 /// Finds the queue of a name, or makes it. True with a queue that is new.
-pub fn open(name: &[u8], making: Option<Making>) -> Result<(Arc<Queue>, bool), OpenError> {
+pub(crate) fn open(name: &[u8], making: Option<Making>) -> Result<(Arc<Queue>, bool), OpenError> {
     let mut names = NAMES.lock();
     match (names.get(name), making) {
         (Some(_), Some(Making { is_exclusive: true, .. })) => Err(OpenError::Exists),
@@ -306,14 +311,14 @@ pub fn open(name: &[u8], making: Option<Making>) -> Result<(Arc<Queue>, bool), O
 }
 
 /// Takes a name away; false if there is none. The queue stays for those who have it open.
-pub fn unlink(name: &[u8]) -> bool {
+pub(crate) fn unlink(name: &[u8]) -> bool {
     // Let go of without the lock: it may be the last reference.
     let queue = NAMES.lock().remove(name);
     queue.is_some()
 }
 
 /// A queue as opened.
-pub struct QueueFile {
+pub(crate) struct QueueFile {
     /// What was opened.
     pub queue: Arc<Queue>,
 }

@@ -2,5 +2,5 @@
 //!
 //! - [`pipe`]: pipes and FIFOs; [`message_queue`]: POSIX message queues.
 
-pub mod message_queue;
-pub mod pipe;
+pub(crate) mod message_queue;
+pub(crate) mod pipe;

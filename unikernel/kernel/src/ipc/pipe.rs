@@ -1,7 +1,7 @@
 //! pipe(2): bytes from one end to the other, 64 KiB at most in between. [`splice`] moves them on the kernel's behalf.
 
 mod fifo;
-pub mod splice;
+pub(crate) mod splice;
 
 use alloc::format;
 use alloc::string::String;
@@ -12,7 +12,7 @@ use linux_raw_sys::general::S_IFIFO;
 use linux_raw_sys::ioctl::FIONREAD;
 use unikernel_fs::Ring;
 
-pub use fifo::Fifo;
+pub(crate) use fifo::Fifo;
 
 use crate::abi::{Errno, SysResult};
 use crate::file::{
@@ -23,7 +23,7 @@ use crate::mem::user::{UserPtr, UserSlice};
 use crate::sync::SpinLock;
 
 /// Bytes a pipe holds (pipe(7)).
-pub const CAPACITY_BYTES: usize = 65_536;
+pub(crate) const CAPACITY_BYTES: usize = 65_536;
 /// A write of so much at most is not mixed with others' (`PIPE_BUF`).
 const ATOMIC_BYTES: usize = 4096;
 
@@ -82,21 +82,21 @@ struct Pipe {
 }
 
 /// The end to read from.
-pub struct ReadEnd(Arc<Pipe>);
+pub(crate) struct ReadEnd(Arc<Pipe>);
 /// The end to write to.
-pub struct WriteEnd(Arc<Pipe>);
+pub(crate) struct WriteEnd(Arc<Pipe>);
 
 /// Both ends in one: a named pipe that was opened to read and write.
 struct BothEnds(ReadEnd, WriteEnd);
 
 /// Makes a pipe.
-pub fn pair() -> (Arc<ReadEnd>, Arc<WriteEnd>) {
+pub(crate) fn pair() -> (Arc<ReadEnd>, Arc<WriteEnd>) {
     let pipe = Pipe::new(false);
     (Arc::new(pipe.read_end()), Arc::new(pipe.write_end()))
 }
 
 /// True if an open file is an end of a pipe.
-pub fn is_pipe(opened: &OpenFile) -> bool {
+pub(crate) fn is_pipe(opened: &OpenFile) -> bool {
     splice::side_of(opened).is_some()
 }
 

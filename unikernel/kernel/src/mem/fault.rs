@@ -25,7 +25,7 @@ use crate::task::scheduler;
 
 /// What the processor tried, from the page fault's error code (SDM Vol. 3, 4.7).
 #[derive(Clone, Copy, Debug)]
-pub struct Access {
+pub(crate) struct Access {
     /// A write.
     pub is_write: bool,
     /// An instruction fetch.
@@ -34,14 +34,14 @@ pub struct Access {
 
 impl Access {
     /// Decodes the error code.
-    pub const fn from_error_code(code: u64) -> Self {
+    pub(crate) const fn from_error_code(code: u64) -> Self {
         Self { is_write: code & 2 != 0, is_execute: code & 16 != 0 }
     }
 }
 
 /// Why an access cannot go on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Failure {
+pub(crate) enum Failure {
     /// Nothing is mapped there that the app may know of.
     NotMapped,
     /// The region does not allow the access.
@@ -60,7 +60,7 @@ const MOST_TRIES: usize = 64;
 
 /// Tries to make an access of the app possible: faults in a page of a region that allows it, and waits for it if
 /// it has to be read.
-pub fn handle(address: u64, access: Access) -> Result<(), Failure> {
+pub(crate) fn handle(address: u64, access: Access) -> Result<(), Failure> {
     // What was read stays in memory until it is mapped.
     let mut _loaded = None;
     for _ in 0..MOST_TRIES {
@@ -99,7 +99,7 @@ fn why_endless() -> Failure {
 
 /// The same for an access of the kernel's, which must not sleep: what there is to wait for is left with the core,
 /// for the copy that fails now ([`Missing::noted`]).
-pub fn handle_in_kernel(address: u64, access: Access) -> Result<(), Failure> {
+pub(crate) fn handle_in_kernel(address: u64, access: Access) -> Result<(), Failure> {
     let (failure, pending) = match fault_in(address, access) {
         Ok(()) => return Ok(()),
         Err(FaultError::Failed(Failure::OutOfMemory)) => (Failure::OutOfMemory, Pending::Memory),
@@ -120,7 +120,7 @@ fn fault_in(address: u64, access: Access) -> Result<(), FaultError> {
 }
 
 /// What a copy has to wait for.
-pub enum Pending {
+pub(crate) enum Pending {
     /// This page of the object.
     Page(Arc<dyn PageSource>, u64),
     /// A place for what is written to this page.
@@ -136,11 +136,11 @@ static PENDING: PerCore<SpinLock<Option<Pending>>> = per_core!(SpinLock::new(Non
 /// A copy that could not sleep did not come to its end. There is no way from here to an error number but through
 /// [`Pins::page_in`].
 #[must_use = "a page may have to be read in"]
-pub struct Missing(Option<Pending>);
+pub(crate) struct Missing(Option<Pending>);
 
 impl Missing {
     /// The app has nothing there: waiting does not help.
-    pub const FAULT: Self = Self(None);
+    pub(crate) const FAULT: Self = Self(None);
 
     /// Why the copy failed that this core has tried just now.
     #[cold]
@@ -149,7 +149,7 @@ impl Missing {
     }
 
     /// True if waiting does not help.
-    pub fn is_fault(&self) -> bool {
+    pub(crate) fn is_fault(&self) -> bool {
         self.0.is_none()
     }
 }
@@ -162,7 +162,7 @@ const MOST_WAITS_FOR_MEMORY: usize = 64;
 /// The pages that were read in for a copy. They stay in memory until it has come to its end, so that each turn gets
 /// further than the one before; other threads may still unmap them or cut them off.
 #[derive(Default)]
-pub struct Pins {
+pub(crate) struct Pins {
     frames: Vec<SharedFrame>,
     waits: usize,
     waits_for_memory: usize,
@@ -172,7 +172,7 @@ impl Pins {
     /// Waits for what a copy has missed. The caller may sleep. Fails if the app has nothing there, if it cannot be
     /// read, or if there is no end to it.
     #[cold]
-    pub fn page_in(&mut self, missing: Missing) -> Result<(), Fault> {
+    pub(crate) fn page_in(&mut self, missing: Missing) -> Result<(), Fault> {
         let pending = missing.0.ok_or(Fault)?;
         if !scheduler::can_block() || self.waits == MOST_WAITS {
             return Err(Fault);
@@ -210,7 +210,7 @@ impl Pins {
 static OUT_OF_MEMORY: Once<fn()> = Once::new();
 
 /// Sets who ends the app if the kernel cannot reach the app's memory for want of frames.
-pub fn set_out_of_memory(end_app: fn()) {
+pub(crate) fn set_out_of_memory(end_app: fn()) {
     OUT_OF_MEMORY.call_once(|| end_app);
 }
 
@@ -226,7 +226,7 @@ fn give_up(failure: Failure) -> Fault {
 
 /// Runs a copy that cannot sleep until it misses nothing any more. The caller may sleep.
 #[inline]
-pub fn paging_in<T>(mut copy: impl FnMut() -> Result<T, Missing>) -> Result<T, Fault> {
+pub(crate) fn paging_in<T>(mut copy: impl FnMut() -> Result<T, Missing>) -> Result<T, Fault> {
     // Nearly all miss nothing, and pay for no list of pages.
     copy().or_else(|missing| repeat(missing, copy))
 }

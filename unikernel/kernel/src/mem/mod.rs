@@ -6,8 +6,8 @@
 //! - [`user`]: checked access for the kernel.
 
 mod errors;
-pub mod fault;
-pub mod reclaim;
-pub mod shared;
-pub mod space;
-pub mod user;
+pub(crate) mod fault;
+pub(crate) mod reclaim;
+pub(crate) mod shared;
+pub(crate) mod space;
+pub(crate) mod user;

@@ -7,7 +7,7 @@ use super::space;
 use crate::kmem::{frames, heap};
 
 /// Who keeps pages of files in memory.
-pub trait PageCache: Sync {
+pub(crate) trait PageCache: Sync {
     /// Gives up to `wanted` pages back. Never sleeps, whatever locks the caller holds.
     fn shrink(&self, wanted: usize) -> usize;
 
@@ -19,7 +19,7 @@ pub trait PageCache: Sync {
 static PAGE_CACHE: Once<&'static dyn PageCache> = Once::new();
 
 /// Sets who keeps pages of files.
-pub fn set_page_cache(cache: &'static dyn PageCache) {
+pub(crate) fn set_page_cache(cache: &'static dyn PageCache) {
     PAGE_CACHE.call_once(|| cache);
 }
 
@@ -27,12 +27,12 @@ pub fn set_page_cache(cache: &'static dyn PageCache) {
 static LENDER: Once<fn(usize)> = Once::new();
 
 /// Sets who has lent memory to others. It is called when caches give no more, with locks, and does not sleep.
-pub fn set_lender(take_back: fn(usize)) {
+pub(crate) fn set_lender(take_back: fn(usize)) {
     LENDER.call_once(|| take_back);
 }
 
 /// Makes room for `pages` of the app's, if they are not there: from caches, last from what was lent. Never sleeps.
-pub fn make_room(pages: usize) {
+pub(crate) fn make_room(pages: usize) {
     shrink_caches(pages);
     if let Some(take_back) = LENDER.get()
         && !frames::can_app_take(pages)
@@ -43,7 +43,7 @@ pub fn make_room(pages: usize) {
 
 /// Makes room for `pages` of the app's, if they are not there: from the heap's lists, then from the page
 /// cache, last from what of it is mapped. Never sleeps.
-pub fn shrink_caches(pages: usize) {
+pub(crate) fn shrink_caches(pages: usize) {
     if frames::can_app_take(pages) {
         return;
     }

@@ -17,12 +17,12 @@ use crate::task::scheduler;
 static COUNT: AtomicUsize = AtomicUsize::new(0);
 
 /// Frames that files hold, together.
-pub fn count() -> usize {
+pub(crate) fn count() -> usize {
     COUNT.load(Ordering::Relaxed)
 }
 
 /// Frames that files may hold: half of RAM (Linux: tmpfs' default `size=50%`).
-pub fn limit() -> usize {
+pub(crate) fn limit() -> usize {
     frames::total_pages() / 2
 }
 
@@ -45,7 +45,7 @@ impl Drop for Owned {
 }
 
 /// Lets go of the pages of an object, however many. Called without locks.
-pub fn let_go(pages: BTreeMap<u64, SharedFrame>) {
+pub(crate) fn let_go(pages: BTreeMap<u64, SharedFrame>) {
     for (done, page) in pages.into_values().enumerate() {
         drop(page);
         scheduler::breathe_now_and_then(done);
@@ -57,11 +57,11 @@ pub fn let_go(pages: BTreeMap<u64, SharedFrame>) {
 /// The app may write the frame through a mapping at any time, so its bytes are only ever copied, never
 /// borrowed.
 #[derive(Clone)]
-pub struct SharedFrame(Arc<Owned>);
+pub(crate) struct SharedFrame(Arc<Owned>);
 
 impl SharedFrame {
     /// A frame of zeros; `None` if files hold their share of memory already, or it is exhausted.
-    pub fn new_zeroed() -> Option<Self> {
+    pub(crate) fn new_zeroed() -> Option<Self> {
         if count() >= limit() {
             return None;
         }
@@ -72,7 +72,7 @@ impl SharedFrame {
     }
 
     /// A frame of zeros for memory that the app shows at several places; `None` if memory is exhausted.
-    pub fn for_app() -> Option<Self> {
+    pub(crate) fn for_app() -> Option<Self> {
         reclaim::make_room(1);
         let frame = if frames::can_app_take(1) { Frame::alloc_zeroed() } else { None }?;
         Some(Self(Arc::new(Owned(SharedBytes::new(frame), Purpose::App))))
@@ -80,7 +80,7 @@ impl SharedFrame {
 
     /// A frame with whatever content it has, for a cache, which fills it before anybody sees it. A cache takes
     /// only memory that is plentiful.
-    pub fn for_cache() -> Option<Self> {
+    pub(crate) fn for_cache() -> Option<Self> {
         if !frames::can_app_take(frames::reserve_pages() / 2) {
             reclaim::make_room(frames::reserve_pages() / 2 + 64);
         }
@@ -89,37 +89,37 @@ impl SharedFrame {
     }
 
     /// True if a cache holds it, which can read it again.
-    pub fn is_of_cache(&self) -> bool {
+    pub(crate) fn is_of_cache(&self) -> bool {
         self.0.1 == Purpose::Cache
     }
 
     /// True if there is no other owner: no mapping shows it, no call uses it.
-    pub fn is_sole_owner(&self) -> bool {
+    pub(crate) fn is_sole_owner(&self) -> bool {
         Arc::strong_count(&self.0) == 1
     }
 
     /// Where it lies.
-    pub fn address(&self) -> PhysAddr {
+    pub(crate) fn address(&self) -> PhysAddr {
         self.bytes().address()
     }
 
     /// Copies from the frame to the app.
-    pub fn copy_to(&self, offset: usize, len: usize, into: UserSlice) -> Result<(), Fault> {
+    pub(crate) fn copy_to(&self, offset: usize, len: usize, into: UserSlice) -> Result<(), Fault> {
         into.copy_with(len, |part, at| self.bytes().copy_to(offset + at, part.len().min(len), part))
     }
 
     /// Copies from the app to the frame.
-    pub fn copy_from(&self, offset: usize, len: usize, from: UserSlice) -> Result<(), Fault> {
+    pub(crate) fn copy_from(&self, offset: usize, len: usize, from: UserSlice) -> Result<(), Fault> {
         from.copy_with(len, |part, at| self.bytes().copy_from(offset + at, part.len().min(len), part))
     }
 
     /// Copies the kernel's bytes to the frame.
-    pub fn fill(&self, offset: usize, bytes: &[u8]) {
+    pub(crate) fn fill(&self, offset: usize, bytes: &[u8]) {
         self.bytes().fill(offset, bytes);
     }
 
     /// Copies bytes of the frame to the kernel.
-    pub fn read(&self, offset: usize, into: &mut [u8]) {
+    pub(crate) fn read(&self, offset: usize, into: &mut [u8]) {
         self.bytes().read(offset, into);
     }
 
@@ -128,12 +128,12 @@ impl SharedFrame {
     /// # Panics
     ///
     /// If it does not lie in the frame, at a multiple of its size.
-    pub fn word(&self, offset: usize) -> &AtomicU32 {
+    pub(crate) fn word(&self, offset: usize) -> &AtomicU32 {
         self.bytes().word(offset)
     }
 
     /// Sets a part of the frame to zero.
-    pub fn clear(&self, offset: usize, len: usize) {
+    pub(crate) fn clear(&self, offset: usize, len: usize) {
         self.bytes().clear(offset, len);
     }
 

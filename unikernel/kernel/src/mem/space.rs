@@ -25,29 +25,29 @@ use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-pub use advice::{Advice, PopulateError, advise, populate};
-pub use anonymous::SharedMemory;
-pub use brk::set_break;
-pub use charge::{be_strict, charge_limit, is_strict, owed_pages};
-pub use clear::clear;
-pub use cut::{Copies, unmap_object};
-pub use initial::{adopt_image, map_first_stack, map_vdso, set_break_behind};
-pub use lock::{
+pub(crate) use advice::{Advice, PopulateError, advise, populate};
+pub(crate) use anonymous::SharedMemory;
+pub(crate) use brk::set_break;
+pub(crate) use charge::{be_strict, charge_limit, is_strict, owed_pages};
+pub(crate) use clear::clear;
+pub(crate) use cut::{Copies, unmap_object};
+pub(crate) use initial::{adopt_image, map_first_stack, map_vdso, set_break_behind};
+pub(crate) use lock::{
     FutureLocks, count_locked, is_locked, populate_all, populate_mapped, populate_new, set_all_locked,
     set_future_locks, set_locked,
 };
-pub use object::{
+pub(crate) use object::{
     Description, PageSource, Sharing, Supply, collect_dirty, has_paged_objects, has_writable_mapping,
     map_object, sync,
 };
-pub use protect::{allow_writable_code, grows_down, is_allowed, protect};
-pub use reclaim::{release_clean, release_clean_in_turn, release_stacks};
-pub use remap::{Move, remap};
+pub(crate) use protect::{allow_writable_code, grows_down, is_allowed, protect};
+pub(crate) use reclaim::{release_clean, release_clean_in_turn, release_stacks};
+pub(crate) use remap::{Move, remap};
 pub(super) use touch::{FaultError, fault_in};
 use turns::SpaceLock;
 use unikernel_mm::{PAGE_BYTES, RangeError, RegionMap};
-pub use unikernel_mm::{Protection, Region, RegionKind};
-pub use usage::{Shown, listing, usage};
+pub(crate) use unikernel_mm::{Protection, Region, RegionKind};
+pub(crate) use usage::{Shown, listing, usage};
 use x86_64::structures::paging::PageTableFlags as Flags;
 
 use super::shared::SharedFrame;
@@ -57,7 +57,7 @@ use crate::kmem::layout::{self, LARGE_PAGE_BYTES, USER_END, page_up};
 use crate::kmem::page_table::{self, OutOfFrames};
 
 /// The lowest address that `mmap` gives or accepts (Linux: `vm.mmap_min_addr`).
-pub const LOWEST: u64 = 0x1_0000;
+pub(crate) const LOWEST: u64 = 0x1_0000;
 /// Regions from this size on are placed so that large pages fit.
 const LARGE_REGION_BYTES: u64 = 2 * LARGE_PAGE_BYTES;
 /// Mappings are given from here on only: below are programs with addresses of their own, and their breaks.
@@ -76,7 +76,7 @@ const CHARGED_PAGE: Flags = page_table::CHARGED;
 
 /// Why a change of the address space is refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum SpaceError {
+pub(crate) enum SpaceError {
     /// The range is not page-aligned, empty, or outside of what an app may use.
     BadRange,
     /// The range is taken (`MAP_FIXED_NOREPLACE`).
@@ -110,7 +110,7 @@ impl From<RangeError> for SpaceError {
 
 /// Where a mapping goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Placement {
+pub(crate) enum Placement {
     /// Anywhere; the address is a hint.
     Anywhere(u64),
     /// Anywhere in the second gigabyte (`MAP_32BIT`).
@@ -133,7 +133,7 @@ struct Terms {
 
 /// Regions that the app can have (`/proc/sys/vm/max_map_count`, with the value that distributions give it): some of what is done
 /// with the address space locked looks at each.
-pub const MAX_REGIONS: usize = 1 << 20;
+pub(crate) const MAX_REGIONS: usize = 1 << 20;
 
 struct Space {
     regions: RegionMap,
@@ -336,7 +336,7 @@ fn discard_replaced(placement: Placement, len: u64) {
 }
 
 /// Maps `len` bytes of zeros; answers where. Strict promises are made without a reserve (`MAP_NORESERVE`), too.
-pub fn map(
+pub(crate) fn map(
     placement: Placement,
     len: u64,
     protection: Protection,
@@ -348,19 +348,19 @@ pub fn map(
 }
 
 /// Unmaps what is mapped in a range.
-pub fn unmap(start: u64, len: u64) -> Result<(), SpaceError> {
+pub(crate) fn unmap(start: u64, len: u64) -> Result<(), SpaceError> {
     let end = check_range(start, len)?;
     pieces::unmap(start, end)
 }
 
 /// Checks that a range is mapped, for calls that need no more.
-pub fn check_mapped(start: u64, len: u64) -> Result<(), SpaceError> {
+pub(crate) fn check_mapped(start: u64, len: u64) -> Result<(), SpaceError> {
     let end = check_range(start, len)?;
     if SPACE.lock().regions.is_covered(start, end) { Ok(()) } else { Err(SpaceError::NotMapped) }
 }
 
 /// Notes which pages from `start` on, which is a page's start, are in memory: 1 for each that is.
-pub fn note_present(start: u64, pages: &mut [u8]) {
+pub(crate) fn note_present(start: u64, pages: &mut [u8]) {
     let _space = SPACE.lock();
     let end = start.saturating_add(pages.len() as u64 * PAGE_BYTES);
     pages.fill(0);
@@ -372,7 +372,7 @@ pub fn note_present(start: u64, pages: &mut [u8]) {
 }
 
 /// A full memory barrier on every core that runs the app (membarrier(2)).
-pub fn fence_all_cores() {
+pub(crate) fn fence_all_cores() {
     // Whoever is asked to forget nothing is interrupted, or switches threads before it goes on: either is a
     // barrier.
     let _turn = SPACE.lock();

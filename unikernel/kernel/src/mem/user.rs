@@ -14,7 +14,7 @@ use core::mem::{MaybeUninit, size_of};
 
 use unikernel_hal::user::{self, CopyError, UserBytes};
 
-pub use unikernel_hal::user::UserAbi;
+pub(crate) use unikernel_hal::user::UserAbi;
 
 use super::fault::{Missing, paging_in};
 use crate::kmem::layout::USER_END;
@@ -23,7 +23,7 @@ use crate::task::scheduler::assert_may_sleep;
 
 /// The app named memory that it may not use.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Fault;
+pub(crate) struct Fault;
 
 /// What the caller has to wait for.
 #[cold]
@@ -35,7 +35,7 @@ fn missing(error: CopyError) -> Missing {
 }
 
 /// An alleged pointer to one `T` in the app's memory.
-pub struct UserPtr<T>(u64, PhantomData<fn() -> T>);
+pub(crate) struct UserPtr<T>(u64, PhantomData<fn() -> T>);
 
 impl<T> Clone for UserPtr<T> {
     fn clone(&self) -> Self {
@@ -46,40 +46,40 @@ impl<T> Copy for UserPtr<T> {}
 
 impl<T> UserPtr<T> {
     /// Takes an address at the app's word.
-    pub const fn new(address: u64) -> Self {
+    pub(crate) const fn new(address: u64) -> Self {
         Self(address, PhantomData)
     }
 
     /// The alleged address.
-    pub const fn address(self) -> u64 {
+    pub(crate) const fn address(self) -> u64 {
         self.0
     }
 
     /// True for the null pointer, which many calls take as "absent".
-    pub const fn is_null(self) -> bool {
+    pub(crate) const fn is_null(self) -> bool {
         self.0 == 0
     }
 
     /// `None` for the null pointer.
-    pub fn non_null(self) -> Option<Self> {
+    pub(crate) fn non_null(self) -> Option<Self> {
         (!self.is_null()).then_some(self)
     }
 
     /// The pointer to element `index` of an array that starts here.
     #[must_use]
-    pub const fn element(self, index: usize) -> Self {
+    pub(crate) const fn element(self, index: usize) -> Self {
         Self::new(self.0.wrapping_add((index as u64).wrapping_mul(size_of::<T>() as u64)))
     }
 
     /// The same address as a pointer to another type.
-    pub const fn cast<U>(self) -> UserPtr<U> {
+    pub(crate) const fn cast<U>(self) -> UserPtr<U> {
         UserPtr::new(self.0)
     }
 }
 
 impl<T: UserAbi> UserPtr<T> {
     /// Reads the value. May sleep.
-    pub fn read(self) -> Result<T, Fault> {
+    pub(crate) fn read(self) -> Result<T, Fault> {
         assert_may_sleep();
         user::read_value(self.0).or_else(|error| {
             user::read_value_with(self.0, |from, into| UserSlice(from).read_slowly(error, into))
@@ -88,12 +88,12 @@ impl<T: UserAbi> UserPtr<T> {
 
     /// Reads the value if it is in memory.
     #[inline]
-    pub fn try_read(self) -> Result<T, Missing> {
+    pub(crate) fn try_read(self) -> Result<T, Missing> {
         user::read_value(self.0).map_err(missing)
     }
 
     /// Writes the value. May sleep.
-    pub fn write(self, value: T) -> Result<(), Fault> {
+    pub(crate) fn write(self, value: T) -> Result<(), Fault> {
         assert_may_sleep();
         user::write_value(self.0, &value).or_else(|error| {
             user::write_value_with(self.0, &value, |into, from| UserSlice(into).write_slowly(error, from))
@@ -102,7 +102,7 @@ impl<T: UserAbi> UserPtr<T> {
 
     /// Writes the value if its place is in memory.
     #[inline]
-    pub fn try_write(self, value: T) -> Result<(), Missing> {
+    pub(crate) fn try_write(self, value: T) -> Result<(), Missing> {
         user::write_value(self.0, &value).map_err(missing)
     }
 }
@@ -110,13 +110,13 @@ impl<T: UserAbi> UserPtr<T> {
 impl UserPtr<u32> {
     /// Makes the word `new` if it is `expected`, in one step for all threads of the app, if it is in memory. Answers
     /// what it was.
-    pub fn try_compare_exchange(self, expected: u32, new: u32) -> Result<u32, Missing> {
+    pub(crate) fn try_compare_exchange(self, expected: u32, new: u32) -> Result<u32, Missing> {
         user::compare_exchange(self.0, expected, new).map_err(missing)
     }
 
     /// Changes the word to what `change` makes of it, in one step for all threads of the app. Answers
     /// what it was; `None` from `change` leaves it alone. May sleep.
-    pub fn update(self, mut change: impl FnMut(u32) -> Option<u32>) -> Result<u32, Fault> {
+    pub(crate) fn update(self, mut change: impl FnMut(u32) -> Option<u32>) -> Result<u32, Fault> {
         let mut current = self.read()?;
         while let Some(new) = change(current) {
             let found = paging_in(|| self.try_compare_exchange(current, new))?;
@@ -132,23 +132,23 @@ impl UserPtr<u32> {
 /// An alleged run of bytes in the app's memory; or a buffer of the kernel's, where it calls a file
 /// on the app's behalf ([`with_kernel_buffer`]).
 #[derive(Clone, Copy, Debug)]
-pub struct UserSlice<'a>(UserBytes<'a>);
+pub(crate) struct UserSlice<'a>(UserBytes<'a>);
 
 /// Runs `work` with a buffer of the kernel's in the place of the app's memory.
 #[inline]
-pub fn with_kernel_buffer<R>(buffer: &mut [u8], work: impl FnOnce(UserSlice<'_>) -> R) -> R {
+pub(crate) fn with_kernel_buffer<R>(buffer: &mut [u8], work: impl FnOnce(UserSlice<'_>) -> R) -> R {
     user::with_kernel_buffer(buffer, |bytes| work(UserSlice(bytes)))
 }
 
 impl UserSlice<'static> {
     /// Takes a range at the app's word; the accessors check it.
-    pub const fn new(address: u64, len: usize) -> Self {
+    pub(crate) const fn new(address: u64, len: usize) -> Self {
         Self(UserBytes::new(address, len))
     }
 
     /// Takes a range that could be the app's as a whole (Linux: `access_ok`), so that what cannot be is
     /// refused before anything happens.
-    pub fn checked(address: u64, len: usize) -> Result<Self, Fault> {
+    pub(crate) fn checked(address: u64, len: usize) -> Result<Self, Fault> {
         let end = address.checked_add(len as u64).ok_or(Fault)?;
         if end <= USER_END { Ok(Self::new(address, len)) } else { Err(Fault) }
     }
@@ -157,40 +157,40 @@ impl UserSlice<'static> {
 impl UserSlice<'_> {
     /// The part up to the end of the page in which it begins: what lies behind may not be there.
     #[must_use]
-    pub fn within_page(self) -> Self {
+    pub(crate) fn within_page(self) -> Self {
         self.truncate(4096 - (self.address() as usize & 4095))
     }
 
     /// The alleged address of the first byte.
-    pub const fn address(&self) -> u64 {
+    pub(crate) const fn address(&self) -> u64 {
         self.0.address()
     }
 
     /// Length in bytes.
-    pub const fn len(&self) -> usize {
+    pub(crate) const fn len(&self) -> usize {
         self.0.len()
     }
 
     /// True if no bytes are named.
-    pub const fn is_empty(&self) -> bool {
+    pub(crate) const fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// The rest after the first `count` bytes (empty if there are fewer).
     #[must_use]
-    pub fn skip(self, count: usize) -> Self {
+    pub(crate) fn skip(self, count: usize) -> Self {
         Self(self.0.skip(count))
     }
 
     /// At most the first `count` bytes.
     #[must_use]
-    pub fn truncate(self, count: usize) -> Self {
+    pub(crate) fn truncate(self, count: usize) -> Self {
         Self(self.0.truncate(count))
     }
 
     /// Fills `buffer` from the start of the range; the range must be at least as long. May sleep.
     #[inline]
-    pub fn read(&self, buffer: &mut [u8]) -> Result<(), Fault> {
+    pub(crate) fn read(&self, buffer: &mut [u8]) -> Result<(), Fault> {
         assert_may_sleep();
         self.0.read(buffer).or_else(|error| self.read_slowly(error, buffer))
     }
@@ -211,13 +211,13 @@ impl UserSlice<'_> {
 
     /// The same if all of it is in memory.
     #[inline]
-    pub fn try_read(&self, buffer: &mut [u8]) -> Result<(), Missing> {
+    pub(crate) fn try_read(&self, buffer: &mut [u8]) -> Result<(), Missing> {
         self.0.read(buffer).map_err(missing)
     }
 
     /// Writes `bytes` to the start of the range; the range must be at least as long. May sleep.
     #[inline]
-    pub fn write(&self, bytes: &[u8]) -> Result<(), Fault> {
+    pub(crate) fn write(&self, bytes: &[u8]) -> Result<(), Fault> {
         assert_may_sleep();
         self.0.write(bytes).or_else(|error| {
             self.page_by_page(error, bytes.len(), |part, at| part.write(&bytes[at..at + part.len()]))
@@ -226,12 +226,12 @@ impl UserSlice<'_> {
 
     /// The same if all of the range is in memory.
     #[inline]
-    pub fn try_write(&self, bytes: &[u8]) -> Result<(), Missing> {
+    pub(crate) fn try_write(&self, bytes: &[u8]) -> Result<(), Missing> {
         self.0.write(bytes).map_err(missing)
     }
 
     /// Writes the vector state of the running thread to the start of the range, if all of it is in memory.
-    pub fn try_write_vector_state(&self, me: &CurrentThread) -> Result<(), Missing> {
+    pub(crate) fn try_write_vector_state(&self, me: &CurrentThread) -> Result<(), Missing> {
         me.copy_vector_state(self.0).map_err(missing)
     }
 
@@ -274,7 +274,10 @@ impl UserSlice<'_> {
 /// Reads a NUL-terminated string of at most `max_len` bytes (without the NUL).
 ///
 /// Answers `Ok(None)` when no NUL came within `max_len` bytes.
-pub fn read_c_string(pointer: UserPtr<u8>, max_len: usize) -> Result<Option<alloc::vec::Vec<u8>>, Fault> {
+pub(crate) fn read_c_string(
+    pointer: UserPtr<u8>,
+    max_len: usize,
+) -> Result<Option<alloc::vec::Vec<u8>>, Fault> {
     let mut bytes = alloc::vec::Vec::new();
     let mut address = pointer.address();
     while bytes.len() <= max_len {

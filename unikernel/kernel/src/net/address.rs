@@ -26,7 +26,7 @@ const LARGEST_BYTES: usize = 128;
 
 /// The protocol family of a socket.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Family {
+pub(crate) enum Family {
     /// `AF_INET`.
     V4,
     /// `AF_INET6`.
@@ -41,7 +41,7 @@ pub enum Family {
 
 impl Family {
     /// Linux's number.
-    pub fn number(self) -> u32 {
+    pub(crate) fn number(self) -> u32 {
         match self {
             Self::V4 => AF_INET,
             Self::V6 => AF_INET6,
@@ -52,7 +52,7 @@ impl Family {
     }
 
     /// The address that stands for "any" in this family.
-    pub fn unspecified(self) -> SocketAddr {
+    pub(crate) fn unspecified(self) -> SocketAddr {
         match self {
             Self::V6 => (Ipv6Addr::UNSPECIFIED, 0).into(),
             _ => (core::net::Ipv4Addr::UNSPECIFIED, 0).into(),
@@ -62,7 +62,7 @@ impl Family {
 
 /// The name of a socket.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Address {
+pub(crate) enum Address {
     /// Of TCP and UDP.
     Internet(SocketAddr),
     /// Within the machine.
@@ -78,11 +78,11 @@ fn least_bytes(family: Family) -> usize {
 
 /// The bytes of an address, which are fetched before anybody asks what socket they are for.
 #[derive(Clone, Debug)]
-pub struct Raw(SmallVec<[u8; V6_BYTES]>);
+pub(crate) struct Raw(SmallVec<[u8; V6_BYTES]>);
 
 impl Raw {
     /// Fetches an address, whatever it is: it has no impossible length, and its bytes are there.
-    pub fn read(address: u64, len: u32) -> Result<Self, Errno> {
+    pub(crate) fn read(address: u64, len: u32) -> Result<Self, Errno> {
         let len = len as usize;
         if len > LARGEST_BYTES {
             return Err(Errno::EINVAL);
@@ -100,7 +100,7 @@ impl Raw {
 
 /// A socket address, as the app named it.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum UserAddress {
+pub(crate) enum UserAddress {
     /// An internet address.
     Internet(SocketAddr),
     /// A name within the machine.
@@ -132,7 +132,7 @@ impl UserAddress {
 
     /// Reads an address to bind to. For IPv4, Linux has always taken "no family" with "any address" for
     /// that address.
-    pub fn read_own(address: u64, len: u32, family: Family) -> Result<Self, Errno> {
+    pub(crate) fn read_own(address: u64, len: u32, family: Family) -> Result<Self, Errno> {
         let raw = Raw::read(address, len)?;
         let given = Self::parse(&raw, family)?;
         if given != Self::Unspecified || !matches!(family, Family::V4 | Family::V6) {
@@ -152,7 +152,7 @@ impl UserAddress {
     }
 
     /// The internet address.
-    pub fn internet(self) -> Result<SocketAddr, Errno> {
+    pub(crate) fn internet(self) -> Result<SocketAddr, Errno> {
         match self {
             Self::Internet(address) => Ok(address),
             _ => Err(Errno::EAFNOSUPPORT),
@@ -160,7 +160,7 @@ impl UserAddress {
     }
 
     /// The address of another kind.
-    pub fn other(self) -> Result<Name, Errno> {
+    pub(crate) fn other(self) -> Result<Name, Errno> {
         match self {
             Self::Other(name) => Ok(name),
             _ => Err(Errno::EINVAL),
@@ -168,7 +168,7 @@ impl UserAddress {
     }
 
     /// The name within the machine.
-    pub fn unix(self) -> Result<UnixName, Errno> {
+    pub(crate) fn unix(self) -> Result<UnixName, Errno> {
         match self {
             Self::Unix(name) => Ok(name),
             _ => Err(Errno::EINVAL),
@@ -179,7 +179,7 @@ impl UserAddress {
 impl Socket {
     /// The address to connect or to send to. A datagram socket of IPv6 takes one of IPv4 as it is (glibc's `getaddrinfo`
     /// asks for the way to it like that), unless it is for IPv6 alone: that is `refused`.
-    pub fn peer_of(&self, raw: &Raw, refused: Errno) -> Result<UserAddress, Errno> {
+    pub(crate) fn peer_of(&self, raw: &Raw, refused: Errno) -> Result<UserAddress, Errno> {
         let is_v4 = raw.family() == Some(AF_INET);
         if !matches!(self.kind, Kind::Datagram(_)) || self.family != Family::V6 || !is_v4 {
             return UserAddress::parse(raw, self.family);
@@ -192,7 +192,7 @@ impl Socket {
 
     /// Where a message goes; none if it goes to the peer. Datagrams take what has no family for an address of IPv4,
     /// and for none with IPv6, which knows no others but those of the two.
-    pub fn destination_of(&self, raw: &Raw) -> Result<Option<UserAddress>, Errno> {
+    pub(crate) fn destination_of(&self, raw: &Raw) -> Result<Option<UserAddress>, Errno> {
         let is_datagram = matches!(self.kind, Kind::Datagram(_));
         match self.peer_of(raw, Errno::ENETUNREACH) {
             Ok(UserAddress::Unspecified) if is_datagram && self.family == Family::V6 => Ok(None),
@@ -247,7 +247,7 @@ fn parse_v6(bytes: &[u8]) -> SocketAddr {
 }
 
 /// An address as bytes for a socket of `family`, and how many of them count.
-pub fn encode(address: SocketAddr, family: Family) -> ([u8; V6_BYTES], usize) {
+pub(crate) fn encode(address: SocketAddr, family: Family) -> ([u8; V6_BYTES], usize) {
     let mut bytes = [0; V6_BYTES];
     bytes[..2].copy_from_slice(&(family.number() as u16).to_ne_bytes());
     bytes[2..4].copy_from_slice(&address.port().to_be_bytes());
@@ -271,7 +271,7 @@ pub fn encode(address: SocketAddr, family: Family) -> ([u8; V6_BYTES], usize) {
 }
 
 /// An address as IPv6 has it, or in its mapped form.
-pub fn octets_v6(address: IpAddr) -> [u8; 16] {
+pub(crate) fn octets_v6(address: IpAddr) -> [u8; 16] {
     match address {
         IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
         IpAddr::V6(v6) => v6.octets(),
@@ -280,7 +280,7 @@ pub fn octets_v6(address: IpAddr) -> [u8; 16] {
 
 /// Writes an address as `getsockname` does: cut to the room given, with its true length. Both
 /// pointers may be null where the call allows that.
-pub fn write(address: &Address, family: Family, place: u64, len: UserPtr<u32>) -> Result<(), Errno> {
+pub(crate) fn write(address: &Address, family: Family, place: u64, len: UserPtr<u32>) -> Result<(), Errno> {
     match address {
         Address::Internet(address) => {
             let (bytes, count) = encode(*address, family);

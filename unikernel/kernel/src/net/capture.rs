@@ -30,7 +30,7 @@ const GOODBYE_NS: u64 = 100_000_000;
 
 /// What became of frames.
 #[derive(Clone, Copy, Default, Debug)]
-pub struct Counters {
+pub(crate) struct Counters {
     /// Frames written.
     pub written: u64,
     /// Frames lost because the host was too slow.
@@ -78,7 +78,7 @@ pub(super) fn start(console: VirtioDevice, snap_len: Option<u32>, cards: &mut [B
 }
 
 /// What passed, for the counters.
-pub fn counters() -> Option<Counters> {
+pub(crate) fn counters() -> Option<Counters> {
     let capture = CAPTURE.lock();
     let each = capture.as_ref()?.interfaces.iter().map(|interface| interface.counters);
     Some(each.fold(Counters::default(), |sum, one| Counters {

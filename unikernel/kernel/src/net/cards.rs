@@ -36,7 +36,7 @@ pub(super) struct Interface {
 
 /// An interface that the app names.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Link {
+pub(crate) enum Link {
     /// `lo`.
     Loopback,
     /// A card, by its place among them.
@@ -116,7 +116,7 @@ fn lock_first(card: usize) -> Guard {
 }
 
 /// The card that an address of ours is on.
-pub fn owner_of(address: IpAddr) -> Option<usize> {
+pub(crate) fn owner_of(address: IpAddr) -> Option<usize> {
     (0..all().len()).find(|card| lock_first(*card).stack.has_address(address))
 }
 
@@ -130,7 +130,7 @@ fn best_route(to: IpAddr) -> Option<usize> {
 
 impl Link {
     /// The interface with a number (netdevice(7)).
-    pub fn by_number(number: u32) -> Option<Self> {
+    pub(crate) fn by_number(number: u32) -> Option<Self> {
         match number {
             LOOPBACK_NUMBER => Some(Self::Loopback),
             _ => {
@@ -141,17 +141,17 @@ impl Link {
     }
 
     /// The interface with a name.
-    pub fn by_name(name: &[u8]) -> Option<Self> {
+    pub(crate) fn by_name(name: &[u8]) -> Option<Self> {
         Self::all().find(|link| link.name().as_bytes() == name)
     }
 
     /// Every interface, by its number.
-    pub fn all() -> impl Iterator<Item = Self> {
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
         core::iter::once(Self::Loopback).chain((0..all().len()).map(Self::Card))
     }
 
     /// Its number.
-    pub fn number(self) -> u32 {
+    pub(crate) fn number(self) -> u32 {
         match self {
             Self::Loopback => LOOPBACK_NUMBER,
             Self::Card(card) => card as u32 + FIRST_CARD_NUMBER,
@@ -159,7 +159,7 @@ impl Link {
     }
 
     /// Its name.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Loopback => "lo",
             Self::Card(card) => all().get(card).map_or("", |card| &card.name),

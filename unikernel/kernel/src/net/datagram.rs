@@ -19,7 +19,7 @@ use crate::file::Readiness;
 use crate::sync::SpinLock;
 
 mod cork;
-pub mod own;
+pub(crate) mod own;
 mod transfer;
 
 use cork::Cork;
@@ -38,7 +38,7 @@ static PORTS: SpinLock<()> = SpinLock::new(());
 type Joined = (IpAddr, Option<Link>);
 
 /// A UDP socket: a port, once it has one.
-pub struct Datagram {
+pub(crate) struct Datagram {
     port: SpinLock<Port>,
     /// Groups joined before there was a port. `port`'s lock comes first.
     early: SpinLock<Vec<Joined>>,
@@ -124,7 +124,7 @@ impl Datagram {
     }
 
     /// Joins a group for what one sender sends to it.
-    pub fn join_source(&self, group: IpAddr, source: IpAddr, link: Option<Link>) -> Result<(), Errno> {
+    pub(crate) fn join_source(&self, group: IpAddr, source: IpAddr, link: Option<Link>) -> Result<(), Errno> {
         let is_first = {
             let sources = self.sources.lock();
             if sources.contains(&(group, source)) {
@@ -147,7 +147,12 @@ impl Datagram {
     }
 
     /// Leaves a group for what one sender sends to it, and for good if it was the last.
-    pub fn leave_source(&self, group: IpAddr, source: IpAddr, link: Option<Link>) -> Result<(), Errno> {
+    pub(crate) fn leave_source(
+        &self,
+        group: IpAddr,
+        source: IpAddr,
+        link: Option<Link>,
+    ) -> Result<(), Errno> {
         let (is_known, count) = {
             let sources = self.sources.lock();
             let count = sources.iter().filter(|(known, _)| *known == group).count();
@@ -180,7 +185,7 @@ impl Datagram {
     }
 
     /// Joins a group.
-    pub fn join(&self, group: IpAddr, link: Option<Link>) -> Result<(), Errno> {
+    pub(crate) fn join(&self, group: IpAddr, link: Option<Link>) -> Result<(), Errno> {
         let port = self.port.lock();
         if let Some(id) = port.id {
             return join_by(id, group, link);
@@ -200,7 +205,7 @@ impl Datagram {
     }
 
     /// Leaves a group: that of a link, or if none is named the first.
-    pub fn leave(&self, group: IpAddr, link: Option<Link>) -> Result<(), Errno> {
+    pub(crate) fn leave(&self, group: IpAddr, link: Option<Link>) -> Result<(), Errno> {
         if self.sources.lock().iter().any(|(known, _)| *known == group) {
             self.change_sources(|sources| sources.retain(|(known, _)| *known != group));
         }
@@ -223,7 +228,7 @@ impl Datagram {
     }
 
     /// What the path to the peer carries, in bytes; none without a peer.
-    pub fn path_mtu(&self, socket: &Socket) -> Option<usize> {
+    pub(crate) fn path_mtu(&self, socket: &Socket) -> Option<usize> {
         let id = self.id()?;
         let options = *socket.options.lock();
         self.lock_towards(&options, id, None, &SendControl::default()).0.stack.udp_path_mtu(id)

@@ -11,13 +11,13 @@ use crate::file::{Readiness, WaitMode};
 use crate::mem::user::UserSlice;
 
 /// Bytes of an address at most: a `sockaddr_vm` has so many.
-pub const NAME_BYTES: usize = 16;
+pub(crate) const NAME_BYTES: usize = 16;
 
 /// An address as the app gives and gets it, its family included.
-pub type Name = ArrayVec<u8, NAME_BYTES>;
+pub(crate) type Name = ArrayVec<u8, NAME_BYTES>;
 
 /// A kind of socket. What a kind does not have answers as Linux does for it.
-pub trait Endpoint: Send + Sync {
+pub(crate) trait Endpoint: Send + Sync {
     /// Type and protocol, as `getsockopt` tells them.
     fn kind(&self) -> (u32, u32);
 

@@ -37,7 +37,7 @@ mod flag {
 
 impl Link {
     /// Its flags (netdevice(7)).
-    pub fn flags(self) -> u32 {
+    pub(crate) fn flags(self) -> u32 {
         match self {
             Self::Loopback => flag::UP | flag::LOOPBACK | flag::RUNNING | flag::LOWER_UP,
             Self::Card(card) => {
@@ -48,7 +48,7 @@ impl Link {
     }
 
     /// The largest IP packet, in bytes.
-    pub fn mtu(self) -> u32 {
+    pub(crate) fn mtu(self) -> u32 {
         match self {
             Self::Loopback => LOOPBACK_MTU,
             Self::Card(card) => cards::all().get(card).map_or(0, |card| card.mtu as u32),
@@ -56,7 +56,7 @@ impl Link {
     }
 
     /// The kind of hardware, and its address.
-    pub fn hardware(self) -> (u16, [u8; 6]) {
+    pub(crate) fn hardware(self) -> (u16, [u8; 6]) {
         match self {
             Self::Loopback => (ARPHRD_LOOPBACK as u16, [0; 6]),
             Self::Card(card) => (ARPHRD_ETHER as u16, cards::all().get(card).map_or([0; 6], |card| card.mac)),
@@ -64,7 +64,7 @@ impl Link {
     }
 
     /// Its IPv4 address and network.
-    pub fn ipv4(self) -> Option<Ipv4Cidr> {
+    pub(crate) fn ipv4(self) -> Option<Ipv4Cidr> {
         match self {
             Self::Loopback => Some(Ipv4Cidr::new(Ipv4Addr::LOCALHOST, 8)),
             Self::Card(card) => {

@@ -15,7 +15,7 @@ use crate::file::long_text::{List, LongText};
 type Text = (&'static str, fn() -> String);
 
 /// All files.
-pub const TEXTS: &[Text] = &[
+pub(crate) const TEXTS: &[Text] = &[
     ("/proc/net/dev", dev),
     ("/proc/net/route", || of_cards(heading::ROUTE, |stack, out, link| stack.list_routes(out, link.name()))),
     ("/proc/net/arp", || of_cards(heading::ARP, |stack, out, link| stack.list_neighbors(out, link.name()))),
@@ -30,7 +30,7 @@ pub const TEXTS: &[Text] = &[
 ];
 
 /// Files that have a line for each socket of the app's.
-pub const LISTS: &[List] = &[
+pub(crate) const LISTS: &[List] = &[
     ("/proc/net/tcp", |out| tcp(out, heading::TCP, IpVersion::V4)),
     ("/proc/net/tcp6", |out| tcp(out, heading::TCP6, IpVersion::V6)),
     ("/proc/net/udp", |out| udp(out, heading::UDP, IpVersion::V4)),

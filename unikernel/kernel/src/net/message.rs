@@ -86,7 +86,7 @@ bitflags! {
 }
 
 /// What a receive call got.
-pub struct Received {
+pub(crate) struct Received {
     /// Bytes copied.
     pub len: usize,
     /// Bytes that there were: more for a datagram that was cut.
@@ -100,7 +100,7 @@ pub struct Received {
 }
 
 /// What is known of a message beside its bytes; what of it is told, the socket's options say.
-pub enum Beside {
+pub(crate) enum Beside {
     /// Nothing.
     Nothing,
     /// A datagram's header, and the number of the interface that it came in by.
@@ -113,7 +113,7 @@ pub enum Beside {
 
 impl Received {
     /// The end.
-    pub fn nothing() -> Self {
+    pub(crate) fn nothing() -> Self {
         Self::bytes(0)
     }
 
@@ -124,7 +124,7 @@ impl Received {
 }
 
 /// What a send call sends.
-pub struct Outgoing<'a> {
+pub(crate) struct Outgoing<'a> {
     /// The bytes.
     pub buffers: &'a [UserSlice<'a>],
     /// Whom to; the peer if nothing is said.
@@ -137,7 +137,7 @@ pub struct Outgoing<'a> {
 
 /// What the control messages of IPv4, or of IPv6, ask for one datagram.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct HeaderControl {
+pub(crate) struct HeaderControl {
     /// The source and the interface (`IP_PKTINFO`).
     pub source: Option<IpAddr>,
     /// Its number; 0 for any.
@@ -150,7 +150,7 @@ pub struct HeaderControl {
 
 /// What control messages ask for one datagram; those for the other protocol than its destination's do not count.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct SendControl {
+pub(crate) struct SendControl {
     /// Of IPv4 and of IPv6.
     pub headers: [HeaderControl; 2],
     /// `IPV6_DONTFRAG`.
@@ -163,7 +163,7 @@ pub struct SendControl {
 
 impl<'a> Outgoing<'a> {
     /// Bytes for the peer.
-    pub fn bytes(buffers: &'a [UserSlice]) -> Self {
+    pub(crate) fn bytes(buffers: &'a [UserSlice]) -> Self {
         Self { buffers, to: None, rights: Rights::new(), control: SendControl::default() }
     }
 }

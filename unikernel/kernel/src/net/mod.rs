@@ -14,31 +14,31 @@
 //! card's interrupts are off. An app that computes for long is interrupted by a timer, every two
 //! milliseconds at most, so that its last answers leave and new packets are acknowledged.
 
-pub mod address;
-pub mod capture;
-pub mod cards;
+pub(crate) mod address;
+pub(crate) mod capture;
+pub(crate) mod cards;
 mod config;
-pub mod datagram;
-pub mod endpoint;
+pub(crate) mod datagram;
+pub(crate) mod endpoint;
 mod errors;
 mod flows;
 mod interface;
-pub mod listing;
+pub(crate) mod listing;
 mod loopback;
 mod message;
-pub mod netlink;
-pub mod options;
+pub(crate) mod netlink;
+pub(crate) mod options;
 mod peek_offset;
 mod routes;
 mod shards;
-pub mod socket;
+pub(crate) mod socket;
 mod socket_file;
 mod standing;
-pub mod stream;
+pub(crate) mod stream;
 mod transfer;
-pub mod unix;
-pub mod urgent;
-pub mod vsock;
+pub(crate) mod unix;
+pub(crate) mod urgent;
+pub(crate) mod vsock;
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -55,10 +55,10 @@ use crate::drivers::virtio::VirtioDevice;
 use crate::drivers::{DeviceType, Devices};
 use crate::platform::time;
 use shards::Guard;
-pub use shards::set_address_observer;
+pub(crate) use shards::set_address_observer;
 
 /// Starts the network: every card, or loopback alone. `capture` is where all frames are written to.
-pub fn init(options: &Options, mut devices: Devices, capture: Option<VirtioDevice>) {
+pub(crate) fn init(options: &Options, mut devices: Devices, capture: Option<VirtioDevice>) {
     let socket = devices.take(DeviceType::Socket);
     let mut cards = devices.cards;
     if let Some(console) = capture {
@@ -84,7 +84,7 @@ pub fn init(options: &Options, mut devices: Devices, capture: Option<VirtioDevic
 }
 
 /// Lets each core have the interrupts of its own shards, now that all cores run.
-pub fn spread_interrupts() {
+pub(crate) fn spread_interrupts() {
     cards::spread_interrupts();
 }
 
@@ -100,17 +100,17 @@ fn lock() -> Guard {
 }
 
 /// The card's interrupt: the work is done on the way out to ring 3, or by the idle loop.
-pub fn interrupt() {
+pub(crate) fn interrupt() {
     this_cpu().request(exit_work::NETWORK);
 }
 
 /// The machine goes on from a saved state: secrets are not shared with another that does. Call with no lock held.
-pub fn renew_secrets() {
+pub(crate) fn renew_secrets() {
     (0..shards::count()).for_each(|shard| shards::lock(shard).stack.renew_secrets());
 }
 
 /// Takes in what has arrived and what has fallen due. True if there was anything.
-pub fn poll() -> bool {
+pub(crate) fn poll() -> bool {
     let mut has_worked = vsock::poll();
     for (step, shard) in shards::from_here().enumerate() {
         if step == 0 {
@@ -125,7 +125,7 @@ pub fn poll() -> bool {
 
 /// True if the card has something for us. Cheap: a look at memory.
 #[inline]
-pub fn has_arrivals() -> bool {
+pub(crate) fn has_arrivals() -> bool {
     // No shards yet means a core that was started before the network: there is nothing for it.
     (0..shards::count()).any(has_arrivals_at) || vsock::has_arrivals()
 }
@@ -139,12 +139,12 @@ fn has_arrivals_at(shard: usize) -> bool {
 
 /// Has connections that are quiet give their buffers back. True if there is more memory now.
 #[cold]
-pub fn squeeze() -> bool {
+pub(crate) fn squeeze() -> bool {
     (0..shards::count()).fold(false, |has_freed, shard| shards::lock(shard).stack.squeeze(now()) | has_freed)
 }
 
 /// Sends what is to be sent, with one notification of the device.
-pub fn flush() {
+pub(crate) fn flush() {
     for (step, shard) in shards::from_here().enumerate() {
         if shards::take_output(shard) || step == 0 {
             shards::lock(shard).flush();
@@ -153,7 +153,7 @@ pub fn flush() {
 }
 
 /// Looks after the network while an app computes: after an interrupt of the card or the timer.
-pub fn tick() {
+pub(crate) fn tick() {
     vsock::poll();
     for shard in shards::from_here() {
         let net = shards::lock(shard);
@@ -174,7 +174,7 @@ pub fn tick() {
 
 /// Lets the card interrupt again, on the shards that this core has served. False if there is work already,
 /// which must be done first.
-pub fn prepare_to_sleep() -> bool {
+pub(crate) fn prepare_to_sleep() -> bool {
     let mut may_sleep = !vsock::has_arrivals();
     for (step, shard) in shards::from_here().enumerate() {
         let mut net = shards::lock(shard);
@@ -187,29 +187,29 @@ pub fn prepare_to_sleep() -> bool {
 }
 
 /// When the stack wants to be polled without a packet.
-pub fn next_deadline_ns() -> Option<u64> {
+pub(crate) fn next_deadline_ns() -> Option<u64> {
     let at = shards::from_here().filter_map(|shard| shards::lock(shard).stack.poll_at()).min()?;
     Some((at.total_micros().max(0) as u64).saturating_mul(1000))
 }
 
 /// From now on the listeners take no new connections from outside. Callable from an interrupt; takes effect with the next poll.
-pub fn refuse_connections() {
+pub(crate) fn refuse_connections() {
     shards::refuse_connections();
     interrupt();
 }
 
 /// Closes every listener and every connection of the app's.
-pub fn close_all() {
+pub(crate) fn close_all() {
     (0..shards::count()).for_each(|shard| shards::lock(shard).stack.tcp_close_all());
 }
 
 /// True while a peer has not acknowledged everything that it was sent.
-pub fn has_undelivered() -> bool {
+pub(crate) fn has_undelivered() -> bool {
     vsock::has_unsent() || (0..shards::count()).any(|shard| shards::look(shard).stack.has_undelivered())
 }
 
 /// Sends and takes in what there is, on all shards.
-pub fn exchange() {
+pub(crate) fn exchange() {
     vsock::poll();
     for shard in 0..shards::count() {
         shards::lock(shard).flush();
@@ -218,26 +218,26 @@ pub fn exchange() {
 }
 
 /// The last that the network does: all that was left to be sent leaves.
-pub fn shut_down() {
+pub(crate) fn shut_down() {
     exchange();
     (0..shards::count()).for_each(|shard| shards::lock(shard).flush());
     capture::finish();
 }
 
 /// The sizes of a connection's receive and send buffers.
-pub fn buffer_sizes() -> (usize, usize) {
+pub(crate) fn buffer_sizes() -> (usize, usize) {
     lock().stack.tcp_buffer_sizes()
 }
 
 /// The stacks' counters, together.
-pub fn counters() -> Counters {
+pub(crate) fn counters() -> Counters {
     let mut sum = Counters::default();
     (0..shards::count()).for_each(|shard| sum += shards::lock(shard).stack.counters());
     sum
 }
 
 /// The cards' counters together, if there is a card.
-pub fn nic_counters() -> Option<network::Counters> {
+pub(crate) fn nic_counters() -> Option<network::Counters> {
     sum_of(0..shards::count())
 }
 
@@ -247,7 +247,7 @@ fn sum_of(shards: Range<usize>) -> Option<network::Counters> {
 }
 
 /// What `/etc/resolv.conf` says (resolv.conf(5)).
-pub fn resolv_conf() -> String {
+pub(crate) fn resolv_conf() -> String {
     let mut text = String::new();
     for shard in cards::firsts() {
         for server in shards::lock(shard).stack.config().ipv4.iter().flat_map(|config| &config.dns) {

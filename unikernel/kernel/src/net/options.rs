@@ -14,11 +14,11 @@ use crate::platform::time;
 
 mod datagram;
 
-pub use datagram::{DatagramOptions, Told, discovery};
+pub(crate) use datagram::{DatagramOptions, Told, discovery};
 
 /// What closing does with what was not sent yet (`SO_LINGER`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Linger {
+pub(crate) enum Linger {
     /// It is sent in the background.
     #[default]
     Background,
@@ -30,7 +30,7 @@ pub enum Linger {
 
 /// Probing of silent connections (`SO_KEEPALIVE`, `TCP_KEEPIDLE`, ...); seconds and a count.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct KeepAliveOptions {
+pub(crate) struct KeepAliveOptions {
     /// Whether to probe.
     pub is_on: bool,
     /// Silence before the first probe.
@@ -43,7 +43,7 @@ pub struct KeepAliveOptions {
 
 /// What TCP does otherwise than usual; zero is the usual (tcp(7)).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct TcpOptions {
+pub(crate) struct TcpOptions {
     /// `TCP_MAXSEG`, in bytes.
     pub max_segment: u16,
     /// `TCP_CORK`.
@@ -102,7 +102,7 @@ impl TcpOptions {
 
 /// What goes into headers, or is kept only to be told when the app asks.
 #[derive(Clone, Copy, Debug)]
-pub struct Hints {
+pub(crate) struct Hints {
     /// `IP_TOS`.
     pub type_of_service: u8,
     /// `IPV6_TCLASS`.
@@ -159,7 +159,7 @@ impl Default for Hints {
 
 /// All options of a socket.
 #[derive(Clone, Copy, Debug)]
-pub struct SocketOptions {
+pub(crate) struct SocketOptions {
     /// `SO_REUSEADDR`.
     pub reuses_address: bool,
     /// `SO_REUSEPORT`.
@@ -272,7 +272,7 @@ impl SocketOptions {
     }
 
     /// What an accepted connection takes over from its listener: all, as in Linux.
-    pub fn inherited(&self) -> Self {
+    pub(crate) fn inherited(&self) -> Self {
         *self
     }
 
@@ -325,7 +325,7 @@ impl SocketOptions {
 
 impl super::socket::Socket {
     /// Changes options, and brings what is already there in line with them.
-    pub fn set_options(&self, change: impl FnOnce(&mut SocketOptions)) {
+    pub(crate) fn set_options(&self, change: impl FnOnce(&mut SocketOptions)) {
         let options = {
             let mut options = self.options.lock();
             change(&mut options);

@@ -5,7 +5,7 @@ use core::sync::atomic::{AtomicI64, Ordering};
 use super::message::MessageFlags;
 
 /// The place, from the first byte that is not read yet; less than 0 if each peek begins there.
-pub struct PeekOffset(AtomicI64);
+pub(crate) struct PeekOffset(AtomicI64);
 
 impl Default for PeekOffset {
     fn default() -> Self {
@@ -15,18 +15,18 @@ impl Default for PeekOffset {
 
 impl PeekOffset {
     /// What the option shows.
-    pub fn get(&self) -> i32 {
+    pub(crate) fn get(&self) -> i32 {
         i32::try_from(self.0.load(Ordering::Relaxed)).unwrap_or(i32::MAX)
     }
 
     /// Sets the option.
-    pub fn set(&self, offset: i32) {
+    pub(crate) fn set(&self, offset: i32) {
         self.0.store(offset.max(-1).into(), Ordering::Relaxed);
     }
 
     /// How many bytes a call leaves out.
     #[inline]
-    pub fn start(&self, flags: MessageFlags) -> usize {
+    pub(crate) fn start(&self, flags: MessageFlags) -> usize {
         if !flags.contains(MessageFlags::PEEK) {
             return 0;
         }
@@ -35,7 +35,7 @@ impl PeekOffset {
 
     /// A call has looked at so many bytes, or has taken so many away.
     #[inline]
-    pub fn advance(&self, flags: MessageFlags, looked: usize, taken: usize) {
+    pub(crate) fn advance(&self, flags: MessageFlags, looked: usize, taken: usize) {
         let offset = self.0.load(Ordering::Relaxed);
         if offset < 0 {
             return;

@@ -287,7 +287,7 @@ static ADDRESS_OBSERVER: Once<fn(&[Ipv4Addr])> = Once::new();
 
 /// Sets who is told that the machine's addresses have changed, with the time servers that DHCP has told of. No lock of
 /// the network is held then.
-pub fn set_address_observer(observer: fn(&[Ipv4Addr])) {
+pub(crate) fn set_address_observer(observer: fn(&[Ipv4Addr])) {
     ADDRESS_OBSERVER.call_once(|| observer);
 }
 

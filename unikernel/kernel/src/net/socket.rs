@@ -16,7 +16,7 @@ use unikernel_net::{Stack, TcpId};
 use super::address::{Address, Family, UserAddress};
 use super::datagram::Datagram;
 use super::endpoint::Endpoint;
-pub use super::message::{Beside, MessageFlags, Outgoing, Received, SendControl, Timestamping};
+pub(crate) use super::message::{Beside, MessageFlags, Outgoing, Received, SendControl, Timestamping};
 use super::options::SocketOptions;
 use super::peek_offset::PeekOffset;
 use super::stream::Stream;
@@ -33,7 +33,7 @@ const MAX_BUSY_POLL_US: u32 = 1000;
 
 /// Which of a socket's two time-outs counts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Direction {
+pub(crate) enum Direction {
     /// Receiving and accepting.
     Receive,
     /// Sending and connecting.
@@ -42,7 +42,7 @@ pub enum Direction {
 
 /// Which direction a shutdown ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Shutdown {
+pub(crate) enum Shutdown {
     /// No more reading.
     Receive,
     /// No more writing.
@@ -53,18 +53,18 @@ pub enum Shutdown {
 
 impl Shutdown {
     /// Reading ends.
-    pub fn ends_receiving(self) -> bool {
+    pub(crate) fn ends_receiving(self) -> bool {
         self != Self::Send
     }
 
     /// Writing ends.
-    pub fn ends_sending(self) -> bool {
+    pub(crate) fn ends_sending(self) -> bool {
         self != Self::Receive
     }
 }
 
 /// The kinds of socket.
-pub enum Kind {
+pub(crate) enum Kind {
     /// TCP.
     Stream(Stream),
     /// UDP.
@@ -76,7 +76,7 @@ pub enum Kind {
 }
 
 /// A socket.
-pub struct Socket {
+pub(crate) struct Socket {
     /// The protocol family it was made for.
     pub family: Family,
     /// What it is.
@@ -92,7 +92,7 @@ pub struct Socket {
 
 impl Socket {
     /// Makes a socket around its kind.
-    pub fn new(family: Family, kind: Kind, options: SocketOptions) -> Arc<Self> {
+    pub(crate) fn new(family: Family, kind: Kind, options: SocketOptions) -> Arc<Self> {
         static NEXT_INODE: AtomicU64 = AtomicU64::new(1);
         Arc::new_cyclic(|me| Self {
             family,
@@ -106,7 +106,7 @@ impl Socket {
     }
 
     /// Its number, which `/proc` and `fstat` show.
-    pub fn inode(&self) -> u64 {
+    pub(crate) fn inode(&self) -> u64 {
         self.inode
     }
 
@@ -121,7 +121,7 @@ impl Socket {
     }
 
     /// What it is within the machine, if that.
-    pub fn unix(&self) -> Option<&Unix> {
+    pub(crate) fn unix(&self) -> Option<&Unix> {
         match &self.kind {
             Kind::Unix(unix) => Some(unix),
             _ => None,
@@ -129,7 +129,7 @@ impl Socket {
     }
 
     /// bind(2).
-    pub fn bind(&self, address: UserAddress) -> Result<(), Errno> {
+    pub(crate) fn bind(&self, address: UserAddress) -> Result<(), Errno> {
         if self.check_reachable(&address).is_err() {
             return Err(Errno::EINVAL);
         }
@@ -142,7 +142,7 @@ impl Socket {
     }
 
     /// listen(2).
-    pub fn listen(&self, backlog: usize) -> Result<(), Errno> {
+    pub(crate) fn listen(&self, backlog: usize) -> Result<(), Errno> {
         match &self.kind {
             Kind::Stream(stream) => stream.listen(self, backlog),
             Kind::Unix(unix) => unix.listen(backlog),
@@ -152,7 +152,7 @@ impl Socket {
     }
 
     /// accept(2): the new socket and its peer.
-    pub fn accept(&self, mode: WaitMode) -> Result<(Arc<Self>, Address), Errno> {
+    pub(crate) fn accept(&self, mode: WaitMode) -> Result<(Arc<Self>, Address), Errno> {
         match &self.kind {
             Kind::Stream(stream) => {
                 let (socket, peer) = stream.accept(self, mode)?;
@@ -168,7 +168,7 @@ impl Socket {
     }
 
     /// connect(2).
-    pub fn connect(&self, address: UserAddress, mode: WaitMode) -> Result<(), Errno> {
+    pub(crate) fn connect(&self, address: UserAddress, mode: WaitMode) -> Result<(), Errno> {
         self.check_reachable(&address)?;
         match &self.kind {
             Kind::Stream(stream) if address == UserAddress::Unspecified => stream.disconnect(self),
@@ -189,7 +189,7 @@ impl Socket {
     }
 
     /// shutdown(2).
-    pub fn shutdown(&self, how: Shutdown) -> Result<(), Errno> {
+    pub(crate) fn shutdown(&self, how: Shutdown) -> Result<(), Errno> {
         match &self.kind {
             Kind::Stream(stream) => stream.shutdown(self, how),
             Kind::Datagram(datagram) => datagram.shutdown(self, how),
@@ -202,7 +202,7 @@ impl Socket {
     }
 
     /// Our address.
-    pub fn local(&self) -> Address {
+    pub(crate) fn local(&self) -> Address {
         match &self.kind {
             Kind::Stream(stream) => Address::Internet(stream.local(self)),
             Kind::Datagram(datagram) => Address::Internet(datagram.local(self)),
@@ -212,7 +212,7 @@ impl Socket {
     }
 
     /// The peer's address.
-    pub fn peer(&self) -> Result<Address, Errno> {
+    pub(crate) fn peer(&self) -> Result<Address, Errno> {
         match &self.kind {
             Kind::Stream(stream) => stream.peer().map(Address::Internet),
             Kind::Datagram(datagram) => datagram.peer(self).map(Address::Internet),
@@ -222,7 +222,7 @@ impl Socket {
     }
 
     /// The error that waits, which is then forgotten (`SO_ERROR`).
-    pub fn take_error(&self) -> Option<Errno> {
+    pub(crate) fn take_error(&self) -> Option<Errno> {
         match &self.kind {
             Kind::Stream(stream) => stream.take_error(),
             Kind::Datagram(datagram) => datagram.take_error(),
@@ -232,7 +232,7 @@ impl Socket {
     }
 
     /// recv(2) and its relatives.
-    pub fn receive(
+    pub(crate) fn receive(
         &self,
         into: &[UserSlice],
         flags: MessageFlags,
@@ -264,7 +264,7 @@ impl Socket {
     }
 
     /// Where peeking goes on, if that can be said (`SO_PEEK_OFF`).
-    pub fn peek_offset(&self) -> Option<&PeekOffset> {
+    pub(crate) fn peek_offset(&self) -> Option<&PeekOffset> {
         match &self.kind {
             Kind::Stream(stream) => Some(&stream.peek_offset),
             Kind::Datagram(datagram) => Some(&datagram.peek_offset),
@@ -274,7 +274,7 @@ impl Socket {
     }
 
     /// Puts what the kernel has to say where the app receives it, which a netlink socket alone takes.
-    pub fn push(&self, bytes: &[u8]) -> Result<(), Errno> {
+    pub(crate) fn push(&self, bytes: &[u8]) -> Result<(), Errno> {
         match &self.kind {
             Kind::Other(endpoint) => endpoint.push(self, bytes),
             _ => Err(Errno::EOPNOTSUPP),
@@ -282,7 +282,7 @@ impl Socket {
     }
 
     /// send(2) and its relatives.
-    pub fn send(&self, message: Outgoing<'_>, flags: MessageFlags, mode: WaitMode) -> SysResult {
+    pub(crate) fn send(&self, message: Outgoing<'_>, flags: MessageFlags, mode: WaitMode) -> SysResult {
         let Outgoing { buffers, to, rights, control } = message;
         let result = match &self.kind {
             Kind::Stream(stream) => stream.send(self, buffers, flags, mode),
@@ -318,7 +318,7 @@ impl Socket {
 
     /// Sends bytes alone, to the peer.
     #[inline]
-    pub fn send_bytes(&self, buffers: &[UserSlice], flags: MessageFlags, mode: WaitMode) -> SysResult {
+    pub(crate) fn send_bytes(&self, buffers: &[UserSlice], flags: MessageFlags, mode: WaitMode) -> SysResult {
         match &self.kind {
             Kind::Stream(stream) => self.signalled(stream.send(self, buffers, flags, mode), flags),
             _ => self.send(Outgoing::bytes(buffers), flags, mode),
@@ -382,7 +382,7 @@ fn busy_poll<T, E: Into<AttemptError>>(
 }
 
 /// Linux's number for what a socket is (socket(2)).
-pub fn kind_number(socket: &Socket) -> u32 {
+pub(crate) fn kind_number(socket: &Socket) -> u32 {
     match &socket.kind {
         Kind::Stream(_) => net::SOCK_STREAM,
         Kind::Datagram(_) => net::SOCK_DGRAM,

@@ -16,7 +16,7 @@ const SIOCOUTQ: u32 = linux_raw_sys::ioctl::TIOCOUTQ;
 
 impl Socket {
     /// Bytes that wait to be read, and to be sent, of a socket that the stacks serve.
-    pub fn internet_queues(&self) -> Result<(usize, usize), Errno> {
+    pub(crate) fn internet_queues(&self) -> Result<(usize, usize), Errno> {
         match &self.kind {
             Kind::Stream(stream) => stream.queues(),
             Kind::Datagram(datagram) => Ok(datagram.queues()),

@@ -1,6 +1,6 @@
 //! TCP sockets (tcp(7)).
 
-pub mod own;
+pub(crate) mod own;
 
 use alloc::sync::Arc;
 use core::net::SocketAddr;
@@ -70,7 +70,7 @@ fn flow_progress(flow: FlowId) -> Progress {
 
 /// A TCP socket. The default is one that is not bound.
 #[derive(Default)]
-pub struct Stream {
+pub(crate) struct Stream {
     role: SpinLock<Role>,
     /// The id of the flow, or 0: what sending and receiving need, without the lock.
     flow: AtomicU64,
@@ -293,7 +293,7 @@ impl Stream {
     }
 
     /// True after `listen`.
-    pub fn is_listening(&self) -> bool {
+    pub(crate) fn is_listening(&self) -> bool {
         matches!(*self.role.lock(), Role::Listener(_))
     }
 
@@ -308,19 +308,19 @@ impl Stream {
     }
 
     /// What is known of the connection, if there is one.
-    pub fn info(&self) -> Option<TcpInfo> {
+    pub(crate) fn info(&self) -> Option<TcpInfo> {
         let flow = self.flow()?;
         flow.lock().stack.tcp_info(flow.id)
     }
 
     /// What the path to the peer carries, in bytes; none without a peer.
-    pub fn path_mtu(&self) -> Option<usize> {
+    pub(crate) fn path_mtu(&self) -> Option<usize> {
         let flow = self.flow()?;
         flow.look().stack.tcp_path_mtu(flow.id)
     }
 
     /// The number of the shard that serves the connection, which is that of its core.
-    pub fn shard(&self) -> usize {
+    pub(crate) fn shard(&self) -> usize {
         self.flow().map_or(0, |flow| flow.shard)
     }
 

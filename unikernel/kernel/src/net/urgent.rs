@@ -16,16 +16,16 @@ use crate::task::signal::SignalInfo;
 
 /// Who gets `SIGURG`: the app or its process group, as positive or negative number; 0 for nobody.
 #[derive(Default)]
-pub struct Owner(AtomicI32);
+pub(crate) struct Owner(AtomicI32);
 
 impl Owner {
     /// Who it is.
-    pub fn get(&self) -> i32 {
+    pub(crate) fn get(&self) -> i32 {
         self.0.load(Ordering::Relaxed)
     }
 
     /// Sets it. There is nobody else than the app and its threads.
-    pub fn set(&self, id: i32) -> Result<(), Errno> {
+    pub(crate) fn set(&self, id: i32) -> Result<(), Errno> {
         let is_known = id == 0 || id.unsigned_abs() == PROCESS_ID as u32 || process().thread(id).is_some();
         if !is_known {
             return Err(Errno::ESRCH);

@@ -7,24 +7,24 @@ use crate::kmem::room;
 use crate::mem::user::{UserPtr, UserSlice};
 
 /// One call moves so many bytes at most (Linux: `MAX_RW_COUNT`).
-pub const MAX_TRANSFER_BYTES: usize = 0x7fff_f000;
+pub(crate) const MAX_TRANSFER_BYTES: usize = 0x7fff_f000;
 /// Buffers in one call at most (`UIO_MAXIOV`).
 const MAX_BUFFERS: usize = 1024;
 
 /// An `iovec` as two words: the address, the length.
-pub type RawBuffer = [u64; 2];
+pub(crate) type RawBuffer = [u64; 2];
 
 /// The buffers of a vectored call.
-pub type Buffers = SmallVec<[UserSlice<'static>; 8]>;
+pub(crate) type Buffers = SmallVec<[UserSlice<'static>; 8]>;
 
 /// A buffer of the app's. That all of it could be the app's is checked before anything is moved; that it
 /// is, as it is moved.
-pub fn buffer(address: u64, len: usize) -> Result<UserSlice<'static>, Errno> {
+pub(crate) fn buffer(address: u64, len: usize) -> Result<UserSlice<'static>, Errno> {
     Ok(UserSlice::checked(address, len)?.truncate(MAX_TRANSFER_BYTES))
 }
 
 /// Reads an array of `iovec`. All together are cut to what one call moves.
-pub fn read_buffers(array: UserPtr<RawBuffer>, count: usize) -> Result<Buffers, Errno> {
+pub(crate) fn read_buffers(array: UserPtr<RawBuffer>, count: usize) -> Result<Buffers, Errno> {
     // The kernel's own count is an `unsigned int`.
     let count = count as u32 as usize;
     if count > MAX_BUFFERS {

@@ -11,12 +11,12 @@ use crate::mem::user::UserPtr;
 
 /// The instance that an open file is.
 #[inline]
-pub fn epoll_of(opened: &Arc<OpenFile>) -> Result<&Epoll, Errno> {
+pub(crate) fn epoll_of(opened: &Arc<OpenFile>) -> Result<&Epoll, Errno> {
     opened.downcast().ok_or(Errno::EINVAL)
 }
 
 /// epoll_ctl(2).
-pub fn epoll_ctl(epoll: i32, operation: u32, fd: i32, event: UserPtr<epoll_event>) -> SysResult {
+pub(crate) fn epoll_ctl(epoll: i32, operation: u32, fd: i32, event: UserPtr<epoll_event>) -> SysResult {
     let read_interest = || -> Result<Interest, Errno> {
         let event = event.read()?;
         Ok(Interest { bits: event.events, data: event.data })

@@ -8,18 +8,18 @@ use crate::file::OpenFile;
 use crate::file::notify;
 
 /// fsync(2), fdatasync(2).
-pub fn sync(opened: &OpenFile, what: Sync) -> SysResult {
+pub(crate) fn sync(opened: &OpenFile, what: Sync) -> SysResult {
     opened.file.sync(what)?;
     Ok(0)
 }
 
 /// A length as ftruncate(2) takes it.
-pub fn length_of(len: i64) -> Result<u64, Errno> {
+pub(crate) fn length_of(len: i64) -> Result<u64, Errno> {
     u64::try_from(len).map_err(|_| Errno::EINVAL)
 }
 
 /// ftruncate(2).
-pub fn truncate(opened: &OpenFile, len: u64) -> SysResult {
+pub(crate) fn truncate(opened: &OpenFile, len: u64) -> SysResult {
     if !opened.flags().can_write() {
         return Err(Errno::EINVAL);
     }
@@ -29,7 +29,7 @@ pub fn truncate(opened: &OpenFile, len: u64) -> SysResult {
 }
 
 /// fallocate(2).
-pub fn allocate(opened: &OpenFile, mode: u32, offset: i64, len: i64) -> SysResult {
+pub(crate) fn allocate(opened: &OpenFile, mode: u32, offset: i64, len: i64) -> SysResult {
     let (Ok(offset), Ok(len)) = (u64::try_from(offset), u64::try_from(len)) else {
         return Err(Errno::EINVAL);
     };

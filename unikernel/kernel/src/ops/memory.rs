@@ -8,7 +8,7 @@ use crate::mem::space::{self, Advice};
 
 /// Refuses ranges that begin in the middle of a page, or wrap around; what lies beyond the app's part of the
 /// address space is a range with nothing mapped in it.
-pub fn check_range(address: u64, len: u64) -> Result<(), Errno> {
+pub(crate) fn check_range(address: u64, len: u64) -> Result<(), Errno> {
     if !address.is_multiple_of(4096) {
         return Err(Errno::EINVAL);
     }
@@ -21,7 +21,7 @@ pub fn check_range(address: u64, len: u64) -> Result<(), Errno> {
 }
 
 /// madvise(2). There is no swap, so pages that are cold stay; and no fork, so what a child would get is no matter.
-pub fn madvise(address: u64, len: u64, advice: u32) -> SysResult {
+pub(crate) fn madvise(address: u64, len: u64, advice: u32) -> SysResult {
     let populates = matches!(advice, MADV_POPULATE_READ | MADV_POPULATE_WRITE);
     let effect = match advice {
         MADV_DONTNEED => Advice::Discard,

@@ -17,7 +17,7 @@ use crate::net::unix::Rights;
 const MAX_BUFFERS: usize = 1024;
 
 /// The buffers that a message's header names.
-pub fn read_buffers(header: &msghdr) -> Result<Buffers, Errno> {
+pub(crate) fn read_buffers(header: &msghdr) -> Result<Buffers, Errno> {
     if header.msg_iovlen > MAX_BUFFERS {
         return Err(Errno::EMSGSIZE);
     }
@@ -25,19 +25,19 @@ pub fn read_buffers(header: &msghdr) -> Result<Buffers, Errno> {
 }
 
 /// What a call answers that has received so much.
-pub fn count_of(received: &Received, flags: MessageFlags) -> usize {
+pub(crate) fn count_of(received: &Received, flags: MessageFlags) -> usize {
     if flags.contains(MessageFlags::TRUNCATE) { received.full_len } else { received.len }
 }
 
 /// What a message to be sent consists of, but for its address.
-pub fn read_parts(header: &msghdr) -> Result<(Buffers, Rights, SendControl), Errno> {
+pub(crate) fn read_parts(header: &msghdr) -> Result<(Buffers, Rights, SendControl), Errno> {
     let buffers = read_buffers(header)?;
     let (rights, control) = control::read(header)?;
     Ok((buffers, rights, control))
 }
 
 /// Where a message's header has an address, and how long that is. Without a length there is none.
-pub fn name_of(header: &msghdr) -> Result<Option<(u64, u32)>, Errno> {
+pub(crate) fn name_of(header: &msghdr) -> Result<Option<(u64, u32)>, Errno> {
     let (place, len) = (header.msg_name.addr() as u64, header.msg_namelen);
     match u32::try_from(len) {
         Err(_) => Err(Errno::EINVAL),
@@ -46,7 +46,7 @@ pub fn name_of(header: &msghdr) -> Result<Option<(u64, u32)>, Errno> {
 }
 
 /// Receives a message; its header then says what came beside the bytes.
-pub fn receive_into(
+pub(crate) fn receive_into(
     socket: &SocketRef,
     buffers: &[UserSlice],
     message: UserPtr<msghdr>,
@@ -78,7 +78,7 @@ const PACKED_HEADER_BYTES: usize = 16;
 
 /// Bytes for the parts in front of the message's own.
 #[derive(Clone, Copy, Debug)]
-pub struct Room {
+pub(crate) struct Room {
     /// For the sender's address.
     pub name: usize,
     /// For control messages.
@@ -87,7 +87,12 @@ pub struct Room {
 
 /// Receives a message into one buffer, name and all (io_uring_recvmsg_out(3)). Answers the bytes of the
 /// buffer that are in use.
-pub fn receive_packed(socket: &SocketRef, buffer: UserSlice, room: Room, flags: MessageFlags) -> SysResult {
+pub(crate) fn receive_packed(
+    socket: &SocketRef,
+    buffer: UserSlice,
+    room: Room,
+    flags: MessageFlags,
+) -> SysResult {
     let head_len = PACKED_HEADER_BYTES.saturating_add(room.name).saturating_add(room.control);
     if buffer.len() < head_len {
         return Err(Errno::EFAULT);

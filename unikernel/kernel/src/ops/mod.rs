@@ -9,23 +9,23 @@
 //!   [`sockopt`]: options;
 //! - [`memory`]: what the app says about its memory.
 
-pub mod buffers;
+pub(crate) mod buffers;
 mod control;
 mod control_out;
-pub mod epoll;
-pub mod file;
-pub mod memory;
-pub mod message;
-pub mod names;
-pub mod open;
-pub mod open_how;
-pub mod path;
-pub mod rename;
-pub mod socket;
-pub mod sockopt;
+pub(crate) mod epoll;
+pub(crate) mod file;
+pub(crate) mod memory;
+pub(crate) mod message;
+pub(crate) mod names;
+pub(crate) mod open;
+pub(crate) mod open_how;
+pub(crate) mod path;
+pub(crate) mod rename;
+pub(crate) mod socket;
+pub(crate) mod sockopt;
 mod sockopt_ip;
 mod sockopt_tcp;
 mod sockopt_udp;
-pub mod splice;
-pub mod stat;
+pub(crate) mod splice;
+pub(crate) mod stat;
 mod tcp_info;

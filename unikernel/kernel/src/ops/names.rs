@@ -59,7 +59,7 @@ fn create_without_slash(place: &InodePlace, kind: NewKind<'_>, permissions: u16)
 }
 
 /// mkdirat(2).
-pub fn mkdirat(directory: i32, path: UserPtr<u8>, mode: u32) -> SysResult {
+pub(crate) fn mkdirat(directory: i32, path: UserPtr<u8>, mode: u32) -> SysResult {
     // Of the special bits a directory gets the sticky one only.
     let permissions = fs::masked(mode & 0o1777);
     let on_disk = |place: &InodePlace| {
@@ -74,7 +74,7 @@ pub fn mkdirat(directory: i32, path: UserPtr<u8>, mode: u32) -> SysResult {
 }
 
 /// mknodat(2): regular files and named pipes. Sockets get names by `bind`, and the devices are all there.
-pub fn mknodat(directory: i32, path: UserPtr<u8>, mode: u32) -> SysResult {
+pub(crate) fn mknodat(directory: i32, path: UserPtr<u8>, mode: u32) -> SysResult {
     let path = read_path(path)?;
     match mode & S_IFMT {
         0 | S_IFREG | S_IFIFO => {}
@@ -108,7 +108,7 @@ pub fn mknodat(directory: i32, path: UserPtr<u8>, mode: u32) -> SysResult {
 }
 
 /// symlinkat(2).
-pub fn symlinkat(target: UserPtr<u8>, directory: i32, path: UserPtr<u8>) -> SysResult {
+pub(crate) fn symlinkat(target: UserPtr<u8>, directory: i32, path: UserPtr<u8>) -> SysResult {
     let target = read_path(target)?;
     if target.is_empty() {
         return Err(Errno::ENOENT);
@@ -125,7 +125,7 @@ pub fn symlinkat(target: UserPtr<u8>, directory: i32, path: UserPtr<u8>) -> SysR
 }
 
 /// linkat(2). A file without a name can be given one by its descriptor (`O_TMPFILE`).
-pub fn linkat(
+pub(crate) fn linkat(
     directory: i32,
     path: UserPtr<u8>,
     new_directory: i32,
@@ -187,7 +187,7 @@ fn link_node(id: NodeId, directory: i32, path: &[u8]) -> SysResult {
 }
 
 /// unlinkat(2).
-pub fn unlinkat(directory: i32, path: UserPtr<u8>, flags: u32) -> SysResult {
+pub(crate) fn unlinkat(directory: i32, path: UserPtr<u8>, flags: u32) -> SysResult {
     if flags & !AT_REMOVEDIR != 0 {
         return Err(Errno::EINVAL);
     }

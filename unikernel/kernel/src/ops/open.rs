@@ -48,13 +48,18 @@ pub(super) const OPEN_FLAGS: u32 = O_ACCMODE
 pub(super) const O_PATH_FLAGS: u32 = O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
 
 /// openat(2). Unknown flags are ignored, as Linux does.
-pub fn openat(directory: i32, path: UserPtr<u8>, flags: u32, mode: u32) -> Result<Arc<OpenFile>, Errno> {
+pub(crate) fn openat(
+    directory: i32,
+    path: UserPtr<u8>,
+    flags: u32,
+    mode: u32,
+) -> Result<Arc<OpenFile>, Errno> {
     let known = if flags & O_PATH != 0 { O_PATH_FLAGS } else { OPEN_FLAGS };
     open_path(directory, &read_path(path)?, flags & known, mode)
 }
 
 /// Opens a path, making the file if that is asked for.
-pub fn open_path(directory: i32, path: &[u8], flags: u32, mode: u32) -> Result<Arc<OpenFile>, Errno> {
+pub(crate) fn open_path(directory: i32, path: &[u8], flags: u32, mode: u32) -> Result<Arc<OpenFile>, Errno> {
     check_flags(flags)?;
     let (opened, is_new) = open_from(&base_of(directory, path)?, path, last_link(flags), (flags, mode))?;
     tell_opened(&opened, flags, is_new);

@@ -20,7 +20,7 @@ const MAX_HOW_BYTES: usize = 4096;
 const MAX_ATTEMPTS: usize = 8;
 
 /// openat2(2), with `added` to the flags that are asked for. Those are answered, and say what becomes of the descriptor.
-pub fn openat2(
+pub(crate) fn openat2(
     directory: i32,
     path: UserPtr<u8>,
     how: UserPtr<open_how>,

@@ -18,19 +18,19 @@ use crate::vfs::file::InodeName;
 const MAX_PATH_BYTES: usize = 4095;
 
 /// Reads a path out of the app's memory.
-pub fn read_path(path: UserPtr<u8>) -> Result<Vec<u8>, Errno> {
+pub(crate) fn read_path(path: UserPtr<u8>) -> Result<Vec<u8>, Errno> {
     read_c_string(path, MAX_PATH_BYTES)?.ok_or(Errno::ENAMETOOLONG)
 }
 
 /// What an open file stands for, if it is one that only names.
-pub fn node_of(opened: &OpenFile) -> Option<Located> {
+pub(crate) fn node_of(opened: &OpenFile) -> Option<Located> {
     let in_memory = opened.downcast::<NameOnly>().map(|named| Located::Memory(Arc::clone(&named.handle)));
     in_memory
         .or_else(|| opened.downcast::<InodeName>().map(|named| Located::Inode(Arc::clone(named.opened()))))
 }
 
 /// Where a relative path starts (`AT_FDCWD` or a directory's descriptor).
-pub fn base_of(directory: i32, path: &[u8]) -> Result<Located, Errno> {
+pub(crate) fn base_of(directory: i32, path: &[u8]) -> Result<Located, Errno> {
     if path.is_empty() {
         return Err(Errno::ENOENT);
     }
@@ -42,7 +42,7 @@ pub fn base_of(directory: i32, path: &[u8]) -> Result<Located, Errno> {
 
 /// What a path and flags of the `*at` calls name: a node of the tree, or with `AT_EMPTY_PATH` a
 /// descriptor.
-pub enum Named {
+pub(crate) enum Named {
     /// By path.
     Node(Located),
     /// By descriptor.
@@ -50,7 +50,7 @@ pub enum Named {
 }
 
 /// Resolves the pair of directory and path as the `*at` calls do.
-pub fn resolve(directory: i32, path: UserPtr<u8>, flags: u32) -> Result<Named, Errno> {
+pub(crate) fn resolve(directory: i32, path: UserPtr<u8>, flags: u32) -> Result<Named, Errno> {
     // A null path with AT_EMPTY_PATH is allowed since Linux 6.11.
     let is_empty_allowed = flags & AT_EMPTY_PATH != 0;
     let path = if is_empty_allowed && path.is_null() { Vec::new() } else { read_path(path)? };
@@ -72,6 +72,6 @@ pub fn resolve(directory: i32, path: UserPtr<u8>, flags: u32) -> Result<Named, E
 }
 
 /// Changes a file's length (truncate(2), `O_TRUNC`); devices have none, and do not mind.
-pub fn truncate(file: &dyn File, size: u64) -> Result<(), Errno> {
+pub(crate) fn truncate(file: &dyn File, size: u64) -> Result<(), Errno> {
     if file.is_regular() { file.resize(size) } else { Ok(()) }
 }

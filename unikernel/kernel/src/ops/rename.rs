@@ -54,7 +54,7 @@ fn rename_on_disk(from: &InodePlace, to: &InodePlace, flags: u32) -> SysResult {
 }
 
 /// renameat2(2).
-pub fn renameat2(
+pub(crate) fn renameat2(
     directory: i32,
     path: UserPtr<u8>,
     new_directory: i32,

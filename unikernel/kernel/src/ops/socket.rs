@@ -18,7 +18,7 @@ use crate::net::unix::{self, SocketType};
 use crate::net::{netlink, vsock};
 
 /// `SOCK_NONBLOCK` and `SOCK_CLOEXEC` are the flags of `open` (socket(2)).
-pub const SOCK_FLAGS: u32 = O_NONBLOCK | O_CLOEXEC;
+pub(crate) const SOCK_FLAGS: u32 = O_NONBLOCK | O_CLOEXEC;
 
 /// Types of sockets end before this number (Linux: `include/linux/net.h`).
 const SOCK_MAX: u32 = 11;
@@ -26,23 +26,23 @@ const SOCK_MAX: u32 = 11;
 const IPPROTO_END: u32 = 263;
 
 /// The open file behind a descriptor, which must be a socket.
-pub struct SocketRef(Arc<OpenFile>);
+pub(crate) struct SocketRef(Arc<OpenFile>);
 
 impl SocketRef {
     /// The socket behind a descriptor.
-    pub fn get(descriptor: i32) -> Result<Self, Errno> {
+    pub(crate) fn get(descriptor: i32) -> Result<Self, Errno> {
         Self::of(file::get(descriptor)?)
     }
 
     /// The socket that an open file is.
     #[inline]
-    pub fn of(opened: Arc<OpenFile>) -> Result<Self, Errno> {
+    pub(crate) fn of(opened: Arc<OpenFile>) -> Result<Self, Errno> {
         opened.downcast::<Socket>().ok_or(Errno::ENOTSOCK)?;
         Ok(Self(opened))
     }
 
     /// Whether calls on the descriptor may sleep.
-    pub fn wait_mode(&self) -> WaitMode {
+    pub(crate) fn wait_mode(&self) -> WaitMode {
         if self.0.flags().contains(FileFlags::NONBLOCK) { WaitMode::NonBlocking } else { WaitMode::MayBlock }
     }
 }
@@ -56,7 +56,7 @@ impl core::ops::Deref for SocketRef {
 }
 
 /// A socket as an open file, with the flags of `socket` and `accept4`.
-pub fn open(socket: Arc<Socket>, flags: u32) -> Arc<OpenFile> {
+pub(crate) fn open(socket: Arc<Socket>, flags: u32) -> Arc<OpenFile> {
     let mut status = FileFlags::READ_WRITE;
     status.set(FileFlags::NONBLOCK, flags & O_NONBLOCK != 0);
     let socket: Arc<dyn File> = socket;
@@ -64,12 +64,12 @@ pub fn open(socket: Arc<Socket>, flags: u32) -> Arc<OpenFile> {
 }
 
 /// Gives a socket a descriptor, with these flags.
-pub fn install(socket: Arc<Socket>, flags: u32) -> SysResult {
+pub(crate) fn install(socket: Arc<Socket>, flags: u32) -> SysResult {
     file::install(open(socket, flags), on_exec_of(flags))
 }
 
 /// socket(2): the socket, which has no descriptor yet.
-pub fn socket(domain: u32, kind: u32, protocol: u32) -> Result<Arc<Socket>, Errno> {
+pub(crate) fn socket(domain: u32, kind: u32, protocol: u32) -> Result<Arc<Socket>, Errno> {
     let family = match domain {
         AF_INET => Family::V4,
         AF_INET6 => Family::V6,
@@ -120,7 +120,7 @@ fn check_vsock(kind: u32, protocol: u32) -> Result<(), Errno> {
 }
 
 /// The type of a socket of this machine's (unix(7)).
-pub fn unix_socket_type(kind: u32, protocol: u32) -> Result<SocketType, Errno> {
+pub(crate) fn unix_socket_type(kind: u32, protocol: u32) -> Result<SocketType, Errno> {
     if protocol != 0 && protocol != AF_UNIX {
         return Err(Errno::EPROTONOSUPPORT);
     }
@@ -135,19 +135,19 @@ pub fn unix_socket_type(kind: u32, protocol: u32) -> Result<SocketType, Errno> {
 }
 
 /// bind(2).
-pub fn bind(socket: &Socket, address: u64, len: u32) -> SysResult {
+pub(crate) fn bind(socket: &Socket, address: u64, len: u32) -> SysResult {
     socket.bind(UserAddress::read_own(address, len, socket.family)?)?;
     Ok(0)
 }
 
 /// listen(2). A negative backlog is a large one, as in Linux.
-pub fn listen(socket: &Socket, backlog: i32) -> SysResult {
+pub(crate) fn listen(socket: &Socket, backlog: i32) -> SysResult {
     socket.listen(backlog as u32 as usize)?;
     Ok(0)
 }
 
 /// shutdown(2).
-pub fn shutdown(socket: &Socket, how: u32) -> SysResult {
+pub(crate) fn shutdown(socket: &Socket, how: u32) -> SysResult {
     let how = match how {
         SHUT_RD => Shutdown::Receive,
         SHUT_WR => Shutdown::Send,

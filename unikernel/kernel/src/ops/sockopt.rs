@@ -32,7 +32,7 @@ const LEAST_SEND_BUFFER: i32 = 4608;
 const MAX_BUFFER: i32 = 212_992;
 
 /// Sets an option to the value at an address, which has so many bytes.
-pub fn set(socket: &Socket, level: u32, name: u32, (address, len): (u64, u32)) -> SysResult {
+pub(crate) fn set(socket: &Socket, level: u32, name: u32, (address, len): (u64, u32)) -> SysResult {
     let value = Value { address, len: len as usize };
     match level {
         SOL_SOCKET => set_socket(socket, name, value)?,
@@ -47,7 +47,7 @@ pub fn set(socket: &Socket, level: u32, name: u32, (address, len): (u64, u32)) -
 }
 
 /// Writes an option's value to an address, where there is so much room; answers how many bytes.
-pub fn get(socket: &Socket, level: u32, name: u32, (address, room): (u64, usize)) -> SysResult {
+pub(crate) fn get(socket: &Socket, level: u32, name: u32, (address, room): (u64, usize)) -> SysResult {
     let place = Place { address, room };
     match level {
         SOL_SOCKET => get_socket(socket, name, place),

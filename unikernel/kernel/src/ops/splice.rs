@@ -16,19 +16,19 @@ use crate::mem::user::with_kernel_buffer;
 const MOST_BYTES: usize = crate::ipc::pipe::CAPACITY_BYTES;
 
 /// Refuses flags that there are not.
-pub fn check_flags(flags: u32) -> Result<(), Errno> {
+pub(crate) fn check_flags(flags: u32) -> Result<(), Errno> {
     let known = SPLICE_F_MOVE | SPLICE_F_NONBLOCK | SPLICE_F_MORE | SPLICE_F_GIFT;
     if flags & !known == 0 { Ok(()) } else { Err(Errno::EINVAL) }
 }
 
 /// Whether a pipe is waited for: not if one of the descriptors or the call says no.
-pub fn mode_of(flags: u32, opened: &[&OpenFile]) -> WaitMode {
+pub(crate) fn mode_of(flags: u32, opened: &[&OpenFile]) -> WaitMode {
     let is_hasty = opened.iter().any(|opened| opened.wait_mode() == WaitMode::NonBlocking);
     if flags & SPLICE_F_NONBLOCK != 0 || is_hasty { WaitMode::NonBlocking } else { WaitMode::MayBlock }
 }
 
 /// Bytes on their way from one open file to another. An offset stands for where the file is if there is none.
-pub struct Transfer<'a> {
+pub(crate) struct Transfer<'a> {
     /// Where they are.
     pub from: &'a OpenFile,
     /// Where they go.
@@ -47,7 +47,7 @@ pub struct Transfer<'a> {
 
 impl Transfer<'_> {
     /// Moves what is there (splice(2)).
-    pub fn splice(&self) -> SysResult {
+    pub(crate) fn splice(&self) -> SysResult {
         if self.len == 0 {
             return Ok(0);
         }
@@ -68,7 +68,7 @@ impl Transfer<'_> {
     }
 
     /// Copies what is there from pipe to pipe (tee(2)).
-    pub fn tee(&self) -> SysResult {
+    pub(crate) fn tee(&self) -> SysResult {
         check_flags(self.flags)?;
         if self.len == 0 {
             return Ok(0);

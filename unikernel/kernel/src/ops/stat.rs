@@ -10,16 +10,22 @@ use crate::mem::user::{UserAbi, UserPtr};
 
 const NANOS_PER_SECOND: u64 = 1_000_000_000;
 /// What a program should read at once.
-pub const PREFERRED_BYTES: u32 = 4096;
+pub(crate) const PREFERRED_BYTES: u32 = 4096;
 /// How fresh the facts are to be: here they always are.
 const SYNC_FLAGS: u32 = AT_STATX_FORCE_SYNC | AT_STATX_DONT_SYNC;
 /// What stat(2) and its relatives may be told.
-pub const STAT_FLAGS: u32 = AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH | AT_NO_AUTOMOUNT | SYNC_FLAGS;
+pub(crate) const STAT_FLAGS: u32 = AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH | AT_NO_AUTOMOUNT | SYNC_FLAGS;
 /// `st_blocks` counts these, whatever the filesystem does.
-pub const BLOCK_BYTES: u64 = 512;
+pub(crate) const BLOCK_BYTES: u64 = 512;
 
 /// statx(2). It tells the basic facts, whatever is asked for.
-pub fn statx(directory: i32, path: UserPtr<u8>, flags: u32, mask: u32, answer: UserPtr<statx>) -> SysResult {
+pub(crate) fn statx(
+    directory: i32,
+    path: UserPtr<u8>,
+    flags: u32,
+    mask: u32,
+    answer: UserPtr<statx>,
+) -> SysResult {
     if flags & !STAT_FLAGS != 0 || flags & SYNC_FLAGS == SYNC_FLAGS || mask & STATX__RESERVED != 0 {
         return Err(Errno::EINVAL);
     }
@@ -28,7 +34,7 @@ pub fn statx(directory: i32, path: UserPtr<u8>, flags: u32, mask: u32, answer: U
 }
 
 /// What is known of what a path and flags of the `*at` calls name.
-pub fn metadata(directory: i32, path: UserPtr<u8>, flags: u32) -> Result<Metadata, Errno> {
+pub(crate) fn metadata(directory: i32, path: UserPtr<u8>, flags: u32) -> Result<Metadata, Errno> {
     Ok(match resolve(directory, path, flags)? {
         Named::Node(found) => found.metadata(),
         Named::Opened(opened) => opened.file.metadata(),
@@ -36,7 +42,7 @@ pub fn metadata(directory: i32, path: UserPtr<u8>, flags: u32) -> Result<Metadat
 }
 
 /// Seconds and nanoseconds.
-pub fn parts(ns: i128) -> (i64, u32) {
+pub(crate) fn parts(ns: i128) -> (i64, u32) {
     // All but the odd file: a division of 128 bits is a hundred instructions, and `stat` has four.
     if let Ok(ns) = u64::try_from(ns) {
         return ((ns / NANOS_PER_SECOND) as i64, (ns % NANOS_PER_SECOND) as u32);

@@ -13,10 +13,10 @@ use crate::task::scheduler;
 use crate::task::thread::Thread;
 
 /// Nanoseconds in a second.
-pub const NANOS_PER_SECOND: u64 = 1_000_000_000;
+pub(crate) const NANOS_PER_SECOND: u64 = 1_000_000_000;
 /// What a time argument counts from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum ClockBase {
+pub(crate) enum ClockBase {
     /// From now.
     Relative,
     /// From boot.
@@ -26,7 +26,7 @@ pub enum ClockBase {
 }
 
 /// Nanoseconds in a `timespec`; `EINVAL` if it is not normalised or negative.
-pub fn timespec_ns(time: __kernel_timespec) -> Result<u64, Errno> {
+pub(crate) fn timespec_ns(time: __kernel_timespec) -> Result<u64, Errno> {
     let (seconds, nanos) = (u64::try_from(time.tv_sec), u64::try_from(time.tv_nsec));
     match (seconds, nanos) {
         (Ok(seconds), Ok(nanos)) if nanos < NANOS_PER_SECOND => {
@@ -37,13 +37,13 @@ pub fn timespec_ns(time: __kernel_timespec) -> Result<u64, Errno> {
 }
 
 /// Nanoseconds in a `timeval`; `EINVAL` if it is not normalised or negative.
-pub fn timeval_ns(time: __kernel_old_timeval) -> Result<u64, Errno> {
+pub(crate) fn timeval_ns(time: __kernel_old_timeval) -> Result<u64, Errno> {
     let tv_nsec = time.tv_usec.checked_mul(1000).ok_or(Errno::EINVAL)?;
     timespec_ns(__kernel_timespec { tv_sec: time.tv_sec, tv_nsec })
 }
 
 /// The `timespec` for some nanoseconds.
-pub fn to_timespec(nanoseconds: u64) -> __kernel_timespec {
+pub(crate) fn to_timespec(nanoseconds: u64) -> __kernel_timespec {
     __kernel_timespec {
         tv_sec: (nanoseconds / NANOS_PER_SECOND) as i64,
         tv_nsec: (nanoseconds % NANOS_PER_SECOND) as i64,
@@ -51,13 +51,16 @@ pub fn to_timespec(nanoseconds: u64) -> __kernel_timespec {
 }
 
 /// Reads an optional time argument as a deadline in nanoseconds since boot.
-pub fn read_deadline(pointer: UserPtr<__kernel_timespec>, base: ClockBase) -> Result<Option<u64>, Errno> {
+pub(crate) fn read_deadline(
+    pointer: UserPtr<__kernel_timespec>,
+    base: ClockBase,
+) -> Result<Option<u64>, Errno> {
     let Some(pointer) = pointer.non_null() else { return Ok(None) };
     Ok(Some(deadline_ns(timespec_ns(pointer.read()?)?, base)))
 }
 
 /// A time on some clock as a deadline in nanoseconds since boot.
-pub fn deadline_ns(nanoseconds: u64, base: ClockBase) -> u64 {
+pub(crate) fn deadline_ns(nanoseconds: u64, base: ClockBase) -> u64 {
     match base {
         ClockBase::Relative => time::now_ns().saturating_add(nanoseconds),
         ClockBase::AbsoluteMonotonic => nanoseconds,
@@ -72,7 +75,7 @@ fn boot_wall_ns() -> u64 {
 
 /// The first expiration of a timer as nanoseconds since boot, and how many were before boot: times on the wall clock go back
 /// further than the machine, and each that has passed counts (timerfd_settime(2)).
-pub fn first_expiration(nanoseconds: u64, interval_ns: u64, base: ClockBase) -> (u64, u64) {
+pub(crate) fn first_expiration(nanoseconds: u64, interval_ns: u64, base: ClockBase) -> (u64, u64) {
     let before_boot = match base {
         ClockBase::AbsoluteWall => boot_wall_ns().saturating_sub(nanoseconds),
         _ => 0,
@@ -86,7 +89,7 @@ pub fn first_expiration(nanoseconds: u64, interval_ns: u64, base: ClockBase) -> 
 }
 
 /// Whose processor time a clock shows.
-pub enum CpuClock {
+pub(crate) enum CpuClock {
     /// That of all threads.
     Process,
     /// One thread's.
@@ -96,7 +99,7 @@ pub enum CpuClock {
 impl CpuClock {
     /// The clock of a number, if it is one of processor time; `EINVAL` if nobody has it. Negative numbers are
     /// `!id << 3`, 4 for a thread's, and 0 to 2 for how it is counted (`CPUCLOCK_PROF`, `VIRT`, `SCHED`), which here is one way.
-    pub fn of(clock: u32) -> Result<Option<Self>, Errno> {
+    pub(crate) fn of(clock: u32) -> Result<Option<Self>, Errno> {
         const THREAD: i32 = 4;
         const WHICH: i32 = 3;
         let clock = match clock {
@@ -120,7 +123,7 @@ impl CpuClock {
     }
 
     /// What it shows.
-    pub fn now_ns(&self) -> u64 {
+    pub(crate) fn now_ns(&self) -> u64 {
         match self {
             Self::Process => process().cpu_time_ns(),
             Self::Thread(thread) => scheduler::cpu_time_ns(thread),
@@ -129,7 +132,7 @@ impl CpuClock {
 }
 
 /// What a clock shows, in nanoseconds.
-pub fn clock_ns(clock: u32) -> Result<u64, Errno> {
+pub(crate) fn clock_ns(clock: u32) -> Result<u64, Errno> {
     if let Some(clock) = CpuClock::of(clock)? {
         return Ok(clock.now_ns());
     }

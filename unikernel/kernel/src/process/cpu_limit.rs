@@ -26,7 +26,7 @@ struct State {
 static STATE: SpinLock<State> = SpinLock::new(State { soft_ns: UNLIMITED, hard_ns: UNLIMITED, timer: None });
 
 /// Keeps to a limit from now on.
-pub fn set(limit: Limit) {
+pub(crate) fn set(limit: Limit) {
     // As on Linux, 0 is as good as 1.
     let in_ns = |seconds: u64| match seconds {
         UNLIMITED => UNLIMITED,

@@ -13,7 +13,7 @@ use crate::task::signal::SignalInfo;
 use crate::task::{WaitQueue, current, scheduler};
 
 /// Ends the calling thread (`exit`); the last one ends the app with `code`.
-pub fn exit_thread(code: i32) -> ! {
+pub(crate) fn exit_thread(code: i32) -> ! {
     let me = Arc::clone(&current());
     futex_robust::release(&me);
     let clear = me.clear_child_tid.load(Ordering::Relaxed);
@@ -34,7 +34,7 @@ pub fn exit_thread(code: i32) -> ! {
 }
 
 /// Keeps the calling thread from going on, for good.
-pub fn rest() -> ! {
+pub(crate) fn rest() -> ! {
     static NOBODY: WaitQueue = WaitQueue::new();
     loop {
         let _: Option<()> = NOBODY.wait_uninterrupted(None, || None);
@@ -45,12 +45,12 @@ pub fn rest() -> ! {
 static END: Once<fn(i32) -> !> = Once::new();
 
 /// Sets what is done once the app has ended, with its code: the machine has nothing left to do.
-pub fn set_end(end: fn(i32) -> !) {
+pub(crate) fn set_end(end: fn(i32) -> !) {
     END.call_once(|| end);
 }
 
 /// Ends the app (`exit_group`).
-pub fn exit_process(code: i32) -> ! {
+pub(crate) fn exit_process(code: i32) -> ! {
     if !begin_end() {
         // Another thread was first, which may want this core.
         rest();
@@ -59,7 +59,7 @@ pub fn exit_process(code: i32) -> ! {
 }
 
 /// Has the app's other threads go no further in ring 3 than they are. They end what they do in the kernel first.
-pub fn rest_others() {
+pub(crate) fn rest_others() {
     for thread in process().threads() {
         if !Arc::ptr_eq(&thread, &current()) {
             signal::send(&thread, SignalInfo::from_kernel(SIGKILL));
@@ -68,6 +68,6 @@ pub fn rest_others() {
 }
 
 /// Ends the app because of a signal; the code is the one a shell would show.
-pub fn exit_by_signal(signal: u32) -> ! {
+pub(crate) fn exit_by_signal(signal: u32) -> ! {
     exit_process(128 + signal as i32)
 }

@@ -45,7 +45,7 @@ pub(super) static FUTEXES: Futexes<Locks> =
 
 /// Why a wait did not happen or ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum FutexError {
+pub(crate) enum FutexError {
     /// The word does not have the expected value.
     ValueChanged,
     /// The address is not the app's.
@@ -115,7 +115,12 @@ pub(super) fn complete<T>(mut step: impl FnMut() -> Result<T, Refusal>) -> Resul
 }
 
 /// Sleeps while the word at `address` is `expected`, until a wake with a common bit.
-pub fn wait(address: u64, expected: u32, bits: u32, deadline_ns: Option<u64>) -> Result<(), FutexError> {
+pub(crate) fn wait(
+    address: u64,
+    expected: u32,
+    bits: u32,
+    deadline_ns: Option<u64>,
+) -> Result<(), FutexError> {
     loop {
         let waiter = Arc::new(Waiter::new(address, bits, Arc::clone(&current())));
         complete(|| {
@@ -142,7 +147,7 @@ pub fn wait(address: u64, expected: u32, bits: u32, deadline_ns: Option<u64>) ->
 /// Wakes up to `count` threads that wait at `address` with a common bit; answers how many. The queue's lock is not
 /// held meanwhile: an interrupt for another core can take long where a host is busy, and whoever is woken often has a
 /// futex of its own to wake (Linux: `wake_q`).
-pub fn wake(address: u64, count: usize, bits: u32) -> Result<usize, FutexError> {
+pub(crate) fn wake(address: u64, count: usize, bits: u32) -> Result<usize, FutexError> {
     let mut woken = 0;
     loop {
         let mut batch = ArrayVec::<Arc<Waiter>, WAKE_BATCH>::new();
@@ -163,7 +168,7 @@ pub(super) fn wake_thread(waiter: &Arc<Waiter>) {
 
 /// Wakes up to `wake_count` waiters of `from` and moves up to `move_count` others to `to`, if the word at `from` is
 /// `expected`; all in one step.
-pub fn requeue(
+pub(crate) fn requeue(
     (from, to): (u64, u64),
     counts: (usize, usize),
     expected: Option<u32>,

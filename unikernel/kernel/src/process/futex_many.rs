@@ -18,7 +18,7 @@ fn leave(waiters: &[Arc<Waiter>]) -> Option<usize> {
 }
 
 /// Sleeps while each word, by address, has the value that is expected of it. Answers the number of one that was woken.
-pub fn wait(words: &[(u64, u32)], deadline_ns: Option<u64>) -> Result<usize, FutexError> {
+pub(crate) fn wait(words: &[(u64, u32)], deadline_ns: Option<u64>) -> Result<usize, FutexError> {
     let me = current();
     loop {
         let mut waiters = room::with_capacity(words.len()).map_err(|_| FutexError::OutOfMemory)?;

@@ -68,7 +68,7 @@ fn settle_unless<T>(
 }
 
 /// Takes the lock at `address`, waiting for it until the deadline.
-pub fn lock(address: u64, deadline_ns: Option<u64>) -> Result<(), FutexError> {
+pub(crate) fn lock(address: u64, deadline_ns: Option<u64>) -> Result<(), FutexError> {
     // Before the look at who is alive; the lock on the list of threads orders the two.
     ARE_USED.store(true, Ordering::Relaxed);
     let waiter = Arc::new(Waiter::for_lock(address, own_id(), Arc::clone(&current())));
@@ -84,7 +84,7 @@ pub fn lock(address: u64, deadline_ns: Option<u64>) -> Result<(), FutexError> {
 }
 
 /// Takes the lock at `address` if it is free.
-pub fn try_lock(address: u64) -> Result<(), FutexError> {
+pub(crate) fn try_lock(address: u64) -> Result<(), FutexError> {
     match settle(|| FUTEXES.try_lock(address, own_id(), &word_at(address), is_alive))? {
         Outcome::Acquired => Ok(()),
         Outcome::Owned(_) => Err(FutexError::Taken),
@@ -92,7 +92,7 @@ pub fn try_lock(address: u64) -> Result<(), FutexError> {
 }
 
 /// Releases the lock at `address`, to the first that waits.
-pub fn unlock(address: u64) -> Result<(), FutexError> {
+pub(crate) fn unlock(address: u64) -> Result<(), FutexError> {
     let next = settle(|| FUTEXES.unlock(address, own_id(), &word_at(address)))?;
     if let Some(next) = next {
         wake_thread(&next);
@@ -101,7 +101,7 @@ pub fn unlock(address: u64) -> Result<(), FutexError> {
 }
 
 /// Sleeps while the word at `address` is `expected`, until the lock at `lock` was taken for the calling thread.
-pub fn wait_requeue(
+pub(crate) fn wait_requeue(
     (address, lock): (u64, u64),
     expected: u32,
     deadline_ns: Option<u64>,
@@ -125,7 +125,7 @@ pub fn wait_requeue(
 
 /// Moves waiters at `from`, where the word is `expected`, to the lock at `to`, up to `move_count` besides one that may get
 /// it at once. Answers how many there were.
-pub fn requeue(
+pub(crate) fn requeue(
     (from, to): (u64, u64),
     move_count: usize,
     expected: Option<u32>,
@@ -156,7 +156,7 @@ fn sleep(waiter: &Arc<Waiter>, deadline_ns: Option<u64>) -> Result<(), WaitError
 }
 
 /// Gives the locks of a thread that has ended, and is not in the list of threads any more, to those who wait for them.
-pub fn inherit(thread: &Thread) {
+pub(crate) fn inherit(thread: &Thread) {
     if !ARE_USED.load(Ordering::Relaxed) {
         return;
     }

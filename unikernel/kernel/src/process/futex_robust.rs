@@ -27,7 +27,7 @@ impl Entry {
 }
 
 /// Releases the robust futexes that an ending thread still holds.
-pub fn release(thread: &Thread) {
+pub(crate) fn release(thread: &Thread) {
     let head = thread.robust_list.load(Ordering::Relaxed);
     if head != 0 {
         let _ = walk(head, thread.id as u32);

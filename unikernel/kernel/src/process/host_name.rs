@@ -11,18 +11,18 @@ const MAX_BYTES: usize = 64;
 const DEFAULT: &str = "unikernel";
 
 /// A host name.
-pub type HostName = ArrayString<MAX_BYTES>;
+pub(crate) type HostName = ArrayString<MAX_BYTES>;
 
 static NAME: LazyLock<SpinLock<HostName>> =
     LazyLock::new(|| SpinLock::new(HostName::from(DEFAULT).unwrap_or_default()));
 
 /// The name.
-pub fn get() -> HostName {
+pub(crate) fn get() -> HostName {
     *NAME.lock()
 }
 
 /// Gives the machine another name; one that is too long is not taken.
-pub fn set(name: &str) {
+pub(crate) fn set(name: &str) {
     if let Ok(name) = HostName::from(name) {
         *NAME.lock() = name;
     }

@@ -23,7 +23,7 @@ use crate::platform::random;
 const PHYSICAL_FIELD: usize = 24;
 
 /// The image's program.
-pub struct Linked {
+pub(crate) struct Linked {
     /// Its file's header.
     pub header: Vec<u8>,
     /// Where the headers of its segments are in the file.
@@ -37,7 +37,7 @@ pub struct Linked {
 }
 
 /// The image's program, if it has one. Read once, before the app runs: the pages that say so become the app's.
-pub fn linked() -> Option<&'static Linked> {
+pub(crate) fn linked() -> Option<&'static Linked> {
     static LINKED: Once<Option<Linked>> = Once::new();
     let read =
         |start| Linked::read(start).inspect_err(|error| log::error!("the image's program: {error}")).ok();
@@ -70,7 +70,7 @@ impl Linked {
     }
 
     /// Opens its pages to ring 3, each segment with its own permissions.
-    pub fn map(&self) -> Result<(), SpaceError> {
+    pub(crate) fn map(&self) -> Result<(), SpaceError> {
         symbols::set_app_bias(self.bias);
         for segment in &self.program.segments {
             let (start, end) = (segment.physical_address, segment.physical_address + segment.memory_bytes);
@@ -89,7 +89,7 @@ impl Linked {
     }
 
     /// The bytes of a range of the file, if they are in memory, before the app runs.
-    pub fn file_bytes(&self, range: core::ops::Range<u64>) -> Option<Vec<u8>> {
+    pub(crate) fn file_bytes(&self, range: core::ops::Range<u64>) -> Option<Vec<u8>> {
         let segment = self.program.segments.iter().find(|segment| {
             segment.offset <= range.start && range.end <= segment.offset + segment.file_bytes
         })?;
@@ -104,10 +104,10 @@ fn zero(start: u64, end: u64) {
 }
 
 /// Where a program may have memory.
-pub const ALLOWED: Range<u64> = space::LOWEST..USER_END;
+pub(crate) const ALLOWED: Range<u64> = space::LOWEST..USER_END;
 
 /// How far from its own addresses a program goes.
-pub fn program_bias(program: &unikernel_elf::Program) -> u64 {
+pub(crate) fn program_bias(program: &unikernel_elf::Program) -> u64 {
     match program.kind {
         Kind::Fixed => 0,
         Kind::Relocatable => bias_at(program, places::program_start(random::next_u64())),
@@ -115,12 +115,12 @@ pub fn program_bias(program: &unikernel_elf::Program) -> u64 {
 }
 
 /// How far from its own addresses a program goes that begins at `start` or behind.
-pub fn bias_at(program: &unikernel_elf::Program, start: u64) -> u64 {
+pub(crate) fn bias_at(program: &unikernel_elf::Program, start: u64) -> u64 {
     start.next_multiple_of(program.alignment).wrapping_sub(program.span().start)
 }
 
 /// What a segment's flags allow.
-pub fn protection_of(segment: &Segment) -> Protection {
+pub(crate) fn protection_of(segment: &Segment) -> Protection {
     let mut protection = Protection::empty();
     protection.set(Protection::READ, segment.is_readable);
     protection.set(Protection::WRITE, segment.is_writable);
@@ -129,6 +129,6 @@ pub fn protection_of(segment: &Segment) -> Protection {
 }
 
 /// Where the program lies.
-pub fn path() -> String {
+pub(crate) fn path() -> String {
     format!("/bin/{}", symbols::table().and_then(|table| table.program()).unwrap_or("app"))
 }

@@ -8,20 +8,20 @@
 //! - [`clocks`]: what time it is, and whose;
 //! - [`program`]: what runs, [`linked`]: what is in the image to run; [`host_name`]: what the machine is called.
 
-pub mod clocks;
-pub mod cpu_limit;
+pub(crate) mod clocks;
+pub(crate) mod cpu_limit;
 mod errors;
-pub mod exit;
-pub mod file_size;
-pub mod futex;
-pub mod futex_many;
-pub mod futex_pi;
-pub mod futex_robust;
-pub mod host_name;
-pub mod linked;
-pub mod out_of_memory;
-pub mod program;
-pub mod signal;
-pub mod signal_delivery;
-pub mod signal_frame;
-pub mod signal_timer;
+pub(crate) mod exit;
+pub(crate) mod file_size;
+pub(crate) mod futex;
+pub(crate) mod futex_many;
+pub(crate) mod futex_pi;
+pub(crate) mod futex_robust;
+pub(crate) mod host_name;
+pub(crate) mod linked;
+pub(crate) mod out_of_memory;
+pub(crate) mod program;
+pub(crate) mod signal;
+pub(crate) mod signal_delivery;
+pub(crate) mod signal_frame;
+pub(crate) mod signal_timer;

@@ -19,7 +19,7 @@ static HAS_ENDED: AtomicBool = AtomicBool::new(false);
 
 /// What rooms above this one hold.
 #[derive(Clone, Copy, Default, Debug)]
-pub struct Holdings {
+pub(crate) struct Holdings {
     /// Pages in the page cache.
     pub cached_pages: usize,
     /// Bytes in the network's buffers.
@@ -30,18 +30,18 @@ pub struct Holdings {
 static HOLDINGS: Once<fn() -> Holdings> = Once::new();
 
 /// Sets who knows what rooms above this one hold.
-pub fn set_holdings(ask: fn() -> Holdings) {
+pub(crate) fn set_holdings(ask: fn() -> Holdings) {
     HOLDINGS.call_once(|| ask);
 }
 
 /// True once the app is to end for want of memory.
-pub fn has_ended_app() -> bool {
+pub(crate) fn has_ended_app() -> bool {
     HAS_ENDED.load(Ordering::Relaxed)
 }
 
 /// Says who holds the memory, and kills all threads of the app (`SIGKILL`: exit code 137). They end on their way to
 /// ring 3, the caller's included.
-pub fn end_app() {
+pub(crate) fn end_app() {
     if HAS_ENDED.swap(true, Ordering::Relaxed) {
         return;
     }

@@ -8,7 +8,7 @@ use crate::sync::SpinLock;
 
 /// A program in memory.
 #[derive(Debug)]
-pub struct Program {
+pub(crate) struct Program {
     /// Where its file is, as `/proc/self/exe` tells it.
     pub path: String,
     /// True for that of the image.
@@ -28,18 +28,18 @@ pub struct Program {
 static PROGRAM: SpinLock<Option<Arc<Program>>> = SpinLock::new(None);
 
 /// Where the program's file is.
-pub fn path() -> String {
+pub(crate) fn path() -> String {
     let program = PROGRAM.lock().clone();
     program.map_or_else(linked::path, |program| program.path.clone())
 }
 
 /// True while the program that runs is the image's.
-pub fn runs_image() -> bool {
+pub(crate) fn runs_image() -> bool {
     PROGRAM.lock().as_ref().is_some_and(|program| program.is_of_image)
 }
 
 /// Notes which program runs from now on.
-pub fn set(program: Program) {
+pub(crate) fn set(program: Program) {
     let before = PROGRAM.lock().replace(Arc::new(program));
     drop(before);
 }

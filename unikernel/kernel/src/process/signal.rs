@@ -39,7 +39,7 @@ fn take_back_opposite(signal: u32) {
 static OBSERVER: Once<fn(u32)> = Once::new();
 
 /// Sets who is told of each signal that becomes pending, in the context of whoever sends it.
-pub fn set_observer(observer: fn(u32)) {
+pub(crate) fn set_observer(observer: fn(u32)) {
     OBSERVER.call_once(|| observer);
 }
 
@@ -50,7 +50,7 @@ fn tell_observer(signal: u32) {
 }
 
 /// Sends a signal to one thread.
-pub fn send(thread: &Arc<Thread>, info: SignalInfo) -> Sent {
+pub(crate) fn send(thread: &Arc<Thread>, info: SignalInfo) -> Sent {
     take_back_opposite(info.signal);
     if is_dropped(thread, info.signal) {
         return Sent::Ignored;
@@ -67,7 +67,7 @@ pub fn send(thread: &Arc<Thread>, info: SignalInfo) -> Sent {
 }
 
 /// Sends a signal to the app: any thread that lets it in may take it, the oldest that does is made to look.
-pub fn send_to_process(info: SignalInfo) -> Sent {
+pub(crate) fn send_to_process(info: SignalInfo) -> Sent {
     take_back_opposite(info.signal);
     let first = process().find_thread(|_| true);
     if first.is_none_or(|first| is_dropped(&first, info.signal)) {
@@ -84,7 +84,7 @@ pub fn send_to_process(info: SignalInfo) -> Sent {
 }
 
 /// Takes a signal of `wanted` for the calling thread: of its own first, then of the app's.
-pub fn take(wanted: SignalSet) -> Option<SignalInfo> {
+pub(crate) fn take(wanted: SignalSet) -> Option<SignalInfo> {
     loop {
         let own = current().signals.lock().pending.take(wanted);
         let info = own.or_else(|| process().pending.take(wanted))?;
@@ -96,12 +96,12 @@ pub fn take(wanted: SignalSet) -> Option<SignalInfo> {
 }
 
 /// The signals that [`take`] would find.
-pub fn pending_set() -> SignalSet {
+pub(crate) fn pending_set() -> SignalSet {
     current().signals.lock().pending.set() | process().pending.set()
 }
 
 /// Drops what waits of a signal that is ignored from now on.
-pub fn discard(signal: u32) {
+pub(crate) fn discard(signal: u32) {
     let drop_all = |count: usize, take: &dyn Fn() -> Option<SignalInfo>| {
         // One more, which may wait without details.
         for _ in 0..=count {
@@ -119,7 +119,7 @@ pub fn discard(signal: u32) {
 
 /// Sets the calling thread's mask. What it lets in now is delivered on the way out, if that looks
 /// ([`look_again`]); what it blocks now, another thread may take.
-pub fn set_mask(mask: SignalSet) {
+pub(crate) fn set_mask(mask: SignalSet) {
     let mask = mask & !UNBLOCKABLE;
     let before = core::mem::replace(&mut current().signals.lock().mask, mask);
     hand_on(mask & !before);
@@ -127,7 +127,7 @@ pub fn set_mask(mask: SignalSet) {
 
 /// Has other threads look for the app's signals of `set`: the calling one, which may have been chosen for them, does
 /// not take them any more.
-pub fn hand_on(set: SignalSet) {
+pub(crate) fn hand_on(set: SignalSet) {
     let mut left = process().pending.set() & set;
     if left == 0 {
         return;
@@ -144,6 +144,6 @@ pub fn hand_on(set: SignalSet) {
 }
 
 /// Makes the way out look for signals again: the calling thread's mask changed.
-pub fn look_again() {
+pub(crate) fn look_again() {
     this_cpu().request(exit_work::SIGNAL);
 }

@@ -14,7 +14,7 @@ use crate::task::signal::{DEFAULT, IGNORE, SYNCHRONOUS, SigAction, SignalInfo, U
 
 /// Why the processor stopped the app, as signal, code and address.
 #[derive(Clone, Copy, Debug)]
-pub struct Cause {
+pub(crate) struct Cause {
     /// What a handler is told.
     pub info: SignalInfo,
     /// The exception's vector.
@@ -30,24 +30,24 @@ impl Cause {
     }
 
     /// A breakpoint (`int3`). Linux tells no address.
-    pub const BREAKPOINT: Self = Self::new(SIGTRAP, SI_KERNEL, 0);
+    pub(crate) const BREAKPOINT: Self = Self::new(SIGTRAP, SI_KERNEL, 0);
     /// A privileged instruction, a bad segment, a non-canonical address, no stack for a handler. Linux knows no address.
-    pub const GENERAL_PROTECTION: Self = Self::new(SIGSEGV, SI_KERNEL, 0);
+    pub(crate) const GENERAL_PROTECTION: Self = Self::new(SIGSEGV, SI_KERNEL, 0);
     /// An unaligned access with AC set.
-    pub const ALIGNMENT: Self = Self::new(SIGBUS, BUS_ADRALN, 0);
+    pub(crate) const ALIGNMENT: Self = Self::new(SIGBUS, BUS_ADRALN, 0);
 
     /// Division by zero, or a quotient that does not fit.
-    pub const fn divide(address: u64) -> Self {
+    pub(crate) const fn divide(address: u64) -> Self {
         Self::new(SIGFPE, FPE_INTDIV, address)
     }
 
     /// A single step, or `int1`.
-    pub const fn debug(address: u64, is_step: bool) -> Self {
+    pub(crate) const fn debug(address: u64, is_step: bool) -> Self {
         Self::new(SIGTRAP, if is_step { TRAP_TRACE } else { TRAP_BRKPT }, address)
     }
 
     /// An unmasked floating-point exception, of those whose flags are set (SDM Vol. 1, 8.1.3 and 10.2.3).
-    pub const fn floating_point(address: u64, flags: u32) -> Self {
+    pub(crate) const fn floating_point(address: u64, flags: u32) -> Self {
         let code = match flags {
             _ if flags & 1 != 0 => FPE_FLTINV,
             _ if flags & 4 != 0 => FPE_FLTDIV,
@@ -62,12 +62,12 @@ impl Cause {
     }
 
     /// No such instruction.
-    pub const fn illegal_instruction(address: u64) -> Self {
+    pub(crate) const fn illegal_instruction(address: u64) -> Self {
         Self::new(SIGILL, ILL_ILLOPN, address)
     }
 
     /// An access that the app's regions do not allow, or that memory was short for.
-    pub const fn page_fault(address: u64, failure: Failure, error_code: u64) -> Self {
+    pub(crate) const fn page_fault(address: u64, failure: Failure, error_code: u64) -> Self {
         let mut cause = match failure {
             Failure::NotMapped => Self::new(SIGSEGV, SEGV_MAPERR, address),
             Failure::NotAllowed => Self::new(SIGSEGV, SEGV_ACCERR, address),
@@ -83,7 +83,7 @@ impl Cause {
     }
 
     /// The cause with the processor's own words.
-    pub const fn with_trap(mut self, trap: u64, error_code: u64) -> Self {
+    pub(crate) const fn with_trap(mut self, trap: u64, error_code: u64) -> Self {
         self.trap = trap;
         self.error_code = error_code;
         self
@@ -92,7 +92,7 @@ impl Cause {
 
 /// Delivers a fault's signal to the running thread at once: to its handler, or, if there is none
 /// or it is blocked, to the end of the app.
-pub fn force(frame: &mut TrapFrame, cause: Cause) {
+pub(crate) fn force(frame: &mut TrapFrame, cause: Cause) {
     let signal = cause.info.signal;
     let mask = current().signals.lock().mask;
     let action = process().dispositions.lock().take(signal);
@@ -103,7 +103,7 @@ pub fn force(frame: &mut TrapFrame, cause: Cause) {
 }
 
 /// On the way to ring 3: delivers what is pending, and settles a call that a signal cut short.
-pub fn deliver_pending(frame: &mut TrapFrame) {
+pub(crate) fn deliver_pending(frame: &mut TrapFrame) {
     if process::is_ending() {
         exit::rest();
     }
@@ -176,7 +176,7 @@ fn run_handler(frame: &mut TrapFrame, cause: Cause, action: SigAction) {
 static CRASH_REPORT: Once<fn(&TrapFrame, &Cause)> = Once::new();
 
 /// Sets who tells people of a fault that ends the app.
-pub fn set_crash_report(report: fn(&TrapFrame, &Cause)) {
+pub(crate) fn set_crash_report(report: fn(&TrapFrame, &Cause)) {
     CRASH_REPORT.call_once(|| report);
 }
 

@@ -21,7 +21,7 @@ use crate::task::signal::{AlternateStack, SigAction, SignalSet};
 /// `stack_t`.
 #[derive(Clone, Copy)]
 #[repr(C)]
-pub struct StackT {
+pub(crate) struct StackT {
     /// Lowest address.
     pub base: u64,
     /// `SS_*`.
@@ -121,7 +121,7 @@ const FIXED_FLAGS: u64 = 0x202;
 const UC_FLAGS: u64 = 0b111;
 
 /// Pushes a frame for `cause` and points `frame` at the handler.
-pub fn push(frame: &mut TrapFrame, cause: &Cause, action: &SigAction) -> Result<(), Fault> {
+pub(crate) fn push(frame: &mut TrapFrame, cause: &Cause, action: &SigAction) -> Result<(), Fault> {
     if action.flags & u64::from(SA_RESTORER) == 0 {
         return Err(Fault);
     }
@@ -178,7 +178,7 @@ pub fn push(frame: &mut TrapFrame, cause: &Cause, action: &SigAction) -> Result<
 }
 
 /// `stack_t` for the thread's alternate stack, as `sigaltstack` and frames show it.
-pub fn describe(alternate: &AlternateStack, stack_pointer: u64) -> StackT {
+pub(crate) fn describe(alternate: &AlternateStack, stack_pointer: u64) -> StackT {
     let mut flags = if alternate.size == 0 { SS_DISABLE } else { 0 };
     if alternate.contains(stack_pointer) {
         flags = SS_ONSTACK;
@@ -233,7 +233,7 @@ fn signal_info(cause: &Cause) -> [u64; 16] {
 }
 
 /// `rt_sigreturn`: takes the frame at the app's stack pointer back.
-pub fn pop(frame: &mut TrapFrame) -> Result<(), Fault> {
+pub(crate) fn pop(frame: &mut TrapFrame) -> Result<(), Fault> {
     // The handler's `ret` has taken the restorer's address.
     let pushed: RtSigFrame = UserPtr::new(frame.rsp.wrapping_sub(8)).read()?;
     let context = &pushed.context;

@@ -27,14 +27,14 @@ const MAX_TIMERS: u64 = 1024;
 
 /// When, on the clock since boot, so much more processor time can have been used at the earliest: all cores may work on it. Nobody counts
 /// it more finely than this.
-pub fn earliest_ns(more_ns: u64) -> u64 {
+pub(crate) fn earliest_ns(more_ns: u64) -> u64 {
     const TICK_NS: u64 = 1_000_000;
     time::now_ns().saturating_add((more_ns / cpu::online() as u64).max(TICK_NS))
 }
 
 /// Whom a timer tells.
 #[derive(Clone, Copy, Debug)]
-pub enum Target {
+pub(crate) enum Target {
     /// Nobody (`SIGEV_NONE`): the app asks for the time left.
     Nobody,
     /// The app.
@@ -45,7 +45,7 @@ pub enum Target {
 
 /// The timers of setitimer(2). Their numbers are ones that timer_create(2) never gives.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum IntervalTimer {
+pub(crate) enum IntervalTimer {
     /// Of real time, which alarm(2) sets, too.
     Real = -1,
     /// Of the app's processor time. What it spends in calls is counted with it, as in all accounts of this kernel.
@@ -68,7 +68,7 @@ struct State {
 }
 
 /// One timer.
-pub struct SignalTimer {
+pub(crate) struct SignalTimer {
     state: SpinLock<State>,
     id: i32,
     /// What it runs on, where that is processor time.
@@ -79,7 +79,7 @@ pub struct SignalTimer {
 
 /// When a timer expires next, and again: nanoseconds, 0 for never.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Setting {
+pub(crate) struct Setting {
     /// From now, or since boot where the call says so.
     pub first_ns: u64,
     /// Between further ones.
@@ -99,7 +99,7 @@ impl SignalTimer {
     }
 
     /// What its clock shows if that is one of processor time.
-    pub fn cpu_time_ns(&self) -> Option<u64> {
+    pub(crate) fn cpu_time_ns(&self) -> Option<u64> {
         self.cpu_clock.as_ref().map(CpuClock::now_ns)
     }
 
@@ -109,12 +109,12 @@ impl SignalTimer {
 
     /// Starts it at `next_ns` on its clock (the usual one shows the time since boot), or stops it; answers what was set
     /// before.
-    pub fn set(&self, next_ns: Option<u64>, interval_ns: u64) -> Setting {
+    pub(crate) fn set(&self, next_ns: Option<u64>, interval_ns: u64) -> Setting {
         self.set_after(next_ns.map(|next_ns| (next_ns, 0)), interval_ns)
     }
 
     /// The same for a first expiration that comes after so many which nobody has seen.
-    pub fn set_after(&self, first: Option<(u64, u64)>, interval_ns: u64) -> Setting {
+    pub(crate) fn set_after(&self, first: Option<(u64, u64)>, interval_ns: u64) -> Setting {
         let now_ns = self.now_ns();
         let mut state = self.state.lock();
         let before = self.remaining(&mut state, now_ns);
@@ -128,7 +128,7 @@ impl SignalTimer {
     }
 
     /// What is set.
-    pub fn setting(&self) -> Setting {
+    pub(crate) fn setting(&self) -> Setting {
         let now_ns = self.now_ns();
         self.remaining(&mut self.state.lock(), now_ns)
     }
@@ -142,7 +142,7 @@ impl SignalTimer {
     }
 
     /// Expirations that the last signal stood for besides its own.
-    pub fn overrun(&self) -> u32 {
+    pub(crate) fn overrun(&self) -> u32 {
         self.state.lock().overrun
     }
 
@@ -220,7 +220,7 @@ impl TimerTarget for SignalTimer {
 }
 
 /// A signal was taken off its queue: what its receiver is told, `None` if it is void.
-pub fn take(info: SignalInfo) -> Option<SignalInfo> {
+pub(crate) fn take(info: SignalInfo) -> Option<SignalInfo> {
     let Some(signal) = info.timer else { return Some(info) };
     let overrun = find(signal.id).and_then(|timer| timer.signal_taken(signal.setting));
     if !info.is_posix_timer() {
@@ -232,7 +232,7 @@ pub fn take(info: SignalInfo) -> Option<SignalInfo> {
 }
 
 /// A signal was dropped: it is ignored now.
-pub fn signal_dropped(info: &SignalInfo) {
+pub(crate) fn signal_dropped(info: &SignalInfo) {
     let Some(signal) = info.timer else { return };
     if let Some(timer) = find(signal.id) {
         timer.signal_failed(signal.setting);
@@ -243,7 +243,7 @@ impl IntervalTimer {
     const ALL: [Self; 3] = [Self::Real, Self::Virtual, Self::Profile];
 
     /// The timer.
-    pub fn get(self) -> &'static Arc<SignalTimer> {
+    pub(crate) fn get(self) -> &'static Arc<SignalTimer> {
         static TIMERS: [Once<Arc<SignalTimer>>; 3] = [const { Once::new() }; 3];
         let (place, signal, cpu_clock) = match self {
             Self::Real => (&TIMERS[0], SIGALRM, None),
@@ -263,7 +263,7 @@ struct Timers {
 static TIMERS: SpinLock<Timers> = SpinLock::new(Timers { by_id: BTreeMap::new(), next_id: 0 });
 
 /// Makes a timer under a new number, which `target` is told; `None` if there are too many.
-pub fn create(target: impl FnOnce(i32) -> Target, cpu_clock: Option<CpuClock>) -> Option<i32> {
+pub(crate) fn create(target: impl FnOnce(i32) -> Target, cpu_clock: Option<CpuClock>) -> Option<i32> {
     let mut timers = TIMERS.lock();
     if timers.by_id.len() as u64 >= limits::soft(RLIMIT_SIGPENDING).min(MAX_TIMERS) {
         return None;
@@ -275,7 +275,7 @@ pub fn create(target: impl FnOnce(i32) -> Target, cpu_clock: Option<CpuClock>) -
 }
 
 /// The timer with a number.
-pub fn find(id: i32) -> Option<Arc<SignalTimer>> {
+pub(crate) fn find(id: i32) -> Option<Arc<SignalTimer>> {
     if let Some(interval) = IntervalTimer::ALL.into_iter().find(|interval| *interval as i32 == id) {
         return Some(Arc::clone(interval.get()));
     }
@@ -283,7 +283,7 @@ pub fn find(id: i32) -> Option<Arc<SignalTimer>> {
 }
 
 /// Ends all timers of timer_create(2).
-pub fn delete_all() {
+pub(crate) fn delete_all() {
     loop {
         let first = TIMERS.lock().by_id.keys().next().copied();
         let Some(id) = first else { break };
@@ -293,7 +293,7 @@ pub fn delete_all() {
 }
 
 /// Ends a timer. False if there is none.
-pub fn delete(id: i32) -> bool {
+pub(crate) fn delete(id: i32) -> bool {
     let removed = TIMERS.lock().by_id.remove(&id);
     // A running timer holds a reference to itself.
     removed.map(|timer| timer.set(None, 0)).is_some()

@@ -7,10 +7,10 @@
 //! - [`syslog`]: tells a server what is logged and written to the console.
 
 mod balloon;
-pub mod config;
-pub mod ntp;
-pub mod shutdown;
-pub mod syslog;
+pub(crate) mod config;
+pub(crate) mod ntp;
+pub(crate) mod shutdown;
+pub(crate) mod syslog;
 
 use core::net::Ipv4Addr;
 
@@ -19,14 +19,14 @@ use unikernel_cmdline::Options;
 use crate::drivers::virtio::VirtioDevice;
 
 /// Starts what the command line asks for, and what there is a device for.
-pub fn start(options: &Options, balloon: Option<VirtioDevice>) {
+pub(crate) fn start(options: &Options, balloon: Option<VirtioDevice>) {
     balloon.into_iter().for_each(balloon::init);
     ntp::init(&options.system);
     syslog::init(&options.system);
 }
 
 /// The machine's addresses have changed, and DHCP may have told of time servers. No lock of the network may be held.
-pub fn addresses_changed(time_servers: &[Ipv4Addr]) {
+pub(crate) fn addresses_changed(time_servers: &[Ipv4Addr]) {
     ntp::addresses_changed(time_servers);
     syslog::addresses_changed();
 }

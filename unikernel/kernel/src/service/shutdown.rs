@@ -31,7 +31,7 @@ static PATIENCE_NS: AtomicU64 = AtomicU64::new(USUAL_SECONDS as u64 * NS_PER_SEC
 static DEADLINE_NS: AtomicU64 = AtomicU64::new(0);
 
 /// Sets how long a stop takes at most (`stop=`).
-pub fn set_patience(seconds: u32) {
+pub(crate) fn set_patience(seconds: u32) {
     PATIENCE_NS.store(u64::from(seconds) * NS_PER_SECOND, Ordering::Relaxed);
 }
 
@@ -54,7 +54,7 @@ impl TimerTarget for Impatience {
 }
 
 /// The power button, from its interrupt.
-pub fn power_button() {
+pub(crate) fn power_button() {
     let (deadline_ns, is_first) = begin();
     net::refuse_connections();
     send_to_process(SignalInfo::from_kernel(SIGTERM));
@@ -83,12 +83,12 @@ fn drain() {
 static EXIT_ACTION: SpinLock<ExitAction> = SpinLock::new(ExitAction::PowerOff);
 
 /// Sets what happens when the app ends (`exit=`).
-pub fn set_exit_action(action: ExitAction) {
+pub(crate) fn set_exit_action(action: ExitAction) {
     *EXIT_ACTION.lock() = action;
 }
 
 /// The app has ended: the machine has nothing left to do.
-pub fn end(code: i32) -> ! {
+pub(crate) fn end(code: i32) -> ! {
     exit::rest_others();
     // What the app wrote last should reach its peers: the segments are in the send buffers.
     drain();
@@ -104,7 +104,7 @@ pub fn end(code: i32) -> ! {
 }
 
 /// Ends the machine as configured. Where the debug-exit port exists, writing to it is the end.
-pub fn end_machine(action: ExitAction, code: u8) -> ! {
+pub(crate) fn end_machine(action: ExitAction, code: u8) -> ! {
     match action {
         ExitAction::Halt => power::halt(),
         ExitAction::Reboot => power::reboot(),

@@ -20,7 +20,7 @@ use crate::sync::SpinLock;
 use crate::task::{WaitQueue, scheduler};
 
 /// How long the end of the machine waits for a network that is not there.
-pub const LAST_WAIT_NS: u64 = 1_000_000_000;
+pub(crate) const LAST_WAIT_NS: u64 = 1_000_000_000;
 /// How long a sender waits that could not send, at first and at most.
 const FIRST_PAUSE_NS: u64 = 10_000_000;
 const LONGEST_PAUSE_NS: u64 = 1_000_000_000;
@@ -47,7 +47,7 @@ pub(super) fn init(options: &SystemOptions) {
 
 /// Wakes the sender if there are lines. Call it without locks.
 #[inline]
-pub fn wake() {
+pub(crate) fn wake() {
     if records::take_news() {
         NEWS.wake_all();
     }
@@ -60,12 +60,12 @@ pub(super) fn addresses_changed() {
 }
 
 /// True if lines wait that could be sent.
-pub fn has_unsent() -> bool {
+pub(crate) fn has_unsent() -> bool {
     SENDER.lock().as_ref().is_some_and(Sender::has_unsent)
 }
 
 /// Sends what can be sent now: the machine is about to end, and no other thread runs.
-pub fn finish() {
+pub(crate) fn finish() {
     // A core that was stopped may have held the lock.
     if let Some(mut sender) = SENDER.try_lock()
         && let Some(sender) = &mut *sender

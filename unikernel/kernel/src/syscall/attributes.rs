@@ -93,17 +93,17 @@ fn opened(fd: i32) -> Result<Named, Errno> {
 }
 
 /// chmod(2).
-pub fn sys_chmod(path: UserPtr<u8>, mode: u32) -> SysResult {
+pub(crate) fn sys_chmod(path: UserPtr<u8>, mode: u32) -> SysResult {
     sys_fchmodat(AT_FDCWD, path, mode)
 }
 
 /// fchmodat(2), the raw call, which has no flags.
-pub fn sys_fchmodat(directory: i32, path: UserPtr<u8>, mode: u32) -> SysResult {
+pub(crate) fn sys_fchmodat(directory: i32, path: UserPtr<u8>, mode: u32) -> SysResult {
     sys_fchmodat2(directory, path, mode, 0)
 }
 
 /// fchmodat2(2).
-pub fn sys_fchmodat2(directory: i32, path: UserPtr<u8>, mode: u32, flags: u32) -> SysResult {
+pub(crate) fn sys_fchmodat2(directory: i32, path: UserPtr<u8>, mode: u32, flags: u32) -> SysResult {
     if flags & !(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH) != 0 {
         return Err(Errno::EINVAL);
     }
@@ -117,7 +117,7 @@ pub fn sys_fchmodat2(directory: i32, path: UserPtr<u8>, mode: u32, flags: u32) -
 }
 
 /// fchmod(2).
-pub fn sys_fchmod(fd: i32, mode: u32) -> SysResult {
+pub(crate) fn sys_fchmod(fd: i32, mode: u32) -> SysResult {
     change(&opened(fd)?, permissions(mode))
 }
 
@@ -130,17 +130,23 @@ fn set_owner(named: &Named, user: u32, group: u32) -> SysResult {
 }
 
 /// chown(2).
-pub fn sys_chown(path: UserPtr<u8>, user: u32, group: u32) -> SysResult {
+pub(crate) fn sys_chown(path: UserPtr<u8>, user: u32, group: u32) -> SysResult {
     sys_fchownat(AT_FDCWD, path, user, group, 0)
 }
 
 /// lchown(2).
-pub fn sys_lchown(path: UserPtr<u8>, user: u32, group: u32) -> SysResult {
+pub(crate) fn sys_lchown(path: UserPtr<u8>, user: u32, group: u32) -> SysResult {
     sys_fchownat(AT_FDCWD, path, user, group, AT_SYMLINK_NOFOLLOW)
 }
 
 /// fchownat(2).
-pub fn sys_fchownat(directory: i32, path: UserPtr<u8>, user: u32, group: u32, flags: u32) -> SysResult {
+pub(crate) fn sys_fchownat(
+    directory: i32,
+    path: UserPtr<u8>,
+    user: u32,
+    group: u32,
+    flags: u32,
+) -> SysResult {
     if flags & !(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH) != 0 {
         return Err(Errno::EINVAL);
     }
@@ -148,7 +154,7 @@ pub fn sys_fchownat(directory: i32, path: UserPtr<u8>, user: u32, group: u32, fl
 }
 
 /// fchown(2).
-pub fn sys_fchown(fd: i32, user: u32, group: u32) -> SysResult {
+pub(crate) fn sys_fchown(fd: i32, user: u32, group: u32) -> SysResult {
     set_owner(&opened(fd)?, user, group)
 }
 
@@ -171,7 +177,7 @@ fn file_time(time: __kernel_old_timeval) -> Result<Timestamp, Errno> {
 }
 
 /// utimensat(2).
-pub fn sys_utimensat(
+pub(crate) fn sys_utimensat(
     directory: i32,
     path: UserPtr<u8>,
     times: UserPtr<[__kernel_timespec; 2]>,
@@ -204,7 +210,7 @@ fn set_times(directory: i32, path: UserPtr<u8>, times: [Option<Timestamp>; 2], f
 }
 
 /// utime(2): in seconds.
-pub fn sys_utime(path: UserPtr<u8>, times: UserPtr<[i64; 2]>) -> SysResult {
+pub(crate) fn sys_utime(path: UserPtr<u8>, times: UserPtr<[i64; 2]>) -> SysResult {
     let wanted = match times.non_null() {
         None => [Some(vfs::now()); 2],
         Some(times) => times.read()?.map(|seconds| Some(Timestamp { seconds, nanoseconds: 0 })),
@@ -213,12 +219,12 @@ pub fn sys_utime(path: UserPtr<u8>, times: UserPtr<[i64; 2]>) -> SysResult {
 }
 
 /// utimes(2): in microseconds.
-pub fn sys_utimes(path: UserPtr<u8>, times: UserPtr<[__kernel_old_timeval; 2]>) -> SysResult {
+pub(crate) fn sys_utimes(path: UserPtr<u8>, times: UserPtr<[__kernel_old_timeval; 2]>) -> SysResult {
     sys_futimesat(AT_FDCWD, path.non_null().ok_or(Errno::EFAULT)?, times)
 }
 
 /// futimesat(2).
-pub fn sys_futimesat(
+pub(crate) fn sys_futimesat(
     directory: i32,
     path: UserPtr<u8>,
     times: UserPtr<[__kernel_old_timeval; 2]>,
@@ -234,7 +240,7 @@ pub fn sys_futimesat(
 }
 
 /// truncate(2).
-pub fn sys_truncate(path: UserPtr<u8>, len: i64) -> SysResult {
+pub(crate) fn sys_truncate(path: UserPtr<u8>, len: i64) -> SysResult {
     let len = u64::try_from(len).map_err(|_| Errno::EINVAL)?;
     match resolve(AT_FDCWD, path, 0)? {
         Named::Node(found) => match (found.metadata().mode & S_IFMT, found) {
@@ -254,12 +260,12 @@ pub fn sys_truncate(path: UserPtr<u8>, len: i64) -> SysResult {
 }
 
 /// ftruncate(2).
-pub fn sys_ftruncate(fd: i32, len: i64) -> SysResult {
+pub(crate) fn sys_ftruncate(fd: i32, len: i64) -> SysResult {
     let len = ops::file::length_of(len)?;
     ops::file::truncate(&*file::get(fd)?, len)
 }
 
 /// fallocate(2).
-pub fn sys_fallocate(fd: i32, mode: u32, offset: i64, len: i64) -> SysResult {
+pub(crate) fn sys_fallocate(fd: i32, mode: u32, offset: i64, len: i64) -> SysResult {
     ops::file::allocate(&*file::get(fd)?, mode, offset, len)
 }

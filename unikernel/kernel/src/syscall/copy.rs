@@ -82,7 +82,7 @@ fn pump(
 
 /// sendfile(2): from what has an offset to anything. A pipe is filled once, as splice(2) does; other targets are waited for
 /// until all is written, unless their descriptor says otherwise.
-pub fn sys_sendfile(out_fd: i32, in_fd: i32, offset: UserPtr<i64>, count: usize) -> SysResult {
+pub(crate) fn sys_sendfile(out_fd: i32, in_fd: i32, offset: UserPtr<i64>, count: usize) -> SysResult {
     let (to, from) = (file::get(out_fd)?, file::get(in_fd)?);
     if !to.flags().can_write() || !from.flags().can_read() {
         return Err(Errno::EBADF);
@@ -137,7 +137,7 @@ fn start_of(opened: &OpenFile, offset: UserPtr<i64>) -> Result<u64, Errno> {
 }
 
 /// copy_file_range(2): between regular files of one filesystem.
-pub fn sys_copy_file_range(
+pub(crate) fn sys_copy_file_range(
     in_fd: i32,
     in_offset: UserPtr<i64>,
     out_fd: i32,

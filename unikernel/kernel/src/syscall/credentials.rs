@@ -14,52 +14,52 @@ use crate::task::current;
 use crate::task::process::process;
 
 /// getuid(2).
-pub fn sys_getuid() -> SysResult {
+pub(crate) fn sys_getuid() -> SysResult {
     Ok(credentials::ids().0.real as usize)
 }
 
 /// geteuid(2).
-pub fn sys_geteuid() -> SysResult {
+pub(crate) fn sys_geteuid() -> SysResult {
     Ok(credentials::ids().0.effective as usize)
 }
 
 /// getgid(2).
-pub fn sys_getgid() -> SysResult {
+pub(crate) fn sys_getgid() -> SysResult {
     Ok(credentials::ids().1.real as usize)
 }
 
 /// getegid(2).
-pub fn sys_getegid() -> SysResult {
+pub(crate) fn sys_getegid() -> SysResult {
     Ok(credentials::ids().1.effective as usize)
 }
 
 /// setuid(2).
-pub fn sys_setuid(id: u32) -> SysResult {
+pub(crate) fn sys_setuid(id: u32) -> SysResult {
     change_user(|ids, is_privileged| ids.set_one(id, is_privileged))
 }
 
 /// setgid(2).
-pub fn sys_setgid(id: u32) -> SysResult {
+pub(crate) fn sys_setgid(id: u32) -> SysResult {
     change_group(|ids, is_privileged| ids.set_one(id, is_privileged))
 }
 
 /// setreuid(2).
-pub fn sys_setreuid(real: u32, effective: u32) -> SysResult {
+pub(crate) fn sys_setreuid(real: u32, effective: u32) -> SysResult {
     change_user(|ids, is_privileged| ids.set_pair(real, effective, is_privileged))
 }
 
 /// setregid(2).
-pub fn sys_setregid(real: u32, effective: u32) -> SysResult {
+pub(crate) fn sys_setregid(real: u32, effective: u32) -> SysResult {
     change_group(|ids, is_privileged| ids.set_pair(real, effective, is_privileged))
 }
 
 /// setresuid(2).
-pub fn sys_setresuid(real: u32, effective: u32, saved: u32) -> SysResult {
+pub(crate) fn sys_setresuid(real: u32, effective: u32, saved: u32) -> SysResult {
     change_user(|ids, is_privileged| ids.set([real, effective, saved], is_privileged))
 }
 
 /// setresgid(2).
-pub fn sys_setresgid(real: u32, effective: u32, saved: u32) -> SysResult {
+pub(crate) fn sys_setresgid(real: u32, effective: u32, saved: u32) -> SysResult {
     change_group(|ids, is_privileged| ids.set([real, effective, saved], is_privileged))
 }
 
@@ -71,19 +71,19 @@ fn write_ids(ids: Ids, places: [UserPtr<u32>; 3]) -> SysResult {
 }
 
 /// getresuid(2).
-pub fn sys_getresuid(real: UserPtr<u32>, effective: UserPtr<u32>, saved: UserPtr<u32>) -> SysResult {
+pub(crate) fn sys_getresuid(real: UserPtr<u32>, effective: UserPtr<u32>, saved: UserPtr<u32>) -> SysResult {
     let ids = credentials::ids().0;
     write_ids(ids, [real, effective, saved])
 }
 
 /// getresgid(2).
-pub fn sys_getresgid(real: UserPtr<u32>, effective: UserPtr<u32>, saved: UserPtr<u32>) -> SysResult {
+pub(crate) fn sys_getresgid(real: UserPtr<u32>, effective: UserPtr<u32>, saved: UserPtr<u32>) -> SysResult {
     let ids = credentials::ids().1;
     write_ids(ids, [real, effective, saved])
 }
 
 /// getgroups(2).
-pub fn sys_getgroups(count: i32, list: UserPtr<u32>) -> SysResult {
+pub(crate) fn sys_getgroups(count: i32, list: UserPtr<u32>) -> SysResult {
     let count = usize::try_from(count).map_err(|_| Errno::EINVAL)?;
     let groups = credentials::groups();
     let groups = groups.as_deref().map_or(&[][..], Vec::as_slice);
@@ -100,7 +100,7 @@ pub fn sys_getgroups(count: i32, list: UserPtr<u32>) -> SysResult {
 }
 
 /// setgroups(2).
-pub fn sys_setgroups(count: u32, list: UserPtr<u32>) -> SysResult {
+pub(crate) fn sys_setgroups(count: u32, list: UserPtr<u32>) -> SysResult {
     if !credentials::has(Capability::SetGid) {
         return Err(Errno::EPERM);
     }
@@ -129,7 +129,7 @@ fn check_version(header: UserPtr<u32>) -> Result<i32, Errno> {
 }
 
 /// capget(2).
-pub fn sys_capget(header: UserPtr<u32>, data: UserPtr<CapabilityWords>) -> SysResult {
+pub(crate) fn sys_capget(header: UserPtr<u32>, data: UserPtr<CapabilityWords>) -> SysResult {
     match check_version(header) {
         // Without a place for the answer, the version was the question.
         Err(Errno::EINVAL) if data.is_null() => return Ok(0),
@@ -150,7 +150,7 @@ pub fn sys_capget(header: UserPtr<u32>, data: UserPtr<CapabilityWords>) -> SysRe
 }
 
 /// capset(2): the app gives capabilities up.
-pub fn sys_capset(header: UserPtr<u32>, data: UserPtr<CapabilityWords>) -> SysResult {
+pub(crate) fn sys_capset(header: UserPtr<u32>, data: UserPtr<CapabilityWords>) -> SysResult {
     // Nobody but oneself.
     if ![0, current().id].contains(&check_version(header)?) {
         return Err(Errno::EPERM);

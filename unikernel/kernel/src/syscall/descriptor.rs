@@ -24,13 +24,13 @@ const CLOSE_RANGE_UNSHARE: u32 = 1 << 1;
 const CLOSE_RANGE_CLOEXEC: u32 = 1 << 2;
 
 /// close(2).
-pub fn sys_close(fd: i32) -> SysResult {
+pub(crate) fn sys_close(fd: i32) -> SysResult {
     table::close(fd)?;
     Ok(0)
 }
 
 /// close_range(2).
-pub fn sys_close_range(first: u32, last: u32, flags: u32) -> SysResult {
+pub(crate) fn sys_close_range(first: u32, last: u32, flags: u32) -> SysResult {
     if first > last || flags & !(CLOSE_RANGE_UNSHARE | CLOSE_RANGE_CLOEXEC) != 0 {
         return Err(Errno::EINVAL);
     }
@@ -46,18 +46,18 @@ pub fn sys_close_range(first: u32, last: u32, flags: u32) -> SysResult {
 }
 
 /// dup(2).
-pub fn sys_dup(fd: i32) -> SysResult {
+pub(crate) fn sys_dup(fd: i32) -> SysResult {
     table::install(file::get_any(fd)?, OnExec::Keep)
 }
 
 /// dup2(2).
-pub fn sys_dup2(fd: i32, to: i32) -> SysResult {
+pub(crate) fn sys_dup2(fd: i32, to: i32) -> SysResult {
     let opened = file::get_any(fd)?;
     if fd == to { Ok(fd as usize) } else { table::replace(to, opened, OnExec::Keep) }
 }
 
 /// dup3(2).
-pub fn sys_dup3(fd: i32, to: i32, flags: u32) -> SysResult {
+pub(crate) fn sys_dup3(fd: i32, to: i32, flags: u32) -> SysResult {
     if flags & !O_CLOEXEC != 0 || fd == to {
         return Err(Errno::EINVAL);
     }
@@ -65,7 +65,7 @@ pub fn sys_dup3(fd: i32, to: i32, flags: u32) -> SysResult {
 }
 
 /// fcntl(2).
-pub fn sys_fcntl(fd: i32, command: u32, argument: u64) -> SysResult {
+pub(crate) fn sys_fcntl(fd: i32, command: u32, argument: u64) -> SysResult {
     let opened = file::get_any(fd)?;
     let is_about_descriptor = matches!(command, F_DUPFD | F_DUPFD_CLOEXEC | F_GETFD | F_SETFD | F_GETFL);
     if opened.flags().contains(FileFlags::PATH) && !is_about_descriptor {
@@ -125,23 +125,23 @@ fn add_seals(opened: &OpenFile, seals: u32) -> SysResult {
 }
 
 /// fsync(2).
-pub fn sys_fsync(fd: i32) -> SysResult {
+pub(crate) fn sys_fsync(fd: i32) -> SysResult {
     ops::file::sync(&*file::get(fd)?, Sync::All)
 }
 
 /// fdatasync(2).
-pub fn sys_fdatasync(fd: i32) -> SysResult {
+pub(crate) fn sys_fdatasync(fd: i32) -> SysResult {
     ops::file::sync(&*file::get(fd)?, Sync::Data)
 }
 
 /// sync(2).
-pub fn sys_sync() -> SysResult {
+pub(crate) fn sys_sync() -> SysResult {
     vfs::table::sync_all();
     Ok(0)
 }
 
 /// syncfs(2).
-pub fn sys_syncfs(fd: i32) -> SysResult {
+pub(crate) fn sys_syncfs(fd: i32) -> SysResult {
     if let Some(opened) = vfs::file::of(&*file::get(fd)?.file) {
         opened.sync_mount()?;
     }
@@ -149,7 +149,7 @@ pub fn sys_syncfs(fd: i32) -> SysResult {
 }
 
 /// sync_file_range(2). What is written goes to the disk, perhaps only into its own cache.
-pub fn sys_sync_file_range(fd: i32, offset: i64, len: i64, flags: u32) -> SysResult {
+pub(crate) fn sys_sync_file_range(fd: i32, offset: i64, len: i64, flags: u32) -> SysResult {
     const KNOWN: u32 = SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER;
     if flags & !KNOWN != 0 || offset < 0 || len < 0 {
         return Err(Errno::EINVAL);
@@ -177,7 +177,7 @@ pub fn sys_sync_file_range(fd: i32, offset: i64, len: i64, flags: u32) -> SysRes
 }
 
 /// posix_fadvise(2). Only files on disks have something to gain.
-pub fn sys_fadvise64(fd: i32, offset: i64, len: i64, advice: u32) -> SysResult {
+pub(crate) fn sys_fadvise64(fd: i32, offset: i64, len: i64, advice: u32) -> SysResult {
     let opened = file::get(fd)?;
     if opened.file.metadata().mode & S_IFMT == S_IFIFO {
         return Err(Errno::ESPIPE);
@@ -199,7 +199,7 @@ pub fn sys_fadvise64(fd: i32, offset: i64, len: i64, advice: u32) -> SysResult {
 }
 
 /// readahead(2).
-pub fn sys_readahead(fd: i32, offset: i64, count: usize) -> SysResult {
+pub(crate) fn sys_readahead(fd: i32, offset: i64, count: usize) -> SysResult {
     let opened = file::get(fd)?;
     if !opened.flags().can_read() {
         return Err(Errno::EBADF);
@@ -215,7 +215,7 @@ pub fn sys_readahead(fd: i32, offset: i64, count: usize) -> SysResult {
 }
 
 /// ioctl(2).
-pub fn sys_ioctl(fd: i32, request: u32, argument: u64) -> SysResult {
+pub(crate) fn sys_ioctl(fd: i32, request: u32, argument: u64) -> SysResult {
     let opened = file::get(fd)?;
     match request {
         FIONBIO => {

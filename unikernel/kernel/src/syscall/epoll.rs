@@ -16,12 +16,12 @@ use crate::task::signal::SignalSet;
 const MAX_EVENTS: i32 = i32::MAX / size_of::<epoll_event>() as i32;
 
 /// epoll_create(2). The size has had no meaning for long.
-pub fn sys_epoll_create(size: i32) -> SysResult {
+pub(crate) fn sys_epoll_create(size: i32) -> SysResult {
     if size <= 0 { Err(Errno::EINVAL) } else { sys_epoll_create1(0) }
 }
 
 /// epoll_create1(2).
-pub fn sys_epoll_create1(flags: u32) -> SysResult {
+pub(crate) fn sys_epoll_create1(flags: u32) -> SysResult {
     if flags & !EPOLL_CLOEXEC != 0 {
         return Err(Errno::EINVAL);
     }
@@ -39,12 +39,17 @@ fn wait(epoll: i32, events: UserPtr<epoll_event>, max: i32, deadline_ns: Option<
 }
 
 /// epoll_wait(2).
-pub fn sys_epoll_wait(epoll: i32, events: UserPtr<epoll_event>, max: i32, timeout_ms: i32) -> SysResult {
+pub(crate) fn sys_epoll_wait(
+    epoll: i32,
+    events: UserPtr<epoll_event>,
+    max: i32,
+    timeout_ms: i32,
+) -> SysResult {
     wait(epoll, events, max, deadline_of_millis(timeout_ms))
 }
 
 /// epoll_pwait(2).
-pub fn sys_epoll_pwait(
+pub(crate) fn sys_epoll_pwait(
     epoll: i32,
     events: UserPtr<epoll_event>,
     max: i32,
@@ -57,7 +62,7 @@ pub fn sys_epoll_pwait(
 }
 
 /// epoll_pwait2(2).
-pub fn sys_epoll_pwait2(
+pub(crate) fn sys_epoll_pwait2(
     epoll: i32,
     events: UserPtr<epoll_event>,
     max: i32,

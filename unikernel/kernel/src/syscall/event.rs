@@ -19,12 +19,12 @@ fn status_of(flags: u32) -> FileFlags {
 }
 
 /// pipe(2).
-pub fn sys_pipe(fds: UserPtr<[i32; 2]>) -> SysResult {
+pub(crate) fn sys_pipe(fds: UserPtr<[i32; 2]>) -> SysResult {
     sys_pipe2(fds, 0)
 }
 
 /// pipe2(2).
-pub fn sys_pipe2(fds: UserPtr<[i32; 2]>, flags: u32) -> SysResult {
+pub(crate) fn sys_pipe2(fds: UserPtr<[i32; 2]>, flags: u32) -> SysResult {
     if flags & !(O_CLOEXEC | O_NONBLOCK) != 0 {
         return Err(Errno::EINVAL);
     }
@@ -46,12 +46,12 @@ pub fn sys_pipe2(fds: UserPtr<[i32; 2]>, flags: u32) -> SysResult {
 }
 
 /// eventfd(2), the old call without flags.
-pub fn sys_eventfd(count: u32) -> SysResult {
+pub(crate) fn sys_eventfd(count: u32) -> SysResult {
     sys_eventfd2(count, 0)
 }
 
 /// eventfd2(2).
-pub fn sys_eventfd2(count: u32, flags: u32) -> SysResult {
+pub(crate) fn sys_eventfd2(count: u32, flags: u32) -> SysResult {
     if flags & !(EFD_CLOEXEC | EFD_NONBLOCK | EFD_SEMAPHORE) != 0 {
         return Err(Errno::EINVAL);
     }
@@ -61,7 +61,7 @@ pub fn sys_eventfd2(count: u32, flags: u32) -> SysResult {
 }
 
 /// timerfd_create(2).
-pub fn sys_timerfd_create(clock: u32, flags: u32) -> SysResult {
+pub(crate) fn sys_timerfd_create(clock: u32, flags: u32) -> SysResult {
     if flags & !(TFD_CLOEXEC | TFD_NONBLOCK) != 0 {
         return Err(Errno::EINVAL);
     }
@@ -75,7 +75,7 @@ pub fn sys_timerfd_create(clock: u32, flags: u32) -> SysResult {
 }
 
 /// timerfd_settime(2).
-pub fn sys_timerfd_settime(
+pub(crate) fn sys_timerfd_settime(
     fd: i32,
     flags: u32,
     new: UserPtr<__kernel_itimerspec>,
@@ -98,7 +98,7 @@ pub fn sys_timerfd_settime(
 }
 
 /// timerfd_gettime(2).
-pub fn sys_timerfd_gettime(fd: i32, current: UserPtr<__kernel_itimerspec>) -> SysResult {
+pub(crate) fn sys_timerfd_gettime(fd: i32, current: UserPtr<__kernel_itimerspec>) -> SysResult {
     let opened = file::get(fd)?;
     let timer: &TimerFd = opened.downcast().ok_or(Errno::EINVAL)?;
     current.write(to_itimerspec(timer.setting()))?;
@@ -113,12 +113,12 @@ fn to_itimerspec(setting: Setting) -> __kernel_itimerspec {
 }
 
 /// signalfd(2).
-pub fn sys_signalfd(fd: i32, set: UserPtr<SignalSet>, size: usize) -> SysResult {
+pub(crate) fn sys_signalfd(fd: i32, set: UserPtr<SignalSet>, size: usize) -> SysResult {
     sys_signalfd4(fd, set, size, 0)
 }
 
 /// signalfd4(2): a new descriptor, or another set for one that is there.
-pub fn sys_signalfd4(fd: i32, set: UserPtr<SignalSet>, size: usize, flags: u32) -> SysResult {
+pub(crate) fn sys_signalfd4(fd: i32, set: UserPtr<SignalSet>, size: usize, flags: u32) -> SysResult {
     if size != size_of::<SignalSet>() || flags & !(O_CLOEXEC | O_NONBLOCK) != 0 {
         return Err(Errno::EINVAL);
     }

@@ -27,13 +27,13 @@ const MOST_BYTES: u64 = 6 << 20;
 const POINTER_BYTES: usize = 8;
 
 /// execve(2).
-pub fn sys_execve(path: UserPtr<u8>, arguments: u64, environment: u64) -> SysResult {
+pub(crate) fn sys_execve(path: UserPtr<u8>, arguments: u64, environment: u64) -> SysResult {
     execute(AT_FDCWD, path, [arguments, environment], 0)?;
     replace::leave()
 }
 
 /// execveat(2).
-pub fn sys_execveat(
+pub(crate) fn sys_execveat(
     directory: i32,
     path: UserPtr<u8>,
     arguments: u64,

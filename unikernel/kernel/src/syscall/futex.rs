@@ -15,7 +15,7 @@ use crate::task::restart::Restart;
 const MAX_WORDS: u32 = 128;
 
 /// futex(2). The fourth argument is a time-out or a second count, by operation.
-pub fn sys_futex(
+pub(crate) fn sys_futex(
     address: u64,
     operation: u32,
     value: u32,
@@ -170,7 +170,7 @@ fn wake_op(address: u64, address2: u64, count: u32, count2: u32, encoded: u32) -
 }
 
 /// futex_waitv(2).
-pub fn sys_futex_waitv(
+pub(crate) fn sys_futex_waitv(
     words: UserPtr<futex_waitv>,
     count: u32,
     flags: u32,

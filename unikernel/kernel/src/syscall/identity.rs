@@ -18,27 +18,27 @@ use crate::task::{self, current, scheduler};
 use crate::tty::session;
 
 /// getpid(2).
-pub fn sys_getpid() -> SysResult {
+pub(crate) fn sys_getpid() -> SysResult {
     Ok(PROCESS_ID as usize)
 }
 
 /// getppid(2) and others that answer 0: init has no parent, and the app is root.
-pub fn sys_zero() -> SysResult {
+pub(crate) fn sys_zero() -> SysResult {
     Ok(0)
 }
 
 /// getpgid(2) and getsid(2): the app is its own group and session.
-pub fn sys_getpgid(pid: i32) -> SysResult {
+pub(crate) fn sys_getpgid(pid: i32) -> SysResult {
     if pid == 0 || pid == PROCESS_ID { Ok(PROCESS_ID as usize) } else { Err(Errno::ESRCH) }
 }
 
 /// setsid(2): once, the app may begin the session that it always had.
-pub fn sys_setsid() -> SysResult {
+pub(crate) fn sys_setsid() -> SysResult {
     if session::begin() { Ok(PROCESS_ID as usize) } else { Err(Errno::EPERM) }
 }
 
 /// setpgid(2): the group of a session's leader does not change.
-pub fn sys_setpgid(pid: i32, group: i32) -> SysResult {
+pub(crate) fn sys_setpgid(pid: i32, group: i32) -> SysResult {
     // No group means one of the process's own number.
     let group = if group == 0 { pid } else { group };
     match (pid, group) {
@@ -49,7 +49,7 @@ pub fn sys_setpgid(pid: i32, group: i32) -> SysResult {
 }
 
 /// uname(2).
-pub fn sys_uname(name: UserPtr<new_utsname>) -> SysResult {
+pub(crate) fn sys_uname(name: UserPtr<new_utsname>) -> SysResult {
     let mut names = new_utsname::zeroed();
     let set = |field: &mut [core::ffi::c_char], text: &str| {
         for (to, from) in field.iter_mut().zip(text.bytes()) {
@@ -67,7 +67,7 @@ pub fn sys_uname(name: UserPtr<new_utsname>) -> SysResult {
 }
 
 /// sysinfo(2).
-pub fn sys_sysinfo(info: UserPtr<sysinfo>) -> SysResult {
+pub(crate) fn sys_sysinfo(info: UserPtr<sysinfo>) -> SysResult {
     let mut answer = sysinfo::zeroed();
     answer.uptime = to_timespec(time::now_ns()).tv_sec;
     answer.totalram = frames::total_pages() as u64;
@@ -79,7 +79,7 @@ pub fn sys_sysinfo(info: UserPtr<sysinfo>) -> SysResult {
 }
 
 /// getrandom(2). The generator is seeded before the app starts, so no flag makes a difference.
-pub fn sys_getrandom(buffer: u64, len: usize, flags: u32) -> SysResult {
+pub(crate) fn sys_getrandom(buffer: u64, len: usize, flags: u32) -> SysResult {
     const CONTRADICTION: u32 = GRND_RANDOM | GRND_INSECURE;
     if flags & !(GRND_NONBLOCK | CONTRADICTION) != 0 || flags & CONTRADICTION == CONTRADICTION {
         return Err(Errno::EINVAL);
@@ -109,7 +109,12 @@ pub fn sys_getrandom(buffer: u64, len: usize, flags: u32) -> SysResult {
 }
 
 /// prlimit64(2).
-pub fn sys_prlimit64(pid: i32, resource: u32, new: UserPtr<rlimit64>, old: UserPtr<rlimit64>) -> SysResult {
+pub(crate) fn sys_prlimit64(
+    pid: i32,
+    resource: u32,
+    new: UserPtr<rlimit64>,
+    old: UserPtr<rlimit64>,
+) -> SysResult {
     if pid != 0 && pid != PROCESS_ID {
         return Err(Errno::ESRCH);
     }
@@ -127,19 +132,19 @@ pub fn sys_prlimit64(pid: i32, resource: u32, new: UserPtr<rlimit64>, old: UserP
 }
 
 /// getrlimit(2).
-pub fn sys_getrlimit(resource: u32, old: UserPtr<rlimit64>) -> SysResult {
+pub(crate) fn sys_getrlimit(resource: u32, old: UserPtr<rlimit64>) -> SysResult {
     let limit = limits::get(resource).ok_or(Errno::EINVAL)?;
     old.write(rlimit64 { rlim_cur: limit.soft, rlim_max: limit.hard })?;
     Ok(0)
 }
 
 /// setrlimit(2).
-pub fn sys_setrlimit(resource: u32, new: UserPtr<rlimit64>) -> SysResult {
+pub(crate) fn sys_setrlimit(resource: u32, new: UserPtr<rlimit64>) -> SysResult {
     sys_prlimit64(0, resource, UserPtr::new(new.non_null().ok_or(Errno::EFAULT)?.address()), UserPtr::new(0))
 }
 
 /// getrusage(2): processor time; the other fields are not counted.
-pub fn sys_getrusage(who: i32, usage: UserPtr<rusage>) -> SysResult {
+pub(crate) fn sys_getrusage(who: i32, usage: UserPtr<rusage>) -> SysResult {
     let nanoseconds = match who {
         RUSAGE_SELF => process().cpu_time_ns(),
         RUSAGE_THREAD => scheduler::cpu_time_ns(&current()),
@@ -159,7 +164,7 @@ const RUSAGE_THREAD: i32 = linux_raw_sys::general::RUSAGE_THREAD as i32;
 const RUSAGE_CHILDREN: i32 = linux_raw_sys::general::RUSAGE_CHILDREN;
 
 /// personality(2).
-pub fn sys_personality(persona: u32) -> SysResult {
+pub(crate) fn sys_personality(persona: u32) -> SysResult {
     const ASK: u32 = u32::MAX;
     static PERSONA: AtomicU32 = AtomicU32::new(0);
     let before = match persona {
@@ -170,7 +175,7 @@ pub fn sys_personality(persona: u32) -> SysResult {
 }
 
 /// arch_prctl(2): the TLS pointer.
-pub fn sys_arch_prctl(code: u32, argument: u64) -> SysResult {
+pub(crate) fn sys_arch_prctl(code: u32, argument: u64) -> SysResult {
     const ARCH_SET_FS: u32 = 0x1002;
     const ARCH_GET_FS: u32 = 0x1003;
     match code {

@@ -17,12 +17,12 @@ const OPTIONS: u32 =
     IN_ONLYDIR | IN_DONT_FOLLOW | IN_EXCL_UNLINK | IN_MASK_CREATE | IN_MASK_ADD | IN_ONESHOT | IN_ISDIR;
 
 /// inotify_init(2).
-pub fn sys_inotify_init() -> SysResult {
+pub(crate) fn sys_inotify_init() -> SysResult {
     sys_inotify_init1(0)
 }
 
 /// inotify_init1(2).
-pub fn sys_inotify_init1(flags: u32) -> SysResult {
+pub(crate) fn sys_inotify_init1(flags: u32) -> SysResult {
     if flags & !(IN_NONBLOCK | IN_CLOEXEC) != 0 {
         return Err(Errno::EINVAL);
     }
@@ -32,7 +32,7 @@ pub fn sys_inotify_init1(flags: u32) -> SysResult {
 }
 
 /// inotify_add_watch(2).
-pub fn sys_inotify_add_watch(fd: i32, path: UserPtr<u8>, mask: u32) -> SysResult {
+pub(crate) fn sys_inotify_add_watch(fd: i32, path: UserPtr<u8>, mask: u32) -> SysResult {
     let is_contradictory = mask & IN_MASK_ADD != 0 && mask & IN_MASK_CREATE != 0;
     if mask & IN_ALL_EVENTS == 0 || mask & !(IN_ALL_EVENTS | IN_UNMOUNT | OPTIONS) != 0 || is_contradictory {
         return Err(Errno::EINVAL);
@@ -53,7 +53,7 @@ pub fn sys_inotify_add_watch(fd: i32, path: UserPtr<u8>, mask: u32) -> SysResult
 }
 
 /// inotify_rm_watch(2).
-pub fn sys_inotify_rm_watch(fd: i32, descriptor: i32) -> SysResult {
+pub(crate) fn sys_inotify_rm_watch(fd: i32, descriptor: i32) -> SysResult {
     let opened = file::get(fd)?;
     let instance: &Inotify = opened.downcast().ok_or(Errno::EINVAL)?;
     if instance.queue.unwatch(descriptor) { Ok(0) } else { Err(Errno::EINVAL) }

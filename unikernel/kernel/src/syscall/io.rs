@@ -11,23 +11,23 @@ use crate::mem::user::{UserPtr, UserSlice};
 use crate::ops::buffers::{RawBuffer, buffer, read_buffers};
 
 /// read(2).
-pub fn sys_read(fd: i32, address: u64, len: usize) -> SysResult {
+pub(crate) fn sys_read(fd: i32, address: u64, len: usize) -> SysResult {
     file::get(fd)?.read(buffer(address, len)?)
 }
 
 /// write(2).
-pub fn sys_write(fd: i32, address: u64, len: usize) -> SysResult {
+pub(crate) fn sys_write(fd: i32, address: u64, len: usize) -> SysResult {
     file::get(fd)?.write(buffer(address, len)?)
 }
 
 /// readv(2).
-pub fn sys_readv(fd: i32, array: UserPtr<RawBuffer>, count: usize) -> SysResult {
+pub(crate) fn sys_readv(fd: i32, array: UserPtr<RawBuffer>, count: usize) -> SysResult {
     let opened = file::get(fd)?;
     opened.read_vectored(&read_buffers(array, count)?)
 }
 
 /// writev(2).
-pub fn sys_writev(fd: i32, array: UserPtr<RawBuffer>, count: usize) -> SysResult {
+pub(crate) fn sys_writev(fd: i32, array: UserPtr<RawBuffer>, count: usize) -> SysResult {
     let opened = file::get(fd)?;
     opened.write_vectored(&read_buffers(array, count)?)
 }
@@ -37,19 +37,19 @@ fn place(offset: i64) -> Result<u64, Errno> {
 }
 
 /// pread64(2).
-pub fn sys_pread64(fd: i32, address: u64, len: usize, offset: i64) -> SysResult {
+pub(crate) fn sys_pread64(fd: i32, address: u64, len: usize, offset: i64) -> SysResult {
     let offset = place(offset)?;
     file::get(fd)?.read_at(offset, buffer(address, len)?)
 }
 
 /// pwrite64(2).
-pub fn sys_pwrite64(fd: i32, address: u64, len: usize, offset: i64) -> SysResult {
+pub(crate) fn sys_pwrite64(fd: i32, address: u64, len: usize, offset: i64) -> SysResult {
     let offset = place(offset)?;
     file::get(fd)?.write_at(offset, buffer(address, len)?)
 }
 
 /// preadv(2). The offset's upper half is for machines with smaller registers.
-pub fn sys_preadv(fd: i32, array: UserPtr<RawBuffer>, count: usize, offset: i64) -> SysResult {
+pub(crate) fn sys_preadv(fd: i32, array: UserPtr<RawBuffer>, count: usize, offset: i64) -> SysResult {
     let offset = place(offset)?;
     let opened = file::get(fd)?;
     let buffers = read_buffers(array, count)?;
@@ -61,7 +61,7 @@ pub fn sys_preadv(fd: i32, array: UserPtr<RawBuffer>, count: usize, offset: i64)
 }
 
 /// pwritev(2).
-pub fn sys_pwritev(fd: i32, array: UserPtr<RawBuffer>, count: usize, offset: i64) -> SysResult {
+pub(crate) fn sys_pwritev(fd: i32, array: UserPtr<RawBuffer>, count: usize, offset: i64) -> SysResult {
     let offset = place(offset)?;
     let opened = file::get(fd)?;
     let buffers = read_buffers(array, count)?;
@@ -73,7 +73,7 @@ pub fn sys_pwritev(fd: i32, array: UserPtr<RawBuffer>, count: usize, offset: i64
 }
 
 /// preadv2(2). An offset of -1 stands for the file's own.
-pub fn sys_preadv2(
+pub(crate) fn sys_preadv2(
     fd: i32,
     array: UserPtr<RawBuffer>,
     count: usize,
@@ -95,7 +95,7 @@ pub fn sys_preadv2(
 }
 
 /// pwritev2(2). An offset of -1 stands for the file's own.
-pub fn sys_pwritev2(
+pub(crate) fn sys_pwritev2(
     fd: i32,
     array: UserPtr<RawBuffer>,
     count: usize,
@@ -121,7 +121,7 @@ pub fn sys_pwritev2(
 
 /// lseek(2). Holes (`SEEK_DATA`, `SEEK_HOLE`) are what the file says they are: files in memory and on disks have some, others are data up
 /// to their ends.
-pub fn sys_lseek(fd: i32, offset: i64, whence: u32) -> SysResult {
+pub(crate) fn sys_lseek(fd: i32, offset: i64, whence: u32) -> SysResult {
     let opened = file::get(fd)?;
     match whence {
         SEEK_SET => opened.seek(|_, _| u64::try_from(offset).ok()),

@@ -23,7 +23,7 @@ fn owner_of(opened: &Arc<OpenFile>) -> Owner {
 }
 
 /// flock(2). What is not a regular file can be locked by everybody at once.
-pub fn sys_flock(fd: i32, operation: u32) -> SysResult {
+pub(crate) fn sys_flock(fd: i32, operation: u32) -> SysResult {
     // Mandatory locks are gone from Linux, which accepts the words for them.
     const LOCK_MAND: u32 = 32;
     if operation & LOCK_MAND != 0 {
@@ -89,7 +89,7 @@ fn read_request(opened: &OpenFile, raw: &flock) -> Result<Request, Errno> {
 }
 
 /// The locking commands of fcntl(2).
-pub fn control(opened: &Arc<OpenFile>, command: u32, argument: UserPtr<flock>) -> SysResult {
+pub(crate) fn control(opened: &Arc<OpenFile>, command: u32, argument: UserPtr<flock>) -> SysResult {
     let raw = argument.read()?;
     let is_ofd = matches!(command, F_OFD_GETLK | F_OFD_SETLK | F_OFD_SETLKW);
     if is_ofd && raw.l_pid != 0 {

@@ -56,7 +56,7 @@ const LEGACY: u32 = MAP_TYPE
     | MAP_ABOVE4G;
 
 /// mmap(2).
-pub fn sys_mmap(address: u64, len: u64, bits: u32, flags: u32, fd: i32, offset: u64) -> SysResult {
+pub(crate) fn sys_mmap(address: u64, len: u64, bits: u32, flags: u32, fd: i32, offset: u64) -> SysResult {
     let protection = protection(bits)?;
     if len == 0 || !offset.is_multiple_of(4096) {
         return Err(Errno::EINVAL);
@@ -154,13 +154,13 @@ fn map_file(
 }
 
 /// munmap(2).
-pub fn sys_munmap(address: u64, len: u64) -> SysResult {
+pub(crate) fn sys_munmap(address: u64, len: u64) -> SysResult {
     space::unmap(address, len)?;
     Ok(0)
 }
 
 /// mprotect(2).
-pub fn sys_mprotect(address: u64, len: u64, bits: u64) -> SysResult {
+pub(crate) fn sys_mprotect(address: u64, len: u64, bits: u64) -> SysResult {
     const KNOWN: u32 = PROT_READ | PROT_WRITE | PROT_EXEC | PROT_GROWSDOWN | PROT_GROWSUP | PROT_SEM;
     let grows = bits as u32 & (PROT_GROWSDOWN | PROT_GROWSUP);
     if grows == PROT_GROWSDOWN | PROT_GROWSUP || !address.is_multiple_of(4096) {
@@ -184,7 +184,13 @@ pub fn sys_mprotect(address: u64, len: u64, bits: u64) -> SysResult {
 }
 
 /// mremap(2).
-pub fn sys_mremap(address: u64, old_len: u64, new_len: u64, flags: u64, new_address: u64) -> SysResult {
+pub(crate) fn sys_mremap(
+    address: u64,
+    old_len: u64,
+    new_len: u64,
+    flags: u64,
+    new_address: u64,
+) -> SysResult {
     const MOVE: u64 = MREMAP_MAYMOVE as u64;
     const MOVE_TO: u64 = (MREMAP_MAYMOVE | MREMAP_FIXED) as u64;
     const MOVE_PAGES: u64 = (MREMAP_MAYMOVE | MREMAP_DONTUNMAP) as u64;
@@ -218,7 +224,7 @@ pub fn sys_mremap(address: u64, old_len: u64, new_len: u64, flags: u64, new_addr
 }
 
 /// brk(2). The raw call answers the break, whether it moved or not.
-pub fn sys_brk(address: u64) -> SysResult {
+pub(crate) fn sys_brk(address: u64) -> SysResult {
     let (old, new) = space::set_break(address);
     if new > old {
         space::populate_new(old.next_multiple_of(4096)..new.next_multiple_of(4096));
@@ -235,7 +241,7 @@ fn pages_around(address: u64, len: u64) -> Result<(u64, u64), Errno> {
 }
 
 /// mlock(2): there is no swap, so memory is as good as locked once it is there.
-pub fn sys_mlock(address: u64, len: u64) -> SysResult {
+pub(crate) fn sys_mlock(address: u64, len: u64) -> SysResult {
     lock(address, len, true)
 }
 
@@ -257,7 +263,7 @@ fn lock(address: u64, len: u64, is_populated: bool) -> SysResult {
 }
 
 /// munlock(2).
-pub fn sys_munlock(address: u64, len: u64) -> SysResult {
+pub(crate) fn sys_munlock(address: u64, len: u64) -> SysResult {
     let (start, len) = pages_around(address, len)?;
     if len != 0 {
         space::set_locked(start, len, false)?;
@@ -278,7 +284,7 @@ fn check_locked(address: u64, len: u64) -> Result<(), Errno> {
 }
 
 /// mlock2(2).
-pub fn sys_mlock2(address: u64, len: u64, flags: u32) -> SysResult {
+pub(crate) fn sys_mlock2(address: u64, len: u64, flags: u32) -> SysResult {
     if flags & !MLOCK_ONFAULT != 0 {
         return Err(Errno::EINVAL);
     }
@@ -286,7 +292,7 @@ pub fn sys_mlock2(address: u64, len: u64, flags: u32) -> SysResult {
 }
 
 /// mlockall(2).
-pub fn sys_mlockall(flags: u32) -> SysResult {
+pub(crate) fn sys_mlockall(flags: u32) -> SysResult {
     let is_known = flags & !(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) == 0;
     if !is_known || flags == 0 || flags == MCL_ONFAULT {
         return Err(Errno::EINVAL);
@@ -314,14 +320,14 @@ pub fn sys_mlockall(flags: u32) -> SysResult {
 }
 
 /// munlockall(2).
-pub fn sys_munlockall() -> SysResult {
+pub(crate) fn sys_munlockall() -> SysResult {
     space::set_future_locks(FutureLocks::No);
     space::set_all_locked(false);
     Ok(0)
 }
 
 /// mincore(2).
-pub fn sys_mincore(address: u64, len: u64, vector: u64) -> SysResult {
+pub(crate) fn sys_mincore(address: u64, len: u64, vector: u64) -> SysResult {
     if !address.is_multiple_of(4096) {
         return Err(Errno::EINVAL);
     }
@@ -343,7 +349,7 @@ pub fn sys_mincore(address: u64, len: u64, vector: u64) -> SysResult {
 }
 
 /// msync(2). `MS_ASYNC` promises nothing: what is mapped is the file's own pages.
-pub fn sys_msync(address: u64, len: u64, flags: u32) -> SysResult {
+pub(crate) fn sys_msync(address: u64, len: u64, flags: u32) -> SysResult {
     if flags & !(MS_ASYNC | MS_SYNC | MS_INVALIDATE) != 0 || flags & MS_SYNC != 0 && flags & MS_ASYNC != 0 {
         return Err(Errno::EINVAL);
     }
@@ -370,7 +376,7 @@ pub fn sys_msync(address: u64, len: u64, flags: u32) -> SysResult {
 }
 
 /// membarrier(2). All memory is one process's, so what is private and what is global are the same.
-pub fn sys_membarrier(command: u32, flags: u32) -> SysResult {
+pub(crate) fn sys_membarrier(command: u32, flags: u32) -> SysResult {
     use linux_raw_sys::general::membarrier_cmd::*;
     /// True once the app has said that it will ask for private barriers.
     static IS_REGISTERED: AtomicBool = AtomicBool::new(false);

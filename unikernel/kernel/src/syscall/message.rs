@@ -36,7 +36,14 @@ fn mode_of(socket: &SocketRef, flags: MessageFlags) -> WaitMode {
 }
 
 /// sendto(2).
-pub fn sys_sendto(descriptor: i32, buffer: u64, len: usize, flags: u32, to: u64, to_len: u32) -> SysResult {
+pub(crate) fn sys_sendto(
+    descriptor: i32,
+    buffer: u64,
+    len: usize,
+    flags: u32,
+    to: u64,
+    to_len: u32,
+) -> SysResult {
     let buffers = [UserSlice::checked(buffer, len.min(MAX_TRANSFER_BYTES))?];
     let socket = SocketRef::get(descriptor)?;
     let flags = read_flags(flags)?;
@@ -48,7 +55,7 @@ pub fn sys_sendto(descriptor: i32, buffer: u64, len: usize, flags: u32, to: u64,
 }
 
 /// recvfrom(2).
-pub fn sys_recvfrom(
+pub(crate) fn sys_recvfrom(
     descriptor: i32,
     buffer: u64,
     len: usize,
@@ -69,7 +76,7 @@ pub fn sys_recvfrom(
 }
 
 /// sendmsg(2).
-pub fn sys_sendmsg(descriptor: i32, message: UserPtr<msghdr>, flags: u32) -> SysResult {
+pub(crate) fn sys_sendmsg(descriptor: i32, message: UserPtr<msghdr>, flags: u32) -> SysResult {
     check_compat(flags)?;
     let socket = SocketRef::get(descriptor)?;
     send_one(&socket, &message.read()?, read_flags(flags)?)
@@ -85,7 +92,7 @@ fn send_one(socket: &SocketRef, header: &msghdr, flags: MessageFlags) -> SysResu
 }
 
 /// recvmsg(2).
-pub fn sys_recvmsg(descriptor: i32, message: UserPtr<msghdr>, flags: u32) -> SysResult {
+pub(crate) fn sys_recvmsg(descriptor: i32, message: UserPtr<msghdr>, flags: u32) -> SysResult {
     check_compat(flags)?;
     let socket = SocketRef::get(descriptor)?;
     let flags = read_flags(flags)?;
@@ -103,7 +110,7 @@ fn receive_one(
 }
 
 /// sendmmsg(2).
-pub fn sys_sendmmsg(descriptor: i32, messages: UserPtr<mmsghdr>, count: u32, flags: u32) -> SysResult {
+pub(crate) fn sys_sendmmsg(descriptor: i32, messages: UserPtr<mmsghdr>, count: u32, flags: u32) -> SysResult {
     check_compat(flags)?;
     let socket = SocketRef::get(descriptor)?;
     let flags = read_flags(flags)?;
@@ -111,7 +118,7 @@ pub fn sys_sendmmsg(descriptor: i32, messages: UserPtr<mmsghdr>, count: u32, fla
 }
 
 /// recvmmsg(2). The time-out is looked at between messages, as in Linux.
-pub fn sys_recvmmsg(
+pub(crate) fn sys_recvmmsg(
     descriptor: i32,
     messages: UserPtr<mmsghdr>,
     count: u32,

@@ -59,7 +59,7 @@ fn shape_of(attributes: Option<QueueAttributes>) -> Option<Shape> {
 }
 
 /// mq_open(2).
-pub fn sys_mq_open(
+pub(crate) fn sys_mq_open(
     name: UserPtr<u8>,
     flags: u32,
     mode: u32,
@@ -88,7 +88,7 @@ pub fn sys_mq_open(
 }
 
 /// mq_unlink(2).
-pub fn sys_mq_unlink(name: UserPtr<u8>) -> SysResult {
+pub(crate) fn sys_mq_unlink(name: UserPtr<u8>) -> SysResult {
     if message_queue::unlink(&read_name(name)?) { Ok(0) } else { Err(Errno::ENOENT) }
 }
 
@@ -98,7 +98,7 @@ fn queue_of(opened: &OpenFile) -> Result<&Queue, Errno> {
 }
 
 /// mq_timedsend(2).
-pub fn sys_mq_timedsend(
+pub(crate) fn sys_mq_timedsend(
     fd: i32,
     message: UserPtr<u8>,
     len: usize,
@@ -124,7 +124,7 @@ pub fn sys_mq_timedsend(
 }
 
 /// mq_timedreceive(2). A message that cannot be written where the app said is lost, as on Linux.
-pub fn sys_mq_timedreceive(
+pub(crate) fn sys_mq_timedreceive(
     fd: i32,
     into: UserPtr<u8>,
     len: usize,
@@ -149,7 +149,7 @@ pub fn sys_mq_timedreceive(
 }
 
 /// mq_notify(2).
-pub fn sys_mq_notify(fd: i32, event: UserPtr<Event>) -> SysResult {
+pub(crate) fn sys_mq_notify(fd: i32, event: UserPtr<Event>) -> SysResult {
     let event = event.non_null().map(UserPtr::read).transpose()?;
     let registration = event.map(registration_of).transpose()?;
     let opened = file::get(fd)?;
@@ -185,7 +185,11 @@ fn registration_of([low, high, signal, notify]: Event) -> Result<Registration, E
 }
 
 /// mq_getsetattr(2): of the new attributes only `O_NONBLOCK` counts.
-pub fn sys_mq_getsetattr(fd: i32, new: UserPtr<QueueAttributes>, old: UserPtr<QueueAttributes>) -> SysResult {
+pub(crate) fn sys_mq_getsetattr(
+    fd: i32,
+    new: UserPtr<QueueAttributes>,
+    old: UserPtr<QueueAttributes>,
+) -> SysResult {
     let new = new.non_null().map(UserPtr::read).transpose()?;
     if new.is_some_and(|[flags, ..]| flags & !i64::from(O_NONBLOCK) != 0) {
         return Err(Errno::EINVAL);

@@ -9,44 +9,44 @@
 //! the result. Past a handler there are no raw user pointers.
 
 mod admission;
-pub mod attributes;
-pub mod copy;
-pub mod credentials;
-pub mod descriptor;
-pub mod epoll;
-pub mod event;
-pub mod exec;
-pub mod futex;
-pub mod identity;
-pub mod inotify;
-pub mod io;
-pub mod lock;
-pub mod memory;
-pub mod message;
-pub mod message_queue;
-pub mod names;
-pub mod open;
-pub mod path;
-pub mod pidfd;
-pub mod polling;
-pub mod prctl;
-pub mod protection_keys;
-pub mod restart;
-pub mod scheduling;
-pub mod signal;
-pub mod socket;
-pub mod sockopt;
-pub mod splice;
-pub mod stat;
+pub(crate) mod attributes;
+pub(crate) mod copy;
+pub(crate) mod credentials;
+pub(crate) mod descriptor;
+pub(crate) mod epoll;
+pub(crate) mod event;
+pub(crate) mod exec;
+pub(crate) mod futex;
+pub(crate) mod identity;
+pub(crate) mod inotify;
+pub(crate) mod io;
+pub(crate) mod lock;
+pub(crate) mod memory;
+pub(crate) mod message;
+pub(crate) mod message_queue;
+pub(crate) mod names;
+pub(crate) mod open;
+pub(crate) mod path;
+pub(crate) mod pidfd;
+pub(crate) mod polling;
+pub(crate) mod prctl;
+pub(crate) mod protection_keys;
+pub(crate) mod restart;
+pub(crate) mod scheduling;
+pub(crate) mod signal;
+pub(crate) mod socket;
+pub(crate) mod sockopt;
+pub(crate) mod splice;
+pub(crate) mod stat;
 mod table;
-pub mod thread;
-pub mod time;
-pub mod timer;
-pub mod trace;
-pub mod uring;
-pub mod xattr;
+pub(crate) mod thread;
+pub(crate) mod time;
+pub(crate) mod timer;
+pub(crate) mod trace;
+pub(crate) mod uring;
+pub(crate) mod xattr;
 
-pub use table::{ArgKind, Entry, TABLE, dispatch};
+pub(crate) use table::{ArgKind, Entry, TABLE, dispatch};
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -59,7 +59,7 @@ use crate::task::accounting;
 /// Runs the call that the app's registers name. Answers the value for `rax`, or `None` for the one
 /// call that replaces all registers.
 #[inline]
-pub fn enter(number: u64, args: &[u64; 6], frame: &mut TrapFrame) -> Option<u64> {
+pub(crate) fn enter(number: u64, args: &[u64; 6], frame: &mut TrapFrame) -> Option<u64> {
     accounting::count_call();
     if number as u32 == linux_raw_sys::general::__NR_rt_sigreturn {
         signal::sys_rt_sigreturn(frame);
@@ -94,7 +94,7 @@ fn unknown(number: u64) -> SysResult {
 }
 
 /// How a register becomes a handler's argument. Linux truncates: an `int` is the low 32 bits.
-pub trait FromRegister {
+pub(crate) trait FromRegister {
     /// Reads the argument out of a 64-bit register.
     fn from_register(value: u64) -> Self;
 }

@@ -13,30 +13,35 @@ use crate::ops;
 use crate::platform::time;
 
 /// open(2).
-pub fn sys_open(path: UserPtr<u8>, flags: u32, mode: u32) -> SysResult {
+pub(crate) fn sys_open(path: UserPtr<u8>, flags: u32, mode: u32) -> SysResult {
     sys_openat(AT_FDCWD, path, flags, mode)
 }
 
 /// creat(2).
-pub fn sys_creat(path: UserPtr<u8>, mode: u32) -> SysResult {
+pub(crate) fn sys_creat(path: UserPtr<u8>, mode: u32) -> SysResult {
     sys_openat(AT_FDCWD, path, O_CREAT | O_WRONLY | O_TRUNC, mode)
 }
 
 /// openat(2).
-pub fn sys_openat(directory: i32, path: UserPtr<u8>, flags: u32, mode: u32) -> SysResult {
+pub(crate) fn sys_openat(directory: i32, path: UserPtr<u8>, flags: u32, mode: u32) -> SysResult {
     let reserved = file::table::reserve()?;
     Ok(reserved.install(ops::open::openat(directory, path, flags, mode)?, on_exec_of(flags)))
 }
 
 /// openat2(2).
-pub fn sys_openat2(directory: i32, path: UserPtr<u8>, how: UserPtr<open_how>, size: usize) -> SysResult {
+pub(crate) fn sys_openat2(
+    directory: i32,
+    path: UserPtr<u8>,
+    how: UserPtr<open_how>,
+    size: usize,
+) -> SysResult {
     let reserved = file::table::reserve()?;
     let (opened, flags) = ops::open_how::openat2(directory, path, how, size, 0)?;
     Ok(reserved.install(opened, on_exec_of(flags)))
 }
 
 /// memfd_create(2): a file without a name in any directory. There is no memory of huge pages.
-pub fn sys_memfd_create(name: UserPtr<u8>, flags: u32) -> SysResult {
+pub(crate) fn sys_memfd_create(name: UserPtr<u8>, flags: u32) -> SysResult {
     /// The longest name (memfd_create(2)).
     const MAX_NAME_BYTES: usize = 249;
     const EXECUTION: u32 = MFD_NOEXEC_SEAL | MFD_EXEC;

@@ -14,18 +14,18 @@ use crate::ops::path::{Named, base_of, node_of, read_path, resolve};
 use crate::vfs;
 
 /// access(2).
-pub fn sys_access(path: UserPtr<u8>, mode: u32) -> SysResult {
+pub(crate) fn sys_access(path: UserPtr<u8>, mode: u32) -> SysResult {
     sys_faccessat2(AT_FDCWD, path, mode, 0)
 }
 
 /// faccessat(2).
-pub fn sys_faccessat(directory: i32, path: UserPtr<u8>, mode: u32) -> SysResult {
+pub(crate) fn sys_faccessat(directory: i32, path: UserPtr<u8>, mode: u32) -> SysResult {
     sys_faccessat2(directory, path, mode, 0)
 }
 
 /// faccessat2(2). The app is root: it may read and write everything, and execute what has an execute
 /// bit.
-pub fn sys_faccessat2(directory: i32, path: UserPtr<u8>, mode: u32, flags: u32) -> SysResult {
+pub(crate) fn sys_faccessat2(directory: i32, path: UserPtr<u8>, mode: u32, flags: u32) -> SysResult {
     if mode & !(R_OK | W_OK | X_OK) != 0 || flags & !(AT_EACCESS | AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH) != 0 {
         return Err(Errno::EINVAL);
     }
@@ -39,12 +39,12 @@ pub fn sys_faccessat2(directory: i32, path: UserPtr<u8>, mode: u32, flags: u32) 
 }
 
 /// readlink(2).
-pub fn sys_readlink(path: UserPtr<u8>, buffer: u64, size: i32) -> SysResult {
+pub(crate) fn sys_readlink(path: UserPtr<u8>, buffer: u64, size: i32) -> SysResult {
     sys_readlinkat(AT_FDCWD, path, buffer, size)
 }
 
 /// readlinkat(2).
-pub fn sys_readlinkat(directory: i32, path: UserPtr<u8>, buffer: u64, size: i32) -> SysResult {
+pub(crate) fn sys_readlinkat(directory: i32, path: UserPtr<u8>, buffer: u64, size: i32) -> SysResult {
     let size = usize::try_from(size).ok().filter(|&size| size > 0).ok_or(Errno::EINVAL)?;
     let path = read_path(path)?;
     let target = link_target(directory, &path)?;
@@ -74,7 +74,7 @@ fn link_target(directory: i32, path: &[u8]) -> Result<Vec<u8>, Errno> {
 }
 
 /// getcwd(2). The raw call answers the length with the NUL.
-pub fn sys_getcwd(buffer: u64, size: usize) -> SysResult {
+pub(crate) fn sys_getcwd(buffer: u64, size: usize) -> SysResult {
     let directory = fs::current_directory();
     let mut path = match directory {
         Located::Memory(handle) => fs::tree().path_of(handle.id).ok_or(Errno::ENOENT)?,
@@ -98,17 +98,17 @@ fn enter(directory: Located) -> SysResult {
 }
 
 /// chdir(2).
-pub fn sys_chdir(path: UserPtr<u8>) -> SysResult {
+pub(crate) fn sys_chdir(path: UserPtr<u8>) -> SysResult {
     let path = read_path(path)?;
     enter(fs::find(&fs::current_directory(), &path, LastLink::Follow)?)
 }
 
 /// fchdir(2).
-pub fn sys_fchdir(fd: i32) -> SysResult {
+pub(crate) fn sys_fchdir(fd: i32) -> SysResult {
     enter(node_of(&*file::get_any(fd)?).ok_or(Errno::ENOTDIR)?)
 }
 
 /// umask(2).
-pub fn sys_umask(mask: u32) -> SysResult {
+pub(crate) fn sys_umask(mask: u32) -> SysResult {
     Ok(fs::set_mask(mask) as usize)
 }

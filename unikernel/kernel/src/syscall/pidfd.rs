@@ -23,7 +23,7 @@ const SIGNAL_THREAD_GROUP: u32 = 2;
 const SIGNAL_PROCESS_GROUP: u32 = 4;
 
 /// pidfd_open(2).
-pub fn sys_pidfd_open(id: i32, flags: u32) -> SysResult {
+pub(crate) fn sys_pidfd_open(id: i32, flags: u32) -> SysResult {
     if flags & !(PIDFD_NONBLOCK | PIDFD_THREAD) != 0 || id <= 0 {
         return Err(Errno::EINVAL);
     }
@@ -40,7 +40,12 @@ pub fn sys_pidfd_open(id: i32, flags: u32) -> SysResult {
 }
 
 /// pidfd_send_signal(2).
-pub fn sys_pidfd_send_signal(fd: i32, number: u32, info: UserPtr<QueuedInfo>, flags: u32) -> SysResult {
+pub(crate) fn sys_pidfd_send_signal(
+    fd: i32,
+    number: u32,
+    info: UserPtr<QueuedInfo>,
+    flags: u32,
+) -> SysResult {
     if !matches!(flags, 0 | SIGNAL_THREAD | SIGNAL_THREAD_GROUP | SIGNAL_PROCESS_GROUP) {
         return Err(Errno::EINVAL);
     }
@@ -79,7 +84,7 @@ pub fn sys_pidfd_send_signal(fd: i32, number: u32, info: UserPtr<QueuedInfo>, fl
 }
 
 /// pidfd_getfd(2): all threads have the same descriptors.
-pub fn sys_pidfd_getfd(fd: i32, target: i32, flags: u32) -> SysResult {
+pub(crate) fn sys_pidfd_getfd(fd: i32, target: i32, flags: u32) -> SysResult {
     if flags != 0 {
         return Err(Errno::EINVAL);
     }

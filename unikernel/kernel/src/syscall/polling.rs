@@ -23,7 +23,7 @@ const NANOS_PER_MILLI: u64 = 1_000_000;
 const BITS_PER_WORD: usize = 64;
 
 /// The deadline for a time-out in milliseconds, negative for none. 0 stands for one look only.
-pub fn deadline_of_millis(timeout_ms: i32) -> Option<u64> {
+pub(crate) fn deadline_of_millis(timeout_ms: i32) -> Option<u64> {
     match u64::try_from(timeout_ms) {
         Err(_) => None,
         Ok(0) => Some(0),
@@ -32,7 +32,7 @@ pub fn deadline_of_millis(timeout_ms: i32) -> Option<u64> {
 }
 
 /// The deadline for an optional relative `timespec`, in the same way.
-pub fn deadline_of_timespec(timeout: UserPtr<__kernel_timespec>) -> Result<Option<u64>, Errno> {
+pub(crate) fn deadline_of_timespec(timeout: UserPtr<__kernel_timespec>) -> Result<Option<u64>, Errno> {
     let Some(timeout) = timeout.non_null() else { return Ok(None) };
     match clocks::timespec_ns(timeout.read()?)? {
         0 => Ok(Some(0)),
@@ -41,7 +41,7 @@ pub fn deadline_of_timespec(timeout: UserPtr<__kernel_timespec>) -> Result<Optio
 }
 
 /// poll(2).
-pub fn sys_poll(fds: UserPtr<pollfd>, count: u32, timeout_ms: i32) -> SysResult {
+pub(crate) fn sys_poll(fds: UserPtr<pollfd>, count: u32, timeout_ms: i32) -> SysResult {
     poll_or_restart(fds, count as usize, deadline_of_millis(timeout_ms))
 }
 
@@ -71,7 +71,7 @@ fn tell_rest(
 }
 
 /// ppoll(2).
-pub fn sys_ppoll(
+pub(crate) fn sys_ppoll(
     fds: UserPtr<pollfd>,
     count: u32,
     timeout: UserPtr<__kernel_timespec>,
@@ -151,7 +151,7 @@ fn read_set(pointer: UserPtr<u64>, words: usize) -> Result<FdSet, Errno> {
 }
 
 /// select(2).
-pub fn sys_select(
+pub(crate) fn sys_select(
     count: i32,
     read: UserPtr<u64>,
     write: UserPtr<u64>,
@@ -179,7 +179,7 @@ pub fn sys_select(
 }
 
 /// pselect6(2). The sixth argument points to the mask and its size.
-pub fn sys_pselect6(
+pub(crate) fn sys_pselect6(
     count: i32,
     read: UserPtr<u64>,
     write: UserPtr<u64>,

@@ -34,7 +34,7 @@ fn check_zero(rest: &[u64]) -> Result<(), Errno> {
 }
 
 /// prctl(2).
-pub fn sys_prctl(option: u32, argument: u64, third: u64, fourth: u64, fifth: u64) -> SysResult {
+pub(crate) fn sys_prctl(option: u32, argument: u64, third: u64, fourth: u64, fifth: u64) -> SysResult {
     let rest = [third, fourth, fifth];
     match option {
         PR_SET_NAME => set_name(argument),

@@ -7,13 +7,13 @@ use crate::task::current;
 use crate::task::restart::Restart;
 
 /// Ends a call that a signal has cut short: a handler makes it `EINTR`; without one it goes on, as `rest` says.
-pub fn interrupted(rest: Restart) -> SysResult {
+pub(crate) fn interrupted(rest: Restart) -> SysResult {
     *current().restart.lock() = Some(rest);
     Err(Errno::RESTART_BLOCK)
 }
 
 /// restart_syscall(2).
-pub fn sys_restart_syscall() -> SysResult {
+pub(crate) fn sys_restart_syscall() -> SysResult {
     let rest = current().restart.lock().take();
     match rest {
         // The app calls it by itself, or a handler ran before the call could go on.

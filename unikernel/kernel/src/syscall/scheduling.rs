@@ -15,13 +15,13 @@ use crate::task::thread::Thread;
 use crate::task::{current, scheduler};
 
 /// sched_yield(2).
-pub fn sys_sched_yield() -> SysResult {
+pub(crate) fn sys_sched_yield() -> SysResult {
     scheduler::yield_now();
     Ok(0)
 }
 
 /// sched_getaffinity(2). Answers the bytes of the mask, as the raw call does.
-pub fn sys_sched_getaffinity(id: i32, size: u32, mask: u64) -> SysResult {
+pub(crate) fn sys_sched_getaffinity(id: i32, size: u32, mask: u64) -> SysResult {
     let thread = thread_by_id(id)?;
     if size < 8 || !size.is_multiple_of(8) {
         return Err(Errno::EINVAL);
@@ -32,7 +32,7 @@ pub fn sys_sched_getaffinity(id: i32, size: u32, mask: u64) -> SysResult {
 }
 
 /// sched_setaffinity(2): a mask is good if it has a core that there is.
-pub fn sys_sched_setaffinity(id: i32, size: usize, mask: u64) -> SysResult {
+pub(crate) fn sys_sched_setaffinity(id: i32, size: usize, mask: u64) -> SysResult {
     let thread = thread_by_id(id)?;
     let mut bytes = [0; 8];
     let len = size.min(bytes.len());
@@ -50,7 +50,7 @@ fn thread_by_id(id: i32) -> Result<Arc<Thread>, Errno> {
 }
 
 /// getcpu(2): all cores are on one node.
-pub fn sys_getcpu(core: UserPtr<u32>, node: UserPtr<u32>) -> SysResult {
+pub(crate) fn sys_getcpu(core: UserPtr<u32>, node: UserPtr<u32>) -> SysResult {
     if let Some(core) = core.non_null() {
         core.write(cpu::this_cpu().index() as u32)?;
     }
@@ -66,14 +66,14 @@ fn is_ordinary(policy: u32) -> bool {
 }
 
 /// sched_getscheduler(2).
-pub fn sys_sched_getscheduler(id: i32) -> SysResult {
+pub(crate) fn sys_sched_getscheduler(id: i32) -> SysResult {
     thread_of(id)?;
     Ok(SCHED_NORMAL as usize)
 }
 
 /// sched_setscheduler(2). Linux refuses priorities in real time to whoever is not privileged; here they are
 /// not there.
-pub fn sys_sched_setscheduler(id: i32, policy: u32, parameter: UserPtr<i32>) -> SysResult {
+pub(crate) fn sys_sched_setscheduler(id: i32, policy: u32, parameter: UserPtr<i32>) -> SysResult {
     let priority = parameter.non_null().filter(|_| id >= 0).ok_or(Errno::EINVAL)?.read()?;
     thread_of(id)?;
     match policy & !SCHED_RESET_ON_FORK {
@@ -84,7 +84,7 @@ pub fn sys_sched_setscheduler(id: i32, policy: u32, parameter: UserPtr<i32>) -> 
 }
 
 /// sched_getparam(2).
-pub fn sys_sched_getparam(id: i32, parameter: UserPtr<i32>) -> SysResult {
+pub(crate) fn sys_sched_getparam(id: i32, parameter: UserPtr<i32>) -> SysResult {
     let parameter = parameter.non_null().ok_or(Errno::EINVAL)?;
     thread_of(id)?;
     parameter.write(0)?;
@@ -92,7 +92,7 @@ pub fn sys_sched_getparam(id: i32, parameter: UserPtr<i32>) -> SysResult {
 }
 
 /// sched_setparam(2).
-pub fn sys_sched_setparam(id: i32, parameter: UserPtr<i32>) -> SysResult {
+pub(crate) fn sys_sched_setparam(id: i32, parameter: UserPtr<i32>) -> SysResult {
     sys_sched_setscheduler(id, SCHED_NORMAL, parameter)
 }
 
@@ -100,7 +100,7 @@ pub fn sys_sched_setparam(id: i32, parameter: UserPtr<i32>) -> SysResult {
 const MAX_PRIORITY: i32 = 99;
 
 /// sched_get_priority_max(2).
-pub fn sys_sched_get_priority_max(policy: u32) -> SysResult {
+pub(crate) fn sys_sched_get_priority_max(policy: u32) -> SysResult {
     match policy {
         SCHED_FIFO | SCHED_RR => Ok(MAX_PRIORITY as usize),
         SCHED_NORMAL | SCHED_BATCH | SCHED_IDLE | SCHED_DEADLINE | SCHED_EXT => Ok(0),
@@ -109,12 +109,12 @@ pub fn sys_sched_get_priority_max(policy: u32) -> SysResult {
 }
 
 /// sched_get_priority_min(2).
-pub fn sys_sched_get_priority_min(policy: u32) -> SysResult {
+pub(crate) fn sys_sched_get_priority_min(policy: u32) -> SysResult {
     sys_sched_get_priority_max(policy).map(|highest| highest.min(1))
 }
 
 /// sched_rr_get_interval(2): the time slice.
-pub fn sys_sched_rr_get_interval(id: i32, interval: UserPtr<__kernel_timespec>) -> SysResult {
+pub(crate) fn sys_sched_rr_get_interval(id: i32, interval: UserPtr<__kernel_timespec>) -> SysResult {
     thread_of(id)?;
     interval.write(to_timespec(scheduler::SLICE_NS))?;
     Ok(0)
@@ -137,13 +137,13 @@ fn check_target(which: u32, who: i32) -> Result<(), Errno> {
 }
 
 /// getpriority(2). The raw call answers 20 less the nice value, which is 0.
-pub fn sys_getpriority(which: u32, who: i32) -> SysResult {
+pub(crate) fn sys_getpriority(which: u32, who: i32) -> SysResult {
     check_target(which, who)?;
     Ok(20)
 }
 
 /// setpriority(2): accepted; all threads weigh the same.
-pub fn sys_setpriority(which: u32, who: i32, _nice: i32) -> SysResult {
+pub(crate) fn sys_setpriority(which: u32, who: i32, _nice: i32) -> SysResult {
     check_target(which, who)?;
     Ok(0)
 }

@@ -37,7 +37,7 @@ const KNOWN_FLAGS: u64 = (SA_NOCLDSTOP
     | SA_RESETHAND) as u64;
 
 /// rt_sigaction(2).
-pub fn sys_rt_sigaction(
+pub(crate) fn sys_rt_sigaction(
     signal: u32,
     new: UserPtr<SigAction>,
     old: UserPtr<SigAction>,
@@ -70,7 +70,7 @@ pub fn sys_rt_sigaction(
 }
 
 /// rt_sigprocmask(2).
-pub fn sys_rt_sigprocmask(
+pub(crate) fn sys_rt_sigprocmask(
     how: u32,
     new: UserPtr<SignalSet>,
     old: UserPtr<SignalSet>,
@@ -103,7 +103,7 @@ fn set_mask(mask: SignalSet) {
 
 /// Runs a call under a temporary mask (`ppoll`, `epoll_pwait`, `sigsuspend`). The old mask comes
 /// back after the signal that ended the call was delivered.
-pub fn with_mask(mask: Option<SignalSet>, call: impl FnOnce() -> SysResult) -> SysResult {
+pub(crate) fn with_mask(mask: Option<SignalSet>, call: impl FnOnce() -> SysResult) -> SysResult {
     let Some(mask) = mask else { return call() };
     let before = current().signals.lock().mask;
     set_mask(mask);
@@ -119,7 +119,7 @@ pub fn with_mask(mask: Option<SignalSet>, call: impl FnOnce() -> SysResult) -> S
 }
 
 /// Reads the optional mask argument of those calls.
-pub fn read_mask(pointer: UserPtr<SignalSet>, size: usize) -> Result<Option<SignalSet>, Errno> {
+pub(crate) fn read_mask(pointer: UserPtr<SignalSet>, size: usize) -> Result<Option<SignalSet>, Errno> {
     let Some(pointer) = pointer.non_null() else { return Ok(None) };
     if size != SET_BYTES {
         return Err(Errno::EINVAL);
@@ -128,7 +128,7 @@ pub fn read_mask(pointer: UserPtr<SignalSet>, size: usize) -> Result<Option<Sign
 }
 
 /// rt_sigpending(2).
-pub fn sys_rt_sigpending(set: UserPtr<SignalSet>, size: usize) -> SysResult {
+pub(crate) fn sys_rt_sigpending(set: UserPtr<SignalSet>, size: usize) -> SysResult {
     if size > SET_BYTES {
         return Err(Errno::EINVAL);
     }
@@ -138,19 +138,19 @@ pub fn sys_rt_sigpending(set: UserPtr<SignalSet>, size: usize) -> SysResult {
 }
 
 /// rt_sigsuspend(2).
-pub fn sys_rt_sigsuspend(mask: UserPtr<SignalSet>, size: usize) -> SysResult {
+pub(crate) fn sys_rt_sigsuspend(mask: UserPtr<SignalSet>, size: usize) -> SysResult {
     let mask = read_mask(mask, size)?.ok_or(Errno::EFAULT)?;
     with_mask(Some(mask), sys_pause)
 }
 
 /// pause(2).
-pub fn sys_pause() -> SysResult {
+pub(crate) fn sys_pause() -> SysResult {
     let _ = WaitQueue::new().wait_until(None, || None::<()>);
     Err(Errno::RESTART_NO_HANDLER)
 }
 
 /// rt_sigtimedwait(2).
-pub fn sys_rt_sigtimedwait(
+pub(crate) fn sys_rt_sigtimedwait(
     set: UserPtr<SignalSet>,
     info: UserPtr<[u64; 16]>,
     timeout: UserPtr<__kernel_timespec>,
@@ -181,7 +181,7 @@ pub fn sys_rt_sigtimedwait(
 }
 
 /// rt_sigreturn(2): the frame's registers replace all, so there is no result.
-pub fn sys_rt_sigreturn(frame: &mut crate::arch::trap::TrapFrame) {
+pub(crate) fn sys_rt_sigreturn(frame: &mut crate::arch::trap::TrapFrame) {
     // The handler has come between the call that it cut short and its rest.
     *current().restart.lock() = None;
     if signal_frame::pop(frame).is_err() {
@@ -191,7 +191,7 @@ pub fn sys_rt_sigreturn(frame: &mut crate::arch::trap::TrapFrame) {
 }
 
 /// sigaltstack(2).
-pub fn sys_sigaltstack(new: UserPtr<StackT>, old: UserPtr<StackT>) -> SysResult {
+pub(crate) fn sys_sigaltstack(new: UserPtr<StackT>, old: UserPtr<StackT>) -> SysResult {
     let me = current();
     let stack_pointer = me.user_frame().rsp;
     let new = new.non_null().map(UserPtr::read).transpose()?;
@@ -223,7 +223,7 @@ fn decode_stack(new: StackT) -> Result<AlternateStack, Errno> {
 }
 
 /// kill(2): the only process is the app itself (or its group).
-pub fn sys_kill(pid: i32, signal: u32) -> SysResult {
+pub(crate) fn sys_kill(pid: i32, signal: u32) -> SysResult {
     if ![PROCESS_ID, 0, -1, -PROCESS_ID].contains(&pid) {
         return Err(Errno::ESRCH);
     }
@@ -239,12 +239,12 @@ pub(super) fn queued(sent: Sent) -> Result<(), Errno> {
 }
 
 /// tkill(2).
-pub fn sys_tkill(id: i32, signal: u32) -> SysResult {
+pub(crate) fn sys_tkill(id: i32, signal: u32) -> SysResult {
     sys_tgkill(PROCESS_ID, id, signal)
 }
 
 /// tgkill(2).
-pub fn sys_tgkill(pid: i32, id: i32, signal: u32) -> SysResult {
+pub(crate) fn sys_tgkill(pid: i32, id: i32, signal: u32) -> SysResult {
     if pid <= 0 || id <= 0 || signal > MAX_SIGNAL {
         return Err(Errno::EINVAL);
     }
@@ -278,7 +278,7 @@ pub(super) fn looks_like_kernel(info: &SignalInfo) -> bool {
 }
 
 /// rt_sigqueueinfo(2).
-pub fn sys_rt_sigqueueinfo(pid: i32, signal: u32, info: UserPtr<QueuedInfo>) -> SysResult {
+pub(crate) fn sys_rt_sigqueueinfo(pid: i32, signal: u32, info: UserPtr<QueuedInfo>) -> SysResult {
     let info = read_queued(pid, signal, info)?;
     if pid != PROCESS_ID {
         return Err(Errno::ESRCH);
@@ -291,7 +291,7 @@ pub fn sys_rt_sigqueueinfo(pid: i32, signal: u32, info: UserPtr<QueuedInfo>) -> 
 }
 
 /// rt_tgsigqueueinfo(2).
-pub fn sys_rt_tgsigqueueinfo(pid: i32, id: i32, signal: u32, info: UserPtr<QueuedInfo>) -> SysResult {
+pub(crate) fn sys_rt_tgsigqueueinfo(pid: i32, id: i32, signal: u32, info: UserPtr<QueuedInfo>) -> SysResult {
     let info = info.read().map(|_| info)?;
     if pid <= 0 || id <= 0 {
         return Err(Errno::EINVAL);

@@ -12,12 +12,17 @@ use crate::net::unix;
 use crate::ops::socket::{self, SOCK_FLAGS, SocketRef, install, open, unix_socket_type};
 
 /// socket(2).
-pub fn sys_socket(domain: u32, kind: u32, protocol: u32) -> SysResult {
+pub(crate) fn sys_socket(domain: u32, kind: u32, protocol: u32) -> SysResult {
     install(socket::socket(domain, kind, protocol)?, kind)
 }
 
 /// socketpair(2), for `AF_UNIX`.
-pub fn sys_socketpair(domain: u32, kind: u32, protocol: u32, descriptors: UserPtr<[i32; 2]>) -> SysResult {
+pub(crate) fn sys_socketpair(
+    domain: u32,
+    kind: u32,
+    protocol: u32,
+    descriptors: UserPtr<[i32; 2]>,
+) -> SysResult {
     match domain {
         AF_UNIX => {}
         AF_INET | AF_INET6 => return Err(Errno::EOPNOTSUPP),
@@ -40,22 +45,22 @@ pub fn sys_socketpair(domain: u32, kind: u32, protocol: u32, descriptors: UserPt
 }
 
 /// bind(2).
-pub fn sys_bind(descriptor: i32, address: u64, len: u32) -> SysResult {
+pub(crate) fn sys_bind(descriptor: i32, address: u64, len: u32) -> SysResult {
     socket::bind(&*SocketRef::get(descriptor)?, address, len)
 }
 
 /// listen(2).
-pub fn sys_listen(descriptor: i32, backlog: i32) -> SysResult {
+pub(crate) fn sys_listen(descriptor: i32, backlog: i32) -> SysResult {
     socket::listen(&*SocketRef::get(descriptor)?, backlog)
 }
 
 /// accept(2).
-pub fn sys_accept(descriptor: i32, address: u64, len: UserPtr<u32>) -> SysResult {
+pub(crate) fn sys_accept(descriptor: i32, address: u64, len: UserPtr<u32>) -> SysResult {
     sys_accept4(descriptor, address, len, 0)
 }
 
 /// accept4(2).
-pub fn sys_accept4(descriptor: i32, address: u64, len: UserPtr<u32>, flags: u32) -> SysResult {
+pub(crate) fn sys_accept4(descriptor: i32, address: u64, len: UserPtr<u32>, flags: u32) -> SysResult {
     if flags & !SOCK_FLAGS != 0 {
         return Err(Errno::EINVAL);
     }
@@ -73,7 +78,7 @@ pub fn sys_accept4(descriptor: i32, address: u64, len: UserPtr<u32>, flags: u32)
 }
 
 /// connect(2).
-pub fn sys_connect(descriptor: i32, address: u64, len: u32) -> SysResult {
+pub(crate) fn sys_connect(descriptor: i32, address: u64, len: u32) -> SysResult {
     let opened = file::get(descriptor)?;
     // The bytes are fetched before anybody asks whether there is a socket, as Linux does.
     let raw = Raw::read(address, len)?;
@@ -84,18 +89,18 @@ pub fn sys_connect(descriptor: i32, address: u64, len: u32) -> SysResult {
 }
 
 /// shutdown(2).
-pub fn sys_shutdown(descriptor: i32, how: u32) -> SysResult {
+pub(crate) fn sys_shutdown(descriptor: i32, how: u32) -> SysResult {
     socket::shutdown(&*SocketRef::get(descriptor)?, how)
 }
 
 /// getsockname(2).
-pub fn sys_getsockname(descriptor: i32, place: u64, len: UserPtr<u32>) -> SysResult {
+pub(crate) fn sys_getsockname(descriptor: i32, place: u64, len: UserPtr<u32>) -> SysResult {
     let socket = SocketRef::get(descriptor)?;
     write_name(&socket, &socket.local(), place, len)
 }
 
 /// getpeername(2).
-pub fn sys_getpeername(descriptor: i32, place: u64, len: UserPtr<u32>) -> SysResult {
+pub(crate) fn sys_getpeername(descriptor: i32, place: u64, len: UserPtr<u32>) -> SysResult {
     let socket = SocketRef::get(descriptor)?;
     write_name(&socket, &socket.peer()?, place, len)
 }

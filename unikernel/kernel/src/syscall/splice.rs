@@ -8,7 +8,7 @@ use crate::ops::buffers::{RawBuffer, read_buffers};
 use crate::ops::splice::{Transfer, check_flags, mode_of};
 
 /// splice(2).
-pub fn sys_splice(
+pub(crate) fn sys_splice(
     in_fd: i32,
     in_offset: UserPtr<i64>,
     out_fd: i32,
@@ -46,7 +46,7 @@ pub fn sys_splice(
 }
 
 /// tee(2): the bytes stay where they were, too.
-pub fn sys_tee(in_fd: i32, out_fd: i32, len: usize, flags: u32) -> SysResult {
+pub(crate) fn sys_tee(in_fd: i32, out_fd: i32, len: usize, flags: u32) -> SysResult {
     check_flags(flags)?;
     if len == 0 {
         return Ok(0);
@@ -57,7 +57,7 @@ pub fn sys_tee(in_fd: i32, out_fd: i32, len: usize, flags: u32) -> SysResult {
 }
 
 /// vmsplice(2): the app's memory is copied when it is given, so that it may be changed afterwards.
-pub fn sys_vmsplice(fd: i32, array: UserPtr<RawBuffer>, count: usize, flags: u32) -> SysResult {
+pub(crate) fn sys_vmsplice(fd: i32, array: UserPtr<RawBuffer>, count: usize, flags: u32) -> SysResult {
     check_flags(flags)?;
     let opened = file::get(fd)?;
     if !opened.flags().can_read() && !opened.flags().can_write() {

@@ -27,23 +27,28 @@ const ST_RELATIME: i64 = 0x1000;
 const MAX_LISTING_BYTES: usize = 32_768;
 
 /// stat(2).
-pub fn sys_stat(path: UserPtr<u8>, answer: UserPtr<stat>) -> SysResult {
+pub(crate) fn sys_stat(path: UserPtr<u8>, answer: UserPtr<stat>) -> SysResult {
     sys_newfstatat(AT_FDCWD, path, answer, 0)
 }
 
 /// lstat(2).
-pub fn sys_lstat(path: UserPtr<u8>, answer: UserPtr<stat>) -> SysResult {
+pub(crate) fn sys_lstat(path: UserPtr<u8>, answer: UserPtr<stat>) -> SysResult {
     sys_newfstatat(AT_FDCWD, path, answer, AT_SYMLINK_NOFOLLOW)
 }
 
 /// fstat(2).
-pub fn sys_fstat(fd: i32, answer: UserPtr<stat>) -> SysResult {
+pub(crate) fn sys_fstat(fd: i32, answer: UserPtr<stat>) -> SysResult {
     answer.write(to_stat(&file::get_any(fd)?.file.metadata()))?;
     Ok(0)
 }
 
 /// newfstatat(2).
-pub fn sys_newfstatat(directory: i32, path: UserPtr<u8>, answer: UserPtr<stat>, flags: u32) -> SysResult {
+pub(crate) fn sys_newfstatat(
+    directory: i32,
+    path: UserPtr<u8>,
+    answer: UserPtr<stat>,
+    flags: u32,
+) -> SysResult {
     if flags & !STAT_FLAGS != 0 {
         return Err(Errno::EINVAL);
     }
@@ -76,7 +81,7 @@ fn to_stat(metadata: &Metadata) -> stat {
 }
 
 /// statfs(2).
-pub fn sys_statfs(path: UserPtr<u8>, answer: UserPtr<statfs>) -> SysResult {
+pub(crate) fn sys_statfs(path: UserPtr<u8>, answer: UserPtr<statfs>) -> SysResult {
     match resolve(AT_FDCWD, path, 0)? {
         Named::Node(Located::Inode(opened)) => write_mount_statfs(opened.inode.mount, answer),
         Named::Opened(opened) => statfs_of(&opened, answer),
@@ -88,7 +93,7 @@ pub fn sys_statfs(path: UserPtr<u8>, answer: UserPtr<statfs>) -> SysResult {
 }
 
 /// fstatfs(2).
-pub fn sys_fstatfs(fd: i32, answer: UserPtr<statfs>) -> SysResult {
+pub(crate) fn sys_fstatfs(fd: i32, answer: UserPtr<statfs>) -> SysResult {
     statfs_of(&*file::get_any(fd)?, answer)
 }
 
@@ -175,7 +180,7 @@ const fn to_fsid(number: u64) -> __kernel_fsid_t {
 }
 
 /// getdents64(2).
-pub fn sys_getdents64(fd: i32, buffer: u64, size: usize) -> SysResult {
+pub(crate) fn sys_getdents64(fd: i32, buffer: u64, size: usize) -> SysResult {
     let opened = file::get(fd)?;
     let size = size.min(MAX_LISTING_BYTES);
     opened.with_offset(|offset| {

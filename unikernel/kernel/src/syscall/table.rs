@@ -15,7 +15,7 @@ use crate::ops;
 
 /// How the tracer prints an argument.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum ArgKind {
+pub(crate) enum ArgKind {
     /// A signed number.
     Int,
     /// An unsigned number or size in bytes.
@@ -53,7 +53,7 @@ enum Support {
 
 /// One line of the table.
 #[derive(Debug)]
-pub struct Entry {
+pub(crate) struct Entry {
     /// The x86-64 number.
     pub number: u32,
     /// The Linux name.
@@ -65,7 +65,7 @@ pub struct Entry {
 macro_rules! syscalls {
     ($($number:ident: $name:ident($($arg:ident: $kind:ident),*) => $handler:path, $support:ident, $missing:literal;)*) => {
         /// Every call there is, in the order written below.
-        pub static TABLE: &[Entry] = &[$(Entry {
+        pub(crate) static TABLE: &[Entry] = &[$(Entry {
             number: $number,
             name: stringify!($name),
             args: &[$((stringify!($arg), ArgKind::$kind)),*],
@@ -76,7 +76,7 @@ macro_rules! syscalls {
         const _: &[(Support, &str)] = &[$((Support::$support, $missing)),*];
 
         /// Calls the handler of `number` with the raw registers `args`.
-        pub fn dispatch(number: u64, args: &[u64; 6]) -> SysResult {
+        pub(crate) fn dispatch(number: u64, args: &[u64; 6]) -> SysResult {
             // The register's upper half does not count: Linux compares `eax`.
             match number as u32 {
                 $($number => {

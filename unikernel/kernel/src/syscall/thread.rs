@@ -38,7 +38,7 @@ struct Request {
 }
 
 /// clone(2), in the x86-64 argument order.
-pub fn sys_clone(
+pub(crate) fn sys_clone(
     flags: u64,
     stack: u64,
     parent_tid: UserPtr<i32>,
@@ -50,7 +50,7 @@ pub fn sys_clone(
 }
 
 /// clone3(2).
-pub fn sys_clone3(args: UserPtr<clone_args>, size: usize) -> SysResult {
+pub(crate) fn sys_clone3(args: UserPtr<clone_args>, size: usize) -> SysResult {
     /// Size of the structure's first version.
     const FIRST_VERSION_BYTES: usize = 64;
     if size < FIRST_VERSION_BYTES {
@@ -137,18 +137,24 @@ fn no_processes() -> SysResult {
 }
 
 /// fork(2), vfork(2): refused.
-pub fn sys_fork() -> SysResult {
+pub(crate) fn sys_fork() -> SysResult {
     no_processes()
 }
 
 /// wait4(2): there are no children.
-pub fn sys_wait4(_id: i32, _status: u64, options: u32, _usage: u64) -> SysResult {
+pub(crate) fn sys_wait4(_id: i32, _status: u64, options: u32, _usage: u64) -> SysResult {
     const KNOWN: u32 = WNOHANG | WUNTRACED | WCONTINUED | __WNOTHREAD | __WCLONE | __WALL;
     if options & !KNOWN != 0 { Err(Errno::EINVAL) } else { Err(Errno::ECHILD) }
 }
 
 /// waitid(2): there are no children.
-pub fn sys_waitid(id_type: u32, id: i32, info: UserPtr<[u32; 7]>, options: u32, _usage: u64) -> SysResult {
+pub(crate) fn sys_waitid(
+    id_type: u32,
+    id: i32,
+    info: UserPtr<[u32; 7]>,
+    options: u32,
+    _usage: u64,
+) -> SysResult {
     const WANTED: u32 = WEXITED | WSTOPPED | WCONTINUED;
     const KNOWN: u32 = WANTED | WNOHANG | WNOWAIT | __WNOTHREAD | __WCLONE | __WALL;
     if let Some(info) = info.non_null() {
@@ -173,28 +179,28 @@ pub fn sys_waitid(id_type: u32, id: i32, info: UserPtr<[u32; 7]>, options: u32, 
 }
 
 /// _exit(2) of one thread.
-pub fn sys_exit(code: i32) -> SysResult {
+pub(crate) fn sys_exit(code: i32) -> SysResult {
     exit::exit_thread(code & 0xff)
 }
 
 /// exit_group(2).
-pub fn sys_exit_group(code: i32) -> SysResult {
+pub(crate) fn sys_exit_group(code: i32) -> SysResult {
     exit::exit_process(code & 0xff)
 }
 
 /// gettid(2).
-pub fn sys_gettid() -> SysResult {
+pub(crate) fn sys_gettid() -> SysResult {
     Ok(current().id as usize)
 }
 
 /// set_tid_address(2).
-pub fn sys_set_tid_address(address: u64) -> SysResult {
+pub(crate) fn sys_set_tid_address(address: u64) -> SysResult {
     current().clear_child_tid.store(address, core::sync::atomic::Ordering::Relaxed);
     sys_gettid()
 }
 
 /// set_robust_list(2).
-pub fn sys_set_robust_list(head: u64, size: usize) -> SysResult {
+pub(crate) fn sys_set_robust_list(head: u64, size: usize) -> SysResult {
     if size != size_of::<robust_list_head>() {
         return Err(Errno::EINVAL);
     }
@@ -203,7 +209,7 @@ pub fn sys_set_robust_list(head: u64, size: usize) -> SysResult {
 }
 
 /// get_robust_list(2).
-pub fn sys_get_robust_list(id: i32, head: UserPtr<u64>, size: UserPtr<usize>) -> SysResult {
+pub(crate) fn sys_get_robust_list(id: i32, head: UserPtr<u64>, size: UserPtr<usize>) -> SysResult {
     let thread = if id == 0 { Arc::clone(&current()) } else { process().thread(id).ok_or(Errno::ESRCH)? };
     size.write(size_of::<robust_list_head>())?;
     head.write(thread.robust_list.load(core::sync::atomic::Ordering::Relaxed))?;
@@ -212,6 +218,6 @@ pub fn sys_get_robust_list(id: i32, head: UserPtr<u64>, size: UserPtr<usize>) ->
 
 /// rseq(2). Libraries ask at every start, and take the answer as an ordinary one, so it is not worth a
 /// line in the log.
-pub fn sys_rseq() -> SysResult {
+pub(crate) fn sys_rseq() -> SysResult {
     Err(Errno::ENOSYS)
 }

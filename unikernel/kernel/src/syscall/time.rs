@@ -16,13 +16,13 @@ use crate::task::wait::WaitError;
 const RESOLUTION_NS: i64 = 1;
 
 /// clock_gettime(2).
-pub fn sys_clock_gettime(clock: u32, time: UserPtr<__kernel_timespec>) -> SysResult {
+pub(crate) fn sys_clock_gettime(clock: u32, time: UserPtr<__kernel_timespec>) -> SysResult {
     time.write(to_timespec(clock_ns(clock)?))?;
     Ok(0)
 }
 
 /// clock_getres(2).
-pub fn sys_clock_getres(clock: u32, resolution: UserPtr<__kernel_timespec>) -> SysResult {
+pub(crate) fn sys_clock_getres(clock: u32, resolution: UserPtr<__kernel_timespec>) -> SysResult {
     clock_ns(clock)?;
     if let Some(resolution) = resolution.non_null() {
         resolution.write(__kernel_timespec { tv_sec: 0, tv_nsec: RESOLUTION_NS })?;
@@ -31,7 +31,7 @@ pub fn sys_clock_getres(clock: u32, resolution: UserPtr<__kernel_timespec>) -> S
 }
 
 /// gettimeofday(2). The time zone is always UTC.
-pub fn sys_gettimeofday(time: UserPtr<__kernel_old_timeval>, zone: UserPtr<[i32; 2]>) -> SysResult {
+pub(crate) fn sys_gettimeofday(time: UserPtr<__kernel_old_timeval>, zone: UserPtr<[i32; 2]>) -> SysResult {
     let now = to_timespec(time::wall_ns());
     if let Some(time) = time.non_null() {
         time.write(__kernel_old_timeval { tv_sec: now.tv_sec, tv_usec: now.tv_nsec / 1000 })?;
@@ -43,7 +43,7 @@ pub fn sys_gettimeofday(time: UserPtr<__kernel_old_timeval>, zone: UserPtr<[i32;
 }
 
 /// time(2).
-pub fn sys_time(seconds: UserPtr<i64>) -> SysResult {
+pub(crate) fn sys_time(seconds: UserPtr<i64>) -> SysResult {
     let now = to_timespec(time::wall_ns()).tv_sec;
     if let Some(seconds) = seconds.non_null() {
         seconds.write(now)?;
@@ -52,7 +52,7 @@ pub fn sys_time(seconds: UserPtr<i64>) -> SysResult {
 }
 
 /// nanosleep(2).
-pub fn sys_nanosleep(
+pub(crate) fn sys_nanosleep(
     request: UserPtr<__kernel_timespec>,
     remaining: UserPtr<__kernel_timespec>,
 ) -> SysResult {
@@ -60,7 +60,7 @@ pub fn sys_nanosleep(
 }
 
 /// clock_nanosleep(2).
-pub fn sys_clock_nanosleep(
+pub(crate) fn sys_clock_nanosleep(
     clock: u32,
     flags: u32,
     request: UserPtr<__kernel_timespec>,
@@ -139,7 +139,7 @@ fn sleep_processor_time(
 }
 
 /// times(2): in ticks of a hundredth of a second; the result counts from boot.
-pub fn sys_times(answer: UserPtr<[u64; 4]>) -> SysResult {
+pub(crate) fn sys_times(answer: UserPtr<[u64; 4]>) -> SysResult {
     const NANOS_PER_TICK: u64 = 10_000_000;
     if let Some(answer) = answer.non_null() {
         let user = crate::task::process::process().cpu_time_ns() / NANOS_PER_TICK;

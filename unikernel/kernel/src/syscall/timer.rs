@@ -33,7 +33,7 @@ fn base_of(clock: u32) -> Result<ClockBase, Errno> {
 const WALL_CLOCK: i32 = 1 << 30;
 
 /// timer_create(2).
-pub fn sys_timer_create(clock: u32, event: UserPtr<Event>, id: UserPtr<i32>) -> SysResult {
+pub(crate) fn sys_timer_create(clock: u32, event: UserPtr<Event>, id: UserPtr<i32>) -> SysResult {
     let cpu_clock = CpuClock::of(clock)?;
     let is_wall = cpu_clock.is_none() && base_of(clock)? == ClockBase::AbsoluteWall;
     let [low, high, signal, notify, thread] = match event.non_null() {
@@ -86,7 +86,7 @@ fn to_itimerspec(setting: Setting) -> __kernel_itimerspec {
 }
 
 /// timer_settime(2).
-pub fn sys_timer_settime(
+pub(crate) fn sys_timer_settime(
     id: i32,
     flags: u32,
     new: UserPtr<__kernel_itimerspec>,
@@ -113,18 +113,18 @@ pub fn sys_timer_settime(
 }
 
 /// timer_gettime(2).
-pub fn sys_timer_gettime(id: i32, current: UserPtr<__kernel_itimerspec>) -> SysResult {
+pub(crate) fn sys_timer_gettime(id: i32, current: UserPtr<__kernel_itimerspec>) -> SysResult {
     current.write(to_itimerspec(find(id)?.setting()))?;
     Ok(0)
 }
 
 /// timer_getoverrun(2).
-pub fn sys_timer_getoverrun(id: i32) -> SysResult {
+pub(crate) fn sys_timer_getoverrun(id: i32) -> SysResult {
     Ok(find(id)?.overrun() as usize)
 }
 
 /// timer_delete(2).
-pub fn sys_timer_delete(id: i32) -> SysResult {
+pub(crate) fn sys_timer_delete(id: i32) -> SysResult {
     if signal_timer::delete(id & !WALL_CLOCK) { Ok(0) } else { Err(Errno::EINVAL) }
 }
 
@@ -138,7 +138,7 @@ fn to_itimerval(setting: Setting) -> __kernel_old_itimerval {
 }
 
 /// setitimer(2).
-pub fn sys_setitimer(
+pub(crate) fn sys_setitimer(
     which: u32,
     new: UserPtr<__kernel_old_itimerval>,
     old: UserPtr<__kernel_old_itimerval>,
@@ -169,13 +169,13 @@ fn interval_timer(which: u32) -> Result<IntervalTimer, Errno> {
 }
 
 /// getitimer(2).
-pub fn sys_getitimer(which: u32, current: UserPtr<__kernel_old_itimerval>) -> SysResult {
+pub(crate) fn sys_getitimer(which: u32, current: UserPtr<__kernel_old_itimerval>) -> SysResult {
     current.write(to_itimerval(interval_timer(which)?.get().setting()))?;
     Ok(0)
 }
 
 /// alarm(2). Answers the seconds that were left, rounded as Linux does.
-pub fn sys_alarm(seconds: u32) -> SysResult {
+pub(crate) fn sys_alarm(seconds: u32) -> SysResult {
     let wait_ns = u64::from(seconds) * NANOS_PER_SECOND;
     let next_ns = (seconds != 0).then(|| deadline_ns(wait_ns, ClockBase::Relative));
     let before = IntervalTimer::Real.get().set(next_ns, 0).first_ns;

@@ -22,7 +22,7 @@ const ENTER_FLAGS: u32 = IORING_ENTER_GETEVENTS
     | IORING_ENTER_ABS_TIMER;
 
 /// io_uring_setup(2).
-pub fn sys_io_uring_setup(entries: u32, place: UserPtr<io_uring_params>) -> SysResult {
+pub(crate) fn sys_io_uring_setup(entries: u32, place: UserPtr<io_uring_params>) -> SysResult {
     let mut params = place.read()?;
     // Opened first: what it has begun ends with the file if its parameters cannot be written.
     let ring: Arc<dyn File> = Ring::new(entries, &mut params)?;
@@ -32,7 +32,7 @@ pub fn sys_io_uring_setup(entries: u32, place: UserPtr<io_uring_params>) -> SysR
 }
 
 /// io_uring_enter(2).
-pub fn sys_io_uring_enter(
+pub(crate) fn sys_io_uring_enter(
     fd: i32,
     to_submit: u32,
     min_complete: u32,
@@ -80,7 +80,7 @@ fn wait_argument(flags: u32, argument: u64, size: usize) -> Result<(Option<Signa
 }
 
 /// io_uring_register(2).
-pub fn sys_io_uring_register(fd: i32, operation: u32, argument: u64, count: u32) -> SysResult {
+pub(crate) fn sys_io_uring_register(fd: i32, operation: u32, argument: u64, count: u32) -> SysResult {
     // Without a ring (-1) only operations of newer kernels are made, and no operation that there is not.
     if operation >= io_uring_register_op::IORING_REGISTER_LAST as u32 || fd == -1 {
         return Err(Errno::EINVAL);

@@ -127,68 +127,80 @@ fn remove(target: Target, name: &[u8]) -> SysResult {
 }
 
 /// setxattr(2).
-pub fn sys_setxattr(path: UserPtr<u8>, name: UserPtr<u8>, value: u64, size: usize, flags: u32) -> SysResult {
+pub(crate) fn sys_setxattr(
+    path: UserPtr<u8>,
+    name: UserPtr<u8>,
+    value: u64,
+    size: usize,
+    flags: u32,
+) -> SysResult {
     Setting::read(name, value, size, flags)?.apply(by_path(path, 0)?)
 }
 
 /// lsetxattr(2).
-pub fn sys_lsetxattr(path: UserPtr<u8>, name: UserPtr<u8>, value: u64, size: usize, flags: u32) -> SysResult {
+pub(crate) fn sys_lsetxattr(
+    path: UserPtr<u8>,
+    name: UserPtr<u8>,
+    value: u64,
+    size: usize,
+    flags: u32,
+) -> SysResult {
     Setting::read(name, value, size, flags)?.apply(by_path(path, AT_SYMLINK_NOFOLLOW)?)
 }
 
 /// fsetxattr(2).
-pub fn sys_fsetxattr(fd: i32, name: UserPtr<u8>, value: u64, size: usize, flags: u32) -> SysResult {
+pub(crate) fn sys_fsetxattr(fd: i32, name: UserPtr<u8>, value: u64, size: usize, flags: u32) -> SysResult {
     let target = by_descriptor(fd)?;
     Setting::read(name, value, size, flags)?.apply(target)
 }
 
 /// getxattr(2).
-pub fn sys_getxattr(path: UserPtr<u8>, name: UserPtr<u8>, value: u64, size: usize) -> SysResult {
+pub(crate) fn sys_getxattr(path: UserPtr<u8>, name: UserPtr<u8>, value: u64, size: usize) -> SysResult {
     let name = read_name(name)?;
     get(by_path(path, 0)?, &name, value, size)
 }
 
 /// lgetxattr(2).
-pub fn sys_lgetxattr(path: UserPtr<u8>, name: UserPtr<u8>, value: u64, size: usize) -> SysResult {
+pub(crate) fn sys_lgetxattr(path: UserPtr<u8>, name: UserPtr<u8>, value: u64, size: usize) -> SysResult {
     let name = read_name(name)?;
     get(by_path(path, AT_SYMLINK_NOFOLLOW)?, &name, value, size)
 }
 
 /// fgetxattr(2).
-pub fn sys_fgetxattr(fd: i32, name: UserPtr<u8>, value: u64, size: usize) -> SysResult {
+pub(crate) fn sys_fgetxattr(fd: i32, name: UserPtr<u8>, value: u64, size: usize) -> SysResult {
     let target = by_descriptor(fd)?;
     get(target, &read_name(name)?, value, size)
 }
 
 /// listxattr(2).
-pub fn sys_listxattr(path: UserPtr<u8>, names: u64, size: usize) -> SysResult {
+pub(crate) fn sys_listxattr(path: UserPtr<u8>, names: u64, size: usize) -> SysResult {
     list(by_path(path, 0)?, names, size)
 }
 
 /// llistxattr(2).
-pub fn sys_llistxattr(path: UserPtr<u8>, names: u64, size: usize) -> SysResult {
+pub(crate) fn sys_llistxattr(path: UserPtr<u8>, names: u64, size: usize) -> SysResult {
     list(by_path(path, AT_SYMLINK_NOFOLLOW)?, names, size)
 }
 
 /// flistxattr(2).
-pub fn sys_flistxattr(fd: i32, names: u64, size: usize) -> SysResult {
+pub(crate) fn sys_flistxattr(fd: i32, names: u64, size: usize) -> SysResult {
     list(by_descriptor(fd)?, names, size)
 }
 
 /// removexattr(2).
-pub fn sys_removexattr(path: UserPtr<u8>, name: UserPtr<u8>) -> SysResult {
+pub(crate) fn sys_removexattr(path: UserPtr<u8>, name: UserPtr<u8>) -> SysResult {
     let name = read_name(name)?;
     remove(by_path(path, 0)?, &name)
 }
 
 /// lremovexattr(2).
-pub fn sys_lremovexattr(path: UserPtr<u8>, name: UserPtr<u8>) -> SysResult {
+pub(crate) fn sys_lremovexattr(path: UserPtr<u8>, name: UserPtr<u8>) -> SysResult {
     let name = read_name(name)?;
     remove(by_path(path, AT_SYMLINK_NOFOLLOW)?, &name)
 }
 
 /// fremovexattr(2).
-pub fn sys_fremovexattr(fd: i32, name: UserPtr<u8>) -> SysResult {
+pub(crate) fn sys_fremovexattr(fd: i32, name: UserPtr<u8>) -> SysResult {
     let target = by_descriptor(fd)?;
     remove(target, &read_name(name)?)
 }

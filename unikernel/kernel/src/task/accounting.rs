@@ -6,12 +6,12 @@ use core::sync::atomic::{AtomicU64, Ordering};
 static CALLS: AtomicU64 = AtomicU64::new(0);
 
 /// System calls since boot.
-pub fn calls() -> u64 {
+pub(crate) fn calls() -> u64 {
     CALLS.load(Ordering::Relaxed)
 }
 
 /// Counts a system call. Two cores that do so at once may count one.
 #[inline]
-pub fn count_call() {
+pub(crate) fn count_call() {
     CALLS.store(CALLS.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
 }

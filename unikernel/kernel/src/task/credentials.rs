@@ -16,18 +16,18 @@ use crate::abi::{Errno, SysResult};
 use crate::sync::SpinLock;
 
 /// Groups that a process may have (`NGROUPS_MAX`).
-pub const MAX_GROUPS: usize = 65_536;
+pub(crate) const MAX_GROUPS: usize = 65_536;
 /// "Leave it as it is" (setresuid(2)).
 const KEEP: u32 = u32::MAX;
 /// Capabilities that Linux 6.1 knows (capabilities(7)).
-pub const CAPABILITY_COUNT: u64 = 41;
+pub(crate) const CAPABILITY_COUNT: u64 = 41;
 /// All of them.
-pub const CAPABILITIES: u64 = (1 << CAPABILITY_COUNT) - 1;
+pub(crate) const CAPABILITIES: u64 = (1 << CAPABILITY_COUNT) - 1;
 
 /// What the kernel asks for one by one (capabilities(7)).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u32)]
-pub enum Capability {
+pub(crate) enum Capability {
     /// Any group, and a list of them.
     SetGid = CAP_SETGID,
     /// Any user.
@@ -44,7 +44,7 @@ pub enum Capability {
 
 /// The three ids of a kind (credentials(7)).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Ids {
+pub(crate) struct Ids {
     /// Who has started it.
     pub real: u32,
     /// Who it is for what it does.
@@ -61,7 +61,7 @@ impl Ids {
     }
 
     /// Sets those that are not to be kept. Without privilege each may only become one of the present three.
-    pub fn set(&mut self, wanted: [u32; 3], is_privileged: bool) -> Result<(), Errno> {
+    pub(crate) fn set(&mut self, wanted: [u32; 3], is_privileged: bool) -> Result<(), Errno> {
         let before = [self.real, self.effective, self.saved];
         let may = |id: &u32| *id == KEEP || is_privileged || before.contains(id);
         if !wanted.iter().all(may) {
@@ -74,7 +74,7 @@ impl Ids {
 
     /// setuid(2) and setgid(2): all three with privilege, else the effective one, which becomes the real or the saved
     /// one.
-    pub fn set_one(&mut self, id: u32, is_privileged: bool) -> Result<(), Errno> {
+    pub(crate) fn set_one(&mut self, id: u32, is_privileged: bool) -> Result<(), Errno> {
         match id {
             KEEP => return Err(Errno::EINVAL),
             _ if is_privileged => *self = Self::all(id),
@@ -85,7 +85,7 @@ impl Ids {
     }
 
     /// setreuid(2) and setregid(2): the saved one follows the effective one once that leaves the real one.
-    pub fn set_pair(&mut self, real: u32, effective: u32, is_privileged: bool) -> Result<(), Errno> {
+    pub(crate) fn set_pair(&mut self, real: u32, effective: u32, is_privileged: bool) -> Result<(), Errno> {
         let before = *self;
         let is_swap = |id: u32| id == KEEP || id == before.real || id == before.effective;
         if !is_privileged && !is_swap(real) {
@@ -101,7 +101,7 @@ impl Ids {
 
 /// Sets of capabilities (capabilities(7)). The bounding set has all, always.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Capabilities {
+pub(crate) struct Capabilities {
     /// `CapEff`.
     pub effective: u64,
     /// `CapPrm`.
@@ -159,14 +159,14 @@ static CREDENTIALS: SpinLock<Credentials> = SpinLock::new(Credentials {
 });
 
 /// Has the app run as somebody, from its start (`user=`).
-pub fn become_user(user: u32, group: u32) {
+pub(crate) fn become_user(user: u32, group: u32) {
     let mut credentials = CREDENTIALS.lock();
     (credentials.user, credentials.group) = (Ids::all(user), Ids::all(group));
     credentials.capabilities = credentials.capabilities.at_start(credentials.user);
 }
 
 /// Changes the ids of the user.
-pub fn change_user(change: impl FnOnce(&mut Ids, bool) -> Result<(), Errno>) -> SysResult {
+pub(crate) fn change_user(change: impl FnOnce(&mut Ids, bool) -> Result<(), Errno>) -> SysResult {
     let mut credentials = CREDENTIALS.lock();
     let (before, is_privileged) = (credentials.user, credentials.has(Capability::SetUid));
     change(&mut credentials.user, is_privileged)?;
@@ -176,41 +176,41 @@ pub fn change_user(change: impl FnOnce(&mut Ids, bool) -> Result<(), Errno>) -> 
 }
 
 /// Changes the ids of the group.
-pub fn change_group(change: impl FnOnce(&mut Ids, bool) -> Result<(), Errno>) -> SysResult {
+pub(crate) fn change_group(change: impl FnOnce(&mut Ids, bool) -> Result<(), Errno>) -> SysResult {
     let mut credentials = CREDENTIALS.lock();
     let is_privileged = credentials.has(Capability::SetGid);
     change(&mut credentials.group, is_privileged).map(|()| 0)
 }
 
 /// The ids of user and group.
-pub fn ids() -> (Ids, Ids) {
+pub(crate) fn ids() -> (Ids, Ids) {
     let credentials = CREDENTIALS.lock();
     (credentials.user, credentials.group)
 }
 
 /// The groups that the app is in beside its own.
-pub fn groups() -> Option<Arc<Vec<u32>>> {
+pub(crate) fn groups() -> Option<Arc<Vec<u32>>> {
     CREDENTIALS.lock().groups.clone()
 }
 
 /// Has the app be in these groups. Not checked: only who has [`Capability::SetGid`] may do so.
-pub fn set_groups(groups: Vec<u32>) {
+pub(crate) fn set_groups(groups: Vec<u32>) {
     // What was there is freed without the lock.
     let _before = CREDENTIALS.lock().groups.replace(Arc::new(groups));
 }
 
 /// Whether the app has a capability, and has it in force.
-pub fn has(capability: Capability) -> bool {
+pub(crate) fn has(capability: Capability) -> bool {
     CREDENTIALS.lock().has(capability)
 }
 
 /// The capabilities of the app.
-pub fn capabilities() -> Capabilities {
+pub(crate) fn capabilities() -> Capabilities {
     CREDENTIALS.lock().capabilities
 }
 
 /// Has the app give up capabilities (capset(2)). It cannot take more than it is permitted.
-pub fn set_capabilities(wanted: Capabilities) -> Result<(), Errno> {
+pub(crate) fn set_capabilities(wanted: Capabilities) -> Result<(), Errno> {
     let mut credentials = CREDENTIALS.lock();
     let held = credentials.capabilities;
     let Capabilities { effective, permitted, inheritable } = wanted;
@@ -225,17 +225,17 @@ pub fn set_capabilities(wanted: Capabilities) -> Result<(), Errno> {
 }
 
 /// Whether capabilities outlive the change to somebody else (`PR_SET_KEEPCAPS`).
-pub fn keeps_capabilities() -> bool {
+pub(crate) fn keeps_capabilities() -> bool {
     CREDENTIALS.lock().keeps_capabilities
 }
 
 /// Sets that.
-pub fn keep_capabilities(keeps: bool) {
+pub(crate) fn keep_capabilities(keeps: bool) {
     CREDENTIALS.lock().keeps_capabilities = keeps;
 }
 
 /// The app has put another program in its place (execve(2)).
-pub fn executed() {
+pub(crate) fn executed() {
     let mut credentials = CREDENTIALS.lock();
     credentials.user.saved = credentials.user.effective;
     credentials.group.saved = credentials.group.effective;

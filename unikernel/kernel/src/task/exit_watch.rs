@@ -4,14 +4,14 @@ use alloc::sync::Arc;
 use core::any::Any;
 
 /// Is told when a thread has ended.
-pub trait ExitListener: Any + Send + Sync {
+pub(crate) trait ExitListener: Any + Send + Sync {
     /// The thread has left the list of threads.
     fn thread_ended(&self);
 }
 
 /// Who waits for the end of one thread. A part of the thread.
 #[derive(Default)]
-pub enum ExitWatch {
+pub(crate) enum ExitWatch {
     /// Nobody yet.
     #[default]
     Nobody,
@@ -23,7 +23,7 @@ pub enum ExitWatch {
 
 impl ExitWatch {
     /// The listener, made if there is none yet; `None` if the thread has ended.
-    pub fn listener<T: ExitListener + Default>(&mut self) -> Option<Arc<T>> {
+    pub(crate) fn listener<T: ExitListener + Default>(&mut self) -> Option<Arc<T>> {
         if let Self::Nobody = self {
             *self = Self::Listener(Arc::new(T::default()));
         }

@@ -19,7 +19,7 @@ const LOOKS_PER_CLOCK: usize = 64;
 static HAS_POLLER: AtomicBool = AtomicBool::new(false);
 
 /// What an idle core does for the rooms above this one.
-pub trait Work: Sync {
+pub(crate) trait Work: Sync {
     /// Does what was put off until nobody runs.
     fn begin(&self);
 
@@ -39,7 +39,7 @@ pub trait Work: Sync {
 static WORK: Once<&'static dyn Work> = Once::new();
 
 /// Sets what idle cores do.
-pub fn set_work(work: &'static dyn Work) {
+pub(crate) fn set_work(work: &'static dyn Work) {
     WORK.call_once(|| work);
 }
 

@@ -16,20 +16,20 @@ use crate::abi::Errno;
 use crate::sync::SpinLock;
 
 /// How many resources have limits.
-pub const COUNT: usize = 16;
+pub(crate) const COUNT: usize = 16;
 /// Soft and hard limit on open files.
-pub const MAX_OPEN_FILES: u64 = 1_048_576;
+pub(crate) const MAX_OPEN_FILES: u64 = 1_048_576;
 /// The most that the first stack grows to.
-pub const MAX_STACK_BYTES: u64 = 8 << 20;
+pub(crate) const MAX_STACK_BYTES: u64 = 8 << 20;
 /// No limit (`RLIM_INFINITY`).
-pub const UNLIMITED: u64 = u64::MAX;
+pub(crate) const UNLIMITED: u64 = u64::MAX;
 
 /// What message queues may come to hold until the app says otherwise (`MQ_BYTES_MAX`).
 const MESSAGE_QUEUE_BYTES: u64 = 819_200;
 
 /// The limits of a resource.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Limit {
+pub(crate) struct Limit {
     /// What counts.
     pub soft: u64,
     /// What the soft limit may be raised to.
@@ -54,7 +54,7 @@ static LISTENER: Once<fn(u32, Limit)> = Once::new();
 
 /// Sets who keeps to new limits, beside those who ask [`soft`] each time: it is told the resource and its limits, with all
 /// limits locked.
-pub fn set_listener(apply: fn(u32, Limit)) {
+pub(crate) fn set_listener(apply: fn(u32, Limit)) {
     LISTENER.call_once(|| apply);
 }
 
@@ -84,12 +84,12 @@ const fn first() -> [Limit; COUNT] {
 }
 
 /// The limits of a resource; none if there is no such resource.
-pub fn get(resource: u32) -> Option<Limit> {
+pub(crate) fn get(resource: u32) -> Option<Limit> {
     LIMITS.lock().get(resource as usize).copied()
 }
 
 /// Changes them, and answers what they were. Only who has [`Capability::SysResource`] may raise a hard limit.
-pub fn set(resource: u32, new: Limit) -> Result<Limit, Errno> {
+pub(crate) fn set(resource: u32, new: Limit) -> Result<Limit, Errno> {
     let is_privileged = credentials::has(Capability::SysResource);
     let mut limits = LIMITS.lock();
     let limit = limits.get_mut(resource as usize).ok_or(Errno::EINVAL)?;
@@ -111,6 +111,6 @@ pub fn set(resource: u32, new: Limit) -> Result<Limit, Errno> {
 
 /// The soft limit of a resource that there is.
 #[inline]
-pub fn soft(resource: u32) -> u64 {
+pub(crate) fn soft(resource: u32) -> u64 {
     SOFT[resource as usize].load(Ordering::Relaxed)
 }

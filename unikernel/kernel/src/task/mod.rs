@@ -10,30 +10,30 @@
 //!
 //! Nothing here touches the app's memory. What signals do, how threads end, futexes and clocks are in the room `process`.
 
-pub mod accounting;
+pub(crate) mod accounting;
 mod cores;
-pub mod credentials;
+pub(crate) mod credentials;
 mod errors;
-pub mod exit_watch;
-pub mod idle;
-pub mod limits;
-pub mod mutex;
-pub mod process;
-pub mod release;
-pub mod restart;
-pub mod scheduler;
-pub mod settings;
-pub mod signal;
-pub mod signal_queue;
-pub mod thread;
-pub mod timer;
-pub mod wait;
+pub(crate) mod exit_watch;
+pub(crate) mod idle;
+pub(crate) mod limits;
+pub(crate) mod mutex;
+pub(crate) mod process;
+pub(crate) mod release;
+pub(crate) mod restart;
+pub(crate) mod scheduler;
+pub(crate) mod settings;
+pub(crate) mod signal;
+pub(crate) mod signal_queue;
+pub(crate) mod thread;
+pub(crate) mod timer;
+pub(crate) mod wait;
 
 use thread::Thread;
-pub use wait::WaitQueue;
+pub(crate) use wait::WaitQueue;
 
 /// The running thread.
-pub type CurrentThread = unikernel_hal::thread::Current<Thread>;
+pub(crate) type CurrentThread = unikernel_hal::thread::Current<Thread>;
 
 /// The running thread.
 ///
@@ -41,16 +41,16 @@ pub type CurrentThread = unikernel_hal::thread::Current<Thread>;
 ///
 /// Before the first thread runs (debug builds).
 #[inline]
-pub fn current() -> CurrentThread {
+pub(crate) fn current() -> CurrentThread {
     unikernel_hal::thread::current()
 }
 
 /// True if the running thread is one of the kernel's own.
-pub fn is_kernel_thread() -> bool {
+pub(crate) fn is_kernel_thread() -> bool {
     current().id == 0
 }
 
 /// True if a signal waits for the running thread: a call that may end early does.
-pub fn has_signal() -> bool {
+pub(crate) fn has_signal() -> bool {
     current().signals.lock().has_deliverable()
 }

@@ -12,7 +12,7 @@ use super::{WaitQueue, scheduler};
 use crate::sync::lock_order::Class;
 
 /// A lock that waits by sleeping.
-pub struct Mutex<T: ?Sized> {
+pub(crate) struct Mutex<T: ?Sized> {
     class: Class,
     waiters: WaitQueue,
     /// Never waited for, only tried.
@@ -22,7 +22,7 @@ pub struct Mutex<T: ?Sized> {
 impl<T> Mutex<T> {
     /// Makes an unlocked lock around `value`.
     #[track_caller]
-    pub const fn new(value: T) -> Self {
+    pub(crate) const fn new(value: T) -> Self {
         Self { class: Class::here(), waiters: WaitQueue::new(), value: SpinMutex::new(value) }
     }
 }
@@ -36,7 +36,7 @@ impl<T: ?Sized> Mutex<T> {
     /// wait for.
     #[inline]
     #[track_caller]
-    pub fn lock(&self) -> MutexGuard<'_, T> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
         super::scheduler::assert_may_sleep();
         with_thread(|thread| thread.locks.before_wait(&self.class));
         let value = self.value.try_lock().unwrap_or_else(|| self.wait());
@@ -53,12 +53,12 @@ impl<T: ?Sized> Mutex<T> {
 
     /// Takes the lock if it is free.
     #[inline]
-    pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+    pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
         self.value.try_lock().map(|value| self.guard(value))
     }
 
     /// True if somebody holds it, who may let go of it at any time.
-    pub fn is_locked(&self) -> bool {
+    pub(crate) fn is_locked(&self) -> bool {
         let is_locked = self.value.is_locked();
         fence(Ordering::Acquire);
         is_locked
@@ -87,7 +87,7 @@ fn with_thread(work: impl FnOnce(&Thread)) {
 }
 
 /// Proof that a [`Mutex`] is held.
-pub struct MutexGuard<'a, T: ?Sized> {
+pub(crate) struct MutexGuard<'a, T: ?Sized> {
     value: SpinMutexGuard<'a, T>,
     /// Behind the value: fields are dropped in this order.
     _release: Release<'a>,

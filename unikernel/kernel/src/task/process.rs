@@ -12,12 +12,12 @@ use super::{current, scheduler};
 use crate::sync::SpinLock;
 
 /// The app's process id. It is what Linux gives the only process of a machine.
-pub const PROCESS_ID: i32 = 1;
+pub(crate) const PROCESS_ID: i32 = 1;
 /// More threads than this are refused with `EAGAIN` (Linux: `kernel.threads-max`).
-pub const MAX_THREADS: usize = 32_768;
+pub(crate) const MAX_THREADS: usize = 32_768;
 
 /// What the threads share.
-pub struct Process {
+pub(crate) struct Process {
     threads: SpinLock<BTreeMap<ThreadId, Arc<Thread>>>,
     next_id: AtomicI32,
     /// Signals sent to the app.
@@ -37,24 +37,24 @@ static PROCESS: Process = Process {
 };
 
 /// The app.
-pub fn process() -> &'static Process {
+pub(crate) fn process() -> &'static Process {
     &PROCESS
 }
 
 impl Process {
     /// An id for a new thread.
-    pub fn allocate_id(&self) -> ThreadId {
+    pub(crate) fn allocate_id(&self) -> ThreadId {
         self.next_id.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Adds a thread and lets it run.
-    pub fn start_thread(&self, thread: Arc<Thread>) {
+    pub(crate) fn start_thread(&self, thread: Arc<Thread>) {
         self.threads.lock().insert(thread.id, Arc::clone(&thread));
         scheduler::enqueue(thread);
     }
 
     /// Takes the calling thread, which ends, off the list; true if it was the last.
-    pub fn remove_thread(&self, me: &Arc<Thread>) -> bool {
+    pub(crate) fn remove_thread(&self, me: &Arc<Thread>) -> bool {
         self.departed_time_ns.fetch_add(scheduler::cpu_time_ns(me), Ordering::Relaxed);
         let mut threads = self.threads.lock();
         threads.remove(&me.id);
@@ -62,17 +62,17 @@ impl Process {
     }
 
     /// Finds a thread by id.
-    pub fn thread(&self, id: ThreadId) -> Option<Arc<Thread>> {
+    pub(crate) fn thread(&self, id: ThreadId) -> Option<Arc<Thread>> {
         self.threads.lock().get(&id).cloned()
     }
 
     /// The oldest thread that `predicate` holds for. It is called with the list locked.
-    pub fn find_thread(&self, mut predicate: impl FnMut(&Arc<Thread>) -> bool) -> Option<Arc<Thread>> {
+    pub(crate) fn find_thread(&self, mut predicate: impl FnMut(&Arc<Thread>) -> bool) -> Option<Arc<Thread>> {
         self.threads.lock().values().find(|thread| predicate(thread)).cloned()
     }
 
     /// All threads, oldest first; each is looked for when its turn comes, as a list would be as long as the app likes.
-    pub fn threads(&self) -> impl Iterator<Item = Arc<Thread>> {
+    pub(crate) fn threads(&self) -> impl Iterator<Item = Arc<Thread>> {
         let mut last = 0;
         core::iter::from_fn(move || {
             let behind = (Bound::Excluded(last), Bound::Unbounded);
@@ -83,12 +83,12 @@ impl Process {
     }
 
     /// How many threads there are.
-    pub fn thread_count(&self) -> usize {
+    pub(crate) fn thread_count(&self) -> usize {
         self.threads.lock().len()
     }
 
     /// Nanoseconds that all threads together ran, the ended ones included.
-    pub fn cpu_time_ns(&self) -> u64 {
+    pub(crate) fn cpu_time_ns(&self) -> u64 {
         let running: u64 = self.threads().map(|thread| scheduler::cpu_time_ns(&thread)).sum();
         self.departed_time_ns.load(Ordering::Relaxed) + running
     }
@@ -98,12 +98,12 @@ impl Process {
 static REPLACER: AtomicI32 = AtomicI32::new(0);
 
 /// Has all threads but the calling one leave; false if another has begun the same.
-pub fn begin_replacement() -> bool {
+pub(crate) fn begin_replacement() -> bool {
     REPLACER.compare_exchange(0, current().id, Ordering::SeqCst, Ordering::Relaxed).is_ok()
 }
 
 /// True if the calling thread is not to go back to ring 3, because another program takes the place of its own.
-pub fn is_replaced() -> bool {
+pub(crate) fn is_replaced() -> bool {
     let replacer = REPLACER.load(Ordering::Relaxed);
     replacer != 0 && replacer != current().id
 }
@@ -133,11 +133,11 @@ impl Process {
 static IS_ENDING: AtomicBool = AtomicBool::new(false);
 
 /// Notes that the app ends; false if it did already.
-pub fn begin_end() -> bool {
+pub(crate) fn begin_end() -> bool {
     !IS_ENDING.swap(true, Ordering::SeqCst)
 }
 
 /// True if threads are not to go back to ring 3, because the app ends.
-pub fn is_ending() -> bool {
+pub(crate) fn is_ending() -> bool {
     IS_ENDING.load(Ordering::Relaxed)
 }

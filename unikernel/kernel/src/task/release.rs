@@ -14,14 +14,14 @@ use super::scheduler::{self, breathe_now_and_then};
 use crate::sync::SpinLock;
 
 /// What can hold others of its kind.
-pub trait Release: Send + Sync {
+pub(crate) trait Release: Send + Sync {
     /// The next on a thread's list of what is to be let go.
     fn next_release(&self) -> &SpinLock<Option<Arc<dyn Release>>>;
 }
 
 /// What a thread has still to let go.
 #[derive(Default)]
-pub struct Releases {
+pub(crate) struct Releases {
     first: Option<Arc<dyn Release>>,
     /// A caller further up in this thread works the list off.
     is_running: bool,
@@ -33,7 +33,7 @@ static NEWS: WaitQueue = WaitQueue::new();
 
 /// Lets go of what another object has kept. All that goes by that is gone when the outermost call of this thread
 /// returns, or later if no thread runs here. Call it without spin locks.
-pub fn release<T: Release + 'static>(objects: impl IntoIterator<Item = Arc<T>>) {
+pub(crate) fn release<T: Release + 'static>(objects: impl IntoIterator<Item = Arc<T>>) {
     // One that others keep does not end here: it must not be on two threads' lists.
     let mut last = objects.into_iter().filter(|object| Arc::strong_count(object) == 1).peekable();
     if last.peek().is_none() {

@@ -3,7 +3,7 @@
 
 /// A call, and how far it came.
 #[derive(Clone, Copy)]
-pub enum Restart {
+pub(crate) enum Restart {
     /// A sleep on a futex.
     Futex {
         /// The word.

@@ -24,17 +24,17 @@ use crate::platform::time;
 use crate::sync::assert_no_spin_lock;
 
 /// How long a thread runs while others wait, in nanoseconds.
-pub const SLICE_NS: u64 = 4_000_000;
+pub(crate) const SLICE_NS: u64 = 4_000_000;
 /// The same while one waits that was woken: long enough not to switch for every message.
 const SLICE_BEFORE_WOKEN_NS: u64 = 500_000;
 
 /// Context switches since boot.
-pub fn switches() -> u64 {
+pub(crate) fn switches() -> u64 {
     CORES.iter().map(|core| core.switches.load(Ordering::Relaxed)).sum()
 }
 
 /// Nanoseconds since boot that the cores have been halted, or have looked for work in vain, together.
-pub fn idle_ns() -> u64 {
+pub(crate) fn idle_ns() -> u64 {
     CORES.iter().map(|core| core.idle_ns.load(Ordering::Relaxed)).sum()
 }
 
@@ -45,7 +45,7 @@ fn running_on(thread: &Arc<Thread>) -> Option<usize> {
 }
 
 /// Nanoseconds that a thread has run, up to now for a running one.
-pub fn cpu_time_ns(thread: &Arc<Thread>) -> u64 {
+pub(crate) fn cpu_time_ns(thread: &Arc<Thread>) -> u64 {
     let since_ns = running_on(thread).map_or(0, |core| {
         time::now_ns().saturating_sub(CORES.of(core).switched_at_ns.load(Ordering::Relaxed))
     });
@@ -65,14 +65,14 @@ pub(super) fn start_clock() {
 }
 
 /// Queues a thread that can run.
-pub fn enqueue(thread: Arc<Thread>) {
+pub(crate) fn enqueue(thread: Arc<Thread>) {
     if DISPATCHER.make_ready(&Cores, thread, this_cpu().index()) {
         slice_check();
     }
 }
 
 /// Wakes a blocked thread. False if it was not blocked.
-pub fn wake(thread: &Arc<Thread>) -> bool {
+pub(crate) fn wake(thread: &Arc<Thread>) -> bool {
     wake_for(thread, WakeReason::Woken)
 }
 
@@ -82,7 +82,7 @@ pub(super) fn time_out(thread: &Arc<Thread>) {
 }
 
 /// A signal came for a thread: it leaves its sleep, or its next steps in ring 3, to look.
-pub fn interrupt(thread: &Arc<Thread>) {
+pub(crate) fn interrupt(thread: &Arc<Thread>) {
     if wake_for(thread, WakeReason::Interrupted) {
         return;
     }
@@ -118,7 +118,7 @@ pub(super) fn cancel_block(thread: &Thread) {
 
 /// Sleeps until somebody calls [`wake`], the deadline passes or a signal comes. The caller has
 /// called [`Thread::begin_block`] and looked at its condition since.
-pub fn block(deadline_ns: Option<u64>) -> Result<(), WaitError> {
+pub(crate) fn block(deadline_ns: Option<u64>) -> Result<(), WaitError> {
     if current().signals.lock().has_deliverable() {
         current().cancel_block();
         return Err(WaitError::Interrupted);
@@ -138,7 +138,7 @@ pub(super) fn block_uninterrupted(deadline_ns: Option<u64>) -> Result<(), WaitEr
 static SLEEP_OBSERVER: Once<fn()> = Once::new();
 
 /// Sets who is told that the running thread is about to sleep.
-pub fn set_sleep_observer(observer: fn()) {
+pub(crate) fn set_sleep_observer(observer: fn()) {
     SLEEP_OBSERVER.call_once(|| observer);
 }
 
@@ -162,7 +162,7 @@ fn sleep(deadline_ns: Option<u64>) -> Result<(), WaitError> {
 
 /// True if the caller may sleep: a thread runs here, and the core is not merely passing the time on its
 /// stack.
-pub fn can_block() -> bool {
+pub(crate) fn can_block() -> bool {
     machine::has_current() && !CORES.is_idling.load(Ordering::Relaxed)
 }
 
@@ -170,7 +170,7 @@ pub fn can_block() -> bool {
 /// caller's location.
 #[inline]
 #[track_caller]
-pub fn assert_may_sleep() {
+pub(crate) fn assert_may_sleep() {
     assert_no_spin_lock();
     if cfg!(debug_assertions) && can_block() {
         assert!(!current().has_begun_block(), "sleeping in the condition of a wait");
@@ -178,18 +178,18 @@ pub fn assert_may_sleep() {
 }
 
 /// True if another thread wants this core.
-pub fn has_others_waiting() -> bool {
+pub(crate) fn has_others_waiting() -> bool {
     DISPATCHER.waiting(this_cpu().index()) > 0
 }
 
 /// Starts a thread of the kernel's if there is memory for its stack.
-pub fn start_kernel_thread(name: &str, main: extern "C" fn() -> !) -> Result<(), OutOfMemory> {
+pub(crate) fn start_kernel_thread(name: &str, main: extern "C" fn() -> !) -> Result<(), OutOfMemory> {
     enqueue(Thread::kernel(name, main)?);
     Ok(())
 }
 
 /// Lets the others run first.
-pub fn yield_now() {
+pub(crate) fn yield_now() {
     if DISPATCHER.waiting(this_cpu().index()) > 0 {
         run_next(SwitchReason::Yielding);
     }
@@ -197,7 +197,7 @@ pub fn yield_now() {
 
 /// For calls that take long, between two parts of the work: does what timers are due and what other cores ask for, which no
 /// interrupt can announce here, and lets others run. Call it without spin locks.
-pub fn breathe() {
+pub(crate) fn breathe() {
     assert_no_spin_lock();
     // Another core may wait for this one to forget a page, with the address space locked.
     tlb::serve();
@@ -210,7 +210,7 @@ pub fn breathe() {
 
 /// The same in a loop, now and then: `done` counts its rounds.
 #[inline]
-pub fn breathe_now_and_then(done: usize) {
+pub(crate) fn breathe_now_and_then(done: usize) {
     /// Rounds that take a few dozen microseconds, if each copies or frees a page.
     const ROUNDS: usize = 64;
     if done % ROUNDS == ROUNDS - 1 {
@@ -219,7 +219,7 @@ pub fn breathe_now_and_then(done: usize) {
 }
 
 /// On the way to ring 3: gives way if the slice is over, or the thread may not run here any more.
-pub fn preempt() {
+pub(crate) fn preempt() {
     if !current().allowed().contains(this_cpu().index()) {
         return run_next(SwitchReason::Yielding);
     }
@@ -250,12 +250,12 @@ pub(super) fn slice_check() {
 }
 
 /// Another core wants this one to look at its queue; what else it wants is in the exit work.
-pub fn reschedule() {
+pub(crate) fn reschedule() {
     slice_check();
 }
 
 /// Sets where a thread may run. At least one of the cores must be there.
-pub fn set_allowed(thread: &Arc<Thread>, allowed: CoreSet) {
+pub(crate) fn set_allowed(thread: &Arc<Thread>, allowed: CoreSet) {
     thread.placement.allowed.store(allowed.0, Ordering::SeqCst);
     let core = thread.core();
     if allowed.contains(core) {
@@ -272,21 +272,21 @@ pub fn set_allowed(thread: &Arc<Thread>, allowed: CoreSet) {
 }
 
 /// Ends the running thread. What its caller still holds is never let go.
-pub fn exit_current() -> ! {
+pub(crate) fn exit_current() -> ! {
     current().sleep_state.mark_dead();
     run_next(SwitchReason::Stopped);
     unreachable!("a dead thread was scheduled");
 }
 
 /// Makes the idle thread of core `index`, which is this one or not started yet.
-pub fn prepare_core(index: usize) -> Result<(), OutOfMemory> {
+pub(crate) fn prepare_core(index: usize) -> Result<(), OutOfMemory> {
     let idle_thread = Thread::idle(index, idle::main)?;
     CORES.of(index).idle_thread.call_once(|| idle_thread);
     Ok(())
 }
 
 /// Begins to run threads on this core; the stack is left for good.
-pub fn start() -> ! {
+pub(crate) fn start() -> ! {
     let idle_thread = Arc::clone(CORES.idle_thread.get().expect("`prepare_core` was called"));
     prepare_to_enter(&idle_thread);
     machine::start(idle_thread)
@@ -355,7 +355,7 @@ pub(super) fn run_next(reason: SwitchReason) {
 
 /// The first thing on the new stack: lets go of the thread that ran before. Its Release on `is_on_core` pairs with the Acquire of who
 /// wants to run it elsewhere.
-pub fn finish_task_switch() {
+pub(crate) fn finish_task_switch() {
     // Whoever sent a signal may have found the thread between sleeping and running.
     if super::current().signals.lock().has_deliverable() {
         this_cpu().request(exit_work::SIGNAL);

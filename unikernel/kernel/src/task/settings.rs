@@ -4,7 +4,7 @@ use linux_raw_sys::prctl::PR_MCE_KILL_DEFAULT;
 
 /// Settings of one thread; a thread that it starts begins with the same.
 #[derive(Clone, Copy)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// `PR_SET_PDEATHSIG`.
     pub death_signal: u32,
     /// `PR_SET_NO_NEW_PRIVS`.
@@ -17,7 +17,7 @@ pub struct Settings {
 
 impl Settings {
     /// As the first thread has them. Timers are exact, which keeps every promise of a slack.
-    pub const INITIAL: Self = Self {
+    pub(crate) const INITIAL: Self = Self {
         death_signal: 0,
         has_no_new_privileges: false,
         timer_slack_ns: 50_000,
@@ -25,7 +25,7 @@ impl Settings {
     };
 
     /// What a new thread gets.
-    pub fn inherited(self) -> Self {
+    pub(crate) fn inherited(self) -> Self {
         Self { death_signal: 0, ..self }
     }
 }

@@ -7,20 +7,20 @@ use super::process::{self, process};
 use super::signal_queue::SignalQueue;
 
 /// A set of signals; bit `n - 1` is signal `n`.
-pub type SignalSet = u64;
+pub(crate) type SignalSet = u64;
 
 /// Highest signal number.
-pub const MAX_SIGNAL: u32 = 64;
+pub(crate) const MAX_SIGNAL: u32 = 64;
 
 /// The set with one signal.
-pub const fn set_of(signal: u32) -> SignalSet {
+pub(crate) const fn set_of(signal: u32) -> SignalSet {
     1 << (signal - 1)
 }
 
 /// Signals that cannot be caught, blocked or ignored.
-pub const UNBLOCKABLE: SignalSet = set_of(SIGKILL) | set_of(SIGSTOP);
+pub(crate) const UNBLOCKABLE: SignalSet = set_of(SIGKILL) | set_of(SIGSTOP);
 /// Signals that a fault raises: they are taken before any other.
-pub const SYNCHRONOUS: SignalSet =
+pub(crate) const SYNCHRONOUS: SignalSet =
     set_of(SIGSEGV) | set_of(SIGBUS) | set_of(SIGILL) | set_of(SIGTRAP) | set_of(SIGFPE) | set_of(SIGSYS);
 /// Signals whose default is to do nothing (signal(7)); stopping has no meaning for an appliance.
 const DEFAULT_IGNORED: SignalSet = set_of(SIGCHLD)
@@ -35,7 +35,7 @@ const DEFAULT_IGNORED: SignalSet = set_of(SIGCHLD)
 /// What `rt_sigaction` sets for one signal: the kernel's `struct sigaction`.
 #[derive(Clone, Copy)]
 #[repr(C)]
-pub struct SigAction {
+pub(crate) struct SigAction {
     /// `SIG_DFL`, `SIG_IGN` or the handler's address.
     pub handler: u64,
     /// `SA_*`.
@@ -48,27 +48,27 @@ pub struct SigAction {
 user_abi_struct!(SigAction { handler, flags, restorer, mask });
 
 /// `SIG_DFL`.
-pub const DEFAULT: u64 = 0;
+pub(crate) const DEFAULT: u64 = 0;
 /// `SIG_IGN`.
-pub const IGNORE: u64 = 1;
+pub(crate) const IGNORE: u64 = 1;
 
 /// The handlers of all signals.
-pub struct Dispositions([SigAction; MAX_SIGNAL as usize]);
+pub(crate) struct Dispositions([SigAction; MAX_SIGNAL as usize]);
 
 impl Dispositions {
     /// All default.
-    pub const fn all_default() -> Self {
+    pub(crate) const fn all_default() -> Self {
         Self([SigAction { handler: DEFAULT, flags: 0, restorer: 0, mask: 0 }; MAX_SIGNAL as usize])
     }
 
     /// What is set for `signal` (1 to 64).
-    pub fn get_mut(&mut self, signal: u32) -> &mut SigAction {
+    pub(crate) fn get_mut(&mut self, signal: u32) -> &mut SigAction {
         &mut self.0[signal as usize - 1]
     }
 
     /// Takes the action for a handler that runs now. That of `SA_RESETHAND` is taken by one thread only: the next
     /// signal, on whatever core, finds the default.
-    pub fn take(&mut self, signal: u32) -> SigAction {
+    pub(crate) fn take(&mut self, signal: u32) -> SigAction {
         let action = self.get_mut(signal);
         let taken = *action;
         let is_handler = taken.handler != DEFAULT && taken.handler != IGNORE;
@@ -79,7 +79,7 @@ impl Dispositions {
     }
 
     /// Another program begins (execve(2)): handlers are gone, what is ignored stays so.
-    pub fn forget_handlers(&mut self) {
+    pub(crate) fn forget_handlers(&mut self) {
         for action in &mut self.0 {
             let handler = if action.handler == IGNORE { IGNORE } else { DEFAULT };
             *action = SigAction { handler, flags: 0, restorer: 0, mask: 0 };
@@ -87,7 +87,7 @@ impl Dispositions {
     }
 
     /// True if `signal` has no effect.
-    pub fn is_ignored(&self, signal: u32) -> bool {
+    pub(crate) fn is_ignored(&self, signal: u32) -> bool {
         let handler = self.0[signal as usize - 1].handler;
         handler == IGNORE || handler == DEFAULT && DEFAULT_IGNORED & set_of(signal) != 0
     }
@@ -95,7 +95,7 @@ impl Dispositions {
 
 /// Which timer sent a signal, and under which setting: a setting's signal is void after the next one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct TimerSignal {
+pub(crate) struct TimerSignal {
     /// The timer's number.
     pub id: i32,
     /// Which of its settings.
@@ -104,7 +104,7 @@ pub struct TimerSignal {
 
 /// What a handler is told besides the number.
 #[derive(Clone, Copy, Debug)]
-pub struct SignalInfo {
+pub(crate) struct SignalInfo {
     /// The signal.
     pub signal: u32,
     /// `si_code`.
@@ -119,24 +119,24 @@ pub struct SignalInfo {
 
 impl SignalInfo {
     /// A signal sent by the app to itself.
-    pub fn from_app(signal: u32, code: i32) -> Self {
+    pub(crate) fn from_app(signal: u32, code: i32) -> Self {
         Self { signal, code, detail: process::PROCESS_ID as u64, value: 0, timer: None }
     }
 
     /// A signal sent by the kernel (`SI_KERNEL`), as the power button's.
-    pub fn from_kernel(signal: u32) -> Self {
+    pub(crate) fn from_kernel(signal: u32) -> Self {
         Self { signal, code: SI_KERNEL as i32, detail: 0, value: 0, timer: None }
     }
 
     /// True if a timer of timer_create(2) sent it.
-    pub fn is_posix_timer(&self) -> bool {
+    pub(crate) fn is_posix_timer(&self) -> bool {
         self.timer.is_some() && self.code == SI_TIMER
     }
 }
 
 /// The alternate signal stack (`sigaltstack`).
 #[derive(Clone, Copy, Debug, Default)]
-pub struct AlternateStack {
+pub(crate) struct AlternateStack {
     /// Lowest address.
     pub base: u64,
     /// Bytes; 0 when there is none.
@@ -147,14 +147,14 @@ pub struct AlternateStack {
 
 impl AlternateStack {
     /// True if `stack_pointer` is on it.
-    pub fn contains(&self, stack_pointer: u64) -> bool {
+    pub(crate) fn contains(&self, stack_pointer: u64) -> bool {
         stack_pointer > self.base && stack_pointer - self.base <= self.size
     }
 }
 
 /// One thread's signal state.
 #[derive(Default)]
-pub struct ThreadSignals {
+pub(crate) struct ThreadSignals {
     /// Blocked signals.
     pub mask: SignalSet,
     /// The mask to go back to after the next delivery (`sigsuspend`, `ppoll`, `epoll_pwait`).
@@ -171,18 +171,18 @@ pub struct ThreadSignals {
 
 impl ThreadSignals {
     /// The signals that are let in.
-    pub fn open(&self) -> SignalSet {
+    pub(crate) fn open(&self) -> SignalSet {
         if self.is_kernel { 0 } else { !self.mask | UNBLOCKABLE | self.awaited }
     }
 
     /// True if a signal, of the thread's or the app's, should interrupt a sleep.
-    pub fn has_deliverable(&self) -> bool {
+    pub(crate) fn has_deliverable(&self) -> bool {
         (self.pending.set() | process().pending.set()) & self.open() != 0
     }
 }
 
 /// The name of a signal.
-pub fn name(signal: u32) -> &'static str {
+pub(crate) fn name(signal: u32) -> &'static str {
     const NAMES: [&str; 32] = [
         "signal 0",
         "SIGHUP",

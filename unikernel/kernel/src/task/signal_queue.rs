@@ -13,19 +13,19 @@ use super::signal::{SYNCHRONOUS, SignalInfo, SignalSet, set_of};
 use crate::sync::SpinLock;
 
 /// Signals that wait in all queues together, beyond which real-time signals are refused; the app may want fewer (`RLIMIT_SIGPENDING`).
-pub const MAX_QUEUED: usize = 4096;
+pub(crate) const MAX_QUEUED: usize = 4096;
 
 /// How many do.
 static QUEUED: AtomicUsize = AtomicUsize::new(0);
 
 /// How many signals wait in all queues together.
-pub fn queued() -> usize {
+pub(crate) fn queued() -> usize {
     QUEUED.load(Ordering::Relaxed)
 }
 
 /// What became of a signal that was sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Sent {
+pub(crate) enum Sent {
     /// It waits to be taken.
     Queued,
     /// It is a standard signal that waited already.
@@ -38,7 +38,7 @@ pub enum Sent {
 
 /// The signals that wait for one receiver.
 #[derive(Default)]
-pub struct SignalQueue {
+pub(crate) struct SignalQueue {
     set: SignalSet,
     /// In the order of sending. A signal of `set` that is not here has lost its details to the limit.
     infos: VecDeque<SignalInfo>,
@@ -46,17 +46,17 @@ pub struct SignalQueue {
 
 impl SignalQueue {
     /// The signals that wait.
-    pub const fn set(&self) -> SignalSet {
+    pub(crate) const fn set(&self) -> SignalSet {
         self.set
     }
 
     /// How many wait.
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.infos.len()
     }
 
     /// Adds a signal.
-    pub fn push(&mut self, info: SignalInfo) -> Sent {
+    pub(crate) fn push(&mut self, info: SignalInfo) -> Sent {
         let is_realtime = info.signal >= SIGRTMIN;
         if !is_realtime && !info.is_posix_timer() && self.set & set_of(info.signal) != 0 {
             return Sent::Merged;
@@ -82,7 +82,7 @@ impl SignalQueue {
     }
 
     /// Takes a signal of `wanted`: faults first, then the lowest; of several alike the oldest.
-    pub fn take(&mut self, wanted: SignalSet) -> Option<SignalInfo> {
+    pub(crate) fn take(&mut self, wanted: SignalSet) -> Option<SignalInfo> {
         let ready = self.set & wanted;
         let first = if ready & SYNCHRONOUS != 0 { ready & SYNCHRONOUS } else { ready };
         if first == 0 {
@@ -112,7 +112,7 @@ impl Drop for SignalQueue {
 }
 
 /// The signals that wait for the app: the first thread that lets one in takes it.
-pub struct SharedQueue {
+pub(crate) struct SharedQueue {
     queue: SpinLock<SignalQueue>,
     /// Its set, for looks without the lock: each sleep and each switch has one.
     set: AtomicU64,
@@ -127,22 +127,22 @@ impl SharedQueue {
 
     /// The signals that wait.
     #[inline]
-    pub fn set(&self) -> SignalSet {
+    pub(crate) fn set(&self) -> SignalSet {
         self.set.load(Ordering::Relaxed)
     }
 
     /// How many wait.
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.queue.lock().count()
     }
 
     /// Adds a signal. Whoever locks a thread's signals later sees it in [`Self::set`].
-    pub fn push(&self, info: SignalInfo) -> Sent {
+    pub(crate) fn push(&self, info: SignalInfo) -> Sent {
         self.change(|queue| queue.push(info))
     }
 
     /// Takes a signal of `wanted`.
-    pub fn take(&self, wanted: SignalSet) -> Option<SignalInfo> {
+    pub(crate) fn take(&self, wanted: SignalSet) -> Option<SignalInfo> {
         if self.set() & wanted == 0 {
             return None;
         }

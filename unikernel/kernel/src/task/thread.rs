@@ -7,7 +7,7 @@ use unikernel_hal::thread::Context;
 use unikernel_hal::thread_type;
 use unikernel_sched::{CoreSet, SleepState};
 
-pub use unikernel_hal::thread::OutOfMemory;
+pub(crate) use unikernel_hal::thread::OutOfMemory;
 
 use super::exit_watch::ExitWatch;
 use super::release::Releases;
@@ -21,12 +21,12 @@ use crate::sync::SpinLock;
 use crate::sync::lock_order::ThreadLocks;
 
 /// Linux thread id; the first thread's is 1, as an init process has.
-pub type ThreadId = i32;
+pub(crate) type ThreadId = i32;
 
 /// Why a blocked thread was woken.
 #[repr(u8)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum WakeReason {
+pub(crate) enum WakeReason {
     /// By whoever made its condition true.
     Woken,
     /// Its deadline passed.
@@ -36,7 +36,7 @@ pub enum WakeReason {
 }
 
 /// One thread: a kernel stack, saved registers, and what Linux keeps per thread.
-pub struct Thread {
+pub(crate) struct Thread {
     /// Its id; `gettid`.
     pub id: ThreadId,
     context: Context,
@@ -77,13 +77,13 @@ thread_type!(Thread, context);
 
 impl Thread {
     /// True while a core runs it.
-    pub fn runs(&self) -> bool {
+    pub(crate) fn runs(&self) -> bool {
         self.placement.is_on_core.load(Ordering::Relaxed)
     }
 
     /// Makes a thread which enters ring 3 with `frame`, with the vector registers of a new program
     /// or a copy of the calling thread's.
-    pub fn new(
+    pub(crate) fn new(
         id: ThreadId,
         frame: &TrapFrame,
         fs_base: u64,
@@ -159,7 +159,7 @@ impl Thread {
     }
 
     /// Tells who waits for its end: it has left the list of threads.
-    pub fn tell_end(&self) {
+    pub(crate) fn tell_end(&self) {
         let watch = core::mem::replace(&mut *self.exit_watch.lock(), ExitWatch::Over);
         if let ExitWatch::Listener(listener) = watch {
             listener.thread_ended();
@@ -167,17 +167,17 @@ impl Thread {
     }
 
     /// Announces that the thread will sleep. From here on, a wake-up is not lost.
-    pub fn begin_block(&self) {
+    pub(crate) fn begin_block(&self) {
         self.sleep_state.begin_block();
     }
 
     /// True between the announcement and the sleep, unless somebody has woken the thread by then.
-    pub fn has_begun_block(&self) -> bool {
+    pub(crate) fn has_begun_block(&self) -> bool {
         self.sleep_state.is_announced()
     }
 
     /// Takes the announcement back: the condition holds already.
-    pub fn cancel_block(&self) {
+    pub(crate) fn cancel_block(&self) {
         super::scheduler::cancel_block(self);
     }
 

@@ -15,7 +15,7 @@ use crate::sync::SpinLock;
 use unikernel_hal::per_core;
 
 /// Something that wants to know when its time has come.
-pub trait TimerTarget: Send + Sync {
+pub(crate) trait TimerTarget: Send + Sync {
     /// Called once after the deadline, from an interrupt or the idle loop: must be short.
     fn expired(&self);
 }
@@ -40,7 +40,7 @@ static ARMED_NS: PerCore<AtomicU64> = per_core!(AtomicU64::new(u64::MAX));
 
 /// A timer that is cancelled when this is dropped.
 #[must_use = "dropping a timer cancels it"]
-pub struct Timer {
+pub(crate) struct Timer {
     core: usize,
     key: Key,
 }
@@ -59,7 +59,7 @@ pub(super) fn wake_at(deadline_ns: u64, thread: Arc<Thread>) -> Timer {
 }
 
 /// Calls `target` at `deadline_ns`.
-pub fn call_at(deadline_ns: u64, target: Arc<dyn TimerTarget>) -> Timer {
+pub(crate) fn call_at(deadline_ns: u64, target: Arc<dyn TimerTarget>) -> Timer {
     add(deadline_ns, Action::Call(target))
 }
 
@@ -78,7 +78,7 @@ fn add(deadline_ns: u64, action: Action) -> Timer {
 /// Makes sure that a timer interrupt comes to this core at `deadline_ns` at the latest. It is only a hint that
 /// there may be work: what is due is found by looking.
 #[inline]
-pub fn interrupt_by(deadline_ns: u64) {
+pub(crate) fn interrupt_by(deadline_ns: u64) {
     if deadline_ns < ARMED_NS.load(Ordering::Relaxed) {
         ARMED_NS.store(deadline_ns, Ordering::Relaxed);
         platform::timer::arm(deadline_ns);
@@ -86,7 +86,7 @@ pub fn interrupt_by(deadline_ns: u64) {
 }
 
 /// The timer interrupt of this core.
-pub fn interrupt() {
+pub(crate) fn interrupt() {
     ARMED_NS.store(u64::MAX, Ordering::Relaxed);
     this_cpu().request(exit_work::NETWORK);
     run_expired();
@@ -98,7 +98,7 @@ pub fn interrupt() {
 const MAX_EXPIRED_AT_ONCE: usize = 256;
 
 /// Runs what is due on this core, or a part of that, and sets the hardware to the next deadline.
-pub fn run_expired() {
+pub(crate) fn run_expired() {
     let now_ns = time::now_ns();
     for _ in 0..MAX_EXPIRED_AT_ONCE {
         let due = {

@@ -25,7 +25,7 @@ use crate::sync::SpinLock;
 
 /// Why a sleep ended without its condition.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum WaitError {
+pub(crate) enum WaitError {
     /// The deadline passed.
     TimedOut,
     /// A signal wants to be delivered to this thread.
@@ -34,7 +34,7 @@ pub enum WaitError {
 
 /// Threads that sleep until somebody wakes them.
 #[derive(Default)]
-pub struct WaitQueue {
+pub(crate) struct WaitQueue {
     waiters: SpinLock<VecDeque<Arc<Thread>>>,
     /// How many there are. Changed with the lock held.
     count: AtomicUsize,
@@ -42,13 +42,13 @@ pub struct WaitQueue {
 
 impl WaitQueue {
     /// Makes an empty queue.
-    pub const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self { waiters: SpinLock::new(VecDeque::new()), count: AtomicUsize::new(0) }
     }
 
     /// Sleeps until `condition` answers `Some`, the deadline (nanoseconds since boot) passes, or
     /// a signal comes. `condition` may take locks that order before run queues; it must not sleep.
-    pub fn wait_until<T>(
+    pub(crate) fn wait_until<T>(
         &self,
         deadline_ns: Option<u64>,
         condition: impl FnMut() -> Option<T>,
@@ -57,7 +57,7 @@ impl WaitQueue {
     }
 
     /// The same, whatever signals come; `None` if the deadline passed first.
-    pub fn wait_uninterrupted<T>(
+    pub(crate) fn wait_uninterrupted<T>(
         &self,
         deadline_ns: Option<u64>,
         condition: impl FnMut() -> Option<T>,
@@ -94,7 +94,7 @@ impl WaitQueue {
 
     /// Wakes the thread that has waited longest. True if there was one.
     #[inline]
-    pub fn wake_one(&self) -> bool {
+    pub(crate) fn wake_one(&self) -> bool {
         fence(Ordering::SeqCst);
         !self.is_empty() && self.wake_first()
     }
@@ -111,13 +111,13 @@ impl WaitQueue {
 
     /// Wakes every waiting thread.
     #[inline]
-    pub fn wake_all(&self) {
+    pub(crate) fn wake_all(&self) {
         while self.wake_one() {}
     }
 
     /// True if no thread waits.
     #[inline]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.count.load(Ordering::Relaxed) == 0
     }
 

@@ -24,7 +24,7 @@ use crate::sync::SpinLock;
 const CHUNK_BYTES: usize = 512;
 
 /// The console.
-pub struct Console {
+pub(crate) struct Console {
     terminal: SpinLock<Terminal>,
     window: SpinLock<winsize>,
     source: PollSource,
@@ -34,7 +34,7 @@ pub struct Console {
 static CONSOLE: Once<Arc<Console>> = Once::new();
 
 /// The one console.
-pub fn console() -> Arc<Console> {
+pub(crate) fn console() -> Arc<Console> {
     let make = || {
         let (terminal, window) = (SpinLock::new(Terminal::new()), SpinLock::new(NO_WINDOW));
         Arc::new(Console {
@@ -48,7 +48,7 @@ pub fn console() -> Arc<Console> {
 }
 
 /// Opens it once more, if that is allowed.
-pub fn open_again() -> Result<Arc<Console>, Errno> {
+pub(crate) fn open_again() -> Result<Arc<Console>, Errno> {
     let console = console();
     super::check_open(&*console)?;
     Ok(console)
@@ -59,7 +59,7 @@ pub fn open_again() -> Result<Arc<Console>, Errno> {
 /// # Panics
 ///
 /// If descriptors are in use already.
-pub fn open_standard_streams() {
+pub(crate) fn open_standard_streams() {
     let opened = file::open(console(), FileFlags::READ_WRITE);
     for descriptor in 0..3 {
         let given = table::install(Arc::clone(&opened), OnExec::Keep);

@@ -22,7 +22,7 @@ use crate::task::signal::MAX_SIGNAL;
 const CHUNK_BYTES: usize = 512;
 
 /// The master.
-pub struct Master {
+pub(crate) struct Master {
     pty: Arc<Pty>,
     /// The node that was opened.
     handle: Handle,
@@ -30,7 +30,7 @@ pub struct Master {
 
 impl Master {
     /// Opens `/dev/ptmx`: makes a pseudo-terminal.
-    pub fn open(handle: Handle) -> Result<Arc<Self>, Errno> {
+    pub(crate) fn open(handle: Handle) -> Result<Arc<Self>, Errno> {
         Ok(Arc::new(Self { pty: pty::make()?, handle }))
     }
 

@@ -4,12 +4,12 @@
 //! - [`Line`]: a terminal of either kind, to read from it and to set it;
 //! - [`console`]: the serial console; [`session`]: the app's controlling terminal; [`pty`]: pseudo-terminals, [`master`] and [`slave`] their two ends.
 
-pub mod console;
-pub mod master;
-pub mod open;
-pub mod pty;
-pub mod session;
-pub mod slave;
+pub(crate) mod console;
+pub(crate) mod master;
+pub(crate) mod open;
+pub(crate) mod pty;
+pub(crate) mod session;
+pub(crate) mod slave;
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
@@ -25,12 +25,12 @@ use crate::task::credentials::{self, Capability};
 use crate::task::process::PROCESS_ID;
 
 /// No window is known: programs take their default.
-pub const NO_WINDOW: winsize = winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
+pub(crate) const NO_WINDOW: winsize = winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
 /// The unit of `VTIME`.
 const TENTH_OF_SECOND_NS: u64 = 100_000_000;
 
 /// A terminal.
-pub trait Line {
+pub(crate) trait Line {
     /// Who waits for what is typed.
     fn source(&self) -> &PollSource;
     /// One try to read what was typed; 0 is the end.
@@ -65,7 +65,7 @@ pub trait Line {
 
 /// Which queues a call is about.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Queues {
+pub(crate) struct Queues {
     /// What was typed.
     pub input: bool,
     /// What was written.
@@ -73,7 +73,7 @@ pub struct Queues {
 }
 
 /// The number of a signal that a key sends.
-pub fn number_of(signal: Signal) -> u32 {
+pub(crate) fn number_of(signal: Signal) -> u32 {
     match signal {
         Signal::Interrupt => SIGINT,
         Signal::Quit => SIGQUIT,
@@ -102,7 +102,7 @@ impl Plan {
 }
 
 /// Reads: a line, or as much as the settings ask for.
-pub fn read(line: &impl Line, into: UserSlice, mode: WaitMode) -> SysResult {
+pub(crate) fn read(line: &impl Line, into: UserSlice, mode: WaitMode) -> SysResult {
     let mut done = 0;
     while done < into.len() {
         let settings = line.settings();
@@ -128,7 +128,7 @@ pub fn read(line: &impl Line, into: UserSlice, mode: WaitMode) -> SysResult {
 
 /// Copies what the app writes in pieces, and hands each to `write` until it takes less than all. Only the first may wait
 /// in vain.
-pub fn write_chunks<const BYTES: usize>(
+pub(crate) fn write_chunks<const BYTES: usize>(
     from: UserSlice,
     mode: WaitMode,
     mut write: impl FnMut(&[u8], WaitMode) -> SysResult,
@@ -189,7 +189,7 @@ fn from_termios(new: &termios, before: &Settings) -> Settings {
 }
 
 /// The calls that any terminal knows.
-pub fn ioctl(line: &impl Line, request: u32, argument: u64) -> SysResult {
+pub(crate) fn ioctl(line: &impl Line, request: u32, argument: u64) -> SysResult {
     match request {
         TCGETS => {
             let termios2 { c_iflag, c_oflag, c_cflag, c_lflag, c_line, c_cc, .. } =
@@ -237,7 +237,7 @@ fn exclude(is_exclusive: &AtomicBool, request: u32, argument: u64) -> Result<(),
 }
 
 /// Whether a terminal may be opened.
-pub fn check_open(line: &impl Line) -> Result<(), Errno> {
+pub(crate) fn check_open(line: &impl Line) -> Result<(), Errno> {
     let is_closed = line.is_exclusive().load(Ordering::Relaxed) && !credentials::has(Capability::SysAdmin);
     if is_closed { Err(Errno::EBUSY) } else { Ok(()) }
 }

@@ -14,7 +14,7 @@ use crate::fs::device::{self, Device};
 use crate::fs::proc::Entry;
 
 /// The terminals of this kernel.
-pub struct Terminals;
+pub(crate) struct Terminals;
 
 impl device::Terminals for Terminals {
     fn open(&self, device: Device, node: Handle) -> Result<Arc<dyn File>, Errno> {

@@ -19,7 +19,7 @@ use crate::sync::SpinLock;
 /// So many bytes wait in each direction before the writer waits.
 pub(super) const MAX_QUEUED_BYTES: usize = 16_384;
 /// So many there are at most (`/proc/sys/kernel/pty/max`).
-pub const MAX_PTYS: usize = 4096;
+pub(crate) const MAX_PTYS: usize = 4096;
 /// Permissions of a slave.
 const PERMISSIONS: u16 = 0o620;
 
@@ -27,7 +27,7 @@ const PERMISSIONS: u16 = 0o620;
 static PTYS: SpinLock<Vec<Option<Weak<Pty>>>> = SpinLock::new(Vec::new());
 
 /// One pseudo-terminal.
-pub struct Pty {
+pub(crate) struct Pty {
     pub(super) index: u32,
     /// The node of the slave.
     pub(super) node: Handle,
@@ -174,7 +174,7 @@ pub(super) fn find(index: u32) -> Option<Arc<Pty>> {
 }
 
 /// How many there are.
-pub fn count() -> usize {
+pub(crate) fn count() -> usize {
     PTYS.lock().iter().flatten().count()
 }
 

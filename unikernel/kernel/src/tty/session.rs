@@ -20,12 +20,12 @@ static HAS_BEGUN: AtomicBool = AtomicBool::new(false);
 static CONTROLLING: SpinLock<Option<Weak<Pty>>> = SpinLock::new(None);
 
 /// Begins the app's session; false if it has begun.
-pub fn begin() -> bool {
+pub(crate) fn begin() -> bool {
     !HAS_BEGUN.swap(true, Ordering::Relaxed)
 }
 
 /// A terminal was opened to be the controlling one, if there is none.
-pub fn opened(pty: &Arc<Pty>) {
+pub(crate) fn opened(pty: &Arc<Pty>) {
     if HAS_BEGUN.load(Ordering::Relaxed) {
         // Another one stays.
         let _ = take(pty);
@@ -33,18 +33,18 @@ pub fn opened(pty: &Arc<Pty>) {
 }
 
 /// The pseudo-terminal that controls the app, if one does.
-pub fn controlling() -> Option<Arc<Pty>> {
+pub(crate) fn controlling() -> Option<Arc<Pty>> {
     CONTROLLING.lock().as_ref().and_then(Weak::upgrade)
 }
 
 /// True if this one does.
-pub fn is_controlling(pty: &Pty) -> bool {
+pub(crate) fn is_controlling(pty: &Pty) -> bool {
     let controlling = CONTROLLING.lock();
     controlling.as_ref().is_some_and(|controlling| core::ptr::eq(controlling.as_ptr(), pty))
 }
 
 /// Makes a terminal the controlling one, unless another is.
-pub fn take(pty: &Arc<Pty>) -> Result<(), Errno> {
+pub(crate) fn take(pty: &Arc<Pty>) -> Result<(), Errno> {
     let mut controlling = CONTROLLING.lock();
     let is_free = controlling.as_ref().is_none_or(|other| other.strong_count() == 0);
     if is_free {
@@ -56,7 +56,7 @@ pub fn take(pty: &Arc<Pty>) -> Result<(), Errno> {
 }
 
 /// The terminal is gone, or the app has given it up: the app is told, if it was the controlling one.
-pub fn end(pty: &Pty) -> Result<(), Errno> {
+pub(crate) fn end(pty: &Pty) -> Result<(), Errno> {
     if !is_controlling(pty) {
         return Err(Errno::ENOTTY);
     }
@@ -68,6 +68,6 @@ pub fn end(pty: &Pty) -> Result<(), Errno> {
 }
 
 /// Sends a signal to those in the foreground.
-pub fn signal(number: u32) {
+pub(crate) fn signal(number: u32) {
     signal::send_to_process(SignalInfo::from_kernel(number));
 }

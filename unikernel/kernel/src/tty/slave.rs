@@ -20,7 +20,7 @@ use crate::mem::user::UserSlice;
 const CHUNK_BYTES: usize = 512;
 
 /// The slave, as opened.
-pub struct Slave {
+pub(crate) struct Slave {
     pty: Arc<Pty>,
     /// The node that was opened.
     handle: Handle,
@@ -41,19 +41,19 @@ impl Slave {
     }
 
     /// Opens the one with this number.
-    pub fn open_index(index: u32, handle: Handle) -> Result<Arc<Self>, Errno> {
+    pub(crate) fn open_index(index: u32, handle: Handle) -> Result<Arc<Self>, Errno> {
         Self::open(pty::find(index).ok_or(Errno::EIO)?, handle)
     }
 
     /// Opens the one that controls the app, if one does.
-    pub fn open_controlling(handle: &Handle) -> Option<Result<Arc<Self>, Errno>> {
+    pub(crate) fn open_controlling(handle: &Handle) -> Option<Result<Arc<Self>, Errno>> {
         let pty = session::controlling()?;
         let handle = handle.again(&mut crate::fs::tree());
         Some(Self::open(pty, handle))
     }
 
     /// It was opened by a session's leader that may read it: it becomes the controlling terminal, if there is none.
-    pub fn control(&self) {
+    pub(crate) fn control(&self) {
         session::opened(&self.pty);
     }
 

@@ -185,7 +185,7 @@ impl Ring {
     }
 
     /// Ends everything and waits until nobody is at work on any of it: the address space goes. False if a request does not end.
-    pub fn end_requests(&self) -> bool {
+    pub(crate) fn end_requests(&self) -> bool {
         static NOBODY: WaitQueue = WaitQueue::new();
         const LOOK_NS: u64 = 100_000;
         // A disk that does not answer is given up after a minute, and what was asked of it ends then.

@@ -98,7 +98,7 @@ static SCHEDULED: SpinLock<Vec<Arc<Ring>>> = SpinLock::new(Vec::new());
 static HAS_SCHEDULED: AtomicBool = AtomicBool::new(false);
 
 /// A ring.
-pub struct Ring {
+pub(crate) struct Ring {
     memory: Arc<RingMemory>,
     setup_flags: u32,
     /// Who submits, if not the app's calls (`IORING_SETUP_SQPOLL`).
@@ -159,7 +159,7 @@ fn check_flags(flags: u32) -> Result<(), Errno> {
 
 impl Ring {
     /// Makes a ring for so many submissions; completes the parameters (io_uring_setup(2)).
-    pub fn new(asked: u32, params: &mut io_uring_params) -> Result<Arc<Self>, Errno> {
+    pub(crate) fn new(asked: u32, params: &mut io_uring_params) -> Result<Arc<Self>, Errno> {
         let flags = params.flags;
         check_flags(flags)?;
         if params.resv != [0; 3] {
@@ -211,7 +211,7 @@ impl Ring {
     }
 
     /// Takes entries from the submission queue, or has them taken; answers how many.
-    pub fn enter(&self, to_submit: u32, flags: u32) -> SysResult {
+    pub(crate) fn enter(&self, to_submit: u32, flags: u32) -> SysResult {
         if !self.is_enabled.load(Ordering::Relaxed) {
             return Err(Errno::EBADFD);
         }
@@ -241,7 +241,7 @@ impl Ring {
     }
 
     /// Waits until so many completions are there for the app; a deadline that passes is `ETIME`.
-    pub fn wait(&self, least: usize, deadline_ns: Option<u64>) -> Result<(), Errno> {
+    pub(crate) fn wait(&self, least: usize, deadline_ns: Option<u64>) -> Result<(), Errno> {
         let least = least.min(self.memory.cq_entries as usize);
         run_scheduled();
         self.flush_backlog();
@@ -260,7 +260,7 @@ impl Ring {
     }
 
     /// True if the app has completions to take.
-    pub fn has_completions(&self) -> bool {
+    pub(crate) fn has_completions(&self) -> bool {
         self.available() > 0
     }
 
@@ -278,7 +278,7 @@ impl Ring {
 
 /// Does the work of all rings that have some. Call it without locks.
 #[inline]
-pub fn run_scheduled() {
+pub(crate) fn run_scheduled() {
     if HAS_SCHEDULED.load(Ordering::Acquire) {
         run_all();
     }

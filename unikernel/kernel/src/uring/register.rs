@@ -25,7 +25,7 @@ const SPARSE: u32 = IORING_RSRC_REGISTER_SPARSE;
 
 impl Ring {
     /// Does one registration.
-    pub fn register(&self, operation: u32, argument: u64, count: u32) -> SysResult {
+    pub(crate) fn register(&self, operation: u32, argument: u64, count: u32) -> SysResult {
         use io_uring_register_op as op;
         let is = |wanted: op| operation == wanted as u32;
         match () {

@@ -16,7 +16,7 @@ static CLOCK: SpinLock<Clock<(Weak<Inode>, u64)>> = SpinLock::new(Clock::new());
 pub(super) static COUNTS: Counts = Counts::new();
 
 /// Pages in the cache.
-pub fn pages() -> usize {
+pub(crate) fn pages() -> usize {
     COUNTS.pages()
 }
 
@@ -33,7 +33,7 @@ pub(super) fn note_added(inode: &Weak<Inode>, indices: Range<u64>) {
 
 /// Gives up to `wanted` pages back. Never sleeps, whatever locks the caller holds: a file whose lock is taken
 /// keeps its pages.
-pub fn shrink(wanted: usize) -> usize {
+pub(crate) fn shrink(wanted: usize) -> usize {
     if COUNTS.pages() == 0 {
         return 0;
     }

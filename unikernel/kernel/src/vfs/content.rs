@@ -105,7 +105,7 @@ impl Inode {
     }
 
     /// Makes the file shorter or longer (truncate(2)).
-    pub fn resize(&self, size: u64) -> Result<(), Errno> {
+    pub(crate) fn resize(&self, size: u64) -> Result<(), Errno> {
         self.mount.check_writable()?;
         let _turn = self.write_lock.lock();
         file_size::check_file_size(self.size(), size, self.mount.max_file_bytes)?;
@@ -120,7 +120,7 @@ impl Inode {
     }
 
     /// Gives a range blocks, so that writes there will not run out of space (fallocate(2)).
-    pub fn allocate(&self, offset: u64, len: u64, keep_size: bool) -> Result<(), Errno> {
+    pub(crate) fn allocate(&self, offset: u64, len: u64, keep_size: bool) -> Result<(), Errno> {
         self.check_range(offset, len)?;
         let _turn = self.write_lock.lock();
         if !keep_size {
@@ -130,7 +130,7 @@ impl Inode {
     }
 
     /// Sets a range to zeros and gives its blocks back (`FALLOC_FL_PUNCH_HOLE`).
-    pub fn punch(&self, offset: u64, len: u64) -> Result<(), Errno> {
+    pub(crate) fn punch(&self, offset: u64, len: u64) -> Result<(), Errno> {
         self.check_range(offset, len)?;
         let _turn = self.write_lock.lock();
         cache::punch(self, offset, len).map_err(errno)

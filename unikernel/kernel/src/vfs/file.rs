@@ -23,7 +23,7 @@ use crate::mem::space::PageSource;
 use crate::mem::user::UserSlice;
 
 /// An inode, and the path that led to it.
-pub struct Opened {
+pub(crate) struct Opened {
     /// The inode.
     pub inode: Arc<Inode>,
     /// The path, without links.
@@ -36,23 +36,23 @@ pub struct Opened {
 
 impl Opened {
     /// Opens an inode.
-    pub fn new(inode: Arc<Inode>, path: Vec<u8>, parent: Option<InodeNumber>) -> Self {
+    pub(crate) fn new(inode: Arc<Inode>, path: Vec<u8>, parent: Option<InodeNumber>) -> Self {
         Self { told: Told::new(&inode), inode, path, parent }
     }
 
     /// fsync(2), fdatasync(2).
-    pub fn sync(&self, what: Sync) -> Result<(), Errno> {
+    pub(crate) fn sync(&self, what: Sync) -> Result<(), Errno> {
         self.inode.sync(what, &self.told)
     }
 
     /// syncfs(2).
-    pub fn sync_mount(&self) -> Result<(), Errno> {
+    pub(crate) fn sync_mount(&self) -> Result<(), Errno> {
         let synced = self.inode.mount.sync();
         synced.and(self.told.check_mount(self.inode.mount))
     }
 
     /// Its path, as people read it.
-    pub fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         let mut name = String::from_utf8_lossy(&self.path).into_owned();
         if self.inode.links() == 0 {
             name.push_str(" (deleted)");
@@ -77,7 +77,7 @@ impl From<&Inode> for FileKey {
 }
 
 /// The `Opened` behind an open file, if it is of a mounted filesystem.
-pub fn of(file: &dyn File) -> Option<&Arc<Opened>> {
+pub(crate) fn of(file: &dyn File) -> Option<&Arc<Opened>> {
     let any: &dyn Any = file;
     any.downcast_ref::<InodeFile>()
         .map(|file| &file.opened)
@@ -85,7 +85,7 @@ pub fn of(file: &dyn File) -> Option<&Arc<Opened>> {
 }
 
 /// A regular file.
-pub struct InodeFile {
+pub(crate) struct InodeFile {
     opened: Arc<Opened>,
     reader: Reader,
     /// What a write waits for (`O_SYNC`, `O_DSYNC`).
@@ -95,7 +95,7 @@ pub struct InodeFile {
 
 impl InodeFile {
     /// Opens it with flags of open(2).
-    pub fn new(opened: Opened, flags: u32) -> Self {
+    pub(crate) fn new(opened: Opened, flags: u32) -> Self {
         let write_sync = match flags {
             _ if flags & O_SYNC == O_SYNC => Some(Sync::All),
             _ if flags & O_DSYNC != 0 => Some(Sync::Data),
@@ -105,17 +105,17 @@ impl InodeFile {
     }
 
     /// The file.
-    pub fn inode(&self) -> &Arc<Inode> {
+    pub(crate) fn inode(&self) -> &Arc<Inode> {
         &self.opened.inode
     }
 
     /// The reader says that it will jump about, or that it will not (posix_fadvise(2)).
-    pub fn set_random(&self, is_random: bool) {
+    pub(crate) fn set_random(&self, is_random: bool) {
         self.reader.set_random(is_random);
     }
 
     /// Reads a range in that will be wanted soon.
-    pub fn prefetch(&self, offset: u64, len: u64) -> Result<(), Errno> {
+    pub(crate) fn prefetch(&self, offset: u64, len: u64) -> Result<(), Errno> {
         /// What is read at most: the rest of a long range would push it out again, and the caller waits.
         const MOST_BYTES: u64 = 8 << 20;
         let len = if len == 0 { MOST_BYTES } else { len.min(MOST_BYTES) };
@@ -130,7 +130,7 @@ impl InodeFile {
     }
 
     /// Gives back what is in memory of a range (posix_fadvise(2)); what is dirty is written first.
-    pub fn forget(&self, offset: u64, len: u64) {
+    pub(crate) fn forget(&self, offset: u64, len: u64) {
         let end = if len == 0 { u64::MAX } else { offset.saturating_add(len) };
         let _ = self.inode().write_back(split(offset).0..=split(end).0);
         let pages = offset.div_ceil(PAGE_BYTES as u64)..end.div_ceil(PAGE_BYTES as u64);
@@ -158,7 +158,7 @@ impl InodeFile {
     }
 
     /// Has a range written to the disk, perhaps only into its own cache (sync_file_range(2)).
-    pub fn start_write_back(&self, offset: u64, end: u64) {
+    pub(crate) fn start_write_back(&self, offset: u64, end: u64) {
         if offset < end {
             // What fails is told to who waits for it.
             let _ = self.inode().write_back(split(offset).0..=split(end - 1).0);
@@ -166,7 +166,7 @@ impl InodeFile {
     }
 
     /// Returns when no page is being written; tells whether that has failed (sync_file_range(2)).
-    pub fn wait_for_write_back(&self) -> Result<(), Errno> {
+    pub(crate) fn wait_for_write_back(&self) -> Result<(), Errno> {
         drop(self.inode().io_lock.lock());
         self.opened.told.check(self.inode())
     }
@@ -265,18 +265,18 @@ impl File for InodeFile {
 }
 
 /// A directory; or anything else of which only the name is used (`O_PATH`).
-pub struct InodeName {
+pub(crate) struct InodeName {
     opened: Arc<Opened>,
 }
 
 impl InodeName {
     /// Opens it.
-    pub fn new(opened: Arc<Opened>) -> Self {
+    pub(crate) fn new(opened: Arc<Opened>) -> Self {
         Self { opened }
     }
 
     /// What is open.
-    pub fn opened(&self) -> &Arc<Opened> {
+    pub(crate) fn opened(&self) -> &Arc<Opened> {
         &self.opened
     }
 }
@@ -316,7 +316,7 @@ impl File for InodeName {
 }
 
 /// An entry of a listing: name, inode, type, and where the listing goes on.
-pub struct ListedEntry {
+pub(crate) struct ListedEntry {
     /// The name.
     pub name: Vec<u8>,
     /// The inode's number.
@@ -328,7 +328,7 @@ pub struct ListedEntry {
 }
 
 /// Entries of a directory from `position` on, for about `bytes` of a listing.
-pub fn list(directory: &Inode, position: u64, bytes: usize) -> Result<Vec<ListedEntry>, Errno> {
+pub(crate) fn list(directory: &Inode, position: u64, bytes: usize) -> Result<Vec<ListedEntry>, Errno> {
     let mount: &Mount = directory.mount;
     let mut entries: Vec<ListedEntry> = Vec::new();
     let mut room = bytes;
@@ -355,7 +355,7 @@ pub fn list(directory: &Inode, position: u64, bytes: usize) -> Result<Vec<Listed
 }
 
 /// The target of a symbolic link.
-pub fn link_target(inode: &Inode) -> Result<Vec<u8>, Errno> {
+pub(crate) fn link_target(inode: &Inode) -> Result<Vec<u8>, Errno> {
     if inode.kind() != FileKind::Symlink {
         return Err(Errno::EINVAL);
     }

@@ -8,7 +8,7 @@ use unikernel_vfs::{FileSystem, Identity};
 use crate::block::volume::Volume;
 
 /// A kind of filesystem.
-pub struct FilesystemType {
+pub(crate) struct FilesystemType {
     /// Its name: in `mount=`, `/proc/filesystems` and `/proc/mounts`.
     pub name: &'static str,
     /// `f_type` of statfs(2).
@@ -18,7 +18,7 @@ pub struct FilesystemType {
 }
 
 /// What a kind of filesystem is mounted from, and how.
-pub enum Source {
+pub(crate) enum Source {
     /// A disk or a partition.
     Device {
         /// Mounts one.
@@ -33,11 +33,11 @@ pub enum Source {
 }
 
 /// A filesystem, mounted.
-pub type MountResult = Result<Box<dyn FileSystem>, MountError>;
+pub(crate) type MountResult = Result<Box<dyn FileSystem>, MountError>;
 
 /// How a new filesystem is made.
 #[derive(Clone, Copy)]
-pub struct Format {
+pub(crate) struct Format {
     /// Makes one; the error is for people.
     pub make: fn(&Volume) -> Result<(), String>,
     /// How people make one, on Linux.
@@ -46,7 +46,7 @@ pub struct Format {
 
 /// What the app may do with files of a mount.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Access {
+pub(crate) enum Access {
     /// Read them.
     ReadOnly,
     /// Change them, too.
@@ -54,7 +54,7 @@ pub enum Access {
 }
 
 /// Why something was not mounted.
-pub enum MountError {
+pub(crate) enum MountError {
     /// There is no filesystem of this kind.
     NotFound,
     /// There is one, which cannot be used: why, for people, to be read after "cannot be mounted: ".

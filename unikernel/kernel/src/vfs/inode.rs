@@ -25,7 +25,7 @@ use crate::task::WaitQueue;
 use crate::task::mutex::Mutex;
 
 /// One inode.
-pub struct Inode {
+pub(crate) struct Inode {
     /// Its filesystem.
     pub mount: &'static Mount,
     /// Its number there.
@@ -82,23 +82,23 @@ impl Inode {
     }
 
     /// What it is.
-    pub fn kind(&self) -> FileKind {
+    pub(crate) fn kind(&self) -> FileKind {
         self.attributes.lock().kind
     }
 
     /// True for a directory.
-    pub fn is_directory(&self) -> bool {
+    pub(crate) fn is_directory(&self) -> bool {
         self.kind() == FileKind::Directory
     }
 
     /// Its length in bytes.
     #[inline]
-    pub fn size(&self) -> u64 {
+    pub(crate) fn size(&self) -> u64 {
         self.content.lock().size()
     }
 
     /// Names that lead to it.
-    pub fn links(&self) -> u32 {
+    pub(crate) fn links(&self) -> u32 {
         self.attributes.lock().links
     }
 
@@ -119,7 +119,7 @@ impl Inode {
 
     /// Asks the filesystem anew, after it has changed the inode. The length and times in memory are the newer
     /// ones.
-    pub fn refresh(&self) -> Result<(), Errno> {
+    pub(crate) fn refresh(&self) -> Result<(), Errno> {
         self.refresh_attributes().map_err(errno)
     }
 
@@ -195,7 +195,7 @@ impl Inode {
     }
 
     /// Changes attributes.
-    pub fn change(&self, change: AttributeChange) -> Result<(), Errno> {
+    pub(crate) fn change(&self, change: AttributeChange) -> Result<(), Errno> {
         self.mount.check_writable()?;
         self.mount.with(|filesystem| filesystem.set_attributes(self.number, change, now()))?;
         if change.modified.is_some() {
@@ -205,17 +205,17 @@ impl Inode {
     }
 
     /// The pipe behind a FIFO.
-    pub fn fifo(&self) -> &Fifo {
+    pub(crate) fn fifo(&self) -> &Fifo {
         self.fifo.call_once(Fifo::default)
     }
 
     /// Binds a socket to the name that was made for it.
-    pub fn bind(&self, socket: &Weak<Socket>) {
+    pub(crate) fn bind(&self, socket: &Weak<Socket>) {
         *self.socket.lock() = Weak::clone(socket);
     }
 
     /// The socket that is bound to the name.
-    pub fn socket(&self) -> Option<Arc<Socket>> {
+    pub(crate) fn socket(&self) -> Option<Arc<Socket>> {
         self.socket.lock().upgrade()
     }
 
@@ -228,7 +228,7 @@ impl Inode {
     }
 
     /// What `stat` tells.
-    pub fn metadata(&self) -> Metadata {
+    pub(crate) fn metadata(&self) -> Metadata {
         let attributes = self.attributes();
         let file_type = match attributes.kind {
             FileKind::File => S_IFREG,
@@ -264,7 +264,7 @@ impl Inode {
 }
 
 /// The type in a directory entry.
-pub fn entry_type(kind: FileKind) -> u8 {
+pub(crate) fn entry_type(kind: FileKind) -> u8 {
     let entry_type = match kind {
         FileKind::File => DT_REG,
         FileKind::Directory => DT_DIR,

@@ -11,17 +11,17 @@
 //! content itself; never while the kernel transfers blocks.
 
 mod backend;
-pub mod cache;
+pub(crate) mod cache;
 mod content;
 mod errors;
-pub mod file;
-pub mod filesystem_type;
+pub(crate) mod file;
+pub(crate) mod filesystem_type;
 pub(crate) mod flusher;
-pub mod inode;
+pub(crate) mod inode;
 mod mapped;
-pub mod names;
-pub mod table;
-pub mod walk;
+pub(crate) mod names;
+pub(crate) mod table;
+pub(crate) mod walk;
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
@@ -55,7 +55,7 @@ const MAX_INODES: usize = 32_768;
 const MAX_SHARED_INODES: usize = 1024;
 
 /// A mounted filesystem.
-pub struct Mount {
+pub(crate) struct Mount {
     /// `blk0`, `blk0p1` and so on, or the name that it has at its source.
     pub disk: String,
     /// Where it is mounted.
@@ -121,18 +121,18 @@ impl Equivalent<NameKey> for NameRef<'_> {
 }
 
 /// Now, as the filesystem counts.
-pub fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     let ns = time::wall_ns();
     Timestamp { seconds: (ns / NANOS_PER_SECOND) as i64, nanoseconds: (ns % NANOS_PER_SECOND) as u32 }
 }
 
 /// A time in nanoseconds since 1970, before which they are negative.
-pub fn nanos(time: Timestamp) -> i128 {
+pub(crate) fn nanos(time: Timestamp) -> i128 {
     i128::from(time.seconds) * i128::from(NANOS_PER_SECOND) + i128::from(time.nanoseconds)
 }
 
 /// The error number for a filesystem's error.
-pub fn errno(error: Error) -> Errno {
+pub(crate) fn errno(error: Error) -> Errno {
     match error {
         Error::NotFound => Errno::ENOENT,
         Error::Exists => Errno::EEXIST,
@@ -168,7 +168,10 @@ struct InUse;
 
 impl Mount {
     /// Runs `work` on the filesystem; other threads wait meanwhile.
-    pub fn with<T>(&self, work: impl FnOnce(&mut dyn FileSystem) -> Result<T, Error>) -> Result<T, Errno> {
+    pub(crate) fn with<T>(
+        &self,
+        work: impl FnOnce(&mut dyn FileSystem) -> Result<T, Error>,
+    ) -> Result<T, Errno> {
         self.with_error(work).map_err(errno)
     }
 
@@ -196,7 +199,7 @@ impl Mount {
     }
 
     /// What it is mounted from, as `/proc/mounts` has it.
-    pub fn source(&self) -> String {
+    pub(crate) fn source(&self) -> String {
         match self.kind.source {
             Source::Device { .. } => format!("/dev/{}", self.disk),
             Source::Name(_) => self.disk.clone(),
@@ -204,7 +207,7 @@ impl Mount {
     }
 
     /// True if nothing can be changed.
-    pub fn is_read_only(&self) -> bool {
+    pub(crate) fn is_read_only(&self) -> bool {
         self.is_read_only.load(Ordering::Relaxed)
     }
 
@@ -214,17 +217,17 @@ impl Mount {
     }
 
     /// `EROFS` if nothing can be changed.
-    pub fn check_writable(&self) -> Result<(), Errno> {
+    pub(crate) fn check_writable(&self) -> Result<(), Errno> {
         if self.is_read_only() { Err(Errno::EROFS) } else { Ok(()) }
     }
 
     /// Space and inodes.
-    pub fn statistics(&self) -> Result<Statistics, Errno> {
+    pub(crate) fn statistics(&self) -> Result<Statistics, Errno> {
         self.with(|filesystem| filesystem.statistics())
     }
 
     /// Makes all that was written so far durable. Data that could not be written is told of by [`errors::Told::check_mount`].
-    pub fn sync(&'static self) -> Result<(), Errno> {
+    pub(crate) fn sync(&'static self) -> Result<(), Errno> {
         // As on Linux (`sync_inode` says the same of each file).
         if self.has_failed() {
             return Err(Errno::EROFS);
@@ -237,7 +240,7 @@ impl Mount {
     }
 
     /// Tells the disk which blocks of a range are free, in bytes as `FITRIM` counts; answers how many bytes.
-    pub fn trim(&self, start: u64, len: u64, least: u64) -> Result<u64, Errno> {
+    pub(crate) fn trim(&self, start: u64, len: u64, least: u64) -> Result<u64, Errno> {
         self.check_writable()?;
         if self.blocks.is_none_or(|volume| volume.limits().max_discard == 0) {
             return Err(Errno::EOPNOTSUPP);
@@ -260,7 +263,7 @@ impl Mount {
     }
 
     /// The inode with a number.
-    pub fn inode(&'static self, number: InodeNumber) -> Result<Arc<Inode>, Errno> {
+    pub(crate) fn inode(&'static self, number: InodeNumber) -> Result<Arc<Inode>, Errno> {
         if let Some(inode) = self.inodes.lock().get(&number.0) {
             return Ok(Arc::clone(inode));
         }
@@ -390,7 +393,7 @@ impl Mount {
     }
 
     /// True if a name can be looked up without waiting for the disk.
-    pub fn has_in_memory(&self, directory: InodeNumber, name: &[u8]) -> bool {
+    pub(crate) fn has_in_memory(&self, directory: InodeNumber, name: &[u8]) -> bool {
         let number = self.remembered(directory, name);
         number.is_some_and(|number| self.inodes.lock().contains_key(&number.0))
     }

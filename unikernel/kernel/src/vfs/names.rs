@@ -14,7 +14,7 @@ use crate::abi::Errno;
 use crate::file::notify::{self, FileKey};
 
 /// True for names that are not a directory's to give away.
-pub fn is_dots(place: &InodePlace) -> bool {
+pub(crate) fn is_dots(place: &InodePlace) -> bool {
     matches!(place.name.as_slice(), b"" | b"." | b"..")
 }
 
@@ -30,7 +30,7 @@ fn inherited<'a>(directory: &Inode, kind: NewKind<'a>, permissions: u16) -> NewN
 }
 
 /// Makes a node with a new name.
-pub fn create(place: &InodePlace, kind: NewKind<'_>, permissions: u16) -> Result<Arc<Inode>, Errno> {
+pub(crate) fn create(place: &InodePlace, kind: NewKind<'_>, permissions: u16) -> Result<Arc<Inode>, Errno> {
     let mount: &'static Mount = place.parent.mount;
     mount.check_writable()?;
     if place.found.is_some() {
@@ -48,7 +48,11 @@ pub fn create(place: &InodePlace, kind: NewKind<'_>, permissions: u16) -> Result
 }
 
 /// Makes a file without a name. It can get one, unless it is exclusive (open(2), `O_TMPFILE` with `O_EXCL`).
-pub fn create_unnamed(directory: &Inode, permissions: u16, is_exclusive: bool) -> Result<Arc<Inode>, Errno> {
+pub(crate) fn create_unnamed(
+    directory: &Inode,
+    permissions: u16,
+    is_exclusive: bool,
+) -> Result<Arc<Inode>, Errno> {
     let mount: &'static Mount = directory.mount;
     mount.check_writable()?;
     let node = inherited(directory, NewKind::File, permissions);
@@ -64,7 +68,7 @@ pub fn create_unnamed(directory: &Inode, permissions: u16, is_exclusive: bool) -
 }
 
 /// Gives an inode another name; one that has lost all its names gets none.
-pub fn link(place: &InodePlace, inode: &Inode) -> Result<(), Errno> {
+pub(crate) fn link(place: &InodePlace, inode: &Inode) -> Result<(), Errno> {
     let mount = place.parent.mount;
     mount.check_writable()?;
     if !core::ptr::eq(mount, inode.mount) {
@@ -88,7 +92,7 @@ pub fn link(place: &InodePlace, inode: &Inode) -> Result<(), Errno> {
 }
 
 /// Removes a name, of a directory if that is meant.
-pub fn remove(place: &InodePlace, is_directory: bool) -> Result<(), Errno> {
+pub(crate) fn remove(place: &InodePlace, is_directory: bool) -> Result<(), Errno> {
     let mount = place.parent.mount;
     mount.check_writable()?;
     let found = place.found.as_ref().ok_or(Errno::ENOENT)?;
@@ -106,7 +110,7 @@ pub fn remove(place: &InodePlace, is_directory: bool) -> Result<(), Errno> {
 }
 
 /// Renames, within one filesystem.
-pub fn rename(from: &InodePlace, to: &InodePlace, mode: RenameMode) -> Result<(), Errno> {
+pub(crate) fn rename(from: &InodePlace, to: &InodePlace, mode: RenameMode) -> Result<(), Errno> {
     let mount = from.parent.mount;
     mount.check_writable()?;
     mount.with(|filesystem| {

@@ -28,7 +28,7 @@ static COVERED: Once<Vec<NodeId>> = Once::new();
 static KINDS: Once<&'static [&'static FilesystemType]> = Once::new();
 
 /// Says which kinds of filesystems there are, before anything is mounted.
-pub fn set_kinds(kinds: &'static [&'static FilesystemType]) {
+pub(crate) fn set_kinds(kinds: &'static [&'static FilesystemType]) {
     KINDS.call_once(|| kinds);
 }
 
@@ -37,22 +37,22 @@ fn kinds() -> &'static [&'static FilesystemType] {
 }
 
 /// All mounted filesystems.
-pub fn all() -> &'static [Mount] {
+pub(crate) fn all() -> &'static [Mount] {
     MOUNTS.get().map_or(&[], Vec::as_slice)
 }
 
 /// The directories of the tree that they cover.
-pub fn covered() -> &'static [NodeId] {
+pub(crate) fn covered() -> &'static [NodeId] {
     COVERED.get().map_or(&[], Vec::as_slice)
 }
 
 /// The filesystem that covers a directory.
-pub fn on(node: NodeId) -> Option<&'static Mount> {
+pub(crate) fn on(node: NodeId) -> Option<&'static Mount> {
     all().iter().find(|mount| mount.covered == node)
 }
 
 /// Why something cannot be mounted, for people.
-pub enum TableError {
+pub(crate) enum TableError {
     /// There is no such disk or partition.
     NoDisk(String),
     /// A tag is that of several.
@@ -116,7 +116,7 @@ impl fmt::Display for TableError {
 
 /// Mounts what the command line says, formatting the disks of `formatted` if they have no filesystem. `place` finds the
 /// directory of a path in the tree, or makes it.
-pub fn mount_all(
+pub(crate) fn mount_all(
     wanted: &[MountPoint],
     formatted: &[String],
     place: fn(&str) -> Option<NodeId>,
@@ -138,7 +138,7 @@ pub fn mount_all(
 }
 
 /// The first number without a device (major 0) that is a mount's.
-pub const FIRST_DEVICE_NUMBER: u64 = 8;
+pub(crate) const FIRST_DEVICE_NUMBER: u64 = 8;
 
 /// `st_dev` of a mount that is on no disk: the next number without a device.
 fn new_device_number() -> u64 {
@@ -163,7 +163,7 @@ fn devices_of(wanted: &[MountPoint]) -> Result<Vec<Option<&'static Device>>, Tab
 }
 
 /// True if there is a disk or partition with a name or tag.
-pub fn has(name: &str) -> bool {
+pub(crate) fn has(name: &str) -> bool {
     !matches!(device_of(name), Err(TableError::NoDisk(_)))
 }
 
@@ -323,7 +323,7 @@ fn identities(device: &Device) -> impl Iterator<Item = Identity> {
 }
 
 /// Makes all that was written durable (sync(2)).
-pub fn sync_all() {
+pub(crate) fn sync_all() {
     for mount in all() {
         // sync(2) has no way to tell of errors; they stay for who syncs a file or the filesystem.
         let _ = mount.sync();
@@ -331,7 +331,7 @@ pub fn sync_all() {
 }
 
 /// Writes everything back and unmounts; what the app does with its files from now on fails.
-pub fn unmount_all() {
+pub(crate) fn unmount_all() {
     for mount in all() {
         let written = if mount.is_read_only() { Ok(()) } else { flusher::write_back_all(mount) };
         // It is not taken out: that would take 2 KiB of the stack.

@@ -15,7 +15,7 @@ use crate::abi::Errno;
 const MAX_LINKS: usize = 40;
 
 /// Where a path leads: a name in a directory of a mounted filesystem, and what has it.
-pub struct InodePlace {
+pub(crate) struct InodePlace {
     /// The directory that the last name is in.
     pub parent: Arc<Inode>,
     /// The last name; `.` or `..` if the path ends so, empty if it is the filesystem's root.
@@ -30,7 +30,7 @@ pub struct InodePlace {
 
 impl InodePlace {
     /// What was found, kept open.
-    pub fn open(self) -> Result<Opened, Errno> {
+    pub(crate) fn open(self) -> Result<Opened, Errno> {
         let inode = self.found.ok_or(Errno::ENOENT)?;
         if self.wants_directory && !inode.is_directory() {
             return Err(Errno::ENOTDIR);
@@ -42,7 +42,7 @@ impl InodePlace {
 }
 
 /// How far a walk goes within one filesystem.
-pub enum InodeWalk {
+pub(crate) enum InodeWalk {
     /// To its end.
     Here(InodePlace),
     /// Back into the tree in memory, at this directory.
@@ -70,7 +70,7 @@ enum Step {
 }
 
 /// Walks `path`, which is relative, from the directory `at` whose own path is given.
-pub fn walk(at: Arc<Inode>, at_path: &[u8], path: &[u8], last: LastLink) -> Result<InodeWalk, Errno> {
+pub(crate) fn walk(at: Arc<Inode>, at_path: &[u8], path: &[u8], last: LastLink) -> Result<InodeWalk, Errno> {
     let wants_directory = path.ends_with(b"/");
     let must_follow = last == LastLink::Follow || wants_directory;
     // With room for all of it, if no link makes it longer.
@@ -194,7 +194,7 @@ impl Walker {
 
 impl Mount {
     /// What a name in a directory leads to.
-    pub fn child(&'static self, directory: &Inode, name: &[u8]) -> Result<Option<Arc<Inode>>, Errno> {
+    pub(crate) fn child(&'static self, directory: &Inode, name: &[u8]) -> Result<Option<Arc<Inode>>, Errno> {
         if let Some(number) = self.remembered(directory.number, name) {
             return self.inode(number).map(Some);
         }

@@ -14,10 +14,10 @@ use super::{StartError, VirtioDevice};
 use crate::drivers::registry::{Driver, keep};
 
 /// The driver. The device is started together with who has pages to give.
-pub const DRIVER: Driver = Driver { device_type: DeviceType::MemoryBalloon, probe: keep };
+pub(crate) const DRIVER: Driver = Driver { device_type: DeviceType::MemoryBalloon, probe: keep };
 
 /// Pages that a message names at most.
-pub const BATCH_PAGES: usize = 256;
+pub(crate) const BATCH_PAGES: usize = 256;
 
 /// Queues (section 5.5.2).
 const INFLATE: u16 = 0;
@@ -51,14 +51,14 @@ bitflags! {
 static PAGES: AtomicUsize = AtomicUsize::new(0);
 
 /// How many pages the host has, as far as it knows.
-pub fn pages() -> usize {
+pub(crate) fn pages() -> usize {
     PAGES.load(Ordering::Relaxed)
 }
 
 /// What the host can be told of memory (section 5.5.6.3), in bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u16)]
-pub enum Statistic {
+pub(crate) enum Statistic {
     /// That nobody uses.
     Free = 4,
     /// All that there is.
@@ -70,7 +70,7 @@ pub enum Statistic {
 }
 
 /// The device.
-pub struct Balloon {
+pub(crate) struct Balloon {
     link: Link,
     inflate: Ring,
     deflate: Ring,
@@ -84,7 +84,7 @@ pub struct Balloon {
 
 impl Balloon {
     /// Starts the device; `on_interrupt` is called from the interrupt handler.
-    pub fn start(device: VirtioDevice, on_interrupt: fn()) -> Result<Self, StartError> {
+    pub(crate) fn start(device: VirtioDevice, on_interrupt: fn()) -> Result<Self, StartError> {
         let mut link = device.link;
         let features = link.negotiate(|offered: Features| offered)?;
         link.connect_interrupt(on_interrupt, 1)?;
@@ -101,17 +101,17 @@ impl Balloon {
     }
 
     /// True if pages may be taken back without asking when memory is short.
-    pub fn may_take_back(&self) -> bool {
+    pub(crate) fn may_take_back(&self) -> bool {
         self.features.contains(Features::DEFLATE_ON_OOM)
     }
 
     /// How many pages the host wants to have in all. Its word for it: it may be more than there are.
-    pub fn wanted_pages(&self) -> usize {
+    pub(crate) fn wanted_pages(&self) -> usize {
         self.link.read_config_space::<u32>(CONFIG_WANTED).map_or(0, |pages| pages as usize)
     }
 
     /// Says how many pages the host has in all.
-    pub fn report(&mut self, pages: usize) {
+    pub(crate) fn report(&mut self, pages: usize) {
         PAGES.store(pages, Ordering::Relaxed);
         let pages = u32::try_from(pages).unwrap_or(u32::MAX);
         // A device without the field does not want to know.
@@ -123,7 +123,7 @@ impl Balloon {
     /// # Panics
     ///
     /// If a message is under way, or there are more.
-    pub fn give(&mut self, pages: &[u32]) {
+    pub(crate) fn give(&mut self, pages: &[u32]) {
         self.is_busy = true;
         send(&mut self.inflate, pages);
     }
@@ -133,13 +133,13 @@ impl Balloon {
     /// # Panics
     ///
     /// If a message is under way, or there are more than [`BATCH_PAGES`].
-    pub fn take_back(&mut self, pages: &[u32]) {
+    pub(crate) fn take_back(&mut self, pages: &[u32]) {
         self.is_busy = true;
         send(&mut self.deflate, pages);
     }
 
     /// True if the host has not heard of the last message yet.
-    pub fn is_busy(&mut self) -> bool {
+    pub(crate) fn is_busy(&mut self) -> bool {
         // Of the two queues one has the message.
         let is_heard = self.inflate.take().or_else(|| self.deflate.take()).is_some();
         self.is_busy &= !is_heard;
@@ -147,7 +147,7 @@ impl Balloon {
     }
 
     /// Tells the host the statistics, at first and whenever it asks for them.
-    pub fn tell_statistics(&mut self, statistics: impl FnOnce() -> [(Statistic, u64); 4]) {
+    pub(crate) fn tell_statistics(&mut self, statistics: impl FnOnce() -> [(Statistic, u64); 4]) {
         let Some(ring) = &mut self.statistics else { return };
         if self.has_statistics && ring.take().is_none() {
             return;

@@ -71,7 +71,7 @@ const MAX_QUEUES: usize = 8;
 const MOST_LINES: usize = 16;
 
 /// The driver.
-pub const DRIVER: Driver = Driver { device_type: DeviceType::Block, probe };
+pub(crate) const DRIVER: Driver = Driver { device_type: DeviceType::Block, probe };
 
 fn probe(device: VirtioDevice, settings: &Settings, devices: &mut Devices) -> Result<(), StartError> {
     let disk = Disk::start(device, settings.on_disk, settings.most_queues())?;
@@ -87,7 +87,7 @@ struct Waiting {
 }
 
 /// A disk, started.
-pub struct Disk {
+pub(crate) struct Disk {
     link: SpinLock<Link>,
     features: Features,
     /// Where it sits, for messages.

@@ -53,7 +53,7 @@ const ABANDONED: u8 = 3;
 
 /// How a request ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Status {
+pub(crate) enum Status {
     /// The device says that all went well, and how many bytes it wrote to memory; so many it should have.
     Done {
         /// As the device says.
@@ -96,7 +96,7 @@ struct Requests {
 }
 
 /// A queue.
-pub struct Queue {
+pub(crate) struct Queue {
     requests: SpinLock<Requests>,
     slots: Box<[Slot]>,
     /// Descriptors of a slot; its first is the number of its buffer. One if a request is a table.
@@ -107,7 +107,7 @@ pub struct Queue {
 
 impl Queue {
     /// Sets up queue `queue` of a device, which takes tables of descriptors (VIRTIO_F_INDIRECT_DESC) or does not.
-    pub fn new(link: &mut Link, queue: u16, takes_tables: bool) -> Result<Self, StartError> {
+    pub(crate) fn new(link: &mut Link, queue: u16, takes_tables: bool) -> Result<Self, StartError> {
         let direction = if takes_tables { Direction::Indirect } else { Direction::Chained };
         let mut ring = Ring::new(link, queue, SLOTS, SLOT_BYTES, direction)?;
         ring.disable_interrupts();
@@ -122,13 +122,13 @@ impl Queue {
     }
 
     /// Parts of a request at most.
-    pub fn max_parts(&self) -> usize {
+    pub(crate) fn max_parts(&self) -> usize {
         if self.stride == 1 { MAX_SEGMENTS } else { usize::from(self.stride) - 2 }
     }
 
     /// Puts a request into the ring; the device may see it at once, and does after [`Self::notify`]. `None`
     /// if all slots are taken.
-    pub fn submit(&self, operation: Operation, transfer: &Transfer) -> Option<u16> {
+    pub(crate) fn submit(&self, operation: Operation, transfer: &Transfer) -> Option<u16> {
         let mut requests = self.requests.lock();
         let number = requests.free.pop()?;
         let slot = &self.slots[usize::from(number)];
@@ -163,13 +163,13 @@ impl Queue {
     }
 
     /// Tells the device of what was submitted.
-    pub fn notify(&self) {
+    pub(crate) fn notify(&self) {
         self.requests.lock().ring.notify();
     }
 
     /// Waits for a request's end and gives its slot back. `None` if the device does not answer; then the slot
     /// is still in flight.
-    pub fn wait(&self, number: u16) -> Option<Status> {
+    pub(crate) fn wait(&self, number: u16) -> Option<Status> {
         let slot = &self.slots[usize::from(number)];
         let is_over = || slot.state.load(Ordering::Acquire) != IN_FLIGHT;
         let start_ns = time::now_ns();
@@ -200,7 +200,7 @@ impl Queue {
     }
 
     /// Sleeps until a slot may be free, or looks if it cannot sleep.
-    pub fn wait_for_room(&self) {
+    pub(crate) fn wait_for_room(&self) {
         self.take_answers();
         if scheduler::can_block() && !self.ask_for_interrupt() {
             let has_room = || (!self.requests.lock().free.is_empty()).then_some(());
@@ -247,7 +247,7 @@ impl Queue {
     }
 
     /// The device raised its interrupt. While requests are in flight it may raise more.
-    pub fn interrupt(&self) {
+    pub(crate) fn interrupt(&self) {
         // Each round takes an answer, or the device lies: then the next interrupt is as good.
         for _ in 0..=self.slots.len() {
             let mut requests = self.requests.lock();
@@ -263,7 +263,7 @@ impl Queue {
     }
 
     /// The device was reset: all that is in flight has ended.
-    pub fn abandon(&self) {
+    pub(crate) fn abandon(&self) {
         for slot in &self.slots {
             let was_in_flight = slot
                 .state

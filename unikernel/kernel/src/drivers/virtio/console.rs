@@ -47,10 +47,10 @@ bitflags! {
 
 /// The driver. The device is started by who needs one: as [`Output`] for a capture, or as a
 /// [`terminal`](super::terminal).
-pub const DRIVER: Driver = Driver { device_type: DeviceType::Console, probe: keep };
+pub(crate) const DRIVER: Driver = Driver { device_type: DeviceType::Console, probe: keep };
 
 /// A port that is only written to.
-pub struct Output {
+pub(crate) struct Output {
     /// Kept, as the device is in use for as long.
     _link: Link,
     _messages: Option<Messages>,
@@ -60,7 +60,7 @@ pub struct Output {
 
 impl Output {
     /// Starts the device with up to `count` buffers of `buffer_bytes` each.
-    pub fn start(device: VirtioDevice, count: u16, buffer_bytes: usize) -> Result<Self, StartError> {
+    pub(crate) fn start(device: VirtioDevice, count: u16, buffer_bytes: usize) -> Result<Self, StartError> {
         let mut link = device.link;
         let has_ports = link.negotiate(|offered: Features| offered)?.contains(Features::MULTIPORT);
         let queue = if has_ports { SECOND_PORT } else { FIRST_PORT };
@@ -76,7 +76,7 @@ impl Output {
     }
 
     /// A buffer to write into, if the device has left one.
-    pub fn take(&mut self) -> Option<u16> {
+    pub(crate) fn take(&mut self) -> Option<u16> {
         if self.free.is_empty() {
             self.reclaim();
         }
@@ -85,22 +85,22 @@ impl Output {
 
     /// The bytes of a buffer that [`Self::take`] gave.
     #[inline]
-    pub fn bytes(&mut self, buffer: u16) -> &mut [u8] {
+    pub(crate) fn bytes(&mut self, buffer: u16) -> &mut [u8] {
         self.ring.buffer(buffer)
     }
 
     /// Sends the first `len` bytes of a buffer, as soon as [`Self::notify`] says so.
-    pub fn post(&mut self, buffer: u16, len: usize) {
+    pub(crate) fn post(&mut self, buffer: u16, len: usize) {
         self.ring.post(buffer, len);
     }
 
     /// Tells the device about what was posted.
-    pub fn notify(&mut self) {
+    pub(crate) fn notify(&mut self) {
         self.ring.notify();
     }
 
     /// True if the device has written everything.
-    pub fn is_drained(&mut self) -> bool {
+    pub(crate) fn is_drained(&mut self) -> bool {
         self.reclaim();
         self.free.len() == usize::from(self.ring.size())
     }

@@ -51,7 +51,7 @@ const LEGACY: u32 = 1;
 const MODERN: u32 = 2;
 
 /// A virtio device in memory.
-pub struct MmioLink {
+pub(crate) struct MmioLink {
     registers: Mmio,
     device_type: DeviceType,
     is_legacy: bool,
@@ -60,7 +60,7 @@ pub struct MmioLink {
 
 impl MmioLink {
     /// Opens the device, if there is one.
-    pub fn open(device: &MmioDevice) -> Result<Self, OpenError> {
+    pub(crate) fn open(device: &MmioDevice) -> Result<Self, OpenError> {
         if device.len < MIN_BYTES || !device.address.is_aligned(size_of::<u32>() as u64) {
             return Err(OpenError::NoDevice);
         }
@@ -82,12 +82,12 @@ impl MmioLink {
     }
 
     /// See [`super::transport::Link::doorbell`].
-    pub fn doorbell(&self, queue: u16) -> Doorbell {
+    pub(crate) fn doorbell(&self, queue: u16) -> Doorbell {
         Doorbell { registers: self.registers, offset: Some(QUEUE_NOTIFY), queue, is_wide: true }
     }
 
     /// Routes the device's line to a handler that acknowledges and calls `on_interrupt`.
-    pub fn connect_interrupt(&mut self, on_interrupt: fn()) -> Result<(), StartError> {
+    pub(crate) fn connect_interrupt(&mut self, on_interrupt: fn()) -> Result<(), StartError> {
         let registers = self.registers;
         let handler = Box::leak(Box::new(move || {
             // Acknowledged before anybody looks at the queues: what comes after the look raises

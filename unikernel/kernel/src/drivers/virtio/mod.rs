@@ -7,19 +7,19 @@
 //! A device is not trusted with memory safety: what it writes (indices, lengths, contents) is
 //! checked or clamped before use. It is trusted not to write where it was not told to.
 
-pub mod balloon;
-pub mod blk;
-pub mod blk_queue;
-pub mod console;
-pub mod mmio;
-pub mod net;
-pub mod p9;
-pub mod pci;
-pub mod ring;
-pub mod rng;
-pub mod terminal;
-pub mod transport;
-pub mod vsock;
+pub(crate) mod balloon;
+pub(crate) mod blk;
+pub(crate) mod blk_queue;
+pub(crate) mod console;
+pub(crate) mod mmio;
+pub(crate) mod net;
+pub(crate) mod p9;
+pub(crate) mod pci;
+pub(crate) mod ring;
+pub(crate) mod rng;
+pub(crate) mod terminal;
+pub(crate) mod transport;
+pub(crate) mod vsock;
 
 use alloc::format;
 use alloc::string::String;
@@ -35,7 +35,7 @@ use pci::PciLink;
 use transport::Link;
 
 /// A device that was found but not started.
-pub struct VirtioDevice {
+pub(crate) struct VirtioDevice {
     /// Who drives it.
     pub driver: &'static Driver,
     /// The way to it.
@@ -46,7 +46,7 @@ pub struct VirtioDevice {
 
 /// Why a device cannot be used.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum StartError {
+pub(crate) enum StartError {
     /// It has no interrupt that we can take.
     NoInterrupt,
     /// It refused the features that we asked for.
@@ -86,7 +86,7 @@ impl fmt::Display for StartError {
 
 /// Why a device cannot be opened.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum OpenError {
+pub(crate) enum OpenError {
     /// It is no virtio device, or one of a kind that has no driver.
     NoDriver,
     /// There are no registers of such a device.
@@ -116,13 +116,13 @@ impl fmt::Display for OpenError {
 }
 
 /// Opens a PCI function, if it is a virtio device that we drive.
-pub fn open_pci(function: Function) -> Result<VirtioDevice, OpenError> {
+pub(crate) fn open_pci(function: Function) -> Result<VirtioDevice, OpenError> {
     let place = format!("virtio at PCI {}", function.address());
     VirtioDevice::new(Link::Pci(PciLink::open(function)?), place)
 }
 
 /// Opens a device in memory, if it is one that we drive.
-pub fn open_mmio(device: &MmioDevice) -> Result<VirtioDevice, OpenError> {
+pub(crate) fn open_mmio(device: &MmioDevice) -> Result<VirtioDevice, OpenError> {
     VirtioDevice::new(Link::Mmio(MmioLink::open(device)?), format!("virtio at {:#x}", device.address))
 }
 

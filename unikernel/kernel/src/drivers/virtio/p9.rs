@@ -19,10 +19,11 @@ use crate::sync::SpinLock;
 use crate::task::{WaitQueue, scheduler};
 
 /// The driver.
-pub const DRIVER: Driver = Driver { device_type: DeviceType::_9P, probe: |device, _, _| start(device) };
+pub(crate) const DRIVER: Driver =
+    Driver { device_type: DeviceType::_9P, probe: |device, _, _| start(device) };
 
 /// The longest message in either direction, its header included.
-pub const MESSAGE_BYTES: usize = 64 * 1024;
+pub(crate) const MESSAGE_BYTES: usize = 64 * 1024;
 
 const QUEUE: u16 = 0;
 /// A request, and its answer.
@@ -56,7 +57,7 @@ static SHARES: SpinLock<Vec<Share>> = SpinLock::new(Vec::new());
 static ANSWERED: WaitQueue = WaitQueue::new();
 
 /// A folder of the host.
-pub struct Share {
+pub(crate) struct Share {
     tag: String,
     link: Link,
     ring: Ring,
@@ -66,7 +67,7 @@ pub struct Share {
 
 /// The host does not answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Unanswered;
+pub(crate) struct Unanswered;
 
 fn start(device: VirtioDevice) -> Result<(), StartError> {
     let mut link = device.link;
@@ -92,21 +93,21 @@ fn read_tag(link: &Link) -> Option<String> {
 }
 
 /// Takes the share with a tag.
-pub fn take(tag: &str) -> Option<Share> {
+pub(crate) fn take(tag: &str) -> Option<Share> {
     let mut shares = SHARES.lock();
     let place = shares.iter().position(|share| share.tag == tag)?;
     Some(shares.remove(place))
 }
 
 /// The tags of shares that nobody has taken.
-pub fn tags() -> Vec<String> {
+pub(crate) fn tags() -> Vec<String> {
     SHARES.lock().iter().map(|share| share.tag.clone()).collect()
 }
 
 impl Share {
     /// Sends a message, and waits for the answer, of which as much as fits goes to `reply`; answers how many bytes that were. May
     /// sleep.
-    pub fn exchange(&mut self, request: &[u8], reply: &mut [u8]) -> Result<usize, Unanswered> {
+    pub(crate) fn exchange(&mut self, request: &[u8], reply: &mut [u8]) -> Result<usize, Unanswered> {
         // A lost request's buffers are the device's for ever.
         if self.is_lost {
             return Err(Unanswered);

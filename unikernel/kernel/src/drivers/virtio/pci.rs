@@ -58,7 +58,7 @@ mod common {
 }
 
 /// A virtio device on the PCI bus.
-pub struct PciLink {
+pub(crate) struct PciLink {
     function: Function,
     device_type: DeviceType,
     common: Mmio,
@@ -82,7 +82,7 @@ struct Structure {
 
 impl PciLink {
     /// Finds the structures of a virtio function.
-    pub fn open(mut function: Function) -> core::result::Result<Self, OpenError> {
+    pub(crate) fn open(mut function: Function) -> core::result::Result<Self, OpenError> {
         let device_type = device_type(&function).ok_or(OpenError::NoDriver)?;
         function.enable_memory();
         let is_vendors = |capability| matches!(capability, PciCapability::Vendor(_));
@@ -116,7 +116,7 @@ impl PciLink {
 
     /// Takes a vector for each pair of queues, as far as the device's MSI-X table reaches. All go to this
     /// core; see [`Self::spread_interrupts`].
-    pub fn connect_interrupt(
+    pub(crate) fn connect_interrupt(
         &mut self,
         on_interrupt: fn(),
         count: usize,
@@ -147,7 +147,7 @@ impl PciLink {
     }
 
     /// Sends the interrupts of each pair of queues to a core of its own, now that all of them run.
-    pub fn spread_interrupts(&self) {
+    pub(crate) fn spread_interrupts(&self) {
         let Some(table) = &self.msix else { return };
         for (index, vector) in self.vectors.iter().enumerate() {
             table.set(index, *vector, index % cpu::online());
@@ -155,7 +155,7 @@ impl PciLink {
     }
 
     /// See [`super::transport::Link::doorbell`].
-    pub fn doorbell(&self, queue: u16) -> Doorbell {
+    pub(crate) fn doorbell(&self, queue: u16) -> Doorbell {
         let offset = self.notify_offsets.get(usize::from(queue)).copied().flatten();
         Doorbell { registers: self.notify, offset, queue, is_wide: false }
     }

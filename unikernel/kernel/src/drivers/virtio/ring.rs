@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use core::ops::Range;
 use core::sync::atomic::{Ordering, fence};
 
-pub use unikernel_machine::ring::{Completion, Direction, Segment};
+pub(crate) use unikernel_machine::ring::{Completion, Direction, Segment};
 
 use unikernel_hal::dma::{self, Block};
 use unikernel_machine::ring::{Layout, Shared};
@@ -20,7 +20,7 @@ use crate::platform::time;
 const MIN_SIZE: u16 = 2;
 
 /// A queue and its buffers.
-pub struct Ring {
+pub(crate) struct Ring {
     ring: unikernel_machine::ring::Ring,
     buffers: Buffers,
     doorbell: Doorbell,
@@ -29,7 +29,7 @@ pub struct Ring {
 impl Ring {
     /// Sets up queue `queue` with up to `size` buffers of `buffer_bytes` each. The device has none
     /// of them yet.
-    pub fn new(
+    pub(crate) fn new(
         link: &mut Link,
         queue: u16,
         size: u16,
@@ -40,7 +40,7 @@ impl Ring {
     }
 
     /// The same, where the last `large` of the `size` buffers have no memory yet: [`Self::grow`] gives them some.
-    pub fn with_large(
+    pub(crate) fn with_large(
         link: &mut Link,
         queue: u16,
         (size, large): (u16, u16),
@@ -60,22 +60,22 @@ impl Ring {
     }
 
     /// VIRTIO_F_EVENT_IDX was agreed on. Call before the device has any buffer.
-    pub fn use_event_index(&mut self) {
+    pub(crate) fn use_event_index(&mut self) {
         self.ring.use_event_index();
     }
 
     /// How many buffers there are.
-    pub fn size(&self) -> u16 {
+    pub(crate) fn size(&self) -> u16 {
         self.ring.size()
     }
 
     /// Those among them that have memory from the start.
-    pub fn small_buffers(&self) -> Range<u16> {
+    pub(crate) fn small_buffers(&self) -> Range<u16> {
         0..self.buffers.count as u16
     }
 
     /// The others.
-    pub fn large_buffers(&self) -> Range<u16> {
+    pub(crate) fn large_buffers(&self) -> Range<u16> {
         self.buffers.count as u16..self.size()
     }
 
@@ -84,7 +84,7 @@ impl Ring {
     /// # Panics
     ///
     /// If the buffer is none of [`Self::large_buffers`], or the device has it.
-    pub fn grow(&mut self, buffer: u16, bytes: usize) -> bool {
+    pub(crate) fn grow(&mut self, buffer: u16, bytes: usize) -> bool {
         let block = if kmem::room::is_left_for(bytes) { Block::alloc(bytes) } else { None };
         let Some(block) = block else { return false };
         self.ring.set_address(buffer, block.physical());
@@ -94,7 +94,7 @@ impl Ring {
     }
 
     /// Bytes in each.
-    pub fn buffer_bytes(&self) -> usize {
+    pub(crate) fn buffer_bytes(&self) -> usize {
         self.buffers.bytes_each
     }
 
@@ -104,7 +104,7 @@ impl Ring {
     ///
     /// If the device has it, or there is no such buffer.
     #[inline]
-    pub fn buffer(&mut self, buffer: u16) -> &mut [u8] {
+    pub(crate) fn buffer(&mut self, buffer: u16) -> &mut [u8] {
         assert!(!self.ring.is_posted(buffer), "the device has this buffer");
         self.buffers.bytes(buffer)
     }
@@ -115,7 +115,7 @@ impl Ring {
     ///
     /// If the device has one of them, or there are not so many that had memory from the start.
     #[inline]
-    pub fn run(&mut self, first: u16, count: u16) -> &mut [u8] {
+    pub(crate) fn run(&mut self, first: u16, count: u16) -> &mut [u8] {
         assert!((first..first + count).all(|buffer| !self.ring.is_posted(buffer)), "the device has a buffer");
         self.buffers.run(first, count)
     }
@@ -127,7 +127,7 @@ impl Ring {
     ///
     /// If the device has it already, there is no such buffer, or it is shorter.
     #[inline]
-    pub fn post(&mut self, buffer: u16, len: usize) {
+    pub(crate) fn post(&mut self, buffer: u16, len: usize) {
         assert!(len <= self.buffers.len(buffer), "longer than the buffer");
         self.ring.post(buffer, len as u32);
     }
@@ -137,14 +137,14 @@ impl Ring {
     /// # Panics
     ///
     /// If the device has it already, or there are not so many descriptors.
-    pub fn post_chain(&mut self, head: u16, segments: impl ExactSizeIterator<Item = Segment>) {
+    pub(crate) fn post_chain(&mut self, head: u16, segments: impl ExactSizeIterator<Item = Segment>) {
         self.ring.post_chain(head, segments);
     }
 
     /// Tells the device about the buffers posted since the last time, if it wants to be told.
     /// True if that took a notification.
     #[inline]
-    pub fn notify(&mut self) -> bool {
+    pub(crate) fn notify(&mut self) -> bool {
         let has_to = self.ring.announce(full_fence);
         if has_to {
             self.doorbell.ring();
@@ -154,14 +154,14 @@ impl Ring {
 
     /// True if the device has given back a buffer that [`Self::take`] did not yet answer.
     #[inline]
-    pub fn has_completions(&self) -> bool {
+    pub(crate) fn has_completions(&self) -> bool {
         self.ring.has_completions()
     }
 
     /// Takes back a buffer, and the bytes that the device says it wrote, which are at most all of
     /// it.
     #[inline]
-    pub fn take(&mut self) -> Option<Completion> {
+    pub(crate) fn take(&mut self) -> Option<Completion> {
         let completion = self.ring.take()?;
         Some(Completion { len: completion.len.min(self.buffers.bytes_each as u32), ..completion })
     }
@@ -169,18 +169,18 @@ impl Ring {
     /// Takes back a request ([`Direction::Indirect`]), and the bytes that the device says it wrote to all its
     /// parts.
     #[inline]
-    pub fn take_request(&mut self) -> Option<Completion> {
+    pub(crate) fn take_request(&mut self) -> Option<Completion> {
         self.ring.take()
     }
 
     /// Where a buffer lies, for the device.
-    pub fn buffer_address(&self, buffer: u16) -> u64 {
+    pub(crate) fn buffer_address(&self, buffer: u16) -> u64 {
         self.buffers.physical(buffer)
     }
 
     /// Asks for no interrupts. A hint: one may still come.
     #[inline]
-    pub fn disable_interrupts(&mut self) {
+    pub(crate) fn disable_interrupts(&mut self) {
         self.ring.disable_interrupts();
     }
 
@@ -188,12 +188,12 @@ impl Ring {
     /// raise one: do it before sleeping.
     #[inline]
     #[must_use]
-    pub fn enable_interrupts(&mut self) -> bool {
+    pub(crate) fn enable_interrupts(&mut self) -> bool {
         self.ring.enable_interrupts(full_fence)
     }
 
     /// Nonsense that the device wrote into the used ring.
-    pub fn bad_completions(&self) -> u64 {
+    pub(crate) fn bad_completions(&self) -> u64 {
         self.ring.bad_completions()
     }
 }

@@ -28,7 +28,7 @@ bitflags! {
 }
 
 /// The driver.
-pub const DRIVER: Driver =
+pub(crate) const DRIVER: Driver =
     Driver { device_type: DeviceType::EntropySource, probe: |device, _, _| start(device) };
 
 struct EntropyDevice {

@@ -49,7 +49,7 @@ struct Terminal {
 static TERMINAL: Once<Terminal> = Once::new();
 
 /// Starts the device, and shows on it what was written so far.
-pub fn start(device: VirtioDevice) -> Result<(), StartError> {
+pub(crate) fn start(device: VirtioDevice) -> Result<(), StartError> {
     let mut link = device.link;
     link.negotiate(|offered: Features| offered)?;
     link.connect_interrupt(console::input_arrived, 1)?;

@@ -12,7 +12,7 @@ use crate::kmem::PAGE_BYTES;
 use crate::platform::io::Mmio;
 
 /// The way to a device.
-pub enum Link {
+pub(crate) enum Link {
     /// Over PCI.
     Pci(PciLink),
     /// Through registers in memory.
@@ -27,7 +27,7 @@ const ACCESS_PLATFORM: u64 = 1 << 33;
 impl Link {
     /// Resets the device and agrees with it on features (section 3.1.1): those of `wanted` that it offers. The bits of
     /// its status are set one by one, which Firecracker insists on. `choose` may leave out more of them.
-    pub fn negotiate<F: Flags<Bits = u64>>(
+    pub(crate) fn negotiate<F: Flags<Bits = u64>>(
         &mut self,
         choose: impl FnOnce(F) -> F,
     ) -> core::result::Result<F, StartError> {
@@ -53,7 +53,7 @@ impl Link {
     }
 
     /// Lets the device begin, after its queues were set up.
-    pub fn start(&mut self) {
+    pub(crate) fn start(&mut self) {
         let status = self.get_status();
         self.set_status(status | DeviceStatus::DRIVER_OK);
     }
@@ -63,7 +63,7 @@ impl Link {
     ///
     /// A device that can has an interrupt for each of `count` queue pairs; one that cannot has one for all of
     /// them.
-    pub fn connect_interrupt(
+    pub(crate) fn connect_interrupt(
         &mut self,
         on_interrupt: fn(),
         count: usize,
@@ -75,7 +75,7 @@ impl Link {
     }
 
     /// Sends the interrupts of each pair of queues to a core of its own, where that can be.
-    pub fn spread_interrupts(&self) {
+    pub(crate) fn spread_interrupts(&self) {
         match self {
             Self::Pci(link) => link.spread_interrupts(),
             // One line has one target.
@@ -84,7 +84,7 @@ impl Link {
     }
 
     /// What to write to to notify the device of a queue that is set up.
-    pub fn doorbell(&self, queue: u16) -> Doorbell {
+    pub(crate) fn doorbell(&self, queue: u16) -> Doorbell {
         match self {
             Self::Pci(link) => link.doorbell(queue),
             Self::Mmio(link) => link.doorbell(queue),
@@ -95,7 +95,7 @@ impl Link {
 /// A register that notifies the device of one queue (section 4.1.4.4, 4.2.2): each queue's owner has its own,
 /// so that cores need no common lock for it.
 #[derive(Clone, Copy)]
-pub struct Doorbell {
+pub(crate) struct Doorbell {
     pub(super) registers: Mmio,
     /// `None` if the device says that it is where there are no registers: then nobody is notified.
     pub(super) offset: Option<usize>,
@@ -107,7 +107,7 @@ pub struct Doorbell {
 impl Doorbell {
     /// Notifies the device.
     #[inline]
-    pub fn ring(self) {
+    pub(crate) fn ring(self) {
         match (self.offset, self.is_wide) {
             (Some(offset), true) => self.registers.write(offset, u32::from(self.queue)),
             (Some(offset), false) => self.registers.write(offset, self.queue),

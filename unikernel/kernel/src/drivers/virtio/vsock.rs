@@ -34,10 +34,10 @@ bitflags! {
 }
 
 /// The driver. The device is started together with the protocol.
-pub const DRIVER: Driver = Driver { device_type: DeviceType::Socket, probe: keep };
+pub(crate) const DRIVER: Driver = Driver { device_type: DeviceType::Socket, probe: keep };
 
 /// The device.
-pub struct SocketDevice {
+pub(crate) struct SocketDevice {
     link: Link,
     rx: Ring,
     tx: Ring,
@@ -47,7 +47,7 @@ pub struct SocketDevice {
 
 impl SocketDevice {
     /// Starts the device; `on_interrupt` is called from the interrupt handler.
-    pub fn start(device: VirtioDevice, on_interrupt: fn()) -> Result<Self, StartError> {
+    pub(crate) fn start(device: VirtioDevice, on_interrupt: fn()) -> Result<Self, StartError> {
         let mut link = device.link;
         link.negotiate(|offered: Features| offered)?;
         link.connect_interrupt(on_interrupt, 1)?;
@@ -65,20 +65,20 @@ impl SocketDevice {
     }
 
     /// The machine's number among those of its host.
-    pub fn cid(&self) -> Option<u64> {
+    pub(crate) fn cid(&self) -> Option<u64> {
         // Two words, because registers in memory have four bytes at most.
         let read = || self.link.read_config_space::<[u32; 2]>(CONFIG_CID);
         self.link.read_consistent(read).ok().map(|[low, high]| u64::from(high) << 32 | u64::from(low))
     }
 
     /// True if the device has brought something, or has room again for who found none.
-    pub fn has_arrivals(&self) -> bool {
+    pub(crate) fn has_arrivals(&self) -> bool {
         let has_room = self.free.is_empty() && self.tx.has_completions();
         self.rx.has_completions() || self.events.has_completions() || has_room
     }
 
     /// Gives every packet that has come in to `take`. True if there were any.
-    pub fn receive(&mut self, mut take: impl FnMut(&[u8])) -> bool {
+    pub(crate) fn receive(&mut self, mut take: impl FnMut(&[u8])) -> bool {
         let mut has_any = false;
         // What comes meanwhile waits for the next time.
         for _ in 0..self.rx.size() {
@@ -92,7 +92,7 @@ impl SocketDevice {
     }
 
     /// True if the device has said that the machine was moved (section 5.10.6.7), the one event that there is.
-    pub fn take_reset(&mut self) -> bool {
+    pub(crate) fn take_reset(&mut self) -> bool {
         let mut has_any = false;
         for _ in 0..self.events.size() {
             let Some(completion) = self.events.take() else { break };
@@ -104,7 +104,7 @@ impl SocketDevice {
     }
 
     /// Sends packets for as long as `write` gives any and there is room, and tells the device once.
-    pub fn send(&mut self, mut write: impl FnMut(&mut [u8]) -> Option<usize>) {
+    pub(crate) fn send(&mut self, mut write: impl FnMut(&mut [u8]) -> Option<usize>) {
         while let Some(buffer) = self.take_buffer() {
             let Some(len) = write(self.tx.buffer(buffer)).filter(|len| *len >= HEADER_BYTES) else {
                 self.free.push(buffer);

@@ -40,12 +40,12 @@ impl PageSource for MemoryFile {
 
 impl MemoryFile {
     /// When the app last stored to it through a mapping, if that is newer than its node's times.
-    pub fn stored_ns(&self) -> Option<u64> {
+    pub(crate) fn stored_ns(&self) -> Option<u64> {
         Some(self.stored_ns.load(Ordering::Relaxed)).filter(|&ns| ns != 0)
     }
 
     /// Its node gets newer times, or other ones.
-    pub fn forget_store(&self) {
+    pub(crate) fn forget_store(&self) {
         self.stored_ns.store(0, Ordering::Relaxed);
     }
 }

@@ -41,17 +41,17 @@ impl State {
 
 impl MemoryFile {
     /// The seals.
-    pub fn seals(&self) -> u32 {
+    pub(crate) fn seals(&self) -> u32 {
         self.state.lock().seals
     }
 
     /// Sets the seals of a file that nobody else has yet.
-    pub fn begin_with_seals(&self, seals: u32) {
+    pub(crate) fn begin_with_seals(&self, seals: u32) {
         self.state.lock().seals = seals;
     }
 
     /// Adds seals to a file with these permission bits.
-    pub fn add_seals(&self, seals: u32, mode: u32) -> Result<(), Errno> {
+    pub(crate) fn add_seals(&self, seals: u32, mode: u32) -> Result<(), Errno> {
         if seals & !ALL != 0 {
             return Err(Errno::EINVAL);
         }
@@ -92,7 +92,7 @@ impl MemoryFile {
     }
 
     /// Checks that a file with some permission bits may get others.
-    pub fn check_mode(&self, before: u32, wanted: u32) -> Result<(), Errno> {
+    pub(crate) fn check_mode(&self, before: u32, wanted: u32) -> Result<(), Errno> {
         let is_refused = self.seals() & F_SEAL_EXEC != 0 && (before ^ wanted) & 0o111 != 0;
         if is_refused { Err(Errno::EPERM) } else { Ok(()) }
     }

@@ -43,13 +43,13 @@ const MOST_TEXT_BYTES: usize = 128 << 10;
 const GROUP_BYTES: usize = 11;
 
 /// What `/proc/self/cmdline` and `/proc/self/environ` show.
-pub struct Texts {
+pub(crate) struct Texts {
     arguments: String,
     environment: String,
 }
 
 /// Makes them for a program.
-pub fn texts_of(arguments: &[&[u8]], environment: &[&[u8]]) -> Result<Texts, OutOfMemory> {
+pub(crate) fn texts_of(arguments: &[&[u8]], environment: &[&[u8]]) -> Result<Texts, OutOfMemory> {
     Ok(Texts { arguments: each_ended(arguments)?, environment: each_ended(environment)? })
 }
 
@@ -67,7 +67,7 @@ fn each_ended(strings: &[&[u8]]) -> Result<String, OutOfMemory> {
 }
 
 /// Sets them.
-pub fn set_texts(texts: Texts) {
+pub(crate) fn set_texts(texts: Texts) {
     let mut start = START.lock();
     let before = (
         core::mem::replace(&mut start.arguments, texts.arguments),
@@ -78,7 +78,7 @@ pub fn set_texts(texts: Texts) {
 }
 
 /// Sets what `/proc/cmdline` shows.
-pub fn set_words(words: &str) {
+pub(crate) fn set_words(words: &str) {
     START.lock().words = words.into();
 }
 

@@ -66,7 +66,7 @@ pub(super) fn boot_id() -> String {
 }
 
 /// A new name for this run of the machine (machine-id(5)).
-pub fn machine_id() -> String {
+pub(crate) fn machine_id() -> String {
     uuid().replace('-', "")
 }
 

@@ -13,7 +13,7 @@ mod features;
 mod machine;
 mod maps;
 mod text;
-pub mod topology;
+pub(crate) mod topology;
 
 use alloc::format;
 use alloc::string::String;
@@ -35,21 +35,21 @@ use crate::task::limits;
 use crate::task::process::{PROCESS_ID, process};
 use crate::task::thread::{Thread, ThreadId};
 
-pub use app::{set_texts, set_words, texts_of};
-pub use machine::machine_id;
-pub use text::MakeText;
+pub(crate) use app::{set_texts, set_words, texts_of};
+pub(crate) use machine::machine_id;
+pub(crate) use text::MakeText;
 
 /// `USER_HZ`: what times in `/proc` are counted in.
 const NANOS_PER_TICK: u64 = 10_000_000;
 
 /// A path and what makes its text.
-pub type Entry = (&'static str, fn() -> String);
+pub(crate) type Entry = (&'static str, fn() -> String);
 /// A name, what makes it for a thread, and permissions.
 type ThreadFile = (&'static str, fn(ThreadId) -> Text, u16);
 
 /// What makes a text, each time when somebody begins to read it, and what takes one that is written.
 #[derive(Clone, Copy)]
-pub enum Text {
+pub(crate) enum Text {
     /// About everything.
     Fixed(MakeText),
     /// About one core.
@@ -67,14 +67,14 @@ pub enum Text {
 }
 
 /// A number that the app sets, within bounds, and that has no effect.
-pub struct Number {
+pub(crate) struct Number {
     value: AtomicI32,
     bounds: RangeInclusive<i32>,
 }
 
 impl Text {
     /// The text; `ESRCH` if the thread has ended, `ENOENT` if the descriptor is closed.
-    pub fn make(self) -> Result<String, Errno> {
+    pub(crate) fn make(self) -> Result<String, Errno> {
         let thread_of = |id| process().thread(id).ok_or(Errno::ESRCH);
         Ok(match self {
             Self::Fixed(make) => make.make()?,
@@ -88,12 +88,12 @@ impl Text {
     }
 
     /// True if the app may write it.
-    pub const fn is_writable(self) -> bool {
+    pub(crate) const fn is_writable(self) -> bool {
         matches!(self, Self::Name(_) | Self::Number(_))
     }
 
     /// Takes what the app has written.
-    pub fn store(self, bytes: &[u8]) -> Result<(), Errno> {
+    pub(crate) fn store(self, bytes: &[u8]) -> Result<(), Errno> {
         match self {
             Self::Fixed(_) | Self::Core(..) | Self::Descriptor(_) | Self::Thread(..) | Self::Generation => {
                 Err(Errno::EIO)
@@ -117,7 +117,7 @@ impl Text {
 }
 
 /// What the longest text that can be written has room for.
-pub const MAX_WRITTEN_BYTES: usize = 16;
+pub(crate) const MAX_WRITTEN_BYTES: usize = 16;
 
 /// A name of at most 15 bytes, up to a NUL.
 fn thread_name(bytes: &[u8]) -> [u8; 16] {
@@ -131,14 +131,14 @@ fn thread_name(bytes: &[u8]) -> [u8; 16] {
 static OOM_SCORE: Number = Number { value: AtomicI32::new(0), bounds: -1000..=1000 };
 
 /// Files of a thread in `/proc/self/task`.
-pub const THREAD_TEXTS: &[ThreadFile] = &[
+pub(crate) const THREAD_TEXTS: &[ThreadFile] = &[
     ("comm", Text::Name, 0o644),
     ("stat", |id| Text::Thread(app::thread_stat, id), 0o444),
     ("status", |id| Text::Thread(app::status, id), 0o444),
 ];
 
 /// Texts that can be written.
-pub const WRITABLE: &[(&str, Text)] =
+pub(crate) const WRITABLE: &[(&str, Text)] =
     &[("/proc/1/comm", Text::Name(PROCESS_ID)), ("/proc/1/oom_score_adj", Text::Number(&OOM_SCORE))];
 
 /// All other texts, and what makes them.
@@ -195,16 +195,16 @@ const TEXTS: &[Entry] = &[
 ];
 
 /// The tables of texts.
-pub fn tables() -> [&'static [Entry]; 4] {
+pub(crate) fn tables() -> [&'static [Entry]; 4] {
     [TEXTS, cgroup::TEXTS, topology::TEXTS, device::terminals().texts()]
 }
 
 /// Texts that are as long as the app makes them.
-pub const LISTS: &[List] =
+pub(crate) const LISTS: &[List] =
     &[("/proc/1/maps", maps::maps), ("/sys/fs/cgroup/cgroup.threads", cgroup::threads)];
 
 /// Symbolic links.
-pub const LINKS: &[(&str, &str)] = &[
+pub(crate) const LINKS: &[(&str, &str)] = &[
     ("/proc/1/root", "/"),
     ("/proc/1/net", "../net"),
     ("/proc/mounts", "self/mounts"),

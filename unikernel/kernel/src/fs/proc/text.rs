@@ -8,7 +8,7 @@ use crate::kmem::room::OutOfMemory;
 
 /// What makes a text.
 #[derive(Clone, Copy)]
-pub enum MakeText {
+pub(crate) enum MakeText {
     /// A short one.
     Short(fn() -> String),
     /// A list that is as long as the app makes it.
@@ -17,7 +17,7 @@ pub enum MakeText {
 
 impl MakeText {
     /// Makes it.
-    pub fn make(self) -> Result<String, OutOfMemory> {
+    pub(crate) fn make(self) -> Result<String, OutOfMemory> {
         match self {
             Self::Short(make) => Ok(make()),
             Self::Long(write) => {

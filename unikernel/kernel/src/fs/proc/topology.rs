@@ -71,7 +71,7 @@ fn mask(set: u64) -> String {
 }
 
 /// Adds the files of the cores, once all of them run.
-pub fn add_cores(tree: &mut FileTree) {
+pub(crate) fn add_cores(tree: &mut FileTree) {
     for core in 0..cpu::online() {
         for (file, make) in CORE_TEXTS {
             let path = format!("/sys/devices/system/cpu/cpu{core}/{file}");

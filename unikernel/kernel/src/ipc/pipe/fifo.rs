@@ -8,7 +8,7 @@ use crate::ipc::pipe::{BothEnds, Pipe};
 
 /// A pipe with a name (fifo(7)). It has ends while it is open.
 #[derive(Clone)]
-pub struct Fifo(Arc<Pipe>);
+pub(crate) struct Fifo(Arc<Pipe>);
 
 /// Which ends of a named pipe are wanted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -35,7 +35,7 @@ impl Fifo {
     }
 
     /// Opens it, by flags of open(2).
-    pub fn open_with(&self, flags: FileFlags) -> Result<Arc<dyn File>, Errno> {
+    pub(crate) fn open_with(&self, flags: FileFlags) -> Result<Arc<dyn File>, Errno> {
         let ends = match (flags.can_read(), flags.can_write()) {
             (true, true) => Ends::Both,
             (false, _) => Ends::Write,

@@ -15,24 +15,24 @@ use crate::mem::user::UserSlice;
 
 /// A pipe as one side of a transfer.
 #[derive(Clone)]
-pub struct Side(Arc<Pipe>);
+pub(crate) struct Side(Arc<Pipe>);
 
 /// Bytes that are in the pipe still, and that nobody else can read. They stay there unless they are [taken](Self::take).
-pub struct Held {
+pub(crate) struct Held {
     pipe: Arc<Pipe>,
     bytes: Vec<u8>,
     taken: usize,
 }
 
 /// Room in a pipe that nobody else can fill.
-pub struct Reserved {
+pub(crate) struct Reserved {
     pipe: Arc<Pipe>,
     /// How many bytes.
     pub len: usize,
 }
 
 /// The pipe behind an open file, if it is an end of one.
-pub fn side_of(opened: &OpenFile) -> Option<Side> {
+pub(crate) fn side_of(opened: &OpenFile) -> Option<Side> {
     let reader = opened.downcast::<ReadEnd>().map(|end| &end.0);
     let writer = || opened.downcast::<WriteEnd>().map(|end| &end.0);
     let both = || opened.downcast::<BothEnds>().map(|ends| &ends.0.0);
@@ -41,12 +41,12 @@ pub fn side_of(opened: &OpenFile) -> Option<Side> {
 
 impl Side {
     /// True if both are the same pipe.
-    pub fn is(&self, other: &Self) -> bool {
+    pub(crate) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
     /// Waits until there are bytes to read. False if there never will be.
-    pub fn wait_for_bytes(&self, mode: WaitMode) -> Result<bool, Errno> {
+    pub(crate) fn wait_for_bytes(&self, mode: WaitMode) -> Result<bool, Errno> {
         self.0.reader.block_on(mode, None, || {
             let state = self.0.state.lock();
             match state.readable() {
@@ -57,7 +57,7 @@ impl Side {
     }
 
     /// Waits until there is room to write.
-    pub fn wait_for_room(&self, mode: WaitMode) -> Result<(), Errno> {
+    pub(crate) fn wait_for_room(&self, mode: WaitMode) -> Result<(), Errno> {
         let waited = self.0.writer.block_on(mode, None, || {
             let state = self.0.state.lock();
             match state.free() {
@@ -70,7 +70,7 @@ impl Side {
     }
 
     /// Holds the oldest bytes, `most` at most; none if there are none now.
-    pub fn hold(&self, most: usize) -> Result<Held, Errno> {
+    pub(crate) fn hold(&self, most: usize) -> Result<Held, Errno> {
         let mut bytes = room::with_capacity(most.min(super::CAPACITY_BYTES))?;
         let mut state = self.0.state.lock();
         if state.held == 0 {
@@ -87,7 +87,7 @@ impl Side {
     }
 
     /// Sets room aside for `most` bytes at most; none if there is none now.
-    pub fn reserve(&self, most: usize) -> Result<Reserved, Errno> {
+    pub(crate) fn reserve(&self, most: usize) -> Result<Reserved, Errno> {
         let mut state = self.0.state.lock();
         // The buffer is there before it is relied on.
         state.ring.room(0).map_err(|_| Errno::ENOMEM)?;
@@ -98,14 +98,14 @@ impl Side {
     }
 
     /// Moves bytes to another pipe, as many as there are and there is room for now, `most` at most.
-    pub fn move_to(&self, other: &Self, most: usize) -> SysResult {
+    pub(crate) fn move_to(&self, other: &Self, most: usize) -> SysResult {
         let (held, count) = self.copy(other, most)?;
         held.take(count);
         Ok(count)
     }
 
     /// The same, and they stay here.
-    pub fn copy_to(&self, other: &Self, most: usize) -> SysResult {
+    pub(crate) fn copy_to(&self, other: &Self, most: usize) -> SysResult {
         Ok(self.copy(other, most)?.1)
     }
 
@@ -120,7 +120,7 @@ impl Side {
     }
 
     /// Takes as much of the app's memory as there is room for.
-    pub fn fill_from(&self, from: UserSlice, mode: WaitMode) -> SysResult {
+    pub(crate) fn fill_from(&self, from: UserSlice, mode: WaitMode) -> SysResult {
         let written = self.0.writer.block_on(mode, None, || self.0.try_write(from, 1));
         let count = written.map_err(|error| if error == Errno::EPIPE { broken_pipe() } else { error })?;
         self.0.reader.notify(Readiness::READABLE);
@@ -130,12 +130,12 @@ impl Side {
 
 impl Held {
     /// The bytes.
-    pub fn bytes(&mut self) -> &mut [u8] {
+    pub(crate) fn bytes(&mut self) -> &mut [u8] {
         &mut self.bytes
     }
 
     /// So many of them have gone elsewhere.
-    pub fn take(mut self, count: usize) {
+    pub(crate) fn take(mut self, count: usize) {
         self.taken = count.min(self.bytes.len());
     }
 }
@@ -162,7 +162,7 @@ impl Drop for Held {
 
 impl Reserved {
     /// Puts bytes there, no more than were reserved. The rest of the room is free again.
-    pub fn fill(self, bytes: &[u8]) -> Result<(), Errno> {
+    pub(crate) fn fill(self, bytes: &[u8]) -> Result<(), Errno> {
         let bytes = &bytes[..bytes.len().min(self.len)];
         let mut state = self.pipe.state.lock();
         if !state.has_reader() {

@@ -12,7 +12,7 @@ use crate::task::{process, scheduler};
 
 /// What is to happen to a range.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Advice {
+pub(crate) enum Advice {
     /// Nothing that there would be to do here.
     Nothing,
     /// The same, but not for pages of the kernel's.
@@ -48,7 +48,7 @@ impl Advice {
 }
 
 /// Takes advice about a range. As in Linux, a hole in it is told of once the rest is done.
-pub fn advise(start: u64, len: u64, advice: Advice) -> Result<(), SpaceError> {
+pub(crate) fn advise(start: u64, len: u64, advice: Advice) -> Result<(), SpaceError> {
     let end = check_range(start, len)?;
     let mut mapped_to = start;
     let mut has_hole = false;
@@ -73,7 +73,7 @@ pub fn advise(start: u64, len: u64, advice: Advice) -> Result<(), SpaceError> {
 
 /// Why pages could not be faulted in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum PopulateError {
+pub(crate) enum PopulateError {
     /// The range is no good, or what is mapped there does not allow the access.
     NotAllowed,
     /// Nothing is mapped there.
@@ -98,7 +98,7 @@ impl From<Failure> for PopulateError {
 }
 
 /// Has all pages of a range be there as after a load, or a store, from each. May sleep.
-pub fn populate(start: u64, len: u64, is_write: bool) -> Result<(), PopulateError> {
+pub(crate) fn populate(start: u64, len: u64, is_write: bool) -> Result<(), PopulateError> {
     let end = check_range(start, len).map_err(|_| PopulateError::NotAllowed)?;
     let mut at = start;
     while at < end {

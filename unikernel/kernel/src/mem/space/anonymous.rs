@@ -14,7 +14,7 @@ use crate::mem::shared::{self, SharedFrame};
 use crate::sync::SpinLock;
 
 /// The memory behind such mappings. Its pages come at the first touch, and stay until the last mapping is gone.
-pub struct SharedMemory {
+pub(crate) struct SharedMemory {
     pages: SpinLock<BTreeMap<u64, SharedFrame>>,
     page_count: u64,
     number: u64,
@@ -22,7 +22,7 @@ pub struct SharedMemory {
 
 impl SharedMemory {
     /// Memory for `len` bytes. A strict promise is kept at once: nothing sets these pages aside.
-    pub fn new(len: u64) -> Result<Arc<Self>, SpaceError> {
+    pub(crate) fn new(len: u64) -> Result<Arc<Self>, SpaceError> {
         static NUMBER: AtomicU64 = AtomicU64::new(1);
         let page_count = page_up(len) / PAGE_BYTES;
         if page_count > frames::total_pages() as u64 {

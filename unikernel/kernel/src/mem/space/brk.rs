@@ -4,7 +4,7 @@ use super::{Placement, Protection, RegionKind, Space, change, pieces};
 use crate::kmem::layout::page_up;
 
 /// Moves the break (brk(2)); answers where it was, and where it is then.
-pub fn set_break(wanted: u64) -> (u64, u64) {
+pub(crate) fn set_break(wanted: u64) -> (u64, u64) {
     let (old, new) = change(|space| (space.break_end, space.set_break(wanted)));
     let (old_page, new_page) = (page_up(old), page_up(new));
     if new_page < old_page {

@@ -16,23 +16,23 @@ static IS_STRICT: AtomicBool = AtomicBool::new(false);
 static OWED_PAGES: AtomicUsize = AtomicUsize::new(0);
 
 /// Chooses the strict way, before the app is there.
-pub fn be_strict() {
+pub(crate) fn be_strict() {
     IS_STRICT.store(true, Ordering::Relaxed);
 }
 
 /// True if promises are kept to the last page.
-pub fn is_strict() -> bool {
+pub(crate) fn is_strict() -> bool {
     IS_STRICT.load(Ordering::Relaxed)
 }
 
 /// Pages that others should leave to the app, as it was promised them and has not touched them yet. Where more may be
 /// promised than there is, most of it is never touched: there, this is a quarter of RAM at most.
-pub fn owed_pages() -> usize {
+pub(crate) fn owed_pages() -> usize {
     OWED_PAGES.load(Ordering::Relaxed)
 }
 
 /// Pages that may be promised as writable: all but the kernel's reserve, or what the kernel uses if that is more.
-pub fn charge_limit() -> u64 {
+pub(crate) fn charge_limit() -> u64 {
     let reserve = frames::reserve_pages();
     let kernel = heap::used_bytes() / PAGE_BYTES as usize + reserve / 2;
     frames::total_pages().saturating_sub(kernel.max(reserve)) as u64

@@ -7,7 +7,7 @@ use crate::kmem::layout::USER_END;
 use crate::kmem::page_table;
 
 /// Takes everything away that the app has mapped, and what the kernel has mapped for it. Nobody may be in ring 3.
-pub fn clear() -> Result<(), SpaceError> {
+pub(crate) fn clear() -> Result<(), SpaceError> {
     SPACE.lock().keep_image()?;
     pieces::unmap_checked(LOWEST, USER_END)?;
     SPACE.lock().forget_program();

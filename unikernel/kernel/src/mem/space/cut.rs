@@ -11,7 +11,7 @@ use crate::kmem::layout::USER_END;
 
 /// What a private mapping has copied of the pages.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Copies {
+pub(crate) enum Copies {
     /// It stays: the bytes changed, but the page is still the object's.
     Keep,
     /// It goes, too: the object ends before it.
@@ -21,7 +21,7 @@ pub enum Copies {
 /// Takes pages of an object, by number, out of all mappings, so that the next touch asks the object anew. When this
 /// returns, no core reaches the old pages any more. Called without locks that a [`PageSource`] takes when it is asked,
 /// and after the object has changed, so that no fault brings the old page back.
-pub fn unmap_object(object: &dyn PageSource, pages: Range<u64>, copies: Copies) {
+pub(crate) fn unmap_object(object: &dyn PageSource, pages: Range<u64>, copies: Copies) {
     let identity = object.identity();
     visit_all(|space, at| match space.next_shown(at, identity, &pages, copies) {
         Err(passed) => passed,

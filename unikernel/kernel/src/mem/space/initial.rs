@@ -16,7 +16,12 @@ const MOST_BREAK_BYTES: u64 = 1 << 40;
 const STACK_GAP_BYTES: u64 = 1 << 20;
 
 /// Opens part of the image, which is in memory from `physical` on, to the app, at the address `start`.
-pub fn adopt_image(start: u64, physical: u64, len: u64, protection: Protection) -> Result<(), SpaceError> {
+pub(crate) fn adopt_image(
+    start: u64,
+    physical: u64,
+    len: u64,
+    protection: Protection,
+) -> Result<(), SpaceError> {
     let end = start.checked_add(len).filter(|&end| end <= USER_END).ok_or(SpaceError::BadRange)?;
     let mut space = SPACE.lock();
     let is_charged = protection.contains(Protection::WRITE);
@@ -43,7 +48,7 @@ pub fn adopt_image(start: u64, physical: u64, len: u64, protection: Protection) 
 }
 
 /// Has the break begin at a random place behind the program.
-pub fn set_break_behind(program_end: u64) {
+pub(crate) fn set_break_behind(program_end: u64) {
     let start = places::break_start(page_up(program_end).min(USER_END), random::next_u64());
     let mut space = SPACE.lock();
     (space.break_start, space.break_end) = (start, start);
@@ -52,7 +57,7 @@ pub fn set_break_behind(program_end: u64) {
 
 /// Makes the first stack; answers its top. Stack and mappings start at places that an attacker
 /// cannot foretell.
-pub fn map_first_stack() -> Result<u64, SpaceError> {
+pub(crate) fn map_first_stack() -> Result<u64, SpaceError> {
     let top = places::stack_end(USER_END - PAGE_BYTES, random::next_u64());
     let protection = Protection::READ | Protection::WRITE;
     let mut space = SPACE.lock();
@@ -70,7 +75,7 @@ pub fn map_first_stack() -> Result<u64, SpaceError> {
 }
 
 /// Shows the app the vDSO and the clock's page before it; answers where the vDSO is.
-pub fn map_vdso() -> Result<u64, SpaceError> {
+pub(crate) fn map_vdso() -> Result<u64, SpaceError> {
     let mut space = SPACE.lock();
     let pages = [Protection::READ, Protection::READ | Protection::EXECUTE];
     let len = pages.len() as u64 * PAGE_BYTES;

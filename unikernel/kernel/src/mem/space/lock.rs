@@ -11,7 +11,7 @@ use crate::kmem::layout::USER_END;
 
 /// How the app wants what it maps from now on (mlockall(2), `MCL_FUTURE`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum FutureLocks {
+pub(crate) enum FutureLocks {
     /// Not locked.
     #[default]
     No,
@@ -22,7 +22,7 @@ pub enum FutureLocks {
 }
 
 /// Locks a range, or unlocks it; up to a hole, as Linux does.
-pub fn set_locked(start: u64, len: u64, is_locked: bool) -> Result<(), SpaceError> {
+pub(crate) fn set_locked(start: u64, len: u64, is_locked: bool) -> Result<(), SpaceError> {
     let end = check_range(start, len)?;
     {
         let space = SPACE.lock();
@@ -38,7 +38,7 @@ pub fn set_locked(start: u64, len: u64, is_locked: bool) -> Result<(), SpaceErro
 }
 
 /// Locks all that is mapped, or unlocks it.
-pub fn set_all_locked(is_locked: bool) {
+pub(crate) fn set_all_locked(is_locked: bool) {
     let _ = in_pieces(0, USER_END, |space, at| {
         let Some(region) = space.regions.first_overlapping(at, USER_END) else { return Ok(USER_END) };
         space.regions.lock(region.start, region.end, is_locked)?;
@@ -47,17 +47,17 @@ pub fn set_all_locked(is_locked: bool) {
 }
 
 /// Chooses how what is mapped from now on is locked.
-pub fn set_future_locks(wanted: FutureLocks) {
+pub(crate) fn set_future_locks(wanted: FutureLocks) {
     SPACE.lock().future_locks = wanted;
 }
 
 /// True if something of a range is locked.
-pub fn is_locked(start: u64, len: u64) -> bool {
+pub(crate) fn is_locked(start: u64, len: u64) -> bool {
     check_range(start, len).is_ok_and(|end| locked_within(start, end) > 0)
 }
 
 /// Bytes of a range that are not locked yet, and those that are locked in all.
-pub fn count_locked(start: u64, len: u64) -> (u64, u64) {
+pub(crate) fn count_locked(start: u64, len: u64) -> (u64, u64) {
     let more = len.saturating_sub(locked_within(start, start.saturating_add(len)));
     (more, SPACE.lock().regions.totals().locked * PAGE_BYTES)
 }
@@ -79,7 +79,7 @@ fn locked_within(start: u64, end: u64) -> u64 {
 
 /// Has the pages of a range be there as Linux does where nobody says for what: those that may be written privately as after a
 /// store, others as after a load. May sleep.
-pub fn populate_mapped(start: u64, len: u64) -> Result<(), PopulateError> {
+pub(crate) fn populate_mapped(start: u64, len: u64) -> Result<(), PopulateError> {
     let end = check_range(start, len).map_err(|_| PopulateError::NotMapped)?;
     let mut at = start;
     while at < end {
@@ -92,7 +92,7 @@ pub fn populate_mapped(start: u64, len: u64) -> Result<(), PopulateError> {
 }
 
 /// The same for all that is mapped, as far as it can be.
-pub fn populate_all() {
+pub(crate) fn populate_all() {
     let mut at = 0;
     loop {
         let next = SPACE.lock().regions.first_overlapping(at, USER_END);
@@ -121,7 +121,7 @@ fn populate_piece(piece: &Region) -> Result<(), PopulateError> {
 
 /// What a call has mapped, locked and there if that was asked for all that is new (`MCL_FUTURE`) or for a part that
 /// has grown. What cannot be there now may be later, or the touch tells why not.
-pub fn populate_new(pages: Range<u64>) {
+pub(crate) fn populate_new(pages: Range<u64>) {
     let is_wanted = {
         let space = SPACE.lock();
         let is_locked = space.regions.find(pages.start).is_some_and(|region| region.is_locked);

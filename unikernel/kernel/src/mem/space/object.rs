@@ -26,7 +26,7 @@ use crate::mem::shared::SharedFrame;
 
 /// An object whose pages can be mapped. It is asked with the address space locked: it must not touch
 /// the app's memory, and takes locks below the address space's only.
-pub trait PageSource: Send + Sync {
+pub(crate) trait PageSource: Send + Sync {
     /// The same for all objects that show the same pages: a file may be mapped through several descriptions.
     fn identity(&self) -> usize {
         ptr::from_ref(self).addr()
@@ -86,7 +86,7 @@ pub trait PageSource: Send + Sync {
 }
 
 /// An object's answer.
-pub enum Supply {
+pub(crate) enum Supply {
     /// Here it is.
     Page(SharedFrame),
     /// It has to be loaded first.
@@ -99,7 +99,7 @@ pub enum Supply {
 }
 
 /// An object as `/proc/self/maps` names it.
-pub struct Description {
+pub(crate) struct Description {
     /// Its path, or what stands for one.
     pub name: String,
     /// `st_dev` of the file.
@@ -110,7 +110,7 @@ pub struct Description {
 
 /// How a mapping relates to its object.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Sharing {
+pub(crate) enum Sharing {
     /// Writes reach the object (`MAP_SHARED`).
     Shared,
     /// Writes stay in the mapping (`MAP_PRIVATE`).
@@ -118,7 +118,7 @@ pub enum Sharing {
 }
 
 /// Maps `len` bytes of an object from `offset` on; answers where.
-pub fn map_object(
+pub(crate) fn map_object(
     placement: Placement,
     len: u64,
     protection: Protection,
@@ -154,7 +154,7 @@ pub fn map_object(
 }
 
 /// True if the app may ever write to an object through one of its mappings.
-pub fn has_writable_mapping(object: &dyn PageSource) -> bool {
+pub(crate) fn has_writable_mapping(object: &dyn PageSource) -> bool {
     let space = SPACE.lock();
     let identity = object.identity();
     // A node of a filesystem and its content are two objects, with the same pages.
@@ -166,7 +166,7 @@ pub fn has_writable_mapping(object: &dyn PageSource) -> bool {
 static PAGED_OBJECTS: AtomicUsize = AtomicUsize::new(0);
 
 /// True if a copy from or to the app might have to wait for a page.
-pub fn has_paged_objects() -> bool {
+pub(crate) fn has_paged_objects() -> bool {
     PAGED_OBJECTS.load(Ordering::Relaxed) > 0
 }
 
@@ -323,7 +323,7 @@ fn allow_writing(page: VirtAddr) {
 /// Tells an object which of its pages the app has written to through shared mappings since this was asked last
 /// ([`PageSource::note_dirty`]). It knows before the address space is free again: from then on, a page that is not known
 /// to be dirty may go.
-pub fn collect_dirty(object: &dyn PageSource) {
+pub(crate) fn collect_dirty(object: &dyn PageSource) {
     visit_all(|space, at| {
         let next = space.next_shown(at, object.identity(), &(0..u64::MAX), Copies::Keep);
         match next {
@@ -372,7 +372,7 @@ impl Space {
 }
 
 /// Makes what is mapped in a range as safe as the objects behind it can (msync(2)).
-pub fn sync(start: u64, len: u64) -> Result<bool, SpaceError> {
+pub(crate) fn sync(start: u64, len: u64) -> Result<bool, SpaceError> {
     let end = check_range(start, len)?;
     let (mut at, mut is_safe) = (start, true);
     while let Some((object, next)) = shared_behind(at, end) {

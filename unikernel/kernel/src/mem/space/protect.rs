@@ -21,12 +21,12 @@ use crate::kmem::page_table;
 static HAS_WRITABLE_CODE: AtomicBool = AtomicBool::new(false);
 
 /// Lets the app have memory that is writable and executable at once; chosen before the app is there.
-pub fn allow_writable_code() {
+pub(crate) fn allow_writable_code() {
     HAS_WRITABLE_CODE.store(true, Ordering::Relaxed);
 }
 
 /// True unless it breaks W^X, and that holds.
-pub fn is_allowed(protection: Protection) -> bool {
+pub(crate) fn is_allowed(protection: Protection) -> bool {
     !protection.contains(Protection::WRITE | Protection::EXECUTE) || HAS_WRITABLE_CODE.load(Ordering::Relaxed)
 }
 
@@ -104,12 +104,12 @@ impl Space {
 }
 
 /// True if a mapping there grows downwards: only the first stack does, and it has its full length.
-pub fn grows_down(address: u64) -> bool {
+pub(crate) fn grows_down(address: u64) -> bool {
     SPACE.lock().regions.find(address).is_some_and(|region| region.kind == RegionKind::Stack)
 }
 
 /// Changes what may be done with a range.
-pub fn protect(start: u64, len: u64, protection: Protection) -> Result<(), SpaceError> {
+pub(crate) fn protect(start: u64, len: u64, protection: Protection) -> Result<(), SpaceError> {
     let end = check_range(start, len)?;
     if is_strict() || has_limits() {
         SPACE.lock().check_protect(start, end, protection)?;

@@ -19,12 +19,12 @@ const LOOKS_AT_ONCE: usize = 4096;
 /// Lets go of mapped pages that a cache can give back and that nobody has written to since they were last saved;
 /// answers how many. The next touch maps them anew. They go in the order of their addresses, round and round: which
 /// of them are worth keeping, the cache knows. Never waits: if the address space is locked, none goes.
-pub fn release_clean() -> usize {
+pub(crate) fn release_clean() -> usize {
     release_round(|| SPACE.try_lock())
 }
 
 /// The same for who can wait, and has not locked the address space.
-pub fn release_clean_in_turn() -> usize {
+pub(crate) fn release_clean_in_turn() -> usize {
     release_round(|| Some(SPACE.lock()))
 }
 
@@ -44,7 +44,7 @@ fn release_round(lock: impl Fn() -> Option<SpinLockGuard<'static, Space>>) -> us
 }
 
 /// Unmaps stacks that no thread uses. If the address space is locked, they stay.
-pub fn release_stacks() {
+pub(crate) fn release_stacks() {
     while SPACE.try_lock().is_some_and(|_turn| kernel_map::trim_stacks()) {}
 }
 

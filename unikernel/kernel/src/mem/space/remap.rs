@@ -16,7 +16,7 @@ use crate::kmem::page_table::{self, OutOfFrames};
 
 /// How `remap` may move a mapping.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Move {
+pub(crate) enum Move {
     /// Not at all.
     No,
     /// Anywhere.
@@ -51,7 +51,7 @@ struct PageMove {
 }
 
 /// Changes the length and perhaps the place of a mapping (mremap(2)); answers where it is.
-pub fn remap(start: u64, old_len: u64, new_len: u64, how: Move) -> Result<u64, SpaceError> {
+pub(crate) fn remap(start: u64, old_len: u64, new_len: u64, how: Move) -> Result<u64, SpaceError> {
     if old_len == 0 {
         return change(|space| space.duplicate(start, new_len, how));
     }

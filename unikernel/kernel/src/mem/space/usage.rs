@@ -6,7 +6,7 @@ use super::{PageSource, Region, RegionKind, SPACE};
 
 /// Sizes in pages, for `/proc` and metrics.
 #[derive(Clone, Copy, Debug)]
-pub struct Usage {
+pub(crate) struct Usage {
     /// Present.
     pub resident_pages: u64,
     /// Those of them that a file or another object has, too.
@@ -22,7 +22,7 @@ pub struct Usage {
 }
 
 /// How much the app uses.
-pub fn usage() -> Usage {
+pub(crate) fn usage() -> Usage {
     let space = SPACE.lock();
     let totals = space.regions.totals();
     Usage {
@@ -36,7 +36,7 @@ pub fn usage() -> Usage {
 }
 
 /// A region, and what it shows.
-pub struct Shown {
+pub(crate) struct Shown {
     /// The region.
     pub region: Region,
     /// The object, and from which of its bytes on.
@@ -46,7 +46,7 @@ pub struct Shown {
 }
 
 /// All regions, lowest first; each as it is when its turn comes.
-pub fn listing() -> impl Iterator<Item = Shown> {
+pub(crate) fn listing() -> impl Iterator<Item = Shown> {
     let mut next = 0;
     core::iter::from_fn(move || {
         let space = SPACE.lock();

@@ -105,12 +105,12 @@ impl Datagram {
     }
 
     /// True if `UDP_CORK` is on.
-    pub fn is_corked(&self) -> bool {
+    pub(crate) fn is_corked(&self) -> bool {
         self.cork.is_on()
     }
 
     /// Sets `UDP_CORK`; what waits is sent when it ends.
-    pub fn set_corked(&self, socket: &Socket, is_corked: bool) -> Result<(), Errno> {
+    pub(crate) fn set_corked(&self, socket: &Socket, is_corked: bool) -> Result<(), Errno> {
         self.cork.is_on.store(is_corked, Ordering::Relaxed);
         if is_corked { Ok(()) } else { self.uncork(socket, WaitMode::NonBlocking) }
     }

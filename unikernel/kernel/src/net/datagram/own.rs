@@ -13,7 +13,7 @@ use crate::net::socket::{Kind, SendControl, Socket};
 use crate::net::{cards, shards};
 
 /// A socket of the kernel's, with a port of its own from the first datagram on.
-pub struct Client(Arc<Socket>);
+pub(crate) struct Client(Arc<Socket>);
 
 impl Default for Client {
     fn default() -> Self {
@@ -31,7 +31,7 @@ impl Client {
     }
 
     /// True if a datagram would leave now. If there is a way and the next machine on it is not known yet, that is asked for.
-    pub fn can_reach(&self, to: SocketAddr) -> bool {
+    pub(crate) fn can_reach(&self, to: SocketAddr) -> bool {
         let Some(datagram) = self.datagram() else { return false };
         let Ok(id) = datagram.id_or_bind(&self.0) else { return false };
         let options = *self.0.options.lock();
@@ -43,7 +43,7 @@ impl Client {
     }
 
     /// Sends a datagram now, or fails; it does not wait.
-    pub fn send(&self, to: SocketAddr, bytes: &[u8]) -> Result<(), Errno> {
+    pub(crate) fn send(&self, to: SocketAddr, bytes: &[u8]) -> Result<(), Errno> {
         let datagram = self.datagram().ok_or(Errno::EBADF)?;
         let id = datagram.id_or_bind(&self.0)?;
         let options = *self.0.options.lock();
@@ -59,7 +59,7 @@ impl Client {
 
     /// Lends each datagram that comes to `take`, until that has found what it looks for, or the deadline passes. The calling
     /// thread sleeps meanwhile.
-    pub fn receive<T>(
+    pub(crate) fn receive<T>(
         &self,
         deadline_ns: u64,
         mut take: impl FnMut(&[u8], &Arrival) -> Option<T>,

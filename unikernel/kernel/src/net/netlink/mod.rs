@@ -30,7 +30,7 @@ use crate::task::process::PROCESS_ID;
 use message::Request;
 
 /// Bytes of a `sockaddr_nl`.
-pub const NAME_BYTES: usize = 12;
+pub(crate) const NAME_BYTES: usize = 12;
 /// What a request may have, and an answer is cut into: any buffer for answers is larger.
 const MAX_REQUEST_BYTES: usize = 32 * 1024;
 const PART_BYTES: usize = 4096;
@@ -57,7 +57,7 @@ struct State {
 }
 
 /// Makes a socket of type `kind`.
-pub fn socket(kind: u32) -> Arc<Socket> {
+pub(crate) fn socket(kind: u32) -> Arc<Socket> {
     let netlink = Netlink { kind, state: SpinLock::new(State::default()) };
     Socket::new(Family::Netlink, Kind::Other(Box::new(netlink)), SocketOptions::default())
 }

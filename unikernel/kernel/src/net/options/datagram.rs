@@ -36,7 +36,7 @@ bitflags! {
 
 /// What datagrams do otherwise than usual (udp(7)).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct DatagramOptions {
+pub(crate) struct DatagramOptions {
     /// What is told of those received.
     pub told: Told,
     /// The option that asked for their time: `SO_TIMESTAMP`, `SO_TIMESTAMPNS` or one of their twins.
@@ -56,7 +56,7 @@ pub struct DatagramOptions {
 }
 
 /// How a path's width is minded, by Linux's number.
-pub fn discovery(number: u8) -> Option<PathDiscovery> {
+pub(crate) fn discovery(number: u8) -> Option<PathDiscovery> {
     Some(match u32::from(number) {
         IP_PMTUDISC_DONT => PathDiscovery::Never,
         IP_PMTUDISC_WANT => PathDiscovery::Want,

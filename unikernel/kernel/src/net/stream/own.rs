@@ -16,11 +16,11 @@ use crate::net::socket::{Kind, Socket};
 use crate::platform::time;
 
 /// A connection of the kernel's; dropping it closes it.
-pub struct Connection(Arc<Socket>);
+pub(crate) struct Connection(Arc<Socket>);
 
 impl Connection {
     /// Connects; the calling thread sleeps meanwhile.
-    pub fn open(to: SocketAddr, deadline_ns: u64) -> Result<Self, Errno> {
+    pub(crate) fn open(to: SocketAddr, deadline_ns: u64) -> Result<Self, Errno> {
         let patience_ns = deadline_ns.saturating_sub(time::now_ns());
         let options = SocketOptions { send_timeout_ns: Some(patience_ns), ..SocketOptions::default() };
         let family = if to.is_ipv4() { Family::V4 } else { Family::V6 };
@@ -41,7 +41,7 @@ impl Connection {
     }
 
     /// Sends all of `bytes`.
-    pub fn send(&self, bytes: &[u8], deadline_ns: u64) -> Result<(), Errno> {
+    pub(crate) fn send(&self, bytes: &[u8], deadline_ns: u64) -> Result<(), Errno> {
         let flow = self.flow()?;
         let mut rest = bytes;
         while !rest.is_empty() {
@@ -61,7 +61,7 @@ impl Connection {
     }
 
     /// Appends what has come to `into`, waiting for it; answers how much, 0 at the end. Memory for it may be missing.
-    pub fn receive(&self, into: &mut Vec<u8>, deadline_ns: u64) -> Result<usize, Errno> {
+    pub(crate) fn receive(&self, into: &mut Vec<u8>, deadline_ns: u64) -> Result<usize, Errno> {
         let flow = self.flow()?;
         let received = self.0.source.block_on(WaitMode::MayBlock, Some(deadline_ns), || {
             let taken = flow.lock().stack.tcp_recv(flow.id, |bytes| {

@@ -28,7 +28,7 @@ impl Unix {
     }
 
     /// True if it accepts connections.
-    pub fn is_listening(&self) -> bool {
+    pub(crate) fn is_listening(&self) -> bool {
         matches!(self.state.lock().role, Role::Listener { .. })
     }
 

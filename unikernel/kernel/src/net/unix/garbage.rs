@@ -187,7 +187,7 @@ impl Unix {
 /// Looks for garbage, if there may be enough of it, and closes it. Called where a descriptor has been closed or a file
 /// sent; without locks.
 #[inline]
-pub fn collect() {
+pub(crate) fn collect() {
     if COUNT.load(Ordering::Relaxed) > 0 {
         search();
     }

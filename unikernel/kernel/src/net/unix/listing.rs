@@ -46,7 +46,7 @@ impl Drop for Entry {
 }
 
 /// Writes the whole file.
-pub fn list(text: &mut LongText) -> fmt::Result {
+pub(crate) fn list(text: &mut LongText) -> fmt::Result {
     text.write_str(HEADING)?;
     let mut place = Bound::Unbounded;
     while let Some((number, socket)) = first_behind(place) {

@@ -7,16 +7,16 @@
 //! No two sockets' states are locked at a time, and none together with a queue.
 
 mod connect;
-pub mod garbage;
-pub mod listing;
+pub(crate) mod garbage;
+pub(crate) mod listing;
 mod names;
 mod queue;
 
 use alloc::collections::VecDeque;
 use alloc::sync::{Arc, Weak};
 
-pub use names::{Paths, UnixName, set_paths};
-pub use queue::{CAPACITY_BYTES, Rights};
+pub(crate) use names::{Paths, UnixName, set_paths};
+pub(crate) use queue::{CAPACITY_BYTES, Rights};
 use queue::{Queue, Taken};
 
 use super::peek_offset::PeekOffset;
@@ -31,7 +31,7 @@ use crate::task::release;
 
 /// Whether messages have edges, and whether there are connections.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum SocketType {
+pub(crate) enum SocketType {
     /// Bytes (`SOCK_STREAM`).
     Stream,
     /// Messages, each to whom it may concern (`SOCK_DGRAM`).
@@ -70,7 +70,7 @@ struct State {
 }
 
 /// A socket of this family.
-pub struct Unix {
+pub(crate) struct Unix {
     socket_type: SocketType,
     state: SpinLock<State>,
     incoming: Arc<SpinLock<Queue>>,
@@ -79,7 +79,7 @@ pub struct Unix {
 }
 
 /// Makes a socket.
-pub fn socket(socket_type: SocketType) -> Arc<Socket> {
+pub(crate) fn socket(socket_type: SocketType) -> Arc<Socket> {
     let unix = Unix {
         socket_type,
         state: SpinLock::new(State::default()),
@@ -95,7 +95,7 @@ pub fn socket(socket_type: SocketType) -> Arc<Socket> {
 }
 
 /// Makes two sockets that are each other's peer (socketpair(2)).
-pub fn pair(socket_type: SocketType) -> [Arc<Socket>; 2] {
+pub(crate) fn pair(socket_type: SocketType) -> [Arc<Socket>; 2] {
     let sockets = [socket(socket_type), socket(socket_type)];
     let [first, second] = &sockets;
     for (one, other) in [(first, second), (second, first)] {
@@ -119,7 +119,7 @@ impl Unix {
     }
 
     /// The type of messages.
-    pub fn style(&self) -> SocketType {
+    pub(crate) fn style(&self) -> SocketType {
         self.socket_type
     }
 

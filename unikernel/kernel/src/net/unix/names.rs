@@ -19,7 +19,7 @@ const MAX_NAME_BYTES: usize = 108;
 
 /// What a socket is called.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub enum UnixName {
+pub(crate) enum UnixName {
     /// Nothing.
     #[default]
     Unnamed,
@@ -31,7 +31,7 @@ pub enum UnixName {
 
 impl UnixName {
     /// Reads the part of an address behind the family.
-    pub fn parse(bytes: &[u8]) -> Result<Self, Errno> {
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, Errno> {
         match bytes {
             [] => Ok(Self::Unnamed),
             _ if bytes.len() > MAX_NAME_BYTES => Err(Errno::EINVAL),
@@ -44,7 +44,7 @@ impl UnixName {
     }
 
     /// The whole address.
-    pub fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         let mut bytes = (AF_UNIX as u16).to_ne_bytes().to_vec();
         match self {
             Self::Unnamed => {}
@@ -62,7 +62,7 @@ impl UnixName {
 }
 
 /// Who has files by which sockets are found.
-pub trait Paths: Sync {
+pub(crate) trait Paths: Sync {
     /// Why a path could not become a socket's name.
     fn check(&self, path: &[u8]) -> Result<(), Errno>;
     /// Makes a file that leads to a socket.
@@ -74,7 +74,7 @@ pub trait Paths: Sync {
 static PATHS: Once<&'static dyn Paths> = Once::new();
 
 /// Sets who has files by which sockets are found.
-pub fn set_paths(paths: &'static dyn Paths) {
+pub(crate) fn set_paths(paths: &'static dyn Paths) {
     PATHS.call_once(|| paths);
 }
 

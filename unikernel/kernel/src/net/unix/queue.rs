@@ -14,7 +14,7 @@ use crate::mem::user::UserSlice;
 use crate::net::socket::Socket;
 
 /// Bytes on their way to one socket at most (Linux: `net.core.wmem_default`).
-pub const CAPACITY_BYTES: usize = 212_992;
+pub(crate) const CAPACITY_BYTES: usize = 212_992;
 /// Pieces of a stream that are joined into one are no longer than this.
 const MAX_PIECE_BYTES: usize = 65_536;
 /// Messages on their way, for those without bytes (Linux: `net.unix.max_dgram_qlen` is 10, but bounds
@@ -22,7 +22,7 @@ const MAX_PIECE_BYTES: usize = 65_536;
 const MAX_MESSAGES: usize = 512;
 
 /// Open files that travel with bytes (`SCM_RIGHTS`).
-pub type Rights = Vec<Arc<OpenFile>>;
+pub(crate) type Rights = Vec<Arc<OpenFile>>;
 
 /// A message, or a piece of a stream.
 struct Packet {

@@ -16,7 +16,7 @@ use crate::drivers::virtio::VirtioDevice;
 use crate::drivers::virtio::vsock::SocketDevice;
 use crate::kmem::room;
 use crate::sync::{SpinLock, SpinLockGuard};
-pub use stream::{NAME_BYTES, socket};
+pub(crate) use stream::{NAME_BYTES, socket};
 
 /// The device, the streams over it, and who waits for what.
 struct Host {
@@ -46,7 +46,7 @@ pub(super) fn init(device: VirtioDevice, on_interrupt: fn()) {
 
 /// True if there is a device.
 #[inline]
-pub fn is_present() -> bool {
+pub(crate) fn is_present() -> bool {
     IS_PRESENT.load(Ordering::Relaxed)
 }
 

@@ -21,7 +21,7 @@ use crate::platform::time;
 use crate::sync::SpinLock;
 
 /// Bytes of a `sockaddr_vm`.
-pub const NAME_BYTES: usize = 16;
+pub(crate) const NAME_BYTES: usize = 16;
 /// How long an attempt to connect may take (Linux: `VSOCK_DEFAULT_CONNECT_TIMEOUT`).
 const CONNECT_NS: u64 = 2_000_000_000;
 /// Bytes that go from the app to the stream at once.
@@ -44,7 +44,7 @@ struct Stream {
 }
 
 /// Makes a socket.
-pub fn socket() -> Arc<Socket> {
+pub(crate) fn socket() -> Arc<Socket> {
     with_role(Role::Fresh)
 }
 

@@ -48,17 +48,17 @@ struct Service {
 }
 
 /// What starts the app, with what it was told.
-pub type Start = fn(&str, &Options, Told);
+pub(crate) type Start = fn(&str, &Options, Told);
 
 static WAITING: SpinLock<Option<(String, Options, Start)>> = SpinLock::new(None);
 
 /// True if the app has to wait for a service.
-pub fn is_wanted(options: &Options) -> bool {
+pub(crate) fn is_wanted(options: &Options) -> bool {
     matches!(options.system.config, ConfigSource::Mmds | ConfigSource::Ec2)
 }
 
 /// Asks the service, and has the app start then. False if there is no memory for a thread that does.
-pub fn start_after(line: &str, options: &Options, start: Start) -> bool {
+pub(crate) fn start_after(line: &str, options: &Options, start: Start) -> bool {
     *WAITING.lock() = Some((line.to_string(), options.clone(), start));
     scheduler::start_kernel_thread("config", main).is_ok()
 }

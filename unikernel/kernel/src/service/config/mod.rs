@@ -6,7 +6,7 @@
 //!
 //! As with cloud-init, what cannot be had or understood is told in the log, and the machine goes on without it.
 
-pub mod metadata;
+pub(crate) mod metadata;
 mod volume;
 
 use alloc::format;
@@ -31,12 +31,12 @@ const SECRET: u16 = 0o600;
 
 /// What was told, as far as it is for the app.
 #[derive(Default)]
-pub struct Told {
+pub(crate) struct Told {
     files: Vec<File>,
 }
 
 /// Reads the configuration where that needs no network, into what the command line says. `macs` are those of the cards.
-pub fn read(options: &mut Options, macs: &[[u8; 6]]) -> Told {
+pub(crate) fn read(options: &mut Options, macs: &[[u8; 6]]) -> Told {
     let mut told = Told::default();
     let serial = match options.system.config {
         ConfigSource::Unsaid => smbios::system_serial().filter(|serial| serial.starts_with(NOCLOUD_SERIAL)),
@@ -125,7 +125,7 @@ impl Told {
     }
 
     /// Puts the files where the app finds them. All filesystems are mounted.
-    pub fn put_files(self) {
+    pub(crate) fn put_files(self) {
         for file in self.files {
             let path = Shown(&file.path);
             match fs::put(file.path.as_bytes(), file.permissions, &file.content) {
@@ -143,7 +143,7 @@ fn meta_data_text(entries: &[(&str, Option<&str>)]) -> Vec<u8> {
 }
 
 /// Gives the machine the name that it has by now.
-pub fn set_host_name(options: &Options) {
+pub(crate) fn set_host_name(options: &Options) {
     if let Some(name) = &options.system.host_name {
         host_name::set(name);
     }

@@ -34,7 +34,7 @@ struct Pending {
 static PENDING: SpinLock<Vec<Pending>> = SpinLock::new(Vec::new());
 
 /// Turns the tracer on.
-pub fn turn_on(on: bool) {
+pub(crate) fn turn_on(on: bool) {
     IS_ON.store(on, Ordering::Relaxed);
     if on {
         scheduler::set_sleep_observer(before_sleep);
@@ -43,12 +43,12 @@ pub fn turn_on(on: bool) {
 
 /// True if calls are traced.
 #[inline]
-pub fn is_on() -> bool {
+pub(crate) fn is_on() -> bool {
     IS_ON.load(Ordering::Relaxed)
 }
 
 /// Runs a call and prints it.
-pub fn call(number: u64, args: &[u64; 6]) -> SysResult {
+pub(crate) fn call(number: u64, args: &[u64; 6]) -> SysResult {
     let entry = TABLE.iter().find(|entry| entry.number == number as u32);
     let name = entry.map(|entry| entry.name).or_else(|| calls::name(number as u32)).unwrap_or("syscall");
     let mut line = alloc::format!("{name}(");

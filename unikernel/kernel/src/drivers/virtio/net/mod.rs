@@ -29,17 +29,17 @@ use crate::drivers::registry::Driver;
 use crate::drivers::{Devices, Settings};
 use commands::CommandQueue;
 use features::CONFIG_STATUS;
-pub use features::Features;
+pub(crate) use features::Features;
 use receive::{BUFFER_BYTES, RX_BUFFERS, Receiver};
 use send::{LARGE_BUFFERS, Sender, TX_BUFFERS};
 
 /// Pairs of queues at most: more cores share them.
-pub const MAX_PAIRS: usize = 8;
+pub(crate) const MAX_PAIRS: usize = 8;
 const ETHERNET_HEADER_BYTES: usize = 14;
 const STATUS_LINK_UP: u16 = 1;
 
 /// The driver.
-pub const DRIVER: Driver = Driver { device_type: DeviceType::Network, probe };
+pub(crate) const DRIVER: Driver = Driver { device_type: DeviceType::Network, probe };
 
 fn probe(device: VirtioDevice, settings: &Settings, devices: &mut Devices) -> Result<(), StartError> {
     if devices.cards.len() == MAX_CARDS {
@@ -51,7 +51,7 @@ fn probe(device: VirtioDevice, settings: &Settings, devices: &mut Devices) -> Re
 }
 
 /// A network card, started.
-pub struct Card {
+pub(crate) struct Card {
     link: Link,
     features: Features,
     /// Kept, as the device may look at it.
@@ -63,7 +63,7 @@ pub struct Card {
 }
 
 /// One pair of a card's queues: a card of its own, for a stack that has the flows of this pair.
-pub struct Nic {
+pub(crate) struct Nic {
     mtu: usize,
     rx: Receiver,
     tx: Sender,

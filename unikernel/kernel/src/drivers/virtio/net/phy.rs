@@ -15,13 +15,13 @@ use super::send::Sender;
 use super::{ETHERNET_HEADER_BYTES, Nic};
 
 /// A frame that came in. Dropping it gives its buffers back to the device.
-pub struct Incoming<'a> {
+pub(crate) struct Incoming<'a> {
     receiver: &'a mut Receiver,
     place: Place,
 }
 
 /// Room for a frame to send.
-pub struct Outgoing<'a> {
+pub(crate) struct Outgoing<'a> {
     sender: &'a mut Sender,
 }
 

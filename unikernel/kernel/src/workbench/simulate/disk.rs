@@ -15,17 +15,17 @@ use crate::workbench::app::{Machine, call, get, map, put, text};
 const DISK_BYTES: usize = 8 << 20;
 const PAGE: usize = 4096;
 
-fn with_disk(seed: u64, is_new: bool) -> Machine {
+pub(super) fn with_disk(seed: u64, is_new: bool) -> Machine {
     let command_line = if is_new { "mount=/data:blk0 format=blk0" } else { "mount=/data:blk0" };
     Machine { command_line: command_line.into(), ..machine(seed) }
 }
 
-fn open(path: &str, flags: u32) -> u64 {
+pub(super) fn open(path: &str, flags: u32) -> u64 {
     call(linux::__NR_open, &[text(path), flags.into(), 0o600]).expect("a file")
 }
 
 /// Writes all of it: memory may be short for a part.
-fn write_all(file: u64, bytes: &[u8]) {
+pub(super) fn write_all(file: u64, bytes: &[u8]) {
     let (from, mut done, len) = (put(bytes), 0, bytes.len() as u64);
     while done < len {
         done += call(linux::__NR_write, &[file, from + done, len - done]).expect("a write");
@@ -33,7 +33,7 @@ fn write_all(file: u64, bytes: &[u8]) {
 }
 
 /// Reads so many bytes, or up to the end of the file.
-fn read_all(file: u64, len: u64) -> Vec<u8> {
+pub(super) fn read_all(file: u64, len: u64) -> Vec<u8> {
     let (into, mut done) = (map(len as usize), 0);
     loop {
         match call(linux::__NR_read, &[file, into + done, len - done]).expect("a read") {

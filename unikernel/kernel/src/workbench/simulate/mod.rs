@@ -3,6 +3,7 @@
 mod chat;
 mod disk;
 mod net;
+mod pressure;
 mod rings;
 mod threads;
 
@@ -32,6 +33,7 @@ const SCENARIOS: &[Scenario] = &[
     Scenario { name: "a log and a power cut", run: disk::log },
     Scenario { name: "buffers whose pages are on a disk", run: disk::absent_buffers },
     Scenario { name: "writes that fail", run: disk::failed_write },
+    Scenario { name: "a file larger than what memory is left", run: pressure::pressure },
     Scenario { name: "a chat through a queue", run: chat::chat },
     Scenario { name: "users of rings", run: rings::mixed },
     Scenario { name: "completions without room", run: rings::overflow },

@@ -24,7 +24,7 @@ KILLS   ?= 100
 FUZZ_SECONDS ?= 3600
 FUZZ_SEED ?=
 SECONDS ?= 60
-.PHONY: help setup run disk test bench conformance simulate model powercut kill fuzz fuzz-host fuzz-keep coverage debug lint doc book clean host-test images
+.PHONY: help setup run disk test bench conformance simulate model powercut kill fuzz fuzz-host fuzz-keep coverage miri debug lint doc book clean host-test images
 
 help: ## list the targets
 	@echo 'targets (with APP=http MACHINE=q35|microvm|pc PORT=8080 MEMORY=256 SMP=1 APPEND="log=debug" DISK=data.img ARGS="..."):'
@@ -79,7 +79,7 @@ fuzz: setup ## for long, FUZZ_SECONDS=3600 each: random calls, devices that lie,
 	cargo test --quiet --release -p unikernel-net -- damaged_ streams_match peer_that_ nothing_that_was --test-threads=8 && \
 	cargo test --quiet --release -p unikernel-ext4 resealed_lies
 	PROPTEST_CASES=20000 cargo test --quiet --release -p unikernel-machine -p unikernel-cmdline
-	@SECONDS_EACH=$$(($(FUZZ_SECONDS) / 24 + 1)) sh unikernel/fuzz/run.sh fuzz
+	@SECONDS_EACH=$$(($(FUZZ_SECONDS) / 25 + 1)) sh unikernel/fuzz/run.sh fuzz
 
 fuzz-host: ## coverage-guided, on this host: what peers, disks and devices write (TARGET=tcp or all, SECONDS=60 each)
 	@SECONDS_EACH=$(SECONDS) sh unikernel/fuzz/run.sh fuzz $(TARGET)
@@ -92,10 +92,15 @@ COVERED ?= cmdline config elf fat fs fuzz kernel machine mm ntp p9 partition rep
 coverage: setup ## line coverage of host tests, into docs/coverage.md (COVERED="ntp elf" for some)
 	@sh unikernel/build/coverage.sh $(addprefix unikernel-,$(COVERED))
 
+miri: ## the pure crates' tests under Miri, 15 minutes at most; needs a nightly toolchain with it (CRATES="mm elf" for some)
+	@sh unikernel/build/miri.sh $(CRATES)
+
 lint: setup ## format and lints
 	cargo fmt --check
 	cargo clippy --quiet --lib --bins --tests --examples -- -D warnings
 	cargo clippy --quiet -p unikernel-hal -p unikernel-kernel --target x86_64-unknown-none -- -D warnings
+	@# The driver of fuzzing, without libFuzzer itself, which is C++ and only linked.
+	CUSTOM_LIBFUZZER_PATH=/none/libnone.a cargo clippy --quiet -p unikernel-fuzz --features libfuzzer --lib --bins -- -D warnings
 	@cargo run --quiet --release -p unikernel-build --bin syscall-reference -- --check
 	@cargo run --quiet --release -p unikernel-build --bin layers
 

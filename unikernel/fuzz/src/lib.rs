@@ -8,18 +8,24 @@
 //!
 //! A new target is a file and a line of [`TARGETS`].
 //!
-//! - [`input`]: bytes as numbers and choices; `net`, `disk`, `device`, `boot`, `text`: the targets, by who writes; `user`: the kernel, as
-//!   filesystems see it.
+//! - [`input`]: bytes as numbers and choices; `net`, `disk`, `device`, `boot`, `text`: the targets, by who writes; `calls`: the app's system calls, on
+//!   a simulated machine; `user`: the kernel, as filesystems see it.
 
 #![forbid(unsafe_code)]
 
 mod boot;
+#[cfg(feature = "libfuzzer")]
+mod calls;
 mod device;
 mod disk;
 pub mod input;
 mod net;
 mod text;
 mod user;
+
+/// Linked for what `unikernel_hal` calls.
+#[cfg(feature = "libfuzzer")]
+use unikernel_fuzz_kernel as _;
 
 /// Something that is fed with bytes.
 #[derive(Clone, Copy, Debug)]
@@ -63,6 +69,9 @@ pub const TARGETS: &[Target] = &[
     target("cloud_config", 1024, text::cloud_config::run),
     target("terminal", 256, text::terminal::run),
     target("syslog", 256, text::syslog::run),
+    // From the app. The kernel's own tests replay its corpus (`kernel/src/workbench/fuzzed_tests.rs`).
+    #[cfg(feature = "libfuzzer")]
+    target("calls", 512, calls::run),
 ];
 
 const fn target(name: &'static str, max_bytes: usize, run: fn(&[u8])) -> Target {

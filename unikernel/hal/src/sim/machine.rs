@@ -1,7 +1,7 @@
 //! A machine: a child process that boots the kernel and runs an app. Whoever asks for one gets what came of it.
 
 use core::ptr;
-use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU64, Ordering};
 use std::boxed::Box;
 use std::format;
 use std::string::{String, ToString};
@@ -125,6 +125,36 @@ pub unsafe fn unshare(memory: *mut u8, bytes: usize) {
     unsafe { libc::munmap(memory.cast(), bytes) };
 }
 
+/// Memory of the parent's that is to be as a machine leaves it, and where machines leave it.
+struct Mirrored {
+    memory: *mut u8,
+    copy: *mut u8,
+    bytes: usize,
+}
+
+static MIRRORED: AtomicPtr<Mirrored> = AtomicPtr::new(ptr::null_mut());
+
+/// From here on, what a machine has in this memory at its end, the parent has then, too: counters of the code that ran. For programs that run
+/// one machine at a time. Call it once.
+///
+/// # Safety
+///
+/// The memory is the program's for as long as it runs, anything may be in it, and nobody relies on what it has while a machine runs.
+pub unsafe fn mirror(memory: *mut u8, bytes: usize) {
+    let mirrored = Box::new(Mirrored { memory, copy: share(bytes), bytes });
+    MIRRORED.store(Box::into_raw(mirrored), Ordering::Release);
+}
+
+/// Copies what is mirrored: at a machine's end to where the parent finds it, and there from it.
+fn copy_mirrored(is_parent: bool) {
+    // SAFETY: null, or a box that `mirror` has made and nobody takes apart.
+    let Some(mirrored) = (unsafe { MIRRORED.load(Ordering::Acquire).as_ref() }) else { return };
+    let (memory, copy) = (mirrored.memory, mirrored.copy);
+    let (from, to) = if is_parent { (copy, memory) } else { (memory, copy) };
+    // SAFETY: both have so many bytes, by `mirror`'s caller and by `share`; the machine is gone when its parent comes here.
+    unsafe { ptr::copy_nonoverlapping(from, to, mirrored.bytes) };
+}
+
 /// A number that machines and their parent share: what an app has got done when its machine loses its power.
 #[derive(Clone, Copy, Debug)]
 pub struct SharedCounter(&'static AtomicU64);
@@ -165,6 +195,7 @@ impl Machine {
         let mut status = 0;
         // SAFETY: the child is this process's own.
         while unsafe { libc::waitpid(child, &raw mut status, 0) } < 0 {}
+        copy_mirrored(true);
         // SAFETY: the child is gone, so nobody changes the report; zeros, or what `end` has left, are one.
         let outcome = unsafe { (*report).outcome() };
         // SAFETY: nobody uses it any more.
@@ -271,6 +302,12 @@ pub fn fail(reason: &str) -> ! {
 /// Ends the process, with what is done at its end (a profile of what ran is written then).
 fn leave(code: i32) -> ! {
     heap::set_kernel(false);
+    copy_mirrored(false);
+    if !MIRRORED.load(Ordering::Relaxed).is_null() {
+        // What is done at the end is the fuzzer's, which goes on.
+        // SAFETY: nothing is left to do.
+        unsafe { libc::_exit(code) };
+    }
     // SAFETY: there is one thread.
     unsafe { libc::exit(code) }
 }

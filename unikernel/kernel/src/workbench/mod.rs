@@ -7,6 +7,7 @@ mod devices;
 mod disk_tests;
 mod events;
 mod files;
+mod fuzzed_tests;
 mod machine_tests;
 mod memory;
 mod process;

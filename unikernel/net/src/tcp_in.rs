@@ -313,6 +313,12 @@ impl Stack {
             }
             return;
         }
+        // It says what is known, and asks for nothing: a peer that is in TIME-WAIT, too, would answer the answer, and so on for
+        // ever, once more for each copy that the network makes.
+        let is_empty = segment.payload_len() == 0 && !segment.is_syn() && !segment.has_fin();
+        if is_empty && segment.sequence() == last.receive_next {
+            return;
+        }
         let ack = wire::final_ack(segment.local, segment.remote, last, &self.checksums);
         self.answer(&ack, link, token);
     }

@@ -77,6 +77,36 @@ fn time_wait_answers_a_repeated_fin() {
     assert_eq!(net.b.stack.counters().active, 0, "the record has answered");
 }
 
+/// Both close at once, and both are in TIME-WAIT. Whatever comes once more is answered once at most.
+#[test]
+fn two_in_time_wait_do_not_answer_each_other() {
+    let mut net = Net::new();
+    let listener = net.a.listen(8080, 16);
+    let (server, client) = net.connect(listener);
+    net.a.stack.tcp_close(server);
+    net.b.stack.tcp_close(client);
+    net.a.flush(net.now);
+    net.b.flush(net.now);
+    let (from_a, from_b) = (net.a.nic.tx.clone(), net.b.nic.tx.clone());
+    net.settle();
+    assert_eq!((net.a.stack.counters().time_wait, net.b.stack.counters().time_wait), (1, 1));
+    let last_ack = {
+        net.b.nic.rx.extend(from_a.iter().cloned());
+        net.b.poll(net.now);
+        net.b.flush(net.now);
+        assert_eq!(net.b.nic.tx.len(), 1, "a FIN that comes again is answered");
+        net.b.nic.tx[0].clone()
+    };
+    net.a.nic.rx.extend(from_b);
+    for _ in 0..3 {
+        net.a.nic.rx.push_back(last_ack.clone());
+    }
+    let before = net.a.stack.counters().tx_packets + net.b.stack.counters().tx_packets;
+    net.settle();
+    let after = net.a.stack.counters().tx_packets + net.b.stack.counters().tx_packets;
+    assert_eq!(after - before, 1, "a's answer to b's FIN");
+}
+
 #[test]
 fn time_wait_is_recycled_by_a_new_connection() {
     let mut net = Net::new();

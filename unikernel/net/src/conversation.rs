@@ -174,8 +174,12 @@ impl Flow {
         received.since(acknowledged) >= 2 * usize::from(mss).max(1)
     }
 
-    /// Has the first unacknowledged segment sent again.
+    /// Has the first unacknowledged segment sent again. If that is our end alone, as after a time-out: a fast retransmission of
+    /// smoltcp's sends data only, and the timer that would have sent the end again would be off.
     pub(crate) fn provoke(&mut self) {
+        if self.send_queue() == 0 {
+            return self.rewind();
+        }
         let (track, ends) = (self.track, self.ends());
         let heard_at = self.heard_at.max(self.congestion.progress_at);
         if let Some(engine) = &mut self.engine {

@@ -180,3 +180,52 @@ fn data_after_both_directions_are_shut_is_answered_by_a_reset() {
         }
     }
 }
+
+/// The end of a stream, with the last bytes, overtakes a segment. A receiver forgets it until what lies before it is there (RFC 9293 lets it):
+/// so the sender has to say it again, whichever acknowledgements it has heard.
+#[test]
+fn end_that_overtook_a_segment_comes_again() {
+    const TRIP: Duration = Duration::from_micros(5000);
+    for (late, by) in (0..7).flat_map(|late| [1500, 3000, 6000, 9000, 14_000].map(|by| (late, by))) {
+        let mut net = net(Duration::from_secs(2));
+        let listener = net.a.listen(8080, 16);
+        let (server, client) = net.connect(listener);
+        net.b.send(client, b"go");
+        net.settle();
+        net.a.recv(server).unwrap();
+        assert_eq!(net.a.send(server, &[5; 9000]), 9000);
+        net.a.stack.tcp_shutdown_send(server).unwrap();
+        // Acknowledging this, the sender of the end tells how far it has come: the end counts as sent.
+        assert_eq!(net.b.send(client, &[6; 3000]), 3000);
+        let (mut under_way, mut sent) = (Vec::new(), 0);
+        let end = net.now + Duration::from_secs(60);
+        loop {
+            net.a.flush(net.now);
+            net.b.flush(net.now);
+            for frame in net.a.nic.tx.drain(..) {
+                let extra = if sent == late { by } else { 0 };
+                // One after the other, as they go over a wire.
+                let at = net.now + TRIP + Duration::from_micros(extra + 50 * sent);
+                under_way.push((at, true, frame));
+                sent += 1;
+            }
+            under_way.extend(net.b.nic.tx.drain(..).map(|frame| (net.now + TRIP, false, frame)));
+            let polls = [net.a.stack.poll_at(), net.b.stack.poll_at()].into_iter().flatten();
+            let Some(next) = under_way.iter().map(|(at, ..)| *at).chain(polls).min() else { break };
+            net.now = next.max(net.now);
+            if net.now > end {
+                break;
+            }
+            let (due, rest) = under_way.into_iter().partition(|(at, ..)| *at <= net.now);
+            under_way = rest;
+            let due: Vec<(Instant, bool, Vec<u8>)> = due;
+            for (_, is_from_a, frame) in due {
+                if is_from_a { &mut net.b } else { &mut net.a }.nic.rx.push_back(frame);
+            }
+            net.a.poll(net.now);
+            net.b.poll(net.now);
+        }
+        assert_eq!(net.b.recv(client).map(|bytes| bytes.len()), Ok(9000));
+        assert_eq!(net.b.recv(client), Err(RecvError::Finished), "{late} came later by {by} us");
+    }
+}

@@ -331,7 +331,7 @@ pub(super) fn next_core_ns(now_ns: u64) -> Option<u64> {
         if engine.cores.iter().any(|core| core.can_run(now_ns)) {
             return Some(now_ns);
         }
-        engine.cores.iter().filter(|core| core.is_started).filter_map(|core| core.deadline_ns).min()
+        engine.cores.iter().filter_map(Core::runs_at_ns).min()
     })
 }
 

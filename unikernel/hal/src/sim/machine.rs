@@ -83,6 +83,21 @@ struct Report {
     console: [u8; CONSOLE_BYTES],
 }
 
+/// How a machine ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum End {
+    /// It switches itself off.
+    Off,
+    /// It loses its power.
+    Cut,
+    /// Something is wrong.
+    Failed,
+}
+
+/// Who is told of the end, and when that is.
+type EndHook = Box<dyn FnOnce(End, u64)>;
+
+static END_HOOK: Single<Option<EndHook>> = Single::new(None);
 static CODE: AtomicI32 = AtomicI32::new(0);
 /// True in the process of a machine.
 static IS_MACHINE: AtomicBool = AtomicBool::new(false);
@@ -259,8 +274,17 @@ pub(super) fn set_code(code: u8) {
     CODE.store(code.into(), Ordering::Relaxed);
 }
 
-fn leave_report(has_ended: bool) {
+/// Calls `hook` at this machine's end, with its time.
+pub fn on_end(hook: impl FnOnce(End, u64) + 'static) {
+    END_HOOK.with(|slot| *slot = Some(Box::new(hook)));
+}
+
+fn leave_report(end: End) {
     let (steps, now_ns, trace) = engine::progress();
+    if let Some(hook) = END_HOOK.with(Option::take) {
+        let _host = HostScope::enter();
+        hook(end, now_ns);
+    }
     let written = console::written();
     REPORT.with(|report| {
         let Some(report) = report else { return };
@@ -269,26 +293,26 @@ fn leave_report(has_ended: bool) {
         report.console_bytes = tail.len();
         (report.steps, report.now_ns, report.trace) = (steps, now_ns, trace);
         report.code = CODE.load(Ordering::Relaxed);
-        report.has_ended = has_ended;
+        report.has_ended = end != End::Failed;
     });
 }
 
 /// The machine is off.
 pub(super) fn end() -> ! {
-    leave_report(true);
+    leave_report(End::Off);
     leave(0)
 }
 
 /// The power goes, whatever the kernel is at.
 pub fn cut_power() -> ! {
-    leave_report(true);
+    leave_report(End::Cut);
     leave(0)
 }
 
 /// Something is wrong: the machine ends with a report on the host's standard error.
 pub fn fail(reason: &str) -> ! {
     let _host = HostScope::enter();
-    leave_report(false);
+    leave_report(End::Failed);
     let mut text: Vec<u8> = console::written();
     text.extend_from_slice(format!("\nthe machine failed: {reason}\n{}", engine::describe()).as_bytes());
     if std::env::var_os("SIMULATE_BACKTRACE").is_some() {

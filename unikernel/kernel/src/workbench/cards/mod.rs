@@ -57,7 +57,7 @@ fn text_of(path: &str) -> String {
 }
 
 /// The value of a metric.
-fn metric(name: &str) -> u64 {
+pub(super) fn metric(name: &str) -> u64 {
     let text = text_of("/proc/unikernel/metrics");
     let mut lines = text.lines().filter_map(|line| line.strip_prefix("unikernel_")?.split_once(' '));
     let (_, value) = lines.find(|(found, _)| *found == name).unwrap_or_else(|| panic!("{name} in {text}"));

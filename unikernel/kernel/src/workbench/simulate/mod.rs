@@ -1,8 +1,13 @@
 //! `make simulate`: apps that check themselves, on machines of which a seed decides everything. A seed that fails fails again.
 
+mod cable;
 mod chat;
 mod disk;
+mod lan_churn;
+mod lan_echo;
+mod lan_store;
 mod net;
+mod pair;
 mod pressure;
 mod rings;
 mod threads;
@@ -37,6 +42,9 @@ const SCENARIOS: &[Scenario] = &[
     Scenario { name: "a chat through a queue", run: chat::chat },
     Scenario { name: "users of rings", run: rings::mixed },
     Scenario { name: "completions without room", run: rings::overflow },
+    Scenario { name: "an echo over a bad cable", run: lan_echo::echo },
+    Scenario { name: "connections that end in every way", run: lan_churn::churn },
+    Scenario { name: "a store on a disk whose power goes", run: lan_store::store },
 ];
 
 /// Seeds that fail before a thread gives up.
@@ -90,10 +98,12 @@ fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
-/// Runs `SIMULATE_SEEDS` seeds from `SIMULATE_FIRST` on, on two threads of the host.
+/// Runs `SIMULATE_SEEDS` seeds from `SIMULATE_FIRST` on, on two threads of the host; of the scenarios whose names have `SIMULATE_ONLY` in them,
+/// if that is set.
 #[test]
 fn seeds_find_nothing() {
     let (first, count) = (setting("SIMULATE_FIRST", 0), setting("SIMULATE_SEEDS", 500));
+    let only = std::env::var("SIMULATE_ONLY").unwrap_or_default();
     let next = AtomicU64::new(first);
     let start = std::time::Instant::now();
     let work = || {
@@ -104,6 +114,9 @@ fn seeds_find_nothing() {
                 return failed;
             }
             let scenario = &SCENARIOS[(seed % SCENARIOS.len() as u64) as usize];
+            if !scenario.name.contains(&only) {
+                continue;
+            }
             if let Err(problem) = (scenario.run)(seed) {
                 std::eprintln!("seed {seed} ({}) fails: {problem}", scenario.name);
                 std::eprintln!("once more: make simulate SEEDS=1 FIRST={seed}");

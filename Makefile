@@ -57,7 +57,7 @@ conformance: setup ## the test suites of published crates, on Linux and booted (
 	@$(QEMU_RUN) conformance $(if $(SUITE),--suite $(SUITE))
 
 simulate: setup ## the whole kernel on simulated machines, SEEDS=n from FIRST on; a seed that fails fails again
-	SIMULATE_SEEDS=$(or $(SEEDS),10000) SIMULATE_FIRST=$(or $(FIRST),0) cargo test --quiet -p unikernel-kernel seeds_find_nothing -- --nocapture
+	SIMULATE_SEEDS=$(or $(SEEDS),10000) SIMULATE_FIRST=$(or $(FIRST),0) SIMULATE_ONLY="$(ONLY)" cargo test --quiet -p unikernel-kernel seeds_find_nothing -- --nocapture
 
 model: setup ## the scheduler's protocol in every interleaving
 	RUSTFLAGS="--cfg loom" cargo test --quiet --release -p unikernel-sched --target x86_64-unknown-linux-gnu --target-dir "$${CARGO_TARGET_DIR:-target}/model"

@@ -132,19 +132,30 @@ pub fn page<B: Backend + ?Sized>(
     }
 }
 
+/// Memory for a page, as soon as there is any: it may be full of pages that were changed through mappings.
+pub(super) fn frame_in_time<B: Backend + ?Sized>(file: &B) -> Result<B::Frame, Error> {
+    /// Others take memory, too, and may be faster each time that there is some.
+    const MOST_TRIES: usize = 64;
+    for _ in 0..MOST_TRIES {
+        if let Some(frame) = file.new_frame() {
+            return Ok(frame);
+        }
+        if !file.make_room() {
+            break;
+        }
+    }
+    Err(Error::NoMemory)
+}
+
 /// Reads up to `count` pages from `first` on that are not there. If the first is there, somebody else was
 /// faster, and nothing is read.
 pub fn load<B: Backend + ?Sized>(file: &B, first: u64, count: u32) -> Result<(), Error> {
     let size_pages = file.with(|cache| cache.size_in_pages());
     let end = size_pages.min(first + u64::from(count)).max(first + 1);
-    let take = || -> Vec<B::Frame> { (first..end).map_while(|_| file.new_frame()).collect() };
-    let mut frames = take();
-    // Memory may be full of pages that were changed through mappings.
-    if frames.is_empty() && file.make_room() {
-        frames = take();
-    }
+    let mut frames: Vec<B::Frame> = (first..end).map_while(|_| file.new_frame()).collect();
     if frames.is_empty() {
-        return Err(Error::NoMemory);
+        frames.push(frame_in_time(file)?);
+        frames.extend((first + 1..end).map_while(|_| file.new_frame()));
     }
     let mut batch = Batch::with_capacity(frames.len());
     let stored_size = file.with(|cache| cache.begin_load(first, frames, &mut batch, file.counts()))?;

@@ -5,7 +5,7 @@ use alloc::sync::Arc;
 use core::sync::atomic::Ordering;
 
 use super::backend::{Backend, with_blocks};
-use super::load::{AccessError, Fault, page, size};
+use super::load::{AccessError, Fault, frame_in_time, page, size};
 use super::page::{Frame, PAGE_BYTES, Page};
 use super::resize::clear_behind_end;
 use super::split;
@@ -63,8 +63,7 @@ fn write_piece<B: Backend + ?Sized>(
     let (is_there, size) = file.with(|cache| (cache.pages.contains_key(&index), cache.size()));
     let is_whole = len == PAGE_BYTES;
     if !is_there && (is_whole || start >= size) {
-        let after_making_room = || file.make_room().then(|| file.new_frame()).flatten();
-        let frame = file.new_frame().or_else(after_making_room).ok_or(Error::NoMemory)?;
+        let frame = frame_in_time(file)?;
         if !is_whole {
             frame.clear(0, PAGE_BYTES);
         }

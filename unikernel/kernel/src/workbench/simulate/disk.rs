@@ -30,6 +30,7 @@ pub(super) fn write_all(file: u64, bytes: &[u8]) {
     while done < len {
         done += call(linux::__NR_write, &[file, from + done, len - done]).expect("a write");
     }
+    call(linux::__NR_munmap, &[from, len.max(1)]).expect("the buffer goes");
 }
 
 /// Reads so many bytes, or up to the end of the file.
@@ -37,10 +38,13 @@ pub(super) fn read_all(file: u64, len: u64) -> Vec<u8> {
     let (into, mut done) = (map(len as usize), 0);
     loop {
         match call(linux::__NR_read, &[file, into + done, len - done]).expect("a read") {
-            0 => return get(into, done as usize),
+            0 => break,
             count => done += count,
         }
     }
+    let bytes = get(into, done as usize);
+    call(linux::__NR_munmap, &[into, len]).expect("the buffer goes");
+    bytes
 }
 
 const RECORD_BYTES: u64 = 100;

@@ -19,6 +19,7 @@ use crate::key::FlowKey;
 use crate::low_water::LowWater;
 use crate::phy::Header;
 use crate::rings::Plain;
+use crate::segment::Segment;
 use crate::timeouts::ShortTimeout;
 use crate::timers::NEVER;
 use crate::timewait::Final;
@@ -272,15 +273,24 @@ impl Flow {
 
     /// True for an acknowledgement that repeats itself while only our FIN is outstanding. smoltcp
     /// must not see those: at the third it starts a fast retransmission, which sends data only, and
-    /// the timer that would have sent the FIN again is off.
+    /// the timer that would have sent the FIN again is off. One from before the peer's end of the stream asks whether
+    /// anybody is there (RFC 9293 section 3.8.4): smoltcp answers that, and does not count it.
     #[inline]
-    pub(crate) fn is_repeated_before_fin(&mut self, now: &View, ack: Option<TcpSeqNumber>) -> bool {
+    pub(crate) fn is_repeated_before_fin(&mut self, now: &View, segment: &Segment<'_>) -> bool {
         let is_closing = matches!(now.state, State::FinWait1 | State::Closing | State::LastAck);
+        let ack = segment.pure_ack();
         if !is_closing || ack.is_none() || now.unacknowledged != 0 {
             return false;
         }
+        let has_fin = now.state != State::FinWait1;
+        if segment.sequence() < self.track.received + usize::from(has_fin) {
+            return false;
+        }
         let is_repeated = self.last_ack_of_all_data == ack;
-        self.last_ack_of_all_data = ack;
+        // An older one that was overtaken does not make the next a first.
+        if self.last_ack_of_all_data.is_none_or(|last| ack.is_some_and(|ack| ack > last)) {
+            self.last_ack_of_all_data = ack;
+        }
         is_repeated
     }
 

@@ -153,7 +153,7 @@ impl Stack {
             flow.path = Path::Link(header);
         }
         let before = flow.view();
-        if flow.is_repeated_before_fin(&before, segment.pure_ack()) {
+        if flow.is_repeated_before_fin(&before, segment) {
             return;
         }
         (flow.heard_at, flow.probes) = (now, 0);

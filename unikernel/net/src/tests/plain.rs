@@ -81,6 +81,39 @@ fn repeated_segments_and_probes_are_answered_without_an_engine() {
     }
 }
 
+/// While nothing but our end is outstanding, a peer that asks whether anybody is there (RFC 9293 section 3.8.4) is told; one that
+/// repeats its acknowledgement is not.
+#[test]
+fn probe_is_answered_while_our_end_is_outstanding() {
+    for has_ended in [false, true] {
+        let mut scene = Scene::settled();
+        if has_ended {
+            scene.hear(ACK | FIN, scene.next, scene.expected, &[]);
+            scene.next += 1;
+        }
+        scene.host.stack.tcp_shutdown_send(scene.server).unwrap();
+        scene.host.flush(scene.now);
+        assert_eq!(scene.said().iter().map(|said| said.sequence).collect::<Vec<_>>(), [scene.expected]);
+        let said = scene.hear(ACK, scene.next - 1, scene.expected, &[]);
+        assert_eq!(
+            said.iter().map(|said| (said.ack, said.len)).collect::<Vec<_>>(),
+            [(scene.next, 0)],
+            "{has_ended}"
+        );
+        // The first is none that repeats itself.
+        scene.hear(ACK, scene.next, scene.expected, &[]);
+        for _ in 0..4 {
+            assert!(scene.hear(ACK, scene.next, scene.expected, &[]).is_empty(), "{has_ended}");
+        }
+        let again = scene.pass(Duration::from_millis(1500));
+        assert_eq!(
+            again.iter().map(|said| said.sequence).collect::<Vec<_>>(),
+            [scene.expected],
+            "{has_ended}"
+        );
+    }
+}
+
 #[test]
 fn third_duplicate_has_the_first_segment_sent_again() {
     let mut scene = Scene::settled();

@@ -7,6 +7,7 @@
 //!
 //! What becomes of a frame the seed decides, at the end that sends it. No clock of the host's is read, so runs repeat.
 
+use alloc::format;
 use alloc::rc::Rc;
 use alloc::vec::Vec;
 use core::cell::RefCell;
@@ -15,6 +16,7 @@ use std::boxed::Box;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 
+use smoltcp::wire::{EthernetFrame, PrettyPrinter};
 use unikernel_hal::sim::card::{Card, Frame, Peer, Port};
 use unikernel_hal::sim::engine::Random;
 use unikernel_hal::sim::machine::{self, End};
@@ -136,6 +138,19 @@ impl Plug {
         });
         card.plug_in(Box::new(Machine(state)));
     }
+
+    /// Says at a time that the machine does not come back, if its power has gone and it is waited for.
+    pub(super) fn unplug(&self, now_ns: u64) {
+        let message = Message { is_off: true, now_ns, next_ns: NEVER, frames: Vec::new() };
+        // The other may have ended.
+        let _ = say(&self.stream, &message);
+    }
+}
+
+fn say(mut stream: &UnixStream, message: &Message) -> std::io::Result<()> {
+    let bytes = message.encode();
+    let len = (bytes.len() as u32).to_le_bytes();
+    stream.write_all(&[&len[..], &bytes].concat())
 }
 
 /// The other machine, as a card sees it.
@@ -161,6 +176,7 @@ impl Peer for Machine {
 impl State {
     /// Sends a frame, with what becomes of it on the way.
     fn send(&mut self, mut frame: Frame, local_ns: u64) {
+        show(self.is_first, self.base_ns + local_ns, &frame.bytes);
         let Self { wire, random, .. } = self;
         self.free_ns = self.free_ns.max(self.base_ns + local_ns) + wire.byte_ns * frame.bytes.len() as u64;
         if random.one_in(wire.loss_one_in) {
@@ -241,11 +257,8 @@ impl State {
         self.say(&Message { is_off: true, now_ns, next_ns, frames });
     }
 
-    fn say(&mut self, message: &Message) {
-        let bytes = message.encode();
-        let len = (bytes.len() as u32).to_le_bytes();
-        let written = self.stream.write_all(&[&len[..], &bytes].concat());
-        written.expect("the other machine's process can be told");
+    fn say(&self, message: &Message) {
+        say(&self.stream, message).expect("the other machine's process can be told");
     }
 
     fn receive(&mut self) -> Message {
@@ -254,6 +267,15 @@ impl State {
         let mut bytes = alloc::vec![0; u32::from_le_bytes(len) as usize];
         self.stream.read_exact(&mut bytes).expect("all of it");
         Message::decode(&bytes)
+    }
+}
+
+/// With `SIMULATE_FRAMES=1`, each frame in a line, from the first machine (`>`) or to it (`<`).
+fn show(is_first: bool, at_ns: u64, frame: &[u8]) {
+    if std::env::var_os("SIMULATE_FRAMES").is_some() {
+        let printed = PrettyPrinter::<EthernetFrame<&[u8]>>::new(" ", &frame);
+        let line = format!("{printed}").replace('\n', " ");
+        std::eprintln!("{:>12.6} {} {line}", at_ns as f64 / 1e9, if is_first { '>' } else { '<' });
     }
 }
 

@@ -111,10 +111,12 @@ fn run_server(seed: u64, side: Side, disk: &Disk, is_over: SharedCounter) -> Res
             },
         );
         judge(&outcome)?;
+        base_ns += outcome.now_ns + PAUSE_NS;
         if is_over.get() == 1 {
+            // Its power may have gone while it wrote its last.
+            plug.unplug(base_ns);
             return Ok(());
         }
-        base_ns += outcome.now_ns + PAUSE_NS;
     }
     Err("the server has ended, and nobody has cut its power".into())
 }

@@ -23,7 +23,7 @@ const NUM_BUFFERS: usize = 10;
 
 /// How a packet with more than one segment's payload is to be cut.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Cut {
+pub struct TsoParams {
     /// Payload of each segment but the last, in bytes.
     pub segment_bytes: u16,
     /// All headers of the packet, which each segment gets.
@@ -34,7 +34,7 @@ pub struct Cut {
 
 /// The header of a packet that goes out: a checksum to complete, perhaps cuts to make.
 #[inline]
-pub fn outgoing(partial: Option<PartialChecksum>, cut: Option<Cut>) -> [u8; HEADER_BYTES] {
+pub fn outgoing(partial: Option<PartialChecksum>, cut: Option<TsoParams>) -> [u8; HEADER_BYTES] {
     let mut bytes = [0; HEADER_BYTES];
     let mut put = |at: usize, value: u16| bytes[at..at + 2].copy_from_slice(&value.to_le_bytes());
     if let Some(cut) = cut {
@@ -127,10 +127,10 @@ mod tests {
     #[test]
     fn cut_is_told_with_the_headers_and_the_segment() {
         let partial = Some(PartialChecksum { start: 34, offset: 16 });
-        let cut = Cut { segment_bytes: 1460, header_bytes: 54, is_ipv4: true };
+        let cut = TsoParams { segment_bytes: 1460, header_bytes: 54, is_ipv4: true };
         let header = outgoing(partial, Some(cut));
         assert_eq!(header, [1, GSO_TCPV4, 54, 0, 0xb4, 0x05, 34, 0, 16, 0, 0, 0]);
-        let header = outgoing(partial, Some(Cut { is_ipv4: false, ..cut }));
+        let header = outgoing(partial, Some(TsoParams { is_ipv4: false, ..cut }));
         assert_eq!(header[1], GSO_TCPV6);
     }
 

@@ -13,7 +13,7 @@ use tail_loss::Probe;
 
 use crate::cubic::Cubic;
 use crate::rtt::{CEILING, RoundTrip};
-use crate::scoreboard::{News, Patience};
+use crate::scoreboard::{ReorderingWindow, SackUpdate};
 use crate::sequence::Distance;
 use crate::slow_start::SlowStart;
 use crate::timers::NEVER;
@@ -51,7 +51,7 @@ enum Repair {
     /// Segment by segment (fast recovery).
     Fast,
     /// From the start, with a small window that grows (slow start).
-    Slow,
+    Loss,
 }
 
 /// The state before a repair.
@@ -64,7 +64,7 @@ pub(crate) struct Prior {
 
 /// What an acknowledgement asks for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Verdict {
+pub(crate) enum CcAction {
     Nothing,
     /// The first hole has to be filled.
     Provoke,
@@ -211,7 +211,7 @@ impl Congestion {
 
     /// `count` bytes more were acknowledged; `track` has them in already.
     #[inline]
-    pub(crate) fn on_ack(&mut self, now: Instant, count: usize, track: &Track) -> Verdict {
+    pub(crate) fn on_ack(&mut self, now: Instant, count: usize, track: &Track) -> CcAction {
         let mss = usize::from(track.mss);
         let in_flight = track.in_flight();
         let (sample_us, is_answered) = self.hear(now, track);
@@ -219,7 +219,7 @@ impl Congestion {
             // It did not come twice, or a block would say so (RFC 2883): the probe has mended a loss.
             self.cut(track);
             self.window = self.threshold;
-            return Verdict::Nothing;
+            return CcAction::Nothing;
         }
         match self.recover {
             Some((recover, Repair::Fast)) if track.una < recover => self.fill_hole(count, recover, mss),
@@ -228,12 +228,12 @@ impl Congestion {
                 self.recover = None;
                 let window = (self.threshold as usize).min(in_flight + mss).max(LEAST_SEGMENTS * mss);
                 self.set_window(window);
-                Verdict::Nothing
+                CcAction::Nothing
             }
             repair => {
                 self.recover = repair.filter(|(recover, _)| track.una < *recover);
                 self.grow(now, count, sample_us, track);
-                Verdict::Nothing
+                CcAction::Nothing
             }
         }
     }
@@ -283,9 +283,9 @@ impl Congestion {
     }
 
     /// How long is waited for segments that may only be late.
-    pub(crate) fn patience_with(&self, mss: u16) -> Patience {
+    pub(crate) fn reordering_window(&self, mss: u16) -> ReorderingWindow {
         let micros = |us: u32| Duration::from_micros(us.into());
-        Patience {
+        ReorderingWindow {
             reordering: micros(self.reordering_us),
             // A quarter of a round trip (RFC 8985 section 6.2).
             few: micros((self.rtt.smoothed_us / 4).max(LEAST_WAIT_US)),
@@ -295,7 +295,7 @@ impl Congestion {
 
     /// Takes in what holes have told about the way. True if something came so soon after it was sent again that it
     /// was not lost, but late.
-    pub(crate) fn learn(&mut self, news: &News) -> bool {
+    pub(crate) fn learn(&mut self, news: &SackUpdate) -> bool {
         let is_soon = |soonest: &Duration| soonest.total_micros() < u64::from(self.rtt.least_us / 4 * 3);
         let soonest = news.soonest.filter(is_soon);
         if let Some(age) = news.late.max(soonest.map(|_| news.soonest_age)) {
@@ -307,15 +307,15 @@ impl Congestion {
     }
 
     /// A part only was acknowledged: the next hole shows (RFC 6582 section 3.2).
-    fn fill_hole(&mut self, count: usize, recover: TcpSeqNumber, mss: usize) -> Verdict {
+    fn fill_hole(&mut self, count: usize, recover: TcpSeqNumber, mss: usize) -> CcAction {
         self.holes += 1;
         if self.holes == MANY_HOLES {
-            self.recover = Some((recover, Repair::Slow));
+            self.recover = Some((recover, Repair::Loss));
             self.set_window((self.threshold as usize / 2).max(LEAST_SEGMENTS * mss));
-            return Verdict::Rewind;
+            return CcAction::Rewind;
         }
         self.set_window((self.window(mss).saturating_sub(count) + mss).max(mss));
-        Verdict::Provoke
+        CcAction::Provoke
     }
 
     #[inline]
@@ -341,18 +341,18 @@ impl Congestion {
 
     /// The peer repeats its last acknowledgement, because something else has come.
     #[inline]
-    pub(crate) fn on_duplicate(&mut self, track: &Track) -> Verdict {
+    pub(crate) fn on_duplicate(&mut self, track: &Track) -> CcAction {
         let mss = usize::from(track.mss);
         self.duplicates = self.duplicates.saturating_add(1);
         match self.recover {
             Some((_, Repair::Fast)) => {
                 self.set_window(self.window(mss) + mss);
                 let is_lost = self.duplicates == self.too_many;
-                return if is_lost { Verdict::Provoke } else { Verdict::Nothing };
+                return if is_lost { CcAction::Provoke } else { CcAction::Nothing };
             }
             // In slow repair, these are answers to what need not have been sent again.
-            Some(_) => return Verdict::Nothing,
-            None if self.duplicates != DUPLICATES => return Verdict::Nothing,
+            Some(_) => return CcAction::Nothing,
+            None if self.duplicates != DUPLICATES => return CcAction::Nothing,
             None => {}
         }
         self.cut(track);
@@ -362,7 +362,7 @@ impl Congestion {
         self.holes = 0;
         let segments = u16::try_from(track.in_flight() / mss).unwrap_or(u16::MAX);
         self.too_many = segments.saturating_add(DUPLICATES);
-        Verdict::Provoke
+        CcAction::Provoke
     }
 
     /// The peer owes an acknowledgement for too long.
@@ -372,7 +372,7 @@ impl Congestion {
             self.cut(track);
         }
         self.set_window(mss);
-        self.recover = Some((track.sent, Repair::Slow));
+        self.recover = Some((track.sent, Repair::Loss));
         self.probe = Probe::None;
         self.backoff = self.backoff.saturating_add(1);
         let is_thin = track.in_flight() < THIN_SEGMENTS * mss && self.backoff <= LINEAR_TIMEOUTS;

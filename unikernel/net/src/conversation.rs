@@ -4,7 +4,7 @@
 use smoltcp::socket::tcp::{Socket, State};
 use smoltcp::time::Instant;
 
-use crate::congestion::Verdict;
+use crate::congestion::CcAction;
 use crate::flow::{Flow, View};
 use crate::segment::Segment;
 use crate::sequence::Distance;
@@ -24,9 +24,9 @@ impl Flow {
     pub(crate) fn follow(&mut self, now: Instant, segment: &Segment<'_>, before: &View, after: &View) {
         let verdict = self.follow_ack(now, segment, before, after);
         match verdict {
-            Verdict::Nothing => {}
-            Verdict::Provoke => self.provoke(),
-            Verdict::Rewind => self.rewind(),
+            CcAction::Nothing => {}
+            CcAction::Provoke => self.provoke(),
+            CcAction::Rewind => self.rewind(),
         }
         let track = &mut self.track;
         if after.received > before.received {
@@ -109,7 +109,7 @@ impl Flow {
     }
 
     #[inline]
-    fn follow_ack(&mut self, now: Instant, segment: &Segment<'_>, before: &View, after: &View) -> Verdict {
+    fn follow_ack(&mut self, now: Instant, segment: &Segment<'_>, before: &View, after: &View) -> CcAction {
         let track = &mut self.track;
         if after.unacknowledged < before.unacknowledged {
             let count = before.unacknowledged - after.unacknowledged;
@@ -122,7 +122,7 @@ impl Flow {
             && track.in_flight() > 0
             && window == track.window
             && after.unacknowledged > 0;
-        if is_duplicate { self.congestion.on_duplicate(track) } else { Verdict::Nothing }
+        if is_duplicate { self.congestion.on_duplicate(track) } else { CcAction::Nothing }
     }
 
     /// Takes note of what was sent. True if it was data, and not for the first time.

@@ -7,7 +7,7 @@ use smoltcp::phy::{ChecksumCapabilities, TxToken};
 use smoltcp::wire::{Icmpv4Packet, Icmpv6Packet, IpProtocol};
 
 use crate::icmpv6::ALL_NODES;
-use crate::ingress::{IpPacket, Link};
+use crate::ingress::{IpPacket, RxOrigin};
 use crate::phy::HEADER_LEN;
 use crate::stack::Stack;
 use crate::wire;
@@ -26,17 +26,17 @@ impl Stack {
     }
 
     /// Answers an echo request, whose checksum is right.
-    pub(crate) fn echo<T: TxToken>(&mut self, ip: &IpPacket<'_>, link: Link, token: T) {
+    pub(crate) fn echo<T: TxToken>(&mut self, ip: &IpPacket<'_>, link: RxOrigin, token: T) {
         // To a group an answer comes from one of our addresses.
         let own = if ip.to.is_multicast() { self.addresses.source_for(ip.from) } else { Some(ip.to) };
         let (Some(own), false) = (own, ip.from.is_unspecified()) else { return };
         if self.outbox.len() >= self.config.queue_packets {
             return self.counters.queue_full += 1;
         }
-        let headroom = if link == Link::Loopback { 0 } else { HEADER_LEN };
+        let headroom = if link == RxOrigin::Loopback { 0 } else { HEADER_LEN };
         let frame = reply(own, ip, headroom);
         match link {
-            Link::Nic(header) if frame.len() - HEADER_LEN > self.path_mtu(ip.from) => {
+            RxOrigin::Nic(header) if frame.len() - HEADER_LEN > self.path_mtu(ip.from) => {
                 self.send_frame(frame, header);
             }
             _ => self.answer(&frame[headroom..], link, token),

@@ -18,12 +18,12 @@ use core::ops::RangeInclusive;
 
 use smoltcp::wire::{IpCidr, IpProtocol};
 
-use crate::ingress::Link;
+use crate::ingress::RxOrigin;
 use crate::stack::Stack;
 
 /// What happens to a packet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Verdict {
+pub enum Action {
     /// It is taken in.
     #[default]
     Allow,
@@ -58,7 +58,7 @@ impl Protocol {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Rule {
     /// What happens to the packets that it matches.
-    pub verdict: Verdict,
+    pub verdict: Action,
     /// The protocol, or any, those without a name of their own included.
     pub protocol: Option<Protocol>,
     /// The local ports. A packet without ports does not match a rule that has some.
@@ -94,31 +94,31 @@ pub struct Filter {
     /// Asked in this order.
     pub rules: Vec<Rule>,
     /// For what no rule matches.
-    pub otherwise: Verdict,
+    pub otherwise: Action,
 }
 
 impl Filter {
     /// True if nothing can be denied.
     #[inline]
     pub fn is_open(&self) -> bool {
-        self.rules.is_empty() && self.otherwise == Verdict::Allow
+        self.rules.is_empty() && self.otherwise == Action::Allow
     }
 
     /// What happens to a packet of a stranger. `port` is ours, for protocols that have ports.
-    pub fn judge(&self, protocol: Option<Protocol>, port: Option<u16>, source: IpAddr) -> Verdict {
+    pub fn judge(&self, protocol: Option<Protocol>, port: Option<u16>, source: IpAddr) -> Action {
         let rule = self.rules.iter().find(|rule| rule.matches(protocol, port, source));
         rule.map_or(self.otherwise, |rule| rule.verdict)
     }
 
     /// What happens to a fragment, whose ports cannot be seen yet: it is denied only if that would be the
     /// answer for every port. The datagram is judged again when it is whole.
-    pub fn judge_fragment(&self, protocol: Option<Protocol>, source: IpAddr) -> Verdict {
+    pub fn judge_fragment(&self, protocol: Option<Protocol>, source: IpAddr) -> Action {
         for rule in self.rules.iter().filter(|rule| rule.names(protocol, source)) {
             match (rule.verdict, &rule.ports) {
-                (Verdict::Allow, _) => return Verdict::Allow,
-                (Verdict::Deny, None) => return Verdict::Deny,
+                (Action::Allow, _) => return Action::Allow,
+                (Action::Deny, None) => return Action::Deny,
                 // The other ports are for the rules that follow.
-                (Verdict::Deny, Some(_)) => {}
+                (Action::Deny, Some(_)) => {}
             }
         }
         self.otherwise
@@ -156,21 +156,21 @@ impl Asked {
 impl Stack {
     /// True if a segment is a stranger's whom the filter denies; counted.
     #[inline]
-    pub(crate) fn denies_segment(&mut self, local: SocketAddr, remote: SocketAddr, link: Link) -> bool {
-        if self.config.filter.is_open() || link == Link::Loopback || self.is_pair_used(local, remote) {
+    pub(crate) fn denies_segment(&mut self, local: SocketAddr, remote: SocketAddr, link: RxOrigin) -> bool {
+        if self.config.filter.is_open() || link == RxOrigin::Loopback || self.is_pair_used(local, remote) {
             return false;
         }
         let verdict = self.config.filter.judge(Some(Protocol::Tcp), Some(local.port()), remote.ip());
-        self.counters.filtered_tcp += u64::from(verdict == Verdict::Deny);
-        verdict == Verdict::Deny
+        self.counters.filtered_tcp += u64::from(verdict == Action::Deny);
+        verdict == Action::Deny
     }
 
     /// True if a datagram is a stranger's whom the filter denies; counted.
-    pub(crate) fn denies_datagram(&mut self, local: SocketAddr, remote: SocketAddr, link: Link) -> bool {
-        if self.config.filter.is_open() || link == Link::Loopback {
+    pub(crate) fn denies_datagram(&mut self, local: SocketAddr, remote: SocketAddr, link: RxOrigin) -> bool {
+        if self.config.filter.is_open() || link == RxOrigin::Loopback {
             return false;
         }
-        if self.config.filter.judge(Some(Protocol::Udp), Some(local.port()), remote.ip()) == Verdict::Allow {
+        if self.config.filter.judge(Some(Protocol::Udp), Some(local.port()), remote.ip()) == Action::Allow {
             return false;
         }
         let socket = self.udp.lookup(local, remote).and_then(|id| self.udp.get(id));
@@ -180,12 +180,12 @@ impl Stack {
     }
 
     /// True if the filter denies a packet of a protocol without ports; counted.
-    pub(crate) fn denies_packet(&mut self, protocol: IpProtocol, source: IpAddr, link: Link) -> bool {
-        if self.config.filter.is_open() || link == Link::Loopback {
+    pub(crate) fn denies_packet(&mut self, protocol: IpProtocol, source: IpAddr, link: RxOrigin) -> bool {
+        if self.config.filter.is_open() || link == RxOrigin::Loopback {
             return false;
         }
         let protocol = Protocol::of(protocol);
-        let is_denied = self.config.filter.judge(protocol, None, source) == Verdict::Deny;
+        let is_denied = self.config.filter.judge(protocol, None, source) == Action::Deny;
         match protocol {
             Some(Protocol::Icmp) => self.counters.filtered_icmp += u64::from(is_denied),
             _ => self.counters.filtered_other += u64::from(is_denied),

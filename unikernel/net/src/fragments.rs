@@ -7,8 +7,8 @@ use core::net::{IpAddr, Ipv6Addr};
 use smoltcp::phy::TxToken;
 use smoltcp::wire::{IpProtocol, Ipv4Packet, Ipv6Packet};
 
-use crate::filter::{Protocol, Verdict};
-use crate::ingress::Link;
+use crate::filter::{Action, Protocol};
+use crate::ingress::RxOrigin;
 use crate::phy::HEADER_LEN;
 use crate::reassembly::{Fragment, Key, Whole};
 use crate::stack::{Stack, Verify};
@@ -45,7 +45,7 @@ impl Stack {
         &mut self,
         ip: &Ipv4Packet<&[u8]>,
         frame: &[u8],
-        link: Link,
+        link: RxOrigin,
         token: T,
     ) {
         let key = Key {
@@ -87,7 +87,7 @@ impl Stack {
         &mut self,
         ip: &Ipv6Packet<&[u8]>,
         frame: &[u8],
-        link: Link,
+        link: RxOrigin,
         token: T,
     ) {
         let Some(inner) = skip_extensions(ip.next_header().into(), ip.payload()) else {
@@ -123,8 +123,8 @@ impl Stack {
     }
 
     /// Puts a fragment to its datagram; the header and payload of a whole one come back.
-    fn fragment_in(&mut self, fragment: &Fragment<'_>, frame: &[u8], link: Link) -> Option<Whole> {
-        let is_nic = link != Link::Loopback;
+    fn fragment_in(&mut self, fragment: &Fragment<'_>, frame: &[u8], link: RxOrigin) -> Option<Whole> {
+        let is_nic = link != RxOrigin::Loopback;
         self.counters.fragments += 1;
         let Key { from, to, protocol, .. } = fragment.key;
         let is_ours = self.addresses.owns(to) || to.is_multicast() || self.addresses.is_broadcast(to);
@@ -138,7 +138,7 @@ impl Stack {
         }
         let protocol = if from.is_ipv4() { protocol } else { fragment.header[0] };
         let verdict = self.config.filter.judge_fragment(Protocol::of(protocol.into()), from);
-        if is_nic && verdict == Verdict::Deny && !self.is_expected(from) {
+        if is_nic && verdict == Action::Deny && !self.is_expected(from) {
             self.counters.filtered_fragments += 1;
             return None;
         }

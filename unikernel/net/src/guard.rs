@@ -8,7 +8,7 @@ use smoltcp::wire::{TcpControl, TcpRepr};
 
 use crate::flow::Flow;
 use crate::id::TcpId;
-use crate::ingress::Link;
+use crate::ingress::RxOrigin;
 use crate::segment::Segment;
 use crate::stack::Stack;
 use crate::wire;
@@ -74,7 +74,7 @@ impl Flow {
     }
 
     /// True for data that had come before, from a peer that wants to be told.
-    pub(crate) fn hears_twice(&self, segment: &Segment<'_>) -> bool {
+    pub(crate) fn is_duplicate(&self, segment: &Segment<'_>) -> bool {
         segment.payload_len() > 0
             && self.track.has_sack
             && self.has_all_of(segment)
@@ -110,7 +110,7 @@ impl Stack {
         &mut self,
         id: TcpId,
         segment: &Segment<'_>,
-        link: Link,
+        link: RxOrigin,
         token: T,
     ) -> Option<T> {
         let is_opening = self.flows.get(id).filter(|flow| flow.state() == State::SynSent);
@@ -134,7 +134,7 @@ impl Stack {
 
     /// Asks a peer for proof that a segment is its own.
     #[cold]
-    pub(crate) fn challenge<T: TxToken>(&mut self, id: TcpId, link: Link, token: T) {
+    pub(crate) fn challenge<T: TxToken>(&mut self, id: TcpId, link: RxOrigin, token: T) {
         let now = self.now;
         let Some(flow) = self.flows.get_mut(id) else { return };
         if !flow.may_challenge(now) {
@@ -148,7 +148,13 @@ impl Stack {
     /// Tells a peer what has come twice (D-SACK, RFC 2883): so it learns that nothing was lost, but late, and undoes what it
     /// did about it.
     #[cold]
-    pub(crate) fn tell_twice<T: TxToken>(&mut self, id: TcpId, segment: &Segment<'_>, link: Link, token: T) {
+    pub(crate) fn send_dsack<T: TxToken>(
+        &mut self,
+        id: TcpId,
+        segment: &Segment<'_>,
+        link: RxOrigin,
+        token: T,
+    ) {
         let Some(flow) = self.flows.get(id) else { return };
         let start = segment.sequence();
         let block = [start, start + segment.payload_len()].map(|number| number.0.cast_unsigned());

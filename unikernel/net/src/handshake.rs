@@ -11,7 +11,7 @@ use smoltcp::wire::{IpListenEndpoint, TcpControl, TcpRepr, TcpSeqNumber};
 use crate::cookies::Terms;
 use crate::flow::{Flow, Origin, Owner, Path};
 use crate::id::{ListenerId, TcpId};
-use crate::ingress::Link;
+use crate::ingress::RxOrigin;
 use crate::isn::seed_for;
 use crate::phy::{Inbound, LOOPBACK_MTU};
 use crate::segment::Segment;
@@ -25,7 +25,7 @@ impl Stack {
         &mut self,
         listener: ListenerId,
         segment: &Segment<'_>,
-        link: Link,
+        link: RxOrigin,
         token: T,
     ) {
         let listening = self.listeners.get(listener).filter(|listener| !listener.is_full());
@@ -43,16 +43,16 @@ impl Stack {
             return self.counters.no_memory += 1;
         };
         self.half_open += 1;
-        let is_loopback = link == Link::Loopback;
+        let is_loopback = link == RxOrigin::Loopback;
         let most = self.largest_segment(segment, link);
         let Some(flow) = self.flows.get_mut(id) else { return };
         flow.track.agree(segment, most);
         flow.largest_mss = largest_mss;
         let seed = seed_for(iss.0 as u32, (self.random)());
-        let mut interface = self.interfaces.newborn(is_loopback, seed, self.now);
+        let mut interface = self.interfaces.for_new_connection(is_loopback, seed, self.now);
         let traffic = (!is_loopback).then_some(&self.traffic);
         let inbound = Inbound::new(segment.packet, token, link.header(), traffic);
-        if conceive(flow, &mut interface, inbound, self.now) {
+        if accept_syn(flow, &mut interface, inbound, self.now) {
             self.mark_dirty(id);
         } else {
             self.counters.malformed += 1;
@@ -60,13 +60,13 @@ impl Stack {
         }
     }
 
-    fn largest_segment(&self, segment: &Segment<'_>, link: Link) -> usize {
-        let mtu = if link == Link::Loopback { LOOPBACK_MTU } else { self.ip_mtu };
+    fn largest_segment(&self, segment: &Segment<'_>, link: RxOrigin) -> usize {
+        let mtu = if link == RxOrigin::Loopback { LOOPBACK_MTU } else { self.ip_mtu };
         mtu - wire::headers_len(segment.local)
     }
 
     /// Answers a SYN and forgets it. The peer is to send `largest_mss` bytes in one segment at most, if that is not 0.
-    fn give_cookie<T: TxToken>(&mut self, largest_mss: u16, segment: &Segment<'_>, link: Link, token: T) {
+    fn give_cookie<T: TxToken>(&mut self, largest_mss: u16, segment: &Segment<'_>, link: RxOrigin, token: T) {
         let (scale, has_sack) = segment.offers();
         let mut largest = self.largest_segment(segment, link);
         if largest_mss != 0 {
@@ -93,7 +93,7 @@ impl Stack {
 
     /// A segment for a listener, but for no connection: it may bring a cookie back. True if it did, and
     /// there is a flow now, or would be with more room.
-    pub(crate) fn cookie_in(&mut self, listener: ListenerId, segment: &Segment<'_>, link: Link) -> bool {
+    pub(crate) fn cookie_in(&mut self, listener: ListenerId, segment: &Segment<'_>, link: RxOrigin) -> bool {
         let Some((terms, iss, irs)) = self.cookie(segment) else { return false };
         self.counters.cookies_taken += 1;
         if self.listeners.get(listener).is_none_or(|listener| listener.is_full()) {
@@ -107,7 +107,7 @@ impl Stack {
             (track.peer_scale, track.has_sack, track.mss) = (terms.scale, terms.has_sack, terms.mss);
             track.window = u32::from(segment.window()) << terms.scale.unwrap_or(0);
         }
-        self.greet(id, listener, segment.payload_len() > 0);
+        self.on_established(id, listener, segment.payload_len() > 0);
         true
     }
 
@@ -141,11 +141,11 @@ impl Stack {
         let Owner::HalfOpen(listener) = flow.owner else { return };
         self.half_open -= 1;
         let has_more = segment.payload_len() > 0 || after != State::Established;
-        self.greet(id, listener, has_more);
+        self.on_established(id, listener, has_more);
     }
 
     /// An established connection goes to its listener, at once or when it has sent something.
-    fn greet(&mut self, id: TcpId, listener: ListenerId, has_data: bool) {
+    fn on_established(&mut self, id: TcpId, listener: ListenerId, has_data: bool) {
         let defers = self.listeners.get(listener).and_then(|listener| listener.defers);
         match defers.filter(|_| !has_data) {
             Some(patience) => {
@@ -174,19 +174,19 @@ impl Stack {
 
 fn origin(
     segment: &Segment<'_>,
-    link: Link,
+    link: RxOrigin,
     owner: Owner,
     (iss, irs): (TcpSeqNumber, TcpSeqNumber),
 ) -> Origin {
     let path = match link {
-        Link::Loopback => Path::Loopback,
-        Link::Nic(header) => Path::Link(header),
+        RxOrigin::Loopback => Path::Loopback,
+        RxOrigin::Nic(header) => Path::Link(header),
     };
     Origin { local: segment.local, remote: segment.remote, owner, path, iss, irs }
 }
 
 /// Feeds a new flow the SYN it is for. False if smoltcp did not take it for one.
-fn conceive<T: TxToken>(
+fn accept_syn<T: TxToken>(
     flow: &mut Flow,
     interface: &mut Interface,
     mut inbound: Inbound<'_, T>,

@@ -133,7 +133,7 @@ fn sequence(transport: &[u8]) -> Option<TcpSeqNumber> {
 
 impl Stack {
     /// Takes in an error, which may be about a flow of another shard.
-    pub(crate) fn complaint_in(&mut self, complaint: &Complaint<'_>, frame: &[u8]) {
+    pub(crate) fn icmp_error_rx(&mut self, complaint: &Complaint<'_>, frame: &[u8]) {
         let Complaint { protocol, local, remote, .. } = *complaint;
         match protocol {
             IpProtocol::Tcp if !frame.is_empty() && self.hand_over_segment(frame, local, remote) => {}
@@ -154,7 +154,7 @@ impl Stack {
         match complaint.mtu {
             Some(_) if !self.flows.get(id).is_some_and(is_under_way) => return,
             Some(mtu) => {
-                self.narrow.note(self.now, complaint.remote.ip(), mtu);
+                self.pmtu.note(self.now, complaint.remote.ip(), mtu);
                 self.path_narrowed(id, mtu);
             }
             None => self.fail_attempt(id, complaint.error),
@@ -170,7 +170,7 @@ impl Stack {
         if let Some(mtu) = complaint.mtu {
             let discovery = socket.headers[usize::from(remote.is_ipv6())].discovery;
             if discovery.believes_routers() {
-                self.narrow.note(self.now, remote.ip(), mtu);
+                self.pmtu.note(self.now, remote.ip(), mtu);
             } else if remote.is_ipv6() {
                 return;
             }
@@ -192,9 +192,9 @@ impl Stack {
 
 /// Paths that are narrower than our own link.
 #[derive(Default)]
-pub(crate) struct NarrowPaths(Vec<(IpAddr, usize, Instant)>);
+pub(crate) struct PmtuCache(Vec<(IpAddr, usize, Instant)>);
 
-impl NarrowPaths {
+impl PmtuCache {
     /// Takes note of what a path carries.
     pub(crate) fn note(&mut self, now: Instant, to: IpAddr, mtu: usize) {
         self.0.retain(|(address, _, until)| *address != to && *until > now);

@@ -11,7 +11,7 @@ use smoltcp::wire::{
 
 use crate::config::{Ipv6Address, NetConfig};
 use crate::icmp_errors::Complaint;
-use crate::ingress::{IpPacket, Link};
+use crate::ingress::{IpPacket, RxOrigin};
 use crate::route::group_mac;
 use crate::slaac::{Ask, Prefix};
 use crate::stack::Stack;
@@ -34,16 +34,23 @@ const PREFIX: u8 = 3;
 
 impl Stack {
     /// Takes in an ICMPv6 packet.
-    pub(crate) fn icmpv6_in<T: TxToken>(&mut self, ip: &IpPacket<'_>, frame: &[u8], link: Link, token: T) {
+    pub(crate) fn icmpv6_in<T: TxToken>(
+        &mut self,
+        ip: &IpPacket<'_>,
+        frame: &[u8],
+        link: RxOrigin,
+        token: T,
+    ) {
         let (IpAddr::V6(from), IpAddr::V6(to), 8..) = (ip.from, ip.to, ip.payload.len()) else {
             return self.counters.malformed += 1;
         };
         // Type, code and checksum are there; each message looks after the rest.
         let icmp = Icmpv6Packet::new_unchecked(ip.payload);
-        if link != Link::Loopback && !icmp.verify_checksum(&from, &to) {
+        if link != RxOrigin::Loopback && !icmp.verify_checksum(&from, &to) {
             return self.counters.bad_checksum += 1;
         }
-        let is_near = link != Link::Loopback && ip.packet[HOP_LIMIT] == ON_LINK_HOPS && icmp.msg_code() == 0;
+        let is_near =
+            link != RxOrigin::Loopback && ip.packet[HOP_LIMIT] == ON_LINK_HOPS && icmp.msg_code() == 0;
         match icmp.msg_type() {
             Icmpv6Message::EchoRequest if self.addresses.owns(ip.to) || self.is_member_of(to) => {
                 if !self.denies_packet(IpProtocol::Icmpv6, ip.from, link) {
@@ -60,7 +67,7 @@ impl Stack {
             }
             _ if icmp.msg_type().is_error() && self.addresses.owns(ip.to) => {
                 let complaint = Complaint::parse_v6(ip.from, ip.payload);
-                complaint.iter().for_each(|complaint| self.complaint_in(complaint, frame));
+                complaint.iter().for_each(|complaint| self.icmp_error_rx(complaint, frame));
             }
             _ => self.counters.unknown_protocol += 1,
         }

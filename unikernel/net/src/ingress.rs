@@ -24,13 +24,13 @@ use crate::wire;
 
 /// Where a packet came from, and so where an answer to it goes.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Link {
+pub(crate) enum RxOrigin {
     Loopback,
     /// The NIC: the header of an answer, which returns to the station that sent the packet.
     Nic(Header),
 }
 
-impl Link {
+impl RxOrigin {
     pub(crate) fn header(self) -> Option<Header> {
         match self {
             Self::Loopback => None,
@@ -50,13 +50,13 @@ pub(crate) struct IpPacket<'p> {
 
 impl IpPacket<'_> {
     /// What the header says of a datagram.
-    fn arrival(&self, from: SocketAddr, link: Link, at: Instant) -> Arrival {
+    fn arrival(&self, from: SocketAddr, link: RxOrigin, at: Instant) -> Arrival {
         let byte = |index: usize| self.packet.get(index).copied().unwrap_or(0);
         let (traffic_class, hop_limit) = match self.to {
             IpAddr::V4(_) => (byte(1), byte(8)),
             IpAddr::V6(_) => (byte(0) << 4 | byte(1) >> 4, byte(7)),
         };
-        let link = if link == Link::Loopback { GroupLink::Loopback } else { GroupLink::Nic };
+        let link = if link == RxOrigin::Loopback { GroupLink::Loopback } else { GroupLink::Nic };
         let to = self.to;
         Arrival { from, to, local: to, traffic_class, hop_limit, link, at, drops: 0, segment: None }
     }
@@ -71,7 +71,7 @@ const DHCP_CLIENT_PORT: u16 = 68;
 impl Stack {
     /// Takes in a frame that lies where the NIC has put it; `token` is the room for an immediate answer.
     ///
-    /// A NIC that is faulty or malicious may change a frame while it is looked at. [`Self::expected_in`] reads each length
+    /// A NIC that is faulty or malicious may change a frame while it is looked at. [`Self::fast_path_rx`] reads each length
     /// once and depends on nothing else. Parsers that check a header and read it again get a copy.
     #[inline]
     pub(crate) fn frame_from_nic<T: TxToken>(&mut self, frame: &[u8], token: T) {
@@ -82,7 +82,7 @@ impl Stack {
         copy.clear();
         if copy.try_reserve(frame.len()).is_ok() {
             copy.extend_from_slice(frame);
-            self.unexpected_in(&copy, token);
+            self.slow_path_rx(&copy, token);
         } else {
             self.counters.rx_no_memory += 1;
         }
@@ -92,7 +92,7 @@ impl Stack {
     /// Takes in a frame that nobody changes meanwhile.
     pub(crate) fn frame_in<T: TxToken>(&mut self, frame: &[u8], token: T) {
         if !self.counted_in(frame) {
-            self.unexpected_in(frame, token);
+            self.slow_path_rx(frame, token);
         }
     }
 
@@ -101,10 +101,10 @@ impl Stack {
     fn counted_in(&mut self, frame: &[u8]) -> bool {
         self.counters.rx_packets += 1;
         self.counters.rx_bytes += frame.len() as u64;
-        self.expected_in(frame)
+        self.fast_path_rx(frame)
     }
 
-    fn unexpected_in<T: TxToken>(&mut self, frame: &[u8], token: T) {
+    fn slow_path_rx<T: TxToken>(&mut self, frame: &[u8], token: T) {
         let Ok(ethernet) = EthernetFrame::new_checked(frame) else {
             self.counters.malformed += 1;
             return;
@@ -118,18 +118,18 @@ impl Stack {
         let packet = &frame[HEADER_LEN..];
         match ethernet.ethertype() {
             EthernetProtocol::Ipv4 => {
-                let link = Link::Nic(wire::header(from, self.config.mac, true));
+                let link = RxOrigin::Nic(wire::header(from, self.config.mac, true));
                 self.ipv4_in(packet, frame, link, token);
             }
             EthernetProtocol::Ipv6 => {
-                let link = Link::Nic(wire::header(from, self.config.mac, false));
+                let link = RxOrigin::Nic(wire::header(from, self.config.mac, false));
                 self.ipv6_in(packet, frame, link, token);
             }
             EthernetProtocol::Arp => self.arp_in(packet, frame, token),
             EthernetProtocol::Unknown(kind) => match untagged(frame, kind) {
                 // It is counted already.
-                Some(frame) if self.expected_in(&frame) => {}
-                Some(frame) => self.unexpected_in(&frame, token),
+                Some(frame) if self.fast_path_rx(&frame) => {}
+                Some(frame) => self.slow_path_rx(&frame, token),
                 None => self.counters.unknown_protocol += 1,
             },
         }
@@ -141,19 +141,19 @@ impl Stack {
         let mut loopback = core::mem::replace(&mut self.loopback, crate::phy::Loopback::new(0));
         let token = loopback.reply_token();
         match packet.first().map(|first| first >> 4) {
-            Some(4) => self.ipv4_in(packet, &[], Link::Loopback, token),
-            Some(6) => self.ipv6_in(packet, &[], Link::Loopback, token),
+            Some(4) => self.ipv4_in(packet, &[], RxOrigin::Loopback, token),
+            Some(6) => self.ipv6_in(packet, &[], RxOrigin::Loopback, token),
             _ => self.counters.malformed += 1,
         }
         self.loopback = loopback;
     }
 
-    pub(crate) fn ipv4_in<T: TxToken>(&mut self, packet: &[u8], frame: &[u8], link: Link, token: T) {
+    pub(crate) fn ipv4_in<T: TxToken>(&mut self, packet: &[u8], frame: &[u8], link: RxOrigin, token: T) {
         let ip = match Ipv4Packet::new_checked(packet) {
             Ok(ip) if ip.version() == 4 => ip,
             _ => return self.counters.malformed += 1,
         };
-        let is_nic = link != Link::Loopback;
+        let is_nic = link != RxOrigin::Loopback;
         if is_nic && self.verify.ip && !ip.verify_checksum() {
             return self.counters.bad_checksum += 1;
         }
@@ -173,7 +173,7 @@ impl Stack {
         self.ip_in(&ip, frame, link, token);
     }
 
-    pub(crate) fn ipv6_in<T: TxToken>(&mut self, packet: &[u8], frame: &[u8], link: Link, token: T) {
+    pub(crate) fn ipv6_in<T: TxToken>(&mut self, packet: &[u8], frame: &[u8], link: RxOrigin, token: T) {
         let ip = match Ipv6Packet::new_checked(packet) {
             Ok(ip) if ip.version() == 6 => ip,
             _ => return self.counters.malformed += 1,
@@ -188,8 +188,8 @@ impl Stack {
     }
 
     #[inline]
-    fn ip_in<T: TxToken>(&mut self, ip: &IpPacket<'_>, frame: &[u8], link: Link, token: T) {
-        let is_nic = link != Link::Loopback;
+    fn ip_in<T: TxToken>(&mut self, ip: &IpPacket<'_>, frame: &[u8], link: RxOrigin, token: T) {
+        let is_nic = link != RxOrigin::Loopback;
         if is_nic && (self.addresses.is_martian(ip.from) || ip.to.is_loopback()) {
             return self.counters.not_for_us += 1;
         }
@@ -218,7 +218,7 @@ impl Stack {
             _ if is_group => self.counters.unknown_protocol += 1,
             _ => {
                 self.counters.unknown_protocol += 1;
-                self.answer_for_nobody(ip.packet, link, token);
+                self.send_rst_or_unreachable(ip.packet, link, token);
             }
         }
     }
@@ -226,7 +226,7 @@ impl Stack {
     /// Takes in a segment whose options make no sense: without those (Linux: `tcp_parse_options`). Nobody knows which a peer
     /// has that sends them, but it would wait for an answer for ever.
     #[cold]
-    fn mended_in<T: TxToken>(&mut self, ip: &IpPacket<'_>, frame: &[u8], link: Link, token: T) {
+    fn mended_in<T: TxToken>(&mut self, ip: &IpPacket<'_>, frame: &[u8], link: RxOrigin, token: T) {
         let Some((packet, start)) = without_bad_options(ip) else { return self.counters.malformed += 1 };
         let mended = IpPacket { packet: &packet, payload: &packet[start..], ..*ip };
         self.ip_in(&mended, frame, link, token);
@@ -240,18 +240,18 @@ impl Stack {
     }
 
     /// Lets smoltcp answer a packet that no socket wants: a reset, an unreachable, an echo.
-    pub(crate) fn answer_for_nobody<T: TxToken>(&mut self, packet: &[u8], link: Link, token: T) {
+    pub(crate) fn send_rst_or_unreachable<T: TxToken>(&mut self, packet: &[u8], link: RxOrigin, token: T) {
         let (interface, traffic) = match link {
-            Link::Loopback => (&mut self.interfaces.loopback, None),
-            Link::Nic(_) => (&mut self.interfaces.link, Some(&self.traffic)),
+            RxOrigin::Loopback => (&mut self.interfaces.loopback, None),
+            RxOrigin::Nic(_) => (&mut self.interfaces.link, Some(&self.traffic)),
         };
         let mut inbound = Inbound::new(packet, token, link.header(), traffic);
         interface.poll_ingress_single(self.now, &mut inbound, &mut self.nobody);
     }
 
-    fn udp_in<T: TxToken>(&mut self, ip: &IpPacket<'_>, is_group: bool, link: Link, token: T) {
+    fn udp_in<T: TxToken>(&mut self, ip: &IpPacket<'_>, is_group: bool, link: RxOrigin, token: T) {
         let Ok(udp) = UdpPacket::new_checked(ip.payload) else { return self.counters.malformed += 1 };
-        let verify = self.verify.udp && link != Link::Loopback;
+        let verify = self.verify.udp && link != RxOrigin::Loopback;
         if verify && !udp.verify_checksum(&ip.from.into(), &ip.to.into()) {
             return self.counters.bad_checksum += 1;
         }
@@ -267,7 +267,7 @@ impl Stack {
         }
         let Some(id) = self.udp.lookup(to, from) else {
             self.counters.udp_no_port += 1;
-            return self.answer_for_nobody(ip.packet, link, token);
+            return self.send_rst_or_unreachable(ip.packet, link, token);
         };
         self.queue_datagram(id, &arrival, udp.payload());
     }
@@ -293,9 +293,9 @@ impl Stack {
         }
     }
 
-    fn icmp_in<T: TxToken>(&mut self, ip: &IpPacket<'_>, frame: &[u8], link: Link, token: T) {
+    fn icmp_in<T: TxToken>(&mut self, ip: &IpPacket<'_>, frame: &[u8], link: RxOrigin, token: T) {
         let Ok(icmp) = Icmpv4Packet::new_checked(ip.payload) else { return self.counters.malformed += 1 };
-        if link != Link::Loopback && !icmp.verify_checksum() {
+        if link != RxOrigin::Loopback && !icmp.verify_checksum() {
             return self.counters.bad_checksum += 1;
         }
         if icmp.msg_type() == Icmpv4Message::EchoRequest {
@@ -305,7 +305,7 @@ impl Stack {
             return;
         }
         let complaint = Complaint::parse_v4(ip.from, ip.payload);
-        complaint.iter().for_each(|complaint| self.complaint_in(complaint, frame));
+        complaint.iter().for_each(|complaint| self.icmp_error_rx(complaint, frame));
     }
 
     fn arp_in<T: TxToken>(&mut self, packet: &[u8], frame: &[u8], token: T) {
@@ -337,7 +337,7 @@ impl Stack {
         }
         if operation == ArpOperation::Request && mac.is_unicast() {
             let (header, answer) = wire::arp_reply((self.config.mac, to), (mac, from));
-            return self.answer(&answer, Link::Nic(header), token);
+            return self.answer(&answer, RxOrigin::Nic(header), token);
         }
         self.control.process(self.now, frame, token, &self.traffic);
     }
@@ -390,7 +390,7 @@ impl Stack {
 
     /// The largest packet that goes to `to` whole.
     pub(crate) fn path_mtu(&self, to: IpAddr) -> usize {
-        self.narrow.mtu(self.now, to).map_or(self.ip_mtu, |mtu| mtu.min(self.ip_mtu))
+        self.pmtu.mtu(self.now, to).map_or(self.ip_mtu, |mtu| mtu.min(self.ip_mtu))
     }
 
     pub(crate) fn push_outbox(&mut self, frame: Vec<u8>) {

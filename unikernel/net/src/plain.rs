@@ -10,10 +10,10 @@ use smoltcp::socket::tcp::State;
 use smoltcp::time::Instant;
 use smoltcp::wire::TcpSeqNumber;
 
-use crate::congestion::Verdict;
+use crate::congestion::CcAction;
 use crate::flow::{Flow, Owner, Path};
 use crate::id::{SocketId, TcpId};
-use crate::ingress::Link;
+use crate::ingress::RxOrigin;
 use crate::segment::{Heard, Segment};
 use crate::sequence::Distance;
 use crate::stack::Stack;
@@ -147,19 +147,19 @@ impl Flow {
         let is_duplicate = heard.len == 0 && window == self.track.window && !has_sack;
         let verdict = if let Some(segment) = told {
             self.sacked_by(now, segment, count);
-            Verdict::Nothing
+            CcAction::Nothing
         } else if count > 0 {
             self.congestion.on_ack(now, count, &self.track)
         } else if is_duplicate && self.track.in_flight() > 0 {
             self.congestion.on_duplicate(&self.track)
         } else {
-            Verdict::Nothing
+            CcAction::Nothing
         };
         self.track.window = window;
         match verdict {
-            Verdict::Nothing => {}
-            Verdict::Provoke => self.repeats = true,
-            Verdict::Rewind => self.track.rewind(),
+            CcAction::Nothing => {}
+            CcAction::Provoke => self.repeats = true,
+            CcAction::Rewind => self.track.rewind(),
         }
         count > 0 && !was_writable && self.is_writable()
     }
@@ -269,7 +269,7 @@ impl Stack {
     /// Takes in a segment for a connection without an engine, or one that leaves it now. False if it is not
     /// plain.
     #[inline]
-    pub(crate) fn plain_in(&mut self, id: TcpId, segment: &Segment<'_>, link: Link) -> bool {
+    pub(crate) fn plain_in(&mut self, id: TcpId, segment: &Segment<'_>, link: RxOrigin) -> bool {
         let heard = segment.heard();
         let Some(flow) = self.flows.get_mut(id) else { return false };
         if !segment.is_in_stream() || !flow.is_next(&heard) {
@@ -286,7 +286,7 @@ impl Stack {
                 return false;
             }
         }
-        if let (Link::Nic(header), Some(flow)) = (link, self.flows.get_mut(id)) {
+        if let (RxOrigin::Nic(header), Some(flow)) = (link, self.flows.get_mut(id)) {
             flow.path = Path::Link(header);
         }
         self.next_in(id, &heard, segment.payload(), Some(segment), has_engine)
@@ -326,7 +326,7 @@ impl Stack {
             }
         } else if heard.len > 0 && !flow.is_late {
             flow.is_late = true;
-            self.late.push(id, now + self.config.ack_delay);
+            self.delayed_acks.push(id, now + self.config.ack_delay);
         }
         if heard.len > 0 || has_opened {
             match flow.owner {
@@ -349,7 +349,7 @@ impl Stack {
         (flow.heard_at, flow.probes) = (now, 0);
         flow.acknowledged_by(now, &segment.heard(), Some(segment));
         // An acknowledgement of nothing new, at once, if it is not told in another way.
-        flow.must_ack = !flow.hears_twice(segment);
+        flow.must_ack = !flow.is_duplicate(segment);
         self.mark_dirty(id);
         self.notify_tcp(id);
         true

@@ -8,7 +8,7 @@ use smoltcp::time::Instant;
 
 use crate::flow::Flow;
 use crate::plain::Step;
-use crate::scoreboard::{News, Scoreboard};
+use crate::scoreboard::{SackUpdate, Scoreboard};
 use crate::segment::Segment;
 use crate::sequence::Distance;
 
@@ -23,11 +23,11 @@ impl Flow {
     /// acknowledged in order, which [`Track`](crate::track::Track) has in already.
     #[cold]
     pub(crate) fn sacked_by(&mut self, now: Instant, segment: &Segment<'_>, count: usize) {
-        let (track, patience) = (&self.track, self.congestion.patience_with(self.track.mss));
+        let (track, patience) = (&self.track, self.congestion.reordering_window(self.track.mss));
         let Some(plain) = &mut self.plain else { return };
         let first = track.una - count;
         let board = plain.board.get_or_insert_with(|| Box::new(Scoreboard::new(first)));
-        let mut news = News::default();
+        let mut news = SackUpdate::default();
         board.acknowledge(track.una, now, &mut news);
         // What lies before is a block that came twice (RFC 2883), what lies behind was never sent.
         let is_credible = |(left, right): &_| track.una < *left && left < right && *right <= track.sent;
@@ -55,7 +55,7 @@ impl Flow {
         if self.congestion.is_recovering() {
             return;
         }
-        let patience = self.congestion.patience_with(self.track.mss);
+        let patience = self.congestion.reordering_window(self.track.mss);
         let Some(board) = self.plain.as_mut().and_then(|plain| plain.board.as_mut()) else { return };
         if board.first_lost(now, &patience).is_some() {
             board.prior = Some(self.congestion.begin_repair(&self.track));
@@ -98,7 +98,7 @@ impl Flow {
         let Some(board) = self.plain.as_ref()?.board.as_ref() else {
             return (in_flight > 0).then(|| Step::Send { offset: 0, len: in_flight.min(mss) });
         };
-        let patience = self.congestion.patience_with(self.track.mss);
+        let patience = self.congestion.reordering_window(self.track.mss);
         let (start, end) = board.first_lost(now, &patience)?;
         let len = end.since(start).min(mss);
         let is_clear = self.repeats
@@ -124,7 +124,7 @@ impl Flow {
     pub(crate) fn under_way(&self, now: Instant) -> (usize, Option<Instant>) {
         let board = self.plain.as_ref().and_then(|plain| plain.board.as_ref());
         let Some(board) = board else { return (self.track.in_flight(), None) };
-        let patience = self.congestion.patience_with(self.track.mss);
+        let patience = self.congestion.reordering_window(self.track.mss);
         (board.pipe(self.track.next, now, &patience), board.next_lost_at(now, &patience))
     }
 }

@@ -37,7 +37,7 @@ struct Hole {
 
 /// How long is waited for what may only be late.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Patience {
+pub(crate) struct ReorderingWindow {
     /// By how much this way is known to mix segments up.
     pub(crate) reordering: Duration,
     /// For a hole with few segments behind it.
@@ -48,7 +48,7 @@ pub(crate) struct Patience {
 
 /// What an acknowledgement has told.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) struct News {
+pub(crate) struct SackUpdate {
     /// How old a hole was that was filled without our help: something was late.
     pub(crate) late: Option<Duration>,
     /// How long after it was sent again something came: too soon, and it was not lost.
@@ -83,14 +83,14 @@ impl Scoreboard {
     }
 
     /// The peer has everything before `una`.
-    pub(crate) fn acknowledge(&mut self, una: TcpSeqNumber, now: Instant, news: &mut News) {
+    pub(crate) fn acknowledge(&mut self, una: TcpSeqNumber, now: Instant, news: &mut SackUpdate) {
         let first = self.holes.first().map_or(una, |hole| hole.start.min(una));
         self.fill((first, una), now, news);
         self.top = self.top.max(una);
     }
 
     /// The peer has the bytes of a block that lies within what is under way.
-    pub(crate) fn take(&mut self, block: (TcpSeqNumber, TcpSeqNumber), now: Instant, news: &mut News) {
+    pub(crate) fn take(&mut self, block: (TcpSeqNumber, TcpSeqNumber), now: Instant, news: &mut SackUpdate) {
         let (left, right) = block;
         if self.holes.len() >= MOST_HOLES {
             return;
@@ -102,7 +102,7 @@ impl Scoreboard {
         self.top = self.top.max(right);
     }
 
-    fn fill(&mut self, (left, right): (TcpSeqNumber, TcpSeqNumber), now: Instant, news: &mut News) {
+    fn fill(&mut self, (left, right): (TcpSeqNumber, TcpSeqNumber), now: Instant, news: &mut SackUpdate) {
         let touches = |hole: &Hole| left < hole.end && right > hole.start;
         if !self.holes.iter().any(touches) {
             return;
@@ -124,7 +124,7 @@ impl Scoreboard {
         self.holes = rest;
     }
 
-    fn learn(&mut self, hole: &Hole, now: Instant, news: &mut News) {
+    fn learn(&mut self, hole: &Hole, now: Instant, news: &mut SackUpdate) {
         let age = now - hole.seen_at;
         let Some(Repeat { at, .. }) = hole.repeat else {
             if hole.end > self.lost_below {
@@ -154,7 +154,7 @@ impl Scoreboard {
     }
 
     /// Takes repetitions for lost that should have arrived by now.
-    pub(crate) fn recheck(&mut self, patience: &Patience) {
+    pub(crate) fn recheck(&mut self, patience: &ReorderingWindow) {
         let (top, arrived) = (self.top, self.arrived);
         let is_lost = |repeat: &Repeat| {
             let is_overtaken = top.since(repeat.after) >= DUPLICATES * patience.mss.max(1);
@@ -176,7 +176,7 @@ impl Scoreboard {
     }
 
     /// When a hole counts as lost, unless it is filled.
-    fn lost_at(&self, hole: &Hole, above: usize, patience: &Patience) -> Instant {
+    fn lost_at(&self, hole: &Hole, above: usize, patience: &ReorderingWindow) -> Instant {
         if hole.end <= self.lost_below {
             return hole.seen_at;
         }
@@ -185,7 +185,7 @@ impl Scoreboard {
     }
 
     /// Bytes under way: what is neither there nor lost (RFC 6675 section 4, `SetPipe`).
-    pub(crate) fn pipe(&self, next: TcpSeqNumber, now: Instant, patience: &Patience) -> usize {
+    pub(crate) fn pipe(&self, next: TcpSeqNumber, now: Instant, patience: &ReorderingWindow) -> usize {
         let behind = next.since(self.top);
         let is_under_way = |&(hole, above): &(&Hole, usize)| {
             hole.repeat.is_some() || self.lost_at(hole, above, patience) > now
@@ -202,7 +202,7 @@ impl Scoreboard {
     pub(crate) fn first_lost(
         &self,
         now: Instant,
-        patience: &Patience,
+        patience: &ReorderingWindow,
     ) -> Option<(TcpSeqNumber, TcpSeqNumber)> {
         let waits = |(hole, above): &(&Hole, usize)| {
             hole.repeat.is_none() && self.lost_at(hole, *above, patience) <= now
@@ -211,7 +211,7 @@ impl Scoreboard {
     }
 
     /// When the next hole will count as lost, if none does before.
-    pub(crate) fn next_lost_at(&self, now: Instant, patience: &Patience) -> Option<Instant> {
+    pub(crate) fn next_lost_at(&self, now: Instant, patience: &ReorderingWindow) -> Option<Instant> {
         let at = |(hole, above): (&Hole, usize)| {
             let at = self.lost_at(hole, above, patience);
             (hole.repeat.is_none() && at > now).then_some(at)
@@ -242,8 +242,8 @@ mod tests {
     use super::*;
 
     const MSS: usize = 1000;
-    const PATIENCE: Patience =
-        Patience { reordering: Duration::ZERO, few: Duration::from_millis(5), mss: MSS };
+    const PATIENCE: ReorderingWindow =
+        ReorderingWindow { reordering: Duration::ZERO, few: Duration::from_millis(5), mss: MSS };
 
     /// The number of a segment's first byte.
     fn seg(index: usize) -> TcpSeqNumber {
@@ -256,10 +256,10 @@ mod tests {
 
     /// The peer lacks segments 0 and 2 of ten, and has up to 6.
     fn two_holes() -> Scoreboard {
-        let (mut board, mut news) = (Scoreboard::new(seg(0)), News::default());
+        let (mut board, mut news) = (Scoreboard::new(seg(0)), SackUpdate::default());
         board.take((seg(1), seg(2)), ms(0), &mut news);
         board.take((seg(3), seg(6)), ms(0), &mut news);
-        assert_eq!(news, News::default());
+        assert_eq!(news, SackUpdate::default());
         board
     }
 
@@ -276,7 +276,7 @@ mod tests {
 
     #[test]
     fn one_segment_behind_a_hole_is_enough_after_a_while() {
-        let (mut board, mut news) = (Scoreboard::new(seg(0)), News::default());
+        let (mut board, mut news) = (Scoreboard::new(seg(0)), SackUpdate::default());
         board.take((seg(1), seg(2)), ms(0), &mut news);
         assert_eq!(board.first_lost(ms(0), &PATIENCE), None);
         assert_eq!(board.next_lost_at(ms(0), &PATIENCE), Some(ms(5)));
@@ -285,7 +285,7 @@ mod tests {
 
     #[test]
     fn a_hole_that_fills_itself_was_late() {
-        let (mut board, mut news) = (two_holes(), News::default());
+        let (mut board, mut news) = (two_holes(), SackUpdate::default());
         board.take((seg(2), seg(3)), ms(3), &mut news);
         assert_eq!(news.late, Some(Duration::from_millis(3)));
         board.acknowledge(seg(6), ms(4), &mut news);
@@ -295,7 +295,7 @@ mod tests {
 
     #[test]
     fn a_repetition_is_lost_when_later_segments_arrive() {
-        let (mut board, mut news) = (two_holes(), News::default());
+        let (mut board, mut news) = (two_holes(), SackUpdate::default());
         board.repeated(seg(0), seg(1), seg(10), ms(1));
         board.repeated(seg(2), seg(3), seg(10), ms(1));
         board.take((seg(10), seg(12)), ms(20), &mut news);
@@ -308,7 +308,7 @@ mod tests {
 
     #[test]
     fn a_repetition_is_lost_when_a_later_one_arrives() {
-        let (mut board, mut news) = (two_holes(), News::default());
+        let (mut board, mut news) = (two_holes(), SackUpdate::default());
         board.repeated(seg(0), seg(1), seg(10), ms(1));
         board.repeated(seg(2), seg(3), seg(10), ms(10));
         board.take((seg(2), seg(3)), ms(30), &mut news);
@@ -334,7 +334,7 @@ mod tests {
 
     #[test]
     fn a_peer_that_takes_back_what_it_had_is_sent_all() {
-        let (mut board, mut news) = (Scoreboard::new(seg(0)), News::default());
+        let (mut board, mut news) = (Scoreboard::new(seg(0)), SackUpdate::default());
         board.take((seg(1), seg(3)), ms(0), &mut news);
         board.acknowledge(seg(1), ms(0), &mut news);
         board.lose_all(seg(1), seg(10), ms(200));
@@ -343,7 +343,7 @@ mod tests {
 
     #[test]
     fn holes_are_bounded() {
-        let (mut board, mut news) = (Scoreboard::new(seg(0)), News::default());
+        let (mut board, mut news) = (Scoreboard::new(seg(0)), SackUpdate::default());
         for index in 0..10_000 {
             board.take((seg(0) + (2 * index + 1), seg(0) + (2 * index + 2)), ms(0), &mut news);
         }

@@ -15,7 +15,7 @@ use crate::wire;
 
 /// How a frame is to be cut.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Cut {
+pub struct TsoParams {
     /// Payload of each segment but the last, in bytes.
     pub segment_bytes: u16,
     /// The headers in front of the payload, the frame's own among them, which each segment gets.
@@ -32,7 +32,7 @@ pub trait Segmenter: Device {
     }
 
     /// Sends a frame of `len` bytes, which `fill` writes, as segments. False, and nothing done, if it cannot.
-    fn send_to_be_cut(&mut self, _cut: Cut, _len: usize, _fill: impl FnOnce(&mut [u8])) -> bool {
+    fn send_to_be_cut(&mut self, _cut: TsoParams, _len: usize, _fill: impl FnOnce(&mut [u8])) -> bool {
         false
     }
 }
@@ -65,8 +65,8 @@ impl Flow {
     }
 
     /// How a frame of this flow's is cut.
-    pub(crate) fn cut(&self) -> Cut {
+    pub(crate) fn cut(&self) -> TsoParams {
         let header_bytes = (HEADER_LEN + wire::headers_len(self.local)) as u16;
-        Cut { segment_bytes: self.track.mss, header_bytes, is_ipv4: self.local.is_ipv4() }
+        TsoParams { segment_bytes: self.track.mss, header_bytes, is_ipv4: self.local.is_ipv4() }
     }
 }

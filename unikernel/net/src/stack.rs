@@ -16,13 +16,13 @@ use crate::config::{Config, NetConfig};
 use crate::control::Control;
 use crate::cookies::Cookies;
 use crate::counters::{Counters, Traffic};
+use crate::delayed_acks::DelayedAcks;
 use crate::flow_table::FlowTable;
 use crate::groups::Groups;
-use crate::icmp_errors::NarrowPaths;
+use crate::icmp_errors::PmtuCache;
 use crate::id::{SocketId, TcpId, UdpId};
 use crate::isn::Numbers;
 use crate::key::Seed;
-use crate::late::Late;
 use crate::listener::Listeners;
 use crate::neighbor::Neighbors;
 use crate::phy::{Capabilities, Loopback, ip_capabilities, loopback_capabilities};
@@ -74,7 +74,7 @@ impl Interfaces {
     }
 
     /// An interface for the birth of one flow, which draws its sequence number from `seed`.
-    pub(crate) fn newborn(&self, is_loopback: bool, seed: u64, now: Instant) -> Interface {
+    pub(crate) fn for_new_connection(&self, is_loopback: bool, seed: u64, now: Instant) -> Interface {
         if is_loopback {
             ip_interface(&loopback_capabilities(), seed, now)
         } else {
@@ -117,7 +117,7 @@ pub struct Stack {
     pub(crate) reassembly: Reassembly,
     pub(crate) groups: Groups,
     pub(crate) has_nic: bool,
-    pub(crate) narrow: NarrowPaths,
+    pub(crate) pmtu: PmtuCache,
     /// Frames of the stack's own, ready for the NIC.
     pub(crate) outbox: VecDeque<Vec<u8>>,
     pub(crate) traffic: Traffic,
@@ -144,7 +144,7 @@ pub struct Stack {
     pub(crate) timers: Timers,
     pub(crate) dirty: Vec<TcpId>,
     /// Flows that owe an acknowledgement, which may wait for data to travel with.
-    pub(crate) late: Late,
+    pub(crate) delayed_acks: DelayedAcks,
     pub(crate) starved: Starved,
     /// How many flows in `dirty` and frames in `outbox` found the device full.
     pub(crate) blocked: (usize, usize),
@@ -199,7 +199,7 @@ impl Stack {
             reassembly: Reassembly::default(),
             groups: Groups::default(),
             has_nic,
-            narrow: NarrowPaths::default(),
+            pmtu: PmtuCache::default(),
             outbox: VecDeque::new(),
             traffic: Traffic::default(),
             nobody: SocketSet::new(Vec::new()),
@@ -215,7 +215,7 @@ impl Stack {
             copy: Vec::new(),
             timers: Timers::default(),
             dirty: Vec::new(),
-            late: Late::default(),
+            delayed_acks: DelayedAcks::default(),
             starved: Starved::default(),
             blocked: (0, 0),
             events: Vec::new(),
@@ -303,7 +303,7 @@ impl Stack {
         let autoconf = autoconf.filter(|at| *at < crate::timers::NEVER);
         [
             self.timers.next(),
-            self.late.next(),
+            self.delayed_acks.next(),
             self.starved.next(),
             control,
             autoconf,

@@ -131,7 +131,7 @@ impl Stack {
         let is_loopback = path == crate::flow::Path::Loopback;
         let flow = self.flows.get_mut(id).ok_or(ConnectError::NoMemory)?;
         let seed = seed_for(number, (self.random)());
-        let mut interface = self.interfaces.newborn(is_loopback, seed, self.now);
+        let mut interface = self.interfaces.for_new_connection(is_loopback, seed, self.now);
         let connect = |socket: &mut Socket<'_>| socket.connect(interface.context(), remote, local).is_ok();
         if !flow.socket_mut().is_some_and(connect) {
             self.drop_flow(id);

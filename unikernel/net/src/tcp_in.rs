@@ -9,7 +9,7 @@ use crate::error::SocketError;
 use crate::flow::{Owner, Path, View};
 use crate::guard::Judgement;
 use crate::id::{ListenerId, TcpId};
-use crate::ingress::Link;
+use crate::ingress::RxOrigin;
 use crate::key::FlowKey;
 use crate::phy::{Inbound, LOOPBACK_MTU};
 use crate::segment::Segment;
@@ -22,16 +22,16 @@ use crate::wire;
 impl Stack {
     /// Takes in a segment for one of our addresses.
     #[inline]
-    pub(crate) fn segment_in<T: TxToken>(&mut self, segment: &Segment<'_>, link: Link, token: T) {
+    pub(crate) fn segment_in<T: TxToken>(&mut self, segment: &Segment<'_>, link: RxOrigin, token: T) {
         let key = segment.key();
         let hash = self.seed.hash(&key);
         match self.flows.find(hash, &key) {
             Some(id) if segment.is_opening() && self.is_over(id) => {
                 self.flows.unlist(&self.seed, id);
-                self.stray_in(hash, &key, segment, link, token);
+                self.no_socket_rx(hash, &key, segment, link, token);
             }
             Some(id) => self.flow_in(id, segment, link, token),
-            None => self.stray_in(hash, &key, segment, link, token),
+            None => self.no_socket_rx(hash, &key, segment, link, token),
         }
     }
 
@@ -109,14 +109,14 @@ impl Stack {
         is_awake
     }
 
-    fn flow_in<T: TxToken>(&mut self, id: TcpId, segment: &Segment<'_>, link: Link, token: T) {
+    fn flow_in<T: TxToken>(&mut self, id: TcpId, segment: &Segment<'_>, link: RxOrigin, token: T) {
         if segment.is_urgent() {
             self.urgent_in(id, segment);
         }
-        let is_twice = self.flows.get(id).is_some_and(|flow| flow.hears_twice(segment));
+        let is_twice = self.flows.get(id).is_some_and(|flow| flow.is_duplicate(segment));
         let is_done = self.plain_in(id, segment, link);
         if is_twice {
-            return self.tell_twice(id, segment, link, token);
+            return self.send_dsack(id, segment, link, token);
         }
         if is_done {
             return;
@@ -126,7 +126,7 @@ impl Stack {
             // answer.
             self.drop_flow(id);
             let key = segment.key();
-            return self.stray_in(self.seed.hash(&key), &key, segment, link, token);
+            return self.no_socket_rx(self.seed.hash(&key), &key, segment, link, token);
         }
         if self.is_beside_handshake(id, segment) {
             return self.counters.cookies_missed += 1;
@@ -149,7 +149,7 @@ impl Stack {
             self.counters.backlog_full += 1;
             return;
         }
-        if let Link::Nic(header) = link {
+        if let RxOrigin::Nic(header) = link {
             flow.path = Path::Link(header);
         }
         let before = flow.view();
@@ -161,8 +161,8 @@ impl Stack {
             return self.mark_dirty(id);
         }
         let (interface, traffic) = match link {
-            Link::Loopback => (&mut self.interfaces.loopback, None),
-            Link::Nic(_) => (&mut self.interfaces.link, Some(&self.traffic)),
+            RxOrigin::Loopback => (&mut self.interfaces.loopback, None),
+            RxOrigin::Nic(_) => (&mut self.interfaces.link, Some(&self.traffic)),
         };
         let seen = Seen::default();
         let is_summed = traffic.is_some() && self.checksums.tcp.tx();
@@ -243,12 +243,12 @@ impl Stack {
     }
 
     /// A segment for no flow.
-    fn stray_in<T: TxToken>(
+    fn no_socket_rx<T: TxToken>(
         &mut self,
         hash: u64,
         key: &FlowKey,
         segment: &Segment<'_>,
-        link: Link,
+        link: RxOrigin,
         token: T,
     ) {
         if let Some(last) = self.time_wait.find(hash, key)
@@ -256,7 +256,7 @@ impl Stack {
         {
             return self.time_wait_in(last, segment, link, token);
         }
-        let is_refused = self.listeners.is_refusing && segment.is_opening() && link != Link::Loopback;
+        let is_refused = self.listeners.is_refusing && segment.is_opening() && link != RxOrigin::Loopback;
         let listener = match segment.may_concern_listener() && !is_refused {
             true => self.listener_for(hash, segment.local, link),
             false => None,
@@ -275,16 +275,16 @@ impl Stack {
             None if segment.is_rst() => self.counters.resets_received += 1,
             _ => {
                 self.counters.no_listener += 1;
-                self.answer_for_nobody(segment.packet, link, token);
+                self.send_rst_or_unreachable(segment.packet, link, token);
             }
         }
     }
 
     /// Who listens at an address. If nobody does, those on the loopback address are asked, if they may be reached from
     /// outside.
-    fn listener_for(&self, hash: u64, local: SocketAddr, link: Link) -> Option<ListenerId> {
+    fn listener_for(&self, hash: u64, local: SocketAddr, link: RxOrigin) -> Option<ListenerId> {
         let listener = self.listeners.lookup(local.ip(), local.port(), hash);
-        let is_open = link != Link::Loopback && self.config.open_loopback.has(local.port());
+        let is_open = link != RxOrigin::Loopback && self.config.open_loopback.has(local.port());
         match listener {
             None if is_open => self.listeners.lookup_loopback(local, hash),
             listener => listener,
@@ -305,7 +305,7 @@ impl Stack {
     /// The peer repeats itself: it has not seen our last acknowledgement. Or it resets, which ends
     /// TIME-WAIT if it is exactly in sequence (RFC 5961): so a peer answers our acknowledgement
     /// when it wants to connect anew and its SYN did not show that it is new.
-    fn time_wait_in<T: TxToken>(&mut self, last: Final, segment: &Segment<'_>, link: Link, token: T) {
+    fn time_wait_in<T: TxToken>(&mut self, last: Final, segment: &Segment<'_>, link: RxOrigin, token: T) {
         if segment.is_rst() {
             if segment.sequence() == last.receive_next {
                 let key = segment.key();
@@ -324,7 +324,7 @@ impl Stack {
     }
 
     /// Answers a packet with another.
-    pub(crate) fn answer<T: TxToken>(&self, packet: &[u8], link: Link, token: T) {
+    pub(crate) fn answer<T: TxToken>(&self, packet: &[u8], link: RxOrigin, token: T) {
         let header = link.header();
         let front = header.as_ref().map_or(&[][..], |header| header);
         token.consume(front.len() + packet.len(), |buffer| {

@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use unikernel_net::smoltcp::time::Duration;
 use unikernel_net::{
-    BindOptions, Config, Filter, HeaderOptions, Ipv6Config, MulticastOptions, PathDiscovery, Protocol, Rule,
-    SendError, SendOptions, UdpId, Verdict,
+    Action, BindOptions, Config, Filter, HeaderOptions, Ipv6Config, MulticastOptions, PathDiscovery,
+    Protocol, Rule, SendError, SendOptions, UdpId,
 };
 
 use super::frame::{ETHERNET, ICMP, ICMPV6, TCP, UDP, arp_reply, ethernet, ipv4, mend};
@@ -114,9 +114,9 @@ fn good(input: &mut Input<'_>, quoted: &[u8]) -> Vec<u8> {
 pub(crate) fn run(data: &[u8]) {
     let mut input = Input::new(data);
     let rule =
-        Rule { verdict: Verdict::Deny, protocol: Some(Protocol::Udp), ports: Some(9..=9), source: None };
+        Rule { verdict: Action::Deny, protocol: Some(Protocol::Udp), ports: Some(9..=9), source: None };
     let rules = if input.flag() { vec![rule] } else { Vec::new() };
-    let filter = Filter { rules, otherwise: Verdict::Allow };
+    let filter = Filter { rules, otherwise: Action::Allow };
     let ipv6 = Ipv6Config { detects_duplicates: input.flag(), ..Ipv6Config::default() };
     let mut host = Host::new(Config { filter, ipv6, ..config(fixed()) });
     let bind = |host: &mut Host, at: &str| {

@@ -6,7 +6,7 @@ use super::virtio::{self, OpenError, VirtioDevice};
 use crate::platform::acpi::MmioDevice;
 use crate::platform::pci::{self, Function};
 
-/// A way to find devices. How one is talked to afterwards is its [`Link`](virtio::transport::Link).
+/// A way to find devices. How one is talked to afterwards is its [`VirtioTransport`](virtio::transport::VirtioTransport).
 pub(crate) trait Bus {
     /// Opens the devices that have a driver, in the order in which they are named. Tells of those that somebody may miss.
     fn open_devices(&self) -> Vec<VirtioDevice>;

@@ -36,7 +36,7 @@ pub(super) struct Interface {
 
 /// An interface that the app names.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Link {
+pub(crate) enum InterfaceId {
     /// `lo`.
     Loopback,
     /// A card, by its place among them.
@@ -128,7 +128,7 @@ fn best_route(to: IpAddr) -> Option<usize> {
     ranks.min().map(|(_, _, card)| card)
 }
 
-impl Link {
+impl InterfaceId {
     /// The interface with a number (netdevice(7)).
     pub(crate) fn by_number(number: u32) -> Option<Self> {
         match number {
@@ -178,15 +178,15 @@ impl Link {
 /// The number of the interface that a packet came in by to a shard.
 pub(super) fn number_of(link: GroupLink, shard: usize) -> u32 {
     let card = if link == GroupLink::Nic { card_with(shard) } else { None };
-    card.map_or(Link::Loopback, Link::Card).number()
+    card.map_or(InterfaceId::Loopback, InterfaceId::Card).number()
 }
 
 /// Splits an address that an app gave into what stacks know and the card that its scope names (ipv6(7),
 /// `sin6_scope_id`).
 pub(super) fn unscoped(address: SocketAddr) -> (SocketAddr, Option<usize>) {
     let SocketAddr::V6(v6) = address else { return (address, None) };
-    let card = match Link::by_number(v6.scope_id()) {
-        Some(Link::Card(card)) => Some(card),
+    let card = match InterfaceId::by_number(v6.scope_id()) {
+        Some(InterfaceId::Card(card)) => Some(card),
         _ => None,
     };
     (SocketAddr::new(IpAddr::V6(*v6.ip()), v6.port()), card)
@@ -196,7 +196,7 @@ pub(super) fn unscoped(address: SocketAddr) -> (SocketAddr, Option<usize>) {
 pub(super) fn scoped(address: SocketAddr, shard: usize) -> SocketAddr {
     match address {
         SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() => {
-            let number = card_with(shard).map_or(0, |card| Link::Card(card).number());
+            let number = card_with(shard).map_or(0, |card| InterfaceId::Card(card).number());
             SocketAddrV6::new(*v6.ip(), v6.port(), 0, number).into()
         }
         address => address,

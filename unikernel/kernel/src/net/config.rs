@@ -4,8 +4,8 @@
 use unikernel_cmdline::{Address, CardOptions, FilterProtocol, FilterRule, Options, Route};
 use unikernel_net::smoltcp::wire::{EthernetAddress, IpCidr, Ipv4Cidr, Ipv6Cidr};
 use unikernel_net::{
-    Addressing, Config, Filter, Ipv4Config, Ipv6Config, OpenLoopback, Protocol, RouteEntry, Rule, Shard,
-    Verdict,
+    Action, Addressing, Config, Filter, Ipv4Config, Ipv6Config, OpenLoopback, Protocol, RouteEntry, Rule,
+    Shard,
 };
 
 use crate::kmem::{frames, heap};
@@ -105,13 +105,13 @@ fn open_loopback(options: &Options) -> OpenLoopback {
 }
 
 fn filter(options: &Options) -> Filter {
-    let otherwise = if options.denies_by_default { Verdict::Deny } else { Verdict::Allow };
+    let otherwise = if options.denies_by_default { Action::Deny } else { Action::Allow };
     Filter { rules: options.filter_rules.iter().map(rule).collect(), otherwise }
 }
 
 fn rule(rule: &FilterRule) -> Rule {
     Rule {
-        verdict: if rule.is_allowed { Verdict::Allow } else { Verdict::Deny },
+        verdict: if rule.is_allowed { Action::Allow } else { Action::Deny },
         protocol: rule.protocol.map(|protocol| match protocol {
             FilterProtocol::Tcp => Protocol::Tcp,
             FilterProtocol::Udp => Protocol::Udp,

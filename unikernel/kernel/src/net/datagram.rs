@@ -8,7 +8,7 @@ use core::sync::atomic::AtomicUsize;
 use unikernel_net::{Stack, UdpId};
 
 use super::address::{Family, UserAddress};
-use super::cards::{self, Link};
+use super::cards::{self, InterfaceId};
 use super::options::SocketOptions;
 use super::peek_offset::PeekOffset;
 use super::routes::to_file;
@@ -35,7 +35,7 @@ const MAX_SOURCES: usize = 64;
 static PORTS: SpinLock<()> = SpinLock::new(());
 
 /// A group, and the interface that was named for it.
-type Joined = (IpAddr, Option<Link>);
+type Joined = (IpAddr, Option<InterfaceId>);
 
 /// A UDP socket: a port, once it has one.
 pub(crate) struct Datagram {
@@ -124,7 +124,12 @@ impl Datagram {
     }
 
     /// Joins a group for what one sender sends to it.
-    pub(crate) fn join_source(&self, group: IpAddr, source: IpAddr, link: Option<Link>) -> Result<(), Errno> {
+    pub(crate) fn join_source(
+        &self,
+        group: IpAddr,
+        source: IpAddr,
+        link: Option<InterfaceId>,
+    ) -> Result<(), Errno> {
         let is_first = {
             let sources = self.sources.lock();
             if sources.contains(&(group, source)) {
@@ -151,7 +156,7 @@ impl Datagram {
         &self,
         group: IpAddr,
         source: IpAddr,
-        link: Option<Link>,
+        link: Option<InterfaceId>,
     ) -> Result<(), Errno> {
         let (is_known, count) = {
             let sources = self.sources.lock();
@@ -185,7 +190,7 @@ impl Datagram {
     }
 
     /// Joins a group.
-    pub(crate) fn join(&self, group: IpAddr, link: Option<Link>) -> Result<(), Errno> {
+    pub(crate) fn join(&self, group: IpAddr, link: Option<InterfaceId>) -> Result<(), Errno> {
         let port = self.port.lock();
         if let Some(id) = port.id {
             return join_by(id, group, link);
@@ -205,18 +210,19 @@ impl Datagram {
     }
 
     /// Leaves a group: that of a link, or if none is named the first.
-    pub(crate) fn leave(&self, group: IpAddr, link: Option<Link>) -> Result<(), Errno> {
+    pub(crate) fn leave(&self, group: IpAddr, link: Option<InterfaceId>) -> Result<(), Errno> {
         if self.sources.lock().iter().any(|(known, _)| *known == group) {
             self.change_sources(|sources| sources.retain(|(known, _)| *known != group));
         }
         let port = self.port.lock();
         if let Some(id) = port.id {
             let card = match link {
-                Some(Link::Card(card)) => Some(card),
-                Some(Link::Loopback) | None => None,
+                Some(InterfaceId::Card(card)) => Some(card),
+                Some(InterfaceId::Loopback) | None => None,
             };
             let is_meant = |shard: &usize| card.is_none_or(|card| cards::first_of(card) == *shard);
-            let leave = |shard| shards::lock(shard).stack.udp_leave(id, group, link.map(Link::in_stack));
+            let leave =
+                |shard| shards::lock(shard).stack.udp_leave(id, group, link.map(InterfaceId::in_stack));
             let mut outcomes = cards::firsts().filter(is_meant).map(leave);
             let first = outcomes.next().ok_or(Errno::ENODEV)?;
             return Ok(outcomes.fold(first, Result::or)?);
@@ -251,12 +257,12 @@ impl Datagram {
         let Some((to, scope)) = to else { return (net, None) };
         drop(net);
         let header = control.headers[usize::from(to.is_ipv6())];
-        let card_of = |link: Option<Link>| match link {
-            Some(Link::Card(card)) => Some(card),
-            Some(Link::Loopback) | None => None,
+        let card_of = |link: Option<InterfaceId>| match link {
+            Some(InterfaceId::Card(card)) => Some(card),
+            Some(InterfaceId::Loopback) | None => None,
         };
         let group_link = options.hints.multicast_link.filter(|_| to.ip().is_multicast());
-        let wished = card_of(Link::by_number(header.interface)).or(options.card).or(scope);
+        let wished = card_of(InterfaceId::by_number(header.interface)).or(options.card).or(scope);
         let from = header.source.or(local.map(|local| local.ip()));
         let card = cards::towards(to.ip(), from, wished.or(card_of(group_link)));
         (shards::lock(cards::first_of(card)), Some(to))
@@ -363,13 +369,13 @@ fn on_each_card(mut act: impl FnMut(&mut Guard)) {
 }
 
 /// Joins a group on a link, or where a route leads to it.
-fn join_by(id: UdpId, group: IpAddr, link: Option<Link>) -> Result<(), Errno> {
+fn join_by(id: UdpId, group: IpAddr, link: Option<InterfaceId>) -> Result<(), Errno> {
     let card = match link {
-        Some(Link::Card(card)) => card,
-        Some(Link::Loopback) => 0,
+        Some(InterfaceId::Card(card)) => card,
+        Some(InterfaceId::Loopback) => 0,
         None => cards::towards(group, None, None),
     };
-    Ok(shards::lock(cards::first_of(card)).stack.udp_join(id, group, link.map(Link::in_stack))?)
+    Ok(shards::lock(cards::first_of(card)).stack.udp_join(id, group, link.map(InterfaceId::in_stack))?)
 }
 
 impl SocketOptions {

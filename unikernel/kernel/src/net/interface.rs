@@ -11,7 +11,7 @@ use linux_raw_sys::ioctl::{
 use linux_raw_sys::net::AF_INET;
 use unikernel_net::smoltcp::wire::Ipv4Cidr;
 
-use super::cards::{self, Link};
+use super::cards::{self, InterfaceId};
 use crate::abi::{Errno, SysResult};
 use crate::mem::user::UserPtr;
 
@@ -35,7 +35,7 @@ mod flag {
     pub(super) const LOWER_UP: u32 = 0x1_0000;
 }
 
-impl Link {
+impl InterfaceId {
     /// Its flags (netdevice(7)).
     pub(crate) fn flags(self) -> u32 {
         match self {
@@ -89,7 +89,7 @@ pub(super) fn ioctl(request: u32, argument: u64) -> Option<SysResult> {
 fn ask(request: u32, argument: u64) -> SysResult {
     let name = UserPtr::<[u8; NAME_BYTES]>::new(argument).read()?;
     let len = name.iter().position(|&byte| byte == 0).unwrap_or(NAME_BYTES);
-    let link = Link::by_name(&name[..len]).ok_or(Errno::ENODEV)?;
+    let link = InterfaceId::by_name(&name[..len]).ok_or(Errno::ENODEV)?;
     let place = argument + NAME_BYTES as u64;
     let number = |value: u32| UserPtr::new(place).write(value);
     let address = || link.ipv4().ok_or(Errno::EADDRNOTAVAIL);
@@ -104,7 +104,7 @@ fn ask(request: u32, argument: u64) -> SysResult {
         SIOCGIFNETMASK => UserPtr::new(place).write(sockaddr(address()?.netmask()))?,
         SIOCGIFBRDADDR => {
             // Loopback has none.
-            let everyone = address()?.broadcast().filter(|_| link != Link::Loopback);
+            let everyone = address()?.broadcast().filter(|_| link != InterfaceId::Loopback);
             UserPtr::new(place).write(sockaddr(everyone.unwrap_or(Ipv4Addr::UNSPECIFIED)))?;
         }
         _ => {
@@ -126,7 +126,7 @@ fn sockaddr(address: Ipv4Addr) -> [u8; 16] {
     bytes
 }
 
-fn padded_name(link: Link) -> [u8; NAME_BYTES] {
+fn padded_name(link: InterfaceId) -> [u8; NAME_BYTES] {
     let mut bytes = [0; NAME_BYTES];
     bytes[..link.name().len()].copy_from_slice(link.name().as_bytes());
     bytes
@@ -134,7 +134,7 @@ fn padded_name(link: Link) -> [u8; NAME_BYTES] {
 
 fn name(request: u64) -> SysResult {
     let number = UserPtr::<u32>::new(request + NAME_BYTES as u64).read()?;
-    let link = Link::by_number(number).ok_or(Errno::ENODEV)?;
+    let link = InterfaceId::by_number(number).ok_or(Errno::ENODEV)?;
     UserPtr::new(request).write(padded_name(link))?;
     Ok(0)
 }
@@ -146,7 +146,7 @@ fn list(argument: u64) -> SysResult {
     let place = UserPtr::<u64>::new(argument + 8).read()?;
     let fitting = if place == 0 { usize::MAX } else { room.max(0) as usize / REQUEST_BYTES };
     let mut count = 0;
-    for (link, address) in Link::all().filter_map(|link| Some((link, link.ipv4()?))).take(fitting) {
+    for (link, address) in InterfaceId::all().filter_map(|link| Some((link, link.ipv4()?))).take(fitting) {
         if place != 0 {
             let mut value = [0; VALUE_BYTES];
             value[..16].copy_from_slice(&sockaddr(address.address()));

@@ -7,7 +7,7 @@ use core::fmt::{self, Write};
 use unikernel_net::listing::{self, IpVersion, heading};
 use unikernel_net::{Counters, Stack};
 
-use super::cards::{self, Link};
+use super::cards::{self, InterfaceId};
 use super::{shards, unix};
 use crate::file::long_text::{List, LongText};
 
@@ -39,10 +39,10 @@ pub(crate) const LISTS: &[List] = &[
 ];
 
 /// The lines of each card below a heading.
-fn of_cards(heading: &str, write: impl Fn(&Stack, &mut String, Link)) -> String {
+fn of_cards(heading: &str, write: impl Fn(&Stack, &mut String, InterfaceId)) -> String {
     let mut text = String::from(heading);
     for (number, card) in cards::all().iter().enumerate() {
-        write(&shards::lock(card.shards.start).stack, &mut text, Link::Card(number));
+        write(&shards::lock(card.shards.start).stack, &mut text, InterfaceId::Card(number));
     }
     text
 }

@@ -15,6 +15,7 @@
 //! milliseconds at most, so that its last answers leave and new packets are acknowledged.
 
 pub(crate) mod address;
+mod cached_readiness;
 pub(crate) mod capture;
 pub(crate) mod cards;
 mod config;
@@ -33,7 +34,6 @@ mod routes;
 mod shards;
 pub(crate) mod socket;
 mod socket_file;
-mod standing;
 pub(crate) mod stream;
 mod transfer;
 pub(crate) mod unix;

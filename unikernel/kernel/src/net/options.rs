@@ -8,7 +8,7 @@ use unikernel_net::{
 };
 
 use super::address::Family;
-use super::cards::Link;
+use super::cards::InterfaceId;
 use super::socket::Direction;
 use crate::platform::time;
 
@@ -122,7 +122,7 @@ pub(crate) struct Hints {
     /// `SO_INCOMING_CPU` as the app set it. It says where data is wanted; the card decides.
     pub incoming_core: Option<i32>,
     /// `IP_MULTICAST_IF`, `IPV6_MULTICAST_IF`.
-    pub multicast_link: Option<Link>,
+    pub multicast_link: Option<InterfaceId>,
     /// `IP_MTU_DISCOVER`.
     pub path_discovery: u8,
     /// `IPV6_MTU_DISCOVER`.
@@ -291,7 +291,7 @@ impl SocketOptions {
     pub(super) fn multicast(&self, is_v6: bool) -> MulticastOptions {
         let hints = &self.hints;
         let is_looped = if is_v6 { hints.has_multicast_loop_v6 } else { hints.has_multicast_loop };
-        let link = hints.multicast_link.map(Link::in_stack);
+        let link = hints.multicast_link.map(InterfaceId::in_stack);
         MulticastOptions {
             hop_limit: hints.multicast_ttl,
             is_looped,

@@ -259,7 +259,7 @@ impl Socket {
     #[inline]
     pub(super) fn note_standing(&self, stack: &Stack, id: TcpId) {
         if let Kind::Stream(stream) = &self.kind {
-            stream.standing.note(stack, id);
+            stream.cached.note(stack, id);
         }
     }
 

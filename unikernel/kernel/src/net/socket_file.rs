@@ -60,7 +60,7 @@ impl File for Socket {
     #[inline]
     fn readiness_for(&self, wanted: Readiness) -> Readiness {
         match &self.kind {
-            Kind::Stream(stream) => stream.standing.readiness(wanted).unwrap_or_else(|| stream.readiness()),
+            Kind::Stream(stream) => stream.cached.readiness(wanted).unwrap_or_else(|| stream.readiness()),
             _ => self.readiness(),
         }
     }

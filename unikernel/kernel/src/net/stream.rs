@@ -9,13 +9,13 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use unikernel_net::{ListenerId, TcpInfo};
 
 use super::address::Family;
+use super::cached_readiness::CachedReadiness;
 use super::cards;
 use super::flows::{self, FlowId};
 use super::options::{Linger, SocketOptions};
 use super::peek_offset::PeekOffset;
 use super::routes::to_file;
 use super::socket::{Direction, Kind, Shutdown, Socket};
-use super::standing::Standing;
 use crate::abi::Errno;
 use crate::file::{Readiness, WaitMode};
 use crate::platform::time;
@@ -75,7 +75,7 @@ pub(crate) struct Stream {
     /// The id of the flow, or 0: what sending and receiving need, without the lock.
     flow: AtomicU64,
     /// How reading stands.
-    pub(super) standing: Standing,
+    pub(super) cached: CachedReadiness,
     /// `SO_RCVLOWAT`, which each call that receives looks at.
     pub(super) receive_low: AtomicU32,
     pub(super) peek_offset: PeekOffset,
@@ -85,7 +85,13 @@ impl Stream {
     fn connected(id: FlowId, options: &SocketOptions) -> Self {
         let (role, flow) = (SpinLock::new(Role::Flow(id, None)), AtomicU64::new(id.to_bits()));
         let receive_low = AtomicU32::new(options.tcp.receive_low);
-        Self { role, flow, standing: Standing::default(), receive_low, peek_offset: PeekOffset::default() }
+        Self {
+            role,
+            flow,
+            cached: CachedReadiness::default(),
+            receive_low,
+            peek_offset: PeekOffset::default(),
+        }
     }
 
     #[inline]
@@ -209,7 +215,7 @@ impl Stream {
     /// Gives up a connection that is over; answers why it is, if that was not told yet.
     fn leave_flow(&self, flow: FlowId) -> Result<(), Errno> {
         self.flow.store(0, Ordering::Relaxed);
-        self.standing.forget();
+        self.cached.forget();
         let mut net = flow.lock();
         let error = net.stack.tcp_take_error(flow.id);
         net.stack.tcp_close(flow.id);

@@ -195,7 +195,7 @@ impl Stream {
         } else {
             take(&mut net.stack, flow.id, into, done, |buffer, bytes| buffer.try_write(bytes))?;
         }
-        self.standing.note(&net.stack, flow.id);
+        self.cached.note(&net.stack, flow.id);
         Ok(())
     }
 

@@ -14,7 +14,7 @@ use super::{sockopt_tcp, sockopt_udp};
 use crate::abi::{Errno, SysResult};
 use crate::mem::user::{UserAbi, UserPtr, UserSlice};
 use crate::net::address::Family;
-use crate::net::cards::Link;
+use crate::net::cards::InterfaceId;
 use crate::net::options::{Linger, SocketOptions};
 use crate::net::socket::{Kind, Socket, kind_number};
 use crate::net::unix;
@@ -234,10 +234,10 @@ fn set_socket(socket: &Socket, name: u32, value: Value) -> Result<(), Errno> {
 /// Binds to a card by its name, or with an empty one to none (socket(7)). Loopback alone cannot be had.
 fn bind_to_device(socket: &Socket, value: Value) -> Result<(), Errno> {
     let name = value.name()?;
-    let card = match Link::by_name(&name) {
+    let card = match InterfaceId::by_name(&name) {
         _ if name.is_empty() => None,
-        Some(Link::Card(card)) => Some(card),
-        Some(Link::Loopback) => return Err(Errno::ENOPROTOOPT),
+        Some(InterfaceId::Card(card)) => Some(card),
+        Some(InterfaceId::Loopback) => return Err(Errno::ENOPROTOOPT),
         None => return Err(Errno::ENODEV),
     };
     socket.set_options(|options| options.card = card);
@@ -308,7 +308,7 @@ fn get_socket(socket: &Socket, name: u32, place: Place) -> SysResult {
         SO_SNDTIMEO | SO_SNDTIMEO_NEW => place.timeout(options.send_timeout_ns),
         SO_RCVBUF => place.int(options.tcp.receive_buffer.unwrap_or(default_buffers(socket).0 as i32)),
         SO_SNDBUF => place.int(options.tcp.send_buffer.unwrap_or(default_buffers(socket).1 as i32)),
-        SO_BINDTODEVICE => match options.card.map(|card| Link::Card(card).name()) {
+        SO_BINDTODEVICE => match options.card.map(|card| InterfaceId::Card(card).name()) {
             Some(_) if place.room < NAME_BYTES => Err(Errno::EINVAL),
             Some(name) => place.write(&[name.as_bytes(), &[0]].concat()),
             None => place.write(&[]),

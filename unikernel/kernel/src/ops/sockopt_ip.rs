@@ -7,7 +7,7 @@ use linux_raw_sys::net::*;
 use super::sockopt::{Place, Value};
 use crate::abi::{Errno, SysResult};
 use crate::net::address::{Address, Family};
-use crate::net::cards::{self, Link};
+use crate::net::cards::{self, InterfaceId};
 use crate::net::datagram::Datagram;
 use crate::net::options::{SocketOptions, Told, discovery};
 use crate::net::socket::{Kind, Socket};
@@ -21,7 +21,7 @@ const SO_ORIGINAL_DST: u32 = 80;
 const MREQ_V6_BYTES: usize = 20;
 
 /// A group and where it is joined.
-type Membership = (IpAddr, Option<Link>);
+type Membership = (IpAddr, Option<InterfaceId>);
 
 /// A time to live: -1 asks for the default.
 fn read_hops(value: Value) -> Result<u8, Errno> {
@@ -298,20 +298,20 @@ fn membership_v6(value: Value) -> Result<Membership, Errno> {
 }
 
 /// The link with an address of ours, or with a number if there is one.
-fn link_of(address: Ipv4Addr, number: i32) -> Result<Option<Link>, Errno> {
+fn link_of(address: Ipv4Addr, number: i32) -> Result<Option<InterfaceId>, Errno> {
     match address {
         _ if number != 0 => link_by_number(number),
         Ipv4Addr::UNSPECIFIED => Ok(None),
-        address if address.is_loopback() => Ok(Some(Link::Loopback)),
-        address => Ok(Some(Link::Card(cards::owner_of(address.into()).ok_or(Errno::ENODEV)?))),
+        address if address.is_loopback() => Ok(Some(InterfaceId::Loopback)),
+        address => Ok(Some(InterfaceId::Card(cards::owner_of(address.into()).ok_or(Errno::ENODEV)?))),
     }
 }
 
 /// The link with a number; none for 0.
-fn link_by_number(number: i32) -> Result<Option<Link>, Errno> {
+fn link_by_number(number: i32) -> Result<Option<InterfaceId>, Errno> {
     match u32::try_from(number) {
         Ok(0) => Ok(None),
-        Ok(number) => Ok(Some(Link::by_number(number).ok_or(Errno::ENODEV)?)),
+        Ok(number) => Ok(Some(InterfaceId::by_number(number).ok_or(Errno::ENODEV)?)),
         Err(_) => Err(Errno::ENODEV),
     }
 }
@@ -327,7 +327,7 @@ fn join(socket: &Socket, (group, link): Membership) -> Result<(), Errno> {
 fn with_source(
     socket: &Socket,
     value: Value,
-    step: fn(&Datagram, IpAddr, IpAddr, Option<Link>) -> Result<(), Errno>,
+    step: fn(&Datagram, IpAddr, IpAddr, Option<InterfaceId>) -> Result<(), Errno>,
 ) -> Result<(), Errno> {
     let bytes: [u8; 12] = value.read()?;
     let (group, interface, source) = (first(&bytes), first(&bytes[4..]), first(&bytes[8..]));

@@ -4,7 +4,7 @@
 use alloc::sync::Weak;
 use core::ops::Range;
 
-use unikernel_vfs::cache::{Clock, Counts, Verdict};
+use unikernel_vfs::cache::{Clock, Counts, Reclaim};
 
 use super::inode::Inode;
 use crate::kmem::frames;
@@ -38,8 +38,8 @@ pub(crate) fn shrink(wanted: usize) -> usize {
         return 0;
     }
     CLOCK.lock().sweep(wanted, |(inode, index)| {
-        let Some(inode) = inode.upgrade() else { return Verdict::Gone };
-        let Some(mut content) = inode.content.try_lock() else { return Verdict::Keep };
+        let Some(inode) = inode.upgrade() else { return Reclaim::Gone };
+        let Some(mut content) = inode.content.try_lock() else { return Reclaim::Keep };
         content.evict(*index, &COUNTS)
     })
 }

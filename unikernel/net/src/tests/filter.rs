@@ -9,12 +9,12 @@ use smoltcp::wire::{IpCidr, Ipv6Cidr};
 use super::fuzz::{segment, syn};
 use super::{any, *};
 
-fn rule(verdict: Verdict, protocol: Option<Protocol>, ports: Option<RangeInclusive<u16>>) -> Rule {
+fn rule(verdict: Action, protocol: Option<Protocol>, ports: Option<RangeInclusive<u16>>) -> Rule {
     Rule { verdict, protocol, ports, source: None }
 }
 
 fn only(rules: Vec<Rule>) -> Host {
-    Host::with(Config { filter: Filter { rules, otherwise: Verdict::Deny }, ..config(15) })
+    Host::with(Config { filter: Filter { rules, otherwise: Action::Deny }, ..config(15) })
 }
 
 fn feed(host: &mut Host, frame: Vec<u8>) {
@@ -25,7 +25,7 @@ fn feed(host: &mut Host, frame: Vec<u8>) {
 
 #[test]
 fn denied_segment_makes_no_state_and_gets_no_answer() {
-    let mut host = only(vec![rule(Verdict::Allow, Some(Protocol::Tcp), Some(80..=80))]);
+    let mut host = only(vec![rule(Action::Allow, Some(Protocol::Tcp), Some(80..=80))]);
     host.listen(80, 16);
     host.listen(81, 16);
     feed(&mut host, syn(4000, 81, 1));
@@ -39,9 +39,8 @@ fn denied_segment_makes_no_state_and_gets_no_answer() {
 
 #[test]
 fn first_rule_that_matches_decides() {
-    let own =
-        Rule { source: Some(IpCidr::new(ip(0).into(), 24)), ..rule(Verdict::Deny, None, Some(80..=90)) };
-    let mut host = only(vec![own, rule(Verdict::Allow, Some(Protocol::Tcp), None)]);
+    let own = Rule { source: Some(IpCidr::new(ip(0).into(), 24)), ..rule(Action::Deny, None, Some(80..=90)) };
+    let mut host = only(vec![own, rule(Action::Allow, Some(Protocol::Tcp), None)]);
     host.listen(80, 16);
     host.listen(91, 16);
     feed(&mut host, syn(4000, 80, 1));
@@ -76,11 +75,11 @@ fn conversations_begun_here_go_on() {
 #[test]
 fn open_filter_is_the_default() {
     assert!(Filter::default().is_open());
-    assert!(!Filter { rules: vec![], otherwise: Verdict::Deny }.is_open());
+    assert!(!Filter { rules: vec![], otherwise: Action::Deny }.is_open());
 }
 
 /// Says the same with words: walks the rules and compares bit by bit.
-fn model(filter: &Filter, protocol: Option<Protocol>, port: Option<u16>, source: IpAddr) -> Verdict {
+fn model(filter: &Filter, protocol: Option<Protocol>, port: Option<u16>, source: IpAddr) -> Action {
     let bits = |address: IpAddr| -> (Vec<bool>, bool) {
         let octets = match address {
             IpAddr::V4(v4) => v4.octets().to_vec(),
@@ -114,8 +113,8 @@ fn model(filter: &Filter, protocol: Option<Protocol>, port: Option<u16>, source:
     filter.otherwise
 }
 
-fn verdicts() -> impl Strategy<Value = Verdict> {
-    prop_oneof![Just(Verdict::Allow), Just(Verdict::Deny)]
+fn verdicts() -> impl Strategy<Value = Action> {
+    prop_oneof![Just(Action::Allow), Just(Action::Deny)]
 }
 
 fn protocols() -> impl Strategy<Value = Option<Protocol>> {
@@ -160,7 +159,7 @@ proptest! {
         filter in filters(), protocol in protocols(), source in addresses(),
     ) {
         // Ports above 15 are all alike: no rule ends in their midst.
-        let is_hopeless = (0u16..=16).all(|port| filter.judge(protocol, Some(port), source) == Verdict::Deny);
-        prop_assert!(filter.judge_fragment(protocol, source) == Verdict::Allow || is_hopeless);
+        let is_hopeless = (0u16..=16).all(|port| filter.judge(protocol, Some(port), source) == Action::Deny);
+        prop_assert!(filter.judge_fragment(protocol, source) == Action::Allow || is_hopeless);
     }
 }

@@ -78,8 +78,8 @@ fn rest_of_a_datagram_that_never_comes_is_forgotten() {
 #[test]
 fn denied_fragment_takes_no_memory() {
     let rules =
-        vec![Rule { verdict: Verdict::Allow, protocol: Some(Protocol::Tcp), ports: None, source: None }];
-    let filter = Filter { rules, otherwise: Verdict::Deny };
+        vec![Rule { verdict: Action::Allow, protocol: Some(Protocol::Tcp), ports: None, source: None }];
+    let filter = Filter { rules, otherwise: Action::Deny };
     let mut net = Net::with(Host::with(Config { filter, ..config(15) }), Host::new(1));
     let client = net.b.stack.udp_bind(any(0), BindOptions::default()).unwrap();
     send(&mut net.b, client, at(15, 53), &pattern(4000)).unwrap();

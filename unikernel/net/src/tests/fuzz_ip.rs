@@ -79,8 +79,8 @@ fn mend(frame: &mut [u8]) {
 fn damaged_frames_neither_panic_nor_fill_the_tables() {
     for seed in seeds(3) {
         let mut rng = Rng(seed);
-        let rules = vec![Rule { verdict: Verdict::Deny, protocol: None, ports: Some(0..=9), source: None }];
-        let filter = Filter { rules, otherwise: Verdict::Allow };
+        let rules = vec![Rule { verdict: Action::Deny, protocol: None, ports: Some(0..=9), source: None }];
+        let filter = Filter { rules, otherwise: Action::Allow };
         let ipv6 = Ipv6Config::default();
         let mut host = Host::with(Config { filter, ipv6, max_neighbors: 32, ..config(15) });
         let id = host.stack.udp_bind("[::]:53".parse().unwrap(), BindOptions::default()).unwrap();

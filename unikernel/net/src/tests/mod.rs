@@ -5,13 +5,13 @@ mod buffers;
 mod cards;
 mod churn;
 mod dhcp;
-mod express;
 mod filter;
 mod fragments;
 mod fuzz;
 mod fuzz_ip;
 mod groups;
 mod half_closed;
+mod header_prediction;
 mod ipv6;
 mod listen;
 mod listing;
@@ -92,7 +92,7 @@ pub(crate) struct Nic {
     /// The longest frame that it cuts into segments; 0 if it cuts none.
     pub(crate) largest: usize,
     /// Those that it has cut, as they came.
-    pub(crate) cut: Vec<(Cut, Vec<u8>)>,
+    pub(crate) cut: Vec<(TsoParams, Vec<u8>)>,
 }
 
 impl Default for Nic {

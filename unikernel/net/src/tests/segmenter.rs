@@ -18,7 +18,7 @@ impl Segmenter for Nic {
         if is_ipv4 && has_room { self.largest } else { 0 }
     }
 
-    fn send_to_be_cut(&mut self, cut: Cut, len: usize, fill: impl FnOnce(&mut [u8])) -> bool {
+    fn send_to_be_cut(&mut self, cut: TsoParams, len: usize, fill: impl FnOnce(&mut [u8])) -> bool {
         assert!(len <= self.largest && len > usize::from(cut.header_bytes) + usize::from(cut.segment_bytes));
         let mut frame = vec![0xa5; len];
         fill(&mut frame);
@@ -29,7 +29,7 @@ impl Segmenter for Nic {
 }
 
 /// What a card does with a frame that it is to cut (Virtual I/O Device specification 1.2, section 5.1.6.2.1).
-fn segments(cut: &Cut, frame: &[u8]) -> Vec<Vec<u8>> {
+fn segments(cut: &TsoParams, frame: &[u8]) -> Vec<Vec<u8>> {
     let (headers, payload) = frame.split_at(cut.header_bytes.into());
     let count = payload.len().div_ceil(cut.segment_bytes.into());
     let segment = |(index, part): (usize, &[u8])| {
@@ -79,7 +79,7 @@ fn full_segments_go_as_one_frame_and_nagle_keeps_the_rest() {
     scene.host.send(scene.server, &[5; 3 * MSS + 100]);
     scene.host.flush(scene.now);
     let [(cut, frame)] = &scene.host.nic.cut[..] else { panic!("one frame is to be cut") };
-    assert_eq!(*cut, Cut { segment_bytes: MSS as u16, header_bytes: 54, is_ipv4: true });
+    assert_eq!(*cut, TsoParams { segment_bytes: MSS as u16, header_bytes: 54, is_ipv4: true });
     assert_eq!(frame.len(), 54 + 3 * MSS);
     let ip = Ipv4Packet::new_checked(&frame[14..]).expect("its length is that of all");
     assert!(ip.verify_checksum());

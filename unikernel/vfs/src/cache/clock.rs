@@ -5,7 +5,7 @@ use alloc::collections::VecDeque;
 
 /// What the hand finds when it looks at a page.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Verdict {
+pub enum Reclaim {
     /// It was used since, or cannot go now.
     Keep,
     /// It has gone now.
@@ -49,7 +49,7 @@ impl<K> Clock<K> {
 
     /// Moves the hand until `wanted` pages were freed, at most twice around: in the second round what was used
     /// before the first is not in use any more. Answers how many were freed.
-    pub fn sweep(&mut self, wanted: usize, mut look: impl FnMut(&K) -> Verdict) -> usize {
+    pub fn sweep(&mut self, wanted: usize, mut look: impl FnMut(&K) -> Reclaim) -> usize {
         let mut freed = 0;
         for _ in 0..self.ring.len() * 2 {
             if freed >= wanted {
@@ -57,9 +57,9 @@ impl<K> Clock<K> {
             }
             let Some(key) = self.ring.pop_front() else { break };
             match look(&key) {
-                Verdict::Keep => self.ring.push_back(key),
-                Verdict::Freed => freed += 1,
-                Verdict::Gone => {}
+                Reclaim::Keep => self.ring.push_back(key),
+                Reclaim::Freed => freed += 1,
+                Reclaim::Gone => {}
             }
         }
         freed
@@ -83,10 +83,10 @@ mod tests {
         let mut freed = Vec::new();
         let mut look = |page: &i32| {
             if used.remove(page) {
-                return Verdict::Keep;
+                return Reclaim::Keep;
             }
             freed.push(*page);
-            Verdict::Freed
+            Reclaim::Freed
         };
         assert_eq!(clock.sweep(2, &mut look), 2);
         assert_eq!(clock.sweep(9, &mut look), 2);
@@ -97,7 +97,7 @@ mod tests {
     fn pages_that_cannot_go_do_not_hold_the_hand_for_ever() {
         let mut clock = Clock::new();
         (0..100).for_each(|page| clock.add(page));
-        assert_eq!(clock.sweep(1, |_| Verdict::Keep), 0);
+        assert_eq!(clock.sweep(1, |_| Reclaim::Keep), 0);
         assert_eq!(clock.len(), 100);
     }
 
@@ -112,8 +112,8 @@ mod tests {
             for wanted in steps {
                 let before = left.len();
                 let freed = clock.sweep(wanted, |page| {
-                    if pinned.contains(page) { return Verdict::Keep; }
-                    if left.remove(page) { Verdict::Freed } else { Verdict::Gone }
+                    if pinned.contains(page) { return Reclaim::Keep; }
+                    if left.remove(page) { Reclaim::Freed } else { Reclaim::Gone }
                 });
                 prop_assert_eq!(before - left.len(), freed);
                 let free_able = left.iter().filter(|page| !pinned.contains(page)).count();

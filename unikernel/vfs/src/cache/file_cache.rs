@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use core::ops::{Range, RangeInclusive};
 use core::sync::atomic::Ordering;
 
-use super::clock::Verdict;
+use super::clock::Reclaim;
 use super::counts::Counts;
 use super::error_sequence::ErrorCursor;
 use super::extents::ExtentCache;
@@ -248,15 +248,15 @@ impl<F: Frame> FileCache<F> {
     }
 
     /// Lets go of a page for memory's sake, if it is neither dirty, nor in use, nor was used since this was asked last.
-    pub fn evict(&mut self, index: u64, counts: &Counts) -> Verdict {
-        let Some(page) = self.pages.get(&index) else { return Verdict::Gone };
+    pub fn evict(&mut self, index: u64, counts: &Counts) -> Reclaim {
+        let Some(page) = self.pages.get(&index) else { return Reclaim::Gone };
         let was_used = page.take_reference();
         if was_used || page.is_loading() || !self.is_idle(index, page) {
-            return Verdict::Keep;
+            return Reclaim::Keep;
         }
         self.pages.remove(&index);
         counts.note_removed(1);
-        Verdict::Freed
+        Reclaim::Freed
     }
 
     /// Takes pages of a range out that are clean and in nobody's use, looking at `most` at a time; answers those, and where to

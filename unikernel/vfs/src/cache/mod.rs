@@ -31,7 +31,7 @@ mod write;
 mod write_back;
 
 pub use backend::{Backend, Copies, Direction, Piece, Requests, Shared};
-pub use clock::{Clock, Verdict};
+pub use clock::{Clock, Reclaim};
 pub use counts::Counts;
 pub use error_sequence::{ErrorCursor, ErrorSequence};
 pub use file_cache::FileCache;

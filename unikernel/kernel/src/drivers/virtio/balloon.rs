@@ -9,7 +9,7 @@ use bitflags::bitflags;
 use virtio_drivers::transport::{DeviceType, Transport};
 
 use super::ring::{Direction, Ring};
-use super::transport::Link;
+use super::transport::VirtioTransport;
 use super::{StartError, VirtioDevice};
 use crate::drivers::registry::{Driver, keep};
 
@@ -71,7 +71,7 @@ pub(crate) enum Statistic {
 
 /// The device.
 pub(crate) struct Balloon {
-    link: Link,
+    link: VirtioTransport,
     inflate: Ring,
     deflate: Ring,
     statistics: Option<Ring>,

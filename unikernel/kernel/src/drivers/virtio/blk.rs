@@ -18,7 +18,7 @@ use unikernel_machine::disk::{BadBlocks, Claims, Parts};
 use virtio_drivers::transport::{DeviceStatus, DeviceType, Transport};
 
 use super::blk_queue::{Queue, Status};
-use super::transport::Link;
+use super::transport::VirtioTransport;
 use super::{StartError, VirtioDevice};
 use crate::arch::cpu::this_cpu;
 use crate::block::device::{
@@ -88,7 +88,7 @@ struct Waiting {
 
 /// A disk, started.
 pub(crate) struct Disk {
-    link: SpinLock<Link>,
+    link: SpinLock<VirtioTransport>,
     features: Features,
     /// Where it sits, for messages.
     place: String,
@@ -261,7 +261,7 @@ impl BlockDevice for Disk {
     }
 }
 
-fn read_capacity(link: &Link) -> Result<u64, StartError> {
+fn read_capacity(link: &VirtioTransport) -> Result<u64, StartError> {
     // Registers in memory have four bytes at most.
     link.read_consistent(|| link.read_config_space::<[u32; 2]>(CONFIG_CAPACITY))
         .map(|[low, high]| u64::from(high) << 32 | u64::from(low))
@@ -269,14 +269,14 @@ fn read_capacity(link: &Link) -> Result<u64, StartError> {
 }
 
 /// A number of the configuration; `None` if the device has no such field.
-fn read_limit(link: &Link, is_there: bool, offset: usize) -> Result<Option<u32>, StartError> {
+fn read_limit(link: &VirtioTransport, is_there: bool, offset: usize) -> Result<Option<u32>, StartError> {
     if !is_there {
         return Ok(None);
     }
     link.read_config_space::<u32>(offset).map(Some).map_err(|_| StartError::BadConfiguration)
 }
 
-fn offered_queues(link: &Link, features: Features) -> Result<usize, StartError> {
+fn offered_queues(link: &VirtioTransport, features: Features) -> Result<usize, StartError> {
     if !features.contains(Features::MQ) {
         return Ok(1);
     }

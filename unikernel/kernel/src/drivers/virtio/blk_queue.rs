@@ -14,7 +14,7 @@ use arrayvec::ArrayVec;
 
 use super::StartError;
 use super::ring::{Direction, Ring, Segment};
-use super::transport::Link;
+use super::transport::VirtioTransport;
 use crate::block::device::{Operation, Transfer};
 use crate::platform::time;
 use crate::sync::SpinLock;
@@ -107,7 +107,11 @@ pub(crate) struct Queue {
 
 impl Queue {
     /// Sets up queue `queue` of a device, which takes tables of descriptors (VIRTIO_F_INDIRECT_DESC) or does not.
-    pub(crate) fn new(link: &mut Link, queue: u16, takes_tables: bool) -> Result<Self, StartError> {
+    pub(crate) fn new(
+        link: &mut VirtioTransport,
+        queue: u16,
+        takes_tables: bool,
+    ) -> Result<Self, StartError> {
         let direction = if takes_tables { Direction::Indirect } else { Direction::Chained };
         let mut ring = Ring::new(link, queue, SLOTS, SLOT_BYTES, direction)?;
         ring.disable_interrupts();

@@ -12,7 +12,7 @@ use bitflags::bitflags;
 use virtio_drivers::transport::DeviceType;
 
 use super::ring::{Direction, Ring};
-use super::transport::Link;
+use super::transport::VirtioTransport;
 use super::{StartError, VirtioDevice};
 use crate::drivers::registry::{Driver, keep};
 use crate::platform::time;
@@ -52,7 +52,7 @@ pub(crate) const DRIVER: Driver = Driver { device_type: DeviceType::Console, pro
 /// A port that is only written to.
 pub(crate) struct Output {
     /// Kept, as the device is in use for as long.
-    _link: Link,
+    _link: VirtioTransport,
     _messages: Option<Messages>,
     ring: Ring,
     free: Vec<u16>,
@@ -120,7 +120,7 @@ struct Messages {
 }
 
 impl Messages {
-    fn start(link: &mut Link) -> Result<Self, StartError> {
+    fn start(link: &mut VirtioTransport) -> Result<Self, StartError> {
         let mut from_device = Ring::new(link, MESSAGES_IN, MESSAGES, MESSAGE_BYTES, Direction::ToDriver)?;
         (0..from_device.size()).for_each(|buffer| from_device.post(buffer, MESSAGE_BYTES));
         let mut to_device = Ring::new(link, MESSAGES_OUT, MESSAGES, MESSAGE_BYTES, Direction::ToDevice)?;

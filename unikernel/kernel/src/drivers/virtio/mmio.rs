@@ -51,14 +51,14 @@ const LEGACY: u32 = 1;
 const MODERN: u32 = 2;
 
 /// A virtio device in memory.
-pub(crate) struct MmioLink {
+pub(crate) struct MmioTransport {
     registers: Mmio,
     device_type: DeviceType,
     is_legacy: bool,
     line: Line,
 }
 
-impl MmioLink {
+impl MmioTransport {
     /// Opens the device, if there is one.
     pub(crate) fn open(device: &MmioDevice) -> Result<Self, OpenError> {
         if device.len < MIN_BYTES || !device.address.is_aligned(size_of::<u32>() as u64) {
@@ -81,7 +81,7 @@ impl MmioLink {
         Ok(Self { registers, device_type, is_legacy: version == LEGACY, line: device.line })
     }
 
-    /// See [`super::transport::Link::doorbell`].
+    /// See [`super::transport::VirtioTransport::doorbell`].
     pub(crate) fn doorbell(&self, queue: u16) -> Doorbell {
         Doorbell { registers: self.registers, offset: Some(QUEUE_NOTIFY), queue, is_wide: true }
     }
@@ -102,7 +102,7 @@ impl MmioLink {
     }
 }
 
-impl MmioLink {
+impl MmioTransport {
     fn select(&self, queue: u16) {
         self.registers.write(QUEUE_SELECT, u32::from(queue));
     }
@@ -113,7 +113,7 @@ impl MmioLink {
     }
 }
 
-impl Transport for MmioLink {
+impl Transport for MmioTransport {
     fn device_type(&self) -> DeviceType {
         self.device_type
     }

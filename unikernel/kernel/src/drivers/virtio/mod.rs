@@ -30,16 +30,16 @@ use virtio_drivers::transport::Transport;
 use crate::drivers::registry::{self, Driver};
 use crate::platform::acpi::MmioDevice;
 use crate::platform::pci::Function;
-use mmio::MmioLink;
-use pci::PciLink;
-use transport::Link;
+use mmio::MmioTransport;
+use pci::PciTransport;
+use transport::VirtioTransport;
 
 /// A device that was found but not started.
 pub(crate) struct VirtioDevice {
     /// Who drives it.
     pub driver: &'static Driver,
     /// The way to it.
-    pub link: Link,
+    pub link: VirtioTransport,
     /// Where it sits, for messages.
     pub place: String,
 }
@@ -118,16 +118,19 @@ impl fmt::Display for OpenError {
 /// Opens a PCI function, if it is a virtio device that we drive.
 pub(crate) fn open_pci(function: Function) -> Result<VirtioDevice, OpenError> {
     let place = format!("virtio at PCI {}", function.address());
-    VirtioDevice::new(Link::Pci(PciLink::open(function)?), place)
+    VirtioDevice::new(VirtioTransport::Pci(PciTransport::open(function)?), place)
 }
 
 /// Opens a device in memory, if it is one that we drive.
 pub(crate) fn open_mmio(device: &MmioDevice) -> Result<VirtioDevice, OpenError> {
-    VirtioDevice::new(Link::Mmio(MmioLink::open(device)?), format!("virtio at {:#x}", device.address))
+    VirtioDevice::new(
+        VirtioTransport::Mmio(MmioTransport::open(device)?),
+        format!("virtio at {:#x}", device.address),
+    )
 }
 
 impl VirtioDevice {
-    fn new(link: Link, place: String) -> Result<Self, OpenError> {
+    fn new(link: VirtioTransport, place: String) -> Result<Self, OpenError> {
         let driver = registry::find(link.device_type()).ok_or(OpenError::NoDriver)?;
         Ok(Self { driver, link, place })
     }

@@ -11,7 +11,7 @@ use bitflags::bitflags;
 use virtio_drivers::transport::{DeviceStatus, DeviceType, Transport};
 
 use super::ring::{Direction, Ring, Segment};
-use super::transport::Link;
+use super::transport::VirtioTransport;
 use super::{StartError, VirtioDevice};
 use crate::drivers::registry::Driver;
 use crate::platform::time;
@@ -59,7 +59,7 @@ static ANSWERED: WaitQueue = WaitQueue::new();
 /// A folder of the host.
 pub(crate) struct Share {
     tag: String,
-    link: Link,
+    link: VirtioTransport,
     ring: Ring,
     /// The device has not answered in time. It may still write its answer, so nothing more is asked.
     is_lost: bool,
@@ -85,7 +85,7 @@ fn start(device: VirtioDevice) -> Result<(), StartError> {
     Ok(())
 }
 
-fn read_tag(link: &Link) -> Option<String> {
+fn read_tag(link: &VirtioTransport) -> Option<String> {
     let len = u16::from_le(link.read_config_space(CONFIG_TAG_LEN).ok()?);
     let byte = |at: u16| link.read_config_space::<u8>(CONFIG_TAG + usize::from(at)).ok();
     let bytes: Vec<u8> = (0..len.min(MAX_TAG_BYTES)).map(byte).collect::<Option<_>>()?;

@@ -58,7 +58,7 @@ mod common {
 }
 
 /// A virtio device on the PCI bus.
-pub(crate) struct PciLink {
+pub(crate) struct PciTransport {
     function: Function,
     device_type: DeviceType,
     common: Mmio,
@@ -80,7 +80,7 @@ struct Structure {
     multiplier: u32,
 }
 
-impl PciLink {
+impl PciTransport {
     /// Finds the structures of a virtio function.
     pub(crate) fn open(mut function: Function) -> core::result::Result<Self, OpenError> {
         let device_type = device_type(&function).ok_or(OpenError::NoDriver)?;
@@ -154,7 +154,7 @@ impl PciLink {
         }
     }
 
-    /// See [`super::transport::Link::doorbell`].
+    /// See [`super::transport::VirtioTransport::doorbell`].
     pub(crate) fn doorbell(&self, queue: u16) -> Doorbell {
         let offset = self.notify_offsets.get(usize::from(queue)).copied().flatten();
         Doorbell { registers: self.notify, offset, queue, is_wide: false }
@@ -218,7 +218,7 @@ fn structures(function: &Function) -> impl Iterator<Item = Structure> {
     })
 }
 
-impl Transport for PciLink {
+impl Transport for PciTransport {
     fn device_type(&self) -> DeviceType {
         self.device_type
     }

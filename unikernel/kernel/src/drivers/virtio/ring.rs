@@ -12,7 +12,7 @@ use unikernel_machine::ring::{Layout, Shared};
 use virtio_drivers::transport::Transport;
 
 use super::StartError;
-use super::transport::{Doorbell, Link};
+use super::transport::{Doorbell, VirtioTransport};
 use crate::kmem::{self, PAGE_BYTES};
 use crate::platform::time;
 
@@ -30,7 +30,7 @@ impl Ring {
     /// Sets up queue `queue` with up to `size` buffers of `buffer_bytes` each. The device has none
     /// of them yet.
     pub(crate) fn new(
-        link: &mut Link,
+        link: &mut VirtioTransport,
         queue: u16,
         size: u16,
         buffer_bytes: usize,
@@ -41,7 +41,7 @@ impl Ring {
 
     /// The same, where the last `large` of the `size` buffers have no memory yet: [`Self::grow`] gives them some.
     pub(crate) fn with_large(
-        link: &mut Link,
+        link: &mut VirtioTransport,
         queue: u16,
         (size, large): (u16, u16),
         buffer_bytes: usize,
@@ -209,7 +209,7 @@ fn full_fence() {
 }
 
 /// Allocates a ring's shared memory, for ever, and tells the device where it is.
-fn allocate(link: &mut Link, queue: u16, size: u16) -> Result<Shared, StartError> {
+fn allocate(link: &mut VirtioTransport, queue: u16, size: u16) -> Result<Shared, StartError> {
     let layout = Layout::new(size);
     let (shared, physical) = dma::ring(size).ok_or(StartError::OutOfMemory)?;
     let address = |at: usize| physical + at as u64;

@@ -5,7 +5,7 @@ use bitflags::bitflags;
 use virtio_drivers::transport::DeviceType;
 
 use super::ring::{Direction, Ring};
-use super::transport::Link;
+use super::transport::VirtioTransport;
 use super::{StartError, VirtioDevice};
 use crate::drivers::registry::Driver;
 use crate::platform::{random, time};
@@ -33,7 +33,7 @@ pub(crate) const DRIVER: Driver =
 
 struct EntropyDevice {
     /// Its registers are not needed any more; without them, nobody can reset it.
-    _link: Link,
+    _link: VirtioTransport,
     ring: Ring,
 }
 

@@ -9,7 +9,7 @@ use bitflags::bitflags;
 use spin::Once;
 
 use super::ring::{Direction, Ring};
-use super::transport::Link;
+use super::transport::VirtioTransport;
 use super::{StartError, VirtioDevice};
 use crate::platform::{console, time};
 use crate::sync::SpinLock;
@@ -34,7 +34,7 @@ bitflags! {
 
 struct Queues {
     /// Kept, as the device is in use for as long.
-    _link: Link,
+    _link: VirtioTransport,
     rx: Ring,
     tx: Ring,
     free: Vec<u16>,

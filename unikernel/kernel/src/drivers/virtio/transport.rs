@@ -6,17 +6,17 @@ use virtio_drivers::{Error, PhysAddr, Result};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::StartError;
-use super::mmio::MmioLink;
-use super::pci::PciLink;
+use super::mmio::MmioTransport;
+use super::pci::PciTransport;
 use crate::kmem::PAGE_BYTES;
 use crate::platform::io::Mmio;
 
 /// The way to a device.
-pub(crate) enum Link {
+pub(crate) enum VirtioTransport {
     /// Over PCI.
-    Pci(PciLink),
+    Pci(PciTransport),
     /// Through registers in memory.
-    Mmio(MmioLink),
+    Mmio(MmioTransport),
 }
 
 /// The features that belong to the transport rather than to the device: the device uses memory as the platform
@@ -24,7 +24,7 @@ pub(crate) enum Link {
 const VERSION_1: u64 = 1 << 32;
 const ACCESS_PLATFORM: u64 = 1 << 33;
 
-impl Link {
+impl VirtioTransport {
     /// Resets the device and agrees with it on features (section 3.1.1): those of `wanted` that it offers. The bits of
     /// its status are set one by one, which Firecracker insists on. `choose` may leave out more of them.
     pub(crate) fn negotiate<F: Flags<Bits = u64>>(
@@ -167,13 +167,13 @@ pub(super) fn write_fields<T: IntoBytes + Immutable>(
 macro_rules! each {
     ($link:expr, $transport:ident => $call:expr) => {
         match $link {
-            Link::Pci($transport) => $call,
-            Link::Mmio($transport) => $call,
+            VirtioTransport::Pci($transport) => $call,
+            VirtioTransport::Mmio($transport) => $call,
         }
     };
 }
 
-impl Transport for Link {
+impl Transport for VirtioTransport {
     fn device_type(&self) -> DeviceType {
         each!(self, t => t.device_type())
     }

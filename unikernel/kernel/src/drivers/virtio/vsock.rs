@@ -8,7 +8,7 @@ use unikernel_net::vsock::HEADER_BYTES;
 use virtio_drivers::transport::{DeviceType, Transport};
 
 use super::ring::{Direction, Ring};
-use super::transport::Link;
+use super::transport::VirtioTransport;
 use super::{StartError, VirtioDevice};
 use crate::drivers::registry::{Driver, keep};
 
@@ -38,7 +38,7 @@ pub(crate) const DRIVER: Driver = Driver { device_type: DeviceType::Socket, prob
 
 /// The device.
 pub(crate) struct SocketDevice {
-    link: Link,
+    link: VirtioTransport,
     rx: Ring,
     tx: Ring,
     events: Ring,

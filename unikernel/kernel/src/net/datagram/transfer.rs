@@ -13,7 +13,7 @@ use crate::file::{AttemptError, WaitMode};
 use crate::mem::fault::{Missing, paging_in};
 use crate::mem::user::UserSlice;
 use crate::net::address::Address;
-use crate::net::cards::{self, Link};
+use crate::net::cards::{self, InterfaceId};
 use crate::net::options::SocketOptions;
 use crate::net::shards;
 use crate::net::socket::{Beside, Direction, MessageFlags, Received, SendControl, Socket, Timestamping};
@@ -169,7 +169,7 @@ fn send_options(
     let header = control.headers[usize::from(is_v6)];
     let link = match header.interface {
         0 => None,
-        number => Some(Link::by_number(number).ok_or(Errno::ENODEV)?.in_stack()),
+        number => Some(InterfaceId::by_number(number).ok_or(Errno::ENODEV)?.in_stack()),
     };
     Ok(SendOptions {
         source: header.source,

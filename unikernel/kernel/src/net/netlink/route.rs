@@ -11,7 +11,7 @@ use unikernel_net::RouteEntry;
 use unikernel_net::smoltcp::wire::IpCidr;
 
 use super::message::{Message, Request};
-use crate::net::cards::{self, Link};
+use crate::net::cards::{self, InterfaceId};
 use crate::net::shards;
 
 /// What Linux says of a card's queue, and of the state of a link (RFC 2863: up; loopback has none).
@@ -59,20 +59,20 @@ fn octets(address: IpAddr) -> Vec<u8> {
 }
 
 fn links(request: &Request<'_>) -> Vec<Vec<u8>> {
-    Link::all().map(|link| new_link(request, link, NLM_F_MULTI)).collect()
+    InterfaceId::all().map(|link| new_link(request, link, NLM_F_MULTI)).collect()
 }
 
 /// By its number, or else by its name.
 fn one_link(request: &Request<'_>) -> Vec<u8> {
     let name = request.attribute(size_of::<ifinfomsg>(), IFLA_IFNAME as u32);
     let name = name.map(|name| name.split(|&byte| byte == 0).next().unwrap_or_default());
-    let link = Link::by_number(request.word(4)).or_else(|| Link::by_name(name?));
+    let link = InterfaceId::by_number(request.word(4)).or_else(|| InterfaceId::by_name(name?));
     link.map_or_else(|| request.error(ENODEV as i32), |link| new_link(request, link, 0))
 }
 
-fn new_link(request: &Request<'_>, link: Link, flags: u32) -> Vec<u8> {
+fn new_link(request: &Request<'_>, link: InterfaceId, flags: u32) -> Vec<u8> {
     let (hardware, mac) = link.hardware();
-    let is_loopback = link == Link::Loopback;
+    let is_loopback = link == InterfaceId::Loopback;
     let mut message = request.answer(RTM_NEWLINK as u32, flags);
     let [low, high] = hardware.to_ne_bytes();
     message.put(&[AF_UNSPEC as u8, 0, low, high]);
@@ -99,19 +99,19 @@ struct Own {
 
 fn addresses(request: &Request<'_>) -> Vec<Vec<u8>> {
     let of_link = |link| own_addresses(link).into_iter().map(move |own| (link, own));
-    let wanted = Link::all().flat_map(of_link).filter(|(_, own)| is_wanted(request, own.address));
+    let wanted = InterfaceId::all().flat_map(of_link).filter(|(_, own)| is_wanted(request, own.address));
     wanted.map(|(link, own)| new_address(request, link, &own)).collect()
 }
 
-fn own_addresses(link: Link) -> Vec<Own> {
+fn own_addresses(link: InterfaceId) -> Vec<Own> {
     let v4 = link.ipv4().map(|own| Own {
         address: own.address().into(),
         prefix_len: own.prefix_len(),
         flags: PERMANENT,
-        broadcast: own.broadcast().filter(|_| link != Link::Loopback),
+        broadcast: own.broadcast().filter(|_| link != InterfaceId::Loopback),
     });
     let v6 = match link {
-        Link::Loopback => {
+        InterfaceId::Loopback => {
             vec![Own {
                 address: Ipv6Addr::LOCALHOST.into(),
                 prefix_len: 128,
@@ -119,7 +119,7 @@ fn own_addresses(link: Link) -> Vec<Own> {
                 broadcast: None,
             }]
         }
-        Link::Card(card) => {
+        InterfaceId::Card(card) => {
             let net = shards::lock(cards::first_of(card));
             let own = net.stack.ipv6_addresses().map(|(address, flags)| Own {
                 address: address.address().into(),
@@ -133,7 +133,7 @@ fn own_addresses(link: Link) -> Vec<Own> {
     v4.into_iter().chain(v6).collect()
 }
 
-fn new_address(request: &Request<'_>, link: Link, own: &Own) -> Vec<u8> {
+fn new_address(request: &Request<'_>, link: InterfaceId, own: &Own) -> Vec<u8> {
     let scope = match own.address {
         address if address.is_loopback() => SCOPE_HOST,
         IpAddr::V6(v6) if v6.is_unicast_link_local() => SCOPE_LINK,
@@ -183,11 +183,12 @@ fn new_route(request: &Request<'_>, card: usize, entry: &RouteEntry, flags: u32)
     if let Some(gateway) = entry.gateway {
         message.attribute(rta::RTA_GATEWAY as u32, &octets(gateway));
     }
-    message.number(rta::RTA_OIF as u32, Link::Card(card).number());
+    message.number(rta::RTA_OIF as u32, InterfaceId::Card(card).number());
     if entry.metric > 0 {
         message.number(rta::RTA_PRIORITY as u32, entry.metric);
     }
-    if let Some(own) = Link::Card(card).ipv4().filter(|_| entry.gateway.is_none() && network.is_ipv4()) {
+    if let Some(own) = InterfaceId::Card(card).ipv4().filter(|_| entry.gateway.is_none() && network.is_ipv4())
+    {
         message.attribute(rta::RTA_PREFSRC as u32, &own.address().octets());
     }
     message.finish()
@@ -217,7 +218,7 @@ fn one_route(request: &Request<'_>) -> Vec<u8> {
     let mut message = request.answer(RTM_NEWROUTE as u32, 0);
     put_route(&mut message, (to, len), 0, SCOPE_UNIVERSE);
     message.attribute(rta::RTA_DST as u32, &octets(to));
-    message.number(rta::RTA_OIF as u32, Link::Card(card).number());
+    message.number(rta::RTA_OIF as u32, InterfaceId::Card(card).number());
     message.attribute(rta::RTA_PREFSRC as u32, &octets(source));
     if let Some(gateway) = route.gateway {
         message.attribute(rta::RTA_GATEWAY as u32, &octets(gateway));

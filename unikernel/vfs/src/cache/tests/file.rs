@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::vec::Vec;
 
 use super::super::{
-    ALL, Backend, Copies, Counts, Direction, ErrorSequence, FileCache, Frame, PAGE_BYTES, Piece, Requests,
-    Shared, Verdict, mark_dirty, page, reserve, split, write_back,
+    ALL, Backend, Copies, Counts, Direction, ErrorSequence, FileCache, Frame, PAGE_BYTES, Piece, Reclaim,
+    Requests, Shared, mark_dirty, page, reserve, split, write_back,
 };
 use super::disk::Disk;
 use super::faults::{Faults, Operation};
@@ -98,12 +98,12 @@ impl Mount {
             let cache = &files[file as usize].cache;
             let verdict = match cache.try_borrow_mut() {
                 Ok(mut cache) if freed < wanted => cache.evict(index, &self.counts),
-                _ => Verdict::Keep,
+                _ => Reclaim::Keep,
             };
             match verdict {
-                Verdict::Keep => self.clock.borrow_mut().push((file, index)),
-                Verdict::Freed => freed += 1,
-                Verdict::Gone => {}
+                Reclaim::Keep => self.clock.borrow_mut().push((file, index)),
+                Reclaim::Freed => freed += 1,
+                Reclaim::Gone => {}
             }
         }
     }

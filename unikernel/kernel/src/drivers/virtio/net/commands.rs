@@ -2,7 +2,7 @@
 //! queues are in use. Until it is given, the device fills the first.
 
 use super::super::ring::{Direction, Ring, Segment};
-use super::{Link, StartError};
+use super::{StartError, VirtioTransport};
 use crate::platform::time;
 
 /// `VIRTIO_NET_CTRL_MQ`, `VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET`.
@@ -23,7 +23,7 @@ pub(super) struct CommandQueue(Ring);
 
 impl CommandQueue {
     /// Sets the queue up: it comes behind all pairs that the device has.
-    pub(super) fn new(link: &mut Link, offered_pairs: usize) -> Result<Self, StartError> {
+    pub(super) fn new(link: &mut VirtioTransport, offered_pairs: usize) -> Result<Self, StartError> {
         let number = u16::try_from(2 * offered_pairs).map_err(|_| StartError::BadConfiguration)?;
         let mut ring = Ring::new(link, number, QUEUE_SIZE, BUFFER_BYTES, Direction::Chained)?;
         ring.disable_interrupts();

@@ -6,7 +6,7 @@ use unikernel_machine::packet::{HEADER_BYTES, LEGACY_HEADER_BYTES};
 use virtio_drivers::transport::Transport;
 
 use super::receive::BUFFER_BYTES;
-use super::{ETHERNET_HEADER_BYTES, Link, StartError};
+use super::{ETHERNET_HEADER_BYTES, StartError, VirtioTransport};
 use crate::platform::random;
 
 bitflags! {
@@ -88,7 +88,7 @@ impl Features {
 }
 
 /// Agrees with the device on features.
-pub(super) fn negotiate(link: &mut Link, offloads: Offloads) -> Result<Features, StartError> {
+pub(super) fn negotiate(link: &mut VirtioTransport, offloads: Offloads) -> Result<Features, StartError> {
     let features = link.negotiate(|offered: Features| (Features::wanted(offloads) & offered).consistent())?;
     if !features.intersects(Features::VERSION_1 | Features::ANY_LAYOUT) {
         return Err(StartError::NoAnyLayout);
@@ -97,7 +97,7 @@ pub(super) fn negotiate(link: &mut Link, offloads: Offloads) -> Result<Features,
 }
 
 /// Pairs of queues that the device has.
-pub(super) fn offered_pairs(link: &Link, features: Features) -> Result<usize, StartError> {
+pub(super) fn offered_pairs(link: &VirtioTransport, features: Features) -> Result<usize, StartError> {
     if !features.contains(Features::MQ | Features::CTRL_VQ) {
         return Ok(1);
     }
@@ -106,7 +106,7 @@ pub(super) fn offered_pairs(link: &Link, features: Features) -> Result<usize, St
 }
 
 /// The device's address, or a random one of our own with the "local" bit.
-pub(super) fn read_mac(link: &Link, features: Features) -> Result<[u8; 6], StartError> {
+pub(super) fn read_mac(link: &VirtioTransport, features: Features) -> Result<[u8; 6], StartError> {
     if !features.contains(Features::MAC) {
         let [first, rest @ .., _, _] = random::next_u64().to_le_bytes();
         let mut mac = [0; 6];
@@ -119,7 +119,7 @@ pub(super) fn read_mac(link: &Link, features: Features) -> Result<[u8; 6], Start
 }
 
 /// The device's MTU, as far as our buffers reach.
-pub(super) fn read_mtu(link: &Link, features: Features) -> Result<usize, StartError> {
+pub(super) fn read_mtu(link: &VirtioTransport, features: Features) -> Result<usize, StartError> {
     const LARGEST: usize = BUFFER_BYTES - HEADER_BYTES - ETHERNET_HEADER_BYTES;
     if !features.contains(Features::MTU) {
         return Ok(DEFAULT_MTU);

@@ -22,7 +22,7 @@ use unikernel_cmdline::{MAX_CARDS, Offloads};
 use virtio_drivers::transport::{DeviceType, Transport};
 
 use super::ring::{Direction, Ring};
-use super::transport::Link;
+use super::transport::VirtioTransport;
 use super::{StartError, VirtioDevice};
 use crate::drivers::network::{Counters, NetDevice, NetQueues, QueuePair, Tap};
 use crate::drivers::registry::Driver;
@@ -52,7 +52,7 @@ fn probe(device: VirtioDevice, settings: &Settings, devices: &mut Devices) -> Re
 
 /// A network card, started.
 pub(crate) struct Card {
-    link: Link,
+    link: VirtioTransport,
     features: Features,
     /// Kept, as the device may look at it.
     _commands: Option<CommandQueue>,
@@ -136,7 +136,12 @@ impl NetDevice for Card {
 }
 
 impl Nic {
-    fn start(link: &mut Link, features: Features, pair: u16, mtu: usize) -> Result<Self, StartError> {
+    fn start(
+        link: &mut VirtioTransport,
+        features: Features,
+        pair: u16,
+        mtu: usize,
+    ) -> Result<Self, StartError> {
         let mut rx_ring = Ring::new(link, 2 * pair, RX_BUFFERS, BUFFER_BYTES, Direction::ToDriver)?;
         let cuts = features.intersects(Features::HOST_TSO4 | Features::HOST_TSO6);
         let sizes = (TX_BUFFERS, if cuts { LARGE_BUFFERS } else { 0 });

@@ -8,7 +8,7 @@
 use smoltcp::phy::{Checksum, ChecksumCapabilities, Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::time::Instant;
 use unikernel_machine::packet;
-use unikernel_net::{Cut, Segmenter};
+use unikernel_net::{Segmenter, TsoParams};
 
 use super::receive::{Place, Receiver};
 use super::send::Sender;
@@ -68,9 +68,9 @@ impl Segmenter for Nic {
     }
 
     #[inline]
-    fn send_to_be_cut(&mut self, cut: Cut, len: usize, fill: impl FnOnce(&mut [u8])) -> bool {
-        let Cut { segment_bytes, header_bytes, is_ipv4 } = cut;
-        let cut = packet::Cut { segment_bytes, header_bytes, is_ipv4 };
+    fn send_to_be_cut(&mut self, cut: TsoParams, len: usize, fill: impl FnOnce(&mut [u8])) -> bool {
+        let TsoParams { segment_bytes, header_bytes, is_ipv4 } = cut;
+        let cut = packet::TsoParams { segment_bytes, header_bytes, is_ipv4 };
         self.tx.send(len, Some(cut), fill).is_some()
     }
 }

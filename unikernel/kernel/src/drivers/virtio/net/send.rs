@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use unikernel_machine::checksum;
-use unikernel_machine::packet::{self, Cut};
+use unikernel_machine::packet::{self, TsoParams};
 use unikernel_net::pcapng::Direction;
 
 use super::super::ring::Ring;
@@ -130,7 +130,7 @@ impl Sender {
     pub(super) fn send<R>(
         &mut self,
         len: usize,
-        cut: Option<Cut>,
+        cut: Option<TsoParams>,
         fill: impl FnOnce(&mut [u8]) -> R,
     ) -> Option<R> {
         let buffer = if cut.is_some() { self.free_large.pop() } else { self.free.pop() }?;

@@ -16,9 +16,9 @@ const DRAINED: u8 = 2;
 /// What was last known. It is changed with the shard locked, as is whatever it depends on, and each change but those of
 /// whoever reads is told to the socket's watches afterwards: who sees an old value is about to be told.
 #[derive(Default)]
-pub(super) struct Standing(AtomicU8);
+pub(super) struct CachedReadiness(AtomicU8);
 
-impl Standing {
+impl CachedReadiness {
     /// Something has happened to the connection, or it was read from.
     #[inline]
     pub(super) fn note(&self, stack: &Stack, id: TcpId) {

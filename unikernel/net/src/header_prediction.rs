@@ -67,7 +67,7 @@ impl Headers<'_> {
 impl Stack {
     /// Takes in a frame if it is one that was to be expected. If not, it has had no effect.
     #[inline]
-    pub(crate) fn expected_in(&mut self, frame: &[u8]) -> bool {
+    pub(crate) fn fast_path_rx(&mut self, frame: &[u8]) -> bool {
         let Some(headers) = frame.first_chunk().map(Headers) else { return false };
         if !headers.are_usual() || self.verify.ip && !headers.is_sound() {
             return false;

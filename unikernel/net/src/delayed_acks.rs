@@ -10,18 +10,18 @@ use crate::timers::NEVER;
 
 /// Flows that owe an acknowledgement. Nearly always it travels with data soon, so they are only looked at
 /// together, when the first of them was to be.
-pub(crate) struct Late {
+pub(crate) struct DelayedAcks {
     flows: Vec<TcpId>,
     at: Instant,
 }
 
-impl Default for Late {
+impl Default for DelayedAcks {
     fn default() -> Self {
         Self { flows: Vec::new(), at: NEVER }
     }
 }
 
-impl Late {
+impl DelayedAcks {
     #[inline]
     pub(crate) fn push(&mut self, id: TcpId, at: Instant) {
         self.flows.push(id);
@@ -38,10 +38,10 @@ impl Stack {
     /// Visits the flows whose acknowledgement cannot wait any longer. True if there are any.
     pub(crate) fn look_after_late(&mut self) -> bool {
         let now = self.now;
-        if self.late.at > now {
+        if self.delayed_acks.at > now {
             return false;
         }
-        let late = core::mem::take(&mut self.late);
+        let late = core::mem::take(&mut self.delayed_acks);
         for id in late.flows {
             let Some(flow) = self.flows.get_mut(id) else { continue };
             flow.is_late = false;
@@ -49,7 +49,7 @@ impl Stack {
                 Some(at) if at <= now => self.mark_dirty(id),
                 Some(at) if at < NEVER => {
                     flow.is_late = true;
-                    self.late.push(id, at);
+                    self.delayed_acks.push(id, at);
                 }
                 _ => {}
             }

@@ -256,7 +256,9 @@ impl Epoll {
                 level_triggered.push(watch);
             }
         }
-        self.ready.put_back(level_triggered);
+        if !level_triggered.is_empty() {
+            self.ready.put_back(level_triggered);
+        }
         if outcome.is_err() {
             self.ready.wake_sleeper();
         }

@@ -1,6 +1,7 @@
 //! A file's content as calls use it: the functions of `unikernel_vfs::cache` with the app's memory, the limits of its process,
 //! and the lock by which writes take turns.
 
+use core::cell::Cell;
 use core::ops::RangeInclusive;
 use core::sync::atomic::Ordering;
 
@@ -47,33 +48,39 @@ fn access_errno(error: AccessError) -> Errno {
 }
 
 /// Moves bytes from or to the app's memory by `transfer`, which is told how many were moved before. Where a page of that memory is
-/// missing, what lies before it is moved all the same, as on Linux; a piece that ends there was not.
+/// missing, which `transfer` notes, what lies before it is moved all the same, as on Linux; a piece that ends there was not.
 fn up_to_missing(
     buffer: UserSlice,
-    mut transfer: impl FnMut(usize, UserSlice) -> Result<usize, AccessError>,
+    mut transfer: impl FnMut(usize, UserSlice, &Cell<bool>) -> Result<usize, AccessError>,
 ) -> SysResult {
-    let done = match transfer(0, buffer) {
+    let is_missing = Cell::new(false);
+    let done = match transfer(0, buffer, &is_missing) {
         Ok(done) => done,
         Err(AccessError::Fault) => 0,
         Err(error) => return Err(access_errno(error)),
     };
-    let rest = buffer.skip(done).within_page();
-    if rest.is_empty() {
+    // What ends early otherwise, at the end of the file, at a bad sector or on a full disk, would only end there once more.
+    if !is_missing.get() {
         return Ok(done);
     }
-    match transfer(done, rest) {
+    match transfer(done, buffer.skip(done).within_page(), &is_missing) {
         Ok(more) => Ok(done + more),
         Err(_) if done > 0 => Ok(done),
         Err(error) => Err(access_errno(error)),
     }
 }
 
+fn note(is_missing: &Cell<bool>) -> Fault {
+    is_missing.set(true);
+    Fault
+}
+
 impl Inode {
     /// Copies bytes from `offset` on to the app; less than asked for at the end of the file.
     pub(super) fn read(&self, offset: u64, into: UserSlice, reader: &Reader) -> SysResult {
-        up_to_missing(into, |done, into| {
+        up_to_missing(into, |done, into, is_missing| {
             cache::read(self, offset + done as u64, into.len(), reader, |frame, within, done, len| {
-                frame.copy_to(within, len, into.skip(done).truncate(len)).map_err(|_| Fault)
+                frame.copy_to(within, len, into.skip(done).truncate(len)).map_err(|_| note(is_missing))
             })
         })
     }
@@ -89,9 +96,9 @@ impl Inode {
             return Err(Errno::EOPNOTSUPP);
         }
         let from = from.truncate(file_size::room_in_file(offset, from.len(), self.mount.max_file_bytes)?);
-        let written = up_to_missing(from, |done, from| {
+        let written = up_to_missing(from, |done, from, is_missing| {
             cache::write(self, offset + done as u64, from.len(), |frame, within, done, len| {
-                frame.copy_from(within, len, from.skip(done).truncate(len)).map_err(|_| Fault)
+                frame.copy_from(within, len, from.skip(done).truncate(len)).map_err(|_| note(is_missing))
             })
         });
         written.map(|count| (offset + count as u64, count))

@@ -15,6 +15,7 @@ mod terminal_control_tests;
 mod terminal_tests;
 mod watches_tests;
 
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use linux_raw_sys::general as linux;
@@ -50,6 +51,30 @@ pub(in crate::workbench) fn read_file(path: &str) -> Vec<u8> {
     let all = read_rest(file);
     sys!(close, file).unwrap();
     all
+}
+
+/// Names and kinds in a directory, sorted.
+fn list(path: &str) -> Vec<(String, u8)> {
+    let folder = open(path, linux::O_RDONLY | linux::O_DIRECTORY);
+    let room = Room::new(512);
+    let mut found = Vec::new();
+    loop {
+        let count = sys!(getdents64, folder, &room, 512).unwrap() as usize;
+        if count == 0 {
+            break;
+        }
+        let bytes = room.bytes(0, count);
+        let mut at = 0;
+        while at < count {
+            let len = usize::from(u16::from_le_bytes([bytes[at + 16], bytes[at + 17]]));
+            let name = bytes[at + 19..at + len].split(|byte| *byte == 0).next().unwrap();
+            found.push((String::from_utf8_lossy(name).to_string(), bytes[at + 18]));
+            at += len;
+        }
+    }
+    sys!(close, folder).unwrap();
+    found.sort();
+    found
 }
 
 /// What stat(2) says, at the offsets of `struct stat`.

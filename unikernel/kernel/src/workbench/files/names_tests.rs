@@ -9,31 +9,7 @@ use linux_raw_sys::general::*;
 use super::super::app::calls::{Room, sys};
 use super::super::app::run::{run_on_each_filesystem, run_seeds};
 use super::super::app::{join, spawn};
-use super::{Stat, open, read_file, write_file};
-
-/// Names and kinds in a directory, sorted.
-fn list(path: &str) -> Vec<(String, u8)> {
-    let folder = open(path, O_RDONLY | O_DIRECTORY);
-    let room = Room::new(512);
-    let mut found = Vec::new();
-    loop {
-        let count = sys!(getdents64, folder, &room, 512).unwrap() as usize;
-        if count == 0 {
-            break;
-        }
-        let bytes = room.bytes(0, count);
-        let mut at = 0;
-        while at < count {
-            let len = usize::from(u16::from_le_bytes([bytes[at + 16], bytes[at + 17]]));
-            let name = bytes[at + 19..at + len].split(|byte| *byte == 0).next().unwrap();
-            found.push((String::from_utf8_lossy(name).to_string(), bytes[at + 18]));
-            at += len;
-        }
-    }
-    sys!(close, folder).unwrap();
-    found.sort();
-    found
-}
+use super::{Stat, list, open, read_file, write_file};
 
 fn names(path: &str) -> Vec<String> {
     list(path).into_iter().map(|(name, _)| name).collect()

@@ -9,28 +9,11 @@ use linux_raw_sys::general::*;
 use super::super::app::Machine;
 use super::super::app::calls::{Room, sys};
 use super::super::app::run::{run, run_on};
-use super::{open, read_file, read_rest};
+use super::{list, open, read_file, read_rest};
 
 /// Names and kinds of what is in a directory.
 fn entries(path: &str) -> Vec<(String, u8)> {
-    let folder = open(path, O_RDONLY | O_DIRECTORY);
-    let room = Room::new(4096);
-    let mut found = Vec::new();
-    loop {
-        let count = sys!(getdents64, folder, &room, 4096).unwrap() as usize;
-        if count == 0 {
-            break;
-        }
-        let bytes = room.bytes(0, count);
-        let mut at = 0;
-        while at < count {
-            let len = usize::from(u16::from_le_bytes([bytes[at + 16], bytes[at + 17]]));
-            let name = bytes[at + 19..at + len].split(|byte| *byte == 0).next().unwrap();
-            found.push((String::from_utf8(name.to_vec()).unwrap(), bytes[at + 18]));
-            at += len;
-        }
-    }
-    sys!(close, folder).unwrap();
+    let mut found = list(path);
     found.retain(|(name, _)| name != "." && name != "..");
     found
 }

@@ -104,6 +104,9 @@ fn setting(name: &str, default: u64) -> u64 {
 fn seeds_find_nothing() {
     let (first, count) = (setting("SIMULATE_FIRST", 0), setting("SIMULATE_SEEDS", 500));
     let only = std::env::var("SIMULATE_ONLY").unwrap_or_default();
+    let is_meant = |scenario: &Scenario| scenario.name.contains(&only);
+    let names: Vec<_> = SCENARIOS.iter().map(|scenario| scenario.name).collect();
+    assert!(SCENARIOS.iter().any(is_meant), "no scenario is called `{only}`; there are: {names:?}");
     let next = AtomicU64::new(first);
     let start = std::time::Instant::now();
     let work = || {
@@ -114,7 +117,7 @@ fn seeds_find_nothing() {
                 return failed;
             }
             let scenario = &SCENARIOS[(seed % SCENARIOS.len() as u64) as usize];
-            if !scenario.name.contains(&only) {
+            if !is_meant(scenario) {
                 continue;
             }
             if let Err(problem) = (scenario.run)(seed) {

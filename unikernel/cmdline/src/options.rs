@@ -12,6 +12,7 @@ use crate::linux::{self, LinuxRoot};
 use crate::mmio::{self, MmioDevice};
 use crate::mounts::MountPoint;
 use crate::offloads::{self, Offloads};
+use crate::policy::{self, PolicyOptions};
 use crate::suggest::nearest;
 use crate::system::{self, SystemOptions};
 use crate::words;
@@ -47,6 +48,7 @@ const KEYS: &[&str] = &[
     "syslog",
     "config",
     "wx",
+    "allow-calls",
     system::KASLR,
     offloads::KEY,
     mmio::KEY,
@@ -107,6 +109,10 @@ pub struct Options {
     linux_root: Option<usize>,
     /// `hostname=` and the words of services.
     pub system: SystemOptions,
+    /// `allow-calls=`.
+    pub policy: PolicyOptions,
+    /// The same, from the image.
+    pub image_policy: PolicyOptions,
     /// `format=`, disks that get a filesystem if they have none.
     pub formatted: Vec<String>,
     /// `env.NAME=value`, in order.
@@ -200,6 +206,9 @@ impl Options {
             mmio::KEY => self.mmio_devices.push(mmio_device(value)?),
             _ if let Some(key) = system::KEYS.into_iter().find(|known| *known == key) => {
                 self.system.take(key, value)?;
+            }
+            _ if let Some(key) = policy::KEYS.into_iter().find(|known| *known == key) => {
+                self.policy.take(key, value)?;
             }
             _ => match key.strip_prefix("env.") {
                 Some(name) if !name.is_empty() => self.set_variable(name, value),

@@ -5,6 +5,8 @@
 //! init=/usr/bin/server env.PATH=/usr/bin cwd=/data user=33:33 name=server argument=--strict usual-argument=--port=80
 //! ```
 //!
+//! What they allow the app (`allow-calls=` and the like) is kept apart: the line's words of this kind bind beside them.
+//!
 //! With another `init=`, the arguments and the name are not meant for that program, and go.
 
 use alloc::borrow::ToOwned;
@@ -34,6 +36,7 @@ pub fn parse_for_image(packed: &str, line: &str) -> Result<Options, ParseError> 
             _ => options.take(word)?,
         }
     }
+    options.image_policy = core::mem::take(&mut options.policy);
     let packed_init = options.init.take();
     options.take_line(line)?;
     if options.init.is_none() {

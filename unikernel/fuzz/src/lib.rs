@@ -8,11 +8,12 @@
 //!
 //! A new target is a file and a line of [`TARGETS`].
 //!
-//! - [`input`]: bytes as numbers and choices; `net`, `disk`, `device`, `boot`, `text`: the targets, by who writes; `calls`: the app's system calls, on
+//! - [`input`]: bytes as numbers and choices; `net`, `disk`, `device`, `boot`, `text`, `app`: the targets, by who writes; `calls`: the app's system calls, on
 //!   a simulated machine; `user`: the kernel, as filesystems see it.
 
 #![forbid(unsafe_code)]
 
+mod app;
 mod boot;
 #[cfg(feature = "libfuzzer")]
 mod calls;
@@ -69,7 +70,9 @@ pub const TARGETS: &[Target] = &[
     target("cloud_config", 1024, text::cloud_config::run),
     target("terminal", 256, text::terminal::run),
     target("syslog", 256, text::syslog::run),
-    // From the app. The kernel's own tests replay its corpus (`kernel/src/workbench/fuzzed_tests.rs`).
+    // From the app.
+    target("policy", 512, app::policy::run),
+    // From the app, too. The kernel's own tests replay its corpus (`kernel/src/workbench/fuzzed_tests.rs`).
     #[cfg(feature = "libfuzzer")]
     target("calls", 512, calls::run),
 ];

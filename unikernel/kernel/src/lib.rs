@@ -8,6 +8,7 @@
 //!   randomness; [`kmem`], frames, page tables, heap;
 //! - [`mem`]: the app's regions; [`task`]: threads, sleeping, signals; [`drivers`]: virtio; [`block`]: disks;
 //! - [`net`], [`fs`], [`vfs`], [`file`]: what descriptors lead to;
+//! - [`policy`]: what the app may do;
 //! - [`ops`]: what is done with open files, sockets and paths, by system calls and rings alike;
 //! - [`exec`]: how a program starts; [`service`]: what the machine does beside running the app;
 //! - [`uring`]: calls that are handed over in shared memory;
@@ -38,6 +39,7 @@ mod ipc;
 mod mem;
 mod net;
 mod ops;
+mod policy;
 mod process;
 mod service;
 mod syscall;
@@ -282,8 +284,19 @@ fn start_app(words: &str, options: &Options) {
         task::credentials::become_user(user, group);
     }
     fs::proc::set_words(words);
+    confine(options);
     if let Err(error) = start_program(options.init.as_deref(), &file, &arguments, &environment) {
         cannot_boot(format_args!("cannot start the app: {error}"));
+    }
+}
+
+/// Binds the app to what the image and the command line allow it.
+fn confine(options: &Options) {
+    let both = [&options.image_policy, &options.policy];
+    let calls: Vec<_> = both.iter().filter_map(|policy| policy.calls.clone()).collect();
+    if !calls.is_empty() {
+        policy::calls::set(calls);
+        syscall::watch::add(syscall::watch::Watchers::RULES);
     }
 }
 

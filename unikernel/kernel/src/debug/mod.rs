@@ -7,10 +7,12 @@ mod panic;
 
 use core::fmt::Write;
 
+use linux_raw_sys::general::SIGSYS;
 use spin::Once;
 
 use crate::arch::trap::TrapFrame;
 use crate::platform::{records, stopwatch};
+use crate::policy::refusals::name_of;
 use crate::process::signal_delivery::{self, Cause};
 use crate::task::signal;
 
@@ -46,9 +48,12 @@ struct Description<'a>(&'a Cause);
 
 impl core::fmt::Display for Description<'_> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        let Cause { info, trap, error_code } = self.0;
+        let Cause { info, trap, error_code, .. } = self.0;
         match trap {
             0 if info.code <= 0 => write!(f, "sent by the app itself"),
+            0 if info.signal == SIGSYS => {
+                write!(f, "the system call {}, which is not allowed", name_of(info.value as u32))
+            }
             0 => write!(f, "divide error"),
             1 | 3 => write!(f, "breakpoint or single step"),
             6 => write!(f, "illegal instruction"),

@@ -22,7 +22,7 @@ use crate::process::{exit, futex_robust, signal_timer};
 use crate::task::process;
 use crate::task::process::{PROCESS_ID, process};
 use crate::task::thread::Thread;
-use crate::task::{WaitQueue, credentials, current, scheduler};
+use crate::task::{WaitQueue, confinement, credentials, current, scheduler};
 use crate::uring::Ring;
 
 /// Pages that a start takes besides the stack's: page tables, first and last pages of segments.
@@ -139,6 +139,7 @@ fn hand_over(thread: &Arc<Thread>) {
     }
     let settings = *me.settings.lock();
     *thread.settings.lock() = settings;
+    confinement::inherit(thread, || ());
     thread.run_where(&me);
     if me.id == PROCESS_ID {
         let watch = core::mem::take(&mut *me.exit_watch.lock());

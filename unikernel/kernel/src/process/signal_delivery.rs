@@ -21,12 +21,14 @@ pub(crate) struct Cause {
     pub trap: u64,
     /// Its error code.
     pub error_code: u64,
+    /// `si_errno`.
+    pub errno: u32,
 }
 
 impl Cause {
     const fn new(signal: u32, code: u32, address: u64) -> Self {
         let info = SignalInfo { signal, code: code as i32, detail: address, value: 0, timer: None };
-        Self { info, trap: 0, error_code: 0 }
+        Self { info, trap: 0, error_code: 0, errno: 0 }
     }
 
     /// A breakpoint (`int3`). Linux tells no address.
@@ -59,6 +61,14 @@ impl Cause {
             _ => 14,
         };
         Self::new(SIGFPE, code, address)
+    }
+
+    /// A system call that a filter refuses, made just before `address`; `data` is the filter's (seccomp(2), `SECCOMP_RET_TRAP`).
+    pub(crate) const fn refused_call(address: u64, number: u32, architecture: u32, data: u16) -> Self {
+        let mut cause = Self::new(SIGSYS, SYS_SECCOMP, address);
+        cause.info.value = number as u64 | (architecture as u64) << 32;
+        cause.errno = data as u32;
+        cause
     }
 
     /// No such instruction.
@@ -120,7 +130,7 @@ pub(crate) fn deliver_pending(frame: &mut TrapFrame) {
             }
             dispositions.take(info.signal)
         };
-        let cause = Cause { info, trap: 0, error_code: 0 };
+        let cause = Cause { info, trap: 0, error_code: 0, errno: 0 };
         if action.handler == DEFAULT {
             die(frame, cause);
         }
@@ -181,7 +191,7 @@ pub(crate) fn set_crash_report(report: fn(&TrapFrame, &Cause)) {
 }
 
 /// Ends the app because of a signal, with a report when it is a fault.
-fn die(frame: &TrapFrame, cause: Cause) -> ! {
+pub(crate) fn die(frame: &TrapFrame, cause: Cause) -> ! {
     if out_of_memory::has_ended_app() {
         // Whatever happens now, such as a frame for a handler that found no memory, is a consequence.
         exit::exit_by_signal(SIGKILL);

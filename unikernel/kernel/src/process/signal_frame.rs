@@ -225,7 +225,7 @@ fn save_context(frame: &TrapFrame, cause: &Cause, fpu_at: u64, mask: SignalSet) 
 /// `siginfo_t`: number, errno, code, then the union, whose first word is an address or a sender.
 fn signal_info(cause: &Cause) -> [u64; 16] {
     let mut info = [0; 16];
-    info[0] = u64::from(cause.info.signal);
+    info[0] = u64::from(cause.info.signal) | u64::from(cause.errno) << 32;
     info[1] = u64::from(cause.info.code as u32);
     info[2] = cause.info.detail;
     info[3] = cause.info.value;

@@ -33,6 +33,7 @@ pub(crate) mod prctl;
 pub(crate) mod protection_keys;
 pub(crate) mod restart;
 pub(crate) mod scheduling;
+pub(crate) mod seccomp;
 pub(crate) mod signal;
 pub(crate) mod socket;
 pub(crate) mod sockopt;
@@ -44,6 +45,7 @@ pub(crate) mod time;
 pub(crate) mod timer;
 pub(crate) mod trace;
 pub(crate) mod uring;
+pub(crate) mod watch;
 pub(crate) mod xattr;
 
 pub(crate) use table::{ArgKind, Entry, TABLE, dispatch};
@@ -61,12 +63,22 @@ use crate::task::accounting;
 #[inline]
 pub(crate) fn enter(number: u64, args: &[u64; 6], frame: &mut TrapFrame) -> Option<u64> {
     accounting::count_call();
+    if watch::is_on() { watch::enter(number, args, frame) } else { run(number, args, frame, dispatch) }
+}
+
+/// The same, once nobody is left who has to look at the call; `call` does it, or does so and tells.
+#[inline]
+fn run(
+    number: u64,
+    args: &[u64; 6],
+    frame: &mut TrapFrame,
+    call: fn(u64, &[u64; 6]) -> SysResult,
+) -> Option<u64> {
     if number as u32 == linux_raw_sys::general::__NR_rt_sigreturn {
         signal::sys_rt_sigreturn(frame);
         return None;
     }
-    let result = if trace::is_on() { trace::call(number, args) } else { dispatch(number, args) };
-    Some(match result {
+    Some(match call(number, args) {
         Ok(value) => value as u64,
         Err(error) => {
             if Errno::RESTARTS.contains(&error) {

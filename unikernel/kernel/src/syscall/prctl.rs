@@ -66,7 +66,9 @@ pub(crate) fn sys_prctl(option: u32, argument: u64, third: u64, fourth: u64, fif
             Ok(0)
         }
         PR_CAPBSET_READ if argument < CAPABILITY_COUNT => Ok(1),
-        PR_GET_SECCOMP | PR_GET_SECUREBITS => Ok(0),
+        PR_GET_SECCOMP => Ok(current().confinement.lock().seccomp.mode() as usize),
+        PR_SET_SECCOMP => super::seccomp::set_mode(argument, third),
+        PR_GET_SECUREBITS => Ok(0),
         PR_GET_TSC => put(argument, PR_TSC_ENABLE),
         PR_SET_TSC if argument == u64::from(PR_TSC_ENABLE) => Ok(0),
         // There are no counters and no tracers that they could concern.

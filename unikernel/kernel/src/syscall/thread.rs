@@ -10,6 +10,7 @@ use crate::event::pidfd::PidFd;
 use crate::file;
 use crate::kmem::layout::USER_END;
 use crate::mem::user::{UserPtr, UserSlice};
+use crate::task::confinement;
 use crate::task::credentials::{self, Capability};
 use crate::task::limits;
 
@@ -123,7 +124,7 @@ fn spawn(request: &Request) -> SysResult {
     if has(CLONE_CHILD_CLEARTID) {
         child.clear_child_tid.store(request.child_tid.address(), core::sync::atomic::Ordering::Relaxed);
     }
-    process().start_thread(Arc::clone(&child));
+    confinement::inherit(&child, || process().start_thread(Arc::clone(&child)));
     Ok(id as usize)
 }
 

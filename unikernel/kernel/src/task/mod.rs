@@ -6,11 +6,13 @@
 //! - [`wait`]: sleeping until a condition holds; [`mutex`]: the lock that does; [`timer`]: waking at a time;
 //! - [`process`]: what all threads share; [`signal`], [`signal_queue`]: signals that wait, and what is to become of them;
 //! - [`credentials`], [`limits`], [`settings`]: who the app is, what it may use, what prctl(2) keeps;
+//! - [`confinement`]: what a thread has forbidden itself;
 //! - [`release`], [`exit_watch`], [`restart`]: what a thread has still to close, who waits for its end, how its call goes on.
 //!
 //! Nothing here touches the app's memory. What signals do, how threads end, futexes and clocks are in the room `process`.
 
 pub(crate) mod accounting;
+pub(crate) mod confinement;
 mod cores;
 pub(crate) mod credentials;
 mod errors;

@@ -9,6 +9,7 @@ use unikernel_sched::{CoreSet, SleepState};
 
 pub(crate) use unikernel_hal::thread::OutOfMemory;
 
+use super::confinement::Confinement;
 use super::exit_watch::ExitWatch;
 use super::release::Releases;
 use super::restart::Restart;
@@ -53,6 +54,8 @@ pub(crate) struct Thread {
     pub name: SpinLock<[u8; 16]>,
     /// What prctl(2) keeps.
     pub settings: SpinLock<Settings>,
+    /// What it has forbidden itself.
+    pub confinement: SpinLock<Confinement>,
     /// Nanoseconds on a core, up to the last switch.
     pub cpu_time_ns: AtomicU64,
     /// How the call goes on that a signal has cut short.
@@ -127,6 +130,7 @@ impl Thread {
             signals: SpinLock::new(ThreadSignals { is_kernel: id == 0, ..ThreadSignals::default() }),
             name: SpinLock::new([0; 16]),
             settings: SpinLock::new(Settings::INITIAL),
+            confinement: SpinLock::default(),
             cpu_time_ns: AtomicU64::new(0),
             restart: SpinLock::new(None),
             exit_watch: SpinLock::default(),

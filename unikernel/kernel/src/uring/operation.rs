@@ -85,6 +85,49 @@ pub(super) fn takes_file(operation: u8) -> bool {
     )
 }
 
+/// The system calls that do what the operation does; none for what only concerns the ring itself.
+pub(super) fn same_calls(sqe: &Sqe) -> &'static [u32] {
+    use linux_raw_sys::general::*;
+    match sqe.opcode {
+        opcode::READV => &[__NR_readv],
+        opcode::WRITEV => &[__NR_writev],
+        opcode::READ | opcode::READ_FIXED | opcode::READ_MULTISHOT => &[__NR_read],
+        opcode::WRITE | opcode::WRITE_FIXED => &[__NR_write],
+        opcode::FSYNC => &[__NR_fsync],
+        opcode::SYNC_FILE_RANGE => &[__NR_sync_file_range],
+        opcode::POLL_ADD => &[__NR_poll],
+        opcode::SENDMSG | opcode::SENDMSG_ZC => &[__NR_sendmsg],
+        opcode::RECVMSG => &[__NR_recvmsg],
+        opcode::SEND | opcode::SEND_ZC => &[__NR_sendto],
+        opcode::RECV => &[__NR_recvfrom],
+        opcode::ACCEPT => &[__NR_accept4],
+        opcode::CONNECT => &[__NR_connect],
+        opcode::SOCKET => &[__NR_socket],
+        opcode::BIND => &[__NR_bind],
+        opcode::LISTEN => &[__NR_listen],
+        opcode::SHUTDOWN => &[__NR_shutdown],
+        opcode::URING_CMD => &[__NR_setsockopt, __NR_getsockopt],
+        opcode::FALLOCATE => &[__NR_fallocate],
+        opcode::FTRUNCATE => &[__NR_ftruncate],
+        opcode::OPENAT => &[__NR_openat],
+        opcode::OPENAT2 => &[__NR_openat2],
+        opcode::CLOSE => &[__NR_close],
+        opcode::STATX => &[__NR_statx],
+        opcode::FADVISE => &[__NR_fadvise64],
+        opcode::MADVISE => &[__NR_madvise],
+        opcode::EPOLL_CTL => &[__NR_epoll_ctl],
+        opcode::RENAMEAT => &[__NR_renameat2],
+        opcode::UNLINKAT => &[__NR_unlinkat],
+        opcode::MKDIRAT => &[__NR_mkdirat],
+        opcode::SYMLINKAT => &[__NR_symlinkat],
+        opcode::LINKAT => &[__NR_linkat],
+        opcode::SPLICE => &[__NR_splice],
+        opcode::TEE => &[__NR_tee],
+        opcode::FIXED_FD_INSTALL => &[__NR_dup],
+        _ => &[],
+    }
+}
+
 /// The file that a request is about.
 fn file_of(request: &Request) -> Result<&Arc<OpenFile>, Errno> {
     request.file.as_ref().ok_or(Errno::EBADF)

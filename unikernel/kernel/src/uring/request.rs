@@ -26,6 +26,7 @@ use crate::net::unix::Rights;
 use crate::ops::buffers::{Buffers, RawBuffer, read_buffers};
 use crate::ops::message;
 use crate::ops::message::Room;
+use crate::policy::calls;
 use crate::task::release::release;
 use crate::task::timer::Timer;
 
@@ -86,7 +87,10 @@ pub(super) struct Request {
 impl Request {
     /// Reads what the entry points to.
     pub(super) fn new(sqe: Sqe) -> Box<Self> {
-        let action = room::ask_locked().map_err(Errno::from).and_then(|()| prepare(&sqe));
+        let action = room::ask_locked()
+            .map_err(Errno::from)
+            .and_then(|()| calls::check_ring(operation::same_calls(&sqe)))
+            .and_then(|()| prepare(&sqe));
         let action = action.unwrap_or_else(Action::Refused);
         Box::new(Self {
             sqe,

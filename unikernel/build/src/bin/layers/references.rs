@@ -16,7 +16,7 @@ pub(crate) struct Layer {
 
 /// The kernel's layers, from the bottom up. The rooms of the machine are the crate `unikernel-hal`, which cannot name what
 /// lies above it.
-pub(crate) const LAYERS: [Layer; 12] = [
+pub(crate) const LAYERS: [Layer; 13] = [
     Layer { rooms: &["abi"], purpose: "the Linux ABI: types without logic" },
     Layer {
         rooms: &["arch", "boot_info", "kmem", "platform", "sync"],
@@ -25,6 +25,7 @@ pub(crate) const LAYERS: [Layer; 12] = [
     Layer { rooms: &["task"], purpose: "threads: how they run and sleep" },
     Layer { rooms: &["mem"], purpose: "the app's memory" },
     Layer { rooms: &["process"], purpose: "signals, futexes, clocks, the end of the app" },
+    Layer { rooms: &["policy"], purpose: "what the app may do" },
     Layer { rooms: &["block", "drivers"], purpose: "devices" },
     Layer { rooms: &["file", "net"], purpose: "open files in general; sockets" },
     Layer { rooms: &["event", "ipc", "vfs"], purpose: "events, pipes, mounted filesystems" },

@@ -169,6 +169,8 @@ pub(super) fn status(thread: &Arc<Thread>) -> String {
     let Capabilities { effective, permitted, inheritable } = credentials::capabilities();
     line!(text, "CapInh:\t{inheritable:016x}\nCapPrm:\t{permitted:016x}\nCapEff:\t{effective:016x}");
     line!(text, "CapBnd:\t{CAPABILITIES:016x}\nCapAmb:\t{:016x}", 0);
+    let seccomp = thread.confinement.lock().seccomp.clone();
+    line!(text, "Seccomp:\t{}\nSeccomp_filters:\t{}", seccomp.mode(), seccomp.filters());
     let allowed = CoreSet::first(cpu::online());
     line!(text, "Cpus_allowed:\t{:x}\nCpus_allowed_list:\t{}", allowed.0, machine::cores().trim_end());
     text

@@ -9,20 +9,18 @@ mod args;
 mod structs;
 
 use core::fmt::Write;
-use core::sync::atomic::{AtomicBool, Ordering};
 
 use alloc::string::String;
 use alloc::vec::Vec;
 
 use unikernel_report::calls;
 
+use super::watch::{self, Watchers};
 use super::{TABLE, dispatch};
 use crate::abi::SysResult;
 use crate::platform::{console, time};
 use crate::sync::SpinLock;
 use crate::task::{self, scheduler};
-
-static IS_ON: AtomicBool = AtomicBool::new(false);
 
 /// A call that has begun.
 struct Pending {
@@ -35,16 +33,10 @@ static PENDING: SpinLock<Vec<Pending>> = SpinLock::new(Vec::new());
 
 /// Turns the tracer on.
 pub(crate) fn turn_on(on: bool) {
-    IS_ON.store(on, Ordering::Relaxed);
     if on {
+        watch::add(Watchers::TRACER);
         scheduler::set_sleep_observer(before_sleep);
     }
-}
-
-/// True if calls are traced.
-#[inline]
-pub(crate) fn is_on() -> bool {
-    IS_ON.load(Ordering::Relaxed)
 }
 
 /// Runs a call and prints it.

@@ -8,6 +8,7 @@ mod identity_tests;
 mod message_queues_tests;
 mod programs_tests;
 mod scheduling_tests;
+mod seccomp_tests;
 mod signals_tests;
 mod threads_tests;
 mod timer_files_tests;

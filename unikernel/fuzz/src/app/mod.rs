@@ -1,0 +1,3 @@
+//! What the app hands over that is more than a system call's arguments.
+
+pub(crate) mod policy;

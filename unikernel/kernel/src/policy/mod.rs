@@ -1,0 +1,12 @@
+//! What the app may do, beside what users and modes say.
+//!
+//! - [`calls`]: which system calls the image and the command line allow;
+//! - [`judge`]: what becomes of a system call before it is done;
+//! - [`refusals`]: who is told of it.
+//!
+//! The logic is `unikernel_policy`, which knows no thread and no clock. What a thread has forbidden itself is in
+//! [`task::confinement`](crate::task::confinement).
+
+pub(crate) mod calls;
+pub(crate) mod judge;
+pub(crate) mod refusals;

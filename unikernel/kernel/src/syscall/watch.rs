@@ -1,0 +1,55 @@
+//! Who looks at each system call before it is done: the tracer, and those who may refuse it. There is one look whether there is
+//! anybody at all, so that a call that nobody watches costs no more for all of them.
+
+use core::sync::atomic::{AtomicU8, Ordering};
+
+use bitflags::bitflags;
+
+use super::{dispatch, run, trace};
+use crate::arch::trap::TrapFrame;
+use crate::policy::judge::{self, Judgement};
+
+bitflags! {
+    /// Who does.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    pub(crate) struct Watchers: u8 {
+        /// `trace=syscalls`.
+        const TRACER = 1;
+        /// A thread has filters of its own.
+        const FILTERS = 2;
+        /// `allow-calls=`.
+        const RULES = 4;
+    }
+}
+
+static WATCHERS: AtomicU8 = AtomicU8::new(0);
+
+/// Has somebody look at each call from now on.
+pub(crate) fn add(watchers: Watchers) {
+    WATCHERS.fetch_or(watchers.bits(), Ordering::Relaxed);
+}
+
+/// True if anybody does.
+#[inline]
+pub(super) fn is_on() -> bool {
+    WATCHERS.load(Ordering::Relaxed) != 0
+}
+
+/// Runs a call at which somebody looks first; see [`enter`](super::enter).
+#[inline(never)]
+pub(super) fn enter(number: u64, args: &[u64; 6], frame: &mut TrapFrame) -> Option<u64> {
+    let watchers = Watchers::from_bits_truncate(WATCHERS.load(Ordering::Relaxed));
+    let mut judgement = Judgement::Passes;
+    if watchers.contains(Watchers::RULES) {
+        judgement = judge::by_rules(number as u32, frame);
+    }
+    if watchers.contains(Watchers::FILTERS) && matches!(judgement, Judgement::Passes) {
+        judgement = judge::by_filters(number as u32, args, frame);
+    }
+    match judgement {
+        Judgement::Passes => {}
+        Judgement::Answers(value) => return Some(value),
+        Judgement::GoesElsewhere => return None,
+    }
+    run(number, args, frame, if watchers.contains(Watchers::TRACER) { trace::call } else { dispatch })
+}

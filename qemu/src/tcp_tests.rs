@@ -224,7 +224,7 @@ impl OurEnd {
     /// Writes as much as there is room for.
     fn send(&mut self, id: TcpId, offset: usize) -> usize {
         let mut sent = 0;
-        while let Ok(count) = self.stack.tcp_send(id, |room| {
+        while let Ok(count) = self.stack.tcp_send(id, 1, |room| {
             room.iter_mut().zip(content(offset + sent)).for_each(|(place, byte)| *place = byte);
             (room.len(), room.len())
         }) {

@@ -136,7 +136,7 @@ impl Card {
 
 /// Sends the request; false if the connection is not there yet.
 fn ask(stack: &mut Stack, id: TcpId) -> bool {
-    let sent = stack.tcp_send(id, |room| {
+    let sent = stack.tcp_send(id, REQUEST.len(), |room| {
         let len = room.len().min(REQUEST.len());
         room[..len].copy_from_slice(&REQUEST[..len]);
         (len, ())

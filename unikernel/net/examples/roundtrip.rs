@@ -131,7 +131,7 @@ fn serve(stack: &mut Stack, nic: &mut Nic, client: &mut Client, now: Instant) {
         room[..RESPONSE.len()].copy_from_slice(RESPONSE);
         (RESPONSE.len(), ())
     };
-    stack.tcp_send(id, write).expect("the buffer is empty");
+    stack.tcp_send(id, RESPONSE.len(), write).expect("the buffer is empty");
     stack.flush(now, nic);
 }
 

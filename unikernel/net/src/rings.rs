@@ -56,15 +56,19 @@ impl Ring {
         if place >= self.buffer.len() { place - self.buffer.len() } else { place }
     }
 
-    /// Lends the first part of what is free to `fill`, which says how much it filled.
+    /// The first part of what is free.
     #[inline]
-    pub(crate) fn append_with<R>(&mut self, fill: impl FnOnce(&mut [u8]) -> (usize, R)) -> R {
+    pub(crate) fn room(&mut self) -> &mut [u8] {
         let start = self.place(self.len);
         let room = (self.capacity() - self.len).min(self.capacity() - start);
-        let (count, result) = fill(&mut self.buffer[start..][..room]);
-        assert!(count <= room, "no more can be filled than was lent");
+        &mut self.buffer[start..][..room]
+    }
+
+    /// Holds `count` bytes more, which were written to the first of [`Self::room`].
+    #[inline]
+    pub(crate) fn fill(&mut self, count: usize) {
+        assert!(count <= self.capacity() - self.len, "no more can be filled than there is room for");
         self.len += count;
-        result
     }
 
     /// Adds bytes that fit.
@@ -72,11 +76,11 @@ impl Ring {
     pub(crate) fn append(&mut self, bytes: &[u8]) {
         let mut rest = bytes;
         while !rest.is_empty() {
-            rest = self.append_with(|room| {
-                let (now, later) = rest.split_at(rest.len().min(room.len()));
-                room[..now.len()].copy_from_slice(now);
-                (now.len(), later)
-            });
+            let room = self.room();
+            let (now, later) = rest.split_at(rest.len().min(room.len()));
+            room[..now.len()].copy_from_slice(now);
+            self.fill(now.len());
+            rest = later;
         }
     }
 
@@ -86,17 +90,6 @@ impl Ring {
         let offset = offset.min(self.len);
         let start = self.place(offset);
         &self.buffer[start..][..len.min(self.len - offset).min(self.capacity() - start)]
-    }
-
-    /// Lends the first part of what it holds to `take`, which says how much it took.
-    #[inline]
-    pub(crate) fn take_with<R>(&mut self, take: impl FnOnce(&[u8]) -> (usize, R)) -> R {
-        let part = self.part(0, self.len);
-        let most = part.len();
-        let (count, result) = take(part);
-        assert!(count <= most, "no more can be taken than was lent");
-        self.discard(count);
-        result
     }
 
     /// Drops the first `count` bytes.
@@ -235,10 +228,8 @@ mod tests {
                         queue.drain(..count.min(queue.len()));
                     }
                     Step::Take(most) => {
-                        let taken = ring.take_with(|part| {
-                            let count = most.min(part.len());
-                            (count, part[..count].to_vec())
-                        });
+                        let taken = ring.part(0, most).to_vec();
+                        ring.discard(taken.len());
                         prop_assert!(taken.iter().all(|byte| queue.pop_front() == Some(*byte)));
                     }
                     Step::Enlarge(capacity) => ring.enlarge(capacity),

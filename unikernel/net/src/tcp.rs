@@ -259,30 +259,29 @@ impl Stack {
         if waiting == 0 {
             return Err(nothing_to_read(flow));
         }
-        let take = |bytes: &[u8]| take(&bytes[..bytes.len().min(most)]);
-        let result = match (&mut flow.plain, &mut flow.engine) {
-            (Some(plain), _) => plain.received.take_with(take),
-            (None, Some(engine)) => engine.socket_mut().recv(|bytes| take(bytes)).map_err(recv_error)?,
+        // Looked at and then dropped, so that `take` is called in one place only: it is compiled into this function then.
+        let bytes = match (&flow.plain, &mut flow.engine) {
+            (Some(plain), _) => plain.received.part(0, most),
+            (None, Some(engine)) => engine.socket_mut().peek(most).map_err(recv_error)?,
             (None, None) => return Err(RecvError::WouldBlock),
         };
-        let left = flow.recv_queue();
-        flow.widen(waiting - left);
-        let is_at_mark = flow.note_read(waiting - left);
+        let lent = bytes.len();
+        let (count, result) = take(bytes);
+        assert!(count <= lent, "no more can be taken than was lent");
+        match (&mut flow.plain, &mut flow.engine) {
+            (Some(plain), _) => plain.received.discard(count),
+            (None, Some(engine)) => engine.socket_mut().recv(|_| (count, ())).map_err(recv_error)?,
+            (None, None) => {}
+        }
+        let left = waiting - count;
+        flow.widen(count);
+        let is_at_mark = flow.note_read(count);
         if !flow.is_dirty && (flow.engine.is_some() || flow.has_opened()) {
             // The window has grown; the peer may have to be told.
             flow.is_dirty = true;
             self.dirty.push(id);
         }
         Ok((result, if is_at_mark { 0 } else { left }))
-    }
-
-    /// Says that `bytes` more are about to be sent, so that the send buffer grows once for all of them, as
-    /// far as it may.
-    #[inline]
-    pub fn tcp_reserve(&mut self, id: TcpId, bytes: usize) {
-        if self.flows.app(id).is_some_and(|flow| flow.has_to_grow(bytes)) {
-            self.reserve(id, bytes);
-        }
     }
 
     #[cold]
@@ -296,26 +295,29 @@ impl Stack {
     }
 
     /// Lends free room to `fill`, which says how much it filled. There may be more room behind
-    /// the end of the buffer: call again until [`SendError::WouldBlock`].
+    /// the end of the buffer: call again until [`SendError::WouldBlock`]. The buffer grows once for all `wanted` bytes, as far
+    /// as it may.
     #[inline]
     pub fn tcp_send<R>(
         &mut self,
         id: TcpId,
+        wanted: usize,
         fill: impl FnOnce(&mut [u8]) -> (usize, R),
     ) -> Result<R, SendError> {
         let mut flow = self.flows.app_mut(id).ok_or(SendError::BadId)?;
         if flow.is_backed_up() {
             return Err(SendError::WouldBlock);
         }
-        if !flow.has_room() {
-            self.tcp_reserve(id, 1);
+        if flow.has_to_grow(wanted.max(1)) {
+            self.reserve(id, wanted.max(1));
             flow = self.flows.app_mut(id).ok_or(SendError::BadId)?;
         }
         let was_empty = flow.send_queue() == 0;
-        let result = match (&mut flow.plain, &mut flow.engine) {
-            (Some(plain), _) if plain.sending.has_room() => plain.sending.append_with(fill),
+        // Lent first and counted then, so that `fill` is called in one place only: it is compiled into this function then.
+        let room = match (&mut flow.plain, &mut flow.engine) {
+            (Some(plain), _) if plain.sending.has_room() => plain.sending.room(),
             (None, Some(engine)) if engine.socket().can_send() => {
-                engine.socket_mut().send(fill).map_err(|_| SendError::Closed)?
+                engine.socket_mut().send(|room| (0, room)).map_err(|_| SendError::Closed)?
             }
             _ => {
                 let (error, is_starved) = (no_room(flow), flow.lacks_buffer());
@@ -325,6 +327,16 @@ impl Stack {
                 return Err(error);
             }
         };
+        let lent = room.len();
+        let (count, result) = fill(room);
+        assert!(count <= lent, "no more can be filled than was lent");
+        match (&mut flow.plain, &mut flow.engine) {
+            (Some(plain), _) => plain.sending.fill(count),
+            (None, Some(engine)) => {
+                engine.socket_mut().send(|_| (count, ())).map_err(|_| SendError::Closed)?;
+            }
+            (None, None) => {}
+        }
         flow.is_unsent |= was_empty;
         if flow.is_corked && was_empty {
             flow.corked_until = self.now + CORK_PATIENCE;

@@ -199,7 +199,7 @@ impl World {
 
     fn send(&mut self, id: TcpId, most: usize) {
         let next = self.sent.entry(id.to_bits()).or_default();
-        let _ = self.host.stack.tcp_send(id, |room| {
+        let _ = self.host.stack.tcp_send(id, most, |room| {
             let count = room.len().min(most);
             for byte in &mut room[..count] {
                 *byte = *next;
@@ -271,7 +271,9 @@ impl World {
                 stack.tcp_mark_urgent(id);
                 stack.tcp_set_urgent_inline(id, is_on);
             }
-            12 => stack.tcp_reserve(id, usize::from(value) << 6),
+            12 => {
+                let _ = stack.tcp_send(id, usize::from(value) << 6, |_| (0, ()));
+            }
             13 => {
                 let _ = stack.tcp_peek(id, value.into(), <[u8]>::len);
             }

@@ -36,16 +36,19 @@ fn take(
     let (begin, mut may_have_more) = (*done, true);
     for mut buffer in rest(into, begin) {
         while !buffer.is_empty() && may_have_more {
+            // Beside the answer, so that the usual answer is a number, which takes a register.
+            let mut missing = None;
             let moved = stack.tcp_recv(id, |bytes| {
                 let count = bytes.len().min(buffer.len());
-                match copy(buffer, &bytes[..count]) {
-                    Ok(()) => (count, Ok(count)),
-                    Err(missing) => (0, Err(missing)),
-                }
+                missing = copy(buffer, &bytes[..count]).err();
+                let count = if missing.is_none() { count } else { 0 };
+                (count, count)
             });
+            if let Some(missing) = missing {
+                return Err(missing.into());
+            }
             match moved {
-                Ok((copied, left)) => {
-                    let count = copied?;
+                Ok((count, left)) => {
                     *done += count;
                     buffer = buffer.skip(count);
                     may_have_more = left > 0;
@@ -91,19 +94,20 @@ fn put(
     done: &mut usize,
 ) -> Result<(), AttemptError> {
     let begin = *done;
-    stack.tcp_reserve(id, total - begin);
     for mut buffer in rest(from, begin) {
         while !buffer.is_empty() {
-            let moved = stack.tcp_send(id, |room| {
+            let mut missing = None;
+            let moved = stack.tcp_send(id, total - *done, |room| {
                 let count = room.len().min(buffer.len());
-                match buffer.try_read(&mut room[..count]) {
-                    Ok(()) => (count, Ok(count)),
-                    Err(missing) => (0, Err(missing)),
-                }
+                missing = buffer.try_read(&mut room[..count]).err();
+                let count = if missing.is_none() { count } else { 0 };
+                (count, count)
             });
+            if let Some(missing) = missing {
+                return Err(missing.into());
+            }
             match moved {
-                Ok(copied) => {
-                    let count = copied?;
+                Ok(count) => {
                     *done += count;
                     buffer = buffer.skip(count);
                 }

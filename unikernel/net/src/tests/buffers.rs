@@ -55,7 +55,7 @@ fn sending_without_memory_waits_for_it() {
     assert_eq!(net.a.send(pairs[0].0, b"first"), 5);
     net.a.flush(net.now);
     for (server, _) in &pairs[1..] {
-        assert_eq!(net.a.stack.tcp_send(*server, |room| (room.len(), ())), Err(SendError::WouldBlock));
+        assert_eq!(net.a.stack.tcp_send(*server, 1, |room| (room.len(), ())), Err(SendError::WouldBlock));
         assert!(!net.a.stack.tcp_readiness(*server).contains(Readiness::OUT));
     }
     for (server, client) in pairs {

@@ -214,7 +214,7 @@ impl Host {
                 room[..count].copy_from_slice(&bytes[sent..sent + count]);
                 (count, count)
             };
-            match self.stack.tcp_send(id, fill) {
+            match self.stack.tcp_send(id, 1, fill) {
                 Ok(count) => sent += count,
                 Err(_) => break,
             }

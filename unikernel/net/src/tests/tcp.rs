@@ -74,7 +74,7 @@ fn close_with_unread_data_resets() {
     assert_eq!(net.b.stack.tcp_readiness(client) & Readiness::ERR, Readiness::ERR);
     assert_eq!(net.b.recv(client), Err(RecvError::Reset));
     assert_eq!(net.b.recv(client), Err(RecvError::Finished));
-    assert_eq!(net.b.stack.tcp_send(client, |_| (0, ())), Err(SendError::Closed));
+    assert_eq!(net.b.stack.tcp_send(client, 1, |_| (0, ())), Err(SendError::Closed));
     assert_eq!(net.a.stack.counters().active, 0);
 }
 
@@ -298,7 +298,7 @@ fn stale_ids_are_refused() {
     let (server, client) = net.connect(listener);
     net.a.stack.tcp_close(server);
     assert_eq!(net.a.recv(server), Err(RecvError::BadId));
-    assert_eq!(net.a.stack.tcp_send(server, |_| (0, ())), Err(SendError::BadId));
+    assert_eq!(net.a.stack.tcp_send(server, 1, |_| (0, ())), Err(SendError::BadId));
     assert_eq!(net.a.stack.tcp_local(server), None);
     net.b.stack.tcp_abort(client);
     assert_eq!(net.b.stack.tcp_readiness(client), Readiness::empty());

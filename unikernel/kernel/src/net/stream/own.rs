@@ -47,7 +47,7 @@ impl Connection {
         while !rest.is_empty() {
             let sent = self.0.source.block_on(WaitMode::MayBlock, Some(deadline_ns), || {
                 let mut net = flow.lock();
-                let sent = net.stack.tcp_send(flow.id, |room| {
+                let sent = net.stack.tcp_send(flow.id, rest.len(), |room| {
                     let count = room.len().min(rest.len());
                     room[..count].copy_from_slice(&rest[..count]);
                     (count, count)

@@ -123,7 +123,9 @@ impl<D: Segmenter + ?Sized> Exit<'_, D> {
                     if let Some(traffic) = self.traffic {
                         traffic.count(HEADER_LEN + wire::headers_len(flow.local) + len);
                     }
-                    let segments = len.div_ceil(flow.track.mss.into()).max(1) as u64;
+                    let mss = usize::from(flow.track.mss);
+                    // A division is dear, and most sends are one segment.
+                    let segments = if len <= mss { 1 } else { len.div_ceil(mss) as u64 };
                     visit.repeated += if flow.stepped(now, offset, len) { segments } else { 0 };
                     visit.sent += segments;
                     if flow.track.in_flight() == flow.send_queue() && !flow.has_board() {

@@ -38,6 +38,14 @@ impl Flow {
     /// every segment that is acknowledged (Linux: `sk_stream_is_writeable`).
     #[inline]
     pub(crate) fn is_writable(&self) -> bool {
+        // Nearly all are so, and each acknowledgement asks: told without a call.
+        let has_buffers = !self.is_starved && self.low_water.unsent == 0 && self.plain.is_some();
+        has_buffers && self.send_queue() * 3 <= 2 * self.tx_least() || self.has_room_to_write()
+    }
+
+    /// The same for those that [`Self::is_writable`] cannot tell at once.
+    #[inline(never)]
+    fn has_room_to_write(&self) -> bool {
         if self.is_starved || self.is_backed_up() {
             return false;
         }

@@ -48,10 +48,11 @@ fn begin_usual(frame: &mut [u8]) -> Option<PartialChecksum> {
     if !is_usual || !is_whole {
         return None;
     }
+    // In the order of bytes that the machine has, in which the sum is the same but for its own (RFC 1071 section 2).
     let word =
-        |at: usize| u64::from(u32::from_be_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]));
-    let sum = fold(word(26) + word(30) + u64::from(len) + u64::from(TCP));
-    head[START + OFFSET..].copy_from_slice(&sum.to_be_bytes());
+        |at: usize| u64::from(u32::from_ne_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]));
+    let sum = fold(word(26) + word(30) + u64::from(len.to_be()) + u64::from(u16::from(TCP).to_be()));
+    head[START + OFFSET..].copy_from_slice(&sum.to_ne_bytes());
     Some(PartialChecksum { start: START as u16, offset: OFFSET as u16 })
 }
 
@@ -138,13 +139,12 @@ fn sum(bytes: &[u8]) -> u64 {
     total
 }
 
-/// Adds the carries back in until 16 bits are left.
+/// Adds the carries back in until 16 bits are left: the halves are added to each other, where the carry of the lower
+/// sum goes into the upper one, which is the answer.
 #[inline]
-fn fold(mut sum: u64) -> u16 {
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    sum as u16
+fn fold(sum: u64) -> u16 {
+    let sum = (sum.wrapping_add(sum.rotate_left(32)) >> 32) as u32;
+    (sum.wrapping_add(sum.rotate_left(16)) >> 16) as u16
 }
 
 #[cfg(test)]

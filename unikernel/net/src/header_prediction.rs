@@ -53,7 +53,10 @@ impl Headers<'_> {
     /// True if the IPv4 header's checksum is right.
     #[inline]
     fn is_sound(&self) -> bool {
-        let sum: u64 = [14, 18, 22, 26, 30].iter().map(|at| u64::from(self.word(*at))).sum();
+        // In the order of bytes that the machine has: all ones are all ones in any (RFC 1071 section 2).
+        let word =
+            |at: usize| u32::from_ne_bytes([self.0[at], self.0[at + 1], self.0[at + 2], self.0[at + 3]]);
+        let sum: u64 = [14, 18, 22, 26, 30].iter().map(|at| u64::from(word(*at))).sum();
         wire::folded(sum) == 0xffff
     }
 

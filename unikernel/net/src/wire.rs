@@ -274,13 +274,12 @@ pub(crate) fn sum(bytes: &[u8]) -> u16 {
     sum as u16
 }
 
-/// A sum of 32-bit words as one of 16-bit words.
+/// A sum of 32-bit words as one of 16-bit words: the halves are added to each other, where the carry of the lower
+/// sum goes into the upper one, which is the answer.
 #[inline]
 pub(crate) fn folded(sum: u64) -> u16 {
-    let sum = (sum & 0xffff_ffff) + (sum >> 32);
-    let sum = (sum & 0xffff) + (sum >> 16 & 0xffff) + (sum >> 32);
-    let sum = (sum & 0xffff) + (sum >> 16);
-    ((sum & 0xffff) + (sum >> 16)) as u16
+    let sum = (sum.wrapping_add(sum.rotate_left(32)) >> 32) as u32;
+    (sum.wrapping_add(sum.rotate_left(16)) >> 16) as u16
 }
 
 /// The group that a station with `address` listens to (RFC 4291 section 2.7.1).

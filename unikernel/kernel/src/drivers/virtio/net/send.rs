@@ -138,7 +138,15 @@ impl Sender {
         let (header, frame) = bytes.split_at_mut(self.header_bytes);
         let result = fill(frame);
         let partial = if self.offloads_checksums { checksum::begin(frame) } else { None };
-        header.copy_from_slice(&packet::outgoing(partial, cut)[..header.len()]);
+        let said = packet::outgoing(partial, cut);
+        // Either length as one of its own, so that it is a few stores and not a call of memcpy.
+        if let Some(modern) = header.first_chunk_mut() {
+            *modern = said;
+        } else if let (Some(legacy), Some(said)) =
+            (header.first_chunk_mut::<{ packet::LEGACY_HEADER_BYTES }>(), said.first_chunk())
+        {
+            *legacy = *said;
+        }
         if let Some(tap) = self.tap {
             (tap.see)(tap.interface, Direction::Out, frame);
         }

@@ -6,18 +6,19 @@ use crate::id::{ListenerId, SocketId, TcpId, UdpId};
 use crate::stack::Stack;
 
 impl Stack {
-    /// Moves the sockets whose readiness may have changed since the last call into `events`,
-    /// each once, in the order of their first change.
+    /// The sockets whose readiness may have changed since the last call, each once, in the order of their first change.
+    /// They replace what is in `events`, whose memory is used for the next ones.
     pub fn take_events(&mut self, events: &mut Vec<SocketId>) {
-        for id in self.events.drain(..) {
-            match id {
+        events.clear();
+        core::mem::swap(events, &mut self.events);
+        for id in events.iter() {
+            match *id {
                 SocketId::Tcp(id) => self.flows.get_mut(id).map(|flow| flow.has_event = false),
                 SocketId::Listener(id) => {
                     self.listeners.get_mut(id).map(|listener| listener.has_event = false)
                 }
                 SocketId::Udp(id) => self.udp.get_mut(id).map(|socket| socket.has_event = false),
             };
-            events.push(id);
         }
     }
 

@@ -75,6 +75,8 @@ fn check_end(offset: u64, len: usize) -> Result<(), Errno> {
 pub(crate) struct OpenFile {
     /// What was opened.
     pub file: Arc<dyn File>,
+    /// What [`File::is_seekable`] says, which each call asks.
+    is_seekable: bool,
     flags: AtomicU32,
     /// Held by a call that moves the offset, which may wait for a disk meanwhile.
     moving: Mutex<()>,
@@ -95,6 +97,7 @@ impl OpenFile {
     /// Opens `file`.
     pub(crate) fn new(file: Arc<dyn File>, flags: FileFlags) -> Self {
         Self {
+            is_seekable: file.is_seekable(),
             file,
             flags: AtomicU32::new(flags.bits()),
             moving: Mutex::new(()),
@@ -145,7 +148,7 @@ impl OpenFile {
     #[inline]
     pub(crate) fn read(&self, into: UserSlice) -> SysResult {
         self.check_read()?;
-        if !self.file.is_seekable() {
+        if !self.is_seekable {
             return self.file.read(into, self.wait_mode());
         }
         let _moving = self.moving.lock();
@@ -166,7 +169,7 @@ impl OpenFile {
     #[inline]
     pub(crate) fn write_with(&self, from: UserSlice, mode: WaitMode) -> SysResult {
         self.check_write()?;
-        if !self.file.is_seekable() {
+        if !self.is_seekable {
             return self.file.write(from, mode);
         }
         let _moving = self.moving.lock();
@@ -194,7 +197,7 @@ impl OpenFile {
             // Nothing is wanted, so the file is not asked.
             return self.check_read().map(|()| 0);
         }
-        if self.file.is_seekable() {
+        if self.is_seekable {
             return super::each_buffer(into, WaitMode::MayBlock, |buffer, _| self.read(buffer));
         }
         self.check_read()?;
@@ -211,7 +214,7 @@ impl OpenFile {
         if from.iter().all(UserSlice::is_empty) {
             return self.check_write().map(|()| 0);
         }
-        if self.file.is_seekable() {
+        if self.is_seekable {
             let mut total = 0;
             return super::each_buffer(from, WaitMode::MayBlock, |buffer, _| {
                 if total > 0 && self.is_at_size_limit(|| self.offset()) {
@@ -242,7 +245,7 @@ impl OpenFile {
         self.check_write()?;
         check_end(offset, from.len())?;
         // So Linux has it, against POSIX (pwrite(2), BUGS).
-        let count = if self.flags().contains(FileFlags::APPEND) && self.file.is_seekable() {
+        let count = if self.flags().contains(FileFlags::APPEND) && self.is_seekable {
             self.file.append(from)?.1
         } else {
             self.file.write_at(offset, from)?
@@ -287,7 +290,7 @@ impl OpenFile {
         if self.file.ignores_seek() {
             return Ok(0);
         }
-        if !self.file.is_seekable() {
+        if !self.is_seekable {
             return Err(Errno::ESPIPE);
         }
         let _moving = self.moving.lock();

@@ -4,10 +4,10 @@ use linux_raw_sys::general::__kernel_timespec;
 use linux_raw_sys::net::{mmsghdr, msghdr};
 
 use crate::abi::{Errno, SysResult};
-use crate::file::WaitMode;
+use crate::file::{self, WaitMode};
 use crate::mem::user::{UserPtr, UserSlice};
 use crate::net::address::{self, Raw};
-use crate::net::socket::{MessageFlags, Outgoing};
+use crate::net::socket::{MessageFlags, Outgoing, Socket};
 use crate::ops::buffers::MAX_TRANSFER_BYTES;
 use crate::ops::message::{count_of, name_of, read_buffers, read_parts, receive_into};
 use crate::ops::socket::SocketRef;
@@ -45,13 +45,17 @@ pub(crate) fn sys_sendto(
     to_len: u32,
 ) -> SysResult {
     let buffers = [UserSlice::checked(buffer, len.min(MAX_TRANSFER_BYTES))?];
-    let socket = SocketRef::get(descriptor)?;
+    // Not a `SocketRef`, which asks the open file again what it is whenever it is used.
+    let opened = file::get(descriptor)?;
+    let socket = opened.downcast::<Socket>().ok_or(Errno::ENOTSOCK)?;
     let flags = read_flags(flags)?;
+    let mode =
+        if flags.contains(MessageFlags::DONT_WAIT) { WaitMode::NonBlocking } else { opened.wait_mode() };
     if to == 0 {
-        return socket.send_bytes(&buffers, flags, mode_of(&socket, flags));
+        return socket.send_bytes(&buffers, flags, mode);
     }
     let to = socket.destination_of(&Raw::read(to, to_len)?)?;
-    socket.send(Outgoing { to, ..Outgoing::bytes(&buffers) }, flags, mode_of(&socket, flags))
+    socket.send(Outgoing { to, ..Outgoing::bytes(&buffers) }, flags, mode)
 }
 
 /// recvfrom(2).

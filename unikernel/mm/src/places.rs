@@ -3,7 +3,8 @@
 //! ```text
 //!   0x5555_5555_4000  + 16 TiB    a position-independent program
 //!   behind the program + 4 TiB    the break
-//!                  end - 1 TiB    the first stack's top
+//!                  end - 1 TiB    the vDSO
+//!           below that - 4 TiB    the first stack's top
 //!      below the stack - 1 TiB    mappings, growing down
 //! ```
 //!
@@ -18,10 +19,14 @@ const PROGRAM_BITS: u32 = 32;
 /// Bits of the distance from a program to its break. Its addresses are known to whoever knows the program's, so it has its
 /// own, and more than Linux (13).
 const BREAK_BITS: u32 = 30;
-/// The break is below here, where mappings and stack are never.
-const BREAK_END: u64 = 0x7c00_0000_0000;
+/// The break is below here, where mappings, stack and vDSO are never.
+const BREAK_END: u64 = 0x7900_0000_0000;
+/// Bits of the place of the vDSO, whose address says nothing of the mappings' then, nor theirs of its code's.
+const VDSO_BITS: u32 = 28;
+/// Room for the vDSO itself and the clock's page before it.
+const VDSO_BYTES: u64 = 16 * PAGE_BYTES;
 /// Bits of the place of the first stack.
-const STACK_BITS: u32 = 28;
+const STACK_BITS: u32 = 30;
 /// Bits of the distance from the stack to the first mapping.
 const MAPPINGS_BITS: u32 = 28;
 
@@ -42,9 +47,15 @@ pub const fn break_start(program_end: u64, random: u64) -> u64 {
     program_end + pages(bits, random)
 }
 
+/// Where the vDSO ends, in an address space that ends at `space_end`. It has a span of its own, above all that grows.
+pub const fn vdso_end(space_end: u64, random: u64) -> u64 {
+    space_end - pages(VDSO_BITS, random)
+}
+
 /// Where the first stack ends, in an address space that ends at `space_end`.
 pub const fn stack_end(space_end: u64, random: u64) -> u64 {
-    space_end - pages(STACK_BITS, random)
+    // Below the vDSO with its pages, wherever it is.
+    space_end - (PAGE_BYTES << VDSO_BITS) - VDSO_BYTES - pages(STACK_BITS, random)
 }
 
 /// Where the highest mapping ends, below the stack with what it may grow by.
@@ -78,8 +89,8 @@ mod tests {
         }
     }
 
-    /// Program, break, stack and mappings of a boot.
-    fn boot(random: &mut Stream) -> [u64; 4] {
+    /// Program, break, stack, mappings and vDSO of a boot.
+    fn boot(random: &mut Stream) -> [u64; 5] {
         let program = program_start(random.next());
         let stack = stack_end(SPACE_END, random.next());
         [
@@ -87,6 +98,7 @@ mod tests {
             break_start(program + 0x12_3000, random.next()),
             stack,
             mappings_end(stack - (9 << 20), random.next()),
+            vdso_end(SPACE_END, random.next()),
         ]
     }
 
@@ -101,9 +113,11 @@ mod tests {
     #[test]
     fn places_have_the_entropy_that_is_promised() {
         let mut random = Stream(1);
-        let boots: Vec<[u64; 4]> = (0..BOOTS).map(|_| boot(&mut random)).collect();
+        let boots: Vec<[u64; 5]> = (0..BOOTS).map(|_| boot(&mut random)).collect();
         for (index, (name, least)) in
-            [("program", 28), ("break", 30), ("stack", 28), ("mappings", 28)].into_iter().enumerate()
+            [("program", 32), ("break", 30), ("stack", 30), ("mappings", 28), ("vDSO", 28)]
+                .into_iter()
+                .enumerate()
         {
             let places: Vec<u64> = boots.iter().map(|boot| boot[index]).collect();
             let bits: f64 = (12..12 + least).map(|bit| least_entropy_of_a_bit(&places, bit)).sum();
@@ -126,8 +140,8 @@ mod tests {
     #[test]
     fn one_place_tells_nothing_of_another() {
         let mut random = Stream(2);
-        let boots: Vec<[u64; 4]> = (0..BOOTS).map(|_| boot(&mut random)).collect();
-        for (one, other) in [(0, 1), (0, 2), (1, 2), (2, 3), (1, 3)] {
+        let boots: Vec<[u64; 5]> = (0..BOOTS).map(|_| boot(&mut random)).collect();
+        for (one, other) in [(0, 1), (0, 2), (1, 2), (2, 3), (1, 3), (2, 4), (3, 4)] {
             let distances: BTreeSet<u64> =
                 boots.iter().map(|boot| boot[one].wrapping_sub(boot[other])).collect();
             assert!(distances.len() >= BOOTS - 2, "{one} and {other}: {} distances", distances.len());
@@ -142,7 +156,10 @@ mod tests {
             let heap = break_start(program + (1 << 40), random);
             assert!(heap + (1 << 40) < BREAK_END, "{heap:x}");
             let stack = stack_end(SPACE_END, random);
-            assert!(stack <= SPACE_END);
+            assert!(
+                stack + VDSO_BYTES <= vdso_end(SPACE_END, u64::MAX)
+                    && vdso_end(SPACE_END, random) <= SPACE_END
+            );
             assert!(mappings_end(stack - (9 << 20), random) > BREAK_END);
         }
     }

@@ -79,7 +79,7 @@ pub(crate) fn map_vdso() -> Result<u64, SpaceError> {
     let mut space = SPACE.lock();
     let pages = [Protection::READ, Protection::READ | Protection::EXECUTE];
     let len = pages.len() as u64 * PAGE_BYTES;
-    let start = space.find_free(len).ok_or(SpaceError::OutOfMemory)?;
+    let start = places::vdso_end(USER_END - PAGE_BYTES, random::next_u64()) - len;
     for (at, protection) in (start..).step_by(PAGE_BYTES as usize).zip(pages) {
         let kind = RegionKind::Kernel;
         space.regions.insert(Region {

@@ -43,9 +43,9 @@ fn socket(family: i32, kind: i32) -> u64 {
 /// Prints an answer: an error with its number, any success as such.
 fn row(report: &str, what: &str, answer: i64) {
     match answer {
-        -4095..=-1 => println!("{report}: {what}: error {}", -answer),
-        0 => println!("{report}: {what}: 0"),
-        _ => println!("{report}: {what}: success"),
+        -4095..=-1 => println!("| {report} | {what} | error {}", -answer),
+        0 => println!("| {report} | {what} | 0"),
+        _ => println!("| {report} | {what} | success"),
     }
 }
 
@@ -125,8 +125,16 @@ fn pointers() {
     row("nuttx#1359", "FIONREAD into the kernel", call(SYS_ioctl, &[pipe()[0], FIONREAD as u64, KERNEL]));
     let stream = socket(AF_INET, SOCK_STREAM);
     let [level, name] = [SOL_SOCKET as u64, SO_ERROR as u64];
-    row("nuttx#1359", "getsockopt into the kernel", call(SYS_getsockopt, &[stream, level, name, KERNEL, KERNEL]));
-    row("nuttx#1359", "setsockopt of -1", call(SYS_setsockopt, &[stream, level, SO_LINGER as u64, zero, u64::MAX]));
+    row(
+        "nuttx#1359",
+        "getsockopt into the kernel",
+        call(SYS_getsockopt, &[stream, level, name, KERNEL, KERNEL]),
+    );
+    row(
+        "nuttx#1359",
+        "setsockopt of -1",
+        call(SYS_setsockopt, &[stream, level, SO_LINGER as u64, zero, u64::MAX]),
+    );
     row("asterinas#2780", "ARCH_GET_FS into the kernel", call(SYS_arch_prctl, &[0x1003, KERNEL]));
     row("asterinas#2780", "ARCH_SET_FS into the kernel", call(SYS_arch_prctl, &[0x1002, KERNEL]));
     row("asterinas#2780", "arch_prctl of nonsense", call(SYS_arch_prctl, &[0x1234_5678, 0]));
@@ -137,7 +145,11 @@ fn values() {
     let [first, second] = [&raw const pair[0] as u64, &raw const pair[1] as u64];
     let time = [0u64, 1];
     let time = &raw const time as u64;
-    row("asterinas#1179", "futex requeue nowhere", call(SYS_futex, &[NOWHERE, 12, 0x7fff_ffff, time, NOWHERE + 64, 0]));
+    row(
+        "asterinas#1179",
+        "futex requeue nowhere",
+        call(SYS_futex, &[NOWHERE, 12, 0x7fff_ffff, time, NOWHERE + 64, 0]),
+    );
     row("asterinas#1179", "futex operation 99", call(SYS_futex, &[first, 99, 1, time, second, 0]));
     let wake = |operation| call(SYS_futex, &[first, 5, 32, 0, second, operation]);
     row("asterinas#2188", "futex wake with shift", wake(0xb086_793a));
@@ -146,7 +158,9 @@ fn values() {
     row("asterinas#1197", "waitid of nonsense", call(SYS_waitid, &[0x3114_2aad_0bc9_3209, 15, 0, 4, 0]));
     row("asterinas#1216", "waitid with nonsense", call(SYS_waitid, &[0, 15, 0, 10_474, 0]));
     row("asterinas#1199", "timer_create of -3", call(SYS_timer_create, &[-3i64 as u64, 0, first]));
-    row("asterinas#1199", "timer_create of -64", call(SYS_timer_create, &[-64i64 as u64, 0, first]));
+    // Of a process that is not there.
+    let clock = (!0x1f_ffffi64 << 3 | 2) as u64;
+    row("asterinas#1199", "timer_create of nobody", call(SYS_timer_create, &[clock, 0, first]));
     row("asterinas#1179", "rt_sigprocmask of 77", call(SYS_rt_sigprocmask, &[77, first, 0, 8]));
     row("asterinas#1179", "rt_sigprocmask of 9 bytes", call(SYS_rt_sigprocmask, &[0, first, 0, 9]));
     let [reader, _] = pipe();

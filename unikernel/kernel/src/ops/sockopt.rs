@@ -33,7 +33,9 @@ const MAX_BUFFER: i32 = 212_992;
 
 /// Sets an option to the value at an address, which has so many bytes.
 pub(crate) fn set(socket: &Socket, level: u32, name: u32, (address, len): (u64, u32)) -> SysResult {
-    let value = Value { address, len: len as usize };
+    // The length is an `int`, whatever the option (setsockopt(2)).
+    let len = i32::try_from(len).map_err(|_| Errno::EINVAL)? as usize;
+    let value = Value { address, len };
     match level {
         SOL_SOCKET => set_socket(socket, name, value)?,
         SOL_TCP => sockopt_tcp::set(socket, name, value)?,

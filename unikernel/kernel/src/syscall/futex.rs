@@ -26,11 +26,16 @@ pub(crate) fn sys_futex(
     // One process: private and shared futexes are the same thing.
     let command = operation & !(FUTEX_PRIVATE_FLAG | FUTEX_CLOCK_REALTIME);
     let is_realtime = operation & FUTEX_CLOCK_REALTIME != 0;
+    // In the order of Linux: the time-out, what the call itself says, and only then the words.
+    let deadline_ns = match clock_of(command, is_realtime) {
+        Some(base) => clocks::read_deadline(UserPtr::new(fourth), base)?,
+        None => None,
+    };
     let takes_clock = matches!(command, FUTEX_WAIT_BITSET | FUTEX_WAIT_REQUEUE_PI | FUTEX_LOCK_PI2);
     if is_realtime && !takes_clock {
         return Err(Errno::ENOSYS);
     }
-    let absolute = if is_realtime { ClockBase::AbsoluteWall } else { ClockBase::AbsoluteMonotonic };
+    check_values(command, (address, address2), (value, fourth as u32), value3)?;
     if !address.is_multiple_of(4) {
         return Err(Errno::EINVAL);
     }
@@ -41,34 +46,52 @@ pub(crate) fn sys_futex(
         UserSlice::checked(address, 4)?;
     }
     match command {
-        FUTEX_WAIT => wait(address, value, u32::MAX, fourth, ClockBase::Relative),
-        FUTEX_WAIT_BITSET if value3 == 0 => Err(Errno::EINVAL),
-        FUTEX_WAIT_BITSET => wait(address, value, value3, fourth, absolute),
+        FUTEX_WAIT => sleep(address, value, u32::MAX, deadline_ns),
+        FUTEX_WAIT_BITSET => sleep(address, value, value3, deadline_ns),
         FUTEX_WAKE => wake(address, value, u32::MAX),
-        FUTEX_WAKE_BITSET if value3 == 0 => Err(Errno::EINVAL),
         FUTEX_WAKE_BITSET => wake(address, value, value3),
         FUTEX_REQUEUE | FUTEX_CMP_REQUEUE => {
             let expected = (command == FUTEX_CMP_REQUEUE).then_some(value3);
             requeue(address, address2, value, fourth as u32, expected)
         }
         FUTEX_WAKE_OP => wake_op(address, address2, value, fourth as u32, value3),
-        FUTEX_LOCK_PI => lock(address, fourth, ClockBase::AbsoluteWall),
-        FUTEX_LOCK_PI2 => lock(address, fourth, absolute),
+        FUTEX_LOCK_PI | FUTEX_LOCK_PI2 => with_owner(futex_pi::lock(address, deadline_ns)),
         FUTEX_TRYLOCK_PI => with_owner(futex_pi::try_lock(address)),
         FUTEX_UNLOCK_PI => with_owner(futex_pi::unlock(address)),
         FUTEX_WAIT_REQUEUE_PI => {
-            let deadline_ns = clocks::read_deadline(UserPtr::new(fourth), absolute)?;
-            check_lock(address, address2)?;
+            check_word(address2)?;
             with_owner(futex_pi::wait_requeue((address, address2), value, deadline_ns))
         }
-        FUTEX_CMP_REQUEUE_PI => requeue_to_lock(address, address2, value, fourth as u32, value3),
+        FUTEX_CMP_REQUEUE_PI => requeue_to_lock(address, address2, fourth as u32, value3),
         _ => Err(Errno::ENOSYS),
     }
 }
 
-fn lock(address: u64, timeout: u64, base: ClockBase) -> SysResult {
-    let deadline_ns = clocks::read_deadline(UserPtr::new(timeout), base)?;
-    with_owner(futex_pi::lock(address, deadline_ns))
+/// How the time-out of an operation is counted; none if it has none.
+fn clock_of(command: u32, is_realtime: bool) -> Option<ClockBase> {
+    match command {
+        FUTEX_WAIT => Some(ClockBase::Relative),
+        FUTEX_LOCK_PI => Some(ClockBase::AbsoluteWall),
+        FUTEX_WAIT_BITSET | FUTEX_WAIT_REQUEUE_PI | FUTEX_LOCK_PI2 if is_realtime => {
+            Some(ClockBase::AbsoluteWall)
+        }
+        FUTEX_WAIT_BITSET | FUTEX_WAIT_REQUEUE_PI | FUTEX_LOCK_PI2 => Some(ClockBase::AbsoluteMonotonic),
+        _ => None,
+    }
+}
+
+/// What is wrong with an operation whatever its words are.
+fn check_values(command: u32, words: (u64, u64), counts: (u32, u32), value3: u32) -> Result<(), Errno> {
+    let is_negative = (counts.0 | counts.1) >> 31 != 0;
+    let is_wrong = match command {
+        FUTEX_WAIT_BITSET | FUTEX_WAKE_BITSET => value3 == 0,
+        FUTEX_REQUEUE | FUTEX_CMP_REQUEUE => is_negative,
+        FUTEX_WAIT_REQUEUE_PI => words.0 == words.1,
+        // One waiter gets the lock at most, so no more can be woken.
+        FUTEX_CMP_REQUEUE_PI => is_negative || words.0 == words.1 || counts.0 != 1,
+        _ => false,
+    };
+    if is_wrong { Err(Errno::EINVAL) } else { Ok(()) }
 }
 
 /// Calls on locks with an owner begin again whatever handler ran: their time-outs are absolute.
@@ -80,30 +103,21 @@ fn with_owner(outcome: Result<(), FutexError>) -> SysResult {
     }
 }
 
-/// The lock to which waiters at `address` are to be moved.
-fn check_lock(address: u64, lock: u64) -> Result<(), Errno> {
-    if address == lock || !lock.is_multiple_of(4) {
+/// The second word of an operation.
+fn check_word(address: u64) -> Result<(), Errno> {
+    if !address.is_multiple_of(4) {
         return Err(Errno::EINVAL);
     }
-    UserSlice::checked(lock, 4)?;
+    UserSlice::checked(address, 4)?;
     Ok(())
 }
 
-/// One waiter gets the lock at most, so no more can be woken.
-fn requeue_to_lock(from: u64, to: u64, wake_count: u32, move_count: u32, expected: u32) -> SysResult {
-    check_lock(from, to)?;
-    if wake_count != 1 || move_count >> 31 != 0 {
-        return Err(Errno::EINVAL);
-    }
+fn requeue_to_lock(from: u64, to: u64, move_count: u32, expected: u32) -> SysResult {
+    check_word(to)?;
     match futex_pi::requeue((from, to), move_count as usize, Some(expected)) {
         Err(FutexError::Interrupted) => Err(Errno::RESTART_ALWAYS),
         outcome => Ok(outcome?),
     }
-}
-
-fn wait(address: u64, expected: u32, bits: u32, timeout: u64, base: ClockBase) -> SysResult {
-    let deadline_ns = clocks::read_deadline(UserPtr::new(timeout), base)?;
-    sleep(address, expected, bits, deadline_ns)
 }
 
 /// FUTEX_WAIT with its time-out as a deadline.
@@ -126,10 +140,7 @@ fn wake(address: u64, count: u32, bits: u32) -> SysResult {
 }
 
 fn requeue(from: u64, to: u64, wake_count: u32, move_count: u32, expected: Option<u32>) -> SysResult {
-    if (wake_count | move_count) >> 31 != 0 || !to.is_multiple_of(4) {
-        return Err(Errno::EINVAL);
-    }
-    UserSlice::checked(to, 4)?;
+    check_word(to)?;
     let done = futex::requeue((from, to), (wake_count as usize, move_count as usize), expected)?;
     Ok(done.woken + done.moved)
 }

@@ -180,9 +180,10 @@ const fn to_fsid(number: u64) -> __kernel_fsid_t {
 }
 
 /// getdents64(2).
-pub(crate) fn sys_getdents64(fd: i32, buffer: u64, size: usize) -> SysResult {
+pub(crate) fn sys_getdents64(fd: i32, buffer: u64, size: u32) -> SysResult {
     let opened = file::get(fd)?;
-    let size = size.min(MAX_LISTING_BYTES);
+    // Linux keeps it in an `int`: in less than nothing, no entry finds room.
+    let size = usize::try_from(size as i32).unwrap_or(0).min(MAX_LISTING_BYTES);
     opened.with_offset(|offset| {
         let (listing, position) = match (opened.downcast::<NameOnly>(), opened.downcast::<InodeName>()) {
             (Some(directory), _) => list(directory, *offset, size)?,

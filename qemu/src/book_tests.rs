@@ -346,3 +346,38 @@ fn links_anchors_and_messages_are_found() {
     let source = joined("\"there is {no} \\\n      such thing at {path}\"");
     assert!(says(&source, "there is ... such thing at ...") && !says(&source, "at ... there is"));
 }
+
+/// The words of rows whose last column names tests: what stands between backquotes there.
+fn tests_named(text: &str) -> Vec<&str> {
+    let rows = prose(text).filter(|line| line.starts_with("| ") && line.ends_with(" |"));
+    let last = rows.filter_map(|line| line.trim_end_matches(" |").rsplit(" | ").next());
+    last.flat_map(quoted).collect()
+}
+
+/// What promises security names tests that are there: a guest test, perhaps with its arguments, a test of the tool's, a fuzz target or
+/// another program, or a function anywhere.
+#[test]
+fn promises_name_tests_that_exist() {
+    let root = project::root();
+    let table = read(&root.join("apps/guest-tests/tests.toml"));
+    let sources = ["unikernel", "qemu/src", "apps/guest-tests/src"].map(|name| root.join(name));
+    let sources: Vec<String> =
+        sources.iter().flat_map(|folder| files(folder, "rs")).map(|path| read(&path)).collect();
+    let is_said = |words: &str| table.contains(words) || sources.iter().any(|source| source.contains(words));
+    let exists = |name: &str| {
+        let (program, argument) = name.split_once(' ').unwrap_or((name, ""));
+        let has_argument = argument.is_empty() || is_said(&format!("\"{argument}\""));
+        // On several machines, its name goes on with which.
+        let [whole, on_machines] = [format!("\"{program}\""), format!("\"{program} [")];
+        let is_test = [whole, on_machines, format!("fn {program}("), format!("_{program}\"")];
+        let is_program = root.join(format!("unikernel/build/src/bin/{program}.rs")).exists();
+        has_argument && (is_program || is_test.iter().any(|words| is_said(words)))
+    };
+    let boundary = page("boundary.md");
+    let promises = boundary.split_once("## Promises").and_then(|(_, rest)| rest.split_once("## Limits"));
+    let security = read(&root.join("SECURITY.md"));
+    let named = [promises.expect("the page has promises").0, &security].map(tests_named).concat();
+    assert!(named.len() > 80, "only {} tests", named.len());
+    let missing: Vec<&str> = named.into_iter().filter(|name| !exists(name)).collect();
+    assert!(missing.is_empty(), "there is no test {missing:?}");
+}

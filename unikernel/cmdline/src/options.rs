@@ -49,6 +49,8 @@ const KEYS: &[&str] = &[
     "config",
     "wx",
     "allow-calls",
+    "allow-paths",
+    "allow-net",
     system::KASLR,
     offloads::KEY,
     mmio::KEY,
@@ -89,6 +91,8 @@ pub struct Options {
     pub traces_syscalls: bool,
     /// `trace=time`.
     pub traces_time: bool,
+    /// `trace=policy`: what the app does is told at its end, in the words that would allow it.
+    pub records_policy: bool,
     /// `exit=`.
     pub exit_action: ExitAction,
     /// `stop=`: how many seconds a stop takes at most.
@@ -109,7 +113,7 @@ pub struct Options {
     linux_root: Option<usize>,
     /// `hostname=` and the words of services.
     pub system: SystemOptions,
-    /// `allow-calls=`.
+    /// `allow-calls=`, `allow-paths=`, `allow-net=`.
     pub policy: PolicyOptions,
     /// The same, from the image.
     pub image_policy: PolicyOptions,
@@ -191,7 +195,14 @@ impl Options {
             "log" => self.log = Some(value.to_owned()),
             "trace" if value == "syscalls" => self.traces_syscalls = true,
             "trace" if value == "time" => self.traces_time = true,
-            "trace" => return Err(ParseError::BadValue("trace", value.to_owned(), "`syscalls` or `time`")),
+            "trace" if value == "policy" => self.records_policy = true,
+            "trace" => {
+                return Err(ParseError::BadValue(
+                    "trace",
+                    value.to_owned(),
+                    "`syscalls`, `time` or `policy`",
+                ));
+            }
             "exit" => self.exit_action = exit_action(value)?,
             "stop" => self.stop_seconds = Some(stop_seconds(value)?),
             "overcommit" => self.is_commit_strict = is_strict(value)?,

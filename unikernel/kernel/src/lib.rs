@@ -51,6 +51,7 @@ mod vfs;
 mod workbench;
 
 use alloc::string::{String, ToString};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use abi::Errno;
@@ -63,8 +64,12 @@ use linux_raw_sys::general::{RLIMIT_CPU, RLIMIT_NOFILE};
 use platform::acpi::MmioDevice;
 use process::out_of_memory::Holdings;
 use service::config::{Told, metadata};
+use syscall::watch::{self, Watchers};
 use unikernel_cmdline::{Options, Shown};
+use unikernel_fs::LastLink;
 use unikernel_hal::{arch, boot_info, kmem, platform, sync};
+use unikernel_policy::access::{Domain, FileAccess, PortAccess, Ruleset};
+use unikernel_policy::paths::PathRule;
 use x86_64::PhysAddr;
 
 /// Exit code when the machine or the command line does not let the app start.
@@ -284,20 +289,53 @@ fn start_app(words: &str, options: &Options) {
         task::credentials::become_user(user, group);
     }
     fs::proc::set_words(words);
-    confine(options);
-    if let Err(error) = start_program(options.init.as_deref(), &file, &arguments, &environment) {
+    let domain = allowed_paths(options);
+    let confine = || confine(options, domain);
+    if let Err(error) = start_program(options.init.as_deref(), &file, &arguments, &environment, confine) {
         cannot_boot(format_args!("cannot start the app: {error}"));
     }
 }
 
 /// Binds the app to what the image and the command line allow it.
-fn confine(options: &Options) {
+fn confine(options: &Options, domain: Option<Domain>) {
     let both = [&options.image_policy, &options.policy];
     let calls: Vec<_> = both.iter().filter_map(|policy| policy.calls.clone()).collect();
     if !calls.is_empty() {
         policy::calls::set(calls);
-        syscall::watch::add(syscall::watch::Watchers::RULES);
+        watch::add(Watchers::RULES);
     }
+    let addresses: Vec<_> = both.iter().filter_map(|policy| policy.net.clone()).collect();
+    if !addresses.is_empty() {
+        policy::net::set(addresses);
+    }
+    if let Some(domain) = domain {
+        policy::access::set_domain(domain);
+    }
+    if options.records_policy {
+        policy::learn::turn_on();
+        watch::add(Watchers::RECORDER);
+    }
+}
+
+/// What `allow-paths=` allows, now that the files are there.
+fn allowed_paths(options: &Options) -> Option<Domain> {
+    let mut domain = None;
+    for rules in
+        [&options.image_policy, &options.policy].into_iter().filter_map(|policy| policy.paths.as_ref())
+    {
+        let mut ruleset = Ruleset::new(FileAccess::all(), PortAccess::empty());
+        for PathRule { access, path } in rules {
+            let Ok(located) = fs::find(&fs::current_directory(), path.as_bytes(), LastLink::Follow) else {
+                cannot_boot(format_args!("bad command line: `allow-paths=`: there is no `{}`", Shown(path)));
+            };
+            let access = if located.is_directory() { *access } else { *access & FileAccess::OF_FILES };
+            let added = ruleset.allow_file(fs::confine::key_of(&located), access, Arc::new(located));
+            added.unwrap_or_else(|_| cannot_boot(format_args!("`allow-paths=`: too many rules")));
+        }
+        domain =
+            Some(Domain::with(domain.as_ref(), ruleset).expect("there are two at most, and memory at boot"));
+    }
+    domain
 }
 
 /// Starts the program of the tree that `init` names, or the one that is linked in. `file` is how it is called.
@@ -306,6 +344,7 @@ fn start_program(
     file: &str,
     arguments: &[&[u8]],
     environment: &[&[u8]],
+    confine: impl FnOnce(),
 ) -> Result<(), ExecError> {
     let open = |path: &str| load::open_program(load::open_file(path.as_bytes())?, path.as_bytes());
     let program = init.map(open).transpose()?;
@@ -313,6 +352,8 @@ fn start_program(
     let arguments = &exec::with_script(script_words, arguments)?[..];
     let texts = fs::proc::texts_of(arguments, environment).map_err(|_| ExecError::OutOfMemory)?;
     fs::proc::set_texts(texts);
+    // From here on the program may run, on another core.
+    confine();
     exec::start(program.as_ref(), &stack::Told { file: file.as_bytes(), arguments, environment })
 }
 

@@ -60,7 +60,9 @@ const SIGNALS: &[&str] = &[
     "rt_sigtimedwait",
     "sigaltstack",
     "pause",
+    // To itself: so C libraries end a program that has failed.
     "tgkill",
+    "tkill",
     "signalfd",
     "signalfd4",
 ];

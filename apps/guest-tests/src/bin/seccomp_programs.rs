@@ -97,17 +97,18 @@ fn guarded(program: &[Instruction]) -> Vec<Instruction> {
     guarded
 }
 
-/// The call's answer, if it may be known: not where it ends the thread, nor where the instruction pointer decides.
+/// The call's answer, if it may be known: not where it ends the thread.
 fn expected(chain: &Chain, arguments: [u64; 6]) -> Option<i64> {
-    let at = |instruction_pointer| {
-        chain.judge(&CallData { number: NUMBER, instruction_pointer, arguments }).action
-    };
-    match at(0x1000) {
-        action if action != at(0x7fff_1234_5678) => None,
+    match chain.judge(&CallData { number: NUMBER, instruction_pointer: 0, arguments }).action {
         Action::Errno(number) => Some(-i64::from(number)),
         Action::Allow => Some(-i64::from(libc::ENOSYS)),
         _ => None,
     }
+}
+
+/// True if the program looks at where the call is made, of which nobody here knows.
+fn looks_at_place(program: &[Instruction]) -> bool {
+    program.iter().any(|one| one.code == LD_W_ABS && matches!(one.k, 8 | 12))
 }
 
 fn main() {
@@ -123,6 +124,7 @@ fn main() {
             })
         });
         let is_good = checked.is_ok();
+        let is_known = !looks_at_place(&program);
         let chain = checked
             .ok()
             .map(|program| Chain::with(None, Arc::new(Filter::new(program, false, || ()))).unwrap());
@@ -133,7 +135,9 @@ fn main() {
             }
             let mut count = 0;
             for arguments in arguments {
-                if let Some(expected) = chain.as_ref().and_then(|chain| expected(chain, arguments)) {
+                if let Some(expected) =
+                    chain.as_ref().filter(|_| is_known).and_then(|chain| expected(chain, arguments))
+                {
                     let answer = raw_syscall(NUMBER.into(), arguments);
                     if answer != expected {
                         eprintln!(

@@ -154,7 +154,7 @@ pub(crate) fn open_file(path: &[u8]) -> Result<Arc<OpenFile>, LoadError> {
 
 fn open_as(path: &[u8], role: Role) -> Result<Arc<OpenFile>, LoadError> {
     let error = |errno| LoadError::new(path, role, Reason::Open(errno));
-    open::open_path(AT_FDCWD, path, O_RDONLY, 0).map_err(error)
+    open::open_path(AT_FDCWD, path, O_RDONLY | open::TO_EXECUTE, 0).map_err(error)
 }
 
 /// Checks a program's file, which was opened by this path, and finds what reads it if it is a script, and its interpreter.

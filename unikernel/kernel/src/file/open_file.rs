@@ -2,7 +2,7 @@
 
 use alloc::sync::Arc;
 use core::any::Any;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use bitflags::bitflags;
 use linux_raw_sys::general as raw;
@@ -83,6 +83,8 @@ pub(crate) struct OpenFile {
     /// Changed by who holds `moving`. Anybody may look at it, as `/proc/self/fdinfo` does while the offset of another file, or of
     /// this very one, is held.
     offset: AtomicU64,
+    /// Who opened it may not cut it off (landlock(7)).
+    keeps_length: AtomicBool,
     /// The next on a thread's list of what is to be closed.
     next_release: SpinLock<Option<Arc<dyn Release>>>,
 }
@@ -102,6 +104,7 @@ impl OpenFile {
             flags: AtomicU32::new(flags.bits()),
             moving: Mutex::new(()),
             offset: AtomicU64::new(0),
+            keeps_length: AtomicBool::new(false),
             next_release: SpinLock::new(None),
         }
     }
@@ -111,6 +114,16 @@ impl OpenFile {
     pub(crate) fn downcast<T: File>(&self) -> Option<&T> {
         let any: &dyn Any = &*self.file;
         any.downcast_ref()
+    }
+
+    /// Has it refuse to be cut off by its descriptor.
+    pub(crate) fn keep_length(&self) {
+        self.keeps_length.store(true, Ordering::Relaxed);
+    }
+
+    /// True if it does.
+    pub(crate) fn keeps_length(&self) -> bool {
+        self.keeps_length.load(Ordering::Relaxed)
     }
 
     /// Access mode and status flags.

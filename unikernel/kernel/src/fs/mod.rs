@@ -5,6 +5,7 @@
 //!   what programs look for (`defaults`);
 //! - [`node`]: a node of the tree as an open file; [`memory_file`]: a file's bytes;
 //! - `ext4`: how that reaches its disk (`crate::vfs` mounts it below a directory of the tree); [`mounts`]: which filesystems the app sees;
+//! - [`confine`]: whether a file may be used as it is to be;
 //! - [`resolve`]: walks that may not lead everywhere;
 //! - [`watched`]: what `file::notify` is told of files with a name;
 //! - [`image`]: the app's program as a file; [`device`]: `/dev`; [`proc`]: `/proc`, texts made when they are opened; [`metrics`]: the
@@ -13,6 +14,7 @@
 //! The tree itself, and walking it, is `unikernel_fs`. Its lock is held for a step at a time, never
 //! while the app's memory is touched.
 
+pub(crate) mod confine;
 mod defaults;
 pub(crate) mod device;
 mod errors;

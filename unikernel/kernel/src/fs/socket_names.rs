@@ -3,8 +3,10 @@
 use alloc::sync::{Arc, Weak};
 
 use unikernel_fs::{Attributes, LastLink, Node};
+use unikernel_policy::access::FileAccess;
 use unikernel_vfs::NewKind;
 
+use super::confine::{self, Spot};
 use super::{Located, Special, Walked, mounts};
 use crate::abi::Errno;
 use crate::net::socket::Socket;
@@ -24,12 +26,14 @@ impl Paths for SocketNames {
         let (mut tree, place) = match free_place(path)? {
             Walked::Memory(tree, place) => (tree, place),
             Walked::Inode(place) => {
+                confine::check_directory(&Spot::on_disk(&place), FileAccess::MAKE_SOCK)?;
                 names::create(&place, NewKind::Socket, super::masked(0o777))?.bind(socket);
                 return Ok(());
             }
             Walked::Descriptor(_) => return Err(Errno::EADDRINUSE),
         };
         mounts::check_create(&tree, place.parent)?;
+        confine::check_directory(&Spot::in_memory(&tree, &place), FileAccess::MAKE_SOCK)?;
         let attributes = Attributes::new(super::masked(0o777), time::wall_ns());
         let node = Node::Special(Special::Socket(Weak::clone(socket)));
         tree.create(place.parent, &place.name, node, attributes)?;

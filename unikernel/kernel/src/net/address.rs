@@ -7,6 +7,7 @@ use core::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
 use linux_raw_sys::net::{AF_INET, AF_INET6, AF_NETLINK, AF_UNIX, AF_UNSPEC, AF_VSOCK, sockaddr_in};
 use smallvec::SmallVec;
+use unikernel_policy::net::NetAction;
 
 use super::endpoint::Name;
 use super::socket::{Kind, Socket};
@@ -14,6 +15,7 @@ use super::unix::UnixName;
 use super::{netlink, vsock};
 use crate::abi::Errno;
 use crate::mem::user::{UserPtr, UserSlice};
+use crate::policy;
 
 /// Bytes of a `sockaddr_in`.
 const V4_BYTES: usize = size_of::<sockaddr_in>();
@@ -180,6 +182,23 @@ impl Socket {
     /// The address to connect or to send to. A datagram socket of IPv6 takes one of IPv4 as it is (glibc's `getaddrinfo`
     /// asks for the way to it like that), unless it is for IPv6 alone: that is `refused`.
     pub(crate) fn peer_of(&self, raw: &Raw, refused: Errno) -> Result<UserAddress, Errno> {
+        let peer = self.named_peer(raw, refused)?;
+        self.check_policy(NetAction::Connect, &peer)?;
+        Ok(peer)
+    }
+
+    /// Whether the app may use the address so ([`policy::net`]).
+    pub(crate) fn check_policy(&self, action: NetAction, address: &UserAddress) -> Result<(), Errno> {
+        match address {
+            UserAddress::Internet(address) => {
+                policy::net::check(action, *address, matches!(self.kind, Kind::Stream(_)))
+            }
+            UserAddress::Other(_) if self.family == Family::Vsock => policy::net::check_vsock(),
+            _ => Ok(()),
+        }
+    }
+
+    fn named_peer(&self, raw: &Raw, refused: Errno) -> Result<UserAddress, Errno> {
         let is_v4 = raw.family() == Some(AF_INET);
         if !matches!(self.kind, Kind::Datagram(_)) || self.family != Family::V6 || !is_v4 {
             return UserAddress::parse(raw, self.family);
@@ -194,7 +213,16 @@ impl Socket {
     /// and for none with IPv6, which knows no others but those of the two.
     pub(crate) fn destination_of(&self, raw: &Raw) -> Result<Option<UserAddress>, Errno> {
         let is_datagram = matches!(self.kind, Kind::Datagram(_));
-        match self.peer_of(raw, Errno::ENETUNREACH) {
+        let destination = self.named_destination(raw, is_datagram)?;
+        // A stream sends to its peer, whatever is named.
+        if let Some(address) = destination.as_ref().filter(|_| is_datagram) {
+            self.check_policy(NetAction::Connect, address)?;
+        }
+        Ok(destination)
+    }
+
+    fn named_destination(&self, raw: &Raw, is_datagram: bool) -> Result<Option<UserAddress>, Errno> {
+        match self.named_peer(raw, Errno::ENETUNREACH) {
             Ok(UserAddress::Unspecified) if is_datagram && self.family == Family::V6 => Ok(None),
             Ok(UserAddress::Unspecified) if is_datagram => {
                 let to = UserAddress::v4_of_no_family(raw, self.family);

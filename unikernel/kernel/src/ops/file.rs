@@ -23,6 +23,9 @@ pub(crate) fn truncate(opened: &OpenFile, len: u64) -> SysResult {
     if !opened.flags().can_write() {
         return Err(Errno::EINVAL);
     }
+    if opened.keeps_length() {
+        return Err(Errno::EACCES);
+    }
     opened.file.resize(len)?;
     notify::used(&*opened.file, IN_MODIFY);
     Ok(0)

@@ -2,27 +2,30 @@
 
 use linux_raw_sys::general::*;
 use unikernel_fs::{Attributes, EditError, LastLink, Node, Place};
+use unikernel_policy::access::FileAccess;
 use unikernel_vfs::NewKind;
 
 use super::path::{base_of, read_path};
 use crate::abi::{Errno, SysResult};
 use crate::file;
 use crate::file::notify;
+use crate::fs::confine::{self, Spot};
 use crate::fs::memory_file::MemoryFile;
 use crate::fs::mounts;
-use crate::fs::{self, FileTree, Located, NodeId, Special, Walked};
+use crate::fs::{self, FileTree, Handle, Located, Special, Walked};
 use crate::ipc::pipe::Fifo;
 use crate::mem::user::UserPtr;
 use crate::platform::time;
-use crate::vfs::inode::Inode;
+use crate::vfs::file::Opened;
 use crate::vfs::names;
 use crate::vfs::walk::InodePlace;
 
-/// Walks to a new name, and runs `make` with its place. What is there already is the error that
+/// Walks to a new name, and runs `make` with its place if `check` has nothing against it. What is there already is the error that
 /// matters most.
 fn at_new_name<T>(
     directory: i32,
     path: &[u8],
+    check: impl FnOnce(&Spot<'_>) -> Result<(), Errno>,
     on_disk: impl FnOnce(&InodePlace) -> Result<T, Errno>,
     make: impl FnOnce(&mut FileTree, &Place) -> Result<T, Errno>,
 ) -> Result<T, Errno> {
@@ -31,13 +34,17 @@ fn at_new_name<T>(
     let (mut tree, place) = match fs::walk(&base, path, LastLink::Keep)? {
         Walked::Memory(tree, place) => (tree, place),
         Walked::Inode(place) if place.found.is_some() => return Err(Errno::EEXIST),
-        Walked::Inode(place) => return on_disk(&place),
+        Walked::Inode(place) => {
+            check(&Spot::on_disk(&place))?;
+            return on_disk(&place);
+        }
         Walked::Descriptor(_) => return Err(Errno::EEXIST),
     };
     if place.found.is_some() {
         return Err(Errno::EEXIST);
     }
     mounts::check_create(&tree, place.parent)?;
+    check(&Spot::in_memory(&tree, &place))?;
     let outcome = make(&mut tree, &place)?;
     let made = match tree.node(place.parent) {
         Node::Directory(directory) => directory.get(&place.name),
@@ -66,7 +73,7 @@ pub(crate) fn mkdirat(directory: i32, path: UserPtr<u8>, mode: u32) -> SysResult
         names::create(place, NewKind::Directory, permissions)?;
         Ok(0)
     };
-    at_new_name(directory, &read_path(path)?, on_disk, |tree, place| {
+    at_new_name(directory, &read_path(path)?, making(FileAccess::MAKE_DIR), on_disk, |tree, place| {
         let attributes = Attributes::new(permissions, time::wall_ns());
         tree.create_directory(place.parent, &place.name, attributes)?;
         Ok(0)
@@ -82,6 +89,13 @@ pub(crate) fn mknodat(directory: i32, path: UserPtr<u8>, mode: u32) -> SysResult
         S_IFDIR => return Err(Errno::EPERM),
         _ => return Err(Errno::EINVAL),
     }
+    let right = match mode & S_IFMT {
+        S_IFIFO => FileAccess::MAKE_FIFO,
+        S_IFSOCK => FileAccess::MAKE_SOCK,
+        S_IFCHR => FileAccess::MAKE_CHAR,
+        S_IFBLK => FileAccess::MAKE_BLOCK,
+        _ => FileAccess::MAKE_REG,
+    };
     let is_device = matches!(mode & S_IFMT, S_IFSOCK | S_IFCHR | S_IFBLK);
     let on_disk = |place: &InodePlace| {
         if is_device {
@@ -90,7 +104,7 @@ pub(crate) fn mknodat(directory: i32, path: UserPtr<u8>, mode: u32) -> SysResult
         let kind = if mode & S_IFMT == S_IFIFO { NewKind::Fifo } else { NewKind::File };
         create_without_slash(place, kind, fs::masked(mode))
     };
-    at_new_name(directory, &path, on_disk, |tree, place| {
+    at_new_name(directory, &path, making(right), on_disk, |tree, place| {
         if is_device {
             return Err(Errno::EPERM);
         }
@@ -114,7 +128,7 @@ pub(crate) fn symlinkat(target: UserPtr<u8>, directory: i32, path: UserPtr<u8>) 
         return Err(Errno::ENOENT);
     }
     let on_disk = |place: &InodePlace| create_without_slash(place, NewKind::Symlink(&target), 0o777);
-    at_new_name(directory, &read_path(path)?, on_disk, |tree, place| {
+    at_new_name(directory, &read_path(path)?, making(FileAccess::MAKE_SYM), on_disk, |tree, place| {
         if place.wants_directory {
             return Err(Errno::ENOENT);
         }
@@ -153,12 +167,18 @@ pub(crate) fn linkat(
     };
     let new_path = read_path(new_path)?;
     match found {
-        Located::Memory(handle) => link_node(handle.id, new_directory, &new_path),
-        Located::Inode(opened) => link_inode(&opened.inode, new_directory, &new_path),
+        Located::Memory(handle) => link_node(&handle, new_directory, &new_path),
+        Located::Inode(opened) => link_inode(&opened, new_directory, &new_path),
     }
 }
 
-fn link_inode(inode: &Inode, directory: i32, path: &[u8]) -> SysResult {
+/// What is asked before something is made.
+fn making(right: FileAccess) -> impl FnOnce(&Spot<'_>) -> Result<(), Errno> {
+    move |spot| confine::check_directory(spot, right)
+}
+
+fn link_inode(opened: &Opened, directory: i32, path: &[u8]) -> SysResult {
+    let inode = &opened.inode;
     let on_disk = |place: &InodePlace| {
         if place.wants_directory {
             return Err(Errno::ENOENT);
@@ -166,13 +186,19 @@ fn link_inode(inode: &Inode, directory: i32, path: &[u8]) -> SysResult {
         names::link(place, inode)?;
         Ok(0)
     };
-    at_new_name(directory, path, on_disk, |_, _| Err(Errno::EXDEV))
+    let check = |to: &Spot<'_>| match to {
+        Spot::Disk { .. } => confine::check_link_of_inode(opened, to),
+        Spot::Memory { .. } => Err(Errno::EXDEV),
+    };
+    at_new_name(directory, path, check, on_disk, |_, _| Err(Errno::EXDEV))
 }
 
-fn link_node(id: NodeId, directory: i32, path: &[u8]) -> SysResult {
+fn link_node(handle: &Handle, directory: i32, path: &[u8]) -> SysResult {
+    let id = handle.id;
     at_new_name(
         directory,
         path,
+        |to| confine::check_link_of_node(handle, to),
         |_| Err(Errno::EXDEV),
         |tree, place| {
             if place.wants_directory {
@@ -200,6 +226,8 @@ pub(crate) fn unlinkat(directory: i32, path: UserPtr<u8>, flags: u32) -> SysResu
     };
     mounts::check_remove(&tree, place.parent)?;
     let found = place.found.ok_or(Errno::ENOENT)?;
+    let right = right_to_remove(flags & AT_REMOVEDIR != 0);
+    confine::check_directory(&Spot::in_memory(&tree, &place), right)?;
     let removed = if flags & AT_REMOVEDIR != 0 {
         match place.name.as_slice() {
             b"." => return Err(Errno::EINVAL),
@@ -225,8 +253,13 @@ pub(crate) fn unlinkat(directory: i32, path: UserPtr<u8>, flags: u32) -> SysResu
     Ok(0)
 }
 
+fn right_to_remove(removes_directory: bool) -> FileAccess {
+    if removes_directory { FileAccess::REMOVE_DIR } else { FileAccess::REMOVE_FILE }
+}
+
 fn remove_on_disk(place: &InodePlace, removes_directory: bool) -> SysResult {
     let found = place.found.as_ref().ok_or(Errno::ENOENT)?;
+    confine::check_directory(&Spot::on_disk(place), right_to_remove(removes_directory))?;
     match place.name.as_slice() {
         b"." if removes_directory => return Err(Errno::EINVAL),
         b".." if removes_directory => return Err(Errno::ENOTEMPTY),

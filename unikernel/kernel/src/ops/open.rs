@@ -6,12 +6,14 @@ use core::any::Any;
 
 use linux_raw_sys::general::*;
 use unikernel_fs::{Attributes, Future, LastLink, Node, Place};
+use unikernel_policy::access::FileAccess;
 use unikernel_vfs::{FileKind, NewKind};
 
 use super::path::{base_of, read_path, truncate};
 use crate::abi::Errno;
 use crate::file::notify;
 use crate::file::{self, File, FileFlags, Metadata, OpenFile};
+use crate::fs::confine::{self, Granted, Spot};
 use crate::fs::memory_file::MemoryFile;
 use crate::fs::mounts::{self, Edits};
 use crate::fs::{self, FileTree, Handle, Located, NodeId, Special, Walked, node};
@@ -46,6 +48,35 @@ pub(super) const OPEN_FLAGS: u32 = O_ACCMODE
 
 /// Flags that count beside `O_PATH` (open(2)).
 pub(super) const O_PATH_FLAGS: u32 = O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+
+/// The file is to be executed. No flag of the app's: what it gives is looked through for those that are known.
+pub(crate) const TO_EXECUTE: u32 = 1 << 30;
+
+/// What is asked of a file that is opened so (landlock(7)).
+fn wanted(flags: u32, is_directory: bool) -> FileAccess {
+    let mode = FileFlags::from_bits_truncate(flags);
+    let mut access = FileAccess::empty();
+    access.set(FileAccess::READ_DIR, mode.can_read() && is_directory);
+    access.set(FileAccess::READ_FILE, mode.can_read() && !is_directory);
+    access.set(FileAccess::WRITE_FILE, mode.can_write());
+    access.set(FileAccess::TRUNCATE, flags & O_TRUNC != 0);
+    access.set(FileAccess::EXECUTE, flags & TO_EXECUTE != 0);
+    access
+}
+
+/// Whether a file may be made here and opened so.
+fn check_new(spot: &Spot<'_>, flags: u32) -> Result<Granted, Errno> {
+    confine::check_directory(spot, FileAccess::MAKE_REG)?;
+    confine::check(spot, wanted(flags & !O_TRUNC, false))
+}
+
+/// An open file with which not more is done than was granted.
+fn within(granted: Granted, opened: Arc<OpenFile>) -> Arc<OpenFile> {
+    if !granted.may_truncate {
+        opened.keep_length();
+    }
+    opened
+}
 
 /// openat(2). Unknown flags are ignored, as Linux does.
 pub(crate) fn openat(
@@ -110,14 +141,14 @@ pub(super) fn open_from(
             }
             Walked::Memory(tree, place) => {
                 let new_name = place.found.is_none().then(|| (place.parent, place.name.clone()));
-                let handle = find_to_open(tree, place, flags, mode)?;
+                let (handle, granted) = find_to_open(tree, place, flags, mode)?;
                 let is_new = new_name.is_some();
                 if let Some((parent, name)) = new_name {
                     notify::created(parent.into(), &name, false);
                 }
                 // Of a new file there is nothing to cut off, which would be a change after it was made.
                 let flags = if is_new { flags & !O_TRUNC } else { flags };
-                return Ok((open_node(handle, flags)?, is_new));
+                return Ok((within(granted, open_node(handle, flags)?), is_new));
             }
             Walked::Descriptor(descriptor) => return Ok((reopen(descriptor, flags)?, false)),
         }
@@ -162,7 +193,10 @@ fn open_on_disk(mut place: InodePlace, flags: u32, mode: u32) -> Result<Arc<Open
     match &place.found {
         Some(_) if creates(flags) && flags & O_EXCL != 0 => return Err(Errno::EEXIST),
         None if is_new && place.wants_directory => return Err(Errno::EISDIR),
-        None if is_new => place.found = Some(names::create(&place, NewKind::File, fs::masked(mode))?),
+        None if is_new => {
+            check_new(&Spot::on_disk(&place), flags)?;
+            place.found = Some(names::create(&place, NewKind::File, fs::masked(mode))?);
+        }
         _ => {}
     }
     open_inode(place.open()?, flags, is_new)
@@ -180,9 +214,15 @@ fn open_inode(opened: Opened, flags: u32, is_new: bool) -> Result<Arc<OpenFile>,
     }
     let writes = flags & (O_ACCMODE | O_TRUNC) != 0;
     match kind {
-        FileKind::Directory if writes || creates(flags) => Err(Errno::EISDIR),
+        FileKind::Directory if writes || creates(flags) => return Err(Errno::EISDIR),
+        FileKind::Symlink => return Err(Errno::ELOOP),
+        _ => {}
+    }
+    // What was made just now was asked for before.
+    let wanted = if is_new { FileAccess::empty() } else { wanted(flags, kind == FileKind::Directory) };
+    let granted = confine::check_opened(&opened, wanted)?;
+    match kind {
         FileKind::Directory => Ok(file::open(Arc::new(InodeName::new(Arc::new(opened))), status)),
-        FileKind::Symlink => Err(Errno::ELOOP),
         FileKind::File => {
             if writes {
                 opened.inode.mount.check_writable()?;
@@ -190,8 +230,9 @@ fn open_inode(opened: Opened, flags: u32, is_new: bool) -> Result<Arc<OpenFile>,
             if flags & O_TRUNC != 0 && !is_new {
                 opened.inode.resize(0)?;
             }
-            Ok(file::open(Arc::new(InodeFile::new(opened, flags)), status))
+            Ok(within(granted, file::open(Arc::new(InodeFile::new(opened, flags)), status)))
         }
+        FileKind::Symlink => Err(Errno::ELOOP),
         FileKind::Fifo => Ok(file::open(opened.inode.fifo().open_with(status)?, status)),
         // A socket is connected to; devices on a disk are none of this machine's.
         FileKind::Socket | FileKind::CharacterDevice | FileKind::BlockDevice => Err(Errno::ENXIO),
@@ -211,8 +252,13 @@ pub(super) fn reopen(descriptor: i32, flags: u32) -> Result<Arc<OpenFile>, Errno
         let mut tree = fs::tree();
         check_open(&tree, handle.id, flags, creates(flags))?;
         let handle = handle.again(&mut tree);
+        let is_directory = tree.is_directory(handle.id);
         drop(tree);
-        return open_node(handle, flags);
+        let granted = match flags & O_PATH {
+            0 => confine::check_handle(&handle, wanted(flags, is_directory))?,
+            _ => Granted::ALL,
+        };
+        return Ok(within(granted, open_node(handle, flags)?));
     }
     if flags & O_DIRECTORY != 0 {
         return Err(Errno::ENOTDIR);
@@ -243,6 +289,7 @@ fn open_unnamed(directory: Located, flags: u32, mode: u32) -> Result<Arc<OpenFil
     if !directory.is_directory() {
         return Err(Errno::ENOTDIR);
     }
+    confine::check_located(&directory, wanted(flags & !O_TRUNC, false))?;
     if let Located::Inode(directory) = directory {
         let inode = names::create_unnamed(&directory.inode, fs::masked(mode), flags & O_EXCL != 0)?;
         let opened = Opened::new(inode, directory.path.clone(), None);
@@ -267,13 +314,17 @@ fn find_to_open(
     place: Place,
     flags: u32,
     mode: u32,
-) -> Result<Handle, Errno> {
+) -> Result<(Handle, Granted), Errno> {
     let creates = creates(flags);
     let is_exclusive = creates && flags & O_EXCL != 0;
+    let mut granted = None;
     let id = match place.found {
         Some(_) if is_exclusive => return Err(Errno::EEXIST),
         Some(id) => id,
-        None if creates => create_file(&mut tree, &place, mode)?,
+        None if creates => {
+            granted = Some(check_new(&Spot::in_memory(&tree, &place), flags)?);
+            create_file(&mut tree, &place, mode)?
+        }
         None => return Err(Errno::ENOENT),
     };
     let is_directory = matches!(tree.node(id), Node::Directory(_));
@@ -281,10 +332,15 @@ fn find_to_open(
         return Err(Errno::ENOTDIR);
     }
     check_open(&tree, id, flags, creates)?;
+    let granted = match granted {
+        Some(granted) => granted,
+        None if flags & O_PATH != 0 => Granted::ALL,
+        None => confine::check(&Spot::in_memory(&tree, &place), wanted(flags, is_directory))?,
+    };
     if is_directory {
-        return Ok(Handle::of_directory(&mut tree, id));
+        return Ok((Handle::of_directory(&mut tree, id), granted));
     }
-    Ok(Handle::of_place(&mut tree, place, id))
+    Ok((Handle::of_place(&mut tree, place, id), granted))
 }
 
 fn create_file(tree: &mut FileTree, place: &Place, mode: u32) -> Result<NodeId, Errno> {

@@ -7,6 +7,7 @@ use super::names::{is_dots, walk_to_name};
 use super::path::{base_of, read_path};
 use crate::abi::{Errno, SysResult};
 use crate::file::notify;
+use crate::fs::confine::{self, Move, Spot};
 use crate::fs::mounts;
 use crate::fs::{self, FileTree, Located, NodeId, Walked};
 use crate::mem::user::UserPtr;
@@ -28,6 +29,11 @@ fn walk_in_tree(tree: &FileTree, base: &Located, path: &[u8]) -> Result<Place, E
     }
 }
 
+/// What becomes of the old name.
+fn way_of(flags: u32) -> Move {
+    if flags & RENAME_EXCHANGE != 0 { Move::Exchange } else { Move::Rename }
+}
+
 /// rename(2) where at least one of the names is on a disk.
 fn rename_on_disk(from: &InodePlace, to: &InodePlace, flags: u32) -> SysResult {
     if names::is_dots(from) || names::is_dots(to) {
@@ -45,6 +51,7 @@ fn rename_on_disk(from: &InodePlace, to: &InodePlace, flags: u32) -> SysResult {
         RENAME_NOREPLACE => unikernel_vfs::RenameMode::NoReplace,
         _ => unikernel_vfs::RenameMode::Exchange,
     };
+    confine::check_move(&Spot::on_disk(from), &Spot::on_disk(to), way_of(flags))?;
     let is_same = to.found.as_ref().is_some_and(|found| found.number == moved.number);
     if is_same && flags == 0 {
         return Ok(0);
@@ -103,6 +110,7 @@ pub(crate) fn renameat2(
     if (from.wants_directory || to.wants_directory) && !is_directory {
         return Err(Errno::ENOTDIR);
     }
+    confine::check_move(&Spot::in_memory(&tree, &from), &Spot::in_memory(&tree, &to), way_of(flags))?;
     if from.found == to.found && mode == RenameMode::Replace {
         return Ok(0);
     }

@@ -5,17 +5,19 @@ use alloc::sync::Arc;
 use linux_raw_sys::general::{O_CLOEXEC, O_NONBLOCK};
 use linux_raw_sys::net::*;
 use linux_raw_sys::netlink::NETLINK_ROUTE;
+use unikernel_policy::net::NetAction;
 
 use crate::abi::{Errno, SysResult};
 use crate::file::table::on_exec_of;
 use crate::file::{self, File, FileFlags, OpenFile, WaitMode};
-use crate::net::address::{Family, UserAddress};
+use crate::net::address::{Address, Family, UserAddress};
 use crate::net::datagram::Datagram;
 use crate::net::options::SocketOptions;
 use crate::net::socket::{Kind, Shutdown, Socket};
 use crate::net::stream::Stream;
 use crate::net::unix::{self, SocketType};
 use crate::net::{netlink, vsock};
+use crate::policy;
 
 /// `SOCK_NONBLOCK` and `SOCK_CLOEXEC` are the flags of `open` (socket(2)).
 pub(crate) const SOCK_FLAGS: u32 = O_NONBLOCK | O_CLOEXEC;
@@ -136,12 +138,20 @@ pub(crate) fn unix_socket_type(kind: u32, protocol: u32) -> Result<SocketType, E
 
 /// bind(2).
 pub(crate) fn bind(socket: &Socket, address: u64, len: u32) -> SysResult {
-    socket.bind(UserAddress::read_own(address, len, socket.family)?)?;
+    let address = UserAddress::read_own(address, len, socket.family)?;
+    socket.check_policy(NetAction::Bind, &address)?;
+    socket.bind(address)?;
     Ok(0)
 }
 
 /// listen(2). A negative backlog is a large one, as in Linux.
 pub(crate) fn listen(socket: &Socket, backlog: i32) -> SysResult {
+    // Who listens without a name gets a port of the kernel's choice, on all addresses. Landlock does not ask about that.
+    if matches!(socket.kind, Kind::Stream(_))
+        && matches!(socket.local(), Address::Internet(own) if own.port() == 0)
+    {
+        policy::net::check(NetAction::Bind, socket.family.unspecified(), false)?;
+    }
     socket.listen(backlog as u32 as usize)?;
     Ok(0)
 }

@@ -9,6 +9,7 @@ use linux_raw_sys::general::SIGKILL;
 use spin::Once;
 use unikernel_policy::calls::{CallRule, CallSet};
 
+use super::learn;
 use super::refusals::{self, name_of};
 use crate::abi::Errno;
 use crate::process::signal;
@@ -51,6 +52,7 @@ pub(super) fn refuse(number: u32, by: &str) -> bool {
 
 /// Judges an operation of a ring that does what these calls do.
 pub(crate) fn check_ring(numbers: &[u32]) -> Result<(), Errno> {
+    learn::calls(numbers);
     let Some(refused) = numbers.iter().find(|number| !allows(**number)) else { return Ok(()) };
     if refuse(*refused, " by io_uring") {
         // The ring is locked: nothing ends here, but nothing comes back to ring 3, either.

@@ -11,6 +11,7 @@ use unikernel_cmdline::ExitAction;
 use super::syslog;
 use crate::net;
 use crate::platform::{interrupts, power, records, time};
+use crate::policy;
 use crate::process::exit;
 use crate::process::signal::send_to_process;
 use crate::sync::SpinLock;
@@ -90,6 +91,7 @@ pub(crate) fn set_exit_action(action: ExitAction) {
 /// The app has ended: the machine has nothing left to do.
 pub(crate) fn end(code: i32) -> ! {
     exit::rest_others();
+    policy::learn::tell();
     // What the app wrote last should reach its peers: the segments are in the send buffers.
     drain();
     // While the other threads can still run: one of them may be at work in the filesystem.

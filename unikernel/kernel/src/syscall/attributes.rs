@@ -5,13 +5,14 @@ use alloc::sync::Arc;
 
 use linux_raw_sys::general::*;
 use unikernel_fs::{Node, NodeId};
+use unikernel_policy::access::FileAccess;
 use unikernel_vfs::{AttributeChange, Timestamp};
 
 use crate::abi::{Errno, SysResult};
 use crate::file::notify;
 use crate::file::{self, OpenFile};
 use crate::fs::node::{self, FileNode, NameOnly};
-use crate::fs::{self, FileTree, Located, watched};
+use crate::fs::{self, FileTree, Located, confine, watched};
 use crate::mem::user::UserPtr;
 use crate::ops;
 use crate::ops::path::{Named, resolve, truncate};
@@ -245,6 +246,7 @@ pub(crate) fn sys_truncate(path: UserPtr<u8>, len: i64) -> SysResult {
     match resolve(AT_FDCWD, path, 0)? {
         Named::Node(found) => match (found.metadata().mode & S_IFMT, found) {
             (S_IFREG, found) => {
+                confine::check_located(&found, FileAccess::TRUNCATE)?;
                 match &found {
                     Located::Inode(opened) => opened.inode.resize(len)?,
                     Located::Memory(handle) => node::resize(handle.id, len)?,
@@ -254,7 +256,12 @@ pub(crate) fn sys_truncate(path: UserPtr<u8>, len: i64) -> SysResult {
             (S_IFDIR, _) => return Err(Errno::EISDIR),
             _ => return Err(Errno::EINVAL),
         },
-        Named::Opened(opened) => truncate(&*opened.file, len)?,
+        Named::Opened(opened) => {
+            if let Some(located) = Located::of(&*opened.file) {
+                confine::check_located(&located, FileAccess::TRUNCATE)?;
+            }
+            truncate(&*opened.file, len)?;
+        }
     }
     Ok(0)
 }

@@ -5,6 +5,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use linux_raw_sys::general::*;
+use unikernel_policy::access::FileAccess;
 
 use crate::abi::{Errno, SysResult};
 use crate::exec;
@@ -12,6 +13,7 @@ use crate::exec::stack::Told;
 use crate::exec::{load, replace};
 use crate::file::table::{self, OnExec};
 use crate::file::{FileFlags, OpenFile};
+use crate::fs::{Located, confine};
 use crate::kmem::room;
 use crate::mem::user::{UserPtr, UserSlice};
 use crate::ops::open;
@@ -74,7 +76,7 @@ fn find(directory: i32, path: Vec<u8>, flags: u32) -> Result<(Arc<OpenFile>, Vec
         return find_opened(directory, flags);
     }
     let last = if flags & AT_SYMLINK_NOFOLLOW != 0 { O_NOFOLLOW } else { 0 };
-    let opened = open::open_path(directory, &path, O_RDONLY | O_NONBLOCK | last, 0)?;
+    let opened = open::open_path(directory, &path, O_RDONLY | O_NONBLOCK | open::TO_EXECUTE | last, 0)?;
     if directory == AT_FDCWD || path.starts_with(b"/") {
         return Ok((opened, path, false));
     }
@@ -95,6 +97,9 @@ fn find_opened(descriptor: i32, flags: u32) -> Result<(Arc<OpenFile>, Vec<u8>, b
     if opened.flags().contains(FileFlags::PATH) {
         let name = format!("/proc/self/fd/{descriptor}");
         opened = open::open_path(AT_FDCWD, name.as_bytes(), O_RDONLY | O_NONBLOCK, 0)?;
+    }
+    if let Some(located) = Located::of(&*opened.file) {
+        confine::check_located(&located, FileAccess::EXECUTE | FileAccess::READ_FILE)?;
     }
     let is_hidden = table::on_exec(descriptor)? == OnExec::Close;
     Ok((opened, format!("/dev/fd/{descriptor}").into_bytes(), is_hidden))

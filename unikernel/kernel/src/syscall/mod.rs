@@ -20,6 +20,7 @@ pub(crate) mod futex;
 pub(crate) mod identity;
 pub(crate) mod inotify;
 pub(crate) mod io;
+pub(crate) mod landlock;
 pub(crate) mod lock;
 pub(crate) mod memory;
 pub(crate) mod message;

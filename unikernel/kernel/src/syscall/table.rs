@@ -7,8 +7,9 @@ use linux_raw_sys::general::*;
 use super::{FromRegister, unknown};
 use super::{
     admission, attributes, copy, credentials, descriptor, epoll, event, exec, futex, identity, inotify, io,
-    lock, memory, message, message_queue, names, open, path, pidfd, polling, prctl, protection_keys, restart,
-    scheduling, seccomp, signal, socket, sockopt, splice, stat, thread, time, timer, uring, xattr,
+    landlock, lock, memory, message, message_queue, names, open, path, pidfd, polling, prctl,
+    protection_keys, restart, scheduling, seccomp, signal, socket, sockopt, splice, stat, thread, time,
+    timer, uring, xattr,
 };
 use crate::abi::SysResult;
 use crate::ops;
@@ -383,6 +384,9 @@ syscalls! {
     __NR_getrusage: getrusage(who: Int, usage: Ptr) => identity::sys_getrusage, Partial, "user time only";
     __NR_personality: personality(persona: Int) => identity::sys_personality, Partial, "remembered, without effect";
     __NR_prctl: prctl(option: Int, arg2: Ptr, arg3: Size, arg4: Size, arg5: Size) => prctl::sys_prctl, Partial, "names; most other options are kept and have no effect, or are refused";
+    __NR_landlock_create_ruleset: landlock_create_ruleset(attr: Ptr, size: Size, flags: Flags) => landlock::sys_landlock_create_ruleset, Partial, "version 4: files and TCP ports";
+    __NR_landlock_add_rule: landlock_add_rule(ruleset_fd: Fd, rule_type: Int, rule_attr: Ptr, flags: Flags) => landlock::sys_landlock_add_rule, Partial, "4,096 rules of a kind at most";
+    __NR_landlock_restrict_self: landlock_restrict_self(ruleset_fd: Fd, flags: Flags) => landlock::sys_landlock_restrict_self, Full, "";
     __NR_seccomp: seccomp(operation: Int, flags: Flags, args: Ptr) => seccomp::sys_seccomp, Partial, "no supervisors: SECCOMP_FILTER_FLAG_NEW_LISTENER is EINVAL, SECCOMP_RET_USER_NOTIF answers ENOSYS; there are no tracers";
     __NR_arch_prctl: arch_prctl(code: Int, addr: Ptr) => identity::sys_arch_prctl, Partial, "FS base only: ring 3 sets GS with wrgsbase";
 }

@@ -8,6 +8,7 @@ use bitflags::bitflags;
 use super::{dispatch, run, trace};
 use crate::arch::trap::TrapFrame;
 use crate::policy::judge::{self, Judgement};
+use crate::policy::learn;
 
 bitflags! {
     /// Who does.
@@ -19,6 +20,8 @@ bitflags! {
         const FILTERS = 2;
         /// `allow-calls=`.
         const RULES = 4;
+        /// `trace=policy`.
+        const RECORDER = 8;
     }
 }
 
@@ -39,6 +42,9 @@ pub(super) fn is_on() -> bool {
 #[inline(never)]
 pub(super) fn enter(number: u64, args: &[u64; 6], frame: &mut TrapFrame) -> Option<u64> {
     let watchers = Watchers::from_bits_truncate(WATCHERS.load(Ordering::Relaxed));
+    if watchers.contains(Watchers::RECORDER) {
+        learn::call(number as u32);
+    }
     let mut judgement = Judgement::Passes;
     if watchers.contains(Watchers::RULES) {
         judgement = judge::by_rules(number as u32, frame);

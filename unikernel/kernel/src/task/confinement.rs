@@ -1,9 +1,11 @@
-//! What a thread has forbidden itself (seccomp(2)): it cannot be taken back, threads that it starts have it from the start, and it
+//! What a thread has forbidden itself (seccomp(2), landlock(7)): it cannot be taken back, threads that it starts have it from the start, and it
 //! outlives execve(2).
 
 use alloc::sync::Arc;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use linux_raw_sys::ptrace::{SECCOMP_MODE_DISABLED, SECCOMP_MODE_FILTER, SECCOMP_MODE_STRICT};
+use unikernel_policy::access::Domain;
 use unikernel_policy::seccomp::Chain;
 
 use super::current;
@@ -56,6 +58,8 @@ impl Seccomp {
 pub(crate) struct Confinement {
     /// Which calls it may make.
     pub seccomp: Seccomp,
+    /// Which files and ports it may use; all if there is none.
+    pub domain: Option<Arc<Domain>>,
 }
 
 /// Held by who starts a thread, from the copy of its confinement until it is on the list, and by who changes that of all threads: no
@@ -97,4 +101,34 @@ pub(crate) fn set_seccomp<E>(
     let before = core::mem::replace(&mut me.confinement.lock().seccomp, new);
     drop(before);
     Ok(None)
+}
+
+/// A thread has a domain, or had one.
+static HAS_DOMAINS: AtomicBool = AtomicBool::new(false);
+
+/// What binds the calling thread in its use of files and ports.
+pub(crate) fn domain() -> Option<Arc<Domain>> {
+    if !HAS_DOMAINS.load(Ordering::Relaxed) {
+        return None;
+    }
+    current().confinement.lock().domain.clone()
+}
+
+/// Binds the calling thread.
+pub(crate) fn set_domain(domain: Arc<Domain>) {
+    HAS_DOMAINS.store(true, Ordering::Relaxed);
+    let before = current().confinement.lock().domain.replace(domain);
+    drop(before);
+}
+
+/// Does something for who was bound by `domain` when it was asked for, whichever thread does it.
+pub(crate) fn acting_in<R>(domain: &Option<Arc<Domain>>, work: impl FnOnce() -> R) -> R {
+    if !HAS_DOMAINS.load(Ordering::Relaxed) {
+        return work();
+    }
+    let own = core::mem::replace(&mut current().confinement.lock().domain, domain.clone());
+    let result = work();
+    let asked = core::mem::replace(&mut current().confinement.lock().domain, own);
+    drop(asked);
+    result
 }

@@ -18,6 +18,7 @@ use super::workers::wants_worker;
 use crate::abi::{Errno, SysResult};
 use crate::file::poll_source::Watch;
 use crate::file::{self, Readiness};
+use crate::task::confinement;
 use crate::task::scheduler::breathe_now_and_then;
 
 impl Ring {
@@ -64,7 +65,8 @@ impl Ring {
             return self.finish(request, Err(error), 0);
         }
         loop {
-            let outcome = self.attempt(&mut request);
+            let domain = request.domain.clone();
+            let outcome = confinement::acting_in(&domain, || self.attempt(&mut request));
             let wanted = match outcome {
                 Attempt::Done(result, flags) => return self.finish(request, result, flags),
                 Attempt::Blocked(wanted) => Some(wanted),

@@ -37,6 +37,7 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
 
 use linux_raw_sys::io_uring::*;
+use unikernel_policy::access::Domain;
 
 use crate::abi::{Errno, SysResult};
 use crate::arch::cpu::{exit_work, this_cpu};
@@ -49,7 +50,7 @@ use crate::sync::SpinLock;
 use crate::task::mutex::Mutex;
 use crate::task::release::release;
 use crate::task::wait::WaitError;
-use crate::task::{WaitQueue, current};
+use crate::task::{WaitQueue, confinement, current};
 use buffers::Registered;
 use completion::Completions;
 use memory::RingMemory;
@@ -103,6 +104,8 @@ pub(crate) struct Ring {
     setup_flags: u32,
     /// Who submits, if not the app's calls (`IORING_SETUP_SQPOLL`).
     poller: Option<Arc<Poller>>,
+    /// What binds who has made the ring: a poller submits for that thread.
+    domain: Option<Arc<Domain>>,
     /// Threads that wait for room in the submission queue.
     submitters: WaitQueue,
     /// The only thread that may submit, or 0 (`IORING_SETUP_SINGLE_ISSUER`).
@@ -184,6 +187,7 @@ impl Ring {
             memory: Arc::new(memory),
             setup_flags: flags,
             poller,
+            domain: confinement::domain(),
             submitters: WaitQueue::new(),
             issuer: AtomicI32::new(if flags & IORING_SETUP_SINGLE_ISSUER != 0 { current().id } else { 0 }),
             is_enabled: AtomicBool::new(flags & IORING_SETUP_R_DISABLED == 0),

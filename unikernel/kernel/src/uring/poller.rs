@@ -22,7 +22,7 @@ use crate::kmem::room;
 use crate::net;
 use crate::platform::time;
 use crate::sync::SpinLock;
-use crate::task::{WaitQueue, current, scheduler};
+use crate::task::{WaitQueue, confinement, current, scheduler};
 
 const NS_PER_MS: u64 = 1_000_000;
 /// How long nothing has to come if the app does not say so (Linux: a second).
@@ -163,7 +163,7 @@ impl Poller {
         while let Some(ring) = self.ring(index) {
             match ring.upgrade() {
                 Some(ring) if !ring.is_closed.load(Ordering::Relaxed) => {
-                    has_worked |= ring.take_submissions(most);
+                    has_worked |= confinement::acting_in(&ring.domain, || ring.take_submissions(most));
                     index += 1;
                 }
                 gone => {

@@ -8,6 +8,7 @@ use linux_raw_sys::general::{__kernel_timespec, RWF_NOWAIT};
 use linux_raw_sys::io_uring::*;
 use linux_raw_sys::net::{MSG_NOSIGNAL, msghdr};
 use smallvec::smallvec;
+use unikernel_policy::access::Domain;
 
 use super::buffers::Selected;
 use super::operation::{self, opcode};
@@ -27,6 +28,7 @@ use crate::ops::buffers::{Buffers, RawBuffer, read_buffers};
 use crate::ops::message;
 use crate::ops::message::Room;
 use crate::policy::calls;
+use crate::task::confinement;
 use crate::task::release::release;
 use crate::task::timer::Timer;
 
@@ -62,6 +64,8 @@ pub(super) enum Action {
 pub(super) struct Request {
     pub(super) sqe: Sqe,
     pub(super) action: Action,
+    /// What binds who has submitted it.
+    pub(super) domain: Option<Arc<Domain>>,
     /// What the descriptor led to when the request was started.
     pub(super) file: Option<Arc<OpenFile>>,
     /// Where it is parked, once it had to wait.
@@ -95,6 +99,7 @@ impl Request {
         Box::new(Self {
             sqe,
             action,
+            domain: confinement::domain(),
             file: None,
             key: None,
             watch: None,

@@ -12,7 +12,7 @@ use crate::sys::{self, Fd};
 const MAX_PATH_BYTES: usize = 1024;
 
 /// Runs `call` with a path as a C string.
-fn with_path<T>(path: &str, call: impl FnOnce(&CStr) -> Result<T, Error>) -> Result<T, Error> {
+pub(crate) fn with_path<T>(path: &str, call: impl FnOnce(&CStr) -> Result<T, Error>) -> Result<T, Error> {
     let mut buffer = [0; MAX_PATH_BYTES];
     let room = buffer
         .get_mut(..path.len())

@@ -5,6 +5,7 @@
 //!
 //! - [`net`]: TCP and UDP; [`poll`]: waiting for many sockets; [`fs`]: files;
 //! - [`io`]: the console, over [`embedded_io`]; [`time`], [`thread`], [`mod@env`], [`process`];
+//! - [`policy`]: what the program forbids itself;
 //! - [`entry!`]: makes a function the program's start, with a heap and a panic handler.
 //!
 //! All of it speaks the Linux x86-64 system-call ABI and nothing else, so the same program runs as a
@@ -33,6 +34,7 @@ pub mod fs;
 pub mod io;
 pub mod logger;
 pub mod net;
+pub mod policy;
 pub mod poll;
 pub mod process;
 #[doc(hidden)]

@@ -11,13 +11,20 @@ use alloc::vec::Vec;
 
 use unikernel_report::calls::name;
 
+use crate::bpf::Instruction;
+use crate::bpf::code::{JEQ_K, JGE_K, LD_W_ABS, RET_K};
 use crate::profiles::{self, ALWAYS};
+use crate::seccomp::{ALLOW, ARCHITECTURE};
 
 /// Numbers that Linux has on x86-64, with room.
 pub const CALL_NUMBERS: u32 = 512;
 const WORDS: usize = CALL_NUMBERS as usize / 64;
 /// What ends the app rather than refusing the call.
 const KILL: &str = ":kill";
+/// `SECCOMP_RET_KILL_PROCESS`, `SECCOMP_RET_ERRNO`, and the error number.
+const KILL_PROCESS: u32 = 0x8000_0000;
+const ERRNO: u32 = 0x0005_0000;
+const EPERM: u32 = 1;
 
 /// A set of system calls.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -108,6 +115,39 @@ impl CallRule {
     }
 }
 
+impl CallRule {
+    /// The rule as a filter for seccomp(2), for kernels that know no such rules: what is not allowed is `EPERM`, or the end of the
+    /// process. A program of another architecture is refused altogether.
+    pub fn program(&self) -> Vec<Instruction> {
+        let refused = if self.kills { KILL_PROCESS } else { ERRNO | EPERM };
+        let branch = |code, k, jump_true, jump_false| Instruction { code, jump_true, jump_false, k };
+        let mut program = Vec::from([
+            Instruction::plain(LD_W_ABS, 4),
+            branch(JEQ_K, ARCHITECTURE, 1, 0),
+            Instruction::plain(RET_K, refused),
+            Instruction::plain(LD_W_ABS, 0),
+        ]);
+        let mut number = 0;
+        while number < CALL_NUMBERS {
+            let first = number;
+            while self.allowed.contains(number) {
+                number += 1;
+            }
+            if number > first {
+                // Beyond this range, before it, or in it.
+                program.extend([
+                    branch(JGE_K, number, 2, 0),
+                    branch(JGE_K, first, 0, 1),
+                    Instruction::plain(RET_K, ALLOW),
+                ]);
+            }
+            number += 1;
+        }
+        program.push(Instruction::plain(RET_K, refused));
+        program
+    }
+}
+
 /// The calls of a profile, or the one call of this name.
 fn meant(wanted: &str) -> Option<Vec<u32>> {
     if wanted == profiles::ALL {
@@ -123,7 +163,11 @@ fn meant(wanted: &str) -> Option<Vec<u32>> {
 
 #[cfg(test)]
 mod tests {
+    use alloc::sync::Arc;
+
     use super::*;
+    use crate::bpf::{Program, Subject};
+    use crate::seccomp::{Action, CallData, Chain, Filter};
 
     fn allowed(text: &str, call: &str) -> bool {
         CallRule::parse(text).unwrap().allowed.contains(number_of(call).unwrap())
@@ -155,6 +199,25 @@ mod tests {
         for (_, groups) in profiles::PROFILES {
             for call in groups.iter().flat_map(|group| group.iter()) {
                 assert!(number_of(call).is_some(), "{call}");
+            }
+        }
+    }
+
+    #[test]
+    fn filter_says_what_the_rule_says() {
+        for text in ["net-server", "storage,-read:kill", "all", "read"] {
+            let rule = CallRule::parse(text).unwrap();
+            let program = Program::check(rule.program(), Subject::Call).unwrap();
+            let filter = Filter::new(program, false, || ());
+            let chain = Chain::with(None, Arc::new(filter)).unwrap();
+            for number in 0..CALL_NUMBERS + 10 {
+                let call = CallData { number, instruction_pointer: 0, arguments: [0; 6] };
+                let expected = match (rule.allowed.contains(number), rule.kills) {
+                    (true, _) => Action::Allow,
+                    (false, true) => Action::KillProcess,
+                    (false, false) => Action::Errno(1),
+                };
+                assert_eq!(chain.judge(&call).action, expected, "{text}: {number}");
             }
         }
     }

@@ -216,7 +216,8 @@ impl Chain {
     }
 }
 
-const ALLOW: u32 = 0x7fff_0000;
+/// `SECCOMP_RET_ALLOW`.
+pub(crate) const ALLOW: u32 = 0x7fff_0000;
 
 /// The lower, the stricter (Linux: `ACTION_ONLY`).
 fn severity(value: u32) -> i32 {

@@ -4,9 +4,11 @@
 
 mod descriptor;
 mod memory;
+mod policy;
 mod raw;
 mod socket;
 
 pub(crate) use descriptor::*;
 pub(crate) use memory::*;
+pub(crate) use policy::*;
 pub(crate) use socket::*;

@@ -21,6 +21,7 @@ const ANCILLARY: u32 = -0x1000_i32 as u32;
 
 /// One instruction: `struct sock_filter`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(C)]
 pub struct Instruction {
     /// What to do: one of [`code`].
     pub code: u16,

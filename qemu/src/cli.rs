@@ -132,6 +132,9 @@ pub(crate) fn parse() -> Result<Command> {
     };
     match command.as_str() {
         "run" => return run::parse(&mut parser, behind).map(|options| Command::Run(Box::new(options))),
+        "learn" => {
+            return run::parse_learn(&mut parser, behind).map(|options| Command::Run(Box::new(options)));
+        }
         "debug" => {
             return run::parse_debug(&mut parser, behind).map(|options| Command::Debug(Box::new(options)));
         }

@@ -51,6 +51,7 @@ mod init_tests;
 mod interrupt;
 mod kaslr_tests;
 mod kv;
+mod learn;
 mod liar;
 mod liar_tests;
 mod libvirt_tests;

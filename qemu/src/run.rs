@@ -12,7 +12,7 @@ use crate::disk::Disk;
 use crate::machine::{Machine, Net, QEMU};
 use crate::project::Profile;
 use crate::vm::{Console, Vm};
-use crate::{background, interrupt, package, project, qmp, readiness};
+use crate::{background, interrupt, learn, package, project, qmp, readiness};
 
 /// Exit code when the guest did not end in time (timeout(1)).
 const TIMED_OUT: u8 = 124;
@@ -47,6 +47,10 @@ pub(crate) fn run(options: &RunOptions) -> Result<u8> {
     let ending = vm.wait(options.time_out)?;
     if let Some(path) = &button {
         let _ = std::fs::remove_file(path);
+    }
+    if let (Some(file), Some(ending)) = (&options.learns, &ending) {
+        let program = bootable.image.file_name().unwrap_or_default().to_string_lossy();
+        learn::write(file, &program, &ending.console)?;
     }
     match ending {
         Some(ending) => match ending.code {
@@ -107,7 +111,11 @@ pub(crate) fn machine(options: &RunOptions, bootable: &Bootable) -> Result<Machi
     machine.accelerator = options.accelerator;
     machine.memory_mib = options.memory_mib;
     machine.cpus = options.cpus;
-    machine.append = command_line(&options.append, &options.environment, &options.app_arguments);
+    let policy = options.policy.as_deref().map(learn::words_of).transpose()?;
+    let recorder = options.learns.as_ref().map(|_| learn::WORD.to_owned());
+    let words = [policy, recorder, Some(options.append.clone())];
+    let words = words.into_iter().flatten().collect::<Vec<_>>().join(" ");
+    machine.append = command_line(&words, &options.environment, &options.app_arguments);
     let mut nets =
         options.networks.iter().enumerate().map(|(number, network)| net(network, number, options.ports));
     machine.net = nets.next().unwrap_or(Net::User(options.ports.0, options.ports.1));

@@ -15,6 +15,8 @@ use crate::namespace::guest_address;
 
 /// Connections that say nothing meanwhile, in the second measurement.
 pub(super) const IDLE: usize = 10_000;
+/// What the app may do, in the third.
+pub(super) const POLICY: &str = "allow-calls=net-server";
 /// Connections that ask at once.
 pub(super) const CONNECTIONS: u32 = 64;
 const WARM_UP_SECONDS: u64 = 1;

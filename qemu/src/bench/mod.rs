@@ -84,6 +84,8 @@ pub(crate) struct Results {
     pub(crate) instructions: Option<Instructions>,
     /// The same beside 10,000 idle connections.
     pub(crate) crowded_instructions: Option<Instructions>,
+    /// The same with a policy of system calls.
+    pub(crate) confined_instructions: Option<Instructions>,
     /// Percent of a host core that an idle guest takes.
     pub(crate) idle_percent: Pair<f64>,
     /// Threads and system calls, on one and two processors.
@@ -262,6 +264,8 @@ impl Bench<'_> {
         let instructions = self.one_if_wanted("instructions", || instructions::per_request(0, ""));
         let crowded_instructions =
             self.one_if_wanted("instructions", || instructions::per_request(instructions::IDLE, ""));
+        let confined_instructions =
+            self.one_if_wanted("instructions", || instructions::per_request(0, instructions::POLICY));
         let idle_percent = self.pair_if_wanted("idle", measure::idle_percent);
         let micro = if self.is_wanted("micro") { self.micro() } else { Vec::new() };
         let storage = self.storage();
@@ -284,6 +288,7 @@ impl Bench<'_> {
             queues,
             instructions,
             crowded_instructions,
+            confined_instructions,
             idle_percent,
             micro,
             storage,

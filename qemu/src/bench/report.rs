@@ -349,7 +349,11 @@ fn other_table(page: &mut String, results: &Results) {
             attacked.answered, attacked.failed, attacked.p99_us, quiet.p99_us
         );
     }
-    let costs = [(&results.instructions, ""), (&results.crowded_instructions, " beside 10,000 idle ones")];
+    let costs = [
+        (&results.instructions, ""),
+        (&results.crowded_instructions, " beside 10,000 idle ones"),
+        (&results.confined_instructions, " under `allow-calls=net-server`"),
+    ];
     for (cost, beside) in costs.into_iter().filter_map(|(cost, beside)| Some((cost.as_ref()?, beside))) {
         let _ = writeln!(
             page,

@@ -43,6 +43,10 @@ pub(crate) struct RunOptions {
     pub(crate) forgets_writes: bool,
     pub(crate) shares: Vec<Share>,
     pub(crate) append: String,
+    /// Words for it that say what the app may do.
+    pub(crate) policy: Option<PathBuf>,
+    /// Where is written what the app did.
+    pub(crate) learns: Option<PathBuf>,
     /// Variables for the app.
     pub(crate) environment: Vec<(String, String)>,
     /// QEMU's own, at the end of its command line.
@@ -106,6 +110,8 @@ impl RunOptions {
             forgets_writes: false,
             shares: Vec::new(),
             append: String::new(),
+            policy: None,
+            learns: None,
             environment: Vec::new(),
             qemu_arguments: Vec::new(),
             capture: None,
@@ -140,6 +146,19 @@ pub(super) fn parse(parser: &mut lexopt::Parser, app_arguments: Vec<String>) -> 
     }
     (options.name, options.is_detached) = (name, is_detached);
     Ok(options)
+}
+
+/// The same for `learn`.
+pub(super) fn parse_learn(parser: &mut lexopt::Parser, app_arguments: Vec<String>) -> Result<RunOptions> {
+    let mut file = PathBuf::from("policy.txt");
+    let options = parse_with(parser, app_arguments, |option, parser| {
+        let is_own = matches!(option, "-o" | "--output");
+        if is_own {
+            file = parser.value()?.into();
+        }
+        Ok(is_own)
+    })?;
+    Ok(RunOptions { learns: Some(file), ..options })
 }
 
 /// The same for `debug`.
@@ -222,6 +241,7 @@ pub(super) fn take(option: &str, options: &mut RunOptions, parser: &mut lexopt::
         "--disk" => options.disks.push(value(parser, "disk")?),
         "--snapshot" => options.forgets_writes = true,
         "--share" => options.shares.push(value(parser, "share")?),
+        "--policy" => options.policy = Some(parser.value()?.into()),
         "--append" => options.append = parser.value()?.string()?,
         "--env" => options.environment.push(variable(&parser.value()?.string()?)?),
         "--qemu-arg" => options.qemu_arguments.push(parser.value()?.string()?),

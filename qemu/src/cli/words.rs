@@ -1,8 +1,9 @@
 //! The words of the command line, and what `help` says about them.
 
 /// The commands and every option, for hints at what a mistyped word may have meant.
-pub(super) const COMMANDS: [&str; 21] = [
+pub(super) const COMMANDS: [&str; 22] = [
     "debug",
+    "learn",
     "logs",
     "stop",
     "new",
@@ -24,7 +25,8 @@ pub(super) const COMMANDS: [&str; 21] = [
     "fuzz",
     "help",
 ];
-pub(super) const OPTIONS: [&str; 66] = [
+pub(super) const OPTIONS: [&str; 67] = [
+    "--policy",
     "--from",
     "--ex",
     "--detach",
@@ -108,6 +110,7 @@ usage: cargo unikernel <command> [options]
   pack --from IMAGE
                the same of a container image: an OCI image layout, or from `docker save`, as a folder or a file
   kernel       write the kernel without a program: `init=/bin/server` starts one from an initrd or a disk
+  learn [ELF]  run it, and write down which system calls, files and addresses it uses, for `run --policy`
   debug [ELF]  the same under gdb, stopped at the program's `main`, with names of program and kernel
   bench [ELF]  measure it against the same program on a Linux guest: requests per second, latency, start
   logs [NAME]  show the console of a guest that `run --detach` has started (which there are); -f goes on with it
@@ -144,6 +147,9 @@ options of sbom and licenses, beside those of build:
   -o --output FILE           where the list goes (the standard output)
   --texts                    the texts of the licences, too
 
+options of learn, beside those of run:
+  -o --output FILE           where it is written (policy.txt)
+
 options of run, and of debug:
   --machine q35|microvm|pc   what to boot on (q35)
   --memory MIB               memory of the guest (256)
@@ -159,6 +165,7 @@ options of run, and of debug:
                              a folder of this host, in the guest at PLACE (/host; may be given several times)
   --env NAME[=VALUE]         a variable for the program
   --append WORDS             words for the kernel's command line
+  --policy FILE              what the program may do, as `learn` has written it
   --qemu-arg WORD            a word for QEMU's command line (may be given several times)
   --pcap FILE                write every frame of the guest's to a file for Wireshark
   --accel auto|tcg|kvm       how the guest is executed (auto)

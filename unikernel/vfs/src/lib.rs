@@ -4,7 +4,7 @@
 //! them: walking paths, remembering names, permissions, locks. Where content lies is told in one of two ways
 //! ([`Storage`]): in blocks of a device, which the kernel reads and writes itself ([`BlockMap`]), or the filesystem moves it ([`ByteStorage`]).
 //!
-//! The page cache, too, is here ([`cache`]).
+//! The page cache, too, is here ([`cache`]), and who may do what with files ([`access`]).
 //!
 //! No clock: the time comes in as an argument. No errno: the kernel translates [`Error`].
 
@@ -15,6 +15,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod access;
 pub mod cache;
 mod error;
 mod filesystem;

@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 use core::ops::Range;
 
+use unikernel_vfs::access::{Acl, AclError};
 use unikernel_vfs::{BlockMap, EachEntry, FileSystem, InodeNumber as Number, Storage};
 
 use crate::{
@@ -13,6 +14,18 @@ use crate::{
 /// The inode with a number; ext4 counts in 32 bits, so no larger one can be used.
 fn own(number: Number) -> Result<InodeNumber, Error> {
     u32::try_from(number.0).map(InodeNumber).map_err(|_| Error::NotFound)
+}
+
+/// True for the names of access control lists.
+fn is_list(name: &[u8]) -> bool {
+    matches!(name, b"system.posix_acl_access" | b"system.posix_acl_default")
+}
+
+fn damaged(error: AclError) -> Error {
+    match error {
+        AclError::OutOfMemory => Error::NoMemory,
+        AclError::Malformed | AclError::Version => Error::Corrupt("an access control list"),
+    }
 }
 
 impl From<InodeNumber> for Number {
@@ -153,7 +166,13 @@ impl<D: BlockDevice + Send> FileSystem for Ext4<D> {
     }
 
     fn extended_attribute(&mut self, inode: Number, name: &[u8]) -> Result<Vec<u8>, Error> {
-        self.attribute(own(inode)?, name)
+        let value = self.attribute(own(inode)?, name)?;
+        // On the disk lists have a form of their own (`ext4_acl_from_disk`).
+        if !is_list(name) {
+            return Ok(value);
+        }
+        let list = Acl::from_disk(&value).map_err(damaged)?.ok_or(Error::NoAttribute)?;
+        list.to_attribute().map_err(damaged)
     }
 
     fn extended_attribute_names(&mut self, inode: Number) -> Result<Vec<Vec<u8>>, Error> {
@@ -167,7 +186,12 @@ impl<D: BlockDevice + Send> FileSystem for Ext4<D> {
         value: &[u8],
         now: Timestamp,
     ) -> Result<(), Error> {
-        self.set_attribute(own(inode)?, name, value, now)
+        if !is_list(name) {
+            return self.set_attribute(own(inode)?, name, value, now);
+        }
+        let list = Acl::from_attribute(value).ok().flatten().ok_or(Error::Invalid)?;
+        let value = list.to_disk().map_err(damaged)?;
+        self.set_attribute(own(inode)?, name, &value, now)
     }
 
     fn remove_extended_attribute(&mut self, inode: Number, name: &[u8], now: Timestamp) -> Result<(), Error> {

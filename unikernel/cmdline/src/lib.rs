@@ -13,7 +13,7 @@
 //! - [`moves_kernel`]: what has to be known before there is memory;
 //! - [`SystemOptions`]: the host name, and what the machine does beside running the app;
 //! - [`PolicyOptions`]: what the app may do;
-//! - [`MountPoint`]: where a disk goes;
+//! - [`MountPoint`]: where a disk goes; [`User`]: whom the app runs as;
 //! - [`Shown`]: a word in a message;
 //! - [`MmioDevice`]: what hypervisors append on their own account;
 //! - `words` splits and unquotes; `suggest` finds the nearest known key.
@@ -41,6 +41,7 @@ mod suggest;
 mod system;
 #[cfg(test)]
 mod tests;
+mod user;
 mod words;
 
 pub use card::{Address, CardOptions, MAX_CARDS};
@@ -49,13 +50,14 @@ pub use error::ParseError;
 pub use file::of_file;
 pub use filter::{FilterProtocol, FilterRule};
 pub use mmio::MmioDevice;
-pub use mounts::MountPoint;
+pub use mounts::{MountOptions, MountPoint};
 pub use offloads::Offloads;
 pub use options::{ExitAction, Options, parse};
 pub use packed::parse_for_image;
 pub use policy::PolicyOptions;
 pub use route::Route;
 pub use system::{ConfigSource, SystemOptions, TimeServers, is_host_name};
+pub use user::{Identity, UnknownUser, User};
 pub use words::{NotUtf8, Shown, text};
 
 /// The README's example compiles and runs.

@@ -20,10 +20,44 @@ pub struct MountPoint {
     pub kind: Option<String>,
     /// `ro` was said.
     pub is_read_only: bool,
+    /// What else was said.
+    pub options: MountOptions,
+}
+
+/// The kind that is on no disk and has no name.
+const TMPFS: &str = "tmpfs";
+
+impl MountPoint {
+    /// True for a filesystem in memory.
+    pub fn is_in_memory(&self) -> bool {
+        self.kind.as_deref() == Some(TMPFS)
+    }
+}
+
+/// What is not to be done with the files of a mount (mount(8)).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct MountOptions {
+    /// `noexec`: execute them.
+    pub has_no_programs: bool,
+    /// `nosuid`: give a program privileges.
+    pub has_no_privileges: bool,
+    /// `nodev`: take them for devices.
+    pub has_no_devices: bool,
+}
+
+impl MountOptions {
+    /// As `/proc/mounts` has them, behind `ro` or `rw`.
+    pub const fn words(self) -> [&'static str; 3] {
+        [
+            if self.has_no_privileges { ",nosuid" } else { "" },
+            if self.has_no_devices { ",nodev" } else { "" },
+            if self.has_no_programs { ",noexec" } else { "" },
+        ]
+    }
 }
 
 impl MountPoint {
-    /// Reads `/data:blk0[:KIND][:ro]`.
+    /// Reads `/data:blk0[:KIND][:ro][:noexec][:nosuid][:nodev]`.
     pub(crate) fn parse(value: &str) -> Result<Self, ParseError> {
         let expected = "a directory and what to mount there, such as `/data:blk0`, `/data:blk0p1:ext4:ro`, `/data:LABEL=name` or `/host:TAG:9p`";
         let bad = || ParseError::BadValue("mount", value.to_owned(), expected);
@@ -33,7 +67,7 @@ impl MountPoint {
         point.ok_or_else(bad)
     }
 
-    /// Reads `blk0[:KIND][:ro]`.
+    /// Reads `blk0[:KIND][:ro][:noexec][:nosuid][:nodev]`.
     pub(crate) fn root(value: &str) -> Result<Self, ParseError> {
         let expected = "a disk, such as `blk0`, `blk0p1:ext4:ro` or `LABEL=name`";
         Self::of_disk("/", value).ok_or_else(|| ParseError::BadValue("root", value.to_owned(), expected))
@@ -41,22 +75,43 @@ impl MountPoint {
 
     fn of_disk(path: &str, value: &str) -> Option<Self> {
         let mut parts: Vec<&str> = value.split(':').collect();
-        let mode = parts.pop_if(|last| matches!(*last, "ro" | "rw"));
+        let (mut is_read_only, mut options) = (false, MountOptions::default());
+        while parts.len() > 1 && take_words(parts[parts.len() - 1], &mut is_read_only, &mut options) {
+            parts.pop();
+        }
         let (disk, kind) = match parts[..] {
             [disk] => (disk, None),
             [disk, kind] => (disk, Some(kind)),
             _ => return None,
         };
         // What is on no disk may have any name.
+        // A filesystem in memory is on nothing at all.
+        let (disk, kind) = if (disk, kind) == (TMPFS, None) { (disk, Some(TMPFS)) } else { (disk, kind) };
         let is_named = if kind.is_some() { !disk.is_empty() } else { is_disk(disk) };
         let is_kind = |kind: &str| !kind.is_empty() && kind.bytes().all(|byte| byte.is_ascii_alphanumeric());
         (is_named && kind.is_none_or(is_kind)).then(|| Self {
             path: path.to_owned(),
             disk: disk.to_owned(),
             kind: kind.map(str::to_owned),
-            is_read_only: mode == Some("ro"),
+            is_read_only,
+            options,
         })
     }
+}
+
+/// Takes the words of a part, which are divided by commas; false if they are none.
+fn take_words(part: &str, is_read_only: &mut bool, options: &mut MountOptions) -> bool {
+    part.split(',').all(|word| {
+        match word {
+            "ro" => *is_read_only = true,
+            "rw" => {}
+            "noexec" => options.has_no_programs = true,
+            "nosuid" => options.has_no_privileges = true,
+            "nodev" => options.has_no_devices = true,
+            _ => return false,
+        }
+        true
+    })
 }
 
 fn is_disk(name: &str) -> bool {
@@ -79,7 +134,7 @@ mod tests {
     fn mounts_name_a_place_a_disk_and_perhaps_more() {
         let point = |path: &str, disk: &str, kind: Option<&str>, is_read_only| {
             let (path, disk, kind) = (path.to_owned(), disk.to_owned(), kind.map(str::to_owned));
-            Ok(MountPoint { path, disk, kind, is_read_only })
+            Ok(MountPoint { path, disk, kind, is_read_only, options: MountOptions::default() })
         };
         let ext4 = Some("ext4");
         assert_eq!(MountPoint::parse("/data:blk0"), point("/data", "blk0", None, false));
@@ -93,6 +148,28 @@ mod tests {
             assert_eq!(MountPoint::parse(&["/data", disk].join(":")), point("/data", disk, None, false));
         }
         assert_eq!(MountPoint::root("blk0:ext4:ro"), point("/", "blk0", ext4, true));
+    }
+
+    #[test]
+    fn what_is_not_to_be_done_is_said_behind() {
+        let options = |text| MountPoint::parse(text).map(|point| (point.is_read_only, point.options));
+        let (no_programs, none) = (MountOptions { has_no_programs: true, ..none() }, none());
+        assert_eq!(options("/data:blk0:noexec"), Ok((false, no_programs)));
+        assert_eq!(options("/data:blk0:ext4:noexec:ro"), Ok((true, no_programs)));
+        let all = MountOptions { has_no_programs: true, has_no_privileges: true, has_no_devices: true };
+        assert_eq!(options("/data:blk0:ro,noexec,nosuid,nodev"), Ok((true, all)));
+        assert_eq!(all.words().concat(), ",nosuid,nodev,noexec");
+        assert_eq!(options("/data:blk0:rw"), Ok((false, none)));
+        let in_memory =
+            MountPoint::parse("/tmp:tmpfs:noexec").map(|point| (point.is_in_memory(), point.options));
+        assert_eq!(in_memory, Ok((true, no_programs)));
+        assert!(options("/data:blk0:noexec:ext4").is_err());
+        assert!(options("/data:blk0:ext4:sync").is_err());
+        assert!(options("/data:blk0:ext4:ro,").is_err());
+    }
+
+    fn none() -> MountOptions {
+        MountOptions::default()
     }
 
     #[test]

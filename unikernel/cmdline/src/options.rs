@@ -15,6 +15,7 @@ use crate::offloads::{self, Offloads};
 use crate::policy::{self, PolicyOptions};
 use crate::suggest::nearest;
 use crate::system::{self, SystemOptions};
+use crate::user::User;
 use crate::words;
 
 /// Every key there is; `env.` takes any name behind it.
@@ -101,8 +102,8 @@ pub struct Options {
     pub is_commit_strict: bool,
     /// `cwd=`, an absolute path.
     pub current_directory: Option<String>,
-    /// `user=`: the numbers of the user and the group that the app runs as.
-    pub user: Option<(u32, u32)>,
+    /// `user=`: whom the app runs as.
+    pub user: Option<User>,
     /// `init=`, the absolute path of a program to run in place of the linked one.
     pub init: Option<String>,
     /// What the app is told that it is called, if not by its path.
@@ -208,7 +209,7 @@ impl Options {
             "overcommit" => self.is_commit_strict = is_strict(value)?,
             "cwd" if value.starts_with('/') => self.current_directory = Some(value.to_owned()),
             "cwd" => return Err(ParseError::BadValue("cwd", value.to_owned(), "an absolute path")),
-            "user" => self.user = Some(user(value)?),
+            "user" => self.user = Some(User::parse(value)?),
             "init" if value.starts_with('/') => self.init = Some(value.to_owned()),
             "init" => return Err(ParseError::BadValue("init", value.to_owned(), "an absolute path")),
             "root" => self.take_root(word, value)?,
@@ -373,18 +374,6 @@ fn capture(value: &str) -> Result<(bool, Option<u32>), ParseError> {
         (_, Ok(snap_len @ 1..)) => Ok((true, Some(snap_len))),
         _ => Err(ParseError::BadValue("pcap", value.to_owned(), "`on`, `off` or a number of bytes")),
     }
-}
-
-/// `33:33`; with one number, the group has the user's.
-fn user(value: &str) -> Result<(u32, u32), ParseError> {
-    let id = |text: &str| {
-        let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
-        // The highest means "leave it" to system calls.
-        text.parse().ok().filter(|&id| is_number && id != u32::MAX)
-    };
-    let (user, group) = value.split_once(':').unwrap_or((value, value));
-    let ids = id(user).zip(id(group));
-    ids.ok_or_else(|| ParseError::BadValue("user", value.to_owned(), "numbers, such as `1000:1000`"))
 }
 
 fn stop_seconds(value: &str) -> Result<u32, ParseError> {

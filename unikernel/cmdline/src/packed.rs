@@ -52,6 +52,7 @@ pub fn parse_for_image(packed: &str, line: &str) -> Result<Options, ParseError> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::user::User;
 
     const PACKED: &str = "init=/bin/a\0env.A=\"1\"\0env.B= 2\0cwd=/data\0user=7:8\0name=a\0argument=--\0usual-argument=x y\0usual-argument=\0";
 
@@ -62,12 +63,12 @@ mod tests {
         assert_eq!(options.app_name.as_deref(), Some("a"));
         assert_eq!(options.app_arguments, ["--", "x y", ""]);
         assert_eq!(options.environment, [("A", "\"1\""), ("B", " 2")].map(|(a, b)| (a.into(), b.into())));
-        assert_eq!(options.user, Some((7, 8)));
+        assert_eq!(options.user, Some(User::Numbers(7, 8)));
 
         let options = parse_for_image(PACKED, "env.A=3 cwd=/ user=9 -- -p 80").unwrap();
         assert_eq!(options.app_arguments, ["--", "-p", "80"]);
         assert_eq!(options.environment[0], ("A".into(), "3".into()));
-        assert_eq!((options.environment.len(), options.user), (2, Some((9, 9))));
+        assert_eq!((options.environment.len(), options.user), (2, Some(User::Numbers(9, 9))));
         assert_eq!(options.current_directory.as_deref(), Some("/"));
 
         let options = parse_for_image(PACKED, "init=/bin/b").unwrap();

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use arrayvec::ArrayVec;
 
 use crate::MAX_NAME_BYTES;
-use crate::tree::{Directory, Node, NodeId, Tree};
+use crate::tree::{Attributes, Directory, Node, NodeId, Tree};
 
 /// Symbolic links followed on one path, as in Linux (`MAXSYMLINKS`).
 const MAX_LINKS: usize = 40;
@@ -30,6 +30,8 @@ pub enum LookupError {
     TooManyLinks,
     /// A name is longer than a name can be.
     NameTooLong,
+    /// A directory on the way may not be searched.
+    Denied,
 }
 
 /// Where a path leads: a name in a directory, and what has it.
@@ -71,20 +73,21 @@ impl<F, S> Tree<F, S> {
 
     /// Walks to the last name of `path`, whether something has it or not.
     pub fn walk(&self, base: NodeId, path: &[u8], last: LastLink) -> Result<Place, LookupError> {
-        match self.walk_to_cover(base, path, last, &[])? {
+        match self.walk_to_cover(base, path, last, &[], |_| true)? {
             Walk::Here(place) => Ok(place),
             Walk::Covered(..) => Err(LookupError::NotFound),
         }
     }
 
-    /// The same in a tree of which some directories are covered. A walk that begins in such a directory
-    /// begins below the cover.
+    /// The same in a tree of which some directories are covered, and some may perhaps not be searched. A walk that begins in a covered
+    /// directory begins below the cover.
     pub fn walk_to_cover(
         &self,
         base: NodeId,
         path: &[u8],
         last: LastLink,
         covered: &[NodeId],
+        may_search: impl Fn(&Attributes) -> bool,
     ) -> Result<Walk, LookupError> {
         if path.is_empty() {
             return Err(LookupError::NotFound);
@@ -99,7 +102,11 @@ impl<F, S> Tree<F, S> {
             return Ok(Walk::Covered(at, path.to_vec()));
         }
         while let Some(name) = next_pending(&mut pending) {
-            let found = self.step(self.as_directory(at)?, at, name)?;
+            let directory = self.as_directory(at)?;
+            if !may_search(self.attributes_of(at)) {
+                return Err(LookupError::Denied);
+            }
+            let found = self.step(directory, at, name)?;
             let is_last = pending.iter().all(|rest| rest.iter().all(|&byte| byte == b'/'));
             let place = |parent| Place { parent, name: name.to_vec(), found, wants_directory };
             let Some(next) = found else {

@@ -98,6 +98,12 @@ impl Attributes {
         Self::new(permissions, 0)
     }
 
+    /// The same, owned by somebody.
+    #[must_use]
+    pub const fn owned_by(self, (user, group): (u32, u32)) -> Self {
+        Self { user, group, ..self }
+    }
+
     /// Owned by root, made at `now_ns`.
     pub const fn new(permissions: u16, now_ns: u64) -> Self {
         let now_ns = now_ns as i128;
@@ -228,6 +234,11 @@ impl<F, S> Tree<F, S> {
             }
             _ => false,
         }
+    }
+
+    /// The same without a copy.
+    pub(crate) fn attributes_of(&self, id: NodeId) -> &Attributes {
+        &self.slot(id).attributes
     }
 
     /// A node's owner, permissions and times.

@@ -65,7 +65,7 @@ use platform::acpi::MmioDevice;
 use process::out_of_memory::Holdings;
 use service::config::{Told, metadata};
 use syscall::watch::{self, Watchers};
-use unikernel_cmdline::{Options, Shown};
+use unikernel_cmdline::{MountPoint, Options, Shown};
 use unikernel_fs::LastLink;
 use unikernel_hal::{arch, boot_info, kmem, platform, sync};
 use unikernel_policy::access::{Domain, FileAccess, PortAccess, Ruleset};
@@ -229,6 +229,12 @@ fn mount_disks(options: &Options) {
         log::warn!("`root=` in Linux's form: there is no `{}` here; not used", Shown(&root.disk));
         mounts.retain(|point| point != root);
     }
+    let (in_memory, mounts): (Vec<_>, Vec<_>) = mounts.into_iter().partition(MountPoint::is_in_memory);
+    let is_root_on_disk = mounts.iter().any(|point| point.path == "/");
+    let in_memory: Vec<&MountPoint> = in_memory.iter().collect();
+    if let Err(error) = fs::mounts::add_in_memory(&in_memory, is_root_on_disk) {
+        cannot_boot(format_args!("bad command line: {error}"));
+    }
     if let Err(error) = vfs::table::mount_all(&mounts, &options.formatted, fs::mounts::mount_point) {
         cannot_boot(format_args!("{}", Shown(&error.to_string())));
     }
@@ -285,8 +291,11 @@ fn start_app(words: &str, options: &Options) {
         core::iter::once(name.as_bytes()).chain(options.app_arguments.iter().map(String::as_bytes)).collect();
     let environment = environment(options);
     let environment: Vec<&[u8]> = environment.iter().map(String::as_bytes).collect();
-    if let Some((user, group)) = options.user {
-        task::credentials::become_user(user, group);
+    if let Some(user) = &options.user {
+        match exec::user::find(user) {
+            Ok(found) => task::credentials::become_user(found.user, found.group, found.groups),
+            Err(reason) => cannot_boot(format_args!("bad command line: `user=`: {reason}")),
+        }
     }
     fs::proc::set_words(words);
     let domain = allowed_paths(options);

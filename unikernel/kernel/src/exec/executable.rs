@@ -8,10 +8,12 @@ use core::ops::Range;
 
 use unikernel_elf::script::HEAD_BYTES;
 use unikernel_elf::{ElfError, HEADER_BYTES, Header, Kind, Segment};
+use unikernel_vfs::access::ProgramFile;
 
 use super::load::Reason;
+use crate::abi::Errno;
 use crate::file::OpenFile;
-use crate::fs::image;
+use crate::fs::{image, permission};
 use crate::kmem::layout::PAGE_BYTES;
 use crate::kmem::room;
 use crate::mem::space::{self, PageSource, Placement, Protection, Sharing};
@@ -33,8 +35,10 @@ impl Head {
         if !opened.file.is_regular() {
             return Err(Reason::NotAFile);
         }
-        if metadata.mode & 0o111 == 0 {
-            return Err(Reason::NotExecutable);
+        match permission::check_execute(&*opened.file) {
+            Err(Errno::EACCES) if metadata.mode & 0o111 == 0 => return Err(Reason::NotExecutable),
+            Err(error) => return Err(Reason::Open(error)),
+            Ok(()) => {}
         }
         let mut head = Self { bytes: [0; HEAD_BYTES], len: (HEAD_BYTES as u64).min(metadata.size) as usize };
         read(opened, 0, &mut head.bytes[..head.len])?;
@@ -71,6 +75,11 @@ impl Executable {
             return Err(Reason::OutOfMemory);
         }
         Ok(Self { opened, pages, program })
+    }
+
+    /// What its file says of whom it runs as.
+    pub(super) fn privileges(&self) -> Result<ProgramFile, Errno> {
+        permission::of_program(&*self.opened.file)
     }
 
     /// Where the file is.
@@ -156,7 +165,7 @@ impl Executable {
 }
 
 /// Reads so many bytes of a file.
-fn read(opened: &OpenFile, offset: u64, bytes: &mut [u8]) -> Result<(), Reason> {
+pub(super) fn read(opened: &OpenFile, offset: u64, bytes: &mut [u8]) -> Result<(), Reason> {
     let mut done = 0;
     while done < bytes.len() {
         let at = offset.checked_add(done as u64).ok_or(ElfError::Truncated)?;

@@ -11,6 +11,7 @@ use core::fmt;
 
 use linux_raw_sys::general::{AT_FDCWD, O_RDONLY};
 use unikernel_elf::{ElfError, Kind, script};
+use unikernel_vfs::access::ProgramFile;
 
 use super::executable::{Executable, Head};
 use crate::abi::Errno;
@@ -191,6 +192,11 @@ fn open_interpreter(path: Vec<u8>) -> Result<(Vec<u8>, Executable), LoadError> {
 }
 
 impl Loadable {
+    /// What the program's file says of whom it runs as; of a script, the file of what reads it.
+    pub(super) fn privileges(&self) -> Result<ProgramFile, Errno> {
+        self.file.privileges()
+    }
+
     /// Pages that it is promised for writing before it asks for any.
     pub(crate) fn writable_pages(&self) -> u64 {
         let of_interpreter = self.interpreter.as_ref().map_or(0, |(_, file)| file.writable_pages());

@@ -1,18 +1,19 @@
 //! How the app starts: as `execve` would start it, except that the linked one is in memory already, because it is one
 //! with the kernel's image. [`load`] brings another, [`stack`] writes what it is started with; [`replace`]
-//! puts it in the place of one that runs.
+//! puts it in the place of one that runs; [`user`] finds whom it starts as.
 
 mod executable;
 pub(crate) mod load;
 pub(crate) mod replace;
 pub(crate) mod stack;
+pub(crate) mod user;
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 
 use load::{LoadError, Loadable};
-use stack::Told;
+use stack::{StartedAs, Told};
 
 use crate::arch::descriptor::{USER_CODE, USER_DATA};
 use crate::arch::trap::TrapFrame;
@@ -20,6 +21,7 @@ use crate::kmem::room;
 use crate::mem::space::{self, SpaceError};
 use crate::mem::user::Fault;
 use crate::process::{linked, program};
+use crate::task::credentials;
 use crate::task::process::process;
 use crate::task::thread::{OutOfMemory, Thread};
 
@@ -76,7 +78,9 @@ impl From<Fault> for ExecError {
 /// Makes the first thread of the app and lets it run; it is the linked program if no other is there.
 pub(crate) fn start(program: Option<&Loadable>, told: &Told<'_>) -> Result<(), ExecError> {
     let thread = Thread::new(process().allocate_id(), &TrapFrame::default(), 0, false)?;
-    enter(&thread, program, told)?;
+    let who = credentials::first();
+    enter(&thread, program, told, &StartedAs { who: &who, is_secure: false })?;
+    credentials::begin(&thread, who);
     process().start_thread(thread);
     Ok(())
 }
@@ -86,6 +90,7 @@ pub(super) fn enter(
     thread: &Arc<Thread>,
     program: Option<&Loadable>,
     told: &Told<'_>,
+    who: &StartedAs<'_>,
 ) -> Result<(), ExecError> {
     let stack_top = space::map_first_stack()?;
     let program = match program {
@@ -94,7 +99,7 @@ pub(super) fn enter(
     };
     log::debug!("{program:x?}");
     let vdso = space::map_vdso()?;
-    let stack_pointer = stack::build(stack_top, vdso, &program, told)?;
+    let stack_pointer = stack::build(stack_top, vdso, &program, told, who)?;
     thread.set_user_frame(&TrapFrame {
         rip: program.start,
         cs: u64::from(USER_CODE.0),

@@ -10,7 +10,7 @@ use linux_raw_sys::general::SIGKILL;
 
 use super::ExecError;
 use super::load::{LoadError, Loadable};
-use super::stack::Told;
+use super::stack::{StartedAs, Told};
 use crate::abi::Errno;
 use crate::arch::trap::TrapFrame;
 use crate::file::table::{self, OnExec};
@@ -40,6 +40,7 @@ impl From<LoadError> for Errno {
 /// Puts a program in the place of the app's: its first thread is about to run, and the calling one has to [`leave`]. An error
 /// leaves the app as it was.
 pub(crate) fn replace(program: &Loadable, told: &Told<'_>) -> Result<(), Errno> {
+    let execution = credentials::to_execute(&program.privileges()?)?;
     check_memory(program, told)?;
     let texts = proc::texts_of(told.arguments, told.environment)?;
     let thread = Thread::new(PROCESS_ID, &TrapFrame::default(), 0, false)?;
@@ -49,9 +50,14 @@ pub(crate) fn replace(program: &Loadable, told: &Told<'_>) -> Result<(), Errno> 
     }
     end_others();
     forget_what_goes();
+    let is_secure = execution.is_secure;
+    credentials::executed(execution);
     hand_over(&thread);
-    let outcome =
-        space::clear().map_err(ExecError::from).and_then(|()| super::enter(&thread, Some(program), told));
+    let who = credentials::of(&thread);
+    let who = StartedAs { who: &who, is_secure };
+    let outcome = space::clear()
+        .map_err(ExecError::from)
+        .and_then(|()| super::enter(&thread, Some(program), told, &who));
     if let Err(error) = outcome {
         log::error!("execve: {error}; the program that called it is gone already");
         exit::exit_by_signal(SIGKILL);
@@ -122,7 +128,6 @@ fn forget_what_goes() {
     }
     signal_timer::delete_all();
     symbols::forget_app();
-    credentials::executed();
     process().dispositions.lock().forget_handlers();
 }
 
@@ -139,6 +144,7 @@ fn hand_over(thread: &Arc<Thread>) {
     }
     let settings = *me.settings.lock();
     *thread.settings.lock() = settings;
+    credentials::pass_on(thread);
     confinement::inherit(thread, || ());
     thread.run_where(&me);
     if me.id == PROCESS_ID {

@@ -10,7 +10,7 @@ use crate::mem::user::{Fault, UserPtr, UserSlice};
 use crate::platform::random;
 use crate::process::program::Program;
 use crate::sync::SpinLock;
-use crate::task::credentials;
+use crate::task::credentials::Credentials;
 
 /// Linux's `USER_HZ`, which `times` and `/proc` count in.
 const CLOCK_TICKS_PER_SECOND: u64 = 100;
@@ -26,6 +26,14 @@ static VECTOR: SpinLock<[u8; VECTOR_BYTES]> = SpinLock::new([0; VECTOR_BYTES]);
 /// The auxiliary vector as it lies on the first thread's stack.
 pub(crate) fn auxiliary_vector_bytes() -> [u8; VECTOR_BYTES] {
     *VECTOR.lock()
+}
+
+/// Whom a program runs as.
+pub(crate) struct StartedAs<'a> {
+    /// Whose rights it has.
+    pub who: &'a Credentials,
+    /// They are more than its caller had (`AT_SECURE`).
+    pub is_secure: bool,
 }
 
 /// What a program is told.
@@ -56,7 +64,13 @@ impl Told<'_> {
 }
 
 /// Writes the stack below `top`; answers where the stack pointer is.
-pub(crate) fn build(top: u64, vdso: u64, program: &Program, told: &Told<'_>) -> Result<u64, ExecError> {
+pub(crate) fn build(
+    top: u64,
+    vdso: u64,
+    program: &Program,
+    told: &Told<'_>,
+    who: &StartedAs<'_>,
+) -> Result<u64, ExecError> {
     let mut stack = StackBuilder { at: top };
     stack.push(&[0; 8])?;
     stack.push(&[0])?;
@@ -68,7 +82,7 @@ pub(crate) fn build(top: u64, vdso: u64, program: &Program, told: &Told<'_>) -> 
     let mut seed = [0; 16];
     random::fill(&mut seed);
     let random = stack.push(&seed)?;
-    let vector = auxiliary_vector(program, vdso, file, platform, random);
+    let vector = auxiliary_vector(program, [vdso, file, platform, random], who);
     let words = 3 + told.arguments.len() + told.environment.len();
     stack.at = (stack.at - (words * 8 + VECTOR_BYTES) as u64) & !15;
     let mut words = Words { at: stack.at };
@@ -131,13 +145,11 @@ impl Words {
 /// What getauxval(3) answers.
 fn auxiliary_vector(
     program: &Program,
-    vdso: u64,
-    file: u64,
-    platform: u64,
-    random: u64,
+    [vdso, file, platform, random]: [u64; 4],
+    StartedAs { who, is_secure }: &StartedAs<'_>,
 ) -> [(u32, u64); VECTOR_PAIRS] {
     let features = raw_cpuid::native_cpuid::cpuid_count(1, 0).edx;
-    let (user, group) = credentials::ids();
+    let (user, group) = (who.user, who.group);
     [
         (AT_SYSINFO_EHDR, vdso),
         (AT_PHDR, program.headers),
@@ -151,7 +163,7 @@ fn auxiliary_vector(
         (AT_EUID, u64::from(user.effective)),
         (AT_GID, u64::from(group.real)),
         (AT_EGID, u64::from(group.effective)),
-        (AT_SECURE, 0),
+        (AT_SECURE, u64::from(*is_secure)),
         (AT_CLKTCK, CLOCK_TICKS_PER_SECOND),
         (AT_HWCAP, u64::from(features)),
         (AT_PLATFORM, platform),

@@ -12,6 +12,7 @@ impl From<LookupError> for Errno {
             LookupError::NotADirectory => Self::ENOTDIR,
             LookupError::TooManyLinks => Self::ELOOP,
             LookupError::NameTooLong => Self::ENAMETOOLONG,
+            LookupError::Denied => Self::EACCES,
         }
     }
 }

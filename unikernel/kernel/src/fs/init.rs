@@ -12,6 +12,8 @@ use crate::sync::SpinLock;
 
 /// Who may do what with a text of the kernel's: everybody may read.
 pub(super) const TEXT: Attributes = Attributes::with_permissions(0o444);
+/// The same: the process may read, and root.
+const OWN_TEXT: Attributes = Attributes::with_permissions(0o400);
 const DEVICE: Attributes = Attributes::with_permissions(0o666);
 pub(super) const FILE: Attributes = Attributes::with_permissions(0o644);
 
@@ -38,7 +40,8 @@ pub(crate) fn init(packed: Option<&'static [u8]>, initrd: Option<&'static [u8]>,
     let short = short.map(|(path, make)| (path, MakeText::Short(*make)));
     let long = proc::LISTS.iter().chain(net::listing::LISTS);
     for (path, make) in short.chain(long.map(|(path, write)| (path, MakeText::Long(*write)))) {
-        add(&mut tree, path, Node::Special(Special::Text(Text::Fixed(make))), TEXT);
+        let attributes = if *path == proc::ENVIRONMENT { OWN_TEXT } else { TEXT };
+        add(&mut tree, path, Node::Special(Special::Text(Text::Fixed(make))), attributes);
     }
     add(&mut tree, generation::PATH, Node::Special(Special::Text(Text::Generation)), TEXT);
     for (path, text) in proc::WRITABLE {

@@ -11,13 +11,16 @@ use spin::Once;
 use unikernel_fs::{Attributes, LastLink, Node};
 
 use super::proc::{THREAD_TEXTS, Text};
-use super::{FileTree, Handle, Located, NodeId, Special, current_directory, tree};
+use super::{FileTree, Handle, Located, NodeId, Special, current_directory, permission, tree};
 use crate::file::table;
 use crate::kmem::room;
 use crate::platform::time;
 use crate::process::program;
 use crate::task::current;
 use crate::task::process::process;
+
+/// Owner and group of what tells of the process.
+const OF_PROCESS: (u32, u32) = (permission::PROCESS, permission::PROCESS);
 
 /// The nodes at which a walk stops.
 struct Stops {
@@ -62,8 +65,10 @@ fn make(tree: &mut FileTree) -> Option<Stops> {
     let readable = Attributes::with_permissions(0o555);
     let mut directory = |path: &str| tree.add_directory(path.as_bytes(), readable).ok();
     let (proc, process) = (directory("/proc")?, directory("/proc/1")?);
-    let (descriptors, descriptions) = (directory("/proc/1/fd")?, directory("/proc/1/fdinfo")?);
+    let descriptions = directory("/proc/1/fdinfo")?;
     let threads = directory("/proc/1/task")?;
+    let own = Attributes::with_permissions(0o500);
+    let descriptors = tree.add_directory(b"/proc/1/fd", own).ok()?;
     let mut link = |parent, name: &'static [u8], target| {
         let node = Node::Symlink(b"/".as_slice().into());
         let id = tree.create(parent, name, node, Attributes::with_permissions(0o777)).ok()?;
@@ -74,6 +79,7 @@ fn make(tree: &mut FileTree) -> Option<Stops> {
         link(process, b"cwd", path_of_current_directory)?,
         link(process, b"exe", || program::path().into_bytes())?,
     ];
+    permission::give_to_process(tree, process);
     Some(Stops { descriptors, descriptions, threads, process, links })
 }
 
@@ -216,7 +222,12 @@ fn show_descriptor(directory: NodeId, descriptor: i32) {
     let old = tree.unlink(directory, name.as_bytes(), now_ns);
     if let Some(target) = target {
         let link = Node::Symlink(target.into());
-        let _ = tree.create(directory, name.as_bytes(), link, Attributes::new(0o700, now_ns));
+        let _ = tree.create(
+            directory,
+            name.as_bytes(),
+            link,
+            Attributes::new(0o700, now_ns).owned_by(OF_PROCESS),
+        );
     }
     drop(tree);
     drop(old);
@@ -230,7 +241,8 @@ fn show_description(directory: NodeId, descriptor: i32) {
     let _ = if is_open {
         // One that is there already stays.
         let text = Node::Special(Special::Text(Text::Descriptor(descriptor)));
-        tree.create(directory, name.as_bytes(), text, Attributes::new(0o400, now_ns)).map(|_| ())
+        tree.create(directory, name.as_bytes(), text, Attributes::new(0o400, now_ns).owned_by(OF_PROCESS))
+            .map(|_| ())
     } else {
         tree.unlink(directory, name.as_bytes(), now_ns).map(|_| ())
     };
@@ -257,16 +269,17 @@ fn show_thread(directory: NodeId, thread: i32) {
         return;
     }
     // One that is there already stays.
-    let Ok(made) = tree.create_directory(directory, name.as_bytes(), Attributes::new(0o555, now_ns)) else {
+    let of_process = |permissions| Attributes::new(permissions, now_ns).owned_by(OF_PROCESS);
+    let Ok(made) = tree.create_directory(directory, name.as_bytes(), of_process(0o555)) else {
         return;
     };
     // Threads share their descriptors.
     for (name, target) in [("fd", b"../../fd".as_slice()), ("fdinfo", b"../../fdinfo")] {
         let link = Node::Symlink(target.into());
-        let _ = tree.create(made, name.as_bytes(), link, Attributes::new(0o777, now_ns));
+        let _ = tree.create(made, name.as_bytes(), link, of_process(0o777));
     }
     for (file, text, permissions) in THREAD_TEXTS {
         let node = Node::Special(Special::Text(text(thread)));
-        let _ = tree.create(made, file.as_bytes(), node, Attributes::new(*permissions, now_ns));
+        let _ = tree.create(made, file.as_bytes(), node, of_process(*permissions));
     }
 }

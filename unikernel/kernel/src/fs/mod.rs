@@ -5,7 +5,7 @@
 //!   what programs look for (`defaults`);
 //! - [`node`]: a node of the tree as an open file; [`memory_file`]: a file's bytes;
 //! - `ext4`: how that reaches its disk (`crate::vfs` mounts it below a directory of the tree); [`mounts`]: which filesystems the app sees;
-//! - [`confine`]: whether a file may be used as it is to be;
+//! - [`confine`]: whether a file may be used as it is to be; [`permission`]: who may do what;
 //! - [`resolve`]: walks that may not lead everywhere;
 //! - [`watched`]: what `file::notify` is told of files with a name;
 //! - [`image`]: the app's program as a file; [`device`]: `/dev`; [`proc`]: `/proc`, texts made when they are opened; [`metrics`]: the
@@ -29,6 +29,7 @@ pub(crate) mod metrics;
 pub(crate) mod mounts;
 pub(crate) mod node;
 mod p9;
+pub(crate) mod permission;
 pub(crate) mod proc;
 pub(crate) mod registry;
 pub(crate) mod resolve;
@@ -46,6 +47,7 @@ pub(crate) use init::init;
 use spin::Once;
 use unikernel_fs::{Attributes, LastLink, Node, Place, Tree, Walk};
 pub(crate) use unikernel_fs::{LookupError, NodeId};
+use unikernel_vfs::access::Wanted;
 
 use crate::abi::Errno;
 use crate::file::{self, File, Metadata};
@@ -53,12 +55,15 @@ use crate::ipc::pipe::Fifo;
 use crate::net::socket::Socket;
 use crate::platform::time;
 use crate::sync::{SpinLock, SpinLockGuard};
+use crate::task::credentials;
 use crate::vfs;
 use crate::vfs::file::Opened;
+use crate::vfs::names::Mode;
 use crate::vfs::walk::{InodePlace, InodeWalk};
 use device::Device;
 use listing::Onward;
 use memory_file::MemoryFile;
+use permission::Searcher;
 
 /// Nodes that the kernel brings.
 #[derive(Clone)]
@@ -175,7 +180,7 @@ static SLAVES: Once<Handle> = Once::new();
 /// Makes the node of a pseudo-terminal's slave in `/dev/pts`.
 pub(crate) fn create_slave(name: &[u8], device: Device, permissions: u16) -> Result<Handle, Errno> {
     let directory = SLAVES.get().ok_or(Errno::ENOENT)?.id;
-    let attributes = Attributes::new(permissions, time::wall_ns());
+    let attributes = Attributes::new(permissions, time::wall_ns()).owned_by(credentials::owner());
     let mut tree = tree();
     let id = tree.create(directory, name, Node::Special(Special::Device(device)), attributes)?;
     tree.open(id);
@@ -272,13 +277,15 @@ pub(crate) fn walk(base: &Located, path: &[u8], last: LastLink) -> Result<Walked
             _ => (handle.id, Cow::Borrowed(path)),
         },
     };
+    let who = Searcher::new();
     for _ in 0..MAX_CROSSINGS {
         let tree = tree();
         let stops = STOPS.get().map_or(&[][..], Vec::as_slice);
-        let (covered, below) = match tree.walk_to_cover(node, &rest, last, stops)? {
-            Walk::Here(place) => return Ok(Walked::Memory(tree, place)),
-            Walk::Covered(covered, below) => (covered, below),
-        };
+        let (covered, below) =
+            match tree.walk_to_cover(node, &rest, last, stops, |directory| who.may_search(directory))? {
+                Walk::Here(place) => return Ok(Walked::Memory(tree, place)),
+                Walk::Covered(covered, below) => (covered, below),
+            };
         drop(tree);
         match listing::go_on(covered, &below, last) {
             None => {}
@@ -359,6 +366,7 @@ pub(crate) fn enter(path: &[u8]) -> Result<(), Errno> {
     if !directory.is_directory() {
         return Err(Errno::ENOTDIR);
     }
+    permission::check(&directory, Wanted::EXECUTE)?;
     set_current_directory(directory);
     Ok(())
 }
@@ -366,6 +374,11 @@ pub(crate) fn enter(path: &[u8]) -> Result<(), Errno> {
 /// The permissions that a new file gets when `wanted` are asked for.
 pub(crate) fn masked(wanted: u32) -> u16 {
     (wanted & 0o7777 & !MASK.load(Ordering::Relaxed)) as u16
+}
+
+/// The same, where a directory may say which bits new files do not get.
+pub(crate) fn mode(wanted: u32) -> Mode {
+    Mode { wanted: (wanted & 0o7777) as u16, mask: mask() as u16 }
 }
 
 /// The bits that new files do not get.

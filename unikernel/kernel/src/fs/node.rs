@@ -10,7 +10,7 @@ use unikernel_fs::{Node, NodeId};
 use super::device::{self, DeviceFile};
 use super::generation;
 use super::memory_file::MemoryFile;
-use super::{Device, FileTree, Handle, Special, image, mounts, proc, tree};
+use super::{Device, FileTree, Handle, Special, image, mounts, permission, proc, tree};
 use crate::abi::{Errno, SysResult};
 use crate::file::lock::FileLocks;
 use crate::file::{Content, File, MAX_FILE_BYTES, Metadata, NamedNode};
@@ -40,13 +40,14 @@ pub(crate) fn metadata_in(tree: &FileTree, id: NodeId) -> Metadata {
         _ => None,
     };
     let changed_ns = attributes.changed_ns;
+    let (user, group) = permission::owner_of(&attributes, file_type == S_IFDIR);
     Metadata {
         device: mounts::device_number(tree, id),
         inode: tree.inode(id),
         mode: file_type | u32::from(attributes.permissions),
         links: tree.links(id),
-        user: attributes.user,
-        group: attributes.group,
+        user,
+        group,
         size,
         occupied_bytes,
         special_device,
@@ -195,10 +196,14 @@ pub(crate) fn resize(id: NodeId, size: u64) -> Result<(), Errno> {
 pub(crate) fn note_change(id: NodeId) {
     let now_ns = time::wall_ns();
     let mut tree = tree();
-    if let Node::File(content) = tree.node(id) {
+    let is_file = if let Node::File(content) = tree.node(id) {
         content.forget_store();
-    }
+        true
+    } else {
+        false
+    };
     let attributes = tree.attributes_mut(id);
+    permission::drop_privileges(attributes, is_file);
     attributes.modified_ns = now_ns.into();
     attributes.changed_ns = now_ns.into();
 }

@@ -9,8 +9,9 @@ use alloc::vec::Vec;
 use bitflags::bitflags;
 use linux_raw_sys::general as raw;
 use unikernel_fs::{LastLink, Node};
+use unikernel_vfs::access::Wanted;
 
-use super::{Located, Walked, current_directory, find, listing, locate, tree, walk};
+use super::{Located, Walked, current_directory, find, listing, locate, permission, tree, walk};
 use crate::abi::Errno;
 use crate::file;
 use crate::vfs;
@@ -164,6 +165,7 @@ impl Walker {
     }
 
     fn go_up(&mut self) -> Result<(), Errno> {
+        permission::check(&self.at, Wanted::EXECUTE)?;
         let parent = match self.above.pop() {
             Some(parent) => parent,
             None if self.limits.contains(Limits::BENEATH) => return Err(Errno::EXDEV),

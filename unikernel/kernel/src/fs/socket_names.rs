@@ -2,16 +2,16 @@
 
 use alloc::sync::{Arc, Weak};
 
-use unikernel_fs::{Attributes, LastLink, Node};
+use unikernel_fs::{LastLink, Node};
 use unikernel_policy::access::FileAccess;
 use unikernel_vfs::NewKind;
+use unikernel_vfs::access::Wanted;
 
 use super::confine::{self, Spot};
-use super::{Located, Special, Walked, mounts};
+use super::{Located, Special, Walked, mounts, permission};
 use crate::abi::Errno;
 use crate::net::socket::Socket;
 use crate::net::unix::Paths;
-use crate::platform::time;
 use crate::vfs::names;
 
 /// The files of this kernel.
@@ -27,21 +27,24 @@ impl Paths for SocketNames {
             Walked::Memory(tree, place) => (tree, place),
             Walked::Inode(place) => {
                 confine::check_directory(&Spot::on_disk(&place), FileAccess::MAKE_SOCK)?;
-                names::create(&place, NewKind::Socket, super::masked(0o777))?.bind(socket);
+                names::create(&place, NewKind::Socket, super::mode(0o777))?.bind(socket);
                 return Ok(());
             }
             Walked::Descriptor(_) => return Err(Errno::EADDRINUSE),
         };
         mounts::check_create(&tree, place.parent)?;
+        permission::check_node(&tree, place.parent, Wanted::CHANGE_NAMES)?;
         confine::check_directory(&Spot::in_memory(&tree, &place), FileAccess::MAKE_SOCK)?;
-        let attributes = Attributes::new(super::masked(0o777), time::wall_ns());
+        let attributes = permission::new_attributes(&tree, place.parent, false, 0o777);
         let node = Node::Special(Special::Socket(Weak::clone(socket)));
         tree.create(place.parent, &place.name, node, attributes)?;
         Ok(())
     }
 
     fn find(&self, path: &[u8]) -> Result<Option<Arc<Socket>>, Errno> {
-        Ok(match super::find(&super::current_directory(), path, LastLink::Follow)? {
+        let found = super::find(&super::current_directory(), path, LastLink::Follow)?;
+        permission::check(&found, Wanted::WRITE)?;
+        Ok(match found {
             Located::Memory(handle) => match super::tree().node(handle.id) {
                 Node::Special(Special::Socket(socket)) => socket.upgrade(),
                 _ => None,

@@ -11,6 +11,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use linux_raw_sys::general::{RLIMIT_MSGQUEUE, S_IFREG, SIGEV_NONE, SIGEV_SIGNAL, SIGEV_THREAD};
 use unikernel_fs::{MessageQueue, QueueEnd, Sent, Turn};
+use unikernel_vfs::access::{self, Object, Refusal, Wanted, check_removal};
 
 pub(crate) use unikernel_fs::Message;
 
@@ -86,6 +87,8 @@ pub(crate) enum OpenError {
     Absent,
     /// There is one.
     Exists,
+    /// It is not for the caller.
+    Denied,
     /// There are too many of others.
     TooMany,
     /// It would be too large, or nothing.
@@ -146,6 +149,8 @@ pub(crate) struct Queue {
     source: PollSource,
     inode: u64,
     mode: u32,
+    user: u32,
+    group: u32,
     born_ns: i128,
 }
 
@@ -164,6 +169,7 @@ impl Queue {
         }
         *total = Total { queues: total.queues + 1, promised_bytes };
         drop(total);
+        let (user, group) = credentials::owner();
         let state = State { messages: MessageQueue::new(shape.max_messages), registration: None };
         Ok(Arc::new(Self {
             shape,
@@ -171,8 +177,16 @@ impl Queue {
             source: PollSource::new(),
             inode: NEXT_INODE.fetch_add(1, Ordering::Relaxed),
             mode: S_IFREG | mode,
+            user,
+            group,
             born_ns: i128::from(time::wall_ns()),
         }))
+    }
+
+    /// Whether the running thread may use it so.
+    fn check(&self, wanted: Wanted) -> Result<(), Refusal> {
+        let Some(who) = credentials::restricted() else { return Ok(()) };
+        access::check(&who, &object(self.user, self.group, self.mode), wanted)
     }
 
     /// Messages in it.
@@ -296,11 +310,18 @@ pub(crate) struct Making {
 }
 
 /// Finds the queue of a name, or makes it. True with a queue that is new.
-pub(crate) fn open(name: &[u8], making: Option<Making>) -> Result<(Arc<Queue>, bool), OpenError> {
+pub(crate) fn open(
+    name: &[u8],
+    making: Option<Making>,
+    wanted: Wanted,
+) -> Result<(Arc<Queue>, bool), OpenError> {
     let mut names = NAMES.lock();
     match (names.get(name), making) {
         (Some(_), Some(Making { is_exclusive: true, .. })) => Err(OpenError::Exists),
-        (Some(queue), _) => Ok((Arc::clone(queue), false)),
+        (Some(queue), _) => {
+            queue.check(wanted).map_err(|_| OpenError::Denied)?;
+            Ok((Arc::clone(queue), false))
+        }
         (None, None) => Err(OpenError::Absent),
         (None, Some(Making { shape, mode, .. })) => {
             let queue = Queue::new(shape, mode)?;
@@ -310,11 +331,23 @@ pub(crate) fn open(name: &[u8], making: Option<Making>) -> Result<(Arc<Queue>, b
     }
 }
 
-/// Takes a name away; false if there is none. The queue stays for those who have it open.
-pub(crate) fn unlink(name: &[u8]) -> bool {
+/// Takes a name away. The queue stays for those who have it open.
+pub(crate) fn unlink(name: &[u8]) -> Result<(), Errno> {
+    let mut names = NAMES.lock();
+    let owner = names.get(name).ok_or(Errno::ENOENT)?.user;
+    if let Some(who) = credentials::restricted() {
+        // The names are in a directory of root's in which everybody may make some.
+        check_removal(&who, &object(0, 0, 0o1777), owner)?;
+    }
+    let queue = names.remove(name);
+    drop(names);
     // Let go of without the lock: it may be the last reference.
-    let queue = NAMES.lock().remove(name);
-    queue.is_some()
+    drop(queue);
+    Ok(())
+}
+
+fn object(user: u32, group: u32, mode: u32) -> Object<'static> {
+    Object { is_directory: false, user, group, permissions: (mode & 0o7777) as u16, acl: None }
 }
 
 /// A queue as opened.
@@ -353,7 +386,8 @@ impl File for QueueFile {
         let (accessed_ns, modified_ns, changed_ns) = (queue.born_ns, queue.born_ns, queue.born_ns);
         let anonymous = Metadata::anonymous(S_IFREG, queue.inode);
         let size = SHOWN_BYTES;
-        Metadata { mode: queue.mode, size, accessed_ns, modified_ns, changed_ns, ..anonymous }
+        let (user, group) = (queue.user, queue.group);
+        Metadata { mode: queue.mode, user, group, size, accessed_ns, modified_ns, changed_ns, ..anonymous }
     }
 
     fn reopen(&self, _: FileFlags) -> Result<Arc<dyn File>, Errno> {

@@ -8,6 +8,7 @@
 
 use alloc::boxed::Box;
 use alloc::sync::{Arc, Weak};
+use core::net::SocketAddr;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use linux_raw_sys::net;
@@ -27,6 +28,7 @@ use crate::file::{AttemptError, PollSource, WaitMode, broken_pipe, complete};
 use crate::mem::user::UserSlice;
 use crate::platform::time;
 use crate::sync::SpinLock;
+use crate::task::credentials::{self, Capability};
 
 /// Nobody else runs on the core for so long at most, in microseconds, whatever `SO_BUSY_POLL` asks for.
 const MAX_BUSY_POLL_US: u32 = 1000;
@@ -134,8 +136,8 @@ impl Socket {
             return Err(Errno::EINVAL);
         }
         match &self.kind {
-            Kind::Stream(stream) => stream.bind(self, address.internet()?),
-            Kind::Datagram(datagram) => datagram.bind(self, address.internet()?),
+            Kind::Stream(stream) => stream.bind(self, own_port(address.internet()?)?),
+            Kind::Datagram(datagram) => datagram.bind(self, own_port(address.internet()?)?),
             Kind::Unix(unix) => unix.bind(self, address.unix()?),
             Kind::Other(endpoint) => endpoint.bind(self, &address.other()?),
         }
@@ -393,4 +395,13 @@ pub(crate) fn kind_number(socket: &Socket) -> u32 {
         },
         Kind::Other(endpoint) => endpoint.kind().0,
     }
+}
+
+/// Ports below this one are root's to give (capabilities(7), `CAP_NET_BIND_SERVICE`).
+pub(crate) const FIRST_FREE_PORT: u16 = 1024;
+
+/// `EACCES` if the running thread may not have the port of an address for its own.
+fn own_port(address: SocketAddr) -> Result<SocketAddr, Errno> {
+    let is_free = address.port() == 0 || address.port() >= FIRST_FREE_PORT;
+    if is_free || credentials::has(Capability::NetBindService) { Ok(address) } else { Err(Errno::EACCES) }
 }

@@ -9,6 +9,8 @@ use linux_raw_sys::net::{
     IPV6_PKTINFO, IPV6_TCLASS, SCM_RIGHTS, SO_MARK, SO_PRIORITY, SOL_IP, SOL_SOCKET, msghdr,
 };
 
+use unikernel_vfs::access::Ids;
+
 use super::sockopt_udp::UDP_SEGMENT;
 use crate::abi::Errno;
 use crate::file::{self, OpenFile};
@@ -16,6 +18,8 @@ use crate::kmem::room;
 use crate::mem::user::UserSlice;
 use crate::net::socket::SendControl;
 use crate::net::unix::Rights;
+use crate::task::credentials::{self, Capability};
+use crate::task::process::PROCESS_ID;
 
 /// `SCM_CREDENTIALS`, which `linux-raw-sys` does not know (unix(7)).
 pub(super) const SCM_CREDENTIALS: u32 = 2;
@@ -71,8 +75,8 @@ pub(super) fn read(header: &msghdr) -> Result<(Rights, SendControl), Errno> {
                     rights.push(travelling(word(descriptor, 0) as i32)?);
                 }
             }
-            // There is one process, so there is nothing to claim; and nobody looks at marks and priorities.
-            (SOL_SOCKET, SCM_CREDENTIALS) if data.len() == CREDENTIALS_BYTES => {}
+            // Nobody looks at marks and priorities.
+            (SOL_SOCKET, SCM_CREDENTIALS) if data.len() == CREDENTIALS_BYTES => check_claim(data)?,
             (SOL_SOCKET, SO_MARK | SO_PRIORITY) if data.len() == size_of::<u32>() => {}
             (SOL_SOCKET, _) => return Err(Errno::EINVAL),
             (SOL_IP, kind) => control.is_bad[V4] |= read_ip(kind, data, &mut control).is_none(),
@@ -87,6 +91,21 @@ pub(super) fn read(header: &msghdr) -> Result<(Rights, SendControl), Errno> {
         rest = &rest[len.next_multiple_of(8).min(rest.len())..];
     }
     Ok((rights, control))
+}
+
+/// Whether the running thread may say that it is this process, user and group (unix(7), `SCM_CREDENTIALS`).
+fn check_claim(data: &[u8]) -> Result<(), Errno> {
+    let who = credentials::mine();
+    let [process, user, group] = [0, 4, 8].map(|at| word(data, at));
+    let is = |ids: Ids, id| [ids.real, ids.effective, ids.saved].contains(&id);
+    let may = (process == PROCESS_ID as u32 || who.has(Capability::SysAdmin))
+        && (is(who.user, user) || who.has(Capability::SetUid))
+        && (is(who.group, group) || who.has(Capability::SetGid));
+    match may {
+        false => Err(Errno::EPERM),
+        true if process != PROCESS_ID as u32 => Err(Errno::ESRCH),
+        true => Ok(()),
+    }
 }
 
 /// A value of just so many bytes.

@@ -23,6 +23,7 @@ use crate::net::options::{DatagramOptions, Told};
 use crate::net::socket::{Beside, Received, Socket, Timestamping};
 use crate::net::unix::Rights;
 use crate::platform::time;
+use crate::task::credentials;
 use crate::task::process::PROCESS_ID;
 
 const SOL_IPV6: u32 = IPPROTO_IPV6 as u32;
@@ -47,8 +48,10 @@ pub(super) fn write(
     match &received.beside {
         Beside::Nothing if socket.unix().is_some() => {
             if socket.options.lock().passes_credentials {
-                // There is one process, and it is root.
-                writer.put(SOL_SOCKET, SCM_CREDENTIALS, &bytes_of([PROCESS_ID, 0, 0]))?;
+                // There is one process.
+                let who = credentials::mine();
+                let ids = [who.user.real as i32, who.group.real as i32];
+                writer.put(SOL_SOCKET, SCM_CREDENTIALS, &bytes_of([PROCESS_ID, ids[0], ids[1]]))?;
             }
         }
         Beside::Nothing | Beside::Urgent => {}

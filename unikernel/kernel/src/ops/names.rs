@@ -4,6 +4,7 @@ use linux_raw_sys::general::*;
 use unikernel_fs::{Attributes, EditError, LastLink, Node, Place};
 use unikernel_policy::access::FileAccess;
 use unikernel_vfs::NewKind;
+use unikernel_vfs::access::{self, Wanted};
 
 use super::path::{base_of, read_path};
 use crate::abi::{Errno, SysResult};
@@ -12,12 +13,12 @@ use crate::file::notify;
 use crate::fs::confine::{self, Spot};
 use crate::fs::memory_file::MemoryFile;
 use crate::fs::mounts;
-use crate::fs::{self, FileTree, Handle, Located, Special, Walked};
+use crate::fs::{self, FileTree, Handle, Located, Special, Walked, permission};
 use crate::ipc::pipe::Fifo;
 use crate::mem::user::UserPtr;
 use crate::platform::time;
 use crate::vfs::file::Opened;
-use crate::vfs::names;
+use crate::vfs::names::{self, Mode};
 use crate::vfs::walk::InodePlace;
 
 /// Walks to a new name, and runs `make` with its place if `check` has nothing against it. What is there already is the error that
@@ -44,6 +45,7 @@ fn at_new_name<T>(
         return Err(Errno::EEXIST);
     }
     mounts::check_create(&tree, place.parent)?;
+    permission::check_node(&tree, place.parent, Wanted::CHANGE_NAMES)?;
     check(&Spot::in_memory(&tree, &place))?;
     let outcome = make(&mut tree, &place)?;
     let made = match tree.node(place.parent) {
@@ -57,24 +59,24 @@ fn at_new_name<T>(
 }
 
 /// Makes what is no directory, so that the name must not end with a slash.
-fn create_without_slash(place: &InodePlace, kind: NewKind<'_>, permissions: u16) -> SysResult {
+fn create_without_slash(place: &InodePlace, kind: NewKind<'_>, mode: Mode) -> SysResult {
     if place.wants_directory {
         return Err(Errno::ENOENT);
     }
-    names::create(place, kind, permissions)?;
+    names::create(place, kind, mode)?;
     Ok(0)
 }
 
 /// mkdirat(2).
 pub(crate) fn mkdirat(directory: i32, path: UserPtr<u8>, mode: u32) -> SysResult {
     // Of the special bits a directory gets the sticky one only.
-    let permissions = fs::masked(mode & 0o1777);
+    let mode = mode & 0o1777;
     let on_disk = |place: &InodePlace| {
-        names::create(place, NewKind::Directory, permissions)?;
+        names::create(place, NewKind::Directory, fs::mode(mode))?;
         Ok(0)
     };
     at_new_name(directory, &read_path(path)?, making(FileAccess::MAKE_DIR), on_disk, |tree, place| {
-        let attributes = Attributes::new(permissions, time::wall_ns());
+        let attributes = permission::new_attributes(tree, place.parent, true, mode);
         tree.create_directory(place.parent, &place.name, attributes)?;
         Ok(0)
     })
@@ -102,7 +104,7 @@ pub(crate) fn mknodat(directory: i32, path: UserPtr<u8>, mode: u32) -> SysResult
             return Err(Errno::EPERM);
         }
         let kind = if mode & S_IFMT == S_IFIFO { NewKind::Fifo } else { NewKind::File };
-        create_without_slash(place, kind, fs::masked(mode))
+        create_without_slash(place, kind, fs::mode(mode))
     };
     at_new_name(directory, &path, making(right), on_disk, |tree, place| {
         if is_device {
@@ -111,7 +113,7 @@ pub(crate) fn mknodat(directory: i32, path: UserPtr<u8>, mode: u32) -> SysResult
         if place.wants_directory {
             return Err(Errno::ENOENT);
         }
-        let attributes = Attributes::new(fs::masked(mode), time::wall_ns());
+        let attributes = permission::new_attributes(tree, place.parent, false, mode);
         let node = match mode & S_IFMT {
             S_IFIFO => Node::Special(Special::Fifo(Fifo::default())),
             _ => Node::File(MemoryFile::empty()),
@@ -121,18 +123,22 @@ pub(crate) fn mknodat(directory: i32, path: UserPtr<u8>, mode: u32) -> SysResult
     })
 }
 
+/// What says who may use a link, and is asked nowhere.
+const LINK: Mode = Mode { wanted: 0o777, mask: 0 };
+
 /// symlinkat(2).
 pub(crate) fn symlinkat(target: UserPtr<u8>, directory: i32, path: UserPtr<u8>) -> SysResult {
     let target = read_path(target)?;
     if target.is_empty() {
         return Err(Errno::ENOENT);
     }
-    let on_disk = |place: &InodePlace| create_without_slash(place, NewKind::Symlink(&target), 0o777);
+    let on_disk = |place: &InodePlace| create_without_slash(place, NewKind::Symlink(&target), LINK);
     at_new_name(directory, &read_path(path)?, making(FileAccess::MAKE_SYM), on_disk, |tree, place| {
         if place.wants_directory {
             return Err(Errno::ENOENT);
         }
-        let attributes = Attributes::new(0o777, time::wall_ns());
+        let new = permission::new_attributes(tree, place.parent, false, 0);
+        let attributes = Attributes { permissions: LINK.wanted, ..new };
         tree.create(place.parent, &place.name, Node::Symlink(target.as_slice().into()), attributes)?;
         Ok(0)
     })
@@ -204,6 +210,9 @@ fn link_node(handle: &Handle, directory: i32, path: &[u8]) -> SysResult {
             if place.wants_directory {
                 return Err(Errno::ENOENT);
             }
+            permission::ask_node(tree, id, |who, object| {
+                access::check_hard_link(who, object, is_regular(tree.node(id)))
+            })?;
             match tree.link(place.parent, &place.name, id, time::wall_ns()) {
                 Err(EditError::IsADirectory) => Err(Errno::EPERM),
                 outcome => Ok(outcome.map(|()| 0)?),
@@ -226,6 +235,9 @@ pub(crate) fn unlinkat(directory: i32, path: UserPtr<u8>, flags: u32) -> SysResu
     };
     mounts::check_remove(&tree, place.parent)?;
     let found = place.found.ok_or(Errno::ENOENT)?;
+    if !is_dots(&place) {
+        permission::check_removal(&tree, place.parent, found)?;
+    }
     let right = right_to_remove(flags & AT_REMOVEDIR != 0);
     confine::check_directory(&Spot::in_memory(&tree, &place), right)?;
     let removed = if flags & AT_REMOVEDIR != 0 {
@@ -282,6 +294,10 @@ pub(super) fn walk_to_name(base: &Located, path: &[u8]) -> Result<Walked, Errno>
         Walked::Descriptor(_) => {}
     }
     Ok(walked)
+}
+
+fn is_regular(node: &Node<alloc::sync::Arc<MemoryFile>, Special>) -> bool {
+    matches!(node, Node::File(_) | Node::Special(Special::Image | Special::Text(_)))
 }
 
 /// True for names that are not a directory's to give away.

@@ -5,8 +5,9 @@ use alloc::sync::Arc;
 use core::any::Any;
 
 use linux_raw_sys::general::*;
-use unikernel_fs::{Attributes, Future, LastLink, Node, Place};
+use unikernel_fs::{Future, LastLink, Node, Place};
 use unikernel_policy::access::FileAccess;
+use unikernel_vfs::access::{self, Wanted};
 use unikernel_vfs::{FileKind, NewKind};
 
 use super::path::{base_of, read_path, truncate};
@@ -16,13 +17,14 @@ use crate::file::{self, File, FileFlags, Metadata, OpenFile};
 use crate::fs::confine::{self, Granted, Spot};
 use crate::fs::memory_file::MemoryFile;
 use crate::fs::mounts::{self, Edits};
-use crate::fs::{self, FileTree, Handle, Located, NodeId, Special, Walked, node};
+use crate::fs::{self, FileTree, Handle, Located, NodeId, Special, Walked, node, permission};
 use crate::mem::user::UserPtr;
-use crate::platform::time;
 use crate::sync::SpinLockGuard;
+use crate::task::credentials;
 use crate::tty::slave::Slave;
 use crate::vfs;
 use crate::vfs::file::{InodeFile, InodeName, Opened};
+use crate::vfs::inode::Inode;
 use crate::vfs::names;
 use crate::vfs::walk::InodePlace;
 
@@ -182,6 +184,23 @@ pub(super) fn creates(flags: u32) -> bool {
     flags & O_CREAT != 0 && flags & O_PATH == 0
 }
 
+/// What is asked for when something that is there is opened.
+fn wanted_content(flags: u32) -> Wanted {
+    let by_mode = match flags & O_ACCMODE {
+        // Who executes it is asked about when its head is read.
+        _ if flags & TO_EXECUTE != 0 => Wanted::NOTHING,
+        O_RDONLY => Wanted::READ,
+        O_WRONLY => Wanted::WRITE,
+        _ => Wanted::READ.and(Wanted::WRITE),
+    };
+    if flags & O_TRUNC != 0 { by_mode.and(Wanted::WRITE) } else { by_mode }
+}
+
+fn check_owner(inode: &Inode) -> Result<(), Errno> {
+    let Some(who) = credentials::restricted() else { return Ok(()) };
+    Ok(access::check_owner(&who, inode.attributes().user)?)
+}
+
 pub(super) fn last_link(flags: u32) -> LastLink {
     let keeps = flags & O_NOFOLLOW != 0 || creates(flags) && flags & O_EXCL != 0;
     if keeps { LastLink::Keep } else { LastLink::Follow }
@@ -195,7 +214,7 @@ fn open_on_disk(mut place: InodePlace, flags: u32, mode: u32) -> Result<Arc<Open
         None if is_new && place.wants_directory => return Err(Errno::EISDIR),
         None if is_new => {
             check_new(&Spot::on_disk(&place), flags)?;
-            place.found = Some(names::create(&place, NewKind::File, fs::masked(mode))?);
+            place.found = Some(names::create(&place, NewKind::File, fs::mode(mode))?);
         }
         _ => {}
     }
@@ -216,7 +235,15 @@ fn open_inode(opened: Opened, flags: u32, is_new: bool) -> Result<Arc<OpenFile>,
     match kind {
         FileKind::Directory if writes || creates(flags) => return Err(Errno::EISDIR),
         FileKind::Symlink => return Err(Errno::ELOOP),
-        _ => {}
+        FileKind::CharacterDevice | FileKind::BlockDevice if opened.inode.mount.options.has_no_devices => {
+            return Err(Errno::EACCES);
+        }
+        // Who has made it just now may use it as he likes (open(2), "mode").
+        _ if is_new => {}
+        _ => opened.inode.check(wanted_content(flags))?,
+    }
+    if flags & O_NOATIME != 0 && !is_new {
+        check_owner(&opened.inode)?;
     }
     // What was made just now was asked for before.
     let wanted = if is_new { FileAccess::empty() } else { wanted(flags, kind == FileKind::Directory) };
@@ -250,7 +277,7 @@ pub(super) fn reopen(descriptor: i32, flags: u32) -> Result<Arc<OpenFile>, Errno
     }
     if let Some(handle) = node::handle_of(&*opened.file) {
         let mut tree = fs::tree();
-        check_open(&tree, handle.id, flags, creates(flags))?;
+        check_open(&tree, handle.id, flags, creates(flags), false)?;
         let handle = handle.again(&mut tree);
         let is_directory = tree.is_directory(handle.id);
         drop(tree);
@@ -291,7 +318,7 @@ fn open_unnamed(directory: Located, flags: u32, mode: u32) -> Result<Arc<OpenFil
     }
     confine::check_located(&directory, wanted(flags & !O_TRUNC, false))?;
     if let Located::Inode(directory) = directory {
-        let inode = names::create_unnamed(&directory.inode, fs::masked(mode), flags & O_EXCL != 0)?;
+        let inode = names::create_unnamed(&directory.inode, fs::mode(mode), flags & O_EXCL != 0)?;
         let opened = Opened::new(inode, directory.path.clone(), None);
         return Ok(file::open(Arc::new(InodeFile::new(opened, flags)), status));
     }
@@ -302,7 +329,8 @@ fn open_unnamed(directory: Located, flags: u32, mode: u32) -> Result<Arc<OpenFil
         Edits::KernelOnly => return Err(Errno::EOPNOTSUPP),
         Edits::ReadOnly => return Err(Errno::EROFS),
     }
-    let attributes = Attributes::new(fs::masked(mode), time::wall_ns());
+    permission::check_node(&tree, directory.id, Wanted::CHANGE_NAMES)?;
+    let attributes = permission::new_attributes(&tree, directory.id, false, mode);
     let future = if flags & O_EXCL != 0 { Future::StaysUnnamed } else { Future::MayBeNamed };
     let id = tree.create_unnamed(directory.id, Node::File(MemoryFile::empty()), attributes, future)?;
     drop(tree);
@@ -331,7 +359,7 @@ fn find_to_open(
     if place.wants_directory && !is_directory {
         return Err(Errno::ENOTDIR);
     }
-    check_open(&tree, id, flags, creates)?;
+    check_open(&tree, id, flags, creates, granted.is_some())?;
     let granted = match granted {
         Some(granted) => granted,
         None if flags & O_PATH != 0 => Granted::ALL,
@@ -348,13 +376,14 @@ fn create_file(tree: &mut FileTree, place: &Place, mode: u32) -> Result<NodeId, 
         return Err(Errno::EISDIR);
     }
     mounts::check_create(tree, place.parent)?;
-    let attributes = Attributes::new(fs::masked(mode), time::wall_ns());
+    permission::check_node(tree, place.parent, Wanted::CHANGE_NAMES)?;
+    let attributes = permission::new_attributes(tree, place.parent, false, mode);
     let content = MemoryFile::empty();
     Ok(tree.create(place.parent, &place.name, Node::File(content), attributes)?)
 }
 
 /// Checks that a node can be opened in this way.
-fn check_open(tree: &FileTree, id: NodeId, flags: u32, creates: bool) -> Result<(), Errno> {
+fn check_open(tree: &FileTree, id: NodeId, flags: u32, creates: bool, is_new: bool) -> Result<(), Errno> {
     let is_directory = matches!(tree.node(id), Node::Directory(_));
     if flags & O_DIRECTORY != 0 && !is_directory {
         return Err(Errno::ENOTDIR);
@@ -364,8 +393,16 @@ fn check_open(tree: &FileTree, id: NodeId, flags: u32, creates: bool) -> Result<
     }
     let writes = flags & (O_ACCMODE | O_TRUNC) != 0;
     match tree.node(id) {
-        Node::Directory(_) if writes || creates => Err(Errno::EISDIR),
-        Node::Symlink(_) => Err(Errno::ELOOP),
+        Node::Directory(_) if writes || creates => return Err(Errno::EISDIR),
+        Node::Symlink(_) => return Err(Errno::ELOOP),
+        // Who has made it just now may use it as he likes (open(2), "mode").
+        _ if is_new => return Ok(()),
+        _ => permission::check_node(tree, id, wanted_content(flags))?,
+    }
+    if flags & O_NOATIME != 0 {
+        permission::ask_node(tree, id, |who, object| access::check_owner(who, object.user))?;
+    }
+    match tree.node(id) {
         Node::Special(Special::Text(text)) if writes && !text.is_writable() => {
             match mounts::of(tree, id).edits {
                 Edits::ReadOnly => Err(Errno::EROFS),

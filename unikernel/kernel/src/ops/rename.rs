@@ -1,7 +1,8 @@
 //! Renaming (rename(2)).
 
 use linux_raw_sys::general::*;
-use unikernel_fs::{LastLink, Node, Place, RenameMode, Walk};
+use unikernel_fs::{Attributes, LastLink, Node, Place, RenameMode, Walk};
+use unikernel_vfs::access::Wanted;
 
 use super::names::{is_dots, walk_to_name};
 use super::path::{base_of, read_path};
@@ -9,6 +10,7 @@ use crate::abi::{Errno, SysResult};
 use crate::file::notify;
 use crate::fs::confine::{self, Move, Spot};
 use crate::fs::mounts;
+use crate::fs::permission::{self, Searcher};
 use crate::fs::{self, FileTree, Located, NodeId, Walked};
 use crate::mem::user::UserPtr;
 use crate::platform::time;
@@ -23,7 +25,9 @@ fn walk_in_tree(tree: &FileTree, base: &Located, path: &[u8]) -> Result<Place, E
         Located::Inode(_) => return Err(Errno::EXDEV),
     };
     let end = path.iter().rposition(|&byte| byte != b'/').map_or(path.len(), |last| last + 1);
-    match tree.walk_to_cover(base, &path[..end], LastLink::Keep, vfs::table::covered())? {
+    let who = Searcher::new();
+    let may_search = |directory: &Attributes| who.may_search(directory);
+    match tree.walk_to_cover(base, &path[..end], LastLink::Keep, vfs::table::covered(), may_search)? {
         Walk::Here(place) => Ok(Place { wants_directory: end < path.len(), ..place }),
         Walk::Covered(..) => Err(Errno::EXDEV),
     }
@@ -58,6 +62,27 @@ fn rename_on_disk(from: &InodePlace, to: &InodePlace, flags: u32) -> SysResult {
     }
     names::rename(from, to, mode)?;
     Ok(0)
+}
+
+/// Whether the running thread may do that: a directory that moves gets another `..`.
+fn check_permissions(tree: &FileTree, from: &Place, to: &Place, mode: RenameMode) -> Result<(), Errno> {
+    match (to.found, mode) {
+        (Some(_), RenameMode::KeepExisting) => return Err(Errno::EEXIST),
+        (None, RenameMode::Exchange) => return Err(Errno::ENOENT),
+        _ => {}
+    }
+    let moved = from.found.ok_or(Errno::ENOENT)?;
+    permission::check_removal(tree, from.parent, moved)?;
+    match to.found {
+        Some(replaced) => permission::check_removal(tree, to.parent, replaced)?,
+        None => permission::check_node(tree, to.parent, Wanted::CHANGE_NAMES)?,
+    }
+    if from.parent == to.parent {
+        return Ok(());
+    }
+    let other = to.found.filter(|_| mode == RenameMode::Exchange);
+    let mut moving = [Some(moved), other].into_iter().flatten().filter(|id| tree.is_directory(*id));
+    moving.try_for_each(|id| permission::check_node(tree, id, Wanted::WRITE))
 }
 
 /// renameat2(2).
@@ -114,6 +139,7 @@ pub(crate) fn renameat2(
     if from.found == to.found && mode == RenameMode::Replace {
         return Ok(0);
     }
+    check_permissions(&tree, &from, &to, mode)?;
     let replaced = tree.rename((from.parent, &from.name), (to.parent, &to.name), mode, time::wall_ns())?;
     let other = to.found.map(|id| (id, replaced.is_none() && tree.links(id) == 0));
     let is_other_directory = other.is_some_and(|(id, _)| replaced.is_none() && tree.is_directory(id));

@@ -18,6 +18,7 @@ use crate::net::cards::InterfaceId;
 use crate::net::options::{Linger, SocketOptions};
 use crate::net::socket::{Kind, Socket, kind_number};
 use crate::net::unix;
+use crate::task::credentials::{self, Capability};
 use crate::task::process::PROCESS_ID;
 
 const SOL_TCP: u32 = IPPROTO_TCP as u32;
@@ -150,7 +151,28 @@ impl Place {
     }
 }
 
+/// Whether the running thread may set an option (socket(7), capabilities(7)).
+fn check_socket(socket: &Socket, name: u32, value: Value) -> Result<(), Errno> {
+    let administers = || credentials::has(Capability::NetAdmin);
+    let may = match name {
+        SO_RCVBUFFORCE | SO_SNDBUFFORCE => administers(),
+        SO_MARK => administers() || credentials::has(Capability::NetRaw),
+        SO_PRIORITY => {
+            (0..=6).contains(&value.int()?) || administers() || credentials::has(Capability::NetRaw)
+        }
+        SO_BUSY_POLL => {
+            i64::from(value.int()?) <= i64::from(socket.options.lock().busy_poll_us) || administers()
+        }
+        SO_BINDTODEVICE => socket.options.lock().card.is_none() || credentials::has(Capability::NetRaw),
+        _ => true,
+    };
+    if may { Ok(()) } else { Err(Errno::EPERM) }
+}
+
 fn set_socket(socket: &Socket, name: u32, value: Value) -> Result<(), Errno> {
+    if credentials::may_be_restricted() {
+        check_socket(socket, name, value)?;
+    }
     let set = |field: fn(&mut SocketOptions) -> &mut bool| {
         let is_on = value.is_on()?;
         socket.set_options(|options| *field(options) = is_on);
@@ -316,8 +338,10 @@ fn get_socket(socket: &Socket, name: u32, place: Place) -> SysResult {
             None => place.write(&[]),
         },
         SO_PEERCRED if socket.unix().is_some() => {
-            // There is one process, and it is root.
-            place.write(&[PROCESS_ID, 0, 0].map(i32::to_ne_bytes).concat())
+            // There is one process.
+            let who = credentials::mine();
+            let ids = [PROCESS_ID as u32, who.user.effective, who.group.effective];
+            place.write(&ids.map(u32::to_ne_bytes).concat())
         }
         SO_PASSCRED => place.flag(options.passes_credentials),
         SO_MARK => place.int(options.hints.mark as i32),

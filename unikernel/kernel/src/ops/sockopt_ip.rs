@@ -11,6 +11,7 @@ use crate::net::cards::{self, InterfaceId};
 use crate::net::datagram::Datagram;
 use crate::net::options::{SocketOptions, Told, discovery};
 use crate::net::socket::{Kind, Socket};
+use crate::task::credentials::{self, Capability};
 
 /// Time to live when nothing was set (ip(7)).
 const DEFAULT_HOPS: i32 = 64;
@@ -254,6 +255,9 @@ fn tell(socket: &Socket, what: Told, value: Value) -> Result<(), Errno> {
 /// Lets the socket have an address that is not ours.
 fn set_free(socket: &Socket, is_freebind: bool, value: Value) -> Result<(), Errno> {
     let is_on = value.byte_is_on()?;
+    if is_on && !is_freebind && !credentials::has(Capability::NetAdmin) {
+        credentials::check(Capability::NetRaw)?;
+    }
     socket.set_options(|options| match is_freebind {
         true => options.is_free = is_on,
         false => options.is_transparent = is_on,

@@ -6,17 +6,19 @@ use alloc::sync::Arc;
 use linux_raw_sys::general::*;
 use unikernel_fs::{Node, NodeId};
 use unikernel_policy::access::FileAccess;
+use unikernel_vfs::access::{self, Object, Refusal, Wanted};
 use unikernel_vfs::{AttributeChange, Timestamp};
 
 use crate::abi::{Errno, SysResult};
 use crate::file::notify;
 use crate::file::{self, OpenFile};
 use crate::fs::node::{self, FileNode, NameOnly};
-use crate::fs::{self, FileTree, Located, confine, watched};
+use crate::fs::{self, FileTree, Located, confine, permission, watched};
 use crate::mem::user::UserPtr;
 use crate::ops;
 use crate::ops::path::{Named, resolve, truncate};
 use crate::platform::time;
+use crate::task::credentials::{self, Credentials};
 use crate::vfs;
 use crate::vfs::inode::Inode;
 
@@ -34,9 +36,50 @@ enum Behind {
     Inode(Arc<Inode>),
 }
 
+/// What a call wants to have changed.
+#[derive(Clone, Copy)]
+enum Wish {
+    /// The low twelve bits of the mode.
+    Mode(u16),
+    /// Owner and group.
+    Owner(Option<u32>, Option<u32>),
+    /// The times of the last read and of the last change.
+    Times { accessed: Option<Timestamp>, modified: Option<Timestamp>, is_now: bool },
+}
+
+impl Wish {
+    /// What has to change for it, if the running thread may.
+    fn change(self, who: &Credentials, object: &Object<'_>) -> Result<AttributeChange, Refusal> {
+        let none = AttributeChange::default();
+        Ok(match self {
+            Self::Mode(wanted) => {
+                AttributeChange { permissions: Some(access::change_mode(who, object, wanted)?), ..none }
+            }
+            Self::Owner(user, group) => {
+                let permissions = access::change_owner(who, object, user, group)?;
+                AttributeChange { user, group, permissions, ..none }
+            }
+            Self::Times { accessed, modified, is_now } => {
+                access::check_times(who, object, is_now)?;
+                AttributeChange { accessed, modified, ..none }
+            }
+        })
+    }
+
+    /// What who watches the file is told.
+    fn event(self) -> u32 {
+        match self {
+            // One time alone is what a read or a write would have set (Linux: `fsnotify_change`).
+            Self::Times { accessed: Some(_), modified: None, .. } => IN_ACCESS,
+            Self::Times { accessed: None, modified: Some(_), .. } => IN_MODIFY,
+            _ => IN_ATTRIB,
+        }
+    }
+}
+
 /// Changes the attributes of what a path or descriptor names. What is not in the tree has none worth
 /// keeping, and the change is accepted, as Linux does with pipes and sockets.
-fn change(named: &Named, wanted: AttributeChange) -> SysResult {
+fn change(named: &Named, wish: Wish) -> SysResult {
     let behind = match named {
         Named::Node(Located::Memory(handle)) => Some(Behind::Node(handle.id)),
         Named::Node(Located::Inode(opened)) => Some(Behind::Inode(Arc::clone(&opened.inode))),
@@ -46,33 +89,40 @@ fn change(named: &Named, wanted: AttributeChange) -> SysResult {
     };
     match behind {
         None => {}
-        Some(Behind::Inode(inode)) => inode.change(wanted)?,
-        Some(Behind::Node(id)) => {
-            let mut tree = fs::tree();
-            check_seals(&tree, id, &wanted)?;
-            if let (Node::File(content), Some(_)) = (tree.node(id), wanted.modified) {
-                content.forget_store();
-            }
-            let attributes = tree.attributes_mut(id);
-            attributes.changed_ns = time::wall_ns().into();
-            attributes.permissions = wanted.permissions.unwrap_or(attributes.permissions);
-            attributes.user = wanted.user.unwrap_or(attributes.user);
-            attributes.group = wanted.group.unwrap_or(attributes.group);
-            attributes.accessed_ns = wanted.accessed.map_or(attributes.accessed_ns, vfs::nanos);
-            attributes.modified_ns = wanted.modified.map_or(attributes.modified_ns, vfs::nanos);
-        }
+        Some(Behind::Inode(inode)) => change_inode(&inode, wish)?,
+        Some(Behind::Node(id)) => change_node(id, wish)?,
     }
-    let event = match wanted {
-        // One time alone is what a read or a write would have set (Linux: `fsnotify_change`).
-        AttributeChange { accessed: Some(_), modified: None, .. } => IN_ACCESS,
-        AttributeChange { accessed: None, modified: Some(_), .. } => IN_MODIFY,
-        _ => IN_ATTRIB,
-    };
     match named {
-        Named::Node(found) => watched::used_at(found, event),
-        Named::Opened(opened) => notify::used(&*opened.file, event),
+        Named::Node(found) => watched::used_at(found, wish.event()),
+        Named::Opened(opened) => notify::used(&*opened.file, wish.event()),
     }
     Ok(0)
+}
+
+fn change_inode(inode: &Inode, wish: Wish) -> Result<(), Errno> {
+    inode.mount.check_writable()?;
+    let who = credentials::mine();
+    let wanted = inode.ask(&who, |object| wish.change(&who, object))??;
+    inode.change(wanted)?;
+    if matches!(wish, Wish::Owner(..)) { inode.drop_capabilities() } else { Ok(()) }
+}
+
+fn change_node(id: NodeId, wish: Wish) -> Result<(), Errno> {
+    let who = credentials::mine();
+    let mut tree = fs::tree();
+    let wanted = wish.change(&who, &permission::object(&tree, id))?;
+    check_seals(&tree, id, &wanted)?;
+    if let (Node::File(content), Some(_)) = (tree.node(id), wanted.modified) {
+        content.forget_store();
+    }
+    let attributes = tree.attributes_mut(id);
+    attributes.changed_ns = time::wall_ns().into();
+    attributes.permissions = wanted.permissions.unwrap_or(attributes.permissions);
+    attributes.user = wanted.user.unwrap_or(attributes.user);
+    attributes.group = wanted.group.unwrap_or(attributes.group);
+    attributes.accessed_ns = wanted.accessed.map_or(attributes.accessed_ns, vfs::nanos);
+    attributes.modified_ns = wanted.modified.map_or(attributes.modified_ns, vfs::nanos);
+    Ok(())
 }
 
 /// A sealed file's permission to be executed stays as it is.
@@ -85,8 +135,8 @@ fn check_seals(tree: &FileTree, id: NodeId, wanted: &AttributeChange) -> Result<
     }
 }
 
-fn permissions(mode: u32) -> AttributeChange {
-    AttributeChange { permissions: Some((mode & 0o7777) as u16), ..AttributeChange::default() }
+fn permissions(mode: u32) -> Wish {
+    Wish::Mode((mode & 0o7777) as u16)
 }
 
 fn opened(fd: i32) -> Result<Named, Errno> {
@@ -127,7 +177,7 @@ const KEEP: u32 = u32::MAX;
 
 fn set_owner(named: &Named, user: u32, group: u32) -> SysResult {
     let wanted = |id: u32| (id != KEEP).then_some(id);
-    change(named, AttributeChange { user: wanted(user), group: wanted(group), ..AttributeChange::default() })
+    change(named, Wish::Owner(wanted(user), wanted(group)))
 }
 
 /// chown(2).
@@ -188,18 +238,24 @@ pub(crate) fn sys_utimensat(
         return Err(Errno::EINVAL);
     }
     let now = vfs::now();
-    let wanted = match times.non_null() {
-        None => [Some(now); 2],
+    let (wanted, is_now) = match times.non_null() {
+        None => ([Some(now); 2], true),
         Some(times) => {
             let [accessed, modified] = times.read()?;
-            [wanted_time(accessed, now)?, wanted_time(modified, now)?]
+            let is_now = [accessed, modified].iter().all(|time| time.tv_nsec == i64::from(UTIME_NOW));
+            ([wanted_time(accessed, now)?, wanted_time(modified, now)?], is_now)
         }
     };
-    set_times(directory, path, wanted, flags)
+    set_times(directory, path, (wanted, is_now), flags)
 }
 
-/// Sets the times of the last read and the last change, those that are given.
-fn set_times(directory: i32, path: UserPtr<u8>, times: [Option<Timestamp>; 2], flags: u32) -> SysResult {
+/// Sets the times of the last read and the last change, those that are given; to the present one if that is told.
+fn set_times(
+    directory: i32,
+    path: UserPtr<u8>,
+    (times, is_now): ([Option<Timestamp>; 2], bool),
+    flags: u32,
+) -> SysResult {
     if times == [None, None] {
         // Not even the path is looked at (utimensat(2), "UTIME_OMIT").
         return Ok(0);
@@ -207,14 +263,14 @@ fn set_times(directory: i32, path: UserPtr<u8>, times: [Option<Timestamp>; 2], f
     // Without a path the descriptor itself is meant: that is how futimens(3) does it.
     let named = if path.is_null() { opened(directory)? } else { resolve(directory, path, flags)? };
     let [accessed, modified] = times;
-    change(&named, AttributeChange { accessed, modified, ..AttributeChange::default() })
+    change(&named, Wish::Times { accessed, modified, is_now })
 }
 
 /// utime(2): in seconds.
 pub(crate) fn sys_utime(path: UserPtr<u8>, times: UserPtr<[i64; 2]>) -> SysResult {
     let wanted = match times.non_null() {
-        None => [Some(vfs::now()); 2],
-        Some(times) => times.read()?.map(|seconds| Some(Timestamp { seconds, nanoseconds: 0 })),
+        None => ([Some(vfs::now()); 2], true),
+        Some(times) => (times.read()?.map(|seconds| Some(Timestamp { seconds, nanoseconds: 0 })), false),
     };
     set_times(AT_FDCWD, path.non_null().ok_or(Errno::EFAULT)?, wanted, 0)
 }
@@ -231,10 +287,10 @@ pub(crate) fn sys_futimesat(
     times: UserPtr<[__kernel_old_timeval; 2]>,
 ) -> SysResult {
     let wanted = match times.non_null() {
-        None => [Some(vfs::now()); 2],
+        None => ([Some(vfs::now()); 2], true),
         Some(times) => {
             let [accessed, modified] = times.read()?;
-            [Some(file_time(accessed)?), Some(file_time(modified)?)]
+            ([Some(file_time(accessed)?), Some(file_time(modified)?)], false)
         }
     };
     set_times(directory, path, wanted, 0)
@@ -246,6 +302,7 @@ pub(crate) fn sys_truncate(path: UserPtr<u8>, len: i64) -> SysResult {
     match resolve(AT_FDCWD, path, 0)? {
         Named::Node(found) => match (found.metadata().mode & S_IFMT, found) {
             (S_IFREG, found) => {
+                permission::check(&found, Wanted::WRITE)?;
                 confine::check_located(&found, FileAccess::TRUNCATE)?;
                 match &found {
                     Located::Inode(opened) => opened.inode.resize(len)?,

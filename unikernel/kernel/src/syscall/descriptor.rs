@@ -11,10 +11,12 @@ use crate::file::table::on_exec_of;
 use crate::file::table::{self, OnExec};
 use crate::file::{self, File, FileFlags, OpenFile};
 use crate::fs::node::FileNode;
+use crate::fs::permission;
 use crate::ipc::pipe;
 use crate::mem::user::UserPtr;
 use crate::net::socket::Socket;
 use crate::ops;
+use crate::task::credentials::{self, Capability};
 use crate::task::limits;
 use crate::vfs;
 use crate::vfs::file::InodeFile;
@@ -93,6 +95,10 @@ pub(crate) fn sys_fcntl(fd: i32, command: u32, argument: u64) -> SysResult {
         F_GETFL => Ok(opened.flags().bits() as usize),
         F_SETFL if argument as u32 & O_DIRECT != 0 && !opened.file.is_regular() => Err(Errno::EINVAL),
         F_SETFL => {
+            let keeps_time = argument as u32 & O_NOATIME != 0 && !opened.flags().contains(FileFlags::NOATIME);
+            if keeps_time {
+                permission::check_no_access_time(&*opened.file)?;
+            }
             opened.set_flags(FileFlags::CHANGEABLE, FileFlags::from_bits_truncate(argument as u32));
             Ok(0)
         }
@@ -233,6 +239,7 @@ pub(crate) fn sys_ioctl(fd: i32, request: u32, argument: u64) -> SysResult {
         }
         FITRIM => {
             let opened = vfs::file::of(&*opened.file).ok_or(Errno::EOPNOTSUPP)?;
+            credentials::check(Capability::SysAdmin)?;
             let range = UserPtr::<fstrim_range>::new(argument);
             let wanted = range.read()?;
             let len = opened.inode.mount.trim(wanted.start, wanted.len, wanted.minlen)?;

@@ -13,7 +13,7 @@ use crate::exec::stack::Told;
 use crate::exec::{load, replace};
 use crate::file::table::{self, OnExec};
 use crate::file::{FileFlags, OpenFile};
-use crate::fs::{Located, confine};
+use crate::fs::{Located, confine, permission};
 use crate::kmem::room;
 use crate::mem::user::{UserPtr, UserSlice};
 use crate::ops::open;
@@ -52,6 +52,8 @@ fn execute(directory: i32, path: UserPtr<u8>, lists: [u64; 2], flags: u32) -> Re
         return Err(Errno::EINVAL);
     }
     let (opened, name, is_hidden) = find(directory, read_path(path)?, flags)?;
+    // Before the words are looked at, as on Linux.
+    permission::check_execute(&*opened.file)?;
     let mut budget = (limits::soft(RLIMIT_STACK) / 4).clamp(LEAST_BYTES, MOST_BYTES);
     let [arguments, environment] = lists;
     let (arguments, environment) =
@@ -96,7 +98,7 @@ fn find_opened(descriptor: i32, flags: u32) -> Result<(Arc<OpenFile>, Vec<u8>, b
     let mut opened = table::get_any(descriptor)?;
     if opened.flags().contains(FileFlags::PATH) {
         let name = format!("/proc/self/fd/{descriptor}");
-        opened = open::open_path(AT_FDCWD, name.as_bytes(), O_RDONLY | O_NONBLOCK, 0)?;
+        opened = open::open_path(AT_FDCWD, name.as_bytes(), O_RDONLY | O_NONBLOCK | open::TO_EXECUTE, 0)?;
     }
     if let Some(located) = Located::of(&*opened.file) {
         confine::check_located(&located, FileAccess::EXECUTE | FileAccess::READ_FILE)?;

@@ -2,13 +2,14 @@
 
 use linux_raw_sys::general::*;
 use unikernel_fs::LastLink;
+use unikernel_vfs::access::Wanted;
 
 use crate::abi::{Errno, SysResult};
 use crate::event::inotify::Inotify;
 use crate::file::notify::WatchError;
 use crate::file::table::on_exec_of;
 use crate::file::{self, FileFlags};
-use crate::fs::{self, watched};
+use crate::fs::{self, permission, watched};
 use crate::mem::user::UserPtr;
 use crate::ops::path::{base_of, read_path};
 
@@ -45,6 +46,7 @@ pub(crate) fn sys_inotify_add_watch(fd: i32, path: UserPtr<u8>, mask: u32) -> Sy
     if mask & IN_ONLYDIR != 0 && !found.is_directory() {
         return Err(Errno::ENOTDIR);
     }
+    permission::check(&found, Wanted::READ)?;
     match instance.queue.watch((&found).into(), watched::pin(&found), mask) {
         Ok(descriptor) => Ok(descriptor as usize),
         Err(WatchError::Exists) => Err(Errno::EEXIST),

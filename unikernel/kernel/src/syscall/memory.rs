@@ -7,6 +7,7 @@ use linux_raw_sys::general::*;
 use crate::abi::{Errno, SysResult};
 use crate::file;
 use crate::file::MAX_FILE_BYTES;
+use crate::fs::permission;
 use crate::kmem::frames;
 use crate::kmem::layout::USER_END;
 use crate::mem::space::{
@@ -144,6 +145,12 @@ fn map_file(
     allowed.set(Protection::WRITE, sharing == Sharing::Private || flags.can_write());
     if !flags.can_read() || !allowed.contains(protection) {
         return Err(Errno::EACCES);
+    }
+    if permission::has_no_programs(&*opened.file) {
+        if protection.contains(Protection::EXECUTE) {
+            return Err(Errno::EPERM);
+        }
+        allowed.remove(Protection::EXECUTE);
     }
     if offset.checked_add(len).is_none_or(|end| end > MAX_FILE_BYTES) {
         return Err(Errno::EOVERFLOW);

@@ -4,6 +4,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use linux_raw_sys::general::*;
+use unikernel_vfs::access::Wanted;
 
 use crate::abi::{Errno, SysResult};
 use crate::file::table::OnExec;
@@ -73,9 +74,15 @@ pub(crate) fn sys_mq_open(
         is_exclusive: flags & O_EXCL != 0,
     });
     let reserved = file::table::reserve()?;
-    let (queue, is_new) = message_queue::open(&name, making).map_err(|error| match error {
+    let wanted = match flags & O_ACCMODE {
+        O_RDONLY => Wanted::READ,
+        O_WRONLY => Wanted::WRITE,
+        _ => Wanted::READ.and(Wanted::WRITE),
+    };
+    let (queue, is_new) = message_queue::open(&name, making, wanted).map_err(|error| match error {
         OpenError::Absent => Errno::ENOENT,
         OpenError::Exists => Errno::EEXIST,
+        OpenError::Denied => Errno::EACCES,
         OpenError::TooMany => Errno::ENOSPC,
         OpenError::Shape => Errno::EINVAL,
         OpenError::Limit => Errno::EMFILE,
@@ -89,7 +96,7 @@ pub(crate) fn sys_mq_open(
 
 /// mq_unlink(2).
 pub(crate) fn sys_mq_unlink(name: UserPtr<u8>) -> SysResult {
-    if message_queue::unlink(&read_name(name)?) { Ok(0) } else { Err(Errno::ENOENT) }
+    message_queue::unlink(&read_name(name)?).map(|()| 0)
 }
 
 /// The queue that a descriptor stands for; `EBADF` for other files, too.

@@ -11,6 +11,7 @@ use crate::fs::{self, Handle, NodeId, node};
 use crate::mem::user::{UserPtr, read_c_string};
 use crate::ops;
 use crate::platform::time;
+use crate::task::credentials;
 
 /// open(2).
 pub(crate) fn sys_open(path: UserPtr<u8>, flags: u32, mode: u32) -> SysResult {
@@ -57,7 +58,7 @@ pub(crate) fn sys_memfd_create(name: UserPtr<u8>, flags: u32) -> SysResult {
     };
     let content = MemoryFile::empty();
     content.begin_with_seals(seals);
-    let attributes = Attributes::new(mode, time::wall_ns());
+    let attributes = Attributes::new(mode, time::wall_ns()).owned_by(credentials::owner());
     let mut tree = fs::tree();
     let id = tree.create_unnamed(NodeId::ROOT, Node::File(content), attributes, Future::StaysUnnamed)?;
     let handle = Handle::of_unnamed_called(&mut tree, id, &full_name);

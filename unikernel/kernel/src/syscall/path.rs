@@ -1,16 +1,19 @@
 //! Paths: resolving them, links, the current directory (readlink(2), access(2), chdir(2)). Opening is in
 //! [`open`](crate::ops::open), what changes names in [`names`](crate::ops::names).
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use linux_raw_sys::general::*;
 use unikernel_fs::{LastLink, Node};
+use unikernel_vfs::access::Wanted;
 
 use crate::abi::{Errno, SysResult};
 use crate::file;
-use crate::fs::{self, Located};
+use crate::fs::{self, Located, permission};
 use crate::mem::user::{UserPtr, UserSlice};
 use crate::ops::path::{Named, base_of, node_of, read_path, resolve};
+use crate::task::credentials;
 use crate::vfs;
 
 /// access(2).
@@ -23,19 +26,43 @@ pub(crate) fn sys_faccessat(directory: i32, path: UserPtr<u8>, mode: u32) -> Sys
     sys_faccessat2(directory, path, mode, 0)
 }
 
-/// faccessat2(2). The app is root: it may read and write everything, and execute what has an execute
-/// bit.
+/// faccessat2(2): whether the real user may use something, or the effective one with `AT_EACCESS`.
 pub(crate) fn sys_faccessat2(directory: i32, path: UserPtr<u8>, mode: u32, flags: u32) -> SysResult {
     if mode & !(R_OK | W_OK | X_OK) != 0 || flags & !(AT_EACCESS | AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH) != 0 {
         return Err(Errno::EINVAL);
     }
-    let metadata = match resolve(directory, path, flags)? {
+    if flags & AT_EACCESS != 0 {
+        return may_use(directory, path, mode, flags);
+    }
+    // The path, too, is walked as that user.
+    let real = Arc::new(credentials::mine().with_real_ids());
+    credentials::acting_as(real, || may_use(directory, path, mode, flags))
+}
+
+fn may_use(directory: i32, path: UserPtr<u8>, mode: u32, flags: u32) -> SysResult {
+    let (named, wanted) = (resolve(directory, path, flags)?, Wanted::from_bits(mode));
+    let metadata = match &named {
         Named::Node(found) => found.metadata(),
         Named::Opened(opened) => opened.file.metadata(),
     };
-    let is_directory = metadata.mode & S_IFMT == S_IFDIR;
-    let may_execute = is_directory || metadata.mode & 0o111 != 0;
-    if mode & X_OK != 0 && !may_execute { Err(Errno::EACCES) } else { Ok(0) }
+    let is_regular = metadata.mode & S_IFMT == S_IFREG;
+    let (has_no_programs, is_read_only) = match &named {
+        Named::Node(found) => permission::limits_of(found),
+        Named::Opened(opened) => permission::limits_of_opened(&*opened.file),
+    };
+    if mode & X_OK != 0 && is_regular && has_no_programs {
+        return Err(Errno::EACCES);
+    }
+    let is_content = matches!(metadata.mode & S_IFMT, S_IFREG | S_IFDIR | S_IFLNK);
+    if mode & W_OK != 0 && is_content && is_read_only {
+        return Err(Errno::EROFS);
+    }
+    let who = credentials::mine();
+    match &named {
+        Named::Node(found) => permission::check_as(&who, found, wanted)?,
+        Named::Opened(opened) => permission::check_opened_as(&who, &*opened.file, wanted)?,
+    }
+    Ok(0)
 }
 
 /// readlink(2).
@@ -93,6 +120,7 @@ fn enter(directory: Located) -> SysResult {
     if !directory.is_directory() {
         return Err(Errno::ENOTDIR);
     }
+    permission::check(&directory, Wanted::EXECUTE)?;
     fs::set_current_directory(directory);
     Ok(0)
 }

@@ -6,11 +6,12 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use linux_raw_sys::prctl::*;
+use unikernel_vfs::access::{Ambient, CapabilitySet};
 
 use crate::abi::{Errno, SysResult};
 use crate::exec::stack;
 use crate::mem::user::{UserPtr, UserSlice, read_c_string};
-use crate::task::credentials::{self, CAPABILITY_COUNT};
+use crate::task::credentials;
 use crate::task::current;
 use crate::task::settings::Settings;
 use crate::task::signal::MAX_SIGNAL;
@@ -18,8 +19,6 @@ use crate::task::signal::MAX_SIGNAL;
 /// The longest name of a region, with its NUL (`PR_SET_VMA_ANON_NAME`).
 const MAX_REGION_NAME: usize = 80;
 
-/// What core dumps and tracers may see: there are none.
-static DUMPABLE: AtomicU32 = AtomicU32::new(1);
 static IS_SUBREAPER: AtomicU32 = AtomicU32::new(0);
 static IS_THP_DISABLED: AtomicU32 = AtomicU32::new(0);
 
@@ -49,8 +48,11 @@ pub(crate) fn sys_prctl(option: u32, argument: u64, third: u64, fourth: u64, fif
             room.write(&vector[..room.len()])?;
             Ok(vector.len())
         }
-        PR_GET_DUMPABLE => Ok(DUMPABLE.load(Ordering::Relaxed) as usize),
-        PR_SET_DUMPABLE => store(&DUMPABLE, switch(argument)?),
+        PR_GET_DUMPABLE => Ok(credentials::dumpable() as usize),
+        PR_SET_DUMPABLE => {
+            credentials::set_dumpable(switch(argument)?);
+            Ok(0)
+        }
         PR_SET_CHILD_SUBREAPER => store(&IS_SUBREAPER, u32::from(argument != 0)),
         PR_GET_CHILD_SUBREAPER => put(argument, IS_SUBREAPER.load(Ordering::Relaxed)),
         PR_SET_THP_DISABLE => {
@@ -60,15 +62,10 @@ pub(crate) fn sys_prctl(option: u32, argument: u64, third: u64, fourth: u64, fif
             check_zero(&[argument, third, fourth, fifth])?;
             Ok(IS_THP_DISABLED.load(Ordering::Relaxed) as usize)
         }
-        PR_GET_KEEPCAPS => Ok(credentials::keeps_capabilities().into()),
-        PR_SET_KEEPCAPS => {
-            credentials::keep_capabilities(switch(argument)? != 0);
-            Ok(0)
-        }
-        PR_CAPBSET_READ if argument < CAPABILITY_COUNT => Ok(1),
+        PR_GET_KEEPCAPS | PR_SET_KEEPCAPS | PR_CAPBSET_READ | PR_CAPBSET_DROP | PR_GET_SECUREBITS
+        | PR_SET_SECUREBITS | PR_CAP_AMBIENT => of_credentials(option, argument, rest),
         PR_GET_SECCOMP => Ok(current().confinement.lock().seccomp.mode() as usize),
         PR_SET_SECCOMP => super::seccomp::set_mode(argument, third),
-        PR_GET_SECUREBITS => Ok(0),
         PR_GET_TSC => put(argument, PR_TSC_ENABLE),
         PR_SET_TSC if argument == u64::from(PR_TSC_ENABLE) => Ok(0),
         // There are no counters and no tracers that they could concern.
@@ -76,6 +73,57 @@ pub(crate) fn sys_prctl(option: u32, argument: u64, third: u64, fourth: u64, fif
         PR_SET_VMA => name_region(argument, fifth),
         _ => of_thread(option, argument, rest),
     }
+}
+
+/// The options about capabilities (capabilities(7)).
+fn of_credentials(option: u32, argument: u64, rest: [u64; 3]) -> SysResult {
+    let one = |number| {
+        let set = CapabilitySet::of_number(number);
+        if set.is_empty() { Err(Errno::EINVAL) } else { Ok(set) }
+    };
+    match option {
+        PR_GET_KEEPCAPS => return Ok(credentials::mine().keeps_capabilities().into()),
+        PR_GET_SECUREBITS => return Ok(credentials::mine().secure_bits.bits() as usize),
+        PR_CAPBSET_READ => {
+            let bounding = credentials::mine().capabilities.bounding;
+            return Ok(bounding.contains(one(argument)?).into());
+        }
+        PR_SET_KEEPCAPS => {
+            let keeps = switch(argument)? != 0;
+            credentials::change(|who| who.set_keeps_capabilities(keeps))?;
+        }
+        PR_SET_SECUREBITS => credentials::change(|who| who.set_secure_bits(argument))?,
+        PR_CAPBSET_DROP => {
+            // Who may drop none is not told which there are.
+            let dropped = one(argument);
+            credentials::change(|who| who.drop_bounding(*dropped.as_ref().unwrap_or(&CapabilitySet::NONE)))?;
+            dropped?;
+        }
+        _ => return ambient(argument, rest),
+    }
+    Ok(0)
+}
+
+/// `PR_CAP_AMBIENT`.
+fn ambient(what: u64, [number, fourth, fifth]: [u64; 3]) -> SysResult {
+    if what == u64::from(PR_CAP_AMBIENT_CLEAR_ALL) {
+        check_zero(&[number, fourth, fifth])?;
+        credentials::change(|who| who.change_ambient(Ambient::Lower, CapabilitySet::ALL))?;
+        return Ok(0);
+    }
+    check_zero(&[fourth, fifth])?;
+    let which = CapabilitySet::of_number(number);
+    let change = match u32::try_from(what) {
+        _ if which.is_empty() => return Err(Errno::EINVAL),
+        Ok(PR_CAP_AMBIENT_IS_SET) => {
+            return Ok(credentials::mine().capabilities.ambient.contains(which).into());
+        }
+        Ok(PR_CAP_AMBIENT_RAISE) => Ambient::Raise,
+        Ok(PR_CAP_AMBIENT_LOWER) => Ambient::Lower,
+        _ => return Err(Errno::EINVAL),
+    };
+    credentials::change(|who| who.change_ambient(change, which))?;
+    Ok(0)
 }
 
 /// The options that are kept in the thread.
@@ -98,7 +146,7 @@ fn of_thread(option: u32, argument: u64, rest: [u64; 3]) -> SysResult {
             settings.timer_slack_ns = Settings::INITIAL.timer_slack_ns;
         }
         PR_SET_TIMERSLACK => settings.timer_slack_ns = argument,
-        // It cannot be taken back, and there is nothing that it would keep from anybody: nothing is executed.
+        // It cannot be taken back: programs bring no privileges from now on (`Credentials::execute`).
         PR_SET_NO_NEW_PRIVS if argument == 1 => {
             check_zero(&rest)?;
             settings.has_no_new_privileges = true;

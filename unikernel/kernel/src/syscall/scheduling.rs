@@ -10,6 +10,8 @@ use crate::abi::{Errno, SysResult};
 use crate::arch::cpu;
 use crate::mem::user::{UserPtr, UserSlice};
 use crate::process::clocks::to_timespec;
+use crate::task::credentials::{self, Capability};
+use crate::task::limits;
 use crate::task::process::{PROCESS_ID, process};
 use crate::task::thread::Thread;
 use crate::task::{current, scheduler};
@@ -143,7 +145,12 @@ pub(crate) fn sys_getpriority(which: u32, who: i32) -> SysResult {
 }
 
 /// setpriority(2): accepted; all threads weigh the same.
-pub(crate) fn sys_setpriority(which: u32, who: i32, _nice: i32) -> SysResult {
+pub(crate) fn sys_setpriority(which: u32, who: i32, nice: i32) -> SysResult {
     check_target(which, who)?;
+    // `RLIMIT_NICE` counts the other way round (getrlimit(2)).
+    let is_within = nice >= 0 || (20 - nice.max(-20)) as u64 <= limits::soft(RLIMIT_NICE);
+    if !is_within && !credentials::has(Capability::SysNice) {
+        return Err(Errno::EACCES);
+    }
     Ok(0)
 }

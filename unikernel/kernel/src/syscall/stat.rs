@@ -131,7 +131,9 @@ fn write_mount_statfs(mount: &Mount, answer: UserPtr<statfs>) -> SysResult {
         f_ffree: statistics.free_inodes as _,
         f_namelen: unikernel_fs::MAX_NAME_BYTES as i64,
         f_fsid: to_fsid(identity as u64 ^ (identity >> 64) as u64),
-        f_flags: ST_VALID | if mount.is_read_only() { i64::from(MS_RDONLY) } else { ST_RELATIME },
+        f_flags: ST_VALID
+            | if mount.is_read_only() { 0 } else { ST_RELATIME }
+            | mounts::flags(mount.is_read_only(), mount.options),
         ..statfs::zeroed()
     })?;
     Ok(0)
@@ -145,7 +147,7 @@ fn filesystem_of(id: NodeId) -> (u32, u64) {
 
 /// A filesystem in memory. Those for files may take half of it, together; the others take nothing that anybody counts.
 fn write_statfs((magic, device): (u32, u64), answer: UserPtr<statfs>) -> SysResult {
-    let flags = ST_VALID | if mounts::is_read_only(device) { i64::from(MS_RDONLY) } else { 0 };
+    let flags = ST_VALID | mounts::flags_of(device);
     let facts = statfs {
         f_type: i64::from(magic),
         f_bsize: i64::from(PREFERRED_BYTES),

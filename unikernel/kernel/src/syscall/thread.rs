@@ -79,7 +79,7 @@ pub(crate) fn sys_clone3(args: UserPtr<clone_args>, size: usize) -> SysResult {
 
 /// `RLIMIT_NPROC` does not bind root, nor who has one of two capabilities (setrlimit(2)).
 fn most_threads() -> u64 {
-    let is_free = credentials::ids().0.real == 0
+    let is_free = credentials::mine().user.real == 0
         || credentials::has(Capability::SysResource)
         || credentials::has(Capability::SysAdmin);
     if is_free { MAX_THREADS as u64 } else { limits::soft(RLIMIT_NPROC) }
@@ -114,6 +114,7 @@ fn spawn(request: &Request) -> SysResult {
     *child.name.lock() = name;
     let settings = current().settings.lock().inherited();
     *child.settings.lock() = settings;
+    credentials::pass_on(&child);
     scheduler::set_allowed(&child, current().allowed());
     if has(CLONE_PARENT_SETTID) {
         request.parent_tid.write(id)?;

@@ -1,8 +1,8 @@
 //! How much of each resource the app may use (getrlimit(2)). Who uses a resource asks [`soft`] for its limit.
 //!
 //! A limit that nobody would keep to is not accepted: see [`most`]. `RLIMIT_RSS` and `RLIMIT_LOCKS` are remembered and
-//! have no effect, as on Linux; of `RLIMIT_NICE` and `RLIMIT_RTPRIO` there is nothing that could be used. As on Linux, root
-//! is free of `RLIMIT_NPROC` and `RLIMIT_MEMLOCK`.
+//! have no effect, as on Linux; `RLIMIT_NICE` says who may ask to be faster, and of `RLIMIT_RTPRIO` there is nothing that could be
+//! used. As on Linux, root is free of `RLIMIT_NPROC` and `RLIMIT_MEMLOCK`.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -79,6 +79,8 @@ const fn first() -> [Limit; COUNT] {
         limits[resource] = Limit { soft: most, hard: most };
         resource += 1;
     }
+    // Who is not privileged begins without a claim to be faster than others.
+    limits[RLIMIT_NICE as usize] = Limit { soft: 0, hard: 0 };
     limits[RLIMIT_MSGQUEUE as usize] = Limit { soft: MESSAGE_QUEUE_BYTES, hard: MESSAGE_QUEUE_BYTES };
     limits
 }

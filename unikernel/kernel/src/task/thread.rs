@@ -10,6 +10,7 @@ use unikernel_sched::{CoreSet, SleepState};
 pub(crate) use unikernel_hal::thread::OutOfMemory;
 
 use super::confinement::Confinement;
+use super::credentials::{self, Credentials};
 use super::exit_watch::ExitWatch;
 use super::release::Releases;
 use super::restart::Restart;
@@ -52,6 +53,8 @@ pub(crate) struct Thread {
     pub signals: SpinLock<ThreadSignals>,
     /// Name for `prctl(PR_GET_NAME)` and reports.
     pub name: SpinLock<[u8; 16]>,
+    /// Whom it acts for.
+    pub(super) credentials: SpinLock<Arc<Credentials>>,
     /// What prctl(2) keeps.
     pub settings: SpinLock<Settings>,
     /// What it has forbidden itself.
@@ -129,6 +132,7 @@ impl Thread {
             robust_list: AtomicU64::new(0),
             signals: SpinLock::new(ThreadSignals { is_kernel: id == 0, ..ThreadSignals::default() }),
             name: SpinLock::new([0; 16]),
+            credentials: SpinLock::new(credentials::of_root()),
             settings: SpinLock::new(Settings::INITIAL),
             confinement: SpinLock::default(),
             cpu_time_ns: AtomicU64::new(0),

@@ -20,6 +20,7 @@ use crate::file::poll_source::Watch;
 use crate::file::{self, Readiness};
 use crate::task::confinement;
 use crate::task::scheduler::breathe_now_and_then;
+use crate::task::{self, credentials};
 
 impl Ring {
     /// Runs a chain for as long as its requests can be done at once.
@@ -66,7 +67,7 @@ impl Ring {
         }
         loop {
             let domain = request.domain.clone();
-            let outcome = confinement::acting_in(&domain, || self.attempt(&mut request));
+            let outcome = confinement::acting_in(&domain, || self.attempt_for_owner(&mut request));
             let wanted = match outcome {
                 Attempt::Done(result, flags) => return self.finish(request, result, flags),
                 Attempt::Blocked(wanted) => Some(wanted),
@@ -93,6 +94,15 @@ impl Ring {
                 None => return None,
             }
         }
+    }
+
+    /// Tries a request. A thread of the kernel's acts for whom the request is.
+    fn attempt_for_owner(&self, request: &mut Request) -> Attempt {
+        if !credentials::may_be_restricted() || !task::is_kernel_thread() {
+            return self.attempt(request);
+        }
+        let owner = Arc::clone(&self.owner.lock());
+        credentials::acting_as(owner, || self.attempt(request))
     }
 
     /// Prepares a request for its first wait. True if there is reason to look again before it.

@@ -47,6 +47,7 @@ use crate::file::{File, Metadata, Readiness};
 use crate::mem::space::PageSource;
 use crate::net;
 use crate::sync::SpinLock;
+use crate::task::credentials::{self, Credentials};
 use crate::task::mutex::Mutex;
 use crate::task::release::release;
 use crate::task::wait::WaitError;
@@ -134,6 +135,8 @@ pub(crate) struct Ring {
     /// Completions came that nobody was told of yet.
     has_news: AtomicBool,
     source: PollSource,
+    /// Whom the threads of the kernel act for that work on it: who has submitted last.
+    owner: SpinLock<Arc<Credentials>>,
     myself: Weak<Self>,
 }
 
@@ -206,6 +209,7 @@ impl Ring {
             is_closed: AtomicBool::new(false),
             has_news: AtomicBool::new(false),
             source: PollSource::new(),
+            owner: SpinLock::new(credentials::mine()),
             myself: Weak::clone(myself),
         });
         if let Some(poller) = &ring.poller {
@@ -236,6 +240,9 @@ impl Ring {
         }
         if self.is_backlog_full() {
             return Err(Errno::EBUSY);
+        }
+        if credentials::may_be_restricted() {
+            let _before = core::mem::replace(&mut *self.owner.lock(), credentials::mine());
         }
         let submitted = self.submit(to_submit);
         self.announce();

@@ -90,6 +90,7 @@ impl Inode {
     pub(super) fn write(&self, offset: Option<u64>, from: UserSlice) -> Result<(u64, usize), Errno> {
         self.mount.check_writable()?;
         let _turn = self.write_lock.lock();
+        self.drop_privileges()?;
         let offset = offset.unwrap_or_else(|| self.size());
         if !self.attributes().is_mappable {
             // The pages would be lost when they are written back.
@@ -116,6 +117,7 @@ impl Inode {
         self.mount.check_writable()?;
         let _turn = self.write_lock.lock();
         file_size::check_file_size(self.size(), size, self.mount.max_file_bytes)?;
+        self.drop_privileges()?;
         cache::resize(self, size).map_err(errno)
     }
 
@@ -133,6 +135,7 @@ impl Inode {
         if !keep_size {
             file_size::check_file_size(self.size(), offset + len, self.mount.max_file_bytes)?;
         }
+        self.drop_privileges()?;
         cache::allocate(self, offset, len, keep_size).map_err(errno)
     }
 
@@ -140,6 +143,7 @@ impl Inode {
     pub(crate) fn punch(&self, offset: u64, len: u64) -> Result<(), Errno> {
         self.check_range(offset, len)?;
         let _turn = self.write_lock.lock();
+        self.drop_privileges()?;
         cache::punch(self, offset, len).map_err(errno)
     }
 

@@ -12,6 +12,7 @@ use spin::Once;
 use unikernel_vfs::cache::{self, ALL, Backend, FileCache};
 use unikernel_vfs::{AttributeChange, Attributes, Error, FileKind, InodeNumber};
 
+use super::permission::AccessAttributes;
 use super::{Mount, errno, nanos, now};
 use crate::abi::Errno;
 use crate::file::Metadata;
@@ -33,7 +34,9 @@ pub(crate) struct Inode {
     /// Itself.
     pub(super) this: Weak<Self>,
     /// All but the length.
-    attributes: SpinLock<Attributes>,
+    pub(super) attributes: SpinLock<Attributes>,
+    /// What its extended attributes say of who may use it, once that was asked.
+    pub(super) access_attributes: SpinLock<Option<Arc<AccessAttributes>>>,
     /// The length, and what is in memory of the content.
     pub(super) content: SpinLock<FileCache<SharedFrame>>,
     /// Threads that wait for a page to be read.
@@ -66,6 +69,7 @@ impl Inode {
             number,
             this: Weak::clone(this),
             attributes: SpinLock::new(attributes),
+            access_attributes: SpinLock::new(None),
             content: SpinLock::new(FileCache::new(attributes.size)),
             loaded: WaitQueue::new(),
             write_lock: Mutex::new(()),
@@ -102,7 +106,8 @@ impl Inode {
         self.attributes.lock().links
     }
 
-    pub(super) fn attributes(&self) -> Attributes {
+    /// What is known of it.
+    pub(crate) fn attributes(&self) -> Attributes {
         let size = self.size();
         Attributes { size, ..*self.attributes.lock() }
     }
@@ -201,7 +206,8 @@ impl Inode {
         if change.modified.is_some() {
             self.has_new_times.store(false, Ordering::Relaxed);
         }
-        self.refresh()
+        self.refresh()?;
+        change.permissions.map_or(Ok(()), |permissions| self.follow_mode(permissions))
     }
 
     /// The pipe behind a FIFO.

@@ -2,7 +2,7 @@
 //!
 //! - here: a [`Mount`]; [`table`]: which there are, mounting and unmounting;
 //! - [`inode`]: a file, directory or link as the kernel knows it; [`names`]: changing directories;
-//! - [`walk`]: paths; [`file`]: open files and directories;
+//! - [`walk`]: paths; [`permission`]: who may do what; [`file`]: open files and directories;
 //! - [`content`]: reading, writing and changing the length of files, in the page cache of `unikernel_vfs`; [`backend`]: what that
 //!   needs of the kernel; [`cache`]: which of its pages go; [`flusher`]: writing back in time; [`errors`]: who is told
 //!   that it failed; [`mapped`]: what mappings show.
@@ -20,6 +20,7 @@ pub(crate) mod flusher;
 pub(crate) mod inode;
 mod mapped;
 pub(crate) mod names;
+pub(crate) mod permission;
 pub(crate) mod table;
 pub(crate) mod walk;
 
@@ -33,6 +34,7 @@ use core::hash::{Hash, Hasher};
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use hashbrown::{Equivalent, HashMap};
+use unikernel_cmdline::MountOptions;
 use unikernel_fs::NodeId;
 use unikernel_vfs::cache::{self as content_cache, ErrorSequence, Shared};
 use unikernel_vfs::{Attributes, Error, FileKind, FileSystem, InodeNumber, Statistics, Timestamp};
@@ -77,6 +79,8 @@ pub(crate) struct Mount {
     is_read_only: AtomicBool,
     /// It was so from the beginning, not after an error.
     is_mounted_read_only: bool,
+    /// What is not to be done with its files.
+    pub options: MountOptions,
     /// Others change it, too: what was learnt of it is asked for again.
     is_shared: bool,
     inodes: SpinLock<HashMap<u64, Arc<Inode>>>,
@@ -204,6 +208,11 @@ impl Mount {
             Source::Device { .. } => format!("/dev/{}", self.disk),
             Source::Name(_) => self.disk.clone(),
         }
+    }
+
+    /// True if others change it, too, and check who may.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.is_shared
     }
 
     /// True if nothing can be changed.

@@ -4,41 +4,93 @@
 use alloc::sync::Arc;
 use core::sync::atomic::Ordering;
 
-use linux_raw_sys::general::S_ISGID;
-use unikernel_vfs::{NewKind, NewNode, RenameMode};
+use unikernel_vfs::access::{self, Acl, Inherited, Wanted};
+use unikernel_vfs::{Error, FileKind, FileSystem, InodeNumber, NewKind, NewNode, RenameMode};
 
 use super::inode::Inode;
+use super::permission::{ACCESS_LIST, AccessAttributes, DEFAULT_LIST, list_error, object};
 use super::walk::InodePlace;
-use super::{Mount, now};
+use super::{Mount, errno, now};
 use crate::abi::Errno;
 use crate::file::notify::{self, FileKey};
+use crate::task::credentials;
 
 /// True for names that are not a directory's to give away.
 pub(crate) fn is_dots(place: &InodePlace) -> bool {
     matches!(place.name.as_slice(), b"" | b"." | b"..")
 }
 
-/// A node that is about to be made in a directory. If that has its set-group-ID bit set, its group goes on, and to
-/// directories the bit, too (inode(7)).
-fn inherited<'a>(directory: &Inode, kind: NewKind<'a>, permissions: u16) -> NewNode<'a> {
-    let above = directory.attributes();
-    if u32::from(above.permissions) & S_ISGID == 0 {
-        return NewNode { kind, permissions, user: 0, group: 0 };
+/// Permissions that are asked for, and those that new files do not get (umask(2)).
+#[derive(Clone, Copy)]
+pub(crate) struct Mode {
+    /// The low twelve bits.
+    pub wanted: u16,
+    /// Bits that are taken off, unless the directory has a list of its own for that.
+    pub mask: u16,
+}
+
+/// A node that is about to be made in a directory, and the lists that it gets.
+struct Planned<'a> {
+    node: NewNode<'a>,
+    access: Option<Acl>,
+    /// The directory, whose default list goes on to directories.
+    above: Arc<AccessAttributes>,
+}
+
+impl<'a> Planned<'a> {
+    /// What the running thread makes: it is its own; the directory's set-group-ID bit and default list go on (inode(7), acl(5)).
+    fn new(directory: &Inode, kind: NewKind<'a>, mode: Mode) -> Result<Self, Errno> {
+        let above = directory.access_attributes()?;
+        let is_directory = kind == NewKind::Directory;
+        let default = above.default.as_ref().filter(|_| !matches!(kind, NewKind::Symlink(_)));
+        let (permissions, access) = match default {
+            Some(list) => {
+                let Inherited { permissions, acl } =
+                    list.inherit(mode.wanted).map_err(list_error).map_err(errno)?;
+                (permissions, acl)
+            }
+            None => (mode.wanted & !mode.mask, None),
+        };
+        let who = credentials::mine();
+        let attributes = directory.attributes();
+        let (group, permissions) =
+            access::new_permissions(&who, &object(&attributes, None), is_directory, permissions);
+        Ok(Self { node: NewNode { kind, permissions, user: who.user_fs, group }, access, above })
     }
-    let bit = if kind == NewKind::Directory { S_ISGID as u16 } else { 0 };
-    NewNode { kind, permissions: permissions | bit, user: 0, group: above.group }
+
+    /// Gives the node its lists, once it is made.
+    fn set_lists(&self, filesystem: &mut dyn FileSystem, number: InodeNumber) -> Result<(), Error> {
+        let default = self.above.default.as_ref().filter(|_| self.node.kind == NewKind::Directory);
+        for (name, list) in [(ACCESS_LIST, self.access.as_ref()), (DEFAULT_LIST, default)] {
+            if let Some(list) = list {
+                let value = list.to_attribute().map_err(list_error)?;
+                filesystem.set_extended_attribute(number, name, &value, now())?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Makes a node with a new name.
-pub(crate) fn create(place: &InodePlace, kind: NewKind<'_>, permissions: u16) -> Result<Arc<Inode>, Errno> {
+pub(crate) fn create(place: &InodePlace, kind: NewKind<'_>, mode: Mode) -> Result<Arc<Inode>, Errno> {
     let mount: &'static Mount = place.parent.mount;
     mount.check_writable()?;
     if place.found.is_some() {
         return Err(Errno::EEXIST);
     }
-    let node = inherited(&place.parent, kind, permissions);
+    place.parent.check(Wanted::CHANGE_NAMES)?;
+    let planned = Planned::new(&place.parent, kind, mode)?;
     let inode = mount.with(|filesystem| {
-        let number = filesystem.create(place.parent.number, &place.name, node, now())?;
+        let (directory, name) = (place.parent.number, &place.name);
+        let number = filesystem.create(directory, name, planned.node, now())?;
+        if let Err(error) = planned.set_lists(filesystem, number) {
+            // Without them it would be open to others than it should be.
+            let _ = match kind {
+                NewKind::Directory => filesystem.remove_directory(directory, name, now()),
+                _ => filesystem.unlink(directory, name, now()),
+            };
+            return Err(error);
+        }
         mount.inode_in(filesystem, number)
     })?;
     mount.remember(place.parent.number, &place.name, inode.number);
@@ -48,19 +100,17 @@ pub(crate) fn create(place: &InodePlace, kind: NewKind<'_>, permissions: u16) ->
 }
 
 /// Makes a file without a name. It can get one, unless it is exclusive (open(2), `O_TMPFILE` with `O_EXCL`).
-pub(crate) fn create_unnamed(
-    directory: &Inode,
-    permissions: u16,
-    is_exclusive: bool,
-) -> Result<Arc<Inode>, Errno> {
+pub(crate) fn create_unnamed(directory: &Inode, mode: Mode, is_exclusive: bool) -> Result<Arc<Inode>, Errno> {
     let mount: &'static Mount = directory.mount;
     mount.check_writable()?;
-    let node = inherited(directory, NewKind::File, permissions);
+    directory.check(Wanted::CHANGE_NAMES)?;
+    let planned = Planned::new(directory, NewKind::File, mode)?;
     let inode = mount.with(|filesystem| {
-        let number = filesystem.create_unnamed(directory.number, node, now())?;
-        let inode = mount.inode_in(filesystem, number)?;
+        let number = filesystem.create_unnamed(directory.number, planned.node, now())?;
+        let outcome = planned.set_lists(filesystem, number);
+        let inode = outcome.and_then(|()| mount.inode_in(filesystem, number));
         filesystem.close(number, now())?;
-        Ok(inode)
+        inode
     })?;
     inode.is_nameable.store(!is_exclusive, Ordering::Relaxed);
     mount.note_unlinked(&inode);
@@ -74,6 +124,11 @@ pub(crate) fn link(place: &InodePlace, inode: &Inode) -> Result<(), Errno> {
     if !core::ptr::eq(mount, inode.mount) {
         return Err(Errno::EXDEV);
     }
+    if let Some(who) = credentials::restricted() {
+        let is_regular = inode.kind() == FileKind::File;
+        inode.ask(&who, |object| access::check_hard_link(&who, object, is_regular))??;
+    }
+    place.parent.check(Wanted::CHANGE_NAMES)?;
     if inode.is_directory() {
         return Err(Errno::EPERM);
     }
@@ -96,6 +151,7 @@ pub(crate) fn remove(place: &InodePlace, is_directory: bool) -> Result<(), Errno
     let mount = place.parent.mount;
     mount.check_writable()?;
     let found = place.found.as_ref().ok_or(Errno::ENOENT)?;
+    place.parent.check_removal(found)?;
     mount.forget(place.parent.number, &place.name);
     mount.with(|filesystem| match is_directory {
         true => filesystem.remove_directory(place.parent.number, &place.name, now()),
@@ -113,6 +169,7 @@ pub(crate) fn remove(place: &InodePlace, is_directory: bool) -> Result<(), Errno
 pub(crate) fn rename(from: &InodePlace, to: &InodePlace, mode: RenameMode) -> Result<(), Errno> {
     let mount = from.parent.mount;
     mount.check_writable()?;
+    check_rename(from, to, mode)?;
     mount.with(|filesystem| {
         mount.forget(from.parent.number, &from.name);
         mount.forget(to.parent.number, &to.name);
@@ -126,6 +183,27 @@ pub(crate) fn rename(from: &InodePlace, to: &InodePlace, mode: RenameMode) -> Re
     }
     tell_of_rename(from, to, mode);
     Ok(())
+}
+
+/// Whether the running thread may do that: a directory that moves gets another `..`.
+fn check_rename(from: &InodePlace, to: &InodePlace, mode: RenameMode) -> Result<(), Errno> {
+    let moved = from.found.as_ref().ok_or(Errno::ENOENT)?;
+    match (&to.found, mode) {
+        (Some(_), RenameMode::NoReplace) => return Err(Errno::EEXIST),
+        (None, RenameMode::Exchange) => return Err(Errno::ENOENT),
+        _ => {}
+    }
+    from.parent.check_removal(moved)?;
+    match &to.found {
+        Some(replaced) => to.parent.check_removal(replaced)?,
+        None => to.parent.check(Wanted::CHANGE_NAMES)?,
+    }
+    if from.parent.number == to.parent.number {
+        return Ok(());
+    }
+    let other = to.found.as_ref().filter(|_| mode == RenameMode::Exchange);
+    let mut moving = [Some(moved), other].into_iter().flatten();
+    moving.try_for_each(|moved| if moved.is_directory() { moved.check(Wanted::WRITE) } else { Ok(()) })
 }
 
 fn tell_of_rename(from: &InodePlace, to: &InodePlace, mode: RenameMode) {

@@ -138,7 +138,7 @@ pub(crate) fn mount_all(
 }
 
 /// The first number without a device (major 0) that is a mount's.
-pub(crate) const FIRST_DEVICE_NUMBER: u64 = 8;
+pub(crate) const FIRST_DEVICE_NUMBER: u64 = 16;
 
 /// `st_dev` of a mount that is on no disk: the next number without a device.
 fn new_device_number() -> u64 {
@@ -234,6 +234,7 @@ fn mount(
         blocks: device.filter(|_| has_blocks).map(|device| device.volume),
         is_read_only: AtomicBool::new(is_read_only),
         is_mounted_read_only: is_read_only,
+        options: point.options,
         is_shared: filesystem.is_shared(),
         inodes: SpinLock::default(),
         names: SpinLock::default(),

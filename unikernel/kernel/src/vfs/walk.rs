@@ -1,15 +1,19 @@
 //! Paths within a mounted filesystem, and out of it again.
 
+use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use spin::Once;
 use unikernel_fs::{LastLink, MAX_NAME_BYTES, NodeId, next_name};
+use unikernel_vfs::access::{Credentials, Wanted};
 use unikernel_vfs::{Error, FileKind};
 
 use super::Mount;
 use super::file::{self, Opened};
 use super::inode::Inode;
 use crate::abi::Errno;
+use crate::task::credentials;
 
 /// Symbolic links followed on one path, as in Linux (`MAXSYMLINKS`).
 const MAX_LINKS: usize = 40;
@@ -41,6 +45,18 @@ impl InodePlace {
     }
 }
 
+/// Further directories of the tree in memory that are shown in a root on a disk, by their names.
+static SHOWN: Once<Vec<String>> = Once::new();
+
+/// Sets them, before the app starts.
+pub(crate) fn show(names: Vec<String>) {
+    SHOWN.call_once(|| names);
+}
+
+fn is_shown(name: &[u8]) -> bool {
+    SHOWN.get().is_some_and(|shown| shown.iter().any(|shown| shown.as_bytes() == name))
+}
+
 /// How far a walk goes within one filesystem.
 pub(crate) enum InodeWalk {
     /// To its end.
@@ -59,6 +75,8 @@ struct Walker {
     wants_directory: bool,
     /// A link at the end is followed, too.
     must_follow: bool,
+    /// Who walks, unless all may go everywhere.
+    who: Option<Arc<Credentials>>,
 }
 
 /// Where a part of a walk ends that follows no link.
@@ -76,7 +94,9 @@ pub(crate) fn walk(at: Arc<Inode>, at_path: &[u8], path: &[u8], last: LastLink) 
     // With room for all of it, if no link makes it longer.
     let mut own_path = Vec::with_capacity(at_path.len() + 1 + path.len());
     own_path.extend_from_slice(at_path);
-    let mut walker = Walker { mount: at.mount, at, path: own_path, links: 0, wants_directory, must_follow };
+    let who = credentials::restricted();
+    let mut walker =
+        Walker { mount: at.mount, at, path: own_path, links: 0, wants_directory, must_follow, who };
     let (mut target, mut rest);
     rest = path;
     loop {
@@ -106,9 +126,10 @@ fn extend(path: &mut Vec<u8>, name: &[u8]) {
 }
 
 impl Walker {
-    /// True for the name of a directory of the kernel's, in a root on a disk where it is shown.
+    /// True for the name of a directory in memory, in a root on a disk where it is shown.
     fn is_overlaid(&self, name: &[u8]) -> bool {
-        self.mount.covered == NodeId::ROOT && matches!(name, b"dev" | b"proc" | b"sys" | b"run")
+        self.mount.covered == NodeId::ROOT
+            && (matches!(name, b"dev" | b"proc" | b"sys" | b"run") || is_shown(name))
     }
 
     /// Walks a path up to a link that is to be followed.
@@ -117,6 +138,9 @@ impl Walker {
         while let Some(name) = next_name(&mut rest) {
             if !self.at.is_directory() {
                 return Err(Errno::ENOTDIR);
+            }
+            if let Some(who) = &self.who {
+                self.at.check_for(who, Wanted::EXECUTE)?;
             }
             if let Some(left) = self.leave(name, rest) {
                 return Ok(Step::End(left));

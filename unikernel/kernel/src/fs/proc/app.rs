@@ -8,6 +8,7 @@ use core::fmt::Write;
 use linux_raw_sys::general::RLIMIT_SIGPENDING;
 use unikernel_mm::PAGE_BYTES;
 use unikernel_sched::CoreSet;
+use unikernel_vfs::access::{Capabilities, Ids};
 
 use super::{NANOS_PER_TICK, line, machine};
 use crate::arch::cpu;
@@ -16,7 +17,7 @@ use crate::fs;
 use crate::kmem::room::{self, OutOfMemory};
 use crate::mem::space;
 use crate::sync::SpinLock;
-use crate::task::credentials::{self, CAPABILITIES, Capabilities, Ids};
+use crate::task::credentials::{self, Credentials};
 use crate::task::limits;
 use crate::task::process::{PROCESS_ID, process};
 use crate::task::signal::{DEFAULT, IGNORE, MAX_SIGNAL, SignalSet, set_of};
@@ -150,10 +151,11 @@ pub(super) fn status(thread: &Arc<Thread>) -> String {
     let state = if thread.runs() { "R (running)" } else { "S (sleeping)" };
     line!(text, "Name:\t{}\nUmask:\t{:04o}\nState:\t{state}", name_of(thread), fs::mask());
     line!(text, "Tgid:\t{PROCESS_ID}\nNgid:\t0\nPid:\t{}\nPPid:\t0\nTracerPid:\t0", thread.id);
-    let ids = |ids: Ids| format!("{}\t{}\t{}\t{}", ids.real, ids.effective, ids.saved, ids.effective);
-    let (user, group) = credentials::ids();
-    line!(text, "Uid:\t{}\nGid:\t{}\nFDSize:\t{}", ids(user), ids(group), table::span());
-    list_groups(&mut text);
+    let who = credentials::of(thread);
+    let ids = |ids: Ids, fs| format!("{}\t{}\t{}\t{fs}", ids.real, ids.effective, ids.saved);
+    let (user, group) = (ids(who.user, who.user_fs), ids(who.group, who.group_fs));
+    line!(text, "Uid:\t{user}\nGid:\t{group}\nFDSize:\t{}", table::span());
+    list_groups(&mut text, &who);
     line!(text, "VmSize:\t{:8} kB", kibibytes(usage.mapped_pages));
     line!(text, "VmLck:\t{:8} kB", kibibytes(usage.locked_pages));
     line!(text, "VmRSS:\t{:8} kB", kibibytes(usage.resident_pages));
@@ -166,9 +168,13 @@ pub(super) fn status(thread: &Arc<Thread>) -> String {
     line!(text, "SigQ:\t{}/{}", signal_queue::queued(), limits::soft(RLIMIT_SIGPENDING));
     line!(text, "SigPnd:\t{pending:016x}\nShdPnd:\t{:016x}", process().pending.set());
     line!(text, "SigBlk:\t{blocked:016x}\nSigIgn:\t{ignored:016x}\nSigCgt:\t{caught:016x}");
-    let Capabilities { effective, permitted, inheritable } = credentials::capabilities();
-    line!(text, "CapInh:\t{inheritable:016x}\nCapPrm:\t{permitted:016x}\nCapEff:\t{effective:016x}");
-    line!(text, "CapBnd:\t{CAPABILITIES:016x}\nCapAmb:\t{:016x}", 0);
+    let Capabilities { effective, permitted, inheritable, bounding, ambient } = who.capabilities;
+    let sets =
+        [("Inh", inheritable), ("Prm", permitted), ("Eff", effective), ("Bnd", bounding), ("Amb", ambient)];
+    for (name, set) in sets {
+        line!(text, "Cap{name}:\t{:016x}", set.bits());
+    }
+    line!(text, "NoNewPrivs:\t{}", u8::from(thread.settings.lock().has_no_new_privileges));
     let seccomp = thread.confinement.lock().seccomp.clone();
     line!(text, "Seccomp:\t{}\nSeccomp_filters:\t{}", seccomp.mode(), seccomp.filters());
     let allowed = CoreSet::first(cpu::online());
@@ -177,9 +183,8 @@ pub(super) fn status(thread: &Arc<Thread>) -> String {
 }
 
 /// Appends the line with the groups that the app is in.
-fn list_groups(text: &mut String) {
-    let groups = credentials::groups();
-    let groups = groups.as_deref().map_or(&[][..], |groups| groups.as_slice());
+fn list_groups(text: &mut String, who: &Credentials) {
+    let groups: &[u32] = &who.groups;
     text.push_str("Groups:\t");
     // There may be tens of thousands. Without memory for them the line stays empty.
     if text.try_reserve(groups.len() * GROUP_BYTES + 2).is_ok() {

@@ -22,6 +22,8 @@ use core::ops::RangeInclusive;
 use core::str;
 use core::sync::atomic::{AtomicI32, Ordering};
 
+use unikernel_vfs::access;
+
 use super::{device, generation, metrics, mounts, registry};
 use crate::abi::{self, Errno};
 use crate::event::inotify;
@@ -30,7 +32,7 @@ use crate::file::notify;
 use crate::ipc::{message_queue, pipe};
 use crate::mem::space;
 use crate::process::host_name;
-use crate::task::credentials::{self, CAPABILITY_COUNT};
+use crate::task::credentials;
 use crate::task::limits;
 use crate::task::process::{PROCESS_ID, process};
 use crate::task::thread::{Thread, ThreadId};
@@ -141,11 +143,14 @@ pub(crate) const THREAD_TEXTS: &[ThreadFile] = &[
 pub(crate) const WRITABLE: &[(&str, Text)] =
     &[("/proc/1/comm", Text::Name(PROCESS_ID)), ("/proc/1/oom_score_adj", Text::Number(&OOM_SCORE))];
 
+/// What nobody else is to read.
+pub(crate) const ENVIRONMENT: &str = "/proc/1/environ";
+
 /// All other texts, and what makes them.
 const TEXTS: &[Entry] = &[
     ("/proc/unikernel/metrics", metrics::render),
     ("/proc/1/cmdline", app::arguments),
-    ("/proc/1/environ", app::environment),
+    (ENVIRONMENT, app::environment),
     ("/proc/1/oom_score", || "0\n".into()),
     ("/proc/1/stat", app::stat),
     ("/proc/1/statm", app::statm),
@@ -163,7 +168,7 @@ const TEXTS: &[Entry] = &[
     ("/proc/swaps", || "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n".into()),
     ("/proc/version", || format!("Linux version {} {}\n", abi::RELEASE, abi::VERSION)),
     ("/proc/sys/fs/pipe-max-size", || format!("{}\n", pipe::CAPACITY_BYTES)),
-    ("/proc/sys/kernel/cap_last_cap", || format!("{}\n", CAPABILITY_COUNT - 1)),
+    ("/proc/sys/kernel/cap_last_cap", || format!("{}\n", access::CAPABILITY_COUNT - 1)),
     ("/proc/sys/kernel/domainname", || "(none)\n".into()),
     ("/proc/sys/kernel/ngroups_max", || format!("{}\n", credentials::MAX_GROUPS)),
     ("/proc/sys/kernel/version", || format!("{}\n", abi::VERSION)),
@@ -181,6 +186,12 @@ const TEXTS: &[Entry] = &[
     ("/proc/sys/fs/mqueue/msgsize_default", || format!("{}\n", message_queue::DEFAULT_MESSAGE_BYTES)),
     ("/proc/sys/fs/mqueue/msgsize_max", || format!("{}\n", message_queue::DEFAULT_MESSAGE_BYTES)),
     ("/proc/sys/fs/mqueue/queues_max", || format!("{}\n", message_queue::MAX_QUEUES)),
+    // As Linux begins; links are protected, which distributions add (proc_sys_fs(5)).
+    ("/proc/sys/fs/protected_fifos", || "0\n".into()),
+    ("/proc/sys/fs/protected_hardlinks", || "1\n".into()),
+    ("/proc/sys/fs/protected_regular", || "0\n".into()),
+    ("/proc/sys/fs/protected_symlinks", || "0\n".into()),
+    ("/proc/sys/fs/suid_dumpable", || "0\n".into()),
     ("/proc/sys/fs/nr_open", || format!("{}\n", limits::MAX_OPEN_FILES)),
     ("/proc/sys/kernel/pid_max", || format!("{}\n", crate::task::process::MAX_THREADS)),
     ("/proc/sys/kernel/random/entropy_avail", || "256\n".into()),

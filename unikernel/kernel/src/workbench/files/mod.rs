@@ -9,6 +9,7 @@ mod locks_tests;
 mod memfd_tests;
 mod names_tests;
 mod open_tests;
+mod permissions_tests;
 mod policy_tests;
 mod proc_tests;
 mod system_texts_tests;

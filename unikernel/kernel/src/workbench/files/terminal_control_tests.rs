@@ -135,6 +135,7 @@ fn exclusive_terminal_is_for_root() {
         assert_eq!((get(slave, TIOCGEXCL), sys!(ioctl, slave, TIOCEXCL, 0)), (Ok(0), Ok(0)));
         assert_eq!(get(slave, TIOCGEXCL), Ok(1));
         assert!(sys!(open, &*path, O_RDWR | O_NOCTTY, 0).is_ok());
+        sys!(chmod, &*path, 0o666).unwrap();
         sys!(setresuid, 1000, 1000, 1000).unwrap();
         assert_eq!(sys!(open, &*path, O_RDWR | O_NOCTTY, 0), Err(EBUSY));
         assert_eq!(sys!(ioctl, slave, TIOCNXCL, 0), Ok(0));

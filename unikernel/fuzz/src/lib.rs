@@ -51,6 +51,7 @@ pub const TARGETS: &[Target] = &[
     // From a disk.
     target("ext4", 256, disk::ext4::run),
     target("fat", 256, disk::fat::run),
+    target("access", 512, disk::access::run),
     target("partition", 1024, disk::partition::run),
     target("seed", 512, disk::seed::run),
     // From a device.

@@ -9,6 +9,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 
 use crate::boot_tests::{hello, run};
+use crate::disk::{self, Disk};
 use crate::machine::{Kind, Machine};
 use crate::pack_tests::pack;
 use crate::program_tests::{
@@ -31,6 +32,7 @@ pub(crate) fn all() -> Vec<NamedTest> {
         tests.push((format!("exec_state_{}", form.name), Box::new(move || state(form))));
         tests.push((format!("exec_attacks_{}", form.name), Box::new(move || attacks(form))));
     }
+    tests.push(("exec_privileges".into(), Box::new(privileges)));
     tests.push(("exec_of_script".into(), Box::new(of_script)));
     tests.push(("exec_of_image".into(), Box::new(of_image)));
     tests
@@ -70,6 +72,47 @@ fn state(form: Form) -> Result<()> {
         machine.memory_mib = 64;
         let console = succeeds(&machine)?;
         ensure!(console.contains("replaced 40 times"), "{console}");
+    }
+    Ok(())
+}
+
+/// What a program gets that is executed, from whom executes it, from its file's owner, mode and capabilities: as on Linux, where this
+/// runs as root in a folder of its own.
+fn privileges() -> Result<()> {
+    let form = FORMS[1];
+    let program = compiled(form, "privileges", "privileges")?;
+    for way in ["all", "no-new-privileges", "no-new-privileges-root", "bounded", "no-root"] {
+        let folder = project::work_dir("programs")?.join("privileges-folder");
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(&folder)?;
+        fs::copy(&program, folder.join("program"))?;
+        fs::write(folder.join("on-a-disk"), "")?;
+        let path = folder.with_extension("img");
+        disk::make(&path, Some(&folder), "64M", &[])?;
+        let on_linux = Command::new(&program).args(["first", way]).current_dir(&folder).output()?;
+        let told = String::from_utf8_lossy(&on_linux.stdout).into_owned();
+        fs::remove_dir_all(&folder)?;
+        let error = String::from_utf8_lossy(&on_linux.stderr);
+        ensure!(told.contains("all said") || told.contains("no way back"), "{way} on Linux: {told}{error}");
+        let append = format!("mount=/data:blk0 cwd=/data init=/data/program -- first {way}");
+        let mut machine = hello(Kind::Microvm, &append)?;
+        machine.disks.push(Disk::new(&path));
+        let console = run(&machine)?.console;
+        let answers = |text: &str| -> Vec<String> {
+            text.lines().map(str::trim_end).filter(|line| line.starts_with("| ")).map(str::to_owned).collect()
+        };
+        let (linux, booted) = (answers(&told), answers(&console));
+        ensure!(
+            linux.len() == booted.len(),
+            "{way}: {} answers, {} on Linux: {console}",
+            booted.len(),
+            linux.len()
+        );
+        let pairs = linux.iter().zip(&booted).filter(|(linux, booted)| linux != booted);
+        let different: Vec<String> =
+            pairs.map(|(linux, booted)| format!("\n  linux:  {linux}\n  booted: {booted}")).collect();
+        ensure!(different.is_empty(), "{way}: {} answers differ:{}", different.len(), different.concat());
+        fs::remove_file(path)?;
     }
     Ok(())
 }

@@ -5,7 +5,8 @@
 //! instruction is an error here.
 //!
 //! - [`segment`]: which pages of memory show which bytes of the file; [`script`]: the first line of what is no ELF file;
-//! - [`relocations`]: what a program changes that moves itself.
+//! - [`relocations`]: what a program changes that moves itself;
+//! - [`object`]: modules, which are linked where they are loaded.
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -14,6 +15,7 @@ extern crate alloc;
 
 mod error;
 mod fields;
+pub mod object;
 pub mod relocations;
 pub mod script;
 pub mod segment;

@@ -13,6 +13,8 @@
 
 #![forbid(unsafe_code)]
 
+extern crate alloc;
+
 mod app;
 mod boot;
 #[cfg(feature = "libfuzzer")]
@@ -64,6 +66,7 @@ pub const TARGETS: &[Target] = &[
     target("multiboot2", 512, boot::multiboot2::run),
     target("cpio", 1024, boot::cpio::run),
     target("elf", 512, boot::elf::run),
+    target("object", 256, boot::object::run),
     target("relocations", 256, boot::relocations::run),
     target("symbols", 512, boot::symbols::run),
     // From a person.

@@ -4,5 +4,6 @@ pub(crate) mod cpio;
 pub(crate) mod elf;
 pub(crate) mod firmware;
 pub(crate) mod multiboot2;
+pub(crate) mod object;
 pub(crate) mod relocations;
 pub(crate) mod symbols;

@@ -7,6 +7,7 @@ use std::{fs, io};
 const ALLOWED: &[(&str, &str)] = &[
     ("unikernel", "the stubs of system calls in ring 3"),
     ("unikernel/hal", "the machine"),
+    ("unikernel/module", "the border between modules and the kernel"),
     ("unikernel/fuzz/src/bin", "libFuzzer's entry is a C function"),
     ("apps/guest-tests", "programs that do what the kernel has to survive"),
     ("apps/micro", "times system calls without a library in between"),

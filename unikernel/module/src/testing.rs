@@ -1,0 +1,4 @@
+//! What the kernel would do, for tests of this crate.
+
+#[unsafe(no_mangle)]
+extern "C" fn uk_relax() {}

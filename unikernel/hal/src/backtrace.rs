@@ -48,14 +48,25 @@ pub fn stack_word(address: u64) -> Option<u64> {
     Some(unsafe { (address as *const u64).read_volatile() })
 }
 
-/// Bytes of the kernel's code; `None` if they are not all that.
+/// Bytes of the kernel's code, or of a module's; `None` if they are not all that.
 ///
 /// It cannot be misused: the address is checked.
 pub fn code<const N: usize>(address: u64) -> Option<[u8; N]> {
     let end = address.checked_add(N as u64)?;
-    if address < layout::kernel_text_start() || end > layout::kernel_text_end() {
+    let is_kernel = address >= layout::kernel_text_start() && end <= layout::kernel_text_end();
+    let is_known = is_kernel || is_module_code(address) && is_module_code(end.saturating_sub(1));
+    if !is_known {
         return None;
     }
-    // SAFETY: the bytes lie in the kernel's code, which is mapped and never written.
+    // SAFETY: the bytes lie in the kernel's code, which is mapped and never written, or in a module's: whoever reads a stack that leads there is in
+    // it, or stops the machine, so it stays.
     Some(unsafe { (address as *const [u8; N]).read() })
+}
+
+/// True for an address in code of the kernel's half beside the kernel itself.
+fn is_module_code(address: u64) -> bool {
+    use x86_64::structures::paging::PageTableFlags as Flags;
+    let mapping = VirtAddr::try_new(address).ok().filter(|_| address >= layout::KERNEL_OFFSET);
+    let flags = mapping.and_then(page_table::lookup).map(|mapping| mapping.flags);
+    flags.is_some_and(|flags| flags.contains(Flags::PRESENT) && !flags.contains(Flags::NO_EXECUTE))
 }

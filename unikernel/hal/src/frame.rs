@@ -58,6 +58,14 @@ impl Frame {
         Ok(())
     }
 
+    /// Gives it to the kernel's half of the page table, where none is mapped. Whoever takes the entry out has the frame then.
+    #[cfg(target_os = "none")]
+    pub(crate) fn map_for_kernel(self, virt: VirtAddr, flags: Flags) -> Result<(), OutOfFrames> {
+        page_table::map(virt, self.0, flags)?;
+        core::mem::forget(self);
+        Ok(())
+    }
+
     /// Takes its number, for the host to use it. `Err` if it is beyond what a number can name.
     ///
     /// # Errors

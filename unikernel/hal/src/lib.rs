@@ -4,7 +4,7 @@
 //! - [`arch`]: the processor; [`platform`]: clocks, interrupts, ACPI, console, randomness;
 //! - [`boot_info`]: what the loader tells; [`kmem`]: frames, page tables, heap; [`sync`]: spin locks; [`thread`]: stacks, and the switch between them;
 //! - [`registers`] and [`dma`]: what drivers need; [`loaded`]: the program in the image; [`backtrace`]: what a panic reads;
-//! - [`frame`]: frames and who owns them; [`user`]: the app's memory.
+//! - [`frame`]: frames and who owns them; [`user`]: the app's memory; [`module`]: code that is loaded into the kernel.
 
 #![no_std]
 
@@ -20,6 +20,7 @@ mod entry_points;
 pub mod frame;
 pub mod kmem;
 pub mod loaded;
+pub mod module;
 pub mod registers;
 #[cfg(not(target_os = "none"))]
 pub mod sim;

@@ -151,9 +151,16 @@ pub struct Function {
 
 /// Finds all devices: those on bus 0 and other roots' buses, and behind bridges that the firmware gave a number.
 pub fn scan() -> Vec<Function> {
-    let mut found = Vec::new();
     if let Some(access) = ACCESS.call_once(Access::find) {
         set_up(access);
+    }
+    find_all()
+}
+
+/// The same once more: what is there has been set up.
+pub(crate) fn find_all() -> Vec<Function> {
+    let mut found = Vec::new();
+    if let Some(access) = ACCESS.get().and_then(Option::as_ref) {
         let mut buses = alloc::vec![0];
         for &root in &acpi::machine().pci_roots {
             if !buses.contains(&root) {
@@ -232,6 +239,46 @@ impl Function {
     pub fn read_config(&self, offset: u16) -> u32 {
         // SAFETY: only drivers read, and only capabilities, which have no side effects.
         unsafe { ConfigRegionAccess::read(self.access, self.address(), offset) }
+    }
+
+    /// Reads `len` bytes (1, 2 or 4) of configuration space at a multiple of as many.
+    pub(crate) fn read_config_part(&self, offset: u16, len: u32) -> u32 {
+        let word = self.read_config(offset & !3);
+        let shown = word >> (8 * u32::from(offset & 3));
+        if len == 4 { word } else { shown & ((1 << (8 * len)) - 1) }
+    }
+
+    /// Writes as many: the width is the access's own, as there are devices that heed no other.
+    ///
+    /// # Safety
+    ///
+    /// The value is right for the device: it may be told to answer where RAM is, or to use memory on its own.
+    pub(crate) unsafe fn write_config_part(&self, offset: u16, len: u32, value: u32) {
+        let address = self.address();
+        match self.access {
+            Access::Ports(turn) => {
+                let _turn = turn.lock();
+                ports().0.write(port_address(address, offset));
+                let port = DATA_PORT + (offset & 3);
+                match len {
+                    // SAFETY: by the caller; see `Access::bus` on what configuration space can do.
+                    1 => unsafe { IoPort::<u8>::new(port) }.write(value as u8),
+                    // SAFETY: as above.
+                    2 => unsafe { IoPort::<u16>::new(port) }.write(value as u16),
+                    // SAFETY: as above.
+                    _ => unsafe { IoPort::<u32>::new(port) }.write(value),
+                }
+            }
+            Access::Memory(..) => {
+                let Some(bus) = self.access.bus(address.bus()) else { return };
+                let at = memory_offset(address, offset) + usize::from(offset & 3);
+                match len {
+                    1 => bus.write(at, value as u8),
+                    2 => bus.write(at, value as u16),
+                    _ => bus.write(at, value),
+                }
+            }
+        }
     }
 
     /// The memory address `offset` bytes into what a BAR shows; `None` for ports, for what the firmware left unset, and

@@ -10,7 +10,7 @@
 //!   [`heap`]: the allocator of such a program, where kernel and host live side by side;
 //! - [`bus`]: registers in memory and the devices behind them; [`virtio`]: a virtio device on PCI; [`disk`]: one that keeps blocks;
 //!   [`card`]: one that sends and receives frames; [`plain`]: one whose other side is the test;
-//! - [`arch`], [`platform`], [`image`], [`kernel_map`], [`symbols`]: what the kernel sees.
+//! - [`arch`], [`platform`], [`image`], [`kernel_map`], `module_map`, [`symbols`]: what the kernel sees.
 
 pub mod app;
 pub mod arch;
@@ -24,6 +24,7 @@ pub mod image;
 pub mod kernel_map;
 pub mod machine;
 pub mod memory;
+pub(crate) mod module_map;
 pub mod plain;
 pub mod platform;
 pub mod stack;

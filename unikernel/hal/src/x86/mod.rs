@@ -3,6 +3,7 @@
 pub mod arch;
 pub(crate) mod image;
 pub mod kernel_map;
+pub(crate) mod module_map;
 pub mod platform;
 pub(crate) mod relocate;
 pub mod symbols;

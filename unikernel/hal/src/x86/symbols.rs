@@ -47,6 +47,10 @@ pub fn forget_app() {
 /// The function around `address`, if the image has a table and the address lies in code.
 pub fn find(address: u64) -> Option<Symbol<'static>> {
     if address >= USER_END {
+        // Modules are beside it.
+        if !(layout::kernel_start()..layout::kernel_bss_end()).contains(&address) {
+            return None;
+        }
         let distance = layout::kernel_distance();
         let linked = Some(address.wrapping_sub(distance)).filter(|&linked| linked >= KERNEL_OFFSET)?;
         let symbol = table()?.find(linked)?;

@@ -70,6 +70,8 @@ counters! {
     filtered_other,
     /// Dropped by the packet filter: fragments.
     filtered_fragments,
+    /// Dropped by a module that sees frames before the packet filter.
+    dropped_by_observer,
     /// Addresses given up because another station has them.
     duplicate_addresses,
     /// Answered with a reset: a segment for no connection and no listener.

@@ -25,6 +25,7 @@ use crate::isn::Numbers;
 use crate::key::Seed;
 use crate::listener::Listeners;
 use crate::neighbor::Neighbors;
+use crate::observer::Observer;
 use crate::phy::{Capabilities, Loopback, ip_capabilities, loopback_capabilities};
 use crate::reassembly::Reassembly;
 use crate::route::Addresses;
@@ -104,6 +105,9 @@ pub struct Stack {
     pub(crate) checksums: ChecksumCapabilities,
     pub(crate) ip_mtu: usize,
     pub(crate) addresses: Addresses,
+
+    /// Who sees frames that come in.
+    pub(crate) observer: Option<Observer>,
 
     // Where packets go in and out.
     pub(crate) interfaces: Interfaces,
@@ -223,6 +227,7 @@ impl Stack {
             handovers: Vec::new(),
             is_from_sibling: false,
             counters: Counters::default(),
+            observer: None,
             random,
             config,
         };
@@ -237,7 +242,10 @@ impl Stack {
         let mut received = 0;
         while received < RX_BATCH {
             let Some((rx, tx)) = device.receive(now) else { break };
-            rx.consume(|frame| self.frame_from_nic(frame, tx));
+            rx.consume(|frame| match self.observer {
+                None => self.frame_from_nic(frame, tx),
+                Some(observer) => self.observed_from_nic(observer, frame, tx),
+            });
             received += 1;
         }
         let looped = self.loopback_in();

@@ -52,6 +52,8 @@ const KEYS: &[&str] = &[
     "allow-calls",
     "allow-paths",
     "allow-net",
+    "module",
+    "modules",
     system::KASLR,
     offloads::KEY,
     mmio::KEY,

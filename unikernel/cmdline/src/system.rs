@@ -1,7 +1,7 @@
 //! The words about the machine as a whole and its services.
 //!
 //! ```text
-//! hostname=web-1 forward=6379,11211 ntp=10.0.0.1,[2001:db8::1]:1123 syslog=10.0.0.2 config=nocloud wx=on kaslr=off
+//! hostname=web-1 forward=6379,11211 ntp=10.0.0.1,[2001:db8::1]:1123 syslog=10.0.0.2 config=nocloud wx=on kaslr=off module="hello who=you" modules=open
 //! ```
 
 use alloc::borrow::ToOwned;
@@ -13,8 +13,8 @@ use crate::error::ParseError;
 use crate::options::is_on;
 
 /// Every key about the machine.
-pub(crate) const KEYS: [&str; 8] =
-    ["hostname", "loopback", "forward", "ntp", "syslog", "config", "wx", KASLR];
+pub(crate) const KEYS: [&str; 10] =
+    ["hostname", "loopback", "forward", "ntp", "syslog", "config", "wx", KASLR, "module", "modules"];
 /// Whether the kernel moves to a random place ([`crate::moves_kernel`]).
 pub(crate) const KASLR: &str = "kaslr";
 /// The longest host name (Linux: `__NEW_UTS_LEN`), and the longest part of one between dots (RFC 1035, section 2.3.4).
@@ -70,6 +70,10 @@ pub struct SystemOptions {
     pub config: ConfigSource,
     /// `wx=on`: the app may have memory that is writable and executable at once.
     pub has_writable_code: bool,
+    /// `module=`: modules that are loaded, each with its parameters.
+    pub modules: Vec<String>,
+    /// `modules=open`: the app may load and unload modules, too.
+    pub opens_modules: bool,
     /// Not `kaslr=off`: the kernel runs at another place with each boot.
     pub moves_kernel: bool,
 }
@@ -84,6 +88,8 @@ impl Default for SystemOptions {
             syslog: None,
             config: ConfigSource::default(),
             has_writable_code: false,
+            modules: Vec::new(),
+            opens_modules: false,
             moves_kernel: true,
         }
     }
@@ -112,6 +118,17 @@ impl SystemOptions {
                 let source = source(value);
                 self.config = source.ok_or_else(|| bad(key, value, "`nocloud`, `mmds`, `ec2` or `none`"))?;
             }
+            "module" if is_module(value) => self.modules.push(value.to_owned()),
+            "module" => {
+                return Err(bad(key, value, "a name or path, and parameters: `module=\"hello who=you\"`"));
+            }
+            "modules" => {
+                self.opens_modules = match value {
+                    "open" => true,
+                    "sealed" => false,
+                    _ => return Err(bad(key, value, "`open` or `sealed`")),
+                }
+            }
             "wx" => self.has_writable_code = is_on(key, value)?,
             KASLR => self.moves_kernel = is_on(key, value)?,
             _ => {
@@ -139,6 +156,11 @@ impl SystemOptions {
         }
         Ok(())
     }
+}
+
+/// True for what begins with a name or a path.
+fn is_module(value: &str) -> bool {
+    !value.is_empty() && !value.starts_with(|first: char| first.is_ascii_whitespace() || first == '=')
 }
 
 fn source(text: &str) -> Option<ConfigSource> {

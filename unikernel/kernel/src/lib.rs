@@ -10,7 +10,7 @@
 //! - [`net`], [`fs`], [`vfs`], [`file`]: what descriptors lead to;
 //! - [`policy`]: what the app may do;
 //! - [`ops`]: what is done with open files, sockets and paths, by system calls and rings alike;
-//! - [`exec`]: how a program starts; [`service`]: what the machine does beside running the app;
+//! - [`exec`]: how a program starts; [`service`]: what the machine does beside running the app; [`modules`]: code that is loaded later;
 //! - [`uring`]: calls that are handed over in shared memory;
 //! - [`syscall`]: the table of calls; [`debug`]: reports and traces; `entry`: the way in from ring 3, and back.
 //!
@@ -37,6 +37,7 @@ mod file;
 mod fs;
 mod ipc;
 mod mem;
+mod modules;
 mod net;
 mod ops;
 mod policy;
@@ -148,6 +149,7 @@ fn kernel_main(info: Result<BootInfo, NoStartInfo>) -> ! {
     net::spread_interrupts();
     mount_disks(&options);
     service::start(&options, balloon);
+    modules::boot::start(&options);
     start_when_told(&command_line, &options, told);
     platform::power::enable_power_button(service::shutdown::power_button);
     log::debug!("up after {} µs", platform::time::now_ns() / 1000);

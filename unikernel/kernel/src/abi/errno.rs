@@ -39,7 +39,7 @@ errnos! {
     ESOCKTNOSUPPORT EOPNOTSUPP EPFNOSUPPORT EAFNOSUPPORT EADDRINUSE EADDRNOTAVAIL ENETDOWN
     ENETUNREACH ENETRESET ECONNABORTED ECONNRESET ENOBUFS EISCONN ENOTCONN ESHUTDOWN ETIMEDOUT
     ECONNREFUSED EHOSTDOWN EHOSTUNREACH EALREADY EINPROGRESS ESTALE EDQUOT ECANCELED EPROTO
-    ENODATA EBADMSG ENOMSG ETIME EBADFD ELIBBAD
+    ENODATA EBADMSG ENOMSG ETIME EBADFD ELIBBAD EKEYREJECTED
 }
 
 impl Errno {
@@ -63,6 +63,12 @@ impl Errno {
     /// The value for `rax`: the negated number.
     pub(crate) const fn to_rax(self) -> u64 {
         (self.0 as i64).wrapping_neg() as u64
+    }
+
+    /// What a module has answered; `EINVAL` for what is no error number, or none that may reach the app.
+    pub(crate) const fn of_module(number: i32) -> Self {
+        const MOST: i32 = 133;
+        if number > 0 && number <= MOST { Self(number as u16) } else { Self::EINVAL }
     }
 
     /// The positive number, as `SO_ERROR` reports it.

@@ -9,6 +9,7 @@ use crate::arch::trap::TrapFrame;
 use crate::kmem::layout::USER_END;
 use crate::kmem::symbols;
 use crate::mem::user::UserPtr;
+use crate::modules;
 
 /// Innermost frames that are written.
 const FIRST_FRAMES: usize = 32;
@@ -52,12 +53,21 @@ fn write_frame(out: &mut impl Write, index: usize, address: u64) -> Result {
         Some(symbol) => {
             writeln!(out, "  {index:2}: {address:#014x} {}+{:#x}", symbol.name, address - symbol.start)
         }
-        None => writeln!(out, "  {index:2}: {address:#014x}"),
+        None => {
+            let in_module = modules::find_symbol(looked_up, |module, function| match function {
+                Some((start, name)) => {
+                    writeln!(out, "  {index:2}: {address:#014x} {}+{:#x} [{module}]", name, address - start)
+                }
+                None => writeln!(out, "  {index:2}: {address:#014x} [{module}]"),
+            });
+            in_module.unwrap_or_else(|| writeln!(out, "  {index:2}: {address:#014x}"))
+        }
     }
 }
 
 pub(super) fn function_start(address: u64) -> Option<u64> {
-    symbols::find(address).map(|symbol| symbol.start)
+    let found = symbols::find(address).map(|symbol| symbol.start);
+    found.or_else(|| modules::function_start(address))
 }
 
 struct App;

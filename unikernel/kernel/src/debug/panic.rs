@@ -10,6 +10,7 @@ use unikernel_report::stack::{Frame, View};
 use super::{FAULT_FRAME, write_registers};
 use crate::arch::trap::TrapFrame;
 use crate::kmem::layout;
+use crate::modules;
 use crate::platform::{console, interrupts, power};
 
 /// Exit code of a kernel panic, as Rust programs have it.
@@ -39,6 +40,7 @@ fn panic(info: &PanicInfo<'_>) -> ! {
             let _ = writeln!(out, "  at {location}");
         }
         let _ = write_offset(&mut out);
+        let _ = write_module(&mut out);
         let _ = match FAULT_FRAME.get() {
             Some(frame) => {
                 let _ = write_registers(&mut out, frame);
@@ -61,6 +63,13 @@ fn write_offset(out: &mut impl Write) -> core::fmt::Result {
             writeln!(out, "Kernel Offset: {distance:#x} from {linked:#x}")
         }
     }
+}
+
+/// In whose code the processor was, if a module's.
+fn write_module(out: &mut impl Write) -> core::fmt::Result {
+    let address = FAULT_FRAME.get().map_or(0, |frame| frame.rip);
+    let told = modules::find_symbol(address, |module, _| writeln!(out, "in module {module}"));
+    told.unwrap_or(Ok(()))
 }
 
 /// Writes the kernel's stack from a fault's registers.

@@ -99,10 +99,12 @@ impl<'a> Spot<'a> {
             Self::Memory { tree, found: Some(id), .. } => match tree.node(*id) {
                 Node::Directory(_) => FileAccess::MAKE_DIR,
                 Node::Symlink(_) => FileAccess::MAKE_SYM,
-                Node::Special(Special::Device(_)) => FileAccess::MAKE_CHAR,
+                Node::Special(Special::Device(_) | Special::Driver(_)) => FileAccess::MAKE_CHAR,
                 Node::Special(Special::Socket(_)) => FileAccess::MAKE_SOCK,
                 Node::Special(Special::Fifo(_)) => FileAccess::MAKE_FIFO,
-                Node::File(_) | Node::Special(Special::Text(_) | Special::Image) => FileAccess::MAKE_REG,
+                Node::File(_) | Node::Special(Special::Text(_) | Special::Attribute(_) | Special::Image) => {
+                    FileAccess::MAKE_REG
+                }
             },
             Self::Disk { found: Some(inode), .. } => match inode.kind() {
                 FileKind::Directory => FileAccess::MAKE_DIR,

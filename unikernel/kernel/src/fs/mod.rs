@@ -9,11 +9,12 @@
 //! - [`resolve`]: walks that may not lead everywhere;
 //! - [`watched`]: what `file::notify` is told of files with a name;
 //! - [`image`]: the app's program as a file; [`device`]: `/dev`; [`proc`]: `/proc`, texts made when they are opened; [`metrics`]: the
-//!   kernel's counters among them; [`generation`]: whether the machine goes on from a saved state; [`listing`]: its directories and links that change by themselves.
+//!   kernel's counters among them; [`attribute`]: texts and devices that come and go; [`generation`]: whether the machine goes on from a saved state; [`listing`]: its directories and links that change by themselves.
 //!
 //! The tree itself, and walking it, is `unikernel_fs`. Its lock is held for a step at a time, never
 //! while the app's memory is touched.
 
+pub(crate) mod attribute;
 pub(crate) mod confine;
 mod defaults;
 pub(crate) mod device;
@@ -70,8 +71,12 @@ use permission::Searcher;
 pub(crate) enum Special {
     /// A device.
     Device(Device),
+    /// A device that somebody drives who may go.
+    Driver(Arc<dyn attribute::Driver>),
     /// A text of the kernel's.
     Text(proc::Text),
+    /// A text of somebody who may go.
+    Attribute(Arc<dyn attribute::Attribute>),
     /// The app's own program.
     Image,
     /// A named pipe.
@@ -190,6 +195,11 @@ pub(crate) fn create_slave(name: &[u8], device: Device, permissions: u16) -> Res
 
 /// Takes that node's name away, if the app has not done that, or given it to something else.
 pub(crate) fn remove_slave(node: &Handle) {
+    remove_name(node);
+}
+
+/// Takes the name away by which a node was found or made, if it still has it.
+fn remove_name(node: &Handle) {
     let Some((directory, name)) = &node.place else { return };
     let mut tree = tree();
     let is_there = tree.lookup(*directory, name, LastLink::Keep) == Ok(node.id);

@@ -7,6 +7,7 @@ use core::any::Any;
 use linux_raw_sys::general::*;
 use unikernel_fs::{Node, NodeId};
 
+use super::attribute;
 use super::device::{self, DeviceFile};
 use super::generation;
 use super::memory_file::MemoryFile;
@@ -30,8 +31,9 @@ pub(crate) fn metadata_in(tree: &FileTree, id: NodeId) -> Metadata {
         Node::Symlink(target) => (S_IFLNK, target.len() as u64, 0, 0),
         Node::Special(Special::Device(device)) => (S_IFCHR, 0, 0, device.number()),
         Node::Special(Special::Image) => (S_IFREG, image::size(), image::size(), 0),
+        Node::Special(Special::Driver(driver)) => (S_IFCHR, 0, 0, driver.number()),
         // As in Linux's `/proc`: the size shows when it is read.
-        Node::Special(Special::Text(_)) => (S_IFREG, 0, 0, 0),
+        Node::Special(Special::Text(_) | Special::Attribute(_)) => (S_IFREG, 0, 0, 0),
         Node::Special(Special::Socket(_)) => (S_IFSOCK, 0, 0, 0),
         Node::Special(Special::Fifo(_)) => (S_IFIFO, 0, 0, 0),
     };
@@ -68,10 +70,10 @@ pub(crate) fn entry_type(tree: &FileTree, id: NodeId) -> u8 {
     let entry_type = match tree.node(id) {
         Node::Directory(_) => DT_DIR,
         Node::Symlink(_) => DT_LNK,
-        Node::Special(Special::Device(_)) => DT_CHR,
+        Node::Special(Special::Device(_) | Special::Driver(_)) => DT_CHR,
         Node::Special(Special::Socket(_)) => DT_SOCK,
         Node::Special(Special::Fifo(_)) => DT_FIFO,
-        Node::File(_) | Node::Special(Special::Text(_) | Special::Image) => DT_REG,
+        Node::File(_) | Node::Special(Special::Text(_) | Special::Attribute(_) | Special::Image) => DT_REG,
     };
     entry_type as u8
 }
@@ -83,8 +85,8 @@ enum Inside {
     Special(Special),
 }
 
-/// A node as a file; `ENOMEM` if its content is made at this moment and does not fit.
-pub(crate) fn open(handle: Handle) -> Result<Arc<dyn File>, Errno> {
+/// A node as a file, with flags of open(2) that drivers may look at; `ENOMEM` if its content is made at this moment and does not fit.
+pub(crate) fn open(handle: Handle, flags: u32) -> Result<Arc<dyn File>, Errno> {
     let inside = match tree().node(handle.id) {
         Node::Directory(_) | Node::Symlink(_) => Inside::NameOnly,
         Node::File(content) => Inside::File(Arc::clone(content)),
@@ -98,6 +100,8 @@ pub(crate) fn open(handle: Handle) -> Result<Arc<dyn File>, Errno> {
         Inside::Special(Special::Image) => {
             Arc::new(FileNode(Arc::new(Named { handle, content: image::open()? })))
         }
+        Inside::Special(Special::Driver(driver)) => driver.open(handle, flags)?,
+        Inside::Special(Special::Attribute(attribute)) => attribute::open(handle, attribute),
         Inside::Special(Special::Text(proc::Text::Generation)) => generation::open(handle),
         Inside::Special(Special::Text(text)) => Arc::new(Text { handle, text, content: SpinLock::new(None) }),
         Inside::Special(Special::Device(

@@ -371,6 +371,12 @@ pub(crate) fn note_present(start: u64, pages: &mut [u8]) {
     }
 }
 
+/// Runs `work` with the address space locked, for what asks cores to forget translations. It must not touch the address space.
+pub(crate) fn locked(work: impl FnOnce()) {
+    let _turn = SPACE.lock();
+    work();
+}
+
 /// A full memory barrier on every core that runs the app (membarrier(2)).
 pub(crate) fn fence_all_cores() {
     // Whoever is asked to forget nothing is interrupted, or switches threads before it goes on: either is a

@@ -109,6 +109,11 @@ pub(crate) fn renew_secrets() {
     (0..shards::count()).for_each(|shard| shards::lock(shard).stack.renew_secrets());
 }
 
+/// Sets who sees the frames that come in. Call with no lock held.
+pub(crate) fn set_frame_observer(observer: Option<unikernel_net::Observer>) {
+    (0..shards::count()).for_each(|shard| shards::lock(shard).stack.set_observer(observer));
+}
+
 /// Takes in what has arrived and what has fallen due. True if there was anything.
 pub(crate) fn poll() -> bool {
     let mut has_worked = vsock::poll();

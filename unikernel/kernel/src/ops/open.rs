@@ -166,7 +166,7 @@ fn open_node(handle: Handle, flags: u32) -> Result<Arc<OpenFile>, Errno> {
     {
         return Ok(file::open(fifo.open_with(status)?, status));
     }
-    let file = if flags & O_PATH != 0 { node::open_name(handle) } else { node::open(handle)? };
+    let file = if flags & O_PATH != 0 { node::open_name(handle) } else { node::open(handle, flags)? };
     let any: &dyn Any = &*file;
     if flags & O_NOCTTY == 0
         && status.can_read()
@@ -334,7 +334,7 @@ fn open_unnamed(directory: Located, flags: u32, mode: u32) -> Result<Arc<OpenFil
     let future = if flags & O_EXCL != 0 { Future::StaysUnnamed } else { Future::MayBeNamed };
     let id = tree.create_unnamed(directory.id, Node::File(MemoryFile::empty()), attributes, future)?;
     drop(tree);
-    Ok(file::open(node::open(Handle::of_unnamed(id))?, status))
+    Ok(file::open(node::open(Handle::of_unnamed(id), flags)?, status))
 }
 
 fn find_to_open(
@@ -408,6 +408,10 @@ fn check_open(tree: &FileTree, id: NodeId, flags: u32, creates: bool, is_new: bo
                 Edits::ReadOnly => Err(Errno::EROFS),
                 _ => Err(Errno::EACCES),
             }
+        }
+        // As Linux's `/sys`, for everybody (kernfs_fop_open).
+        Node::Special(Special::Attribute(_)) if writes && tree.attributes(id).permissions & 0o222 == 0 => {
+            Err(Errno::EACCES)
         }
         Node::Special(Special::Image) if writes => Err(Errno::ETXTBSY),
         Node::Special(Special::Socket(_)) => Err(Errno::ENXIO),

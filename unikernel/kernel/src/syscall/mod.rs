@@ -25,6 +25,7 @@ pub(crate) mod lock;
 pub(crate) mod memory;
 pub(crate) mod message;
 pub(crate) mod message_queue;
+pub(crate) mod module;
 pub(crate) mod names;
 pub(crate) mod open;
 pub(crate) mod path;

@@ -63,7 +63,7 @@ pub(crate) fn sys_memfd_create(name: UserPtr<u8>, flags: u32) -> SysResult {
     let id = tree.create_unnamed(NodeId::ROOT, Node::File(content), attributes, Future::StaysUnnamed)?;
     let handle = Handle::of_unnamed_called(&mut tree, id, &full_name);
     drop(tree);
-    let file = node::open(handle)?;
+    let file = node::open(handle, 0)?;
     let on_exec =
         if flags & MFD_CLOEXEC != 0 { file::table::OnExec::Close } else { file::table::OnExec::Keep };
     file::install(file::open(file, file::FileFlags::READ_WRITE), on_exec)

@@ -7,7 +7,7 @@ use linux_raw_sys::general::*;
 use super::{FromRegister, unknown};
 use super::{
     admission, attributes, copy, credentials, descriptor, epoll, event, exec, futex, identity, inotify, io,
-    landlock, lock, memory, message, message_queue, names, open, path, pidfd, polling, prctl,
+    landlock, lock, memory, message, message_queue, module, names, open, path, pidfd, polling, prctl,
     protection_keys, restart, scheduling, seccomp, signal, socket, sockopt, splice, stat, thread, time,
     timer, uring, xattr,
 };
@@ -377,6 +377,9 @@ syscalls! {
     __NR_getsid: getsid(pid: Int) => identity::sys_getpgid, Full, "";
     __NR_setsid: setsid() => identity::sys_setsid, Full, "";
     __NR_setpgid: setpgid(pid: Int, pgid: Int) => identity::sys_setpgid, Full, "";
+    __NR_init_module: init_module(module_image: Ptr, len: Size, param_values: Str) => module::sys_init_module, Partial, "modules of this kernel (docs/modules.md), until they are sealed: unless `modules=open`, when the app starts";
+    __NR_finit_module: finit_module(fd: Fd, param_values: Str, flags: Flags) => module::sys_finit_module, Partial, "as init_module; versions are never ignored (ENOEXEC), and no file is compressed (EOPNOTSUPP)";
+    __NR_delete_module: delete_module(name: Str, flags: Flags) => module::sys_delete_module, Partial, "as init_module; a module in use is EBUSY, by force, too";
     __NR_uname: uname(buf: Ptr) => identity::sys_uname, Full, "";
     __NR_sysinfo: sysinfo(info: Ptr) => identity::sys_sysinfo, Partial, "load averages, buffers and swap are zero";
     __NR_getrandom: getrandom(buf: Ptr, buflen: Size, flags: Flags) => identity::sys_getrandom, Full, "";

@@ -10,6 +10,7 @@ mod files;
 mod fuzzed_tests;
 mod machine_tests;
 mod memory;
+mod modules;
 mod process;
 mod services;
 mod simulate;

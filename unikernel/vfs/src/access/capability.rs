@@ -33,6 +33,8 @@ pub enum Capability {
     NetRaw = 13,
     /// More locked memory than `RLIMIT_MEMLOCK`.
     IpcLock = 14,
+    /// Modules of the kernel.
+    SysModule = 16,
     /// Another root directory.
     SysChroot = 18,
     /// Look into others.

@@ -32,7 +32,7 @@ pub(crate) const LAYERS: [Layer; 13] = [
     Layer { rooms: &["fs", "tty"], purpose: "names: the tree in memory; terminals" },
     Layer { rooms: &["ops"], purpose: "what is done with open files, sockets and paths" },
     Layer {
-        rooms: &["exec", "service", "uring"],
+        rooms: &["exec", "modules", "service", "uring"],
         purpose: "how the app starts; what works beside it, or in its place",
     },
     Layer {

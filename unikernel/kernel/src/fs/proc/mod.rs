@@ -176,7 +176,6 @@ const TEXTS: &[Entry] = &[
     ("/proc/sys/kernel/osrelease", || format!("{}\n", abi::RELEASE)),
     ("/proc/sys/kernel/ostype", || "Linux\n".into()),
     ("/proc/sys/kernel/hostname", || format!("{}\n", host_name::get())),
-    ("/proc/modules", String::new),
     ("/proc/sys/fs/file-max", || format!("{}\n", limits::MAX_OPEN_FILES)),
     ("/proc/sys/fs/inotify/max_user_watches", || format!("{}\n", notify::MAX_WATCHES)),
     ("/proc/sys/fs/inotify/max_user_instances", || format!("{}\n", inotify::MAX_INSTANCES)),

@@ -23,6 +23,7 @@ use crate::bom::BomOptions;
 use crate::debug::DebugOptions;
 use crate::host_files::HostFiles;
 use crate::machine::Kind;
+use crate::module_file::ModuleOptions;
 use crate::package::{InitOptions, PackOptions, PackageOptions, Packed, take_option};
 use crate::project::did_you_mean;
 use crate::tap_tests;
@@ -48,6 +49,9 @@ pub(crate) enum Command {
     Build(PackageOptions),
     Pack(PackOptions),
     Kernel(PathBuf),
+    Module(ModuleOptions),
+    ModuleInfo(Vec<PathBuf>),
+    ModuleList(Vec<PathBuf>),
     Deploy(Box<DeployOptions>),
     Oci(Box<DeployOptions>),
     Image(Box<ImageOptions>),
@@ -166,6 +170,9 @@ pub(crate) fn parse() -> Result<Command> {
         "build" => parse_build(&mut parser).map(Command::Build),
         "pack" => parse_pack(&mut parser).map(Command::Pack),
         "kernel" => parse_kernel(&mut parser).map(Command::Kernel),
+        "module" => parse_module(&mut parser).map(Command::Module),
+        "modinfo" => paths(&mut parser, "modinfo hello.ko").map(Command::ModuleInfo),
+        "lsmod" => paths(&mut parser, "lsmod initrd/lib/modules").map(Command::ModuleList),
         "test" => parse_test(&mut parser).map(Command::Test),
 
         "conformance" => parse_conformance(&mut parser).map(Command::Conformance),
@@ -201,6 +208,33 @@ fn parse_kernel(parser: &mut lexopt::Parser) -> Result<PathBuf> {
         }
     }
     Ok(output)
+}
+
+fn parse_module(parser: &mut lexopt::Parser) -> Result<ModuleOptions> {
+    let (mut folder, mut output) = (None, None);
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Value(path) if folder.is_none() => folder = Some(path.into()),
+            Short('o') | Long("output") => output = Some(parser.value()?.into()),
+            other => return Err(unexpected(&shown(&other))),
+        }
+    }
+    Ok(ModuleOptions { folder: folder.unwrap_or_else(|| ".".into()), output })
+}
+
+/// One path at least; `example` is how it is done.
+fn paths(parser: &mut lexopt::Parser, example: &str) -> Result<Vec<PathBuf>> {
+    let mut paths = Vec::new();
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Value(path) => paths.push(path.into()),
+            other => return Err(unexpected(&shown(&other))),
+        }
+    }
+    if paths.is_empty() {
+        bail!("which file? For example: `cargo unikernel {example}`");
+    }
+    Ok(paths)
 }
 
 fn parse_pack(parser: &mut lexopt::Parser) -> Result<PackOptions> {

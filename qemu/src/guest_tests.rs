@@ -23,8 +23,9 @@ use crate::vm::{self, Console, Vm};
 use crate::{
     app_tests, background_tests, balloon_tests, boot_tests, config_tests, container_tests, debian_tests,
     device_tests, disk_image_tests, exec_tests, http_tests, init_tests, interrupt, kaslr_tests, kv,
-    liar_tests, libvirt_tests, like_vmm_tests, loopback_tests, ntp_tests, pack_tests, package_tests,
-    program_tests, project, run, run_tests, share_tests, syslog_tests, tap_tests, vfat_tests, vsock_tests,
+    liar_tests, libvirt_tests, like_vmm_tests, loopback_tests, module_tests, ntp_tests, pack_tests,
+    package_tests, program_tests, project, run, run_tests, share_tests, syslog_tests, tap_tests, vfat_tests,
+    vsock_tests,
 };
 
 /// Guests at once: one a core of a small machine.
@@ -157,6 +158,7 @@ pub(crate) fn run(options: &TestOptions) -> Result<u8> {
         kaslr_tests::all(),
         device_tests::all(),
         balloon_tests::all(),
+        module_tests::all(),
         share_tests::all(),
         vfat_tests::all(),
         disk_image_tests::all(),

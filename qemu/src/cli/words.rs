@@ -1,7 +1,7 @@
 //! The words of the command line, and what `help` says about them.
 
 /// The commands and every option, for hints at what a mistyped word may have meant.
-pub(super) const COMMANDS: [&str; 22] = [
+pub(super) const COMMANDS: [&str; 25] = [
     "debug",
     "learn",
     "logs",
@@ -15,6 +15,9 @@ pub(super) const COMMANDS: [&str; 22] = [
     "run",
     "pack",
     "kernel",
+    "module",
+    "modinfo",
+    "lsmod",
     "deploy",
     "oci",
     "image",
@@ -111,6 +114,12 @@ usage: cargo unikernel <command> [options]
                the same of a container image: an OCI image layout, or from `docker save`, as a folder or a file
   kernel       write the kernel without a program: `init=/bin/server` starts one from an initrd or a disk
   learn [ELF]  run it, and write down which system calls, files and addresses it uses, for `run --policy`
+  module [FOLDER]
+               build the package in a folder as a module of the kernel: NAME.ko, or what -o says
+  modinfo FILE...
+               what such modules say about themselves: versions, parameters, the symbols that they need
+  lsmod FOLDER...
+               list the modules in folders
   debug [ELF]  the same under gdb, stopped at the program's `main`, with names of program and kernel
   bench [ELF]  measure it against the same program on a Linux guest: requests per second, latency, start
   logs [NAME]  show the console of a guest that `run --detach` has started (which there are); -f goes on with it
@@ -182,6 +191,9 @@ options of logs:
 
 options of kernel:
   -o --output FILE           where it goes (unikernel.elf)
+
+options of module:
+  -o --output FILE           where it goes (the folder's name, with .ko)
 
 options of pack:
   -o --output FILE           where the image goes (NAME.unikernel)

@@ -17,6 +17,8 @@ pub mod image_check;
 #[cfg(feature = "image")]
 mod kernel;
 #[cfg(feature = "image")]
+mod module;
+#[cfg(feature = "image")]
 pub mod pack;
 #[cfg(feature = "image")]
 mod program;
@@ -43,6 +45,8 @@ use std::{env, fs};
 
 #[cfg(feature = "image")]
 pub use kernel::Kernel;
+#[cfg(feature = "image")]
+pub use module::build_module;
 #[cfg(feature = "image")]
 pub use program::link_program;
 #[cfg(feature = "image")]

@@ -12,6 +12,9 @@ use crate::tools::{Failure, cargo};
 
 /// This crate's folder.
 const HERE: &str = env!("CARGO_MANIFEST_DIR");
+/// Modules that become a part of the kernel, with commas between: its features.
+#[cfg(feature = "image")]
+pub(crate) const MODULES: &str = "UNIKERNEL_MODULES";
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The folder of the workspace's crates, unless each crate lies by itself.
@@ -29,6 +32,9 @@ pub(crate) fn build_kernel() -> Result<Command, Failure> {
         None => cargo.args(["build", "--manifest-path"]).arg(package_of_kernel()?),
     };
     cargo.args(["-p", "unikernel-kernel"]);
+    if let Some(modules) = env::var_os(MODULES).filter(|modules| !modules.is_empty()) {
+        cargo.arg("--features").arg(modules);
+    }
     Ok(cargo)
 }
 

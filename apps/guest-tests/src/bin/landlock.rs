@@ -90,7 +90,7 @@ struct Place(PathBuf);
 
 impl Place {
     fn new() -> Self {
-        let base = std::env::temp_dir().join("landlock-test");
+        let base = std::env::temp_dir().join(format!("landlock-test-{}", std::process::id()));
         let _ = fs::remove_dir_all(&base);
         for folder in ["a/sub/deep", "a/empty", "b", "c"] {
             fs::create_dir_all(base.join(folder)).unwrap();

@@ -10,14 +10,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 
 use crate::disk::{self, Disk};
-use crate::guest_tests::free_port;
+use crate::guest_tests::{NamedTest, free_port};
 use crate::http::{Client, Response};
 use crate::machine::{Kind, Machine, Net};
 use crate::project;
 use crate::vm::{Console, Vm};
-
-/// A name and what it does.
-type NamedTest = (String, Box<dyn Fn() -> Result<()>>);
 
 type Test = fn() -> Result<()>;
 

@@ -8,12 +8,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 
-use crate::guest_tests::free_port;
+use crate::guest_tests::{NamedTest, free_port};
 use crate::package_tests::{Folder, text_of};
 use crate::{http, project};
-
-/// A name and what it does.
-type NamedTest = (String, Box<dyn Fn() -> Result<()>>);
 
 const TIME_OUT: Duration = Duration::from_secs(60);
 

@@ -7,15 +7,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use crate::guest_tests::free_port;
+use crate::guest_tests::{NamedTest, free_port};
 use crate::http_tests::Server;
 use crate::machine::{Kind, Machine, Net};
 use crate::project::{self, Profile};
 use crate::qmp;
 use crate::vm::{Console, Vm};
-
-/// A name and what it does.
-type NamedTest = (String, Box<dyn Fn() -> Result<()>>);
 
 const MIB: u64 = 1 << 20;
 const MEMORY_MIB: u64 = 256;

@@ -7,16 +7,13 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use crate::disk::{self, Disk};
-use crate::guest_tests::free_port;
+use crate::guest_tests::{NamedTest, free_port};
 use crate::http_tests::Server;
 use crate::machine::{Kind, Machine, Net};
 use crate::project::{self, Profile};
 use crate::qmp;
 use crate::saved_state_tests;
 use crate::vm::{Console, Ending, Vm};
-
-/// A name and what it does.
-type NamedTest = (String, Box<dyn Fn() -> Result<()>>);
 
 const TIME_OUT: Duration = Duration::from_secs(30);
 /// The exit code when the app cannot be started.

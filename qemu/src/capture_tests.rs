@@ -12,13 +12,10 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use pcap_parser::traits::PcapReaderIterator;
 use pcap_parser::{Block, PcapBlockOwned, PcapError, PcapNGReader};
 
-use crate::guest_tests::free_port;
+use crate::guest_tests::{NamedTest, free_port};
 use crate::http_tests::Server;
 use crate::machine::{Kind, Machine, Net};
 use crate::project;
-
-/// A name and what it does.
-type NamedTest = (String, Box<dyn Fn() -> Result<()>>);
 
 const REQUESTS: usize = 50;
 /// What is kept of a frame in the test of that.

@@ -11,14 +11,12 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use crate::disk::Disk;
+use crate::guest_tests::NamedTest;
 use crate::machine::{Kind, Machine, Net};
 use crate::namespace::{self, Queues, TAP};
 use crate::project::{self, Profile};
 use crate::tap_tests::TapTest;
 use crate::vm::{Console, Vm};
-
-/// A name and what it does.
-type NamedTest = (String, Box<dyn Fn() -> Result<()>>);
 
 const TIME_OUT: Duration = Duration::from_secs(60);
 /// Where services are, and how late the first is.

@@ -11,14 +11,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 
 use crate::debian::Program;
-use crate::guest_tests::free_port;
+use crate::guest_tests::{NamedTest, Test, free_port};
 use crate::machine::{Kind, Machine, Net};
 use crate::process::Console;
 use crate::vm::{Vm, last_lines};
 use crate::{mariadb_tests, runtime_tests};
-
-/// A name and what it does.
-type NamedTest = (String, Box<dyn Fn() -> Result<()>>);
 
 /// How long a server may take to answer, on a loaded host.
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -222,7 +219,7 @@ pub(crate) fn all() -> Vec<NamedTest> {
         return Vec::new();
     }
     let servers = SERVERS.iter().map(|server| {
-        let test: Box<dyn Fn() -> Result<()>> = Box::new(move || server.test());
+        let test: Test = Box::new(move || server.test());
         (format!("debian_{}", server.name), test)
     });
     servers.chain(mariadb_tests::all()).chain(runtime_tests::all()).collect()

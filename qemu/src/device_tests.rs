@@ -4,13 +4,10 @@ use anyhow::{Result, ensure};
 
 use crate::boot_tests::{hello, run};
 use crate::disk;
-use crate::guest_tests::free_port;
+use crate::guest_tests::{NamedTest, free_port};
 use crate::http_tests::Server;
 use crate::machine::{Kind, Machine};
 use crate::project;
-
-/// A name and what it does.
-type NamedTest = (String, Box<dyn Fn() -> Result<()>>);
 
 /// Where a disk can be: a name, the machine and its options, the devices on the way, the bus.
 const PLACES: [(&str, Kind, &str, &[&str], &str); 6] = [

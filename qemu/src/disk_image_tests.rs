@@ -9,14 +9,11 @@ use anyhow::{Context, Result, ensure};
 
 use crate::cli::{ImageFormat, ImageOptions, RunOptions};
 use crate::disk::Disk;
-use crate::guest_tests::free_port;
+use crate::guest_tests::{NamedTest, free_port};
 use crate::machine::{Boot, Kind, Machine, Net};
 use crate::program_tests::{FORMS, arguments, probe, root};
 use crate::vm::{Console, Vm};
 use crate::{http, image, pack_tests, project};
-
-/// A name and what it does.
-type NamedTest = (String, Box<dyn Fn() -> Result<()>>);
 
 /// UEFI alone takes some seconds, and many on a busy machine.
 const TIME_OUT: Duration = Duration::from_secs(180);

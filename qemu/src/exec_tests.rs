@@ -10,15 +10,13 @@ use anyhow::{Context, Result, ensure};
 
 use crate::boot_tests::{hello, run};
 use crate::disk::{self, Disk};
+use crate::guest_tests::NamedTest;
 use crate::machine::{Kind, Machine};
 use crate::pack_tests::pack;
 use crate::program_tests::{
     BUSYBOX, EXECUTABLE, FORMS, Form, arguments, busybox, compiled, initrd, libraries, probe, put,
 };
 use crate::project;
-
-/// A name and what it does.
-type NamedTest = (String, Box<dyn Fn() -> Result<()>>);
 
 /// A static program without an image's tables, and a dynamic one.
 const USED: [Form; 2] = [FORMS[1], FORMS[3]];

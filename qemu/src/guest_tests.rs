@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, mpsc};
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -35,6 +35,10 @@ const DEFAULT_SECONDS: u64 = 60;
 /// there for what has no bound of its own, such as a client that waits for an answer: a test that hangs is to
 /// fail and say so, not to take the time of all the others.
 const LONGEST_TEST: Duration = Duration::from_secs(900);
+
+/// A test that steers guests from outside.
+pub(crate) type Test = Box<dyn Fn() -> Result<()> + Send + Sync>;
+pub(crate) type NamedTest = (String, Test);
 
 /// `tests.toml`.
 #[derive(Deserialize)]
@@ -152,47 +156,54 @@ pub(crate) fn run(options: &TestOptions) -> Result<u8> {
         jobs.extend(test.checked.then_some(Job { test, place: Place::Machine(Kind::Q35, Profile::Debug) }));
     }
     build(&jobs)?;
-    let (mut passed, mut failed) = run_jobs(&jobs)?;
-    let outside = [
+    project::work_dir("guest-tests")?;
+    // Two groups at a time, whose tests come one after the other: they share files. The long ones are first.
+    let beside = [
+        package_tests::all(),
+        debian_tests::all(),
+        disk_image_tests::all(),
+        init_tests::all(),
+        container_tests::all(),
         boot_tests::all(),
         kaslr_tests::all(),
         device_tests::all(),
-        balloon_tests::all(),
-        module_tests::all(),
         share_tests::all(),
         vfat_tests::all(),
-        disk_image_tests::all(),
         like_vmm_tests::all(),
         libvirt_tests::all(),
-        liar_tests::all(),
-        stop_tests::all(),
         program_tests::all(),
         pack_tests::all(),
-        container_tests::all(),
         exec_tests::all(),
-        debian_tests::all(),
         run_tests::all(),
-        package_tests::all(),
-        init_tests::all(),
-        background_tests::all(),
-        http_tests::all(),
-        loopback_tests::all(),
         ntp_tests::all(),
         syslog_tests::all(),
         config_tests::all(),
+    ];
+    // What measures times, or loads a guest as far as it goes, has the machine to itself.
+    let alone = [
+        module_tests::all(),
+        balloon_tests::all(),
+        liar_tests::all(),
+        stop_tests::all(),
+        http_tests::all(),
+        loopback_tests::all(),
         app_tests::all(),
         kv::all(),
         tap_tests::all(),
         vsock_tests::all(),
+        background_tests::all(),
     ];
-    for (name, check) in outside.into_iter().flatten() {
-        if is_chosen(&name) {
-            let started = Instant::now();
-            let is_good = report(&name, started, in_time(check));
-            passed += usize::from(is_good);
-            failed += usize::from(!is_good);
-        }
-    }
+    let chosen = |tests: Vec<NamedTest>| tests.into_iter().filter(|(name, _)| is_chosen(name)).collect();
+    let beside: Vec<Vec<NamedTest>> = beside.into_iter().map(chosen).collect();
+    let alone: Vec<Vec<NamedTest>> = alone.into_iter().map(chosen).collect();
+    let run_group = |group: &Vec<NamedTest>| {
+        let passes = |(name, check): &&NamedTest| report(name, || in_time(check));
+        group.iter().filter(|test| !passes(test)).count()
+    };
+    let failed = run_all(WORKERS, &jobs, |job| usize::from(!report(&job.title(), || job.run())))
+        + run_all(WORKERS, &beside, run_group)
+        + run_all(1, &alone, run_group);
+    let passed = jobs.len() + beside.iter().chain(&alone).map(Vec::len).sum::<usize>() - failed;
     println!("{passed} passed, {failed} failed");
     ensure!(passed + failed > 0, "no test has this name");
     Ok(u8::from(failed > 0))
@@ -214,27 +225,19 @@ fn build(jobs: &[Job<'_>]) -> Result<()> {
     Ok(())
 }
 
-/// Runs jobs on a few workers; answers how many passed and failed.
-fn run_jobs(jobs: &[Job<'_>]) -> Result<(usize, usize)> {
-    project::work_dir("guest-tests")?;
+/// Runs all of `tests`, so many at once, by a function that answers how many failed; answers how many did in all.
+fn run_all<T: Sync>(workers: usize, tests: &[T], run: impl Fn(&T) -> usize + Sync) -> usize {
     let (next, failed) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    let printing = Mutex::new(());
     thread::scope(|scope| {
-        for _ in 0..WORKERS {
+        for _ in 0..workers {
             scope.spawn(|| {
-                while let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let started = Instant::now();
-                    let outcome = job.run();
-                    let _guard = printing.lock();
-                    if !report(&job.title(), started, outcome) {
-                        failed.fetch_add(1, Ordering::Relaxed);
-                    }
+                while let Some(test) = tests.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    failed.fetch_add(run(test), Ordering::Relaxed);
                 }
             });
         }
     });
-    let failed = failed.into_inner();
-    Ok((jobs.len() - failed, failed))
+    failed.into_inner()
 }
 
 /// Does a test; when its time is over, its guests are ended, so that whoever waits for them goes on.
@@ -257,8 +260,10 @@ fn in_time(check: impl FnOnce() -> Result<()>) -> Result<()> {
     Err(outcome.err().map_or_else(|| anyhow::anyhow!("{late}"), |error| error.context(late.clone())))
 }
 
-/// Prints a line; true if the test passed.
-fn report(title: &str, started: Instant, outcome: Result<()>) -> bool {
+/// Does a test and prints a line; true if it passed.
+fn report(title: &str, run: impl FnOnce() -> Result<()>) -> bool {
+    let started = Instant::now();
+    let outcome = run();
     let seconds = started.elapsed().as_secs_f32();
     match &outcome {
         Ok(()) => println!("ok      {title} ({seconds:.1} s)"),

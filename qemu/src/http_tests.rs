@@ -8,16 +8,13 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::capture_tests;
 use crate::frame_tests;
-use crate::guest_tests::free_port;
+use crate::guest_tests::{NamedTest, free_port};
 use crate::http::{self, Client};
 use crate::machine::{Accelerator, Kind, Machine, Net, Nic};
 use crate::namespace;
 use crate::project;
 use crate::run::initrd_file;
 use crate::vm::{Console, Vm};
-
-/// A name and what it does.
-type NamedTest = (String, Box<dyn Fn() -> Result<()>>);
 
 const SERVERS: [&str; 4] = ["http", "http-mio", "http-axum", "http-threads"];
 const BOOT_TIME_OUT: Duration = Duration::from_secs(30);

@@ -8,13 +8,11 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
+use crate::guest_tests::NamedTest;
 use crate::package_tests::{
     Folder, check_image, succeeds, text_of, unikernel, usual_environment, write_shapes,
 };
 use crate::project;
-
-/// A name and what it does.
-type NamedTest = (String, Box<dyn Fn() -> Result<()>>);
 
 /// All of them.
 pub(crate) fn all() -> Vec<NamedTest> {

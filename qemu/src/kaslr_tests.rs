@@ -14,7 +14,7 @@ use crate::boot_tests::{self, hello};
 use crate::cli::ImageFormat;
 use crate::disk::Disk;
 use crate::disk_image_tests::TestDisk;
-use crate::guest_tests::free_port;
+use crate::guest_tests::{NamedTest, free_port};
 use crate::http;
 use crate::machine::{Boot, Kind, Machine, Net};
 use crate::pack_tests;
@@ -22,9 +22,6 @@ use crate::program_tests::{CANNOT_BOOT, FORMS, probe};
 use crate::project::{self, Profile};
 use crate::qmp;
 use crate::vm::{Console, Vm};
-
-/// A name and what it does.
-type NamedTest = (String, Box<dyn Fn() -> Result<()>>);
 
 const TIME_OUT: Duration = Duration::from_secs(60);
 const PAGE_BYTES: u64 = 4096;

@@ -11,14 +11,12 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use crate::boot_tests::hello;
+use crate::guest_tests::NamedTest;
 use crate::liar;
 use crate::machine::{Kind, Machine};
 use crate::project;
 use crate::qmp;
 use crate::vm::{Console, Vm};
-
-/// A name and what it does.
-type NamedTest = (String, Box<dyn Fn() -> Result<()>>);
 
 /// A disk that does not answer is given up after a minute.
 const TIME_OUT: Duration = Duration::from_secs(150);

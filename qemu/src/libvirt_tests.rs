@@ -10,12 +10,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
+use crate::guest_tests::NamedTest;
 use crate::package::finds;
 use crate::process::LOOK_INTERVAL;
 use crate::project;
-
-/// A name and what it does.
-type NamedTest = (String, Box<dyn Fn() -> Result<()>>);
 
 const TIME_OUT: Duration = Duration::from_secs(120);
 const NAME: &str = "unikernel-test";

@@ -6,13 +6,10 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 
 use crate::disk::{self, Disk};
-use crate::guest_tests::free_port;
+use crate::guest_tests::{NamedTest, free_port};
 use crate::machine::{Machine, Net};
 use crate::vm::{Console, Vm};
 use crate::{http, like_vmm, project};
-
-/// A name and what it does.
-type NamedTest = (String, Box<dyn Fn() -> Result<()>>);
 
 const TIME_OUT: Duration = Duration::from_secs(60);
 

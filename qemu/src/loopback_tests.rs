@@ -5,14 +5,11 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
-use crate::guest_tests::free_port;
+use crate::guest_tests::{NamedTest, free_port};
 use crate::http;
 use crate::machine::{Kind, Machine, Net};
 use crate::project::{self, Profile};
 use crate::vm::{Console, Vm};
-
-/// A name and what it does.
-type NamedTest = (String, Box<dyn Fn() -> Result<()>>);
 
 const TIME_OUT: Duration = Duration::from_secs(30);
 const NOTICE: &str = "which nobody outside reaches";

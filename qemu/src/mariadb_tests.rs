@@ -12,14 +12,11 @@ use nix::unistd::getuid;
 
 use crate::debian::{self, Program};
 use crate::disk::{self, Disk};
-use crate::guest_tests::free_port;
+use crate::guest_tests::{NamedTest, free_port};
 use crate::machine::{Kind, Machine, Net};
 use crate::package_tests::{succeeds, text_of};
 use crate::vm::{Console, Vm, last_lines};
 use crate::{project, qmp};
-
-/// A name and what it does.
-type NamedTest = (String, Box<dyn Fn() -> Result<()>>);
 
 const PACKAGES: &[&str] = &["mariadb-server-core", "mariadb-server", "mariadb-client-core"];
 const SERVER: &str = "usr/sbin/mariadbd";

@@ -7,14 +7,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::guest_tests::free_port;
+use crate::guest_tests::{NamedTest, free_port};
 use crate::http::Client;
 use crate::machine::{Kind, Machine, Net};
 use crate::vm::{Console, Ending, Vm};
 use crate::{http, module_file, project, run};
-
-/// A name and what it does.
-type NamedTest = (String, Box<dyn Fn() -> Result<()>>);
 
 const TIME_OUT: Duration = Duration::from_secs(120);
 /// How often a module comes and goes in `make test`; with this variable, as often as it says (the mark is 10,000).

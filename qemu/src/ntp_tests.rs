@@ -8,12 +8,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
 
+use crate::guest_tests::NamedTest;
 use crate::machine::{Kind, Machine, Net};
 use crate::project::{self, Profile};
 use crate::vm::{Console, Vm};
-
-/// A name and what it does.
-type NamedTest = (String, Box<dyn Fn() -> Result<()>>);
 
 const TIME_OUT: Duration = Duration::from_secs(30);
 /// Seconds between 1900 and 1970.

@@ -8,13 +8,11 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 
 use crate::boot_tests::{hello, run};
+use crate::guest_tests::NamedTest;
 use crate::machine::Kind;
 use crate::package_tests::unikernel;
 use crate::program_tests::{BUSYBOX, CANNOT_BOOT, FORMS, Form, arguments, machine, probe, put, root};
 use crate::project;
-
-/// A name and what it does.
-type NamedTest = (String, Box<dyn Fn() -> Result<()>>);
 
 /// All of them.
 pub(crate) fn all() -> Vec<NamedTest> {

@@ -13,12 +13,9 @@ use anyhow::{Context, Result, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::guest_tests::free_port;
+use crate::guest_tests::{NamedTest, free_port};
 use crate::process::{Console, LOOK_INTERVAL, Process};
 use crate::{http, project};
-
-/// A name and what it does.
-type NamedTest = (String, Box<dyn Fn() -> Result<()>>);
 
 /// For the builds of a kernel and of axum on a busy machine.
 const TIME_OUT: Duration = Duration::from_secs(600);

@@ -12,11 +12,9 @@ use anyhow::{Context, Result, ensure};
 use crate::boot_tests::{hello, run};
 use crate::cpio::Archive;
 use crate::disk::{self, Disk};
+use crate::guest_tests::NamedTest;
 use crate::machine::{Kind, Machine};
 use crate::project::{self, GNU_TARGET, TARGET};
-
-/// A name and what it does.
-type NamedTest = (String, Box<dyn Fn() -> Result<()>>);
 
 /// The exit code when the app cannot be started.
 pub(crate) const CANNOT_BOOT: u8 = 125;

@@ -10,15 +10,12 @@ use anyhow::{Context, Result, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::guest_tests::free_port;
+use crate::guest_tests::{NamedTest, free_port};
 use crate::machine::{Kind, Machine};
 use crate::messages::Message;
 use crate::process::{Console, LOOK_INTERVAL, Process};
 use crate::vm::Vm;
 use crate::{bench, namespace, project};
-
-/// A name and what it does.
-type NamedTest = (String, Box<dyn Fn() -> Result<()>>);
 
 const TIME_OUT: Duration = Duration::from_secs(60);
 /// What a shell shows for an app that SIGTERM ended, and for a runner that Ctrl-C ended.

@@ -13,14 +13,11 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::bench::wrk;
 use crate::debian::{self, Program};
-use crate::guest_tests::free_port;
+use crate::guest_tests::{NamedTest, free_port};
 use crate::machine::{Kind, Machine, Net};
 use crate::package_tests::{succeeds, unikernel};
 use crate::vm::{Console, Vm, last_lines};
 use crate::{http, project, qmp};
-
-/// A name and what it does.
-type NamedTest = (String, Box<dyn Fn() -> Result<()>>);
 
 type Test = fn() -> Result<()>;
 

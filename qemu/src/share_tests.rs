@@ -7,12 +7,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
+use crate::guest_tests::NamedTest;
 use crate::machine::{Kind, Machine};
 use crate::project::{self, Profile};
 use crate::vm::{Console, Vm};
-
-/// A name and what it does.
-type NamedTest = (String, Box<dyn Fn() -> Result<()>>);
 
 const PROGRAM: &str = "shared_folder";
 const STRESS: &str = "disk_stress";

@@ -10,14 +10,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 
 use crate::disk::{self, Disk};
-use crate::guest_tests::free_port;
+use crate::guest_tests::{NamedTest, free_port};
 use crate::machine::{Kind, Machine, Net};
 use crate::project::{self, Profile};
 use crate::qmp;
 use crate::vm::{Console, Ending, Vm};
-
-/// A name and what it does.
-type NamedTest = (String, Box<dyn Fn() -> Result<()>>);
 
 const TIME_OUT: Duration = Duration::from_secs(30);
 const CLIENTS: usize = 24;

@@ -6,13 +6,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::socket::{setsockopt, sockopt};
 
+use crate::guest_tests::NamedTest;
 use crate::machine::{Kind, Machine, Net};
 use crate::project::{self, Profile};
 use crate::qmp;
 use crate::vm::{Console, Vm};
-
-/// A name and what it does.
-type NamedTest = (String, Box<dyn Fn() -> Result<()>>);
 
 const TIME_OUT: Duration = Duration::from_secs(60);
 /// More than the guest's queue holds.

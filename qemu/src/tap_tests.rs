@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::config_tests;
+use crate::guest_tests::NamedTest;
 use crate::http::{self, Client};
 use crate::icmpv6::{self, Router};
 use crate::load_tests;
@@ -19,9 +20,6 @@ use crate::namespace::{self, GUEST, Queues, TAP, guest_address};
 use crate::offload_tests;
 use crate::vm::{Console, Vm};
 use crate::{project, tcp_tests};
-
-/// A name and what it does.
-type NamedTest = (String, Box<dyn Fn() -> Result<()>>);
 
 /// The command of the child.
 pub(crate) const COMMAND: &str = "tap-test";

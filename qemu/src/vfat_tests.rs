@@ -10,12 +10,10 @@ use anyhow::{Context, Result, ensure};
 use fatfs::{Date, DateTime, FatType, FileSystem, FormatVolumeOptions, FsOptions, Time, TimeProvider};
 
 use crate::disk::Disk;
+use crate::guest_tests::NamedTest;
 use crate::machine::{Kind, Machine};
 use crate::project::{self, Profile};
 use crate::vm::{Console, Ending, Vm};
-
-/// A name and what it does.
-type NamedTest = (String, Box<dyn Fn() -> Result<()>>);
 
 const PROGRAM: &str = "vfat_files";
 /// As the program has them.

@@ -10,13 +10,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::guest_tests::NamedTest;
 use crate::machine::{Kind, Machine};
 use crate::process::{Console, LOOK_INTERVAL, Process};
 use crate::project;
 use crate::vm::Vm;
-
-/// A name and what it does.
-type NamedTest = (String, Box<dyn Fn() -> Result<()>>);
 
 const DEVICE: &str = "vhost-device-vsock";
 const GUEST_CID: u32 = 42;

@@ -17,14 +17,11 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use crate::disk::{self, Disk};
-use crate::guest_tests::free_port;
+use crate::guest_tests::{NamedTest, free_port};
 use crate::machine::{Kind, Machine, Net};
 use crate::project;
 use crate::qmp;
 use crate::vm::{Console, Vm};
-
-/// A name and what it does.
-type NamedTest = (String, Box<dyn Fn() -> Result<()>>);
 
 const BOOT_TIME_OUT: Duration = Duration::from_secs(60);
 const PORT: u16 = 6379;

@@ -8,11 +8,10 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::any::Any;
 
-use bitflags::bitflags;
+use crate::flags::flags;
 
-bitflags! {
+flags! {
     /// Rights over files; the bits are Linux's own (`LANDLOCK_ACCESS_FS_*`).
-    #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
     pub struct FileAccess: u64 {
         /// Run a file.
         const EXECUTE = 1;
@@ -56,9 +55,8 @@ impl FileAccess {
     pub const NAMES: Self = Self::all().difference(Self::OF_FILES).difference(Self::READ_DIR);
 }
 
-bitflags! {
+flags! {
     /// Rights over TCP ports; the bits are Linux's own (`LANDLOCK_ACCESS_NET_*`).
-    #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
     pub struct PortAccess: u64 {
         /// Bind a socket.
         const BIND_TCP = 1;
@@ -257,7 +255,7 @@ impl Walk<'_> {
     pub fn visit(&mut self, file: FileKey) {
         for (missing, layer) in self.missing.iter_mut().zip(&self.domain.layers) {
             if !missing.is_empty() {
-                *missing -= layer.of_file(file);
+                *missing = missing.difference(layer.of_file(file));
             }
         }
     }

@@ -17,6 +17,7 @@ extern crate std;
 pub mod access;
 pub mod bpf;
 pub mod calls;
+mod flags;
 pub mod learn;
 pub mod net;
 pub mod paths;

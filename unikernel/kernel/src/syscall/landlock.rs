@@ -4,7 +4,6 @@
 use alloc::string::String;
 use alloc::sync::Arc;
 
-use bitflags::Flags;
 use linux_raw_sys::general::{O_CLOEXEC, O_RDWR, S_IFDIR, S_IFMT};
 use linux_raw_sys::landlock::{LANDLOCK_CREATE_RULESET_VERSION, landlock_rule_type};
 use unikernel_policy::access::{CannotAdd, Domain, FileAccess, PortAccess, Ruleset};
@@ -108,11 +107,12 @@ pub(crate) fn sys_landlock_add_rule(descriptor: i32, kind: u32, attributes: u64,
 }
 
 /// Rights that a rule gives: some, and only such as the ruleset is about.
-fn given<A: Flags<Bits = u64> + Copy>(bits: u64, handled: A) -> Result<A, Errno> {
-    if bits == 0 {
-        return Err(Errno::ENOMSG);
+fn check_given(bits: u64, handled: u64) -> Result<(), Errno> {
+    match bits {
+        0 => Err(Errno::ENOMSG),
+        _ if bits & !handled != 0 => Err(Errno::EINVAL),
+        _ => Ok(()),
     }
-    A::from_bits(bits).filter(|access| handled.contains(*access)).ok_or(Errno::EINVAL)
 }
 
 fn add_path(descriptor: i32, attributes: u64) -> Result<(), Errno> {
@@ -123,7 +123,8 @@ fn add_path(descriptor: i32, attributes: u64) -> Result<(), Errno> {
     let bits = u64::from(u32::from_le_bytes(chunks[0])) | u64::from(u32::from_le_bytes(chunks[1])) << 32;
     let parent = i32::from_le_bytes(chunks[2]);
     let handled = with_ruleset(descriptor, |ruleset| Ok(ruleset.files()))?;
-    let access: FileAccess = given(bits, handled)?;
+    check_given(bits, handled.bits())?;
+    let access = FileAccess::from_bits(bits).ok_or(Errno::EINVAL)?;
     // What has no name in a filesystem cannot be named by a rule.
     let located = Located::of(&*file::get_any(parent)?.file).ok_or(Errno::EBADFD)?;
     let is_directory = located.metadata().mode & S_IFMT == S_IFDIR;
@@ -139,7 +140,8 @@ fn add_path(descriptor: i32, attributes: u64) -> Result<(), Errno> {
 fn add_port(descriptor: i32, attributes: u64) -> Result<(), Errno> {
     let [bits, port] = UserPtr::<[u64; 2]>::new(attributes).read()?;
     let handled = with_ruleset(descriptor, |ruleset| Ok(ruleset.ports()))?;
-    let access = given(bits, handled)?;
+    check_given(bits, handled.bits())?;
+    let access = PortAccess::from_bits(bits).ok_or(Errno::EINVAL)?;
     let port = u16::try_from(port).map_err(|_| Errno::EINVAL)?;
     with_ruleset(descriptor, |ruleset| ruleset.allow_port(port, access).map_err(errno))
 }

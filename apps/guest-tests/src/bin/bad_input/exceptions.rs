@@ -40,9 +40,13 @@ const WHOLE: &[&str] = &[
     "setregid",
     "setresuid",
     "setresgid",
+    "setfsuid",
+    "setfsgid",
     "setgroups",
     "mlockall",
     "setpriority",
+    // It would forbid the test its own calls.
+    "seccomp",
     // Whether there are protection keys is the processor's affair.
     "pkey_alloc",
     "pkey_free",

@@ -12,7 +12,7 @@ use unikernel_vfs::{AttributeChange, Timestamp};
 use crate::abi::{Errno, SysResult};
 use crate::file::notify;
 use crate::file::{self, OpenFile};
-use crate::fs::node::{self, FileNode, NameOnly};
+use crate::fs::node;
 use crate::fs::{self, FileTree, Located, confine, permission, watched};
 use crate::mem::user::UserPtr;
 use crate::ops;
@@ -27,8 +27,8 @@ fn located(opened: &OpenFile) -> Option<Behind> {
     if let Some(opened) = vfs::file::of(&*opened.file) {
         return Some(Behind::Inode(Arc::clone(&opened.inode)));
     }
-    let file = opened.downcast::<FileNode>().map(FileNode::id);
-    file.or_else(|| opened.downcast::<NameOnly>().map(|named| named.handle.id)).map(Behind::Node)
+    // Terminals and other devices have nodes, too.
+    node::handle_of(&*opened.file).map(|handle| Behind::Node(handle.id))
 }
 
 enum Behind {

@@ -153,9 +153,9 @@ fn main() {
         let (added, count) = outcome.join().unwrap();
         check_eq!((round, added), (round, if is_good { 0 } else { -i64::from(libc::EINVAL) }));
         if is_good {
-            accepted += 1
+            accepted += 1;
         } else {
-            refused += 1
+            refused += 1;
         }
         compared += count;
     }

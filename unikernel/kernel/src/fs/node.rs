@@ -169,11 +169,6 @@ impl PageSource for Named {
 }
 
 impl FileNode {
-    /// Which node it is.
-    pub(crate) fn id(&self) -> NodeId {
-        self.0.handle.id
-    }
-
     /// Its bytes.
     pub(crate) fn content(&self) -> &Arc<MemoryFile> {
         &self.0.content

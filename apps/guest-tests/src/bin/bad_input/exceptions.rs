@@ -88,6 +88,8 @@ const VALUES: &[(&str, &str, &[Bad])] = &[
     // Another program of the host, but the appliance itself.
     ("get_robust_list", "pid", &[Bad::One]),
     ("setpgid", "pid", &[Bad::One]),
+    // A flag of a later version than ours (LANDLOCK_RESTRICT_SELF_LOG_SAME_EXEC_OFF), which the host's Linux may have.
+    ("landlock_restrict_self", "flags", &[Bad::One]),
     ("rt_sigqueueinfo", "tgid", &[Bad::One]),
 ];
 

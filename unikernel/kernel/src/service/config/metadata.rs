@@ -3,6 +3,7 @@
 //!
 //! The service may come late, as the network may. It is waited for, but not for ever: the app starts without it then.
 
+use alloc::boxed::Box;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -50,7 +51,7 @@ struct Service {
 /// What starts the app, with what it was told.
 pub(crate) type Start = fn(&str, &Options, Told);
 
-static WAITING: SpinLock<Option<(String, Options, Start)>> = SpinLock::new(None);
+static WAITING: SpinLock<Option<(String, Box<Options>, Start)>> = SpinLock::new(None);
 
 /// True if the app has to wait for a service.
 pub(crate) fn is_wanted(options: &Options) -> bool {
@@ -59,7 +60,7 @@ pub(crate) fn is_wanted(options: &Options) -> bool {
 
 /// Asks the service, and has the app start then. False if there is no memory for a thread that does.
 pub(crate) fn start_after(line: &str, options: &Options, start: Start) -> bool {
-    *WAITING.lock() = Some((line.to_string(), options.clone(), start));
+    *WAITING.lock() = Some((line.to_string(), Box::new(options.clone()), start));
     scheduler::start_kernel_thread("config", main).is_ok()
 }
 

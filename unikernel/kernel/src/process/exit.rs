@@ -10,11 +10,13 @@ use super::{futex, futex_pi, futex_robust, signal};
 use crate::mem::user::UserPtr;
 use crate::task::process::{begin_end, process};
 use crate::task::signal::SignalInfo;
-use crate::task::{WaitQueue, current, scheduler};
+use crate::task::{WaitQueue, confinement, current, scheduler};
 
 /// Ends the calling thread (`exit`); the last one ends the app with `code`.
 pub(crate) fn exit_thread(code: i32) -> ! {
     let me = Arc::clone(&current());
+    // Before anybody is told: who waits for the end may bind all threads then, of which this is none (Linux: `PF_EXITING`).
+    confinement::forget(&me);
     futex_robust::release(&me);
     let clear = me.clear_child_tid.load(Ordering::Relaxed);
     if clear != 0 {

@@ -103,6 +103,11 @@ pub(crate) fn set_seccomp<E>(
     Ok(None)
 }
 
+/// Takes its filters from a thread that ends and makes no more calls.
+pub(crate) fn forget(thread: &Thread) {
+    let _before = core::mem::take(&mut thread.confinement.lock().seccomp);
+}
+
 /// A thread has a domain, or had one.
 static HAS_DOMAINS: AtomicBool = AtomicBool::new(false);
 

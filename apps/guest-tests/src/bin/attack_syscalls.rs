@@ -23,7 +23,7 @@ const NO_DESCRIPTOR: u64 = 1 << 24;
 
 /// Calls that end the program, end its thread, or wait for ever, by their nature; and those that could
 /// take the test's own stack or code away.
-const SKIPPED: [i64; 24] = [
+const SKIPPED: [i64; 25] = [
     libc::SYS_exit,
     libc::SYS_exit_group,
     libc::SYS_rt_sigreturn,
@@ -48,6 +48,7 @@ const SKIPPED: [i64; 24] = [
     libc::SYS_madvise,
     libc::SYS_reboot,
     libc::SYS_set_tid_address,
+    libc::SYS_seccomp,
 ];
 
 /// Calls that wait when their pointer arguments are null: they are given wild pointers only.

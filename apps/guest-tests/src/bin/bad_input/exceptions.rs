@@ -47,6 +47,10 @@ const WHOLE: &[&str] = &[
     "setpriority",
     // It would forbid the test its own calls.
     "seccomp",
+    // Whether it takes modules is the host's affair.
+    "init_module",
+    "finit_module",
+    "delete_module",
     // Whether there are protection keys is the processor's affair.
     "pkey_alloc",
     "pkey_free",

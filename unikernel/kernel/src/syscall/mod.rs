@@ -74,7 +74,7 @@ fn run(
     number: u64,
     args: &[u64; 6],
     frame: &mut TrapFrame,
-    call: fn(u64, &[u64; 6]) -> SysResult,
+    call: impl FnOnce(u64, &[u64; 6]) -> SysResult,
 ) -> Option<u64> {
     if number as u32 == linux_raw_sys::general::__NR_rt_sigreturn {
         signal::sys_rt_sigreturn(frame);

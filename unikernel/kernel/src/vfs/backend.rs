@@ -10,6 +10,7 @@ use unikernel_vfs::{AttributeChange, Error, FileSystem, InodeNumber, Timestamp};
 use super::inode::Inode;
 use super::{cache, flusher, now};
 use crate::block::device::{Memory, Operation};
+use crate::block::volume::Volume;
 use crate::kmem::room;
 use crate::mem::shared::SharedFrame;
 use crate::mem::space;
@@ -133,35 +134,7 @@ impl Backend for Inode {
             Direction::Read => Operation::Read,
             Direction::Write => Operation::Write,
         };
-        let mut transfers = Vec::new();
-        // The first request that each piece can be in: the one that the piece before ended in.
-        let mut firsts = Vec::with_capacity(pieces.len());
-        for piece in pieces {
-            let address = piece.frame.address().as_u64() + piece.offset as u64;
-            let memory = Memory { address, len: piece.len as u32 };
-            match requests {
-                Requests::Joined => {
-                    firsts.push(transfers.len().saturating_sub(1));
-                    volume.limits().add(&mut transfers, piece.sector, memory);
-                }
-                Requests::Apart => {
-                    firsts.push(transfers.len());
-                    let mut own = Vec::new();
-                    volume.limits().add(&mut own, piece.sector, memory);
-                    transfers.append(&mut own);
-                }
-            }
-        }
-        let last = transfers.len().saturating_sub(1);
-        let Err(failed) = volume.transfer(operation, transfers) else { return Ok(()) };
-        let ends = firsts.iter().skip(1).map(|next| match requests {
-            Requests::Joined => *next,
-            Requests::Apart => next - 1,
-        });
-        let is_doubtful =
-            |(first, last): (&usize, usize)| failed.0.iter().any(|at| (*first..=last).contains(at));
-        let doubtful = firsts.iter().zip(ends.chain([last])).map(is_doubtful);
-        Err(doubtful.enumerate().filter(|(_, is_doubtful)| *is_doubtful).map(|(place, _)| place).collect())
+        in_parts(pieces, &mut |part| transfer_part(volume, operation, requests, part))
     }
 
     fn now(&self) -> Timestamp {
@@ -227,5 +200,131 @@ impl Backend for Inode {
 
     fn write_back_others(&self) {
         let _ = flusher::write_back_all(self.mount);
+    }
+}
+
+/// Why pieces were not moved.
+#[derive(PartialEq, Eq, Debug)]
+enum Refusal {
+    /// There is no memory for so many at once: nothing was asked of the disk.
+    NoMemory,
+    /// These may have failed.
+    Failed(Vec<usize>),
+}
+
+/// Has `transfer` move all pieces, at once if there is memory for it, and otherwise one half after the other: who writes back dirty pages to
+/// have memory again must not need a lot of it.
+fn in_parts<P>(
+    pieces: &[P],
+    transfer: &mut dyn FnMut(&[P]) -> Result<(), Refusal>,
+) -> Result<(), Vec<usize>> {
+    match transfer(pieces) {
+        Ok(()) => Ok(()),
+        Err(Refusal::Failed(places)) => Err(places),
+        Err(Refusal::NoMemory) if pieces.len() <= 1 => Err((0..pieces.len()).collect()),
+        Err(Refusal::NoMemory) => {
+            let (first, second) = pieces.split_at(pieces.len() / 2);
+            let mut failed = in_parts(first, transfer).err().unwrap_or_default();
+            let later = in_parts(second, transfer).err().unwrap_or_default();
+            failed.extend(later.into_iter().map(|place| place + first.len()));
+            if failed.is_empty() { Ok(()) } else { Err(failed) }
+        }
+    }
+}
+
+/// Moves pieces between memory and the disk, all of them in flight together.
+fn transfer_part(
+    volume: &Volume,
+    operation: Operation,
+    requests: Requests,
+    pieces: &[Piece<'_, SharedFrame>],
+) -> Result<(), Refusal> {
+    let (mut transfers, mut own) = (Vec::new(), Vec::new());
+    // The first request that each piece can be in: the one that the piece before ended in.
+    let mut firsts = Vec::new();
+    // A page is a part of one request on every disk that does not limit parts to less.
+    transfers.try_reserve(pieces.len()).map_err(|_| Refusal::NoMemory)?;
+    own.try_reserve(1).map_err(|_| Refusal::NoMemory)?;
+    firsts.try_reserve(pieces.len()).map_err(|_| Refusal::NoMemory)?;
+    for piece in pieces {
+        let address = piece.frame.address().as_u64() + piece.offset as u64;
+        let memory = Memory { address, len: piece.len as u32 };
+        match requests {
+            Requests::Joined => {
+                firsts.push(transfers.len().saturating_sub(1));
+                volume.limits().add(&mut transfers, piece.sector, memory);
+            }
+            Requests::Apart => {
+                firsts.push(transfers.len());
+                volume.limits().add(&mut own, piece.sector, memory);
+                transfers.append(&mut own);
+            }
+        }
+    }
+    let last = transfers.len().saturating_sub(1);
+    let Err(failed) = volume.transfer(operation, transfers) else { return Ok(()) };
+    let ends = firsts.iter().skip(1).map(|next| match requests {
+        Requests::Joined => *next,
+        Requests::Apart => next - 1,
+    });
+    let is_doubtful = |(first, last): (&usize, usize)| failed.0.iter().any(|at| (*first..=last).contains(at));
+    let doubtful = firsts.iter().zip(ends.chain([last])).map(is_doubtful);
+    let places = doubtful.enumerate().filter(|(_, is_doubtful)| *is_doubtful).map(|(place, _)| place);
+    Err(Refusal::Failed(places.collect()))
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec;
+
+    use super::*;
+
+    /// Moves pieces as long as there are no more than `most`, and fails those in `bad`; notes what it was asked for.
+    fn disk<'a>(
+        most: usize,
+        bad: &'a [usize],
+        asked: &'a mut Vec<Vec<usize>>,
+    ) -> impl FnMut(&[usize]) -> Result<(), Refusal> + 'a {
+        move |pieces| {
+            if pieces.len() > most {
+                return Err(Refusal::NoMemory);
+            }
+            asked.push(pieces.to_vec());
+            let is_bad = |place: &usize| bad.contains(&pieces[*place]);
+            let failed: Vec<usize> = (0..pieces.len()).filter(is_bad).collect();
+            if failed.is_empty() { Ok(()) } else { Err(Refusal::Failed(failed)) }
+        }
+    }
+
+    #[test]
+    fn transfers_are_halved_until_there_is_memory() {
+        let pieces: Vec<usize> = (0..13).collect();
+        for most in 1..=13 {
+            let mut asked = Vec::new();
+            assert_eq!(in_parts(&pieces, &mut disk(most, &[], &mut asked)), Ok(()));
+            // Each piece once, in their order, and no more at once than there is memory for.
+            assert_eq!(asked.concat(), pieces, "{most}");
+            assert!(asked.iter().all(|part| part.len() <= most));
+            assert_eq!(asked.len() == 1, most == 13);
+        }
+    }
+
+    #[test]
+    fn places_that_failed_are_those_among_all_pieces() {
+        let pieces: Vec<usize> = (0..13).collect();
+        for most in 1..=13 {
+            let mut asked = Vec::new();
+            let outcome = in_parts(&pieces, &mut disk(most, &[0, 5, 6, 12], &mut asked));
+            assert_eq!(outcome, Err(vec![0, 5, 6, 12]), "{most}");
+            assert_eq!(asked.concat(), pieces);
+        }
+    }
+
+    #[test]
+    fn without_any_memory_all_have_failed() {
+        let mut asked = Vec::new();
+        let outcome = in_parts(&[7, 8, 9], &mut disk(0, &[], &mut asked));
+        assert_eq!((outcome, asked), (Err(vec![0, 1, 2]), vec![]));
+        assert_eq!(in_parts::<usize>(&[], &mut |_| Err(Refusal::NoMemory)), Err(vec![]));
     }
 }

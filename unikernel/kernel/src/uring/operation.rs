@@ -85,7 +85,11 @@ pub(super) fn takes_file(operation: u8) -> bool {
     )
 }
 
-/// The system calls that do what the operation does; none for what only concerns the ring itself.
+/// Stands for an operation of which nobody has said which call does the same: no rule allows a call of this number.
+const UNJUDGED: u32 = u32::MAX;
+
+/// The system calls that do what the operation does; none for what only concerns the ring itself. Whoever adds an operation has to add it
+/// here: one that is there and left out here is refused, with or without rules.
 pub(super) fn same_calls(sqe: &Sqe) -> &'static [u32] {
     use linux_raw_sys::general::*;
     match sqe.opcode {
@@ -124,7 +128,18 @@ pub(super) fn same_calls(sqe: &Sqe) -> &'static [u32] {
         opcode::SPLICE => &[__NR_splice],
         opcode::TEE => &[__NR_tee],
         opcode::FIXED_FD_INSTALL => &[__NR_dup],
-        _ => &[],
+        // These wait, take back what the ring was asked for, or change what is registered with it, which a call of the ring's does.
+        opcode::NOP
+        | opcode::POLL_REMOVE
+        | opcode::TIMEOUT
+        | opcode::TIMEOUT_REMOVE
+        | opcode::LINK_TIMEOUT
+        | opcode::ASYNC_CANCEL
+        | opcode::FILES_UPDATE
+        | opcode::PROVIDE_BUFFERS
+        | opcode::REMOVE_BUFFERS
+        | opcode::MSG_RING => &[],
+        _ => &[UNJUDGED],
     }
 }
 
@@ -274,4 +289,33 @@ fn message_ring(ring: &Ring, target: &OpenFile, sqe: &Sqe) -> SysResult {
     }
     target.announce();
     Ok(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use unikernel_policy::calls::{CallRule, CallSet};
+
+    use super::super::sqe::SQE_BYTES;
+    use super::*;
+
+    #[test]
+    fn every_operation_is_judged() {
+        let calls = |opcode| {
+            let mut entry = [0; SQE_BYTES];
+            entry[0] = opcode;
+            same_calls(&Sqe::parse(&entry))
+        };
+        for opcode in 0..=u8::MAX {
+            let is_unjudged = calls(opcode) == [UNJUDGED];
+            assert_eq!(is_unjudged, !is_supported(opcode), "operation {opcode}");
+            let is_known = |number: &u32| unikernel_report::calls::name(*number).is_some();
+            assert!(is_unjudged || calls(opcode).iter().all(is_known), "operation {opcode}");
+        }
+    }
+
+    #[test]
+    fn nothing_allows_what_is_not_judged() {
+        assert!(!CallSet::ALL.contains(UNJUDGED) && !crate::policy::calls::allows(UNJUDGED));
+        assert!(!CallRule::parse("all").unwrap().allowed.contains(UNJUDGED));
+    }
 }

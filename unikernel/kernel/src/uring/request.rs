@@ -93,7 +93,10 @@ impl Request {
     pub(super) fn new(sqe: Sqe) -> Box<Self> {
         let action = room::ask_locked()
             .map_err(Errno::from)
-            .and_then(|()| calls::check_ring(operation::same_calls(&sqe)))
+            .and_then(|()| {
+                let is_there = operation::is_supported(sqe.opcode);
+                if is_there { calls::check_ring(operation::same_calls(&sqe)) } else { Err(Errno::EINVAL) }
+            })
             .and_then(|()| prepare(&sqe));
         let action = action.unwrap_or_else(Action::Refused);
         Box::new(Self {

@@ -65,7 +65,11 @@ use crate::task::accounting;
 #[inline]
 pub(crate) fn enter(number: u64, args: &[u64; 6], frame: &mut TrapFrame) -> Option<u64> {
     accounting::count_call();
-    if watch::is_on() { watch::enter(number, args, frame) } else { run(number, args, frame, dispatch) }
+    if watch::is_asked(number) {
+        watch::enter(number, args, frame)
+    } else {
+        run(number, args, frame, dispatch)
+    }
 }
 
 /// The same, once nobody is left who has to look at the call; `call` does it, or does so and tells.

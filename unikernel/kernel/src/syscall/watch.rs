@@ -8,7 +8,7 @@ use bitflags::bitflags;
 use super::{dispatch, run, trace};
 use crate::arch::trap::TrapFrame;
 use crate::policy::judge::{self, Judgement};
-use crate::policy::learn;
+use crate::policy::{calls, learn};
 
 bitflags! {
     /// Who does.
@@ -26,19 +26,26 @@ bitflags! {
 }
 
 static WATCHERS: AtomicU8 = AtomicU8::new(0);
+const ONLY_RULES: u8 = Watchers::RULES.bits();
 
 /// Has somebody look at each call from now on.
 pub(crate) fn add(watchers: Watchers) {
     WATCHERS.fetch_or(watchers.bits(), Ordering::Relaxed);
 }
 
-/// True if anybody does.
+/// True if somebody has to be asked about this call. Rules alone are looked at here, where the call goes on as if nobody had looked:
+/// `allow-calls=` costs a server the look at its bit, not a way of its own.
 #[inline]
-pub(super) fn is_on() -> bool {
-    WATCHERS.load(Ordering::Relaxed) != 0
+pub(super) fn is_asked(number: u64) -> bool {
+    match WATCHERS.load(Ordering::Relaxed) {
+        0 => false,
+        ONLY_RULES => !calls::allows(number as u32),
+        _ => true,
+    }
 }
 
-/// Runs a call at which somebody looks first; see [`enter`](super::enter).
+/// Runs a call of which [`is_asked`] is true; see [`enter`](super::enter).
+#[cold]
 #[inline(never)]
 pub(super) fn enter(number: u64, args: &[u64; 6], frame: &mut TrapFrame) -> Option<u64> {
     let watchers = Watchers::from_bits_truncate(WATCHERS.load(Ordering::Relaxed));

@@ -24,9 +24,9 @@ const NET: &str = "allow-net";
 const EXPECTED_CALLS: &str =
     "profiles (`net-server`, `storage`, `all`) and calls, such as `net-server,+connect,-openat:kill`";
 const EXPECTED_PATHS: &str =
-    "rights and absolute paths, such as `r:/etc,rwc:/data,rx:/usr` (read, write, execute, create)";
+    "rights and absolute paths, such as `r:/etc,rwc:/data,rx:/usr` (read, write, execute, create), or `none`";
 const EXPECTED_NET: &str =
-    "addresses and ports, such as `bind:*:80,connect:10.0.0.0/8:5432,connect:[2001:db8::]/32:443`";
+    "addresses and ports, such as `bind:*:80,connect:10.0.0.0/8:5432,connect:[2001:db8::]/32:443`, or `none`";
 
 /// What one of the two says.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -80,6 +80,14 @@ mod tests {
                 .policy;
         let (_, text) = policy.calls.unwrap();
         assert_eq!((&*text, policy.paths.unwrap().len(), policy.net), ("net-server,storage,-read", 3, None));
+    }
+
+    #[test]
+    fn none_is_a_word_that_allows_nothing() {
+        let policy = parse("allow-paths=none allow-net=none").unwrap().policy;
+        assert_eq!((policy.paths, policy.net), (Some([].into()), Some([].into())));
+        let more = parse("allow-paths=none allow-paths=r:/etc").unwrap().policy;
+        assert_eq!(more.paths.unwrap().len(), 1);
     }
 
     #[test]

@@ -25,6 +25,9 @@ mod profiles;
 pub mod rate;
 pub mod seccomp;
 
+/// The value of `allow-paths=` and `allow-net=` that allows nothing.
+pub const NONE: &str = "none";
+
 /// The README's example compiles and runs.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

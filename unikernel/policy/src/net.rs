@@ -3,7 +3,7 @@
 //! ```text
 //! allow-net=bind:0.0.0.0:80,connect:10.0.0.0/8:5432,connect:[2001:db8::]/32:443,bind:*:8000-8099
 //!
-//! rules   := rule { "," rule }
+//! rules   := "none" | rule { "," rule }
 //! rule    := ( "bind" | "connect" ) ":" network ":" ports
 //! network := "*" | address [ "/" length ]     an IPv6 address in brackets
 //! ports   := "*" | port | port "-" port       both ends included
@@ -14,6 +14,8 @@
 use alloc::vec::Vec;
 use core::net::IpAddr;
 use core::ops::RangeInclusive;
+
+use crate::NONE;
 
 /// What is done with an address.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -33,8 +35,11 @@ pub struct NetRule {
     ports: RangeInclusive<u16>,
 }
 
-/// Reads the word's value; `None` if it has another form.
+/// Reads the word's value; `None` if it has another form. No rule allows nothing.
 pub fn parse(text: &str) -> Option<Vec<NetRule>> {
+    if text == NONE {
+        return Some(Vec::new());
+    }
     text.split(',').map(NetRule::parse).collect()
 }
 
@@ -128,8 +133,10 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused() {
+        assert_eq!(parse("none"), Some(Vec::new()), "but this allows nothing");
         for text in [
             "",
+            "none,none",
             "bind",
             "bind:80",
             "bind:*",

@@ -3,7 +3,7 @@
 //! ```text
 //! allow-paths=r:/etc,rwc:/data,rx:/usr
 //!
-//! paths := rule { "," rule }
+//! paths := "none" | rule { "," rule }
 //! rule  := letters ":" path         an absolute path, which is there when the app starts, and all below it
 //! letter := "r" | "w" | "x" | "c"   read and list; write and cut off; execute; make, remove and rename
 //! ```
@@ -12,6 +12,7 @@ use alloc::borrow::ToOwned;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use crate::NONE;
 use crate::access::FileAccess;
 
 /// One rule.
@@ -23,8 +24,11 @@ pub struct PathRule {
     pub path: String,
 }
 
-/// Reads the word's value; `None` if it has another form.
+/// Reads the word's value; `None` if it has another form. No rule allows nothing.
 pub fn parse(text: &str) -> Option<Vec<PathRule>> {
+    if text == NONE {
+        return Some(Vec::new());
+    }
     text.split(',').map(PathRule::parse).collect()
 }
 
@@ -80,7 +84,8 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused() {
-        for text in ["", "r", ":/etc", "r:etc", "q:/etc", "r:/a,", "r /etc", "R:/etc"] {
+        assert_eq!(parse("none"), Some(Vec::new()), "but this allows nothing");
+        for text in ["", "none,r:/etc", "r", ":/etc", "r:etc", "q:/etc", "r:/a,", "r /etc", "R:/etc"] {
             assert_eq!(parse(text), None, "{text}");
         }
     }

@@ -76,13 +76,15 @@ fn without_calls() {
     assert_eq!(spin(&mut ring, 1), [(2, 0)]);
 }
 
-/// Waits until the ring says that its thread has stopped to look.
+/// Waits until the ring says that its thread has stopped to look. The thread looks once more between saying so and sleeping, and may lose the
+/// processor there, so it gets a moment.
 fn until_asleep(ring: &mut IoUring) {
     let started = Instant::now();
     while !ring.submission().need_wakeup() {
         assert!(started.elapsed() < Duration::from_secs(10));
         thread::sleep(Duration::from_millis(5));
     }
+    nap();
 }
 
 fn asleep() {

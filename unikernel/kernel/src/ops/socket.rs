@@ -43,9 +43,14 @@ impl SocketRef {
         Ok(Self(opened))
     }
 
+    /// The open file.
+    pub(crate) fn opened(&self) -> &OpenFile {
+        &self.0
+    }
+
     /// Whether calls on the descriptor may sleep.
     pub(crate) fn wait_mode(&self) -> WaitMode {
-        if self.0.flags().contains(FileFlags::NONBLOCK) { WaitMode::NonBlocking } else { WaitMode::MayBlock }
+        self.0.wait_mode()
     }
 }
 

@@ -4,7 +4,7 @@ use linux_raw_sys::general::__kernel_timespec;
 use linux_raw_sys::net::{mmsghdr, msghdr};
 
 use crate::abi::{Errno, SysResult};
-use crate::file::{self, WaitMode};
+use crate::file::{self, OpenFile, WaitMode};
 use crate::mem::user::{UserPtr, UserSlice};
 use crate::net::address::{self, Raw};
 use crate::net::socket::{MessageFlags, Outgoing, Socket};
@@ -31,8 +31,9 @@ fn check_compat(bits: u32) -> Result<(), Errno> {
 }
 
 /// How a call with these flags may wait.
-fn mode_of(socket: &SocketRef, flags: MessageFlags) -> WaitMode {
-    if flags.contains(MessageFlags::DONT_WAIT) { WaitMode::NonBlocking } else { socket.wait_mode() }
+#[inline]
+fn mode_of(opened: &OpenFile, flags: MessageFlags) -> WaitMode {
+    if flags.contains(MessageFlags::DONT_WAIT) { WaitMode::NonBlocking } else { opened.wait_mode() }
 }
 
 /// sendto(2).
@@ -49,8 +50,7 @@ pub(crate) fn sys_sendto(
     let opened = file::get(descriptor)?;
     let socket = opened.downcast::<Socket>().ok_or(Errno::ENOTSOCK)?;
     let flags = read_flags(flags)?;
-    let mode =
-        if flags.contains(MessageFlags::DONT_WAIT) { WaitMode::NonBlocking } else { opened.wait_mode() };
+    let mode = mode_of(&opened, flags);
     if to == 0 {
         return socket.send_bytes(&buffers, flags, mode);
     }
@@ -68,9 +68,10 @@ pub(crate) fn sys_recvfrom(
     from_len: UserPtr<u32>,
 ) -> SysResult {
     let buffers = [UserSlice::checked(buffer, len.min(MAX_TRANSFER_BYTES))?];
-    let socket = SocketRef::get(descriptor)?;
+    let opened = file::get(descriptor)?;
+    let socket = opened.downcast::<Socket>().ok_or(Errno::ENOTSOCK)?;
     let flags = read_flags(flags)?;
-    let received = socket.receive(&buffers, flags, mode_of(&socket, flags))?;
+    let received = socket.receive(&buffers, flags, mode_of(&opened, flags))?;
     match &received.from {
         Some(sender) => address::write(sender, socket.family, from, from_len)?,
         None if from != 0 && !from_len.is_null() => from_len.write(0)?,
@@ -92,7 +93,7 @@ fn send_one(socket: &SocketRef, header: &msghdr, flags: MessageFlags) -> SysResu
         None => None,
         Some((name, len)) => socket.destination_of(&Raw::read(name, len)?)?,
     };
-    socket.send(Outgoing { buffers: &buffers, to, rights, control }, flags, mode_of(socket, flags))
+    socket.send(Outgoing { buffers: &buffers, to, rights, control }, flags, mode_of(socket.opened(), flags))
 }
 
 /// recvmsg(2).
@@ -100,7 +101,7 @@ pub(crate) fn sys_recvmsg(descriptor: i32, message: UserPtr<msghdr>, flags: u32)
     check_compat(flags)?;
     let socket = SocketRef::get(descriptor)?;
     let flags = read_flags(flags)?;
-    receive_one(&socket, message, flags, mode_of(&socket, flags))
+    receive_one(&socket, message, flags, mode_of(socket.opened(), flags))
 }
 
 fn receive_one(
@@ -134,7 +135,7 @@ pub(crate) fn sys_recvmmsg(
     let socket = SocketRef::get(descriptor)?;
     let waits_for_one = flags & MSG_WAITFORONE != 0;
     let flags = read_flags(flags & !MSG_WAITFORONE)?;
-    let mut mode = mode_of(&socket, flags);
+    let mut mode = mode_of(socket.opened(), flags);
     let mut is_first = true;
     each_message(messages, count, |message| {
         if !is_first && deadline_ns.is_some_and(|deadline_ns| time::now_ns() >= deadline_ns) {

@@ -29,6 +29,16 @@ pub(crate) trait Attribute: Send + Sync {
     }
 }
 
+impl Attribute for Arc<dyn Attribute> {
+    fn show(&self) -> Result<String, Errno> {
+        (**self).show()
+    }
+
+    fn store(&self, bytes: &[u8]) -> Result<(), Errno> {
+        (**self).store(bytes)
+    }
+}
+
 /// Who opens a device.
 pub(crate) trait Driver: Send + Sync {
     /// The device's number.
@@ -98,20 +108,20 @@ fn remove_at(
     Ok(())
 }
 
-/// A text, opened.
-struct Opened {
+/// A text, opened. It is made whenever it is read from its start, so that who keeps it open reads what is true now.
+struct Opened<A> {
     handle: Handle,
-    attribute: Arc<dyn Attribute>,
+    attribute: A,
     /// None before the first reading.
     content: SpinLock<Option<Arc<str>>>,
 }
 
 /// Opens a text.
-pub(super) fn open(handle: Handle, attribute: Arc<dyn Attribute>) -> Arc<dyn File> {
+pub(super) fn open(handle: Handle, attribute: impl Attribute + 'static) -> Arc<dyn File> {
     Arc::new(Opened { handle, attribute, content: SpinLock::new(None) })
 }
 
-impl File for Opened {
+impl<A: Attribute + 'static> File for Opened<A> {
     fn node(&self) -> Option<&dyn NamedNode> {
         Some(&self.handle)
     }

@@ -20,7 +20,6 @@ use crate::mem::space::{Description, PageSource, Supply};
 use crate::mem::user::UserSlice;
 use crate::platform::time;
 use crate::process::file_size;
-use crate::sync::SpinLock;
 
 /// What `stat` tells of a node.
 pub(crate) fn metadata_in(tree: &FileTree, id: NodeId) -> Metadata {
@@ -103,7 +102,7 @@ pub(crate) fn open(handle: Handle, flags: u32) -> Result<Arc<dyn File>, Errno> {
         Inside::Special(Special::Driver(driver)) => driver.open(handle, flags)?,
         Inside::Special(Special::Attribute(attribute)) => attribute::open(handle, attribute),
         Inside::Special(Special::Text(proc::Text::Generation)) => generation::open(handle),
-        Inside::Special(Special::Text(text)) => Arc::new(Text { handle, text, content: SpinLock::new(None) }),
+        Inside::Special(Special::Text(text)) => attribute::open(handle, text),
         Inside::Special(Special::Device(
             terminal @ (Device::Console | Device::Tty | Device::Ptmx | Device::Slave(_)),
         )) => device::terminals().open(terminal, handle)?,
@@ -278,57 +277,6 @@ impl File for FileNode {
 
     fn name(&self) -> String {
         name_of(&self.0.handle)
-    }
-}
-
-/// A text that is made whenever it is read from its start, so that who keeps it open reads what is true now.
-struct Text {
-    handle: Handle,
-    text: proc::Text,
-    /// None before the first reading.
-    content: SpinLock<Option<Arc<str>>>,
-}
-
-impl File for Text {
-    fn node(&self) -> Option<&dyn NamedNode> {
-        Some(&self.handle)
-    }
-
-    fn is_seekable(&self) -> bool {
-        true
-    }
-
-    fn read_at(&self, offset: u64, into: UserSlice) -> SysResult {
-        let kept = self.content.lock().clone().filter(|_| offset > 0);
-        let content = match kept {
-            Some(content) => content,
-            None => {
-                let made: Arc<str> = Arc::from(self.text.make()?);
-                *self.content.lock() = Some(Arc::clone(&made));
-                made
-            }
-        };
-        let bytes = content.as_bytes();
-        let rest = &bytes[usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len())..];
-        let count = rest.len().min(into.len());
-        into.write(&rest[..count])?;
-        Ok(count)
-    }
-
-    fn write_at(&self, _offset: u64, from: UserSlice) -> SysResult {
-        let mut bytes = [0; proc::MAX_WRITTEN_BYTES];
-        let bytes = &mut bytes[..from.len().min(proc::MAX_WRITTEN_BYTES)];
-        from.truncate(bytes.len()).read(bytes)?;
-        self.text.store(bytes)?;
-        Ok(from.len())
-    }
-
-    fn metadata(&self) -> Metadata {
-        metadata(self.handle.id)
-    }
-
-    fn name(&self) -> String {
-        name_of(&self.handle)
     }
 }
 

@@ -24,6 +24,7 @@ use core::sync::atomic::{AtomicI32, Ordering};
 
 use unikernel_vfs::access;
 
+use super::attribute::Attribute;
 use super::{device, generation, metrics, mounts, registry};
 use crate::abi::{self, Errno};
 use crate::event::inotify;
@@ -75,10 +76,17 @@ pub(crate) struct Number {
 }
 
 impl Text {
-    /// The text; `ESRCH` if the thread has ended, `ENOENT` if the descriptor is closed.
-    pub(crate) fn make(self) -> Result<String, Errno> {
+    /// True if the app may write it.
+    pub(crate) const fn is_writable(self) -> bool {
+        matches!(self, Self::Name(_) | Self::Number(_))
+    }
+}
+
+impl Attribute for Text {
+    /// `ESRCH` if the thread has ended, `ENOENT` if the descriptor is closed.
+    fn show(&self) -> Result<String, Errno> {
         let thread_of = |id| process().thread(id).ok_or(Errno::ESRCH);
-        Ok(match self {
+        Ok(match *self {
             Self::Fixed(make) => make.make()?,
             Self::Core(make, core) => make(core),
             Self::Descriptor(number) => descriptor::describe(number)?,
@@ -89,14 +97,8 @@ impl Text {
         })
     }
 
-    /// True if the app may write it.
-    pub(crate) const fn is_writable(self) -> bool {
-        matches!(self, Self::Name(_) | Self::Number(_))
-    }
-
-    /// Takes what the app has written.
-    pub(crate) fn store(self, bytes: &[u8]) -> Result<(), Errno> {
-        match self {
+    fn store(&self, bytes: &[u8]) -> Result<(), Errno> {
+        match *self {
             Self::Fixed(_) | Self::Core(..) | Self::Descriptor(_) | Self::Thread(..) | Self::Generation => {
                 Err(Errno::EIO)
             }
@@ -117,9 +119,6 @@ impl Text {
         }
     }
 }
-
-/// What the longest text that can be written has room for.
-pub(crate) const MAX_WRITTEN_BYTES: usize = 16;
 
 /// A name of at most 15 bytes, up to a NUL.
 fn thread_name(bytes: &[u8]) -> [u8; 16] {

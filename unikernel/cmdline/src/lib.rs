@@ -14,6 +14,7 @@
 //! - [`SystemOptions`]: the host name, and what the machine does beside running the app;
 //! - [`PolicyOptions`]: what the app may do;
 //! - [`MountPoint`]: where a disk goes; [`User`]: whom the app runs as;
+//! - [`Observe`]: where the kernel tells what goes on;
 //! - [`Shown`]: a word in a message;
 //! - [`MmioDevice`]: what hypervisors append on their own account;
 //! - `words` splits and unquotes; `suggest` finds the nearest known key.
@@ -32,6 +33,7 @@ mod linux;
 mod linux_ip;
 mod mmio;
 mod mounts;
+mod observe;
 mod offloads;
 mod options;
 mod packed;
@@ -51,6 +53,7 @@ pub use file::of_file;
 pub use filter::{FilterProtocol, FilterRule};
 pub use mmio::MmioDevice;
 pub use mounts::{MountOptions, MountPoint};
+pub use observe::Observe;
 pub use offloads::Offloads;
 pub use options::{ExitAction, Options, parse};
 pub use packed::parse_for_image;

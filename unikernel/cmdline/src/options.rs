@@ -11,6 +11,7 @@ use crate::filter::{self, FilterRule};
 use crate::linux::{self, LinuxRoot};
 use crate::mmio::{self, MmioDevice};
 use crate::mounts::MountPoint;
+use crate::observe::{self, Observe};
 use crate::offloads::{self, Offloads};
 use crate::policy::{self, PolicyOptions};
 use crate::suggest::nearest;
@@ -55,6 +56,7 @@ const KEYS: &[&str] = &[
     "module",
     "modules",
     system::KASLR,
+    observe::KEY,
     offloads::KEY,
     mmio::KEY,
 ];
@@ -96,6 +98,8 @@ pub struct Options {
     pub traces_time: bool,
     /// `trace=policy`: what the app does is told at its end, in the words that would allow it.
     pub records_policy: bool,
+    /// `observe=`: where the kernel tells what goes on in the machine.
+    pub observe: Option<Observe>,
     /// `exit=`.
     pub exit_action: ExitAction,
     /// `stop=`: how many seconds a stop takes at most.
@@ -190,6 +194,11 @@ impl Options {
             "filter" => self.denies_by_default = denies(value)?,
             "allow" => self.filter_rules.push(filter_rule("allow", value)?),
             "deny" => self.filter_rules.push(filter_rule("deny", value)?),
+            observe::KEY => {
+                let observe = Observe::parse(value)?;
+                self.filter_rules.splice(0..0, observe.rules());
+                self.observe = Some(observe);
+            }
             offloads::KEY if self.offloads.restrict(value) => {}
             offloads::KEY => {
                 return Err(ParseError::BadValue(offloads::KEY, value.to_owned(), offloads::EXPECTED));

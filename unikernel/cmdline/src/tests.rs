@@ -368,6 +368,7 @@ const ATTACKS: [&[&str]; 2] = [
         "syslog",
         "config",
         "wx",
+        "observe",
         "offload",
         "virtio_mmio.device",
         "console",

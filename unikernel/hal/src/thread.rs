@@ -8,7 +8,7 @@
 use alloc::sync::Arc;
 use core::cell::UnsafeCell;
 use core::marker::PhantomData;
-use core::mem::ManuallyDrop;
+use core::mem::{ManuallyDrop, offset_of};
 use core::ops::Deref;
 use core::ptr;
 use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
@@ -16,14 +16,27 @@ use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 use crate::arch::cpu::{self, this_cpu};
 use crate::arch::fpu::FpuState;
 use crate::arch::per_core::PerCore;
-use crate::arch::switch::{KernelStack, switch_stacks};
-use crate::arch::trap::TrapFrame;
+use crate::arch::switch::{KernelStack, left_at, switch_stacks};
+use crate::arch::trap::{SYSCALL_VECTOR, TrapFrame};
+use crate::backtrace::{self, Registers};
+use crate::kmem::kernel_map::STACK_BYTES;
 use crate::per_core;
 use crate::user::{CopyError, UserBytes};
 
 /// There was no memory for a thread's stack or registers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct OutOfMemory;
+
+/// How a thread came from ring 3.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry {
+    /// The number of the system call, if it was one.
+    pub call: Option<u64>,
+    /// Its arguments, if it was one.
+    pub arguments: [u64; 6],
+    /// Where it was there.
+    pub registers: Registers,
+}
 
 /// A thread's kernel stack, and its registers while it does not run.
 ///
@@ -93,6 +106,48 @@ impl Context {
     #[inline]
     pub fn stack_top(&self) -> u64 {
         self.stack.top()
+    }
+
+    /// Where the thread goes on, for who looks on; `None` while it runs.
+    ///
+    /// It cannot be misused: the stack stays as long as this does, what is read there is checked to be on a stack, and what a thread that
+    /// goes on meanwhile has left there are numbers, which may fit nothing.
+    pub fn left_at(&self) -> Option<Registers> {
+        let stack_pointer = self.stack_pointer.load(Ordering::Acquire);
+        if stack_pointer == 0 { None } else { left_at(stack_pointer) }
+    }
+
+    /// An aligned word of its stack, for who looks on; `None` for any other address.
+    ///
+    /// It cannot be misused: the stack stays as long as this does, and what is there is a number, old or new.
+    pub fn stack_word(&self, address: u64) -> Option<u64> {
+        let top = self.stack_top();
+        let stack = top.saturating_sub(STACK_BYTES as u64)..top;
+        stack.contains(&address).then(|| backtrace::stack_word(address)).flatten()
+    }
+
+    /// The registers of the last entry from ring 3, for who looks on, as [`Self::left_at`].
+    pub fn last_entry(&self) -> Option<Entry> {
+        let frame = self.stack.user_frame().addr() as u64;
+        let word = |offset: usize| self.stack_word(frame.checked_add(offset as u64)?);
+        Some(Entry {
+            call: (word(offset_of!(TrapFrame, vector))? == SYSCALL_VECTOR)
+                .then(|| word(offset_of!(TrapFrame, error_code)))
+                .flatten(),
+            arguments: [
+                word(offset_of!(TrapFrame, rdi))?,
+                word(offset_of!(TrapFrame, rsi))?,
+                word(offset_of!(TrapFrame, rdx))?,
+                word(offset_of!(TrapFrame, r10))?,
+                word(offset_of!(TrapFrame, r8))?,
+                word(offset_of!(TrapFrame, r9))?,
+            ],
+            registers: Registers {
+                instruction: word(offset_of!(TrapFrame, rip))?,
+                stack: word(offset_of!(TrapFrame, rsp))?,
+                frame_pointer: word(offset_of!(TrapFrame, rbp))?,
+            },
+        })
     }
 
     /// Sets what it enters ring 3 with.

@@ -3,7 +3,8 @@
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
-use unikernel_hal::thread::Context;
+use unikernel_hal::backtrace::Registers;
+use unikernel_hal::thread::{Context, Entry};
 use unikernel_hal::thread_type;
 use unikernel_sched::{CoreSet, SleepState};
 
@@ -85,6 +86,26 @@ impl Thread {
     /// True while a core runs it.
     pub(crate) fn runs(&self) -> bool {
         self.placement.is_on_core.load(Ordering::Relaxed)
+    }
+
+    /// The core where it runs, ran, or waits to run.
+    pub(crate) fn core_index(&self) -> usize {
+        self.placement.core.load(Ordering::Relaxed)
+    }
+
+    /// Where it goes on in the kernel; `None` while it runs ([`Context::left_at`]).
+    pub(crate) fn left_at(&self) -> Option<Registers> {
+        self.context.left_at()
+    }
+
+    /// How it came from ring 3 the last time ([`Context::last_entry`]).
+    pub(crate) fn last_entry(&self) -> Option<Entry> {
+        self.context.last_entry()
+    }
+
+    /// A word of its stack ([`Context::stack_word`]).
+    pub(crate) fn stack_word(&self, address: u64) -> Option<u64> {
+        self.context.stack_word(address)
     }
 
     /// Makes a thread which enters ring 3 with `frame`, with the vector registers of a new program
@@ -179,7 +200,7 @@ impl Thread {
         self.sleep_state.begin_block();
     }
 
-    /// True between the announcement and the sleep, unless somebody has woken the thread by then.
+    /// True from the announcement on, also asleep, until somebody wakes the thread.
     pub(crate) fn has_begun_block(&self) -> bool {
         self.sleep_state.is_announced()
     }

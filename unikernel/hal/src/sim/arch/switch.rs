@@ -7,6 +7,7 @@ use x86_64::PhysAddr;
 
 use super::cpu::this_cpu;
 use super::trap::TrapFrame;
+use crate::backtrace::Registers;
 use crate::kmem::frames;
 use crate::kmem::page_table::OutOfFrames;
 use crate::sim::heap::HostScope;
@@ -96,6 +97,11 @@ pub(in crate::sim) fn running() -> (*mut TrapFrame, u64) {
     // SAFETY: `KernelStack::new` has written it, and the thread that runs has its stack.
     let user_top = unsafe { core::ptr::with_exposed_provenance::<u64>(top as usize).read() };
     (frame_below(top), user_top)
+}
+
+/// Where a stack goes on: what is saved there is the host's business.
+pub fn left_at(_stack_pointer: u64) -> Option<Registers> {
+    None
 }
 
 unsafe extern "C" {

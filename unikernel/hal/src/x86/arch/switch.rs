@@ -6,6 +6,7 @@ use core::arch::global_asm;
 use x86_64::VirtAddr;
 
 use super::trap::TrapFrame;
+use crate::backtrace::{self, Registers};
 use crate::kmem::kernel_map::{self, STACK_BYTES};
 use crate::kmem::page_table::OutOfFrames;
 
@@ -85,6 +86,19 @@ impl KernelStack {
 
 /// What [`switch_stacks`] pops: six callee-saved registers and the return address.
 const SWITCH_WORDS: usize = 7;
+/// Which of them is `rbp`, and which the return address.
+const SAVED_FRAME_POINTER: u64 = 4;
+const SAVED_RETURN: u64 = 6;
+
+/// Where a stack goes on that [`switch_stacks`] has left at `stack_pointer`. If it goes on meanwhile, the words are others.
+pub fn left_at(stack_pointer: u64) -> Option<Registers> {
+    let word = |index: u64| backtrace::stack_word(stack_pointer.checked_add(index * 8)?);
+    Some(Registers {
+        instruction: word(SAVED_RETURN)?,
+        stack: stack_pointer.checked_add(SWITCH_WORDS as u64 * 8)?,
+        frame_pointer: word(SAVED_FRAME_POINTER)?,
+    })
+}
 
 /// Writes what [`switch_stacks`] pops just below `top`, so that it goes on at `entry` with the stack
 /// at `top`. Answers the stack pointer.

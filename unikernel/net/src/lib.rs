@@ -90,6 +90,7 @@ mod shard;
 
 mod slaac;
 mod slow_start;
+pub mod socket_list;
 mod stack;
 mod starved;
 mod tcp;

@@ -203,10 +203,14 @@ impl Stack {
 
     /// What is known of a connection (`TCP_INFO`).
     pub fn tcp_info(&self, id: TcpId) -> Option<TcpInfo> {
-        let flow = self.flows.app(id)?;
+        self.flows.app(id).map(|flow| self.info_of(flow))
+    }
+
+    /// The same of any connection, also one that the app has closed.
+    pub(crate) fn info_of(&self, flow: &Flow) -> TcpInfo {
         let (rtt, rtt_variation, timeout) = flow.congestion.times();
         let mss = usize::from(flow.track.mss);
-        Some(TcpInfo {
+        TcpInfo {
             state: flow.state(),
             is_recovering: flow.congestion.is_recovering(),
             has_sack: flow.track.has_sack,
@@ -224,7 +228,7 @@ impl Stack {
             since_heard: self.now - flow.heard_at,
             peer_window: flow.track.window as usize,
             window: flow.rx_window.saturating_sub(flow.recv_queue()),
-        })
+        }
     }
 }
 

@@ -34,6 +34,7 @@ mod routes;
 mod shards;
 pub(crate) mod socket;
 mod socket_file;
+pub(crate) mod socket_list;
 pub(crate) mod stream;
 mod transfer;
 pub(crate) mod unix;

@@ -1,8 +1,8 @@
-//! TCP connections of the kernel's own: bytes between its memory and the stacks.
+//! TCP connections of the kernel's own, to others and from others: bytes between its memory and the stacks.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::net::SocketAddr;
+use core::net::{Ipv6Addr, SocketAddr};
 
 use unikernel_net::{RecvError, SendError};
 
@@ -18,6 +18,43 @@ use crate::platform::time;
 /// A connection of the kernel's; dropping it closes it.
 pub(crate) struct Connection(Arc<Socket>);
 
+/// A port where the kernel takes connections.
+pub(crate) struct Listener(Arc<Socket>);
+
+impl Listener {
+    /// Takes the port on all addresses; up to `backlog` connections wait.
+    pub(crate) fn open(port: u16, backlog: usize) -> Result<Self, Errno> {
+        // One of IPv6 speaks IPv4, too.
+        let listener =
+            Self(Socket::new(Family::V6, Kind::Stream(Stream::default()), SocketOptions::default()));
+        let stream = stream_of(&listener.0)?;
+        stream.bind(&listener.0, SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port))?;
+        stream.listen(&listener.0, backlog)?;
+        Ok(listener)
+    }
+
+    /// The next connection; the calling thread sleeps until there is one.
+    pub(crate) fn accept(&self) -> Result<Connection, Errno> {
+        let (socket, _) = stream_of(&self.0)?.accept(&self.0, WaitMode::MayBlock)?;
+        Ok(Connection(socket))
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Ok(stream) = stream_of(&self.0) {
+            stream.close(&self.0);
+        }
+    }
+}
+
+fn stream_of(socket: &Socket) -> Result<&Stream, Errno> {
+    match &socket.kind {
+        Kind::Stream(stream) => Ok(stream),
+        _ => Err(Errno::EBADF),
+    }
+}
+
 impl Connection {
     /// Connects; the calling thread sleeps meanwhile.
     pub(crate) fn open(to: SocketAddr, deadline_ns: u64) -> Result<Self, Errno> {
@@ -30,14 +67,16 @@ impl Connection {
     }
 
     fn stream(&self) -> Result<&Stream, Errno> {
-        match &self.0.kind {
-            Kind::Stream(stream) => Ok(stream),
-            _ => Err(Errno::EBADF),
-        }
+        stream_of(&self.0)
     }
 
     fn flow(&self) -> Result<FlowId, Errno> {
         self.stream()?.flow().ok_or(Errno::ENOTCONN)
+    }
+
+    /// True if the other end is on this machine, which the packet filter does not ask about.
+    pub(crate) fn is_from_here(&self) -> bool {
+        self.flow().is_ok_and(|flow| flow.lock().stack.tcp_is_loopback(flow.id))
     }
 
     /// Sends all of `bytes`.

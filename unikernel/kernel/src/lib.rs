@@ -149,6 +149,7 @@ fn kernel_main(info: Result<BootInfo, NoStartInfo>) -> ! {
     net::spread_interrupts();
     mount_disks(&options);
     service::start(&options, balloon);
+    debug::observe::start(&options);
     modules::boot::start(&options);
     start_when_told(&command_line, &options, told);
     platform::power::enable_power_button(service::shutdown::power_button);

@@ -23,17 +23,30 @@ pub(super) fn innermost(frame: &TrapFrame) -> Frame {
 /// Writes the app's stack.
 pub(crate) fn write_user(out: &mut impl Write, frame: &TrapFrame) -> Result {
     writeln!(out, "backtrace:")?;
-    write_frames(out, &App, innermost(frame))
+    write_frames(out, &App, innermost(frame), Addresses::Shown)
+}
+
+/// Whether a stack is written with the addresses in it, or with names alone.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Addresses {
+    Shown,
+    /// For who is not to learn where the kernel is.
+    Hidden,
 }
 
 /// Writes all frames of a short stack, and both ends of a long one.
-pub(super) fn write_frames(out: &mut impl Write, view: &impl View, innermost: Frame) -> Result {
+pub(super) fn write_frames(
+    out: &mut impl Write,
+    view: &impl View,
+    innermost: Frame,
+    addresses: Addresses,
+) -> Result {
     let mut count = 0;
     let mut result = Ok(());
     let mut outermost = [0; LAST_FRAMES];
     stack::walk(view, innermost, |frame| {
         if count < FIRST_FRAMES {
-            result = result.and_then(|()| write_frame(out, count, frame.instruction));
+            result = result.and_then(|()| write_frame(out, count, frame.instruction, addresses));
         }
         outermost[count % LAST_FRAMES] = frame.instruction;
         count += 1;
@@ -43,24 +56,24 @@ pub(super) fn write_frames(out: &mut impl Write, view: &impl View, innermost: Fr
     if last > FIRST_FRAMES && last < count {
         writeln!(out, "      ... {} frames ...", last - FIRST_FRAMES)?;
     }
-    (last..count).try_for_each(|index| write_frame(out, index, outermost[index % LAST_FRAMES]))
+    (last..count).try_for_each(|index| write_frame(out, index, outermost[index % LAST_FRAMES], addresses))
 }
 
-fn write_frame(out: &mut impl Write, index: usize, address: u64) -> Result {
+fn write_frame(out: &mut impl Write, index: usize, address: u64, addresses: Addresses) -> Result {
+    match addresses {
+        Addresses::Shown => write!(out, "  {index:2}: {address:#014x}")?,
+        Addresses::Hidden => write!(out, "  {index:2}:")?,
+    }
     // A return address belongs to the call before it, which may be a function's last instruction.
     let looked_up = if index == 0 { address } else { address.saturating_sub(1) };
     match symbols::find(looked_up) {
-        Some(symbol) => {
-            writeln!(out, "  {index:2}: {address:#014x} {}+{:#x}", symbol.name, address - symbol.start)
-        }
+        Some(symbol) => writeln!(out, " {}+{:#x}", symbol.name, address - symbol.start),
         None => {
             let in_module = modules::find_symbol(looked_up, |module, function| match function {
-                Some((start, name)) => {
-                    writeln!(out, "  {index:2}: {address:#014x} {}+{:#x} [{module}]", name, address - start)
-                }
-                None => writeln!(out, "  {index:2}: {address:#014x} [{module}]"),
+                Some((start, name)) => writeln!(out, " {}+{:#x} [{module}]", name, address - start),
+                None => writeln!(out, " [{module}]"),
             });
-            in_module.unwrap_or_else(|| writeln!(out, "  {index:2}: {address:#014x}"))
+            in_module.unwrap_or_else(|| writeln!(out))
         }
     }
 }
@@ -70,7 +83,8 @@ pub(super) fn function_start(address: u64) -> Option<u64> {
     found.or_else(|| modules::function_start(address))
 }
 
-struct App;
+/// The app: its memory is the same for all its threads.
+pub(super) struct App;
 
 impl View for App {
     fn word(&self, address: u64) -> Option<u64> {

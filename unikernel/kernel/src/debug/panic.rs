@@ -7,6 +7,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use unikernel_hal::backtrace;
 use unikernel_report::stack::{Frame, View};
 
+use super::backtrace::Addresses;
 use super::{FAULT_FRAME, write_registers};
 use crate::arch::trap::TrapFrame;
 use crate::kmem::layout;
@@ -75,14 +76,19 @@ fn write_module(out: &mut impl Write) -> core::fmt::Result {
 /// Writes the kernel's stack from a fault's registers.
 fn write_backtrace(out: &mut impl Write, frame: &TrapFrame) -> core::fmt::Result {
     writeln!(out, "kernel backtrace:")?;
-    super::backtrace::write_frames(out, &Kernel, super::backtrace::innermost(frame))
+    super::backtrace::write_frames(out, &Kernel, super::backtrace::innermost(frame), Addresses::Shown)
 }
 
 /// Writes the kernel's stack from here.
 fn write_backtrace_here(out: &mut impl Write) -> core::fmt::Result {
     let backtrace::Registers { instruction, stack, frame_pointer } = backtrace::here();
     writeln!(out, "kernel backtrace:")?;
-    super::backtrace::write_frames(out, &Kernel, Frame { instruction, stack, frame_pointer })
+    super::backtrace::write_frames(
+        out,
+        &Kernel,
+        Frame { instruction, stack, frame_pointer },
+        Addresses::Shown,
+    )
 }
 
 struct Kernel;

@@ -16,7 +16,7 @@ use alloc::vec::Vec;
 use unikernel_report::calls;
 
 use super::watch::{self, Watchers};
-use super::{TABLE, dispatch};
+use super::{Entry, TABLE, dispatch};
 use crate::abi::SysResult;
 use crate::platform::{console, time};
 use crate::sync::SpinLock;
@@ -39,15 +39,35 @@ pub(crate) fn turn_on(on: bool) {
     }
 }
 
+/// Writes the name of a call and what it was given, up to the first argument that it fills in.
+pub(crate) fn write_call(out: &mut impl Write, number: u64, args: &[u64; 6]) -> core::fmt::Result {
+    let entry = entry_of(number);
+    let mut line = alloc::format!("{}(", name_of(entry, number));
+    write_inputs(&mut line, entry, number, args)?;
+    write!(out, "{line})")
+}
+
+fn entry_of(number: u64) -> Option<&'static Entry> {
+    TABLE.iter().find(|entry| entry.number == number as u32)
+}
+
+fn name_of(entry: Option<&Entry>, number: u64) -> &'static str {
+    entry.map(|entry| entry.name).or_else(|| calls::name(number as u32)).unwrap_or("syscall")
+}
+
+fn write_inputs(line: &mut String, entry: Option<&Entry>, number: u64, args: &[u64; 6]) -> core::fmt::Result {
+    match entry {
+        Some(entry) => args::write_inputs(line, entry, args),
+        None => write!(line, "number {number}, {args:x?}"),
+    }
+}
+
 /// Runs a call and prints it.
 pub(crate) fn call(number: u64, args: &[u64; 6]) -> SysResult {
-    let entry = TABLE.iter().find(|entry| entry.number == number as u32);
-    let name = entry.map(|entry| entry.name).or_else(|| calls::name(number as u32)).unwrap_or("syscall");
+    let entry = entry_of(number);
+    let name = name_of(entry, number);
     let mut line = alloc::format!("{name}(");
-    let _ = match entry {
-        Some(entry) => args::write_inputs(&mut line, entry, args),
-        None => write!(line, "number {number}, {args:x?}"),
-    };
+    let _ = write_inputs(&mut line, entry, number, args);
     // A call that does not come back must show all the same.
     if name.starts_with("exit") {
         print(&alloc::format!("{line}) = ?"));

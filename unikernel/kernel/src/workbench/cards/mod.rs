@@ -6,6 +6,7 @@ mod frames;
 mod lan;
 mod lies_tests;
 mod limits_tests;
+mod observe_tests;
 mod queues_tests;
 mod traffic_tests;
 

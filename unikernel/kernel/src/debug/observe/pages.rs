@@ -1,0 +1,59 @@
+//! What can be asked for: a line for each page, from which the list of pages is made, too.
+
+use alloc::string::String;
+use core::fmt::{Result, Write};
+
+use unikernel_trace::request::Request;
+
+use super::threads;
+use crate::file::long_text::LongText;
+use crate::fs::metrics;
+use crate::net::socket_list;
+
+/// Of pages for people.
+pub(super) const TEXT: &str = "text/plain; charset=utf-8";
+/// Of what Prometheus reads (prometheus.io/docs/instrumenting/exposition_formats).
+const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// A page.
+pub(super) struct Page {
+    path: &'static str,
+    /// What it tells.
+    title: &'static str,
+    pub(super) content_type: &'static str,
+    /// Writes it; an error is a lack of memory.
+    pub(super) write: fn(&mut LongText, &Request<'_>) -> Result,
+}
+
+const PAGES: &[Page] = &[
+    Page { path: "/", title: "this list", content_type: TEXT, write: |out, _| out.write_str(&index()) },
+    Page {
+        path: "/metrics",
+        title: "counters, in Prometheus' text format",
+        content_type: METRICS,
+        write: |out, _| out.write_str(&metrics::render()),
+    },
+    Page {
+        path: "/threads",
+        title: "the app's threads: what each does, and who called whom; ?stacks=off without the latter",
+        content_type: TEXT,
+        write: threads::write,
+    },
+    Page {
+        path: "/sockets",
+        title: "listeners and connections, as `ss -tni` shows them",
+        content_type: TEXT,
+        write: |out, _| socket_list::write(out),
+    },
+];
+
+/// The page of a path.
+pub(super) fn find(path: &str) -> Option<&'static Page> {
+    PAGES.iter().find(|page| page.path == path)
+}
+
+/// The list of pages.
+pub(super) fn index() -> String {
+    let lines = PAGES.iter().map(|page| alloc::format!("{:<10} {}\n", page.path, page.title));
+    lines.collect()
+}

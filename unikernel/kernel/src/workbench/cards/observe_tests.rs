@@ -1,0 +1,142 @@
+//! The owner's channel, asked by the host at the other end of the cable.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::net::Ipv4Addr;
+
+use linux_raw_sys::net::{self, AF_INET};
+use smoltcp::iface::SocketHandle;
+use smoltcp::wire::IpEndpoint;
+use unikernel_hal::sim::card::Card;
+
+use super::lan::Lan;
+use super::{OWN, STATIC, machine, metric, run};
+use crate::workbench::app::files::{close, read_to_end, sleep_ms, write_all};
+use crate::workbench::app::net::{LOCALHOST, STREAM, accept, bind, connect, listen, socket, v4};
+use crate::workbench::app::spawn;
+
+const WORDS: &str = "observe=tcp:9100:10.0.2.0/30";
+
+fn channel() -> IpEndpoint {
+    IpEndpoint::new(Ipv4Addr::from(OWN).into(), 9100)
+}
+
+/// The host sends bytes, and reads until the machine has nothing more for it.
+fn ask(lan: &Lan, from_port: u16, bytes: &[u8]) -> String {
+    let handle = lan.connect(channel(), from_port);
+    lan.wait("a connection", |host| host.tcp(handle).may_send());
+    assert_eq!(lan.with(|host| host.tcp(handle).send_slice(bytes)), Ok(bytes.len()));
+    rest(lan, handle)
+}
+
+fn rest(lan: &Lan, handle: SocketHandle) -> String {
+    let mut all = Vec::new();
+    loop {
+        lan.wait("an answer", |host| host.tcp(handle).can_recv() || !host.tcp(handle).may_recv());
+        let got =
+            lan.with(|host| host.tcp(handle).recv(|bytes| (bytes.len(), bytes.to_vec())).unwrap_or_default());
+        if got.is_empty() {
+            lan.with(|host| host.tcp(handle).close());
+            return String::from_utf8(all).expect("a text");
+        }
+        all.extend(got);
+    }
+}
+
+fn page(lan: &Lan, from_port: u16, path: &str) -> String {
+    let answer =
+        ask(lan, from_port, std::format!("GET {path} HTTP/1.1\r\nConnection: close\r\n\r\n").as_bytes());
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+    assert!(head.starts_with("HTTP/1.1 200"), "{path}: {head}");
+    assert!(head.contains(&std::format!("Content-Length: {}\r\n", body.len())), "{head}");
+    body.into()
+}
+
+#[test]
+fn each_page_tells_what_it_says() {
+    for (seed, cores) in [(1, 1), (2, 2)] {
+        let machine = super::Machine { seed, cores, ..machine(&std::format!("{STATIC} {WORDS}")) };
+        run(machine, Card::default(), |lan| {
+            // One thread sleeps meanwhile, and one server listens.
+            let listening = socket(AF_INET, STREAM);
+            bind(listening, &v4(OWN, 80)).unwrap();
+            listen(listening, 16).unwrap();
+            spawn(move || {
+                let _ = accept(listening);
+            })
+            .unwrap();
+            let index = page(&lan, 4000, "/");
+            assert_eq!(index.lines().count(), 4);
+            for (port, line) in (4001..).zip(index.lines()) {
+                let path = line.split(' ').next().unwrap();
+                assert!(!page(&lan, port, path).is_empty(), "{path}");
+            }
+            let threads = page(&lan, 4010, "/threads?stacks=off");
+            assert!(threads.starts_with("2 threads"), "{threads}");
+            assert!(threads.contains("thread 2 \"app\": sleeps, core"), "{threads}");
+            let sockets = page(&lan, 4011, "/sockets");
+            assert!(sockets.contains("LISTEN      0      0      10.0.2.15:80 *:*"), "{sockets}");
+            assert!(sockets.contains("10.0.2.15:9100 10.0.2.2:4011"), "{sockets}");
+            assert!(page(&lan, 4012, "/metrics").contains("unikernel_uptime_milliseconds "));
+        });
+    }
+}
+
+#[test]
+fn several_requests_go_over_one_connection_and_head_has_no_body() {
+    run(machine(&std::format!("{STATIC} {WORDS}")), Card::default(), |lan| {
+        let answer = ask(
+            &lan,
+            4000,
+            b"HEAD / HTTP/1.1\r\n\r\nGET /nowhere HTTP/1.1\r\n\r\nGET / HTTP/1.0\r\n\r\nGET / HTTP/1.1\r\n\r\n",
+        );
+        let heads: Vec<_> =
+            answer.match_indices("HTTP/1.1 ").map(|(at, _)| &answer[at + 9..at + 12]).collect();
+        assert_eq!(heads, ["200", "404", "200"], "the third closes");
+        assert!(answer.contains("Connection: keep-alive\r\n\r\nHTTP/1.1 404"), "{answer}");
+    });
+}
+
+#[test]
+fn nonsense_is_refused_and_silence_given_up() {
+    run(machine(&std::format!("{STATIC} {WORDS}")), Card::default(), |lan| {
+        assert!(ask(&lan, 4000, b"PUT / HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 405"));
+        assert!(ask(&lan, 4001, b"\x16\x03\x01\r\n\r\n").starts_with("HTTP/1.1 400"));
+        assert!(ask(&lan, 4002, &[b'a'; 5000]).starts_with("HTTP/1.1 4"));
+        // Both places are taken by clients who say nothing; the next is served when they are given up.
+        for port in [4003, 4004] {
+            let handle = lan.connect(channel(), port);
+            lan.wait("a connection", |host| host.tcp(handle).may_send());
+        }
+        sleep_ms(10_100);
+        assert!(page(&lan, 4005, "/").contains("/threads"));
+    });
+}
+
+#[test]
+fn neither_the_app_nor_a_stranger_is_told_anything() {
+    run(machine(&std::format!("{STATIC} observe=tcp:9100:10.0.2.77")), Card::default(), |lan| {
+        for address in [LOCALHOST, OWN] {
+            let client = socket(AF_INET, STREAM);
+            connect(client, &v4(address, 9100)).unwrap();
+            let _ = write_all(client, b"GET /threads HTTP/1.0\r\n\r\n");
+            assert!(read_to_end(client).unwrap_or_default().is_empty(), "the app is told");
+            close(client);
+        }
+        let taken = socket(AF_INET, STREAM);
+        assert_eq!(bind(taken, &v4(OWN, 9100)), Err(linux_raw_sys::errno::EADDRINUSE));
+        let filtered = metric("net_filtered_tcp_total");
+        let handle = lan.connect(channel(), 4000);
+        sleep_ms(500);
+        assert!(!lan.with(|host| host.tcp(handle).may_send()), "a stranger has a connection");
+        assert!(metric("net_filtered_tcp_total") > filtered);
+    });
+}
+
+#[test]
+fn without_the_word_nobody_listens() {
+    run(machine(STATIC), Card::default(), |_| {
+        let client = socket(net::AF_INET, STREAM);
+        assert_eq!(connect(client, &v4(LOCALHOST, 9100)), Err(linux_raw_sys::errno::ECONNREFUSED));
+    });
+}

@@ -8,6 +8,7 @@ mod fuzz;
 mod help;
 mod image;
 mod init;
+mod observe;
 mod run;
 mod words;
 
@@ -24,6 +25,7 @@ use crate::debug::DebugOptions;
 use crate::host_files::HostFiles;
 use crate::machine::Kind;
 use crate::module_file::ModuleOptions;
+use crate::observe::{ObserveOptions, Page};
 use crate::package::{InitOptions, PackOptions, PackageOptions, Packed, take_option};
 use crate::project::did_you_mean;
 use crate::tap_tests;
@@ -42,6 +44,7 @@ pub(crate) enum Command {
     Init(InitOptions),
     Debug(Box<DebugOptions>),
     Logs(LogsOptions),
+    Observe(ObserveOptions),
     Stop(String),
     Sbom(BomOptions),
     Licenses(BomOptions),
@@ -161,6 +164,9 @@ pub(crate) fn parse() -> Result<Command> {
     }
     match command.as_str() {
         "new" => parse_new(&mut parser).map(Command::New),
+        "metrics" => observe::parse(Page::Metrics, &mut parser).map(Command::Observe),
+        "threads" => observe::parse(Page::Threads, &mut parser).map(Command::Observe),
+        "ss" => observe::parse(Page::Sockets, &mut parser).map(Command::Observe),
         "logs" => background::parse_logs(&mut parser).map(Command::Logs),
         "stop" => background::parse_stop(&mut parser).map(Command::Stop),
         "sbom" => bom::parse(&mut parser).map(Command::Sbom),

@@ -17,6 +17,7 @@ use serde::Deserialize;
 use crate::cli::TestOptions;
 use crate::disk_tests::{DATA, DiskPlan};
 use crate::machine::{Kind, Machine, Net};
+use crate::observe_tests;
 use crate::project::Profile;
 use crate::stop_tests;
 use crate::vm::{self, Console, Vm};
@@ -184,6 +185,7 @@ pub(crate) fn run(options: &TestOptions) -> Result<u8> {
         module_tests::all(),
         balloon_tests::all(),
         liar_tests::all(),
+        observe_tests::all(),
         stop_tests::all(),
         http_tests::all(),
         loopback_tests::all(),

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 
 use crate::disk::Disk;
 use crate::share::{self, Share};
@@ -94,6 +94,9 @@ impl Accelerator {
     }
 }
 
+/// Where a guest sees the host on QEMU's own network.
+const HOST: &str = "10.0.2.2";
+
 /// What the guest's network device is connected to.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Net {
@@ -180,6 +183,8 @@ pub(crate) struct Machine {
     pub(crate) net: Net,
     /// What further network devices are connected to.
     pub(crate) more_nets: Vec<Net>,
+    /// Where the host reaches the owner's channel of the guest's, over QEMU's own network.
+    pub(crate) observed_at: Option<u16>,
     pub(crate) nic: Nic,
     /// Further properties of the network devices, as QEMU has them: `name=value`, separated by commas.
     pub(crate) nic_properties: String,
@@ -211,6 +216,7 @@ impl Machine {
             initrd: None,
             net: Net::None,
             more_nets: Vec::new(),
+            observed_at: None,
             nic: Nic::Usual,
             nic_properties: String::new(),
             disks: Vec::new(),
@@ -279,7 +285,10 @@ impl Machine {
         let mut arguments: Vec<String> = Vec::new();
         for (number, net) in core::iter::once(&self.net).chain(&self.more_nets).enumerate() {
             let id = format!("net{number}");
-            let backends = net.backends(&id);
+            let mut backends = net.backends(&id);
+            if let (Net::User(..), 0, Some(port)) = (net, number, self.observed_at) {
+                backends[0] += &format!(",hostfwd=tcp:127.0.0.1:{port}-:{port}");
+            }
             if !backends.is_empty() {
                 arguments.extend(backends.into_iter().flat_map(|backend| ["-netdev".to_owned(), backend]));
                 arguments.extend(["-device".to_owned(), self.nic_device(&id)]);
@@ -307,6 +316,20 @@ impl Machine {
             device = format!("{device},{}", self.nic_properties);
         }
         device
+    }
+
+    /// Has the guest tell this host, and nobody else, what goes on in it, at a port of the host's.
+    ///
+    /// # Errors
+    ///
+    /// If its first network is not QEMU's own, where the host is always the same.
+    pub(crate) fn observe_at(&mut self, port: u16) -> Result<()> {
+        let message = "--observe goes over QEMU's own network: elsewhere name who may ask, \
+                       --append observe=tcp:9100:ADDRESS, and ask the guest itself";
+        ensure!(matches!(self.net, Net::User(..)), message);
+        self.observed_at = Some(port);
+        self.append = format!("observe=tcp:{port}:{HOST} {}", self.append).trim().to_owned();
+        Ok(())
     }
 
     /// Has the guest write every frame of its cards to a file: a port of a console for it, and the word.

@@ -66,6 +66,8 @@ mod module_file;
 mod module_tests;
 mod namespace;
 mod ntp_tests;
+mod observe;
+mod observe_tests;
 mod oci;
 mod offload_tests;
 mod our_stack;
@@ -109,6 +111,7 @@ fn main() -> ExitCode {
         Command::New(path) => package::create(&path),
         Command::Debug(options) => debug::run(&options),
         Command::Logs(options) => background::logs(&options),
+        Command::Observe(options) => observe::show(&options),
         Command::Stop(name) => background::stop(&name),
         Command::Sbom(options) => bom::sbom(&options),
         Command::Licenses(options) => bom::licenses(&options),

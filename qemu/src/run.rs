@@ -134,6 +134,9 @@ pub(crate) fn machine(options: &RunOptions, bootable: &Bootable) -> Result<Machi
     if let Some(file) = &options.capture {
         machine.capture_to(file);
     }
+    if let Some(port) = options.observed_at {
+        machine.observe_at(port)?;
+    }
     if options.waits_for_gdb {
         leave_kernel_in_place(&mut machine);
         machine.extra.extend(["-s", "-S"].map(str::to_owned));

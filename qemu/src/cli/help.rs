@@ -177,6 +177,7 @@ mod tests {
             include_str!("help.rs"),
             include_str!("image.rs"),
             include_str!("init.rs"),
+            include_str!("observe.rs"),
             include_str!("run.rs"),
             include_str!("../package/selection.rs"),
         ];

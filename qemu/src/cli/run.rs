@@ -12,6 +12,7 @@ use crate::debug::DebugOptions;
 use crate::disk::Disk;
 use crate::host_files::{Certificates, HostFiles};
 use crate::machine::{Accelerator, Kind};
+use crate::observe;
 use crate::package::{PackageOptions, take_option};
 use crate::share::Share;
 
@@ -53,6 +54,8 @@ pub(crate) struct RunOptions {
     pub(crate) qemu_arguments: Vec<String>,
     /// Where the guest's frames are written to.
     pub(crate) capture: Option<PathBuf>,
+    /// The port where this host asks what goes on in it.
+    pub(crate) observed_at: Option<u16>,
     pub(crate) accelerator: Accelerator,
     pub(crate) time_out: Option<Duration>,
     pub(crate) waits_for_gdb: bool,
@@ -115,6 +118,7 @@ impl RunOptions {
             environment: Vec::new(),
             qemu_arguments: Vec::new(),
             capture: None,
+            observed_at: None,
             accelerator: Accelerator::Auto,
             time_out: None,
             waits_for_gdb: false,
@@ -246,6 +250,7 @@ pub(super) fn take(option: &str, options: &mut RunOptions, parser: &mut lexopt::
         "--env" => options.environment.push(variable(&parser.value()?.string()?)?),
         "--qemu-arg" => options.qemu_arguments.push(parser.value()?.string()?),
         "--pcap" => options.capture = Some(parser.value()?.into()),
+        "--observe" => options.observed_at = Some(port_or_usual(parser)?),
         "--accel" => options.accelerator = value(parser, "accel")?,
         "--time-out" => options.time_out = Some(Duration::from_secs(value(parser, "time-out")?)),
         "--gdb" => options.waits_for_gdb = true,
@@ -254,6 +259,13 @@ pub(super) fn take(option: &str, options: &mut RunOptions, parser: &mut lexopt::
         other => return Err(unexpected(other)),
     }
     Ok(())
+}
+
+/// The port behind `--observe=`, which may be left out.
+fn port_or_usual(parser: &mut lexopt::Parser) -> Result<u16> {
+    let Some(text) = parser.optional_value() else { return Ok(observe::PORT) };
+    let port = text.to_str().and_then(|text| text.parse().ok()).filter(|port| *port > 0);
+    port.with_context(|| format!("`{}` is no port", text.to_string_lossy()))
 }
 
 /// `NAME=VALUE`, or `NAME` with the value that it has here, as `docker run --env` takes it.

@@ -1,8 +1,11 @@
 //! The words of the command line, and what `help` says about them.
 
 /// The commands and every option, for hints at what a mistyped word may have meant.
-pub(super) const COMMANDS: [&str; 25] = [
+pub(super) const COMMANDS: [&str; 28] = [
     "debug",
+    "metrics",
+    "threads",
+    "ss",
     "learn",
     "logs",
     "stop",
@@ -28,7 +31,9 @@ pub(super) const COMMANDS: [&str; 25] = [
     "fuzz",
     "help",
 ];
-pub(super) const OPTIONS: [&str; 67] = [
+pub(super) const OPTIONS: [&str; 69] = [
+    "--observe",
+    "--at",
     "--policy",
     "--from",
     "--ex",
@@ -124,6 +129,9 @@ usage: cargo unikernel <command> [options]
   bench [ELF]  measure it against the same program on a Linux guest: requests per second, latency, start
   logs [NAME]  show the console of a guest that `run --detach` has started (which there are); -f goes on with it
   stop NAME    press the power button of such a guest, and kill it if it does not react
+  threads      show what the threads of a guest do that `run --observe` has started, and who called whom in them
+  ss           show its listeners and connections
+  metrics      show its counters
   deploy FORM [ELF]
                write the files that start it elsewhere; FORM is systemd, libvirt, firecracker, cloud-hypervisor, nomad,
                kubevirt or proxmox
@@ -177,6 +185,7 @@ options of run, and of debug:
   --policy FILE              what the program may do, as `learn` has written it
   --qemu-arg WORD            a word for QEMU's command line (may be given several times)
   --pcap FILE                write every frame of the guest's to a file for Wireshark
+  --observe[=PORT]           have the kernel tell this host what goes on in the guest, at http://127.0.0.1:PORT (9100)
   --accel auto|tcg|kvm       how the guest is executed (auto)
   --time-out SECONDS         end the guest after this time
   --ex COMMAND               (debug) what gdb does when it has stopped at `main` (may be given several times)
@@ -188,6 +197,9 @@ options of run, and of debug:
 
 options of logs:
   -f --follow                go on with what it writes
+
+options of threads, ss and metrics:
+  --at [ADDRESS:]PORT        which guest (127.0.0.1:9100)
 
 options of kernel:
   -o --output FILE           where it goes (unikernel.elf)

@@ -1,0 +1,47 @@
+//! `metrics`, `threads` and `ss`: what the kernel of a running guest tells of it (`run --observe`, `observe=`).
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::http;
+
+/// Where the channel is if nobody says anything else.
+pub(crate) const PORT: u16 = 9100;
+
+/// What is asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Page {
+    Metrics,
+    Threads,
+    Sockets,
+}
+
+/// What to ask whom.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ObserveOptions {
+    pub(crate) page: Page,
+    pub(crate) at: SocketAddr,
+}
+
+/// Shows a page.
+pub(crate) fn show(options: &ObserveOptions) -> Result<u8> {
+    let path = match options.page {
+        Page::Metrics => "/metrics",
+        Page::Threads => "/threads",
+        Page::Sockets => "/sockets",
+    };
+    let answer = http::get(options.at, path).with_context(|| {
+        format!(
+            "{} does not answer: is a guest there that was started with `run --observe`, or with `observe=`? \
+             --at PORT or --at ADDRESS[:PORT] asks elsewhere",
+            options.at
+        )
+    })?;
+    ensure!(answer.status == 200, "{}: {} {path}: {}", options.at, answer.status, answer.body);
+    match io::stdout().write_all(answer.body.as_bytes()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(0),
+        outcome => Ok(outcome.map(|()| 0)?),
+    }
+}

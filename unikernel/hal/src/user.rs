@@ -13,7 +13,7 @@ use core::cell::Cell;
 use core::marker::PhantomData;
 use core::mem::{MaybeUninit, size_of};
 
-pub use abi::UserAbi;
+pub use abi::{NoPadding, UserAbi};
 
 use crate::arch::user_copy;
 use crate::kmem::layout::USER_END;
@@ -130,17 +130,6 @@ impl UserBytes<'_> {
         unsafe { self.write_raw(bytes.as_ptr(), bytes.len()) }
     }
 
-    /// [`Self::write`] of bytes among which padding may be.
-    ///
-    /// # Errors
-    ///
-    /// See [`CopyError`].
-    #[inline]
-    pub fn write_padded(&self, bytes: &[MaybeUninit<u8>]) -> Result<(), CopyError> {
-        // SAFETY: the source is a slice of that length, whose bytes are copied as they are.
-        unsafe { self.write_raw(bytes.as_ptr().cast(), bytes.len()) }
-    }
-
     /// Fills `len` bytes at `buffer` from the start of the range, for memory that others may change meanwhile.
     ///
     /// # Safety
@@ -207,14 +196,16 @@ pub fn read_value<T: UserAbi>(address: u64) -> Result<T, CopyError> {
     Ok(unsafe { value.assume_init() })
 }
 
-/// Writes a value to the app. Padding goes out as it is: begin with [`UserAbi::zeroed`].
+/// Writes a value to the app.
+///
+/// It cannot be misused: all that goes out is what was put into the value ([`NoPadding`]).
 ///
 /// # Errors
 ///
 /// See [`CopyError`].
 #[inline]
-pub fn write_value<T: UserAbi>(address: u64, value: &T) -> Result<(), CopyError> {
-    // SAFETY: the source is a `T` that is borrowed, whose padding is the caller's (`zeroed`).
+pub fn write_value<T: NoPadding>(address: u64, value: &T) -> Result<(), CopyError> {
+    // SAFETY: the source is a `T` that is borrowed.
     unsafe {
         UserBytes::new(address, size_of::<T>()).write_raw(core::ptr::from_ref(value).cast(), size_of::<T>())
     }
@@ -236,14 +227,14 @@ pub fn read_value_with<T: UserAbi, E>(
     Ok(unsafe { value.assume_init() })
 }
 
-/// Writes a value by `copy`, which gets its place in the app and its bytes; see [`write_value`] on padding.
+/// Writes a value by `copy`, which gets its place in the app and its bytes.
 #[inline]
-pub fn write_value_with<T: UserAbi, E>(
+pub fn write_value_with<T: NoPadding, E>(
     address: u64,
     value: &T,
-    copy: impl FnOnce(UserBytes<'static>, &[MaybeUninit<u8>]) -> Result<(), E>,
+    copy: impl FnOnce(UserBytes<'static>, &[u8]) -> Result<(), E>,
 ) -> Result<(), E> {
-    // SAFETY: so many bytes are the value's, which is borrowed; whatever they are, they are such bytes.
+    // SAFETY: so many bytes are the value's, which is borrowed, and all of them are of fields (`NoPadding`).
     let bytes = unsafe { core::slice::from_raw_parts(core::ptr::from_ref(value).cast(), size_of::<T>()) };
     copy(UserBytes::new(address, size_of::<T>()), bytes)
 }

@@ -10,11 +10,11 @@
 //! - [`UserSlice`]: a run of bytes, with cheap sub-slicing.
 
 use core::marker::PhantomData;
-use core::mem::{MaybeUninit, size_of};
+use core::mem::size_of;
 
 use unikernel_hal::user::{self, CopyError, UserBytes};
 
-pub(crate) use unikernel_hal::user::UserAbi;
+pub(crate) use unikernel_hal::user::{NoPadding, UserAbi};
 
 use super::fault::{Missing, paging_in};
 use crate::kmem::layout::USER_END;
@@ -71,6 +71,11 @@ impl<T> UserPtr<T> {
         Self::new(self.0.wrapping_add((index as u64).wrapping_mul(size_of::<T>() as u64)))
     }
 
+    /// The pointer to a field that lies `offset` bytes behind the start.
+    pub(crate) const fn field<U>(self, offset: usize) -> UserPtr<U> {
+        UserPtr::new(self.0.wrapping_add(offset as u64))
+    }
+
     /// The same address as a pointer to another type.
     pub(crate) const fn cast<U>(self) -> UserPtr<U> {
         UserPtr::new(self.0)
@@ -91,7 +96,9 @@ impl<T: UserAbi> UserPtr<T> {
     pub(crate) fn try_read(self) -> Result<T, Missing> {
         user::read_value(self.0).map_err(missing)
     }
+}
 
+impl<T: NoPadding> UserPtr<T> {
     /// Writes the value. May sleep.
     pub(crate) fn write(self, value: T) -> Result<(), Fault> {
         assert_may_sleep();
@@ -205,8 +212,8 @@ impl UserSlice<'_> {
     /// The same of a write.
     #[cold]
     #[inline(never)]
-    fn write_slowly(&self, error: CopyError, bytes: &[MaybeUninit<u8>]) -> Result<(), Fault> {
-        self.page_by_page(error, bytes.len(), |part, at| part.write_padded(&bytes[at..at + part.len()]))
+    fn write_slowly(&self, error: CopyError, bytes: &[u8]) -> Result<(), Fault> {
+        self.page_by_page(error, bytes.len(), |part, at| part.write(&bytes[at..at + part.len()]))
     }
 
     /// The same if all of it is in memory.

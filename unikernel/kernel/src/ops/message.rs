@@ -53,22 +53,21 @@ pub(crate) fn receive_into(
     flags: MessageFlags,
     mode: WaitMode,
 ) -> SysResult {
-    let mut header = message.read()?;
+    let header = message.read()?;
     let mut received = socket.receive(buffers, flags, mode)?;
     let name = header.msg_name.addr() as u64;
-    let name_len = UserPtr::<u32>::new(message.address() + core::mem::offset_of!(msghdr, msg_namelen) as u64);
-    if let Some(sender) = &received.from {
-        address::write(sender, socket.family, name, name_len)?;
-        header.msg_namelen = name_len.read()? as i32;
-    } else {
-        header.msg_namelen = 0;
+    // Only what changes is written: the header has gaps between its fields, and they are the app's.
+    let name_len: UserPtr<u32> = message.field(core::mem::offset_of!(msghdr, msg_namelen));
+    match &received.from {
+        Some(sender) => address::write(sender, socket.family, name, name_len)?,
+        None => name_len.write(0)?,
     }
     let on_exec = if flags.contains(MessageFlags::CLOSE_ON_EXEC) { OnExec::Close } else { OnExec::Keep };
     let (control_len, control_flags) = control_out::write(&header, socket, &mut received, on_exec)?;
-    header.msg_controllen = control_len as _;
+    message.field(core::mem::offset_of!(msghdr, msg_controllen)).write(control_len)?;
     let urgent = if matches!(received.beside, Beside::Urgent) { MSG_OOB } else { 0 };
-    header.msg_flags = if received.full_len > received.len { MSG_TRUNC } else { 0 } | control_flags | urgent;
-    message.write(header)?;
+    let flags_told = if received.full_len > received.len { MSG_TRUNC } else { 0 } | control_flags | urgent;
+    message.field(core::mem::offset_of!(msghdr, msg_flags)).write(flags_told)?;
     Ok(count_of(&received, flags))
 }
 

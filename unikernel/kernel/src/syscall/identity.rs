@@ -5,6 +5,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 
 use linux_raw_sys::general::*;
 use linux_raw_sys::system::{new_utsname, sysinfo};
+use unikernel_hal::user_abi_struct;
 
 use crate::abi::{Errno, RELEASE, SysResult, VERSION};
 use crate::kmem::frames;
@@ -66,12 +67,49 @@ pub(crate) fn sys_uname(name: UserPtr<new_utsname>) -> SysResult {
     Ok(0)
 }
 
+/// `struct sysinfo`, with the gaps that are in it.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub(crate) struct SystemInfo {
+    uptime: i64,
+    loads: [u64; 3],
+    total_ram: u64,
+    free_ram: u64,
+    shared_ram: u64,
+    buffer_ram: u64,
+    total_swap: u64,
+    free_swap: u64,
+    procs: u16,
+    gap: [u16; 3],
+    total_high: u64,
+    free_high: u64,
+    mem_unit: u32,
+    end: u32,
+}
+user_abi_struct!(SystemInfo {
+    uptime,
+    loads,
+    total_ram,
+    free_ram,
+    shared_ram,
+    buffer_ram,
+    total_swap,
+    free_swap,
+    procs,
+    gap,
+    total_high,
+    free_high,
+    mem_unit,
+    end,
+});
+const _: () = assert!(size_of::<SystemInfo>() == size_of::<sysinfo>());
+
 /// sysinfo(2).
-pub(crate) fn sys_sysinfo(info: UserPtr<sysinfo>) -> SysResult {
-    let mut answer = sysinfo::zeroed();
+pub(crate) fn sys_sysinfo(info: UserPtr<SystemInfo>) -> SysResult {
+    let mut answer = SystemInfo::zeroed();
     answer.uptime = to_timespec(time::now_ns()).tv_sec;
-    answer.totalram = frames::total_pages() as u64;
-    answer.freeram = frames::free_pages() as u64;
+    answer.total_ram = frames::total_pages() as u64;
+    answer.free_ram = frames::free_pages() as u64;
     answer.procs = process().thread_count() as u16;
     answer.mem_unit = 4096;
     info.write(answer)?;

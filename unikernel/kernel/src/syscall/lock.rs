@@ -4,6 +4,7 @@ use alloc::sync::Arc;
 
 use linux_raw_sys::general::*;
 use unikernel_fs::{HeldLock, LockKind, Owner};
+use unikernel_hal::user_abi_struct;
 
 use crate::abi::{Errno, SysResult};
 use crate::file::lock::{Family, PROCESS};
@@ -52,6 +53,21 @@ pub(crate) fn sys_flock(fd: i32, operation: u32) -> SysResult {
 /// One past the highest offset: where a lock "to the end" ends.
 const FILE_END: u64 = 1 << 63;
 
+/// `struct flock`, with the gaps that are in it: what the app has in them comes back, as on Linux.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub(crate) struct Flock {
+    l_type: i16,
+    l_whence: i16,
+    gap: u32,
+    l_start: i64,
+    l_len: i64,
+    l_pid: i32,
+    end: u32,
+}
+user_abi_struct!(Flock { l_type, l_whence, gap, l_start, l_len, l_pid, end });
+const _: () = assert!(size_of::<Flock>() == size_of::<flock>());
+
 /// A `struct flock`, understood; `None` for the kind is "unlock".
 struct Request {
     kind: Option<LockKind>,
@@ -60,7 +76,7 @@ struct Request {
 }
 
 /// Reads a request; offsets may count from the file's offset or end (fcntl(2)).
-fn read_request(opened: &OpenFile, raw: &flock) -> Result<Request, Errno> {
+fn read_request(opened: &OpenFile, raw: &Flock) -> Result<Request, Errno> {
     let base = match raw.l_whence as u32 {
         SEEK_SET => 0,
         SEEK_CUR => opened.with_offset(|offset| *offset),
@@ -89,7 +105,7 @@ fn read_request(opened: &OpenFile, raw: &flock) -> Result<Request, Errno> {
 }
 
 /// The locking commands of fcntl(2).
-pub(crate) fn control(opened: &Arc<OpenFile>, command: u32, argument: UserPtr<flock>) -> SysResult {
+pub(crate) fn control(opened: &Arc<OpenFile>, command: u32, argument: UserPtr<Flock>) -> SysResult {
     let raw = argument.read()?;
     let is_ofd = matches!(command, F_OFD_GETLK | F_OFD_SETLK | F_OFD_SETLKW);
     if is_ofd && raw.l_pid != 0 {
@@ -130,12 +146,12 @@ fn set(opened: &OpenFile, owner: Owner, request: &Request, mode: WaitMode) -> Sy
 }
 
 /// Says what would be in the way of a lock, if anything.
-fn test(opened: &OpenFile, owner: Owner, request: &Request, raw: flock, answer: UserPtr<flock>) -> SysResult {
+fn test(opened: &OpenFile, owner: Owner, request: &Request, raw: Flock, answer: UserPtr<Flock>) -> SysResult {
     let kind = request.kind.ok_or(Errno::EINVAL)?;
     let wanted = HeldLock { owner, start: request.start, end: request.end, kind };
     let conflict = opened.file.locks().and_then(|locks| locks.conflict(Family::Ranges, &wanted));
     let Some(held) = conflict else {
-        answer.write(flock { l_type: F_UNLCK as _, ..raw })?;
+        answer.write(Flock { l_type: F_UNLCK as _, ..raw })?;
         return Ok(0);
     };
     let l_type = if held.kind == LockKind::Shared { F_RDLCK } else { F_WRLCK };
@@ -143,6 +159,6 @@ fn test(opened: &OpenFile, owner: Owner, request: &Request, raw: flock, answer: 
     // A lock of an open file description has no process (fcntl(2)).
     let l_pid = if held.owner == PROCESS { PROCESS_ID } else { -1 };
     let l_start = held.start as i64;
-    answer.write(flock { l_type: l_type as _, l_whence: SEEK_SET as _, l_start, l_len, l_pid })?;
+    answer.write(Flock { l_type: l_type as _, l_whence: SEEK_SET as _, l_start, l_len, l_pid, ..raw })?;
     Ok(0)
 }

@@ -162,8 +162,7 @@ fn each_message(
         let message = messages.element(index);
         match step(message) {
             Ok(len) => {
-                let offset = core::mem::offset_of!(mmsghdr, msg_len) as u64;
-                UserPtr::new(message.address() + offset).write(len as u32)?;
+                message.field(core::mem::offset_of!(mmsghdr, msg_len)).write(len as u32)?;
             }
             Err(error) if index == 0 => return Err(error),
             Err(_) => return Ok(index),

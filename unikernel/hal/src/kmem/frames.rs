@@ -14,6 +14,7 @@ use unikernel_mm::{Buddy, PageEntry};
 use x86_64::PhysAddr;
 
 use super::layout::{PAGE_BYTES, phys_to_virt};
+use crate::arch::memory;
 use crate::sync::SpinLock;
 
 /// Frames kept at hand, and how many move at a time when the stack runs empty or full.
@@ -178,6 +179,7 @@ pub fn alloc_zeroed() -> Option<PhysAddr> {
 ///
 /// The frame must come from [`alloc`] or [`alloc_zeroed`], and nothing may use it any more.
 pub unsafe fn free(frame: PhysAddr) {
+    memory::forget(phys_to_virt(frame).as_mut_ptr(), PAGE_BYTES);
     if let Some(number) = in_last_resort(page_of(frame)) {
         return free_to_last_resort(number, 0);
     }
@@ -214,6 +216,7 @@ pub fn alloc_block(pages: usize) -> Option<PhysAddr> {
 /// The block must come from [`alloc_block`] with the same `pages`, and nothing may use it.
 pub unsafe fn free_block(block: PhysAddr, pages: usize) {
     let order = Buddy::order_of(pages);
+    memory::forget(phys_to_virt(block).as_mut_ptr(), PAGE_BYTES << order);
     if let Some(number) = in_last_resort(page_of(block)) {
         return free_to_last_resort(number, order);
     }

@@ -11,7 +11,7 @@ use super::arch::{fault, switch};
 use super::engine::{self, Single};
 use super::faults::{self, Faults};
 use super::image::{DATA, ENTRY};
-use super::{heap, machine, memory, platform, stack};
+use super::{heap, machine, memory, platform, poison, stack};
 use crate::arch::trap::{SYSCALL_VECTOR, TrapFrame};
 
 /// Where the app's code is thought to be whenever the kernel has control.
@@ -101,6 +101,8 @@ fn frame() -> &'static mut TrapFrame {
 fn enter(entry: extern "C" fn(&mut TrapFrame)) {
     let frame = switch::running().0.addr() as u64;
     heap::set_kernel(true);
+    // SAFETY: the thread runs in the app, so its kernel's stack is empty below the frame.
+    unsafe { poison::fill_stack(frame) };
     // SAFETY: below the frame the kernel's stack of this thread is empty, for the thread runs in the app.
     unsafe { stack::call_on_stack(frame, entry as *const () as u64, frame) };
     heap::set_kernel(false);
@@ -218,6 +220,8 @@ pub fn read(address: u64, into: &mut [u8]) {
         // SAFETY: the piece lies in one page of RAM; nothing else runs meanwhile.
         unsafe { core::ptr::copy(place, into.as_mut_ptr(), into.len()) };
     }
+    // What the kernel shares, such as rings and pages of files, comes without a copy.
+    poison::check(into);
 }
 
 /// Writes the app's memory.

@@ -5,7 +5,7 @@ use core::alloc::{GlobalAlloc, Layout};
 use core::sync::atomic::{AtomicBool, Ordering};
 use std::alloc::System;
 
-use super::memory;
+use super::{memory, poison};
 use crate::kmem::heap::HEAP as KERNEL_HEAP;
 
 struct Heap;
@@ -22,7 +22,12 @@ unsafe impl GlobalAlloc for Heap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         if IS_KERNEL.load(Ordering::Relaxed) {
             // SAFETY: by the caller.
-            unsafe { KERNEL_HEAP.alloc(layout) }
+            let object = unsafe { KERNEL_HEAP.alloc(layout) };
+            if !object.is_null() {
+                // SAFETY: so many bytes are the new object's, which has no value yet.
+                unsafe { poison::fill(object, layout.size()) };
+            }
+            object
         } else {
             // SAFETY: by the caller.
             unsafe { System.alloc(layout) }

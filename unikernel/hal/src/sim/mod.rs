@@ -7,7 +7,7 @@
 //! - [`machine`]: what a test asks for and gets; [`app`]: the app, which is closures that make system calls;
 //! - [`engine`]: cores, the clock, interrupts, choices; [`stack`]: the stacks they run on; [`faults`]: what goes wrong;
 //! - [`memory`]: RAM, which is memory of the host, with page tables as the processor has them, walked by [`arch::user_copy`];
-//!   [`heap`]: the allocator of such a program, where kernel and host live side by side;
+//!   [`heap`]: the allocator of such a program, where kernel and host live side by side; [`poison`]: what memory is full of that was not written;
 //! - [`bus`]: registers in memory and the devices behind them; [`virtio`]: a virtio device on PCI; [`disk`]: one that keeps blocks;
 //!   [`card`]: one that sends and receives frames; [`plain`]: one whose other side is the test;
 //! - [`arch`], [`platform`], [`image`], [`kernel_map`], `module_map`, [`symbols`]: what the kernel sees.
@@ -27,6 +27,7 @@ pub mod memory;
 pub(crate) mod module_map;
 pub mod plain;
 pub mod platform;
+pub mod poison;
 pub mod stack;
 pub mod symbols;
 pub mod virtio;

@@ -7,3 +7,9 @@ pub fn check() {}
 pub fn is_refused() -> bool {
     crate::sim::faults::refuses()
 }
+
+/// Fills memory that is given back, so that who uses it without writing to it first is found out.
+pub(crate) fn forget(start: *mut u8, bytes: usize) {
+    // SAFETY: frames that are free are nobody's, and RAM.
+    unsafe { crate::sim::poison::fill(start, bytes) };
+}

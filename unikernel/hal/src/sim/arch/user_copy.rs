@@ -6,7 +6,7 @@ use x86_64::{PhysAddr, VirtAddr};
 
 use super::trap::TrapFrame;
 use super::{fault, paging};
-use crate::sim::{engine, memory};
+use crate::sim::{engine, memory, poison};
 
 /// Where the kernel's copy is thought to be, and where it goes on after a fault that cannot be mended.
 const COPY: u64 = 0xffff_ffff_8000_1000;
@@ -94,6 +94,8 @@ pub unsafe fn from_user(destination: *mut u8, source: u64, len: usize) -> usize 
 /// `source` must be valid for reads of `len` bytes.
 pub unsafe fn to_user(destination: u64, source: *const u8, len: usize) -> usize {
     engine::point();
+    // SAFETY: by the caller.
+    poison::check(unsafe { core::slice::from_raw_parts(source, len) });
     for (at, piece) in memory::pieces(destination, len) {
         let Some(place) = reach(at, true) else { return len - piece.start };
         // SAFETY: as above, the other way round.

@@ -13,6 +13,10 @@ pub(crate) const fn is_refused() -> bool {
     false
 }
 
+/// A machine keeps what is in memory that is given back; see the other's.
+#[inline]
+pub(crate) const fn forget(_: *mut u8, _: usize) {}
+
 /// Set once at boot; read by the routines below.
 pub static USES_STRING_INSTRUCTIONS: AtomicBool = AtomicBool::new(false);
 

@@ -4,6 +4,7 @@ mod clocks_tests;
 mod elf;
 mod exec_tests;
 mod futexes_tests;
+mod gaps_tests;
 mod identity_tests;
 mod message_queues_tests;
 mod programs_tests;

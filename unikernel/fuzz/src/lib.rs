@@ -56,6 +56,7 @@ pub const TARGETS: &[Target] = &[
     target("access", 512, disk::access::run),
     target("partition", 1024, disk::partition::run),
     target("seed", 512, disk::seed::run),
+    target("verity", 256, disk::verity::run),
     // From a device.
     target("ring", 512, device::ring::run),
     target("packet", 256, device::packet::run),

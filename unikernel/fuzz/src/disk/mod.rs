@@ -7,3 +7,4 @@ pub(crate) mod partition;
 mod patched;
 mod seal;
 pub(crate) mod seed;
+pub(crate) mod verity;

@@ -44,6 +44,7 @@ need genisoimage genisoimage
 need cc gcc
 need c++ g++
 [ -x /usr/sbin/mke2fs ] || need mke2fs e2fsprogs
+[ -x /usr/sbin/veritysetup ] || need veritysetup cryptsetup-bin
 [ -e /usr/lib/x86_64-linux-gnu/libc.a ] || missing="$missing libc6-dev"
 [ -e /usr/lib/grub/i386-pc/boot.img ] || missing="$missing grub-pc-bin"
 [ -d /usr/lib/grub/x86_64-efi ] || missing="$missing grub-efi-amd64-bin"

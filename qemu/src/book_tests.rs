@@ -280,8 +280,19 @@ fn every_word_of_the_kernel_is_explained() {
 }
 
 /// Words that are only right beside others, or end in a gap.
-const GO_TOGETHER: [&str; 9] =
-    ["gw=", "dns=", "gw=fe80::1", "eth1.gw=", "format=blk0", "env.NAME=value", "filter=", "offload=", "ip="];
+const GO_TOGETHER: [&str; 11] = [
+    "gw=",
+    "dns=",
+    "gw=fe80::1",
+    "eth1.gw=",
+    "format=blk0",
+    "env.NAME=value",
+    "filter=",
+    "offload=",
+    "ip=",
+    "root=blk0:verity=ROOT@64M",
+    "mount=/www:blk0p1:verity=ROOT@blk0p2",
+];
 
 #[test]
 fn every_metric_is_listed() {

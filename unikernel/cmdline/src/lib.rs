@@ -13,7 +13,7 @@
 //! - [`moves_kernel`]: what has to be known before there is memory;
 //! - [`SystemOptions`]: the host name, and what the machine does beside running the app;
 //! - [`PolicyOptions`]: what the app may do;
-//! - [`MountPoint`]: where a disk goes; [`User`]: whom the app runs as;
+//! - [`MountPoint`]: where a disk goes; [`User`]: whom the app runs as; [`VerityOptions`]: against what blocks are checked;
 //! - [`Observe`]: where the kernel tells what goes on;
 //! - [`Shown`]: a word in a message;
 //! - [`MmioDevice`]: what hypervisors append on their own account;
@@ -44,6 +44,7 @@ mod system;
 #[cfg(test)]
 mod tests;
 mod user;
+mod verity;
 mod words;
 
 pub use card::{Address, CardOptions, MAX_CARDS};
@@ -61,6 +62,7 @@ pub use policy::PolicyOptions;
 pub use route::Route;
 pub use system::{ConfigSource, SystemOptions, TimeServers, is_host_name};
 pub use user::{Identity, UnknownUser, User};
+pub use verity::{HashPlace, OnCorruption, VerityOptions};
 pub use words::{NotUtf8, Shown, text};
 
 /// The README's example compiles and runs.

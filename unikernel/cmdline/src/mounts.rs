@@ -5,6 +5,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::error::ParseError;
+use crate::verity::VerityOptions;
 
 /// What a disk or partition may be named by, before `=`: its filesystem's UUID and label, or those in the partition table.
 pub(crate) const TAGS: [&str; 4] = ["UUID", "LABEL", "PARTUUID", "PARTLABEL"];
@@ -22,6 +23,8 @@ pub struct MountPoint {
     pub is_read_only: bool,
     /// What else was said.
     pub options: MountOptions,
+    /// `verity=`: its blocks are checked.
+    pub verity: Option<VerityOptions>,
 }
 
 /// The kind that is on no disk and has no name.
@@ -67,7 +70,7 @@ impl MountPoint {
         point.ok_or_else(bad)
     }
 
-    /// Reads `blk0[:KIND][:ro][:noexec][:nosuid][:nodev]`.
+    /// Reads `blk0[:KIND][:verity=...][:ro][:noexec][:nosuid][:nodev]`.
     pub(crate) fn root(value: &str) -> Result<Self, ParseError> {
         let expected = "a disk, such as `blk0`, `blk0p1:ext4:ro` or `LABEL=name`";
         Self::of_disk("/", value).ok_or_else(|| ParseError::BadValue("root", value.to_owned(), expected))
@@ -79,6 +82,10 @@ impl MountPoint {
         while parts.len() > 1 && take_words(parts[parts.len() - 1], &mut is_read_only, &mut options) {
             parts.pop();
         }
+        let verity = match parts.pop_if(|last| last.starts_with(VerityOptions::KEY)) {
+            Some(word) => Some(VerityOptions::parse(word)?),
+            None => None,
+        };
         let (disk, kind) = match parts[..] {
             [disk] => (disk, None),
             [disk, kind] => (disk, Some(kind)),
@@ -93,8 +100,9 @@ impl MountPoint {
             path: path.to_owned(),
             disk: disk.to_owned(),
             kind: kind.map(str::to_owned),
-            is_read_only,
+            is_read_only: is_read_only || verity.is_some(),
             options,
+            verity,
         })
     }
 }
@@ -114,7 +122,7 @@ fn take_words(part: &str, is_read_only: &mut bool, options: &mut MountOptions) -
     })
 }
 
-fn is_disk(name: &str) -> bool {
+pub(crate) fn is_disk(name: &str) -> bool {
     if let Some((tag, value)) = name.split_once('=') {
         return TAGS.contains(&tag) && !value.is_empty();
     }
@@ -134,7 +142,7 @@ mod tests {
     fn mounts_name_a_place_a_disk_and_perhaps_more() {
         let point = |path: &str, disk: &str, kind: Option<&str>, is_read_only| {
             let (path, disk, kind) = (path.to_owned(), disk.to_owned(), kind.map(str::to_owned));
-            Ok(MountPoint { path, disk, kind, is_read_only, options: MountOptions::default() })
+            Ok(MountPoint { path, disk, kind, is_read_only, options: MountOptions::default(), verity: None })
         };
         let ext4 = Some("ext4");
         assert_eq!(MountPoint::parse("/data:blk0"), point("/data", "blk0", None, false));

@@ -214,7 +214,7 @@ fn root_of_linux_is_the_disk_of_that_number() {
     let root = |line| parse(line).unwrap().mounts;
     let of_kind = |disk: &str, kind: Option<&str>, is_read_only| {
         let (path, disk, kind) = ("/".to_owned(), disk.to_owned(), kind.map(str::to_owned));
-        vec![MountPoint { path, disk, kind, is_read_only, options: MountOptions::default() }]
+        vec![MountPoint { path, disk, kind, is_read_only, options: MountOptions::default(), verity: None }]
     };
     let point = |disk: &str, is_read_only| of_kind(disk, None, is_read_only);
     assert_eq!(root("root=/dev/vda ro"), point("blk0", true));

@@ -1,9 +1,10 @@
 //! Disks and their partitions, by name: `blk0` is the first disk that the bus shows, `blk0p1` its first partition.
 //!
-//! - here: which there are; [`device`]: what a driver offers; [`volume`]: one as a filesystem sees it, a run of bytes. Tables of partitions are read by
-//!   `unikernel_partition`.
+//! - here: which there are; [`device`]: what a driver offers; [`volume`]: one as a filesystem sees it, a run of bytes; [`verity`]: one whose blocks are
+//!   checked. Tables of partitions are read by `unikernel_partition`.
 
 pub(crate) mod device;
+pub(crate) mod verity;
 pub(crate) mod volume;
 
 use alloc::boxed::Box;

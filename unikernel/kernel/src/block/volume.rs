@@ -10,6 +10,7 @@ use unikernel_vfs::ReadError;
 use super::device::{
     BlockDevice, DiskError, FailedRequests, Limits, Operation, SECTOR_BYTES, Transfer, memory,
 };
+use super::verity::Verity;
 use crate::kmem::layout::STACKS_BASE;
 
 /// A disk or a partition.
@@ -20,17 +21,29 @@ pub(crate) struct Volume {
     first_sector: u64,
     /// How long it is; `None` for all of a disk, which may grow.
     part_sectors: Option<u64>,
+    /// What checks its blocks, and is its content then.
+    verity: Option<&'static Verity>,
 }
 
 impl Volume {
     /// The whole of a disk.
     pub(crate) fn new(disk: &'static dyn BlockDevice) -> Self {
-        Self { disk, first_sector: 0, part_sectors: None }
+        Self { disk, first_sector: 0, part_sectors: None, verity: None }
     }
 
     /// A partition of a whole disk.
     pub(crate) fn part(&self, first_sector: u64, sectors: u64) -> Self {
-        Self { disk: self.disk, first_sector, part_sectors: Some(sectors) }
+        Self { disk: self.disk, first_sector, part_sectors: Some(sectors), verity: None }
+    }
+
+    /// The same with blocks that are checked, as far as there are hashes; read-only.
+    pub(crate) fn checked_by(&self, verity: &'static Verity) -> Self {
+        Self { part_sectors: Some(verity.size_bytes() / SECTOR_BYTES), verity: Some(verity), ..*self }
+    }
+
+    /// True if its blocks are checked, and come by [`Self::read`] only.
+    pub(crate) fn is_checked(&self) -> bool {
+        self.verity.is_some()
     }
 
     fn sectors(&self) -> u64 {
@@ -44,12 +57,12 @@ impl Volume {
 
     /// What requests must keep to.
     pub(crate) fn limits(&self) -> &'static Limits {
-        self.disk.limits()
+        self.verity.map_or(self.disk.limits(), Verity::limits)
     }
 
     /// True if it cannot be written.
     pub(crate) fn is_read_only(&self) -> bool {
-        self.disk.is_read_only()
+        self.disk.is_read_only() || self.is_checked()
     }
 
     /// True if the two have a sector in common.
@@ -66,12 +79,15 @@ impl Volume {
         self.first_sector.checked_add(sector).filter(|_| is_within)
     }
 
-    /// Reads or writes sectors: see [`BlockDevice::transfer`].
+    /// Reads or writes sectors: see [`BlockDevice::transfer`]. Not of one that [is checked](Self::is_checked).
     pub(crate) fn transfer(
         &self,
         operation: Operation,
         mut transfers: Vec<Transfer>,
     ) -> Result<(), FailedRequests> {
+        if self.is_checked() {
+            return Err(FailedRequests((0..transfers.len()).collect()));
+        }
         for transfer in &mut transfers {
             let Some(place) = self.place_of(transfer.sector, transfer.bytes().div_ceil(SECTOR_BYTES)) else {
                 log::error!("{}: {operation:?} past the end of the partition or disk", self.disk.place());
@@ -84,6 +100,9 @@ impl Volume {
 
     /// Fills `into` with what lies at `offset`; both are multiples of 512.
     pub(crate) fn read(&self, offset: u64, into: &mut [u8]) -> Result<(), DiskError> {
+        if let Some(verity) = self.verity {
+            return verity.read(offset, into);
+        }
         if !self.is_aligned(offset, into.len()) {
             let (start, mut copy) = self.blocks_around(offset, into.len())?;
             self.read(start, &mut copy)?;
@@ -122,13 +141,13 @@ impl Volume {
 
     /// True if the disk takes a run of bytes as it is.
     fn is_aligned(&self, offset: u64, len: usize) -> bool {
-        let block_bytes = self.disk.limits().block_bytes as usize;
+        let block_bytes = self.limits().block_bytes as usize;
         offset.is_multiple_of(block_bytes as u64) && len.is_multiple_of(block_bytes)
     }
 
     /// Room for the whole blocks around a run of bytes, and where they begin.
     fn blocks_around(&self, offset: u64, len: usize) -> Result<(u64, Vec<u8>), DiskError> {
-        let block_bytes = u64::from(self.disk.limits().block_bytes);
+        let block_bytes = u64::from(self.limits().block_bytes);
         let end = offset.checked_add(len as u64).and_then(|end| end.checked_next_multiple_of(block_bytes));
         let start = offset / block_bytes * block_bytes;
         let bytes = usize::try_from(end.ok_or(DiskError)? - start).map_err(|_| DiskError)?;
@@ -151,7 +170,7 @@ impl Volume {
 
     /// Tells the disk that a range is not needed any more, if it wants to know.
     pub(crate) fn discard(&self, offset: u64, len: u64) -> Result<(), DiskError> {
-        match self.disk.limits().max_discard {
+        match self.limits().max_discard {
             0 => Ok(()),
             most => self.clear(Operation::Discard, offset, len, most),
         }
@@ -159,12 +178,12 @@ impl Volume {
 
     /// True if the disk sets ranges to zero by itself.
     pub(crate) fn can_zero(&self) -> bool {
-        self.disk.limits().max_write_zeroes > 0
+        self.limits().max_write_zeroes > 0
     }
 
     /// Has the disk set a range to zero, which it must be able to.
     pub(crate) fn zero(&self, offset: u64, len: u64) -> Result<(), DiskError> {
-        self.clear(Operation::WriteZeroes, offset, len, self.disk.limits().max_write_zeroes)
+        self.clear(Operation::WriteZeroes, offset, len, self.limits().max_write_zeroes)
     }
 
     /// Requests without content, of up to `most` sectors each.

@@ -9,7 +9,7 @@ use unikernel_vfs::{AttributeChange, Error, FileSystem, InodeNumber, Timestamp};
 
 use super::inode::Inode;
 use super::{cache, flusher, now};
-use crate::block::device::{Memory, Operation};
+use crate::block::device::{DiskError, Memory, Operation, SECTOR_BYTES};
 use crate::block::volume::Volume;
 use crate::kmem::room;
 use crate::mem::shared::SharedFrame;
@@ -130,6 +130,9 @@ impl Backend for Inode {
         pieces: &[Piece<'_, SharedFrame>],
     ) -> Result<(), Vec<usize>> {
         let Some(volume) = &self.mount.blocks else { return Ok(()) };
+        if volume.is_checked() {
+            return in_parts(pieces, &mut |part| read_checked(volume, part));
+        }
         let operation = match direction {
             Direction::Read => Operation::Read,
             Direction::Write => Operation::Write,
@@ -271,6 +274,56 @@ fn transfer_part(
     let doubtful = firsts.iter().zip(ends.chain([last])).map(is_doubtful);
     let places = doubtful.enumerate().filter(|(_, is_doubtful)| *is_doubtful).map(|(place, _)| place);
     Err(Refusal::Failed(places.collect()))
+}
+
+/// Most bytes of a disk whose blocks are checked that are read at once.
+const CHECKED_BYTES: usize = 128 << 10;
+
+/// Reads pieces of a disk whose blocks are checked, which come by a copy: neighbours together.
+fn read_checked(volume: &Volume, pieces: &[Piece<'_, SharedFrame>]) -> Result<(), Refusal> {
+    let (mut failed, mut first) = (Vec::new(), 0);
+    let mut copy = Vec::new();
+    copy.try_reserve_exact(most_bytes(pieces)).map_err(|_| Refusal::NoMemory)?;
+    while first < pieces.len() {
+        let end = first + neighbours(&pieces[first..]);
+        if read_run(volume, &pieces[first..end], &mut copy).is_err() {
+            failed.extend(first..end);
+        }
+        first = end;
+    }
+    if failed.is_empty() { Ok(()) } else { Err(Refusal::Failed(failed)) }
+}
+
+/// What a copy of the longest run of neighbours takes at most.
+fn most_bytes(pieces: &[Piece<'_, SharedFrame>]) -> usize {
+    pieces.iter().map(|piece| piece.len).sum::<usize>().min(CHECKED_BYTES)
+}
+
+/// How many of these pieces lie one behind the other on the disk, at least one.
+fn neighbours(pieces: &[Piece<'_, SharedFrame>]) -> usize {
+    let mut bytes = 0;
+    let follows = pieces.windows(2).take_while(|pair| {
+        bytes += pair[0].len;
+        pair[0].sector.checked_add(pair[0].len as u64 / SECTOR_BYTES) == Some(pair[1].sector)
+            && bytes + pair[1].len <= CHECKED_BYTES
+    });
+    1 + follows.count()
+}
+
+/// Reads a run of neighbours into `copy`, which has room for it, and from there into their frames.
+fn read_run(volume: &Volume, run: &[Piece<'_, SharedFrame>], copy: &mut Vec<u8>) -> Result<(), DiskError> {
+    let len = run.iter().map(|piece| piece.len).sum();
+    let offset = run.first().map_or(0, |piece| piece.sector).checked_mul(SECTOR_BYTES).ok_or(DiskError)?;
+    copy.clear();
+    copy.resize(len, 0);
+    volume.read(offset, copy)?;
+    let mut rest = &copy[..];
+    for piece in run {
+        let (own, others) = rest.split_at(piece.len);
+        piece.frame.fill(piece.offset, own);
+        rest = others;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use core::fmt;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use spin::Once;
-use unikernel_cmdline::MountPoint;
+use unikernel_cmdline::{HashPlace, MountPoint, VerityOptions};
 use unikernel_fs::NodeId;
 use unikernel_vfs::cache::{Reservations, Shared};
 use unikernel_vfs::{FileKind, FileSystem, Identity, Storage};
@@ -16,6 +16,7 @@ use unikernel_vfs::{FileKind, FileSystem, Identity, Storage};
 use super::filesystem_type::{Access, FilesystemType, Format, MountError, Source};
 use super::{Mount, Users, flusher, now};
 use crate::block::device::SECTOR_BYTES;
+use crate::block::verity::Verity;
 use crate::block::{self, Device};
 use crate::file::MAX_FILE_BYTES;
 use crate::kmem::PAGE_BYTES;
@@ -203,9 +204,12 @@ fn mount(
     may_format: bool,
     place: fn(&str) -> Option<NodeId>,
 ) -> Result<Mount, TableError> {
-    let access = if point.is_read_only { Access::ReadOnly } else { Access::ReadWrite };
+    let is_read_only = point.is_read_only || point.verity.is_some();
+    let access = if is_read_only { Access::ReadOnly } else { Access::ReadWrite };
+    let checked = point.verity.as_ref().map(|verity| with_checks(point, verity, device)).transpose()?;
+    let device = checked.as_ref().or(device);
     let (kind, mut filesystem) = match device {
-        Some(device) => mount_device(point, device, access, may_format)?,
+        Some(device) => mount_device(point, device, access, may_format && checked.is_none())?,
         None => mount_name(point, access)?,
     };
     let root = filesystem.root();
@@ -248,6 +252,29 @@ fn mount(
     mount.note_space(&mut *filesystem);
     *mount.filesystem.lock() = Some(filesystem);
     Ok(mount)
+}
+
+/// The disk or partition of a mount point with blocks that are checked as `verity=` says.
+fn with_checks(
+    point: &MountPoint,
+    options: &VerityOptions,
+    device: Option<&Device>,
+) -> Result<Device, TableError> {
+    let refused = |reason: String| TableError::Mount(point.disk.clone(), reason);
+    let device = device.ok_or_else(|| refused("`verity=` is for disks, and this is none".into()))?;
+    let hashes = match &options.place {
+        HashPlace::Offset(offset) => (&device.volume, *offset),
+        HashPlace::Disk(name) => (&device_of(name)?.volume, 0),
+    };
+    let verity = Verity::open(&device.name, &device.volume, hashes, &options.root, options.on_corruption)
+        .map_err(|error| refused(format!("`verity=`: {error}")))?;
+    Ok(Device {
+        name: device.name.clone(),
+        number: device.number,
+        volume: device.volume.checked_by(verity),
+        partition: None,
+        has_table: device.has_table,
+    })
 }
 
 /// A filesystem, and which kind it is of.

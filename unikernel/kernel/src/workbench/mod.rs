@@ -18,3 +18,4 @@ mod sockets;
 mod table_tests;
 mod trace_tests;
 mod uring;
+mod verity_tests;

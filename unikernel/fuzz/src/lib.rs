@@ -70,6 +70,7 @@ pub const TARGETS: &[Target] = &[
     target("object", 256, boot::object::run),
     target("relocations", 256, boot::relocations::run),
     target("symbols", 512, boot::symbols::run),
+    target("signed", 512, boot::signed::run),
     // From a person.
     target("cmdline", 256, text::cmdline::run),
     target("cloud_config", 1024, text::cloud_config::run),

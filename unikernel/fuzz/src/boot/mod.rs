@@ -6,4 +6,5 @@ pub(crate) mod firmware;
 pub(crate) mod multiboot2;
 pub(crate) mod object;
 pub(crate) mod relocations;
+pub(crate) mod signed;
 pub(crate) mod symbols;

@@ -26,6 +26,8 @@ pub enum ParseError {
     DiskTwice(String, [String; 2]),
     /// Two disks that are mounted at one place.
     PlaceTwice(String, [String; 2]),
+    /// `trust=` for an image that has keys of its own.
+    KeysBuiltIn,
     /// A mistake in a word about a card that it names.
     OfCard(usize, Box<ParseError>),
 }
@@ -82,6 +84,9 @@ impl fmt::Display for ParseError {
                     "disks `{first}` and `{second}` are mounted at `{path}`: expected one disk for a place"
                 )
             }
+            Self::KeysBuiltIn => f.write_str(
+                "`trust=`: the image has keys of its own, to which none can be added; leave the word away",
+            ),
             Self::OfCard(number, error) => error.describe(f, &format!("eth{number}.")),
         }
     }

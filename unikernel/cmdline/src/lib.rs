@@ -13,6 +13,7 @@
 //! - [`moves_kernel`]: what has to be known before there is memory;
 //! - [`SystemOptions`]: the host name, and what the machine does beside running the app;
 //! - [`PolicyOptions`]: what the app may do;
+//! - [`TrustOptions`]: who may sign what is used;
 //! - [`MountPoint`]: where a disk goes; [`User`]: whom the app runs as; [`VerityOptions`]: against what blocks are checked;
 //! - [`Observe`]: where the kernel tells what goes on;
 //! - [`Shown`]: a word in a message;
@@ -43,6 +44,7 @@ mod suggest;
 mod system;
 #[cfg(test)]
 mod tests;
+mod trust;
 mod user;
 mod verity;
 mod words;
@@ -61,6 +63,7 @@ pub use packed::parse_for_image;
 pub use policy::PolicyOptions;
 pub use route::Route;
 pub use system::{ConfigSource, SystemOptions, TimeServers, is_host_name};
+pub use trust::TrustOptions;
 pub use user::{Identity, UnknownUser, User};
 pub use verity::{HashPlace, OnCorruption, VerityOptions};
 pub use words::{NotUtf8, Shown, text};

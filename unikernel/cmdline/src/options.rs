@@ -16,6 +16,7 @@ use crate::offloads::{self, Offloads};
 use crate::policy::{self, PolicyOptions};
 use crate::suggest::nearest;
 use crate::system::{self, SystemOptions};
+use crate::trust::{self, TrustOptions};
 use crate::user::User;
 use crate::words;
 
@@ -57,6 +58,7 @@ const KEYS: &[&str] = &[
     "modules",
     system::KASLR,
     observe::KEY,
+    trust::KEY,
     offloads::KEY,
     mmio::KEY,
 ];
@@ -124,6 +126,8 @@ pub struct Options {
     pub policy: PolicyOptions,
     /// The same, from the image.
     pub image_policy: PolicyOptions,
+    /// `trust=`.
+    pub trust: TrustOptions,
     /// `format=`, disks that get a filesystem if they have none.
     pub formatted: Vec<String>,
     /// `env.NAME=value`, in order.
@@ -225,6 +229,7 @@ impl Options {
             "init" => return Err(ParseError::BadValue("init", value.to_owned(), "an absolute path")),
             "root" => self.take_root(word, value)?,
             "mount" => self.mounts.push(MountPoint::parse(value)?),
+            trust::KEY => self.trust.take(value)?,
             "format" => self.formatted.push(value.to_owned()),
             mmio::KEY => self.mmio_devices.push(mmio_device(value)?),
             _ if let Some(key) = system::KEYS.into_iter().find(|known| *known == key) => {

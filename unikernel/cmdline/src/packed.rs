@@ -37,6 +37,7 @@ pub fn parse_for_image(packed: &str, line: &str) -> Result<Options, ParseError> 
         }
     }
     options.image_policy = core::mem::take(&mut options.policy);
+    options.trust.seal();
     let packed_init = options.init.take();
     options.take_line(line)?;
     if options.init.is_none() {

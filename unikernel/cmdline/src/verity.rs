@@ -8,6 +8,8 @@ use crate::mounts::is_disk;
 
 /// Bytes of a root hash: SHA-256's and SHA-512's.
 const ROOT_BYTES: [usize; 2] = [32, 64];
+/// Bytes of a signature.
+const SIGNATURE_BYTES: usize = 64;
 
 /// How a disk's blocks are checked.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -18,6 +20,8 @@ pub struct VerityOptions {
     pub place: HashPlace,
     /// What becomes of a block that is not what it was.
     pub on_corruption: OnCorruption,
+    /// The root hash's signature (Ed25519).
+    pub signature: Option<[u8; SIGNATURE_BYTES]>,
 }
 
 /// Where the hashes of a disk are.
@@ -45,21 +49,27 @@ impl VerityOptions {
     /// How the word begins.
     pub(crate) const KEY: &str = "verity=";
 
-    /// Reads `verity=ROOTHASH@PLACE[,restart|,panic]`.
+    /// Reads `verity=ROOTHASH@PLACE[,restart|,panic][,signature=HEX]`.
     pub(crate) fn parse(word: &str) -> Option<Self> {
-        let (hash, rest) = word.strip_prefix(Self::KEY)?.split_once('@')?;
-        let (place, on_corruption) = match rest.rsplit_once(',') {
-            Some((place, "restart")) => (place, OnCorruption::Restart),
-            Some((place, "panic")) => (place, OnCorruption::Panic),
-            _ => (rest, OnCorruption::Error),
-        };
+        let (hash, mut place) = word.strip_prefix(Self::KEY)?.split_once('@')?;
+        let (mut on_corruption, mut signature) = (OnCorruption::Error, None);
+        // From the end, as labels may have commas.
+        while let Some((rest, option)) = place.rsplit_once(',') {
+            match option.split_once('=') {
+                None if option == "restart" => on_corruption = OnCorruption::Restart,
+                None if option == "panic" => on_corruption = OnCorruption::Panic,
+                Some(("signature", hex)) => signature = Some(from_hex(hex)?.try_into().ok()?),
+                _ => break,
+            }
+            place = rest;
+        }
         let place = match bytes(place) {
             Some(offset) => HashPlace::Offset(offset),
             None if is_disk(place) => HashPlace::Disk(place.to_owned()),
             None => return None,
         };
         let root = from_hex(hash).filter(|root| ROOT_BYTES.contains(&root.len()))?;
-        Some(Self { root, place, on_corruption })
+        Some(Self { root, place, on_corruption, signature })
     }
 }
 
@@ -103,13 +113,17 @@ mod tests {
             ("PARTLABEL=root,verity", HashPlace::Disk("PARTLABEL=root,verity".into()), OnCorruption::Error),
         ] {
             let point = parse(rest).unwrap();
-            let verity = VerityOptions { root: [0x0a, 0xf1].repeat(16), place, on_corruption };
+            let verity =
+                VerityOptions { root: [0x0a, 0xf1].repeat(16), place, on_corruption, signature: None };
             assert_eq!(point.verity, Some(verity), "{rest}");
             assert!(point.is_read_only && point.kind.is_none() && point.disk == "blk0");
         }
         let point = MountPoint::parse(&format!("/usr:blk0p2:ext4:verity={root}@blk0p3:ro")).unwrap();
         assert_eq!(point.kind.as_deref(), Some("ext4"));
         assert_eq!(point.verity.unwrap().place, HashPlace::Disk("blk0p3".into()));
+        let signature = "5A".repeat(64);
+        let verity = parse(&format!("blk1,panic,signature={signature}:ro")).unwrap().verity.unwrap();
+        assert_eq!((verity.signature, verity.on_corruption), (Some([0x5a; 64]), OnCorruption::Panic));
     }
 
     #[test]
@@ -124,7 +138,7 @@ mod tests {
             format!("verity={root}@99999999999G"),
             format!("verity={root}@vda"),
             format!("verity={root}@0,reboot"),
-            format!("verity={root}@0:rw"),
+            format!("verity={root}@0,signature=00"),
             format!("verity={}@0", &root[2..]),
             format!("verity={}@0", &root[1..]),
             format!("verity={}g0@0", &root[2..]),

@@ -10,6 +10,7 @@
 //! - [`net`], [`fs`], [`vfs`], [`file`]: what descriptors lead to;
 //! - [`policy`]: what the app may do;
 //! - [`ops`]: what is done with open files, sockets and paths, by system calls and rings alike;
+//! - [`trust`]: who has signed what is used;
 //! - [`exec`]: how a program starts; [`service`]: what the machine does beside running the app; [`modules`]: code that is loaded later;
 //! - [`uring`]: calls that are handed over in shared memory;
 //! - [`syscall`]: the table of calls; [`debug`]: reports and traces; `entry`: the way in from ring 3, and back.
@@ -45,6 +46,7 @@ mod process;
 mod service;
 mod syscall;
 mod task;
+mod trust;
 mod tty;
 mod uring;
 mod vfs;
@@ -71,6 +73,7 @@ use unikernel_fs::LastLink;
 use unikernel_hal::{arch, boot_info, kmem, platform, sync};
 use unikernel_policy::access::{Domain, FileAccess, PortAccess, Ruleset};
 use unikernel_policy::paths::PathRule;
+use unikernel_trust::Kind;
 use x86_64::PhysAddr;
 
 /// Exit code when the machine or the command line does not let the app start.
@@ -124,13 +127,15 @@ fn kernel_main(info: Result<BootInfo, NoStartInfo>) -> ! {
     }
     options.stop_seconds.into_iter().for_each(service::shutdown::set_patience);
     let shows_linked = options.init.is_none() && kmem::layout::program_header().is_some();
-    fs::init(boot_info::packed_files(), info.initrd.map(boot_info::Range::bytes), shows_linked);
+    let initrd = check_initrd(&options, info.initrd.map(boot_info::Range::bytes));
+    fs::init(boot_info::packed_files(), initrd, shows_linked);
     tty::console::open_standard_streams();
     let mut devices = find_devices(&options);
     block::init(core::mem::take(&mut devices.disks));
     block::find_partitions();
     let macs: Vec<[u8; 6]> = devices.cards.iter().map(|card| card.mac()).collect();
-    let told = service::config::read(&mut options, &macs);
+    let told = service::config::read(&mut options, &macs)
+        .unwrap_or_else(|problem| cannot_boot(format_args!("{problem}")));
     service::config::set_host_name(&options);
     let console = devices.take(DeviceType::Console);
     if options.captures && console.is_none() {
@@ -178,7 +183,16 @@ fn register_callbacks() {
     process::exit::set_end(service::shutdown::end);
     task::idle::set_work(&entry::IdleWork);
     process::signal::set_observer(event::signalfd::notify);
+    modules::boot::set_judge(judge_module);
     net::set_address_observer(service::addresses_changed);
+}
+
+/// The part of a module's file that is the module, if it may be loaded.
+fn judge_module(file: &[u8]) -> Result<&[u8], modules::boot::Untrusted> {
+    trust::open(Kind::Module, file).map_err(|error| {
+        log::error!("module: {error}");
+        modules::boot::Untrusted
+    })
 }
 
 /// Makes what another core needs to run threads.
@@ -258,6 +272,17 @@ fn understand(info: &BootInfo) -> Result<(String, Options), String> {
     Ok((line, options))
 }
 
+/// Takes the keys with which what is used must be signed; the files of the loader's initrd, if that is so.
+fn check_initrd(options: &Options, initrd: Option<&'static [u8]>) -> Option<&'static [u8]> {
+    trust::init(&options.trust)
+        .unwrap_or_else(|problem| cannot_boot(format_args!("bad command line: {problem}")));
+    let open = |file| {
+        let content = trust::open(Kind::Initrd, file);
+        content.unwrap_or_else(|error| cannot_boot(format_args!("initrd: {error}")))
+    };
+    initrd.map(open)
+}
+
 /// The app starts in the folder that `cwd=` names, as if a shell had changed to it.
 fn set_current_directory(options: &Options) {
     let Some(path) = &options.current_directory else { return };
@@ -271,6 +296,11 @@ fn set_current_directory(options: &Options) {
 fn start_when_told(words: &str, options: &Options, told: Told) {
     if !metadata::is_wanted(options) {
         return start_told(words, options, told);
+    }
+    if trust::is_required() {
+        cannot_boot(format_args!(
+            "`config=`: what a service in the network tells is not signed, and `trust=` is set; `config=nocloud` can be"
+        ));
     }
     if !metadata::start_after(words, options, start_told) {
         cannot_boot(format_args!("`config=`: there is no memory for its thread"));

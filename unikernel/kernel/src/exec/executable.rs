@@ -19,6 +19,7 @@ use crate::kmem::room;
 use crate::mem::space::{self, PageSource, Placement, Protection, Sharing};
 use crate::mem::user::{UserSlice, with_kernel_buffer};
 use crate::process::linked::{ALLOWED, bias_at, program_bias, protection_of};
+use crate::vfs::table;
 
 /// A longer file without a place of its own would not find one.
 const MOST_SPAN_BYTES: u64 = 1 << 44;
@@ -39,6 +40,9 @@ impl Head {
             Err(Errno::EACCES) if metadata.mode & 0o111 == 0 => return Err(Reason::NotExecutable),
             Err(error) => return Err(Reason::Open(error)),
             Ok(()) => {}
+        }
+        if !table::may_execute(metadata.device) {
+            return Err(Reason::NotTrusted);
         }
         let mut head = Self { bytes: [0; HEAD_BYTES], len: (HEAD_BYTES as u64).min(metadata.size) as usize };
         read(opened, 0, &mut head.bytes[..head.len])?;

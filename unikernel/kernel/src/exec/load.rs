@@ -53,6 +53,8 @@ pub(super) enum Reason {
     NotAFile,
     /// Nobody may execute it.
     NotExecutable,
+    /// It is on a disk whose content nobody has signed, and that is wanted.
+    NotTrusted,
     /// The disk does not give it.
     Unreadable,
     /// It is no program for this machine, or a damaged one.
@@ -78,7 +80,7 @@ impl LoadError {
     pub(crate) fn errno(&self) -> Errno {
         match self.reason {
             Reason::Open(error) => error,
-            Reason::NotAFile | Reason::NotExecutable => Errno::EACCES,
+            Reason::NotAFile | Reason::NotExecutable | Reason::NotTrusted => Errno::EACCES,
             Reason::Unreadable => Errno::EIO,
             Reason::Elf(_) if self.role == Role::Linker => Errno::ELIBBAD,
             Reason::Elf(_) | Reason::BadScript => Errno::ENOEXEC,
@@ -107,6 +109,9 @@ impl fmt::Display for Reason {
             Self::Open(error) => write!(f, "it cannot be opened: {error:?}"),
             Self::NotAFile => f.write_str("it is no regular file"),
             Self::NotExecutable => f.write_str("nobody may execute it (`chmod +x`)"),
+            Self::NotTrusted => f.write_str(
+                "it is on a disk that nobody has signed, and `trust=` is set: have it in the signed initrd, or the disk checked (`verity=`)",
+            ),
             Self::Unreadable => f.write_str("it cannot be read"),
             Self::Elf(error) => write!(f, "{error}"),
             Self::BadScript => f.write_str("its first line names no interpreter"),

@@ -17,7 +17,8 @@ use crate::mem::user::UserSlice;
 use crate::ops::memory::check_range;
 use crate::task::credentials::{self, Capability};
 use crate::task::{limits, scheduler};
-use crate::vfs::flusher;
+use crate::trust;
+use crate::vfs::{flusher, table};
 
 fn protection(bits: u32) -> Result<Protection, Errno> {
     let mut protection = Protection::empty();
@@ -154,6 +155,13 @@ fn map_file(
     }
     if offset.checked_add(len).is_none_or(|end| end > MAX_FILE_BYTES) {
         return Err(Errno::EOVERFLOW);
+    }
+    if trust::is_required() && !table::may_execute(opened.file.metadata().device) {
+        // As on a mount with `noexec` (mmap(2)).
+        allowed.remove(Protection::EXECUTE);
+        if !allowed.contains(protection) {
+            return Err(Errno::EPERM);
+        }
     }
     let source = opened.file.page_source()?;
     let map = || space::map_object(placement, len, protection, allowed, source.clone(), offset, sharing);

@@ -34,6 +34,8 @@ pub(crate) mod wait;
 use thread::Thread;
 pub(crate) use wait::WaitQueue;
 
+use crate::kmem::kernel_map::STACK_BYTES;
+
 /// The running thread.
 pub(crate) type CurrentThread = unikernel_hal::thread::Current<Thread>;
 
@@ -50,6 +52,11 @@ pub(crate) fn current() -> CurrentThread {
 /// True if the running thread is one of the kernel's own.
 pub(crate) fn is_kernel_thread() -> bool {
     current().id == 0
+}
+
+/// True if `bytes` are left of the stack that this runs on, for work that takes more of it than most. So it is on the boot stack, which is large.
+pub(crate) fn has_stack_for(bytes: usize) -> bool {
+    !scheduler::can_block() || current().stack_used().saturating_add(bytes) <= STACK_BYTES
 }
 
 /// True if a signal waits for the running thread: a call that may end early does.

@@ -171,9 +171,13 @@ impl Thread {
 
     /// True if the calling thread, which this is, has used so little of its stack that the core may idle on it.
     pub(super) fn has_stack_to_idle(&self) -> bool {
-        const MOST_USED: u64 = STACK_BYTES as u64 / 4;
+        self.stack_used() <= STACK_BYTES / 4
+    }
+
+    /// What the calling thread, which this is, has used of its stack.
+    pub(super) fn stack_used(&self) -> usize {
         let here = 0_u8;
-        self.context.stack_top() - (&raw const here).addr() as u64 <= MOST_USED
+        (self.context.stack_top() - (&raw const here).addr() as u64) as usize
     }
 
     /// Sets what it enters ring 3 with, for one that has not run yet.

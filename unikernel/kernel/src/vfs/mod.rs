@@ -79,6 +79,8 @@ pub(crate) struct Mount {
     is_read_only: AtomicBool,
     /// It was so from the beginning, not after an error.
     is_mounted_read_only: bool,
+    /// What it has is as good as signed, if anything has to be (`trust=`): its blocks are checked against a root hash that is trusted.
+    is_trusted: bool,
     /// What is not to be done with its files.
     pub options: MountOptions,
     /// Others change it, too: what was learnt of it is asked for again.

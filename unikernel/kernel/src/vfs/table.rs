@@ -22,6 +22,7 @@ use crate::file::MAX_FILE_BYTES;
 use crate::kmem::PAGE_BYTES;
 use crate::sync::SpinLock;
 use crate::task::mutex::Mutex;
+use crate::trust;
 
 static MOUNTS: Once<Vec<Mount>> = Once::new();
 static COVERED: Once<Vec<NodeId>> = Once::new();
@@ -138,6 +139,12 @@ pub(crate) fn mount_all(
     Ok(())
 }
 
+/// True if what is on the filesystem with this `st_dev` may be executed: if only what is signed may be, the tree in memory, which came with the image or was
+/// signed, and disks whose blocks are checked.
+pub(crate) fn may_execute(device: u64) -> bool {
+    !trust::is_required() || all().iter().all(|mount| mount.device_number != device || mount.is_trusted)
+}
+
 /// The first number without a device (major 0) that is a mount's.
 pub(crate) const FIRST_DEVICE_NUMBER: u64 = 16;
 
@@ -238,6 +245,7 @@ fn mount(
         blocks: device.filter(|_| has_blocks).map(|device| device.volume),
         is_read_only: AtomicBool::new(is_read_only),
         is_mounted_read_only: is_read_only,
+        is_trusted: checked.is_some(),
         options: point.options,
         is_shared: filesystem.is_shared(),
         inodes: SpinLock::default(),
@@ -254,6 +262,9 @@ fn mount(
     Ok(mount)
 }
 
+const UNSIGNED_ROOT: &str = "`verity=`: no key of the image's has signed this root hash; `cargo unikernel sign --root ROOT --key KEY` shows \
+                             the word that does";
+
 /// The disk or partition of a mount point with blocks that are checked as `verity=` says.
 fn with_checks(
     point: &MountPoint,
@@ -261,6 +272,9 @@ fn with_checks(
     device: Option<&Device>,
 ) -> Result<Device, TableError> {
     let refused = |reason: String| TableError::Mount(point.disk.clone(), reason);
+    if !trust::is_root_good(&options.root, options.signature.as_ref()) {
+        return Err(refused(UNSIGNED_ROOT.into()));
+    }
     let device = device.ok_or_else(|| refused("`verity=` is for disks, and this is none".into()))?;
     let hashes = match &options.place {
         HashPlace::Offset(offset) => (&device.volume, *offset),

@@ -25,7 +25,7 @@ pub(crate) const LAYERS: [Layer; 13] = [
     Layer { rooms: &["task"], purpose: "threads: how they run and sleep" },
     Layer { rooms: &["mem"], purpose: "the app's memory" },
     Layer { rooms: &["process"], purpose: "signals, futexes, clocks, the end of the app" },
-    Layer { rooms: &["policy"], purpose: "what the app may do" },
+    Layer { rooms: &["policy", "trust"], purpose: "what the app may do; who has signed what is used" },
     Layer { rooms: &["block", "drivers"], purpose: "devices" },
     Layer { rooms: &["file", "net"], purpose: "open files in general; sockets" },
     Layer { rooms: &["event", "ipc", "vfs"], purpose: "events, pipes, mounted filesystems" },

@@ -36,7 +36,11 @@ pub(crate) struct Told {
 }
 
 /// Reads the configuration where that needs no network, into what the command line says. `macs` are those of the cards.
-pub(crate) fn read(options: &mut Options, macs: &[[u8; 6]]) -> Told {
+///
+/// # Errors
+///
+/// If it must be signed and is not: a text for people.
+pub(crate) fn read(options: &mut Options, macs: &[[u8; 6]]) -> Result<Told, String> {
     let mut told = Told::default();
     let serial = match options.system.config {
         ConfigSource::Unsaid => smbios::system_serial().filter(|serial| serial.starts_with(NOCLOUD_SERIAL)),
@@ -48,9 +52,9 @@ pub(crate) fn read(options: &mut Options, macs: &[[u8; 6]]) -> Told {
         take_serial(serial, options);
     }
     if options.system.config == ConfigSource::NoCloud {
-        volume::read(options, macs, &mut told);
+        volume::read(options, macs, &mut told)?;
     }
-    told
+    Ok(told)
 }
 
 /// `h=` or `local-hostname=` behind the source.

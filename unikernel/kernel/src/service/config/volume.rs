@@ -1,17 +1,38 @@
-//! NoCloud: the configuration on a disk called `cidata`.
+//! NoCloud: the configuration on a disk called `cidata`. If what is used must be signed, each of its files must be.
+
+use alloc::format;
+use alloc::string::String;
 
 use unikernel_cmdline::{Options, Shown};
 use unikernel_config::{MetaData, Seed, read_seed, yaml};
+use unikernel_trust::Kind;
 
 use super::{META_DATA_PATH, Told, take_host_name, take_network, take_user_data};
 use crate::block;
+use crate::trust;
 
 /// Looks for the volume and takes in what is on it.
-pub(super) fn read(options: &mut Options, macs: &[[u8; 6]], told: &mut Told) {
+pub(super) fn read(options: &mut Options, macs: &[[u8; 6]], told: &mut Told) -> Result<(), String> {
     match find() {
-        Some(seed) => take(seed, options, macs, told),
+        Some(seed) => take(opened(seed)?, options, macs, told),
         None => log::error!("config=nocloud: there is no volume called `cidata`"),
     }
+    Ok(())
+}
+
+/// The files without their signatures, which are checked if they must be there.
+fn opened(mut seed: Seed) -> Result<Seed, String> {
+    let files = [
+        ("meta-data", Some(&mut seed.meta_data)),
+        ("user-data", seed.user_data.as_mut()),
+        ("network-config", seed.network_config.as_mut()),
+    ];
+    for (name, file) in files {
+        let Some(file) = file else { continue };
+        let len = trust::open(Kind::Configuration, file).map(<[u8]>::len);
+        file.truncate(len.map_err(|error| format!("config=nocloud: {name}: {error}"))?);
+    }
+    Ok(seed)
 }
 
 fn find() -> Option<Seed> {

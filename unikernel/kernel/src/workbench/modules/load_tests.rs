@@ -4,14 +4,20 @@ use alloc::string::String;
 
 use linux_raw_sys::errno::*;
 use linux_raw_sys::general::*;
+use unikernel_trust::{Kind, Signer};
 
 use super::super::app::calls::{Room, sys};
-use super::super::app::run::{Answer, run};
+use super::super::app::run::{Answer, run, run_on};
 use super::super::app::{Machine, join, spawn};
 use super::super::files::{open, read_file, write_file};
 use super::writer::{PC_32, Reloc};
 use super::{FAIL, Module, load, run_open, text_of, unload};
-use crate::modules::boot;
+
+/// A key of OpenSSL's.
+const SECRET: &str = "-----BEGIN PRIVATE KEY-----
+MC4CAQAwBQYDK2VwBCIEII8kCB/zRyTLO++KQIlaUU4V+YMuWksYKS62TVrGD25j
+-----END PRIVATE KEY-----
+";
 
 #[test]
 fn modules_are_loaded_shown_and_unloaded() {
@@ -165,13 +171,18 @@ fn modules_take_a_privilege() {
 }
 
 #[test]
-fn files_that_are_not_trusted_are_refused() {
-    run_open(|| {
-        // Whoever signs puts a mark in front; who has none is not trusted.
-        boot::set_judge(|file| file.strip_prefix(b"signed").ok_or(boot::Untrusted));
+fn files_that_are_not_signed_are_refused() {
+    let signer = Signer::from_pem(SECRET).unwrap();
+    let command_line = alloc::format!("modules=open trust={}", signer.public());
+    run_on(Machine { command_line, ..Machine::default() }, move || {
         let file = Module::new("one").writer().bytes();
         assert_eq!(load(&file, ""), Err(EKEYREJECTED));
-        assert_eq!(load(&[&b"signed"[..], &file].concat(), ""), Ok(0));
+        let mut sealed = signer.seal(Kind::Module, &file);
+        assert_eq!(load(&signer.seal(Kind::Initrd, &file), ""), Err(EKEYREJECTED));
+        sealed[0] ^= 1;
+        assert_eq!(load(&sealed, ""), Err(EKEYREJECTED));
+        sealed[0] ^= 1;
+        assert_eq!(load(&sealed, ""), Ok(0));
     });
 }
 

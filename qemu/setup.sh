@@ -41,6 +41,7 @@ need grub-mkimage grub-common
 need qemu-img qemu-utils
 need mcopy mtools
 need genisoimage genisoimage
+need openssl openssl
 need cc gcc
 need c++ g++
 [ -x /usr/sbin/mke2fs ] || need mke2fs e2fsprogs

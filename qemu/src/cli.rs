@@ -10,6 +10,7 @@ mod image;
 mod init;
 mod observe;
 mod run;
+mod sign;
 mod words;
 
 use std::ffi::OsString;
@@ -34,6 +35,7 @@ pub(crate) use deploy::DeployOptions;
 pub(crate) use fuzz::{FuzzOptions, Subject};
 pub(crate) use image::{ImageFormat, ImageOptions};
 pub(crate) use run::{Network, RunOptions, What};
+pub(crate) use sign::{SignOptions, Signed};
 use words::{COMMANDS, OPTIONS};
 
 /// What to do.
@@ -51,7 +53,8 @@ pub(crate) enum Command {
     CheckHost,
     Build(PackageOptions),
     Pack(PackOptions),
-    Kernel(PathBuf),
+    Kernel(KernelOptions),
+    Sign(SignOptions),
     Module(ModuleOptions),
     ModuleInfo(Vec<PathBuf>),
     ModuleList(Vec<PathBuf>),
@@ -69,6 +72,13 @@ pub(crate) enum Command {
     Conformance(ConformanceOptions),
     Disk(DiskOptions),
     Fuzz(FuzzOptions),
+}
+
+/// Where the kernel without a program goes, and the files of keys that it is to have.
+#[derive(Clone, Debug)]
+pub(crate) struct KernelOptions {
+    pub(crate) output: PathBuf,
+    pub(crate) keys: Vec<PathBuf>,
 }
 
 /// Which disk image to make.
@@ -176,6 +186,7 @@ pub(crate) fn parse() -> Result<Command> {
         "build" => parse_build(&mut parser).map(Command::Build),
         "pack" => parse_pack(&mut parser).map(Command::Pack),
         "kernel" => parse_kernel(&mut parser).map(Command::Kernel),
+        "sign" => sign::parse(&mut parser).map(Command::Sign),
         "module" => parse_module(&mut parser).map(Command::Module),
         "modinfo" => paths(&mut parser, "modinfo hello.ko").map(Command::ModuleInfo),
         "lsmod" => paths(&mut parser, "lsmod initrd/lib/modules").map(Command::ModuleList),
@@ -205,15 +216,16 @@ pub(crate) fn parse() -> Result<Command> {
     }
 }
 
-fn parse_kernel(parser: &mut lexopt::Parser) -> Result<PathBuf> {
-    let mut output = PathBuf::from("unikernel.elf");
+fn parse_kernel(parser: &mut lexopt::Parser) -> Result<KernelOptions> {
+    let mut options = KernelOptions { output: PathBuf::from("unikernel.elf"), keys: Vec::new() };
     while let Some(argument) = parser.next()? {
         match argument {
-            Short('o') | Long("output") => output = parser.value()?.into(),
+            Short('o') | Long("output") => options.output = parser.value()?.into(),
+            Long("trust") => options.keys.push(parser.value()?.into()),
             other => return Err(unexpected(&shown(&other))),
         }
     }
-    Ok(output)
+    Ok(options)
 }
 
 fn parse_module(parser: &mut lexopt::Parser) -> Result<ModuleOptions> {

@@ -57,13 +57,13 @@ pub(crate) const TESTS: [TapTest; 1] = [TapTest::new("config_metadata", metadata
 
 /// How a volume is made.
 #[derive(Clone, Copy, Debug)]
-enum Form {
+pub(crate) enum Form {
     Fat,
     Iso,
 }
 
 /// A volume with files, called `label`.
-fn volume(form: Form, label: &str, files: &[(&str, &[u8])]) -> Result<PathBuf> {
+pub(crate) fn volume(form: Form, label: &str, files: &[(&str, &[u8])]) -> Result<PathBuf> {
     let folder = project::work_dir(&format!("config/{}", std::process::id()))?;
     for (name, content) in files {
         std::fs::write(folder.join(name), content)?;

@@ -25,7 +25,7 @@ use crate::{
     app_tests, background_tests, balloon_tests, boot_tests, config_tests, container_tests, debian_tests,
     device_tests, disk_image_tests, exec_tests, http_tests, init_tests, interrupt, kaslr_tests, kv,
     liar_tests, libvirt_tests, like_vmm_tests, loopback_tests, module_tests, ntp_tests, pack_tests,
-    package_tests, program_tests, project, run, run_tests, share_tests, syslog_tests, tap_tests,
+    package_tests, program_tests, project, run, run_tests, share_tests, sign_tests, syslog_tests, tap_tests,
     verity_tests, vfat_tests, vsock_tests,
 };
 
@@ -173,13 +173,13 @@ pub(crate) fn run(options: &TestOptions) -> Result<u8> {
         verity_tests::all(),
         like_vmm_tests::all(),
         libvirt_tests::all(),
-        program_tests::all(),
+        // They share programs and volumes.
+        [program_tests::all(), config_tests::all(), sign_tests::all()].into_iter().flatten().collect(),
         pack_tests::all(),
         exec_tests::all(),
         run_tests::all(),
         ntp_tests::all(),
         syslog_tests::all(),
-        config_tests::all(),
     ];
     // What measures times, or loads a guest as far as it goes, has the machine to itself.
     let alone = [

@@ -2,11 +2,11 @@
 //!
 //! - [`cli`]: the command line; [`project`]: where things are, and building them;
 //! - [`machine`]: QEMU's arguments; [`process`] and [`vm`]: one guest from start to end, cleaned up whatever happens;
-//! - [`package`]: packages of users as appliances; [`bom`]: what they are made of; [`run`]: boots one; [`background`]: without a terminal; [`debug`]: under gdb; [`deploy`], [`oci`] and [`image`]: files that start one elsewhere; [`container`]: container images, read; with [`run_tests`]; [`guest_tests`] (with [`disk_tests`]), [`http_tests`], [`app_tests`], [`boot_tests`], [`device_tests`], [`balloon_tests`], [`module_tests`], [`share_tests`], [`vfat_tests`], [`verity_tests`], [`disk_image_tests`], [`like_vmm_tests`] (of [`like_vmm`]), [`libvirt_tests`], [`capture_tests`], [`loopback_tests`], [`ntp_tests`], [`syslog_tests`], [`config_tests`], [`frame_tests`], [`package_tests`], [`program_tests`], [`pack_tests`], [`container_tests`], [`exec_tests`], [`debian_tests`], [`mariadb_tests`] and [`runtime_tests`] (with [`debian`]), [`init_tests`], [`background_tests`], [`kv`],
+//! - [`package`]: packages of users as appliances; [`bom`]: what they are made of; [`run`]: boots one; [`background`]: without a terminal; [`debug`]: under gdb; [`deploy`], [`oci`] and [`image`]: files that start one elsewhere; [`container`]: container images, read; with [`run_tests`]; [`guest_tests`] (with [`disk_tests`]), [`http_tests`], [`app_tests`], [`boot_tests`], [`device_tests`], [`balloon_tests`], [`module_tests`], [`share_tests`], [`vfat_tests`], [`verity_tests`], [`sign_tests`], [`disk_image_tests`], [`like_vmm_tests`] (of [`like_vmm`]), [`libvirt_tests`], [`capture_tests`], [`loopback_tests`], [`ntp_tests`], [`syslog_tests`], [`config_tests`], [`frame_tests`], [`package_tests`], [`program_tests`], [`pack_tests`], [`container_tests`], [`exec_tests`], [`debian_tests`], [`mariadb_tests`] and [`runtime_tests`] (with [`debian`]), [`init_tests`], [`background_tests`], [`kv`],
 //!   [`tap_tests`] (with [`load_tests`], [`offload_tests`]), [`tcp_tests`] and [`vsock_tests`]: `make test`; [`bench`]: `make bench`; [`conformance`]: `make conformance`;
 //! - [`attacks`] and [`storm`]: hostile clients and many clients, for tests and benchmark; [`liar`]: a disk that lies, with [`liar_tests`];
 //! - `book_tests`: what the pages say is so;
-//! - [`messages`]: what cargo tells; [`module_file`]: modules of the kernel; [`cpio`]: folders as initrd archives; [`unfinished`]: what is made under another name first; [`host_files`]: what an image gets of this host; [`disk`]: disk images; [`share`]: folders of this host; [`qmp`]: QEMU's control socket; [`random`]: numbers for tests; [`icmpv6`]: a
+//! - [`messages`]: what cargo tells; [`module_file`]: modules of the kernel; [`cpio`]: folders as initrd archives; [`unfinished`]: what is made under another name first; [`host_files`]: what an image gets of this host; [`disk`]: disk images; [`share`]: folders of this host; [`sign`]: signatures; [`qmp`]: QEMU's control socket; [`random`]: numbers for tests; [`icmpv6`]: a
 //!   router and a `ping` for tests; [`impairment`]: a bad network; [`bulk`]: the other end of bulk transfers.
 
 #![forbid(unsafe_code)]
@@ -88,6 +88,8 @@ mod runtime_tests;
 mod saved_state_tests;
 mod share;
 mod share_tests;
+mod sign;
+mod sign_tests;
 mod stop_tests;
 mod storm;
 mod syslog_tests;
@@ -119,10 +121,11 @@ fn main() -> ExitCode {
         Command::Init(options) => package::init(&options),
         Command::CheckHost => package::check_host(),
         Command::Build(options) => build(&options),
+        Command::Kernel(options) => package::write_kernel(&options),
+        Command::Sign(options) => sign::run(&options),
         Command::Module(options) => module_file::build(&options),
         Command::ModuleInfo(files) => module_file::modinfo(&files),
         Command::ModuleList(places) => module_file::list(&places),
-        Command::Kernel(output) => package::write_kernel(&output),
         Command::Pack(options) => package::pack(&options),
         Command::Deploy(options) => deploy::run(&options),
         Command::Oci(options) => oci::run(&options),

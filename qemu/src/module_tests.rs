@@ -47,6 +47,13 @@ fn initrd(name: &str, list: &str) -> Result<PathBuf> {
     run::initrd_file(&folder, &format!("modules-{name}"))
 }
 
+/// A module's file.
+pub(crate) fn module(name: &str) -> Result<Vec<u8>> {
+    let path = project::work_dir("module-tests")?.join(format!("{name}.ko"));
+    module_file::build_to(&project::root().join("modules").join(name), &path)?;
+    fs::read(&path).with_context(|| format!("cannot read {}", path.display()))
+}
+
 fn machine(kind: Kind, append: &str, list: &str) -> Result<Machine> {
     let mut machine = Machine::new(kind, &project::built("modules")?);
     machine.cpus = if kind == Kind::Q35 { 2 } else { 1 };

@@ -112,7 +112,7 @@ pub(crate) fn arguments(form: Form) -> [&'static str; 4] {
 }
 
 /// The kernel's words and the probe's.
-fn append(form: Form, path: &str) -> String {
+pub(crate) fn append(form: Form, path: &str) -> String {
     let [kind, way, one, two] = arguments(form);
     format!("init={path} {WORDS} -- {kind} {way} {one} \"{two}\"")
 }

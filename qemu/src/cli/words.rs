@@ -1,7 +1,7 @@
 //! The words of the command line, and what `help` says about them.
 
 /// The commands and every option, for hints at what a mistyped word may have meant.
-pub(super) const COMMANDS: [&str; 28] = [
+pub(super) const COMMANDS: [&str; 29] = [
     "debug",
     "metrics",
     "threads",
@@ -18,6 +18,7 @@ pub(super) const COMMANDS: [&str; 28] = [
     "run",
     "pack",
     "kernel",
+    "sign",
     "module",
     "modinfo",
     "lsmod",
@@ -31,11 +32,15 @@ pub(super) const COMMANDS: [&str; 28] = [
     "fuzz",
     "help",
 ];
-pub(super) const OPTIONS: [&str; 69] = [
+pub(super) const OPTIONS: [&str; 73] = [
     "--observe",
     "--at",
     "--policy",
     "--from",
+    "--as",
+    "--check",
+    "--key",
+    "--trust",
     "--ex",
     "--detach",
     "--follow",
@@ -118,6 +123,7 @@ usage: cargo unikernel <command> [options]
   pack --from IMAGE
                the same of a container image: an OCI image layout, or from `docker save`, as a folder or a file
   kernel       write the kernel without a program: `init=/bin/server` starts one from an initrd or a disk
+  sign FILE    sign an initrd, a configuration or a module for machines with `trust=`; `sign --root` the hash of a disk
   learn [ELF]  run it, and write down which system calls, files and addresses it uses, for `run --policy`
   module [FOLDER]
                build the package in a folder as a module of the kernel: NAME.ko, or what -o says
@@ -203,6 +209,14 @@ options of threads, ss and metrics:
 
 options of kernel:
   -o --output FILE           where it goes (unikernel.elf)
+  --trust KEY                use only what this key has signed: a file of OpenSSL's with it (may be given several times)
+
+options of sign:
+  --key KEY                  the secret key, a file of `openssl genpkey -algorithm ed25519`; alone: show the machine's word
+  --as KIND                  as what: initrd, configuration or module
+  -o --output FILE           where it goes (over the file itself; a folder becomes an archive)
+  --check                    only see whether the key has signed it
+  --root HASH                sign the root hash of a disk whose blocks are checked
 
 options of module:
   -o --output FILE           where it goes (the folder's name, with .ko)

@@ -8,8 +8,10 @@ use anyhow::{Context, Result, ensure};
 use unikernel_build::pack::{examine, pack as join, pack_files};
 
 use super::kernel::kernel;
+use crate::cli::KernelOptions;
 use crate::cpio::Archive;
 use crate::host_files::HostFiles;
+use crate::sign::public_key;
 use crate::unfinished::Unfinished;
 use crate::{container, project};
 
@@ -61,9 +63,15 @@ pub(crate) fn pack(options: &PackOptions) -> Result<u8> {
     Ok(0)
 }
 
-/// Writes a kernel that has no program in it.
-pub(crate) fn write_kernel(output: &Path) -> Result<u8> {
-    put(output, &kernel_alone()?).with_context(|| format!("cannot write {}", output.display()))?;
+/// Writes a kernel that has no program in it, and perhaps the keys with which what it uses must be signed.
+pub(crate) fn write_kernel(options: &KernelOptions) -> Result<u8> {
+    let (mut kernel, output) = (kernel_alone()?, &options.output);
+    if !options.keys.is_empty() {
+        let words: Result<String> =
+            options.keys.iter().map(|key| Ok(format!("trust={}\0", public_key(key)?))).collect();
+        kernel = pack_files(&kernel, "unikernel", &Archive::default().finish(), words?.as_bytes())?;
+    }
+    put(output, &kernel).with_context(|| format!("cannot write {}", output.display()))?;
     println!("{}", output.display());
     Ok(0)
 }

@@ -5,6 +5,7 @@
 //! - `serve N`: an HTTP server on port 8080, which loads and unloads a module N times meanwhile;
 //! - `count`: the same server, until somebody asks for `/end`, with the module that counts frames;
 //! - `panics`: a module that does;
+//! - `signed`: modules that are signed, or not as they should be, in a machine that uses only signed ones;
 //! - `watchdog keep`, `watchdog let`: with the watchdog, which is kept alive, or not.
 
 use std::fs::{self, File, OpenOptions};
@@ -28,6 +29,7 @@ fn main() {
         ["serve", times] => serve(times.parse().unwrap()),
         ["count"] => count(),
         ["panics"] => panics(),
+        ["signed"] => signed(),
         ["watchdog", how] => watchdog(how == "keep"),
         _ => process::exit(2),
     }
@@ -135,6 +137,20 @@ fn damaged() {
         check!(with(&bytes) < 0);
     }
     check_eq!(text("/proc/modules"), "");
+}
+
+/// What `/etc/modules` names was loaded if it is signed; so it is by finit_module(2), from any file.
+fn signed() {
+    check!(fs::metadata("/sys/module/count").is_ok() && fs::metadata("/sys/module/watchdog").is_err());
+    for name in ["unsigned", "changed", "strangers", "initrd"] {
+        check_eq!(load(&format!("/lib/modules/{name}.ko"), ""), refused(libc::EKEYREJECTED));
+        check!(fs::metadata("/sys/module/hello").is_err());
+    }
+    fs::copy(HELLO, "/tmp/copy.ko").unwrap();
+    check_eq!(load("/tmp/copy.ko", ""), 0);
+    check_eq!(text("/dev/hello"), "hello, world\n");
+    check_eq!(unload("hello"), 0);
+    println!("modules: all well");
 }
 
 fn listed() {

@@ -62,6 +62,7 @@ pub const TARGETS: &[Target] = &[
     target("packet", 256, device::packet::run),
     target("pci", 256, device::pci::run),
     target("p9", 1024, device::p9::run),
+    target("tpm", 512, device::tpm::run),
     // From a loader or firmware.
     target("firmware", 1024, boot::firmware::run),
     target("multiboot2", 512, boot::multiboot2::run),

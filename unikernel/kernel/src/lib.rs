@@ -127,8 +127,15 @@ fn kernel_main(info: Result<BootInfo, NoStartInfo>) -> ! {
     }
     options.stop_seconds.into_iter().for_each(service::shutdown::set_patience);
     let shows_linked = options.init.is_none() && kmem::layout::program_header().is_some();
+    service::measure::start();
+    service::measure::boot(
+        &command_line,
+        boot_info::packed_words().unwrap_or_default(),
+        boot_info::packed_files(),
+    );
     let initrd = check_initrd(&options, info.initrd.map(boot_info::Range::bytes));
     fs::init(boot_info::packed_files(), initrd, shows_linked);
+    service::measure::show();
     tty::console::open_standard_streams();
     let mut devices = find_devices(&options);
     block::init(core::mem::take(&mut devices.disks));
@@ -187,12 +194,15 @@ fn register_callbacks() {
     net::set_address_observer(service::addresses_changed);
 }
 
-/// The part of a module's file that is the module, if it may be loaded.
+/// The part of a module's file that is the module, if it may be loaded: it is measured first, and one that could not be is none that may.
 fn judge_module(file: &[u8]) -> Result<&[u8], modules::boot::Untrusted> {
-    trust::open(Kind::Module, file).map_err(|error| {
-        log::error!("module: {error}");
+    let refuse = |reason: core::fmt::Arguments<'_>| {
+        log::error!("module: {reason}");
         modules::boot::Untrusted
-    })
+    };
+    service::measure::file(Kind::Module, file)
+        .map_err(|problem| refuse(format_args!("it cannot be measured: {problem}")))?;
+    trust::open(Kind::Module, file).map_err(|error| refuse(format_args!("{error}")))
 }
 
 /// Makes what another core needs to run threads.
@@ -277,6 +287,7 @@ fn check_initrd(options: &Options, initrd: Option<&'static [u8]>) -> Option<&'st
     trust::init(&options.trust)
         .unwrap_or_else(|problem| cannot_boot(format_args!("bad command line: {problem}")));
     let open = |file| {
+        service::measure::file_at_boot(Kind::Initrd, "the initrd", file);
         let content = trust::open(Kind::Initrd, file);
         content.unwrap_or_else(|error| cannot_boot(format_args!("initrd: {error}")))
     };

@@ -1,12 +1,13 @@
 //! Devices. [`probe`] looks at the PCI bus and at the devices in memory that the firmware or the
 //! command line lists, and starts the driver of each.
 //!
-//! - [`bus`]: where devices are found; [`registry`]: which drivers there are; [`virtio`]: transports, queues, and the drivers;
+//! - [`bus`]: where devices are found; [`registry`]: which drivers there are; [`virtio`]: transports, queues, and the drivers; [`tpm`]: a TPM;
 //! - [`network`]: what is asked of network cards, whatever drives them. (Of disks: `block::device`.)
 
 pub(crate) mod bus;
 pub(crate) mod network;
 pub(crate) mod registry;
+pub(crate) mod tpm;
 pub(crate) mod virtio;
 
 use alloc::boxed::Box;

@@ -3,6 +3,7 @@
 
 use alloc::string::String;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 
 use unikernel_fs::{AddError, Attributes, EditError, LastLink, Node};
 
@@ -20,8 +21,8 @@ const MOST_WRITTEN_BYTES: usize = 4096;
 
 /// A text that is made when it is read.
 pub(crate) trait Attribute: Send + Sync {
-    /// The text; an error if whoever it is about has gone.
-    fn show(&self) -> Result<String, Errno>;
+    /// The text, or what is none; an error if whoever it is about has gone.
+    fn show(&self) -> Result<Vec<u8>, Errno>;
 
     /// Takes what was written.
     fn store(&self, _bytes: &[u8]) -> Result<(), Errno> {
@@ -30,7 +31,7 @@ pub(crate) trait Attribute: Send + Sync {
 }
 
 impl Attribute for Arc<dyn Attribute> {
-    fn show(&self) -> Result<String, Errno> {
+    fn show(&self) -> Result<Vec<u8>, Errno> {
         (**self).show()
     }
 
@@ -113,7 +114,7 @@ struct Opened<A> {
     handle: Handle,
     attribute: A,
     /// None before the first reading.
-    content: SpinLock<Option<Arc<str>>>,
+    content: SpinLock<Option<Arc<[u8]>>>,
 }
 
 /// Opens a text.
@@ -135,13 +136,12 @@ impl<A: Attribute + 'static> File for Opened<A> {
         let content = match kept {
             Some(content) => content,
             None => {
-                let made: Arc<str> = Arc::from(self.attribute.show()?);
+                let made: Arc<[u8]> = Arc::from(self.attribute.show()?);
                 *self.content.lock() = Some(Arc::clone(&made));
                 made
             }
         };
-        let rest =
-            content.as_bytes().get(usize::try_from(offset).unwrap_or(usize::MAX)..).unwrap_or_default();
+        let rest = content.get(usize::try_from(offset).unwrap_or(usize::MAX)..).unwrap_or_default();
         let count = rest.len().min(into.len());
         into.write(&rest[..count])?;
         Ok(count)

@@ -148,8 +148,8 @@ pub(crate) fn check_allowed() -> Result<(), Errno> {
 fn add_seal() {
     struct Seal;
     impl Attribute for Seal {
-        fn show(&self) -> Result<String, Errno> {
-            Ok(alloc::format!("{}\n", u8::from(IS_SEALED.load(Ordering::Relaxed))))
+        fn show(&self) -> Result<Vec<u8>, Errno> {
+            Ok(alloc::format!("{}\n", u8::from(IS_SEALED.load(Ordering::Relaxed))).into_bytes())
         }
 
         fn store(&self, bytes: &[u8]) -> Result<(), Errno> {

@@ -15,8 +15,8 @@ use crate::fs::attribute::{self, Attribute};
 pub(super) fn init() {
     struct List;
     impl Attribute for List {
-        fn show(&self) -> Result<String, Errno> {
-            Ok(list())
+        fn show(&self) -> Result<Vec<u8>, Errno> {
+            Ok(list().into_bytes())
         }
     }
     if let Err(error) = attribute::add("/proc/modules", Arc::new(List), 0o444) {
@@ -59,9 +59,9 @@ struct About {
 }
 
 impl Attribute for About {
-    fn show(&self) -> Result<String, Errno> {
+    fn show(&self) -> Result<Vec<u8>, Errno> {
         let module = self.module.upgrade().ok_or(Errno::ENODEV)?;
-        Ok((self.tell)(&module))
+        Ok((self.tell)(&module).into_bytes())
     }
 }
 
@@ -83,8 +83,8 @@ impl Value {
 }
 
 impl Attribute for Value {
-    fn show(&self) -> Result<String, Errno> {
-        self.with(|parameter| Ok(format!("{}\n", parameter.get().ok_or(Errno::EIO)?)))
+    fn show(&self) -> Result<Vec<u8>, Errno> {
+        self.with(|parameter| Ok(format!("{}\n", parameter.get().ok_or(Errno::EIO)?).into_bytes()))
     }
 
     fn store(&self, bytes: &[u8]) -> Result<(), Errno> {

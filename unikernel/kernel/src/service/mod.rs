@@ -8,6 +8,7 @@
 
 mod balloon;
 pub(crate) mod config;
+pub(crate) mod measure;
 pub(crate) mod ntp;
 pub(crate) mod shutdown;
 pub(crate) mod syslog;

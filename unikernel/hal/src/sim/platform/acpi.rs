@@ -16,6 +16,8 @@ use crate::sim::bus;
 pub struct Machine {
     /// The APIC ids of the processors that can be used.
     pub processors: ArrayVec<u32, MAX_CORES>,
+    /// Where a TPM's control area is: there is none.
+    pub tpm_control_area: Option<PhysAddr>,
     /// PCI configuration space.
     pub ecam: Option<Ecam>,
     /// Addresses for the devices on it; they have theirs.
@@ -40,6 +42,7 @@ pub(in crate::sim) fn init(cores: usize) {
     let ecam = Ecam { address: PhysAddr::new(bus::ECAM), first_bus: 0, last_bus: 0 };
     MACHINE.call_once(|| Machine {
         processors: (0..cores as u32).collect(),
+        tpm_control_area: None,
         ecam: Some(ecam),
         pci_window: None,
         pci_roots: ArrayVec::new(),

@@ -14,7 +14,8 @@ use acpi::address::{AddressSpace, GenericAddress};
 use acpi::fadt::Fadt;
 use acpi::madt::{Madt, MadtEntry};
 use acpi::mcfg::Mcfg;
-use acpi::{AcpiError, AcpiHandler, AcpiTables, AmlTable, PhysicalMapping};
+use acpi::sdt::{SdtHeader, Signature};
+use acpi::{AcpiError, AcpiHandler, AcpiTable, AcpiTables, AmlTable, PhysicalMapping};
 use arrayvec::ArrayVec;
 use spin::Once;
 use unikernel_machine::aml::{self, EventDevice};
@@ -153,6 +154,8 @@ pub struct Machine {
     pub generation: Option<PhysAddr>,
     /// Where a hypervisor tells of breaks in the machine's life.
     pub clock_page: Option<PhysAddr>,
+    /// Where a TPM's control area is, if it has a command response buffer.
+    pub tpm_control_area: Option<PhysAddr>,
     /// PCI configuration space.
     pub ecam: Option<Ecam>,
     /// Addresses for the devices on it, which may have none.
@@ -175,6 +178,7 @@ impl Default for Machine {
             century_register: None,
             generation: None,
             clock_page: None,
+            tpm_control_area: None,
             ecam: None,
             pci_window: None,
             pci_roots: ArrayVec::new(),
@@ -258,6 +262,9 @@ fn read_tables(rsdp: Option<PhysAddr>) -> Result<Machine, AcpiError> {
     if let Ok(fadt) = tables.find_table::<Fadt>() {
         read_fadt(&mut machine, &fadt);
     }
+    if let Ok(tpm) = tables.find_table::<Tpm2>() {
+        machine.tpm_control_area = tpm.get().control_area();
+    }
     let dsdt = tables.dsdt().ok().map(|table| code(&table));
     if let Some(code) = dsdt {
         read_dsdt(&mut machine, code);
@@ -270,6 +277,35 @@ fn read_tables(rsdp: Option<PhysAddr>) -> Result<Machine, AcpiError> {
     machine.generation = find(aml::generation);
     machine.clock_page = find(aml::clock_page);
     Ok(machine)
+}
+
+/// The table about a TPM (TCG ACPI Specification 1.3, section 8).
+#[repr(C, packed)]
+struct Tpm2 {
+    header: SdtHeader,
+    platform_class: u16,
+    reserved: u16,
+    control_area: u64,
+    start_method: u32,
+}
+
+// SAFETY: the table begins with its header, and any bytes are one.
+unsafe impl AcpiTable for Tpm2 {
+    const SIGNATURE: Signature = Signature::TPM2;
+
+    fn header(&self) -> &SdtHeader {
+        &self.header
+    }
+}
+
+impl Tpm2 {
+    fn control_area(&self) -> Option<PhysAddr> {
+        /// A command response buffer that needs nothing else.
+        const COMMAND_RESPONSE_BUFFER: u32 = 7;
+        let is_whole = self.header.length as usize >= size_of::<Self>();
+        let is_known = is_whole && { self.start_method } == COMMAND_RESPONSE_BUFFER;
+        PhysAddr::try_new(self.control_area).ok().filter(|_| is_known)
+    }
 }
 
 fn read_madt(machine: &mut Machine, madt: Pin<&Madt>) {

@@ -18,6 +18,7 @@ pub(crate) mod topology;
 use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::ops::RangeInclusive;
 use core::str;
 use core::sync::atomic::{AtomicI32, Ordering};
@@ -31,6 +32,7 @@ use crate::event::inotify;
 use crate::file::long_text::List;
 use crate::file::notify;
 use crate::ipc::{message_queue, pipe};
+use crate::kmem::room::OutOfMemory;
 use crate::mem::space;
 use crate::process::host_name;
 use crate::task::credentials;
@@ -67,6 +69,8 @@ pub(crate) enum Text {
     Number(&'static Number),
     /// How often the machine has gone on from a saved state.
     Generation,
+    /// What is no text.
+    Bytes(fn() -> Result<Vec<u8>, OutOfMemory>),
 }
 
 /// A number that the app sets, within bounds, and that has no effect.
@@ -84,9 +88,10 @@ impl Text {
 
 impl Attribute for Text {
     /// `ESRCH` if the thread has ended, `ENOENT` if the descriptor is closed.
-    fn show(&self) -> Result<String, Errno> {
+    fn show(&self) -> Result<Vec<u8>, Errno> {
         let thread_of = |id| process().thread(id).ok_or(Errno::ESRCH);
-        Ok(match *self {
+        let text = match *self {
+            Self::Bytes(make) => return Ok(make()?),
             Self::Fixed(make) => make.make()?,
             Self::Core(make, core) => make(core),
             Self::Descriptor(number) => descriptor::describe(number)?,
@@ -94,14 +99,18 @@ impl Attribute for Text {
             Self::Name(id) => format!("{}\n", app::name_of(&*thread_of(id)?)),
             Self::Number(number) => format!("{}\n", number.value.load(Ordering::Relaxed)),
             Self::Generation => generation::text(),
-        })
+        };
+        Ok(text.into_bytes())
     }
 
     fn store(&self, bytes: &[u8]) -> Result<(), Errno> {
         match *self {
-            Self::Fixed(_) | Self::Core(..) | Self::Descriptor(_) | Self::Thread(..) | Self::Generation => {
-                Err(Errno::EIO)
-            }
+            Self::Fixed(_)
+            | Self::Core(..)
+            | Self::Descriptor(_)
+            | Self::Thread(..)
+            | Self::Generation
+            | Self::Bytes(_) => Err(Errno::EIO),
             Self::Name(id) => {
                 let thread = process().thread(id).ok_or(Errno::ESRCH)?;
                 *thread.name.lock() = thread_name(bytes);

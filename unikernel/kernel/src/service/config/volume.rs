@@ -9,6 +9,7 @@ use unikernel_trust::Kind;
 
 use super::{META_DATA_PATH, Told, take_host_name, take_network, take_user_data};
 use crate::block;
+use crate::service::measure;
 use crate::trust;
 
 /// Looks for the volume and takes in what is on it.
@@ -29,6 +30,7 @@ fn opened(mut seed: Seed) -> Result<Seed, String> {
     ];
     for (name, file) in files {
         let Some(file) = file else { continue };
+        measure::file_at_boot(Kind::Configuration, name, file);
         let len = trust::open(Kind::Configuration, file).map(<[u8]>::len);
         file.truncate(len.map_err(|error| format!("config=nocloud: {name}: {error}"))?);
     }

@@ -42,6 +42,8 @@ need qemu-img qemu-utils
 need mcopy mtools
 need genisoimage genisoimage
 need openssl openssl
+need swtpm swtpm
+need tpm2_eventlog tpm2-tools
 need cc gcc
 need c++ g++
 [ -x /usr/sbin/mke2fs ] || need mke2fs e2fsprogs

@@ -26,7 +26,7 @@ use crate::{
     device_tests, disk_image_tests, exec_tests, http_tests, init_tests, interrupt, kaslr_tests, kv,
     liar_tests, libvirt_tests, like_vmm_tests, loopback_tests, module_tests, ntp_tests, pack_tests,
     package_tests, program_tests, project, run, run_tests, share_tests, sign_tests, syslog_tests, tap_tests,
-    verity_tests, vfat_tests, vsock_tests,
+    tpm_tests, verity_tests, vfat_tests, vsock_tests,
 };
 
 /// Guests at once: one a core of a small machine.
@@ -171,6 +171,7 @@ pub(crate) fn run(options: &TestOptions) -> Result<u8> {
         share_tests::all(),
         vfat_tests::all(),
         verity_tests::all(),
+        tpm_tests::all(),
         like_vmm_tests::all(),
         libvirt_tests::all(),
         // They share programs and volumes.

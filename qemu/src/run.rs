@@ -11,6 +11,7 @@ use crate::cpio::Archive;
 use crate::disk::Disk;
 use crate::machine::{Machine, Net, QEMU};
 use crate::project::Profile;
+use crate::tpm::Tpm;
 use crate::vm::{Console, Vm};
 use crate::{background, interrupt, learn, package, project, qmp, readiness};
 
@@ -29,6 +30,8 @@ pub(crate) fn run(options: &RunOptions) -> Result<u8> {
         let file = bootable.image.file_name().unwrap_or_default().to_string_lossy();
         return background::start(machine, options.name.as_deref().unwrap_or(&file), options.is_verbose);
     }
+    let tpm = options.has_tpm.then(Tpm::start).transpose()?;
+    machine.extra.extend(tpm.iter().flat_map(Tpm::arguments));
     let button = button(options)?;
     machine.extra.extend(button.iter().flat_map(|path| qmp::arguments(path)));
     if options.is_verbose {

@@ -62,6 +62,8 @@ pub(crate) struct RunOptions {
     pub(crate) is_verbose: bool,
     /// It goes on without this process.
     pub(crate) is_detached: bool,
+    /// It has a TPM, which lives as long as this process.
+    pub(crate) has_tpm: bool,
     /// What a detached one is called.
     pub(crate) name: Option<String>,
     pub(crate) app_arguments: Vec<String>,
@@ -124,6 +126,7 @@ impl RunOptions {
             waits_for_gdb: false,
             is_verbose: false,
             is_detached: false,
+            has_tpm: false,
             name: None,
             app_arguments,
         }
@@ -133,10 +136,11 @@ impl RunOptions {
 /// Reads the options of `run`; `app_arguments` are the words behind `--`.
 pub(super) fn parse(parser: &mut lexopt::Parser, app_arguments: Vec<String>) -> Result<RunOptions> {
     let mut name = None;
-    let mut is_detached = false;
+    let (mut is_detached, mut has_tpm) = (false, false);
     let mut options = parse_with(parser, app_arguments, |option, parser| {
         match option {
             "-d" | "--detach" => is_detached = true,
+            "--tpm" => has_tpm = true,
             "--name" => name = Some(parser.value()?.string()?),
             _ => return Ok(false),
         }
@@ -145,10 +149,13 @@ pub(super) fn parse(parser: &mut lexopt::Parser, app_arguments: Vec<String>) -> 
     if is_detached && (options.waits_for_gdb || options.time_out.is_some()) {
         bail!("--detach does not go with --gdb and --time-out: nobody waits for the guest");
     }
+    if is_detached && has_tpm {
+        bail!("--detach does not go with --tpm: nobody would end the TPM's program");
+    }
     if name.is_some() && !is_detached {
         bail!("--name is for --detach: `cargo unikernel logs` and `stop` know the guest by it");
     }
-    (options.name, options.is_detached) = (name, is_detached);
+    (options.name, options.is_detached, options.has_tpm) = (name, is_detached, has_tpm);
     Ok(options)
 }
 

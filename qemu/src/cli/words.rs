@@ -32,7 +32,7 @@ pub(super) const COMMANDS: [&str; 29] = [
     "fuzz",
     "help",
 ];
-pub(super) const OPTIONS: [&str; 73] = [
+pub(super) const OPTIONS: [&str; 78] = [
     "--observe",
     "--at",
     "--policy",
@@ -43,6 +43,7 @@ pub(super) const OPTIONS: [&str; 73] = [
     "--trust",
     "--ex",
     "--detach",
+    "--tpm",
     "--follow",
     "--help",
     "--texts",
@@ -196,6 +197,7 @@ options of run, and of debug:
   --time-out SECONDS         end the guest after this time
   --ex COMMAND               (debug) what gdb does when it has stopped at `main` (may be given several times)
   -d --detach                start it, and leave it running
+  --tpm                      give it a TPM 2.0, a new one (needs `swtpm`)
   --name NAME                what `logs` and `stop` shall call it (as the program)
   --gdb                      wait for a debugger on port 1234
   -v --verbose               show QEMU's command line

@@ -32,7 +32,7 @@ pub(super) const COMMANDS: [&str; 29] = [
     "fuzz",
     "help",
 ];
-pub(super) const OPTIONS: [&str; 78] = [
+pub(super) const OPTIONS: [&str; 74] = [
     "--observe",
     "--at",
     "--policy",

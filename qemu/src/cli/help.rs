@@ -179,6 +179,7 @@ mod tests {
             include_str!("init.rs"),
             include_str!("observe.rs"),
             include_str!("run.rs"),
+            include_str!("sign.rs"),
             include_str!("../package/selection.rs"),
         ];
         let mut options = BTreeSet::new();

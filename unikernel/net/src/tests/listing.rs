@@ -19,6 +19,31 @@ fn inode(id: SocketId) -> u64 {
 }
 
 #[test]
+fn connections_are_shown_as_ss_does() {
+    let mut net = Net::new();
+    let listener = net.a.listen(8080, 4);
+    let (server, _) = net.connect(listener);
+    let port = net.a.stack.tcp_peer(server).unwrap().port();
+    net.connect(listener);
+    let listeners = text(|out| net.a.stack.show_listeners(out, inode).unwrap());
+    assert!(listeners.starts_with("LISTEN      0      0      0.0.0.0:8080 *:* ino:71"), "{listeners}");
+    let mut passed = Vec::new();
+    let all = text(|out| {
+        // One at a time, until there is none.
+        for start in 0.. {
+            passed.push(net.a.stack.show_connections(out, start, 1, inode).unwrap());
+            if passed.last() == Some(&0) {
+                break;
+            }
+        }
+    });
+    assert_eq!(passed, [1, 1, 0]);
+    assert_eq!(all.matches("ESTAB       0      0      10.0.2.15:8080 10.0.2.1:").count(), 2, "{all}");
+    assert!(all.contains(&std::format!("10.0.2.1:{port} ino:72\n\t sack wscale:")), "{all}");
+    assert!(all.contains(" rto:") && all.contains(" cwnd:10 "), "{all}");
+}
+
+#[test]
 fn sockets_are_listed_as_linux_does() {
     let mut net = Net::new();
     let listener = net.a.listen(8080, 4);

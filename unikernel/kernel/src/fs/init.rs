@@ -61,12 +61,6 @@ pub(crate) fn init(packed: Option<&'static [u8]>, initrd: Option<&'static [u8]>,
     TREE.call_once(|| SpinLock::new(tree));
 }
 
-/// Adds a text of the kernel's that not every machine has.
-pub(crate) fn add_text(path: &str, text: Text, permissions: u16) {
-    let node = Node::Special(Special::Text(text));
-    add(&mut super::tree(), path, node, Attributes::with_permissions(permissions));
-}
-
 pub(super) type KernelNode = Node<alloc::sync::Arc<MemoryFile>, Special>;
 
 pub(super) fn add(tree: &mut FileTree, path: &str, node: KernelNode, attributes: Attributes) {

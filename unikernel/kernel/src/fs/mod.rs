@@ -44,7 +44,7 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, Ordering};
 
 pub(crate) use defaults::{add_identity, put};
-pub(crate) use init::{add_text, init};
+pub(crate) use init::init;
 use spin::Once;
 use unikernel_fs::{Attributes, LastLink, Node, Place, Tree, Walk};
 pub(crate) use unikernel_fs::{LookupError, NodeId};

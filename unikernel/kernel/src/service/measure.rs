@@ -13,6 +13,7 @@
 
 use alloc::format;
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt::Write;
 
@@ -21,10 +22,10 @@ use unikernel_tpm::response::{self, MOST_BYTES, ResponseError};
 use unikernel_tpm::{Bank, Banks, Digest, EventLog, EventType, Hasher, command};
 use unikernel_trust::Kind;
 
+use crate::abi::Errno;
 use crate::drivers::tpm::{Tpm, TpmError};
-use crate::fs;
-use crate::fs::proc::Text;
-use crate::kmem::room::OutOfMemory;
+use crate::fs::attribute::{self, Attribute};
+use crate::kmem::room;
 use crate::process::linked;
 use crate::task::mutex::Mutex;
 use crate::task::scheduler;
@@ -35,7 +36,7 @@ const PROGRAM: u8 = 11;
 const CONFIGURATION: u8 = 12;
 const MODULES: u8 = 13;
 /// Registers that can be read as files.
-const REGISTERS: usize = 24;
+const REGISTERS: u8 = 24;
 /// What is hashed at a time: with three banks some 300 microseconds. Then others may run.
 const PART_BYTES: usize = 16 << 10;
 const LOG_PATH: &str = "/sys/kernel/security/tpm0/binary_bios_measurements";
@@ -197,40 +198,66 @@ fn program() -> Result<(), Problem> {
 /// Shows log and registers, as Linux does (Documentation/ABI/stable/sysfs-class-tpm).
 pub(crate) fn show() {
     let Some(banks) = BANKS.get() else { return };
-    fs::add_text(LOG_PATH, Text::Bytes(log_bytes), 0o440);
-    fs::add_text("/sys/class/tpm/tpm0/tpm_version_major", Text::Core(|_| "2\n".into(), 0), 0o444);
-    for (index, bank) in banks.iter().enumerate() {
-        for register in 0..REGISTERS {
-            let path = format!("/sys/class/tpm/tpm0/pcr-{}/{register}", bank.name());
-            fs::add_text(&path, Text::Core(register_text, index * REGISTERS + register), 0o444);
-        }
+    if let Err(error) = show_all(banks) {
+        log::error!("TPM: its files cannot be made: {}", error.name());
     }
 }
 
-fn log_bytes() -> Result<Vec<u8>, OutOfMemory> {
-    let measured = MEASURED.lock();
-    let bytes = measured.as_ref().map_or(&[][..], |measured| measured.log.bytes());
-    let mut copy = crate::kmem::room::with_capacity(bytes.len())?;
-    copy.extend_from_slice(bytes);
-    Ok(copy)
+fn show_all(banks: &Banks) -> Result<(), Errno> {
+    attribute::add(LOG_PATH, Arc::new(Log), 0o440)?;
+    attribute::add("/sys/class/tpm/tpm0/tpm_version_major", Arc::new(Version), 0o444)?;
+    for bank in banks.iter() {
+        for number in 0..REGISTERS {
+            let path = format!("/sys/class/tpm/tpm0/pcr-{}/{number}", bank.name());
+            attribute::add(&path, Arc::new(Register { bank: *bank, number }), 0o444)?;
+        }
+    }
+    Ok(())
 }
 
-/// A register's value, in digits; nothing if it cannot be read.
-fn register_text(number: usize) -> String {
-    let bank = BANKS.get().and_then(|banks| banks.get(number / REGISTERS));
-    let Some(bank) = bank else { return String::new() };
-    match read(*bank, (number % REGISTERS) as u8) {
-        Ok(digest) => {
-            digest.bytes().iter().fold(String::new(), |mut text, byte| {
-                // Writing to a string cannot fail.
-                let _ = write!(text, "{byte:02X}");
-                text
-            }) + "\n"
+/// The log, which is no text.
+struct Log;
+
+impl Attribute for Log {
+    fn show(&self) -> Result<Vec<u8>, Errno> {
+        let measured = MEASURED.lock();
+        let bytes = measured.as_ref().map_or(&[][..], |measured| measured.log.bytes());
+        let mut copy = room::with_capacity(bytes.len())?;
+        copy.extend_from_slice(bytes);
+        Ok(copy)
+    }
+}
+
+/// Which generation of TPMs it is.
+struct Version;
+
+impl Attribute for Version {
+    fn show(&self) -> Result<Vec<u8>, Errno> {
+        Ok(b"2\n".into())
+    }
+}
+
+/// A register's value, in digits.
+struct Register {
+    bank: Bank,
+    number: u8,
+}
+
+impl Attribute for Register {
+    /// Nothing if it cannot be read.
+    fn show(&self) -> Result<Vec<u8>, Errno> {
+        let mut text = String::new();
+        match read(self.bank, self.number) {
+            Ok(digest) => {
+                for byte in digest.bytes() {
+                    // Writing to a string cannot fail.
+                    let _ = write!(text, "{byte:02X}");
+                }
+                text.push('\n');
+            }
+            Err(problem) => log::error!("TPM: a register cannot be read: {problem}"),
         }
-        Err(problem) => {
-            log::error!("TPM: a register cannot be read: {problem}");
-            String::new()
-        }
+        Ok(text.into_bytes())
     }
 }
 

@@ -32,7 +32,6 @@ use crate::event::inotify;
 use crate::file::long_text::List;
 use crate::file::notify;
 use crate::ipc::{message_queue, pipe};
-use crate::kmem::room::OutOfMemory;
 use crate::mem::space;
 use crate::process::host_name;
 use crate::task::credentials;
@@ -69,8 +68,6 @@ pub(crate) enum Text {
     Number(&'static Number),
     /// How often the machine has gone on from a saved state.
     Generation,
-    /// What is no text.
-    Bytes(fn() -> Result<Vec<u8>, OutOfMemory>),
 }
 
 /// A number that the app sets, within bounds, and that has no effect.
@@ -91,7 +88,6 @@ impl Attribute for Text {
     fn show(&self) -> Result<Vec<u8>, Errno> {
         let thread_of = |id| process().thread(id).ok_or(Errno::ESRCH);
         let text = match *self {
-            Self::Bytes(make) => return Ok(make()?),
             Self::Fixed(make) => make.make()?,
             Self::Core(make, core) => make(core),
             Self::Descriptor(number) => descriptor::describe(number)?,
@@ -105,12 +101,9 @@ impl Attribute for Text {
 
     fn store(&self, bytes: &[u8]) -> Result<(), Errno> {
         match *self {
-            Self::Fixed(_)
-            | Self::Core(..)
-            | Self::Descriptor(_)
-            | Self::Thread(..)
-            | Self::Generation
-            | Self::Bytes(_) => Err(Errno::EIO),
+            Self::Fixed(_) | Self::Core(..) | Self::Descriptor(_) | Self::Thread(..) | Self::Generation => {
+                Err(Errno::EIO)
+            }
             Self::Name(id) => {
                 let thread = process().thread(id).ok_or(Errno::ESRCH)?;
                 *thread.name.lock() = thread_name(bytes);

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
+use unikernel_cmdline::from_hex;
 use unikernel_trust::{Keys, Kind, PublicKey, Signer, without_trailer};
 
 use crate::cli::{SignOptions, Signed};
@@ -77,10 +78,4 @@ fn content(file: &Path, kind: Kind) -> Result<Vec<u8>> {
     let mut archive = Archive::default();
     archive.add_folder(file, "")?;
     Ok(archive.finish())
-}
-
-fn from_hex(text: &str) -> Option<Vec<u8>> {
-    let pairs = text.as_bytes().chunks(2);
-    let digit = |byte: &u8| char::from(*byte).to_digit(16).map(|digit| digit as u8);
-    pairs.map(|pair| Some(digit(&pair[0])? << 4 | digit(pair.get(1)?)?)).collect()
 }

@@ -14,7 +14,7 @@
 //! - [`SystemOptions`]: the host name, and what the machine does beside running the app;
 //! - [`PolicyOptions`]: what the app may do;
 //! - [`TrustOptions`]: who may sign what is used;
-//! - [`MountPoint`]: where a disk goes; [`User`]: whom the app runs as; [`VerityOptions`]: against what blocks are checked;
+//! - [`MountPoint`]: where a disk goes; [`User`]: whom the app runs as; [`VerityOptions`]: against what blocks are checked, whose hashes [`from_hex`] reads;
 //! - [`Observe`]: where the kernel tells what goes on;
 //! - [`Shown`]: a word in a message;
 //! - [`MmioDevice`]: what hypervisors append on their own account;
@@ -65,7 +65,7 @@ pub use route::Route;
 pub use system::{ConfigSource, SystemOptions, TimeServers, is_host_name};
 pub use trust::TrustOptions;
 pub use user::{Identity, UnknownUser, User};
-pub use verity::{HashPlace, OnCorruption, VerityOptions};
+pub use verity::{HashPlace, OnCorruption, VerityOptions, from_hex};
 pub use words::{NotUtf8, Shown, text};
 
 /// The README's example compiles and runs.

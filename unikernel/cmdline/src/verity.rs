@@ -85,8 +85,8 @@ fn bytes(text: &str) -> Option<u64> {
     digits.parse::<u64>().ok().filter(|_| is_number)?.checked_mul(unit)
 }
 
-/// Bytes that are written in hexadecimal digits.
-pub(crate) fn from_hex(text: &str) -> Option<Vec<u8>> {
+/// Bytes that are written in hexadecimal digits, two for each; none if there is anything else.
+pub fn from_hex(text: &str) -> Option<Vec<u8>> {
     let digit = |byte: &u8| char::from(*byte).to_digit(16).map(|digit| digit as u8);
     let pairs = text.as_bytes().chunks(2);
     pairs.map(|pair| Some(digit(&pair[0])? << 4 | digit(pair.get(1)?)?)).collect()

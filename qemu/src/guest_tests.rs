@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc;
+use std::sync::{Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -208,10 +208,15 @@ pub(crate) fn run(options: &TestOptions) -> Result<u8> {
         + run_all(WORKERS, &beside, run_group)
         + run_all(1, &alone, run_group);
     let passed = jobs.len() + beside.iter().chain(&alone).map(Vec::len).sum::<usize>() - failed;
-    println!("{passed} passed, {failed} failed");
     ensure!(passed + failed > 0, "no test has this name");
+    // Once more what failed: a log of seven hundred lines is read from its end, and often kept only there.
+    FAILURES.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(|failure| println!("{failure}"));
+    println!("{passed} passed, {failed} failed");
     Ok(u8::from(failed > 0))
 }
+
+/// The lines of the tests that failed.
+static FAILURES: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 /// Builds what the jobs run, and no more: each program stands for a kernel to link.
 fn build(jobs: &[Job<'_>]) -> Result<()> {
@@ -271,7 +276,11 @@ fn report(title: &str, run: impl FnOnce() -> Result<()>) -> bool {
     let seconds = started.elapsed().as_secs_f32();
     match &outcome {
         Ok(()) => println!("ok      {title} ({seconds:.1} s)"),
-        Err(error) => println!("FAILED  {title} ({seconds:.1} s): {error:#}"),
+        Err(error) => {
+            let failure = format!("FAILED  {title} ({seconds:.1} s): {error:#}");
+            println!("{failure}");
+            FAILURES.lock().unwrap_or_else(PoisonError::into_inner).push(failure);
+        }
     }
     outcome.is_ok()
 }

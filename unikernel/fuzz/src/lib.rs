@@ -12,6 +12,8 @@
 //!   a simulated machine; `user`: the kernel, as filesystems see it.
 
 #![forbid(unsafe_code)]
+// What was printed to find a fault is not to be kept.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
 
 extern crate alloc;
 

@@ -298,22 +298,12 @@ impl World {
         }
         self.host.stack.listener_close(self.listener);
         self.host.nic.room = 64;
-        for tmp in 0..500 {
-            if tmp % 10 == 0 {
-                eprintln!("{tmp} {:?}", self.host.stack.counters());
-            }
+        for _ in 0..500 {
             if self.host.stack.counters().active == 0 {
                 return;
             }
             self.run(Duration::from_secs(4));
         }
         panic!("{} connections are left", self.host.stack.counters().active);
-    }
-}
-#[cfg(test)]
-mod tmp {
-    #[test]
-    fn tmp() {
-        super::run(&std::fs::read("/tmp/crash/tcp-left").unwrap());
     }
 }

@@ -7,7 +7,7 @@ use unikernel_build::{Kernel, Output, cache_dir, kernel_profile};
 pub(super) fn kernel(program_profile: &str) -> Result<Kernel> {
     let profile = kernel_profile(program_profile);
     let folder = cache_dir()?;
-    if !folder.join(format!("{profile}.o")).exists() {
+    if !folder.join(format!("{profile}{}.o", unikernel_build::modules_suffix())).exists() {
         eprintln!("   Compiling the kernel, once for all packages (into {})", folder.display());
     }
     Ok(Kernel::compile(&folder.join("target"), &folder, profile, Output::Shown)?)

@@ -32,7 +32,7 @@ impl Kernel {
         output: Output,
     ) -> Result<Self, Failure> {
         let archive = compile(target_dir, profile, output)?;
-        let object = work_dir.join(format!("{profile}.o"));
+        let object = work_dir.join(format!("{profile}{}.o", sources::modules_suffix()));
         if !is_newer(&object, &archive) || !is_newer(&object, &folder().join("merge.ld")) {
             // Under another name until it is whole.
             let new = |what| work_dir.join(format!("{profile}-{}.{what}", std::process::id()));
@@ -97,14 +97,22 @@ fn script() -> PathBuf {
     folder().join("image.ld")
 }
 
+/// The folder for a kernel with these modules. cargo would put all of them into one file, whose time does not tell which it is.
+fn of_modules(target_dir: &Path) -> PathBuf {
+    match sources::modules_suffix() {
+        suffix if suffix.is_empty() => target_dir.to_owned(),
+        suffix => target_dir.join(format!("with{suffix}")),
+    }
+}
+
 /// Where [`Kernel::compile`] finds an earlier compilation.
 pub(crate) fn archive(target_dir: &Path, profile: &str) -> PathBuf {
-    target_dir.join(TARGET).join(profile).join("libunikernel_kernel.a")
+    of_modules(target_dir).join(TARGET).join(profile).join("libunikernel_kernel.a")
 }
 
 fn compile(target_dir: &Path, profile: &str, output: Output) -> Result<PathBuf, Failure> {
     let mut cargo = sources::build_kernel()?;
-    cargo.args(["--profile", profile, "--target", TARGET, "--target-dir"]).arg(target_dir);
+    cargo.args(["--profile", profile, "--target", TARGET, "--target-dir"]).arg(of_modules(target_dir));
     run(cargo.env("RUSTFLAGS", FLAGS), output)?;
     Ok(archive(target_dir, profile))
 }

@@ -51,9 +51,9 @@ pub use module::build_module;
 pub use program::link_program;
 #[cfg(feature = "image")]
 pub use segments::{memory_end, raise};
-#[cfg(feature = "image")]
-pub use sources::kernel_manifest;
 pub use sources::{cache_dir, kernel_profile};
+#[cfg(feature = "image")]
+pub use sources::{kernel_manifest, modules_suffix};
 #[cfg(feature = "image")]
 pub use symbols::{embed, functions, symbol_address};
 #[cfg(feature = "image")]
@@ -130,9 +130,11 @@ fn watch_settings() {
 /// never does. The build script itself, wherever it lies, is cargo's concern.
 fn watch() {
     let Some(unikernel_dir) = sources::workspace() else { return };
+    println!("cargo:rerun-if-env-changed={}", sources::MODULES);
     let entries = fs::read_dir(unikernel_dir).expect("the crate lies in unikernel/build");
-    let folders =
-        entries.flatten().map(|entry| entry.path()).filter(|path| path.join("Cargo.toml").is_file());
+    let modules = sources::modules().into_iter().map(|name| unikernel_dir.join("../modules").join(name));
+    let folders = entries.flatten().map(|entry| entry.path()).chain(modules);
+    let folders = folders.filter(|path| path.join("Cargo.toml").is_file());
     // The build crate's own sources are cargo's concern.
     let sources = folders.filter(|folder| !folder.ends_with("build"));
     let single =

@@ -13,7 +13,6 @@ use crate::tools::{Failure, cargo};
 /// This crate's folder.
 const HERE: &str = env!("CARGO_MANIFEST_DIR");
 /// Modules that become a part of the kernel, with commas between: its features.
-#[cfg(feature = "image")]
 pub(crate) const MODULES: &str = "UNIKERNEL_MODULES";
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -32,10 +31,27 @@ pub(crate) fn build_kernel() -> Result<Command, Failure> {
         None => cargo.args(["build", "--manifest-path"]).arg(package_of_kernel()?),
     };
     cargo.args(["-p", "unikernel-kernel"]);
-    if let Some(modules) = env::var_os(MODULES).filter(|modules| !modules.is_empty()) {
-        cargo.arg("--features").arg(modules);
+    let modules = modules();
+    if !modules.is_empty() {
+        cargo.arg("--features").arg(modules.join(","));
     }
     Ok(cargo)
+}
+
+/// The modules that become a part of the kernel, sorted. A kernel with others is another kernel, and is kept beside it.
+pub(crate) fn modules() -> Vec<String> {
+    let named = env::var(MODULES).unwrap_or_default();
+    let words = named.split([',', ' ']).filter(|word| !word.is_empty());
+    let mut modules: Vec<String> = words.map(str::to_owned).collect();
+    modules.sort();
+    modules.dedup();
+    modules
+}
+
+/// What tells files of a kernel with modules from those of others: empty, or `-nvme-watchdog`.
+#[cfg(feature = "image")]
+pub fn modules_suffix() -> String {
+    modules().iter().map(|module| format!("-{module}")).collect()
 }
 
 /// The manifest by which cargo tells what the kernel is made of.

@@ -17,7 +17,8 @@ pub const REQUEST_BYTES: u32 = 256 * 1024;
 /// Sectors of the largest disk: its bytes can be counted, with room to add to them.
 const MOST_SECTORS: u64 = 1 << 54;
 
-/// A run of memory that a device reads or writes.
+/// A run of memory that a device reads or writes. Its form is that of a module's interface, too (`unikernel_module::abi::DiskPart`).
+#[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Memory {
     /// Where it lies, for the device.
@@ -58,6 +59,10 @@ pub struct Claims {
     pub max_discard: Option<u32>,
     /// Sectors that it sets to zero with one request at most.
     pub max_write_zeroes: Option<u32>,
+    /// Bytes of a request at most.
+    pub max_bytes: Option<u32>,
+    /// Parts of a request meet at multiples of it, a power of two.
+    pub boundary: Option<u32>,
 }
 
 /// Blocks have so many bytes, which no disk can have that is used here.
@@ -77,6 +82,10 @@ pub struct Limits {
     pub max_discard: u32,
     /// The same of a request for zeros.
     pub max_write_zeroes: u32,
+    /// Bytes of a request at most: a multiple of a block, at least one.
+    pub max_bytes: u32,
+    /// Bits that are zero where one part of a request ends and the next begins; none if they may meet anywhere. (Linux: `virt_boundary_mask`.)
+    pub boundary_mask: u64,
 }
 
 impl Limits {
@@ -89,10 +98,13 @@ impl Limits {
         let block_bytes = claimed.max(SECTOR_BYTES as u32);
         let whole = |bytes: u32, unit: u32| bytes / unit * unit;
         let block_sectors = block_bytes / SECTOR_BYTES as u32;
-        let part = claims.max_part_bytes.unwrap_or(REQUEST_BYTES).min(REQUEST_BYTES);
+        let max_bytes = claims.max_bytes.unwrap_or(REQUEST_BYTES).min(REQUEST_BYTES);
+        let part = claims.max_part_bytes.unwrap_or(max_bytes).min(max_bytes);
         Ok(Self {
             block_bytes,
             max_part_bytes: whole(part, block_bytes).max(block_bytes),
+            max_bytes: whole(max_bytes, block_bytes).max(block_bytes),
+            boundary_mask: u64::from(claims.boundary.unwrap_or(1).max(1)).next_power_of_two() - 1,
             max_parts: (claims.max_parts.unwrap_or(1) as usize).clamp(1, room.max(1)),
             max_discard: whole(claims.max_discard.unwrap_or(0), block_sectors),
             max_write_zeroes: whole(claims.max_write_zeroes.unwrap_or(0), block_sectors),
@@ -120,7 +132,7 @@ impl Limits {
     fn add_part(&self, transfers: &mut Vec<Transfer>, sector: u64, memory: Memory) {
         if let Some(last) = transfers.last_mut()
             && last.sector.checked_add(last.bytes() / SECTOR_BYTES) == Some(sector)
-            && last.bytes() + u64::from(memory.len) <= REQUEST_BYTES.into()
+            && last.bytes() + u64::from(memory.len) <= self.max_bytes.into()
         {
             let has_room = last.parts.len() < self.max_parts;
             match last.parts.last_mut() {
@@ -131,7 +143,14 @@ impl Limits {
                     part.len += memory.len;
                     return;
                 }
-                _ if has_room => return last.parts.push(memory),
+                Some(part)
+                    if has_room
+                        && (part.address.wrapping_add(part.len.into()) | memory.address)
+                            & self.boundary_mask
+                            == 0 =>
+                {
+                    return last.parts.push(memory);
+                }
                 _ => {}
             }
         }
@@ -161,6 +180,8 @@ mod tests {
             max_parts: 1,
             max_discard: 0,
             max_write_zeroes: 0,
+            max_bytes: REQUEST_BYTES,
+            boundary_mask: 0,
         };
         assert_eq!(limits(Claims::default()), expected);
     }
@@ -206,18 +227,38 @@ mod tests {
         assert_eq!(parts, [vec![8192, 4096], vec![4096], vec![4096]]);
     }
 
+    #[test]
+    fn parts_meet_at_boundaries() {
+        let claims = Claims { max_parts: Some(60), boundary: Some(4096), ..Claims::default() };
+        let disk = limits(claims);
+        let lens = |runs: &[(u64, u32)]| {
+            let (mut transfers, mut sector) = (Vec::new(), 0);
+            for &(address, len) in runs {
+                disk.add(&mut transfers, sector, Memory { address, len });
+                sector += u64::from(len) / SECTOR_BYTES;
+            }
+            transfers.iter().map(|transfer| transfer.parts.len()).collect::<Vec<_>>()
+        };
+        assert_eq!(lens(&[(0x1000, 4096), (0x3000, 4096), (0x8000, 512)]), [3]);
+        assert_eq!(lens(&[(0x1200, 0xe00), (0x3000, 4096)]), [2]);
+        assert_eq!(lens(&[(0x1000, 512), (0x3000, 4096)]), [1, 1]);
+        assert_eq!(lens(&[(0x1000, 4096), (0x3200, 512)]), [1, 1]);
+    }
+
     fn claims() -> impl Strategy<Value = Claims> {
         let word =
             || prop::option::of(prop_oneof![0u32..20, Just(513), Just(4096), Just(5000), any::<u32>()]);
         let block = prop::sample::select(vec![None, Some(1), Some(512), Some(1024), Some(4096)]);
-        (block, word(), word(), word(), word()).prop_map(|(block_bytes, part, parts, discard, zeroes)| {
-            Claims {
-                block_bytes,
-                max_part_bytes: part,
-                max_parts: parts,
-                max_discard: discard,
-                max_write_zeroes: zeroes,
-            }
+        let boundary = prop::sample::select(vec![None, Some(0), Some(4096), Some(u32::MAX)]);
+        let words = (word(), word(), word(), word(), word());
+        (block, words, boundary).prop_map(|(block_bytes, words, boundary)| Claims {
+            block_bytes,
+            max_part_bytes: words.0,
+            max_parts: words.1,
+            max_discard: words.2,
+            max_write_zeroes: words.3,
+            max_bytes: words.4,
+            boundary,
         })
     }
 
@@ -235,7 +276,7 @@ mod tests {
             let mut expected = Vec::new();
             for (start, address, blocks) in runs {
                 let sector = start * u64::from(block) / SECTOR_BYTES;
-                let memory = Memory { address: address << 20, len: blocks * block };
+                let memory = Memory { address: (address << 20) + (start & 1) * 512, len: blocks * block };
                 disk.add(&mut transfers, sector, memory);
                 expected.extend((0..blocks).map(|at| {
                     let bytes = u64::from(at * block);
@@ -244,7 +285,12 @@ mod tests {
             }
             let mut carried = Vec::new();
             for transfer in &transfers {
-                prop_assert!(transfer.parts.len() <= disk.max_parts && transfer.bytes() <= REQUEST_BYTES.into());
+                prop_assert!(transfer.parts.len() <= disk.max_parts && transfer.bytes() <= disk.max_bytes.into());
+                prop_assert!(disk.max_bytes <= REQUEST_BYTES);
+                for meeting in transfer.parts.windows(2) {
+                    let end = meeting[0].address + u64::from(meeting[0].len);
+                    prop_assert_eq!((end | meeting[1].address) & disk.boundary_mask, 0);
+                }
                 let mut sector = transfer.sector;
                 for part in &transfer.parts {
                     prop_assert!(part.len > 0 && part.len <= disk.max_part_bytes && part.len.is_multiple_of(block));

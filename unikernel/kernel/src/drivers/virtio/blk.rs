@@ -112,6 +112,7 @@ impl Disk {
             max_parts: configured(Features::SEG_MAX, CONFIG_SEG_MAX)?,
             max_discard: configured(Features::DISCARD, CONFIG_MAX_DISCARD)?,
             max_write_zeroes: configured(Features::WRITE_ZEROES, CONFIG_MAX_WRITE_ZEROES)?,
+            ..Claims::default()
         };
         let capacity = read_capacity(&link)?;
         let count = offered_queues(&link, features)?.min(most_queues).clamp(1, MAX_QUEUES);

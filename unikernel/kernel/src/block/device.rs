@@ -32,6 +32,11 @@ pub(crate) trait BlockDevice: Send + Sync {
     /// be.
     fn clear(&self, operation: Operation, sector: u64, count: u32) -> Result<(), DiskError>;
 
+    /// Keeps the disk from being taken away, for good: it is mounted, and nothing is unmounted before the end. False if it goes already.
+    fn hold(&self) -> bool {
+        true
+    }
+
     /// Called from the interrupt handler when some disk has raised its interrupt.
     fn interrupt(&self);
 }

@@ -1,4 +1,4 @@
-//! Disks and their partitions, by name: `blk0` is the first disk that the bus shows, `blk0p1` its first partition.
+//! Disks and their partitions, by name: `blk0` is the first disk that the bus shows, `blk0p1` its first partition; those of modules have names of their own.
 //!
 //! - here: which there are; [`device`]: what a driver offers; [`volume`]: one as a filesystem sees it, a run of bytes; [`verity`]: one whose blocks are
 //!   checked. Tables of partitions are read by `unikernel_partition`.
@@ -7,9 +7,9 @@ pub(crate) mod device;
 pub(crate) mod verity;
 pub(crate) mod volume;
 
-use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt::Write;
 
@@ -20,8 +20,12 @@ use unikernel_partition::{Partition, ReadError, Table, TableKind};
 use device::{BlockDevice, SECTOR_BYTES};
 use volume::Volume;
 
-static DISKS: Once<Vec<Box<dyn BlockDevice>>> = Once::new();
-static DEVICES: Once<Vec<Device>> = Once::new();
+use crate::sync::SpinLock;
+
+/// The kernel's own disks.
+static DISKS: Once<Vec<Arc<dyn BlockDevice>>> = Once::new();
+/// These and those of modules, with their partitions.
+static DEVICES: SpinLock<Vec<Arc<Device>>> = SpinLock::new(Vec::new());
 
 /// SCSI disks' major number, with 16 minor numbers for each disk; and that of what has no place there.
 const DISK_MAJOR: u64 = 8;
@@ -43,7 +47,7 @@ pub(crate) struct Device {
 }
 
 /// Takes over the disks that were found.
-pub(crate) fn init(disks: Vec<Box<dyn BlockDevice>>) {
+pub(crate) fn init(disks: Vec<Arc<dyn BlockDevice>>) {
     DISKS.call_once(|| disks);
     for (index, disk) in disks_found().iter().enumerate() {
         let mib = disk.sectors() / 2048;
@@ -54,27 +58,50 @@ pub(crate) fn init(disks: Vec<Box<dyn BlockDevice>>) {
 
 /// Looks for partitions on all disks.
 pub(crate) fn find_partitions() {
-    DEVICES.call_once(|| {
-        let mut devices = Vec::new();
-        for (index, disk) in disks_found().iter().enumerate() {
-            add_disk(&mut devices, index as u64, &**disk);
-        }
-        devices
-    });
+    for (index, disk) in disks_found().iter().enumerate() {
+        add_disk(&format!("blk{index}"), Some(index as u64), disk);
+    }
 }
 
-fn disks_found() -> &'static [Box<dyn BlockDevice>] {
+/// Adds a disk that has come later, and looks for its partitions.
+pub(crate) fn add(name: &str, disk: &Arc<dyn BlockDevice>) {
+    add_disk(name, None, disk);
+}
+
+/// Takes a disk away with its partitions.
+pub(crate) fn remove(name: &str) {
+    // What was on the list may end when the lock is free again.
+    let _removed: Vec<_> = DEVICES.lock().extract_if(.., |device| disk_name(&device.name) == name).collect();
+}
+
+/// The name of the disk that a disk or partition is: without `p` and number behind a number.
+fn disk_name(name: &str) -> &str {
+    match name.rsplit_once('p') {
+        Some((disk, _)) if disk.ends_with(|last: char| last.is_ascii_digit()) => disk,
+        _ => name,
+    }
+}
+
+/// True for a name that a disk of a module's can have: letters and digits, ending in a number, with no `p` that could begin that of a partition, and none of ours.
+pub(crate) fn is_name(name: &str) -> bool {
+    const MOST_BYTES: usize = 16;
+    let is_plain = name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+    let ends_well = name.ends_with(|last: char| last.is_ascii_digit());
+    name.len() <= MOST_BYTES && is_plain && ends_well && disk_name(name) == name && !name.starts_with("blk")
+}
+
+fn disks_found() -> &'static [Arc<dyn BlockDevice>] {
     DISKS.get().map_or(&[], Vec::as_slice)
 }
 
 /// All disks, each with its partitions behind it.
-pub(crate) fn all() -> &'static [Device] {
-    DEVICES.get().map_or(&[], Vec::as_slice)
+pub(crate) fn all() -> Vec<Arc<Device>> {
+    DEVICES.lock().clone()
 }
 
 /// The disk or partition with a name.
-pub(crate) fn find(name: &str) -> Option<&'static Device> {
-    all().iter().find(|device| device.name == name)
+pub(crate) fn find(name: &str) -> Option<Arc<Device>> {
+    DEVICES.lock().iter().find(|device| device.name == name).cloned()
 }
 
 /// A disk has raised its interrupt; it is not known which.
@@ -82,36 +109,41 @@ pub(crate) fn interrupt() {
     disks_found().iter().for_each(|disk| disk.interrupt());
 }
 
-fn add_disk(devices: &mut Vec<Device>, index: u64, disk: &'static dyn BlockDevice) {
-    let (name, whole) = (format!("blk{index}"), Volume::new(disk));
+/// Adds a disk, with its number among the kernel's own if it is one of these.
+fn add_disk(name: &str, index: Option<u64>, disk: &Arc<dyn BlockDevice>) {
+    let whole = Volume::new(disk);
     let table = unikernel_partition::read(&whole);
     let has_table = !matches!(table, Ok(None));
-    let number = device_number(index, 0, devices.len());
-    devices.push(Device { name: name.clone(), number, volume: whole, partition: None, has_table });
+    let device = |name, number, volume| Device { name, number, volume, partition: None, has_table: false };
+    let of_disk = device(name.into(), device_number(index, 0), whole.part(0, None));
+    push(Device { has_table, ..of_disk });
     let table = match table {
         Ok(Some(table)) => table,
         Ok(None) => return,
         Err(error) => return log::warn!("{name}: its partitions cannot be used: {error}"),
     };
-    log_table(&name, &table);
+    log_table(name, &table);
     for Partition { number, first_sector, sectors, uuid, label } in table.partitions {
-        devices.push(Device {
-            name: format!("{name}p{number}"),
-            number: device_number(index, u64::from(number), devices.len()),
-            volume: whole.part(first_sector, sectors),
-            partition: Some((uuid, label)),
-            has_table: false,
-        });
+        let place = device_number(index, u64::from(number));
+        let volume = whole.part(first_sector, Some(sectors));
+        let partition = Some((uuid, label));
+        push(Device { partition, ..device(format!("{name}p{number}"), place, volume) });
     }
 }
 
-/// One that no other device has; `place` is its own among all.
-fn device_number(disk: u64, partition: u64, place: usize) -> u64 {
-    if disk < MINORS && partition < MINORS {
+fn push(device: Device) {
+    DEVICES.lock().push(Arc::new(device));
+}
+
+/// One that no other device has.
+fn device_number(disk: Option<u64>, partition: u64) -> u64 {
+    if let Some(disk) = disk.filter(|disk| *disk < MINORS && partition < MINORS) {
         return (DISK_MAJOR << 8) + disk * MINORS + partition;
     }
-    let minor = place as u64;
-    (EXTENDED_MAJOR << 8) | (minor & 0xff) | ((minor & !0xff) << 12)
+    let number = |minor: u64| (EXTENDED_MAJOR << 8) | (minor & 0xff) | ((minor & !0xff) << 12);
+    let devices = DEVICES.lock();
+    let is_free = |minor: &u64| devices.iter().all(|device| device.number != number(*minor));
+    (0..).find(is_free).map_or(0, number)
 }
 
 fn log_table(name: &str, table: &Table) {
@@ -145,3 +177,22 @@ impl unikernel_partition::Disk for Volume {
 }
 
 const _: () = assert!(SECTOR_BYTES == unikernel_partition::SECTOR_BYTES);
+
+#[cfg(test)]
+mod tests {
+    use super::{disk_name, is_name};
+
+    #[test]
+    fn partitions_are_told_from_disks_by_their_names() {
+        let of = [("blk0", "blk0"), ("blk12p3", "blk12"), ("nvme0n1p2", "nvme0n1"), ("nvme0n1", "nvme0n1")];
+        assert!(of.iter().all(|(name, disk)| disk_name(name) == *disk));
+        assert_eq!(disk_name("ramp1"), "ramp1", "no number before the letter");
+    }
+
+    #[test]
+    fn disks_of_modules_are_none_of_the_kernels_and_no_partitions() {
+        assert!(["nvme0n1", "disk1", "nvme15n8"].into_iter().all(is_name));
+        let bad = ["", "blk9", "nvme0n1p2", "nvme", "Disk1", "a/b1", "..1", "nvme0n1 ", "disk11111111111111"];
+        assert!(!bad.into_iter().any(is_name));
+    }
+}

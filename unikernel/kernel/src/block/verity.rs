@@ -95,8 +95,8 @@ impl Verity {
         );
         Ok(Box::leak(Box::new(Self {
             name: name.into(),
-            data: *data,
-            hashes: *hashes,
+            data: data.clone(),
+            hashes: hashes.clone(),
             tree,
             cache: SpinLock::new(Cache::new(most_blocks)),
             limits,

@@ -2,6 +2,7 @@
 //! and as sectors, for file content, which goes straight between the disk and the page cache ([`Volume::transfer`]).
 //! Offsets and sectors count from the partition's start, and nothing reaches past its end.
 
+use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -14,9 +15,9 @@ use super::verity::Verity;
 use crate::kmem::layout::STACKS_BASE;
 
 /// A disk or a partition.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(crate) struct Volume {
-    disk: &'static dyn BlockDevice,
+    disk: Arc<dyn BlockDevice>,
     /// Where it begins on the disk, in sectors.
     first_sector: u64,
     /// How long it is; `None` for all of a disk, which may grow.
@@ -27,18 +28,23 @@ pub(crate) struct Volume {
 
 impl Volume {
     /// The whole of a disk.
-    pub(crate) fn new(disk: &'static dyn BlockDevice) -> Self {
-        Self { disk, first_sector: 0, part_sectors: None, verity: None }
+    pub(crate) fn new(disk: &Arc<dyn BlockDevice>) -> Self {
+        Self { disk: Arc::clone(disk), first_sector: 0, part_sectors: None, verity: None }
     }
 
-    /// A partition of a whole disk.
-    pub(crate) fn part(&self, first_sector: u64, sectors: u64) -> Self {
-        Self { disk: self.disk, first_sector, part_sectors: Some(sectors), verity: None }
+    /// A partition of a whole disk, or all of it from a sector on.
+    pub(crate) fn part(&self, first_sector: u64, sectors: Option<u64>) -> Self {
+        Self { first_sector, part_sectors: sectors, ..Self::new(&self.disk) }
+    }
+
+    /// See [`BlockDevice::hold`].
+    pub(crate) fn hold(&self) -> bool {
+        self.disk.hold()
     }
 
     /// The same with blocks that are checked, as far as there are hashes; read-only.
     pub(crate) fn checked_by(&self, verity: &'static Verity) -> Self {
-        Self { part_sectors: Some(verity.size_bytes() / SECTOR_BYTES), verity: Some(verity), ..*self }
+        Self { part_sectors: Some(verity.size_bytes() / SECTOR_BYTES), verity: Some(verity), ..self.clone() }
     }
 
     /// True if its blocks are checked, and come by [`Self::read`] only.
@@ -56,7 +62,7 @@ impl Volume {
     }
 
     /// What requests must keep to.
-    pub(crate) fn limits(&self) -> &'static Limits {
+    pub(crate) fn limits(&self) -> &Limits {
         self.verity.map_or(self.disk.limits(), Verity::limits)
     }
 
@@ -68,7 +74,7 @@ impl Volume {
     /// True if the two have a sector in common.
     pub(crate) fn overlaps(&self, other: &Self) -> bool {
         let end = |volume: &Self| volume.first_sector.saturating_add(volume.sectors());
-        core::ptr::addr_eq(self.disk, other.disk)
+        core::ptr::addr_eq(Arc::as_ptr(&self.disk), Arc::as_ptr(&other.disk))
             && self.first_sector < end(other)
             && other.first_sector < end(self)
     }

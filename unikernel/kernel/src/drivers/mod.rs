@@ -11,6 +11,7 @@ pub(crate) mod tpm;
 pub(crate) mod virtio;
 
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use unikernel_cmdline::Offloads;
@@ -29,7 +30,7 @@ pub(crate) struct Devices {
     /// Network devices, ready for use.
     pub cards: Vec<Box<dyn NetDevice>>,
     /// Disks, ready for use, in the order of the bus.
-    pub disks: Vec<Box<dyn BlockDevice>>,
+    pub disks: Vec<Arc<dyn BlockDevice>>,
     /// Devices that nobody has started: who needs one does.
     kept: Vec<VirtioDevice>,
 }

@@ -31,7 +31,7 @@ fn mount(volume: &Volume, access: Access, disk: &str) -> MountResult {
         Access::ReadOnly => MountMode::ReadOnly,
         Access::ReadWrite => MountMode::ReadWrite,
     };
-    let ext4 = Ext4::mount(*volume, mode, now()).map_err(|error| match error {
+    let ext4 = Ext4::mount(volume.clone(), mode, now()).map_err(|error| match error {
         Ext4Error::NotExt4 => MountError::NotFound,
         error => MountError::Refused(reason(&error)),
     })?;

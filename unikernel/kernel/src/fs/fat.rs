@@ -17,7 +17,7 @@ pub(super) const TYPE: FilesystemType = FilesystemType {
 };
 
 fn mount(volume: &Volume, access: Access, disk: &str) -> MountResult {
-    let fat = Fat::mount(*volume).map_err(|error| match error {
+    let fat = Fat::mount(volume.clone()).map_err(|error| match error {
         FatError::NotFat => MountError::NotFound,
         error => MountError::Refused(format!("{error}")),
     })?;

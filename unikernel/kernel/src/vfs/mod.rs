@@ -253,7 +253,7 @@ impl Mount {
     /// Tells the disk which blocks of a range are free, in bytes as `FITRIM` counts; answers how many bytes.
     pub(crate) fn trim(&self, start: u64, len: u64, least: u64) -> Result<u64, Errno> {
         self.check_writable()?;
-        if self.blocks.is_none_or(|volume| volume.limits().max_discard == 0) {
+        if self.blocks.as_ref().is_none_or(|volume| volume.limits().max_discard == 0) {
             return Err(Errno::EOPNOTSUPP);
         }
         let block_bytes = self.shared.block_bytes as u64;

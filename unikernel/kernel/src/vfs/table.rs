@@ -3,6 +3,7 @@
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -80,11 +81,12 @@ impl fmt::Display for TableError {
         match self {
             Self::NoDisk(disk) => {
                 write!(f, "there is no disk `{disk}`: the machine has ")?;
-                match block::all() {
+                let all = block::all();
+                match &all[..] {
                     [] => f.write_str("none"),
                     [device] => write!(f, "one, `{}`", device.name),
                     [first, .., last] => {
-                        write!(f, "{}, `{}` to `{}`", block::all().len(), first.name, last.name)
+                        write!(f, "{}, `{}` to `{}`", all.len(), first.name, last.name)
                     }
                 }
             }
@@ -125,7 +127,7 @@ pub(crate) fn mount_all(
 ) -> Result<(), TableError> {
     let mut mounts = Vec::new();
     for (point, device) in wanted.iter().zip(devices_of(wanted)?) {
-        mounts.push(mount(point, device, formatted.contains(&point.disk), place)?);
+        mounts.push(mount(point, device.as_deref(), formatted.contains(&point.disk), place)?);
     }
     let covered: Vec<NodeId> = mounts.iter().map(|mount| mount.covered).collect();
     if (1..covered.len()).any(|index| covered[..index].contains(&covered[index])) {
@@ -155,13 +157,13 @@ fn new_device_number() -> u64 {
 }
 
 /// The disks and partitions of mount points, as far as they are of such; no two filesystems may be over one.
-fn devices_of(wanted: &[MountPoint]) -> Result<Vec<Option<&'static Device>>, TableError> {
+fn devices_of(wanted: &[MountPoint]) -> Result<Vec<Option<Arc<Device>>>, TableError> {
     let find = |point: &MountPoint| match kind_of(point)?.map(|kind| &kind.source) {
         Some(Source::Name(_)) => Ok(None),
         Some(Source::Device { .. }) | None => device_of(&point.disk).map(Some),
     };
     let devices: Vec<_> = wanted.iter().map(find).collect::<Result<_, _>>()?;
-    let all: Vec<&Device> = devices.iter().flatten().copied().collect();
+    let all: Vec<&Arc<Device>> = devices.iter().flatten().collect();
     for (index, device) in all.iter().enumerate() {
         if let Some(other) = all[..index].iter().find(|other| other.volume.overlaps(&device.volume)) {
             return Err(TableError::Shared([other, device].map(|device| device.name.clone())));
@@ -176,11 +178,11 @@ pub(crate) fn has(name: &str) -> bool {
 }
 
 /// The disk or partition with a name, or with a tag: the UUID or label of its filesystem or in its table.
-fn device_of(name: &str) -> Result<&'static Device, TableError> {
+fn device_of(name: &str) -> Result<Arc<Device>, TableError> {
     let Some((tag, value)) = name.split_once('=') else {
         return block::find(name).ok_or_else(|| TableError::NoDisk(name.into()));
     };
-    let is_meant = |device: &&Device| match (tag, &device.partition) {
+    let is_meant = |device: &Arc<Device>| match (tag, &device.partition) {
         ("PARTUUID", Some((uuid, _))) => uuid.eq_ignore_ascii_case(value),
         ("PARTLABEL", Some((_, label))) => label == value,
         ("UUID" | "LABEL", _) if !device.has_table => identities(device).any(|identity| match tag {
@@ -189,10 +191,10 @@ fn device_of(name: &str) -> Result<&'static Device, TableError> {
         }),
         _ => false,
     };
-    let mut found = block::all().iter().filter(is_meant);
+    let mut found = block::all().into_iter().filter(is_meant);
     let device = found.next().ok_or_else(|| TableError::NoDisk(name.into()))?;
     match found.next() {
-        Some(other) => Err(TableError::Several(name.into(), [device, other].map(|it| it.name.clone()))),
+        Some(other) => Err(TableError::Several(name.into(), [&device, &other].map(|it| it.name.clone()))),
         None => Ok(device),
     }
 }
@@ -213,6 +215,7 @@ fn mount(
 ) -> Result<Mount, TableError> {
     let is_read_only = point.is_read_only || point.verity.is_some();
     let access = if is_read_only { Access::ReadOnly } else { Access::ReadWrite };
+    hold(device)?;
     let checked = point.verity.as_ref().map(|verity| with_checks(point, verity, device)).transpose()?;
     let device = checked.as_ref().or(device);
     let (kind, mut filesystem) = match device {
@@ -242,7 +245,7 @@ fn mount(
         covered,
         kind,
         max_file_bytes: filesystem.max_file_bytes().min(MAX_FILE_BYTES),
-        blocks: device.filter(|_| has_blocks).map(|device| device.volume),
+        blocks: device.filter(|_| has_blocks).map(|device| device.volume.clone()),
         is_read_only: AtomicBool::new(is_read_only),
         is_mounted_read_only: is_read_only,
         is_trusted: checked.is_some(),
@@ -262,6 +265,14 @@ fn mount(
     Ok(mount)
 }
 
+/// Keeps a disk from being taken away.
+fn hold(device: Option<&Device>) -> Result<(), TableError> {
+    match device.filter(|device| !device.volume.hold()) {
+        Some(device) => Err(TableError::NoDisk(device.name.clone())),
+        None => Ok(()),
+    }
+}
+
 const UNSIGNED_ROOT: &str = "`verity=`: no key of the image's has signed this root hash; `cargo unikernel sign --root ROOT --key KEY` shows \
                              the word that does";
 
@@ -276,9 +287,14 @@ fn with_checks(
         return Err(refused(UNSIGNED_ROOT.into()));
     }
     let device = device.ok_or_else(|| refused("`verity=` is for disks, and this is none".into()))?;
+    let of_hashes;
     let hashes = match &options.place {
         HashPlace::Offset(offset) => (&device.volume, *offset),
-        HashPlace::Disk(name) => (&device_of(name)?.volume, 0),
+        HashPlace::Disk(name) => {
+            of_hashes = device_of(name)?;
+            hold(Some(&of_hashes))?;
+            (&of_hashes.volume, 0)
+        }
     };
     let verity = Verity::open(&device.name, &device.volume, hashes, &options.root, options.on_corruption)
         .map_err(|error| refused(format!("`verity=`: {error}")))?;

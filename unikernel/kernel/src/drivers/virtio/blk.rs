@@ -8,6 +8,7 @@
 
 use alloc::boxed::Box;
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -75,7 +76,7 @@ pub(crate) const DRIVER: Driver = Driver { device_type: DeviceType::Block, probe
 
 fn probe(device: VirtioDevice, settings: &Settings, devices: &mut Devices) -> Result<(), StartError> {
     let disk = Disk::start(device, settings.on_disk, settings.most_queues())?;
-    devices.disks.push(Box::new(disk));
+    devices.disks.push(Arc::new(disk));
     Ok(())
 }
 

@@ -84,7 +84,7 @@ pub(crate) fn is_for_linux(word: &str) -> bool {
 
 /// What `root=` means in Linux's form.
 pub(crate) enum LinuxRoot {
-    /// A virtio disk or a partition of one: ours of the same number; or one that is named by a tag.
+    /// A virtio disk or a partition of one: ours of the same number; an NVMe disk; or one that is named by a tag.
     Disk(MountPoint),
     /// A disk of another kind: nothing of ours.
     Other,
@@ -98,6 +98,10 @@ impl LinuxRoot {
             let has_tag = value.split_once('=').is_some_and(|(tag, _)| TAGS.contains(&tag));
             return if has_tag { MountPoint::root(value).ok().map(Self::Disk) } else { None };
         };
+        // Ours have the same names.
+        if device.starts_with("nvme") {
+            return Some(MountPoint::root(device).map_or(Self::Other, Self::Disk));
+        }
         let (disk, partition) = match device.strip_prefix("vd").unwrap_or_default().as_bytes() {
             [letter @ b'a'..=b'z', partition @ ..] => (letter - b'a', partition),
             _ => return Some(Self::Other),

@@ -15,7 +15,7 @@ pub(crate) const TAGS: [&str; 4] = ["UUID", "LABEL", "PARTUUID", "PARTLABEL"];
 pub struct MountPoint {
     /// An absolute path; `/` for `root=`.
     pub path: String,
-    /// `blk0`, `blk0p1`, or a tag: see [`TAGS`]. With a kind that is on no disk, the name that the filesystem has at its source.
+    /// `blk0`, `blk0p1`, `nvme0n1`, or a tag: see [`TAGS`]. With a kind that is on no disk, the name that the filesystem has at its source.
     pub disk: String,
     /// The kind of the filesystem, if it was said. Which there are is for the kernel to know.
     pub kind: Option<String>,
@@ -127,7 +127,11 @@ pub(crate) fn is_disk(name: &str) -> bool {
         return TAGS.contains(&tag) && !value.is_empty();
     }
     let is_number = |digits: &str| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-    let numbers = name.strip_prefix("blk").unwrap_or_default();
+    // `blk0`, or `nvme0n1`: a controller and its namespace. Then perhaps a partition.
+    let numbers = match name.strip_prefix("nvme").and_then(|rest| rest.split_once('n')) {
+        Some((controller, namespace)) if is_number(controller) => namespace,
+        _ => name.strip_prefix("blk").unwrap_or_default(),
+    };
     match numbers.split_once('p') {
         Some((disk, partition)) => is_number(disk) && is_number(partition),
         None => is_number(numbers),
@@ -137,6 +141,26 @@ pub(crate) fn is_disk(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn disks_of_modules_have_the_names_that_linux_gives_them() {
+        for name in ["nvme0n1", "nvme12n3", "nvme0n1p2"] {
+            assert_eq!(MountPoint::root(name).map(|point| point.disk).as_deref(), Ok(name));
+        }
+        for name in [
+            "nvme",
+            "nvme0",
+            "nvmen1",
+            "nvme0n",
+            "nvme0n1p",
+            "nvme0p1",
+            "nvme0n1p1p2",
+            "nvmex0n1",
+            "xnvme0n1",
+        ] {
+            assert!(MountPoint::root(name).is_err(), "{name}");
+        }
+    }
 
     #[test]
     fn mounts_name_a_place_a_disk_and_perhaps_more() {

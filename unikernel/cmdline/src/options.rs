@@ -148,11 +148,11 @@ pub fn parse(line: &str) -> Result<Options, ParseError> {
 }
 
 impl Options {
-    /// The root that came as `root=PARTUUID=...`, which is written into configurations for Linux and means nothing to a machine
-    /// without such a partition. Who names a disk or a filesystem means it.
+    /// The root that came as `root=PARTUUID=...` or `root=/dev/nvme...`, which are written into configurations for Linux and mean nothing to a machine
+    /// without such a partition, or without the module. Who names a disk or a filesystem means it.
     pub fn root_for_linux(&self) -> Option<&MountPoint> {
         let point = self.mounts.get(self.linux_root?)?;
-        Some(point).filter(|point| point.disk.starts_with("PARTUUID="))
+        Some(point).filter(|point| ["PARTUUID=", "nvme"].iter().any(|start| point.disk.starts_with(start)))
     }
 
     /// Takes the words of a whole command line.

@@ -226,9 +226,11 @@ fn root_of_linux_is_the_disk_of_that_number() {
     assert_eq!(root("root=PARTUUID=1-2 ro"), point("PARTUUID=1-2", true));
     assert_eq!(root("root=LABEL=x:ext4:ro"), of_kind("LABEL=x", Some("ext4"), true));
     let is_for_linux = |line| parse(line).unwrap().root_for_linux().is_some();
+    assert_eq!(root("root=/dev/nvme0n1p1 ro"), point("nvme0n1p1", true));
+    assert!(is_for_linux("root=/dev/nvme0n1") && !is_for_linux("root=nvme0n1"));
     assert!(is_for_linux("root=PARTUUID=1-2") && !is_for_linux("mount=/data:PARTUUID=1-2"));
     assert!(!is_for_linux("root=/dev/vda") && !is_for_linux("root=blk0") && !is_for_linux("root=LABEL=x"));
-    for other in ["root=/dev/sda", "root=/dev/vd", "root=/dev/vdap1", "root=/dev/nvme0n1p1"] {
+    for other in ["root=/dev/sda", "root=/dev/vd", "root=/dev/vdap1", "root=/dev/nvme0n", "root=/dev/nvme0"] {
         let options = parse(other).unwrap();
         assert_eq!((options.mounts.len(), options.ignored.len()), (0, 1), "{other}");
     }

@@ -2,7 +2,7 @@
 //!
 //! - [`Space`]: a place for a module; [`Code`]: one that is there, for as long as anybody has a part of it; [`Loaded`]: its beginning, its end,
 //!   its parameters and exports;
-//! - [`Device`], [`Work`], [`Hook`]: functions of a module that it has told the kernel to call;
+//! - [`Device`], [`Disk`], [`Work`], [`Hook`]: functions of a module that it has told the kernel to call;
 //! - [`Services`]: what modules ask of the kernel; [`exports`]: by which names.
 //!
 //! A module runs in ring 0 and is trusted as the kernel is: what its code does is not checked by anybody. What is here keeps the kernel from
@@ -10,6 +10,7 @@
 //! no page is writable and executable, and what has been unmapped is free only when no core remembers it.
 
 mod call;
+mod memory;
 mod pci;
 mod services;
 
@@ -20,13 +21,20 @@ use core::{ptr, slice, str};
 
 use unikernel_module::abi::{self, Descriptor, Parts};
 
-pub use call::{Device, Hook, Parameter, UnboundDevice, UnboundHook, UnboundWork, Work};
+pub use call::{Device, Disk, Hook, Parameter, UnboundDevice, UnboundDisk, UnboundHook, UnboundWork, Work};
 pub use services::{Export, Level, Services, exports, set_services};
 
 use crate::kmem::layout::PAGE_BYTES;
 use crate::kmem::page_table::OutOfFrames;
 use crate::machine::module_map;
 use crate::sync::SpinLock;
+
+/// Takes back what a module has of the machine: interrupts, PCI functions, which do not use memory on their own any more, and then memory for devices. Answers
+/// how many bytes of that there were.
+pub fn release_all(module: u64) -> usize {
+    pci::release_all(module);
+    memory::free_all(module)
+}
 
 /// What a page of a module is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -159,6 +159,8 @@ fn kernel_main(info: Result<BootInfo, NoStartInfo>) -> ! {
         .unwrap_or_else(|_| cannot_boot(format_args!("there is no memory for an idle thread")));
     arch::startup::start_others(prepare_core, run_core);
     net::spread_interrupts();
+    // Disks may be theirs.
+    modules::boot::start_early(&options);
     mount_disks(&options);
     service::start(&options, balloon);
     debug::observe::start(&options);

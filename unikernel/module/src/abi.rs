@@ -169,6 +169,89 @@ pub struct DeviceFunctions {
         extern "C" fn(device: *const (), file: i64, request: u32, argument: *mut u8, bytes: usize) -> i32,
 }
 
+/// A run of memory that a device reads or writes.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct DiskPart {
+    /// Where it is, for the device.
+    pub address: u64,
+    /// How long.
+    pub bytes: u32,
+}
+
+/// A request to a disk.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct DiskRequest {
+    /// 0 reads, 1 writes, 2 makes what was written, and answered, survive a power cut.
+    pub operation: u32,
+    /// By which its answer is known: below [`DiskLimits::requests`], and in flight once.
+    pub tag: u32,
+    /// The first sector, of 512 bytes.
+    pub sector: u64,
+    /// The first part of its memory, which is whole blocks.
+    pub parts: *const DiskPart,
+    /// How many there are.
+    pub part_count: usize,
+}
+
+/// How a request ended.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DiskAnswer {
+    /// Its tag.
+    pub tag: u32,
+    /// 0, or an error number, which is positive.
+    pub error: i32,
+}
+
+/// What requests to a disk must keep to, and how large it is.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct DiskLimits {
+    /// Bytes of this structure, when the module was built.
+    pub bytes: u32,
+    /// Bytes of a block: a power of two, 512 to 4,096.
+    pub block_bytes: u32,
+    /// Sectors of 512 bytes.
+    pub sectors: u64,
+    /// Bytes of a request at most.
+    pub max_bytes: u32,
+    /// Parts of a request at most.
+    pub max_parts: u32,
+    /// Parts of a request meet at multiples of it, which is a power of two; 1 if they meet anywhere.
+    pub boundary: u32,
+    /// Requests in flight at most.
+    pub requests: u32,
+    /// [`DISK_IS_READ_ONLY`], [`DISK_HAS_CACHE`].
+    pub flags: u32,
+}
+
+/// The disk cannot be written.
+pub const DISK_IS_READ_ONLY: u32 = 1;
+/// What was written survives a power cut only after request 2.
+pub const DISK_HAS_CACHE: u32 = 1 << 1;
+
+/// A disk's functions. Calls about one disk come one at a time, with interrupts masked: none of them may wait.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct DiskFunctions {
+    /// Bytes of this structure, when the module was built.
+    pub bytes: u32,
+    /// Begins a request, or puts it where `notify` does so: 0, or a negative error number, and then there is no answer. What the request points to is there
+    /// during the call, the memory of its parts until the answer.
+    pub submit: extern "C" fn(disk: *const (), request: *const DiskRequest) -> i32,
+    /// Begins all that was submitted.
+    pub notify: extern "C" fn(disk: *const ()),
+    /// Takes up to `most` answers of the device's; says how many.
+    pub poll: extern "C" fn(disk: *const (), answers: *mut DiskAnswer, most: usize) -> usize,
+    /// The device does not answer. When this comes back, it touches no memory any more.
+    pub stop: extern "C" fn(disk: *const ()),
+}
+
+/// For `uk_pci_find`: whatever it is.
+pub const PCI_ANY: u32 = u32::MAX;
+
 /// Something to be done later: answers after how many nanoseconds again, or [`NEVER`].
 pub type WorkFunction = extern "C" fn(data: *const ()) -> u64;
 /// Work is over.
@@ -187,7 +270,11 @@ macro_rules! for_each_service {
             uk_work_add: 1, uk_work_cancel: 1,
             uk_device_add: 1, uk_device_remove: 1,
             uk_packet_hook_add: 1, uk_packet_hook_remove: 1,
-            uk_pci_find: 1, uk_pci_config_read: 1, uk_pci_config_write: 1, uk_pci_map: 1,
+            uk_pci_find: 2, uk_pci_release: 1, uk_pci_config_read: 1, uk_pci_config_write: 1, uk_pci_map: 1,
+            uk_pci_interrupt_add: 1, uk_pci_interrupt_remove: 1,
+            uk_dma_alloc: 1, uk_dma_free: 1,
+            uk_disk_add: 1, uk_disk_remove: 1, uk_disk_poll: 1,
+            uk_sleep: 1,
         }
     };
 }
@@ -230,8 +317,41 @@ unsafe extern "C" {
     pub fn uk_packet_hook_add(module: u64, place: u32, function: PacketFunction, data: *const ()) -> i64;
     /// When this comes back, the function does not run, and will not.
     pub fn uk_packet_hook_remove(module: u64, hook: i64);
-    /// The PCI function number `index` of this maker and type: a number for it, or a negative error number.
-    pub fn uk_pci_find(module: u64, vendor: u16, device: u16, index: u32) -> i64;
+    /// The first PCI function of this maker, type and class (class, subclass and interface, a byte each), each of which may be [`PCI_ANY`], that nobody
+    /// drives: a number for it, or a negative error number. It is the module's until `uk_pci_release`.
+    pub fn uk_pci_find(module: u64, vendor: u32, device: u32, class: u32) -> i64;
+    /// Gives it back: it does not use memory on its own any more.
+    pub fn uk_pci_release(module: u64, function: i64);
+    /// Has a function called, from the interrupt handler, when entry `entry` of the PCI function's MSI-X table is raised: a number for it, or a negative error
+    /// number. What the function answers means nothing; it may ask for what may be asked with a lock held, and wake who waits.
+    pub fn uk_pci_interrupt_add(
+        module: u64,
+        function: i64,
+        entry: u32,
+        handler: WorkFunction,
+        data: *const (),
+    ) -> i64;
+    /// When this comes back, the handler does not run, and will not.
+    pub fn uk_pci_interrupt_remove(module: u64, interrupt: i64);
+    /// Takes memory for devices: whole pages, zeroed, one run, charged to the module. Where it is for them goes to `address`; null if there is none.
+    pub fn uk_dma_alloc(module: u64, bytes: usize, address: *mut u64) -> *mut u8;
+    /// Gives it back. No device may know of it any more.
+    pub fn uk_dma_free(module: u64, memory: *mut u8);
+    /// Makes a disk, which is there for others when the module's start has succeeded: a number for it, or a negative error number.
+    pub fn uk_disk_add(
+        module: u64,
+        name: *const u8,
+        name_bytes: usize,
+        limits: *const DiskLimits,
+        functions: *const DiskFunctions,
+        disk: *const (),
+    ) -> i64;
+    /// Takes it away. When this comes back, none of its functions runs, and none will.
+    pub fn uk_disk_remove(module: u64, disk: i64);
+    /// Has the kernel take the answers of all the module's disks, by their function `poll`: for interrupt handlers.
+    pub fn uk_disk_poll(module: u64);
+    /// Lets time pass. For a module's start and end, where nothing is locked.
+    pub fn uk_sleep(module: u64, duration_ns: u64);
     /// Reads 1, 2 or 4 bytes of its configuration space, at a multiple of as many.
     pub fn uk_pci_config_read(module: u64, function: i64, offset: u16, bytes: u32) -> u32;
     /// Writes as many.

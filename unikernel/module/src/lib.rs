@@ -36,7 +36,7 @@
 //!
 //! - [`abi`]: what crosses the border: C structures and functions, with versions; nothing of Rust's own ABI;
 //! - [`parameter`]: what the command line and `/sys/module/NAME/parameters` set; [`device`]: character devices; [`work`]: what is done later;
-//! - [`lock`]: what several cores change; [`pci`]: devices on the bus; [`packet`]: frames that pass.
+//! - [`lock`]: what several cores change; [`pci`]: devices on the bus; [`dma`]: memory that they use; [`disk`]: disks; [`packet`]: frames that pass.
 //!
 //! A module runs in ring 0 and is trusted as the kernel is: nothing here keeps it from doing harm, but its mistakes are those of
 //! ordinary Rust, for all `unsafe` code is here.
@@ -47,6 +47,8 @@ extern crate alloc;
 
 pub mod abi;
 pub mod device;
+pub mod disk;
+pub mod dma;
 mod error;
 pub mod lock;
 mod log;
@@ -62,6 +64,9 @@ pub mod slot;
 mod testing;
 pub mod time;
 pub mod work;
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
 
 pub use error::Error;
 pub use log::Level;
@@ -93,6 +98,14 @@ impl Context {
         // SAFETY: a number goes there.
         unsafe { abi::uk_release(self.0) };
     }
+}
+
+/// A value in memory that may be missing: a slice of one, for nothing else of `alloc` asks.
+fn boxed<T>(value: T) -> Result<Box<[T]>, Error> {
+    let mut one = Vec::new();
+    one.try_reserve_exact(1).map_err(|_| Error::ENOMEM)?;
+    one.push(value);
+    Ok(one.into_boxed_slice())
 }
 
 /// What a module is while it is loaded. It ends by being dropped, which must undo all that it has done; what it has registered with

@@ -13,3 +13,9 @@ pub fn wall_ns() -> u64 {
     // SAFETY: as above.
     unsafe { abi::uk_wall_ns() }
 }
+
+/// Lets so many nanoseconds pass. For a module's start and end alone: other calls of the kernel's must not wait.
+pub fn sleep(context: crate::Context, duration_ns: u64) {
+    // SAFETY: numbers go there.
+    unsafe { abi::uk_sleep(context.number(), duration_ns) };
+}

@@ -37,6 +37,18 @@ enum Access {
 }
 
 static ACCESS: Once<Option<Access>> = Once::new();
+/// Which functions the kernel drives itself.
+static DRIVEN: SpinLock<Vec<PciAddress>> = SpinLock::new(Vec::new());
+
+/// Notes that the kernel drives a function, so that no module gets it.
+pub fn note_driven(address: PciAddress) {
+    DRIVEN.lock().push(address);
+}
+
+/// True if the kernel does.
+pub(crate) fn is_driven(address: PciAddress) -> bool {
+    DRIVEN.lock().contains(&address)
+}
 
 impl Access {
     fn find() -> Option<Self> {
@@ -327,6 +339,11 @@ impl Function {
         });
     }
 
+    /// Keeps the function from memory.
+    pub(crate) fn disable_bus_master(&mut self) {
+        self.header.update_command(self.access, |command| command & !CommandRegister::BUS_MASTER_ENABLE);
+    }
+
     /// Turns MSI-X on, with all entries masked; `None` if the function has none.
     pub fn enable_msix(&mut self) -> Option<MsixTable> {
         let capability = self.capabilities().find_map(|capability| match capability {
@@ -362,7 +379,8 @@ impl MsixTable {
         self.count
     }
 
-    fn mask(&self, index: usize) {
+    /// Keeps entry `index` from raising anything.
+    pub(crate) fn mask(&self, index: usize) {
         self.entries.write(index * MSIX_ENTRY_BYTES + 12, 1u32);
     }
 

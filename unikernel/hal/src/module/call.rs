@@ -6,7 +6,11 @@
 
 use alloc::string::String;
 
-use unikernel_module::abi::{self, DeviceFunctions, PacketFunction, WorkFunction};
+use unikernel_machine::disk::Memory;
+use unikernel_module::abi::{
+    self, DeviceFunctions, DiskAnswer, DiskFunctions, DiskLimits, DiskPart, DiskRequest, PacketFunction,
+    WorkFunction,
+};
 
 use super::{Code, Loaded};
 
@@ -23,7 +27,7 @@ macro_rules! may_cross_cores {
         )*
     };
 }
-may_cross_cores!(Parameter, UnboundDevice, Device, UnboundWork, Work, UnboundHook, Hook);
+may_cross_cores!(Parameter, UnboundDevice, Device, UnboundDisk, Disk, UnboundWork, Work, UnboundHook, Hook);
 
 /// A parameter of a module.
 #[derive(Clone, Debug)]
@@ -149,6 +153,71 @@ impl Device {
             0 => Ok(()),
             error => Err(error.wrapping_neg()),
         }
+    }
+}
+
+// A part of a request is the same to the kernel and to a module.
+const _: () = {
+    use core::mem::offset_of;
+    assert!(size_of::<Memory>() == size_of::<DiskPart>() && align_of::<Memory>() == align_of::<DiskPart>());
+    assert!(offset_of!(Memory, address) == offset_of!(DiskPart, address));
+    assert!(offset_of!(Memory, len) == offset_of!(DiskPart, bytes));
+};
+
+/// A disk, as a module has described it.
+pub struct UnboundDisk {
+    pub(super) functions: DiskFunctions,
+    pub(super) data: *const (),
+    /// What requests must keep to, says the module.
+    pub limits: DiskLimits,
+}
+
+impl UnboundDisk {
+    /// Binds it; `None` if the functions are not that module's.
+    pub fn bind(self, code: &Code) -> Option<Disk> {
+        let DiskFunctions { submit, notify, poll, stop, .. } = self.functions;
+        let all = [submit as usize, notify as usize, poll as usize, stop as usize];
+        let is_good = all.into_iter().all(|function| code.has_function(function));
+        is_good.then(|| Disk { functions: self.functions, data: self.data, _code: code.clone() })
+    }
+}
+
+/// A disk. Its functions are to be called one at a time.
+pub struct Disk {
+    functions: DiskFunctions,
+    data: *const (),
+    _code: Code,
+}
+
+/// Answers that are taken at once.
+const ANSWERS: usize = 16;
+
+impl Disk {
+    /// Submits a request; false if the module refuses it, and then there is no answer.
+    ///
+    /// It cannot be misused more than a driver in the kernel can: where a device reads and writes is the word of who asks (`dma`).
+    pub fn submit(&self, operation: u32, tag: u32, sector: u64, parts: &[Memory]) -> bool {
+        let request =
+            DiskRequest { operation, tag, sector, parts: parts.as_ptr().cast(), part_count: parts.len() };
+        (self.functions.submit)(self.data, &raw const request) == 0
+    }
+
+    /// Begins what was submitted.
+    pub fn notify(&self) {
+        (self.functions.notify)(self.data);
+    }
+
+    /// Takes some answers: tells of each its tag, and whether the request was done. False if there were none.
+    pub fn poll(&self, mut tell: impl FnMut(u32, bool)) -> bool {
+        let mut answers = [DiskAnswer::default(); ANSWERS];
+        let count = (self.functions.poll)(self.data, answers.as_mut_ptr(), ANSWERS);
+        answers.iter().take(count).for_each(|answer| tell(answer.tag, answer.error == 0));
+        count > 0
+    }
+
+    /// Keeps the device from memory.
+    pub fn stop(&self) {
+        (self.functions.stop)(self.data);
     }
 }
 

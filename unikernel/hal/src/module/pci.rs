@@ -1,14 +1,31 @@
-//! PCI functions that modules drive. What was found, and what was mapped, stays known: registers are mapped for as long as the machine runs, and
-//! a module that is loaded again gets the same ones.
+//! PCI functions that modules drive, each of which is one module's at a time, and their interrupts. What was found, and what was mapped, stays known: registers
+//! are mapped, and vectors taken, for as long as the machine runs, and a module that is loaded again gets the same ones.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
+use unikernel_module::abi::PCI_ANY;
 use x86_64::PhysAddr;
 
+use super::Work;
+use crate::arch::cpu::this_cpu;
+use crate::platform::interrupts::{self, Vector};
 use crate::platform::io::Mmio;
-use crate::platform::pci::{self, Function};
+use crate::platform::pci::{self, Function, MsixTable};
 use crate::registers;
 use crate::sync::SpinLock;
+
+/// The number of no module.
+const NOBODY: u64 = 0;
+
+/// A function that was found.
+struct Known {
+    function: Function,
+    /// Whose it is.
+    owner: u64,
+    /// Its interrupts, once somebody has asked for them.
+    table: Option<MsixTable>,
+}
 
 struct Mapped {
     start: PhysAddr,
@@ -16,39 +33,77 @@ struct Mapped {
 }
 
 struct State {
-    functions: Vec<Function>,
+    functions: Vec<Known>,
     mapped: Vec<Mapped>,
+    interrupts: Vec<&'static Interrupt>,
 }
 
-static STATE: SpinLock<State> = SpinLock::new(State { functions: Vec::new(), mapped: Vec::new() });
+static STATE: SpinLock<State> =
+    SpinLock::new(State { functions: Vec::new(), mapped: Vec::new(), interrupts: Vec::new() });
 
-/// The function number `index` of this maker and type: a number for it.
-pub(super) fn find(vendor: u16, device: u16, index: usize) -> Option<usize> {
-    let of_type = |function: &Function| (function.vendor, function.device) == (vendor, device);
-    let function = pci::find_all().into_iter().filter(of_type).nth(index)?;
-    let mut state = STATE.lock();
-    let known = state.functions.iter().position(|known| known.address() == function.address());
-    known.or_else(|| {
-        state.functions.try_reserve(1).ok()?;
-        state.functions.push(function);
-        Some(state.functions.len() - 1)
-    })
+/// What a vector raises. It is for good; who has it changes.
+struct Interrupt {
+    vector: SpinLock<Option<Vector>>,
+    /// Held while the handler runs.
+    bound: SpinLock<Option<Bound>>,
 }
 
-/// Runs `work` with a function that was found.
-pub(super) fn with<R>(number: i64, work: impl FnOnce(&mut Function) -> R) -> Option<R> {
+struct Bound {
+    module: u64,
+    function: usize,
+    table: MsixTable,
+    entry: usize,
+    handler: Work,
+}
+
+/// The first function of this maker, type and class that nobody drives: a number for it.
+pub(super) fn find(module: u64, vendor: u32, device: u32, class: u32) -> Option<usize> {
+    let is = |wanted: u32, found: u32| wanted == PCI_ANY || wanted == found;
+    let found = pci::find_all();
     let mut state = STATE.lock();
-    state.functions.get_mut(usize::try_from(number).ok()?).map(work)
+    for function in found {
+        let is_meant = is(vendor, function.vendor.into())
+            && is(device, function.device.into())
+            && is(class, function.read_config(0x08) >> 8);
+        if !is_meant || pci::is_driven(function.address()) {
+            continue;
+        }
+        let known = state.functions.iter().position(|known| known.function.address() == function.address());
+        let number = match known {
+            Some(number) => number,
+            None => {
+                state.functions.try_reserve(1).ok()?;
+                state.functions.push(Known { function, owner: NOBODY, table: None });
+                state.functions.len() - 1
+            }
+        };
+        if state.functions[number].owner == NOBODY {
+            state.functions[number].owner = module;
+            return Some(number);
+        }
+    }
+    None
+}
+
+impl State {
+    /// A function of a module's.
+    fn of(&mut self, module: u64, number: i64) -> Option<&mut Known> {
+        let known = self.functions.get_mut(usize::try_from(number).ok()?)?;
+        (module != NOBODY && known.owner == module).then_some(known)
+    }
+}
+
+/// Runs `work` with a function of the module's.
+pub(super) fn with<R>(module: u64, number: i64, work: impl FnOnce(&mut Function) -> R) -> Option<R> {
+    STATE.lock().of(module, number).map(|known| work(&mut known.function))
 }
 
 /// Maps registers that a BAR shows, and lets the function answer there.
-pub(super) fn map(number: i64, bar: u8, len: usize) -> Option<*mut u8> {
-    let start = with(number, |function| {
-        let start = function.memory_bar(bar, 0)?;
-        function.enable_memory();
-        Some(start)
-    })??;
+pub(super) fn map(module: u64, number: i64, bar: u8, len: usize) -> Option<*mut u8> {
     let mut state = STATE.lock();
+    let function = &mut state.of(module, number)?.function;
+    let start = function.memory_bar(bar, 0)?;
+    function.enable_memory();
     let known =
         state.mapped.iter().find(|mapped| mapped.start == start && mapped.registers.size_bytes() >= len);
     if let Some(known) = known {
@@ -58,4 +113,95 @@ pub(super) fn map(number: i64, bar: u8, len: usize) -> Option<*mut u8> {
     let registers = registers::map(start, len)?;
     state.mapped.push(Mapped { start, registers });
     Some(registers.as_ptr())
+}
+
+/// Why there is no interrupt.
+pub(super) enum NoInterrupt {
+    /// The function has no such entry, or it has a handler.
+    NoEntry,
+    /// There is no vector left, or no memory.
+    NoRoom,
+}
+
+/// Has an entry of a function's MSI-X table handled, on this core.
+pub(super) fn add_interrupt(
+    module: u64,
+    number: i64,
+    entry: usize,
+    handler: Work,
+) -> Result<usize, NoInterrupt> {
+    let mut state = STATE.lock();
+    let known = state.of(module, number).ok_or(NoInterrupt::NoEntry)?;
+    let table = known.table.or_else(|| known.function.enable_msix()).ok_or(NoInterrupt::NoEntry)?;
+    known.table = Some(table);
+    let function = number as usize;
+    let is_taken = |interrupt: &&Interrupt| {
+        let bound = interrupt.bound.lock();
+        bound.as_ref().is_some_and(|bound| (bound.function, bound.entry) == (function, entry))
+    };
+    if entry >= table.count() || state.interrupts.iter().any(is_taken) {
+        return Err(NoInterrupt::NoEntry);
+    }
+    let free = state.interrupts.iter().position(|interrupt| interrupt.bound.lock().is_none());
+    let place = match free {
+        Some(place) => place,
+        None => {
+            state.interrupts.try_reserve(1).map_err(|_| NoInterrupt::NoRoom)?;
+            state.interrupts.push(new_interrupt().ok_or(NoInterrupt::NoRoom)?);
+            state.interrupts.len() - 1
+        }
+    };
+    let interrupt = state.interrupts[place];
+    let vector = interrupt.vector.lock().ok_or(NoInterrupt::NoRoom)?;
+    *interrupt.bound.lock() = Some(Bound { module, function, table, entry, handler });
+    table.set(entry, vector, this_cpu().index());
+    Ok(place)
+}
+
+/// A vector that nobody has had.
+fn new_interrupt() -> Option<&'static Interrupt> {
+    let interrupt: &'static Interrupt =
+        Box::leak(Box::new(Interrupt { vector: SpinLock::new(None), bound: SpinLock::new(None) }));
+    let handler = move || {
+        if let Some(bound) = &*interrupt.bound.lock() {
+            bound.handler.run();
+        }
+    };
+    *interrupt.vector.lock() = Some(interrupts::register(Box::leak(Box::new(handler)))?);
+    Some(interrupt)
+}
+
+/// Takes a handler away: it does not run then, and will not.
+pub(super) fn remove_interrupt(module: u64, number: i64) {
+    let found = usize::try_from(number).ok().and_then(|place| STATE.lock().interrupts.get(place).copied());
+    if let Some(interrupt) = found {
+        interrupt.clear(|bound| bound.module == module);
+    }
+}
+
+impl Interrupt {
+    fn clear(&self, is_meant: impl Fn(&Bound) -> bool) {
+        let mut place = self.bound.lock();
+        let bound = place.take_if(|bound| is_meant(bound));
+        drop(place);
+        if let Some(bound) = bound {
+            bound.table.mask(bound.entry);
+        }
+    }
+}
+
+/// Gives a function back: it uses no memory on its own any more, and raises nothing.
+pub(super) fn release(module: u64, number: i64) {
+    let mut state = STATE.lock();
+    let Some(known) = state.of(module, number) else { return };
+    known.function.disable_bus_master();
+    known.owner = NOBODY;
+    let interrupts = &state.interrupts;
+    interrupts.iter().for_each(|interrupt| interrupt.clear(|bound| bound.function as i64 == number));
+}
+
+/// The same with all that a module has.
+pub(super) fn release_all(module: u64) {
+    let count = STATE.lock().functions.len();
+    (0..count).for_each(|number| release(module, number as i64));
 }

@@ -8,10 +8,10 @@ use core::slice;
 
 use spin::Once;
 pub use unikernel_module::Level;
-use unikernel_module::abi::{DeviceFunctions, PacketFunction, WorkFunction};
+use unikernel_module::abi::{DeviceFunctions, DiskFunctions, DiskLimits, PacketFunction, WorkFunction};
 
-use super::call::{UnboundDevice, UnboundHook, UnboundWork};
-use super::pci;
+use super::call::{UnboundDevice, UnboundDisk, UnboundHook, UnboundWork, Work};
+use super::{memory, pci};
 use crate::arch::{cpu, tlb};
 use crate::platform::time;
 
@@ -51,6 +51,24 @@ pub trait Services: Sync {
     fn add_hook(&self, module: u64, place: u32, hook: UnboundHook) -> Result<i64, i32>;
     /// Takes it away. When this comes back, nobody uses it.
     fn remove_hook(&self, module: u64, hook: i64);
+    /// Binds a handler of interrupts to the module's code.
+    ///
+    /// # Errors
+    ///
+    /// If it is not the module's.
+    fn bind(&self, module: u64, work: UnboundWork) -> Result<Work, i32>;
+    /// Makes a disk; answers its number.
+    ///
+    /// # Errors
+    ///
+    /// If that cannot be.
+    fn add_disk(&self, module: u64, name: &str, disk: UnboundDisk) -> Result<i64, i32>;
+    /// Takes it away. When this comes back, nobody uses it.
+    fn remove_disk(&self, module: u64, disk: i64);
+    /// Takes the answers of all the module's disks; from an interrupt handler.
+    fn poll_disks(&self, module: u64);
+    /// Lets time pass; with nothing locked.
+    fn sleep(&self, duration_ns: u64);
 }
 
 static SERVICES: Once<&'static dyn Services> = Once::new();
@@ -236,10 +254,15 @@ extern "C" fn uk_packet_hook_remove(module: u64, hook: i64) {
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn uk_pci_find(_: u64, vendor: u16, device: u16, index: u32) -> i64 {
+extern "C" fn uk_pci_find(module: u64, vendor: u32, device: u32, class: u32) -> i64 {
     /// `ENODEV`.
     const NO_DEVICE: i64 = 19;
-    pci::find(vendor, device, index as usize).map_or(-NO_DEVICE, |number| number as i64)
+    pci::find(module, vendor, device, class).map_or(-NO_DEVICE, |number| number as i64)
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn uk_pci_release(module: u64, function: i64) {
+    pci::release(module, function);
 }
 
 /// True for what configuration space has.
@@ -248,20 +271,107 @@ fn is_config(offset: u16, len: u32) -> bool {
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn uk_pci_config_read(_: u64, function: i64, offset: u16, len: u32) -> u32 {
-    let read = || pci::with(function, |found| found.read_config_part(offset, len));
+extern "C" fn uk_pci_config_read(module: u64, function: i64, offset: u16, len: u32) -> u32 {
+    let read = || pci::with(module, function, |found| found.read_config_part(offset, len));
     is_config(offset, len).then(read).flatten().unwrap_or(u32::MAX)
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn uk_pci_config_write(_: u64, function: i64, offset: u16, len: u32, value: u32) {
+extern "C" fn uk_pci_config_write(module: u64, function: i64, offset: u16, len: u32, value: u32) {
     if is_config(offset, len) {
         // SAFETY: the module is the device's driver, and says that the value is right.
-        pci::with(function, |found| unsafe { found.write_config_part(offset, len, value) });
+        pci::with(module, function, |found| unsafe { found.write_config_part(offset, len, value) });
     }
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn uk_pci_map(_: u64, function: i64, bar: u8, len: usize) -> *mut u8 {
-    pci::map(function, bar, len).unwrap_or(core::ptr::null_mut())
+extern "C" fn uk_pci_map(module: u64, function: i64, bar: u8, len: usize) -> *mut u8 {
+    pci::map(module, function, bar, len).unwrap_or(core::ptr::null_mut())
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn uk_pci_interrupt_add(
+    module: u64,
+    function: i64,
+    entry: u32,
+    handler: WorkFunction,
+    data: *const (),
+) -> i64 {
+    /// `ENOSPC` and `EOPNOTSUPP`.
+    const NO_ROOM: i32 = 28;
+    const NOT_SUPPORTED: i32 = 95;
+    answer(services().bind(module, UnboundWork { function: handler, data }).and_then(|handler| {
+        let added = pci::add_interrupt(module, function, entry as usize, handler);
+        added.map(|number| number as i64).map_err(|problem| match problem {
+            pci::NoInterrupt::NoEntry => NOT_SUPPORTED,
+            pci::NoInterrupt::NoRoom => NO_ROOM,
+        })
+    }))
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn uk_pci_interrupt_remove(module: u64, interrupt: i64) {
+    pci::remove_interrupt(module, interrupt);
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn uk_dma_alloc(module: u64, len: usize, address: *mut u64) -> *mut u8 {
+    let none = core::ptr::null_mut();
+    let Some(bytes) = memory::whole(len) else { return none };
+    if !services().charge(module, bytes as isize) {
+        return none;
+    }
+    let Some((start, for_devices)) = memory::alloc(module, bytes) else {
+        services().charge(module, -(bytes as isize));
+        return none;
+    };
+    // SAFETY: the module says that an address can be written there.
+    unsafe { address.write(for_devices) };
+    start
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn uk_dma_free(module: u64, start: *mut u8) {
+    let bytes = memory::free(module, start);
+    services().charge(module, -(bytes as isize));
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn uk_disk_add(
+    module: u64,
+    name: *const u8,
+    name_bytes: usize,
+    limits: *const DiskLimits,
+    functions: *const DiskFunctions,
+    data: *const (),
+) -> i64 {
+    /// `EINVAL`.
+    const INVALID: i64 = 22;
+    let Ok(name) = core::str::from_utf8(bytes(name, name_bytes)) else { return -INVALID };
+    if functions.is_null() || limits.is_null() {
+        return -INVALID;
+    }
+    // SAFETY: the module says that they are there.
+    let (functions, limits) = unsafe { (*functions, *limits) };
+    let is_whole = functions.bytes as usize >= size_of::<DiskFunctions>()
+        && limits.bytes as usize >= size_of::<DiskLimits>();
+    if !is_whole {
+        return -INVALID;
+    }
+    answer(services().add_disk(module, name, UnboundDisk { functions, data, limits }))
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn uk_disk_remove(module: u64, disk: i64) {
+    services().remove_disk(module, disk);
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn uk_disk_poll(module: u64) {
+    services().poll_disks(module);
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn uk_sleep(_: u64, duration_ns: u64) {
+    services().sleep(duration_ns);
 }

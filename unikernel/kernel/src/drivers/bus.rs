@@ -48,12 +48,20 @@ fn open_pci(function: Function) -> Option<VirtioDevice> {
     let (address, vendor, device) = (function.address(), function.vendor, function.device);
     let what = match function.class() {
         (0x01, 0x01 | 0x06) => None,
+        // The module says whether it does.
+        (0x01, 0x08) => {
+            log::info!("PCI {address}: NVMe {vendor:04x}:{device:04x}: for `module=nvme`");
+            None
+        }
         (0x01, _) => Some("storage"),
         (0x02, _) => Some("network card"),
         _ => None,
     };
     let error = match virtio::open_pci(function) {
-        Ok(device) => return Some(device),
+        Ok(device) => {
+            pci::note_driven(address);
+            return Some(device);
+        }
         Err(error) => error,
     };
     let is_ours = error != OpenError::NoDriver;

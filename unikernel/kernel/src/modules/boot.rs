@@ -2,6 +2,8 @@
 //!
 //! First come those that the kernel was built with, then the lines of `/etc/modules`, then `module=` of the command line, in order. A name is that of
 //! `/lib/modules/NAME.ko`; one with a `/` is a path. What cannot be loaded is told, and the machine goes on.
+//!
+//! That happens twice: before disks are mounted, which may be a module's, with what the image and the initrd have, and afterwards with the rest.
 
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -42,6 +44,8 @@ const BUILT_IN: &[&Descriptor] = &[
 ];
 
 static JUDGE: Once<Judge> = Once::new();
+/// The lines that have had their turn before disks were mounted.
+static EARLY: Once<Vec<String>> = Once::new();
 static IS_SEALED: AtomicBool = AtomicBool::new(false);
 const LIST: &str = "/etc/modules";
 
@@ -54,17 +58,33 @@ pub(super) fn judge(file: &[u8]) -> Result<&[u8], Untrusted> {
     JUDGE.get().map_or(Ok(file), |judge| judge(file))
 }
 
-/// Loads what is to be there before the app starts; from then on nothing can be loaded or unloaded, unless `modules=open`.
-pub(crate) fn start(options: &Options) {
+/// Starts what the kernel was built with, and loads what is in the image and the initrd, before disks are mounted.
+pub(crate) fn start_early(options: &Options) {
     unikernel_hal::module::set_services(&services::Kernel);
     sysfs::init();
     add_seal();
     let named = &options.system.modules;
     BUILT_IN.iter().for_each(|descriptor| start_built_in(descriptor, named));
-    for line in listed().lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
-        let _ = load_line(line);
-    }
-    for line in named.iter().filter(|line| !is_built_in(split(line).0)) {
+    let mut lines = wanted(options);
+    // What is not there may be on a disk.
+    lines.retain(|line| !matches!(open_file(&path_of(line)), Err(Errno::ENOENT | Errno::ENOTDIR)));
+    lines.iter().for_each(|line| _ = load_line(line));
+    EARLY.call_once(|| lines);
+}
+
+/// The lines of `/etc/modules` and of the command line, but for what is built in.
+fn wanted(options: &Options) -> Vec<String> {
+    let listed = listed();
+    let listed = listed.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let named = options.system.modules.iter().map(String::as_str);
+    let named = named.filter(|line| !is_built_in(split(line).0));
+    listed.chain(named).map(String::from).collect()
+}
+
+/// Loads the rest of what is to be there before the app starts; from then on nothing can be loaded or unloaded, unless `modules=open`.
+pub(crate) fn start(options: &Options) {
+    let early = EARLY.get().map_or(&[][..], Vec::as_slice);
+    for line in wanted(options).iter().filter(|line| !early.contains(line)) {
         let _ = load_line(line);
     }
     IS_SEALED.store(!options.system.opens_modules, Ordering::Relaxed);
@@ -102,10 +122,16 @@ fn is_built_in(name: &str) -> bool {
     BUILT_IN.iter().any(|descriptor| Loaded::built_in(descriptor).name() == name)
 }
 
+/// The file that a line names.
+fn path_of(line: &str) -> String {
+    let name = split(line).0;
+    if name.contains('/') { String::from(name) } else { alloc::format!("/lib/modules/{name}.ko") }
+}
+
 /// Loads what a line names.
 fn load_line(line: &str) -> Result<(), Errno> {
     let (name, parameters) = split(line);
-    let path = if name.contains('/') { String::from(name) } else { alloc::format!("/lib/modules/{name}.ko") };
+    let path = path_of(line);
     let file = open_file(&path).and_then(|file| read(&file)).inspect_err(|error| {
         log::error!("module {}: {} cannot be read: {}", Shown(name), Shown(&path), error.name());
     })?;

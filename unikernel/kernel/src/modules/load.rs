@@ -14,7 +14,7 @@ use unikernel_module::abi;
 
 use super::errors::LoadError;
 use super::symbols::Symbols;
-use super::{MODULES, Module, State, Usage, by_name, next_number, sysfs, turn, unload};
+use super::{MODULES, Module, State, Usage, by_name, disk, next_number, sysfs, turn, unload};
 use crate::abi::Errno;
 use crate::kmem::room;
 use crate::sync::SpinLock;
@@ -185,6 +185,7 @@ pub(super) fn start<'a>(module: Unstarted<'_>, parameters: &str) -> Result<(), L
     } else {
         log::info!("module {}: loaded, {kib} KiB", module.name);
     }
+    disk::publish(&module);
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! Modules: code that is loaded into the kernel while it runs (`docs/modules.md`, decision 50).
 //!
 //! - here: what a [`Module`] is, and the list of them; [`load`]: from a file's bytes to code that runs; [`unload`]: its end;
-//! - [`services`]: what modules ask of the kernel: [`device`], character devices; [`work`], what is done later; [`hook`], frames that pass;
+//! - [`services`]: what modules ask of the kernel: [`device`], character devices; [`disk`], disks; [`work`], what is done later; [`hook`], frames that pass;
 //! - `sysfs`: `/proc/modules` and `/sys/module`; [`boot`]: what the command line and `/etc/modules` name, and who may load one afterwards;
 //! - `errors`: what is wrong, in words and as error numbers.
 //!
@@ -11,6 +11,7 @@
 
 pub(crate) mod boot;
 mod device;
+mod disk;
 mod errors;
 mod hook;
 pub(crate) mod load;

@@ -4,11 +4,14 @@ use alloc::string::String;
 use core::sync::atomic::Ordering;
 
 use unikernel_cmdline::Shown;
-use unikernel_hal::module::{Level, Services, UnboundDevice, UnboundHook, UnboundWork};
+use unikernel_hal::module::{Level, Services, UnboundDevice, UnboundDisk, UnboundHook, UnboundWork, Work};
 
-use super::{by_number, device, hook, work};
+use super::{by_number, device, disk, hook, work};
 use crate::abi::Errno;
+use crate::arch::{cpu, tlb};
 use crate::kmem::room;
+use crate::platform::time;
+use crate::task::{WaitQueue, scheduler};
 
 /// The kernel, as modules see it.
 pub(super) struct Kernel;
@@ -82,5 +85,33 @@ impl Services for Kernel {
 
     fn remove_hook(&self, module: u64, hook: i64) {
         hook::remove(module, hook);
+    }
+
+    fn bind(&self, module: u64, work: UnboundWork) -> Result<Work, i32> {
+        work.bind(module!(module).loaded.code()).ok_or(Errno::EINVAL.number())
+    }
+
+    fn add_disk(&self, module: u64, name: &str, disk: UnboundDisk) -> Result<i64, i32> {
+        disk::add(&module!(module), name, disk).map_err(Errno::number)
+    }
+
+    fn remove_disk(&self, module: u64, disk: i64) {
+        disk::remove(module, disk);
+    }
+
+    fn poll_disks(&self, module: u64) {
+        disk::poll_all(module);
+    }
+
+    fn sleep(&self, duration_ns: u64) {
+        let deadline_ns = time::now_ns().saturating_add(duration_ns);
+        if scheduler::can_block() {
+            let _ = WaitQueue::new().wait_uninterrupted(Some(deadline_ns), || None::<()>);
+            return;
+        }
+        while time::now_ns() < deadline_ns {
+            cpu::relax();
+            tlb::serve();
+        }
     }
 }

@@ -3,7 +3,7 @@
 use alloc::sync::Arc;
 use core::sync::atomic::Ordering;
 
-use super::{MODULES, Module, State, by_name, device, hook, sysfs, turn, work};
+use super::{MODULES, Module, State, by_name, device, disk, hook, sysfs, turn, work};
 use crate::abi::Errno;
 use crate::mem::space;
 
@@ -28,8 +28,15 @@ pub(crate) fn unload(name: &str) -> Result<(), Errno> {
 pub(super) fn take_away(module: Arc<Module>) {
     module.usage.lock().state = State::Unloading;
     device::remove_all(module.number);
+    disk::remove_all(module.number);
     work::cancel_all(module.number);
     hook::remove_all(module.number);
+    // It cannot be asked any more: its devices are kept from memory, and what they shared with it is free then.
+    let forgotten = unikernel_hal::module::release_all(module.number);
+    if forgotten > 0 {
+        log::warn!("module {}: it has not given back {forgotten} bytes that devices use", module.name);
+        module.charged.fetch_sub(forgotten, Ordering::Relaxed);
+    }
     sysfs::remove(&module);
     // What was on the list may end here, which takes other locks.
     let removed = {

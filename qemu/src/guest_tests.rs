@@ -24,9 +24,9 @@ use crate::vm::{self, Console, Vm};
 use crate::{
     app_tests, background_tests, balloon_tests, boot_tests, config_tests, container_tests, debian_tests,
     device_tests, disk_image_tests, exec_tests, http_tests, init_tests, interrupt, kaslr_tests, kv,
-    liar_tests, libvirt_tests, like_vmm_tests, loopback_tests, module_tests, ntp_tests, pack_tests,
-    package_tests, program_tests, project, run, run_tests, share_tests, sign_tests, syslog_tests, tap_tests,
-    tpm_tests, verity_tests, vfat_tests, vsock_tests,
+    liar_tests, libvirt_tests, like_vmm_tests, loopback_tests, module_tests, ntp_tests, nvme_tests,
+    pack_tests, package_tests, program_tests, project, run, run_tests, share_tests, sign_tests, syslog_tests,
+    tap_tests, tpm_tests, verity_tests, vfat_tests, vsock_tests,
 };
 
 /// Guests at once: one a core of a small machine.
@@ -185,6 +185,7 @@ pub(crate) fn run(options: &TestOptions) -> Result<u8> {
     // What measures times, or loads a guest as far as it goes, has the machine to itself.
     let alone = [
         module_tests::all(),
+        nvme_tests::all(),
         balloon_tests::all(),
         liar_tests::all(),
         observe_tests::all(),

@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 
 use super::client::{Client, Reply};
-use super::{Booted, new_disk};
+use super::{Booted, Bus, new_disk};
 use crate::disk::{self, Disk};
 use crate::machine::Kind;
 use crate::random::Random;
@@ -38,26 +38,26 @@ struct Memory {
     is_counting: bool,
 }
 
-pub(super) fn run(kind: Kind) -> Result<()> {
+pub(super) fn run(kind: Kind, bus: Bus) -> Result<()> {
     let number = |name: &str, default| -> Result<u64> {
         std::env::var(name).map_or(Ok(default), |text| text.parse().with_context(|| format!("{name}={text}")))
     };
     let (kills, seed) = (number("KILLS", KILLS)?, number("SEED", 1)?);
     let mut random = Random::new(seed);
-    let disk = new_disk(&format!("kv-killed-{kind}"))?;
+    let disk = new_disk(&format!("kv-killed-{kind}-{bus:?}"))?;
     let mut memories: Vec<Memory> = (0..CLIENTS).map(|_| Memory::default()).collect();
     for round in 1..=kills {
         let life = Duration::from_millis(random.below(LONGEST_LIFE));
-        let kv = Booted::start(kind, &disk, ARGUMENTS)?;
+        let kv = Booted::start_on(kind, bus, &disk, ARGUMENTS)?;
         let what = || format!("round {round} of {kills}, seed {seed}, {}", kv.guest.console());
         check(kv.address, &mut memories).with_context(what)?;
         write_until_killed(kv, life, &mut memories)?;
         judge(&disk).with_context(|| format!("after kill {round}, seed {seed}"))?;
     }
-    let kv = Booted::start(kind, &disk, ARGUMENTS)?;
+    let kv = Booted::start_on(kind, bus, &disk, ARGUMENTS)?;
     let acknowledged = check(kv.address, &mut memories)?;
     drop(kv);
-    println!("        {acknowledged} acknowledged writes survived {kills} kills on {kind}");
+    println!("        {acknowledged} acknowledged writes survived {kills} kills on {kind} ({bus:?})");
     ensure!(acknowledged > 0, "nothing was written");
     Ok(std::fs::remove_file(&disk.path)?)
 }

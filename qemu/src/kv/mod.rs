@@ -19,9 +19,8 @@ use anyhow::{Context, Result, ensure};
 use crate::disk::{self, Disk};
 use crate::guest_tests::{NamedTest, free_port};
 use crate::machine::{Kind, Machine, Net};
-use crate::project;
-use crate::qmp;
 use crate::vm::{Console, Vm};
+use crate::{nvme_tests, project, qmp};
 
 const BOOT_TIME_OUT: Duration = Duration::from_secs(60);
 const PORT: u16 = 6379;
@@ -39,8 +38,9 @@ pub(crate) fn all() -> Vec<NamedTest> {
         ("kv_hostile_clients".to_owned(), Box::new(limits::hostile_clients)),
     ];
     for kind in [Kind::Q35, Kind::Microvm] {
-        tests.push((format!("kv_killed [{kind}]"), Box::new(move || kill::run(kind))));
+        tests.push((format!("kv_killed [{kind}]"), Box::new(move || kill::run(kind, Bus::Virtio))));
     }
+    tests.push(("kv_killed_nvme [q35]".to_owned(), Box::new(|| kill::run(Kind::Q35, Bus::Nvme))));
     tests
 }
 
@@ -56,6 +56,14 @@ fn new_disk_of(name: &str, size: &str) -> Result<Disk> {
     Ok(Disk::new(&path))
 }
 
+/// How the disk is reached.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Bus {
+    Virtio,
+    /// By a module.
+    Nvme,
+}
+
 /// A booted `kv`.
 struct Booted {
     guest: Vm,
@@ -66,11 +74,24 @@ struct Booted {
 impl Booted {
     /// Boots it with a disk at `/data` and waits until it listens.
     fn start(kind: Kind, disk: &Disk, arguments: &str) -> Result<Self> {
+        Self::start_on(kind, Bus::Virtio, disk, arguments)
+    }
+
+    fn start_on(kind: Kind, bus: Bus, disk: &Disk, arguments: &str) -> Result<Self> {
         let port = free_port()?;
         let mut machine = Machine::new(kind, &project::built("kv")?);
         machine.net = Net::User(port, PORT);
-        machine.disks.push(disk.clone());
-        machine.append = format!("mount=/data:blk0:ext4 -- {arguments}");
+        machine.append = match bus {
+            Bus::Virtio => {
+                machine.disks.push(disk.clone());
+                format!("mount=/data:blk0:ext4 -- {arguments}")
+            }
+            Bus::Nvme => {
+                machine.initrd = Some(nvme_tests::initrd()?);
+                machine.extra.extend(nvme_tests::device(disk, 0, ""));
+                format!("module=nvme mount=/data:nvme0n1:ext4 -- {arguments}")
+            }
+        };
         let control = disk.path.with_extension("qmp");
         machine.extra.extend(qmp::arguments(&control));
         let guest = Vm::start(&machine, Console::Recorded)?;

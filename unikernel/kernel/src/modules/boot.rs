@@ -39,6 +39,8 @@ const BUILT_IN: &[&Descriptor] = &[
     &unikernel_module_count::UNIKERNEL_MODULE,
     #[cfg(feature = "hello")]
     &unikernel_module_hello::UNIKERNEL_MODULE,
+    #[cfg(feature = "nvme")]
+    &unikernel_module_nvme::UNIKERNEL_MODULE,
     #[cfg(feature = "watchdog")]
     &unikernel_module_watchdog::UNIKERNEL_MODULE,
 ];

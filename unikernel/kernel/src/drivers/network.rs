@@ -48,6 +48,9 @@ pub(crate) trait NetQueues: Segmenter {
     /// Announces the frames put into the ring since the last time, and the receive buffers that were given back.
     fn kick(&mut self);
 
+    /// True if the device has taken all frames that it was given.
+    fn has_sent_all(&mut self) -> bool;
+
     /// What happened so far.
     fn counters(&self) -> Counters;
 }

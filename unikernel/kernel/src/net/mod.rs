@@ -58,6 +58,9 @@ use crate::platform::time;
 use shards::Guard;
 pub(crate) use shards::set_address_observer;
 
+/// How long the end of the machine waits for cards to take the last frames: a host may be busy with something else.
+const LAST_WAIT_NS: u64 = time::NS_PER_SECOND;
+
 /// Starts the network: every card, or loopback alone. `capture` is where all frames are written to.
 pub(crate) fn init(options: &Options, mut devices: Devices, capture: Option<VirtioDevice>) {
     let socket = devices.take(DeviceType::Socket);
@@ -223,10 +226,16 @@ pub(crate) fn exchange() {
     }
 }
 
-/// The last that the network does: all that was left to be sent leaves.
+/// The last that the network does: all that was left to be sent leaves. A hypervisor that is told of the machine's end first would
+/// not look at what the cards were given last.
 pub(crate) fn shut_down() {
     exchange();
     (0..shards::count()).for_each(|shard| shards::lock(shard).flush());
+    let deadline_ns = time::now_ns() + LAST_WAIT_NS;
+    let has_sent_all = |shard: usize| shards::lock(shard).nic.as_mut().is_none_or(NetQueues::has_sent_all);
+    while !(0..shards::count()).all(has_sent_all) && time::now_ns() < deadline_ns {
+        core::hint::spin_loop();
+    }
     capture::finish();
 }
 

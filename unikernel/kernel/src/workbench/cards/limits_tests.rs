@@ -1,14 +1,16 @@
 //! Full queues, no cable, other sizes of packets, a packet filter, and what is counted.
 
+use alloc::boxed::Box;
 use core::net::Ipv4Addr;
 
 use linux_raw_sys::{errno, general as linux, ioctl, net};
 use smoltcp::socket::tcp;
 use smoltcp::wire::IpEndpoint;
-use unikernel_hal::sim::card::Card;
+use unikernel_hal::sim::card::{Card, Frame, Peer, Port};
+use unikernel_hal::sim::machine::SharedCounter;
 
-use super::lan::{ECHO, HOST};
-use super::{MAC, OWN, STATIC, frames, machine, metric, run, text_of};
+use super::lan::{ECHO, HOST, Lan};
+use super::{MAC, OWN, STATIC, frames, machine, metric, run, run_with, text_of};
 use crate::workbench::app::calls::{Room, sys};
 use crate::workbench::app::files::{close, now_ms, sleep_ms, write_all};
 use crate::workbench::app::net::{
@@ -36,6 +38,32 @@ fn slow_card_holds_senders_up_and_loses_nothing_of_a_stream() {
         let sent = lan.host().seen.iter().filter(|frame| frame.len() == 46 && frame[23] == 17).count();
         assert!(sent >= 200, "{sent} datagrams were sent");
     });
+}
+
+/// Who is at the other end, and lives on when the machine has ended.
+struct Witness(SharedCounter);
+
+impl Peer for Witness {
+    fn take(&mut self, frame: Frame, _: &mut Port) {
+        let is_datagram = frame.bytes.get(23) == Some(&17) && frame.bytes.ends_with(b"the last");
+        self.0.set(self.0.get() + u64::from(is_datagram));
+    }
+}
+
+#[test]
+fn the_last_frames_leave_before_the_machine_ends() {
+    let card = Card { send_ns: 3_000_000, ..Card::default() };
+    let seen = SharedCounter::new();
+    let witness = Witness(seen.clone());
+    let plug_in = move |_: &Lan| card.plug_in(Box::new(witness));
+    run_with(machine(STATIC), plug_in, |_| {
+        let socket = socket(net::AF_INET, DGRAM);
+        set_int(socket, net::SOL_SOCKET, net::SO_BROADCAST, 1).unwrap();
+        for _ in 0..5 {
+            send_to(socket, b"the last", 0, &v4([255; 4], 99)).unwrap();
+        }
+    });
+    assert_eq!(seen.get(), 5);
 }
 
 #[test]

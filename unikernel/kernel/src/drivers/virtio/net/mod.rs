@@ -155,6 +155,10 @@ impl Nic {
 }
 
 impl NetQueues for Nic {
+    fn has_sent_all(&mut self) -> bool {
+        self.tx.has_sent_all()
+    }
+
     #[inline]
     fn has_tap(&self) -> bool {
         self.tx.tap.is_some()

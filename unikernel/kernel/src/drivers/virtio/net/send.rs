@@ -94,6 +94,13 @@ impl Sender {
         self.is_waiting && self.ring.has_completions()
     }
 
+    /// True if the device has taken all frames that it was given.
+    pub(super) fn has_sent_all(&mut self) -> bool {
+        self.take_back();
+        let born = usize::from(self.unborn.start - self.ring.large_buffers().start);
+        self.free.len() == self.ring.small_buffers().len() && self.free_large.len() == born
+    }
+
     fn take_back(&mut self) {
         while let Some(completion) = self.ring.take() {
             let is_small = self.ring.small_buffers().contains(&completion.buffer);

@@ -17,6 +17,7 @@ use crate::route::Route;
 use crate::segmenter::Segmenter;
 use crate::stack::Stack;
 use crate::timers::NEVER;
+use crate::tracer;
 use crate::track::Seen;
 use crate::wire;
 
@@ -153,6 +154,12 @@ impl Stack {
         };
         let (visit, progress) = visit;
         self.counters.retransmits += u64::from(progress == Progress::Repeated);
+        if progress == Progress::Repeated {
+            tracer::tell_resent(self.tracer, flow, 1);
+        }
+        if let Some(tracer) = self.tracer {
+            tracer::tell_state(tracer, flow);
+        }
         let has_fired = core::mem::take(&mut flow.timer_fired);
         if progress != Progress::None || !has_fired {
             flow.active_at = self.now;

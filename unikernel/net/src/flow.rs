@@ -6,6 +6,7 @@
 
 use alloc::boxed::Box;
 use core::net::SocketAddr;
+use core::num::NonZeroU8;
 
 use smoltcp::socket::tcp::{Socket, State};
 use smoltcp::time::{Duration, Instant};
@@ -110,6 +111,8 @@ pub(crate) struct Flow {
     pub(crate) heard_at: Instant,
     /// Keep-alive probes sent since.
     pub(crate) probes: u8,
+    /// The state that was last told ([`crate::Tracer`]).
+    pub(crate) told: State,
     /// All that the send buffer holds was put there since it was last empty, and nothing of it
     /// was sent.
     pub(crate) is_unsent: bool,
@@ -131,7 +134,7 @@ pub(crate) struct Flow {
     /// The sequence numbers at the end, once the connection is in TIME-WAIT.
     pub(crate) last: Option<Final>,
     pub(crate) has_nagle: bool,
-    pub(crate) hop_limit: Option<u8>,
+    pub(crate) hop_limit: Option<NonZeroU8>,
     /// When the peer may be asked for proof again.
     pub(crate) challenge_at: Instant,
     /// The largest payload that the app lets a segment have, either way; 0 for what the link takes.
@@ -197,6 +200,7 @@ impl Flow {
             active_at: now,
             heard_at: now,
             probes: 0,
+            told: State::Closed,
             is_unsent: false,
             is_dirty: false,
             has_event: false,

@@ -4,6 +4,7 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::net::IpAddr;
+use core::num::NonZeroU8;
 
 use hashbrown::HashTable;
 use slotmap::SlotMap;
@@ -396,7 +397,7 @@ fn replace_engine(buffers: &mut Buffers, flow: &mut Flow, mut plain: Box<Plain>,
 
 /// Sets a fresh engine up as the flow's options ask.
 fn equip(flow: &mut Flow, ack_delay: Duration) {
-    let (has_nagle, hop_limit) = (flow.has_nagle, flow.hop_limit);
+    let (has_nagle, hop_limit) = (flow.has_nagle, flow.hop_limit.map(NonZeroU8::get));
     let ack_delay = (!flow.acks_at_once).then_some(ack_delay);
     let Some(socket) = flow.socket_mut() else { return };
     socket.set_congestion_control(CongestionControl::None);

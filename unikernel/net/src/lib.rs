@@ -100,6 +100,7 @@ mod template;
 mod timeouts;
 mod timers;
 mod timewait;
+mod tracer;
 mod track;
 mod udp;
 mod udp_api;
@@ -131,6 +132,7 @@ pub use shard::{Addressee, Shard};
 pub use smoltcp;
 pub use stack::Stack;
 pub use tcp_options::TcpInfo;
+pub use tracer::{Tracer, Turn};
 pub use udp::MulticastOptions;
 pub use udp_control::{
     Arrival, ErrorOrigin, HeaderOptions, PathDiscovery, QueuedError, SendOptions, SentNote,

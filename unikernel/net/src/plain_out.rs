@@ -1,6 +1,7 @@
 //! The way out for connections without an engine ([`crate::plain`]): each segment is written once, header and
 //! payload, into the place where it is sent from.
 
+use core::num::NonZeroU8;
 use smoltcp::phy::{ChecksumCapabilities, TxToken};
 use smoltcp::time::{Duration, Instant};
 
@@ -13,6 +14,7 @@ use crate::segmenter::Segmenter;
 use crate::stack::Stack;
 use crate::template::Template;
 use crate::timers::NEVER;
+use crate::tracer;
 use crate::wire::{self, Ends, Plan};
 
 /// How long a connection waits that needs an engine when there is no memory for one.
@@ -66,7 +68,10 @@ impl Stack {
             }
             Path::Resolving => Visit { next: Some(NEVER), sent: 0, repeated: 0 },
         };
-        self.counters.retransmits += visit.repeated;
+        if visit.repeated > 0 {
+            self.counters.retransmits += visit.repeated;
+            tracer::tell_resent(self.tracer, flow, visit.repeated);
+        }
         let has_fired = core::mem::take(&mut flow.timer_fired);
         if visit.sent > 0 || !has_fired {
             flow.active_at = now;
@@ -218,7 +223,7 @@ fn fill_framed(
 
 #[inline]
 fn hop_limit(flow: &Flow) -> u8 {
-    flow.hop_limit.unwrap_or(wire::HOP_LIMIT)
+    flow.hop_limit.map_or(wire::HOP_LIMIT, NonZeroU8::get)
 }
 
 fn ends(flow: &Flow) -> Ends {

@@ -35,6 +35,7 @@ use crate::starved::Starved;
 use crate::timeouts::Timeouts;
 use crate::timers::Timers;
 use crate::timewait::TimeWait;
+use crate::tracer::Tracer;
 use crate::udp::UdpTable;
 
 /// Frames taken from the NIC in one [`Stack::poll`] at most, so that a flood cannot keep the app
@@ -108,6 +109,7 @@ pub struct Stack {
 
     /// Who sees frames that come in.
     pub(crate) observer: Option<Observer>,
+    pub(crate) tracer: Option<Tracer>,
 
     // Where packets go in and out.
     pub(crate) interfaces: Interfaces,
@@ -228,6 +230,7 @@ impl Stack {
             is_from_sibling: false,
             counters: Counters::default(),
             observer: None,
+            tracer: None,
             random,
             config,
         };

@@ -1,6 +1,7 @@
 //! What an app may ask of a TCP socket, and what it may set.
 
 use core::net::SocketAddr;
+use core::num::NonZeroU8;
 
 use smoltcp::socket::tcp::State;
 use smoltcp::time::{Duration, Instant};
@@ -126,8 +127,8 @@ impl Stack {
     /// Sets the time to live of outgoing packets; zero means the default.
     pub fn tcp_set_hop_limit(&mut self, id: TcpId, hop_limit: u8) {
         if let Some(flow) = self.flows.app_mut(id) {
-            flow.hop_limit = (hop_limit != 0).then_some(hop_limit);
-            let hop_limit = flow.hop_limit;
+            flow.hop_limit = NonZeroU8::new(hop_limit);
+            let hop_limit = flow.hop_limit.map(NonZeroU8::get);
             if let Some(socket) = flow.socket_mut() {
                 socket.set_hop_limit(hop_limit);
             }

@@ -31,6 +31,7 @@ mod shrunk_window;
 mod tail_loss;
 mod tcp;
 mod times;
+mod tracer;
 mod transfer;
 mod udp;
 mod udp_control;

@@ -98,6 +98,8 @@ pub struct Options {
     pub traces_syscalls: bool,
     /// `trace=time`.
     pub traces_time: bool,
+    /// `trace=events`: what happens is recorded from the start.
+    pub traces_events: bool,
     /// `trace=policy`: what the app does is told at its end, in the words that would allow it.
     pub records_policy: bool,
     /// `observe=`: where the kernel tells what goes on in the machine.
@@ -211,12 +213,13 @@ impl Options {
             "log" => self.log = Some(value.to_owned()),
             "trace" if value == "syscalls" => self.traces_syscalls = true,
             "trace" if value == "time" => self.traces_time = true,
+            "trace" if value == "events" => self.traces_events = true,
             "trace" if value == "policy" => self.records_policy = true,
             "trace" => {
                 return Err(ParseError::BadValue(
                     "trace",
                     value.to_owned(),
-                    "`syscalls`, `time` or `policy`",
+                    "`syscalls`, `events`, `time` or `policy`",
                 ));
             }
             "exit" => self.exit_action = exit_action(value)?,

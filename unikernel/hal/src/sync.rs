@@ -33,6 +33,7 @@ use spin::RelaxStrategy;
 use spin::mutex::{SpinMutex, SpinMutexGuard};
 
 use crate::arch::{cpu, tlb};
+use crate::platform::events::{self, Kind};
 use lock_order::{Class, Nesting};
 
 /// What a core does while it waits for a lock.
@@ -83,7 +84,10 @@ impl<T: ?Sized> SpinLock<T> {
     /// Waits for the lock, in a function of its own: who finds it free, as nearly all do, saves no registers for this.
     #[cold]
     fn spin(&self) -> SpinMutexGuard<'_, T, ServeOthers> {
-        self.mutex.lock()
+        events::note_spin(Kind::LockBegin);
+        let guard = self.mutex.lock();
+        events::note_spin(Kind::LockEnd);
+        guard
     }
 
     /// What is in it, for its only owner.

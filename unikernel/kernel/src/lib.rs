@@ -112,6 +112,9 @@ fn kernel_main(info: Result<BootInfo, NoStartInfo>) -> ! {
     // Only now, because to end the machine takes the ACPI tables.
     let (command_line, mut options) =
         understood.unwrap_or_else(|error| cannot_boot(format_args!("bad command line: {error}")));
+    if options.traces_events {
+        debug::events::record_for_good();
+    }
     for word in &options.ignored {
         log::info!("`{}`: a word for Linux, not used", Shown(word));
     }
@@ -138,6 +141,7 @@ fn kernel_main(info: Result<BootInfo, NoStartInfo>) -> ! {
     service::measure::show();
     tty::console::open_standard_streams();
     let mut devices = find_devices(&options);
+    boot_phase(1);
     block::init(core::mem::take(&mut devices.disks));
     block::find_partitions();
     let macs: Vec<[u8; 6]> = devices.cards.iter().map(|card| card.mac()).collect();
@@ -152,23 +156,34 @@ fn kernel_main(info: Result<BootInfo, NoStartInfo>) -> ! {
     start_console(console);
     let balloon = devices.take(DeviceType::MemoryBalloon);
     net::init(&options, devices, capture);
+    debug::events::go_on();
+    boot_phase(2);
     platform::generation::set_handler(has_new_life);
     debug::init(&options);
     syscall::trace::turn_on(options.traces_syscalls);
     task::scheduler::prepare_core(0)
         .unwrap_or_else(|_| cannot_boot(format_args!("there is no memory for an idle thread")));
     arch::startup::start_others(prepare_core, run_core);
+    debug::events::go_on();
+    boot_phase(3);
     net::spread_interrupts();
     // Disks may be theirs.
     modules::boot::start_early(&options);
     mount_disks(&options);
+    boot_phase(4);
     service::start(&options, balloon);
     debug::observe::start(&options);
     modules::boot::start(&options);
+    boot_phase(5);
     start_when_told(&command_line, &options, told);
     platform::power::enable_power_button(service::shutdown::power_button);
     log::debug!("up after {} µs", platform::time::now_ns() / 1000);
     task::scheduler::start()
+}
+
+/// A part of the boot is done: [`Kind::Boot`](platform::events::Kind::Boot) says which.
+fn boot_phase(phase: u32) {
+    platform::events::note(platform::events::Kind::Boot, phase, 0, 0);
 }
 
 /// Tells the lower rooms whom above them they have to call.

@@ -16,7 +16,7 @@ use unikernel_machine::line::Line;
 use crate::arch::per_core::PerCore;
 use crate::arch::{cpu, tlb};
 use crate::per_core;
-use crate::platform::{acpi, apic, ioapic, timer};
+use crate::platform::{acpi, apic, events, ioapic, timer};
 
 /// What an interrupt calls.
 pub type Handler = &'static (dyn Fn() + Sync);
@@ -111,6 +111,13 @@ pub fn stop_others() {
 
 /// Handles one interrupt: the processor's entry stubs call this for vectors from 32 on.
 pub fn dispatch(number: u8) {
+    events::note(events::Kind::InterruptBegin, u32::from(number), 0, 0);
+    handle(number);
+    events::note(events::Kind::InterruptEnd, u32::from(number), 0, 0);
+}
+
+#[inline]
+fn handle(number: u8) {
     let kind = match number {
         TIMER_VECTOR => {
             if timer::on_interrupt()

@@ -1,5 +1,6 @@
 //! What both machines have in common: it stands on their registers, and is part of `arch` and `platform` in either.
 
+pub mod events;
 pub mod exit_work;
 pub(crate) mod firmware;
 pub mod interrupts;

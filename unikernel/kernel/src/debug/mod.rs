@@ -1,7 +1,8 @@
 //! What the kernel says when something went wrong; [`backtrace`]: who called whom, in the kernel and in the app; `panic`: the
-//! kernel's own end; [`observe`]: what its owner may ask a running machine.
+//! kernel's own end; [`observe`]: what its owner may ask a running machine; [`events`]: what is recorded of it.
 
 mod backtrace;
+pub(crate) mod events;
 pub(crate) mod observe;
 #[cfg(target_os = "none")]
 mod panic;

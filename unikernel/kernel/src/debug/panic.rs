@@ -49,6 +49,7 @@ fn panic(info: &PanicInfo<'_>) -> ! {
             }
             None => write_backtrace_here(&mut out),
         };
+        let _ = super::events::write_last(&mut out);
         let _ = writeln!(out, "this is a bug in the kernel, whatever the app did");
     }
     power::debug_exit(PANIC_CODE);

@@ -33,6 +33,9 @@ pub(crate) trait NetQueues: Segmenter {
     /// True if its frames are shown to somebody.
     fn has_tap(&self) -> bool;
 
+    /// Shows every frame from now on to `tap`, or to nobody.
+    fn set_tap(&mut self, tap: Option<Tap>);
+
     /// True if a frame has come in.
     fn has_rx(&self) -> bool;
 

@@ -6,6 +6,7 @@ use crate::arch::fpu;
 use crate::arch::trap::TrapFrame;
 use crate::arch::user_copy;
 use crate::mem::fault::{self, Access, Failure};
+use crate::platform::events::{self, Kind};
 use crate::process::out_of_memory;
 use crate::process::signal_delivery::{self, Cause};
 
@@ -65,11 +66,14 @@ fn page_fault(frame: &mut TrapFrame) {
     // and, in QEMU 7.2 with SMAP, the stack on `retf` and `iret`. No page could be brought in for that.
     let is_implicit = frame.is_from_user() && frame.error_code & ERROR_USER == 0;
     let access = Access::from_error_code(frame.error_code);
+    let instruction = if frame.is_from_user() { frame.rip } else { 0 };
+    events::note(Kind::FaultBegin, frame.error_code as u32, address, instruction);
     let outcome = match (is_implicit, frame.is_from_user()) {
         (true, _) => Err(Failure::NotAllowed),
         (false, true) => fault::handle(address, access),
         (false, false) => fault::handle_in_kernel(address, access),
     };
+    events::note(Kind::FaultEnd, u32::from(outcome.is_err()), address, 0);
     let Err(failure) = outcome else { return };
     match landing {
         Some(landing) if !frame.is_from_user() => frame.rip = landing,

@@ -24,6 +24,7 @@ use super::{File, Readiness, WaitMode};
 use crate::abi::Errno;
 use crate::kmem::room::{self, OutOfMemory};
 use crate::mem::fault::Pins;
+use crate::platform::events::{self, Kind};
 use crate::sync::SpinLock;
 use crate::task::wait::WaitError;
 use crate::task::{WaitQueue, scheduler};
@@ -323,6 +324,7 @@ impl Watch {
         }
         let is_new = this.ready.push(this);
         if is_new {
+            events::note(Kind::EpollReady, news.bits(), this.key.0 as u64, 0);
             this.ready.wake();
         } else {
             // Nothing is new for who asks the list what is on it. But who watches the list for edges has been told of

@@ -87,9 +87,15 @@ pub(crate) fn counters() -> Option<Counters> {
     }))
 }
 
+/// True if there is one, which has a tap of each card.
+pub(super) fn is_on() -> bool {
+    CAPTURE.lock().is_some()
+}
+
 /// Called by a card for each frame.
 #[cold]
 fn see(interface: u32, direction: Direction, frame: &[u8]) {
+    super::events::frame(interface, direction, frame);
     if let Some(capture) = CAPTURE.lock().as_mut() {
         capture.frame(interface, direction, frame);
     }

@@ -5,7 +5,7 @@
 //!
 //! - here: the calls of the scheduler and the system calls that drive the network; [`cards`]: which card is which;
 //!   `shards`: the stacks, one for each pair of queues of a card;
-//! - [`capture`]: what `pcap=` asks for; `loopback`: names who listens where nobody outside gets;
+//! - [`capture`]: what `pcap=` asks for; [`events`]: what is told to who records; `loopback`: names who listens where nobody outside gets;
 //! - [`socket`]: the file that the app's descriptors lead to, with [`stream`], [`datagram`] and
 //!   [`unix`], [`netlink`] and [`vsock`] for the kinds; [`options`]: what `setsockopt` sets; [`address`]: `sockaddr`.
 //!
@@ -22,6 +22,7 @@ mod config;
 pub(crate) mod datagram;
 pub(crate) mod endpoint;
 mod errors;
+pub(crate) mod events;
 mod flows;
 mod interface;
 pub(crate) mod listing;

@@ -9,6 +9,7 @@ use unikernel_sched::futex::{self, BUCKETS, Bucket, Buckets, Futexes, IsLock, Ou
 
 use crate::mem::fault::{Missing, paging_in};
 use crate::mem::user::{Fault, UserPtr};
+use crate::platform::events::{self, Kind};
 use crate::sync::SpinLock;
 use crate::task::thread::Thread;
 use crate::task::wait::WaitError;
@@ -130,6 +131,7 @@ pub(crate) fn wait(
                 Ok(())
             })
         })?;
+        events::note(Kind::FutexWait, expected, address, 0);
         let outcome = scheduler::block(deadline_ns);
         // Whoever was woken says so, even if its time was over at the same moment: the waker has counted it.
         if waiter.is_woken() || !FUTEXES.leave(&waiter) {
@@ -156,6 +158,7 @@ pub(crate) fn wake(address: u64, count: usize, bits: u32) -> Result<usize, Futex
         taken.map_err(|IsLock| FutexError::IsLock)?;
         woken += batch.len();
         if !batch.is_full() {
+            events::note(Kind::FutexWake, woken as u32, address, 0);
             return Ok(woken);
         }
     }

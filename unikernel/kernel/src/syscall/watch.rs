@@ -7,6 +7,7 @@ use bitflags::bitflags;
 
 use super::{dispatch, run, trace};
 use crate::arch::trap::TrapFrame;
+use crate::platform::events::{self, Kind};
 use crate::policy::judge::{self, Judgement};
 use crate::policy::{calls, learn};
 
@@ -22,6 +23,8 @@ bitflags! {
         const RULES = 4;
         /// `trace=policy`.
         const RECORDER = 8;
+        /// Events are recorded.
+        const EVENTS = 16;
     }
 }
 
@@ -31,6 +34,11 @@ const ONLY_RULES: u8 = Watchers::RULES.bits();
 /// Has somebody look at each call from now on.
 pub(crate) fn add(watchers: Watchers) {
     WATCHERS.fetch_or(watchers.bits(), Ordering::Relaxed);
+}
+
+/// Has somebody look no more.
+pub(crate) fn remove(watchers: Watchers) {
+    WATCHERS.fetch_and(!watchers.bits(), Ordering::Relaxed);
 }
 
 /// True if somebody has to be asked about this call. Rules alone are looked at here, where the call goes on as if nobody had looked:
@@ -49,6 +57,16 @@ pub(super) fn is_asked(number: u64) -> bool {
 #[inline(never)]
 pub(super) fn enter(number: u64, args: &[u64; 6], frame: &mut TrapFrame) -> Option<u64> {
     let watchers = Watchers::from_bits_truncate(WATCHERS.load(Ordering::Relaxed));
+    if !watchers.contains(Watchers::EVENTS) {
+        return enter_judged(watchers, number, args, frame);
+    }
+    events::note(Kind::CallBegin, number as u32, args[0], args[1]);
+    let result = enter_judged(watchers, number, args, frame);
+    events::note(Kind::CallEnd, number as u32, result.unwrap_or(frame.rax), 0);
+    result
+}
+
+fn enter_judged(watchers: Watchers, number: u64, args: &[u64; 6], frame: &mut TrapFrame) -> Option<u64> {
     if watchers.contains(Watchers::RECORDER) {
         learn::call(number as u32);
     }

@@ -9,6 +9,7 @@ use super::cores::{CORES, Cores, DISPATCHER, SwitchReason};
 use super::{scheduler, timer};
 use crate::arch::cpu::{self, this_cpu};
 use crate::arch::tlb;
+use crate::platform::events::{self, Kind};
 use crate::platform::time;
 
 /// How often an idle core looks for packets between two looks at the clock.
@@ -57,6 +58,7 @@ pub(super) extern "C" fn main() -> ! {
 pub(super) fn wait() {
     let here = this_cpu().index();
     CORES.is_idling.store(true, Ordering::Relaxed);
+    events::note(Kind::IdleBegin, 0, 0, 0);
     timer::run_expired();
     let work = *WORK.get().expect("it is set before threads run");
     work.begin();
@@ -73,6 +75,7 @@ pub(super) fn wait() {
     tlb::end_lazy();
     DISPATCHER.end_idle(here);
     scheduler::start_clock();
+    events::note(Kind::IdleEnd, 0, 0, 0);
     CORES.is_idling.store(false, Ordering::Relaxed);
 }
 

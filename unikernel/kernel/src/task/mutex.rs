@@ -9,6 +9,7 @@ use spin::mutex::{SpinMutex, SpinMutexGuard};
 
 use super::thread::Thread;
 use super::{WaitQueue, scheduler};
+use crate::platform::events::{self, Kind};
 use crate::sync::lock_order::Class;
 
 /// A lock that waits by sleeping.
@@ -47,7 +48,9 @@ impl<T: ?Sized> Mutex<T> {
     #[track_caller]
     fn wait(&self) -> SpinMutexGuard<'_, T> {
         assert!(scheduler::can_block(), "a sleeping lock is taken where nobody may sleep");
+        note_wait(Kind::LockBegin);
         let value = self.waiters.wait_uninterrupted(None, || self.value.try_lock());
+        note_wait(Kind::LockEnd);
         value.expect("there is no deadline")
     }
 
@@ -69,6 +72,13 @@ impl<T: ?Sized> Mutex<T> {
         with_thread(|thread| thread.locks.taken(&self.class));
         MutexGuard { value, _release: Release { class: &self.class, waiters: &self.waiters } }
     }
+}
+
+/// Notes that a thread waits for a lock, or does no more: in one place for all the types of locks.
+#[cold]
+#[inline(never)]
+fn note_wait(kind: Kind) {
+    events::note(kind, 0, 0, 0);
 }
 
 impl<T: Default> Default for Mutex<T> {

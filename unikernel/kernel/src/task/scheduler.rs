@@ -20,6 +20,7 @@ use super::wait::WaitError;
 use super::{current, idle, timer};
 use crate::arch::cpu::{self, exit_work, this_cpu};
 use crate::arch::tlb;
+use crate::platform::events::{self, Kind};
 use crate::platform::time;
 use crate::sync::assert_no_spin_lock;
 
@@ -102,6 +103,10 @@ fn send_reschedule(core: usize) {
 fn wake_for(thread: &Arc<Thread>, reason: WakeReason) -> bool {
     let is_claimed = thread.sleep_state.claim();
     if is_claimed {
+        if events::is_on() {
+            let by = if can_block() { current().id } else { 0 };
+            events::note(Kind::Wake, reason as u32, thread.id as u64, by as u64);
+        }
         thread.set_wake_reason(reason);
         enqueue(Arc::clone(thread));
     }
@@ -348,6 +353,7 @@ pub(super) fn run_next(reason: SwitchReason) {
     let ran_ns = time::now_ns().saturating_sub(CORES.switched_at_ns.load(Ordering::Relaxed));
     me.cpu_time_ns.fetch_add(ran_ns, Ordering::Relaxed);
     CORES.switches.fetch_add(1, Ordering::Relaxed);
+    events::note(Kind::Switch, reason as u32, me.id as u64, next.id as u64);
     prepare_to_enter(&next);
     machine::switch_to(next);
     finish_task_switch();

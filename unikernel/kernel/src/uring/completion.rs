@@ -9,6 +9,7 @@ use super::slots::Key;
 use super::timeout::Expiry;
 use crate::event::eventfd::EventFd;
 use crate::file::Readiness;
+use crate::platform::events::{self, Kind};
 
 /// Completions that may wait for room in the queue. Linux counts them as memory of the app's.
 const MAX_BACKLOG: usize = 65_536;
@@ -51,6 +52,7 @@ impl Completions {
 impl Ring {
     /// Puts a completion into the queue; false if it had to go to the backlog.
     pub(super) fn post(&self, user_data: u64, result: i32, flags: u32) -> bool {
+        events::note(Kind::RingComplete, 0, user_data, i64::from(result) as u64);
         let cqe = Cqe { user_data, result, flags };
         let mut completions = self.completions.lock();
         let has_room = completions.backlog.is_empty() && self.memory.complete(completions.tail, cqe);

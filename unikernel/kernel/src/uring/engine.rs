@@ -18,6 +18,7 @@ use super::workers::wants_worker;
 use crate::abi::{Errno, SysResult};
 use crate::file::poll_source::Watch;
 use crate::file::{self, Readiness};
+use crate::platform::events::{self, Kind};
 use crate::task::confinement;
 use crate::task::scheduler::breathe_now_and_then;
 use crate::task::{self, credentials};
@@ -29,6 +30,8 @@ impl Ring {
         for done in 0.. {
             let Some(mut request) = next else { break };
             breathe_now_and_then(done);
+            let sqe = &request.sqe;
+            events::note(Kind::RingSubmit, u32::from(sqe.opcode), sqe.user_data, sqe.fd as u64);
             next = match self.resolve(&mut request) {
                 Ok(()) => self.drive(request),
                 Err(error) => self.finish(request, Err(error), 0),

@@ -11,7 +11,7 @@ pub mod random;
 pub mod smbios;
 pub mod time;
 
-pub use crate::common::{interrupts, logger, pci, records, shared_line, stopwatch, timer};
+pub use crate::common::{events, interrupts, logger, pci, records, shared_line, stopwatch, timer};
 
 use x86_64::PhysAddr;
 

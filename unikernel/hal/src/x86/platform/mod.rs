@@ -6,6 +6,7 @@
 //! - [`acpi`], [`smbios`]: what the firmware says; [`pci`]: devices on the PCI bus;
 //! - [`interrupts`], with [`apic`], [`ioapic`] and [`shared_line`]: from a device to its handler;
 //! - [`time`], with `calibrate`, `pvclock` and `rtc`; [`timer`]: an interrupt at a time; [`stopwatch`]: whose the time is;
+//! - [`events`]: what happened last on each core;
 //! - [`random`]; [`generation`]: whether the machine goes on from a saved state; [`power`]: off, reboot, exit code, power button,
 //!   with `keyboard`: Ctrl-Alt-Delete where there is none;
 //! - [`io`]: the handles for registers that all of them stand on.
@@ -26,7 +27,7 @@ mod rtc;
 pub mod smbios;
 pub mod time;
 
-pub use crate::common::{interrupts, logger, pci, records, shared_line, stopwatch, timer};
+pub use crate::common::{events, interrupts, logger, pci, records, shared_line, stopwatch, timer};
 
 use x86_64::PhysAddr;
 

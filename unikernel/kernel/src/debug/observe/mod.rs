@@ -1,11 +1,12 @@
 //! The owner's channel (`observe=`): the kernel tells what goes on in the machine, over HTTP, also when the app does not answer any more.
-//! [`pages`] is what can be asked for, [`threads`] the longest of them.
+//! [`pages`] is what can be asked for, [`threads`] and [`recording`] the longest of them.
 //!
 //! The kernel's own threads serve it, so the app cannot keep them from it: the scheduler takes the core from an app that never gives it
 //! away. Who asks is at most kept waiting, and what is told takes memory that may be missing; the app goes on in any case. The packet
 //! filter keeps everybody away whom the word does not name.
 
 mod pages;
+mod recording;
 mod threads;
 
 use alloc::string::String;
@@ -17,9 +18,11 @@ use unikernel_trace::request::{self, Parsed, Request, Status};
 
 use crate::abi::Errno;
 use crate::file::long_text::LongText;
+use crate::kmem::room::OutOfMemory;
 use crate::net::stream::own::{Connection, Listener};
 use crate::platform::time;
 use crate::task::{WaitQueue, scheduler};
+use pages::Content;
 
 /// Connections that are served at once: one may be slow, and another is to get in.
 const SERVERS: usize = 2;
@@ -78,7 +81,7 @@ fn serve(connection: &Connection) -> Result<(), Errno> {
                 continue;
             }
             Parsed::Refused(status) => {
-                let answer = Answer { status, content_type: pages::TEXT, body: String::from(status.line()) };
+                let answer = Answer::text(status, String::from(status.line()));
                 return answer.send(connection, false, false);
             }
             Parsed::Whole(request, length) => {
@@ -99,30 +102,43 @@ fn serve(connection: &Connection) -> Result<(), Errno> {
 struct Answer {
     status: Status,
     content_type: &'static str,
-    body: String,
+    /// In pieces.
+    body: Vec<Vec<u8>>,
 }
 
 impl Answer {
     fn to(request: &Request<'_>) -> Self {
         let Some(page) = pages::find(request.path) else {
-            return Self { status: Status::NotFound, content_type: pages::TEXT, body: pages::index() };
+            return Self::text(Status::NotFound, pages::index());
         };
-        let mut text = LongText::default();
-        match (page.write)(&mut text, request) {
-            Ok(()) => Self { status: Status::Ok, content_type: page.content_type, body: text.into() },
-            // Nothing else can fail.
-            Err(_) => {
-                let body = String::from("there is no memory for the answer\n");
-                Self { status: Status::Unavailable, content_type: pages::TEXT, body }
+        let body = match page.content {
+            Content::Text(write) => {
+                let mut text = LongText::default();
+                let written = write(&mut text, request);
+                // Nothing else can fail.
+                written.map(|()| alloc::vec![String::from(text).into_bytes()]).map_err(|_| OutOfMemory)
+            }
+            Content::Bytes(make) => make(request),
+        };
+        match body {
+            Ok(body) => Self { status: Status::Ok, content_type: page.content_type, body },
+            Err(OutOfMemory) => {
+                Self::text(Status::Unavailable, String::from("there is no memory for the answer\n"))
             }
         }
     }
 
+    fn text(status: Status, text: String) -> Self {
+        Self { status, content_type: pages::TEXT, body: alloc::vec![text.into_bytes()] }
+    }
+
     fn send(&self, connection: &Connection, is_head: bool, is_persistent: bool) -> Result<(), Errno> {
         let end_ns = time::now_ns() + LONGEST_ANSWER_NS;
-        let head = request::head(self.status, self.content_type, self.body.len(), is_persistent);
-        let body = if is_head { "" } else { &self.body };
-        for piece in core::iter::once(head.as_bytes()).chain(body.as_bytes().chunks(PIECE_BYTES)) {
+        let length = self.body.iter().map(Vec::len).sum();
+        let head = request::head(self.status, self.content_type, length, is_persistent);
+        let body: &[Vec<u8>] = if is_head { &[] } else { &self.body };
+        let pieces = body.iter().flat_map(|part| part.chunks(PIECE_BYTES));
+        for piece in core::iter::once(head.as_bytes()).chain(pieces) {
             connection.send(piece, end_ns.min(time::now_ns() + PATIENCE_NS))?;
         }
         Ok(())

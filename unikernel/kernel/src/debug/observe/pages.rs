@@ -1,19 +1,23 @@
 //! What can be asked for: a line for each page, from which the list of pages is made, too.
 
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::fmt::{Result, Write};
 
 use unikernel_trace::request::Request;
 
-use super::threads;
+use super::{recording, threads};
 use crate::file::long_text::LongText;
 use crate::fs::metrics;
+use crate::kmem::room::OutOfMemory;
 use crate::net::socket_list;
 
 /// Of pages for people.
 pub(super) const TEXT: &str = "text/plain; charset=utf-8";
 /// Of what Prometheus reads (prometheus.io/docs/instrumenting/exposition_formats).
 const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
+/// Of what a program is to read.
+const BYTES: &str = "application/octet-stream";
 
 /// A page.
 pub(super) struct Page {
@@ -21,29 +25,46 @@ pub(super) struct Page {
     /// What it tells.
     title: &'static str,
     pub(super) content_type: &'static str,
-    /// Writes it; an error is a lack of memory.
-    pub(super) write: fn(&mut LongText, &Request<'_>) -> Result,
+    pub(super) content: Content,
+}
+
+/// Who makes a page; an error is a lack of memory.
+pub(super) enum Content {
+    Text(fn(&mut LongText, &Request<'_>) -> Result),
+    /// In pieces.
+    Bytes(fn(&Request<'_>) -> core::result::Result<Vec<Vec<u8>>, OutOfMemory>),
 }
 
 const PAGES: &[Page] = &[
-    Page { path: "/", title: "this list", content_type: TEXT, write: |out, _| out.write_str(&index()) },
+    Page {
+        path: "/",
+        title: "this list",
+        content_type: TEXT,
+        content: Content::Text(|out, _| out.write_str(&index())),
+    },
     Page {
         path: "/metrics",
         title: "counters, in Prometheus' text format",
         content_type: METRICS,
-        write: |out, _| out.write_str(&metrics::render()),
+        content: Content::Text(|out, _| out.write_str(&metrics::render())),
     },
     Page {
         path: "/threads",
         title: "the app's threads: what each does, and who called whom; ?stacks=off without the latter",
         content_type: TEXT,
-        write: threads::write,
+        content: Content::Text(threads::write),
     },
     Page {
         path: "/sockets",
         title: "listeners and connections, as `ss -tni` shows them",
         content_type: TEXT,
-        write: |out, _| socket_list::write(out),
+        content: Content::Text(|out, _| socket_list::write(out)),
+    },
+    Page {
+        path: "/trace",
+        title: "what happens in the next ?seconds=, event by event, for `cargo unikernel trace`; 0: what `trace=events` has kept",
+        content_type: BYTES,
+        content: Content::Bytes(recording::record),
     },
 ];
 

@@ -27,6 +27,7 @@ use crate::block::device::{
 };
 use crate::drivers::registry::Driver;
 use crate::drivers::{Devices, Settings};
+use crate::platform::events::{self, Kind};
 use crate::sync::SpinLock;
 
 bitflags! {
@@ -147,6 +148,7 @@ impl Disk {
                     break;
                 }
                 if let Some(slot) = queue.submit(operation, transfer) {
+                    events::note(Kind::DiskBegin, transfer.bytes() as u32, transfer.sector, operation as u64);
                     waiting.push(Waiting { slot, index, sector: transfer.sector });
                     break;
                 }
@@ -182,6 +184,7 @@ impl Disk {
             Status::Done { written, expected } => written >= expected || !is_modern,
             Status::Reset | Status::Failed(_) => false,
         };
+        events::note(Kind::DiskEnd, u32::from(!is_good), sector, operation as u64);
         if is_good {
             return;
         }

@@ -8,9 +8,13 @@ use linux_raw_sys::net::{self, AF_INET};
 use smoltcp::iface::SocketHandle;
 use smoltcp::wire::IpEndpoint;
 use unikernel_hal::sim::card::Card;
+use unikernel_trace::event::{Event, Kind};
+use unikernel_trace::recording::Recording;
+use unikernel_trace::text;
 
 use super::lan::Lan;
 use super::{OWN, STATIC, machine, metric, run};
+use crate::platform::events;
 use crate::workbench::app::files::{close, read_to_end, sleep_ms, write_all};
 use crate::workbench::app::net::{LOCALHOST, STREAM, accept, bind, connect, listen, socket, v4};
 use crate::workbench::app::spawn;
@@ -23,13 +27,17 @@ fn channel() -> IpEndpoint {
 
 /// The host sends bytes, and reads until the machine has nothing more for it.
 fn ask(lan: &Lan, from_port: u16, bytes: &[u8]) -> String {
+    String::from_utf8(ask_for_bytes(lan, from_port, bytes)).expect("a text")
+}
+
+fn ask_for_bytes(lan: &Lan, from_port: u16, bytes: &[u8]) -> Vec<u8> {
     let handle = lan.connect(channel(), from_port);
     lan.wait("a connection", |host| host.tcp(handle).may_send());
     assert_eq!(lan.with(|host| host.tcp(handle).send_slice(bytes)), Ok(bytes.len()));
     rest(lan, handle)
 }
 
-fn rest(lan: &Lan, handle: SocketHandle) -> String {
+fn rest(lan: &Lan, handle: SocketHandle) -> Vec<u8> {
     let mut all = Vec::new();
     loop {
         lan.wait("an answer", |host| host.tcp(handle).can_recv() || !host.tcp(handle).may_recv());
@@ -37,7 +45,7 @@ fn rest(lan: &Lan, handle: SocketHandle) -> String {
             lan.with(|host| host.tcp(handle).recv(|bytes| (bytes.len(), bytes.to_vec())).unwrap_or_default());
         if got.is_empty() {
             lan.with(|host| host.tcp(handle).close());
-            return String::from_utf8(all).expect("a text");
+            return all;
         }
         all.extend(got);
     }
@@ -66,9 +74,12 @@ fn each_page_tells_what_it_says() {
             })
             .unwrap();
             let index = page(&lan, 4000, "/");
-            assert_eq!(index.lines().count(), 4);
+            assert_eq!(index.lines().count(), 5);
             for (port, line) in (4001..).zip(index.lines()) {
                 let path = line.split(' ').next().unwrap();
+                if path == "/trace" {
+                    continue;
+                }
                 assert!(!page(&lan, port, path).is_empty(), "{path}");
             }
             let threads = page(&lan, 4010, "/threads?stacks=off");
@@ -80,6 +91,68 @@ fn each_page_tells_what_it_says() {
             assert!(page(&lan, 4012, "/metrics").contains("unikernel_uptime_milliseconds "));
         });
     }
+}
+
+/// What the app, the network and the cores do is in the recording, and nothing is recorded before and after.
+#[test]
+fn a_recording_has_what_happens_while_it_lasts() {
+    for (seed, cores) in [(3, 1), (4, 2)] {
+        let machine = super::Machine { seed, cores, ..machine(&std::format!("{STATIC} {WORDS}")) };
+        run(machine, Card::default(), |lan| {
+            assert!(!events::is_on() && events::ring(0).is_none());
+            let request = b"GET /trace?seconds=1 HTTP/1.1\r\nConnection: close\r\n\r\n";
+            let answer = ask_for_bytes(&lan, 4000, request);
+            let head = answer.windows(4).position(|window| window == b"\r\n\r\n").expect("a head") + 4;
+            assert!(answer.starts_with(b"HTTP/1.1 200"));
+            let recording = Recording::read(&answer[head..]).expect("a recording");
+            assert_eq!((recording.lost(), recording.notes.len(), recording.threads.len()), (0, 0, 2));
+            assert!(recording.threads[0].contains("\tapp\n"), "{:?}", recording.threads);
+            let events = recording.by_time();
+            let count = |kind: Kind| events.iter().filter(|(_, event)| event.known() == Some(kind)).count();
+            for kind in [Kind::CallBegin, Kind::CallEnd, Kind::Wake, Kind::IdleBegin, Kind::InterruptBegin] {
+                assert!(count(kind) > 0, "{kind:?}");
+            }
+            let sleeps = |(_, event): &&(u32, Event)| event.small == linux_raw_sys::general::__NR_nanosleep;
+            assert!(events.iter().filter(sleeps).count() > 10, "the app waits for the answer");
+            let span_ns =
+                recording.clock.ns(events.last().unwrap().1.at) - recording.clock.ns(events[0].1.at);
+            assert!((900_000_000..1_100_000_000).contains(&span_ns), "{span_ns} ns");
+            assert!(!events::is_on());
+            let written = events::ring(0).unwrap().written();
+            sleep_ms(5);
+            assert_eq!(events::ring(0).unwrap().written(), written);
+            // The frames of a second request, while nobody asks for more than what the rings hold.
+            let kept =
+                ask_for_bytes(&lan, 4001, b"GET /trace?seconds=0 HTTP/1.1\r\nConnection: close\r\n\r\n");
+            assert!(kept.len() > answer.len() / 2, "{} of {}", kept.len(), answer.len());
+        });
+    }
+}
+
+/// `trace=events` begins with the boot, and sees the frames and states of connections.
+#[test]
+fn what_is_recorded_from_the_start_has_the_boot_and_connections() {
+    let machine = machine(&std::format!("{STATIC} {WORDS} trace=events"));
+    run(machine, Card::default(), |lan| {
+        assert!(events::is_on());
+        assert!(!page(&lan, 4000, "/metrics").is_empty());
+        let request = b"GET /trace?seconds=0 HTTP/1.1\r\nConnection: close\r\n\r\n";
+        let answer = ask_for_bytes(&lan, 4001, request);
+        let head = answer.windows(4).position(|window| window == b"\r\n\r\n").expect("a head") + 4;
+        let recording = Recording::read(&answer[head..]).expect("a recording");
+        let mut lines = String::new();
+        text::write(&recording, &|_| None, &mut lines).unwrap();
+        for expected in [
+            "boot phase=1",
+            "boot phase=5",
+            "ports=9100-4000 peer=10.0.2.2",
+            "frame out bytes=",
+            "tcp state state=1 ports=9100-4000",
+        ] {
+            assert!(lines.contains(expected), "{expected} in\n{lines}");
+        }
+        assert!(events::is_on());
+    });
 }
 
 #[test]

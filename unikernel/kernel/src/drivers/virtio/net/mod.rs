@@ -164,6 +164,10 @@ impl NetQueues for Nic {
         self.tx.tap.is_some()
     }
 
+    fn set_tap(&mut self, tap: Option<Tap>) {
+        (self.rx.tap, self.tx.tap) = (tap, tap);
+    }
+
     #[inline]
     fn has_rx(&self) -> bool {
         self.rx.has_completions()

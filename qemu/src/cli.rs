@@ -30,6 +30,7 @@ use crate::observe::{ObserveOptions, Page};
 use crate::package::{InitOptions, PackOptions, PackageOptions, Packed, take_option};
 use crate::project::did_you_mean;
 use crate::tap_tests;
+use crate::trace::TraceOptions;
 pub(crate) use bench::{BenchOptions, OwnBenchOptions};
 pub(crate) use deploy::DeployOptions;
 pub(crate) use fuzz::{FuzzOptions, Subject};
@@ -47,6 +48,7 @@ pub(crate) enum Command {
     Debug(Box<DebugOptions>),
     Logs(LogsOptions),
     Observe(ObserveOptions),
+    Trace(TraceOptions),
     Stop(String),
     Sbom(BomOptions),
     Licenses(BomOptions),
@@ -177,6 +179,7 @@ pub(crate) fn parse() -> Result<Command> {
         "metrics" => observe::parse(Page::Metrics, &mut parser).map(Command::Observe),
         "threads" => observe::parse(Page::Threads, &mut parser).map(Command::Observe),
         "ss" => observe::parse(Page::Sockets, &mut parser).map(Command::Observe),
+        "trace" => observe::parse_trace(&mut parser).map(Command::Trace),
         "logs" => background::parse_logs(&mut parser).map(Command::Logs),
         "stop" => background::parse_stop(&mut parser).map(Command::Stop),
         "sbom" => bom::parse(&mut parser).map(Command::Sbom),

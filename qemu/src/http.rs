@@ -58,8 +58,14 @@ impl Client {
         Ok(self.stream.fill_buf().context("no end")?.is_empty())
     }
 
-    /// Reads one response with its body.
+    /// Reads one response with its body, which is a text.
     pub(crate) fn response(&mut self) -> Result<Response> {
+        let (status, body) = self.response_bytes()?;
+        Ok(Response { status, body: String::from_utf8_lossy(&body).into_owned() })
+    }
+
+    /// Reads the status of one response, and its body.
+    fn response_bytes(&mut self) -> Result<(u16, Vec<u8>)> {
         let mut line = String::new();
         self.stream.read_line(&mut line).context("no response")?;
         let status = line.split(' ').nth(1).and_then(|code| code.parse().ok());
@@ -79,8 +85,16 @@ impl Client {
         }
         let mut body = vec![0; length];
         self.stream.read_exact(&mut body).context("the body was cut short")?;
-        Ok(Response { status, body: String::from_utf8_lossy(&body).into_owned() })
+        Ok((status, body))
     }
+}
+
+/// Status and body of one request on a connection of its own, for which the server may take so long.
+pub(crate) fn get_bytes(address: SocketAddr, path: &str, patience: Duration) -> Result<(u16, Vec<u8>)> {
+    let mut client = Client::connect(address)?;
+    client.set_patience(patience)?;
+    client.send(format!("GET {path} HTTP/1.1\r\nHost: appliance\r\n\r\n").as_bytes())?;
+    client.response_bytes()
 }
 
 /// One request on a connection of its own.

@@ -98,6 +98,7 @@ mod tap_tests;
 mod tcp_tests;
 mod tpm;
 mod tpm_tests;
+mod trace;
 mod unfinished;
 mod verity_tests;
 mod vfat_tests;
@@ -118,6 +119,7 @@ fn main() -> ExitCode {
         Command::Debug(options) => debug::run(&options),
         Command::Logs(options) => background::logs(&options),
         Command::Observe(options) => observe::show(&options),
+        Command::Trace(options) => trace::run(&options),
         Command::Stop(name) => background::stop(&name),
         Command::Sbom(options) => bom::sbom(&options),
         Command::Licenses(options) => bom::licenses(&options),

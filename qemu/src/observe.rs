@@ -32,16 +32,18 @@ pub(crate) fn show(options: &ObserveOptions) -> Result<u8> {
         Page::Threads => "/threads",
         Page::Sockets => "/sockets",
     };
-    let answer = http::get(options.at, path).with_context(|| {
-        format!(
-            "{} does not answer: is a guest there that was started with `run --observe`, or with `observe=`? \
-             --at PORT or --at ADDRESS[:PORT] asks elsewhere",
-            options.at
-        )
-    })?;
+    let answer = http::get(options.at, path).with_context(|| no_answer(options.at))?;
     ensure!(answer.status == 200, "{}: {} {path}: {}", options.at, answer.status, answer.body);
     match io::stdout().write_all(answer.body.as_bytes()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(0),
         outcome => Ok(outcome.map(|()| 0)?),
     }
+}
+
+/// What to say when nobody answers.
+pub(crate) fn no_answer(at: SocketAddr) -> String {
+    format!(
+        "{at} does not answer: is a guest there that was started with `run --observe`, or with `observe=`? \
+         --at PORT or --at ADDRESS[:PORT] asks elsewhere"
+    )
 }

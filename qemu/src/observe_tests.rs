@@ -2,11 +2,13 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::process::Command;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 
 use crate::guest_tests::{NamedTest, free_port};
 use crate::http::{self, Client};
@@ -27,6 +29,8 @@ pub(crate) fn all() -> Vec<NamedTest> {
         }
     }
     all.push(("observe_pages".to_owned(), Box::new(pages)));
+    all.push(("observe_trace".to_owned(), Box::new(recorded)));
+    all.push(("observe_trace_from_boot".to_owned(), Box::new(recorded_from_boot)));
     all.push(("observe_bad_clients".to_owned(), Box::new(bad_clients)));
     all.push(("observe_strangers".to_owned(), Box::new(strangers)));
     all
@@ -117,6 +121,95 @@ fn pages() -> Result<()> {
     let me = std::env::current_exe()?;
     let asked = Command::new(me).args(["ss", "--at", &observed.at.to_string()]).output()?;
     ensure!(asked.status.success() && asked.stdout.starts_with(b"State"), "{asked:?}");
+    Ok(())
+}
+
+/// What a server does for its clients is in the recording, from the frame to the answer, and Perfetto's own definitions read the timeline.
+fn recorded() -> Result<()> {
+    let image = project::build_app("http")?;
+    let mut machine = machine(Kind::Q35, &image)?;
+    machine.cpus = 2;
+    machine.append = "log=info".to_owned();
+    let port = match machine.net {
+        Net::User(port, _) => port,
+        _ => bail!("the machine has no port"),
+    };
+    let observed = Observed::start(&mut machine)?;
+    let app = SocketAddr::from(([127, 0, 0, 1], port));
+    observed.guest.wait_until(TIME_OUT, || http::answers(app))?;
+    let path = project::work_dir("guest-tests")?.join("observe_trace.pftrace");
+    let is_over = AtomicBool::new(false);
+    let written = thread::scope(|scope| -> Result<Output> {
+        let clients = scope.spawn(|| -> Result<usize> {
+            let mut answers = 0;
+            while !is_over.load(Ordering::Relaxed) {
+                let mut client = Client::connect(app)?;
+                for _ in 0..20 {
+                    ensure!(client.get("/")?.status == 200);
+                    answers += 1;
+                }
+            }
+            Ok(answers)
+        });
+        let at = observed.at.to_string();
+        let me = std::env::current_exe()?;
+        let written = Command::new(me).args(["trace", "--at", &at, "-o"]).arg(&path).output();
+        is_over.store(true, Ordering::Relaxed);
+        let answers = clients.join().map_err(|_| anyhow!("the client has panicked"))??;
+        ensure!(answers > 50, "{answers} answers");
+        Ok(written?)
+    })?;
+    let said = String::from_utf8_lossy(&written.stdout);
+    ensure!(written.status.success() && said.contains("events"), "{written:?}");
+    let checker = project::root().join("qemu/check-perfetto.py");
+    let checked =
+        Command::new("python3").arg(checker).arg(&path).env("PYTHONPATH", perfetto_package()?).output()?;
+    let told = String::from_utf8_lossy(&checked.stdout).into_owned();
+    ensure!(checked.status.success(), "{told}{}", String::from_utf8_lossy(&checked.stderr));
+    for wanted in [
+        "core 0",
+        "core 1",
+        "http",
+        ":8080 10.0.2.2:",
+        "epoll_wait",
+        "frame in",
+        "frame out",
+        "epoll ready",
+        "tcp state",
+        "vector",
+    ] {
+        ensure!(told.contains(wanted), "no {wanted} in\n{told}");
+    }
+    Ok(())
+}
+
+/// Perfetto's own definitions of its format, from its package.
+fn perfetto_package() -> Result<PathBuf> {
+    let folder = project::work_dir("tools")?.join("perfetto-0.59.1");
+    if !folder.join("perfetto").is_dir() {
+        let arguments = ["-m", "pip", "install", "--quiet", "--target"];
+        let packages = ["perfetto==0.59.1", "protobuf>=5,<7"];
+        let installed = Command::new("python3").args(arguments).arg(&folder).args(packages).output()?;
+        ensure!(installed.status.success(), "pip: {}", String::from_utf8_lossy(&installed.stderr));
+    }
+    Ok(folder)
+}
+
+/// `trace=events` has kept the boot, and a kernel that panics tells what came last.
+fn recorded_from_boot() -> Result<()> {
+    let image = project::build_app("http")?;
+    let mut machine = machine(Kind::Microvm, &image)?;
+    machine.append = "log=info trace=events".to_owned();
+    let observed = Observed::start(&mut machine)?;
+    let me = std::env::current_exe()?;
+    let at = observed.at.to_string();
+    let kept = Command::new(me).args(["trace", "--text", "--seconds", "0", "--at", &at]).output()?;
+    let lines = String::from_utf8_lossy(&kept.stdout);
+    for wanted in
+        ["boot phase=1", "boot phase=5", "page fault error=", "epoll_create1: call", "interrupt vector="]
+    {
+        ensure!(lines.contains(wanted), "no {wanted:?} in\n{lines}");
+    }
     Ok(())
 }
 

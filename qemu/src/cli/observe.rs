@@ -1,4 +1,4 @@
-//! `metrics`, `threads` and `ss`: whom to ask.
+//! `metrics`, `threads`, `ss` and `trace`: whom to ask.
 
 use std::net::SocketAddr;
 
@@ -7,6 +7,7 @@ use lexopt::prelude::*;
 
 use super::{shown, unexpected};
 use crate::observe::{ObserveOptions, PORT, Page};
+use crate::trace::TraceOptions;
 
 pub(super) fn parse(page: Page, parser: &mut lexopt::Parser) -> Result<ObserveOptions> {
     let mut options = ObserveOptions { page, at: SocketAddr::from(([127, 0, 0, 1], PORT)) };
@@ -17,6 +18,28 @@ pub(super) fn parse(page: Page, parser: &mut lexopt::Parser) -> Result<ObserveOp
         }
     }
     Ok(options)
+}
+
+pub(super) fn parse_trace(parser: &mut lexopt::Parser) -> Result<TraceOptions> {
+    let at = SocketAddr::from(([127, 0, 0, 1], PORT));
+    let mut options = TraceOptions { at, seconds: 1, is_text: false, output: None };
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("at") => options.at = address(&parser.value()?.string()?)?,
+            Long("seconds") => options.seconds = seconds(&parser.value()?.string()?)?,
+            Long("text") => options.is_text = true,
+            Short('o') | Long("output") => options.output = Some(parser.value()?.into()),
+            other => return Err(unexpected(&shown(&other))),
+        }
+    }
+    Ok(options)
+}
+
+fn seconds(text: &str) -> Result<u64> {
+    let seconds = text.parse().ok().filter(|seconds| *seconds <= 60);
+    seconds.with_context(|| {
+        format!("`--seconds {text}`: give 1 to 60, or 0 for what a guest with `trace=events` has kept")
+    })
 }
 
 /// A port of this host, an address, or both.
@@ -34,6 +57,14 @@ fn address(text: &str) -> Result<SocketAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_recording_takes_a_minute_at_most() {
+        assert_eq!([seconds("0").ok(), seconds("60").ok()], [Some(0), Some(60)]);
+        for text in ["", "-1", "61", "1.5", "99999999999999999999"] {
+            assert!(seconds(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn a_port_an_address_or_both_are_a_place_to_ask() {

@@ -1,11 +1,12 @@
 //! The words of the command line, and what `help` says about them.
 
 /// The commands and every option, for hints at what a mistyped word may have meant.
-pub(super) const COMMANDS: [&str; 29] = [
+pub(super) const COMMANDS: [&str; 30] = [
     "debug",
     "metrics",
     "threads",
     "ss",
+    "trace",
     "learn",
     "logs",
     "stop",
@@ -32,7 +33,7 @@ pub(super) const COMMANDS: [&str; 29] = [
     "fuzz",
     "help",
 ];
-pub(super) const OPTIONS: [&str; 74] = [
+pub(super) const OPTIONS: [&str; 75] = [
     "--observe",
     "--at",
     "--policy",
@@ -46,6 +47,7 @@ pub(super) const OPTIONS: [&str; 74] = [
     "--tpm",
     "--follow",
     "--help",
+    "--text",
     "--texts",
     "--dry-run",
     "--path",
@@ -139,6 +141,7 @@ usage: cargo unikernel <command> [options]
   threads      show what the threads of a guest do that `run --observe` has started, and who called whom in them
   ss           show its listeners and connections
   metrics      show its counters
+  trace        record what happens in it, event by event, as a timeline for ui.perfetto.dev or as lines
   deploy FORM [ELF]
                write the files that start it elsewhere; FORM is systemd, libvirt, firecracker, cloud-hypervisor, nomad,
                kubevirt or proxmox
@@ -208,6 +211,12 @@ options of logs:
 
 options of threads, ss and metrics:
   --at [ADDRESS:]PORT        which guest (127.0.0.1:9100)
+
+options of trace:
+  --at [ADDRESS:]PORT        which guest (127.0.0.1:9100)
+  --seconds N                for how long, 60 at most (1); 0: take what a guest with `trace=events` has kept
+  --text                     lines instead of a timeline
+  -o --output FILE           where it goes (trace.pftrace; lines: standard output)
 
 options of kernel:
   -o --output FILE           where it goes (unikernel.elf)

@@ -54,7 +54,7 @@ impl Peer for Witness {
 fn the_last_frames_leave_before_the_machine_ends() {
     let card = Card { send_ns: 3_000_000, ..Card::default() };
     let seen = SharedCounter::new();
-    let witness = Witness(seen.clone());
+    let witness = Witness(seen);
     let plug_in = move |_: &Lan| card.plug_in(Box::new(witness));
     run_with(machine(STATIC), plug_in, |_| {
         let socket = socket(net::AF_INET, DGRAM);

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use anyhow::{Context, Result, ensure};
 
@@ -84,6 +84,9 @@ pub(crate) fn probe(form: Form) -> Result<PathBuf> {
 
 /// A program of `qemu/programs`, compiled.
 pub(crate) fn compiled(form: Form, source: &str, name: &str) -> Result<PathBuf> {
+    // Two groups of tests want the same programs at the same time, and rustc's own files beside them have the same names.
+    static COMPILING: Mutex<()> = Mutex::new(());
+    let _one = COMPILING.lock().unwrap_or_else(PoisonError::into_inner);
     let path = project::work_dir("programs")?.join(name);
     let source = project::root().join("qemu/programs").join(source).with_extension("rs");
     let output = Command::new("rustc")

@@ -47,9 +47,13 @@ impl Client {
         self.stream.get_mut().write_all(bytes).context("cannot send")
     }
 
+    fn ask(&mut self, path: &str) -> Result<()> {
+        self.send(format!("GET {path} HTTP/1.1\r\nHost: appliance\r\n\r\n").as_bytes())
+    }
+
     /// Asks for a path and reads the answer.
     pub(crate) fn get(&mut self, path: &str) -> Result<Response> {
-        self.send(format!("GET {path} HTTP/1.1\r\nHost: appliance\r\n\r\n").as_bytes())?;
+        self.ask(path)?;
         self.response()
     }
 
@@ -93,7 +97,7 @@ impl Client {
 pub(crate) fn get_bytes(address: SocketAddr, path: &str, patience: Duration) -> Result<(u16, Vec<u8>)> {
     let mut client = Client::connect(address)?;
     client.set_patience(patience)?;
-    client.send(format!("GET {path} HTTP/1.1\r\nHost: appliance\r\n\r\n").as_bytes())?;
+    client.ask(path)?;
     client.response_bytes()
 }
 

@@ -89,7 +89,7 @@ impl Event {
         };
         match field {
             "ports" => write!(f, "{}-{}", value >> 16 & 0xffff, value & 0xffff),
-            "peer" => Peer(value).fmt_to(f),
+            "peer" => write!(f, "{}", Peer(value)),
             "result" => write!(f, "{}", value as i64),
             "address" | "instruction" | "error" | "events" | "first" | "second" | "user_data" => {
                 write!(f, "{value:#x}")
@@ -103,18 +103,12 @@ impl Event {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Peer(pub u64);
 
-impl Peer {
-    fn fmt_to(self, f: &mut impl fmt::Write) -> fmt::Result {
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match u32::try_from(self.0) {
             Ok(address) => write!(f, "{}", Ipv4Addr::from_bits(address)),
             Err(_) => write!(f, "..:{:x}", self.0),
         }
-    }
-}
-
-impl fmt::Display for Peer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.fmt_to(f)
     }
 }
 

@@ -7,7 +7,7 @@
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::event::{Event, Kind, LOST, Peer};
@@ -146,7 +146,7 @@ struct Encoder<'a> {
     call_name: &'a dyn Fn(u32) -> Option<&'static str>,
     out: &'a mut dyn FnMut(&[u8]),
     uuids: BTreeMap<Track, u64>,
-    names: BTreeMap<u64, String>,
+    names: BTreeMap<u64, &'a str>,
     /// Who runs on each core, if that is known: its thread, and whether its slice was begun.
     running: BTreeMap<u32, (u64, bool)>,
     open: BTreeMap<u64, Open>,
@@ -170,8 +170,8 @@ pub fn encode(
         call_name,
         out,
         uuids: BTreeMap::new(),
-        names: BTreeMap::new(),
-        running: BTreeMap::new(),
+        names: recording.names().collect(),
+        running: recording.running().map(|(core, id)| (core, (id, false))).collect(),
         open: BTreeMap::new(),
         interrupted: BTreeSet::new(),
         woken: BTreeMap::new(),
@@ -179,7 +179,6 @@ pub fn encode(
         disk: Lanes::default(),
         rings: Lanes::default(),
     };
-    encoder.take_threads();
     let events = recording.by_time();
     // Who ran at the beginning did so before anything was recorded.
     let begin = events.first().map_or(0, |(_, event)| event.at);
@@ -192,16 +191,6 @@ pub fn encode(
 }
 
 impl Encoder<'_> {
-    /// Reads the lists of threads: the first says who ran where, all of them what threads are called.
-    fn take_threads(&mut self) {
-        self.running = self.recording.running().map(|(core, id)| (core, (id, false))).collect();
-        for line in self.recording.threads.iter().flat_map(|list| list.lines()) {
-            let mut columns = line.splitn(3, '\t');
-            let Some(Ok(id)) = columns.next().map(str::parse) else { continue };
-            self.names.insert(id, columns.nth(1).unwrap_or_default().to_string());
-        }
-    }
-
     fn packet(&mut self, packet: Message) {
         let packet = packet.number(field::SEQUENCE, SEQUENCE);
         (self.out)(&Message::default().bytes(field::PACKET, &packet.0).0);
@@ -267,7 +256,7 @@ impl Encoder<'_> {
 
     fn thread_name(&self, id: u64) -> String {
         match self.names.get(&id) {
-            Some(name) if !name.is_empty() => name.clone(),
+            Some(name) if !name.is_empty() => (*name).into(),
             _ if id == 0 => "kernel".into(),
             _ => format!("thread {id}"),
         }

@@ -298,12 +298,13 @@ impl<'a> Recording<'a> {
 
     /// The threads that ran when the recording began, by core.
     pub fn running(&self) -> impl Iterator<Item = (u32, u64)> + '_ {
-        let lines = self.threads.first().into_iter().flat_map(|list| list.lines());
-        lines.filter_map(|line| {
-            let mut columns = line.split('\t');
-            let id = columns.next()?.parse().ok()?;
-            Some((columns.next()?.parse().ok()?, id))
-        })
+        let first = self.threads.first().into_iter().flat_map(|list| listed(list));
+        first.filter_map(|(id, core, _)| Some((core?, id)))
+    }
+
+    /// Ids and names of threads; a later one of the same id counts.
+    pub fn names(&self) -> impl Iterator<Item = (u64, &'a str)> + '_ {
+        self.threads.iter().flat_map(|list| listed(list)).map(|(id, _, name)| (id, name))
     }
 
     /// How many events are missing.
@@ -320,6 +321,16 @@ impl<'a> Recording<'a> {
             is_it.then(|| (name, core::array::from_fn(|_| columns.next().unwrap_or(""))))
         })
     }
+}
+
+/// The lines of a list of threads: id, core if it runs, name.
+fn listed(list: &str) -> impl Iterator<Item = (u64, Option<u32>, &str)> {
+    list.lines().filter_map(|line| {
+        let mut columns = line.splitn(3, '\t');
+        let id = columns.next()?.parse().ok()?;
+        let core = columns.next().and_then(|core| core.parse().ok());
+        Some((id, core, columns.next().unwrap_or_default()))
+    })
 }
 
 /// Tags and contents, up to the last whole one.

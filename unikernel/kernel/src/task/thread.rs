@@ -138,6 +138,12 @@ impl Thread {
         Ok(Arc::new(thread))
     }
 
+    /// Runs `work` with its name, without the zeros behind it.
+    pub(crate) fn with_name<R>(&self, work: impl FnOnce(&[u8]) -> R) -> R {
+        let name = *self.name.lock();
+        work(name.split(|&byte| byte == 0).next().unwrap_or_default())
+    }
+
     fn with(id: ThreadId, context: Context, core: usize, allowed: CoreSet) -> Self {
         Self {
             id,

@@ -124,9 +124,7 @@ impl Recording {
                         Some(_) => out.write_char('-')?,
                         None => write!(out, "{}", thread.core_index())?,
                     }
-                    let name = *thread.name.lock();
-                    let name = name.split(|&byte| byte == 0).next().unwrap_or_default();
-                    writeln!(out, "\t{}", name.escape_ascii())
+                    thread.with_name(|name| writeln!(out, "\t{}", name.escape_ascii()))
                 })
             })
         })

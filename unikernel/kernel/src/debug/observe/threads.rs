@@ -53,8 +53,6 @@ fn interrupt_others() {
 }
 
 fn write_thread(out: &mut LongText, thread: &Arc<Thread>, has_stacks: bool) -> Result {
-    let name = *thread.name.lock();
-    let name = name.split(|&byte| byte == 0).next().unwrap_or_default().escape_ascii();
     let left_at = thread.left_at();
     let entry = thread.last_entry();
     let doing = match (thread.has_begun_block(), left_at) {
@@ -63,10 +61,10 @@ fn write_thread(out: &mut LongText, thread: &Arc<Thread>, has_stacks: bool) -> R
         (false, None) => "runs",
     };
     let cpu_ns = scheduler::cpu_time_ns(thread);
+    thread.with_name(|name| write!(out, "\nthread {} \"{}\": ", thread.id, name.escape_ascii()))?;
     write!(
         out,
-        "\nthread {} \"{name}\": {doing}, core {}, ran {}.{:03} s",
-        thread.id,
+        "{doing}, core {}, ran {}.{:03} s",
         thread.core_index(),
         cpu_ns / time::NS_PER_SECOND,
         cpu_ns / 1_000_000 % 1000

@@ -148,7 +148,10 @@ impl Disk {
                     break;
                 }
                 if let Some(slot) = queue.submit(operation, transfer) {
-                    events::note(Kind::DiskBegin, transfer.bytes() as u32, transfer.sector, operation as u64);
+                    if events::is_on() {
+                        let bytes = transfer.bytes() as u32;
+                        events::note(Kind::DiskBegin, bytes, transfer.sector, operation as u64);
+                    }
                     waiting.push(Waiting { slot, index, sector: transfer.sector });
                     break;
                 }

@@ -97,8 +97,7 @@ pub(super) fn environment() -> String {
 
 /// The name of a thread; the first one's is the program's until the app changes it (prctl(2), `PR_SET_NAME`).
 pub(super) fn name_of(thread: &Thread) -> String {
-    let name = *thread.name.lock();
-    String::from_utf8_lossy(name.split(|&byte| byte == 0).next().unwrap_or_default()).into_owned()
+    thread.with_name(|name| String::from_utf8_lossy(name).into_owned())
 }
 
 /// The first thread, or the calling one where that has ended.

@@ -228,7 +228,12 @@ pub(crate) fn unlinkat(directory: i32, path: UserPtr<u8>, flags: u32) -> SysResu
     }
     let path = read_path(path)?;
     let base = base_of(directory, &path)?;
-    let (mut tree, place) = match walk_to_name(&base, &path)? {
+    until_current(|| remove(&base, &path, flags))
+}
+
+/// Walks to a name, and removes it; `ESTALE` if another thread has changed it meanwhile.
+fn remove(base: &Located, path: &[u8], flags: u32) -> SysResult {
+    let (mut tree, place) = match walk_to_name(base, path)? {
         Walked::Memory(tree, place) => (tree, place),
         Walked::Inode(place) => return remove_on_disk(&place, flags & AT_REMOVEDIR != 0),
         Walked::Descriptor(_) => return Err(Errno::EPERM),
@@ -282,6 +287,17 @@ fn remove_on_disk(place: &InodePlace, removes_directory: bool) -> SysResult {
     }
     names::remove(place, removes_directory)?;
     Ok(0)
+}
+
+/// Tries again what walks to names and changes them, while other threads change the same names in between (`ESTALE`). Each of them has got
+/// on then; so one of all gets on each time.
+pub(super) fn until_current<T>(mut attempt: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
+    loop {
+        match attempt() {
+            Err(Errno::ESTALE) => {}
+            outcome => return outcome,
+        }
+    }
 }
 
 /// Walks to a name that will be changed, so a link at the end is kept, slash or not.

@@ -4,7 +4,7 @@ use linux_raw_sys::general::*;
 use unikernel_fs::{Attributes, LastLink, Node, Place, RenameMode, Walk};
 use unikernel_vfs::access::Wanted;
 
-use super::names::{is_dots, walk_to_name};
+use super::names::{is_dots, until_current, walk_to_name};
 use super::path::{base_of, read_path};
 use crate::abi::{Errno, SysResult};
 use crate::file::notify;
@@ -91,6 +91,15 @@ pub(crate) fn renameat2(
     path: UserPtr<u8>,
     new_directory: i32,
     new_path: UserPtr<u8>,
+    flags: u32,
+) -> SysResult {
+    until_current(|| rename((directory, path), (new_directory, new_path), flags))
+}
+
+/// Walks to both names, and renames; `ESTALE` if another thread has changed one of them meanwhile.
+fn rename(
+    (directory, path): (i32, UserPtr<u8>),
+    (new_directory, new_path): (i32, UserPtr<u8>),
     flags: u32,
 ) -> SysResult {
     let mode = match flags {

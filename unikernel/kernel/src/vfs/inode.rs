@@ -10,7 +10,7 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use linux_raw_sys::general::*;
 use spin::Once;
 use unikernel_vfs::cache::{self, ALL, Backend, FileCache};
-use unikernel_vfs::{AttributeChange, Attributes, Error, FileKind, InodeNumber};
+use unikernel_vfs::{AttributeChange, Attributes, Error, FileKind, FileSystem, InodeNumber};
 
 use super::permission::AccessAttributes;
 use super::{Mount, errno, nanos, now};
@@ -129,8 +129,13 @@ impl Inode {
     }
 
     pub(super) fn refresh_attributes(&self) -> Result<(), Error> {
-        let read = match self.mount.with_error(|filesystem| self.mount.attributes_in(filesystem, self.number))
-        {
+        self.mount.with_error(|filesystem| self.refresh_in(filesystem))
+    }
+
+    /// The same for who has the filesystem in hand, and keeps it until what was read is noted: after that, another thread would
+    /// perhaps have noted something newer.
+    pub(super) fn refresh_in(&self, filesystem: &mut dyn FileSystem) -> Result<(), Error> {
+        let read = match self.mount.attributes_in(filesystem, self.number) {
             // Whoever keeps it knows files by their names, and it has none any more.
             Err(Error::NotFound) if self.mount.is_shared => {
                 self.attributes.lock().links = 0;
@@ -169,10 +174,13 @@ impl Inode {
         if self.has_own_changes() {
             return Ok(());
         }
-        let read = self.mount.with(|filesystem| self.mount.attributes_in(filesystem, self.number))?;
-        let known = self.attributes();
-        *self.attributes.lock() = read;
-        self.content.lock().set_size(read.size);
+        let (known, read) = self.mount.with(|filesystem| {
+            let read = self.mount.attributes_in(filesystem, self.number)?;
+            let known = self.attributes();
+            *self.attributes.lock() = read;
+            self.content.lock().set_size(read.size);
+            Ok((known, read))
+        })?;
         if (known.size, known.modified, known.changed) != (read.size, read.modified, read.changed) {
             cache::forget_content(&**self);
         }
@@ -202,11 +210,13 @@ impl Inode {
     /// Changes attributes.
     pub(crate) fn change(&self, change: AttributeChange) -> Result<(), Errno> {
         self.mount.check_writable()?;
-        self.mount.with(|filesystem| filesystem.set_attributes(self.number, change, now()))?;
-        if change.modified.is_some() {
-            self.has_new_times.store(false, Ordering::Relaxed);
-        }
-        self.refresh()?;
+        self.mount.with(|filesystem| {
+            filesystem.set_attributes(self.number, change, now())?;
+            if change.modified.is_some() {
+                self.has_new_times.store(false, Ordering::Relaxed);
+            }
+            self.refresh_in(filesystem)
+        })?;
         change.permissions.map_or(Ok(()), |permissions| self.follow_mode(permissions))
     }
 

@@ -395,7 +395,8 @@ impl Mount {
         inodes.values().filter(is_wanted).cloned().collect()
     }
 
-    /// What a name leads to, if that is remembered.
+    /// The number that a name leads to, if that is remembered. For who has the filesystem in hand: in anybody else's, the number may
+    /// be another file's at once.
     fn remembered(&self, directory: InodeNumber, name: &[u8]) -> Option<InodeNumber> {
         if self.is_shared {
             return None;
@@ -403,10 +404,20 @@ impl Mount {
         self.names.lock().get(&NameRef(directory.0, name)).copied().map(InodeNumber)
     }
 
+    /// What a name leads to, if that is in memory.
+    fn remembered_inode(&self, directory: InodeNumber, name: &[u8]) -> Option<Arc<Inode>> {
+        if self.is_shared {
+            return None;
+        }
+        // Names are forgotten before what had them is freed: while this one is remembered, the number is the same file's.
+        let names = self.names.lock();
+        let number = names.get(&NameRef(directory.0, name))?;
+        self.inodes.lock().get(number).cloned()
+    }
+
     /// True if a name can be looked up without waiting for the disk.
     pub(crate) fn has_in_memory(&self, directory: InodeNumber, name: &[u8]) -> bool {
-        let number = self.remembered(directory, name);
-        number.is_some_and(|number| self.inodes.lock().contains_key(&number.0))
+        self.remembered_inode(directory, name).is_some()
     }
 
     fn remember(&self, directory: InodeNumber, name: &[u8], inode: InodeNumber) {

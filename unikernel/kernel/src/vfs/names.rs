@@ -81,6 +81,7 @@ pub(crate) fn create(place: &InodePlace, kind: NewKind<'_>, mode: Mode) -> Resul
     place.parent.check(Wanted::CHANGE_NAMES)?;
     let planned = Planned::new(&place.parent, kind, mode)?;
     let inode = mount.with(|filesystem| {
+        // Names are remembered while nobody can take them away: what is remembered is so.
         let (directory, name) = (place.parent.number, &place.name);
         let number = filesystem.create(directory, name, planned.node, now())?;
         if let Err(error) = planned.set_lists(filesystem, number) {
@@ -91,10 +92,11 @@ pub(crate) fn create(place: &InodePlace, kind: NewKind<'_>, mode: Mode) -> Resul
             };
             return Err(error);
         }
-        mount.inode_in(filesystem, number)
+        let inode = mount.inode_in(filesystem, number)?;
+        mount.remember(directory, name, number);
+        place.parent.refresh_in(filesystem)?;
+        Ok(inode)
     })?;
-    mount.remember(place.parent.number, &place.name, inode.number);
-    place.parent.refresh()?;
     notify::created((&*place.parent).into(), &place.name, kind == NewKind::Directory);
     Ok(inode)
 }
@@ -110,10 +112,12 @@ pub(crate) fn create_unnamed(directory: &Inode, mode: Mode, is_exclusive: bool) 
         let outcome = planned.set_lists(filesystem, number);
         let inode = outcome.and_then(|()| mount.inode_in(filesystem, number));
         filesystem.close(number, now())?;
+        if let Ok(inode) = &inode {
+            inode.is_nameable.store(!is_exclusive, Ordering::Relaxed);
+            mount.note_unlinked(inode);
+        }
         inode
     })?;
-    inode.is_nameable.store(!is_exclusive, Ordering::Relaxed);
-    mount.note_unlinked(&inode);
     Ok(inode)
 }
 
@@ -138,49 +142,45 @@ pub(crate) fn link(place: &InodePlace, inode: &Inode) -> Result<(), Errno> {
     mount.with(|filesystem| {
         filesystem.link(inode.number, place.parent.number, &place.name, now())?;
         mount.note_linked(inode);
-        Ok(())
+        inode.refresh_in(filesystem)?;
+        place.parent.refresh_in(filesystem)
     })?;
-    inode.refresh()?;
-    place.parent.refresh()?;
     notify::created((&*place.parent).into(), &place.name, false);
     Ok(())
 }
 
-/// Removes a name, of a directory if that is meant.
+/// Removes a name, of a directory if that is meant. `ESTALE` if it leads elsewhere by now.
 pub(crate) fn remove(place: &InodePlace, is_directory: bool) -> Result<(), Errno> {
     let mount = place.parent.mount;
     mount.check_writable()?;
     let found = place.found.as_ref().ok_or(Errno::ENOENT)?;
     place.parent.check_removal(found)?;
-    mount.forget(place.parent.number, &place.name);
-    mount.with(|filesystem| match is_directory {
-        true => filesystem.remove_directory(place.parent.number, &place.name, now()),
-        false => filesystem.unlink(place.parent.number, &place.name, now()),
+    mount.change_names(&[place], |filesystem| {
+        match is_directory {
+            true => filesystem.remove_directory(place.parent.number, &place.name, now())?,
+            false => filesystem.unlink(place.parent.number, &place.name, now())?,
+        }
+        mount.note_removed(filesystem, found)?;
+        place.parent.refresh_in(filesystem)
     })?;
-    mount.forget(place.parent.number, &place.name);
-    mount.note_removed(found)?;
-    place.parent.refresh()?;
     let is_gone = is_directory || found.links() == 0;
     notify::removed((&*place.parent).into(), &place.name, (&**found).into(), is_directory, is_gone);
     Ok(())
 }
 
-/// Renames, within one filesystem.
+/// Renames, within one filesystem. `ESTALE` if one of the names leads elsewhere by now.
 pub(crate) fn rename(from: &InodePlace, to: &InodePlace, mode: RenameMode) -> Result<(), Errno> {
     let mount = from.parent.mount;
     mount.check_writable()?;
     check_rename(from, to, mode)?;
-    mount.with(|filesystem| {
-        mount.forget(from.parent.number, &from.name);
-        mount.forget(to.parent.number, &to.name);
-        filesystem.rename(from.parent.number, &from.name, to.parent.number, &to.name, mode, now())
+    mount.change_names(&[from, to], |filesystem| {
+        filesystem.rename(from.parent.number, &from.name, to.parent.number, &to.name, mode, now())?;
+        if let Some(replaced) = to.found.as_ref().filter(|_| mode == RenameMode::Replace) {
+            mount.note_removed(filesystem, replaced)?;
+        }
+        let changed = [from.found.as_ref(), Some(&from.parent), to.found.as_ref(), Some(&to.parent)];
+        changed.into_iter().flatten().try_for_each(|inode| inode.refresh_in(filesystem))
     })?;
-    if let Some(replaced) = to.found.as_ref().filter(|_| mode == RenameMode::Replace) {
-        mount.note_removed(replaced)?;
-    }
-    for changed in [from.found.as_ref(), Some(&from.parent), Some(&to.parent)].into_iter().flatten() {
-        changed.refresh()?;
-    }
     tell_of_rename(from, to, mode);
     Ok(())
 }
@@ -223,6 +223,46 @@ fn tell_of_rename(from: &InodePlace, to: &InodePlace, mode: RenameMode) {
 }
 
 impl Mount {
+    /// Changes names by `work`, unless one of them leads elsewhere than the walk found: then it is `ESTALE`, and the caller walks again.
+    /// So it is what was found, and was asked whether it may, that loses its name; and all that is known of it changes with the
+    /// filesystem, before another thread can change it further.
+    fn change_names(
+        &self,
+        places: &[&InodePlace],
+        work: impl FnOnce(&mut dyn FileSystem) -> Result<(), Error>,
+    ) -> Result<(), Errno> {
+        let is_done = self.with(|filesystem| {
+            for place in places {
+                if !self.is_current(filesystem, place)? {
+                    return Ok(false);
+                }
+            }
+            for place in places {
+                self.forget(place.parent.number, &place.name);
+            }
+            work(filesystem).map(|()| true)
+        })?;
+        if is_done { Ok(()) } else { Err(Errno::ESTALE) }
+    }
+
+    /// True if a name still leads where the walk found that it does. In shared filesystems others change names whenever they like.
+    fn is_current(&self, filesystem: &mut dyn FileSystem, place: &InodePlace) -> Result<bool, Error> {
+        if self.is_shared {
+            return Ok(true);
+        }
+        let directory = place.parent.number;
+        let now = match self.remembered(directory, &place.name) {
+            Some(number) => Some(number),
+            None => match filesystem.lookup(directory, &place.name) {
+                Ok(number) => Some(number),
+                Err(Error::NotFound) => None,
+                Err(error) => return Err(error),
+            },
+        };
+        // What was found is kept until now: its number is nobody else's.
+        Ok(now == place.found.as_ref().map(|inode| inode.number))
+    }
+
     /// An inode without a name has got one.
     fn note_linked(&self, inode: &Inode) {
         inode.is_nameable.store(false, Ordering::Relaxed);
@@ -230,8 +270,8 @@ impl Mount {
     }
 
     /// A name of an inode has gone.
-    fn note_removed(&self, inode: &Inode) -> Result<(), Errno> {
-        inode.refresh()?;
+    fn note_removed(&self, filesystem: &mut dyn FileSystem, inode: &Inode) -> Result<(), Error> {
+        inode.refresh_in(filesystem)?;
         // A directory is gone with its name, whatever it counted as links.
         if inode.links() == 0 || inode.is_directory() {
             self.note_unlinked(inode);

@@ -86,14 +86,16 @@ impl Inode {
             return Ok(Arc::clone(known));
         }
         let kind = self.kind();
-        let read = if self.mount.is_shared || kind == FileKind::Symlink {
-            AccessAttributes::default()
-        } else {
-            self.mount.with(|filesystem| AccessAttributes::read(filesystem, self.number, kind))?
+        let keep = |read| {
+            let read = Arc::new(read);
+            *self.access_attributes.lock() = Some(Arc::clone(&read));
+            read
         };
-        let read = Arc::new(read);
-        *self.access_attributes.lock() = Some(Arc::clone(&read));
-        Ok(read)
+        if self.mount.is_shared || kind == FileKind::Symlink {
+            return Ok(keep(AccessAttributes::default()));
+        }
+        // Kept while nobody can change them: who does has them forgotten after that.
+        self.mount.with(|filesystem| AccessAttributes::read(filesystem, self.number, kind).map(keep))
     }
 
     /// They have changed.
@@ -155,8 +157,10 @@ impl Inode {
         }
         if let Some(permissions) = access::without_privileges(&who, permissions, group) {
             let change = AttributeChange { permissions: Some(permissions), ..AttributeChange::default() };
-            self.mount.with(|filesystem| filesystem.set_attributes(self.number, change, now()))?;
-            self.attributes.lock().permissions = permissions;
+            self.mount.with(|filesystem| {
+                filesystem.set_attributes(self.number, change, now())?;
+                self.refresh_in(filesystem)
+            })?;
         }
         self.drop_capabilities()
     }

@@ -219,19 +219,24 @@ impl Walker {
 impl Mount {
     /// What a name in a directory leads to.
     pub(crate) fn child(&'static self, directory: &Inode, name: &[u8]) -> Result<Option<Arc<Inode>>, Errno> {
-        if let Some(number) = self.remembered(directory.number, name) {
-            return self.inode(number).map(Some);
+        if let Some(inode) = self.remembered_inode(directory.number, name) {
+            return Ok(Some(inode));
         }
-        let found = self.with(|filesystem| match filesystem.lookup(directory.number, name) {
-            Ok(number) => {
-                let inode = self.inode_in(filesystem, number)?;
-                if name != b".." {
-                    self.remember(directory.number, name, number);
-                }
-                Ok(Some(inode))
+        let found = self.with(|filesystem| {
+            if let Some(number) = self.remembered(directory.number, name) {
+                return self.inode_in(filesystem, number).map(Some);
             }
-            Err(Error::NotFound) => Ok(None),
-            Err(error) => Err(error),
+            match filesystem.lookup(directory.number, name) {
+                Ok(number) => {
+                    let inode = self.inode_in(filesystem, number)?;
+                    if name != b".." {
+                        self.remember(directory.number, name, number);
+                    }
+                    Ok(Some(inode))
+                }
+                Err(Error::NotFound) => Ok(None),
+                Err(error) => Err(error),
+            }
         })?;
         if let Some(inode) = &found {
             inode.revalidate()?;

@@ -6,6 +6,7 @@ mod disk;
 mod lan_churn;
 mod lan_echo;
 mod lan_store;
+mod names;
 mod net;
 mod pair;
 mod pressure;
@@ -45,6 +46,7 @@ const SCENARIOS: &[Scenario] = &[
     Scenario { name: "an echo over a bad cable", run: lan_echo::echo },
     Scenario { name: "connections that end in every way", run: lan_churn::churn },
     Scenario { name: "a store on a disk whose power goes", run: lan_store::store },
+    Scenario { name: "names that threads fight for", run: names::fight },
 ];
 
 /// Seeds that fail before a thread gives up.

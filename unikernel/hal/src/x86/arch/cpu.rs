@@ -119,7 +119,11 @@ impl Cpu {
     /// Its number: 0 for the core that booted.
     #[inline]
     pub fn index(&self) -> usize {
-        self.index.load(Ordering::Relaxed)
+        let index = self.index.load(Ordering::Relaxed);
+        // Tables by cores are looked at many times in each call: none of these has to be checked.
+        // SAFETY: it is 0, or what `adopt_block` has found a block for.
+        unsafe { core::hint::assert_unchecked(index < MAX_CORES) };
+        index
     }
 
     /// Where interrupts for it are addressed to.

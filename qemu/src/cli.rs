@@ -294,6 +294,9 @@ fn shown(argument: &lexopt::Arg<'_>) -> String {
 }
 
 fn unexpected(shown: &str) -> anyhow::Error {
+    if OPTIONS.contains(&shown) {
+        return anyhow!("`{shown}` is an option of other commands; with `--help`, this one lists its own");
+    }
     anyhow!(
         "unknown option `{shown}`{}: `cargo unikernel --help` lists what there is",
         did_you_mean(shown, OPTIONS)
@@ -403,5 +406,7 @@ mod tests {
     fn mistyped_options_get_a_hint() {
         assert_eq!(did_you_mean("--memroy", OPTIONS), " (did you mean `--memory`?)");
         assert_eq!(did_you_mean("--xyzzy", OPTIONS), "");
+        let of_another = unexpected("--memory").to_string();
+        assert!(of_another.starts_with("`--memory` is an option of other commands"), "{of_another}");
     }
 }

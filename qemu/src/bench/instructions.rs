@@ -17,6 +17,8 @@ use crate::namespace::guest_address;
 pub(super) const IDLE: usize = 10_000;
 /// What the app may do, in the third.
 pub(super) const POLICY: &str = "allow-calls=net-server";
+/// What is recorded, in the fourth.
+pub(super) const RECORDING: &str = "trace=events";
 /// Connections that ask at once.
 pub(super) const CONNECTIONS: u32 = 64;
 const WARM_UP_SECONDS: u64 = 1;

@@ -9,6 +9,9 @@ use super::{LoadResult, Results};
 /// What a request may cost in the kernel: somewhat less than half of what it cost when this was first measured.
 const INSTRUCTIONS: f64 = 3388.0;
 
+/// What recording events may add to that.
+const RECORDING_PERCENT: f64 = 10.0;
+
 /// A mark and whether it was reached.
 pub(super) struct Mark {
     pub(super) what: String,
@@ -49,6 +52,9 @@ pub(super) fn all(results: &Results) -> Vec<Mark> {
     if let Some(spent) = &results.instructions {
         let what = "guest instructions for a request in the kernel";
         marks.push(Mark::at_most(what, INSTRUCTIONS, "", Some(spent.kernel.round())));
+        let recorded = results.recorded_instructions.as_ref();
+        let added = recorded.map(|recorded| 100.0 * (recorded.kernel / spent.kernel - 1.0));
+        marks.push(Mark::at_most("of these, added by `trace=events`", RECORDING_PERCENT, " %", added));
     }
     marks.extend(results.boots.iter().map(|boot| {
         let wanted = if boot.machine == "microvm" { 20.0 } else { 12.0 };

@@ -86,6 +86,8 @@ pub(crate) struct Results {
     pub(crate) crowded_instructions: Option<Instructions>,
     /// The same with a policy of system calls.
     pub(crate) confined_instructions: Option<Instructions>,
+    /// The same while events are recorded.
+    pub(crate) recorded_instructions: Option<Instructions>,
     /// Percent of a host core that an idle guest takes.
     pub(crate) idle_percent: Pair<f64>,
     /// Threads and system calls, on one and two processors.
@@ -266,6 +268,8 @@ impl Bench<'_> {
             self.one_if_wanted("instructions", || instructions::per_request(instructions::IDLE, ""));
         let confined_instructions =
             self.one_if_wanted("instructions", || instructions::per_request(0, instructions::POLICY));
+        let recorded_instructions =
+            self.one_if_wanted("instructions", || instructions::per_request(0, instructions::RECORDING));
         let idle_percent = self.pair_if_wanted("idle", measure::idle_percent);
         let micro = if self.is_wanted("micro") { self.micro() } else { Vec::new() };
         let storage = self.storage();
@@ -289,6 +293,7 @@ impl Bench<'_> {
             instructions,
             crowded_instructions,
             confined_instructions,
+            recorded_instructions,
             idle_percent,
             micro,
             storage,

@@ -353,6 +353,7 @@ fn other_table(page: &mut String, results: &Results) {
         (&results.instructions, ""),
         (&results.crowded_instructions, " beside 10,000 idle ones"),
         (&results.confined_instructions, " under `allow-calls=net-server`"),
+        (&results.recorded_instructions, " with `trace=events`"),
     ];
     for (cost, beside) in costs.into_iter().filter_map(|(cost, beside)| Some((cost.as_ref()?, beside))) {
         let _ = writeln!(

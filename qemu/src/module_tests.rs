@@ -137,12 +137,16 @@ fn come_and_go(kind: Kind) -> Result<()> {
     Ok(())
 }
 
-/// A module that panics ends the machine; the report names it, and its functions.
+/// A module that panics ends the machine; the report names it, and its functions, and shows what was recorded last.
 fn panics() -> Result<()> {
-    let ending = end(Vm::start(&machine(Kind::Q35, "modules=open -- panics", "")?, Console::Recorded)?)?;
-    for line in ["KERNEL PANIC: module faulty: ", "as it was told to", "[faulty]"] {
+    let words = "modules=open trace=events -- panics";
+    let ending = end(Vm::start(&machine(Kind::Q35, words, "")?, Console::Recorded)?)?;
+    for line in ["KERNEL PANIC: module faulty: ", "as it was told to", "[faulty]", "last events of core 0"] {
         ensure!(ending.console.contains(line), "the report does not show `{line}`: {}", ending.console);
     }
+    // The call in which it panicked has begun, and not ended.
+    let (_, events) = ending.console.rsplit_once("call number=").context("no call among the last events")?;
+    ensure!(events.starts_with("1 first=") && !events.contains("call end"), "the last call: {events}");
     ensure!(ending.code == Some(101), "{:?}: {}", ending.code, ending.console);
     Ok(())
 }

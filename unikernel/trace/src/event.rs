@@ -23,7 +23,13 @@ impl Event {
     /// As four words.
     #[inline]
     pub const fn to_words(self) -> [u64; 4] {
-        [self.at, self.kind as u64 | (self.small as u64) << 32, self.wide[0], self.wide[1]]
+        [self.at, Self::head(self.kind, self.small), self.wide[0], self.wide[1]]
+    }
+
+    /// The second word: what is known of an event before it happens, for the most part.
+    #[inline]
+    pub const fn head(kind: u8, small: u32) -> u64 {
+        kind as u64 | (small as u64) << 32
     }
 
     /// From four words, whatever they are.

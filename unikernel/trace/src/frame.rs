@@ -2,10 +2,31 @@
 
 /// Ports (ours above the peer's) and the peer's address, of a frame of Ethernet that came in or goes out; 0 for any other than TCP's and
 /// UDP's first pieces.
+#[inline]
 pub fn ends(frame: &[u8], is_in: bool) -> [u64; 2] {
-    parse(frame, is_in).unwrap_or([0, 0])
+    match usual(frame) {
+        Some((ports, ends)) if is_in => [ports.rotate_left(16).into(), ends >> 32],
+        Some((ports, ends)) => [ports.into(), ends & 0xffff_ffff],
+        None => parse(frame, is_in).unwrap_or([0, 0]),
+    }
 }
 
+/// Both ports and both addresses, the source's first, of TCP in IPv4 without options: nearly all frames of a server, for each of which this
+/// is asked while events are recorded.
+#[inline]
+fn usual(frame: &[u8]) -> Option<(u32, u64)> {
+    /// An ethertype, and the version and length of a header (RFC 791 section 3.1).
+    const IPV4_WITHOUT_OPTIONS: u64 = 0x08_0045;
+    /// Where the piece lies that a fragment is, and the protocol.
+    const PLACE_AND_PROTOCOL: u64 = 0x1fff_00ff_0000_0000;
+    const WHOLE_TCP: u64 = 6 << 32;
+    let head: &[u8; 38] = frame.first_chunk()?;
+    let word = |at: usize| head[at..].first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes));
+    let is_usual = word(12) >> 40 == IPV4_WITHOUT_OPTIONS && word(20) & PLACE_AND_PROTOCOL == WHOLE_TCP;
+    is_usual.then(|| (word(30) as u32, word(26)))
+}
+
+#[cold]
 fn parse(frame: &[u8], is_in: bool) -> Option<[u64; 2]> {
     const ETHERNET_BYTES: usize = 14;
     let half = |at: usize| frame.get(at..)?.first_chunk().map(|bytes| u16::from_be_bytes(*bytes));
@@ -90,6 +111,17 @@ mod tests {
     }
 
     proptest! {
+        /// The short way says what the long one does.
+        #[test]
+        fn usual_frames_are_no_others(bytes in proptest::collection::vec(any::<u8>(), 54), changed in 12_usize..38, is_in: bool) {
+            let mut frame = frame();
+            frame[26..38].copy_from_slice(&bytes[26..38]);
+            frame[changed] = bytes[changed];
+            let long = parse(&frame, is_in).unwrap_or([0, 0]);
+            prop_assert_eq!(ends(&frame, is_in), long);
+            prop_assert_eq!(ends(&bytes, is_in), parse(&bytes, is_in).unwrap_or([0, 0]));
+        }
+
         #[test]
         fn any_bytes_are_judged(bytes in proptest::collection::vec(any::<u8>(), 0..80), is_in: bool, cut in 0_usize..54) {
             ends(&bytes, is_in);

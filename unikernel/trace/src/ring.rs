@@ -12,38 +12,40 @@ use crate::event::Event;
 
 type Slot = [AtomicU64; 4];
 
-/// Events of one core, the oldest of which are written over.
+/// The last `EVENTS` events of one core, a power of two. (The number is the type's, so that writing is as few instructions as it can be.)
 #[derive(Debug)]
-pub struct Ring {
-    /// A power of two of them.
-    slots: Box<[Slot]>,
+pub struct Ring<const EVENTS: usize> {
+    slots: Box<[Slot; EVENTS]>,
     /// How many events were ever written: the next one's slot is this modulo the number of slots.
     written: AtomicU64,
 }
 
-impl Ring {
-    /// Makes one for so many events, or more, up to the next power of two.
+impl<const EVENTS: usize> Ring<EVENTS> {
+    /// Makes one.
     ///
     /// # Errors
     ///
     /// If there is no memory for it.
-    pub fn new(events: usize) -> Result<Self, TryReserveError> {
+    pub fn new() -> Result<Self, TryReserveError> {
+        const { assert!(EVENTS.is_power_of_two()) };
         let mut slots = Vec::new();
-        let count = events.clamp(1, 1 << 24).next_power_of_two();
-        slots.try_reserve_exact(count)?;
-        slots.resize_with(count, Slot::default);
-        Ok(Self { slots: slots.into_boxed_slice(), written: AtomicU64::new(0) })
+        slots.try_reserve_exact(EVENTS)?;
+        slots.resize_with(EVENTS, Slot::default);
+        let Ok(slots) = slots.into_boxed_slice().try_into() else {
+            unreachable!("there are as many as asked for")
+        };
+        Ok(Self { slots, written: AtomicU64::new(0) })
     }
 
-    /// Writes an event. For the ring's own core only, which nothing that writes may interrupt; anything else loses events, and does no
+    /// Writes an event ([`Event::to_words`]). For the ring's own core only, which nothing that writes may interrupt; anything else loses events, and does no
     /// harm.
     #[inline]
-    pub fn push(&self, event: Event) {
+    pub fn push(&self, event: [u64; 4]) {
         let written = self.written.load(Ordering::Relaxed);
-        let slot = &self.slots[written as usize & (self.slots.len() - 1)];
+        let slot = &self.slots[written as usize % EVENTS];
         // Who sees a word of this event sees that all before it were written, and so that the one which was here is gone.
         fence(Ordering::Release);
-        for (word, value) in slot.iter().zip(event.to_words()) {
+        for (word, value) in slot.iter().zip(event) {
             word.store(value, Ordering::Relaxed);
         }
         self.written.store(written + 1, Ordering::Release);
@@ -57,12 +59,12 @@ impl Ring {
     /// Passes the events from number `next` on to `see`, until that answers false, for one that it has not taken. Answers where to go on,
     /// and how many are lost because they were written over.
     pub fn read(&self, next: u64, mut see: impl FnMut(Event) -> bool) -> Progress {
-        let size = self.slots.len() as u64;
+        let size = EVENTS as u64;
         let end = self.written();
         let mut lost = 0;
         let mut at = next.min(end);
         while at < end {
-            let slot = &self.slots[at as usize & (self.slots.len() - 1)];
+            let slot = &self.slots[at as usize % EVENTS];
             let words = [0, 1, 2, 3].map(|index: usize| slot[index].load(Ordering::Relaxed));
             // Pairs with the fence of the writer: if a word was of a later event, `written` shows that.
             fence(Ordering::Acquire);
@@ -108,10 +110,10 @@ mod tests {
         /// Whatever was written and read in turn, a reader sees each event once, in order, or counts it as lost.
         #[test]
         fn each_event_is_seen_or_lost(steps in proptest::collection::vec((0_u64..40, any::<bool>()), 1..50)) {
-            let ring = Ring::new(16).unwrap();
+            let ring = Ring::<16>::new().unwrap();
             let (mut number, mut next, mut expected) = (0, 0, 0);
             for (count, reads) in steps {
-                (0..count).for_each(|step| ring.push(event(number + step)));
+                (0..count).for_each(|step| ring.push(event(number + step).to_words()));
                 number += count;
                 if reads {
                     let mut seen = Vec::new();
@@ -133,11 +135,11 @@ mod tests {
 
     #[test]
     fn what_is_read_beside_the_writer_is_whole() {
-        let ring = Ring::new(64).unwrap();
+        let ring = Ring::<64>::new().unwrap();
         let is_over = AtomicBool::new(false);
         std::thread::scope(|scope| {
             scope.spawn(|| {
-                (0..2_000_000).for_each(|number| ring.push(event(number)));
+                (0..2_000_000).for_each(|number| ring.push(event(number).to_words()));
                 is_over.store(true, Ordering::Release);
             });
             let (mut next, mut expected, mut seen) = (0, 0, 0_u64);
@@ -158,8 +160,8 @@ mod tests {
 
     #[test]
     fn a_reader_stops_where_it_likes() {
-        let ring = Ring::new(4).unwrap();
-        (0..6).for_each(|number| ring.push(event(number)));
+        let ring = Ring::<4>::new().unwrap();
+        (0..6).for_each(|number| ring.push(event(number).to_words()));
         let progress = ring.read(0, |found| found.at < 4);
         // Of four slots one may be half written.
         assert_eq!(progress, Progress { next: 4, lost: 3 });
@@ -167,8 +169,8 @@ mod tests {
 
     #[test]
     fn a_reader_from_elsewhere_is_led_back() {
-        let ring = Ring::new(4).unwrap();
-        (0..3).for_each(|number| ring.push(event(number)));
+        let ring = Ring::<4>::new().unwrap();
+        (0..3).for_each(|number| ring.push(event(number).to_words()));
         assert_eq!(ring.read(u64::MAX, |_| panic!("none is new")), Progress { next: 3, lost: 0 });
     }
 }

@@ -9,7 +9,6 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use spin::Once;
 use unikernel_trace::event::Event;
 pub use unikernel_trace::event::Kind;
-pub use unikernel_trace::ring::Ring;
 
 use crate::arch::cpu;
 use crate::arch::per_core::PerCore;
@@ -19,6 +18,9 @@ use crate::platform::time;
 /// Events that a core's ring keeps: a megabyte, and under full load a tenth of a second.
 const EVENTS: usize = 32_768;
 
+/// The last events of a core.
+pub type Ring = unikernel_trace::ring::Ring<EVENTS>;
+
 static IS_ON: AtomicBool = AtomicBool::new(false);
 /// Made for the first who records, and kept.
 static RINGS: PerCore<Once<Ring>> = per_core!(Once::new());
@@ -27,7 +29,7 @@ static RINGS: PerCore<Once<Ring>> = per_core!(Once::new());
 #[inline]
 pub fn note(kind: Kind, small: u32, first: u64, second: u64) {
     if is_on() {
-        write(kind, small, [first, second]);
+        write(Event::head(kind as u8, small), first, second);
     }
 }
 
@@ -46,10 +48,22 @@ pub(crate) fn note_spin(kind: Kind) {
 
 #[cold]
 #[inline(never)]
-fn write(kind: Kind, small: u32, wide: [u64; 2]) {
+fn write(head: u64, first: u64, second: u64) {
+    push(head, first, second);
+}
+
+/// The same as [`note`] for who knows already that events are recorded. For the points that a request passes several times: the whole of it
+/// becomes a part of the caller.
+#[inline(always)]
+pub fn record(kind: Kind, small: u32, first: u64, second: u64) {
+    push(Event::head(kind as u8, small), first, second);
+}
+
+#[inline(always)]
+fn push(head: u64, first: u64, second: u64) {
     // Cores that came up since have none.
     if let Some(ring) = RINGS.get() {
-        ring.push(Event { at: time::tsc(), kind: kind as u8, small, wide });
+        ring.push([time::tsc(), head, first, second]);
     }
 }
 
@@ -62,7 +76,7 @@ pub fn prepare() -> Result<(), TryReserveError> {
     for core in 0..cpu::online() {
         let ring = RINGS.of(core);
         if ring.get().is_none() {
-            let new = Ring::new(EVENTS)?;
+            let new = Ring::new()?;
             // Somebody else may have been faster: then this one goes.
             ring.call_once(|| new);
         }

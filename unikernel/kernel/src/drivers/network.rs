@@ -30,9 +30,6 @@ pub(crate) trait NetDevice: Send {
 /// A pair of a card's queues: one to receive and one to send, for a stack that has the flows of this pair. Frames go in and out as
 /// those of a `smoltcp` device, or in large pieces that the card cuts ([`Segmenter`]).
 pub(crate) trait NetQueues: Segmenter {
-    /// True if its frames are shown to somebody.
-    fn has_tap(&self) -> bool;
-
     /// Shows every frame from now on to `tap`, or to nobody.
     fn set_tap(&mut self, tap: Option<Tap>);
 

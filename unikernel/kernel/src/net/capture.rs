@@ -9,13 +9,14 @@
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::vec::Vec;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use unikernel_net::pcapng::{self, Direction, PACKET_OVERHEAD, Packet};
 
 use crate::drivers::network::{NetDevice, Tap};
 use crate::drivers::virtio::VirtioDevice;
 use crate::drivers::virtio::console::Output;
-use crate::platform::time;
+use crate::platform::{events, time};
 use crate::sync::SpinLock;
 
 /// Buffers: a megabyte is a burst of 700 whole frames, or of five thousand that were cut.
@@ -54,6 +55,8 @@ struct Capture {
 }
 
 static CAPTURE: SpinLock<Option<Capture>> = SpinLock::new(None);
+/// There is one: for who is asked at each batch of frames.
+static IS_ON: AtomicBool = AtomicBool::new(false);
 
 /// Starts the capture of all cards, before they are used. `snap_len` is how many bytes of a frame are kept, none for
 /// all.
@@ -75,6 +78,7 @@ pub(super) fn start(console: VirtioDevice, snap_len: Option<u32>, cards: &mut [B
     capture.send();
     log::info!("{place}: takes a capture of {} cards, {snap_len} bytes of each frame", cards.len());
     *CAPTURE.lock() = Some(capture);
+    IS_ON.store(true, Ordering::Relaxed);
 }
 
 /// What passed, for the counters.
@@ -88,20 +92,23 @@ pub(crate) fn counters() -> Option<Counters> {
 }
 
 /// True if there is one, which has a tap of each card.
+#[inline]
 pub(super) fn is_on() -> bool {
-    CAPTURE.lock().is_some()
+    IS_ON.load(Ordering::Relaxed)
 }
 
 /// Called by a card for each frame.
 #[cold]
 fn see(interface: u32, direction: Direction, frame: &[u8]) {
-    super::events::frame(interface, direction, frame);
+    if events::is_on() {
+        super::events::frame(interface, direction, frame);
+    }
     if let Some(capture) = CAPTURE.lock().as_mut() {
         capture.frame(interface, direction, frame);
     }
 }
 
-/// Lets the host have what was gathered: called where a card has a tap, at the end of a batch.
+/// Lets the host have what was gathered, at the end of a batch.
 #[cold]
 pub(super) fn flush() {
     if let Some(capture) = CAPTURE.lock().as_mut() {
@@ -112,6 +119,7 @@ pub(super) fn flush() {
 /// Ends the capture: what each card has seen is told, and the host gets a moment to take the rest.
 pub(super) fn finish() {
     let Some(mut capture) = CAPTURE.lock().take() else { return };
+    IS_ON.store(false, Ordering::Relaxed);
     for number in 0..capture.interfaces.len() {
         let Counters { written, lost } = capture.interfaces[number].counters;
         let statistics =

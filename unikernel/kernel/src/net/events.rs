@@ -22,17 +22,14 @@ pub(crate) fn tell(is_wanted: bool) {
     }
 }
 
-/// A frame passes a card.
+/// A frame passes a card, while events are recorded.
 pub(super) fn frame(_interface: u32, direction: Direction, frame: &[u8]) {
-    if !events::is_on() {
-        return;
-    }
     let (kind, is_in) = match direction {
         Direction::In => (Kind::FrameIn, true),
         Direction::Out => (Kind::FrameOut, false),
     };
     let [ports, peer] = ends(frame, is_in);
-    events::note(kind, frame.len() as u32, ports, peer);
+    events::record(kind, frame.len() as u32, ports, peer);
 }
 
 fn turn(local: &SocketAddr, remote: &SocketAddr, turn: Turn) {

@@ -17,7 +17,7 @@ use unikernel_net::smoltcp::time::Instant;
 use unikernel_net::{Addressee, Config, NoDevice, Shard, SocketId, Stack};
 
 use super::routes::Routes;
-use super::{cards, now};
+use super::{capture, cards, now};
 use crate::arch::cpu::this_cpu;
 use crate::drivers::network::{NetQueues, QueuePair};
 use crate::platform::{random, time};
@@ -359,8 +359,8 @@ impl Net {
             Some(nic) => {
                 self.stack.flush(now, nic);
                 nic.kick();
-                if nic.has_tap() {
-                    super::capture::flush();
+                if capture::is_on() {
+                    capture::flush();
                 }
             }
             None => {

@@ -59,17 +59,25 @@ use crate::arch::trap::TrapFrame;
 use crate::mem::user::UserPtr;
 use crate::process::signal::look_again;
 use crate::task::accounting;
+use watch::Look;
 
 /// Runs the call that the app's registers name. Answers the value for `rax`, or `None` for the one
 /// call that replaces all registers.
 #[inline]
 pub(crate) fn enter(number: u64, args: &[u64; 6], frame: &mut TrapFrame) -> Option<u64> {
     accounting::count_call();
-    if watch::is_asked(number) {
-        watch::enter(number, args, frame)
-    } else {
-        run(number, args, frame, dispatch)
+    let look = watch::look(number);
+    if look == Look::Ask {
+        return watch::enter(number, args, frame);
     }
+    if look == Look::Note {
+        watch::note_begin(number, args);
+    }
+    let result = run(number, args, frame, dispatch);
+    if look == Look::Note {
+        watch::note_end(number, result, frame);
+    }
+    result
 }
 
 /// The same, once nobody is left who has to look at the call; `call` does it, or does so and tells.

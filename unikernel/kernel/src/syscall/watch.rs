@@ -30,6 +30,7 @@ bitflags! {
 
 static WATCHERS: AtomicU8 = AtomicU8::new(0);
 const ONLY_RULES: u8 = Watchers::RULES.bits();
+const ONLY_EVENTS: u8 = Watchers::EVENTS.bits();
 
 /// Has somebody look at each call from now on.
 pub(crate) fn add(watchers: Watchers) {
@@ -41,18 +42,40 @@ pub(crate) fn remove(watchers: Watchers) {
     WATCHERS.fetch_and(!watchers.bits(), Ordering::Relaxed);
 }
 
-/// True if somebody has to be asked about this call. Rules alone are looked at here, where the call goes on as if nobody had looked:
-/// `allow-calls=` costs a server the look at its bit, not a way of its own.
+/// What has to be done about a call.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Look {
+    /// Nothing.
+    None,
+    /// It is noted.
+    Note,
+    /// Somebody has to be asked: [`enter`] runs it.
+    Ask,
+}
+
+/// Whether somebody looks at this call. Rules alone are looked at here, where the call goes on as if nobody had looked: `allow-calls=` costs
+/// a server the look at its bit, not a way of its own; and recording events no more than these.
 #[inline]
-pub(super) fn is_asked(number: u64) -> bool {
+pub(super) fn look(number: u64) -> Look {
     match WATCHERS.load(Ordering::Relaxed) {
-        0 => false,
-        ONLY_RULES => !calls::allows(number as u32),
-        _ => true,
+        0 => Look::None,
+        ONLY_RULES if calls::allows(number as u32) => Look::None,
+        ONLY_EVENTS => Look::Note,
+        _ => Look::Ask,
     }
 }
 
-/// Runs a call of which [`is_asked`] is true; see [`enter`](super::enter).
+/// Notes that a call begins.
+pub(super) fn note_begin(number: u64, args: &[u64; 6]) {
+    events::record(Kind::CallBegin, number as u32, args[0], args[1]);
+}
+
+/// Notes what came of it.
+pub(super) fn note_end(number: u64, result: Option<u64>, frame: &TrapFrame) {
+    events::record(Kind::CallEnd, number as u32, result.unwrap_or(frame.rax), 0);
+}
+
+/// Runs a call of which [`look`] says [`Look::Ask`]; see [`enter`](super::enter).
 #[cold]
 #[inline(never)]
 pub(super) fn enter(number: u64, args: &[u64; 6], frame: &mut TrapFrame) -> Option<u64> {
@@ -60,9 +83,9 @@ pub(super) fn enter(number: u64, args: &[u64; 6], frame: &mut TrapFrame) -> Opti
     if !watchers.contains(Watchers::EVENTS) {
         return enter_judged(watchers, number, args, frame);
     }
-    events::note(Kind::CallBegin, number as u32, args[0], args[1]);
+    note_begin(number, args);
     let result = enter_judged(watchers, number, args, frame);
-    events::note(Kind::CallEnd, number as u32, result.unwrap_or(frame.rax), 0);
+    note_end(number, result, frame);
     result
 }
 

@@ -159,11 +159,6 @@ impl NetQueues for Nic {
         self.tx.has_sent_all()
     }
 
-    #[inline]
-    fn has_tap(&self) -> bool {
-        self.tx.tap.is_some()
-    }
-
     fn set_tap(&mut self, tap: Option<Tap>) {
         (self.rx.tap, self.tx.tap) = (tap, tap);
     }

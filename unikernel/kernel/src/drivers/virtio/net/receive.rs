@@ -101,7 +101,7 @@ impl Receiver {
     #[inline(always)]
     fn look(&mut self) -> Option<Option<Place>> {
         let first = self.ring.take()?;
-        let (header_bytes, verifies) = (self.header_bytes, self.verifies_checksums);
+        let (header_bytes, verifies, tap) = (self.header_bytes, self.verifies_checksums, self.tap);
         let mut place = Place::Buffers { first: first.buffer, count: 1, len: first.len as usize };
         let mut bytes = &self.ring.buffer(first.buffer)[..first.len as usize];
         let count = if self.merges { packet::buffers(bytes) } else { 1 };
@@ -113,8 +113,8 @@ impl Receiver {
             (place, bytes) = (wide, self.packet(wide));
         }
         let (len, is_acceptable) = (bytes.len(), is_acceptable(bytes, header_bytes, verifies));
-        if self.tap.is_some() {
-            self.show(place);
+        if let (Some(tap), Some(frame)) = (tap, bytes.get(header_bytes..)) {
+            (tap.see)(tap.interface, Direction::In, frame);
         }
         if is_acceptable {
             self.frames += 1;
@@ -176,14 +176,6 @@ impl Receiver {
     pub(super) fn frame(&mut self, place: Place) -> &[u8] {
         let header_bytes = self.header_bytes;
         &self.packet(place)[header_bytes..]
-    }
-
-    #[cold]
-    fn show(&mut self, place: Place) {
-        let (tap, header_bytes) = (self.tap, self.header_bytes);
-        if let (Some(tap), Some(frame)) = (tap, self.packet(place).get(header_bytes..)) {
-            (tap.see)(tap.interface, Direction::In, frame);
-        }
     }
 
     #[inline]

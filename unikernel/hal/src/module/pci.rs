@@ -17,6 +17,8 @@ use crate::sync::SpinLock;
 
 /// The number of no module.
 const NOBODY: u64 = 0;
+/// That of none either: whoever had the function is giving it back.
+const LEAVING: u64 = u64::MAX;
 
 /// A function that was found.
 struct Known {
@@ -35,9 +37,25 @@ struct Mapped {
 struct State {
     functions: Vec<Known>,
     mapped: Vec<Mapped>,
-    interrupts: Vec<&'static Interrupt>,
+    interrupts: Vec<Place>,
 }
 
+/// A vector and who has it.
+struct Place {
+    interrupt: &'static Interrupt,
+    user: Option<User>,
+}
+
+struct User {
+    module: u64,
+    function: usize,
+    entry: usize,
+    /// The handler is being taken away; until that is done, vector and entry are nobody else's.
+    is_leaving: bool,
+}
+
+/// Handlers run with their vector's lock held, and may ask for this one: nobody who has this one waits for the lock of a vector that has a
+/// handler.
 static STATE: SpinLock<State> =
     SpinLock::new(State { functions: Vec::new(), mapped: Vec::new(), interrupts: Vec::new() });
 
@@ -49,8 +67,6 @@ struct Interrupt {
 }
 
 struct Bound {
-    module: u64,
-    function: usize,
     table: MsixTable,
     entry: usize,
     handler: Work,
@@ -91,6 +107,26 @@ impl State {
         let known = self.functions.get_mut(usize::try_from(number).ok()?)?;
         (module != NOBODY && known.owner == module).then_some(known)
     }
+
+    /// Has a handler of a function's leave, if there is one; see [`Place::leave`].
+    fn leave(&mut self, function: usize) -> Option<(usize, &'static Interrupt)> {
+        let mut places = self.interrupts.iter_mut().enumerate();
+        places.find_map(|(number, place)| Some((number, place.leave(|user| user.function == function)?)))
+    }
+}
+
+impl Place {
+    /// Has the handler leave, if it is meant and there: [`Interrupt::clear`] and [`left`] have to follow.
+    fn leave(&mut self, is_meant: impl Fn(&User) -> bool) -> Option<&'static Interrupt> {
+        let user = self.user.as_mut().filter(|user| !user.is_leaving && is_meant(user))?;
+        user.is_leaving = true;
+        Some(self.interrupt)
+    }
+}
+
+/// A handler has left its place.
+fn left(place: usize) {
+    STATE.lock().interrupts[place].user = None;
 }
 
 /// Runs `work` with a function of the module's.
@@ -135,25 +171,26 @@ pub(super) fn add_interrupt(
     let table = known.table.or_else(|| known.function.enable_msix()).ok_or(NoInterrupt::NoEntry)?;
     known.table = Some(table);
     let function = number as usize;
-    let is_taken = |interrupt: &&Interrupt| {
-        let bound = interrupt.bound.lock();
-        bound.as_ref().is_some_and(|bound| (bound.function, bound.entry) == (function, entry))
+    let is_taken = |place: &Place| {
+        place.user.as_ref().is_some_and(|user| (user.function, user.entry) == (function, entry))
     };
     if entry >= table.count() || state.interrupts.iter().any(is_taken) {
         return Err(NoInterrupt::NoEntry);
     }
-    let free = state.interrupts.iter().position(|interrupt| interrupt.bound.lock().is_none());
+    let free = state.interrupts.iter().position(|place| place.user.is_none());
     let place = match free {
         Some(place) => place,
         None => {
             state.interrupts.try_reserve(1).map_err(|_| NoInterrupt::NoRoom)?;
-            state.interrupts.push(new_interrupt().ok_or(NoInterrupt::NoRoom)?);
+            let interrupt = new_interrupt().ok_or(NoInterrupt::NoRoom)?;
+            state.interrupts.push(Place { interrupt, user: None });
             state.interrupts.len() - 1
         }
     };
-    let interrupt = state.interrupts[place];
+    let Place { interrupt, user } = &mut state.interrupts[place];
     let vector = interrupt.vector.lock().ok_or(NoInterrupt::NoRoom)?;
-    *interrupt.bound.lock() = Some(Bound { module, function, table, entry, handler });
+    *user = Some(User { module, function, entry, is_leaving: false });
+    *interrupt.bound.lock() = Some(Bound { table, entry, handler });
     table.set(entry, vector, this_cpu().index());
     Ok(place)
 }
@@ -173,17 +210,20 @@ fn new_interrupt() -> Option<&'static Interrupt> {
 
 /// Takes a handler away: it does not run then, and will not.
 pub(super) fn remove_interrupt(module: u64, number: i64) {
-    let found = usize::try_from(number).ok().and_then(|place| STATE.lock().interrupts.get(place).copied());
-    if let Some(interrupt) = found {
-        interrupt.clear(|bound| bound.module == module);
+    let Ok(number) = usize::try_from(number) else { return };
+    let of_module = |user: &User| user.module == module;
+    // A statement of its own: the lock is let go before the handler is waited for.
+    let leaves = STATE.lock().interrupts.get_mut(number).and_then(|place| place.leave(of_module));
+    if let Some(interrupt) = leaves {
+        interrupt.clear();
+        left(number);
     }
 }
 
 impl Interrupt {
-    fn clear(&self, is_meant: impl Fn(&Bound) -> bool) {
-        let mut place = self.bound.lock();
-        let bound = place.take_if(|bound| is_meant(bound));
-        drop(place);
+    /// Takes the handler away, once it does not run.
+    fn clear(&self) {
+        let bound = self.bound.lock().take();
         if let Some(bound) = bound {
             bound.table.mask(bound.entry);
         }
@@ -195,9 +235,16 @@ pub(super) fn release(module: u64, number: i64) {
     let mut state = STATE.lock();
     let Some(known) = state.of(module, number) else { return };
     known.function.disable_bus_master();
-    known.owner = NOBODY;
-    let interrupts = &state.interrupts;
-    interrupts.iter().for_each(|interrupt| interrupt.clear(|bound| bound.function as i64 == number));
+    known.owner = LEAVING;
+    drop(state);
+    let function = number as usize;
+    loop {
+        let leaves = STATE.lock().leave(function);
+        let Some((place, interrupt)) = leaves else { break };
+        interrupt.clear();
+        left(place);
+    }
+    STATE.lock().functions[function].owner = NOBODY;
 }
 
 /// The same with all that a module has.

@@ -2,6 +2,7 @@
 
 mod cable;
 mod chat;
+mod directories;
 mod disk;
 mod lan_churn;
 mod lan_echo;
@@ -10,6 +11,7 @@ mod names;
 mod net;
 mod pair;
 mod pressure;
+mod records;
 mod rings;
 mod threads;
 
@@ -47,6 +49,8 @@ const SCENARIOS: &[Scenario] = &[
     Scenario { name: "connections that end in every way", run: lan_churn::churn },
     Scenario { name: "a store on a disk whose power goes", run: lan_store::store },
     Scenario { name: "names that threads fight for", run: names::fight },
+    Scenario { name: "directories that threads move", run: directories::churn },
+    Scenario { name: "records beside each other", run: records::beside_each_other },
 ];
 
 /// Seeds that fail before a thread gives up.

@@ -18,12 +18,26 @@ const THREADS: u64 = 3;
 const STEPS: usize = 40;
 
 /// Free blocks and free inodes.
-fn free_space() -> (u64, u64) {
+pub(super) fn free_space() -> (u64, u64) {
     let into = map(120);
     call(linux::__NR_statfs, &[text("/data"), into]).expect("statfs");
     let bytes = get(into, 120);
     let word = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
     (word(24), word(48))
+}
+
+/// Checks that so much is free again once all is written and closed.
+pub(super) fn assert_free_space(before: (u64, u64)) {
+    // The flusher may have some files in hand for a while.
+    let wait = put(&[1u64, 0].map(u64::to_le_bytes).concat());
+    for _ in 0..60 {
+        call(linux::__NR_sync, &[]).expect("a sync");
+        if free_space() == before {
+            return;
+        }
+        call(linux::__NR_nanosleep, &[wait, 0]).expect("a sleep");
+    }
+    assert_eq!(free_space(), before, "free blocks and inodes");
 }
 
 /// Inode and number of links of what has a name.
@@ -82,16 +96,7 @@ pub(super) fn fight(seed: u64) -> Result<(), String> {
             for path in paths {
                 let _ = call(linux::__NR_unlink, &[path]);
             }
-            // The flusher may have some of them in hand for a while.
-            let wait = put(&[1u64, 0].map(u64::to_le_bytes).concat());
-            for _ in 0..60 {
-                call(linux::__NR_sync, &[]).expect("a sync");
-                if free_space() == before {
-                    return 0;
-                }
-                call(linux::__NR_nanosleep, &[wait, 0]).expect("a sleep");
-            }
-            assert_eq!(free_space(), before, "free blocks and inodes");
+            assert_free_space(before);
             0
         },
     ))

@@ -37,8 +37,8 @@ impl<const EVENTS: usize> Ring<EVENTS> {
         Ok(Self { slots, written: AtomicU64::new(0) })
     }
 
-    /// Writes an event ([`Event::to_words`]). For the ring's own core only, which nothing that writes may interrupt; anything else loses events, and does no
-    /// harm.
+    /// Writes an event ([`Event::to_words`]). For the ring's own core only, which nothing that writes may interrupt; anything else loses
+    /// events, and does no harm.
     #[inline]
     pub fn push(&self, event: [u64; 4]) {
         let written = self.written.load(Ordering::Relaxed);

@@ -175,10 +175,12 @@ pub(crate) fn rename(from: &InodePlace, to: &InodePlace, mode: RenameMode) -> Re
     check_rename(from, to, mode)?;
     mount.change_names(&[from, to], |filesystem| {
         filesystem.rename(from.parent.number, &from.name, to.parent.number, &to.name, mode, now())?;
-        if let Some(replaced) = to.found.as_ref().filter(|_| mode == RenameMode::Replace) {
-            mount.note_removed(filesystem, replaced)?;
+        match &to.found {
+            Some(replaced) if mode == RenameMode::Replace => mount.note_removed(filesystem, replaced)?,
+            Some(exchanged) => exchanged.refresh_in(filesystem)?,
+            None => {}
         }
-        let changed = [from.found.as_ref(), Some(&from.parent), to.found.as_ref(), Some(&to.parent)];
+        let changed = [from.found.as_ref(), Some(&from.parent), Some(&to.parent)];
         changed.into_iter().flatten().try_for_each(|inode| inode.refresh_in(filesystem))
     })?;
     tell_of_rename(from, to, mode);
@@ -250,15 +252,7 @@ impl Mount {
         if self.is_shared {
             return Ok(true);
         }
-        let directory = place.parent.number;
-        let now = match self.remembered(directory, &place.name) {
-            Some(number) => Some(number),
-            None => match filesystem.lookup(directory, &place.name) {
-                Ok(number) => Some(number),
-                Err(Error::NotFound) => None,
-                Err(error) => return Err(error),
-            },
-        };
+        let now = self.look_up(filesystem, place.parent.number, &place.name)?;
         // What was found is kept until now: its number is nobody else's.
         Ok(now == place.found.as_ref().map(|inode| inode.number))
     }

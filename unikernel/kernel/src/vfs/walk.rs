@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use spin::Once;
 use unikernel_fs::{LastLink, MAX_NAME_BYTES, NodeId, next_name};
 use unikernel_vfs::access::{Credentials, Wanted};
-use unikernel_vfs::{Error, FileKind};
+use unikernel_vfs::{Error, FileKind, FileSystem, InodeNumber};
 
 use super::Mount;
 use super::file::{self, Opened};
@@ -217,26 +217,36 @@ impl Walker {
 }
 
 impl Mount {
+    /// The number that a name leads to, for who has the filesystem in hand; it is remembered.
+    pub(super) fn look_up(
+        &self,
+        filesystem: &mut dyn FileSystem,
+        directory: InodeNumber,
+        name: &[u8],
+    ) -> Result<Option<InodeNumber>, Error> {
+        if let Some(number) = self.remembered(directory, name) {
+            return Ok(Some(number));
+        }
+        match filesystem.lookup(directory, name) {
+            Ok(number) => {
+                if name != b".." {
+                    self.remember(directory, name, number);
+                }
+                Ok(Some(number))
+            }
+            Err(Error::NotFound) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// What a name in a directory leads to.
     pub(crate) fn child(&'static self, directory: &Inode, name: &[u8]) -> Result<Option<Arc<Inode>>, Errno> {
         if let Some(inode) = self.remembered_inode(directory.number, name) {
             return Ok(Some(inode));
         }
         let found = self.with(|filesystem| {
-            if let Some(number) = self.remembered(directory.number, name) {
-                return self.inode_in(filesystem, number).map(Some);
-            }
-            match filesystem.lookup(directory.number, name) {
-                Ok(number) => {
-                    let inode = self.inode_in(filesystem, number)?;
-                    if name != b".." {
-                        self.remember(directory.number, name, number);
-                    }
-                    Ok(Some(inode))
-                }
-                Err(Error::NotFound) => Ok(None),
-                Err(error) => Err(error),
-            }
+            let number = self.look_up(filesystem, directory.number, name)?;
+            number.map(|number| self.inode_in(filesystem, number)).transpose()
         })?;
         if let Some(inode) = &found {
             inode.revalidate()?;

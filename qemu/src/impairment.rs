@@ -1,17 +1,23 @@
 //! A bad network, by a seed: frames are delayed, lost, repeated, overtaken and damaged. The host's kernel need
 //! not have `netem` for it.
 //!
-//! [`Impairment`] is one direction of a wire; [`BadWire`] is a tap device behind two of them.
+//! [`Impairment`] is one direction of a wire; [`BadWire`] is a tap device behind two of them; a [`Forwarder`] leads from there to a guest.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::net::{Ipv4Addr, UdpSocket};
 use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TunTapInterface, TxToken, wait};
 use smoltcp::time::Instant as StackInstant;
+use socket2::SockRef;
 
+use crate::namespace::TAP;
 use crate::random::Random;
 
 /// What befalls frames: each of the chances is in so many of a hundred thousand.
@@ -38,6 +44,10 @@ pub(crate) struct Impairment {
 
 /// Ethernet and IPv4 headers are left as they are: what they damage is nobody's segment any more.
 const HEADERS: usize = 34;
+/// How long the forwarder waits for the guest's frames before it looks again.
+const NAP: Duration = Duration::from_micros(100);
+/// Frames of the guest's that may wait for the forwarder, in bytes.
+const SOCKET_BYTES: usize = 4 << 20;
 
 impl Impairment {
     /// A direction whose troubles depend on the seed alone.
@@ -159,6 +169,58 @@ impl Device for BadWire {
     fn capabilities(&self) -> DeviceCapabilities {
         self.tap.capabilities()
     }
+}
+
+/// Carries frames between QEMU's UDP socket and the tap device for as long as it lives.
+pub(crate) struct Forwarder {
+    is_over: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Forwarder {
+    /// Begins, on the tap device that there is.
+    pub(crate) fn start((qemu, ours): (u16, u16), trouble: Trouble, seed: u64) -> Result<Self> {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, ours)).context("cannot bind the wire's end")?;
+        socket.connect((Ipv4Addr::LOCALHOST, qemu))?;
+        socket.set_nonblocking(true)?;
+        SockRef::from(&socket).set_recv_buffer_size(SOCKET_BYTES)?;
+        let is_over = Arc::new(AtomicBool::new(false));
+        let is_told = Arc::clone(&is_over);
+        let thread = thread::spawn(move || {
+            if let Err(error) = forward(&socket, trouble, seed, &is_told) {
+                // Nothing arrives any more, which whoever waits for it notices.
+                eprintln!("the wire has failed: {error:#}");
+            }
+        });
+        Ok(Self { is_over, thread: Some(thread) })
+    }
+}
+
+impl Drop for Forwarder {
+    fn drop(&mut self) {
+        self.is_over.store(true, Ordering::Relaxed);
+        // It does not panic; and if it did, it would have said so.
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+fn forward(socket: &UdpSocket, trouble: Trouble, seed: u64, is_over: &AtomicBool) -> Result<()> {
+    let mut wire = BadWire::on(TAP, trouble, seed)?;
+    let mut buffer = [0; 2048];
+    while !is_over.load(Ordering::Relaxed) {
+        wire.carry();
+        // Errors are the other end's: there is nobody yet, or any more.
+        while let Ok(count) = socket.recv(&mut buffer) {
+            let Some(token) = wire.transmit(StackInstant::ZERO) else { break };
+            token.consume(count, |frame| frame.copy_from_slice(&buffer[..count]));
+        }
+        while let Some((frame, _)) = wire.receive(StackInstant::ZERO) {
+            let _ = frame.consume(|frame| socket.send(frame));
+        }
+        wire.carry();
+        wire.rest(NAP)?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

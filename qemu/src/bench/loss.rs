@@ -3,25 +3,19 @@
 
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, TcpStream, UdpSocket};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle};
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
-use smoltcp::phy::{Device, RxToken, TxToken};
-use smoltcp::time::Instant as StackInstant;
-use socket2::SockRef;
 
 use super::Pair;
 use super::measure::{self, BOOT_TIME_OUT, System};
 use crate::cpio::Archive;
 use crate::guest_tests::free_port;
-use crate::impairment::{BadWire, Trouble};
+use crate::impairment::{Forwarder, Trouble};
 use crate::machine::{Kind, Machine, Net};
-use crate::namespace::{self, Queues, TAP, guest_address};
+use crate::namespace::{self, Queues, guest_address};
 use crate::vm::{Console, Vm};
 use crate::{http, project};
 
@@ -31,10 +25,6 @@ const LOSSES: [u64; 4] = [0, 100, 1_000, 3_000];
 const DELAY: Duration = Duration::from_millis(10);
 /// What is sent, at most; more than a spell takes.
 const FILE_BYTES: usize = 32 << 20;
-/// How long the forwarder waits for the guest's frames before it looks again.
-const NAP: Duration = Duration::from_micros(100);
-/// Frames of the guest's that may wait for the forwarder, in bytes.
-const SOCKET_BYTES: usize = 4 << 20;
 
 /// Goodput with so much loss, in Mbit/s.
 #[derive(Clone, Debug, Serialize)]
@@ -114,55 +104,4 @@ fn goodput(spell: Duration) -> Result<f64> {
     }
     ensure!(received > 1 << 12, "only {received} bytes came");
     Ok(received as f64 * 8.0 / 1e6 / started.elapsed().as_secs_f64())
-}
-
-/// Carries frames between QEMU's UDP socket and the tap device for as long as it lives.
-struct Forwarder {
-    is_over: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Forwarder {
-    fn start((qemu, ours): (u16, u16), trouble: Trouble, seed: u64) -> Result<Self> {
-        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, ours)).context("cannot bind the wire's end")?;
-        socket.connect((Ipv4Addr::LOCALHOST, qemu))?;
-        socket.set_nonblocking(true)?;
-        SockRef::from(&socket).set_recv_buffer_size(SOCKET_BYTES)?;
-        let is_over = Arc::new(AtomicBool::new(false));
-        let is_told = Arc::clone(&is_over);
-        let thread = thread::spawn(move || {
-            if let Err(error) = forward(&socket, trouble, seed, &is_told) {
-                // Nothing arrives any more, which the measurement notices.
-                eprintln!("the wire has failed: {error:#}");
-            }
-        });
-        Ok(Self { is_over, thread: Some(thread) })
-    }
-}
-
-impl Drop for Forwarder {
-    fn drop(&mut self) {
-        self.is_over.store(true, Ordering::Relaxed);
-        // It does not panic; and if it did, it would have said so.
-        let _ = self.thread.take().map(JoinHandle::join);
-    }
-}
-
-fn forward(socket: &UdpSocket, trouble: Trouble, seed: u64, is_over: &AtomicBool) -> Result<()> {
-    let mut wire = BadWire::on(TAP, trouble, seed)?;
-    let mut buffer = [0; 2048];
-    while !is_over.load(Ordering::Relaxed) {
-        wire.carry();
-        // Errors are the other end's: there is nobody yet, or any more.
-        while let Ok(count) = socket.recv(&mut buffer) {
-            let Some(token) = wire.transmit(StackInstant::ZERO) else { break };
-            token.consume(count, |frame| frame.copy_from_slice(&buffer[..count]));
-        }
-        while let Some((frame, _)) = wire.receive(StackInstant::ZERO) {
-            let _ = frame.consume(|frame| socket.send(frame));
-        }
-        wire.carry();
-        wire.rest(NAP)?;
-    }
-    Ok(())
 }

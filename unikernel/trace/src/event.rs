@@ -184,7 +184,7 @@ events! {
     FaultBegin = 9, "memory" "page fault" ("error", "address", "instruction");
     /// The page is there, or the app is told. `failed`: 1 if it is.
     FaultEnd = 10, "memory" "page fault end" ("failed", "address", "");
-    /// A card has brought a frame. `ports`: ours, and the peer's below it; `peer`: an IPv4 address, or the last half of an IPv6 one. Both 0 if it is of neither TCP nor UDP.
+    /// A card has brought a frame. `bytes`: what it carries for a program, without headers; `ports`: ours, and the peer's below it; `peer`: an IPv4 address, or the last half of an IPv6 one. If it is of neither TCP nor UDP, `bytes` are all of it, and both others are 0.
     FrameIn = 11, "net" "frame in" ("bytes", "ports", "peer");
     /// A card gets a frame; the fields are those of one that comes.
     FrameOut = 12, "net" "frame out" ("bytes", "ports", "peer");
@@ -212,6 +212,8 @@ events! {
     LockEnd = 23, "sync" "lock end" ("spins", "", "");
     /// A part of the boot is done. `phase`: 1 devices, 2 network, 3 processors, 4 mounts, 5 services and modules.
     Boot = 24, "boot" "boot" ("phase", "", "");
+    /// A client's connection gets a descriptor (accept(2)).
+    SocketOpen = 25, "net" "socket open" ("descriptor", "ports", "peer");
 }
 
 #[cfg(test)]

@@ -371,7 +371,7 @@ impl Encoder<'_> {
                     self.put(Track::Interrupts(core), Shape::End, event, "", Message::default());
                 }
             }
-            Kind::FrameIn | Kind::FrameOut | Kind::TcpResend | Kind::TcpState => {
+            Kind::FrameIn | Kind::FrameOut | Kind::TcpResend | Kind::TcpState | Kind::SocketOpen => {
                 self.put(Track::Connection(first, second), Shape::Instant, event, name, Message::default());
             }
             Kind::DiskBegin => {

@@ -29,6 +29,9 @@ pub enum Tag {
     Events = 4,
     /// A sentence about what is missing.
     Note = 5,
+    /// A line for each client's connection that has a descriptor when the recording begins: descriptor, and the words of
+    /// [`Kind::SocketOpen`], between tabs.
+    Sockets = 6,
 }
 
 /// How steps of the time-stamp counter become time.
@@ -209,6 +212,8 @@ pub struct Recording<'a> {
     pub kinds: &'a str,
     /// Lines of [`Tag::Threads`] at the beginning, and at the end.
     pub threads: Vec<&'a str>,
+    /// Lines of [`Tag::Sockets`].
+    pub socket_lists: Vec<&'a str>,
     /// Sentences.
     pub notes: Vec<&'a str>,
     blocks: Vec<Events<'a>>,
@@ -259,13 +264,20 @@ impl<'a> Recording<'a> {
         if tag != Tag::Head as u32 || !head.starts_with(MAGIC) || clock.hz == 0 {
             return Err(NoRecording);
         }
-        let mut recording =
-            Self { clock, kinds: "", threads: Vec::new(), notes: Vec::new(), blocks: Vec::new() };
+        let mut recording = Self {
+            clock,
+            kinds: "",
+            threads: Vec::new(),
+            socket_lists: Vec::new(),
+            notes: Vec::new(),
+            blocks: Vec::new(),
+        };
         for (tag, content) in blocks {
             let text = || core::str::from_utf8(content).map_err(|_| NoRecording);
             match tag {
                 _ if tag == Tag::Kinds as u32 => recording.kinds = text()?,
                 _ if tag == Tag::Threads as u32 => recording.threads.push(text()?),
+                _ if tag == Tag::Sockets as u32 => recording.socket_lists.push(text()?),
                 _ if tag == Tag::Note as u32 => recording.notes.push(text()?),
                 _ if tag == Tag::Events as u32 => recording.blocks.push(Events {
                     core: u32_at(content, 0).ok_or(NoRecording)?,
@@ -305,6 +317,16 @@ impl<'a> Recording<'a> {
     /// Ids and names of threads; a later one of the same id counts.
     pub fn names(&self) -> impl Iterator<Item = (u64, &'a str)> + '_ {
         self.threads.iter().flat_map(|list| listed(list)).map(|(id, _, name)| (id, name))
+    }
+
+    /// Clients' connections when the recording began: descriptor, ports and peer, as [`Kind::SocketOpen`] has them.
+    pub fn sockets(&self) -> impl Iterator<Item = (i32, [u64; 2])> + '_ {
+        self.socket_lists.iter().flat_map(|list| list.lines()).filter_map(|line| {
+            let mut columns = line.split('\t');
+            let descriptor = columns.next()?.parse().ok()?;
+            let mut word = || columns.next()?.parse().ok();
+            Some((descriptor, [word()?, word()?]))
+        })
     }
 
     /// How many events are missing.

@@ -7,6 +7,7 @@ use crate::file;
 use crate::file::table::on_exec_of;
 use crate::mem::user::UserPtr;
 use crate::net::address::{self, Address, Raw};
+use crate::net::events;
 use crate::net::socket::Socket;
 use crate::net::unix;
 use crate::ops::socket::{self, SOCK_FLAGS, SocketRef, install, open, unix_socket_type};
@@ -74,6 +75,7 @@ pub(crate) fn sys_accept4(descriptor: i32, address: u64, len: UserPtr<u32>, flag
         let _ = file::table::close(descriptor as i32);
         return Err(error);
     }
+    events::note_open(descriptor);
     Ok(descriptor)
 }
 

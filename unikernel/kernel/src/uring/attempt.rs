@@ -15,6 +15,7 @@ use crate::file::table::{OnExec, Reserved, on_exec_of};
 use crate::file::{self, FileFlags, OpenFile, Readiness, WaitMode, complete};
 use crate::mem::user::{UserPtr, UserSlice};
 use crate::net::address::{self, Raw};
+use crate::net::events;
 use crate::net::socket::{MessageFlags, Outgoing, Socket, kind_number};
 use crate::ops::buffers::Buffers;
 use crate::ops::socket::SocketRef;
@@ -176,7 +177,12 @@ impl Ring {
         let family = accepted.family;
         let opened = ops::socket::open(accepted, sqe.op_flags);
         address::write(&peer, family, sqe.addr, UserPtr::new(sqe.off))?;
-        self.place(reserved, opened, on_exec_of(sqe.op_flags), sqe)
+        let has_descriptor = reserved.is_some();
+        let place = self.place(reserved, opened, on_exec_of(sqe.op_flags), sqe)?;
+        if has_descriptor {
+            events::note_open(place);
+        }
+        Ok(place)
     }
 
     /// Gives what was opened a place among the registered files, if the entry says so, or else a descriptor.

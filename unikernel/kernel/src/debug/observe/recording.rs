@@ -12,6 +12,7 @@ use unikernel_trace::request::Request;
 use crate::arch::cpu;
 use crate::debug::events::Recorder;
 use crate::kmem::room::{self, OutOfMemory};
+use crate::net;
 use crate::platform::{events, time};
 use crate::task::process::process;
 use crate::task::{WaitQueue, scheduler};
@@ -67,7 +68,8 @@ impl Recording {
         let mut recording = Self { whole: room::with_capacity(MOST_PIECES)?, piece: new_piece()?, next };
         let head = recording.piece.head(&clock()).and_then(|()| recording.piece.kinds());
         head.map_err(|Full| OutOfMemory)?;
-        recording.list_threads().map_err(|Full| OutOfMemory)?;
+        let listed = recording.list_threads().and_then(|()| recording.list_sockets());
+        listed.map_err(|Full| OutOfMemory)?;
         Ok(recording)
     }
 
@@ -128,6 +130,29 @@ impl Recording {
                 })
             })
         })
+    }
+
+    /// Writes which descriptor each client's connection has.
+    #[cold]
+    fn list_sockets(&mut self) -> Result<(), Full> {
+        const AT_ONCE: usize = 64;
+        let mut sockets = net::events::open_connections();
+        loop {
+            let mut some = [(0, [0; 2]); AT_ONCE];
+            let count = some.iter_mut().zip(&mut sockets).map(|(place, socket)| *place = socket).count();
+            if count == 0 {
+                return Ok(());
+            }
+            self.with_room(|piece| {
+                piece.text(Tag::Sockets, |out| {
+                    let mut lines = some[..count].iter();
+                    lines.try_for_each(|(descriptor, [ports, peer])| {
+                        writeln!(out, "{descriptor}\t{ports}\t{peer}")
+                    })
+                })
+            })?;
+            scheduler::breathe();
+        }
     }
 
     #[cold]

@@ -29,6 +29,7 @@ use crate::module_file::ModuleOptions;
 use crate::observe::{ObserveOptions, Page};
 use crate::package::{InitOptions, PackOptions, PackageOptions, Packed, take_option};
 use crate::project::did_you_mean;
+use crate::tail::TailOptions;
 use crate::tap_tests;
 use crate::trace::TraceOptions;
 pub(crate) use bench::{BenchOptions, OwnBenchOptions};
@@ -49,6 +50,7 @@ pub(crate) enum Command {
     Logs(LogsOptions),
     Observe(ObserveOptions),
     Trace(TraceOptions),
+    Tail(TailOptions),
     Stop(String),
     Sbom(BomOptions),
     Licenses(BomOptions),
@@ -180,6 +182,7 @@ pub(crate) fn parse() -> Result<Command> {
         "threads" => observe::parse(Page::Threads, &mut parser).map(Command::Observe),
         "ss" => observe::parse(Page::Sockets, &mut parser).map(Command::Observe),
         "trace" => observe::parse_trace(&mut parser).map(Command::Trace),
+        "tail" => observe::parse_tail(&mut parser).map(Command::Tail),
         "logs" => background::parse_logs(&mut parser).map(Command::Logs),
         "stop" => background::parse_stop(&mut parser).map(Command::Stop),
         "sbom" => bom::parse(&mut parser).map(Command::Sbom),

@@ -20,6 +20,7 @@ use crate::machine::{Kind, Machine, Net};
 use crate::observe_tests;
 use crate::project::Profile;
 use crate::stop_tests;
+use crate::tail_tests;
 use crate::vm::{self, Console, Vm};
 use crate::{
     app_tests, background_tests, balloon_tests, boot_tests, config_tests, container_tests, debian_tests,
@@ -189,6 +190,7 @@ pub(crate) fn run(options: &TestOptions) -> Result<u8> {
         balloon_tests::all(),
         liar_tests::all(),
         observe_tests::all(),
+        tail_tests::all(),
         stop_tests::all(),
         http_tests::all(),
         loopback_tests::all(),

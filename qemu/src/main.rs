@@ -2,7 +2,7 @@
 //!
 //! - [`cli`]: the command line; [`project`]: where things are, and building them;
 //! - [`machine`]: QEMU's arguments; [`process`] and [`vm`]: one guest from start to end, cleaned up whatever happens;
-//! - [`package`]: packages of users as appliances; [`bom`]: what they are made of; [`run`]: boots one; [`background`]: without a terminal; [`debug`]: under gdb; [`deploy`], [`oci`] and [`image`]: files that start one elsewhere; [`container`]: container images, read; with [`run_tests`]; [`guest_tests`] (with [`disk_tests`]), [`http_tests`], [`app_tests`], [`boot_tests`], [`device_tests`], [`balloon_tests`], [`module_tests`] (with [`nvme_tests`]), [`share_tests`], [`vfat_tests`], [`verity_tests`], [`sign_tests`], [`tpm_tests`] (with [`tpm`]), [`disk_image_tests`], [`like_vmm_tests`] (of [`like_vmm`]), [`libvirt_tests`], [`capture_tests`], [`loopback_tests`], [`ntp_tests`], [`syslog_tests`], [`config_tests`], [`frame_tests`], [`package_tests`], [`program_tests`], [`pack_tests`], [`container_tests`], [`exec_tests`], [`debian_tests`], [`mariadb_tests`] and [`runtime_tests`] (with [`debian`]), [`init_tests`], [`background_tests`], [`kv`],
+//! - [`package`]: packages of users as appliances; [`bom`]: what they are made of; [`run`]: boots one; [`background`]: without a terminal; [`debug`]: under gdb; [`deploy`], [`oci`] and [`image`]: files that start one elsewhere; [`container`]: container images, read; with [`run_tests`]; [`guest_tests`] (with [`disk_tests`]), [`http_tests`], [`app_tests`], [`boot_tests`], [`device_tests`], [`balloon_tests`], [`tail_tests`], [`module_tests`] (with [`nvme_tests`]), [`share_tests`], [`vfat_tests`], [`verity_tests`], [`sign_tests`], [`tpm_tests`] (with [`tpm`]), [`disk_image_tests`], [`like_vmm_tests`] (of [`like_vmm`]), [`libvirt_tests`], [`capture_tests`], [`loopback_tests`], [`ntp_tests`], [`syslog_tests`], [`config_tests`], [`frame_tests`], [`package_tests`], [`program_tests`], [`pack_tests`], [`container_tests`], [`exec_tests`], [`debian_tests`], [`mariadb_tests`] and [`runtime_tests`] (with [`debian`]), [`init_tests`], [`background_tests`], [`kv`],
 //!   [`tap_tests`] (with [`load_tests`], [`offload_tests`]), [`tcp_tests`] and [`vsock_tests`]: `make test`; [`bench`]: `make bench`; [`conformance`]: `make conformance`;
 //! - [`attacks`] and [`storm`]: hostile clients and many clients, for tests and benchmark; [`liar`]: a disk that lies, with [`liar_tests`];
 //! - `book_tests`: what the pages say is so;
@@ -94,6 +94,8 @@ mod sign_tests;
 mod stop_tests;
 mod storm;
 mod syslog_tests;
+mod tail;
+mod tail_tests;
 mod tap_tests;
 mod tcp_tests;
 mod tpm;
@@ -120,6 +122,7 @@ fn main() -> ExitCode {
         Command::Logs(options) => background::logs(&options),
         Command::Observe(options) => observe::show(&options),
         Command::Trace(options) => trace::run(&options),
+        Command::Tail(options) => tail::run(&options),
         Command::Stop(name) => background::stop(&name),
         Command::Sbom(options) => bom::sbom(&options),
         Command::Licenses(options) => bom::licenses(&options),

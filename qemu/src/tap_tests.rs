@@ -18,6 +18,7 @@ use crate::load_tests;
 use crate::machine::{Kind, Machine, Net, Nic};
 use crate::namespace::{self, GUEST, Queues, TAP, guest_address};
 use crate::offload_tests;
+use crate::tail_tests;
 use crate::vm::{Console, Vm};
 use crate::{project, tcp_tests};
 
@@ -89,7 +90,7 @@ const TESTS: [TapTest; 4] = [
 ];
 
 fn known() -> impl Iterator<Item = TapTest> {
-    TESTS.into_iter().chain(config_tests::TESTS).chain(load_tests::TESTS)
+    TESTS.into_iter().chain(config_tests::TESTS).chain(load_tests::TESTS).chain(tail_tests::TESTS)
 }
 
 /// All of them; none where there are no tap devices.

@@ -1,4 +1,4 @@
-//! `metrics`, `threads`, `ss` and `trace`: whom to ask.
+//! `metrics`, `threads`, `ss`, `trace` and `tail`: whom to ask.
 
 use std::net::SocketAddr;
 
@@ -7,6 +7,7 @@ use lexopt::prelude::*;
 
 use super::{shown, unexpected};
 use crate::observe::{ObserveOptions, PORT, Page};
+use crate::tail::TailOptions;
 use crate::trace::TraceOptions;
 
 pub(super) fn parse(page: Page, parser: &mut lexopt::Parser) -> Result<ObserveOptions> {
@@ -33,6 +34,23 @@ pub(super) fn parse_trace(parser: &mut lexopt::Parser) -> Result<TraceOptions> {
         }
     }
     Ok(options)
+}
+
+pub(super) fn parse_tail(parser: &mut lexopt::Parser) -> Result<TailOptions> {
+    let mut options = TailOptions { at: SocketAddr::from(([127, 0, 0, 1], PORT)), seconds: 5, slowest: 5 };
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("at") => options.at = address(&parser.value()?.string()?)?,
+            Long("seconds") => options.seconds = seconds(&parser.value()?.string()?)?,
+            Long("slowest") => options.slowest = count(&parser.value()?.string()?)?,
+            other => return Err(unexpected(&shown(&other))),
+        }
+    }
+    Ok(options)
+}
+
+fn count(text: &str) -> Result<usize> {
+    text.parse().with_context(|| format!("`--slowest {text}`: how many requests? 0 tells none"))
 }
 
 fn seconds(text: &str) -> Result<u64> {
@@ -64,6 +82,12 @@ mod tests {
         for text in ["", "-1", "61", "1.5", "99999999999999999999"] {
             assert!(seconds(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn requests_are_counted() {
+        assert_eq!([count("0").ok(), count("12").ok()], [Some(0), Some(12)]);
+        assert!(["", "-1", "all"].iter().all(|text| count(text).is_err()));
     }
 
     #[test]

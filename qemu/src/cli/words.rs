@@ -1,12 +1,13 @@
 //! The words of the command line, and what `help` says about them.
 
 /// The commands and every option, for hints at what a mistyped word may have meant.
-pub(super) const COMMANDS: [&str; 30] = [
+pub(super) const COMMANDS: [&str; 31] = [
     "debug",
     "metrics",
     "threads",
     "ss",
     "trace",
+    "tail",
     "learn",
     "logs",
     "stop",
@@ -33,7 +34,8 @@ pub(super) const COMMANDS: [&str; 30] = [
     "fuzz",
     "help",
 ];
-pub(super) const OPTIONS: [&str; 75] = [
+pub(super) const OPTIONS: [&str; 76] = [
+    "--slowest",
     "--observe",
     "--at",
     "--policy",
@@ -142,6 +144,7 @@ usage: cargo unikernel <command> [options]
   ss           show its listeners and connections
   metrics      show its counters
   trace        record what happens in it, event by event, as a timeline for ui.perfetto.dev or as lines
+  tail         record it, and say where the time of its requests goes: of the middle ones, and of the slowest
   deploy FORM [ELF]
                write the files that start it elsewhere; FORM is systemd, libvirt, firecracker, cloud-hypervisor, nomad,
                kubevirt or proxmox
@@ -217,6 +220,11 @@ options of trace:
   --seconds N                for how long, 60 at most (1); 0: take what a guest with `trace=events` has kept
   --text                     lines instead of a timeline
   -o --output FILE           where it goes (trace.pftrace; lines: standard output)
+
+options of tail:
+  --at [ADDRESS:]PORT        which guest (127.0.0.1:9100)
+  --seconds N                for how long, 60 at most (5); 0: take what a guest with `trace=events` has kept
+  --slowest N                how many of the slowest requests are told one by one (5)
 
 options of kernel:
   -o --output FILE           where it goes (unikernel.elf)

@@ -1,5 +1,6 @@
 //! `make simulate`: apps that check themselves, on machines of which a seed decides everything. A seed that fails fails again.
 
+mod absent;
 mod cable;
 mod chat;
 mod directories;
@@ -51,6 +52,7 @@ const SCENARIOS: &[Scenario] = &[
     Scenario { name: "names that threads fight for", run: names::fight },
     Scenario { name: "directories that threads move", run: directories::churn },
     Scenario { name: "records beside each other", run: records::beside_each_other },
+    Scenario { name: "bytes from and to pages on a disk", run: absent::streams },
 ];
 
 /// Seeds that fail before a thread gives up.

@@ -11,7 +11,7 @@ use super::{judge, machine};
 use crate::workbench::app::{call, get, join, map, put, spawn, word};
 
 /// `struct sockaddr_in` for a port of 127.0.0.1.
-fn address(port: u16) -> u64 {
+pub(super) fn address(port: u16) -> u64 {
     let mut bytes = [0u8; 16];
     bytes[..2].copy_from_slice(&(net::AF_INET as u16).to_le_bytes());
     bytes[2..4].copy_from_slice(&port.to_be_bytes());

@@ -32,7 +32,7 @@ const PAGE_END: &str = "
 | variable | meaning |
 |---|---|
 | `CARGO_TARGET_DIR` | where cargo builds, as ever; images are in `unikernel/PROFILE` of it |
-| `XDG_CACHE_HOME` | the kernel is compiled into its folder `unikernel` (`~/.cache`) |
+| `XDG_CACHE_HOME` | the kernel is compiled into its folder `unikernel` (`~/.cache`); a working copy of this repository that has compiled one uses that |
 | `XDG_STATE_HOME` | consoles and control sockets of detached guests (`~/.local/state`) |
 | `CC_x86_64_unknown_linux_musl` | the compiler for C code in crates (`musl-gcc`) |
 | `RUSTFLAGS` and the like | the program's, as ever; the kernel has its own |

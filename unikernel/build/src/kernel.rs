@@ -58,6 +58,11 @@ impl Kernel {
         Ok(Self { object })
     }
 
+    /// Whether there is an earlier compilation, which has to be made anew only as far as something has changed.
+    pub fn is_compiled(target_dir: &Path, profile: &str) -> bool {
+        archive(target_dir, profile).exists()
+    }
+
     /// The object.
     pub fn object(&self) -> &Path {
         &self.object
@@ -106,7 +111,7 @@ fn of_modules(target_dir: &Path) -> PathBuf {
 }
 
 /// Where [`Kernel::compile`] finds an earlier compilation.
-pub(crate) fn archive(target_dir: &Path, profile: &str) -> PathBuf {
+fn archive(target_dir: &Path, profile: &str) -> PathBuf {
     of_modules(target_dir).join(TARGET).join(profile).join("libunikernel_kernel.a")
 }
 

@@ -51,7 +51,7 @@ pub use module::build_module;
 pub use program::link_program;
 #[cfg(feature = "image")]
 pub use segments::{memory_end, raise};
-pub use sources::{cache_dir, kernel_profile};
+pub use sources::{cache_dir, kernel_profile, kernel_target_dir};
 #[cfg(feature = "image")]
 pub use sources::{kernel_manifest, modules_suffix};
 #[cfg(feature = "image")]

@@ -7,10 +7,10 @@ use std::process::Command;
 
 use crate::kernel::Kernel;
 use crate::shim::KERNEL_OPTION;
-use crate::sources::cache_dir;
+use crate::sources::{cache_dir, kernel_target_dir};
 use crate::tools::{Failure, Output, run};
 use crate::wrapped::{program_name, tell_of_kernel};
-use crate::{embed, image_check, kernel, toolchain};
+use crate::{embed, image_check, toolchain};
 
 /// Arguments that have no meaning at a fixed address.
 const FOR_PIE: [&str; 4] = ["-pie", "--pie", "-static-pie", "--no-dynamic-linker"];
@@ -26,11 +26,11 @@ struct Link {
 /// Links, with the kernel that the arguments name.
 pub fn link_program(arguments: Vec<String>) -> Result<(), Failure> {
     let link = parse(expand(arguments))?;
-    let cache = cache_dir()?;
-    if !kernel::archive(&cache.join("target"), &link.kernel_profile).exists() {
+    let target_dir = kernel_target_dir()?;
+    if !Kernel::is_compiled(&target_dir, &link.kernel_profile) {
         tell_of_kernel();
     }
-    let kernel = Kernel::compile(&cache.join("target"), &cache, &link.kernel_profile, Output::Kept)?;
+    let kernel = Kernel::compile(&target_dir, &cache_dir()?, &link.kernel_profile, Output::Kept)?;
     let mut linker = Command::new(toolchain::linker()?);
     linker.args(["-flavor", "gnu"]).args(&link.arguments).args(kernel.link_arguments());
     run(&mut linker, Output::Kept)?;

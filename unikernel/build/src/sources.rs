@@ -5,6 +5,7 @@
 //! registry, or a vendor folder, each lies by itself, named by its package.
 
 use std::env;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -95,6 +96,20 @@ pub fn cache_dir() -> Result<PathBuf, Failure> {
     let base = base.or_else(|| Some(set("HOME")?.join(".cache")));
     let base = base.ok_or_else(|| Failure::new("where to keep the kernel? Set XDG_CACHE_HOME or HOME"))?;
     Ok(base.join("unikernel").join(name(VERSION, HERE)))
+}
+
+/// Where the kernel is compiled for packages elsewhere: where the builds of a working copy have compiled it, if this is one, or else in the
+/// cache.
+pub fn kernel_target_dir() -> Result<PathBuf, Failure> {
+    let own = workspace().and_then(Path::parent).map(|copy| copy.join("target/kernel"));
+    // Where another user has built, nothing can be added.
+    let owner = |path: &Path| std::fs::metadata(path).map(|file| file.uid()).ok();
+    let is_ours =
+        |folder: &PathBuf| owner(folder).is_some() && owner(folder) == owner(Path::new("/proc/self"));
+    match own.filter(is_ours) {
+        Some(folder) => Ok(folder),
+        None => Ok(cache_dir()?.join("target")),
+    }
 }
 
 /// The version, and the folder of the sources with everything else than letters and digits replaced.

@@ -7,7 +7,7 @@ use std::process::Command;
 use std::{env, fs};
 
 use crate::tools::{Output, run};
-use crate::{Kernel, embed, kernel, kernel_profile, settings, toolchain};
+use crate::{Kernel, embed, kernel_profile, settings, toolchain};
 
 /// How the linker wrapper (`lld` beside this crate's manifest) asks for the last step.
 const EMBED_VARIABLE: &str = "UNIKERNEL_EMBED_SYMBOLS";
@@ -58,7 +58,7 @@ pub(crate) fn program_name(path: &Path) -> String {
 ///
 /// If a tool is missing or fails, with what to do about it.
 pub fn image_arguments(kernel_target_dir: &Path, work_dir: &Path, profile: &str) -> Vec<String> {
-    if !kernel::archive(kernel_target_dir, profile).exists() {
+    if !Kernel::is_compiled(kernel_target_dir, profile) {
         tell_of_kernel();
     }
     let kernel = Kernel::compile(kernel_target_dir, work_dir, profile, Output::Kept)

@@ -49,8 +49,11 @@ host-test: setup
 	cargo test --workspace --exclude $(NO_HOST_TESTS) --no-run
 	cargo test --workspace --exclude $(NO_HOST_TESTS) --quiet
 
+# Of the kernel, images have a compilation of their own; these are for tests on the host.
+NO_IMAGES = unikernel-hal --exclude unikernel-kernel --exclude unikernel-fuzz --exclude unikernel-fuzz-kernel
+
 images: setup
-	cargo build --release
+	cargo build --release --workspace --exclude $(NO_IMAGES)
 	@cargo run --quiet --release -p unikernel-build --bin check-image -- $(foreach app,hello http http-mio http-axum tls sqlite kv files,"$${CARGO_TARGET_DIR:-target}/x86_64-unknown-linux-musl/release/$(app)")
 
 bench: setup ## measure against a Linux guest with the same ELF (QUICK=1 for a short run)

@@ -147,7 +147,7 @@ fn cost_of_check() -> Result<()> {
     ensure!(after == ["unikernel_build", "build_script_build", "plain"], "{after:?}");
     // What `package_init` has left, or has not.
     succeeds(cargo(&folder.0, &["build", "--release"])?)?;
-    let archives = archives(&project::work_dir("package-cache")?)?;
+    let archives = archives(&unikernel_build::kernel_target_dir()?)?;
     let state = || archives.iter().map(|path| fs::metadata(path)?.modified()).collect::<Result<Vec<_>, _>>();
     let before = state()?;
     fs::remove_dir_all(folder.0.join("target"))?;

@@ -91,19 +91,23 @@ pub(crate) fn cargo() -> Command {
 /// Set when all images for release are built.
 static ALL_BUILT: AtomicBool = AtomicBool::new(false);
 
-/// Builds the images of all packages in `apps/` for release at once, as `cargo build --release` does. One by one, cargo would
+/// What images do not need of the workspace, as `make images` has it.
+const NO_IMAGES: [&str; 4] = ["unikernel-hal", "unikernel-kernel", "unikernel-fuzz", "unikernel-fuzz-kernel"];
+
+/// Builds the images of all packages in `apps/` for release at once, as `make images` does. One by one, cargo would
 /// compile what they depend on again for each, with the features that this one asks for.
 pub(crate) fn build_all() -> Result<()> {
     let status = cargo()
         .current_dir(root())
-        .args(["build", "--release", "--target", TARGET])
+        .args(["build", "--release", "--target", TARGET, "--workspace"])
+        .args(NO_IMAGES.iter().flat_map(|name| ["--exclude", name]))
         .args((!std::io::stderr().is_terminal()).then_some("--quiet"))
         .arg("--target-dir")
         .arg(target_dir())
         .status()
         .context("cannot run cargo")?;
     if !status.success() {
-        bail!("`cargo build --release` failed; its messages are above");
+        bail!("`make images` fails; the messages are above");
     }
     ALL_BUILT.store(true, Ordering::Relaxed);
     Ok(())

@@ -1,5 +1,6 @@
 //! The kernel as one object that any static program can be linked with.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs, io};
@@ -102,24 +103,37 @@ fn script() -> PathBuf {
     folder().join("image.ld")
 }
 
-/// The folder for a kernel with these modules. cargo would put all of them into one file, whose time does not tell which it is.
-fn of_modules(target_dir: &Path) -> PathBuf {
-    match sources::modules_suffix() {
-        suffix if suffix.is_empty() => target_dir.to_owned(),
-        suffix => target_dir.join(format!("with{suffix}")),
-    }
-}
-
-/// Where [`Kernel::compile`] finds an earlier compilation.
+/// Where [`Kernel::compile`] leaves a compilation. cargo has one place for all kernels of a profile, whatever modules are in them.
 fn archive(target_dir: &Path, profile: &str) -> PathBuf {
-    of_modules(target_dir).join(TARGET).join(profile).join("libunikernel_kernel.a")
+    target_dir.join("archives").join(format!("{profile}{}.a", sources::modules_suffix()))
 }
 
 fn compile(target_dir: &Path, profile: &str, output: Output) -> Result<PathBuf, Failure> {
+    let archive = archive(target_dir, profile);
+    let folder = target_dir.join("archives");
+    let at_folder = |error: io::Error| Failure::of_file(&folder, &error);
+    fs::create_dir_all(&folder).map_err(at_folder)?;
+    // Until its archive is in safety, nobody has cargo put another kernel into its place. The lock ends with the file, and with this process.
+    let turn = fs::File::create(folder.join("lock")).map_err(at_folder)?;
+    turn.lock().map_err(at_folder)?;
     let mut cargo = sources::build_kernel()?;
-    cargo.args(["--profile", profile, "--target", TARGET, "--target-dir"]).arg(of_modules(target_dir));
+    cargo.args(["--profile", profile, "--target", TARGET, "--target-dir"]).arg(target_dir);
     run(cargo.env("RUSTFLAGS", FLAGS), output)?;
-    Ok(archive(target_dir, profile))
+    let made = target_dir.join(TARGET).join(profile).join("libunikernel_kernel.a");
+    keep(&made, &archive).map_err(|error| Failure::of_file(&made, &error))?;
+    Ok(archive)
+}
+
+/// Gives a file another name, under which it stays what it is, with its time, when there is another one under the first.
+fn keep(made: &Path, archive: &Path) -> io::Result<()> {
+    let inode = |path: &Path| fs::metadata(path).map(|file| file.ino());
+    if inode(archive).is_ok_and(|kept| inode(made).is_ok_and(|made| made == kept)) {
+        return Ok(());
+    }
+    let new = archive.with_extension(format!("{}.new", std::process::id()));
+    let _ = fs::remove_file(&new);
+    fs::hard_link(made, &new)?;
+    fs::rename(&new, archive)
 }
 
 fn is_newer(file: &Path, than: &Path) -> bool {
@@ -157,4 +171,37 @@ fn localise(linked: &Path, table: &Path, localised: &Path) -> Result<(), Failure
             .arg(localised),
         Output::Kept,
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kept_kernel_is_that_of_its_name() {
+        let folder = env::temp_dir().join(format!("unikernel-kept-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let [made, plain, other] = ["made.a", "plain.a", "other.a"].map(|name| folder.join(name));
+        // As cargo does: each kernel's file is linked to the one place.
+        let put = |content: &str| {
+            let _ = fs::remove_file(&made);
+            let own = folder.join(format!("{content}-1234.a"));
+            if !own.exists() {
+                fs::write(&own, content).unwrap();
+            }
+            fs::hard_link(&own, &made).unwrap();
+        };
+        put("plain");
+        keep(&made, &plain).unwrap();
+        let time = fs::metadata(&plain).unwrap().modified().unwrap();
+        put("other");
+        keep(&made, &other).unwrap();
+        put("plain");
+        keep(&made, &plain).unwrap();
+        assert_eq!(fs::read_to_string(&plain).unwrap(), "plain");
+        assert_eq!(fs::read_to_string(&other).unwrap(), "other");
+        assert_eq!(fs::metadata(&plain).unwrap().modified().unwrap(), time, "it was not made again");
+        fs::remove_dir_all(&folder).unwrap();
+        assert!(keep(&made, &plain).is_err(), "there is none");
+    }
 }

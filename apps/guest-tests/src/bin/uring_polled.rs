@@ -45,12 +45,12 @@ fn nop(data: u64) -> squeue::Entry {
     opcode::Nop::new().build().user_data(data)
 }
 
-/// Looks for completions without a call, for ten seconds at most; their user data and results.
+/// Looks for completions without a call, for a minute at most; their user data and results.
 fn spin(ring: &mut IoUring, count: usize) -> Vec<(u64, i32)> {
     let started = Instant::now();
     let mut all = Vec::new();
     while all.len() < count {
-        assert!(started.elapsed() < Duration::from_secs(10), "{all:?}");
+        assert!(started.elapsed() < Duration::from_secs(60), "{all:?}");
         all.extend(ring.completion().map(|cqe| (cqe.user_data(), cqe.result())));
     }
     all
@@ -147,7 +147,7 @@ fn stream() {
     let (mut sent, mut done) = (0_u64, 0_u64);
     let started = Instant::now();
     while done < 20_000 {
-        assert!(started.elapsed() < Duration::from_secs(20), "{done}");
+        assert!(started.elapsed() < Duration::from_secs(60), "{done}");
         // SAFETY: the entry points to nothing.
         while sent < done + 16 && unsafe { ring.submission().push(&nop(sent)) }.is_ok() {
             sent += 1;

@@ -13,6 +13,7 @@ use pcap_parser::traits::PcapReaderIterator;
 use pcap_parser::{Block, PcapBlockOwned, PcapError, PcapNGReader};
 
 use crate::guest_tests::{NamedTest, free_port};
+use crate::http;
 use crate::http_tests::Server;
 use crate::machine::{Kind, Machine, Net};
 use crate::project;
@@ -35,6 +36,7 @@ pub(crate) fn all() -> Vec<NamedTest> {
     let mut tests: Vec<NamedTest> = [Kind::Q35, Kind::Microvm].map(whole).into();
     tests.push(("http_capture_cut".into(), Box::new(cut_frames)));
     tests.push(("http_capture_slow_host".into(), Box::new(slow_host)));
+    tests.push(("http_capture_asked_for".into(), Box::new(asked_for)));
     tests
 }
 
@@ -122,6 +124,47 @@ fn slow_host() -> Result<()> {
     let told: u64 = parse(&file)?.iter().map(|frame| frame.lost).sum();
     ensure!(told >= lost, "{lost} frames were lost, {told} told in the file");
     Ok(())
+}
+
+/// `pcap` of a guest that runs: the frames of its server, while events are recorded as well, and none of the channel's.
+fn asked_for() -> Result<()> {
+    let file = project::work_dir("captures")?.join(format!("asked-for-{}.pcapng", std::process::id()));
+    let (port, at) = (free_port()?, free_port()?);
+    let mut machine = Machine::new(Kind::Q35, &project::built("http")?);
+    machine.net = Net::User(port, 8080);
+    machine.observe_at(at)?;
+    let server = Server::start(machine, "http", 64, port)?;
+    let address = format!("127.0.0.1:{at}");
+    let me = std::env::current_exe()?;
+    let mut pcap = Command::new(&me);
+    pcap.args(["pcap", "--seconds", "2", "--filter", "tcp and not port 1", "--at", &address, "-o"])
+        .arg(&file);
+    let mut trace = Command::new(&me);
+    trace.args(["trace", "--text", "--seconds", "1", "--at", &address]);
+    let (written, traced) = thread::scope(|scope| -> Result<_> {
+        let both = [pcap, trace].map(|mut command| scope.spawn(move || command.output()));
+        while both.iter().any(|one| !one.is_finished()) {
+            server.check_alive()?;
+            thread::sleep(Duration::from_millis(5));
+        }
+        let [written, traced] = both.map(|one| one.join().expect("it does not panic"));
+        Ok((written?, traced?))
+    })?;
+    ensure!(written.status.success(), "{}", String::from_utf8_lossy(&written.stderr));
+    ensure!(String::from_utf8_lossy(&traced.stdout).contains("frame in"), "{traced:?}");
+    let bytes = std::fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
+    let frames = parse(&bytes)?;
+    let count = |is_inbound, text: &str| {
+        let is_meant = |frame: &&Frame| frame.is_inbound == is_inbound && contains(&frame.bytes, text);
+        frames.iter().filter(is_meant).count()
+    };
+    ensure!(count(true, "GET / HTTP/1.1") >= REQUESTS, "requests are missing");
+    ensure!(count(false, "Hello, World!") >= REQUESTS, "responses are missing");
+    ensure!(count(true, "GET /trace") == 0 && count(false, "uktrace") == 0, "the channel's own are there");
+    ensure!(frames.iter().all(|frame| frame.lost == 0), "some are lost");
+    let refused = http::get(address.parse()?, "/pcap?filter=tcp+or+udp")?;
+    ensure!(refused.status == 400 && refused.body.contains("host ADDRESS"), "{refused:?}");
+    tshark(&file)
 }
 
 fn contains(bytes: &[u8], text: &str) -> bool {

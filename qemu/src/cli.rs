@@ -28,6 +28,7 @@ use crate::machine::Kind;
 use crate::module_file::ModuleOptions;
 use crate::observe::{ObserveOptions, Page};
 use crate::package::{InitOptions, PackOptions, PackageOptions, Packed, take_option};
+use crate::pcap::PcapOptions;
 use crate::project::did_you_mean;
 use crate::tail::TailOptions;
 use crate::tap_tests;
@@ -51,6 +52,7 @@ pub(crate) enum Command {
     Observe(ObserveOptions),
     Trace(TraceOptions),
     Tail(TailOptions),
+    Pcap(PcapOptions),
     Stop(String),
     Sbom(BomOptions),
     Licenses(BomOptions),
@@ -182,6 +184,7 @@ pub(crate) fn parse() -> Result<Command> {
         "threads" => observe::parse(Page::Threads, &mut parser).map(Command::Observe),
         "ss" => observe::parse(Page::Sockets, &mut parser).map(Command::Observe),
         "trace" => observe::parse_trace(&mut parser).map(Command::Trace),
+        "pcap" => observe::parse_pcap(&mut parser).map(Command::Pcap),
         "tail" => observe::parse_tail(&mut parser).map(Command::Tail),
         "logs" => background::parse_logs(&mut parser).map(Command::Logs),
         "stop" => background::parse_stop(&mut parser).map(Command::Stop),

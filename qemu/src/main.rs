@@ -7,7 +7,7 @@
 //! - [`attacks`] and [`storm`]: hostile clients and many clients, for tests and benchmark; [`liar`]: a disk that lies, with [`liar_tests`];
 //! - `book_tests`: what the pages say is so;
 //! - [`messages`]: what cargo tells; [`module_file`]: modules of the kernel; [`cpio`]: folders as initrd archives; [`unfinished`]: what is made under another name first; [`host_files`]: what an image gets of this host; [`disk`]: disk images; [`share`]: folders of this host; [`sign`]: signatures; [`qmp`]: QEMU's control socket; [`random`]: numbers for tests; [`icmpv6`]: a
-//!   router and a `ping` for tests; [`impairment`]: a bad network; [`bulk`]: the other end of bulk transfers.
+//!   router and a `ping` for tests; [`impairment`]: a bad network; [`pcap`], [`trace`], [`tail`], [`observe`]: what a guest tells of itself; [`bulk`]: the other end of bulk transfers.
 
 #![forbid(unsafe_code)]
 
@@ -77,6 +77,7 @@ mod package;
 mod package_tests;
 mod partition_table;
 mod partitioned;
+mod pcap;
 mod process;
 mod program_tests;
 mod project;
@@ -123,6 +124,7 @@ fn main() -> ExitCode {
         Command::Observe(options) => observe::show(&options),
         Command::Trace(options) => trace::run(&options),
         Command::Tail(options) => tail::run(&options),
+        Command::Pcap(options) => pcap::run(&options),
         Command::Stop(name) => background::stop(&name),
         Command::Sbom(options) => bom::sbom(&options),
         Command::Licenses(options) => bom::licenses(&options),

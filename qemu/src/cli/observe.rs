@@ -1,4 +1,4 @@
-//! `metrics`, `threads`, `ss`, `trace` and `tail`: whom to ask.
+//! `metrics`, `threads`, `ss`, `trace`, `tail` and `pcap`: whom to ask.
 
 use std::net::SocketAddr;
 
@@ -7,8 +7,10 @@ use lexopt::prelude::*;
 
 use super::{shown, unexpected};
 use crate::observe::{ObserveOptions, PORT, Page};
+use crate::pcap::PcapOptions;
 use crate::tail::TailOptions;
 use crate::trace::TraceOptions;
+use unikernel_trace::filter::Filter;
 
 pub(super) fn parse(page: Page, parser: &mut lexopt::Parser) -> Result<ObserveOptions> {
     let mut options = ObserveOptions { page, at: SocketAddr::from(([127, 0, 0, 1], PORT)) };
@@ -49,6 +51,30 @@ pub(super) fn parse_tail(parser: &mut lexopt::Parser) -> Result<TailOptions> {
     Ok(options)
 }
 
+pub(super) fn parse_pcap(parser: &mut lexopt::Parser) -> Result<PcapOptions> {
+    let at = SocketAddr::from(([127, 0, 0, 1], PORT));
+    let mut options = PcapOptions { at, seconds: 5, filter: String::new(), output: "frames.pcapng".into() };
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("at") => options.at = address(&parser.value()?.string()?)?,
+            Long("seconds") => options.seconds = seconds(&parser.value()?.string()?)?.max(1),
+            Long("filter") => options.filter = filter(parser.value()?.string()?)?,
+            Short('o') | Long("output") => options.output = parser.value()?.into(),
+            other => return Err(unexpected(&shown(&other))),
+        }
+    }
+    Ok(options)
+}
+
+fn filter(text: String) -> Result<String> {
+    match Filter::parse(&text) {
+        Ok(_) => Ok(text),
+        Err(_) => bail!(
+            "`--filter {text}`: terms are tcp, udp, icmp, arp, ip, ip6, port NUMBER and host ADDRESS, perhaps with `not` before one; `and` joins them"
+        ),
+    }
+}
+
 fn count(text: &str) -> Result<usize> {
     text.parse().with_context(|| format!("`--slowest {text}`: how many requests? 0 tells none"))
 }
@@ -81,6 +107,14 @@ mod tests {
         assert_eq!([seconds("0").ok(), seconds("60").ok()], [Some(0), Some(60)]);
         for text in ["", "-1", "61", "1.5", "99999999999999999999"] {
             assert!(seconds(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn filters_are_looked_at_before_anybody_is_asked() {
+        assert_eq!(filter("tcp and port 80".into()).ok(), Some("tcp and port 80".into()));
+        for text in ["tcp or udp", "port", "&seconds=60"] {
+            assert!(filter(text.into()).is_err(), "{text}");
         }
     }
 

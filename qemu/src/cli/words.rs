@@ -1,13 +1,14 @@
 //! The words of the command line, and what `help` says about them.
 
 /// The commands and every option, for hints at what a mistyped word may have meant.
-pub(super) const COMMANDS: [&str; 31] = [
+pub(super) const COMMANDS: [&str; 32] = [
     "debug",
     "metrics",
     "threads",
     "ss",
     "trace",
     "tail",
+    "pcap",
     "learn",
     "logs",
     "stop",
@@ -34,7 +35,8 @@ pub(super) const COMMANDS: [&str; 31] = [
     "fuzz",
     "help",
 ];
-pub(super) const OPTIONS: [&str; 76] = [
+pub(super) const OPTIONS: [&str; 77] = [
+    "--filter",
     "--slowest",
     "--observe",
     "--at",
@@ -145,6 +147,7 @@ usage: cargo unikernel <command> [options]
   metrics      show its counters
   trace        record what happens in it, event by event, as a timeline for ui.perfetto.dev or as lines
   tail         record it, and say where the time of its requests goes: of the middle ones, and of the slowest
+  pcap         write the frames that pass its cards, for Wireshark
   deploy FORM [ELF]
                write the files that start it elsewhere; FORM is systemd, libvirt, firecracker, cloud-hypervisor, nomad,
                kubevirt or proxmox
@@ -225,6 +228,12 @@ options of tail:
   --at [ADDRESS:]PORT        which guest (127.0.0.1:9100)
   --seconds N                for how long, 60 at most (5); 0: take what a guest with `trace=events` has kept
   --slowest N                how many of the slowest requests are told one by one (5)
+
+options of pcap:
+  --at [ADDRESS:]PORT        which guest (127.0.0.1:9100)
+  --seconds N                for how long, 60 at most (5)
+  --filter TERMS             which frames (all): tcp, udp, icmp, arp, ip, ip6, port N, host ADDRESS, not before one, and between
+  -o --output FILE           where they go (frames.pcapng)
 
 options of kernel:
   -o --output FILE           where it goes (unikernel.elf)

@@ -2,7 +2,7 @@
 //!
 //! - [`request`]: what is asked for over the observation channel, and the heads of answers.
 //! - [`event`]: what is recorded of a machine that runs; [`ring`]: where a core keeps its last events; [`frame`]: what an event says of a frame; [`recording`]: events as bytes.
-//! - [`perfetto`]: a recording as a timeline for the Perfetto UI; [`text`]: as lines; [`tail`]: where the time of a server's requests goes.
+//! - [`perfetto`]: a recording as a timeline for the Perfetto UI; [`text`]: as lines; [`filter`]: which frames are meant; [`tail`]: where the time of a server's requests goes.
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -10,6 +10,7 @@
 extern crate alloc;
 
 pub mod event;
+pub mod filter;
 pub mod frame;
 pub mod perfetto;
 pub mod recording;

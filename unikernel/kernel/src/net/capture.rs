@@ -13,10 +13,11 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use unikernel_net::pcapng::{self, Direction, PACKET_OVERHEAD, Packet};
 
+use super::taps;
 use crate::drivers::network::{NetDevice, Tap};
 use crate::drivers::virtio::VirtioDevice;
 use crate::drivers::virtio::console::Output;
-use crate::platform::{events, time};
+use crate::platform::time;
 use crate::sync::SpinLock;
 
 /// Buffers: a megabyte is a burst of 700 whole frames, or of five thousand that were cut.
@@ -100,9 +101,7 @@ pub(super) fn is_on() -> bool {
 /// Called by a card for each frame.
 #[cold]
 fn see(interface: u32, direction: Direction, frame: &[u8]) {
-    if events::is_on() {
-        super::events::frame(interface, direction, frame);
-    }
+    taps::see(interface, direction, frame);
     if let Some(capture) = CAPTURE.lock().as_mut() {
         capture.frame(interface, direction, frame);
     }

@@ -8,21 +8,17 @@ use unikernel_net::pcapng::Direction;
 use unikernel_trace::frame::{Frame, look, of_connection};
 
 use super::address::Address;
+use super::shards;
 use super::socket::{self, Socket};
-use super::{capture, shards};
-use crate::drivers::network::{NetQueues, Tap};
+use super::taps::{self, Watcher};
 use crate::file;
 use crate::platform::events::{self, Kind};
 
-/// Has the stacks and cards tell, or tell no more. A capture has the taps of the cards for good, and passes on what it sees.
+/// Has the stacks and cards tell, or tell no more.
 pub(crate) fn tell(is_wanted: bool) {
-    let tap = (is_wanted && !capture::is_on()).then_some(Tap { interface: 0, see: frame });
+    taps::show(Watcher::Events, is_wanted);
     for shard in 0..shards::count() {
-        let mut net = shards::lock(shard);
-        net.stack.set_tracer(is_wanted.then_some(turn));
-        if let Some(nic) = net.nic.as_mut().filter(|_| !capture::is_on()) {
-            nic.set_tap(tap);
-        }
+        shards::lock(shard).stack.set_tracer(is_wanted.then_some(turn));
     }
 }
 

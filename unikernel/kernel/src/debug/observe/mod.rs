@@ -1,16 +1,18 @@
 //! The owner's channel (`observe=`): the kernel tells what goes on in the machine, over HTTP, also when the app does not answer any more.
-//! [`pages`] is what can be asked for, [`threads`] and [`recording`] the longest of them.
+//! [`pages`] is what can be asked for, [`threads`], [`recording`] and [`frames`] the longest of them.
 //!
 //! The kernel's own threads serve it, so the app cannot keep them from it: the scheduler takes the core from an app that never gives it
 //! away. Who asks is at most kept waiting, and what is told takes memory that may be missing; the app goes on in any case. The packet
 //! filter keeps everybody away whom the word does not name.
 
+mod frames;
 mod pages;
 mod recording;
 mod threads;
 
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::sync::atomic::{AtomicU16, Ordering};
 
 use spin::Once;
 use unikernel_cmdline::Options;
@@ -18,11 +20,10 @@ use unikernel_trace::request::{self, Parsed, Request, Status};
 
 use crate::abi::Errno;
 use crate::file::long_text::LongText;
-use crate::kmem::room::OutOfMemory;
 use crate::net::stream::own::{Connection, Listener};
 use crate::platform::time;
 use crate::task::{WaitQueue, scheduler};
-use pages::Content;
+use pages::{Content, Refusal};
 
 /// Connections that are served at once: one may be slow, and another is to get in.
 const SERVERS: usize = 2;
@@ -36,12 +37,17 @@ const PIECE_BYTES: usize = 64 << 10;
 const PAUSE_NS: u64 = 100_000_000;
 
 static LISTENER: Once<Listener> = Once::new();
+/// Where it listens.
+static PORT: AtomicU16 = AtomicU16::new(0);
 
 /// Does as the command line says.
 pub(crate) fn start(options: &Options) {
     let Some(observe) = &options.observe else { return };
     match Listener::open(observe.port, BACKLOG) {
-        Ok(listener) => LISTENER.call_once(|| listener),
+        Ok(listener) => {
+            PORT.store(observe.port, Ordering::Relaxed);
+            LISTENER.call_once(|| listener)
+        }
         Err(error) => {
             return log::warn!("`observe=`: port {} cannot be used: {}", observe.port, error.name());
         }
@@ -52,6 +58,11 @@ pub(crate) fn start(options: &Options) {
         }
     }
     log::info!("what goes on here is told at port {}", observe.port);
+}
+
+/// The channel's port.
+fn port() -> u16 {
+    PORT.load(Ordering::Relaxed)
 }
 
 extern "C" fn main() -> ! {
@@ -116,15 +127,25 @@ impl Answer {
                 let mut text = LongText::default();
                 let written = write(&mut text, request);
                 // Nothing else can fail.
-                written.map(|()| alloc::vec![String::from(text).into_bytes()]).map_err(|_| OutOfMemory)
+                written
+                    .map(|()| alloc::vec![String::from(text).into_bytes()])
+                    .map_err(|_| Refusal::OutOfMemory)
             }
             Content::Bytes(make) => make(request),
         };
-        match body {
-            Ok(body) => Self { status: Status::Ok, content_type: page.content_type, body },
-            Err(OutOfMemory) => {
+        let refusal = match body {
+            Ok(body) => return Self { status: Status::Ok, content_type: page.content_type, body },
+            Err(refusal) => refusal,
+        };
+        match refusal {
+            Refusal::OutOfMemory => {
                 Self::text(Status::Unavailable, String::from("there is no memory for the answer\n"))
             }
+            Refusal::Busy => Self::text(
+                Status::Unavailable,
+                String::from("somebody else has this page; it has one reader at a time\n"),
+            ),
+            Refusal::BadFilter => Self::text(Status::BadRequest, String::from(frames::FILTERS)),
         }
     }
 

@@ -6,7 +6,7 @@ use core::fmt::{Result, Write};
 
 use unikernel_trace::request::Request;
 
-use super::{recording, threads};
+use super::{frames, recording, threads};
 use crate::file::long_text::LongText;
 use crate::fs::metrics;
 use crate::kmem::room::OutOfMemory;
@@ -19,6 +19,9 @@ const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// Of what a program is to read.
 const BYTES: &str = "application/octet-stream";
 
+/// Of a capture (the type that tcpdump.org's formats are registered under, with a number for pcapng).
+const CAPTURE: &str = "application/x-pcapng";
+
 /// A page.
 pub(super) struct Page {
     path: &'static str,
@@ -28,11 +31,26 @@ pub(super) struct Page {
     pub(super) content: Content,
 }
 
-/// Who makes a page; an error is a lack of memory.
+/// Who makes a page; an error of a text is a lack of memory.
 pub(super) enum Content {
     Text(fn(&mut LongText, &Request<'_>) -> Result),
     /// In pieces.
-    Bytes(fn(&Request<'_>) -> core::result::Result<Vec<Vec<u8>>, OutOfMemory>),
+    Bytes(fn(&Request<'_>) -> core::result::Result<Vec<Vec<u8>>, Refusal>),
+}
+
+/// Why there is no page.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Refusal {
+    OutOfMemory,
+    /// Another client has it.
+    Busy,
+    BadFilter,
+}
+
+impl From<OutOfMemory> for Refusal {
+    fn from(_: OutOfMemory) -> Self {
+        Self::OutOfMemory
+    }
 }
 
 const PAGES: &[Page] = &[
@@ -64,7 +82,13 @@ const PAGES: &[Page] = &[
         path: "/trace",
         title: "what happens in the next ?seconds=, event by event, for `cargo unikernel trace`; 0: what `trace=events` has kept",
         content_type: BYTES,
-        content: Content::Bytes(recording::record),
+        content: Content::Bytes(|request| Ok(recording::record(request)?)),
+    },
+    Page {
+        path: "/pcap",
+        title: "the frames of the next ?seconds= for Wireshark; &filter=tcp+and+port+8080 takes some, &snap=96 their beginnings",
+        content_type: CAPTURE,
+        content: Content::Bytes(frames::gather),
     },
 ];
 

@@ -21,17 +21,16 @@ const MOST_SECONDS: u64 = 60;
 /// A piece of the recording, in one run of memory.
 const PIECE_BYTES: usize = 256 << 10;
 /// What the app keeps.
-const SPARED_BYTES: usize = 8 << 20;
+pub(super) const SPARED_BYTES: usize = 8 << 20;
 /// All of it: eight million events.
 const MOST_PIECES: usize = 1024;
 /// How long events gather before they are taken out of the rings.
-const PAUSE_NS: u64 = 10_000_000;
+pub(super) const PAUSE_NS: u64 = 10_000_000;
 
 /// Records for so many seconds; with 0 takes what the rings hold (`trace=events`).
 #[cold]
 pub(super) fn record(request: &Request<'_>) -> Result<Vec<Vec<u8>>, OutOfMemory> {
-    let seconds = request.parameter("seconds").map_or(Some(1), |text| text.parse().ok());
-    let seconds: u64 = seconds.unwrap_or(1).min(MOST_SECONDS);
+    let seconds = seconds(request);
     let recorder = if seconds > 0 { Some(Recorder::start()?) } else { None };
     let mut recording = Recording::new(seconds == 0)?;
     let end_ns = time::now_ns() + seconds * time::NS_PER_SECOND;
@@ -49,6 +48,12 @@ pub(super) fn record(request: &Request<'_>) -> Result<Vec<Vec<u8>>, OutOfMemory>
     };
     drop(recorder);
     recording.finish(outcome)
+}
+
+/// For how long a client wants to look; a second, if it does not say.
+pub(super) fn seconds(request: &Request<'_>) -> u64 {
+    let seconds = request.parameter("seconds").and_then(|text| text.parse().ok());
+    seconds.unwrap_or(1).min(MOST_SECONDS)
 }
 
 struct Recording {

@@ -12,11 +12,13 @@ use unikernel_trace::event::{Event, Kind};
 use unikernel_trace::recording::Recording;
 use unikernel_trace::text;
 
-use super::lan::Lan;
+use super::lan::{HOST, Lan};
 use super::{OWN, STATIC, machine, metric, run};
 use crate::platform::events;
 use crate::workbench::app::files::{close, read_to_end, sleep_ms, write_all};
-use crate::workbench::app::net::{LOCALHOST, STREAM, accept, bind, connect, listen, socket, v4};
+use crate::workbench::app::net::{
+    DGRAM, LOCALHOST, STREAM, accept, bind, connect, listen, send_to, socket, v4,
+};
 use crate::workbench::app::spawn;
 
 const WORDS: &str = "observe=tcp:9100:10.0.2.0/30";
@@ -74,10 +76,10 @@ fn each_page_tells_what_it_says() {
             })
             .unwrap();
             let index = page(&lan, 4000, "/");
-            assert_eq!(index.lines().count(), 5);
+            assert_eq!(index.lines().count(), 6);
             for (port, line) in (4001..).zip(index.lines()) {
                 let path = line.split(' ').next().unwrap();
-                if path == "/trace" {
+                if path == "/trace" || path == "/pcap" {
                     continue;
                 }
                 assert!(!page(&lan, port, path).is_empty(), "{path}");
@@ -127,6 +129,91 @@ fn a_recording_has_what_happens_while_it_lasts() {
             assert!(kept.len() > answer.len() / 2, "{} of {}", kept.len(), answer.len());
         });
     }
+}
+
+/// Types and contents of the blocks of a pcapng file, which must be whole.
+fn blocks(mut file: &[u8]) -> Vec<(u32, Vec<u8>)> {
+    let mut all = Vec::new();
+    while !file.is_empty() {
+        let word = |at: usize| u32::from_le_bytes(*file[at..].first_chunk().unwrap());
+        let (kind, length) = (word(0), word(4) as usize);
+        assert_eq!(word(length - 4) as usize, length);
+        all.push((kind, file[8..length - 4].to_vec()));
+        file = &file[length..];
+    }
+    all
+}
+
+/// The frames of a while are those that a filter takes, without the channel's own, and nobody sees frames afterwards.
+#[test]
+fn frames_are_gathered_for_who_asks() {
+    const PACKET: u32 = 6;
+    for (seed, cores) in [(5, 1), (6, 2)] {
+        let machine = super::Machine { seed, cores, ..machine(&std::format!("{STATIC} {WORDS}")) };
+        run(machine, Card::default(), |lan| {
+            spawn(|| {
+                let sender = socket(AF_INET, DGRAM);
+                for _ in 0..60 {
+                    let _ = send_to(sender, b"hello", 0, &v4(HOST, 7));
+                    sleep_ms(50);
+                }
+            })
+            .unwrap();
+            let gathered = |from_port: u16, query: &str| {
+                let request = std::format!("GET /pcap?{query} HTTP/1.1\r\nConnection: close\r\n\r\n");
+                let answer = ask_for_bytes(&lan, from_port, request.as_bytes());
+                let head = answer.windows(4).position(|window| window == b"\r\n\r\n").expect("a head") + 4;
+                (String::from_utf8_lossy(&answer[..head]).into_owned(), answer[head..].to_vec())
+            };
+            let (head, file) = gathered(4000, "seconds=1&filter=udp+and+port+7");
+            assert!(head.starts_with("HTTP/1.1 200") && head.contains("pcapng"), "{head}");
+            let all = blocks(&file);
+            assert_eq!((all[0].0, all[1].0, all.last().unwrap().0), (0x0a0d_0d0a, 1, 5));
+            let packets: Vec<_> = all.iter().filter(|(kind, _)| *kind == PACKET).collect();
+            // Every 50 ms, there and back.
+            assert!((30..=50).contains(&packets.len()), "{} datagrams", packets.len());
+            assert!(packets.iter().all(|(_, packet)| packet.windows(5).any(|bytes| bytes == b"hello")));
+            let (_, file) = gathered(4001, "seconds=1&snap=40");
+            let all = blocks(&file);
+            let packets = all.iter().filter(|(kind, _)| *kind == PACKET);
+            for (_, packet) in packets {
+                let kept = u32::from_le_bytes(*packet[12..].first_chunk().unwrap());
+                assert!(kept <= 40);
+                // Neither end of the channel: both ports lie behind an IPv4 header.
+                let ports = packet.get(20 + 34..20 + 38).unwrap_or_default();
+                assert!(!ports.chunks(2).any(|port| port == 9100_u16.to_be_bytes()), "{ports:?}");
+            }
+            let (head, told) = gathered(4002, "filter=tcp+or+udp");
+            assert!(head.starts_with("HTTP/1.1 400"), "{head}");
+            assert!(String::from_utf8_lossy(&told).contains("port NUMBER"));
+        });
+    }
+}
+
+/// A connection that a client makes has its descriptor in the recording: as an event, or in the list of those that were there before.
+#[test]
+fn a_recording_tells_which_connection_a_descriptor_is() {
+    let machine = machine(&std::format!("{STATIC} {WORDS} trace=events"));
+    run(machine, Card::default(), |lan| {
+        let listening = socket(AF_INET, STREAM);
+        bind(listening, &v4(OWN, 80)).unwrap();
+        listen(listening, 16).unwrap();
+        let client = lan.connect(IpEndpoint::new(Ipv4Addr::from(OWN).into(), 80), 5000);
+        lan.wait("a connection", |host| host.tcp(client).may_send());
+        let descriptor = accept(listening).unwrap();
+        let answer = ask_for_bytes(&lan, 4000, b"GET /trace?seconds=0 HTTP/1.1\r\nConnection: close\r\n\r\n");
+        let head = answer.windows(4).position(|window| window == b"\r\n\r\n").expect("a head") + 4;
+        let recording = Recording::read(&answer[head..]).expect("a recording");
+        let words = [80 << 16 | 5000, u64::from(Ipv4Addr::from(HOST).to_bits())];
+        assert_eq!(recording.sockets().collect::<Vec<_>>(), [(descriptor as i32, words)]);
+        let events = recording.by_time();
+        let opened: Vec<_> =
+            events.iter().filter(|(_, event)| event.known() == Some(Kind::SocketOpen)).collect();
+        assert_eq!(opened.len(), 1);
+        assert_eq!((opened[0].1.small, opened[0].1.wide), (descriptor as u32, words));
+        close(descriptor);
+        close(listening);
+    });
 }
 
 /// `trace=events` begins with the boot, and sees the frames and states of connections.

@@ -113,19 +113,21 @@ impl Gathering {
     /// Takes the buffers that are full, and gives empty ones in return, as many as `new_buffer` makes.
     #[cold]
     pub(crate) fn take(&self, new_buffer: impl Fn() -> Result<Vec<u8>, OutOfMemory>) -> Vec<Vec<u8>> {
-        let missing = GATHERED.lock().as_ref().map_or(0, |gathered| gathered.full.len());
+        let counts = GATHERED.lock().as_ref().map(|gathered| (gathered.full.len(), gathered.empty.len()));
+        let (full, empty) = counts.unwrap_or((0, BUFFERS));
+        // Where memory was missing before, these are more than what is taken.
+        let missing = BUFFERS.saturating_sub(empty);
         let (mut taken, mut fresh) = (Vec::new(), Vec::new());
         // Before the lock is held: no memory is asked for below it.
-        if missing == 0
-            || taken.try_reserve_exact(missing).is_err()
-            || fresh.try_reserve_exact(missing).is_err()
-        {
+        if taken.try_reserve_exact(full).is_err() || fresh.try_reserve_exact(missing).is_err() {
             return taken;
         }
         fresh.extend((0..missing).map_while(|_| new_buffer().ok()));
         if let Some(gathered) = GATHERED.lock().as_mut() {
-            taken.extend(gathered.full.drain(..missing.min(gathered.full.len())));
-            gathered.empty.append(&mut fresh);
+            taken.extend(gathered.full.drain(..full.min(gathered.full.len())));
+            // There is room in both lists for so many.
+            let room = BUFFERS.saturating_sub(gathered.empty.len() + gathered.full.len());
+            gathered.empty.extend(fresh.drain(..room.min(fresh.len())));
         }
         taken
     }

@@ -5,15 +5,14 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use linux_raw_sys::{errno, general as linux, net};
-use unikernel_hal::sim::disk::{Disk, Faults};
+use unikernel_hal::sim::disk::Faults;
 use unikernel_hal::sim::engine::Random;
 
-use super::disk::{open, with_disk, write_all};
+use super::disk::{disk_with_file, open, with_disk};
 use super::judge;
 use super::net::address;
 use crate::workbench::app::{call, get, map, put};
 
-const DISK_BYTES: usize = 8 << 20;
 const PAGE: u64 = 4096;
 /// From the first half of the file is sent, into the second received.
 const HALF: u64 = 64 * PAGE;
@@ -29,15 +28,7 @@ fn content(at: u64) -> u8 {
 }
 
 pub(super) fn streams(seed: u64) -> Result<(), String> {
-    let disk = Disk::new(DISK_BYTES);
-    judge(&with_disk(seed, true).run_with(
-        || disk.plug_in(Faults { seed, ..Faults::default() }),
-        || {
-            let file = open("/data/file", linux::O_CREAT | linux::O_RDWR);
-            write_all(file, &(0..2 * HALF).map(content).collect::<Vec<_>>());
-            0
-        },
-    ))?;
+    let disk = disk_with_file(seed, (0..2 * HALF).map(content).collect())?;
     judge(&with_disk(seed ^ 1 << 60, false).run_with(
         || disk.plug_in(Faults { seed, ..Faults::default() }),
         move || {

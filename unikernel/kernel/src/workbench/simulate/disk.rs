@@ -47,6 +47,19 @@ pub(super) fn read_all(file: u64, len: u64) -> Vec<u8> {
     bytes
 }
 
+/// A disk with `/data/file`, which a machine has made that is off now: no page of it is in the next one's memory.
+pub(super) fn disk_with_file(seed: u64, bytes: Vec<u8>) -> Result<Disk, String> {
+    let disk = Disk::new(DISK_BYTES);
+    judge(&with_disk(seed, true).run_with(
+        || disk.plug_in(Faults { seed, ..Faults::default() }),
+        move || {
+            write_all(open("/data/file", linux::O_CREAT | linux::O_WRONLY), &bytes);
+            0
+        },
+    ))?;
+    Ok(disk)
+}
+
 const RECORD_BYTES: u64 = 100;
 
 fn record(number: u64) -> Vec<u8> {
@@ -104,15 +117,7 @@ pub(super) fn log(seed: u64) -> Result<(), String> {
 /// Calls that consume something write to pages of a mapped file that are not in memory: each is done once.
 pub(super) fn absent_buffers(seed: u64) -> Result<(), String> {
     const BYTES: usize = 64 * PAGE;
-    let disk = Disk::new(DISK_BYTES);
-    judge(&with_disk(seed, true).run_with(
-        || disk.plug_in(Faults { seed, ..Faults::default() }),
-        || {
-            let file = open("/data/file", linux::O_CREAT | linux::O_RDWR);
-            write_all(file, &[b'x'; BYTES]);
-            0
-        },
-    ))?;
+    let disk = disk_with_file(seed, alloc::vec![b'x'; BYTES])?;
     judge(&with_disk(seed ^ 1 << 60, false).run_with(
         || disk.plug_in(Faults { seed, ..Faults::default() }),
         move || {
@@ -154,15 +159,7 @@ pub(super) fn failed_write(seed: u64) -> Result<(), String> {
     /// Where the file has its blocks.
     const SECTORS: core::ops::Range<u64> = 3_000..7_000;
     let mut random = Random::new(!seed);
-    let disk = Disk::new(DISK_BYTES);
-    judge(&with_disk(seed, true).run_with(
-        || disk.plug_in(Faults { seed, ..Faults::default() }),
-        || {
-            let file = open("/data/file", linux::O_CREAT | linux::O_WRONLY);
-            write_all(file, &alloc::vec![b'o'; LEN as usize]);
-            0
-        },
-    ))?;
+    let disk = disk_with_file(seed, alloc::vec![b'o'; LEN as usize])?;
     let bad_sector = Some(SECTORS.start + random.below(SECTORS.end - SECTORS.start));
     let is_file_synced = random.one_in(2);
     let told = SharedCounter::new();

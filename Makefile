@@ -39,9 +39,8 @@ run: setup ## build APP, boot it, forward PORT; Ctrl-C presses the power button,
 disk: setup ## make a disk image with ext4 from DIR, called DISK (DISK=data.img DIR=folder SIZE=64M)
 	@$(QEMU_RUN) disk $(or $(DISK),disk.img) $(addprefix --dir ,$(DIR)) $(addprefix --size ,$(SIZE))
 
-# `images` has built the runner with all else; by itself it would be compiled again, with other features of what it stands on.
 test: setup lint host-test model images ## lints, host tests, guest tests on Linux and booted
-	@$(RUNNER) test $(TEST)
+	@$(QEMU_RUN) test $(TEST)
 
 # A hundred programs that `test` runs as guests, each of which cargo would link once more to find no test in it.
 NO_HOST_TESTS = guest-tests --exclude unikernel-fuzz-kernel

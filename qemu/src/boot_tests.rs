@@ -21,8 +21,8 @@ const CANNOT_BOOT: u8 = 125;
 /// What a shell would show for SIGTERM.
 const TERMINATED: u8 = 128 + 15;
 /// What the image of `http` may have in bytes (`docs/decisions/0042-size-of-images.md`), and compressed.
-const MOST_BYTES: usize = 3_786_000;
-const MOST_COMPRESSED_BYTES: usize = 1_857_000;
+const MOST_BYTES: usize = 3_803_000;
+const MOST_COMPRESSED_BYTES: usize = 1_863_500;
 
 /// All of them.
 pub(crate) fn all() -> Vec<NamedTest> {

@@ -157,9 +157,6 @@ pub(crate) fn run(options: &TestOptions) -> Result<u8> {
         jobs.extend(test.gnu.then_some(Job { test, place: Place::Machine(Kind::Q35, Profile::Gnu) }));
         jobs.extend(test.checked.then_some(Job { test, place: Place::Machine(Kind::Q35, Profile::Debug) }));
     }
-    if options.filter.is_none() {
-        project::build_all()?;
-    }
     build(&jobs)?;
     project::work_dir("guest-tests")?;
     // Two groups at a time, whose tests come one after the other: they share files. The long ones are first.

@@ -5,7 +5,6 @@ use std::ffi::OsStr;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail};
@@ -88,36 +87,8 @@ pub(crate) fn cargo() -> Command {
     command
 }
 
-/// Set when all images for release are built.
-static ALL_BUILT: AtomicBool = AtomicBool::new(false);
-
-/// What images do not need of the workspace, as `make images` has it.
-const NO_IMAGES: [&str; 4] = ["unikernel-hal", "unikernel-kernel", "unikernel-fuzz", "unikernel-fuzz-kernel"];
-
-/// Builds the images of all packages in `apps/` for release at once, as `make images` does. One by one, cargo would
-/// compile what they depend on again for each, with the features that this one asks for.
-pub(crate) fn build_all() -> Result<()> {
-    let status = cargo()
-        .current_dir(root())
-        .args(["build", "--release", "--target", TARGET, "--workspace"])
-        .args(NO_IMAGES.iter().flat_map(|name| ["--exclude", name]))
-        .args((!std::io::stderr().is_terminal()).then_some("--quiet"))
-        .arg("--target-dir")
-        .arg(target_dir())
-        .status()
-        .context("cannot run cargo")?;
-    if !status.success() {
-        bail!("`make images` fails; the messages are above");
-    }
-    ALL_BUILT.store(true, Ordering::Relaxed);
-    Ok(())
-}
-
 /// Builds a package in `apps/`, all of it or some of its programs; the images lie where [`image_of`] says.
 pub(crate) fn build(package: &str, programs: &[&str], profile: Profile) -> Result<()> {
-    if profile == Profile::Release && ALL_BUILT.load(Ordering::Relaxed) {
-        return Ok(());
-    }
     // By its folder: `-p http` could also mean the crate of that name, on which axum stands.
     let manifest = format!("apps/{package}/Cargo.toml");
     if !image_of(programs.first().unwrap_or(&package), profile).exists() {

@@ -4,7 +4,7 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use super::connections::Found;
-use super::threads::{Access, Cause, Segment, State, Threads};
+use super::threads::{Access, Segment, State, Threads};
 use super::{Part, Request, Stretch};
 
 /// When each thread has read a request that it has not answered yet: what it sleeps for then, it sleeps for that one.
@@ -167,16 +167,8 @@ impl Division<'_> {
             // Who has nothing to do waits for just this request.
             State::Asleep(_) if stage == Stage::Unread && !self.busy.is(thread, segment.begin) => Part::Wake,
             // With something to do, it waits for its own events all the same.
-            State::Asleep(Cause::Events) if stage == Stage::Unread => Part::Wake,
-            State::Asleep(cause) => match cause {
-                Cause::Futex => Part::Futex,
-                Cause::Lock => Part::Lock,
-                Cause::Disk => Part::Disk,
-                Cause::Time => Part::Sleep,
-                Cause::Events => Part::Events,
-                Cause::Peer => Part::Peer,
-                Cause::Call => Part::Call,
-            },
+            State::Asleep(Part::Events) if stage == Stage::Unread => Part::Wake,
+            State::Asleep(part) => part,
         }
     }
 }

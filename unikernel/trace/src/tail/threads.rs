@@ -3,6 +3,7 @@
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
+use super::Part;
 use crate::event::{Event, Kind, LOST};
 use crate::recording::Recording;
 
@@ -15,22 +16,10 @@ pub(super) enum State {
     Kernel,
     /// It could run, and no core runs it.
     Ready,
-    /// It sleeps.
-    Asleep(Cause),
+    /// It sleeps, and this is what for.
+    Asleep(Part),
     /// Events are missing.
     Unknown,
-}
-
-/// What a thread sleeps for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Cause {
-    Futex,
-    Lock,
-    Disk,
-    Time,
-    Events,
-    Peer,
-    Call,
 }
 
 /// What a call does, as far as it matters here.
@@ -203,16 +192,16 @@ impl Live {
         self.since = now;
     }
 
-    fn cause(&self, disks: &Disks) -> Cause {
+    fn cause(&self, disks: &Disks) -> Part {
         let has_disk = disks.in_flight > 0 || disks.last_end.is_some_and(|end| end >= self.since);
         match self.call.map(|call| call.class) {
-            Some(Class::Futex) if !self.is_in_fault => Cause::Futex,
-            Some(Class::Time) if !self.is_in_fault => Cause::Time,
-            Some(Class::Events) if !self.is_in_fault => Cause::Events,
-            _ if has_disk => Cause::Disk,
-            _ if self.is_in_lock => Cause::Lock,
-            Some(Class::Read | Class::Write) => Cause::Peer,
-            _ => Cause::Call,
+            Some(Class::Futex) if !self.is_in_fault => Part::Futex,
+            Some(Class::Time) if !self.is_in_fault => Part::Sleep,
+            Some(Class::Events) if !self.is_in_fault => Part::Events,
+            _ if has_disk => Part::Disk,
+            _ if self.is_in_lock => Part::Lock,
+            Some(Class::Read | Class::Write) => Part::Peer,
+            _ => Part::Call,
         }
     }
 
@@ -290,11 +279,6 @@ impl Reader<'_> {
     fn class(&mut self, number: u32) -> Class {
         let name = self.call_name;
         *self.classes.entry(number).or_insert_with(|| Class::of(name(number).unwrap_or_default()))
-    }
-
-    /// The thread with a number, which may be new.
-    fn thread(&mut self, id: u64, now: u64) -> &mut Live {
-        self.threads.entry(id).or_insert_with(|| Live::new(now, Place::Unknown))
     }
 
     /// Ends a piece of the time of the thread on a core, and has `change` begin another.
@@ -402,15 +386,13 @@ impl Reader<'_> {
             return;
         }
         self.wakes.push(WokenBy { at: now, thread, by });
-        let disks = core::mem::take(&mut self.disks);
-        let live = self.thread(thread, now);
+        let live = self.threads.entry(thread).or_insert_with(|| Live::new(now, Place::Unknown));
         if live.place == Place::Asleep || live.place == Place::Unknown {
-            live.close(now, false, &disks, by);
+            live.close(now, false, &self.disks, by);
             live.place = Place::Ready;
         }
         live.is_woken = true;
         live.woken_by = by;
-        self.disks = disks;
     }
 
     /// The core looks for a thread: the one on whose stack it idled runs on, unless another one does.

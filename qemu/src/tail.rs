@@ -1,13 +1,12 @@
 //! `tail`: where the time of a guest's requests goes, those in the middle and the slowest ones.
 
-use std::io::{self, Write};
 use std::net::SocketAddr;
 
 use anyhow::Result;
 use unikernel_report::calls;
 use unikernel_trace::tail::{self, Tail};
 
-use crate::trace;
+use crate::{observe, trace};
 
 /// What to record, and how much of it is told.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -23,11 +22,7 @@ pub(crate) fn run(options: &TailOptions) -> Result<u8> {
     if options.seconds > 0 {
         eprintln!("records for {} s", options.seconds);
     }
-    let text = look(options)?;
-    match io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(0),
-        outcome => Ok(outcome.map(|()| 0)?),
-    }
+    observe::print(&look(options)?)
 }
 
 fn look(options: &TailOptions) -> Result<String> {

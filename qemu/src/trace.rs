@@ -5,17 +5,13 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use unikernel_report::calls;
 use unikernel_trace::recording::Recording;
 use unikernel_trace::{perfetto, text};
 
-use crate::{http, observe};
-
-/// How long a guest may take to send what it has recorded, beside the time of the recording.
-const PATIENCE: Duration = Duration::from_secs(30);
+use crate::observe;
 
 /// What to record, and where it goes.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -70,11 +66,7 @@ fn create(path: &PathBuf) -> Result<File> {
 
 /// A recording of so many seconds.
 pub(crate) fn fetch(at: SocketAddr, seconds: u64) -> Result<Vec<u8>> {
-    let path = format!("/trace?seconds={seconds}");
-    let answer = http::get_bytes(at, &path, PATIENCE + Duration::from_secs(seconds));
-    let (status, bytes) = answer.with_context(|| observe::no_answer(at))?;
-    ensure!(status == 200, "{at}: {status} {path}: {}", String::from_utf8_lossy(&bytes));
-    Ok(bytes)
+    observe::fetch(at, &format!("/trace?seconds={seconds}"), seconds)
 }
 
 /// What was fetched, as a recording.

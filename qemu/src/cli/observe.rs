@@ -1,19 +1,22 @@
 //! `metrics`, `threads`, `ss`, `trace`, `tail` and `pcap`: whom to ask.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use anyhow::{Context, Result, bail};
 use lexopt::prelude::*;
+use unikernel_trace::filter::Filter;
 
 use super::{shown, unexpected};
 use crate::observe::{ObserveOptions, PORT, Page};
 use crate::pcap::PcapOptions;
 use crate::tail::TailOptions;
 use crate::trace::TraceOptions;
-use unikernel_trace::filter::Filter;
+
+/// Where `run --observe` has the channel.
+const HERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), PORT);
 
 pub(super) fn parse(page: Page, parser: &mut lexopt::Parser) -> Result<ObserveOptions> {
-    let mut options = ObserveOptions { page, at: SocketAddr::from(([127, 0, 0, 1], PORT)) };
+    let mut options = ObserveOptions { page, at: HERE };
     while let Some(argument) = parser.next()? {
         match argument {
             Long("at") => options.at = address(&parser.value()?.string()?)?,
@@ -24,8 +27,7 @@ pub(super) fn parse(page: Page, parser: &mut lexopt::Parser) -> Result<ObserveOp
 }
 
 pub(super) fn parse_trace(parser: &mut lexopt::Parser) -> Result<TraceOptions> {
-    let at = SocketAddr::from(([127, 0, 0, 1], PORT));
-    let mut options = TraceOptions { at, seconds: 1, is_text: false, output: None };
+    let mut options = TraceOptions { at: HERE, seconds: 1, is_text: false, output: None };
     while let Some(argument) = parser.next()? {
         match argument {
             Long("at") => options.at = address(&parser.value()?.string()?)?,
@@ -39,7 +41,7 @@ pub(super) fn parse_trace(parser: &mut lexopt::Parser) -> Result<TraceOptions> {
 }
 
 pub(super) fn parse_tail(parser: &mut lexopt::Parser) -> Result<TailOptions> {
-    let mut options = TailOptions { at: SocketAddr::from(([127, 0, 0, 1], PORT)), seconds: 5, slowest: 5 };
+    let mut options = TailOptions { at: HERE, seconds: 5, slowest: 5 };
     while let Some(argument) = parser.next()? {
         match argument {
             Long("at") => options.at = address(&parser.value()?.string()?)?,
@@ -52,8 +54,8 @@ pub(super) fn parse_tail(parser: &mut lexopt::Parser) -> Result<TailOptions> {
 }
 
 pub(super) fn parse_pcap(parser: &mut lexopt::Parser) -> Result<PcapOptions> {
-    let at = SocketAddr::from(([127, 0, 0, 1], PORT));
-    let mut options = PcapOptions { at, seconds: 5, filter: String::new(), output: "frames.pcapng".into() };
+    let mut options =
+        PcapOptions { at: HERE, seconds: 5, filter: String::new(), output: "frames.pcapng".into() };
     while let Some(argument) = parser.next()? {
         match argument {
             Long("at") => options.at = address(&parser.value()?.string()?)?,

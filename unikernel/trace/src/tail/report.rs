@@ -24,8 +24,9 @@ pub fn write(
     if tail.requests.is_empty() {
         return Ok(());
     }
-    report.table(out)?;
-    report.verdict(out)?;
+    let [middle, slow] = [500, 990].map(|per_mille| Means::of(tail.around(per_mille)));
+    report.table(&middle, &slow, out)?;
+    report.verdict(&middle, &slow, out)?;
     report.slowest(slowest, out)
 }
 
@@ -73,7 +74,7 @@ impl Report<'_> {
         out.write_char('\n')
     }
 
-    fn table(&self, out: &mut impl Write) -> fmt::Result {
+    fn table(&self, middle: &Means, slow: &Means, out: &mut impl Write) -> fmt::Result {
         let tail = self.tail;
         let length = |per_mille: usize| {
             let index = (tail.requests.len() * per_mille / 1000).min(tail.requests.len() - 1);
@@ -81,10 +82,9 @@ impl Report<'_> {
         };
         writeln!(out, "\n{:<28}{:>12}{:>12}{:>12}", "ms", "p50", "p99", "slowest")?;
         writeln!(out, "{:<28}{:>12}{:>12}{:>12}", "in all", length(500), length(990), length(1000))?;
-        let [middle, slow] = [500, 990].map(|per_mille| Means::of(tail.around(per_mille)));
         let last = Means::of(&tail.requests[tail.requests.len() - 1..]);
         for part in Part::ALL {
-            let columns = [&middle, &slow, &last].map(|means| means.0[part as usize]);
+            let columns = [middle, slow, &last].map(|means| means.0[part as usize]);
             if columns.iter().any(|steps| *steps > 0) {
                 let [middle, slow, last] = columns.map(|steps| self.ms(steps));
                 writeln!(out, "  {:<26}{middle:>12}{slow:>12}{last:>12}", part.title())?;
@@ -97,8 +97,7 @@ impl Report<'_> {
     }
 
     /// What makes the slow ones slow.
-    fn verdict(&self, out: &mut impl Write) -> fmt::Result {
-        let [middle, slow] = [500, 990].map(|per_mille| Means::of(self.tail.around(per_mille)));
+    fn verdict(&self, middle: &Means, slow: &Means, out: &mut impl Write) -> fmt::Result {
         let has_tail = slow.sum() / 2 >= middle.sum();
         let excess = |part: &Part| {
             let usual = if has_tail { middle.0[*part as usize] } else { 0 };
